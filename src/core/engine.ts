@@ -1,0 +1,53 @@
+/**
+ * An engine is a process that has one model version loaded on one device and runs it. `Engines` is how an activity sees
+ * the pool of them; `gpu-workers/engine.proto` is the same contract on the wire.
+ */
+import type { LogLevel } from "./events.ts";
+import type { JsonObject } from "./json.ts";
+
+export interface EngineRun {
+  requestId: string;
+  attempt: number;
+  endpoint: string;
+  version: string;
+  input: JsonObject;
+}
+
+/** A produced file, announced before its bytes so that they can be streamed to where they belong. */
+export interface ArtifactHead {
+  /** The number by which the output refers to it: `{"$artifact": 0}`. */
+  index: number;
+  contentType: string;
+  fileName: string;
+  bytes: number;
+  /** hex */
+  sha256: string;
+  width?: number;
+  height?: number;
+}
+
+export interface EngineListener {
+  /** The engine has begun: the request left the queue. Called once, before anything else. */
+  started(worker: string): void;
+  log(level: LogLevel, message: string): void;
+  progress(step: number, steps: number, remainingMs?: number): void;
+  /** Must drain `chunks`; the run goes on when it resolves. */
+  artifact(head: ArtifactHead, chunks: AsyncIterable<Uint8Array>): Promise<void>;
+}
+
+export interface EngineResult {
+  /** The model's output; produced files stand in it as `{"$artifact": n}`. */
+  output: JsonObject;
+  inferenceMs: number;
+}
+
+export interface Engines {
+  /**
+   * Runs one request on an engine of its model version, loading one first when none is warm.
+   *
+   * Rejects with a `TemperaError`: `runner_disconnected` when the engine died, `runner_server_error` when it failed on
+   * this input, `input_invalid` when it refused the input, `client_cancelled` when `signal` was aborted (the engine stops
+   * between two steps), `runner_scheduling_failure` when no engine could be started.
+   */
+  run(run: EngineRun, listener: EngineListener, signal: AbortSignal): Promise<EngineResult>;
+}

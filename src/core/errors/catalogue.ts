@@ -1,0 +1,72 @@
+/**
+ * The error catalogue: the only place an error code is born.
+ *
+ * `kind` decides the body a fal client sees (fal contract §7):
+ * - `input`   422 with a list of faults, `{"detail":[{loc,msg,type,…}]}`: the caller's input does not fit the model
+ * - `request` `{"detail":text,"error_type":code}` and `X-Fal-Error-Type`: the platform could not carry the request out
+ * - `gateway` `{"detail":text}`: refused at the door, nothing was queued
+ *
+ * `says` is what the public reads; a thrown error may carry a more exact sentence. `docs/errors.md` equals this table (tested).
+ */
+export interface ErrorEntry {
+  kind: "input" | "request" | "gateway";
+  status: number;
+  /** Whether the same call may succeed later without a change by the caller. */
+  retryable: boolean;
+  says: string;
+}
+
+export const CATALOGUE = {
+  // The caller's input.
+  input_invalid: { kind: "input", status: 422, retryable: false, says: "The input does not fit this model." },
+
+  // The platform, while it carried a request (fal contract §7.2).
+  request_timeout: { kind: "request", status: 504, retryable: true, says: "The request ran longer than its model allows." },
+  startup_timeout: { kind: "request", status: 504, retryable: true, says: "The request did not start within the time its caller allowed." },
+  runner_scheduling_failure: { kind: "request", status: 503, retryable: true, says: "No runner could take the request." },
+  runner_connection_timeout: { kind: "request", status: 503, retryable: true, says: "The runner did not answer in time." },
+  runner_disconnected: { kind: "request", status: 503, retryable: true, says: "The runner went away while it was working." },
+  runner_connection_refused: { kind: "request", status: 503, retryable: true, says: "The runner refused the connection." },
+  runner_connection_error: { kind: "request", status: 503, retryable: true, says: "The connection to the runner failed." },
+  runner_incomplete_response: { kind: "request", status: 502, retryable: true, says: "The runner ended before it gave a whole answer." },
+  runner_server_error: { kind: "request", status: 500, retryable: false, says: "The runner failed on this request." },
+  client_disconnected: { kind: "request", status: 499, retryable: false, says: "The caller went away before the answer." },
+  client_cancelled: { kind: "request", status: 499, retryable: false, says: "The request was cancelled by its caller." },
+  bad_request: { kind: "request", status: 400, retryable: false, says: "The request cannot be understood." },
+  internal_error: { kind: "request", status: 500, retryable: true, says: "Something failed inside the platform." },
+
+  // The door.
+  key_missing: { kind: "gateway", status: 401, retryable: false, says: "Authentication is required to access this application." },
+  key_malformed: {
+    kind: "gateway",
+    status: 401,
+    retryable: false,
+    says: "Invalid Key Authorization header format. Expected '<key_id>:<key_secret>'.",
+  },
+  key_unknown: { kind: "gateway", status: 401, retryable: false, says: "No user found for Key ID and Secret" },
+  scope_missing: { kind: "gateway", status: 403, retryable: false, says: "This key's scope does not allow that." },
+  endpoint_unknown: { kind: "gateway", status: 404, retryable: false, says: "Application not found" },
+  path_unknown: { kind: "gateway", status: 404, retryable: false, says: "Path not found" },
+  request_unknown: { kind: "gateway", status: 404, retryable: false, says: "Request not found" },
+  request_unfinished: { kind: "gateway", status: 400, retryable: true, says: "Request is still in progress" },
+  request_finished: { kind: "gateway", status: 400, retryable: false, says: "The request has already completed." },
+  method_not_allowed: { kind: "gateway", status: 405, retryable: false, says: "Method Not Allowed" },
+  proxy_target_invalid: { kind: "gateway", status: 400, retryable: false, says: "Invalid request" },
+  body_not_json: { kind: "gateway", status: 400, retryable: false, says: "The body is not a JSON object." },
+  body_too_large: { kind: "gateway", status: 413, retryable: false, says: "The body is larger than this server accepts." },
+  queue_full: { kind: "gateway", status: 429, retryable: true, says: "The queue is longer than the caller allowed." },
+  file_unknown: { kind: "gateway", status: 404, retryable: false, says: "File not found" },
+  range_unsatisfiable: { kind: "gateway", status: 416, retryable: false, says: "The range lies outside the file." },
+  temporal_unavailable: {
+    kind: "gateway",
+    status: 503,
+    retryable: true,
+    says: "The job queue cannot be reached; nothing was queued. Try again.",
+  },
+  store_unavailable: { kind: "gateway", status: 503, retryable: true, says: "A store cannot be reached. Try again." },
+  server_error: { kind: "gateway", status: 500, retryable: true, says: "Internal Server Error" },
+} as const satisfies Record<string, ErrorEntry>;
+
+export type ErrorCode = keyof typeof CATALOGUE;
+
+export const isErrorCode = (value: unknown): value is ErrorCode => typeof value === "string" && Object.hasOwn(CATALOGUE, value);

@@ -1,0 +1,68 @@
+/**
+ * Events are what happens to a request right now. They live in the event log, which may vanish at any time: no result is
+ * lost, only freshness (design §3).
+ */
+import type { ErrorInfo } from "./errors/tempera-error.ts";
+import type { Metrics, Outcome, RequestIdentity, RequestState } from "./request.ts";
+
+export type LogLevel = "DEBUG" | "INFO" | "WARN" | "ERROR";
+
+export type RequestEvent =
+  /** Waiting for a runner: at submit (attempt 0), and again after a failed attempt, with its reason. */
+  | { type: "queued"; attempt: number; reason?: ErrorInfo }
+  /** A GPU worker's engine has begun attempt n (1, 2, …). */
+  | { type: "started"; attempt: number; worker: string }
+  | { type: "log"; attempt: number; level: LogLevel; message: string }
+  /** `step` of `steps` denoising steps are done. */
+  | { type: "progress"; attempt: number; step: number; steps: number; remainingMs?: number }
+  /** The end. The first `done` of a request wins; later ones are not appended. */
+  | { type: "done"; outcome: Outcome };
+
+/** An event as the log keeps it. `id` sorts within its request and is what `Last-Event-ID` carries. */
+export interface LoggedEvent {
+  id: string;
+  atMs: number;
+  event: RequestEvent;
+}
+
+/** What the event log knows of a request without reading its events: enough to answer a status poll. */
+export interface Snapshot extends RequestIdentity {
+  state: RequestState;
+  attempt: number;
+  queuedAtMs: number;
+  startedAtMs?: number;
+  endedAtMs?: number;
+  progress?: { step: number; steps: number };
+  error?: ErrorInfo;
+  metrics?: Metrics;
+}
+
+/**
+ * What an event changes in the snapshot. `undefined` means the event is not legal there and must be dropped: nothing
+ * follows the end, and an attempt that was given up must not speak over its successor.
+ */
+export function advance(
+  before: Pick<Snapshot, "state" | "attempt"> | undefined,
+  event: RequestEvent,
+  atMs: number,
+): Partial<Snapshot> | undefined {
+  if (before?.state === "COMPLETED") return undefined;
+  if (event.type !== "done" && event.attempt < (before?.attempt ?? 0)) return undefined;
+  switch (event.type) {
+    case "queued":
+      return { state: "IN_QUEUE", attempt: event.attempt, queuedAtMs: atMs };
+    case "started":
+      return { state: "IN_PROGRESS", attempt: event.attempt, startedAtMs: atMs };
+    case "log":
+      return {};
+    case "progress":
+      return { progress: { step: event.step, steps: event.steps } };
+    case "done":
+      return {
+        state: "COMPLETED",
+        endedAtMs: atMs,
+        metrics: event.outcome.metrics,
+        ...(!event.outcome.ok && { error: event.outcome.error }),
+      };
+  }
+}

@@ -1,0 +1,23 @@
+/**
+ * A job is the Temporal workflow that carries a request to its outcome. `JobSpec` is all it is given: data, so that
+ * every duration can be short in a test. Imported by workflow code: types and pure functions only.
+ */
+import type { JsonObject, Stored } from "./json.ts";
+import type { ModelTimeouts, RetryPolicy } from "./model.ts";
+import type { RequestIdentity } from "./request.ts";
+
+export const ORCHESTRATOR_QUEUE = "orchestrator";
+
+export interface JobSpec extends RequestIdentity {
+  keyId: string;
+  modelDigest: string;
+  input: Stored<JsonObject>;
+  submittedAtMs: number;
+  /** Time to start, from submit; absent means as long as it takes. Set by `X-Fal-Request-Timeout`. */
+  startTimeoutMs?: number;
+  retry: RetryPolicy;
+  timeouts: Pick<ModelTimeouts, "heartbeatMs" | "runMs">;
+}
+
+/** Temporal's priority keys: 1 is soonest, 5 last (temporal-notes §2). */
+export const PRIORITY_KEY = { normal: 3, low: 5 } as const;

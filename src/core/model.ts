@@ -1,0 +1,63 @@
+/**
+ * A model version is one manifest, one pair of JSON Schemas, and weights. It is immutable once published; its digest
+ * covers all three.
+ */
+import type { JsonObject } from "./json.ts";
+
+export interface RetryPolicy {
+  /** Tries in all, the first included. fal's ceiling is 10. */
+  attemptsMax: number;
+  initialMs: number;
+  backoff: number;
+  maximumMs: number;
+}
+
+export interface ModelTimeouts {
+  /** Silence after which a running attempt counts as lost. */
+  heartbeatMs: number;
+  /** Longest time one attempt may run. */
+  runMs: number;
+  /** Longest time an engine may take to load the weights. */
+  loadMs: number;
+}
+
+/** A field of the public schema that this version can serve only in part: values outside `accepts` are a 422. */
+export interface Restriction {
+  field: string;
+  /** JSON Schema of the values that are served. */
+  accepts: JsonObject;
+  says: string;
+}
+
+/** The field's schema dialect is 2020-12; `x-fal-order-properties` and friends pass through untouched. */
+export type JsonSchema = JsonObject;
+
+export interface ModelVersion {
+  endpoint: string;
+  version: string;
+  /** sha256 over manifest, schemas and weights, hex. */
+  digest: string;
+  title: string;
+  description: string;
+  category: string;
+  /** The kind of inference it needs: `text-to-image`, `stub`, … */
+  runner: string;
+  /** The engine program that serves it: `onnx`, `stub`. */
+  engine: string;
+  /** Absolute path of the model folder. */
+  folder: string;
+  /** What the runner needs to know beyond the weights; the runner documents it. */
+  parameters: JsonObject;
+  restrictions: Restriction[];
+  /** How many requests its engine runs at once. */
+  slots: number;
+  memoryMiB: number;
+  /** Load at start instead of at the first request. */
+  pinned: boolean;
+  retry: RetryPolicy;
+  timeouts: ModelTimeouts;
+  schemas: { input: JsonSchema; output: JsonSchema };
+}
+
+/** The Temporal task queue of a model version. */
+export const taskQueueOf = (model: Pick<ModelVersion, "endpoint" | "version">): string => `gpu/${model.endpoint}/${model.version}`;

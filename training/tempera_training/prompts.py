@@ -1,0 +1,113 @@
+"""Sentences for scenes, and the word-level tokenizer made from exactly the words that training uses."""
+
+import random
+import re
+
+import torch
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from .scenes import COLOR_NAMES, PLACES, SHAPES, SIZES, Scene
+
+LENGTH = 32  # tokens, [BOS] and [EOS] included
+WORD = r"[a-z0-9]+|[^a-z0-9\s]"  # ASCII classes only: JavaScript's \w and Python's differ
+SPECIAL = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"]
+
+_SHAPE = {"circle": ["circle", "circle", "disc"], "square": ["square", "square", "box"], "triangle": ["triangle"],
+          "ring": ["ring", "ring", "hoop"], "heart": ["heart"], "cross": ["cross", "cross", "plus"]}
+_COLOR = {"purple": ["purple", "purple", "violet"], "cyan": ["cyan", "cyan", "turquoise"]}
+_SIZE = {"small": ["small", "tiny", "little"], "medium": ["medium", "medium-sized", ""], "large": ["large", "big", "huge"]}
+_COUNT = {1: ["a", "one", "a single", "the"], 2: ["two", "2", "a pair of"], 3: ["three", "3"]}
+_PLACE = {
+    "center": ["in the center", "in the middle", "at the center", "", ""],
+    "left": ["on the left", "at the left", "on the left side"], "right": ["on the right", "at the right", "on the right side"],
+    "top": ["at the top", "on top", "near the top"], "bottom": ["at the bottom", "near the bottom", "on the bottom"],
+}
+_GROUND = ["background", "background", "background", "backdrop", "canvas", "wall", "surface"]
+_FILLER = ["nice", "shiny", "beautiful", "please", "pretty", "very", "simple", "flat", "clean", "bright", "minimal", "zebra"]
+
+TEMPLATES = [
+    "{n} {size} {fg} {shape} {place} on {a} {bg} {ground}",
+    "{n} {size} {fg} {shape} on {a} {bg} {ground} {place}",
+    "{size} {fg} {shape} {place} , {bg} {ground}",
+    "{a} {bg} {ground} with {n} {size} {fg} {shape} {place}",
+    "draw {n} {fg} {shape} {place} , {size} , {bg} {ground}",
+    "a picture of {n} {size} {fg} {shape} {place} , with {a} {bg} {ground}",
+    "an image of {n} {size} {fg} {shape} {place} on {bg}",
+    "{n} {size} {shape} in {fg} {place} over {a} {bg} {ground}",
+    "paint {n} {size} {fg} {shape} {place} over {a} {bg} {ground}",
+    "{place} {n} {size} {fg} {shape} , the {ground} is {bg}",
+    "the {ground} is {bg} and there is {n} {size} {fg} {shape} {place}",
+    "{bg} {ground} , {n} {size} {fg} {shape} {place}",
+    "{fg} {shape} {place} , {size} , on {bg}",
+    "{fg} {shape} on {bg}",
+    "{n} {fg} {size} {shape} {place} in front of {a} {bg} {ground}",
+    "show me {n} {size} {fg} {shape} {place} against {a} {bg} {ground}",
+    "{n} {shape} , {fg} , {size} , {place} , {ground} {bg}",
+    "an illustration of {n} {size} {fg} {shape} {place} against {bg}",
+    "a drawing : {n} {size} {fg} {shape} {place} ; {bg} {ground}",
+    "{n} {size} {shape} {place} that is {fg} , on {a} {bg} {ground}",
+    "i want {n} {size} {fg} {shape} {place} and {a} {bg} {ground}",
+    "on {a} {bg} {ground} , {n} {size} {fg} {shape} {place}",
+    "{n} {fg} {shape} {place} , {bg} behind it",
+]
+
+
+def sentence(scene: Scene, rng: random.Random) -> str:
+    """A prompt for a scene: a random template and synonyms, sometimes a word added or an article dropped."""
+    shape = rng.choice(_SHAPE[SHAPES[scene.shape]])
+    if shape == "plus":
+        shape = "plus sign"
+    plural = {"box": "boxes", "cross": "crosses"}.get(shape, shape + "s")
+    color, ground = ([*_COLOR.get(name, [name])] for name in (COLOR_NAMES[scene.color], COLOR_NAMES[scene.background]))
+    background = rng.choice(ground)
+    template = rng.choice(TEMPLATES)
+    words = template.format(
+        n=rng.choice(_COUNT[scene.count]), size=rng.choice(_SIZE[list(SIZES)[scene.size]]), fg=rng.choice(color),
+        shape=shape if scene.count == 1 else plural, place=rng.choice(_PLACE[list(PLACES)[scene.place]]) if scene.count == 1 else "",
+        a="an" if background == "orange" else "a", bg=background, ground=rng.choice(_GROUND),
+    ).split()
+    if scene.count > 1 and "{n}" not in template:
+        words = [rng.choice(_COUNT[scene.count]).split()[-1].replace("of", "two"), *words]
+    if rng.random() < 0.15:
+        words.insert(rng.randrange(len(words)), rng.choice(_FILLER))
+    if rng.random() < 0.15:
+        words = [w for w in words if w not in ("a", "an", "the")]
+    text = re.sub(r"\s+([,;:])", r"\1", " ".join(words))
+    return re.sub(r"([,;:])(\s*[,;:])+", r"\1", text).strip(" ,;:")
+
+
+def vocabulary() -> list[str]:
+    words: set[str] = set()
+    tables = [*_SHAPE.values(), *_COLOR.values(), *_SIZE.values(), *_COUNT.values(), *_PLACE.values(), _GROUND, COLOR_NAMES]
+    for phrase in [p for table in tables for p in table] + [f for f in _FILLER if f != "zebra"]:  # zebra trains [UNK]
+        words.update(re.findall(WORD, phrase))
+    for template in TEMPLATES:
+        words.update(re.findall(WORD, re.sub(r"\{\w+\}", " ", template)))
+    words.update(["an", "sign", "signs", "boxes", "crosses", "discs", "hoops", *(s + "s" for s in SHAPES if s != "cross")])
+    return SPECIAL + sorted(words)
+
+
+def build_tokenizer() -> Tokenizer:
+    """WordPiece without continuation pieces, which is word level: the JavaScript tokenizers library has no WordLevel model."""
+    vocab = {word: i for i, word in enumerate(vocabulary())}
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), "removed", invert=True)
+    tokenizer.post_processor = processors.TemplateProcessing(single="[BOS] $A [EOS]", special_tokens=[("[BOS]", 2), ("[EOS]", 3)])
+    tokenizer.add_special_tokens(SPECIAL)
+    return tokenizer
+
+
+class FastTokenizer:
+    """The same ids as `build_tokenizer` for ASCII text, quick enough for the training loop."""
+
+    def __init__(self) -> None:
+        self.vocab = {word: i for i, word in enumerate(vocabulary())}
+
+    def __call__(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns input_ids and attention_mask, int64 [B, LENGTH]."""
+        ids = torch.zeros(len(texts), LENGTH, dtype=torch.long)
+        for i, text in enumerate(texts):
+            row = [2] + [self.vocab.get(w, 1) for w in re.findall(WORD, text.lower())][: LENGTH - 2] + [3]
+            ids[i, : len(row)] = torch.tensor(row)
+        return ids, (ids != 0).long()

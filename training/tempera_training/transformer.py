@@ -1,0 +1,97 @@
+"""Stage 3: text encoder and transformer together, by rectified flow matching on the encoded latents."""
+
+import math
+import random
+import time
+from pathlib import Path
+
+import torch
+
+from .networks import TextEncoder, Transformer
+from .prompts import LENGTH, FastTokenizer, sentence
+
+PEAK_RATE = 2e-3
+
+
+def _noise_levels(b: int) -> torch.Tensor:
+    """Logit-normal (Esser et al., 2024), leaning to the noisy end where the scene is decided, plus one tenth uniform."""
+    sigma = torch.sigmoid(torch.randn(b) * 1.1 + 0.4)
+    return torch.where(torch.rand(b) < 0.1, torch.rand(b), sigma)
+
+
+def train_transformer(latents: Path, out: Path, minutes: float, batch: int = 48, compiled: bool = True) -> None:
+    """AdamW, one cosine schedule to zero over `minutes`, prompt dropped one time in ten (for guidance), weights averaged.
+
+    A run that is cut off goes on from its last checkpoint (every two minutes) with the schedule where it was.
+    """
+    data = torch.load(latents, weights_only=False)
+    sizes, weights = list(data), [len(data[size][1]) for size in data]
+    tokenizer, rng = FastTokenizer(), random.Random(3)
+    torch.manual_seed(0)
+    text_encoder, transformer = TextEncoder(len(tokenizer.vocab), LENGTH), Transformer()
+    parameters = [*text_encoder.parameters(), *transformer.parameters()]
+    decayed = [p for p in parameters if p.ndim > 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.01}, {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0}],
+        PEAK_RATE, betas=(0.9, 0.98),
+    )
+    average = [p.detach().clone() for p in parameters]
+    spent, step = 0.0, 0
+    if out.exists():
+        saved = torch.load(out)
+        spent, step = saved["spent"], saved["step"]
+        if saved["done"]:
+            return
+        text_encoder.load_state_dict(saved["text_encoder_raw"]), transformer.load_state_dict(saved["transformer_raw"])
+        optimizer.load_state_dict(saved["optimizer"])
+        average, rng = saved["average"], random.Random(step)
+        torch.manual_seed(step)
+
+    def save(done: bool) -> None:
+        raw = [p.detach().clone() for p in parameters]
+        state = {"text_encoder_raw": {k: v.clone() for k, v in text_encoder.state_dict().items()},
+                 "transformer_raw": {k: v.clone() for k, v in transformer.state_dict().items()}}
+        with torch.no_grad():
+            for p, a in zip(parameters, average):
+                p.copy_(a)
+        state |= {"text_encoder": {k: v.clone() for k, v in text_encoder.state_dict().items()},
+                  "transformer": {k: v.clone() for k, v in transformer.state_dict().items()}}
+        with torch.no_grad():
+            for p, r in zip(parameters, raw):
+                p.copy_(r)
+        partial = out.with_suffix(".partial")
+        torch.save({**state, "optimizer": optimizer.state_dict(), "average": average, "spent": spent, "step": step, "done": done}, partial)
+        partial.replace(out)
+
+    predict = torch.compile(transformer, dynamic=False) if compiled else transformer
+    print(f"text encoder {sum(p.numel() for p in text_encoder.parameters())}, transformer {sum(p.numel() for p in transformer.parameters())} parameters")
+    budget, last, saved_at, total = minutes * 60, time.time(), spent, 0.0
+    while spent < budget:
+        rate = PEAK_RATE * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent / budget)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        clean, scenes = data[rng.choices(sizes, weights)[0]]
+        index = torch.randint(len(scenes), (batch,))
+        x = clean[index].float()
+        ids, mask = tokenizer(["" if rng.random() < 0.1 else sentence(scenes[i], rng) for i in index.tolist()])
+        sigma, noise = _noise_levels(batch), torch.randn_like(x)
+        s = sigma.view(-1, 1, 1, 1)
+        with torch.autocast("cpu", torch.bfloat16):
+            velocity = predict((1 - s) * x + s * noise, sigma * 1000, text_encoder(ids, mask), mask)
+        loss = (velocity.float() - (noise - x)).pow(2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        decay = min(0.9985, (step + 10) / (step + 60))
+        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
+        total, step, now = total + loss.item(), step + 1, time.time()
+        spent, last = spent + now - last, now
+        if step % 100 == 0:
+            print(f"transformer step {step} {spent:.0f}s loss {total / 100:.4f} rate {rate:.5f}", flush=True)
+            total = 0.0
+        if spent - saved_at > 120:
+            save(done=False)
+            saved_at, last = spent, time.time()
+    save(done=True)
+    print(f"transformer done: {step} steps of {batch}", flush=True)
