@@ -18,6 +18,13 @@ export type RequestEvent =
   /** The end. The first `done` of a request wins; later ones are not appended. */
   | { type: "done"; outcome: Outcome };
 
+/** Denoising steps done, and the time the rest will take if it goes on like this. */
+export interface Progress {
+  step: number;
+  steps: number;
+  remainingMs?: number;
+}
+
 /** An event as the log keeps it. `id` sorts within its request and is what `Last-Event-ID` carries. */
 export interface LoggedEvent {
   id: string;
@@ -32,7 +39,7 @@ export interface Snapshot extends RequestIdentity {
   queuedAtMs: number;
   startedAtMs?: number;
   endedAtMs?: number;
-  progress?: { step: number; steps: number };
+  progress?: Progress;
   error?: ErrorInfo;
   metrics?: Metrics;
 }
@@ -56,7 +63,7 @@ export function advance(
     case "log":
       return {};
     case "progress":
-      return { progress: { step: event.step, steps: event.steps } };
+      return { progress: { step: event.step, steps: event.steps, ...(event.remainingMs !== undefined && { remainingMs: event.remainingMs }) } };
     case "done":
       return {
         state: "COMPLETED",
@@ -65,4 +72,14 @@ export function advance(
         ...(!event.outcome.ok && { error: event.outcome.error }),
       };
   }
+}
+
+/**
+ * What is known of a request when `event` is the first that the log hears of it: its submit's `queued` as a rule, anything
+ * else when the log was lost in between. An attempt that speaks is running.
+ */
+export function firstSnapshot(request: RequestIdentity, event: RequestEvent, atMs: number): Snapshot {
+  const { requestId, ownerId, endpoint, version, taskQueue, priority } = request;
+  const attempt = event.type === "done" ? 0 : event.attempt;
+  return { requestId, ownerId, endpoint, version, taskQueue, priority, state: attempt > 0 ? "IN_PROGRESS" : "IN_QUEUE", attempt, queuedAtMs: atMs };
 }

@@ -1,4 +1,4 @@
-"""Stage 1: the autoencoder. Stage 2: the latents of the training scenes, encoded once."""
+"""Stage 1: the autoencoder. Stage 2: the latents of the training scenes, encoded once. Stage 4: a sharper decoder."""
 
 import math
 import random
@@ -100,3 +100,53 @@ def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
             data[(height, width)] = (torch.cat(latents), scenes)
             print(f"latents {height}x{width}: {len(scenes)} in {time.time() - started:.0f}s", flush=True)
     torch.save(data, out)
+
+
+def refine_decoder(autoencoder: Path, out: Path, minutes: float, batch: int = 12) -> None:
+    """Trains the decoder alone on whole scenes while the encoder, and so the latents, stay as they are.
+
+    It can run after or beside the transformer. Latents get a little noise, as the transformer's are never exact. Resumes from `out`.
+    """
+    saved, encoder, decoder = torch.load(autoencoder), Encoder(), Decoder()
+    encoder.load_state_dict(saved["encoder"]), decoder.load_state_dict(saved["decoder"])
+    optimizer = torch.optim.AdamW(decoder.parameters(), 1.5e-3, betas=(0.9, 0.98), weight_decay=1e-4)
+    spent, step = 0.0, 0
+    if out.exists():
+        state = torch.load(out)
+        decoder.load_state_dict(state["decoder"])
+        spent, step = state["spent"], state["step"]
+        if spent >= minutes * 60:
+            return
+        optimizer.load_state_dict(state["optimizer"])
+    rng, std, last = random.Random(5 + step), saved["std"].view(1, -1, 1, 1), time.time()
+    torch.manual_seed(step)
+
+    def save() -> None:
+        partial = out.with_suffix(".partial")
+        torch.save({"decoder": decoder.state_dict(), "optimizer": optimizer.state_dict(), "spent": spent, "step": step}, partial)
+        partial.replace(out)
+
+    while spent < minutes * 60:
+        rate = 1.5e-3 * min(1, (step + 1) / 50) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent / (minutes * 60))))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        height, width = rng.choice(BUCKETS)
+        x = render(sample_scenes(batch, rng, held_out=False), height, width, rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                z = encoder(x)[:, :LATENT_CHANNELS].float()
+                z = z + torch.randn_like(z) * std * 0.1 * torch.rand(batch, 1, 1, 1)
+            y = decoder(z).float()
+        pixel = (y - x).abs().mean()
+        gradient = (y.diff(dim=3) - x.diff(dim=3)).abs().mean() + (y.diff(dim=2) - x.diff(dim=2)).abs().mean()
+        optimizer.zero_grad()
+        (pixel + 0.7 * gradient).backward()
+        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+        optimizer.step()
+        step, now = step + 1, time.time()
+        spent, last = spent + now - last, now
+        if step % 50 == 0:
+            print(f"decoder step {step} {spent:.0f}s l1 {pixel:.4f} gradient {gradient:.4f}", flush=True)
+        if step % 200 == 0:
+            save()
+    save()

@@ -44,6 +44,7 @@ export const CATALOGUE = {
     says: "Invalid Key Authorization header format. Expected '<key_id>:<key_secret>'.",
   },
   key_unknown: { kind: "gateway", status: 401, retryable: false, says: "No user found for Key ID and Secret" },
+  key_not_found: { kind: "gateway", status: 404, retryable: false, says: "There is no such key, or it was revoked before." },
   scope_missing: { kind: "gateway", status: 403, retryable: false, says: "This key's scope does not allow that." },
   endpoint_unknown: { kind: "gateway", status: 404, retryable: false, says: "Application not found" },
   path_unknown: { kind: "gateway", status: 404, retryable: false, says: "Path not found" },

@@ -1,0 +1,61 @@
+import type { RequestEvent } from "../core/events.ts";
+import { LIMITS } from "../core/limits.ts";
+import type { EventLog } from "../core/ports/event-log.ts";
+import type { Outcome, RequestIdentity } from "../core/request.ts";
+
+export interface EventWriter {
+  /** Appends in order, without waiting. Progress that a newer one overtakes before it was sent is left out. */
+  write(event: Exclude<RequestEvent, { type: "done" }>): void;
+  /** Everything written so far is appended or given up. */
+  drained(): Promise<void>;
+  /** Appends `done` after everything else; returns the outcome that stands (this one when the log cannot be reached). */
+  complete(outcome: Outcome): Promise<Outcome>;
+}
+
+/**
+ * Writes the events of one attempt in order. The event log carries freshness, not results, so it must never slow a job
+ * down: after a failed append what waits is dropped, except the last word about the state.
+ */
+export function createEventWriter(events: EventLog, request: RequestIdentity, warn: (message: string) => void): EventWriter {
+  let waiting: Exclude<RequestEvent, { type: "done" }>[] = [];
+  let sending: Promise<void> | undefined;
+  let lines = 0;
+
+  const send = async (): Promise<void> => {
+    while (waiting.length > 0) {
+      // Appends are pipelined: the log keeps the order in which they were given.
+      const batch = waiting;
+      waiting = [];
+      const results = await Promise.allSettled(batch.map((event) => events.append(request, event)));
+      const failed = results.find((result) => result.status === "rejected");
+      if (failed) {
+        warn(`event log: ${String(failed.reason)}`);
+        waiting = waiting.filter(({ type }) => type === "queued" || type === "started").slice(-1);
+        if (waiting.length === 0) return;
+      }
+    }
+  };
+  const drained = async (): Promise<void> => {
+    while (sending) await sending;
+  };
+  return {
+    write(event) {
+      if (event.type === "log" && ++lines > LIMITS.logLinesMax) return;
+      if (event.type === "progress" && waiting.at(-1)?.type === "progress") waiting.pop();
+      waiting.push(event.type === "log" ? { ...event, message: event.message.slice(0, LIMITS.logLineBytesMax) } : event);
+      sending ??= send().finally(() => {
+        sending = undefined;
+      });
+    },
+    drained,
+    async complete(outcome) {
+      await drained();
+      try {
+        return await events.complete(request, outcome);
+      } catch (error) {
+        warn(`event log: ${String(error)}`);
+        return outcome;
+      }
+    },
+  };
+}

@@ -1,0 +1,108 @@
+import { ApplicationFailure, CancelledFailure, Context } from "@temporalio/activity";
+import { CATALOGUE } from "../core/errors/catalogue.ts";
+import { type ErrorInfo, errorInfo } from "../core/errors/tempera-error.ts";
+import type { Engines } from "../core/engine.ts";
+import type { JobSpec } from "../core/job.ts";
+import type { JsonObject } from "../core/json.ts";
+import type { Clock } from "../core/ports/clock.ts";
+import type { EventLog } from "../core/ports/event-log.ts";
+import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { Outcome } from "../core/request.ts";
+import { retrieve, store } from "../core/stored.ts";
+import { createArtifactSink } from "./artifact-sink.ts";
+import { createEventWriter } from "./event-writer.ts";
+import type { RunningRequests } from "./running-requests.ts";
+
+export interface InferDependencies {
+  /** The pool that runs models on this worker's device. */
+  engines: Engines;
+  events: EventLog;
+  objects: ObjectStore;
+  clock: Clock;
+  /** Cancels announced through the event log, milliseconds after the caller's word. */
+  running: RunningRequests;
+  /** Base of the URLs artifacts are served at. */
+  publicUrl: string;
+}
+
+export interface InferResult {
+  outcome: Outcome;
+  attempt: number;
+  startedAtMs?: number;
+}
+
+/**
+ * The inference activity: one attempt of one request on this worker's engine (design §4, step 3).
+ *
+ * Returns the outcome when the model gave its output. Throws an `ApplicationFailure` whose type is a code of the error
+ * catalogue and whose details are the `ErrorInfo` and the attempt; Temporal retries it unless the code is not retryable. Artifacts are
+ * stored before the outcome names them; a retried attempt returns an outcome that already stands.
+ */
+export const createInfer = ({ engines, events, objects, clock, running, publicUrl }: InferDependencies) =>
+  async function infer(job: JobSpec): Promise<InferResult> {
+    const context = Context.current();
+    const { attempt } = context.info;
+    if (attempt > 1) {
+      const standing = (await events.outcome(job.requestId).catch(() => undefined))?.outcome;
+      if (standing?.ok) return { outcome: standing, attempt };
+      if (standing) throw failure(standing.error, attempt, false);
+    }
+
+    const writer = createEventWriter(events, job, (message) => context.log.warn(message));
+    const cancel = running.track(job.requestId);
+    const signal = AbortSignal.any([cancel.signal, context.cancellationSignal]);
+    let progress: { step: number; steps: number } | undefined;
+    const heartbeat = setInterval(() => context.heartbeat(progress), Math.max(200, job.timeouts.heartbeatMs / 4));
+    let startedAtMs: number | undefined;
+    try {
+      const input = await retrieve<JsonObject>(objects, job.input);
+      const sink = createArtifactSink({ objects, publicUrl, inline: input.sync_mode === true });
+      const result = await engines.run(
+        { requestId: job.requestId, attempt, endpoint: job.endpoint, version: job.version, input },
+        {
+          started: (worker) => {
+            startedAtMs = clock.nowMs();
+            writer.write({ type: "started", attempt, worker });
+          },
+          log: (level, message) => writer.write({ type: "log", attempt, level, message }),
+          progress: (step, steps, remainingMs) => {
+            progress = { step, steps };
+            writer.write({ type: "progress", attempt, step, steps, ...(remainingMs !== undefined && { remainingMs }) });
+          },
+          artifact: sink.take,
+        },
+        signal,
+      );
+      const output = await store(objects, `outcomes/${job.requestId}.json`, sink.resolve(result.output));
+      const outcome: Outcome = {
+        ok: true,
+        output,
+        metrics: {
+          inference_time: result.inferenceMs / 1000,
+          queue_time: Math.max(0, (startedAtMs ?? clock.nowMs()) - job.submittedAtMs) / 1000,
+        },
+      };
+      return { outcome: await writer.complete(outcome), attempt, ...(startedAtMs !== undefined && { startedAtMs }) };
+    } catch (error) {
+      if (context.cancellationSignal.aborted && !context.cancellationDetails?.workerShutdown) {
+        throw new CancelledFailure("The request was cancelled.");
+      }
+      const info: ErrorInfo =
+        signal.aborted && !cancel.signal.aborted
+          ? { code: "runner_disconnected", message: "The GPU worker was shut down before the request was done." }
+          : errorInfo(error, "runner_server_error");
+      const retryable = CATALOGUE[info.code].retryable;
+      if (retryable && attempt < job.retry.attemptsMax) {
+        writer.write({ type: "log", attempt, level: "WARN", message: `Attempt ${attempt} failed: ${info.message} Trying again.` });
+        writer.write({ type: "queued", attempt, reason: info });
+      }
+      await writer.drained();
+      throw failure(info, attempt, retryable);
+    } finally {
+      clearInterval(heartbeat);
+      cancel[Symbol.dispose]();
+    }
+  };
+
+const failure = (info: ErrorInfo, attempt: number, retryable: boolean): ApplicationFailure =>
+  ApplicationFailure.create({ type: info.code, message: info.message, nonRetryable: !retryable, details: [info, attempt] });

@@ -1,0 +1,39 @@
+import type { JobSpec } from "../core/job.ts";
+import type { Clock } from "../core/ports/clock.ts";
+import type { EventLog } from "../core/ports/event-log.ts";
+import type { RequestStore } from "../core/ports/request-store.ts";
+import type { Outcome } from "../core/request.ts";
+
+export interface EndedJob {
+  job: JobSpec;
+  outcome: Outcome;
+  attempts: number;
+  startedAtMs?: number;
+  /** The job used up its attempts. */
+  exhausted: boolean;
+}
+
+/**
+ * The finish step of every job (design §4, step 4): makes the outcome stand in the event log and in Postgres, keeps the
+ * job's log lines, and its dead letter when the attempts were used up. Idempotent; returns the outcome that stands, which
+ * is another one when somebody was first.
+ *
+ * Rejects with `store_unavailable` while Postgres cannot be reached; the event log may be away.
+ */
+export const createRecordOutcome = ({ events, requests, clock }: { events: EventLog; requests: RequestStore; clock: Clock }) =>
+  async function recordOutcome({ job, outcome, attempts, startedAtMs, exhausted }: EndedJob): Promise<Outcome> {
+    const standing = await events.complete(job, outcome).catch(() => outcome);
+    const logs = await events
+      .read(job.requestId)
+      .then((all) => all.filter(({ event }) => event.type === "log"))
+      .catch(() => []);
+    return requests.finish({
+      job,
+      outcome: standing,
+      attempts,
+      ...(startedAtMs !== undefined && { startedAtMs }),
+      endedAtMs: clock.nowMs(),
+      logs,
+      ...(exhausted && !standing.ok && { deadLetter: { reason: `${standing.error.code}: ${standing.error.message}` } }),
+    });
+  };

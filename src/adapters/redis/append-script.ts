@@ -1,0 +1,34 @@
+/**
+ * Appends one event and moves the snapshot on, in one atomic step.
+ *
+ * What an event changes is computed by core's `advance` and handed in. The script only enforces, on the state as it stands in
+ * Redis, the two refusals that `advance` makes: nothing follows the end, and no attempt speaks over its successor. The
+ * conformance suite drives this and the in-memory log with the same random events and compares them.
+ *
+ * KEYS: snapshot hash, event stream.
+ * ARGV: attempt (empty for `done`), event JSON, its time, entries to keep, time to live in ms, channel, length of the first
+ * fields, the fields of a request heard of for the first time (field, value, …), the fields that change (field, value, …).
+ * Returns { 1 } when appended; { 0, state } when refused; { 0, state, event JSON } when a `done` stands already.
+ */
+export const APPEND_SCRIPT = `
+local before = redis.call('HMGET', KEYS[1], 'state', 'attempt')
+local done = ARGV[1] == ''
+if before[1] == 'COMPLETED' then
+  if not done then return { 0, before[1] } end
+  local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+  if last then return { 0, before[1], last[2][4] } end
+elseif before[1] and not done and tonumber(ARGV[1]) < tonumber(before[2]) then
+  return { 0, before[1] }
+end
+local first = 7 + tonumber(ARGV[7])
+if not before[1] then redis.call('HSET', KEYS[1], unpack(ARGV, 8, first)) end
+if #ARGV > first then redis.call('HSET', KEYS[1], unpack(ARGV, first + 1)) end
+local id = redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', 'at', ARGV[3], 'event', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
+redis.call('PUBLISH', ARGV[6], id .. ' ' .. ARGV[3] .. ' ' .. ARGV[2])
+return { 1 }
+`;
+
+/** What the script answers. */
+export type AppendReply = [accepted: 1] | [accepted: 0, state: string, standing?: string];

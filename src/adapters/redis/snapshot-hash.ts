@@ -1,0 +1,43 @@
+/** The snapshot as a Redis hash: one field per property; objects as JSON, numbers as decimals, all else as it is. */
+import type { Snapshot } from "../../core/events.ts";
+import type { Priority, RequestState } from "../../core/request.ts";
+
+/** `[field, value, …]`, absent properties left out. */
+export function encodeSnapshot(part: Partial<Snapshot>): string[] {
+  const fields: string[] = [];
+  for (const [name, value] of Object.entries(part)) {
+    if (value !== undefined) fields.push(name, typeof value === "object" ? JSON.stringify(value) : String(value));
+  }
+  return fields;
+}
+
+/** `undefined` for the empty hash, which is how Redis says "no such key". Written out by hand: it runs on each status poll. */
+export function decodeSnapshot(hash: Record<string, string>): Snapshot | undefined {
+  const { requestId, ownerId, endpoint, version, taskQueue, priority, state, attempt, queuedAtMs } = hash;
+  if (
+    requestId === undefined ||
+    ownerId === undefined ||
+    endpoint === undefined ||
+    version === undefined ||
+    taskQueue === undefined ||
+    state === undefined
+  )
+    return undefined;
+  const snapshot: Snapshot = {
+    requestId,
+    ownerId,
+    endpoint,
+    version,
+    taskQueue,
+    priority: priority as Priority,
+    state: state as RequestState,
+    attempt: Number(attempt),
+    queuedAtMs: Number(queuedAtMs),
+  };
+  if (hash.startedAtMs !== undefined) snapshot.startedAtMs = Number(hash.startedAtMs);
+  if (hash.endedAtMs !== undefined) snapshot.endedAtMs = Number(hash.endedAtMs);
+  if (hash.progress !== undefined) snapshot.progress = JSON.parse(hash.progress);
+  if (hash.error !== undefined) snapshot.error = JSON.parse(hash.error);
+  if (hash.metrics !== undefined) snapshot.metrics = JSON.parse(hash.metrics);
+  return snapshot;
+}

@@ -1,0 +1,116 @@
+import { type Client, isGrpcServiceError, WorkflowExecutionAlreadyStartedError, WorkflowFailedError, WorkflowNotFoundError } from "@temporalio/client";
+import { ApplicationFailure, CancelledFailure } from "@temporalio/common";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/job.ts";
+import type { Jobs } from "../../core/ports/jobs.ts";
+import type { Outcome, RequestIdentity } from "../../core/request.ts";
+import { ENDPOINT_ATTRIBUTE, OWNER_ATTRIBUTE, VERSION_ATTRIBUTE } from "./search-attributes.ts";
+
+/** The workflow type that carries a request. */
+const INFERENCE_JOB = "inferenceJob";
+
+/** gRPC: the server did not answer, or was too busy to. */
+const GRPC_UNAVAILABLE = new Set([1, 4, 8, 14]);
+
+/** pendingActivities[].state: 2 STARTED, 3 CANCEL_REQUESTED. */
+const RUNNING_STATES = new Set([2, 3]);
+
+/** The jobs, kept by Temporal: one `inferenceJob` workflow a request, its id the request id. */
+export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?: number } = {}): Jobs {
+  const call = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await client.withDeadline(Date.now() + deadlineMs, work);
+    } catch (error) {
+      const grpc = isGrpcServiceError(error) ? error : ((error as { cause?: unknown }).cause as { code?: number } | undefined);
+      if (grpc && typeof grpc.code === "number" && GRPC_UNAVAILABLE.has(grpc.code)) {
+        throw new TemperaError("temporal_unavailable", undefined, { cause: error });
+      }
+      throw error;
+    }
+  };
+  const describe = (requestId: string) =>
+    call(() => client.workflow.getHandle(requestId).describe()).catch((error) => {
+      if (error instanceof WorkflowNotFoundError) return undefined;
+      throw error;
+    });
+
+  return {
+    async start(job) {
+      await call(() =>
+        client.workflow.start(INFERENCE_JOB, {
+          workflowId: job.requestId,
+          taskQueue: ORCHESTRATOR_QUEUE,
+          args: [job],
+          workflowIdReusePolicy: "REJECT_DUPLICATE",
+          workflowIdConflictPolicy: "FAIL",
+          workflowTaskTimeout: "5s",
+          priority: { priorityKey: PRIORITY_KEY[job.priority], fairnessKey: job.ownerId.slice(0, 64) },
+          typedSearchAttributes: [
+            { key: ENDPOINT_ATTRIBUTE, value: job.endpoint },
+            { key: VERSION_ATTRIBUTE, value: job.version },
+            { key: OWNER_ATTRIBUTE, value: job.ownerId },
+          ],
+          memo: { request: identityOf(job) },
+          staticSummary: `${job.endpoint} ${job.version}`,
+        }),
+      ).catch((error) => {
+        if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+      });
+    },
+
+    async cancel(requestId) {
+      try {
+        await call(() => client.workflow.getHandle(requestId).cancel());
+        return "requested";
+      } catch (error) {
+        // Temporal answers the same for a closed workflow and for none.
+        if (error instanceof WorkflowNotFoundError) return (await describe(requestId)) ? "finished" : "unknown";
+        throw error;
+      }
+    },
+
+    async describe(requestId) {
+      const found = await describe(requestId);
+      const identity = found?.memo?.request as RequestIdentity | undefined;
+      if (!found || found.type !== INFERENCE_JOB || !identity) return undefined;
+      const pending = found.raw.pendingActivities?.find(({ activityType }) => activityType?.name === "infer");
+      const running = pending !== undefined && RUNNING_STATES.has(pending.state ?? 0);
+      return {
+        ...identity,
+        state: found.status.name !== "RUNNING" ? "COMPLETED" : running ? "IN_PROGRESS" : "IN_QUEUE",
+        attempt: pending?.attempt ?? 1,
+        submittedAtMs: found.startTime.getTime(),
+      };
+    },
+
+    async outcome(requestId) {
+      const found = await describe(requestId);
+      if (!found || found.type !== INFERENCE_JOB || found.status.name === "RUNNING") return undefined;
+      try {
+        return (await call(() => client.workflow.getHandle(requestId).result())) as Outcome;
+      } catch (error) {
+        return closedOutcome(error);
+      }
+    },
+  };
+}
+
+const identityOf = ({ requestId, ownerId, endpoint, version, taskQueue, priority }: JobSpec): RequestIdentity => ({
+  requestId,
+  ownerId,
+  endpoint,
+  version,
+  taskQueue,
+  priority,
+});
+
+/** A job that closed without an output carries its outcome as the failure's first detail; one that was ended by hand has none. */
+function closedOutcome(error: unknown): Outcome {
+  if (!(error instanceof WorkflowFailedError)) throw error;
+  const { cause } = error;
+  if (cause instanceof ApplicationFailure || cause instanceof CancelledFailure) {
+    const outcome = cause.details?.[0] as Outcome | undefined;
+    if (outcome) return outcome;
+  }
+  return { ok: false, error: { code: "internal_error", message: "The job was ended by an operator before it had an outcome." }, metrics: {} };
+}

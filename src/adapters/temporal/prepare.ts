@@ -1,0 +1,45 @@
+import type { Client } from "@temporalio/client";
+import { msToTs } from "@temporalio/common/lib/time.js";
+import { temporal } from "@temporalio/proto";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { SEARCH_ATTRIBUTES } from "./search-attributes.ts";
+
+/** gRPC status codes. */
+const ALREADY_EXISTS = 6;
+const NOT_FOUND = 5;
+
+/**
+ * Makes the namespace and the search attributes exist. Harmless to repeat; needs no rights when both are there.
+ *
+ * Rejects with `temporal_unavailable`, naming what is missing, when they are not there and cannot be made.
+ */
+export async function prepareTemporal(client: Client): Promise<void> {
+  const namespace = client.options.namespace;
+  try {
+    try {
+      await client.workflowService.describeNamespace({ namespace });
+    } catch (error) {
+      if ((error as { code?: number }).code !== NOT_FOUND) throw error;
+      await client.workflowService
+        .registerNamespace({ namespace, workflowExecutionRetentionPeriod: msToTs("3 days") })
+        .catch(ignore(ALREADY_EXISTS));
+    }
+    const { customAttributes } = await client.connection.operatorService.listSearchAttributes({ namespace });
+    const missing = SEARCH_ATTRIBUTES.filter((name) => !Object.hasOwn(customAttributes ?? {}, name));
+    if (missing.length === 0) return;
+    const keyword = temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD;
+    await client.connection.operatorService
+      .addSearchAttributes({ namespace, searchAttributes: Object.fromEntries(missing.map((name) => [name, keyword])) })
+      .catch(ignore(ALREADY_EXISTS));
+  } catch (error) {
+    throw new TemperaError(
+      "temporal_unavailable",
+      `Temporal's namespace "${namespace}" is not ready (${(error as Error).message.split("\n")[0]}); temporal/README.md says how to create it and its search attributes.`,
+      { cause: error },
+    );
+  }
+}
+
+const ignore = (code: number) => (error: { code?: number }) => {
+  if (error.code !== code) throw error;
+};

@@ -1,0 +1,41 @@
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { bundleWorkflowCode } from "@temporalio/worker";
+
+/**
+ * The workflow code as one file for the sandbox. Bundling takes seconds, so the result is kept in `cacheFolder` under the
+ * digest of everything that goes in.
+ *
+ * @param sources folders whose files the bundle may contain
+ */
+export async function workflowBundle({
+  workflowsPath,
+  sources,
+  cacheFolder,
+  lockFile,
+}: {
+  workflowsPath: string;
+  sources: string[];
+  cacheFolder: string;
+  lockFile: string;
+}): Promise<{ codePath: string }> {
+  const digest = createHash("sha256").update(readFileSync(lockFile));
+  for (const folder of sources) {
+    for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" }).sort()) {
+      if (name.endsWith(".ts") && !name.endsWith(".test.ts")) digest.update(name).update(readFileSync(join(folder, name)));
+    }
+  }
+  const codePath = join(cacheFolder, `workflows-${digest.digest("hex").slice(0, 16)}.js`);
+  if (!existsSync(codePath)) {
+    const { code } = await bundleWorkflowCode({ workflowsPath, logger: silent });
+    mkdirSync(cacheFolder, { recursive: true });
+    const partial = `${codePath}.${process.pid}`;
+    writeFileSync(partial, code);
+    renameSync(partial, codePath);
+  }
+  return { codePath };
+}
+
+const nothing = (): void => {};
+const silent = { log: nothing, trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing };

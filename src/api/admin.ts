@@ -1,0 +1,42 @@
+import { type Context, Hono } from "hono";
+import { CATALOGUE } from "../core/errors/catalogue.ts";
+import { errorInfo, isTemperaError, TemperaError } from "../core/errors/tempera-error.ts";
+import type { ApiDependencies } from "./dependencies.ts";
+import type { Caller } from "./key-ring.ts";
+import { createKeysCreate, createKeysList, createKeysRevoke } from "./platform/keys.ts";
+import { createModelsList } from "./platform/models.ts";
+import { requestId, requestIdOf } from "./request-id.ts";
+
+/** The admin role's HTTP service (contract §10): the table of its routes. Everything needs a key of scope ADMIN. */
+export function createAdmin(api: Pick<ApiDependencies, "keyRing" | "keys" | "registry" | "clock" | "log">): Hono {
+  const admin =
+    (verb: (c: Context, caller: Caller) => Promise<Response>) =>
+    async (c: Context): Promise<Response> => {
+      const caller = await api.keyRing.authenticate(c.req.header("authorization"));
+      if (caller.scope !== "ADMIN") throw new TemperaError("scope_missing", "This call needs a key of scope ADMIN.");
+      return verb(c, caller);
+    };
+  const app = new Hono({ strict: false });
+  app.use(requestId());
+  app.get("/v1/models", admin(createModelsList(api)));
+  app.get("/v1/keys", admin(createKeysList(api)));
+  app.post("/v1/keys", admin(createKeysCreate(api)));
+  app.delete("/v1/keys/:key_id", admin(createKeysRevoke(api)));
+  app.get("/health/live", (c) => c.json({ status: "live" }));
+  app.notFound((c) => platformError(c, new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`)));
+  app.onError((error, c) => {
+    if (!isTemperaError(error)) api.log.error({ err: error, path: c.req.path }, "unexpected error");
+    return platformError(c, error);
+  });
+  return app;
+}
+
+/** The Platform API's error body: `{"error":{"type","message","request_id"}}` (contract §7.3). */
+function platformError(c: Context, error: unknown): Response {
+  const { code, message } = isTemperaError(error) ? errorInfo(error) : { code: "server_error" as const, message: CATALOGUE.server_error.says };
+  const { status } = CATALOGUE[code];
+  const type = PLATFORM_TYPES[status] ?? (status >= 500 ? "server_error" : "validation_error");
+  return c.json({ error: { type, message, request_id: requestIdOf(c) } }, status as 500);
+}
+
+const PLATFORM_TYPES: Record<number, string> = { 401: "authorization_error", 403: "authorization_error", 404: "not_found", 429: "rate_limited" };

@@ -1,0 +1,20 @@
+import type { Context } from "hono";
+import { HTTPException } from "hono/http-exception";
+import { errorInfo, isTemperaError } from "../core/errors/tempera-error.ts";
+import type { Log } from "../core/ports/log.ts";
+import { falError, type QueueVerb } from "../fal/index.ts";
+
+/** The bodies fal gives to status and cancel instead of a `detail` (contract §2.2, §2.5). */
+const STATUS_WORDS: Record<string, string> = { request_unknown: "NOT_FOUND", request_finished: "ALREADY_COMPLETED" };
+
+/** Answers an error in fal's shape. What is not of the catalogue is logged whole and answered as a plain 500. */
+export function answerError(c: Context, error: unknown, { log, verb }: { log: Log; verb?: QueueVerb }): Response {
+  if (!isTemperaError(error)) {
+    if (error instanceof HTTPException) return error.getResponse();
+    log.error({ err: error, path: c.req.path, method: c.req.method }, "unexpected error");
+    return c.json({ detail: "Internal Server Error" }, 500);
+  }
+  const { status, headers, body } = falError(errorInfo(error));
+  const word = verb === "status" || verb === "stream" || verb === "cancel" ? STATUS_WORDS[error.code] : undefined;
+  return c.json(word ? { status: word } : body, status as 500, headers);
+}

@@ -1,0 +1,77 @@
+import { type ErrorInfo, isTemperaError, TemperaError } from "../core/errors/tempera-error.ts";
+import type { LoggedEvent, Progress } from "../core/events.ts";
+import { type Metrics, type Outcome, type RequestIdentity, type RequestState, isRequestId } from "../core/request.ts";
+import type { ApiDependencies } from "./dependencies.ts";
+import type { Caller } from "./key-ring.ts";
+
+/** What is known of a request, from whichever store knew it first. */
+export interface FoundRequest extends RequestIdentity {
+  state: RequestState;
+  position: number;
+  progress?: Progress;
+  metrics: Metrics;
+  error?: ErrorInfo;
+  /** Already at hand when Postgres or Temporal answered; the event log is asked for it only by the result verb. */
+  outcome?: Outcome;
+  /** Present when the request's log lines came along; else the event log has them. */
+  logs?: LoggedEvent[];
+}
+
+/**
+ * Finds a caller's request (design §3): the event log's snapshot in one read, else Postgres, else Temporal.
+ *
+ * Throws `request_unknown` for a malformed id, an unknown request and another owner's; `temporal_unavailable` or
+ * `store_unavailable` when what would know cannot be asked.
+ */
+export const createFindRequest = ({ events, requests, jobs }: Pick<ApiDependencies, "events" | "requests" | "jobs">) =>
+  async function findRequest(caller: Caller, requestId: string): Promise<FoundRequest> {
+    if (!isRequestId(requestId)) throw new TemperaError("request_unknown");
+    const found = await find(requestId.toLowerCase());
+    if (!found || found.ownerId !== caller.ownerId) throw new TemperaError("request_unknown");
+    return found;
+
+    async function find(id: string): Promise<FoundRequest | undefined> {
+      const snapshot = await events.snapshot(id).catch(away);
+      if (snapshot) {
+        const position = snapshot.state === "IN_QUEUE" ? await events.position(snapshot).catch(() => 0) : 0;
+        return { ...snapshot, position, metrics: snapshot.metrics ?? {} };
+      }
+      const record = await requests.find(id).catch((error) => {
+        // Temporal may still know it; when it does not either, this outage is the answer.
+        if (!isTemperaError(error)) throw error;
+        return error;
+      });
+      if (record && !(record instanceof Error) && record.outcome) return finished(record, record.outcome, record.logs);
+
+      const job = await jobs.describe(id);
+      if (job && job.state !== "COMPLETED") return { ...job, position: 0, metrics: {} };
+      if (job) {
+        const outcome = await jobs.outcome(id);
+        if (outcome) return finished(job, outcome, []);
+      }
+      if (record instanceof Error) throw record;
+      if (!record) return undefined;
+      // Recorded, unfinished, and Temporal has forgotten it: its state was lost, and saying IN_QUEUE for ever would be a lie.
+      return finished(record, { ok: false, error: { code: "internal_error", message: "The job is no longer known to Temporal." }, metrics: {} }, []);
+    }
+  };
+
+const away = (error: unknown): undefined => {
+  if (!isTemperaError(error)) throw error;
+  return undefined;
+};
+
+const finished = (identity: RequestIdentity, outcome: Outcome, logs: LoggedEvent[]): FoundRequest => ({
+  requestId: identity.requestId,
+  ownerId: identity.ownerId,
+  endpoint: identity.endpoint,
+  version: identity.version,
+  taskQueue: identity.taskQueue,
+  priority: identity.priority,
+  state: "COMPLETED",
+  position: 0,
+  metrics: outcome.metrics,
+  outcome,
+  logs,
+  ...(!outcome.ok && { error: outcome.error }),
+});

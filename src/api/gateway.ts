@@ -1,0 +1,72 @@
+import { type Context, Hono } from "hono";
+import { cors } from "hono/cors";
+import { TemperaError } from "../core/errors/tempera-error.ts";
+import { parseQueuePath, proxyTarget, QUEUE_METHODS, type QueuePath, type QueueVerb, TREES } from "../fal/index.ts";
+import { answerError } from "./answer-error.ts";
+import type { ApiDependencies } from "./dependencies.ts";
+import { createFile } from "./files/file.ts";
+import { createReady } from "./health/ready.ts";
+import { createCancel } from "./queue/cancel.ts";
+import { createResult } from "./queue/result.ts";
+import { createStatus } from "./queue/status.ts";
+import { createStatusStream } from "./queue/status-stream.ts";
+import { createSubmit } from "./queue/submit.ts";
+import { requestId } from "./request-id.ts";
+
+/** Headers a browser's script may read (contract §1.5). */
+const EXPOSED = ["x-fal-request-id", "x-fal-error-type", "x-fal-retryable", "x-fal-needs-retry", "x-fal-request-timeout-type", "x-fal-billable-units", "retry-after", "etag", "content-range", "accept-ranges"];
+
+export const PROXY_PATH = "/api/fal/proxy";
+
+/** The public HTTP service: the table of its routes. */
+export function createGateway(api: ApiDependencies): Hono {
+  const verbs: Record<QueueVerb, (c: Context, path: QueuePath) => Promise<Response>> = {
+    submit: createSubmit(api),
+    status: createStatus(api),
+    stream: createStatusStream(api),
+    result: createResult(api),
+    cancel: createCancel(api),
+  };
+  const file = createFile(api);
+  const ready = createReady(api);
+
+  const app = new Hono({ strict: false });
+  app.use(requestId());
+  // Only browsers send an origin; everybody else is spared the headers.
+  const browsers = cors({ origin: "*", allowMethods: ["GET", "HEAD", "POST", "PUT", "DELETE"], exposeHeaders: EXPOSED, maxAge: 86_400 });
+  app.use((c, next) => (c.req.header("origin") ? browsers(c, next) : next()));
+
+  app.all(`${TREES.queue.prefix}/*`, async (c) => {
+    const path = parseQueuePath(rest(c, TREES.queue.prefix));
+    try {
+      if (!path) throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
+      if (c.req.method !== QUEUE_METHODS[path.verb]) {
+        c.header("allow", QUEUE_METHODS[path.verb]);
+        throw new TemperaError("method_not_allowed");
+      }
+      return await verbs[path.verb](c, path);
+    } catch (error) {
+      return answerError(c, error, { log: api.log, ...(path && { verb: path.verb }) });
+    }
+  });
+  app.on(["GET", "HEAD"], `${TREES.files.prefix}/*`, (c) => file(c, rest(c, `${TREES.files.prefix}/`)));
+  app.all(PROXY_PATH, async (c) => {
+    const path = proxyTarget(c.req.header("x-fal-target-url") ?? "");
+    if (!path) throw new TemperaError("proxy_target_invalid");
+    const headers = new Headers(c.req.raw.headers);
+    headers.delete("x-fal-target-url");
+    const { method, body } = c.req.raw;
+    const hasBody = method !== "GET" && method !== "HEAD" && body;
+    const inner = new Request(new URL(path, c.req.url), { method, headers, ...(hasBody && { body, duplex: "half" }) } as RequestInit);
+    return app.fetch(inner, c.env);
+  });
+  app.get("/health/live", (c) => c.json({ status: "live" }));
+  app.get("/health/ready", ready);
+
+  app.notFound((c) => answerError(c, new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`), api));
+  app.onError((error, c) => answerError(c, error, api));
+  return app;
+}
+
+/** The path behind a prefix, as it was sent (not decoded: ids and endpoint names are plain ASCII). */
+const rest = (c: Context, prefix: string): string => new URL(c.req.url).pathname.slice(prefix.length);

@@ -1,0 +1,67 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import { TemperaError } from "../core/errors/tempera-error.ts";
+import type { Key, Scope } from "../core/key.ts";
+import { LIMITS } from "../core/limits.ts";
+import type { Clock } from "../core/ports/clock.ts";
+import type { KeyStore } from "../core/ports/key-store.ts";
+import { readAuthorization } from "../fal/authorization.ts";
+
+export interface Caller {
+  ownerId: string;
+  keyId: string;
+  scope: Scope;
+}
+
+export interface KeyRing {
+  /**
+   * Who an `Authorization` header speaks for.
+   *
+   * Rejects with `key_missing`, `key_malformed`, `key_unknown` (also for a revoked key or a wrong secret), or
+   * `store_unavailable` when Postgres is away and the key was not seen lately.
+   *
+   * @param app named in the sentence that says authentication is required
+   */
+  authenticate(authorization: string | undefined, app?: string): Promise<Caller>;
+}
+
+interface Remembered {
+  key: Key | undefined;
+  atMs: number;
+}
+
+/**
+ * Authenticates with a memory of `LIMITS.keyCacheMs`, emptied at once for a key the database says has changed. While
+ * Postgres is away, a key seen in the last `LIMITS.keyStaleMs` still opens: an outage of the store must not stop the queue.
+ */
+export async function createKeyRing({ keys, clock }: { keys: KeyStore; clock: Clock }): Promise<KeyRing & AsyncDisposable> {
+  const memory = new Map<string, Remembered>();
+  const stop = await keys.onChange((keyId) => memory.delete(keyId));
+
+  const find = async (keyId: string): Promise<Key | undefined> => {
+    const seen = memory.get(keyId);
+    const now = clock.nowMs();
+    if (seen && now - seen.atMs < LIMITS.keyCacheMs) return seen.key;
+    try {
+      const key = await keys.find(keyId);
+      if (memory.size >= LIMITS.keysRememberedMax) memory.clear();
+      memory.set(keyId, { key, atMs: now });
+      return key;
+    } catch (error) {
+      if (seen?.key && now - seen.atMs < LIMITS.keyStaleMs) return seen.key;
+      throw error;
+    }
+  };
+
+  return {
+    async authenticate(authorization, app) {
+      const { keyId, secret } = readAuthorization(authorization, app);
+      const key = await find(keyId);
+      const given = createHash("sha256").update(secret).digest();
+      const expected = key ? Buffer.from(key.secretSha256, "hex") : Buffer.alloc(32);
+      const matches = expected.length === given.length && timingSafeEqual(given, expected);
+      if (!key || !matches || key.revokedAtMs !== undefined) throw new TemperaError("key_unknown");
+      return { ownerId: key.ownerId, keyId: key.keyId, scope: key.scope };
+    },
+    [Symbol.asyncDispose]: stop,
+  };
+}

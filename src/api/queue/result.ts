@@ -1,0 +1,36 @@
+import type { Context } from "hono";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { JsonObject } from "../../core/json.ts";
+import type { Outcome } from "../../core/request.ts";
+import { retrieve } from "../../core/stored.ts";
+import { falError, type QueuePath } from "../../fal/index.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+import { createFindRequest, type FoundRequest } from "../find-request.ts";
+import { answerAbout } from "../request-id.ts";
+
+/**
+ * Answers a finished request with what its model gave: the bare output, or its error with the error's own status.
+ * 400 while it is not finished, 404 when it is not the caller's.
+ */
+export const createResult = (api: Pick<ApiDependencies, "keyRing" | "events" | "requests" | "jobs" | "objects">) => {
+  const findRequest = createFindRequest(api);
+  return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
+    const found = await findRequest(caller, requestId ?? "");
+    answerAbout(c, found.requestId);
+    if (found.state !== "COMPLETED") throw new TemperaError("request_unfinished");
+    const outcome = found.outcome ?? (await outcomeOf(found));
+    if (outcome.ok) return c.json(await retrieve<JsonObject>(api.objects, outcome.output), 200, { "x-fal-billable-units": "1" });
+    const { status, headers, body } = falError(outcome.error, { userTimeout: outcome.userTimeout === true });
+    return c.json(body, status as 500, headers);
+  };
+
+  async function outcomeOf({ requestId }: FoundRequest): Promise<Outcome> {
+    const known =
+      (await api.events.outcome(requestId).catch(() => undefined))?.outcome ??
+      (await api.requests.find(requestId))?.outcome ??
+      (await api.jobs.outcome(requestId));
+    if (!known) throw new TemperaError("store_unavailable", "The result cannot be read right now. Try again.");
+    return known;
+  }
+};

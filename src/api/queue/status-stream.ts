@@ -1,0 +1,156 @@
+import type { Context } from "hono";
+import { isTemperaError } from "../../core/errors/tempera-error.ts";
+import { advance, type LoggedEvent } from "../../core/events.ts";
+import { LIMITS } from "../../core/limits.ts";
+import { type QueuePath, SSE_HEADERS, SSE_PING, sseEvent, statusBody, wantsLogs } from "../../fal/index.ts";
+import { addressOf } from "../address.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+import { createFindRequest, type FoundRequest } from "../find-request.ts";
+import { answerAbout } from "../request-id.ts";
+import { readLogs, statusView } from "./status.ts";
+
+/** How often a waiting request's position, or a request whose event log is away, is looked at again. */
+const POLL_MS = 1_000;
+
+/**
+ * Streams a request's status as server-sent events until it has ended (contract §2.3): one at once, one for each change,
+ * each with only the log lines that are new. Events carry ids; `Last-Event-ID` goes on after one. 404 before the stream opens.
+ */
+export const createStatusStream = (api: Pick<ApiDependencies, "keyRing" | "events" | "requests" | "jobs" | "publicUrl" | "log">) => {
+  const findRequest = createFindRequest(api);
+  return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
+    const found = await findRequest(caller, requestId ?? "");
+    answerAbout(c, found.requestId);
+    const address = addressOf(c, "queue", api.publicUrl);
+    const withLogs = wantsLogs(c.req.query("logs"));
+    const lastEventId = c.req.header("last-event-id");
+    const gone = new AbortController();
+
+    const say = (request: FoundRequest, news: LoggedEvent[], id?: string): string =>
+      sseEvent(statusBody(address, statusView(request, withLogs ? news : undefined)), id);
+
+    /** Follows the event log; ends after COMPLETED. Throws when the log goes away. */
+    async function* follow(): AsyncGenerator<string> {
+      let current = found;
+      const backlog = await api.events.read(found.requestId);
+      const seen = backlog.at(-1)?.id;
+      const resumed = lastEventId && backlog.some(({ id }) => id === lastEventId) ? backlog.slice(backlog.findIndex(({ id }) => id === lastEventId) + 1) : backlog;
+      for (const { atMs, event } of backlog) current = { ...current, ...advance(undefined, event, atMs) };
+      if (current.state === "IN_QUEUE") current = { ...current, position: found.position };
+      yield say(current, resumed.filter(isLog), seen);
+      if (current.state === "COMPLETED") return;
+      for await (const { id, atMs, event } of mergePosition(seen, () => current)) {
+        if (event === "position") {
+          const position = await api.events.position({ ...current, attempt: 0, queuedAtMs: atMs });
+          if (position === current.position) continue;
+          current = { ...current, position };
+          yield say(current, []);
+          continue;
+        }
+        if (event.type === "log" && !withLogs) continue;
+        current = { ...current, ...advance(undefined, event, atMs) };
+        if (event.type === "queued") current = { ...current, position: await api.events.position({ ...current, attempt: event.attempt, queuedAtMs: atMs }) };
+        yield say(current, event.type === "log" ? [{ id, atMs, event }] : [], id);
+        if (current.state === "COMPLETED") return;
+      }
+    }
+
+    /** The log's new events, and a reminder to look at the position once a second while the request waits. */
+    async function* mergePosition(
+      afterId: string | undefined,
+      current: () => FoundRequest,
+    ): AsyncGenerator<LoggedEvent | { id: string; atMs: number; event: "position" }> {
+      const events = api.events.follow(found.requestId, afterId, gone.signal)[Symbol.asyncIterator]();
+      let next = events.next();
+      try {
+        while (true) {
+          let timer: NodeJS.Timeout | undefined;
+          const reminder = new Promise<"position">((resolve) => {
+            if (current().state === "IN_QUEUE") timer = setTimeout(() => resolve("position"), POLL_MS);
+          });
+          const first = await Promise.race([next, reminder]).finally(() => clearTimeout(timer));
+          if (first === "position") {
+            yield { id: "", atMs: Date.now(), event: "position" };
+            continue;
+          }
+          if (first.done) return;
+          yield first.value;
+          next = events.next();
+        }
+      } finally {
+        next.catch(() => {});
+        void events.return?.();
+      }
+    }
+
+    /** Without the event log: looks again every second, so that nobody waits for ever. */
+    async function* poll(): AsyncGenerator<string> {
+      let last = "";
+      while (!gone.signal.aborted) {
+        const current = await findRequest(caller, found.requestId).catch(() => undefined);
+        const key = JSON.stringify([current?.state, current?.position, current?.progress]);
+        if (current && key !== last) {
+          last = key;
+          yield say(current, current.state === "COMPLETED" ? (current.logs ?? (await readLogs(api, current))) : []);
+          if (current.state === "COMPLETED") return;
+        }
+        await pause(POLL_MS, gone.signal);
+      }
+    }
+
+    async function* events(): AsyncGenerator<string> {
+      // Already over, and told by Postgres or Temporal: there is nothing to follow.
+      if (found.outcome) return yield say(found, found.logs ?? []);
+      try {
+        yield* follow();
+        if (gone.signal.aborted) return;
+      } catch (error) {
+        if (gone.signal.aborted) return;
+        if (!isTemperaError(error)) api.log.error({ requestId: found.requestId, err: error }, "the status stream broke; polling instead");
+        yield* poll();
+      }
+    }
+
+    return c.body(byteStream(events(), gone), 200, SSE_HEADERS);
+  };
+};
+
+const isLog = ({ event }: LoggedEvent): boolean => event.type === "log";
+
+const pause = (ms: number, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+  });
+
+/** Sends what `events` gives, a comment after `LIMITS.keepAliveMs` of silence, and aborts `gone` when the reader leaves. */
+function byteStream(events: AsyncGenerator<string>, gone: AbortController): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  let ping: NodeJS.Timeout | undefined;
+  return new ReadableStream<Uint8Array>({
+    start(controller) {
+      ping = setInterval(() => controller.enqueue(encoder.encode(SSE_PING)), LIMITS.keepAliveMs);
+    },
+    async pull(controller) {
+      const { done, value } = await events.next();
+      if (gone.signal.aborted) return;
+      if (!done) {
+        ping?.refresh();
+        return controller.enqueue(encoder.encode(value));
+      }
+      clearInterval(ping);
+      controller.close();
+    },
+    cancel() {
+      clearInterval(ping);
+      gone.abort();
+      void events.return(undefined);
+    },
+  });
+}

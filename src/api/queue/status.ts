@@ -1,0 +1,34 @@
+import type { Context } from "hono";
+import type { LoggedEvent } from "../../core/events.ts";
+import { type QueuePath, type StatusView, statusBody, statusCode, wantsLogs } from "../../fal/index.ts";
+import { addressOf } from "../address.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+import { createFindRequest, type FoundRequest } from "../find-request.ts";
+import { answerAbout } from "../request-id.ts";
+
+/** Answers where a request stands: 202 while it waits or runs, 200 once it has ended, 404 when it is not the caller's. */
+export const createStatus = (api: Pick<ApiDependencies, "keyRing" | "events" | "requests" | "jobs" | "publicUrl">) => {
+  const findRequest = createFindRequest(api);
+  return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
+    const found = await findRequest(caller, requestId ?? "");
+    const logs = wantsLogs(c.req.query("logs")) ? (found.logs ?? (await readLogs(api, found))) : undefined;
+    answerAbout(c, found.requestId);
+    return c.json(statusBody(addressOf(c, "queue", api.publicUrl), statusView(found, logs)), statusCode(found.state));
+  };
+};
+
+/** A request's log lines from the event log; none while it is away. */
+export const readLogs = async ({ events }: Pick<ApiDependencies, "events">, { requestId }: FoundRequest): Promise<LoggedEvent[]> =>
+  (await events.read(requestId).catch(() => [])).filter(({ event }) => event.type === "log");
+
+export const statusView = (found: FoundRequest, logs: LoggedEvent[] | undefined): StatusView => ({
+  requestId: found.requestId,
+  endpoint: found.endpoint,
+  state: found.state,
+  position: found.position,
+  metrics: found.metrics,
+  ...(found.progress && { progress: found.progress }),
+  ...(found.error && { error: found.error }),
+  ...(logs && { logs }),
+});

@@ -1,0 +1,35 @@
+import type { Context } from "hono";
+import { TemperaError } from "../core/errors/tempera-error.ts";
+import type { Json } from "../core/json.ts";
+
+/** How many times the limit is still read and thrown away, so that the caller gets its answer instead of a broken pipe. */
+const DRAIN_FACTOR = 8;
+
+/**
+ * Reads a JSON body of at most `bytesMax` bytes; an absent one is `{}`.
+ * Throws `body_too_large` or `body_not_json`.
+ */
+export async function readJsonBody(c: Context, bytesMax: number): Promise<Json> {
+  const announced = Number(c.req.header("content-length") ?? Number.NaN);
+  const text = announced <= bytesMax ? await c.req.text() : await readCounted(c, bytesMax);
+  if (text.trim() === "") return {};
+  try {
+    return JSON.parse(text) as Json;
+  } catch (error) {
+    throw new TemperaError("body_not_json", `The body is not valid JSON: ${(error as Error).message}`);
+  }
+}
+
+async function readCounted(c: Context, bytesMax: number): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of (c.req.raw.body ?? []) as AsyncIterable<Uint8Array>) {
+    bytes += chunk.length;
+    if (bytes <= bytesMax) chunks.push(chunk);
+    if (bytes > bytesMax * DRAIN_FACTOR) break;
+  }
+  if (bytes > bytesMax) {
+    throw new TemperaError("body_too_large", `The body is larger than the ${Math.floor(bytesMax / 1024 / 1024)} MiB this server accepts; upload large files and send their URLs.`);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}

@@ -1,0 +1,121 @@
+import { hostname } from "node:os";
+import { join, resolve } from "node:path";
+import type { Client } from "@temporalio/client";
+import type { NativeConnection } from "@temporalio/worker";
+import { createMemoryEventLog } from "../adapters/memory/event-log.ts";
+import { createFileObjectStore } from "../adapters/object-store/file-object-store.ts";
+import { createS3ObjectStore } from "../adapters/object-store/s3-object-store.ts";
+import { connectPostgres } from "../adapters/postgres/connection.ts";
+import { createKeyStore } from "../adapters/postgres/key-store.ts";
+import { migrate } from "../adapters/postgres/migrate.ts";
+import { createRequestStore } from "../adapters/postgres/request-store.ts";
+import { createRedisEventLog } from "../adapters/redis/event-log.ts";
+import { connectClient, connectWorker } from "../adapters/temporal/connect.ts";
+import { prepareTemporal } from "../adapters/temporal/prepare.ts";
+import type { Config } from "../config/settings.ts";
+import { createClosing } from "../core/closing.ts";
+import type { EventLog } from "../core/ports/event-log.ts";
+import type { KeyStore } from "../core/ports/key-store.ts";
+import type { Log } from "../core/ports/log.ts";
+import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { RequestStore } from "../core/ports/request-store.ts";
+import { loadRegistry, type Registry } from "../registry/registry.ts";
+
+/** The root of the project: where `models/`, `schemas/` and `package-lock.json` lie. */
+export const PROJECT = resolve(import.meta.dirname, "../..");
+
+/** The services a process talks to, each by its address. What is `undefined` is the in-process default. */
+export interface Addresses {
+  temporal: string;
+  databaseUrl: string;
+  redisUrl?: string;
+  s3?: { endpoint: string; accessKey: string; secretKey: string };
+}
+
+/** What every role is made of, opened once a process. */
+export interface Parts extends AsyncDisposable {
+  config: Config;
+  log: Log;
+  registry: Registry;
+  events: EventLog;
+  requests: RequestStore;
+  keys: KeyStore;
+  objects: ObjectStore;
+  client: Client;
+  workerConnection(): Promise<NativeConnection>;
+  /** Base of the URLs of artifacts. */
+  publicUrl: string;
+  /** Who this process is, in the Temporal UI and in events. */
+  identity: string;
+}
+
+/** Opens stores and Temporal. Rejects with the first thing that cannot be had, in a sentence that names it and its remedy. */
+export async function openParts(config: Config, addresses: Addresses, log: Log): Promise<Parts> {
+  const closing = createClosing();
+  try {
+    const registry = await loadRegistry({ modelsFolder: resolve(PROJECT, config.folders.models), schemasFolder: resolve(PROJECT, config.folders.schemas) });
+    const database = (async () => {
+      await migrate(addresses.databaseUrl, { log });
+      const sql = connectPostgres(addresses.databaseUrl, { maxConnections: config.postgres.connectionsMax });
+      closing.defer(() => sql.end({ timeout: 2 }));
+      return sql;
+    })();
+    const temporal = (async () => {
+      const client = await connectClient({ address: addresses.temporal, namespace: config.temporal.namespace });
+      closing.defer(() => client.connection.close());
+      await prepareTemporal(client);
+      return client;
+    })();
+    const [sql, client] = await Promise.all([database, temporal]);
+    const events = addresses.redisUrl ? createRedisEventLog({ url: addresses.redisUrl, prefix: config.redis.prefix }) : createMemoryEventLog();
+    closing.defer(() => events.close());
+    const objects = addresses.s3
+      ? await createS3ObjectStore({ ...addresses.s3, bucket: config.objects.bucket, region: config.objects.region })
+      : createFileObjectStore({ folder: join(resolve(config.folders.data), "objects") });
+    let worker: Promise<NativeConnection> | undefined;
+    return {
+      config,
+      log,
+      registry,
+      events,
+      requests: createRequestStore(sql),
+      keys: createKeyStore(sql),
+      objects,
+      client,
+      workerConnection: () => {
+        worker ??= connectWorker({ address: addresses.temporal, namespace: config.temporal.namespace }).then((connection) => {
+          closing.defer(() => connection.close());
+          return connection;
+        });
+        return worker;
+      },
+      publicUrl: (config.server.publicUrl ?? `http://localhost:${config.server.port}`).replace(/\/+$/, ""),
+      identity: config.worker.name ?? `${hostname()}:${process.pid}`,
+      [Symbol.asyncDispose]: () => closing[Symbol.asyncDispose](),
+    };
+  } catch (error) {
+    await closing[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** The addresses of a process that stands alone: everything must be configured, since nothing is embedded. */
+export function configuredAddresses(config: Config, role: string): Addresses {
+  const missing = [
+    !config.temporal.address && "TEMPORAL_ADDRESS",
+    !config.postgres.url && "DATABASE_URL",
+    !config.redis.url && "REDIS_URL",
+  ].filter((name) => typeof name === "string");
+  if (missing.length > 0) {
+    throw new Error(`A ${role} in a process of its own needs ${missing.join(", ")}; set ${missing.length === 1 ? "it" : "them"}, or run \`npm start\` for the embedded default.`);
+  }
+  const s3 = s3Of(config);
+  return { temporal: config.temporal.address ?? "", databaseUrl: config.postgres.url ?? "", ...(config.redis.url && { redisUrl: config.redis.url }), ...(s3 && { s3 }) };
+}
+
+/** The configured object store, if one is. Throws when its keys are missing. */
+export function s3Of({ objects }: Config): Addresses["s3"] {
+  if (!objects.endpoint) return undefined;
+  if (!objects.accessKey || !objects.secretKey) throw new Error("S3_ENDPOINT is set, but not its keys; set S3_ACCESS_KEY and S3_SECRET_KEY.");
+  return { endpoint: objects.endpoint, accessKey: objects.accessKey, secretKey: objects.secretKey };
+}

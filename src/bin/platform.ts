@@ -1,0 +1,104 @@
+import { randomBytes, randomUUID } from "node:crypto";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import type { Config } from "../config/settings.ts";
+import { createClosing } from "../core/closing.ts";
+import type { Log } from "../core/ports/log.ts";
+import { startEmbeddedStack } from "../dev/embedded-stack.ts";
+import { startAdmin } from "./admin.ts";
+import { startGateway } from "./gateway.ts";
+import { startGpuWorkerRole } from "./gpu-worker.ts";
+import { orchestratorBundle, startOrchestrator } from "./orchestrator.ts";
+import { openParts, s3Of } from "./parts.ts";
+
+/** The whole platform in this process, with whatever services are not configured by address embedded. */
+export interface Platform {
+  url: string;
+  adminUrl: string;
+  /** The embedded Temporal's UI; a configured Temporal has its own. */
+  temporalUi: string | undefined;
+  /** A key of scope ADMIN: the configured one, or the one kept in the data folder. */
+  key: string;
+  endpoints: string[];
+  /** Drains and ends everything, services last. */
+  stop(): Promise<void>;
+  /** Rejects when a role broke. */
+  ended: Promise<void>;
+}
+
+/** File in the data folder that holds the first key. */
+export const KEY_FILE = "key";
+
+/**
+ * Starts services, stores and all four roles.
+ *
+ * Rejects with a sentence that names what is missing or in the way, and its remedy; nothing is left running.
+ */
+export async function startPlatform(config: Config, log: Log, say: (line: string) => void): Promise<Platform> {
+  const closing = createClosing();
+  try {
+    const data = resolve(config.folders.data);
+    await mkdir(data, { recursive: true }).catch((error) => {
+      throw new Error(`The data folder ${data} cannot be made (${(error as Error).message}); set TEMPERA_DATA to one that can.`, { cause: error });
+    });
+    const bundling = orchestratorBundle();
+    bundling.catch(() => {}); // awaited by the orchestrator
+    const stack = await startEmbeddedStack({
+      folder: data,
+      ports: { temporal: config.temporal.port, temporalUi: config.temporal.uiPort, postgres: config.postgres.port },
+      wants: { temporal: !config.temporal.address, postgres: !config.postgres.url },
+      log: say,
+    });
+    closing.defer(() => stack.stop());
+    const s3 = s3Of(config);
+    const key = config.keys.admin ?? (await firstKey(join(data, KEY_FILE)));
+    const parts = await openParts(
+      { ...config, keys: { admin: key } },
+      {
+        temporal: config.temporal.address ?? stack.temporal?.url ?? "",
+        databaseUrl: config.postgres.url ?? stack.postgres?.url ?? "",
+        ...(config.redis.url && { redisUrl: config.redis.url }),
+        ...(s3 && { s3 }),
+      },
+      log,
+    );
+    closing.defer(() => parts[Symbol.asyncDispose]());
+
+    const [orchestrator, gpuWorker] = await Promise.all([
+      startOrchestrator(parts).then((role) => {
+        closing.defer(() => role.stop());
+        return role;
+      }),
+      startGpuWorkerRole(parts).then((role) => {
+        closing.defer(() => role.stop());
+        return role;
+      }),
+    ]);
+    const admin = await startAdmin(parts);
+    closing.defer(() => admin.stop());
+    const gateway = await startGateway(parts);
+    closing.defer(() => gateway.stop());
+
+    return {
+      url: `http://localhost:${gateway.port}`,
+      adminUrl: `http://localhost:${admin.port}`,
+      temporalUi: stack.temporal?.uiUrl,
+      key,
+      endpoints: [...new Set(parts.registry.list().map(({ endpoint }) => endpoint))],
+      stop: () => closing[Symbol.asyncDispose](),
+      ended: Promise.race([orchestrator.ended, gpuWorker.ended]).then(() => {}),
+    };
+  } catch (error) {
+    await closing[Symbol.asyncDispose]().catch(() => {});
+    throw error;
+  }
+}
+
+/** Reads the key kept in the data folder, making one at the first start. */
+async function firstKey(path: string): Promise<string> {
+  const kept = await readFile(path, "utf8").catch(() => undefined);
+  if (kept?.trim()) return kept.trim();
+  const key = `${randomUUID()}:${randomBytes(32).toString("hex")}`;
+  await writeFile(path, `${key}\n`, { mode: 0o600 });
+  return key;
+}

@@ -1,0 +1,56 @@
+import { loadConfig } from "../config/load-config.ts";
+import { createLogger } from "../config/logger.ts";
+import { configuredAddresses, openParts, type Parts } from "./parts.ts";
+
+/** A started role. `stop` drains it; `ended` settles when it ended by itself, and rejects when it broke. */
+export interface Role {
+  stop(): Promise<void>;
+  ended?: Promise<void>;
+}
+
+/** What a role says when it cannot start: one line for a person, no stack trace. */
+export function refuseStart(error: unknown): never {
+  process.stderr.write(`tempera: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(1);
+}
+
+/** Calls `stop` on the first SIGINT or SIGTERM; a second one ends the process at once. */
+export function onSignal(stop: (signal: string) => void): void {
+  let stopping = false;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      if (stopping) process.exit(130);
+      stopping = true;
+      stop(signal);
+    });
+  }
+}
+
+/** Runs one role as the whole process: everything it needs is configured by address. */
+export async function runRole(name: string, start: (parts: Parts) => Promise<Role>): Promise<void> {
+  try {
+    const config = loadConfig();
+    const log = createLogger(config.log, name);
+    const parts = await openParts(config, configuredAddresses(config, name), log);
+    const role = await start(parts);
+    const finish = async (code: number): Promise<void> => {
+      await role.stop();
+      await parts[Symbol.asyncDispose]();
+      process.exit(code);
+    };
+    onSignal((signal) => {
+      log.info({ signal }, "draining");
+      void finish(0);
+    });
+    role.ended?.catch((error) => {
+      log.error({ err: error }, `the ${name} broke`);
+      void finish(1);
+    });
+    log.info({}, `${name} is ready`);
+  } catch (error) {
+    refuseStart(error);
+  }
+}
+
+/** Whether this module is the program that was started. */
+export const isMain = (url: string): boolean => process.argv[1] !== undefined && url === new URL(`file://${process.argv[1]}`).href;

@@ -1,0 +1,61 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { findProgram, type Program } from "./program.ts";
+import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
+import { download, goInstall, goPlatform } from "./ways.ts";
+
+export const MINIO_SERVER: Program = {
+  title: "MinIO",
+  binary: "minio",
+  variable: "MINIO_SERVER",
+  ways: [
+    // The last release that came as a binary; since then MinIO is published as source.
+    download(
+      `https://dl.min.io/server/minio/release/${goPlatform.os}-${goPlatform.arch}/archive/minio.RELEASE.2025-09-07T16-13-09Z`,
+      "plain",
+    ),
+    goInstall("github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"),
+  ],
+  remedy: "install Go 1.24 or newer",
+};
+
+export interface MinioService extends Service {
+  accessKey: string;
+  secretKey: string;
+}
+
+/**
+ * Starts MinIO with its objects in `folder/objects` and without its console. It has no bucket yet. Its `url` is the S3 endpoint.
+ *
+ * Rejects with `setup_failed`.
+ */
+export async function startMinio(options: ServiceOptions): Promise<MinioService> {
+  const command = await findProgram(MINIO_SERVER, options);
+  const port = await choosePort(options.port);
+  const url = `http://127.0.0.1:${port}`;
+  const credentials = { accessKey: "tempera", secretKey: "tempera-secret" };
+  const objects = join(options.folder, "objects");
+  await mkdir(objects, { recursive: true });
+  const service = await startProcess({
+    name: "MinIO",
+    command,
+    args: ["server", "--quiet", "--address", `127.0.0.1:${port}`, objects],
+    env: {
+      ...process.env,
+      MINIO_ROOT_USER: credentials.accessKey,
+      MINIO_ROOT_PASSWORD: credentials.secretKey,
+      MINIO_BROWSER: "off",
+      MINIO_UPDATE: "off",
+      // One folder on the system's own disk is enough here.
+      MINIO_CI_CD: "1",
+    },
+    url,
+    port,
+    portVariable: "TEMPERA_MINIO_PORT",
+    logFile: join(options.folder, "minio.log"),
+    stopSignal: "SIGTERM",
+    readyWithinMs: 30_000,
+    isReady: async () => (await fetch(`${url}/minio/health/ready`, { signal: AbortSignal.timeout(1_000) })).ok,
+  });
+  return { ...service, ...credentials };
+}

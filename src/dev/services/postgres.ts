@@ -1,0 +1,165 @@
+import { execFile } from "node:child_process";
+import { access, chown, mkdir, readdir, readFile, readlink, realpath, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+import postgres from "postgres";
+import { SetupError } from "../setup-error.ts";
+import { isAlive } from "./install-lock.ts";
+import { isOpenToAll, postgresBinaries } from "./postgres-binaries.ts";
+import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
+
+const run = promisify(execFile);
+
+/** `nobody`: on every Linux. As root the database runs as this user, since PostgreSQL refuses root. */
+const NOBODY = { uid: 65534, gid: 65534 };
+/** How long the database of a killed platform may take to end. */
+const PREDECESSOR_WITHIN_MS = 15_000;
+
+const ROLE = "tempera";
+const DATABASE = "tempera";
+
+export interface PostgresOptions extends ServiceOptions {
+  /** Gives up what only a crash of the whole machine would need: for tests. */
+  fast?: boolean;
+}
+
+/**
+ * Starts PostgreSQL 18 with its cluster in `folder/data`, made at the first start, and a database `tempera`. It listens on
+ * 127.0.0.1 only and trusts who connects there. Its `url` is a connection string.
+ *
+ * A cluster that was killed starts again; one that another process uses is refused.
+ * Rejects with `setup_failed`.
+ */
+export async function startPostgres(options: PostgresOptions): Promise<Service> {
+  await mkdir(options.folder, { recursive: true });
+  const folder = await realpath(options.folder);
+  const port = await choosePort(options.port);
+  const isRoot = process.getuid?.() === 0;
+  const bin = await postgresBinaries(isRoot);
+  const data = join(folder, "data");
+  const asUser = isRoot ? await asNobody(data) : asSelf;
+  if (!(await isCluster(data))) await createCluster({ bin, folder, data, isRoot, asUser });
+  await outlivePredecessor(data);
+
+  const url = `postgres://${ROLE}@127.0.0.1:${port}/${DATABASE}`;
+  const settings = {
+    listen_addresses: "127.0.0.1",
+    unix_socket_directories: "",
+    max_connections: "200",
+    ...(options.fast && { fsync: "off", synchronous_commit: "off", full_page_writes: "off" }),
+  };
+  return startProcess({
+    name: "PostgreSQL",
+    ...asUser(join(bin, "postgres"), [
+      ...["-D", data, "-p", String(port)],
+      ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
+    ]),
+    url,
+    port,
+    portVariable: "TEMPERA_POSTGRES_PORT",
+    logFile: join(folder, "postgres.log"),
+    // "Fast shutdown": ends sessions instead of waiting for them.
+    stopSignal: "SIGINT",
+    readyWithinMs: 60_000,
+    isReady: () => hasDatabase(port),
+  });
+}
+
+interface Command {
+  command: string;
+  args: string[];
+  user?: { uid: number; gid: number };
+}
+type AsUser = (command: string, args: string[]) => Command;
+
+const asSelf: AsUser = (command, args) => ({ command, args });
+
+/**
+ * Runs a command as `nobody`. Where only root may enter the folder of the data, it keeps one right of root's, to pass
+ * through folders that are closed to it (CAP_DAC_OVERRIDE, given by `setpriv` of util-linux).
+ */
+async function asNobody(data: string): Promise<AsUser> {
+  if (await isOpenToAll(data)) return (command, args) => ({ command, args, user: NOBODY });
+  await run("setpriv", ["--version"]).catch(() => {
+    throw new SetupError(
+      `PostgreSQL does not run as root, and no other user may enter ${data}. Install \`setpriv\` (util-linux), choose a data folder that every user may enter, or set DATABASE_URL.`,
+    );
+  });
+  const rights = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"];
+  const who = [`--reuid=${NOBODY.uid}`, `--regid=${NOBODY.gid}`, "--clear-groups"];
+  return (command, args) => ({ command: "setpriv", args: [...who, ...rights, command, ...args] });
+}
+
+const isCluster = (data: string): Promise<boolean> =>
+  access(join(data, "PG_VERSION")).then(
+    () => true,
+    () => false,
+  );
+
+/** Makes the cluster beside its place and moves it there: an interrupted `initdb` leaves nothing that looks whole. */
+async function createCluster(cluster: { bin: string; folder: string; data: string; isRoot: boolean; asUser: AsUser }): Promise<void> {
+  const { bin, folder, data, isRoot, asUser } = cluster;
+  const unfinished = join(folder, "data.unfinished");
+  await rm(unfinished, { recursive: true, force: true });
+  await mkdir(unfinished, { mode: 0o700 });
+  if (isRoot) await chown(unfinished, NOBODY.uid, NOBODY.gid);
+  const how = ["--username", ROLE, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-instructions"];
+  const { command, args, user } = asUser(join(bin, "initdb"), ["-D", unfinished, ...how]);
+  await run(command, args, { ...user }).catch((error: Error & { stderr?: string }) => {
+    throw new SetupError(`PostgreSQL cannot make its cluster in ${folder}: ${lastLine(error.stderr) || error.message}`);
+  });
+  if ((await readdir(data).catch(() => [])).length > 0) {
+    throw new SetupError(`PostgreSQL: ${data} holds files but no cluster; move them away or choose another data folder`);
+  }
+  await rm(data, { recursive: true, force: true });
+  await rename(unfinished, data);
+}
+
+/**
+ * Waits until the server that last used this cluster has ended, its sessions too, and removes the lock it left when it was
+ * killed. PostgreSQL would do so itself, but it is misled when the process id belongs to another program by now.
+ */
+async function outlivePredecessor(data: string): Promise<void> {
+  const lock = join(data, "postmaster.pid");
+  const deadline = Date.now() + PREDECESSOR_WITHIN_MS;
+  for (;;) {
+    const [user] = await usersOf(data, lock);
+    if (user === undefined) {
+      await rm(lock, { force: true });
+      return;
+    }
+    if (Date.now() > deadline) throw new SetupError(`PostgreSQL: ${data} is in use by process ${user}; stop it or choose another data folder`);
+    await sleep(100);
+  }
+}
+
+/** The processes of PostgreSQL on this cluster: all of them work inside its folder. Without /proc, the one that the lock names. */
+async function usersOf(data: string, lock: string): Promise<number[]> {
+  if (process.platform === "linux") {
+    const pids = (await readdir("/proc")).map(Number).filter((pid) => pid > 0);
+    const isUser = async (pid: number) =>
+      (await readlink(`/proc/${pid}/cwd`).catch(() => "")) === data &&
+      (await readFile(`/proc/${pid}/comm`, "utf8").catch(() => "")).startsWith("postgres");
+    const verdicts = await Promise.all(pids.map(isUser));
+    return pids.filter((_, index) => verdicts[index]);
+  }
+  const pid = Number((await readFile(lock, "utf8").catch(() => "")).split("\n")[0]);
+  if (!isAlive(pid)) return [];
+  const { stdout } = await run("ps", ["-ww", "-o", "args=", "-p", String(pid)]).catch(() => ({ stdout: "" }));
+  return stdout.includes(data) ? [pid] : [];
+}
+
+/** The server answers and has the database, which the first to ask creates. */
+async function hasDatabase(port: number): Promise<boolean> {
+  const sql = postgres({ host: "127.0.0.1", port, user: ROLE, database: "postgres", max: 1, connect_timeout: 2, onnotice: () => {} });
+  try {
+    const rows = await sql`select 1 from pg_database where datname = ${DATABASE}`;
+    if (rows.length === 0) await sql`create database ${sql(DATABASE)}`;
+    return true;
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+}
+
+const lastLine = (text = ""): string => text.trim().split("\n").at(-1) ?? "";

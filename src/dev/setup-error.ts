@@ -1,0 +1,12 @@
+/**
+ * Something this machine lacks or that is in the way (a program that cannot be had, a port in use), told in one line
+ * that names the remedy. Whoever starts the platform prints the message alone, without a stack.
+ */
+export class SetupError extends Error {
+  override readonly name = "SetupError";
+  readonly code = "setup_failed";
+}
+
+/** Recognised by code, like every error of this program. */
+export const isSetupError = (error: unknown): error is SetupError =>
+  typeof error === "object" && error !== null && (error as { code?: unknown }).code === "setup_failed";

@@ -1,0 +1,24 @@
+import { TemperaError } from "../core/errors/tempera-error.ts";
+
+export interface Credential {
+  keyId: string;
+  secret: string;
+}
+
+const KEY_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/**
+ * Reads `Authorization: Key <id>:<secret>`; `Bearer` carries the same credential for login-style clients (contract §9).
+ * Throws `key_missing` or `key_malformed`.
+ *
+ * @param app named in the sentence that says authentication is required
+ */
+export function readAuthorization(header: string | undefined, app: string | undefined): Credential {
+  if (!header) {
+    const text = app ? `Cannot access application "${app}". Authentication is required to access this application.` : "Authorization header is required";
+    throw new TemperaError("key_missing", text);
+  }
+  const [, keyId, secret] = /^(?:key|bearer)\s+([^:\s]+):(\S+)$/i.exec(header.trim()) ?? [];
+  if (!keyId || !secret || !KEY_ID.test(keyId)) throw new TemperaError("key_malformed");
+  return { keyId: keyId.toLowerCase(), secret };
+}

@@ -1,0 +1,44 @@
+/** The one translation of the error catalogue into fal's answers (contract §7). */
+import { CATALOGUE } from "../core/errors/catalogue.ts";
+import type { ErrorInfo, InputFault } from "../core/errors/tempera-error.ts";
+import type { JsonObject } from "../core/json.ts";
+
+export interface FalAnswer {
+  status: number;
+  headers: Record<string, string>;
+  body: JsonObject;
+}
+
+const docsUrl = (type: string): string => `https://docs.fal.ai/errors/#${type}`;
+
+const faultBody = ({ loc, msg, type, ctx }: InputFault): JsonObject => ({
+  loc,
+  msg,
+  type,
+  url: docsUrl(type),
+  ...(ctx && { ctx: ctx as JsonObject }),
+});
+
+/**
+ * @param userTimeout the start deadline was the caller's own: fal's clients must not try such a 504 again
+ */
+export function falError(error: ErrorInfo, { userTimeout = false }: { userTimeout?: boolean } = {}): FalAnswer {
+  const { kind, status, retryable } = CATALOGUE[error.code];
+  const headers: Record<string, string> = {};
+  if (status === 429 || status === 503) headers["retry-after"] = "2";
+  switch (kind) {
+    case "input":
+      headers["x-fal-retryable"] = "false";
+      headers["x-fal-needs-retry"] = "0";
+      headers["x-fal-billable-units"] = "0";
+      return { status, headers, body: { detail: (error.faults ?? [{ loc: ["body"], msg: error.message, type: "value_error" }]).map(faultBody) } };
+    case "request":
+      headers["x-fal-error-type"] = error.code;
+      headers["x-fal-retryable"] = String(retryable);
+      headers["x-fal-needs-retry"] = retryable ? "1" : "0";
+      if (userTimeout) headers["x-fal-request-timeout-type"] = "user";
+      return { status, headers, body: { detail: error.message, error_type: error.code } };
+    case "gateway":
+      return { status, headers, body: { detail: error.message } };
+  }
+}

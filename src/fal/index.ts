@@ -1,0 +1,6 @@
+/** fal's wire, whole: what `api/` speaks. */
+export { readAuthorization } from "./authorization.ts";
+export { falError } from "./errors.ts";
+export { parseQueuePath, proxyTarget, QUEUE_METHODS, type QueuePath, type QueueVerb, TREES } from "./paths.ts";
+export { type StatusView, statusBody, statusCode, submitBody, submitOptions, wantsLogs } from "./queue.ts";
+export { SSE_HEADERS, SSE_PING, sseEvent } from "./sse.ts";

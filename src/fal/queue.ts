@@ -1,0 +1,82 @@
+/** The queue's bodies (contract §2): pure translation from our records to fal's fields. */
+import { appOf } from "../core/endpoint.ts";
+import { CATALOGUE } from "../core/errors/catalogue.ts";
+import type { ErrorInfo } from "../core/errors/tempera-error.ts";
+import type { LoggedEvent, Progress } from "../core/events.ts";
+import type { JsonObject } from "../core/json.ts";
+import { LIMITS } from "../core/limits.ts";
+import type { Metrics, Priority, RequestIdentity, RequestState } from "../core/request.ts";
+
+/** The addresses of a request, in the short form that every client follows. `base` is the queue's root as the caller reached it. */
+export function requestUrls(base: string, { endpoint, requestId }: Pick<RequestIdentity, "endpoint" | "requestId">): JsonObject {
+  const url = `${base}/${appOf(endpoint)}/requests/${requestId}`;
+  return { response_url: url, status_url: `${url}/status`, cancel_url: `${url}/cancel` };
+}
+
+export const submitBody = (base: string, request: Pick<RequestIdentity, "endpoint" | "requestId">, position: number): JsonObject => ({
+  status: "IN_QUEUE",
+  request_id: request.requestId,
+  gateway_request_id: request.requestId,
+  ...requestUrls(base, request),
+  queue_position: position,
+  logs: null,
+  metrics: {},
+});
+
+export interface StatusView extends Pick<RequestIdentity, "endpoint" | "requestId"> {
+  state: RequestState;
+  position: number;
+  metrics: Metrics;
+  /** Denoising steps done; our addition to fal's body, which clients pass through untouched. */
+  progress?: Progress;
+  error?: ErrorInfo;
+  /** `undefined` when the caller did not ask for them: fal answers null then, and a list otherwise. */
+  logs?: LoggedEvent[];
+}
+
+/** What a failed request's status says: fal's webhooks use the same sentence. */
+const errorText = ({ code, message }: ErrorInfo): string => (CATALOGUE[code].kind === "input" ? "Invalid status code: 422" : message);
+
+export function statusBody(base: string, view: StatusView): JsonObject {
+  const body: JsonObject = { status: view.state, request_id: view.requestId, ...requestUrls(base, view) };
+  if (view.state === "IN_QUEUE") body.queue_position = view.position;
+  body.logs = view.logs ? view.logs.flatMap(logEntry) : null;
+  body.metrics = { ...view.metrics };
+  if (view.state === "IN_PROGRESS" && view.progress) {
+    const { step, steps, remainingMs } = view.progress;
+    body.progress = { step, steps, ...(remainingMs !== undefined && { remaining_seconds: Math.round(remainingMs / 100) / 10 }) };
+  }
+  if (view.state === "COMPLETED" && view.error) {
+    body.error = errorText(view.error);
+    body.error_type = view.error.code;
+  }
+  return body;
+}
+
+/** 202 until the end, 200 then: the fal SDK looks at nothing else (contract §2.2). */
+export const statusCode = (state: RequestState): 200 | 202 => (state === "COMPLETED" ? 200 : 202);
+
+export function logEntry({ atMs, event }: LoggedEvent): JsonObject[] {
+  if (event.type !== "log") return [];
+  return [{ timestamp: new Date(atMs).toISOString(), message: event.message, level: event.level, source: "USER" }];
+}
+
+/** fal's clients spell it `1`/`0` (JavaScript) or `true`/`false` (Python). */
+export const wantsLogs = (value: string | undefined): boolean => value === "1" || value?.toLowerCase() === "true";
+
+export interface SubmitOptions {
+  priority: Priority;
+  startTimeoutMs?: number;
+  noRetry: boolean;
+}
+
+/** The headers that steer a submit (contract §2.1). What cannot be read is ignored, as fal does. */
+export function submitOptions(header: (name: string) => string | undefined): SubmitOptions {
+  const seconds = Number.parseFloat(header("x-fal-request-start-timeout") ?? header("x-fal-request-timeout") ?? "");
+  const startTimeoutMs = Math.round(seconds * 1000);
+  return {
+    priority: header("x-fal-queue-priority")?.toLowerCase() === "low" ? "low" : "normal",
+    ...(startTimeoutMs >= LIMITS.startTimeoutMsMin && startTimeoutMs <= LIMITS.startTimeoutMsMax && { startTimeoutMs }),
+    noRetry: ["1", "true", "yes"].includes(header("x-fal-no-retry")?.toLowerCase() ?? ""),
+  };
+}

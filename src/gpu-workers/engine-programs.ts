@@ -1,0 +1,21 @@
+/** The engines there are: `engine:` of a manifest → the program that serves it. */
+import { createRequire } from "node:module";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+export interface EngineProgram {
+  /** Program and arguments; the socket path is appended. */
+  command: readonly [string, ...string[]];
+  /** Variables of the GPU worker's environment that it needs beyond the basic ones. */
+  environment?: readonly string[];
+}
+
+/** A TypeScript or JavaScript program, run by this Node the way the platform itself is run: through tsx, without a build. */
+export const nodeProgram = (file: URL | string, environment: readonly string[] = []): EngineProgram => {
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
+  return { command: [process.execPath, "--import", tsx, typeof file === "string" ? file : fileURLToPath(file)], environment };
+};
+
+export const ENGINE_PROGRAMS: Record<string, EngineProgram> = {
+  onnx: nodeProgram(new URL("onnx-engine/main.ts", import.meta.url), ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]),
+  stub: nodeProgram(new URL("stub-engine/main.ts", import.meta.url)),
+};

@@ -1,0 +1,114 @@
+/** `engine.proto` for TypeScript: the messages as types, the client, and the service definition for a server. */
+import { fileURLToPath } from "node:url";
+import * as grpc from "@grpc/grpc-js";
+import { loadSync } from "@grpc/proto-loader";
+import type { LogLevel } from "../core/events.ts";
+
+export interface Memory {
+  totalMib: number;
+  usedMib: number;
+}
+
+export interface Capabilities {
+  runners: string[];
+  supportsStreaming: boolean;
+  artifactTypes: string[];
+  maxBatch: number;
+  supportsCheckpoint: boolean;
+  memory: Memory;
+}
+
+export interface LoadRequest {
+  endpoint: string;
+  version: string;
+  runner: string;
+  folder: string;
+  parametersJson: string;
+  slots: number;
+}
+
+/** Exactly one member is set, the one `event` names. */
+export interface LoadEvent {
+  event: "progress" | "loaded";
+  progress?: { fraction: number; says: string };
+  loaded?: { memory: Memory };
+}
+
+export interface RunStart {
+  requestId: string;
+  attempt: number;
+  inputJson: string;
+}
+
+export interface RunRequest {
+  start?: RunStart;
+}
+
+export interface ArtifactHeadMessage {
+  index: number;
+  contentType: string;
+  fileName: string;
+  bytes: number;
+  sha256: string;
+  width?: number;
+  height?: number;
+}
+
+/** What a run answers, as a union; `event` of the wire message tells which member is set. */
+export interface RunEvent {
+  event?: "started" | "log" | "progress" | "artifact" | "chunk" | "output" | "error";
+  started?: Record<string, never>;
+  log?: { level: LogLevel; message: string };
+  progress?: { step: number; steps: number; remainingMs?: number };
+  artifact?: ArtifactHeadMessage;
+  chunk?: { index: number; data: Uint8Array };
+  output?: { json: string; inferenceMs: number };
+  error?: { code: string; message: string; faultsJson: string };
+}
+
+export interface HealthReply {
+  loaded: boolean;
+  running: number;
+  waiting: number;
+  memory: Memory;
+}
+
+/** Largest chunk of an artifact on the wire. */
+export const CHUNK_BYTES_MAX = 256 * 1024;
+
+/** JSON inputs and outputs may be as large as a request body, and base64 inside them makes one message of it. */
+const MESSAGE_BYTES_MAX = 64 * 1024 * 1024;
+
+export interface EngineClient extends grpc.Client {
+  describe(request: object, options: grpc.CallOptions, callback: grpc.requestCallback<Capabilities>): grpc.ClientUnaryCall;
+  load(request: LoadRequest, options: grpc.CallOptions): grpc.ClientReadableStream<LoadEvent>;
+  run(): grpc.ClientDuplexStream<RunRequest, RunEvent>;
+  health(request: object, options: grpc.CallOptions, callback: grpc.requestCallback<HealthReply>): grpc.ClientUnaryCall;
+}
+
+/** Only `sun_path` bytes fit in a Unix socket's address: 108 on Linux, 104 on macOS, the closing NUL included. */
+export const SOCKET_PATH_BYTES_MAX = 103;
+
+type EngineClientConstructor = { new (...args: ConstructorParameters<typeof grpc.Client>): EngineClient; service: grpc.ServiceDefinition };
+
+const definition = loadSync(fileURLToPath(new URL("engine.proto", import.meta.url)), { longs: Number, defaults: true, oneofs: true });
+const constructor = (
+  grpc.loadPackageDefinition(definition) as unknown as { tempera: { engine: { v1: { Engine: EngineClientConstructor } } } }
+).tempera.engine.v1.Engine;
+
+export const ENGINE_SERVICE: grpc.ServiceDefinition = constructor.service;
+
+export const MESSAGE_LIMITS = {
+  "grpc.max_receive_message_length": MESSAGE_BYTES_MAX,
+  "grpc.max_send_message_length": MESSAGE_BYTES_MAX,
+} as const;
+
+/** A client of the engine behind a Unix socket. It connects at once and again every 25-100 ms; calls are never retried. */
+export const connectEngine = (socket: string): EngineClient =>
+  new constructor(`unix:${socket}`, grpc.credentials.createInsecure(), {
+    ...MESSAGE_LIMITS,
+    "grpc.initial_reconnect_backoff_ms": 25,
+    "grpc.min_reconnect_backoff_ms": 25,
+    "grpc.max_reconnect_backoff_ms": 100,
+    "grpc.enable_retries": 0,
+  });

@@ -1,0 +1,192 @@
+/** Serves `engine.proto` for a runner written in TypeScript. Both built-in engines are a `Runner` and one call of `serveEngine`. */
+import { createHash } from "node:crypto";
+import { totalmem } from "node:os";
+import * as grpc from "@grpc/grpc-js";
+import { errorInfo, TemperaError } from "../core/errors/tempera-error.ts";
+import type { LogLevel } from "../core/events.ts";
+import type { JsonObject } from "../core/json.ts";
+import {
+  type Capabilities,
+  CHUNK_BYTES_MAX,
+  ENGINE_SERVICE,
+  type LoadEvent,
+  type LoadRequest,
+  type Memory,
+  MESSAGE_LIMITS,
+  type RunEvent,
+  type RunRequest,
+  type RunStart,
+} from "./engine-protocol.ts";
+import { createSlots } from "./slots.ts";
+
+export interface RunnerLoad {
+  endpoint: string;
+  version: string;
+  runner: string;
+  folder: string;
+  parameters: JsonObject;
+}
+
+export interface RunnerRun {
+  requestId: string;
+  attempt: number;
+  input: JsonObject;
+}
+
+export interface ProducedFile {
+  contentType: string;
+  fileName: string;
+  width?: number;
+  height?: number;
+}
+
+/** How a run speaks while it works. All of it reaches the caller in the order it was said. */
+export interface RunEmitter {
+  log(level: LogLevel, message: string): void;
+  progress(step: number, steps: number, remainingMs?: number): void;
+  /** Resolves when the bytes are on their way, with what stands for the file in the output. */
+  artifact(file: ProducedFile, bytes: Uint8Array): Promise<{ $artifact: number }>;
+}
+
+/** One engine's work. Errors are `TemperaError`s; anything else thrown by `run` is a `runner_server_error`. */
+export interface Runner {
+  describe(): Omit<Capabilities, "memory">;
+  /** Called once. `progress` takes the share done, 0..1, and what was loaded. */
+  load(load: RunnerLoad, progress: (fraction: number, says: string) => void): Promise<void>;
+  /** Must look at `signal` at least every 300 ms and reject when it is aborted; must yield to the event loop as often. */
+  run(run: RunnerRun, emit: RunEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;
+}
+
+const memory = (): Memory => ({
+  totalMib: Math.round(totalmem() / 2 ** 20),
+  usedMib: Math.round(process.memoryUsage.rss() / 2 ** 20),
+});
+
+/** Serves the runner on the socket named by the last argument, until the GPU worker goes away (stdin ends). */
+export async function serveEngine(runner: Runner, socket: string = process.argv.at(-1) ?? ""): Promise<void> {
+  const { maxBatch } = runner.describe();
+  let slots = createSlots(maxBatch);
+  let state: "empty" | "loading" | "loaded" = "empty";
+
+  const load = async (call: grpc.ServerWritableStream<LoadRequest, LoadEvent>) => {
+    const fail = (message: string) => call.emit("error", { code: grpc.status.FAILED_PRECONDITION, details: message });
+    if (state !== "empty") return fail("This engine has its model version already.");
+    state = "loading";
+    try {
+      const { parametersJson, slots: wanted, ...rest } = call.request;
+      if (!runner.describe().runners.includes(rest.runner)) throw new Error(`This engine has no runner "${rest.runner}".`);
+      slots = createSlots(Math.max(1, Math.min(wanted || 1, maxBatch)));
+      const parameters = JSON.parse(parametersJson || "{}") as JsonObject;
+      await runner.load({ ...rest, parameters }, (fraction, says) => call.write({ event: "progress", progress: { fraction, says } }));
+      state = "loaded";
+      call.write({ event: "loaded", loaded: { memory: memory() } });
+      call.end();
+    } catch (error) {
+      state = "empty";
+      fail(error instanceof Error ? error.message : String(error));
+    }
+  };
+
+  const run = (call: grpc.ServerDuplexStream<RunRequest, RunEvent>) => {
+    const controller = new AbortController();
+    let begun = false;
+    call.on("cancelled", () => controller.abort(new TemperaError("client_cancelled")));
+    call.on("error", () => controller.abort(new TemperaError("client_cancelled")));
+    call.on("data", ({ start }: RunRequest) => {
+      if (begun || !start) return;
+      begun = true;
+      if (state !== "loaded") call.emit("error", { code: grpc.status.FAILED_PRECONDITION, details: "Nothing is loaded." });
+      else void answer(call, start, controller.signal);
+    });
+    call.on("end", () => {
+      if (!begun) call.emit("error", { code: grpc.status.INVALID_ARGUMENT, details: "The call ended without a start." });
+    });
+  };
+
+  const answer = async (call: grpc.ServerDuplexStream<RunRequest, RunEvent>, start: RunStart, signal: AbortSignal) => {
+    const send = (event: RunEvent) => (signal.aborted ? true : call.write(event));
+    let release: (() => void) | undefined;
+    try {
+      release = await slots.acquire(signal);
+      send({ started: {} });
+      const input = parseInput(start.inputJson);
+      const { output, inferenceMs } = await runner.run(
+        { requestId: start.requestId, attempt: start.attempt, input },
+        createEmitter(call, send, signal),
+        signal,
+      );
+      send({ output: { json: JSON.stringify(output), inferenceMs } });
+    } catch (error) {
+      const { code, message, faults } = errorInfo(error, "runner_server_error");
+      send({ error: { code, message, faultsJson: faults ? JSON.stringify(faults) : "" } });
+    } finally {
+      release?.();
+      call.end();
+    }
+  };
+
+  const server = new grpc.Server(MESSAGE_LIMITS);
+  server.addService(ENGINE_SERVICE, {
+    Describe: (_call: unknown, reply: grpc.sendUnaryData<Capabilities>) => reply(null, { ...runner.describe(), memory: memory() }),
+    Load: load,
+    Run: run,
+    Health: (_call: unknown, reply: grpc.sendUnaryData<object>) =>
+      reply(null, { loaded: state === "loaded", running: slots.running, waiting: slots.waiting, memory: memory() }),
+  });
+  exitWithParent();
+  await new Promise<void>((resolve, reject) =>
+    server.bindAsync(`unix:${socket}`, grpc.ServerCredentials.createInsecure(), (error) => (error ? reject(error) : resolve())),
+  );
+}
+
+function exitWithParent(): void {
+  const leave = () => process.exit(0);
+  process.stdin.on("end", leave).on("close", leave).on("error", leave).resume();
+}
+
+function parseInput(json: string): JsonObject {
+  let input: unknown;
+  try {
+    input = JSON.parse(json);
+  } catch {
+    input = undefined;
+  }
+  if (typeof input === "object" && input !== null && !Array.isArray(input)) return input as JsonObject;
+  const faults = [{ loc: ["body"], msg: "Input should be a valid dictionary", type: "dict_type" }];
+  throw new TemperaError("input_invalid", "The input is not a JSON object.", { faults });
+}
+
+function createEmitter(
+  call: grpc.ServerDuplexStream<RunRequest, RunEvent>,
+  send: (event: RunEvent) => boolean,
+  signal: AbortSignal,
+): RunEmitter {
+  let artifacts = 0;
+  const drained = () =>
+    new Promise<void>((resolve, reject) => {
+      const onAbort = () => {
+        call.off("drain", onDrain);
+        reject(signal.reason);
+      };
+      const onDrain = () => {
+        signal.removeEventListener("abort", onAbort);
+        resolve();
+      };
+      call.once("drain", onDrain);
+      signal.addEventListener("abort", onAbort, { once: true });
+    });
+
+  return {
+    log: (level, message) => void send({ log: { level, message } }),
+    progress: (step, steps, remainingMs) => void send({ progress: { step, steps, ...(remainingMs !== undefined && { remainingMs }) } }),
+    async artifact(file, bytes) {
+      const index = artifacts++;
+      send({ artifact: { index, ...file, bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") } });
+      for (let at = 0; at < bytes.length; at += CHUNK_BYTES_MAX) {
+        signal.throwIfAborted();
+        if (!send({ chunk: { index, data: bytes.subarray(at, at + CHUNK_BYTES_MAX) } })) await drained();
+      }
+      return { $artifact: index };
+    },
+  };
+}

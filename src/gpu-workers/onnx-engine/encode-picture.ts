@@ -1,0 +1,32 @@
+/** From a decoder's output to a file. */
+import sharp from "sharp";
+import type { PictureSize } from "./picture-size.ts";
+
+export type PictureFormat = "png" | "jpeg";
+
+/** fal's jpegs are of about this quality; at 80 the edges of flat shapes fray visibly. */
+const JPEG_QUALITY = 95;
+
+/**
+ * Encodes a picture, scaled to cover `size` and cropped around the middle when it is of another size. The same pixels
+ * give the same bytes.
+ *
+ * @param pixels float32 [3, from.height, from.width], -1..1
+ */
+export async function encodePicture(pixels: Float32Array, from: PictureSize, size: PictureSize, format: PictureFormat): Promise<Buffer> {
+  const raw = interleave(pixels, from.width * from.height);
+  const picture = sharp(raw, { raw: { ...from, channels: 3 }, limitInputPixels: false });
+  const scaled =
+    from.width === size.width && from.height === size.height
+      ? picture
+      : picture.resize({ ...size, fit: "cover", position: "centre", kernel: "lanczos3" });
+  return (format === "png" ? scaled.png({ compressionLevel: 6 }) : scaled.jpeg({ quality: JPEG_QUALITY })).toBuffer();
+}
+
+function interleave(planes: Float32Array, count: number): Buffer {
+  const bytes = Buffer.allocUnsafe(count * 3);
+  for (let i = 0; i < count; i++) {
+    for (let c = 0; c < 3; c++) bytes[i * 3 + c] = Math.round(Math.min(255, Math.max(0, ((planes[c * count + i] ?? 0) + 1) * 127.5)));
+  }
+  return bytes;
+}

@@ -1,0 +1,4 @@
+import { serveEngine } from "../engine-server.ts";
+import { createOnnxRunner } from "./onnx-runner.ts";
+
+await serveEngine(createOnnxRunner());

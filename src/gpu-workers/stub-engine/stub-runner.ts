@@ -1,0 +1,101 @@
+/** A runner with canned answers, delays and failures on demand: for development, tests and benches. */
+import { createCipheriv, createHash } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type InputFault, TemperaError } from "../../core/errors/tempera-error.ts";
+import type { Json, JsonObject } from "../../core/json.ts";
+import type { RunEmitter, Runner } from "../engine-server.ts";
+
+const FAILURES = ["none", "error", "crash", "hang", "invalid"] as const;
+
+interface StubInput {
+  delayMs: number;
+  steps: number;
+  fail: (typeof FAILURES)[number];
+  /** Attempts 1..n fail, later ones work. */
+  failAttempts: number;
+  artifactBytes: number;
+  seed: number | null;
+  echo: Json;
+}
+
+export function createStubRunner(): Runner {
+  return {
+    describe: () => ({
+      runners: ["stub"],
+      supportsStreaming: false,
+      artifactTypes: ["application/octet-stream"],
+      maxBatch: 1024,
+      supportsCheckpoint: false,
+    }),
+
+    async load(_load, progress) {
+      progress(1, "nothing to load");
+    },
+
+    async run({ attempt, input: raw }, emit, signal) {
+      const startedMs = performance.now();
+      const input = parseStubInput(raw);
+      const fails = attempt <= input.failAttempts ? input.fail : "none";
+      if (fails === "invalid") {
+        const faults: InputFault[] = [{ loc: ["body", "fail"], msg: "The stub was asked to refuse this input.", type: "value_error" }];
+        throw new TemperaError("input_invalid", undefined, { faults });
+      }
+      await work(input, emit, signal);
+      if (fails === "error") throw new TemperaError("runner_server_error", "The stub was asked to fail.");
+      if (fails === "crash") crash();
+      if (fails === "hang") await sleep(2 ** 31 - 1, undefined, { signal });
+      const output: JsonObject = { echo: input.echo, attempt, seed: input.seed };
+      if (input.artifactBytes > 0) {
+        const file = { contentType: "application/octet-stream", fileName: "stub.bin" };
+        output.file = await emit.artifact(file, seededBytes(input.seed ?? 0, input.artifactBytes));
+      }
+      return { output, inferenceMs: performance.now() - startedMs };
+    },
+  };
+}
+
+/** Waits `delayMs` in all, with progress after each of `steps` equal parts. */
+async function work({ delayMs, steps }: StubInput, emit: RunEmitter, signal: AbortSignal): Promise<void> {
+  const startedMs = performance.now();
+  for (let step = 1; step <= Math.max(steps, 1); step++) {
+    const pauseMs = startedMs + (delayMs * step) / Math.max(steps, 1) - performance.now();
+    if (delayMs > 0 && pauseMs > 0) await sleep(pauseMs, undefined, { signal });
+    signal.throwIfAborted();
+    if (steps > 0) emit.progress(step, steps, Math.max(0, startedMs + delayMs - performance.now()));
+  }
+}
+
+/** Ends the process the way a native fault does: at once, with everything that was running. */
+function crash(): never {
+  process.kill(process.pid, "SIGKILL");
+  throw new Error("unreachable: the process is dead");
+}
+
+/** The same bytes for the same seed, on every machine: an AES-128-CTR key stream under a key made of the seed. */
+export function seededBytes(seed: number, count: number): Uint8Array {
+  const key = createHash("sha256").update(String(seed)).digest().subarray(0, 16);
+  return createCipheriv("aes-128-ctr", key, Buffer.alloc(16)).update(Buffer.alloc(count));
+}
+
+function parseStubInput(input: JsonObject): StubInput {
+  const faults: InputFault[] = [];
+  const integer = (field: string, fallback: number, maximum: number): number => {
+    const value = input[field] ?? fallback;
+    if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= maximum) return value;
+    faults.push({ loc: ["body", field], msg: `Input should be an integer from 0 to ${maximum}`, type: "int_type" });
+    return fallback;
+  };
+  const fail = FAILURES.find((name) => name === (input.fail ?? "none"));
+  if (!fail) faults.push({ loc: ["body", "fail"], msg: `Input should be one of ${FAILURES.join(", ")}`, type: "literal_error" });
+  const parsed: StubInput = {
+    delayMs: integer("delay_ms", 0, 600_000),
+    steps: integer("steps", 0, 1000),
+    fail: fail ?? "none",
+    failAttempts: integer("fail_attempts", 100, 1_000_000),
+    artifactBytes: integer("artifact_bytes", 0, 64 * 2 ** 20),
+    seed: typeof input.seed === "number" ? input.seed : null,
+    echo: input.payload ?? input.prompt ?? null,
+  };
+  if (faults.length > 0) throw new TemperaError("input_invalid", undefined, { faults });
+  return parsed;
+}

@@ -1,0 +1,75 @@
+/** The registry: what can be called. Read from `models/` and `schemas/` at start, checked whole, then only looked at. */
+import { readdirSync, statSync } from "node:fs";
+import { join, relative } from "node:path";
+import { appOf } from "../core/endpoint.ts";
+import type { ModelVersion } from "../core/model.ts";
+import { createInputCheck, type InputCheck } from "./input-check.ts";
+import { createManifestCheck, type PackageFaults, readModelPackage } from "./model-package.ts";
+
+/** A model version with its compiled input check. */
+export interface Route {
+  model: ModelVersion;
+  checkInput: InputCheck;
+}
+
+export interface Registry {
+  /** The version that serves an endpoint now: the newest. */
+  route(endpoint: string): Route | undefined;
+  /** One published version, for jobs that started on it. */
+  find(endpoint: string, version: string): ModelVersion | undefined;
+  /** Whether any endpoint of this app (`owner/alias`) exists: tells an unknown path from an unknown application. */
+  hasApp(app: string): boolean;
+  /** Every version, by endpoint, newest first. */
+  list(): ModelVersion[];
+}
+
+/** Start was refused: one or more model packages are faulty. The message names every fault of every package. */
+export class RegistryFaults extends Error {
+  readonly packages: PackageFaults[];
+  constructor(packages: PackageFaults[], modelsFolder: string) {
+    const lines = packages.flatMap(({ folder, faults }) => faults.map((fault) => `  ${relative(modelsFolder, folder) || folder}: ${fault}`));
+    super(`${packages.length} model package${packages.length === 1 ? " is" : "s are"} faulty; mend or remove:\n${lines.join("\n")}`);
+    this.packages = packages;
+  }
+}
+
+const newestFirst = (a: string, b: string): number => {
+  const [x, y] = [a, b].map((version) => version.split(".").map(Number)) as [number[], number[]];
+  for (let i = 0; i < 3; i++) if (x[i] !== y[i]) return (y[i] ?? 0) - (x[i] ?? 0);
+  return 0;
+};
+
+/** Finds every folder that holds a `model.yaml`, and version-shaped folders that should. */
+function packageFolders(folder: string): string[] {
+  const entries = readdirSync(folder, { withFileTypes: true }).filter((entry) => !entry.name.startsWith("."));
+  if (entries.some((entry) => entry.name === "model.yaml")) return [folder];
+  if (/^\d+\.\d+\.\d+$/.test(folder.split(/[\\/]/).at(-1) ?? "")) return [folder];
+  return entries.filter((entry) => statSync(join(folder, entry.name)).isDirectory()).flatMap((entry) => packageFolders(join(folder, entry.name)));
+}
+
+/**
+ * Reads all model packages.
+ *
+ * @throws RegistryFaults naming every fault of every package
+ */
+export async function loadRegistry({ modelsFolder, schemasFolder }: { modelsFolder: string; schemasFolder: string }): Promise<Registry> {
+  const checkManifest = createManifestCheck(schemasFolder);
+  const read = await Promise.all(
+    packageFolders(modelsFolder).map((folder) => readModelPackage(folder, { modelsFolder, schemasFolder, checkManifest })),
+  );
+  const faulty = read.filter((item): item is PackageFaults => "faults" in item);
+  if (faulty.length > 0) throw new RegistryFaults(faulty, modelsFolder);
+  const models = read as ModelVersion[];
+  models.sort((a, b) => (a.endpoint < b.endpoint ? -1 : a.endpoint > b.endpoint ? 1 : newestFirst(a.version, b.version)));
+
+  const byVersion = new Map(models.map((model) => [`${model.endpoint}@${model.version}`, model]));
+  const routes = new Map<string, Route>();
+  for (const model of models) if (!routes.has(model.endpoint)) routes.set(model.endpoint, { model, checkInput: createInputCheck(model) });
+  const apps = new Set(models.map((model) => appOf(model.endpoint)));
+  return {
+    route: (endpoint) => routes.get(endpoint),
+    find: (endpoint, version) => byVersion.get(`${endpoint}@${version}`),
+    hasApp: (app) => apps.has(app),
+    list: () => models,
+  };
+}

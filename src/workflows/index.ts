@@ -1,0 +1,2 @@
+/** The table of workflows. What is exported here is what Temporal can start; the name is the workflow type. */
+export { inferenceJob } from "./inference-job.ts";

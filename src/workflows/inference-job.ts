@@ -1,0 +1,116 @@
+import { RetryState } from "@temporalio/common";
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  CancellationScope,
+  CancelledFailure,
+  isCancellation,
+  proxyActivities,
+  proxyLocalActivities,
+  TimeoutFailure,
+} from "@temporalio/workflow";
+import type { GpuActivities, OrchestratorActivities } from "../activities/index.ts";
+import { isErrorCode } from "../core/errors/catalogue.ts";
+import type { ErrorInfo } from "../core/errors/tempera-error.ts";
+import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/job.ts";
+import type { Outcome } from "../core/request.ts";
+
+/**
+ * The job of one request (design §4): one inference activity on its model's task queue, then the finish step.
+ *
+ * Returns the outcome when it is an output. Closes as failed or cancelled otherwise, with the outcome as the failure's
+ * first detail, so that the Temporal UI tells the truth about it.
+ */
+export async function inferenceJob(job: JobSpec): Promise<Outcome> {
+  const ended = await runInference(job);
+  const outcome = await CancellationScope.nonCancellable(() => recordOutcome(ended));
+  if (outcome.ok) return outcome;
+  if (outcome.error.code === "client_cancelled") throw new CancelledFailure(outcome.error.message, [outcome]);
+  throw ApplicationFailure.create({ type: outcome.error.code, message: outcome.error.message, nonRetryable: true, details: [outcome] });
+}
+
+type Ended = Parameters<OrchestratorActivities["recordOutcome"]>[0];
+
+async function runInference(job: JobSpec): Promise<Ended> {
+  const { infer } = proxyActivities<GpuActivities>({
+    taskQueue: job.taskQueue,
+    startToCloseTimeout: job.timeouts.runMs,
+    heartbeatTimeout: job.timeouts.heartbeatMs,
+    ...(job.startTimeoutMs !== undefined && { scheduleToStartTimeout: job.startTimeoutMs }),
+    retry: {
+      maximumAttempts: job.retry.attemptsMax,
+      initialInterval: job.retry.initialMs,
+      backoffCoefficient: job.retry.backoff,
+      maximumInterval: Math.max(job.retry.maximumMs, job.retry.initialMs),
+    },
+    priority: { priorityKey: PRIORITY_KEY[job.priority], fairnessKey: job.ownerId.slice(0, 64) },
+    cancellationType: "TRY_CANCEL",
+    summary: `${job.endpoint} ${job.version}`,
+  });
+  try {
+    const result = await infer(job);
+    return {
+      job,
+      outcome: result.outcome,
+      attempts: result.attempt,
+      ...(result.startedAtMs !== undefined && { startedAtMs: result.startedAtMs }),
+      exhausted: false,
+    };
+  } catch (error) {
+    const exhausted = error instanceof ActivityFailure && error.retryState === RetryState.MAXIMUM_ATTEMPTS_REACHED;
+    const attempts = exhausted ? job.retry.attemptsMax : failedAttempt(error);
+    return { job, outcome: failedOutcome(error), attempts, exhausted };
+  }
+}
+
+/** The attempt that failed for good; 0 when none began. */
+function failedAttempt(error: unknown): number {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  return cause instanceof ApplicationFailure && typeof cause.details?.[1] === "number" ? cause.details[1] : 0;
+}
+
+/** What a failed inference activity means to the caller (contract §7.2). */
+function failedOutcome(error: unknown): Outcome {
+  const metrics = {};
+  if (isCancellation(error)) return { ok: false, error: { code: "client_cancelled", message: "The request was cancelled by its caller." }, metrics };
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  if (cause instanceof TimeoutFailure) {
+    switch (cause.timeoutType) {
+      case "SCHEDULE_TO_START":
+        return {
+          ok: false,
+          error: { code: "startup_timeout", message: "The request did not start within the time its caller allowed." },
+          metrics,
+          userTimeout: true,
+        };
+      case "HEARTBEAT":
+        return { ok: false, error: { code: "runner_disconnected", message: "The runner went away while it was working." }, metrics };
+      default:
+        return { ok: false, error: { code: "request_timeout", message: "The request ran longer than its model allows." }, metrics };
+    }
+  }
+  if (cause instanceof ApplicationFailure && isErrorCode(cause.type)) {
+    const info = (cause.details?.[0] ?? { code: cause.type, message: cause.message }) as ErrorInfo;
+    return { ok: false, error: info, metrics };
+  }
+  return { ok: false, error: { code: "internal_error", message: cause instanceof Error ? cause.message : String(cause) }, metrics };
+}
+
+/** Quick local tries first; when Postgres is away, a durable activity that tries until it is back. */
+async function recordOutcome(ended: Ended): Promise<Outcome> {
+  const local = proxyLocalActivities<OrchestratorActivities>({
+    startToCloseTimeout: "5s",
+    retry: { maximumAttempts: 2, initialInterval: "100ms" },
+  });
+  try {
+    return await local.recordOutcome(ended);
+  } catch {
+    const durable = proxyActivities<OrchestratorActivities>({
+      taskQueue: ORCHESTRATOR_QUEUE,
+      startToCloseTimeout: "30s",
+      retry: { initialInterval: "500ms", backoffCoefficient: 1.5, maximumInterval: "10s" },
+      summary: "record the outcome (stores were away)",
+    });
+    return durable.recordOutcome(ended);
+  }
+}

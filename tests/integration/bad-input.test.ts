@@ -1,0 +1,190 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { isRequestId } from "../../src/core/request.ts";
+import { startTestPlatform, type TestPlatform } from "./platform.ts";
+
+const QWEN = "/queue/fal-ai/qwen-image";
+let test: TestPlatform;
+beforeAll(async () => {
+  test = await startTestPlatform();
+});
+afterAll(() => test[Symbol.asyncDispose]());
+
+const send = (body: string | Buffer, path = QWEN, headers: Record<string, string> = {}): Promise<Response> =>
+  test.call(path, { method: "POST", body, headers: { "content-type": "application/json", ...headers } });
+
+/** Refused at the door: the contract's status and body, an id, and no job of that id. */
+async function refused(response: Response, status: number): Promise<{ detail: unknown }> {
+  expect(response.status).toBe(status);
+  const id = response.headers.get("x-fal-request-id") ?? "";
+  expect(isRequestId(id)).toBe(true);
+  const body = (await response.json()) as { detail: unknown };
+  expect(body.detail).toBeTruthy();
+  const after = await test.call(`${QWEN}/requests/${id}/status`);
+  expect(after.status).toBe(404);
+  return body;
+}
+
+const faults = async (input: unknown): Promise<{ loc: unknown[]; type: string; msg: string; ctx?: object }[]> =>
+  (await refused(await send(JSON.stringify(input)), 422)).detail as { loc: unknown[]; type: string; msg: string }[];
+
+describe("422 in fal's words", () => {
+  it("a missing field", async () => {
+    expect(await faults({})).toMatchObject([{ loc: ["body", "prompt"], msg: "Field required", type: "missing" }]);
+  });
+  it("wrong types", async () => {
+    const found = await faults({ prompt: 5, num_images: "two", enable_safety_checker: "yes" });
+    expect(found.map(({ loc, type }) => [loc[1], type])).toEqual(
+      expect.arrayContaining([
+        ["prompt", "string_type"],
+        ["num_images", "int_type"],
+        ["enable_safety_checker", "bool_type"],
+      ]),
+    );
+  });
+  it("numbers out of range, with their limits", async () => {
+    const found = await faults({ prompt: "x", num_inference_steps: 9999, guidance_scale: -1, num_images: 0 });
+    expect(found).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ loc: ["body", "num_inference_steps"], type: "less_than_equal", ctx: { le: 250 } }),
+        expect.objectContaining({ loc: ["body", "guidance_scale"], type: "greater_than_equal", ctx: { ge: 0 } }),
+        expect.objectContaining({ loc: ["body", "num_images"], type: "greater_than_equal", ctx: { ge: 1 } }),
+      ]),
+    );
+  });
+  it("an unknown image size, and one that is too small", async () => {
+    expect(await faults({ prompt: "x", image_size: "enormous" })).toMatchObject([{ loc: ["body", "image_size"], type: "one_of" }]);
+    expect(await faults({ prompt: "x", image_size: { width: 0, height: 512 } })).toMatchObject([{ loc: ["body", "image_size", "width"] }]);
+  });
+  it("what this model cannot do", async () => {
+    expect(await faults({ prompt: "x", loras: [{ path: "https://example.test/a.safetensors" }] })).toMatchObject([{ loc: ["body", "loras"], type: "feature_not_supported" }]);
+    expect(await faults({ prompt: "x", acceleration: "high" })).toMatchObject([{ loc: ["body", "acceleration"], type: "feature_not_supported" }]);
+  });
+  it("a prompt of 1 MB", async () => {
+    expect(await faults({ prompt: "a".repeat(1_000_000) })).toMatchObject([{ loc: ["body", "prompt"], type: "sequence_too_long" }]);
+  });
+  it("NUL bytes and halves of surrogate pairs", async () => {
+    expect(await faults({ prompt: "a\u0000b" })).toMatchObject([{ loc: ["body", "prompt"], type: "value_error" }]);
+    expect((await refused(await send('{"prompt": "\\ud800"}'), 422)).detail).toMatchObject([{ loc: ["body", "prompt"], type: "value_error" }]);
+  });
+  it("deep nesting", async () => {
+    const deep = `{"prompt": "x", "extra": ${"[".repeat(100_000)}${"]".repeat(100_000)}}`;
+    await refused(await send(deep), 422);
+  });
+  it("arrays, strings and null instead of an object", async () => {
+    for (const body of ["[]", '"text"', "null", "5"]) await refused(await send(body), 422);
+  });
+  it("does not let an input reach Object.prototype", async () => {
+    await refused(await send('{"__proto__": {"prompt": "x"}, "constructor": {"prototype": {"polluted": 1}}}'), 422);
+    expect(({} as { polluted?: number }).polluted).toBeUndefined();
+  });
+});
+
+describe("bodies that are not an input", () => {
+  it("400 malformed JSON", async () => {
+    for (const body of ["{", "prompt=hello", "{'prompt': 1}", Buffer.from([0xff, 0xfe, 0x00])]) await refused(await send(body), 400);
+  });
+  it("413 a body of 50 MB, announced or not", async () => {
+    const big = Buffer.alloc(50_000_000, 0x61);
+    await refused(await send(big), 413);
+    const stream = new ReadableStream<Uint8Array>({
+      start(controller) {
+        for (let i = 0; i < 50; i++) controller.enqueue(big.subarray(0, 1_000_000));
+        controller.close();
+      },
+    });
+    const chunked = await test.call(QWEN, { method: "POST", body: stream, duplex: "half", headers: { "content-type": "application/json" } } as RequestInit);
+    await refused(chunked, 413);
+  });
+});
+
+describe("prompts in any script are taken", () => {
+  it("Chinese, Arabic, emoji, combining marks, right-to-left, very long words", async () => {
+    for (const prompt of ["一个红色的圆", "دائرة حمراء كبيرة", "🔴🔵👩‍👩‍👧‍👦", "é̂ñ̃", "\u202eabc", "x".repeat(5000), " ", ""]) {
+      const response = await send(JSON.stringify({ prompt, num_inference_steps: 2, image_size: "square" }));
+      expect(response.status).toBe(200);
+      const { request_id: id } = (await response.json()) as { request_id: string };
+      for await (const status of test.client.follow("fal-ai/qwen-image", id)) expect(status.error).toBeUndefined();
+      const output = (await (await test.call(`${QWEN}/requests/${id}`)).json()) as { prompt: string };
+      expect(output.prompt).toBe(prompt);
+    }
+  });
+});
+
+describe("who and where", () => {
+  it("401 a missing, malformed, unknown or revoked key", async () => {
+    const cases: [Record<string, string>, RegExp][] = [
+      [{ authorization: "" }, /Authentication is required/],
+      [{ authorization: "Key nonsense" }, /Invalid Key Authorization header format/],
+      [{ authorization: "Basic YTpi" }, /Invalid Key Authorization header format/],
+      [{ authorization: "Key 0190aaaa-0000-7000-8000-000000000000:secret" }, /No user found/],
+      [{ authorization: `Key ${test.platform.key}x` }, /No user found/],
+    ];
+    for (const [headers, says] of cases) {
+      const response = await send('{"prompt":"x"}', QWEN, headers);
+      expect(response.status).toBe(401);
+      expect(((await response.json()) as { detail: string }).detail).toMatch(says);
+      expect(response.headers.get("x-fal-request-id")).toBeTruthy();
+    }
+    const made = await test.client.admin<{ key: string; key_id: string }>("POST", "/v1/keys", { alias: "short-lived" });
+    const status = async (): Promise<number> => (await send("{}", QWEN, { authorization: `Key ${made.key}` })).status;
+    expect(await status()).toBe(422);
+    await test.client.admin("DELETE", `/v1/keys/${made.key_id}`);
+    await expect.poll(status, { timeout: 4_000, interval: 50 }).toBe(401);
+  });
+
+  it("404 an unknown application and an unknown path", async () => {
+    const app = await refused(await send("{}", "/queue/nobody/nothing"), 404);
+    expect(app.detail).toBe('Application "nothing" not found');
+    const path = await refused(await send("{}", `${QWEN}/no/such/path`), 404);
+    expect(path.detail).toBe("Path /no/such/path not found");
+    for (const bad of ["/queue/", "/queue/one", "/queue/files/x", "/nowhere", "/queue/a/b%00c", "/queue/%2e%2e/x"]) {
+      expect((await send("{}", bad)).status).toBe(404);
+    }
+  });
+
+  it("405 a wrong method", async () => {
+    const id = "0190aaaa-0000-7000-8000-000000000000";
+    for (const [method, path, allow] of [
+      ["GET", QWEN, "POST"],
+      ["POST", `${QWEN}/requests/${id}/status`, "GET"],
+      ["POST", `${QWEN}/requests/${id}/cancel`, "PUT"],
+      ["DELETE", `${QWEN}/requests/${id}`, "GET"],
+    ] as const) {
+      const response = await test.call(path, { method });
+      expect(response.status).toBe(405);
+      expect(response.headers.get("allow")).toBe(allow);
+      expect(await response.json()).toEqual({ detail: "Method Not Allowed" });
+    }
+  });
+
+  it("admin calls need an ADMIN key", async () => {
+    const made = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "plain" });
+    const response = await fetch(`${test.platform.adminUrl}/v1/keys`, { headers: { authorization: `Key ${made.key}` } });
+    expect(response.status).toBe(403);
+    expect(await response.json()).toMatchObject({ error: { type: "authorization_error" } });
+    const invalid = await fetch(`${test.platform.adminUrl}/v1/keys`, {
+      method: "POST",
+      body: '{"alias": "", "scope": "ROOT"}',
+      headers: { authorization: `Key ${test.platform.key}` },
+    });
+    expect(invalid.status).toBe(422);
+    const listed = JSON.stringify(await test.client.admin("GET", "/v1/keys"));
+    expect(listed).not.toContain(made.key.split(":")[1]);
+  });
+});
+
+describe("header garbage never is a 500", () => {
+  it("timeouts, priorities, queue lengths, event ids", async () => {
+    for (const headers of [
+      { "x-fal-request-timeout": "soon" },
+      { "x-fal-request-timeout": "-5" },
+      { "x-fal-request-timeout": "1e999" },
+      { "x-fal-queue-priority": "highest" },
+      { "x-fal-no-retry": "maybe" },
+      { "x-fal-object-lifecycle-preference": "{" },
+    ]) {
+      expect((await send('{"delay_ms":0}', "/queue/tempera/stub", headers as Record<string, string>)).status).toBe(200);
+    }
+    for (const length of ["", "x", "-1", "1e9"]) expect((await send("{}", `/queue/tempera/stub?fal_max_queue_length=${length}`)).status).toBe(200);
+  });
+});

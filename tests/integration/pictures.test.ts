@@ -1,0 +1,92 @@
+import sharp from "sharp";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { startTestPlatform, type TestPlatform } from "./platform.ts";
+
+const QWEN = "fal-ai/qwen-image";
+let test: TestPlatform;
+beforeAll(async () => {
+  test = await startTestPlatform();
+});
+afterAll(() => test[Symbol.asyncDispose]());
+
+interface Picture {
+  images: { url: string; width: number; height: number; content_type: string; file_size: number; file_name: string }[];
+  timings: Record<string, number>;
+  seed: number;
+  has_nsfw_concepts: boolean[];
+  prompt: string;
+}
+
+async function draw(input: object): Promise<{ output: Picture; requestId: string }> {
+  const { request_id: requestId } = await test.client.submit(QWEN, { num_inference_steps: 6, prompt: "a large red circle on a blue background", ...input });
+  for await (const status of test.client.follow(QWEN, requestId)) expect(status.error).toBeUndefined();
+  return { output: (await test.client.result(QWEN, requestId)) as Picture, requestId };
+}
+const bytesOf = async (url: string): Promise<Buffer> => Buffer.from(await (await fetch(url)).arrayBuffer());
+
+describe("fal-ai/qwen-image", () => {
+  it("has fal's output, whole", async () => {
+    const { output } = await draw({ seed: 3, num_images: 2 });
+    expect(output).toMatchObject({ seed: 3, has_nsfw_concepts: [false, false], prompt: "a large red circle on a blue background" });
+    expect(output.images).toHaveLength(2);
+    expect(output.timings.inference).toBeGreaterThan(0);
+    for (const image of output.images) {
+      const bytes = await bytesOf(image.url);
+      expect(image).toMatchObject({ width: 1024, height: 768, content_type: "image/png", file_size: bytes.length });
+      expect(await sharp(bytes).metadata()).toMatchObject({ width: 1024, height: 768, format: "png" });
+    }
+  });
+
+  it("the same seed gives the same bytes, alone or in a set; another seed others", async () => {
+    const [one, again, next] = await Promise.all([draw({ seed: 11, num_images: 2 }), draw({ seed: 11 }), draw({ seed: 12 })]);
+    expect(again.output.images[0]?.url).toBe(one.output.images[0]?.url);
+    expect(next.output.images[0]?.url).toBe(one.output.images[1]?.url);
+    expect(next.output.images[0]?.url).not.toBe(one.output.images[0]?.url);
+  });
+
+  it("every preset and a free size come out as asked, and the log says how", async () => {
+    const sizes: [unknown, number, number][] = [
+      ["square_hd", 1024, 1024],
+      ["square", 512, 512],
+      ["portrait_4_3", 768, 1024],
+      ["portrait_16_9", 576, 1024],
+      ["landscape_4_3", 1024, 768],
+      ["landscape_16_9", 1024, 576],
+      [{ width: 333, height: 777 }, 333, 777],
+    ];
+    for (const [image_size, width, height] of sizes) {
+      const { output, requestId } = await draw({ image_size, num_inference_steps: 2 });
+      expect(await sharp(await bytesOf(output.images[0]?.url ?? "")).metadata()).toMatchObject({ width, height });
+      const { logs } = await test.client.status(QWEN, requestId);
+      expect(logs?.map(({ message }) => message).join("\n")).toMatch(/scaled/);
+    }
+  });
+
+  it("jpeg, and sync_mode as a data URI that leaves no stored media", async () => {
+    const { output } = await draw({ output_format: "jpeg", sync_mode: true });
+    const url = output.images[0]?.url ?? "";
+    expect(url).toMatch(/^data:image\/jpeg;base64,/);
+    expect(await sharp(Buffer.from(url.split(",")[1] ?? "", "base64")).metadata()).toMatchObject({ format: "jpeg", width: 1024 });
+  });
+
+  it("a running picture stops between two steps, within 300 ms of the cancel", async () => {
+    const { request_id: requestId } = await test.client.submit(QWEN, { prompt: "x", num_inference_steps: 250, num_images: 4 });
+    let steps = 0;
+    let cancelledAtMs = 0;
+    let stoppedMs = Number.POSITIVE_INFINITY;
+    for await (const status of test.client.follow(QWEN, requestId)) {
+      steps = status.progress?.step ?? steps;
+      if (steps >= 2 && cancelledAtMs === 0) {
+        cancelledAtMs = performance.now();
+        await test.client.cancel(QWEN, requestId);
+      }
+      if (status.status === "COMPLETED") stoppedMs = performance.now() - cancelledAtMs;
+    }
+    expect(steps).toBeLessThan(250);
+    expect(stoppedMs).toBeLessThan(1_000);
+    // The engine is free again at once: the next picture does not wait for the cancelled one.
+    const startedAtMs = performance.now();
+    await draw({ num_inference_steps: 2 });
+    expect(performance.now() - startedAtMs).toBeLessThan(10_000);
+  });
+});

@@ -1,0 +1,58 @@
+/** A platform of its own for a test file: Temporal in memory, a cloned database, a Redis prefix, a folder. */
+import { randomUUID } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
+import { createRequestStore } from "../../src/adapters/postgres/request-store.ts";
+import { type Platform, startPlatform } from "../../src/bin/platform.ts";
+import type { DeadLetter } from "../../src/core/ports/request-store.ts";
+import { loadConfig } from "../../src/config/load-config.ts";
+import { createLogger } from "../../src/config/logger.ts";
+import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
+import { freePort } from "../../src/dev/services/port.ts";
+import { startTemporal } from "../../src/dev/services/temporal.ts";
+import { testDatabase } from "../setup/test-database.ts";
+
+export interface TestPlatform extends AsyncDisposable {
+  platform: Platform;
+  client: PlatformClient;
+  /** `fetch` on the gateway, with the key. */
+  call(path: string, init?: RequestInit): Promise<Response>;
+  deadLetters(): Promise<DeadLetter[]>;
+  folder: string;
+}
+
+export async function startTestPlatform(env: Record<string, string> = {}): Promise<TestPlatform> {
+  const folder = await mkdtemp(join(tmpdir(), "tempera-test-"));
+  const database = await testDatabase();
+  const temporal = await startTemporal({ folder: join(folder, "temporal"), inMemory: true, log: () => {} });
+  const config = loadConfig({
+    TEMPERA_PORT: String(await freePort()),
+    TEMPERA_ADMIN_PORT: "0",
+    TEMPERA_DATA: folder,
+    TEMPERA_LOG_LEVEL: "warn",
+    DATABASE_URL: database.url,
+    REDIS_URL: process.env.TEST_REDIS_URL,
+    TEMPERA_REDIS_PREFIX: `test-${randomUUID()}:`,
+    TEMPORAL_ADDRESS: temporal.url,
+    ...env,
+  });
+  const platform = await startPlatform(config, createLogger(config.log, "test"), () => {});
+  const sql = connectPostgres(database.url, { maxConnections: 1 });
+  const requests = createRequestStore(sql);
+  return {
+    platform,
+    folder,
+    deadLetters: () => requests.deadLetters(1_000),
+    client: createPlatformClient(platform),
+    call: (path, init = {}) => fetch(`${platform.url}${path}`, { ...init, headers: { authorization: `Key ${platform.key}`, ...init.headers } }),
+    async [Symbol.asyncDispose]() {
+      await sql.end();
+      await platform.stop();
+      await temporal.stop();
+      await database[Symbol.asyncDispose]();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
