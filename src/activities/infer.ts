@@ -78,7 +78,7 @@ export const createInfer = ({ engines, events, objects, clock, running, publicUr
         ok: true,
         output,
         metrics: {
-          inference_time: result.inferenceMs / 1000,
+          inference_time: Math.round(result.inferenceMs) / 1000,
           queue_time: Math.max(0, (startedAtMs ?? clock.nowMs()) - job.submittedAtMs) / 1000,
         },
       };
@@ -93,7 +93,7 @@ export const createInfer = ({ engines, events, objects, clock, running, publicUr
           : errorInfo(error, "runner_server_error");
       const retryable = CATALOGUE[info.code].retryable;
       if (retryable && attempt < job.retry.attemptsMax) {
-        writer.write({ type: "log", attempt, level: "WARN", message: `Attempt ${attempt} failed: ${info.message} Trying again.` });
+        writer.write({ type: "log", attempt, level: "WARN", message: `Attempt ${attempt} failed: ${info.message.replace(/\.?$/, ".")} Trying again.` });
         writer.write({ type: "queued", attempt, reason: info });
       }
       await writer.drained();

@@ -12,6 +12,7 @@ import { createRequestStore } from "../adapters/postgres/request-store.ts";
 import { createRedisEventLog } from "../adapters/redis/event-log.ts";
 import { connectClient, connectWorker } from "../adapters/temporal/connect.ts";
 import { prepareTemporal } from "../adapters/temporal/prepare.ts";
+import { installRuntime } from "../adapters/temporal/runtime.ts";
 import type { Config } from "../config/settings.ts";
 import { createClosing } from "../core/closing.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
@@ -49,11 +50,15 @@ export interface Parts extends AsyncDisposable {
   identity: string;
 }
 
+/** Reads and checks the configured model packages; throws `RegistryFaults`. */
+export const openRegistry = ({ folders }: Config): Promise<Registry> =>
+  loadRegistry({ modelsFolder: resolve(PROJECT, folders.models), schemasFolder: resolve(PROJECT, folders.schemas) });
+
 /** Opens stores and Temporal. Rejects with the first thing that cannot be had, in a sentence that names it and its remedy. */
-export async function openParts(config: Config, addresses: Addresses, log: Log): Promise<Parts> {
+export async function openParts(config: Config, registry: Registry, addresses: Addresses, log: Log): Promise<Parts> {
   const closing = createClosing();
+  installRuntime(log);
   try {
-    const registry = await loadRegistry({ modelsFolder: resolve(PROJECT, config.folders.models), schemasFolder: resolve(PROJECT, config.folders.schemas) });
     const database = (async () => {
       await migrate(addresses.databaseUrl, { log });
       const sql = connectPostgres(addresses.databaseUrl, { maxConnections: config.postgres.connectionsMax });

@@ -9,7 +9,7 @@ import { startAdmin } from "./admin.ts";
 import { startGateway } from "./gateway.ts";
 import { startGpuWorkerRole } from "./gpu-worker.ts";
 import { orchestratorBundle, startOrchestrator } from "./orchestrator.ts";
-import { openParts, s3Of } from "./parts.ts";
+import { openParts, openRegistry, s3Of } from "./parts.ts";
 
 /** The whole platform in this process, with whatever services are not configured by address embedded. */
 export interface Platform {
@@ -37,6 +37,7 @@ export const KEY_FILE = "key";
 export async function startPlatform(config: Config, log: Log, say: (line: string) => void): Promise<Platform> {
   const closing = createClosing();
   try {
+    const registry = await openRegistry(config);
     const data = resolve(config.folders.data);
     await mkdir(data, { recursive: true }).catch((error) => {
       throw new Error(`The data folder ${data} cannot be made (${(error as Error).message}); set TEMPERA_DATA to one that can.`, { cause: error });
@@ -54,6 +55,7 @@ export async function startPlatform(config: Config, log: Log, say: (line: string
     const key = config.keys.admin ?? (await firstKey(join(data, KEY_FILE)));
     const parts = await openParts(
       { ...config, keys: { admin: key } },
+      registry,
       {
         temporal: config.temporal.address ?? stack.temporal?.url ?? "",
         databaseUrl: config.postgres.url ?? stack.postgres?.url ?? "",
@@ -84,7 +86,7 @@ export async function startPlatform(config: Config, log: Log, say: (line: string
       adminUrl: `http://localhost:${admin.port}`,
       temporalUi: stack.temporal?.uiUrl,
       key,
-      endpoints: [...new Set(parts.registry.list().map(({ endpoint }) => endpoint))],
+      endpoints: [...new Set(registry.list().map(({ endpoint }) => endpoint))],
       stop: () => closing[Symbol.asyncDispose](),
       ended: Promise.race([orchestrator.ended, gpuWorker.ended]).then(() => {}),
     };

@@ -1,6 +1,6 @@
 import { loadConfig } from "../config/load-config.ts";
 import { createLogger } from "../config/logger.ts";
-import { configuredAddresses, openParts, type Parts } from "./parts.ts";
+import { configuredAddresses, openParts, openRegistry, type Parts } from "./parts.ts";
 
 /** A started role. `stop` drains it; `ended` settles when it ended by itself, and rejects when it broke. */
 export interface Role {
@@ -31,7 +31,7 @@ export async function runRole(name: string, start: (parts: Parts) => Promise<Rol
   try {
     const config = loadConfig();
     const log = createLogger(config.log, name);
-    const parts = await openParts(config, configuredAddresses(config, name), log);
+    const parts = await openParts(config, await openRegistry(config), configuredAddresses(config, name), log);
     const role = await start(parts);
     const finish = async (code: number): Promise<void> => {
       await role.stop();

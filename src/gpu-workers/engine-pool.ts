@@ -64,12 +64,13 @@ export function createEnginePool({ findModel, programs, folder, workerName, log 
   let sockets = 0;
 
   const seatOf = ({ endpoint, version }: Pick<ModelVersion, "endpoint" | "version">): Seat => {
-    const known = seats.get(taskQueueOf({ endpoint, version }));
+    const place = taskQueueOf({ endpoint, version });
+    const known = seats.get(place);
     if (known) return known;
     const model = findModel(endpoint, version);
     if (!model) throw new TemperaError("runner_scheduling_failure", `This GPU worker has no model ${endpoint} ${version}.`);
     const seat: Seat = { model, slots: createSlots(model.slots), failures: 0, startAfterMs: 0 };
-    seats.set(taskQueueOf(model), seat);
+    seats.set(place, seat);
     return seat;
   };
 

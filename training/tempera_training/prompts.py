@@ -16,7 +16,7 @@ _SHAPE = {"circle": ["circle", "circle", "disc"], "square": ["square", "square",
           "ring": ["ring", "ring", "hoop"], "heart": ["heart"], "cross": ["cross", "cross", "plus"]}
 _COLOR = {"purple": ["purple", "purple", "violet"], "cyan": ["cyan", "cyan", "turquoise"]}
 _SIZE = {"small": ["small", "tiny", "little"], "medium": ["medium", "medium-sized", ""], "large": ["large", "big", "huge"]}
-_COUNT = {1: ["a", "one", "a single", "the"], 2: ["two", "2", "a pair of"], 3: ["three", "3"]}
+_ONE = ["a", "one", "a single", "the"]
 _PLACE = {
     "center": ["in the center", "in the middle", "at the center", "", ""],
     "left": ["on the left", "at the left", "on the left side"], "right": ["on the right", "at the right", "on the right side"],
@@ -57,17 +57,13 @@ def sentence(scene: Scene, rng: random.Random) -> str:
     shape = rng.choice(_SHAPE[SHAPES[scene.shape]])
     if shape == "plus":
         shape = "plus sign"
-    plural = {"box": "boxes", "cross": "crosses"}.get(shape, shape + "s")
     color, ground = ([*_COLOR.get(name, [name])] for name in (COLOR_NAMES[scene.color], COLOR_NAMES[scene.background]))
     background = rng.choice(ground)
-    template = rng.choice(TEMPLATES)
-    words = template.format(
-        n=rng.choice(_COUNT[scene.count]), size=rng.choice(_SIZE[list(SIZES)[scene.size]]), fg=rng.choice(color),
-        shape=shape if scene.count == 1 else plural, place=rng.choice(_PLACE[list(PLACES)[scene.place]]) if scene.count == 1 else "",
+    words = rng.choice(TEMPLATES).format(
+        n=rng.choice(_ONE), size=rng.choice(_SIZE[list(SIZES)[scene.size]]), fg=rng.choice(color),
+        shape=shape, place=rng.choice(_PLACE[list(PLACES)[scene.place]]),
         a="an" if background == "orange" else "a", bg=background, ground=rng.choice(_GROUND),
     ).split()
-    if scene.count > 1 and "{n}" not in template:
-        words = [rng.choice(_COUNT[scene.count]).split()[-1].replace("of", "two"), *words]
     if rng.random() < 0.15:
         words.insert(rng.randrange(len(words)), rng.choice(_FILLER))
     if rng.random() < 0.15:
@@ -78,12 +74,12 @@ def sentence(scene: Scene, rng: random.Random) -> str:
 
 def vocabulary() -> list[str]:
     words: set[str] = set()
-    tables = [*_SHAPE.values(), *_COLOR.values(), *_SIZE.values(), *_COUNT.values(), *_PLACE.values(), _GROUND, COLOR_NAMES]
+    tables = [*_SHAPE.values(), *_COLOR.values(), *_SIZE.values(), *_PLACE.values(), _ONE, _GROUND, COLOR_NAMES]
     for phrase in [p for table in tables for p in table] + [f for f in _FILLER if f != "zebra"]:  # zebra trains [UNK]
         words.update(re.findall(WORD, phrase))
     for template in TEMPLATES:
         words.update(re.findall(WORD, re.sub(r"\{\w+\}", " ", template)))
-    words.update(["an", "sign", "signs", "boxes", "crosses", "discs", "hoops", *(s + "s" for s in SHAPES if s != "cross")])
+    words.update(["an", "sign"])
     return SPECIAL + sorted(words)
 
 

@@ -1,6 +1,6 @@
 """Drawn scenes: what the demonstration models learn from.
 
-A scene is one to three equal shapes on a plain background. `Scene` is the description, `render` draws batches of them,
+A scene is one shape on a plain background. `Scene` is the description, `render` draws batches of them,
 `shape_distance` is the only definition of each shape (the judge in src/cli mirrors it).
 """
 
@@ -28,7 +28,6 @@ BUCKETS = [(256, 256), (224, 288), (288, 224), (192, 352), (352, 192)]
 
 @dataclass(frozen=True)
 class Scene:
-    count: int
     shape: int
     color: int
     background: int
@@ -77,15 +76,13 @@ _TABLES = _tables()
 
 
 def sample_scene(rng: random.Random) -> Scene:
-    count = rng.choices([1, 2, 3], [0.80, 0.13, 0.07])[0]
     color = rng.randrange(len(COLORS))
     return Scene(
-        count=count,
         shape=rng.randrange(len(SHAPES)),
         color=color,
         background=rng.choice([c for c in range(len(COLORS)) if c != color]),
-        size=rng.randrange(3) if count == 1 else rng.randrange(2),
-        place=rng.randrange(len(PLACES)) if count == 1 else 0,
+        size=rng.randrange(len(SIZES)),
+        place=rng.randrange(len(PLACES)),
     )
 
 
@@ -116,29 +113,15 @@ def render(scenes: list[Scene], height: int, width: int, rng: random.Random, jit
     background = PALETTE[[s.background for s in scenes]] + torch.randn(b, 3, generator=noise) * jitter
     color = (PALETTE[[s.color for s in scenes]] + torch.randn(b, 3, generator=noise) * jitter).clamp(-1, 1)
     image = background.clamp(-1, 1)[:, :, None, None].expand(b, 3, height, width).clone()
-    slots = torch.zeros(3, 4, b)  # slot, (cx, cy, radius, on)
+    places = torch.zeros(3, b)  # cx, cy, radius
     for i, s in enumerate(scenes):
         radius = list(SIZES.values())[s.size] * short * rng.uniform(0.93, 1.07)
-        if s.count == 1:
-            dx, dy = list(PLACES.values())[s.place]
-            reach = rng.uniform(0.8, 0.95)
-            cx = width / 2 + dx * max(width / 2 - radius * 1.12, 0) * reach + rng.uniform(-0.03, 0.03) * short
-            cy = height / 2 + dy * max(height / 2 - radius * 1.12, 0) * reach + rng.uniform(-0.03, 0.03) * short
-            slots[0, :, i] = torch.tensor([cx, cy, radius, 1])
-            continue
-        along, across = (width, height) if width >= height else (height, width)
-        radius = min(radius, along / s.count / 2 * 0.85)
-        for k in range(s.count):
-            a = along * (k + 0.5) / s.count + rng.uniform(-0.02, 0.02) * short
-            c = across / 2 + rng.uniform(-0.06, 0.06) * short
-            cx, cy = (a, c) if width >= height else (c, a)
-            slots[k, :, i] = torch.tensor([cx, cy, radius, 1])
-    shape = torch.tensor([s.shape for s in scenes])
-    for cx, cy, radius, on in slots:
-        i = on.nonzero()[:, 0]
-        if len(i):
-            image[i] = draw_shapes(image[i], shape[i], color[i], cx[i], cy[i], radius[i], on[i])
-    return image
+        dx, dy = list(PLACES.values())[s.place]
+        reach = rng.uniform(0.8, 0.95)
+        cx = width / 2 + dx * max(width / 2 - radius * 1.12, 0) * reach + rng.uniform(-0.03, 0.03) * short
+        cy = height / 2 + dy * max(height / 2 - radius * 1.12, 0) * reach + rng.uniform(-0.03, 0.03) * short
+        places[:, i] = torch.tensor([cx, cy, radius])
+    return draw_shapes(image, torch.tensor([s.shape for s in scenes]), color, *places, torch.ones(b))
 
 
 def collage(b: int, side: int) -> torch.Tensor:

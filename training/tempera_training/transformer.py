@@ -10,7 +10,7 @@ import torch
 from .networks import TextEncoder, Transformer
 from .prompts import LENGTH, FastTokenizer, sentence
 
-PEAK_RATE = 2e-3
+PEAK_RATE = 1.5e-3
 
 
 def _noise_levels(b: int) -> torch.Tensor:
@@ -20,9 +20,11 @@ def _noise_levels(b: int) -> torch.Tensor:
 
 
 def train_transformer(latents: Path, out: Path, minutes: float, batch: int = 48, compiled: bool = True) -> None:
-    """AdamW, one cosine schedule to zero over `minutes`, prompt dropped one time in ten (for guidance), weights averaged.
+    """Muon (Jordan et al., 2024) for the blocks' matrices, AdamW for the rest; one cosine schedule to zero over `minutes`,
+    prompt dropped one time in ten (for guidance), weights averaged.
 
-    A run that is cut off goes on from its last checkpoint (every two minutes) with the schedule where it was.
+    A run that is cut off goes on from its last checkpoint (every two minutes) with the schedule where it was; a
+    checkpoint without optimizers is a warm start.
     """
     data = torch.load(latents, weights_only=False)
     sizes, weights = list(data), [len(data[size][1]) for size in data]
@@ -30,11 +32,12 @@ def train_transformer(latents: Path, out: Path, minutes: float, batch: int = 48,
     torch.manual_seed(0)
     text_encoder, transformer = TextEncoder(len(tokenizer.vocab), LENGTH), Transformer()
     parameters = [*text_encoder.parameters(), *transformer.parameters()]
-    decayed = [p for p in parameters if p.ndim > 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.01}, {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0}],
-        PEAK_RATE, betas=(0.9, 0.98),
-    )
+    matrices = [p for m in (text_encoder, transformer) for n, p in m.named_parameters() if "blocks" in n and p.ndim == 2 and "table" not in n]
+    chosen = {id(p) for p in matrices}
+    optimizers = [
+        torch.optim.Muon(matrices, PEAK_RATE, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW([p for p in parameters if id(p) not in chosen], PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01),
+    ]
     average = [p.detach().clone() for p in parameters]
     spent, step = 0.0, 0
     if out.exists():
@@ -43,7 +46,8 @@ def train_transformer(latents: Path, out: Path, minutes: float, batch: int = 48,
         if saved["done"]:
             return
         text_encoder.load_state_dict(saved["text_encoder_raw"]), transformer.load_state_dict(saved["transformer_raw"])
-        optimizer.load_state_dict(saved["optimizer"])
+        for optimizer, state in zip(optimizers, saved.get("optimizers", [])):
+            optimizer.load_state_dict(state)
         average, rng = saved["average"], random.Random(step)
         torch.manual_seed(step)
 
@@ -60,7 +64,7 @@ def train_transformer(latents: Path, out: Path, minutes: float, batch: int = 48,
             for p, r in zip(parameters, raw):
                 p.copy_(r)
         partial = out.with_suffix(".partial")
-        torch.save({**state, "optimizer": optimizer.state_dict(), "average": average, "spent": spent, "step": step, "done": done}, partial)
+        torch.save({**state, "optimizers": [o.state_dict() for o in optimizers], "average": average, "spent": spent, "step": step, "done": done}, partial)
         partial.replace(out)
 
     predict = torch.compile(transformer, dynamic=False) if compiled else transformer
@@ -68,8 +72,10 @@ def train_transformer(latents: Path, out: Path, minutes: float, batch: int = 48,
     budget, last, saved_at, total = minutes * 60, time.time(), spent, 0.0
     while spent < budget:
         rate = PEAK_RATE * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent / budget)))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad()
         clean, scenes = data[rng.choices(sizes, weights)[0]]
         index = torch.randint(len(scenes), (batch,))
         x = clean[index].float()
@@ -79,10 +85,10 @@ def train_transformer(latents: Path, out: Path, minutes: float, batch: int = 48,
         with torch.autocast("cpu", torch.bfloat16):
             velocity = predict((1 - s) * x + s * noise, sigma * 1000, text_encoder(ids, mask), mask)
         loss = (velocity.float() - (noise - x)).pow(2).mean()
-        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         decay = min(0.9985, (step + 10) / (step + 60))
         torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
         total, step, now = total + loss.item(), step + 1, time.time()

@@ -148,7 +148,7 @@ export function createRedisEventLog(options: RedisEventLogOptions): EventLog {
       if (event.type === "queued") {
         // Into the task queue first, and out again when the event is refused: the other way round, a `started` that comes
         // between the two would leave it waiting for ever.
-        const [reply] = await Promise.all([put(request, event), enqueue(request)].reverse() as [Promise<AppendReply>, Promise<void>]);
+        const [, reply] = await Promise.all([enqueue(request), put(request, event)]);
         if (reply[0] === 0 && reply[1] !== "IN_QUEUE") await dequeue(request);
         return;
       }

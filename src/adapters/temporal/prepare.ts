@@ -1,12 +1,14 @@
 import type { Client } from "@temporalio/client";
 import { msToTs } from "@temporalio/common/lib/time.js";
-import { temporal } from "@temporalio/proto";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { SEARCH_ATTRIBUTES } from "./search-attributes.ts";
 
 /** gRPC status codes. */
 const ALREADY_EXISTS = 6;
 const NOT_FOUND = 5;
+
+/** IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD of Temporal's API; its package cannot be imported by name from ES modules. */
+const KEYWORD = 2;
 
 /**
  * Makes the namespace and the search attributes exist. Harmless to repeat; needs no rights when both are there.
@@ -27,9 +29,8 @@ export async function prepareTemporal(client: Client): Promise<void> {
     const { customAttributes } = await client.connection.operatorService.listSearchAttributes({ namespace });
     const missing = SEARCH_ATTRIBUTES.filter((name) => !Object.hasOwn(customAttributes ?? {}, name));
     if (missing.length === 0) return;
-    const keyword = temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD;
     await client.connection.operatorService
-      .addSearchAttributes({ namespace, searchAttributes: Object.fromEntries(missing.map((name) => [name, keyword])) })
+      .addSearchAttributes({ namespace, searchAttributes: Object.fromEntries(missing.map((name) => [name, KEYWORD])) })
       .catch(ignore(ALREADY_EXISTS));
   } catch (error) {
     throw new TemperaError(

@@ -1,13 +1,12 @@
 import { access, constants, mkdir, statfs } from "node:fs/promises";
 import { connect } from "node:net";
 import { resolve } from "node:path";
-import { PROJECT } from "../../bin/parts.ts";
+import { openRegistry } from "../../bin/parts.ts";
 import { loadConfig } from "../../config/load-config.ts";
 import type { Config } from "../../config/settings.ts";
 import { postgresBinaries } from "../../dev/services/postgres-binaries.ts";
 import { locateProgram } from "../../dev/services/program.ts";
 import { TEMPORAL_CLI } from "../../dev/services/temporal.ts";
-import { loadRegistry } from "../../registry/registry.ts";
 
 interface Finding {
   check: string;
@@ -43,9 +42,10 @@ export async function doctor({ url, json }: { url: string; json: boolean }): Pro
     return { state: "ok", says: "no faults" };
   });
   if (config) {
-    const { folders, temporal, postgres, redis, objects, server } = config;
+    const known = config;
+    const { folders, temporal, postgres, redis, objects, server } = known;
     await look("models", async () => {
-      const models = (await loadRegistry({ modelsFolder: resolve(PROJECT, folders.models), schemasFolder: resolve(PROJECT, folders.schemas) })).list();
+      const models = (await openRegistry(known)).list();
       return models.length > 0
         ? { state: "ok", says: models.map(({ endpoint, version }) => `${endpoint} ${version}`).join(", ") }
         : { state: "note", says: "there is no model package", remedy: "docs/adding-a-model.md walks through making one" };

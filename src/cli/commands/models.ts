@@ -1,8 +1,6 @@
-import { resolve } from "node:path";
 import type { Command } from "commander";
-import { PROJECT } from "../../bin/parts.ts";
+import { openRegistry } from "../../bin/parts.ts";
 import { loadConfig } from "../../config/load-config.ts";
-import { loadRegistry } from "../../registry/registry.ts";
 import type { PlatformClient } from "../platform-client.ts";
 import { table } from "../table.ts";
 
@@ -33,8 +31,7 @@ export function addModelCommands(program: Command, connect: (command: Command) =
     .command("check")
     .description("check the model packages in the models folder, without starting anything")
     .action(async () => {
-      const { folders } = loadConfig();
-      const registry = await loadRegistry({ modelsFolder: resolve(PROJECT, folders.models), schemasFolder: resolve(PROJECT, folders.schemas) });
+      const registry = await openRegistry(loadConfig());
       for (const { endpoint, version, digest } of registry.list()) process.stdout.write(`ok  ${endpoint} ${version}  ${digest.slice(0, 12)}\n`);
     });
 }

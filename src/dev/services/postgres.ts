@@ -129,7 +129,8 @@ async function outlivePredecessor(data: string): Promise<void> {
       await rm(lock, { force: true });
       return;
     }
-    if (Date.now() > deadline) throw new SetupError(`PostgreSQL: ${data} is in use by process ${user}; stop it or choose another data folder`);
+    if (Date.now() > deadline)
+      throw new SetupError(`PostgreSQL: ${data} is in use by process ${user}; stop it or choose another data folder`);
     await sleep(100);
   }
 }

@@ -42,32 +42,43 @@ const VERSION_WITHIN_MS = 30_000;
 export const cacheFolder = (env: NodeJS.ProcessEnv = process.env): string =>
   resolve(env.TEMPERA_CACHE || join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "tempera"));
 
+/** Where a program is, or why there is none that can be used. */
+export type Located = { path: string; problem?: never } | { path?: never; problem: string };
+
+/** Looks for a program without installing it: the one its variable names → PATH → the cache. */
+export async function locateProgram(program: Program, env: NodeJS.ProcessEnv = process.env): Promise<Located> {
+  const named = env[program.variable];
+  if (named) {
+    const fault = (await isExecutable(named)) ? await faultOf(program, named) : "it is not an executable file";
+    return fault ? { problem: `${program.variable} names ${named}, but ${fault}` } : { path: named };
+  }
+  const bin = join(cacheFolder(env), "bin");
+  const folders = [...(env.PATH ?? "").split(delimiter).filter((folder) => folder !== ""), bin];
+  const problems: string[] = [];
+  for (const path of folders.map((folder) => join(folder, program.binary))) {
+    if (!(await isExecutable(path))) continue;
+    const fault = await faultOf(program, path);
+    if (!fault) return { path };
+    problems.push(`${path}: ${fault}`);
+  }
+  return { problem: problems.join("; ") || `not on PATH, not in ${bin}` };
+}
+
 /**
- * Resolves with the path of a program: the one its variable names → PATH → the cache → each of its ways, cached for the
- * next time. Two processes that install at once build once.
+ * Resolves with the path of a program: where it is, else by each of its ways, kept in the cache for the next time. Two
+ * processes that install at once build once.
  *
  * Rejects with `setup_failed`, in one line: what is missing, what was tried, what to do.
  */
 export async function findProgram(program: Program, options: { log: Log; env?: NodeJS.ProcessEnv }): Promise<string> {
   const { log, env = process.env } = options;
-  const named = env[program.variable];
-  if (named) {
-    const fault = (await isExecutable(named)) ? await faultOf(program, named) : "it is not an executable file";
-    if (fault) throw new SetupError(`${program.variable} names ${named}, but ${fault}`);
-    return named;
-  }
+  const located = await locateProgram(program, env);
+  if (located.path) return located.path;
+  if (env[program.variable]) throw new SetupError(`${located.problem}; correct it or unset it`);
 
-  const tried: string[] = [];
+  const tried = [located.problem];
   const bin = join(cacheFolder(env), "bin");
   const cached = join(bin, program.binary);
-  for (const { where, path } of [...onPath(program.binary, env), { where: `the cache ${bin}`, path: cached }]) {
-    if (!(await isExecutable(path))) continue;
-    const fault = await faultOf(program, path);
-    if (!fault) return path;
-    tried.push(`${where}: ${fault}`);
-  }
-  if (tried.length === 0) tried.push(`not on PATH, not in ${bin}`);
-
   try {
     await mkdir(bin, { recursive: true });
   } catch (error) {
@@ -102,11 +113,6 @@ export async function findProgram(program: Program, options: { log: Log; env?: N
       );
     },
   );
-}
-
-function onPath(binary: string, env: NodeJS.ProcessEnv): { where: string; path: string }[] {
-  const folders = (env.PATH ?? "").split(delimiter).filter((folder) => folder !== "");
-  return folders.map((folder) => ({ where: join(folder, binary), path: join(folder, binary) }));
 }
 
 async function isExecutable(path: string): Promise<boolean> {

@@ -29,7 +29,7 @@ export interface Service extends AsyncDisposable {
 export interface ServiceOptions {
   /** Where its state lives, created when missing. */
   folder: string;
-  /** A free one when absent. */
+  /** A free one when absent or 0. */
   port?: number;
   log: Log;
   env?: NodeJS.ProcessEnv;
@@ -131,8 +131,8 @@ export async function startProcess(spec: ProcessSpec): Promise<Service> {
   };
 }
 
-/** The port that was asked for, or a free one. */
-export const choosePort = async (port: number | undefined): Promise<number> => port ?? (await freePort());
+/** The port that was asked for; a free one for none and for 0. */
+export const choosePort = async (port: number | undefined): Promise<number> => port || (await freePort());
 
 /** The last lines of a log, on one line. */
 async function lastWords(logFile: string): Promise<string> {

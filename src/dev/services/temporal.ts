@@ -1,7 +1,9 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Connection } from "@temporalio/client";
+import { SEARCH_ATTRIBUTES } from "../../adapters/temporal/search-attributes.ts";
 import { dynamicConfigFlags } from "./dynamic-config.ts";
+import { claimPort } from "./port.ts";
 import { findProgram, type Program } from "./program.ts";
 import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
 import { download, goInstall, goPlatform } from "./ways.ts";
@@ -29,18 +31,10 @@ export const TEMPORAL_CLI: Program = {
   },
 };
 
-/** What a job shows in the Temporal UI and can be searched by. */
-export const SEARCH_ATTRIBUTES = {
-  TemperaEndpoint: "Keyword",
-  TemperaVersion: "Keyword",
-  TemperaOwner: "Keyword",
-  TemperaOutcome: "Keyword",
-} as const;
-
-export const TEMPORAL_NAMESPACE = "tempera";
+const TEMPORAL_NAMESPACE = "tempera";
 
 export interface TemporalOptions extends ServiceOptions {
-  /** Without one the server has no UI. */
+  /** Without one the server has no UI; 0 takes a free one. */
   uiPort?: number;
   /** Forgets everything at its end: for tests and benchmarks. */
   inMemory?: boolean;
@@ -60,6 +54,8 @@ export interface TemporalService extends Service {
 export async function startTemporal(options: TemporalOptions): Promise<TemporalService> {
   const command = await findProgram(TEMPORAL_CLI, options);
   const port = await choosePort(options.port);
+  const uiPort = options.uiPort === undefined ? undefined : await choosePort(options.uiPort);
+  if (uiPort !== undefined) await claimPort({ port: uiPort, owner: "Temporal UI", variable: "TEMPERA_TEMPORAL_UI_PORT" });
   const address = `127.0.0.1:${port}`;
   await mkdir(options.folder, { recursive: true });
   const service = await startProcess({
@@ -68,9 +64,9 @@ export async function startTemporal(options: TemporalOptions): Promise<TemporalS
     args: [
       ...["server", "start-dev", "--ip", "127.0.0.1", "--port", String(port), "--namespace", TEMPORAL_NAMESPACE],
       ...["--log-level", "error", "--disable-config-file", "--disable-config-env"],
-      ...(options.uiPort === undefined ? ["--headless"] : ["--ui-port", String(options.uiPort)]),
+      ...(uiPort === undefined ? ["--headless"] : ["--ui-port", String(uiPort)]),
       ...(options.inMemory ? [] : onDisk(join(options.folder, "temporal.db"))),
-      ...Object.entries(SEARCH_ATTRIBUTES).flatMap(([name, type]) => ["--search-attribute", `${name}=${type}`]),
+      ...SEARCH_ATTRIBUTES.flatMap((name) => ["--search-attribute", `${name}=Keyword`]),
       ...(await dynamicConfigFlags()),
     ],
     url: address,
@@ -84,7 +80,7 @@ export async function startTemporal(options: TemporalOptions): Promise<TemporalS
   return {
     ...service,
     namespace: TEMPORAL_NAMESPACE,
-    ...(options.uiPort !== undefined && { uiUrl: `http://127.0.0.1:${options.uiPort}` }),
+    ...(uiPort !== undefined && { uiUrl: `http://127.0.0.1:${uiPort}` }),
   };
 }
 
@@ -103,7 +99,7 @@ async function hasNamespace(address: string): Promise<boolean> {
     const { customAttributes } = await connection.withDeadline(Date.now() + 2_000, () =>
       connection.operatorService.listSearchAttributes(request),
     );
-    return Object.keys(SEARCH_ATTRIBUTES).every((name) => customAttributes !== null && customAttributes !== undefined && name in customAttributes);
+    return SEARCH_ATTRIBUTES.every((name) => Object.hasOwn(customAttributes ?? {}, name));
   } finally {
     await connection.close();
   }

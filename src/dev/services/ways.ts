@@ -100,7 +100,9 @@ async function finished(child: ChildProcess, name: string, log: (line: string) =
       child.once("error", (error: NodeJS.ErrnoException) =>
         reject(error.code === "ENOENT" ? new Error(`${name} is not installed`) : error),
       );
-      child.once("close", (code, signal) => (code === 0 ? resolve() : reject(new Error(`${last || `${name} failed`} (${signal ?? code})`))));
+      child.once("close", (code, signal) =>
+        code === 0 ? resolve() : reject(new Error(`${last || `${name} failed`} (${signal ?? code})`)),
+      );
     });
   } finally {
     clearInterval(progress);

@@ -28,11 +28,11 @@ export function createPromptTokenizer(json: string, length: number): PromptToken
   const [pad, unknownId, end] = [idOf("[PAD]"), idOf("[UNK]"), idOf("[EOS]")];
 
   return (prompt) => {
-    const { ids: all } = tokenizer.encode(prompt);
+    const all: number[] = tokenizer.encode(prompt).ids;
     const kept = all.length > length ? [...all.slice(0, length - 1), end] : all;
     const ids = new BigInt64Array(length).fill(BigInt(pad));
     const mask = new BigInt64Array(length);
-    kept.forEach((id, i) => {
+    kept.forEach((id: number, i: number) => {
       ids[i] = BigInt(id);
       mask[i] = 1n;
     });

@@ -1,0 +1,188 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Connection } from "@temporalio/client";
+import postgres from "postgres";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { leakCheck } from "../../../tests/setup/leak-check.ts";
+import { isAlive } from "./install-lock.ts";
+import { startMinio } from "./minio.ts";
+import { freePort } from "./port.ts";
+import { startPostgres } from "./postgres.ts";
+import { findProgram, type Program } from "./program.ts";
+import { startRedis } from "./redis.ts";
+import { startTemporal } from "./temporal.ts";
+
+leakCheck();
+
+const log = () => {};
+let folder: string;
+beforeEach(async () => {
+  // Closed to every other user, as a home directory is: PostgreSQL must start there even for root.
+  folder = await mkdtemp(join(tmpdir(), "tempera-dev-"));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+describe("a service", () => {
+  test("keeps its state when killed and started again: PostgreSQL", async () => {
+    const first = await startPostgres({ folder, log });
+    await query(first.url, "create table kept as select 42 as answer");
+    first.kill();
+    expect(await first.ended).toBe("signal SIGKILL");
+
+    await using second = await startPostgres({ folder, port: first.port, log });
+    expect(await query(second.url, "select answer from kept")).toEqual([{ answer: 42 }]);
+  });
+
+  test("keeps its state when killed and started again: Temporal", async () => {
+    const first = await startTemporal({ folder, log });
+    const start = {
+      namespace: first.namespace,
+      workflowId: "kept",
+      requestId: "kept",
+      workflowType: { name: "none" },
+      taskQueue: { name: "none" },
+    };
+    await withTemporal(first.url, ({ workflowService }) => workflowService.startWorkflowExecution(start));
+    first.kill();
+    await first.ended;
+
+    await using second = await startTemporal({ folder, port: first.port, log });
+    const described = await withTemporal(second.url, ({ workflowService }) =>
+      workflowService.describeWorkflowExecution({ namespace: second.namespace, execution: { workflowId: "kept" } }),
+    );
+    expect(described.workflowExecutionInfo?.type?.name).toBe("none");
+  });
+
+  test("is ready when it answers, and gone when stopped: Redis, MinIO", async () => {
+    const [redis, minio] = await Promise.all([
+      startRedis({ folder: join(folder, "redis"), log }),
+      startMinio({ folder: join(folder, "minio"), log }),
+    ]);
+    expect(redis.url).toBe(`redis://127.0.0.1:${redis.port}`);
+    expect((await fetch(`${minio.url}/minio/health/live`)).status).toBe(200);
+    await Promise.all([redis.stop(), minio.stop()]);
+    expect([isAlive(redis.pid), isAlive(minio.pid)]).toEqual([false, false]);
+  });
+
+  test("names a busy port, its owner and the variable that moves it", async () => {
+    const port = await freePort();
+    const other = createServer().listen(port, "127.0.0.1");
+    await once(other, "listening");
+    await expect(startRedis({ folder, port, log })).rejects.toThrow(
+      `port ${port} (Redis) is in use; set TEMPERA_REDIS_PORT or stop the other program`,
+    );
+    other.close();
+    await once(other, "close");
+  });
+
+  test("tells its last words when it cannot start", async () => {
+    await writeFile(join(folder, "temporal.db"), "not a database");
+    await expect(startTemporal({ folder, log })).rejects.toThrow(/^Temporal ended before it was ready .*not a database/);
+  });
+
+  test("ends when its parent is killed, and outlives a Ctrl-C until the parent stops it", async () => {
+    const { parent, pid } = await parentWithRedis(folder);
+    process.kill(-(parent.pid ?? 0), "SIGINT");
+    await sleep(300);
+    expect(isAlive(pid), "after SIGINT to the parent's process group").toBe(true);
+
+    parent.kill("SIGKILL");
+    await expect.poll(() => isAlive(pid), { timeout: 10_000 }).toBe(false);
+  });
+});
+
+describe("a program", () => {
+  const program = (ways: Program["ways"]): Program => ({
+    title: "Example",
+    binary: "tempera-example",
+    variable: "EXAMPLE_BINARY",
+    ways,
+    remedy: "install example 2 or newer",
+    objection: (version) => (version.startsWith("1.") ? "it is too old" : undefined),
+  });
+  const script = async (path: string, version: string) => {
+    await writeFile(path, `#!/bin/sh\necho ${version}\n`);
+    await chmod(path, 0o755);
+    return path;
+  };
+  const environment = (more: NodeJS.ProcessEnv = {}) => ({ PATH: folder, TEMPERA_CACHE: join(folder, "cache"), ...more });
+
+  test("is the one its variable names, before the one on PATH", async () => {
+    await script(join(folder, "tempera-example"), "2.0");
+    const named = await script(join(folder, "named"), "2.1");
+    expect(await findProgram(program([]), { log, env: environment({ EXAMPLE_BINARY: named }) })).toBe(named);
+    expect(await findProgram(program([]), { log, env: environment() })).toBe(join(folder, "tempera-example"));
+  });
+
+  test("is refused when its variable names something unusable", async () => {
+    const env = environment({ EXAMPLE_BINARY: join(folder, "nothing") });
+    await expect(findProgram(program([]), { log, env })).rejects.toThrow(
+      `EXAMPLE_BINARY names ${join(folder, "nothing")}, but it is not an executable file`,
+    );
+  });
+
+  test("is obtained once by processes that want it at the same time, and found in the cache afterwards", async () => {
+    let obtained = 0;
+    const way = {
+      says: "writing it",
+      obtain: async ({ folder: target, binary }: { folder: string; binary: string }) => {
+        obtained += 1;
+        await sleep(100);
+        return script(join(target, binary), "2.0");
+      },
+    };
+    const env = environment();
+    const paths = await Promise.all([1, 2, 3].map(() => findProgram(program([way]), { log, env })));
+    expect(new Set(paths)).toEqual(new Set([join(folder, "cache", "bin", "tempera-example")]));
+    expect(obtained).toBe(1);
+  });
+
+  test("that cannot be had is one line: what was tried and the remedy", async () => {
+    await script(join(folder, "tempera-example"), "1.0");
+    const failing = { says: "downloading it", obtain: () => Promise.reject(new Error("the host does not answer")) };
+    await expect(findProgram(program([failing]), { log, env: environment() })).rejects.toThrow(
+      new RegExp(
+        `^Example not found: ${join(folder, "tempera-example")}: it is too old; downloading it: the host does not answer\\. Set EXAMPLE_BINARY to a binary, put \`tempera-example\` on PATH, or install example 2 or newer\\.$`,
+      ),
+    );
+  });
+});
+
+async function query(url: string, statement: string): Promise<unknown[]> {
+  const sql = postgres(url, { max: 1 });
+  try {
+    return [...(await sql.unsafe(statement))];
+  } finally {
+    await sql.end();
+  }
+}
+
+async function withTemporal<T>(address: string, work: (connection: Connection) => Promise<T>): Promise<T> {
+  const connection = await Connection.connect({ address });
+  try {
+    return await work(connection);
+  } finally {
+    await connection.close();
+  }
+}
+
+/** A process group of its own that started Redis and ignores SIGINT, as a draining platform does for a while. */
+async function parentWithRedis(at: string): Promise<{ parent: ChildProcess; pid: number }> {
+  const program = `
+    import { startRedis } from ${JSON.stringify(new URL("./redis.ts", import.meta.url).href)};
+    process.on("SIGINT", () => {});
+    const redis = await startRedis({ folder: ${JSON.stringify(at)}, log() {} });
+    console.log(redis.pid);
+    setInterval(() => {}, 1000);`;
+  const parent = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program], {
+    detached: true,
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [line] = await once(parent.stdout, "data");
+  return { parent, pid: Number(String(line)) };
+}
