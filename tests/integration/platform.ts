@@ -31,11 +31,12 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
     TEMPERA_PORT: String(await freePort()),
     TEMPERA_ADMIN_PORT: "0",
     TEMPERA_DATA: folder,
-    TEMPERA_LOG_LEVEL: "warn",
+    TEMPERA_LOG_LEVEL: "silent",
     DATABASE_URL: database.url,
     REDIS_URL: process.env.TEST_REDIS_URL,
     TEMPERA_REDIS_PREFIX: `test-${randomUUID()}:`,
     TEMPORAL_ADDRESS: temporal.url,
+    ...(process.env.TEST_MODELS ? { TEMPERA_MODELS: process.env.TEST_MODELS, TEMPERA_SCHEMAS: process.env.TEST_SCHEMAS } : {}),
     ...env,
   });
   const platform = await startPlatform(config, createLogger(config.log, "test"), () => {});

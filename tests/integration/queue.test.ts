@@ -19,6 +19,9 @@ const at = (id: string, rest = ""): string => `/queue/${STUB}/requests/${id}${re
 const finished = async (id: string): Promise<void> => {
   for await (const status of test.client.follow(STUB, id)) if (status.status === "COMPLETED") return;
 };
+const running = async (id: string): Promise<void> => {
+  for await (const { status } of test.client.follow(STUB, id)) if (status !== "IN_QUEUE") return;
+};
 
 describe("submit", () => {
   it("answers fal's nine fields, with addresses that work", async () => {
@@ -173,9 +176,7 @@ describe("cancel", () => {
 
   it("a waiting request never starts", async () => {
     const blockers = await Promise.all(Array.from({ length: 64 }, () => submit({ delay_ms: 5_000 })));
-    await Promise.all(blockers.map(async (id) => {
-      for await (const { status } of test.client.follow(STUB, id)) if (status === "IN_PROGRESS") return;
-    }));
+    await Promise.all(blockers.map(running));
     const id = await submit({});
     expect((await test.call(at(id, "/cancel"), { method: "PUT" })).status).toBe(202);
     const states: string[] = [];
@@ -206,9 +207,7 @@ describe("result", () => {
 describe("jobs", () => {
   it("X-Fal-Request-Timeout: a request that did not start in time is a 504 of the user's own", async () => {
     const blockers = await Promise.all(Array.from({ length: 64 }, () => submit({ delay_ms: 6_000 })));
-    await Promise.all(blockers.map(async (id) => {
-      for await (const { status } of test.client.follow(STUB, id)) if (status === "IN_PROGRESS") return;
-    }));
+    await Promise.all(blockers.map(running));
     const id = await submit({}, { "x-fal-request-timeout": "1.0" });
     await finished(id);
     const result = await test.call(at(id));
@@ -257,14 +256,12 @@ describe("jobs", () => {
   });
 
   it("low priority waits behind a later normal one", async () => {
-    const blockers = await Promise.all(Array.from({ length: 64 }, () => submit({ delay_ms: 1_500 })));
-    await Promise.all(blockers.map(async (id) => {
-      for await (const { status } of test.client.follow(STUB, id)) if (status === "IN_PROGRESS") return;
-    }));
+    const blockers = await Promise.all(Array.from({ length: 64 }, () => submit({ delay_ms: 60_000 })));
+    await Promise.all(blockers.map(running));
     const low = await Promise.all(Array.from({ length: 64 }, () => submit({ delay_ms: 400 }, { "x-fal-queue-priority": "low" })));
     const normal = await Promise.all(Array.from({ length: 64 }, () => submit({ delay_ms: 400 })));
     const order: string[] = [];
-    await Promise.all(
+    const watching = Promise.all(
       [...low.map((id) => [id, "low"] as const), ...normal.map((id) => [id, "normal"] as const)].map(async ([id, priority]) => {
         for await (const { status } of test.client.follow(STUB, id)) {
           if (status !== "IN_PROGRESS") continue;
@@ -273,6 +270,8 @@ describe("jobs", () => {
         }
       }),
     );
+    await Promise.all(blockers.map((blocker) => test.call(at(blocker, "/cancel"), { method: "PUT" })));
+    await watching;
     const firstHalf = order.slice(0, 64).filter((priority) => priority === "normal").length;
     expect(firstHalf).toBeGreaterThanOrEqual(60);
     await Promise.all([...low, ...normal].map(finished));

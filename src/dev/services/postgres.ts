@@ -39,7 +39,7 @@ export async function startPostgres(options: PostgresOptions): Promise<Service> 
   const bin = await postgresBinaries(isRoot);
   const data = join(folder, "data");
   const asUser = isRoot ? await asNobody(data) : asSelf;
-  if (!(await isCluster(data))) await createCluster({ bin, folder, data, isRoot, asUser });
+  if (!(await isCluster(data))) await createCluster({ bin, folder, data, isRoot, asUser, sync: !options.fast });
   await outlivePredecessor(data);
 
   const url = `postgres://${ROLE}@127.0.0.1:${port}/${DATABASE}`;
@@ -98,13 +98,31 @@ const isCluster = (data: string): Promise<boolean> =>
   );
 
 /** Makes the cluster beside its place and moves it there: an interrupted `initdb` leaves nothing that looks whole. */
-async function createCluster(cluster: { bin: string; folder: string; data: string; isRoot: boolean; asUser: AsUser }): Promise<void> {
-  const { bin, folder, data, isRoot, asUser } = cluster;
+async function createCluster(cluster: {
+  bin: string;
+  folder: string;
+  data: string;
+  isRoot: boolean;
+  asUser: AsUser;
+  sync: boolean;
+}): Promise<void> {
+  const { bin, folder, data, isRoot, asUser, sync } = cluster;
   const unfinished = join(folder, "data.unfinished");
   await rm(unfinished, { recursive: true, force: true });
   await mkdir(unfinished, { mode: 0o700 });
   if (isRoot) await chown(unfinished, NOBODY.uid, NOBODY.gid);
-  const how = ["--username", ROLE, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-instructions"];
+  const how = [
+    "--username",
+    ROLE,
+    "--auth",
+    "trust",
+    "--encoding",
+    "UTF8",
+    "--locale",
+    "C",
+    "--no-instructions",
+    sync ? "--sync-method=fsync" : "--no-sync",
+  ];
   const { command, args, user } = asUser(join(bin, "initdb"), ["-D", unfinished, ...how]);
   await run(command, args, { ...user }).catch((error: Error & { stderr?: string }) => {
     throw new SetupError(`PostgreSQL cannot make its cluster in ${folder}: ${lastLine(error.stderr) || error.message}`);

@@ -1,0 +1,137 @@
+/**
+ * Runs a task of the project on a fresh clone: `node scripts/run.mjs <task> [arguments]`.
+ *
+ * Plain JavaScript without dependencies, since it runs before `node_modules` exists: it checks the version of Node, installs
+ * the packages when they are missing or other than the lock file names, then becomes the task. It becomes it in this very
+ * process, so that signals reach the task once and its exit code is the exit code.
+ */
+import { spawn } from "node:child_process";
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+/** The tasks: the program of each, and what its arguments begin with. */
+const TASKS = {
+  "bench:queue": ["tests/load/bench-queue.ts"],
+  demo: ["src/cli/demo.ts"],
+  "models:evaluate": ["src/cli/models-evaluate.ts"],
+  start: ["src/bin/all-in-one.ts"],
+  tempera: ["src/cli/tempera.ts"],
+  test: ["node_modules/vitest/vitest.mjs", "run"],
+  verify: ["scripts/verify.mjs"],
+};
+
+/** The oldest Node that runs this project, as in `engines` of package.json. */
+const NODE_AT_LEAST = [20, 19];
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
+const INSTALLING = join(ROOT, ".tempera", "installing");
+
+checkNode();
+await installPackages();
+await become(process.argv[2], process.argv.slice(3));
+
+function checkNode() {
+  const [major, minor] = process.versions.node.split(".").map(Number);
+  if (major > NODE_AT_LEAST[0] || (major === NODE_AT_LEAST[0] && minor >= NODE_AT_LEAST[1])) return;
+  fail(`Tempera needs Node ${NODE_AT_LEAST.join(".")} or newer; this is ${process.versions.node}. Get it from https://nodejs.org.`);
+}
+
+/** `npm ci` empties `node_modules` first, so two at once would break each other: the second one waits for the first. */
+async function installPackages() {
+  if (isInstalled()) return;
+  while (!takeLock()) await sleep(500);
+  try {
+    if (isInstalled()) return;
+    say("Installing the packages (about a minute, once) …");
+    const startedAtMs = Date.now();
+    const code = await npmCi();
+    rmSync(INSTALLING, { force: true });
+    if (code !== 0) fail("The packages could not be installed; npm says why above. Check the network and the registry, then try again.");
+    say(`Packages installed in ${Math.round((Date.now() - startedAtMs) / 1000)} s.`);
+  } finally {
+    rmSync(INSTALLING, { force: true });
+  }
+}
+
+/** npm writes `node_modules/.package-lock.json` last: when it is newer than the lock file, a whole install came after it. */
+function isInstalled() {
+  const installed = "node_modules/.package-lock.json";
+  return modifiedMs(installed) > 0 && (modifiedMs(installed) >= modifiedMs("package-lock.json") || hasWantedVersions(installed));
+}
+
+/** Git gives a lock file that it checks out a new time; what counts then is that the installed packages are those it names. */
+function hasWantedVersions(installedFile) {
+  const wanted = packagesOf("package-lock.json");
+  const installed = packagesOf(installedFile);
+  return Object.entries(wanted).every(
+    ([path, { version, optional, peer }]) => path === "" || optional || peer || installed[path]?.version === version,
+  );
+}
+
+function packagesOf(file) {
+  return JSON.parse(readFileSync(join(ROOT, file), "utf8")).packages;
+}
+
+function modifiedMs(file) {
+  return statSync(join(ROOT, file), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}
+
+/** The lock holds the process id of its owner; that of a process that is gone is removed. */
+function takeLock() {
+  mkdirSync(dirname(INSTALLING), { recursive: true });
+  try {
+    writeFileSync(INSTALLING, String(process.pid), { flag: "wx" });
+    return true;
+  } catch (error) {
+    if (error.code !== "EEXIST") throw error;
+  }
+  try {
+    process.kill(Number(readFileSync(INSTALLING, "utf8")) || process.pid, 0);
+  } catch (error) {
+    if (error.code === "ESRCH") rmSync(INSTALLING, { force: true });
+  }
+  return false;
+}
+
+function npmCi() {
+  const child = spawn("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], {
+    cwd: ROOT,
+    // onnxruntime-node would fetch CUDA libraries, hundreds of megabytes that nothing here uses.
+    env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: "skip" },
+    stdio: ["ignore", "ignore", "inherit"],
+    shell: process.platform === "win32",
+  });
+  return new Promise((resolve) => {
+    child.once("error", (error) => {
+      say(`npm cannot be run: ${error.message}`);
+      resolve(1);
+    });
+    child.once("close", (code) => resolve(code ?? 1));
+  });
+}
+
+async function become(task, args) {
+  const program = Object.hasOwn(TASKS, task ?? "") ? TASKS[task] : undefined;
+  if (!program) fail(`usage: node scripts/run.mjs <${Object.keys(TASKS).join("|")}> [arguments]`);
+  const [file, ...before] = program;
+  const path = join(ROOT, file);
+  if (file.endsWith(".ts")) {
+    const loader = import.meta.resolve("tsx");
+    await import(loader);
+    // Child processes that are given this process's flags read TypeScript too.
+    process.execArgv.push("--import", loader);
+  }
+  process.argv = [process.execPath, path, ...before, ...args];
+  await import(pathToFileURL(path).href);
+}
+
+function say(line) {
+  process.stderr.write(`${line}\n`);
+}
+
+function fail(line) {
+  say(line);
+  process.exit(1);
+}

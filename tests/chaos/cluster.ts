@@ -1,0 +1,127 @@
+/** The platform as it stands in production: every service and every role a process of its own, each of which can be killed. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes, randomUUID } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
+import { createRequestStore } from "../../src/adapters/postgres/request-store.ts";
+import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
+import { createClosing } from "../../src/core/closing.ts";
+import type { RequestStore } from "../../src/core/ports/request-store.ts";
+import { freePort } from "../../src/dev/services/port.ts";
+import { startPostgres } from "../../src/dev/services/postgres.ts";
+import { startRedis } from "../../src/dev/services/redis.ts";
+import type { Service } from "../../src/dev/services/service.ts";
+import { startTemporal } from "../../src/dev/services/temporal.ts";
+
+const PROJECT = resolve(import.meta.dirname, "../..");
+
+export const ROLES = ["gateway", "orchestrator", "gpu-worker"] as const;
+export const SERVICES = ["temporal", "postgres", "redis"] as const;
+export type Part = (typeof ROLES)[number] | (typeof SERVICES)[number];
+
+export interface Cluster extends AsyncDisposable {
+  client: PlatformClient;
+  requests: RequestStore;
+  url: string;
+  /** SIGKILL, no goodbye; resolves when the process is gone. */
+  kill(part: Part): Promise<void>;
+  /** Starts a killed part again; resolves when it is ready. */
+  restart(part: Part): Promise<void>;
+  /** Process ids of the engines. */
+  engines(): Promise<number[]>;
+}
+
+export async function startCluster(models: string): Promise<Cluster> {
+  const closing = createClosing();
+  const folder = await mkdtemp(join(tmpdir(), "tempera-chaos-"));
+  closing.defer(() => rm(folder, { recursive: true, force: true }));
+  const log = (): void => {};
+  const ports = { temporal: await freePort(), postgres: await freePort(), redis: await freePort(), gateway: await freePort(), admin: await freePort() };
+  const starters: Record<(typeof SERVICES)[number], () => Promise<Service>> = {
+    temporal: () => startTemporal({ folder: join(folder, "temporal"), port: ports.temporal, log }),
+    postgres: () => startPostgres({ folder: join(folder, "postgres"), port: ports.postgres, log }),
+    redis: () => startRedis({ folder: join(folder, "redis"), port: ports.redis, log }),
+  };
+  const services = new Map<Part, Service>();
+  const roles = new Map<Part, ChildProcess>();
+  await Promise.all(SERVICES.map(async (name) => services.set(name, await starters[name]())));
+  closing.defer(() => Promise.all([...services.values()].map((service) => service.stop())));
+
+  const key = `${randomUUID()}:${randomBytes(32).toString("hex")}`;
+  const databaseUrl = services.get("postgres")?.url ?? "";
+  const env = {
+    ...process.env,
+    DATABASE_URL: databaseUrl,
+    REDIS_URL: services.get("redis")?.url,
+    TEMPORAL_ADDRESS: services.get("temporal")?.url,
+    TEMPERA_PORT: String(ports.gateway),
+    TEMPERA_ADMIN_PORT: String(ports.admin),
+    TEMPERA_ADMIN_KEY: key,
+    TEMPERA_DATA: join(folder, "data"),
+    TEMPERA_WORKER_MODELS: models,
+    TEMPERA_LOG_LEVEL: "info",
+  };
+  const startRole = async (name: string): Promise<void> => {
+    const child = spawn(process.execPath, ["--import", "tsx", join(PROJECT, `src/bin/${name}.ts`)], { cwd: PROJECT, env, stdio: ["ignore", "ignore", "pipe"] });
+    await new Promise<void>((done, fail) => {
+      let said = "";
+      child.stderr.on("data", (chunk: Buffer) => {
+        said = (said + chunk).slice(-8000);
+        if (said.includes("is ready")) done();
+      });
+      child.once("exit", (code) => fail(new Error(`${name} ended (${code}) before it was ready: ${said}`)));
+    });
+    roles.set(name as Part, child);
+  };
+  const end = (child: ChildProcess, signal: NodeJS.Signals): Promise<void> =>
+    new Promise((done) => {
+      if (child.exitCode !== null || child.signalCode !== null) return done();
+      child.once("exit", () => done());
+      child.kill(signal);
+    });
+  closing.defer(() => Promise.all([...roles.values()].map((child) => end(child, "SIGKILL"))));
+  await startRole("admin");
+  await Promise.all(ROLES.map(startRole));
+  const sql = connectPostgres(databaseUrl, { maxConnections: 1 });
+  closing.defer(() => sql.end({ timeout: 1 }));
+
+  const url = `http://127.0.0.1:${ports.gateway}`;
+  return {
+    url,
+    client: createPlatformClient({ url, adminUrl: `http://127.0.0.1:${ports.admin}`, key }),
+    requests: createRequestStore(sql),
+    async kill(part) {
+      const service = services.get(part);
+      if (service) {
+        service.kill();
+        await service.ended;
+        return;
+      }
+      await end(roles.get(part) as ChildProcess, "SIGKILL");
+    },
+    async restart(part) {
+      const starter = starters[part as (typeof SERVICES)[number]];
+      if (starter) services.set(part, await starter());
+      else await startRole(part);
+    },
+    engines: () => engineProcesses(roles.get("gpu-worker")?.pid ?? 0),
+    [Symbol.asyncDispose]: () => closing[Symbol.asyncDispose](),
+  };
+}
+
+/** The engine programs among a process's children. */
+async function engineProcesses(parent: number): Promise<number[]> {
+  const { readdir, readFile } = await import("node:fs/promises");
+  const found: number[] = [];
+  for (const name of await readdir("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    const stat = await readFile(`/proc/${name}/stat`, "utf8").catch(() => "");
+    const parentId = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+    if (parentId !== parent) continue;
+    const command = await readFile(`/proc/${name}/cmdline`, "utf8").catch(() => "");
+    if (/gpu-workers\/.*-engine\/main/.test(command)) found.push(Number(name));
+  }
+  return found;
+}

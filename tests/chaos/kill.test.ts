@@ -1,0 +1,104 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Outcome } from "../../src/core/request.ts";
+import { type Cluster, type Part, startCluster } from "./cluster.ts";
+
+const STUB = "tempera/stub";
+const JOBS = 20;
+const seeds = Array.from({ length: JOBS }, (_, i) => 1000 + i);
+
+/** What a caller holds in the end, without what may differ between runs of the same request. */
+interface Result {
+  seed: number;
+  file: { url: string };
+}
+
+let cluster: Cluster;
+let unharmed: Map<number, string>;
+beforeAll(async () => {
+  cluster = await startCluster(STUB);
+  unharmed = await filesOf(await submitAll(0));
+});
+afterAll(() => cluster[Symbol.asyncDispose]());
+
+const submitAll = (delayMs: number): Promise<string[]> =>
+  Promise.all(
+    seeds.map(async (seed) => (await cluster.client.submit(STUB, { seed, delay_ms: delayMs, steps: delayMs / 100, artifact_bytes: 5_000 })).request_id),
+  );
+
+/** Follows all requests to their end, whatever breaks in between; the files by seed. */
+async function filesOf(ids: string[]): Promise<Map<number, string>> {
+  const files = new Map<number, string>();
+  await Promise.all(
+    ids.map(async (id) => {
+      await ended(id);
+      const { seed, file } = (await cluster.client.result(STUB, id)) as Result;
+      files.set(seed, file.url);
+    }),
+  );
+  return files;
+}
+
+/** Polls like the Python client does, patient with a gateway that is away. */
+async function ended(id: string): Promise<void> {
+  for (const until = Date.now() + 90_000; Date.now() < until; ) {
+    const status = await cluster.client.status(STUB, id).catch(() => undefined);
+    if (status?.status === "COMPLETED") return;
+    await new Promise((next) => setTimeout(next, 100));
+  }
+  throw new Error(`${id} did not end`);
+}
+
+const allRunning = async (ids: string[]): Promise<void> => {
+  await Promise.all(
+    ids.map(async (id) => {
+      for await (const { status } of cluster.client.follow(STUB, id)) if (status === "IN_PROGRESS") return;
+    }),
+  );
+};
+
+describe.each<Part | "engine">(["engine", "gpu-worker", "gateway", "orchestrator", "temporal", "postgres", "redis"])("kill -9 of %s in the middle of 20 running jobs", (part) => {
+  it("all 20 end, each with one outcome, and the same files as without the fault", async () => {
+    const ids = await submitAll(2_000);
+    await allRunning(ids);
+    if (part === "engine") {
+      const [engine] = await cluster.engines();
+      expect(engine).toBeDefined();
+      process.kill(engine as number, "SIGKILL");
+    } else {
+      await cluster.kill(part);
+      await cluster.restart(part);
+    }
+    expect(await filesOf(ids)).toEqual(unharmed);
+
+    // One outcome each: what Postgres keeps is what callers were given.
+    for (const id of ids) {
+      await expect.poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 60_000 }).toBe(true);
+      const { output } = (await cluster.requests.find(id))?.outcome as Extract<Outcome, { ok: true }>;
+      expect("inline" in output && output.inline).toEqual(await cluster.client.result(STUB, id));
+    }
+    expect(await cluster.requests.deadLetters(100)).toEqual([]);
+  });
+});
+
+describe("submits while a service is away", () => {
+  it("Temporal: 503 with Retry-After, nothing queued; finished requests can still be read", async () => {
+    const [id] = await submitAll(0);
+    await ended(id as string);
+    await cluster.kill("temporal");
+    const refused = await cluster.client.submit(STUB, {}).catch((error) => error);
+    expect(refused).toMatchObject({ status: 503 });
+    expect(await cluster.client.result(STUB, id as string)).toMatchObject({ seed: seeds[0] });
+    await cluster.restart("temporal");
+    await expect.poll(() => cluster.client.submit(STUB, {}).then(({ status }) => status, () => "refused"), { timeout: 60_000 }).toBe("IN_QUEUE");
+  });
+
+  it.each(["redis", "postgres"] as const)("%s: submits are taken, jobs run, results are read", async (part) => {
+    await cluster.kill(part);
+    const { request_id: id } = await cluster.client.submit(STUB, { seed: 5 });
+    if (part === "redis") await ended(id);
+    await cluster.restart(part);
+    await ended(id);
+    expect(await cluster.client.result(STUB, id)).toMatchObject({ seed: 5 });
+    await expect.poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 60_000 }).toBe(true);
+  });
+});
