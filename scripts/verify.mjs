@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
 
 const CHECKS = [
-  { name: "types", file: "node_modules/typescript/bin/tsc", args: ["--noEmit"] },
+  { name: "types", file: "node_modules/@typescript/native/bin/tsc", args: ["--noEmit"] },
   { name: "style", file: "node_modules/@biomejs/biome/bin/biome", args: ["check"] },
   {
     name: "import rules",

@@ -29,7 +29,11 @@ import { normalNoise } from "./philox.ts";
 import { IMAGE_SIZE_PRESETS, nativeSizeFor, type PictureSize } from "./picture-size.ts";
 import { createPromptTokenizer, type PromptTokens } from "./prompt-tokens.ts";
 
-const pictureSize = z.object({ width: z.int().min(16).max(16384), height: z.int().min(16).max(16384) });
+const side = z.int().min(16).max(16384);
+const pictureSize = z.object({ width: side, height: side });
+
+/** fal's `ImageSize`: a side that is left out is 512. JSON Schema applies no defaults inside `anyOf`, so it is done here. */
+const askedSize = z.object({ width: side.default(512), height: side.default(512) });
 
 /** `parameters:` of the manifest of a text-to-image model. */
 const Parameters = z.object({
@@ -53,7 +57,7 @@ const Parameters = z.object({
 const Input = z.object({
   prompt: z.string(),
   negative_prompt: z.string(),
-  image_size: z.union([z.string().refine((name) => Object.hasOwn(IMAGE_SIZE_PRESETS, name), "Input should be a size that fal names"), pictureSize]),
+  image_size: z.union([z.string().refine((name) => Object.hasOwn(IMAGE_SIZE_PRESETS, name), "Input should be a size that fal names"), askedSize]),
   num_inference_steps: z.int().min(1).max(1000),
   guidance_scale: z.number().min(0),
   num_images: z.int().min(1).max(16),

@@ -1,0 +1,94 @@
+/**
+ * Records the histories that `replay.test.ts` replays: `node --import tsx tests/replay/record-histories.ts [name …]`.
+ *
+ * A recorded history is never recorded again to make a test pass: it stands for jobs that are running somewhere. Record new
+ * names for new paths; a change that breaks an old one needs `patched()`.
+ */
+import { execFile } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { Client, Connection } from "@temporalio/client";
+import { startPlatform } from "../../src/bin/platform.ts";
+import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
+import { loadConfig } from "../../src/config/load-config.ts";
+import { createLogger } from "../../src/config/logger.ts";
+import { freePort } from "../../src/dev/services/port.ts";
+import { findProgram } from "../../src/dev/services/program.ts";
+import { TEMPORAL_CLI } from "../../src/dev/services/temporal.ts";
+
+const STUB = "tempera/stub";
+const submit = async (client: PlatformClient, input: object, headers: Record<string, string> = {}): Promise<string> =>
+  (await client.submit(STUB, input, headers)).request_id;
+const running = async (client: PlatformClient, id: string): Promise<void> => {
+  for await (const { status } of client.follow(STUB, id)) if (status !== "IN_QUEUE") return;
+};
+
+/** Each makes one job take one path and returns its request id. */
+const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
+  success: (client) => submit(client, { prompt: "hello" }),
+  retry: (client) => submit(client, { fail: "crash", fail_attempts: 1 }),
+  failure: (client) => submit(client, { fail: "error" }),
+  exhausted: (client) => submit(client, { fail: "crash" }, { "x-fal-no-retry": "1" }),
+  "cancel-running": async (client) => {
+    const id = await submit(client, { delay_ms: 60_000, steps: 600 });
+    await running(client, id);
+    await client.cancel(STUB, id);
+    return id;
+  },
+  "start-timeout": async (client) => {
+    const blockers = await Promise.all(Array.from({ length: 64 }, () => submit(client, { delay_ms: 60_000 })));
+    await Promise.all(blockers.map((id) => running(client, id)));
+    const id = await submit(client, {}, { "x-fal-request-timeout": "1" });
+    for await (const _ of client.follow(STUB, id));
+    await Promise.all(blockers.map((blocker) => client.cancel(STUB, blocker)));
+    return id;
+  },
+  "cancel-waiting": async (client) => {
+    const blockers = await Promise.all(Array.from({ length: 64 }, () => submit(client, { delay_ms: 60_000 })));
+    await Promise.all(blockers.map((id) => running(client, id)));
+    const id = await submit(client, {});
+    await client.cancel(STUB, id);
+    for await (const _ of client.follow(STUB, id));
+    await Promise.all(blockers.map((blocker) => client.cancel(STUB, blocker)));
+    return id;
+  },
+};
+
+const folder = await mkdtemp(join(tmpdir(), "tempera-record-"));
+const config = loadConfig({
+  TEMPERA_PORT: String(await freePort()),
+  TEMPERA_ADMIN_PORT: "0",
+  TEMPERA_TEMPORAL_PORT: String(await freePort()),
+  TEMPERA_TEMPORAL_UI_PORT: String(await freePort()),
+  TEMPERA_POSTGRES_PORT: String(await freePort()),
+  TEMPERA_DATA: folder,
+  TEMPERA_LOG_LEVEL: "error",
+  TEMPERA_WORKER_NAME: "worker",
+  TEMPERA_WORKER_MODELS: STUB,
+});
+const platform = await startPlatform(config, createLogger(config.log, "record"), () => {});
+const connection = await Connection.connect({ address: `127.0.0.1:${config.temporal.port}` });
+try {
+  const client = createPlatformClient(platform);
+  const temporal = new Client({ connection, namespace: config.temporal.namespace });
+  const temporalCli = await findProgram(TEMPORAL_CLI, { log: () => {} });
+  const wanted = process.argv.slice(2);
+  for (const [name, path] of Object.entries(PATHS)) {
+    if (wanted.length > 0 && !wanted.includes(name)) continue;
+    const id = await path(client);
+    for await (const _ of client.follow(STUB, id));
+    const handle = temporal.workflow.getHandle(id);
+    await handle.result().catch(() => {});
+    const place = ["--address", `127.0.0.1:${config.temporal.port}`, "--namespace", config.temporal.namespace];
+    const { stdout } = await promisify(execFile)(temporalCli, ["workflow", "show", "-w", id, "-o", "json", ...place]);
+    const history = JSON.parse(stdout, (key, value) => (key === "identity" ? "tempera" : value));
+    await writeFile(join(import.meta.dirname, "histories", `inference-job.${name}.json`), `${JSON.stringify(history, null, 1)}\n`);
+    process.stdout.write(`${name}: ${history.events.length} events\n`);
+  }
+} finally {
+  await connection.close();
+  await platform.stop();
+  await rm(folder, { recursive: true, force: true });
+}

@@ -1,0 +1,32 @@
+/** Recorded histories are replayed on today's workflow code: a change that running jobs could not survive fails here. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { DeterminismViolationError } from "@temporalio/workflow";
+import { bundleWorkflowCode, Worker } from "@temporalio/worker";
+import { describe, expect, it } from "vitest";
+import { orchestratorBundle } from "../../src/bin/orchestrator.ts";
+
+const FOLDER = join(import.meta.dirname, "histories");
+const read = (file: string): { events: { eventType: string }[] } => JSON.parse(readFileSync(join(FOLDER, file), "utf8"));
+
+describe("recorded histories", () => {
+  const files = readdirSync(FOLDER).filter((file) => file.endsWith(".json"));
+
+  it("cover success, retry, cancel and failure", () => {
+    for (const path of ["success", "retry", "failure", "exhausted", "cancel-running", "cancel-waiting", "start-timeout"]) {
+      expect(files).toContain(`inference-job.${path}.json`);
+    }
+  });
+
+  it.each(files)("%s replays", async (file) => {
+    await Worker.runReplayHistory({ workflowBundle: await orchestratorBundle() }, read(file));
+  });
+
+  it("an incompatible change is caught", async () => {
+    const { code } = await bundleWorkflowCode({ workflowsPath: join(import.meta.dirname, "incompatible-workflows.ts"), logger: silent });
+    await expect(Worker.runReplayHistory({ workflowBundle: { code } }, read("inference-job.success.json"))).rejects.toThrow(DeterminismViolationError);
+  });
+});
+
+const nothing = (): void => {};
+const silent = { log: nothing, trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing };
