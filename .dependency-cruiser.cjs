@@ -47,7 +47,7 @@ module.exports = {
       comment: "One room knows how PostgreSQL, Redis and S3 are spoken to.",
       severity: "error",
       from: { path: "^src/", pathNot: ["^src/(adapters|dev)/", TEST] },
-      to: { path: "^node_modules/(postgres|ioredis|minio|dbmate)/" },
+      to: { path: "(^|/)node_modules/(postgres|ioredis|minio|dbmate)/" },
     },
     {
       name: "ffmpeg-in-engines-only",

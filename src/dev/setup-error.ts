@@ -6,7 +6,3 @@ export class SetupError extends Error {
   override readonly name = "SetupError";
   readonly code = "setup_failed";
 }
-
-/** Recognised by code, like every error of this program. */
-export const isSetupError = (error: unknown): error is SetupError =>
-  typeof error === "object" && error !== null && (error as { code?: unknown }).code === "setup_failed";

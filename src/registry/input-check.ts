@@ -3,7 +3,7 @@
  * drawn when absent (so that a retry makes the same picture), unknown fields are set aside as fal does.
  */
 import { randomInt } from "node:crypto";
-import type { ErrorObject } from "ajv";
+import type { ErrorObject, ValidateFunction } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import * as formats from "ajv-formats";
 import type { InputFault } from "../core/errors/tempera-error.ts";
@@ -26,6 +26,15 @@ export function createInputCheck(model: Pick<ModelVersion, "schemas" | "restrict
   const open = model.schemas.input.additionalProperties === true;
   const seed = properties.seed as JsonObject | undefined;
 
+  /** Each branch of a union is compiled when a value first fails all of them. */
+  const branchChecks = new Map<JsonObject, ValidateFunction>();
+  const branchFaults: Parameters<typeof inputFaults>[1] = (schema, data, loc) => {
+    const check = branchChecks.get(schema) ?? ajv.compile({ $defs: model.schemas.input.$defs ?? {}, ...schema });
+    branchChecks.set(schema, check);
+    check(data);
+    return inputFaults(check.errors ?? [], branchFaults).map((item) => ({ ...item, loc: [...loc, ...item.loc.slice(1)] }));
+  };
+
   return (raw) => {
     if (typeof raw !== "object" || raw === null || Array.isArray(raw)) {
       return { faults: [{ loc: ["body"], msg: "Input should be a valid dictionary or object to extract fields from", type: "model_attributes_type" }] };
@@ -36,7 +45,7 @@ export function createInputCheck(model: Pick<ModelVersion, "schemas" | "restrict
     const ignored = open ? [] : Object.keys(raw).filter((name) => !Object.hasOwn(properties, name));
     const input = structuredClone(raw);
     for (const name of ignored) delete input[name];
-    if (!validate(input)) return { faults: inputFaults(validate.errors ?? []) };
+    if (!validate(input)) return { faults: inputFaults(validate.errors ?? [], branchFaults) };
 
     const refused = restrictions.filter(({ field, validate: accepts }) => input[field] !== undefined && !accepts(input[field]));
     if (refused.length > 0) {
@@ -81,18 +90,26 @@ const TYPE_NAMES: Record<string, [type: string, says: string]> = {
   null: ["none_required", "Input should be None"],
 };
 
-/** Ajv's errors in fal's words (contract §7.1). Errors of the branches of an `anyOf` are folded into the branch meant. */
-function inputFaults(errors: ErrorObject[]): InputFault[] {
+/** The fault types that say "not this branch of the union at all". */
+const MISTYPED = new Set([...Object.values(TYPE_NAMES).map(([type]) => type), "int_from_float"]);
+
+/**
+ * Ajv's errors in fal's words (contract §7.1). Of a union, only the branch that the caller meant speaks.
+ *
+ * @param branches the faults of a value against one branch of a union
+ */
+function inputFaults(errors: ErrorObject[], branches: (schema: JsonObject, data: unknown, loc: InputFault["loc"]) => InputFault[]): InputFault[] {
   const unions = errors.filter(({ keyword }) => keyword === "anyOf" || keyword === "oneOf");
-  const faults: InputFault[] = [];
-  for (const error of errors) {
-    const union = unions.find(({ schemaPath }) => error.schemaPath !== schemaPath && error.schemaPath.startsWith(schemaPath));
-    if (union) continue;
-    faults.push(error.keyword === "anyOf" || error.keyword === "oneOf" ? unionFault(error, errors) : fault(error));
-  }
+  const within = ({ instancePath }: ErrorObject, union: ErrorObject): boolean =>
+    instancePath === union.instancePath || instancePath.startsWith(`${union.instancePath}/`);
+  const faults = errors
+    .filter((error) => !unions.some((union) => within(error, union)))
+    .map(fault);
+  const outermost = unions.filter((union) => !unions.some((other) => other !== union && other.instancePath !== union.instancePath && within(union, other)));
+  for (const union of outermost) faults.push(...unionFaults(union, branches));
   const seen = new Set<string>();
-  return faults.filter((item) => {
-    const key = JSON.stringify([item.loc, item.type]);
+  return faults.filter(({ loc, type }) => {
+    const key = JSON.stringify([loc, type]);
     return seen.has(key) ? false : seen.add(key);
   });
 }
@@ -106,16 +123,16 @@ const location = (error: ErrorObject): (string | number)[] => [
     .map((part) => (/^\d+$/.test(part) ? Number(part) : part)),
 ];
 
-/** Of a union, the branch whose type fits the value is the one the caller meant; without one, all branches are named. */
-function unionFault(error: ErrorObject, all: ErrorObject[]): InputFault {
-  const inner = all.filter(({ schemaPath }) => schemaPath !== error.schemaPath && schemaPath.startsWith(error.schemaPath));
-  const branch = ({ schemaPath }: ErrorObject): string => schemaPath.slice(error.schemaPath.length).split("/")[1] ?? "";
-  const mistyped = new Set(inner.filter(({ keyword, instancePath }) => keyword === "type" && instancePath === error.instancePath).map(branch));
-  const meant = inner.filter((item) => !mistyped.has(branch(item)));
-  const first = meant[0];
-  if (first) return fault(first);
-  const expected = inner.filter(({ keyword }) => keyword === "type").map(({ params }) => String(params.type));
-  return { loc: location(error), msg: `Input should be one of: ${expected.join(", ")}`, type: "value_error" };
+/** The faults of the branch whose type fits the value; without one, all that would be accepted is named. */
+function unionFaults(error: ErrorObject, branches: Parameters<typeof inputFaults>[1]): InputFault[] {
+  const loc = location(error);
+  const tried = (error.schema as JsonObject[]).map((schema) => branches(schema, error.data, loc));
+  const isMistyped = (faults: InputFault[]): boolean =>
+    faults.some((item) => item.loc.length === loc.length && MISTYPED.has(item.type));
+  const meant = tried.find((faults) => !isMistyped(faults));
+  if (meant) return meant;
+  const wanted = tried.flat().map(({ msg }) => msg.replace(/^Input should be /, ""));
+  return [{ loc, msg: `Input should be ${[...new Set(wanted)].join(" or ")}`, type: "value_error" }];
 }
 
 function fault(error: ErrorObject): InputFault {

@@ -3,10 +3,11 @@ import { randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Connection } from "@temporalio/client";
 import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
 import { createRequestStore } from "../../src/adapters/postgres/request-store.ts";
 import { type Platform, startPlatform } from "../../src/bin/platform.ts";
-import type { DeadLetter } from "../../src/core/ports/request-store.ts";
+import type { DeadLetter, RequestRecord } from "../../src/core/ports/request-store.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { createLogger } from "../../src/config/logger.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
@@ -14,12 +15,19 @@ import { freePort } from "../../src/dev/services/port.ts";
 import { startTemporal } from "../../src/dev/services/temporal.ts";
 import { testDatabase } from "../setup/test-database.ts";
 
+/** TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY of Temporal's API. */
+const ACTIVITY_QUEUE = 2;
+
 export interface TestPlatform extends AsyncDisposable {
   platform: Platform;
   client: PlatformClient;
   /** `fetch` on the gateway, with the key. */
   call(path: string, init?: RequestInit): Promise<Response>;
   deadLetters(): Promise<DeadLetter[]>;
+  /** What Postgres keeps of a request, once it has ended. */
+  record(requestId: string): Promise<RequestRecord | undefined>;
+  /** Tasks that wait in an endpoint's GPU task queue. */
+  backlog(endpoint: string): Promise<number>;
   folder: string;
 }
 
@@ -36,20 +44,36 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
     REDIS_URL: process.env.TEST_REDIS_URL,
     TEMPERA_REDIS_PREFIX: `test-${randomUUID()}:`,
     TEMPORAL_ADDRESS: temporal.url,
-    ...(process.env.TEST_MODELS ? { TEMPERA_MODELS: process.env.TEST_MODELS, TEMPERA_SCHEMAS: process.env.TEST_SCHEMAS } : {}),
     ...env,
   });
   const platform = await startPlatform(config, createLogger(config.log, "test"), () => {});
   const sql = connectPostgres(database.url, { maxConnections: 1 });
   const requests = createRequestStore(sql);
+  const connection = await Connection.connect({ address: temporal.url });
   return {
     platform,
     folder,
     deadLetters: () => requests.deadLetters(1_000),
+    record: async (requestId) => {
+      for (;;) {
+        const found = await requests.find(requestId);
+        if (found?.outcome) return found;
+      }
+    },
+    backlog: async (endpoint) => {
+      const { stats } = await connection.workflowService.describeTaskQueue({
+        namespace: config.temporal.namespace,
+        taskQueue: { name: `gpu/${endpoint}/1.0.0` },
+        taskQueueType: ACTIVITY_QUEUE,
+        reportStats: true,
+      });
+      return Number(stats?.approximateBacklogCount ?? 0);
+    },
     client: createPlatformClient(platform),
     call: (path, init = {}) => fetch(`${platform.url}${path}`, { ...init, headers: { authorization: `Key ${platform.key}`, ...init.headers } }),
     async [Symbol.asyncDispose]() {
       await sql.end();
+      await connection.close();
       await platform.stop();
       await temporal.stop();
       await database[Symbol.asyncDispose]();

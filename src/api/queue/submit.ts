@@ -32,10 +32,10 @@ export const createSubmit = (api: Pick<ApiDependencies, "keyRing" | "registry" |
 
     const requestId = requestIdOf(c);
     const taskQueue = taskQueueOf(model);
-    const queueMax = Number(c.req.query("fal_max_queue_length") ?? Number.NaN);
-    if (queueMax >= 0) {
+    const queueMax = c.req.query("fal_max_queue_length") ?? "";
+    if (/^\d{1,9}$/.test(queueMax)) {
       const waiting = await api.events.waiting(taskQueue).catch(() => 0);
-      if (waiting > queueMax) throw new TemperaError("queue_full", `The queue holds ${waiting} requests, more than the ${queueMax} allowed by fal_max_queue_length.`);
+      if (waiting > Number(queueMax)) throw new TemperaError("queue_full", `The queue holds ${waiting} requests, more than the ${queueMax} allowed by fal_max_queue_length.`);
     }
     const { priority, startTimeoutMs, noRetry } = submitOptions((name) => c.req.header(name));
     const job: JobSpec = {

@@ -4,7 +4,7 @@ import { findProgram, type Program } from "./program.ts";
 import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
 import { download, goInstall, goPlatform } from "./ways.ts";
 
-export const MINIO_SERVER: Program = {
+const MINIO_SERVER: Program = {
   title: "MinIO",
   binary: "minio",
   variable: "MINIO_SERVER",
