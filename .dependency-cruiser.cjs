@@ -34,7 +34,11 @@ module.exports = {
     ...ROOMS.filter((room) => room !== "workflows").map((room) =>
       sees(room, [room, "core", "registry", "fal"], "The rooms are joined only where processes are composed: bin, cli, dev."),
     ),
-    sees("workflows", ["workflows", "activities", "core", "registry", "fal"], "Workflow code is replayed in a sandbox; of other rooms it sees types of activities."),
+    sees(
+      "workflows",
+      ["workflows", "activities", "core", "registry", "fal"],
+      "Workflow code is replayed in a sandbox; of other rooms it sees types of activities.",
+    ),
     {
       name: "workflows-see-activities-as-types",
       comment: "Activities do things to the world; replayed code names them and never loads them. Write `import type`.",

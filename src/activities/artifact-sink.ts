@@ -66,6 +66,9 @@ async function* verified(head: ArtifactHead, chunks: AsyncIterable<Uint8Array>):
     yield chunk;
   }
   if (bytes !== head.bytes || hash.digest("hex") !== head.sha256) {
-    throw new TemperaError("runner_incomplete_response", `The engine sent ${bytes} bytes of ${head.fileName} that are not the ${head.bytes} it announced.`);
+    throw new TemperaError(
+      "runner_incomplete_response",
+      `The engine sent ${bytes} bytes of ${head.fileName} that are not the ${head.bytes} it announced.`,
+    );
   }
 }

@@ -35,6 +35,13 @@ export function createEventWriter(events: EventLog, request: RequestIdentity, wa
       }
     }
   };
+  // What is written between the end of `send` and this callback would otherwise wait for the next write.
+  const flush = (): void => {
+    sending ??= send().finally(() => {
+      sending = undefined;
+      if (waiting.length > 0) flush();
+    });
+  };
   const drained = async (): Promise<void> => {
     while (sending) await sending;
   };
@@ -42,10 +49,8 @@ export function createEventWriter(events: EventLog, request: RequestIdentity, wa
     write(event) {
       if (event.type === "log" && ++lines > LIMITS.logLinesMax) return;
       if (event.type === "progress" && waiting.at(-1)?.type === "progress") waiting.pop();
-      waiting.push(event.type === "log" ? { ...event, message: event.message.slice(0, LIMITS.logLineBytesMax) } : event);
-      sending ??= send().finally(() => {
-        sending = undefined;
-      });
+      waiting.push(event.type === "log" ? { ...event, message: logLine(event.message) } : event);
+      flush();
     },
     drained,
     async complete(outcome) {
@@ -58,4 +63,16 @@ export function createEventWriter(events: EventLog, request: RequestIdentity, wa
       }
     },
   };
+}
+
+/** An engine's line as stores and clients can hold it: well-formed, without NUL, at most `LIMITS.logLineBytesMax` bytes. */
+function logLine(message: string): string {
+  const text = message.slice(0, LIMITS.logLineBytesMax).toWellFormed().replaceAll("\u0000", "\ufffd");
+  const bytes = Buffer.from(text);
+  if (bytes.length <= LIMITS.logLineBytesMax) return text;
+  // A character that was cut through decodes as replacement characters at the end.
+  return bytes
+    .subarray(0, LIMITS.logLineBytesMax)
+    .toString("utf8")
+    .replace(/\ufffd+$/, "");
 }

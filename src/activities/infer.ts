@@ -1,7 +1,7 @@
 import { ApplicationFailure, CancelledFailure, Context } from "@temporalio/activity";
+import type { Engines } from "../core/engine.ts";
 import { CATALOGUE } from "../core/errors/catalogue.ts";
 import { type ErrorInfo, errorInfo } from "../core/errors/tempera-error.ts";
-import type { Engines } from "../core/engine.ts";
 import type { JobSpec } from "../core/job.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Clock } from "../core/ports/clock.ts";
@@ -93,7 +93,12 @@ export const createInfer = ({ engines, events, objects, clock, running, publicUr
           : errorInfo(error, "runner_server_error");
       const retryable = CATALOGUE[info.code].retryable;
       if (retryable && attempt < job.retry.attemptsMax) {
-        writer.write({ type: "log", attempt, level: "WARN", message: `Attempt ${attempt} failed: ${info.message.replace(/\.?$/, ".")} Trying again.` });
+        writer.write({
+          type: "log",
+          attempt,
+          level: "WARN",
+          message: `Attempt ${attempt} failed: ${info.message.replace(/\.?$/, ".")} Trying again.`,
+        });
         writer.write({ type: "queued", attempt, reason: info });
       }
       await writer.drained();

@@ -33,10 +33,17 @@ export function createAdmin(api: Pick<ApiDependencies, "keyRing" | "keys" | "reg
 
 /** The Platform API's error body: `{"error":{"type","message","request_id"}}` (contract §7.3). */
 function platformError(c: Context, error: unknown): Response {
-  const { code, message } = isTemperaError(error) ? errorInfo(error) : { code: "server_error" as const, message: CATALOGUE.server_error.says };
+  const { code, message } = isTemperaError(error)
+    ? errorInfo(error)
+    : { code: "server_error" as const, message: CATALOGUE.server_error.says };
   const { status } = CATALOGUE[code];
   const type = PLATFORM_TYPES[status] ?? (status >= 500 ? "server_error" : "validation_error");
   return c.json({ error: { type, message, request_id: requestIdOf(c) } }, status as 500);
 }
 
-const PLATFORM_TYPES: Record<number, string> = { 401: "authorization_error", 403: "authorization_error", 404: "not_found", 429: "rate_limited" };
+const PLATFORM_TYPES: Record<number, string> = {
+  401: "authorization_error",
+  403: "authorization_error",
+  404: "not_found",
+  429: "rate_limited",
+};

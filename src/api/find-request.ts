@@ -1,6 +1,6 @@
 import { type ErrorInfo, isTemperaError, TemperaError } from "../core/errors/tempera-error.ts";
 import type { LoggedEvent, Progress } from "../core/events.ts";
-import { type Metrics, type Outcome, type RequestIdentity, type RequestState, isRequestId } from "../core/request.ts";
+import { isRequestId, type Metrics, type Outcome, type RequestIdentity, type RequestState } from "../core/request.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
 
@@ -52,7 +52,11 @@ export const createFindRequest = ({ events, requests, jobs }: Pick<ApiDependenci
       if (record instanceof Error) throw record;
       if (!record) return undefined;
       // Recorded, unfinished, and Temporal has forgotten it: its state was lost, and saying IN_QUEUE for ever would be a lie.
-      return finished(record, { ok: false, error: { code: "internal_error", message: "The job is no longer known to Temporal." }, metrics: {} }, []);
+      return finished(
+        record,
+        { ok: false, error: { code: "internal_error", message: "The job is no longer known to Temporal." }, metrics: {} },
+        [],
+      );
     }
   };
 

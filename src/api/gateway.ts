@@ -14,7 +14,18 @@ import { createSubmit } from "./queue/submit.ts";
 import { requestId } from "./request-id.ts";
 
 /** Headers a browser's script may read (contract §1.5). */
-const EXPOSED = ["x-fal-request-id", "x-fal-error-type", "x-fal-retryable", "x-fal-needs-retry", "x-fal-request-timeout-type", "x-fal-billable-units", "retry-after", "etag", "content-range", "accept-ranges"];
+const EXPOSED = [
+  "x-fal-request-id",
+  "x-fal-error-type",
+  "x-fal-retryable",
+  "x-fal-needs-retry",
+  "x-fal-request-timeout-type",
+  "x-fal-billable-units",
+  "retry-after",
+  "etag",
+  "content-range",
+  "accept-ranges",
+];
 
 export const PROXY_PATH = "/api/fal/proxy";
 

@@ -29,7 +29,10 @@ async function readCounted(c: Context, bytesMax: number): Promise<string> {
     if (bytes > bytesMax * DRAIN_FACTOR) break;
   }
   if (bytes > bytesMax) {
-    throw new TemperaError("body_too_large", `The body is larger than the ${Math.floor(bytesMax / 1024 / 1024)} MiB this server accepts; upload large files and send their URLs.`);
+    throw new TemperaError(
+      "body_too_large",
+      `The body is larger than the ${bytesMax.toLocaleString("en-US")} bytes this server accepts; upload large files and send their URLs.`,
+    );
   }
   return Buffer.concat(chunks).toString("utf8");
 }

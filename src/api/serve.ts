@@ -9,7 +9,10 @@ export interface HttpServer {
 }
 
 /** Listens; rejects with a sentence that names the port when it is taken. */
-export function listen(app: Hono, { host, port, name, setting }: { host: string; port: number; name: string; setting: string }): Promise<HttpServer> {
+export function listen(
+  app: Hono,
+  { host, port, name, setting }: { host: string; port: number; name: string; setting: string },
+): Promise<HttpServer> {
   return new Promise((resolve, reject) => {
     const server: ServerType = serve({ fetch: app.fetch, hostname: host, port }, () => {
       server.off("error", refused);

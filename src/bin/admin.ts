@@ -14,7 +14,12 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
   if (config.keys.admin) await ensureAdminKey(parts, config.keys.admin);
   const keyRing = await createKeyRing({ keys, clock: systemClock });
   const app = createAdmin({ ...parts, keyRing, clock: systemClock });
-  const server = await listen(app, { host: config.server.host, port: config.server.adminPort, name: "admin", setting: "TEMPERA_ADMIN_PORT" });
+  const server = await listen(app, {
+    host: config.server.host,
+    port: config.server.adminPort,
+    name: "admin",
+    setting: "TEMPERA_ADMIN_PORT",
+  });
   return {
     port: server.port,
     stop: async () => {

@@ -1,8 +1,8 @@
-import { join } from "node:path";
+import { keyFile } from "../config/key-file.ts";
 import { loadConfig } from "../config/load-config.ts";
 import { createLogger } from "../config/logger.ts";
 import type { Config } from "../config/settings.ts";
-import { KEY_FILE, type Platform, startPlatform } from "./platform.ts";
+import { type Platform, startPlatform } from "./platform.ts";
 import { isMain, onSignal, refuseStart } from "./role.ts";
 
 /** What `npm start` says when everything is ready. The curl line works as it is pasted. */
@@ -15,7 +15,7 @@ export const readyText = ({ url, adminUrl, temporalUi, key, endpoints }: Platfor
     `  Admin API    ${adminUrl}`,
     ...(temporalUi ? [`  Temporal UI  ${temporalUi}`] : []),
     `  Key          ${key}`,
-    ...(config.keys.admin ? [] : [`               (kept in ${join(config.folders.data, KEY_FILE)})`]),
+    ...(config.keys.admin ? [] : [`               (kept in ${keyFile(config.folders.data)})`]),
     `  Models       ${endpoints.join(", ")}`,
     "",
     "  Try it:",

@@ -18,7 +18,8 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const { config, registry, log } = parts;
   const wanted = config.worker.models?.split(",").map((endpoint) => endpoint.trim());
   const unknown = wanted?.filter((endpoint) => !registry.route(endpoint)) ?? [];
-  if (unknown.length > 0) throw new Error(`TEMPERA_WORKER_MODELS names ${unknown.join(", ")}, which no model package serves; see \`tempera models list\`.`);
+  if (unknown.length > 0)
+    throw new Error(`TEMPERA_WORKER_MODELS names ${unknown.join(", ")}, which no model package serves; see \`tempera models list\`.`);
   const models = registry.list().filter(({ endpoint }) => !wanted || wanted.includes(endpoint));
 
   const closing = createClosing();
@@ -35,21 +36,31 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const running = await createRunningRequests(parts.events);
   closing.defer(() => running[Symbol.asyncDispose]());
 
-  const infer = createInfer({ engines: pool, events: parts.events, objects: parts.objects, clock: systemClock, running, publicUrl: parts.publicUrl });
+  const infer = createInfer({
+    engines: pool,
+    events: parts.events,
+    objects: parts.objects,
+    clock: systemClock,
+    running,
+    publicUrl: parts.publicUrl,
+  });
   const connection = await parts.workerConnection();
   // A pinned model is loaded before its queue is polled; one that cannot be loaded is polled all the same, so that its requests say why.
   await Promise.all(
     models
       .filter(({ pinned }) => pinned)
-      .map((model) => pool.warm(model).catch((error) => log.error({ endpoint: model.endpoint, version: model.version, err: error }, "a pinned model did not load"))),
+      .map((model) =>
+        pool
+          .warm(model)
+          .catch((error) => log.error({ endpoint: model.endpoint, version: model.version, err: error }, "a pinned model did not load")),
+      ),
   );
   const workers = await Promise.all(
     models.map((model) =>
-      startGpuWorker(
-        { connection, namespace: config.temporal.namespace, identity: parts.identity },
-        model,
-        { activities: { infer }, graceMs: config.worker.graceSeconds * 1000 },
-      ),
+      startGpuWorker({ connection, namespace: config.temporal.namespace, identity: parts.identity }, model, {
+        activities: { infer },
+        graceMs: config.worker.graceSeconds * 1000,
+      }),
     ),
   );
   log.info({ models: models.map(({ endpoint, version }) => `${endpoint}@${version}`) }, "serving");

@@ -3,7 +3,8 @@ import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { startOrchestratorWorker } from "../adapters/temporal/workers.ts";
 import { workflowBundle } from "../adapters/temporal/workflow-bundle.ts";
 import { systemClock } from "../core/ports/clock.ts";
-import { type Parts, PROJECT } from "./parts.ts";
+import { PROJECT } from "./open-registry.ts";
+import type { Parts } from "./parts.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
 /** Advances the workflows and runs their light activities. */

@@ -20,10 +20,7 @@ import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
-import { loadRegistry, type Registry } from "../registry/registry.ts";
-
-/** The root of the project: where `models/`, `schemas/` and `package-lock.json` lie. */
-export const PROJECT = resolve(import.meta.dirname, "../..");
+import type { Registry } from "../registry/registry.ts";
 
 /** The services a process talks to, each by its address. What is `undefined` is the in-process default. */
 export interface Addresses {
@@ -50,10 +47,6 @@ export interface Parts extends AsyncDisposable {
   identity: string;
 }
 
-/** Reads and checks the configured model packages; throws `RegistryFaults`. */
-export const openRegistry = ({ folders }: Config): Promise<Registry> =>
-  loadRegistry({ modelsFolder: resolve(PROJECT, folders.models), schemasFolder: resolve(PROJECT, folders.schemas) });
-
 /** Opens stores and Temporal. Rejects with the first thing that cannot be had, in a sentence that names it and its remedy. */
 export async function openParts(config: Config, registry: Registry, addresses: Addresses, log: Log): Promise<Parts> {
   const closing = createClosing();
@@ -72,7 +65,9 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       return client;
     })();
     const [sql, client] = await Promise.all([database, temporal]);
-    const events = addresses.redisUrl ? createRedisEventLog({ url: addresses.redisUrl, prefix: config.redis.prefix }) : createMemoryEventLog();
+    const events = addresses.redisUrl
+      ? createRedisEventLog({ url: addresses.redisUrl, prefix: config.redis.prefix })
+      : createMemoryEventLog();
     closing.defer(() => events.close());
     const objects = addresses.s3
       ? await createS3ObjectStore({ ...addresses.s3, bucket: config.objects.bucket, region: config.objects.region })
@@ -112,15 +107,23 @@ export function configuredAddresses(config: Config, role: string): Addresses {
     !config.redis.url && "REDIS_URL",
   ].filter((name) => typeof name === "string");
   if (missing.length > 0) {
-    throw new Error(`A ${role} in a process of its own needs ${missing.join(", ")}; set ${missing.length === 1 ? "it" : "them"}, or run \`npm start\` for the embedded default.`);
+    throw new Error(
+      `A ${role} in a process of its own needs ${missing.join(", ")}; set ${missing.length === 1 ? "it" : "them"}, or run \`npm start\` for the embedded default.`,
+    );
   }
   const s3 = s3Of(config);
-  return { temporal: config.temporal.address ?? "", databaseUrl: config.postgres.url ?? "", ...(config.redis.url && { redisUrl: config.redis.url }), ...(s3 && { s3 }) };
+  return {
+    temporal: config.temporal.address ?? "",
+    databaseUrl: config.postgres.url ?? "",
+    ...(config.redis.url && { redisUrl: config.redis.url }),
+    ...(s3 && { s3 }),
+  };
 }
 
 /** The configured object store, if one is. Throws when its keys are missing. */
 export function s3Of({ objects }: Config): Addresses["s3"] {
   if (!objects.endpoint) return undefined;
-  if (!objects.accessKey || !objects.secretKey) throw new Error("S3_ENDPOINT is set, but not its keys; set S3_ACCESS_KEY and S3_SECRET_KEY.");
+  if (!objects.accessKey || !objects.secretKey)
+    throw new Error("S3_ENDPOINT is set, but not its keys; set S3_ACCESS_KEY and S3_SECRET_KEY.");
   return { endpoint: objects.endpoint, accessKey: objects.accessKey, secretKey: objects.secretKey };
 }

@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
+import { keyFile } from "../config/key-file.ts";
 import type { Config } from "../config/settings.ts";
 import { createClosing } from "../core/closing.ts";
 import type { Log } from "../core/ports/log.ts";
@@ -8,8 +9,9 @@ import { startEmbeddedStack } from "../dev/embedded-stack.ts";
 import { startAdmin } from "./admin.ts";
 import { startGateway } from "./gateway.ts";
 import { startGpuWorkerRole } from "./gpu-worker.ts";
+import { openRegistry } from "./open-registry.ts";
 import { orchestratorBundle, startOrchestrator } from "./orchestrator.ts";
-import { openParts, openRegistry, s3Of } from "./parts.ts";
+import { openParts, s3Of } from "./parts.ts";
 
 /** The whole platform in this process, with whatever services are not configured by address embedded. */
 export interface Platform {
@@ -26,9 +28,6 @@ export interface Platform {
   ended: Promise<void>;
 }
 
-/** File in the data folder that holds the first key. */
-export const KEY_FILE = "key";
-
 /**
  * Starts services, stores and all four roles.
  *
@@ -40,7 +39,9 @@ export async function startPlatform(config: Config, log: Log, say: (line: string
     const registry = await openRegistry(config);
     const data = resolve(config.folders.data);
     await mkdir(data, { recursive: true }).catch((error) => {
-      throw new Error(`The data folder ${data} cannot be made (${(error as Error).message}); set TEMPERA_DATA to one that can.`, { cause: error });
+      throw new Error(`The data folder ${data} cannot be made (${(error as Error).message}); set TEMPERA_DATA to one that can.`, {
+        cause: error,
+      });
     });
     const bundling = orchestratorBundle();
     bundling.catch(() => {}); // awaited by the orchestrator
@@ -52,7 +53,7 @@ export async function startPlatform(config: Config, log: Log, say: (line: string
     });
     closing.defer(() => stack.stop());
     const s3 = s3Of(config);
-    const key = config.keys.admin ?? (await firstKey(join(data, KEY_FILE)));
+    const key = config.keys.admin ?? (await firstKey(keyFile(data)));
     const parts = await openParts(
       { ...config, keys: { admin: key } },
       registry,

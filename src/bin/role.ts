@@ -1,6 +1,7 @@
 import { loadConfig } from "../config/load-config.ts";
 import { createLogger } from "../config/logger.ts";
-import { configuredAddresses, openParts, openRegistry, type Parts } from "./parts.ts";
+import { openRegistry } from "./open-registry.ts";
+import { configuredAddresses, openParts, type Parts } from "./parts.ts";
 
 /** A started role. `stop` drains it; `ended` settles when it ended by itself, and rejects when it broke. */
 export interface Role {

@@ -34,10 +34,18 @@ async function reachPlatform(): Promise<Connection & { platform?: Platform; temp
     (response) => response.ok,
     () => false,
   );
-  if (running) return { url, adminUrl, key: findKey(config.keys.admin), temporalUi: config.temporal.address ? undefined : `http://localhost:${config.temporal.uiPort}` };
+  if (running)
+    return {
+      url,
+      adminUrl,
+      key: findKey(config.keys.admin),
+      temporalUi: config.temporal.address ? undefined : `http://localhost:${config.temporal.uiPort}`,
+    };
   process.stderr.write("  starting Tempera …\n");
-  const platform = await startPlatform(config, createLogger({ ...config.log, level: config.log.level === "info" ? "warn" : config.log.level }, "tempera"), (line) =>
-    process.stderr.write(`  ${line}\n`),
+  const platform = await startPlatform(
+    config,
+    createLogger({ ...config.log, level: config.log.level === "info" ? "warn" : config.log.level }, "tempera"),
+    (line) => process.stderr.write(`  ${line}\n`),
   );
   return { ...platform, platform };
 }
@@ -66,7 +74,9 @@ async function demo({ prompt, seed, steps, out, json }: Options): Promise<void> 
     const workflow = temporalUi && `${temporalUi}/namespaces/tempera/workflows/${requestId}`;
     if (json) {
       const report = { path, request_id: requestId, seed: output.seed, width: image.width, height: image.height, bytes: bytes.length };
-      process.stdout.write(`${JSON.stringify({ ...report, seconds: { queue, inference, total: totalSeconds }, temporal_ui: workflow ?? null })}\n`);
+      process.stdout.write(
+        `${JSON.stringify({ ...report, seconds: { queue, inference, total: totalSeconds }, temporal_ui: workflow ?? null })}\n`,
+      );
       return;
     }
     process.stdout.write(

@@ -76,22 +76,48 @@ async function evaluate({ model: endpoint, count, input, out, json, check }: Opt
   const share = (quality: (typeof QUALITIES)[number]) => verdicts.filter(({ right }) => right[quality]).length / verdicts.length;
   const shares = Object.fromEntries(QUALITIES.map((quality) => [quality, share(quality)]));
   const wrong = verdicts.filter(({ right }) => !right.all).map(({ right: _, ...rest }) => rest);
-  const checks = [{ name: "share of prompts with background, color and shape all right", value: share("all"), limit: SHARE_MIN, pass: share("all") >= SHARE_MIN }];
+  const checks = [
+    {
+      name: "share of prompts with background, color and shape all right",
+      value: share("all"),
+      limit: SHARE_MIN,
+      pass: share("all") >= SHARE_MIN,
+    },
+  ];
   if (json) {
-    const report = { model: model.endpoint, version: model.version, digest: model.digest, count: verdicts.length, input: change, secondsPerPicture, shares, wrong, checks };
+    const report = {
+      model: model.endpoint,
+      version: model.version,
+      digest: model.digest,
+      count: verdicts.length,
+      input: change,
+      secondsPerPicture,
+      shares,
+      wrong,
+      checks,
+    };
     process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
   } else {
     for (const { prompt, background, color, shape, seen } of wrong) {
-      process.stdout.write(`wrong: "${prompt}": ${color} ${shape} on ${background}, saw ${seen.color ?? "nothing"} ${seen.shape ?? "?"} on ${seen.background}\n`);
+      process.stdout.write(
+        `wrong: "${prompt}": ${color} ${shape} on ${background}, saw ${seen.color ?? "nothing"} ${seen.shape ?? "?"} on ${seen.background}\n`,
+      );
     }
     for (const quality of QUALITIES) process.stdout.write(`${quality.padEnd(10)} ${share(quality).toFixed(3)}\n`);
-    process.stdout.write(`${verdicts.length} pictures, ${secondsPerPicture.toFixed(2)} s each; all right: ${checks[0]?.pass ? "" : "below "}${SHARE_MIN} or more\n`);
+    process.stdout.write(
+      `${verdicts.length} pictures, ${secondsPerPicture.toFixed(2)} s each; all right: ${checks[0]?.pass ? "" : "below "}${SHARE_MIN} or more\n`,
+    );
   }
   if (check && checks.some(({ pass }) => !pass)) process.exitCode = 1;
 }
 
 /** One picture at the API's defaults, but for the size: the native one of the default size, since scaling changes nothing that is judged. */
-async function render(engines: Engines, { model, checkInput }: Route, { prompt, seed }: EvaluationPrompt, change: JsonObject): Promise<Buffer> {
+async function render(
+  engines: Engines,
+  { model, checkInput }: Route,
+  { prompt, seed }: EvaluationPrompt,
+  change: JsonObject,
+): Promise<Buffer> {
   const native = model.parameters.nativeSizes as unknown as [PictureSize, ...PictureSize[]];
   const size = nativeSizeFor(IMAGE_SIZE_PRESETS.landscape_4_3 as PictureSize, native);
   const checked = checkInput({ prompt, seed, image_size: { ...size }, output_format: "png", ...change });

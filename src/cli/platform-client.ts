@@ -1,6 +1,5 @@
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { KEY_FILE } from "../bin/platform.ts";
+import { keyFile } from "../config/key-file.ts";
 
 /** Where a platform is and who is asking, as every command that talks to one needs it. */
 export interface Connection {
@@ -37,7 +36,7 @@ export function findKey(given: string | undefined, env: NodeJS.ProcessEnv = proc
   const named = given ?? env.TEMPERA_KEY ?? env.FAL_KEY;
   if (named) return named;
   try {
-    return readFileSync(join(env.TEMPERA_DATA ?? ".tempera", KEY_FILE), "utf8").trim();
+    return readFileSync(keyFile(env.TEMPERA_DATA ?? ".tempera"), "utf8").trim();
   } catch {
     throw new PlatformError("There is no key; set TEMPERA_KEY, or pass --key (`npm start` prints one).");
   }
@@ -67,7 +66,11 @@ export interface PlatformClient {
 
 /** Talks to a running platform over HTTP, like any client. Rejects with a `PlatformError`. */
 export function createPlatformClient({ url, adminUrl, key }: Connection): PlatformClient {
-  const request = async (method: string, address: string, { body, headers }: { body?: unknown; headers?: Record<string, string> } = {}): Promise<Response> => {
+  const request = async (
+    method: string,
+    address: string,
+    { body, headers }: { body?: unknown; headers?: Record<string, string> } = {},
+  ): Promise<Response> => {
     const init: RequestInit = { method, headers: { authorization: `Key ${key}`, "content-type": "application/json", ...headers } };
     if (body !== undefined) init.body = JSON.stringify(body);
     const response = await fetch(address, init).catch((error: Error) => {

@@ -30,8 +30,7 @@ const SHAPES = {
     const corner = (Math.abs(u) + Math.abs(w) - a) / Math.SQRT2;
     return Math.min(corner, Math.hypot(Math.abs(u) - a / 2, w + a / 2) - a / Math.SQRT2);
   },
-  cross: (u, v) =>
-    Math.min(Math.max(Math.abs(u) - 0.34, Math.abs(v) - 1), Math.max(Math.abs(v) - 0.34, Math.abs(u) - 1)),
+  cross: (u, v) => Math.min(Math.max(Math.abs(u) - 0.34, Math.abs(v) - 1), Math.max(Math.abs(v) - 0.34, Math.abs(u) - 1)),
 } as const satisfies Record<string, (u: number, v: number) => number>;
 
 export interface Judgement {
@@ -55,8 +54,8 @@ export interface Picture {
 const STANDS_OUT = 40;
 /** Side of the square that masks are compared in. */
 const MASK_SIDE = 48;
-/** A worse overlap than this is no shape at all. Drawn scenes overlap by 0.95 and more, the wrong shape by at most 0.8. */
-const OVERLAP_MIN = 0.8;
+/** A worse overlap than this is no shape at all. Drawn scenes overlap by 0.93 and more, small ones blurred by an autoencoder by 0.68. */
+const OVERLAP_MIN = 0.65;
 
 /**
  * The border's median is the background; the largest thing that stands out is the shape; its eroded middle has its colour;
@@ -66,7 +65,10 @@ export function judgeScene(picture: Picture): Judgement {
   const { width, height } = picture;
   const ground = median(picture, border(width, height, 3));
   const background = nearestColor(ground);
-  const rough = largestComponent(select(picture, (pixel) => distance(pixel, ground) > STANDS_OUT), width);
+  const rough = largestComponent(
+    select(picture, (pixel) => distance(pixel, ground) > STANDS_OUT),
+    width,
+  );
   if (rough.length < 16) return { background, overlap: 0 };
   const ink = median(picture, inner(rough, width));
   // The edge of a blurred shape is where its colour has come half way from the background's.

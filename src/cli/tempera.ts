@@ -1,21 +1,23 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
-import { runAllInOne } from "../bin/all-in-one.ts";
-import { PROJECT } from "../bin/parts.ts";
-import { doctor } from "./commands/doctor.ts";
 import { addKeyCommands } from "./commands/keys.ts";
 import { addModelCommands } from "./commands/models.ts";
 import { addRequestCommands } from "./commands/requests.ts";
 import { createPlatformClient, findKey, type PlatformClient } from "./platform-client.ts";
 
-const { version } = JSON.parse(readFileSync(join(PROJECT, "package.json"), "utf8")) as { version: string };
+// The platform itself is loaded only by the commands that need it: the others answer in a blink.
+const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "../../package.json"), "utf8")) as { version: string };
 
 const program = new Command("tempera")
   .description("Self-hosted inference that speaks the fal.ai protocol and runs every job durably on Temporal.")
   .version(version)
   .option("--url <url>", "the gateway (TEMPERA_URL)", process.env.TEMPERA_URL ?? `http://localhost:${process.env.TEMPERA_PORT ?? 8080}`)
-  .option("--admin-url <url>", "the admin service (TEMPERA_ADMIN_URL)", process.env.TEMPERA_ADMIN_URL ?? `http://localhost:${process.env.TEMPERA_ADMIN_PORT ?? 8081}`)
+  .option(
+    "--admin-url <url>",
+    "the admin service (TEMPERA_ADMIN_URL)",
+    process.env.TEMPERA_ADMIN_URL ?? `http://localhost:${process.env.TEMPERA_ADMIN_PORT ?? 8081}`,
+  )
   .option("--key <key>", "your key (TEMPERA_KEY, FAL_KEY, or the one in the data folder)")
   .showHelpAfterError();
 
@@ -24,7 +26,10 @@ const connect = (command: Command): PlatformClient => {
   return createPlatformClient({ url: url.replace(/\/+$/, ""), adminUrl: adminUrl.replace(/\/+$/, ""), key: findKey(key) });
 };
 
-program.command("start").description("run the whole platform, with embedded services for those that are not configured").action(runAllInOne);
+program
+  .command("start")
+  .description("run the whole platform, with embedded services for those that are not configured")
+  .action(async () => (await import("../bin/all-in-one.ts")).runAllInOne());
 addRequestCommands(program, connect);
 addKeyCommands(program, connect);
 addModelCommands(program, connect);
@@ -34,6 +39,7 @@ program
   .option("--json", "print the findings as JSON")
   .action(async ({ json }: { json?: boolean }, command: Command) => {
     const { url } = command.optsWithGlobals<{ url: string }>();
+    const { doctor } = await import("./commands/doctor.ts");
     process.exitCode = await doctor({ url, json: json === true });
   });
 

@@ -1,11 +1,13 @@
 import { existsSync, readFileSync } from "node:fs";
-import { parse } from "yaml";
+import { parseDocument } from "yaml";
 import { CONFIG_FILE_ENV, type Config, SETTINGS, type Setting } from "./settings.ts";
 
 /** The configuration is faulty; the message names every fault, where it stands, and never a secret's value. */
 export class ConfigFaults extends Error {
   constructor(faults: string[]) {
-    super(`The configuration has ${faults.length === 1 ? "a fault" : `${faults.length} faults`}:\n${faults.map((fault) => `  ${fault}`).join("\n")}`);
+    super(
+      `The configuration has ${faults.length === 1 ? "a fault" : `${faults.length} faults`}:\n${faults.map((fault) => `  ${fault}`).join("\n")}`,
+    );
   }
 }
 
@@ -43,13 +45,13 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
 }
 
 function readFile(named: string | undefined, faults: string[]): Record<string, unknown> {
-  const path = named ?? "tempera.yaml";
+  const path = named || "tempera.yaml";
   if (!existsSync(path)) {
     if (named) faults.push(`${CONFIG_FILE_ENV}: there is no file ${path}`);
     return {};
   }
   try {
-    const content: unknown = parse(readFileSync(path, "utf8")) ?? {};
+    const content: unknown = parseYaml(readFileSync(path, "utf8")) ?? {};
     if (typeof content !== "object" || Array.isArray(content)) throw new Error("must be a mapping");
     for (const group of Object.keys(content as object)) {
       if (!Object.hasOwn(SETTINGS, group)) faults.push(`${path}: "${group}" is no group of settings (${Object.keys(SETTINGS).join(", ")})`);
@@ -61,7 +63,24 @@ function readFile(named: string | undefined, faults: string[]): Record<string, u
   }
 }
 
-function sectionOf(file: Record<string, unknown>, group: string, settings: Record<string, unknown>, faults: string[]): Record<string, unknown> {
+/** The parser's own sentences quote the text, which may be a secret: only the place and the kind of its fault are told. */
+function parseYaml(text: string): unknown {
+  const document = parseDocument(text);
+  const [fault] = document.errors;
+  if (fault) throw new Error(`line ${fault.linePos?.[0].line ?? 1} is not YAML (${fault.code})`);
+  try {
+    return document.toJS();
+  } catch {
+    throw new Error("is not YAML (an alias, written *name, that names nothing; put text that begins with * in quotes)");
+  }
+}
+
+function sectionOf(
+  file: Record<string, unknown>,
+  group: string,
+  settings: Record<string, unknown>,
+  faults: string[],
+): Record<string, unknown> {
   const section = file[group] ?? {};
   if (typeof section !== "object" || Array.isArray(section)) {
     faults.push(`${group}: must be a mapping`);

@@ -21,11 +21,15 @@ export function appOf(endpoint: string): string {
   return segments.slice(0, appLength(segments)).join("/");
 }
 
-/** Whether a string can be an endpoint id at all; says nothing about whether a model answers it. */
+/**
+ * Whether a string can be an endpoint id at all; says nothing about whether a model answers it. Behind the app, a segment
+ * `requests` would be read as the start of a request's address.
+ */
 export function isEndpointId(id: string): boolean {
   const segments = pathSegments(id);
   return (
     segments.length >= appLength(segments) &&
+    !segments.includes("requests", appLength(segments)) &&
     segments.length <= 12 &&
     segments.every((segment) => SEGMENT.test(segment) && segment !== ".." && segment !== ".") &&
     !RESERVED_OWNERS.has(segments[0] ?? "")

@@ -63,7 +63,9 @@ export function advance(
     case "log":
       return {};
     case "progress":
-      return { progress: { step: event.step, steps: event.steps, ...(event.remainingMs !== undefined && { remainingMs: event.remainingMs }) } };
+      return {
+        progress: { step: event.step, steps: event.steps, ...(event.remainingMs !== undefined && { remainingMs: event.remainingMs }) },
+      };
     case "done":
       return {
         state: "COMPLETED",
@@ -81,5 +83,15 @@ export function advance(
 export function firstSnapshot(request: RequestIdentity, event: RequestEvent, atMs: number): Snapshot {
   const { requestId, ownerId, endpoint, version, taskQueue, priority } = request;
   const attempt = event.type === "done" ? 0 : event.attempt;
-  return { requestId, ownerId, endpoint, version, taskQueue, priority, state: attempt > 0 ? "IN_PROGRESS" : "IN_QUEUE", attempt, queuedAtMs: atMs };
+  return {
+    requestId,
+    ownerId,
+    endpoint,
+    version,
+    taskQueue,
+    priority,
+    state: attempt > 0 ? "IN_PROGRESS" : "IN_QUEUE",
+    attempt,
+    queuedAtMs: atMs,
+  };
 }

@@ -4,6 +4,10 @@ export const LIMITS = {
   bodyBytesMax: 32 * 1024 * 1024,
   /** JSON nesting of an input. Deeper ones are refused before anything walks them recursively. */
   inputDepthMax: 64,
+  /** Values (list items and fields) of a faulty input up to which all its faults are named, not only the first: each costs memory. */
+  inputValuesExplainedMax: 10_000,
+  /** Faults named in one answer. */
+  inputFaultsMax: 100,
   /** JSON that travels inside Temporal, the event log and Postgres; anything larger goes to the object store (design §3). */
   inlineBytesMax: 32 * 1024,
   /** Log lines kept for one request; the first ones win, since they explain the rest. */

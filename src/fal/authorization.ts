@@ -15,7 +15,9 @@ const KEY_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
  */
 export function readAuthorization(header: string | undefined, app: string | undefined): Credential {
   if (!header) {
-    const text = app ? `Cannot access application "${app}". Authentication is required to access this application.` : "Authorization header is required";
+    const text = app
+      ? `Cannot access application "${app}". Authentication is required to access this application.`
+      : "Authorization header is required";
     throw new TemperaError("key_missing", text);
   }
   const [, keyId, secret] = /^(?:key|bearer)\s+([^:\s]+):(\S+)$/i.exec(header.trim()) ?? [];

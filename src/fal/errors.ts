@@ -31,7 +31,11 @@ export function falError(error: ErrorInfo, { userTimeout = false }: { userTimeou
       headers["x-fal-retryable"] = "false";
       headers["x-fal-needs-retry"] = "0";
       headers["x-fal-billable-units"] = "0";
-      return { status, headers, body: { detail: (error.faults ?? [{ loc: ["body"], msg: error.message, type: "value_error" }]).map(faultBody) } };
+      return {
+        status,
+        headers,
+        body: { detail: (error.faults ?? [{ loc: ["body"], msg: error.message, type: "value_error" }]).map(faultBody) },
+      };
     case "request":
       headers["x-fal-error-type"] = error.code;
       headers["x-fal-retryable"] = String(retryable);

@@ -18,13 +18,13 @@ export interface QueuePath {
   requestId?: string;
 }
 
-const AFTER_REQUEST: Record<string, QueueVerb> = {
-  "": "result",
-  response: "result",
-  status: "status",
-  "status/stream": "stream",
-  cancel: "cancel",
-};
+const AFTER_REQUEST: ReadonlyMap<string, QueueVerb> = new Map([
+  ["", "result"],
+  ["response", "result"],
+  ["status", "status"],
+  ["status/stream", "stream"],
+  ["cancel", "cancel"],
+]);
 
 /**
  * What a path below the queue's root asks for; `undefined` when it fits no shape. Trailing and doubled slashes are
@@ -38,7 +38,7 @@ export function parseQueuePath(path: string): QueuePath | undefined {
     return isEndpointId(endpoint) ? { verb: "submit", endpoint } : undefined;
   }
   const [requestId, ...rest] = segments.slice(at + 1);
-  const verb = AFTER_REQUEST[rest.join("/")];
+  const verb = AFTER_REQUEST.get(rest.join("/"));
   if (!requestId || !verb) return undefined;
   return { verb, endpoint: segments.slice(0, at).join("/"), requestId };
 }

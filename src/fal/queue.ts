@@ -72,11 +72,17 @@ export interface SubmitOptions {
 
 /** The headers that steer a submit (contract §2.1). What cannot be read is ignored, as fal does. */
 export function submitOptions(header: (name: string) => string | undefined): SubmitOptions {
-  const seconds = Number.parseFloat(header("x-fal-request-start-timeout") ?? header("x-fal-request-timeout") ?? "");
-  const startTimeoutMs = Math.round(seconds * 1000);
+  const startTimeoutMs = readSeconds(header("x-fal-request-start-timeout")) ?? readSeconds(header("x-fal-request-timeout"));
   return {
     priority: header("x-fal-queue-priority")?.toLowerCase() === "low" ? "low" : "normal",
-    ...(startTimeoutMs >= LIMITS.startTimeoutMsMin && startTimeoutMs <= LIMITS.startTimeoutMsMax && { startTimeoutMs }),
+    ...(startTimeoutMs !== undefined && { startTimeoutMs }),
     noRetry: ["1", "true", "yes"].includes(header("x-fal-no-retry")?.toLowerCase() ?? ""),
   };
+}
+
+/** `30`, `30.0` or `0.5` seconds as milliseconds; anything else, and what lies outside the limits, is `undefined`. */
+function readSeconds(value: string | undefined): number | undefined {
+  if (value === undefined || !/^\d{1,9}(\.\d{1,9})?$/.test(value.trim())) return undefined;
+  const ms = Math.round(Number(value) * 1000);
+  return ms >= LIMITS.startTimeoutMsMin && ms <= LIMITS.startTimeoutMsMax ? ms : undefined;
 }

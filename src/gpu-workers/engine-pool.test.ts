@@ -202,7 +202,10 @@ describe("engine pool", () => {
 
   it("gives up an engine that does not come up within loadMs, and one that is asked for an unknown runner", async () => {
     const { run } = setUp({ timeouts: { ...stub.timeouts, loadMs: 800 } }, fakeEngine("setInterval(() => {}, 1000);"));
-    await expect(run({})).rejects.toMatchObject({ code: "runner_scheduling_failure", message: expect.stringContaining("did not start in time") });
+    await expect(run({})).rejects.toMatchObject({
+      code: "runner_scheduling_failure",
+      message: expect.stringContaining("did not start in time"),
+    });
     const other = setUp({ runner: "text-to-image" });
     await expect(other.run({})).rejects.toMatchObject({
       code: "runner_scheduling_failure",
@@ -212,7 +215,10 @@ describe("engine pool", () => {
 
   it("knows no model, no program: runner_scheduling_failure", async () => {
     const { pool, run } = setUp({}, {});
-    await expect(run({})).rejects.toMatchObject({ code: "runner_scheduling_failure", message: expect.stringContaining('no engine "stub"') });
+    await expect(run({})).rejects.toMatchObject({
+      code: "runner_scheduling_failure",
+      message: expect.stringContaining('no engine "stub"'),
+    });
     const signal = new AbortController().signal;
     const unknown = { requestId: "r", attempt: 1, endpoint: "no/model", version: "1.0.0", input: {} };
     await expect(pool.run(unknown, silent, signal)).rejects.toMatchObject({ code: "runner_scheduling_failure" });

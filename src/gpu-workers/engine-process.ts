@@ -83,7 +83,9 @@ export async function startEngine({ model, program, socket, workerName, log, sig
 
   let memoryMiB: number;
   try {
-    memoryMiB = await loadModel(client, model, exited, signal, (says) => log("DEBUG", says, { endpoint, version, ...(child.pid && { pid: child.pid }) }));
+    memoryMiB = await loadModel(client, model, exited, signal, (says) =>
+      log("DEBUG", says, { endpoint, version, ...(child.pid && { pid: child.pid }) }),
+    );
   } catch (error) {
     child.kill("SIGKILL");
     await exited;
@@ -160,7 +162,9 @@ async function loadModel(
     signal.addEventListener("abort", onAbort, { once: true });
   });
   const load = async () => {
-    await new Promise<void>((resolve, reject) => client.waitForReady(deadline, (error) => (error ? reject(new Error("did not start in time")) : resolve())));
+    await new Promise<void>((resolve, reject) =>
+      client.waitForReady(deadline, (error) => (error ? reject(new Error("did not start in time")) : resolve())),
+    );
     const call = client.load(
       {
         endpoint: model.endpoint,

@@ -1,7 +1,8 @@
 /** One run over gRPC, seen from the GPU worker: the wire's events become calls of an `EngineListener`. */
+
+import type { ArtifactHead, EngineListener, EngineResult, EngineRun } from "../core/engine.ts";
 import { isErrorCode } from "../core/errors/catalogue.ts";
 import { type InputFault, isTemperaError, TemperaError } from "../core/errors/tempera-error.ts";
-import type { ArtifactHead, EngineListener, EngineResult, EngineRun } from "../core/engine.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { ArtifactHeadMessage, EngineClient, RunEvent } from "./engine-protocol.ts";
 

@@ -37,12 +37,13 @@ export interface PackageFaults {
   faults: string[];
 }
 
-const describe = (error: ErrorObject): string => `${error.instancePath || "/"} ${error.message}${"additionalProperty" in error.params ? ` (${error.params.additionalProperty})` : ""}`;
+const describe = (error: ErrorObject): string =>
+  `${error.instancePath || "/"} ${error.message}${"additionalProperty" in error.params ? ` (${error.params.additionalProperty})` : ""}`;
 
 /** Compiles `schemas/manifest.json`; throws when that file itself is broken. */
 export function createManifestCheck(schemasFolder: string): ValidateFunction<Manifest> {
   const schema = JSON.parse(readFileSync(join(schemasFolder, "manifest.json"), "utf8"));
-  return new Ajv2020({ allErrors: true, useDefaults: true, strict: false }).compile<Manifest>(schema);
+  return new Ajv2020({ allErrors: true, useDefaults: true, strict: false, logger: false }).compile<Manifest>(schema);
 }
 
 /**
@@ -52,7 +53,11 @@ export function createManifestCheck(schemasFolder: string): ValidateFunction<Man
  */
 export async function readModelPackage(
   folder: string,
-  { modelsFolder, schemasFolder, checkManifest }: { modelsFolder: string; schemasFolder: string; checkManifest: ValidateFunction<Manifest> },
+  {
+    modelsFolder,
+    schemasFolder,
+    checkManifest,
+  }: { modelsFolder: string; schemasFolder: string; checkManifest: ValidateFunction<Manifest> },
 ): Promise<ModelVersion | PackageFaults> {
   const faults: string[] = [];
   let manifest: unknown;
@@ -66,8 +71,10 @@ export async function readModelPackage(
   if (!checkManifest(manifest)) return { folder, faults: (checkManifest.errors ?? []).map((error) => `model.yaml: ${describe(error)}`) };
 
   const place = relative(modelsFolder, folder).split(sep).join("/");
-  if (!isEndpointId(manifest.endpoint)) faults.push(`model.yaml: /endpoint "${manifest.endpoint}" is not an endpoint id (owner/alias[/path], owner not reserved)`);
-  if (place !== `${manifest.endpoint}/${manifest.version}`) faults.push(`model.yaml: says ${manifest.endpoint}/${manifest.version} but lies in ${place}`);
+  if (!isEndpointId(manifest.endpoint))
+    faults.push(`model.yaml: /endpoint "${manifest.endpoint}" is not an endpoint id (owner/alias[/path], owner not reserved)`);
+  if (place !== `${manifest.endpoint}/${manifest.version}`)
+    faults.push(`model.yaml: says ${manifest.endpoint}/${manifest.version} but lies in ${place}`);
 
   const digest = createHash("sha256").update(manifestText);
   const readSchema = (name: "input" | "output"): JsonSchema => {
@@ -83,7 +90,8 @@ export async function readModelPackage(
       const schema = JSON.parse(text) as unknown;
       if (typeof schema !== "object" || schema === null || Array.isArray(schema)) throw new Error("is not a JSON Schema object");
       if ((schema as JsonObject).type !== "object") throw new Error('must describe an object ("type": "object")');
-      new Ajv2020({ strict: false, validateFormats: false }).compile(schema);
+      if (name === "input" && !Object.hasOwn(schema, "properties")) throw new Error('must list its fields in "properties"');
+      new Ajv2020({ strict: false, validateFormats: false, logger: false }).compile(schema);
       return schema as JsonSchema;
     } catch (error) {
       faults.push(`${label}: ${(error as Error).message}`);
@@ -94,9 +102,10 @@ export async function readModelPackage(
 
   const properties = (schemas.input.properties ?? {}) as JsonObject;
   for (const { field, accepts } of manifest.restrictions) {
-    if (schemas.input.properties && !Object.hasOwn(properties, field)) faults.push(`model.yaml: /restrictions names "${field}", which input.json has not`);
+    if (schemas.input.properties && !Object.hasOwn(properties, field))
+      faults.push(`model.yaml: /restrictions names "${field}", which input.json has not`);
     try {
-      new Ajv2020({ strict: false }).compile(accepts);
+      new Ajv2020({ strict: false, validateFormats: false, logger: false }).compile(accepts);
     } catch (error) {
       faults.push(`model.yaml: /restrictions/${field}/accepts: ${(error as Error).message}`);
     }
@@ -112,7 +121,10 @@ export async function readModelPackage(
       faults.push(`${file}: missing`);
       continue;
     }
-    const found = await sha256(path);
+    const found = await sha256(path).catch((error: NodeJS.ErrnoException) => {
+      faults.push(`${file}: cannot be read (${error.code})`);
+    });
+    if (found === undefined) continue;
     if (found !== expected) faults.push(`${file}: digest is ${found.slice(0, 12)}…, model.yaml says ${expected.slice(0, 12)}…`);
     digest.update(`${file}\n${expected}\n`);
   }

@@ -1,6 +1,6 @@
 /** The registry: what can be called. Read from `models/` and `schemas/` at start, checked whole, then only looked at. */
-import { readdirSync, statSync } from "node:fs";
-import { join, relative } from "node:path";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
 import { appOf } from "../core/endpoint.ts";
 import type { ModelVersion } from "../core/model.ts";
 import { createInputCheck, type InputCheck } from "./input-check.ts";
@@ -27,7 +27,9 @@ export interface Registry {
 export class RegistryFaults extends Error {
   readonly packages: PackageFaults[];
   constructor(packages: PackageFaults[], modelsFolder: string) {
-    const lines = packages.flatMap(({ folder, faults }) => faults.map((fault) => `  ${relative(modelsFolder, folder) || folder}: ${fault}`));
+    const lines = packages.flatMap(({ folder, faults }) =>
+      faults.map((fault) => `  ${relative(modelsFolder, folder) || folder}: ${fault}`),
+    );
     super(`${packages.length} model package${packages.length === 1 ? " is" : "s are"} faulty; mend or remove:\n${lines.join("\n")}`);
     this.packages = packages;
   }
@@ -44,7 +46,10 @@ function packageFolders(folder: string): string[] {
   const entries = readdirSync(folder, { withFileTypes: true }).filter((entry) => !entry.name.startsWith("."));
   if (entries.some((entry) => entry.name === "model.yaml")) return [folder];
   if (/^\d+\.\d+\.\d+$/.test(folder.split(/[\\/]/).at(-1) ?? "")) return [folder];
-  return entries.filter((entry) => statSync(join(folder, entry.name)).isDirectory()).flatMap((entry) => packageFolders(join(folder, entry.name)));
+  return entries
+    .map(({ name }) => join(folder, name))
+    .filter((path) => statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    .flatMap(packageFolders);
 }
 
 /**
@@ -52,7 +57,11 @@ function packageFolders(folder: string): string[] {
  *
  * @throws RegistryFaults naming every fault of every package
  */
-export async function loadRegistry({ modelsFolder, schemasFolder }: { modelsFolder: string; schemasFolder: string }): Promise<Registry> {
+export async function loadRegistry(folders: { modelsFolder: string; schemasFolder: string }): Promise<Registry> {
+  const modelsFolder = resolve(folders.modelsFolder);
+  const schemasFolder = resolve(folders.schemasFolder);
+  if (!existsSync(modelsFolder))
+    throw new Error(`There is no models folder ${modelsFolder}; make it, or set TEMPERA_MODELS to the one you mean.`);
   const checkManifest = createManifestCheck(schemasFolder);
   const read = await Promise.all(
     packageFolders(modelsFolder).map((folder) => readModelPackage(folder, { modelsFolder, schemasFolder, checkManifest })),

@@ -72,7 +72,8 @@ function failedAttempt(error: unknown): number {
 /** What a failed inference activity means to the caller (contract §7.2). */
 function failedOutcome(error: unknown): Outcome {
   const metrics = {};
-  if (isCancellation(error)) return { ok: false, error: { code: "client_cancelled", message: "The request was cancelled by its caller." }, metrics };
+  if (isCancellation(error))
+    return { ok: false, error: { code: "client_cancelled", message: "The request was cancelled by its caller." }, metrics };
   const cause = error instanceof ActivityFailure ? error.cause : error;
   if (cause instanceof TimeoutFailure) {
     switch (cause.timeoutType) {

@@ -38,7 +38,13 @@ export async function startCluster(models: string): Promise<Cluster> {
   const folder = await mkdtemp(join(tmpdir(), "tempera-chaos-"));
   closing.defer(() => rm(folder, { recursive: true, force: true }));
   const log = (): void => {};
-  const ports = { temporal: await freePort(), postgres: await freePort(), redis: await freePort(), gateway: await freePort(), admin: await freePort() };
+  const ports = {
+    temporal: await freePort(),
+    postgres: await freePort(),
+    redis: await freePort(),
+    gateway: await freePort(),
+    admin: await freePort(),
+  };
   const starters: Record<(typeof SERVICES)[number], () => Promise<Service>> = {
     temporal: () => startTemporal({ folder: join(folder, "temporal"), port: ports.temporal, log }),
     postgres: () => startPostgres({ folder: join(folder, "postgres"), port: ports.postgres, log }),
@@ -64,7 +70,11 @@ export async function startCluster(models: string): Promise<Cluster> {
     TEMPERA_LOG_LEVEL: "info",
   };
   const startRole = async (name: string): Promise<void> => {
-    const child = spawn(process.execPath, ["--import", "tsx", join(PROJECT, `src/bin/${name}.ts`)], { cwd: PROJECT, env, stdio: ["ignore", "ignore", "pipe"] });
+    const child = spawn(process.execPath, ["--import", "tsx", join(PROJECT, `src/bin/${name}.ts`)], {
+      cwd: PROJECT,
+      env,
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     await new Promise<void>((done, fail) => {
       let said = "";
       child.stderr.on("data", (chunk: Buffer) => {

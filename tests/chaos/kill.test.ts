@@ -22,7 +22,10 @@ afterAll(() => cluster[Symbol.asyncDispose]());
 
 const submitAll = (delayMs: number): Promise<string[]> =>
   Promise.all(
-    seeds.map(async (seed) => (await cluster.client.submit(STUB, { seed, delay_ms: delayMs, steps: delayMs / 100, artifact_bytes: 5_000 })).request_id),
+    seeds.map(
+      async (seed) =>
+        (await cluster.client.submit(STUB, { seed, delay_ms: delayMs, steps: delayMs / 100, artifact_bytes: 5_000 })).request_id,
+    ),
   );
 
 /** Follows all requests to their end, whatever breaks in between; the files by seed. */
@@ -56,29 +59,32 @@ const allRunning = async (ids: string[]): Promise<void> => {
   );
 };
 
-describe.each<Part | "engine">(["engine", "gpu-worker", "gateway", "orchestrator", "temporal", "postgres", "redis"])("kill -9 of %s in the middle of 20 running jobs", (part) => {
-  it("all 20 end, each with one outcome, and the same files as without the fault", async () => {
-    const ids = await submitAll(2_000);
-    await allRunning(ids);
-    if (part === "engine") {
-      const [engine] = await cluster.engines();
-      expect(engine).toBeDefined();
-      process.kill(engine as number, "SIGKILL");
-    } else {
-      await cluster.kill(part);
-      await cluster.restart(part);
-    }
-    expect(await filesOf(ids)).toEqual(unharmed);
+describe.each<Part | "engine">(["engine", "gpu-worker", "gateway", "orchestrator", "temporal", "postgres", "redis"])(
+  "kill -9 of %s in the middle of 20 running jobs",
+  (part) => {
+    it("all 20 end, each with one outcome, and the same files as without the fault", async () => {
+      const ids = await submitAll(2_000);
+      await allRunning(ids);
+      if (part === "engine") {
+        const [engine] = await cluster.engines();
+        expect(engine).toBeDefined();
+        process.kill(engine as number, "SIGKILL");
+      } else {
+        await cluster.kill(part);
+        await cluster.restart(part);
+      }
+      expect(await filesOf(ids)).toEqual(unharmed);
 
-    // One outcome each: what Postgres keeps is what callers were given.
-    for (const id of ids) {
-      await expect.poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 60_000 }).toBe(true);
-      const { output } = (await cluster.requests.find(id))?.outcome as Extract<Outcome, { ok: true }>;
-      expect("inline" in output && output.inline).toEqual(await cluster.client.result(STUB, id));
-    }
-    expect(await cluster.requests.deadLetters(100)).toEqual([]);
-  });
-});
+      // One outcome each: what Postgres keeps is what callers were given.
+      for (const id of ids) {
+        await expect.poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 60_000 }).toBe(true);
+        const { output } = (await cluster.requests.find(id))?.outcome as Extract<Outcome, { ok: true }>;
+        expect("inline" in output && output.inline).toEqual(await cluster.client.result(STUB, id));
+      }
+      expect(await cluster.requests.deadLetters(100)).toEqual([]);
+    });
+  },
+);
 
 describe("submits while a service is away", () => {
   it("Temporal: 503 with Retry-After, nothing queued; finished requests can still be read", async () => {
@@ -89,7 +95,16 @@ describe("submits while a service is away", () => {
     expect(refused).toMatchObject({ status: 503 });
     expect(await cluster.client.result(STUB, id as string)).toMatchObject({ seed: seeds[0] });
     await cluster.restart("temporal");
-    await expect.poll(() => cluster.client.submit(STUB, {}).then(({ status }) => status, () => "refused"), { timeout: 60_000 }).toBe("IN_QUEUE");
+    await expect
+      .poll(
+        () =>
+          cluster.client.submit(STUB, {}).then(
+            ({ status }) => status,
+            () => "refused",
+          ),
+        { timeout: 60_000 },
+      )
+      .toBe("IN_QUEUE");
   });
 
   it.each(["redis", "postgres"] as const)("%s: submits are taken, jobs run, results are read", async (part) => {

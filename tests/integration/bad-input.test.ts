@@ -56,15 +56,21 @@ describe("422 in fal's words", () => {
     expect(await faults({ prompt: "x", image_size: { width: 0, height: 512 } })).toMatchObject([{ loc: ["body", "image_size", "width"] }]);
   });
   it("what this model cannot do", async () => {
-    expect(await faults({ prompt: "x", loras: [{ path: "https://example.test/a.safetensors" }] })).toMatchObject([{ loc: ["body", "loras"], type: "feature_not_supported" }]);
-    expect(await faults({ prompt: "x", acceleration: "high" })).toMatchObject([{ loc: ["body", "acceleration"], type: "feature_not_supported" }]);
+    expect(await faults({ prompt: "x", loras: [{ path: "https://example.test/a.safetensors" }] })).toMatchObject([
+      { loc: ["body", "loras"], type: "feature_not_supported" },
+    ]);
+    expect(await faults({ prompt: "x", acceleration: "high" })).toMatchObject([
+      { loc: ["body", "acceleration"], type: "feature_not_supported" },
+    ]);
   });
   it("a prompt of 1 MB", async () => {
     expect(await faults({ prompt: "a".repeat(1_000_000) })).toMatchObject([{ loc: ["body", "prompt"], type: "sequence_too_long" }]);
   });
   it("NUL bytes and halves of surrogate pairs", async () => {
     expect(await faults({ prompt: "a\u0000b" })).toMatchObject([{ loc: ["body", "prompt"], type: "value_error" }]);
-    expect((await refused(await send('{"prompt": "\\ud800"}'), 422)).detail).toMatchObject([{ loc: ["body", "prompt"], type: "value_error" }]);
+    expect((await refused(await send('{"prompt": "\\ud800"}'), 422)).detail).toMatchObject([
+      { loc: ["body", "prompt"], type: "value_error" },
+    ]);
   });
   it("deep nesting", async () => {
     const deep = `{"prompt": "x", "extra": ${"[".repeat(100_000)}${"]".repeat(100_000)}}`;
@@ -92,7 +98,12 @@ describe("bodies that are not an input", () => {
         controller.close();
       },
     });
-    const chunked = await test.call(QWEN, { method: "POST", body: stream, duplex: "half", headers: { "content-type": "application/json" } } as RequestInit);
+    const chunked = await test.call(QWEN, {
+      method: "POST",
+      body: stream,
+      duplex: "half",
+      headers: { "content-type": "application/json" },
+    } as RequestInit);
     await refused(chunked, 413);
   });
 });
@@ -185,6 +196,7 @@ describe("header garbage never is a 500", () => {
     ]) {
       expect((await send('{"delay_ms":0}', "/queue/tempera/stub", headers as Record<string, string>)).status).toBe(200);
     }
-    for (const length of ["", "x", "-1", "1e9"]) expect((await send("{}", `/queue/tempera/stub?fal_max_queue_length=${length}`)).status).toBe(200);
+    for (const length of ["", "x", "-1", "1e9"])
+      expect((await send("{}", `/queue/tempera/stub?fal_max_queue_length=${length}`)).status).toBe(200);
   });
 });

@@ -9,7 +9,8 @@ beforeAll(async () => {
 });
 afterAll(() => test[Symbol.asyncDispose]());
 
-const client = () => createFalClient({ credentials: test.platform.key, proxyUrl: { url: `${test.platform.url}/api/fal/proxy`, when: "always" } });
+const client = () =>
+  createFalClient({ credentials: test.platform.key, proxyUrl: { url: `${test.platform.url}/api/fal/proxy`, when: "always" } });
 
 describe("fal.subscribe", () => {
   it("polling: a prompt becomes a picture, with logs on the way", async () => {
@@ -73,7 +74,15 @@ describe("the proxy", () => {
   });
 
   it("400 for a foreign host, a missing header and what is no URL", async () => {
-    for (const target of ["https://example.test/x", "http://127.0.0.1:8080/", "https://queue.fal.run:444/x", "https://user@queue.fal.run/x", "file:///etc/passwd", "x", ""]) {
+    for (const target of [
+      "https://example.test/x",
+      "http://127.0.0.1:8080/",
+      "https://queue.fal.run:444/x",
+      "https://user@queue.fal.run/x",
+      "file:///etc/passwd",
+      "x",
+      "",
+    ]) {
       const response = await proxied(target);
       expect(response.status).toBe(400);
       expect(await response.json()).toEqual({ detail: "Invalid request" });

@@ -18,7 +18,11 @@ interface Picture {
 }
 
 async function draw(input: object): Promise<{ output: Picture; requestId: string }> {
-  const { request_id: requestId } = await test.client.submit(QWEN, { num_inference_steps: 6, prompt: "a large red circle on a blue background", ...input });
+  const { request_id: requestId } = await test.client.submit(QWEN, {
+    num_inference_steps: 6,
+    prompt: "a large red circle on a blue background",
+    ...input,
+  });
   for await (const status of test.client.follow(QWEN, requestId)) expect(status.error).toBeUndefined();
   return { output: (await test.client.result(QWEN, requestId)) as Picture, requestId };
 }

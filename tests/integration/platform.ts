@@ -7,10 +7,10 @@ import { Connection } from "@temporalio/client";
 import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
 import { createRequestStore } from "../../src/adapters/postgres/request-store.ts";
 import { type Platform, startPlatform } from "../../src/bin/platform.ts";
-import type { DeadLetter, RequestRecord } from "../../src/core/ports/request-store.ts";
+import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { createLogger } from "../../src/config/logger.ts";
-import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
+import type { DeadLetter, RequestRecord } from "../../src/core/ports/request-store.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startTemporal } from "../../src/dev/services/temporal.ts";
 import { testDatabase } from "../setup/test-database.ts";
@@ -70,7 +70,8 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
       return Number(stats?.approximateBacklogCount ?? 0);
     },
     client: createPlatformClient(platform),
-    call: (path, init = {}) => fetch(`${platform.url}${path}`, { ...init, headers: { authorization: `Key ${platform.key}`, ...init.headers } }),
+    call: (path, init = {}) =>
+      fetch(`${platform.url}${path}`, { ...init, headers: { authorization: `Key ${platform.key}`, ...init.headers } }),
     async [Symbol.asyncDispose]() {
       await sql.end();
       await connection.close();

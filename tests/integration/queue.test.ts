@@ -114,7 +114,8 @@ describe("status", () => {
 });
 
 describe("status stream", () => {
-  const read = async (id: string, headers: Record<string, string> = {}): Promise<string> => (await test.call(at(id, "/status/stream?logs=1"), { headers })).text();
+  const read = async (id: string, headers: Record<string, string> = {}): Promise<string> =>
+    (await test.call(at(id, "/status/stream?logs=1"), { headers })).text();
 
   it("streams every state, ends after COMPLETED, whatever Accept says", async () => {
     const id = await submit({ delay_ms: 200, steps: 5 });
@@ -138,7 +139,8 @@ describe("status stream", () => {
     const id = await submit({ delay_ms: 50, steps: 3, unknown_field: 1 });
     await finished(id);
     const whole = await read(id);
-    const logs = (text: string): string[] => [...text.matchAll(/^data: (.*)$/gm)].flatMap(([, data]) => (JSON.parse(data as string).logs ?? []).map((line: Body) => line.message));
+    const logs = (text: string): string[] =>
+      [...text.matchAll(/^data: (.*)$/gm)].flatMap(([, data]) => (JSON.parse(data as string).logs ?? []).map((line: Body) => line.message));
     expect(logs(whole).length).toBeGreaterThan(0);
     const lastId = [...whole.matchAll(/^id: (.*)$/gm)].at(-1)?.[1] ?? "";
     expect(logs(await read(id, { "last-event-id": lastId }))).toEqual([]);

@@ -10,11 +10,11 @@ import { join, resolve } from "node:path";
 import { Client, Connection } from "@temporalio/client";
 import { Command } from "commander";
 import { Agent, request } from "undici";
+import { createClosing } from "../../src/core/closing.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startPostgres } from "../../src/dev/services/postgres.ts";
 import { startRedis } from "../../src/dev/services/redis.ts";
 import { startTemporal } from "../../src/dev/services/temporal.ts";
-import { createClosing } from "../../src/core/closing.ts";
 import { httpLoad } from "./http-load.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
@@ -76,7 +76,11 @@ closing.defer(() => rm(folder, { recursive: true, force: true }));
 
 /** Starts a program of the project and waits for the line that says it is ready. */
 async function start(program: string, env: Record<string, string>, ready: string): Promise<ChildProcess> {
-  const child = spawn(process.execPath, ["--import", "tsx", join(PROJECT, program)], { cwd: PROJECT, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, ["--import", "tsx", join(PROJECT, program)], {
+    cwd: PROJECT,
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   closing.defer(async () => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((done) => child.once("exit", done));
@@ -122,8 +126,10 @@ const throughGateway =
   };
 
 const checks: { name: string; value: number; limit: number; pass: boolean }[] = [];
-const atMost = (name: string, value: number, limit: number): void => void checks.push({ name, value: round(value), limit, pass: value <= limit });
-const atLeast = (name: string, value: number, limit: number): void => void checks.push({ name, value: round(value), limit, pass: value >= limit });
+const atMost = (name: string, value: number, limit: number): void =>
+  void checks.push({ name, value: round(value), limit, pass: value <= limit });
+const atLeast = (name: string, value: number, limit: number): void =>
+  void checks.push({ name, value: round(value), limit, pass: value >= limit });
 
 try {
   say("starting services …");
@@ -189,20 +195,43 @@ try {
     }
     sides.set(inFlight, { bare, tempera });
     queue[inFlight] = { bare: summary(bare), tempera: summary(tempera) };
-    say(`${inFlight} in flight: bare ${JSON.stringify(queue[inFlight]?.bare)}\n${" ".repeat(String(inFlight).length)}        tempera ${JSON.stringify(queue[inFlight]?.tempera)}`);
+    say(
+      `${inFlight} in flight: bare ${JSON.stringify(queue[inFlight]?.bare)}\n${" ".repeat(String(inFlight).length)}        tempera ${JSON.stringify(queue[inFlight]?.tempera)}`,
+    );
   }
   const side = (inFlight: number): { bare: Side; tempera: Side } => sides.get(inFlight) as { bare: Side; tempera: Side };
   for (const inFlight of [1, 4]) {
-    atMost(`submit p50 / bare workflow start p50, ${inFlight} in flight`, percentile(side(inFlight).tempera.submitMs, 50) / percentile(side(inFlight).bare.submitMs, 50), 1.5);
+    atMost(
+      `submit p50 / bare workflow start p50, ${inFlight} in flight`,
+      percentile(side(inFlight).tempera.submitMs, 50) / percentile(side(inFlight).bare.submitMs, 50),
+      1.5,
+    );
   }
-  atMost("gateway time p99 (submit p99 - bare start p50) at 4 in flight, ms", percentile(side(4).tempera.submitMs, 99) - percentile(side(4).bare.submitMs, 50), 20);
+  atMost(
+    "gateway time p99 (submit p99 - bare start p50) at 4 in flight, ms",
+    percentile(side(4).tempera.submitMs, 99) - percentile(side(4).bare.submitMs, 50),
+    20,
+  );
   for (const inFlight of [1, 16]) {
-    atMost(`submit to output p50 / bare p50, ${inFlight} in flight`, percentile(side(inFlight).tempera.wholeMs, 50) / percentile(side(inFlight).bare.wholeMs, 50), 1);
+    atMost(
+      `submit to output p50 / bare p50, ${inFlight} in flight`,
+      percentile(side(inFlight).tempera.wholeMs, 50) / percentile(side(inFlight).bare.wholeMs, 50),
+      1,
+    );
   }
-  atLeast("jobs/s / bare jobs/s, 16 in flight", side(16).tempera.jobs / side(16).tempera.seconds / (side(16).bare.jobs / side(16).bare.seconds), 0.8);
+  atLeast(
+    "jobs/s / bare jobs/s, 16 in flight",
+    side(16).tempera.jobs / side(16).tempera.seconds / (side(16).bare.jobs / side(16).bare.seconds),
+    0.8,
+  );
 
   say("status reads …");
-  const finished = await request(`${url}/queue/${STUB}`, { method: "POST", headers: { authorization: `Key ${key}` }, body: "{}", dispatcher: agent });
+  const finished = await request(`${url}/queue/${STUB}`, {
+    method: "POST",
+    headers: { authorization: `Key ${key}` },
+    body: "{}",
+    dispatcher: agent,
+  });
   const { request_id: requestId } = (await finished.body.json()) as { request_id: string };
   const statusPath = `/queue/${STUB}/requests/${requestId}/status`;
   const statusHeaders = { authorization: `Key ${key}` };
@@ -214,12 +243,19 @@ try {
   }
   const routePort = await freePort();
   const redisKey = `tempera:{${requestId}}:snapshot`;
-  await start("tests/load/bare-route.ts", { REDIS_URL: redis.url, PORT: String(routePort), BODY_BYTES: String(statusBody.length - 40) }, "ready");
+  await start(
+    "tests/load/bare-route.ts",
+    { REDIS_URL: redis.url, PORT: String(routePort), BODY_BYTES: String(statusBody.length - 40) },
+    "ready",
+  );
   const reads = { bare: [] as number[], tempera: [] as number[] };
   for (let i = 0; i < rounds + 1; i++) {
     const load = { connections: 32, seconds: 2, expected: 200 };
     const order = [
-      async () => reads.bare.push((await httpLoad({ ...load, port: routePort, path: `/status/${encodeURIComponent(redisKey)}`, headers: {} })).requestsPerSecond),
+      async () =>
+        reads.bare.push(
+          (await httpLoad({ ...load, port: routePort, path: `/status/${encodeURIComponent(redisKey)}`, headers: {} })).requestsPerSecond,
+        ),
       async () => reads.tempera.push((await httpLoad({ ...load, port, path: statusPath, headers: statusHeaders })).requestsPerSecond),
     ];
     for (const turn of i % 2 === 0 ? order : order.reverse()) await turn();
@@ -269,12 +305,18 @@ try {
 
   const report = {
     queue,
-    status_reads: { bare_per_second: round(bareReads), tempera_per_second: round(temperaReads), p99_ms_with_16_jobs: round(percentile(polls, 99)) },
+    status_reads: {
+      bare_per_second: round(bareReads),
+      tempera_per_second: round(temperaReads),
+      p99_ms_with_16_jobs: round(percentile(polls, 99)),
+    },
     embedded: summary(embeddedSide),
     checks,
   };
   if (options.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  else for (const { name, value, limit, pass } of checks) process.stdout.write(`${pass ? "pass" : "FAIL"}  ${name}: ${value} (limit ${limit})\n`);
+  else
+    for (const { name, value, limit, pass } of checks)
+      process.stdout.write(`${pass ? "pass" : "FAIL"}  ${name}: ${value} (limit ${limit})\n`);
   if (options.check && checks.some(({ pass }) => !pass)) process.exitCode = 1;
 } finally {
   await closing[Symbol.asyncDispose]();

@@ -1,8 +1,8 @@
 /** Recorded histories are replayed on today's workflow code: a change that running jobs could not survive fails here. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { DeterminismViolationError } from "@temporalio/workflow";
 import { bundleWorkflowCode, Worker } from "@temporalio/worker";
+import { DeterminismViolationError } from "@temporalio/workflow";
 import { describe, expect, it } from "vitest";
 import { orchestratorBundle } from "../../src/bin/orchestrator.ts";
 
@@ -24,7 +24,9 @@ describe("recorded histories", () => {
 
   it("an incompatible change is caught", async () => {
     const { code } = await bundleWorkflowCode({ workflowsPath: join(import.meta.dirname, "incompatible-workflows.ts"), logger: silent });
-    await expect(Worker.runReplayHistory({ workflowBundle: { code } }, read("inference-job.success.json"))).rejects.toThrow(DeterminismViolationError);
+    await expect(Worker.runReplayHistory({ workflowBundle: { code } }, read("inference-job.success.json"))).rejects.toThrow(
+      DeterminismViolationError,
+    );
   });
 });
 

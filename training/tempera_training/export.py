@@ -109,17 +109,15 @@ def export_network(network: nn.Module, example: dict, output: str, shapes: dict,
 
 
 def evaluation_prompts(count: int, seed: int = 20260) -> list[dict]:
-    """Prompts of scenes never trained on, one shape each, with what a judge must find in the picture."""
+    """Prompts of scenes never trained on, with what a judge must find in the picture."""
     rng = random.Random(seed)
-    prompts: list[dict] = []
-    while len(prompts) < count:
-        (scene,) = sample_scenes(1, rng, held_out=True)
-        if scene.count == 1:
-            prompts.append({
-                "prompt": sentence(scene, rng), "seed": len(prompts) + 1, "background": COLOR_NAMES[scene.background],
-                "color": COLOR_NAMES[scene.color], "shape": SHAPES[scene.shape],
-            })
-    return prompts
+    return [
+        {
+            "prompt": sentence(scene, rng), "seed": i, "background": COLOR_NAMES[scene.background],
+            "color": COLOR_NAMES[scene.color], "shape": SHAPES[scene.shape],
+        }
+        for i, scene in enumerate(sample_scenes(count, rng, held_out=True), start=1)
+    ]
 
 
 def refresh_digests(manifest: Path) -> None:

@@ -7,7 +7,13 @@ import type { ObjectStore } from "../../core/ports/object-store.ts";
 
 export const createFileObjectStore = ({ folder }: { folder: string }): ObjectStore => {
   const at = (k: string) => join(folder, k);
-  const head = async (k: string) => { try { return JSON.parse(await readFile(`${at(k)}.info`, "utf8")); } catch { return undefined; } };
+  const head = async (k: string) => {
+    try {
+      return JSON.parse(await readFile(`${at(k)}.info`, "utf8"));
+    } catch {
+      return undefined;
+    }
+  };
   return {
     async put(k, body, info) {
       await mkdir(dirname(at(k)), { recursive: true });
@@ -17,7 +23,15 @@ export const createFileObjectStore = ({ folder }: { folder: string }): ObjectSto
       await writeFile(`${at(k)}.info`, JSON.stringify(info));
     },
     head,
-    async get(k, range) { const info = await head(k); if (!info) return undefined; await stat(at(k)); return { info, body: createReadStream(at(k), range) }; },
-    async delete(k) { await rm(at(k), { force: true }); await rm(`${at(k)}.info`, { force: true }); },
+    async get(k, range) {
+      const info = await head(k);
+      if (!info) return undefined;
+      await stat(at(k));
+      return { info, body: createReadStream(at(k), range) };
+    },
+    async delete(k) {
+      await rm(at(k), { force: true });
+      await rm(`${at(k)}.info`, { force: true });
+    },
   };
 };

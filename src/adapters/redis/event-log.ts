@@ -213,5 +213,9 @@ function loggedEvent([id, fields]: [id: string, fields: string[]]): LoggedEvent 
 function publishedEvent(text: string): LoggedEvent {
   const first = text.indexOf(" ");
   const second = text.indexOf(" ", first + 1);
-  return { id: text.slice(0, first), atMs: Number(text.slice(first + 1, second)), event: JSON.parse(text.slice(second + 1)) as RequestEvent };
+  return {
+    id: text.slice(0, first),
+    atMs: Number(text.slice(first + 1, second)),
+    event: JSON.parse(text.slice(second + 1)) as RequestEvent,
+  };
 }

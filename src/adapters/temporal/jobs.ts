@@ -1,4 +1,10 @@
-import { type Client, isGrpcServiceError, WorkflowExecutionAlreadyStartedError, WorkflowFailedError, WorkflowNotFoundError } from "@temporalio/client";
+import {
+  type Client,
+  isGrpcServiceError,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowFailedError,
+  WorkflowNotFoundError,
+} from "@temporalio/client";
 import { ApplicationFailure, CancelledFailure } from "@temporalio/common";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/job.ts";
@@ -112,5 +118,9 @@ function closedOutcome(error: unknown): Outcome {
     const outcome = cause.details?.[0] as Outcome | undefined;
     if (outcome) return outcome;
   }
-  return { ok: false, error: { code: "internal_error", message: "The job was ended by an operator before it had an outcome." }, metrics: {} };
+  return {
+    ok: false,
+    error: { code: "internal_error", message: "The job was ended by an operator before it had an outcome." },
+    metrics: {},
+  };
 }

@@ -9,8 +9,18 @@ export function installRuntime(log: Log): void {
   const logger = new DefaultLogger("WARN", ({ level, message, meta }) => {
     if (message.startsWith("No workflows registered")) return; // GPU workers have none, on purpose
     const { workflowId, activityType, attempt, taskQueue, error } = (meta ?? {}) as Record<string, unknown>;
-    const fields = { ...(workflowId !== undefined && { requestId: workflowId }), activityType, attempt, taskQueue, ...(error !== undefined && { err: error }) };
+    const fields = {
+      ...(workflowId !== undefined && { requestId: workflowId }),
+      activityType,
+      attempt,
+      taskQueue,
+      ...(error !== undefined && { err: error }),
+    };
     log[level === "ERROR" ? "error" : "warn"](fields, `temporal: ${message}`);
   });
-  Runtime.install({ logger, shutdownSignals: [], telemetryOptions: { logging: { filter: { core: "WARN", other: "ERROR" }, forward: {} } } });
+  Runtime.install({
+    logger,
+    shutdownSignals: [],
+    telemetryOptions: { logging: { filter: { core: "WARN", other: "ERROR" }, forward: {} } },
+  });
 }

@@ -25,7 +25,13 @@ export const createFile =
       "x-content-type-options": "nosniff",
       etag,
     };
-    if (c.req.header("if-none-match")?.split(",").some((tag) => tag.trim() === etag || tag.trim() === "*")) return c.body(null, 304, headers);
+    if (
+      c.req
+        .header("if-none-match")
+        ?.split(",")
+        .some((tag) => tag.trim() === etag || tag.trim() === "*")
+    )
+      return c.body(null, 304, headers);
 
     const ifRange = c.req.header("if-range");
     const range = ifRange === undefined || ifRange === etag ? parseRange(c.req.header("range"), info.bytes) : undefined;

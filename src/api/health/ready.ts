@@ -3,15 +3,21 @@ import { newRequestId } from "../../core/request-id.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 
 /** 200 when Temporal answers, so that submits can be taken; 503 otherwise. What else is away is named: it degrades, it does not stop. */
-export const createReady = (api: Pick<ApiDependencies, "jobs" | "events" | "requests" | "objects">) => async (c: Context): Promise<Response> => {
-  const probe = newRequestId();
-  const state = async (check: Promise<unknown>): Promise<"ok" | "away"> => check.then(() => "ok" as const, () => "away" as const);
-  const [temporal, eventLog, postgres, objectStore] = await Promise.all([
-    state(api.jobs.describe(probe)),
-    state(api.events.snapshot(probe)),
-    state(api.requests.find(probe)),
-    state(api.objects.head(`artifacts/${probe}`)),
-  ]);
-  const services = { temporal, event_log: eventLog, postgres, object_store: objectStore };
-  return c.json({ status: temporal === "ok" ? "ready" : "unready", services }, temporal === "ok" ? 200 : 503);
-};
+export const createReady =
+  (api: Pick<ApiDependencies, "jobs" | "events" | "requests" | "objects">) =>
+  async (c: Context): Promise<Response> => {
+    const probe = newRequestId();
+    const state = async (check: Promise<unknown>): Promise<"ok" | "away"> =>
+      check.then(
+        () => "ok" as const,
+        () => "away" as const,
+      );
+    const [temporal, eventLog, postgres, objectStore] = await Promise.all([
+      state(api.jobs.describe(probe)),
+      state(api.events.snapshot(probe)),
+      state(api.requests.find(probe)),
+      state(api.objects.head(`artifacts/${probe}`)),
+    ]);
+    const services = { temporal, event_log: eventLog, postgres, object_store: objectStore };
+    return c.json({ status: temporal === "ok" ? "ready" : "unready", services }, temporal === "ok" ? 200 : 503);
+  };

@@ -35,9 +35,11 @@ export const createKeysCreate =
     const invalid = (field: string, msg: string): never => {
       throw new TemperaError("input_invalid", `${field}: ${msg}`, { faults: [{ loc: ["body", field], msg, type: "value_error" }] });
     };
-    if (typeof alias !== "string" || !/^[\x20-\x7e]{1,100}$/.test(alias)) return invalid("alias", "Input should be 1 to 100 printable ASCII characters");
+    if (typeof alias !== "string" || !/^[\x20-\x7e]{1,100}$/.test(alias))
+      return invalid("alias", "Input should be 1 to 100 printable ASCII characters");
     if (scope !== "API" && scope !== "ADMIN") return invalid("scope", "Input should be 'API' or 'ADMIN'");
-    if (typeof owner !== "string" || !/^[A-Za-z0-9._-]{1,64}$/.test(owner)) return invalid("owner", "Input should be 1 to 64 letters, digits, dots, dashes or underscores");
+    if (typeof owner !== "string" || !/^[A-Za-z0-9._-]{1,64}$/.test(owner))
+      return invalid("owner", "Input should be 1 to 64 letters, digits, dots, dashes or underscores");
     const { key, secret } = newKey({ ownerId: owner, alias, scope: scope satisfies Scope, createdAtMs: clock.nowMs() });
     await keys.insert(key);
     return c.json({ ...keyBody(key), key_secret: secret, key: `${key.keyId}:${secret}` }, 201);

@@ -6,17 +6,19 @@ export const createModelsList =
   ({ registry }: Pick<ApiDependencies, "registry">) =>
   async (c: Context): Promise<Response> =>
     c.json({
-      models: registry.list().map(({ endpoint, version, digest, title, description, category, runner, engine, slots, memoryMiB, pinned }) => ({
-        endpoint_id: endpoint,
-        metadata: { display_name: title, description, category, status: "active" },
-        version,
-        digest,
-        runner,
-        engine,
-        slots,
-        memory_mib: memoryMiB,
-        pinned,
-      })),
+      models: registry
+        .list()
+        .map(({ endpoint, version, digest, title, description, category, runner, engine, slots, memoryMiB, pinned }) => ({
+          endpoint_id: endpoint,
+          metadata: { display_name: title, description, category, status: "active" },
+          version,
+          digest,
+          runner,
+          engine,
+          slots,
+          memory_mib: memoryMiB,
+          pinned,
+        })),
       next_cursor: null,
       has_more: false,
     });

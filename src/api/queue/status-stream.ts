@@ -35,7 +35,10 @@ export const createStatusStream = (api: Pick<ApiDependencies, "keyRing" | "event
       let current = found;
       const backlog = await api.events.read(found.requestId);
       const seen = backlog.at(-1)?.id;
-      const resumed = lastEventId && backlog.some(({ id }) => id === lastEventId) ? backlog.slice(backlog.findIndex(({ id }) => id === lastEventId) + 1) : backlog;
+      const resumed =
+        lastEventId && backlog.some(({ id }) => id === lastEventId)
+          ? backlog.slice(backlog.findIndex(({ id }) => id === lastEventId) + 1)
+          : backlog;
       for (const { atMs, event } of backlog) current = { ...current, ...advance(undefined, event, atMs) };
       if (current.state === "IN_QUEUE") current = { ...current, position: found.position };
       yield say(current, resumed.filter(isLog), seen);
@@ -50,7 +53,8 @@ export const createStatusStream = (api: Pick<ApiDependencies, "keyRing" | "event
         }
         if (event.type === "log" && !withLogs) continue;
         current = { ...current, ...advance(undefined, event, atMs) };
-        if (event.type === "queued") current = { ...current, position: await api.events.position({ ...current, attempt: event.attempt, queuedAtMs: atMs }) };
+        if (event.type === "queued")
+          current = { ...current, position: await api.events.position({ ...current, attempt: event.attempt, queuedAtMs: atMs }) };
         yield say(current, event.type === "log" ? [{ id, atMs, event }] : [], id);
         if (current.state === "COMPLETED") return;
       }

@@ -16,7 +16,13 @@ import { requestIdOf } from "../request-id.ts";
  * Refused before anything is queued: 401 the key, 404 the endpoint, 413/400 the body, 422 an input that does not fit the
  * model, 429 a queue longer than `fal_max_queue_length`, 503 Temporal.
  */
-export const createSubmit = (api: Pick<ApiDependencies, "keyRing" | "registry" | "jobs" | "events" | "requests" | "objects" | "clock" | "log" | "bodyBytesMax" | "publicUrl">) =>
+export const createSubmit =
+  (
+    api: Pick<
+      ApiDependencies,
+      "keyRing" | "registry" | "jobs" | "events" | "requests" | "objects" | "clock" | "log" | "bodyBytesMax" | "publicUrl"
+    >,
+  ) =>
   async (c: Context, { endpoint }: QueuePath): Promise<Response> => {
     const app = appOf(endpoint);
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), app);
@@ -35,7 +41,11 @@ export const createSubmit = (api: Pick<ApiDependencies, "keyRing" | "registry" |
     const queueMax = c.req.query("fal_max_queue_length") ?? "";
     if (/^\d{1,9}$/.test(queueMax)) {
       const waiting = await api.events.waiting(taskQueue).catch(() => 0);
-      if (waiting > Number(queueMax)) throw new TemperaError("queue_full", `The queue holds ${waiting} requests, more than the ${queueMax} allowed by fal_max_queue_length.`);
+      if (waiting > Number(queueMax))
+        throw new TemperaError(
+          "queue_full",
+          `The queue holds ${waiting} requests, more than the ${queueMax} allowed by fal_max_queue_length.`,
+        );
     }
     const { priority, startTimeoutMs, noRetry } = submitOptions((name) => c.req.header(name));
     const job: JobSpec = {
@@ -63,7 +73,9 @@ export const createSubmit = (api: Pick<ApiDependencies, "keyRing" | "registry" |
       void api.jobs.cancel(requestId).catch(() => {});
       throw error;
     }
-    api.requests.insert(job).catch((error) => api.log.warn({ requestId, err: errorInfo(error) }, "the request's row was not inserted; its finish step will"));
+    api.requests
+      .insert(job)
+      .catch((error) => api.log.warn({ requestId, err: errorInfo(error) }, "the request's row was not inserted; its finish step will"));
     return c.json(submitBody(addressOf(c, "queue", api.publicUrl), job, await queued));
 
     /** Says in the event log that it waits, beside the start; returns its position. The log may be away. */
@@ -71,7 +83,10 @@ export const createSubmit = (api: Pick<ApiDependencies, "keyRing" | "registry" |
       try {
         const appends = [api.events.append(request, { type: "queued", attempt: 0 })];
         if (ignored.length > 0) {
-          const names = ignored.map((name) => JSON.stringify(name.slice(0, 80))).slice(0, 20).join(", ");
+          const names = ignored
+            .map((name) => JSON.stringify(name.slice(0, 80)))
+            .slice(0, 20)
+            .join(", ");
           const message = `Ignored ${ignored.length === 1 ? "a field" : "fields"} this model does not know: ${names}`;
           appends.push(api.events.append(request, { type: "log", attempt: 0, level: "WARN", message }));
         }

@@ -1,7 +1,7 @@
 import { access, constants, mkdir, statfs } from "node:fs/promises";
 import { connect } from "node:net";
 import { resolve } from "node:path";
-import { openRegistry } from "../../bin/parts.ts";
+import { openRegistry } from "../../bin/open-registry.ts";
 import { loadConfig } from "../../config/load-config.ts";
 import type { Config } from "../../config/settings.ts";
 import { postgresBinaries } from "../../dev/services/postgres-binaries.ts";
@@ -57,22 +57,32 @@ export async function doctor({ url, json }: { url: string; json: boolean }): Pro
       const { bavail, bsize } = await statfs(folder);
       const free = bavail * bsize;
       const says = `${folder}, ${(free / 1024 ** 3).toFixed(1)} GiB free`;
-      return free < FREE_BYTES_MIN ? { state: "note", says, remedy: "free some space, or set TEMPERA_DATA to a folder with more" } : { state: "ok", says };
+      return free < FREE_BYTES_MIN
+        ? { state: "note", says, remedy: "free some space, or set TEMPERA_DATA to a folder with more" }
+        : { state: "ok", says };
     });
     await look("Temporal", async () => {
       if (temporal.address) return reach(temporal.address, "TEMPORAL_ADDRESS");
       const { path, problem } = await locateProgram(TEMPORAL_CLI);
       return path
         ? { state: "ok", says: `embedded, ${path}` }
-        : { state: "note", says: `embedded, not installed yet (${problem})`, remedy: "the first start gets it; or set TEMPORAL_CLI, or TEMPORAL_ADDRESS to a running one" };
+        : {
+            state: "note",
+            says: `embedded, not installed yet (${problem})`,
+            remedy: "the first start gets it; or set TEMPORAL_CLI, or TEMPORAL_ADDRESS to a running one",
+          };
     });
     await look("PostgreSQL", async () => {
       if (postgres.url) return reach(hostAndPort(postgres.url, 5432), "DATABASE_URL");
       await postgresBinaries(false);
       return { state: "ok", says: "embedded" };
     });
-    await look("event log", async () => (redis.url ? reach(hostAndPort(redis.url, 6379), "REDIS_URL") : { state: "ok", says: "in memory (single process)" }));
-    await look("object store", async () => (objects.endpoint ? reach(hostAndPort(objects.endpoint, 443), "S3_ENDPOINT") : { state: "ok", says: "files in the data folder" }));
+    await look("event log", async () =>
+      redis.url ? reach(hostAndPort(redis.url, 6379), "REDIS_URL") : { state: "ok", says: "in memory (single process)" },
+    );
+    await look("object store", async () =>
+      objects.endpoint ? reach(hostAndPort(objects.endpoint, 443), "S3_ENDPOINT") : { state: "ok", says: "files in the data folder" },
+    );
     await look("platform", async () => {
       const health = await fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(PROBE_MS) }).catch(() => undefined);
       if (!health) {
@@ -82,7 +92,10 @@ export async function doctor({ url, json }: { url: string; json: boolean }): Pro
           : { state: "note", says: `another program answers on port ${server.port}`, remedy: "stop it, or set TEMPERA_PORT" };
       }
       const { status, services } = (await health.json().catch(() => ({}))) as { status?: string; services?: object };
-      return { state: status === "ready" ? "ok" : "note", says: `${status ?? "not a Tempera"} at ${url} ${services ? JSON.stringify(services) : ""}` };
+      return {
+        state: status === "ready" ? "ok" : "note",
+        says: `${status ?? "not a Tempera"} at ${url} ${services ? JSON.stringify(services) : ""}`,
+      };
     });
   }
   if (json) process.stdout.write(`${JSON.stringify({ findings }, null, 2)}\n`);

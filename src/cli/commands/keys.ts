@@ -33,7 +33,14 @@ export function addKeyCommands(program: Command, connect: (command: Command) => 
     .action(async ({ json }: { json?: boolean }, command: Command) => {
       const { keys: all } = await connect(command).admin<{ keys: KeyView[] }>("GET", "/v1/keys");
       if (json) return void process.stdout.write(`${JSON.stringify(all)}\n`);
-      const rows = all.map((key) => [key.key_id, key.alias, key.scope, key.owner, key.created_at.slice(0, 19), key.revoked_at ? `revoked ${key.revoked_at.slice(0, 19)}` : ""]);
+      const rows = all.map((key) => [
+        key.key_id,
+        key.alias,
+        key.scope,
+        key.owner,
+        key.created_at.slice(0, 19),
+        key.revoked_at ? `revoked ${key.revoked_at.slice(0, 19)}` : "",
+      ]);
       process.stdout.write(`${table(["ID", "ALIAS", "SCOPE", "OWNER", "CREATED", ""], rows)}\n`);
     });
   keys

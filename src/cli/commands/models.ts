@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { openRegistry } from "../../bin/parts.ts";
+import { openRegistry } from "../../bin/open-registry.ts";
 import { loadConfig } from "../../config/load-config.ts";
 import type { PlatformClient } from "../platform-client.ts";
 import { table } from "../table.ts";
@@ -24,7 +24,15 @@ export function addModelCommands(program: Command, connect: (command: Command) =
     .action(async ({ json }: { json?: boolean }, command: Command) => {
       const { models: all } = await connect(command).admin<{ models: ModelView[] }>("GET", "/v1/models");
       if (json) return void process.stdout.write(`${JSON.stringify(all)}\n`);
-      const rows = all.map((model) => [model.endpoint_id, model.version, model.runner, model.engine, String(model.slots), model.digest.slice(0, 12), model.metadata.display_name]);
+      const rows = all.map((model) => [
+        model.endpoint_id,
+        model.version,
+        model.runner,
+        model.engine,
+        String(model.slots),
+        model.digest.slice(0, 12),
+        model.metadata.display_name,
+      ]);
       process.stdout.write(`${table(["ENDPOINT", "VERSION", "RUNNER", "ENGINE", "SLOTS", "DIGEST", "TITLE"], rows)}\n`);
     });
   models
@@ -32,6 +40,7 @@ export function addModelCommands(program: Command, connect: (command: Command) =
     .description("check the model packages in the models folder, without starting anything")
     .action(async () => {
       const registry = await openRegistry(loadConfig());
-      for (const { endpoint, version, digest } of registry.list()) process.stdout.write(`ok  ${endpoint} ${version}  ${digest.slice(0, 12)}\n`);
+      for (const { endpoint, version, digest } of registry.list())
+        process.stdout.write(`ok  ${endpoint} ${version}  ${digest.slice(0, 12)}\n`);
     });
 }

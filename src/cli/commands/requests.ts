@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { text } from "node:stream/consumers";
 import type { Command } from "commander";
-import { PlatformError, type PlatformClient, type Status } from "../platform-client.ts";
+import { type PlatformClient, PlatformError, type Status } from "../platform-client.ts";
 import { createProgressView } from "../progress-view.ts";
 
 const print = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
@@ -39,7 +39,11 @@ export async function watch(client: PlatformClient, endpoint: string, requestId:
 /** `submit`, `status`, `logs`, `result`, `cancel`: the queue, from a terminal. */
 export function addRequestCommands(program: Command, connect: (command: Command) => PlatformClient): void {
   const endpointAndId = (name: string, says: string): Command =>
-    program.command(name).description(says).argument("<endpoint>", "as it was submitted to, e.g. fal-ai/qwen-image").argument("<request-id>");
+    program
+      .command(name)
+      .description(says)
+      .argument("<endpoint>", "as it was submitted to, e.g. fal-ai/qwen-image")
+      .argument("<request-id>");
 
   program
     .command("submit")
@@ -49,18 +53,20 @@ export function addRequestCommands(program: Command, connect: (command: Command)
     .option("-w, --wait", "wait for the output, showing progress")
     .option("--low", "run after every request of normal priority")
     .option("--start-timeout <seconds>", "give up when it has not started by then")
-    .action(async (endpoint: string, options: { input: string; wait?: boolean; low?: boolean; startTimeout?: string }, command: Command) => {
-      const client = connect(command);
-      const headers = {
-        ...(options.low && { "x-fal-queue-priority": "low" }),
-        ...(options.startTimeout && { "x-fal-request-timeout": options.startTimeout }),
-      };
-      const submitted = await client.submit(endpoint, await readInput(options.input), headers);
-      if (!options.wait) return print(submitted);
-      process.stderr.write(`  request ${submitted.request_id}\n`);
-      await watch(client, endpoint, submitted.request_id);
-      print(await client.result(endpoint, submitted.request_id));
-    });
+    .action(
+      async (endpoint: string, options: { input: string; wait?: boolean; low?: boolean; startTimeout?: string }, command: Command) => {
+        const client = connect(command);
+        const headers = {
+          ...(options.low && { "x-fal-queue-priority": "low" }),
+          ...(options.startTimeout && { "x-fal-request-timeout": options.startTimeout }),
+        };
+        const submitted = await client.submit(endpoint, await readInput(options.input), headers);
+        if (!options.wait) return print(submitted);
+        process.stderr.write(`  request ${submitted.request_id}\n`);
+        await watch(client, endpoint, submitted.request_id);
+        print(await client.result(endpoint, submitted.request_id));
+      },
+    );
 
   endpointAndId("status", "show where a request stands").action(async (endpoint: string, id: string, _: object, command: Command) =>
     print(await connect(command).status(endpoint, id)),
@@ -81,8 +87,10 @@ export function addRequestCommands(program: Command, connect: (command: Command)
     print(await connect(command).result(endpoint, id)),
   );
 
-  endpointAndId("cancel", "cancel a request, waiting or running").action(async (endpoint: string, id: string, _: object, command: Command) => {
-    await connect(command).cancel(endpoint, id);
-    process.stderr.write("Cancel requested.\n");
-  });
+  endpointAndId("cancel", "cancel a request, waiting or running").action(
+    async (endpoint: string, id: string, _: object, command: Command) => {
+      await connect(command).cancel(endpoint, id);
+      process.stderr.write("Cancel requested.\n");
+    },
+  );
 }

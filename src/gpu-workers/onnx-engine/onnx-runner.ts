@@ -1,6 +1,7 @@
 /** The ONNX engine's runner: which kinds of inference it has, and the one that was loaded. */
-import type { RunEmitter, Runner, RunnerLoad } from "../engine-server.ts";
+
 import type { JsonObject } from "../../core/json.ts";
+import type { RunEmitter, Runner, RunnerLoad } from "../engine-server.ts";
 import { loadTextToImage } from "./text-to-image.ts";
 
 /** A loaded model of one kind. */

@@ -57,7 +57,10 @@ const Parameters = z.object({
 const Input = z.object({
   prompt: z.string(),
   negative_prompt: z.string(),
-  image_size: z.union([z.string().refine((name) => Object.hasOwn(IMAGE_SIZE_PRESETS, name), "Input should be a size that fal names"), askedSize]),
+  image_size: z.union([
+    z.string().refine((name) => Object.hasOwn(IMAGE_SIZE_PRESETS, name), "Input should be a size that fal names"),
+    askedSize,
+  ]),
   num_inference_steps: z.int().min(1).max(1000),
   guidance_scale: z.number().min(0),
   num_images: z.int().min(1).max(16),
@@ -71,10 +74,15 @@ export interface TextToImage {
   run(input: JsonObject, emit: RunEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;
 }
 
-export async function loadTextToImage({ folder, parameters }: RunnerLoad, progress: (fraction: number, says: string) => void): Promise<TextToImage> {
+export async function loadTextToImage(
+  { folder, parameters }: RunnerLoad,
+  progress: (fraction: number, says: string) => void,
+): Promise<TextToImage> {
   const checked = Parameters.safeParse(parameters);
   if (!checked.success) {
-    throw new Error(`parameters of model.yaml: ${checked.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ")}`);
+    throw new Error(
+      `parameters of model.yaml: ${checked.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ")}`,
+    );
   }
   const { threads, nativeSizes, latentChannels, pixelsPerLatent, patch, textTokensMax, guidanceRescale, turbo } = checked.data;
   sharp.concurrency(threads);
@@ -194,7 +202,10 @@ function remarks({
   }
   if (input.use_turbo) said.push({ level: "INFO", message: `Turbo: ${turbo.steps} steps, guidance ${turbo.guidanceScale}.` });
   if (prompt.cut > 0) {
-    said.push({ level: "WARN", message: `The prompt is longer than the ${textTokensMax} tokens this model reads; the last ${prompt.cut} were left out.` });
+    said.push({
+      level: "WARN",
+      message: `The prompt is longer than the ${textTokensMax} tokens this model reads; the last ${prompt.cut} were left out.`,
+    });
   }
   if (prompt.unknown.length > 0) {
     said.push({ level: "WARN", message: `This model does not know: ${prompt.unknown.map((word) => word.slice(0, 40)).join(", ")}.` });

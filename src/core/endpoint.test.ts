@@ -1,0 +1,44 @@
+import { describe, expect, it } from "vitest";
+import { appOf, isEndpointId, pathSegments, RESERVED_OWNERS } from "./endpoint.ts";
+
+describe("endpoint ids", () => {
+  it.each([
+    "fal-ai/qwen-image",
+    "fal-ai/wan/v2.2-a14b/text-to-video",
+    "12345/my-app",
+    "workflows/u/n",
+    "comfy/u/n/extra",
+    "a/requests",
+    "A_b.c/D-e",
+  ])("takes %s", (id) => expect(isEndpointId(id)).toBe(true));
+
+  it.each([
+    ["nothing", ""],
+    ["slashes only", "///"],
+    ["an owner alone", "fal-ai"],
+    ["a namespace without an app", "workflows/u"],
+    ["a parent folder", "fal-ai/../secret"],
+    ["this folder", "fal-ai/./x"],
+    ["a space", "fal-ai/a b"],
+    ["an encoded slash", "fal-ai/a%2Fb"],
+    ["a NUL", "fal-ai/a\u0000"],
+    ["a line break", "fal-ai/a\n"],
+    ["another script", "fal-ai/моdель"],
+    ["a segment of 101 characters", `fal-ai/${"a".repeat(101)}`],
+    ["13 segments", `${"a/".repeat(12)}a`],
+    ["the word that begins a request's address", "fal-ai/wan/requests"],
+    ["the same further in", "fal-ai/wan/requests/x"],
+  ])("refuses %s", (_what, id) => expect(isEndpointId(id)).toBe(false));
+
+  it("lets no tree of routes own an endpoint", () => {
+    for (const owner of RESERVED_OWNERS) expect(isEndpointId(`${owner}/x`)).toBe(false);
+  });
+
+  it("names the app, with and without a namespace", () => {
+    expect(appOf("fal-ai/wan/v2.2-a14b/text-to-video")).toBe("fal-ai/wan");
+    expect(appOf("workflows/u/n/extra/p")).toBe("workflows/u/n");
+    expect(appOf("comfy/u/n")).toBe("comfy/u/n");
+  });
+
+  it("forgives doubled and trailing slashes", () => expect(pathSegments("//a///b/")).toEqual(["a", "b"]));
+});

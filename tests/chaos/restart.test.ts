@@ -1,0 +1,174 @@
+/** The embedded default as a person runs it: one process, Ctrl-C, and what it says when something is in the way. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
+import { freePort } from "../../src/dev/services/port.ts";
+
+const PROJECT = resolve(import.meta.dirname, "../..");
+const STUB = "tempera/stub";
+
+let folder: string;
+let env: Record<string, string>;
+const children = new Set<ChildProcess>();
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "tempera-restart-"));
+  env = {
+    TEMPERA_DATA: join(folder, "data"),
+    TEMPERA_PORT: String(await freePort()),
+    TEMPERA_ADMIN_PORT: String(await freePort()),
+    TEMPERA_TEMPORAL_PORT: String(await freePort()),
+    TEMPERA_TEMPORAL_UI_PORT: String(await freePort()),
+    TEMPERA_POSTGRES_PORT: String(await freePort()),
+    TEMPERA_GRACE_SECONDS: "0",
+  };
+});
+afterAll(async () => {
+  for (const child of children) child.kill("SIGKILL");
+  await rm(folder, { recursive: true, force: true });
+});
+
+interface Started {
+  child: ChildProcess;
+  ended: Promise<number | null>;
+  said(): string;
+}
+
+/** Starts `src/bin/all-in-one.ts`. */
+function start(more: Record<string, string> = {}): Started {
+  const child = spawn(process.execPath, ["--import", "tsx", join(PROJECT, "src/bin/all-in-one.ts")], {
+    cwd: PROJECT,
+    env: { ...process.env, ...env, ...more },
+  });
+  children.add(child);
+  let said = "";
+  child.stdout?.on("data", (chunk: Buffer) => {
+    said += chunk;
+  });
+  child.stderr?.on("data", (chunk: Buffer) => {
+    said += chunk;
+  });
+  const ended = new Promise<number | null>((done) =>
+    child.once("exit", (code) => {
+      children.delete(child);
+      done(code);
+    }),
+  );
+  return { child, ended, said: () => said };
+}
+
+async function startReady(): Promise<Started & { client: PlatformClient }> {
+  const started = start();
+  await expect.poll(started.said, { timeout: 60_000, interval: 50 }).toMatch(/Ctrl-C stops it/);
+  const key = (await readFile(join(folder, "data", "key"), "utf8")).trim();
+  const client = createPlatformClient({
+    url: `http://localhost:${env.TEMPERA_PORT}`,
+    adminUrl: `http://localhost:${env.TEMPERA_ADMIN_PORT}`,
+    key,
+  });
+  return { ...started, client };
+}
+
+describe("npm start", () => {
+  it("a request submitted before Ctrl-C is finished after the next start; the curl line works as it is pasted", async () => {
+    const first = await startReady();
+    const { request_id: running } = await first.client.submit(STUB, { delay_ms: 2_000, seed: 1, artifact_bytes: 100 });
+    const { request_id: later } = await first.client.submit(STUB, { delay_ms: 1_500, seed: 2 });
+    for await (const { status } of first.client.follow(STUB, running)) if (status === "IN_PROGRESS") break;
+    first.child.kill("SIGINT");
+    expect(await first.ended).toBe(0);
+
+    const second = await startReady();
+    for (const id of [running, later]) {
+      for await (const status of second.client.follow(STUB, id)) expect(status.error).toBeUndefined();
+      expect(await second.client.result(STUB, id)).toMatchObject({ seed: id === running ? 1 : 2 });
+    }
+    const [, curl = ""] = /^ {2}(curl .*)$/m.exec(second.said()) ?? [];
+    const shell = spawn("sh", ["-c", curl]);
+    let answer = "";
+    shell.stdout.on("data", (chunk: Buffer) => {
+      answer += chunk;
+    });
+    await new Promise((done) => shell.once("close", done));
+    expect(JSON.parse(answer)).toMatchObject({ status: "IN_QUEUE" });
+    second.child.kill("SIGTERM");
+    expect(await second.ended).toBe(0);
+  });
+
+  it("kill -9 leaves nothing behind that stops the next start, and loses nothing", async () => {
+    const first = await startReady();
+    const { request_id: id } = await first.client.submit(STUB, { delay_ms: 1_000, seed: 3 });
+    first.child.kill("SIGKILL");
+    await first.ended;
+    const second = await startReady();
+    for await (const status of second.client.follow(STUB, id)) expect(status.error).toBeUndefined();
+    expect(await second.client.result(STUB, id)).toMatchObject({ seed: 3 });
+    second.child.kill("SIGTERM");
+    expect(await second.ended).toBe(0);
+  });
+});
+
+describe("what is in the way is one line that says what and what to do", () => {
+  /** The line after `tempera: `; nothing else but progress may stand before it. */
+  async function refusal(more: Record<string, string>): Promise<string> {
+    const started = start({ TEMPERA_DATA: join(folder, "refused"), ...more });
+    expect(await started.ended).toBe(1);
+    expect(started.said()).not.toMatch(/^\s+at /m);
+    return /^tempera: (.*)$/m.exec(started.said())?.[1] ?? started.said();
+  }
+
+  it.each([
+    ["TEMPERA_PORT", "gateway"],
+    ["TEMPERA_TEMPORAL_PORT", "Temporal"],
+    ["TEMPERA_POSTGRES_PORT", "PostgreSQL"],
+  ])("%s in use", async (variable, name) => {
+    const server = createServer();
+    await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+    const { port } = server.address() as { port: number };
+    try {
+      const line = await refusal({ [variable]: String(port) });
+      expect(line).toContain(String(port));
+      expect(line).toContain(name);
+      expect(line).toContain(variable);
+    } finally {
+      server.close();
+    }
+  });
+
+  it("an unreachable DATABASE_URL, without its password", async () => {
+    const line = await refusal({ DATABASE_URL: "postgres://someone:hidden@127.0.0.1:9/none" });
+    expect(line).toMatch(/127\.0\.0\.1:9/);
+    expect(line).toMatch(/DATABASE_URL/);
+    expect(line).not.toMatch(/hidden/);
+  });
+
+  it("an unreachable TEMPORAL_ADDRESS", async () => {
+    expect(await refusal({ TEMPORAL_ADDRESS: "127.0.0.1:9" })).toMatch(/127\.0\.0\.1:9.*TEMPORAL_ADDRESS/);
+  });
+
+  it("a Temporal binary that is none, and one that cannot be had", async () => {
+    expect(await refusal({ TEMPORAL_CLI: "/no/such/temporal" })).toMatch(/TEMPORAL_CLI names \/no\/such\/temporal/);
+    const line = await refusal({ PATH: "/usr/bin:/bin", TEMPERA_CACHE: join(folder, "empty-cache"), HTTPS_PROXY: "http://127.0.0.1:9" });
+    expect(line).toMatch(/Temporal CLI not found.*Set TEMPORAL_CLI/);
+  });
+
+  it("a faulty model package, every fault named", async () => {
+    const models = join(folder, "models");
+    await mkdir(join(models, "a/b/1.0.0"), { recursive: true });
+    await writeFile(join(models, "a/b/1.0.0/model.yaml"), "endpoint: a/b\nversion: 1.0.0\n");
+    const started = start({ TEMPERA_MODELS: models });
+    expect(await started.ended).toBe(1);
+    expect(started.said()).toMatch(/a\/b\/1\.0\.0: model\.yaml: .*'title'/);
+    expect(started.said()).toMatch(/a\/b\/1\.0\.0: model\.yaml: .*'runner'/);
+  });
+
+  it("a faulty configuration, every fault named", async () => {
+    const started = start({ TEMPERA_PORT: "eighty", TEMPERA_LOG_LEVEL: "loud" });
+    expect(await started.ended).toBe(1);
+    expect(started.said()).toMatch(/TEMPERA_PORT/);
+    expect(started.said()).toMatch(/TEMPERA_LOG_LEVEL/);
+  });
+});

@@ -1,0 +1,275 @@
+/**
+ * The suite that judges an engine: it starts the process as the pool does and speaks `engine.proto` to it, so it fits an
+ * engine in any language. An engine passes with one file that calls `describeEngine`.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { isErrorCode } from "../../../src/core/errors/catalogue.ts";
+import type { JsonObject } from "../../../src/core/json.ts";
+import type { EngineProgram } from "../../../src/gpu-workers/engine-programs.ts";
+import {
+  type Capabilities,
+  CHUNK_BYTES_MAX,
+  connectEngine,
+  type EngineClient,
+  type HealthReply,
+  type LoadEvent,
+  type LoadRequest,
+  type RunEvent,
+} from "../../../src/gpu-workers/engine-protocol.ts";
+
+export interface EngineUnderTest {
+  program: EngineProgram;
+  load: LoadRequest;
+  inputs: {
+    /** Is done in a moment, produces at least one file, and gives the same bytes every time. */
+    quick: JsonObject;
+    /** Takes at least two seconds, in many steps. */
+    slow: JsonObject;
+    /** Is refused as `input_invalid`. */
+    bad: JsonObject;
+  };
+}
+
+interface Started {
+  child: ChildProcess;
+  client: EngineClient;
+  exited: Promise<void>;
+  stop(): Promise<void>;
+}
+
+interface Ran {
+  events: RunEvent[];
+  files: { bytes: Buffer; sha256: string; index: number }[];
+}
+
+export function describeEngine(name: string, { program, load, inputs }: EngineUnderTest): void {
+  const start = async (): Promise<Started> => {
+    const folder = await mkdtemp(join(tmpdir(), "engine-"));
+    const socket = join(folder, "engine.sock");
+    const [command, ...args] = program.command;
+    const child = spawn(command, [...args, socket], { stdio: ["pipe", "inherit", "inherit"] });
+    const exited = new Promise<void>((resolve) => child.on("exit", () => resolve()));
+    const client = connectEngine(socket);
+    await new Promise<void>((resolve, reject) => client.waitForReady(Date.now() + 20_000, (error) => (error ? reject(error) : resolve())));
+    const stop = async () => {
+      client.close();
+      child.kill("SIGKILL");
+      await exited;
+      await rm(folder, { recursive: true, force: true });
+    };
+    return { child, client, exited, stop };
+  };
+
+  const loadEngine = async (client: EngineClient, request: LoadRequest = load): Promise<LoadEvent[]> => {
+    const events: LoadEvent[] = [];
+    const call: AsyncIterable<LoadEvent> = client.load(request, { deadline: Date.now() + 60_000 });
+    for await (const event of call) events.push(event);
+    return events;
+  };
+
+  const describeCall = (client: EngineClient) =>
+    new Promise<Capabilities>((resolve, reject) =>
+      client.describe({}, { deadline: Date.now() + 5000 }, (error, reply) => (error || !reply ? reject(error) : resolve(reply))),
+    );
+
+  const healthCall = (client: EngineClient) =>
+    new Promise<HealthReply>((resolve, reject) =>
+      client.health({}, { deadline: Date.now() + 5000 }, (error, reply) => (error || !reply ? reject(error) : resolve(reply))),
+    );
+
+  const open = (client: EngineClient, inputJson: string, attempt = 1) => {
+    const call = client.run();
+    call.write({ start: { requestId: `request-${attempt}`, attempt, inputJson } });
+    call.end();
+    return call;
+  };
+
+  const run = async (client: EngineClient, input: JsonObject | string): Promise<Ran> => {
+    const ran: Ran = { events: [], files: [] };
+    let left = 0;
+    for await (const event of open(client, typeof input === "string" ? input : JSON.stringify(input)) as AsyncIterable<RunEvent>) {
+      if (left > 0) {
+        // Nothing may come between a file's head and its last chunk.
+        expect(event.event).toBe("chunk");
+        const { index, data } = event.chunk ?? { index: -1, data: new Uint8Array() };
+        const file = ran.files.at(-1);
+        expect(index).toBe(file?.index);
+        expect(data.length).toBeGreaterThan(0);
+        expect(data.length).toBeLessThanOrEqual(CHUNK_BYTES_MAX);
+        left -= data.length;
+        expect(left).toBeGreaterThanOrEqual(0);
+        if (file) file.bytes = Buffer.concat([file.bytes, data]);
+        continue;
+      }
+      ran.events.push(event);
+      if (event.artifact) {
+        left = event.artifact.bytes;
+        ran.files.push({ index: event.artifact.index, sha256: event.artifact.sha256, bytes: Buffer.alloc(0) });
+      }
+    }
+    expect(left).toBe(0);
+    return ran;
+  };
+
+  const last = ({ events }: Ran): RunEvent | undefined => events.at(-1);
+
+  describe(`engine contract: ${name}`, () => {
+    let engine: Started;
+    let capabilities: Capabilities;
+    let loading: LoadEvent[];
+    beforeAll(async () => {
+      engine = await start();
+      capabilities = await describeCall(engine.client);
+      loading = await loadEngine(engine.client);
+    }, 60_000);
+    afterAll(() => engine?.stop());
+
+    it("describes itself before anything is loaded", () => {
+      expect(capabilities.runners).toContain(load.runner);
+      expect(capabilities.maxBatch).toBeGreaterThanOrEqual(1);
+      expect(capabilities.artifactTypes.every((type) => type.includes("/"))).toBe(true);
+      expect(capabilities.memory.totalMib).toBeGreaterThan(0);
+      expect(capabilities.memory.usedMib).toBeGreaterThan(0);
+    });
+
+    it("loads with progress that never falls, and `loaded` last", async () => {
+      const fractions = loading.flatMap(({ progress }) => (progress ? [progress.fraction] : []));
+      expect(fractions).toEqual([...fractions].sort((a, b) => a - b));
+      expect(fractions.every((fraction) => fraction >= 0 && fraction <= 1)).toBe(true);
+      expect(loading.at(-1)?.loaded?.memory.usedMib).toBeGreaterThan(0);
+      expect(await healthCall(engine.client)).toMatchObject({ loaded: true, running: 0, waiting: 0 });
+    });
+
+    it("loads once", async () => {
+      await expect(loadEngine(engine.client)).rejects.toMatchObject({ code: 9 });
+    });
+
+    it("runs: `started` first, progress that rises to the end, whole files, an output last that names them", async () => {
+      const ran = await run(engine.client, inputs.quick);
+      expect(ran.events[0]?.event).toBe("started");
+      expect(ran.events.filter(({ started }) => started)).toHaveLength(1);
+      const progress = ran.events.flatMap((event) => (event.progress ? [event.progress] : []));
+      const steps = progress[0]?.steps;
+      progress.forEach(({ step, steps: total }, i) => {
+        expect(total).toBe(steps);
+        expect(step).toBeGreaterThan(progress[i - 1]?.step ?? 0);
+        expect(step).toBeLessThanOrEqual(total);
+      });
+      expect(progress.at(-1)?.step).toBe(steps);
+
+      expect(ran.files.length).toBeGreaterThan(0);
+      ran.files.forEach(({ index, bytes, sha256 }, i) => {
+        expect(index).toBe(i);
+        expect(createHash("sha256").update(bytes).digest("hex")).toBe(sha256);
+      });
+      const heads = ran.events.flatMap(({ artifact }) => (artifact ? [artifact] : []));
+      expect(
+        heads.every(({ contentType, fileName }) => capabilities.artifactTypes.includes(contentType) && /^[\w.-]+$/.test(fileName)),
+      ).toBe(true);
+
+      const output = last(ran)?.output;
+      expect(output?.inferenceMs).toBeGreaterThanOrEqual(0);
+      const named = [...(output?.json ?? "").matchAll(/"\$artifact":(\d+)/g)].map(([, index]) => Number(index));
+      expect(named.sort()).toEqual(ran.files.map(({ index }) => index));
+    });
+
+    it("gives the same bytes for the same input", async () => {
+      const [one, two] = [await run(engine.client, inputs.quick), await run(engine.client, inputs.quick)];
+      expect(one.files.map(({ sha256 }) => sha256)).toEqual(two.files.map(({ sha256 }) => sha256));
+    });
+
+    it("refuses a bad input with an error and lives on", async () => {
+      const error = last(await run(engine.client, inputs.bad))?.error;
+      expect(error?.code).toBe("input_invalid");
+      const faults = JSON.parse(error?.faultsJson ?? "") as { loc: unknown[]; msg: string; type: string }[];
+      expect(faults.length).toBeGreaterThan(0);
+      expect(faults.every(({ loc, msg, type }) => loc[0] === "body" && msg !== "" && type !== "")).toBe(true);
+      expect(last(await run(engine.client, inputs.quick))?.event).toBe("output");
+    });
+
+    it.each(["{", "[]", "null", '"text"', ""])("answers %j, which is no input, with an error", async (json) => {
+      const error = last(await run(engine.client, json))?.error;
+      expect(isErrorCode(error?.code)).toBe(true);
+      expect(error?.message).not.toBe("");
+    });
+
+    it("stops within 300 ms of a cancel and is free for the next run", async () => {
+      const call = open(engine.client, JSON.stringify(inputs.slow));
+      let begun = () => {};
+      const progressed = new Promise<void>((resolve) => {
+        begun = resolve;
+      });
+      call.on("data", ({ progress }: RunEvent) => progress && begun());
+      call.on("error", () => {});
+      await progressed;
+      const cancelledMs = performance.now();
+      call.cancel();
+      while ((await healthCall(engine.client)).running > 0) await sleep(5);
+      expect(performance.now() - cancelledMs).toBeLessThan(300);
+      expect(last(await run(engine.client, inputs.quick))?.event).toBe("output");
+    });
+
+    it("answers health while it works", async () => {
+      const call = open(engine.client, JSON.stringify(inputs.slow));
+      call.on("error", () => {});
+      await new Promise<void>((resolve) => call.on("data", ({ progress }: RunEvent) => progress && resolve()));
+      const askedMs = performance.now();
+      expect(await healthCall(engine.client)).toMatchObject({ loaded: true, running: 1 });
+      expect(performance.now() - askedMs).toBeLessThan(1000);
+      call.cancel();
+    });
+
+    it("runs as many at once as it has slots, keeps the others waiting, and ends them all", async () => {
+      const count = Math.min(load.slots, 8) + 2;
+      const calls = Array.from({ length: load.slots + 1 }, () => open(engine.client, JSON.stringify(inputs.slow)));
+      for (const call of calls) {
+        call.on("error", () => {});
+        call.resume();
+      }
+      const settled = ({ running, waiting }: HealthReply) => running === load.slots && waiting === 1;
+      let health = await healthCall(engine.client);
+      for (const untilMs = Date.now() + 1500; !settled(health) && Date.now() < untilMs; health = await healthCall(engine.client)) await sleep(10);
+      expect(health).toMatchObject({ running: load.slots, waiting: 1 });
+      for (const call of calls) call.cancel();
+      const ran = await Promise.all(Array.from({ length: count }, () => run(engine.client, inputs.quick)));
+      expect(ran.map((one) => last(one)?.event)).toEqual(Array(count).fill("output"));
+      expect(new Set(ran.map(({ files }) => files[0]?.sha256)).size).toBe(1);
+    });
+  });
+
+  describe(`engine process: ${name}`, () => {
+    it("refuses to run before it has loaded, and to load what it has no runner for", async () => {
+      const engine = await start();
+      try {
+        await expect(run(engine.client, inputs.quick)).rejects.toMatchObject({ code: 9 });
+        await expect(loadEngine(engine.client, { ...load, runner: "no-such-runner" })).rejects.toMatchObject({
+          code: 9,
+          details: expect.stringContaining("no-such-runner"),
+        });
+        expect(await healthCall(engine.client)).toMatchObject({ loaded: false });
+      } finally {
+        await engine.stop();
+      }
+    }, 30_000);
+
+    it("goes when its parent goes, also in the middle of a run", async () => {
+      const engine = await start();
+      try {
+        await loadEngine(engine.client);
+        const call = open(engine.client, JSON.stringify(inputs.slow));
+        call.on("error", () => {});
+        await new Promise<void>((resolve) => call.on("data", ({ progress }: RunEvent) => progress && resolve()));
+        engine.child.stdin?.end();
+        expect(await Promise.race([engine.exited.then(() => "gone"), sleep(2000, "still there")])).toBe("gone");
+      } finally {
+        await engine.stop();
+      }
+    }, 30_000);
+  });
+}

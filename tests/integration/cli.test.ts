@@ -1,0 +1,182 @@
+import { execFile, spawn } from "node:child_process";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { startTestPlatform, type TestPlatform } from "./platform.ts";
+
+const PROJECT = resolve(import.meta.dirname, "../..");
+const STUB = "tempera/stub";
+
+interface Ended {
+  code: number;
+  out: string;
+  err: string;
+}
+
+let test: TestPlatform;
+let folder: string;
+beforeAll(async () => {
+  test = await startTestPlatform();
+  folder = await mkdtemp(join(tmpdir(), "tempera-cli-"));
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+  await test[Symbol.asyncDispose]();
+});
+
+const environment = (env: Record<string, string> = {}): NodeJS.ProcessEnv => ({
+  ...process.env,
+  TEMPERA_URL: test.platform.url,
+  TEMPERA_ADMIN_URL: test.platform.adminUrl,
+  TEMPERA_KEY: test.platform.key,
+  TEMPERA_DATA: folder,
+  ...env,
+});
+
+/** `npx tempera …`, through the program that npm links. */
+const tempera = (args: string[], env?: Record<string, string>): Promise<Ended> =>
+  new Promise((done) => {
+    execFile(
+      process.execPath,
+      [join(PROJECT, "scripts/tempera.mjs"), ...args],
+      { cwd: PROJECT, env: environment(env), timeout: 60_000 },
+      (error, out, err) => done({ code: error ? Number(error.code ?? 1) : 0, out, err }),
+    );
+  });
+
+describe("requests", () => {
+  it("submit --wait shows progress and prints the output", async () => {
+    const { code, out, err } = await tempera(["submit", STUB, "--input", '{"prompt":"hi","delay_ms":200,"steps":4}', "--wait"]);
+    expect(err).toMatch(/step 4\/4/);
+    expect(JSON.parse(out)).toMatchObject({ echo: "hi" });
+    expect(code).toBe(0);
+  });
+
+  it("submit from a file, then status, logs -f, result", async () => {
+    const file = join(folder, "input.json");
+    await writeFile(file, '{"prompt":"from a file","unknown":1}');
+    const submitted = JSON.parse((await tempera(["submit", STUB, "-i", file])).out) as { request_id: string };
+    const logs = await tempera(["logs", STUB, submitted.request_id, "-f"]);
+    expect(logs.out).toMatch(/unknown/);
+    expect(JSON.parse((await tempera(["status", STUB, submitted.request_id])).out)).toMatchObject({ status: "COMPLETED" });
+    expect(JSON.parse((await tempera(["result", STUB, submitted.request_id])).out)).toMatchObject({ echo: "from a file" });
+  });
+
+  it("cancel; the waiting submit ends with the error and status 1", async () => {
+    const child = spawn(
+      process.execPath,
+      [join(PROJECT, "scripts/tempera.mjs"), "submit", STUB, "-i", '{"delay_ms":60000,"steps":600}', "--wait"],
+      { cwd: PROJECT, env: environment() },
+    );
+    let said = "";
+    const id = await new Promise<string>((found) => {
+      child.stderr.on("data", (chunk: Buffer) => {
+        said += chunk;
+        const [, seen] = /request (\S+)[\s\S]*step/.exec(said) ?? [];
+        if (seen) found(seen);
+      });
+    });
+    const ended = new Promise<number | null>((done) => child.once("exit", done));
+    expect((await tempera(["cancel", STUB, id])).code).toBe(0);
+    expect(await ended).toBe(1);
+    expect(said).toMatch(/cancelled by its caller/);
+    expect(await tempera(["cancel", STUB, id])).toMatchObject({ code: 1, err: expect.stringContaining("already completed") });
+  });
+
+  it("faults are one line that says what and what to do", async () => {
+    const cases: [string[], Record<string, string>, RegExp][] = [
+      [
+        ["submit", "fal-ai/qwen-image", "-i", '{"num_images":9}'],
+        {},
+        /^tempera: prompt: Field required; num_images: Input should be less than or equal to 4$/,
+      ],
+      [["submit", STUB, "-i", "{"], {}, /^tempera: --input is not JSON/],
+      [["submit", STUB, "-i", "/no/such/file.json"], {}, /^tempera: --input: ENOENT/],
+      [["status", STUB, "nonsense"], {}, /^tempera: There is no such request/],
+      [["status", STUB, "x"], { TEMPERA_KEY: "nonsense" }, /^tempera: Invalid Key Authorization header format/],
+      [["status", STUB, "x"], { TEMPERA_URL: "http://localhost:9" }, /^tempera: No platform answers at http:\/\/localhost:9 .*npm start/],
+      [
+        ["status", STUB, "x"],
+        { TEMPERA_KEY: "", FAL_KEY: "", TEMPERA_DATA: join(folder, "nowhere") },
+        /^tempera: There is no key; set TEMPERA_KEY/,
+      ],
+    ];
+    for (const [args, env, says] of cases) {
+      const { code, err, out } = await tempera(args, env);
+      expect(err.trim()).toMatch(says);
+      expect(err.trim().split("\n")).toHaveLength(1);
+      expect(out).toBe("");
+      expect(code).toBe(1);
+    }
+  });
+});
+
+describe("keys", () => {
+  it("create shows the secret once; it works until it is revoked", async () => {
+    const created = await tempera(["keys", "create", "for the tests", "--owner", "testers"]);
+    const key = created.out.trim();
+    expect(key).toMatch(/^[0-9a-f-]{36}:[0-9a-f]{64}$/);
+    expect((await tempera(["submit", STUB, "-i", "{}"], { TEMPERA_KEY: key })).code).toBe(0);
+    const listed = await tempera(["keys", "list"]);
+    expect(listed.out).toMatch(/for the tests\s+API\s+testers/);
+    expect(listed.out).not.toContain(key.split(":")[1]);
+    expect(await tempera(["keys", "list"], { TEMPERA_KEY: key })).toMatchObject({ code: 1, err: expect.stringContaining("ADMIN") });
+    expect((await tempera(["keys", "revoke", key.split(":")[0] ?? ""])).code).toBe(0);
+    await expect
+      .poll(async () => (await tempera(["submit", STUB, "-i", "{}"], { TEMPERA_KEY: key })).err, { timeout: 15_000 })
+      .toMatch(/No user found/);
+    expect(await tempera(["keys", "revoke", key.split(":")[0] ?? ""])).toMatchObject({ code: 1 });
+  });
+});
+
+describe("models and doctor", () => {
+  it("models list and models check", async () => {
+    expect((await tempera(["models", "list"])).out).toMatch(/fal-ai\/qwen-image\s+1\.0\.0\s+text-to-image\s+onnx/);
+    expect((await tempera(["models", "check"])).out).toMatch(/ok {2}tempera\/stub 1\.0\.0/);
+    const broken = join(folder, "models");
+    await mkdir(join(broken, "a/b/1.0.0"), { recursive: true });
+    await writeFile(join(broken, "a/b/1.0.0/model.yaml"), "endpoint: a/b\n");
+    expect(await tempera(["models", "check"], { TEMPERA_MODELS: broken })).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/a\/b\/1\.0\.0: model\.yaml/),
+    });
+  });
+
+  it("doctor finds everything in order, and what is not", async () => {
+    const well = await tempera(["doctor", "--json"]);
+    expect(well.code).toBe(0);
+    const { findings } = JSON.parse(well.out) as { findings: { check: string; state: string }[] };
+    expect(findings.find(({ check }) => check === "platform")).toMatchObject({ state: "ok" });
+    const ill = await tempera(["doctor"], { DATABASE_URL: "postgres://nobody:hidden@127.0.0.1:9/none", TEMPERA_PORT: "x" });
+    expect(ill.code).toBe(1);
+    expect(ill.out).toMatch(/MISSING +configuration/);
+    const unreachable = await tempera(["doctor"], { DATABASE_URL: "postgres://nobody:hidden@127.0.0.1:9/none" });
+    expect(unreachable.out).toMatch(/MISSING +PostgreSQL +nothing answers at 127\.0\.0\.1:9[\s\S]*DATABASE_URL/);
+    expect(unreachable.out).not.toContain("hidden");
+  });
+
+  it("--help on every command", async () => {
+    for (const command of [
+      [],
+      ["start"],
+      ["submit"],
+      ["status"],
+      ["logs"],
+      ["result"],
+      ["cancel"],
+      ["keys"],
+      ["keys", "create"],
+      ["keys", "list"],
+      ["keys", "revoke"],
+      ["models"],
+      ["models", "list"],
+      ["models", "check"],
+      ["doctor"],
+    ]) {
+      const { code, out } = await tempera([...command, "--help"]);
+      expect(out).toMatch(/^Usage: tempera/);
+      expect(code).toBe(0);
+    }
+  });
+});
