@@ -11,7 +11,7 @@ import { createResult } from "./queue/result.ts";
 import { createStatus } from "./queue/status.ts";
 import { createStatusStream } from "./queue/status-stream.ts";
 import { createSubmit } from "./queue/submit.ts";
-import { requestId } from "./request-id.ts";
+import { answerAbout, REQUEST_ID_HEADER, requestId, requestIdOf } from "./request-id.ts";
 
 /** Headers a browser's script may read (contract §1.5). */
 const EXPOSED = [
@@ -69,7 +69,10 @@ export function createGateway(api: ApiDependencies): Hono {
     const { method, body } = c.req.raw;
     const hasBody = method !== "GET" && method !== "HEAD" && body;
     const inner = new Request(new URL(path, c.req.url), { method, headers, ...(hasBody && { body, duplex: "half" }) } as RequestInit);
-    return app.fetch(inner, c.env);
+    const answer = await app.fetch(inner, c.env);
+    // Headers that were set here win over the inner answer's: the id must be the one it speaks of.
+    answerAbout(c, answer.headers.get(REQUEST_ID_HEADER) ?? requestIdOf(c));
+    return answer;
   });
   app.get("/health/live", (c) => c.json({ status: "live" }));
   app.get("/health/ready", ready);

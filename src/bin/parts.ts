@@ -53,7 +53,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
   installRuntime(log);
   try {
     const database = (async () => {
-      await migrate(addresses.databaseUrl, { log });
+      await migrate(addresses.databaseUrl);
       const sql = connectPostgres(addresses.databaseUrl, { maxConnections: config.postgres.connectionsMax });
       closing.defer(() => sql.end({ timeout: 2 }));
       return sql;

@@ -38,7 +38,7 @@ const url = (...protocols: string[]) =>
   z
     .string()
     .refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol), {
-      message: `must be a URL with ${protocols.join(" or ")}//`,
+      message: `must be a URL with ${protocols.map((protocol) => `${protocol}//`).join(" or ")}`,
     })
     .optional();
 

@@ -92,11 +92,11 @@ export const SOCKET_PATH_BYTES_MAX = 103;
 type EngineClientConstructor = { new (...args: ConstructorParameters<typeof grpc.Client>): EngineClient; service: grpc.ServiceDefinition };
 
 const definition = loadSync(fileURLToPath(new URL("engine.proto", import.meta.url)), { longs: Number, defaults: true, oneofs: true });
-const constructor = (
+const EngineClientClass = (
   grpc.loadPackageDefinition(definition) as unknown as { tempera: { engine: { v1: { Engine: EngineClientConstructor } } } }
 ).tempera.engine.v1.Engine;
 
-export const ENGINE_SERVICE: grpc.ServiceDefinition = constructor.service;
+export const ENGINE_SERVICE: grpc.ServiceDefinition = EngineClientClass.service;
 
 export const MESSAGE_LIMITS = {
   "grpc.max_receive_message_length": MESSAGE_BYTES_MAX,
@@ -105,7 +105,7 @@ export const MESSAGE_LIMITS = {
 
 /** A client of the engine behind a Unix socket. It connects at once and again every 25-100 ms; calls are never retried. */
 export const connectEngine = (socket: string): EngineClient =>
-  new constructor(`unix:${socket}`, grpc.credentials.createInsecure(), {
+  new EngineClientClass(`unix:${socket}`, grpc.credentials.createInsecure(), {
     ...MESSAGE_LIMITS,
     "grpc.initial_reconnect_backoff_ms": 25,
     "grpc.min_reconnect_backoff_ms": 25,

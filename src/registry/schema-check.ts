@@ -7,12 +7,16 @@ import type { JsonSchema } from "../core/model.ts";
 
 type Location = InputFault["loc"];
 
+/** JSON has numbers that are none once parsed (1e999), so `strictNumbers`; keywords like `x-fal-order-properties` pass, so not `strict`. */
+const OPTIONS = { useDefaults: true, strict: false, strictNumbers: true, verbose: true, validateSchema: false, logger: false } as const;
+
 /** The faults of a value; `undefined` when it fits. Defaults are filled in, in place. */
 export type SchemaCheck = (value: unknown) => InputFault[] | undefined;
 
 /** @param every all faults instead of the first: costs memory for each of them, so only for values of bounded size */
 export function createSchemaCheck(schema: JsonSchema, { every }: { every: boolean }): SchemaCheck {
-  const ajv = new Ajv2020({ allErrors: every, useDefaults: true, strict: false, verbose: true, logger: false });
+  // That the schema is one was checked when its package was read.
+  const ajv = new Ajv2020({ ...OPTIONS, allErrors: every });
   formats.default.default(ajv);
   const { $defs = {}, definitions = {}, components = {} } = schema;
   /** Each branch of a union is compiled when a value first fails all of them. */

@@ -43,7 +43,7 @@ async function createTemplate(sql: postgres.Sql, server: string, template: strin
   const unfinished = `${template}_unfinished`;
   await sql`drop database if exists ${sql(unfinished)} with (force)`;
   await sql`create database ${sql(unfinished)}`;
-  await migrate(databaseUrl(server, unfinished), { log: () => {} });
+  await migrate(databaseUrl(server, unfinished));
   await sql`alter database ${sql(unfinished)} rename to ${sql(template)}`;
 }
 

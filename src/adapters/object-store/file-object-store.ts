@@ -1,37 +1,70 @@
+import { randomUUID } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
-import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import type { ObjectStore } from "../../core/ports/object-store.ts";
+import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import type { ObjectInfo, ObjectStore } from "../../core/ports/object-store.ts";
+import { objectKey } from "./object-key.ts";
 
-export const createFileObjectStore = ({ folder }: { folder: string }): ObjectStore => {
-  const at = (k: string) => join(folder, k);
-  const head = async (k: string) => {
+/**
+ * Objects as files below a folder. Each has a file `<key>.info` beside it that is written last: an object is there when its
+ * info is.
+ */
+export function createFileObjectStore({ folder }: { folder: string }): ObjectStore {
+  const pathOf = (key: string): string => join(folder, objectKey(key));
+
+  const failed = (error: unknown): unknown => {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (isTemperaError(error) || typeof code !== "string") return error;
+    const text =
+      code === "ENOSPC" || code === "EDQUOT"
+        ? `There is no space left for files in ${folder}; free some, or set TEMPERA_DATA to a folder with more.`
+        : `Files in ${folder} cannot be used (${message}); mend that, or set TEMPERA_DATA to another folder.`;
+    return new TemperaError("store_unavailable", text, { cause: error });
+  };
+
+  const head = async (key: string): Promise<ObjectInfo | undefined> => {
+    const path = pathOf(key);
     try {
-      return JSON.parse(await readFile(`${at(k)}.info`, "utf8"));
-    } catch {
-      return undefined;
+      return JSON.parse(await readFile(`${path}.info`, "utf8")) as ObjectInfo;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw failed(error);
     }
   };
+
   return {
-    async put(k, body, info) {
-      await mkdir(dirname(at(k)), { recursive: true });
-      const t = `${at(k)}.${Math.random()}.tmp`;
-      await pipeline(body instanceof Readable ? body : Readable.from([body]), createWriteStream(t));
-      await rename(t, at(k));
-      await writeFile(`${at(k)}.info`, JSON.stringify(info));
+    async put(key, body, { bytes, contentType }) {
+      const path = pathOf(key);
+      const partial = `${path}.${randomUUID()}.partial`;
+      try {
+        await mkdir(dirname(path), { recursive: true });
+        const file = createWriteStream(partial);
+        await pipeline(body instanceof Readable ? body : Readable.from([body]), file);
+        if (file.bytesWritten !== bytes)
+          throw new TemperaError("store_unavailable", `${key} was to be ${bytes} bytes and is ${file.bytesWritten}.`);
+        await rename(partial, path);
+        await writeFile(partial, JSON.stringify({ bytes, contentType } satisfies ObjectInfo));
+        await rename(partial, `${path}.info`);
+      } catch (error) {
+        await rm(partial, { force: true }).catch(() => {});
+        throw failed(error);
+      }
     },
+
     head,
-    async get(k, range) {
-      const info = await head(k);
-      if (!info) return undefined;
-      await stat(at(k));
-      return { info, body: createReadStream(at(k), range) };
+
+    async get(key, range) {
+      const info = await head(key);
+      return info && { info, body: createReadStream(pathOf(key), range) };
     },
-    async delete(k) {
-      await rm(at(k), { force: true });
-      await rm(`${at(k)}.info`, { force: true });
+
+    async delete(key) {
+      const path = pathOf(key);
+      await rm(`${path}.info`, { force: true });
+      await rm(path, { force: true });
     },
   };
-};
+}

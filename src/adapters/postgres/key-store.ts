@@ -1,27 +1,57 @@
-import type { Key } from "../../core/key.ts";
+import type { Key, Scope } from "../../core/key.ts";
 import type { KeyStore } from "../../core/ports/key-store.ts";
-import type { Sql } from "./connection.ts";
+import { answer, type Sql } from "./connection.ts";
 
-const key = (r: Record<string, any>): Key => ({
-  keyId: r.key_id,
-  ownerId: r.owner_id,
-  alias: r.alias,
-  scope: r.scope,
-  secretSha256: r.secret_sha256,
-  createdAtMs: +r.created_at,
-  ...(r.revoked_at && { revokedAtMs: +r.revoked_at }),
+/** The channel of the trigger in the migration that made the table. */
+const CHANNEL = "keys_changed";
+
+interface KeyRow {
+  key_id: string;
+  owner_id: string;
+  alias: string;
+  scope: Scope;
+  secret_sha256: string;
+  created_at: Date;
+  revoked_at: Date | null;
+}
+
+const keyOf = (row: KeyRow): Key => ({
+  keyId: row.key_id,
+  ownerId: row.owner_id,
+  alias: row.alias,
+  scope: row.scope,
+  secretSha256: row.secret_sha256,
+  createdAtMs: row.created_at.getTime(),
+  ...(row.revoked_at && { revokedAtMs: row.revoked_at.getTime() }),
 });
+
+/** The keys, in Postgres. */
 export const createKeyStore = (sql: Sql): KeyStore => ({
-  insert: async (k) =>
-    void (await sql`INSERT INTO keys (key_id, owner_id, alias, scope, secret_sha256, created_at) VALUES (${k.keyId}, ${k.ownerId}, ${k.alias}, ${k.scope}, ${k.secretSha256}, ${new Date(k.createdAtMs)})`),
-  find: async (id) => {
-    const [r] = await sql`SELECT * FROM keys WHERE key_id = ${id}`;
-    return r && key(r);
+  async insert({ keyId, ownerId, alias, scope, secretSha256, createdAtMs }) {
+    await answer(
+      sql,
+      sql`INSERT INTO keys (key_id, owner_id, alias, scope, secret_sha256, created_at)
+          VALUES (${keyId}, ${ownerId}, ${alias}, ${scope}, ${secretSha256}, ${new Date(createdAtMs)})`,
+    );
   },
-  list: async () => (await sql`SELECT * FROM keys ORDER BY created_at DESC`).map(key),
-  revoke: async (id, at) => (await sql`UPDATE keys SET revoked_at = ${new Date(at)} WHERE key_id = ${id} AND revoked_at IS NULL`).count > 0,
-  onChange: async (l) => {
-    const s = await sql.listen("keys_changed", l);
-    return () => s.unlisten();
+
+  async find(keyId) {
+    const [row] = await answer(sql, sql<KeyRow[]>`SELECT * FROM keys WHERE key_id = ${keyId}`);
+    return row && keyOf(row);
+  },
+
+  async list() {
+    return (await answer(sql, sql<KeyRow[]>`SELECT * FROM keys ORDER BY created_at DESC, key_id`)).map(keyOf);
+  },
+
+  async revoke(keyId, atMs) {
+    const { count } = await answer(sql, sql`UPDATE keys SET revoked_at = ${new Date(atMs)} WHERE key_id = ${keyId} AND revoked_at IS NULL`);
+    return count > 0;
+  },
+
+  async onChange(listener) {
+    // The driver keeps a connection of its own for this, and listens again when it was lost.
+    const { unlisten } = await answer(sql, sql.listen(CHANNEL, listener));
+    return unlisten;
   },
 });

@@ -1,12 +1,36 @@
 import { execFile } from "node:child_process";
-import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { resolveBinary } from "dbmate";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { databaseName } from "./connection.ts";
 
-export async function migrate(databaseUrl: string, _?: { log: unknown }): Promise<void> {
+const MIGRATIONS = fileURLToPath(new URL("../../../infra/migrations", import.meta.url));
+
+/** Processes that start at once migrate at once; the loser of the race finds the work done when it tries again. */
+const TRIES = 3;
+
+/**
+ * Brings a database to the newest migration with dbmate, whose program comes inside its npm package. Harmless to repeat.
+ *
+ * Rejects with `store_unavailable` in one line that names the database, never its password.
+ */
+export async function migrate(databaseUrl: string): Promise<void> {
   const url = new URL(databaseUrl);
-  url.searchParams.set("sslmode", "disable");
-  await promisify(execFile)(resolveBinary(), ["--no-dump-schema", "-d", resolve(import.meta.dirname, "../../../infra/migrations"), "up"], {
-    env: { ...process.env, DATABASE_URL: url.href },
-  });
+  if (!url.searchParams.has("sslmode")) url.searchParams.set("sslmode", "disable");
+  const args = ["--no-dump-schema", "--migrations-dir", MIGRATIONS, "migrate"];
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await promisify(execFile)(resolveBinary(), args, { env: { DATABASE_URL: url.href, PATH: process.env.PATH }, timeout: 60_000 });
+      return;
+    } catch (error) {
+      const { stderr = "", message } = error as { stderr?: string; message: string };
+      const why = (stderr.trim().split("\n").at(-1) || message).replace(/^Error: /, "").replaceAll(url.password || "\u0000", "***");
+      if (attempt < TRIES && /already exists|duplicate key|concurrently/.test(why)) continue;
+      throw new TemperaError(
+        "store_unavailable",
+        `PostgreSQL at ${databaseName(databaseUrl)} cannot be migrated (${why}); start it, or correct DATABASE_URL.`,
+      );
+    }
+  }
 }

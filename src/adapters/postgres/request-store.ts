@@ -1,38 +1,106 @@
-import type { RequestStore } from "../../core/ports/request-store.ts";
-import type { Sql } from "./connection.ts";
+import type { LoggedEvent } from "../../core/events.ts";
+import type { JobSpec } from "../../core/job.ts";
+import type { DeadLetter, RequestRecord, RequestStore } from "../../core/ports/request-store.ts";
+import type { Outcome, Priority } from "../../core/request.ts";
+import { answer, type Sql } from "./connection.ts";
 
-const rec = (r: any) => ({
-  requestId: r.request_id,
-  ownerId: r.owner_id,
-  keyId: r.key_id,
-  endpoint: r.endpoint,
-  version: r.version,
-  taskQueue: r.task_queue,
-  priority: r.priority,
-  submittedAtMs: +r.submitted_at,
-  attempts: r.attempts,
-  logs: r.logs,
-  ...(r.started_at && { startedAtMs: +r.started_at }),
-  ...(r.ended_at && { endedAtMs: +r.ended_at }),
-  ...(r.outcome && { outcome: r.outcome }),
+interface RequestRow {
+  request_id: string;
+  owner_id: string;
+  key_id: string;
+  endpoint: string;
+  version: string;
+  task_queue: string;
+  priority: Priority;
+  submitted_at: Date;
+  started_at: Date | null;
+  ended_at: Date | null;
+  attempts: number;
+  outcome: Outcome | null;
+  logs: LoggedEvent[];
+}
+
+const recordOf = (row: RequestRow): RequestRecord => ({
+  requestId: row.request_id,
+  ownerId: row.owner_id,
+  keyId: row.key_id,
+  endpoint: row.endpoint,
+  version: row.version,
+  taskQueue: row.task_queue,
+  priority: row.priority,
+  submittedAtMs: row.submitted_at.getTime(),
+  ...(row.started_at && { startedAtMs: row.started_at.getTime() }),
+  ...(row.ended_at && { endedAtMs: row.ended_at.getTime() }),
+  attempts: row.attempts,
+  ...(row.outcome && { outcome: row.outcome }),
+  logs: row.logs,
 });
+
+/** The columns that a job's spec fills. JSON goes in as text, so that it comes back letter by letter. */
+const jobColumns = (sql: Sql, job: JobSpec) => sql`
+  ${job.requestId}, ${job.ownerId}, ${job.keyId}, ${job.endpoint}, ${job.version}, ${job.taskQueue}, ${job.priority},
+  ${JSON.stringify(job)}::text::json, ${new Date(job.submittedAtMs)}`;
+
+/** The searchable record of requests, in Postgres. */
 export const createRequestStore = (sql: Sql): RequestStore => ({
-  insert: async (j) =>
-    void (await sql`INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at) VALUES (${j.requestId}, ${j.ownerId}, ${j.keyId}, ${j.endpoint}, ${j.version}, ${j.taskQueue}, ${j.priority}, ${sql.json(j as any)}, ${new Date(j.submittedAtMs)}) ON CONFLICT DO NOTHING`),
-  finish: async ({ job: j, outcome, attempts, startedAtMs, endedAtMs, logs, deadLetter }) =>
-    sql.begin(async (t) => {
-      await t`INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at, started_at, ended_at, attempts, outcome, logs) VALUES (${j.requestId}, ${j.ownerId}, ${j.keyId}, ${j.endpoint}, ${j.version}, ${j.taskQueue}, ${j.priority}, ${t.json(j as any)}, ${new Date(j.submittedAtMs)}, ${startedAtMs ? new Date(startedAtMs) : null}, ${new Date(endedAtMs)}, ${attempts}, ${t.json(outcome as any)}, ${t.json(logs as any)}) ON CONFLICT (request_id) DO UPDATE SET started_at = excluded.started_at, ended_at = excluded.ended_at, attempts = excluded.attempts, outcome = excluded.outcome, logs = excluded.logs WHERE requests.outcome IS NULL`;
-      if (deadLetter)
-        await t`INSERT INTO dead_letters (request_id, reason, created_at) VALUES (${j.requestId}, ${deadLetter.reason}, ${new Date(endedAtMs)}) ON CONFLICT DO NOTHING`;
-      const [r] = await t`SELECT outcome FROM requests WHERE request_id = ${j.requestId}`;
-      return r?.outcome;
-    }) as any,
-  find: async (id) => {
-    const [r] = await sql`SELECT * FROM requests WHERE request_id = ${id}`;
-    return r && (rec(r) as any);
+  async insert(job) {
+    await answer(
+      sql,
+      sql`INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at)
+          VALUES (${jobColumns(sql, job)}) ON CONFLICT (request_id) DO NOTHING`,
+    );
   },
-  deadLetters: async (n) =>
-    (
-      await sql`SELECT r.*, d.reason, d.created_at FROM dead_letters d JOIN requests r USING (request_id) ORDER BY d.created_at DESC LIMIT ${n}`
-    ).map((r: any) => ({ ...rec(r), reason: r.reason, createdAtMs: +r.created_at })) as any,
+
+  async finish({ job, outcome, attempts, startedAtMs, endedAtMs, logs, deadLetter }) {
+    return answer(
+      sql,
+      sql.begin(async (transaction) => {
+        const tx = transaction as unknown as Sql;
+        const [row] = await tx<{ outcome: Outcome }[]>`
+          INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at,
+                                started_at, ended_at, attempts, outcome, logs)
+          VALUES (${jobColumns(tx, job)}, ${startedAtMs === undefined ? null : new Date(startedAtMs)}, ${new Date(endedAtMs)},
+                  ${attempts}, ${JSON.stringify(outcome)}::text::json, ${JSON.stringify(logs)}::text::json)
+          ON CONFLICT (request_id) DO UPDATE
+            SET started_at = excluded.started_at, ended_at = excluded.ended_at, attempts = excluded.attempts,
+                outcome = excluded.outcome, logs = excluded.logs
+            WHERE requests.outcome IS NULL
+          RETURNING outcome`;
+        if (!row) {
+          const [standing] = await tx<{ outcome: Outcome }[]>`SELECT outcome FROM requests WHERE request_id = ${job.requestId}`;
+          return standing?.outcome ?? outcome;
+        }
+        if (deadLetter) {
+          await tx`INSERT INTO dead_letters (request_id, reason, created_at)
+                   VALUES (${job.requestId}, ${deadLetter.reason.replaceAll("\u0000", "\ufffd")}, ${new Date(endedAtMs)})`;
+        }
+        return row.outcome;
+      }) as Promise<Outcome>,
+    );
+  },
+
+  async find(requestId) {
+    const [row] = await answer(sql, sql<RequestRow[]>`SELECT * FROM requests WHERE request_id = ${requestId}`);
+    return row && recordOf(row);
+  },
+
+  async deadLetters(limit) {
+    const rows = await answer(
+      sql,
+      sql<(RequestRow & { reason: string; created_at: Date })[]>`
+        SELECT requests.*, reason, created_at FROM dead_letters JOIN requests USING (request_id)
+        ORDER BY created_at DESC LIMIT ${limit}`,
+    );
+    return rows.map(
+      ({ request_id, owner_id, endpoint, version, reason, attempts, created_at }): DeadLetter => ({
+        requestId: request_id,
+        ownerId: owner_id,
+        endpoint,
+        version,
+        reason,
+        attempts,
+        createdAtMs: created_at.getTime(),
+      }),
+    );
+  },
 });

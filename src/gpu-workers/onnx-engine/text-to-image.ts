@@ -64,7 +64,8 @@ const Input = z.object({
   num_inference_steps: z.int().min(1).max(1000),
   guidance_scale: z.number().min(0),
   num_images: z.int().min(1).max(16),
-  seed: z.number().int().nullish(),
+  /** Any integer, also one that a double holds only roughly: it is taken modulo 2⁶⁴. */
+  seed: z.number().refine(Number.isInteger, "Input should be a valid integer").nullish(),
   use_turbo: z.boolean(),
   enable_safety_checker: z.boolean(),
   output_format: z.enum(["png", "jpeg"]),

@@ -72,7 +72,7 @@ function crash(): never {
 }
 
 /** The same bytes for the same seed, on every machine: an AES-128-CTR key stream under a key made of the seed. */
-export function seededBytes(seed: number, count: number): Uint8Array {
+function seededBytes(seed: number, count: number): Uint8Array {
   const key = createHash("sha256").update(String(seed)).digest().subarray(0, 16);
   return createCipheriv("aes-128-ctr", key, Buffer.alloc(16)).update(Buffer.alloc(count));
 }

@@ -234,7 +234,8 @@ export function describeEngine(name: string, { program, load, inputs }: EngineUn
       }
       const settled = ({ running, waiting }: HealthReply) => running === load.slots && waiting === 1;
       let health = await healthCall(engine.client);
-      for (const untilMs = Date.now() + 1500; !settled(health) && Date.now() < untilMs; health = await healthCall(engine.client)) await sleep(10);
+      for (const untilMs = Date.now() + 1500; !settled(health) && Date.now() < untilMs; health = await healthCall(engine.client))
+        await sleep(10);
       expect(health).toMatchObject({ running: load.slots, waiting: 1 });
       for (const call of calls) call.cancel();
       const ran = await Promise.all(Array.from({ length: count }, () => run(engine.client, inputs.quick)));

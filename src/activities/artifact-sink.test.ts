@@ -1,0 +1,80 @@
+import { createHash } from "node:crypto";
+import type { Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
+import { describe, expect, it } from "vitest";
+import type { ArtifactHead } from "../core/engine.ts";
+import type { JsonObject } from "../core/json.ts";
+import { createArtifactSink } from "./artifact-sink.ts";
+
+const BYTES = Buffer.from("a picture");
+const SHA256 = createHash("sha256").update(BYTES).digest("hex");
+const HEAD: ArtifactHead = { index: 0, contentType: "image/png", fileName: "a.png", bytes: BYTES.length, sha256: SHA256 };
+const KEY = `artifacts/${SHA256.slice(0, 2)}/${SHA256}.png`;
+
+async function* chunks(...parts: Uint8Array[]): AsyncGenerator<Uint8Array> {
+  yield* parts;
+}
+
+function createShelf() {
+  const stored = new Map<string, { body: Buffer; info: object }>();
+  return {
+    stored,
+    async put(key: string, body: Buffer | Readable, info: object) {
+      stored.set(key, { body: await buffer(body as Readable), info });
+    },
+  };
+}
+
+const sinkOn = (objects: ReturnType<typeof createShelf>, inline = false) => createArtifactSink({ objects, publicUrl: "http://localhost:8080", inline });
+
+describe("a produced file", () => {
+  it("is stored under its content before the output names it", async () => {
+    const shelf = createShelf();
+    const sink = sinkOn(shelf);
+    await sink.take(HEAD, chunks(BYTES.subarray(0, 3), BYTES.subarray(3)));
+    expect(shelf.stored.get(KEY)).toEqual({ body: BYTES, info: { bytes: BYTES.length, contentType: "image/png" } });
+    expect(sink.resolve({ images: [{ $artifact: 0, width: 4, height: 2 }], seed: 7 })).toEqual({
+      images: [{ url: `http://localhost:8080/files/${KEY.slice("artifacts/".length)}`, content_type: "image/png", file_name: "a.png", file_size: 9, width: 4, height: 2 }],
+      seed: 7,
+    });
+  });
+
+  it("is a data URI and stored nowhere when it is wanted inline", async () => {
+    const shelf = createShelf();
+    const sink = sinkOn(shelf, true);
+    await sink.take(HEAD, chunks(BYTES));
+    expect(sink.resolve({ image: { $artifact: 0 } })).toMatchObject({ image: { url: `data:image/png;base64,${BYTES.toString("base64")}` } });
+    expect(shelf.stored.size).toBe(0);
+  });
+
+  it.each<[string, Uint8Array[]]>([
+    ["too few", [BYTES.subarray(1)]],
+    ["too many", [BYTES, BYTES]],
+    ["others", [Buffer.from("a pictura")]],
+    ["none", []],
+  ])("whose bytes are %s than announced is refused, and not stored", async (_name, parts) => {
+    for (const inline of [false, true]) {
+      const shelf = createShelf();
+      await expect(sinkOn(shelf, inline).take(HEAD, chunks(...parts))).rejects.toMatchObject({ code: "runner_incomplete_response", message: expect.stringContaining("a.png") });
+      expect(shelf.stored.size).toBe(0);
+    }
+  });
+
+  it("of a type without a known extension is stored as bytes", async () => {
+    const shelf = createShelf();
+    await sinkOn(shelf).take({ ...HEAD, contentType: "application/x-unheard-of" }, chunks(BYTES));
+    expect([...shelf.stored.keys()][0]).toMatch(/\.bin$/);
+  });
+});
+
+describe("an output", () => {
+  it("that names a file which never came is incomplete", () =>
+    expect(() => sinkOn(createShelf()).resolve({ image: { $artifact: 3 } })).toThrow(expect.objectContaining({ code: "runner_incomplete_response" })));
+
+  it("without files passes through, odd names and null included", () => {
+    const output = JSON.parse('{"a":[null,1,"x",{"b":true}],"$artifact":"text","__proto__":{"polluted":1}}') as JsonObject;
+    const resolved = sinkOn(createShelf()).resolve(output);
+    expect(JSON.stringify(resolved)).toBe(JSON.stringify(output));
+    expect(({} as { polluted?: number }).polluted).toBeUndefined();
+  });
+});

@@ -1,0 +1,167 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Snapshot } from "../core/events.ts";
+import type { JobSpec } from "../core/job.ts";
+import type { JsonObject } from "../core/json.ts";
+import type { ModelVersion } from "../core/model.ts";
+import { isRequestId } from "../core/request.ts";
+import { createInputCheck } from "../registry/input-check.ts";
+import type { ApiDependencies } from "./dependencies.ts";
+import { createGateway, PROXY_PATH } from "./gateway.ts";
+
+const MODEL = {
+  endpoint: "a/b/c",
+  version: "1.0.0",
+  digest: "d",
+  retry: { attemptsMax: 5, initialMs: 1, backoff: 1, maximumMs: 1 },
+  timeouts: { heartbeatMs: 1000, runMs: 1000, loadMs: 1000 },
+  schemas: { input: { type: "object", required: ["prompt"], properties: { prompt: { type: "string" } } }, output: {} },
+  restrictions: [] as ModelVersion["restrictions"],
+} as unknown as ModelVersion;
+
+const DONE: Snapshot = {
+  requestId: "019a1b2c-0000-7000-8000-000000000000",
+  ownerId: "ann",
+  endpoint: MODEL.endpoint,
+  version: MODEL.version,
+  taskQueue: "q",
+  priority: "normal",
+  state: "COMPLETED",
+  attempt: 1,
+  queuedAtMs: 0,
+};
+
+/** A gateway whose stores hold one finished request, and the jobs that were started through it. */
+function createTestGateway() {
+  const jobs: JobSpec[] = [];
+  const unused = new Proxy({}, { get: (_target, name) => () => Promise.reject(new Error(`${String(name)} was not expected`)) });
+  const silent = { debug() {}, info() {}, warn() {}, error() {} };
+  const route = { model: MODEL, checkInput: createInputCheck(MODEL) };
+  const api = {
+    registry: { route: (endpoint: string) => (endpoint === MODEL.endpoint ? route : undefined), hasApp: (app: string) => app === "a/b" },
+    keyRing: { authenticate: async () => ({ ownerId: "ann", keyId: "k", scope: "API" }) },
+    jobs: { start: async (job: JobSpec) => void jobs.push(job) },
+    events: {
+      append: async () => {},
+      position: async () => 0,
+      snapshot: async (id: string) => (id === DONE.requestId ? DONE : undefined),
+      read: async () => [{ id: "1-0", atMs: 1, event: { type: "log", attempt: 1, level: "INFO", message: "a line" } }],
+      outcome: async () => ({ snapshot: DONE, outcome: { ok: true, output: { inline: { done: true } }, metrics: {} } }),
+    },
+    requests: { insert: async () => {} },
+    objects: unused,
+    keys: unused,
+    clock: { nowMs: () => 0 },
+    log: silent,
+    bodyBytesMax: 10_000,
+    publicUrl: undefined,
+  };
+  return { jobs, gateway: createGateway(api as unknown as ApiDependencies) };
+}
+
+let test: ReturnType<typeof createTestGateway>;
+const outbound = vi.fn(() => Promise.reject(new Error("a request left the process")));
+beforeEach(() => {
+  test = createTestGateway();
+  outbound.mockClear();
+  vi.stubGlobal("fetch", outbound);
+});
+afterEach(() => {
+  vi.unstubAllGlobals();
+  expect(outbound).not.toHaveBeenCalled();
+});
+
+/** One call as fal's JavaScript client makes it with `proxyUrl`. */
+async function proxied(target: string | undefined, init: RequestInit = {}, path = PROXY_PATH) {
+  const headers = { ...(target !== undefined && { "x-fal-target-url": target }), ...(init.headers as Record<string, string>) };
+  const response = await test.gateway.request(path, { ...init, headers });
+  const text = await response.text();
+  return { status: response.status, headers: response.headers, body: (text === "" ? undefined : JSON.parse(text)) as JsonObject };
+}
+const submit = (target: string, headers: Record<string, string> = {}) => proxied(target, { method: "POST", body: '{"prompt":"x"}', headers });
+
+describe("the proxy form", () => {
+  it.each(["https://queue.fal.run/a/b/c", "http://queue.fal.run/a/b/c/", "https://queue.falrun.com//a/b/c"])("submits to %s", async (target) => {
+    const { status, body } = await submit(target, { "x-fal-queue-priority": "low" });
+    expect(status).toBe(200);
+    expect(test.jobs).toMatchObject([{ requestId: body.request_id, endpoint: "a/b/c", priority: "low", input: { inline: { prompt: "x" } } }]);
+    expect(body.status_url).toBe(`http://localhost/queue/a/b/requests/${body.request_id}/status`);
+  });
+
+  it.each([{}, { origin: "https://app.example.com" }])("carries the id of the request, not one of its own (%j)", async (headers) => {
+    const { headers: answered, body } = await submit("https://queue.fal.run/a/b/c", headers as Record<string, string>);
+    expect(answered.get("x-fal-request-id")).toBe(body.request_id);
+    const result = await proxied(`https://queue.fal.run/a/b/requests/${DONE.requestId}`, { headers: headers as Record<string, string> });
+    expect(result).toMatchObject({ status: 200, body: { done: true } });
+    expect(result.headers.get("x-fal-request-id")).toBe(DONE.requestId);
+  });
+
+  it("keeps the target's query and drops its own", async () => {
+    const status = `https://queue.fal.run/a/b/requests/${DONE.requestId}/status`;
+    expect((await proxied(`${status}?logs=1`)).body.logs).toHaveLength(1);
+    expect((await proxied(status, {}, `${PROXY_PATH}?logs=1`)).body.logs).toBeNull();
+  });
+
+  it("keeps the method", async () => {
+    const { status, headers } = await proxied("https://queue.fal.run/a/b/c", { method: "DELETE" });
+    expect(status).toBe(405);
+    expect(headers.get("allow")).toBe("POST");
+  });
+
+  it.each([
+    undefined,
+    "",
+    "queue.fal.run/a/b",
+    "https://example.com/a/b/c",
+    "http://127.0.0.1:8081/v1/keys",
+    "http://169.254.169.254/latest/meta-data",
+    "https://queue.fal.run@example.com/a/b/c",
+    "https://queue.fal.run:8443/a/b/c",
+    "file:///etc/passwd",
+  ])("refuses %j", async (target) => {
+    const { status, body, headers } = await proxied(target, { method: "POST", body: "{}" });
+    expect({ status, body }).toEqual({ status: 400, body: { detail: "Invalid request" } });
+    expect(isRequestId(headers.get("x-fal-request-id") ?? "")).toBe(true);
+    expect(test.jobs).toEqual([]);
+  });
+
+  it("cannot reach what is outside its tree, nor itself", async () => {
+    for (const path of ["../../health/live", "%2e%2e/health/live", "..%2f..%2fhealth/live"]) expect((await proxied(`https://queue.fal.run/${path}`)).body).not.toEqual({ status: "live" });
+    expect((await proxied(`https://queue.fal.run${PROXY_PATH}`)).status).not.toBe(200);
+  });
+});
+
+describe("every answer has a request id", () => {
+  it.each([
+    ["/", "GET", 404],
+    ["/queue", "GET", 404],
+    ["/queue/a/b/c", "GET", 405],
+    ["/queue/a/b/x", "POST", 404],
+    ["/queue/x/y", "POST", 404],
+    ["/queue/a/b/c/requests", "GET", 404],
+    [`/queue/a/b/requests/${DONE.requestId}/constructor`, "GET", 404],
+    [`/queue/a/b/requests/${DONE.requestId}/status`, "PUT", 405],
+    ["/queue/a/b/requests/nonsense/status", "GET", 404],
+    ["/files/../etc/passwd", "GET", 404],
+    ["/files/aa/x.png", "GET", 404],
+    ["/health/live", "GET", 200],
+  ])("%s %s → %i", async (path, method, status) => {
+    const response = await test.gateway.request(path, { method });
+    expect(response.status).toBe(status);
+    expect(isRequestId(response.headers.get("x-fal-request-id") ?? "")).toBe(true);
+    expect(response.headers.get("content-type")).toMatch(/^application\/json/);
+    await response.json();
+  });
+
+  it.each([
+    ["text", "hello", 400],
+    ["a list", "[]", 422],
+    ["an input that does not fit", '{"prompt":5}', 422],
+    ["a body that is too large", JSON.stringify({ prompt: "a".repeat(10_001) }), 413],
+  ])("and nothing is queued: %s", async (_name, body, status) => {
+    const response = await test.gateway.request("/queue/a/b/c", { method: "POST", body });
+    expect(response.status).toBe(status);
+    expect(((await response.json()) as JsonObject).detail).toBeTruthy();
+    expect(isRequestId(response.headers.get("x-fal-request-id") ?? "")).toBe(true);
+    expect(test.jobs).toEqual([]);
+  });
+});

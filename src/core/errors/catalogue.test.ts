@@ -1,0 +1,43 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { LIMITS } from "../limits.ts";
+import { CATALOGUE, type ErrorEntry, isErrorCode } from "./catalogue.ts";
+
+const PAGE = readFileSync(new URL("../../../docs/errors.md", import.meta.url), "utf8");
+
+/** The cells of each row of the table under a heading, without its head. */
+const tableUnder = (heading: string): string[][] =>
+  (PAGE.split(`## ${heading}\n`)[1]?.split("\n## ")[0] ?? "")
+    .split("\n")
+    .filter((line) => line.startsWith("|"))
+    .slice(2)
+    .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim().replaceAll("\\<", "<")));
+
+describe("docs/errors.md", () => {
+  it("is the catalogue, code by code, in its order", () => {
+    const rows = tableUnder("The catalogue").map(([code, kind, status, retry, says]) => [code, kind, status, retry, says]);
+    const entries = Object.entries(CATALOGUE) as [string, ErrorEntry][];
+    expect(rows).toEqual(entries.map(([code, { kind, status, retryable, says }]) => [`\`${code}\``, kind, String(status), retryable ? "yes" : "no", says]));
+  });
+
+  it("says of each code when it happens", () => {
+    for (const [code, , , , , when] of tableUnder("The catalogue")) expect(when?.length, code).toBeGreaterThan(10);
+  });
+
+  it("names every fault type that the registry gives, and no other", () => {
+    const source = ["input-check", "schema-check"].map((name) => readFileSync(new URL(`../../registry/${name}.ts`, import.meta.url), "utf8")).join("\n");
+    const given = [...source.matchAll(/\btype: "([a-z_]+)"|\["([a-z_]+)", "Input should be/g)].map(([, a, b]) => a ?? b);
+    const named = tableUnder("Fault types of an input").flatMap(([types = ""]) => types.split(",").map((type) => type.trim().replaceAll("`", "")));
+    expect([...named].sort()).toEqual([...new Set(given)].sort());
+  });
+
+  it("tells the limits of the code", () => {
+    expect(PAGE).toContain(`deeper than ${LIMITS.inputDepthMax} levels`);
+    expect(PAGE).toContain(`At most ${LIMITS.inputFaultsMax} faults`);
+    expect(PAGE).toContain(`more than ${LIMITS.inputValuesExplainedMax.toLocaleString("en-US")} values`);
+  });
+});
+
+describe("error codes", () => {
+  it.each(["toString", "constructor", "__proto__", "", "Key_missing", 5, null, undefined])("%j is none", (value) => expect(isErrorCode(value)).toBe(false));
+});

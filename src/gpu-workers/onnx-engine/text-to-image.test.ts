@@ -1,0 +1,145 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import sharp from "sharp";
+import { beforeAll, describe, expect, it } from "vitest";
+import { parse } from "yaml";
+import type { JsonObject } from "../../core/json.ts";
+import { loadTextToImage, type TextToImage } from "./text-to-image.ts";
+
+const folder = join(import.meta.dirname, "../../../models/fal-ai/qwen-image/1.0.0");
+const manifest = parse(readFileSync(join(folder, "model.yaml"), "utf8"));
+const load = (change: JsonObject = {}) =>
+  loadTextToImage(
+    {
+      endpoint: manifest.endpoint,
+      version: manifest.version,
+      runner: manifest.runner,
+      folder,
+      parameters: { ...manifest.parameters, ...change },
+    },
+    () => {},
+  );
+
+const defaults: JsonObject = {
+  prompt: "a large red circle on a blue background",
+  negative_prompt: " ",
+  image_size: { width: 288, height: 224 },
+  num_inference_steps: 3,
+  guidance_scale: 2.5,
+  num_images: 1,
+  seed: 11,
+  use_turbo: false,
+  enable_safety_checker: false,
+  output_format: "png",
+};
+
+describe("text-to-image", () => {
+  let model: TextToImage;
+  beforeAll(async () => {
+    model = await load();
+  });
+
+  async function run(change: JsonObject = {}, signal = new AbortController().signal) {
+    const logs: string[] = [];
+    const steps: string[] = [];
+    const files: { bytes: Uint8Array; fileName: string; contentType: string; width?: number; height?: number }[] = [];
+    const { output } = await model.run(
+      { ...defaults, ...change },
+      {
+        log: (level, message) => logs.push(`${level} ${message}`),
+        progress: (step, total) => steps.push(`${step}/${total}`),
+        artifact: async (file, bytes) => ({ $artifact: files.push({ ...file, bytes }) - 1 }),
+      },
+      signal,
+    );
+    const digests = files.map(({ bytes }) => createHash("sha256").update(bytes).digest("hex"));
+    return { output, logs, steps, files, digests };
+  }
+
+  it("answers in fal's shape", async () => {
+    const { output, steps, files, logs } = await run();
+    expect(output).toEqual({
+      images: [{ $artifact: 0, width: 288, height: 224 }],
+      timings: { inference: expect.any(Number) },
+      seed: 11,
+      has_nsfw_concepts: [false],
+      prompt: defaults.prompt,
+    });
+    expect(steps).toEqual(["1/3", "2/3", "3/3"]);
+    expect(files[0]).toMatchObject({ fileName: "11.png", contentType: "image/png", width: 288, height: 224 });
+    expect(logs).toEqual([]);
+  });
+
+  it("makes the same bytes from the same seed, others from another", async () => {
+    const [one, two, other] = [await run(), await run(), await run({ seed: 12 })];
+    expect(one.digests).toEqual(two.digests);
+    expect(other.digests).not.toEqual(one.digests);
+  });
+
+  it("makes image i of several exactly as seed + i alone", async () => {
+    const together = await run({ num_images: 3 });
+    const alone = [await run(), await run({ seed: 12 }), await run({ seed: 13 })];
+    expect(together.digests).toEqual(alone.flatMap(({ digests }) => digests));
+    expect(together.steps.at(-1)).toBe("9/9");
+    expect(together.output.has_nsfw_concepts).toEqual([false, false, false]);
+  });
+
+  it("scales what it was not trained on, and says so", async () => {
+    const { files, logs, output } = await run({ image_size: "portrait_16_9", output_format: "jpeg", enable_safety_checker: true });
+    expect(await sharp(files[0]?.bytes).metadata()).toMatchObject({ width: 576, height: 1024, format: "jpeg" });
+    expect(output.images).toEqual([{ $artifact: 0, width: 576, height: 1024 }]);
+    expect(logs).toEqual([
+      "INFO Rendered at 192x352, scaled to 576x1024.",
+      "INFO This model has no safety checker; has_nsfw_concepts is always false.",
+    ]);
+    expect((await run({ image_size: { width: 100 } })).output.images).toEqual([{ $artifact: 0, width: 100, height: 512 }]);
+  });
+
+  it("does no second pass at a guidance of 1 or less, where the negative prompt has no say", async () => {
+    const [plain, negative, none] = [
+      await run({ guidance_scale: 1 }),
+      await run({ guidance_scale: 1, negative_prompt: "red" }),
+      await run({ guidance_scale: 0 }),
+    ];
+    expect(negative.digests).toEqual(plain.digests);
+    expect(none.digests).toEqual(plain.digests);
+    expect((await run()).digests).not.toEqual(plain.digests);
+    expect((await run({ negative_prompt: "a square" })).digests).not.toEqual((await run()).digests);
+  });
+
+  it("takes its own steps and guidance for turbo", async () => {
+    const turbo = await run({ use_turbo: true, num_inference_steps: 99, guidance_scale: 9 });
+    expect(turbo.steps).toHaveLength(10);
+    expect(turbo.digests).toEqual((await run({ num_inference_steps: 10, guidance_scale: 1.2 })).digests);
+    expect(turbo.logs).toEqual(["INFO Turbo: 10 steps, guidance 1.2."]);
+  });
+
+  it("says which words it does not know and what it cut", async () => {
+    const { logs } = await run({ prompt: `a plaid circle ${"very ".repeat(40)}` });
+    expect(logs[0]).toMatch(/^WARN The prompt is longer than the 32 tokens this model reads; the last \d+ were left out\.$/);
+    expect(logs[1]).toBe("WARN This model does not know: plaid.");
+  });
+
+  it("takes any integer as a seed and draws one when there is none", async () => {
+    for (const seed of [-5, 2 ** 53, 1e300]) expect((await run({ seed })).output.seed).toBe(seed);
+    expect((await run({ seed: null })).output.seed).toEqual(expect.any(Number));
+  });
+
+  it("stops between two steps", async () => {
+    const controller = new AbortController();
+    const running = run({ num_inference_steps: 1000 }, controller.signal);
+    setTimeout(() => controller.abort(new Error("cancelled")), 50);
+    const sinceMs = performance.now();
+    await expect(running).rejects.toThrow("cancelled");
+    expect(performance.now() - sinceMs).toBeLessThan(350);
+  });
+
+  it("names what is wrong with an input, and with a manifest", async () => {
+    await expect(run({ num_images: 99, image_size: "enormous" })).rejects.toMatchObject({
+      code: "input_invalid",
+      faults: [{ loc: ["body", "image_size"] }, { loc: ["body", "num_images"] }],
+    });
+    await expect(load({ threads: 0, patch: "two" })).rejects.toThrow(/parameters of model.yaml: threads: .*; patch: /);
+  });
+});

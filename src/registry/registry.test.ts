@@ -1,0 +1,184 @@
+import { createHash } from "node:crypto";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { stringify } from "yaml";
+import type { JsonObject } from "../core/json.ts";
+import { loadRegistry, RegistryFaults } from "./registry.ts";
+
+let root: string;
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), "tempera-registry-"));
+  write("schemas/manifest.json", "");
+  copyFileSync(new URL("../../schemas/manifest.json", import.meta.url), join(root, "schemas/manifest.json"));
+  mkdirSync(join(root, "models"));
+});
+afterEach(() => rmSync(root, { recursive: true }));
+
+function write(path: string, content: string): void {
+  mkdirSync(dirname(join(root, path)), { recursive: true });
+  writeFileSync(join(root, path), content);
+}
+
+const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
+const SCHEMA = { type: "object", properties: { prompt: { type: "string" } } };
+
+/** A sound package, with what `change` says otherwise. */
+function addPackage(
+  place: string,
+  { manifest = {}, text, input = JSON.stringify(SCHEMA), output = JSON.stringify(SCHEMA), files = { "weights.bin": "w" } }:
+    { manifest?: JsonObject; text?: string; input?: string | null; output?: string | null; files?: Record<string, string> } = {},
+): void {
+  const segments = place.split("/");
+  const sound = {
+    endpoint: segments.slice(0, -1).join("/"),
+    version: segments.at(-1) ?? "",
+    title: "A model",
+    description: "For tests.",
+    category: "text-to-image",
+    runner: "stub",
+    engine: "stub",
+    memoryMiB: 10,
+    files: Object.fromEntries(Object.entries(files).map(([name, content]) => [name, sha256(content)])),
+  };
+  write(`models/${place}/model.yaml`, text ?? stringify({ ...sound, ...manifest }));
+  for (const [name, content] of Object.entries(files)) write(`models/${place}/${name}`, content);
+  if (input !== null) write(`schemas/models/${place}/input.json`, input);
+  if (output !== null) write(`schemas/models/${place}/output.json`, output);
+}
+
+const load = () => loadRegistry({ modelsFolder: join(root, "models"), schemasFolder: join(root, "schemas") });
+
+/** Every fault, each as `<folder>: <fault>`. */
+async function faults(): Promise<string[]> {
+  const error = await load().then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(RegistryFaults);
+  return (error as Error).message.split("\n").slice(1).map((line) => line.trim());
+}
+
+describe("a registry of sound packages", () => {
+  it("routes each endpoint to its newest version, and still knows the older ones", async () => {
+    for (const version of ["1.9.0", "1.10.0", "1.2.30"]) addPackage(`fal-ai/wan/fast/${version}`);
+    const registry = await load();
+    expect(registry.route("fal-ai/wan/fast")?.model.version).toBe("1.10.0");
+    expect(registry.find("fal-ai/wan/fast", "1.2.30")?.version).toBe("1.2.30");
+    expect(registry.list().map(({ version }) => version)).toEqual(["1.10.0", "1.9.0", "1.2.30"]);
+    expect(registry.hasApp("fal-ai/wan")).toBe(true);
+    for (const none of ["fal-ai/wan", "fal-ai", "fal-ai/wan/fast/1.9.0", "__proto__", ""]) expect(registry.route(none)).toBeUndefined();
+    expect(registry.hasApp("fal-ai")).toBe(false);
+  });
+
+  it("completes a manifest with its defaults", async () => {
+    addPackage("a/b/1.0.0", { manifest: { retry: { attemptsMax: 2 } } });
+    expect((await load()).find("a/b", "1.0.0")).toMatchObject({
+      folder: join(root, "models/a/b/1.0.0"),
+      slots: 1,
+      pinned: false,
+      parameters: {},
+      restrictions: [],
+      retry: { attemptsMax: 2, initialMs: 500, backoff: 2, maximumMs: 20_000 },
+      timeouts: { heartbeatMs: 10_000, runMs: 3_600_000, loadMs: 120_000 },
+      digest: expect.stringMatching(/^[0-9a-f]{64}$/),
+    });
+  });
+
+  it("gives a digest that covers the manifest, both schemas and the weights, and not the place on disk", async () => {
+    const digest = async (change: Parameters<typeof addPackage>[1]): Promise<string | undefined> => {
+      addPackage("a/b/1.0.0", change);
+      return (await load()).find("a/b", "1.0.0")?.digest;
+    };
+    const digests = [
+      await digest({}),
+      await digest({ manifest: { title: "Another" } }),
+      await digest({ input: JSON.stringify({ ...SCHEMA, title: "x" }) }),
+      await digest({ output: JSON.stringify({ ...SCHEMA, title: "x" }) }),
+      await digest({ files: { "weights.bin": "other" } }),
+    ];
+    expect(new Set(digests).size).toBe(5);
+    expect(await digest({})).toBe(digests[0]);
+  });
+
+  it("may be empty", async () => expect((await load()).list()).toEqual([]));
+
+  it("leaves hidden folders, stray files and dangling links alone", async () => {
+    write("models/.cache/x/model.yaml", "nonsense");
+    write("models/README.md", "words");
+    symlinkSync(join(root, "nowhere"), join(root, "models/broken"));
+    addPackage("a/b/1.0.0");
+    expect((await load()).list()).toHaveLength(1);
+  });
+
+  it("of a folder that is not there says which", async () =>
+    await expect(loadRegistry({ modelsFolder: join(root, "none"), schemasFolder: join(root, "schemas") })).rejects.toThrow(/no models folder .*none; .*TEMPERA_MODELS/));
+});
+
+describe("a faulty package is refused, by name", () => {
+  it.each<[string, Parameters<typeof addPackage>[1], RegExp]>([
+    ["no YAML", { text: "endpoint: [" }, /^a\/b\/1\.0\.0: model\.yaml: /],
+    ["an empty manifest", { text: "" }, /model\.yaml: \/ must be object/],
+    ["a list as manifest", { text: "- a" }, /model\.yaml: \/ must be object/],
+    ["a field too many", { manifest: { sloots: 2 } }, /model\.yaml: .*additional properties \(sloots\)/],
+    ["a wrong type", { manifest: { slots: "many" } }, /model\.yaml: \/slots must be integer/],
+    ["no attempts at all", { manifest: { retry: { attemptsMax: 0 } } }, /\/retry\/attemptsMax must be >= 1/],
+    ["a version that is none", { manifest: { version: "latest" } }, /\/version must match pattern/],
+    ["a digest that is none", { manifest: { files: { "weights.bin": "abc" } } }, /\/files\/weights\.bin must match pattern/],
+    ["another endpoint than its folder", { manifest: { endpoint: "c/d" } }, /says c\/d\/1\.0\.0 but lies in a\/b\/1\.0\.0/],
+    ["another version than its folder", { manifest: { version: "2.0.0" } }, /says a\/b\/2\.0\.0 but lies in a\/b\/1\.0\.0/],
+    ["a missing input schema", { input: null }, /schemas\/models\/a\/b\/1\.0\.0\/input\.json: missing/],
+    ["a missing output schema", { output: null }, /schemas\/models\/a\/b\/1\.0\.0\/output\.json: missing/],
+    ["a schema that is no JSON", { input: "{" }, /input\.json: .*JSON/],
+    ["a schema that is no object", { input: "[]" }, /input\.json: is not a JSON Schema object/],
+    ["a schema of something else", { output: '{"type":"array"}' }, /output\.json: must describe an object/],
+    ["a schema with an unknown type", { input: '{"type":"object","properties":{"a":{"type":"banana"}}}' }, /input\.json: schema is invalid/],
+    ["a schema that points nowhere", { input: '{"type":"object","properties":{"a":{"$ref":"#/$defs/None"}}}' }, /input\.json: can't resolve reference/],
+    ["a schema with a broken pattern", { input: '{"type":"object","properties":{"a":{"pattern":"("}}}' }, /input\.json: .*regular expression/i],
+    ["an input schema without fields of its own", { input: '{"type":"object","allOf":[]}' }, /input\.json: must list its fields in "properties"/],
+    ["a restriction of no field", { manifest: { restrictions: [{ field: "lora", accepts: {}, says: "x" }] } }, /\/restrictions names "lora"/],
+    ["a restriction that is no schema", { manifest: { restrictions: [{ field: "prompt", accepts: { type: "banana" }, says: "x" }] } }, /\/restrictions\/prompt\/accepts: /],
+    ["a file outside the package", { manifest: { files: { "../../../../secret": "0".repeat(64) } } }, /\.\.\/secret: lies outside the package/],
+    ["an absolute path", { manifest: { files: { "/etc/hostname": "0".repeat(64) } } }, /\/etc\/hostname: (missing|lies outside)/],
+    ["a wrong digest", { manifest: { files: { "weights.bin": "0".repeat(64) } } }, /weights\.bin: digest is 50e721e49c01…, model\.yaml says 000000000000…/],
+    ["a folder as a file", { manifest: { files: { sub: "0".repeat(64) } }, files: { "sub/x": "" } }, /sub: missing/],
+  ])("%s", async (_name, change, fault) => {
+    addPackage("a/b/1.0.0", change);
+    expect((await faults()).join("\n")).toMatch(fault);
+  });
+
+  it("a missing weight file", async () => {
+    addPackage("a/b/1.0.0");
+    unlinkSync(join(root, "models/a/b/1.0.0/weights.bin"));
+    expect(await faults()).toEqual(["a/b/1.0.0: weights.bin: missing"]);
+  });
+
+  it("a version folder without a manifest", async () => {
+    write("models/a/b/1.0.0/weights.bin", "w");
+    expect((await faults()).join()).toMatch(/^a\/b\/1\.0\.0: model\.yaml: .*ENOENT/);
+  });
+
+  it.each(["run/x", "queue/x", "v1/x"])("an owner that a tree of routes uses: %s", async (endpoint) => {
+    addPackage(`${endpoint}/1.0.0`);
+    expect((await faults()).join()).toMatch(/is not an endpoint id/);
+  });
+
+  it("an endpoint that no path could ever reach", async () => {
+    addPackage("a/b/requests/1.0.0");
+    expect((await faults()).join()).toMatch(/is not an endpoint id/);
+  });
+
+  it("all faults of all packages together, the sound ones left out", async () => {
+    addPackage("a/sound/1.0.0");
+    addPackage("a/bad/1.0.0", { manifest: { slots: 0, memoryMiB: "x" } });
+    addPackage("b/bad/1.0.0", { input: null, output: "{", manifest: { endpoint: "b/other" } });
+    expect((await faults()).map((fault) => fault.split(" ").slice(0, 2).join(" "))).toEqual([
+      "a/bad/1.0.0: model.yaml:",
+      "a/bad/1.0.0: model.yaml:",
+      "b/bad/1.0.0: model.yaml:",
+      "b/bad/1.0.0: schemas/models/b/bad/1.0.0/input.json:",
+      "b/bad/1.0.0: schemas/models/b/bad/1.0.0/output.json:",
+    ]);
+  });
+});

@@ -1,0 +1,107 @@
+import { describe, expect, it } from "vitest";
+import type { JsonObject } from "../core/json.ts";
+import { createSchemaCheck } from "./schema-check.ts";
+
+/** The faults of `value` as the only field, `x`, of an object. */
+const faultsOf = (field: JsonObject, value: unknown, schema: JsonObject = {}) =>
+  createSchemaCheck({ type: "object", properties: { x: field }, ...schema }, { every: true })({ x: value });
+
+describe("faults in pydantic's words", () => {
+  it.each<[string, JsonObject, unknown, object]>([
+    ["string", { type: "string" }, 5, { type: "string_type", msg: "Input should be a valid string" }],
+    ["integer", { type: "integer" }, "5", { type: "int_type", msg: "Input should be a valid integer" }],
+    ["integer, fraction", { type: "integer" }, 5.5, { type: "int_from_float" }],
+    ["integer, 1e999", { type: "integer" }, Number.POSITIVE_INFINITY, { type: "int_type" }],
+    ["number", { type: "number" }, true, { type: "float_type" }],
+    ["number, 1e999", { type: "number" }, Number.POSITIVE_INFINITY, { type: "float_type" }],
+    ["boolean", { type: "boolean" }, 1, { type: "bool_type" }],
+    ["array", { type: "array" }, {}, { type: "list_type" }],
+    ["object", { type: "object" }, [], { type: "dict_type" }],
+    ["null", { type: "null" }, 0, { type: "none_required" }],
+    ["optional integer", { type: ["integer", "null"] }, "x", { type: "int_type" }],
+    ["minimum", { minimum: 1 }, 0, { type: "greater_than_equal", msg: "Input should be greater than or equal to 1", ctx: { ge: 1 } }],
+    ["maximum", { maximum: 1 }, 2, { type: "less_than_equal", ctx: { le: 1 } }],
+    ["exclusive minimum", { exclusiveMinimum: 0 }, 0, { type: "greater_than", ctx: { gt: 0 } }],
+    ["exclusive maximum", { exclusiveMaximum: 1 }, 1, { type: "less_than", ctx: { lt: 1 } }],
+    ["multiple", { multipleOf: 8 }, 9, { type: "multiple_of", ctx: { multiple_of: 8 } }],
+    ["short text", { minLength: 2 }, "a", { type: "sequence_too_short", msg: "Input should have at least 2 characters", ctx: { min_length: 2 } }],
+    ["short list", { minItems: 1 }, [], { type: "sequence_too_short", msg: "Input should have at least 1 items" }],
+    ["long text", { maxLength: 1 }, "😀a", { type: "sequence_too_long", ctx: { max_length: 1 } }],
+    ["long list", { maxItems: 0 }, [1], { type: "sequence_too_long" }],
+    ["enum", { enum: ["a", "b"] }, "c", { type: "one_of", msg: "Input should be 'a', 'b'", ctx: { expected: ["a", "b"] } }],
+    ["const", { const: "a" }, "b", { type: "one_of", ctx: { expected: ["a"] } }],
+    ["format", { type: "string", format: "uri" }, "no uri", { type: "value_error", msg: "Input should be a valid uri" }],
+    ["pattern", { pattern: "^a+$" }, "b", { type: "string_pattern_mismatch", ctx: { pattern: "^a+$" } }],
+    ["repeated items", { uniqueItems: true }, [1, 1], { type: "value_error" }],
+  ])("%s", (_name, field, value, expected) => expect(faultsOf(field, value)).toMatchObject([{ loc: ["body", "x"], ...expected }]));
+
+  it("a missing field and one too many are named by their own place", () => {
+    const field = { type: "object", required: ["a"], properties: { a: {} }, additionalProperties: false };
+    expect(faultsOf(field, { b: 1 })).toEqual([
+      { loc: ["body", "x", "a"], msg: "Field required", type: "missing" },
+      { loc: ["body", "x", "b"], msg: "Extra inputs are not permitted", type: "extra_forbidden" },
+    ]);
+  });
+
+  it("what a condition found wrong is said once", () => {
+    const schema = { if: { properties: { x: { const: "a" } } }, then: { required: ["y"] } };
+    expect(faultsOf({}, "a", schema)).toEqual([{ loc: ["body", "y"], msg: "Field required", type: "missing" }]);
+  });
+
+  it("places count in lists and name fields, also those that look like numbers or hold slashes", () => {
+    expect(faultsOf({ type: "array", items: { type: "string" } }, ["a", 1])).toMatchObject([{ loc: ["body", "x", 1] }]);
+    const named = { type: "object", additionalProperties: { type: "string" } };
+    expect(faultsOf(named, { "1": 1, "a/b~c": 1 })).toMatchObject([{ loc: ["body", "x", "1"] }, { loc: ["body", "x", "a/b~c"] }]);
+  });
+
+  it("a format that is not known is no fault, and prints nothing", () => expect(faultsOf({ format: "binary" }, "x")).toBeUndefined());
+});
+
+describe("unions", () => {
+  const size = { type: "object", required: ["width", "height"], properties: { width: { type: "integer", maximum: 100 }, height: { type: "integer", maximum: 100 } } };
+  const sizeOrName = { anyOf: [{ $ref: "#/$defs/Size" }, { type: "string", enum: ["square", "wide"] }] };
+  const faults = (value: unknown, field: JsonObject = sizeOrName) => faultsOf(field, value, { $defs: { Size: size } });
+
+  it("take either form", () => {
+    expect(faults("square")).toBeUndefined();
+    expect(faults({ width: 1, height: 100 })).toBeUndefined();
+  });
+
+  it("answer for the branch whose type fits, with all its faults", () => {
+    expect(faults("huge")).toMatchObject([{ loc: ["body", "x"], type: "one_of" }]);
+    expect(faults({ width: 101, height: "a" })).toMatchObject([
+      { loc: ["body", "x", "width"], type: "less_than_equal" },
+      { loc: ["body", "x", "height"], type: "int_type" },
+    ]);
+    expect(faults({ width: 1 })).toMatchObject([{ loc: ["body", "x", "height"], type: "missing" }]);
+  });
+
+  it("name what would fit when no branch does", () =>
+    expect(faultsOf({ anyOf: [{ type: "string" }, { type: "object" }] }, 5)).toEqual([
+      { loc: ["body", "x"], msg: "Input should be a valid string or a valid dictionary", type: "value_error" },
+    ]));
+
+  it("with null are the other branch, as pydantic's Optional is", () =>
+    expect(faultsOf({ anyOf: [{ type: "integer", minimum: 3 }, { type: "null" }] }, "x")).toMatchObject([{ loc: ["body", "x"], type: "int_type" }]));
+
+  it("in a list answer for the item that is wrong", () => {
+    const list = { type: "array", items: sizeOrName };
+    expect(faults(["square", "huge", { width: 1, height: 1 }, { width: 1 }], list)).toMatchObject([
+      { loc: ["body", "x", 1], type: "one_of" },
+      { loc: ["body", "x", 3, "height"], type: "missing" },
+    ]);
+  });
+
+  it("inside unions answer for the innermost", () => {
+    const nested = { anyOf: [{ type: "object", properties: { size: sizeOrName } }, { type: "null" }] };
+    expect(faults({ size: { width: 1, height: 1000 } }, nested)).toMatchObject([{ loc: ["body", "x", "size", "height"], type: "less_than_equal" }]);
+  });
+
+  it("that want exactly one form refuse a value that fits two", () =>
+    expect(faultsOf({ oneOf: [{ type: "integer" }, { type: "number" }] }, 5)).toMatchObject([{ loc: ["body", "x"], type: "value_error" }]));
+
+  it("do not swallow the faults of other fields", () => {
+    const schema: JsonObject = { type: "object", required: ["y"], properties: { x: { anyOf: [{ type: "string" }, { type: "null" }] }, xy: { type: "string" } } };
+    expect(createSchemaCheck(schema, { every: true })({ x: 5, xy: 5 })?.map(({ loc }) => loc.join("."))).toEqual(["body.y", "body.xy", "body.x"]);
+  });
+});

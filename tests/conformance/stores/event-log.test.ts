@@ -1,0 +1,211 @@
+import { randomUUID } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createMemoryEventLog } from "../../../src/adapters/memory/event-log.ts";
+import { createRedisEventLog } from "../../../src/adapters/redis/event-log.ts";
+import type { LoggedEvent } from "../../../src/core/events.ts";
+import type { EventLog } from "../../../src/core/ports/event-log.ts";
+import type { Outcome, Priority, RequestIdentity } from "../../../src/core/request.ts";
+import { newRequestId } from "../../../src/core/request-id.ts";
+import { startRedis } from "../../../src/dev/services/redis.ts";
+
+const request = (over: { taskQueue?: string; priority?: Priority } = {}): RequestIdentity => ({
+  requestId: newRequestId(),
+  ownerId: "owner",
+  endpoint: "a/b",
+  version: "1.0.0",
+  taskQueue: over.taskQueue ?? `gpu/${randomUUID()}`,
+  priority: over.priority ?? "normal",
+});
+const ok = (n: number): Outcome => ({ ok: true, output: { inline: { n } }, metrics: { inference_time: 1.5 } });
+const all = async (events: AsyncIterable<LoggedEvent>): Promise<LoggedEvent[]> => {
+  const seen: LoggedEvent[] = [];
+  for await (const event of events) seen.push(event);
+  return seen;
+};
+const open = new AbortController().signal;
+
+describe.each<[string, () => EventLog]>([
+  ["memory", () => createMemoryEventLog()],
+  ["Redis", () => createRedisEventLog({ url: process.env.TEST_REDIS_URL ?? "", prefix: `suite-${randomUUID()}:` })],
+])("event log on %s", (_, create) => {
+  let log: EventLog;
+  beforeAll(() => {
+    log = create();
+  });
+  afterAll(() => log.close());
+
+  it("moves the snapshot through a whole life", async () => {
+    const r = request();
+    expect(await log.snapshot(r.requestId)).toBeUndefined();
+    await log.append(r, { type: "queued", attempt: 0 });
+    expect(await log.snapshot(r.requestId)).toMatchObject({ ...r, state: "IN_QUEUE", attempt: 0 });
+    await log.append(r, { type: "started", attempt: 1, worker: "w" });
+    await log.append(r, { type: "progress", attempt: 1, step: 3, steps: 9, remainingMs: 120 });
+    expect(await log.snapshot(r.requestId)).toMatchObject({
+      state: "IN_PROGRESS",
+      attempt: 1,
+      progress: { step: 3, steps: 9, remainingMs: 120 },
+    });
+    expect(await log.outcome(r.requestId)).toBeUndefined();
+    expect(await log.complete(r, ok(1))).toEqual(ok(1));
+    expect(await log.snapshot(r.requestId)).toMatchObject({ state: "COMPLETED", metrics: { inference_time: 1.5 } });
+    expect((await log.outcome(r.requestId))?.outcome).toEqual(ok(1));
+  });
+
+  it("goes back to IN_QUEUE on a retry, and drops what a given-up attempt still says", async () => {
+    const r = request();
+    await log.append(r, { type: "queued", attempt: 0 });
+    await log.append(r, { type: "started", attempt: 1, worker: "w" });
+    await log.append(r, { type: "queued", attempt: 1, reason: { code: "runner_disconnected", message: "gone" } });
+    expect(await log.snapshot(r.requestId)).toMatchObject({ state: "IN_QUEUE" });
+    await log.append(r, { type: "started", attempt: 2, worker: "v" });
+    await log.append(r, { type: "progress", attempt: 1, step: 8, steps: 9 });
+    await log.append(r, { type: "queued", attempt: 1 });
+    expect(await log.snapshot(r.requestId)).toMatchObject({ state: "IN_PROGRESS", attempt: 2 });
+    expect((await log.read(r.requestId)).map(({ event }) => event.type)).toEqual(["queued", "started", "queued", "started"]);
+  });
+
+  it("the first done wins, also among many at once; nothing follows it", async () => {
+    const r = request();
+    await log.append(r, { type: "queued", attempt: 0 });
+    const won = await Promise.all(Array.from({ length: 20 }, (__, n) => log.complete(r, ok(n))));
+    expect(new Set(won.map((outcome) => JSON.stringify(outcome))).size).toBe(1);
+    await log.append(r, { type: "log", attempt: 9, level: "INFO", message: "too late" });
+    await log.append(r, { type: "queued", attempt: 9 });
+    const events = await log.read(r.requestId);
+    expect(events.filter(({ event }) => event.type === "done")).toHaveLength(1);
+    expect(events.at(-1)?.event.type).toBe("done");
+    expect((await log.outcome(r.requestId))?.outcome).toEqual(won[0]);
+    expect(await log.position({ ...r, state: "IN_QUEUE", attempt: 9, queuedAtMs: 1 })).toBe(0);
+  });
+
+  it("knows an outcome whose request it never heard of before", async () => {
+    const r = request();
+    await log.complete(r, { ok: false, error: { code: "client_cancelled", message: "x" }, metrics: {} });
+    expect(await log.snapshot(r.requestId)).toMatchObject({ ...r, state: "COMPLETED", error: { code: "client_cancelled", message: "x" } });
+  });
+
+  it("carries any text and 32 KiB of output", async () => {
+    const r = request();
+    const message = `é😀\u0000\n\r\u202e ${"x".repeat(4000)}`;
+    await log.append(r, { type: "log", attempt: 1, level: "WARN", message });
+    const outcome: Outcome = { ok: true, output: { inline: { text: "é\u0000".repeat(8_000) } }, metrics: {} };
+    await log.complete(r, outcome);
+    const [line, done] = await log.read(r.requestId);
+    expect(line?.event).toMatchObject({ message });
+    expect(done?.event).toEqual({ type: "done", outcome });
+  });
+
+  it("counts positions by priority and by time; a retry waits again; started and done leave", async () => {
+    const taskQueue = `gpu/${randomUUID()}`;
+    const low = request({ taskQueue, priority: "low" });
+    const [a, b, c] = [request({ taskQueue }), request({ taskQueue }), request({ taskQueue })];
+    for (const r of [low, a, b, c]) await log.append(r, { type: "queued", attempt: 0 });
+    const at = async (r: RequestIdentity): Promise<number> => log.position((await log.snapshot(r.requestId)) as never);
+    expect(await Promise.all([a, b, c, low].map(at))).toEqual([0, 1, 2, 3]);
+    expect(await log.waiting(taskQueue)).toBe(4);
+    await log.append(a, { type: "started", attempt: 1, worker: "w" });
+    await log.complete(b, ok(1));
+    expect(await Promise.all([c, low].map(at))).toEqual([0, 1]);
+    expect(await log.waiting(taskQueue)).toBe(2);
+    await log.append(a, { type: "queued", attempt: 1 });
+    expect(await at(low)).toBe(2);
+    await log.drop(c);
+    expect(await log.waiting(taskQueue)).toBe(2);
+    expect(await log.snapshot(c.requestId)).toBeUndefined();
+  });
+
+  it("read goes on after an id; ids rise; garbage ids read from the start", async () => {
+    const r = request();
+    for (let i = 0; i < 50; i++) await log.append(r, { type: "log", attempt: 1, level: "INFO", message: String(i) });
+    const events = await log.read(r.requestId);
+    expect(events.map(({ event }) => event.type === "log" && Number(event.message))).toEqual(Array.from({ length: 50 }, (__, i) => i));
+    for (const i of [0, 17, 48, 49]) expect(await log.read(r.requestId, events[i]?.id)).toEqual(events.slice(i + 1));
+    expect(await log.read(r.requestId, "garbage")).toEqual(events);
+    expect(await log.read(newRequestId())).toEqual([]);
+  });
+
+  it("follow misses nothing and gives nothing twice, from any id, while events come in", async () => {
+    for (let round = 0; round < 10; round++) {
+      const r = request();
+      const before = Math.floor(Math.random() * 20);
+      for (let i = 0; i < before; i++) await log.append(r, { type: "log", attempt: 1, level: "INFO", message: String(i) });
+      const backlog = await log.read(r.requestId);
+      const from = Math.floor(Math.random() * (before + 1)) - 1;
+      const following = [0, 1, 2].map(() => all(log.follow(r.requestId, backlog[from]?.id, open)));
+      const writing = (async () => {
+        await Promise.all(
+          Array.from({ length: 40 }, (__, i) => log.append(r, { type: "log", attempt: 1, level: "INFO", message: String(before + i) })),
+        );
+        await log.complete(r, ok(1));
+      })();
+      await writing;
+      const whole = await log.read(r.requestId);
+      expect(whole).toHaveLength(before + 41);
+      for (const seen of await Promise.all(following)) expect(seen).toEqual(whole.slice(from + 1));
+    }
+  });
+
+  it("follow of an ended request ends; an aborted one ends at once and leaks nothing", async () => {
+    const r = request();
+    await log.append(r, { type: "queued", attempt: 0 });
+    await log.complete(r, ok(1));
+    expect((await all(log.follow(r.requestId, undefined, open))).map(({ event }) => event.type)).toEqual(["queued", "done"]);
+    const gone = new AbortController();
+    const waiting = all(log.follow(newRequestId(), undefined, gone.signal));
+    gone.abort();
+    expect(await waiting).toEqual([]);
+    expect(await all(log.follow(r.requestId, undefined, AbortSignal.abort()))).toEqual([]);
+  });
+
+  it("announces cancels to every listener until it stops listening", async () => {
+    const heard: string[][] = [[], []];
+    const [first, second] = await Promise.all(heard.map((list) => log.onCancel((id) => list.push(id))));
+    await log.announceCancel("x");
+    await expect.poll(() => heard, { timeout: 2_000, interval: 5 }).toEqual([["x"], ["x"]]);
+    await first?.();
+    await log.announceCancel("y");
+    await expect.poll(() => heard, { timeout: 2_000, interval: 5 }).toEqual([["x"], ["x", "y"]]);
+    await second?.();
+  });
+});
+
+describe("when Redis goes away", () => {
+  it("calls fail with store_unavailable within a second, followers end, and all works again when it is back", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "tempera-redis-"));
+    const redis = await startRedis({ folder, log: () => {} });
+    const log = createRedisEventLog({ url: redis.url, prefix: "outage:" });
+    const r = request();
+    await log.append(r, { type: "queued", attempt: 0 });
+    const following = all(log.follow(r.requestId, undefined, open)).catch((error) => error);
+    await log.append(r, { type: "log", attempt: 0, level: "INFO", message: "x" });
+    redis.kill();
+    await redis.ended;
+    expect(await following).toMatchObject({ code: "store_unavailable" });
+    const startedAtMs = performance.now();
+    await expect(log.snapshot(r.requestId)).rejects.toMatchObject({ code: "store_unavailable" });
+    await expect(log.append(r, { type: "log", attempt: 0, level: "INFO", message: "y" })).rejects.toMatchObject({
+      code: "store_unavailable",
+    });
+    expect(performance.now() - startedAtMs).toBeLessThan(2_500);
+    const again = await startRedis({ folder, port: redis.port, log: () => {} });
+    await expect
+      .poll(
+        () =>
+          log.snapshot(r.requestId).then(
+            (found) => found?.state,
+            () => "away",
+          ),
+        { timeout: 10_000 },
+      )
+      .toBe("IN_QUEUE");
+    await log.complete(r, ok(1));
+    expect((await all(log.follow(r.requestId, undefined, open))).at(-1)?.event.type).toBe("done");
+    await log.close();
+    await again.stop();
+    await rm(folder, { recursive: true, force: true });
+  });
+});

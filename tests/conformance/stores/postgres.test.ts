@@ -1,0 +1,199 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
+import { createKeyStore } from "../../../src/adapters/postgres/key-store.ts";
+import { migrate } from "../../../src/adapters/postgres/migrate.ts";
+import { createRequestStore } from "../../../src/adapters/postgres/request-store.ts";
+import type { JobSpec } from "../../../src/core/job.ts";
+import type { Key } from "../../../src/core/key.ts";
+import type { KeyStore } from "../../../src/core/ports/key-store.ts";
+import type { FinishedJob, RequestStore } from "../../../src/core/ports/request-store.ts";
+import type { Outcome } from "../../../src/core/request.ts";
+import { newRequestId } from "../../../src/core/request-id.ts";
+import { testDatabase } from "../../setup/test-database.ts";
+
+let database: Awaited<ReturnType<typeof testDatabase>>;
+let sql: Sql;
+let requests: RequestStore;
+let keys: KeyStore;
+beforeAll(async () => {
+  database = await testDatabase();
+  sql = connectPostgres(database.url, { maxConnections: 5 });
+  requests = createRequestStore(sql);
+  keys = createKeyStore(sql);
+});
+afterAll(async () => {
+  await sql.end({ timeout: 2 });
+  await database[Symbol.asyncDispose]();
+});
+
+const job = (over: Partial<JobSpec> = {}): JobSpec => ({
+  requestId: newRequestId(),
+  ownerId: "owner",
+  keyId: randomUUID(),
+  endpoint: "fal-ai/qwen-image",
+  version: "1.0.0",
+  taskQueue: "gpu/fal-ai/qwen-image/1.0.0",
+  priority: "normal",
+  modelDigest: "d",
+  input: { inline: { prompt: "x" } },
+  submittedAtMs: 1_790_000_000_123,
+  retry: { attemptsMax: 5, initialMs: 1, backoff: 2, maximumMs: 10 },
+  timeouts: { heartbeatMs: 1000, runMs: 1000 },
+  ...over,
+});
+const ok = (output: object): Outcome => ({
+  ok: true,
+  output: { inline: output as Record<string, never> },
+  metrics: { inference_time: 0.5 },
+});
+const ended = (of: JobSpec, outcome: Outcome, over: Partial<FinishedJob> = {}): FinishedJob => ({
+  job: of,
+  outcome,
+  attempts: 1,
+  startedAtMs: 1_790_000_000_200,
+  endedAtMs: 1_790_000_000_900,
+  logs: [],
+  ...over,
+});
+
+describe("request store", () => {
+  it("a submitted request, then its end", async () => {
+    const spec = job({ priority: "low" });
+    await requests.insert(spec);
+    await requests.insert(spec);
+    expect(await requests.find(spec.requestId)).toEqual({
+      requestId: spec.requestId,
+      ownerId: "owner",
+      keyId: spec.keyId,
+      endpoint: spec.endpoint,
+      version: "1.0.0",
+      taskQueue: spec.taskQueue,
+      priority: "low",
+      submittedAtMs: spec.submittedAtMs,
+      attempts: 0,
+      logs: [],
+    });
+    const logs = [{ id: "1-0", atMs: 5, event: { type: "log", attempt: 1, level: "INFO", message: "hello" } as const }];
+    expect(await requests.finish(ended(spec, ok({ a: 1 }), { attempts: 3, logs }))).toEqual(ok({ a: 1 }));
+    expect(await requests.find(spec.requestId)).toMatchObject({
+      outcome: ok({ a: 1 }),
+      attempts: 3,
+      logs,
+      startedAtMs: 1_790_000_000_200,
+      endedAtMs: 1_790_000_000_900,
+    });
+  });
+
+  it("an end whose submit never came creates the row; a late submit changes nothing", async () => {
+    const spec = job();
+    await requests.finish(ended(spec, ok({ b: 2 })));
+    await requests.insert(spec);
+    expect(await requests.find(spec.requestId)).toMatchObject({ outcome: ok({ b: 2 }), submittedAtMs: spec.submittedAtMs });
+  });
+
+  it("the first writer wins, also among many at once", async () => {
+    const spec = job();
+    await requests.insert(spec);
+    const won = await Promise.all(Array.from({ length: 10 }, (_, i) => requests.finish(ended(spec, ok({ i })))));
+    expect(new Set(won.map((outcome) => JSON.stringify(outcome))).size).toBe(1);
+    expect((await requests.find(spec.requestId))?.outcome).toEqual(won[0]);
+  });
+
+  it("JSON comes back letter by letter: NULs, surrogates, any script, key order, 32 KiB", async () => {
+    const output = { z: "\u0000é😀\u202e", a: "\ud800", nested: { list: [1e21, -0.1, null, true], "": "" }, big: "x".repeat(32_000) };
+    const spec = job({ input: { inline: output } });
+    await requests.insert(spec);
+    await requests.finish(ended(spec, ok(output)));
+    const found = (await requests.find(spec.requestId))?.outcome;
+    expect(JSON.stringify(found)).toBe(JSON.stringify(ok(output)));
+  });
+
+  it("keeps a dead letter with the end it belongs to, once", async () => {
+    const spec = job();
+    const failed: Outcome = { ok: false, error: { code: "runner_disconnected", message: "gone" }, metrics: {} };
+    await requests.finish(ended(spec, failed, { attempts: 5, deadLetter: { reason: "runner_disconnected: gone\u0000" } }));
+    await requests.finish(ended(spec, failed, { attempts: 5, deadLetter: { reason: "again" } }));
+    const letters = (await requests.deadLetters(100)).filter(({ requestId }) => requestId === spec.requestId);
+    expect(letters).toEqual([
+      {
+        requestId: spec.requestId,
+        ownerId: "owner",
+        endpoint: spec.endpoint,
+        version: "1.0.0",
+        reason: "runner_disconnected: gone\ufffd",
+        attempts: 5,
+        createdAtMs: 1_790_000_000_900,
+      },
+    ]);
+  });
+
+  it("knows nothing of an unknown request", async () => {
+    expect(await requests.find(newRequestId())).toBeUndefined();
+  });
+});
+
+describe("key store", () => {
+  const key = (over: Partial<Key> = {}): Key => ({
+    keyId: randomUUID(),
+    ownerId: "me",
+    alias: "a",
+    scope: "API",
+    secretSha256: "ab".repeat(32),
+    createdAtMs: 1_790_000_000_001,
+    ...over,
+  });
+
+  it("insert, find, list newest first, revoke once", async () => {
+    const older = key({ createdAtMs: 1_790_000_000_000 });
+    const newer = key({ scope: "ADMIN", createdAtMs: 1_790_000_009_000 });
+    await keys.insert(older);
+    await keys.insert(newer);
+    expect(await keys.find(older.keyId)).toEqual(older);
+    expect((await keys.list()).map(({ keyId }) => keyId)).toEqual([newer.keyId, older.keyId]);
+    expect(await keys.revoke(older.keyId, 1_790_000_010_000)).toBe(true);
+    expect(await keys.revoke(older.keyId, 1_790_000_020_000)).toBe(false);
+    expect(await keys.revoke(randomUUID(), 1)).toBe(false);
+    expect(await keys.find(older.keyId)).toEqual({ ...older, revokedAtMs: 1_790_000_010_000 });
+    expect(await keys.find(randomUUID())).toBeUndefined();
+  });
+
+  it("tells listeners which key changed, at once", async () => {
+    const changed: string[] = [];
+    const stop = await keys.onChange((keyId) => changed.push(keyId));
+    const fresh = key();
+    await keys.insert(fresh);
+    await keys.revoke(fresh.keyId, 1_790_000_010_000);
+    await expect.poll(() => changed, { timeout: 2_000, interval: 10 }).toEqual([fresh.keyId, fresh.keyId]);
+    await stop();
+  });
+});
+
+describe("when PostgreSQL is away", () => {
+  it("every call is store_unavailable within seconds, naming where, never the password", async () => {
+    const nowhere = connectPostgres("postgres://me:hidden@127.0.0.1:9/x", { maxConnections: 1 });
+    const startedAtMs = performance.now();
+    for (const call of [createRequestStore(nowhere).find(newRequestId()), createKeyStore(nowhere).list()]) {
+      const error = await call.catch((thrown) => thrown);
+      expect(error).toMatchObject({ code: "store_unavailable", message: expect.stringContaining("127.0.0.1:9") });
+      expect(error.message).not.toContain("hidden");
+    }
+    expect(performance.now() - startedAtMs).toBeLessThan(5_000);
+    await nowhere.end({ timeout: 0 });
+    const error = await migrate("postgres://me:hidden@127.0.0.1:9/x").catch((thrown) => thrown);
+    expect(error).toMatchObject({ code: "store_unavailable", message: expect.stringMatching(/127\.0\.0\.1:9\/x.*DATABASE_URL/) });
+    expect(error.message).not.toContain("hidden");
+  });
+
+  it("migrating twice at once ends well", async () => {
+    const fresh = `fresh_${randomUUID().replaceAll("-", "")}`;
+    await sql.unsafe(`CREATE DATABASE ${fresh}`);
+    const url = new URL(database.url);
+    url.pathname = `/${fresh}`;
+    await Promise.all([migrate(url.href), migrate(url.href), migrate(url.href)]);
+    const made = connectPostgres(url.href, { maxConnections: 1 });
+    expect(await createKeyStore(made).list()).toEqual([]);
+    await made.end({ timeout: 1 });
+    await sql.unsafe(`DROP DATABASE ${fresh} WITH (FORCE)`);
+  });
+});
