@@ -25,7 +25,8 @@ function createShelf() {
   };
 }
 
-const sinkOn = (objects: ReturnType<typeof createShelf>, inline = false) => createArtifactSink({ objects, publicUrl: "http://localhost:8080", inline });
+const sinkOn = (objects: ReturnType<typeof createShelf>, inline = false) =>
+  createArtifactSink({ objects, publicUrl: "http://localhost:8080", inline });
 
 describe("a produced file", () => {
   it("is stored under its content before the output names it", async () => {
@@ -34,7 +35,16 @@ describe("a produced file", () => {
     await sink.take(HEAD, chunks(BYTES.subarray(0, 3), BYTES.subarray(3)));
     expect(shelf.stored.get(KEY)).toEqual({ body: BYTES, info: { bytes: BYTES.length, contentType: "image/png" } });
     expect(sink.resolve({ images: [{ $artifact: 0, width: 4, height: 2 }], seed: 7 })).toEqual({
-      images: [{ url: `http://localhost:8080/files/${KEY.slice("artifacts/".length)}`, content_type: "image/png", file_name: "a.png", file_size: 9, width: 4, height: 2 }],
+      images: [
+        {
+          url: `http://localhost:8080/files/${KEY.slice("artifacts/".length)}`,
+          content_type: "image/png",
+          file_name: "a.png",
+          file_size: 9,
+          width: 4,
+          height: 2,
+        },
+      ],
       seed: 7,
     });
   });
@@ -43,7 +53,9 @@ describe("a produced file", () => {
     const shelf = createShelf();
     const sink = sinkOn(shelf, true);
     await sink.take(HEAD, chunks(BYTES));
-    expect(sink.resolve({ image: { $artifact: 0 } })).toMatchObject({ image: { url: `data:image/png;base64,${BYTES.toString("base64")}` } });
+    expect(sink.resolve({ image: { $artifact: 0 } })).toMatchObject({
+      image: { url: `data:image/png;base64,${BYTES.toString("base64")}` },
+    });
     expect(shelf.stored.size).toBe(0);
   });
 
@@ -55,7 +67,10 @@ describe("a produced file", () => {
   ])("whose bytes are %s than announced is refused, and not stored", async (_name, parts) => {
     for (const inline of [false, true]) {
       const shelf = createShelf();
-      await expect(sinkOn(shelf, inline).take(HEAD, chunks(...parts))).rejects.toMatchObject({ code: "runner_incomplete_response", message: expect.stringContaining("a.png") });
+      await expect(sinkOn(shelf, inline).take(HEAD, chunks(...parts))).rejects.toMatchObject({
+        code: "runner_incomplete_response",
+        message: expect.stringContaining("a.png"),
+      });
       expect(shelf.stored.size).toBe(0);
     }
   });
@@ -69,7 +84,9 @@ describe("a produced file", () => {
 
 describe("an output", () => {
   it("that names a file which never came is incomplete", () =>
-    expect(() => sinkOn(createShelf()).resolve({ image: { $artifact: 3 } })).toThrow(expect.objectContaining({ code: "runner_incomplete_response" })));
+    expect(() => sinkOn(createShelf()).resolve({ image: { $artifact: 3 } })).toThrow(
+      expect.objectContaining({ code: "runner_incomplete_response" }),
+    ));
 
   it("without files passes through, odd names and null included", () => {
     const output = JSON.parse('{"a":[null,1,"x",{"b":true}],"$artifact":"text","__proto__":{"polluted":1}}') as JsonObject;

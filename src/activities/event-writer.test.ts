@@ -129,7 +129,8 @@ describe("log lines", () => {
     }
   });
 
-  it("hold no NUL and no half of a surrogate pair", async () => expect(await lines("a\u0000b", "a\ud83d")).toEqual(["a\ufffdb", "a\ufffd"]));
+  it("hold no NUL and no half of a surrogate pair", async () =>
+    expect(await lines("a\u0000b", "a\ud83d")).toEqual(["a\ufffdb", "a\ufffd"]));
 
   it("that are short stay as they are", async () => expect(await lines("é😀\n\t")).toEqual(["é😀\n\t"]));
 });

@@ -29,7 +29,10 @@ describe("an error's answer", () => {
   it.each(["status", "stream", "cancel"] as const)("has fal's words where fal has words: %s", async (verb) => {
     expect(await answer(new TemperaError("request_unknown"), verb)).toMatchObject({ status: 404, body: { status: "NOT_FOUND" } });
     expect(await answer(new TemperaError("request_finished"), verb)).toMatchObject({ status: 400, body: { status: "ALREADY_COMPLETED" } });
-    expect(await answer(new TemperaError("key_unknown"), verb)).toMatchObject({ status: 401, body: { detail: "No user found for Key ID and Secret" } });
+    expect(await answer(new TemperaError("key_unknown"), verb)).toMatchObject({
+      status: 401,
+      body: { detail: "No user found for Key ID and Secret" },
+    });
   });
 
   it("has a detail elsewhere", async () => {
@@ -44,7 +47,10 @@ describe("an error's answer", () => {
     expect(logged).toEqual([{ fields: { err: error, path: "/x", method: "GET" }, message: "unexpected error" }]);
   });
 
-  it.each([[undefined], [null], ["text"], [{ code: "ECONNRESET" }], [{ code: "__proto__" }]])("takes whatever was thrown: %j", async (error) => expect((await answer(error)).status).toBe(500));
+  it.each([[undefined], [null], ["text"], [{ code: "ECONNRESET" }], [{ code: "__proto__" }]])(
+    "takes whatever was thrown: %j",
+    async (error) => expect((await answer(error)).status).toBe(500),
+  );
 
   it("lets the framework's own answers pass", async () => {
     const response = new Response(JSON.stringify({ detail: "teapot" }), { status: 418 });

@@ -77,15 +77,21 @@ async function proxied(target: string | undefined, init: RequestInit = {}, path 
   const text = await response.text();
   return { status: response.status, headers: response.headers, body: (text === "" ? undefined : JSON.parse(text)) as JsonObject };
 }
-const submit = (target: string, headers: Record<string, string> = {}) => proxied(target, { method: "POST", body: '{"prompt":"x"}', headers });
+const submit = (target: string, headers: Record<string, string> = {}) =>
+  proxied(target, { method: "POST", body: '{"prompt":"x"}', headers });
 
 describe("the proxy form", () => {
-  it.each(["https://queue.fal.run/a/b/c", "http://queue.fal.run/a/b/c/", "https://queue.falrun.com//a/b/c"])("submits to %s", async (target) => {
-    const { status, body } = await submit(target, { "x-fal-queue-priority": "low" });
-    expect(status).toBe(200);
-    expect(test.jobs).toMatchObject([{ requestId: body.request_id, endpoint: "a/b/c", priority: "low", input: { inline: { prompt: "x" } } }]);
-    expect(body.status_url).toBe(`http://localhost/queue/a/b/requests/${body.request_id}/status`);
-  });
+  it.each(["https://queue.fal.run/a/b/c", "http://queue.fal.run/a/b/c/", "https://queue.falrun.com//a/b/c"])(
+    "submits to %s",
+    async (target) => {
+      const { status, body } = await submit(target, { "x-fal-queue-priority": "low" });
+      expect(status).toBe(200);
+      expect(test.jobs).toMatchObject([
+        { requestId: body.request_id, endpoint: "a/b/c", priority: "low", input: { inline: { prompt: "x" } } },
+      ]);
+      expect(body.status_url).toBe(`http://localhost/queue/a/b/requests/${body.request_id}/status`);
+    },
+  );
 
   it.each([{}, { origin: "https://app.example.com" }])("carries the id of the request, not one of its own (%j)", async (headers) => {
     const { headers: answered, body } = await submit("https://queue.fal.run/a/b/c", headers as Record<string, string>);
@@ -125,7 +131,8 @@ describe("the proxy form", () => {
   });
 
   it("cannot reach what is outside its tree, nor itself", async () => {
-    for (const path of ["../../health/live", "%2e%2e/health/live", "..%2f..%2fhealth/live"]) expect((await proxied(`https://queue.fal.run/${path}`)).body).not.toEqual({ status: "live" });
+    for (const path of ["../../health/live", "%2e%2e/health/live", "..%2f..%2fhealth/live"])
+      expect((await proxied(`https://queue.fal.run/${path}`)).body).not.toEqual({ status: "live" });
     expect((await proxied(`https://queue.fal.run${PROXY_PATH}`)).status).not.toBe(200);
   });
 });

@@ -41,7 +41,14 @@ function createKeyStore() {
 const SECRET = "5".repeat(64);
 const ID = "6f1c2b3a-0000-4000-8000-00000000000a";
 const HEADER = `Key ${ID}:${SECRET}`;
-const KEY: Key = { keyId: ID, ownerId: "ann", alias: "a", scope: "API", secretSha256: createHash("sha256").update(SECRET).digest("hex"), createdAtMs: 0 };
+const KEY: Key = {
+  keyId: ID,
+  ownerId: "ann",
+  alias: "a",
+  scope: "API",
+  secretSha256: createHash("sha256").update(SECRET).digest("hex"),
+  createdAtMs: 0,
+};
 
 let store: ReturnType<typeof createKeyStore>;
 let now: number;
@@ -52,13 +59,15 @@ beforeEach(async () => {
   ring = await createKeyRing({ keys: store, clock: { nowMs: () => now } });
   await store.insert(KEY);
 });
-const refused = (header: string | undefined) => ring.authenticate(header).then(
-  () => "accepted",
-  (error: { code: string }) => error.code,
-);
+const refused = (header: string | undefined) =>
+  ring.authenticate(header).then(
+    () => "accepted",
+    (error: { code: string }) => error.code,
+  );
 
 describe("a key", () => {
-  it("opens for its owner, in its scope", async () => expect(await ring.authenticate(HEADER)).toEqual({ ownerId: "ann", keyId: ID, scope: "API" }));
+  it("opens for its owner, in its scope", async () =>
+    expect(await ring.authenticate(HEADER)).toEqual({ ownerId: "ann", keyId: ID, scope: "API" }));
 
   it("is asked for once while it is remembered", async () => {
     for (let n = 0; n < 5; n++) await ring.authenticate(HEADER);

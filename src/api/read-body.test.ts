@@ -4,11 +4,17 @@ import type { Json } from "../core/json.ts";
 import { readJsonBody } from "./read-body.ts";
 
 /** What a body reads as under a limit, or the error it is refused with. */
-async function read(body: string | Uint8Array | ReadableStream<Uint8Array> | undefined, { bytesMax = 1000, headers = {} }: { bytesMax?: number; headers?: Record<string, string> } = {}): Promise<unknown> {
+async function read(
+  body: string | Uint8Array | ReadableStream<Uint8Array> | undefined,
+  { bytesMax = 1000, headers = {} }: { bytesMax?: number; headers?: Record<string, string> } = {},
+): Promise<unknown> {
   let result: unknown;
   const app = new Hono();
   app.post("/", async (c) => {
-    result = await readJsonBody(c, bytesMax).catch((error: { code: string; message: string }) => ({ code: error.code, message: error.message }));
+    result = await readJsonBody(c, bytesMax).catch((error: { code: string; message: string }) => ({
+      code: error.code,
+      message: error.message,
+    }));
     return c.text("");
   });
   await app.request("/", { method: "POST", headers, ...(body !== undefined && { body, duplex: "half" }) } as RequestInit);
@@ -51,7 +57,8 @@ describe("a body", () => {
     expect(await read(text)).toMatchObject({ code: "body_not_json", message: expect.stringMatching(/^The body is not valid JSON: /) }),
   );
 
-  it("of bytes that are no text does not break", async () => expect(await read(new Uint8Array([0x22, 0xff, 0xfe, 0x22]))).toBe("\ufffd\ufffd"));
+  it("of bytes that are no text does not break", async () =>
+    expect(await read(new Uint8Array([0x22, 0xff, 0xfe, 0x22]))).toBe("\ufffd\ufffd"));
 
   it("is read across chunks that cut characters", async () => {
     const bytes = Buffer.from('{"a":"é漢😀"}');
@@ -75,7 +82,8 @@ describe("a body that is too large", () => {
     expect(await read(stream(Buffer.from("aaaaaaaaaa"), 101).body)).toMatchObject({ code: "body_too_large" });
   });
 
-  it("says how much is accepted", async () => expect(await read(json(2000))).toMatchObject({ message: expect.stringContaining("1,000 bytes") }));
+  it("says how much is accepted", async () =>
+    expect(await read(json(2000))).toMatchObject({ message: expect.stringContaining("1,000 bytes") }));
 
   it("is read on for a while, so that its caller gets the answer, but not for ever", async () => {
     const { body, state } = stream(new Uint8Array(100), 1_000_000);

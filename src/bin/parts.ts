@@ -66,7 +66,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
     })();
     const [sql, client] = await Promise.all([database, temporal]);
     const events = addresses.redisUrl
-      ? createRedisEventLog({ url: addresses.redisUrl, prefix: config.redis.prefix })
+      ? createRedisEventLog({ url: addresses.redisUrl, prefix: config.redis.prefix, log: (line) => log.warn({}, line) })
       : createMemoryEventLog();
     closing.defer(() => events.close());
     const objects = addresses.s3

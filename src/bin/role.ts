@@ -15,14 +15,18 @@ export function refuseStart(error: unknown): never {
   process.exit(1);
 }
 
+/** A terminal's Ctrl-C can arrive twice, from the terminal and through npm: only a later one is a second thought. */
+const SECOND_THOUGHT_MS = 300;
+
 /** Calls `stop` on the first SIGINT or SIGTERM; a second one ends the process at once. */
 export function onSignal(stop: (signal: string) => void): void {
-  let stopping = false;
+  let firstAtMs: number | undefined;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.on(signal, () => {
-      if (stopping) process.exit(130);
-      stopping = true;
-      stop(signal);
+      if (firstAtMs === undefined) {
+        firstAtMs = performance.now();
+        stop(signal);
+      } else if (performance.now() - firstAtMs > SECOND_THOUGHT_MS) process.exit(130);
     });
   }
 }

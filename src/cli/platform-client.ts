@@ -43,7 +43,7 @@ export function findKey(given: string | undefined, env: NodeJS.ProcessEnv = proc
 }
 
 /** A sentence for an error answer of the queue API or of the Platform API. */
-export function errorText(status: number, body: unknown): string {
+function errorText(status: number, body: unknown): string {
   const { detail, error } = (body ?? {}) as { detail?: unknown; error?: { message?: string }; status?: string };
   if (typeof detail === "string") return detail;
   if (Array.isArray(detail)) return detail.map(({ loc, msg }) => `${(loc as unknown[]).slice(1).join(".") || "input"}: ${msg}`).join("; ");

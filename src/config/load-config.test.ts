@@ -23,7 +23,10 @@ function faults(text: string, env: Record<string, string> = {}): string[] {
   try {
     load(text, env);
   } catch (error) {
-    return (error as Error).message.split("\n").slice(1).map((line) => line.trim());
+    return (error as Error).message
+      .split("\n")
+      .slice(1)
+      .map((line) => line.trim());
   }
   throw new Error("accepted");
 }
@@ -46,11 +49,14 @@ describe("precedence", () => {
 
   it("every default fits its own setting", () => {
     for (const settings of Object.values(SETTINGS) as Record<string, Setting<unknown>>[])
-      for (const { schema, default: fallback } of Object.values(settings)) if (fallback !== undefined) expect(schema.parse(fallback)).toEqual(fallback);
+      for (const { schema, default: fallback } of Object.values(settings))
+        if (fallback !== undefined) expect(schema.parse(fallback)).toEqual(fallback);
   });
 
   it("every setting has a variable of its own", () => {
-    const names = (Object.values(SETTINGS) as Record<string, Setting<unknown>>[]).flatMap((settings) => Object.values(settings).map(({ env }) => env));
+    const names = (Object.values(SETTINGS) as Record<string, Setting<unknown>>[]).flatMap((settings) =>
+      Object.values(settings).map(({ env }) => env),
+    );
     expect(new Set(names).size).toBe(names.length);
     for (const name of names) expect(name).toMatch(/^[A-Z][A-Z0-9_]+$/);
   });
@@ -58,7 +64,10 @@ describe("precedence", () => {
 
 describe("faults", () => {
   it("are named all together, each where it stands", () => {
-    const found = faults("server: { port: 99999 }\nlog: { level: loud }\nworkers: {}\nredis: { uri: x }\nfolders: models", { DATABASE_URL: "mysql://x", TEMPERA_GRACE_SECONDS: "soon" });
+    const found = faults("server: { port: 99999 }\nlog: { level: loud }\nworkers: {}\nredis: { uri: x }\nfolders: models", {
+      DATABASE_URL: "mysql://x",
+      TEMPERA_GRACE_SECONDS: "soon",
+    });
     expect(found).toHaveLength(7);
     expect(found.join("\n")).toMatch(/"workers" is no group of settings \(server, /);
     expect(found.join("\n")).toMatch(/^redis\.uri: there is no such setting \(url, prefix\)$/m);
@@ -69,13 +78,18 @@ describe("faults", () => {
     expect(found.join("\n")).toMatch(/^TEMPERA_GRACE_SECONDS: .*number.* \(is "soon"\)$/m);
   });
 
-  it.each(["toString", "constructor", "__proto__"])("a group called %s is unknown", (name) => expect(faults(`${name}: {}`).join()).toContain(`"${name}" is no group`));
-
-  it.each(["abc", " ", "0x1F", "1e3", "8080.5", "-1", "65536", "99999999999999999999", "8080,8081", "true"])("TEMPERA_PORT=%j is no port", (value) =>
-    expect(faults("", { TEMPERA_PORT: value })).toHaveLength(1),
+  it.each(["toString", "constructor", "__proto__"])("a group called %s is unknown", (name) =>
+    expect(faults(`${name}: {}`).join()).toContain(`"${name}" is no group`),
   );
 
-  it.each(["true", "[8080]", "[]", "{}", "'x'", ".inf", ".nan"])("server.port: %s is no port", (value) => expect(faults(`server: { port: ${value} }`)).toHaveLength(1));
+  it.each(["abc", " ", "0x1F", "1e3", "8080.5", "-1", "65536", "99999999999999999999", "8080,8081", "true"])(
+    "TEMPERA_PORT=%j is no port",
+    (value) => expect(faults("", { TEMPERA_PORT: value })).toHaveLength(1),
+  );
+
+  it.each(["true", "[8080]", "[]", "{}", "'x'", ".inf", ".nan"])("server.port: %s is no port", (value) =>
+    expect(faults(`server: { port: ${value} }`)).toHaveLength(1),
+  );
 
   it.each([
     ["0", 0],
@@ -88,7 +102,9 @@ describe("faults", () => {
     expect(() => loadConfig({ TEMPERA_CONFIG: folder })).toThrow(/EISDIR/);
   });
 
-  it.each(["server: [", "- a\n- b", "text", "server: { port: 1 }\nserver: { port: 2 }"])("a file that is no mapping: %j", (text) => expect(faults(text)).toHaveLength(1));
+  it.each(["server: [", "- a\n- b", "text", "server: { port: 1 }\nserver: { port: 2 }"])("a file that is no mapping: %j", (text) =>
+    expect(faults(text)).toHaveLength(1),
+  );
 });
 
 describe("secrets are never printed", () => {

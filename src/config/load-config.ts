@@ -3,7 +3,7 @@ import { parseDocument } from "yaml";
 import { CONFIG_FILE_ENV, type Config, SETTINGS, type Setting } from "./settings.ts";
 
 /** The configuration is faulty; the message names every fault, where it stands, and never a secret's value. */
-export class ConfigFaults extends Error {
+class ConfigFaults extends Error {
   constructor(faults: string[]) {
     super(
       `The configuration has ${faults.length === 1 ? "a fault" : `${faults.length} faults`}:\n${faults.map((fault) => `  ${fault}`).join("\n")}`,

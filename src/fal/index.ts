@@ -1,5 +1,4 @@
 /** fal's wire, whole: what `api/` speaks. */
-export { readAuthorization } from "./authorization.ts";
 export { falError } from "./errors.ts";
 export { parseQueuePath, proxyTarget, QUEUE_METHODS, type QueuePath, type QueueVerb, TREES } from "./paths.ts";
 export { type StatusView, statusBody, statusCode, submitBody, submitOptions, wantsLogs } from "./queue.ts";

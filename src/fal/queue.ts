@@ -56,7 +56,7 @@ export function statusBody(base: string, view: StatusView): JsonObject {
 /** 202 until the end, 200 then: the fal SDK looks at nothing else (contract §2.2). */
 export const statusCode = (state: RequestState): 200 | 202 => (state === "COMPLETED" ? 200 : 202);
 
-export function logEntry({ atMs, event }: LoggedEvent): JsonObject[] {
+function logEntry({ atMs, event }: LoggedEvent): JsonObject[] {
   if (event.type !== "log") return [];
   return [{ timestamp: new Date(atMs).toISOString(), message: event.message, level: event.level, source: "USER" }];
 }

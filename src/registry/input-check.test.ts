@@ -4,7 +4,9 @@ import type { Json, JsonObject } from "../core/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import { createInputCheck } from "./input-check.ts";
 
-const QWEN = JSON.parse(readFileSync(new URL("../../schemas/models/fal-ai/qwen-image/1.0.0/input.json", import.meta.url), "utf8")) as JsonObject;
+const QWEN = JSON.parse(
+  readFileSync(new URL("../../schemas/models/fal-ai/qwen-image/1.0.0/input.json", import.meta.url), "utf8"),
+) as JsonObject;
 const check = createInputCheck({
   schemas: { input: QWEN, output: {} },
   restrictions: [
@@ -49,7 +51,14 @@ describe("an input that fits", () => {
   });
 
   it("keeps what was given, falsy values too", () => {
-    const given = { prompt: "", guidance_scale: 0, negative_prompt: "", enable_safety_checker: false, image_size: { width: 640, height: 480 }, seed: 0 };
+    const given = {
+      prompt: "",
+      guidance_scale: 0,
+      negative_prompt: "",
+      enable_safety_checker: false,
+      image_size: { width: 640, height: 480 },
+      seed: 0,
+    };
     expect(accepted(given).input).toMatchObject(given);
   });
 
@@ -60,14 +69,25 @@ describe("an input that fits", () => {
     expect(raw).toEqual({ prompt: "x", image_size: { width: 640, height: 480 } });
   });
 
-  it.each(["a circle", "赤い円", "дерево", "دائرة", "👩‍👩‍👧‍👦", "\u202eright to left", "line\nbreak\ttab", "'; DROP TABLE requests; --", "${7*7} {{7*7}}"])("may hold any text: %j", (prompt) =>
-    expect(accepted({ prompt }).input.prompt).toBe(prompt),
-  );
+  it.each([
+    "a circle",
+    "赤い円",
+    "дерево",
+    "دائرة",
+    "👩‍👩‍👧‍👦",
+    "\u202eright to left",
+    "line\nbreak\ttab",
+    "'; DROP TABLE requests; --",
+    "{{7*7}} $(id) `id`",
+  ])("may hold any text: %j", (prompt) => expect(accepted({ prompt }).input.prompt).toBe(prompt));
 });
 
 describe("the seed", () => {
   it("is drawn when absent or null, in 32 bits", () => {
-    const seeds = Array.from({ length: 200 }, (_, n) => accepted(n % 2 ? { prompt: "x" } : { prompt: "x", seed: null }).input.seed as number);
+    const seeds = Array.from(
+      { length: 200 },
+      (_, n) => accepted(n % 2 ? { prompt: "x" } : { prompt: "x", seed: null }).input.seed as number,
+    );
     for (const seed of seeds) expect(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32).toBe(true);
     expect(new Set(seeds).size).toBeGreaterThan(190);
   });
@@ -101,7 +121,10 @@ describe("fields the schema does not know", () => {
   });
 
   it("are kept by a schema that says it is open", () =>
-    expect(accepted({ a: 1, b: 2 }, simple({ a: {} }, { additionalProperties: { type: "integer" } }))).toEqual({ input: { a: 1, b: 2 }, ignored: [] }));
+    expect(accepted({ a: 1, b: 2 }, simple({ a: {} }, { additionalProperties: { type: "integer" } }))).toEqual({
+      input: { a: 1, b: 2 },
+      ignored: [],
+    }));
 
   it.each(["__proto__", "constructor", "prototype", "toString", "hasOwnProperty"])("reach no prototype: %s", (name) => {
     const raw = JSON.parse(`{"prompt":"x","${name}":{"polluted":1,"isAdmin":true}}`) as Json;
@@ -113,7 +136,8 @@ describe("fields the schema does not know", () => {
     expect(({} as { polluted?: number }).polluted).toBeUndefined();
   });
 
-  it("do not stand in for a required field through a prototype", () => expect(faults(JSON.parse('{"__proto__":{"prompt":"x"}}') as Json)).toMatchObject([{ type: "missing" }]));
+  it("do not stand in for a required field through a prototype", () =>
+    expect(faults(JSON.parse('{"__proto__":{"prompt":"x"}}') as Json)).toMatchObject([{ type: "missing" }]));
 
   it("inside a value stay plain data", () => {
     const nested = accepted(JSON.parse('{"a":{"__proto__":{"polluted":1}}}') as Json, simple({ a: {} })).input.a as JsonObject;
@@ -133,7 +157,11 @@ describe("an input that does not fit", () => {
   ])("%s is no object", (_name, raw) => expect(faults(raw)).toMatchObject([{ loc: ["body"], type: "model_attributes_type" }]));
 
   it("has all its faults named together", () =>
-    expect(faults({ num_images: 9, output_format: "gif", image_size: { width: 99_999 }, loras: [{ scale: 5 }] }).map(({ loc, type }) => `${loc.slice(1).join(".")} ${type}`)).toEqual([
+    expect(
+      faults({ num_images: 9, output_format: "gif", image_size: { width: 99_999 }, loras: [{ scale: 5 }] }).map(
+        ({ loc, type }) => `${loc.slice(1).join(".")} ${type}`,
+      ),
+    ).toEqual([
       "prompt missing",
       "num_images less_than_equal",
       "output_format one_of",
@@ -142,9 +170,11 @@ describe("an input that does not fit", () => {
       "image_size.width less_than_equal",
     ]));
 
-  it("null is a value, not an absence", () => expect(faults({ prompt: null, num_images: null }).map(({ type }) => type)).toEqual(["string_type", "int_type"]));
+  it("null is a value, not an absence", () =>
+    expect(faults({ prompt: null, num_images: null }).map(({ type }) => type)).toEqual(["string_type", "int_type"]));
 
-  it("a number that is no number is no number", () => expect(faults(JSON.parse('{"prompt":"x","guidance_scale":1e999}') as Json)).toMatchObject([{ type: "float_type" }]));
+  it("a number that is no number is no number", () =>
+    expect(faults(JSON.parse('{"prompt":"x","guidance_scale":1e999}') as Json)).toMatchObject([{ type: "float_type" }]));
 });
 
 describe("a field that is served only in part", () => {
@@ -156,7 +186,8 @@ describe("a field that is served only in part", () => {
 
   it("is taken within what it serves", () => expect(accepted({ prompt: "x", loras: [], acceleration: "none" }).ignored).toEqual([]));
 
-  it("says first that a value does not fit the schema at all", () => expect(faults({ prompt: "x", acceleration: "warp" })).toMatchObject([{ type: "one_of" }]));
+  it("says first that a value does not fit the schema at all", () =>
+    expect(faults({ prompt: "x", acceleration: "warp" })).toMatchObject([{ type: "one_of" }]));
 });
 
 describe("text that nothing can hold", () => {
@@ -168,7 +199,9 @@ describe("text that nothing can hold", () => {
     ["in a field's name", '{"prompt":"x","a\\u0000b":1}', ["body"]],
     ["half a pair in a name", '{"prompt":"x","loras":[{"\\ud800":1}]}', ["body", "loras", 0]],
     ["in an unknown field", '{"prompt":"x","extra":{"a":["\\u0000"]}}', ["body", "extra", "a", 0]],
-  ])("%s is refused where it stands", (_name, json, loc) => expect(faults(JSON.parse(json) as Json)).toEqual([{ loc, msg: expect.stringMatching(/NUL|surrogate/), type: "value_error" }]));
+  ])("%s is refused where it stands", (_name, json, loc) =>
+    expect(faults(JSON.parse(json) as Json)).toEqual([{ loc, msg: expect.stringMatching(/NUL|surrogate/), type: "value_error" }]),
+  );
 });
 
 describe("size", () => {
@@ -192,7 +225,8 @@ describe("size", () => {
 
   it("a million faults are one fault", () => expect(faults({ prompt: "x", loras: Array(1_000_000).fill(0) })).toHaveLength(1));
 
-  it("a thousand faults are the first hundred", () => expect(faults({ prompt: "x", loras: Array(1_000).fill(0) })).toHaveLength(LIMITS.inputFaultsMax));
+  it("a thousand faults are the first hundred", () =>
+    expect(faults({ prompt: "x", loras: Array(1_000).fill(0) })).toHaveLength(LIMITS.inputFaultsMax));
 
   it("a hundred thousand unknown fields are set aside", () => {
     const many = Object.fromEntries(Array.from({ length: 100_000 }, (_, n) => [`f${n}`, n]));

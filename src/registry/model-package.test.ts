@@ -38,9 +38,16 @@ describe("docs/adding-a-model.md", () => {
     const rows = (PAGE.split("## The manifest\n")[1]?.split("\n## ")[0] ?? "")
       .split("\n")
       .filter((line) => line.startsWith("| `"))
-      .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()));
+      .map((line) =>
+        line
+          .split("|")
+          .slice(1, -1)
+          .map((cell) => cell.trim()),
+      );
     const fields = manifestFields(JSON.parse(readFileSync(MANIFEST, "utf8")) as JsonObject);
-    expect(rows.map(([name, required, fallback]) => [name, required, fallback])).toEqual(fields.map(([name, required, fallback]) => [name, required, fallback]));
+    expect(rows.map(([name, required, fallback]) => [name, required, fallback])).toEqual(
+      fields.map(([name, required, fallback]) => [name, required, fallback]),
+    );
     for (const [row, [name, , , description]] of rows.map((row, index) => [row, fields[index] ?? ["", "", "", ""]] as const))
       expect(row[3], name).toBe(description ?? row[3]);
     for (const [name, , , meaning] of rows) expect(meaning?.length, name).toBeGreaterThan(10);

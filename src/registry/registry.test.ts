@@ -27,8 +27,13 @@ const SCHEMA = { type: "object", properties: { prompt: { type: "string" } } };
 /** A sound package, with what `change` says otherwise. */
 function addPackage(
   place: string,
-  { manifest = {}, text, input = JSON.stringify(SCHEMA), output = JSON.stringify(SCHEMA), files = { "weights.bin": "w" } }:
-    { manifest?: JsonObject; text?: string; input?: string | null; output?: string | null; files?: Record<string, string> } = {},
+  {
+    manifest = {},
+    text,
+    input = JSON.stringify(SCHEMA),
+    output = JSON.stringify(SCHEMA),
+    files = { "weights.bin": "w" },
+  }: { manifest?: JsonObject; text?: string; input?: string | null; output?: string | null; files?: Record<string, string> } = {},
 ): void {
   const segments = place.split("/");
   const sound = {
@@ -57,7 +62,10 @@ async function faults(): Promise<string[]> {
     (reason: unknown) => reason,
   );
   expect(error).toBeInstanceOf(RegistryFaults);
-  return (error as Error).message.split("\n").slice(1).map((line) => line.trim());
+  return (error as Error).message
+    .split("\n")
+    .slice(1)
+    .map((line) => line.trim());
 }
 
 describe("a registry of sound packages", () => {
@@ -113,7 +121,9 @@ describe("a registry of sound packages", () => {
   });
 
   it("of a folder that is not there says which", async () =>
-    await expect(loadRegistry({ modelsFolder: join(root, "none"), schemasFolder: join(root, "schemas") })).rejects.toThrow(/no models folder .*none; .*TEMPERA_MODELS/));
+    await expect(loadRegistry({ modelsFolder: join(root, "none"), schemasFolder: join(root, "schemas") })).rejects.toThrow(
+      /no models folder .*none; .*TEMPERA_MODELS/,
+    ));
 });
 
 describe("a faulty package is refused, by name", () => {
@@ -133,15 +143,47 @@ describe("a faulty package is refused, by name", () => {
     ["a schema that is no JSON", { input: "{" }, /input\.json: .*JSON/],
     ["a schema that is no object", { input: "[]" }, /input\.json: is not a JSON Schema object/],
     ["a schema of something else", { output: '{"type":"array"}' }, /output\.json: must describe an object/],
-    ["a schema with an unknown type", { input: '{"type":"object","properties":{"a":{"type":"banana"}}}' }, /input\.json: schema is invalid/],
-    ["a schema that points nowhere", { input: '{"type":"object","properties":{"a":{"$ref":"#/$defs/None"}}}' }, /input\.json: can't resolve reference/],
-    ["a schema with a broken pattern", { input: '{"type":"object","properties":{"a":{"pattern":"("}}}' }, /input\.json: .*regular expression/i],
-    ["an input schema without fields of its own", { input: '{"type":"object","allOf":[]}' }, /input\.json: must list its fields in "properties"/],
-    ["a restriction of no field", { manifest: { restrictions: [{ field: "lora", accepts: {}, says: "x" }] } }, /\/restrictions names "lora"/],
-    ["a restriction that is no schema", { manifest: { restrictions: [{ field: "prompt", accepts: { type: "banana" }, says: "x" }] } }, /\/restrictions\/prompt\/accepts: /],
-    ["a file outside the package", { manifest: { files: { "../../../../secret": "0".repeat(64) } } }, /\.\.\/secret: lies outside the package/],
+    [
+      "a schema with an unknown type",
+      { input: '{"type":"object","properties":{"a":{"type":"banana"}}}' },
+      /input\.json: schema is invalid/,
+    ],
+    [
+      "a schema that points nowhere",
+      { input: '{"type":"object","properties":{"a":{"$ref":"#/$defs/None"}}}' },
+      /input\.json: can't resolve reference/,
+    ],
+    [
+      "a schema with a broken pattern",
+      { input: '{"type":"object","properties":{"a":{"pattern":"("}}}' },
+      /input\.json: .*regular expression/i,
+    ],
+    [
+      "an input schema without fields of its own",
+      { input: '{"type":"object","allOf":[]}' },
+      /input\.json: must list its fields in "properties"/,
+    ],
+    [
+      "a restriction of no field",
+      { manifest: { restrictions: [{ field: "lora", accepts: {}, says: "x" }] } },
+      /\/restrictions names "lora"/,
+    ],
+    [
+      "a restriction that is no schema",
+      { manifest: { restrictions: [{ field: "prompt", accepts: { type: "banana" }, says: "x" }] } },
+      /\/restrictions\/prompt\/accepts: /,
+    ],
+    [
+      "a file outside the package",
+      { manifest: { files: { "../../../../secret": "0".repeat(64) } } },
+      /\.\.\/secret: lies outside the package/,
+    ],
     ["an absolute path", { manifest: { files: { "/etc/hostname": "0".repeat(64) } } }, /\/etc\/hostname: (missing|lies outside)/],
-    ["a wrong digest", { manifest: { files: { "weights.bin": "0".repeat(64) } } }, /weights\.bin: digest is 50e721e49c01…, model\.yaml says 000000000000…/],
+    [
+      "a wrong digest",
+      { manifest: { files: { "weights.bin": "0".repeat(64) } } },
+      /weights\.bin: digest is 50e721e49c01…, model\.yaml says 000000000000…/,
+    ],
     ["a folder as a file", { manifest: { files: { sub: "0".repeat(64) } }, files: { "sub/x": "" } }, /sub: missing/],
   ])("%s", async (_name, change, fault) => {
     addPackage("a/b/1.0.0", change);

@@ -24,7 +24,12 @@ describe("faults in pydantic's words", () => {
     ["exclusive minimum", { exclusiveMinimum: 0 }, 0, { type: "greater_than", ctx: { gt: 0 } }],
     ["exclusive maximum", { exclusiveMaximum: 1 }, 1, { type: "less_than", ctx: { lt: 1 } }],
     ["multiple", { multipleOf: 8 }, 9, { type: "multiple_of", ctx: { multiple_of: 8 } }],
-    ["short text", { minLength: 2 }, "a", { type: "sequence_too_short", msg: "Input should have at least 2 characters", ctx: { min_length: 2 } }],
+    [
+      "short text",
+      { minLength: 2 },
+      "a",
+      { type: "sequence_too_short", msg: "Input should have at least 2 characters", ctx: { min_length: 2 } },
+    ],
     ["short list", { minItems: 1 }, [], { type: "sequence_too_short", msg: "Input should have at least 1 items" }],
     ["long text", { maxLength: 1 }, "😀a", { type: "sequence_too_long", ctx: { max_length: 1 } }],
     ["long list", { maxItems: 0 }, [1], { type: "sequence_too_long" }],
@@ -44,7 +49,7 @@ describe("faults in pydantic's words", () => {
   });
 
   it("what a condition found wrong is said once", () => {
-    const schema = { if: { properties: { x: { const: "a" } } }, then: { required: ["y"] } };
+    const schema = JSON.parse('{"if": {"properties": {"x": {"const": "a"}}}, "then": {"required": ["y"]}}') as JsonObject;
     expect(faultsOf({}, "a", schema)).toEqual([{ loc: ["body", "y"], msg: "Field required", type: "missing" }]);
   });
 
@@ -58,7 +63,11 @@ describe("faults in pydantic's words", () => {
 });
 
 describe("unions", () => {
-  const size = { type: "object", required: ["width", "height"], properties: { width: { type: "integer", maximum: 100 }, height: { type: "integer", maximum: 100 } } };
+  const size = {
+    type: "object",
+    required: ["width", "height"],
+    properties: { width: { type: "integer", maximum: 100 }, height: { type: "integer", maximum: 100 } },
+  };
   const sizeOrName = { anyOf: [{ $ref: "#/$defs/Size" }, { type: "string", enum: ["square", "wide"] }] };
   const faults = (value: unknown, field: JsonObject = sizeOrName) => faultsOf(field, value, { $defs: { Size: size } });
 
@@ -82,7 +91,9 @@ describe("unions", () => {
     ]));
 
   it("with null are the other branch, as pydantic's Optional is", () =>
-    expect(faultsOf({ anyOf: [{ type: "integer", minimum: 3 }, { type: "null" }] }, "x")).toMatchObject([{ loc: ["body", "x"], type: "int_type" }]));
+    expect(faultsOf({ anyOf: [{ type: "integer", minimum: 3 }, { type: "null" }] }, "x")).toMatchObject([
+      { loc: ["body", "x"], type: "int_type" },
+    ]));
 
   it("in a list answer for the item that is wrong", () => {
     const list = { type: "array", items: sizeOrName };
@@ -94,14 +105,24 @@ describe("unions", () => {
 
   it("inside unions answer for the innermost", () => {
     const nested = { anyOf: [{ type: "object", properties: { size: sizeOrName } }, { type: "null" }] };
-    expect(faults({ size: { width: 1, height: 1000 } }, nested)).toMatchObject([{ loc: ["body", "x", "size", "height"], type: "less_than_equal" }]);
+    expect(faults({ size: { width: 1, height: 1000 } }, nested)).toMatchObject([
+      { loc: ["body", "x", "size", "height"], type: "less_than_equal" },
+    ]);
   });
 
   it("that want exactly one form refuse a value that fits two", () =>
     expect(faultsOf({ oneOf: [{ type: "integer" }, { type: "number" }] }, 5)).toMatchObject([{ loc: ["body", "x"], type: "value_error" }]));
 
   it("do not swallow the faults of other fields", () => {
-    const schema: JsonObject = { type: "object", required: ["y"], properties: { x: { anyOf: [{ type: "string" }, { type: "null" }] }, xy: { type: "string" } } };
-    expect(createSchemaCheck(schema, { every: true })({ x: 5, xy: 5 })?.map(({ loc }) => loc.join("."))).toEqual(["body.y", "body.xy", "body.x"]);
+    const schema: JsonObject = {
+      type: "object",
+      required: ["y"],
+      properties: { x: { anyOf: [{ type: "string" }, { type: "null" }] }, xy: { type: "string" } },
+    };
+    expect(createSchemaCheck(schema, { every: true })({ x: 5, xy: 5 })?.map(({ loc }) => loc.join("."))).toEqual([
+      "body.y",
+      "body.xy",
+      "body.x",
+    ]);
   });
 });

@@ -78,8 +78,8 @@ describe.each<Part | "engine">(["engine", "gpu-worker", "gateway", "orchestrator
       // One outcome each: what Postgres keeps is what callers were given.
       for (const id of ids) {
         await expect.poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 60_000 }).toBe(true);
-        const { output } = (await cluster.requests.find(id))?.outcome as Extract<Outcome, { ok: true }>;
-        expect("inline" in output && output.inline).toEqual(await cluster.client.result(STUB, id));
+        const outcome = (await cluster.requests.find(id))?.outcome as Outcome;
+        expect(outcome).toMatchObject({ ok: true, output: { inline: await cluster.client.result(STUB, id) } });
       }
       expect(await cluster.requests.deadLetters(100)).toEqual([]);
     });

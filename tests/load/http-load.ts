@@ -44,10 +44,11 @@ export async function httpLoad({
           const next = (): void => {
             if (performance.now() >= until) {
               socket.end();
-              return resolve();
+              resolve();
+            } else {
+              sentAtMs = performance.now();
+              socket.write(request);
             }
-            sentAtMs = performance.now();
-            socket.write(request);
           };
           socket.setEncoding("latin1");
           socket.once("connect", next).once("error", reject);

@@ -18,7 +18,7 @@ const keyBody = ({ keyId, alias, scope, ownerId, createdAtMs, revokedAtMs }: Key
 });
 
 /** A new key and its secret, which is shown once and stored as its SHA-256 only. */
-export function newKey(fields: Pick<Key, "ownerId" | "alias" | "scope" | "createdAtMs">): { key: Key; secret: string } {
+function newKey(fields: Pick<Key, "ownerId" | "alias" | "scope" | "createdAtMs">): { key: Key; secret: string } {
   const secret = randomBytes(32).toString("hex");
   return { key: { ...fields, keyId: randomUUID(), secretSha256: createHash("sha256").update(secret).digest("hex") }, secret };
 }

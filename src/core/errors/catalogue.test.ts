@@ -11,13 +11,20 @@ const tableUnder = (heading: string): string[][] =>
     .split("\n")
     .filter((line) => line.startsWith("|"))
     .slice(2)
-    .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim().replaceAll("\\<", "<")));
+    .map((line) =>
+      line
+        .split("|")
+        .slice(1, -1)
+        .map((cell) => cell.trim().replaceAll("\\<", "<")),
+    );
 
 describe("docs/errors.md", () => {
   it("is the catalogue, code by code, in its order", () => {
     const rows = tableUnder("The catalogue").map(([code, kind, status, retry, says]) => [code, kind, status, retry, says]);
     const entries = Object.entries(CATALOGUE) as [string, ErrorEntry][];
-    expect(rows).toEqual(entries.map(([code, { kind, status, retryable, says }]) => [`\`${code}\``, kind, String(status), retryable ? "yes" : "no", says]));
+    expect(rows).toEqual(
+      entries.map(([code, { kind, status, retryable, says }]) => [`\`${code}\``, kind, String(status), retryable ? "yes" : "no", says]),
+    );
   });
 
   it("says of each code when it happens", () => {
@@ -25,9 +32,13 @@ describe("docs/errors.md", () => {
   });
 
   it("names every fault type that the registry gives, and no other", () => {
-    const source = ["input-check", "schema-check"].map((name) => readFileSync(new URL(`../../registry/${name}.ts`, import.meta.url), "utf8")).join("\n");
+    const source = ["input-check", "schema-check"]
+      .map((name) => readFileSync(new URL(`../../registry/${name}.ts`, import.meta.url), "utf8"))
+      .join("\n");
     const given = [...source.matchAll(/\btype: "([a-z_]+)"|\["([a-z_]+)", "Input should be/g)].map(([, a, b]) => a ?? b);
-    const named = tableUnder("Fault types of an input").flatMap(([types = ""]) => types.split(",").map((type) => type.trim().replaceAll("`", "")));
+    const named = tableUnder("Fault types of an input").flatMap(([types = ""]) =>
+      types.split(",").map((type) => type.trim().replaceAll("`", "")),
+    );
     expect([...named].sort()).toEqual([...new Set(given)].sort());
   });
 
@@ -39,5 +50,7 @@ describe("docs/errors.md", () => {
 });
 
 describe("error codes", () => {
-  it.each(["toString", "constructor", "__proto__", "", "Key_missing", 5, null, undefined])("%j is none", (value) => expect(isErrorCode(value)).toBe(false));
+  it.each(["toString", "constructor", "__proto__", "", "Key_missing", 5, null, undefined])("%j is none", (value) =>
+    expect(isErrorCode(value)).toBe(false),
+  );
 });
