@@ -25,7 +25,7 @@ export const LIMITS = {
   /** How long a key that was valid still opens while Postgres cannot be asked. */
   keyStaleMs: 10 * 60 * 1000,
   /** Keys a gateway remembers; past that it forgets all and asks again. */
-  keysRememberedMax: 50_000,
+  keysRememberedMax: 10_000,
   /** Start deadlines below this are refused by fal's clients, so they are treated as absent (contract §2.1). */
   startTimeoutMsMin: 100,
   /** Longer start deadlines are treated as absent: a timer of years is no deadline. */

@@ -15,6 +15,7 @@ import { freePort } from "../../src/dev/services/port.ts";
 import { startPostgres } from "../../src/dev/services/postgres.ts";
 import { startRedis } from "../../src/dev/services/redis.ts";
 import { startTemporal } from "../../src/dev/services/temporal.ts";
+import { cpuTimes } from "./cpu-time.ts";
 import { httpLoad } from "./http-load.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
@@ -39,22 +40,29 @@ const percentile = (values: number[], p: number): number => {
 const round = (value: number): number => Math.round(value * 100) / 100;
 
 interface Side {
+  /** CPU milliseconds by process. */
+  cpu: Record<string, number>;
   submitMs: number[];
   wholeMs: number[];
   jobs: number;
   seconds: number;
 }
-const newSide = (): Side => ({ submitMs: [], wholeMs: [], jobs: 0, seconds: 0 });
-const summary = ({ submitMs, wholeMs, jobs, seconds }: Side) => ({
+const newSide = (): Side => ({ submitMs: [], wholeMs: [], jobs: 0, seconds: 0, cpu: {} });
+const summary = ({ submitMs, wholeMs, jobs, seconds, cpu }: Side) => ({
   submit_ms: { p50: round(percentile(submitMs, 50)), p99: round(percentile(submitMs, 99)) },
   submit_to_output_ms: { p50: round(percentile(wholeMs, 50)), p99: round(percentile(wholeMs, 99)) },
   jobs_per_second: round(jobs / seconds),
+  cpu_ms_per_job: Object.fromEntries(Object.entries(cpu).map(([name, ms]) => [name, round(ms / jobs)])),
 });
+
+/** Who uses CPU time, by process id. */
+const processes: Record<string, number> = { client: process.pid };
 
 type Job = () => Promise<{ submitMs: number; wholeMs: number }>;
 
 async function runRound(side: Side | undefined, job: Job, inFlight: number, jobs: number): Promise<void> {
   let left = jobs;
+  const before = cpuTimes(processes);
   const startedAtMs = performance.now();
   await Promise.all(
     Array.from({ length: inFlight }, async () => {
@@ -68,6 +76,7 @@ async function runRound(side: Side | undefined, job: Job, inFlight: number, jobs
   if (!side) return;
   side.jobs += jobs;
   side.seconds += (performance.now() - startedAtMs) / 1000;
+  for (const [name, ms] of Object.entries(cpuTimes(processes))) side.cpu[name] = (side.cpu[name] ?? 0) + ms - (before[name] ?? 0);
 }
 
 const closing = createClosing();
@@ -76,11 +85,13 @@ closing.defer(() => rm(folder, { recursive: true, force: true }));
 
 /** Starts a program of the project and waits for the line that says it is ready. */
 async function start(program: string, env: Record<string, string>, ready: string): Promise<ChildProcess> {
+  const name = program.split("/").at(-1)?.replace(".ts", "") ?? program;
   const child = spawn(process.execPath, ["--import", "tsx", join(PROJECT, program)], {
     cwd: PROJECT,
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
+  processes[name] = child.pid ?? 0;
   closing.defer(async () => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((done) => child.once("exit", done));
@@ -140,6 +151,7 @@ try {
     startRedis({ folder: join(folder, "redis"), ...quiet }),
   ]);
   for (const service of [temporal, postgres, redis]) closing.defer(() => service.stop());
+  Object.assign(processes, { temporal: temporal.pid, postgres: postgres.pid, redis: redis.pid });
   const key = `${randomUUID()}:${randomBytes(32).toString("hex")}`;
   const port = await freePort();
   const shared = {

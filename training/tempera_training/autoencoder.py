@@ -135,7 +135,7 @@ def refine_decoder(autoencoder: Path, out: Path, minutes: float, batch: int = 12
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
                 z = encoder(x)[:, :LATENT_CHANNELS].float()
-                z = z + torch.randn_like(z) * std * 0.1 * torch.rand(batch, 1, 1, 1)
+                z = z + torch.randn_like(z) * std * 0.25 * torch.rand(batch, 1, 1, 1)
             y = decoder(z).float()
         pixel = (y - x).abs().mean()
         gradient = (y.diff(dim=3) - x.diff(dim=3)).abs().mean() + (y.diff(dim=2) - x.diff(dim=2)).abs().mean()

@@ -1,9 +1,18 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { ObjectInfo } from "../../core/ports/object-store.ts";
 
-const KEY = /^[A-Za-z0-9_-][A-Za-z0-9._-]*(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/;
+const KEY = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}(\/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199})*$/;
 
-/** Passes a key through that can name an object; throws `file_unknown` for any other: no `..`, no hidden files, no odd characters. */
+/**
+ * Passes a key through that can name an object; throws `file_unknown` for any other: no `..`, no hidden files, no odd
+ * characters, nothing that a file system finds too long.
+ */
 export function objectKey(key: string): string {
   if (key.length > 500 || !KEY.test(key)) throw new TemperaError("file_unknown");
   return key;
+}
+
+/** Throws `range_unsatisfiable` for a range, inclusive at both ends, that does not lie within the object. */
+export function checkRange({ start, end }: { start: number; end: number }, { bytes }: ObjectInfo): void {
+  if (!(start >= 0 && start <= end && end < bytes)) throw new TemperaError("range_unsatisfiable");
 }

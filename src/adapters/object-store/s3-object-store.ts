@@ -1,7 +1,13 @@
+import http from "node:http";
+import https from "node:https";
+import type { Readable } from "node:stream";
+import { text } from "node:stream/consumers";
+import { pipeline } from "node:stream/promises";
 import { Client } from "minio";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import type { ObjectInfo, ObjectStore } from "../../core/ports/object-store.ts";
-import { objectKey } from "./object-key.ts";
+import { objectBody } from "./object-body.ts";
+import { checkRange, objectKey } from "./object-key.ts";
 
 export interface S3ObjectStoreOptions {
   /** `http://host:port` or `https://host[:port]`. */
@@ -13,6 +19,12 @@ export interface S3ObjectStoreOptions {
 }
 
 const MISSING = new Set(["NotFound", "NoSuchKey", "NoSuchBucket"]);
+/** Longest silence of the store while it takes a request, up to the first byte of its answer. */
+const SILENCE_MS = 10_000;
+/** The same while the bytes of an object are on their way, which may be the turn of whoever makes them. */
+const UPLOAD_SILENCE_MS = 60_000;
+/** How long an upload may take to begin. */
+const UPLOAD_SECONDS = 3_600;
 const MADE_BY_ANOTHER = new Set(["BucketAlreadyOwnedByYou", "BucketAlreadyExists"]);
 
 /**
@@ -22,43 +34,60 @@ const MADE_BY_ANOTHER = new Set(["BucketAlreadyOwnedByYou", "BucketAlreadyExists
 export async function createS3ObjectStore({ endpoint, bucket, region, accessKey, secretKey }: S3ObjectStoreOptions): Promise<ObjectStore> {
   const { hostname, port, protocol } = new URL(endpoint);
   const useSSL = protocol === "https:";
-  const client = new Client({ endPoint: hostname, port: port ? Number(port) : useSSL ? 443 : 80, useSSL, region, accessKey, secretKey });
+  const client = new Client({
+    endPoint: hostname,
+    port: port ? Number(port) : useSSL ? 443 : 80,
+    useSSL,
+    region,
+    accessKey,
+    secretKey,
+    transport: { request: boundedBy(SILENCE_MS, useSSL ? https : http) },
+    // Whoever calls has a retry policy; the driver's own prints to the console.
+    retryOptions: { disableRetry: true },
+  });
 
   const codeOf = (error: unknown): string => (error as { code?: string }).code ?? "";
-  const answer = async <T>(work: () => Promise<T>): Promise<T> => {
-    try {
-      return await work();
-    } catch (error) {
-      if (isTemperaError(error) || MISSING.has(codeOf(error))) throw error;
-      const why = (error as Error).message || codeOf(error);
-      throw new TemperaError(
-        "store_unavailable",
-        `The object store at ${hostname}:${port || (useSSL ? 443 : 80)} cannot be used (${why}); start it, or correct S3_ENDPOINT and its keys.`,
-        { cause: error },
-      );
-    }
+  const failed = (error: unknown): unknown => {
+    if (isTemperaError(error)) return error;
+    const why = (error as Error).message || codeOf(error);
+    return new TemperaError(
+      "store_unavailable",
+      `The object store at ${hostname}:${port || (useSSL ? 443 : 80)} cannot be used (${why}); start it, or correct S3_ENDPOINT and its keys.`,
+      { cause: error },
+    );
   };
-  const unlessMissing = async <T>(work: () => Promise<T>): Promise<T | undefined> =>
-    answer(work).catch((error) => {
+  const answer = async <T>(work: Promise<T>): Promise<T> =>
+    work.catch((error) => {
+      throw failed(error);
+    });
+  const unlessMissing = async <T>(work: Promise<T>): Promise<T | undefined> =>
+    work.catch((error) => {
       if (MISSING.has(codeOf(error))) return undefined;
-      throw error;
+      throw failed(error);
     });
 
-  if (!(await answer(() => client.bucketExists(bucket)))) {
-    await answer(() => client.makeBucket(bucket, region)).catch((error) => {
-      if (!MADE_BY_ANOTHER.has(codeOf((error as Error).cause))) throw error;
+  if (!(await answer(client.bucketExists(bucket)))) {
+    await client.makeBucket(bucket, region).catch((error) => {
+      if (!MADE_BY_ANOTHER.has(codeOf(error))) throw failed(error);
     });
   }
 
-  const head = (key: string): Promise<ObjectInfo | undefined> =>
-    unlessMissing(async () => {
-      const { size, metaData } = await client.statObject(bucket, objectKey(key));
-      return { bytes: size, contentType: String(metaData["content-type"] ?? "application/octet-stream") };
-    });
+  const head = async (key: string): Promise<ObjectInfo | undefined> => {
+    const found = await unlessMissing(client.statObject(bucket, objectKey(key)));
+    return found && { bytes: found.size, contentType: String(found.metaData["content-type"] ?? "application/octet-stream") };
+  };
 
   return {
     async put(key, body, { bytes, contentType }) {
-      await answer(() => client.putObject(bucket, objectKey(key), body, bytes, { "Content-Type": contentType }));
+      const content = objectBody(objectKey(key), body, bytes);
+      try {
+        const url = await client.presignedPutObject(bucket, key, UPLOAD_SECONDS);
+        await upload(url, content.stream, { "content-length": bytes, "content-type": contentType });
+      } catch (error) {
+        throw content.broke(error) ? error : failed(error);
+      } finally {
+        content.stream.destroy();
+      }
     },
 
     head,
@@ -66,14 +95,48 @@ export async function createS3ObjectStore({ endpoint, bucket, region, accessKey,
     async get(key, range) {
       const info = await head(key);
       if (!info) return undefined;
-      const body = await unlessMissing(() =>
+      if (range) checkRange(range, info);
+      const body = await unlessMissing(
         range ? client.getPartialObject(bucket, key, range.start, range.end - range.start + 1) : client.getObject(bucket, key),
       );
       return body && { info, body };
     },
 
     async delete(key) {
-      await answer(() => client.removeObject(bucket, objectKey(key)));
+      await answer(client.removeObject(bucket, objectKey(key)));
     },
   };
+}
+
+/**
+ * `request` of `node:http` that gives up on a server that stays silent. Once the answer has begun it may take any time: a
+ * browser that plays a film reads as slowly as it likes.
+ */
+const boundedBy = (silenceMs: number, { request }: Pick<typeof http, "request">): typeof http.request =>
+  ((options: http.RequestOptions, answered: (response: http.IncomingMessage) => void) => {
+    const sent = request({ ...options, timeout: silenceMs }, (response) => {
+      sent.setTimeout(0);
+      answered(response);
+    });
+    sent.once("timeout", () => sent.destroy(new Error(`no answer in ${silenceMs} ms`)));
+    return sent;
+  }) as typeof http.request;
+
+/**
+ * Puts an object in one request, as its bytes come: the store keeps all of it or nothing. (The driver's own way holds up to
+ * 64 MiB in memory, and beyond that ends the process when the bytes break off.)
+ *
+ * @param url signed by the driver
+ */
+async function upload(url: string, bytes: Readable, headers: http.OutgoingHttpHeaders): Promise<void> {
+  const { request } = url.startsWith("https:") ? https : http;
+  const sent = request(url, { method: "PUT", headers, timeout: UPLOAD_SILENCE_MS });
+  sent.once("timeout", () => sent.destroy(new Error("the upload came to a halt")));
+  sent.once("finish", () => sent.setTimeout(SILENCE_MS));
+  const answered = new Promise<http.IncomingMessage>((resolve, reject) => {
+    sent.once("response", resolve).once("error", reject);
+  });
+  const [response] = await Promise.all([answered, pipeline(bytes, sent)]);
+  const answer = await text(response);
+  if (response.statusCode !== 200) throw new Error(/<Code>([^<]+)/.exec(answer)?.[1] ?? `HTTP ${response.statusCode}`);
 }

@@ -1,6 +1,6 @@
 import type { Key, Scope } from "../../core/key.ts";
 import type { KeyStore } from "../../core/ports/key-store.ts";
-import { answer, type Sql } from "./connection.ts";
+import { answer, type Sql, storableText } from "./connection.ts";
 
 /** The channel of the trigger in the migration that made the table. */
 const CHANNEL = "keys_changed";
@@ -31,12 +31,12 @@ export const createKeyStore = (sql: Sql): KeyStore => ({
     await answer(
       sql,
       sql`INSERT INTO keys (key_id, owner_id, alias, scope, secret_sha256, created_at)
-          VALUES (${keyId}, ${ownerId}, ${alias}, ${scope}, ${secretSha256}, ${new Date(createdAtMs)})`,
+          VALUES (${keyId}, ${storableText(ownerId)}, ${storableText(alias)}, ${scope}, ${secretSha256}, ${new Date(createdAtMs)})`,
     );
   },
 
   async find(keyId) {
-    const [row] = await answer(sql, sql<KeyRow[]>`SELECT * FROM keys WHERE key_id = ${keyId}`);
+    const [row] = await answer(sql, sql<KeyRow[]>`SELECT * FROM keys WHERE key_id = ${storableText(keyId)}`);
     return row && keyOf(row);
   },
 
@@ -45,12 +45,16 @@ export const createKeyStore = (sql: Sql): KeyStore => ({
   },
 
   async revoke(keyId, atMs) {
-    const { count } = await answer(sql, sql`UPDATE keys SET revoked_at = ${new Date(atMs)} WHERE key_id = ${keyId} AND revoked_at IS NULL`);
+    const { count } = await answer(
+      sql,
+      sql`UPDATE keys SET revoked_at = ${new Date(atMs)} WHERE key_id = ${storableText(keyId)} AND revoked_at IS NULL`,
+    );
     return count > 0;
   },
 
   async onChange(listener) {
-    // The driver keeps a connection of its own for this, and listens again when it was lost.
+    // The driver keeps a connection of its own for this, and listens again when it was lost. What changed in between is not
+    // told; callers bound how long they remember a key.
     const { unlisten } = await answer(sql, sql.listen(CHANNEL, listener));
     return unlisten;
   },

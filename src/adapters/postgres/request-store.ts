@@ -1,8 +1,8 @@
 import type { LoggedEvent } from "../../core/events.ts";
 import type { JobSpec } from "../../core/job.ts";
 import type { DeadLetter, RequestRecord, RequestStore } from "../../core/ports/request-store.ts";
-import type { Outcome, Priority } from "../../core/request.ts";
-import { answer, type Sql } from "./connection.ts";
+import { isRequestId, type Outcome, type Priority } from "../../core/request.ts";
+import { answer, type Sql, storableText } from "./connection.ts";
 
 interface RequestRow {
   request_id: string;
@@ -52,34 +52,36 @@ export const createRequestStore = (sql: Sql): RequestStore => ({
   },
 
   async finish({ job, outcome, attempts, startedAtMs, endedAtMs, logs, deadLetter }) {
-    return answer(
+    const endedAt = new Date(endedAtMs);
+    const reason = deadLetter ? storableText(deadLetter.reason) : null;
+    // One statement, so one transaction in one round trip. A rival that is ahead holds the row: this one waits for it, then
+    // finds the outcome set and writes nothing.
+    const [written] = await answer(
       sql,
-      sql.begin(async (transaction) => {
-        const tx = transaction as unknown as Sql;
-        const [row] = await tx<{ outcome: Outcome }[]>`
+      sql<{ won: boolean }[]>`
+        WITH finished AS (
           INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at,
                                 started_at, ended_at, attempts, outcome, logs)
-          VALUES (${jobColumns(tx, job)}, ${startedAtMs === undefined ? null : new Date(startedAtMs)}, ${new Date(endedAtMs)},
+          VALUES (${jobColumns(sql, job)}, ${startedAtMs === undefined ? null : new Date(startedAtMs)}, ${endedAt},
                   ${attempts}, ${JSON.stringify(outcome)}::text::json, ${JSON.stringify(logs)}::text::json)
           ON CONFLICT (request_id) DO UPDATE
             SET started_at = excluded.started_at, ended_at = excluded.ended_at, attempts = excluded.attempts,
                 outcome = excluded.outcome, logs = excluded.logs
             WHERE requests.outcome IS NULL
-          RETURNING outcome`;
-        if (!row) {
-          const [standing] = await tx<{ outcome: Outcome }[]>`SELECT outcome FROM requests WHERE request_id = ${job.requestId}`;
-          return standing?.outcome ?? outcome;
-        }
-        if (deadLetter) {
-          await tx`INSERT INTO dead_letters (request_id, reason, created_at)
-                   VALUES (${job.requestId}, ${deadLetter.reason.replaceAll("\u0000", "\ufffd")}, ${new Date(endedAtMs)})`;
-        }
-        return row.outcome;
-      }) as Promise<Outcome>,
+          RETURNING request_id
+        ), letter AS (
+          INSERT INTO dead_letters (request_id, reason, created_at)
+          SELECT request_id, ${reason}::text, ${endedAt} FROM finished WHERE ${reason}::text IS NOT NULL
+        )
+        SELECT EXISTS (SELECT FROM finished) AS won`,
     );
+    if (written?.won) return outcome;
+    const [standing] = await answer(sql, sql<{ outcome: Outcome }[]>`SELECT outcome FROM requests WHERE request_id = ${job.requestId}`);
+    return standing?.outcome ?? outcome;
   },
 
   async find(requestId) {
+    if (!isRequestId(requestId)) return undefined;
     const [row] = await answer(sql, sql<RequestRow[]>`SELECT * FROM requests WHERE request_id = ${requestId}`);
     return row && recordOf(row);
   },

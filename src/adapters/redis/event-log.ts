@@ -96,7 +96,6 @@ export function createRedisEventLog(options: RedisEventLogOptions): EventLog {
     let gone: Error | undefined;
     let wake = () => {};
     const onAbort = () => wake();
-    signal.addEventListener("abort", onAbort);
     // Subscribed before the stream is read, so that no event falls between; what comes both ways is told by its id.
     const unsubscribe = await subscriptions.subscribe(channel(requestId), {
       message(text) {
@@ -112,6 +111,7 @@ export function createRedisEventLog(options: RedisEventLogOptions): EventLog {
         wake();
       },
     });
+    signal.addEventListener("abort", onAbort);
     try {
       let lastId = afterId;
       while (!signal.aborted) {

@@ -1,7 +1,10 @@
 import { randomUUID } from "node:crypto";
+import { getEventListeners } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createMemoryEventLog } from "../../../src/adapters/memory/event-log.ts";
 import { createRedisEventLog } from "../../../src/adapters/redis/event-log.ts";
@@ -10,6 +13,9 @@ import type { EventLog } from "../../../src/core/ports/event-log.ts";
 import type { Outcome, Priority, RequestIdentity } from "../../../src/core/request.ts";
 import { newRequestId } from "../../../src/core/request-id.ts";
 import { startRedis } from "../../../src/dev/services/redis.ts";
+import { leakCheck } from "../../setup/leak-check.ts";
+
+leakCheck();
 
 const request = (over: { taskQueue?: string; priority?: Priority } = {}): RequestIdentity => ({
   requestId: newRequestId(),
@@ -161,6 +167,55 @@ describe.each<[string, () => EventLog]>([
     expect(await all(log.follow(r.requestId, undefined, AbortSignal.abort()))).toEqual([]);
   });
 
+  it("leaves nothing behind when followers break off", async () => {
+    for (let round = 0; round < 20; round++) {
+      const r = request();
+      await log.append(r, { type: "queued", attempt: 0 });
+      for await (const { event } of log.follow(r.requestId, undefined, open)) {
+        expect(event.type).toBe("queued");
+        break;
+      }
+      const gone = new AbortController();
+      const both = [1, 2].map(() => all(log.follow(r.requestId, undefined, gone.signal)));
+      setTimeout(() => gone.abort(), round);
+      await Promise.all(both);
+      expect(getEventListeners(gone.signal, "abort")).toEqual([]);
+    }
+    expect(getEventListeners(open, "abort")).toEqual([]);
+  });
+
+  it("one that follows again from where it was cut off sees the rest, once", async () => {
+    const r = request();
+    const writing = (async () => {
+      for (let i = 0; i < 200; i++) await log.append(r, { type: "progress", attempt: 1, step: i, steps: 200 });
+      await log.complete(r, ok(1));
+    })();
+    const seen: LoggedEvent[] = [];
+    while (seen.at(-1)?.event.type !== "done") {
+      let left = 7;
+      for await (const event of log.follow(r.requestId, seen.at(-1)?.id, open)) {
+        seen.push(event);
+        if (--left === 0) break;
+      }
+    }
+    await writing;
+    expect(seen).toEqual(await log.read(r.requestId));
+    expect(seen).toHaveLength(201);
+  });
+
+  it("forgets a dropped request, which may come again", async () => {
+    const r = request();
+    await log.append(r, { type: "queued", attempt: 0 });
+    await log.complete(r, ok(1));
+    await log.drop(r);
+    await log.drop(r);
+    expect(await log.outcome(r.requestId)).toBeUndefined();
+    expect(await log.read(r.requestId)).toEqual([]);
+    await log.append(r, { type: "queued", attempt: 0 });
+    expect(await log.snapshot(r.requestId)).toMatchObject({ state: "IN_QUEUE" });
+    expect(await log.waiting(r.taskQueue)).toBe(1);
+  });
+
   it("announces cancels to every listener until it stops listening", async () => {
     const heard: string[][] = [[], []];
     const [first, second] = await Promise.all(heard.map((list) => log.onCancel((id) => list.push(id))));
@@ -173,7 +228,165 @@ describe.each<[string, () => EventLog]>([
   });
 });
 
+describe("limits", () => {
+  const limited: [string, (options: { eventsMax?: number; ttlMs?: number }) => EventLog][] = [
+    ["memory", createMemoryEventLog],
+    ["Redis", (options) => createRedisEventLog({ url: process.env.TEST_REDIS_URL ?? "", prefix: `limits-${randomUUID()}:`, ...options })],
+  ];
+
+  it.each(limited)("%s keeps the newest events, about as many as it may, and always the end", async (_, create) => {
+    const log = create({ eventsMax: 50 });
+    const r = request();
+    await Promise.all(Array.from({ length: 1_000 }, (__, i) => log.append(r, { type: "progress", attempt: 1, step: i, steps: 1_000 })));
+    await log.complete(r, ok(1));
+    const kept = await log.read(r.requestId);
+    expect(kept.length).toBeGreaterThanOrEqual(50);
+    // Redis trims whole nodes of 100 entries.
+    expect(kept.length).toBeLessThanOrEqual(250);
+    expect((await all(log.follow(r.requestId, undefined, open))).at(-1)?.event.type).toBe("done");
+    expect((await log.outcome(r.requestId))?.outcome).toEqual(ok(1));
+    await log.close();
+  });
+
+  it.each(limited)("%s forgets a request some time after its last event; it no longer counts in its queue", async (_, create) => {
+    const log = create({ ttlMs: 200 });
+    const stale = request();
+    await log.append(stale, { type: "queued", attempt: 0 });
+    await expect.poll(() => log.snapshot(stale.requestId), { timeout: 5_000, interval: 20 }).toBeUndefined();
+    expect(await log.read(stale.requestId)).toEqual([]);
+    const fresh = request({ taskQueue: stale.taskQueue });
+    await log.append(fresh, { type: "queued", attempt: 0 });
+    const snapshot = await log.snapshot(fresh.requestId);
+    expect(snapshot && (await log.position(snapshot))).toBe(0);
+    expect(await log.waiting(stale.taskQueue)).toBe(1);
+    await log.close();
+  });
+
+  it("memory: over its limits the longest finished go first, running ones last", async () => {
+    for (const options of [{ requestsMax: 4 }, { charactersMax: 4_000 }]) {
+      const log = createMemoryEventLog(options);
+      const message = "x".repeat(900);
+      const requests = Array.from({ length: 6 }, () => request());
+      for (const [n, r] of requests.entries()) {
+        await log.append(r, { type: "log", attempt: 1, level: "INFO", message });
+        if (n > 0) await log.complete(r, ok(n));
+      }
+      const known = await Promise.all(requests.map(async (r) => (await log.snapshot(r.requestId)) !== undefined));
+      expect(known[0]).toBe(true);
+      expect(known.lastIndexOf(false)).toBe(known.filter((k) => !k).length);
+      expect(known.slice(-2)).toEqual([true, true]);
+      await log.close();
+    }
+  });
+
+  it("Redis: a follower that reads slower than events come misses none", async () => {
+    const log = createRedisEventLog({ url: process.env.TEST_REDIS_URL ?? "", prefix: `slow-${randomUUID()}:`, inboxMax: 5 });
+    const r = request();
+    const seen: LoggedEvent[] = [];
+    const following = (async () => {
+      for await (const event of log.follow(r.requestId, undefined, open)) {
+        seen.push(event);
+        if (seen.length % 40 === 1) await sleep(5);
+      }
+    })();
+    for (let i = 0; i < 400; i++) await log.append(r, { type: "progress", attempt: 1, step: i, steps: 400 });
+    await log.complete(r, ok(1));
+    await following;
+    expect(seen).toEqual(await log.read(r.requestId));
+    expect(seen).toHaveLength(401);
+    await log.close();
+  });
+
+  it("Redis: its scripts may be flushed, and no channel outlives its last follower", async () => {
+    const prefix = `channels-${randomUUID()}:`;
+    const log = createRedisEventLog({ url: process.env.TEST_REDIS_URL ?? "", prefix });
+    const redis = new Redis(process.env.TEST_REDIS_URL ?? "");
+    const r = request();
+    await log.append(r, { type: "queued", attempt: 0 });
+    await redis.script("FLUSH");
+    await Promise.all([log.append(r, { type: "started", attempt: 1, worker: "w" }), log.snapshot(r.requestId)]);
+    expect(await log.snapshot(r.requestId)).toMatchObject({ state: "IN_PROGRESS" });
+    const gone = new AbortController();
+    const following = [1, 2, 3].map(() => all(log.follow(r.requestId, undefined, gone.signal)));
+    await expect.poll(() => redis.pubsub("CHANNELS", `${prefix}*`), { timeout: 2_000 }).toHaveLength(1);
+    gone.abort();
+    await Promise.all(following);
+    expect(await redis.pubsub("CHANNELS", `${prefix}*`)).toEqual([]);
+    for (const key of await redis.keys(`${prefix}*`)) expect(await redis.pttl(key)).toBeGreaterThan(0);
+    redis.disconnect();
+    await log.close();
+  });
+});
+
+it("memory and Redis agree on every snapshot, event and place, whatever comes in whatever order", async () => {
+  const clock = { nowMs: () => 1_790_000_000_000 };
+  const logs = [
+    createMemoryEventLog({ clock }),
+    createRedisEventLog({ url: process.env.TEST_REDIS_URL ?? "", prefix: `agree-${randomUUID()}:`, clock }),
+  ] as const;
+  const pick = (below: number): number => Math.floor(Math.random() * below);
+  for (let round = 0; round < 60; round++) {
+    const r = request({ priority: pick(2) === 0 ? "normal" : "low" });
+    const said: string[] = [];
+    for (let n = 0; n < 12; n++) {
+      const attempt = pick(4);
+      const events: Parameters<EventLog["append"]>[1][] = [
+        { type: "queued", attempt, ...(attempt > 0 && { reason: { code: "runner_disconnected", message: "gone" } }) },
+        { type: "started", attempt, worker: "w" },
+        { type: "log", attempt, level: "INFO", message: "é" },
+        { type: "progress", attempt, step: n, steps: 12 },
+      ];
+      // Past the end of the list is `done`, late enough that most rounds have a life before it.
+      const event = events[pick(n < 8 ? 4 : 5)];
+      said.push(event ? `${event.type} ${attempt}` : "done");
+      const answers = await Promise.all(logs.map((log) => (event ? log.append(r, event) : log.complete(r, ok(n)))));
+      expect(answers[1], said.join(", ")).toEqual(answers[0]);
+      const [memory, redis] = await Promise.all(
+        logs.map(async (log) => {
+          const snapshot = await log.snapshot(r.requestId);
+          return {
+            snapshot,
+            position: snapshot && (await log.position(snapshot)),
+            waiting: await log.waiting(r.taskQueue),
+            outcome: await log.outcome(r.requestId),
+            events: (await log.read(r.requestId)).map(({ atMs, event: logged }) => ({ atMs, logged })),
+          };
+        }),
+      );
+      expect(redis, said.join(", ")).toEqual(memory);
+    }
+  }
+  await Promise.all(logs.map((log) => log.close()));
+});
+
 describe("when Redis goes away", () => {
+  it("frozen: each call and each follower is told within a second, and cancels are heard again after the thaw", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "tempera-redis-"));
+    const redis = await startRedis({ folder, log: () => {} });
+    const log = createRedisEventLog({ url: redis.url, prefix: "frozen:" });
+    const heard: string[] = [];
+    await log.onCancel((id) => heard.push(id));
+    const r = request();
+    await log.append(r, { type: "queued", attempt: 0 });
+    process.kill(redis.pid, "SIGSTOP");
+    const startedAtMs = performance.now();
+    for (const call of await Promise.allSettled([
+      log.snapshot(r.requestId),
+      log.complete(r, ok(1)),
+      log.announceCancel("lost"),
+      all(log.follow(r.requestId, undefined, open)),
+    ])) {
+      expect(call).toMatchObject({ reason: { code: "store_unavailable", message: expect.stringContaining(`127.0.0.1:${redis.port}`) } });
+    }
+    expect(performance.now() - startedAtMs).toBeLessThan(1_900);
+    process.kill(redis.pid, "SIGCONT");
+    await expect.poll(() => log.snapshot(r.requestId).catch(() => undefined), { timeout: 10_000 }).toBeDefined();
+    await expect.poll(() => log.announceCancel("x").then(() => heard.includes("x")), { timeout: 10_000 }).toBe(true);
+    await log.close();
+    await redis.stop();
+    await rm(folder, { recursive: true, force: true });
+  });
+
   it("calls fail with store_unavailable within a second, followers end, and all works again when it is back", async () => {
     const folder = await mkdtemp(join(tmpdir(), "tempera-redis-"));
     const redis = await startRedis({ folder, log: () => {} });

@@ -8,6 +8,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createFileObjectStore } from "../../../src/adapters/object-store/file-object-store.ts";
 import { createS3ObjectStore } from "../../../src/adapters/object-store/s3-object-store.ts";
 import type { ObjectStore } from "../../../src/core/ports/object-store.ts";
+import { startMinio } from "../../../src/dev/services/minio.ts";
+import { leakCheck } from "../../setup/leak-check.ts";
+
+leakCheck();
 
 let folder: string;
 beforeAll(async () => {
@@ -94,6 +98,67 @@ describe.each<[string, () => Promise<ObjectStore>]>([
     expect(await store.head(key("broken.bin"))).toBeUndefined();
   });
 
+  it("a body that is longer or shorter than announced, or just stops, leaves no object", async () => {
+    for (const bytes of [9, 11]) {
+      const whole = store.put(key("length.bin"), Buffer.alloc(10), { bytes, contentType: "image/png" });
+      await expect(whole).rejects.toMatchObject({ code: "internal_error" });
+      const parts = store.put(key("length.bin"), Readable.from([Buffer.alloc(5), Buffer.alloc(5)]), { bytes, contentType: "image/png" });
+      await expect(parts).rejects.toMatchObject({ code: "internal_error" });
+    }
+    const stops = new Readable({ read() {} });
+    stops.push(Buffer.alloc(5));
+    const put = store.put(key("length.bin"), stops, { bytes: 10, contentType: "image/png" });
+    setTimeout(() => stops.destroy(), 20);
+    await expect(put).rejects.toThrow();
+    expect(await store.head(key("length.bin"))).toBeUndefined();
+  });
+
+  it("what breaks a body is told as it is, not as a fault of the store", async () => {
+    const reset = Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" });
+    const body = Readable.from(
+      (async function* () {
+        yield Buffer.alloc(5);
+        throw reset;
+      })(),
+    );
+    await expect(store.put(key("reset.bin"), body, { bytes: 10, contentType: "image/png" })).rejects.toBe(reset);
+  });
+
+  it("ranges outside the object are refused", async () => {
+    await put("small.bin", Buffer.from("12345"));
+    await put("nothing.bin", Buffer.alloc(0));
+    for (const [name, start, end] of [
+      ["small.bin", 0, 5],
+      ["small.bin", 5, 5],
+      ["small.bin", 3, 2],
+      ["small.bin", -1, 2],
+      ["nothing.bin", 0, 0],
+    ] as const) {
+      await expect(store.get(key(name), { start, end })).rejects.toMatchObject({ code: "range_unsatisfiable" });
+    }
+  });
+
+  it("keeps objects apart whose names look alike", async () => {
+    const names = ["pair", "pair.info", "pair.json", "pair-1", "deep/pair"];
+    for (const name of names) await put(name, Buffer.from(name), `text/${name.replace(/\W/g, "")}`);
+    for (const name of names) {
+      expect((await read(name))?.toString()).toBe(name);
+      expect(await store.head(key(name))).toEqual({ bytes: name.length, contentType: `text/${name.replace(/\W/g, "")}` });
+    }
+    expect(await store.head(key("deep"))).toBeUndefined();
+    expect(await store.get(key("pair/below"))).toBeUndefined();
+    await store.delete(key("pair"));
+    expect((await read("pair.info"))?.toString()).toBe("pair.info");
+  });
+
+  it("an object deleted while it is read is read to its end", async () => {
+    const body = randomBytes(500_000);
+    await put("vanishing.bin", body);
+    const found = await store.get(key("vanishing.bin"));
+    await store.delete(key("vanishing.bin"));
+    expect(found && (await buffer(found.body)).equals(body)).toBe(true);
+  });
+
   it("refuses keys that are no plain paths", async () => {
     for (const bad of [
       "../escape",
@@ -107,9 +172,17 @@ describe.each<[string, () => Promise<ObjectStore>]>([
       "a\u0000b",
       "é",
       "a/",
-      `${"x".repeat(600)}`,
+      "..",
+      "a/..",
+      "a\\b",
+      "%2e%2e/a",
+      "a@info",
+      "x".repeat(600),
+      "x".repeat(201),
     ]) {
       await expect(store.head(bad)).rejects.toMatchObject({ code: "file_unknown" });
+      await expect(store.get(bad)).rejects.toMatchObject({ code: "file_unknown" });
+      await expect(store.delete(bad)).rejects.toMatchObject({ code: "file_unknown" });
       await expect(store.put(bad, Buffer.from("x"), { bytes: 1, contentType: "text/plain" })).rejects.toMatchObject({
         code: "file_unknown",
       });
@@ -125,6 +198,30 @@ describe("when the store is away", () => {
       code: "store_unavailable",
       message: expect.stringMatching(/127\.0\.0\.1:9(?!.*hidden-secret).*S3_ENDPOINT/),
     });
+  });
+
+  it("S3, killed: every call is store_unavailable at once; when it is back, nothing is lost", async () => {
+    const place = join(folder, "minio");
+    const minio = await startMinio({ folder: place, log: () => {} });
+    const { url: endpoint, accessKey, secretKey, port } = minio;
+    const store = await createS3ObjectStore({ endpoint, accessKey, secretKey, bucket: "outage", region: "us-east-1" });
+    const info = { bytes: 1_000_000, contentType: "image/png" };
+    const body = randomBytes(info.bytes);
+    await store.put("kept", body, info);
+    minio.kill();
+    await minio.ended;
+    const startedAtMs = performance.now();
+    const stream = Readable.from([body]);
+    const calls = [store.head("kept"), store.get("kept"), store.put("b", body, info), store.put("c", stream, info), store.delete("kept")];
+    for (const call of await Promise.allSettled(calls)) {
+      expect(call).toMatchObject({ reason: { code: "store_unavailable", message: expect.stringContaining(`127.0.0.1:${port}`) } });
+    }
+    expect(performance.now() - startedAtMs).toBeLessThan(2_000);
+    const again = await startMinio({ folder: place, port, log: () => {} });
+    const found = await store.get("kept");
+    expect(found && (await buffer(found.body)).equals(body)).toBe(true);
+    expect(await store.head("b")).toBeUndefined();
+    await again.stop();
   });
 
   it("files: store_unavailable when the folder cannot be used, and when the disk is full", async () => {

@@ -1,4 +1,7 @@
 import { randomUUID } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
 import { createKeyStore } from "../../../src/adapters/postgres/key-store.ts";
@@ -10,7 +13,11 @@ import type { KeyStore } from "../../../src/core/ports/key-store.ts";
 import type { FinishedJob, RequestStore } from "../../../src/core/ports/request-store.ts";
 import type { Outcome } from "../../../src/core/request.ts";
 import { newRequestId } from "../../../src/core/request-id.ts";
+import { startPostgres } from "../../../src/dev/services/postgres.ts";
+import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
+
+leakCheck();
 
 let database: Awaited<ReturnType<typeof testDatabase>>;
 let sql: Sql;
@@ -128,8 +135,33 @@ describe("request store", () => {
     ]);
   });
 
-  it("knows nothing of an unknown request", async () => {
-    expect(await requests.find(newRequestId())).toBeUndefined();
+  it("lists dead letters newest first, as many as asked for", async () => {
+    const failed: Outcome = { ok: false, error: { code: "request_timeout", message: "" }, metrics: {} };
+    const made = [job(), job(), job()];
+    for (const [n, spec] of made.entries()) {
+      await requests.finish(ended(spec, failed, { endedAtMs: 1_800_000_000_000 + n, deadLetter: { reason: `${n}` } }));
+    }
+    expect((await requests.deadLetters(2)).map(({ reason }) => reason)).toEqual(["2", "1"]);
+  });
+
+  it("of rivals, only the winner leaves a dead letter, and only when it has one", async () => {
+    const failed: Outcome = { ok: false, error: { code: "request_timeout", message: "" }, metrics: {} };
+    for (let round = 0; round < 10; round++) {
+      const spec = job();
+      const [first, second] = await Promise.all([
+        requests.finish(ended(spec, ok({ round }))),
+        requests.finish(ended(spec, failed, { deadLetter: { reason: "late" } })),
+      ]);
+      expect(first).toEqual(second);
+      const letters = (await requests.deadLetters(1_000)).filter(({ requestId }) => requestId === spec.requestId);
+      expect(letters).toHaveLength(first.ok ? 0 : 1);
+    }
+  });
+
+  it("knows nothing of an unknown request, nor of what is no request id", async () => {
+    for (const id of [newRequestId(), "", "x", "\u0000", "../..", `${newRequestId()}/webhook`]) {
+      expect(await requests.find(id)).toBeUndefined();
+    }
   });
 });
 
@@ -158,6 +190,16 @@ describe("key store", () => {
     expect(await keys.find(randomUUID())).toBeUndefined();
   });
 
+  it("takes any text for a name, and for an id that nobody has", async () => {
+    const odd = key({ ownerId: "é😀\u0000\u202e", alias: "'; DROP TABLE keys; --\u0000" });
+    await keys.insert(odd);
+    expect(await keys.find(odd.keyId)).toEqual({ ...odd, ownerId: "é😀\ufffd\u202e", alias: "'; DROP TABLE keys; --\ufffd" });
+    for (const id of ["", "x", "\u0000", "x".repeat(100_000)]) {
+      expect(await keys.find(id)).toBeUndefined();
+      expect(await keys.revoke(id, 1)).toBe(false);
+    }
+  });
+
   it("tells listeners which key changed, at once", async () => {
     const changed: string[] = [];
     const stop = await keys.onChange((keyId) => changed.push(keyId));
@@ -166,10 +208,55 @@ describe("key store", () => {
     await keys.revoke(fresh.keyId, 1_790_000_010_000);
     await expect.poll(() => changed, { timeout: 2_000, interval: 10 }).toEqual([fresh.keyId, fresh.keyId]);
     await stop();
+    await keys.insert(key());
+    await keys.insert(key());
+    expect(changed).toHaveLength(2);
   });
 });
 
 describe("when PostgreSQL is away", () => {
+  it("calls fail within seconds, killed or frozen; when it is back, all works again, and listeners hear", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "tempera-postgres-"));
+    const server = await startPostgres({ folder, fast: true, log: () => {} });
+    await migrate(server.url);
+    const pool = connectPostgres(server.url, { maxConnections: 3 });
+    const outage = createKeyStore(pool);
+    const changed: string[] = [];
+    await outage.onChange((keyId) => changed.push(keyId));
+    // A fast server writes nothing through: what was made so far must outlive its being killed.
+    await pool`CHECKPOINT`;
+    server.kill();
+    await server.ended;
+    for (let round = 0; round < 3; round++) {
+      const startedAtMs = performance.now();
+      const calls = await Promise.allSettled(Array.from({ length: 12 }, () => outage.find(randomUUID())));
+      for (const call of calls) expect(call).toMatchObject({ reason: { code: "store_unavailable" } });
+      expect(performance.now() - startedAtMs).toBeLessThan(4_000);
+    }
+
+    const again = await startPostgres({ folder, port: server.port, fast: true, log: () => {} });
+    const key = { keyId: randomUUID(), ownerId: "o", alias: "a", scope: "API", secretSha256: "x", createdAtMs: 1 } as const;
+    await expect.poll(() => outage.list().catch(() => undefined), { timeout: 10_000 }).toEqual([]);
+    await outage.insert(key);
+    // Each change anew, until the listening connection is back too.
+    await expect
+      .poll(() => pool`UPDATE keys SET alias = alias`.then(() => changed.includes(key.keyId)), { timeout: 10_000, interval: 50 })
+      .toBe(true);
+
+    const one = connectPostgres(server.url, { maxConnections: 1 });
+    const [{ pid } = { pid: 0 }] = await one<{ pid: number }[]>`SELECT pg_backend_pid() AS pid`;
+    process.kill(pid, "SIGSTOP");
+    const startedAtMs = performance.now();
+    await expect(createKeyStore(one).list()).rejects.toMatchObject({ code: "store_unavailable" });
+    expect(performance.now() - startedAtMs).toBeLessThan(7_000);
+    process.kill(pid, "SIGCONT");
+    expect(await createKeyStore(one).list()).toHaveLength(1);
+
+    await Promise.all([one.end({ timeout: 2 }), pool.end({ timeout: 2 })]);
+    await again.stop();
+    await rm(folder, { recursive: true, force: true });
+  });
+
   it("every call is store_unavailable within seconds, naming where, never the password", async () => {
     const nowhere = connectPostgres("postgres://me:hidden@127.0.0.1:9/x", { maxConnections: 1 });
     const startedAtMs = performance.now();

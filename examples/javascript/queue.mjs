@@ -1,0 +1,52 @@
+/**
+ * The queue from separate programs: submit now, collect later, or cancel. The request id is all that has to be kept.
+ *
+ *     export TEMPERA_KEY=$(cat .tempera/key)
+ *     node examples/javascript/queue.mjs submit "a small green heart on a white background"   # prints the request id
+ *     node examples/javascript/queue.mjs status <request id>
+ *     node examples/javascript/queue.mjs collect <request id>                                 # waits, prints the output
+ *     node examples/javascript/queue.mjs cancel <request id>
+ *
+ * TEMPERA_URL says where the platform is; default http://localhost:8080.
+ */
+import { ApiError, fal } from "@fal-ai/client";
+
+const ENDPOINT = "fal-ai/qwen-image";
+
+fal.config({
+  credentials: process.env.TEMPERA_KEY,
+  proxyUrl: { url: `${process.env.TEMPERA_URL ?? "http://localhost:8080"}/api/fal/proxy`, when: "always" },
+});
+
+const COMMANDS = {
+  async submit(prompt) {
+    const { request_id: requestId } = await fal.queue.submit(ENDPOINT, { input: { prompt } });
+    console.log(requestId);
+  },
+  async status(requestId) {
+    console.log((await fal.queue.status(ENDPOINT, { requestId })).status);
+  },
+  async collect(requestId) {
+    await fal.queue.subscribeToStatus(ENDPOINT, { requestId, mode: "streaming" });
+    const { data } = await fal.queue.result(ENDPOINT, { requestId });
+    console.log(JSON.stringify(data, null, 2));
+  },
+  async cancel(requestId) {
+    await fal.queue.cancel(ENDPOINT, { requestId });
+    console.log("cancel requested");
+  },
+};
+
+const [command = "", argument] = process.argv.slice(2);
+if (!Object.hasOwn(COMMANDS, command) || argument === undefined) {
+  console.error("usage: node queue.mjs submit <prompt> | status <request id> | collect <request id> | cancel <request id>");
+  process.exit(2);
+}
+try {
+  await COMMANDS[command](argument);
+} catch (error) {
+  if (!(error instanceof ApiError)) throw error;
+  // The platform's own words; a cancelled request is 499, an unknown one 404, one that has ended cannot be cancelled (400).
+  console.error(`${error.status} ${JSON.stringify(error.body)}`);
+  process.exit(1);
+}

@@ -1,0 +1,126 @@
+/** Every example, and the two calls of the README, run as a reader runs them. */
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import sharp from "sharp";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { startTestPlatform, type TestPlatform } from "./platform.ts";
+
+const PROJECT = resolve(import.meta.dirname, "../..");
+const PROMPT = 'a large "red" circle on a blue background';
+
+let test: TestPlatform;
+beforeAll(async () => {
+  test = await startTestPlatform();
+});
+afterAll(() => test[Symbol.asyncDispose]());
+
+interface Ran {
+  code: number;
+  /** What it printed, both streams. */
+  said: string;
+}
+
+/** Runs a program of this machine in the project's folder, told where the platform is. Rejects when there is no such program. */
+const run = (program: string, args: string[], env: Record<string, string> = {}): Promise<Ran> =>
+  new Promise((done, fail) => {
+    const child = { ...process.env, TEMPERA_URL: test.platform.url, TEMPERA_KEY: test.platform.key, ...env };
+    execFile(program, args, { cwd: PROJECT, env: child }, (error, stdout, stderr) => {
+      if (error && typeof error.code !== "number") return fail(new Error(`${program} cannot be run; install it. ${error.message}`));
+      done({ code: error ? Number(error.code) : 0, said: stdout + stderr });
+    });
+  });
+
+const curl = (args: string[], env?: Record<string, string>): Promise<Ran> => run("sh", ["examples/curl/queue.sh", ...args], env);
+const node = (name: string, ...args: string[]): Promise<Ran> => run(process.execPath, [`examples/javascript/${name}.mjs`, ...args]);
+const python = (args: string[], env?: Record<string, string>): Promise<Ran> => run("python3", ["examples/python/queue.py", ...args], env);
+
+async function expectPicture(file: string): Promise<void> {
+  expect(await sharp(file).metadata()).toMatchObject({ format: "png", width: 1024, height: 768 });
+}
+
+describe("curl/queue.sh", () => {
+  it("prints each change and saves the picture", async () => {
+    const file = join(test.folder, "curl.png");
+    const { code, said } = await curl([PROMPT, file]);
+    expect(said).toMatch(/^data: .*"status":"COMPLETED"/m);
+    expect(said).toContain(`saved ${file}`);
+    expect(code).toBe(0);
+    await expectPicture(file);
+  });
+
+  it("ends with the platform's words when it is refused", async () => {
+    const { code, said } = await curl([PROMPT], { TEMPERA_KEY: "wrong" });
+    expect(code).toBe(1);
+    expect(said).toContain("Invalid Key Authorization header format");
+  });
+});
+
+describe("javascript/subscribe.mjs", () => {
+  it("prints logs and progress and saves the picture", async () => {
+    const file = join(test.folder, "subscribe.png");
+    const { code, said } = await node("subscribe", PROMPT, file);
+    expect(said).toMatch(/^step \d+\/30$/m);
+    expect(said).toContain("has_nsfw_concepts is always false");
+    expect(said).toContain(`saved ${file} (1024x768`);
+    expect(code).toBe(0);
+    await expectPicture(file);
+  });
+});
+
+describe("javascript/queue.mjs", () => {
+  it("submits now, collects later", async () => {
+    const submitted = await node("queue", "submit", PROMPT);
+    const requestId = submitted.said.trim();
+    const { code, said } = await node("queue", "collect", requestId);
+    expect(JSON.parse(said)).toMatchObject({ prompt: PROMPT, images: [{ width: 1024, height: 768 }] });
+    expect(code).toBe(0);
+    expect((await node("queue", "status", requestId)).said).toBe("COMPLETED\n");
+    expect(await node("queue", "cancel", requestId)).toMatchObject({ code: 1, said: expect.stringMatching(/^400 .*ALREADY_COMPLETED/) });
+  });
+
+  it("cancels; what is collected then is the cancel", async () => {
+    const input = { prompt: PROMPT, num_inference_steps: 250, num_images: 4 };
+    const { request_id: requestId } = await test.client.submit("fal-ai/qwen-image", input);
+    expect(await node("queue", "cancel", requestId)).toEqual({ code: 0, said: "cancel requested\n" });
+    expect(await node("queue", "collect", requestId)).toMatchObject({ code: 1, said: expect.stringMatching(/^499 .*client_cancelled/) });
+  });
+});
+
+describe("python/queue.py", () => {
+  it("prints states and logs and saves the picture", async () => {
+    const file = join(test.folder, "python.png");
+    const { code, said } = await python([PROMPT, file]);
+    expect(said).toContain("has_nsfw_concepts is always false");
+    expect(said).toContain(`saved ${file} (1024x768`);
+    expect(code).toBe(0);
+    await expectPicture(file);
+  });
+
+  it("ends with the platform's words when it is refused", async () => {
+    const { code, said } = await python([""], { TEMPERA_KEY: "wrong" });
+    expect(code).toBe(1);
+    expect(said).toMatch(/^401 .*Invalid Key/);
+  });
+});
+
+describe("README.md", () => {
+  /** The first code block of a language that holds `word`, with this platform's address and data folder in it. */
+  const block = (language: string, word: string): string => {
+    const blocks = [...readFileSync(join(PROJECT, "README.md"), "utf8").matchAll(/^```(\w+)\n(.*?)^```/gms)];
+    const [, , text = ""] = blocks.find(([, named, body]) => named === language && body?.includes(word)) ?? [];
+    return text.replaceAll("http://localhost:8080", test.platform.url).replaceAll(".tempera/key", join(test.folder, "key"));
+  };
+
+  it("the curl call works as it is pasted", async () => {
+    const { code, said } = await run("sh", ["-c", block("sh", "curl")], { TEMPERA_KEY: "" });
+    expect(code).toBe(0);
+    expect(JSON.parse(said)).toMatchObject({ status: "IN_QUEUE", queue_position: expect.any(Number) });
+  });
+
+  it("the JavaScript call works as it is pasted", async () => {
+    const { code, said } = await run(process.execPath, ["--input-type=module", "--eval", block("js", "fal.subscribe")]);
+    expect(said).toMatch(new RegExp(`^${test.platform.url}/files/[0-9a-f]{2}/[0-9a-f]{64}\\.png\n$`));
+    expect(code).toBe(0);
+  });
+});
