@@ -10,6 +10,10 @@ export interface EventWriter {
   drained(): Promise<void>;
   /** Appends `done` after everything else; returns the outcome that stands (this one when the log cannot be reached). */
   complete(outcome: Outcome): Promise<Outcome>;
+  /** Whether any log line was written. */
+  readonly logged: boolean;
+  /** Whether the log has taken `done`. */
+  readonly announced: boolean;
 }
 
 /**
@@ -20,6 +24,7 @@ export function createEventWriter(events: EventLog, request: RequestIdentity, wa
   let waiting: Exclude<RequestEvent, { type: "done" }>[] = [];
   let sending: Promise<void> | undefined;
   let lines = 0;
+  let announced = false;
 
   const send = async (): Promise<void> => {
     while (waiting.length > 0) {
@@ -54,13 +59,22 @@ export function createEventWriter(events: EventLog, request: RequestIdentity, wa
     },
     drained,
     async complete(outcome) {
-      await drained();
+      // What was sent is ahead of it in the pipeline already; only what waits must go first.
+      if (waiting.length > 0) await drained();
       try {
-        return await events.complete(request, outcome);
+        const standing = await events.complete(request, outcome);
+        announced = true;
+        return standing;
       } catch (error) {
         warn(`event log: ${String(error)}`);
         return outcome;
       }
+    },
+    get logged() {
+      return lines > 0;
+    },
+    get announced() {
+      return announced;
     },
   };
 }

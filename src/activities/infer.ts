@@ -11,6 +11,7 @@ import type { Outcome } from "../core/request.ts";
 import { retrieve, store } from "../core/stored.ts";
 import { createArtifactSink } from "./artifact-sink.ts";
 import { createEventWriter } from "./event-writer.ts";
+import type { createRecordOutcome } from "./record-outcome.ts";
 import type { RunningRequests } from "./running-requests.ts";
 
 export interface InferDependencies {
@@ -21,6 +22,8 @@ export interface InferDependencies {
   clock: Clock;
   /** Cancels announced through the event log, milliseconds after the caller's word. */
   running: RunningRequests;
+  /** The finish step, taken here when the model gave its output. */
+  recordOutcome: ReturnType<typeof createRecordOutcome>;
   /** Base of the URLs artifacts are served at. */
   publicUrl: string;
 }
@@ -29,6 +32,8 @@ export interface InferResult {
   outcome: Outcome;
   attempt: number;
   startedAtMs?: number;
+  /** The outcome stands in Postgres already: there is nothing left for the finish step to do. */
+  recorded?: boolean;
 }
 
 /**
@@ -38,7 +43,7 @@ export interface InferResult {
  * catalogue and whose details are the `ErrorInfo` and the attempt; Temporal retries it unless the code is not retryable. Artifacts are
  * stored before the outcome names them; a retried attempt returns an outcome that already stands.
  */
-export const createInfer = ({ engines, events, objects, clock, running, publicUrl }: InferDependencies) =>
+export const createInfer = ({ engines, events, objects, clock, running, recordOutcome, publicUrl }: InferDependencies) =>
   async function infer(job: JobSpec): Promise<InferResult> {
     const context = Context.current();
     const { attempt } = context.info;
@@ -82,7 +87,17 @@ export const createInfer = ({ engines, events, objects, clock, running, publicUr
           queue_time: Math.max(0, (startedAtMs ?? clock.nowMs()) - job.submittedAtMs) / 1000,
         },
       };
-      return { outcome: await writer.complete(outcome), attempt, ...(startedAtMs !== undefined && { startedAtMs }) };
+      const standing = await writer.complete(outcome);
+      const started = startedAtMs === undefined ? {} : { startedAtMs };
+      // The caller has its answer; the record is written here when the stores allow, which spares the job a step.
+      const settled = writer.announced && !writer.logged && !job.logged && attempt === 1;
+      const recorded = await recordOutcome({ job, outcome: standing, attempts: attempt, ...started, settled, exhausted: false }).catch(
+        (error) => {
+          context.log.warn(`the outcome was not recorded, the finish step will: ${String(error)}`);
+          return undefined;
+        },
+      );
+      return { outcome: recorded ?? standing, attempt, ...started, recorded: recorded !== undefined };
     } catch (error) {
       if (context.cancellationSignal.aborted && !context.cancellationDetails?.workerShutdown) {
         throw new CancelledFailure("The request was cancelled.");

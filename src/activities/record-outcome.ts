@@ -1,3 +1,4 @@
+import type { LoggedEvent } from "../core/events.ts";
 import type { JobSpec } from "../core/job.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
@@ -9,6 +10,8 @@ export interface EndedJob {
   outcome: Outcome;
   attempts: number;
   startedAtMs?: number;
+  /** The event log has this outcome already, and no log lines. */
+  settled?: boolean;
   /** The job used up its attempts. */
   exhausted: boolean;
 }
@@ -21,12 +24,9 @@ export interface EndedJob {
  * Rejects with `store_unavailable` while Postgres cannot be reached; the event log may be away.
  */
 export const createRecordOutcome = ({ events, requests, clock }: { events: EventLog; requests: RequestStore; clock: Clock }) =>
-  async function recordOutcome({ job, outcome, attempts, startedAtMs, exhausted }: EndedJob): Promise<Outcome> {
-    const standing = await events.complete(job, outcome).catch(() => outcome);
-    const logs = await events
-      .read(job.requestId)
-      .then((all) => all.filter(({ event }) => event.type === "log"))
-      .catch(() => []);
+  async function recordOutcome({ job, outcome, attempts, startedAtMs, settled, exhausted }: EndedJob): Promise<Outcome> {
+    const standing = settled ? outcome : await events.complete(job, outcome).catch(() => outcome);
+    const logs = settled ? [] : await readLogs(events, job.requestId);
     return requests.finish({
       job,
       outcome: standing,
@@ -37,3 +37,6 @@ export const createRecordOutcome = ({ events, requests, clock }: { events: Event
       ...(exhausted && !standing.ok && { deadLetter: { reason: `${standing.error.code}: ${standing.error.message}` } }),
     });
   };
+
+const readLogs = async (events: EventLog, requestId: string): Promise<LoggedEvent[]> =>
+  (await events.read(requestId).catch(() => [])).filter(({ event }) => event.type === "log");

@@ -5,7 +5,7 @@ import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
 import { createKeysCreate, createKeysList, createKeysRevoke } from "./platform/keys.ts";
 import { createModelsList } from "./platform/models.ts";
-import { requestId, requestIdOf } from "./request-id.ts";
+import { requestIdOf } from "./request-id.ts";
 
 /** The admin role's HTTP service (contract §10): the table of its routes. Everything needs a key of scope ADMIN. */
 export function createAdmin(api: Pick<ApiDependencies, "keyRing" | "keys" | "registry" | "clock" | "log">): Hono {
@@ -17,7 +17,10 @@ export function createAdmin(api: Pick<ApiDependencies, "keyRing" | "keys" | "reg
       return verb(c, caller);
     };
   const app = new Hono({ strict: false });
-  app.use(requestId());
+  app.use((c, next) => {
+    requestIdOf(c);
+    return next();
+  });
   app.get("/v1/models", admin(createModelsList(api)));
   app.get("/v1/keys", admin(createKeysList(api)));
   app.post("/v1/keys", admin(createKeysCreate(api)));

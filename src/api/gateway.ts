@@ -2,6 +2,7 @@ import { type Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import { TemperaError } from "../core/errors/tempera-error.ts";
 import { parseQueuePath, proxyTarget, QUEUE_METHODS, type QueuePath, type QueueVerb, TREES } from "../fal/index.ts";
+import { rawPath } from "./address.ts";
 import { answerError } from "./answer-error.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import { createFile } from "./files/file.ts";
@@ -11,7 +12,7 @@ import { createResult } from "./queue/result.ts";
 import { createStatus } from "./queue/status.ts";
 import { createStatusStream } from "./queue/status-stream.ts";
 import { createSubmit } from "./queue/submit.ts";
-import { answerAbout, REQUEST_ID_HEADER, requestId, requestIdOf } from "./request-id.ts";
+import { answerAbout, REQUEST_ID_HEADER, requestIdOf } from "./request-id.ts";
 
 /** Headers a browser's script may read (contract §1.5). */
 const EXPOSED = [
@@ -42,13 +43,12 @@ export function createGateway(api: ApiDependencies): Hono {
   const ready = createReady(api);
 
   const app = new Hono({ strict: false });
-  app.use(requestId());
   // Only browsers send an origin; everybody else is spared the headers.
   const browsers = cors({ origin: "*", allowMethods: ["GET", "HEAD", "POST", "PUT", "DELETE"], exposeHeaders: EXPOSED, maxAge: 86_400 });
   app.use((c, next) => (c.req.header("origin") ? browsers(c, next) : next()));
 
   app.all(`${TREES.queue.prefix}/*`, async (c) => {
-    const path = parseQueuePath(rest(c, TREES.queue.prefix));
+    const path = parseQueuePath(rawPath(c).slice(TREES.queue.prefix.length));
     try {
       if (!path) throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
       if (c.req.method !== QUEUE_METHODS[path.verb]) {
@@ -60,7 +60,7 @@ export function createGateway(api: ApiDependencies): Hono {
       return answerError(c, error, { log: api.log, ...(path && { verb: path.verb }) });
     }
   });
-  app.on(["GET", "HEAD"], `${TREES.files.prefix}/*`, (c) => file(c, rest(c, `${TREES.files.prefix}/`)));
+  app.on(["GET", "HEAD"], `${TREES.files.prefix}/*`, (c) => file(c, rawPath(c).slice(TREES.files.prefix.length + 1)));
   app.all(PROXY_PATH, async (c) => {
     const path = proxyTarget(c.req.header("x-fal-target-url") ?? "");
     if (!path) throw new TemperaError("proxy_target_invalid");
@@ -81,6 +81,3 @@ export function createGateway(api: ApiDependencies): Hono {
   app.onError((error, c) => answerError(c, error, api));
   return app;
 }
-
-/** The path behind a prefix, as it was sent (not decoded: ids and endpoint names are plain ASCII). */
-const rest = (c: Context, prefix: string): string => new URL(c.req.url).pathname.slice(prefix.length);

@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { hash, timingSafeEqual } from "node:crypto";
 import { TemperaError } from "../core/errors/tempera-error.ts";
 import type { Key, Scope } from "../core/key.ts";
 import { LIMITS } from "../core/limits.ts";
@@ -56,7 +56,7 @@ export async function createKeyRing({ keys, clock }: { keys: KeyStore; clock: Cl
     async authenticate(authorization, app) {
       const { keyId, secret } = readAuthorization(authorization, app);
       const key = await find(keyId);
-      const given = createHash("sha256").update(secret).digest();
+      const given = hash("sha256", secret, "buffer");
       const expected = key ? Buffer.from(key.secretSha256, "hex") : Buffer.alloc(32);
       const matches = expected.length === given.length && timingSafeEqual(given, expected);
       if (!key || !matches || key.revokedAtMs !== undefined) throw new TemperaError("key_unknown");

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInfer } from "../activities/infer.ts";
+import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { createRunningRequests } from "../activities/running-requests.ts";
 import { startGpuWorker } from "../adapters/temporal/workers.ts";
 import { createClosing } from "../core/closing.ts";
@@ -42,6 +43,7 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     objects: parts.objects,
     clock: systemClock,
     running,
+    recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
     publicUrl: parts.publicUrl,
   });
   const connection = await parts.workerConnection();

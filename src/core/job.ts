@@ -13,6 +13,8 @@ export interface JobSpec extends RequestIdentity {
   modelDigest: string;
   input: Stored<JsonObject>;
   submittedAtMs: number;
+  /** The submit itself left lines in the request's log. */
+  logged?: boolean;
   /** Time to start, from submit; absent means as long as it takes. Set by `X-Fal-Request-Timeout`. */
   startTimeoutMs?: number;
   retry: RetryPolicy;

@@ -16,22 +16,23 @@ import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/job.ts";
 import type { Outcome } from "../core/request.ts";
 
 /**
- * The job of one request (design §4): one inference activity on its model's task queue, then the finish step.
+ * The job of one request (design §4): one inference activity on its model's task queue, then the finish step, unless the
+ * worker that had the output could take it already.
  *
- * Returns the outcome when it is an output. Closes as failed or cancelled otherwise, with the outcome as the failure's
- * first detail, so that the Temporal UI tells the truth about it.
+ * Returns the outcome when it is an output. Closes as cancelled, or as failed with the outcome as the failure's first detail,
+ * otherwise, so that the Temporal UI tells the truth about it.
  */
 export async function inferenceJob(job: JobSpec): Promise<Outcome> {
-  const ended = await runInference(job);
-  const outcome = await CancellationScope.nonCancellable(() => recordOutcome(ended));
+  const { recorded, ...ended } = await runInference(job);
+  const outcome = recorded ? ended.outcome : await CancellationScope.nonCancellable(() => recordOutcome(ended));
   if (outcome.ok) return outcome;
-  if (outcome.error.code === "client_cancelled") throw new CancelledFailure(outcome.error.message, [outcome]);
+  if (outcome.error.code === "client_cancelled") throw new CancelledFailure(outcome.error.message);
   throw ApplicationFailure.create({ type: outcome.error.code, message: outcome.error.message, nonRetryable: true, details: [outcome] });
 }
 
 type Ended = Parameters<OrchestratorActivities["recordOutcome"]>[0];
 
-async function runInference(job: JobSpec): Promise<Ended> {
+async function runInference(job: JobSpec): Promise<Ended & { recorded?: boolean }> {
   const { infer } = proxyActivities<GpuActivities>({
     taskQueue: job.taskQueue,
     startToCloseTimeout: job.timeouts.runMs,
@@ -54,6 +55,7 @@ async function runInference(job: JobSpec): Promise<Ended> {
       outcome: result.outcome,
       attempts: result.attempt,
       ...(result.startedAtMs !== undefined && { startedAtMs: result.startedAtMs }),
+      recorded: result.recorded === true,
       exhausted: false,
     };
   } catch (error) {

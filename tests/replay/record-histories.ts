@@ -28,6 +28,7 @@ const running = async (client: PlatformClient, id: string): Promise<void> => {
 /** Each makes one job take one path and returns its request id. */
 const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
   success: (client) => submit(client, { prompt: "hello" }),
+  "recorded-by-worker": (client) => submit(client, { prompt: "hello" }),
   retry: (client) => submit(client, { fail: "crash", fail_attempts: 1 }),
   failure: (client) => submit(client, { fail: "error" }),
   exhausted: (client) => submit(client, { fail: "crash" }, { "x-fal-no-retry": "1" }),
@@ -83,7 +84,11 @@ try {
     await handle.result().catch(() => {});
     const place = ["--address", `127.0.0.1:${config.temporal.port}`, "--namespace", config.temporal.namespace];
     const { stdout } = await promisify(execFile)(temporalCli, ["workflow", "show", "-w", id, "-o", "json", ...place]);
-    const history = JSON.parse(stdout, (key, value) => (key === "identity" ? "tempera" : value));
+    const history = JSON.parse(stdout, (key, value) => {
+      if (key === "identity") return "tempera";
+      // Stack traces name the machine they were made on, and replay does not look at them.
+      return key === "stackTrace" ? "" : value;
+    });
     await writeFile(join(import.meta.dirname, "histories", `inference-job.${name}.json`), `${JSON.stringify(history, null, 1)}\n`);
     process.stdout.write(`${name}: ${history.events.length} events\n`);
   }

@@ -25,6 +25,9 @@ export interface RedisEventLogOptions {
   log?: (line: string) => void;
 }
 
+/** How often a task queue's forgotten requests are looked for, at most. */
+const SWEEP_EVERY_MS = 60_000;
+
 /** Queue scores: the priority first, then the time of queueing, which fits 2^44 ms until the year 2527. */
 const PRIORITY_SPAN = 2 ** 44;
 
@@ -69,17 +72,22 @@ export function createRedisEventLog(options: RedisEventLogOptions): EventLog {
     );
   };
 
+  /** When each task queue was last swept, by this process. */
+  const swept = new Map<string, number>();
+  const sweepEveryMs = Math.min(ttlMs / 4, SWEEP_EVERY_MS);
+
   const enqueue = async ({ taskQueue, priority, requestId }: RequestIdentity): Promise<void> => {
     const key = queueKey(taskQueue);
     const nowMs = clock.nowMs();
     const base = PRIORITY_KEY[priority] * PRIORITY_SPAN;
-    await Promise.all([
-      // A request that is queued twice keeps its place.
-      answer(client.zadd(key, "NX", base + nowMs, requestId)),
+    // A request that is queued twice keeps its place.
+    const work: Promise<unknown>[] = [answer(client.zadd(key, "NX", base + nowMs, requestId))];
+    if (nowMs - (swept.get(key) ?? 0) >= sweepEveryMs) {
+      swept.set(key, nowMs);
       // Whoever has waited for longer than events are kept is no longer known to anyone: it must not hold up the count.
-      answer(client.zremrangebyscore(key, base, base + nowMs - ttlMs)),
-      answer(client.pexpire(key, ttlMs)),
-    ]);
+      work.push(answer(client.zremrangebyscore(key, base, base + nowMs - ttlMs)), answer(client.pexpire(key, 2 * ttlMs)));
+    }
+    await Promise.all(work);
   };
   const dequeue = ({ taskQueue, requestId }: RequestIdentity): Promise<unknown> => answer(client.zrem(queueKey(taskQueue), requestId));
 

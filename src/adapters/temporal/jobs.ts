@@ -110,13 +110,14 @@ const identityOf = ({ requestId, ownerId, endpoint, version, taskQueue, priority
   priority,
 });
 
-/** A job that closed without an output carries its outcome as the failure's first detail; one that was ended by hand has none. */
+/** A job that failed carries its outcome as the failure's first detail; one that was terminated by hand has none. */
 function closedOutcome(error: unknown): Outcome {
   if (!(error instanceof WorkflowFailedError)) throw error;
   const { cause } = error;
-  if (cause instanceof ApplicationFailure || cause instanceof CancelledFailure) {
-    const outcome = cause.details?.[0] as Outcome | undefined;
-    if (outcome) return outcome;
+  if (cause instanceof ApplicationFailure && cause.details?.[0]) return cause.details[0] as Outcome;
+  // A cancelled workflow closes without details; only its caller cancels one.
+  if (cause instanceof CancelledFailure) {
+    return { ok: false, error: { code: "client_cancelled", message: "The request was cancelled by its caller." }, metrics: {} };
   }
   return {
     ok: false,

@@ -2,6 +2,7 @@ import { Readable } from "node:stream";
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { requestIdOf } from "../request-id.ts";
 
 const NAME = /^[0-9a-f]{2}\/([0-9a-f]{64})\.[a-z0-9]{1,8}$/;
 
@@ -12,6 +13,7 @@ const NAME = /^[0-9a-f]{2}\/([0-9a-f]{64})\.[a-z0-9]{1,8}$/;
 export const createFile =
   ({ objects }: Pick<ApiDependencies, "objects">) =>
   async (c: Context, path: string): Promise<Response> => {
+    requestIdOf(c);
     const sha256 = NAME.exec(path)?.[1];
     if (!sha256) throw new TemperaError("file_unknown");
     const key = `artifacts/${path}`;

@@ -1,11 +1,12 @@
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { JsonObject } from "../../core/json.ts";
-import type { Outcome } from "../../core/request.ts";
+import { isRequestId, type Outcome } from "../../core/request.ts";
 import { retrieve } from "../../core/stored.ts";
 import { falError, type QueuePath } from "../../fal/index.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { createFindRequest, type FoundRequest } from "../find-request.ts";
+import { createFindRequest } from "../find-request.ts";
+import type { Caller } from "../key-ring.ts";
 import { answerAbout } from "../request-id.ts";
 
 /**
@@ -16,20 +17,22 @@ export const createResult = (api: Pick<ApiDependencies, "keyRing" | "events" | "
   const findRequest = createFindRequest(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
-    const found = await findRequest(caller, requestId ?? "");
-    answerAbout(c, found.requestId);
-    if (found.state !== "COMPLETED") throw new TemperaError("request_unfinished");
-    const outcome = found.outcome ?? (await outcomeOf(found));
+    // An ended request's outcome is one read of the event log away; everything else is found the long way round.
+    const id = (requestId ?? "").toLowerCase();
+    const ended = isRequestId(id) ? await api.events.outcome(id).catch(() => undefined) : undefined;
+    if (ended && ended.snapshot.ownerId !== caller.ownerId) throw new TemperaError("request_unknown");
+    if (ended) answerAbout(c, ended.snapshot.requestId);
+    const outcome = ended?.outcome ?? (await longWay(c, caller, id));
     if (outcome.ok) return c.json(await retrieve<JsonObject>(api.objects, outcome.output), 200, { "x-fal-billable-units": "1" });
     const { status, headers, body } = falError(outcome.error, { userTimeout: outcome.userTimeout === true });
     return c.json(body, status as 500, headers);
   };
 
-  async function outcomeOf({ requestId }: FoundRequest): Promise<Outcome> {
-    const known =
-      (await api.events.outcome(requestId).catch(() => undefined))?.outcome ??
-      (await api.requests.find(requestId))?.outcome ??
-      (await api.jobs.outcome(requestId));
+  async function longWay(c: Context, caller: Caller, id: string): Promise<Outcome> {
+    const found = await findRequest(caller, id);
+    answerAbout(c, found.requestId);
+    if (found.state !== "COMPLETED") throw new TemperaError("request_unfinished");
+    const known = found.outcome ?? (await api.requests.find(found.requestId))?.outcome ?? (await api.jobs.outcome(found.requestId));
     if (!known) throw new TemperaError("store_unavailable", "The result cannot be read right now. Try again.");
     return known;
   }

@@ -59,6 +59,7 @@ export const createSubmit =
       modelDigest: model.digest,
       input: await store(api.objects, `inputs/${requestId}.json`, checked.input),
       submittedAtMs: api.clock.nowMs(),
+      ...(checked.ignored.length > 0 && { logged: true }),
       ...(startTimeoutMs !== undefined && { startTimeoutMs }),
       retry: noRetry ? { ...model.retry, attemptsMax: 1 } : model.retry,
       timeouts: { heartbeatMs: model.timeouts.heartbeatMs, runMs: model.timeouts.runMs },
