@@ -1,6 +1,7 @@
 import { type Context, Hono } from "hono";
 import { CATALOGUE } from "../core/errors/catalogue.ts";
 import { errorInfo, isTemperaError, TemperaError } from "../core/errors/tempera-error.ts";
+import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
 import { createKeysCreate, createKeysList, createKeysRevoke } from "./platform/keys.ts";
@@ -17,15 +18,11 @@ export function createAdmin(api: Pick<ApiDependencies, "keyRing" | "keys" | "reg
       return verb(c, caller);
     };
   const app = new Hono({ strict: false });
-  app.use((c, next) => {
-    requestIdOf(c);
-    return next();
-  });
   app.get("/v1/models", admin(createModelsList(api)));
   app.get("/v1/keys", admin(createKeysList(api)));
   app.post("/v1/keys", admin(createKeysCreate(api)));
   app.delete("/v1/keys/:key_id", admin(createKeysRevoke(api)));
-  app.get("/health/live", (c) => c.json({ status: "live" }));
+  app.get("/health/live", (c) => answerJson(c, { status: "live" }));
   app.notFound((c) => platformError(c, new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`)));
   app.onError((error, c) => {
     if (!isTemperaError(error)) api.log.error({ err: error, path: c.req.path }, "unexpected error");
@@ -41,7 +38,7 @@ function platformError(c: Context, error: unknown): Response {
     : { code: "server_error" as const, message: CATALOGUE.server_error.says };
   const { status } = CATALOGUE[code];
   const type = PLATFORM_TYPES[status] ?? (status >= 500 ? "server_error" : "validation_error");
-  return c.json({ error: { type, message, request_id: requestIdOf(c) } }, status as 500);
+  return answerJson(c, { error: { type, message, request_id: requestIdOf(c) } }, status);
 }
 
 const PLATFORM_TYPES: Record<number, string> = {

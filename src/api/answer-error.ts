@@ -3,20 +3,23 @@ import { HTTPException } from "hono/http-exception";
 import { errorInfo, isTemperaError } from "../core/errors/tempera-error.ts";
 import type { Log } from "../core/ports/log.ts";
 import { falError, type QueueVerb } from "../fal/index.ts";
-import { requestIdOf } from "./request-id.ts";
+import { answerJson } from "./answer-json.ts";
 
 /** The bodies fal gives to status and cancel instead of a `detail` (contract §2.2, §2.5). */
 const STATUS_WORDS: Record<string, string> = { request_unknown: "NOT_FOUND", request_finished: "ALREADY_COMPLETED" };
 
 /** Answers an error in fal's shape. What is not of the catalogue is logged whole and answered as a plain 500. */
-export function answerError(c: Context, error: unknown, { log, verb }: { log: Log; verb?: QueueVerb }): Response {
-  requestIdOf(c);
+export function answerError(
+  c: Context,
+  error: unknown,
+  { log, verb, headers: more }: { log: Log; verb?: QueueVerb; headers?: Record<string, string> },
+): Response {
   if (!isTemperaError(error)) {
     if (error instanceof HTTPException) return error.getResponse();
     log.error({ err: error, path: c.req.path, method: c.req.method }, "unexpected error");
-    return c.json({ detail: "Internal Server Error" }, 500);
+    return answerJson(c, { detail: "Internal Server Error" }, 500);
   }
   const { status, headers, body } = falError(errorInfo(error));
   const word = verb === "status" || verb === "stream" || verb === "cancel" ? STATUS_WORDS[error.code] : undefined;
-  return c.json(word ? { status: word } : body, status as 500, headers);
+  return answerJson(c, word ? { status: word } : body, status, { ...headers, ...more });
 }

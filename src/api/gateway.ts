@@ -4,6 +4,7 @@ import { TemperaError } from "../core/errors/tempera-error.ts";
 import { parseQueuePath, proxyTarget, QUEUE_METHODS, type QueuePath, type QueueVerb, TREES } from "../fal/index.ts";
 import { rawPath } from "./address.ts";
 import { answerError } from "./answer-error.ts";
+import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import { createFile } from "./files/file.ts";
 import { createReady } from "./health/ready.ts";
@@ -12,7 +13,6 @@ import { createResult } from "./queue/result.ts";
 import { createStatus } from "./queue/status.ts";
 import { createStatusStream } from "./queue/status-stream.ts";
 import { createSubmit } from "./queue/submit.ts";
-import { answerAbout, REQUEST_ID_HEADER, requestIdOf } from "./request-id.ts";
 
 /** Headers a browser's script may read (contract §1.5). */
 const EXPOSED = [
@@ -52,8 +52,7 @@ export function createGateway(api: ApiDependencies): Hono {
     try {
       if (!path) throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
       if (c.req.method !== QUEUE_METHODS[path.verb]) {
-        c.header("allow", QUEUE_METHODS[path.verb]);
-        throw new TemperaError("method_not_allowed");
+        return answerError(c, new TemperaError("method_not_allowed"), { log: api.log, headers: { allow: QUEUE_METHODS[path.verb] } });
       }
       return await verbs[path.verb](c, path);
     } catch (error) {
@@ -69,12 +68,9 @@ export function createGateway(api: ApiDependencies): Hono {
     const { method, body } = c.req.raw;
     const hasBody = method !== "GET" && method !== "HEAD" && body;
     const inner = new Request(new URL(path, c.req.url), { method, headers, ...(hasBody && { body, duplex: "half" }) } as RequestInit);
-    const answer = await app.fetch(inner, c.env);
-    // Headers that were set here win over the inner answer's: the id must be the one it speaks of.
-    answerAbout(c, answer.headers.get(REQUEST_ID_HEADER) ?? requestIdOf(c));
-    return answer;
+    return app.fetch(inner, c.env);
   });
-  app.get("/health/live", (c) => c.json({ status: "live" }));
+  app.get("/health/live", (c) => answerJson(c, { status: "live" }));
   app.get("/health/ready", ready);
 
   app.notFound((c) => answerError(c, new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`), api));

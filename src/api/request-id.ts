@@ -6,10 +6,7 @@ export const REQUEST_ID_HEADER = "x-fal-request-id";
 const VARIABLE = "requestId";
 
 /** Makes an answer about a request carry that request's id. */
-export function answerAbout(c: Context, id: string): void {
-  c.set(VARIABLE, id);
-  c.header(REQUEST_ID_HEADER, id);
-}
+export const answerAbout = (c: Context, id: string): void => c.set(VARIABLE, id);
 
 /** The id this answer carries, made at the first call; a submit makes it the id of the new request. */
 export function requestIdOf(c: Context): string {

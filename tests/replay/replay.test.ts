@@ -13,7 +13,16 @@ describe("recorded histories", () => {
   const files = readdirSync(FOLDER).filter((file) => file.endsWith(".json"));
 
   it("cover success, retry, cancel and failure", () => {
-    for (const path of ["success", "recorded-by-worker", "retry", "failure", "exhausted", "cancel-running", "cancel-waiting", "start-timeout"]) {
+    for (const path of [
+      "success",
+      "recorded-by-worker",
+      "retry",
+      "failure",
+      "exhausted",
+      "cancel-running",
+      "cancel-waiting",
+      "start-timeout",
+    ]) {
       expect(files).toContain(`inference-job.${path}.json`);
     }
   });

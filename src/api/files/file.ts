@@ -1,8 +1,11 @@
 import { Readable } from "node:stream";
 import type { Context } from "hono";
+import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { falError } from "../../fal/index.ts";
+import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { requestIdOf } from "../request-id.ts";
+import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
 
 const NAME = /^[0-9a-f]{2}\/([0-9a-f]{64})\.[a-z0-9]{1,8}$/;
 
@@ -13,7 +16,6 @@ const NAME = /^[0-9a-f]{2}\/([0-9a-f]{64})\.[a-z0-9]{1,8}$/;
 export const createFile =
   ({ objects }: Pick<ApiDependencies, "objects">) =>
   async (c: Context, path: string): Promise<Response> => {
-    requestIdOf(c);
     const sha256 = NAME.exec(path)?.[1];
     if (!sha256) throw new TemperaError("file_unknown");
     const key = `artifacts/${path}`;
@@ -26,6 +28,7 @@ export const createFile =
       "cache-control": "public, max-age=31536000, immutable",
       "x-content-type-options": "nosniff",
       etag,
+      [REQUEST_ID_HEADER]: requestIdOf(c),
     };
     if (
       c.req
@@ -38,8 +41,8 @@ export const createFile =
     const ifRange = c.req.header("if-range");
     const range = ifRange === undefined || ifRange === etag ? parseRange(c.req.header("range"), info.bytes) : undefined;
     if (range === "unsatisfiable") {
-      c.header("content-range", `bytes */${info.bytes}`);
-      throw new TemperaError("range_unsatisfiable");
+      const { status, body } = falError({ code: "range_unsatisfiable", message: CATALOGUE.range_unsatisfiable.says });
+      return answerJson(c, body, status, { "content-range": `bytes */${info.bytes}` });
     }
     headers["content-length"] = String(range ? range.end - range.start + 1 : info.bytes);
     if (range) headers["content-range"] = `bytes ${range.start}-${range.end}/${info.bytes}`;

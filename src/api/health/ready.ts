@@ -1,5 +1,6 @@
 import type { Context } from "hono";
 import { newRequestId } from "../../core/request-id.ts";
+import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 
 /** 200 when Temporal answers, so that submits can be taken; 503 otherwise. What else is away is named: it degrades, it does not stop. */
@@ -19,5 +20,5 @@ export const createReady =
       state(api.objects.head(`artifacts/${probe}`)),
     ]);
     const services = { temporal, event_log: eventLog, postgres, object_store: objectStore };
-    return c.json({ status: temporal === "ok" ? "ready" : "unready", services }, temporal === "ok" ? 200 : 503);
+    return answerJson(c, { status: temporal === "ok" ? "ready" : "unready", services }, temporal === "ok" ? 200 : 503);
   };

@@ -2,9 +2,11 @@ import { createHash, randomBytes, randomUUID } from "node:crypto";
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Key, Scope } from "../../core/key.ts";
+import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { Caller } from "../key-ring.ts";
 import { readJsonBody } from "../read-body.ts";
+import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 
@@ -42,14 +44,14 @@ export const createKeysCreate =
       return invalid("owner", "Input should be 1 to 64 letters, digits, dots, dashes or underscores");
     const { key, secret } = newKey({ ownerId: owner, alias, scope: scope satisfies Scope, createdAtMs: clock.nowMs() });
     await keys.insert(key);
-    return c.json({ ...keyBody(key), key_secret: secret, key: `${key.keyId}:${secret}` }, 201);
+    return answerJson(c, { ...keyBody(key), key_secret: secret, key: `${key.keyId}:${secret}` }, 201);
   };
 
 /** `GET /v1/keys` → every key, newest first, without secrets. */
 export const createKeysList =
   ({ keys }: Pick<ApiDependencies, "keys">) =>
   async (c: Context): Promise<Response> =>
-    c.json({ keys: (await keys.list()).map(keyBody), next_cursor: null, has_more: false });
+    answerJson(c, { keys: (await keys.list()).map(keyBody), next_cursor: null, has_more: false });
 
 /** `DELETE /v1/keys/{key_id}` → 204; gateways refuse the key within seconds. 404 when there is none, or it was revoked before. */
 export const createKeysRevoke =
@@ -58,5 +60,5 @@ export const createKeysRevoke =
     const keyId = c.req.param("key_id") ?? "";
     const known = /^[0-9a-f-]{36}$/i.test(keyId) && (await keys.revoke(keyId.toLowerCase(), clock.nowMs()));
     if (!known) throw new TemperaError("key_not_found");
-    return c.body(null, 204);
+    return c.body(null, 204, { [REQUEST_ID_HEADER]: requestIdOf(c) });
   };

@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { QueuePath } from "../../fal/index.ts";
+import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest } from "../find-request.ts";
 import { answerAbout } from "../request-id.ts";
@@ -19,6 +20,6 @@ export const createCancel = (api: Pick<ApiDependencies, "keyRing" | "events" | "
     // Temporal first: the durable record. Then the word that reaches the engine within milliseconds.
     if ((await api.jobs.cancel(found.requestId)) !== "requested") throw new TemperaError("request_finished");
     await api.events.announceCancel(found.requestId).catch(() => {});
-    return c.json({ status: "CANCELLATION_REQUESTED" }, 202);
+    return answerJson(c, { status: "CANCELLATION_REQUESTED" }, 202);
   };
 };

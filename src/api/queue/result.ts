@@ -4,6 +4,7 @@ import type { JsonObject } from "../../core/json.ts";
 import { isRequestId, type Outcome } from "../../core/request.ts";
 import { retrieve } from "../../core/stored.ts";
 import { falError, type QueuePath } from "../../fal/index.ts";
+import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest } from "../find-request.ts";
 import type { Caller } from "../key-ring.ts";
@@ -23,9 +24,9 @@ export const createResult = (api: Pick<ApiDependencies, "keyRing" | "events" | "
     if (ended && ended.snapshot.ownerId !== caller.ownerId) throw new TemperaError("request_unknown");
     if (ended) answerAbout(c, ended.snapshot.requestId);
     const outcome = ended?.outcome ?? (await longWay(c, caller, id));
-    if (outcome.ok) return c.json(await retrieve<JsonObject>(api.objects, outcome.output), 200, { "x-fal-billable-units": "1" });
+    if (outcome.ok) return answerJson(c, await retrieve<JsonObject>(api.objects, outcome.output), 200, { "x-fal-billable-units": "1" });
     const { status, headers, body } = falError(outcome.error, { userTimeout: outcome.userTimeout === true });
-    return c.json(body, status as 500, headers);
+    return answerJson(c, body, status, headers);
   };
 
   async function longWay(c: Context, caller: Caller, id: string): Promise<Outcome> {

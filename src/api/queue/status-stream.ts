@@ -6,7 +6,7 @@ import { type QueuePath, SSE_HEADERS, SSE_PING, sseEvent, statusBody, wantsLogs 
 import { addressOf } from "../address.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest, type FoundRequest } from "../find-request.ts";
-import { answerAbout } from "../request-id.ts";
+import { answerAbout, REQUEST_ID_HEADER } from "../request-id.ts";
 import { readLogs, statusView } from "./status.ts";
 
 /** How often a waiting request's position, or a request whose event log is away, is looked at again. */
@@ -116,7 +116,7 @@ export const createStatusStream = (api: Pick<ApiDependencies, "keyRing" | "event
       }
     }
 
-    return c.body(byteStream(events(), gone), 200, SSE_HEADERS);
+    return c.body(byteStream(events(), gone), 200, { ...SSE_HEADERS, [REQUEST_ID_HEADER]: found.requestId });
   };
 };
 

@@ -2,6 +2,7 @@ import type { Context } from "hono";
 import type { LoggedEvent } from "../../core/events.ts";
 import { type QueuePath, type StatusView, statusBody, statusCode, wantsLogs } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
+import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest, type FoundRequest } from "../find-request.ts";
 import { answerAbout } from "../request-id.ts";
@@ -14,7 +15,7 @@ export const createStatus = (api: Pick<ApiDependencies, "keyRing" | "events" | "
     const found = await findRequest(caller, requestId ?? "");
     const logs = wantsLogs(c.req.query("logs")) ? (found.logs ?? (await readLogs(api, found))) : undefined;
     answerAbout(c, found.requestId);
-    return c.json(statusBody(addressOf(c, "queue", api.publicUrl), statusView(found, logs)), statusCode(found.state));
+    return answerJson(c, statusBody(addressOf(c, "queue", api.publicUrl), statusView(found, logs)), statusCode(found.state));
   };
 };
 

@@ -6,6 +6,7 @@ import { taskQueueOf } from "../../core/model.ts";
 import { store } from "../../core/stored.ts";
 import { type QueuePath, submitBody, submitOptions } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
+import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { readJsonBody } from "../read-body.ts";
 import { requestIdOf } from "../request-id.ts";
@@ -66,6 +67,7 @@ export const createSubmit =
     };
 
     const queued = announce(job, checked.ignored);
+    const startedAtMs = performance.now();
     try {
       await api.jobs.start(job);
     } catch (error) {
@@ -74,10 +76,13 @@ export const createSubmit =
       void api.jobs.cancel(requestId).catch(() => {});
       throw error;
     }
+    const startMs = performance.now() - startedAtMs;
     api.requests
       .insert(job)
       .catch((error) => api.log.warn({ requestId, err: errorInfo(error) }, "the request's row was not inserted; its finish step will"));
-    return c.json(submitBody(addressOf(c, "queue", api.publicUrl), job, await queued));
+    const position = await queued;
+    const temporal = `temporal;dur=${startMs.toFixed(2)}`;
+    return answerJson(c, submitBody(addressOf(c, "queue", api.publicUrl), job, position), 200, { "server-timing": temporal });
 
     /** Says in the event log that it waits, beside the start; returns its position. The log may be away. */
     async function announce(request: JobSpec, ignored: string[]): Promise<number> {
