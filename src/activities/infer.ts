@@ -7,6 +7,7 @@ import type { JsonObject } from "../core/json.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { RequestStore } from "../core/ports/request-store.ts";
 import type { Outcome } from "../core/request.ts";
 import { retrieve, store } from "../core/stored.ts";
 import { createArtifactSink } from "./artifact-sink.ts";
@@ -18,6 +19,8 @@ export interface InferDependencies {
   /** The pool that runs models on this worker's device. */
   engines: Engines;
   events: EventLog;
+  /** Asked by a retried attempt, for an outcome that the event log has lost. */
+  requests: Pick<RequestStore, "find">;
   objects: ObjectStore;
   clock: Clock;
   /** Cancels announced through the event log, milliseconds after the caller's word. */
@@ -43,12 +46,14 @@ export interface InferResult {
  * catalogue and whose details are the `ErrorInfo` and the attempt; Temporal retries it unless the code is not retryable. Artifacts are
  * stored before the outcome names them; a retried attempt returns an outcome that already stands.
  */
-export const createInfer = ({ engines, events, objects, clock, running, recordOutcome, publicUrl }: InferDependencies) =>
+export const createInfer = ({ engines, events, requests, objects, clock, running, recordOutcome, publicUrl }: InferDependencies) =>
   async function infer(job: JobSpec): Promise<InferResult> {
     const context = Context.current();
     const { attempt } = context.info;
     if (attempt > 1) {
-      const standing = (await events.outcome(job.requestId).catch(() => undefined))?.outcome;
+      const standing =
+        (await events.outcome(job.requestId).catch(() => undefined))?.outcome ??
+        (await requests.find(job.requestId).catch(() => undefined))?.outcome;
       if (standing?.ok) return { outcome: standing, attempt };
       if (standing) throw failure(standing.error, attempt, false);
     }
@@ -105,7 +110,7 @@ export const createInfer = ({ engines, events, objects, clock, running, recordOu
       const info: ErrorInfo =
         signal.aborted && !cancel.signal.aborted
           ? { code: "runner_disconnected", message: "The GPU worker was shut down before the request was done." }
-          : errorInfo(error, "runner_server_error");
+          : requestError(errorInfo(error, "runner_server_error"), (message) => context.log.error(message));
       const retryable = CATALOGUE[info.code].retryable;
       if (retryable && attempt < job.retry.attemptsMax) {
         writer.write({
@@ -126,3 +131,10 @@ export const createInfer = ({ engines, events, objects, clock, running, recordOu
 
 const failure = (info: ErrorInfo, attempt: number, retryable: boolean): ApplicationFailure =>
   ApplicationFailure.create({ type: info.code, message: info.message, nonRetryable: !retryable, details: [info, attempt] });
+
+/** A store that failed on the way is our own trouble: callers get the contract's request error, operators the whole sentence. */
+function requestError(info: ErrorInfo, tell: (message: string) => void): ErrorInfo {
+  if (CATALOGUE[info.code].kind !== "gateway") return info;
+  tell(info.message);
+  return { code: "internal_error", message: CATALOGUE.internal_error.says };
+}

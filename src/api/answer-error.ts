@@ -1,5 +1,6 @@
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
+import { CATALOGUE } from "../core/errors/catalogue.ts";
 import { errorInfo, isTemperaError } from "../core/errors/tempera-error.ts";
 import type { Log } from "../core/ports/log.ts";
 import { falError, type QueueVerb } from "../fal/index.ts";
@@ -19,7 +20,13 @@ export function answerError(
     log.error({ err: error, path: c.req.path, method: c.req.method }, "unexpected error");
     return answerJson(c, { detail: "Internal Server Error" }, 500);
   }
-  const { status, headers, body } = falError(errorInfo(error));
+  const info = errorInfo(error);
+  if (error.code === "store_unavailable") {
+    // Which store, where and why is for operators.
+    log.warn({ path: c.req.path }, info.message);
+    info.message = CATALOGUE.store_unavailable.says;
+  }
+  const { status, headers, body } = falError(info);
   const word = verb === "status" || verb === "stream" || verb === "cancel" ? STATUS_WORDS[error.code] : undefined;
   return answerJson(c, word ? { status: word } : body, status, { ...headers, ...more });
 }

@@ -1,5 +1,5 @@
 import { type ErrorInfo, isTemperaError, TemperaError } from "../core/errors/tempera-error.ts";
-import type { LoggedEvent, Progress } from "../core/events.ts";
+import type { LoggedEvent, Progress, Snapshot } from "../core/events.ts";
 import { isRequestId, type Metrics, type Outcome, type RequestIdentity, type RequestState } from "../core/request.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
@@ -17,14 +17,38 @@ export interface FoundRequest extends RequestIdentity {
   logs?: LoggedEvent[];
 }
 
+/** How long a request may be unfinished in the event log before the other stores are asked, and how often they are. */
+const RECHECK_MS = 10_000;
+const RECHECKED_MAX = 10_000;
+
 /**
  * Finds a caller's request (design §3): the event log's snapshot in one read, else Postgres, else Temporal.
  *
  * Throws `request_unknown` for a malformed id, an unknown request and another owner's; `temporal_unavailable` or
  * `store_unavailable` when what would know cannot be asked.
  */
-export const createFindRequest = ({ events, requests, jobs }: Pick<ApiDependencies, "events" | "requests" | "jobs">) =>
-  async function findRequest(caller: Caller, requestId: string): Promise<FoundRequest> {
+export const createFindRequest = ({ events, requests, jobs, clock }: Pick<ApiDependencies, "events" | "requests" | "jobs" | "clock">) => {
+  /** When each unfinished request was last looked up behind the event log's back. */
+  const checkedAtMs = new Map<string, number>();
+
+  /**
+   * Whether a request that the event log holds for unfinished has ended all the same: the log was away at its end, or an
+   * operator ended it. Looked at once in `RECHECK_MS`; what is found is made known to the log.
+   */
+  const endedUnheard = async (snapshot: Snapshot): Promise<boolean> => {
+    if (snapshot.state === "COMPLETED") return false;
+    const now = clock.nowMs();
+    const last = checkedAtMs.get(snapshot.requestId) ?? Math.max(snapshot.queuedAtMs, snapshot.startedAtMs ?? 0);
+    if (now - last < RECHECK_MS) return false;
+    if (checkedAtMs.size >= RECHECKED_MAX) checkedAtMs.clear();
+    checkedAtMs.set(snapshot.requestId, now);
+    const outcome = (await requests.find(snapshot.requestId).catch(away))?.outcome ?? (await jobs.outcome(snapshot.requestId).catch(away));
+    if (!outcome) return false;
+    await events.complete(snapshot, outcome).catch(away);
+    return true;
+  };
+
+  return async function findRequest(caller: Caller, requestId: string): Promise<FoundRequest> {
     if (!isRequestId(requestId)) throw new TemperaError("request_unknown");
     const found = await find(requestId.toLowerCase());
     if (!found || found.ownerId !== caller.ownerId) throw new TemperaError("request_unknown");
@@ -32,7 +56,7 @@ export const createFindRequest = ({ events, requests, jobs }: Pick<ApiDependenci
 
     async function find(id: string): Promise<FoundRequest | undefined> {
       const snapshot = await events.snapshot(id).catch(away);
-      if (snapshot) {
+      if (snapshot && !(await endedUnheard(snapshot))) {
         const position = snapshot.state === "IN_QUEUE" ? await events.position(snapshot).catch(() => 0) : 0;
         return { ...snapshot, position, metrics: snapshot.metrics ?? {} };
       }
@@ -59,6 +83,7 @@ export const createFindRequest = ({ events, requests, jobs }: Pick<ApiDependenci
       );
     }
   };
+};
 
 const away = (error: unknown): undefined => {
   if (!isTemperaError(error)) throw error;

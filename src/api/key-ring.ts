@@ -27,6 +27,8 @@ export interface KeyRing {
 interface Remembered {
   key: Key | undefined;
   atMs: number;
+  /** Postgres was away: do not ask again before this moment. */
+  retryAtMs?: number;
 }
 
 /**
@@ -37,18 +39,30 @@ export async function createKeyRing({ keys, clock }: { keys: KeyStore; clock: Cl
   const memory = new Map<string, Remembered>();
   const stop = await keys.onChange((keyId) => memory.delete(keyId));
 
+  const asking = new Map<string, Promise<Key | undefined>>();
+
   const find = async (keyId: string): Promise<Key | undefined> => {
     const seen = memory.get(keyId);
     const now = clock.nowMs();
     if (seen && now - seen.atMs < LIMITS.keyCacheMs) return seen.key;
+    if (seen?.retryAtMs !== undefined && now < seen.retryAtMs && now - seen.atMs < LIMITS.keyStaleMs) return seen.key;
+    // Many callers of one key ask once.
+    const answer = asking.get(keyId) ?? ask(keyId, seen, now).finally(() => asking.delete(keyId));
+    asking.set(keyId, answer);
+    return answer;
+  };
+
+  const ask = async (keyId: string, seen: Remembered | undefined, now: number): Promise<Key | undefined> => {
     try {
       const key = await keys.find(keyId);
       if (memory.size >= LIMITS.keysRememberedMax) memory.clear();
       memory.set(keyId, { key, atMs: now });
       return key;
     } catch (error) {
-      if (seen?.key && now - seen.atMs < LIMITS.keyStaleMs) return seen.key;
-      throw error;
+      if (!seen?.key || now - seen.atMs >= LIMITS.keyStaleMs) throw error;
+      // The store is away: what is known serves at once for a while, instead of after another wait.
+      memory.set(keyId, { ...seen, retryAtMs: clock.nowMs() + LIMITS.keyCacheMs });
+      return seen.key;
     }
   };
 

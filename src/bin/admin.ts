@@ -11,7 +11,9 @@ const GRACE_MS = 2_000;
 /** The Admin REST service, on a port of its own. Makes the configured admin key exist first. */
 export async function startAdmin(parts: Parts): Promise<Role & { port: number }> {
   const { config, keys } = parts;
-  if (config.keys.admin) await ensureAdminKey(parts, config.keys.admin);
+  if (config.keys.admin && !(await ensureAdminKey(parts, config.keys.admin))) {
+    throw new Error("TEMPERA_ADMIN_KEY names a key that was revoked or has another secret; set it to a new <uuid>:<secret>.");
+  }
   const keyRing = await createKeyRing({ keys, clock: systemClock });
   const app = createAdmin({ ...parts, keyRing, clock: systemClock });
   const server = await listen(app, {
@@ -29,18 +31,24 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
   };
 }
 
-/** Inserts the key `<uuid>:<secret>` with scope ADMIN unless a key of that id is there. */
-export async function ensureAdminKey({ keys }: Pick<Parts, "keys">, credential: string): Promise<void> {
-  const [keyId = "", secret = ""] = credential.split(":");
-  if (await keys.find(keyId.toLowerCase())) return;
+/** Makes the key `<uuid>:<secret>` exist, with scope ADMIN. False when its id was revoked or belongs to another secret. */
+export async function ensureAdminKey({ keys }: Pick<Parts, "keys">, credential: string): Promise<boolean> {
+  const colon = credential.indexOf(":");
+  const keyId = credential.slice(0, colon);
+  const secretSha256 = createHash("sha256")
+    .update(credential.slice(colon + 1))
+    .digest("hex");
+  const known = await keys.find(keyId.toLowerCase());
+  if (known) return known.secretSha256 === secretSha256 && known.revokedAtMs === undefined;
   await keys.insert({
     keyId: keyId.toLowerCase(),
     ownerId: "admin",
     alias: "first key",
     scope: "ADMIN",
-    secretSha256: createHash("sha256").update(secret).digest("hex"),
+    secretSha256,
     createdAtMs: systemClock.nowMs(),
   });
+  return true;
 }
 
 if (isMain(import.meta.url)) await runRole("admin", startAdmin);

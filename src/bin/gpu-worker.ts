@@ -40,6 +40,7 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const infer = createInfer({
     engines: pool,
     events: parts.events,
+    requests: parts.requests,
     objects: parts.objects,
     clock: systemClock,
     running,

@@ -6,12 +6,12 @@ import type { Config } from "../config/settings.ts";
 import { createClosing } from "../core/closing.ts";
 import type { Log } from "../core/ports/log.ts";
 import { startEmbeddedStack } from "../dev/embedded-stack.ts";
-import { startAdmin } from "./admin.ts";
+import { ensureAdminKey, startAdmin } from "./admin.ts";
 import { startGateway } from "./gateway.ts";
 import { startGpuWorkerRole } from "./gpu-worker.ts";
 import { openRegistry } from "./open-registry.ts";
 import { orchestratorBundle, startOrchestrator } from "./orchestrator.ts";
-import { openParts, s3Of } from "./parts.ts";
+import { openParts, type Parts, s3Of } from "./parts.ts";
 
 /** The whole platform in this process, with whatever services are not configured by address embedded. */
 export interface Platform {
@@ -53,9 +53,8 @@ export async function startPlatform(config: Config, log: Log, say: (line: string
     });
     closing.defer(() => stack.stop());
     const s3 = s3Of(config);
-    const key = config.keys.admin ?? (await firstKey(keyFile(data)));
     const parts = await openParts(
-      { ...config, keys: { admin: key } },
+      config,
       registry,
       {
         temporal: config.temporal.address ?? stack.temporal?.url ?? "",
@@ -77,7 +76,8 @@ export async function startPlatform(config: Config, log: Log, say: (line: string
         return role;
       }),
     ]);
-    const admin = await startAdmin(parts);
+    const key = config.keys.admin ?? (await firstKey(parts, keyFile(data)));
+    const admin = await startAdmin({ ...parts, config: { ...config, keys: { admin: key } } });
     closing.defer(() => admin.stop());
     const gateway = await startGateway(parts);
     closing.defer(() => gateway.stop());
@@ -97,10 +97,10 @@ export async function startPlatform(config: Config, log: Log, say: (line: string
   }
 }
 
-/** Reads the key kept in the data folder, making one at the first start. */
-async function firstKey(path: string): Promise<string> {
-  const kept = await readFile(path, "utf8").catch(() => undefined);
-  if (kept?.trim()) return kept.trim();
+/** The key kept in the data folder; a new one at the first start, and when the kept one was revoked. */
+async function firstKey(parts: Parts, path: string): Promise<string> {
+  const kept = (await readFile(path, "utf8").catch(() => "")).trim();
+  if (kept && (await ensureAdminKey(parts, kept))) return kept;
   const key = `${randomUUID()}:${randomBytes(32).toString("hex")}`;
   await writeFile(path, `${key}\n`, { mode: 0o600 });
   return key;

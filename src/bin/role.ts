@@ -1,3 +1,5 @@
+import { realpathSync } from "node:fs";
+import { pathToFileURL } from "node:url";
 import { loadConfig } from "../config/load-config.ts";
 import { createLogger } from "../config/logger.ts";
 import { openRegistry } from "./open-registry.ts";
@@ -58,4 +60,4 @@ export async function runRole(name: string, start: (parts: Parts) => Promise<Rol
 }
 
 /** Whether this module is the program that was started. */
-export const isMain = (url: string): boolean => process.argv[1] !== undefined && url === new URL(`file://${process.argv[1]}`).href;
+export const isMain = (url: string): boolean => process.argv[1] !== undefined && url === pathToFileURL(realpathSync(process.argv[1])).href;

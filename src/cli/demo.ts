@@ -65,13 +65,16 @@ async function demo({ prompt, seed, steps, out, json }: Options): Promise<void> 
 
     const image = output.images[0];
     if (!image) throw new Error("The output holds no picture.");
-    const bytes = Buffer.from(await (await fetch(image.url)).arrayBuffer());
+    const file = await fetch(image.url);
+    if (!file.ok)
+      throw new Error(`The picture at ${image.url} cannot be fetched (HTTP ${file.status}); TEMPERA_PUBLIC_URL must lead to the gateway.`);
+    const bytes = Buffer.from(await file.arrayBuffer());
     const path = resolve(out.endsWith(".png") ? out : join(out, `${requestId}.png`));
     await mkdir(resolve(path, ".."), { recursive: true });
     await writeFile(path, bytes);
 
     const { queue_time: queue = 0, inference_time: inference = 0 } = last.metrics;
-    const workflow = temporalUi && `${temporalUi}/namespaces/tempera/workflows/${requestId}`;
+    const workflow = temporalUi && `${temporalUi}/namespaces/${loadConfig().temporal.namespace}/workflows/${requestId}`;
     if (json) {
       const report = { path, request_id: requestId, seed: output.seed, width: image.width, height: image.height, bytes: bytes.length };
       process.stdout.write(

@@ -59,7 +59,8 @@ export function advance(
     case "queued":
       return { state: "IN_QUEUE", attempt: event.attempt, queuedAtMs: atMs };
     case "started":
-      return { state: "IN_PROGRESS", attempt: event.attempt, startedAtMs: atMs };
+      // What an earlier attempt had done is not done any more.
+      return { state: "IN_PROGRESS", attempt: event.attempt, startedAtMs: atMs, progress: { step: 0, steps: 0 } };
     case "log":
       return {};
     case "progress":

@@ -98,8 +98,14 @@ describe("what a status answers", () => {
     expect(statusBody(BASE, view({})).logs).toBeNull();
     expect(statusBody(BASE, view({ logs: [] })).logs).toEqual([]);
     expect(statusBody(BASE, view({ logs: events })).logs).toEqual([
-      { timestamp: "1970-01-01T00:00:00.005Z", message: "hello", level: "WARN", source: "USER" },
+      { timestamp: "1970-01-01T00:00:00.005000Z", message: "hello", level: "WARN", source: "USER" },
     ]);
+  });
+
+  it("lines of one millisecond have times of their own, in order: clients tell lines apart by time and text", () => {
+    const lines = [line("a"), { ...line("a"), id: "5-1" }, { ...line("a"), id: "6-0" }];
+    const stamps = (statusBody(BASE, view({ logs: lines })).logs as { timestamp: string }[]).map(({ timestamp }) => timestamp);
+    expect(stamps).toEqual(["1970-01-01T00:00:00.005000Z", "1970-01-01T00:00:00.005001Z", "1970-01-01T00:00:00.006000Z"]);
   });
 
   it.each([

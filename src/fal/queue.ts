@@ -2,6 +2,7 @@
 import { appOf } from "../core/endpoint.ts";
 import { CATALOGUE } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
+import { parseEventId } from "../core/event-id.ts";
 import type { LoggedEvent, Progress } from "../core/events.ts";
 import type { JsonObject } from "../core/json.ts";
 import { LIMITS } from "../core/limits.ts";
@@ -42,7 +43,7 @@ export function statusBody(base: string, view: StatusView): JsonObject {
   if (view.state === "IN_QUEUE") body.queue_position = view.position;
   body.logs = view.logs ? view.logs.flatMap(logEntry) : null;
   body.metrics = { ...view.metrics };
-  if (view.state === "IN_PROGRESS" && view.progress) {
+  if (view.state === "IN_PROGRESS" && view.progress && view.progress.steps > 0) {
     const { step, steps, remainingMs } = view.progress;
     body.progress = { step, steps, ...(remainingMs !== undefined && { remaining_seconds: Math.round(remainingMs / 100) / 10 }) };
   }
@@ -56,9 +57,18 @@ export function statusBody(base: string, view: StatusView): JsonObject {
 /** 202 until the end, 200 then: the fal SDK looks at nothing else (contract §2.2). */
 export const statusCode = (state: RequestState): 200 | 202 => (state === "COMPLETED" ? 200 : 202);
 
-function logEntry({ atMs, event }: LoggedEvent): JsonObject[] {
+/**
+ * The time of a log line, to the microsecond: clients tell lines apart by time and text, so the lines of one millisecond are
+ * numbered by their event ids, `<milliseconds>-<n>`.
+ */
+function timestamp(id: string, atMs: number): string {
+  const [ms = atMs, n = 0] = parseEventId(id) ?? [];
+  return `${new Date(ms).toISOString().slice(0, -1)}${String(Math.min(n, 999)).padStart(3, "0")}Z`;
+}
+
+function logEntry({ id, atMs, event }: LoggedEvent): JsonObject[] {
   if (event.type !== "log") return [];
-  return [{ timestamp: new Date(atMs).toISOString(), message: event.message, level: event.level, source: "USER" }];
+  return [{ timestamp: timestamp(id, atMs), message: event.message, level: event.level, source: "USER" }];
 }
 
 /** fal's clients spell it `1`/`0` (JavaScript) or `true`/`false` (Python). */

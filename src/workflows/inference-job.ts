@@ -37,7 +37,7 @@ async function runInference(job: JobSpec): Promise<Ended & { recorded?: boolean 
     taskQueue: job.taskQueue,
     startToCloseTimeout: job.timeouts.runMs,
     heartbeatTimeout: job.timeouts.heartbeatMs,
-    ...(job.startTimeoutMs !== undefined && { scheduleToStartTimeout: job.startTimeoutMs }),
+    ...(job.startTimeoutMs !== undefined && { scheduleToStartTimeout: Math.max(1, job.submittedAtMs + job.startTimeoutMs - Date.now()) }),
     retry: {
       maximumAttempts: job.retry.attemptsMax,
       initialInterval: job.retry.initialMs,

@@ -4,7 +4,6 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Key, Scope } from "../../core/key.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import type { Caller } from "../key-ring.ts";
 import { readJsonBody } from "../read-body.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
 
@@ -20,29 +19,36 @@ const keyBody = ({ keyId, alias, scope, ownerId, createdAtMs, revokedAtMs }: Key
 });
 
 /** A new key and its secret, which is shown once and stored as its SHA-256 only. */
-function newKey(fields: Pick<Key, "ownerId" | "alias" | "scope" | "createdAtMs">): { key: Key; secret: string } {
+function newKey({ ownerId, ...fields }: Pick<Key, "alias" | "scope" | "createdAtMs"> & { ownerId?: string }): { key: Key; secret: string } {
   const secret = randomBytes(32).toString("hex");
-  return { key: { ...fields, keyId: randomUUID(), secretSha256: createHash("sha256").update(secret).digest("hex") }, secret };
+  const keyId = randomUUID();
+  return { key: { ...fields, keyId, ownerId: ownerId ?? keyId, secretSha256: createHash("sha256").update(secret).digest("hex") }, secret };
 }
 
 /**
  * `POST /v1/keys {alias, scope?, owner?}` → 201 with the secret, this once (contract §10). `scope` is `API` unless said
- * otherwise; `owner` is the caller's own unless said otherwise. 422 for a body that does not fit.
+ * otherwise; Keys of one
+ * `owner` see each other's requests; without one, the key is an owner of its own. 422 for a body that does not fit.
  */
 export const createKeysCreate =
   ({ keys, clock }: Pick<ApiDependencies, "keys" | "clock">) =>
-  async (c: Context, caller: Caller): Promise<Response> => {
+  async (c: Context): Promise<Response> => {
     const body = await readJsonBody(c, 64 * 1024);
-    const { alias, scope = "API", owner = caller.ownerId } = typeof body === "object" && body !== null && !Array.isArray(body) ? body : {};
+    const { alias, scope = "API", owner } = typeof body === "object" && body !== null && !Array.isArray(body) ? body : {};
     const invalid = (field: string, msg: string): never => {
       throw new TemperaError("input_invalid", `${field}: ${msg}`, { faults: [{ loc: ["body", field], msg, type: "value_error" }] });
     };
     if (typeof alias !== "string" || !/^[\x20-\x7e]{1,100}$/.test(alias))
       return invalid("alias", "Input should be 1 to 100 printable ASCII characters");
     if (scope !== "API" && scope !== "ADMIN") return invalid("scope", "Input should be 'API' or 'ADMIN'");
-    if (typeof owner !== "string" || !/^[A-Za-z0-9._-]{1,64}$/.test(owner))
+    if (owner !== undefined && (typeof owner !== "string" || !/^[A-Za-z0-9._-]{1,64}$/.test(owner)))
       return invalid("owner", "Input should be 1 to 64 letters, digits, dots, dashes or underscores");
-    const { key, secret } = newKey({ ownerId: owner, alias, scope: scope satisfies Scope, createdAtMs: clock.nowMs() });
+    const { key, secret } = newKey({
+      ...(owner !== undefined && { ownerId: owner }),
+      alias,
+      scope: scope satisfies Scope,
+      createdAtMs: clock.nowMs(),
+    });
     await keys.insert(key);
     return answerJson(c, { ...keyBody(key), key_secret: secret, key: `${key.keyId}:${secret}` }, 201);
   };

@@ -10,7 +10,7 @@ import { answerAbout } from "../request-id.ts";
  * Cancels a request, waiting or running (contract §2.5). 202 when the cancel was taken, 400 `ALREADY_COMPLETED` when the
  * request had ended, 404 when it is unknown or another owner's.
  */
-export const createCancel = (api: Pick<ApiDependencies, "keyRing" | "events" | "requests" | "jobs">) => {
+export const createCancel = (api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs">) => {
   const findRequest = createFindRequest(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);

@@ -14,7 +14,7 @@ import { answerAbout } from "../request-id.ts";
  * Answers a finished request with what its model gave: the bare output, or its error with the error's own status.
  * 400 while it is not finished, 404 when it is not the caller's.
  */
-export const createResult = (api: Pick<ApiDependencies, "keyRing" | "events" | "requests" | "jobs" | "objects">) => {
+export const createResult = (api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs" | "objects">) => {
   const findRequest = createFindRequest(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);

@@ -1,5 +1,6 @@
 import type { Context } from "hono";
 import { isTemperaError } from "../../core/errors/tempera-error.ts";
+import { isAfter } from "../../core/event-id.ts";
 import { advance, type LoggedEvent } from "../../core/events.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { type QueuePath, SSE_HEADERS, SSE_PING, sseEvent, statusBody, wantsLogs } from "../../fal/index.ts";
@@ -12,11 +13,16 @@ import { readLogs, statusView } from "./status.ts";
 /** How often a waiting request's position, or a request whose event log is away, is looked at again. */
 const POLL_MS = 1_000;
 
+/** How often a running request is looked at behind the event log's back. */
+const RECHECK_MS = 10_000;
+
 /**
  * Streams a request's status as server-sent events until it has ended (contract §2.3): one at once, one for each change,
  * each with only the log lines that are new. Events carry ids; `Last-Event-ID` goes on after one. 404 before the stream opens.
  */
-export const createStatusStream = (api: Pick<ApiDependencies, "keyRing" | "events" | "requests" | "jobs" | "publicUrl" | "log">) => {
+export const createStatusStream = (
+  api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs" | "publicUrl" | "log">,
+) => {
   const findRequest = createFindRequest(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
@@ -27,8 +33,12 @@ export const createStatusStream = (api: Pick<ApiDependencies, "keyRing" | "event
     const lastEventId = c.req.header("last-event-id");
     const gone = new AbortController();
 
-    const say = (request: FoundRequest, news: LoggedEvent[], id?: string): string =>
-      sseEvent(statusBody(address, statusView(request, withLogs ? news : undefined)), id);
+    /** The last event that was told, so that no log line is told twice. */
+    let told: string | undefined;
+    const say = (request: FoundRequest, news: LoggedEvent[], id?: string): string => {
+      told = id ?? told;
+      return sseEvent(statusBody(address, statusView(request, withLogs ? news : undefined)), id);
+    };
 
     /** Follows the event log; ends after COMPLETED. Throws when the log goes away. */
     async function* follow(): AsyncGenerator<string> {
@@ -45,7 +55,8 @@ export const createStatusStream = (api: Pick<ApiDependencies, "keyRing" | "event
       if (current.state === "COMPLETED") return;
       for await (const { id, atMs, event } of mergePosition(seen, () => current)) {
         if (event === "position") {
-          const position = await api.events.position({ ...current, attempt: 0, queuedAtMs: atMs });
+          // Also finds out when the request has ended without the log's knowledge: `done` follows by itself then.
+          const { position } = await findRequest(caller, found.requestId);
           if (position === current.position) continue;
           current = { ...current, position };
           yield say(current, []);
@@ -60,7 +71,7 @@ export const createStatusStream = (api: Pick<ApiDependencies, "keyRing" | "event
       }
     }
 
-    /** The log's new events, and a reminder to look at the position once a second while the request waits. */
+    /** The log's new events, and a reminder to look again: once a second while the request waits, now and then while it runs. */
     async function* mergePosition(
       afterId: string | undefined,
       current: () => FoundRequest,
@@ -71,7 +82,7 @@ export const createStatusStream = (api: Pick<ApiDependencies, "keyRing" | "event
         while (true) {
           let timer: NodeJS.Timeout | undefined;
           const reminder = new Promise<"position">((resolve) => {
-            if (current().state === "IN_QUEUE") timer = setTimeout(() => resolve("position"), POLL_MS);
+            timer = setTimeout(() => resolve("position"), current().state === "IN_QUEUE" ? POLL_MS : RECHECK_MS);
           });
           const first = await Promise.race([next, reminder]).finally(() => clearTimeout(timer));
           if (first === "position") {
@@ -96,7 +107,11 @@ export const createStatusStream = (api: Pick<ApiDependencies, "keyRing" | "event
         const key = JSON.stringify([current?.state, current?.position, current?.progress]);
         if (current && key !== last) {
           last = key;
-          yield say(current, current.state === "COMPLETED" ? (current.logs ?? (await readLogs(api, current))) : []);
+          const logs = current.state === "COMPLETED" ? (current.logs ?? (await readLogs(api, current))) : [];
+          yield say(
+            current,
+            logs.filter(({ id }) => isAfter(id, told)),
+          );
           if (current.state === "COMPLETED") return;
         }
         await pause(POLL_MS, gone.signal);

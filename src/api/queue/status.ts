@@ -8,7 +8,7 @@ import { createFindRequest, type FoundRequest } from "../find-request.ts";
 import { answerAbout } from "../request-id.ts";
 
 /** Answers where a request stands: 202 while it waits or runs, 200 once it has ended, 404 when it is not the caller's. */
-export const createStatus = (api: Pick<ApiDependencies, "keyRing" | "events" | "requests" | "jobs" | "publicUrl">) => {
+export const createStatus = (api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs" | "publicUrl">) => {
   const findRequest = createFindRequest(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);

@@ -19,7 +19,7 @@ export function addKeyCommands(program: Command, connect: (command: Command) => 
     .description("make a key; its secret is shown this once")
     .argument("<alias>", "what it is for")
     .option("--scope <API|ADMIN>", "what it may do", "API")
-    .option("--owner <name>", "who it belongs to; default: your own key's owner")
+    .option("--owner <name>", "keys of one owner see each other's requests; default: an owner of its own")
     .option("--json", "print the answer as JSON")
     .action(async (alias: string, { scope, owner, json }: { scope: string; owner?: string; json?: boolean }, command: Command) => {
       const made = await connect(command).admin<KeyView & { key: string }>("POST", "/v1/keys", { alias, scope, ...(owner && { owner }) });
