@@ -1,6 +1,7 @@
 import { Client, Connection } from "@temporalio/client";
 import { NativeConnection } from "@temporalio/worker";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { within } from "./within.ts";
 
 export interface TemporalAddress {
   address: string;
@@ -17,7 +18,9 @@ const unreachable = (address: string, cause: unknown): TemperaError =>
 /** A client over gRPC. Rejects with `temporal_unavailable` when the server does not answer within `timeoutMs`. */
 export async function connectClient({ address, namespace }: TemporalAddress, timeoutMs = 10_000): Promise<Client> {
   try {
-    const connection = await Connection.connect({ address, connectTimeout: timeoutMs });
+    // Not `Connection.connect`, for the reason that `within` gives.
+    const connection = Connection.lazy({ address });
+    await within(timeoutMs, connection.workflowService.getSystemInfo({}));
     return new Client({ connection, namespace });
   } catch (error) {
     throw unreachable(address, error);

@@ -11,6 +11,7 @@ import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/job.t
 import type { Jobs } from "../../core/ports/jobs.ts";
 import type { Outcome, RequestIdentity } from "../../core/request.ts";
 import { ENDPOINT_ATTRIBUTE, OWNER_ATTRIBUTE, VERSION_ATTRIBUTE } from "./search-attributes.ts";
+import { within } from "./within.ts";
 
 /** The workflow type that carries a request. */
 const INFERENCE_JOB = "inferenceJob";
@@ -25,7 +26,7 @@ const RUNNING_STATES = new Set([2, 3]);
 export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?: number } = {}): Jobs {
   const call = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
-      return await client.withDeadline(Date.now() + deadlineMs, work);
+      return await within(deadlineMs, work());
     } catch (error) {
       const grpc = isGrpcServiceError(error) ? error : ((error as { cause?: unknown }).cause as { code?: number } | undefined);
       if (grpc && typeof grpc.code === "number" && GRPC_UNAVAILABLE.has(grpc.code)) {
