@@ -1,5 +1,5 @@
-import type { LoggedEvent } from "../core/events.ts";
 import type { JobSpec } from "../core/job.ts";
+import { readLogLines } from "../core/log-lines.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
@@ -26,7 +26,7 @@ export interface EndedJob {
 export const createRecordOutcome = ({ events, requests, clock }: { events: EventLog; requests: RequestStore; clock: Clock }) =>
   async function recordOutcome({ job, outcome, attempts, startedAtMs, settled, exhausted }: EndedJob): Promise<Outcome> {
     const standing = settled ? outcome : await events.complete(job, outcome).catch(() => outcome);
-    const logs = settled ? [] : await readLogs(events, job.requestId);
+    const logs = settled ? [] : await readLogLines(events, job.requestId);
     return requests.finish({
       job,
       outcome: standing,
@@ -37,6 +37,3 @@ export const createRecordOutcome = ({ events, requests, clock }: { events: Event
       ...(exhausted && !standing.ok && { deadLetter: { reason: `${standing.error.code}: ${standing.error.message}` } }),
     });
   };
-
-const readLogs = async (events: EventLog, requestId: string): Promise<LoggedEvent[]> =>
-  (await events.read(requestId).catch(() => [])).filter(({ event }) => event.type === "log");

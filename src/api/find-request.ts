@@ -1,6 +1,6 @@
 import { type ErrorInfo, isTemperaError, TemperaError } from "../core/errors/tempera-error.ts";
 import type { LoggedEvent, Progress, Snapshot } from "../core/events.ts";
-import { isRequestId, type Metrics, type Outcome, type RequestIdentity, type RequestState } from "../core/request.ts";
+import { identityOf, isRequestId, type Metrics, type Outcome, type RequestIdentity, type RequestState } from "../core/request.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
 
@@ -91,12 +91,7 @@ const away = (error: unknown): undefined => {
 };
 
 const finished = (identity: RequestIdentity, outcome: Outcome, logs: LoggedEvent[]): FoundRequest => ({
-  requestId: identity.requestId,
-  ownerId: identity.ownerId,
-  endpoint: identity.endpoint,
-  version: identity.version,
-  taskQueue: identity.taskQueue,
-  priority: identity.priority,
+  ...identityOf(identity),
   state: "COMPLETED",
   position: 0,
   metrics: outcome.metrics,

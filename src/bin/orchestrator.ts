@@ -8,8 +8,8 @@ import type { Parts } from "./parts.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
 /** Advances the workflows and runs their light activities. */
-export async function startOrchestrator(parts: Parts): Promise<Role> {
-  const bundle = await orchestratorBundle();
+export async function startOrchestrator(parts: Parts, bundling = orchestratorBundle()): Promise<Role> {
+  const bundle = await bundling;
   const worker = await startOrchestratorWorker(
     { connection: await parts.workerConnection(), namespace: parts.config.temporal.namespace, identity: parts.identity },
     { workflowBundle: bundle, activities: { recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }) } },
@@ -26,4 +26,4 @@ export const orchestratorBundle = (): Promise<{ codePath: string }> =>
     lockFile: join(PROJECT, "package-lock.json"),
   });
 
-if (isMain(import.meta.url)) await runRole("orchestrator", startOrchestrator);
+if (isMain(import.meta.url)) await runRole("orchestrator", (parts) => startOrchestrator(parts));

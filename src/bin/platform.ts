@@ -67,7 +67,7 @@ export async function startPlatform(config: Config, log: Log, say: (line: string
     closing.defer(() => parts[Symbol.asyncDispose]());
 
     const [orchestrator, gpuWorker] = await Promise.all([
-      startOrchestrator(parts).then((role) => {
+      startOrchestrator(parts, bundling).then((role) => {
         closing.defer(() => role.stop());
         return role;
       }),

@@ -3,7 +3,7 @@
  * lost, only freshness (design §3).
  */
 import type { ErrorInfo } from "./errors/tempera-error.ts";
-import type { Metrics, Outcome, RequestIdentity, RequestState } from "./request.ts";
+import { identityOf, type Metrics, type Outcome, type RequestIdentity, type RequestState } from "./request.ts";
 
 export type LogLevel = "DEBUG" | "INFO" | "WARN" | "ERROR";
 
@@ -82,17 +82,13 @@ export function advance(
  * else when the log was lost in between. An attempt that speaks is running.
  */
 export function firstSnapshot(request: RequestIdentity, event: RequestEvent, atMs: number): Snapshot {
-  const { requestId, ownerId, endpoint, version, taskQueue, priority } = request;
   const attempt = event.type === "done" ? 0 : event.attempt;
   return {
-    requestId,
-    ownerId,
-    endpoint,
-    version,
-    taskQueue,
-    priority,
+    ...identityOf(request),
     state: attempt > 0 ? "IN_PROGRESS" : "IN_QUEUE",
     attempt,
     queuedAtMs: atMs,
   };
 }
+
+export const isLogLine = ({ event }: LoggedEvent): boolean => event.type === "log";

@@ -20,6 +20,16 @@ export interface RequestIdentity {
   priority: Priority;
 }
 
+/** The identity alone, of whatever carries one: a job, a record, a snapshot. */
+export const identityOf = ({ requestId, ownerId, endpoint, version, taskQueue, priority }: RequestIdentity): RequestIdentity => ({
+  requestId,
+  ownerId,
+  endpoint,
+  version,
+  taskQueue,
+  priority,
+});
+
 /** Where the time of a finished request went, in seconds. */
 export interface Metrics {
   /** Seconds of inference on the engine; fal's `metrics.inference_time`. */

@@ -10,7 +10,7 @@ import {
   TimeoutFailure,
 } from "@temporalio/workflow";
 import type { GpuActivities, OrchestratorActivities } from "../activities/index.ts";
-import { isErrorCode } from "../core/errors/catalogue.ts";
+import { CATALOGUE, type ErrorCode, isErrorCode } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
 import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/job.ts";
 import type { Outcome } from "../core/request.ts";
@@ -74,22 +74,17 @@ function failedAttempt(error: unknown): number {
 /** What a failed inference activity means to the caller (contract §7.2). */
 function failedOutcome(error: unknown): Outcome {
   const metrics = {};
-  if (isCancellation(error))
-    return { ok: false, error: { code: "client_cancelled", message: "The request was cancelled by its caller." }, metrics };
+  const ended = (code: ErrorCode) => ({ ok: false as const, error: { code, message: CATALOGUE[code].says }, metrics });
+  if (isCancellation(error)) return ended("client_cancelled");
   const cause = error instanceof ActivityFailure ? error.cause : error;
   if (cause instanceof TimeoutFailure) {
     switch (cause.timeoutType) {
       case "SCHEDULE_TO_START":
-        return {
-          ok: false,
-          error: { code: "startup_timeout", message: "The request did not start within the time its caller allowed." },
-          metrics,
-          userTimeout: true,
-        };
+        return { ...ended("startup_timeout"), userTimeout: true };
       case "HEARTBEAT":
-        return { ok: false, error: { code: "runner_disconnected", message: "The runner went away while it was working." }, metrics };
+        return ended("runner_disconnected");
       default:
-        return { ok: false, error: { code: "request_timeout", message: "The request ran longer than its model allows." }, metrics };
+        return ended("request_timeout");
     }
   }
   if (cause instanceof ApplicationFailure && isErrorCode(cause.type)) {

@@ -6,10 +6,11 @@ import {
   WorkflowNotFoundError,
 } from "@temporalio/client";
 import { ApplicationFailure, CancelledFailure } from "@temporalio/common";
+import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/job.ts";
 import type { Jobs } from "../../core/ports/jobs.ts";
-import type { Outcome, RequestIdentity } from "../../core/request.ts";
+import { identityOf, type Outcome, type RequestIdentity } from "../../core/request.ts";
 import { ENDPOINT_ATTRIBUTE, OWNER_ATTRIBUTE, VERSION_ATTRIBUTE } from "./search-attributes.ts";
 import { within } from "./within.ts";
 
@@ -102,15 +103,6 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
   };
 }
 
-const identityOf = ({ requestId, ownerId, endpoint, version, taskQueue, priority }: JobSpec): RequestIdentity => ({
-  requestId,
-  ownerId,
-  endpoint,
-  version,
-  taskQueue,
-  priority,
-});
-
 /** A job that failed carries its outcome as the failure's first detail; one that was terminated by hand has none. */
 function closedOutcome(error: unknown): Outcome {
   if (!(error instanceof WorkflowFailedError)) throw error;
@@ -118,7 +110,7 @@ function closedOutcome(error: unknown): Outcome {
   if (cause instanceof ApplicationFailure && cause.details?.[0]) return cause.details[0] as Outcome;
   // A cancelled workflow closes without details; only its caller cancels one.
   if (cause instanceof CancelledFailure) {
-    return { ok: false, error: { code: "client_cancelled", message: "The request was cancelled by its caller." }, metrics: {} };
+    return { ok: false, error: { code: "client_cancelled", message: CATALOGUE.client_cancelled.says }, metrics: {} };
   }
   return {
     ok: false,

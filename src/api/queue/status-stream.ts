@@ -1,14 +1,15 @@
 import type { Context } from "hono";
 import { isTemperaError } from "../../core/errors/tempera-error.ts";
 import { isAfter } from "../../core/event-id.ts";
-import { advance, type LoggedEvent } from "../../core/events.ts";
+import { advance, isLogLine, type LoggedEvent } from "../../core/events.ts";
 import { LIMITS } from "../../core/limits.ts";
+import { readLogLines } from "../../core/log-lines.ts";
 import { type QueuePath, SSE_HEADERS, SSE_PING, sseEvent, statusBody, wantsLogs } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest, type FoundRequest } from "../find-request.ts";
 import { answerAbout, REQUEST_ID_HEADER } from "../request-id.ts";
-import { readLogs, statusView } from "./status.ts";
+import { statusView } from "./status.ts";
 
 /** How often a waiting request's position, or a request whose event log is away, is looked at again. */
 const POLL_MS = 1_000;
@@ -51,7 +52,7 @@ export const createStatusStream = (
           : backlog;
       for (const { atMs, event } of backlog) current = { ...current, ...advance(undefined, event, atMs) };
       if (current.state === "IN_QUEUE") current = { ...current, position: found.position };
-      yield say(current, resumed.filter(isLog), seen);
+      yield say(current, resumed.filter(isLogLine), seen);
       if (current.state === "COMPLETED") return;
       for await (const { id, atMs, event } of mergePosition(seen, () => current)) {
         if (event === "position") {
@@ -107,7 +108,7 @@ export const createStatusStream = (
         const key = JSON.stringify([current?.state, current?.position, current?.progress]);
         if (current && key !== last) {
           last = key;
-          const logs = current.state === "COMPLETED" ? (current.logs ?? (await readLogs(api, current))) : [];
+          const logs = current.state === "COMPLETED" ? (current.logs ?? (await readLogLines(api.events, current.requestId))) : [];
           yield say(
             current,
             logs.filter(({ id }) => isAfter(id, told)),
@@ -134,8 +135,6 @@ export const createStatusStream = (
     return c.body(byteStream(events(), gone), 200, { ...SSE_HEADERS, [REQUEST_ID_HEADER]: found.requestId });
   };
 };
-
-const isLog = ({ event }: LoggedEvent): boolean => event.type === "log";
 
 const pause = (ms: number, signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {

@@ -1,5 +1,6 @@
 import type { Context } from "hono";
 import type { LoggedEvent } from "../../core/events.ts";
+import { readLogLines } from "../../core/log-lines.ts";
 import { type QueuePath, type StatusView, statusBody, statusCode, wantsLogs } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
@@ -13,15 +14,11 @@ export const createStatus = (api: Pick<ApiDependencies, "clock" | "keyRing" | "e
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
     const found = await findRequest(caller, requestId ?? "");
-    const logs = wantsLogs(c.req.query("logs")) ? (found.logs ?? (await readLogs(api, found))) : undefined;
+    const logs = wantsLogs(c.req.query("logs")) ? (found.logs ?? (await readLogLines(api.events, found.requestId))) : undefined;
     answerAbout(c, found.requestId);
     return answerJson(c, statusBody(addressOf(c, "queue", api.publicUrl), statusView(found, logs)), statusCode(found.state));
   };
 };
-
-/** A request's log lines from the event log; none while it is away. */
-export const readLogs = async ({ events }: Pick<ApiDependencies, "events">, { requestId }: FoundRequest): Promise<LoggedEvent[]> =>
-  (await events.read(requestId).catch(() => [])).filter(({ event }) => event.type === "log");
 
 export const statusView = (found: FoundRequest, logs: LoggedEvent[] | undefined): StatusView => ({
   requestId: found.requestId,
