@@ -8,7 +8,7 @@ import {
 import { ApplicationFailure, CancelledFailure } from "@temporalio/common";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/job.ts";
+import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/job.ts";
 import type { Jobs } from "../../core/ports/jobs.ts";
 import { identityOf, type Outcome, type RequestIdentity } from "../../core/request.ts";
 import { ENDPOINT_ATTRIBUTE, OWNER_ATTRIBUTE, VERSION_ATTRIBUTE } from "./search-attributes.ts";
