@@ -7,6 +7,7 @@ import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { KeyRing } from "./key-ring.ts";
+import type { Tokens } from "./tokens.ts";
 
 /** What the verbs are made of. A verb asks for the part it needs. */
 export interface ApiDependencies {
@@ -14,6 +15,8 @@ export interface ApiDependencies {
   registry: Registry;
   /** Who is calling. */
   keyRing: KeyRing;
+  /** Short-lived tokens that stand for a key. */
+  tokens: Tokens;
   /** The durable jobs. */
   jobs: Jobs;
   /** What happens right now. */

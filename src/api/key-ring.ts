@@ -22,6 +22,9 @@ export interface KeyRing {
    * @param app named in the sentence that says authentication is required
    */
   authenticate(authorization: string | undefined, app?: string): Promise<Caller>;
+
+  /** Who a key speaks for that was authenticated before (a token names it); `undefined` when it is unknown or was revoked since. */
+  recall(keyId: string): Promise<Caller | undefined>;
 }
 
 interface Remembered {
@@ -75,6 +78,10 @@ export async function createKeyRing({ keys, clock }: { keys: KeyStore; clock: Cl
       const matches = expected.length === given.length && timingSafeEqual(given, expected);
       if (!key || !matches || key.revokedAtMs !== undefined) throw new TemperaError("key_unknown");
       return { ownerId: key.ownerId, keyId: key.keyId, scope: key.scope };
+    },
+    async recall(keyId) {
+      const key = await find(keyId);
+      return key && key.revokedAtMs === undefined ? { ownerId: key.ownerId, keyId: key.keyId, scope: key.scope } : undefined;
     },
     [Symbol.asyncDispose]: stop,
   };

@@ -2,6 +2,7 @@ import { createJobs } from "../adapters/temporal/jobs.ts";
 import { createGateway } from "../api/gateway.ts";
 import { createKeyRing } from "../api/key-ring.ts";
 import { listen } from "../api/serve.ts";
+import { createTokens } from "../api/tokens.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import type { Parts } from "./parts.ts";
 import { isMain, type Role, runRole } from "./role.ts";
@@ -16,6 +17,7 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number 
   const app = createGateway({
     ...parts,
     keyRing,
+    tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
     jobs: createJobs(parts.client),
     clock: systemClock,
     bodyBytesMax: config.server.bodyBytesMax,

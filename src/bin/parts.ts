@@ -9,6 +9,7 @@ import { connectPostgres } from "../adapters/postgres/connection.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
+import { createSecretStore } from "../adapters/postgres/secret-store.ts";
 import { createRedisEventLog } from "../adapters/redis/event-log.ts";
 import { connectClient, connectWorker } from "../adapters/temporal/connect.ts";
 import { prepareTemporal } from "../adapters/temporal/prepare.ts";
@@ -20,6 +21,7 @@ import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
+import type { SecretStore } from "../core/ports/secret-store.ts";
 import type { Registry } from "../registry/registry.ts";
 
 /** The services a process talks to, each by its address. What is `undefined` is the in-process default. */
@@ -38,6 +40,7 @@ export interface Parts extends AsyncDisposable {
   events: EventLog;
   requests: RequestStore;
   keys: KeyStore;
+  secrets: SecretStore;
   objects: ObjectStore;
   client: Client;
   workerConnection(): Promise<NativeConnection>;
@@ -80,6 +83,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       events,
       requests: createRequestStore(sql),
       keys: createKeyStore(sql),
+      secrets: createSecretStore(sql),
       objects,
       client,
       workerConnection: () => {

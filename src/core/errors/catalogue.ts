@@ -45,6 +45,8 @@ export const CATALOGUE = {
   },
   key_unknown: { kind: "gateway", status: 401, retryable: false, says: "No user found for Key ID and Secret" },
   key_not_found: { kind: "gateway", status: 404, retryable: false, says: "There is no such key, or it was revoked before." },
+  token_invalid: { kind: "gateway", status: 401, retryable: false, says: "The token is not valid, has expired, or its key was revoked." },
+  token_forbidden: { kind: "gateway", status: 403, retryable: false, says: "The token does not allow this application." },
   scope_missing: { kind: "gateway", status: 403, retryable: false, says: "This key's scope does not allow that." },
   endpoint_unknown: { kind: "gateway", status: 404, retryable: false, says: "Application not found" },
   path_unknown: { kind: "gateway", status: 404, retryable: false, says: "Path not found" },
