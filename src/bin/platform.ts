@@ -12,11 +12,14 @@ import { startGpuWorkerRole } from "./gpu-worker.ts";
 import { openRegistry } from "./open-registry.ts";
 import { orchestratorBundle, startOrchestrator } from "./orchestrator.ts";
 import { openParts, type Parts, s3Of } from "./parts.ts";
+import { certificateSource } from "./tls.ts";
 
 /** The whole platform in this process, with whatever services are not configured by address embedded. */
 export interface Platform {
   url: string;
   adminUrl: string;
+  /** The gateway over TLS, where that is configured; `caFile` is what clients have to trust, unless the certificate is the operator's own. */
+  tls: { url: string; caFile?: string } | undefined;
   /** The embedded Temporal's UI; a configured Temporal has its own. */
   temporalUi: string | undefined;
   /** A key of scope ADMIN: the configured one, or the one kept in the data folder. */
@@ -43,6 +46,8 @@ export async function startPlatform(config: Config, log: Log, say: (line: string
         cause: error,
       });
     });
+    // A certificate that cannot be had is said before anything is started for it.
+    if (config.tls.enabled) await certificateSource(config);
     const bundling = orchestratorBundle();
     bundling.catch(() => {}); // awaited by the orchestrator
     const stack = await startEmbeddedStack({
@@ -85,6 +90,7 @@ export async function startPlatform(config: Config, log: Log, say: (line: string
     return {
       url: `http://localhost:${gateway.port}`,
       adminUrl: `http://localhost:${admin.port}`,
+      tls: gateway.tls && { url: `https://localhost:${gateway.tls.port}`, ...(gateway.tls.caFile && { caFile: gateway.tls.caFile }) },
       temporalUi: stack.temporal?.uiUrl,
       key,
       endpoints: [...new Set(registry.list().map(({ endpoint }) => endpoint))],

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseQueuePath, proxyTarget, QUEUE_METHODS } from "./paths.ts";
+import { onGateway, parseQueuePath, proxyTarget, QUEUE_METHODS, TREES, treeOfHost } from "./paths.ts";
 
 const ID = "019a1b2c-0000-7000-8000-000000000000";
 
@@ -64,7 +64,12 @@ describe("proxy targets", () => {
     ["https://fal.run/a/b?x=%20y", "/run/a/b?x=%20y"],
     ["https://rest.alpha.fal.ai/storage/upload/initiate", "/rest/storage/upload/initiate"],
     ["https://rest.fal.ai/tokens/", "/rest/tokens/"],
-    ["https://v3.fal.media/files/a.png", "/files/files/a.png"],
+    ["https://v3.fal.media/files/a.png", "/files/a.png"],
+    ["https://v3b.fal.media/files/b/ab/a.png?x=1", "/files/b/ab/a.png?x=1"],
+    ["https://fal.media/a.png", "/files/a.png"],
+    ["https://ws.fal.run/a/b", "/ws/a/b"],
+    ["https://api.fal.ai/v1/models?limit=1", "/v1/models?limit=1"],
+    ["https://fal.ai/api/openapi/queue/openapi.json?endpoint_id=a/b", "/api/openapi/queue/openapi.json?endpoint_id=a/b"],
     ["https://queue.fal.run", "/queue/"],
     ["https://queue.fal.run/a/b#fragment", "/queue/a/b"],
   ])("%s → %s", (url, path) => expect(proxyTarget(url)).toBe(path));
@@ -108,4 +113,42 @@ describe("proxy targets", () => {
     expect(inner.host).toBe("localhost:8080");
     expect(inner.pathname).toMatch(/^\/queue\//);
   });
+});
+
+describe("trees by host name", () => {
+  it.each([
+    ["queue.fal.run", TREES.queue],
+    ["queue.fal.run:8443", TREES.queue],
+    ["falrun.com", TREES.run],
+    ["rest.alpha.fal.ai", TREES.rest],
+    ["fal.media:443", TREES.files],
+  ])("%s", (authority, tree) => expect(treeOfHost(authority)).toBe(tree));
+
+  it.each([
+    "localhost:8080",
+    "127.0.0.1",
+    "[::1]:8443",
+    "[::1]",
+    "",
+    ":",
+    "example.com",
+    "queue.fal.run.",
+    "xqueue.fal.run",
+    "run",
+    "constructor",
+  ])("%j is none", (authority) => expect(treeOfHost(authority)).toBeUndefined());
+
+  it("no name belongs to two trees", () => {
+    const names = Object.values(TREES).flatMap(({ hosts }) => [...hosts]);
+    expect(new Set(names).size).toBe(names.length);
+  });
+
+  it.each([
+    [TREES.queue, "/a/b", "/queue/a/b"],
+    [TREES.queue, "/queue/a/b", "/queue/queue/a/b"],
+    [TREES.files, "/files/a.png", "/files/a.png"],
+    [TREES.files, "/filesystem", "/files/filesystem"],
+    [TREES.files, "/queue/a/b", "/files/queue/a/b"],
+    [TREES.platform, "/health/live", "/v1/health/live"],
+  ])("a path of %j stays in its tree: %s → %s", (tree, path, expected) => expect(onGateway(tree, path)).toBe(expected));
 });

@@ -1,13 +1,49 @@
 /** fal's URL shapes (contract §1): what a path on the queue tree asks for, and which of our trees a fal host is. */
 import { appLength, isEndpointId, pathSegments } from "../core/endpoint.ts";
 
-/** The trees of routes. `prefix` is where the gateway serves them by path; `hosts` are fal's own names for them. */
+/**
+ * The trees of routes. `prefix`: where the gateway serves a tree by path; `hosts`: fal's own names for it, the usual one
+ * first; `root`: where the tree begins on those hosts, when that is not `/`.
+ */
 export const TREES = {
-  queue: { prefix: "/queue", hosts: ["queue.fal.run", "queue.falrun.com"] },
-  run: { prefix: "/run", hosts: ["fal.run", "falrun.com"] },
-  rest: { prefix: "/rest", hosts: ["rest.fal.ai", "rest.alpha.fal.ai"] },
-  files: { prefix: "/files", hosts: ["v3.fal.media", "v3b.fal.media", "fal.media"] },
-} as const;
+  queue: { prefix: "/queue", hosts: ["queue.fal.run", "queue.falrun.com"], root: "" },
+  run: { prefix: "/run", hosts: ["fal.run", "falrun.com"], root: "" },
+  ws: { prefix: "/ws", hosts: ["ws.fal.run"], root: "" },
+  rest: { prefix: "/rest", hosts: ["rest.fal.ai", "rest.alpha.fal.ai"], root: "" },
+  files: { prefix: "/files", hosts: ["v3.fal.media", "v3b.fal.media", "fal.media"], root: "/files" },
+  platform: { prefix: "/v1", hosts: ["api.fal.ai"], root: "/v1" },
+  /** fal's web site: what a model's page serves to programs lies on the gateway where it lies there. */
+  web: { prefix: "", hosts: ["fal.ai"], root: "" },
+} as const satisfies Record<string, Tree>;
+
+export interface Tree {
+  prefix: string;
+  hosts: readonly string[];
+  root: string;
+}
+
+const BY_HOST: ReadonlyMap<string, Tree> = new Map(
+  Object.values(TREES).flatMap((tree): [string, Tree][] => tree.hosts.map((host) => [host, tree])),
+);
+
+/**
+ * The tree that fal serves under a host name; `undefined` for any other name or address.
+ *
+ * @param authority as in a URL or a `Host` header, in lower case, with or without a port. Asked for every request.
+ */
+export function treeOfHost(authority: string): Tree | undefined {
+  const colon = authority.lastIndexOf(":");
+  return BY_HOST.get(colon < 0 ? authority : authority.slice(0, colon));
+}
+
+/**
+ * Where a path of a tree's host lies on the gateway. `onGateway(TREES.queue, "/fal-ai/x") === "/queue/fal-ai/x"`, and
+ * `onGateway(TREES.files, "/files/ab/c.png") === "/files/ab/c.png"`. It never leaves the tree.
+ */
+export function onGateway({ prefix, root }: Tree, path: string): string {
+  if (root !== "" && (path === root || path.startsWith(`${root}/`))) return prefix + path.slice(root.length);
+  return prefix + path;
+}
 
 export type QueueVerb = "submit" | "status" | "stream" | "result" | "cancel";
 
@@ -59,6 +95,6 @@ export function proxyTarget(url: string): string | undefined {
   }
   if (target.protocol !== "https:" && target.protocol !== "http:") return undefined;
   if (target.username !== "" || target.password !== "" || target.port !== "") return undefined;
-  const tree = Object.values(TREES).find(({ hosts }) => (hosts as readonly string[]).includes(target.hostname));
-  return tree && `${tree.prefix}${target.pathname}${target.search}`;
+  const tree = treeOfHost(target.hostname);
+  return tree && onGateway(tree, target.pathname) + target.search;
 }

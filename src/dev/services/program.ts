@@ -39,7 +39,7 @@ const run = promisify(execFile);
 const VERSION_WITHIN_MS = 30_000;
 
 /** `$TEMPERA_CACHE`, else `$XDG_CACHE_HOME/tempera`, else `~/.cache/tempera`. */
-const cacheFolder = (env: NodeJS.ProcessEnv = process.env): string =>
+export const cacheFolder = (env: NodeJS.ProcessEnv = process.env): string =>
   resolve(env.TEMPERA_CACHE || join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "tempera"));
 
 /** Where a program is, or why there is none that can be used. */

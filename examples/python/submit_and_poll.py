@@ -1,10 +1,9 @@
 """The queue from Python, with the standard library alone: submit, poll, collect the output, save the picture.
 
     export TEMPERA_KEY=$(cat .tempera/key)
-    python3 examples/python/queue.py ["a large red circle on a blue background"] [picture.png]
+    python3 examples/python/submit_and_poll.py ["a large red circle on a blue background"] [picture.png]
 
-TEMPERA_URL says where the platform is; default http://localhost:8080. The official client (fal-client) speaks TLS only, which
-the gateway does not offer yet.
+TEMPERA_URL says where the platform is; default http://localhost:8080. The official client is in subscribe.py.
 """
 
 import json

@@ -1,0 +1,200 @@
+/**
+ * A certificate authority of this installation's own, so that clients which speak TLS only (fal's Python client) and
+ * clients which insist on fal's host names can be served without anybody else's certificate.
+ */
+import "reflect-metadata"; // @peculiar/x509 needs it and does not import it
+import { createPrivateKey, randomBytes, webcrypto, X509Certificate } from "node:crypto";
+import { link, mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { isIP } from "node:net";
+import { join } from "node:path";
+import * as x509 from "@peculiar/x509";
+import type { Clock } from "../../core/ports/clock.ts";
+
+/** A certificate chain and its private key, as PEM: what a TLS listener wants. */
+export interface Certificate {
+  cert: string;
+  key: string;
+}
+
+export interface LocalAuthority {
+  /** The file a client has to trust: the authority's certificate, PEM. */
+  caFile: string;
+  /**
+   * The server's certificate: the kept one, or a new one when it is absent, broken, lacks a wanted name, or has less than a
+   * third of its time left. Several processes may ask at once; each gets one that is whole and valid.
+   */
+  certificate(): Promise<Certificate>;
+  /** Makes a new server certificate now. Clients need no change. */
+  renew(): Promise<Certificate>;
+}
+
+const DAY_MS = 86_400_000;
+/** A client that trusts the authority once is spared it for long. */
+const AUTHORITY_MS = 3650 * DAY_MS;
+const SERVER_MS = 90 * DAY_MS;
+const RENEW_BEFORE_MS = 30 * DAY_MS;
+/** Clocks of other machines may be a little behind. */
+const BACKDATED_MS = 3_600_000;
+
+const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
+const SERVER_AUTHENTICATION = "1.3.6.1.5.5.7.3.1";
+
+/**
+ * Opens the authority of a folder; makes it on first use.
+ *
+ * The folder holds `ca.pem` (public), `ca-key.pem` and `server.pem` (certificate and private key together, mode 0600, so that
+ * one rename replaces both). Rejects with a sentence when the folder cannot be used or the authority in it is broken or over.
+ *
+ * @param names host names and IP addresses the server certificate is for
+ */
+export async function openLocalAuthority({
+  folder,
+  names,
+  clock,
+}: {
+  folder: string;
+  names: readonly string[];
+  clock: Clock;
+}): Promise<LocalAuthority> {
+  x509.cryptoProvider.set(webcrypto);
+  const caFile = join(folder, "ca.pem");
+  const secretFile = join(folder, "ca-key.pem");
+  const serverFile = join(folder, "server.pem");
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    if (!(await exists(secretFile))) await makeAuthority(secretFile, clock);
+  } catch (error) {
+    throw new Error(`The folder ${folder} cannot be written (${(error as Error).message}); set TEMPERA_DATA to one that can.`, {
+      cause: error,
+    });
+  }
+  const authority = await readCertificate(secretFile);
+  const remedy = `remove ${folder} to get a new authority, which clients then have to trust anew, or set TEMPERA_TLS_CERT and TEMPERA_TLS_KEY`;
+  if (!authority) throw new Error(`${secretFile} does not hold a certificate and its key; ${remedy}.`);
+  const endsMs = Date.parse(authority.parsed.validTo);
+  if (endsMs <= clock.nowMs()) throw new Error(`The authority in ${secretFile} was valid until ${authority.parsed.validTo}; ${remedy}.`);
+  if ((await readFile(caFile, "utf8").catch(() => "")) !== authority.cert) await replaceFile(caFile, authority.cert, 0o644);
+
+  const renew = async (): Promise<Certificate> => {
+    const made = await makeServerCertificate(authority, names, clock.nowMs(), endsMs);
+    await replaceFile(serverFile, made.cert + made.key, 0o600);
+    return made;
+  };
+  return {
+    caFile,
+    renew,
+    async certificate() {
+      const kept = await readCertificate(serverFile);
+      if (!kept?.parsed.verify(authority.parsed.publicKey)) return renew();
+      const named = new Set(kept.parsed.subjectAltName?.split(", "));
+      const wanted = names.every((name) => (isIP(name) ? kept.parsed.checkIP(name) : named.has(`DNS:${name}`)));
+      const leftMs = Date.parse(kept.parsed.validTo) - clock.nowMs();
+      // One that ends with its authority cannot be made to last longer.
+      const isDue = leftMs < RENEW_BEFORE_MS && Date.parse(kept.parsed.validTo) < endsMs;
+      return wanted && leftMs > 0 && !isDue ? { cert: kept.cert, key: kept.key } : renew();
+    },
+  };
+}
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
+
+/** Makes the authority's key and certificate appear whole, in one file, or not at all; of two processes one wins. */
+async function makeAuthority(file: string, clock: Clock): Promise<void> {
+  const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+  const nowMs = clock.nowMs();
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: serialNumber(),
+    // The name is what people see in their trust store, and a second installation's must not be taken for this one.
+    name: `CN=Tempera local authority ${randomBytes(3).toString("hex")}`,
+    notBefore: new Date(nowMs - BACKDATED_MS),
+    notAfter: new Date(nowMs + AUTHORITY_MS),
+    signingAlgorithm: ALGORITHM,
+    keys: keys,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  const draft = `${file}.${randomBytes(6).toString("hex")}`;
+  try {
+    await writeFile(draft, pem(certificate) + (await pemKey(keys.privateKey)), { mode: 0o600, flag: "wx", flush: true });
+    await link(draft, file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  } finally {
+    await rm(draft, { force: true });
+  }
+}
+
+async function makeServerCertificate(
+  authority: { cert: string; key: string },
+  names: readonly string[],
+  nowMs: number,
+  authorityEndsMs: number,
+): Promise<Certificate> {
+  const issuer = new x509.X509Certificate(authority.cert);
+  const der = createPrivateKey(authority.key).export({ type: "pkcs8", format: "der" });
+  const signingKey = await webcrypto.subtle.importKey("pkcs8", der, ALGORITHM, false, ["sign"]);
+  const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serialNumber(),
+    subject: "CN=Tempera",
+    issuer: issuer.subject,
+    notBefore: new Date(nowMs - BACKDATED_MS),
+    notAfter: new Date(Math.min(nowMs + SERVER_MS, authorityEndsMs)),
+    signingAlgorithm: ALGORITHM,
+    publicKey: keys.publicKey,
+    signingKey: signingKey,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension([SERVER_AUTHENTICATION]),
+      new x509.SubjectAlternativeNameExtension(names.map((value) => ({ type: isIP(value) ? "ip" : "dns", value }))),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+      await x509.AuthorityKeyIdentifierExtension.create(issuer),
+    ],
+  });
+  return { cert: pem(certificate), key: await pemKey(keys.privateKey) };
+}
+
+/** 159 random bits: positive, and never the same twice (RFC 5280 §4.1.2.2). */
+const serialNumber = (): string => {
+  const bytes = randomBytes(20);
+  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40;
+  return bytes.toString("hex");
+};
+
+const pem = (certificate: x509.X509Certificate): string => `${certificate.toString("pem").trim()}\n`;
+
+const pemKey = async (key: webcrypto.CryptoKey): Promise<string> =>
+  `${x509.PemConverter.encode(await webcrypto.subtle.exportKey("pkcs8", key), "PRIVATE KEY").trim()}\n`;
+
+/** A certificate and its key from one file; `undefined` when it does not hold both, or they do not belong together. */
+async function readCertificate(file: string): Promise<(Certificate & { parsed: X509Certificate }) | undefined> {
+  const text = await readFile(file, "utf8").catch(() => "");
+  const at = text.indexOf("-----BEGIN PRIVATE KEY-----");
+  if (at < 0) return undefined;
+  const [cert, key] = [text.slice(0, at), text.slice(at)];
+  try {
+    const parsed = new X509Certificate(cert);
+    return parsed.checkPrivateKey(createPrivateKey(key)) ? { cert, key, parsed } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Puts a whole file in place of another, also when others read it or the process is killed meanwhile. */
+async function replaceFile(file: string, content: string, mode: number): Promise<void> {
+  const draft = `${file}.${randomBytes(6).toString("hex")}`;
+  try {
+    await writeFile(draft, content, { mode, flag: "wx", flush: true });
+    await rename(draft, file);
+  } finally {
+    await rm(draft, { force: true });
+  }
+}
