@@ -1,7 +1,7 @@
 /** The pool of engines of one GPU worker: one process for each loaded model version, started on demand and kept warm. */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { Engines } from "../core/engine.ts";
+import type { Engines, SessionEngines } from "../core/engine.ts";
 import { TemperaError } from "../core/errors/tempera-error.ts";
 import { type ModelVersion, taskQueueOf } from "../core/model.ts";
 import { type EngineLog, type EngineProcess, startEngine } from "./engine-process.ts";
@@ -34,7 +34,7 @@ export interface EngineStatus {
   lastFailure?: string;
 }
 
-export interface EnginePool extends Engines, AsyncDisposable {
+export interface EnginePool extends Engines, SessionEngines, AsyncDisposable {
   /** Loads a model version before it is asked for. Rejects with `runner_scheduling_failure`. */
   warm(model: Pick<ModelVersion, "endpoint" | "version">): Promise<void>;
   list(): EngineStatus[];
@@ -117,25 +117,35 @@ export function createEnginePool({ findModel, programs, folder, workerName, log 
     return seat.loading;
   };
 
+  /** Takes a slot and an engine, loading one first when none is warm; gives the slot back when the work has ended. */
+  const withEngine = async <T>(
+    model: Pick<ModelVersion, "endpoint" | "version">,
+    signal: AbortSignal,
+    work: (engine: EngineProcess, stop: AbortSignal) => Promise<T>,
+  ): Promise<T> => {
+    const seat = seatOf(model);
+    const stop = AbortSignal.any([signal, closing.signal]);
+    let release: (() => void) | undefined;
+    try {
+      release = await seat.slots.acquire(stop);
+      const engine = seat.engine ?? (await unlessAborted(engineOf(seat), stop));
+      const result = await work(engine, stop);
+      seat.failures = 0;
+      return result;
+    } catch (error) {
+      if (signal.aborted) throw new TemperaError("client_cancelled");
+      if (closing.signal.aborted) throw new TemperaError("runner_disconnected", "The GPU worker is going away.");
+      throw error;
+    } finally {
+      release?.();
+    }
+  };
+
   return {
-    async run(run, listener, signal) {
-      const seat = seatOf(run);
-      const stop = AbortSignal.any([signal, closing.signal]);
-      let release: (() => void) | undefined;
-      try {
-        release = await seat.slots.acquire(stop);
-        const engine = seat.engine ?? (await unlessAborted(engineOf(seat), stop));
-        const result = await engine.run(run, listener, stop);
-        seat.failures = 0;
-        return result;
-      } catch (error) {
-        if (signal.aborted) throw new TemperaError("client_cancelled");
-        if (closing.signal.aborted) throw new TemperaError("runner_disconnected", "The GPU worker is going away.");
-        throw error;
-      } finally {
-        release?.();
-      }
-    },
+    run: (run, listener, signal) => withEngine(run, signal, (engine, stop) => engine.run(run, listener, stop)),
+
+    hold: (session, inputs, listener, signal) =>
+      withEngine(session, signal, (engine, stop) => engine.hold(session, inputs, listener, stop)),
 
     async warm(model) {
       await engineOf(seatOf(model));

@@ -4,13 +4,14 @@ import { mkdir, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { EngineListener, EngineResult, EngineRun } from "../core/engine.ts";
+import type { EngineListener, EngineResult, EngineRun, SessionEngines } from "../core/engine.ts";
 import { isTemperaError, TemperaError } from "../core/errors/tempera-error.ts";
 import type { LogLevel } from "../core/events.ts";
 import type { ModelVersion } from "../core/model.ts";
 import type { EngineProgram } from "./engine-programs.ts";
 import { connectEngine, type EngineClient, type HealthReply, type LoadEvent } from "./engine-protocol.ts";
 import { runOnEngine } from "./engine-run.ts";
+import { holdOnEngine } from "./engine-session.ts";
 
 export type EngineLog = (level: LogLevel, message: string, about: { endpoint: string; version: string; pid?: number }) => void;
 
@@ -22,6 +23,8 @@ export interface EngineProcess {
   readonly exited: Promise<string>;
   /** As `Engines.run`; a process that dies meanwhile is `runner_disconnected`. */
   run(run: EngineRun, listener: EngineListener, signal: AbortSignal): Promise<EngineResult>;
+  /** As `SessionEngines.hold`; a process that dies meanwhile is `runner_disconnected`. */
+  hold: SessionEngines["hold"];
   stop(): Promise<void>;
 }
 
@@ -100,19 +103,19 @@ export async function startEngine({ model, program, socket, workerName, log, sig
   });
   void exited.then(stopWatching);
 
+  const explained = async (error: unknown): Promise<never> => {
+    if (!isTemperaError(error) || error.code !== "runner_disconnected") throw error;
+    const how = await endOf(exited);
+    throw how ? new TemperaError("runner_disconnected", `The engine ${how}`, { cause: error }) : error;
+  };
+
   return {
     pid,
     memoryMiB,
     exited,
-    async run(run, listener, runSignal) {
-      try {
-        return await runOnEngine(client, workerName, run, listener, runSignal);
-      } catch (error) {
-        if (!isTemperaError(error) || error.code !== "runner_disconnected") throw error;
-        const how = await endOf(exited);
-        throw how ? new TemperaError("runner_disconnected", `The engine ${how}`, { cause: error }) : error;
-      }
-    },
+    run: (run, listener, runSignal) => runOnEngine(client, workerName, run, listener, runSignal).catch(explained),
+    hold: (session, inputs, listener, holdSignal) =>
+      holdOnEngine(client, workerName, session, inputs, listener, holdSignal).catch(explained),
     stop,
   };
 }

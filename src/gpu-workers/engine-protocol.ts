@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import type { LogLevel } from "../core/events.ts";
+import type { InputFile } from "../core/input-file.ts";
 
 export interface Memory {
   totalMib: number;
@@ -15,6 +16,7 @@ export interface Capabilities {
   artifactTypes: string[];
   maxBatch: number;
   supportsCheckpoint: boolean;
+  supportsRealtime?: boolean;
   memory: Memory;
 }
 
@@ -38,10 +40,20 @@ export interface RunStart {
   requestId: string;
   attempt: number;
   inputJson: string;
+  /** Opens a realtime session. */
+  session?: { path: string; raw: boolean } | null;
+  files?: InputFile[];
+}
+
+export interface FrameMessage {
+  sequence: number;
+  payload: Uint8Array;
+  text?: boolean;
 }
 
 export interface RunRequest {
   start?: RunStart;
+  frame?: FrameMessage;
 }
 
 export interface ArtifactHeadMessage {
@@ -56,7 +68,7 @@ export interface ArtifactHeadMessage {
 
 /** What a run answers, as a union; `event` of the wire message tells which member is set. */
 export interface RunEvent {
-  event?: "started" | "log" | "progress" | "artifact" | "chunk" | "output" | "error";
+  event?: "started" | "log" | "progress" | "artifact" | "chunk" | "output" | "error" | "frame" | "frameDone";
   started?: Record<string, never>;
   log?: { level: LogLevel; message: string };
   progress?: { step: number; steps: number; remainingMs?: number };
@@ -64,6 +76,8 @@ export interface RunEvent {
   chunk?: { index: number; data: Uint8Array };
   output?: { json: string; inferenceMs: number };
   error?: { code: string; message: string; faultsJson: string };
+  frame?: FrameMessage;
+  frameDone?: { sequence: number; error?: { code: string; message: string; faultsJson: string } | null };
 }
 
 export interface HealthReply {

@@ -32,7 +32,7 @@ export async function runOnEngine(
     signal.addEventListener("abort", onAbort, { once: true });
   });
   try {
-    call.write({ start: { requestId: run.requestId, attempt: run.attempt, inputJson: JSON.stringify(run.input) } });
+    call.write({ start: { requestId: run.requestId, attempt: run.attempt, inputJson: JSON.stringify(run.input), files: run.files ?? [] } });
     call.end();
     return await Promise.race([cancelled, follow(call[Symbol.asyncIterator](), worker, listener)]);
   } catch (error) {

@@ -4,6 +4,7 @@ import { totalmem } from "node:os";
 import * as grpc from "@grpc/grpc-js";
 import { errorInfo, TemperaError } from "../core/errors/tempera-error.ts";
 import type { LogLevel } from "../core/events.ts";
+import type { InputFile } from "../core/input-file.ts";
 import type { JsonObject } from "../core/json.ts";
 import {
   type Capabilities,
@@ -17,6 +18,7 @@ import {
   type RunRequest,
   type RunStart,
 } from "./engine-protocol.ts";
+import { type RunnerSession, readFrames, type SessionRun, serveFrames } from "./session-server.ts";
 import { createSlots } from "./slots.ts";
 
 export interface RunnerLoad {
@@ -31,6 +33,8 @@ export interface RunnerRun {
   requestId: string;
   attempt: number;
   input: JsonObject;
+  /** Files that the input names, fetched; `attachedFile` finds the one that a value of the input stands for. */
+  files: readonly InputFile[];
 }
 
 export interface ProducedFile {
@@ -55,6 +59,8 @@ export interface Runner {
   load(load: RunnerLoad, progress: (fraction: number, says: string) => void): Promise<void>;
   /** Must look at `signal` at least every 300 ms and reject when it is aborted; must yield to the event loop as often. */
   run(run: RunnerRun, emit: RunEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;
+  /** Opens a realtime session; absent when the engine has none. The rules of `run` hold for each frame. */
+  session?(session: RunnerSession): SessionRun | Promise<SessionRun>;
 }
 
 const memory = (): Memory => ({
@@ -96,6 +102,7 @@ export async function serveEngine(runner: Runner, socket: string = process.argv.
       if (begun || !start) return;
       begun = true;
       if (state !== "loaded") call.emit("error", { code: grpc.status.FAILED_PRECONDITION, details: "Nothing is loaded." });
+      else if (start.session) void hold(call, start, start.session, controller.signal);
       else void answer(call, start, controller.signal);
     });
     call.on("end", () => {
@@ -111,7 +118,7 @@ export async function serveEngine(runner: Runner, socket: string = process.argv.
       send({ started: {} });
       const input = parseInput(start.inputJson);
       const { output, inferenceMs } = await runner.run(
-        { requestId: start.requestId, attempt: start.attempt, input },
+        { requestId: start.requestId, attempt: start.attempt, input, files: start.files ?? [] },
         createEmitter(call, send, signal),
         signal,
       );
@@ -125,9 +132,40 @@ export async function serveEngine(runner: Runner, socket: string = process.argv.
     }
   };
 
+  const hold = async (
+    call: grpc.ServerDuplexStream<RunRequest, RunEvent>,
+    { requestId, attempt }: RunStart,
+    { path, raw }: NonNullable<RunStart["session"]>,
+    signal: AbortSignal,
+  ) => {
+    // Read from now on: frames may come before the session has its slot.
+    const frames = readFrames(call, signal);
+    const send = async (event: RunEvent): Promise<void> => {
+      signal.throwIfAborted();
+      if (!call.write(event)) await drained(call, signal);
+    };
+    let release: (() => void) | undefined;
+    try {
+      if (!runner.session) throw new TemperaError("runner_server_error", "This engine holds no realtime sessions.");
+      release = await slots.acquire(signal);
+      const session: RunnerSession = { sessionId: requestId, attempt, path, raw };
+      const run = await runner.session(session);
+      await send({ started: {} });
+      await serveFrames(frames, session, run, send, signal);
+      await send({ output: { json: "{}", inferenceMs: 0 } });
+    } catch (error) {
+      const { code, message, faults } = errorInfo(error, "runner_server_error");
+      if (!signal.aborted) call.write({ error: { code, message, faultsJson: faults ? JSON.stringify(faults) : "" } });
+    } finally {
+      release?.();
+      call.end();
+    }
+  };
+
   const server = new grpc.Server(MESSAGE_LIMITS);
   server.addService(ENGINE_SERVICE, {
-    Describe: (_call: unknown, reply: grpc.sendUnaryData<Capabilities>) => reply(null, { ...runner.describe(), memory: memory() }),
+    Describe: (_call: unknown, reply: grpc.sendUnaryData<Capabilities>) =>
+      reply(null, { ...runner.describe(), supportsRealtime: runner.session !== undefined, memory: memory() }),
     Load: load,
     Run: run,
     Health: (_call: unknown, reply: grpc.sendUnaryData<object>) =>
@@ -156,26 +194,27 @@ function parseInput(json: string): JsonObject {
   throw new TemperaError("input_invalid", "The input is not a JSON object.", { faults });
 }
 
+/** Resolves when the call takes more; rejects with the signal's reason when it aborts first. */
+const drained = (call: grpc.ServerDuplexStream<RunRequest, RunEvent>, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const onAbort = () => {
+      call.off("drain", onDrain);
+      reject(signal.reason);
+    };
+    const onDrain = () => {
+      signal.removeEventListener("abort", onAbort);
+      resolve();
+    };
+    call.once("drain", onDrain);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+
 function createEmitter(
   call: grpc.ServerDuplexStream<RunRequest, RunEvent>,
   send: (event: RunEvent) => boolean,
   signal: AbortSignal,
 ): RunEmitter {
   let artifacts = 0;
-  const drained = () =>
-    new Promise<void>((resolve, reject) => {
-      const onAbort = () => {
-        call.off("drain", onDrain);
-        reject(signal.reason);
-      };
-      const onDrain = () => {
-        signal.removeEventListener("abort", onAbort);
-        resolve();
-      };
-      call.once("drain", onDrain);
-      signal.addEventListener("abort", onAbort, { once: true });
-    });
-
   return {
     log: (level, message) => void send({ log: { level, message } }),
     progress: (step, steps, remainingMs) => void send({ progress: { step, steps, ...(remainingMs !== undefined && { remainingMs }) } }),
@@ -184,7 +223,7 @@ function createEmitter(
       send({ artifact: { index, ...file, bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") } });
       for (let at = 0; at < bytes.length; at += CHUNK_BYTES_MAX) {
         signal.throwIfAborted();
-        if (!send({ chunk: { index, data: bytes.subarray(at, at + CHUNK_BYTES_MAX) } })) await drained();
+        if (!send({ chunk: { index, data: bytes.subarray(at, at + CHUNK_BYTES_MAX) } })) await drained(call, signal);
       }
       return { $artifact: index };
     },

@@ -27,6 +27,10 @@ describe("recorded histories", () => {
     }
   });
 
+  it("cover a session's end, its loss of an engine, and both ways to get no slot", () => {
+    for (const path of ["closed", "retry", "start-timeout", "cancel-waiting"]) expect(files).toContain(`realtime-session.${path}.json`);
+  });
+
   it.each(files)("%s replays", async (file) => {
     await Worker.runReplayHistory({ workflowBundle: await orchestratorBundle() }, read(file));
   });

@@ -2,7 +2,9 @@ import type { TemperaError } from "../../core/errors/tempera-error.ts";
 import { connectRedis, type RedisConnectionOptions } from "./connection.ts";
 
 export interface Listener {
-  message(text: string): void;
+  message?(text: string): void;
+  /** The message as it came; for channels that carry bytes. */
+  bytes?(bytes: Buffer): void;
   /**
    * The connection went away, and messages with it. A listener that has this is forgotten then; one without is subscribed
    * again when Redis is back, and has missed what came between.
@@ -13,6 +15,8 @@ export interface Listener {
 export interface Subscriptions {
   /** Resolves when every later message of the channel will reach the listener; with how to stop. */
   subscribe(channel: string, listener: Listener): Promise<() => Promise<void>>;
+  /** The same for a channel of bytes. Such a listener is subscribed again when Redis is back. */
+  subscribeBytes(channel: string, listener: (bytes: Buffer) => void): Promise<() => Promise<void>>;
   close(): void;
 }
 
@@ -30,8 +34,15 @@ export function createSubscriptions(options: RedisConnectionOptions): Subscripti
     return subscribed;
   };
 
-  client.on("message", (channel: string, text: string) => {
-    for (const listener of channels.get(channel)?.listeners ?? []) listener.message(text);
+  client.on("messageBuffer", (name: Buffer, bytes: Buffer) => {
+    let text: string | undefined;
+    for (const listener of channels.get(name.toString())?.listeners ?? []) {
+      if (listener.bytes) listener.bytes(bytes);
+      else {
+        text ??= bytes.toString();
+        listener.message?.(text);
+      }
+    }
   });
   client.on("close", () => {
     for (const [channel, { listeners }] of channels) {
@@ -59,22 +70,25 @@ export function createSubscriptions(options: RedisConnectionOptions): Subscripti
     await answer(client.unsubscribe(channel)).catch(() => {});
   };
 
+  const subscribe = async (channel: string, listener: Listener): Promise<() => Promise<void>> => {
+    let entry = channels.get(channel);
+    if (!entry) {
+      entry = { listeners: new Set(), subscribed: subscribeTo(channel) };
+      channels.set(channel, entry);
+    }
+    entry.listeners.add(listener);
+    try {
+      await entry.subscribed;
+    } catch (error) {
+      await leave(channel, listener);
+      throw error;
+    }
+    return () => leave(channel, listener);
+  };
+
   return {
-    async subscribe(channel, listener) {
-      let entry = channels.get(channel);
-      if (!entry) {
-        entry = { listeners: new Set(), subscribed: subscribeTo(channel) };
-        channels.set(channel, entry);
-      }
-      entry.listeners.add(listener);
-      try {
-        await entry.subscribed;
-      } catch (error) {
-        await leave(channel, listener);
-        throw error;
-      }
-      return () => leave(channel, listener);
-    },
+    subscribe,
+    subscribeBytes: (channel, bytes) => subscribe(channel, { bytes }),
     close() {
       clearInterval(ping);
       client.disconnect();

@@ -1,9 +1,12 @@
 /** A runner with canned answers, delays and failures on demand: for development, tests and benches. */
 import { createCipheriv, createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type InputFault, TemperaError } from "../../core/errors/tempera-error.ts";
+import { attachedFile, type InputFile } from "../../core/input-file.ts";
 import type { Json, JsonObject } from "../../core/json.ts";
 import type { RunEmitter, Runner } from "../engine-server.ts";
+import type { SessionValue } from "../session-server.ts";
 
 const FAILURES = ["none", "error", "crash", "hang", "invalid"] as const;
 
@@ -32,7 +35,7 @@ export function createStubRunner(): Runner {
       progress(1, "nothing to load");
     },
 
-    async run({ attempt, input: raw }, emit, signal) {
+    async run({ attempt, input: raw, files }, emit, signal) {
       const startedMs = performance.now();
       const input = parseStubInput(raw);
       const fails = attempt <= input.failAttempts ? input.fail : "none";
@@ -45,13 +48,48 @@ export function createStubRunner(): Runner {
       if (fails === "crash") crash();
       if (fails === "hang") await sleep(2 ** 31 - 1, undefined, { signal });
       const output: JsonObject = { echo: input.echo, attempt, seed: input.seed };
+      const file = attachedFile(raw.file_url ?? null, files);
+      if (file) output.input_file = await lookAt(file);
       if (input.artifactBytes > 0) {
-        const file = { contentType: "application/octet-stream", fileName: "stub.bin" };
-        output.file = await emit.artifact(file, seededBytes(input.seed ?? 0, input.artifactBytes));
+        const produced = { contentType: "application/octet-stream", fileName: "stub.bin" };
+        output.file = await emit.artifact(produced, seededBytes(input.seed ?? 0, input.artifactBytes));
       }
       return { output, inferenceMs: performance.now() - startedMs };
     },
+
+    session: ({ attempt }) => ({ frame: async (input, emit, signal) => emit(await answerFrame(attempt, input, signal)) }),
   };
+}
+
+/**
+ * A session echoes: a raw one each frame as it is, another each input's payload after its delay. `fail` works as in a run;
+ * `fail_attempts` counts the session's attempts.
+ */
+async function answerFrame(attempt: number, value: SessionValue, signal: AbortSignal): Promise<SessionValue> {
+  if (typeof value === "string" || value instanceof Uint8Array) return value;
+  // Bytes may stand in the payload, which is only handed back.
+  const input = parseStubInput(value as JsonObject);
+  const fails = attempt <= input.failAttempts ? input.fail : "none";
+  if (fails === "invalid") {
+    const faults: InputFault[] = [{ loc: ["body", "fail"], msg: "The stub was asked to refuse this input.", type: "value_error" }];
+    throw new TemperaError("input_invalid", undefined, { faults });
+  }
+  if (input.delayMs > 0) await sleep(input.delayMs, undefined, { signal });
+  if (fails === "error") throw new TemperaError("runner_server_error", "The stub was asked to fail.");
+  if (fails === "crash") crash();
+  if (fails === "hang") await sleep(2 ** 31 - 1, undefined, { signal });
+  return { echo: input.echo, attempt, seed: input.seed };
+}
+
+/** What the run sees of a file that its input named. */
+async function lookAt({ path, contentType }: InputFile): Promise<JsonObject> {
+  const hash = createHash("sha256");
+  let bytes = 0;
+  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+    hash.update(chunk);
+    bytes += chunk.length;
+  }
+  return { sha256: hash.digest("hex"), bytes, content_type: contentType };
 }
 
 /** Waits `delayMs` in all, with progress after each of `steps` equal parts. */

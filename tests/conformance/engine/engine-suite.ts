@@ -11,6 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { isErrorCode } from "../../../src/core/errors/catalogue.ts";
 import type { JsonObject } from "../../../src/core/json.ts";
+import { decodeFrame, encodeFrame } from "../../../src/fal/msgpack.ts";
 import type { EngineProgram } from "../../../src/gpu-workers/engine-programs.ts";
 import {
   type Capabilities,
@@ -34,6 +35,15 @@ export interface EngineUnderTest {
     /** Is refused as `input_invalid`. */
     bad: JsonObject;
   };
+  /** For an engine that holds realtime sessions: inputs of one. */
+  session?: {
+    /** Is answered in a moment, with at least one frame. */
+    quick: JsonObject;
+    /** Takes at least two seconds. */
+    slow: JsonObject;
+    /** Is refused as `input_invalid`. */
+    bad: JsonObject;
+  };
 }
 
 interface Started {
@@ -48,7 +58,7 @@ interface Ran {
   files: { bytes: Buffer; sha256: string; index: number }[];
 }
 
-export function describeEngine(name: string, { program, load, inputs }: EngineUnderTest): void {
+export function describeEngine(name: string, { program, load, inputs, session }: EngineUnderTest): void {
   const start = async (): Promise<Started> => {
     const folder = await mkdtemp(join(tmpdir(), "engine-"));
     const socket = join(folder, "engine.sock");
@@ -241,6 +251,97 @@ export function describeEngine(name: string, { program, load, inputs }: EngineUn
       const ran = await Promise.all(Array.from({ length: count }, () => run(engine.client, inputs.quick)));
       expect(ran.map((one) => last(one)?.event)).toEqual(Array(count).fill("output"));
       expect(new Set(ran.map(({ files }) => files[0]?.sha256)).size).toBe(1);
+    });
+  });
+
+  describe(`engine sessions: ${name}`, () => {
+    let engine: Started;
+    beforeAll(async () => {
+      engine = await start();
+      await loadEngine(engine.client);
+    }, 60_000);
+    afterAll(() => engine?.stop());
+
+    const openSession = (path = "/realtime", raw = false) => {
+      const call = engine.client.run();
+      call.on("error", () => {});
+      call.write({ start: { requestId: "session", attempt: 1, inputJson: "{}", session: { path, raw } } });
+      const events = (call as AsyncIterable<RunEvent>)[Symbol.asyncIterator]();
+      const next = async (): Promise<RunEvent> => {
+        const { done, value } = await events.next();
+        if (done) throw new Error("the call ended");
+        return value;
+      };
+      const frame = (sequence: number, input: JsonObject) => call.write({ frame: { sequence, payload: encodeFrame(input) } });
+      return { call, next, frame, ended: async () => (await events.next()).done === true };
+    };
+
+    it("says whether it holds sessions, and refuses them with an error when it does not", async () => {
+      expect((await describeCall(engine.client)).supportsRealtime === true).toBe(session !== undefined);
+      if (session) return;
+      const { next, ended } = openSession();
+      expect(isErrorCode((await next()).error?.code)).toBe(true);
+      expect(await ended()).toBe(true);
+    });
+
+    if (!session) return;
+
+    it("answers frames in order, each until its frame_done; ends with `output` when the caller has no more", async () => {
+      const { call, next, frame, ended } = openSession();
+      expect((await next()).event).toBe("started");
+      expect(await healthCall(engine.client)).toMatchObject({ running: 1 });
+      for (const sequence of [3, 4, 9]) frame(sequence, session.quick);
+      call.end();
+      for (const sequence of [3, 4, 9]) {
+        let event = await next();
+        let outputs = 0;
+        for (; event.frame; event = await next()) {
+          expect(event.frame.sequence).toBe(sequence);
+          expect(decodeFrame(event.frame.payload)).toBeTypeOf("object");
+          outputs++;
+        }
+        expect(outputs).toBeGreaterThan(0);
+        expect(event.frameDone).toMatchObject({ sequence, error: null });
+      }
+      expect((await next()).output?.json).toBe("{}");
+      expect(await ended()).toBe(true);
+      expect(await healthCall(engine.client)).toMatchObject({ running: 0 });
+    });
+
+    it("a bad frame fails alone", async () => {
+      const { call, next, frame } = openSession();
+      expect((await next()).event).toBe("started");
+      frame(1, session.bad);
+      call.write({ frame: { sequence: 2, payload: new Uint8Array([0xc1]) } });
+      for (const sequence of [1, 2]) expect((await next()).frameDone).toMatchObject({ sequence, error: { code: "input_invalid" } });
+      frame(3, session.quick);
+      expect((await next()).frame?.sequence).toBe(3);
+      expect((await next()).frameDone?.error).toBeNull();
+      call.end();
+      expect((await next()).event).toBe("output");
+    });
+
+    it("stops within 300 ms of a cancel, in the middle of a frame, and gives its slot back", async () => {
+      const { call, next, frame } = openSession();
+      expect((await next()).event).toBe("started");
+      frame(1, session.slow);
+      await expect.poll(async () => (await healthCall(engine.client)).running).toBe(1);
+      const cancelledMs = performance.now();
+      call.cancel();
+      while ((await healthCall(engine.client)).running > 0) await sleep(5);
+      expect(performance.now() - cancelledMs).toBeLessThan(300);
+    });
+
+    it("keeps frames that come while it waits for a slot", async () => {
+      const holders = Array.from({ length: load.slots }, () => openSession());
+      for (const { next } of holders) expect((await next()).event).toBe("started");
+      const waiting = openSession();
+      waiting.frame(1, session.quick);
+      await expect.poll(async () => (await healthCall(engine.client)).waiting).toBe(1);
+      for (const { call } of holders) call.cancel();
+      expect((await waiting.next()).event).toBe("started");
+      expect((await waiting.next()).frame?.sequence).toBe(1);
+      waiting.call.cancel();
     });
   });
 

@@ -9,4 +9,5 @@ describeEngine("stub", {
     slow: { delay_ms: 5000, steps: 100 },
     bad: { delay_ms: "soon" },
   },
+  session: { quick: { prompt: "echo" }, slow: { delay_ms: 5000 }, bad: { delay_ms: "soon" } },
 });

@@ -1,0 +1,74 @@
+import type { ChannelEnd, FrameChannel } from "../../core/ports/sessions.ts";
+import type { Frame, ToGateway, ToWorker } from "../../core/session.ts";
+import { connectRedis } from "./connection.ts";
+import { createSubscriptions } from "./subscriptions.ts";
+
+export interface RedisFrameChannelOptions {
+  /** As of the event log. */
+  url: string;
+  /** What every channel begins with. */
+  prefix?: string;
+  /** Longest wait for one answer of Redis. */
+  answerMs?: number;
+  log?: (line: string) => void;
+}
+
+/**
+ * The way of frames over Redis: one pub/sub channel for each direction of a session, on connections of its own, so that large
+ * frames do not hold up the event log. What is under way when Redis goes is lost; when it is back the ends hear each other
+ * again.
+ */
+export function createRedisFrameChannel({ url, prefix = "tempera:", answerMs = 2_000, log }: RedisFrameChannelOptions): FrameChannel {
+  const { client, answer } = connectRedis({ url, answerMs, log });
+  const subscriptions = createSubscriptions({ url, answerMs });
+
+  async function open<In extends Message, Out extends Message>(
+    from: string,
+    to: string,
+    listener: (message: In) => void,
+  ): Promise<ChannelEnd<Out>> {
+    const leave = await subscriptions.subscribeBytes(prefix + from, (bytes) => {
+      const message = decodeMessage(bytes);
+      if (message) listener(message as In);
+    });
+    return {
+      send: async (message) => void (await answer(client.publish(prefix + to, encodeMessage(message)))),
+      close: leave,
+    };
+  }
+
+  return {
+    openGateway: (id, listener) => open<ToGateway, ToWorker>(`frames:${id}:gateway`, `frames:${id}:worker`, listener),
+    openWorker: (id, listener) => open<ToWorker, ToGateway>(`frames:${id}:worker`, `frames:${id}:gateway`, listener),
+    async close() {
+      subscriptions.close();
+      client.disconnect();
+    },
+  };
+}
+
+type Message = ToGateway | ToWorker;
+
+/** Four bytes with the length of the head, the head as JSON, and a frame's payload behind it as it is. */
+export function encodeMessage(message: Message): Buffer {
+  const frame = "frame" in message ? message.frame : undefined;
+  const { payload, ...rest }: Partial<Frame> = frame ?? {};
+  const head = Buffer.from(JSON.stringify(frame ? { ...message, frame: rest } : message));
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(head.length);
+  return Buffer.concat([length, head, ...(payload ? [payload] : [])]);
+}
+
+/** `undefined` for bytes that are no message: another program may know the channel's name. */
+export function decodeMessage(bytes: Buffer): Message | undefined {
+  if (bytes.length < 4) return undefined;
+  const end = 4 + bytes.readUInt32BE(0);
+  if (end > bytes.length) return undefined;
+  try {
+    const message = JSON.parse(bytes.toString("utf8", 4, end));
+    if (message.frame) message.frame.payload = bytes.subarray(end);
+    return message;
+  } catch {
+    return undefined;
+  }
+}

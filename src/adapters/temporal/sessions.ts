@@ -1,0 +1,51 @@
+import { type Client, isGrpcServiceError, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from "@temporalio/client";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/job.ts";
+import type { Sessions } from "../../core/ports/sessions.ts";
+import { ENDPOINT_ATTRIBUTE, OWNER_ATTRIBUTE, VERSION_ATTRIBUTE } from "./search-attributes.ts";
+import { within } from "./within.ts";
+
+/** The workflow type that carries a session. */
+const REALTIME_SESSION = "realtimeSession";
+
+/** The realtime sessions, kept by Temporal: one `realtimeSession` workflow each, its id the session id. */
+export function createSessions(client: Client, { deadlineMs = 5_000 }: { deadlineMs?: number } = {}): Sessions {
+  const call = async <T>(work: Promise<T>): Promise<T> => {
+    try {
+      return await within(deadlineMs, work);
+    } catch (error) {
+      const grpc = isGrpcServiceError(error) || isGrpcServiceError((error as { cause?: unknown }).cause);
+      const expected = error instanceof WorkflowNotFoundError || error instanceof WorkflowExecutionAlreadyStartedError;
+      throw grpc && !expected ? new TemperaError("temporal_unavailable", undefined, { cause: error }) : error;
+    }
+  };
+  return {
+    async start(session) {
+      await call(
+        client.workflow.start(REALTIME_SESSION, {
+          workflowId: session.sessionId,
+          taskQueue: ORCHESTRATOR_QUEUE,
+          args: [session],
+          workflowIdReusePolicy: "REJECT_DUPLICATE",
+          workflowIdConflictPolicy: "FAIL",
+          workflowTaskTimeout: "5s",
+          priority: { priorityKey: PRIORITY_KEY.normal, fairnessKey: session.ownerId.slice(0, 64) },
+          typedSearchAttributes: [
+            { key: ENDPOINT_ATTRIBUTE, value: session.endpoint },
+            { key: VERSION_ATTRIBUTE, value: session.version },
+            { key: OWNER_ATTRIBUTE, value: session.ownerId },
+          ],
+          staticSummary: `realtime: ${session.endpoint} ${session.version}`,
+        }),
+      ).catch((error) => {
+        if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+      });
+    },
+
+    async cancel(sessionId) {
+      await call(client.workflow.getHandle(sessionId).cancel()).catch((error) => {
+        if (!(error instanceof WorkflowNotFoundError)) throw error;
+      });
+    },
+  };
+}

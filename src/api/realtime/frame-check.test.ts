@@ -1,0 +1,44 @@
+import { describe, expect, it } from "vitest";
+import type { ModelVersion } from "../../core/model.ts";
+import { createInputCheck } from "../../registry/input-check.ts";
+import { checkFrame } from "./frame-check.ts";
+
+const input = {
+  type: "object",
+  required: ["image"],
+  properties: {
+    image: {
+      anyOf: [
+        { type: "string", format: "binary" },
+        { type: "string", maxLength: 10 },
+      ],
+    },
+    prompt: { type: "string", default: "none" },
+    anything: { title: "Anything" },
+    list: { type: "array", items: { type: "string" } },
+  },
+};
+const model = { schemas: { input, output: {} }, restrictions: [] } as unknown as ModelVersion;
+const route = { model, checkInput: createInputCheck(model) };
+const bytes = new Uint8Array([1, 2, 3]);
+
+describe("bytes in a frame", () => {
+  it("pass where the schema says binary or nothing, and are the same bytes afterwards; defaults are applied", () => {
+    const frame = { image: bytes, anything: { deep: [bytes, "x"] }, unknown: { gone: bytes } };
+    expect(checkFrame(route, frame)).toEqual({ input: { image: bytes, anything: { deep: [bytes, "x"] }, prompt: "none" } });
+    expect(frame.unknown.gone).toBe(bytes);
+  });
+
+  it.each([
+    ["prompt", { image: bytes, prompt: bytes }, ["body", "prompt"]],
+    ["list", { image: bytes, list: [bytes] }, ["body", "list", 0]],
+  ])("are refused in %s, which has a type of its own", (_, frame, loc) =>
+    expect(checkFrame(route, frame)).toMatchObject({ faults: [{ loc, msg: "Input should not be bytes" }] }),
+  );
+
+  it("leave the rest of the schema to its check", () => {
+    expect(checkFrame(route, {})).toMatchObject({ faults: [{ loc: ["body", "image"], type: "missing" }] });
+    expect(checkFrame(route, { image: 5 })).toHaveProperty("faults");
+    expect(checkFrame(route, { image: "short", prompt: 5 })).toMatchObject({ faults: [{ loc: ["body", "prompt"] }] });
+  });
+});

@@ -1,0 +1,41 @@
+/** How sockets are written to and ended: a caller who does not read or answer holds nothing. */
+import { WebSocket } from "ws";
+import { LIMITS } from "../../core/limits.ts";
+
+/** A socket of ours and how it wants to be told to end. */
+export interface ServedSocket {
+  /** The gateway goes away. Resolves when nobody needs to be told any more; the socket may still be closing. */
+  goAway(): Promise<void>;
+}
+
+/** Ends a socket: a close frame, and a cut when it is not answered in time. */
+export function endSocket(ws: WebSocket, code = 1000, reason = ""): void {
+  if (ws.readyState === WebSocket.CLOSING || ws.readyState === WebSocket.CLOSED) return;
+  ws.close(code, reason);
+  const timer = setTimeout(() => ws.terminate(), LIMITS.socketCloseMs);
+  ws.once("close", () => clearTimeout(timer));
+}
+
+/** Sends, unless the caller has stopped reading: then the socket is cut, so that nothing piles up. */
+export function sendOn(ws: WebSocket, data: string | Uint8Array, binary = typeof data !== "string"): void {
+  if (ws.readyState !== WebSocket.OPEN) return;
+  if (ws.bufferedAmount > LIMITS.socketBacklogBytesMax) ws.terminate();
+  else ws.send(data, { binary });
+}
+
+/** Pings; a peer that has not answered the last one is gone. Returns how to stop. */
+export function keepAlive(ws: WebSocket): () => void {
+  let answered = true;
+  ws.on("pong", () => {
+    answered = true;
+  });
+  const timer = setInterval(() => {
+    if (!answered) {
+      ws.terminate();
+      return;
+    }
+    answered = false;
+    ws.ping();
+  }, LIMITS.socketPingMs);
+  return () => clearInterval(timer);
+}

@@ -1,0 +1,27 @@
+import { describe, expect, it } from "vitest";
+import { tokenAllows } from "./token-caller.ts";
+
+describe("what a token opens", () => {
+  it.each([
+    ["lcm", "fal-ai/lcm/realtime"],
+    ["lcm", "fal-ai/lcm"],
+    ["n", "workflows/u/n/realtime"],
+    ["fal-ai/lcm", "fal-ai/lcm/realtime/realtime"],
+    ["fal-ai/lcm/realtime", "fal-ai/lcm"],
+    ["fal-ai/lcm/stream", "fal-ai/lcm/stream"],
+    ["fal-ai/lcm/custom", "fal-ai/lcm/custom"],
+    ["fal-ai/lcm", "/fal-ai/lcm/custom/"],
+  ])("%s opens %s", (allowed, path) => expect(tokenAllows(allowed, path)).toBe(true));
+
+  it.each([
+    ["lcm", "fal-ai/flux/realtime"],
+    ["lcm", "lcm/flux/realtime"],
+    ["fal-ai", "fal-ai/lcm/realtime"],
+    ["fal-ai/lcm/fast", "fal-ai/lcm/realtime"],
+    ["fal-ai/lcm/custom", "fal-ai/lcm/other"],
+    ["fal-ai/lc", "fal-ai/lcm"],
+    ["", "fal-ai/lcm"],
+    ["/", "fal-ai/lcm"],
+    ["u", "workflows/u/n"],
+  ])("%s does not open %s", (allowed, path) => expect(tokenAllows(allowed, path)).toBe(false));
+});

@@ -1,0 +1,58 @@
+import { encode } from "@msgpack/msgpack";
+import { describe, expect, it } from "vitest";
+import { LIMITS } from "../core/limits.ts";
+import { decodeFrame, encodeFrame, FrameFault, type FrameObject, frameJson } from "./msgpack.ts";
+
+const nested = (levels: number): FrameObject => {
+  let value: FrameObject = {};
+  for (let i = 1; i < levels; i++) value = { a: value };
+  return { a: value, last: 1 };
+};
+
+describe("frames", () => {
+  it.each<FrameObject>([
+    {},
+    { prompt: "hé😀", n: 1, big: 2 ** 40, low: -7, f: 0.25, yes: true, no: false, nil: null },
+    { bytes: new Uint8Array([0, 255, 0xc1]), list: [new Uint8Array(300), [], {}] },
+    {
+      text: "x".repeat(70_000),
+      list: Array.from({ length: 70_000 }, (_, i) => i),
+      ...Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`k${i}`, i])),
+    },
+  ])("come back as they went, %#", (value) => expect(decodeFrame(encodeFrame(value))).toEqual(value));
+
+  it("every cut of a frame is refused", () => {
+    const whole = encode({ a: [1, -200, 70_000, 1.5, "text", new Uint8Array(3), { b: null }], c: "y".repeat(40) });
+    for (let end = 0; end < whole.length; end++) expect(() => decodeFrame(whole.subarray(0, end))).toThrow(FrameFault);
+    expect(() => decodeFrame(new Uint8Array([...whole, 0xc0]))).toThrow("more behind");
+  });
+
+  it.each<[string, number[], string]>([
+    ["an unused type", [0xc1], "extension type"],
+    ["a timestamp", [...encode({ t: new Date() })], "extension type"],
+    ["a list of 2^32 - 1", [0xdd, 0xff, 0xff, 0xff, 0xff], "cut off"],
+    ["lists of 2^32 - 1 in each other", Array.from({ length: 50 }, () => [0xdd, 0xff, 0xff, 0xff, 0xff]).flat(), "cut off"],
+    ["a number as key", [0x81, 0x01, 0x02], "key"],
+    ["a list", [0x90], "not an object"],
+    ["text", [0xa1, 0x61], "not an object"],
+    ["bytes", [0xc4, 0x01, 0x00], "not an object"],
+    ["NaN", [...encode({ x: Number.NaN })], "not finite"],
+    ["__proto__", [0x81, 0xa9, ...Buffer.from("__proto__"), 0x01], "not msgpack"],
+    ["nothing", [], "cut off"],
+  ])("%s is refused", (_, bytes, says) => expect(() => decodeFrame(new Uint8Array(bytes))).toThrow(says));
+
+  it("nesting is bounded before anything recurses", () => {
+    expect(decodeFrame(encode(nested(LIMITS.inputDepthMax - 2)))).toBeTruthy();
+    const bomb = new Uint8Array(1_000_000).fill(0x91);
+    expect(() => decodeFrame(bomb)).toThrow(`deeper than ${LIMITS.inputDepthMax}`);
+  });
+
+  it("are read from a piece of a larger buffer", () => {
+    const bytes = encode({ a: 1 });
+    const large = Buffer.concat([Buffer.from([1, 2, 3]), bytes, Buffer.from([9])]);
+    expect(decodeFrame(large.subarray(3, 3 + bytes.length))).toEqual({ a: 1 });
+  });
+
+  it("as JSON, bytes are base64", () =>
+    expect(frameJson({ a: Buffer.from("hi"), b: [new Uint8Array([1, 2])] })).toBe('{"a":"aGk=","b":["AQI="]}'));
+});

@@ -1,0 +1,107 @@
+/**
+ * msgpack as realtime frames use it (contract §5.3): JSON's values, and bytes. Read in two passes: the first only walks over
+ * the bytes, so that a frame whose few bytes announce billions of items, or lists within lists without end, costs nothing.
+ */
+import { decode, encode } from "@msgpack/msgpack";
+import { LIMITS } from "../core/limits.ts";
+
+/** What a frame may hold: JSON, and bytes wherever a value may stand. */
+export type FrameValue = string | number | boolean | null | Uint8Array | FrameValue[] | { [key: string]: FrameValue };
+export type FrameObject = { [key: string]: FrameValue };
+
+/** Why bytes are no frame. The message is for the caller. */
+export class FrameFault extends Error {}
+
+/**
+ * Reads one object. Throws a `FrameFault` that says what is wrong: not msgpack, cut off, more behind it, nested too deeply,
+ * extension types, numbers JSON has not, keys that are no text, or something else than an object at the top.
+ */
+export function decodeFrame(bytes: Uint8Array): FrameObject {
+  walk(bytes);
+  let value: unknown;
+  try {
+    value = decode(bytes);
+  } catch (error) {
+    throw new FrameFault(`The frame is not msgpack: ${(error as Error).message}`);
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value) || value instanceof Uint8Array) {
+    throw new FrameFault("The frame is not an object.");
+  }
+  return value as FrameObject;
+}
+
+/** Fields that are `undefined` are left out. */
+export const encodeFrame = (value: FrameObject): Uint8Array => encode(value, { ignoreUndefined: true });
+
+/** The same object for a client that speaks JSON; bytes become base64. */
+export const frameJson = (value: FrameObject): string =>
+  JSON.stringify(value, function (this: Record<string, unknown>, key, item: unknown) {
+    // `item` has been through `toJSON` already, which a Buffer has.
+    const bytes = this[key];
+    return bytes instanceof Uint8Array ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64") : item;
+  });
+
+/** Reads one object of a client that speaks JSON. Throws a `FrameFault`. */
+export function decodeJsonFrame(text: string): FrameObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new FrameFault(`The frame is not JSON: ${(error as Error).message}`);
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new FrameFault("The frame is not an object.");
+  return value as FrameObject;
+}
+
+/** Bytes of the payload behind each fixed-size type, from 0xca (float 32) to 0xd3 (int 64). */
+const NUMBER_BYTES = [4, 8, 1, 2, 4, 8, 1, 2, 4, 8];
+
+/** Walks over exactly one value; throws when the bytes are not that. */
+function walk(bytes: Uint8Array): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let at = 0;
+  const take = (count: number): number => {
+    const start = at;
+    at += count;
+    if (at > bytes.length) throw new FrameFault("The frame is cut off.");
+    return start;
+  };
+  /** Reads an unsigned length of 1, 2 or 4 bytes. */
+  const length = (size: number): number => {
+    const start = take(size);
+    return size === 1 ? view.getUint8(start) : size === 2 ? view.getUint16(start) : view.getUint32(start);
+  };
+  /** Values still to come, for each level that is open; in a map every other one is a key. */
+  const open: { left: number; map: boolean }[] = [];
+  const enter = (count: number, map: boolean): void => {
+    if (count === 0) return;
+    if (open.length >= LIMITS.inputDepthMax) throw new FrameFault(`The frame is nested deeper than ${LIMITS.inputDepthMax} levels.`);
+    open.push({ left: map ? count * 2 : count, map });
+  };
+
+  do {
+    const level = open.at(-1);
+    const isKey = level?.map === true && level.left % 2 === 0;
+    if (level) level.left--;
+    const head = view.getUint8(take(1));
+    const isText = (head >= 0xa0 && head <= 0xbf) || (head >= 0xd9 && head <= 0xdb);
+    if (isKey && !isText) throw new FrameFault("The frame has a key that is not text.");
+    if (head <= 0x7f || head >= 0xe0 || head === 0xc0 || head === 0xc2 || head === 0xc3) {
+      // A small number, null, false or true: nothing follows.
+    } else if (head <= 0x8f) enter(head & 0x0f, true);
+    else if (head <= 0x9f) enter(head & 0x0f, false);
+    else if (head <= 0xbf) take(head & 0x1f);
+    else if (head >= 0xc4 && head <= 0xc6) take(length(1 << (head - 0xc4)));
+    else if (head === 0xca || head === 0xcb) {
+      const start = take(head === 0xca ? 4 : 8);
+      const number = head === 0xca ? view.getFloat32(start) : view.getFloat64(start);
+      if (!Number.isFinite(number)) throw new FrameFault("The frame has a number that is not finite.");
+    } else if (head >= 0xcc && head <= 0xd3) take(NUMBER_BYTES[head - 0xca] ?? 0);
+    else if (head >= 0xd9 && head <= 0xdb) take(length(1 << (head - 0xd9)));
+    else if (head === 0xdc || head === 0xdd) enter(length(head === 0xdc ? 2 : 4), false);
+    else if (head === 0xde || head === 0xdf) enter(length(head === 0xde ? 2 : 4), true);
+    else throw new FrameFault("The frame has an extension type or an unused one; send JSON's values and bytes only.");
+    while (open.at(-1)?.left === 0) open.pop();
+  } while (open.length > 0);
+  if (at !== bytes.length) throw new FrameFault("The frame has more behind its first value; send one object a frame.");
+}

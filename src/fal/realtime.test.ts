@@ -1,0 +1,79 @@
+import { describe, expect, it } from "vitest";
+import { errorMessage, looksLikeFrame, parseSocketAddress, readMaxBuffering, realtimePlace } from "./realtime.ts";
+
+describe("where an upgrade leads", () => {
+  it.each([
+    ["localhost:8080", "/fal-ai/lcm/realtime?fal_jwt_token=a", "run", "/fal-ai/lcm/realtime"],
+    ["localhost:8080", "/run/fal-ai/lcm/realtime", "run", "/fal-ai/lcm/realtime"],
+    ["fal.run", "/fal-ai/lcm/realtime/realtime", "run", "/fal-ai/lcm/realtime/realtime"],
+    ["FAL.RUN:8443", "/fal-ai/lcm/", "run", "/fal-ai/lcm/"],
+    ["localhost", "/ws/fal-ai/lcm", "ws", "/fal-ai/lcm"],
+    ["ws.fal.run", "/fal-ai/lcm/stream", "ws", "/fal-ai/lcm/stream"],
+  ])("%s%s", (host, target, tree, path) => expect(parseSocketAddress(host, target)).toMatchObject({ tree, path }));
+
+  it.each([
+    ["localhost", "/queue/fal-ai/lcm"],
+    ["localhost", "/health/live"],
+    ["localhost", "/"],
+    ["queue.fal.run", "/fal-ai/lcm"],
+    ["localhost", "/wsx/lcm/../.."],
+    ["localhost", "/fal-ai/lcm/requests/x"],
+  ])("%s%s leads nowhere", (host, target) => expect(parseSocketAddress(host, target)).toBeUndefined());
+
+  it("keeps the query", () =>
+    expect(parseSocketAddress("fal.run", "/a/b/realtime?fal_jwt_token=x.y&max_buffering=2")?.query.get("max_buffering")).toBe("2"));
+});
+
+describe("which model a path means", () => {
+  const models = new Set(["fal-ai/lcm", "fal-ai/fast/realtime", "fal-ai/fast", "workflows/u/n"]);
+  const place = (path: string) => realtimePlace(path, (endpoint) => models.has(endpoint));
+
+  it.each([
+    ["/fal-ai/lcm/realtime", "fal-ai/lcm", "/realtime", false],
+    ["/fal-ai/lcm/realtime/realtime", "fal-ai/lcm", "/realtime", false],
+    ["/fal-ai/lcm/custom", "fal-ai/lcm", "/custom", false],
+    ["/fal-ai/lcm/a/b/realtime", "fal-ai/lcm", "/a/b/realtime", false],
+    ["/fal-ai/lcm", "fal-ai/lcm", "", true],
+    ["/fal-ai/lcm/", "fal-ai/lcm", "", true],
+    ["/fal-ai/fast/realtime", "fal-ai/fast/realtime", "/realtime", false],
+    ["/fal-ai/fast/realtime/realtime", "fal-ai/fast/realtime", "/realtime", false],
+    ["/workflows/u/n/realtime", "workflows/u/n", "/realtime", false],
+  ])("%s", (path, endpoint, rest, raw) => expect(place(path)).toEqual({ endpoint, path: rest, raw }));
+
+  it.each(["/fal-ai/unknown/realtime", "/fal-ai", "/", ""])("%s means none", (path) => expect(place(path)).toBeUndefined());
+});
+
+describe("max_buffering", () => {
+  it.each([
+    [null, undefined],
+    ["1", 1],
+    ["60", 60],
+    ["0", "invalid"],
+    ["61", "invalid"],
+    ["2.5", "invalid"],
+    ["", "invalid"],
+    ["1e1", "invalid"],
+  ])("%j", (value, expected) => expect(readMaxBuffering(value)).toBe(expected));
+});
+
+it("an engine's failure is INTERNAL_ERROR, a bad input names its fault, the door's codes are themselves", () => {
+  expect(JSON.parse(errorMessage({ code: "runner_server_error", message: "no" }))).toEqual({
+    type: "x-fal-error",
+    error: "INTERNAL_ERROR",
+    reason: "no",
+  });
+  const faults = [{ loc: ["body", "steps"], msg: "too many", type: "less_than_equal" }];
+  expect(JSON.parse(errorMessage({ code: "input_invalid", message: "x", faults }))).toMatchObject({
+    error: "INVALID_INPUT",
+    reason: "steps: too many",
+    detail: faults,
+  });
+  expect(JSON.parse(errorMessage({ code: "endpoint_unknown", message: "x" })).error).toBe("ENDPOINT_UNKNOWN");
+});
+
+it("a body is told from a start or end frame", () => {
+  expect(looksLikeFrame('{"type":"x","request_id":"y"}')).toBe(true);
+  expect(looksLikeFrame('{"echo":{"type":"x","request_id":"y"}}')).toBe(false);
+  expect(looksLikeFrame('["type","request_id"]')).toBe(false);
+  expect(looksLikeFrame('"type" "request_id"')).toBe(false);
+});
