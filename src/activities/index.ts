@@ -1,4 +1,6 @@
 /** The activities, as workflows see them: types only, so that no driver reaches replayed code. */
+import type { createDeliverWebhook, createRecordAttempt } from "./deliver-webhook.ts";
+import type { createHoldSession } from "./hold-session.ts";
 import type { createInfer } from "./infer.ts";
 import type { createRecordOutcome } from "./record-outcome.ts";
 
@@ -10,4 +12,15 @@ export interface GpuActivities {
 /** On `orchestrator`, and as local activities there. */
 export interface OrchestratorActivities {
   recordOutcome: ReturnType<typeof createRecordOutcome>;
+}
+
+/** On `webhooks`. */
+export interface WebhookActivities {
+  deliverWebhook: ReturnType<typeof createDeliverWebhook>;
+  recordDeliveryAttempt: ReturnType<typeof createRecordAttempt>;
+}
+
+/** On `gpu/<endpoint>/<version>` too. */
+export interface SessionActivities {
+  holdSession: ReturnType<typeof createHoldSession>;
 }

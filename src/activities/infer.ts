@@ -12,6 +12,7 @@ import type { Outcome } from "../core/request.ts";
 import { retrieve, store } from "../core/stored.ts";
 import { createArtifactSink } from "./artifact-sink.ts";
 import { createEventWriter } from "./event-writer.ts";
+import type { FetchInput } from "./input-files.ts";
 import type { createRecordOutcome } from "./record-outcome.ts";
 import type { RunningRequests } from "./running-requests.ts";
 
@@ -25,6 +26,8 @@ export interface InferDependencies {
   clock: Clock;
   /** Cancels announced through the event log, milliseconds after the caller's word. */
   running: RunningRequests;
+  /** Gets the files that an input names. */
+  fetchInput: FetchInput;
   /** The finish step, taken here when the model gave its output. */
   recordOutcome: ReturnType<typeof createRecordOutcome>;
   /** Base of the URLs artifacts are served at. */
@@ -46,7 +49,17 @@ export interface InferResult {
  * catalogue and whose details are the `ErrorInfo` and the attempt; Temporal retries it unless the code is not retryable. Artifacts are
  * stored before the outcome names them; a retried attempt returns an outcome that already stands.
  */
-export const createInfer = ({ engines, events, requests, objects, clock, running, recordOutcome, publicUrl }: InferDependencies) =>
+export const createInfer = ({
+  engines,
+  events,
+  requests,
+  objects,
+  clock,
+  running,
+  fetchInput,
+  recordOutcome,
+  publicUrl,
+}: InferDependencies) =>
   async function infer(job: JobSpec): Promise<InferResult> {
     const context = Context.current();
     const { attempt } = context.info;
@@ -65,10 +78,12 @@ export const createInfer = ({ engines, events, requests, objects, clock, running
     const heartbeat = setInterval(() => context.heartbeat(progress), Math.max(200, job.timeouts.heartbeatMs / 4));
     let startedAtMs: number | undefined;
     try {
-      const input = await retrieve<JsonObject>(objects, job.input);
+      const asked = await retrieve<JsonObject>(objects, job.input);
+      await using fetched = await fetchInput(asked, job.ownerId, signal);
+      const { input, files } = fetched;
       const sink = createArtifactSink({ objects, publicUrl, inline: input.sync_mode === true });
       const result = await engines.run(
-        { requestId: job.requestId, attempt, endpoint: job.endpoint, version: job.version, input },
+        { requestId: job.requestId, attempt, endpoint: job.endpoint, version: job.version, input, files },
         {
           started: (worker) => {
             startedAtMs = clock.nowMs();

@@ -6,13 +6,17 @@ import { rawPath } from "./address.ts";
 import { answerError } from "./answer-error.ts";
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
-import { createFile } from "./files/file.ts";
+import { filesRoutes } from "./files/routes.ts";
 import { createReady } from "./health/ready.ts";
+import { believeForwarded, createGetPath, ingressRoutes } from "./ingress.ts";
 import { createCancel } from "./queue/cancel.ts";
 import { createResult } from "./queue/result.ts";
 import { createStatus } from "./queue/status.ts";
 import { createStatusStream } from "./queue/status-stream.ts";
 import { createSubmit } from "./queue/submit.ts";
+import { tokenRoutes } from "./realtime/tokens.ts";
+import { storageRoutes } from "./storage/routes.ts";
+import { webhookRoutes } from "./webhooks/jwks.ts";
 
 /** Headers a browser's script may read (contract §1.5). */
 const EXPOSED = [
@@ -22,6 +26,7 @@ const EXPOSED = [
   "x-fal-needs-retry",
   "x-fal-request-timeout-type",
   "x-fal-billable-units",
+  "x-fal-served-from",
   "retry-after",
   "etag",
   "content-range",
@@ -39,13 +44,14 @@ export function createGateway(api: ApiDependencies): Hono {
     result: createResult(api),
     cancel: createCancel(api),
   };
-  const file = createFile(api);
   const ready = createReady(api);
 
-  const app = new Hono({ strict: false });
-  // Only browsers send an origin; everybody else is spared the headers.
+  const app = new Hono({ getPath: createGetPath(api.trustProxy === true) });
+  if (api.trustProxy) app.use(believeForwarded);
+  // Only browsers send an origin; everybody else is spared the headers. Files are kept in caches that a page shares with
+  // plain `<img>` tags, which send none.
   const browsers = cors({ origin: "*", allowMethods: ["GET", "HEAD", "POST", "PUT", "DELETE"], exposeHeaders: EXPOSED, maxAge: 86_400 });
-  app.use((c, next) => (c.req.header("origin") ? browsers(c, next) : next()));
+  app.use((c, next) => (c.req.header("origin") || c.req.path.startsWith("/files/") ? browsers(c, next) : next()));
 
   app.all(`${TREES.queue.prefix}/*`, async (c) => {
     const path = parseQueuePath(rawPath(c).slice(TREES.queue.prefix.length));
@@ -59,7 +65,7 @@ export function createGateway(api: ApiDependencies): Hono {
       return answerError(c, error, { log: api.log, ...(path && { verb: path.verb }) });
     }
   });
-  app.on(["GET", "HEAD"], `${TREES.files.prefix}/*`, (c) => file(c, rawPath(c).slice(TREES.files.prefix.length + 1)));
+  filesRoutes(app, api);
   app.all(PROXY_PATH, async (c) => {
     const path = proxyTarget(c.req.header("x-fal-target-url") ?? "");
     if (!path) throw new TemperaError("proxy_target_invalid");
@@ -73,6 +79,10 @@ export function createGateway(api: ApiDependencies): Hono {
   app.get("/health/live", (c) => answerJson(c, { status: "live" }));
   app.get("/health/ready", ready);
 
+  ingressRoutes(app);
+  webhookRoutes(app, api);
+  storageRoutes(app, api);
+  tokenRoutes(app, api);
   app.notFound((c) => answerError(c, new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`), api));
   app.onError((error, c) => answerError(c, error, api));
   return app;

@@ -1,36 +1,73 @@
+import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
+import { createSessions } from "../adapters/temporal/sessions.ts";
+import type { ApiDependencies } from "../api/dependencies.ts";
 import { createGateway } from "../api/gateway.ts";
 import { createKeyRing } from "../api/key-ring.ts";
-import { listen } from "../api/serve.ts";
+import { createSockets } from "../api/realtime/sockets.ts";
+import { type HttpServer, listen } from "../api/serve.ts";
 import { createTokens } from "../api/tokens.ts";
+import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
+import { createClosing } from "../core/closing.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import type { Parts } from "./parts.ts";
 import { isMain, type Role, runRole } from "./role.ts";
+import { certificateSource, keepCertificateFresh } from "./tls.ts";
 
 /** How long open answers and streams may take to end after a stop. */
 const GRACE_MS = 2_000;
 
-/** The public HTTP service. */
-export async function startGateway(parts: Parts): Promise<Role & { port: number }> {
+/** The public HTTP service, and the same over TLS where that is configured. */
+export async function startGateway(parts: Parts): Promise<Role & { port: number; tls: { port: number; caFile?: string } | undefined }> {
   const { config } = parts;
+  const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
   const keyRing = await createKeyRing({ keys: parts.keys, clock: systemClock });
-  const app = createGateway({
+  const api: ApiDependencies = {
     ...parts,
     keyRing,
     tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
     jobs: createJobs(parts.client),
+    uploadSecret: await parts.secrets.secret("uploads"),
+    redeliveries: createDeliveries(parts.client),
+    webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     clock: systemClock,
     bodyBytesMax: config.server.bodyBytesMax,
     publicUrl: config.server.publicUrl?.replace(/\/+$/, ""),
-  });
-  const server = await listen(app, { host: config.server.host, port: config.server.port, name: "gateway", setting: "TEMPERA_PORT" });
-  return {
-    port: server.port,
-    stop: async () => {
-      await server.stop(GRACE_MS);
-      await keyRing[Symbol.asyncDispose]();
-    },
+    trustProxy: config.server.trustProxy,
+    sessions: createSessions(parts.client),
+    realtime: { idleMs: config.realtime.idleSeconds * 1000, socketsMax: config.realtime.socketsMax },
   };
+  const app = createGateway(api);
+  const sockets = createSockets(api, (request) => app.fetch(request));
+  const closing = createClosing();
+  closing.defer(() => keyRing[Symbol.asyncDispose]());
+  try {
+    const { host, port } = config.server;
+    const server = await listen(app, { host, port, name: "gateway", setting: "TEMPERA_PORT", upgrade: sockets.upgrade });
+    const servers: HttpServer[] = [server];
+    closing.defer(() => Promise.all(servers.map((each) => each.stop(GRACE_MS))));
+    let tls: { port: number; caFile?: string } | undefined;
+    if (certificates) {
+      const certificate = await certificates.certificate();
+      const secure = await listen(app, {
+        host,
+        port: config.tls.port,
+        name: "gateway, TLS",
+        setting: "TEMPERA_TLS_PORT",
+        tls: certificate,
+        upgrade: sockets.upgrade,
+      });
+      servers.push(secure);
+      closing.defer(keepCertificateFresh(secure, certificates, parts.log));
+      tls = { port: secure.port, ...(certificates.caFile && { caFile: certificates.caFile }) };
+    }
+    // Before the listeners, which wait for every connection.
+    closing.defer(() => sockets.stop());
+    return { port: server.port, tls, stop: () => closing[Symbol.asyncDispose]() };
+  } catch (error) {
+    await closing[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
 if (isMain(import.meta.url)) await runRole("gateway", startGateway);

@@ -1,10 +1,14 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createHoldSession } from "../activities/hold-session.ts";
 import { createInfer } from "../activities/infer.ts";
+import { createFetchInput } from "../activities/input-files.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { createRunningRequests } from "../activities/running-requests.ts";
+import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
 import { startGpuWorker } from "../adapters/temporal/workers.ts";
+import { artifactKeyOf } from "../core/artifact.ts";
 import { createClosing } from "../core/closing.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import { createEnginePool } from "../gpu-workers/engine-pool.ts";
@@ -44,9 +48,15 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     objects: parts.objects,
     clock: systemClock,
     running,
+    fetchInput: createFetchInput({
+      http: createGuardedFetch({ allowed: parts.allowedPrivate, trusted: [`${parts.publicUrl}/files/`] }),
+      objects: parts.objects,
+      ownKey: async (url) => artifactKeyOf(parts.publicUrl, url),
+    }),
     recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
     publicUrl: parts.publicUrl,
   });
+  const holdSession = createHoldSession({ engines: pool, frames: parts.frames });
   const connection = await parts.workerConnection();
   // A pinned model is loaded before its queue is polled; one that cannot be loaded is polled all the same, so that its requests say why.
   await Promise.all(
@@ -61,7 +71,7 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const workers = await Promise.all(
     models.map((model) =>
       startGpuWorker({ connection, namespace: config.temporal.namespace, identity: parts.identity }, model, {
-        activities: { infer },
+        activities: { infer, holdSession },
         graceMs: config.worker.graceSeconds * 1000,
       }),
     ),

@@ -1,6 +1,8 @@
 import { join, resolve } from "node:path";
+import { createDeliverWebhook, createRecordAttempt } from "../activities/deliver-webhook.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
-import { startOrchestratorWorker } from "../adapters/temporal/workers.ts";
+import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
+import { startOrchestratorWorker, startWebhookWorker } from "../adapters/temporal/workers.ts";
 import { workflowBundle } from "../adapters/temporal/workflow-bundle.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import { PROJECT } from "./open-registry.ts";
@@ -10,11 +12,26 @@ import { isMain, type Role, runRole } from "./role.ts";
 /** Advances the workflows and runs their light activities. */
 export async function startOrchestrator(parts: Parts, bundling = orchestratorBundle()): Promise<Role> {
   const bundle = await bundling;
-  const worker = await startOrchestratorWorker(
-    { connection: await parts.workerConnection(), namespace: parts.config.temporal.namespace, identity: parts.identity },
-    { workflowBundle: bundle, activities: { recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }) } },
-  );
-  return worker;
+  const place = { connection: await parts.workerConnection(), namespace: parts.config.temporal.namespace, identity: parts.identity };
+  const http = createGuardedFetch({ allowed: parts.allowedPrivate });
+  const workers = await Promise.all([
+    startOrchestratorWorker(place, {
+      workflowBundle: bundle,
+      activities: { recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }) },
+    }),
+    startWebhookWorker(place, {
+      activities: {
+        deliverWebhook: createDeliverWebhook({ ...parts, http, clock: systemClock }),
+        recordDeliveryAttempt: createRecordAttempt(parts),
+      },
+    }),
+  ]);
+  return {
+    ended: Promise.race(workers.map(({ ended }) => ended)),
+    stop: async () => {
+      await Promise.all(workers.map((worker) => worker.stop()));
+    },
+  };
 }
 
 /** The workflow code, bundled once and kept beside the installed packages. */

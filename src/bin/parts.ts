@@ -3,25 +3,38 @@ import { join, resolve } from "node:path";
 import type { Client } from "@temporalio/client";
 import type { NativeConnection } from "@temporalio/worker";
 import { createMemoryEventLog } from "../adapters/memory/event-log.ts";
+import { createMemoryFrameChannel } from "../adapters/memory/frame-channel.ts";
 import { createFileObjectStore } from "../adapters/object-store/file-object-store.ts";
 import { createS3ObjectStore } from "../adapters/object-store/s3-object-store.ts";
 import { connectPostgres } from "../adapters/postgres/connection.ts";
+import { createDeadLetterStore } from "../adapters/postgres/dead-letter-store.ts";
+import { createDeliveryStore } from "../adapters/postgres/delivery-store.ts";
+import { createFileStore } from "../adapters/postgres/file-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
 import { createSecretStore } from "../adapters/postgres/secret-store.ts";
+import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts";
 import { createRedisEventLog } from "../adapters/redis/event-log.ts";
+import { createRedisFrameChannel } from "../adapters/redis/frame-channel.ts";
 import { connectClient, connectWorker } from "../adapters/temporal/connect.ts";
 import { prepareTemporal } from "../adapters/temporal/prepare.ts";
 import { installRuntime } from "../adapters/temporal/runtime.ts";
 import type { Config } from "../config/settings.ts";
+import { type AllowedPrivate, parseAllowedPrivate } from "../core/address-guard.ts";
 import { createClosing } from "../core/closing.ts";
+import { systemClock } from "../core/ports/clock.ts";
+import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
+import type { DeliveryStore } from "../core/ports/delivery-store.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
+import type { FileStore } from "../core/ports/file-store.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { SecretStore } from "../core/ports/secret-store.ts";
+import type { FrameChannel } from "../core/ports/sessions.ts";
+import type { SigningKeys } from "../core/ports/signing-keys.ts";
 import type { Registry } from "../registry/registry.ts";
 
 /** The services a process talks to, each by its address. What is `undefined` is the in-process default. */
@@ -38,10 +51,18 @@ export interface Parts extends AsyncDisposable {
   log: Log;
   registry: Registry;
   events: EventLog;
+  /** The way of realtime frames between gateways and GPU workers. */
+  frames: FrameChannel;
   requests: RequestStore;
   keys: KeyStore;
   secrets: SecretStore;
   objects: ObjectStore;
+  files: FileStore;
+  signingKeys: SigningKeys;
+  deliveries: DeliveryStore;
+  deadLetters: DeadLetterStore;
+  /** What callers' addresses may lead to beside the public Internet. */
+  allowedPrivate: AllowedPrivate;
   client: Client;
   workerConnection(): Promise<NativeConnection>;
   /** Base of the URLs of artifacts. */
@@ -72,19 +93,30 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       ? createRedisEventLog({ url: addresses.redisUrl, prefix: config.redis.prefix, log: (line) => log.warn({}, line) })
       : createMemoryEventLog();
     closing.defer(() => events.close());
+    const frames = addresses.redisUrl
+      ? createRedisFrameChannel({ url: addresses.redisUrl, prefix: config.redis.prefix })
+      : createMemoryFrameChannel();
+    closing.defer(() => frames.close());
     const objects = addresses.s3
       ? await createS3ObjectStore({ ...addresses.s3, bucket: config.objects.bucket, region: config.objects.region })
       : createFileObjectStore({ folder: join(resolve(config.folders.data), "objects") });
+    const secrets = createSecretStore(sql);
     let worker: Promise<NativeConnection> | undefined;
     return {
       config,
       log,
       registry,
       events,
+      frames,
       requests: createRequestStore(sql),
       keys: createKeyStore(sql),
-      secrets: createSecretStore(sql),
+      secrets,
+      signingKeys: createSigningKeyStore(sql, { secrets, clock: systemClock }),
+      deliveries: createDeliveryStore(sql),
+      deadLetters: createDeadLetterStore(sql),
+      allowedPrivate: parseAllowedPrivate(config.outbound.privateAddresses ?? ""),
       objects,
+      files: createFileStore(sql),
       client,
       workerConnection: () => {
         worker ??= connectWorker({ address: addresses.temporal, namespace: config.temporal.namespace }).then((connection) => {

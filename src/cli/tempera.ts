@@ -4,6 +4,7 @@ import { Command } from "commander";
 import { addKeyCommands } from "./commands/keys.ts";
 import { addModelCommands } from "./commands/models.ts";
 import { addRequestCommands } from "./commands/requests.ts";
+import { addTlsCommands } from "./commands/tls.ts";
 import { createPlatformClient, findKey, type PlatformClient } from "./platform-client.ts";
 
 // The platform itself is loaded only by the commands that need it: the others answer in a blink.
@@ -29,10 +30,12 @@ const connect = (command: Command): PlatformClient => {
 program
   .command("start")
   .description("run the whole platform, with embedded services for those that are not configured")
-  .action(async () => (await import("../bin/all-in-one.ts")).runAllInOne());
+  .option("--tls", "serve over HTTPS too, with a certificate of a local authority (TEMPERA_TLS)")
+  .action(async ({ tls = false }: { tls?: boolean }) => (await import("../bin/all-in-one.ts")).runAllInOne({ tls }));
 addRequestCommands(program, connect);
 addKeyCommands(program, connect);
 addModelCommands(program, connect);
+addTlsCommands(program);
 program
   .command("doctor")
   .description("what is installed, reachable or missing, and the remedy")

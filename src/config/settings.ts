@@ -3,6 +3,7 @@
  * means. `docs/configuration.md` equals this table (tested).
  */
 import { z } from "zod";
+import { parseAllowedPrivate } from "../core/address-guard.ts";
 
 export interface Setting<T> {
   env: string;
@@ -31,6 +32,28 @@ const setting = <T>(
 const number = <S extends z.ZodNumber>(schema: S) =>
   z.preprocess((value) => (typeof value === "string" && /^\s*-?\d+(\.\d+)?\s*$/.test(value) ? Number(value) : value), schema);
 
+/** `true`, or one of the words by which the environment says it. */
+const flag = z.preprocess(
+  (value) => (value === "1" || value === "true" ? true : value === "0" || value === "false" ? false : value),
+  z.boolean("must be true or false"),
+);
+
+/** Seconds, as a list or as text with commas between them. */
+const seconds = z.preprocess(
+  (value) => (typeof value === "string" ? value.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part))) : value),
+  z.array(z.number("must be numbers of seconds with commas between them").min(0).max(86_400)).max(50),
+);
+const addressRanges = z
+  .string()
+  .superRefine((value, check) => {
+    try {
+      parseAllowedPrivate(value);
+    } catch (error) {
+      check.addIssue({ code: "custom", message: (error as Error).message });
+    }
+  })
+  .optional();
+
 const port = number(z.number().int().min(0).max(65_535));
 const text = z.string().min(1);
 const maybe = z.string().min(1).optional();
@@ -58,6 +81,29 @@ export const SETTINGS = {
       number(z.number().int().min(1024).max(1_073_741_824)),
       33_554_432,
       "Largest request body, in bytes.",
+    ),
+    trustProxy: setting(
+      "TEMPERA_TRUST_PROXY",
+      flag,
+      false,
+      "Believe `X-Forwarded-Proto` and `X-Forwarded-Host`. Only behind a proxy that sets both and that nobody can go around.",
+    ),
+  },
+  tls: {
+    enabled: setting("TEMPERA_TLS", flag, false, "Serve the gateway over HTTPS too, beside HTTP; `npm start -- --tls` is the same."),
+    port: setting("TEMPERA_TLS_PORT", port, 8443, "Port of the gateway's HTTPS."),
+    cert: setting(
+      "TEMPERA_TLS_CERT",
+      maybe,
+      undefined,
+      "Certificate chain, a PEM file. Default: one for fal's host names, by a local authority that is kept in the data folder.",
+    ),
+    key: setting("TEMPERA_TLS_KEY", maybe, undefined, "Private key of that certificate, a PEM file."),
+    names: setting(
+      "TEMPERA_TLS_NAMES",
+      maybe,
+      undefined,
+      "Comma-separated host names and addresses that the local authority's certificate also names.",
     ),
   },
   folders: {
@@ -133,6 +179,42 @@ export const SETTINGS = {
       number(z.number().min(0).max(86_400)),
       10,
       "How long running work may go on after SIGTERM before it is handed back to be tried elsewhere.",
+    ),
+  },
+  webhooks: {
+    delays: setting(
+      "TEMPERA_WEBHOOK_DELAYS",
+      seconds,
+      [5, 15, 45, 120, 300, 600, 1200, 1800, 2700],
+      "Seconds between the attempts of a delivery; there is one attempt more than pauses. The default is ten attempts within two hours.",
+    ),
+    timeoutSeconds: setting(
+      "TEMPERA_WEBHOOK_TIMEOUT",
+      number(z.number().min(0.1).max(120)),
+      15,
+      "Longest time a receiver may take to answer one attempt.",
+    ),
+  },
+  outbound: {
+    privateAddresses: setting(
+      "TEMPERA_ALLOW_PRIVATE_ADDRESSES",
+      addressRanges,
+      undefined,
+      "Addresses beside the public Internet that webhooks and input files may lead to: comma-separated addresses and ranges such as `10.0.0.0/8, ::1`, or `all`. Default: none.",
+    ),
+  },
+  realtime: {
+    idleSeconds: setting(
+      "TEMPERA_REALTIME_IDLE_SECONDS",
+      number(z.number().min(0.1).max(86_400)),
+      60,
+      "A realtime socket without inputs and outputs for this long is closed; clients connect again when they have one.",
+    ),
+    socketsMax: setting(
+      "TEMPERA_SOCKETS_MAX",
+      number(z.number().int().min(1).max(100_000)),
+      1000,
+      "WebSockets that one gateway holds open.",
     ),
   },
   log: {

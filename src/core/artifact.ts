@@ -14,9 +14,18 @@ const EXTENSIONS: Record<string, string> = {
   "application/json": "json",
 };
 
+/** What a file of a type is called: `png`; `bin` for a type that is not known. */
+export const extensionOf = (contentType: string): string => EXTENSIONS[contentType.split(";")[0]?.trim().toLowerCase() ?? ""] ?? "bin";
+
 /** `artifacts/ab/ab12….png`, where `ab12…` is the SHA-256 of the bytes. */
 export const artifactKey = ({ sha256, contentType }: Pick<ArtifactHead, "sha256" | "contentType">): string =>
   `artifacts/${sha256.slice(0, 2)}/${sha256}.${EXTENSIONS[contentType] ?? "bin"}`;
 
 /** Where the gateway serves an object of the artifacts tree. */
 export const artifactUrl = (publicUrl: string, key: string): string => `${publicUrl}/files/${key.slice("artifacts/".length)}`;
+
+/** The key behind an address that `artifactUrl` made; `undefined` for any other. */
+export function artifactKeyOf(publicUrl: string, url: string): string | undefined {
+  const path = url.startsWith(`${publicUrl}/files/`) ? url.slice(`${publicUrl}/files/`.length) : "";
+  return /^[0-9a-f]{2}\/[0-9a-f]{64}\.[a-z0-9]{1,8}$/.test(path) ? `artifacts/${path}` : undefined;
+}

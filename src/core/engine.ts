@@ -2,8 +2,11 @@
  * An engine is a process that has one model version loaded on one device and runs it. `Engines` is how an activity sees
  * the pool of them; `gpu-workers/engine.proto` is the same contract on the wire.
  */
+import type { ErrorInfo } from "./errors/tempera-error.ts";
 import type { LogLevel } from "./events.ts";
+import type { InputFile } from "./input-file.ts";
 import type { JsonObject } from "./json.ts";
+import type { Frame } from "./session.ts";
 
 export interface EngineRun {
   requestId: string;
@@ -11,6 +14,8 @@ export interface EngineRun {
   endpoint: string;
   version: string;
   input: JsonObject;
+  /** What the input names as `attachment:<index>`. */
+  files?: InputFile[];
 }
 
 /** A produced file, announced before its bytes so that they can be streamed to where they belong. */
@@ -50,4 +55,32 @@ export interface Engines {
    * between two steps), `runner_scheduling_failure` when no engine could be started.
    */
   run(run: EngineRun, listener: EngineListener, signal: AbortSignal): Promise<EngineResult>;
+}
+
+export interface EngineSession {
+  sessionId: string;
+  attempt: number;
+  endpoint: string;
+  version: string;
+  /** What the caller's address has behind the endpoint: `/realtime`, `/custom`; empty for a raw session. */
+  path: string;
+  /** Payloads are the caller's own; else each is one msgpack object. */
+  raw: boolean;
+}
+
+export interface SessionListener {
+  /** The engine holds a slot and takes inputs. Called once, before anything else. */
+  started(worker: string): void;
+  /** The engine goes on when it resolves. */
+  output(frame: Frame): Promise<void>;
+  /** The engine is done with an input, and failed on it when there is an error. */
+  settled(sequence: number, error: ErrorInfo | undefined): Promise<void>;
+}
+
+export interface SessionEngines {
+  /**
+   * Holds a slot of the model version's engine for a realtime session, until `inputs` end. Rejects as `Engines.run` does;
+   * `runner_server_error` also when the engine has no sessions.
+   */
+  hold(session: EngineSession, inputs: AsyncIterable<Frame>, listener: SessionListener, signal: AbortSignal): Promise<void>;
 }

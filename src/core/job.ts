@@ -5,6 +5,7 @@
 import type { JsonObject, Stored } from "./json.ts";
 import type { ModelTimeouts, RetryPolicy } from "./model.ts";
 import type { RequestIdentity } from "./request.ts";
+import type { Webhook } from "./webhook.ts";
 
 export const ORCHESTRATOR_QUEUE = "orchestrator";
 
@@ -17,6 +18,10 @@ export interface JobSpec extends RequestIdentity {
   logged?: boolean;
   /** Time to start, from submit; absent means as long as it takes. Set by `X-Fal-Request-Timeout`. */
   startTimeoutMs?: number;
+  /** Whom to tell when it has ended; absent: nobody. */
+  webhook?: Webhook;
+  /** The request whose dead letter this one tries again. */
+  retryOf?: string;
   retry: RetryPolicy;
   timeouts: Pick<ModelTimeouts, "heartbeatMs" | "runMs">;
 }

@@ -30,4 +30,98 @@ export const LIMITS = {
   startTimeoutMsMin: 100,
   /** Longer start deadlines are treated as absent: a timer of years is no deadline. */
   startTimeoutMsMax: 30 * 24 * 3600 * 1000,
+  /** One uploaded file: S3 takes at most this in one piece. */
+  fileBytesMax: 5 * 1024 ** 3,
+  /** Parts of one upload, as S3 has it. fal's clients send 10 MiB each. */
+  uploadPartsMax: 10_000,
+  /** One part. */
+  uploadPartBytesMax: 512 * 1024 * 1024,
+  /** One part that is not the last, as S3 has it. */
+  uploadPartBytesMin: 5 * 1024 * 1024,
+  /** What begins or completes an upload: 10,000 parts with their etags fit. */
+  uploadFormBytesMax: 2 * 1024 * 1024,
+  /** Uploads: longest silence of a caller who has more to send. */
+  uploadSilenceMs: 60_000,
+  /** Uploads: how long one body may take. 5 GiB in this time is 6 Mbit/s. */
+  uploadBodyMs: 2 * 3600 * 1000,
+  /** How long an upload address is good. A slow line takes hours for a large file. */
+  uploadAddressSeconds: 24 * 3600,
+  /** How long a CDN token is good; clients ask for the next one by themselves (contract §6.2). */
+  cdnTokenSeconds: 3600,
+  /** Longest life of a signed file address, as S3 has it; it cannot be taken back. */
+  signedAddressSecondsMax: 7 * 24 * 3600,
+  /** Longest lifetime of a file that can be asked for; longer is for ever. */
+  fileLifetimeSecondsMax: 100 * 365 * 24 * 3600,
+  /** Rules of one access list: it is stored with the file and read with every request for it. */
+  aclRulesMax: 100,
+  /** Name of a user in a rule, in characters. */
+  aclUserCharactersMax: 200,
+  /** How often the bytes of files whose time has passed are removed; their addresses end at the moment itself. */
+  fileSweepMs: 10_000,
+  /** A webhook's address. */
+  webhookUrlBytesMax: 2048,
+  /** What is read of a webhook receiver's answer: enough for its words in the record, however much it sends. */
+  webhookAnswerBytesMax: 4096,
+  /** Attempts that go to one webhook receiver (host and port) at once, from one orchestrator. */
+  webhookHostInFlightMax: 16,
+  /** Attempts that wait for those; more are sent away and come back later. */
+  webhookHostWaitingMax: 48,
+  /** How long an attempt waits before it is sent away. */
+  webhookHostWaitMs: 10_000,
+  /** Attempts that one orchestrator has in hand, of all receivers: a dozen stuck ones leave room. Each is a connection and a few KiB. */
+  webhooksInHandMax: 1000,
+  /** Silence after which an attempt whose orchestrator died is made again. */
+  webhookHeartbeatMs: 10_000,
+  /** How long signing keys are remembered: a rotation shows everywhere within this time. */
+  signingKeysCacheMs: 10_000,
+  /** Connecting to an address that a caller named. */
+  outboundConnectMs: 10_000,
+  /** Head of an answer from such an address. */
+  outboundHeaderBytesMax: 16 * 1024,
+  /** Redirects followed when an input file is fetched. */
+  redirectsMax: 5,
+  /** One file that an input names. Large enough for minutes of video; a GPU worker's disk holds one for each of its slots. */
+  inputFileBytesMax: 512 * 1024 * 1024,
+  /** Files that one input names. */
+  inputFilesMax: 32,
+  /** All files of one input together. */
+  inputFilesBytesMax: 1024 * 1024 * 1024,
+  /** Fetching one of them. */
+  inputFileMs: 120_000,
+  /** App tokens: life when none is asked for, as fal's clients have it (contract §5.2). */
+  tokenSeconds: 120,
+  /** App tokens: longest life that can be asked for. A token cannot be taken back but with its key. */
+  tokenSecondsMax: 24 * 3600,
+  /** App tokens: applications one token may name. */
+  tokenAppsMax: 100,
+  /** What asks for an app token: its applications by name. */
+  tokenRequestBytesMax: 64 * 1024,
+  /** Realtime: one frame, either way. A picture or a second of video fits; Redis carries it whole. */
+  frameBytesMax: 8 * 1024 * 1024,
+  /** Realtime: inputs that wait for the engine when the caller does not say (`max_buffering`); the oldest goes first. */
+  framesBufferedMax: 60,
+  /** Realtime: bytes of those inputs, for the same reason that their number is bounded. */
+  framesBufferedBytesMax: 32 * 1024 * 1024,
+  /** Realtime: outputs that wait in a gateway for a caller who does not read, in bytes; past that the socket is closed. */
+  socketBacklogBytesMax: 32 * 1024 * 1024,
+  /** Realtime: how long a session may wait for an engine's slot at its start, and for a new one after its GPU worker was lost. */
+  sessionStartMs: 60_000,
+  /** Realtime: how often each end of a session says that it is there. */
+  sessionPulseMs: 2_000,
+  /** Realtime: silence after which a GPU worker gives a session's slot back, because its gateway must be gone. */
+  sessionSilenceMs: 15_000,
+  /** Realtime: longest session; clients connect again by themselves. A day-long one would hold its slot against everybody. */
+  sessionMs: 4 * 3600 * 1000,
+  /** Realtime: attempts of one session, each after the loss of an engine or a GPU worker. */
+  sessionAttemptsMax: 10,
+  /** Realtime: how often an open session's key is looked at again: a revoked one must not go on for hours. */
+  sessionKeyCheckMs: 10_000,
+  /** WebSockets: how long a caller may take to answer a close before the connection is cut. */
+  socketCloseMs: 2_000,
+  /** WebSockets: a connection that does not answer a ping for this long is gone. */
+  socketPingMs: 20_000,
+  /** HTTP over WebSocket: silence after which a socket with nothing to do is closed. */
+  socketIdleMs: 10 * 60 * 1000,
+  /** HTTP over WebSocket: payloads that wait for the one before them on one socket. */
+  socketPayloadsMax: 100,
 } as const;

@@ -54,6 +54,8 @@ export interface ModelVersion {
   memoryMiB: number;
   /** Load at start instead of at the first request. */
   pinned: boolean;
+  /** Takes realtime sessions. */
+  realtime?: boolean;
   retry: RetryPolicy;
   timeouts: ModelTimeouts;
   schemas: { input: JsonSchema; output: JsonSchema };

@@ -24,6 +24,7 @@ interface Manifest {
   slots: number;
   memoryMiB: number;
   pinned: boolean;
+  realtime: boolean;
   retry: RetryPolicy;
   timeouts: ModelTimeouts;
   parameters: JsonObject;

@@ -5,8 +5,10 @@ import {
   CancellationScope,
   CancelledFailure,
   isCancellation,
+  ParentClosePolicy,
   proxyActivities,
   proxyLocalActivities,
+  startChild,
   TimeoutFailure,
 } from "@temporalio/workflow";
 import type { GpuActivities, OrchestratorActivities } from "../activities/index.ts";
@@ -14,6 +16,8 @@ import { CATALOGUE, type ErrorCode, isErrorCode } from "../core/errors/catalogue
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
 import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/job.ts";
 import type { Outcome } from "../core/request.ts";
+import { deliveryWorkflowId, type Webhook } from "../core/webhook.ts";
+import { webhookDelivery } from "./webhook-delivery.ts";
 
 /**
  * The job of one request (design §4): one inference activity on its model's task queue, then the finish step, unless the
@@ -25,6 +29,8 @@ import type { Outcome } from "../core/request.ts";
 export async function inferenceJob(job: JobSpec): Promise<Outcome> {
   const { recorded, ...ended } = await runInference(job);
   const outcome = recorded ? ended.outcome : await CancellationScope.nonCancellable(() => recordOutcome(ended));
+  const { webhook } = job;
+  if (webhook) await CancellationScope.nonCancellable(() => startDelivery(job, webhook, outcome, ended.attempts));
   if (outcome.ok) return outcome;
   if (outcome.error.code === "client_cancelled") throw new CancelledFailure(outcome.error.message);
   throw ApplicationFailure.create({ type: outcome.error.code, message: outcome.error.message, nonRetryable: true, details: [outcome] });
@@ -92,6 +98,19 @@ function failedOutcome(error: unknown): Outcome {
     return { ok: false, error: info, metrics };
   }
   return { ok: false, error: { code: "internal_error", message: cause instanceof Error ? cause.message : String(cause) }, metrics };
+}
+
+/** Starts the delivery of the job's webhook, which outlives the job; waits only until Temporal has it. */
+async function startDelivery(job: JobSpec, webhook: Webhook, outcome: Outcome, jobAttempts: number): Promise<void> {
+  const { requestId, ownerId, endpoint, retryOf } = job;
+  await startChild(webhookDelivery, {
+    workflowId: deliveryWorkflowId(requestId),
+    args: [{ ...webhook, requestId, ownerId, endpoint, outcome, jobAttempts, round: 1, ...(retryOf !== undefined && { retryOf }) }],
+    parentClosePolicy: ParentClosePolicy.ABANDON,
+    // Jobs that wait for their first step go first.
+    priority: { priorityKey: PRIORITY_KEY.low },
+    staticSummary: `webhook of ${endpoint}`,
+  });
 }
 
 /** Quick local tries first; when Postgres is away, a durable activity that tries until it is back. */

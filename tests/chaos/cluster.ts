@@ -25,6 +25,8 @@ export interface Cluster extends AsyncDisposable {
   client: PlatformClient;
   requests: RequestStore;
   url: string;
+  /** Of scope ADMIN. */
+  key: string;
   /** SIGKILL, no goodbye; resolves when the process is gone. */
   kill(part: Part): Promise<void>;
   /** Starts a killed part again; resolves when it is ready. */
@@ -100,6 +102,7 @@ export async function startCluster(models: string): Promise<Cluster> {
   const url = `http://127.0.0.1:${ports.gateway}`;
   return {
     url,
+    key,
     client: createPlatformClient({ url, adminUrl: `http://127.0.0.1:${ports.admin}`, key }),
     requests: createRequestStore(sql),
     async kill(part) {

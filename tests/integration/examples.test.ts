@@ -33,7 +33,8 @@ const run = (program: string, args: string[], env: Record<string, string> = {}):
 
 const curl = (args: string[], env?: Record<string, string>): Promise<Ran> => run("sh", ["examples/curl/queue.sh", ...args], env);
 const node = (name: string, ...args: string[]): Promise<Ran> => run(process.execPath, [`examples/javascript/${name}.mjs`, ...args]);
-const python = (args: string[], env?: Record<string, string>): Promise<Ran> => run("python3", ["examples/python/queue.py", ...args], env);
+const python = (args: string[], env?: Record<string, string>): Promise<Ran> =>
+  run("python3", ["examples/python/submit_and_poll.py", ...args], env);
 
 async function expectPicture(file: string): Promise<void> {
   expect(await sharp(file).metadata()).toMatchObject({ format: "png", width: 1024, height: 768 });
@@ -87,7 +88,7 @@ describe("javascript/queue.mjs", () => {
   });
 });
 
-describe("python/queue.py", () => {
+describe("python/submit_and_poll.py", () => {
   it("prints states and logs and saves the picture", async () => {
     const file = join(test.folder, "python.png");
     const { code, said } = await python([PROMPT, file]);

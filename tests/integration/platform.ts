@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Connection } from "@temporalio/client";
+import { Client, Connection } from "@temporalio/client";
 import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
 import { createRequestStore } from "../../src/adapters/postgres/request-store.ts";
 import { type Platform, startPlatform } from "../../src/bin/platform.ts";
@@ -28,6 +28,8 @@ export interface TestPlatform extends AsyncDisposable {
   record(requestId: string): Promise<RequestRecord | undefined>;
   /** Tasks that wait in an endpoint's GPU task queue. */
   backlog(endpoint: string): Promise<number>;
+  /** Ids and states of the workflows of a type, as Temporal lists them. */
+  workflows(type: string): Promise<Map<string, string>>;
   folder: string;
 }
 
@@ -68,6 +70,12 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
         reportStats: true,
       });
       return Number(stats?.approximateBacklogCount ?? 0);
+    },
+    workflows: async (type) => {
+      const found = new Map<string, string>();
+      const { workflow } = new Client({ connection, namespace: config.temporal.namespace });
+      for await (const { workflowId, status } of workflow.list({ query: `WorkflowType = '${type}'` })) found.set(workflowId, status.name);
+      return found;
     },
     client: createPlatformClient(platform),
     call: (path, init = {}) =>

@@ -1,19 +1,22 @@
-import { randomUUID } from "node:crypto";
-import { createWriteStream } from "node:fs";
-import { mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { createHash, randomUUID } from "node:crypto";
+import { createReadStream, createWriteStream } from "node:fs";
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
-import type { ObjectInfo, ObjectStore } from "../../core/ports/object-store.ts";
+import type { ObjectInfo, ObjectStore, PartsUpload } from "../../core/ports/object-store.ts";
 import { objectBody } from "./object-body.ts";
 import { checkRange, objectKey } from "./object-key.ts";
 
 const FULL = new Set(["ENOSPC", "EDQUOT"]);
 const MISSING = new Set(["ENOENT", "ENOTDIR"]);
 
+const UPLOAD_ID = /^[0-9a-f-]{36}$/;
+
 /**
  * Objects as files below a folder. Each has a file `<key>@info` beside it that is written last: an object is there when its
- * info is. No key has an `@`, so what belongs to the store never meets an object.
+ * info is. Parts wait in a folder `<key>@parts-<id>` and are joined in one go. No key has an `@`, so what belongs to the store never meets an object.
  */
 export function createFileObjectStore({ folder }: { folder: string }): ObjectStore {
   const pathOf = (key: string): string => join(folder, objectKey(key));
@@ -41,25 +44,44 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
     return text === undefined ? undefined : (JSON.parse(text) as ObjectInfo);
   };
 
+  /** Writes a body to a file of its own, then lets `keep` put that in its place. Nothing is left when either fails. */
+  const write = async (
+    { key, path, body, bytes }: { key: string; path: string; body: Buffer | Readable; bytes: number },
+    seen: Transform[],
+    keep: (partial: string) => Promise<void>,
+  ): Promise<void> => {
+    const partial = `${path}@${randomUUID()}`;
+    const content = objectBody(key, body, bytes);
+    try {
+      await mkdir(dirname(path), { recursive: true });
+      await pipeline([content.stream, ...seen, createWriteStream(partial)]);
+      await keep(partial);
+    } catch (error) {
+      content.stream.destroy();
+      await rm(partial, { force: true }).catch(() => {});
+      // What the source threw is its own affair, except that its disk may be this one.
+      const full = FULL.has((error as NodeJS.ErrnoException).code ?? "");
+      throw content.broke(error) && !full ? error : failed(error);
+    }
+  };
+  const put = async (key: string, body: Buffer | Readable, { bytes, contentType }: ObjectInfo): Promise<void> => {
+    const path = pathOf(key);
+    await write({ key, path, body, bytes }, [], async (partial) => {
+      await rename(partial, path);
+      await writeFile(partial, JSON.stringify({ bytes, contentType } satisfies ObjectInfo));
+      await rename(partial, infoOf(path));
+    });
+  };
+
+  /** A folder of parts, each a file `<number>-<MD5>`; it is there from `beginParts` until the upload ends. */
+  const partsOf = ({ key, uploadId }: PartsUpload): string => {
+    if (!UPLOAD_ID.test(uploadId)) throw new TemperaError("upload_unknown");
+    return `${pathOf(key)}@parts-${uploadId}`;
+  };
+  const partsThere = async (parts: string): Promise<boolean> => (await unlessMissing(stat(parts))) !== undefined;
+
   return {
-    async put(key, body, { bytes, contentType }) {
-      const path = pathOf(key);
-      const partial = `${path}@${randomUUID()}`;
-      const content = objectBody(key, body, bytes);
-      try {
-        await mkdir(dirname(path), { recursive: true });
-        await pipeline(content.stream, createWriteStream(partial));
-        await rename(partial, path);
-        await writeFile(partial, JSON.stringify({ bytes, contentType } satisfies ObjectInfo));
-        await rename(partial, infoOf(path));
-      } catch (error) {
-        content.stream.destroy();
-        await rm(partial, { force: true }).catch(() => {});
-        // What the source threw is its own affair, except that its disk may be this one.
-        const full = FULL.has((error as NodeJS.ErrnoException).code ?? "");
-        throw content.broke(error) && !full ? error : failed(error);
-      }
-    },
+    put,
 
     head: async (key) => infoAt(pathOf(key)),
 
@@ -77,6 +99,53 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
       const path = pathOf(key);
       await unlessMissing(rm(infoOf(path), { force: true }));
       await unlessMissing(rm(path, { force: true }));
+    },
+
+    async beginParts(key) {
+      const uploadId = randomUUID();
+      await mkdir(partsOf({ key, uploadId }), { recursive: true }).catch((error) => {
+        throw failed(error);
+      });
+      return uploadId;
+    },
+
+    async putPart(upload, number, body, bytes) {
+      const parts = partsOf(upload);
+      if (!(await partsThere(parts))) throw new TemperaError("upload_unknown");
+      const md5 = createHash("md5");
+      const seen = new Transform({ transform: (chunk, _encoding, done) => done(null, (md5.update(chunk), chunk)) });
+      let etag = "";
+      await write({ key: upload.key, path: join(parts, String(number)), body, bytes }, [seen], async (partial) => {
+        etag = md5.digest("hex");
+        await rename(partial, join(parts, `${number}-${etag}`));
+      });
+      for (const name of (await unlessMissing(readdir(parts))) ?? [])
+        if (name.startsWith(`${number}-`) && name !== `${number}-${etag}`) await rm(join(parts, name), { force: true });
+      return etag;
+    },
+
+    async completeParts(upload, parts, info) {
+      const path = partsOf(upload);
+      if (!(await partsThere(path))) {
+        if ((await infoAt(pathOf(upload.key)))?.bytes === info.bytes) return;
+        throw new TemperaError("upload_unknown");
+      }
+      const files: string[] = [];
+      for (const { number, etag } of [...parts].sort((a, b) => a.number - b.number)) {
+        const file = join(path, `${number}-${etag.replace(/[^0-9a-f]/g, "")}`);
+        if (!(await unlessMissing(stat(file))))
+          throw new TemperaError("upload_parts_invalid", `Part ${number} is not there with that etag; send it again.`);
+        files.push(file);
+      }
+      async function* joined(): AsyncGenerator<Buffer> {
+        for (const file of files) yield* createReadStream(file);
+      }
+      await put(upload.key, Readable.from(joined(), { objectMode: false }), info);
+      await rm(path, { recursive: true, force: true });
+    },
+
+    async abortParts(upload) {
+      await unlessMissing(rm(partsOf(upload), { recursive: true, force: true }));
     },
   };
 }

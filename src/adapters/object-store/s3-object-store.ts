@@ -19,6 +19,9 @@ export interface S3ObjectStoreOptions {
 }
 
 const MISSING = new Set(["NotFound", "NoSuchKey", "NoSuchBucket"]);
+const NO_UPLOAD = "NoSuchUpload";
+/** How S3 says that a part is not what its caller thinks. */
+const PARTS_WRONG = new Set(["InvalidPart", "InvalidPartOrder", "EntityTooSmall"]);
 /** Longest silence of the store while it takes a request, up to the first byte of its answer. */
 const SILENCE_MS = 10_000;
 /** The same while the bytes of an object are on their way, which may be the turn of whoever makes them. */
@@ -105,6 +108,43 @@ export async function createS3ObjectStore({ endpoint, bucket, region, accessKey,
     async delete(key) {
       await answer(client.removeObject(bucket, objectKey(key)));
     },
+
+    beginParts: (key, contentType) => answer(client.initiateNewMultipartUpload(bucket, objectKey(key), { "content-type": contentType })),
+
+    async putPart({ key, uploadId }, number, body, bytes) {
+      const content = objectBody(objectKey(key), body, bytes);
+      try {
+        const query = { partNumber: String(number), uploadId };
+        const url = await client.presignedUrl("PUT", bucket, key, UPLOAD_SECONDS, query);
+        const { etag } = await upload(url, content.stream, { "content-length": bytes });
+        return (etag ?? "").replaceAll('"', "");
+      } catch (error) {
+        if (codeOf(error) === NO_UPLOAD) throw new TemperaError("upload_unknown", undefined, { cause: error });
+        throw content.broke(error) ? error : failed(error);
+      } finally {
+        content.stream.destroy();
+      }
+    },
+
+    async completeParts({ key, uploadId }, parts, info) {
+      const rising = [...parts].sort((a, b) => a.number - b.number).map(({ number, etag }) => ({ part: number, etag }));
+      try {
+        await client.completeMultipartUpload(bucket, objectKey(key), uploadId, rising);
+      } catch (error) {
+        const code = codeOf(error);
+        if (PARTS_WRONG.has(code))
+          throw new TemperaError("upload_parts_invalid", `The parts cannot be joined (${(error as Error).message}).`, { cause: error });
+        if (code !== NO_UPLOAD) throw failed(error);
+        // It may have been completed before, by a caller that did not hear the answer.
+        if ((await head(key))?.bytes !== info.bytes) throw new TemperaError("upload_unknown", undefined, { cause: error });
+      }
+    },
+
+    async abortParts({ key, uploadId }) {
+      await client.abortMultipartUpload(bucket, objectKey(key), encodeURIComponent(uploadId)).catch((error) => {
+        if (codeOf(error) !== NO_UPLOAD) throw failed(error);
+      });
+    },
   };
 }
 
@@ -123,12 +163,13 @@ const boundedBy = (silenceMs: number, { request }: Pick<typeof http, "request">)
   }) as typeof http.request;
 
 /**
- * Puts an object in one request, as its bytes come: the store keeps all of it or nothing. (The driver's own way holds up to
+ * Puts an object, or a part of one, in one request, as its bytes come: the store keeps all of it or nothing. (The driver's own way holds up to
  * 64 MiB in memory, and beyond that ends the process when the bytes break off.)
  *
  * @param url signed by the driver
+ * @returns the headers of the store's answer
  */
-async function upload(url: string, bytes: Readable, headers: http.OutgoingHttpHeaders): Promise<void> {
+async function upload(url: string, bytes: Readable, headers: http.OutgoingHttpHeaders): Promise<http.IncomingHttpHeaders> {
   const { request } = url.startsWith("https:") ? https : http;
   const sent = request(url, { method: "PUT", headers, timeout: UPLOAD_SILENCE_MS });
   sent.once("timeout", () => sent.destroy(new Error("the upload came to a halt")));
@@ -138,5 +179,9 @@ async function upload(url: string, bytes: Readable, headers: http.OutgoingHttpHe
   });
   const [response] = await Promise.all([answered, pipeline(bytes, sent)]);
   const answer = await text(response);
-  if (response.statusCode !== 200) throw new Error(/<Code>([^<]+)/.exec(answer)?.[1] ?? `HTTP ${response.statusCode}`);
+  if (response.statusCode !== 200) {
+    const code = /<Code>([^<]+)/.exec(answer)?.[1];
+    throw Object.assign(new Error(code ?? `HTTP ${response.statusCode}`), { code });
+  }
+  return response.headers;
 }

@@ -1,6 +1,8 @@
 import { type NativeConnection, Worker } from "@temporalio/worker";
 import { ORCHESTRATOR_QUEUE } from "../../core/job.ts";
+import { LIMITS } from "../../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../../core/model.ts";
+import { WEBHOOK_QUEUE } from "../../core/webhook.ts";
 
 /** A worker that is polling. `stop` takes no new work, gives running work `graceMs`, then returns. */
 export interface RunningWorker {
@@ -45,6 +47,24 @@ export async function startOrchestratorWorker(
     stickyQueueScheduleToStartTimeout: "3s",
     maxConcurrentWorkflowTaskExecutions: 100,
     maxConcurrentLocalActivityExecutions: 200,
+    shutdownGraceTime: "5s",
+  });
+  return run(worker);
+}
+
+/** Makes the attempts of webhook deliveries, many at once: each waits for its receiver. */
+export async function startWebhookWorker(
+  { connection, namespace, identity }: WorkerPlace,
+  { activities }: { activities: object },
+): Promise<RunningWorker> {
+  const worker = await Worker.create({
+    connection,
+    namespace,
+    identity,
+    taskQueue: WEBHOOK_QUEUE,
+    activities,
+    maxConcurrentActivityTaskExecutions: LIMITS.webhooksInHandMax,
+    maxConcurrentActivityTaskPolls: 4,
     shutdownGraceTime: "5s",
   });
   return run(worker);

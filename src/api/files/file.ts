@@ -1,57 +1,106 @@
 import { Readable } from "node:stream";
 import type { Context } from "hono";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
-import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import { isPublic } from "../../core/lifecycle.ts";
+import type { ObjectInfo } from "../../core/ports/object-store.ts";
 import { falError } from "../../fal/index.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
+import { createFileCaller } from "./caller.ts";
+import type { FindReadable } from "./readable.ts";
+import { createSignatures } from "./signatures.ts";
 
-const NAME = /^[0-9a-f]{2}\/([0-9a-f]{64})\.[a-z0-9]{1,8}$/;
+/** Types that a browser only shows. Any other could run as a page of this server, so it is opened in a sandbox. */
+const SHOWN = /^(?:image\/(?!svg)|video\/|audio\/|font\/|text\/plain\b|application\/(?:octet-stream|json|pdf|zip)\b)/i;
+const FOR_EVER = "public, max-age=31536000, immutable";
 
-/**
- * Serves an artifact: GET and HEAD, one `Range`, conditional requests. Artifacts are addressed by their content, so they
- * may be cached for ever. 404 for anything that is no artifact, 416 for a range outside it.
- */
-export const createFile =
+/** Serves an artifact without a record (docs/decisions/0007): no database is asked. 404 for anything that is none. */
+export const createArtifact =
   ({ objects }: Pick<ApiDependencies, "objects">) =>
   async (c: Context, path: string): Promise<Response> => {
-    const sha256 = NAME.exec(path)?.[1];
-    if (!sha256) throw new TemperaError("file_unknown");
     const key = `artifacts/${path}`;
     const info = await objects.head(key);
     if (!info) throw new TemperaError("file_unknown");
-    const etag = `"${sha256}"`;
-    const headers: Record<string, string> = {
-      "content-type": info.contentType,
-      "accept-ranges": "bytes",
-      "cache-control": "public, max-age=31536000, immutable",
-      "x-content-type-options": "nosniff",
-      etag,
-      [REQUEST_ID_HEADER]: requestIdOf(c),
-    };
-    if (
-      c.req
-        .header("if-none-match")
-        ?.split(",")
-        .some((tag) => tag.trim() === etag || tag.trim() === "*")
-    )
-      return c.body(null, 304, headers);
-
-    const ifRange = c.req.header("if-range");
-    const range = ifRange === undefined || ifRange === etag ? parseRange(c.req.header("range"), info.bytes) : undefined;
-    if (range === "unsatisfiable") {
-      const { status, body } = falError({ code: "range_unsatisfiable", message: CATALOGUE.range_unsatisfiable.says });
-      return answerJson(c, body, status, { "content-range": `bytes */${info.bytes}` });
-    }
-    headers["content-length"] = String(range ? range.end - range.start + 1 : info.bytes);
-    if (range) headers["content-range"] = `bytes ${range.start}-${range.end}/${info.bytes}`;
-    const status = range ? 206 : 200;
-    if (c.req.method === "HEAD") return c.body(null, status, headers);
-    const object = await objects.get(key, range);
-    if (!object) throw new TemperaError("file_unknown");
-    return c.body(Readable.toWeb(object.body) as ReadableStream, status, headers);
+    return serve(c, objects, { ...info, key, etag: path.slice(3, 67), cacheControl: FOR_EVER });
   };
+
+/**
+ * Serves a file with a record (docs/decisions/0011): an upload, or an artifact with a lifecycle. A reader speaks for the owner
+ * of the key or CDN token in `Authorization` and for the one in `?identity=`; what is not valid of those speaks for nobody.
+ */
+export const createFile = (
+  api: Pick<ApiDependencies, "objects" | "keyRing" | "tokens" | "clock" | "uploadSecret">,
+  findReadable: FindReadable,
+) => {
+  const callerOf = createFileCaller(api);
+  const signatures = createSignatures({ secret: api.uploadSecret, clock: api.clock });
+  const identitiesOf = async (c: Context, fileId: string): Promise<string[]> => {
+    const authorization = c.req.header("authorization");
+    const signed = signatures.identityOf(fileId, c.req.query("identity"));
+    const caller =
+      authorization === undefined
+        ? undefined
+        : await callerOf(authorization).catch((error) => {
+            // Whether a hidden file exists must not show in how a bad key is refused.
+            if (isTemperaError(error) && CATALOGUE[error.code].status === 401) return undefined;
+            throw error;
+          });
+    return [caller?.ownerId, signed].filter((ownerId) => ownerId !== undefined);
+  };
+  return async (c: Context, { fileId, name }: { fileId: string; name: string }): Promise<Response> => {
+    const file = await findReadable(fileId, () => identitiesOf(c, fileId));
+    if (file.name !== name) throw new TemperaError("file_unknown");
+    const { stored, objectKey: key, contentType, lifecycle } = file;
+    const left = stored.expiresAtMs === undefined ? undefined : Math.floor((stored.expiresAtMs - api.clock.nowMs()) / 1000);
+    const cacheControl = !isPublic(lifecycle.acl)
+      ? "private, no-cache"
+      : left === undefined
+        ? FOR_EVER
+        : `public, max-age=${Math.min(left, 31_536_000)}, immutable`;
+    return serve(c, api.objects, { key, bytes: stored.bytes, etag: stored.etag, contentType, cacheControl });
+  };
+};
+
+/** GET and HEAD of an object: one `Range`, conditional requests. 416 for a range outside it. */
+async function serve(
+  c: Context,
+  objects: ApiDependencies["objects"],
+  { key, bytes, contentType, etag: name, cacheControl }: ObjectInfo & { key: string; etag: string; cacheControl: string },
+): Promise<Response> {
+  const etag = `"${name}"`;
+  const headers: Record<string, string> = {
+    "content-type": contentType,
+    "accept-ranges": "bytes",
+    "cache-control": cacheControl,
+    "x-content-type-options": "nosniff",
+    ...(!SHOWN.test(contentType) && { "content-security-policy": "sandbox" }),
+    etag,
+    [REQUEST_ID_HEADER]: requestIdOf(c),
+  };
+  if (
+    c.req
+      .header("if-none-match")
+      ?.split(",")
+      .some((tag) => tag.trim() === etag || tag.trim() === "*")
+  )
+    return c.body(null, 304, headers);
+
+  const ifRange = c.req.header("if-range");
+  const range = ifRange === undefined || ifRange === etag ? parseRange(c.req.header("range"), bytes) : undefined;
+  if (range === "unsatisfiable") {
+    const { status, body } = falError({ code: "range_unsatisfiable", message: CATALOGUE.range_unsatisfiable.says });
+    return answerJson(c, body, status, { "content-range": `bytes */${bytes}` });
+  }
+  headers["content-length"] = String(range ? range.end - range.start + 1 : bytes);
+  if (range) headers["content-range"] = `bytes ${range.start}-${range.end}/${bytes}`;
+  const status = range ? 206 : 200;
+  if (c.req.method === "HEAD") return c.body(null, status, headers);
+  const object = await objects.get(key, range);
+  if (!object) throw new TemperaError("file_unknown");
+  return c.body(Readable.toWeb(object.body) as ReadableStream, status, headers);
+}
 
 /**
  * One byte range (RFC 9110 §14): `bytes=0-99`, `bytes=100-`, `bytes=-100`. Anything else is ignored, as the RFC allows.

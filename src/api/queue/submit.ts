@@ -21,7 +21,7 @@ export const createSubmit =
   (
     api: Pick<
       ApiDependencies,
-      "keyRing" | "registry" | "jobs" | "events" | "requests" | "objects" | "clock" | "log" | "bodyBytesMax" | "publicUrl"
+      "keyRing" | "registry" | "jobs" | "events" | "requests" | "objects" | "clock" | "log" | "bodyBytesMax" | "publicUrl" | "webhookOf"
     >,
   ) =>
   async (c: Context, { endpoint }: QueuePath): Promise<Response> => {
@@ -37,6 +37,7 @@ export const createSubmit =
     const checked = route.checkInput(raw);
     if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
 
+    const webhook = api.webhookOf(c.req.query("fal_webhook"));
     const requestId = requestIdOf(c);
     const taskQueue = taskQueueOf(model);
     const queueMax = c.req.query("fal_max_queue_length") ?? "";
@@ -62,6 +63,7 @@ export const createSubmit =
       submittedAtMs: api.clock.nowMs(),
       ...(checked.ignored.length > 0 && { logged: true }),
       ...(startTimeoutMs !== undefined && { startTimeoutMs }),
+      ...(webhook && { webhook }),
       retry: noRetry ? { ...model.retry, attemptsMax: 1 } : model.retry,
       timeouts: { heartbeatMs: model.timeouts.heartbeatMs, runMs: model.timeouts.runMs },
     };

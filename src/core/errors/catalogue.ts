@@ -20,6 +20,9 @@ export const CATALOGUE = {
   // The caller's input.
   input_invalid: { kind: "input", status: 422, retryable: false, says: "The input does not fit this model." },
 
+  file_download_error: { kind: "input", status: 422, retryable: false, says: "A file that the input names cannot be downloaded." },
+  file_too_large: { kind: "input", status: 422, retryable: false, says: "A file that the input names is too large." },
+
   // The platform, while it carried a request (fal contract §7.2).
   request_timeout: { kind: "request", status: 504, retryable: true, says: "The request ran longer than its model allows." },
   startup_timeout: { kind: "request", status: 504, retryable: true, says: "The request did not start within the time its caller allowed." },
@@ -54,11 +57,48 @@ export const CATALOGUE = {
   request_unfinished: { kind: "gateway", status: 400, retryable: true, says: "Request is still in progress" },
   request_finished: { kind: "gateway", status: 400, retryable: false, says: "The request has already completed." },
   method_not_allowed: { kind: "gateway", status: 405, retryable: false, says: "Method Not Allowed" },
+  realtime_unsupported: { kind: "gateway", status: 404, retryable: false, says: "This model has no realtime sessions." },
+  realtime_query_invalid: { kind: "gateway", status: 400, retryable: false, says: "The query of the realtime address cannot be read." },
+  sockets_exhausted: {
+    kind: "gateway",
+    status: 503,
+    retryable: true,
+    says: "This gateway has as many WebSockets open as it may. Try again later.",
+  },
+  websocket_required: {
+    kind: "gateway",
+    status: 426,
+    retryable: false,
+    says: "This address speaks WebSocket: connect to it directly; it has no plain HTTP and cannot be reached through the proxy.",
+  },
+  platform_api_elsewhere: {
+    kind: "gateway",
+    status: 421,
+    retryable: false,
+    says: "The Platform API is not served on this port but by the admin service, on the port TEMPERA_ADMIN_PORT (8081 by default).",
+  },
   proxy_target_invalid: { kind: "gateway", status: 400, retryable: false, says: "Invalid request" },
   body_not_json: { kind: "gateway", status: 400, retryable: false, says: "The body is not a JSON object." },
   body_too_large: { kind: "gateway", status: 413, retryable: false, says: "The body is larger than this server accepts." },
+  webhook_invalid: { kind: "gateway", status: 400, retryable: false, says: "The webhook address cannot be used." },
+  webhook_undelivered: { kind: "gateway", status: 502, retryable: true, says: "The webhook was not delivered." },
+  delivery_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no such delivery." },
+  dead_letter_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no such dead letter." },
+  rotation_pending: {
+    kind: "gateway",
+    status: 409,
+    retryable: true,
+    says: "A new signing key is published already and does not sign yet.",
+  },
   queue_full: { kind: "gateway", status: 429, retryable: true, says: "The queue is longer than the caller allowed." },
   file_unknown: { kind: "gateway", status: 404, retryable: false, says: "File not found" },
+  file_forbidden: { kind: "gateway", status: 403, retryable: false, says: "This file is not open to you." },
+  upload_forbidden: { kind: "gateway", status: 403, retryable: false, says: "The upload address is not valid, or has expired." },
+  upload_unknown: { kind: "gateway", status: 404, retryable: false, says: "Upload not found" },
+  upload_finished: { kind: "gateway", status: 409, retryable: false, says: "The file is there already, and files do not change." },
+  upload_parts_invalid: { kind: "gateway", status: 400, retryable: false, says: "The parts do not make up the file." },
+  upload_interrupted: { kind: "gateway", status: 400, retryable: true, says: "The upload broke off; nothing of it was kept. Try again." },
+  length_required: { kind: "gateway", status: 411, retryable: false, says: "The length of the body is not announced." },
   range_unsatisfiable: { kind: "gateway", status: 416, retryable: false, says: "The range lies outside the file." },
   temporal_unavailable: {
     kind: "gateway",

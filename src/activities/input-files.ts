@@ -1,0 +1,137 @@
+import { createHash } from "node:crypto";
+import { createWriteStream } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { isTemperaError, TemperaError } from "../core/errors/tempera-error.ts";
+import { attachment, type InputFile, type InputUrl, inputUrls } from "../core/input-file.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import { LIMITS } from "../core/limits.ts";
+import type { Download, GuardedHttp } from "../core/ports/http.ts";
+import type { ObjectStore } from "../core/ports/object-store.ts";
+
+export interface FetchedInput extends AsyncDisposable {
+  /** The input with each fetched URL replaced by `attachment:<index>`. */
+  input: JsonObject;
+  files: InputFile[];
+}
+
+/**
+ * Fetches what the `…_url` fields of an input name, for one attempt; disposing removes the files.
+ *
+ * Rejects with `file_download_error` or `file_too_large`, their faults naming the field (contract §7.1).
+ */
+export type FetchInput = (input: JsonObject, ownerId: string, signal: AbortSignal) => Promise<FetchedInput>;
+
+export interface FetchInputDependencies {
+  http: Pick<GuardedHttp, "download">;
+  objects: Pick<ObjectStore, "get">;
+  /** The key of an object of our own that an address names and that this owner may read: it is read without a detour over the network. */
+  ownKey: (url: string, ownerId: string) => Promise<string | undefined>;
+}
+
+export const createFetchInput = ({ http, objects, ownKey }: FetchInputDependencies): FetchInput => {
+  const open = async (url: string, ownerId: string, bytesMax: number, signal: AbortSignal): Promise<Download> => {
+    if (/^data:/i.test(url)) return dataUri(url, bytesMax);
+    const key = await ownKey(url, ownerId);
+    const own = key === undefined ? undefined : await objects.get(key);
+    if (!own) return http.download(url, { bytesMax, timeoutMs: LIMITS.inputFileMs, signal });
+    if (own.info.bytes > bytesMax) own.body.destroy();
+    if (own.info.bytes > bytesMax) throw new TemperaError("file_too_large");
+    return { contentType: own.info.contentType, body: own.body };
+  };
+
+  return async function fetchInput(input, ownerId, signal) {
+    const urls = inputUrls(input);
+    if (urls.length === 0) return { input, files: [], [Symbol.asyncDispose]: async () => {} };
+    if (urls.length > LIMITS.inputFilesMax) {
+      const { loc } = urls[LIMITS.inputFilesMax] as InputUrl;
+      const msg = `The input names ${urls.length} files, more than the ${LIMITS.inputFilesMax} that are fetched.`;
+      throw fault("file_download_error", loc, msg);
+    }
+    const folder = await mkdtemp(join(tmpdir(), "tempera-input-"));
+    const remove = () => rm(folder, { recursive: true, force: true });
+    const files: InputFile[] = [];
+    const completed = structuredClone(input);
+    let bytesLeft: number = LIMITS.inputFilesBytesMax;
+    try {
+      // One after the other: their sum is bounded, and a run has one set of them.
+      for (const [index, { url, loc }] of urls.entries()) {
+        const bytesMax = Math.min(LIMITS.inputFileBytesMax, bytesLeft);
+        try {
+          const file = await save(await open(url, ownerId, bytesMax, signal), join(folder, String(index)), signal);
+          bytesLeft -= file.bytes;
+          files.push(file);
+          replace(completed, loc, attachment(index));
+        } catch (error) {
+          signal.throwIfAborted();
+          if (!isTemperaError(error) || (error.code !== "file_download_error" && error.code !== "file_too_large")) throw error;
+          const tooLarge = error.code === "file_too_large";
+          const msg = tooLarge ? `The file is larger than ${bytesMax.toLocaleString("en-US")} bytes.` : error.message;
+          throw fault(error.code, loc, msg, tooLarge ? { max_size: bytesMax } : undefined);
+        }
+      }
+      return { input: completed, files, [Symbol.asyncDispose]: remove };
+    } catch (error) {
+      await remove();
+      throw error;
+    }
+  };
+};
+
+const fault = (
+  code: "file_download_error" | "file_too_large",
+  loc: (string | number)[],
+  msg: string,
+  ctx?: Record<string, unknown>,
+): TemperaError => new TemperaError(code, msg, { faults: [{ loc: ["body", ...loc], msg, type: code, ...(ctx && { ctx }) }] });
+
+async function save({ contentType, body }: Download, path: string, signal: AbortSignal): Promise<InputFile> {
+  const hash = createHash("sha256");
+  let bytes = 0;
+  const counted = async function* (): AsyncGenerator<Buffer> {
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      hash.update(chunk);
+      bytes += chunk.length;
+      yield chunk;
+    }
+  };
+  await pipeline(Readable.from(counted(), { objectMode: false }), createWriteStream(path, { flags: "wx", mode: 0o600 }), { signal });
+  return { path, contentType, bytes, sha256: hash.digest("hex") };
+}
+
+/** `data:[<type>][;base64],<data>` (RFC 2397). It is in memory already, within the limit of a request body. */
+function dataUri(url: string, bytesMax: number): Download {
+  const comma = url.indexOf(",");
+  const head = url.slice("data:".length, comma);
+  if (comma < 0 || head.length > 200)
+    throw new TemperaError("file_download_error", "The data URI has no comma between its type and its data.");
+  const base64 = /;base64$/i.test(head);
+  const data = url.slice(comma + 1);
+  const bytes = base64 ? fromBase64(data) : fromPercent(data);
+  if (bytes.length > bytesMax) throw new TemperaError("file_too_large");
+  const contentType = head.replace(/;base64$/i, "") || "text/plain;charset=US-ASCII";
+  return { contentType, body: Readable.from([bytes], { objectMode: false }) };
+}
+
+function fromBase64(data: string): Buffer {
+  const text = data.includes("%") ? fromPercent(data).toString("latin1") : data;
+  if (!/^[A-Za-z0-9+/_-]*={0,2}$/.test(text)) throw new TemperaError("file_download_error", "The data URI is not base64.");
+  return Buffer.from(text, "base64");
+}
+
+function fromPercent(data: string): Buffer {
+  try {
+    return Buffer.from(decodeURIComponent(data));
+  } catch (cause) {
+    throw new TemperaError("file_download_error", "The data URI has a % that is followed by no character's number.", { cause });
+  }
+}
+
+function replace(input: JsonObject, loc: (string | number)[], value: string): void {
+  let at: Json = input;
+  for (const step of loc.slice(0, -1)) at = (at as JsonObject)[step] as Json;
+  (at as JsonObject)[loc.at(-1) as string | number] = value;
+}

@@ -1,0 +1,32 @@
+import type { Context } from "hono";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { fileUrl } from "../../core/file.ts";
+import { LIMITS } from "../../core/limits.ts";
+import { readSign } from "../../fal/index.ts";
+import { addressOf } from "../address.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+import { readJsonBody } from "../read-body.ts";
+import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
+import { createFileCaller } from "./caller.ts";
+import type { FindReadable } from "./readable.ts";
+import { createSignatures } from "./signatures.ts";
+
+/**
+ * `POST {file}/sign` `{duration, scope: ["read"]}`: an address that reads the file on the caller's behalf for `duration`
+ * seconds, as text. It opens no more than the caller may read: 401 without a key, 403 or 404 as the caller would get.
+ */
+export const createSign = (
+  api: Pick<ApiDependencies, "keyRing" | "tokens" | "clock" | "uploadSecret" | "publicUrl">,
+  findReadable: FindReadable,
+) => {
+  const callerOf = createFileCaller(api);
+  const signatures = createSignatures({ secret: api.uploadSecret, clock: api.clock });
+  return async (c: Context, { fileId, name }: { fileId: string; name: string }): Promise<Response> => {
+    const caller = await callerOf(c.req.header("authorization"));
+    const seconds = readSign(await readJsonBody(c, LIMITS.uploadFormBytesMax));
+    const file = await findReadable(fileId, async () => [caller.ownerId]);
+    if (file.name !== name) throw new TemperaError("file_unknown");
+    const query = signatures.identityQuery(fileId, caller.ownerId, api.clock.nowMs() + seconds * 1000);
+    return c.text(fileUrl(addressOf(c, "files", api.publicUrl), file) + query, 200, { [REQUEST_ID_HEADER]: requestIdOf(c) });
+  };
+};
