@@ -51,6 +51,8 @@ export interface ApiDependencies {
   log: Log;
   /** Largest request body, in bytes. */
   bodyBytesMax: number;
+  /** Sync runs and streams that one owner may have open here at once. */
+  runsMax: number;
   /** Base of the addresses given to callers; `undefined`: the address they came by. */
   publicUrl: string | undefined;
   /** Whether `X-Forwarded-Proto` and `X-Forwarded-Host` are believed. */

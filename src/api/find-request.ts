@@ -8,6 +8,8 @@ import type { Caller } from "./key-ring.ts";
 export interface FoundRequest extends RequestIdentity {
   state: RequestState;
   position: number;
+  /** Of an unfinished request. */
+  attempt?: number;
   progress?: Progress;
   metrics: Metrics;
   error?: ErrorInfo;

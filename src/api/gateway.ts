@@ -15,6 +15,7 @@ import { createStatus } from "./queue/status.ts";
 import { createStatusStream } from "./queue/status-stream.ts";
 import { createSubmit } from "./queue/submit.ts";
 import { tokenRoutes } from "./realtime/tokens.ts";
+import { runRoutes } from "./run/routes.ts";
 import { storageRoutes } from "./storage/routes.ts";
 import { webhookRoutes } from "./webhooks/jwks.ts";
 
@@ -65,6 +66,7 @@ export function createGateway(api: ApiDependencies): Hono {
       return answerError(c, error, { log: api.log, ...(path && { verb: path.verb }) });
     }
   });
+  const runAtRoot = runRoutes(app, api);
   filesRoutes(app, api);
   app.all(PROXY_PATH, async (c) => {
     const path = proxyTarget(c.req.header("x-fal-target-url") ?? "");
@@ -73,7 +75,13 @@ export function createGateway(api: ApiDependencies): Hono {
     headers.delete("x-fal-target-url");
     const { method, body } = c.req.raw;
     const hasBody = method !== "GET" && method !== "HEAD" && body;
-    const inner = new Request(new URL(path, c.req.url), { method, headers, ...(hasBody && { body, duplex: "half" }) } as RequestInit);
+    const { signal } = c.req.raw;
+    const inner = new Request(new URL(path, c.req.url), {
+      method,
+      headers,
+      signal,
+      ...(hasBody && { body, duplex: "half" }),
+    } as RequestInit);
     return app.fetch(inner, c.env);
   });
   app.get("/health/live", (c) => answerJson(c, { status: "live" }));
@@ -83,7 +91,7 @@ export function createGateway(api: ApiDependencies): Hono {
   webhookRoutes(app, api);
   storageRoutes(app, api);
   tokenRoutes(app, api);
-  app.notFound((c) => answerError(c, new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`), api));
+  app.all("*", runAtRoot);
   app.onError((error, c) => answerError(c, error, api));
   return app;
 }

@@ -32,6 +32,7 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     clock: systemClock,
     bodyBytesMax: config.server.bodyBytesMax,
+    runsMax: config.server.runsMax,
     publicUrl: config.server.publicUrl?.replace(/\/+$/, ""),
     trustProxy: config.server.trustProxy,
     sessions: createSessions(parts.client),

@@ -82,6 +82,12 @@ export const SETTINGS = {
       33_554_432,
       "Largest request body, in bytes.",
     ),
+    runsMax: setting(
+      "TEMPERA_RUNS_MAX",
+      number(z.number().int().min(1).max(100_000)),
+      1000,
+      "Sync runs and streams that one owner may have open at one gateway; more are answered 429.",
+    ),
     trustProxy: setting(
       "TEMPERA_TRUST_PROXY",
       flag,

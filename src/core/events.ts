@@ -15,6 +15,10 @@ export type RequestEvent =
   | { type: "log"; attempt: number; level: LogLevel; message: string }
   /** `step` of `steps` denoising steps are done. */
   | { type: "progress"; attempt: number; step: number; steps: number; remainingMs?: number }
+  /** A picture of the unfinished result after `step`; `data` is base64 of at most `LIMITS.previewBytesMax` bytes. */
+  | { type: "preview"; attempt: number; step: number; contentType: string; data: string }
+  /** Whoever streams it lost the connection and has come back. */
+  | { type: "resumed"; attempt: number }
   /** The end. The first `done` of a request wins; later ones are not appended. */
   | { type: "done"; outcome: Outcome };
 
@@ -62,6 +66,8 @@ export function advance(
       // What an earlier attempt had done is not done any more.
       return { state: "IN_PROGRESS", attempt: event.attempt, startedAtMs: atMs, progress: { step: 0, steps: 0 } };
     case "log":
+    case "preview":
+    case "resumed":
       return {};
     case "progress":
       return {

@@ -14,6 +14,8 @@ export const LIMITS = {
   logLinesMax: 1000,
   /** One log line. */
   logLineBytesMax: 4096,
+  /** One preview, as a picture file: 256 × 256 pixels fit. The event log holds every one of a request. */
+  previewBytesMax: 48 * 1024,
   /** Event log: entries kept for one request. 250 steps × (progress + preview) × a few attempts fit. */
   eventsMax: 4000,
   /** Event log: how long a request's events outlive its last event. Results live in Postgres. */

@@ -12,7 +12,7 @@ export {
   treeOfHost,
 } from "./paths.ts";
 export { type StatusView, statusBody, statusCode, submitBody, submitOptions, wantsLogs } from "./queue.ts";
-export { SSE_HEADERS, SSE_PING, sseEvent } from "./sse.ts";
+export { SSE_HEADERS, SSE_OPEN, SSE_PING, sseEvent } from "./sse.ts";
 export {
   cdnTokenBody,
   type FilePath,
@@ -26,3 +26,4 @@ export {
   readParts,
   readSign,
 } from "./storage.ts";
+export { parseStreamEventId, streamErrorEvent, streamEvent, streamEventId } from "./stream.ts";

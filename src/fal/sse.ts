@@ -10,6 +10,9 @@ const asciiJson = (value: Json): string =>
 /** `id` is only given to events that can be resumed after (`Last-Event-ID`). */
 export const sseEvent = (data: Json, id?: string): string => `${id === undefined ? "" : `id: ${id}\n`}data: ${asciiJson(data)}\n\n`;
 
+/** Opens a stream whose first event may be a while: headers and a first byte go out at once. */
+export const SSE_OPEN = ": open\n\n";
+
 export const SSE_PING = ": ping\n\n";
 
 export const SSE_HEADERS = {

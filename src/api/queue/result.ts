@@ -1,10 +1,8 @@
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { JsonObject } from "../../core/json.ts";
 import { isRequestId, type Outcome } from "../../core/request.ts";
-import { retrieve } from "../../core/stored.ts";
-import { falError, type QueuePath } from "../../fal/index.ts";
-import { answerJson } from "../answer-json.ts";
+import type { QueuePath } from "../../fal/index.ts";
+import { answerOutcome } from "../answer-outcome.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest } from "../find-request.ts";
 import type { Caller } from "../key-ring.ts";
@@ -24,9 +22,7 @@ export const createResult = (api: Pick<ApiDependencies, "clock" | "keyRing" | "e
     if (ended && ended.snapshot.ownerId !== caller.ownerId) throw new TemperaError("request_unknown");
     if (ended) answerAbout(c, ended.snapshot.requestId);
     const outcome = ended?.outcome ?? (await longWay(c, caller, id));
-    if (outcome.ok) return answerJson(c, await retrieve<JsonObject>(api.objects, outcome.output), 200, { "x-fal-billable-units": "1" });
-    const { status, headers, body } = falError(outcome.error, { userTimeout: outcome.userTimeout === true });
-    return answerJson(c, body, status, headers);
+    return answerOutcome(c, api, outcome);
   };
 
   async function longWay(c: Context, caller: Caller, id: string): Promise<Outcome> {

@@ -2,13 +2,14 @@ import type { Context } from "hono";
 import { isTemperaError } from "../../core/errors/tempera-error.ts";
 import { isAfter } from "../../core/event-id.ts";
 import { advance, isLogLine, type LoggedEvent } from "../../core/events.ts";
-import { LIMITS } from "../../core/limits.ts";
 import { readLogLines } from "../../core/log-lines.ts";
-import { type QueuePath, SSE_HEADERS, SSE_PING, sseEvent, statusBody, wantsLogs } from "../../fal/index.ts";
+import { pause } from "../../core/pause.ts";
+import { type QueuePath, SSE_HEADERS, sseEvent, statusBody, wantsLogs } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest, type FoundRequest } from "../find-request.ts";
 import { answerAbout, REQUEST_ID_HEADER } from "../request-id.ts";
+import { sseStream } from "../sse-stream.ts";
 import { statusView } from "./status.ts";
 
 /** How often a waiting request's position, or a request whose event log is away, is looked at again. */
@@ -63,7 +64,7 @@ export const createStatusStream = (
           yield say(current, []);
           continue;
         }
-        if (event.type === "log" && !withLogs) continue;
+        if ((event.type === "log" && !withLogs) || event.type === "preview" || event.type === "resumed") continue;
         current = { ...current, ...advance(undefined, event, atMs) };
         if (event.type === "queued")
           current = { ...current, position: await api.events.position({ ...current, attempt: event.attempt, queuedAtMs: atMs }) };
@@ -132,43 +133,6 @@ export const createStatusStream = (
       }
     }
 
-    return c.body(byteStream(events(), gone), 200, { ...SSE_HEADERS, [REQUEST_ID_HEADER]: found.requestId });
+    return c.body(sseStream(events(), gone), 200, { ...SSE_HEADERS, [REQUEST_ID_HEADER]: found.requestId });
   };
 };
-
-const pause = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-  });
-
-/** Sends what `events` gives, a comment after `LIMITS.keepAliveMs` of silence, and aborts `gone` when the reader leaves. */
-function byteStream(events: AsyncGenerator<string>, gone: AbortController): ReadableStream<Uint8Array> {
-  const encoder = new TextEncoder();
-  let ping: NodeJS.Timeout | undefined;
-  return new ReadableStream<Uint8Array>({
-    start(controller) {
-      ping = setInterval(() => controller.enqueue(encoder.encode(SSE_PING)), LIMITS.keepAliveMs);
-    },
-    async pull(controller) {
-      const { done, value } = await events.next();
-      if (gone.signal.aborted) return;
-      if (!done) {
-        ping?.refresh();
-        return controller.enqueue(encoder.encode(value));
-      }
-      clearInterval(ping);
-      controller.close();
-    },
-    cancel() {
-      clearInterval(ping);
-      gone.abort();
-      void events.return(undefined);
-    },
-  });
-}

@@ -3,6 +3,7 @@ import type { RawData, WebSocket } from "ws";
 import { appOf, isEndpointId, pathSegments } from "../../core/endpoint.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
+import { pause } from "../../core/pause.ts";
 import { newRequestId } from "../../core/request-id.ts";
 import { TREES } from "../../fal/index.ts";
 import { endFrame, looksLikeFrame, type SocketAddress, startFrame } from "../../fal/realtime.ts";
@@ -182,14 +183,3 @@ async function* eventData(body: ReadableStream<Uint8Array>): AsyncGenerator<stri
     }
   }
 }
-
-const pause = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-  });

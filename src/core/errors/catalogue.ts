@@ -33,6 +33,12 @@ export const CATALOGUE = {
   runner_connection_error: { kind: "request", status: 503, retryable: true, says: "The connection to the runner failed." },
   runner_incomplete_response: { kind: "request", status: 502, retryable: true, says: "The runner ended before it gave a whole answer." },
   runner_server_error: { kind: "request", status: 500, retryable: false, says: "The runner failed on this request." },
+  concurrent_requests_limit: {
+    kind: "request",
+    status: 429,
+    retryable: true,
+    says: "The caller has as many runs and streams open as it may.",
+  },
   client_disconnected: { kind: "request", status: 499, retryable: false, says: "The caller went away before the answer." },
   client_cancelled: { kind: "request", status: 499, retryable: false, says: "The request was cancelled by its caller." },
   bad_request: { kind: "request", status: 400, retryable: false, says: "The request cannot be understood." },

@@ -1,0 +1,115 @@
+/** Taking a request in: what a submit, a sync run and a stream have in common (design §4, step 1). */
+import type { Context } from "hono";
+import { appOf } from "../core/endpoint.ts";
+import { errorInfo, TemperaError } from "../core/errors/tempera-error.ts";
+import type { JobSpec } from "../core/job.ts";
+import type { Json } from "../core/json.ts";
+import { taskQueueOf } from "../core/model.ts";
+import { store } from "../core/stored.ts";
+import { submitOptions } from "../fal/index.ts";
+import type { Registry, Route } from "../registry/registry.ts";
+import type { ApiDependencies } from "./dependencies.ts";
+import type { Caller } from "./key-ring.ts";
+import { requestIdOf } from "./request-id.ts";
+
+/** A checked request, not yet queued. */
+export interface Intake {
+  job: JobSpec;
+  /** Fields of the input that the model does not know. */
+  ignored: string[];
+}
+
+/** The route of an endpoint. Throws `endpoint_unknown` or `path_unknown`. */
+export function routeOf(registry: Registry, endpoint: string): Route {
+  const route = registry.route(endpoint);
+  if (route) return route;
+  const app = appOf(endpoint);
+  if (!registry.hasApp(app)) throw new TemperaError("endpoint_unknown", `Application "${app.split("/").at(-1)}" not found`);
+  throw new TemperaError("path_unknown", `Path /${endpoint.slice(app.length + 1)} not found`);
+}
+
+/**
+ * Makes a job of an input and of the headers that steer it. Throws `input_invalid`; rejects with `store_unavailable` when a
+ * large input cannot be put away. Nothing is queued yet.
+ *
+ * @param direct one attempt, as fal's synchronous runs have it: their callers wait, and try again themselves (contract §3)
+ */
+export async function readIntake(
+  api: Pick<ApiDependencies, "objects" | "clock">,
+  c: Context,
+  { route, caller, raw, direct = false }: { route: Route; caller: Caller; raw: Json; direct?: boolean },
+): Promise<Intake> {
+  const { model } = route;
+  const checked = route.checkInput(raw);
+  if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
+  const requestId = requestIdOf(c);
+  const { priority, startTimeoutMs, noRetry } = submitOptions((name) => c.req.header(name));
+  const job: JobSpec = {
+    requestId,
+    ownerId: caller.ownerId,
+    keyId: caller.keyId,
+    endpoint: model.endpoint,
+    version: model.version,
+    taskQueue: taskQueueOf(model),
+    priority,
+    modelDigest: model.digest,
+    input: await store(api.objects, `inputs/${requestId}.json`, checked.input),
+    submittedAtMs: api.clock.nowMs(),
+    ...(checked.ignored.length > 0 && { logged: true }),
+    ...(startTimeoutMs !== undefined && { startTimeoutMs }),
+    retry: noRetry || direct ? { ...model.retry, attemptsMax: 1 } : model.retry,
+    timeouts: { heartbeatMs: model.timeouts.heartbeatMs, runMs: model.timeouts.runMs },
+  };
+  return { job, ignored: checked.ignored };
+}
+
+/** A job on its way into the queue. */
+interface Queueing {
+  /** Milliseconds that Temporal took to accept it. Rejects with `temporal_unavailable`, and then it does not run. */
+  started: Promise<number>;
+  /** The event log knows that it waits, or cannot be reached; never rejects. */
+  announced: Promise<void>;
+}
+
+/** Queues a job: the start and the word about it go out side by side. */
+export function queueJob(api: Pick<ApiDependencies, "jobs" | "events" | "requests" | "log">, { job, ignored }: Intake): Queueing {
+  const announced = announce();
+  return { started: start(), announced };
+
+  async function start(): Promise<number> {
+    const startedAtMs = performance.now();
+    try {
+      await api.jobs.start(job);
+    } catch (error) {
+      // The start may have reached Temporal although its answer did not reach us: nobody will ask for it, so it must not run.
+      void announced.then(() => api.events.drop(job)).catch(() => {});
+      void api.jobs.cancel(job.requestId).catch(() => {});
+      throw error;
+    }
+    const startMs = performance.now() - startedAtMs;
+    api.requests
+      .insert(job)
+      .catch((error) =>
+        api.log.warn({ requestId: job.requestId, err: errorInfo(error) }, "the request's row was not inserted; its finish step will"),
+      );
+    return startMs;
+  }
+
+  /** Says in the event log that it waits. The log may be away. */
+  async function announce(): Promise<void> {
+    try {
+      const appends = [api.events.append(job, { type: "queued", attempt: 0 })];
+      if (ignored.length > 0) {
+        const names = ignored
+          .map((name) => JSON.stringify(name.slice(0, 80)))
+          .slice(0, 20)
+          .join(", ");
+        const message = `Ignored ${ignored.length === 1 ? "a field" : "fields"} this model does not know: ${names}`;
+        appends.push(api.events.append(job, { type: "log", attempt: 0, level: "WARN", message }));
+      }
+      await Promise.all(appends);
+    } catch (error) {
+      api.log.warn({ requestId: job.requestId, err: errorInfo(error) }, "the event log did not take the submit");
+    }
+  }
+}

@@ -1,0 +1,59 @@
+import type { Context } from "hono";
+import type { Json, JsonObject } from "../../core/json.ts";
+import type { JsonSchema } from "../../core/model.ts";
+import { readJsonBody } from "../read-body.ts";
+
+/** Query parameters that are the platform's, not the model's. */
+const isOurs = (name: string): boolean => name.startsWith("fal_") || name === "logs";
+
+/**
+ * The input of a run: the JSON body, or with `GET` the query, as fal's clients put it there (contract §1.3). A query holds
+ * text alone, so what the schema calls a number, a boolean, a list or an object is read as such; what cannot be is left for the
+ * input check to name.
+ *
+ * Throws `body_too_large` or `body_not_json`.
+ */
+export async function readRunInput(c: Context, schema: JsonSchema, bytesMax: number): Promise<Json> {
+  if (c.req.method !== "GET") return readJsonBody(c, bytesMax);
+  const { properties = {} } = schema as { properties?: JsonObject };
+  const input: JsonObject = {};
+  for (const [name, values] of Object.entries(c.req.queries())) {
+    if (isOurs(name)) continue;
+    const types = typesOf(properties[name]);
+    const [first = ""] = values;
+    if (types.has("array") && (values.length > 1 || !first.trimStart().startsWith("["))) {
+      const items = typesOf((properties[name] as { items?: Json }).items);
+      input[name] = values.map((value) => readValue(value, items));
+    } else input[name] = readValue(first, types);
+  }
+  return input;
+}
+
+/** The JSON types that a schema allows, however pydantic wrote it. */
+function typesOf(schema: Json | undefined): Set<string> {
+  if (typeof schema !== "object" || schema === null || Array.isArray(schema)) return new Set();
+  const { type, anyOf, oneOf } = schema;
+  const own = [type ?? []].flat().filter((name): name is string => typeof name === "string");
+  const branches = [anyOf ?? [], oneOf ?? []].flat();
+  return new Set([...own, ...branches.flatMap((branch) => [...typesOf(branch)])]);
+}
+
+const isType: Record<string, (value: Json) => boolean> = {
+  integer: Number.isInteger,
+  number: (value) => typeof value === "number",
+  boolean: (value) => typeof value === "boolean",
+  null: (value) => value === null,
+  array: Array.isArray,
+  object: (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+};
+
+function readValue(text: string, types: Set<string>): Json {
+  let value: Json;
+  try {
+    value = JSON.parse(text) as Json;
+  } catch {
+    return text;
+  }
+  for (const type of types) if (isType[type]?.(value)) return value;
+  return text;
+}

@@ -1,0 +1,64 @@
+import type { Context } from "hono";
+import { appOf } from "../../core/endpoint.ts";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { answerOutcome } from "../answer-outcome.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+import { createFindRequest } from "../find-request.ts";
+import { queueJob, readIntake, routeOf } from "../intake.ts";
+import { cancelJob } from "./cancel-job.ts";
+import { followJob } from "./follow-job.ts";
+import type { InFlight } from "./in-flight.ts";
+import { readRunInput } from "./run-input.ts";
+
+export type RunApi = Pick<
+  ApiDependencies,
+  "keyRing" | "tokens" | "registry" | "jobs" | "events" | "requests" | "objects" | "clock" | "log" | "bodyBytesMax"
+>;
+
+/**
+ * Runs a model and answers with its output, as one call (contract §3): the job of a submit with a single attempt, waited for.
+ * Cancelled when the caller leaves.
+ *
+ * 401, 404, 400, 413, 422 and 503 as a submit; 429 when the caller has too many of these open; then what the result says.
+ */
+export const createRun = (api: RunApi, inFlight: InFlight) => {
+  const findRequest = createFindRequest(api);
+  return async (c: Context, endpoint: string): Promise<Response> => {
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
+    const route = routeOf(api.registry, endpoint);
+    using _place = inFlight.take(caller.ownerId);
+    const raw = await readRunInput(c, route.model.schemas.input, api.bodyBytesMax);
+    const intake = await readIntake(api, c, { route, caller, raw, direct: true });
+    const { requestId } = intake.job;
+
+    const stop = new AbortController();
+    const events = followJob({ api, findRequest }, { caller, requestId }, stop.signal);
+    // Before the start, so that a quick job's end is not read back but told.
+    let next = events.next();
+    next.catch(() => {});
+    const gone = c.req.raw.signal;
+    const leave = (): void => {
+      stop.abort();
+      cancelJob(api, requestId);
+    };
+    try {
+      await queueJob(api, intake).started;
+      gone.addEventListener("abort", leave, { once: true });
+      if (gone.aborted) leave();
+      let servedFrom: string | undefined;
+      for (;;) {
+        const { done, value } = await next;
+        if (done) throw new TemperaError("client_disconnected");
+        if (value.event.type === "started") servedFrom = value.event.worker;
+        if (value.event.type === "done") {
+          return await answerOutcome(c, api, value.event.outcome, servedFrom === undefined ? {} : { "x-fal-served-from": servedFrom });
+        }
+        next = events.next();
+      }
+    } finally {
+      gone.removeEventListener("abort", leave);
+      stop.abort();
+      void events.return(undefined);
+    }
+  };
+};

@@ -1,0 +1,156 @@
+import type { Context } from "hono";
+import { appOf } from "../../core/endpoint.ts";
+import { errorInfo, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import type { JsonObject } from "../../core/json.ts";
+import { isRequestId } from "../../core/request.ts";
+import { retrieve } from "../../core/stored.ts";
+import {
+  falError,
+  parseStreamEventId,
+  SSE_HEADERS,
+  SSE_OPEN,
+  sseEvent,
+  streamErrorEvent,
+  streamEvent,
+  streamEventId,
+} from "../../fal/index.ts";
+import { createFindRequest } from "../find-request.ts";
+import { queueJob, readIntake, routeOf } from "../intake.ts";
+import type { Caller } from "../key-ring.ts";
+import { callerOfToken } from "../realtime/token-caller.ts";
+import { answerAbout, REQUEST_ID_HEADER } from "../request-id.ts";
+import { sseStream } from "../sse-stream.ts";
+import { cancelJob } from "./cancel-job.ts";
+import { followJob } from "./follow-job.ts";
+import type { InFlight } from "./in-flight.ts";
+import type { RunApi } from "./run.ts";
+import { readRunInput } from "./run-input.ts";
+
+/** How long after its caller left a stream's job goes on, for the caller to come back with `Last-Event-ID`. */
+const RETURN_WITHIN_MS = 5_000;
+
+/** A job and the place in its events from which a stream tells them. */
+interface Attached {
+  caller: Caller;
+  requestId: string;
+  afterId?: string;
+  /** How many callers have come back to it so far. */
+  returns: number;
+}
+
+/**
+ * Runs a model and tells what happens as server-sent events (contract §4): progress and previews as they come, the whole
+ * output last. A failure after the stream has opened is an error event and then a clean end.
+ *
+ * Every event has an id. A caller who lost the connection comes back with `Last-Event-ID` within `RETURN_WITHIN_MS` (any
+ * time, when it was the gateway that went away) and is told the rest; the body is not looked at then. 204 when there is no
+ * rest: browsers ask again after a clean end and stop at that answer. Who does not come back has the job cancelled.
+ */
+export const createStream = (api: RunApi, inFlight: InFlight) => {
+  const findRequest = createFindRequest(api);
+
+  return async (c: Context, endpoint: string): Promise<Response> => {
+    const token = c.req.query("fal_jwt_token");
+    const authorization = c.req.header("authorization");
+    const caller =
+      token !== undefined && authorization === undefined
+        ? await callerOfToken(api, token, endpoint)
+        : await api.keyRing.authenticate(authorization, appOf(endpoint));
+    const route = routeOf(api.registry, endpoint);
+    const place = inFlight.take(caller.ownerId);
+    try {
+      const gone = new AbortController();
+      const lastEventId = c.req.header("last-event-id");
+      const attached = lastEventId === undefined ? undefined : await resume(caller, route.model.endpoint, lastEventId);
+      if (attached === "over") {
+        place[Symbol.dispose]();
+        return c.body(null, 204, { [REQUEST_ID_HEADER]: parseStreamEventId(lastEventId ?? "")?.requestId ?? "" });
+      }
+      const { job, events } = attached ? { job: attached, events: follow(attached, gone.signal) } : await begin();
+      answerAbout(c, job.requestId);
+      gone.signal.addEventListener("abort", () => void cancelUnlessResumed(job), { once: true });
+      const told = tell(job, events, place);
+      return c.body(sseStream(told, gone), 200, { ...SSE_HEADERS, [REQUEST_ID_HEADER]: job.requestId });
+
+      async function begin() {
+        const raw = await readRunInput(c, route.model.schemas.input, api.bodyBytesMax);
+        const intake = await readIntake(api, c, { route, caller, raw, direct: true });
+        const job: Attached = { caller, requestId: intake.job.requestId, returns: 0 };
+        const events = follow(job, gone.signal);
+        // Before the start, so that what happens at once is not read back but told.
+        const first = events.next();
+        first.catch(() => {});
+        try {
+          await queueJob(api, intake).started;
+        } catch (error) {
+          gone.abort();
+          throw error;
+        }
+        return { job, events: withFirst(first, events) };
+      }
+    } catch (error) {
+      place[Symbol.dispose]();
+      throw error;
+    }
+  };
+
+  function follow({ caller, requestId, afterId }: Attached, signal: AbortSignal) {
+    return followJob({ api, findRequest }, { caller, requestId, ...(afterId !== undefined && { afterId }) }, signal);
+  }
+
+  /** Finds the job that an event id names. `over`: that was its last event. Throws `request_unknown`. */
+  async function resume(caller: Caller, endpoint: string, lastEventId: string): Promise<Attached | "over"> {
+    const named = parseStreamEventId(lastEventId);
+    if (!named || !isRequestId(named.requestId)) throw new TemperaError("request_unknown");
+    const found = await findRequest(caller, named.requestId);
+    if (found.endpoint !== endpoint) throw new TemperaError("request_unknown");
+    const { requestId } = found;
+    if (found.state !== "COMPLETED") await api.events.append(found, { type: "resumed", attempt: found.attempt ?? 0 }).catch(() => {});
+    const backlog = await api.events.read(requestId).catch(() => []);
+    if (backlog.at(-1)?.event.type === "done" && backlog.at(-1)?.id === named.eventId) return "over";
+    return { caller, requestId, afterId: named.eventId, returns: countReturns(backlog) };
+  }
+
+  async function* tell(job: Attached, events: ReturnType<typeof follow>, place: Disposable): AsyncGenerator<string> {
+    try {
+      yield SSE_OPEN;
+      for await (const { id, event } of events) {
+        const eventId = id === undefined ? undefined : streamEventId(job.requestId, id);
+        if (event.type !== "done") {
+          const body = streamEvent(event);
+          if (body) yield sseEvent(body, eventId);
+        } else if (event.outcome.ok) yield sseEvent(await retrieve<JsonObject>(api.objects, event.outcome.output), eventId);
+        else yield sseEvent(streamErrorEvent(falError(event.outcome.error, { userTimeout: event.outcome.userTimeout === true })), eventId);
+      }
+    } catch (error) {
+      // A broken connection would end the process of a JavaScript client (contract §4.2, S7).
+      if (!isTemperaError(error)) api.log.error({ requestId: job.requestId, err: error }, "a stream broke");
+      const info = isTemperaError(error) ? errorInfo(error) : errorInfo(new TemperaError("server_error"));
+      yield sseEvent(streamErrorEvent(falError(info)));
+    } finally {
+      place[Symbol.dispose]();
+      void events.return(undefined);
+    }
+  }
+
+  async function cancelUnlessResumed({ requestId, returns }: Attached): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, RETURN_WITHIN_MS).unref());
+    const backlog = await api.events.read(requestId).catch(() => []);
+    if (backlog.at(-1)?.event.type === "done" || countReturns(backlog) > returns) return;
+    cancelJob(api, requestId);
+  }
+};
+
+const countReturns = (backlog: { event: { type: string } }[]): number => backlog.filter(({ event }) => event.type === "resumed").length;
+
+/** A generator whose first value was asked for already. */
+async function* withFirst<T>(first: Promise<IteratorResult<T>>, rest: AsyncGenerator<T>): AsyncGenerator<T> {
+  try {
+    const { done, value } = await first;
+    if (done) return;
+    yield value;
+    yield* rest;
+  } finally {
+    void rest.return(undefined);
+  }
+}

@@ -1,0 +1,273 @@
+/** One call: sync runs and streams, over HTTP and with the official client. */
+import { createFalClient, ValidationError } from "@fal-ai/client";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { startTestPlatform, type TestPlatform } from "./platform.ts";
+
+const STUB = "tempera/stub";
+const QWEN = "fal-ai/qwen-image";
+const RUNS_MAX = 4;
+
+let test: TestPlatform;
+beforeAll(async () => {
+  test = await startTestPlatform({ TEMPERA_RUNS_MAX: String(RUNS_MAX) });
+});
+afterAll(() => test[Symbol.asyncDispose]());
+
+const post = (path: string, input: object, init: RequestInit = {}): Promise<Response> =>
+  test.call(path, { method: "POST", body: JSON.stringify(input), ...init });
+const client = () =>
+  createFalClient({ credentials: test.platform.key, proxyUrl: { url: `${test.platform.url}/api/fal/proxy`, when: "always" } });
+/** How a request has ended, from the queue API; waits for the end. */
+async function ending(requestId: string): Promise<{ error_type?: string }> {
+  for await (const { data } of events(await test.call(`/queue/${STUB}/requests/${requestId}/status/stream`)))
+    if ((data as { status?: string }).status === "COMPLETED") return data as { error_type?: string };
+  throw new Error("the status stream ended before the request had");
+}
+
+interface Told {
+  id?: string;
+  // biome-ignore lint/suspicious/noExplicitAny: each test knows what it reads
+  data: any;
+}
+async function* events(response: Response): AsyncGenerator<Told> {
+  let text = "";
+  const chunks = (response.body ?? new Blob([]).stream()).pipeThrough(new TextDecoderStream());
+  for await (const chunk of chunks as unknown as AsyncIterable<string>) {
+    text += chunk;
+    for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
+      const lines = text.slice(0, end).split("\n");
+      text = text.slice(end + 2);
+      const field = (name: string) => lines.find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
+      const [id, data] = [field("id"), field("data")];
+      if (data !== undefined) yield { ...(id !== undefined && { id }), data: JSON.parse(data) };
+    }
+  }
+}
+async function all(response: Response): Promise<Told[]> {
+  const told: Told[] = [];
+  for await (const event of events(response)) told.push(event);
+  return told;
+}
+
+describe("a sync run", () => {
+  it.each([`/run/${STUB}`, `/${STUB}`, `/${STUB}/`])("POST %s answers with the bare output and says who served it", async (path) => {
+    const answer = await post(path, { prompt: "hello", seed: 7 });
+    expect(answer.status).toBe(200);
+    expect(await answer.json()).toEqual({ echo: "hello", attempt: 1, seed: 7 });
+    expect(Object.fromEntries(answer.headers)).toMatchObject({
+      "content-type": "application/json",
+      "x-fal-request-id": expect.stringMatching(/^[0-9a-f-]{36}$/),
+      "x-fal-billable-units": "1",
+      "x-fal-served-from": expect.stringMatching(/./),
+    });
+  });
+
+  it("is a request like any other: the queue API knows it", async () => {
+    const requestId = (await post(`/${STUB}`, { prompt: "kept" })).headers.get("x-fal-request-id") ?? "";
+    expect(await (await test.call(`/queue/${STUB}/requests/${requestId}`)).json()).toMatchObject({ echo: "kept" });
+    expect((await test.record(requestId))?.outcome?.ok).toBe(true);
+  });
+
+  it("GET takes the input from the query, each value as the schema has it", async () => {
+    const answer = await test.call(`/${STUB}?prompt=12&seed=5&delay_ms=1&steps=2&fal_anything=x`);
+    expect(answer.status).toBe(200);
+    expect(await answer.json()).toEqual({ echo: "12", attempt: 1, seed: 5 });
+    const refused = await test.call(`/${STUB}?delay_ms=soon`);
+    expect(refused.status).toBe(422);
+    expect(await refused.json()).toMatchObject({ detail: [{ loc: ["body", "delay_ms"] }] });
+  });
+
+  it.each([
+    ["PUT", `/${STUB}`, 405, { detail: "Method Not Allowed" }],
+    ["POST", "/nobody/nothing", 404, { detail: 'Application "nothing" not found' }],
+    ["POST", `/${STUB}/nowhere`, 404, { detail: "Path /nowhere not found" }],
+    ["POST", "/one", 404, { detail: "Path /one not found" }],
+  ])("%s %s: %i", async (method, path, status, body) => {
+    const answer = await test.call(path, { method });
+    expect([answer.status, await answer.json()]).toEqual([status, body]);
+    expect(answer.headers.get("x-fal-request-id")).toBeTruthy();
+  });
+
+  it("401 without a key", async () => {
+    const answer = await fetch(`${test.platform.url}/${STUB}`, { method: "POST", body: "{}" });
+    expect(answer.status).toBe(401);
+  });
+
+  it("a failure has its own status, and there is no second attempt", async () => {
+    const refused = await post(`/${STUB}`, { fail: "invalid" });
+    expect(refused.status).toBe(422);
+    const crashed = await post(`/${STUB}`, { fail: "crash", fail_attempts: 1 });
+    expect(crashed.status).toBe(503);
+    expect(crashed.headers.get("x-fal-error-type")).toBe("runner_disconnected");
+    expect(crashed.headers.get("x-fal-needs-retry")).toBe("1");
+    const record = await test.record(crashed.headers.get("x-fal-request-id") ?? "");
+    expect(record).toMatchObject({ attempts: 1 });
+  });
+
+  it("leaving cancels it", async () => {
+    const leaving = new AbortController();
+    const before = new Set((await test.workflows("inferenceJob")).keys());
+    const answer = post(`/${STUB}`, { delay_ms: 60_000, steps: 600 }, { signal: leaving.signal }).catch((error: Error) => error.name);
+    let requestId: string | undefined;
+    while (requestId === undefined)
+      requestId = [...(await test.workflows("inferenceJob"))].find(([id, state]) => state === "RUNNING" && !before.has(id))?.[0];
+    leaving.abort();
+    expect(await answer).toBe("AbortError");
+    expect(await ending(requestId)).toMatchObject({ error_type: "client_cancelled" });
+  });
+
+  it("a start deadline is the caller's own 504", async () => {
+    const width = 64;
+    const blockers = await Promise.all(
+      Array.from({ length: width }, () =>
+        post(`/queue/${STUB}`, { delay_ms: 60_000 }).then((answer) => answer.json() as Promise<{ request_id: string }>),
+      ),
+    );
+    try {
+      await Promise.all(blockers.map(({ request_id }) => started(request_id)));
+      const answer = await post(`/${STUB}`, {}, { headers: { "x-fal-request-timeout": "0.3" } });
+      expect(answer.status).toBe(504);
+      expect(answer.headers.get("x-fal-request-timeout-type")).toBe("user");
+    } finally {
+      for (const { request_id } of blockers) await test.call(`/queue/${STUB}/requests/${request_id}/cancel`, { method: "PUT" });
+      for (const { request_id } of blockers) await ending(request_id);
+    }
+
+    async function started(id: string): Promise<void> {
+      for await (const { data } of events(await test.call(`/queue/${STUB}/requests/${id}/status/stream`)))
+        if (data.status === "IN_PROGRESS") return;
+    }
+  });
+
+  it("an owner has so many open at once and no more; each place is given back", async () => {
+    const leaving = new AbortController();
+    const open = Array.from({ length: RUNS_MAX }, () =>
+      post(`/${STUB}/stream`, { delay_ms: 60_000 }, { signal: leaving.signal }).then((answer) => answer.status),
+    );
+    expect(await Promise.all(open)).toEqual(open.map(() => 200));
+    const refused = await post(`/${STUB}`, {});
+    expect(refused.status).toBe(429);
+    expect(await refused.json()).toMatchObject({ error_type: "concurrent_requests_limit" });
+    expect(Object.fromEntries(refused.headers)).toMatchObject({
+      "x-fal-error-type": "concurrent_requests_limit",
+      "x-fal-needs-retry": "1",
+      "retry-after": expect.stringMatching(/^\d+$/),
+    });
+    leaving.abort();
+    await expect.poll(async () => (await post(`/${STUB}`, {})).status).toBe(200);
+    for (let i = 0; i < RUNS_MAX * 2; i++) await post(`/${STUB}`, { fail: "invalid" });
+    expect((await post(`/${STUB}`, {})).status).toBe(200);
+  });
+
+  it("sync_mode gives data URIs", async () => {
+    const answer = await post(`/${QWEN}`, { prompt: "a small red circle on a blue background", num_inference_steps: 2, sync_mode: true });
+    const { images } = (await answer.json()) as { images: { url: string }[] };
+    expect(images[0]?.url).toMatch(/^data:image\/png;base64,/);
+  });
+
+  it("the official client", async () => {
+    const { data, requestId } = await client().run(STUB, { input: { prompt: "from the client" } });
+    expect(data).toMatchObject({ echo: "from the client" });
+    expect(requestId).toMatch(/^[0-9a-f-]{36}$/);
+    const viaGet = await client().run(STUB, { input: { prompt: "by query" }, method: "get" });
+    expect(viaGet.data).toMatchObject({ echo: "by query" });
+    const failure = await client()
+      .run(STUB, { input: { steps: -1 } })
+      .catch((error) => error);
+    expect(failure).toBeInstanceOf(ValidationError);
+  });
+});
+
+describe("a stream", () => {
+  it("tells each step and the whole output last", async () => {
+    const answer = await post(`/${STUB}/stream`, { prompt: "é 🙂", delay_ms: 60, steps: 3 });
+    expect(Object.fromEntries(answer.headers)).toMatchObject({
+      "content-type": "text/event-stream",
+      "x-fal-request-id": expect.stringMatching(/./),
+    });
+    const told = (await all(answer)).map(({ data }) => data);
+    expect(told.filter(({ type }) => type === "progress").map(({ step, steps }) => [step, steps])).toEqual([
+      [1, 3],
+      [2, 3],
+      [3, 3],
+    ]);
+    expect(told.at(-1)).toEqual({ echo: "é 🙂", attempt: 1, seed: expect.anything() });
+  });
+
+  it("a failure is an error event and then a clean end", async () => {
+    const told = await all(await post(`/${STUB}/stream`, { fail: "error" }));
+    expect(told.map(({ data }) => data)).toEqual([
+      {
+        type: "error",
+        message: expect.stringMatching(/./),
+        error: { status: 500, body: { detail: expect.stringMatching(/./), error_type: "runner_server_error" } },
+      },
+    ]);
+  });
+
+  it("a bad input is refused before it opens", async () => {
+    const refused = await post(`/${STUB}/stream`, { steps: "many" });
+    expect(refused.status).toBe(422);
+    expect(refused.headers.get("content-type")).toBe("application/json");
+  });
+
+  it("goes on after Last-Event-ID: the rest, once each, for the same job", async () => {
+    const first = new AbortController();
+    const answer = await post(`/${STUB}/stream`, { delay_ms: 1_500, steps: 15 }, { signal: first.signal });
+    const requestId = answer.headers.get("x-fal-request-id");
+    const seen: Told[] = [];
+    for await (const event of events(answer)) {
+      seen.push(event);
+      if (seen.length === 3) break;
+    }
+    first.abort();
+    const headers = { "last-event-id": seen.at(-1)?.id ?? "" };
+    const resumed = await post(`/${STUB}/stream`, {}, { headers });
+    expect(resumed.headers.get("x-fal-request-id")).toBe(requestId);
+    const rest = await all(resumed);
+    const steps = [...seen, ...rest].flatMap(({ data }) => (data.type === "progress" ? [data.step] : []));
+    expect(steps).toEqual(Array.from({ length: 15 }, (_, i) => i + 1));
+    expect(rest.at(-1)?.data).toMatchObject({ attempt: 1 });
+    // A browser asks again after a clean end, and stops at 204.
+    const over = await test.call(`/${STUB}/stream`, { headers: { "last-event-id": rest.at(-1)?.id ?? "" } });
+    expect(over.status).toBe(204);
+  });
+
+  it("resumes nothing that is another owner's, another model's or no id of ours", async () => {
+    const told = await all(await post(`/${STUB}/stream`, {}));
+    const id = told.at(-1)?.id ?? "";
+    for (const headers of [{ "last-event-id": "garbage" }, { "last-event-id": `${id}x` }]) {
+      expect((await post(`/${STUB}/stream`, {}, { headers })).status).toBe(404);
+    }
+    expect((await post(`/${QWEN}/stream`, { prompt: "x" }, { headers: { "last-event-id": id } })).status).toBe(404);
+  });
+
+  it("leaving for good cancels it", async () => {
+    const leaving = new AbortController();
+    const answer = await post(`/${STUB}/stream`, { delay_ms: 60_000, steps: 600 }, { signal: leaving.signal });
+    for await (const _ of events(answer)) break;
+    leaving.abort();
+    expect(await ending(answer.headers.get("x-fal-request-id") ?? "")).toMatchObject({ error_type: "client_cancelled" });
+  });
+
+  it("takes a token in the query, for its app only, until it expires", async () => {
+    const tokenFor = async (apps: string[], seconds = 60) =>
+      (await (await post("/rest/tokens/", { allowed_apps: apps, token_expiration: seconds })).json()) as string;
+    const open = (token: string) => fetch(`${test.platform.url}/${STUB}/stream?fal_jwt_token=${token}`, { method: "POST", body: "{}" });
+    const good = await open(await tokenFor(["stub"]));
+    expect(good.status).toBe(200);
+    expect((await all(good)).length).toBeGreaterThan(0);
+    expect((await open(await tokenFor(["other"]))).status).toBe(403);
+    const forged = await open("a.b.c");
+    expect([forged.status, forged.headers.get("content-type")]).toEqual([401, "application/json"]);
+  });
+
+  it("the official client: events, and done() is the output", async () => {
+    const stream = await client().stream(STUB, { input: { prompt: "streamed", delay_ms: 40, steps: 2 } });
+    const told: unknown[] = [];
+    for await (const event of stream) told.push(event);
+    expect(told).toHaveLength(3);
+    expect(await stream.done()).toEqual(told.at(-1));
+    expect(told.at(-1)).toMatchObject({ echo: "streamed" });
+  });
+});
