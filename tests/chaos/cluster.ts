@@ -4,6 +4,7 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { Client, Connection } from "@temporalio/client";
 import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
 import { createRequestStore } from "../../src/adapters/postgres/request-store.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
@@ -14,6 +15,9 @@ import { startPostgres } from "../../src/dev/services/postgres.ts";
 import { startRedis } from "../../src/dev/services/redis.ts";
 import type { Service } from "../../src/dev/services/service.ts";
 import { startTemporal } from "../../src/dev/services/temporal.ts";
+
+/** PendingActivityState.PENDING_ACTIVITY_STATE_STARTED of Temporal's API. */
+const ACTIVITY_STARTED = 2;
 
 const PROJECT = resolve(import.meta.dirname, "../..");
 
@@ -31,6 +35,8 @@ export interface Cluster extends AsyncDisposable {
   kill(part: Part): Promise<void>;
   /** Starts a killed part again; resolves when it is ready. */
   restart(part: Part): Promise<void>;
+  /** Requests that a GPU worker has begun. */
+  running(): Promise<string[]>;
   /** Process ids of the engines. */
   engines(): Promise<number[]>;
 }
@@ -99,6 +105,10 @@ export async function startCluster(models: string): Promise<Cluster> {
   const sql = connectPostgres(databaseUrl, { maxConnections: 1 });
   closing.defer(() => sql.end({ timeout: 1 }));
 
+  const connection = await Connection.connect({ address: services.get("temporal")?.url ?? "" });
+  closing.defer(() => connection.close());
+  const { workflow } = new Client({ connection, namespace: "tempera" });
+
   const url = `http://127.0.0.1:${ports.gateway}`;
   return {
     url,
@@ -118,6 +128,14 @@ export async function startCluster(models: string): Promise<Cluster> {
       const starter = starters[part as (typeof SERVICES)[number]];
       if (starter) services.set(part, await starter());
       else await startRole(part);
+    },
+    async running() {
+      const found: string[] = [];
+      for await (const { workflowId } of workflow.list({ query: "WorkflowType = 'inferenceJob' AND ExecutionStatus = 'Running'" })) {
+        const { raw } = await workflow.getHandle(workflowId).describe();
+        if (raw.pendingActivities?.some(({ state }) => state === ACTIVITY_STARTED)) found.push(workflowId);
+      }
+      return found;
     },
     engines: () => engineProcesses(roles.get("gpu-worker")?.pid ?? 0),
     [Symbol.asyncDispose]: () => closing[Symbol.asyncDispose](),
