@@ -4,12 +4,33 @@ import { errorInfo, isTemperaError, TemperaError } from "../core/errors/tempera-
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
+import { createDeadLettersDiscard, createDeadLettersList, createDeadLettersRetry, createDeadLettersShow } from "./platform/dead-letters.ts";
+import { createDeliveriesList, createDeliveriesRedeliver, createDeliveriesShow } from "./platform/deliveries.ts";
 import { createKeysCreate, createKeysList, createKeysRevoke } from "./platform/keys.ts";
 import { createModelsList } from "./platform/models.ts";
+import { createSigningKeysList, createSigningKeysRotate } from "./platform/signing-keys.ts";
 import { requestIdOf } from "./request-id.ts";
 
 /** The admin role's HTTP service (contract §10): the table of its routes. Everything needs a key of scope ADMIN. */
-export function createAdmin(api: Pick<ApiDependencies, "keyRing" | "keys" | "registry" | "clock" | "log">): Hono {
+export function createAdmin(
+  api: Pick<
+    ApiDependencies,
+    | "keyRing"
+    | "keys"
+    | "registry"
+    | "jobs"
+    | "events"
+    | "requests"
+    | "objects"
+    | "deadLetters"
+    | "deliveries"
+    | "redeliveries"
+    | "signingKeys"
+    | "webhookOf"
+    | "clock"
+    | "log"
+  >,
+): Hono {
   const admin =
     (verb: (c: Context, caller: Caller) => Promise<Response>) =>
     async (c: Context): Promise<Response> => {
@@ -22,6 +43,15 @@ export function createAdmin(api: Pick<ApiDependencies, "keyRing" | "keys" | "reg
   app.get("/v1/keys", admin(createKeysList(api)));
   app.post("/v1/keys", admin(createKeysCreate(api)));
   app.delete("/v1/keys/:key_id", admin(createKeysRevoke(api)));
+  app.get("/v1/dead-letters", admin(createDeadLettersList(api)));
+  app.get("/v1/dead-letters/:request_id", admin(createDeadLettersShow(api)));
+  app.post("/v1/dead-letters/:request_id/retry", admin(createDeadLettersRetry(api)));
+  app.delete("/v1/dead-letters/:request_id", admin(createDeadLettersDiscard(api)));
+  app.get("/v1/deliveries", admin(createDeliveriesList(api)));
+  app.get("/v1/deliveries/:request_id", admin(createDeliveriesShow(api)));
+  app.post("/v1/deliveries/:request_id/redeliver", admin(createDeliveriesRedeliver(api)));
+  app.get("/v1/signing-keys", admin(createSigningKeysList(api)));
+  app.post("/v1/signing-keys/rotate", admin(createSigningKeysRotate(api)));
   app.get("/health/live", (c) => answerJson(c, { status: "live" }));
   app.notFound((c) => platformError(c, new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`)));
   app.onError((error, c) => {

@@ -39,6 +39,7 @@ function createTestGateway() {
   const api = {
     registry: { route: (endpoint: string) => (endpoint === MODEL.endpoint ? route : undefined), hasApp: (app: string) => app === "a/b" },
     keyRing: { authenticate: async () => ({ ownerId: "ann", keyId: "k", scope: "API" }) },
+    webhookOf: () => undefined,
     jobs: { start: async (job: JobSpec) => void jobs.push(job) },
     events: {
       append: async () => {},

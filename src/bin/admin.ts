@@ -1,7 +1,10 @@
 import { createHash } from "node:crypto";
+import { createDeliveries } from "../adapters/temporal/deliveries.ts";
+import { createJobs } from "../adapters/temporal/jobs.ts";
 import { createAdmin } from "../api/admin.ts";
 import { createKeyRing } from "../api/key-ring.ts";
 import { listen } from "../api/serve.ts";
+import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import type { Parts } from "./parts.ts";
 import { isMain, type Role, runRole } from "./role.ts";
@@ -15,7 +18,14 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     throw new Error("TEMPERA_ADMIN_KEY names a key that was revoked or has another secret; set it to a new <uuid>:<secret>.");
   }
   const keyRing = await createKeyRing({ keys, clock: systemClock });
-  const app = createAdmin({ ...parts, keyRing, clock: systemClock });
+  const app = createAdmin({
+    ...parts,
+    keyRing,
+    jobs: createJobs(parts.client),
+    redeliveries: createDeliveries(parts.client),
+    webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
+    clock: systemClock,
+  });
   const server = await listen(app, {
     host: config.server.host,
     port: config.server.adminPort,

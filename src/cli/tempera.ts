@@ -1,9 +1,12 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
+import { addDeadLetterCommands } from "./commands/dead-letters.ts";
+import { addDeliveryCommands } from "./commands/deliveries.ts";
 import { addKeyCommands } from "./commands/keys.ts";
 import { addModelCommands } from "./commands/models.ts";
 import { addRequestCommands } from "./commands/requests.ts";
+import { addSigningKeyCommands } from "./commands/signing-keys.ts";
 import { addTlsCommands } from "./commands/tls.ts";
 import { createPlatformClient, findKey, type PlatformClient } from "./platform-client.ts";
 
@@ -35,6 +38,9 @@ program
 addRequestCommands(program, connect);
 addKeyCommands(program, connect);
 addModelCommands(program, connect);
+addDeliveryCommands(program, connect);
+addDeadLetterCommands(program, connect);
+addSigningKeyCommands(program, connect);
 addTlsCommands(program);
 program
   .command("doctor")
