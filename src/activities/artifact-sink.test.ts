@@ -26,7 +26,15 @@ function createShelf() {
 }
 
 const sinkOn = (objects: ReturnType<typeof createShelf>, inline = false) =>
-  createArtifactSink({ objects, publicUrl: "http://localhost:8080", inline });
+  createArtifactSink({
+    objects,
+    files: { begin: unexpected, claim: unexpected, store: unexpected },
+    clock: { nowMs: () => 0 },
+    publicUrl: "http://localhost:8080",
+    job: { requestId: "019a1b2c-0000-7000-8000-000000000000", ownerId: "ann" },
+    inline,
+  });
+const unexpected = () => Promise.reject(new Error("a record was written for a file without a lifecycle"));
 
 describe("a produced file", () => {
   it("is stored under its content before the output names it", async () => {

@@ -3,8 +3,15 @@ import { Readable } from "node:stream";
 import { artifactKey, artifactUrl } from "../core/artifact.ts";
 import type { ArtifactHead, EngineListener } from "../core/engine.ts";
 import { TemperaError } from "../core/errors/tempera-error.ts";
+import { fileKey, fileUrl, producedFileId, safeFileName } from "../core/file.ts";
+import type { JobSpec } from "../core/job.ts";
 import type { Json, JsonObject } from "../core/json.ts";
+import { expiryOf, type Lifecycle } from "../core/lifecycle.ts";
+import { LIMITS } from "../core/limits.ts";
+import type { Clock } from "../core/ports/clock.ts";
+import type { FileStore } from "../core/ports/file-store.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import { TREES } from "../fal/index.ts";
 
 export interface ArtifactSink {
   take: EngineListener["artifact"];
@@ -18,14 +25,36 @@ export interface ArtifactSink {
  */
 export function createArtifactSink({
   objects,
+  files,
+  clock,
   publicUrl,
+  job,
   inline,
 }: {
   objects: Pick<ObjectStore, "put">;
+  files: Pick<FileStore, "begin" | "claim" | "store">;
+  clock: Clock;
   publicUrl: string;
+  job: Pick<JobSpec, "requestId" | "ownerId" | "lifecycle">;
   inline: boolean;
 }): ArtifactSink {
-  const files = new Map<number, JsonObject>();
+  const produced = new Map<number, JsonObject>();
+
+  /** Keeps a file under its record; one that an earlier attempt has kept already is only read to its end. Returns its address. */
+  const keep = async (head: ArtifactHead, bytes: AsyncIterable<Uint8Array>, lifecycle: Lifecycle): Promise<string> => {
+    const { contentType, sha256 } = head;
+    const fileId = producedFileId(job.requestId, head.index, sha256);
+    const name = safeFileName(head.fileName, contentType);
+    const key = fileKey(fileId);
+    await files.begin({ fileId, ownerId: job.ownerId, name, contentType, lifecycle, uploadUntilMs: clock.nowMs() + LIMITS.uploadBodyMs });
+    if (await files.claim(fileId, key)) {
+      await objects.put(key, Readable.from(bytes), { bytes: head.bytes, contentType });
+      const expiresAtMs = expiryOf(lifecycle, clock.nowMs());
+      await files.store(fileId, key, { bytes: head.bytes, etag: sha256, ...(expiresAtMs !== undefined && { expiresAtMs }) });
+    } else for await (const _ of bytes);
+    return fileUrl(`${publicUrl}${TREES.files.prefix}`, { fileId, name });
+  };
+
   return {
     async take(head, chunks) {
       const bytes = verified(head, chunks);
@@ -34,12 +63,13 @@ export function createArtifactSink({
         const parts: Uint8Array[] = [];
         for await (const chunk of bytes) parts.push(chunk);
         url = `data:${head.contentType};base64,${Buffer.concat(parts).toString("base64")}`;
-      } else {
+      } else if (job.lifecycle) url = await keep(head, bytes, job.lifecycle);
+      else {
         const key = artifactKey(head);
         await objects.put(key, Readable.from(bytes), { bytes: head.bytes, contentType: head.contentType });
         url = artifactUrl(publicUrl, key);
       }
-      files.set(head.index, { url, content_type: head.contentType, file_name: head.fileName, file_size: head.bytes });
+      produced.set(head.index, { url, content_type: head.contentType, file_name: head.fileName, file_size: head.bytes });
     },
     resolve(output) {
       const walk = (value: Json): Json => {
@@ -47,7 +77,7 @@ export function createArtifactSink({
         if (Array.isArray(value)) return value.map(walk);
         const { $artifact: index, ...rest } = value;
         if (typeof index !== "number") return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, walk(item)]));
-        const file = files.get(index);
+        const file = produced.get(index);
         if (!file) throw new TemperaError("runner_incomplete_response", `The engine's output names file ${index}, which it never sent.`);
         return { ...file, ...rest };
       };

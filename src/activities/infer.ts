@@ -6,6 +6,7 @@ import type { JobSpec } from "../core/job.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
+import type { FileStore } from "../core/ports/file-store.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { Outcome } from "../core/request.ts";
@@ -23,6 +24,8 @@ export interface InferDependencies {
   /** Asked by a retried attempt, for an outcome that the event log has lost. */
   requests: Pick<RequestStore, "find">;
   objects: ObjectStore;
+  /** The records of files that are produced with a lifecycle. */
+  files: Pick<FileStore, "begin" | "claim" | "store">;
   clock: Clock;
   /** Cancels announced through the event log, milliseconds after the caller's word. */
   running: RunningRequests;
@@ -54,6 +57,7 @@ export const createInfer = ({
   events,
   requests,
   objects,
+  files,
   clock,
   running,
   fetchInput,
@@ -80,10 +84,10 @@ export const createInfer = ({
     try {
       const asked = await retrieve<JsonObject>(objects, job.input);
       await using fetched = await fetchInput(asked, job.ownerId, signal);
-      const { input, files } = fetched;
-      const sink = createArtifactSink({ objects, publicUrl, inline: input.sync_mode === true });
+      const { input } = fetched;
+      const sink = createArtifactSink({ objects, files, clock, publicUrl, job, inline: input.sync_mode === true });
       const result = await engines.run(
-        { requestId: job.requestId, attempt, endpoint: job.endpoint, version: job.version, input, files },
+        { requestId: job.requestId, attempt, endpoint: job.endpoint, version: job.version, input, files: fetched.files },
         {
           started: (worker) => {
             startedAtMs = clock.nowMs();

@@ -35,6 +35,7 @@ export interface FetchInputDependencies {
 export const createFetchInput = ({ http, objects, ownKey }: FetchInputDependencies): FetchInput => {
   const open = async (url: string, ownerId: string, bytesMax: number, signal: AbortSignal): Promise<Download> => {
     if (/^data:/i.test(url)) return dataUri(url, bytesMax);
+    if (!/^https?:/i.test(url)) throw new TemperaError("file_download_error", "The address is no http, https or data URL.");
     const key = await ownKey(url, ownerId);
     const own = key === undefined ? undefined : await objects.get(key);
     if (!own) return http.download(url, { bytesMax, timeoutMs: LIMITS.inputFileMs, signal });

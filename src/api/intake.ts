@@ -6,7 +6,7 @@ import type { JobSpec } from "../core/job.ts";
 import type { Json } from "../core/json.ts";
 import { taskQueueOf } from "../core/model.ts";
 import { store } from "../core/stored.ts";
-import { submitOptions } from "../fal/index.ts";
+import { LIFECYCLE_PREFERENCE_HEADER, readLifecycle, submitOptions } from "../fal/index.ts";
 import type { Registry, Route } from "../registry/registry.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
@@ -42,6 +42,7 @@ export async function readIntake(
   const { model } = route;
   const checked = route.checkInput(raw);
   if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
+  const lifecycle = readLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), LIFECYCLE_PREFERENCE_HEADER);
   const requestId = requestIdOf(c);
   const { priority, startTimeoutMs, noRetry } = submitOptions((name) => c.req.header(name));
   const job: JobSpec = {
@@ -57,6 +58,7 @@ export async function readIntake(
     submittedAtMs: api.clock.nowMs(),
     ...(checked.ignored.length > 0 && { logged: true }),
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
+    ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
     retry: noRetry || direct ? { ...model.retry, attemptsMax: 1 } : model.retry,
     timeouts: { heartbeatMs: model.timeouts.heartbeatMs, runMs: model.timeouts.runMs },
   };

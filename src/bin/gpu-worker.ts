@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { createHoldSession } from "../activities/hold-session.ts";
 import { createInfer } from "../activities/infer.ts";
 import { createFetchInput } from "../activities/input-files.ts";
+import { createOwnKey } from "../activities/own-file.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { createRunningRequests } from "../activities/running-requests.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
 import { startGpuWorker } from "../adapters/temporal/workers.ts";
-import { artifactKeyOf } from "../core/artifact.ts";
 import { createClosing } from "../core/closing.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import { createEnginePool } from "../gpu-workers/engine-pool.ts";
@@ -46,12 +46,13 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     events: parts.events,
     requests: parts.requests,
     objects: parts.objects,
+    files: parts.files,
     clock: systemClock,
     running,
     fetchInput: createFetchInput({
       http: createGuardedFetch({ allowed: parts.allowedPrivate, trusted: [`${parts.publicUrl}/files/`] }),
       objects: parts.objects,
-      ownKey: async (url) => artifactKeyOf(parts.publicUrl, url),
+      ownKey: createOwnKey({ files: parts.files, clock: systemClock }),
     }),
     recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
     publicUrl: parts.publicUrl,

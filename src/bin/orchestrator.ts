@@ -1,6 +1,7 @@
 import { join, resolve } from "node:path";
 import { createDeliverWebhook, createRecordAttempt } from "../activities/deliver-webhook.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
+import { keepSweepingFiles } from "../activities/sweep-files.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
 import { startOrchestratorWorker, startWebhookWorker } from "../adapters/temporal/workers.ts";
 import { workflowBundle } from "../adapters/temporal/workflow-bundle.ts";
@@ -26,9 +27,11 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
       },
     }),
   ]);
+  const stopSweeping = keepSweepingFiles({ ...parts, clock: systemClock });
   return {
     ended: Promise.race(workers.map(({ ended }) => ended)),
     stop: async () => {
+      stopSweeping();
       await Promise.all(workers.map((worker) => worker.stop()));
     },
   };

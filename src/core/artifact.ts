@@ -23,9 +23,3 @@ export const artifactKey = ({ sha256, contentType }: Pick<ArtifactHead, "sha256"
 
 /** Where the gateway serves an object of the artifacts tree. */
 export const artifactUrl = (publicUrl: string, key: string): string => `${publicUrl}/files/${key.slice("artifacts/".length)}`;
-
-/** The key behind an address that `artifactUrl` made; `undefined` for any other. */
-export function artifactKeyOf(publicUrl: string, url: string): string | undefined {
-  const path = url.startsWith(`${publicUrl}/files/`) ? url.slice(`${publicUrl}/files/`.length) : "";
-  return /^[0-9a-f]{2}\/[0-9a-f]{64}\.[a-z0-9]{1,8}$/.test(path) ? `artifacts/${path}` : undefined;
-}

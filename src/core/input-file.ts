@@ -20,11 +20,14 @@ export interface InputUrl {
   loc: (string | number)[];
 }
 
-/** The http(s) and data URLs in fields called `…_url` and `…_urls`, at any depth, in the order they stand. */
+/**
+ * What stands in fields called `…_url` and `…_urls`, at any depth, in the order it stands there. All of it, whatever it begins
+ * with: what is not fetched must not reach an engine, which might read `file:///etc/passwd`.
+ */
 export function inputUrls(input: JsonObject): InputUrl[] {
   const found: InputUrl[] = [];
   const take = (value: Json, loc: (string | number)[]): void => {
-    if (typeof value === "string" && /^(https?|data):/i.test(value)) found.push({ url: value, loc });
+    if (typeof value === "string" && value !== "") found.push({ url: value, loc });
   };
   const walk = (value: Json, loc: (string | number)[]): void => {
     if (typeof value !== "object" || value === null) return;

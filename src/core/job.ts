@@ -3,6 +3,7 @@
  * every duration can be short in a test. Imported by workflow code: types and pure functions only.
  */
 import type { JsonObject, Stored } from "./json.ts";
+import type { Lifecycle } from "./lifecycle.ts";
 import type { ModelTimeouts, RetryPolicy } from "./model.ts";
 import type { RequestIdentity } from "./request.ts";
 import type { Webhook } from "./webhook.ts";
@@ -22,6 +23,8 @@ export interface JobSpec extends RequestIdentity {
   webhook?: Webhook;
   /** The request whose dead letter this one tries again. */
   retryOf?: string;
+  /** How long the files it produces are kept, and who may read them; absent: for ever, by everybody who has the address. */
+  lifecycle?: Lifecycle;
   retry: RetryPolicy;
   timeouts: Pick<ModelTimeouts, "heartbeatMs" | "runMs">;
 }

@@ -58,7 +58,8 @@ export async function keepFile(
   if (standing?.objectKey !== objectKey)
     await objects.delete(objectKey).catch((error) => log.warn({ objectKey, err: errorInfo(error) }, "an upload that lost was not deleted"));
   if (!standing) throw new TemperaError("upload_unknown");
-  if (standing.stored?.etag !== etag) throw new TemperaError("upload_finished");
+  if (!standing.stored) throw new TemperaError("upload_interrupted", "Another upload to this address began meanwhile. Try again.");
+  if (standing.stored.etag !== etag) throw new TemperaError("upload_finished");
 }
 
 /** `POST /files/upload`: a whole file in one body. Answers its address. */
