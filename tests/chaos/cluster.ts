@@ -35,6 +35,8 @@ export interface Cluster extends AsyncDisposable {
   kill(part: Part): Promise<void>;
   /** Starts a killed part again; resolves when it is ready. */
   restart(part: Part): Promise<void>;
+  /** Process id of a role. */
+  pid(role: (typeof ROLES)[number]): number;
   /** Requests that a GPU worker has begun. */
   running(): Promise<string[]>;
   /** Process ids of the engines. */
@@ -76,6 +78,8 @@ export async function startCluster(models: string): Promise<Cluster> {
     TEMPERA_DATA: join(folder, "data"),
     TEMPERA_WORKER_MODELS: models,
     TEMPERA_LOG_LEVEL: "info",
+    TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8",
+    TEMPERA_WEBHOOK_DELAYS: "3,1,1",
   };
   const startRole = async (name: string): Promise<void> => {
     const child = spawn(process.execPath, ["--import", "tsx", join(PROJECT, `src/bin/${name}.ts`)], {
@@ -129,6 +133,7 @@ export async function startCluster(models: string): Promise<Cluster> {
       if (starter) services.set(part, await starter());
       else await startRole(part);
     },
+    pid: (role) => roles.get(role)?.pid ?? 0,
     async running() {
       const found: string[] = [];
       for await (const { workflowId } of workflow.list({ query: "WorkflowType = 'inferenceJob' AND ExecutionStatus = 'Running'" })) {
