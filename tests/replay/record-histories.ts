@@ -6,10 +6,11 @@
  */
 import { execFile } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { Client, Connection } from "@temporalio/client";
+import { Client, Connection, WorkflowNotFoundError } from "@temporalio/client";
 import { startPlatform } from "../../src/bin/platform.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
@@ -19,19 +20,47 @@ import { findProgram } from "../../src/dev/services/program.ts";
 import { TEMPORAL_CLI } from "../../src/dev/services/temporal.ts";
 
 const STUB = "tempera/stub";
-const submit = async (client: PlatformClient, input: object, headers: Record<string, string> = {}): Promise<string> =>
-  (await client.submit(STUB, input, headers)).request_id;
+const submit = async (client: PlatformClient, input: object, headers: Record<string, string> = {}, query = ""): Promise<string> =>
+  (await client.submit(`${STUB}${query}`, input, headers)).request_id;
 const running = async (client: PlatformClient, id: string): Promise<void> => {
   for await (const { status } of client.follow(STUB, id)) if (status !== "IN_QUEUE") return;
 };
 
-/** Each makes one job take one path and returns its request id. */
+/** A webhook receiver that refuses as many deliveries as the address says. */
+const receiver = createServer((incoming, response) => {
+  const address = new URL(incoming.url ?? "/", "http://receiver");
+  const refuse = Number(address.searchParams.get("refuse"));
+  const seen = (deliveries.get(address.pathname) ?? 0) + 1;
+  deliveries.set(address.pathname, seen);
+  response.writeHead(seen > refuse ? 200 : 500).end();
+});
+const deliveries = new Map<string, number>();
+await new Promise<void>((open) => receiver.listen(0, "127.0.0.1", open));
+let hooks = 0;
+/** Submits a job whose webhook is refused so many times; returns its request id once it has ended. */
+async function hooked(client: PlatformClient, refuse: number, input: object = {}): Promise<string> {
+  const { port } = receiver.address() as { port: number };
+  const hook = `http://127.0.0.1:${port}/${++hooks}?refuse=${refuse}`;
+  const id = await submit(client, input, {}, `?fal_webhook=${encodeURIComponent(hook)}`);
+  for await (const _ of client.follow(STUB, id));
+  return id;
+}
+
+/**
+ * Each makes one workflow take one path and returns its id; files are called by the workflow type, `inference-job` when the
+ * name has none.
+ */
 const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
   success: (client) => submit(client, { prompt: "hello" }),
   "recorded-by-worker": (client) => submit(client, { prompt: "hello" }),
   retry: (client) => submit(client, { fail: "crash", fail_attempts: 1 }),
   failure: (client) => submit(client, { fail: "error" }),
   exhausted: (client) => submit(client, { fail: "crash" }, { "x-fal-no-retry": "1" }),
+  webhook: (client) => hooked(client, 0),
+  "webhook-failure": (client) => hooked(client, 0, { fail: "error" }),
+  "webhook-delivery.delivered": async (client) => `${await hooked(client, 0)}/webhook`,
+  "webhook-delivery.retried": async (client) => `${await hooked(client, 2)}/webhook`,
+  "webhook-delivery.used-up": async (client) => `${await hooked(client, 100)}/webhook`,
   "cancel-running": async (client) => {
     const id = await submit(client, { delay_ms: 60_000, steps: 600 });
     await running(client, id);
@@ -68,6 +97,8 @@ const config = loadConfig({
   TEMPERA_LOG_LEVEL: "error",
   TEMPERA_WORKER_NAME: "worker",
   TEMPERA_WORKER_MODELS: STUB,
+  TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8",
+  TEMPERA_WEBHOOK_DELAYS: "0.2,0.2",
 });
 const platform = await startPlatform(config, createLogger(config.log, "record"), () => {});
 const connection = await Connection.connect({ address: `127.0.0.1:${config.temporal.port}` });
@@ -79,9 +110,15 @@ try {
   for (const [name, path] of Object.entries(PATHS)) {
     if (wanted.length > 0 && !wanted.includes(name)) continue;
     const id = await path(client);
-    for await (const _ of client.follow(STUB, id));
+    if (!id.includes("/")) for await (const _ of client.follow(STUB, id));
     const handle = temporal.workflow.getHandle(id);
-    await handle.result().catch(() => {});
+    // A delivery is started after its request has ended.
+    while (
+      await handle.result().then(
+        () => false,
+        (error) => error instanceof WorkflowNotFoundError,
+      )
+    );
     const place = ["--address", `127.0.0.1:${config.temporal.port}`, "--namespace", config.temporal.namespace];
     const { stdout } = await promisify(execFile)(temporalCli, ["workflow", "show", "-w", id, "-o", "json", ...place]);
     const history = JSON.parse(stdout, (key, value) => {
@@ -89,11 +126,15 @@ try {
       // Stack traces name the machine they were made on, and replay does not look at them.
       return key === "stackTrace" ? "" : value;
     });
-    await writeFile(join(import.meta.dirname, "histories", `inference-job.${name}.json`), `${JSON.stringify(history, null, 1)}\n`);
+    await writeFile(
+      join(import.meta.dirname, "histories", `${name.includes(".") ? name : `inference-job.${name}`}.json`),
+      `${JSON.stringify(history, null, 1)}\n`,
+    );
     process.stdout.write(`${name}: ${history.events.length} events\n`);
   }
 } finally {
   await connection.close();
   await platform.stop();
+  receiver.close();
   await rm(folder, { recursive: true, force: true });
 }

@@ -27,6 +27,11 @@ describe("recorded histories", () => {
     }
   });
 
+  it("cover a webhook's start and each end of its delivery", () => {
+    for (const path of ["inference-job.webhook", "inference-job.webhook-failure"]) expect(files).toContain(`${path}.json`);
+    for (const path of ["delivered", "retried", "used-up"]) expect(files).toContain(`webhook-delivery.${path}.json`);
+  });
+
   it("cover a session's end, its loss of an engine, and both ways to get no slot", () => {
     for (const path of ["closed", "retry", "start-timeout", "cancel-waiting"]) expect(files).toContain(`realtime-session.${path}.json`);
   });
