@@ -9,6 +9,7 @@ import type { ApiDependencies } from "./dependencies.ts";
 import { filesRoutes } from "./files/routes.ts";
 import { createReady } from "./health/ready.ts";
 import { believeForwarded, createGetPath, ingressRoutes } from "./ingress.ts";
+import { modelRoutes } from "./models/routes.ts";
 import { createCancel } from "./queue/cancel.ts";
 import { createResult } from "./queue/result.ts";
 import { createStatus } from "./queue/status.ts";
@@ -90,6 +91,7 @@ export function createGateway(api: ApiDependencies): Hono {
   ingressRoutes(app);
   webhookRoutes(app, api);
   storageRoutes(app, api);
+  modelRoutes(app, api);
   tokenRoutes(app, api);
   app.all("*", runAtRoot);
   app.onError((error, c) => answerError(c, error, api));

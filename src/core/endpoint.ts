@@ -5,7 +5,20 @@
 const NAMESPACES = new Set(["workflows", "comfy"]);
 
 /** Names that a tree of routes uses, so they cannot own an endpoint (design §4). */
-export const RESERVED_OWNERS = new Set(["run", "queue", "rest", "files", "ws", "api", "v1", "health", "metrics", "console", ".well-known"]);
+export const RESERVED_OWNERS = new Set([
+  "run",
+  "queue",
+  "rest",
+  "files",
+  "ws",
+  "api",
+  "models",
+  "v1",
+  "health",
+  "metrics",
+  "console",
+  ".well-known",
+]);
 
 const SEGMENT = /^[A-Za-z0-9._-]{1,100}$/;
 

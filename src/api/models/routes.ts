@@ -1,0 +1,50 @@
+import type { Context, Hono } from "hono";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { llmsText, openapiDocument } from "../../fal/index.ts";
+import type { Route } from "../../registry/registry.ts";
+import { addressOf, rawPath } from "../address.ts";
+import { answerJson } from "../answer-json.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+import { routeOf } from "../intake.ts";
+import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
+
+const LLMS = /^\/models\/(.+)\/llms\.txt\/?$/;
+
+/**
+ * What fal's web site serves to programs (contract §10.1), for the models of this registry, without a key: their OpenAPI
+ * documents, `llms.txt` of each, and one that lists them.
+ */
+export function modelRoutes(app: Hono, { registry, publicUrl }: Pick<ApiDependencies, "registry" | "publicUrl">): void {
+  const at = (c: Context) => ({
+    queue: addressOf(c, "queue", publicUrl),
+    run: addressOf(c, "run", publicUrl),
+    web: addressOf(c, "web", publicUrl),
+  });
+  const text = (c: Context, body: string): Response =>
+    c.body(body, 200, { "content-type": "text/plain; charset=utf-8", [REQUEST_ID_HEADER]: requestIdOf(c) });
+
+  app.get("/api/openapi/queue/openapi.json", (c) => {
+    const endpoint = c.req.query("endpoint_id");
+    if (endpoint === undefined) throw new TemperaError("path_unknown", "Say which model: ?endpoint_id=owner/alias");
+    return answerJson(c, openapiDocument(routeOf(registry, endpoint).model, at(c)));
+  });
+  app.get("/models/*", (c) => {
+    const endpoint = LLMS.exec(rawPath(c))?.[1];
+    if (endpoint === undefined) throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
+    return text(c, llmsText(routeOf(registry, endpoint).model, at(c)));
+  });
+  app.get("/llms.txt", (c) => {
+    const { web } = at(c);
+    const served = new Map(registry.list().map(({ endpoint }) => [endpoint, registry.route(endpoint)]));
+    const lines = [...served.values()]
+      .filter((route): route is Route => route !== undefined)
+      .map(
+        ({ model }) =>
+          `- [${model.title}](${web}/models/${model.endpoint}/llms.txt): \`${model.endpoint}\`, ${model.category}. ${model.description}`,
+      );
+    return text(
+      c,
+      `# Tempera\n\n> Models of this server, callable with fal's clients and its HTTP protocol.\n\n## Models\n\n${lines.join("\n")}\n`,
+    );
+  });
+}

@@ -1,0 +1,307 @@
+/** The OpenAPI 3.0 description of one endpoint's queue, as fal gives it (contract §10.1). Pure translation. */
+import type { Json, JsonObject } from "../core/json.ts";
+import type { ModelVersion } from "../core/model.ts";
+
+/** What of a model version is described. */
+export type DescribedModel = Pick<ModelVersion, "endpoint" | "version" | "title" | "description" | "category" | "schemas">;
+
+/** Where the description's addresses begin, as its reader reaches them. */
+export interface DescribedAt {
+  /** Root of the queue tree. */
+  queue: string;
+  /** Root of what the models' pages serve to programs. */
+  web: string;
+}
+
+const isObject = (value: Json | undefined): value is JsonObject => typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Keywords of JSON Schema 2020-12 that OpenAPI 3.0 does not know and that say nothing to its readers. */
+const UNKNOWN = new Set([
+  "$schema",
+  "$id",
+  "$comment",
+  "$defs",
+  "definitions",
+  "$anchor",
+  "unevaluatedProperties",
+  "dependentRequired",
+  "contains",
+]);
+
+/**
+ * A schema in the dialect of OpenAPI 3.0: `null` becomes `nullable`, `const` an `enum` of one, exclusive bounds booleans, examples
+ * one example, references those of `components`.
+ *
+ * @param prefix of the components that stand for the schema's `$defs`
+ */
+export function openapiSchema(schema: Json, prefix: string): JsonObject {
+  if (!isObject(schema)) return {};
+  const made: JsonObject = {};
+  let nullable = false;
+  for (const [name, value] of Object.entries(schema)) {
+    if (UNKNOWN.has(name)) continue;
+    switch (name) {
+      case "$ref":
+        made.$ref = String(value).replace(/^#\/(?:\$defs|definitions)\//, `#/components/schemas/${prefix}`);
+        break;
+      case "type": {
+        const types = [value].flat();
+        nullable ||= types.includes("null");
+        const left = types.filter((type) => type !== "null");
+        if (left.length === 1) made.type = left[0] as Json;
+        else if (left.length > 1) made.anyOf = left.map((type) => ({ type }) as JsonObject);
+        break;
+      }
+      case "const":
+        made.enum = [value];
+        break;
+      case "examples":
+        if (Array.isArray(value) && value[0] !== undefined) made.example = value[0];
+        break;
+      case "exclusiveMinimum":
+      case "exclusiveMaximum":
+        if (typeof value === "number") {
+          made[name === "exclusiveMinimum" ? "minimum" : "maximum"] = value;
+          made[name] = true;
+        }
+        break;
+      case "properties":
+      case "patternProperties":
+        if (name === "properties" && isObject(value))
+          made.properties = Object.fromEntries(Object.entries(value).map(([field, inner]) => [field, openapiSchema(inner, prefix)]));
+        break;
+      case "items":
+      case "not":
+      case "additionalProperties":
+        made[name] = typeof value === "boolean" && name === "additionalProperties" ? value : openapiSchema(value, prefix);
+        break;
+      case "prefixItems":
+        made.items = { anyOf: (value as Json[]).map((inner) => openapiSchema(inner, prefix)) };
+        break;
+      case "anyOf":
+      case "oneOf":
+      case "allOf": {
+        const branches = (value as Json[]).filter((branch) => !(isObject(branch) && branch.type === "null"));
+        nullable ||= branches.length < (value as Json[]).length;
+        const inner = branches.map((branch) => openapiSchema(branch, prefix));
+        made[name] = inner;
+        break;
+      }
+      default:
+        made[name] = value;
+    }
+  }
+  if (made.type === "array" && made.items === undefined) made.items = {};
+  return nullable ? { ...made, nullable: true } : made;
+}
+
+/** `fal-ai/qwen-image` → `QwenImage`: what its schemas are called when they have no title. */
+const nameOf = (endpoint: string): string =>
+  endpoint
+    .split("/")
+    .slice(1)
+    .join("-")
+    .split(/[^A-Za-z0-9]+/)
+    .map((word) => word.slice(0, 1).toUpperCase() + word.slice(1))
+    .join("");
+
+function componentsOf(schema: JsonObject, name: string): JsonObject {
+  const defs = { ...(schema.definitions as JsonObject), ...(schema.$defs as JsonObject) };
+  const prefix = `${name}_`;
+  return {
+    ...Object.fromEntries(Object.entries(defs).map(([inner, value]) => [`${prefix}${inner}`, openapiSchema(value, prefix)])),
+    [name]: { title: name, ...openapiSchema(schema, prefix) },
+  };
+}
+
+const QUEUE_STATUS: JsonObject = {
+  title: "QueueStatus",
+  type: "object",
+  required: ["status", "request_id"],
+  properties: {
+    status: { type: "string", enum: ["IN_QUEUE", "IN_PROGRESS", "COMPLETED"] },
+    request_id: { type: "string", description: "The id of the request." },
+    response_url: { type: "string", description: "Where its output is." },
+    status_url: { type: "string", description: "Where it stands." },
+    cancel_url: { type: "string", description: "Cancels it." },
+    logs: {
+      type: "array",
+      nullable: true,
+      items: { type: "object", additionalProperties: true },
+      description: "Its log lines, when asked for.",
+    },
+    metrics: { type: "object", additionalProperties: true, description: "Times in seconds." },
+    queue_position: { type: "integer", description: "How many are ahead of it." },
+  },
+};
+
+const json = (schema: JsonObject): JsonObject => ({ "application/json": { schema } });
+const ref = (name: string): JsonObject => ({ $ref: `#/components/schemas/${name}` });
+const answer = (description: string, schema: JsonObject): JsonObject => ({ "200": { description, content: json(schema) } });
+const REQUEST_ID: JsonObject = { name: "request_id", in: "path", required: true, schema: { type: "string", format: "uuid" } };
+
+/** The whole document; valid OpenAPI 3.0. */
+export function openapiDocument(model: DescribedModel, { queue, web }: DescribedAt): JsonObject {
+  const { endpoint, schemas } = model;
+  const input = `${nameOf(endpoint)}Input`;
+  const output = `${nameOf(endpoint)}Output`;
+  const request = `/${endpoint}/requests/{request_id}`;
+  return {
+    openapi: "3.0.4",
+    info: {
+      title: `Queue OpenAPI for ${endpoint}`,
+      version: "1.0.0",
+      description: model.description,
+      "x-fal-metadata": {
+        endpointId: endpoint,
+        category: model.category,
+        thumbnailUrl: "",
+        playgroundUrl: `${web}/models/${endpoint}`,
+        documentationUrl: `${web}/models/${endpoint}/llms.txt`,
+      },
+    },
+    servers: [{ url: queue }],
+    security: [{ apiKeyAuth: [] }],
+    components: {
+      securitySchemes: { apiKeyAuth: { type: "apiKey", in: "header", name: "Authorization", description: "Key <your key>" } },
+      schemas: { QueueStatus: QUEUE_STATUS, ...componentsOf(schemas.input, input), ...componentsOf(schemas.output, output) },
+    },
+    paths: {
+      [`/${endpoint}`]: {
+        post: {
+          operationId: "submit",
+          requestBody: { required: true, content: json(ref(input)) },
+          responses: answer("The request is queued.", ref("QueueStatus")),
+        },
+      },
+      [`${request}/status`]: {
+        get: {
+          operationId: "status",
+          parameters: [
+            REQUEST_ID,
+            { name: "logs", in: "query", required: false, schema: { type: "number" }, description: "1 for the log lines." },
+          ],
+          responses: answer("Where the request stands.", ref("QueueStatus")),
+        },
+      },
+      [`${request}/cancel`]: {
+        put: {
+          operationId: "cancel",
+          parameters: [REQUEST_ID],
+          responses: {
+            "202": {
+              description: "The cancel was taken.",
+              content: json({ type: "object", properties: { status: { type: "string" }, success: { type: "boolean" } } }),
+            },
+          },
+        },
+      },
+      [request]: {
+        get: { operationId: "result", parameters: [REQUEST_ID], responses: answer("The output.", ref(output)) },
+      },
+    },
+  };
+}
+
+/** Fields in the order that the model's author gave them. */
+function fieldsOf(schema: JsonObject): [string, JsonObject][] {
+  const properties = isObject(schema.properties) ? schema.properties : {};
+  const order = Array.isArray(schema["x-fal-order-properties"]) ? (schema["x-fal-order-properties"] as string[]) : [];
+  const names = [...new Set([...order.filter((name) => Object.hasOwn(properties, name)), ...Object.keys(properties)])];
+  return names.map((name) => [name, isObject(properties[name]) ? properties[name] : {}]);
+}
+
+function typeText(schema: JsonObject): string {
+  if (Array.isArray(schema.enum)) return schema.enum.map((value) => JSON.stringify(value)).join(" or ");
+  if (typeof schema.$ref === "string") return schema.$ref.split("/").at(-1) ?? "object";
+  const branches = (schema.anyOf ?? schema.oneOf) as Json[] | undefined;
+  if (branches) return branches.map((branch) => (isObject(branch) ? typeText(branch) : "any")).join(" or ");
+  if (schema.type === "array") return `list of ${isObject(schema.items) ? typeText(schema.items) : "any"}`;
+  return schema.type === undefined ? "any" : [schema.type].flat().join(" or ");
+}
+
+function fieldLine([name, schema]: [string, JsonObject], required: readonly string[]): string {
+  const bounds = [
+    required.includes(name) ? "required" : undefined,
+    schema.default === undefined ? undefined : `default ${JSON.stringify(schema.default)}`,
+    typeof schema.minimum === "number" ? `at least ${schema.minimum}` : undefined,
+    typeof schema.maximum === "number" ? `at most ${schema.maximum}` : undefined,
+  ].filter((text) => text !== undefined);
+  const says = typeof schema.description === "string" ? `: ${schema.description.replace(/\s+/g, " ")}` : "";
+  return `- \`${name}\` (${[typeText(schema), ...bounds].join(", ")})${says}`;
+}
+
+/** What a language model needs to know to call an endpoint, as Markdown. */
+export function llmsText(model: DescribedModel, { queue, run, web }: DescribedAt & { run: string }): string {
+  const { endpoint, title, description, category, schemas } = model;
+  const fields = (schema: JsonObject): string => {
+    const required = Array.isArray(schema.required) ? (schema.required as string[]) : [];
+    return fieldsOf(schema)
+      .map((field) => fieldLine(field, required))
+      .join("\n");
+  };
+  const required = Array.isArray(schemas.input.required) ? (schemas.input.required as string[]) : [];
+  const example = Object.fromEntries(
+    fieldsOf(schemas.input)
+      .filter(([name]) => required.includes(name))
+      .map(([name, schema]) => [
+        name,
+        (schema.examples as Json[] | undefined)?.[0] ?? schema.default ?? (schema.type === "string" ? "…" : null),
+      ]),
+  );
+  const body = JSON.stringify(example);
+  return `# ${title}
+
+> ${description}
+
+- Endpoint: \`${endpoint}\`
+- Category: ${category}
+- OpenAPI: ${web}/api/openapi/queue/openapi.json?endpoint_id=${encodeURIComponent(endpoint)}
+
+## Input
+
+${fields(schemas.input)}
+
+## Output
+
+${fields(schemas.output)}
+
+## Calling it
+
+Every call carries \`Authorization: Key <your key>\`. One call that waits:
+
+\`\`\`bash
+curl -X POST ${run}/${endpoint} -H "Authorization: Key $FAL_KEY" -H "Content-Type: application/json" -d '${body.replaceAll("'", "'\\''")}'
+\`\`\`
+
+Queued, for anything that takes a while: \`POST ${queue}/${endpoint}\` answers \`request_id\`, \`status_url\` and \`response_url\`; poll the
+status until it is \`COMPLETED\`, then read the response. With fal's JavaScript client:
+
+\`\`\`js
+import { fal } from "@fal-ai/client";
+const { data } = await fal.subscribe("${endpoint}", { input: ${body} });
+\`\`\`
+
+With fal's Python client:
+
+\`\`\`python
+import fal_client
+result = fal_client.subscribe("${endpoint}", arguments=${pythonText(example)})
+\`\`\`
+`;
+}
+
+const pythonText = (value: Json): string =>
+  value === null
+    ? "None"
+    : typeof value === "boolean"
+      ? value
+        ? "True"
+        : "False"
+      : Array.isArray(value)
+        ? `[${value.map(pythonText).join(", ")}]`
+        : isObject(value)
+          ? `{${Object.entries(value)
+              .map(([name, item]) => `${JSON.stringify(name)}: ${pythonText(item)}`)
+              .join(", ")}}`
+          : JSON.stringify(value);
