@@ -14,6 +14,8 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 /** The tasks: the program of each, and what its arguments begin with. */
 const TASKS = {
   "bench:queue": ["tests/load/bench-queue.ts"],
+  "bench:realtime": ["tests/load/bench-realtime.ts"],
+  "bench:sync": ["tests/load/bench-sync.ts"],
   demo: ["src/cli/demo.ts"],
   "models:evaluate": ["src/cli/models-evaluate.ts"],
   start: ["src/bin/all-in-one.ts"],

@@ -3,9 +3,6 @@
  * attempts by a schedule that is data, so that every delay can be short in a test. Imported by workflow code: types and pure
  * functions only.
  */
-import { type AllowedPrivate, mayReach, parseAddress } from "./address-guard.ts";
-import { TemperaError } from "./errors/tempera-error.ts";
-import { LIMITS } from "./limits.ts";
 import type { Outcome, RequestIdentity } from "./request.ts";
 
 /** The task queue of the attempts; orchestrators poll it. */
@@ -54,26 +51,5 @@ export const deliveryWorkflowId = (requestId: string): string => `${requestId}/w
 /** `host:port`: what shares one allowance of attempts in flight. */
 export const hostOf = (url: string): string => new URL(url).host;
 
-/**
- * Reads `fal_webhook` of a submit: http(s), no credentials in it, at most `LIMITS.webhookUrlBytesMax` bytes, and not an address
- * that may not be reached. A name is looked up only when it is delivered to.
- *
- * @throws TemperaError `webhook_invalid`
- */
-export function checkWebhookUrl(text: string, allowed: AllowedPrivate): string {
-  const refuse = (why: string): never => {
-    throw new TemperaError("webhook_invalid", `The webhook address ${why}`);
-  };
-  // Bytes, not characters; no character is longer than three bytes per UTF-16 unit.
-  if (text.length > LIMITS.webhookUrlBytesMax || new TextEncoder().encode(text).length > LIMITS.webhookUrlBytesMax)
-    return refuse(`is longer than ${LIMITS.webhookUrlBytesMax} bytes; give a shorter one.`);
-  if (!URL.canParse(text)) return refuse("is not a URL; give one like https://example.com/hook.");
-  const url = new URL(text);
-  if (url.protocol !== "https:" && url.protocol !== "http:") return refuse(`begins with ${url.protocol}; give an http or https URL.`);
-  if (url.username !== "" || url.password !== "")
-    return refuse("has a user name or password in it; leave them out, deliveries are signed.");
-  if (parseAddress(url.hostname) && !mayReach(url.hostname, allowed))
-    return refuse(`names ${url.hostname}, which is not public; the operator can allow it with TEMPERA_ALLOW_PRIVATE_ADDRESSES.`);
-  url.hash = "";
-  return url.href;
-}
+/** Deliveries to different receivers take turns, whatever the backlog of one of them; Temporal allows 64 bytes. */
+export const fairnessKeyOf = ({ url }: Pick<Webhook, "url">): string => hostOf(url).slice(-64);

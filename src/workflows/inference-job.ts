@@ -16,7 +16,7 @@ import { CATALOGUE, type ErrorCode, isErrorCode } from "../core/errors/catalogue
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
 import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/job.ts";
 import type { Outcome } from "../core/request.ts";
-import { deliveryWorkflowId, type Webhook } from "../core/webhook.ts";
+import { deliveryWorkflowId, fairnessKeyOf, type Webhook } from "../core/webhook.ts";
 import { webhookDelivery } from "./webhook-delivery.ts";
 
 /**
@@ -108,7 +108,7 @@ async function startDelivery(job: JobSpec, webhook: Webhook, outcome: Outcome, j
     args: [{ ...webhook, requestId, ownerId, endpoint, outcome, jobAttempts, round: 1, ...(retryOf !== undefined && { retryOf }) }],
     parentClosePolicy: ParentClosePolicy.ABANDON,
     // Jobs that wait for their first step go first.
-    priority: { priorityKey: PRIORITY_KEY.low },
+    priority: { priorityKey: PRIORITY_KEY.low, fairnessKey: fairnessKeyOf(webhook) },
     staticSummary: `webhook of ${endpoint}`,
   });
 }

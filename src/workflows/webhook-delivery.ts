@@ -1,7 +1,7 @@
 import { ApplicationFailure, condition, defineSignal, proxyActivities, setHandler, sleep } from "@temporalio/workflow";
 import type { WebhookActivities } from "../activities/index.ts";
 import { LIMITS } from "../core/limits.ts";
-import { WEBHOOK_QUEUE, type WebhookDelivery } from "../core/webhook.ts";
+import { fairnessKeyOf, WEBHOOK_QUEUE, type WebhookDelivery } from "../core/webhook.ts";
 
 /** An operator does not want to wait for the next attempt. */
 export const hurry = defineSignal("hurry");
@@ -23,7 +23,7 @@ export async function webhookDelivery(delivery: WebhookDelivery): Promise<{ atte
     heartbeatTimeout: LIMITS.webhookHeartbeatMs,
     // What fails here are stores that are away; receivers that fail are results.
     retry: { initialInterval: "500ms", backoffCoefficient: 2, maximumInterval: "30s" },
-    priority: { fairnessKey: new URL(delivery.url).host.slice(-64) },
+    priority: { fairnessKey: fairnessKeyOf(delivery) },
   });
   let hurried = false;
   setHandler(hurry, () => {

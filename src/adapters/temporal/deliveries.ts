@@ -1,7 +1,7 @@
 import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from "@temporalio/client";
 import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/job.ts";
 import type { Deliveries } from "../../core/ports/delivery-store.ts";
-import { deliveryWorkflowId } from "../../core/webhook.ts";
+import { deliveryWorkflowId, fairnessKeyOf } from "../../core/webhook.ts";
 import { within } from "./within.ts";
 
 /** Names that the workflow gives itself. */
@@ -21,7 +21,7 @@ export const createDeliveries = (client: Client, { deadlineMs = 5_000 }: { deadl
           args: [delivery],
           workflowIdReusePolicy: "ALLOW_DUPLICATE",
           workflowIdConflictPolicy: "FAIL",
-          priority: { priorityKey: PRIORITY_KEY.low },
+          priority: { priorityKey: PRIORITY_KEY.low, fairnessKey: fairnessKeyOf(delivery) },
           staticSummary: `webhook of ${delivery.endpoint}, by an operator`,
         }),
       );

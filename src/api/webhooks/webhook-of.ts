@@ -1,5 +1,6 @@
 import type { AllowedPrivate } from "../../core/address-guard.ts";
-import { checkWebhookUrl, type Webhook } from "../../core/webhook.ts";
+import type { Webhook } from "../../core/webhook.ts";
+import { checkWebhookUrl } from "../../core/webhook-address.ts";
 
 /** Reads `fal_webhook`, and joins the schedule that is configured now: a delivery keeps the one it was started with. */
 export const createWebhookOf =

@@ -1,0 +1,237 @@
+/**
+ * `npm run bench:sync`: a call that is waited for. Sync runs beside the bare Temporal workflow of `bench:queue`, the first byte of
+ * a stream, a thousand status streams at once, and a burst of webhooks to a receiver that is down for a minute.
+ */
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Client, Connection } from "@temporalio/client";
+import { Agent, request } from "undici";
+import { type Bench, percentile, round, runBench, STUB, say } from "./harness.ts";
+import { bareJob, type Job, newSide, runRound, summary } from "./rounds.ts";
+
+/** A platform, and how to speak to it. */
+interface Place {
+  url: string;
+  agent: Agent;
+  headers: Record<string, string>;
+}
+
+/** One sync run; the stub's own time is taken off, which its `inference_time` tells the status of. */
+const syncJob =
+  ({ url, agent, headers }: Place, client: Client): Job =>
+  async () => {
+    const startedAtMs = performance.now();
+    const answer = await request(`${url}/${STUB}`, { method: "POST", headers, body: "{}", dispatcher: agent });
+    const output = await answer.body.text();
+    const wholeMs = performance.now() - startedAtMs;
+    if (answer.statusCode !== 200) throw new Error(`run: ${answer.statusCode} ${output}`);
+    return { submitMs: wholeMs, wholeMs, closed: client.workflow.getHandle(String(answer.headers["x-fal-request-id"])).result() };
+  };
+
+async function measureRuns(bench: Bench, there: Place, client: Client) {
+  const { processes, rounds, scale, atMost } = bench;
+  const [bareRun, syncRun] = [bareJob(client), syncJob(there, client)];
+  say("warming up …");
+  for (const job of [bareRun, syncRun, bareRun, syncRun]) await runRound(undefined, job, { inFlight: 16, jobs: 200, processes });
+  const figures: Record<string, object> = {};
+  for (const inFlight of [1, 16]) {
+    const sides = { bare: newSide(), tempera: newSide() };
+    const jobs = Math.round((inFlight === 1 ? 100 : 300) * scale);
+    const turns = [
+      () => runRound(sides.bare, bareRun, { inFlight, jobs, processes }),
+      () => runRound(sides.tempera, syncRun, { inFlight, jobs, processes }),
+    ];
+    for (let i = 0; i < rounds; i++) for (const turn of i % 2 === 0 ? turns : [...turns].reverse()) await turn();
+    figures[inFlight] = { bare: summary(sides.bare), tempera: summary(sides.tempera) };
+    say(`${inFlight} in flight: ${JSON.stringify(figures[inFlight])}`);
+    for (const [p, limit] of [
+      [50, 0.8],
+      [99, 1],
+    ] as const)
+      atMost(
+        `sync run p${p} / bare p${p}, ${inFlight} in flight`,
+        percentile(sides.tempera.wholeMs, p) / percentile(sides.bare.wholeMs, p),
+        limit,
+      );
+  }
+  return figures;
+}
+
+async function measureFirstByte({ scale, atMost }: Bench, { url, agent, headers }: Place) {
+  const ms: number[] = [];
+  for (let i = 0; i < 200 * scale; i++) {
+    const startedAtMs = performance.now();
+    const answer = await request(`${url}/${STUB}/stream`, {
+      method: "POST",
+      headers,
+      body: JSON.stringify({ delay_ms: 20, steps: 2 }),
+      dispatcher: agent,
+    });
+    let first = true;
+    for await (const _ of answer.body) {
+      if (first) ms.push(performance.now() - startedAtMs);
+      first = false;
+    }
+  }
+  atMost("first byte of a stream p50, ms", percentile(ms, 50), 40);
+  return { first_byte_ms: { p50: round(percentile(ms, 50)), p99: round(percentile(ms, 99)) } };
+}
+
+/** Streams on jobs that hardly do anything: how late each hears of an event, and what each costs the gateway. */
+async function measureStatusStreams(bench: Bench, { url, agent, headers }: Place) {
+  const count = Math.round(1000 * bench.scale);
+  const jobs = 20;
+  const gateway = bench.processes.gateway ?? 0;
+  const resident = (): number => Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${gateway}/status`, "utf8"))?.[1]);
+  const submit = async (input: object): Promise<string> => {
+    const answer = await request(`${url}/queue/${STUB}`, { method: "POST", headers, body: JSON.stringify(input), dispatcher: agent });
+    return ((await answer.body.json()) as { request_id: string }).request_id;
+  };
+  /** Steps that come long after the streams have opened. */
+  const [delayMs, steps] = [90_000, 6];
+  const ids = await Promise.all(Array.from({ length: jobs }, () => submit({ delay_ms: delayMs, steps })));
+  const heardAtMs = new Map<string, number[]>();
+  let opened = 0;
+  let finished = 0;
+  const follow = async (id: string): Promise<void> => {
+    const answer = await request(`${url}/queue/${STUB}/requests/${id}/status/stream`, { headers, dispatcher: agent, bodyTimeout: 0 });
+    opened++;
+    let text = "";
+    for await (const chunk of answer.body) {
+      text += chunk;
+      for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
+        const step = /"progress":\{"step":(\d+)/.exec(text.slice(0, end))?.[1];
+        text = text.slice(end + 2);
+        if (step !== undefined) heardAtMs.set(`${id} ${step}`, [...(heardAtMs.get(`${id} ${step}`) ?? []), performance.now()]);
+      }
+    }
+    finished++;
+  };
+  await sleep(3_000);
+  const before = resident();
+  const following = Promise.all(Array.from({ length: count }, (_, i) => follow(ids[i % jobs] as string)));
+  while (opened < count) await sleep(50);
+  await sleep(5_000);
+  const after = resident();
+  say(`${count} status streams are open; waiting for their events …`);
+  await following;
+  // Each event reaches the streams of its job; the first one to hear it is as near to its moment as can be told from outside.
+  const late: number[] = [];
+  let missed = 0;
+  for (const id of ids)
+    for (let step = 1; step <= steps; step++) {
+      const heard = heardAtMs.get(`${id} ${step}`) ?? [];
+      missed += Math.max(0, Math.ceil((count - ids.indexOf(id)) / jobs) - heard.length);
+      const first = Math.min(...heard);
+      late.push(...heard.map((at) => at - first));
+    }
+  const kib = (after - before) / count;
+  bench.atMost(`events that ${count} status streams missed`, missed + (count - finished), 0);
+  bench.atMost(`slowest of ${count} status streams to hear an event, ms`, Math.max(...late), 250);
+  bench.atMost("memory of a status stream, KiB", kib, 40);
+  return {
+    streams: count,
+    late_ms: { p50: round(percentile(late, 50)), p99: round(percentile(late, 99)), max: round(Math.max(...late)) },
+    kib_each: round(kib),
+  };
+}
+
+/** 500 webhooks to a receiver that answers 500 for its first minute, and others to one that is well. */
+async function measureWebhooks(bench: Bench, { url, agent, headers }: Place) {
+  const count = Math.round(500 * bench.scale);
+  const failingMs = 60_000;
+  const startedAtMs = performance.now();
+  const delivered = new Map<string, number>();
+  const healthyAtMs = new Map<string, number>();
+  let refused = 0;
+  const receive = (host: string, take: (id: string) => number) =>
+    new Promise<string>((open) => {
+      const server = createServer((incoming, response) => {
+        incoming.resume().once("end", () => response.writeHead(take(String(incoming.headers["x-fal-webhook-request-id"]))).end());
+      });
+      bench.closing.defer(() => {
+        server.closeAllConnections();
+        server.close();
+      });
+      server.listen(0, host, () => open(`http://${host}:${(server.address() as AddressInfo).port}/`));
+    });
+  const sick = await receive("127.0.0.1", (id) => {
+    if (performance.now() - startedAtMs < failingMs) {
+      refused++;
+      return 500;
+    }
+    delivered.set(id, (delivered.get(id) ?? 0) + 1);
+    return 200;
+  });
+  const well = await receive("127.0.0.2", (id) => {
+    healthyAtMs.set(id, performance.now());
+    return 200;
+  });
+  const submit = async (hook: string): Promise<string> => {
+    const answer = await request(`${url}/queue/${STUB}?fal_webhook=${encodeURIComponent(hook)}`, {
+      method: "POST",
+      headers,
+      body: "{}",
+      dispatcher: agent,
+    });
+    return ((await answer.body.json()) as { request_id: string }).request_id;
+  };
+  /** From the end of each job to the arrival of its webhook. */
+  const healthy = async (): Promise<number[]> => {
+    const endedAtMs = new Map<string, number>();
+    const jobs: Promise<void>[] = [];
+    for (let i = 0; i < 50; i++) {
+      const id = await submit(well);
+      jobs.push(
+        request(`${url}/queue/${STUB}/requests/${id}/status/stream`, { headers, dispatcher: agent, bodyTimeout: 0 }).then(
+          async ({ body }) => {
+            for await (const chunk of body) if (String(chunk).includes('"COMPLETED"')) endedAtMs.set(id, performance.now());
+          },
+        ),
+      );
+      await sleep(20);
+    }
+    await Promise.all(jobs);
+    while (![...endedAtMs.keys()].every((id) => healthyAtMs.has(id))) await sleep(20);
+    return [...endedAtMs].map(([id, atMs]) => Math.max(0, (healthyAtMs.get(id) ?? 0) - atMs));
+  };
+  const alone = await healthy();
+  say(`${count} webhooks to a receiver that is down for a minute …`);
+  for (let i = 0; i < count; i += 20) await Promise.all(Array.from({ length: Math.min(20, count - i) }, () => submit(sick)));
+  const beside = await healthy();
+  while (delivered.size < count && performance.now() - startedAtMs < 480_000) await sleep(250);
+  const seconds = (performance.now() - startedAtMs) / 1000;
+  // One that came twice would come soon after.
+  await sleep(2_000);
+  bench.atMost(`webhooks of ${count} that were not delivered`, count - delivered.size, 0);
+  bench.atMost("webhooks that were delivered more than once", [...delivered.values()].filter((times) => times > 1).length, 0);
+  bench.atMost("delivery to a receiver that is well p99, beside the one that is down, ms", percentile(beside, 99), 2_000);
+  return {
+    count,
+    refused_attempts: refused,
+    all_delivered_after_seconds: round(seconds),
+    healthy_ms: {
+      alone: { p50: round(percentile(alone, 50)), p99: round(percentile(alone, 99)) },
+      beside: { p50: round(percentile(beside, 50)), p99: round(percentile(beside, 99)) },
+    },
+  };
+}
+
+await runBench("bench:sync", "sync runs, streams and webhooks on the stub engine", async (bench) => {
+  const { url, temporal } = await bench.startPlatform({ TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8" });
+  await bench.start("tests/load/bare-worker.ts", { TEMPORAL_ADDRESS: temporal.url }, "ready");
+  const connection = await Connection.connect({ address: temporal.url });
+  bench.closing.defer(() => connection.close());
+  const agent = new Agent({ connections: 2048, pipelining: 1 });
+  bench.closing.defer(() => agent.destroy());
+  const client = new Client({ connection, namespace: temporal.namespace });
+  const there: Place = { url, agent, headers: { authorization: `Key ${bench.key}`, "content-type": "application/json" } };
+
+  const runs = await measureRuns(bench, there, client);
+  const firstByte = await measureFirstByte(bench, there);
+  const streams = await measureStatusStreams(bench, there);
+  const webhooks = await measureWebhooks(bench, there);
+  bench.report({ sync: runs, stream: firstByte, status_streams: streams, webhooks });
+});
