@@ -16,6 +16,7 @@ const TASKS = {
   "bench:queue": ["tests/load/bench-queue.ts"],
   "bench:realtime": ["tests/load/bench-realtime.ts"],
   "bench:sync": ["tests/load/bench-sync.ts"],
+  conformance: ["tests/conformance/fal/main.ts"],
   demo: ["src/cli/demo.ts"],
   "models:evaluate": ["src/cli/models-evaluate.ts"],
   start: ["src/bin/all-in-one.ts"],

@@ -1,9 +1,10 @@
 import { ApplicationFailure, CancelledFailure, Context } from "@temporalio/activity";
 import type { Engines } from "../core/engine.ts";
-import { CATALOGUE } from "../core/errors/catalogue.ts";
+import { CATALOGUE, type ErrorCode } from "../core/errors/catalogue.ts";
 import { type ErrorInfo, errorInfo } from "../core/errors/tempera-error.ts";
 import type { JobSpec } from "../core/job.ts";
 import type { JsonObject } from "../core/json.ts";
+import type { RetryCondition, RetryPolicy } from "../core/model.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
 import type { FileStore } from "../core/ports/file-store.ts";
@@ -130,7 +131,7 @@ export const createInfer = ({
         signal.aborted && !cancel.signal.aborted
           ? { code: "runner_disconnected", message: "The GPU worker was shut down before the request was done." }
           : requestError(errorInfo(error, "runner_server_error"), (message) => context.log.error(message));
-      const retryable = CATALOGUE[info.code].retryable;
+      const retryable = CATALOGUE[info.code].retryable && attempt <= retriesAllowed(job.retry, info.code);
       if (retryable && attempt < job.retry.attemptsMax) {
         writer.write({
           type: "log",
@@ -150,6 +151,16 @@ export const createInfer = ({
 
 const failure = (info: ErrorInfo, attempt: number, retryable: boolean): ApplicationFailure =>
   ApplicationFailure.create({ type: info.code, message: info.message, nonRetryable: !retryable, details: [info, attempt] });
+
+/** Retries that the caller allows after a failure of this kind. Attempts are counted whatever ended them. */
+const retriesAllowed = ({ limits }: RetryPolicy, code: ErrorCode): number => limits?.[conditionOf(code)] ?? Number.POSITIVE_INFINITY;
+
+const conditionOf = (code: ErrorCode): RetryCondition =>
+  code === "request_timeout" || code === "runner_connection_timeout"
+    ? "timeout"
+    : code.startsWith("runner_connection") || code === "runner_disconnected"
+      ? "connection_error"
+      : "server_error";
 
 /** A store that failed on the way is our own trouble: callers get the contract's request error, operators the whole sentence. */
 function requestError(info: ErrorInfo, tell: (message: string) => void): ErrorInfo {

@@ -11,7 +11,7 @@ import { createModelsList } from "./platform/models.ts";
 import { createSigningKeysList, createSigningKeysRotate } from "./platform/signing-keys.ts";
 import { requestIdOf } from "./request-id.ts";
 
-/** The admin role's HTTP service (contract §10): the table of its routes. Everything needs a key of scope ADMIN. */
+/** The admin role's HTTP service (contract §10): the table of its routes. Everything but `/v1/meta` and the health check needs a key of scope ADMIN. */
 export function createAdmin(
   api: Pick<
     ApiDependencies,
@@ -29,7 +29,10 @@ export function createAdmin(
     | "webhookOf"
     | "clock"
     | "log"
-  >,
+  > & {
+    /** The addresses that deliveries come from, as ranges: what receivers may let through. */
+    webhookSources: string[];
+  },
 ): Hono {
   const admin =
     (verb: (c: Context, caller: Caller) => Promise<Response>) =>
@@ -52,6 +55,7 @@ export function createAdmin(
   app.post("/v1/deliveries/:request_id/redeliver", admin(createDeliveriesRedeliver(api)));
   app.get("/v1/signing-keys", admin(createSigningKeysList(api)));
   app.post("/v1/signing-keys/rotate", admin(createSigningKeysRotate(api)));
+  app.get("/v1/meta", async (c) => answerJson(c, { webhook_ip_ranges: api.webhookSources }));
   app.get("/health/live", (c) => answerJson(c, { status: "live" }));
   app.notFound((c) => platformError(c, new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`)));
   app.onError((error, c) => {

@@ -44,7 +44,7 @@ export async function readIntake(
   if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
   const lifecycle = readLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), LIFECYCLE_PREFERENCE_HEADER);
   const requestId = requestIdOf(c);
-  const { priority, startTimeoutMs, noRetry } = submitOptions((name) => c.req.header(name));
+  const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));
   const job: JobSpec = {
     requestId,
     ownerId: caller.ownerId,
@@ -59,7 +59,7 @@ export async function readIntake(
     ...(checked.ignored.length > 0 && { logged: true }),
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
     ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
-    retry: noRetry || direct ? { ...model.retry, attemptsMax: 1 } : model.retry,
+    retry: { ...model.retry, ...(retryLimits && { limits: retryLimits }), ...((noRetry || direct) && { attemptsMax: 1 }) },
     timeouts: { heartbeatMs: model.timeouts.heartbeatMs, runMs: model.timeouts.runMs },
   };
   return { job, ignored: checked.ignored };

@@ -24,6 +24,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     jobs: createJobs(parts.client),
     redeliveries: createDeliveries(parts.client),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
+    webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
     clock: systemClock,
   });
   const server = await listen(app, {

@@ -202,6 +202,12 @@ export const SETTINGS = {
     ),
   },
   outbound: {
+    sources: setting(
+      "TEMPERA_OUTBOUND_SOURCES",
+      addressRanges,
+      undefined,
+      "Comma-separated addresses and ranges that deliveries come from, as receivers see them; `/v1/meta` tells them. Default: none are told.",
+    ),
     privateAddresses: setting(
       "TEMPERA_ALLOW_PRIVATE_ADDRESSES",
       addressRanges,

@@ -10,7 +10,12 @@ export interface RetryPolicy {
   initialMs: number;
   backoff: number;
   maximumMs: number;
+  /** Extra attempts that one request allows after a failure of a kind, where that is fewer than the model's. */
+  limits?: Partial<Record<RetryCondition, number>>;
 }
+
+/** The kinds of failure whose retries fal's callers may limit one by one (contract §2.1, `X-Fal-Retry-Config`). */
+export type RetryCondition = "server_error" | "timeout" | "connection_error";
 
 export interface ModelTimeouts {
   /** Silence after which a running attempt counts as lost. */

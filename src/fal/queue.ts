@@ -6,6 +6,7 @@ import { parseEventId } from "../core/event-id.ts";
 import type { LoggedEvent, Progress } from "../core/events.ts";
 import type { JsonObject } from "../core/json.ts";
 import { LIMITS } from "../core/limits.ts";
+import type { RetryCondition } from "../core/model.ts";
 import type { Metrics, Priority, RequestIdentity, RequestState } from "../core/request.ts";
 
 /** The addresses of a request, in the short form that every client follows. `base` is the queue's root as the caller reached it. */
@@ -78,14 +79,36 @@ export interface SubmitOptions {
   priority: Priority;
   startTimeoutMs?: number;
   noRetry: boolean;
+  /** Extra attempts by kind of failure. */
+  retryLimits?: Partial<Record<RetryCondition, number>>;
+}
+
+const RETRY_CONDITIONS: readonly RetryCondition[] = ["server_error", "timeout", "connection_error"];
+
+/** `{"timeout": {"retries": 2}}`; what cannot be read is ignored. */
+function readRetryLimits(header: string | undefined): SubmitOptions["retryLimits"] {
+  let config: unknown;
+  try {
+    config = JSON.parse(header ?? "");
+  } catch {
+    return undefined;
+  }
+  if (typeof config !== "object" || config === null) return undefined;
+  const limits = RETRY_CONDITIONS.flatMap((condition) => {
+    const retries: unknown = (config as Record<string, { retries?: unknown } | null>)[condition]?.retries;
+    return typeof retries === "number" && Number.isInteger(retries) && retries >= 0 ? [[condition, retries] as const] : [];
+  });
+  return limits.length > 0 ? Object.fromEntries(limits) : undefined;
 }
 
 /** The headers that steer a submit (contract §2.1). What cannot be read is ignored, as fal does. */
 export function submitOptions(header: (name: string) => string | undefined): SubmitOptions {
+  const retryLimits = readRetryLimits(header("x-fal-retry-config"));
   const startTimeoutMs = readSeconds(header("x-fal-request-start-timeout")) ?? readSeconds(header("x-fal-request-timeout"));
   return {
     priority: header("x-fal-queue-priority")?.toLowerCase() === "low" ? "low" : "normal",
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
+    ...(retryLimits && { retryLimits }),
     noRetry: ["1", "true", "yes"].includes(header("x-fal-no-retry")?.toLowerCase() ?? ""),
   };
 }

@@ -84,21 +84,22 @@ export async function request(url: string, call: Call = {}): Promise<Answer> {
   const chunks: Buffer[] = [];
   for await (const chunk of response) chunks.push(chunk as Buffer);
   const bytes = Buffer.concat(chunks);
+  const text = bytes.toString("utf8");
   return {
     status: response.statusCode ?? 0,
     headers: response.headers,
     bytes,
     chunks,
-    text: bytes.toString("utf8"),
+    text,
     header: (name) => {
       const value = response.headers[name.toLowerCase()];
       return Array.isArray(value) ? value.join(", ") : value;
     },
     json() {
       try {
-        return JSON.parse(this.text);
+        return JSON.parse(text);
       } catch {
-        throw new AssertionError({ message: `${this.status} with a body that is not JSON: ${brief(this.text)}` });
+        throw new AssertionError({ message: `${response.statusCode} with a body that is not JSON: ${brief(text)}` });
       }
     },
   };

@@ -1,0 +1,38 @@
+/** Chromium from the system's packages, through playwright-core. */
+import { existsSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { chromium } from "playwright-core";
+import { NotApplicable } from "./case.ts";
+import type { Json } from "./http.ts";
+
+const PLACES = [
+  "/usr/bin/chromium",
+  "/usr/bin/chromium-browser",
+  "/usr/bin/google-chrome",
+  "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+];
+
+/** Where a browser is, if there is one. */
+export const browserPath = (): string | undefined =>
+  [process.env.CHROMIUM ?? "", ...PLACES].find((path) => path !== "" && existsSync(path));
+
+/** Runs a function in an empty page of another origin; what it resolves with. */
+export async function inBrowser<A>(work: (given: A) => Promise<Json>, given: A): Promise<Json> {
+  const executablePath = browserPath();
+  if (!executablePath) throw new NotApplicable("no Chromium is installed; `apt-get install chromium`, or set CHROMIUM to one");
+  const page = createServer(
+    (_, response) => void response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>page</title>"),
+  );
+  await new Promise<void>((open) => page.listen(0, "127.0.0.1", open));
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  try {
+    const tab = await browser.newPage();
+    await tab.goto(`http://127.0.0.1:${(page.address() as AddressInfo).port}/`);
+    return await tab.evaluate(work as never, given);
+  } finally {
+    await browser.close();
+    page.closeAllConnections();
+    page.close();
+  }
+}

@@ -1,0 +1,121 @@
+/** L: errors and authentication. */
+import { type Case, notApplicable } from "../case.ts";
+import { STUB } from "../context.ts";
+import { check, detail, fails, matches, same, status } from "../expect.ts";
+
+export const cases: Case[] = [
+  {
+    number: 133,
+    title: "no key: 401 with detail",
+    run: async (ctx) =>
+      matches(
+        detail(status(await ctx.call(`/queue/${STUB}`, { method: "POST", body: {}, key: false }), 401, "no key"), "401"),
+        /Authentication is required/,
+        "detail",
+      ),
+  },
+  {
+    number: 134,
+    title: "a key without a colon: 401 with the format's message",
+    run: async (ctx) =>
+      matches(
+        detail(status(await ctx.call(`/queue/${STUB}`, { method: "POST", body: {}, key: "nocolon" }), 401, "no colon"), "401"),
+        /Invalid Key Authorization header format/,
+        "detail",
+      ),
+  },
+  {
+    number: 135,
+    title: "an unknown key: 401; the wrong scope: 403",
+    needs: ["otherKey", "adminKey"],
+    async run(ctx) {
+      status(await ctx.call(`/queue/${STUB}`, { method: "POST", body: {}, key: `${crypto.randomUUID()}:secret` }), 401, "an unknown key");
+      status(await ctx.call(`${ctx.adminUrl}/v1/keys`, { key: ctx.otherKey ?? "" }), 403, "a key of scope API where ADMIN is asked for");
+    },
+  },
+  {
+    number: 136,
+    title: "422 items have loc, msg, type, url",
+    async run(ctx) {
+      const answer = status(await ctx.call(`/run/${STUB}`, { method: "POST", body: { steps: -1, delay_ms: "x" } }), 422, "two faults");
+      const items = detail(answer, "422");
+      same(items.length, 2, "faults");
+      for (const { loc, msg, type, url } of items) {
+        check(Array.isArray(loc) && loc[0] === "body" && typeof msg === "string", `an item is ${JSON.stringify({ loc, msg })}`);
+        same(url, `https://docs.fal.ai/errors/#${type}`, "url");
+      }
+    },
+  },
+  {
+    number: 137,
+    title: "each model error that can be raised has its code and ctx",
+    async run(ctx) {
+      const faults: [object, string, object | undefined][] = [
+        [{ steps: -1 }, "greater_than_equal", { ge: 0 }],
+        [{ steps: 1001 }, "less_than_equal", { le: 1000 }],
+        [{ fail: "nonsense" }, "one_of", undefined],
+        [{ steps: "x" }, "int_type", undefined],
+        [{ file_url: "http://127.0.0.1:1/x.png" }, "file_download_error", undefined],
+      ];
+      for (const [input, type, ctxOf] of faults) {
+        const answer = await ctx.call(`/run/${STUB}`, { method: "POST", body: input });
+        const [item] = detail(status(answer, 422, type), type);
+        same(item.type, type, JSON.stringify(input));
+        if (ctxOf) same(item.ctx, ctxOf, `ctx of ${type}`);
+        same([answer.header("x-fal-retryable"), answer.header("x-fal-needs-retry")], ["false", "0"], `the headers of ${type}`);
+      }
+    },
+  },
+  {
+    number: 138,
+    title: "each request error has its body and header",
+    async run(ctx) {
+      for (const [input, code, type] of [
+        [{ fail: "error" }, 500, "runner_server_error"],
+        [{ fail: "crash" }, 503, "runner_disconnected"],
+      ] as const) {
+        const answer = status(await ctx.call(`/run/${STUB}`, { method: "POST", body: input }), code, type);
+        same([answer.json().error_type, answer.header("x-fal-error-type")], [type, type], "error_type, in the body and the header");
+        check(["0", "1"].includes(answer.header("x-fal-needs-retry") ?? ""), "no x-fal-needs-retry");
+        detail(answer, type);
+      }
+    },
+  },
+  {
+    number: 139,
+    title: "JS .body.detail equals the server's; PY message equals detail",
+    needs: ["tls"],
+    async run(ctx) {
+      const { detail: said } = (await ctx.call("/run/nobody/nothing", { method: "POST", body: {} })).json();
+      same((await fails(ctx.fal().run("nobody/nothing", { input: {} }), "the run")).body.detail, said, "JS body.detail");
+      const py = await ctx.python("run_failures");
+      const crashed = (await ctx.call(`/run/${STUB}`, { method: "POST", body: { fail: "crash" } })).json();
+      same(py.crashed.message.split(":")[0], crashed.detail.split(":")[0], "PY's message");
+    },
+  },
+  {
+    number: 140,
+    title: "405 for wrong methods, as JSON",
+    async run(ctx) {
+      for (const [method, path] of [
+        ["DELETE", `/queue/${STUB}`],
+        ["POST", ctx.at("00000000-0000-4000-8000-000000000000", "/status")],
+        ["GET", ctx.at("00000000-0000-4000-8000-000000000000", "/cancel")],
+        ["PUT", `/run/${STUB}`],
+      ] as const)
+        detail(status(await ctx.call(path, { method }), 405, `${method} ${path}`), `${method} ${path}`);
+    },
+  },
+  {
+    number: 141,
+    title: "an API key on ADMIN operations: authorization_error",
+    needs: ["otherKey", "adminKey"],
+    run: async (ctx) =>
+      same(
+        status(await ctx.call(`${ctx.adminUrl}/v1/keys`, { key: ctx.otherKey ?? "" }), 403, "the list of keys").json().error.type,
+        "authorization_error",
+        "type",
+      ),
+  },
+  notApplicable(142, "a public app without a key", "no app is public yet: keys and their rights are the subject of a later version"),
+];

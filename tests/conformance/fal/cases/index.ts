@@ -1,0 +1,19 @@
+/** Every case of the contract's list (§15), by number. */
+import type { Case } from "../case.ts";
+import { cases as errors } from "./errors.ts";
+import { cases as queue } from "./queue.ts";
+import { cases as reach } from "./reach.ts";
+import { cases as realtime } from "./realtime.ts";
+import { cases as run } from "./run.ts";
+import { cases as storage } from "./storage.ts";
+import { cases as webhooks } from "./webhooks.ts";
+
+/** How many the contract has. */
+export const CASES = 177;
+
+const files: Record<string, Case[]> = { reach, queue, run, realtime, storage, errors, webhooks };
+
+/** With the file each is written in. */
+export const CASES_BY_NUMBER: (Case & { file: string })[] = Object.entries(files)
+  .flatMap(([file, cases]) => cases.map((each) => ({ ...each, file: `cases/${file}.ts` })))
+  .sort((a, b) => a.number - b.number);

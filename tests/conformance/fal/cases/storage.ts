@@ -1,0 +1,199 @@
+/** K: storage. */
+import { createHash, randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Case } from "../case.ts";
+import { type Context, STUB } from "../context.ts";
+import { check, matches, same, status } from "../expect.ts";
+import type { Json } from "../http.ts";
+
+const MIB = 1024 * 1024;
+const initiate = async (ctx: Context, headers: Record<string, string> = {}, query = ""): Promise<Json> =>
+  status(
+    await ctx.call(`/rest/storage/upload/initiate${query}`, {
+      method: "POST",
+      body: { content_type: "text/plain", file_name: "a.txt" },
+      headers,
+    }),
+    200,
+    "initiate",
+  ).json();
+const put = (ctx: Context, url: string, body: Buffer | string, headers: Record<string, string> = {}) =>
+  ctx.call(url, { method: "PUT", body: Buffer.from(body), key: false, headers: { "content-type": "text/plain", ...headers } });
+async function uploaded(ctx: Context, text: string, headers: Record<string, string> = {}): Promise<string> {
+  const { upload_url, file_url } = await initiate(ctx, headers);
+  status(await put(ctx, upload_url, text), 200, "the upload");
+  return file_url;
+}
+const lifecycle = (value: Json): Record<string, string> => ({ "x-fal-object-lifecycle": JSON.stringify(value) });
+const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
+
+export const cases: Case[] = [
+  {
+    number: 119,
+    title: "JS upload of 5 bytes: the same bytes and type come back",
+    async run(ctx) {
+      const url = await ctx.fal().storage.upload(new Blob(["hello"], { type: "text/plain" }));
+      const got = await ctx.call(url, { key: false });
+      same([got.text, got.header("content-type")], ["hello", "text/plain"], "what came back");
+    },
+  },
+  {
+    number: 120,
+    title: "JS upload of 91 MiB in parts: the file is intact",
+    timeoutMs: 180_000,
+    async run(ctx) {
+      const bytes = randomBytes(91 * MIB);
+      const url = await ctx.fal().storage.upload(new Blob([new Uint8Array(bytes)], { type: "video/mp4" }));
+      const got = await ctx.call(url, { key: false, timeoutMs: 120_000 });
+      same(sha256(got.bytes), sha256(bytes), "the digest");
+    },
+  },
+  {
+    number: 121,
+    title: "JS uploads Blobs inside lists by itself",
+    async run(ctx) {
+      const { data } = await ctx
+        .fal()
+        .run(STUB, { input: { payload: { list: [{ deep: new Blob(["a"], { type: "text/plain" }) }] } } as never });
+      const url = (data as Json).echo.list[0].deep;
+      same((await ctx.call(url, { key: false })).text, "a", "what is at the address");
+    },
+  },
+  {
+    number: 122,
+    title: "an upload address with a query works for the paths of parts",
+    async run(ctx) {
+      const made = status(
+        await ctx.call("/rest/storage/upload/initiate-multipart", {
+          method: "POST",
+          body: { content_type: "text/plain", file_name: "a.txt" },
+        }),
+        200,
+        "initiate",
+      ).json();
+      const at = (path: string): string => {
+        const url = new URL(made.upload_url);
+        check(url.search !== "", "the upload address has no query");
+        url.pathname += path;
+        return url.href;
+      };
+      const part = status(await put(ctx, at("/1"), "part one"), 200, "a part").json();
+      const done = await ctx.call(at("/complete"), { method: "POST", body: { parts: [{ partNumber: 1, etag: part.etag }] }, key: false });
+      status(done, 200, "complete");
+      same((await ctx.call(made.file_url, { key: false })).text, "part one", "the file");
+    },
+  },
+  {
+    number: 123,
+    title: "a PUT needs no key; a forged or foreign signature is a 403",
+    async run(ctx) {
+      const [one, two] = [await initiate(ctx), await initiate(ctx)];
+      const foreign = new URL(one.upload_url);
+      foreign.search = new URL(two.upload_url).search;
+      status(await put(ctx, foreign.href, "x"), 403, "a foreign signature");
+      status(await put(ctx, one.file_url, "x"), 403, "no signature");
+      status(await put(ctx, one.upload_url, "x"), 200, "the right one");
+    },
+  },
+  {
+    number: 124,
+    title: "PY uploads bytes, text, a file, a picture",
+    needs: ["tls"],
+    timeoutMs: 120_000,
+    async run(ctx) {
+      const said = await ctx.python("uploads");
+      same([said.bytes.bytes, said.text.start, said.file.start], [10, "some text", "a file"], "what came back");
+      matches(said.image.start, /PNG/, "the picture");
+      for (const { url } of Object.values(said) as Json[]) matches(url, /^https:\/\/v3\.fal\.media\/files\//, "an address");
+    },
+  },
+  {
+    number: 125,
+    title: "PY multipart of 101 MiB, parts side by side",
+    needs: ["tls"],
+    timeoutMs: 240_000,
+    run: async (ctx) => same((await ctx.python("multipart", { mib: 101 })).same, true, "whether the file is intact"),
+  },
+  {
+    number: 126,
+    title: "expires_at parses in every Python since 3.8",
+    async run(ctx) {
+      const { expires_at } = (await ctx.call("/rest/storage/auth/token?storage_type=fal-cdn-v3", { method: "POST", body: {} })).json();
+      // `fromisoformat` before 3.11: an offset with a colon, no Z, and a fraction of three or six digits or none.
+      matches(expires_at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3}|\.\d{6})?\+\d\d:\d\d$/, "expires_at");
+    },
+  },
+  {
+    number: 127,
+    title: "the fallback of PY: storage_type=gcs",
+    async run(ctx) {
+      const { upload_url, file_url } = await initiate(ctx, {}, "?storage_type=gcs");
+      status(await put(ctx, upload_url, "by gcs"), 200, "the upload");
+      same((await ctx.call(file_url, { key: false })).text, "by gcs", "the file");
+    },
+  },
+  {
+    number: 128,
+    title: "an expired object is gone",
+    waits: true,
+    async run(ctx) {
+      const url = await uploaded(ctx, "brief", lifecycle({ expiration_duration_seconds: 2 }));
+      status(await ctx.call(url, { key: false }), 200, "before its time");
+      await sleep(2_500);
+      status(await ctx.call(url, { key: false }), 404, "after its time");
+    },
+  },
+  {
+    number: 129,
+    title: "ACL: forbid 403, hide 404, the owner 200",
+    async run(ctx) {
+      for (const [decision, code] of [
+        ["forbid", 403],
+        ["hide", 404],
+      ] as const) {
+        const url = await uploaded(ctx, "secret", lifecycle({ initial_acl: { default: decision } }));
+        status(await ctx.call(url, { key: false }), code, decision);
+        status(await ctx.call(url), 200, `${decision}, to its owner`);
+      }
+    },
+  },
+  {
+    number: 130,
+    title: "a signed address works, and expires",
+    async run(ctx) {
+      const url = await uploaded(ctx, "secret", lifecycle({ initial_acl: { default: "hide" } }));
+      const answer = status(await ctx.call(`${url}/sign`, { method: "POST", body: { duration: 2, scope: ["read"] } }), 200, "sign");
+      const signed = answer.text.trim().replace(/^"|"$/g, "");
+      same((await ctx.call(signed, { key: false })).text, "secret", "what the signed address reads");
+      await sleep(3_000);
+      status(await ctx.call(signed, { key: false }), 404, "after its time");
+    },
+  },
+  {
+    number: 131,
+    title: "Range and HEAD; CORS on GET and PUT",
+    async run(ctx) {
+      const origin = { origin: "https://app.example.com" };
+      const { upload_url, file_url } = await initiate(ctx);
+      const sent = await put(ctx, upload_url, "0123456789", origin);
+      same(sent.header("access-control-allow-origin"), "*", "CORS on PUT");
+      const part = status(await ctx.call(file_url, { key: false, headers: { ...origin, range: "bytes=2-4" } }), 206, "a range");
+      same([part.text, part.header("access-control-allow-origin")], ["234", "*"], "the range, and CORS on GET");
+      const head = status(await ctx.call(file_url, { method: "HEAD", key: false }), 200, "HEAD");
+      same([head.header("content-length"), head.bytes.length], ["10", 0], "HEAD");
+    },
+  },
+  {
+    number: 132,
+    title: "X-Fal-Object-Lifecycle-Preference holds for produced files",
+    async run(ctx) {
+      const headers = { "x-fal-object-lifecycle-preference": JSON.stringify({ expiration_duration_seconds: 2 }) };
+      const { request_id: id } = await ctx.submit({ artifact_bytes: 100 }, { headers });
+      await ctx.ended(id);
+      const { url } = (await ctx.call(ctx.at(id))).json().file;
+      status(await ctx.call(url, { key: false }), 200, "before its time");
+      await sleep(2_500);
+      status(await ctx.call(url, { key: false }), 404, "after its time");
+    },
+  },
+];

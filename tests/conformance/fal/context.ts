@@ -1,0 +1,133 @@
+/** What a case is given: the server it judges, keys, the official clients, a webhook receiver. */
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { createFalClient, type FalClient } from "@fal-ai/client";
+import { check } from "./expect.ts";
+import { type Answer, type Call, type Json, open, request } from "./http.ts";
+import type { Receiver } from "./receiver.ts";
+import { lintSse, type Sse } from "./sse.ts";
+
+/** The model that the cases run: it echoes, waits, fails and streams as its input says (models/tempera/stub). */
+export const STUB = "tempera/stub";
+/** `owner/alias`: what requests are addressed by. */
+export const APP = STUB;
+
+export interface Target {
+  /** `http://localhost:8080` */
+  url: string;
+  key: string;
+  otherKey?: string;
+  adminKey?: string;
+  adminUrl?: string;
+  tlsUrl?: string;
+  /** The file of the authority that the TLS address is trusted by. */
+  caFile?: string;
+}
+
+/** The server's process, when the suite has started it itself. */
+export interface OwnServer {
+  target: Target;
+  /** SIGKILL, then a start in the same place. */
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface Context extends Target {
+  receiver: Receiver;
+  server: OwnServer | undefined;
+  /** One call with the key; `path` is below the server's address. */
+  call(path: string, call?: Call & { key?: string | false }): Promise<Answer>;
+  /** Submits to the queue; the answer's body. */
+  submit(input?: Json, options?: { headers?: Record<string, string>; query?: string; key?: string }): Promise<Json>;
+  /** The queue address of a request. */
+  at(requestId: string, rest?: string): string;
+  /** Waits for a request's end on its status stream; its last status. */
+  ended(requestId: string): Promise<Json>;
+  /** Waits until a request runs. */
+  running(requestId: string): Promise<void>;
+  /** A whole stream, linted. */
+  stream(path: string, call?: Call): Promise<Sse & { answer: Answer }>;
+  /** The official JavaScript client, led here by its own `proxyUrl`. */
+  fal(url?: string): FalClient;
+  /** Runs a function of `python/cases.py` with the official Python client; what it prints as JSON. */
+  python(name: string, args?: Json, env?: Record<string, string>): Promise<Json>;
+  /** Blocks every slot of the stub until disposed, so that what is submitted meanwhile waits. */
+  fullQueue(): Promise<AsyncDisposable>;
+}
+
+/** How many requests the stub runs at once. */
+const SLOTS = 64;
+
+export function createContext(target: Target, receiver: Receiver, python: () => Promise<string>, server?: OwnServer): Context {
+  const context: Context = {
+    ...target,
+    receiver,
+    server,
+    call(path, { key = target.key, ...call } = {}) {
+      const headers = { ...(key !== false && { authorization: `Key ${key}` }), ...call.headers };
+      return request(path.startsWith("http") ? path : `${target.url}${path}`, { ...call, headers });
+    },
+    async submit(input, { headers = {}, query = "", key } = {}) {
+      const answer = await context.call(`/queue/${STUB}${query}`, {
+        method: "POST",
+        body: input,
+        headers,
+        ...(key !== undefined && { key }),
+      });
+      check(answer.status === 200, `submit: ${answer.status}: ${answer.text.slice(0, 300)}`);
+      return answer.json();
+    },
+    at: (requestId, rest = "") => `/queue/${APP}/requests/${requestId}${rest}`,
+    async ended(requestId) {
+      const { events } = await context.stream(context.at(requestId, "/status/stream?logs=1"), { timeoutMs: 120_000 });
+      return events.at(-1);
+    },
+    async running(requestId) {
+      const response = await open(`${target.url}${context.at(requestId, "/status/stream")}`, {
+        headers: { authorization: `Key ${target.key}` },
+      });
+      for await (const chunk of response) if (/"status":"(IN_PROGRESS|COMPLETED)"/.test(String(chunk))) break;
+      response.destroy();
+    },
+    async stream(path, call = {}) {
+      const answer = await context.call(path, call);
+      check(answer.status === 200, `the stream ${path}: ${answer.status}: ${answer.text.slice(0, 300)}`);
+      return { ...lintSse(answer), answer };
+    },
+    fal: (url = target.url) => createFalClient({ credentials: target.key, proxyUrl: { url: `${url}/api/fal/proxy`, when: "always" } }),
+    async python(name, args = {}, env = {}) {
+      const { PATH = "", HOME = "" } = process.env;
+      const tls = new URL(target.tlsUrl ?? "https://localhost");
+      const hosts = {
+        FAL_KEY: target.key,
+        SSL_CERT_FILE: target.caFile ?? "",
+        PYTHONPATH: join(import.meta.dirname, "python"),
+        PYTHONDONTWRITEBYTECODE: "1",
+        // fal's own host names lead here (python/sitecustomize.py).
+        SERVED_AT: `${tls.hostname}:${tls.port}`,
+      };
+      const program = await python();
+      const [failure, said, complained] = await new Promise<[Error | null, string, string]>((done) =>
+        execFile(
+          program,
+          [join(import.meta.dirname, "python", "cases.py"), name, JSON.stringify(args)],
+          { env: { PATH, HOME, ...hosts, ...env }, timeout: 120_000, maxBuffer: 64 * 1024 * 1024 },
+          (...outcome) => done(outcome),
+        ),
+      );
+      check(failure === null, `the Python client: ${complained.trim().split("\n").slice(-3).join(" / ")}`);
+      return JSON.parse(said);
+    },
+    async fullQueue() {
+      const blockers = await Promise.all(Array.from({ length: SLOTS }, () => context.submit({ delay_ms: 60_000 })));
+      await Promise.all(blockers.map(({ request_id }) => context.running(request_id)));
+      return {
+        async [Symbol.asyncDispose]() {
+          await Promise.all(blockers.map(({ request_id }) => context.call(context.at(request_id, "/cancel"), { method: "PUT" })));
+          await Promise.all(blockers.map(({ request_id }) => context.ended(request_id)));
+        },
+      };
+    },
+  };
+  return context;
+}

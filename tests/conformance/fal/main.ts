@@ -1,0 +1,86 @@
+/** `npm run conformance`: judges a server by the cases of the contract, its own unless `--base-url` names another. */
+import { Command } from "commander";
+import type { OwnServer, Target } from "./context.ts";
+import { startOwnServer } from "./own-server.ts";
+import { casesOf, type Judged, judgeAll, openSession } from "./runner.ts";
+
+interface Options {
+  baseUrl?: string;
+  key?: string;
+  otherKey?: string;
+  adminKey?: string;
+  adminUrl?: string;
+  tlsUrl?: string;
+  ca?: string;
+  receiverHost?: string;
+  only?: string;
+  json?: boolean;
+}
+
+const options = new Command("conformance")
+  .description("judges a server by the conformance cases of fal's protocol, with fal's official clients")
+  .option("--base-url <url>", "the server; default: one of its own, stopped at the end")
+  .option("--key <key>", "a key of that server")
+  .option("--other-key <key>", "a key of another owner, of scope API")
+  .option("--admin-key <key>", "a key of scope ADMIN")
+  .option("--admin-url <url>", "the server's Platform API")
+  .option("--tls-url <url>", "the server's HTTPS address")
+  .option("--ca <file>", "the authority that is trusted for it")
+  .option("--receiver-host <name>", "under which that server reaches this machine's webhook receiver")
+  .option("--only <numbers>", "these cases, such as 20,24-30")
+  .option("--json", "print the outcome as JSON")
+  .parse()
+  .opts<Options>();
+
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
+const MARKS: Record<Judged["outcome"], string> = { passed: "pass", failed: "FAIL", "not applicable": "n/a " };
+
+let server: OwnServer | undefined;
+try {
+  let target: Target;
+  if (options.baseUrl) {
+    if (!options.key) throw new Error("--base-url needs --key, a key of that server.");
+    target = {
+      url: options.baseUrl.replace(/\/+$/, ""),
+      key: options.key,
+      ...(options.otherKey && { otherKey: options.otherKey }),
+      ...(options.adminKey && { adminKey: options.adminKey }),
+      ...(options.adminUrl && { adminUrl: options.adminUrl.replace(/\/+$/, "") }),
+      ...(options.tlsUrl && { tlsUrl: options.tlsUrl }),
+      ...(options.ca && { caFile: options.ca }),
+    };
+  } else {
+    say("Starting a server …");
+    server = await startOwnServer(say);
+    target = server.target;
+  }
+  await using session = await openSession(target, {
+    ...(server && { server }),
+    ...(options.receiverHost && { receiverHost: options.receiverHost }),
+  });
+  const cases = casesOf(options.only);
+  const line = ({ outcome, number, title, why, ms }: Judged): string =>
+    `${MARKS[outcome]}  ${String(number).padStart(3)}  ${title}${outcome === "passed" ? `  (${ms} ms)` : `\n           ${why}`}`;
+  const all = await judgeAll(session, cases, (judged) => say(line(judged)));
+  const of = (outcome: Judged["outcome"]): Judged[] => all.filter((each) => each.outcome === outcome);
+  const [passed, failed, notApplicable] = [of("passed"), of("failed"), of("not applicable")];
+  if (options.json) {
+    const report = {
+      cases: all.length,
+      passed: passed.length,
+      failed: failed.length,
+      not_applicable: notApplicable.map(({ number, why }) => ({ case: number, why })),
+      failures: failed.map(({ number, title, why }) => ({ case: number, title, why })),
+    };
+    process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+  } else {
+    process.stdout.write(`${all.map(line).join("\n")}\n`);
+    process.stdout.write(`${all.length} cases: ${passed.length} passed, ${failed.length} failed, ${notApplicable.length} not applicable\n`);
+  }
+  process.exitCode = failed.length > 0 ? 1 : 0;
+} catch (error) {
+  say(`conformance: ${(error as Error).message}`);
+  process.exitCode = 2;
+} finally {
+  await server?.stop();
+}

@@ -1,0 +1,119 @@
+/** Runs cases against a server: those that wait first and beside the others, those that need the server alone one by one. */
+import { execFile } from "node:child_process";
+import { resolve } from "node:path";
+import { type Case, NEEDS, type Need, NotApplicable } from "./case.ts";
+import { CASES_BY_NUMBER } from "./cases/index.ts";
+import { createContext, type OwnServer, type Target } from "./context.ts";
+import { closeConnections } from "./http.ts";
+import { startReceiver } from "./receiver.ts";
+
+const PROJECT = resolve(import.meta.dirname, "../../..");
+/** What the Python cases need, at the versions that they are judged by. */
+const PYTHON_PACKAGES = ["fal-client==1.0.3", "pillow==12.0.0"];
+const BESIDE = 4;
+
+export interface Judged {
+  number: number;
+  title: string;
+  file: string;
+  outcome: "passed" | "failed" | "not applicable";
+  /** Why it failed or does not apply. */
+  why?: string;
+  ms: number;
+}
+
+export interface Session extends AsyncDisposable {
+  judge(each: Case & { file: string }): Promise<Judged>;
+}
+
+/** @param receiverHost the name or address under which the server reaches this machine; its own network's, for one elsewhere */
+export async function openSession(
+  target: Target,
+  { server, receiverHost = "127.0.0.2" }: { server?: OwnServer; receiverHost?: string } = {},
+): Promise<Session> {
+  const receiver = await startReceiver(receiverHost);
+  let python: Promise<string> | undefined;
+  const context = createContext(target, receiver, () => (python ??= pythonPath()), server);
+  const has: Record<Need, boolean> = {
+    tls: target.tlsUrl !== undefined && target.caFile !== undefined,
+    otherKey: target.otherKey !== undefined,
+    adminKey: target.adminKey !== undefined && target.adminUrl !== undefined,
+    ownServer: server !== undefined,
+  };
+  return {
+    async judge({ number, title, file, needs = [], timeoutMs = 60_000, run }) {
+      const startedAtMs = performance.now();
+      const judged = (outcome: Judged["outcome"], why?: string): Judged => ({
+        number,
+        title,
+        file,
+        outcome,
+        ...(why !== undefined && { why }),
+        ms: Math.round(performance.now() - startedAtMs),
+      });
+      const missing = needs.find((need) => !has[need]);
+      if (missing) return judged("not applicable", `it needs ${NEEDS[missing]}`);
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<never>((_, fail) => {
+        timer = setTimeout(() => fail(new Error(`no end within ${timeoutMs / 1000} s`)), timeoutMs);
+      });
+      try {
+        await Promise.race([run(context), late]);
+        return judged("passed");
+      } catch (error) {
+        if (error instanceof NotApplicable) return judged("not applicable", error.message);
+        const { message, body } = error as Error & { body?: unknown };
+        return judged("failed", [message, body === undefined ? "" : JSON.stringify(body)].join(" ").trim().slice(0, 600));
+      } finally {
+        clearTimeout(timer);
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await receiver.close();
+      closeConnections();
+    },
+  };
+}
+
+/** Judges cases in the order that is quickest; tells each as it is known. */
+export async function judgeAll(
+  session: Session,
+  cases: readonly (Case & { file: string })[],
+  tell: (judged: Judged) => void,
+): Promise<Judged[]> {
+  const all: Judged[] = [];
+  const judge = async (each: Case & { file: string }): Promise<void> => {
+    const judged = await session.judge(each);
+    all.push(judged);
+    tell(judged);
+  };
+  const waiting = cases.filter(({ waits }) => waits).map(judge);
+  const beside = cases.filter(({ waits, alone }) => !waits && !alone);
+  await Promise.all(
+    Array.from({ length: BESIDE }, async () => {
+      for (let each = beside.shift(); each; each = beside.shift()) await judge(each);
+    }),
+  );
+  await Promise.all(waiting);
+  for (const each of cases.filter(({ alone }) => alone)) await judge(each);
+  return all.sort((a, b) => a.number - b.number);
+}
+
+/** The path of a Python that has the packages, in an environment that is made when it is not there. */
+const pythonPath = (): Promise<string> =>
+  new Promise((done, fail) =>
+    execFile(process.execPath, ["scripts/python-env.mjs", ...PYTHON_PACKAGES], { cwd: PROJECT }, (error, said, complained) =>
+      error ? fail(new Error(`no Python with fal's client: ${complained.trim().split("\n").at(-1)}`)) : done(said.trim()),
+    ),
+  );
+
+export const casesOf = (only: string | undefined): (Case & { file: string })[] => {
+  if (only === undefined) return [...CASES_BY_NUMBER];
+  const wanted = new Set(
+    only.split(",").flatMap((part) => {
+      const [from = Number.NaN, to = from] = part.split("-").map(Number);
+      return Number.isInteger(from) && Number.isInteger(to) ? Array.from({ length: to - from + 1 }, (_, i) => from + i) : [];
+    }),
+  );
+  return CASES_BY_NUMBER.filter(({ number }) => wanted.has(number));
+};
