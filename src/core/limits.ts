@@ -20,8 +20,8 @@ export const LIMITS = {
   eventsMax: 4000,
   /** Event log: how long a request's events outlive its last event. Results live in Postgres. */
   eventsTtlMs: 24 * 3600 * 1000,
-  /** SSE: longest silence on a status stream; proxies cut idle connections at 30-60 s (contract §2.3). */
-  keepAliveMs: 15_000,
+  /** SSE: longest silence on a status stream; proxies cut idle connections at 30-60 s, and 15 s is the contract (§2.3). */
+  keepAliveMs: 12_000,
   /** How long an authenticated key is remembered by a gateway when no notification arrives. */
   keyCacheMs: 3_000,
   /** How long a key that was valid still opens while Postgres cannot be asked. */

@@ -1,4 +1,5 @@
 /** Chromium from the system's packages, through playwright-core. */
+import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -14,12 +15,21 @@ const PLACES = [
 ];
 
 /** Where a browser is, if there is one. */
-export const browserPath = (): string | undefined =>
-  [process.env.CHROMIUM ?? "", ...PLACES].find((path) => path !== "" && existsSync(path));
+const browserPath = (): string | undefined => [process.env.CHROMIUM ?? "", ...PLACES].find((path) => path !== "" && existsSync(path));
+
+/** The same, after installing the system's package where this user may: the cases are for a browser, not for what looks like one. */
+async function findBrowser(): Promise<string | undefined> {
+  if (browserPath() || process.getuid?.() !== 0) return browserPath();
+  const apt = (...args: string[]): Promise<boolean> =>
+    new Promise((done) => execFile("apt-get", args, { timeout: 240_000 }, (error) => done(error === null)));
+  (await apt("install", "-y", "-q", "--no-install-recommends", "chromium")) ||
+    ((await apt("update", "-q")) && (await apt("install", "-y", "-q", "--no-install-recommends", "chromium")));
+  return browserPath();
+}
 
 /** Runs a function in an empty page of another origin; what it resolves with. */
 export async function inBrowser<A>(work: (given: A) => Promise<Json>, given: A): Promise<Json> {
-  const executablePath = browserPath();
+  const executablePath = await findBrowser();
   if (!executablePath) throw new NotApplicable("no Chromium is installed; `apt-get install chromium`, or set CHROMIUM to one");
   const page = createServer(
     (_, response) => void response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>page</title>"),

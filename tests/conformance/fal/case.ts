@@ -22,6 +22,8 @@ export interface Case {
   waits?: true;
   /** Default 60 s. */
   timeoutMs?: number;
+  /** Why it applies to no server of this kind. */
+  why?: string;
   /** Resolves when the server is right; rejects with a sentence when it is not, or with `NotApplicable`. */
   run(ctx: Context): Promise<void>;
 }
@@ -33,6 +35,7 @@ export class NotApplicable extends Error {}
 export const notApplicable = (number: number, title: string, why: string): Case => ({
   number,
   title,
+  why,
   run: async () => {
     throw new NotApplicable(why);
   },

@@ -69,7 +69,7 @@ export function open(url: string, call: Call = {}): Promise<IncomingMessage> {
         agent: connectTo ? false : https ? secure : plain,
         ...(signal && { signal }),
         ...(https && ca && { ca }),
-        ...(connectTo && { host: connectTo.host, port: connectTo.port, ...(https && { servername: hostname }) }),
+        ...(connectTo && { hostname: connectTo.host, host: connectTo.host, port: connectTo.port, ...(https && { servername: hostname }) }),
       },
       resolve,
     );

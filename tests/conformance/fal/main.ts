@@ -1,6 +1,9 @@
 /** `npm run conformance`: judges a server by the cases of the contract, its own unless `--base-url` names another. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { Command } from "commander";
 import type { OwnServer, Target } from "./context.ts";
+import { coverageText } from "./coverage.ts";
 import { startOwnServer } from "./own-server.ts";
 import { casesOf, type Judged, judgeAll, openSession } from "./runner.ts";
 
@@ -15,6 +18,7 @@ interface Options {
   receiverHost?: string;
   only?: string;
   json?: boolean;
+  coverage?: boolean;
 }
 
 const options = new Command("conformance")
@@ -28,12 +32,18 @@ const options = new Command("conformance")
   .option("--ca <file>", "the authority that is trusted for it")
   .option("--receiver-host <name>", "under which that server reaches this machine's webhook receiver")
   .option("--only <numbers>", "these cases, such as 20,24-30")
+  .option("--coverage", "write COVERAGE.md and stop")
   .option("--json", "print the outcome as JSON")
   .parse()
   .opts<Options>();
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 const MARKS: Record<Judged["outcome"], string> = { passed: "pass", failed: "FAIL", "not applicable": "n/a " };
+
+if (options.coverage) {
+  writeFileSync(join(import.meta.dirname, "COVERAGE.md"), coverageText());
+  process.exit();
+}
 
 let server: OwnServer | undefined;
 try {

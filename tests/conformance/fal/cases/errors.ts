@@ -69,6 +69,7 @@ export const cases: Case[] = [
   {
     number: 138,
     title: "each request error has its body and header",
+    alone: true,
     async run(ctx) {
       for (const [input, code, type] of [
         [{ fail: "error" }, 500, "runner_server_error"],
@@ -84,13 +85,14 @@ export const cases: Case[] = [
   {
     number: 139,
     title: "JS .body.detail equals the server's; PY message equals detail",
+    alone: true,
     needs: ["tls"],
     async run(ctx) {
       const { detail: said } = (await ctx.call("/run/nobody/nothing", { method: "POST", body: {} })).json();
       same((await fails(ctx.fal().run("nobody/nothing", { input: {} }), "the run")).body.detail, said, "JS body.detail");
-      const py = await ctx.python("run_failures");
+      const py = await ctx.python("crashed");
       const crashed = (await ctx.call(`/run/${STUB}`, { method: "POST", body: { fail: "crash" } })).json();
-      same(py.crashed.message.split(":")[0], crashed.detail.split(":")[0], "PY's message");
+      same(py.message.split(":")[0], crashed.detail.split(":")[0], "PY's message");
     },
   },
   {

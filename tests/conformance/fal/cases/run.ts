@@ -150,6 +150,7 @@ export const cases: Case[] = [
   {
     number: 86,
     title: "no platform retry on run",
+    alone: true,
     async run(ctx) {
       status(await run(ctx, { fail: "crash", fail_attempts: 1 }), 503, "a run whose engine dies once");
     },
@@ -157,10 +158,11 @@ export const cases: Case[] = [
   {
     number: 87,
     title: "PY fails after one attempt on a JSON 503 with x-fal-request-id",
+    alone: true,
     needs: ["tls"],
     async run(ctx) {
-      const said = await ctx.python("run_failures");
-      same([said.crashed.kind, said.crashed.status], ["FalClientHTTPError", 503], "what PY raised");
+      const said = await ctx.python("crashed");
+      same([said.kind, said.status], ["FalClientHTTPError", 503], "what PY raised");
       check(said.seconds < 30, `it took ${said.seconds} s`);
     },
   },
@@ -255,7 +257,8 @@ export const cases: Case[] = [
     number: 96,
     title: "422 before the first event: JS ValidationError with the body",
     async run(ctx) {
-      const error = await fails(ctx.fal().stream(STUB, { input: { steps: -1 } }), "the stream");
+      const opened = await ctx.fal().stream(STUB, { input: { steps: -1 } });
+      const error = await fails(opened.done(), "the stream");
       check(error instanceof ValidationError, `JS threw ${error?.constructor?.name}`);
       check(error.fieldErrors.length > 0, "no fieldErrors");
     },
@@ -263,6 +266,7 @@ export const cases: Case[] = [
   {
     number: 97,
     title: "a crash in mid-stream: an error event, then a clean end",
+    alone: true,
     async run(ctx) {
       const { events } = await stream(ctx, { delay_ms: 200, steps: 2, fail: "crash" });
       const last = events.at(-1);

@@ -126,6 +126,7 @@ export const cases: Case[] = [
   {
     number: 151,
     title: "gateway_request_id differs after a platform retry",
+    alone: true,
     async run(ctx) {
       const hook = ctx.receiver.hook();
       const { request_id } = await submit(ctx, hook.url, { fail: "crash", fail_attempts: 1 });
@@ -199,6 +200,7 @@ export const cases: Case[] = [
   {
     number: 175,
     title: "the runner is killed in mid-run: back to IN_QUEUE, completes, one webhook",
+    alone: true,
     async run(ctx) {
       const hook = ctx.receiver.hook();
       const { request_id: id } = await submit(ctx, hook.url, { delay_ms: 300, fail: "crash", fail_attempts: 1 });
@@ -212,7 +214,7 @@ export const cases: Case[] = [
   {
     number: 176,
     title: "used-up attempts: COMPLETED with a request error",
-    waits: true,
+    alone: true,
     timeoutMs: 150_000,
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ fail: "crash" });

@@ -1,0 +1,79 @@
+/** The suite as a part of `npm test`: a server of its own, every case, each reported by its number. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { CASES, CASES_BY_NUMBER } from "./cases/index.ts";
+import type { OwnServer } from "./context.ts";
+import { coverageText } from "./coverage.ts";
+import { startForwarder } from "./forwarder.ts";
+import { startOwnServer } from "./own-server.ts";
+import { casesOf, type Judged, judgeAll, openSession } from "./runner.ts";
+
+let server: OwnServer;
+beforeAll(async () => {
+  server = await startOwnServer((line) => process.stderr.write(`${line}\n`));
+}, 600_000);
+afterAll(() => server?.stop());
+
+it("has every case of the contract once, and COVERAGE.md says so", () => {
+  expect(CASES_BY_NUMBER.map(({ number }) => number)).toEqual(Array.from({ length: CASES }, (_, i) => i + 1));
+  expect(readFileSync(join(import.meta.dirname, "COVERAGE.md"), "utf8")).toBe(coverageText());
+});
+
+describe("this server", () => {
+  const judged = new Map<number, Judged>();
+  beforeAll(async () => {
+    await using session = await openSession(server.target, { server });
+    await judgeAll(session, [...CASES_BY_NUMBER], (each) => judged.set(each.number, each));
+  }, 1_200_000);
+
+  it.each(CASES_BY_NUMBER.filter(({ why }) => why === undefined).map(({ number, title }) => [number, title] as const))(
+    "case %i: %s",
+    (number) => {
+      const { outcome, why } = judged.get(number) ?? {};
+      expect(outcome, why).toMatch(/^(passed|not applicable)$/);
+    },
+  );
+});
+
+describe("a broken server does not pass", () => {
+  /** What is broken, in the answers on their way, and a case that has to notice. */
+  const json = (spoil: (body: Record<string, unknown>) => void) => (body: Buffer) => {
+    if (!body.toString().startsWith("{")) return body;
+    const value = JSON.parse(body.toString());
+    spoil(value);
+    return Buffer.from(JSON.stringify(value));
+  };
+  const faults: [string, number, (body: Buffer, headers: Record<string, unknown>, path: string) => Buffer | { status: number }][] = [
+    ["a submit without cancel_url", 20, json((body) => delete body.cancel_url)],
+    ["a position that is text", 20, json((body) => "queue_position" in body && Object.assign(body, { queue_position: "0" }))],
+    ["a result in an envelope", 62, json((body) => "echo" in body && Object.assign(body, { echo: { data: body.echo } }))],
+    ["answers without a request id", 83, (body, headers) => (delete headers["x-fal-request-id"], body)],
+    ["CRLF in streams", 93, (body) => Buffer.from(body.toString().replaceAll("\n", "\r\n"))],
+    ["[DONE] at the end of streams", 93, (body) => Buffer.from(body.toString().replace(/$/, "data: [DONE]\n\n"))],
+    ["characters that are not escaped", 94, (body) => Buffer.from(body.toString().replaceAll("\\u00e9", "é"))],
+    ["200 for a request that waits", 39, (body, _headers, path) => (path.endsWith("/status") ? { status: 200 } : body)],
+    ["404 as 500", 48, () => ({ status: 500 })],
+    [
+      "files of another type",
+      119,
+      (body, headers) => (headers["content-type"] === "text/plain" && Object.assign(headers, { "content-type": "text/html" }), body),
+    ],
+  ];
+
+  it.each(faults)("%s: case %i", async (_what, number, spoil) => {
+    const between = await startForwarder(server.target.url, {
+      change: ({ status, headers, body }, { path }) => {
+        const spoiled = body.length === 0 ? body : spoil(body, headers, path.split("?")[0] ?? "");
+        return Buffer.isBuffer(spoiled) ? { status, headers, body: spoiled } : { status: spoiled.status, headers, body };
+      },
+    });
+    try {
+      await using session = await openSession({ ...server.target, url: between.url });
+      const [each] = casesOf(String(number));
+      expect((await session.judge(each as NonNullable<typeof each>)).outcome).toBe("failed");
+    } finally {
+      await between.close();
+    }
+  });
+});

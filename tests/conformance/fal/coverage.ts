@@ -1,0 +1,23 @@
+/** `COVERAGE.md`: which test each case of the contract has, or why it has none. */
+import { CASES, CASES_BY_NUMBER } from "./cases/index.ts";
+
+export function coverageText(): string {
+  const rows = Array.from({ length: CASES }, (_, i) => {
+    const each = CASES_BY_NUMBER.find(({ number }) => number === i + 1);
+    if (!each) return [String(i + 1), "", "**missing**"];
+    return [
+      String(each.number),
+      each.title.replaceAll("|", "\\|"),
+      each.why === undefined ? `\`${each.file}\`` : `not applicable: ${each.why}`,
+    ];
+  });
+  const head = ["case", "what it looks at", "where"];
+  const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
+  const line = (cells: string[]): string => `| ${cells.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join(" | ")} |`;
+  return `# Coverage
+
+The conformance cases of fal's protocol, and the test of each. Written by \`npm run conformance -- --coverage\`; a test keeps it true.
+
+${[line(head), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n")}
+`;
+}
