@@ -68,6 +68,13 @@ module.exports = {
       to: { path: ["^tests/", TEST] },
     },
     {
+      name: "conformance-suite-sees-no-source",
+      comment: "It judges any server over the network, as its clients see it.",
+      severity: "error",
+      from: { path: "^tests/conformance/fal/" },
+      to: { path: "^(src|tests/(?!conformance/fal/))" },
+    },
+    {
       name: "no-cycles",
       comment: "Two files that need one another are one file, or lack a third.",
       severity: "error",

@@ -18,6 +18,7 @@ const PLANTED: Record<string, { file: string; line: string }> = {
   "activities-sees-only-activities-core-registry-fal": { file: "src/activities/b.ts", line: 'import "../api/a.ts";' },
   "gpu-workers-sees-only-gpu-workers-core-registry-fal": { file: "src/gpu-workers/b.ts", line: 'import "../activities/a.ts";' },
   "workflows-sees-only-workflows-activities-core-registry-fal": { file: "src/workflows/b.ts", line: 'import "../adapters/a.ts";' },
+  "conformance-suite-sees-no-source": { file: "tests/conformance/fal/a.ts", line: 'import "../../../src/core/a.ts";' },
   "workflows-see-activities-as-types": { file: "src/workflows/c.ts", line: 'import { a } from "../activities/a.ts";' },
   "config-sees-only-config-core": { file: "src/config/b.ts", line: 'import "../registry/a.ts";' },
   "adapters-own-their-drivers": { file: "src/api/c.ts", line: 'import postgres from "postgres";' },

@@ -48,7 +48,7 @@ function parseV6(text: string): number[] | undefined {
 }
 
 /** `10.0.0.0/8`, `fd00::/8`, or one address; `undefined` for anything else. */
-export function parseRange(text: string): AddressRange | undefined {
+function parseRange(text: string): AddressRange | undefined {
   const [address = "", prefix, ...rest] = text.trim().split("/");
   const bytes = parseAddress(address);
   if (!bytes || rest.length > 0) return undefined;
@@ -96,7 +96,7 @@ const SPECIAL_V6 = ["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"].map(
 const NAT64 = range("64:ff9b::/96");
 
 /** Whether an address is one of the public Internet. */
-export function isPublicAddress(text: string): boolean {
+function isPublicAddress(text: string): boolean {
   const address = parseAddress(text);
   if (!address) return false;
   if (address.length === 4) return !SPECIAL_V4.some((special) => within(address, special));

@@ -17,9 +17,6 @@ export interface Webhook {
   timeoutMs: number;
 }
 
-/** The schedule for deliveries that start now. */
-export type WebhookSchedule = Pick<Webhook, "delaysMs" | "timeoutMs">;
-
 /** Everything a delivery needs. The outcome is inline up to 32 KiB, else a reference. */
 export interface WebhookDelivery extends Webhook, Pick<RequestIdentity, "requestId" | "ownerId" | "endpoint"> {
   outcome: Outcome;

@@ -20,7 +20,6 @@ export {
   LIFECYCLE_HEADER,
   LIFECYCLE_PREFERENCE_HEADER,
   parseFilePath,
-  readAcl,
   readContentType,
   readInitiate,
   readLifecycle,

@@ -57,7 +57,7 @@ function readLifetime(value: Json | undefined, loc: InputFault["loc"]): number |
 }
 
 /** `{default, rules: [{user, decision}]}`; `undefined` for none. Throws `input_invalid`. */
-export function readAcl(value: unknown, loc: InputFault["loc"]): Acl | undefined {
+function readAcl(value: unknown, loc: InputFault["loc"]): Acl | undefined {
   if (value === undefined || value === null) return undefined;
   if (!isObject(value)) throw fault(loc, "Input should be a JSON object", "dict_type");
   const { default: otherwise = "allow", rules = [] } = value;

@@ -196,8 +196,9 @@ describe("engine pool", () => {
       await expect(run({})).rejects.toMatchObject({ code: "runner_scheduling_failure" });
       tookMs.push(performance.now() - sinceMs);
     }
-    expect((tookMs[1] ?? 0) - (tookMs[0] ?? 0)).toBeGreaterThan(100);
-    expect(tookMs[2]).toBeGreaterThan(500);
+    // At least the pause; how long a process takes to fail is the machine's affair.
+    expect(tookMs[1]).toBeGreaterThan(240);
+    expect(tookMs[2]).toBeGreaterThan(490);
   });
 
   it("gives up an engine that does not come up within loadMs, and one that is asked for an unknown runner", async () => {

@@ -4,7 +4,7 @@ import { LIMITS } from "../core/limits.ts";
 import { fairnessKeyOf, WEBHOOK_QUEUE, type WebhookDelivery } from "../core/webhook.ts";
 
 /** An operator does not want to wait for the next attempt. */
-export const hurry = defineSignal("hurry");
+const hurry = defineSignal("hurry");
 
 /** Pauses of a delivery whose host is busy: nothing was sent, so these are no attempts. */
 const BUSY_INITIAL_MS = 500;

@@ -113,7 +113,12 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
       const parts = partsOf(upload);
       if (!(await partsThere(parts))) throw new TemperaError("upload_unknown");
       const md5 = createHash("md5");
-      const seen = new Transform({ transform: (chunk, _encoding, done) => done(null, (md5.update(chunk), chunk)) });
+      const seen = new Transform({
+        transform(chunk, _encoding, done) {
+          md5.update(chunk);
+          done(null, chunk);
+        },
+      });
       let etag = "";
       await write({ key: upload.key, path: join(parts, String(number)), body, bytes }, [seen], async (partial) => {
         etag = md5.digest("hex");

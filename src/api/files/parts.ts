@@ -124,7 +124,7 @@ function wholeEtag(parts: readonly { etag: string }[]): string {
  * @param listed by number
  * @param parts by number
  */
-export function checkParts(listed: readonly { number: number; etag: string }[], parts: readonly FilePart[]): void {
+function checkParts(listed: readonly { number: number; etag: string }[], parts: readonly FilePart[]): void {
   const wrong = (text: string) => new TemperaError("upload_parts_invalid", text);
   if (listed.length === 0) throw wrong("The list of parts is empty.");
   const known = new Map(parts.map((part) => [part.number, part]));

@@ -9,8 +9,6 @@ import { lintSse, type Sse } from "./sse.ts";
 
 /** The model that the cases run: it echoes, waits, fails and streams as its input says (models/tempera/stub). */
 export const STUB = "tempera/stub";
-/** `owner/alias`: what requests are addressed by. */
-export const APP = STUB;
 
 export interface Target {
   /** `http://localhost:8080` */
@@ -77,7 +75,7 @@ export function createContext(target: Target, receiver: Receiver, python: () => 
       check(answer.status === 200, `submit: ${answer.status}: ${answer.text.slice(0, 300)}`);
       return answer.json();
     },
-    at: (requestId, rest = "") => `/queue/${APP}/requests/${requestId}${rest}`,
+    at: (requestId, rest = "") => `/queue/${STUB}/requests/${requestId}${rest}`,
     async ended(requestId) {
       const { events } = await context.stream(context.at(requestId, "/status/stream?logs=1"), { timeoutMs: 120_000 });
       return events.at(-1);

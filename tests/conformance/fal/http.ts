@@ -5,7 +5,6 @@
 import { AssertionError } from "node:assert";
 import { Agent as HttpAgent, type IncomingHttpHeaders, type IncomingMessage, request as requestHttp } from "node:http";
 import { Agent as HttpsAgent, request as requestHttps } from "node:https";
-import { connect } from "node:net";
 
 export interface Call {
   method?: string;
@@ -103,21 +102,6 @@ export async function request(url: string, call: Call = {}): Promise<Answer> {
       }
     },
   };
-}
-
-/** Sends bytes over a connection of its own and gives back what comes until the other side closes. */
-export function rawExchange(to: { host: string; port: number }, bytes: string | Buffer, timeoutMs = 10_000): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(to.port, to.host);
-    let text = "";
-    socket.setTimeout(timeoutMs, () => socket.destroy(new Error(`no end of the answer within ${timeoutMs} ms; so far: ${brief(text)}`)));
-    socket.on("data", (chunk) => {
-      text += chunk.toString("latin1");
-    });
-    socket.on("error", reject);
-    socket.on("close", () => resolve(text));
-    socket.end(bytes);
-  });
 }
 
 /** Enough of a text to see what it is. */
