@@ -65,7 +65,7 @@ test("what is allowed passes", () => {
 
 async function cruise(at: string): Promise<{ rule: string; from: string }[]> {
   const program = join(PROJECT, "node_modules/dependency-cruiser/bin/dependency-cruise.mjs");
-  const args = ["--config", join(PROJECT, ".dependency-cruiser.cjs"), "--output-type", "json", "src"];
+  const args = ["--config", join(PROJECT, ".dependency-cruiser.cjs"), "--output-type", "json", "src", "tests"];
   const { stdout } = await promisify(execFile)(process.execPath, [program, ...args], { cwd: at, maxBuffer: 32 << 20 });
   const { summary } = JSON.parse(stdout) as { summary: { violations: { from: string; rule: { name: string } }[] } };
   return summary.violations.map(({ from, rule }) => ({ rule: rule.name, from }));
