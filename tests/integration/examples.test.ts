@@ -1,9 +1,11 @@
 /** Every example, and the two calls of the README, run as a reader runs them. */
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { freePort } from "../../src/dev/services/port.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
@@ -11,7 +13,7 @@ const PROMPT = 'a large "red" circle on a blue background';
 
 let test: TestPlatform;
 beforeAll(async () => {
-  test = await startTestPlatform();
+  test = await startTestPlatform({ TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8" });
 });
 afterAll(() => test[Symbol.asyncDispose]());
 
@@ -54,6 +56,38 @@ describe("curl/queue.sh", () => {
     const { code, said } = await curl([PROMPT], { TEMPERA_KEY: "wrong" });
     expect(code).toBe(1);
     expect(said).toContain("Invalid Key Authorization header format");
+  });
+});
+
+describe("typescript/webhook-receiver.ts", () => {
+  it("says what is signed and refuses what is not, in under thirty lines", async () => {
+    const file = join(PROJECT, "examples/typescript/webhook-receiver.ts");
+    expect(
+      readFileSync(file, "utf8")
+        .split("\n")
+        .filter((line) => line.trim() !== "" && !/^\s*(\/\/|\/\*\*)/.test(line)).length,
+    ).toBeLessThan(30);
+    const port = await freePort();
+    const receiver = spawn(process.execPath, ["--import", "tsx", file], {
+      cwd: PROJECT,
+      env: { ...process.env, TEMPERA_URL: test.platform.url, PORT: String(port) },
+    });
+    try {
+      const lines = createInterface({ input: receiver.stdout })[Symbol.asyncIterator]();
+      expect((await lines.next()).value).toBe("listening");
+      const url = `http://127.0.0.1:${port}/`;
+      const forged = await fetch(url, {
+        method: "POST",
+        body: "{}",
+        headers: { "x-fal-webhook-timestamp": String(Math.floor(Date.now() / 1000)), "x-fal-webhook-signature": "00".repeat(64) },
+      });
+      expect(forged.status).toBe(401);
+      const submitted = await test.call(`/queue/tempera/stub?fal_webhook=${encodeURIComponent(url)}`, { method: "POST", body: "{}" });
+      const { request_id } = (await submitted.json()) as { request_id: string };
+      expect((await lines.next()).value).toBe(`${request_id} OK`);
+    } finally {
+      receiver.kill();
+    }
   });
 });
 
