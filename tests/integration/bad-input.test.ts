@@ -192,10 +192,14 @@ describe("header garbage never is a 500", () => {
       { "x-fal-request-timeout": "1e999" },
       { "x-fal-queue-priority": "highest" },
       { "x-fal-no-retry": "maybe" },
-      { "x-fal-object-lifecycle-preference": "{" },
+      { "x-fal-retry-config": "{" },
+      { "x-fal-retry-config": '{"timeout":{"retries":-1},"server_error":7}' },
     ]) {
       expect((await send('{"delay_ms":0}', "/queue/tempera/stub", headers as Record<string, string>)).status).toBe(200);
     }
+    // What somebody wants private must not become public because it was misspelt.
+    const preference = { "x-fal-object-lifecycle-preference": "{" };
+    expect((await send('{"delay_ms":0}', "/queue/tempera/stub", preference)).status).toBe(422);
     for (const length of ["", "x", "-1", "1e9"])
       expect((await send("{}", `/queue/tempera/stub?fal_max_queue_length=${length}`)).status).toBe(200);
   });
