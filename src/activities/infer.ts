@@ -4,6 +4,7 @@ import { CATALOGUE, type ErrorCode } from "../core/errors/catalogue.ts";
 import { type ErrorInfo, errorInfo } from "../core/errors/tempera-error.ts";
 import type { JobSpec } from "../core/job.ts";
 import type { JsonObject } from "../core/json.ts";
+import { LIMITS } from "../core/limits.ts";
 import type { RetryCondition, RetryPolicy } from "../core/model.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
@@ -99,6 +100,12 @@ export const createInfer = ({
             progress = { step, steps };
             writer.write({ type: "progress", attempt, step, steps, ...(remainingMs !== undefined && { remainingMs }) });
           },
+          ...(job.previews && {
+            preview: (step: number, contentType: string, data: Uint8Array) => {
+              if (data.length > LIMITS.previewBytesMax) return;
+              writer.write({ type: "preview", attempt, step, contentType, data: Buffer.from(data).toString("base64") });
+            },
+          }),
           artifact: sink.take,
         },
         signal,

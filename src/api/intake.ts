@@ -32,12 +32,19 @@ export function routeOf(registry: Registry, endpoint: string): Route {
  * Makes a job of an input and of the headers that steer it. Throws `input_invalid`; rejects with `store_unavailable` when a
  * large input cannot be put away. Nothing is queued yet.
  *
+ * @param previews the caller is shown previews, where the model makes them
  * @param direct one attempt, as fal's synchronous runs have it: their callers wait, and try again themselves (contract §3)
  */
 export async function readIntake(
   api: Pick<ApiDependencies, "objects" | "clock">,
   c: Context,
-  { route, caller, raw, direct = false }: { route: Route; caller: Caller; raw: Json; direct?: boolean },
+  {
+    route,
+    caller,
+    raw,
+    direct = false,
+    previews = false,
+  }: { route: Route; caller: Caller; raw: Json; direct?: boolean; previews?: boolean },
 ): Promise<Intake> {
   const { model } = route;
   const checked = route.checkInput(raw);
@@ -57,6 +64,7 @@ export async function readIntake(
     input: await store(api.objects, `inputs/${requestId}.json`, checked.input),
     submittedAtMs: api.clock.nowMs(),
     ...(checked.ignored.length > 0 && { logged: true }),
+    ...(previews && { previews }),
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
     ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
     retry: { ...model.retry, ...(retryLimits && { limits: retryLimits }), ...((noRetry || direct) && { attemptsMax: 1 }) },

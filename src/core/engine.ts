@@ -36,6 +36,8 @@ export interface EngineListener {
   started(worker: string): void;
   log(level: LogLevel, message: string): void;
   progress(step: number, steps: number, remainingMs?: number): void;
+  /** Small pictures of the unfinished result. The engine makes them only for a listener that takes them. */
+  preview?(step: number, contentType: string, data: Uint8Array): void;
   /** Must drain `chunks`; the run goes on when it resolves. */
   artifact(head: ArtifactHead, chunks: AsyncIterable<Uint8Array>): Promise<void>;
 }

@@ -43,6 +43,7 @@ export interface RunStart {
   /** Opens a realtime session. */
   session?: { path: string; raw: boolean } | null;
   files?: InputFile[];
+  previews?: boolean;
 }
 
 export interface FrameMessage {
@@ -68,10 +69,11 @@ export interface ArtifactHeadMessage {
 
 /** What a run answers, as a union; `event` of the wire message tells which member is set. */
 export interface RunEvent {
-  event?: "started" | "log" | "progress" | "artifact" | "chunk" | "output" | "error" | "frame" | "frameDone";
+  event?: "started" | "log" | "progress" | "artifact" | "chunk" | "output" | "error" | "frame" | "frameDone" | "preview";
   started?: Record<string, never>;
   log?: { level: LogLevel; message: string };
   progress?: { step: number; steps: number; remainingMs?: number };
+  preview?: { step: number; contentType: string; data: Uint8Array };
   artifact?: ArtifactHeadMessage;
   chunk?: { index: number; data: Uint8Array };
   output?: { json: string; inferenceMs: number };

@@ -32,7 +32,15 @@ export async function runOnEngine(
     signal.addEventListener("abort", onAbort, { once: true });
   });
   try {
-    call.write({ start: { requestId: run.requestId, attempt: run.attempt, inputJson: JSON.stringify(run.input), files: run.files ?? [] } });
+    call.write({
+      start: {
+        requestId: run.requestId,
+        attempt: run.attempt,
+        inputJson: JSON.stringify(run.input),
+        files: run.files ?? [],
+        previews: listener.preview !== undefined,
+      },
+    });
     call.end();
     return await Promise.race([cancelled, follow(call[Symbol.asyncIterator](), worker, listener)]);
   } catch (error) {
@@ -57,6 +65,7 @@ async function follow(events: AsyncIterator<RunEvent>, worker: string, listener:
     if (event.started) listener.started(worker);
     else if (event.log) listener.log(event.log.level, event.log.message);
     else if (event.progress) listener.progress(event.progress.step, event.progress.steps, event.progress.remainingMs);
+    else if (event.preview) listener.preview?.(event.preview.step, event.preview.contentType, event.preview.data);
     else if (event.artifact) await relayArtifact(event.artifact, events, listener);
     else if (event.error) throw engineError(event.error);
     else if (event.output) return { output: parseOutput(event.output.json), inferenceMs: event.output.inferenceMs };

@@ -6,6 +6,7 @@ import { errorInfo, TemperaError } from "../core/errors/tempera-error.ts";
 import type { LogLevel } from "../core/events.ts";
 import type { InputFile } from "../core/input-file.ts";
 import type { JsonObject } from "../core/json.ts";
+import { LIMITS } from "../core/limits.ts";
 import {
   type Capabilities,
   CHUNK_BYTES_MAX,
@@ -48,6 +49,8 @@ export interface ProducedFile {
 export interface RunEmitter {
   log(level: LogLevel, message: string): void;
   progress(step: number, steps: number, remainingMs?: number): void;
+  /** Absent when nobody watches. `data` is a picture file of at most `LIMITS.previewBytesMax` bytes; a larger one is left out. */
+  preview?(step: number, contentType: string, data: Uint8Array): void;
   /** Resolves when the bytes are on their way, with what stands for the file in the output. */
   artifact(file: ProducedFile, bytes: Uint8Array): Promise<{ $artifact: number }>;
 }
@@ -119,7 +122,7 @@ export async function serveEngine(runner: Runner, socket: string = process.argv.
       const input = parseInput(start.inputJson);
       const { output, inferenceMs } = await runner.run(
         { requestId: start.requestId, attempt: start.attempt, input, files: start.files ?? [] },
-        createEmitter(call, send, signal),
+        createEmitter(call, send, signal, start.previews === true),
         signal,
       );
       send({ output: { json: JSON.stringify(output), inferenceMs } });
@@ -213,11 +216,17 @@ function createEmitter(
   call: grpc.ServerDuplexStream<RunRequest, RunEvent>,
   send: (event: RunEvent) => boolean,
   signal: AbortSignal,
+  previews: boolean,
 ): RunEmitter {
   let artifacts = 0;
   return {
     log: (level, message) => void send({ log: { level, message } }),
     progress: (step, steps, remainingMs) => void send({ progress: { step, steps, ...(remainingMs !== undefined && { remainingMs }) } }),
+    ...(previews && {
+      preview: (step: number, contentType: string, data: Uint8Array) => {
+        if (data.length <= LIMITS.previewBytesMax) send({ preview: { step, contentType, data } });
+      },
+    }),
     async artifact(file, bytes) {
       const index = artifacts++;
       send({ artifact: { index, ...file, bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") } });

@@ -1,5 +1,6 @@
 /** One call: sync runs and streams, over HTTP and with the official client. */
 import { createFalClient, ValidationError } from "@fal-ai/client";
+import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
@@ -192,6 +193,36 @@ describe("a stream", () => {
       [3, 3],
     ]);
     expect(told.at(-1)).toEqual({ echo: "é 🙂", attempt: 1, seed: expect.anything() });
+  });
+
+  it("shows previews, where the model makes them: pictures of the unfinished output", async () => {
+    const answer = await post(`/${STUB}/stream`, { steps: 2, previews: true });
+    const told = (await all(answer)).map(({ data }) => data);
+    expect(told.map(({ type }) => type)).toEqual(["preview", "progress", "preview", "progress", undefined]);
+    expect(told[0]).toMatchObject({
+      step: 1,
+      images: [{ url: expect.stringMatching(/^data:image\/png;base64,iVBOR/), content_type: "image/png" }],
+    });
+    // Nobody streams a queue request: no preview is made for it, and its status stream shows none.
+    const { request_id } = (await (await post(`/queue/${STUB}`, { steps: 2, previews: true })).json()) as { request_id: string };
+    await ending(request_id);
+  });
+
+  it("a picture's previews are pictures, and take little of the run", async () => {
+    const input = { prompt: "a large red circle on a blue background", num_inference_steps: 12, seed: 5 };
+    const told = (await all(await post(`/${QWEN}/stream`, input))).map(({ data }) => data);
+    const previews = told.filter(({ type }) => type === "preview");
+    expect(previews.length).toBeGreaterThan(0);
+    expect(previews.length).toBeLessThan(12);
+    for (const { images } of previews) {
+      const bytes = Buffer.from(images[0].url.split(",")[1], "base64");
+      expect(bytes.length).toBeLessThan(48 * 1024);
+      expect(await sharp(bytes).metadata()).toMatchObject({ format: "jpeg", width: 256 });
+    }
+    expect(told.at(-1).images[0].url).toMatch(/^http/);
+    // The picture is the same whether it is watched or not.
+    const plain = (await (await post(`/${QWEN}`, input)).json()) as { images: { url: string }[] };
+    expect(plain.images[0]?.url).toBe(told.at(-1).images[0].url);
   });
 
   it("a failure is an error event and then a clean end", async () => {

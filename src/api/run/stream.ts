@@ -74,7 +74,7 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
 
       async function begin() {
         const raw = await readRunInput(c, route.model.schemas.input, api.bodyBytesMax);
-        const intake = await readIntake(api, c, { route, caller, raw, direct: true });
+        const intake = await readIntake(api, c, { route, caller, raw, direct: true, previews: true });
         const job: Attached = { caller, requestId: intake.job.requestId, returns: 0 };
         const events = follow(job, gone.signal);
         // Before the start, so that what happens at once is not read back but told.

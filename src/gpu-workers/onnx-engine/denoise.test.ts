@@ -13,7 +13,7 @@ describe("denoise", () => {
       levels.push(sigma);
       return Float32Array.of(4 * sigma);
     };
-    await denoise({ latents, sigmas, predict, onStep: (done) => steps.push(done), signal: new AbortController().signal });
+    await denoise({ latents, sigmas, predict, onStep: (done) => void steps.push(done), signal: new AbortController().signal });
     expect(levels).toEqual([1, 0.5, 0.25]);
     expect(steps).toEqual([1, 2, 3]);
     expect(latents[0]).toBe(2 - 0.5 * 4 - 0.25 * 2 - 0.25 * 1);
@@ -26,7 +26,7 @@ describe("denoise", () => {
     void yieldToEventLoop().then(() => controller.abort(new Error("enough")));
     const endless = new Float32Array(100_000).fill(1);
     await expect(
-      denoise({ latents: Float32Array.of(0), sigmas: endless, predict, onStep: (done) => steps.push(done), signal: controller.signal }),
+      denoise({ latents: Float32Array.of(0), sigmas: endless, predict, onStep: (done) => void steps.push(done), signal: controller.signal }),
     ).rejects.toThrow("enough");
     expect(steps.length).toBeLessThan(10);
   });

@@ -9,8 +9,8 @@ export interface Denoising {
   sigmas: Float32Array;
   /** The (guided) velocity at a noise level. May block the event loop, as onnxruntime-node does. */
   predict: (latents: Float32Array, sigma: number) => Promise<Float32Array>;
-  /** Called after each step with how many are done. */
-  onStep: (done: number) => void;
+  /** Called after each step with how many are done, the velocity it took and the noise level it has reached. Awaited. */
+  onStep: (done: number, velocity: Float32Array, sigma: number) => void | Promise<void>;
   signal: AbortSignal;
 }
 
@@ -25,7 +25,8 @@ export async function denoise({ latents, sigmas, predict, onStep, signal }: Deno
     await yieldToEventLoop();
     signal.throwIfAborted();
     const [sigma, next] = [sigmas[i] ?? 0, sigmas[i + 1] ?? 0];
-    eulerStep(latents, await predict(latents, sigma), sigma, next);
-    onStep(i + 1);
+    const velocity = await predict(latents, sigma);
+    eulerStep(latents, velocity, sigma, next);
+    await onStep(i + 1, velocity, next);
   }
 }

@@ -139,13 +139,22 @@ export async function loadTextToImage(
       const images: JsonObject[] = [];
       const total = steps * input.num_images;
       let encodingMs = 0;
+      let previewMs = 0;
       const denoisingMs = performance.now();
       for (let image = 0; image < input.num_images; image++) {
         const latents = normalNoise(BigInt(seed) + BigInt(image), latentCount);
-        const onStep = (done: number) => {
+        const onStep = async (done: number, velocity: Float32Array, sigma: number) => {
           const step = image * steps + done;
           const elapsedMs = performance.now() - denoisingMs - encodingMs;
           emit.progress(step, total, Math.round((elapsedMs / step) * (total - step)));
+          // A twentieth of the time so far, so that at most one preview more than that is made.
+          if (!emit.preview || done === steps || previewMs > elapsedMs / 20) return;
+          const sinceMs = performance.now();
+          // What the velocity says the data are: the latents without the noise that is left in them.
+          const guess = latents.map((value, i) => value - sigma * (velocity[i] ?? 0));
+          const { data: pixels } = await decoder.run({ latents: { data: guess, shape: [1, latentChannels, rows, columns] } });
+          emit.preview(step, "image/jpeg", await encodePicture(pixels, native, previewSize(native), "jpeg"));
+          previewMs += performance.now() - sinceMs;
         };
         await denoise({ latents, sigmas, predict, onStep, signal });
         const { data: pixels } = await decoder.run({ latents: { data: latents, shape: [1, latentChannels, rows, columns] } });
@@ -168,6 +177,14 @@ export async function loadTextToImage(
       return { output, inferenceMs };
     },
   };
+}
+
+const PREVIEW_SIDE_MAX = 256;
+
+/** The same shape, its longer side at most 256 pixels. */
+function previewSize({ width, height }: PictureSize): PictureSize {
+  const scale = Math.min(1, PREVIEW_SIDE_MAX / Math.max(width, height));
+  return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
 }
 
 function parseInput(raw: JsonObject): z.infer<typeof Input> {

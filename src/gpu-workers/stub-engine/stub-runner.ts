@@ -10,6 +10,9 @@ import type { SessionValue } from "../session-server.ts";
 
 const FAILURES = ["none", "error", "crash", "hang", "invalid"] as const;
 
+/** The smallest PNG: one black pixel. */
+const PIXEL = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==", "base64");
+
 interface StubInput {
   delayMs: number;
   steps: number;
@@ -17,6 +20,7 @@ interface StubInput {
   /** Attempts 1..n fail, later ones work. */
   failAttempts: number;
   artifactBytes: number;
+  previews: boolean;
   seed: number | null;
   echo: Json;
 }
@@ -93,12 +97,13 @@ async function lookAt({ path, contentType }: InputFile): Promise<JsonObject> {
 }
 
 /** Waits `delayMs` in all, with progress after each of `steps` equal parts. */
-async function work({ delayMs, steps }: StubInput, emit: RunEmitter, signal: AbortSignal): Promise<void> {
+async function work({ delayMs, steps, previews }: StubInput, emit: RunEmitter, signal: AbortSignal): Promise<void> {
   const startedMs = performance.now();
   for (let step = 1; step <= Math.max(steps, 1); step++) {
     const pauseMs = startedMs + (delayMs * step) / Math.max(steps, 1) - performance.now();
     if (delayMs > 0 && pauseMs > 0) await sleep(pauseMs, undefined, { signal });
     signal.throwIfAborted();
+    if (steps > 0 && previews) emit.preview?.(step, "image/png", PIXEL);
     if (steps > 0) emit.progress(step, steps, Math.max(0, startedMs + delayMs - performance.now()));
   }
 }
@@ -131,6 +136,7 @@ function parseStubInput(input: JsonObject): StubInput {
     fail: fail ?? "none",
     failAttempts: integer("fail_attempts", 100, 1_000_000),
     artifactBytes: integer("artifact_bytes", 0, 64 * 2 ** 20),
+    previews: input.previews === true,
     seed: typeof input.seed === "number" ? input.seed : null,
     echo: input.payload ?? input.prompt ?? null,
   };
