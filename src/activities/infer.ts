@@ -79,7 +79,11 @@ export const createInfer = ({
 
     const writer = createEventWriter(events, job, (message) => context.log.warn(message));
     const cancel = running.track(job.requestId);
-    const signal = AbortSignal.any([cancel.signal, context.cancellationSignal]);
+    const late = new AbortController();
+    const signal = AbortSignal.any([cancel.signal, context.cancellationSignal, late.signal]);
+    // A request whose engine is still loading has not started; Temporal's own deadline ended when this worker took the task.
+    const untilStartMs = job.startTimeoutMs === undefined ? undefined : job.submittedAtMs + job.startTimeoutMs - clock.nowMs();
+    const deadline = untilStartMs === undefined || attempt > 1 ? undefined : setTimeout(() => late.abort(), Math.max(0, untilStartMs));
     let progress: { step: number; steps: number } | undefined;
     const heartbeat = setInterval(() => context.heartbeat(progress), Math.max(200, job.timeouts.heartbeatMs / 4));
     let startedAtMs: number | undefined;
@@ -93,6 +97,7 @@ export const createInfer = ({
         {
           started: (worker) => {
             startedAtMs = clock.nowMs();
+            clearTimeout(deadline);
             writer.write({ type: "started", attempt, worker });
           },
           log: (level, message) => writer.write({ type: "log", attempt, level, message }),
@@ -134,11 +139,12 @@ export const createInfer = ({
       if (context.cancellationSignal.aborted && !context.cancellationDetails?.workerShutdown) {
         throw new CancelledFailure("The request was cancelled.");
       }
-      const info: ErrorInfo =
-        signal.aborted && !cancel.signal.aborted
+      const info: ErrorInfo = late.signal.aborted
+        ? { code: "startup_timeout", message: CATALOGUE.startup_timeout.says }
+        : signal.aborted && !cancel.signal.aborted
           ? { code: "runner_disconnected", message: "The GPU worker was shut down before the request was done." }
           : requestError(errorInfo(error, "runner_server_error"), (message) => context.log.error(message));
-      const retryable = CATALOGUE[info.code].retryable && attempt <= retriesAllowed(job.retry, info.code);
+      const retryable = CATALOGUE[info.code].retryable && !late.signal.aborted && attempt <= retriesAllowed(job.retry, info.code);
       if (retryable && attempt < job.retry.attemptsMax) {
         writer.write({
           type: "log",
@@ -152,6 +158,7 @@ export const createInfer = ({
       throw failure(info, attempt, retryable);
     } finally {
       clearInterval(heartbeat);
+      clearTimeout(deadline);
       cancel[Symbol.dispose]();
     }
   };

@@ -79,12 +79,23 @@ interface Queueing {
   started: Promise<number>;
   /** The event log knows that it waits, or cannot be reached; never rejects. */
   announced: Promise<void>;
+  /** It has ended: what is known of it then is its finish step's to record. */
+  ended: () => void;
 }
 
-/** Queues a job: the start and the word about it go out side by side. */
-export function queueJob(api: Pick<ApiDependencies, "jobs" | "events" | "requests" | "log">, { job, ignored }: Intake): Queueing {
+/**
+ * Queues a job: the start and the word about it go out side by side.
+ *
+ * @param recordAfterMs when the row of the unfinished request is written; a job that ends sooner has one write less
+ */
+export function queueJob(
+  api: Pick<ApiDependencies, "jobs" | "events" | "requests" | "log">,
+  { job, ignored }: Intake,
+  { recordAfterMs = 0 }: { recordAfterMs?: number } = {},
+): Queueing {
   const announced = announce();
-  return { started: start(), announced };
+  let recording: NodeJS.Timeout | undefined;
+  return { started: start(), announced, ended: () => clearTimeout(recording) };
 
   async function start(): Promise<number> {
     const startedAtMs = performance.now();
@@ -97,12 +108,17 @@ export function queueJob(api: Pick<ApiDependencies, "jobs" | "events" | "request
       throw error;
     }
     const startMs = performance.now() - startedAtMs;
+    if (recordAfterMs > 0) recording = setTimeout(record, recordAfterMs).unref();
+    else record();
+    return startMs;
+  }
+
+  function record(): void {
     api.requests
       .insert(job)
       .catch((error) =>
         api.log.warn({ requestId: job.requestId, err: errorInfo(error) }, "the request's row was not inserted; its finish step will"),
       );
-    return startMs;
   }
 
   /** Says in the event log that it waits. The log may be away. */

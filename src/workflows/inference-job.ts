@@ -95,7 +95,7 @@ function failedOutcome(error: unknown): Outcome {
   }
   if (cause instanceof ApplicationFailure && isErrorCode(cause.type)) {
     const info = (cause.details?.[0] ?? { code: cause.type, message: cause.message }) as ErrorInfo;
-    return { ok: false, error: info, metrics };
+    return { ok: false, error: info, metrics, ...(info.code === "startup_timeout" && { userTimeout: true }) };
   }
   return { ok: false, error: { code: "internal_error", message: cause instanceof Error ? cause.message : String(cause) }, metrics };
 }

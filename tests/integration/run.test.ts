@@ -140,6 +140,17 @@ describe("a sync run", () => {
     }
   });
 
+  it("a start deadline holds while the engine is still coming up", async () => {
+    // Each early death makes the next start wait longer: 4 s after the fifth.
+    for (let i = 0; i < 5; i++) expect((await post(`/${STUB}`, { fail: "crash" })).status).toBe(503);
+    const startedAtMs = performance.now();
+    const answer = await post(`/${STUB}`, {}, { headers: { "x-fal-request-timeout": "0.5" } });
+    expect(performance.now() - startedAtMs).toBeLessThan(3_000);
+    expect([answer.status, answer.headers.get("x-fal-request-timeout-type")]).toEqual([504, "user"]);
+    expect(await answer.json()).toMatchObject({ error_type: "startup_timeout" });
+    expect((await post(`/${STUB}`, {})).status).toBe(200);
+  });
+
   it("an owner has so many open at once and no more; each place is given back", async () => {
     const leaving = new AbortController();
     const open = Array.from({ length: RUNS_MAX }, () =>

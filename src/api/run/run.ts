@@ -10,6 +10,9 @@ import { followJob } from "./follow-job.ts";
 import type { InFlight } from "./in-flight.ts";
 import { readRunInput } from "./run-input.ts";
 
+/** A run that takes longer is listed while it runs. */
+const RECORD_AFTER_MS = 1_000;
+
 export type RunApi = Pick<
   ApiDependencies,
   "keyRing" | "tokens" | "registry" | "jobs" | "events" | "requests" | "objects" | "clock" | "log" | "bodyBytesMax"
@@ -42,7 +45,8 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
       cancelJob(api, requestId);
     };
     try {
-      await queueJob(api, intake).started;
+      const queueing = queueJob(api, intake, { recordAfterMs: RECORD_AFTER_MS });
+      await queueing.started;
       gone.addEventListener("abort", leave, { once: true });
       if (gone.aborted) leave();
       let servedFrom: string | undefined;
@@ -51,6 +55,7 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
         if (done) throw new TemperaError("client_disconnected");
         if (value.event.type === "started") servedFrom = value.event.worker;
         if (value.event.type === "done") {
+          queueing.ended();
           return await answerOutcome(c, api, value.event.outcome, servedFrom === undefined ? {} : { "x-fal-served-from": servedFrom });
         }
         next = events.next();

@@ -26,7 +26,13 @@ describe("denoise", () => {
     void yieldToEventLoop().then(() => controller.abort(new Error("enough")));
     const endless = new Float32Array(100_000).fill(1);
     await expect(
-      denoise({ latents: Float32Array.of(0), sigmas: endless, predict, onStep: (done) => void steps.push(done), signal: controller.signal }),
+      denoise({
+        latents: Float32Array.of(0),
+        sigmas: endless,
+        predict,
+        onStep: (done) => void steps.push(done),
+        signal: controller.signal,
+      }),
     ).rejects.toThrow("enough");
     expect(steps.length).toBeLessThan(10);
   });
