@@ -55,7 +55,8 @@ export async function startMinio(options: ServiceOptions): Promise<MinioService>
     logFile: join(options.folder, "minio.log"),
     stopSignal: "SIGTERM",
     readyWithinMs: 30_000,
-    isReady: async () => (await fetch(`${url}/minio/health/ready`, { signal: AbortSignal.timeout(1_000) })).ok,
+    // `/minio/health/ready` says 200 before the objects, the buckets and the keys are loaded; this one does not.
+    isReady: async () => (await fetch(`${url}/minio/health/cluster`, { signal: AbortSignal.timeout(1_000) })).ok,
   });
   return { ...service, ...credentials };
 }

@@ -69,6 +69,23 @@ describe("a service", () => {
     expect([isAlive(redis.pid), isAlive(minio.pid)]).toEqual([false, false]);
   });
 
+  test("is not ready while it listens but loads: MinIO", async () => {
+    // As MinIO does it: `ready` is 200 all the while, with a header that says otherwise.
+    const loading = `#!${process.execPath}
+      const loadedAtMs = Date.now() + 500;
+      if (process.argv.includes("--version")) process.exit(console.log("minio version 1"));
+      require("node:http").createServer((request, response) => {
+        const loaded = Date.now() > loadedAtMs;
+        if (!loaded) response.setHeader("x-minio-server-status", "offline");
+        response.writeHead(loaded || request.url.endsWith("/ready") ? 200 : 503).end();
+      }).listen(process.argv[process.argv.indexOf("--address") + 1].split(":")[1], "127.0.0.1");`;
+    const binary = join(folder, "minio");
+    await writeFile(binary, loading);
+    await chmod(binary, 0o755);
+    await using minio = await startMinio({ folder: join(folder, "state"), log, env: { ...process.env, MINIO_SERVER: binary } });
+    expect((await fetch(`${minio.url}/minio/health/ready`)).headers.get("x-minio-server-status")).toBeNull();
+  });
+
   test("names a busy port, its owner and the variable that moves it", async () => {
     const port = await freePort();
     const other = createServer().listen(port, "127.0.0.1");
