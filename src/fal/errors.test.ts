@@ -10,11 +10,14 @@ describe("fal's answer to each error", () => {
     expect(answer.status).toBe(status);
     expect(headers["retry-after"]).toBe(status === 429 || status === 503 ? "2" : undefined);
     for (const [name, value] of Object.entries(headers)) expect(`${name}: ${value}`).toMatch(/^[a-z-]+: [\x20-\x7e]+$/);
-    if (kind === "input") {
-      expect(body).toEqual({
-        detail: [{ loc: ["body"], msg: "A sentence.", type: "value_error", url: "https://docs.fal.ai/errors/#value_error" }],
+    if (kind === "input" || kind === "model") {
+      const type = kind === "model" ? code : "value_error";
+      expect(body).toEqual({ detail: [{ loc: ["body"], msg: "A sentence.", type, url: `https://docs.fal.ai/errors/#${type}` }] });
+      expect(headers).toEqual({
+        "x-fal-retryable": String(retryable),
+        "x-fal-needs-retry": retryable ? "1" : "0",
+        "x-fal-billable-units": "0",
       });
-      expect(headers).toMatchObject({ "x-fal-retryable": "false", "x-fal-needs-retry": "0", "x-fal-billable-units": "0" });
     } else if (kind === "request") {
       expect(body).toEqual({ detail: "A sentence.", error_type: code });
       expect(headers).toMatchObject({

@@ -28,14 +28,13 @@ export function falError(error: ErrorInfo, { userTimeout = false }: { userTimeou
   if (status === 429 || status === 503) headers["retry-after"] = "2";
   switch (kind) {
     case "input":
-      headers["x-fal-retryable"] = "false";
-      headers["x-fal-needs-retry"] = "0";
+    case "model": {
+      headers["x-fal-retryable"] = String(retryable);
+      headers["x-fal-needs-retry"] = retryable ? "1" : "0";
       headers["x-fal-billable-units"] = "0";
-      return {
-        status,
-        headers,
-        body: { detail: (error.faults ?? [{ loc: ["body"], msg: error.message, type: "value_error" }]).map(faultBody) },
-      };
+      const type = kind === "model" ? error.code : "value_error";
+      return { status, headers, body: { detail: (error.faults ?? [{ loc: ["body"], msg: error.message, type }]).map(faultBody) } };
+    }
     case "request":
       headers["x-fal-error-type"] = error.code;
       headers["x-fal-retryable"] = String(retryable);

@@ -37,7 +37,10 @@ export interface StatusView extends Pick<RequestIdentity, "endpoint" | "requestI
 }
 
 /** What a failed request's status says: fal's webhooks use the same sentence. */
-const errorText = ({ code, message }: ErrorInfo): string => (CATALOGUE[code].kind === "input" ? "Invalid status code: 422" : message);
+function errorText({ code, message }: ErrorInfo): string {
+  const { kind, status } = CATALOGUE[code];
+  return kind === "input" || kind === "model" ? `Invalid status code: ${status}` : message;
+}
 
 export function statusBody(base: string, view: StatusView): JsonObject {
   const body: JsonObject = { status: view.state, request_id: view.requestId, ...requestUrls(base, view) };

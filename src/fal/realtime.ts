@@ -75,7 +75,7 @@ export const TIMEOUT = JSON.stringify({
  */
 export function errorMessage({ code, message, faults }: ErrorInfo): string {
   const { kind } = CATALOGUE[code];
-  const error = kind === "request" ? "INTERNAL_ERROR" : kind === "input" ? "INVALID_INPUT" : code.toUpperCase();
+  const error = kind === "request" || kind === "model" ? "INTERNAL_ERROR" : kind === "input" ? "INVALID_INPUT" : code.toUpperCase();
   const first = faults?.[0];
   const reason = first ? `${first.loc.slice(1).join(".") || "input"}: ${first.msg}` : message;
   return JSON.stringify({ type: "x-fal-error", error, reason, ...(faults && { detail: faults }) });

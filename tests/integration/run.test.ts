@@ -105,6 +105,25 @@ describe("a sync run", () => {
     expect(record).toMatchObject({ attempts: 1 });
   });
 
+  it.each([
+    ["image_too_small", { min_width: 64, min_height: 64 }, 422, "false"],
+    ["internal_server_error", undefined, 500, "false"],
+    ["generation_timeout", undefined, 504, "true"],
+    ["downstream_service_error", undefined, 400, "false"],
+    ["downstream_service_unavailable", undefined, 500, "true"],
+  ])("a model error of its engine keeps its type, status and numbers: %s", async (type, ctx, status, retryable) => {
+    const answer = await post(`/${STUB}`, { fail: "model", error_type: type, ...(ctx && { error_ctx: ctx }) });
+    expect(answer.status).toBe(status);
+    expect(answer.headers.get("x-fal-retryable")).toBe(retryable);
+    const fault = { msg: expect.any(String), type, url: `https://docs.fal.ai/errors/#${type}` };
+    const loc = ctx ? ["body", "fail"] : ["body"];
+    expect(await answer.json()).toEqual({ detail: [{ loc, ...fault, ...(ctx && { ctx }) }] });
+    if (status === 500) {
+      const requestId = answer.headers.get("x-fal-request-id") ?? "";
+      expect(await ending(requestId)).toMatchObject({ error: "Invalid status code: 500", error_type: type });
+    }
+  });
+
   it("leaving cancels it", async () => {
     const leaving = new AbortController();
     const before = new Set((await test.workflows("inferenceJob")).keys());

@@ -3,13 +3,14 @@
  *
  * `kind` decides the body a fal client sees (fal contract §7):
  * - `input`   422 with a list of faults, `{"detail":[{loc,msg,type,…}]}`: the caller's input does not fit the model
+ * - `model`   the same list under a status of its own: the model failed, and says how
  * - `request` `{"detail":text,"error_type":code}` and `X-Fal-Error-Type`: the platform could not carry the request out
  * - `gateway` `{"detail":text}`: refused at the door, nothing was queued
  *
  * `says` is what the public reads; a thrown error may carry a more exact sentence. `docs/errors.md` equals this table (tested).
  */
 export interface ErrorEntry {
-  kind: "input" | "request" | "gateway";
+  kind: "input" | "model" | "request" | "gateway";
   status: number;
   /** Whether the same call may succeed later without a change by the caller. */
   retryable: boolean;
@@ -22,6 +23,17 @@ export const CATALOGUE = {
 
   file_download_error: { kind: "input", status: 422, retryable: false, says: "A file that the input names cannot be downloaded." },
   file_too_large: { kind: "input", status: 422, retryable: false, says: "A file that the input names is too large." },
+
+  // The model, in fal's own words for it (fal contract §7.1). What is wrong with an input is a type of a fault of `input_invalid`.
+  internal_server_error: { kind: "model", status: 500, retryable: false, says: "The model failed." },
+  generation_timeout: { kind: "model", status: 504, retryable: true, says: "The model did not finish in the time it gives itself." },
+  downstream_service_error: {
+    kind: "model",
+    status: 400,
+    retryable: false,
+    says: "A service that the model asks refused what it was asked.",
+  },
+  downstream_service_unavailable: { kind: "model", status: 500, retryable: true, says: "A service that the model asks cannot be reached." },
 
   // The platform, while it carried a request (fal contract §7.2).
   request_timeout: { kind: "request", status: 504, retryable: true, says: "The request ran longer than its model allows." },

@@ -2,13 +2,14 @@
 import { createCipheriv, createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { CATALOGUE, isErrorCode } from "../../core/errors/catalogue.ts";
 import { type InputFault, TemperaError } from "../../core/errors/tempera-error.ts";
 import { attachedFile, type InputFile } from "../../core/input-file.ts";
 import type { Json, JsonObject } from "../../core/json.ts";
 import type { RunEmitter, Runner } from "../engine-server.ts";
 import type { SessionValue } from "../session-server.ts";
 
-const FAILURES = ["none", "error", "crash", "hang", "invalid"] as const;
+const FAILURES = ["none", "error", "crash", "hang", "invalid", "model"] as const;
 
 /** The smallest PNG: one black pixel. */
 const PIXEL = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==", "base64");
@@ -19,6 +20,9 @@ interface StubInput {
   fail: (typeof FAILURES)[number];
   /** Attempts 1..n fail, later ones work. */
   failAttempts: number;
+  /** With `fail: "model"`: a type of fal's model errors, and its numbers. */
+  errorType: string;
+  errorCtx: JsonObject;
   artifactBytes: number;
   previews: boolean;
   seed: number | null;
@@ -43,10 +47,7 @@ export function createStubRunner(): Runner {
       const startedMs = performance.now();
       const input = parseStubInput(raw);
       const fails = attempt <= input.failAttempts ? input.fail : "none";
-      if (fails === "invalid") {
-        const faults: InputFault[] = [{ loc: ["body", "fail"], msg: "The stub was asked to refuse this input.", type: "value_error" }];
-        throw new TemperaError("input_invalid", undefined, { faults });
-      }
+      refuse(fails, input);
       await work(input, emit, signal);
       if (fails === "error") throw new TemperaError("runner_server_error", "The stub was asked to fail.");
       if (fails === "crash") crash();
@@ -74,15 +75,22 @@ async function answerFrame(attempt: number, value: SessionValue, signal: AbortSi
   // Bytes may stand in the payload, which is only handed back.
   const input = parseStubInput(value as JsonObject);
   const fails = attempt <= input.failAttempts ? input.fail : "none";
-  if (fails === "invalid") {
-    const faults: InputFault[] = [{ loc: ["body", "fail"], msg: "The stub was asked to refuse this input.", type: "value_error" }];
-    throw new TemperaError("input_invalid", undefined, { faults });
-  }
+  refuse(fails, input);
   if (input.delayMs > 0) await sleep(input.delayMs, undefined, { signal });
   if (fails === "error") throw new TemperaError("runner_server_error", "The stub was asked to fail.");
   if (fails === "crash") crash();
   if (fails === "hang") await sleep(2 ** 31 - 1, undefined, { signal });
   return { echo: input.echo, attempt, seed: input.seed };
+}
+
+/** The refusals that need no work. A type that is no error of the whole model is a fault of the input, as fal has it. */
+function refuse(fails: StubInput["fail"], { errorType, errorCtx }: StubInput): void {
+  if (fails !== "invalid" && fails !== "model") return;
+  if (fails === "model" && isErrorCode(errorType) && CATALOGUE[errorType].kind === "model") throw new TemperaError(errorType);
+  const type = fails === "model" ? errorType : "value_error";
+  const ctx = fails === "model" && Object.keys(errorCtx).length > 0 ? { ctx: errorCtx } : {};
+  const faults: InputFault[] = [{ loc: ["body", "fail"], msg: "The stub was asked to refuse this input.", type, ...ctx }];
+  throw new TemperaError("input_invalid", undefined, { faults });
 }
 
 /** What the run sees of a file that its input named. */
@@ -135,6 +143,8 @@ function parseStubInput(input: JsonObject): StubInput {
     steps: integer("steps", 0, 1000),
     fail: fail ?? "none",
     failAttempts: integer("fail_attempts", 100, 1_000_000),
+    errorType: typeof input.error_type === "string" ? input.error_type : "internal_server_error",
+    errorCtx: (input.error_ctx ?? {}) as JsonObject,
     artifactBytes: integer("artifact_bytes", 0, 64 * 2 ** 20),
     previews: input.previews === true,
     seed: typeof input.seed === "number" ? input.seed : null,

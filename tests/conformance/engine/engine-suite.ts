@@ -11,6 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { isErrorCode } from "../../../src/core/errors/catalogue.ts";
 import type { JsonObject } from "../../../src/core/json.ts";
+import { LIMITS } from "../../../src/core/limits.ts";
 import { decodeFrame, encodeFrame } from "../../../src/fal/msgpack.ts";
 import type { EngineProgram } from "../../../src/gpu-workers/engine-programs.ts";
 import {
@@ -30,6 +31,8 @@ export interface EngineUnderTest {
   inputs: {
     /** Is done in a moment, produces at least one file, and gives the same bytes every time. */
     quick: JsonObject;
+    /** What makes of `quick` a run with at least one preview; absent when the engine has none. */
+    previewed?: JsonObject;
     /** Takes at least two seconds, in many steps. */
     slow: JsonObject;
     /** Is refused as `input_invalid`. */
@@ -93,17 +96,19 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       client.health({}, { deadline: Date.now() + 5000 }, (error, reply) => (error || !reply ? reject(error) : resolve(reply))),
     );
 
-  const open = (client: EngineClient, inputJson: string, attempt = 1) => {
+  const open = (client: EngineClient, inputJson: string, { attempt = 1, previews = false } = {}) => {
     const call = client.run();
-    call.write({ start: { requestId: `request-${attempt}`, attempt, inputJson } });
+    call.write({ start: { requestId: `request-${attempt}`, attempt, inputJson, previews } });
     call.end();
     return call;
   };
 
-  const run = async (client: EngineClient, input: JsonObject | string): Promise<Ran> => {
+  const run = async (client: EngineClient, input: JsonObject | string, previews = false): Promise<Ran> => {
     const ran: Ran = { events: [], files: [] };
     let left = 0;
-    for await (const event of open(client, typeof input === "string" ? input : JSON.stringify(input)) as AsyncIterable<RunEvent>) {
+    for await (const event of open(client, typeof input === "string" ? input : JSON.stringify(input), {
+      previews,
+    }) as AsyncIterable<RunEvent>) {
       if (left > 0) {
         // Nothing may come between a file's head and its last chunk.
         expect(event.event).toBe("chunk");
@@ -192,6 +197,24 @@ export function describeEngine(name: string, { program, load, inputs, session }:
     it("gives the same bytes for the same input", async () => {
       const [one, two] = [await run(engine.client, inputs.quick), await run(engine.client, inputs.quick)];
       expect(one.files.map(({ sha256 }) => sha256)).toEqual(two.files.map(({ sha256 }) => sha256));
+    });
+
+    it("previews: only for who asked, small, of steps that were done, and with the same files", async () => {
+      const input = { ...inputs.quick, ...inputs.previewed };
+      const [asked, not] = [await run(engine.client, input, true), await run(engine.client, input)];
+      expect(not.events.filter(({ preview }) => preview)).toEqual([]);
+      expect(asked.files.map(({ sha256 }) => sha256)).toEqual(not.files.map(({ sha256 }) => sha256));
+      const steps = asked.events.findLast(({ progress }) => progress)?.progress?.steps ?? 0;
+      const previews = asked.events.flatMap(({ preview }) => (preview ? [preview] : []));
+      // Whoever can preview says by which input; whoever cannot sends none.
+      expect(previews.length > 0).toBe(inputs.previewed !== undefined);
+      for (const { step, contentType, data } of previews) {
+        expect(step).toBeGreaterThan(0);
+        expect(step).toBeLessThanOrEqual(steps);
+        expect(contentType).toMatch(/^image\//);
+        expect(data.length).toBeGreaterThan(0);
+        expect(data.length).toBeLessThanOrEqual(LIMITS.previewBytesMax);
+      }
     });
 
     it("refuses a bad input with an error and lives on", async () => {

@@ -25,6 +25,7 @@ describeEngine("onnx", {
   load: { endpoint, version, runner, folder, parametersJson: JSON.stringify(parameters), slots: 1 },
   inputs: {
     quick: input,
+    previewed: { num_inference_steps: 40, num_images: 1 },
     slow: { ...input, num_inference_steps: 1000, num_images: 4 },
     bad: { ...input, image_size: "enormous", num_images: 0 },
   },

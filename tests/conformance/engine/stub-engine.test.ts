@@ -6,6 +6,7 @@ describeEngine("stub", {
   load: { endpoint: "tempera/stub", version: "1.0.0", runner: "stub", folder: import.meta.dirname, parametersJson: "{}", slots: 4 },
   inputs: {
     quick: { seed: 3, steps: 2, artifact_bytes: 600_000 },
+    previewed: { previews: true },
     slow: { delay_ms: 5000, steps: 100 },
     bad: { delay_ms: "soon" },
   },

@@ -3,6 +3,9 @@ import { type Case, notApplicable } from "../case.ts";
 import { STUB } from "../context.ts";
 import { check, detail, fails, matches, same, status } from "../expect.ts";
 
+/** The input that makes the stub's engine refuse it with this type of fault. */
+const modelError = (type: string, ctx: object = {}): object => ({ fail: "model", error_type: type, error_ctx: ctx });
+
 export const cases: Case[] = [
   {
     number: 133,
@@ -56,6 +59,13 @@ export const cases: Case[] = [
         [{ fail: "nonsense" }, "one_of", undefined],
         [{ steps: "x" }, "int_type", undefined],
         [{ file_url: "http://127.0.0.1:1/x.png" }, "file_download_error", undefined],
+        [modelError("content_policy_violation"), "content_policy_violation", undefined],
+        [modelError("image_too_small", { min_height: 64, min_width: 64 }), "image_too_small", { min_height: 64, min_width: 64 }],
+        [
+          modelError("unsupported_audio_format", { supported_formats: ["wav"] }),
+          "unsupported_audio_format",
+          { supported_formats: ["wav"] },
+        ],
       ];
       for (const [input, type, ctxOf] of faults) {
         const answer = await ctx.call(`/run/${STUB}`, { method: "POST", body: input });
@@ -63,6 +73,17 @@ export const cases: Case[] = [
         same(item.type, type, JSON.stringify(input));
         if (ctxOf) same(item.ctx, ctxOf, `ctx of ${type}`);
         same([answer.header("x-fal-retryable"), answer.header("x-fal-needs-retry")], ["false", "0"], `the headers of ${type}`);
+      }
+      for (const [type, code] of [
+        ["internal_server_error", 500],
+        ["generation_timeout", 504],
+        ["downstream_service_error", 400],
+        ["downstream_service_unavailable", 500],
+      ] as const) {
+        const answer = await ctx.call(`/run/${STUB}`, { method: "POST", body: { fail: "model", error_type: type } });
+        const [item] = detail(status(answer, code, type), type);
+        same([item.type, item.url], [type, `https://docs.fal.ai/errors/#${type}`], type);
+        check(["true", "false"].includes(answer.header("x-fal-retryable") ?? ""), `no x-fal-retryable with ${type}`);
       }
     },
   },
