@@ -122,6 +122,20 @@ export const LIMITS = {
   socketCloseMs: 2_000,
   /** WebSockets: a connection that does not answer a ping for this long is gone. */
   socketPingMs: 20_000,
+  /** Crashes of a model's engine in a row, without a finished run between, before a GPU worker takes the model out of rotation. */
+  engineCrashesMax: 3,
+  /** How often a GPU worker says how its engines are, beside each change. */
+  engineReportMs: 2_000,
+  /** Changes that come together are reported together. */
+  engineReportGatherMs: 50,
+  /** Silence after which a GPU worker counts as lost in what operators are shown. */
+  engineReportSilenceMs: 10_000,
+  /** How long the last word of a lost GPU worker is shown. */
+  engineReportKeptMs: 10 * 60 * 1000,
+  /** How often a GPU worker looks for requests of the models it has no room to poll for. */
+  backlogLookMs: 250,
+  /** How long requests of such a model wait while the others have work, before one of those is asked to make room. */
+  turnMs: 10_000,
   /** HTTP over WebSocket: silence after which a socket with nothing to do is closed. */
   socketIdleMs: 10 * 60 * 1000,
   /** HTTP over WebSocket: payloads that wait for the one before them on one socket. */

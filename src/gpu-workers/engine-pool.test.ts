@@ -253,3 +253,188 @@ describe("engine pool", () => {
     await loading;
   });
 });
+
+/** A pool with several models, each of `memoryMiB`, all served by the stub. */
+function setUpMany(
+  models: Record<string, Partial<ModelVersion>>,
+  budgetMiB?: number,
+  programs: Record<string, EngineProgram> = ENGINE_PROGRAMS,
+) {
+  const lines: string[] = [];
+  const pool = createEnginePool({
+    findModel: (endpoint, version) => {
+      const change = models[endpoint];
+      return change && version === stub.version ? { ...stub, memoryMiB: 300, ...change, endpoint } : undefined;
+    },
+    programs,
+    folder: mkdtempSync(join(tmpdir(), "pool-")),
+    workerName: "worker-1",
+    log: (level, message, { endpoint }) => lines.push(`${level} ${endpoint} ${message}`),
+    ...(budgetMiB !== undefined && { budgetMiB }),
+  });
+  pools.push(pool);
+  let requests = 0;
+  const run = (endpoint: string, input: JsonObject = {}, signal = new AbortController().signal) =>
+    pool.run({ requestId: `r${requests++}`, attempt: 1, endpoint, version: stub.version, input }, silent, signal);
+  const status = (endpoint: string) => pool.list().find((each) => each.endpoint === endpoint);
+  const states = () => Object.fromEntries(pool.list().map(({ endpoint, state }) => [endpoint, state]));
+  const until = async (condition: () => boolean) => {
+    while (!condition()) {
+      await new Promise<void>((changed) => {
+        const stop = pool.onChange(() => {
+          stop();
+          changed();
+        });
+      });
+    }
+  };
+  return { pool, lines, run, status, states, until };
+}
+
+describe("engines within the device's memory", { timeout: 30_000 }, () => {
+  it("the least recently used idle engine goes when room is needed, never one that works, and its memory is free only when it is gone", async () => {
+    const { run, status, states } = setUpMany({ "t/a": {}, "t/b": {}, "t/c": {} }, 700);
+    await run("t/a");
+    await run("t/b");
+    const pid = status("t/a")?.pid ?? 0;
+    await run("t/c");
+    expect(states()).toEqual({ "t/a": "stopped", "t/b": "ready", "t/c": "ready" });
+    expect(alive(pid)).toBe(false);
+
+    const long = run("t/b", { delay_ms: 1500 });
+    await run("t/c");
+    // b was used before c, but works.
+    await run("t/a");
+    expect(states()).toEqual({ "t/a": "ready", "t/b": "ready", "t/c": "stopped" });
+    await long;
+  });
+
+  it("a run waits while everything that is loaded works, in the order they came; one that is cancelled meanwhile leaves at once", async () => {
+    const { pool, run, states, until } = setUpMany({ "t/a": {}, "t/b": {}, "t/c": {} }, 500);
+    await pool.warm({ endpoint: "t/a", version: stub.version });
+    const ended: string[] = [];
+    const first = run("t/a", { delay_ms: 600 }).then(() => ended.push("a"));
+    const second = run("t/b", { delay_ms: 10 }).then(() => ended.push("b"));
+    const leaving = new AbortController();
+    const third = expect(run("t/c", {}, leaving.signal)).rejects.toMatchObject({ code: "client_cancelled" });
+    await until(() => states()["t/b"] === "loading");
+    expect(states()["t/a"]).toBe("ready");
+    leaving.abort();
+    await third;
+    expect(ended).toEqual([]);
+    await Promise.all([first, second]);
+    expect(ended).toEqual(["a", "b"]);
+  });
+
+  it("a pinned engine goes only when the others are not enough", async () => {
+    const { pool, run, states } = setUpMany(
+      { "t/pinned": { pinned: true }, "t/plain": {}, "t/other": {}, "t/large": { memoryMiB: 650 } },
+      700,
+    );
+    await pool.warm({ endpoint: "t/pinned", version: stub.version });
+    await run("t/plain");
+    await run("t/other");
+    expect(states()).toMatchObject({ "t/pinned": "ready", "t/plain": "stopped" });
+    await run("t/large");
+    expect(states()).toMatchObject({ "t/pinned": "stopped", "t/other": "stopped", "t/large": "ready" });
+  });
+
+  it("a model larger than the whole budget is refused in one line that says what to do", async () => {
+    const { pool, run } = setUpMany({ "t/huge": { memoryMiB: 900 } }, 700);
+    const says = {
+      code: "runner_scheduling_failure",
+      message:
+        "t/huge 1.0.0 needs 900 MiB and this GPU worker has 700 MiB for engines: serve it on a larger device, or raise TEMPERA_WORKER_MEMORY_MIB.",
+    };
+    expect(() => pool.admit({ endpoint: "t/huge", version: stub.version })).toThrow(expect.objectContaining(says));
+    await expect(run("t/huge")).rejects.toMatchObject(says);
+  });
+
+  it("what an engine really holds counts when it is more than the manifest says", async () => {
+    const probe = setUpMany({ "t/a": {} });
+    await probe.run("t/a");
+    const holds = probe.status("t/a")?.memoryMiB ?? 0;
+    expect(holds).toBeGreaterThan(20);
+    const { run, states, until, lines } = setUpMany({ "t/a": { memoryMiB: 1 }, "t/b": { memoryMiB: 1 } }, Math.round(holds * 1.5));
+    await run("t/a");
+    await run("t/b");
+    await until(() => states()["t/a"] === "stopped");
+    expect(states()).toEqual({ "t/a": "stopped", "t/b": "ready" });
+    expect(lines.filter((line) => /^WARN t\/a Holds \d+ MiB, and the manifest says memoryMiB: 1; mend it there/.test(line))).toHaveLength(
+      1,
+    );
+  });
+});
+
+describe("a model that keeps crashing its engine", { timeout: 30_000 }, () => {
+  const crash = { fail: "crash", delay_ms: 10 };
+  const lost = { code: "runner_disconnected" };
+
+  it("is out of rotation after three in a row, beside others that work; a reset brings it back", async () => {
+    const { pool, run, status } = setUpMany({ "t/bad": {}, "t/good": {} });
+    for (let i = 0; i < 3; i++) await expect(run("t/bad", crash)).rejects.toMatchObject(lost);
+    expect(status("t/bad")).toMatchObject({ state: "out", failures: 3, lastFailure: "The engine was ended by SIGKILL" });
+    await expect(run("t/bad")).rejects.toMatchObject({
+      code: "runner_scheduling_failure",
+      message:
+        "t/bad 1.0.0 is out of rotation on worker-1 (The engine was ended by SIGKILL); when that is mended: tempera engines reset t/bad",
+    });
+    await run("t/good");
+    pool.reset({ endpoint: "t/bad", version: stub.version });
+    expect(status("t/bad")).toMatchObject({ state: "stopped", failures: 0 });
+    expect(status("t/bad")).not.toHaveProperty("lastFailure");
+    await run("t/bad");
+    expect(status("t/bad")).toMatchObject({ state: "ready", failures: 0 });
+  });
+
+  it("a finished run in between begins the count anew; so does a failure that the model itself tells", async () => {
+    const { run, status } = setUpMany({ "t/a": {} });
+    for (let round = 0; round < 2; round++) {
+      for (let i = 0; i < 2; i++) await expect(run("t/a", crash)).rejects.toMatchObject(lost);
+      expect(status("t/a")).toMatchObject({ failures: 2 });
+      if (round === 0) await run("t/a");
+      else await expect(run("t/a", { fail: "error" })).rejects.toMatchObject({ code: "runner_server_error" });
+      expect(status("t/a")).toMatchObject({ state: "ready", failures: 0 });
+    }
+  });
+
+  it("a crash that takes many runs with it is one; those that waited behind it are told at once when it was the last", async () => {
+    const { run, status } = setUpMany({ "t/a": { slots: 4 } });
+    const crowd = () => Array.from({ length: 6 }, (_, i) => run("t/a", i === 0 ? { fail: "crash", delay_ms: 300 } : { delay_ms: 3000 }));
+    for (let round = 1; round <= 3; round++) {
+      const leaving = crowd();
+      const fates = await Promise.all(leaving.slice(0, 4).map((each) => each.catch((error) => error.code)));
+      expect(fates).toEqual(Array(4).fill("runner_disconnected"));
+      expect(status("t/a")?.failures).toBe(round);
+      if (round < 3) process.kill(await pidOf(), "SIGKILL");
+      const rest = await Promise.all(leaving.slice(4).map((each) => each.catch((error) => error.code)));
+      expect(rest).toEqual(Array(2).fill(round < 3 ? "runner_disconnected" : "runner_scheduling_failure"));
+      if (round === 1) round++; // The kill above was the second.
+    }
+
+    async function pidOf(): Promise<number> {
+      while (status("t/a")?.state !== "ready" || status("t/a")?.running !== 2) await sleep(10);
+      await sleep(50);
+      return status("t/a")?.pid ?? 0;
+    }
+  });
+
+  it("a load that dies counts: three failed loads, and nothing more is started", async () => {
+    const { run, status, lines } = setUpMany({ "t/a": {} }, undefined, fakeEngine('console.error("no such device"); process.exit(3);'));
+    for (let i = 0; i < 3; i++) await expect(run("t/a")).rejects.toMatchObject({ code: "runner_scheduling_failure" });
+    expect(status("t/a")).toMatchObject({ state: "out", failures: 3, lastFailure: expect.stringContaining("no such device") });
+    await expect(run("t/a")).rejects.toMatchObject({ message: expect.stringContaining("out of rotation") });
+    expect(lines.filter((line) => line.includes("no such device"))).toHaveLength(3);
+    expect(lines.filter((line) => line.includes("Out of rotation"))).toHaveLength(1);
+  });
+
+  it("an engine that is killed while idle counts, one that was asked to go does not", async () => {
+    const { run, status, states, until } = setUpMany({ "t/a": {}, "t/b": {} }, 500);
+    await run("t/a");
+    await run("t/b");
+    expect(status("t/a")).toMatchObject({ state: "stopped", failures: 0 });
+    process.kill(status("t/b")?.pid ?? 0, "SIGKILL");
+    await until(() => states()["t/b"] === "stopped");
+    expect(status("t/b")).toMatchObject({ failures: 1 });
+  });
+});

@@ -17,7 +17,7 @@ export type EngineLog = (level: LogLevel, message: string, about: { endpoint: st
 
 export interface EngineProcess {
   readonly pid: number;
-  /** What the process held right after the load. */
+  /** What the process holds: right after the load, later what it said with its last sign of life. */
   readonly memoryMiB: number;
   /** Resolves when the process is gone, with how it ended: "was ended by SIGKILL", "exited with code 1: <last line of stderr>". */
   readonly exited: Promise<string>;
@@ -34,6 +34,8 @@ export interface EngineStart {
   /** Path of the Unix socket, made by the engine, removed when it is gone. */
   socket: string;
   workerName: string;
+  /** Given to the engine as `TEMPERA_DEVICE`. */
+  device: string;
   log: EngineLog;
   /** Aborting ends a process that is still loading. */
   signal: AbortSignal;
@@ -51,12 +53,13 @@ const STOP_GRACE_MS = 2000;
  * Rejects with `runner_scheduling_failure` when it cannot be started, dies, refuses the load, or takes longer than
  * `timeouts.loadMs`; the sentence ends with the last line it wrote to stderr. Nothing is left running then.
  */
-export async function startEngine({ model, program, socket, workerName, log, signal }: EngineStart): Promise<EngineProcess> {
+export async function startEngine({ model, program, socket, workerName, device, log, signal }: EngineStart): Promise<EngineProcess> {
   const { endpoint, version } = model;
   await mkdir(dirname(socket), { recursive: true, mode: 0o700 });
   await rm(socket, { force: true });
   const names = [...BASIC_ENVIRONMENT, ...(program.environment ?? [])];
   const env = Object.fromEntries(names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])));
+  env.TEMPERA_DEVICE = device;
   const [command, ...args] = program.command;
   // A process group of its own: Ctrl-C in a terminal reaches the GPU worker alone, which lets running requests end first.
   const child = spawn(command, [...args, socket], { env, stdio: "pipe", detached: true });
@@ -97,9 +100,14 @@ export async function startEngine({ model, program, socket, workerName, log, sig
     throw new TemperaError("runner_scheduling_failure", `The engine of ${endpoint} ${version} ${says}`, { cause: error });
   }
   const pid = child.pid ?? 0;
-  const stopWatching = watchHealth(client, model.timeouts.heartbeatMs, (reason) => {
-    log("ERROR", `The engine does not answer (${reason}); it is ended.`, { endpoint, version, pid });
-    child.kill("SIGKILL");
+  const stopWatching = watchHealth(client, model.timeouts.heartbeatMs, {
+    onAnswer: ({ memory }) => {
+      memoryMiB = memory.usedMib;
+    },
+    onSilence: (reason) => {
+      log("ERROR", `The engine does not answer (${reason}); it is ended.`, { endpoint, version, pid });
+      child.kill("SIGKILL");
+    },
   });
   void exited.then(stopWatching);
 
@@ -111,7 +119,9 @@ export async function startEngine({ model, program, socket, workerName, log, sig
 
   return {
     pid,
-    memoryMiB,
+    get memoryMiB() {
+      return memoryMiB;
+    },
     exited,
     run: (run, listener, runSignal) => runOnEngine(client, workerName, run, listener, runSignal).catch(explained),
     hold: (session, inputs, listener, holdSignal) =>
@@ -209,10 +219,15 @@ async function loadModel(
 const endOf = (exited: Promise<string>): Promise<string | undefined> => Promise.race([exited, sleep(250, undefined)]);
 
 /** Asks for a sign of life every `heartbeatMs`; calls `onSilence` once when none comes within the same time. */
-function watchHealth(client: EngineClient, heartbeatMs: number, onSilence: (reason: string) => void): () => void {
+function watchHealth(
+  client: EngineClient,
+  heartbeatMs: number,
+  { onAnswer, onSilence }: { onAnswer: (reply: HealthReply) => void; onSilence: (reason: string) => void },
+): () => void {
   const timer = setInterval(() => {
-    client.health({}, { deadline: Date.now() + heartbeatMs }, (error: { details: string } | null, _reply?: HealthReply) => {
-      if (!error || stopped) return;
+    client.health({}, { deadline: Date.now() + heartbeatMs }, (error: { details: string } | null, reply?: HealthReply) => {
+      if (stopped) return;
+      if (!error) return reply && onAnswer(reply);
       stop();
       onSilence(error.details);
     });
