@@ -6,6 +6,7 @@ import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
 import { createDeadLettersDiscard, createDeadLettersList, createDeadLettersRetry, createDeadLettersShow } from "./platform/dead-letters.ts";
 import { createDeliveriesList, createDeliveriesRedeliver, createDeliveriesShow } from "./platform/deliveries.ts";
+import { createEnginesList, createEnginesReset } from "./platform/engines.ts";
 import { createKeysCreate, createKeysList, createKeysRevoke } from "./platform/keys.ts";
 import { createModelsList } from "./platform/models.ts";
 import { createSigningKeysList, createSigningKeysRotate } from "./platform/signing-keys.ts";
@@ -26,6 +27,7 @@ export function createAdmin(
     | "deliveries"
     | "redeliveries"
     | "signingKeys"
+    | "engines"
     | "webhookOf"
     | "clock"
     | "log"
@@ -43,6 +45,8 @@ export function createAdmin(
     };
   const app = new Hono({ strict: false });
   app.get("/v1/models", admin(createModelsList(api)));
+  app.get("/v1/engines", admin(createEnginesList(api)));
+  app.post("/v1/engines/reset", admin(createEnginesReset(api)));
   app.get("/v1/keys", admin(createKeysList(api)));
   app.post("/v1/keys", admin(createKeysCreate(api)));
   app.delete("/v1/keys/:key_id", admin(createKeysRevoke(api)));

@@ -1,6 +1,7 @@
 import type { Clock } from "../core/ports/clock.ts";
 import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
 import type { Deliveries, DeliveryStore } from "../core/ports/delivery-store.ts";
+import type { EngineBoard } from "../core/ports/engine-board.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
 import type { FileStore } from "../core/ports/file-store.ts";
 import type { Jobs } from "../core/ports/jobs.ts";
@@ -45,6 +46,8 @@ export interface ApiDependencies {
   redeliveries: Deliveries;
   /** Jobs that used up their attempts. */
   deadLetters: DeadLetterStore;
+  /** What GPU workers say of their engines. */
+  engines: EngineBoard;
   /** The keys themselves, for the admin role. */
   keys: KeyStore;
   clock: Clock;

@@ -9,6 +9,7 @@ import { createS3ObjectStore } from "../adapters/object-store/s3-object-store.ts
 import { connectPostgres } from "../adapters/postgres/connection.ts";
 import { createDeadLetterStore } from "../adapters/postgres/dead-letter-store.ts";
 import { createDeliveryStore } from "../adapters/postgres/delivery-store.ts";
+import { createEngineBoard } from "../adapters/postgres/engine-board.ts";
 import { createFileStore } from "../adapters/postgres/file-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
@@ -26,6 +27,7 @@ import { createClosing } from "../core/closing.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
 import type { DeliveryStore } from "../core/ports/delivery-store.ts";
+import type { EngineBoard } from "../core/ports/engine-board.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
 import type { FileStore } from "../core/ports/file-store.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
@@ -61,6 +63,8 @@ export interface Parts extends AsyncDisposable {
   signingKeys: SigningKeys;
   deliveries: DeliveryStore;
   deadLetters: DeadLetterStore;
+  /** What GPU workers say of their engines. */
+  engines: EngineBoard;
   /** What callers' addresses may lead to beside the public Internet. */
   allowedPrivate: AllowedPrivate;
   client: Client;
@@ -114,6 +118,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       signingKeys: createSigningKeyStore(sql, { secrets, clock: systemClock }),
       deliveries: createDeliveryStore(sql),
       deadLetters: createDeadLetterStore(sql),
+      engines: createEngineBoard(sql),
       allowedPrivate: parseAllowedPrivate(config.outbound.privateAddresses ?? ""),
       objects,
       files: createFileStore(sql),

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { Command } from "commander";
 import { addDeadLetterCommands } from "./commands/dead-letters.ts";
 import { addDeliveryCommands } from "./commands/deliveries.ts";
+import { addEngineCommands } from "./commands/engines.ts";
 import { addKeyCommands } from "./commands/keys.ts";
 import { addModelCommands } from "./commands/models.ts";
 import { addRequestCommands } from "./commands/requests.ts";
@@ -38,6 +39,7 @@ program
 addRequestCommands(program, connect);
 addKeyCommands(program, connect);
 addModelCommands(program, connect);
+addEngineCommands(program, connect);
 addDeliveryCommands(program, connect);
 addDeadLetterCommands(program, connect);
 addSigningKeyCommands(program, connect);

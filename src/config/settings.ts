@@ -180,6 +180,18 @@ export const SETTINGS = {
       undefined,
       "Comma-separated endpoints this GPU worker serves. Default: all in the models folder.",
     ),
+    device: setting(
+      "TEMPERA_WORKER_DEVICE",
+      z.string().regex(/^(cpu|(cuda|tensorrt):\d{1,3})$/, "must be cpu, cuda:<n> or tensorrt:<n>"),
+      "cpu",
+      "The device of this GPU worker's engines: `cpu`, `cuda:0` for the first GPU, `tensorrt:0` for the same through TensorRT.",
+    ),
+    memoryMiB: setting(
+      "TEMPERA_WORKER_MEMORY_MIB",
+      number(z.number().int().min(1).max(1_000_000_000)).optional(),
+      undefined,
+      "What its engines may hold together, in MiB. Default: three quarters of the host's memory (of the container's, where that is less), or nine tenths of the GPU's.",
+    ),
     graceSeconds: setting(
       "TEMPERA_GRACE_SECONDS",
       number(z.number().min(0).max(86_400)),

@@ -1,4 +1,4 @@
-import { type NativeConnection, Worker } from "@temporalio/worker";
+import { type ActivitySlotInfo, type CustomSlotSupplier, type NativeConnection, Worker } from "@temporalio/worker";
 import { ORCHESTRATOR_QUEUE } from "../../core/job.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../../core/model.ts";
@@ -70,22 +70,111 @@ export async function startWebhookWorker(
   return run(worker);
 }
 
+/** A worker on the queue of one model version. */
+export interface GpuWorker extends RunningWorker {
+  /** Takes nothing new once the polls under way have come back, each with one task at most; what it has goes on. */
+  drain(): void;
+  /** Tasks that were taken and have not come to an end. */
+  inHand(): number;
+}
+
 /** Polls the task queue of one model version, taking as many tasks at once as its engine has slots. */
 export async function startGpuWorker(
   { connection, namespace, identity }: WorkerPlace,
   model: Pick<ModelVersion, "endpoint" | "version" | "slots">,
-  { activities, graceMs }: { activities: object; graceMs: number },
-): Promise<RunningWorker> {
+  {
+    activities,
+    graceMs,
+    drainable,
+    onIdle,
+  }: {
+    activities: Record<string, (...args: never[]) => Promise<unknown>>;
+    graceMs: number;
+    /** `drain` may be called. Costs a call into JavaScript for each poll. */
+    drainable: boolean;
+    /** The last task in hand has come to an end. */
+    onIdle: () => void;
+  },
+): Promise<GpuWorker> {
+  let inHand = 0;
+  const counted = Object.fromEntries(
+    Object.entries(activities).map(([name, activity]) => [
+      name,
+      async (...args: never[]) => {
+        inHand++;
+        try {
+          return await activity(...args);
+        } finally {
+          if (--inHand === 0) setImmediate(onIdle);
+        }
+      },
+    ]),
+  );
+  const slots = drainableSlots(model.slots);
+  const fixed = (numSlots: number) => ({ type: "fixed-size" as const, numSlots });
   const worker = await Worker.create({
     connection,
     namespace,
     identity,
     taskQueue: taskQueueOf(model),
-    activities,
-    maxConcurrentActivityTaskExecutions: model.slots,
+    activities: counted,
+    ...(drainable
+      ? {
+          tuner: {
+            activityTaskSlotSupplier: slots.supplier,
+            workflowTaskSlotSupplier: fixed(2),
+            localActivityTaskSlotSupplier: fixed(1),
+            nexusTaskSlotSupplier: fixed(1),
+          },
+        }
+      : { maxConcurrentActivityTaskExecutions: model.slots }),
     maxConcurrentActivityTaskPolls: Math.min(model.slots, 4),
     maxHeartbeatThrottleInterval: "2s",
     shutdownGraceTime: graceMs,
   });
-  return run(worker);
+  return { ...run(worker), drain: slots.close, inHand: () => inHand };
+}
+
+/** Slots of a worker that hands out none any more once it is closed: it polls only with a slot in hand. */
+function drainableSlots(count: number): { supplier: CustomSlotSupplier<ActivitySlotInfo>; close(): void } {
+  let used = 0;
+  let closed = false;
+  const waiting = new Set<() => void>();
+  const take = (): boolean => {
+    if (closed || used >= count) return false;
+    used++;
+    return true;
+  };
+  return {
+    close: () => {
+      closed = true;
+    },
+    supplier: {
+      type: "custom",
+      reserveSlot: (_, abort) =>
+        new Promise((resolve, reject) => {
+          const attempt = () => {
+            if (!take()) return;
+            waiting.delete(attempt);
+            abort.removeEventListener("abort", onAbort);
+            resolve({});
+          };
+          const onAbort = () => {
+            waiting.delete(attempt);
+            reject(abort.reason);
+          };
+          waiting.add(attempt);
+          abort.addEventListener("abort", onAbort, { once: true });
+          if (abort.aborted) onAbort();
+          else attempt();
+        }),
+      tryReserveSlot: () => (take() ? {} : null),
+      markSlotUsed: () => {},
+      releaseSlot: () => {
+        used--;
+        const [next] = waiting;
+        next?.();
+      },
+    },
+  };
 }

@@ -102,6 +102,7 @@ export const CATALOGUE = {
   webhook_undelivered: { kind: "gateway", status: 502, retryable: true, says: "The webhook was not delivered." },
   delivery_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no such delivery." },
   dead_letter_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no such dead letter." },
+  engine_unknown: { kind: "gateway", status: 404, retryable: false, says: "No GPU worker has such a model." },
   rotation_pending: {
     kind: "gateway",
     status: 409,

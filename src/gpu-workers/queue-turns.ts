@@ -1,0 +1,167 @@
+/** Opens and closes the polling of this worker's task queues as the rota says. */
+import { LIMITS } from "../core/limits.ts";
+import { type ModelVersion, taskQueueOf } from "../core/model.ts";
+import type { EnginePool } from "./engine-pool.ts";
+import { nextMoves, type QueueState } from "./rota.ts";
+
+/** A task queue that is being polled. */
+export interface Polling {
+  /** Requests that were taken from it and have not come to an end. */
+  inHand(): number;
+  /** Takes nothing new from now on, as far as that can be known; what it has goes on. */
+  drain(): void;
+  /** Takes nothing new, gives running work its time of grace, then returns. */
+  stop(): Promise<void>;
+  /** Rejects when it broke. */
+  ended: Promise<void>;
+}
+
+export interface QueueTurnsDependencies {
+  models: readonly ModelVersion[];
+  pool: Pick<EnginePool, "list" | "onChange">;
+  budgetMiB: number;
+  /** `onIdle` is called when the last request in hand has come to an end. */
+  startPolling: (model: ModelVersion, onIdle: () => void) => Promise<Polling>;
+  /** Tasks that nobody has taken from a task queue. */
+  backlog: (taskQueue: string) => Promise<number>;
+  log: (level: "INFO" | "WARN", message: string, about: { endpoint: string; version: string }) => void;
+  turnMs?: number;
+}
+
+export interface QueueTurns {
+  polled(model: Pick<ModelVersion, "endpoint" | "version">): boolean;
+  /** Calls `listener` when a queue was opened or closed. */
+  onChange(listener: () => void): void;
+  /** Stops polling and gives running work its time of grace. */
+  stop(): Promise<void>;
+  /** Settles when all has stopped; rejects when a polling broke. */
+  ended: Promise<void>;
+}
+
+interface Queue {
+  model: ModelVersion;
+  taskQueue: string;
+  state: "closed" | "opening" | "open" | "draining" | "closing";
+  polling?: Polling;
+  turnSinceMs: number;
+  waitingSinceMs?: number;
+}
+
+/** Resolves when the queues that fit are polled. */
+export async function startQueueTurns({
+  models,
+  pool,
+  budgetMiB,
+  startPolling,
+  backlog,
+  log,
+  turnMs = LIMITS.turnMs,
+}: QueueTurnsDependencies): Promise<QueueTurns> {
+  const queues = models.map((model): Queue => ({ model, taskQueue: taskQueueOf(model), state: "closed", turnSinceMs: 0 }));
+  const listeners = new Set<() => void>();
+  let stopping = false;
+  let looking: NodeJS.Timeout | undefined;
+  let stopped = (): void => {};
+  let broke = (_error: unknown): void => {};
+  const ended = new Promise<void>((resolve, reject) => {
+    stopped = resolve;
+    broke = reject;
+  });
+  ended.catch(() => {}); // reported by whoever waits for it
+  const tell = () => {
+    for (const listener of listeners) listener();
+  };
+
+  const open = async (queue: Queue): Promise<void> => {
+    queue.state = "opening";
+    delete queue.waitingSinceMs;
+    const polling = await startPolling(queue.model, () => step());
+    polling.ended.catch(broke);
+    queue.polling = polling;
+    queue.turnSinceMs = Date.now();
+    queue.state = "open";
+  };
+  const close = async (queue: Queue): Promise<void> => {
+    queue.state = "closing";
+    await queue.polling?.stop();
+    delete queue.polling;
+    queue.state = "closed";
+  };
+
+  const statesOf = (): (QueueState & { queue: Queue })[] => {
+    const seats = new Map(pool.list().map((status) => [taskQueueOf(status), status]));
+    return queues.map((queue) => {
+      const seat = seats.get(queue.taskQueue);
+      return {
+        queue,
+        needMiB: seat?.needMiB ?? queue.model.memoryMiB,
+        pinned: queue.model.pinned,
+        lastUsedMs: seat?.lastUsedMs ?? 0,
+        out: seat?.state === "out",
+        polling: queue.state === "closed" || queue.state === "open" ? queue.state : "closing",
+        running: queue.polling?.inHand() ?? 0,
+        turnSinceMs: queue.turnSinceMs,
+        ...(queue.waitingSinceMs !== undefined && { waitingSinceMs: queue.waitingSinceMs }),
+      };
+    });
+  };
+
+  const pending = new Set<Promise<void>>();
+  const begin = (work: Promise<void>): void => {
+    const done: Promise<void> = work.then(tell, broke).finally(() => {
+      pending.delete(done);
+      step();
+    });
+    pending.add(done);
+  };
+  /** Everything it does is begun here and told when it is done, which is the next step. */
+  const step = (): void => {
+    if (stopping) return;
+    const states = statesOf();
+    for (const { queue, running } of states) if (queue.state === "draining" && running === 0) begin(close(queue));
+    const moves = nextMoves(states, { budgetMiB, turnMs, nowMs: Date.now() });
+    for (const { queue } of moves.open) begin(open(queue));
+    for (const { queue, out } of moves.close) {
+      log("INFO", out ? "Not polled any more: out of rotation." : "Not polled for now: others need the memory.", queue.model);
+      begin(close(queue));
+    }
+    for (const { queue } of moves.drain) {
+      log("INFO", "Takes no new requests for now: those of others have waited long enough.", queue.model);
+      queue.state = "draining";
+      queue.polling?.drain();
+    }
+    if (states.some(({ queue, out }) => queue.state === "closed" && !out)) looking ??= setTimeout(look, LIMITS.backlogLookMs);
+  };
+  /** Looks for requests of the queues that nobody polls here. */
+  const look = async (): Promise<void> => {
+    const unpolled = statesOf().filter(({ queue, out }) => queue.state === "closed" && !out);
+    await Promise.all(
+      unpolled.map(async ({ queue }) => {
+        const waiting = await backlog(queue.taskQueue).catch(() => undefined); // Temporal is away: asked again soon
+        if (waiting === undefined) return;
+        if (waiting === 0) delete queue.waitingSinceMs;
+        else queue.waitingSinceMs ??= Date.now();
+      }),
+    );
+    looking = undefined;
+    step();
+  };
+
+  step();
+  await Promise.all(pending);
+  const unsubscribe = pool.onChange(step);
+  return {
+    polled: (model) => queues.some(({ taskQueue, state }) => state === "open" && taskQueue === taskQueueOf(model)),
+    onChange: (listener) => void listeners.add(listener),
+    ended,
+    async stop() {
+      stopping = true;
+      unsubscribe();
+      clearTimeout(looking);
+      await Promise.all(pending);
+      await Promise.all(queues.filter(({ polling }) => polling).map(close));
+      tell();
+      stopped();
+    },
+  };
+}

@@ -1,0 +1,136 @@
+/** What operators see of the engines, and what they can do about them, on a running platform. */
+import { execFile } from "node:child_process";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { startTestPlatform, type TestPlatform } from "./platform.ts";
+
+const PROJECT = resolve(import.meta.dirname, "../..");
+const STUB = "tempera/stub";
+
+interface EngineView {
+  endpoint_id: string;
+  worker: string;
+  state: string;
+  polled: boolean;
+  pid: number | null;
+  memory_mib: number | null;
+  budget_mib: number;
+  running: number;
+  failures: number;
+  last_failure: string | null;
+}
+
+let test: TestPlatform;
+beforeAll(async () => {
+  test = await startTestPlatform({ TEMPERA_WORKER_NAME: "worker-1", TEMPERA_WORKER_MODELS: STUB, TEMPERA_WORKER_MEMORY_MIB: "1000" });
+});
+afterAll(() => test[Symbol.asyncDispose]());
+
+const admin = (method: string, path: string, body?: unknown): Promise<Response> =>
+  fetch(`${test.platform.adminUrl}${path}`, {
+    method,
+    headers: { authorization: `Key ${test.platform.key}` },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  });
+const engine = async (): Promise<EngineView> => {
+  const { engines } = (await (await admin("GET", "/v1/engines")).json()) as { engines: EngineView[] };
+  expect(engines).toHaveLength(1);
+  return engines[0] as EngineView;
+};
+const crash = async (): Promise<void> => {
+  const { request_id } = await test.client.submit(STUB, { fail: "crash", delay_ms: 20 }, { "x-fal-no-retry": "1" });
+  for await (const { status, error_type } of test.client.follow(STUB, request_id) as AsyncGenerator<{
+    status: string;
+    error_type?: string;
+  }>)
+    if (status === "COMPLETED") expect(error_type).toBe("runner_disconnected");
+};
+const tempera = (...args: string[]): Promise<{ code: number; out: string; err: string }> =>
+  new Promise((done) => {
+    const env = { ...process.env, TEMPERA_ADMIN_URL: test.platform.adminUrl, TEMPERA_KEY: test.platform.key };
+    execFile(process.execPath, [join(PROJECT, "scripts/tempera.mjs"), ...args], { cwd: PROJECT, env }, (error, out, err) =>
+      done({ code: error ? Number(error.code ?? 1) : 0, out, err }),
+    );
+  });
+
+describe("GET /v1/engines", () => {
+  it("says what is loaded, where, and what it does", async () => {
+    expect(await engine()).toMatchObject({
+      endpoint_id: STUB,
+      version: "1.0.0",
+      worker: "worker-1",
+      device: "cpu",
+      state: "ready",
+      polled: true,
+      pid: expect.any(Number),
+      memory_mib: expect.any(Number),
+      budget_mib: 1000,
+      running: 0,
+      failures: 0,
+      last_failure: null,
+    });
+    const { request_id } = await test.client.submit(STUB, { delay_ms: 60_000 });
+    await expect.poll(async () => (await engine()).running, { timeout: 5_000 }).toBe(1);
+    await test.client.cancel(STUB, request_id);
+    await expect.poll(async () => (await engine()).running, { timeout: 5_000 }).toBe(0);
+  });
+});
+
+describe("a model that keeps crashing its engine", () => {
+  it("three crashes: out, with the reason; its queue is not polled, requests wait; a reset brings it back and they run", async () => {
+    for (let i = 0; i < 3; i++) await crash();
+    await expect.poll(engine, { timeout: 5_000 }).toMatchObject({
+      state: "out",
+      polled: false,
+      pid: null,
+      failures: 3,
+      last_failure: "The engine was ended by SIGKILL",
+    });
+    const listed = await tempera("engines", "list");
+    expect(listed.out).toMatch(/^tempera\/stub +1\.0\.0 +worker-1 +cpu +out +no +0 +0 +3 +The engine was ended by SIGKILL$/m);
+
+    const { request_id } = await test.client.submit(STUB, { prompt: "patient" });
+    await expect.poll(() => test.backlog(STUB), { timeout: 15_000 }).toBe(1);
+    expect(await test.client.status(STUB, request_id)).toMatchObject({ status: "IN_QUEUE" });
+    // Who set a deadline is told when it has passed.
+    const hurried = await test.call(`/${STUB}`, { method: "POST", body: "{}", headers: { "x-fal-request-timeout": "0.3" } });
+    expect([hurried.status, hurried.headers.get("x-fal-error-type")]).toEqual([504, "startup_timeout"]);
+
+    const reset = await tempera("engines", "reset", STUB);
+    expect(reset).toMatchObject({ code: 0, err: "tempera/stub 1.0.0 on worker-1: asked to serve it again.\n" });
+    for await (const { error } of test.client.follow(STUB, request_id)) expect(error).toBeUndefined();
+    expect(await test.client.result(STUB, request_id)).toMatchObject({ echo: "patient" });
+    await expect.poll(engine, { timeout: 5_000 }).toMatchObject({ state: "ready", polled: true, failures: 0, last_failure: null });
+  });
+
+  it("one request that crashes its engine at every attempt ends with its own error, and the model goes on", async () => {
+    const { request_id } = await test.client.submit(STUB, { fail: "crash" });
+    const ends: (string | undefined)[] = [];
+    for await (const { status, error_type } of test.client.follow(STUB, request_id)) if (status === "COMPLETED") ends.push(error_type);
+    expect(ends).toEqual(["runner_disconnected"]);
+    expect(await engine()).toMatchObject({ failures: 1, polled: true });
+    const { request_id: next } = await test.client.submit(STUB, { prompt: "next" });
+    for await (const { error } of test.client.follow(STUB, next)) expect(error).toBeUndefined();
+    await expect.poll(engine, { timeout: 5_000 }).toMatchObject({ failures: 0 });
+  });
+});
+
+describe("POST /v1/engines/reset", () => {
+  it("404 a model or worker that nobody has; 422 without an endpoint; 403 without the scope", async () => {
+    for (const body of [{ endpoint_id: "no/model" }, { endpoint_id: STUB, worker: "nobody" }, { endpoint_id: STUB, version: "9.0.0" }]) {
+      const answer = await admin("POST", "/v1/engines/reset", body);
+      expect(answer.status).toBe(404);
+      expect(await answer.json()).toMatchObject({ error: { type: "not_found", message: "No GPU worker has such a model." } });
+    }
+    for (const body of [{}, { endpoint_id: 7 }, { endpoint_id: STUB, worker: [] }, []])
+      expect((await admin("POST", "/v1/engines/reset", body)).status).toBe(422);
+    expect((await fetch(`${test.platform.adminUrl}/v1/engines`)).status).toBe(401);
+    expect(await tempera("engines", "reset", "no/model")).toMatchObject({ code: 1, err: "tempera: No GPU worker has such a model.\n" });
+  });
+
+  it("a model that is in rotation stays in it; one version and one worker can be named", async () => {
+    const answer = await admin("POST", "/v1/engines/reset", { endpoint_id: STUB, version: "1.0.0", worker: "worker-1" });
+    expect([answer.status, await answer.json()]).toEqual([202, { asked: [{ endpoint_id: STUB, version: "1.0.0", worker: "worker-1" }] }]);
+    expect(await engine()).toMatchObject({ state: "ready", polled: true });
+  });
+});
