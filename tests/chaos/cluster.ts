@@ -35,6 +35,12 @@ export interface Cluster extends AsyncDisposable {
   kill(part: Part): Promise<void>;
   /** Starts a killed part again; resolves when it is ready. */
   restart(part: Part): Promise<void>;
+  /** Starts one more GPU worker; resolves when it is ready. It is killed with the cluster. */
+  addGpuWorker(more: Record<string, string>): Promise<ChildProcess>;
+  /** Sends a signal to a role or an added worker; resolves with its exit code (`null`: ended by the signal itself). */
+  end(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null>;
+  /** The process of a role. */
+  child(role: (typeof ROLES)[number]): ChildProcess;
   /** Process id of a role. */
   pid(role: (typeof ROLES)[number]): number;
   /** Requests that a GPU worker has begun. */
@@ -43,7 +49,7 @@ export interface Cluster extends AsyncDisposable {
   engines(): Promise<number[]>;
 }
 
-export async function startCluster(models: string): Promise<Cluster> {
+export async function startCluster(models: string, more: Record<string, string> = {}): Promise<Cluster> {
   const closing = createClosing();
   const folder = await mkdtemp(join(tmpdir(), "tempera-chaos-"));
   closing.defer(() => rm(folder, { recursive: true, force: true }));
@@ -80,11 +86,12 @@ export async function startCluster(models: string): Promise<Cluster> {
     TEMPERA_LOG_LEVEL: "info",
     TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8",
     TEMPERA_WEBHOOK_DELAYS: "3,1,1",
+    ...more,
   };
-  const startRole = async (name: string): Promise<void> => {
+  const startProcess = async (name: string, own: Record<string, string> = {}): Promise<ChildProcess> => {
     const child = spawn(process.execPath, ["--import", "tsx", join(PROJECT, `src/bin/${name}.ts`)], {
       cwd: PROJECT,
-      env,
+      env: { ...env, ...own },
       stdio: ["ignore", "ignore", "pipe"],
     });
     await new Promise<void>((done, fail) => {
@@ -95,15 +102,17 @@ export async function startCluster(models: string): Promise<Cluster> {
       });
       child.once("exit", (code) => fail(new Error(`${name} ended (${code}) before it was ready: ${said}`)));
     });
-    roles.set(name as Part, child);
+    return child;
   };
-  const end = (child: ChildProcess, signal: NodeJS.Signals): Promise<void> =>
+  const startRole = async (name: string): Promise<void> => void roles.set(name as Part, await startProcess(name));
+  const end = (child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> =>
     new Promise((done) => {
-      if (child.exitCode !== null || child.signalCode !== null) return done();
-      child.once("exit", () => done());
+      if (child.exitCode !== null || child.signalCode !== null) return done(child.exitCode);
+      child.once("exit", (code) => done(code));
       child.kill(signal);
     });
-  closing.defer(() => Promise.all([...roles.values()].map((child) => end(child, "SIGKILL"))));
+  const added: ChildProcess[] = [];
+  closing.defer(() => Promise.all([...roles.values(), ...added].map((child) => end(child, "SIGKILL"))));
   await startRole("admin");
   await Promise.all(ROLES.map(startRole));
   const sql = connectPostgres(databaseUrl, { maxConnections: 1 });
@@ -133,6 +142,13 @@ export async function startCluster(models: string): Promise<Cluster> {
       if (starter) services.set(part, await starter());
       else await startRole(part);
     },
+    async addGpuWorker(own) {
+      const child = await startProcess("gpu-worker", own);
+      added.push(child);
+      return child;
+    },
+    end,
+    child: (role) => roles.get(role) as ChildProcess,
     pid: (role) => roles.get(role)?.pid ?? 0,
     async running() {
       const found: string[] = [];

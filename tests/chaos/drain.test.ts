@@ -1,0 +1,94 @@
+/** A GPU worker that is asked to go, beside another one. */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Cluster, startCluster } from "./cluster.ts";
+
+const STUB = "tempera/stub";
+const JOBS = 16;
+const GRACE_MS = 1_500;
+
+let cluster: Cluster;
+beforeAll(async () => {
+  cluster = await startCluster(STUB, { TEMPERA_GRACE_SECONDS: String(GRACE_MS / 1000), TEMPERA_WORKER_NAME: "first" });
+});
+afterAll(() => cluster[Symbol.asyncDispose]());
+
+interface Result {
+  attempt: number;
+  seed: number;
+}
+
+const submit = async (seed: number, delayMs: number): Promise<string> =>
+  (await cluster.client.submit(STUB, { seed, delay_ms: delayMs, steps: 10 })).request_id;
+const submitAll = (delayMs: number): Promise<string[]> => Promise.all(Array.from({ length: JOBS }, (_, i) => submit(i, delayMs)));
+
+/** Follows a request to its end; its output, and how often it was seen to begin. */
+async function ended(id: string): Promise<Result & { begins: number }> {
+  let begins = 0;
+  let before = "";
+  for await (const { status, error } of cluster.client.follow(STUB, id)) {
+    expect(error).toBeUndefined();
+    if (status === "IN_PROGRESS" && before !== status) begins++;
+    before = status;
+  }
+  return { ...((await cluster.client.result(STUB, id)) as Result), begins };
+}
+
+const allRunning = async (ids: string[]): Promise<void> => {
+  for (const id of ids) for await (const { status } of cluster.client.follow(STUB, id)) if (status === "IN_PROGRESS") break;
+};
+
+const workers = async (): Promise<string[]> => {
+  const { engines } = await cluster.client.admin<{ engines: { worker: string }[] }>("GET", "/v1/engines");
+  return engines.map(({ worker }) => worker).sort();
+};
+
+describe("SIGTERM to one of two GPU workers in the middle of running jobs", () => {
+  it("jobs longer than the grace are handed over and end elsewhere, once each, without a heartbeat having to run out", async () => {
+    const leaving = cluster.child("gpu-worker");
+    const ids = await submitAll(25_000);
+    await allRunning(ids); // all on the only worker there is
+    const second = await cluster.addGpuWorker({ TEMPERA_WORKER_NAME: "second" });
+    expect(await workers()).toEqual(["first", "second"]);
+
+    const askedAtMs = Date.now();
+    const gone = cluster.end(leaving, "SIGTERM");
+    const late = await submit(99, 10);
+    const finals = Promise.all([...ids, late].map(ended));
+    expect(await gone).toBe(0);
+    expect(Date.now() - askedAtMs).toBeLessThan(GRACE_MS + 8_000);
+    expect(await workers()).toEqual(["second"]);
+
+    const results = await finals;
+    expect(results.map(({ seed }) => seed)).toEqual([...Array(JOBS).keys(), 99]);
+    // The second attempt of each was the last: none was lost to a timeout, and none was begun a third time.
+    expect(results.map(({ attempt }) => attempt)).toEqual([...Array(JOBS).fill(2), 1]);
+    for (const id of ids) {
+      const { logs } = await cluster.client.status(STUB, id);
+      const handed = logs?.filter(({ message }) => /^Attempt 1 failed: The GPU worker (was shut down|is going away)/.test(message));
+      expect(handed).toHaveLength(1);
+      await expect.poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 30_000 }).toBe(true);
+    }
+    expect(await cluster.requests.deadLetters(100)).toEqual([]);
+
+    // Shorter ones are finished where they run.
+    const short = await submitAll(700);
+    await allRunning(short);
+    expect(await cluster.end(second, "SIGTERM")).toBe(0);
+    expect((await Promise.all(short.map(ended))).map(({ attempt }) => attempt)).toEqual(Array(JOBS).fill(1));
+    expect(await workers()).toEqual([]);
+  });
+
+  it("a second signal ends it at once; its jobs are taken up by another when their heartbeats have run out", async () => {
+    const patient = await cluster.addGpuWorker({ TEMPERA_WORKER_NAME: "patient", TEMPERA_GRACE_SECONDS: "120" });
+    const id = await submit(7, 15_000);
+    await allRunning([id]);
+    const gone = cluster.end(patient, "SIGTERM");
+    await new Promise((later) => setTimeout(later, 1_000)); // a second thought, not one Ctrl-C that came twice
+    const askedAtMs = Date.now();
+    patient.kill("SIGTERM");
+    expect(await gone).toBe(130);
+    expect(Date.now() - askedAtMs).toBeLessThan(2_000);
+    await cluster.addGpuWorker({ TEMPERA_WORKER_NAME: "third" });
+    expect(await ended(id)).toMatchObject({ seed: 7, attempt: 2 });
+  });
+});

@@ -1,0 +1,94 @@
+/** Two GPU workers with room for one model each, and three models. */
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Cluster, startCluster } from "./cluster.ts";
+
+const PROJECT = resolve(import.meta.dirname, "../..");
+const A = "test/a";
+const B = "test/b";
+/** Runs several at once, so that it is never idle between two of them. */
+const MANY = "test/many";
+
+interface EngineView {
+  endpoint_id: string;
+  worker: string;
+  state: string;
+  polled: boolean;
+  running: number;
+}
+
+let cluster: Cluster;
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "tempera-rota-"));
+  const stub = "tempera/stub/1.0.0";
+  const manifest = await readFile(join(PROJECT, "models", stub, "model.yaml"), "utf8");
+  const schemas = join(folder, "schemas");
+  await cp(join(PROJECT, "schemas"), schemas, { recursive: true, filter: (path) => !path.includes("/models/") });
+  for (const endpoint of [A, B, MANY]) {
+    const own = manifest
+      .replace(/^endpoint: .*/m, `endpoint: ${endpoint}`)
+      .replace(/^slots: .*/m, `slots: ${endpoint === MANY ? 3 : 1}`)
+      .replace(/^memoryMiB: .*/m, "memoryMiB: 400")
+      .replace(/^pinned: .*/m, "pinned: false");
+    await mkdir(join(folder, "models", endpoint, "1.0.0"), { recursive: true });
+    await writeFile(join(folder, "models", endpoint, "1.0.0", "model.yaml"), own);
+    await cp(join(PROJECT, "schemas/models", stub), join(schemas, "models", endpoint, "1.0.0"), { recursive: true });
+  }
+  cluster = await startCluster(`${A},${B},${MANY}`, {
+    TEMPERA_MODELS: join(folder, "models"),
+    TEMPERA_SCHEMAS: schemas,
+    TEMPERA_WORKER_MEMORY_MIB: "600",
+    TEMPERA_WORKER_NAME: "first",
+  });
+  await cluster.addGpuWorker({ TEMPERA_WORKER_NAME: "second" });
+});
+afterAll(async () => {
+  await cluster[Symbol.asyncDispose]();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const submit = async (endpoint: string, delayMs: number): Promise<string> =>
+  (await cluster.client.submit(endpoint, { delay_ms: delayMs, steps: 5 })).request_id;
+const status = async (endpoint: string, id: string): Promise<string> => (await cluster.client.status(endpoint, id)).status;
+const reached = async (endpoint: string, id: string, wanted: string): Promise<void> => {
+  for await (const { status: is, error } of cluster.client.follow(endpoint, id)) {
+    expect(error).toBeUndefined();
+    if (is === wanted) return;
+  }
+};
+const engines = async (): Promise<EngineView[]> => (await cluster.client.admin<{ engines: EngineView[] }>("GET", "/v1/engines")).engines;
+const runningAt = async (endpoint: string): Promise<string[]> =>
+  (await engines()).filter(({ endpoint_id, running }) => endpoint_id === endpoint && running > 0).map(({ worker }) => worker);
+
+describe("a GPU worker takes no request it has no room for", () => {
+  it("each polls only what fits: the second model goes to the worker that is idle, however long the first one works", async () => {
+    expect((await engines()).filter(({ polled }) => polled)).toHaveLength(2);
+    const long = await submit(A, 60_000);
+    await reached(A, long, "IN_PROGRESS");
+    const short = await submit(B, 3_000);
+    await reached(B, short, "IN_PROGRESS");
+    await expect.poll(async () => (await runningAt(B)).length, { timeout: 3_000 }).toBe(1);
+    expect(await runningAt(B)).not.toEqual(await runningAt(A));
+    await reached(B, short, "COMPLETED");
+
+    // And back: the idle worker changes its model once more, the busy one goes on with its own.
+    const again = await submit(A, 100);
+    await reached(A, again, "COMPLETED");
+    expect(await status(A, long)).toBe("IN_PROGRESS");
+    await cluster.client.cancel(A, long);
+    await reached(A, long, "COMPLETED").catch(() => {});
+  });
+
+  it("a stream of requests for one model does not keep the other out for ever", async () => {
+    const many = await Promise.all(Array.from({ length: 150 }, () => submit(MANY, 1_000)));
+    await reached(MANY, many[0] as string, "COMPLETED");
+    const other = await submit(B, 100);
+    await reached(B, other, "COMPLETED");
+    const left = await Promise.all(many.map((id) => status(MANY, id)));
+    expect(left.filter((is) => is !== "COMPLETED").length).toBeGreaterThan(0);
+    for (const id of many) await reached(MANY, id, "COMPLETED");
+  });
+});
