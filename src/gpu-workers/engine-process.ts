@@ -111,6 +111,12 @@ export async function startEngine({ model, program, socket, workerName, device, 
   });
   void exited.then(stopWatching);
 
+  const onFault = (reason: string) => {
+    log("ERROR", `${reason} The engine is ended.`, { endpoint, version, pid });
+    child.kill("SIGKILL");
+  };
+  const { silenceMs } = model.timeouts;
+
   const explained = async (error: unknown): Promise<never> => {
     if (!isTemperaError(error) || error.code !== "runner_disconnected") throw error;
     const how = await endOf(exited);
@@ -123,7 +129,8 @@ export async function startEngine({ model, program, socket, workerName, device, 
       return memoryMiB;
     },
     exited,
-    run: (run, listener, runSignal) => runOnEngine(client, workerName, run, listener, runSignal).catch(explained),
+    run: (run, listener, runSignal) =>
+      runOnEngine(client, { worker: workerName, silenceMs, onFault }, run, listener, runSignal).catch(explained),
     hold: (session, inputs, listener, holdSignal) =>
       holdOnEngine(client, workerName, session, inputs, listener, holdSignal).catch(explained),
     stop,
@@ -186,6 +193,8 @@ async function loadModel(
         folder: model.folder,
         parametersJson: JSON.stringify(model.parameters),
         slots: model.slots,
+        digest: model.digest,
+        checkpoint: model.checkpoint ?? null,
       },
       { deadline },
     );
