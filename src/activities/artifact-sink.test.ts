@@ -4,6 +4,7 @@ import { buffer } from "node:stream/consumers";
 import { describe, expect, it } from "vitest";
 import type { ArtifactHead } from "../core/engine.ts";
 import type { JsonObject } from "../core/json.ts";
+import { LIMITS } from "../core/limits.ts";
 import { createArtifactSink } from "./artifact-sink.ts";
 
 const BYTES = Buffer.from("a picture");
@@ -55,6 +56,18 @@ describe("a produced file", () => {
       ],
       seed: 7,
     });
+  });
+
+  it("is stored although it is wanted inline when it is too large for an answer", async () => {
+    const large = Buffer.alloc(LIMITS.inlineFileBytesMax + 1);
+    const sha256 = createHash("sha256").update(large).digest("hex");
+    const shelf = createShelf();
+    const sink = sinkOn(shelf, true);
+    await sink.take({ ...HEAD, bytes: large.length, sha256 }, chunks(large));
+    expect(sink.resolve({ file: { $artifact: 0 } })).toMatchObject({
+      file: { url: expect.stringContaining(`/files/${sha256.slice(0, 2)}/`) },
+    });
+    expect(shelf.stored.size).toBe(1);
   });
 
   it("is a data URI and stored nowhere when it is wanted inline", async () => {

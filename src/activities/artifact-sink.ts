@@ -21,7 +21,7 @@ export interface ArtifactSink {
 
 /**
  * Streams produced files to the object store, or collects them as data URIs (`inline`: fal's `sync_mode`, where nothing is
- * stored).
+ * stored) up to the size that fits an answer.
  */
 export function createArtifactSink({
   objects,
@@ -59,7 +59,7 @@ export function createArtifactSink({
     async take(head, chunks) {
       const bytes = verified(head, chunks);
       let url: string;
-      if (inline) {
+      if (inline && head.bytes <= LIMITS.inlineFileBytesMax) {
         const parts: Uint8Array[] = [];
         for await (const chunk of bytes) parts.push(chunk);
         url = `data:${head.contentType};base64,${Buffer.concat(parts).toString("base64")}`;

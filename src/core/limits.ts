@@ -14,6 +14,8 @@ export const LIMITS = {
   logLinesMax: 1000,
   /** One log line. */
   logLineBytesMax: 4096,
+  /** A produced file that an answer holds as a data URI (`sync_mode`), which is in memory several times over; a larger one is stored. */
+  inlineFileBytesMax: 32 * 1024 * 1024,
   /** One preview, as a picture file: 256 × 256 pixels fit. The event log holds every one of a request. */
   previewBytesMax: 48 * 1024,
   /** One checkpoint: the latents of a minute of video at 720p fit. GPU workers hold it in memory on its way to the object store. */

@@ -18,7 +18,7 @@ import {
   type RunRequest,
   type RunStart,
 } from "./engine-protocol.ts";
-import { createEmitter, type RunEmitter } from "./run-emitter.ts";
+import { createEmitter, type RunEmitter, type StreamingEmitter } from "./run-emitter.ts";
 import { type RunnerSession, readFrames, type SessionRun, serveFrames } from "./session-server.ts";
 import { createSlots } from "./slots.ts";
 
@@ -48,7 +48,7 @@ export interface Runner {
   /** Called once. `progress` takes the share done, 0..1, and what was loaded. */
   load(load: RunnerLoad, progress: (fraction: number, says: string) => void): Promise<void>;
   /** Must look at `signal` at least every 300 ms and reject when it is aborted; must yield to the event loop as often. */
-  run(run: RunnerRun, emit: RunEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;
+  run(run: RunnerRun, emit: StreamingEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;
   /** Opens a realtime session; absent when the engine has none. The rules of `run` hold for each frame. */
   session?(session: RunnerSession): SessionRun | Promise<SessionRun>;
 }

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { describe, expect, it, vi } from "vitest";
 import { decodeCheckpoint } from "./checkpoint.ts";
 import { CHUNK_BYTES_MAX, type RunEvent } from "./engine-protocol.ts";
@@ -36,9 +37,53 @@ describe("a file on its way", () => {
     await Promise.resolve();
     emit.progress(1, 2);
     emit.log("INFO", "said meanwhile");
-    for (let i = 0; i < 3; i++) await drain();
+    for (let i = 0; i < 4; i++) await drain();
     expect(await Promise.all([sent, second])).toEqual([{ $artifact: 0 }, { $artifact: 1 }]);
     expect(kinds()).toEqual(["artifact", "chunk", "chunk", "progress", "log", "artifact", "chunk"]);
+  });
+});
+
+describe("a file that is made while it is sent", () => {
+  const streamed = (parts: Uint8Array[]) => {
+    let reads = 0;
+    return {
+      bytes: parts.reduce((sum, { length }) => sum + length, 0),
+      async *read() {
+        reads++;
+        yield* parts;
+      },
+      reads: () => reads,
+    };
+  };
+
+  it("is announced with its digest and goes in chunks of the wire's size, made only as they are taken", async () => {
+    const content = streamed([new Uint8Array(CHUNK_BYTES_MAX + 5).fill(1), new Uint8Array(7).fill(2)]);
+    const { emit, events, drain, kinds } = emitting({ free: () => false });
+    const sent = emit.streamedArtifact({ contentType: "a/b", fileName: "a" }, content);
+    for (let i = 0; i < 3; i++) await drain();
+    expect(kinds()).toEqual(["artifact", "chunk", "chunk", "chunk"]);
+    await drain();
+    expect(await sent).toEqual({ $artifact: 0 });
+    const bytes = Buffer.concat(events.flatMap(({ chunk }) => (chunk ? [chunk.data] : [])));
+    expect(events[0]?.artifact).toMatchObject({ bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") });
+    expect(content.reads()).toBe(2);
+  });
+
+  it("stops being made when the run is cancelled", async () => {
+    const leaving = new AbortController();
+    let made = 0;
+    const endless = {
+      bytes: 1,
+      async *read() {
+        for (;;) {
+          if (++made === 3) leaving.abort(new Error("cancelled"));
+          yield new Uint8Array(1);
+        }
+      },
+    };
+    const { emit } = emitting({ signal: leaving.signal });
+    await expect(emit.streamedArtifact({ contentType: "a/b", fileName: "a" }, endless)).rejects.toThrow("cancelled");
+    expect(made).toBe(3);
   });
 });
 

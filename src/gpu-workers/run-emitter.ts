@@ -13,6 +13,13 @@ export interface ProducedFile {
   height?: number;
 }
 
+/** The bytes of a file too large to be held: made anew by each `read`, first for their digest, then to be sent. */
+export interface StreamedBytes {
+  bytes: number;
+  /** Chunks of any size; must yield to the event loop every 300 ms. */
+  read(): AsyncIterable<Uint8Array>;
+}
+
 /** How a run speaks while it works. All of it reaches the caller in the order it was said. */
 export interface RunEmitter {
   log(level: LogLevel, message: string): void;
@@ -26,6 +33,12 @@ export interface RunEmitter {
    * checkpoint is due, and has taken what it needs of it when it returns.
    */
   checkpoint?(step: number, state: () => Omit<RunState, "step">): void;
+}
+
+/** What an engine hands its runner. */
+export interface StreamingEmitter extends RunEmitter {
+  /** As `artifact`, for a file that is made while it is sent. */
+  streamedArtifact(file: ProducedFile, content: StreamedBytes): Promise<{ $artifact: number }>;
 }
 
 /** The call a run answers. */
@@ -43,7 +56,7 @@ export interface EmitterOptions {
   checkpoints?: { owner: CheckpointOwner; policy: CheckpointPolicy; sinceStep: number; sinceMs: number };
 }
 
-export function createEmitter(call: RunCall, { signal, previews, checkpoints }: EmitterOptions): RunEmitter {
+export function createEmitter(call: RunCall, { signal, previews, checkpoints }: EmitterOptions): StreamingEmitter {
   let artifacts = 0;
   /** Events that wait for the end of the file that is being sent, since nothing may come between its chunks. */
   let held: RunEvent[] | undefined;
@@ -58,19 +71,35 @@ export function createEmitter(call: RunCall, { signal, previews, checkpoints }: 
     return true;
   };
 
-  const sendFile = async (index: number, file: ProducedFile, bytes: Uint8Array): Promise<void> => {
+  const sendFile = async (index: number, file: ProducedFile, content: Uint8Array | StreamedBytes): Promise<void> => {
     held = [];
     try {
-      write({ artifact: { index, ...file, bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") } });
-      for (let at = 0; at < bytes.length; at += CHUNK_BYTES_MAX) {
+      const { bytes, read } = content instanceof Uint8Array ? { bytes: content.length, read: () => [content] } : content;
+      const hash = createHash("sha256");
+      for await (const part of read()) {
         signal.throwIfAborted();
-        if (!write({ chunk: { index, data: bytes.subarray(at, at + CHUNK_BYTES_MAX) } })) await call.drained(signal);
+        hash.update(part);
+      }
+      write({ artifact: { index, ...file, bytes, sha256: hash.digest("hex") } });
+      for await (const part of read()) {
+        for (let at = 0; at < part.length; at += CHUNK_BYTES_MAX) {
+          signal.throwIfAborted();
+          if (!write({ chunk: { index, data: part.subarray(at, at + CHUNK_BYTES_MAX) } })) await call.drained(signal);
+        }
       }
     } finally {
       const waiting = held;
       held = undefined;
       for (const event of waiting) write(event);
     }
+  };
+
+  const send = async (file: ProducedFile, content: Uint8Array | StreamedBytes): Promise<{ $artifact: number }> => {
+    const index = artifacts++;
+    const sent = sending.then(() => sendFile(index, file, content));
+    sending = sent.catch(() => {});
+    await sent;
+    return { $artifact: index };
   };
 
   const sendCheckpoint = (owner: CheckpointOwner, step: number, state: Omit<RunState, "step">): void => {
@@ -96,13 +125,8 @@ export function createEmitter(call: RunCall, { signal, previews, checkpoints }: 
         if (data.length <= LIMITS.previewBytesMax) say({ preview: { step, contentType, data } });
       },
     }),
-    async artifact(file, bytes) {
-      const index = artifacts++;
-      const sent = sending.then(() => sendFile(index, file, bytes));
-      sending = sent.catch(() => {});
-      await sent;
-      return { $artifact: index };
-    },
+    artifact: send,
+    streamedArtifact: send,
     ...(checkpoints && {
       checkpoint: (step: number, state: () => Omit<RunState, "step">) => {
         const { everySteps, everySeconds } = checkpoints.policy;

@@ -1,12 +1,13 @@
 /** A runner with canned answers, delays and failures on demand: for development, tests and benches. */
 import { createCipheriv, createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import { CATALOGUE, isErrorCode } from "../../core/errors/catalogue.ts";
 import { type InputFault, TemperaError } from "../../core/errors/tempera-error.ts";
 import { attachedFile, type InputFile } from "../../core/input-file.ts";
 import type { Json, JsonObject } from "../../core/json.ts";
 import type { RunEmitter, Runner } from "../engine-server.ts";
+import type { StreamedBytes } from "../run-emitter.ts";
 import type { SessionValue } from "../session-server.ts";
 
 const FAILURES = ["none", "error", "crash", "hang", "invalid", "model"] as const;
@@ -57,7 +58,7 @@ export function createStubRunner(): Runner {
       if (file) output.input_file = await lookAt(file);
       if (input.artifactBytes > 0) {
         const produced = { contentType: "application/octet-stream", fileName: "stub.bin" };
-        output.file = await emit.artifact(produced, seededBytes(input.seed ?? 0, input.artifactBytes));
+        output.file = await emit.streamedArtifact(produced, seededBytes(input.seed ?? 0, input.artifactBytes));
       }
       return { output, inferenceMs: performance.now() - startedMs };
     },
@@ -134,11 +135,23 @@ function crash(): never {
   throw new Error("unreachable: the process is dead");
 }
 
+const CHUNK_BYTES = 256 * 1024;
+/** Chunks made in one go: some milliseconds. */
+const CHUNKS_AT_ONCE = 16;
+
 /** The same bytes for the same seed, on every machine: an AES-128-CTR key stream under a key made of the seed. */
-function seededBytes(seed: number, count: number): Uint8Array {
-  const key = createHash("sha256").update(String(seed)).digest().subarray(0, 16);
-  return createCipheriv("aes-128-ctr", key, Buffer.alloc(16)).update(Buffer.alloc(count));
-}
+const seededBytes = (seed: number, count: number): StreamedBytes => ({
+  bytes: count,
+  async *read() {
+    const key = createHash("sha256").update(String(seed)).digest().subarray(0, 16);
+    const cipher = createCipheriv("aes-128-ctr", key, Buffer.alloc(16));
+    const zeros = Buffer.alloc(CHUNK_BYTES);
+    for (let at = 0, chunks = 1; at < count; at += CHUNK_BYTES, chunks++) {
+      yield cipher.update(zeros.subarray(0, Math.min(CHUNK_BYTES, count - at)));
+      if (chunks % CHUNKS_AT_ONCE === 0) await setImmediate();
+    }
+  },
+});
 
 function parseStubInput(input: JsonObject): StubInput {
   const faults: InputFault[] = [];
@@ -158,7 +171,7 @@ function parseStubInput(input: JsonObject): StubInput {
     failStep: integer("fail_step", 0, 1000),
     errorType: typeof input.error_type === "string" ? input.error_type : "internal_server_error",
     errorCtx: (input.error_ctx ?? {}) as JsonObject,
-    artifactBytes: integer("artifact_bytes", 0, 64 * 2 ** 20),
+    artifactBytes: integer("artifact_bytes", 0, 4 * 2 ** 30),
     previews: input.previews === true,
     seed: typeof input.seed === "number" ? input.seed : null,
     echo: input.payload ?? input.prompt ?? null,
