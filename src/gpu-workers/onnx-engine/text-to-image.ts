@@ -15,14 +15,14 @@
 import { randomInt } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import sharp from "sharp";
+import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { JsonObject } from "../../core/json.ts";
 import type { RunState } from "../checkpoint.ts";
 import type { RunEmitter, RunnerLoad, RunnerRun } from "../engine-server.ts";
 import { profileBatches, worthwhileItems } from "./batch-profile.ts";
-import { encodePicture } from "./encode-picture.ts";
+import { encodePicture, loadPictureEncoder } from "./encode-picture.ts";
 import { flowMatchSigmas, parseSchedulerConfig } from "./flow-match-euler.ts";
 import type { LatentShape } from "./guidance.ts";
 import { createGuidedTransformer, type GuidedCondition, isGuided } from "./guided-transformer.ts";
@@ -76,6 +76,9 @@ const Input = z.object({
   output_format: z.enum(["png", "jpeg"]),
 });
 
+/** How long a loaded engine waits for its first request before it measures what it can do. */
+const PROFILE_DELAY_MS = 1000;
+
 export interface TextToImage {
   run(run: RunnerRun, emit: RunEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;
 }
@@ -91,8 +94,6 @@ export async function loadTextToImage(
     );
   }
   const { threads, nativeSizes, latentChannels, pixelsPerLatent, patch, textTokensMax, guidanceRescale, batchMax, turbo } = checked.data;
-  sharp.concurrency(threads);
-  sharp.cache(false);
   const tokenize = createPromptTokenizer(await readFile(join(folder, "tokenizer", "tokenizer.json"), "utf8"), textTokensMax);
   const scheduler = parseSchedulerConfig(await readFile(join(folder, "scheduler", "scheduler_config.json"), "utf8"));
   const textEncoder = await openOnnxSession(join(folder, "text_encoder", "model.onnx"), threads);
@@ -127,8 +128,15 @@ export async function loadTextToImage(
     patch,
   });
 
-  // Until it is known better, the manifest's word stands. The profile waits for idle moments, so it keeps no request waiting.
+  let begun = () => {};
+  const firstRun = new Promise<void>((resolve) => {
+    begun = resolve;
+  });
+  // Until it is known better, the manifest's word stands. The profile waits for idle moments, so it keeps no request waiting; the
+  // engine may have been started for one that is about to come.
   void (async () => {
+    await Promise.race([firstRun, sleep(PROFILE_DELAY_MS, undefined, { ref: false })]);
+    await batcher.whenIdle(() => loadPictureEncoder(threads));
     const shape = shapeOf(nativeSizes[0]);
     const condition = await encodePrompts([tokenize(""), tokenize("")], shape, 2);
     const latents = new Float32Array(countOf(shape));
@@ -147,6 +155,7 @@ export async function loadTextToImage(
   return {
     async run({ input: raw, resume }, emit, signal) {
       const startedMs = performance.now();
+      begun();
       const input = parseInput(raw);
       const size = typeof input.image_size === "string" ? (IMAGE_SIZE_PRESETS[input.image_size] as PictureSize) : input.image_size;
       const native = nativeSizeFor(size, nativeSizes);
