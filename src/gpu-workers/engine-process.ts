@@ -34,8 +34,8 @@ export interface EngineStart {
   /** Path of the Unix socket, made by the engine, removed when it is gone. */
   socket: string;
   workerName: string;
-  /** Given to the engine as `TEMPERA_DEVICE`. */
-  device: string;
+  /** Given to the engine as `TEMPERA_DEVICE`; `cpu` when absent. */
+  device?: string;
   log: EngineLog;
   /** Aborting ends a process that is still loading. */
   signal: AbortSignal;
@@ -53,7 +53,15 @@ const STOP_GRACE_MS = 2000;
  * Rejects with `runner_scheduling_failure` when it cannot be started, dies, refuses the load, or takes longer than
  * `timeouts.loadMs`; the sentence ends with the last line it wrote to stderr. Nothing is left running then.
  */
-export async function startEngine({ model, program, socket, workerName, device, log, signal }: EngineStart): Promise<EngineProcess> {
+export async function startEngine({
+  model,
+  program,
+  socket,
+  workerName,
+  device = "cpu",
+  log,
+  signal,
+}: EngineStart): Promise<EngineProcess> {
   const { endpoint, version } = model;
   await mkdir(dirname(socket), { recursive: true, mode: 0o700 });
   await rm(socket, { force: true });

@@ -1,17 +1,22 @@
 /** One ONNX network in memory. */
 import { readFile } from "node:fs/promises";
 import * as ort from "onnxruntime-node";
+import { executionProviders, explainProviderError } from "./execution-provider.ts";
+import { fromFloat16, toFloat16 } from "./float16.ts";
 
 export type TensorData = Float32Array | BigInt64Array;
 export type Feed = { data: TensorData; shape: readonly number[] };
 
 export interface OnnxSession {
-  /** Runs the network; blocks this thread meanwhile. Resolves with its one float32 output. */
+  /**
+   * Runs the network; blocks this thread meanwhile. Resolves with its one output. A network whose inputs or output are
+   * float16 takes and gives float32 all the same.
+   */
   run(feeds: Record<string, Feed>): Promise<{ data: Float32Array; shape: readonly number[] }>;
 }
 
 /**
- * Opens a network on the CPU.
+ * Opens a network on the device of this engine (`TEMPERA_DEVICE`; the CPU when it is absent).
  *
  * @param threads fixed, so that sums are always added in the same order and the same input gives the same bits
  */
@@ -21,25 +26,37 @@ export async function openOnnxSession(path: string, threads: number): Promise<On
   });
   const [outputName] = session.outputNames;
   if (outputName === undefined) throw new Error(`${path} has no output.`);
+  const halves = new Set(session.inputMetadata.flatMap((input) => (input.isTensor && input.type === "float16" ? [input.name] : [])));
   return {
     async run(feeds) {
       const tensors = Object.entries(feeds).map(([name, { data, shape }]) => {
-        const tensor = data instanceof BigInt64Array ? new ort.Tensor("int64", data, shape) : new ort.Tensor("float32", data, shape);
-        return [name, tensor] as const;
+        if (data instanceof BigInt64Array) return [name, new ort.Tensor("int64", data, shape)] as const;
+        if (halves.has(name)) return [name, new ort.Tensor("float16", toFloat16(data), shape)] as const;
+        return [name, new ort.Tensor("float32", data, shape)] as const;
       });
       const output = (await session.run(Object.fromEntries(tensors)))[outputName];
-      if (!output || !(output.data instanceof Float32Array)) throw new Error(`${path} did not give float32 numbers.`);
-      return { data: output.data, shape: output.dims };
+      if (output?.data instanceof Float32Array) return { data: output.data, shape: output.dims };
+      if (output?.type !== "float16" || !ArrayBuffer.isView(output.data))
+        throw new Error(`${path} did not give float32 or float16 numbers.`);
+      // A `Uint16Array`, or a `Float16Array` where the engine's JavaScript has one: the same bits.
+      const { buffer, byteOffset, byteLength } = output.data;
+      return { data: fromFloat16(new Uint16Array(buffer, byteOffset, byteLength / 2)), shape: output.dims };
     },
   };
 }
 
-const createSession = async (path: string, threads: number): Promise<ort.InferenceSession> =>
-  ort.InferenceSession.create(await readFile(path), {
+async function createSession(path: string, threads: number): Promise<ort.InferenceSession> {
+  const device = process.env.TEMPERA_DEVICE ?? "cpu";
+  const options: ort.InferenceSession.SessionOptions = {
+    executionProviders: executionProviders(device),
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: "sequential",
     graphOptimizationLevel: "all",
     // A worker thread that spins while it waits takes the core from the platform's other processes.
     extra: { session: { intra_op: { allow_spinning: "0" } } },
+  };
+  return ort.InferenceSession.create(await readFile(path), options).catch((error) => {
+    throw explainProviderError(device, error);
   });
+}
