@@ -148,6 +148,12 @@ describe("models and doctor", () => {
     expect(well.code).toBe(0);
     const { findings } = JSON.parse(well.out) as { findings: { check: string; state: string }[] };
     expect(findings.find(({ check }) => check === "platform")).toMatchObject({ state: "ok" });
+    expect(findings.find(({ check }) => check === "device")).toMatchObject({
+      state: "ok",
+      says: expect.stringMatching(/^cpu, \d+ MiB for engines of \d+ MiB$/),
+    });
+    const small = await tempera(["doctor"], { TEMPERA_WORKER_MEMORY_MIB: "100" });
+    expect(small.out).toMatch(/note +device +cpu, 100 MiB for engines.*too large for it: .*fal-ai\/qwen-image 1\.0\.0 \(\d+ MiB\)/);
     const ill = await tempera(["doctor"], { DATABASE_URL: "postgres://nobody:hidden@127.0.0.1:9/none", TEMPERA_PORT: "x" });
     expect(ill.code).toBe(1);
     expect(ill.out).toMatch(/MISSING +configuration/);

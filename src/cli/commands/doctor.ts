@@ -7,6 +7,7 @@ import type { Config } from "../../config/settings.ts";
 import { postgresBinaries } from "../../dev/services/postgres-binaries.ts";
 import { locateProgram } from "../../dev/services/program.ts";
 import { TEMPORAL_CLI } from "../../dev/services/temporal.ts";
+import { memoryBudget } from "../../gpu-workers/device.ts";
 
 interface Finding {
   check: string;
@@ -43,12 +44,29 @@ export async function doctor({ url, json }: { url: string; json: boolean }): Pro
   });
   if (config) {
     const known = config;
-    const { folders, temporal, postgres, redis, objects, server } = known;
+    const { folders, temporal, postgres, redis, objects, server, worker } = known;
     await look("models", async () => {
       const models = (await openRegistry(known)).list();
       return models.length > 0
         ? { state: "ok", says: models.map(({ endpoint, version }) => `${endpoint} ${version}`).join(", ") }
         : { state: "note", says: "there is no model package", remedy: "docs/adding-a-model.md walks through making one" };
+    });
+    await look("device", async () => {
+      const { budgetMiB, totalMiB } = await memoryBudget(worker.device, worker.memoryMiB);
+      const says = `${worker.device}, ${budgetMiB} MiB for engines${totalMiB === undefined ? "" : ` of ${totalMiB} MiB`}`;
+      const tooLarge = (
+        await openRegistry(known).then(
+          (registry) => registry.list(),
+          () => [],
+        )
+      ).filter(({ memoryMiB }) => memoryMiB > budgetMiB);
+      if (tooLarge.length === 0) return { state: "ok", says };
+      const names = tooLarge.map(({ endpoint, version, memoryMiB }) => `${endpoint} ${version} (${memoryMiB} MiB)`).join(", ");
+      return {
+        state: "note",
+        says: `${says}; too large for it: ${names}`,
+        remedy: "serve them on a larger device, or raise TEMPERA_WORKER_MEMORY_MIB",
+      };
     });
     await look("data folder", async () => {
       const folder = resolve(folders.data);
