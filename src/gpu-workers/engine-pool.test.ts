@@ -1,12 +1,13 @@
 import { createHash } from "node:crypto";
 import { mkdtempSync, readdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import type { EngineListener } from "../core/engine.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { ModelVersion } from "../core/model.ts";
+import { loadRegistry } from "../registry/registry.ts";
 import { createEnginePool, type EnginePool } from "./engine-pool.ts";
 import { ENGINE_PROGRAMS, type EngineProgram, nodeProgram } from "./engine-programs.ts";
 
@@ -436,5 +437,29 @@ describe("a model that keeps crashing its engine", { timeout: 30_000 }, () => {
     process.kill(status("t/b")?.pid ?? 0, "SIGKILL");
     await until(() => states()["t/b"] === "stopped");
     expect(status("t/b")).toMatchObject({ failures: 1 });
+  });
+});
+
+describe("a device", () => {
+  it("that the engine cannot use is a load that fails, in one line that says what to do", { timeout: 30_000 }, async () => {
+    const project = resolve(import.meta.dirname, "../..");
+    const registry = await loadRegistry({ modelsFolder: join(project, "models"), schemasFolder: join(project, "schemas") });
+    const model = registry.route("fal-ai/qwen-image")?.model as ModelVersion;
+    const pool = createEnginePool({
+      findModel: () => model,
+      programs: ENGINE_PROGRAMS,
+      folder: mkdtempSync(join(tmpdir(), "pool-")),
+      workerName: "worker-1",
+      log: () => {},
+      device: "cuda:99",
+    });
+    pools.push(pool);
+    await expect(pool.warm(model)).rejects.toMatchObject({
+      code: "runner_scheduling_failure",
+      message: expect.stringMatching(
+        /^The engine of fal-ai\/qwen-image \S+ could not load: [^\n]*cuda:99 (needs|cannot be used)[^\n]*TEMPERA_WORKER_DEVICE=cpu\.$/,
+      ),
+    });
+    expect(pool.list()).toMatchObject([{ state: "stopped", failures: 1 }]);
   });
 });

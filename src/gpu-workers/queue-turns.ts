@@ -47,7 +47,7 @@ interface Queue {
   waitingSinceMs?: number;
 }
 
-/** Resolves when the queues that fit are polled. */
+/** Resolves when the queues that fit are polled; rejects, and polls none, when one of them cannot be. */
 export async function startQueueTurns({
   models,
   pool,
@@ -62,12 +62,17 @@ export async function startQueueTurns({
   let stopping = false;
   let looking: NodeJS.Timeout | undefined;
   let stopped = (): void => {};
-  let broke = (_error: unknown): void => {};
+  let fail = (_error: unknown): void => {};
+  const failures: unknown[] = [];
   const ended = new Promise<void>((resolve, reject) => {
     stopped = resolve;
-    broke = reject;
+    fail = reject;
   });
   ended.catch(() => {}); // reported by whoever waits for it
+  const broke = (error: unknown): void => {
+    failures.push(error);
+    fail(error);
+  };
   const tell = () => {
     for (const listener of listeners) listener();
   };
@@ -147,19 +152,27 @@ export async function startQueueTurns({
     step();
   };
 
+  const stopAll = async (): Promise<void> => {
+    stopping = true;
+    clearTimeout(looking);
+    await Promise.all(pending);
+    await Promise.all(queues.filter(({ polling }) => polling).map(close));
+  };
+
   step();
   await Promise.all(pending);
+  if (failures.length > 0) {
+    await stopAll();
+    throw failures[0];
+  }
   const unsubscribe = pool.onChange(step);
   return {
     polled: (model) => queues.some(({ taskQueue, state }) => state === "open" && taskQueue === taskQueueOf(model)),
     onChange: (listener) => void listeners.add(listener),
     ended,
     async stop() {
-      stopping = true;
       unsubscribe();
-      clearTimeout(looking);
-      await Promise.all(pending);
-      await Promise.all(queues.filter(({ polling }) => polling).map(close));
+      await stopAll();
       tell();
       stopped();
     },

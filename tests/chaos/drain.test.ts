@@ -92,3 +92,19 @@ describe("SIGTERM to one of two GPU workers in the middle of running jobs", () =
     expect(await ended(id)).toMatchObject({ seed: 7, attempt: 2 });
   });
 });
+
+describe("a GPU worker that cannot serve", () => {
+  it("ends in one line: no model fits its budget; its device is not there", async () => {
+    const refusal = (env: Record<string, string>): Promise<string> =>
+      cluster.addGpuWorker(env).then(
+        () => "started",
+        (error: Error) => error.message,
+      );
+    expect(await refusal({ TEMPERA_WORKER_MEMORY_MIB: "10" })).toMatch(
+      /\ntempera: tempera\/stub 1\.0\.0 needs 50 MiB and this GPU worker has 10 MiB for engines: serve it on a larger device, or raise TEMPERA_WORKER_MEMORY_MIB\.\n$/,
+    );
+    expect(await refusal({ TEMPERA_WORKER_DEVICE: "cuda:99" })).toMatch(
+      /tempera: The memory of cuda:99 cannot be told \(.*\); set TEMPERA_WORKER_MEMORY_MIB, or TEMPERA_WORKER_DEVICE=cpu where there is no such GPU\.\n$/,
+    );
+  });
+});

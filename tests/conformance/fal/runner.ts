@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { resolve } from "node:path";
 import { type Case, NEEDS, type Need, NotApplicable } from "./case.ts";
 import { CASES_BY_NUMBER } from "./cases/index.ts";
-import { createContext, type OwnServer, type Target } from "./context.ts";
+import { createContext, type OwnServer, STUB, type Target } from "./context.ts";
 import { closeConnections } from "./http.ts";
 import { startReceiver } from "./receiver.ts";
 
@@ -24,6 +24,8 @@ export interface Judged {
 
 export interface Session extends AsyncDisposable {
   judge(each: Case & { file: string }): Promise<Judged>;
+  /** One run that goes well. A server may stop serving a model that crashes its engine again and again without one in between. */
+  calm(): Promise<void>;
 }
 
 /** @param receiverHost the name or address under which the server reaches this machine; its own network's, for one elsewhere */
@@ -68,6 +70,10 @@ export async function openSession(
         clearTimeout(timer);
       }
     },
+    async calm() {
+      // What is wrong with a server that cannot do it, the next case tells.
+      await context.call(`/run/${STUB}`, { method: "POST", body: {} }).catch(() => {});
+    },
     async [Symbol.asyncDispose]() {
       await receiver.close();
       closeConnections();
@@ -95,7 +101,10 @@ export async function judgeAll(
     }),
   );
   await Promise.all(waiting);
-  for (const each of cases.filter(({ alone }) => alone)) await judge(each);
+  for (const each of cases.filter(({ alone }) => alone)) {
+    await judge(each);
+    await session.calm();
+  }
   return all.sort((a, b) => a.number - b.number);
 }
 

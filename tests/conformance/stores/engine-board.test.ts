@@ -1,0 +1,114 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
+import { createEngineBoard } from "../../../src/adapters/postgres/engine-board.ts";
+import type { EngineStatus } from "../../../src/core/engine-status.ts";
+import { LIMITS } from "../../../src/core/limits.ts";
+import type { EngineBoard } from "../../../src/core/ports/engine-board.ts";
+import { leakCheck } from "../../setup/leak-check.ts";
+import { testDatabase } from "../../setup/test-database.ts";
+
+leakCheck();
+
+let database: Awaited<ReturnType<typeof testDatabase>>;
+let sql: Sql;
+let board: EngineBoard;
+beforeAll(async () => {
+  database = await testDatabase();
+  sql = connectPostgres(database.url, { maxConnections: 3 });
+  board = createEngineBoard(sql);
+});
+afterAll(async () => {
+  await sql.end({ timeout: 2 });
+  await database[Symbol.asyncDispose]();
+});
+beforeEach(async () => {
+  await sql`DELETE FROM engines`;
+  await sql`DELETE FROM engine_resets`;
+});
+
+const worker = (name: string) => ({ worker: name, device: "cuda:0", budgetMiB: 40_000 });
+const engine = (endpoint: string, over: Partial<EngineStatus> = {}): EngineStatus => ({
+  endpoint,
+  version: "1.0.0",
+  state: "stopped",
+  polled: true,
+  running: 0,
+  waiting: 0,
+  failures: 0,
+  ...over,
+});
+const age = (name: string, ms: number) =>
+  sql`UPDATE engines SET reported_at = now() - ${ms} * interval '1 millisecond' WHERE worker = ${name}`;
+
+describe("the board of engines", () => {
+  it("lists what each worker said last, by endpoint and worker", async () => {
+    await board.report(worker("two"), [engine("t/b"), engine("t/a")]);
+    await board.report(worker("one"), [engine("t/a", { state: "loading" }), engine("t/gone")]);
+    const full = engine("t/a", {
+      state: "out",
+      polled: false,
+      pid: 7,
+      memoryMiB: 123,
+      running: 1,
+      waiting: 2,
+      failures: 3,
+      lastFailure: "died\u0000 of a NUL",
+    });
+    await board.report(worker("one"), [full]);
+    const listed = await board.list();
+    expect(listed.map(({ endpoint, worker: name }) => `${endpoint} ${name}`)).toEqual(["t/a one", "t/a two", "t/b two"]);
+    expect(listed[0]).toEqual({ ...full, ...worker("one"), lastFailure: "died\ufffd of a NUL", ageMs: expect.any(Number) });
+    expect(listed[1]).toEqual({ ...engine("t/a"), ...worker("two"), ageMs: expect.any(Number) });
+    await board.leave("one");
+    expect((await board.list()).map(({ worker: name }) => name)).toEqual(["two", "two"]);
+  });
+
+  it("a worker that died is listed by its age for a while, then forgotten when another reports", async () => {
+    await board.report(worker("dead"), [engine("t/a")]);
+    await age("dead", 60_000);
+    expect((await board.list())[0]?.ageMs).toBeGreaterThanOrEqual(60_000);
+    await age("dead", LIMITS.engineReportKeptMs + 1000);
+    expect(await board.list()).toEqual([]);
+    await board.report(worker("alive"), [engine("t/a")]);
+    expect(await sql`SELECT worker FROM engines`).toEqual([{ worker: "alive" }]);
+  });
+
+  it("a reset goes to those that are meant and alive, once each, and is told at once", async () => {
+    await board.report(worker("one"), [engine("t/a"), engine("t/a", { version: "2.0.0" }), engine("t/b")]);
+    await board.report(worker("two"), [engine("t/a")]);
+    await board.report(worker("dead"), [engine("t/a")]);
+    await age("dead", LIMITS.engineReportSilenceMs + 1000);
+    let told = () => {};
+    const telling = new Promise<void>((resolve) => {
+      told = resolve;
+    });
+    const stop = await board.onReset("one", told);
+
+    expect(await board.askReset({ endpoint: "t/a" })).toEqual([
+      { worker: "one", version: "1.0.0" },
+      { worker: "one", version: "2.0.0" },
+      { worker: "two", version: "1.0.0" },
+    ]);
+    await telling;
+    expect(await board.askReset({ endpoint: "t/a", version: "2.0.0" })).toEqual([{ worker: "one", version: "2.0.0" }]);
+    expect(await board.askReset({ endpoint: "t/a", worker: "dead" })).toEqual([]);
+    expect(await board.askReset({ endpoint: "t/none" })).toEqual([]);
+
+    const taken = await board.takeResets("one");
+    expect(taken.sort((a, b) => (a.version < b.version ? -1 : 1))).toEqual([
+      { endpoint: "t/a", version: "1.0.0" },
+      { endpoint: "t/a", version: "2.0.0" },
+    ]);
+    expect(await board.takeResets("one")).toEqual([]);
+    expect(await board.takeResets("two")).toEqual([{ endpoint: "t/a", version: "1.0.0" }]);
+    await stop();
+  });
+
+  it("a server that is away is store_unavailable", async () => {
+    const nowhere = connectPostgres("postgres://nobody@127.0.0.1:9/none", { maxConnections: 1 });
+    const lost = createEngineBoard(nowhere);
+    await expect(lost.report(worker("one"), [engine("t/a")])).rejects.toMatchObject({ code: "store_unavailable" });
+    await expect(lost.list()).rejects.toMatchObject({ code: "store_unavailable" });
+    await nowhere.end({ timeout: 1 });
+  });
+});
