@@ -189,7 +189,8 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
   const perSecond = { bare: rates(), engine: rates(), platform: rates() };
   for (let i = 0; i < rounds; i++) {
     for (const inFlight of IN_FLIGHT) {
-      const count = Math.ceil((Math.max(12, 2 * inFlight) * scale) / inFlight) * inFlight;
+      // Enough that the end, when ever fewer are in flight, hardly counts.
+      const count = Math.ceil((Math.max(12, 4 * inFlight) * scale) / inFlight) * inFlight;
       for (const name of i % 2 === 0 ? names : [...names].reverse()) {
         perSecond[name][inFlight].push(count / (await sides[name](count, inFlight)));
       }
