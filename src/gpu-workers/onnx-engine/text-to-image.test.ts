@@ -52,19 +52,23 @@ describe("text-to-image", () => {
   ) {
     const logs: string[] = [];
     const steps: string[] = [];
+    const left: { toldMs: number; remainingMs: number }[] = [];
     const files: { bytes: Uint8Array; fileName: string; contentType: string; width?: number; height?: number }[] = [];
     const { output } = await model.run(
       { requestId: "request", attempt: 1, input: { ...defaults, ...change }, files: [], ...(resume && { resume }) },
       {
         log: (level, message) => logs.push(`${level} ${message}`),
-        progress: (step, total) => steps.push(`${step}/${total}`),
+        progress: (step, total, remainingMs = Number.NaN) => {
+          steps.push(`${step}/${total}`);
+          left.push({ toldMs: performance.now(), remainingMs });
+        },
         ...(keep && { checkpoint: (step, state) => keep(structuredClone({ step, ...state() })) }),
         artifact: async (file, bytes) => ({ $artifact: files.push({ ...file, bytes }) - 1 }),
       },
       signal,
     );
     const digests = files.map(({ bytes }) => createHash("sha256").update(bytes).digest("hex"));
-    return { output, logs, steps, files, digests };
+    return { output, logs, steps, left, files, digests };
   }
 
   it("answers in fal's shape", async () => {
@@ -190,6 +194,22 @@ describe("text-to-image", () => {
     expect([steps[0], steps.at(-1)]).toEqual(["1/60", "60/60"]);
     expect(steps.length).toBeLessThanOrEqual(tenths + 2);
     expect(steps.length).toBeGreaterThan(2);
+  });
+
+  it("knows the time that is left, alone and in company", async () => {
+    const ran = [
+      await run({ num_inference_steps: 60 }),
+      ...(await Promise.all([1, 2].map((seed) => run({ num_inference_steps: 60, seed })))),
+    ];
+    for (const { left } of ran) {
+      expect(left.at(-1)?.remainingMs).toBe(0);
+      const endMs = left.at(-1)?.toldMs ?? 0;
+      // The first guess is of one step; the others are held against what came, with room for a machine that has other work.
+      for (const { toldMs, remainingMs } of left.slice(1).filter((one) => endMs - one.toldMs > 150)) {
+        expect(remainingMs / (endMs - toldMs)).toBeGreaterThan(0.25);
+        expect(remainingMs / (endMs - toldMs)).toBeLessThan(4);
+      }
+    }
   });
 
   it("says which words it does not know and what it cut", async () => {
