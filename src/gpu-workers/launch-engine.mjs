@@ -75,7 +75,11 @@ async function bundle(main, file) {
 function keepPlaces({ onLoad }) {
   onLoad({ filter: /[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
     const text = await readFile(path, "utf8");
-    return { loader: "ts", contents: text.replaceAll("import.meta.url", JSON.stringify(pathToFileURL(path).href)) };
+    const contents = text
+      .replaceAll("import.meta.url", JSON.stringify(pathToFileURL(path).href))
+      .replaceAll("import.meta.dirname", JSON.stringify(dirname(path)))
+      .replaceAll("import.meta.filename", JSON.stringify(path));
+    return { loader: "ts", contents };
   });
 }
 
