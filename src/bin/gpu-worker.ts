@@ -58,7 +58,7 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     publicUrl: parts.publicUrl,
   });
   const holdSession = createHoldSession({ engines: pool, frames: parts.frames });
-  const connection = await parts.workerConnection();
+  const { connection } = parts;
   // A pinned model is loaded before its queue is polled; one that cannot be loaded is polled all the same, so that its requests say why.
   await Promise.all(
     models
