@@ -1,4 +1,5 @@
 /** Taking a request in: what a submit, a sync run and a stream have in common (design §4, step 1). */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Context } from "hono";
 import { appOf } from "../core/endpoint.ts";
 import { errorInfo, TemperaError } from "../core/errors/tempera-error.ts";
@@ -84,7 +85,7 @@ interface Queueing {
 }
 
 /**
- * Queues a job: the start and the word about it go out side by side.
+ * Queues a job: the start goes out, then the word about it, without waiting for the start's answer.
  *
  * @param recordAfterMs when the row of the unfinished request is written; a job that ends sooner has one write less
  */
@@ -93,9 +94,11 @@ export function queueJob(
   { job, ignored }: Intake,
   { recordAfterMs = 0 }: { recordAfterMs?: number } = {},
 ): Queueing {
-  const announced = announce();
   let recording: NodeJS.Timeout | undefined;
-  return { started: start(), announced, ended: () => clearTimeout(recording) };
+  const started = start();
+  // The start leaves this process first: what it sets going takes longer than the word about it.
+  const announced = nextTurn().then(announce);
+  return { started, announced, ended: () => clearTimeout(recording) };
 
   async function start(): Promise<number> {
     const startedAtMs = performance.now();

@@ -71,7 +71,7 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     publicUrl: parts.publicUrl,
   });
   const holdSession = createHoldSession({ engines: pool, frames: parts.frames });
-  const connection = await parts.workerConnection();
+  const { connection } = parts;
   await warmPinned(models, pool, budgetMiB, log);
   const together = models.reduce((sum, { memoryMiB }) => sum + memoryMiB, 0);
   const turns = await startQueueTurns({

@@ -13,7 +13,7 @@ import { isMain, type Role, runRole } from "./role.ts";
 /** Advances the workflows and runs their light activities. */
 export async function startOrchestrator(parts: Parts, bundling = orchestratorBundle()): Promise<Role> {
   const bundle = await bundling;
-  const place = { connection: await parts.workerConnection(), namespace: parts.config.temporal.namespace, identity: parts.identity };
+  const place = { connection: parts.connection, namespace: parts.config.temporal.namespace, identity: parts.identity };
   const http = createGuardedFetch({ allowed: parts.allowedPrivate });
   const workers = await Promise.all([
     startOrchestratorWorker(place, {

@@ -18,7 +18,7 @@ import { createSecretStore } from "../adapters/postgres/secret-store.ts";
 import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts";
 import { createRedisEventLog } from "../adapters/redis/event-log.ts";
 import { createRedisFrameChannel } from "../adapters/redis/frame-channel.ts";
-import { connectClient, connectWorker } from "../adapters/temporal/connect.ts";
+import { connectTemporal } from "../adapters/temporal/connect.ts";
 import { prepareTemporal } from "../adapters/temporal/prepare.ts";
 import { installRuntime } from "../adapters/temporal/runtime.ts";
 import type { Config } from "../config/settings.ts";
@@ -68,7 +68,8 @@ export interface Parts extends AsyncDisposable {
   /** What callers' addresses may lead to beside the public Internet. */
   allowedPrivate: AllowedPrivate;
   client: Client;
-  workerConnection(): Promise<NativeConnection>;
+  /** The client's, which workers poll on as well. */
+  connection: NativeConnection;
   /** Base of the URLs of artifacts. */
   publicUrl: string;
   /** Who this process is, in the Temporal UI and in events. */
@@ -87,12 +88,12 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       return sql;
     })();
     const temporal = (async () => {
-      const client = await connectClient({ address: addresses.temporal, namespace: config.temporal.namespace });
-      closing.defer(() => client.connection.close());
-      await prepareTemporal(client);
-      return client;
+      const connected = await connectTemporal({ address: addresses.temporal, namespace: config.temporal.namespace });
+      closing.defer(() => connected.connection.close());
+      await prepareTemporal(connected.client);
+      return connected;
     })();
-    const [sql, client] = await Promise.all([database, temporal]);
+    const [sql, { client, connection }] = await Promise.all([database, temporal]);
     const events = addresses.redisUrl
       ? createRedisEventLog({ url: addresses.redisUrl, prefix: config.redis.prefix, log: (line) => log.warn({}, line) })
       : createMemoryEventLog();
@@ -105,7 +106,6 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       ? await createS3ObjectStore({ ...addresses.s3, bucket: config.objects.bucket, region: config.objects.region })
       : createFileObjectStore({ folder: join(resolve(config.folders.data), "objects") });
     const secrets = createSecretStore(sql);
-    let worker: Promise<NativeConnection> | undefined;
     return {
       config,
       log,
@@ -123,13 +123,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       objects,
       files: createFileStore(sql),
       client,
-      workerConnection: () => {
-        worker ??= connectWorker({ address: addresses.temporal, namespace: config.temporal.namespace }).then((connection) => {
-          closing.defer(() => connection.close());
-          return connection;
-        });
-        return worker;
-      },
+      connection,
       publicUrl: (config.server.publicUrl ?? `http://localhost:${config.server.port}`).replace(/\/+$/, ""),
       identity: config.worker.name ?? `${hostname()}:${process.pid}`,
       [Symbol.asyncDispose]: () => closing[Symbol.asyncDispose](),

@@ -36,6 +36,26 @@ const throughGateway =
     return { submitMs, gatewayMs: submitMs - startMs, wholeMs, closed: client?.workflow.getHandle(body.request_id).result() };
   };
 
+/**
+ * The bare workflow, started through an HTTP hop that does nothing else: what of a submit's cost is the hop itself, with the job
+ * that it has started already at work on the same cores. For comparison; no measure is taken of it.
+ */
+const throughBareGateway =
+  (url: string, agent: Agent, client: Client): Job =>
+  async () => {
+    const startedAtMs = performance.now();
+    const answer = await request(`${url}/submit`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: "{}",
+      dispatcher: agent,
+    });
+    const { id, start_ms: startMs } = (await answer.body.json()) as { id: string; start_ms: number };
+    const submitMs = performance.now() - startedAtMs;
+    await client.workflow.getHandle(id).result();
+    return { submitMs, gatewayMs: submitMs - startMs, wholeMs: performance.now() - startedAtMs };
+  };
+
 await runBench("bench:queue", "the queue API beside bare Temporal, on one server", async (bench) => {
   const { closing, key, processes, start, atMost, atLeast, rounds, scale } = bench;
   const { url, temporal, redisUrl } = await bench.startPlatform();
@@ -49,28 +69,33 @@ await runBench("bench:queue", "the queue API beside bare Temporal, on one server
 
   const plainJob = bareJob(client);
   const gatewayJob = throughGateway(url, key, agent, client);
+  const gatewayPort = await freePort();
+  await start("tests/load/bare-gateway.ts", { TEMPORAL_ADDRESS: temporal.url, PORT: String(gatewayPort) }, "ready");
+  const bareGatewayJob = throughBareGateway(`http://127.0.0.1:${gatewayPort}`, agent, client);
 
   say("warming up …");
-  for (const job of [plainJob, gatewayJob, plainJob, gatewayJob]) await runRound(undefined, job, { inFlight: 16, jobs: 200, processes });
+  for (const job of [plainJob, gatewayJob, bareGatewayJob, plainJob, gatewayJob, bareGatewayJob])
+    await runRound(undefined, job, { inFlight: 16, jobs: 200, processes });
 
-  const queue: Record<string, { bare: ReturnType<typeof summary>; tempera: ReturnType<typeof summary> }> = {};
+  const queue: Record<string, Record<"bare" | "bare_gateway" | "tempera", ReturnType<typeof summary>>> = {};
   const sides = new Map<number, { bare: Side; tempera: Side }>();
   for (const inFlight of IN_FLIGHT) {
     const bare = newSide();
+    const bareGateway = newSide();
     const tempera = newSide();
     const jobs = Math.round((inFlight === 1 ? 60 : 40 + inFlight * 8) * scale);
     for (let i = 0; i < rounds; i++) {
       const order: [Side, Job][] = [
         [bare, plainJob],
+        [bareGateway, bareGatewayJob],
         [tempera, gatewayJob],
       ];
       for (const [side, job] of i % 2 === 0 ? order : order.reverse()) await runRound(side, job, { inFlight, jobs, processes });
     }
     sides.set(inFlight, { bare, tempera });
-    queue[inFlight] = { bare: summary(bare), tempera: summary(tempera) };
-    say(
-      `${inFlight} in flight: bare ${JSON.stringify(queue[inFlight]?.bare)}\n${" ".repeat(String(inFlight).length)}        tempera ${JSON.stringify(queue[inFlight]?.tempera)}`,
-    );
+    const figures = { bare: summary(bare), bare_gateway: summary(bareGateway), tempera: summary(tempera) };
+    queue[inFlight] = figures;
+    for (const [name, figure] of Object.entries(figures)) say(`${inFlight} in flight, ${name}: ${JSON.stringify(figure)}`);
   }
   const side = (inFlight: number): { bare: Side; tempera: Side } => sides.get(inFlight) as { bare: Side; tempera: Side };
   for (const inFlight of [1, 4]) {

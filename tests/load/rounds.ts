@@ -15,8 +15,9 @@ export interface Side {
   seconds: number;
 }
 export const newSide = (): Side => ({ submitMs: [], gatewayMs: [], wholeMs: [], jobs: 0, seconds: 0, cpu: {} });
-export const summary = ({ submitMs, wholeMs, jobs, seconds, cpu }: Side) => ({
+export const summary = ({ submitMs, gatewayMs, wholeMs, jobs, seconds, cpu }: Side) => ({
   submit_ms: { p50: round(percentile(submitMs, 50)), p99: round(percentile(submitMs, 99)) },
+  ...(gatewayMs.length > 0 && { gateway_ms: { p50: round(percentile(gatewayMs, 50)), p99: round(percentile(gatewayMs, 99)) } }),
   submit_to_output_ms: { p50: round(percentile(wholeMs, 50)), p99: round(percentile(wholeMs, 99)) },
   jobs_per_second: round(jobs / seconds),
   cpu_ms_per_job: Object.fromEntries(Object.entries(cpu).map(([name, ms]) => [name, round(ms / jobs)])),

@@ -1,12 +1,7 @@
-import { Client, Connection } from "@temporalio/client";
+import { Client } from "@temporalio/client";
 import { NativeConnection } from "@temporalio/worker";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { within } from "./within.ts";
-
-export interface TemporalAddress {
-  address: string;
-  namespace: string;
-}
 
 const unreachable = (address: string, cause: unknown): TemperaError =>
   new TemperaError(
@@ -15,23 +10,30 @@ const unreachable = (address: string, cause: unknown): TemperaError =>
     { cause },
   );
 
-/** A client over gRPC. Rejects with `temporal_unavailable` when the server does not answer within `timeoutMs`. */
-export async function connectClient({ address, namespace }: TemporalAddress, timeoutMs = 10_000): Promise<Client> {
-  try {
-    // Not `Connection.connect`, for the reason that `within` gives.
-    const connection = Connection.lazy({ address });
-    await within(timeoutMs, connection.workflowService.getSystemInfo({}));
-    return new Client({ connection, namespace });
-  } catch (error) {
-    throw unreachable(address, error);
-  }
+export interface TemporalConnection {
+  client: Client;
+  /** The client's, which workers poll on as well. */
+  connection: NativeConnection;
 }
 
-/** The connection workers poll on. Rejects with `temporal_unavailable`. */
-export async function connectWorker({ address }: TemporalAddress): Promise<NativeConnection> {
+/**
+ * Connects a process, once. Rejects with `temporal_unavailable` when the server does not answer within `timeoutMs`.
+ *
+ * The client has the workers' kind of connection, too: that of its own package sets the namespace of every call in an
+ * `AsyncLocalStorage`, and once a process has used one, Node 20 pays for it at every promise; its gRPC also runs on the
+ * thread that answers callers.
+ */
+export async function connectTemporal(
+  { address, namespace }: { address: string; namespace: string },
+  timeoutMs = 10_000,
+): Promise<TemporalConnection> {
+  const connecting = NativeConnection.connect({ address });
   try {
-    return await NativeConnection.connect({ address });
+    const connection = await within(timeoutMs, connecting);
+    return { client: new Client({ connection, namespace }), connection };
   } catch (error) {
+    // One that comes too late has nobody else to close it.
+    void connecting.then((connection) => connection.close()).catch(() => {});
     throw unreachable(address, error);
   }
 }

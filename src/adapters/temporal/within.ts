@@ -3,8 +3,7 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 /**
  * Waits no longer than `ms`; rejects with `temporal_unavailable` then.
  *
- * Not the client's `withDeadline`: that runs in an `AsyncLocalStorage`, and once a process has used one, Node 20 pays for it at
- * every promise.
+ * Not the client's `withDeadline`: that runs in an `AsyncLocalStorage` (see `connectTemporal`).
  */
 export async function within<T>(ms: number, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;

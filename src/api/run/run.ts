@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Context } from "hono";
 import { appOf } from "../../core/endpoint.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
@@ -36,9 +37,6 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
 
     const stop = new AbortController();
     const events = followJob({ api, findRequest }, { caller, requestId }, stop.signal);
-    // Before the start, so that a quick job's end is not read back but told.
-    let next = events.next();
-    next.catch(() => {});
     const gone = c.req.raw.signal;
     const leave = (): void => {
       stop.abort();
@@ -46,6 +44,9 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
     };
     try {
       const queueing = queueJob(api, intake, { recordAfterMs: RECORD_AFTER_MS });
+      // Behind the start and ahead of its answer, so that a quick job's end is told and not read back.
+      let next = nextTurn().then(() => events.next());
+      next.catch(() => {});
       await queueing.started;
       gone.addEventListener("abort", leave, { once: true });
       if (gone.aborted) leave();
