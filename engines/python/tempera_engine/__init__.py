@@ -1,8 +1,9 @@
 """An engine for Tempera in Python: fill in `Engine`, hand it to `serve`. README.md beside this package walks through it."""
 
-from .engine import Capabilities, Engine, Memory, Model, Progress
+from .engine import Capabilities, Engine, Model, Progress
 from .errors import EngineError, Fault, InputInvalid, RunCancelled
 from .files import File, InputFile
+from .memory import Memory
 from .run import Run
 from .serve import serve
 

@@ -82,6 +82,11 @@ class Run:
     def cancelled(self) -> bool:
         return self._cancelled.is_set()
 
+    @property
+    def seconds(self) -> float:
+        """How long it has been running."""
+        return time.monotonic() - self._began
+
     def check(self) -> None:
         """Raises `RunCancelled` when nobody waits for the run any more. Cheap: call it as often as you like."""
         if self._cancelled.is_set():

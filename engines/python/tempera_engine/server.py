@@ -96,7 +96,7 @@ class _EngineService:
                 version=request.version,
                 runner=request.runner,
                 folder=Path(request.folder),
-                parameters=json.loads(request.parameters_json or "{}"),
+                parameters=_parse_parameters(request.parameters_json),
                 slots=slots,
             )
             async for event in self._loading(model):
@@ -236,6 +236,13 @@ async def _read_start(requests: AsyncIterator[Any], context: Any) -> tuple[Any, 
 async def _drain(events: asyncio.Queue[Any]) -> None:
     while await events.get() is not None:
         pass
+
+
+def _parse_parameters(text: str) -> dict[str, Any]:
+    value = json.loads(text or "{}")
+    if not isinstance(value, dict):
+        raise ValueError("parameters of model.yaml are no mapping.")
+    return value
 
 
 def _parse_input(text: str) -> dict[str, Any]:
