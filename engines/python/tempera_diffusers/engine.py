@@ -1,6 +1,7 @@
 """The engine: which pipelines it has, loading one, running it."""
 
 import os
+import sys
 from typing import Any, Protocol
 
 from tempera_engine import Capabilities, Engine, EngineError, Memory, Model, Progress, Run
@@ -30,10 +31,16 @@ class DiffusersEngine(Engine):
     def load(self, model: Model, progress: Progress) -> None:
         # torch, diffusers and transformers take seconds to import. They do so in silence, and never ask a network for a file.
         os.environ.update({"DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"})
-        from .parameters import Parameters
-        from .pipeline_folder import load_pipeline
-        from .text_to_image import TextToImage
-        from .wan_video import WanVideo
+        try:
+            from .parameters import Parameters
+            from .pipeline_folder import load_pipeline
+            from .text_to_image import TextToImage
+            from .wan_video import WanVideo
+        except ModuleNotFoundError as missing:
+            raise ModuleNotFoundError(
+                f"{sys.executable} has no package {missing.name}; install engines/python/requirements.txt into it, "
+                "or set TEMPERA_PYTHON to a Python that has it."
+            ) from None
 
         # `_class_name` of model_index.json → the runner it serves, and how it is called.
         kinds: dict[str, tuple[str, Any]] = {
