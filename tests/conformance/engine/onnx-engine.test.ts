@@ -22,10 +22,11 @@ const input = {
 
 describeEngine("onnx", {
   program: ENGINE_PROGRAMS.onnx as EngineProgram,
-  load: { endpoint, version, runner, folder, parametersJson: JSON.stringify(parameters), slots: 1 },
+  load: { endpoint, version, runner, folder, parametersJson: JSON.stringify(parameters), slots: 4 },
   inputs: {
     quick: input,
     previewed: { num_inference_steps: 40, num_images: 1 },
+    checkpointed: { num_inference_steps: 5 },
     slow: { ...input, num_inference_steps: 1000, num_images: 4 },
     bad: { ...input, image_size: "enormous", num_images: 0 },
   },
