@@ -40,6 +40,8 @@ describeEngine("diffusers", {
   },
   inputs: {
     quick: input,
+    previewed: { num_inference_steps: 12 },
+    checkpointed: { num_inference_steps: 5 },
     slow: { ...input, num_inference_steps: 1000, image_size: { width: 256, height: 256 } },
     bad: { ...input, image_size: "enormous", num_images: 0 },
   },

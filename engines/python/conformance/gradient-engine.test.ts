@@ -15,6 +15,7 @@ describeEngine("python", {
   inputs: {
     quick: { side: 500, seed: 3 },
     previewed: { side: 64 },
+    checkpointed: { side: 64 },
     slow: { side: 200, delay_ms: 5000 },
     bad: { side: "wide" },
   },

@@ -1,6 +1,7 @@
 """One denoising by a pipeline: its steps reported, its state handed out, and gone on from."""
 
 import json
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -20,14 +21,18 @@ class Denoising:
     """
     Goes around one call of a pipeline, which has a scheduler of its own for it:
 
-        denoising = Denoising(run, pipeline, scheduler)
+        denoising = Denoising(run, pipeline, scheduler, draw)
         pipeline(…, **denoising.arguments)
+
+    :param draw: makes a preview of what the latents would be without the noise that is left in them; None: there are none
     """
 
-    def __init__(self, run: Run, pipeline: Any, scheduler: Any) -> None:
+    def __init__(self, run: Run, pipeline: Any, scheduler: Any, draw: Callable[[torch.Tensor], tuple[str, bytes]] | None) -> None:
         self._run = run
         self._scheduler = scheduler
         self._device = pipeline._execution_device
+        self._draw = draw
+        self._guess: Callable[[], torch.Tensor] | None = None
         self._keeps = True
         self._from = 0
         self._steps = 0
@@ -62,6 +67,8 @@ class Denoising:
             if all_timesteps is not None:
                 # … while the scheduler reckons with all of them: UniPC lowers its order towards the last.
                 scheduler.timesteps, all_timesteps = all_timesteps, None
+            if self._draw is not None:
+                self._guess = _data_of(scheduler, *args)
             return own_step(*args, **kwargs)
 
         scheduler.set_timesteps, scheduler.step = set_timesteps, step
@@ -74,8 +81,13 @@ class Denoising:
         if not torch.isfinite(latents).all():
             raise EngineError("runner_server_error", f"The latents are no numbers after step {step}; the model may need another dtype.")
         self._run.progress(step, self._steps)
-        # After the last step there is nothing left to go on with.
-        if self._keeps and step < self._steps:
+        if step == self._steps:
+            # The result itself is next, and there is nothing left to go on with.
+            return {}
+        draw, guess = self._draw, self._guess
+        if draw is not None and guess is not None:
+            self._run.preview(step, lambda: draw(guess()))
+        if self._keeps:
             try:
                 self._run.checkpoint(step, lambda: self._write(latents))
             except NoPlainState as attribute:
@@ -97,3 +109,11 @@ class Denoising:
         except (SafetensorError, KeyError, ValueError):
             raise ValueError("its tensors cannot be read") from None
         self._from, self._state, self._tensors = step, state, tensors
+
+
+def _data_of(scheduler: Any, velocity: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor) -> Callable[[], torch.Tensor] | None:
+    """What the network takes the data to be, x − σ·v: of flow matching, whose timesteps are σ in thousandths."""
+    if "flow" not in (scheduler.config.get("prediction_type") or "flow_prediction"):
+        return None
+    sigma = timestep / scheduler.config.num_train_timesteps
+    return lambda: latents - sigma.to(latents.device, latents.dtype) * velocity

@@ -10,6 +10,7 @@ from .denoising import Denoising
 from .fields import Fields
 from .parameters import Parameters
 from .pictures import to_bytes, write_picture
+from .preview import draw_preview
 
 # https://fal.ai: ImageSize
 IMAGE_SIZES = {
@@ -62,6 +63,13 @@ class TextToImage:
             run.log("INFO", "This engine has no safety checker; has_nsfw_concepts is always false.")
 
         scheduler = type(self._pipeline.scheduler).from_config(self._pipeline.scheduler.config)
+
+        def draw(packed: torch.Tensor) -> tuple[str, bytes]:
+            vae = self._pipeline.vae
+            return draw_preview(vae, self._pipeline._unpack_latents(packed, rendered[1], rendered[0], self._pipeline.vae_scale_factor))
+
+        # The decoder would push what works off the device, and be pushed off again.
+        shows = draw if self._parameters.offload == "none" else None
         try:
             pixels = self._pipeline(
                 prompt=prompt,
@@ -76,7 +84,7 @@ class TextToImage:
                 generator=[torch.Generator("cpu").manual_seed(seed + i) for i in range(count)],
                 max_sequence_length=PROMPT_TOKENS_MAX,
                 output_type="np",
-                **Denoising(run, self._pipeline, scheduler).arguments,
+                **Denoising(run, self._pipeline, scheduler, shows).arguments,
             ).images
         finally:
             # A call that was broken off left a network on the device.

@@ -16,6 +16,7 @@ from .denoising import Denoising
 from .fields import Fields
 from .parameters import Parameters
 from .pictures import fill, read_picture, to_bytes
+from .preview import draw_preview
 from .video_file import QUALITIES, WRITE_MODES, write_mp4
 
 SHAPES = ["16:9", "9:16", "1:1"]
@@ -73,6 +74,12 @@ class WanVideo:
             arguments["image"] = fill(first, width, height)
         if last is not None:
             arguments["last_image"] = fill(last, width, height)
+
+        def draw(latents: torch.Tensor) -> tuple[str, bytes]:
+            return draw_preview(self._pipeline.vae, latents)
+
+        # The decoder would push what works off the device, and be pushed off again.
+        shows = draw if self._parameters.offload == "none" else None
         try:
             frames = self._pipeline(
                 prompt=prompt,
@@ -86,7 +93,7 @@ class WanVideo:
                 generator=torch.Generator("cpu").manual_seed(seed),
                 output_type="np",
                 **arguments,
-                **Denoising(run, self._pipeline, self._scheduler(shift)).arguments,
+                **Denoising(run, self._pipeline, self._scheduler(shift), shows).arguments,
             ).frames[0][:asked]
         finally:
             # A call that was broken off left a network on the device.

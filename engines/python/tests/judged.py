@@ -26,6 +26,10 @@ class Judged:
         return [event.progress.step for event in self.events if event.WhichOneof("event") == "progress"]
 
     @property
+    def previews(self) -> list[tuple[int, bytes]]:
+        return [(event.preview.step, event.preview.data) for event in self.events if event.WhichOneof("event") == "preview"]
+
+    @property
     def logs(self) -> list[tuple[str, str]]:
         return [(event.log.level, event.log.message) for event in self.events if event.WhichOneof("event") == "log"]
 
@@ -41,6 +45,7 @@ def judge(
     files: Sequence[InputFile] = (),
     policy: CheckpointPolicy | None = None,
     checkpoint: bytes | None = None,
+    previews: bool = False,
     on_event: Callable[[Run, Any], None] = lambda run, event: None,
 ) -> Judged:
     """One run. What the engine raises passes through, but a cancel, which is remembered."""
@@ -67,7 +72,7 @@ def judge(
         attempt=1,
         input_value=input_value,
         files=files,
-        previews=True,
+        previews=previews,
         belongs=Belongs("acme/tiny 1.0.0", input_digest(input_value, files), engine.checkpoint_format),
         policy=policy,
         checkpoint=checkpoint,

@@ -2,10 +2,15 @@
 
 import os
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tempera_engine import Capabilities, Engine, EngineError, Fault, File, InputInvalid, Model, Progress, Run, serve
+
+
+def filled(value: int, size: int) -> bytes:
+    return bytes([value]) * size
 
 
 class OddEngine(Engine):
@@ -56,7 +61,7 @@ class OddEngine(Engine):
                 if state is None:
                     for step in range(1, int(run.input.get("steps", 3)) + 1):
                         run.progress(step, 10)
-                        run.checkpoint(step, lambda step=step: bytes([step]) * size)
+                        run.checkpoint(step, partial(filled, step, size))
                 return {"state": None if state is None else [state[0], len(state[1]), state[1][:1].hex()]}
             case "look":
                 found = run.input_file(run.input["file_url"])

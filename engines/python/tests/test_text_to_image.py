@@ -1,3 +1,4 @@
+import inspect
 import io
 from typing import Any
 
@@ -204,6 +205,49 @@ def test_a_cancel_in_the_middle_of_a_step_ends_it_there(engine: Any, runs: Any) 
     assert ran.cancelled
     assert calls == [0]
     assert ran.steps == []
+
+
+def test_previews_show_the_unfinished_picture_and_change_nothing(engine: Any, runs: Any) -> None:
+    large = {**INPUT, "image_size": {"width": 320, "height": 160}, "num_inference_steps": 12}
+    watched = runs(engine, large, previews=True)
+    assert watched.digests == runs(engine, large).digests
+    assert watched.previews
+    for step, data in watched.previews:
+        assert 0 < step < 12
+        picture = Image.open(io.BytesIO(data))
+        assert (picture.format, picture.size) == ("JPEG", (256, 128))
+
+
+def test_a_preview_late_in_the_run_is_near_the_picture(engine: Any, runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the network takes the data to be comes nearer from step to step; with no bound on their time there is one for each."""
+    monkeypatch.setattr("tempera_engine.run.PREVIEW_SHARE", 1e9)
+    watched = runs(engine, {**INPUT, "image_size": {"width": 64, "height": 64}, "num_inference_steps": 8}, previews=True)
+    assert [step for step, _ in watched.previews] == [1, 2, 3, 4, 5, 6, 7]
+    final = pixels(watched.files[0])
+    distances = [np.abs(pixels(data) - final).mean() for _, data in watched.previews]
+    assert distances[-1] < distances[0]
+    assert distances[-1] < 8
+
+
+def test_a_scheduler_whose_state_cannot_be_written_down_has_no_checkpoints(
+    engine: Any, runs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler_class = type(engine._loaded._pipeline.scheduler)
+    own = scheduler_class.set_timesteps
+
+    def with_a_generator(self: Any, *args: Any, **kwargs: Any) -> None:
+        own(self, *args, **kwargs)
+        self.noise_source = torch.Generator()
+
+    plain = runs(engine, INPUT).digests
+    # Pipelines look at its signature.
+    with_a_generator.__signature__ = inspect.signature(own)  # type: ignore[attr-defined]
+    monkeypatch.setattr(scheduler_class, "set_timesteps", with_a_generator)
+    ran = runs(engine, INPUT, policy=EVERY_STEP)
+    assert ran.checkpoints == {}
+    says = "The scheduler's FlowMatchEulerDiscreteScheduler.noise_source cannot be kept; a retry begins at the beginning."
+    assert ran.logs == [("WARN", says)]
+    assert ran.digests == plain
 
 
 def test_latents_that_are_no_numbers_are_an_error_at_once(engine: Any, runs: Any) -> None:

@@ -62,9 +62,9 @@ IMAGE_INPUT = {**INPUT, "image_url": "attachment:0", "aspect_ratio": "auto"}
 
 
 def probe(data: bytes) -> dict[str, Any]:
-    with av.open(io.BytesIO(data)) as file:
+    with av.open(io.BytesIO(data), "r") as file:
         stream = file.streams.video[0]
-        frames = sum(1 for _ in file.decode(stream))
+        frames = len(list(file.decode(stream)))
         return {
             "codec": stream.codec_context.name,
             "pixels": stream.codec_context.pix_fmt,
@@ -286,6 +286,15 @@ def test_frames_that_are_no_numbers_are_an_error(text_engine: Any, runs: Any) ->
     finally:
         hook.remove()
     assert raised.value.code == "runner_server_error"
+
+
+def test_previews_are_of_the_first_frame_and_change_nothing(text_engine: Any, runs: Any) -> None:
+    watched = runs(text_engine, {**INPUT, "num_inference_steps": 20}, previews=True)
+    assert watched.digests == runs(text_engine, {**INPUT, "num_inference_steps": 20}).digests
+    assert watched.previews
+    for step, data in watched.previews:
+        assert 0 < step < 20
+        assert Image.open(io.BytesIO(data)).size == (64, 48)
 
 
 def test_one_expert_serves_alone(runs: Any, tmp_path: Path) -> None:
