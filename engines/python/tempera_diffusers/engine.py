@@ -48,7 +48,7 @@ class DiffusersEngine(Engine):
             "WanPipeline": ("wan_video", WanVideo),
             "WanImageToVideoPipeline": ("wan_video", WanVideo),
         }
-        parameters = Parameters.parse(model.parameters)
+        parameters = Parameters.parse(model.parameters, os.environ.get("TEMPERA_DEVICE") or "cpu")
         loading = load_pipeline(model.folder, parameters, {name: runner for name, (runner, _) in kinds.items()}, model.runner, progress)
         self.checkpoint_format = loading.checkpoint_format
         self._device = loading.device

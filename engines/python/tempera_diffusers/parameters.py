@@ -10,8 +10,8 @@ OFFLOADS = ("none", "model", "sequential")
 
 @dataclass(frozen=True)
 class Parameters:
-    device: str = "cuda"
-    """`cuda`, `cuda:1`, `mps` or `cpu`."""
+    device: str = "cpu"
+    """`cuda`, `cuda:1`, `mps` or `cpu`. Default: the GPU worker's own."""
     dtype: str = ""
     """Of the networks: `bfloat16`, `float16`, `float32`. Default: bfloat16, on a CPU float32."""
     vaeDtype: str = ""
@@ -33,11 +33,16 @@ class Parameters:
     """Of videos: longer and shorter side at 16:9, in pixels. Other shapes have about as many pixels."""
 
     @staticmethod
-    def parse(given: Mapping[str, Any]) -> "Parameters":
-        """Raises `ValueError` that names every fault."""
+    def parse(given: Mapping[str, Any], worker_device: str = "cpu") -> "Parameters":
+        """
+        Raises `ValueError` that names every fault.
+
+        :param worker_device: `cpu`, `cuda:<n>` or `tensorrt:<n>`, as in TEMPERA_DEVICE; the last is the same card without TensorRT
+        """
         known = Parameters.__dataclass_fields__
         faults = [f"{name}: there is no such parameter ({', '.join(known)})" for name in given if name not in known]
-        merged = Parameters(**{name: value for name, value in given.items() if name in known})
+        usual = {"device": worker_device.replace("tensorrt", "cuda")}
+        merged = Parameters(**{**usual, **{name: value for name, value in given.items() if name in known}})
 
         def demand(name: str, fits: bool, wanted: str) -> None:
             if not fits:

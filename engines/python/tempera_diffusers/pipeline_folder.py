@@ -94,9 +94,9 @@ def _open_device(parameters: Parameters) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise ValueError(
-                f"parameters.device is {parameters.device}, and torch sees {count} CUDA devices; "
-                "check the driver and CUDA_VISIBLE_DEVICES, or set device: cpu."
+                f"The device is {parameters.device}, and torch sees {count} CUDA devices; "
+                "check the driver and CUDA_VISIBLE_DEVICES, or choose cpu (TEMPERA_WORKER_DEVICE, or parameters.device of model.yaml)."
             )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("parameters.device is mps, and torch has none here; set device: cpu.")
+        raise ValueError("The device is mps, and torch has none here; set parameters.device of model.yaml to cpu.")
     return device

@@ -88,7 +88,7 @@ def test_weights_that_could_hold_code_are_not_read(copy: Path) -> None:
 
 
 def test_a_device_that_is_not_there(copy: Path) -> None:
-    with pytest.raises(ValueError, match="torch sees \\d+ CUDA devices; check the driver and CUDA_VISIBLE_DEVICES, or set device: cpu"):
+    with pytest.raises(ValueError, match="device is cuda:99, and torch sees \\d+ CUDA devices; check the driver and CUDA_VISIBLE"):
         load(copy, device="cuda:99")
 
 
@@ -108,6 +108,26 @@ def test_parameters_are_checked_all_at_once() -> None:
         Parameters.parse(wrong)
     for name in wrong:
         assert f"{name}: " in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("worker", "given", "device"),
+    [
+        ("cpu", {}, "cpu"),
+        ("cuda:1", {}, "cuda:1"),
+        ("tensorrt:2", {}, "cuda:2"),
+        ("cuda:1", {"device": "cpu"}, "cpu"),
+        ("cpu", {"device": "cuda"}, "cuda"),
+    ],
+)
+def test_the_device_is_the_workers_unless_the_manifest_says_otherwise(worker: str, given: dict[str, Any], device: str) -> None:
+    assert Parameters.parse(given, worker).device == device
+
+
+def test_the_workers_device_comes_from_its_environment(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPERA_DEVICE", "cuda:98")
+    with pytest.raises(ValueError, match="device is cuda:98"):
+        DiffusersEngine().load(Model("acme/tiny", "1.0.0", "text-to-image", copy), lambda *_: None)
 
 
 def test_offload_needs_a_gpu() -> None:
