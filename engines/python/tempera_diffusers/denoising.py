@@ -82,7 +82,7 @@ class Denoising:
             raise EngineError("runner_server_error", f"The latents are no numbers after step {step}; the model may need another dtype.")
         self._run.progress(step, self._steps)
         if step == self._steps:
-            # The result itself is next, and there is nothing left to go on with.
+            # The result itself is next.
             return {}
         draw, guess = self._draw, self._guess
         if draw is not None and guess is not None:

@@ -177,11 +177,12 @@ class Run:
 
     def checkpoint(self, step: int, make: Callable[[], bytes]) -> None:
         """
-        Offers the state after `step`. `make` is called when the caller keeps checkpoints and one is due. Its bytes must be all
-        that another process needs to go on to the very same result.
+        Offers the state after `step`, which was told to `progress` before. `make` is called when the caller keeps checkpoints and one
+        is due. Its bytes must be all that another process needs to go on to the very same result. After the last step none is
+        due: nothing would be left to go on with.
         """
         self.check()
-        if self._policy is None:
+        if self._policy is None or step == self._steps:
             return
         saved_step, saved_at = self._saved
         policy = self._policy

@@ -159,6 +159,12 @@ def test_checkpoints_come_as_often_as_the_manifest_says_and_only_to_who_keeps_th
     assert checkpoints(fresh.run(STATE)) == {}
 
 
+def test_there_is_none_after_the_last_step(fresh: Client) -> None:
+    fresh.load(checkpoint=policy(every_steps=1))
+    whole = json.dumps({"do": "state", "bytes": 10, "steps": 10})
+    assert sorted(checkpoints(fresh.run(whole, checkpoints=True))) == list(range(1, 10))
+
+
 def test_a_policy_of_zeros_has_none(fresh: Client) -> None:
     fresh.load(checkpoint=policy())
     assert checkpoints(fresh.run(STATE, checkpoints=True)) == {}
