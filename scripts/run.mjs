@@ -23,6 +23,7 @@ const TASKS = {
   start: ["src/bin/all-in-one.ts"],
   tempera: ["src/cli/tempera.ts"],
   test: ["node_modules/vitest/vitest.mjs", "run"],
+  "test:python-engine": ["scripts/test-python-engine.mjs"],
   verify: ["scripts/verify.mjs"],
 };
 

@@ -21,7 +21,17 @@ const bundledProgram = (main: URL, environment: readonly string[] = []): EngineP
   environment,
 });
 
+/**
+ * An engine written in Python: a module of `engines/python`, or the path of a file. It runs on the Python that the worker's
+ * variable TEMPERA_PYTHON names, which has the packages it needs (docs/real-checkpoints.md), else on `python3`.
+ */
+export const pythonProgram = (module: string, environment: readonly string[] = []): EngineProgram => ({
+  command: [fileURLToPath(new URL("../../engines/python/start.sh", import.meta.url)), module],
+  environment: ["TEMPERA_PYTHON", ...environment],
+});
+
 export const ENGINE_PROGRAMS: Record<string, EngineProgram> = {
   onnx: bundledProgram(new URL("onnx-engine/main.ts", import.meta.url), ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]),
+  diffusers: pythonProgram("tempera_diffusers", ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]),
   stub: bundledProgram(new URL("stub-engine/main.ts", import.meta.url)),
 };

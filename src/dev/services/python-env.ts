@@ -12,7 +12,18 @@ import type { Log } from "./service.ts";
 export const FAL_CLIENT = "fal-client==1.0.3";
 
 const run = promisify(execFile);
+/** An installation may take this long, unless who asks knows better. */
 const PIP_WITHIN_MS = 5 * 60_000;
+/** The oldest Python that fal's client runs on. */
+const PYTHON_AT_LEAST = [3, 9] as const;
+
+export interface PythonEnvOptions {
+  log: Log;
+  env?: NodeJS.ProcessEnv;
+  withinMs?: number;
+  /** Major and minor version of the oldest Python that will do. */
+  atLeast?: readonly [number, number];
+}
 
 /**
  * Resolves with the `python` of a virtual environment that has these packages. It is made once, in the cache; two processes
@@ -24,17 +35,21 @@ const PIP_WITHIN_MS = 5 * 60_000;
  */
 export async function pythonEnv(
   packages: readonly string[],
-  { log, env = process.env }: { log: Log; env?: NodeJS.ProcessEnv },
+  { log, env = process.env, withinMs = PIP_WITHIN_MS, atLeast = PYTHON_AT_LEAST }: PythonEnvOptions,
 ): Promise<string> {
   const base = env.PYTHON || "python3";
   const version = await run(base, ["--version"]).then(
     ({ stdout }) => stdout.trim(),
     (error: Error) => {
       throw new SetupError(
-        `Python cannot be run as ${base} (${firstLine(error)}); install Python 3.9 or newer with venv, or set PYTHON to it`,
+        `Python cannot be run as ${base} (${firstLine(error)}); install Python ${atLeast.join(".")} or newer with venv, or set PYTHON to it`,
       );
     },
   );
+  const [, major = 0, minor = 0] = (/(\d+)\.(\d+)/.exec(version) ?? []).map(Number);
+  if (major < atLeast[0] || (major === atLeast[0] && minor < atLeast[1])) {
+    throw new SetupError(`${base} is ${version}; install Python ${atLeast.join(".")} or newer with venv, or set PYTHON to it`);
+  }
   const hash = createHash("sha256")
     .update([version, ...packages].join("\n"))
     .digest("hex")
@@ -54,7 +69,7 @@ export async function pythonEnv(
       log(`Python packages: installing ${packages.join(" ")} (once)`);
       try {
         await run(base, ["-m", "venv", folder]);
-        await run(python, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", ...packages], { timeout: PIP_WITHIN_MS });
+        await run(python, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", ...packages], { timeout: withinMs });
       } catch (error) {
         throw new SetupError(
           `${packages.join(" ")} could not be installed with ${version} (${firstLine(error)}); check that python3-venv is installed and that pip reaches its index`,

@@ -1,0 +1,28 @@
+"""Previews: a small picture of what latents would show."""
+
+import io
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+SIDE_MAX = 256
+
+
+def draw_preview(vae: Any, latents: torch.Tensor) -> tuple[str, bytes]:
+    """
+    The first frame of the first result, as a JPEG of at most 256 pixels each way.
+
+    :param latents: [batch, channels, frames, height, width], as the transformer has them: of mean 0 and variance 1
+    """
+    first = latents[:1, :, :1].to(vae.device, vae.dtype)
+    mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1).to(first)
+    deviation = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1).to(first)
+    pixels = vae.decode(first * deviation + mean, return_dict=False)[0][0, :, 0]
+    values = pixels.float().add(1).mul(127.5).clamp(0, 255).nan_to_num().permute(1, 2, 0).cpu().numpy()
+    picture = Image.fromarray(values.round().astype(np.uint8))
+    picture.thumbnail((SIDE_MAX, SIDE_MAX))
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=80)
+    return "image/jpeg", out.getvalue()

@@ -1,0 +1,134 @@
+"""fal's text-to-image input (`fal-ai/qwen-image`) → `QwenImagePipeline`."""
+
+from typing import Any
+
+import torch
+from PIL import Image
+from tempera_engine import File, Run
+
+from .denoising import Denoising
+from .fields import Fields
+from .parameters import Parameters
+from .pictures import to_bytes, write_picture
+from .preview import draw_preview
+
+# https://fal.ai: ImageSize
+IMAGE_SIZES = {
+    "square_hd": (1024, 1024),
+    "square": (512, 512),
+    "portrait_4_3": (768, 1024),
+    "portrait_16_9": (576, 1024),
+    "landscape_4_3": (1024, 768),
+    "landscape_16_9": (1024, 576),
+}
+
+STEPS_MIN = 2
+"""A single step divides by zero where the last noise level is stretched (`shift_terminal`)."""
+
+PROMPT_TOKENS_MAX = 1024
+"""What Qwen-Image's text encoder was trained with; longer prompts are cut."""
+
+
+class TextToImage:
+    def __init__(self, pipeline: Any, parameters: Parameters) -> None:
+        self._pipeline = pipeline
+        self._parameters = parameters
+        # Two by two latents make a token.
+        self._multiple = pipeline.vae_scale_factor * 2
+
+    def run(self, run: Run) -> dict[str, Any]:
+        fields = Fields(run.input)
+        prompt = fields.text("prompt")
+        negative = fields.text("negative_prompt", " ")
+        width, height = self._read_size(fields, run.input.get("image_size", "landscape_4_3"))
+        steps = fields.integer("num_inference_steps", 30, STEPS_MIN, 1000)
+        guidance = fields.number("guidance_scale", 2.5, 0, 100)
+        count = fields.integer("num_images", 1, 1, 4)
+        seed = fields.seed()
+        format = fields.choice("output_format", "png", ["png", "jpeg"])
+        if fields.flag("use_turbo", False):
+            steps, guidance = int(self._parameters.turbo["steps"]), self._parameters.turbo["guidanceScale"]
+        fields.unsupported("loras", bool(run.input.get("loras")), "This engine loads no LoRA weights; leave `loras` empty.")
+        acceleration = fields.choice("acceleration", "none", ["none", "regular", "high"])
+        checks = fields.flag("enable_safety_checker", True)
+        fields.check()
+
+        # What is rendered covers what is asked for.
+        rendered = (_up_to(width, self._multiple), _up_to(height, self._multiple))
+        if rendered != (width, height):
+            run.log("INFO", f"Rendered at {rendered[0]}x{rendered[1]}, scaled to {width}x{height}.")
+        if acceleration != "none":
+            run.log("INFO", "This engine has no accelerated form; every step is computed.")
+        if checks:
+            run.log("INFO", "This engine has no safety checker; has_nsfw_concepts is always false.")
+
+        scheduler = type(self._pipeline.scheduler).from_config(self._pipeline.scheduler.config)
+
+        def draw(packed: torch.Tensor) -> tuple[str, bytes]:
+            vae = self._pipeline.vae
+            return draw_preview(vae, self._pipeline._unpack_latents(packed, rendered[1], rendered[0], self._pipeline.vae_scale_factor))
+
+        # The decoder would push what works off the device, and be pushed off again.
+        shows = draw if self._parameters.offload == "none" else None
+        try:
+            pixels = self._pipeline(
+                prompt=prompt,
+                # Guidance of 1 is the conditional prediction itself; without a negative prompt the second pass is left out.
+                negative_prompt=negative if guidance > 1 else None,
+                true_cfg_scale=guidance,
+                width=rendered[0],
+                height=rendered[1],
+                num_inference_steps=steps,
+                num_images_per_prompt=count,
+                # Noise from the CPU is the same on every device. Picture i is what seed + i alone gives.
+                generator=[torch.Generator("cpu").manual_seed(seed + i) for i in range(count)],
+                max_sequence_length=PROMPT_TOKENS_MAX,
+                output_type="np",
+                **Denoising(run, self._pipeline, scheduler, shows).arguments,
+            ).images
+        finally:
+            # A call that was broken off left a network on the device.
+            self._pipeline.maybe_free_model_hooks()
+
+        images = []
+        for i, values in enumerate(pixels):
+            run.check()
+            picture = Image.fromarray(to_bytes(values))
+            if picture.size != (width, height):
+                picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+            name = f"{seed + i}.{'jpg' if format == 'jpeg' else 'png'}"
+            file = File(f"image/{format}", name, width=width, height=height)
+            images.append({**run.artifact(file, write_picture(picture, format)), "width": width, "height": height})
+        return {
+            "images": images,
+            "timings": {"inference": round(run.seconds, 3)},
+            "seed": seed,
+            "has_nsfw_concepts": [False] * count,
+            "prompt": prompt,
+        }
+
+    def _read_size(self, fields: Fields, value: Any) -> tuple[int, int]:
+        """A preset's name, or {width, height}, of which a side that is left out is 512."""
+        if isinstance(value, str):
+            if value in IMAGE_SIZES:
+                return IMAGE_SIZES[value]
+            fields.fault(["image_size"], f"Input should be {', '.join(map(repr, IMAGE_SIZES))} or an object", "literal_error")
+            return IMAGE_SIZES["square"]
+        if not isinstance(value, dict):
+            fields.fault(["image_size"], "Input should be a size's name or {width, height}", "dict_type")
+            return IMAGE_SIZES["square"]
+        sides = []
+        for name in ("width", "height"):
+            side = value.get(name, 512)
+            if isinstance(side, bool) or not isinstance(side, int) or not 16 <= side <= 16384:
+                fields.fault(["image_size", name], "Input should be an integer from 16 to 16384", "int_type")
+                side = 512
+            sides.append(side)
+        if sides[0] * sides[1] > self._parameters.pixelsMax:
+            says = f"This model makes pictures of {self._parameters.pixelsMax} pixels at most."
+            fields.fault(["image_size"], says, "feature_not_supported")
+        return (sides[0], sides[1])
+
+
+def _up_to(side: int, multiple: int) -> int:
+    return -(-side // multiple) * multiple

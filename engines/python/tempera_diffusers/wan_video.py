@@ -1,0 +1,141 @@
+"""fal's input for Wan (`fal-ai/wan/v2.2-a14b/text-to-video`, `…/image-to-video`) → `WanPipeline`, `WanImageToVideoPipeline`."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from tempera_engine import File, Run
+
+from .denoising import Denoising
+from .fields import Fields
+from .parameters import Parameters
+from .pictures import fill, read_picture, to_bytes
+from .preview import draw_preview
+from .video_file import QUALITIES, WRITE_MODES, write_mp4
+
+SHAPES = ["16:9", "9:16", "1:1"]
+
+
+class WanVideo:
+    def __init__(self, pipeline: Any, parameters: Parameters) -> None:
+        self._pipeline = pipeline
+        self._parameters = parameters
+        self._takes_image = "Image" in type(pipeline).__name__
+        network = pipeline.transformer if pipeline.transformer is not None else pipeline.transformer_2
+        self._multiple = pipeline.vae_scale_factor_spatial * network.config.patch_size[1]
+        # `transformer_2` takes over below this noise level.
+        self._has_two_experts = pipeline.config.boundary_ratio is not None
+
+    def run(self, run: Run) -> dict[str, Any]:
+        fields = Fields(run.input)
+        prompt = fields.text("prompt")
+        negative = fields.text("negative_prompt", "")
+        asked = fields.integer("num_frames", 81, 17, 161)
+        frames_per_second = fields.integer("frames_per_second", 16, 4, 60)
+        resolution = fields.choice("resolution", list(self._parameters.resolutions)[-1], list(self._parameters.resolutions))
+        shapes = [*SHAPES, "auto"] if self._takes_image else SHAPES
+        shape = fields.choice("aspect_ratio", "auto" if self._takes_image else "16:9", shapes)
+        steps = fields.integer("num_inference_steps", 27, 2, 40)
+        guidance = fields.number("guidance_scale", 3.5, 1, 10)
+        guidance_low = fields.number("guidance_scale_2", 3.5 if self._takes_image else 4.0, 1, 10)
+        shift = fields.number("shift", 5, 1, 10)
+        seed = fields.seed()
+        quality = fields.choice("video_quality", "high", list(QUALITIES))
+        write_mode = fields.choice("video_write_mode", "balanced", list(WRITE_MODES))
+        between = fields.integer("num_interpolated_frames", 1, 0, 4)
+        interpolator = fields.choice("interpolator_model", "film", ["none", "film", "rife"])
+        expands = fields.flag("enable_prompt_expansion", False)
+        checks = fields.flag("enable_safety_checker", False) or fields.flag("enable_output_safety_checker", False)
+        fields.unsupported("loras", bool(run.input.get("loras")), "This engine loads no LoRA weights; leave `loras` empty.")
+        fields.check()
+
+        first, last = self._read_images(run)
+        width, height = self._frame_size(resolution, shape, first)
+        # The autoencoder makes one frame, then four at a time: what is asked for is covered, and the rest is cut off.
+        stride = self._pipeline.vae_scale_factor_temporal
+        rendered = -(-(asked - 1) // stride) * stride + 1
+        if rendered != asked:
+            run.log("INFO", f"Rendered {rendered} frames, the first {asked} of which are kept.")
+        if interpolator != "none" and between > 0:
+            run.log("INFO", f"This engine does not interpolate: the video has {asked} frames, {frames_per_second} a second.")
+        if expands:
+            run.log("INFO", "This engine does not expand prompts; the prompt is used as it is.")
+        if checks:
+            run.log("INFO", "This engine has no safety checker.")
+
+        arguments: dict[str, Any] = {"guidance_scale_2": guidance_low} if self._has_two_experts else {}
+        if first is not None:
+            arguments["image"] = fill(first, width, height)
+        if last is not None:
+            arguments["last_image"] = fill(last, width, height)
+
+        def draw(latents: torch.Tensor) -> tuple[str, bytes]:
+            return draw_preview(self._pipeline.vae, latents)
+
+        # The decoder would push what works off the device, and be pushed off again.
+        shows = draw if self._parameters.offload == "none" else None
+        try:
+            frames = self._pipeline(
+                prompt=prompt,
+                negative_prompt=negative,
+                width=width,
+                height=height,
+                num_frames=rendered,
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                # Noise from the CPU is the same on every device.
+                generator=torch.Generator("cpu").manual_seed(seed),
+                output_type="np",
+                **arguments,
+                **Denoising(run, self._pipeline, self._scheduler(shift), shows).arguments,
+            ).frames[0][:asked]
+        finally:
+            # A call that was broken off left a network on the device.
+            self._pipeline.maybe_free_model_hooks()
+
+        with TemporaryDirectory(prefix="tempera-video-") as folder:
+            path = Path(folder) / "video.mp4"
+            write_mp4(path, _pixels(frames, run), frames_per_second=frames_per_second, quality=quality, write_mode=write_mode)
+            video = run.artifact(File("video/mp4", f"{seed}.mp4", width=width, height=height), path)
+        return {"video": video, "prompt": prompt, "seed": seed}
+
+    def _scheduler(self, shift: float) -> Any:
+        """A fresh one, with the noise levels bent as asked: UniPC calls it `flow_shift`, flow-match Euler `shift`."""
+        scheduler = self._pipeline.scheduler
+        name = "flow_shift" if "flow_shift" in scheduler.config else "shift"
+        return type(scheduler).from_config(scheduler.config, **{name: shift})
+
+    def _read_images(self, run: Run) -> tuple[Image.Image | None, Image.Image | None]:
+        if not self._takes_image:
+            return None, None
+        first = read_picture(run.input_file(run.input.get("image_url")), "image_url")
+        end = run.input.get("end_image_url")
+        return first, read_picture(run.input_file(end), "end_image_url") if end else None
+
+    def _frame_size(self, resolution: str, shape: str, image: Image.Image | None) -> tuple[int, int]:
+        """Width and height, multiples of what the networks need. `auto` is the shape of the image."""
+        long, short = self._parameters.resolutions[resolution]
+        if shape == "16:9":
+            return self._down(long), self._down(short)
+        if shape == "9:16":
+            return self._down(short), self._down(long)
+        ratio = image.width / image.height if shape == "auto" and image is not None else 1.0
+        # A strip of pixels is not made a film of.
+        ratio = min(max(ratio, 1 / 4), 4)
+        return self._down(math.sqrt(long * short * ratio)), self._down(math.sqrt(long * short / ratio))
+
+    def _down(self, side: float) -> int:
+        return max(1, int(side) // self._multiple) * self._multiple
+
+
+def _pixels(frames: NDArray[np.float32], run: Run) -> Iterator[NDArray[np.uint8]]:
+    """One frame at a time: all of them as bytes would lie beside all of them as numbers."""
+    for frame in frames:
+        run.check()
+        yield to_bytes(frame)

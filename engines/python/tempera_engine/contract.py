@@ -1,0 +1,56 @@
+"""
+`engine.proto` for Python: its messages and the names of its calls, made from the file itself when this module is imported.
+
+There is no generated code to grow stale: the one source is `src/gpu-workers/engine.proto` of the repository; an installed
+package carries a copy that its build made (setup.py).
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from grpc_tools import protoc
+
+HERE = Path(__file__).resolve().parent
+
+SERVICE = "tempera.engine.v1.Engine"
+
+CHUNK_BYTES_MAX = 256 * 1024
+"""Largest chunk of a file or a checkpoint on the wire."""
+
+CHECKPOINT_BYTES_MAX = 256 * 1024 * 1024
+"""Largest checkpoint, its head included."""
+
+PREVIEW_BYTES_MAX = 48 * 1024
+"""Largest preview, as a picture file."""
+
+MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+"""JSON inputs may be as large as a request body, and base64 inside them makes one message of it."""
+
+
+def _proto_file() -> Path:
+    places = [HERE.parents[2] / "src" / "gpu-workers" / "engine.proto", HERE / "engine.proto"]
+    for place in places:
+        if place.is_file():
+            return place
+    raise FileNotFoundError(f"engine.proto is at none of {', '.join(map(str, places))}; install the package with pip, from the repository.")
+
+
+def _load_messages() -> dict[str, Any]:
+    proto = _proto_file()
+    with TemporaryDirectory() as folder:
+        compiled = Path(folder) / "engine.descriptors"
+        status = protoc.main(["protoc", f"--proto_path={proto.parent}", f"--descriptor_set_out={compiled}", proto.name])
+        if status != 0:
+            raise RuntimeError(f"{proto} cannot be compiled; protoc says why above.")
+        files = descriptor_pb2.FileDescriptorSet.FromString(compiled.read_bytes())
+    pool = descriptor_pool.DescriptorPool()
+    for file in files.file:
+        pool.Add(file)
+    classes = message_factory.GetMessageClassesForFiles([file.name for file in files.file], pool)
+    return {name.removeprefix("tempera.engine.v1."): message for name, message in classes.items()}
+
+
+MESSAGES = _load_messages()
+"""The message classes by name: `MESSAGES["RunEvent"](started=MESSAGES["Started"]())`."""

@@ -1,0 +1,49 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judged import judge
+from tempera_engine import Engine, Model
+
+
+@pytest.fixture(scope="session")
+def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A tiny pipeline folder by its kind, made once."""
+    import tiny_pipelines
+
+    made: dict[str, Path] = {}
+
+    def folder(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = tmp_path_factory.mktemp(kind) / "model"
+            tiny_pipelines.PIPELINES[kind]().save_pretrained(made[kind])
+        return made[kind]
+
+    return folder
+
+
+PARAMETERS = {"device": "cpu", "threads": 1, "resolutions": {"480p": [64, 48], "720p": [96, 64]}}
+
+
+@pytest.fixture(scope="session")
+def load(pipeline_folder: Callable[[str], Path]) -> Callable[..., Engine]:
+    """A diffusers engine with a tiny pipeline in it; the same one each time a kind is asked for."""
+    from tempera_diffusers.engine import DiffusersEngine
+
+    loaded: dict[str, Engine] = {}
+
+    def engine(kind: str) -> Engine:
+        if kind not in loaded:
+            runner = "text-to-image" if kind == "text-to-image" else "wan_video"
+            loaded[kind] = DiffusersEngine()
+            loaded[kind].load(Model("acme/tiny", "1.0.0", runner, pipeline_folder(kind), PARAMETERS), lambda *_: None)
+        return loaded[kind]
+
+    return engine
+
+
+@pytest.fixture
+def runs() -> Any:
+    """`runs(engine, input, …)`: one run without the wire; see `judged.py`."""
+    return judge

@@ -1,0 +1,278 @@
+import inspect
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from judged import EVERY_STEP
+from PIL import Image
+from tempera_engine import EngineError, InputInvalid, RunCancelled
+
+INPUT = {
+    "prompt": "a large red circle on a blue background",
+    "negative_prompt": "blurry",
+    "image_size": {"width": 64, "height": 48},
+    "num_inference_steps": 5,
+    "guidance_scale": 2.5,
+    "num_images": 1,
+    "seed": 7,
+    "enable_safety_checker": False,
+    "output_format": "png",
+}
+
+
+@pytest.fixture(scope="module")
+def engine(load: Any) -> Any:
+    return load("text-to-image")
+
+
+def pixels(file: bytes) -> Any:
+    return np.asarray(Image.open(io.BytesIO(file)).convert("RGB")).astype(int)
+
+
+def test_makes_what_fal_answers(engine: Any, runs: Any) -> None:
+    ran = runs(engine, INPUT)
+    assert ran.output == {
+        "images": [{"$artifact": 0, "width": 64, "height": 48}],
+        "timings": {"inference": ran.output["timings"]["inference"]},
+        "seed": 7,
+        "has_nsfw_concepts": [False],
+        "prompt": INPUT["prompt"],
+    }
+    assert ran.steps == [1, 2, 3, 4, 5]
+    picture = Image.open(io.BytesIO(ran.files[0]))
+    assert (picture.format, picture.size) == ("PNG", (64, 48))
+    assert pixels(ran.files[0]).std() > 1
+
+
+def test_the_fields_reach_the_pipeline(engine: Any, runs: Any) -> None:
+    plain = runs(engine, INPUT).digests
+    assert runs(engine, INPUT).digests == plain
+    for change in (
+        {"seed": 8},
+        {"prompt": "a star"},
+        {"negative_prompt": "sharp"},
+        {"guidance_scale": 4},
+        {"num_inference_steps": 4},
+    ):
+        assert runs(engine, {**INPUT, **change}).digests != plain, change
+    # A guidance of 1 is no guidance: the negative prompt is not looked at.
+    unguided = {**INPUT, "guidance_scale": 1}
+    assert runs(engine, unguided).digests == runs(engine, {**unguided, "negative_prompt": "sharp"}).digests
+
+
+def test_each_of_several_pictures_is_what_its_seed_alone_gives(engine: Any, runs: Any) -> None:
+    several = runs(engine, {**INPUT, "num_images": 3})
+    assert [image["$artifact"] for image in several.output["images"]] == [0, 1, 2]
+    assert len(set(several.digests)) == 3
+    for i, file in enumerate(several.files):
+        alone = runs(engine, {**INPUT, "seed": 7 + i}).files[0]
+        # Less than 1/255 on average; the same, most often.
+        assert np.abs(pixels(file) - pixels(alone)).mean() < 1
+
+
+def test_a_size_that_the_network_cannot_make_is_scaled(engine: Any, runs: Any) -> None:
+    ran = runs(engine, {**INPUT, "image_size": {"width": 70, "height": 50}, "output_format": "jpeg"})
+    picture = Image.open(io.BytesIO(ran.files[0]))
+    assert (picture.format, picture.size) == ("JPEG", (70, 50))
+    assert ("INFO", "Rendered at 80x64, scaled to 70x50.") in ran.logs
+
+
+def test_turbo_is_what_the_manifest_says(engine: Any, runs: Any) -> None:
+    assert runs(engine, {**INPUT, "use_turbo": True}).steps == list(range(1, 11))
+
+
+@pytest.mark.parametrize(
+    ("change", "loc", "type"),
+    [
+        ({"prompt": None}, ["prompt"], "missing"),
+        ({"prompt": 5}, ["prompt"], "string_type"),
+        ({"image_size": "enormous"}, ["image_size"], "literal_error"),
+        ({"image_size": [64, 64]}, ["image_size"], "dict_type"),
+        ({"image_size": {"width": "wide"}}, ["image_size", "width"], "int_type"),
+        ({"image_size": {"width": 8, "height": 64}}, ["image_size", "width"], "int_type"),
+        ({"image_size": {"width": 16384, "height": 16384}}, ["image_size"], "feature_not_supported"),
+        ({"num_inference_steps": 1}, ["num_inference_steps"], "greater_than_equal"),
+        ({"num_inference_steps": 2.5}, ["num_inference_steps"], "int_type"),
+        ({"num_inference_steps": True}, ["num_inference_steps"], "int_type"),
+        ({"guidance_scale": float("nan")}, ["guidance_scale"], "float_type"),
+        ({"guidance_scale": float("inf")}, ["guidance_scale"], "less_than_equal"),
+        ({"num_images": 5}, ["num_images"], "less_than_equal"),
+        ({"seed": 1.5}, ["seed"], "int_type"),
+        ({"output_format": "gif"}, ["output_format"], "literal_error"),
+        ({"use_turbo": "yes"}, ["use_turbo"], "bool_type"),
+        ({"loras": [{"path": "https://example.com/a.safetensors"}]}, ["loras"], "feature_not_supported"),
+    ],
+)
+def test_a_bad_input_costs_nothing(engine: Any, runs: Any, change: dict[str, Any], loc: list[Any], type: str) -> None:
+    said: list[Any] = []
+    with pytest.raises(InputInvalid) as raised:
+        runs(engine, {**INPUT, **change}, on_event=lambda _, event: said.append(event))
+    assert [(fault.loc, fault.type) for fault in raised.value.faults] == [(loc, type)]
+    assert said == []
+
+
+def test_all_faults_are_told_at_once(engine: Any, runs: Any) -> None:
+    with pytest.raises(InputInvalid) as raised:
+        runs(engine, {**INPUT, "image_size": "enormous", "num_images": 0, "seed": "x"})
+    assert [fault.loc[0] for fault in raised.value.faults] == ["image_size", "num_images", "seed"]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**64 + 1, 10**30, 1e300])
+def test_any_integer_is_a_seed(engine: Any, runs: Any, seed: Any) -> None:
+    assert runs(engine, {**INPUT, "seed": seed, "num_inference_steps": 2, "num_images": 2}).files
+
+
+def test_a_run_that_was_cut_off_at_any_step_goes_on_to_the_same_picture(engine: Any, runs: Any) -> None:
+    several = {**INPUT, "num_images": 2}
+    whole = runs(engine, several, policy=EVERY_STEP)
+    assert sorted(whole.checkpoints) == [1, 2, 3, 4]
+    for step, checkpoint in whole.checkpoints.items():
+        rest = runs(engine, several, policy=EVERY_STEP, checkpoint=checkpoint)
+        assert rest.steps == list(range(step + 1, 6))
+        assert rest.logs == [("INFO", f"Goes on from step {step}, where an earlier attempt left off.")]
+        assert rest.digests == whole.digests
+        # And from a checkpoint of a run that had itself gone on.
+        for later, again in rest.checkpoints.items():
+            assert again == whole.checkpoints[later]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda data: data[: len(data) // 2], "it is damaged"),
+        (lambda data: data[:30], "its head cannot be read"),
+        (lambda data: b"", "it is no checkpoint"),
+        (lambda data: b"PK\x03\x04" * 1000, "it is no checkpoint"),
+        (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "it is damaged"),
+        (lambda data: data.replace(b"acme/tiny 1.0.0", b"acme/tiny 1.0.1"), "it is of another model version"),
+        (lambda data: data.replace(b"QwenImagePipeline", b"QwenImagePipelinf"), "it is of another form"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_left_alone(engine: Any, runs: Any, spoil: Any, why: str) -> None:
+    whole = runs(engine, INPUT, policy=EVERY_STEP)
+    again = runs(engine, INPUT, checkpoint=spoil(whole.checkpoints[3]))
+    assert again.logs == [("WARN", f"The checkpoint of an earlier attempt is left alone: {why}. The run begins at its beginning.")]
+    assert again.steps == [1, 2, 3, 4, 5]
+    assert again.digests == whole.digests
+
+
+def test_a_checkpoint_of_another_input_is_left_alone(engine: Any, runs: Any) -> None:
+    checkpoint = runs(engine, INPUT, policy=EVERY_STEP).checkpoints[3]
+    other = {**INPUT, "seed": 8}
+    again = runs(engine, other, checkpoint=checkpoint)
+    assert again.logs[0][1].startswith("The checkpoint of an earlier attempt is left alone: it is of another input.")
+    assert again.digests == runs(engine, other).digests
+
+
+def test_a_cancel_between_steps_ends_the_run_and_leaves_the_engine_whole(engine: Any, runs: Any) -> None:
+    plain = runs(engine, INPUT).digests
+
+    def at_step_2(run: Any, event: Any) -> None:
+        if event.WhichOneof("event") == "progress" and event.progress.step == 2:
+            run._cancel()
+
+    ran = runs(engine, INPUT, on_event=at_step_2)
+    assert ran.cancelled
+    assert (ran.steps, ran.files) == ([1, 2], [])
+    assert runs(engine, INPUT).digests == plain
+
+
+def test_a_cancel_in_the_middle_of_a_step_ends_it_there(engine: Any, runs: Any) -> None:
+    blocks = engine._loaded._pipeline.transformer.transformer_blocks
+    calls: list[int] = []
+    cancel: Any = None
+
+    def first_block_done(*_: Any) -> None:
+        calls.append(0)
+        cancel()
+
+    def second_block_done(*_: Any) -> None:
+        calls.append(1)
+
+    def remember(run: Any, event: Any) -> None:
+        nonlocal cancel
+        cancel = run._cancel
+
+    hooks = [blocks[0].register_forward_hook(first_block_done), blocks[1].register_forward_hook(second_block_done)]
+    try:
+        # The line about the size comes before the first step, so the run is known by then.
+        ran = runs(engine, {**INPUT, "image_size": {"width": 70, "height": 50}}, on_event=remember)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert ran.cancelled
+    assert calls == [0]
+    assert ran.steps == []
+
+
+def test_previews_show_the_unfinished_picture_and_change_nothing(engine: Any, runs: Any) -> None:
+    large = {**INPUT, "image_size": {"width": 320, "height": 160}, "num_inference_steps": 12}
+    watched = runs(engine, large, previews=True)
+    assert watched.digests == runs(engine, large).digests
+    assert watched.previews
+    for step, data in watched.previews:
+        assert 0 < step < 12
+        picture = Image.open(io.BytesIO(data))
+        assert (picture.format, picture.size) == ("JPEG", (256, 128))
+
+
+def test_a_preview_late_in_the_run_is_near_the_picture(engine: Any, runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the network takes the data to be comes nearer from step to step; with no bound on their time there is one for each."""
+    monkeypatch.setattr("tempera_engine.run.PREVIEW_SHARE", 1e9)
+    watched = runs(engine, {**INPUT, "image_size": {"width": 64, "height": 64}, "num_inference_steps": 8}, previews=True)
+    assert [step for step, _ in watched.previews] == [1, 2, 3, 4, 5, 6, 7]
+    final = pixels(watched.files[0])
+    distances = [np.abs(pixels(data) - final).mean() for _, data in watched.previews]
+    assert distances[-1] < distances[0]
+    assert distances[-1] < 8
+
+
+def test_a_scheduler_whose_state_cannot_be_written_down_has_no_checkpoints(
+    engine: Any, runs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler_class = type(engine._loaded._pipeline.scheduler)
+    own = scheduler_class.set_timesteps
+
+    def with_a_generator(self: Any, *args: Any, **kwargs: Any) -> None:
+        own(self, *args, **kwargs)
+        self.noise_source = torch.Generator()
+
+    plain = runs(engine, INPUT).digests
+    # Pipelines look at its signature.
+    with_a_generator.__signature__ = inspect.signature(own)  # type: ignore[attr-defined]
+    monkeypatch.setattr(scheduler_class, "set_timesteps", with_a_generator)
+    ran = runs(engine, INPUT, policy=EVERY_STEP)
+    assert ran.checkpoints == {}
+    says = "The scheduler's FlowMatchEulerDiscreteScheduler.noise_source cannot be kept; a retry begins at the beginning."
+    assert ran.logs == [("WARN", says)]
+    assert ran.digests == plain
+
+
+def test_latents_that_are_no_numbers_are_an_error_at_once(engine: Any, runs: Any) -> None:
+    hook = engine._loaded._pipeline.transformer.proj_out.register_forward_hook(lambda *_: torch.full_like(_[2], float("nan")))
+    try:
+        with pytest.raises(EngineError, match="no numbers after step 1") as raised:
+            runs(engine, INPUT)
+    finally:
+        hook.remove()
+    assert raised.value.code == "runner_server_error"
+    assert runs(engine, INPUT).files
+
+
+def test_a_device_that_is_full_is_an_error_with_a_remedy(engine: Any, runs: Any) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    hook = engine._loaded._pipeline.transformer.register_forward_pre_hook(full)
+    try:
+        with pytest.raises(EngineError, match="ask for a smaller") as raised:
+            runs(engine, INPUT)
+    finally:
+        hook.remove()
+    assert raised.value.code == "runner_server_error"
+
+
+def test_a_cancel_is_no_exception_that_a_library_could_swallow() -> None:
+    assert not issubclass(RunCancelled, Exception)

@@ -1,0 +1,308 @@
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from judged import EVERY_STEP
+from PIL import Image
+from tempera_engine import EngineError, InputFile, InputInvalid, Model
+
+INPUT = {
+    "prompt": "a red circle moves to the left",
+    "negative_prompt": "blurry",
+    "num_frames": 17,
+    "frames_per_second": 8,
+    "resolution": "480p",
+    "num_inference_steps": 6,
+    "guidance_scale": 3.5,
+    "guidance_scale_2": 4.0,
+    "shift": 5,
+    "seed": 7,
+    "interpolator_model": "none",
+    "num_interpolated_frames": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def text_engine(load: Any) -> Any:
+    return load("text-to-video")
+
+
+@pytest.fixture(scope="module")
+def image_engine(load: Any) -> Any:
+    return load("image-to-video")
+
+
+def input_file(path: Path, data: bytes, content_type: str = "image/png") -> InputFile:
+    path.write_bytes(data)
+    return InputFile(path, content_type, len(data), hashlib.sha256(data).hexdigest())
+
+
+def picture(color: str, width: int = 64, height: int = 48) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), color).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def red(tmp_path: Path) -> InputFile:
+    return input_file(tmp_path / "red.png", picture("red"))
+
+
+@pytest.fixture
+def blue(tmp_path: Path) -> InputFile:
+    return input_file(tmp_path / "blue.png", picture("blue"))
+
+
+IMAGE_INPUT = {**INPUT, "image_url": "attachment:0", "aspect_ratio": "auto"}
+
+
+def probe(data: bytes) -> dict[str, Any]:
+    with av.open(io.BytesIO(data), "r") as file:
+        stream = file.streams.video[0]
+        frames = len(list(file.decode(stream)))
+        return {
+            "codec": stream.codec_context.name,
+            "pixels": stream.codec_context.pix_fmt,
+            "size": (stream.width, stream.height),
+            "fps": stream.average_rate,
+            "frames": frames,
+            # faststart: the index comes before the data.
+            "index_first": data.index(b"moov") < data.index(b"mdat"),
+        }
+
+
+@pytest.fixture
+def steps_by_expert(text_engine: Any) -> Any:
+    """How often each of the two networks is asked, while the test runs."""
+    pipeline = text_engine._loaded._pipeline
+    counts = {"transformer": 0, "transformer_2": 0}
+
+    def count(name: str) -> Any:
+        def hook(*_: Any) -> None:
+            counts[name] += 1
+
+        return hook
+
+    hooks = [getattr(pipeline, name).register_forward_pre_hook(count(name)) for name in counts]
+    yield counts
+    for hook in hooks:
+        hook.remove()
+
+
+def test_text_becomes_the_film_that_was_asked_for(text_engine: Any, runs: Any) -> None:
+    ran = runs(text_engine, INPUT)
+    assert ran.output == {"video": {"$artifact": 0}, "prompt": INPUT["prompt"], "seed": 7}
+    assert ran.steps == [1, 2, 3, 4, 5, 6]
+    expected = {"pixels": "yuv420p", "size": (64, 48), "fps": 8, "frames": 17, "index_first": True}
+    assert probe(ran.files[0]) == {"codec": "h264", **expected}
+
+
+@pytest.mark.parametrize(("asked", "rendered"), [(18, 21), (20, 21), (21, 21)])
+def test_exactly_as_many_frames_as_asked_for(text_engine: Any, runs: Any, asked: int, rendered: int) -> None:
+    ran = runs(text_engine, {**INPUT, "num_frames": asked, "num_inference_steps": 2})
+    assert probe(ran.files[0])["frames"] == asked
+    said = [message for _, message in ran.logs]
+    assert said == ([] if asked == rendered else [f"Rendered {rendered} frames, the first {asked} of which are kept."])
+
+
+@pytest.mark.parametrize(
+    ("change", "size"),
+    [({"aspect_ratio": "9:16"}, (48, 64)), ({"aspect_ratio": "1:1"}, (48, 48)), ({"resolution": "720p"}, (96, 64))],
+)
+def test_shape_and_resolution(text_engine: Any, runs: Any, change: dict[str, Any], size: tuple[int, int]) -> None:
+    assert probe(runs(text_engine, {**INPUT, **change, "num_inference_steps": 2}).files[0])["size"] == size
+
+
+def test_the_experts_share_the_steps_at_the_boundary(text_engine: Any, runs: Any, steps_by_expert: dict[str, int]) -> None:
+    runs(text_engine, INPUT)
+    # σ of six steps at shift 5: 1, 0.96, 0.91, 0.83, 0.71, 0.5; the first three are above the boundary of 0.875. Two calls each.
+    assert steps_by_expert == {"transformer": 6, "transformer_2": 6}
+
+
+def test_a_smaller_shift_gives_the_second_expert_more_steps(text_engine: Any, runs: Any, steps_by_expert: dict[str, int]) -> None:
+    runs(text_engine, {**INPUT, "shift": 1})
+    assert steps_by_expert["transformer"] < steps_by_expert["transformer_2"]
+
+
+def test_the_fields_reach_the_pipeline(text_engine: Any, runs: Any) -> None:
+    plain = runs(text_engine, INPUT).digests
+    assert runs(text_engine, INPUT).digests == plain
+    for change in (
+        {"seed": 8},
+        {"prompt": "a star"},
+        {"negative_prompt": "sharp"},
+        {"guidance_scale": 5},
+        {"guidance_scale_2": 7},
+        {"shift": 3},
+        {"video_quality": "low"},
+    ):
+        assert runs(text_engine, {**INPUT, **change}).digests != plain, change
+
+
+def test_what_fal_does_by_default_and_this_engine_does_not_is_said(text_engine: Any, runs: Any) -> None:
+    ran = runs(text_engine, {"prompt": "a star", "num_frames": 17, "num_inference_steps": 2, "resolution": "480p", "enable_prompt_expansion": True})
+    assert [message for _, message in ran.logs] == [
+        "This engine does not interpolate: the video has 17 frames, 16 a second.",
+        "This engine does not expand prompts; the prompt is used as it is.",
+    ]
+
+
+def test_an_image_becomes_a_film_of_its_shape(image_engine: Any, runs: Any, tmp_path: Path) -> None:
+    tall = input_file(tmp_path / "tall.png", picture("red", 60, 120))
+    ran = runs(image_engine, IMAGE_INPUT, files=[tall])
+    width, height = probe(ran.files[0])["size"]
+    assert (width, height) == (32, 64)
+    assert probe(ran.files[0])["frames"] == 17
+
+
+def test_first_and_last_image_both_count(image_engine: Any, runs: Any, red: InputFile, blue: InputFile) -> None:
+    first = runs(image_engine, IMAGE_INPUT, files=[red])
+    assert runs(image_engine, IMAGE_INPUT, files=[red]).digests == first.digests
+    assert runs(image_engine, IMAGE_INPUT, files=[blue]).digests != first.digests
+    both = runs(image_engine, {**IMAGE_INPUT, "end_image_url": "attachment:1"}, files=[red, blue])
+    assert both.digests != first.digests
+
+
+@pytest.mark.parametrize(
+    ("change", "loc", "type"),
+    [
+        ({"num_frames": 0}, "num_frames", "greater_than_equal"),
+        ({"num_frames": 1_000_000}, "num_frames", "less_than_equal"),
+        ({"frames_per_second": 0}, "frames_per_second", "greater_than_equal"),
+        ({"resolution": "4k"}, "resolution", "literal_error"),
+        ({"aspect_ratio": "auto"}, "aspect_ratio", "literal_error"),
+        ({"shift": 0}, "shift", "greater_than_equal"),
+        ({"guidance_scale_2": "strong"}, "guidance_scale_2", "float_type"),
+        ({"num_inference_steps": 1}, "num_inference_steps", "greater_than_equal"),
+        ({"video_quality": "best"}, "video_quality", "literal_error"),
+        ({"loras": [{"path": "https://example.com/a.safetensors"}]}, "loras", "feature_not_supported"),
+    ],
+)
+def test_a_bad_input_costs_nothing(text_engine: Any, runs: Any, change: dict[str, Any], loc: str, type: str) -> None:
+    with pytest.raises(InputInvalid) as raised:
+        runs(text_engine, {**INPUT, **change})
+    assert [(fault.loc, fault.type) for fault in raised.value.faults] == [([loc], type)]
+
+
+def test_an_image_that_is_missing(image_engine: Any, runs: Any) -> None:
+    with pytest.raises(InputInvalid) as raised:
+        runs(image_engine, INPUT)
+    assert [(fault.loc, fault.type) for fault in raised.value.faults] == [(["image_url"], "missing")]
+
+
+def test_an_address_is_no_file(image_engine: Any, runs: Any) -> None:
+    """What was not fetched for the engine is not read, wherever it points."""
+    with pytest.raises(InputInvalid) as raised:
+        runs(image_engine, {**IMAGE_INPUT, "image_url": "/etc/passwd"})
+    assert raised.value.faults[0].type == "missing"
+
+
+def huge_png() -> bytes:
+    """A PNG whose head says 30,000 × 30,000."""
+    data = bytearray(picture("red"))
+    data[16:24] = (30_000).to_bytes(4, "big") * 2
+    import zlib
+
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "type"),
+    [
+        (b"this is a text file", "image_load_error"),
+        (b"", "image_load_error"),
+        (b"PK\x03\x04" + b"\0" * 5000, "image_load_error"),
+        (picture("red")[:60], "image_load_error"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "image_load_error"),
+        (huge_png(), "image_too_large"),
+    ],
+    ids=["text", "empty", "zip", "cut short", "postscript", "huge"],
+)
+@pytest.mark.parametrize("field", ["image_url", "end_image_url"])
+def test_an_image_that_is_none(image_engine: Any, runs: Any, tmp_path: Path, red: InputFile, field: str, data: bytes, type: str) -> None:
+    bad = input_file(tmp_path / "bad.png", data)
+    with pytest.raises(InputInvalid) as raised:
+        runs(image_engine, {**IMAGE_INPUT, "image_url": "attachment:0", field: "attachment:1"}, files=[red, bad])
+    assert [(fault.loc, fault.type) for fault in raised.value.faults] == [([field], type)]
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_a_run_that_was_cut_off_at_any_step_goes_on_to_the_same_film(
+    kind: str, text_engine: Any, image_engine: Any, runs: Any, red: InputFile
+) -> None:
+    engine, input_value, files = (text_engine, INPUT, []) if kind == "text" else (image_engine, IMAGE_INPUT, [red])
+    whole = runs(engine, input_value, files=files, policy=EVERY_STEP)
+    assert sorted(whole.checkpoints) == [1, 2, 3, 4, 5]
+    for step, checkpoint in whole.checkpoints.items():
+        rest = runs(engine, input_value, files=files, policy=EVERY_STEP, checkpoint=checkpoint)
+        assert rest.steps == list(range(step + 1, 7))
+        # Also what the multistep scheduler remembers is the same, so the checkpoints are.
+        assert rest.checkpoints == {later: whole.checkpoints[later] for later in range(step + 1, 6)}
+        assert rest.digests == whole.digests
+
+
+def test_a_checkpoint_of_another_image_is_left_alone(image_engine: Any, runs: Any, red: InputFile, blue: InputFile) -> None:
+    checkpoint = runs(image_engine, IMAGE_INPUT, files=[red], policy=EVERY_STEP).checkpoints[3]
+    again = runs(image_engine, IMAGE_INPUT, files=[blue], checkpoint=checkpoint)
+    assert again.logs[0][0] == "WARN"
+    assert again.digests == runs(image_engine, IMAGE_INPUT, files=[blue]).digests
+
+
+def test_a_cancel_while_frames_are_decoded_leaves_the_engine_whole(text_engine: Any, runs: Any) -> None:
+    plain = runs(text_engine, INPUT).digests
+    cancel: Any = None
+    layers: list[int] = []
+
+    def remember(run: Any, event: Any) -> None:
+        nonlocal cancel
+        cancel = run._cancel
+
+    def decoding(*_: Any) -> None:
+        layers.append(1)
+        cancel()
+
+    hook = text_engine._loaded._pipeline.vae.decoder.up_blocks[0].register_forward_hook(decoding)
+    try:
+        ran = runs(text_engine, INPUT, on_event=remember)
+    finally:
+        hook.remove()
+    assert ran.cancelled
+    assert (len(layers), ran.files) == (1, [])
+    assert runs(text_engine, INPUT).digests == plain
+
+
+def test_frames_that_are_no_numbers_are_an_error(text_engine: Any, runs: Any) -> None:
+    vae = text_engine._loaded._pipeline.vae
+    hook = vae.decoder.register_forward_hook(lambda *_: torch.full_like(_[2], float("nan")))
+    try:
+        with pytest.raises(EngineError, match="no numbers") as raised:
+            runs(text_engine, INPUT)
+    finally:
+        hook.remove()
+    assert raised.value.code == "runner_server_error"
+
+
+def test_previews_are_of_the_first_frame_and_change_nothing(text_engine: Any, runs: Any) -> None:
+    watched = runs(text_engine, {**INPUT, "num_inference_steps": 20}, previews=True)
+    assert watched.digests == runs(text_engine, {**INPUT, "num_inference_steps": 20}).digests
+    assert watched.previews
+    for step, data in watched.previews:
+        assert 0 < step < 20
+        assert Image.open(io.BytesIO(data)).size == (64, 48)
+
+
+def test_one_expert_serves_alone(runs: Any, tmp_path: Path) -> None:
+    import tiny_pipelines
+    from tempera_diffusers.engine import DiffusersEngine
+
+    tiny_pipelines.wan_text_to_video(experts=1).save_pretrained(tmp_path / "model")
+    engine = DiffusersEngine()
+    parameters = {"device": "cpu", "threads": 1, "resolutions": {"480p": [64, 48]}}
+    engine.load(Model("acme/tiny", "1.0.0", "wan_video", tmp_path / "model", parameters), lambda *_: None)
+    assert probe(runs(engine, INPUT).files[0])["frames"] == 17

@@ -1,0 +1,138 @@
+"""
+Makes pipeline folders of the classes that real checkpoints have, a few hundred kilobytes each, with random weights and nothing
+downloaded: what they make is noise, but it is made by the very code that runs the real ones.
+
+    python tests/tiny_pipelines.py text-to-image /tmp/tiny-qwen-image
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKLQwenImage,
+    AutoencoderKLWan,
+    FlowMatchEulerDiscreteScheduler,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+    UniPCMultistepScheduler,
+    WanImageToVideoPipeline,
+    WanPipeline,
+    WanTransformer3DModel,
+)
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer, T5Tokenizer, UMT5Config, UMT5EncoderModel
+
+TEXT_WIDTH = 32
+LATENT_CHANNELS = 16
+
+
+def qwen_image() -> QwenImagePipeline:
+    """Text to picture; true classifier-free guidance, dynamic shift, 16 pixels per token, as Qwen-Image."""
+    torch.manual_seed(0)
+    tokenizer = _byte_tokenizer()
+    return QwenImagePipeline(
+        tokenizer=tokenizer,
+        text_encoder=_qwen_text_encoder(len(tokenizer)).eval(),
+        transformer=QwenImageTransformer2DModel(
+            patch_size=2,
+            in_channels=LATENT_CHANNELS * 4,
+            out_channels=LATENT_CHANNELS,
+            num_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=TEXT_WIDTH,
+            axes_dims_rope=(4, 6, 6),
+        ).eval(),
+        vae=AutoencoderKLQwenImage(base_dim=8, z_dim=LATENT_CHANNELS, dim_mult=[1, 1, 1, 1], num_res_blocks=1).eval(),
+        # As Qwen-Image's own scheduler_config.json.
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True,
+            base_shift=0.5,
+            max_shift=0.9,
+            base_image_seq_len=256,
+            max_image_seq_len=8192,
+            shift_terminal=0.02,
+        ),
+    )
+
+
+def wan_text_to_video(*, experts: int = 2) -> WanPipeline:
+    """Text to video; two experts and UniPC over flow sigmas, as Wan 2.2 A14B. With one expert as Wan 2.1."""
+    torch.manual_seed(0)
+    return WanPipeline(**_wan_parts(experts, in_channels=LATENT_CHANNELS), boundary_ratio=0.875 if experts == 2 else None)
+
+
+def wan_image_to_video() -> WanImageToVideoPipeline:
+    """Image to video; the first frame's latents and their mask are channels of the transformers, as Wan 2.2 A14B has it."""
+    torch.manual_seed(0)
+    return WanImageToVideoPipeline(**_wan_parts(2, in_channels=2 * LATENT_CHANNELS + 4), boundary_ratio=0.9)
+
+
+def _wan_parts(experts: int, *, in_channels: int) -> dict[str, Any]:
+    tokenizer = _letter_tokenizer()
+    text = UMT5Config(vocab_size=len(tokenizer), d_model=TEXT_WIDTH, d_kv=8, d_ff=32, num_layers=2, num_heads=4)
+    networks = [_wan_transformer(in_channels) for _ in range(experts)]
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": UMT5EncoderModel(text).eval(),
+        "transformer": networks[0],
+        "transformer_2": networks[1] if experts == 2 else None,
+        "vae": AutoencoderKLWan(base_dim=4, z_dim=LATENT_CHANNELS, dim_mult=[1, 1, 1, 1], num_res_blocks=1).eval(),
+        "scheduler": UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
+    }
+
+
+def _wan_transformer(in_channels: int) -> WanTransformer3DModel:
+    return WanTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=in_channels,
+        out_channels=LATENT_CHANNELS,
+        text_dim=TEXT_WIDTH,
+        freq_dim=32,
+        ffn_dim=32,
+        num_layers=2,
+        rope_max_seq_len=64,
+    ).eval()
+
+
+def _qwen_text_encoder(words: int) -> Qwen2_5_VLForConditionalGeneration:
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": words,
+            "hidden_size": TEXT_WIDTH,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1_000_000.0},
+        },
+        vision_config={"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": TEXT_WIDTH},
+    )
+    return Qwen2_5_VLForConditionalGeneration(config)
+
+
+def _byte_tokenizer() -> Qwen2Tokenizer:
+    """Qwen's tokenizer without its merges: each byte is a token, written as the letter that byte-level BPE gives it."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
+    vocabulary = {letter: i for i, letter in enumerate(letters)}
+    tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=[])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    return tokenizer
+
+
+def _letter_tokenizer() -> T5Tokenizer:
+    """UMT5's kind of tokenizer, whose pieces are single letters."""
+    pieces = ["<pad>", "</s>", "<unk>", "▁", *"abcdefghijklmnopqrstuvwxyz0123456789,.-"]
+    return T5Tokenizer(vocab=[(piece, -float(i)) for i, piece in enumerate(pieces)], extra_ids=0)
+
+
+PIPELINES = {"text-to-image": qwen_image, "text-to-video": wan_text_to_video, "image-to-video": wan_image_to_video}
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[1] not in PIPELINES:
+        sys.exit(f"usage: {sys.argv[0]} {'|'.join(PIPELINES)} <folder>")
+    PIPELINES[sys.argv[1]]().save_pretrained(Path(sys.argv[2]))
