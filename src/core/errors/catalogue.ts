@@ -98,6 +98,7 @@ export const CATALOGUE = {
   proxy_target_invalid: { kind: "gateway", status: 400, retryable: false, says: "Invalid request" },
   body_not_json: { kind: "gateway", status: 400, retryable: false, says: "The body is not a JSON object." },
   body_too_large: { kind: "gateway", status: 413, retryable: false, says: "The body is larger than this server accepts." },
+  body_overdue: { kind: "gateway", status: 408, retryable: true, says: "The body did not arrive in time. Try again." },
   webhook_invalid: { kind: "gateway", status: 400, retryable: false, says: "The webhook address cannot be used." },
   webhook_undelivered: { kind: "gateway", status: 502, retryable: true, says: "The webhook was not delivered." },
   delivery_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no such delivery." },
