@@ -261,6 +261,12 @@ describe("frames", () => {
     expect(refused).toMatchObject({ error: "INVALID_INPUT", detail: [{ loc: ["body", "delay_ms"] }] });
     say(socket, { prompt: new Uint8Array(3) });
     expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT", reason: "prompt: Input should not be bytes" });
+    for (const file_url of ["file:///etc/passwd", "attachment:0"]) {
+      say(socket, { file_url });
+      expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT", detail: [{ loc: ["body", "file_url"] }] });
+      socket.send(JSON.stringify({ file_url }));
+      expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT", detail: [{ loc: ["body", "file_url"] }] });
+    }
     say(socket, { fail: "invalid" });
     expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT", reason: "fail: The stub was asked to refuse this input." });
     say(socket, { prompt: "fine" });
