@@ -12,11 +12,17 @@ import { openSocket, type TestSocket } from "./sockets.ts";
 const STUB = "tempera/stub";
 const IDLE_MS = 3_000;
 const SOCKETS_MAX = 80;
+/** Of one owner: enough to take every slot of the stub, and two that wait. */
+const SESSIONS_MAX = 66;
 /** Of the stub. */
 const SLOTS = 64;
 let test: TestPlatform;
 beforeAll(async () => {
-  test = await startTestPlatform({ TEMPERA_REALTIME_IDLE_SECONDS: String(IDLE_MS / 1000), TEMPERA_SOCKETS_MAX: String(SOCKETS_MAX) });
+  test = await startTestPlatform({
+    TEMPERA_REALTIME_IDLE_SECONDS: String(IDLE_MS / 1000),
+    TEMPERA_SOCKETS_MAX: String(SOCKETS_MAX),
+    TEMPERA_SESSIONS_MAX: String(SESSIONS_MAX),
+  });
 });
 afterAll(() => test[Symbol.asyncDispose]());
 
@@ -395,6 +401,35 @@ describe("slots", () => {
     await test.client.admin("DELETE", `/v1/keys/${made.key.split(":")[0]}`);
     expect(await socket.next()).toBe('{"status":"error","error":"Unauthorized"}');
     expect((await socket.closed).code).toBe(1000);
+  });
+});
+
+describe("sessions of one owner", () => {
+  it("past their number one is told and closed; another owner's are not in the way, and a closed one makes room", async () => {
+    const holders = await Promise.all(Array.from({ length: SESSIONS_MAX }, () => connect()));
+    for (const holder of holders) say(holder, { delay_ms: 60_000 }); // work keeps them open
+    try {
+      for (const path of [`/${STUB}/realtime`, `/${STUB}`]) {
+        const socket = await connect(path);
+        expect(JSON.parse((await socket.next()) as string)).toMatchObject({
+          type: "x-fal-error",
+          error: "CONCURRENT_REQUESTS_LIMIT",
+          reason: expect.stringContaining(`${SESSIONS_MAX} realtime sessions`),
+        });
+        expect((await socket.closed).code).toBe(1000);
+      }
+      const other = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "other", owner: "other" });
+      await using bob = await openSocket(wsUrl(`/${STUB}/realtime`), { headers: { authorization: `Key ${other.key}` } });
+      await Promise.all(holders.splice(0, SESSIONS_MAX - SLOTS + 1).map((holder) => holder[Symbol.asyncDispose]()));
+      say(bob, { prompt: "bob" });
+      expect(await output(bob)).toMatchObject({ echo: "bob" });
+      await using again = await connect();
+      say(again, { prompt: "room" });
+      await Promise.all(holders.splice(0, 1).map((holder) => holder[Symbol.asyncDispose]()));
+      expect(await output(again)).toMatchObject({ echo: "room" });
+    } finally {
+      await Promise.all(holders.map((holder) => holder[Symbol.asyncDispose]()));
+    }
   });
 });
 

@@ -23,6 +23,7 @@ import {
 import type { Route } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { Caller } from "../key-ring.ts";
+import { createInFlight } from "../run/in-flight.ts";
 import { checkFrame, checkJson } from "./frame-check.ts";
 import { openSession } from "./session.ts";
 import { endSocket, type ServedSocket, sendOn } from "./socket-end.ts";
@@ -48,17 +49,30 @@ interface Opening {
  *   input is an `x-fal-error`, and the socket stays; an engine's failure is `INTERNAL_ERROR`, then the socket closes.
  * - `/{id}`: a raw socket, frames go to the engine and come back as they are.
  */
-export const createRealtimeSocket =
-  (api: Api) =>
-  async (address: SocketAddress, request: IncomingMessage): Promise<(ws: WebSocket) => ServedSocket> => {
+export const createRealtimeSocket = (api: Api) => {
+  const sessions = createInFlight(api.realtime.sessionsMax, "realtime sessions open", "Close one first.");
+
+  const refusal = (error: unknown) => {
+    if (!isTemperaError(error)) throw error;
+    return (ws: WebSocket): ServedSocket => turnAway(ws, error);
+  };
+
+  return async (address: SocketAddress, request: IncomingMessage): Promise<(ws: WebSocket) => ServedSocket> => {
     try {
       const opening = await open(api, address, request);
-      return (ws) => serve(api, opening, ws);
+      return (ws) => {
+        try {
+          // Counted only here, where there is a socket whose close gives the place back.
+          return serve(api, opening, ws, sessions.take(opening.caller.ownerId));
+        } catch (error) {
+          return refusal(error)(ws);
+        }
+      };
     } catch (error) {
-      if (!isTemperaError(error)) throw error;
-      return (ws) => turnAway(ws, error);
+      return refusal(error);
     }
   };
+};
 
 /** Who → may they → is it right. */
 async function open(api: Api, { path, query }: SocketAddress, { headers }: IncomingMessage): Promise<Opening> {
@@ -83,7 +97,7 @@ function turnAway(ws: WebSocket, error: TemperaError): ServedSocket {
   return { goAway: async () => endSocket(ws) };
 }
 
-function serve(api: Api, { caller, route, place: { path, raw }, maxBuffering }: Opening, ws: WebSocket): ServedSocket {
+function serve(api: Api, { caller, route, place: { path, raw }, maxBuffering }: Opening, ws: WebSocket, held: Disposable): ServedSocket {
   const { model } = route;
   const sessionId = newRequestId();
   /** Inputs that came as text JSON: their outputs go back as that. */
@@ -181,7 +195,7 @@ function serve(api: Api, { caller, route, place: { path, raw }, maxBuffering }: 
     clearTimeout(idle);
     clearTimeout(lifetime);
     clearInterval(checking);
-    void session.close();
+    void session.close().finally(() => held[Symbol.dispose]());
   });
   // fal's clients connect again at the next send after a clean close, and report any other code as an error (contract §5.3).
   return { goAway: () => end(raw ? 1012 : 1000, "The gateway restarts; connect again.") };

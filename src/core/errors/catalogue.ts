@@ -49,7 +49,7 @@ export const CATALOGUE = {
     kind: "request",
     status: 429,
     retryable: true,
-    says: "The caller has as many runs and streams open as it may.",
+    says: "The caller has as many runs, streams or realtime sessions open as it may.",
   },
   client_disconnected: { kind: "request", status: 499, retryable: false, says: "The caller went away before the answer." },
   client_cancelled: { kind: "request", status: 499, retryable: false, says: "The request was cancelled by its caller." },
