@@ -57,8 +57,16 @@ export function createSockets(
   const realtime = createRealtimeSocket(api);
   const http = createHttpSocket(api, fetchInner);
 
-  const accept = (address: SocketAddress, request: IncomingMessage, socket: Duplex, head: Buffer, serve: (ws: WebSocket) => ServedSocket) =>
+  const accept = (
+    address: SocketAddress,
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    gone: () => void,
+    serve: (ws: WebSocket) => ServedSocket,
+  ) =>
     servers[address.tree].handleUpgrade(request, socket, head, (ws) => {
+      socket.off("error", gone); // `ws` has a listener of its own now
       served.set(ws, serve(ws));
       ws.on("error", (error) => api.log.debug({ err: error }, "a socket broke")); // `close` follows
       const stopPings = keepAlive(ws);
@@ -79,9 +87,9 @@ export function createSockets(
         if (stopping) throw goingAway();
         if (served.size + opening > api.realtime.socketsMax) throw new TemperaError("sockets_exhausted");
         const open = address.tree === "ws" ? await http(address, request) : await realtime(address, request);
-        socket.off("error", gone);
         if (stopping) throw goingAway();
-        if (!socket.destroyed) accept(address, request, socket, head, open);
+        // A refusal goes on listening: the connection may break while it is told.
+        if (!socket.destroyed) accept(address, request, socket, head, gone, open);
       };
       opening++;
       serve()
