@@ -36,7 +36,20 @@ class PoliteWebSocket extends WebSocket {
 export function createSockets(
   api: Pick<
     ApiDependencies,
-    "registry" | "keyRing" | "tokens" | "events" | "sessions" | "frames" | "clock" | "log" | "bodyBytesMax" | "trustProxy" | "realtime"
+    | "registry"
+    | "keyRing"
+    | "tokens"
+    | "events"
+    | "requests"
+    | "jobs"
+    | "objects"
+    | "sessions"
+    | "frames"
+    | "clock"
+    | "log"
+    | "bodyBytesMax"
+    | "trustProxy"
+    | "realtime"
   >,
   fetchInner: InnerFetch,
 ): Sockets {
