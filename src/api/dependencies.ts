@@ -64,6 +64,9 @@ export interface ApiDependencies {
   sessions: Sessions;
   /** The way of their frames. */
   frames: FrameChannel;
-  /** `idleMs`: a realtime socket without inputs and outputs for this long is closed. `socketsMax`: WebSockets open at once. */
-  realtime: { idleMs: number; socketsMax: number };
+  /**
+   * `idleMs`: a realtime socket without inputs and outputs for this long is closed. `socketsMax`: WebSockets open at
+   * once. `sessionsMax`: realtime sessions of one owner.
+   */
+  realtime: { idleMs: number; socketsMax: number; sessionsMax: number };
 }

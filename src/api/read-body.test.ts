@@ -1,6 +1,7 @@
 import { Hono } from "hono";
-import { describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Json } from "../core/json.ts";
+import { LIMITS } from "../core/limits.ts";
 import { readJsonBody } from "./read-body.ts";
 
 /** What a body reads as under a limit, or the error it is refused with. */
@@ -94,4 +95,16 @@ describe("a body that is too large", () => {
 
   it("is refused although its length was announced as something that is no number", async () =>
     expect(await read(json(2000), { headers: { "content-length": "small" } })).toMatchObject({ code: "body_too_large" }));
+});
+
+describe("a body that does not come", () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  it.each([{}, { "content-length": "100" }])("is given up after its time, headers %j", async (headers) => {
+    const body = new ReadableStream<Uint8Array>({ start: (controller) => controller.enqueue(Buffer.from("{")) });
+    const reading = read(body, { headers: headers as Record<string, string> });
+    await vi.advanceTimersByTimeAsync(LIMITS.bodyMs + 1);
+    expect(await reading).toMatchObject({ code: "body_overdue" });
+  });
 });

@@ -1,23 +1,33 @@
 import type { Context } from "hono";
 import { TemperaError } from "../core/errors/tempera-error.ts";
 import type { Json } from "../core/json.ts";
+import { LIMITS } from "../core/limits.ts";
 
 /** How many times the limit is still read and thrown away, so that the caller gets its answer instead of a broken pipe. */
 const DRAIN_FACTOR = 8;
 
 /**
  * Reads a JSON body of at most `bytesMax` bytes; an absent one is `{}`.
- * Throws `body_too_large` or `body_not_json`.
+ * Throws `body_too_large`, `body_overdue` or `body_not_json`.
  */
 export async function readJsonBody(c: Context, bytesMax: number): Promise<Json> {
   const announced = Number(c.req.header("content-length") ?? Number.NaN);
-  const text = announced <= bytesMax ? await c.req.text() : await readCounted(c, bytesMax);
+  const text = await inTime(announced <= bytesMax ? c.req.text() : readCounted(c, bytesMax));
   if (text.trim() === "") return {};
   try {
     return JSON.parse(text) as Json;
   } catch (error) {
     throw new TemperaError("body_not_json", `The body is not valid JSON: ${(error as Error).message}`);
   }
+}
+
+/** A body that comes slower is given up: it holds a connection and what it has sent so far. */
+async function inTime(reading: Promise<string>): Promise<string> {
+  let timer: NodeJS.Timeout | undefined;
+  const overdue = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new TemperaError("body_overdue")), LIMITS.bodyMs);
+  });
+  return Promise.race([reading, overdue]).finally(() => clearTimeout(timer));
 }
 
 async function readCounted(c: Context, bytesMax: number): Promise<string> {

@@ -1,4 +1,6 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
+import type { Server } from "node:http";
 import { connect } from "node:net";
 import { Hono } from "hono";
 import { afterEach, expect, it, vi } from "vitest";
@@ -46,4 +48,20 @@ it("hands a WebSocket's upgrade on", async () => {
     upgrade: (request, socket) => socket.end(`HTTP/1.1 418 ${request.url}\r\n\r\n`),
   });
   expect(await raw("GET /s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")).toContain("418 /s");
+});
+
+it("gives a body all the time it needs, and a head a minute: Node alone would cut every upload after five", async () => {
+  server = await listen(app, { host: "127.0.0.1", port: 0, name: "test", setting: "NONE" });
+  let node: Server | undefined;
+  const seen = (message: unknown): void => {
+    node = (message as { server: Server }).server;
+  };
+  subscribe("http.server.request.start", seen);
+  try {
+    await raw("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  } finally {
+    unsubscribe("http.server.request.start", seen);
+  }
+  expect(node?.requestTimeout).toBe(0);
+  expect(node?.headersTimeout).toBe(60_000);
 });

@@ -14,6 +14,12 @@ interface Certificate {
 /** Takes a connection that asks to become a WebSocket. Whoever stops the listener ends those first: it waits for them. */
 export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 
+/**
+ * A request's head is awaited for a minute. Its body has no time here, where all bodies would have the same: uploads have hours and
+ * JSON minutes, and whoever reads one keeps it (`files/upload-body.ts`, `read-body.ts`).
+ */
+const TIMES = { headersTimeout: 60_000, requestTimeout: 0 };
+
 /** A connection that has not finished its TLS handshake by then is cut. */
 const HANDSHAKE_WITHIN_MS = 10_000;
 
@@ -40,9 +46,9 @@ export function listen(
   return new Promise((resolve, reject) => {
     const secure = tls && {
       createServer: createTlsServer,
-      serverOptions: { ...tls, minVersion: "TLSv1.2" as const, handshakeTimeout: HANDSHAKE_WITHIN_MS },
+      serverOptions: { ...TIMES, ...tls, minVersion: "TLSv1.2" as const, handshakeTimeout: HANDSHAKE_WITHIN_MS },
     };
-    const server: ServerType = serve({ fetch: app.fetch, hostname: host, port, ...secure }, () => {
+    const server: ServerType = serve({ fetch: app.fetch, hostname: host, port, serverOptions: TIMES, ...secure }, () => {
       server.off("error", refused);
       const close = (): Promise<void> => new Promise((done) => server.close(() => done()));
       resolve({

@@ -36,7 +36,11 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
     publicUrl: config.server.publicUrl?.replace(/\/+$/, ""),
     trustProxy: config.server.trustProxy,
     sessions: createSessions(parts.client),
-    realtime: { idleMs: config.realtime.idleSeconds * 1000, socketsMax: config.realtime.socketsMax },
+    realtime: {
+      idleMs: config.realtime.idleSeconds * 1000,
+      socketsMax: config.realtime.socketsMax,
+      sessionsMax: config.realtime.sessionsMax,
+    },
   };
   const app = createGateway(api);
   const sockets = createSockets(api, (request) => app.fetch(request));

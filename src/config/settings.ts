@@ -240,6 +240,12 @@ export const SETTINGS = {
       1000,
       "WebSockets that one gateway holds open.",
     ),
+    sessionsMax: setting(
+      "TEMPERA_SESSIONS_MAX",
+      number(z.number().int().min(1).max(100_000)),
+      32,
+      "Realtime sessions that one owner may have open at one gateway; each holds a slot of an engine. One more is told so and closed.",
+    ),
   },
   log: {
     level: setting("TEMPERA_LOG_LEVEL", z.enum(["debug", "info", "warn", "error", "silent"]), "info", "Least severe line that is logged."),

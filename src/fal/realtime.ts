@@ -71,11 +71,12 @@ export const TIMEOUT = JSON.stringify({
 
 /**
  * An error as clients read it: `INTERNAL_ERROR` when the engine or the platform failed, `INVALID_INPUT` with the faults in
- * `detail`, else the code of the catalogue in capitals.
+ * `detail`, else (a refusal at the door, one session too many) the code of the catalogue in capitals.
  */
 export function errorMessage({ code, message, faults }: ErrorInfo): string {
   const { kind } = CATALOGUE[code];
-  const error = kind === "request" || kind === "model" ? "INTERNAL_ERROR" : kind === "input" ? "INVALID_INPUT" : code.toUpperCase();
+  const failed = (kind === "request" && code !== "concurrent_requests_limit") || kind === "model";
+  const error = failed ? "INTERNAL_ERROR" : kind === "input" ? "INVALID_INPUT" : code.toUpperCase();
   const first = faults?.[0];
   const reason = first ? `${first.loc.slice(1).join(".") || "input"}: ${first.msg}` : message;
   return JSON.stringify({ type: "x-fal-error", error, reason, ...(faults && { detail: faults }) });

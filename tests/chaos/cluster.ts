@@ -88,6 +88,7 @@ export async function startCluster(models: string, more: Record<string, string> 
     TEMPERA_WORKER_MODELS: models,
     TEMPERA_LOG_LEVEL: "info",
     TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8",
+    TEMPERA_SESSIONS_MAX: "64",
     TEMPERA_WEBHOOK_DELAYS: "3,1,1",
     ...more,
   };

@@ -12,11 +12,17 @@ import { openSocket, type TestSocket } from "./sockets.ts";
 const STUB = "tempera/stub";
 const IDLE_MS = 3_000;
 const SOCKETS_MAX = 80;
+/** Of one owner: enough to take every slot of the stub, and two that wait. */
+const SESSIONS_MAX = 66;
 /** Of the stub. */
 const SLOTS = 64;
 let test: TestPlatform;
 beforeAll(async () => {
-  test = await startTestPlatform({ TEMPERA_REALTIME_IDLE_SECONDS: String(IDLE_MS / 1000), TEMPERA_SOCKETS_MAX: String(SOCKETS_MAX) });
+  test = await startTestPlatform({
+    TEMPERA_REALTIME_IDLE_SECONDS: String(IDLE_MS / 1000),
+    TEMPERA_SOCKETS_MAX: String(SOCKETS_MAX),
+    TEMPERA_SESSIONS_MAX: String(SESSIONS_MAX),
+  });
 });
 afterAll(() => test[Symbol.asyncDispose]());
 
@@ -261,6 +267,12 @@ describe("frames", () => {
     expect(refused).toMatchObject({ error: "INVALID_INPUT", detail: [{ loc: ["body", "delay_ms"] }] });
     say(socket, { prompt: new Uint8Array(3) });
     expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT", reason: "prompt: Input should not be bytes" });
+    for (const file_url of ["file:///etc/passwd", "attachment:0"]) {
+      say(socket, { file_url });
+      expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT", detail: [{ loc: ["body", "file_url"] }] });
+      socket.send(JSON.stringify({ file_url }));
+      expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT", detail: [{ loc: ["body", "file_url"] }] });
+    }
     say(socket, { fail: "invalid" });
     expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT", reason: "fail: The stub was asked to refuse this input." });
     say(socket, { prompt: "fine" });
@@ -392,6 +404,35 @@ describe("slots", () => {
   });
 });
 
+describe("sessions of one owner", () => {
+  it("past their number one is told and closed; another owner's are not in the way, and a closed one makes room", async () => {
+    const holders = await Promise.all(Array.from({ length: SESSIONS_MAX }, () => connect()));
+    for (const holder of holders) say(holder, { delay_ms: 60_000 }); // work keeps them open
+    try {
+      for (const path of [`/${STUB}/realtime`, `/${STUB}`]) {
+        const socket = await connect(path);
+        expect(JSON.parse((await socket.next()) as string)).toMatchObject({
+          type: "x-fal-error",
+          error: "CONCURRENT_REQUESTS_LIMIT",
+          reason: expect.stringContaining(`${SESSIONS_MAX} realtime sessions`),
+        });
+        expect((await socket.closed).code).toBe(1000);
+      }
+      const other = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "other", owner: "other" });
+      await using bob = await openSocket(wsUrl(`/${STUB}/realtime`), { headers: { authorization: `Key ${other.key}` } });
+      await Promise.all(holders.splice(0, SESSIONS_MAX - SLOTS + 1).map((holder) => holder[Symbol.asyncDispose]()));
+      say(bob, { prompt: "bob" });
+      expect(await output(bob)).toMatchObject({ echo: "bob" });
+      await using again = await connect();
+      say(again, { prompt: "room" });
+      await Promise.all(holders.splice(0, 1).map((holder) => holder[Symbol.asyncDispose]()));
+      expect(await output(again)).toMatchObject({ echo: "room" });
+    } finally {
+      await Promise.all(holders.map((holder) => holder[Symbol.asyncDispose]()));
+    }
+  });
+});
+
 describe("loss of an engine", () => {
   it("the session goes on with another one; the socket stays open", async () => {
     await using socket = await connect();
@@ -460,10 +501,10 @@ describe("HTTP over WebSocket", () => {
     expect(await exchange(socket)).toMatchObject({ start: { status: 200 } });
   });
 
-  it("who leaves cancels what runs", async () => {
+  it.each([`/ws/${STUB}`, `/ws/${STUB}/stream`])("%s: who leaves cancels what runs", async (path) => {
     const before = await test.workflows("inferenceJob");
-    const socket = await connect(`/ws/${STUB}`);
-    socket.send(JSON.stringify({ delay_ms: 60_000, steps: 600 }));
+    const socket = await connect(path);
+    socket.send(JSON.stringify({ delay_ms: 60_000 })); // and no event on the way
     let id = "";
     const state = async (): Promise<string | undefined> => {
       const now = await test.workflows("inferenceJob");
@@ -472,7 +513,8 @@ describe("HTTP over WebSocket", () => {
     };
     await expect.poll(state).toBe("RUNNING");
     socket.ws.terminate();
-    await expect.poll(state).toBe("CANCELLED");
+    // A stream waits a while for its caller to come back.
+    await expect.poll(state, { timeout: 10_000 }).toBe("CANCELLED");
     expect((await test.record(id))?.outcome).toMatchObject({ ok: false, error: { code: "client_cancelled" } });
   });
 

@@ -7,7 +7,7 @@ import { LIMITS } from "../../core/limits.ts";
 export interface UploadBody {
   /** As announced; the stream has neither more nor fewer. */
   bytes: number;
-  /** Ends with `upload_interrupted` when the caller goes away or falls silent. */
+  /** Ends with `upload_interrupted` when the caller goes away, falls silent, or takes longer than `LIMITS.uploadBodyMs`. */
   stream: Readable;
   /** Of what has been read, hex. */
   sha256(): string;
@@ -43,20 +43,26 @@ export function uploadBody(c: Context, bytesMax: number): UploadBody {
 async function* chunksOf(body: ReadableStream<Uint8Array> | null): AsyncGenerator<Uint8Array> {
   if (!body) return;
   const reader = body.getReader();
-  let silent = false;
-  for (;;) {
-    const timer = setTimeout(() => {
-      silent = true;
-      reader.cancel().catch(() => {});
-    }, LIMITS.uploadSilenceMs);
-    const { done, value } = await reader
-      .read()
-      .catch((error) => {
-        throw new TemperaError("upload_interrupted", undefined, { cause: error });
-      })
-      .finally(() => clearTimeout(timer));
-    if (silent) throw new TemperaError("upload_interrupted");
-    if (done) return;
-    yield value;
+  let late = false;
+  const cut = (): void => {
+    late = true;
+    reader.cancel().catch(() => {});
+  };
+  const whole = setTimeout(cut, LIMITS.uploadBodyMs);
+  try {
+    for (;;) {
+      const silence = setTimeout(cut, LIMITS.uploadSilenceMs);
+      const { done, value } = await reader
+        .read()
+        .catch((error) => {
+          throw new TemperaError("upload_interrupted", undefined, { cause: error });
+        })
+        .finally(() => clearTimeout(silence));
+      if (late) throw new TemperaError("upload_interrupted");
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    clearTimeout(whole);
   }
 }

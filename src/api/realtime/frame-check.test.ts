@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ModelVersion } from "../../core/model.ts";
 import { createInputCheck } from "../../registry/input-check.ts";
-import { checkFrame } from "./frame-check.ts";
+import { checkFrame, checkJson } from "./frame-check.ts";
 
 const input = {
   type: "object",
@@ -16,6 +16,8 @@ const input = {
     prompt: { type: "string", default: "none" },
     anything: { title: "Anything" },
     list: { type: "array", items: { type: "string" } },
+    image_url: { type: "string" },
+    more: { type: "object", properties: { mask_urls: { type: "array" } } },
   },
 };
 const model = { schemas: { input, output: {} }, restrictions: [] } as unknown as ModelVersion;
@@ -40,5 +42,26 @@ describe("bytes in a frame", () => {
     expect(checkFrame(route, {})).toMatchObject({ faults: [{ loc: ["body", "image"], type: "missing" }] });
     expect(checkFrame(route, { image: 5 })).toHaveProperty("faults");
     expect(checkFrame(route, { image: "short", prompt: 5 })).toMatchObject({ faults: [{ loc: ["body", "prompt"] }] });
+  });
+});
+
+describe("files that a frame names", () => {
+  const refused = (loc: (string | number)[]) => ({
+    faults: [{ loc, msg: expect.stringContaining("names no files"), type: "value_error" }],
+  });
+
+  it.each(["file:///etc/passwd", "attachment:0", "https://example.com/a.png", "data:image/png;base64,AAAA"])(
+    "%s is refused",
+    (image_url) => {
+      expect(checkFrame(route, { image: bytes, image_url })).toEqual(refused(["body", "image_url"]));
+      expect(checkJson(route, { image: "short", image_url })).toEqual(refused(["body", "image_url"]));
+      expect(checkJson(route, { image: "short", more: { mask_urls: ["", image_url] } })).toEqual(refused(["body", "more", "mask_urls", 1]));
+    },
+  );
+
+  it("are no trouble where they are empty or unknown to the model", () => {
+    expect(checkJson(route, { image: "short", image_url: "", video_url: "file:///etc/passwd" })).toEqual({
+      input: { image: "short", image_url: "", prompt: "none" },
+    });
   });
 });

@@ -1,6 +1,8 @@
 /** Checks a realtime input with its model's schema, in which bytes may stand where the schema leaves room for them. */
 import type { InputFault } from "../../core/errors/tempera-error.ts";
+import { inputUrls } from "../../core/input-file.ts";
 import type { Json, JsonObject } from "../../core/json.ts";
+import { LIMITS } from "../../core/limits.ts";
 import type { FrameObject, FrameValue } from "../../fal/msgpack.ts";
 import type { Route } from "../../registry/registry.ts";
 
@@ -10,7 +12,7 @@ const STAND_IN = "bytes";
 export type CheckedFrame = { input: FrameObject } | { faults: InputFault[] };
 
 /**
- * The input with defaults applied and unknown fields left out, or its faults.
+ * The input with defaults applied and unknown fields left out, or its faults. Files that it names are a fault.
  *
  * Bytes pass in a field whose schema says `"format": "binary"`, and anywhere inside one that names no type at all.
  */
@@ -28,11 +30,21 @@ export function checkFrame({ model, checkInput }: Pick<Route, "model" | "checkIn
       faults: misplaced.slice(0, 10).map(({ path }) => ({ loc: ["body", ...path], msg: "Input should not be bytes", type: "value_error" })),
     };
   }
-  const checked = checkInput(replaced);
+  const checked = checkJson({ checkInput }, replaced);
   if ("faults" in checked) return checked;
-  const input = checked.input as FrameObject;
-  for (const { path, bytes } of found) putBack(input, path, bytes);
-  return { input };
+  for (const { path, bytes } of found) putBack(checked.input, path, bytes);
+  return checked;
+}
+
+/** The same for a frame that was JSON: it holds no bytes, so the schema sees it as it is. */
+export function checkJson({ checkInput }: Pick<Route, "checkInput">, frame: Json): CheckedFrame {
+  const checked = checkInput(frame);
+  if ("faults" in checked) return checked;
+  // A session has no folder of fetched files, and an address as it came might be read by the engine itself (`file:///etc/passwd`).
+  const named = inputUrls(checked.input);
+  if (named.length === 0) return { input: checked.input };
+  const msg = "A realtime input names no files; send bytes, or call the model on the queue";
+  return { faults: named.slice(0, LIMITS.inputFaultsMax).map(({ loc }) => ({ loc: ["body", ...loc], msg, type: "value_error" })) };
 }
 
 const takesBytes = (schema: JsonObject): boolean => {

@@ -1,20 +1,23 @@
 import type { IncomingMessage } from "node:http";
 import type { RawData, WebSocket } from "ws";
 import { appOf, isEndpointId, pathSegments } from "../../core/endpoint.ts";
-import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { pause } from "../../core/pause.ts";
 import { newRequestId } from "../../core/request-id.ts";
 import { TREES } from "../../fal/index.ts";
 import { endFrame, looksLikeFrame, type SocketAddress, startFrame } from "../../fal/realtime.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { createFindRequest } from "../find-request.ts";
+import type { Caller } from "../key-ring.ts";
 import { REQUEST_ID_HEADER } from "../request-id.ts";
+import { followJob } from "../run/follow-job.ts";
 import { endSocket, type ServedSocket, sendOn } from "./socket-end.ts";
 
 /** The gateway's own routes, called without a network in between. */
 export type InnerFetch = (request: Request) => Response | Promise<Response>;
 
-type Api = Pick<ApiDependencies, "keyRing" | "registry" | "events" | "log" | "bodyBytesMax">;
+type Api = Pick<ApiDependencies, "keyRing" | "registry" | "events" | "requests" | "jobs" | "objects" | "clock" | "log" | "bodyBytesMax">;
 
 /** How often a result is asked for while the event log is away. */
 const POLL_MS = 1_000;
@@ -35,7 +38,7 @@ export const createHttpSocket =
     const authorization = headers.authorization ?? "";
     const segments = pathSegments(path);
     const endpoint = segments.join("/");
-    await api.keyRing.authenticate(headers.authorization, appOf(endpoint));
+    const caller = await api.keyRing.authenticate(headers.authorization, appOf(endpoint));
     const streamed = segments.at(-1) === "stream" && !api.registry.route(endpoint);
     const model = streamed ? segments.slice(0, -1).join("/") : endpoint;
     if (!isEndpointId(model) || !api.registry.route(model)) {
@@ -45,40 +48,41 @@ export const createHttpSocket =
     const steering = Object.fromEntries(
       Object.entries(headers).filter((entry): entry is [string, string] => entry[0].startsWith("x-fal-") && typeof entry[1] === "string"),
     );
-    const inner = (method: string, target: string, body?: Buffer): Promise<Response> =>
+    const inner: Inner = (method, target, { body, signal } = {}) =>
       Promise.resolve(
         fetchInner(
           new Request(`http://gateway${target}`, {
             method,
             headers: { ...steering, authorization, "content-type": "application/json" },
             ...(body && { body }),
+            ...(signal && { signal }),
           }),
         ),
       );
-    return (ws) => serve(api, ws, streamed ? streamAnswer(inner, model) : queueAnswer(api, inner, model));
+    return (ws) => serve(api, ws, streamed ? streamAnswer(inner, model) : queueAnswer(api, caller, inner, model));
   };
 
 /** Gives the answer to one payload. */
 type Answer = (payload: Buffer, gone: AbortSignal) => Promise<Response>;
-type Inner = (method: string, target: string, body?: Buffer) => Promise<Response>;
+type Inner = (method: string, target: string, init?: { body?: Buffer; signal?: AbortSignal }) => Promise<Response>;
 
 /** As a request of the queue: submit, wait for the end, give the result. */
-const queueAnswer =
-  ({ events, log }: Pick<Api, "events" | "log">, inner: Inner, endpoint: string): Answer =>
-  async (payload, gone) => {
-    const submitted = await inner("POST", `${TREES.queue.prefix}/${endpoint}`, payload);
+const queueAnswer = (api: Api, caller: Caller, inner: Inner, endpoint: string): Answer => {
+  const findRequest = createFindRequest(api);
+  return async (payload, gone) => {
+    const submitted = await inner("POST", `${TREES.queue.prefix}/${endpoint}`, { body: payload });
     if (submitted.status !== 200) return submitted;
     const { request_id: requestId } = (await submitted.json()) as { request_id: string };
     const address = `${TREES.queue.prefix}/${appOf(endpoint)}/requests/${requestId}`;
     const cancel = (): void =>
-      void inner("PUT", `${address}/cancel`).catch((error) => log.warn({ requestId, err: error }, "not cancelled"));
+      void inner("PUT", `${address}/cancel`).catch((error) => api.log.warn({ requestId, err: error }, "not cancelled"));
     gone.addEventListener("abort", cancel, { once: true });
     if (gone.aborted) cancel();
     try {
       for (;;) {
-        await ended(requestId, gone);
+        for await (const { event } of followJob({ api, findRequest }, { caller, requestId }, gone)) if (event.type === "done") break;
         const result = await inner("GET", address);
-        // The event log may have been lost: then the stores are asked until they know.
+        // A store may be away: then it is asked until it knows.
         if (result.status !== 400 && result.status < 500) return result;
         if (gone.aborted || (await unfinished(result)) === false) return result;
         await pause(POLL_MS, gone);
@@ -86,16 +90,8 @@ const queueAnswer =
     } finally {
       gone.removeEventListener("abort", cancel);
     }
-
-    /** Waits for `done` in the event log. */
-    async function ended(id: string, signal: AbortSignal): Promise<void> {
-      try {
-        for await (const { event } of events.follow(id, undefined, signal)) if (event.type === "done") return;
-      } catch (error) {
-        if (!isTemperaError(error)) throw error;
-      }
-    }
   };
+};
 
 /** Whether a result's answer means "ask again": the request goes on, or a store is away for the moment. */
 async function unfinished(answer: Response): Promise<boolean> {
@@ -108,8 +104,8 @@ async function unfinished(answer: Response): Promise<boolean> {
 /** As a streamed run: one frame for each event. */
 const streamAnswer =
   (inner: Inner, endpoint: string): Answer =>
-  (payload) =>
-    inner("POST", `${TREES.run.prefix}/${endpoint}/stream`, payload);
+  (payload, gone) =>
+    inner("POST", `${TREES.run.prefix}/${endpoint}/stream`, { body: payload, signal: gone });
 
 function serve({ log, bodyBytesMax }: Pick<Api, "log" | "bodyBytesMax">, ws: WebSocket, answer: Answer): ServedSocket {
   const waiting: Buffer[] = [];
@@ -127,7 +123,7 @@ function serve({ log, bodyBytesMax }: Pick<Api, "log" | "bodyBytesMax">, ws: Web
       waitingBytes -= payload.length;
       const askedAtMs = performance.now();
       const response = await answer(payload, gone.signal);
-      await relay(ws, response, askedAtMs);
+      await relay(ws, response, askedAtMs, gone.signal);
       idle.refresh();
     }
     working = false;
@@ -149,8 +145,8 @@ function serve({ log, bodyBytesMax }: Pick<Api, "log" | "bodyBytesMax">, ws: Web
   return { goAway: async () => endSocket(ws, 1012, "The gateway restarts; connect again.") };
 }
 
-/** An HTTP answer as frames. */
-async function relay(ws: WebSocket, response: Response, askedAtMs: number): Promise<void> {
+/** An HTTP answer as frames. A stream whose caller leaves is cancelled then, not at its next event. */
+async function relay(ws: WebSocket, response: Response, askedAtMs: number, gone: AbortSignal): Promise<void> {
   const { status } = response;
   const requestId = response.headers.get(REQUEST_ID_HEADER) ?? newRequestId();
   const headers = Object.fromEntries([...response.headers].filter(([name]) => !HOP_HEADERS.has(name)));
@@ -158,10 +154,12 @@ async function relay(ws: WebSocket, response: Response, askedAtMs: number): Prom
   sendOn(ws, startFrame(requestId, status, headers));
   const seconds = (performance.now() - askedAtMs) / 1000;
   if (type.startsWith("text/event-stream") && response.body) {
-    for await (const data of eventData(response.body)) {
-      if (ws.readyState !== ws.OPEN) break; // leaving the loop cancels the stream
-      sendBody(ws, data);
-    }
+    const reader = response.body.getReader();
+    const leave = (): void => void reader.cancel().catch(() => {});
+    gone.addEventListener("abort", leave, { once: true });
+    if (gone.aborted) leave();
+    for await (const data of eventData(reader)) sendBody(ws, data);
+    gone.removeEventListener("abort", leave);
   } else if (/^(text\/|application\/json)/.test(type)) sendBody(ws, await response.text());
   else sendOn(ws, new Uint8Array(await response.arrayBuffer()));
   sendOn(ws, endFrame(requestId, status, seconds));
@@ -171,11 +169,13 @@ async function relay(ws: WebSocket, response: Response, askedAtMs: number): Prom
 const sendBody = (ws: WebSocket, text: string): void => sendOn(ws, looksLikeFrame(text) ? Buffer.from(text) : text);
 
 /** The `data` of each server-sent event. Our own streams have LF only and one `data` line an event (contract §4.2). */
-async function* eventData(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+async function* eventData(body: ReadableStreamDefaultReader<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let rest = "";
-  for await (const chunk of body as unknown as AsyncIterable<Uint8Array>) {
-    const events = (rest + decoder.decode(chunk, { stream: true })).split("\n\n");
+  for (;;) {
+    const { done, value } = await body.read();
+    if (done) return;
+    const events = (rest + decoder.decode(value, { stream: true })).split("\n\n");
     rest = events.pop() ?? "";
     for (const event of events) {
       const data = event.split("\n").filter((line) => line.startsWith("data:"));

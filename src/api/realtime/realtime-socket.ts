@@ -3,11 +3,12 @@ import type { RawData, WebSocket } from "ws";
 import { appOf } from "../../core/endpoint.ts";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { type ErrorInfo, errorInfo, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import type { JsonObject } from "../../core/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../../core/model.ts";
 import { newRequestId } from "../../core/request-id.ts";
 import type { SessionSpec } from "../../core/session.ts";
-import { decodeFrame, decodeJsonFrame, encodeFrame, FrameFault, type FrameObject, frameJson } from "../../fal/msgpack.ts";
+import { decodeFrame, decodeJsonFrame, encodeFrame, FrameFault, frameJson } from "../../fal/msgpack.ts";
 import {
   errorMessage,
   type RealtimePlace,
@@ -22,7 +23,8 @@ import {
 import type { Route } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { Caller } from "../key-ring.ts";
-import { checkFrame } from "./frame-check.ts";
+import { createInFlight } from "../run/in-flight.ts";
+import { checkFrame, checkJson } from "./frame-check.ts";
 import { openSession } from "./session.ts";
 import { endSocket, type ServedSocket, sendOn } from "./socket-end.ts";
 import { callerOfToken } from "./token-caller.ts";
@@ -47,17 +49,30 @@ interface Opening {
  *   input is an `x-fal-error`, and the socket stays; an engine's failure is `INTERNAL_ERROR`, then the socket closes.
  * - `/{id}`: a raw socket, frames go to the engine and come back as they are.
  */
-export const createRealtimeSocket =
-  (api: Api) =>
-  async (address: SocketAddress, request: IncomingMessage): Promise<(ws: WebSocket) => ServedSocket> => {
+export const createRealtimeSocket = (api: Api) => {
+  const sessions = createInFlight(api.realtime.sessionsMax, "realtime sessions open", "Close one first.");
+
+  const refusal = (error: unknown) => {
+    if (!isTemperaError(error)) throw error;
+    return (ws: WebSocket): ServedSocket => turnAway(ws, error);
+  };
+
+  return async (address: SocketAddress, request: IncomingMessage): Promise<(ws: WebSocket) => ServedSocket> => {
     try {
       const opening = await open(api, address, request);
-      return (ws) => serve(api, opening, ws);
+      return (ws) => {
+        try {
+          // Counted only here, where there is a socket whose close gives the place back.
+          return serve(api, opening, ws, sessions.take(opening.caller.ownerId));
+        } catch (error) {
+          return refusal(error)(ws);
+        }
+      };
     } catch (error) {
-      if (!isTemperaError(error)) throw error;
-      return (ws) => turnAway(ws, error);
+      return refusal(error);
     }
   };
+};
 
 /** Who → may they → is it right. */
 async function open(api: Api, { path, query }: SocketAddress, { headers }: IncomingMessage): Promise<Opening> {
@@ -82,7 +97,7 @@ function turnAway(ws: WebSocket, error: TemperaError): ServedSocket {
   return { goAway: async () => endSocket(ws) };
 }
 
-function serve(api: Api, { caller, route, place: { path, raw }, maxBuffering }: Opening, ws: WebSocket): ServedSocket {
+function serve(api: Api, { caller, route, place: { path, raw }, maxBuffering }: Opening, ws: WebSocket, held: Disposable): ServedSocket {
   const { model } = route;
   const sessionId = newRequestId();
   /** Inputs that came as text JSON: their outputs go back as that. */
@@ -164,7 +179,9 @@ function serve(api: Api, { caller, route, place: { path, raw }, maxBuffering }: 
     const bytes = data as Buffer;
     if (raw) return void session.send(bytes, !isBinary);
     try {
-      const checked = isBinary ? checkFrame(route, decodeFrame(bytes)) : checkText(route, bytes.toString("utf8"));
+      const checked = isBinary
+        ? checkFrame(route, decodeFrame(bytes))
+        : checkJson(route, decodeJsonFrame(bytes.toString("utf8")) as JsonObject);
       if ("faults" in checked) return sayError({ code: "input_invalid", message: CATALOGUE.input_invalid.says, faults: checked.faults });
       const payload = encodeFrame(checked.input);
       const sequence = session.send(payload, false);
@@ -178,16 +195,10 @@ function serve(api: Api, { caller, route, place: { path, raw }, maxBuffering }: 
     clearTimeout(idle);
     clearTimeout(lifetime);
     clearInterval(checking);
-    void session.close();
+    void session.close().finally(() => held[Symbol.dispose]());
   });
   // fal's clients connect again at the next send after a clean close, and report any other code as an error (contract §5.3).
   return { goAway: () => end(raw ? 1012 : 1000, "The gateway restarts; connect again.") };
-}
-
-/** JSON holds no bytes, so the schema sees it as it is. */
-function checkText({ checkInput }: Route, text: string): { input: FrameObject } | { faults: ErrorInfo["faults"] & object } {
-  const checked = checkInput(decodeJsonFrame(text) as Parameters<Route["checkInput"]>[0]);
-  return "faults" in checked ? checked : { input: checked.input };
 }
 
 const specOf = (model: ModelVersion, { ownerId, keyId }: Caller, place: Pick<SessionSpec, "sessionId" | "path" | "raw">): SessionSpec => ({

@@ -36,7 +36,20 @@ class PoliteWebSocket extends WebSocket {
 export function createSockets(
   api: Pick<
     ApiDependencies,
-    "registry" | "keyRing" | "tokens" | "events" | "sessions" | "frames" | "clock" | "log" | "bodyBytesMax" | "trustProxy" | "realtime"
+    | "registry"
+    | "keyRing"
+    | "tokens"
+    | "events"
+    | "requests"
+    | "jobs"
+    | "objects"
+    | "sessions"
+    | "frames"
+    | "clock"
+    | "log"
+    | "bodyBytesMax"
+    | "trustProxy"
+    | "realtime"
   >,
   fetchInner: InnerFetch,
 ): Sockets {
@@ -57,8 +70,16 @@ export function createSockets(
   const realtime = createRealtimeSocket(api);
   const http = createHttpSocket(api, fetchInner);
 
-  const accept = (address: SocketAddress, request: IncomingMessage, socket: Duplex, head: Buffer, serve: (ws: WebSocket) => ServedSocket) =>
+  const accept = (
+    address: SocketAddress,
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    gone: () => void,
+    serve: (ws: WebSocket) => ServedSocket,
+  ) =>
     servers[address.tree].handleUpgrade(request, socket, head, (ws) => {
+      socket.off("error", gone); // `ws` has a listener of its own now
       served.set(ws, serve(ws));
       ws.on("error", (error) => api.log.debug({ err: error }, "a socket broke")); // `close` follows
       const stopPings = keepAlive(ws);
@@ -79,9 +100,9 @@ export function createSockets(
         if (stopping) throw goingAway();
         if (served.size + opening > api.realtime.socketsMax) throw new TemperaError("sockets_exhausted");
         const open = address.tree === "ws" ? await http(address, request) : await realtime(address, request);
-        socket.off("error", gone);
         if (stopping) throw goingAway();
-        if (!socket.destroyed) accept(address, request, socket, head, open);
+        // A refusal goes on listening: the connection may break while it is told.
+        if (!socket.destroyed) accept(address, request, socket, head, gone, open);
       };
       opening++;
       serve()

@@ -11,6 +11,12 @@ describe("what a token opens", () => {
     ["fal-ai/lcm/stream", "fal-ai/lcm/stream"],
     ["fal-ai/lcm/custom", "fal-ai/lcm/custom"],
     ["fal-ai/lcm", "/fal-ai/lcm/custom/"],
+    ["tempera/stream", "tempera/stream"],
+    ["tempera/stream/realtime", "tempera/stream/realtime"],
+    ["tempera/realtime", "tempera/realtime/stream"],
+    ["stream", "tempera/stream/stream"],
+    ["realtime", "tempera/realtime"],
+    ["workflows/u/stream", "workflows/u/stream/realtime"],
   ])("%s opens %s", (allowed, path) => expect(tokenAllows(allowed, path)).toBe(true));
 
   it.each([
@@ -23,5 +29,10 @@ describe("what a token opens", () => {
     ["", "fal-ai/lcm"],
     ["/", "fal-ai/lcm"],
     ["u", "workflows/u/n"],
+    ["tempera/stream", "other/tempera/stream"],
+    ["tempera/stream", "tempera/realtime"],
+    ["tempera/realtime", "tempera/lcm/realtime"],
+    ["workflows/u/stream", "workflows/u/n/realtime"],
+    ["stream", "tempera/lcm/stream"],
   ])("%s does not open %s", (allowed, path) => expect(tokenAllows(allowed, path)).toBe(false));
 });

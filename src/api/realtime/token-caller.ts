@@ -6,9 +6,10 @@ import type { Caller } from "../key-ring.ts";
 /** What fal's clients put behind an endpoint when they ask for a token, and callers behind the endpoint they mean. */
 const SUFFIXES = new Set(["realtime", "stream"]);
 
+/** The endpoint behind which they stand. An app may be called `stream` itself: only what comes after the app is one of them. */
 const named = (path: string): string[] => {
   const segments = pathSegments(path);
-  while (segments.length > 1 && SUFFIXES.has(segments.at(-1) ?? "")) segments.pop();
+  while (segments.length > appLength(segments) && SUFFIXES.has(segments.at(-1) ?? "")) segments.pop();
   return segments;
 };
 

@@ -5,17 +5,18 @@ export interface InFlight {
   take(ownerId: string): Disposable;
 }
 
-/** Counts the runs and streams that each owner has open at this gateway: every one holds a connection and a subscription. */
-export function createInFlight(max: number): InFlight {
+/**
+ * Counts what each owner has open at this gateway, so that one cannot take everything: a run or a stream holds a connection and a
+ * subscription, a realtime session a slot of an engine.
+ *
+ * @param what  and @param remedy  what the refusal says: "You have 3 <what>, as many as you may. <remedy>"
+ */
+export function createInFlight(max: number, what: string, remedy: string): InFlight {
   const open = new Map<string, number>();
   return {
     take(ownerId) {
       const before = open.get(ownerId) ?? 0;
-      if (before >= max)
-        throw new TemperaError(
-          "concurrent_requests_limit",
-          `You have ${max} runs and streams open, as many as you may. Wait for one, or submit to the queue.`,
-        );
+      if (before >= max) throw new TemperaError("concurrent_requests_limit", `You have ${max} ${what}, as many as you may. ${remedy}`);
       open.set(ownerId, before + 1);
       let taken = true;
       return {

@@ -11,7 +11,7 @@ const isOurs = (name: string): boolean => name.startsWith("fal_") || name === "l
  * text alone, so what the schema calls a number, a boolean, a list or an object is read as such; what cannot be is left for the
  * input check to name.
  *
- * Throws `body_too_large` or `body_not_json`.
+ * Throws `body_too_large`, `body_overdue` or `body_not_json`.
  */
 export async function readRunInput(c: Context, schema: JsonSchema, bytesMax: number): Promise<Json> {
   if (c.req.method !== "GET") return readJsonBody(c, bytesMax);

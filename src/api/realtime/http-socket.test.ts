@@ -1,0 +1,87 @@
+import { EventEmitter } from "node:events";
+import type { IncomingMessage } from "node:http";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import type { WebSocket } from "ws";
+import { createMemoryEventLog } from "../../adapters/memory/event-log.ts";
+import type { EventLog } from "../../core/ports/event-log.ts";
+import type { RequestIdentity } from "../../core/request.ts";
+import { newRequestId } from "../../core/request-id.ts";
+import { createHttpSocket, type InnerFetch } from "./http-socket.ts";
+
+const CALLER = { ownerId: "ann", keyId: "k", scope: "API" } as const;
+const OPEN = 1;
+
+let request: RequestIdentity;
+let events: EventLog;
+/** Whether Postgres knows that the request has ended. */
+let recorded: boolean;
+beforeEach(() => {
+  vi.useFakeTimers();
+  events = createMemoryEventLog();
+  recorded = false;
+  request = { requestId: newRequestId(), ownerId: "ann", endpoint: "a/b", version: "1.0.0", taskQueue: "q", priority: "normal" };
+});
+afterEach(async () => {
+  await events.close();
+  vi.useRealTimers();
+});
+
+/** A served socket, as its caller sees it. */
+async function connect(path: string, fetchInner: InnerFetch) {
+  const api = {
+    keyRing: { authenticate: async () => CALLER },
+    registry: { route: (endpoint: string) => (endpoint === "a/b" ? {} : undefined) },
+    requests: {
+      find: async () =>
+        recorded
+          ? { ...request, keyId: "k", submittedAtMs: 0, attempts: 1, logs: [], outcome: { ok: true, output: { inline: {} }, metrics: {} } }
+          : undefined,
+    },
+    jobs: { outcome: async () => undefined, describe: async () => undefined },
+    clock: { nowMs: () => Date.now() },
+    log: { debug() {}, info() {}, warn() {}, error: vi.fn() },
+    events,
+    bodyBytesMax: 1000,
+  };
+  const said: string[] = [];
+  const ws = Object.assign(new EventEmitter(), { OPEN, readyState: OPEN, bufferedAmount: 0, send: (data: string) => said.push(data) });
+  const open = createHttpSocket(api as unknown as Parameters<typeof createHttpSocket>[0], fetchInner);
+  const serve = await open({ tree: "ws", path, query: new URLSearchParams() }, { headers: {} } as IncomingMessage);
+  serve(ws as unknown as WebSocket);
+  return { ws, said };
+}
+
+it("a job that ends unheard is answered all the same, from what Postgres knows", async () => {
+  const { ws, said } = await connect("/a/b", async ({ method }) =>
+    Response.json(method === "POST" ? { request_id: request.requestId } : { a: 1 }),
+  );
+  await events.append(request, { type: "queued", attempt: 0 });
+  await events.append(request, { type: "started", attempt: 1, worker: "w" });
+  ws.emit("message", Buffer.from("{}"));
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect(said).toEqual([]);
+  recorded = true; // and nobody told the event log
+  await vi.advanceTimersByTimeAsync(25_000);
+  expect(said.map((message) => JSON.parse(message))).toMatchObject([
+    { type: "start", status: 200 },
+    { a: 1 },
+    { type: "end", status: 200 },
+  ]);
+  ws.emit("close");
+});
+
+it("who leaves a stream between two events cancels it", async () => {
+  const cancel = vi.fn();
+  let signal: AbortSignal | undefined;
+  const { ws, said } = await connect("/a/b/stream", async (inner) => {
+    signal = inner.signal;
+    const body = new ReadableStream({ start: (controller) => controller.enqueue(Buffer.from('data: {"n":1}\n\n')), cancel });
+    return new Response(body, { headers: { "content-type": "text/event-stream" } });
+  });
+  ws.emit("message", Buffer.from("{}"));
+  await vi.waitFor(() => expect(said).toContain('{"n":1}'));
+  expect(cancel).not.toHaveBeenCalled();
+  ws.emit("close");
+  await vi.waitFor(() => expect(cancel).toHaveBeenCalledTimes(1));
+  expect(signal?.aborted).toBe(true);
+});

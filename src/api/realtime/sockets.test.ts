@@ -1,0 +1,30 @@
+import type { IncomingMessage } from "node:http";
+import { PassThrough } from "node:stream";
+import { expect, it, vi } from "vitest";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { createSockets } from "./sockets.ts";
+
+it("a connection that breaks while its upgrade is refused in a shutdown is no uncaught error", async () => {
+  let known = (): void => {};
+  const authenticate = () =>
+    new Promise<never>((_, reject) => {
+      known = () => reject(new TemperaError("key_unknown"));
+    });
+  const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
+  const api = {
+    keyRing: { authenticate },
+    registry: {},
+    log,
+    bodyBytesMax: 1000,
+    realtime: { idleMs: 1000, socketsMax: 1, sessionsMax: 1 },
+  };
+  const sockets = createSockets(api as unknown as Parameters<typeof createSockets>[0], () => new Response());
+  const socket = new PassThrough();
+  sockets.upgrade({ url: "/tempera/stub/realtime", headers: { host: "x" } } as IncomingMessage, socket, Buffer.alloc(0));
+  await sockets.stop();
+  known();
+  await vi.waitFor(() => expect(socket.writableEnded).toBe(true)); // refused
+  expect(String(socket.read())).toContain("HTTP/1.1 503");
+  expect(() => socket.emit("error", Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" }))).not.toThrow();
+  expect(socket.destroyed).toBe(true);
+});
