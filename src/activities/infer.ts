@@ -91,7 +91,8 @@ export const createInfer = ({
       const asked = await retrieve<JsonObject>(objects, job.input);
       await using fetched = await fetchInput(asked, job.ownerId, signal);
       const { input } = fetched;
-      const sink = createArtifactSink({ objects, files, clock, publicUrl, job, inline: input.sync_mode === true });
+      const warn = (message: string) => context.log.warn(message);
+      const sink = createArtifactSink({ objects, files, clock, publicUrl, job, inline: input.sync_mode === true, warn });
       const result = await engines.run(
         { requestId: job.requestId, attempt, endpoint: job.endpoint, version: job.version, input, files: fetched.files },
         {
