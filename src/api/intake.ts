@@ -65,6 +65,7 @@ export async function readIntake(
     input: await store(api.objects, `inputs/${requestId}.json`, checked.input),
     submittedAtMs: api.clock.nowMs(),
     ...(checked.ignored.length > 0 && { logged: true }),
+    ...(direct && { direct }),
     ...(previews && { previews }),
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
     ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
