@@ -128,7 +128,7 @@ export function queueJob(
   /** Says in the event log that it waits. The log may be away. */
   async function announce(): Promise<void> {
     try {
-      const appends = [api.events.append(job, { type: "queued", attempt: 0 })];
+      const appends = [api.events.append(job, { type: "queued", attempt: 0, ...(job.previews && { streamed: true }) })];
       if (ignored.length > 0) {
         const names = ignored
           .map((name) => JSON.stringify(name.slice(0, 80)))

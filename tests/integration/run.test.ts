@@ -321,6 +321,19 @@ describe("a stream", () => {
     expect((await post(`/${QWEN}/stream`, { prompt: "x" }, { headers: { "last-event-id": id } })).status).toBe(404);
   });
 
+  it("an empty Last-Event-ID is none", async () => {
+    const told = await all(await post(`/${STUB}/stream`, { prompt: "new" }, { headers: { "last-event-id": "" } }));
+    expect(told.at(-1)?.data).toMatchObject({ echo: "new" });
+  });
+
+  it("a queue request is no stream: nobody resumes it, so nobody's leaving cancels it", async () => {
+    const { request_id } = (await (await post(`/queue/${STUB}`, { delay_ms: 60_000, steps: 600 })).json()) as { request_id: string };
+    const refused = await post(`/${STUB}/stream`, {}, { headers: { "last-event-id": `${request_id}/0-0` } });
+    expect([refused.status, await refused.json()]).toEqual([404, { detail: "Request not found" }]);
+    await test.call(`/queue/${STUB}/requests/${request_id}/cancel`, { method: "PUT" });
+    await ending(request_id);
+  });
+
   it("leaving for good cancels it", async () => {
     const leaving = new AbortController();
     const answer = await post(`/${STUB}/stream`, { delay_ms: 60_000, steps: 600 }, { signal: leaving.signal });
