@@ -23,6 +23,9 @@ function createShelf() {
     async put(key: string, body: Buffer | Readable, info: object) {
       stored.set(key, { body: await buffer(body as Readable), info });
     },
+    async delete(key: string) {
+      stored.delete(key);
+    },
   };
 }
 
@@ -34,6 +37,7 @@ const sinkOn = (objects: ReturnType<typeof createShelf>, inline = false) =>
     publicUrl: "http://localhost:8080",
     job: { requestId: "019a1b2c-0000-7000-8000-000000000000", ownerId: "ann" },
     inline,
+    warn: () => {},
   });
 const unexpected = () => Promise.reject(new Error("a record was written for a file without a lifecycle"));
 
@@ -100,6 +104,63 @@ describe("a produced file", () => {
     const shelf = createShelf();
     await sinkOn(shelf).take({ ...HEAD, contentType: "application/x-unheard-of" }, chunks(BYTES));
     expect([...shelf.stored.keys()][0]).toMatch(/\.bin$/);
+  });
+});
+
+describe("a produced file with a lifecycle", () => {
+  /** One record: who may put its bytes where, and where they are. */
+  function createRecord() {
+    let claimed: string | undefined;
+    let stored: string | undefined;
+    return {
+      stored: () => stored,
+      begin: async () => {},
+      async claim(_fileId: string, key: string) {
+        if (stored !== undefined) return undefined;
+        const before = claimed;
+        claimed = key;
+        return { before };
+      },
+      async store(_fileId: string, key: string) {
+        if (claimed !== key || stored !== undefined) return false;
+        stored = key;
+        return true;
+      },
+    };
+  }
+  const keeping = (objects: ReturnType<typeof createShelf>, files: Partial<ReturnType<typeof createRecord>>) =>
+    createArtifactSink({
+      objects,
+      files: files as ReturnType<typeof createRecord>,
+      clock: { nowMs: () => 0 },
+      publicUrl: "http://localhost:8080",
+      job: { requestId: "019a1b2c-0000-7000-8000-000000000000", ownerId: "ann", lifecycle: { lifetimeSeconds: 60 } },
+      inline: false,
+      warn: () => {},
+    });
+
+  it("leaves one object behind when the attempt before was lost between its bytes and its record", async () => {
+    const [shelf, record] = [createShelf(), createRecord()];
+    const lost = keeping(shelf, { ...record, store: () => Promise.reject(new Error("the worker died")) });
+    await expect(lost.take(HEAD, chunks(BYTES))).rejects.toThrow("the worker died");
+    await keeping(shelf, record).take(HEAD, chunks(BYTES));
+    expect([...shelf.stored.keys()]).toEqual([record.stored()]);
+  });
+
+  it("leaves one object behind when an attempt that was given up puts its bytes last", async () => {
+    const [shelf, record] = [createShelf(), createRecord()];
+    let goOn = (): void => {};
+    const held = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    const slow = keeping({ ...shelf, put: (key, body, info) => held.then(() => shelf.put(key, body, info)) }, record).take(
+      HEAD,
+      chunks(BYTES),
+    );
+    await keeping(shelf, record).take(HEAD, chunks(BYTES));
+    goOn();
+    await slow;
+    expect([...shelf.stored.keys()]).toEqual([record.stored()]);
   });
 });
 

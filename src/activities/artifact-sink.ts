@@ -30,15 +30,23 @@ export function createArtifactSink({
   publicUrl,
   job,
   inline,
+  warn,
 }: {
-  objects: Pick<ObjectStore, "put">;
+  objects: Pick<ObjectStore, "put" | "delete">;
   files: Pick<FileStore, "begin" | "claim" | "store">;
   clock: Clock;
   publicUrl: string;
   job: Pick<JobSpec, "requestId" | "ownerId" | "lifecycle">;
   inline: boolean;
+  /** What went wrong and is nobody's failure. */
+  warn: (message: string) => void;
 }): ArtifactSink {
   const produced = new Map<number, JsonObject>();
+
+  /** Removes what no record names any more. Not waited for: the run does not depend on it. */
+  const discard = (key: string): void => {
+    objects.delete(key).catch((error) => warn(`a file that an attempt gave up was not deleted (${key}): ${String(error)}`));
+  };
 
   /** Keeps a file under its record; one that an earlier attempt has kept already is only read to its end. Returns its address. */
   const keep = async (head: ArtifactHead, bytes: AsyncIterable<Uint8Array>, lifecycle: Lifecycle): Promise<string> => {
@@ -47,10 +55,14 @@ export function createArtifactSink({
     const name = safeFileName(head.fileName, contentType);
     const key = fileKey(fileId);
     await files.begin({ fileId, ownerId: job.ownerId, name, contentType, lifecycle, uploadUntilMs: clock.nowMs() + LIMITS.uploadBodyMs });
-    if (await files.claim(fileId, key)) {
+    const claimed = await files.claim(fileId, key);
+    if (claimed) {
+      if (claimed.before !== undefined) discard(claimed.before);
       await objects.put(key, Readable.from(bytes), { bytes: head.bytes, contentType });
       const expiresAtMs = expiryOf(lifecycle, clock.nowMs());
-      await files.store(fileId, key, { bytes: head.bytes, etag: sha256, ...(expiresAtMs !== undefined && { expiresAtMs }) });
+      const stored = { bytes: head.bytes, etag: sha256, ...(expiresAtMs !== undefined && { expiresAtMs }) };
+      // Another attempt has claimed it since: the record names that one's bytes.
+      if (!(await files.store(fileId, key, stored))) discard(key);
     } else for await (const _ of bytes);
     return fileUrl(`${publicUrl}${TREES.files.prefix}`, { fileId, name });
   };

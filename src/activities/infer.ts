@@ -98,7 +98,8 @@ export const createInfer = ({
       await using fetched = await fetchInput(asked, job.ownerId, signal);
       const { input } = fetched;
       const checkpoint = attempt > 1 ? await checkpoints.find() : undefined;
-      const sink = createArtifactSink({ objects, files, clock, publicUrl, job, inline: input.sync_mode === true });
+      const warn = (message: string) => context.log.warn(message);
+      const sink = createArtifactSink({ objects, files, clock, publicUrl, job, inline: input.sync_mode === true, warn });
       const result = await engines.run(
         {
           requestId: job.requestId,

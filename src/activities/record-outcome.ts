@@ -50,6 +50,7 @@ export const createRecordOutcome = ({
       ...(startedAtMs !== undefined && { startedAtMs }),
       endedAtMs: clock.nowMs(),
       logs,
-      ...(exhausted && !standing.ok && { deadLetter: { reason: `${standing.error.code}: ${standing.error.message}` } }),
+      // Whoever waited for a direct run has its error already, and the choice to call again.
+      ...(exhausted && !job.direct && !standing.ok && { deadLetter: { reason: `${standing.error.code}: ${standing.error.message}` } }),
     });
   };

@@ -124,6 +124,8 @@ describe("the proxy form", () => {
     "https://queue.fal.run@example.com/a/b/c",
     "https://queue.fal.run:8443/a/b/c",
     "file:///etc/passwd",
+    "https://fal.ai//evil.example/llms.txt",
+    "https://fal.ai//[",
   ])("refuses %j", async (target) => {
     const { status, body, headers } = await proxied(target, { method: "POST", body: "{}" });
     expect({ status, body }).toEqual({ status: 400, body: { detail: "Invalid request" } });

@@ -72,12 +72,17 @@ export function createGateway(api: ApiDependencies): Hono {
   app.all(PROXY_PATH, async (c) => {
     const path = proxyTarget(c.req.header("x-fal-target-url") ?? "");
     if (!path) throw new TemperaError("proxy_target_invalid");
+    // Put into our own address, not resolved against it: no path can name another host.
+    const url = new URL(c.req.url);
+    const query = path.indexOf("?");
+    url.pathname = query < 0 ? path : path.slice(0, query);
+    url.search = query < 0 ? "" : path.slice(query);
     const headers = new Headers(c.req.raw.headers);
     headers.delete("x-fal-target-url");
     const { method, body } = c.req.raw;
     const hasBody = method !== "GET" && method !== "HEAD" && body;
     const { signal } = c.req.raw;
-    const inner = new Request(new URL(path, c.req.url), {
+    const inner = new Request(url, {
       method,
       headers,
       signal,

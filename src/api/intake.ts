@@ -65,6 +65,7 @@ export async function readIntake(
     input: await store(api.objects, `inputs/${requestId}.json`, checked.input),
     submittedAtMs: api.clock.nowMs(),
     ...(checked.ignored.length > 0 && { logged: true }),
+    ...(direct && { direct }),
     ...(previews && { previews }),
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
     ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
@@ -127,7 +128,7 @@ export function queueJob(
   /** Says in the event log that it waits. The log may be away. */
   async function announce(): Promise<void> {
     try {
-      const appends = [api.events.append(job, { type: "queued", attempt: 0 })];
+      const appends = [api.events.append(job, { type: "queued", attempt: 0, ...(job.previews && { streamed: true }) })];
       if (ignored.length > 0) {
         const names = ignored
           .map((name) => JSON.stringify(name.slice(0, 80)))

@@ -8,8 +8,8 @@ import { identityOf, type Metrics, type Outcome, type RequestIdentity, type Requ
 export type LogLevel = "DEBUG" | "INFO" | "WARN" | "ERROR";
 
 export type RequestEvent =
-  /** Waiting for a runner: at submit (attempt 0), and again after a failed attempt, with its reason. */
-  | { type: "queued"; attempt: number; reason?: ErrorInfo }
+  /** Waiting for a runner: at submit (attempt 0; `streamed` when that was a stream), and again after a failed attempt, with its reason. */
+  | { type: "queued"; attempt: number; reason?: ErrorInfo; streamed?: true }
   /** A GPU worker's engine has begun attempt n (1, 2, …). */
   | { type: "started"; attempt: number; worker: string }
   | { type: "log"; attempt: number; level: LogLevel; message: string }

@@ -23,6 +23,8 @@ export interface JobSpec extends RequestIdentity {
   webhook?: Webhook;
   /** The request whose dead letter this one tries again. */
   retryOf?: string;
+  /** A call that waits for it started it, and tries again itself: it leaves no dead letter. */
+  direct?: boolean;
   /** Somebody streams it and is shown previews. */
   previews?: boolean;
   /** How long the files it produces are kept, and who may read them; absent: for ever, by everybody who has the address. */

@@ -97,6 +97,11 @@ describe("proxy targets", () => {
     "javascript:alert(1)",
     "data:text/plain,queue.fal.run",
     "https://[::1]/a",
+    // Empty first segments: on the tree at the root they would name a host.
+    "https://fal.ai//evil.example/llms.txt",
+    "https://fal.ai//[",
+    "https://fal.ai/\\evil.example/llms.txt",
+    "https://fal.ai/.//evil.example/llms.txt",
   ])("%j is none", (url) => expect(proxyTarget(url)).toBeUndefined());
 
   it.each([

@@ -84,7 +84,8 @@ export const QUEUE_METHODS: Record<QueueVerb, string> = { submit: "POST", status
 
 /**
  * The path on this gateway that an `x-fal-target-url` means (contract §1.5): host → tree, path and query kept.
- * `undefined` for anything that is not one of fal's hosts: no request ever leaves this process on a caller's word.
+ * `undefined` for anything that is not one of fal's hosts: no request ever leaves this process on a caller's word. And for what
+ * would begin with `//` here, on the tree at the root: whoever joins that to an address reads a host name.
  */
 export function proxyTarget(url: string): string | undefined {
   let target: URL;
@@ -96,5 +97,6 @@ export function proxyTarget(url: string): string | undefined {
   if (target.protocol !== "https:" && target.protocol !== "http:") return undefined;
   if (target.username !== "" || target.password !== "" || target.port !== "") return undefined;
   const tree = treeOfHost(target.hostname);
-  return tree && onGateway(tree, target.pathname) + target.search;
+  const path = tree && onGateway(tree, target.pathname) + target.search;
+  return path?.startsWith("//") ? undefined : path;
 }

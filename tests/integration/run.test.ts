@@ -105,6 +105,24 @@ describe("a sync run", () => {
     expect(record).toMatchObject({ attempts: 1 });
   });
 
+  it("leaves no dead letter, nor does a stream: whoever called has the error, and tries again", async () => {
+    const run = await post(`/${STUB}`, { fail: "crash" });
+    const stream = await post(`/${STUB}/stream`, { fail: "crash" });
+    expect((await all(stream)).at(-1)?.data).toMatchObject({ type: "error", error: { status: 503 } });
+    // A queue request that wanted no second attempt has nobody who waits: it is kept.
+    const { request_id: queued } = (await (
+      await post(`/queue/${STUB}`, { fail: "crash" }, { headers: { "x-fal-no-retry": "1" } })
+    ).json()) as {
+      request_id: string;
+    };
+    const ids = [run, stream].map((answer) => answer.headers.get("x-fal-request-id") ?? "");
+    // The dead letter is written with the outcome or not at all.
+    for (const id of [...ids, queued]) expect((await test.record(id))?.outcome?.ok).toBe(false);
+    const letters = (await test.deadLetters()).map(({ requestId }) => requestId);
+    expect(letters).toContain(queued);
+    for (const id of ids) expect(letters).not.toContain(id);
+  });
+
   it.each([
     ["image_too_small", { min_width: 64, min_height: 64 }, 422, "false"],
     ["internal_server_error", undefined, 500, "false"],
@@ -301,6 +319,19 @@ describe("a stream", () => {
       expect((await post(`/${STUB}/stream`, {}, { headers })).status).toBe(404);
     }
     expect((await post(`/${QWEN}/stream`, { prompt: "x" }, { headers: { "last-event-id": id } })).status).toBe(404);
+  });
+
+  it("an empty Last-Event-ID is none", async () => {
+    const told = await all(await post(`/${STUB}/stream`, { prompt: "new" }, { headers: { "last-event-id": "" } }));
+    expect(told.at(-1)?.data).toMatchObject({ echo: "new" });
+  });
+
+  it("a queue request is no stream: nobody resumes it, so nobody's leaving cancels it", async () => {
+    const { request_id } = (await (await post(`/queue/${STUB}`, { delay_ms: 60_000, steps: 600 })).json()) as { request_id: string };
+    const refused = await post(`/${STUB}/stream`, {}, { headers: { "last-event-id": `${request_id}/0-0` } });
+    expect([refused.status, await refused.json()]).toEqual([404, { detail: "Request not found" }]);
+    await test.call(`/queue/${STUB}/requests/${request_id}/cancel`, { method: "PUT" });
+    await ending(request_id);
   });
 
   it("leaving for good cancels it", async () => {

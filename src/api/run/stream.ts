@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import { appOf } from "../../core/endpoint.ts";
 import { errorInfo, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import type { LoggedEvent } from "../../core/events.ts";
 import type { JsonObject } from "../../core/json.ts";
 import { isRequestId } from "../../core/request.ts";
 import { retrieve } from "../../core/stored.ts";
@@ -36,6 +37,8 @@ interface Attached {
   afterId?: string;
   /** How many callers have come back to it so far. */
   returns: number;
+  /** It is known to be a stream's: it ends when its caller has left for good. */
+  ours: boolean;
 }
 
 /**
@@ -44,7 +47,8 @@ interface Attached {
  *
  * Every event has an id. A caller who lost the connection comes back with `Last-Event-ID` within `RETURN_WITHIN_MS` (any
  * time, when it was the gateway that went away) and is told the rest; the body is not looked at then. 204 when there is no
- * rest: browsers ask again after a clean end and stop at that answer. Who does not come back has the job cancelled.
+ * rest: browsers ask again after a clean end and stop at that answer. Who does not come back has the job cancelled. Only streams
+ * are come back to: a queue request outlives whoever looks at it (contract §2.5).
  */
 export const createStream = (api: RunApi, inFlight: InFlight) => {
   const findRequest = createFindRequest(api);
@@ -60,7 +64,8 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
     const place = inFlight.take(caller.ownerId);
     try {
       const gone = new AbortController();
-      const lastEventId = c.req.header("last-event-id");
+      // An empty one is none: browsers' event sources forget their id that way.
+      const lastEventId = c.req.header("last-event-id") || undefined;
       const attached = lastEventId === undefined ? undefined : await resume(caller, route.model.endpoint, lastEventId);
       if (attached === "over") {
         place[Symbol.dispose]();
@@ -75,7 +80,7 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
       async function begin() {
         const raw = await readRunInput(c, route.model.schemas.input, api.bodyBytesMax);
         const intake = await readIntake(api, c, { route, caller, raw, direct: true, previews: true });
-        const job: Attached = { caller, requestId: intake.job.requestId, returns: 0 };
+        const job: Attached = { caller, requestId: intake.job.requestId, returns: 0, ours: true };
         const events = follow(job, gone.signal);
         // Before the start, so that what happens at once is not read back but told.
         const first = events.next();
@@ -105,10 +110,13 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
     const found = await findRequest(caller, named.requestId);
     if (found.endpoint !== endpoint) throw new TemperaError("request_unknown");
     const { requestId } = found;
+    const before = await api.events.read(requestId).catch(() => []);
+    const ours = streamed(before);
+    if (ours === false) throw new TemperaError("request_unknown");
     if (found.state !== "COMPLETED") await api.events.append(found, { type: "resumed", attempt: found.attempt ?? 0 }).catch(() => {});
     const backlog = await api.events.read(requestId).catch(() => []);
     if (backlog.at(-1)?.event.type === "done" && backlog.at(-1)?.id === named.eventId) return "over";
-    return { caller, requestId, afterId: named.eventId, returns: countReturns(backlog) };
+    return { caller, requestId, afterId: named.eventId, returns: countReturns(backlog), ours: ours === true };
   }
 
   async function* tell(job: Attached, events: ReturnType<typeof follow>, place: Disposable): AsyncGenerator<string> {
@@ -133,7 +141,8 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
     }
   }
 
-  async function cancelUnlessResumed({ requestId, returns }: Attached): Promise<void> {
+  async function cancelUnlessResumed({ requestId, returns, ours }: Attached): Promise<void> {
+    if (!ours) return;
     await new Promise((resolve) => setTimeout(resolve, RETURN_WITHIN_MS).unref());
     const backlog = await api.events.read(requestId).catch(() => []);
     if (backlog.at(-1)?.event.type === "done" || countReturns(backlog) > returns) return;
@@ -142,6 +151,12 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
 };
 
 const countReturns = (backlog: { event: { type: string } }[]): number => backlog.filter(({ event }) => event.type === "resumed").length;
+
+/** Whether a request began as a stream; `undefined` when its first events are lost. */
+function streamed(backlog: LoggedEvent[]): boolean | undefined {
+  for (const { event } of backlog) if (event.type === "queued" && event.attempt === 0) return event.streamed === true;
+  return undefined;
+}
 
 /** A generator whose first value was asked for already. */
 async function* withFirst<T>(first: Promise<IteratorResult<T>>, rest: AsyncGenerator<T>): AsyncGenerator<T> {

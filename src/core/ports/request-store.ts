@@ -21,7 +21,7 @@ export interface FinishedJob {
   startedAtMs?: number;
   endedAtMs: number;
   logs: LoggedEvent[];
-  /** Present when the job used up its attempts and waits for a person. */
+  /** Present when the job used up its attempts and waits for a person; never for one that a caller waited for. */
   deadLetter?: { reason: string };
 }
 
