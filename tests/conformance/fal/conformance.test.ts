@@ -30,8 +30,9 @@ describe("this server", () => {
   it.each(CASES_BY_NUMBER.filter(({ why }) => why === undefined).map(({ number, title }) => [number, title] as const))(
     "case %i: %s",
     (number) => {
+      // Whatever a case may need is there: one that declares no reason and yet does not apply has judged nothing.
       const { outcome, why } = judged.get(number) ?? {};
-      expect(outcome, why).toMatch(/^(passed|not applicable)$/);
+      expect(outcome, why).toBe("passed");
     },
   );
 });
