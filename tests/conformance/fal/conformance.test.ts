@@ -7,6 +7,7 @@ import type { OwnServer } from "./context.ts";
 import { coverageText } from "./coverage.ts";
 import { startForwarder } from "./forwarder.ts";
 import { startOwnServer } from "./own-server.ts";
+import type { SocketFault } from "./relay-sockets.ts";
 import { casesOf, type Judged, judgeAll, openSession } from "./runner.ts";
 
 let server: OwnServer;
@@ -85,6 +86,28 @@ describe("a broken server does not pass", () => {
       expect((await session.judge(each as NonNullable<typeof each>)).outcome).toBe("failed");
     } finally {
       await between.close();
+    }
+  });
+
+  const socketFaults: [string, number, SocketFault][] = [
+    ["a close without a code that is echoed as it came", 115, { echoesCloses: true }],
+  ];
+
+  it.each(socketFaults)("%s: case %i", async (_what, number, fault) => {
+    // Without the fault the case passes on the same way: it is the fault that it fails by.
+    for (const [sockets, expected] of [
+      [{}, "passed"],
+      [fault, "failed"],
+    ] as const) {
+      const between = await startForwarder(server.target.url, { sockets });
+      try {
+        await using session = await openSession({ ...server.target, url: between.url });
+        const [each] = casesOf(String(number));
+        const { outcome, why } = await session.judge(each as NonNullable<typeof each>);
+        expect(outcome, why).toBe(expected);
+      } finally {
+        await between.close();
+      }
     }
   });
 });

@@ -288,12 +288,13 @@ export const cases: Case[] = [
     async run(ctx) {
       const socket = await connect(ctx, `/${STUB}/realtime`);
       socket.ws.close();
-      const code = await socket.closed;
-      check(code === 1000 || code === 1005, `the code is ${code}`);
-      await withSockets(ctx, async () => {
+      same(await socket.closed, 1000, "the close code");
+      await withSockets(ctx, async (_, sockets) => {
         const { connection, ask, errors } = realtimeOf(ctx);
         await ask({ prompt: "x" });
+        const closed = new Promise<number>((done) => sockets[0]?.once("close", done));
         connection.close();
+        same(await closed, 1000, "the code that JS is told");
         same(errors.length, 0, "errors of JS");
       });
     },
