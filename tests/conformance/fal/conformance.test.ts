@@ -89,8 +89,13 @@ describe("a broken server does not pass", () => {
     }
   });
 
+  const silent = (message: string | Buffer) => (message.includes("Unauthorized") ? undefined : message);
   const socketFaults: [string, number, SocketFault][] = [
     ["a close without a code that is echoed as it came", 115, { echoesCloses: true }],
+    ["an expired token that is refused without a word", 112, { change: silent }],
+    ["a foreign token that is refused without a word", 113, { change: silent }],
+    ["a refusal in other words", 113, { change: (message) => (message.includes("Unauthorized") ? '{"status":"error"}' : message) }],
+    ["refusals closed with 1008", 113, { closeCode: (code) => (code === 1000 ? 1008 : code) }],
   ];
 
   it.each(socketFaults)("%s: case %i", async (_what, number, fault) => {
