@@ -25,6 +25,8 @@ export interface Target {
 /** The server's process, when the suite has started it itself. */
 export interface OwnServer {
   target: Target;
+  /** The certificate and the key that its TLS address is served with, in one file. */
+  certificateFile: string;
   /** SIGKILL, then a start in the same place. */
   restart(): Promise<void>;
   stop(): Promise<void>;

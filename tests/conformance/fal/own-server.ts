@@ -99,6 +99,7 @@ export async function startOwnServer(log: (line: string) => void): Promise<OwnSe
         tlsUrl: `https://localhost:${tlsPort}`,
         caFile: join(folder, "tls", "ca.pem"),
       },
+      certificateFile: join(folder, "tls", "server.pem"),
       async restart() {
         await end("SIGKILL");
         await start();
