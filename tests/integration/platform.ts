@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { Client, Connection } from "@temporalio/client";
 import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
 import { createRequestStore } from "../../src/adapters/postgres/request-store.ts";
+import { createSecretStore } from "../../src/adapters/postgres/secret-store.ts";
 import { type Platform, startPlatform } from "../../src/bin/platform.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
@@ -26,6 +27,8 @@ export interface TestPlatform extends AsyncDisposable {
   deadLetters(): Promise<DeadLetter[]>;
   /** What Postgres keeps of a request, once it has ended. */
   record(requestId: string): Promise<RequestRecord | undefined>;
+  /** A secret of the installation. */
+  secret(name: "uploads"): Promise<Uint8Array>;
   /** Tasks that wait in an endpoint's GPU task queue. */
   backlog(endpoint: string): Promise<number>;
   /** Ids and states of the workflows of a type, as Temporal lists them. */
@@ -62,6 +65,7 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
         if (found?.outcome) return found;
       }
     },
+    secret: createSecretStore(sql).secret,
     backlog: async (endpoint) => {
       const { stats } = await connection.workflowService.describeTaskQueue({
         namespace: config.temporal.namespace,

@@ -3,6 +3,8 @@ import { createHash, randomBytes } from "node:crypto";
 import { connect } from "node:net";
 import { createFalClient } from "@fal-ai/client";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createSignatures } from "../../src/api/files/signatures.ts";
+import { systemClock } from "../../src/core/ports/clock.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const STUB = "tempera/stub";
@@ -188,7 +190,13 @@ describe.each(STORES)("on %s", (_store, env) => {
       forged.searchParams.set("upload", `${forged.searchParams.get("upload")?.slice(0, -2)}AA`);
       const longer = new URL(a.upload_url);
       longer.searchParams.set("upload", (longer.searchParams.get("upload") ?? "").replace(/^\d+/, "9999999999"));
-      for (const url of [swapped, forged, longer, a.file_url]) expect((await fetch(url, { method: "PUT", body: "x" })).status).toBe(403);
+      /** As the gateway signs it, with another end. */
+      const signatures = createSignatures({ secret: await test.secret("uploads"), clock: systemClock });
+      const fileId = new URL(a.file_url).pathname.split("/")[2] ?? "";
+      const until = (inMs: number): string => a.file_url + signatures.uploadQuery(fileId, Date.now() + inMs);
+      for (const url of [swapped, forged, longer, a.file_url, until(-1_000)])
+        expect((await fetch(url, { method: "PUT", body: "x" })).status, String(url)).toBe(403);
+      expect((await fetch(until(60_000), { method: "PUT", body: "x" })).status).toBe(200);
       expect((await fetch(`${test.platform.url}/rest/storage/upload/initiate`, { method: "POST", body: "{}" })).status).toBe(401);
     });
 

@@ -24,6 +24,8 @@ export interface Case {
   timeoutMs?: number;
   /** Why it applies to no server of this kind. */
   why?: string;
+  /** What of it cannot be brought about over the network, and the test that looks at it. */
+  elsewhere?: string;
   /** Resolves when the server is right; rejects with a sentence when it is not, or with `NotApplicable`. */
   run(ctx: Context): Promise<void>;
 }

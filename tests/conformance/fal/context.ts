@@ -25,6 +25,10 @@ export interface Target {
 /** The server's process, when the suite has started it itself. */
 export interface OwnServer {
   target: Target;
+  /** The certificate and the key that its TLS address is served with, in one file. */
+  certificateFile: string;
+  /** Whether a file with these bytes is among those it keeps. */
+  stores(bytes: Buffer): Promise<boolean>;
   /** SIGKILL, then a start in the same place. */
   restart(): Promise<void>;
   stop(): Promise<void>;

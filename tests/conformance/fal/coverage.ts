@@ -8,7 +8,7 @@ export function coverageText(): string {
     return [
       String(each.number),
       each.title.replaceAll("|", "\\|"),
-      each.why === undefined ? `\`${each.file}\`` : `not applicable: ${each.why}`,
+      each.why === undefined ? [`\`${each.file}\``, ...(each.elsewhere ? [each.elsewhere] : [])].join("; ") : `not applicable: ${each.why}`,
     ];
   });
   const head = ["case", "what it looks at", "where"];

@@ -2,8 +2,10 @@
  * A server in front of the server: passes everything on, remembers what it saw, and changes one thing if it is told to. With
  * no change it proves what a client sent; with one it is a broken server that the suite has to notice.
  */
-import { createServer, type IncomingHttpHeaders, request as requestHttp } from "node:http";
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, request as requestHttp, type ServerResponse } from "node:http";
+import { createServer as createServerTls, request as requestHttps } from "node:https";
 import type { AddressInfo } from "node:net";
+import { relaySockets, type SocketFault } from "./relay-sockets.ts";
 
 export interface Seen {
   method: string;
@@ -27,14 +29,26 @@ export interface Forwarder {
 /**
  * @param change is given each whole answer before it is passed on. Without it bodies stream through.
  * @param sent is given what is sent on, to change it
+ * @param sockets passes WebSockets on too, with these faults
+ * @param tls serves HTTPS, with this certificate and key (PEM), for a target of HTTPS that `ca` (PEM) has signed
  */
 export async function startForwarder(
   target: string,
-  { change, sent }: { change?: (answer: Passed, seen: Seen) => Passed; sent?: (seen: Seen) => Seen } = {},
+  {
+    change,
+    sent,
+    sockets,
+    tls,
+  }: {
+    change?: (answer: Passed, seen: Seen) => Passed;
+    sent?: (seen: Seen) => Seen;
+    sockets?: SocketFault;
+    tls?: { pem: string; ca: string };
+  } = {},
 ): Promise<Forwarder> {
   const seen: Seen[] = [];
   const { hostname, port } = new URL(target);
-  const server = createServer(async (incoming, outgoing) => {
+  const serve = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
     const chunks: Buffer[] = [];
     for await (const chunk of incoming) chunks.push(chunk as Buffer);
     const body = Buffer.concat(chunks);
@@ -47,7 +61,13 @@ export async function startForwarder(
     seen.push(asSeen);
     const { method, path, headers } = sent ? sent(asSeen) : asSeen;
     // The Host header goes on as it came: the addresses in the answers lead through here again.
-    const inner = requestHttp({ hostname, port, method, path, headers }, (answer) => {
+    const to = { hostname, port, method, path, headers };
+    const inner = tls ? requestHttps({ ...to, ca: tls.ca }, answered) : requestHttp(to, answered);
+    inner.on("error", () => outgoing.destroy());
+    outgoing.on("close", () => inner.destroy());
+    inner.end(body);
+
+    function answered(answer: IncomingMessage): void {
       if (!change) {
         outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
         outgoing.flushHeaders();
@@ -64,18 +84,18 @@ export async function startForwarder(
         outgoing.end(changed.body);
       });
       answer.on("error", () => outgoing.destroy());
-    });
-    inner.on("error", () => outgoing.destroy());
-    outgoing.on("close", () => inner.destroy());
-    inner.end(body);
-  });
+    }
+  };
+  const server = tls ? createServerTls({ cert: tls.pem, key: tls.pem }, serve) : createServer(serve);
+  const endSockets = sockets && relaySockets(server, target, sockets);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
-    url: `http://localhost:${(server.address() as AddressInfo).port}`,
+    url: `${tls ? "https" : "http"}://localhost:${(server.address() as AddressInfo).port}`,
     seen,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
+        endSockets?.();
         server.closeAllConnections();
       }),
   };

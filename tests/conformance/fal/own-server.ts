@@ -1,7 +1,7 @@
 /** A server of the suite's own: the project's start command in a scratch folder, on free ports. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -98,6 +98,18 @@ export async function startOwnServer(log: (line: string) => void): Promise<OwnSe
         adminUrl: `http://localhost:${adminPort}`,
         tlsUrl: `https://localhost:${tlsPort}`,
         caFile: join(folder, "tls", "ca.pem"),
+      },
+      certificateFile: join(folder, "tls", "server.pem"),
+      async stores(bytes) {
+        // Files come and go meanwhile; one that has gone since it was listed is not there.
+        const gone = (): undefined => undefined;
+        const entries = await readdir(join(folder, "objects"), { recursive: true, withFileTypes: true }).catch(gone);
+        for (const entry of entries ?? []) {
+          const file = join(entry.parentPath, entry.name);
+          if (!entry.isFile() || (await stat(file).catch(gone))?.size !== bytes.length) continue;
+          if ((await readFile(file).catch(gone))?.equals(bytes)) return true;
+        }
+        return false;
       },
       async restart() {
         await end("SIGKILL");

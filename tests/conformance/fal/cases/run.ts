@@ -1,4 +1,5 @@
 /** H and I: sync runs and streams. */
+import { randomInt } from "node:crypto";
 import { ValidationError } from "@fal-ai/client";
 import { type Case, notApplicable } from "../case.ts";
 import { type Context, STUB } from "../context.ts";
@@ -190,10 +191,21 @@ export const cases: Case[] = [
   },
   {
     number: 90,
-    title: "sync_mode: a data URI in the output",
+    title: "sync_mode: a data URI in the output, and nothing is stored",
+    needs: ["ownServer"],
     async run(ctx) {
-      const answer = await run(ctx, { artifact_bytes: 100, sync_mode: true });
-      matches(status(answer, 200, "the run").json().file.url, /^data:application\/octet-stream;base64,/, "the file's address");
+      // The seed decides the bytes: a run of another caller, or of another time, has not left the same.
+      const input = { artifact_bytes: 4_321, seed: randomInt(2 ** 31) };
+      const urlOf = async (sync_mode: boolean): Promise<string> =>
+        status(await run(ctx, { ...input, sync_mode }), 200, "the run").json().file.url;
+      const uri = await urlOf(true);
+      matches(uri, /^data:application\/octet-stream;base64,/, "the file's address");
+      const bytes = Buffer.from(uri.slice(uri.indexOf(",") + 1), "base64");
+      same(bytes.length, 4_321, "the bytes in it");
+      same(await ctx.server?.stores(bytes), false, "whether its bytes are stored");
+      const stored = await ctx.call(await urlOf(false), { key: false });
+      check(stored.bytes.equals(bytes), "without sync_mode the bytes are others");
+      same(await ctx.server?.stores(bytes), true, "whether they are without sync_mode");
     },
   },
   {

@@ -88,17 +88,30 @@ export const cases: Case[] = [
     number: 149,
     title: "private targets are refused unless the configuration opens them",
     async run(ctx) {
+      const hook = ctx.receiver.hook();
+      const [byName, opened] = [ctx.receiver.hook(), new URL(hook.url).hostname];
       for (const url of [
+        "http://127.0.0.1/",
+        "http://127.1.2.3/",
+        "http://2130706433/",
+        "http://0.0.0.0/",
+        "http://[::1]/",
+        "http://[::ffff:127.0.0.1]/",
         "http://10.0.0.1/",
         "http://169.254.169.254/",
         "http://192.168.0.1/",
         "http://[::ffff:10.0.0.1]/",
         "http://0x0a000001/",
-      ])
+      ].filter((url) => new URL(url).hostname !== opened))
         status(await ctx.call(`/queue/${STUB}?fal_webhook=${encodeURIComponent(url)}`, { method: "POST", body: {} }), 400, url);
-      const hook = ctx.receiver.hook();
+      // A name is looked up when it is delivered to: the same receiver hears nothing by a name of this machine.
+      const named = new URL(byName.url);
+      named.hostname = "localhost";
+      const { request_id } = await submit(ctx, named.href);
+      await ctx.ended(request_id);
       await submit(ctx, hook.url);
       await hook.arrived(1);
+      same(byName.deliveries.length, 0, "deliveries to localhost");
     },
   },
   {
