@@ -16,6 +16,8 @@ export const LIMITS = {
   logLineBytesMax: 4096,
   /** One preview, as a picture file: 256 × 256 pixels fit. The event log holds every one of a request. */
   previewBytesMax: 48 * 1024,
+  /** One checkpoint: the latents of a minute of video at 720p fit. GPU workers hold it in memory on its way to the object store. */
+  checkpointBytesMax: 256 * 1024 * 1024,
   /** Event log: entries kept for one request. 250 steps × (progress + preview) × a few attempts fit. */
   eventsMax: 4000,
   /** Event log: how long a request's events outlive its last event. Results live in Postgres. */

@@ -24,6 +24,14 @@ export interface ModelTimeouts {
   runMs: number;
   /** Longest time an engine may take to load the weights. */
   loadMs: number;
+  /** Longest time a run may go on without a word of its engine; longer, and the engine counts as hung and is ended. Absent: for ever. */
+  silenceMs?: number;
+}
+
+/** When the state of a run is kept, so that another attempt goes on from there: as soon as either has passed. 0: not by this. */
+export interface CheckpointPolicy {
+  everySteps: number;
+  everySeconds: number;
 }
 
 /** A field of the public schema that this version can serve only in part: values outside `accepts` are a 422. */
@@ -63,6 +71,8 @@ export interface ModelVersion {
   realtime?: boolean;
   retry: RetryPolicy;
   timeouts: ModelTimeouts;
+  /** Absent: as its engine sees fit. */
+  checkpoint?: CheckpointPolicy;
   schemas: { input: JsonSchema; output: JsonSchema };
 }
 

@@ -176,6 +176,8 @@ async function loadModel(
         folder: model.folder,
         parametersJson: JSON.stringify(model.parameters),
         slots: model.slots,
+        digest: model.digest,
+        checkpoint: model.checkpoint ?? null,
       },
       { deadline },
     );

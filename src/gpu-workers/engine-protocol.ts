@@ -27,6 +27,8 @@ export interface LoadRequest {
   folder: string;
   parametersJson: string;
   slots: number;
+  digest?: string;
+  checkpoint?: { everySteps: number; everySeconds: number } | null;
 }
 
 /** Exactly one member is set, the one `event` names. */
@@ -44,6 +46,13 @@ export interface RunStart {
   session?: { path: string; raw: boolean } | null;
   files?: InputFile[];
   previews?: boolean;
+  checkpoint?: CheckpointMessage | null;
+  checkpoints?: boolean;
+}
+
+export interface CheckpointMessage {
+  step: number;
+  bytes: number;
 }
 
 export interface FrameMessage {
@@ -55,6 +64,7 @@ export interface FrameMessage {
 export interface RunRequest {
   start?: RunStart;
   frame?: FrameMessage;
+  checkpointChunk?: { data: Uint8Array };
 }
 
 export interface ArtifactHeadMessage {
@@ -69,13 +79,27 @@ export interface ArtifactHeadMessage {
 
 /** What a run answers, as a union; `event` of the wire message tells which member is set. */
 export interface RunEvent {
-  event?: "started" | "log" | "progress" | "artifact" | "chunk" | "output" | "error" | "frame" | "frameDone" | "preview";
+  event?:
+    | "started"
+    | "log"
+    | "progress"
+    | "artifact"
+    | "chunk"
+    | "output"
+    | "error"
+    | "frame"
+    | "frameDone"
+    | "preview"
+    | "checkpoint"
+    | "checkpointChunk";
   started?: Record<string, never>;
   log?: { level: LogLevel; message: string };
   progress?: { step: number; steps: number; remainingMs?: number };
   preview?: { step: number; contentType: string; data: Uint8Array };
   artifact?: ArtifactHeadMessage;
   chunk?: { index: number; data: Uint8Array };
+  checkpoint?: CheckpointMessage;
+  checkpointChunk?: { data: Uint8Array };
   output?: { json: string; inferenceMs: number };
   error?: { code: string; message: string; faultsJson: string };
   frame?: FrameMessage;
@@ -89,7 +113,7 @@ export interface HealthReply {
   memory: Memory;
 }
 
-/** Largest chunk of an artifact on the wire. */
+/** Largest chunk of an artifact or a checkpoint on the wire. */
 export const CHUNK_BYTES_MAX = 256 * 1024;
 
 /** JSON inputs and outputs may be as large as a request body, and base64 inside them makes one message of it. */

@@ -1,15 +1,14 @@
 /** Serves `engine.proto` for a runner written in TypeScript. Both built-in engines are a `Runner` and one call of `serveEngine`. */
-import { createHash } from "node:crypto";
 import { totalmem } from "node:os";
 import * as grpc from "@grpc/grpc-js";
 import { errorInfo, TemperaError } from "../core/errors/tempera-error.ts";
-import type { LogLevel } from "../core/events.ts";
 import type { InputFile } from "../core/input-file.ts";
 import type { JsonObject } from "../core/json.ts";
 import { LIMITS } from "../core/limits.ts";
+import type { CheckpointPolicy } from "../core/model.ts";
+import { type CheckpointOwner, decodeCheckpoint, inputDigest, type RunState } from "./checkpoint.ts";
 import {
   type Capabilities,
-  CHUNK_BYTES_MAX,
   ENGINE_SERVICE,
   type LoadEvent,
   type LoadRequest,
@@ -19,6 +18,7 @@ import {
   type RunRequest,
   type RunStart,
 } from "./engine-protocol.ts";
+import { createEmitter, type RunEmitter } from "./run-emitter.ts";
 import { type RunnerSession, readFrames, type SessionRun, serveFrames } from "./session-server.ts";
 import { createSlots } from "./slots.ts";
 
@@ -36,24 +36,11 @@ export interface RunnerRun {
   input: JsonObject;
   /** Files that the input names, fetched; `attachedFile` finds the one that a value of the input stands for. */
   files: readonly InputFile[];
+  /** What an earlier attempt at this very input handed out, to go on from; checked. */
+  resume?: RunState;
 }
 
-export interface ProducedFile {
-  contentType: string;
-  fileName: string;
-  width?: number;
-  height?: number;
-}
-
-/** How a run speaks while it works. All of it reaches the caller in the order it was said. */
-export interface RunEmitter {
-  log(level: LogLevel, message: string): void;
-  progress(step: number, steps: number, remainingMs?: number): void;
-  /** Absent when nobody watches. `data` is a picture file of at most `LIMITS.previewBytesMax` bytes; a larger one is left out. */
-  preview?(step: number, contentType: string, data: Uint8Array): void;
-  /** Resolves when the bytes are on their way, with what stands for the file in the output. */
-  artifact(file: ProducedFile, bytes: Uint8Array): Promise<{ $artifact: number }>;
-}
+export type { RunEmitter };
 
 /** One engine's work. Errors are `TemperaError`s; anything else thrown by `run` is a `runner_server_error`. */
 export interface Runner {
@@ -66,6 +53,9 @@ export interface Runner {
   session?(session: RunnerSession): SessionRun | Promise<SessionRun>;
 }
 
+/** For a GPU worker that does not say: nothing is kept of a run that is soon repeated. */
+const CHECKPOINT_POLICY: CheckpointPolicy = { everySteps: 0, everySeconds: 10 };
+
 const memory = (): Memory => ({
   totalMib: Math.round(totalmem() / 2 ** 20),
   usedMib: Math.round(process.memoryUsage.rss() / 2 ** 20),
@@ -76,14 +66,18 @@ export async function serveEngine(runner: Runner, socket: string = process.argv.
   const { maxBatch } = runner.describe();
   let slots = createSlots(maxBatch);
   let state: "empty" | "loading" | "loaded" = "empty";
+  let model = "";
+  let policy = CHECKPOINT_POLICY;
 
   const load = async (call: grpc.ServerWritableStream<LoadRequest, LoadEvent>) => {
     const fail = (message: string) => call.emit("error", { code: grpc.status.FAILED_PRECONDITION, details: message });
     if (state !== "empty") return fail("This engine has its model version already.");
     state = "loading";
     try {
-      const { parametersJson, slots: wanted, ...rest } = call.request;
+      const { parametersJson, slots: wanted, digest, checkpoint, ...rest } = call.request;
       if (!runner.describe().runners.includes(rest.runner)) throw new Error(`This engine has no runner "${rest.runner}".`);
+      model = digest || `${rest.endpoint}@${rest.version}`;
+      policy = checkpoint ?? CHECKPOINT_POLICY;
       slots = createSlots(Math.max(1, Math.min(wanted || 1, maxBatch)));
       const parameters = JSON.parse(parametersJson || "{}") as JsonObject;
       await runner.load({ ...rest, parameters }, (fraction, says) => call.write({ event: "progress", progress: { fraction, says } }));
@@ -101,28 +95,63 @@ export async function serveEngine(runner: Runner, socket: string = process.argv.
     let begun = false;
     call.on("cancelled", () => controller.abort(new TemperaError("client_cancelled")));
     call.on("error", () => controller.abort(new TemperaError("client_cancelled")));
-    call.on("data", ({ start }: RunRequest) => {
-      if (begun || !start) return;
+    let start: RunStart | undefined;
+    const chunks: Uint8Array[] = [];
+    let missing = 0;
+    const begin = (start: RunStart) => {
       begun = true;
       if (state !== "loaded") call.emit("error", { code: grpc.status.FAILED_PRECONDITION, details: "Nothing is loaded." });
       else if (start.session) void hold(call, start, start.session, controller.signal);
-      else void answer(call, start, controller.signal);
+      else void answer(call, start, start.checkpoint ? Buffer.concat(chunks) : undefined, controller.signal);
+    };
+    call.on("data", (message: RunRequest) => {
+      if (begun) return;
+      if (message.start && !start) {
+        start = message.start;
+        missing = Math.min(start.checkpoint?.bytes ?? 0, LIMITS.checkpointBytesMax);
+      } else if (message.checkpointChunk) {
+        chunks.push(message.checkpointChunk.data);
+        missing -= message.checkpointChunk.data.length;
+      }
+      if (start && missing <= 0) begin(start);
     });
     call.on("end", () => {
-      if (!begun) call.emit("error", { code: grpc.status.INVALID_ARGUMENT, details: "The call ended without a start." });
+      if (begun) return;
+      // A checkpoint that was cut short: the run will say so, and begin at its beginning.
+      if (start) begin(start);
+      else call.emit("error", { code: grpc.status.INVALID_ARGUMENT, details: "The call ended without a start." });
     });
   };
 
-  const answer = async (call: grpc.ServerDuplexStream<RunRequest, RunEvent>, start: RunStart, signal: AbortSignal) => {
+  const answer = async (
+    call: grpc.ServerDuplexStream<RunRequest, RunEvent>,
+    start: RunStart,
+    checkpoint: Buffer | undefined,
+    signal: AbortSignal,
+  ) => {
     const send = (event: RunEvent) => (signal.aborted ? true : call.write(event));
     let release: (() => void) | undefined;
     try {
       release = await slots.acquire(signal);
       send({ started: {} });
       const input = parseInput(start.inputJson);
+      const files = start.files ?? [];
+      const keeps = start.checkpoints === true && runner.describe().supportsCheckpoint;
+      const owner: CheckpointOwner = keeps || checkpoint ? { model, input: inputDigest(start.inputJson, files) } : { model, input: "" };
+      const said = checkpoint && readCheckpoint(checkpoint, owner, runner.describe().supportsCheckpoint);
+      if (said) send({ log: said.log });
+      const resume = said?.state;
+      const emitter = createEmitter(
+        { write: (event) => call.write(event), drained: (until) => drained(call, until) },
+        {
+          signal,
+          previews: start.previews === true,
+          ...(keeps && { checkpoints: { owner, policy, sinceStep: resume?.step ?? 0, sinceMs: performance.now() } }),
+        },
+      );
       const { output, inferenceMs } = await runner.run(
-        { requestId: start.requestId, attempt: start.attempt, input, files: start.files ?? [] },
-        createEmitter(call, send, signal, start.previews === true),
+        { requestId: start.requestId, attempt: start.attempt, input, files, ...(resume && { resume }) },
+        emitter,
         signal,
       );
       send({ output: { json: JSON.stringify(output), inferenceMs } });
@@ -212,29 +241,18 @@ const drained = (call: grpc.ServerDuplexStream<RunRequest, RunEvent>, signal: Ab
     signal.addEventListener("abort", onAbort, { once: true });
   });
 
-function createEmitter(
-  call: grpc.ServerDuplexStream<RunRequest, RunEvent>,
-  send: (event: RunEvent) => boolean,
-  signal: AbortSignal,
-  previews: boolean,
-): RunEmitter {
-  let artifacts = 0;
-  return {
-    log: (level, message) => void send({ log: { level, message } }),
-    progress: (step, steps, remainingMs) => void send({ progress: { step, steps, ...(remainingMs !== undefined && { remainingMs }) } }),
-    ...(previews && {
-      preview: (step: number, contentType: string, data: Uint8Array) => {
-        if (data.length <= LIMITS.previewBytesMax) send({ preview: { step, contentType, data } });
-      },
-    }),
-    async artifact(file, bytes) {
-      const index = artifacts++;
-      send({ artifact: { index, ...file, bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") } });
-      for (let at = 0; at < bytes.length; at += CHUNK_BYTES_MAX) {
-        signal.throwIfAborted();
-        if (!send({ chunk: { index, data: bytes.subarray(at, at + CHUNK_BYTES_MAX) } })) await drained(call, signal);
-      }
-      return { $artifact: index };
-    },
-  };
+/** What a checkpoint holds, if it fits, and what the caller is told of it. */
+function readCheckpoint(
+  bytes: Buffer,
+  owner: CheckpointOwner,
+  supported: boolean,
+): { state?: RunState; log: NonNullable<RunEvent["log"]> } {
+  try {
+    if (!supported) throw new Error("is nothing that this engine can go on from");
+    const state = decodeCheckpoint(bytes, owner);
+    return { state, log: { level: "INFO", message: `Going on from step ${state.step}.` } };
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    return { log: { level: "WARN", message: `The checkpoint ${why}; starting from the beginning.` } };
+  }
 }

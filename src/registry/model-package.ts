@@ -11,7 +11,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import { parse } from "yaml";
 import { isEndpointId } from "../core/endpoint.ts";
 import type { JsonObject } from "../core/json.ts";
-import type { JsonSchema, ModelTimeouts, ModelVersion, Restriction, RetryPolicy } from "../core/model.ts";
+import type { CheckpointPolicy, JsonSchema, ModelTimeouts, ModelVersion, Restriction, RetryPolicy } from "../core/model.ts";
 
 interface Manifest {
   endpoint: string;
@@ -27,6 +27,7 @@ interface Manifest {
   realtime: boolean;
   retry: RetryPolicy;
   timeouts: ModelTimeouts;
+  checkpoint: CheckpointPolicy;
   parameters: JsonObject;
   restrictions: Restriction[];
   files: Record<string, string>;

@@ -89,7 +89,8 @@ describe("a registry of sound packages", () => {
       parameters: {},
       restrictions: [],
       retry: { attemptsMax: 2, initialMs: 500, backoff: 2, maximumMs: 20_000 },
-      timeouts: { heartbeatMs: 10_000, runMs: 3_600_000, loadMs: 120_000 },
+      timeouts: { heartbeatMs: 10_000, runMs: 3_600_000, loadMs: 120_000, silenceMs: 600_000 },
+      checkpoint: { everySteps: 0, everySeconds: 10 },
       digest: expect.stringMatching(/^[0-9a-f]{64}$/),
     });
   });

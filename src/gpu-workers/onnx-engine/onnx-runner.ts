@@ -1,18 +1,21 @@
 /** The ONNX engine's runner: which kinds of inference it has, and the one that was loaded. */
 
 import type { JsonObject } from "../../core/json.ts";
-import type { RunEmitter, Runner, RunnerLoad } from "../engine-server.ts";
+import type { RunEmitter, Runner, RunnerLoad, RunnerRun } from "../engine-server.ts";
 import { loadTextToImage } from "./text-to-image.ts";
 
 /** A loaded model of one kind. */
 interface LoadedModel {
-  run(input: JsonObject, emit: RunEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;
+  run(run: RunnerRun, emit: RunEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;
 }
 
 /** `runner:` of a manifest → how its models are loaded. */
 const RUNNERS: Record<string, (load: RunnerLoad, progress: (fraction: number, says: string) => void) => Promise<LoadedModel>> = {
   "text-to-image": loadTextToImage,
 };
+
+/** Runs at once, whatever a manifest says: each holds latents and a finished picture or two. */
+const RUNS_MAX = 64;
 
 export function createOnnxRunner(): Runner {
   let model: LoadedModel | undefined;
@@ -21,17 +24,17 @@ export function createOnnxRunner(): Runner {
       runners: Object.keys(RUNNERS),
       supportsStreaming: false,
       artifactTypes: ["image/png", "image/jpeg"],
-      maxBatch: 1,
-      supportsCheckpoint: false,
+      maxBatch: RUNS_MAX,
+      supportsCheckpoint: true,
     }),
     async load(load, progress) {
       const loadModel = RUNNERS[load.runner];
       if (!loadModel) throw new Error(`There is no runner "${load.runner}".`);
       model = await loadModel(load, progress);
     },
-    async run({ input }, emit, signal) {
+    async run(run, emit, signal) {
       if (!model) throw new Error("Nothing is loaded.");
-      return model.run(input, emit, signal);
+      return model.run(run, emit, signal);
     },
   };
 }

@@ -1,10 +1,12 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import sharp from "sharp";
 import { beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import type { JsonObject } from "../../core/json.ts";
+import type { RunState } from "../checkpoint.ts";
 import { loadTextToImage, type TextToImage } from "./text-to-image.ts";
 
 const folder = join(import.meta.dirname, "../../../models/fal-ai/qwen-image/1.0.0");
@@ -40,15 +42,23 @@ describe("text-to-image", () => {
     model = await load();
   });
 
-  async function run(change: JsonObject = {}, signal = new AbortController().signal) {
+  async function run(
+    change: JsonObject = {},
+    {
+      signal = new AbortController().signal,
+      resume,
+      keep,
+    }: { signal?: AbortSignal; resume?: RunState; keep?: (state: RunState) => void } = {},
+  ) {
     const logs: string[] = [];
     const steps: string[] = [];
     const files: { bytes: Uint8Array; fileName: string; contentType: string; width?: number; height?: number }[] = [];
     const { output } = await model.run(
-      { ...defaults, ...change },
+      { requestId: "request", attempt: 1, input: { ...defaults, ...change }, files: [], ...(resume && { resume }) },
       {
         log: (level, message) => logs.push(`${level} ${message}`),
         progress: (step, total) => steps.push(`${step}/${total}`),
+        ...(keep && { checkpoint: (step, state) => keep(structuredClone({ step, ...state() })) }),
         artifact: async (file, bytes) => ({ $artifact: files.push({ ...file, bytes }) - 1 }),
       },
       signal,
@@ -83,6 +93,64 @@ describe("text-to-image", () => {
     expect(together.digests).toEqual(alone.flatMap(({ digests }) => digests));
     expect(together.steps.at(-1)).toBe("9/9");
     expect(together.output.has_nsfw_concepts).toEqual([false, false, false]);
+  });
+
+  it("makes each picture of requests in flight together exactly as alone, whatever shape and step each is at", async () => {
+    const requests: JsonObject[] = [
+      { num_inference_steps: 5 },
+      { num_inference_steps: 4, seed: 21, prompt: "three small green squares on a white background" },
+      { num_inference_steps: 6, seed: 22, guidance_scale: 1 },
+      { num_inference_steps: 3, seed: 23, image_size: { width: 256, height: 256 } },
+      { num_inference_steps: 7, seed: 24, num_images: 3 },
+      { num_inference_steps: 4, seed: 25, guidance_scale: 7, negative_prompt: "a square" },
+    ];
+    const alone: string[][] = [];
+    for (const request of requests) alone.push((await run(request)).digests);
+    const together = await Promise.all(
+      requests.map(async (request, i) => {
+        await sleep(i * 15);
+        return run(request);
+      }),
+    );
+    expect(together.map(({ digests }) => digests)).toEqual(alone);
+  });
+
+  it("one that is cancelled in a shared step leaves the others as they are", async () => {
+    const controller = new AbortController();
+    const cancelled = run({ num_inference_steps: 1000 }, { signal: controller.signal });
+    const other = run({ num_inference_steps: 12 });
+    setTimeout(() => controller.abort(new Error("cancelled")), 40);
+    await expect(cancelled).rejects.toThrow("cancelled");
+    expect((await other).digests).toEqual((await run({ num_inference_steps: 12 })).digests);
+  });
+
+  it("goes on from any step, with the same bytes in the end and the rest of the progress", async () => {
+    const kept: RunState[] = [];
+    const whole = await run({ num_images: 2, num_inference_steps: 5 }, { keep: (state) => kept.push(state) });
+    expect(kept.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    for (const resume of kept) {
+      const rest = await run({ num_images: 2, num_inference_steps: 5 }, { resume: structuredClone(resume) });
+      expect(rest.digests).toEqual(whole.digests);
+      expect(rest.steps).toEqual(whole.steps.slice(resume.step));
+    }
+  });
+
+  it("keeps the seed that it drew", async () => {
+    let kept: RunState | undefined;
+    const whole = await run({ seed: null }, { keep: (state) => (kept ??= state) });
+    expect((await run({ seed: null }, { ...(kept && { resume: kept }) })).output.seed).toBe(whole.output.seed);
+  });
+
+  it("begins at the beginning when a checkpoint has another build's form", async () => {
+    const plain = await run();
+    for (const resume of [
+      { step: 1, values: {}, tensors: [] },
+      { step: 1, values: { seed: 11, done: [1] }, tensors: [new Float32Array(3)] },
+    ]) {
+      const ran = await run({}, { resume });
+      expect(ran.digests).toEqual(plain.digests);
+      expect(ran.logs[0]).toMatch(/^WARN The checkpoint .* starting from the beginning\.$/);
+    }
   });
 
   it("scales what it was not trained on, and says so", async () => {
@@ -128,7 +196,7 @@ describe("text-to-image", () => {
 
   it("stops between two steps", async () => {
     const controller = new AbortController();
-    const running = run({ num_inference_steps: 1000 }, controller.signal);
+    const running = run({ num_inference_steps: 1000 }, { signal: controller.signal });
     setTimeout(() => controller.abort(new Error("cancelled")), 50);
     const sinceMs = performance.now();
     await expect(running).rejects.toThrow("cancelled");

@@ -19,15 +19,18 @@ import sharp from "sharp";
 import { z } from "zod";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { JsonObject } from "../../core/json.ts";
-import type { RunEmitter, RunnerLoad } from "../engine-server.ts";
-import { denoise } from "./denoise.ts";
+import type { RunState } from "../checkpoint.ts";
+import type { RunEmitter, RunnerLoad, RunnerRun } from "../engine-server.ts";
+import { profileBatches, worthwhileItems } from "./batch-profile.ts";
 import { encodePicture } from "./encode-picture.ts";
 import { flowMatchSigmas, parseSchedulerConfig } from "./flow-match-euler.ts";
-import { guide } from "./guidance.ts";
+import type { LatentShape } from "./guidance.ts";
+import { createGuidedTransformer, type GuidedCondition, isGuided } from "./guided-transformer.ts";
 import { openOnnxSession } from "./onnx-session.ts";
 import { normalNoise } from "./philox.ts";
 import { IMAGE_SIZE_PRESETS, nativeSizeFor, type PictureSize } from "./picture-size.ts";
 import { createPromptTokenizer, type PromptTokens } from "./prompt-tokens.ts";
+import { createStepBatcher } from "./step-batcher.ts";
 
 const side = z.int().min(16).max(16384);
 const pictureSize = z.object({ width: side, height: side });
@@ -49,6 +52,8 @@ const Parameters = z.object({
   /** Tokens of a prompt, special ones included; longer prompts are cut, shorter ones padded. */
   textTokensMax: z.int().min(2),
   guidanceRescale: z.enum(["none", "token"]).default("none"),
+  /** Pictures that share a step, at most. Fewer when a profile finds that more are not worth it on this device. */
+  batchMax: z.int().min(1).max(64).default(8),
   /** What `use_turbo` stands for. */
   turbo: z.object({ steps: z.int().positive(), guidanceScale: z.number().min(0) }),
 });
@@ -72,7 +77,7 @@ const Input = z.object({
 });
 
 export interface TextToImage {
-  run(input: JsonObject, emit: RunEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;
+  run(run: RunnerRun, emit: RunEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;
 }
 
 export async function loadTextToImage(
@@ -85,7 +90,7 @@ export async function loadTextToImage(
       `parameters of model.yaml: ${checked.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ")}`,
     );
   }
-  const { threads, nativeSizes, latentChannels, pixelsPerLatent, patch, textTokensMax, guidanceRescale, turbo } = checked.data;
+  const { threads, nativeSizes, latentChannels, pixelsPerLatent, patch, textTokensMax, guidanceRescale, batchMax, turbo } = checked.data;
   sharp.concurrency(threads);
   sharp.cache(false);
   const tokenize = createPromptTokenizer(await readFile(join(folder, "tokenizer", "tokenizer.json"), "utf8"), textTokensMax);
@@ -97,72 +102,121 @@ export async function loadTextToImage(
   const decoder = await openOnnxSession(join(folder, "vae_decoder", "model.onnx"), threads);
   progress(1, "decoder");
 
-  /** Text states and mask of several prompts, stacked: [B,L,D] and [B,L]. */
-  const encodePrompts = async (prompts: PromptTokens[]) => {
-    const shape = [prompts.length, textTokensMax];
-    const [ids, mask] = [stack(prompts.map((p) => p.ids)), stack(prompts.map((p) => p.mask))];
-    const states = await textEncoder.run({ input_ids: { data: ids, shape }, attention_mask: { data: mask, shape } });
-    return { encoder_hidden_states: states, encoder_attention_mask: { data: mask, shape } };
-  };
+  const predict = createGuidedTransformer(transformer, { tokens: textTokensMax, threads, rescale: guidanceRescale });
+  const batcher = createStepBatcher({ predict, itemsMax: batchMax });
+
+  /** The condition that a prompt, and with guidance a negative one, put on pictures of a size. */
+  const encodePrompts = (prompts: PromptTokens[], shape: LatentShape, guidanceScale: number): Promise<GuidedCondition> =>
+    batcher.between(async () => {
+      const dimensions = [prompts.length, textTokensMax];
+      const [ids, mask] = [stack(prompts.map((p) => p.ids)), stack(prompts.map((p) => p.mask))];
+      const { data: states } = await textEncoder.run({
+        input_ids: { data: ids, shape: dimensions },
+        attention_mask: { data: mask, shape: dimensions },
+      });
+      return { shape, states, mask, guidanceScale };
+    });
+
+  const decode = ({ channels, height, width }: LatentShape, latents: Float32Array): Promise<Float32Array> =>
+    batcher.between(async () => (await decoder.run({ latents: { data: latents, shape: [1, channels, height, width] } })).data);
+
+  const shapeOf = ({ width, height }: PictureSize): LatentShape => ({
+    channels: latentChannels,
+    height: height / pixelsPerLatent,
+    width: width / pixelsPerLatent,
+    patch,
+  });
+
+  // Until it is known better, the manifest's word stands. The profile waits for idle moments, so it keeps no request waiting.
+  void (async () => {
+    const shape = shapeOf(nativeSizes[0]);
+    const condition = await encodePrompts([tokenize(""), tokenize("")], shape, 2);
+    const latents = new Float32Array(countOf(shape));
+    const profile = await profileBatches(batchMax, (items) =>
+      batcher.whenIdle(async () => {
+        const sinceMs = performance.now();
+        await predict(Array.from({ length: items }, () => ({ latents, sigma: 1, condition })));
+        return performance.now() - sinceMs;
+      }),
+    );
+    batcher.itemsMax = worthwhileItems(profile);
+    const times = profile.map(({ items, passMs }) => `${items}: ${passMs.toFixed(1)} ms`).join(", ");
+    console.log(`Up to ${batcher.itemsMax} pictures share a step (${times}).`);
+  })().catch((error) => console.log(`Steps could not be profiled: ${String(error)}`));
 
   return {
-    async run(raw, emit, signal) {
+    async run({ input: raw, resume }, emit, signal) {
       const startedMs = performance.now();
       const input = parseInput(raw);
       const size = typeof input.image_size === "string" ? (IMAGE_SIZE_PRESETS[input.image_size] as PictureSize) : input.image_size;
       const native = nativeSizeFor(size, nativeSizes);
       const steps = input.use_turbo ? turbo.steps : input.num_inference_steps;
       const guidanceScale = input.use_turbo ? turbo.guidanceScale : input.guidance_scale;
-      const seed = input.seed ?? randomInt(2 ** 32);
       const prompt = tokenize(input.prompt);
       for (const { level, message } of remarks({ input, prompt, size, native, turbo, textTokensMax })) emit.log(level, message);
 
-      const [rows, columns] = [native.height / pixelsPerLatent, native.width / pixelsPerLatent];
-      const latentShape = { channels: latentChannels, height: rows, width: columns, patch };
-      const latentCount = latentChannels * rows * columns;
-      const sigmas = flowMatchSigmas(scheduler, steps, (rows / patch) * (columns / patch));
-      // Guidance of 1 is the conditional prediction itself, so the second pass would be thrown away.
-      const guided = guidanceScale > 1;
-      const text = await encodePrompts(guided ? [prompt, tokenize(input.negative_prompt)] : [prompt]);
-      const batch = guided ? 2 : 1;
+      const shape = shapeOf(native);
+      const kept = resume && keptPictures(resume, input.num_images, countOf(shape), steps);
+      if (resume && !kept) emit.log("WARN", "The checkpoint was written by another build of this engine; starting from the beginning.");
+      const seed = kept?.seed ?? input.seed ?? randomInt(2 ** 32);
+      const sigmas = flowMatchSigmas(scheduler, steps, (shape.height / patch) * (shape.width / patch));
+      const condition = await encodePrompts(
+        isGuided(guidanceScale) ? [prompt, tokenize(input.negative_prompt)] : [prompt],
+        shape,
+        guidanceScale,
+      );
 
-      const predict = async (latents: Float32Array, sigma: number): Promise<Float32Array> => {
-        const { data } = await transformer.run({
-          latents: { data: guided ? stack([latents, latents]) : latents, shape: [batch, latentChannels, rows, columns] },
-          timestep: { data: new Float32Array(batch).fill(sigma * 1000), shape: [batch] },
-          ...text,
-        });
-        if (!guided) return data;
-        return guide(data.subarray(0, latentCount), data.subarray(latentCount), guidanceScale, guidanceRescale, latentShape);
-      };
+      const pictures =
+        kept?.pictures ??
+        Array.from({ length: input.num_images }, (_, i) => ({ done: 0, latents: normalNoise(BigInt(seed) + BigInt(i), countOf(shape)) }));
+      const total = steps * pictures.length;
+      const stepsDone = () => pictures.reduce((sum, { done }) => sum + done, 0);
+      const begunAt = stepsDone();
+      const denoisingMs = performance.now();
+      const preview = createPreviewer(emit, native, (guess) => decode(shape, guess));
+      // A picture that fails takes the others of its request with it.
+      const failed = new AbortController();
+      const stop = AbortSignal.any([signal, failed.signal]);
+
+      const denoised = pictures.map((picture) =>
+        batcher.denoise({
+          shapeKey: `${shape.width}x${shape.height}`,
+          latents: picture.latents,
+          sigmas,
+          condition,
+          from: picture.done,
+          onStep: (done, velocity, sigma) => {
+            picture.done = done;
+            const step = stepsDone();
+            const elapsedMs = performance.now() - denoisingMs;
+            emit.progress(step, total, Math.round((elapsedMs / (step - begunAt)) * (total - step)));
+            if (step < total) {
+              emit.checkpoint?.(step, () => ({
+                values: { seed, done: pictures.map((one) => one.done) },
+                tensors: pictures.map(({ latents }) => latents),
+              }));
+            }
+            // What others have of the device is no time of this run.
+            const ownMs = (elapsedMs * pictures.length) / Math.max(batcher.inFlight, pictures.length);
+            return done < steps ? preview(step, picture.latents, velocity, sigma, ownMs) : undefined;
+          },
+          signal: stop,
+        }),
+      );
+      for (const one of denoised) one.catch((error) => failed.abort(error));
 
       const images: JsonObject[] = [];
-      const total = steps * input.num_images;
       let encodingMs = 0;
-      let previewMs = 0;
-      const denoisingMs = performance.now();
-      for (let image = 0; image < input.num_images; image++) {
-        const latents = normalNoise(BigInt(seed) + BigInt(image), latentCount);
-        const onStep = async (done: number, velocity: Float32Array, sigma: number) => {
-          const step = image * steps + done;
-          const elapsedMs = performance.now() - denoisingMs - encodingMs;
-          emit.progress(step, total, Math.round((elapsedMs / step) * (total - step)));
-          // A twentieth of the time so far, so that at most one preview more than that is made.
-          if (!emit.preview || done === steps || previewMs > elapsedMs / 20) return;
-          const sinceMs = performance.now();
-          // What the velocity says the data are: the latents without the noise that is left in them.
-          const guess = latents.map((value, i) => value - sigma * (velocity[i] ?? 0));
-          const { data: pixels } = await decoder.run({ latents: { data: guess, shape: [1, latentChannels, rows, columns] } });
-          emit.preview(step, "image/jpeg", await encodePicture(pixels, native, previewSize(native), "jpeg"));
-          previewMs += performance.now() - sinceMs;
-        };
-        await denoise({ latents, sigmas, predict, onStep, signal });
-        const { data: pixels } = await decoder.run({ latents: { data: latents, shape: [1, latentChannels, rows, columns] } });
+      // In order, although later ones may be done first: the same request gives its files in the same order.
+      for (const [i, { latents }] of pictures.entries()) {
+        await denoised[i];
+        const pixels = await decode(shape, latents);
+        stop.throwIfAborted();
         const encodedMs = performance.now();
         const bytes = await encodePicture(pixels, native, size, input.output_format);
-        signal.throwIfAborted();
+        stop.throwIfAborted();
         const contentType = `image/${input.output_format}`;
-        const fileName = `${BigInt(seed) + BigInt(image)}.${input.output_format === "png" ? "png" : "jpg"}`;
+        const fileName = `${BigInt(seed) + BigInt(i)}.${input.output_format === "png" ? "png" : "jpg"}`;
         images.push({ ...(await emit.artifact({ contentType, fileName, ...size }, bytes)), ...size });
         encodingMs += performance.now() - encodedMs;
       }
@@ -176,6 +230,45 @@ export async function loadTextToImage(
       };
       return { output, inferenceMs };
     },
+  };
+}
+
+const countOf = ({ channels, height, width }: LatentShape): number => channels * height * width;
+
+/** The pictures as a checkpoint has them; undefined when another build of this engine wrote it. */
+function keptPictures({ values, tensors }: RunState, images: number, count: number, steps: number) {
+  const { seed, done } = values;
+  const fits =
+    typeof seed === "number" &&
+    Array.isArray(done) &&
+    done.length === images &&
+    tensors.length === images &&
+    tensors.every(({ length }) => length === count) &&
+    done.every((n) => typeof n === "number" && n >= 0 && n <= steps);
+  return fits ? { seed, pictures: tensors.map((latents, i) => ({ latents, done: Number(done[i]) })) } : undefined;
+}
+
+/**
+ * Shows what the picture will be, as far as the velocity tells: the latents without the noise that is left in them. Previews
+ * take a twentieth of the run's own time so far, so that at most one more than that is made.
+ */
+function createPreviewer(emit: RunEmitter, native: PictureSize, decode: (latents: Float32Array) => Promise<Float32Array>) {
+  let spentMs = 0;
+  let busy = false;
+  return (step: number, latents: Float32Array, velocity: Float32Array, sigma: number, ownMs: number): Promise<void> | undefined => {
+    if (!emit.preview || busy || spentMs > ownMs / 20) return undefined;
+    busy = true;
+    const sinceMs = performance.now();
+    const guess = latents.map((value, i) => value - sigma * (velocity[i] ?? 0));
+    return (async () => {
+      try {
+        const pixels = await decode(guess);
+        emit.preview?.(step, "image/jpeg", await encodePicture(pixels, native, previewSize(native), "jpeg"));
+      } finally {
+        busy = false;
+        spentMs += performance.now() - sinceMs;
+      }
+    })();
   };
 }
 

@@ -20,6 +20,8 @@ interface StubInput {
   fail: (typeof FAILURES)[number];
   /** Attempts 1..n fail, later ones work. */
   failAttempts: number;
+  /** The step after which it fails; 0: when all are done. */
+  failStep: number;
   /** With `fail: "model"`: a type of fal's model errors, and its numbers. */
   errorType: string;
   errorCtx: JsonObject;
@@ -36,22 +38,20 @@ export function createStubRunner(): Runner {
       supportsStreaming: false,
       artifactTypes: ["application/octet-stream"],
       maxBatch: 1024,
-      supportsCheckpoint: false,
+      supportsCheckpoint: true,
     }),
 
     async load(_load, progress) {
       progress(1, "nothing to load");
     },
 
-    async run({ attempt, input: raw, files }, emit, signal) {
+    async run({ attempt, input: raw, files, resume }, emit, signal) {
       const startedMs = performance.now();
       const input = parseStubInput(raw);
       const fails = attempt <= input.failAttempts ? input.fail : "none";
       refuse(fails, input);
-      await work(input, emit, signal);
-      if (fails === "error") throw new TemperaError("runner_server_error", "The stub was asked to fail.");
-      if (fails === "crash") crash();
-      if (fails === "hang") await sleep(2 ** 31 - 1, undefined, { signal });
+      await work(input, resume?.step ?? 0, emit, signal, (step) => fail(step === input.failStep ? fails : "none", signal));
+      if (input.failStep === 0) await fail(fails, signal);
       const output: JsonObject = { echo: input.echo, attempt, seed: input.seed };
       const file = attachedFile(raw.file_url ?? null, files);
       if (file) output.input_file = await lookAt(file);
@@ -77,9 +77,7 @@ async function answerFrame(attempt: number, value: SessionValue, signal: AbortSi
   const fails = attempt <= input.failAttempts ? input.fail : "none";
   refuse(fails, input);
   if (input.delayMs > 0) await sleep(input.delayMs, undefined, { signal });
-  if (fails === "error") throw new TemperaError("runner_server_error", "The stub was asked to fail.");
-  if (fails === "crash") crash();
-  if (fails === "hang") await sleep(2 ** 31 - 1, undefined, { signal });
+  await fail(fails, signal);
   return { echo: input.echo, attempt, seed: input.seed };
 }
 
@@ -104,16 +102,30 @@ async function lookAt({ path, contentType }: InputFile): Promise<JsonObject> {
   return { sha256: hash.digest("hex"), bytes, content_type: contentType };
 }
 
-/** Waits `delayMs` in all, with progress after each of `steps` equal parts. */
-async function work({ delayMs, steps, previews }: StubInput, emit: RunEmitter, signal: AbortSignal): Promise<void> {
-  const startedMs = performance.now();
-  for (let step = 1; step <= Math.max(steps, 1); step++) {
+/** Waits `delayMs` in all, less the steps that are `done`, with progress after each of `steps` equal parts. */
+async function work(
+  { delayMs, steps, previews }: StubInput,
+  done: number,
+  emit: RunEmitter,
+  signal: AbortSignal,
+  onStep: (step: number) => Promise<void>,
+): Promise<void> {
+  const startedMs = performance.now() - (delayMs * done) / Math.max(steps, 1);
+  for (let step = done + 1; step <= Math.max(steps, 1); step++) {
     const pauseMs = startedMs + (delayMs * step) / Math.max(steps, 1) - performance.now();
     if (delayMs > 0 && pauseMs > 0) await sleep(pauseMs, undefined, { signal });
     signal.throwIfAborted();
     if (steps > 0 && previews) emit.preview?.(step, "image/png", PIXEL);
     if (steps > 0) emit.progress(step, steps, Math.max(0, startedMs + delayMs - performance.now()));
+    if (step < steps) emit.checkpoint?.(step, () => ({ values: {}, tensors: [] }));
+    await onStep(step);
   }
+}
+
+async function fail(how: StubInput["fail"], signal: AbortSignal): Promise<void> {
+  if (how === "error") throw new TemperaError("runner_server_error", "The stub was asked to fail.");
+  if (how === "crash") crash();
+  if (how === "hang") await sleep(2 ** 31 - 1, undefined, { signal });
 }
 
 /** Ends the process the way a native fault does: at once, with everything that was running. */
@@ -136,13 +148,14 @@ function parseStubInput(input: JsonObject): StubInput {
     faults.push({ loc: ["body", field], msg: `Input should be an integer from 0 to ${maximum}`, type: "int_type" });
     return fallback;
   };
-  const fail = FAILURES.find((name) => name === (input.fail ?? "none"));
-  if (!fail) faults.push({ loc: ["body", "fail"], msg: `Input should be one of ${FAILURES.join(", ")}`, type: "literal_error" });
+  const failure = FAILURES.find((name) => name === (input.fail ?? "none"));
+  if (!failure) faults.push({ loc: ["body", "fail"], msg: `Input should be one of ${FAILURES.join(", ")}`, type: "literal_error" });
   const parsed: StubInput = {
     delayMs: integer("delay_ms", 0, 600_000),
     steps: integer("steps", 0, 1000),
-    fail: fail ?? "none",
+    fail: failure ?? "none",
     failAttempts: integer("fail_attempts", 100, 1_000_000),
+    failStep: integer("fail_step", 0, 1000),
     errorType: typeof input.error_type === "string" ? input.error_type : "internal_server_error",
     errorCtx: (input.error_ctx ?? {}) as JsonObject,
     artifactBytes: integer("artifact_bytes", 0, 64 * 2 ** 20),

@@ -22,7 +22,7 @@ const input = {
 
 describeEngine("onnx", {
   program: ENGINE_PROGRAMS.onnx as EngineProgram,
-  load: { endpoint, version, runner, folder, parametersJson: JSON.stringify(parameters), slots: 1 },
+  load: { endpoint, version, runner, folder, parametersJson: JSON.stringify(parameters), slots: 4 },
   inputs: {
     quick: input,
     previewed: { num_inference_steps: 40, num_images: 1 },

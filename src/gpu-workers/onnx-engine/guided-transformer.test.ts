@@ -1,0 +1,45 @@
+import { join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { createGuidedTransformer, type GuidedCondition } from "./guided-transformer.ts";
+import { type OnnxSession, openOnnxSession } from "./onnx-session.ts";
+import { normalNoise } from "./philox.ts";
+
+const TRANSFORMER = join(import.meta.dirname, "../../../models/fal-ai/qwen-image/1.0.0/transformer/model.onnx");
+const [TOKENS, WIDTH] = [32, 128];
+const shape = { channels: 4, height: 14, width: 18, patch: 2 };
+const count = shape.channels * shape.height * shape.width;
+
+/** Item n: latents, noise level, text and guidance all differ; every third has no second row. */
+function item(n: number) {
+  const guidanceScale = n % 3 === 2 ? 1 : 2 + n;
+  const rows = guidanceScale > 1 ? 2 : 1;
+  const condition: GuidedCondition = {
+    shape,
+    states: normalNoise(BigInt(1000 + n), rows * TOKENS * WIDTH),
+    mask: BigInt64Array.from({ length: rows * TOKENS }, (_, i) => (i % TOKENS < 5 + n ? 1n : 0n)),
+    guidanceScale,
+  };
+  return { latents: normalNoise(BigInt(n), count), sigma: 1 / (n + 1), condition };
+}
+
+describe.each([1, 2, 3])("a pass on %i threads", (threads) => {
+  let session: OnnxSession;
+  beforeAll(async () => {
+    session = await openOnnxSession(TRANSFORMER, threads);
+  });
+
+  it("gives each item the bits it gets alone, however many share it", async () => {
+    const predict = createGuidedTransformer(session, { tokens: TOKENS, threads, rescale: "none" });
+    const items = Array.from({ length: 9 }, (_, n) => item(n));
+    const alone: Float32Array[] = [];
+    for (const one of items) alone.push(...(await predict([one])).map((velocity) => velocity.slice()));
+    for (const size of [2, 3, 5, 9]) expect(await predict(items.slice(0, size))).toEqual(alone.slice(0, size));
+    expect(await predict([...items].reverse())).toEqual([...alone].reverse());
+  });
+
+  it("says so when the network is another", async () => {
+    const other: OnnxSession = { run: async () => ({ data: new Float32Array(7), shape: [7] }) };
+    const predict = createGuidedTransformer(other, { tokens: TOKENS, threads, rescale: "none" });
+    await expect(predict([item(0)])).rejects.toThrow(/gave 7 numbers for \d × 1008 latents/);
+  });
+});
