@@ -1,8 +1,9 @@
 /** A whole short clip, decoded: for those who judge what a model made. */
-import { AV_PIX_FMT_RGB24, AV_SAMPLE_FMT_FLT, AV_SAMPLE_FMT_FLTP, AVMEDIA_TYPE_AUDIO } from "node-av/constants";
+import { AV_PIX_FMT_RGB24, AV_SAMPLE_FMT_FLT, AV_SAMPLE_FMT_FLTP, AVMEDIA_TYPE_AUDIO, SWS_AREA } from "node-av/constants";
 import { Codec, CodecContext, Frame, Packet, SoftwareScaleContext } from "node-av/lib";
 import { isDrained, must } from "./ffmpeg.ts";
 import { clipFrames, openClip } from "./open-clip.ts";
+import type { PictureSize } from "./picture-size.ts";
 
 export interface DecodedClip {
   width: number;
@@ -19,13 +20,15 @@ export interface DecodedClip {
   codecs: string[];
 }
 
-export async function decodeClip(path: string): Promise<DecodedClip> {
+/** @param size to scale its frames to; their own when left out */
+export async function decodeClip(path: string, size?: PictureSize): Promise<DecodedClip> {
   const signal = new AbortController().signal;
   await using clip = await openClip(path, "clip");
-  const { width, height } = clip.stream.codecpar;
+  const { width, height } = size ?? clip.stream.codecpar;
   const { num, den } = clip.stream.avgFrameRate;
   using scale = new SoftwareScaleContext();
   scale.allocContext();
+  if (size) must(scale.setOption("sws_flags", SWS_AREA), "scaling");
   const [frames, timesSeconds]: [Buffer[], number[]] = [[], []];
   for await (const { frame, atSeconds } of clipFrames(clip, "clip", 2, signal)) {
     using rgb = new Frame();

@@ -171,6 +171,18 @@ export async function loadWanVideo(
   const decode = (latents: Float32Array, shape: readonly number[]): Promise<Float32Array> =>
     batcher.between(async () => (await decoder.run({ latents: { data: latents, shape: [1, channels, ...shape] } })).data);
 
+  /** What was given is known exactly: it takes the place of what the model made of it. */
+  const putBack = (latents: Float32Array, givenLatents: Float32Array, [frames, rows, columns]: FilmCondition["shape"]): void => {
+    const area = rows * columns;
+    for (let frame = 0; frame < frames; frame++) {
+      if (givenLatents[frame * area] !== 1) continue;
+      for (let c = 0; c < channels; c++) {
+        const from = ((temporalStride + c) * frames + frame) * area;
+        latents.set(givenLatents.subarray(from, from + area), (c * frames + frame) * area);
+      }
+    }
+  };
+
   /** Mask and latents of what is given: nothing, or the first frame. */
   const given = async (picture: Float32Array | undefined, { native }: FilmPlan, [frames, rows, columns]: FilmCondition["shape"]) => {
     const area = rows * columns;
@@ -249,6 +261,7 @@ export async function loadWanVideo(
           return preview(done, latents, velocity, sigma, elapsedMs / Math.max(1, batcher.inFlight));
         },
       });
+      putBack(latents, condition.given, shape);
       const video = await decode(latents, shape);
       signal.throwIfAborted();
       const encodingMs = performance.now();
