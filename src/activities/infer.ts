@@ -14,6 +14,7 @@ import type { RequestStore } from "../core/ports/request-store.ts";
 import type { Outcome } from "../core/request.ts";
 import { retrieve, store } from "../core/stored.ts";
 import { createArtifactSink } from "./artifact-sink.ts";
+import { createCheckpointKeeper } from "./checkpoint-keeper.ts";
 import { createEventWriter } from "./event-writer.ts";
 import type { FetchInput } from "./input-files.ts";
 import type { createRecordOutcome } from "./record-outcome.ts";
@@ -52,7 +53,8 @@ export interface InferResult {
  *
  * Returns the outcome when the model gave its output. Throws an `ApplicationFailure` whose type is a code of the error
  * catalogue and whose details are the `ErrorInfo` and the attempt; Temporal retries it unless the code is not retryable. Artifacts are
- * stored before the outcome names them; a retried attempt returns an outcome that already stands.
+ * stored before the outcome names them; a retried attempt returns an outcome that already stands, else it goes on from the
+ * last checkpoint.
  */
 export const createInfer = ({
   engines,
@@ -84,16 +86,29 @@ export const createInfer = ({
     // A request whose engine is still loading has not started; Temporal's own deadline ended when this worker took the task.
     const untilStartMs = job.startTimeoutMs === undefined ? undefined : job.submittedAtMs + job.startTimeoutMs - clock.nowMs();
     const deadline = untilStartMs === undefined || attempt > 1 ? undefined : setTimeout(() => late.abort(), Math.max(0, untilStartMs));
+    const checkpoints = createCheckpointKeeper(objects, job.requestId, (message) => context.log.warn(message));
     let progress: { step: number; steps: number } | undefined;
-    const heartbeat = setInterval(() => context.heartbeat(progress), Math.max(200, job.timeouts.heartbeatMs / 4));
+    // What is kept under which step is for people who look at the attempt; the next one finds it by its key.
+    const beat = () =>
+      context.heartbeat(progress && { ...progress, ...(checkpoints.step !== undefined && { checkpoint: checkpoints.step }) });
+    const heartbeat = setInterval(beat, Math.max(200, job.timeouts.heartbeatMs / 4));
     let startedAtMs: number | undefined;
     try {
       const asked = await retrieve<JsonObject>(objects, job.input);
       await using fetched = await fetchInput(asked, job.ownerId, signal);
       const { input } = fetched;
+      const checkpoint = attempt > 1 ? await checkpoints.find() : undefined;
       const sink = createArtifactSink({ objects, files, clock, publicUrl, job, inline: input.sync_mode === true });
       const result = await engines.run(
-        { requestId: job.requestId, attempt, endpoint: job.endpoint, version: job.version, input, files: fetched.files },
+        {
+          requestId: job.requestId,
+          attempt,
+          endpoint: job.endpoint,
+          version: job.version,
+          input,
+          files: fetched.files,
+          ...(checkpoint && { checkpoint }),
+        },
         {
           started: (worker) => {
             startedAtMs = clock.nowMs();
@@ -111,6 +126,7 @@ export const createInfer = ({
               writer.write({ type: "preview", attempt, step, contentType, data: Buffer.from(data).toString("base64") });
             },
           }),
+          checkpoint: checkpoints.take,
           artifact: sink.take,
         },
         signal,
@@ -127,16 +143,25 @@ export const createInfer = ({
       const standing = await writer.complete(outcome);
       const started = startedAtMs === undefined ? {} : { startedAtMs };
       // The caller has its answer; the record is written here when the stores allow, which spares the job a step.
+      void checkpoints.drop();
       const settled = writer.announced && !writer.logged && !job.logged && attempt === 1;
-      const recorded = await recordOutcome({ job, outcome: standing, attempts: attempt, ...started, settled, exhausted: false }).catch(
-        (error) => {
-          context.log.warn(`the outcome was not recorded, the finish step will: ${String(error)}`);
-          return undefined;
-        },
-      );
+      const recorded = await recordOutcome({
+        job,
+        outcome: standing,
+        attempts: attempt,
+        ...started,
+        settled,
+        checkpointed: false,
+        exhausted: false,
+      }).catch((error) => {
+        context.log.warn(`the outcome was not recorded, the finish step will: ${String(error)}`);
+        return undefined;
+      });
       return { outcome: recorded ?? standing, attempt, ...started, recorded: recorded !== undefined };
     } catch (error) {
       if (context.cancellationSignal.aborted && !context.cancellationDetails?.workerShutdown) {
+        // An attempt that Temporal gave up is not the job's end: its successor goes on from what it kept.
+        if (context.cancellationDetails?.cancelRequested) void checkpoints.drop();
         throw new CancelledFailure("The request was cancelled.");
       }
       const info: ErrorInfo = late.signal.aborted
@@ -154,6 +179,8 @@ export const createInfer = ({
         });
         writer.write({ type: "queued", attempt, reason: info });
       }
+      if (retryable && attempt < job.retry.attemptsMax) await checkpoints.settled();
+      else void checkpoints.drop();
       await writer.drained();
       throw failure(info, attempt, retryable);
     } finally {

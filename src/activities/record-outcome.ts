@@ -1,7 +1,9 @@
+import { checkpointKey } from "../core/checkpoint.ts";
 import type { JobSpec } from "../core/job.ts";
 import { readLogLines } from "../core/log-lines.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
+import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { Outcome } from "../core/request.ts";
 
@@ -12,19 +14,33 @@ export interface EndedJob {
   startedAtMs?: number;
   /** The event log has this outcome already, and no log lines. */
   settled?: boolean;
+  /** False: no attempt kept a checkpoint. */
+  checkpointed?: boolean;
   /** The job used up its attempts. */
   exhausted: boolean;
 }
 
 /**
  * The finish step of every job (design §4, step 4): makes the outcome stand in the event log and in Postgres, keeps the
- * job's log lines, and its dead letter when the attempts were used up. Idempotent; returns the outcome that stands, which
+ * job's log lines, and its dead letter when the attempts were used up; lets its checkpoint go. Idempotent; returns the outcome that stands, which
  * is another one when somebody was first.
  *
  * Rejects with `store_unavailable` while Postgres cannot be reached; the event log may be away.
  */
-export const createRecordOutcome = ({ events, requests, clock }: { events: EventLog; requests: RequestStore; clock: Clock }) =>
-  async function recordOutcome({ job, outcome, attempts, startedAtMs, settled, exhausted }: EndedJob): Promise<Outcome> {
+export const createRecordOutcome = ({
+  events,
+  requests,
+  objects,
+  clock,
+}: {
+  events: EventLog;
+  requests: RequestStore;
+  objects: Pick<ObjectStore, "delete">;
+  clock: Clock;
+}) =>
+  async function recordOutcome({ job, outcome, attempts, startedAtMs, settled, checkpointed, exhausted }: EndedJob): Promise<Outcome> {
+    // Not waited for: a store that is away must not hold up the end of a job.
+    if (checkpointed !== false) objects.delete(checkpointKey(job.requestId)).catch(() => {});
     const standing = settled ? outcome : await events.complete(job, outcome).catch(() => outcome);
     const logs = settled ? [] : await readLogLines(events, job.requestId);
     return requests.finish({

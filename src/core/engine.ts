@@ -16,6 +16,8 @@ export interface EngineRun {
   input: JsonObject;
   /** What the input names as `attachment:<index>`. */
   files?: InputFile[];
+  /** What the newest checkpoint of an earlier attempt held; the engine goes on from it when it fits. */
+  checkpoint?: Uint8Array;
 }
 
 /** A produced file, announced before its bytes so that they can be streamed to where they belong. */
@@ -38,6 +40,8 @@ export interface EngineListener {
   progress(step: number, steps: number, remainingMs?: number): void;
   /** Small pictures of the unfinished result. The engine makes them only for a listener that takes them. */
   preview?(step: number, contentType: string, data: Uint8Array): void;
+  /** The state after some step, for the next attempt. The engine hands it out only to a listener that takes it. */
+  checkpoint?(step: number, bytes: Uint8Array): void;
   /** Must drain `chunks`; the run goes on when it resolves. */
   artifact(head: ArtifactHead, chunks: AsyncIterable<Uint8Array>): Promise<void>;
 }
@@ -53,8 +57,9 @@ export interface Engines {
    * Runs one request on an engine of its model version, loading one first when none is warm.
    *
    * Rejects with a `TemperaError`: `runner_disconnected` when the engine died, `runner_server_error` when it failed on
-   * this input, `input_invalid` when it refused the input, `client_cancelled` when `signal` was aborted (the engine stops
-   * between two steps), `runner_scheduling_failure` when no engine could be started.
+   * this input, `runner_connection_timeout` when it gave no sign for `timeouts.silenceMs`, `runner_incomplete_response` when it
+   * answered what no engine may answer, `input_invalid` when it refused the input, `client_cancelled` when `signal` was aborted
+   * (the engine stops between two steps), `runner_scheduling_failure` when no engine could be started.
    */
   run(run: EngineRun, listener: EngineListener, signal: AbortSignal): Promise<EngineResult>;
 }

@@ -103,6 +103,12 @@ export async function startEngine({ model, program, socket, workerName, log, sig
   });
   void exited.then(stopWatching);
 
+  const onFault = (reason: string) => {
+    log("ERROR", `${reason} The engine is ended.`, { endpoint, version, pid });
+    child.kill("SIGKILL");
+  };
+  const { silenceMs } = model.timeouts;
+
   const explained = async (error: unknown): Promise<never> => {
     if (!isTemperaError(error) || error.code !== "runner_disconnected") throw error;
     const how = await endOf(exited);
@@ -113,7 +119,8 @@ export async function startEngine({ model, program, socket, workerName, log, sig
     pid,
     memoryMiB,
     exited,
-    run: (run, listener, runSignal) => runOnEngine(client, workerName, run, listener, runSignal).catch(explained),
+    run: (run, listener, runSignal) =>
+      runOnEngine(client, { worker: workerName, silenceMs, onFault }, run, listener, runSignal).catch(explained),
     hold: (session, inputs, listener, holdSignal) =>
       holdOnEngine(client, workerName, session, inputs, listener, holdSignal).catch(explained),
     stop,

@@ -15,7 +15,13 @@ export const nodeProgram = (file: URL | string, environment: readonly string[] =
   return { command: [process.execPath, "--import", tsx, typeof file === "string" ? file : fileURLToPath(file)], environment };
 };
 
+/** A built-in engine, bundled into one file at its first start: its process comes up in a fraction of the time. */
+const bundledProgram = (main: URL, environment: readonly string[] = []): EngineProgram => ({
+  command: [process.execPath, fileURLToPath(new URL("launch-engine.mjs", import.meta.url)), fileURLToPath(main)],
+  environment,
+});
+
 export const ENGINE_PROGRAMS: Record<string, EngineProgram> = {
-  onnx: nodeProgram(new URL("onnx-engine/main.ts", import.meta.url), ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]),
-  stub: nodeProgram(new URL("stub-engine/main.ts", import.meta.url)),
+  onnx: bundledProgram(new URL("onnx-engine/main.ts", import.meta.url), ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]),
+  stub: bundledProgram(new URL("stub-engine/main.ts", import.meta.url)),
 };

@@ -5,10 +5,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Client, Connection } from "@temporalio/client";
+import { createFileObjectStore } from "../../src/adapters/object-store/file-object-store.ts";
 import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
 import { createRequestStore } from "../../src/adapters/postgres/request-store.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import { createClosing } from "../../src/core/closing.ts";
+import type { ObjectStore } from "../../src/core/ports/object-store.ts";
 import type { RequestStore } from "../../src/core/ports/request-store.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startPostgres } from "../../src/dev/services/postgres.ts";
@@ -28,6 +30,7 @@ export type Part = (typeof ROLES)[number] | (typeof SERVICES)[number];
 export interface Cluster extends AsyncDisposable {
   client: PlatformClient;
   requests: RequestStore;
+  objects: ObjectStore;
   url: string;
   /** Of scope ADMIN. */
   key: string;
@@ -119,6 +122,7 @@ export async function startCluster(models: string): Promise<Cluster> {
     key,
     client: createPlatformClient({ url, adminUrl: `http://127.0.0.1:${ports.admin}`, key }),
     requests: createRequestStore(sql),
+    objects: createFileObjectStore({ folder: join(folder, "data", "objects") }),
     async kill(part) {
       const service = services.get(part);
       if (service) {

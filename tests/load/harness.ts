@@ -32,6 +32,8 @@ export interface Bench {
   /** Of `--scale`: how much of everything, as a factor. */
   scale: number;
   rounds: number;
+  /** Of `--quick`: once around, to see that it works. */
+  quick: boolean;
   closing: ReturnType<typeof createClosing>;
   folder: string;
   /** Of scope ADMIN, in every platform of this bench. */
@@ -58,8 +60,9 @@ export async function runBench(name: string, description: string, work: (bench: 
     .option("--check", "exit 1 when a measure falls short")
     .option("--rounds <n>", "alternating rounds of each side", "5")
     .option("--scale <n>", "how much of everything, as a factor", "1")
+    .option("--quick", "one round: shows that the bench works, not what it measures")
     .parse()
-    .opts<{ json?: boolean; check?: boolean; rounds: string; scale: string }>();
+    .opts<{ json?: boolean; check?: boolean; quick?: boolean; rounds: string; scale: string }>();
   const closing = createClosing();
   const folder = await mkdtemp(join(tmpdir(), "tempera-bench-"));
   closing.defer(() => rm(folder, { recursive: true, force: true }));
@@ -97,7 +100,8 @@ export async function runBench(name: string, description: string, work: (bench: 
 
   const bench: Bench = {
     scale: Number(options.scale),
-    rounds: Number(options.rounds),
+    rounds: options.quick ? 1 : Number(options.rounds),
+    quick: options.quick === true,
     closing,
     folder,
     key,

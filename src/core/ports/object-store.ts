@@ -13,7 +13,7 @@ export interface PartsUpload {
 
 /**
  * The bytes: inputs over the inline limit, artifacts, checkpoints. Objects are immutable: a key is written once, and
- * writing it again with the same bytes changes nothing.
+ * writing it again with the same bytes changes nothing. The exception are checkpoints: a newer one takes the key's place.
  *
  * Keys are relative paths of `[A-Za-z0-9._-]` segments; anything else rejects with `file_unknown`. Every method rejects with
  * `store_unavailable` when the store cannot be reached or has no room.

@@ -1,8 +1,19 @@
 /** From a decoder's output to a file. */
-import sharp from "sharp";
 import type { PictureSize } from "./picture-size.ts";
 
 export type PictureFormat = "png" | "jpeg";
+
+/**
+ * libvips is loaded with the first picture, or when there is nothing else to do: it takes longer than opening a small model, and
+ * the first step can be done without it.
+ *
+ * @param threads that it may use
+ */
+export async function loadPictureEncoder(threads: number): Promise<void> {
+  const { default: sharp } = await import("sharp");
+  sharp.concurrency(threads);
+  sharp.cache(false);
+}
 
 /** fal's jpegs are of about this quality; at 80 the edges of flat shapes fray visibly. */
 const JPEG_QUALITY = 95;
@@ -14,6 +25,7 @@ const JPEG_QUALITY = 95;
  * @param pixels float32 [3, from.height, from.width], -1..1
  */
 export async function encodePicture(pixels: Float32Array, from: PictureSize, size: PictureSize, format: PictureFormat): Promise<Buffer> {
+  const { default: sharp } = await import("sharp");
   const raw = interleave(pixels, from.width * from.height);
   const picture = sharp(raw, { raw: { ...from, channels: 3 }, limitInputPixels: false });
   const scaled =

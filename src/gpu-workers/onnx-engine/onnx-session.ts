@@ -16,13 +16,8 @@ export interface OnnxSession {
  * @param threads fixed, so that sums are always added in the same order and the same input gives the same bits
  */
 export async function openOnnxSession(path: string, threads: number): Promise<OnnxSession> {
-  const session = await ort.InferenceSession.create(await readFile(path), {
-    intraOpNumThreads: threads,
-    interOpNumThreads: 1,
-    executionMode: "sequential",
-    graphOptimizationLevel: "all",
-    // A worker thread that spins while it waits takes the core from the platform's other processes.
-    extra: { session: { intra_op: { allow_spinning: "0" } } },
+  const session = await createSession(path, threads).catch((cause) => {
+    throw new Error(`${path} cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   });
   const [outputName] = session.outputNames;
   if (outputName === undefined) throw new Error(`${path} has no output.`);
@@ -38,3 +33,13 @@ export async function openOnnxSession(path: string, threads: number): Promise<On
     },
   };
 }
+
+const createSession = async (path: string, threads: number): Promise<ort.InferenceSession> =>
+  ort.InferenceSession.create(await readFile(path), {
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    executionMode: "sequential",
+    graphOptimizationLevel: "all",
+    // A worker thread that spins while it waits takes the core from the platform's other processes.
+    extra: { session: { intra_op: { allow_spinning: "0" } } },
+  });

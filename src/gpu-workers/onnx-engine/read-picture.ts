@@ -1,6 +1,5 @@
 /** Reads a picture that a caller sent: a stranger's file, looked at before it is unpacked, and unpacked within limits. */
 import { stat } from "node:fs/promises";
-import sharp from "sharp";
 import { LIMITS } from "../../core/limits.ts";
 import { inputFault } from "./input-fault.ts";
 import type { PictureSize } from "./picture-size.ts";
@@ -32,6 +31,8 @@ export async function readPicture(path: string, field: string): Promise<GivenPic
     throw inputFault(field, "file_too_large", says, { max_size: LIMITS.pictureBytesMax });
   }
   const unreadable = () => inputFault(field, "image_load_error", "The file is no image that can be read; send a JPEG, PNG or WebP.");
+  // libvips is loaded with the first picture, as for encoding: an engine starts without it.
+  const { default: sharp } = await import("sharp");
   const head = await sharp(path, { limitInputPixels: false })
     .metadata()
     .catch(() => undefined);

@@ -16,7 +16,7 @@
 import { randomInt } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import sharp from "sharp";
+import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { attachedFile } from "../../core/input-file.ts";
@@ -24,7 +24,7 @@ import type { JsonObject } from "../../core/json.ts";
 import type { RunState } from "../checkpoint.ts";
 import type { RunEmitter, RunnerLoad, RunnerRun } from "../engine-server.ts";
 import { profileBatches, worthwhileItems } from "./batch-profile.ts";
-import { encodePicture } from "./encode-picture.ts";
+import { encodePicture, loadPictureEncoder } from "./encode-picture.ts";
 import { addNoise, flowMatchSigmas, parseSchedulerConfig } from "./flow-match-euler.ts";
 import type { LatentShape } from "./guidance.ts";
 import { createGuidedTransformer, type GuidedCondition, isGuided } from "./guided-transformer.ts";
@@ -91,6 +91,9 @@ const Input = z.object({
   output_format: z.enum(["png", "jpeg"]),
 });
 
+/** How long a loaded engine waits for its first request before it measures what it can do. */
+const PROFILE_DELAY_MS = 1000;
+
 export interface TextToImage {
   run(run: RunnerRun, emit: RunEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;
 }
@@ -110,8 +113,6 @@ async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: Lo
     );
   }
   const { threads, nativeSizes, latentChannels, pixelsPerLatent, patch, textTokensMax, guidanceRescale, batchMax, turbo } = checked.data;
-  sharp.concurrency(threads);
-  sharp.cache(false);
   const tokenize = createPromptTokenizer(await readFile(join(folder, "tokenizer", "tokenizer.json"), "utf8"), textTokensMax);
   const scheduler = parseSchedulerConfig(await readFile(join(folder, "scheduler", "scheduler_config.json"), "utf8"));
   const textEncoder = await openOnnxSession(join(folder, "text_encoder", "model.onnx"), threads);
@@ -151,8 +152,15 @@ async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: Lo
     patch,
   });
 
-  // Until it is known better, the manifest's word stands. The profile waits for idle moments, so it keeps no request waiting.
+  let begun = () => {};
+  const firstRun = new Promise<void>((resolve) => {
+    begun = resolve;
+  });
+  // Until it is known better, the manifest's word stands. The profile waits for idle moments, so it keeps no request waiting; the
+  // engine may have been started for one that is about to come.
   void (async () => {
+    await Promise.race([firstRun, sleep(PROFILE_DELAY_MS, undefined, { ref: false })]);
+    await batcher.whenIdle(() => loadPictureEncoder(threads));
     const shape = shapeOf(nativeSizes[0]);
     const condition = await encodePrompts([tokenize(""), tokenize("")], shape, 2);
     const latents = new Float32Array(countOf(shape));
@@ -171,6 +179,7 @@ async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: Lo
   return {
     async run({ input: raw, files, resume }, emit, signal) {
       const startedMs = performance.now();
+      begun();
       const input = parseInput(raw);
       const given = fromPicture ? await givenPicture(input.image_url, files) : undefined;
       const size = askedFor(input.image_size) ?? (given ? boundedSize(given.size) : DEFAULT_SIZE);

@@ -33,6 +33,8 @@ export interface EngineUnderTest {
     quick: JsonObject;
     /** What makes of `quick` a run with at least one preview; absent when the engine has none. */
     previewed?: JsonObject;
+    /** What makes of `quick` a run that hands out checkpoints, one after each step; absent when the engine has none. */
+    checkpointed?: JsonObject;
     /** Takes at least two seconds, in many steps. */
     slow: JsonObject;
     /** Is refused as `input_invalid`. */
@@ -59,6 +61,14 @@ interface Started {
 interface Ran {
   events: RunEvent[];
   files: { bytes: Buffer; sha256: string; index: number }[];
+  checkpoints: { step: number; bytes: Buffer }[];
+}
+
+interface Options {
+  previews?: boolean;
+  checkpoints?: boolean;
+  /** To go on from. */
+  checkpoint?: Buffer;
 }
 
 export function describeEngine(name: string, { program, load, inputs, session }: EngineUnderTest): void {
@@ -96,19 +106,36 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       client.health({}, { deadline: Date.now() + 5000 }, (error, reply) => (error || !reply ? reject(error) : resolve(reply))),
     );
 
-  const open = (client: EngineClient, inputJson: string, { attempt = 1, previews = false } = {}) => {
+  const open = (client: EngineClient, inputJson: string, { previews = false, checkpoints = false, checkpoint }: Options = {}) => {
     const call = client.run();
-    call.write({ start: { requestId: `request-${attempt}`, attempt, inputJson, previews } });
+    const announced = checkpoint && { step: 0, bytes: checkpoint.length };
+    const attempt = checkpoint ? 2 : 1;
+    call.write({ start: { requestId: "request", attempt, inputJson, previews, checkpoints, ...(announced && { checkpoint: announced }) } });
+    for (let at = 0; at < (checkpoint?.length ?? 0); at += CHUNK_BYTES_MAX) {
+      call.write({ checkpointChunk: { data: checkpoint?.subarray(at, at + CHUNK_BYTES_MAX) ?? new Uint8Array() } });
+    }
     call.end();
     return call;
   };
 
-  const run = async (client: EngineClient, input: JsonObject | string, previews = false): Promise<Ran> => {
-    const ran: Ran = { events: [], files: [] };
+  const run = async (client: EngineClient, input: JsonObject | string, options: Options = {}): Promise<Ran> => {
+    const ran: Ran = { events: [], files: [], checkpoints: [] };
     let left = 0;
-    for await (const event of open(client, typeof input === "string" ? input : JSON.stringify(input), {
-      previews,
-    }) as AsyncIterable<RunEvent>) {
+    let state = 0;
+    const call: AsyncIterable<RunEvent> = open(client, typeof input === "string" ? input : JSON.stringify(input), options);
+    for await (const event of call) {
+      if (state > 0) {
+        // The same holds for a checkpoint.
+        expect(event.event).toBe("checkpointChunk");
+        const data = event.checkpointChunk?.data ?? new Uint8Array();
+        const checkpoint = ran.checkpoints.at(-1);
+        expect(data.length).toBeGreaterThan(0);
+        expect(data.length).toBeLessThanOrEqual(CHUNK_BYTES_MAX);
+        state -= data.length;
+        expect(state).toBeGreaterThanOrEqual(0);
+        if (checkpoint) checkpoint.bytes = Buffer.concat([checkpoint.bytes, data]);
+        continue;
+      }
       if (left > 0) {
         // Nothing may come between a file's head and its last chunk.
         expect(event.event).toBe("chunk");
@@ -127,8 +154,12 @@ export function describeEngine(name: string, { program, load, inputs, session }:
         left = event.artifact.bytes;
         ran.files.push({ index: event.artifact.index, sha256: event.artifact.sha256, bytes: Buffer.alloc(0) });
       }
+      if (event.checkpoint) {
+        state = event.checkpoint.bytes;
+        ran.checkpoints.push({ step: event.checkpoint.step, bytes: Buffer.alloc(0) });
+      }
     }
-    expect(left).toBe(0);
+    expect([left, state]).toEqual([0, 0]);
     return ran;
   };
 
@@ -201,7 +232,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
 
     it("previews: only for who asked, small, of steps that were done, and with the same files", async () => {
       const input = { ...inputs.quick, ...inputs.previewed };
-      const [asked, not] = [await run(engine.client, input, true), await run(engine.client, input)];
+      const [asked, not] = [await run(engine.client, input, { previews: true }), await run(engine.client, input)];
       expect(not.events.filter(({ preview }) => preview)).toEqual([]);
       expect(asked.files.map(({ sha256 }) => sha256)).toEqual(not.files.map(({ sha256 }) => sha256));
       const steps = asked.events.findLast(({ progress }) => progress)?.progress?.steps ?? 0;
@@ -275,6 +306,97 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       expect(ran.map((one) => last(one)?.event)).toEqual(Array(count).fill("output"));
       expect(new Set(ran.map(({ files }) => files[0]?.sha256)).size).toBe(1);
     });
+  });
+
+  describe(`engine checkpoints: ${name}`, () => {
+    const input = { ...inputs.quick, ...inputs.checkpointed };
+    const digests = ({ files }: Ran) => files.map(({ sha256 }) => sha256);
+    const steps = ({ events }: Ran) => events.flatMap(({ progress }) => (progress ? [progress.step] : []));
+    const lines = ({ events }: Ran, level: string) => events.flatMap(({ log }) => (log?.level === level ? [log.message] : []));
+    const everyStep = { ...load, digest: "a".repeat(64), checkpoint: { everySteps: 1, everySeconds: 0 } };
+    let engine: Started;
+    let plain: Ran;
+    let kept: Ran;
+    beforeAll(async () => {
+      engine = await start();
+      await loadEngine(engine.client, everyStep);
+      plain = await run(engine.client, input);
+      kept = await run(engine.client, input, { checkpoints: true });
+    }, 60_000);
+    afterAll(() => engine?.stop());
+
+    it("says whether it hands any out, and does only for who keeps them, with the same files", async () => {
+      expect((await describeCall(engine.client)).supportsCheckpoint).toBe(inputs.checkpointed !== undefined);
+      expect(plain.checkpoints).toEqual([]);
+      expect(digests(kept)).toEqual(digests(plain));
+      expect(kept.checkpoints.length > 0).toBe(inputs.checkpointed !== undefined);
+      kept.checkpoints.forEach(({ step, bytes }, i) => {
+        expect(step).toBeGreaterThan(kept.checkpoints[i - 1]?.step ?? 0);
+        expect(step).toBeLessThanOrEqual(steps(plain).at(-1) ?? 0);
+        expect(bytes.length).toBeGreaterThan(0);
+      });
+    });
+
+    const bad: [string, () => Buffer][] = [
+      ["that is no checkpoint", () => Buffer.from("state: fine, thank you")],
+      ["that is empty", () => Buffer.alloc(0)],
+      ["of zeros", () => Buffer.alloc(600_000)],
+    ];
+    const startsOver = (ran: Ran) => {
+      expect(last(ran)?.event).toBe("output");
+      expect(digests(ran)).toEqual(digests(plain));
+      expect(steps(ran)).toEqual(steps(plain));
+      expect(lines(ran, "WARN").length).toBe(lines(plain, "WARN").length + 1);
+    };
+
+    it.each(bad)("leaves one alone %s, with a warning", async (_, bytes) => {
+      startsOver(await run(engine.client, input, { checkpoint: bytes() }));
+    });
+
+    if (!inputs.checkpointed) return;
+
+    it("goes on from any, with the rest of the progress and the same files, and says from where", async () => {
+      for (const { step, bytes } of kept.checkpoints) {
+        const rest = await run(engine.client, input, { checkpoint: bytes, checkpoints: true });
+        expect(digests(rest)).toEqual(digests(plain));
+        expect(steps(rest)).toEqual(steps(plain).filter((one) => one > step));
+        expect(lines(rest, "INFO").some((line) => new RegExp(`\\bstep ${step}\\b`).test(line))).toBe(true);
+        expect(rest.checkpoints.every((later) => later.step > step)).toBe(true);
+      }
+    });
+
+    it("goes on in another process", async () => {
+      const other = await start();
+      try {
+        await loadEngine(other.client, everyStep);
+        const { step = 0, bytes } = kept.checkpoints[0] ?? {};
+        const rest = await run(other.client, input, bytes ? { checkpoint: bytes } : {});
+        expect(digests(rest)).toEqual(digests(plain));
+        expect(steps(rest)[0]).toBeGreaterThan(step);
+      } finally {
+        await other.stop();
+      }
+    }, 60_000);
+
+    it("leaves one alone that was cut short, changed, or belongs to another input", async () => {
+      const { bytes = Buffer.alloc(0) } = kept.checkpoints[0] ?? {};
+      startsOver(await run(engine.client, input, { checkpoint: bytes.subarray(0, bytes.length - 1) }));
+      const changed = Buffer.from(bytes);
+      changed[bytes.length - 1] = (changed[bytes.length - 1] ?? 0) ^ 1;
+      startsOver(await run(engine.client, input, { checkpoint: changed }));
+      const { checkpoints } = await run(engine.client, { ...input, seed: 4711 }, { checkpoints: true });
+      startsOver(await run(engine.client, input, { checkpoint: checkpoints[0]?.bytes ?? Buffer.alloc(0) }));
+    });
+
+    it("leaves one alone of another version of the model", async () => {
+      const other = await start();
+      try {
+        await loadEngine(other.client, { ...everyStep, digest: "b".repeat(64) });
+        startsOver(await run(other.client, input, { checkpoint: kept.checkpoints[0]?.bytes ?? Buffer.alloc(0) }));
+      } finally {
+        await other.stop();
+      }
+    }, 60_000);
   });
 
   describe(`engine sessions: ${name}`, () => {

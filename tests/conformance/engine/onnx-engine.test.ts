@@ -26,6 +26,7 @@ describeEngine("onnx", {
   inputs: {
     quick: input,
     previewed: { num_inference_steps: 40, num_images: 1 },
+    checkpointed: { num_inference_steps: 5 },
     slow: { ...input, num_inference_steps: 1000, num_images: 4 },
     bad: { ...input, image_size: "enormous", num_images: 0 },
   },

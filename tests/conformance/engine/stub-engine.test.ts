@@ -7,6 +7,7 @@ describeEngine("stub", {
   inputs: {
     quick: { seed: 3, steps: 2, artifact_bytes: 600_000 },
     previewed: { previews: true },
+    checkpointed: { steps: 6 },
     slow: { delay_ms: 5000, steps: 100 },
     bad: { delay_ms: "soon" },
   },

@@ -1,0 +1,251 @@
+/**
+ * `npm run bench:engine`: what the engine and the platform add to a bare loop of `session.run`, on the same network files with the
+ * same threads. The sides take turns on one machine; ratios of one run count, absolute times say little.
+ */
+import { type ChildProcess, fork, spawn } from "node:child_process";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { Agent, request } from "undici";
+import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
+import type { JsonObject } from "../../src/core/json.ts";
+import type { ModelVersion } from "../../src/core/model.ts";
+import { type EngineProcess, startEngine } from "../../src/gpu-workers/engine-process.ts";
+import { ENGINE_PROGRAMS, type EngineProgram } from "../../src/gpu-workers/engine-programs.ts";
+import { loadRegistry } from "../../src/registry/registry.ts";
+import { type Bench, percentile, round, runBench, say } from "./harness.ts";
+
+const PROJECT = resolve(import.meta.dirname, "../..");
+const QWEN = "fal-ai/qwen-image";
+const BARE = join(import.meta.dirname, "bare-onnx.mjs");
+const IN_FLIGHT = [1, 2, 4, 8, 16] as const;
+const STEPS = 20;
+const CHECKPOINT_STEPS = 5;
+
+const picture = (change: JsonObject = {}): JsonObject => ({
+  prompt: "a large red circle on a blue background",
+  negative_prompt: " ",
+  image_size: { width: 256, height: 256 },
+  num_inference_steps: STEPS,
+  guidance_scale: 2.5,
+  num_images: 1,
+  seed: 7,
+  use_turbo: false,
+  enable_safety_checker: false,
+  output_format: "png",
+  ...change,
+});
+
+/** Makes that many pictures, so many at once; resolves with the seconds it took. */
+type Side = (count: number, inFlight: number) => Promise<number>;
+
+/** `count` calls of `one`, `inFlight` at once. */
+const inTurns =
+  (one: () => Promise<unknown>): Side =>
+  async (count, inFlight) => {
+    let left = count;
+    const sinceMs = performance.now();
+    await Promise.all(
+      Array.from({ length: inFlight }, async () => {
+        while (left-- > 0) await one();
+      }),
+    );
+    return (performance.now() - sinceMs) / 1000;
+  };
+
+function startBare({ closing }: Bench, model: ModelVersion, threads: number): Promise<Side> {
+  const child = fork(BARE, [model.folder, String(threads)], { execArgv: [] });
+  closing.defer(() => void child.kill("SIGKILL"));
+  const answer = <T>() => new Promise<T>((done) => child.once("message", (message) => done(message as T)));
+  const { latentChannels, pixelsPerLatent, textTokensMax } = model.parameters as Record<string, number>;
+  const side = 256 / Number(pixelsPerLatent);
+  return answer().then(() => async (count, batch) => {
+    child.send({ count, batch, steps: STEPS, tokens: textTokensMax, channels: latentChannels, height: side, width: side });
+    return (await answer<{ seconds: number }>()).seconds;
+  });
+}
+
+let sockets = 0;
+const openEngine = ({ folder, closing }: Bench, model: ModelVersion): Promise<EngineProcess> =>
+  startEngine({
+    model,
+    program: ENGINE_PROGRAMS.onnx as EngineProgram,
+    socket: join(folder, `${sockets++}.sock`),
+    workerName: "bench",
+    log: (_, message) => message.startsWith("Up to") && say(message),
+    signal: new AbortController().signal,
+  }).then((engine) => {
+    closing.defer(() => engine.stop());
+    return engine;
+  });
+
+/** Runs one picture on an engine; resolves with the moment of its first step. */
+async function draw(engine: EngineProcess, model: ModelVersion, input = picture()): Promise<number> {
+  let firstStepMs = 0;
+  await engine.run(
+    { requestId: "bench", attempt: 1, endpoint: model.endpoint, version: model.version, input },
+    {
+      started: () => {},
+      log: () => {},
+      progress: () => {
+        firstStepMs ||= performance.now();
+      },
+      artifact: async (_, chunks) => {
+        for await (const _chunk of chunks);
+      },
+    },
+    new AbortController().signal,
+  );
+  return firstStepMs;
+}
+
+const ended = (child: ChildProcess) => new Promise((done) => child.once("exit", done));
+
+/** A fresh process until its sessions are open, beside a fresh engine until its first step. */
+async function measureColdStart(bench: Bench, model: ModelVersion, threads: number, rounds: number) {
+  const [bareMs, engineMs]: [number[], number[]] = [[], []];
+  for (let i = 0; i <= rounds; i++) {
+    let sinceMs = performance.now();
+    await ended(spawn(process.execPath, [BARE, model.folder, String(threads), "once"], { stdio: "ignore" }));
+    bareMs.push(performance.now() - sinceMs);
+    sinceMs = performance.now();
+    const engine = await openEngine(bench, model);
+    engineMs.push((await draw(engine, model, picture({ num_inference_steps: 1 }))) - sinceMs);
+    await engine.stop();
+    if (i === 0) bareMs.length = engineMs.length = 0; // The first reads the files from disk.
+  }
+  bench.atMost(
+    "cold start, engine spawned to first step / bare sessions in a fresh process",
+    percentile(engineMs, 50) / percentile(bareMs, 50),
+    1.3,
+  );
+  return { bare_ms: spread(bareMs), engine_ms: spread(engineMs) };
+}
+
+const spread = (values: number[]) => ({
+  p50: round(percentile(values, 50)),
+  min: round(Math.min(...values)),
+  max: round(Math.max(...values)),
+  ...(values.length >= 50 && { p99: round(percentile(values, 99)) }),
+});
+
+/** A copy of the model packages in which pictures hand out checkpoints every few steps. */
+function modelsWithCheckpoints({ folder }: Bench): string {
+  const copy = join(folder, "models");
+  cpSync(join(PROJECT, "models"), copy, { recursive: true });
+  const manifest = join(copy, QWEN, "1.0.0", "model.yaml");
+  const text = readFileSync(manifest, "utf8").replace(
+    /^checkpoint:.*$/m,
+    `checkpoint: { everySteps: ${CHECKPOINT_STEPS}, everySeconds: 0 }`,
+  );
+  writeFileSync(manifest, text);
+  return copy;
+}
+
+await runBench("bench:engine", "pictures through a bare loop, the engine and the platform", async (bench) => {
+  const { closing, key, atMost, atLeast, rounds, scale, quick } = bench;
+  const modelsFolder = modelsWithCheckpoints(bench);
+  const registry = await loadRegistry({ modelsFolder, schemasFolder: join(PROJECT, "schemas") });
+  const model = registry.route(QWEN)?.model as ModelVersion;
+  const threads = Number(model.parameters.threads);
+
+  say("cold starts …");
+  const cold = await measureColdStart(bench, model, threads, quick ? 2 : 5);
+
+  const { url } = await bench.startPlatform({ TEMPERA_WORKER_MODELS: QWEN, TEMPERA_MODELS: modelsFolder });
+  const agent = new Agent({ connections: 64, pipelining: 1 });
+  closing.defer(() => agent.close());
+  const headers = { authorization: `Key ${key}`, "content-type": "application/json" };
+  const call = async (path: string, input: JsonObject) => {
+    const answer = await request(`${url}${path}`, { method: "POST", headers, body: JSON.stringify(input), dispatcher: agent });
+    if (answer.statusCode !== 200) throw new Error(`${path}: ${answer.statusCode} ${await answer.body.text()}`);
+    return answer.body;
+  };
+
+  const engine = await openEngine(bench, model);
+  const sides: Record<"bare" | "engine" | "platform", Side> = {
+    bare: await startBare(bench, model, threads),
+    engine: inTurns(() => draw(engine, model)),
+    platform: inTurns(async () => (await call(`/${QWEN}`, picture())).dump()),
+  };
+  const names = Object.keys(sides) as (keyof typeof sides)[];
+
+  say("warming up …");
+  for (const name of names) for (const inFlight of [8, 1]) await sides[name](8, inFlight);
+
+  const rates = (): Record<(typeof IN_FLIGHT)[number], number[]> => ({ 1: [], 2: [], 4: [], 8: [], 16: [] });
+  const perSecond = { bare: rates(), engine: rates(), platform: rates() };
+  for (let i = 0; i < rounds; i++) {
+    for (const inFlight of IN_FLIGHT) {
+      const count = Math.ceil((Math.max(12, 2 * inFlight) * scale) / inFlight) * inFlight;
+      for (const name of i % 2 === 0 ? names : [...names].reverse()) {
+        perSecond[name][inFlight].push(count / (await sides[name](count, inFlight)));
+      }
+    }
+    say(`round ${i + 1} of ${rounds}`);
+  }
+  const rate = (name: keyof typeof sides, inFlight: (typeof IN_FLIGHT)[number]) => percentile(perSecond[name][inFlight], 50);
+  for (const name of names) say(`${name}: ${IN_FLIGHT.map((n) => `${n}: ${round(rate(name, n))}/s`).join("  ")}`);
+  const bestBare = Math.max(...IN_FLIGHT.map((batch) => rate("bare", batch)));
+  atLeast("engine / bare loop, pictures per second, 1 in flight", rate("engine", 1) / rate("bare", 1), 0.95);
+  atLeast("engine, 8 in flight / bare loop, best fixed batch", rate("engine", 8) / bestBare, 0.95);
+  atLeast("platform / engine, 8 in flight", rate("platform", 8) / rate("engine", 8), 0.9);
+
+  say("warm starts …");
+  const warm: number[] = [];
+  for (let i = 0; i < (quick ? 30 : 100); i++) {
+    const sinceMs = performance.now();
+    const body = await call(`/${QWEN}/stream`, picture({ num_inference_steps: 2, prompt: `a small green heart, ${i}` }));
+    let text = "";
+    for await (const chunk of body) {
+      if (!text.includes('"progress"') && `${text}${chunk}`.includes('"progress"')) warm.push(performance.now() - sinceMs);
+      text += chunk;
+    }
+  }
+  atMost("warm start, request sent to first step seen by the caller p99, ms", percentile(warm, 99), 120);
+
+  say("kill -9 …");
+  const resume = await measureResume(bench, createPlatformClient({ url, adminUrl: url, key }));
+  for (const { at, lostMs, allowedMs } of resume) atMost(`kill -9 at step ${at} of 30: time lost, ms`, lostMs, allowedMs);
+
+  bench.report({
+    pictures_per_second: Object.fromEntries(
+      names.map((name) => [name, Object.fromEntries(IN_FLIGHT.map((n) => [n, spread(perSecond[name][n])]))]),
+    ),
+    cold_start: cold,
+    warm_start_ms: spread(warm),
+    resume,
+  });
+});
+
+/** A job of four pictures of 30 steps; the engine is killed at some step, and the time it takes is held against one that is left alone. */
+async function measureResume(bench: Bench, client: PlatformClient) {
+  const input = picture({ num_inference_steps: 30, num_images: 4 });
+  const total = 30 * 4;
+  const once = async (killAt = 0): Promise<number> => {
+    const sinceMs = performance.now();
+    const { request_id: id } = await client.submit(QWEN, input);
+    let killed = killAt === 0;
+    for await (const { error, progress } of client.follow(QWEN, id)) {
+      if (error) throw new Error(`the job failed: ${error}`);
+      if (killed || (progress?.step ?? 0) < killAt * 4) continue;
+      killed = true;
+      for (const pid of engineChildren(bench.processes["gpu-worker"] ?? 0)) process.kill(pid, "SIGKILL");
+    }
+    return performance.now() - sinceMs;
+  };
+  const wholeMs = percentile([await once(), await once(), await once()], 50);
+  const found: { at: number; whole_ms: number; lostMs: number; allowedMs: number }[] = [];
+  for (const at of [8, 18, 27]) {
+    const lostMs = (await once(at)) - wholeMs;
+    // These steps may be done again: those since the last checkpoint, and one that was on its way.
+    const allowedMs = 2000 + ((CHECKPOINT_STEPS + 4) * wholeMs) / total;
+    found.push({ at, whole_ms: round(wholeMs), lostMs: round(lostMs), allowedMs: round(allowedMs) });
+  }
+  return found;
+}
+
+/** The engine programs among a process's children. */
+function engineChildren(parent: number): number[] {
+  const children = readFileSync(`/proc/${parent}/task/${parent}/children`, "utf8").trim().split(" ").map(Number);
+  return children.filter((pid) => /-engine\/main/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8")));
+}
