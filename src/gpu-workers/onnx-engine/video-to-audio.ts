@@ -30,7 +30,7 @@ import { griffinLim } from "./griffin-lim.ts";
 import { guide } from "./guidance.ts";
 import { type ClipFacts, measureClip } from "./measure-clip.ts";
 import { parseInput, parseParameters } from "./model-faults.ts";
-import { type NetworkRow, runRows } from "./network-rows.ts";
+import { createRowRunner, type NetworkRow } from "./network-rows.ts";
 import { openOnnxSession } from "./onnx-session.ts";
 import { unsupported } from "./open-clip.ts";
 import { normalNoise } from "./philox.ts";
@@ -99,7 +99,7 @@ export async function loadVideoToAudio(
   progress(0.2, "text encoder");
   const visualEncoder = await open("visual_encoder");
   progress(0.4, "visual encoder");
-  const transformer = await open("transformer");
+  const transformer = createRowRunner(await open("transformer"), threads);
   const decoder = await open("vae_decoder");
   progress(1, "decoder");
 
@@ -111,7 +111,7 @@ export async function loadVideoToAudio(
         ...row,
       })),
     );
-    const outputs = await runRows(transformer, rows, threads);
+    const outputs = await transformer(rows);
     let row = 0;
     return items.map(({ condition: { length, strength } }) => {
       const conditional = outputs[row++] as Float32Array;

@@ -33,7 +33,7 @@ import { flowMatchSigmas, parseSchedulerConfig } from "./flow-match-euler.ts";
 import { guide } from "./guidance.ts";
 import { inputFault } from "./input-fault.ts";
 import { parseInput, parseParameters } from "./model-faults.ts";
-import { type NetworkRow, runRows } from "./network-rows.ts";
+import { createRowRunner, type NetworkRow } from "./network-rows.ts";
 import { openOnnxSession } from "./onnx-session.ts";
 import { normalNoise } from "./philox.ts";
 import { openPromptStates } from "./prompt-states.ts";
@@ -120,8 +120,8 @@ export async function loadWanVideo(
   const prompts = await openPromptStates(folder, { threads, tokensMax: model.textTokensMax });
   const scheduler = parseSchedulerConfig(await readFile(join(folder, "scheduler", "scheduler_config.json"), "utf8"));
   progress(0.2, "text encoder");
-  const transformer = await open("transformer");
-  const transformer2 = boundary === undefined ? undefined : await open("transformer_2");
+  const transformer = createRowRunner(await open("transformer"), threads);
+  const transformer2 = boundary === undefined ? undefined : createRowRunner(await open("transformer_2"), threads);
   progress(0.7, "transformer");
   const decoder = await open("vae_decoder");
   const encoder = await open("vae_encoder");
@@ -150,7 +150,7 @@ export async function loadWanVideo(
           ...text,
         }));
       });
-      const outputs = await runRows(expert, rows, threads);
+      const outputs = await expert(rows);
       let row = 0;
       for (const { at, scale, condition } of own) {
         const conditional = outputs[row++] as Float32Array;
