@@ -31,10 +31,7 @@ beforeAll(async () => {
   server = createServer((request, response) => (answers[request.url ?? ""] ?? missing)(request, response));
   await new Promise<void>((open) => server.listen(0, "127.0.0.1", open));
   base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  test = await startTestPlatform({
-    ...(process.env.TINY && { TEMPERA_MODELS: process.env.TINY }),
-    TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.1",
-  });
+  test = await startTestPlatform({ TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.1" });
 });
 afterAll(async () => {
   await test[Symbol.asyncDispose]();

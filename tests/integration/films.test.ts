@@ -23,7 +23,7 @@ let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "tempera-films-"));
   clips = openClipFiles();
-  test = await startTestPlatform({ ...(process.env.TINY && { TEMPERA_MODELS: process.env.TINY }) });
+  test = await startTestPlatform();
 });
 afterAll(async () => {
   await test[Symbol.asyncDispose]();

@@ -69,6 +69,18 @@ describe("writeVideo", () => {
     expect(coverSize({ width: 64, height: 64 }, { width: 320, height: 180 })).toEqual({ width: 320, height: 320 });
   });
 
+  it.each([[{ width: 854, height: 480 }], [{ width: 1032, height: 580 }], [{ width: 46, height: 34 }]])(
+    "fills every column of %j, whose rows are of no round length",
+    async (size) => {
+      const blue = Buffer.from(Array.from({ length: size.width * size.height }, () => BLUE).flat());
+      const clip = await decoded(await write({ frames: [blue], from: size, size, quality: "maximum" }));
+      const [frame] = clip.frames;
+      expect(frame?.length).toBe(size.width * size.height * 3);
+      const off = Array.from(frame ?? []).filter((value, i) => Math.abs(value - (BLUE[i % 3] ?? 0)) > 4);
+      expect(off).toHaveLength(0);
+    },
+  );
+
   it("stops between two frames", async () => {
     const controller = new AbortController();
     const frames = (function* () {
