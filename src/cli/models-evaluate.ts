@@ -121,7 +121,7 @@ function summary({ model }: Route, { limits }: Evaluation, verdicts: Verdict[], 
     secondsEach,
     shares: Object.fromEntries(qualities.map((quality) => [quality, shareOf(verdicts, quality)])),
     ...(measures.length > 0 && { measures: Object.fromEntries(measures) }),
-    wrong: verdicts.filter(({ right }) => Object.keys(limits).some((quality) => !right[quality])).map(({ says }) => says),
+    wrong: verdicts.filter(({ right }) => Object.keys(limits).some((quality) => right[quality] === false)).map(({ says }) => says),
     checks: checksOf(verdicts, limits),
   };
 }

@@ -41,7 +41,7 @@ export interface Evaluation {
   /** What is made of an entry, in the plural. */
   makes: string;
   judge(bench: EvaluationBench): Promise<Verdict[]>;
-  /** The qualities, and the share of entries that must have each of those named here. */
+  /** The share of entries that must have a quality, where it is looked at. */
   limits: Record<string, number>;
 }
 
@@ -49,7 +49,9 @@ export const shareOf = (verdicts: readonly Verdict[], quality: string): number =
   verdicts.filter(({ right }) => right[quality]).length / Math.max(1, verdicts.length);
 
 export const checksOf = (verdicts: readonly Verdict[], limits: Evaluation["limits"]): Check[] =>
-  Object.entries(limits).map(([quality, limit]) => {
-    const value = shareOf(verdicts, quality);
-    return { name: `share with ${quality} right`, value, limit, pass: value >= limit };
-  });
+  Object.entries(limits)
+    .filter(([quality]) => Object.hasOwn(verdicts[0]?.right ?? {}, quality))
+    .map(([quality, limit]) => {
+      const value = shareOf(verdicts, quality);
+      return { name: `share with ${quality} right`, value, limit, pass: value >= limit };
+    });

@@ -58,7 +58,7 @@ export const films: Evaluation = {
           background: seen.background === entry.background,
           color: seen.color === entry.color,
           motion: seen.motion === entry.motion,
-          "first frame": begins === undefined || begins >= SIMILARITY_MIN,
+          ...(begins !== undefined && { "first frame": begins >= SIMILARITY_MIN }),
         },
         ...(begins !== undefined && { measures: { "first frame similarity": begins } }),
       };

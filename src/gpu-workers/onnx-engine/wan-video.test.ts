@@ -163,7 +163,7 @@ describe("wan_video", () => {
     expect(clip.frames).toHaveLength(17);
     expect(logs).toEqual([
       "INFO Rendered at 32x32, scaled to 480x480.",
-      'INFO This model has no interpolator "film": the 1 frames between each pair are blended from both. The film has 17 frames, 16 a second.',
+      'INFO This model has no interpolator "film": the frame between each pair is blended from both. The film has 17 frames, 16 a second.',
       "INFO This model has no accelerated form: every step is computed.",
       "INFO This model has no safety checker; nothing was checked.",
     ]);

@@ -345,8 +345,9 @@ function remarks(input: z.infer<typeof Input>, { native, film }: FilmPlan): { le
   }
   if (film.frames !== input.num_frames) {
     const { interpolator_model: asked, num_interpolated_frames: between } = input;
+    const made = between === 1 ? "the frame between each pair is" : `the ${between} frames between each pair are`;
     said.push(
-      `This model has no interpolator "${asked}": the ${between} frames between each pair are blended from both. The film has ${film.frames} frames, ${film.fps} a second.`,
+      `This model has no interpolator "${asked}": ${made} blended from both. The film has ${film.frames} frames, ${film.fps} a second.`,
     );
   }
   if (input.acceleration === "regular") said.push("This model has no accelerated form: every step is computed.");
