@@ -9,9 +9,7 @@ import {
   AV_PKT_DATA_DISPLAYMATRIX,
   AV_SAMPLE_FMT_FLTP,
   FF_ENCODER_AAC,
-  SWS_ACCURATE_RND,
   SWS_BICUBIC,
-  SWS_BITEXACT,
 } from "node-av/constants";
 import { Codec, CodecContext, Frame, type Packet, Rational, SoftwareScaleContext, type Stream } from "node-av/lib";
 import { encodeFrame, must, temporaryFile } from "./ffmpeg.ts";
@@ -109,7 +107,7 @@ const encodePicture: PictureSource = async (clip, mp4, { field, seconds, threads
   keepRotation(stream, target);
   const scale = new SoftwareScaleContext();
   scale.allocContext();
-  must(scale.setOption("sws_flags", SWS_BICUBIC | SWS_ACCURATE_RND | SWS_BITEXACT), "scaling");
+  must(scale.setOption("sws_flags", SWS_BICUBIC), "scaling");
   const ticksPerSecond = stream.timeBase.den / stream.timeBase.num;
   const usualTicks = BigInt(Math.max(1, Math.round(ticksPerSecond / fps)));
   return {

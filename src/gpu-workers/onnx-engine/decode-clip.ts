@@ -1,14 +1,5 @@
 /** A whole short clip, decoded: for those who judge what a model made. */
-import {
-  AV_PIX_FMT_RGB24,
-  AV_SAMPLE_FMT_FLT,
-  AV_SAMPLE_FMT_FLTP,
-  AVMEDIA_TYPE_AUDIO,
-  SWS_ACCURATE_RND,
-  SWS_AREA,
-  SWS_BICUBIC,
-  SWS_BITEXACT,
-} from "node-av/constants";
+import { AV_PIX_FMT_RGB24, AV_SAMPLE_FMT_FLT, AV_SAMPLE_FMT_FLTP, AVMEDIA_TYPE_AUDIO, SWS_AREA } from "node-av/constants";
 import { Codec, CodecContext, Frame, Packet, SoftwareScaleContext } from "node-av/lib";
 import { isDrained, must } from "./ffmpeg.ts";
 import { clipFrames, openClip } from "./open-clip.ts";
@@ -37,8 +28,7 @@ export async function decodeClip(path: string, size?: PictureSize): Promise<Deco
   const { num, den } = clip.stream.avgFrameRate;
   using scale = new SoftwareScaleContext();
   scale.allocContext();
-  // The quick way from YUV to RGB leaves out the last columns of a width that is no multiple of eight.
-  must(scale.setOption("sws_flags", (size ? SWS_AREA : SWS_BICUBIC) | SWS_ACCURATE_RND | SWS_BITEXACT), "scaling");
+  if (size) must(scale.setOption("sws_flags", SWS_AREA), "scaling");
   const [frames, timesSeconds]: [Buffer[], number[]] = [[], []];
   for await (const { frame, atSeconds } of clipFrames(clip, "clip", 2, signal)) {
     using rgb = new Frame();
@@ -46,6 +36,7 @@ export async function decodeClip(path: string, size?: PictureSize): Promise<Deco
     rgb.format = AV_PIX_FMT_RGB24;
     rgb.width = width;
     rgb.height = height;
+    // With room at the end of each row: it converts eight pixels at a time, and leaves out the last ones where it cannot.
     must(rgb.getBuffer(), "memory for a frame");
     must(scale.scaleFrameSync(rgb, frame), "converting");
     frames.push(rgb.toBuffer());

@@ -1,5 +1,5 @@
 /** From a clip to what a network sees of it: square little pictures at even distances in time. */
-import { AV_PIX_FMT_RGB24, SWS_ACCURATE_RND, SWS_AREA, SWS_BITEXACT } from "node-av/constants";
+import { AV_PIX_FMT_RGB24, SWS_AREA } from "node-av/constants";
 import { Frame, SoftwareScaleContext } from "node-av/lib";
 import { must } from "./ffmpeg.ts";
 import { clipFrames, openClip, unsupported } from "./open-clip.ts";
@@ -20,7 +20,7 @@ export async function sampleClip(path: string, field: string, { rate, count, sid
   await using clip = await openClip(path, field);
   using scale = new SoftwareScaleContext();
   scale.allocContext();
-  must(scale.setOption("sws_flags", SWS_AREA | SWS_ACCURATE_RND | SWS_BITEXACT), "scaling");
+  must(scale.setOption("sws_flags", SWS_AREA), "scaling");
   using small = new Frame();
   small.alloc();
   small.format = AV_PIX_FMT_RGB24;
