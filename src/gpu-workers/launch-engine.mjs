@@ -55,14 +55,17 @@ async function bundle(main, folder) {
     platform: "node",
     format: "esm",
     target: "node20",
-    minifyWhitespace: true,
+    minify: true,
     external: NATIVE,
     logLevel: "error",
     // Packages in the older form ask for `require`.
     banner: {
       js: 'import { createRequire as createRequireOfBundle } from "node:module"; const require = createRequireOfBundle(import.meta.url);',
     },
-    plugins: [{ name: "places", setup: keepPlaces }],
+    plugins: [
+      { name: "places", setup: keepPlaces },
+      { name: "languages", setup: leaveOutLanguages },
+    ],
   });
   try {
     renameSync(partial, folder);
@@ -77,6 +80,15 @@ async function bundle(main, folder) {
 function keepPlaces({ onLoad }) {
   onLoad({ filter: /[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
     const text = await readFile(path, "utf8");
-    return { loader: "ts", contents: text.replaceAll("import.meta.url", JSON.stringify(pathToFileURL(path).href)) };
+    const contents = text
+      .replaceAll("import.meta.url", JSON.stringify(pathToFileURL(path).href))
+      .replaceAll("import.meta.dirname", JSON.stringify(dirname(path)))
+      .replaceAll("import.meta.filename", JSON.stringify(path));
+    return { loader: "ts", contents };
   });
+}
+
+/** zod brings its messages in fifty languages; it speaks English without them, and they are a third of the bundle. */
+function leaveOutLanguages({ onLoad }) {
+  onLoad({ filter: /zod[\\/]v4[\\/]locales[\\/]index\.js$/ }, () => ({ contents: "export {}" }));
 }

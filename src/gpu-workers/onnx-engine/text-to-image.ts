@@ -94,6 +94,12 @@ const Input = z.object({
 /** How long a loaded engine waits for its first request before it measures what it can do. */
 const PROFILE_DELAY_MS = 1000;
 
+/**
+ * Progress is told this often, the first and the last step always: a small model takes a hundred steps a second, and each word
+ * about one costs the platform as much as a tenth of a step.
+ */
+const PROGRESS_MS = 100;
+
 export interface TextToImage {
   run(run: RunnerRun, emit: RunEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;
 }
@@ -214,6 +220,7 @@ async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: Lo
       const stepsDone = () => pictures.reduce((sum, { done }) => sum + done, 0);
       const begunAt = stepsDone();
       const denoisingMs = performance.now();
+      let toldMs = Number.NEGATIVE_INFINITY;
       const preview = createPreviewer(emit, native, (guess) => decode(shape, guess));
       // A picture that fails takes the others of its request with it.
       const failed = new AbortController();
@@ -229,8 +236,12 @@ async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: Lo
           onStep: (done, velocity, sigma) => {
             picture.done = done;
             const step = stepsDone();
-            const elapsedMs = performance.now() - denoisingMs;
-            emit.progress(step, total, Math.round((elapsedMs / (step - begunAt)) * (total - step)));
+            const nowMs = performance.now();
+            const elapsedMs = nowMs - denoisingMs;
+            if (step === total || nowMs - toldMs >= PROGRESS_MS) {
+              toldMs = nowMs;
+              emit.progress(step, total, Math.round((elapsedMs / (step - begunAt)) * (total - step)));
+            }
             if (step < total) {
               emit.checkpoint?.(step, () => ({
                 values: { seed, done: pictures.map((one) => one.done) },
