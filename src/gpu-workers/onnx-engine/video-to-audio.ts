@@ -189,7 +189,7 @@ export async function loadVideoToAudio(
       if (!made.isCopied) emit.log("INFO", "The picture was encoded again as H.264.");
       const inferenceMs = performance.now() - startedMs;
       const { width, height } = made;
-      const video = await emit.artifact({ contentType: "video/mp4", fileName: `${seed}.mp4`, width, height }, made.bytes);
+      const video = await emit.artifact({ contentType: "video/mp4", fileName: `${BigInt(seed)}.mp4`, width, height }, made.bytes);
       return { output: { video }, inferenceMs };
     },
   };

@@ -137,6 +137,9 @@ describe("wan_video", () => {
     const [one, again] = [await run(), await run()];
     expect(one.bytes.equals(again.bytes)).toBe(true);
     expect((await run({ seed: null })).output.seed).toEqual(expect.any(Number));
+    const huge = await run({ seed: 1e30 });
+    expect(huge.output.seed).toBe(1e30);
+    expect(huge.head).toMatchObject({ fileName: `${BigInt(1e30)}.mp4` });
   });
 
   it("begins with the given picture, and goes on with the prompt", async () => {

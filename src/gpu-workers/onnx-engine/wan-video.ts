@@ -27,7 +27,7 @@ import type { JsonObject } from "../../core/json.ts";
 import type { RunState } from "../checkpoint.ts";
 import type { RunnerLoad, RunnerRun } from "../engine-server.ts";
 import type { RunEmitter } from "../run-emitter.ts";
-import { encodePicture } from "./encode-picture.ts";
+import { encodePicture, loadPictureEncoder } from "./encode-picture.ts";
 import { type FilmPlan, filmFrames, nearestAspect, planFilm } from "./film-plan.ts";
 import { flowMatchSigmas, parseSchedulerConfig } from "./flow-match-euler.ts";
 import { guide } from "./guidance.ts";
@@ -125,6 +125,7 @@ export async function loadWanVideo(
   progress(0.7, "transformer");
   const decoder = await open("vae_decoder");
   const encoder = await open("vae_encoder");
+  await loadPictureEncoder(threads);
   progress(1, "decoder");
 
   /** The expert for a noise level, and how strongly it is guided. */
@@ -277,7 +278,7 @@ export async function loadWanVideo(
         signal,
       });
       signal.throwIfAborted();
-      const file = await emit.artifact({ contentType: "video/mp4", fileName: `${seed}.mp4`, ...size }, bytes);
+      const file = await emit.artifact({ contentType: "video/mp4", fileName: `${BigInt(seed)}.mp4`, ...size }, bytes);
       return { output: { video: file, prompt: input.prompt, seed }, inferenceMs: encodingMs - startedMs };
     },
   };
