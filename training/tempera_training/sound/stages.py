@@ -12,6 +12,7 @@ from .training import draw_examples, train_autoencoder, train_transformer
 
 STAGES = ["text", "examples", "autoencoder", "transformer", "export"]
 MINUTES = {"text": 1.0, "autoencoder": 3.0, "transformer": 18.0}
+OUT = ["../models/fal-ai/mmaudio-v2/1.0.0"]
 
 
 def _told(rng: random.Random) -> tuple[str, list[int]]:
@@ -25,7 +26,7 @@ def train(a: Namespace, work: Path, stages: list[str], minutes: dict[str, float]
     if "text" in stages:
         train_text_encoder(work / "text.pt", words(), LENGTH, [len(SOUNDS) + 1], _told, minutes["text"])
     if "examples" in stages:
-        draw_examples(work / "examples.pt", a.latents or 5000)
+        draw_examples(work / "examples.pt", a.examples or 5000)
     if "autoencoder" in stages:
         train_autoencoder(work / "examples.pt", work / "autoencoder.pt", minutes["autoencoder"])
     if "transformer" in stages:

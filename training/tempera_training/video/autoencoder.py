@@ -107,3 +107,49 @@ def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
     partial = out.with_suffix(".partial")
     torch.save(data, partial)
     partial.replace(out)
+
+
+def refine_decoder(autoencoder: Path, out: Path, minutes: float, batch: int = 8) -> None:
+    """Trains the decoder alone on drawn clips while the encoder, and so the latents, stay as they are.
+
+    It can run after or beside the transformer. Latents get a little noise, as the transformer's are never exact. Resumes from `out`.
+    """
+    saved, encoder, decoder = torch.load(autoencoder), VideoEncoder(), VideoDecoder()
+    encoder.load_state_dict(saved["encoder"]), decoder.load_state_dict(saved["decoder"])
+    optimizer = torch.optim.AdamW(decoder.parameters(), PEAK_RATE, betas=(0.9, 0.98), weight_decay=1e-4)
+    spent, step = 0.0, 0
+    if out.exists():
+        state = torch.load(out)
+        spent, step = state["spent"], state["step"]
+        if state["done"]:
+            return
+        decoder.load_state_dict(state["decoder"]), optimizer.load_state_dict(state["optimizer"])
+    rng, std, budget, share = random.Random(5 + step), saved["std"].view(1, -1, 1, 1, 1), Budget(minutes, spent), spent / (minutes * 60)
+    torch.manual_seed(step)
+
+    def save(done: bool) -> None:
+        partial = out.with_suffix(".partial")
+        torch.save({"decoder": decoder.state_dict(), "optimizer": optimizer.state_dict(), "spent": budget.spent, "step": step, "done": done}, partial)
+        partial.replace(out)
+
+    while share < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = PEAK_RATE * warm_stable_decay(step, share)
+        x = _piece(batch, rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                z = encoder(x)[:, :LATENT_CHANNELS].float()
+                z = z + torch.randn_like(z) * std * 0.2 * torch.rand(batch, 1, 1, 1, 1)
+            y = decoder(z).float()
+        pixel = (y - x).abs().mean()
+        gradient = (y.diff(dim=4) - x.diff(dim=4)).abs().mean() + (y.diff(dim=3) - x.diff(dim=3)).abs().mean()
+        optimizer.zero_grad()
+        (pixel + 0.7 * gradient).backward()
+        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+        optimizer.step()
+        step, share = step + 1, budget.tick()
+        if step % 50 == 0:
+            print(f"decoder step {step} {budget.spent:.0f}s l1 {pixel:.4f} gradient {gradient:.4f}", flush=True)
+        if step % 200 == 0:
+            save(done=False)
+    save(done=True)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from ..attributes import train_text_encoder
 from ..scenes import COLORS, SHAPES
-from .autoencoder import encode_latents, train_autoencoder
+from .autoencoder import encode_latents, refine_decoder, train_autoencoder
 from .clips import MOTIONS, SIZES, sample_clips
 from .sentences import LENGTH, sentence, words
 from .transformer import train_transformer
 
-STAGES = ["text", "autoencoder", "latents", "transformer", "export"]
-MINUTES = {"text": 2.0, "autoencoder": 6.0, "transformer": 45.0}
+STAGES = ["text", "autoencoder", "latents", "transformer", "decoder", "export"]
+MINUTES = {"text": 2.0, "autoencoder": 6.0, "transformer": 40.0, "decoder": 8.0}
+OUT = ["../models/fal-ai/wan/v2.2-a14b/text-to-video/1.0.0", "../models/fal-ai/wan/v2.2-a14b/image-to-video/1.0.0"]
 
 
 def _told(rng: random.Random) -> tuple[str, list[int]]:
@@ -29,9 +30,11 @@ def train(a: Namespace, work: Path, stages: list[str], minutes: dict[str, float]
     if "autoencoder" in stages:
         train_autoencoder(work / "autoencoder.pt", minutes["autoencoder"])
     if "latents" in stages:
-        encode_latents(work / "autoencoder.pt", work / "latents.pt", a.latents or 12000)
+        encode_latents(work / "autoencoder.pt", work / "latents.pt", a.examples or 12000)
     if "transformer" in stages:
-        train_transformer(work / "text.pt", work / "latents.pt", work / "transformer.pt", minutes["transformer"], compiled=not a.no_compile)
+        train_transformer(work / "text.pt", work / "latents.pt", work / "transformer.pt", minutes["transformer"])
+    if "decoder" in stages:
+        refine_decoder(work / "autoencoder.pt", work / "decoder.pt", minutes["decoder"])
     if "export" in stages:
         from .export import export
 

@@ -32,7 +32,7 @@ def model_input(noisy: torch.Tensor, first: torch.Tensor, given: torch.Tensor) -
     return torch.cat([noisy, mask, condition], 1)
 
 
-def train_transformer(text: Path, latents: Path, out: Path, minutes: float, compiled: bool = True) -> None:
+def train_transformer(text: Path, latents: Path, out: Path, minutes: float) -> None:
     """Muon (Jordan et al., 2024) for the blocks' matrices, AdamW for the rest; prompt dropped one time in ten (for guidance),
     first frame given two times in five, weights averaged. Resumes from its last checkpoint."""
     data = torch.load(latents, weights_only=False)
@@ -71,7 +71,6 @@ def train_transformer(text: Path, latents: Path, out: Path, minutes: float, comp
                     "optimizers": [o.state_dict() for o in optimizers], "spent": budget.spent, "step": step, "done": done}, partial)
         partial.replace(out)
 
-    predict = torch.compile(transformer, dynamic=False) if compiled else transformer
     print(f"transformer {sum(p.numel() for p in parameters)} parameters", flush=True)
     total, saved_at = 0.0, budget.spent
     while share < 1:
@@ -92,7 +91,7 @@ def train_transformer(text: Path, latents: Path, out: Path, minutes: float, comp
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
                 states = text_encoder(ids, mask).float()
-            velocity = predict(joined, sigma * 1000, states, mask)
+            velocity = transformer(joined, sigma * 1000, states, mask)
         loss = (velocity.float() - (noise - x)).pow(2).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
