@@ -11,26 +11,34 @@ from .clips import NATIVE, TEMPORAL_STRIDE, render_clips, sample_clips
 from .networks import LATENT_CHANNELS, VideoDecoder, VideoEncoder
 
 PEAK_RATE = 2e-3
-_GROUPS = 3  # latent frames of a training piece
-# (height, width, frames): share of the training clips.
+# (height, width, frames): clips encoded in ten thousand, share of the transformer's steps. A step has as many tokens whatever its bucket.
 BUCKETS = {
-    (64, 112, 17): 0.26, (64, 112, 33): 0.20, (64, 112, 81): 0.08, (64, 64, 17): 0.16, (64, 64, 33): 0.08,
-    (64, 64, 81): 0.03, (112, 64, 17): 0.12, (112, 64, 33): 0.07,
+    (64, 112, 17): (2900, 0.22), (64, 112, 33): (1700, 0.26), (64, 112, 81): (420, 0.12), (64, 64, 17): (1900, 0.10), (64, 64, 33): (940, 0.10),
+    (64, 64, 81): (280, 0.06), (112, 64, 17): (1300, 0.08), (112, 64, 33): (560, 0.06),
 }
 
 
+_CROP = 48
+
+
 def _piece(b: int, rng: random.Random) -> torch.Tensor:
-    """Nine frames of clips of several lengths, some of them the start of the clip; one in four is a still collage."""
+    """Nine frames of clips of several lengths, some of them the start of the clip; one in six is a still collage.
+
+    Three times in four a square around the shape, as most of a whole picture is plain; `b` counts those, of whole ones there are fewer.
+    """
     height, width = rng.choice(NATIVE)
+    crop = _CROP if rng.random() < 0.75 else None
+    b = b if crop else max(2, b * _CROP * _CROP // (height * width))
     frames = rng.choice([9, 17, 17, 33, 81])
     start = rng.randrange((frames - 9) // TEMPORAL_STRIDE + 1) * TEMPORAL_STRIDE
-    drawn = b * 3 // 4
-    clips = render_clips(sample_clips(drawn, rng, held_out=False), frames, height, width, rng, only=slice(start, start + 9))
+    drawn = b - b // 6
+    clips = render_clips(sample_clips(drawn, rng, held_out=False), frames, height, width, rng, only=slice(start, start + 9), crop=crop)
+    height, width = clips.shape[3:]
     still = collage(b - drawn, max(height, width))[:, :, None, :height, :width].expand(-1, -1, 9, -1, -1)
     return torch.cat([clips, still])
 
 
-def train_autoencoder(out: Path, minutes: float, batch: int = 8) -> None:
+def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
     """L1 + image-gradient L1 + a light KL term. Resumes from `out`."""
     torch.manual_seed(0)
     encoder, decoder = VideoEncoder(), VideoDecoder()
@@ -85,7 +93,7 @@ def train_autoencoder(out: Path, minutes: float, batch: int = 8) -> None:
 
 
 def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
-    """Encodes `count` training clips, shared out over the buckets: {(H, W, T): (latents float16 [N,C,F,h,w], clips)}."""
+    """Encodes `count` training clips, shared out over the buckets: {(H, W, T): (latents float16 [N,C,F,h,w], clips, share of steps)}."""
     if out.exists():
         return
     saved, encoder, rng = torch.load(autoencoder), VideoEncoder(), random.Random(77)
@@ -93,15 +101,15 @@ def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
     mean, std = (saved[k].view(1, -1, 1, 1, 1) for k in ("mean", "std"))
     data, budget = {}, Budget(1)
     with torch.no_grad():
-        for (height, width, frames), part in BUCKETS.items():
+        for (height, width, frames), (parts, share) in BUCKETS.items():
             latents, clips = [], []
-            while len(clips) < count * part:
+            while len(clips) < count * parts / 10000:
                 batch = sample_clips(16, rng, held_out=False)
                 with torch.autocast("cpu", torch.bfloat16):
                     z = encoder(render_clips(batch, frames, height, width, rng))[:, :LATENT_CHANNELS].float()
                 latents.append(((z - mean) / std).half())
                 clips += batch
-            data[(height, width, frames)] = (torch.cat(latents), clips)
+            data[(height, width, frames)] = (torch.cat(latents), clips, share)
             budget.tick()
             print(f"latents {height}x{width}, {frames} frames: {len(clips)}, {budget.spent:.0f}s", flush=True)
     partial = out.with_suffix(".partial")
@@ -109,7 +117,7 @@ def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
     partial.replace(out)
 
 
-def refine_decoder(autoencoder: Path, out: Path, minutes: float, batch: int = 8) -> None:
+def refine_decoder(autoencoder: Path, out: Path, minutes: float, batch: int = 18) -> None:
     """Trains the decoder alone on drawn clips while the encoder, and so the latents, stay as they are.
 
     It can run after or beside the transformer. Latents get a little noise, as the transformer's are never exact. Resumes from `out`.
@@ -139,7 +147,7 @@ def refine_decoder(autoencoder: Path, out: Path, minutes: float, batch: int = 8)
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
                 z = encoder(x)[:, :LATENT_CHANNELS].float()
-                z = z + torch.randn_like(z) * std * 0.2 * torch.rand(batch, 1, 1, 1, 1)
+                z = z + torch.randn_like(z) * std * 0.2 * torch.rand(len(z), 1, 1, 1, 1)
             y = decoder(z).float()
         pixel = (y - x).abs().mean()
         gradient = (y.diff(dim=4) - x.diff(dim=4)).abs().mean() + (y.diff(dim=3) - x.diff(dim=3)).abs().mean()

@@ -97,9 +97,11 @@ def trajectory(clip: Clip, frames: int, height: int, width: int, rng: random.Ran
 
 def render_clips(
     clips: list[Clip], frames: int, height: int, width: int, rng: random.Random, jitter: float = 0.03, only: slice = slice(None),
+    crop: int | None = None,
 ) -> torch.Tensor:
     """Draws clips of `frames` frames with small random changes of place, size, speed and colour, or `only` some of their frames.
 
+    `crop`: only a square of so many pixels that the shape is in or near, another place in each clip, the same in all its frames.
     Returns [B,3,frames,height,width] in -1..1.
     """
     b = len(clips)
@@ -108,6 +110,11 @@ def render_clips(
     color = (PALETTE[[c.color for c in clips]] + torch.randn(b, 3, generator=noise) * jitter).clamp(-1, 1)
     places = torch.stack([trajectory(c, frames, height, width, rng) for c in clips], 1)[:, :, only]
     frames = places.shape[2]
+    if crop:
+        for i, size in enumerate((width, height)):
+            near = places[i].mean(1) - crop / 2 + (torch.rand(b, generator=noise) - 0.5) * crop * 0.8
+            places[i] -= near.clamp(0, size - crop).round()[:, None]
+        height = width = crop
     places = places.reshape(4, b * frames)
     canvas = background.repeat_interleave(frames, 0)[:, :, None, None].expand(b * frames, 3, height, width)
     shape = torch.tensor([c.shape for c in clips]).repeat_interleave(frames)

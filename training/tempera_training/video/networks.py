@@ -9,7 +9,7 @@ from torch import nn
 from ..networks import TEXT_WIDTH, Block, Residual, attention_bias
 from .clips import TEMPORAL_STRIDE
 
-LATENT_CHANNELS = 6
+LATENT_CHANNELS = 8
 DOWNSCALE = 8  # pixels per latent, each way
 PATCH = 2  # latents per transformer token, each way in space
 MASK_CHANNELS = TEMPORAL_STRIDE  # one for each frame of a latent frame, as Wan has it

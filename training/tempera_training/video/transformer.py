@@ -37,7 +37,7 @@ def train_transformer(text: Path, latents: Path, out: Path, minutes: float) -> N
     first frame given two times in five, weights averaged. Resumes from its last checkpoint."""
     data = torch.load(latents, weights_only=False)
     sizes = list(data)
-    weights = [len(data[size][1]) for size in sizes]
+    weights = [data[size][2] for size in sizes]
     tokenizer = FastTokenizer(words())
     torch.manual_seed(0)
     text_encoder, transformer = TextEncoder(len(tokenizer.vocab), LENGTH).eval(), VideoTransformer()
@@ -80,7 +80,7 @@ def train_transformer(text: Path, latents: Path, out: Path, minutes: float) -> N
                 group["lr"] = rate
             optimizer.zero_grad()
         height, width, frames = size = rng.choices(sizes, weights)[0]
-        clean, clips = data[size]
+        clean, clips, _ = data[size]
         b = max(2, round(TOKENS / (clean[0, 0].numel() / PATCH**2)))
         index = torch.randint(len(clips), (b,))
         x = clean[index].float()
