@@ -45,18 +45,26 @@ class SoundDecoder(nn.Module):
 
 
 class VisualEncoder(nn.Module):
-    """frames [B,3,A,32,32] in -1..1, one for each audio latent -> visual_states [B,A,128]."""
+    """frames [B,3,A,32,32] in -1..1, one for each audio latent -> visual_states [B,A,128].
+
+    Colours say nothing about when something happens, so the first thing taken is how far each pixel is from the colour along the
+    edges of the clip, as a share of the farthest, and how that changed since the frame before.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.frame = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, 32, 3, padding=1), nn.SiLU(), nn.Conv2d(32, 48, 3, 2, 1), nn.SiLU(), nn.Flatten(),
+        self.frame = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(32, 32, 3, padding=1), nn.SiLU(), nn.Conv2d(32, 48, 3, 2, 1), nn.SiLU(), nn.Flatten(),
                                    nn.Linear(48 * (SIDE // 8) ** 2, VISUAL_WIDTH))
         self.time = nn.ModuleList(nn.Conv1d(VISUAL_WIDTH, VISUAL_WIDTH, 5, padding=2) for _ in range(3))
         self.norm = nn.LayerNorm(VISUAL_WIDTH)
 
     def forward(self, frames):
         b, _, a, height, width = frames.shape
-        x = self.frame(frames.transpose(1, 2).reshape(-1, 3, height, width)).reshape(b, a, VISUAL_WIDTH).transpose(1, 2)
+        edge = torch.cat([frames[:, :, :, 0], frames[:, :, :, -1], frames[..., 0], frames[..., -1]], 3).mean((2, 3))
+        far = (frames - edge[:, :, None, None, None]).abs().mean(1)  # [B,A,32,32]
+        far = far / (far.amax((1, 2, 3), keepdim=True) + 0.05)
+        changed = far - torch.cat([far[:, :1], far[:, :-1]], 1)
+        x = self.frame(torch.stack([far, changed], 2).reshape(-1, 2, height, width)).reshape(b, a, VISUAL_WIDTH).transpose(1, 2)
         for layer in self.time:
             x = x + layer(F.silu(x))
         return self.norm(x.transpose(1, 2))

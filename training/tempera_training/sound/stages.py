@@ -11,7 +11,7 @@ from .sounds import SOUNDS
 from .training import draw_examples, train_autoencoder, train_transformer
 
 STAGES = ["text", "examples", "autoencoder", "transformer", "export"]
-MINUTES = {"text": 1.0, "autoencoder": 3.0, "transformer": 18.0}
+MINUTES = {"text": 1.0, "autoencoder": 3.0, "transformer": 12.0}
 OUT = ["../models/fal-ai/mmaudio-v2/1.0.0"]
 
 
