@@ -13,8 +13,8 @@ from .networks import LATENT_CHANNELS, VideoDecoder, VideoEncoder
 PEAK_RATE = 2e-3
 # (height, width, frames): clips encoded in ten thousand, share of the transformer's steps. A step has as many tokens whatever its bucket.
 BUCKETS = {
-    (64, 112, 17): (2900, 0.22), (64, 112, 33): (1700, 0.26), (64, 112, 81): (420, 0.12), (64, 64, 17): (1900, 0.10), (64, 64, 33): (940, 0.10),
-    (64, 64, 81): (280, 0.06), (112, 64, 17): (1300, 0.08), (112, 64, 33): (560, 0.06),
+    (64, 112, 17): (2900, 0.34), (64, 112, 33): (1700, 0.20), (64, 112, 81): (420, 0.06), (64, 64, 17): (1900, 0.14), (64, 64, 33): (940, 0.07),
+    (64, 64, 81): (280, 0.03), (112, 64, 17): (1300, 0.12), (112, 64, 33): (560, 0.04),
 }
 
 
@@ -93,7 +93,10 @@ def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
 
 
 def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
-    """Encodes `count` training clips, shared out over the buckets: {(H, W, T): (latents float16 [N,C,F,h,w], clips, share of steps)}."""
+    """Encodes `count` training clips, shared out over the buckets: {(H, W, T): (latents float16 [N,C,F,h,w], clips, free)}.
+
+    Every other batch is of free clips, those that start where that motion does by custom.
+    """
     if out.exists():
         return
     saved, encoder, rng = torch.load(autoencoder), VideoEncoder(), random.Random(77)
@@ -101,15 +104,16 @@ def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
     mean, std = (saved[k].view(1, -1, 1, 1, 1) for k in ("mean", "std"))
     data, budget = {}, Budget(1)
     with torch.no_grad():
-        for (height, width, frames), (parts, share) in BUCKETS.items():
-            latents, clips = [], []
+        for (height, width, frames), (parts, _) in BUCKETS.items():
+            latents, clips, free = [], [], []
             while len(clips) < count * parts / 10000:
-                batch = sample_clips(16, rng, held_out=False)
+                batch, custom = sample_clips(16, rng, held_out=False), len(clips) % 32 == 0
                 with torch.autocast("cpu", torch.bfloat16):
-                    z = encoder(render_clips(batch, frames, height, width, rng))[:, :LATENT_CHANNELS].float()
+                    z = encoder(render_clips(batch, frames, height, width, rng, free=custom))[:, :LATENT_CHANNELS].float()
                 latents.append(((z - mean) / std).half())
                 clips += batch
-            data[(height, width, frames)] = (torch.cat(latents), clips, share)
+                free += [custom] * 16
+            data[(height, width, frames)] = (torch.cat(latents), clips, torch.tensor(free))
             budget.tick()
             print(f"latents {height}x{width}, {frames} frames: {len(clips)}, {budget.spent:.0f}s", flush=True)
     partial = out.with_suffix(".partial")

@@ -64,18 +64,22 @@ def bounce_height(u: torch.Tensor, fall: float, restitution: float = 0.75) -> tu
     return height.clamp(0, 1), landings
 
 
-def trajectory(clip: Clip, frames: int, height: int, width: int, rng: random.Random) -> torch.Tensor:
-    """Centre x, centre y, radius (pixels) and visibility (0 or 1) for each frame: [4, frames]."""
+def trajectory(clip: Clip, frames: int, height: int, width: int, rng: random.Random, free: bool = False) -> torch.Tensor:
+    """Centre x, centre y, radius (pixels) and visibility (0 or 1) for each frame: [4, frames].
+
+    With a given first frame the shape starts anywhere, and what follows follows from that. Without one (`free`) it starts where
+    that motion starts by custom, give or take a little: so small a model could not make all its frames agree on any other place.
+    """
     u = torch.linspace(0, 1, frames) if frames > 1 else torch.zeros(1)
-    radius = list(SIZES.values())[clip.size] * min(height, width) * rng.uniform(0.93, 1.07)
-    free_x, free_y = max(width / 2 - 1.1 * radius, 0), max(height / 2 - 1.1 * radius, 0)
-    x, y = width / 2 + free_x * rng.uniform(-0.9, 0.9), height / 2 + free_y * rng.uniform(-0.9, 0.9)
+    radius = list(SIZES.values())[clip.size] * min(height, width) * rng.uniform(0.95, 1.05)
+    room = 0.1 if free else 0.9
+    x = width / 2 + max(width / 2 - 1.1 * radius, 0) * rng.uniform(-room, room)
+    y = height / 2 + max(height / 2 - 1.1 * radius, 0) * rng.uniform(-room, room)
     xs, ys, radii, on = torch.full_like(u, x), torch.full_like(u, y), torch.full_like(u, radius), torch.ones_like(u)
     motion = MOTIONS[clip.motion]
-    if motion in DIRECTIONS:
-        # From the far side, or from anywhere behind the middle; the shape may end partly outside.
-        start = rng.uniform(0.68, 0.85) if rng.random() < 0.65 else rng.uniform(0.42, 0.68)
-        path = start + (rng.uniform(0.14, 0.28) - start) * u
+    if motion in DIRECTIONS:  # most of the way across; the shape may end partly outside
+        start = rng.uniform(0.78, 0.82) if free else rng.uniform(0.25, 0.85)
+        path = start + (min(0.2, start - 0.2) - start) * u
         if motion == "left":
             xs = width * path
         elif motion == "right":
@@ -85,11 +89,10 @@ def trajectory(clip: Clip, frames: int, height: int, width: int, rng: random.Ran
         else:
             ys = height * (1 - path)
     elif motion == "bounce":
-        floor = height - radius
-        top = rng.uniform(radius, max(radius, 0.5 * height))
-        ys = floor - (floor - top) * bounce_height(u, rng.uniform(0.20, 0.28))[0]
+        floor, top = height - radius, 1.1 * radius if free else rng.uniform(radius, max(radius, 0.5 * height))
+        ys = floor - (floor - top) * bounce_height(u, rng.uniform(0.23, 0.25))[0]
     elif motion == "blink":  # on for the first half of each period
-        on = ((u / rng.uniform(0.34, 0.46)) % 1 < 0.5).float()
+        on = ((u / rng.uniform(0.39, 0.41)) % 1 < 0.5).float()
     elif motion == "grow":
         radii = radius * (0.45 + 0.75 * u)
     return torch.stack([xs, ys, radii, on])
@@ -97,18 +100,19 @@ def trajectory(clip: Clip, frames: int, height: int, width: int, rng: random.Ran
 
 def render_clips(
     clips: list[Clip], frames: int, height: int, width: int, rng: random.Random, jitter: float = 0.03, only: slice = slice(None),
-    crop: int | None = None,
+    crop: int | None = None, free: bool = False,
 ) -> torch.Tensor:
     """Draws clips of `frames` frames with small random changes of place, size, speed and colour, or `only` some of their frames.
 
     `crop`: only a square of so many pixels that the shape is in or near, another place in each clip, the same in all its frames.
+    `free`: as clips without a given first frame start, see `trajectory`.
     Returns [B,3,frames,height,width] in -1..1.
     """
     b = len(clips)
     noise = torch.Generator().manual_seed(rng.randrange(2**31))
     background = (PALETTE[[c.background for c in clips]] + torch.randn(b, 3, generator=noise) * jitter).clamp(-1, 1)
     color = (PALETTE[[c.color for c in clips]] + torch.randn(b, 3, generator=noise) * jitter).clamp(-1, 1)
-    places = torch.stack([trajectory(c, frames, height, width, rng) for c in clips], 1)[:, :, only]
+    places = torch.stack([trajectory(c, frames, height, width, rng, free) for c in clips], 1)[:, :, only]
     frames = places.shape[2]
     if crop:
         for i, size in enumerate((width, height)):

@@ -67,7 +67,7 @@ class VideoTransformer(nn.Module):
     its length, and so a length never trained on is one in between.
     """
 
-    def __init__(self, width: int = 128, depth: int = 6, heads: int = 4) -> None:
+    def __init__(self, width: int = 128, depth: int = 4, heads: int = 4) -> None:
         super().__init__()
         self.width = width
         self.patchify = nn.Linear((2 * LATENT_CHANNELS + MASK_CHANNELS) * PATCH * PATCH, width)

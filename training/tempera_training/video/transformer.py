@@ -8,16 +8,17 @@ import torch
 from ..budget import Budget, warm_stable_decay
 from ..networks import TextEncoder
 from ..prompts import FastTokenizer
+from .autoencoder import BUCKETS
 from .networks import MASK_CHANNELS, PATCH, VideoTransformer
 from .sentences import LENGTH, sentence, words
 
 PEAK_RATE = 2e-3
-TOKENS = 2240  # of a batch, whatever the size and length of its clips
+TOKENS = 1800  # of a batch, whatever the size and length of its clips
 
 
 def noise_levels(b: int) -> torch.Tensor:
     """Logit-normal, leaning to the noisy end where the scene and its motion are decided, plus one tenth uniform."""
-    sigma = torch.sigmoid(torch.randn(b) * 1.1 + 0.6)
+    sigma = torch.sigmoid(torch.randn(b) * 1.1 + 1.0)
     return torch.where(torch.rand(b) < 0.1, torch.rand(b), sigma)
 
 
@@ -34,10 +35,10 @@ def model_input(noisy: torch.Tensor, first: torch.Tensor, given: torch.Tensor) -
 
 def train_transformer(text: Path, latents: Path, out: Path, minutes: float) -> None:
     """Muon (Jordan et al., 2024) for the blocks' matrices, AdamW for the rest; prompt dropped one time in ten (for guidance),
-    first frame given two times in five, weights averaged. Resumes from its last checkpoint."""
+    first frame given to every clip that does not start by custom and now and then to those too, weights averaged. Resumes from its last checkpoint."""
     data = torch.load(latents, weights_only=False)
     sizes = list(data)
-    weights = [data[size][2] for size in sizes]
+    weights = [BUCKETS[size][1] for size in sizes]
     tokenizer = FastTokenizer(words())
     torch.manual_seed(0)
     text_encoder, transformer = TextEncoder(len(tokenizer.vocab), LENGTH).eval(), VideoTransformer()
@@ -80,14 +81,14 @@ def train_transformer(text: Path, latents: Path, out: Path, minutes: float) -> N
                 group["lr"] = rate
             optimizer.zero_grad()
         height, width, frames = size = rng.choices(sizes, weights)[0]
-        clean, clips, _ = data[size]
+        clean, clips, free = data[size]
         b = max(2, round(TOKENS / (clean[0, 0].numel() / PATCH**2)))
         index = torch.randint(len(clips), (b,))
         x = clean[index].float()
         ids, mask = tokenizer(["" if rng.random() < 0.1 else sentence(clips[i], rng) for i in index.tolist()])
         sigma, noise = noise_levels(b), torch.randn_like(x)
         s = sigma.view(-1, 1, 1, 1, 1)
-        joined = model_input((1 - s) * x + s * noise, x[:, :, :1], torch.rand(b) < 0.4)
+        joined = model_input((1 - s) * x + s * noise, x[:, :, :1], torch.rand(b) > 0.85 * free[index])
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
                 states = text_encoder(ids, mask).float()
