@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AV_CODEC_FLAG_GLOBAL_HEADER, AV_PIX_FMT_RGB24, AV_PIX_FMT_YUV420P, type FFVideoEncoder } from "node-av/constants";
-import { Codec, CodecContext, FormatContext, Frame, Rational, SoftwareScaleContext } from "node-av/lib";
+import { Codec, CodecContext, FormatContext, Frame, type Packet, Rational, SoftwareScaleContext } from "node-av/lib";
 import { encodeFrame, must } from "./ffmpeg.ts";
 import type { PictureSize } from "./picture-size.ts";
 
@@ -17,16 +17,19 @@ export interface TestClip {
   fps: number;
   size: PictureSize;
   bFrames: number;
+  /** How often each packet is in the file, one frame after the other. */
+  copies: number;
 }
 
 /** RGB, row by row: the disc is at `share` of its way, 0..1. */
 export function discPicture({ width, height }: PictureSize, share: number): Buffer {
-  const picture = Buffer.alloc(width * height * 3);
+  const picture = Buffer.alloc(width * height * 3, Buffer.from(BLUE));
   const radius = height / 4;
-  const x0 = radius + share * (width - 2 * radius);
-  for (let i = 0; i < width * height; i++) {
-    const inside = Math.hypot((i % width) + 0.5 - x0, Math.floor(i / width) + 0.5 - height / 2) < radius;
-    picture.set(inside ? RED : BLUE, i * 3);
+  const [x0, y0] = [radius + share * (width - 2 * radius), height / 2];
+  for (let y = Math.floor(y0 - radius); y < y0 + radius; y++) {
+    for (let x = Math.floor(x0 - radius); x < Math.min(width, x0 + radius); x++) {
+      if (Math.hypot(x + 0.5 - x0, y + 0.5 - y0) < radius) picture.set(RED, (y * width + x) * 3);
+    }
   }
   return picture;
 }
@@ -44,6 +47,7 @@ export async function testClip(change: Partial<TestClip> = {}): Promise<AsyncDis
     fps: 12,
     size: { width: 96, height: 64 },
     bFrames: 0,
+    copies: 1,
     ...change,
   };
   const folder = await mkdtemp(join(tmpdir(), "tempera-clip-"));
@@ -52,7 +56,7 @@ export async function testClip(change: Partial<TestClip> = {}): Promise<AsyncDis
   return { path, folder, [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }) };
 }
 
-async function writeTestClip(path: string, { container, encoder: name, frames, fps, size, bFrames }: TestClip): Promise<void> {
+async function writeTestClip(path: string, { container, encoder: name, frames, fps, size, bFrames, copies }: TestClip): Promise<void> {
   const codec = Codec.findEncoderByName(name as unknown as FFVideoEncoder);
   if (!codec) throw new Error(`There is no encoder ${name}.`);
   const format = new FormatContext();
@@ -78,10 +82,15 @@ async function writeTestClip(path: string, { container, encoder: name, frames, f
   scale.allocContext();
   const write = (frame: Frame | null) =>
     encodeFrame(encoder, frame, async (packet) => {
-      packet.streamIndex = stream.index;
-      packet.duration = 1n;
-      packet.rescaleTs(encoder.timeBase, stream.timeBase);
-      must(await format.interleavedWriteFrame(packet), "packet");
+      for (let copy = 0n; copy < copies; copy++) {
+        using written = packet.clone() as Packet;
+        written.streamIndex = stream.index;
+        written.duration = 1n;
+        written.pts = packet.pts * BigInt(copies) + copy;
+        written.dts = packet.dts * BigInt(copies) + copy;
+        written.rescaleTs(encoder.timeBase, stream.timeBase);
+        must(await format.interleavedWriteFrame(written), "packet");
+      }
     });
   let at = 0n;
   for (const rgb of discFilm(size, frames)) {
