@@ -103,8 +103,9 @@ function takeLock() {
 function npmCi() {
   const child = spawn("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], {
     cwd: ROOT,
-    // onnxruntime-node would fetch CUDA libraries, hundreds of megabytes that nothing here uses.
-    env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: "skip" },
+    // onnxruntime-node would fetch CUDA libraries, hundreds of megabytes that nothing here uses, and node-av a program `ffmpeg`; an
+    // npm that knows `allowScripts` of package.json asks neither.
+    env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: "skip", SKIP_FFMPEG: "true" },
     stdio: ["ignore", "ignore", "inherit"],
     shell: process.platform === "win32",
   });

@@ -1,39 +1,29 @@
 /**
- * How often a picture model does what its prompt says: every prompt of the model folder's `evaluation.json` is rendered on the
- * real engine at the API's defaults and judged by its pixels.
+ * How often the demonstration models do what they are asked: every entry of a model folder's `evaluation.json` is run on the real engine
+ * at the API's defaults, and what comes out is judged by its pixels and its sound.
  */
-import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
+
+import { existsSync, statSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
-import sharp from "sharp";
-import type { Engines } from "../core/engine.ts";
 import type { JsonObject } from "../core/json.ts";
 import { createEnginePool } from "../gpu-workers/engine-pool.ts";
 import { ENGINE_PROGRAMS } from "../gpu-workers/engine-programs.ts";
-import { IMAGE_SIZE_PRESETS, nativeSizeFor, type PictureSize } from "../gpu-workers/onnx-engine/picture-size.ts";
 import { loadRegistry, type Route } from "../registry/registry.ts";
-import { type Judgement, judgeScene } from "./scene-judge.ts";
+import { type ClipFiles, openClipFiles } from "./clip-files.ts";
+import { checksOf, type Evaluation, shareOf, type Verdict } from "./evaluations/evaluation.ts";
+import { films } from "./evaluations/films.ts";
+import { pictures } from "./evaluations/pictures.ts";
+import { sounds } from "./evaluations/sounds.ts";
 
-interface EvaluationPrompt {
-  prompt: string;
-  seed: number;
-  background: string;
-  color: string;
-  shape: string;
-}
-
-interface Verdict extends EvaluationPrompt {
-  seen: Judgement;
-  right: { background: boolean; color: boolean; shape: boolean; all: boolean };
-}
-
-const QUALITIES = ["background", "color", "shape", "all"] as const;
-const SHARE_MIN = 0.9;
+/** Runner → how its models are judged. */
+const EVALUATIONS: Record<string, Evaluation> = { "text-to-image": pictures, wan_video: films, video_to_audio: sounds };
 
 interface Options {
-  model: string;
+  model: string[];
   count?: string;
   input: string;
   out?: string;
@@ -42,89 +32,134 @@ interface Options {
 }
 
 const project = fileURLToPath(new URL("../..", import.meta.url));
+const registry = await loadRegistry({ modelsFolder: join(project, "models"), schemasFolder: join(project, "schemas") });
 
-async function evaluate({ model: endpoint, count, input, out, json, check }: Options): Promise<void> {
-  const registry = await loadRegistry({ modelsFolder: join(project, "models"), schemasFolder: join(project, "schemas") });
-  const route = registry.route(endpoint);
-  if (!route) throw new Error(`No model package serves ${endpoint}.`);
-  const { model } = route;
-  const all = JSON.parse(await readFile(join(model.folder, "evaluation.json"), "utf8")) as EvaluationPrompt[];
-  const prompts = all.slice(0, count === undefined ? all.length : Number(count));
-  const change = JSON.parse(input) as JsonObject;
-  if (out !== undefined) await mkdir(out, { recursive: true });
-
-  await using pool = createEnginePool({
-    findModel: registry.find,
-    programs: ENGINE_PROGRAMS,
-    folder: await mkdtemp(join(tmpdir(), "tempera-")),
-    workerName: "evaluation",
-    log: (level, message) => {
-      if (level === "WARN" || level === "ERROR") process.stderr.write(`${message}\n`);
-    },
-  });
-  await pool.warm(model);
-  const startedMs = performance.now();
-  // One more in flight than run at once: the engine never waits for the judge.
-  const verdicts = await mapBounded(prompts, model.slots + 1, async (prompt, i) => {
-    const png = await render(pool, route, prompt, change);
-    if (out !== undefined) await writeFile(join(out, `${i}.png`), png);
-    if (!json && process.stderr.isTTY) process.stderr.write(`\r${i + 1}/${prompts.length}`);
-    return judge(prompt, png);
-  });
-  const secondsPerPicture = (performance.now() - startedMs) / 1000 / verdicts.length;
-
-  const share = (quality: (typeof QUALITIES)[number]) => verdicts.filter(({ right }) => right[quality]).length / verdicts.length;
-  const shares = Object.fromEntries(QUALITIES.map((quality) => [quality, share(quality)]));
-  const wrong = verdicts.filter(({ right }) => !right.all).map(({ right: _, ...rest }) => rest);
-  const checks = [
-    {
-      name: "share of prompts with background, color and shape all right",
-      value: share("all"),
-      limit: SHARE_MIN,
-      pass: share("all") >= SHARE_MIN,
-    },
-  ];
+async function evaluate(options: Options): Promise<void> {
+  const { model: endpoints, json, check } = options;
+  const routes = endpoints.length > 0 ? endpoints.map(routeOf) : evaluated();
+  await using clips = openClipFiles();
+  const reports = [];
+  for (const route of routes) reports.push(await report(route, clips, options));
   if (json) {
-    const report = {
-      model: model.endpoint,
-      version: model.version,
-      digest: model.digest,
-      count: verdicts.length,
-      input: change,
-      secondsPerPicture,
-      shares,
-      wrong,
-      checks,
-    };
-    process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  } else {
-    for (const { prompt, background, color, shape, seen } of wrong) {
-      process.stdout.write(
-        `wrong: "${prompt}": ${color} ${shape} on ${background}, saw ${seen.color ?? "nothing"} ${seen.shape ?? "?"} on ${seen.background}\n`,
-      );
-    }
-    for (const quality of QUALITIES) process.stdout.write(`${quality.padEnd(10)} ${share(quality).toFixed(3)}\n`);
-    process.stdout.write(
-      `${verdicts.length} pictures, ${secondsPerPicture.toFixed(2)} s each; all right: ${checks[0]?.pass ? "" : "below "}${SHARE_MIN} or more\n`,
-    );
+    const checks = reports.flatMap(({ model, checks }) => checks.map((one) => ({ model, ...one })));
+    process.stdout.write(`${JSON.stringify(endpoints.length === 1 ? reports[0] : { models: reports, checks }, null, 2)}\n`);
   }
-  if (check && checks.some(({ pass }) => !pass)) process.exitCode = 1;
+  if (check && reports.some(({ checks }) => checks.some(({ pass }) => !pass))) process.exitCode = 1;
 }
 
-/** One picture at the API's defaults, but for the size: the native one of the default size, since scaling changes nothing that is judged. */
+function routeOf(endpoint: string): Route {
+  const route = registry.route(endpoint);
+  if (!route) throw new Error(`No model package serves ${endpoint}.`);
+  return route;
+}
+
+/** The newest version of every model that brings an evaluation. */
+const evaluated = (): Route[] =>
+  [...new Set(registry.list().map(({ endpoint }) => endpoint))]
+    .map(routeOf)
+    .filter(({ model }) => existsSync(join(model.folder, "evaluation.json")));
+
+async function report(route: Route, clips: ClipFiles, { count, input, out, json }: Options) {
+  const { model } = route;
+  const evaluation = EVALUATIONS[model.runner];
+  if (!evaluation) throw new Error(`There is no evaluation for models of the runner ${model.runner}.`);
+  const all = JSON.parse(await readFile(join(model.folder, "evaluation.json"), "utf8")) as JsonObject[];
+  const entries = all.slice(0, count === undefined ? all.length : Number(count));
+  const change = JSON.parse(input) as JsonObject;
+  const temporary = await mkdtemp(join(tmpdir(), "tempera-evaluation-"));
+  const folder = out === undefined ? temporary : join(out, model.endpoint);
+  await mkdir(folder, { recursive: true });
+  try {
+    await using pool = createEnginePool({
+      findModel: registry.find,
+      programs: ENGINE_PROGRAMS,
+      folder: join(temporary, "engines"),
+      workerName: "evaluation",
+      log: (level, message) => {
+        if (level === "WARN" || level === "ERROR") process.stderr.write(`${message}\n`);
+      },
+    });
+    await pool.warm(model);
+    const startedMs = performance.now();
+    let done = 0;
+    const verdicts = await evaluation.judge({
+      model,
+      entries,
+      clips,
+      folder,
+      render: (asked, files = []) => render(pool, route, { ...asked, ...change }, files),
+      // One more in flight than run at once: the engine never waits for the judge.
+      each: (judge) =>
+        mapBounded(entries, model.slots + 1, async (entry, i) => {
+          const verdict = await judge(entry, i);
+          if (!json && process.stderr.isTTY) process.stderr.write(`\r${++done}/${entries.length}`);
+          return verdict;
+        }),
+    });
+    const secondsEach = (performance.now() - startedMs) / 1000 / Math.max(1, verdicts.length);
+    const told = summary(route, evaluation, verdicts, secondsEach, change);
+    if (!json) print(told, evaluation);
+    return told;
+  } finally {
+    await rm(temporary, { recursive: true, force: true });
+  }
+}
+
+function summary({ model }: Route, { limits }: Evaluation, verdicts: Verdict[], secondsEach: number, input: JsonObject) {
+  const qualities = Object.keys(verdicts[0]?.right ?? {});
+  const names = Object.keys(verdicts[0]?.measures ?? {});
+  const measures = names.map((name) => {
+    const values = verdicts.map(({ measures }) => measures?.[name] ?? 0);
+    return [name, { mean: values.reduce((sum, value) => sum + value, 0) / values.length, lowest: Math.min(...values) }] as const;
+  });
+  return {
+    model: model.endpoint,
+    version: model.version,
+    digest: model.digest,
+    count: verdicts.length,
+    input,
+    secondsEach,
+    shares: Object.fromEntries(qualities.map((quality) => [quality, shareOf(verdicts, quality)])),
+    ...(measures.length > 0 && { measures: Object.fromEntries(measures) }),
+    wrong: verdicts.filter(({ right }) => Object.keys(limits).some((quality) => right[quality] === false)).map(({ says }) => says),
+    checks: checksOf(verdicts, limits),
+  };
+}
+
+function print(
+  { model, count, secondsEach, shares, measures = {}, wrong, checks }: ReturnType<typeof summary>,
+  { makes }: Evaluation,
+): void {
+  const lines = [
+    `${model}:`,
+    ...wrong.map((says) => `  wrong: ${says}`),
+    ...Object.entries(shares).map(([quality, share]) => `  ${quality.padEnd(12)} ${share.toFixed(3)}`),
+    ...Object.entries(measures).map(([name, { mean, lowest }]) => `  ${name}: mean ${mean.toFixed(3)}, lowest ${lowest.toFixed(3)}`),
+    ...checks.map(({ name, limit, pass }) => `  ${name}: ${pass ? "" : "below "}${limit} or more`),
+    `  ${count} ${makes}, ${secondsEach.toFixed(2)} s each`,
+  ];
+  process.stdout.write(`${lines.join("\n")}\n`);
+}
+
 async function render(
-  engines: Engines,
+  pool: ReturnType<typeof createEnginePool>,
   { model, checkInput }: Route,
-  { prompt, seed }: EvaluationPrompt,
-  change: JsonObject,
+  asked: JsonObject,
+  paths: readonly string[],
 ): Promise<Buffer> {
-  const native = model.parameters.nativeSizes as unknown as [PictureSize, ...PictureSize[]];
-  const size = nativeSizeFor(IMAGE_SIZE_PRESETS.landscape_4_3 as PictureSize, native);
-  const checked = checkInput({ prompt, seed, image_size: { ...size }, output_format: "png", ...change });
+  const checked = checkInput(asked);
   if ("faults" in checked) throw new Error(`The input does not fit ${model.endpoint}: ${JSON.stringify(checked.faults)}`);
+  const files = paths.map((path) => ({ path, contentType: "application/octet-stream", bytes: statSync(path).size, sha256: "" }));
   const chunks: Uint8Array[] = [];
-  await engines.run(
-    { requestId: `evaluation-${seed}`, attempt: 1, endpoint: model.endpoint, version: model.version, input: checked.input },
+  await pool.run(
+    {
+      requestId: `evaluation-${String(asked.seed)}`,
+      attempt: 1,
+      endpoint: model.endpoint,
+      version: model.version,
+      input: checked.input,
+      files,
+    },
     {
       started: () => {},
       log: () => {},
@@ -138,16 +173,7 @@ async function render(
   return Buffer.concat(chunks);
 }
 
-async function judge(prompt: EvaluationPrompt, png: Buffer): Promise<Verdict> {
-  const { data, info } = await sharp(png).removeAlpha().raw().toBuffer({ resolveWithObject: true });
-  const seen = judgeScene({ data, width: info.width, height: info.height });
-  const background = seen.background === prompt.background;
-  const color = seen.color === prompt.color;
-  const shape = seen.shape === prompt.shape;
-  return { ...prompt, seen, right: { background, color, shape, all: background && color && shape } };
-}
-
-async function mapBounded<T, R>(items: T[], width: number, work: (item: T, index: number) => Promise<R>): Promise<R[]> {
+async function mapBounded<T, R>(items: readonly T[], width: number, work: (item: T, index: number) => Promise<R>): Promise<R[]> {
   const results = new Array<R>(items.length);
   const queue = items.entries();
   const lane = async () => {
@@ -158,13 +184,13 @@ async function mapBounded<T, R>(items: T[], width: number, work: (item: T, index
 }
 
 const command = new Command("models:evaluate")
-  .description("the share of held-out prompts whose background, colour and shape are right, judged by pixels")
-  .option("--model <endpoint>", "which model", "fal-ai/qwen-image")
-  .option("--count <n>", "only the first n prompts")
+  .description("how often the demonstration models do what they are asked, judged by pixels and sound")
+  .option("--model <endpoint>", "only this model; may be repeated", (endpoint: string, others: string[]) => [...others, endpoint], [])
+  .option("--count <n>", "only the first n entries of each")
   .option("--input <json>", "fields that differ from the API's defaults", "{}")
-  .option("--out <folder>", "keep the pictures")
+  .option("--out <folder>", "keep what was made")
   .option("--json", "print a report as JSON")
-  .option("--check", `exit with 1 when less than ${SHARE_MIN} are all right`)
+  .option("--check", "exit with 1 when a model is right less often than it must be")
   .action(evaluate);
 
 try {

@@ -15,12 +15,12 @@ export const SCENE_COLORS = {
   black: [20, 20, 24],
 } as const satisfies Record<string, Rgb>;
 
-type Rgb = readonly [number, number, number];
+export type Rgb = readonly [number, number, number];
 export type SceneColor = keyof typeof SCENE_COLORS;
 export type SceneShape = keyof typeof SHAPES;
 
 /** Signed distance-like fields, negative inside, of shapes of radius 1; u points right, v down (`shape_distance` of scenes.py). */
-const SHAPES = {
+export const SHAPES = {
   circle: (u, v) => Math.hypot(u, v) - 1,
   square: (u, v) => Math.max(Math.abs(u), Math.abs(v)) - 0.88,
   triangle: (u, v) => Math.max((1.85 * Math.abs(u) - 1.08 * (v + 1)) / Math.hypot(1.85, 1.08), v - 0.85),
@@ -85,7 +85,7 @@ const pixelAt = ({ data }: Picture, i: number): Rgb => [data[i * 3] ?? 0, data[i
 
 const distance = (a: Rgb, b: Rgb): number => Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]);
 
-function nearestColor(rgb: Rgb): SceneColor {
+export function nearestColor(rgb: Rgb): SceneColor {
   const names = Object.keys(SCENE_COLORS) as SceneColor[];
   return names.reduce((best, name) => (distance(rgb, SCENE_COLORS[name]) < distance(rgb, SCENE_COLORS[best]) ? name : best));
 }

@@ -98,6 +98,18 @@ export const LIMITS = {
   inputFilesBytesMax: 1024 * 1024 * 1024,
   /** Fetching one of them. */
   inputFileMs: 120_000,
+  /** A picture that an input names, as a file. fal's clients send photographs; a raw scan of 64 million pixels fits. */
+  pictureBytesMax: 64 * 1024 * 1024,
+  /** Its pixels: 8000 × 8000. An engine holds them unpacked, 4 bytes each, while it scales them down. */
+  picturePixelsMax: 64_000_000,
+  /** A clip that an input names, as a file: half a minute of 4K from a camera. */
+  clipBytesMax: 256 * 1024 * 1024,
+  /** Pixels of one of its frames: 4096 × 2304. A decoder holds up to 17 of them, 1.5 bytes a pixel and more. */
+  clipPixelsMax: 4096 * 2304,
+  /** Its frames that are looked at: 30 s, the longest sound, at 240 a second and some. */
+  clipFramesMax: 8_000,
+  /** Shorter clips have no sound to be made for them. */
+  clipSecondsMin: 0.1,
   /** App tokens: life when none is asked for, as fal's clients have it (contract §5.2). */
   tokenSeconds: 120,
   /** App tokens: longest life that can be asked for. A token cannot be taken back but with its key. */

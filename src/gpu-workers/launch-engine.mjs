@@ -2,11 +2,11 @@
  * Starts a built-in engine from one file: `node launch-engine.mjs <main.ts> <socket>`.
  *
  * tsx and the packages of an engine, each resolved and read by itself, take longer than opening a small model. So the program is
- * bundled once, kept in `node_modules/.cache/tempera`, and made again when any source is another. Plain JavaScript, since
- * it runs before anything can read TypeScript.
+ * bundled once, kept in `node_modules/.cache/tempera`, and made again when any source is another. What a program imports only when it
+ * needs it (FFmpeg, for films) becomes a file of its own beside it. Plain JavaScript, since it runs before anything can read TypeScript.
  */
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
@@ -20,9 +20,9 @@ const ROOMS = ["core", "fal", "gpu-workers", "registry"];
 const NATIVE = ["node-av", "onnxruntime-node", "sharp"];
 
 const main = process.argv[2] ?? "";
-const file = join(CACHE, `${basename(dirname(main))}-${sourceDigest(main)}.mjs`);
-if (!existsSync(file)) await bundle(main, file);
-await import(pathToFileURL(file).href);
+const folder = join(CACHE, `${basename(dirname(main))}-${sourceDigest(main)}`);
+if (!existsSync(folder)) await bundle(main, folder);
+await import(pathToFileURL(join(folder, "main.mjs")).href);
 
 /** Of names, sizes and times: reading the sources would take as long as running them. */
 function sourceDigest(main) {
@@ -41,14 +41,17 @@ function sourceDigest(main) {
   return hash.digest("hex").slice(0, 16);
 }
 
-async function bundle(main, file) {
+async function bundle(main, folder) {
   // Of the same version that tsx runs everything else through.
   const esbuild = createRequire(createRequire(import.meta.url).resolve("tsx")).resolve("esbuild");
   const { build } = await import(pathToFileURL(esbuild).href).then((module) => module.default ?? module);
-  const { outputFiles } = await build({
-    entryPoints: [main],
+  const partial = `${folder}.${process.pid}`;
+  await build({
+    entryPoints: { main },
     bundle: true,
-    write: false,
+    outdir: partial,
+    outExtension: { ".js": ".mjs" },
+    splitting: true,
     platform: "node",
     format: "esm",
     target: "node20",
@@ -64,11 +67,13 @@ async function bundle(main, file) {
       { name: "languages", setup: leaveOutLanguages },
     ],
   });
-  mkdirSync(CACHE, { recursive: true });
-  // Another engine may be doing the same.
-  const partial = `${file}.${process.pid}`;
-  writeFileSync(partial, outputFiles[0].contents);
-  renameSync(partial, file);
+  try {
+    renameSync(partial, folder);
+  } catch (error) {
+    // Another engine has done the same meanwhile.
+    if (!existsSync(folder)) throw error;
+    rmSync(partial, { recursive: true, force: true });
+  }
 }
 
 /** A source file finds what lies beside it by its own address, not by the bundle's. */

@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openClipFiles } from "../../src/cli/clip-files.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
@@ -101,6 +102,20 @@ describe("javascript/subscribe.mjs", () => {
     expect(code).toBe(0);
     await expectPicture(file);
   });
+});
+
+describe("javascript/film.mjs", () => {
+  it("goes from a prompt to a film with sound", async () => {
+    const file = join(test.folder, "film.mp4");
+    const { code, said } = await node("film", "a large red circle on a blue background", "bounces", file);
+    expect(said).toMatch(/^fal-ai\/qwen-image\n.*^fal-ai\/wan\/v2\.2-a14b\/image-to-video\n.*^fal-ai\/mmaudio-v2\n/ms);
+    expect(said).toContain(`saved ${file} (`);
+    expect(code).toBe(0);
+    await using clips = openClipFiles();
+    const film = await clips.decode(file, { width: 64, height: 36 });
+    expect(film).toMatchObject({ fps: 32, codecs: ["avc1", "mp4a"] });
+    expect(film.frames).toHaveLength(161);
+  }, 120_000);
 });
 
 describe("javascript/queue.mjs", () => {

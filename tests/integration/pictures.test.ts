@@ -94,3 +94,31 @@ describe("fal-ai/qwen-image", () => {
     expect(performance.now() - startedAtMs).toBeLessThan(10_000);
   });
 });
+
+describe("fal-ai/qwen-image/image-to-image", () => {
+  const EDIT = "fal-ai/qwen-image/image-to-image";
+  it("goes on from a picture at one of our own addresses, in its size, with fal's output", async () => {
+    const { output: first } = await draw({ seed: 3, image_size: { width: 256, height: 256 } });
+    const url = first.images[0]?.url ?? "";
+    const edit = async (strength: number) => {
+      const input = { prompt: "a large green square on a yellow background", image_url: url, strength, seed: 5 };
+      const { request_id: requestId } = await test.client.submit(EDIT, input);
+      for await (const status of test.client.follow(EDIT, requestId)) expect(status.error).toBeUndefined();
+      const output = (await test.client.result(EDIT, requestId)) as Picture;
+      expect(output).toMatchObject({
+        seed: 5,
+        has_nsfw_concepts: [false],
+        images: [{ width: 256, height: 256, content_type: "image/png" }],
+      });
+      const pixels = async (address: string) =>
+        sharp(await bytesOf(address))
+          .removeAlpha()
+          .raw()
+          .toBuffer();
+      const [before, after] = [await pixels(url), await pixels(output.images[0]?.url ?? "")];
+      return before.reduce((sum, value, i) => sum + Math.abs(value - (after[i] ?? 0)), 0) / before.length;
+    };
+    expect(await edit(0)).toBeLessThan(8);
+    expect(await edit(1)).toBeGreaterThan(30);
+  });
+});

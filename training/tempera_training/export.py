@@ -120,8 +120,19 @@ def evaluation_prompts(count: int, seed: int = 20260) -> list[dict]:
     ]
 
 
+def write_scheduler(out: Path, shift: float = 1.0) -> None:
+    """Writes the scheduler's configuration unless there is one: its shift is tuned by hand with `npm run models:evaluate`, and survives an export."""
+    scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": shift, "use_dynamic_shifting": False}
+    kept = out / "scheduler" / "scheduler_config.json"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(scheduler, indent=2) + "\n")
+
+
 def refresh_digests(manifest: Path) -> None:
-    """Rewrites the `files:` block, the last of model.yaml, with the SHA-256 of every weight file."""
+    """Rewrites the `files:` block, the last of model.yaml, with the SHA-256 of every weight file. Nothing to do without a manifest."""
+    if not manifest.exists():
+        return
     folder = manifest.parent
     weights = sorted(p for p in folder.rglob("*") if p.suffix in (".onnx", ".json") and p.name != "evaluation.json")
     lines = [f"  {p.relative_to(folder).as_posix()}: {hashlib.sha256(p.read_bytes()).hexdigest()}\n" for p in weights]
@@ -180,11 +191,7 @@ def export(work: Path, out: Path) -> None:
         {"image": {0: batch, 2: height, 3: width}}, out / "vae_encoder" / "model.onnx", [{"image": torch.rand(1, 3, 352, 192) * 2 - 1}],
     )
 
-    scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.0, "use_dynamic_shifting": False}
-    kept = out / "scheduler" / "scheduler_config.json"
-    if not kept.exists():  # its shift is tuned by hand with `npm run models:evaluate`, and survives an export
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text(json.dumps(scheduler, indent=2) + "\n")
+    write_scheduler(out)
     lines = ",\n".join("  " + json.dumps(prompt) for prompt in evaluation_prompts(200))
     (out / "evaluation.json").write_text(f"[\n{lines}\n]\n")
     refresh_digests(out / "model.yaml")

@@ -12,18 +12,18 @@ LENGTH = 32  # tokens, [BOS] and [EOS] included
 WORD = r"[a-z0-9]+|[^a-z0-9\s]"  # ASCII classes only: JavaScript's \w and Python's differ
 SPECIAL = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"]
 
-_SHAPE = {"circle": ["circle", "circle", "disc"], "square": ["square", "square", "box"], "triangle": ["triangle"],
+SHAPE_WORDS = {"circle": ["circle", "circle", "disc"], "square": ["square", "square", "box"], "triangle": ["triangle"],
           "ring": ["ring", "ring", "hoop"], "heart": ["heart"], "cross": ["cross", "cross", "plus"]}
-_COLOR = {"purple": ["purple", "purple", "violet"], "cyan": ["cyan", "cyan", "turquoise"]}
-_SIZE = {"small": ["small", "tiny", "little"], "medium": ["medium", "medium-sized", ""], "large": ["large", "big", "huge"]}
-_ONE = ["a", "one", "a single", "the"]
+COLOR_WORDS = {"purple": ["purple", "purple", "violet"], "cyan": ["cyan", "cyan", "turquoise"]}
+SIZE_WORDS = {"small": ["small", "tiny", "little"], "medium": ["medium", "medium-sized", ""], "large": ["large", "big", "huge"]}
+ONE = ["a", "one", "a single", "the"]
 _PLACE = {
     "center": ["in the center", "in the middle", "at the center", "", ""],
     "left": ["on the left", "at the left", "on the left side"], "right": ["on the right", "at the right", "on the right side"],
     "top": ["at the top", "on top", "near the top"], "bottom": ["at the bottom", "near the bottom", "on the bottom"],
 }
-_GROUND = ["background", "background", "background", "backdrop", "canvas", "wall", "surface"]
-_FILLER = ["nice", "shiny", "beautiful", "please", "pretty", "very", "simple", "flat", "clean", "bright", "minimal", "zebra"]
+GROUND = ["background", "background", "background", "backdrop", "canvas", "wall", "surface"]
+FILLER = ["nice", "shiny", "beautiful", "please", "pretty", "very", "simple", "flat", "clean", "bright", "minimal", "zebra"]
 
 TEMPLATES = [
     "{n} {size} {fg} {shape} {place} on {a} {bg} {ground}",
@@ -54,18 +54,18 @@ TEMPLATES = [
 
 def sentence(scene: Scene, rng: random.Random) -> str:
     """A prompt for a scene: a random template and synonyms, sometimes a word added or an article dropped."""
-    shape = rng.choice(_SHAPE[SHAPES[scene.shape]])
+    shape = rng.choice(SHAPE_WORDS[SHAPES[scene.shape]])
     if shape == "plus":
         shape = "plus sign"
-    color, ground = ([*_COLOR.get(name, [name])] for name in (COLOR_NAMES[scene.color], COLOR_NAMES[scene.background]))
+    color, ground = ([*COLOR_WORDS.get(name, [name])] for name in (COLOR_NAMES[scene.color], COLOR_NAMES[scene.background]))
     background = rng.choice(ground)
     words = rng.choice(TEMPLATES).format(
-        n=rng.choice(_ONE), size=rng.choice(_SIZE[list(SIZES)[scene.size]]), fg=rng.choice(color),
+        n=rng.choice(ONE), size=rng.choice(SIZE_WORDS[list(SIZES)[scene.size]]), fg=rng.choice(color),
         shape=shape, place=rng.choice(_PLACE[list(PLACES)[scene.place]]),
-        a="an" if background == "orange" else "a", bg=background, ground=rng.choice(_GROUND),
+        a="an" if background == "orange" else "a", bg=background, ground=rng.choice(GROUND),
     ).split()
     if rng.random() < 0.15:
-        words.insert(rng.randrange(len(words)), rng.choice(_FILLER))
+        words.insert(rng.randrange(len(words)), rng.choice(FILLER))
     if rng.random() < 0.15:
         words = [w for w in words if w not in ("a", "an", "the")]
     text = re.sub(r"\s+([,;:])", r"\1", " ".join(words))
@@ -74,8 +74,8 @@ def sentence(scene: Scene, rng: random.Random) -> str:
 
 def vocabulary() -> list[str]:
     words: set[str] = set()
-    tables = [*_SHAPE.values(), *_COLOR.values(), *_SIZE.values(), *_PLACE.values(), _ONE, _GROUND, COLOR_NAMES]
-    for phrase in [p for table in tables for p in table] + [f for f in _FILLER if f != "zebra"]:  # zebra trains [UNK]
+    tables = [*SHAPE_WORDS.values(), *COLOR_WORDS.values(), *SIZE_WORDS.values(), *_PLACE.values(), ONE, GROUND, COLOR_NAMES]
+    for phrase in [p for table in tables for p in table] + [f for f in FILLER if f != "zebra"]:  # zebra trains [UNK]
         words.update(re.findall(WORD, phrase))
     for template in TEMPLATES:
         words.update(re.findall(WORD, re.sub(r"\{\w+\}", " ", template)))
@@ -83,9 +83,12 @@ def vocabulary() -> list[str]:
     return SPECIAL + sorted(words)
 
 
-def build_tokenizer() -> Tokenizer:
-    """WordPiece without continuation pieces, which is word level: the JavaScript tokenizers library has no WordLevel model."""
-    vocab = {word: i for i, word in enumerate(vocabulary())}
+def build_tokenizer(words: list[str] | None = None) -> Tokenizer:
+    """The tokenizer of `words` (special tokens first), of the picture model's when not given.
+
+    WordPiece without continuation pieces, which is word level: the JavaScript tokenizers library has no WordLevel model.
+    """
+    vocab = {word: i for i, word in enumerate(words or vocabulary())}
     tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), "removed", invert=True)
@@ -97,8 +100,8 @@ def build_tokenizer() -> Tokenizer:
 class FastTokenizer:
     """The same ids as `build_tokenizer` for ASCII text, quick enough for the training loop."""
 
-    def __init__(self) -> None:
-        self.vocab = {word: i for i, word in enumerate(vocabulary())}
+    def __init__(self, words: list[str] | None = None) -> None:
+        self.vocab = {word: i for i, word in enumerate(words or vocabulary())}
 
     def __call__(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns input_ids and attention_mask, int64 [B, LENGTH]."""

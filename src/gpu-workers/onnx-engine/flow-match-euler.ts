@@ -98,3 +98,7 @@ export function eulerStep(latents: Float32Array, velocity: Float32Array, sigma: 
     latents[i] = (latents[i] ?? 0) + Math.fround(change * (velocity[i] ?? 0));
   }
 }
+
+/** Data as it is at a noise level: σ·noise + (1 − σ)·data, in float32. Source: FlowMatchEulerDiscreteScheduler, `scale_noise`. */
+export const addNoise = (data: Float32Array, noise: Float32Array, sigma: number): Float32Array =>
+  noise.map((value, i) => sigma * value + (1 - sigma) * (data[i] ?? 0));

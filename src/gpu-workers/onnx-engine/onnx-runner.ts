@@ -2,7 +2,7 @@
 
 import type { JsonObject } from "../../core/json.ts";
 import type { RunEmitter, Runner, RunnerLoad, RunnerRun } from "../engine-server.ts";
-import { loadTextToImage } from "./text-to-image.ts";
+import { loadImageToImage, loadTextToImage } from "./text-to-image.ts";
 
 /** A loaded model of one kind. */
 interface LoadedModel {
@@ -12,6 +12,10 @@ interface LoadedModel {
 /** `runner:` of a manifest → how its models are loaded. */
 const RUNNERS: Record<string, (load: RunnerLoad, progress: (fraction: number, says: string) => void) => Promise<LoadedModel>> = {
   "text-to-image": loadTextToImage,
+  "image-to-image": loadImageToImage,
+  // FFmpeg is large, and under the GPL: only who makes films loads it.
+  video_to_audio: async (...load) => (await import("./video-to-audio.ts")).loadVideoToAudio(...load),
+  wan_video: async (...load) => (await import("./wan-video.ts")).loadWanVideo(...load),
 };
 
 /** Runs at once, whatever a manifest says: each holds latents and a finished picture or two. */
@@ -23,7 +27,7 @@ export function createOnnxRunner(): Runner {
     describe: () => ({
       runners: Object.keys(RUNNERS),
       supportsStreaming: false,
-      artifactTypes: ["image/png", "image/jpeg"],
+      artifactTypes: ["image/png", "image/jpeg", "video/mp4"],
       maxBatch: RUNS_MAX,
       supportsCheckpoint: true,
     }),

@@ -1,6 +1,6 @@
 /**
- * The text-to-image runner: a latent flow-matching model with the components of a diffusers pipeline (tokenizer, text
- * encoder, transformer, VAE, scheduler), called with fal's text-to-image input.
+ * The runners `text-to-image` and `image-to-image`: a latent flow-matching model with the components of a diffusers pipeline
+ * (tokenizer, text encoder, transformer, VAE, scheduler), called with fal's input for either.
  *
  * The model folder (the layout of diffusers, each network as `model.onnx`):
  *
@@ -10,6 +10,7 @@
  * | text_encoder/model.onnx | input_ids, attention_mask int64 [B,L] | hidden_states [B,L,D] |
  * | transformer/model.onnx | latents [B,C,h,w], timestep [B] = 1000·σ, encoder_hidden_states, encoder_attention_mask | velocity, noise − data |
  * | vae_decoder/model.onnx | latents [B,C,h,w] of unit variance | image [B,3,H,W], -1..1 |
+ * | vae_encoder/model.onnx | image | latents; for `image-to-image` only |
  * | scheduler/scheduler_config.json | | FlowMatchEulerDiscreteScheduler |
  */
 import { randomInt } from "node:crypto";
@@ -18,22 +19,30 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { attachedFile } from "../../core/input-file.ts";
 import type { JsonObject } from "../../core/json.ts";
 import type { RunState } from "../checkpoint.ts";
 import type { RunEmitter, RunnerLoad, RunnerRun } from "../engine-server.ts";
 import { profileBatches, worthwhileItems } from "./batch-profile.ts";
 import { encodePicture, loadPictureEncoder } from "./encode-picture.ts";
-import { flowMatchSigmas, parseSchedulerConfig } from "./flow-match-euler.ts";
+import { addNoise, flowMatchSigmas, parseSchedulerConfig } from "./flow-match-euler.ts";
 import type { LatentShape } from "./guidance.ts";
 import { createGuidedTransformer, type GuidedCondition, isGuided } from "./guided-transformer.ts";
-import { openOnnxSession } from "./onnx-session.ts";
+import { inputFault } from "./input-fault.ts";
+import { type OnnxSession, openOnnxSession } from "./onnx-session.ts";
 import { normalNoise } from "./philox.ts";
 import { IMAGE_SIZE_PRESETS, nativeSizeFor, type PictureSize } from "./picture-size.ts";
 import { createPromptTokenizer, type PromptTokens } from "./prompt-tokens.ts";
+import { type GivenPicture, readPicture } from "./read-picture.ts";
 import { createStepBatcher } from "./step-batcher.ts";
 
 const side = z.int().min(16).max(16384);
 const pictureSize = z.object({ width: side, height: side });
+
+/** fal's default, `landscape_4_3`, for who leaves it to the model. */
+const DEFAULT_SIZE: PictureSize = { width: 1024, height: 768 };
+/** Sides of a result whose size follows a given picture, in pixels. */
+const [GIVEN_SIDE_MIN, GIVEN_SIDE_MAX] = [64, 2048];
 
 /** fal's `ImageSize`: a side that is left out is 512. JSON Schema applies no defaults inside `anyOf`, so it is done here. */
 const askedSize = z.object({ width: side.default(512), height: side.default(512) });
@@ -62,10 +71,16 @@ const Parameters = z.object({
 const Input = z.object({
   prompt: z.string(),
   negative_prompt: z.string(),
-  image_size: z.union([
-    z.string().refine((name) => Object.hasOwn(IMAGE_SIZE_PRESETS, name), "Input should be a size that fal names"),
-    askedSize,
-  ]),
+  image_size: z
+    .union([
+      z.string().refine((name) => Object.hasOwn(IMAGE_SIZE_PRESETS, name), "Input should be a size that fal names"),
+      askedSize,
+      z.null(),
+    ])
+    .optional(),
+  image_url: z.string().optional(),
+  /** Share of the noise levels that are walked: 1 forgets the given picture, 0 keeps it. */
+  strength: z.number().min(0).max(1).default(1),
   num_inference_steps: z.int().min(1).max(1000),
   guidance_scale: z.number().min(0),
   num_images: z.int().min(1).max(16),
@@ -89,10 +104,14 @@ export interface TextToImage {
   run(run: RunnerRun, emit: RunEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;
 }
 
-export async function loadTextToImage(
-  { folder, parameters }: RunnerLoad,
-  progress: (fraction: number, says: string) => void,
-): Promise<TextToImage> {
+type LoadProgress = (fraction: number, says: string) => void;
+
+export const loadTextToImage = (load: RunnerLoad, progress: LoadProgress): Promise<TextToImage> => loadPictureModel(load, progress, false);
+
+/** The same, beginning with the picture at `image_url`, noised as much as `strength` says. */
+export const loadImageToImage = (load: RunnerLoad, progress: LoadProgress): Promise<TextToImage> => loadPictureModel(load, progress, true);
+
+async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: LoadProgress, fromPicture: boolean): Promise<TextToImage> {
   const checked = Parameters.safeParse(parameters);
   if (!checked.success) {
     throw new Error(
@@ -107,6 +126,7 @@ export async function loadTextToImage(
   const transformer = await openOnnxSession(join(folder, "transformer", "model.onnx"), threads);
   progress(0.7, "transformer");
   const decoder = await openOnnxSession(join(folder, "vae_decoder", "model.onnx"), threads);
+  const encoder = fromPicture ? await openOnnxSession(join(folder, "vae_encoder", "model.onnx"), threads) : undefined;
   progress(1, "decoder");
 
   const predict = createGuidedTransformer(transformer, { tokens: textTokensMax, threads, rescale: guidanceRescale });
@@ -126,6 +146,10 @@ export async function loadTextToImage(
 
   const decode = ({ channels, height, width }: LatentShape, latents: Float32Array): Promise<Float32Array> =>
     batcher.between(async () => (await decoder.run({ latents: { data: latents, shape: [1, channels, height, width] } })).data);
+
+  /** The latents of a given picture. */
+  const encode = async ({ width, height }: PictureSize, picture: Float32Array, network: OnnxSession): Promise<Float32Array> =>
+    (await batcher.between(() => network.run({ image: { data: picture, shape: [1, 3, height, width] } }))).data;
 
   const shapeOf = ({ width, height }: PictureSize): LatentShape => ({
     channels: latentChannels,
@@ -159,31 +183,39 @@ export async function loadTextToImage(
   })().catch((error) => console.log(`Steps could not be profiled: ${String(error)}`));
 
   return {
-    async run({ input: raw, resume }, emit, signal) {
+    async run({ input: raw, files, resume }, emit, signal) {
       const startedMs = performance.now();
       begun();
       const input = parseInput(raw);
-      const size = typeof input.image_size === "string" ? (IMAGE_SIZE_PRESETS[input.image_size] as PictureSize) : input.image_size;
+      const given = fromPicture ? await givenPicture(input.image_url, files) : undefined;
+      const size = askedFor(input.image_size) ?? (given ? boundedSize(given.size) : DEFAULT_SIZE);
       const native = nativeSizeFor(size, nativeSizes);
-      const steps = input.use_turbo ? turbo.steps : input.num_inference_steps;
+      const levels = input.use_turbo ? turbo.steps : input.num_inference_steps;
       const guidanceScale = input.use_turbo ? turbo.guidanceScale : input.guidance_scale;
       const prompt = tokenize(input.prompt);
       for (const { level, message } of remarks({ input, prompt, size, native, turbo, textTokensMax })) emit.log(level, message);
 
       const shape = shapeOf(native);
+      const allSigmas = flowMatchSigmas(scheduler, levels, (shape.height / patch) * (shape.width / patch));
+      // As QwenImageImg2ImgPipeline cuts them: the first levels, whose noise would leave nothing of the picture, are passed over.
+      const sigmas = given ? allSigmas.subarray(Math.floor(levels - levels * input.strength + 1e-9)) : allSigmas;
+      const steps = sigmas.length - 1;
       const kept = resume && keptPictures(resume, input.num_images, countOf(shape), steps);
       if (resume && !kept) emit.log("WARN", "The checkpoint was written by another build of this engine; starting from the beginning.");
       const seed = kept?.seed ?? input.seed ?? randomInt(2 ** 32);
-      const sigmas = flowMatchSigmas(scheduler, steps, (shape.height / patch) * (shape.width / patch));
       const condition = await encodePrompts(
         isGuided(guidanceScale) ? [prompt, tokenize(input.negative_prompt)] : [prompt],
         shape,
         guidanceScale,
       );
 
+      const base = given && encoder && !kept ? await encode(native, await given.fitted(native), encoder) : undefined;
       const pictures =
         kept?.pictures ??
-        Array.from({ length: input.num_images }, (_, i) => ({ done: 0, latents: normalNoise(BigInt(seed) + BigInt(i), countOf(shape)) }));
+        Array.from({ length: input.num_images }, (_, i) => {
+          const noise = normalNoise(BigInt(seed) + BigInt(i), countOf(shape));
+          return { done: 0, latents: base ? addNoise(base, noise, sigmas[0] ?? 0) : noise };
+        });
       const total = steps * pictures.length;
       const stepsDone = () => pictures.reduce((sum, { done }) => sum + done, 0);
       const begunAt = stepsDone();
@@ -251,6 +283,23 @@ export async function loadTextToImage(
       return { output, inferenceMs };
     },
   };
+}
+
+/** fal's `ImageSize`, by name or in numbers. */
+const askedFor = (size: z.infer<typeof Input>["image_size"]): PictureSize | undefined =>
+  typeof size === "string" ? IMAGE_SIZE_PRESETS[size] : (size ?? undefined);
+
+async function givenPicture(value: string | undefined, files: RunnerRun["files"]): Promise<GivenPicture> {
+  const file = attachedFile(value, files);
+  if (!file) throw inputFault("image_url", "image_load_error", "The image was not fetched; send an http, https or data URL.");
+  return readPicture(file.path, "image_url");
+}
+
+/** A given picture's own size where it can be made; else the same shape, scaled to fit. */
+function boundedSize({ width, height }: PictureSize): PictureSize {
+  const scale = Math.min(Math.max(1, GIVEN_SIDE_MIN / Math.min(width, height)), GIVEN_SIDE_MAX / Math.max(width, height));
+  const side = (length: number) => Math.max(GIVEN_SIDE_MIN, Math.round(length * scale));
+  return { width: side(width), height: side(height) };
 }
 
 const countOf = ({ channels, height, width }: LatentShape): number => channels * height * width;

@@ -1,0 +1,70 @@
+"""A text encoder trained alone, to tell what a sentence says: seconds of work that save the transformer most of its learning.
+
+The transformer then conditions on states that already separate colours, shapes and motions, and the encoder stays as it is.
+"""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .budget import Budget, warm_stable_decay
+from .networks import TEXT_WIDTH, TextEncoder
+from .prompts import FastTokenizer
+
+PEAK_RATE = 2e-3
+
+
+def train_text_encoder(
+    out: Path, words: list[str], length: int, classes: list[int], sample: Callable[[random.Random], tuple[str, list[int]]], minutes: float, batch: int = 96,
+) -> None:
+    """Cross-entropy of linear heads on the mean of the text states. `sample` draws a sentence and one label per head
+    (-100: the sentence does not say). Resumes from `out`."""
+    tokenizer = FastTokenizer(words)
+    torch.manual_seed(0)
+    encoder, heads = TextEncoder(len(words), length), nn.Linear(TEXT_WIDTH, sum(classes))
+    parameters = [*encoder.parameters(), *heads.parameters()]
+    optimizer = torch.optim.AdamW(parameters, PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    spent, step = 0.0, 0
+    if out.exists():
+        saved = torch.load(out)
+        spent, step = saved["spent"], saved["step"]
+        if saved["done"]:
+            return
+        encoder.load_state_dict(saved["text_encoder"]), heads.load_state_dict(saved["heads"]), optimizer.load_state_dict(saved["optimizer"])
+    rng, budget, share = random.Random(step), Budget(minutes, spent), spent / (minutes * 60)
+
+    def save(done: bool) -> None:
+        partial = out.with_suffix(".partial")
+        torch.save({"text_encoder": encoder.state_dict(), "heads": heads.state_dict(), "optimizer": optimizer.state_dict(),
+                    "spent": budget.spent, "step": step, "done": done}, partial)
+        partial.replace(out)
+
+    right, told = torch.zeros(len(classes)), torch.zeros(len(classes))
+    while share < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = PEAK_RATE * warm_stable_decay(step, share)
+        drawn = [sample(rng) for _ in range(batch)]
+        ids, mask = tokenizer([text for text, _ in drawn])
+        longest = int(mask.sum(1).max())
+        ids, mask, labels = ids[:, :longest], mask[:, :longest], torch.tensor([label for _, label in drawn])
+        states, keep = encoder(ids, mask), mask[:, :, None].float()
+        answers = heads((states * keep).sum(1) / keep.sum(1)).split(classes, 1)
+        losses = [F.cross_entropy(a, labels[:, i]) for i, a in enumerate(answers) if (labels[:, i] >= 0).any()]
+        optimizer.zero_grad()
+        torch.stack(losses).sum().backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        for i, a in enumerate(answers):
+            told[i] += (labels[:, i] >= 0).sum()
+            right[i] += (a.argmax(1) == labels[:, i]).sum()
+        step, share = step + 1, budget.tick()
+        if step % 100 == 0:
+            print(f"text step {step} {budget.spent:.0f}s right {[round(v, 3) for v in (right / told).tolist()]}", flush=True)
+            right.zero_(), told.zero_()
+        if step % 500 == 0:
+            save(done=False)
+    save(done=True)
