@@ -12,7 +12,7 @@ from .sentences import LENGTH, sentence, words
 from .transformer import train_transformer
 
 STAGES = ["text", "autoencoder", "latents", "transformer", "decoder", "export"]
-MINUTES = {"text": 2.0, "autoencoder": 10.0, "transformer": 40.0, "decoder": 8.0}
+MINUTES = {"text": 2.0, "autoencoder": 10.0, "transformer": 25.0, "decoder": 6.0}
 OUT = ["../models/fal-ai/wan/v2.2-a14b/text-to-video/1.0.0", "../models/fal-ai/wan/v2.2-a14b/image-to-video/1.0.0"]
 
 
@@ -30,7 +30,7 @@ def train(a: Namespace, work: Path, stages: list[str], minutes: dict[str, float]
     if "autoencoder" in stages:
         train_autoencoder(work / "autoencoder.pt", minutes["autoencoder"])
     if "latents" in stages:
-        encode_latents(work / "autoencoder.pt", work / "latents.pt", a.examples or 5000)
+        encode_latents(work / "autoencoder.pt", work / "latents.pt", a.examples or 3000)
     if "transformer" in stages:
         train_transformer(work / "text.pt", work / "latents.pt", work / "transformer.pt", minutes["transformer"])
     if "decoder" in stages:
