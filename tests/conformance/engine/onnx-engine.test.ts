@@ -4,10 +4,14 @@ import { parse } from "yaml";
 import { ENGINE_PROGRAMS, type EngineProgram } from "../../../src/gpu-workers/engine-programs.ts";
 import { describeEngine } from "./engine-suite.ts";
 
-const folder = join(import.meta.dirname, "../../../models/fal-ai/qwen-image/1.0.0");
-const { endpoint, version, runner, parameters } = parse(readFileSync(join(folder, "model.yaml"), "utf8"));
+const models = join(import.meta.dirname, "../../../models");
+const loadOf = (name: string) => {
+  const folder = join(models, name);
+  const { endpoint, version, runner, parameters } = parse(readFileSync(join(folder, "model.yaml"), "utf8"));
+  return { endpoint, version, runner, folder, parametersJson: JSON.stringify(parameters), slots: 4 };
+};
 
-const input = {
+const picture = {
   prompt: "a large red circle on a blue background",
   negative_prompt: " ",
   image_size: "square",
@@ -20,14 +24,48 @@ const input = {
   output_format: "png",
 };
 
-describeEngine("onnx", {
+describeEngine("onnx, pictures", {
   program: ENGINE_PROGRAMS.onnx as EngineProgram,
-  load: { endpoint, version, runner, folder, parametersJson: JSON.stringify(parameters), slots: 4 },
+  load: loadOf("fal-ai/qwen-image/1.0.0"),
   inputs: {
-    quick: input,
+    quick: picture,
     previewed: { num_inference_steps: 40, num_images: 1 },
     checkpointed: { num_inference_steps: 5 },
-    slow: { ...input, num_inference_steps: 1000, num_images: 4 },
-    bad: { ...input, image_size: "enormous", num_images: 0 },
+    slow: { ...picture, num_inference_steps: 1000, num_images: 4 },
+    bad: { ...picture, image_size: "enormous", num_images: 0 },
+  },
+});
+
+const film = {
+  prompt: "a large red circle moves to the right on a blue background",
+  negative_prompt: "",
+  num_frames: 17,
+  frames_per_second: 16,
+  seed: 7,
+  resolution: "480p",
+  aspect_ratio: "1:1",
+  num_inference_steps: 3,
+  guidance_scale: 3.5,
+  guidance_scale_2: 4,
+  shift: 5,
+  acceleration: "regular",
+  interpolator_model: "none",
+  num_interpolated_frames: 1,
+  adjust_fps_for_interpolation: true,
+  enable_safety_checker: false,
+  enable_output_safety_checker: false,
+  video_quality: "high",
+  video_write_mode: "fast",
+};
+
+describeEngine("onnx, films", {
+  program: ENGINE_PROGRAMS.onnx as EngineProgram,
+  load: loadOf("fal-ai/wan/v2.2-a14b/text-to-video/1.0.0"),
+  inputs: {
+    quick: film,
+    previewed: { num_inference_steps: 60 },
+    checkpointed: { num_inference_steps: 5 },
+    slow: { ...film, num_inference_steps: 1000 },
+    bad: { ...film, num_frames: 1_000_000, frames_per_second: 0 },
   },
 });
