@@ -108,3 +108,24 @@ describe("a body that does not come", () => {
     expect(await reading).toMatchObject({ code: "body_overdue" });
   });
 });
+
+describe("a body that would take long to parse", () => {
+  it.each([
+    ["[".repeat(900), "recursion_loop"],
+    [
+      `[${Array(LIMITS.inputValuesMax + 1)
+        .fill(1)
+        .join()}]`,
+      "sequence_too_long",
+    ],
+  ])("is refused before, %#", async (text, type) => {
+    let faults: unknown;
+    const app = new Hono();
+    app.post("/", async (c) => {
+      faults = await readJsonBody(c, 10_000_000).catch((error) => error.faults);
+      return c.text("");
+    });
+    await app.request("/", { method: "POST", body: text });
+    expect(faults).toMatchObject([{ loc: ["body"], type }]);
+  });
+});

@@ -6,6 +6,8 @@ export const LIMITS = {
   bodyMs: 5 * 60 * 1000,
   /** JSON nesting of an input. Deeper ones are refused before anything walks them recursively. */
   inputDepthMax: 64,
+  /** Values (list items, fields, lists, objects) of a JSON body, counted before it is parsed: this many take most of a second. */
+  inputValuesMax: 200_000,
   /** Values (list items and fields) of a faulty input up to which all its faults are named, not only the first: each costs memory. */
   inputValuesExplainedMax: 10_000,
   /** Faults named in one answer. */
@@ -120,12 +122,22 @@ export const LIMITS = {
   tokenRequestBytesMax: 64 * 1024,
   /** Realtime: one frame, either way. A picture or a second of video fits; Redis carries it whole. */
   frameBytesMax: 8 * 1024 * 1024,
+  /** Realtime: values of one input, counted before they are made: many frames a second must not hold up everybody else. */
+  frameValuesMax: 25_000,
+  /** Realtime: characters of an input that is text JSON. Pictures and sound go as bytes in msgpack. */
+  textFrameCharactersMax: 1024 * 1024,
   /** Realtime: inputs that wait for the engine when the caller does not say (`max_buffering`); the oldest goes first. */
   framesBufferedMax: 60,
   /** Realtime: bytes of those inputs, for the same reason that their number is bounded. */
   framesBufferedBytesMax: 32 * 1024 * 1024,
   /** Realtime: outputs that wait in a gateway for a caller who does not read, in bytes; past that the socket is closed. */
   socketBacklogBytesMax: 32 * 1024 * 1024,
+  /** WebSockets: inputs that wait in a gateway, of all its sockets together, in bytes; past that who sends more loses some. */
+  socketsInputBytesMax: 256 * 1024 * 1024,
+  /** WebSockets: outputs that wait in a gateway, of all its sockets together; past that the one with most is closed. */
+  socketsBacklogBytesMax: 256 * 1024 * 1024,
+  /** WebSockets: how often those are added up. */
+  socketsBacklogCheckMs: 250,
   /** Realtime: how long a session may wait for an engine's slot at its start, and for a new one after its GPU worker was lost. */
   sessionStartMs: 60_000,
   /** Realtime: how often each end of a session says that it is there. */

@@ -1,7 +1,7 @@
 import { encode } from "@msgpack/msgpack";
 import { describe, expect, it } from "vitest";
 import { LIMITS } from "../core/limits.ts";
-import { decodeFrame, encodeFrame, FrameFault, type FrameObject, frameJson } from "./msgpack.ts";
+import { decodeFrame, decodeJsonFrame, encodeFrame, FrameFault, type FrameObject, frameJson } from "./msgpack.ts";
 
 const nested = (levels: number): FrameObject => {
   let value: FrameObject = {};
@@ -16,7 +16,7 @@ describe("frames", () => {
     { bytes: new Uint8Array([0, 255, 0xc1]), list: [new Uint8Array(300), [], {}] },
     {
       text: "x".repeat(70_000),
-      list: Array.from({ length: 70_000 }, (_, i) => i),
+      list: Array.from({ length: 20_000 }, (_, i) => i),
       ...Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`k${i}`, i])),
     },
   ])("come back as they went, %#", (value) => expect(decodeFrame(encodeFrame(value))).toEqual(value));
@@ -45,6 +45,17 @@ describe("frames", () => {
     expect(decodeFrame(encode(nested(LIMITS.inputDepthMax - 2)))).toBeTruthy();
     const bomb = new Uint8Array(1_000_000).fill(0x91);
     expect(() => decodeFrame(bomb)).toThrow(`deeper than ${LIMITS.inputDepthMax}`);
+  });
+
+  it("lists and objects with lengths of four bytes are read", () =>
+    expect(decodeFrame(new Uint8Array([0xdf, 0, 0, 0, 1, 0xa1, 0x61, 0xdd, 0, 0, 0, 2, 7, 8]))).toEqual({ a: [7, 8] }));
+
+  it("how many values they hold is bounded before they are made, and so is text", () => {
+    const many = Array.from({ length: LIMITS.frameValuesMax + 1 }, () => 0);
+    expect(() => decodeFrame(encode({ many }))).toThrow("values");
+    expect(() => decodeJsonFrame(JSON.stringify({ many }))).toThrow("values");
+    expect(() => decodeJsonFrame(`{"payload":${"[".repeat(500_000)}`)).toThrow(`deeper than ${LIMITS.inputDepthMax}`);
+    expect(() => decodeJsonFrame(`{"payload":"${"x".repeat(LIMITS.textFrameCharactersMax)}"}`)).toThrow("msgpack");
   });
 
   it("are read from a piece of a larger buffer", () => {

@@ -1,8 +1,9 @@
 /**
  * msgpack as realtime frames use it (contract §5.3): JSON's values, and bytes. Read in two passes: the first only walks over
- * the bytes, so that a frame whose few bytes announce billions of items, or lists within lists without end, costs nothing.
+ * the bytes, so that a frame whose few bytes announce billions of items, or lists within lists without end, costs nothing. JSON frames likewise.
  */
 import { decode, encode } from "@msgpack/msgpack";
+import { jsonExcess } from "../core/json-bounds.ts";
 import { LIMITS } from "../core/limits.ts";
 
 /** What a frame may hold: JSON, and bytes wherever a value may stand. */
@@ -41,8 +42,14 @@ export const frameJson = (value: FrameObject): string =>
     return bytes instanceof Uint8Array ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64") : item;
   });
 
-/** Reads one object of a client that speaks JSON. Throws a `FrameFault`. */
+/** Reads one object of a client that speaks JSON, within the same bounds and a length of its own. Throws a `FrameFault`. */
 export function decodeJsonFrame(text: string): FrameObject {
+  if (text.length > LIMITS.textFrameCharactersMax) {
+    const most = LIMITS.textFrameCharactersMax.toLocaleString("en-US");
+    throw new FrameFault(`The frame has more than ${most} characters; send it as msgpack, with bytes as bytes.`);
+  }
+  const excess = jsonExcess(text, { depthMax: LIMITS.inputDepthMax, valuesMax: LIMITS.frameValuesMax });
+  if (excess) throw excess === "depth" ? tooDeep() : tooMany();
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -52,6 +59,9 @@ export function decodeJsonFrame(text: string): FrameObject {
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw new FrameFault("The frame is not an object.");
   return value as FrameObject;
 }
+
+const tooDeep = (): FrameFault => new FrameFault(`The frame is nested deeper than ${LIMITS.inputDepthMax} levels.`);
+const tooMany = (): FrameFault => new FrameFault(`The frame has more than ${LIMITS.frameValuesMax.toLocaleString("en-US")} values.`);
 
 /** Bytes of the payload behind each fixed-size type, from 0xca (float 32) to 0xd3 (int 64). */
 const NUMBER_BYTES = [4, 8, 1, 2, 4, 8, 1, 2, 4, 8];
@@ -73,9 +83,10 @@ function walk(bytes: Uint8Array): void {
   };
   /** Values still to come, for each level that is open; in a map every other one is a key. */
   const open: { left: number; map: boolean }[] = [];
+  let values = 0;
   const enter = (count: number, map: boolean): void => {
     if (count === 0) return;
-    if (open.length >= LIMITS.inputDepthMax) throw new FrameFault(`The frame is nested deeper than ${LIMITS.inputDepthMax} levels.`);
+    if (open.length >= LIMITS.inputDepthMax) throw tooDeep();
     open.push({ left: map ? count * 2 : count, map });
   };
 
@@ -85,6 +96,7 @@ function walk(bytes: Uint8Array): void {
     if (level) level.left--;
     const head = view.getUint8(take(1));
     const isText = (head >= 0xa0 && head <= 0xbf) || (head >= 0xd9 && head <= 0xdb);
+    if (!isKey && ++values > LIMITS.frameValuesMax) throw tooMany();
     if (isKey && !isText) throw new FrameFault("The frame has a key that is not text.");
     if (head <= 0x7f || head >= 0xe0 || head === 0xc0 || head === 0xc2 || head === 0xc3) {
       // A small number, null, false or true: nothing follows.

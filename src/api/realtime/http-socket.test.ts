@@ -6,6 +6,7 @@ import { createMemoryEventLog } from "../../adapters/memory/event-log.ts";
 import type { EventLog } from "../../core/ports/event-log.ts";
 import type { RequestIdentity } from "../../core/request.ts";
 import { newRequestId } from "../../core/request-id.ts";
+import { createByteBudget } from "./byte-budget.ts";
 import { createHttpSocket, type InnerFetch } from "./http-socket.ts";
 
 const CALLER = { ownerId: "ann", keyId: "k", scope: "API" } as const;
@@ -13,11 +14,13 @@ const OPEN = 1;
 
 let request: RequestIdentity;
 let events: EventLog;
+let inputs: ReturnType<typeof createByteBudget>;
 /** Whether Postgres knows that the request has ended. */
 let recorded: boolean;
 beforeEach(() => {
   vi.useFakeTimers();
   events = createMemoryEventLog();
+  inputs = createByteBudget(100);
   recorded = false;
   request = { requestId: newRequestId(), ownerId: "ann", endpoint: "a/b", version: "1.0.0", taskQueue: "q", priority: "normal" };
 });
@@ -42,9 +45,16 @@ async function connect(path: string, fetchInner: InnerFetch) {
     log: { debug() {}, info() {}, warn() {}, error: vi.fn() },
     events,
     bodyBytesMax: 1000,
+    inputs,
   };
   const said: string[] = [];
-  const ws = Object.assign(new EventEmitter(), { OPEN, readyState: OPEN, bufferedAmount: 0, send: (data: string) => said.push(data) });
+  const ws = Object.assign(new EventEmitter(), {
+    OPEN,
+    readyState: OPEN,
+    bufferedAmount: 0,
+    close: vi.fn(),
+    send: (data: string) => said.push(data),
+  });
   const open = createHttpSocket(api as unknown as Parameters<typeof createHttpSocket>[0], fetchInner);
   const serve = await open({ tree: "ws", path, query: new URLSearchParams() }, { headers: {} } as IncomingMessage);
   serve(ws as unknown as WebSocket);
@@ -84,4 +94,22 @@ it("who leaves a stream between two events cancels it", async () => {
   ws.emit("close");
   await vi.waitFor(() => expect(cancel).toHaveBeenCalledTimes(1));
   expect(signal?.aborted).toBe(true);
+});
+
+it("payloads of all sockets wait within one budget: who goes over it is closed, and takes what it sent along", async () => {
+  const never: InnerFetch = () => new Promise(() => {});
+  const [ann, bob] = [await connect("/a/b", never), await connect("/a/b", never)];
+  for (const { ws } of [ann, bob]) ws.emit("message", Buffer.from("{}")); // in work
+  ann.ws.emit("message", Buffer.alloc(60));
+  bob.ws.emit("message", Buffer.alloc(30));
+  expect(bob.ws.close).not.toHaveBeenCalled();
+  bob.ws.emit("message", Buffer.alloc(30));
+  expect(bob.ws.close).toHaveBeenCalledWith(1013, expect.any(String));
+  expect(ann.ws.close).not.toHaveBeenCalled();
+  ann.ws.emit("message", Buffer.alloc(40));
+  expect(inputs.over).toBe(false);
+  ann.ws.emit("close");
+  bob.ws.emit("close");
+  inputs.add(100);
+  expect(inputs.over).toBe(false);
 });

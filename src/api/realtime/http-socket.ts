@@ -12,12 +12,16 @@ import { createFindRequest } from "../find-request.ts";
 import type { Caller } from "../key-ring.ts";
 import { REQUEST_ID_HEADER } from "../request-id.ts";
 import { followJob } from "../run/follow-job.ts";
+import type { ByteBudget } from "./byte-budget.ts";
 import { endSocket, type ServedSocket, sendOn } from "./socket-end.ts";
 
 /** The gateway's own routes, called without a network in between. */
 export type InnerFetch = (request: Request) => Response | Promise<Response>;
 
-type Api = Pick<ApiDependencies, "keyRing" | "registry" | "events" | "requests" | "jobs" | "objects" | "clock" | "log" | "bodyBytesMax">;
+type Api = Pick<ApiDependencies, "keyRing" | "registry" | "events" | "requests" | "jobs" | "objects" | "clock" | "log" | "bodyBytesMax"> & {
+  /** What waits in all sockets of the gateway. */
+  inputs: ByteBudget;
+};
 
 /** How often a result is asked for while the event log is away. */
 const POLL_MS = 1_000;
@@ -107,7 +111,7 @@ const streamAnswer =
   (payload, gone) =>
     inner("POST", `${TREES.run.prefix}/${endpoint}/stream`, { body: payload, signal: gone });
 
-function serve({ log, bodyBytesMax }: Pick<Api, "log" | "bodyBytesMax">, ws: WebSocket, answer: Answer): ServedSocket {
+function serve({ log, bodyBytesMax, inputs }: Pick<Api, "log" | "bodyBytesMax" | "inputs">, ws: WebSocket, answer: Answer): ServedSocket {
   const waiting: Buffer[] = [];
   let waitingBytes = 0;
   let working = false;
@@ -115,12 +119,19 @@ function serve({ log, bodyBytesMax }: Pick<Api, "log" | "bodyBytesMax">, ws: Web
   ws.once("close", () => gone.abort());
   const idle: NodeJS.Timeout = setTimeout(() => (working ? void idle.refresh() : endSocket(ws, 1000, "idle")), LIMITS.socketIdleMs);
   ws.once("close", () => clearTimeout(idle));
+  const forget = (): void => {
+    inputs.remove(waitingBytes);
+    waitingBytes = 0;
+    waiting.length = 0;
+  };
+  ws.once("close", forget);
 
   const work = async (): Promise<void> => {
     if (working) return;
     working = true;
     for (let payload = waiting.shift(); payload && !gone.signal.aborted; payload = waiting.shift()) {
       waitingBytes -= payload.length;
+      inputs.remove(payload.length);
       const askedAtMs = performance.now();
       const response = await answer(payload, gone.signal);
       await relay(ws, response, askedAtMs, gone.signal);
@@ -130,11 +141,17 @@ function serve({ log, bodyBytesMax }: Pick<Api, "log" | "bodyBytesMax">, ws: Web
   };
 
   ws.on("message", (data: RawData) => {
+    if (ws.readyState !== ws.OPEN) return; // it is being closed, and nothing of it is kept
     const payload = data as Buffer;
     waiting.push(payload);
     waitingBytes += payload.length;
+    inputs.add(payload.length);
+    if (inputs.over) {
+      forget();
+      return endSocket(ws, 1013, "Too much waits in this gateway; try again later.");
+    }
     if (waiting.length > LIMITS.socketPayloadsMax || waitingBytes > bodyBytesMax) {
-      waiting.length = 0;
+      forget();
       return endSocket(ws, 1008, "Too many payloads wait for their answer.");
     }
     work().catch((error) => {

@@ -24,12 +24,16 @@ import type { Route } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { Caller } from "../key-ring.ts";
 import { createInFlight } from "../run/in-flight.ts";
+import type { ByteBudget } from "./byte-budget.ts";
 import { checkFrame, checkJson } from "./frame-check.ts";
 import { openSession } from "./session.ts";
 import { endSocket, type ServedSocket, sendOn } from "./socket-end.ts";
 import { callerOfToken } from "./token-caller.ts";
 
-type Api = Pick<ApiDependencies, "registry" | "keyRing" | "tokens" | "sessions" | "frames" | "clock" | "log" | "realtime">;
+type Api = Pick<ApiDependencies, "registry" | "keyRing" | "tokens" | "sessions" | "frames" | "clock" | "log" | "realtime"> & {
+  /** What waits in all sockets of the gateway. */
+  inputs: ByteBudget;
+};
 
 /** Inputs with the GPU worker at once: enough to hide the way there, few enough to lose. One when the caller counts them itself. */
 const IN_FLIGHT_MAX = 4;

@@ -5,6 +5,7 @@ import { LIMITS } from "../../core/limits.ts";
 import type { Log } from "../../core/ports/log.ts";
 import type { ChannelEnd, FrameChannel, Sessions } from "../../core/ports/sessions.ts";
 import type { Frame, SessionSpec, ToGateway, ToWorker } from "../../core/session.ts";
+import type { ByteBudget } from "./byte-budget.ts";
 
 export interface SessionListener {
   output(frame: Frame): void;
@@ -37,9 +38,13 @@ export interface SessionOptions {
 /** Missing pulses after which a worker counts as away and inputs are kept instead of sent. */
 const PULSES_MISSED_MAX = 3;
 
-/** Opens a session; it takes inputs at once. What goes wrong, also at the start, is told by `failed`. */
+/**
+ * Opens a session; it takes inputs at once. What goes wrong, also at the start, is told by `failed`.
+ *
+ * @param api `inputs`: what the inputs of all sessions that wait may take together
+ */
 export function openSession(
-  { sessions, frames, log }: { sessions: Sessions; frames: FrameChannel; log: Log },
+  { sessions, frames, log, inputs }: { sessions: Sessions; frames: FrameChannel; log: Log; inputs: ByteBudget },
   spec: SessionSpec,
   { bufferedMax, inFlightMax }: SessionOptions,
   listener: SessionListener,
@@ -65,12 +70,18 @@ export function openSession(
     channel?.send(message).catch((error) => log.debug({ sessionId: spec.sessionId, err: errorInfo(error) }, "a frame was not sent"));
   };
 
+  const takeOldest = (): Frame | undefined => {
+    const frame = waiting.shift();
+    waitingBytes -= frame?.payload.length ?? 0;
+    inputs.remove(frame?.payload.length ?? 0);
+    return frame;
+  };
+
   /** Sends what the engine may have. */
   const pump = (): void => {
     while (heldByWorker && inFlight.size < inFlightMax) {
-      const frame = waiting.shift();
+      const frame = takeOldest();
       if (!frame) return;
-      waitingBytes -= frame.payload.length;
       inFlight.set(frame.sequence, performance.now());
       tell({ type: "input", attempt, frame });
     }
@@ -148,6 +159,7 @@ export function openSession(
     if (closed) return;
     closed = true;
     clearInterval(beating);
+    while (takeOldest());
     await opening;
     // The worker hears it in a moment; Temporal is told too where no worker may be listening.
     const heard = channel?.send({ type: "end" }).then(
@@ -170,12 +182,12 @@ export function openSession(
       if (closed) return frame.sequence;
       waiting.push(frame);
       waitingBytes += payload.length;
+      inputs.add(payload.length);
       pump();
       const dropped: number[] = [];
-      while (waiting.length > bufferedMax || waitingBytes > LIMITS.framesBufferedBytesMax) {
-        const oldest = waiting.shift();
+      while (waiting.length > bufferedMax || waitingBytes > LIMITS.framesBufferedBytesMax || inputs.over) {
+        const oldest = takeOldest();
         if (!oldest) break;
-        waitingBytes -= oldest.payload.length;
         dropped.push(oldest.sequence);
       }
       if (dropped.length > 0) listener.dropped(dropped);

@@ -23,6 +23,18 @@ export function sendOn(ws: WebSocket, data: string | Uint8Array, binary = typeof
   else ws.send(data, { binary });
 }
 
+/** Cuts the sockets with the most outputs unread until all of them together hold at most `bytesMax`. */
+export function shedBacklog(sockets: Iterable<Pick<WebSocket, "bufferedAmount" | "terminate">>, bytesMax: number): void {
+  const lagging = [...sockets].filter(({ bufferedAmount }) => bufferedAmount > 0).map((ws) => ({ ws, bytes: ws.bufferedAmount }));
+  lagging.sort((a, b) => b.bytes - a.bytes);
+  let kept = lagging.reduce((sum, { bytes }) => sum + bytes, 0);
+  for (const { ws, bytes } of lagging) {
+    if (kept <= bytesMax) return;
+    ws.terminate();
+    kept -= bytes;
+  }
+}
+
 /** Pings; a peer that has not answered the last one is gone. Returns how to stop. */
 export function keepAlive(ws: WebSocket): () => void {
   let answered = true;

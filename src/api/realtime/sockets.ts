@@ -10,9 +10,10 @@ import { falError } from "../../fal/errors.ts";
 import { parseSocketAddress, type SocketAddress } from "../../fal/realtime.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { REQUEST_ID_HEADER } from "../request-id.ts";
+import { createByteBudget } from "./byte-budget.ts";
 import { createHttpSocket, type InnerFetch } from "./http-socket.ts";
 import { createRealtimeSocket } from "./realtime-socket.ts";
-import { keepAlive, type ServedSocket } from "./socket-end.ts";
+import { keepAlive, type ServedSocket, shedBacklog } from "./socket-end.ts";
 
 export interface Sockets {
   /** Takes an HTTP server's upgrade; answers it as plain HTTP when no socket is served there. */
@@ -67,8 +68,11 @@ export function createSockets(
       perMessageDeflate: { threshold: 1024, concurrencyLimit: 4, serverNoContextTakeover: true, clientNoContextTakeover: true },
     });
   const servers = { run: serverOf(LIMITS.frameBytesMax), ws: serverOf(api.bodyBytesMax) };
-  const realtime = createRealtimeSocket(api);
-  const http = createHttpSocket(api, fetchInner);
+  // One payload as large as any body must fit.
+  const inputs = createByteBudget(Math.max(LIMITS.socketsInputBytesMax, 2 * api.bodyBytesMax));
+  const realtime = createRealtimeSocket({ ...api, inputs });
+  const http = createHttpSocket({ ...api, inputs }, fetchInner);
+  const shedding = setInterval(() => shedBacklog(served.keys(), LIMITS.socketsBacklogBytesMax), LIMITS.socketsBacklogCheckMs).unref();
 
   const accept = (
     address: SocketAddress,
@@ -114,6 +118,7 @@ export function createSockets(
     },
     async stop() {
       stopping = true;
+      clearInterval(shedding);
       const closing = [...served].map(([ws, { goAway }]) => {
         const closed = new Promise<void>((resolve) => ws.once("close", () => resolve()));
         return Promise.all([goAway(), closed]);

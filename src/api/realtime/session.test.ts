@@ -1,0 +1,40 @@
+import { expect, it, vi } from "vitest";
+import type { SessionSpec } from "../../core/session.ts";
+import { createByteBudget } from "./byte-budget.ts";
+import { openSession } from "./session.ts";
+
+const log = { debug() {}, info() {}, warn() {}, error() {} };
+const frames = { openGateway: async () => ({ send: async () => {}, close: async () => {} }) };
+const sessions = { start: async () => {}, cancel: async () => {} };
+
+/** A session that no GPU worker holds, so that its inputs wait. */
+function open(inputs: ReturnType<typeof createByteBudget>) {
+  const dropped: number[] = [];
+  const listener = {
+    output: vi.fn(),
+    settled: vi.fn(),
+    dropped: (sequences: number[]) => void dropped.push(...sequences),
+    resumed: vi.fn(),
+    failed: vi.fn(),
+  };
+  const api = { sessions, frames, log, inputs } as unknown as Parameters<typeof openSession>[0];
+  const spec = { sessionId: "s", pulseMs: 1000, startMs: 60_000 } as SessionSpec;
+  return { session: openSession(api, spec, { bufferedMax: 60, inFlightMax: 4 }, listener), dropped };
+}
+
+it("inputs of all sessions wait within one budget: who goes over it loses its own oldest, and a closed one makes room", async () => {
+  const inputs = createByteBudget(100);
+  const [ann, bob] = [open(inputs), open(inputs)];
+  ann.session.send(new Uint8Array(60), false);
+  bob.session.send(new Uint8Array(30), false);
+  bob.session.send(new Uint8Array(30), false);
+  expect(bob.dropped).toEqual([1]);
+  expect(ann.dropped).toEqual([]);
+  await ann.session.close();
+  bob.session.send(new Uint8Array(60), false);
+  expect(bob.dropped).toEqual([1]);
+  bob.session.send(new Uint8Array(101), false); // more than there is at all
+  expect(bob.dropped).toEqual([1, 2, 3, 4]);
+  expect(inputs.over).toBe(false);
+  await bob.session.close();
+});
