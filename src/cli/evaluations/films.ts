@@ -30,7 +30,7 @@ const QUICK: JsonObject = { resolution: "480p", interpolator_model: "none", vide
 
 export const films: Evaluation = {
   makes: "films",
-  limits: { motion: 0.9, "first frame": 1 },
+  limits: { motion: 0.9, "first frame": 0.95 },
   async judge({ each, render, clips, folder }) {
     return each(async (raw, i) => {
       const entry = raw as unknown as FilmEntry;
