@@ -187,12 +187,12 @@ describe("text-to-image", () => {
     expect(turbo.logs).toEqual(["INFO Turbo: 10 steps, guidance 1.2."]);
   });
 
-  it("tells of the first and the last step, and of those between ten times a second", async () => {
+  it("tells of the first and the last step, and of those between fifty times a second at most", async () => {
     const sinceMs = performance.now();
     const { steps } = await run({ num_inference_steps: 60 });
-    const tenths = (performance.now() - sinceMs) / 100;
+    const words = (performance.now() - sinceMs) / 20;
     expect([steps[0], steps.at(-1)]).toEqual(["1/60", "60/60"]);
-    expect(steps.length).toBeLessThanOrEqual(tenths + 2);
+    expect(steps.length).toBeLessThanOrEqual(words + 2);
     expect(steps.length).toBeGreaterThan(2);
   });
 
@@ -206,8 +206,8 @@ describe("text-to-image", () => {
       const endMs = left.at(-1)?.toldMs ?? 0;
       // The first guess is of one step; the others are held against what came, with room for a machine that has other work.
       for (const { toldMs, remainingMs } of left.slice(1).filter((one) => endMs - one.toldMs > 150)) {
-        expect(remainingMs / (endMs - toldMs)).toBeGreaterThan(0.25);
-        expect(remainingMs / (endMs - toldMs)).toBeLessThan(4);
+        expect(remainingMs / (endMs - toldMs)).toBeGreaterThan(0.1);
+        expect(remainingMs / (endMs - toldMs)).toBeLessThan(10);
       }
     }
   });
