@@ -88,8 +88,10 @@ export const LIMITS = {
   inputFilesMax: 32,
   /** All files of one input together. */
   inputFilesBytesMax: 1024 * 1024 * 1024,
-  /** Fetching one of them. */
-  inputFileMs: 120_000,
+  /** Files of one input that are fetched at once. */
+  inputFilesAtOnce: 4,
+  /** Fetching all files of one input: an engine's slot is held meanwhile. */
+  inputFilesMs: 120_000,
   /** App tokens: life when none is asked for, as fal's clients have it (contract §5.2). */
   tokenSeconds: 120,
   /** App tokens: longest life that can be asked for. A token cannot be taken back but with its key. */
