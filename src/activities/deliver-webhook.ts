@@ -10,9 +10,10 @@ import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
 import { type DeliveryAttempt, hostOf, type WebhookDelivery } from "../core/webhook.ts";
 import { errorBody, okFrame, payloadErrorBody, type WebhookIds, webhookHeaders, webhookMessage } from "../fal/webhook.ts";
-import { createHostGate } from "./host-gate.ts";
+import type { HostGate } from "./host-gate.ts";
 
 export interface DeliverWebhookDependencies {
+  gate: HostGate;
   http: Pick<GuardedHttp, "post">;
   signingKeys: Pick<SigningKeys, "sign">;
   deliveries: Pick<DeliveryStore, "record">;
@@ -45,13 +46,7 @@ export type AttemptReport =
  * Returns how it went; a receiver that refuses, stays silent or is not allowed is no error here. Throws `store_unavailable` when the
  * output or the signing key cannot be read, before anything was sent: Temporal tries again, and that is no attempt.
  */
-export function createDeliverWebhook({ http, signingKeys, deliveries, objects, clock }: DeliverWebhookDependencies) {
-  const gate = createHostGate({
-    inFlightMax: LIMITS.webhookHostInFlightMax,
-    waitingMax: LIMITS.webhookHostWaitingMax,
-    waitMs: LIMITS.webhookHostWaitMs,
-  });
-
+export function createDeliverWebhook({ gate, http, signingKeys, deliveries, objects, clock }: DeliverWebhookDependencies) {
   return async function deliverWebhook({ delivery, attempt, nextDelayMs }: AttemptTask): Promise<AttemptReport> {
     const context = Context.current();
     const signal = context.cancellationSignal;
@@ -99,6 +94,15 @@ export function createDeliverWebhook({ http, signingKeys, deliveries, objects, c
     }
   };
 }
+
+/**
+ * Whether an attempt sent away may come again: asked without the outcome, since what an activity is given stays in its
+ * workflow's history each time. Of this orchestrator; another one may have room when it has none.
+ */
+export const createWebhookHostHasRoom = ({ gate }: { gate: HostGate }) =>
+  async function webhookHostHasRoom({ url }: { url: string }): Promise<boolean> {
+    return gate.hasRoom(hostOf(url));
+  };
 
 export interface AttemptRecord {
   delivery: WebhookDelivery;

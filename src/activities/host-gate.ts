@@ -1,3 +1,5 @@
+import { LIMITS } from "../core/limits.ts";
+
 /**
  * How many attempts go to one host at once. A host that is stuck holds its own few places and no others: who finds its line full
  * is told so, and comes back later.
@@ -5,12 +7,22 @@
 export interface HostGate {
   /** Resolves with how to leave, or with `undefined` when the host's line is full or has not moved for `waitMs`. */
   enter(host: string, signal: AbortSignal): Promise<(() => void) | undefined>;
+  /** Whether somebody who came now would be let in or into the line. */
+  hasRoom(host: string): boolean;
 }
 
 interface Line {
   inFlight: number;
   waiting: ((entered: boolean) => void)[];
 }
+
+/** The gate of one orchestrator's webhooks. */
+export const createWebhookGate = (): HostGate =>
+  createHostGate({
+    inFlightMax: LIMITS.webhookHostInFlightMax,
+    waitingMax: LIMITS.webhookHostWaitingMax,
+    waitMs: LIMITS.webhookHostWaitMs,
+  });
 
 export function createHostGate({ inFlightMax, waitingMax, waitMs }: { inFlightMax: number; waitingMax: number; waitMs: number }): HostGate {
   const lines = new Map<string, Line>();
@@ -23,6 +35,10 @@ export function createHostGate({ inFlightMax, waitingMax, waitMs }: { inFlightMa
   };
 
   return {
+    hasRoom(host) {
+      const line = lines.get(host);
+      return !line || line.inFlight < inFlightMax || line.waiting.length < waitingMax;
+    },
     async enter(host, signal) {
       signal.throwIfAborted();
       const line = lines.get(host) ?? { inFlight: 0, waiting: [] };

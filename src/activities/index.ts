@@ -1,5 +1,5 @@
 /** The activities, as workflows see them: types only, so that no driver reaches replayed code. */
-import type { createDeliverWebhook, createRecordAttempt } from "./deliver-webhook.ts";
+import type { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "./deliver-webhook.ts";
 import type { createHoldSession } from "./hold-session.ts";
 import type { createInfer } from "./infer.ts";
 import type { createRecordOutcome } from "./record-outcome.ts";
@@ -18,6 +18,7 @@ export interface OrchestratorActivities {
 export interface WebhookActivities {
   deliverWebhook: ReturnType<typeof createDeliverWebhook>;
   recordDeliveryAttempt: ReturnType<typeof createRecordAttempt>;
+  webhookHostHasRoom: ReturnType<typeof createWebhookHostHasRoom>;
 }
 
 /** On `gpu/<endpoint>/<version>` too. */

@@ -140,6 +140,23 @@ describe("the proxy form", () => {
   });
 });
 
+describe("a wrong method", () => {
+  it.each([
+    ["GET", "/rest/storage/upload/initiate", "POST"],
+    ["PUT", "/rest/storage/upload/initiate-multipart", "POST"],
+    ["GET", "/rest/storage/auth/token", "POST"],
+    ["POST", "/rest/.well-known/jwks.json", "GET, HEAD"],
+    ["DELETE", "/.well-known/jwks.json", "GET, HEAD"],
+    ["POST", "/api/openapi/queue/openapi.json", "GET, HEAD"],
+    ["PUT", "/models/a/b/c/llms.txt", "GET, HEAD"],
+    ["POST", "/llms.txt", "GET, HEAD"],
+  ])("%s %s is 405 and says which are right", async (method, path, allow) => {
+    const response = await test.gateway.request(path, { method });
+    expect([response.status, response.headers.get("allow")]).toEqual([405, allow]);
+    expect(await response.json()).toEqual({ detail: "Method Not Allowed" });
+  });
+});
+
 describe("every answer has a request id", () => {
   it.each([
     ["/", "GET", 404],

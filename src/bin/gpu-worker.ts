@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { createHoldSession } from "../activities/hold-session.ts";
 import { createInfer } from "../activities/infer.ts";
 import { createFetchInput } from "../activities/input-files.ts";
+import { openInputFolder } from "../activities/input-folder.ts";
 import { createOwnKey } from "../activities/own-file.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { createRunningRequests } from "../activities/running-requests.ts";
@@ -54,6 +55,9 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const running = await createRunningRequests(parts.events);
   closing.defer(() => running[Symbol.asyncDispose]());
 
+  const inputs = await openInputFolder(tmpdir());
+  closing.defer(() => inputs[Symbol.asyncDispose]());
+
   const infer = createInfer({
     engines: pool,
     events: parts.events,
@@ -65,6 +69,7 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     fetchInput: createFetchInput({
       http: createGuardedFetch({ allowed: parts.allowedPrivate, trusted: [`${parts.publicUrl}/files/`] }),
       objects: parts.objects,
+      folder: inputs.path,
       ownKey: createOwnKey({ files: parts.files, clock: systemClock }),
     }),
     recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),

@@ -1,5 +1,6 @@
 import { join, resolve } from "node:path";
-import { createDeliverWebhook, createRecordAttempt } from "../activities/deliver-webhook.ts";
+import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
+import { createWebhookGate } from "../activities/host-gate.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { keepSweepingFiles } from "../activities/sweep-files.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
@@ -15,6 +16,7 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
   const bundle = await bundling;
   const place = { connection: parts.connection, namespace: parts.config.temporal.namespace, identity: parts.identity };
   const http = createGuardedFetch({ allowed: parts.allowedPrivate });
+  const gate = createWebhookGate();
   const workers = await Promise.all([
     startOrchestratorWorker(place, {
       workflowBundle: bundle,
@@ -22,8 +24,9 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
     }),
     startWebhookWorker(place, {
       activities: {
-        deliverWebhook: createDeliverWebhook({ ...parts, http, clock: systemClock }),
+        deliverWebhook: createDeliverWebhook({ ...parts, gate, http, clock: systemClock }),
         recordDeliveryAttempt: createRecordAttempt(parts),
+        webhookHostHasRoom: createWebhookHostHasRoom({ gate }),
       },
     }),
   ]);

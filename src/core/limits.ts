@@ -98,8 +98,10 @@ export const LIMITS = {
   inputFilesMax: 32,
   /** All files of one input together. */
   inputFilesBytesMax: 1024 * 1024 * 1024,
-  /** Fetching one of them. */
-  inputFileMs: 120_000,
+  /** Files of one input that are fetched at once. */
+  inputFilesAtOnce: 4,
+  /** Fetching all files of one input: an engine's slot is held meanwhile. */
+  inputFilesMs: 120_000,
   /** A picture that an input names, as a file. fal's clients send photographs; a raw scan of 64 million pixels fits. */
   pictureBytesMax: 64 * 1024 * 1024,
   /** Its pixels: 8000 × 8000. An engine holds them unpacked, 4 bytes each, while it scales them down. */

@@ -281,6 +281,21 @@ describe.each(STORES)("on %s", (_store, env) => {
       const plain = await json<{ file: { url: string } }>(`/${STUB}`, { artifact_bytes: 1000, seed: 1 });
       expect((await fetch(plain.file.url)).status).toBe(200);
     });
+
+    it("that everybody may read is signed by its own address, for who has a key", async () => {
+      const { file } = await json<{ file: { url: string } }>(`/${STUB}`, { artifact_bytes: 1000, seed: 2 });
+      const sign = (key: string | undefined, url: string, duration = 60) =>
+        as(key, `${url}/sign`, {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify({ duration, scope: ["read"] }),
+        });
+      const signed = await sign(test.platform.key, file.url);
+      expect([signed.status, await signed.text()]).toEqual([200, file.url]);
+      const none = file.url.replace(/[0-9a-f]{4}\.bin$/, "0000.bin");
+      const refused = [sign(undefined, file.url), sign(test.platform.key, file.url, -1), sign(test.platform.key, none)];
+      expect((await Promise.all(refused)).map(({ status }) => status)).toEqual([401, 422, 404]);
+    });
   });
 
   describe("an input's address", () => {

@@ -231,6 +231,12 @@ describe("a dead letter", () => {
     expect(second.request_id).toBe(first.request_id);
     const [, told] = (await hook.arrived(2, 60_000)) as [Delivery, Delivery];
     expect(told.body).toMatchObject({ request_id: first.request_id, retry_of: request_id });
+    await delivery(first.request_id, ({ state }) => state === "delivered");
+    // Until the workflow that delivered it has closed too, there is nothing to start again.
+    const redeliver = () => test.client.admin<{ status: string }>("POST", `/v1/deliveries/${first.request_id}/redeliver`, {});
+    await expect.poll(async () => (await redeliver()).status, { timeout: 20_000 }).toBe("STARTED");
+    const [, , retold] = (await hook.arrived(3, 60_000)) as [Delivery, Delivery, Delivery];
+    expect(retold.body).toEqual(told.body);
     await test.client.admin("DELETE", `/v1/dead-letters/${first.request_id}`);
     await expect(test.client.admin("GET", `/v1/dead-letters/${first.request_id}`)).rejects.toMatchObject({ status: 404 });
     const left = await test.client.admin<{ dead_letters: unknown[] }>("GET", "/v1/dead-letters");

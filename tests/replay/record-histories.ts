@@ -6,7 +6,7 @@
  */
 import { execFile } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
+import { createServer, type ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -15,6 +15,7 @@ import { startPlatform } from "../../src/bin/platform.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { createLogger } from "../../src/config/logger.ts";
+import { LIMITS } from "../../src/core/limits.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { findProgram } from "../../src/dev/services/program.ts";
 import { TEMPORAL_CLI } from "../../src/dev/services/temporal.ts";
@@ -46,6 +47,33 @@ async function hooked(client: PlatformClient, refuse: number, input: object = {}
   return id;
 }
 
+/** A receiver that answers nobody until one of them has been sent away: a webhook beyond what goes to one host at once. */
+async function sentAway(client: PlatformClient): Promise<string> {
+  const held: ServerResponse[] = [];
+  const slow = createServer((_incoming, response) => void held.push(response));
+  await new Promise<void>((open) => slow.listen(0, "127.0.0.1", open));
+  const { port } = slow.address() as { port: number };
+  const beyond = LIMITS.webhookHostInFlightMax + LIMITS.webhookHostWaitingMax + 1;
+  const hook = encodeURIComponent(`http://127.0.0.1:${port}/`);
+  const ids = await Promise.all(Array.from({ length: beyond }, () => submit(client, {}, {}, `?fal_webhook=${hook}`)));
+  for (const id of ids) for await (const _ of client.follow(STUB, id));
+  for (;;) {
+    for (const id of ids) {
+      const { history } = await temporal.workflow
+        .getHandle(`${id}/webhook`)
+        .fetchHistory()
+        .then((found) => ({ history: found }))
+        .catch(() => ({ history: undefined }));
+      if (!history?.events?.some(({ timerStartedEventAttributes }) => timerStartedEventAttributes)) continue;
+      slow.on("request", (_incoming, response) => void response.end());
+      for (const response of held) response.end();
+      await temporal.workflow.getHandle(`${id}/webhook`).result();
+      slow.close();
+      return `${id}/webhook`;
+    }
+  }
+}
+
 /**
  * Each makes one workflow take one path and returns its id; files are called by the workflow type, `inference-job` when the
  * name has none.
@@ -61,6 +89,8 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
   "webhook-delivery.delivered": async (client) => `${await hooked(client, 0)}/webhook`,
   "webhook-delivery.retried": async (client) => `${await hooked(client, 2)}/webhook`,
   "webhook-delivery.used-up": async (client) => `${await hooked(client, 100)}/webhook`,
+  // `sent-away-before-asking` was recorded on this path when such a delivery did not ask for room yet.
+  "webhook-delivery.sent-away": sentAway,
   "cancel-running": async (client) => {
     const id = await submit(client, { delay_ms: 60_000, steps: 600 });
     await running(client, id);
@@ -102,9 +132,9 @@ const config = loadConfig({
 });
 const platform = await startPlatform(config, createLogger(config.log, "record"), () => {});
 const connection = await Connection.connect({ address: `127.0.0.1:${config.temporal.port}` });
+const temporal = new Client({ connection, namespace: config.temporal.namespace });
 try {
   const client = createPlatformClient(platform);
-  const temporal = new Client({ connection, namespace: config.temporal.namespace });
   const temporalCli = await findProgram(TEMPORAL_CLI, { log: () => {} });
   const wanted = process.argv.slice(2);
   for (const [name, path] of Object.entries(PATHS)) {

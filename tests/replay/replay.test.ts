@@ -27,9 +27,10 @@ describe("recorded histories", () => {
     }
   });
 
-  it("cover a webhook's start and each end of its delivery", () => {
+  it("cover a webhook's start, each end of its delivery, and its way past a busy host", () => {
     for (const path of ["inference-job.webhook", "inference-job.webhook-failure"]) expect(files).toContain(`${path}.json`);
-    for (const path of ["delivered", "retried", "used-up"]) expect(files).toContain(`webhook-delivery.${path}.json`);
+    for (const path of ["delivered", "retried", "used-up", "sent-away-before-asking", "sent-away"])
+      expect(files).toContain(`webhook-delivery.${path}.json`);
   });
 
   it("cover a session's end, its loss of an engine, and both ways to get no slot", () => {

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
@@ -99,6 +99,11 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
       const path = pathOf(key);
       await unlessMissing(rm(infoOf(path), { force: true }));
       await unlessMissing(rm(path, { force: true }));
+      // What a writer that was killed had written of it. Uploads in parts are given up by `abortParts`.
+      const beside = `${basename(path)}@`;
+      for (const name of (await unlessMissing(readdir(dirname(path)))) ?? [])
+        if (name.startsWith(beside) && !name.startsWith(`${beside}parts-`))
+          await unlessMissing(rm(join(dirname(path), name), { force: true }));
     },
 
     async beginParts(key) {

@@ -16,6 +16,7 @@ interface DeliveryRow {
   next_attempt_at: Date | null;
   last_status: number | null;
   last_error: string | null;
+  retry_of: string | null;
 }
 
 interface AttemptRow {
@@ -40,6 +41,7 @@ const deliveryOf = (row: DeliveryRow): DeliveryRecord => ({
   ...(row.next_attempt_at && { nextAttemptAtMs: row.next_attempt_at.getTime() }),
   ...(row.last_status !== null && { lastStatus: row.last_status }),
   ...(row.last_error !== null && { lastError: row.last_error }),
+  ...(row.retry_of !== null && { retryOf: row.retry_of }),
 });
 
 const attemptOf = (row: AttemptRow): DeliveryAttempt => ({
@@ -53,7 +55,7 @@ const attemptOf = (row: AttemptRow): DeliveryAttempt => ({
 
 /** The record of deliveries, in Postgres. */
 export const createDeliveryStore = (sql: Sql): DeliveryStore => ({
-  async record({ requestId, ownerId, endpoint, url, round }, attempt, { state, nextAttemptAtMs }) {
+  async record({ requestId, ownerId, endpoint, url, round, retryOf }, attempt, { state, nextAttemptAtMs }) {
     const startedAt = new Date(attempt.startedAtMs);
     const endedAt = new Date(attempt.startedAtMs + attempt.durationMs);
     const error = attempt.error === undefined ? null : storableText(attempt.error);
@@ -64,9 +66,10 @@ export const createDeliveryStore = (sql: Sql): DeliveryStore => ({
       sql`
         WITH delivery AS (
           INSERT INTO deliveries (request_id, owner_id, endpoint, url, state, round, attempts, created_at, updated_at,
-                                  next_attempt_at, last_status, last_error)
+                                  next_attempt_at, last_status, last_error, retry_of)
           SELECT ${requestId}::uuid, ${storableText(ownerId)}, ${endpoint}, ${storableText(url)}, ${state}, ${round}, 1, ${startedAt}, ${endedAt},
-                 ${nextAttemptAtMs === undefined ? null : new Date(nextAttemptAtMs)}::timestamptz, ${attempt.status ?? null}::integer, ${error}::text
+                 ${nextAttemptAtMs === undefined ? null : new Date(nextAttemptAtMs)}::timestamptz, ${attempt.status ?? null}::integer, ${error}::text,
+                 ${retryOf ?? null}::uuid
           WHERE EXISTS (SELECT FROM requests WHERE request_id = ${requestId})
           ON CONFLICT (request_id) DO UPDATE
             SET url = excluded.url, state = excluded.state, round = excluded.round, attempts = deliveries.attempts + 1,

@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { resolveBinary } from "dbmate";
@@ -7,8 +8,11 @@ import { databaseName } from "./connection.ts";
 
 const MIGRATIONS = fileURLToPath(new URL("../../../infra/migrations", import.meta.url));
 
-/** Processes that start at once migrate at once; the loser of the race finds the work done when it tries again. */
-const TRIES = 3;
+/**
+ * Processes that start at once migrate at once. Whoever loses a race finds that migration done when it tries again, so it loses
+ * one for each at most, and one for dbmate's own table.
+ */
+const TRIES = readdirSync(MIGRATIONS).length + 2;
 
 /**
  * Brings a database to the newest migration with dbmate, whose program comes inside its npm package. Harmless to repeat.

@@ -8,7 +8,7 @@ import { createArtifact, createFile } from "./file.ts";
 import { createComplete, createMultipart, createPart } from "./parts.ts";
 import { createFindReadable } from "./readable.ts";
 import { createReceive, createUpload } from "./receive.ts";
-import { createSign } from "./sign.ts";
+import { createSign, createSignArtifact } from "./sign.ts";
 
 /** The files tree (contract §6): files are read, uploaded and signed here. */
 export function filesRoutes(app: Hono, api: ApiDependencies): void {
@@ -16,6 +16,7 @@ export function filesRoutes(app: Hono, api: ApiDependencies): void {
   const artifact = createArtifact(api);
   const file = createFile(api, findReadable);
   const sign = createSign(api, findReadable);
+  const signArtifact = createSignArtifact(api);
   const receive = createReceive(api);
   const upload = createUpload(api);
   const multipart = createMultipart(api);
@@ -26,7 +27,7 @@ export function filesRoutes(app: Hono, api: ApiDependencies): void {
   const verbs = (c: Context, path: FilePath): Record<string, () => Promise<Response>> => {
     switch (path.kind) {
       case "artifact":
-        return path.sign ? {} : { GET: () => artifact(c, path.path) };
+        return path.sign ? { POST: () => signArtifact(c, path.path) } : { GET: () => artifact(c, path.path) };
       case "file":
         return path.sign ? { POST: () => sign(c, path) } : { GET: () => file(c, path), PUT: () => receive(c, path) };
       case "upload":

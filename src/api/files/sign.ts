@@ -30,3 +30,17 @@ export const createSign = (
     return c.text(fileUrl(addressOf(c, "files", api.publicUrl), file) + query, 200, { [REQUEST_ID_HEADER]: requestIdOf(c) });
   };
 };
+
+/**
+ * The same of an artifact without a record: everybody may read it, for ever, so its address is the signed one. 401 without a
+ * key, 404 when there is none.
+ */
+export const createSignArtifact = (api: Pick<ApiDependencies, "keyRing" | "tokens" | "objects" | "publicUrl">) => {
+  const callerOf = createFileCaller(api);
+  return async (c: Context, path: string): Promise<Response> => {
+    await callerOf(c.req.header("authorization"));
+    readSign(await readJsonBody(c, LIMITS.uploadFormBytesMax));
+    if (!(await api.objects.head(`artifacts/${path}`))) throw new TemperaError("file_unknown");
+    return c.text(`${addressOf(c, "files", api.publicUrl)}/${path}`, 200, { [REQUEST_ID_HEADER]: requestIdOf(c) });
+  };
+};

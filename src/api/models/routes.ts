@@ -6,6 +6,7 @@ import { addressOf, rawPath } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { routeOf } from "../intake.ts";
+import { methodNotAllowed } from "../method-not-allowed.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
 
 const LLMS = /^\/models\/(.+)\/llms\.txt\/?$/;
@@ -14,7 +15,7 @@ const LLMS = /^\/models\/(.+)\/llms\.txt\/?$/;
  * What fal's web site serves to programs (contract §10.1), for the models of this registry, without a key: their OpenAPI
  * documents, `llms.txt` of each, and one that lists them.
  */
-export function modelRoutes(app: Hono, { registry, publicUrl }: Pick<ApiDependencies, "registry" | "publicUrl">): void {
+export function modelRoutes(app: Hono, { registry, publicUrl, log }: Pick<ApiDependencies, "registry" | "publicUrl" | "log">): void {
   const at = (c: Context) => ({
     queue: addressOf(c, "queue", publicUrl),
     run: addressOf(c, "run", publicUrl),
@@ -47,4 +48,9 @@ export function modelRoutes(app: Hono, { registry, publicUrl }: Pick<ApiDependen
       `# Tempera\n\n> Models of this server, callable with fal's clients and its HTTP protocol.\n\n## Models\n\n${lines.join("\n")}\n`,
     );
   });
+  const wrongMethod = methodNotAllowed({ log }, "GET, HEAD");
+  app.all("/api/openapi/queue/openapi.json", wrongMethod);
+  // Other paths below it may be a model's, to be run.
+  app.all("/models/*", (c, next) => (LLMS.test(rawPath(c)) ? wrongMethod(c) : next()));
+  app.all("/llms.txt", wrongMethod);
 }

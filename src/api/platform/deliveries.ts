@@ -85,6 +85,7 @@ export const createDeliveriesRedeliver =
       outcome: request.outcome,
       jobAttempts: request.attempts,
       round: delivery.round + 1,
+      ...(delivery.retryOf !== undefined && { retryOf: delivery.retryOf }),
     });
     return answerJson(c, { request_id: delivery.requestId, status: how === "started" ? "STARTED" : "HURRIED" }, 202);
   };

@@ -16,6 +16,8 @@ export interface DeliveryRecord {
   nextAttemptAtMs?: number;
   lastStatus?: number;
   lastError?: string;
+  /** The request whose dead letter this request tries again. */
+  retryOf?: string;
 }
 
 /** A place in a list, newest first: what `before` names comes next. */
@@ -28,7 +30,7 @@ export interface Page {
 export interface DeliveryStore {
   /** Records an attempt and the state it leaves. Harmless to repeat. */
   record(
-    delivery: Pick<WebhookDelivery, "requestId" | "ownerId" | "endpoint" | "url" | "round">,
+    delivery: Pick<WebhookDelivery, "requestId" | "ownerId" | "endpoint" | "url" | "round" | "retryOf">,
     attempt: DeliveryAttempt,
     after: { state: DeliveryState; nextAttemptAtMs?: number },
   ): Promise<void>;

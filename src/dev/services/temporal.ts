@@ -38,6 +38,8 @@ export interface TemporalOptions extends ServiceOptions {
   uiPort?: number;
   /** Forgets everything at its end: for tests and benchmarks. */
   inMemory?: boolean;
+  /** Dynamic settings beside those of the file: for tests of the server's limits. */
+  settings?: Record<string, number>;
 }
 
 export interface TemporalService extends Service {
@@ -68,6 +70,7 @@ export async function startTemporal(options: TemporalOptions): Promise<TemporalS
       ...(options.inMemory ? [] : onDisk(join(options.folder, "temporal.db"))),
       ...SEARCH_ATTRIBUTES.flatMap((name) => ["--search-attribute", `${name}=Keyword`]),
       ...(await dynamicConfigFlags()),
+      ...Object.entries(options.settings ?? {}).flatMap(([name, value]) => ["--dynamic-config-value", `${name}=${value}`]),
     ],
     url: address,
     port,

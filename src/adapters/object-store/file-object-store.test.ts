@@ -1,0 +1,51 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { createFileObjectStore } from "./file-object-store.ts";
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "tempera-file-objects-"));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const KEY = "files/ab/one-1111";
+
+/** Begins to put an object in a process of its own, and kills that in the middle. */
+async function putAndDie(): Promise<void> {
+  const store = fileURLToPath(new URL("./file-object-store.ts", import.meta.url));
+  const code = `
+    import { Readable } from "node:stream";
+    import { createFileObjectStore } from ${JSON.stringify(store)};
+    const body = async function* () { for (;;) { yield Buffer.alloc(65536); process.stdout.write("."); await new Promise((r) => setTimeout(r, 5)); } };
+    await createFileObjectStore({ folder: ${JSON.stringify(folder)} }).put(${JSON.stringify(KEY)}, Readable.from(body()), { bytes: 2 ** 40, contentType: "a/b" });`;
+  const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", code], { stdio: ["ignore", "pipe", "inherit"] });
+  const ended = once(child, "exit");
+  let sent = 0;
+  for await (const dots of child.stdout) {
+    sent += dots.length;
+    if (sent > 3) child.kill("SIGKILL");
+  }
+  await ended;
+}
+
+it("deletes what a killed writer left of an object, and nothing beside it", async () => {
+  await putAndDie();
+  const place = join(folder, dirname(KEY));
+  expect(await readdir(place)).toEqual([expect.stringMatching(/^one-1111@[0-9a-f-]{36}$/)]);
+  const store = createFileObjectStore({ folder });
+  const info = { bytes: 1, contentType: "a/b" };
+  await store.put(`${KEY}1`, Buffer.from("x"), info);
+  const uploadId = await store.beginParts(KEY, "a/b");
+  await store.delete(KEY);
+  expect((await readdir(place)).sort()).toEqual(["one-11111", "one-11111@info", `one-1111@parts-${uploadId}`]);
+  await store.put(KEY, Buffer.from("y"), info);
+  await store.delete(KEY);
+  expect(await store.head(KEY)).toBeUndefined();
+  expect((await readdir(place)).sort()).toEqual(["one-11111", "one-11111@info", `one-1111@parts-${uploadId}`]);
+  await store.delete("files/none/x");
+});

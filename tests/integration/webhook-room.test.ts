@@ -1,0 +1,87 @@
+/** A delivery whose host stays busy: it waits without an end, and no limit of Temporal's histories ends it. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Context } from "@temporalio/activity";
+import { Client, Connection } from "@temporalio/client";
+import { NativeConnection, Worker } from "@temporalio/worker";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import type { AttemptReport, AttemptTask } from "../../src/activities/deliver-webhook.ts";
+import type { WebhookActivities } from "../../src/activities/index.ts";
+import { orchestratorBundle } from "../../src/bin/orchestrator.ts";
+import { ORCHESTRATOR_QUEUE } from "../../src/core/job.ts";
+import { WEBHOOK_QUEUE, type WebhookDelivery } from "../../src/core/webhook.ts";
+import { startTemporal, type TemporalService } from "../../src/dev/services/temporal.ts";
+
+const DELIVERY: WebhookDelivery = {
+  url: "http://busy.example/hook",
+  delaysMs: [1, 1],
+  timeoutMs: 1_000,
+  requestId: "019a1b2c-0000-7000-8000-000000000000",
+  ownerId: "ann",
+  endpoint: "a/b",
+  outcome: { ok: true, output: { inline: { text: "x".repeat(30_000) } }, metrics: {} },
+  jobAttempts: 1,
+  round: 3,
+};
+
+let folder: string;
+let temporal: TemporalService;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "tempera-webhook-room-"));
+  // 4,096 events by default: half an hour of waiting.
+  temporal = await startTemporal({ folder, inMemory: true, log: () => {}, settings: { "limit.historyCount.suggestContinueAsNew": 20 } });
+});
+afterAll(async () => {
+  await temporal.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+it("begins its history anew, at the attempt and in the round where it was; the outcome goes to attempts only", async () => {
+  const place = { namespace: temporal.namespace, connection: await NativeConnection.connect({ address: temporal.url }) };
+  const connection = await Connection.connect({ address: temporal.url });
+  const tasks: AttemptTask[] = [];
+  const runs = new Set<string>();
+  let looks = 0;
+  const activities: WebhookActivities = {
+    // The first attempt fails, the second finds its host busy until it has been asked about five times.
+    async deliverWebhook(task): Promise<AttemptReport> {
+      tasks.push(task);
+      runs.add(Context.current().info.workflowExecution?.runId ?? "");
+      return task.attempt > 1 && looks < 5 ? { busy: true } : { delivered: task.attempt > 1 };
+    },
+    recordDeliveryAttempt: () => Promise.reject(new Error("nothing was unrecorded")),
+    async webhookHostHasRoom({ url }) {
+      expect(url).toBe(DELIVERY.url);
+      looks += 1;
+      return looks >= 5;
+    },
+  };
+  const bundle = await orchestratorBundle();
+  const [workflows, attempts] = await Promise.all([
+    Worker.create({ ...place, taskQueue: ORCHESTRATOR_QUEUE, workflowBundle: bundle }),
+    Worker.create({ ...place, taskQueue: WEBHOOK_QUEUE, activities }),
+  ]);
+  const { workflow } = new Client({ connection, namespace: temporal.namespace });
+  const result = await workflows.runUntil(
+    attempts.runUntil(async () => {
+      const handle = await workflow.start("webhookDelivery", { workflowId: "busy", taskQueue: ORCHESTRATOR_QUEUE, args: [DELIVERY] });
+      const ended = await handle.result();
+      const first = await workflow.getHandle("busy", handle.firstExecutionRunId, { followRuns: false }).describe();
+      expect(first.status.name).toBe("CONTINUED_AS_NEW");
+      for (const runId of runs) {
+        const history = await workflow.getHandle("busy", runId).fetchHistory();
+        await Worker.runReplayHistory({ workflowBundle: bundle }, history, "busy");
+      }
+      return ended;
+    }),
+  );
+  await connection.close();
+  await place.connection.close();
+  expect(result).toEqual({ attempts: 2 });
+  expect(looks).toBe(5);
+  expect(tasks.map(({ attempt }) => attempt).slice(0, 2)).toEqual([1, 2]);
+  expect(new Set(tasks.map(({ delivery }) => delivery.round))).toEqual(new Set([3]));
+  // The first attempt, then once at the beginning of each history and once when there was room.
+  expect(tasks.length).toBeLessThanOrEqual(1 + runs.size + 1);
+});
