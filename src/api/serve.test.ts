@@ -64,4 +64,5 @@ it("gives a body all the time it needs, and a head a minute: Node alone would cu
   }
   expect(node?.requestTimeout).toBe(0);
   expect(node?.headersTimeout).toBe(60_000);
+  expect(node?.keepAliveTimeout).toBe(75_000);
 });

@@ -17,8 +17,11 @@ export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Bu
 /**
  * A request's head is awaited for a minute. Its body has no time here, where all bodies would have the same: uploads have hours and
  * JSON minutes, and whoever reads one keeps it (`files/upload-body.ts`, `read-body.ts`).
+ *
+ * A connection without a request stays open for longer than clients and load balancers keep theirs (60 s is common): were it
+ * closed here first, as after Node's five seconds, a request on its way just then would be lost.
  */
-const TIMES = { headersTimeout: 60_000, requestTimeout: 0 };
+const TIMES = { headersTimeout: 60_000, requestTimeout: 0, keepAliveTimeout: 75_000 };
 
 /** A connection that has not finished its TLS handshake by then is cut. */
 const HANDSHAKE_WITHIN_MS = 10_000;
