@@ -9,6 +9,7 @@ import type { ApiDependencies } from "./dependencies.ts";
 import { filesRoutes } from "./files/routes.ts";
 import { createReady } from "./health/ready.ts";
 import { believeForwarded, createGetPath, ingressRoutes } from "./ingress.ts";
+import { methodNotAllowed } from "./method-not-allowed.ts";
 import { modelRoutes } from "./models/routes.ts";
 import { createCancel } from "./queue/cancel.ts";
 import { createResult } from "./queue/result.ts";
@@ -60,7 +61,7 @@ export function createGateway(api: ApiDependencies): Hono {
     try {
       if (!path) throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
       if (c.req.method !== QUEUE_METHODS[path.verb]) {
-        return answerError(c, new TemperaError("method_not_allowed"), { log: api.log, headers: { allow: QUEUE_METHODS[path.verb] } });
+        return methodNotAllowed(api, QUEUE_METHODS[path.verb])(c);
       }
       return await verbs[path.verb](c, path);
     } catch (error) {

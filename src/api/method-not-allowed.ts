@@ -4,11 +4,11 @@ import type { Log } from "../core/ports/log.ts";
 import { answerError } from "./answer-error.ts";
 
 /**
- * What a path answers to every other method (contract §7.3): 405. Routed behind those it knows.
+ * What a path answers to every other method (contract §7.3): 405.
  *
- * @param allow those it knows; HEAD goes as GET
+ * @param allow those it knows, as the header has them: `GET, HEAD`
  */
 export const methodNotAllowed =
-  ({ log }: { log: Log }, allow: "POST" | "GET, HEAD") =>
+  ({ log }: { log: Log }, allow: string) =>
   (c: Context): Response =>
     answerError(c, new TemperaError("method_not_allowed"), { log, headers: { allow } });

@@ -2,8 +2,8 @@ import type { Context, Hono } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { type FilePath, parseFilePath, TREES } from "../../fal/index.ts";
 import { rawPath } from "../address.ts";
-import { answerError } from "../answer-error.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { methodNotAllowed } from "../method-not-allowed.ts";
 import { createArtifact, createFile } from "./file.ts";
 import { createComplete, createMultipart, createPart } from "./parts.ts";
 import { createFindReadable } from "./readable.ts";
@@ -48,6 +48,6 @@ export function filesRoutes(app: Hono, api: ApiDependencies): void {
     const verb = known[c.req.method === "HEAD" ? "GET" : c.req.method];
     if (verb) return verb();
     const allow = Object.keys(known).flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
-    return answerError(c, new TemperaError("method_not_allowed"), { log: api.log, headers: { allow: allow.join(", ") } });
+    return methodNotAllowed(api, allow.join(", "))(c);
   });
 }

@@ -1,11 +1,10 @@
 import type { Context, Hono } from "hono";
-import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { TREES } from "../../fal/index.ts";
 import { readTokenRequest } from "../../fal/tokens.ts";
-import { answerError } from "../answer-error.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { methodNotAllowed } from "../method-not-allowed.ts";
 import { readJsonBody } from "../read-body.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
 
@@ -23,7 +22,7 @@ export function tokenRoutes(app: Hono, api: ApiDependencies): void {
     new Response(JSON.stringify(await issue(c)), {
       headers: { "content-type": "application/json", [REQUEST_ID_HEADER]: requestIdOf(c) },
     });
-  const wrongMethod = (c: Context) => answerError(c, new TemperaError("method_not_allowed"), { log: api.log, headers: { allow: "POST" } });
+  const wrongMethod = methodNotAllowed(api, "POST");
 
   const path = `${TREES.rest.prefix}/tokens`;
   app.post(path, asString);

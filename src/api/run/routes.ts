@@ -3,8 +3,8 @@ import { isEndpointId, pathSegments } from "../../core/endpoint.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { TREES } from "../../fal/index.ts";
 import { rawPath } from "../address.ts";
-import { answerError } from "../answer-error.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { methodNotAllowed } from "../method-not-allowed.ts";
 import { createInFlight } from "./in-flight.ts";
 import { createRun, type RunApi } from "./run.ts";
 import { createStream } from "./stream.ts";
@@ -25,7 +25,7 @@ export function runRoutes(app: Hono, api: RunApi & Pick<ApiDependencies, "runsMa
     const endpoint = segments.join("/");
     if (!isEndpointId(endpoint)) throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
     if (!METHODS.includes(c.req.method)) {
-      return answerError(c, new TemperaError("method_not_allowed"), { log: api.log, headers: { allow: METHODS.join(", ") } });
+      return methodNotAllowed(api, METHODS.join(", "))(c);
     }
     // A model may be called `stream` itself.
     const streamed = segments.at(-1) === "stream" && segments.length > 2 && !api.registry.route(endpoint);
