@@ -1,18 +1,17 @@
 /** From prompts to what a transformer is conditioned on, one row for each. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { LogLevel } from "../../core/events.ts";
 import type { NetworkRow } from "./network-rows.ts";
 import { runRows } from "./network-rows.ts";
 import { openOnnxSession } from "./onnx-session.ts";
-import { createPromptTokenizer, type PromptTokens } from "./prompt-tokens.ts";
+import { createPromptTokenizer, type PromptRemark, type PromptTokens, promptRemarks } from "./prompt-tokens.ts";
 
 export interface PromptStates {
   tokenize(prompt: string): PromptTokens;
   /** `encoder_hidden_states` and `encoder_attention_mask` of each prompt. May block this thread. */
   encode(prompts: readonly PromptTokens[]): Promise<NetworkRow[]>;
   /** What the caller should know about how the prompt was read. */
-  remarks(prompt: PromptTokens): { level: LogLevel; message: string }[];
+  remarks(prompt: PromptTokens): PromptRemark[];
 }
 
 /** Opens `tokenizer/` and `text_encoder/` of a model folder. */
@@ -33,18 +32,6 @@ export async function openPromptStates(
         encoder_attention_mask: { data: prompts[i]?.mask ?? new BigInt64Array(tokensMax), shape },
       }));
     },
-    remarks({ cut, unknown }) {
-      const said: { level: LogLevel; message: string }[] = [];
-      if (cut > 0) {
-        said.push({
-          level: "WARN",
-          message: `The prompt is longer than the ${tokensMax} tokens this model reads; the last ${cut} were left out.`,
-        });
-      }
-      if (unknown.length > 0) {
-        said.push({ level: "WARN", message: `This model does not know: ${unknown.map((word) => word.slice(0, 40)).join(", ")}.` });
-      }
-      return said;
-    },
+    remarks: (prompt) => promptRemarks(prompt, tokensMax),
   };
 }

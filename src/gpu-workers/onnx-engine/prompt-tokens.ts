@@ -41,5 +41,25 @@ export function createPromptTokenizer(json: string, length: number): PromptToken
   };
 }
 
+export interface PromptRemark {
+  level: "WARN";
+  message: string;
+}
+
+/** What the caller should know about how the prompt was read. */
+export function promptRemarks({ cut, unknown }: PromptTokens, tokensMax: number): PromptRemark[] {
+  const said: PromptRemark[] = [];
+  if (cut > 0) {
+    said.push({
+      level: "WARN",
+      message: `The prompt is longer than the ${tokensMax} tokens this model reads; the last ${cut} were left out.`,
+    });
+  }
+  if (unknown.length > 0) {
+    said.push({ level: "WARN", message: `This model does not know: ${unknown.map((word) => word.slice(0, 40)).join(", ")}.` });
+  }
+  return said;
+}
+
 /** At most fifty words, for a sentence in a log. */
 const words = (prompt: string): string[] => (prompt.slice(0, 2000).match(/[^\s,;:.!?]+/g) ?? []).slice(0, 50);

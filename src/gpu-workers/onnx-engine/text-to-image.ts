@@ -18,7 +18,6 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { attachedFile } from "../../core/input-file.ts";
 import type { JsonObject } from "../../core/json.ts";
 import type { RunState } from "../checkpoint.ts";
@@ -29,10 +28,11 @@ import { addNoise, flowMatchSigmas, parseSchedulerConfig } from "./flow-match-eu
 import type { LatentShape } from "./guidance.ts";
 import { createGuidedTransformer, type GuidedCondition, isGuided } from "./guided-transformer.ts";
 import { inputFault } from "./input-fault.ts";
+import { parseInput, parseParameters } from "./model-faults.ts";
 import { type OnnxSession, openOnnxSession } from "./onnx-session.ts";
 import { normalNoise } from "./philox.ts";
 import { IMAGE_SIZE_PRESETS, nativeSizeFor, type PictureSize } from "./picture-size.ts";
-import { createPromptTokenizer, type PromptTokens } from "./prompt-tokens.ts";
+import { createPromptTokenizer, type PromptTokens, promptRemarks } from "./prompt-tokens.ts";
 import { type GivenPicture, readPicture } from "./read-picture.ts";
 import { createStepBatcher } from "./step-batcher.ts";
 
@@ -112,13 +112,10 @@ export const loadTextToImage = (load: RunnerLoad, progress: LoadProgress): Promi
 export const loadImageToImage = (load: RunnerLoad, progress: LoadProgress): Promise<TextToImage> => loadPictureModel(load, progress, true);
 
 async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: LoadProgress, fromPicture: boolean): Promise<TextToImage> {
-  const checked = Parameters.safeParse(parameters);
-  if (!checked.success) {
-    throw new Error(
-      `parameters of model.yaml: ${checked.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ")}`,
-    );
-  }
-  const { threads, nativeSizes, latentChannels, pixelsPerLatent, patch, textTokensMax, guidanceRescale, batchMax, turbo } = checked.data;
+  const { threads, nativeSizes, latentChannels, pixelsPerLatent, patch, textTokensMax, guidanceRescale, batchMax, turbo } = parseParameters(
+    Parameters,
+    parameters,
+  );
   const tokenize = createPromptTokenizer(await readFile(join(folder, "tokenizer", "tokenizer.json"), "utf8"), textTokensMax);
   const scheduler = parseSchedulerConfig(await readFile(join(folder, "scheduler", "scheduler_config.json"), "utf8"));
   const textEncoder = await openOnnxSession(join(folder, "text_encoder", "model.onnx"), threads);
@@ -186,7 +183,7 @@ async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: Lo
     async run({ input: raw, files, resume }, emit, signal) {
       const startedMs = performance.now();
       begun();
-      const input = parseInput(raw);
+      const input = parseInput(Input, raw);
       const given = fromPicture ? await givenPicture(input.image_url, files) : undefined;
       const size = askedFor(input.image_size) ?? (given ? boundedSize(given.size) : DEFAULT_SIZE);
       const native = nativeSizeFor(size, nativeSizes);
@@ -349,17 +346,6 @@ function previewSize({ width, height }: PictureSize): PictureSize {
   return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
 }
 
-function parseInput(raw: JsonObject): z.infer<typeof Input> {
-  const parsed = Input.safeParse(raw);
-  if (parsed.success) return parsed.data;
-  const faults = parsed.error.issues.map(({ path, message }) => ({
-    loc: ["body", ...path.map((part) => (typeof part === "number" ? part : String(part)))],
-    msg: message,
-    type: "value_error",
-  }));
-  throw new TemperaError("input_invalid", undefined, { faults });
-}
-
 /** What the caller should know about how the request is served; nothing is changed silently. */
 function remarks({
   input,
@@ -381,15 +367,7 @@ function remarks({
     said.push({ level: "INFO", message: `Rendered at ${native.width}x${native.height}, scaled to ${size.width}x${size.height}.` });
   }
   if (input.use_turbo) said.push({ level: "INFO", message: `Turbo: ${turbo.steps} steps, guidance ${turbo.guidanceScale}.` });
-  if (prompt.cut > 0) {
-    said.push({
-      level: "WARN",
-      message: `The prompt is longer than the ${textTokensMax} tokens this model reads; the last ${prompt.cut} were left out.`,
-    });
-  }
-  if (prompt.unknown.length > 0) {
-    said.push({ level: "WARN", message: `This model does not know: ${prompt.unknown.map((word) => word.slice(0, 40)).join(", ")}.` });
-  }
+  said.push(...promptRemarks(prompt, textTokensMax));
   if (input.enable_safety_checker) {
     said.push({ level: "INFO", message: "This model has no safety checker; has_nsfw_concepts is always false." });
   }
