@@ -4,10 +4,11 @@ import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { crc32, deflateSync, gzipSync } from "node:zlib";
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openClipFiles } from "../../src/cli/clip-files.ts";
 import { LIMITS } from "../../src/core/limits.ts";
+import { hugePng } from "../../src/gpu-workers/onnx-engine/huge-png.fixture.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const IMAGE_TO_IMAGE = "fal-ai/qwen-image/image-to-image";
@@ -60,29 +61,6 @@ async function refusal(endpoint: string, input: object) {
   return detail[0];
 }
 
-/** 30,000 × 30,000 pixels of one bit. */
-function hugePng(): Buffer {
-  const side = 30_000;
-  const chunk = (type: string, data: Buffer): Buffer => {
-    const body = Buffer.concat([Buffer.from(type), data]);
-    const [length, sum] = [Buffer.alloc(4), Buffer.alloc(4)];
-    length.writeUInt32BE(data.length);
-    sum.writeUInt32BE(crc32(body));
-    return Buffer.concat([length, body, sum]);
-  };
-  const head = Buffer.alloc(13);
-  head.writeUInt32BE(side, 0);
-  head.writeUInt32BE(side, 4);
-  head.set([1, 0, 0, 0, 0], 8);
-  const rows = deflateSync(Buffer.alloc((Math.ceil(side / 8) + 1) * side));
-  return Buffer.concat([
-    Buffer.from("\x89PNG\r\n\x1a\n", "latin1"),
-    chunk("IHDR", head),
-    chunk("IDAT", rows),
-    chunk("IEND", Buffer.alloc(0)),
-  ]);
-}
-
 describe.each([IMAGE_TO_IMAGE, IMAGE_TO_VIDEO])("image_url of %s", (endpoint) => {
   const refused = (url: string) => refusal(endpoint, { prompt: "a red circle", image_url: url });
 
@@ -104,7 +82,7 @@ describe.each([IMAGE_TO_IMAGE, IMAGE_TO_VIDEO])("image_url of %s", (endpoint) =>
   });
 
   it("a PNG of 30,000 x 30,000 pixels", async () => {
-    const fault = await refused(served("huge.png", hugePng(), "image/png"));
+    const fault = await refused(served("huge.png", hugePng(30_000), "image/png"));
     expect(fault).toMatchObject({ loc: ["body", "image_url"], type: "image_too_large", ctx: { max_width: 8000, max_height: 8000 } });
     expect(fault?.msg).toBe("The image has 30000x30000 pixels, more than the 64,000,000 that are read; scale it down.");
   });
@@ -151,7 +129,7 @@ describe("video_url", () => {
     const playlist = `#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://${join(folder, "film.mp4")}\n#EXT-X-ENDLIST\n`;
     for (const [name, bytes] of [
       ["text.mp4", "no film"],
-      ["picture.mp4", hugePng()],
+      ["picture.mp4", hugePng(30_000)],
       ["list.m3u8", playlist],
     ] as const) {
       expect(await refused(served(name, bytes, "video/mp4"))).toMatchObject({

@@ -1,10 +1,10 @@
 import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { crc32, deflateSync } from "node:zlib";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LIMITS } from "../../core/limits.ts";
+import { hugePng } from "./huge-png.fixture.ts";
 import { readPicture } from "./read-picture.ts";
 
 let folder: string;
@@ -21,28 +21,6 @@ async function file(bytes: Buffer | string): Promise<string> {
 const read = async (bytes: Buffer | string) => readPicture(await file(bytes), "image_url");
 const drawn = (width: number, height: number) => sharp({ create: { width, height, channels: 3, background: { r: 255, g: 0, b: 51 } } });
 const fault = (type: string, ctx?: object) => ({ faults: [{ loc: ["body", "image_url"], type, ...(ctx && { ctx }) }] });
-
-/** A PNG of any size whose rows are all alike: 30,000 × 30,000 black pixels are a megabyte. */
-function hugePng(side: number): Buffer {
-  const chunk = (type: string, data: Buffer): Buffer => {
-    const body = Buffer.concat([Buffer.from(type), data]);
-    const [length, sum] = [Buffer.alloc(4), Buffer.alloc(4)];
-    length.writeUInt32BE(data.length);
-    sum.writeUInt32BE(crc32(body));
-    return Buffer.concat([length, body, sum]);
-  };
-  const head = Buffer.alloc(13);
-  head.writeUInt32BE(side, 0);
-  head.writeUInt32BE(side, 4);
-  head.set([1, 0, 0, 0, 0], 8); // one bit a pixel, grey
-  const rows = deflateSync(Buffer.alloc((Math.ceil(side / 8) + 1) * side));
-  return Buffer.concat([
-    Buffer.from("\x89PNG\r\n\x1a\n", "latin1"),
-    chunk("IHDR", head),
-    chunk("IDAT", rows),
-    chunk("IEND", Buffer.alloc(0)),
-  ]);
-}
 
 describe("readPicture", () => {
   it("gives the picture in the size that is asked for, covered and cropped around the middle", async () => {
