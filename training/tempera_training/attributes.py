@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .budget import Budget, warm_stable_decay
+from .checkpoints import save_whole
 from .networks import TEXT_WIDTH, TextEncoder
 from .prompts import FastTokenizer
 
@@ -38,10 +39,8 @@ def train_text_encoder(
     rng, budget, share = random.Random(step), Budget(minutes, spent), spent / (minutes * 60)
 
     def save(done: bool) -> None:
-        partial = out.with_suffix(".partial")
-        torch.save({"text_encoder": encoder.state_dict(), "heads": heads.state_dict(), "optimizer": optimizer.state_dict(),
-                    "spent": budget.spent, "step": step, "done": done}, partial)
-        partial.replace(out)
+        save_whole({"text_encoder": encoder.state_dict(), "heads": heads.state_dict(), "optimizer": optimizer.state_dict(),
+                    "spent": budget.spent, "step": step, "done": done}, out)
 
     right, told = torch.zeros(len(classes)), torch.zeros(len(classes))
     while share < 1:

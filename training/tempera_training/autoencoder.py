@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from .checkpoints import save_whole
 from .networks import LATENT_CHANNELS, Decoder, Encoder
 from .scenes import BUCKETS, collage, render, sample_scenes
 
@@ -74,9 +75,7 @@ def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
 
 
 def _save(out: Path, encoder, decoder, spent, step, **more) -> None:
-    partial = out.with_suffix(".partial")
-    torch.save({"encoder": encoder.state_dict(), "decoder": decoder.state_dict(), "spent": spent, "step": step, **more}, partial)
-    partial.replace(out)
+    save_whole({"encoder": encoder.state_dict(), "decoder": decoder.state_dict(), "spent": spent, "step": step, **more}, out)
 
 
 def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
@@ -122,9 +121,7 @@ def refine_decoder(autoencoder: Path, out: Path, minutes: float, batch: int = 12
     torch.manual_seed(step)
 
     def save() -> None:
-        partial = out.with_suffix(".partial")
-        torch.save({"decoder": decoder.state_dict(), "optimizer": optimizer.state_dict(), "spent": spent, "step": step}, partial)
-        partial.replace(out)
+        save_whole({"decoder": decoder.state_dict(), "optimizer": optimizer.state_dict(), "spent": spent, "step": step}, out)
 
     while spent < minutes * 60:
         rate = 1.5e-3 * min(1, (step + 1) / 50) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent / (minutes * 60))))

@@ -129,6 +129,12 @@ def write_scheduler(out: Path, shift: float = 1.0) -> None:
         kept.write_text(json.dumps(scheduler, indent=2) + "\n")
 
 
+def write_evaluation(folder: Path, entries: list[dict]) -> None:
+    """`evaluation.json`: what a judge must find, an entry a line."""
+    lines = ",\n".join("  " + json.dumps(entry) for entry in entries)
+    (folder / "evaluation.json").write_text(f"[\n{lines}\n]\n")
+
+
 def refresh_digests(manifest: Path) -> None:
     """Rewrites the `files:` block, the last of model.yaml, with the SHA-256 of every weight file. Nothing to do without a manifest."""
     if not manifest.exists():
@@ -192,8 +198,7 @@ def export(work: Path, out: Path) -> None:
     )
 
     write_scheduler(out)
-    lines = ",\n".join("  " + json.dumps(prompt) for prompt in evaluation_prompts(200))
-    (out / "evaluation.json").write_text(f"[\n{lines}\n]\n")
+    write_evaluation(out, evaluation_prompts(200))
     refresh_digests(out / "model.yaml")
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 
+from .checkpoints import save_whole
 from .networks import TextEncoder, Transformer
+from .optimizers import begin_step, transformer_optimizers
 from .prompts import LENGTH, FastTokenizer, sentence
 
 PEAK_RATE = 1.5e-3
@@ -32,12 +34,7 @@ def train_transformer(latents: Path, out: Path, minutes: float, batch: int = 48,
     torch.manual_seed(0)
     text_encoder, transformer = TextEncoder(len(tokenizer.vocab), LENGTH), Transformer()
     parameters = [*text_encoder.parameters(), *transformer.parameters()]
-    matrices = [p for m in (text_encoder, transformer) for n, p in m.named_parameters() if "blocks" in n and p.ndim == 2 and "table" not in n]
-    chosen = {id(p) for p in matrices}
-    optimizers = [
-        torch.optim.Muon(matrices, PEAK_RATE, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW([p for p in parameters if id(p) not in chosen], PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01),
-    ]
+    optimizers = transformer_optimizers([*text_encoder.named_parameters(), *transformer.named_parameters()], PEAK_RATE)
     average = [p.detach().clone() for p in parameters]
     spent, step = 0.0, 0
     if out.exists():
@@ -63,19 +60,14 @@ def train_transformer(latents: Path, out: Path, minutes: float, batch: int = 48,
         with torch.no_grad():
             for p, r in zip(parameters, raw):
                 p.copy_(r)
-        partial = out.with_suffix(".partial")
-        torch.save({**state, "optimizers": [o.state_dict() for o in optimizers], "average": average, "spent": spent, "step": step, "done": done}, partial)
-        partial.replace(out)
+        save_whole({**state, "optimizers": [o.state_dict() for o in optimizers], "average": average, "spent": spent, "step": step, "done": done}, out)
 
     predict = torch.compile(transformer, dynamic=False) if compiled else transformer
     print(f"text encoder {sum(p.numel() for p in text_encoder.parameters())}, transformer {sum(p.numel() for p in transformer.parameters())} parameters")
     budget, last, saved_at, total = minutes * 60, time.time(), spent, 0.0
     while spent < budget:
         rate = PEAK_RATE * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent / budget)))
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.zero_grad()
+        begin_step(optimizers, rate)
         clean, scenes = data[rng.choices(sizes, weights)[0]]
         index = torch.randint(len(scenes), (batch,))
         x = clean[index].float()

@@ -3,7 +3,6 @@
 python -m tempera_training.sound.export WORK OUT     (an unfinished transformer.pt will do: its averaged weights are taken)
 """
 
-import json
 import logging
 import random
 import sys
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from ..export import export_network, refresh_digests, write_scheduler
+from ..export import export_network, refresh_digests, write_evaluation, write_scheduler
 from ..networks import TEXT_WIDTH, TextEncoder
 from ..prompts import FastTokenizer, build_tokenizer
 from ..scenes import COLOR_NAMES, SHAPES
@@ -100,8 +99,7 @@ def export(work: Path, out: Path) -> None:
         {"latents": {0: batch, 2: latents}}, out / "vae_decoder" / "model.onnx", [{"latents": torch.randn(1, LATENT_CHANNELS, a)} for a in (32, 250)],
     )
     write_scheduler(out)
-    lines = ",\n".join("  " + json.dumps(entry) for entry in evaluation(100))
-    (out / "evaluation.json").write_text(f"[\n{lines}\n]\n")
+    write_evaluation(out, evaluation(100))
     refresh_digests(out / "model.yaml")
 
 

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from ..budget import Budget, warm_stable_decay
+from ..checkpoints import save_whole
 from ..networks import TextEncoder
+from ..optimizers import begin_step, transformer_optimizers
 from ..prompts import FastTokenizer
 from .clips import SIDE, SoundClip, frame_times, render_squashed, sample_sound_clip
 from .networks import LATENT_CHANNELS, SoundDecoder, SoundEncoder, SoundTransformer, VisualEncoder
@@ -45,9 +47,7 @@ def draw_examples(out: Path, count: int) -> None:
         if i % 500 == 499:
             budget.tick()
             print(f"examples {i + 1}, {budget.spent:.0f}s", flush=True)
-    partial = out.with_suffix(".partial")
-    torch.save({"frames": frames, "spectrograms": spectrogram(waves).half(), "clips": clips, "asked": asked}, partial)
-    partial.replace(out)
+    save_whole({"frames": frames, "spectrograms": spectrogram(waves).half(), "clips": clips, "asked": asked}, out)
 
 
 def train_autoencoder(examples: Path, out: Path, minutes: float, batch: int = 32) -> None:
@@ -109,12 +109,7 @@ def train_transformer(examples: Path, autoencoder: Path, text: Path, out: Path, 
     visual, transformer, head = VisualEncoder(), SoundTransformer(), torch.nn.Linear(128, 1)
     networks = torch.nn.ModuleDict({"visual_encoder": visual, "transformer": transformer, "head": head})
     parameters = list(networks.parameters())
-    matrices = [p for n, p in networks.named_parameters() if "blocks" in n and p.ndim == 2 and "table" not in n]
-    chosen = {id(p) for p in matrices}
-    optimizers = [
-        torch.optim.Muon(matrices, PEAK_RATE, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW([p for p in parameters if id(p) not in chosen], PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01),
-    ]
+    optimizers = transformer_optimizers(networks.named_parameters(), PEAK_RATE)
     average = [p.detach().clone() for p in parameters]
     spent, step = 0.0, 0
     if out.exists():
@@ -132,18 +127,13 @@ def train_transformer(examples: Path, autoencoder: Path, text: Path, out: Path, 
 
     def save(done: bool) -> None:
         names = [name for name, _ in networks.named_parameters()]
-        partial = out.with_suffix(".partial")
-        torch.save({"raw": networks.state_dict(), "networks": dict(zip(names, average)), "average": average,
-                    "optimizers": [o.state_dict() for o in optimizers], "spent": budget.spent, "step": step, "done": done}, partial)
-        partial.replace(out)
+        save_whole({"raw": networks.state_dict(), "networks": dict(zip(names, average)), "average": average,
+                    "optimizers": [o.state_dict() for o in optimizers], "spent": budget.spent, "step": step, "done": done}, out)
 
     print(f"visual encoder {sum(p.numel() for p in visual.parameters())}, transformer {sum(p.numel() for p in transformer.parameters())} parameters", flush=True)
     while share < 1:
         rate = PEAK_RATE * warm_stable_decay(step, share)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.zero_grad()
+        begin_step(optimizers, rate)
         index = torch.randint(len(clips), (batch,))
         x, seen = latents[index].float(), frames[index].float() / 127.5 - 1
         texts = ["" if asked[i] is None and rng.random() < 0.4 or rng.random() < 0.1 else sentence(clips[i], asked[i], rng) for i in index.tolist()]

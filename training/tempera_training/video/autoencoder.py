@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from ..budget import Budget, warm_stable_decay
+from ..checkpoints import save_whole
 from ..scenes import collage
 from .clips import NATIVE, TEMPORAL_STRIDE, render_clips, sample_clips
 from .networks import LATENT_CHANNELS, VideoDecoder, VideoEncoder
@@ -54,10 +55,8 @@ def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
     rng, budget, share = random.Random(1 + step), Budget(minutes, spent), spent / (minutes * 60)
 
     def save(done: bool, **more) -> None:
-        partial = out.with_suffix(".partial")
-        torch.save({"encoder": encoder.state_dict(), "decoder": decoder.state_dict(), "optimizer": optimizer.state_dict(),
-                    "spent": budget.spent, "step": step, "done": done, **more}, partial)
-        partial.replace(out)
+        save_whole({"encoder": encoder.state_dict(), "decoder": decoder.state_dict(), "optimizer": optimizer.state_dict(),
+                    "spent": budget.spent, "step": step, "done": done, **more}, out)
 
     while share < 1:
         for group in optimizer.param_groups:
@@ -116,9 +115,7 @@ def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
             data[(height, width, frames)] = (torch.cat(latents), clips, torch.tensor(free))
             budget.tick()
             print(f"latents {height}x{width}, {frames} frames: {len(clips)}, {budget.spent:.0f}s", flush=True)
-    partial = out.with_suffix(".partial")
-    torch.save(data, partial)
-    partial.replace(out)
+    save_whole(data, out)
 
 
 def refine_decoder(autoencoder: Path, out: Path, minutes: float, batch: int = 18) -> None:
@@ -140,9 +137,7 @@ def refine_decoder(autoencoder: Path, out: Path, minutes: float, batch: int = 18
     torch.manual_seed(step)
 
     def save(done: bool) -> None:
-        partial = out.with_suffix(".partial")
-        torch.save({"decoder": decoder.state_dict(), "optimizer": optimizer.state_dict(), "spent": budget.spent, "step": step, "done": done}, partial)
-        partial.replace(out)
+        save_whole({"decoder": decoder.state_dict(), "optimizer": optimizer.state_dict(), "spent": budget.spent, "step": step, "done": done}, out)
 
     while share < 1:
         for group in optimizer.param_groups:

@@ -4,7 +4,6 @@ python -m tempera_training.video.export WORK OUT...     (an unfinished transform
 A folder whose name's parent is image-to-video gets prompts with a first frame.
 """
 
-import json
 import logging
 import random
 import shutil
@@ -16,7 +15,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from ..export import export_network, refresh_digests, write_scheduler
+from ..export import export_network, refresh_digests, write_evaluation, write_scheduler
 from ..networks import TEXT_WIDTH, TextEncoder
 from ..prompts import FastTokenizer, build_tokenizer
 from ..scenes import COLOR_NAMES, SHAPES
@@ -132,8 +131,7 @@ def export(work: Path, outs: list[Path]) -> None:
             for part in ("tokenizer", "text_encoder", "transformer", "vae_decoder", "vae_encoder"):
                 shutil.copytree(out / part, folder / part, dirs_exist_ok=True)
             write_scheduler(folder, SHIFT)
-        lines = ",\n".join("  " + json.dumps(entry) for entry in evaluation(100, with_first=folder.parent.name == "image-to-video"))
-        (folder / "evaluation.json").write_text(f"[\n{lines}\n]\n")
+        write_evaluation(folder, evaluation(100, with_first=folder.parent.name == "image-to-video"))
         refresh_digests(folder / "model.yaml")
 
 

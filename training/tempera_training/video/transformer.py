@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 
 from ..budget import Budget, warm_stable_decay
+from ..checkpoints import save_whole
 from ..networks import TextEncoder
+from ..optimizers import begin_step, transformer_optimizers
 from ..prompts import FastTokenizer
 from .autoencoder import BUCKETS
 from .networks import MASK_CHANNELS, PATCH, VideoTransformer
@@ -44,12 +46,7 @@ def train_transformer(text: Path, latents: Path, out: Path, minutes: float) -> N
     text_encoder, transformer = TextEncoder(len(tokenizer.vocab), LENGTH).eval(), VideoTransformer()
     text_encoder.load_state_dict(torch.load(text)["text_encoder"])
     parameters = list(transformer.parameters())
-    matrices = [p for n, p in transformer.named_parameters() if "blocks" in n and p.ndim == 2 and "table" not in n]
-    chosen = {id(p) for p in matrices}
-    optimizers = [
-        torch.optim.Muon(matrices, PEAK_RATE, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW([p for p in parameters if id(p) not in chosen], PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01),
-    ]
+    optimizers = transformer_optimizers(transformer.named_parameters(), PEAK_RATE)
     average = [p.detach().clone() for p in parameters]
     spent, step = 0.0, 0
     if out.exists():
@@ -67,19 +64,14 @@ def train_transformer(text: Path, latents: Path, out: Path, minutes: float) -> N
 
     def save(done: bool) -> None:
         names = [name for name, _ in transformer.named_parameters()]
-        partial = out.with_suffix(".partial")
-        torch.save({"raw": transformer.state_dict(), "transformer": dict(zip(names, average)), "average": average,
-                    "optimizers": [o.state_dict() for o in optimizers], "spent": budget.spent, "step": step, "done": done}, partial)
-        partial.replace(out)
+        save_whole({"raw": transformer.state_dict(), "transformer": dict(zip(names, average)), "average": average,
+                    "optimizers": [o.state_dict() for o in optimizers], "spent": budget.spent, "step": step, "done": done}, out)
 
     print(f"transformer {sum(p.numel() for p in parameters)} parameters", flush=True)
     total, saved_at = 0.0, budget.spent
     while share < 1:
         rate = PEAK_RATE * warm_stable_decay(step, share)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.zero_grad()
+        begin_step(optimizers, rate)
         height, width, frames = size = rng.choices(sizes, weights)[0]
         clean, clips, free = data[size]
         b = max(2, round(TOKENS / (clean[0, 0].numel() / PATCH**2)))
