@@ -3,6 +3,7 @@
  * lost, only freshness (design §3).
  */
 import type { ErrorInfo } from "./errors/tempera-error.ts";
+import type { JsonObject, Stored } from "./json.ts";
 import { identityOf, type Metrics, type Outcome, type RequestIdentity, type RequestState } from "./request.ts";
 
 export type LogLevel = "DEBUG" | "INFO" | "WARN" | "ERROR";
@@ -17,10 +18,18 @@ export type RequestEvent =
   | { type: "progress"; attempt: number; step: number; steps: number; remainingMs?: number }
   /** A picture of the unfinished result after `step`; `data` is base64 of at most `LIMITS.previewBytesMax` bytes. */
   | { type: "preview"; attempt: number; step: number; contentType: string; data: string }
+  /** A node of this pipeline: its request was made, or has ended. */
+  | ({ type: "node"; attempt: number; node: string; endpoint: string; requestId: string } & NodeChange)
   /** Whoever streams it lost the connection and has come back. */
   | { type: "resumed"; attempt: number }
   /** The end. The first `done` of a request wins; later ones are not appended. */
   | { type: "done"; outcome: Outcome };
+
+/** What has become of a pipeline's node. `cache` says whether its result is an earlier one. */
+export type NodeChange =
+  | { change: "submitted" }
+  | { change: "completed"; output: Stored<JsonObject>; cache: "hit" | "miss" }
+  | { change: "failed"; error: ErrorInfo };
 
 /** Denoising steps done, and the time the rest will take if it goes on like this. */
 export interface Progress {
@@ -67,6 +76,7 @@ export function advance(
       return { state: "IN_PROGRESS", attempt: event.attempt, startedAtMs: atMs, progress: { step: 0, steps: 0 } };
     case "log":
     case "preview":
+    case "node":
     case "resumed":
       return {};
     case "progress":

@@ -5,6 +5,7 @@
 import type { JsonObject, Stored } from "./json.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { ModelTimeouts, RetryPolicy } from "./model.ts";
+import type { NodePlace, PipelinePart } from "./pipeline.ts";
 import type { RequestIdentity } from "./request.ts";
 import type { Webhook } from "./webhook.ts";
 
@@ -29,6 +30,12 @@ export interface JobSpec extends RequestIdentity {
   previews?: boolean;
   /** How long the files it produces are kept, and who may read them; absent: for ever, by everybody who has the address. */
   lifecycle?: Lifecycle;
+  /** Present when it is a pipeline's; its workflow type is then `pipeline`. */
+  pipeline?: PipelinePart;
+  /** Present when it is a node of a pipeline: an activity of that pipeline's workflow, and no workflow of its own. */
+  node?: NodePlace;
+  /** The result may be an earlier one of the same owner and the same input, and is kept for later ones. Nodes only. */
+  cache?: boolean;
   retry: RetryPolicy;
   timeouts: Pick<ModelTimeouts, "heartbeatMs" | "runMs">;
 }

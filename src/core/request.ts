@@ -44,8 +44,11 @@ export type Outcome =
   | {
       ok: false;
       error: ErrorInfo;
-      metrics: Metrics /** The start deadline was the caller's own (contract §2.1). */;
+      metrics: Metrics;
+      /** The start deadline was the caller's own (contract §2.1). */
       userTimeout?: boolean;
+      /** The node of a pipeline whose failure this is. */
+      node?: string;
     };
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i;
