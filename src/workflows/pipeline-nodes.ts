@@ -173,10 +173,10 @@ export function createPipelineNodes(
       seconds += outcome.metrics.inference_time ?? 0;
       if (outcome.ok) {
         done++;
-        news.ended(identity, about, { change: "completed", output: outcome.output, cache: outcome.cache ?? "miss" }, progress());
+        news.ended(identity, about, { change: "completed", output: outcome.output, cache: outcome.cache ?? "miss", nodes: progress() });
         return outcome.output;
       }
-      news.ended(identity, about, { change: "failed", error: outcome.error }, progress());
+      news.ended(identity, about, { change: "failed", error: outcome.error });
       if (CancellationScope.current().consideredCancelled || stopped) throw cancelled();
       throw nodeFault(name, outcome, ended.exhausted);
     })();
