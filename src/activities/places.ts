@@ -12,7 +12,9 @@ export interface PlacesDependencies {
 /** Tells jobs that their turn has come. One that has ended meanwhile gives its place back, to the next. */
 async function tell(parts: PlacesDependencies, requestIds: { requestId: string; ownerId: string }[]): Promise<void> {
   for (let next = requestIds; next.length > 0; ) {
-    const answers = await Promise.all(next.map(async (each) => ({ each, alive: await parts.jobs.grantPlace(each.requestId).catch(unheard) })));
+    const answers = await Promise.all(
+      next.map(async (each) => ({ each, alive: await parts.jobs.grantPlace(each.requestId).catch(unheard) })),
+    );
     // Who could not be told now is told by the sweep.
     await parts.places.told(answers.flatMap(({ each, alive }) => (alive ? [each.requestId] : [])));
     const over = answers.flatMap(({ each, alive }) => (alive === false ? [each] : []));

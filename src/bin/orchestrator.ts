@@ -1,10 +1,10 @@
 import { join, resolve } from "node:path";
 import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
 import { createWebhookGate } from "../activities/host-gate.ts";
-import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { createEnterPlace, createLeavePlace, keepPlacesRight } from "../activities/places.ts";
-import { keepSweepingFiles } from "../activities/sweep-files.ts";
+import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { keepSweepingClaims } from "../activities/sweep-claims.ts";
+import { keepSweepingFiles } from "../activities/sweep-files.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { startOrchestratorWorker, startWebhookWorker } from "../adapters/temporal/workers.ts";

@@ -10,10 +10,7 @@ const idsOf = (rows: readonly Granted[]): string[] => rows.map(({ request_id }) 
 export const createPlaceStore = (sql: Sql): PlaceStore => {
   const enter = async ({ requestId, ownerId, priority }: PlaceSeeker, waits: boolean) => {
     const ids = idsOf(
-      await answer(
-        sql,
-        sql<Granted[]>`SELECT enter_place(${requestId}, ${storableText(ownerId)}, ${priority}, ${waits}) AS request_id`,
-      ),
+      await answer(sql, sql<Granted[]>`SELECT enter_place(${requestId}, ${storableText(ownerId)}, ${priority}, ${waits}) AS request_id`),
     );
     return { mine: ids.includes(requestId), granted: ids.filter((id) => id !== requestId) };
   };

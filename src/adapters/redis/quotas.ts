@@ -58,7 +58,10 @@ export function createRedisQuotas({ url, prefix, log }: RedisQuotasOptions): Quo
   return {
     async take(quota, points) {
       const said = await ask(
-        () => limiterOf(quota).consume(keyOf(quota), points).then(() => ({ ok: true as const })),
+        () =>
+          limiterOf(quota)
+            .consume(keyOf(quota), points)
+            .then(() => ({ ok: true as const })),
         (error) => refusal(error, quota),
       );
       return said ?? own.take(quota, points);
