@@ -41,6 +41,7 @@ export interface TestPlatform extends AsyncDisposable {
   secondGateway(env?: Record<string, string>): Promise<{ url: string; stop(): Promise<void> }>;
   /** The stores that it all is on. */
   sql: Sql;
+  temporal: Client;
   folder: string;
 }
 
@@ -91,6 +92,7 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
       return found;
     },
     sql,
+    temporal: new Client({ connection, namespace: config.temporal.namespace }),
     secondGateway: async (more = {}) => {
       const port = await freePort();
       const child = spawn(process.execPath, ["--import", "tsx", join(PROJECT, "src/bin/gateway.ts")], {
