@@ -6,7 +6,8 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const STUB = "tempera/stub";
-const SERVICE_MS = 400;
+/** Long beside what the platform itself takes on a loaded machine. */
+const SERVICE_MS = 1_000;
 let test: TestPlatform;
 let models: string;
 beforeAll(async () => {
@@ -23,7 +24,7 @@ afterAll(async () => {
 
 const ownerKey = async (owner: string): Promise<string> =>
   (await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: owner, owner })).key;
-const submit = async (key: string, delayMs = SERVICE_MS): Promise<string> => {
+const submit = async (key: string, delayMs: number): Promise<string> => {
   const answer = await test.call(`/queue/${STUB}`, {
     method: "POST",
     body: JSON.stringify({ delay_ms: delayMs }),
@@ -32,11 +33,11 @@ const submit = async (key: string, delayMs = SERVICE_MS): Promise<string> => {
   expect(answer.status).toBe(200);
   return ((await answer.json()) as { request_id: string }).request_id;
 };
-const submitMany = async (key: string, count: number): Promise<void> => {
+const submitMany = async (key: string, count: number, delayMs: number): Promise<void> => {
   let left = count;
   await Promise.all(
     Array.from({ length: 25 }, async () => {
-      while (left-- > 0) await submit(key);
+      while (left-- > 0) await submit(key, delayMs);
     }),
   );
 };
@@ -51,19 +52,12 @@ const servedSince = async (sinceMs: number): Promise<string[]> =>
       SELECT owner_id FROM requests WHERE started_at > ${new Date(sinceMs)} AND outcome IS NOT NULL ORDER BY started_at`
   ).map(({ owner_id }) => owner_id);
 
-it("delays another owner's first job by no more than two service times", { timeout: 120_000 }, async () => {
-  const [many, few] = await Promise.all([ownerKey("many"), ownerKey("few")]);
-  await submitMany(many, 1_000);
-  await expect.poll(() => test.backlog(STUB), { timeout: 60_000 }).toBeGreaterThan(800);
-  for (let i = 0; i < 3; i++) expect(await startedAfterMs(await submit(few))).toBeLessThan(2 * SERVICE_MS);
-});
-
 it("gives an owner of weight 3 three turns for one of another's", { timeout: 120_000 }, async () => {
   const [heavy, light] = await Promise.all([ownerKey("heavy"), ownerKey("light")]);
   await test.sql`INSERT INTO plans VALUES ('triple', '{"weight": 3}')`;
   await test.sql`INSERT INTO owners (owner_id, plan_id) VALUES ('heavy', 'triple')`;
   const before = Date.now();
-  await Promise.all([submitMany(heavy, 40), submitMany(light, 40)]);
+  await Promise.all([submitMany(heavy, 40, 200), submitMany(light, 40, 200)]);
   await expect
     .poll(async () => (await servedSince(before)).filter((owner) => owner === "heavy").length, { timeout: 60_000 })
     .toBeGreaterThan(20);
@@ -71,4 +65,11 @@ it("gives an owner of weight 3 three turns for one of another's", { timeout: 120
   const [heavies, lights] = ["heavy", "light"].map((name) => served.filter((owner) => owner === name).length) as [number, number];
   expect(heavies / lights).toBeGreaterThan(2);
   expect(heavies / lights).toBeLessThan(4.5);
+});
+
+it("delays another owner's first job by no more than two service times", { timeout: 120_000 }, async () => {
+  const [many, few] = await Promise.all([ownerKey("many"), ownerKey("few")]);
+  await submitMany(many, 1_000, SERVICE_MS);
+  await expect.poll(() => test.backlog(STUB), { timeout: 60_000 }).toBeGreaterThan(800);
+  for (let i = 0; i < 3; i++) expect(await startedAfterMs(await submit(few, SERVICE_MS))).toBeLessThan(2 * SERVICE_MS);
 });

@@ -202,6 +202,10 @@ describe("a clock that jumps", () => {
       NODE_OPTIONS: `--import=${encodeURI(`data:text/javascript,const now=Date.now;Date.now=()=>now()${jump}`)}`,
     });
     const { headers } = await owner({ requestsPerSecond: 0.02 });
+    const told = await (await submit(jumped.url, (await owner({})).headers)).json();
+    // Ids begin with the time they were made at.
+    const madeAtMs = Number.parseInt((told as { request_id: string }).request_id.replace("-", "").slice(0, 12), 16);
+    expect(Math.abs(madeAtMs - Date.now())).toBeGreaterThan(86_400_000);
     expect((await submit(urls[0], headers)).status).toBe(200);
     const refused = await submit(jumped.url, headers);
     expect(Number(refused.headers.get("retry-after"))).toBeLessThanOrEqual(50);
