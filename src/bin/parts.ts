@@ -7,6 +7,7 @@ import { createMemoryFrameChannel } from "../adapters/memory/frame-channel.ts";
 import { createMemoryQuotas } from "../adapters/memory/quotas.ts";
 import { createFileObjectStore } from "../adapters/object-store/file-object-store.ts";
 import { createS3ObjectStore } from "../adapters/object-store/s3-object-store.ts";
+import { createAuditLog } from "../adapters/postgres/audit-log.ts";
 import { createClaimStore } from "../adapters/postgres/claim-store.ts";
 import { connectPostgres } from "../adapters/postgres/connection.ts";
 import { createDeadLetterStore } from "../adapters/postgres/dead-letter-store.ts";
@@ -30,6 +31,7 @@ import { installRuntime } from "../adapters/temporal/runtime.ts";
 import type { Config } from "../config/settings.ts";
 import { type AllowedPrivate, parseAllowedPrivate } from "../core/address-guard.ts";
 import { createClosing } from "../core/closing.ts";
+import type { AuditLog } from "../core/ports/audit-log.ts";
 import type { ClaimStore } from "../core/ports/claim-store.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
@@ -68,6 +70,8 @@ export interface Parts extends AsyncDisposable {
   frames: FrameChannel;
   requests: RequestStore;
   keys: KeyStore;
+  /** Who changed what. */
+  audit: AuditLog;
   secrets: SecretStore;
   objects: ObjectStore;
   files: FileStore;
@@ -139,6 +143,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       frames,
       requests: createRequestStore(sql),
       keys: createKeyStore(sql),
+      audit: createAuditLog(sql),
       secrets,
       signingKeys: createSigningKeyStore(sql, { secrets, clock: systemClock }),
       deliveries: createDeliveryStore(sql),
