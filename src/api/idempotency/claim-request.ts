@@ -1,5 +1,5 @@
 import type { Context } from "hono";
-import { errorInfo, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import { errorInfo, isTemperaError } from "../../core/errors/tempera-error.ts";
 import type { Json } from "../../core/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { ClaimName } from "../../core/ports/claim-store.ts";
@@ -7,7 +7,7 @@ import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest, type FoundRequest } from "../find-request.ts";
 import type { Caller } from "../key-ring.ts";
 import { answerAbout, requestIdOf } from "../request-id.ts";
-import { fingerprintOf, idempotencyKeyOf } from "./idempotency-key.ts";
+import { fingerprintOf, idempotencyKeyOf, reusedKey } from "./idempotency-key.ts";
 
 /** What the idempotency key of a call means for it. */
 export type ClaimedRequest =
@@ -43,7 +43,7 @@ export const createClaimRequest = (api: Pick<ApiDependencies, "claims" | "limits
       const claim = await api.claims.claim(name, { requestId: requestIdOf(c), fingerprint, seconds });
       const { requestId } = claim;
       if (claim.mine) return { shared: false, release: () => void release(name, requestId) };
-      if (claim.fingerprint !== fingerprint) throw reused(key ?? "", requestId);
+      if (claim.fingerprint !== fingerprint) throw reusedKey(key ?? "", requestId);
       answerAbout(c, requestId);
       const standing = await find(caller, requestId);
       if (standing) return { standing };
@@ -69,9 +69,4 @@ export const createClaimRequest = (api: Pick<ApiDependencies, "claims" | "limits
       .release(name, requestId)
       .catch((error) => api.log.warn({ requestId, err: errorInfo(error) }, "the claim of a refused request was not released"));
   }
-};
-
-const reused = (key: string, requestId: string): TemperaError => {
-  const msg = `The idempotency key "${key}" was used with another input before, for the request ${requestId}; take a new key for a new input`;
-  return new TemperaError("idempotency_key_reused", msg, { faults: [{ loc: ["header", "idempotency-key"], msg, type: "value_error" }] });
 };

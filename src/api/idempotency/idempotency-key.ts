@@ -42,3 +42,9 @@ function inOrder(value: Json): Json {
   const names = Object.keys(value).sort();
   return { names, values: names.map((name) => inOrder(value[name] as Json)) };
 }
+
+/** The refusal of a key that was another input's: names the key and what came of that input. */
+export function reusedKey(key: string, requestId: string): TemperaError {
+  const msg = `The idempotency key "${key}" was used with another input before, for the request ${requestId}; take a new key for a new input`;
+  return new TemperaError("idempotency_key_reused", msg, { faults: [{ loc: ["header", "idempotency-key"], msg, type: "value_error" }] });
+}
