@@ -2,6 +2,7 @@
 import type { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "./deliver-webhook.ts";
 import type { createHoldSession } from "./hold-session.ts";
 import type { createInfer } from "./infer.ts";
+import type { createEnterPlace, createLeavePlace } from "./places.ts";
 import type { createRecordOutcome } from "./record-outcome.ts";
 
 /** On `gpu/<endpoint>/<version>`. */
@@ -12,6 +13,8 @@ export interface GpuActivities {
 /** On `orchestrator`, and as local activities there. */
 export interface OrchestratorActivities {
   recordOutcome: ReturnType<typeof createRecordOutcome>;
+  enterPlace: ReturnType<typeof createEnterPlace>;
+  leavePlace: ReturnType<typeof createLeavePlace>;
 }
 
 /** On `webhooks`. */

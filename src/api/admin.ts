@@ -3,6 +3,7 @@ import type { BlankEnv } from "hono/types";
 import { TemperaError } from "../core/errors/tempera-error.ts";
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
+import type { IdempotentWrite } from "./idempotency/idempotent-write.ts";
 import { addAuditVerbs } from "./platform/audit.ts";
 import { addDeadLetterVerbs } from "./platform/dead-letters.ts";
 import { addDeliveryVerbs } from "./platform/deliveries.ts";
@@ -10,6 +11,8 @@ import { addEngineVerbs } from "./platform/engines.ts";
 import { addKeyVerbs } from "./platform/keys.ts";
 import { addMetaVerbs } from "./platform/meta.ts";
 import { addModelVerbs } from "./platform/models.ts";
+import { addOwnerVerbs } from "./platform/owners.ts";
+import { addPlanVerbs } from "./platform/plans.ts";
 import { platformError } from "./platform/platform-error.ts";
 import { addSigningKeyVerbs } from "./platform/signing-keys.ts";
 import { createAddVerb } from "./platform/verb.ts";
@@ -30,12 +33,15 @@ export type AdminDependencies = Pick<
   | "redeliveries"
   | "signingKeys"
   | "engines"
+  | "plans"
   | "webhookOf"
   | "clock"
   | "log"
 > & {
   /** The addresses that deliveries come from, as ranges: what receivers may let through. */
   webhookSources: string[];
+  /** Makes a change once for each idempotency key. */
+  idempotentWrite: IdempotentWrite;
 };
 
 /** The admin role's HTTP service (contract §10): the table of its subjects. How a verb is added stands in `platform/verb.ts`. */
@@ -45,6 +51,8 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   addMetaVerbs(add, api);
   addModelVerbs(add, api);
   addKeyVerbs(add, api);
+  addPlanVerbs(add, api);
+  addOwnerVerbs(add, api);
   addEngineVerbs(add, api);
   addDeliveryVerbs(add, api);
   addDeadLetterVerbs(add, api);

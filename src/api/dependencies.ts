@@ -1,4 +1,5 @@
 import type { AuditLog } from "../core/ports/audit-log.ts";
+import type { ClaimStore } from "../core/ports/claim-store.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
 import type { Deliveries, DeliveryStore } from "../core/ports/delivery-store.ts";
@@ -9,12 +10,15 @@ import type { Jobs } from "../core/ports/jobs.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { PlaceStore } from "../core/ports/place-store.ts";
+import type { PlanStore } from "../core/ports/plan-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { FrameChannel, Sessions } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
 import type { Webhook } from "../core/webhook.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { KeyRing } from "./key-ring.ts";
+import type { OwnerLimits } from "./limits/owner-limits.ts";
 import type { Tokens } from "./tokens.ts";
 
 /** What the verbs are made of. A verb asks for the part it needs. */
@@ -53,6 +57,14 @@ export interface ApiDependencies {
   audit: AuditLog;
   /** The keys themselves, for the admin role. */
   keys: KeyStore;
+  /** What owners and keys may use, for the admin role. */
+  plans: PlanStore;
+  /** The same, asked at the door. */
+  limits: OwnerLimits;
+  /** The right to run, of owners who may run so many requests at once. */
+  places: Pick<PlaceStore, "take" | "leave">;
+  /** What idempotency keys were used for. */
+  claims: ClaimStore;
   clock: Clock;
   log: Log;
   /** Largest request body, in bytes. */

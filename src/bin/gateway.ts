@@ -4,6 +4,8 @@ import { createSessions } from "../adapters/temporal/sessions.ts";
 import type { ApiDependencies } from "../api/dependencies.ts";
 import { createGateway } from "../api/gateway.ts";
 import { createKeyRing } from "../api/key-ring.ts";
+import { createAllowances } from "../api/limits/allowances.ts";
+import { createOwnerLimits } from "../api/limits/owner-limits.ts";
 import { createSockets } from "../api/realtime/sockets.ts";
 import { type HttpServer, listen } from "../api/serve.ts";
 import { createTokens } from "../api/tokens.ts";
@@ -22,8 +24,10 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   const { config } = parts;
   const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
   const keyRing = await createKeyRing({ keys: parts.keys, clock: systemClock });
+  const allowances = await createAllowances(parts);
   const api: ApiDependencies = {
     ...parts,
+    limits: createOwnerLimits({ ...parts, allowances }),
     keyRing,
     tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
     jobs: createJobs(parts.client),
@@ -46,6 +50,7 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   const sockets = createSockets(api, (request) => app.fetch(request));
   const closing = createClosing();
   closing.defer(() => keyRing[Symbol.asyncDispose]());
+  closing.defer(() => allowances[Symbol.asyncDispose]());
   try {
     const { host, port } = config.server;
     const server = await listen(app, { host, port, name: "gateway", setting: "TEMPERA_PORT", upgrade: sockets.upgrade });

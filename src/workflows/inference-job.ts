@@ -14,9 +14,10 @@ import {
 import type { GpuActivities, OrchestratorActivities } from "../activities/index.ts";
 import { CATALOGUE, type ErrorCode, isErrorCode } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
-import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/job.ts";
+import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY, priorityOf } from "../core/job.ts";
 import type { Outcome } from "../core/request.ts";
 import { deliveryWorkflowId, fairnessKeyOf, type Webhook } from "../core/webhook.ts";
+import { leavePlace, waitForPlace } from "./place.ts";
 import { webhookDelivery } from "./webhook-delivery.ts";
 
 /**
@@ -27,7 +28,7 @@ import { webhookDelivery } from "./webhook-delivery.ts";
  * otherwise, so that the Temporal UI tells the truth about it.
  */
 export async function inferenceJob(job: JobSpec): Promise<Outcome> {
-  const { recorded, ...ended } = await runInference(job);
+  const { recorded, ...ended } = job.place === undefined ? await runInference(job) : await runInPlace(job);
   const outcome = recorded ? ended.outcome : await CancellationScope.nonCancellable(() => recordOutcome(ended));
   const { webhook } = job;
   if (webhook) await CancellationScope.nonCancellable(() => startDelivery(job, webhook, outcome, ended.attempts));
@@ -37,6 +38,19 @@ export async function inferenceJob(job: JobSpec): Promise<Outcome> {
 }
 
 type Ended = Parameters<OrchestratorActivities["recordOutcome"]>[0];
+
+/** Runs it in one of its owner's places, and leaves that whatever came of it. */
+async function runInPlace(job: JobSpec): ReturnType<typeof runInference> {
+  try {
+    if (job.place === "holds" || (await waitForPlace(job))) return await runInference(job);
+    const error = { code: "startup_timeout" as const, message: CATALOGUE.startup_timeout.says };
+    return { job, outcome: { ok: false, error, metrics: {}, userTimeout: true }, attempts: 0, exhausted: false };
+  } catch (error) {
+    return { job, outcome: failedOutcome(error), attempts: 0, exhausted: false };
+  } finally {
+    await CancellationScope.nonCancellable(() => leavePlace(job));
+  }
+}
 
 async function runInference(job: JobSpec): Promise<Ended & { recorded?: boolean }> {
   const { infer } = proxyActivities<GpuActivities>({
@@ -50,7 +64,7 @@ async function runInference(job: JobSpec): Promise<Ended & { recorded?: boolean 
       backoffCoefficient: job.retry.backoff,
       maximumInterval: Math.max(job.retry.maximumMs, job.retry.initialMs),
     },
-    priority: { priorityKey: PRIORITY_KEY[job.priority], fairnessKey: job.ownerId.slice(0, 64) },
+    priority: priorityOf(job),
     cancellationType: "TRY_CANCEL",
     summary: `${job.endpoint} ${job.version}`,
   });

@@ -18,6 +18,7 @@ import {
 import { createFindRequest } from "../find-request.ts";
 import { queueJob, readIntake, routeOf } from "../intake.ts";
 import type { Caller } from "../key-ring.ts";
+import { takePlace } from "../limits/take-place.ts";
 import { callerOfToken } from "../realtime/token-caller.ts";
 import { answerAbout, REQUEST_ID_HEADER } from "../request-id.ts";
 import { sseStream } from "../sse-stream.ts";
@@ -78,8 +79,10 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
       return c.body(sseStream(told, gone), 200, { ...SSE_HEADERS, [REQUEST_ID_HEADER]: job.requestId });
 
       async function begin() {
+        await api.limits.call(caller);
         const raw = await readRunInput(c, route.model.schemas.input, api.bodyBytesMax);
         const intake = await readIntake(api, c, { route, caller, raw, direct: true, previews: true });
+        await takePlace(api, intake.job);
         const job: Attached = { caller, requestId: intake.job.requestId, returns: 0, ours: true };
         const events = follow(job, gone.signal);
         // Before the start, so that what happens at once is not read back but told.
@@ -89,6 +92,7 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
           await queueJob(api, intake).started;
         } catch (error) {
           gone.abort();
+          if (intake.job.place) api.places.leave(intake.job).catch(() => {});
           throw error;
         }
         return { job, events: withFirst(first, events) };

@@ -14,6 +14,8 @@ export interface Jobs {
   start(job: JobSpec): Promise<void>;
   /** Asks a job to stop. `finished`: it had ended; `unknown`: there is none. Rejects with `temporal_unavailable`. */
   cancel(requestId: string): Promise<"requested" | "finished" | "unknown">;
+  /** Tells a job that waits for one of its owner's places that it has one; false when it has ended or is unknown. Rejects with `temporal_unavailable`. */
+  grantPlace(requestId: string): Promise<boolean>;
   describe(requestId: string): Promise<JobDescription | undefined>;
   /** The outcome of a job that has closed, `undefined` while it runs or when it is unknown. */
   outcome(requestId: string): Promise<Outcome | undefined>;
