@@ -2,6 +2,7 @@
 import type { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "./deliver-webhook.ts";
 import type { createHoldSession } from "./hold-session.ts";
 import type { createInfer } from "./infer.ts";
+import type { createCheckPipelineInput, createLoadValue, createStoreValue } from "./pipeline-values.ts";
 import type { createEnterPlace, createLeavePlace } from "./places.ts";
 import type { createRecordOutcome } from "./record-outcome.ts";
 
@@ -17,6 +18,13 @@ export interface OrchestratorActivities {
   leavePlace: ReturnType<typeof createLeavePlace>;
 }
 
+/** On `orchestrator`: values of pipelines that are too big to travel. */
+export interface PipelineActivities {
+  loadValue: ReturnType<typeof createLoadValue>;
+  storeValue: ReturnType<typeof createStoreValue>;
+  checkPipelineInput: ReturnType<typeof createCheckPipelineInput>;
+}
+
 /** On `webhooks`. */
 export interface WebhookActivities {
   deliverWebhook: ReturnType<typeof createDeliverWebhook>;
@@ -28,3 +36,5 @@ export interface WebhookActivities {
 export interface SessionActivities {
   holdSession: ReturnType<typeof createHoldSession>;
 }
+
+export type { PipelineNews } from "./pipeline-news.ts";

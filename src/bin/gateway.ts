@@ -28,6 +28,7 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   const api: ApiDependencies = {
     ...parts,
     limits: createOwnerLimits({ ...parts, allowances }),
+    findPipeline: async () => undefined,
     keyRing,
     tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
     jobs: createJobs(parts.client),

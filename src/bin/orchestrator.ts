@@ -1,6 +1,8 @@
 import { join, resolve } from "node:path";
 import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
 import { createWebhookGate } from "../activities/host-gate.ts";
+import { createPipelineNews } from "../activities/pipeline-news.ts";
+import { createCheckPipelineInput, createLoadValue, createStoreValue } from "../activities/pipeline-values.ts";
 import { createEnterPlace, createLeavePlace, keepPlacesRight } from "../activities/places.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { keepSweepingClaims } from "../activities/sweep-claims.ts";
@@ -21,6 +23,7 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
   const http = createGuardedFetch({ allowed: parts.allowedPrivate });
   const gate = createWebhookGate();
   const places = { places: parts.places, jobs: createJobs(parts.client) };
+  const news = createPipelineNews(parts);
   const workers = await Promise.all([
     startOrchestratorWorker(place, {
       workflowBundle: bundle,
@@ -28,7 +31,11 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
         recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
         enterPlace: createEnterPlace(places),
         leavePlace: createLeavePlace(places),
+        loadValue: createLoadValue(parts),
+        storeValue: createStoreValue(parts),
+        checkPipelineInput: createCheckPipelineInput(parts),
       },
+      news,
     }),
     startWebhookWorker(place, {
       activities: {
@@ -47,6 +54,7 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
       stopSweeping();
       stopPlaces();
       stopClaims();
+      news.stop();
       await Promise.all(workers.map((worker) => worker.stop()));
     },
   };

@@ -2,15 +2,17 @@ import type { Context } from "hono";
 import { appOf } from "../../core/endpoint.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { taskQueueOf } from "../../core/model.ts";
+import { PIPELINE_QUEUE } from "../../core/pipeline.ts";
 import { type QueuePath, submitBody } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createClaimRequest } from "../idempotency/claim-request.ts";
 import { REPLAYED_HEADER } from "../idempotency/idempotency-key.ts";
-import { type Intake, queueJob, readIntake, routeOf } from "../intake.ts";
+import { type Intake, queueJob, readIntake } from "../intake.ts";
 import type { Held } from "../limits/tally.ts";
 import { readJsonBody } from "../read-body.ts";
+import { callerRoute } from "../route-of.ts";
 
 /**
  * Accepts a request: 200 once Temporal has its job (design §4, step 1). One that was submitted before under the same idempotency key is
@@ -25,6 +27,7 @@ export const createSubmit = (
     ApiDependencies,
     | "keyRing"
     | "registry"
+    | "findPipeline"
     | "jobs"
     | "events"
     | "requests"
@@ -41,7 +44,7 @@ export const createSubmit = (
   const claimRequest = createClaimRequest(api);
   return async (c: Context, { endpoint }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
-    const route = routeOf(api.registry, endpoint);
+    const route = await callerRoute(api, caller, endpoint);
     await api.limits.call(caller);
     const raw = await readJsonBody(c, api.bodyBytesMax);
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
@@ -54,7 +57,7 @@ export const createSubmit = (
     let held: Held | undefined;
     let intake: Intake;
     try {
-      await refuseLongQueue(taskQueueOf(route.model), c.req.query("fal_max_queue_length") ?? "");
+      await refuseLongQueue(route.model ? taskQueueOf(route.model) : PIPELINE_QUEUE, c.req.query("fal_max_queue_length") ?? "");
       held = await api.limits.queue(caller);
       intake = await readIntake(api, c, { route, caller, raw });
     } catch (error) {

@@ -10,10 +10,11 @@ import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest, type FoundRequest } from "../find-request.ts";
 import { type ClaimedRequest, createClaimRequest } from "../idempotency/claim-request.ts";
 import { REPLAYED_HEADER } from "../idempotency/idempotency-key.ts";
-import { type Intake, queueJob, readIntake, routeOf } from "../intake.ts";
+import { type Intake, queueJob, readIntake } from "../intake.ts";
 import type { Caller } from "../key-ring.ts";
 import { takePlace } from "../limits/take-place.ts";
 import { requestIdOf } from "../request-id.ts";
+import { callerRoute } from "../route-of.ts";
 import { cancelJob } from "./cancel-job.ts";
 import { followJob } from "./follow-job.ts";
 import type { InFlight } from "./in-flight.ts";
@@ -27,6 +28,7 @@ export type RunApi = Pick<
   | "keyRing"
   | "tokens"
   | "registry"
+  | "findPipeline"
   | "jobs"
   | "events"
   | "requests"
@@ -51,10 +53,10 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
   const claimRequest = createClaimRequest(api);
   return async (c: Context, endpoint: string): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
-    const route = routeOf(api.registry, endpoint);
+    const route = await callerRoute(api, caller, endpoint);
     using _place = inFlight.take(caller.ownerId);
     await api.limits.call(caller);
-    const raw = await readRunInput(c, route.model.schemas.input, api.bodyBytesMax);
+    const raw = await readRunInput(c, (route.model ?? route.pipeline).schemas.input, api.bodyBytesMax);
     const claim = await claimRequest(c, { caller, endpoint, input: raw });
     if (claim?.standing?.state === "COMPLETED") return await replay(c, claim.standing);
     const intake = claim?.standing ? undefined : await begin(c, { route, caller, raw }, claim);
