@@ -14,6 +14,8 @@ export interface Jobs {
   start(job: JobSpec): Promise<void>;
   /** Asks a job to stop. `finished`: it had ended; `unknown`: there is none. Rejects with `temporal_unavailable`. */
   cancel(requestId: string): Promise<"requested" | "finished" | "unknown">;
+  /** Deletes what Temporal keeps of a job that has closed, and of its webhook's delivery. One it does not know is no error. */
+  forget(requestId: string): Promise<void>;
   describe(requestId: string): Promise<JobDescription | undefined>;
   /** The outcome of a job that has closed, `undefined` while it runs or when it is unknown. */
   outcome(requestId: string): Promise<Outcome | undefined>;
