@@ -52,6 +52,7 @@ function createTestGateway() {
     limits: { call: async () => {}, queue: async () => undefined, of: async () => ({ owner: {}, key: {} }) },
     objects: unused,
     keys: unused,
+    storageDefaults: { of: () => undefined },
     clock: { nowMs: () => 0 },
     log: silent,
     bodyBytesMax: 10_000,

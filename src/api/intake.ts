@@ -6,8 +6,8 @@ import type { JobSpec } from "../core/job.ts";
 import type { Json } from "../core/json.ts";
 import { type ModelVersion, taskQueueOf } from "../core/model.ts";
 import { store } from "../core/stored.ts";
-import { LIFECYCLE_PREFERENCE_HEADER, readLifecycle, submitOptions } from "../fal/index.ts";
-import type { Route } from "../registry/registry.ts";
+import { LIFECYCLE_PREFERENCE_HEADER, submitOptions, wantedLifecycle } from "../fal/index.ts";
+import type { Registry, Route } from "../registry/registry.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
 import { pipelineJob } from "./pipelines/pipeline-job.ts";
@@ -28,7 +28,7 @@ export interface Intake {
  * @param direct one attempt, as fal's synchronous runs have it: their callers wait, and try again themselves (contract §3)
  */
 export async function readIntake(
-  api: Pick<ApiDependencies, "objects" | "clock" | "limits" | "registry" | "findPipeline">,
+  api: Pick<ApiDependencies, "objects" | "clock" | "limits" | "registry" | "findPipeline" | "storageDefaults">,
   c: Context,
   {
     route,
@@ -40,7 +40,11 @@ export async function readIntake(
 ): Promise<Intake> {
   const checked = route.checkInput(raw);
   if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
-  const lifecycle = readLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), LIFECYCLE_PREFERENCE_HEADER);
+  const lifecycle = wantedLifecycle(
+    c.req.header(LIFECYCLE_PREFERENCE_HEADER),
+    LIFECYCLE_PREFERENCE_HEADER,
+    api.storageDefaults.of(caller.ownerId),
+  );
   const requestId = requestIdOf(c);
   const { weight, inProgress } = (await api.limits.of(caller)).owner;
   const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));

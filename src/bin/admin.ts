@@ -23,6 +23,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     ...parts,
     keyRing,
     idempotentWrite: createIdempotentWrite(parts, await parts.secrets.secret("idempotent-answers")),
+    uploadSecret: await parts.secrets.secret("uploads"),
     jobs: createJobs(parts.client),
     redeliveries: createDeliveries(parts.client),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),

@@ -8,6 +8,7 @@ import { createAllowances } from "../api/limits/allowances.ts";
 import { createOwnerLimits } from "../api/limits/owner-limits.ts";
 import { createSockets } from "../api/realtime/sockets.ts";
 import { type HttpServer, listen } from "../api/serve.ts";
+import { createStorageDefaults } from "../api/storage/storage-defaults.ts";
 import { createTokens } from "../api/tokens.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
 import { createClosing } from "../core/closing.ts";
@@ -25,11 +26,13 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
   const keyRing = await createKeyRing({ keys: parts.keys, clock: systemClock });
   const allowances = await createAllowances(parts);
+  const storageDefaults = await createStorageDefaults(parts);
   const api: ApiDependencies = {
     ...parts,
     limits: createOwnerLimits({ ...parts, allowances }),
     findPipeline: async () => undefined,
     keyRing,
+    storageDefaults,
     tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
     jobs: createJobs(parts.client),
     uploadSecret: await parts.secrets.secret("uploads"),
@@ -52,6 +55,7 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   const closing = createClosing();
   closing.defer(() => keyRing[Symbol.asyncDispose]());
   closing.defer(() => allowances[Symbol.asyncDispose]());
+  closing.defer(() => storageDefaults[Symbol.asyncDispose]());
   try {
     const { host, port } = config.server;
     const server = await listen(app, { host, port, name: "gateway", setting: "TEMPERA_PORT", upgrade: sockets.upgrade });

@@ -19,9 +19,11 @@ import { migrate } from "../adapters/postgres/migrate.ts";
 import { createOwnerLoad } from "../adapters/postgres/owner-load.ts";
 import { createPlaceStore } from "../adapters/postgres/place-store.ts";
 import { createPlanStore } from "../adapters/postgres/plan-store.ts";
+import { createRequestSearch } from "../adapters/postgres/request-search.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
 import { createSecretStore } from "../adapters/postgres/secret-store.ts";
 import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts";
+import { createStorageControl } from "../adapters/postgres/storage-control.ts";
 import { createRedisEventLog } from "../adapters/redis/event-log.ts";
 import { createRedisFrameChannel } from "../adapters/redis/frame-channel.ts";
 import { createRedisQuotas } from "../adapters/redis/quotas.ts";
@@ -46,10 +48,12 @@ import type { OwnerLoad } from "../core/ports/owner-load.ts";
 import type { PlaceStore } from "../core/ports/place-store.ts";
 import type { PlanStore } from "../core/ports/plan-store.ts";
 import type { Quotas } from "../core/ports/quotas.ts";
+import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { SecretStore } from "../core/ports/secret-store.ts";
 import type { FrameChannel } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
+import type { StorageControl } from "../core/ports/storage-control.ts";
 import type { Registry } from "../registry/registry.ts";
 
 /** The services a process talks to, each by its address. What is `undefined` is the in-process default. */
@@ -69,12 +73,14 @@ export interface Parts extends AsyncDisposable {
   /** The way of realtime frames between gateways and GPU workers. */
   frames: FrameChannel;
   requests: RequestStore;
+  requestSearch: RequestSearch;
   keys: KeyStore;
   /** Who changed what. */
   audit: AuditLog;
   secrets: SecretStore;
   objects: ObjectStore;
   files: FileStore;
+  storage: StorageControl;
   signingKeys: SigningKeys;
   deliveries: DeliveryStore;
   deadLetters: DeadLetterStore;
@@ -142,6 +148,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       events,
       frames,
       requests: createRequestStore(sql),
+      requestSearch: createRequestSearch(sql),
       keys: createKeyStore(sql),
       audit: createAuditLog(sql),
       secrets,
@@ -157,6 +164,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       allowedPrivate: parseAllowedPrivate(config.outbound.privateAddresses ?? ""),
       objects,
       files: createFileStore(sql),
+      storage: createStorageControl(sql),
       client,
       connection,
       publicUrl: (config.server.publicUrl ?? `http://localhost:${config.server.port}`).replace(/\/+$/, ""),

@@ -32,6 +32,7 @@ export const createSubmit = (
     | "events"
     | "requests"
     | "objects"
+    | "storageDefaults"
     | "claims"
     | "limits"
     | "clock"

@@ -39,6 +39,7 @@ export type RunApi = Pick<
   | "clock"
   | "log"
   | "bodyBytesMax"
+  | "storageDefaults"
 >;
 
 /**
