@@ -4,6 +4,7 @@ import { TemperaError } from "../core/errors/tempera-error.ts";
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { IdempotentWrite } from "./idempotency/idempotent-write.ts";
+import { createKeyGuard } from "./key-guard.ts";
 import { addAppVerbs } from "./platform/apps.ts";
 import { addAuditVerbs } from "./platform/audit.ts";
 import { addDeadLetterVerbs } from "./platform/dead-letters.ts";
@@ -49,6 +50,7 @@ export type AdminDependencies = Pick<
   | "webhookOf"
   | "clock"
   | "log"
+  | "trustProxy"
 > & {
   /** The addresses that deliveries come from, as ranges: what receivers may let through. */
   webhookSources: string[];
@@ -59,6 +61,7 @@ export type AdminDependencies = Pick<
 /** The admin role's HTTP service (contract §10): the table of its subjects. How a verb is added stands in `platform/verb.ts`. */
 export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   const app = new OpenAPIHono<BlankEnv>({ strict: false });
+  app.use(createKeyGuard({ trustProxy: api.trustProxy === true }));
   const add = createAddVerb(app, api);
   addMetaVerbs(add, api);
   addModelVerbs(add, api);
@@ -96,7 +99,7 @@ const documented = (app: OpenAPIHono<BlankEnv>, method: string, path: string): b
 
 const methodsByPath = (app: OpenAPIHono<BlankEnv>): Map<string, string[]> => {
   const methods = new Map<string, string[]>();
-  for (const { path, method } of app.routes)
+  for (const { path, method } of app.routes.filter(({ method }) => method !== "ALL"))
     methods.set(path, [...(methods.get(path) ?? []), method, ...(method === "GET" ? ["HEAD"] : [])]);
   return methods;
 };

@@ -29,6 +29,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
     clock: systemClock,
+    trustProxy: config.server.trustProxy,
   });
   const server = await listen(app, {
     host: config.server.host,

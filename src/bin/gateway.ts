@@ -20,8 +20,15 @@ import { certificateSource, keepCertificateFresh } from "./tls.ts";
 /** How long open answers and streams may take to end after a stop. */
 const GRACE_MS = 2_000;
 
-/** The public HTTP service, and the same over TLS where that is configured. */
-export async function startGateway(parts: Parts): Promise<Role & { port: number; tls: { port: number; caFile?: string } | undefined }> {
+/**
+ * The public HTTP service, and the same over TLS where that is configured.
+ *
+ * @param instead parts that a measurement or a test takes the place of
+ */
+export async function startGateway(
+  parts: Parts,
+  instead: Partial<ApiDependencies> = {},
+): Promise<Role & { port: number; tls: { port: number; caFile?: string } | undefined }> {
   const { config } = parts;
   const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
   const keyRing = await createKeyRing({ keys: parts.keys, clock: systemClock });
@@ -49,6 +56,7 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
       socketsMax: config.realtime.socketsMax,
       sessionsMax: config.realtime.sessionsMax,
     },
+    ...instead,
   };
   const app = createGateway(api);
   const sockets = createSockets(api, (request) => app.fetch(request));
@@ -85,4 +93,4 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   }
 }
 
-if (isMain(import.meta.url)) await runRole("gateway", startGateway);
+if (isMain(import.meta.url)) await runRole("gateway", (parts) => startGateway(parts));

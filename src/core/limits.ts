@@ -198,11 +198,10 @@ export const LIMITS = {
   tallyMs: 2_000,
   /** Calls with a wrong key that one address may make within `wrongKeysSeconds`. */
   wrongKeysMax: 60,
+  /** The time in which those are counted, and after the last of which the address is listened to again. */
   wrongKeysSeconds: 30,
   /** Addresses that are watched for wrong keys at once. */
   wrongKeyAddressesMax: 100_000,
-  /** Unknown keys that a gateway looks up in the database at once: whoever tries many must not take all its connections. */
-  keyLookupsMax: 4,
   /** HTTP over WebSocket: silence after which a socket with nothing to do is closed. */
   socketIdleMs: 10 * 60 * 1000,
   /** Nodes of one pipeline: Temporal's history of 500 is some thousand events and at most 32 MiB, under its bounds of 50,000 and 50. */
