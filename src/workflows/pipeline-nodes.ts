@@ -145,6 +145,7 @@ export function createPipelineNodes(
     ...(job.startTimeoutMs !== undefined &&
       done === 0 && { startTimeoutMs: Math.max(1, job.submittedAtMs + job.startTimeoutMs - Date.now()) }),
     ...(job.direct && { direct: true }),
+    ...(job.weight !== undefined && { weight: job.weight }),
     ...(job.lifecycle && { lifecycle: job.lifecycle }),
     ...(part.cache && { cache: true }),
     retry:
