@@ -5,6 +5,7 @@
 import type { InputFault } from "./errors/tempera-error.ts";
 import type { Json } from "./json.ts";
 import type { JsonSchema } from "./model.ts";
+import type { Graph } from "./pipeline.ts";
 
 /** Where something stands in the body that it came in: what a fault of it is located by. */
 export type Location = InputFault["loc"];
@@ -31,4 +32,12 @@ export interface GraphDraft {
   input: JsonSchema;
   /** What is said of the fields of the output: titles and descriptions, by field. */
   outputFields: Record<string, JsonSchema>;
+}
+
+/** What compiling makes of a draft. */
+export interface CompiledGraph {
+  graph: Graph;
+  schemas: { input: JsonSchema; output: JsonSchema };
+  /** Every endpoint that its nodes call. */
+  calls: string[];
 }

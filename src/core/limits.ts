@@ -188,12 +188,6 @@ export const LIMITS = {
   nodeRecordAfterMs: 1_000,
   /** HTTP over WebSocket: payloads that wait for the one before them on one socket. */
   socketPayloadsMax: 100,
-  /** Nodes of one pipeline, those that only show values included. Each is a call that is kept in the pipeline's history. */
-  pipelineNodesMax: 500,
-  /** How deep pipelines may call pipelines: one that calls models only is 1 deep. */
-  pipelineDepthMax: 8,
-  /** A saved or submitted definition, as JSON. It travels with every run of it. */
-  definitionBytesMax: 256 * 1024,
   /** Name of a node, in characters. */
   nodeIdCharactersMax: 128,
   /** Saved pipelines of one owner, deleted ones not counted. */

@@ -1,10 +1,11 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import type { CompiledGraph } from "../core/graph-draft.ts";
 import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import type { JsonSchema } from "../core/model.ts";
 import { readContents } from "../fal/workflow-definition.ts";
-import { type Callable, type CompiledGraph, createCompileGraph, type FindCallable } from "./compile-graph.ts";
+import { type Callable, createCompileGraph, type FindCallable } from "./compile-graph.ts";
 
 const schemas = (model: string): Callable => {
   const read = (part: string): JsonSchema =>
@@ -277,7 +278,9 @@ describe("left to the run, where schemas do not tell", () => {
     for (const schema of [tree, wide]) {
       const by: FindCallable = () => ({ input: schema, output: schema });
       const begun = performance.now();
-      expect(faults({ nodes: { a: stub({ v: "$input.v" }), b: stub({ v: "$a.v" }) }, input: { v: {} }, output: { x: "$b.v" } }, by)).toEqual([]);
+      expect(
+        faults({ nodes: { a: stub({ v: "$input.v" }), b: stub({ v: "$a.v" }) }, input: { v: {} }, output: { x: "$b.v" } }, by),
+      ).toEqual([]);
       expect(performance.now() - begun).toBeLessThan(500);
     }
   });

@@ -3,11 +3,11 @@
  * can never go where they are sent, inputs that nothing feeds, circles. What cannot be known before a run is left to the run.
  */
 import type { InputFault } from "../core/errors/tempera-error.ts";
-import type { DraftNode, GraphDraft, Location } from "../core/graph-draft.ts";
+import type { CompiledGraph, DraftNode, GraphDraft, Location } from "../core/graph-draft.ts";
 import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { JsonSchema } from "../core/model.ts";
-import type { Graph, GraphNode } from "../core/pipeline.ts";
+import type { GraphNode } from "../core/pipeline.ts";
 import { plainSchema } from "../core/plain-schema.ts";
 import { type FoundReference, INPUT_SOURCE, type Reference, referencesOf } from "../core/references.ts";
 import { nodeOrder } from "./node-order.ts";
@@ -22,13 +22,6 @@ export interface Callable {
 
 /** What a node's endpoint is, or why this definition cannot call it. */
 export type FindCallable = (endpoint: string) => Callable | { fault: string };
-
-export interface CompiledGraph {
-  graph: Graph;
-  schemas: { input: JsonSchema; output: JsonSchema };
-  /** Every endpoint that its nodes call. */
-  calls: string[];
-}
 
 export type CompileGraph = (draft: GraphDraft, find: FindCallable) => CompiledGraph | { faults: InputFault[] };
 
