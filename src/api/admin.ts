@@ -4,15 +4,23 @@ import { errorInfo, isTemperaError, TemperaError } from "../core/errors/tempera-
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
+import { createPipelineKeeper } from "./pipelines/keep-pipelines.ts";
 import { createDeadLettersDiscard, createDeadLettersList, createDeadLettersRetry, createDeadLettersShow } from "./platform/dead-letters.ts";
 import { createDeliveriesList, createDeliveriesRedeliver, createDeliveriesShow } from "./platform/deliveries.ts";
 import { createEnginesList, createEnginesReset } from "./platform/engines.ts";
 import { createKeysCreate, createKeysList, createKeysRevoke } from "./platform/keys.ts";
 import { createModelsList } from "./platform/models.ts";
 import { createSigningKeysList, createSigningKeysRotate } from "./platform/signing-keys.ts";
+import {
+  createWorkflowsCreate,
+  createWorkflowsList,
+  createWorkflowsRemove,
+  createWorkflowsShow,
+  createWorkflowsUpdate,
+} from "./platform/workflows.ts";
 import { requestIdOf } from "./request-id.ts";
 
-/** The admin role's HTTP service (contract §10): the table of its routes. Everything but `/v1/meta` and the health check needs a key of scope ADMIN. */
+/** The admin role's HTTP service (contract §10): the table of its routes. Workflows are open to every key; everything else but `/v1/meta` and the health check needs one of scope ADMIN. */
 export function createAdmin(
   api: Pick<
     ApiDependencies,
@@ -28,6 +36,8 @@ export function createAdmin(
     | "redeliveries"
     | "signingKeys"
     | "engines"
+    | "pipelines"
+    | "checkDefinition"
     | "webhookOf"
     | "clock"
     | "log"
@@ -43,6 +53,11 @@ export function createAdmin(
       if (caller.scope !== "ADMIN") throw new TemperaError("scope_missing", "This call needs a key of scope ADMIN.");
       return verb(c, caller);
     };
+  const keyed =
+    (verb: (c: Context, caller: Caller) => Promise<Response>) =>
+    async (c: Context): Promise<Response> =>
+      verb(c, await api.keyRing.authenticate(c.req.header("authorization")));
+  const keeper = createPipelineKeeper(api);
   const app = new Hono({ strict: false });
   app.get("/v1/models", admin(createModelsList(api)));
   app.get("/v1/engines", admin(createEnginesList(api)));
@@ -59,6 +74,11 @@ export function createAdmin(
   app.post("/v1/deliveries/:request_id/redeliver", admin(createDeliveriesRedeliver(api)));
   app.get("/v1/signing-keys", admin(createSigningKeysList(api)));
   app.post("/v1/signing-keys/rotate", admin(createSigningKeysRotate(api)));
+  app.get("/v1/workflows", keyed(createWorkflowsList(api)));
+  app.post("/v1/workflows", keyed(createWorkflowsCreate(keeper)));
+  app.get("/v1/workflows/:username/:workflow_name", keyed(createWorkflowsShow(keeper)));
+  app.patch("/v1/workflows/:username/:workflow_name", keyed(createWorkflowsUpdate(keeper)));
+  app.delete("/v1/workflows/:username/:workflow_name", keyed(createWorkflowsRemove(keeper)));
   app.get("/v1/meta", async (c) => answerJson(c, { webhook_ip_ranges: api.webhookSources }));
   app.get("/health/live", (c) => answerJson(c, { status: "live" }));
   app.notFound((c) => platformError(c, new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`)));

@@ -8,12 +8,14 @@ import type { Jobs } from "../core/ports/jobs.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { PipelineStore } from "../core/ports/pipeline-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { FrameChannel, Sessions } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
 import type { Webhook } from "../core/webhook.ts";
 import type { FindPipeline, Registry } from "../registry/registry.ts";
 import type { KeyRing } from "./key-ring.ts";
+import type { CheckDefinition } from "./pipelines/check-definition.ts";
 import type { Tokens } from "./tokens.ts";
 
 /** What the verbs are made of. A verb asks for the part it needs. */
@@ -22,6 +24,10 @@ export interface ApiDependencies {
   registry: Registry;
   /** Saved pipelines, which can be called too. */
   findPipeline: FindPipeline;
+  /** What a definition of a pipeline must stand before it is saved or run. */
+  checkDefinition: CheckDefinition;
+  /** The saved pipelines themselves. */
+  pipelines: PipelineStore;
   /** Who is calling. */
   keyRing: KeyRing;
   /** Short-lived tokens that stand for a key. */

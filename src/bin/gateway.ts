@@ -4,6 +4,8 @@ import { createSessions } from "../adapters/temporal/sessions.ts";
 import type { ApiDependencies } from "../api/dependencies.ts";
 import { createGateway } from "../api/gateway.ts";
 import { createKeyRing } from "../api/key-ring.ts";
+import { createCheckDefinition } from "../api/pipelines/check-definition.ts";
+import { createSavedPipelines } from "../api/pipelines/saved-pipelines.ts";
 import { createSockets } from "../api/realtime/sockets.ts";
 import { type HttpServer, listen } from "../api/serve.ts";
 import { createTokens } from "../api/tokens.ts";
@@ -22,9 +24,12 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   const { config } = parts;
   const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
   const keyRing = await createKeyRing({ keys: parts.keys, clock: systemClock });
+  const savedPipelines = await createSavedPipelines({ pipelines: parts.pipelines, clock: systemClock });
+  const { findPipeline } = savedPipelines;
   const api: ApiDependencies = {
     ...parts,
-    findPipeline: async () => undefined,
+    findPipeline,
+    checkDefinition: createCheckDefinition({ registry: parts.registry, findPipeline }),
     keyRing,
     tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
     jobs: createJobs(parts.client),
@@ -47,6 +52,7 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   const sockets = createSockets(api, (request) => app.fetch(request));
   const closing = createClosing();
   closing.defer(() => keyRing[Symbol.asyncDispose]());
+  closing.defer(() => savedPipelines[Symbol.asyncDispose]());
   try {
     const { host, port } = config.server;
     const server = await listen(app, { host, port, name: "gateway", setting: "TEMPERA_PORT", upgrade: sockets.upgrade });

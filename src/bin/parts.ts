@@ -13,6 +13,7 @@ import { createEngineBoard } from "../adapters/postgres/engine-board.ts";
 import { createFileStore } from "../adapters/postgres/file-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
+import { createPipelineStore } from "../adapters/postgres/pipeline-store.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
 import { createSecretStore } from "../adapters/postgres/secret-store.ts";
 import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts";
@@ -33,6 +34,7 @@ import type { FileStore } from "../core/ports/file-store.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { PipelineStore } from "../core/ports/pipeline-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { SecretStore } from "../core/ports/secret-store.ts";
 import type { FrameChannel } from "../core/ports/sessions.ts";
@@ -65,6 +67,7 @@ export interface Parts extends AsyncDisposable {
   deadLetters: DeadLetterStore;
   /** What GPU workers say of their engines. */
   engines: EngineBoard;
+  pipelines: PipelineStore;
   /** What callers' addresses may lead to beside the public Internet. */
   allowedPrivate: AllowedPrivate;
   client: Client;
@@ -119,6 +122,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       deliveries: createDeliveryStore(sql),
       deadLetters: createDeadLetterStore(sql),
       engines: createEngineBoard(sql),
+      pipelines: createPipelineStore(sql),
       allowedPrivate: parseAllowedPrivate(config.outbound.privateAddresses ?? ""),
       objects,
       files: createFileStore(sql),

@@ -6,6 +6,7 @@ import { addDeliveryCommands } from "./commands/deliveries.ts";
 import { addEngineCommands } from "./commands/engines.ts";
 import { addKeyCommands } from "./commands/keys.ts";
 import { addModelCommands } from "./commands/models.ts";
+import { addPipelineCommands } from "./commands/pipelines.ts";
 import { addRequestCommands } from "./commands/requests.ts";
 import { addSigningKeyCommands } from "./commands/signing-keys.ts";
 import { addTlsCommands } from "./commands/tls.ts";
@@ -39,6 +40,7 @@ program
 addRequestCommands(program, connect);
 addKeyCommands(program, connect);
 addModelCommands(program, connect);
+addPipelineCommands(program, connect);
 addEngineCommands(program, connect);
 addDeliveryCommands(program, connect);
 addDeadLetterCommands(program, connect);

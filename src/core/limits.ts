@@ -190,7 +190,17 @@ export const LIMITS = {
   socketPayloadsMax: 100,
   /** Name of a node, in characters. */
   nodeIdCharactersMax: 128,
-  /** Saved pipelines of one owner, deleted ones not counted. */
+  /** What saves a pipeline: its definition, and what an editor keeps beside it. */
+  pipelineBodyBytesMax: 2 * 1024 * 1024,
+  /** Name and title of a saved pipeline, in characters, as fal has them (contract §11.3). */
+  pipelineNameCharactersMax: 128,
+  pipelineTitleCharactersMax: 256,
+  /** Description of a saved pipeline, in characters. */
+  pipelineDescriptionCharactersMax: 4096,
+  /** Tags of a saved pipeline, and the characters of one. */
+  pipelineTagsMax: 50,
+  pipelineTagCharactersMax: 64,
+  /** Saved pipelines of one owner, removed ones not counted. */
   pipelinesOfOwnerMax: 1000,
   /** How long a saved pipeline is remembered by a gateway when no notification arrives. */
   pipelineCacheMs: 10_000,

@@ -24,6 +24,7 @@ export const createSubmit =
       | "keyRing"
       | "registry"
       | "findPipeline"
+      | "checkDefinition"
       | "jobs"
       | "events"
       | "requests"

@@ -17,7 +17,18 @@ const RECORD_AFTER_MS = 1_000;
 
 export type RunApi = Pick<
   ApiDependencies,
-  "keyRing" | "tokens" | "registry" | "findPipeline" | "jobs" | "events" | "requests" | "objects" | "clock" | "log" | "bodyBytesMax"
+  | "keyRing"
+  | "tokens"
+  | "registry"
+  | "findPipeline"
+  | "checkDefinition"
+  | "jobs"
+  | "events"
+  | "requests"
+  | "objects"
+  | "clock"
+  | "log"
+  | "bodyBytesMax"
 >;
 
 /**
