@@ -294,6 +294,67 @@ describe("left to the run, where schemas do not tell", () => {
     expect(performance.now() - begun).toBeLessThan(2_000);
   });
 
+  it("whatever stands anywhere in a definition, it is compiled or refused with faults that say where", () => {
+    const whole: JsonObject = {
+      nodes: {
+        input: { type: "input", input: { prompt: "x" } },
+        image: image(),
+        film: film({ image_url: "$image.images.0.url" }),
+        shown: { type: "display", depends: ["film"], fields: { video: "$film.video", list: ["$image.images"] } },
+      },
+      output: { video: "$film.video" },
+      schema: {
+        input: { prompt: { type: { kind: "list", elementType: "string" }, required: true } },
+        output: { video: { label: "Video" } },
+      },
+    };
+    const odd: Json[] = [
+      null,
+      true,
+      -1,
+      1e308,
+      "",
+      "$",
+      "$input",
+      "$image.images.0",
+      "input",
+      "film",
+      [],
+      [[]],
+      ["$film"],
+      {},
+      { $ref: "#" },
+      { type: 1 },
+      { required: 3, enum: [] },
+    ];
+    let state = 7;
+    const below = (bound: number): number => {
+      state = (state * 1_103_515_245 + 12_345) % 2 ** 31;
+      return Math.floor((state / 2 ** 31) * bound);
+    };
+    const places = (value: Json): [JsonObject | Json[], string | number][] =>
+      typeof value !== "object" || value === null
+        ? []
+        : (Object.entries(value) as [string, Json][]).flatMap(([name, inner]) => [[value, name] as [JsonObject, string], ...places(inner)]);
+    let taken = 0;
+    for (let round = 0; round < 3_000; round++) {
+      const spoiled = structuredClone(whole);
+      for (let change = below(3); change >= 0; change--) {
+        const all = places(spoiled);
+        const [parent, name] = all[below(all.length)] as [JsonObject, string];
+        parent[name] = structuredClone(odd[below(odd.length)] as Json);
+      }
+      const draft = readContents(spoiled, ["body"]);
+      const made = "faults" in draft ? draft : compileGraph(draft, find);
+      if (!("faults" in made)) taken += 1;
+      else {
+        expect(made.faults.length).toBeGreaterThan(0);
+        for (const { loc, msg, type } of made.faults) expect([loc[0], typeof msg, typeof type]).toEqual(["body", "string", "string"]);
+      }
+    }
+    expect(taken).toBeGreaterThan(0);
+  });
+
   it("the definitions themselves are left as they are", () => {
     const nodes = { a: stub({ error_ctx: {} }) };
     const before = structuredClone(nodes);

@@ -217,6 +217,46 @@ describe("saved workflows, on the REST API of fal's SDK", () => {
   });
 });
 
+describe("runs of saved workflows", () => {
+  const call = async (endpoint: string, prompt: string, key = ann) =>
+    (await ask("POST", `${test.platform.url}/run/${endpoint}`, { prompt }, key)).body;
+  /** Echoes the prompt, marked. */
+  const marked = (mark: string, delay_ms = 0) =>
+    contents({ a: stub({ payload: { mark, said: "$input.prompt" }, delay_ms }) }, { mark: "$a.echo.mark", said: "$a.echo.said" });
+
+  it("finish on the version they began with, whatever becomes of the workflow meanwhile", async () => {
+    await admin("POST", "", workflow("versioned", {}, { contents: marked("one", 3_000) }));
+    const queue = `${test.platform.url}/queue/workflows/ann/versioned`;
+    const { request_id } = (await ask("POST", queue, { prompt: "early" }, ann)).body;
+    await admin("PATCH", "/ann/versioned", { contents: marked("two") });
+    // Gateways are told, and answer with the new version from then on.
+    let late: JsonObject;
+    do late = await call("workflows/ann/versioned", "late");
+    while (late.mark === "one");
+    expect(late).toEqual({ mark: "two", said: "late" });
+    await admin("DELETE", "/ann/versioned");
+    expect((await test.record(request_id))?.version).toBe("1");
+    expect((await ask("GET", `${queue}/requests/${request_id}`, undefined, ann)).body).toEqual({ mark: "one", said: "early" });
+  });
+
+  it("a workflow is a node of another; each sees what its caller may see", async () => {
+    await admin("POST", "", workflow("inner", {}, { contents: marked("inner"), is_public: true }));
+    const nodes = { w: { type: "run", app: "workflows/ann/inner", input: { prompt: "$input.prompt" } }, a: stub({ payload: "$w.said" }) };
+    expect(
+      (await admin("POST", "", workflow("outer", {}, { contents: contents(nodes, { text: "$a.echo", mark: "$w.mark" }), is_public: true })))
+        .status,
+    ).toBe(201);
+    expect(await call("workflows/ann/outer", "x")).toEqual({ text: "x", mark: "inner" });
+    expect(await call("workflows/ann/outer", "y", bob)).toEqual({ text: "y", mark: "inner" });
+    await admin("PATCH", "/ann/inner", { is_public: false });
+    let hidden: JsonObject;
+    do hidden = await call("workflows/ann/outer", "z", bob);
+    while (hidden.detail === undefined);
+    expect(hidden.detail).toContain("workflows/ann/inner");
+    expect(await call("workflows/ann/outer", "z")).toEqual({ text: "z", mark: "inner" });
+  });
+});
+
 describe("workflows/execute", () => {
   it("refuses what cannot run, before anything is queued", async () => {
     const execute = (body: Json) => ask("POST", `${test.platform.url}/queue/workflows/execute`, body, ann);
