@@ -192,6 +192,10 @@ export const LIMITS = {
   nodeIdCharactersMax: 128,
   /** What saves a pipeline: its definition, and what an editor keeps beside it. */
   pipelineBodyBytesMax: 2 * 1024 * 1024,
+  /** Fields of a definition's input, and parts of fields: what checks inputs is compiled from them, in half a second for so many. */
+  pipelineSchemaPartsMax: 128,
+  /** The same of its output, which is only looked at. */
+  pipelineOutputPartsMax: 1_000,
   /** Name and title of a saved pipeline, in characters, as fal has them (contract §11.3). */
   pipelineNameCharactersMax: 128,
   pipelineTitleCharactersMax: 256,

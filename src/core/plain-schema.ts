@@ -49,20 +49,24 @@ const TYPES = new Set(["string", "number", "integer", "boolean", "object", "arra
 
 export const isSchemaType = (word: unknown): word is string => typeof word === "string" && TYPES.has(word);
 
-/** Schemas within one; references that branch into themselves grow without end. */
-const SCHEMAS_MAX = 2_000;
+/** How many schemas may yet be taken over, those within others included. Below zero: some were left out. */
+export interface SchemaBudget {
+  left: number;
+}
 
 /** Deeper than this a schema says nothing more. */
 const DEPTH_MAX = 24;
 
-/** @param root what its `$ref`s lead into */
-export function plainSchema(raw: Json | undefined, root: JsonSchema): JsonSchema {
-  let left = SCHEMAS_MAX;
+/**
+ * @param root what its `$ref`s lead into
+ * @param budget what is left of it afterwards; references that branch into themselves would grow without end
+ */
+export function plainSchema(raw: Json | undefined, root: JsonSchema, budget: SchemaBudget): JsonSchema {
   return copy(raw, 0);
 
   function copy(value: Json | undefined, depth: number): JsonSchema {
-    left -= 1;
-    if (!isObject(value) || depth > DEPTH_MAX || left < 0) return {};
+    budget.left -= 1;
+    if (!isObject(value) || depth > DEPTH_MAX || budget.left < 0) return {};
     const schema: JsonSchema = typeof value.$ref === "string" ? copy(pointed(root, value.$ref), depth + 1) : {};
     for (const word of KEPT) {
       const kept = value[word];

@@ -142,12 +142,16 @@ describe("what a definition takes and answers", () => {
     });
   });
 
-  it("a schema that branches into itself is cut, not followed", () => {
+  it("a schema that is large, or branches into itself, is refused and not followed", () => {
     const twice = (name: string): Json => ({ anyOf: [{ $ref: `#/$defs/${name}` }, { $ref: `#/$defs/${name}` }] });
     const $defs = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`d${i}`, twice(`d${i + 1}`)]));
+    const fields = (count: number): Json => Object.fromEntries(Array.from({ length: count }, (_, i) => [`f${i}`, { type: "string" }]));
+    const of = (input: Json) => faults(contents({ a: run() }, { schema: { input } }));
+    const refusal = ["contents/schema/input: Value error, the input has more than 128 fields and parts of fields"];
     const begun = performance.now();
-    const { input } = read({ a: run() }, { schema: { input: { type: "object", properties: { x: { $ref: "#/$defs/d0" } }, $defs } } });
-    expect(JSON.stringify(input).length).toBeLessThan(100_000);
+    expect(of({ type: "object", properties: { x: { $ref: "#/$defs/d0" } }, $defs })).toEqual(refusal);
+    expect(of(fields(129))).toEqual(refusal);
+    expect(of(fields(128))).toEqual([]);
     expect(performance.now() - begun).toBeLessThan(500);
   });
 

@@ -29,9 +29,12 @@ export function readContents(raw: Json | undefined, loc: Location): ReadDefiniti
   const { nodes, presets } = readNodes(raw.nodes, [...loc, "nodes"], faults);
   const schema = isObject(raw.schema) ? raw.schema : {};
   const { output, outputLoc } = readOutput(raw.output, [...loc, "output"], nodes, faults);
+  const input = readInputSchema(schema.input, [...loc, "schema", "input"], faults);
   if (faults.length > 0) return { faults };
-  const { properties = {} } = workflowSchema(schema.output) as { properties?: Record<string, JsonSchema> };
-  return { nodes, output, outputLoc, input: withPresets(workflowSchema(schema.input), presets), outputFields: properties };
+  const { properties = {} } = workflowSchema(schema.output, { left: LIMITS.pipelineSchemaPartsMax }) as {
+    properties?: Record<string, JsonSchema>;
+  };
+  return { nodes, output, outputLoc, input: withPresets(input, presets), outputFields: properties };
 }
 
 /**
@@ -50,12 +53,23 @@ export function readExecution(body: Json): { input: JsonObject; draft: GraphDraf
   return { input: given, draft: { ...read, input: shapeOf(given) } };
 }
 
+/** Inputs are checked with it at each call, by a program that is made of it: a large one takes seconds to make. */
+function readInputSchema(raw: Json | undefined, loc: Location, faults: InputFault[]): JsonSchema {
+  const budget = { left: LIMITS.pipelineSchemaPartsMax };
+  const schema = workflowSchema(raw, budget);
+  if (budget.left < 0) {
+    const msg = `Value error, the input has more than ${LIMITS.pipelineSchemaPartsMax} fields and parts of fields`;
+    faults.push({ loc, msg, type: "value_error" });
+  }
+  return schema;
+}
+
 function readNodeMap(raw: Json | undefined, loc: Location): ReadDefinition {
   const faults: InputFault[] = [];
   const { nodes, presets } = readNodes(raw, loc, faults);
   const { output, outputLoc } = readOutput(undefined, loc, nodes, faults);
   if (faults.length > 0) return { faults };
-  return { nodes, output, outputLoc, input: withPresets(workflowSchema(undefined), presets), outputFields: {} };
+  return { nodes, output, outputLoc, input: withPresets(readInputSchema(undefined, loc, faults), presets), outputFields: {} };
 }
 
 function readNodes(raw: Json | undefined, loc: Location, faults: InputFault[]): { nodes: DraftNode[]; presets: JsonObject } {

@@ -196,10 +196,13 @@ function compile(
   }
 
   function outputSchema(): JsonSchema {
+    const budget = { left: LIMITS.pipelineOutputPartsMax };
     const schemaOf = (value: Json, depth: number): JsonSchema => {
       const [reference] = typeof value === "string" ? referencesOf(value) : [];
       const type = reference && "reference" in reference ? typeOfReference(reference.reference) : undefined;
-      if (type) return "fault" in type ? {} : plainSchema(type.schema, type.root);
+      if (type) return "fault" in type ? {} : plainSchema(type.schema, type.root, budget);
+      budget.left -= 1;
+      if (budget.left < 0) return {};
       if (!isObject(value) || depth > 8) return typeOfValue(value).schema as JsonSchema;
       const fields = Object.entries(value);
       return {

@@ -7,6 +7,8 @@ import { type FindPipeline, type PipelineRoute, pipelineRoute } from "../../regi
 
 interface Found {
   route: PipelineRoute;
+  /** Changes with everything that the route is made of. */
+  updatedAtMs: number;
   ownerId: string;
   isPublic: boolean;
 }
@@ -70,7 +72,7 @@ export async function createSavedPipelines({
     const seen = memory.get(endpoint);
     const before = changes;
     try {
-      const found = await read(pipelines, name);
+      const found = await read(pipelines, name, seen?.found);
       // What was read while something changed may be what was there before.
       if (changes !== before) return found;
       memory.delete(endpoint);
@@ -89,9 +91,16 @@ export async function createSavedPipelines({
 const visibleTo = (ownerId: string, found: Found | undefined): PipelineRoute | undefined =>
   found && (found.isPublic || found.ownerId === ownerId) ? found.route : undefined;
 
-async function read(pipelines: Pick<PipelineStore, "find">, name: PipelineName): Promise<Found | undefined> {
+/** @param before what was read earlier: its input check is kept when nothing has changed, since making one takes long */
+async function read(pipelines: Pick<PipelineStore, "find">, name: PipelineName, before?: Found): Promise<Found | undefined> {
   const saved = await pipelines.find(name);
-  return saved && { route: pipelineRoute(versionOf(saved)), ownerId: saved.ownerId, isPublic: saved.isPublic };
+  if (!saved) return undefined;
+  const { ownerId, isPublic, updatedAtMs } = saved;
+  const { route } =
+    before?.updatedAtMs === updatedAtMs && before.isPublic === isPublic && before.route.pipeline.version === String(saved.version)
+      ? before
+      : { route: pipelineRoute(versionOf(saved)) };
+  return { route, ownerId, isPublic, updatedAtMs };
 }
 
 const versionOf = ({ ownerId, name, title, description = "", version, compiled, isPublic }: SavedPipeline) =>
