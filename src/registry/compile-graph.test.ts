@@ -149,12 +149,12 @@ describe("refused, with all that is wrong named together", () => {
     [
       "a list where a string belongs",
       { nodes: { a: image(), b: film({ image_url: "$a.images" }) } },
-      "nodes/b/input/image_url: '$a.images' is a list of objects, and here belongs a string; '$a.images.0.url' is",
+      "nodes/b/input/image_url: '$a.images' is a list of objects, and here belongs a string; '$a.images.0.url' would fit",
     ],
     [
       "a file where its address belongs",
       { nodes: { a: image(), b: film({ image_url: "$a.images.0" }) } },
-      "nodes/b/input/image_url: '$a.images.0' is an object, and here belongs a string; '$a.images.0.url' is",
+      "nodes/b/input/image_url: '$a.images.0' is an object, and here belongs a string; '$a.images.0.url' would fit",
     ],
     [
       "a number where a string belongs",

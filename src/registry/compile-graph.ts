@@ -165,7 +165,7 @@ function compile(
       const type = "reference" in reference ? typeOfReference(reference.reference) : { fault: "" };
       if ("fault" in type || canFeed(type, target)) return;
       const better = betterReference(reference.text, type, target);
-      const advice = better ? `; ${quoted(better)} is` : "";
+      const advice = better ? `; ${quoted(better)} would fit` : "";
       wrong(loc, `${quoted(reference.text)} is ${typeInWords(type)}, and here belongs ${typeInWords(target)}${advice}`);
     } else if (!canFeed(typeOfValue(value), target)) {
       wrong(loc, `this is ${typeInWords(typeOfValue(value))}, and here belongs ${typeInWords(target)}`);

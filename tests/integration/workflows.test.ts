@@ -239,6 +239,22 @@ describe("runs of saved workflows", () => {
     expect((await ask("GET", `${queue}/requests/${request_id}`, undefined, ann)).body).toEqual({ mark: "one", said: "early" });
   });
 
+  it("are described like models: to everybody when public, else to their owner", async () => {
+    const document = async (name: string, headers?: Record<string, string>) => {
+      const response = await fetch(
+        `${test.platform.url}/api/openapi/queue/openapi.json?endpoint_id=workflows/ann/${name}`,
+        headers && { headers },
+      );
+      return response.status === 200 ? JSON.stringify(await response.json()) : response.status;
+    };
+    await admin("POST", "", workflow("described", { a: stub() }, { is_public: true }));
+    await admin("POST", "", workflow("hidden"));
+    expect(await document("described")).toContain(`"title":"Prompt"`);
+    expect(await document("hidden")).toBe(404);
+    expect(await document("hidden", { authorization: `Key ${bob}` })).toBe(404);
+    expect(await document("hidden", { authorization: `Key ${ann}` })).toContain('"/workflows/ann/hidden"');
+  });
+
   it("a workflow is a node of another; each sees what its caller may see", async () => {
     await admin("POST", "", workflow("inner", {}, { contents: marked("inner"), is_public: true }));
     const nodes = { w: { type: "run", app: "workflows/ann/inner", input: { prompt: "$input.prompt" } }, a: stub({ payload: "$w.said" }) };
