@@ -208,6 +208,17 @@ describe("workflows/execute", () => {
     });
   });
 
+  it("a field called __proto__ is one", () => {
+    const body = JSON.parse(
+      `{"input": {"__proto__": {"a": 1}}, "workflow": {"i": {"type": "input", "input": {"__proto__": {"b": 2}, "c": 3}}}}`,
+    );
+    Object.assign(body.workflow, workflow);
+    const { input } = execute(body) as { input: object };
+    expect(JSON.stringify(input)).toBe('{"c":3,"__proto__":{"a":1}}');
+    expect(Object.getPrototypeOf(input)).toBe(Object.prototype);
+    expect(({} as { b?: number }).b).toBeUndefined();
+  });
+
   it.each([
     [[], "body: Input should be a valid dictionary"],
     [{ input: {} }, "body/workflow: Field required"],

@@ -74,7 +74,7 @@ function readNodeMap(raw: Json | undefined, loc: Location): ReadDefinition {
 
 function readNodes(raw: Json | undefined, loc: Location, faults: InputFault[]): { nodes: DraftNode[]; presets: JsonObject } {
   const nodes: DraftNode[] = [];
-  const presets: JsonObject = {};
+  let presets: JsonObject = {};
   if (!isObject(raw)) {
     faults.push(notObject(raw, loc));
     return { nodes, presets };
@@ -96,7 +96,7 @@ function readNodes(raw: Json | undefined, loc: Location, faults: InputFault[]): 
     const kind = KINDS.get(node.type);
     if (kind === "input") {
       // The caller's input, with what stands for fields that the caller leaves out.
-      if (isObject(node.input)) Object.assign(presets, node.input);
+      if (isObject(node.input)) presets = { ...presets, ...node.input };
       continue;
     }
     const read = readNode(id, kind, node, at, faults);
@@ -190,7 +190,7 @@ function readOutput(raw: Json | undefined, loc: Location, nodes: DraftNode[], fa
 
 /** Defaults for fields that the schema does not give any. */
 function withPresets(schema: JsonSchema, presets: JsonObject): JsonSchema {
-  const names = Object.keys(presets);
+  const names = Object.keys(presets).filter((name) => name !== "__proto__");
   if (names.length === 0) return schema;
   const properties: JsonObject = { ...(schema.properties as JsonObject | undefined) };
   for (const name of names) {

@@ -291,6 +291,16 @@ describe("workflows/execute", () => {
     expect(await faults({ input: { prompt: "\ud800" }, workflow: { a: stub(), shown } })).toContain("Unicode");
     expect((await ask("POST", `${test.platform.url}/queue/workflows/execute`, {}, "nobody:x")).status).toBe(401);
   });
+
+  it("leaves to the run what schemas leave open: a value that does not fit then fails its node, with 422 and its place", async () => {
+    const workflow = {
+      a: stub({ payload: { list: ["$input.prompt"] } }),
+      b: stub({ prompt: "$a.echo.list", steps: 1 }),
+      shown: { type: "display", depends: ["b"], fields: { text: "$b.echo" } },
+    };
+    const answer = await ask("POST", `${test.platform.url}/run/workflows/execute`, { input: { prompt: "x" }, workflow }, ann);
+    expect(answer).toMatchObject({ status: 422, body: { detail: [{ loc: ["body", "prompt"], type: "string_type" }] } });
+  });
 });
 
 describe("tempera pipelines", () => {
