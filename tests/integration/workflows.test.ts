@@ -160,6 +160,10 @@ describe("saved workflows, on the Platform API", () => {
     const begun = performance.now();
     expect((await admin("POST", "", workflow("many", many))).body.error.message).toContain("10,000 nodes");
     expect(performance.now() - begun).toBeLessThan(3_000);
+    const long = { a: stub({ payload: Array.from({ length: 5_000 }, () => `$${"x".repeat(100)}`) }, { depends: Array(5_000).fill(1) }) };
+    const { error } = (await admin("POST", "", workflow("long", long))).body;
+    expect(error.message).toMatch(/; and 4900 more$/);
+    expect(error.message.length).toBeLessThan(50_000);
     const wide = { a: stub({ payload: "x".repeat(1024 * 1024) }) };
     expect((await admin("POST", "", workflow("large", wide))).body.error.message).toContain("bytes of JSON");
   });

@@ -62,10 +62,14 @@ export function createCheckDefinition({
 
 const notServed = (endpoint: string): string => `there is no endpoint '${endpoint.slice(0, 120)}' that you could call`;
 
-/** Every fault is in the sentence too: not every answer has room for a list. */
-export function definitionError(faults: InputFault[]): TemperaError {
-  const sentence = faults.map(({ loc, msg }) => `${loc.slice(1).join(".") || "body"}: ${msg.replace("Value error, ", "")}`).join("; ");
-  return new TemperaError("input_invalid", sentence, { faults });
+/** Every fault is in the sentence too: not every answer has room for a list. Of very many, the first. */
+export function definitionError(all: InputFault[]): TemperaError {
+  const faults = all.slice(0, LIMITS.inputFaultsMax);
+  const sentence = faults
+    .map(({ loc, msg }) => `${loc.slice(1).join(".").slice(0, 300) || "body"}: ${msg.replace("Value error, ", "")}`)
+    .join("; ");
+  const more = all.length > faults.length ? `; and ${all.length - faults.length} more` : "";
+  return new TemperaError("input_invalid", sentence + more, { faults });
 }
 
 /** A definition travels with each of its runs. Throws `input_invalid`. */
