@@ -9,6 +9,7 @@ import type { ApiDependencies } from "./dependencies.ts";
 import { filesRoutes } from "./files/routes.ts";
 import { createReady } from "./health/ready.ts";
 import { believeForwarded, createGetPath, ingressRoutes } from "./ingress.ts";
+import { createKeyGuard } from "./key-guard.ts";
 import { methodNotAllowed } from "./method-not-allowed.ts";
 import { modelRoutes } from "./models/routes.ts";
 import { pipelineRoutes } from "./pipelines/routes.ts";
@@ -60,6 +61,7 @@ export function createGateway(api: ApiDependencies): Hono {
     exposeHeaders: EXPOSED,
     maxAge: 86_400,
   });
+  app.use(createKeyGuard(api));
   app.use((c, next) => (c.req.header("origin") || c.req.path.startsWith("/files/") ? browsers(c, next) : next()));
 
   app.all(`${TREES.queue.prefix}/*`, async (c) => {

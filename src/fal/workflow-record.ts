@@ -116,8 +116,6 @@ export const workflowItem = (of: PipelineSummary): JsonObject => ({
   endpoint_ids: of.calls,
 });
 
-export const workflowDetail = (of: SavedPipeline): JsonObject => ({ ...workflowItem(of), contents: of.contents });
-
 /** One of the older REST API's pages. */
 export const restWorkflowItem = (of: PipelineSummary): JsonObject => ({
   name: of.name,

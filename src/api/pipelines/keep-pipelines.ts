@@ -10,12 +10,20 @@ import type { ApiDependencies } from "../dependencies.ts";
 import type { Caller } from "../key-ring.ts";
 import { definitionError, refuseTooLarge } from "./check-definition.ts";
 
+/** A change that was checked and is not made yet. */
+interface Checked {
+  name: PipelineName;
+  /** What is there now. */
+  before?: SavedPipeline;
+  save(): Promise<SavedPipeline>;
+}
+
 /** Saving pipelines: what the Platform API and the older REST API have in common. */
 export interface PipelineKeeper {
-  /** Throws `input_invalid` with every fault of the definition, `pipeline_exists`, `pipelines_exhausted`. */
-  create(caller: Caller, body: Json): Promise<SavedPipeline>;
+  /** Throws `input_invalid` with every fault of the definition; saving it, `pipeline_exists` or `pipelines_exhausted`. */
+  create(caller: Caller, body: Json): Promise<Checked>;
   /** Throws `pipeline_unknown` for what is not the caller's own, and `input_invalid`. */
-  update(caller: Caller, name: PipelineName, body: Json): Promise<SavedPipeline>;
+  update(caller: Caller, name: PipelineName, body: Json): Promise<Checked>;
   /** Throws `pipeline_unknown` for what is not the caller's own. */
   remove(caller: Caller, name: PipelineName): Promise<void>;
   /** One's own, and others' that are public. Throws `pipeline_unknown`. */
@@ -50,29 +58,39 @@ export function createPipelineKeeper({
           "Value error, an owner called 'execute' has no saved workflows: their address is that of workflows that come with a call";
         throw definitionError([{ loc: ["body", "name"], msg, type: "value_error" }]);
       }
-      const compiled = await compile(name, read.definition);
-      const { contents } = read.definition;
-      const saved = await pipelines.create({ ...name, ...read.words, contents, compiled }, clock.nowMs(), LIMITS.pipelinesOfOwnerMax);
-      if (saved === "taken")
-        throw new TemperaError("pipeline_exists", `You have a workflow '${read.name}' already; update it, or choose another name.`);
-      if (saved === "full") {
-        throw new TemperaError(
-          "pipelines_exhausted",
-          `You have ${LIMITS.pipelinesOfOwnerMax} saved workflows, as many as you may; remove one.`,
-        );
-      }
-      return saved;
+      const pipeline = { ...name, ...read.words, contents: read.definition.contents, compiled: await compile(name, read.definition) };
+      return {
+        name,
+        async save() {
+          const saved = await pipelines.create(pipeline, clock.nowMs(), LIMITS.pipelinesOfOwnerMax);
+          if (saved === "taken") {
+            throw new TemperaError("pipeline_exists", `You have a workflow '${read.name}' already; update it, or choose another name.`);
+          }
+          if (saved === "full") {
+            const says = `You have ${LIMITS.pipelinesOfOwnerMax} saved workflows, as many as you may; remove one.`;
+            throw new TemperaError("pipelines_exhausted", says);
+          }
+          return saved;
+        },
+      };
     },
 
     async update({ ownerId }, name, body) {
-      if (name.ownerId !== ownerId || !(await pipelines.find(name))) throw new TemperaError("pipeline_unknown");
+      const before = name.ownerId === ownerId ? await pipelines.find(name) : undefined;
+      if (!before) throw new TemperaError("pipeline_unknown");
       const read = readWorkflowChange(usable(body), name.name);
       if ("faults" in read) throw definitionError(read.faults);
       const { words, definition } = read;
       const contents = definition && { contents: definition.contents, compiled: await compile(name, definition) };
-      const saved = await pipelines.update(name, { words, ...(contents && { contents }) }, clock.nowMs());
-      if (!saved) throw new TemperaError("pipeline_unknown");
-      return saved;
+      return {
+        name,
+        before,
+        async save() {
+          const saved = await pipelines.update(name, { words, ...(contents && { contents }) }, clock.nowMs());
+          if (!saved) throw new TemperaError("pipeline_unknown");
+          return saved;
+        },
+      };
     },
 
     async remove({ ownerId }, name) {

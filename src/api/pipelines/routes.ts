@@ -31,10 +31,10 @@ export function pipelineRoutes(app: Hono, api: Pick<ApiDependencies, "keyRing" |
     return answerJson(c, { items: items.map(restWorkflowItem), total, page, size, pages: Math.ceil(total / size) });
   };
   const create = async (c: Context, caller: Caller) =>
-    answerJson(c, restWorkflowDetail(await keeper.create(caller, await readBody(c))), 201);
+    answerJson(c, restWorkflowDetail(await (await keeper.create(caller, await readBody(c))).save()), 201);
   const show = async (c: Context, caller: Caller) => answerJson(c, restWorkflowDetail(await keeper.show(caller, named(c))));
   const update = async (c: Context, caller: Caller) =>
-    answerJson(c, restWorkflowDetail(await keeper.update(caller, named(c), await readBody(c))));
+    answerJson(c, restWorkflowDetail(await (await keeper.update(caller, named(c), await readBody(c))).save()));
   const remove = async (c: Context, caller: Caller): Promise<Response> => {
     await keeper.remove(caller, named(c));
     return c.body(null, 204, { [REQUEST_ID_HEADER]: requestIdOf(c) });

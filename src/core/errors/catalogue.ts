@@ -21,6 +21,12 @@ export const CATALOGUE = {
   // The caller's input.
   input_invalid: { kind: "input", status: 422, retryable: false, says: "The input does not fit this model." },
 
+  idempotency_key_reused: {
+    kind: "input",
+    status: 422,
+    retryable: false,
+    says: "This idempotency key was used with another input before.",
+  },
   file_download_error: { kind: "input", status: 422, retryable: false, says: "A file that the input names cannot be downloaded." },
   file_too_large: { kind: "input", status: 422, retryable: false, says: "A file that the input names is too large." },
 
@@ -51,6 +57,14 @@ export const CATALOGUE = {
     retryable: true,
     says: "The caller has as many runs, streams or realtime sessions open as it may.",
   },
+  rate_limited: { kind: "request", status: 429, retryable: true, says: "The caller makes more calls than it may. Try again later." },
+  queued_requests_limit: {
+    kind: "request",
+    status: 429,
+    retryable: true,
+    says: "The caller has as many requests in the queue as it may. Try again when some have ended.",
+  },
+  upload_limit: { kind: "request", status: 429, retryable: true, says: "The caller has uploaded as many bytes today as it may." },
   pipeline_limit: { kind: "request", status: 400, retryable: false, says: "The pipeline is larger than this server runs." },
   pipeline_failed: { kind: "request", status: 500, retryable: false, says: "The pipeline's own code failed." },
   client_disconnected: { kind: "request", status: 499, retryable: false, says: "The caller went away before the answer." },
@@ -68,6 +82,8 @@ export const CATALOGUE = {
   },
   key_unknown: { kind: "gateway", status: 401, retryable: false, says: "No user found for Key ID and Secret" },
   key_not_found: { kind: "gateway", status: 404, retryable: false, says: "There is no such key, or it was revoked before." },
+  keys_tried: { kind: "gateway", status: 429, retryable: true, says: "Too many wrong keys came from this address. Try again later." },
+  spend_exhausted: { kind: "gateway", status: 403, retryable: false, says: "User is locked. Reason: Exhausted balance." },
   token_invalid: { kind: "gateway", status: 401, retryable: false, says: "The token is not valid, has expired, or its key was revoked." },
   token_forbidden: { kind: "gateway", status: 403, retryable: false, says: "The token does not allow this application." },
   scope_missing: { kind: "gateway", status: 403, retryable: false, says: "This key's scope does not allow that." },
@@ -77,6 +93,7 @@ export const CATALOGUE = {
   pipeline_exists: { kind: "gateway", status: 400, retryable: false, says: "You have a workflow of this name." },
   pipelines_exhausted: { kind: "gateway", status: 400, retryable: false, says: "You have as many saved workflows as you may." },
   request_unknown: { kind: "gateway", status: 404, retryable: false, says: "Request not found" },
+  payload_gone: { kind: "gateway", status: 404, retryable: false, says: "The output of this request is no longer stored." },
   request_unfinished: { kind: "gateway", status: 400, retryable: true, says: "Request is still in progress" },
   request_finished: { kind: "gateway", status: 400, retryable: false, says: "The request has already completed." },
   method_not_allowed: { kind: "gateway", status: 405, retryable: false, says: "Method Not Allowed" },
@@ -108,6 +125,8 @@ export const CATALOGUE = {
   webhook_undelivered: { kind: "gateway", status: 502, retryable: true, says: "The webhook was not delivered." },
   delivery_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no such delivery." },
   dead_letter_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no such dead letter." },
+  plan_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no such plan." },
+  plan_in_use: { kind: "gateway", status: 400, retryable: false, says: "Owners have this plan; give them another one first." },
   engine_unknown: { kind: "gateway", status: 404, retryable: false, says: "No GPU worker has such a model." },
   rotation_pending: {
     kind: "gateway",
@@ -115,6 +134,19 @@ export const CATALOGUE = {
     retryable: true,
     says: "A new signing key is published already and does not sign yet.",
   },
+  changed_meanwhile: {
+    kind: "gateway",
+    status: 412,
+    retryable: false,
+    says: "It was changed by somebody else since you read it; read it again and decide anew.",
+  },
+  version_required: {
+    kind: "gateway",
+    status: 428,
+    retryable: false,
+    says: "Send `If-Match` with the ETag of what you read, so that nobody else's change is overwritten, or `If-Match: *` to overwrite it.",
+  },
+  not_implemented: { kind: "gateway", status: 501, retryable: false, says: "This call of fal's Platform API is not implemented here." },
   queue_full: { kind: "gateway", status: 429, retryable: true, says: "The queue is longer than the caller allowed." },
   file_unknown: { kind: "gateway", status: 404, retryable: false, says: "File not found" },
   file_forbidden: { kind: "gateway", status: 403, retryable: false, says: "This file is not open to you." },
