@@ -24,6 +24,7 @@ import { addRequestVerbs } from "./platform/requests.ts";
 import { addSigningKeyVerbs } from "./platform/signing-keys.ts";
 import { addStorageVerbs } from "./platform/storage.ts";
 import { createAddVerb } from "./platform/verb.ts";
+import { addWorkflowVerbs } from "./platform/workflows.ts";
 
 /** What the admin service's verbs are made of. */
 export type AdminDependencies = Pick<
@@ -47,6 +48,8 @@ export type AdminDependencies = Pick<
   | "signingKeys"
   | "engines"
   | "plans"
+  | "pipelines"
+  | "checkDefinition"
   | "webhookOf"
   | "clock"
   | "log"
@@ -73,6 +76,7 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   addOwnerVerbs(add, api);
   addAppVerbs(add, api);
   addQueueVerbs(add, api);
+  addWorkflowVerbs(add, api);
   addStorageVerbs(add, api);
   addEngineVerbs(add, api);
   addDeliveryVerbs(add, api);

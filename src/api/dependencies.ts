@@ -10,6 +10,7 @@ import type { Jobs } from "../core/ports/jobs.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { PipelineStore } from "../core/ports/pipeline-store.ts";
 import type { PlaceStore } from "../core/ports/place-store.ts";
 import type { PlanStore } from "../core/ports/plan-store.ts";
 import type { RequestSearch } from "../core/ports/request-search.ts";
@@ -21,6 +22,7 @@ import type { Webhook } from "../core/webhook.ts";
 import type { FindPipeline, Registry } from "../registry/registry.ts";
 import type { KeyRing } from "./key-ring.ts";
 import type { OwnerLimits } from "./limits/owner-limits.ts";
+import type { CheckDefinition } from "./pipelines/check-definition.ts";
 import type { StorageDefaults } from "./storage/storage-defaults.ts";
 import type { Tokens } from "./tokens.ts";
 
@@ -30,6 +32,10 @@ export interface ApiDependencies {
   registry: Registry;
   /** Saved pipelines, which can be called too. */
   findPipeline: FindPipeline;
+  /** What a definition of a pipeline must stand before it is saved or run. */
+  checkDefinition: CheckDefinition;
+  /** The saved pipelines themselves. */
+  pipelines: PipelineStore;
   /** Who is calling. */
   keyRing: KeyRing;
   /** Short-lived tokens that stand for a key. */

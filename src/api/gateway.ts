@@ -12,6 +12,7 @@ import { believeForwarded, createGetPath, ingressRoutes } from "./ingress.ts";
 import { createKeyGuard } from "./key-guard.ts";
 import { methodNotAllowed } from "./method-not-allowed.ts";
 import { modelRoutes } from "./models/routes.ts";
+import { pipelineRoutes } from "./pipelines/routes.ts";
 import { createCancel } from "./queue/cancel.ts";
 import { createResult } from "./queue/result.ts";
 import { createStatus } from "./queue/status.ts";
@@ -54,7 +55,12 @@ export function createGateway(api: ApiDependencies): Hono {
   if (api.trustProxy) app.use(believeForwarded);
   // Only browsers send an origin; everybody else is spared the headers. Files are kept in caches that a page shares with
   // plain `<img>` tags, which send none.
-  const browsers = cors({ origin: "*", allowMethods: ["GET", "HEAD", "POST", "PUT", "DELETE"], exposeHeaders: EXPOSED, maxAge: 86_400 });
+  const browsers = cors({
+    origin: "*",
+    allowMethods: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+    exposeHeaders: EXPOSED,
+    maxAge: 86_400,
+  });
   app.use(createKeyGuard(api));
   app.use((c, next) => (c.req.header("origin") || c.req.path.startsWith("/files/") ? browsers(c, next) : next()));
 
@@ -99,6 +105,7 @@ export function createGateway(api: ApiDependencies): Hono {
   ingressRoutes(app);
   webhookRoutes(app, api);
   storageRoutes(app, api);
+  pipelineRoutes(app, api);
   modelRoutes(app, api);
   tokenRoutes(app, api);
   app.all("*", runAtRoot);

@@ -7,9 +7,10 @@ import type { Json } from "../core/json.ts";
 import { type ModelVersion, taskQueueOf } from "../core/model.ts";
 import { store } from "../core/stored.ts";
 import { LIFECYCLE_PREFERENCE_HEADER, submitOptions, wantedLifecycle } from "../fal/index.ts";
-import type { Registry, Route } from "../registry/registry.ts";
+import type { Route } from "../registry/registry.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
+import { EXECUTION, openExecution } from "./pipelines/execution.ts";
 import { pipelineJob } from "./pipelines/pipeline-job.ts";
 import { requestIdOf } from "./request-id.ts";
 
@@ -28,16 +29,17 @@ export interface Intake {
  * @param direct one attempt, as fal's synchronous runs have it: their callers wait, and try again themselves (contract §3)
  */
 export async function readIntake(
-  api: Pick<ApiDependencies, "objects" | "clock" | "limits" | "registry" | "findPipeline" | "storageDefaults">,
+  api: Pick<ApiDependencies, "objects" | "clock" | "limits" | "registry" | "findPipeline" | "checkDefinition" | "storageDefaults">,
   c: Context,
   {
-    route,
+    route: named,
     caller,
-    raw,
+    raw: body,
     direct = false,
     previews = false,
   }: { route: Route; caller: Caller; raw: Json; direct?: boolean; previews?: boolean },
 ): Promise<Intake> {
+  const { route, raw } = named === EXECUTION ? await openExecution(api.checkDefinition, caller, body) : { route: named, raw: body };
   const checked = route.checkInput(raw);
   if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
   const lifecycle = wantedLifecycle(

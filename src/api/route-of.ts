@@ -1,6 +1,7 @@
-import { appOf } from "../core/endpoint.ts";
+import { appOf, EXECUTE } from "../core/endpoint.ts";
 import { TemperaError } from "../core/errors/tempera-error.ts";
 import type { FindPipeline, Registry, Route } from "../registry/registry.ts";
+import { EXECUTION } from "./pipelines/execution.ts";
 
 /** The route of an endpoint of the registry. Throws `endpoint_unknown` or `path_unknown`. */
 export function routeOf(registry: Registry, endpoint: string): Route {
@@ -14,12 +15,13 @@ export function routeOf(registry: Registry, endpoint: string): Route {
 /** Where saved pipelines are found: behind this owner's name for them. */
 const SAVED = "workflows/";
 
-/** The same for a caller, who may have saved pipelines too. What the registry knows is found without waiting. */
+/** The same for a caller, who may have saved pipelines too, or bring one along. What the registry knows is found without waiting. */
 export async function callerRoute(
   { registry, findPipeline }: { registry: Registry; findPipeline: FindPipeline },
   { ownerId }: { ownerId: string },
   endpoint: string,
 ): Promise<Route> {
+  if (endpoint === EXECUTE) return EXECUTION;
   const saved = endpoint.startsWith(SAVED) ? await findPipeline(endpoint, ownerId) : undefined;
   return saved ?? routeOf(registry, endpoint);
 }

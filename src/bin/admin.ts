@@ -4,6 +4,8 @@ import { createJobs } from "../adapters/temporal/jobs.ts";
 import { createAdmin } from "../api/admin.ts";
 import { createIdempotentWrite } from "../api/idempotency/idempotent-write.ts";
 import { createKeyRing } from "../api/key-ring.ts";
+import { createCheckDefinition } from "../api/pipelines/check-definition.ts";
+import { createFindPipeline } from "../api/pipelines/saved-pipelines.ts";
 import { listen } from "../api/serve.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
 import { systemClock } from "../core/ports/clock.ts";
@@ -26,6 +28,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     uploadSecret: await parts.secrets.secret("uploads"),
     jobs: createJobs(parts.client),
     redeliveries: createDeliveries(parts.client),
+    checkDefinition: createCheckDefinition({ registry: parts.registry, findPipeline: createFindPipeline(parts.pipelines) }),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
     clock: systemClock,

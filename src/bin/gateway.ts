@@ -6,6 +6,8 @@ import { createGateway } from "../api/gateway.ts";
 import { createKeyRing } from "../api/key-ring.ts";
 import { createAllowances } from "../api/limits/allowances.ts";
 import { createOwnerLimits } from "../api/limits/owner-limits.ts";
+import { createCheckDefinition } from "../api/pipelines/check-definition.ts";
+import { createSavedPipelines } from "../api/pipelines/saved-pipelines.ts";
 import { createSockets } from "../api/realtime/sockets.ts";
 import { type HttpServer, listen } from "../api/serve.ts";
 import { createStorageDefaults } from "../api/storage/storage-defaults.ts";
@@ -34,10 +36,13 @@ export async function startGateway(
   const keyRing = await createKeyRing({ keys: parts.keys, clock: systemClock });
   const allowances = await createAllowances(parts);
   const storageDefaults = await createStorageDefaults(parts);
+  const savedPipelines = await createSavedPipelines({ pipelines: parts.pipelines, clock: systemClock });
+  const { findPipeline } = savedPipelines;
   const api: ApiDependencies = {
     ...parts,
     limits: createOwnerLimits({ ...parts, allowances }),
-    findPipeline: async () => undefined,
+    findPipeline,
+    checkDefinition: createCheckDefinition({ registry: parts.registry, findPipeline }),
     keyRing,
     storageDefaults,
     tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
@@ -62,6 +67,7 @@ export async function startGateway(
   const sockets = createSockets(api, (request) => app.fetch(request));
   const closing = createClosing();
   closing.defer(() => keyRing[Symbol.asyncDispose]());
+  closing.defer(() => savedPipelines[Symbol.asyncDispose]());
   closing.defer(() => allowances[Symbol.asyncDispose]());
   closing.defer(() => storageDefaults[Symbol.asyncDispose]());
   try {

@@ -17,6 +17,7 @@ import { createFileStore } from "../adapters/postgres/file-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
 import { createOwnerLoad } from "../adapters/postgres/owner-load.ts";
+import { createPipelineStore } from "../adapters/postgres/pipeline-store.ts";
 import { createPlaceStore } from "../adapters/postgres/place-store.ts";
 import { createPlanStore } from "../adapters/postgres/plan-store.ts";
 import { createRequestSearch } from "../adapters/postgres/request-search.ts";
@@ -45,6 +46,7 @@ import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { OwnerLoad } from "../core/ports/owner-load.ts";
+import type { PipelineStore } from "../core/ports/pipeline-store.ts";
 import type { PlaceStore } from "../core/ports/place-store.ts";
 import type { PlanStore } from "../core/ports/plan-store.ts";
 import type { Quotas } from "../core/ports/quotas.ts";
@@ -86,6 +88,7 @@ export interface Parts extends AsyncDisposable {
   deadLetters: DeadLetterStore;
   /** What GPU workers say of their engines. */
   engines: EngineBoard;
+  pipelines: PipelineStore;
   /** What owners and keys may use. */
   plans: PlanStore;
   /** Counters of rates, shared by the gateways. */
@@ -156,6 +159,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       deliveries: createDeliveryStore(sql),
       deadLetters: createDeadLetterStore(sql),
       engines: createEngineBoard(sql),
+      pipelines: createPipelineStore(sql),
       plans: createPlanStore(sql),
       quotas,
       load: createOwnerLoad(sql),

@@ -24,7 +24,7 @@ describe("endpoint ids", () => {
     ["a NUL", "fal-ai/a\u0000"],
     ["a line break", "fal-ai/a\n"],
     ["another script", "fal-ai/моdель"],
-    ["a segment of 101 characters", `fal-ai/${"a".repeat(101)}`],
+    ["a segment of 129 characters", `fal-ai/${"a".repeat(129)}`],
     ["13 segments", `${"a/".repeat(12)}a`],
     ["the word that begins a request's address", "fal-ai/wan/requests"],
     ["the same further in", "fal-ai/wan/requests/x"],
@@ -38,6 +38,9 @@ describe("endpoint ids", () => {
     expect(appOf("fal-ai/wan/v2.2-a14b/text-to-video")).toBe("fal-ai/wan");
     expect(appOf("workflows/u/n/extra/p")).toBe("workflows/u/n");
     expect(appOf("comfy/u/n")).toBe("comfy/u/n");
+    expect(appOf("workflows/execute")).toBe("workflows/execute");
+    expect(appOf("workflows/execute/stream")).toBe("workflows/execute");
+    expect(appOf("comfy/execute/x")).toBe("comfy/execute/x");
   });
 
   it("forgives doubled and trailing slashes", () => expect(pathSegments("//a///b/")).toEqual(["a", "b"]));

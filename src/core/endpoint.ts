@@ -4,6 +4,9 @@
  */
 const NAMESPACES = new Set(["workflows", "comfy"]);
 
+/** Runs a workflow that comes with the call. It is an app of its own, the only one of its namespace that belongs to nobody (contract §11.1). */
+export const EXECUTE = "workflows/execute";
+
 /** Names that a tree of routes uses, so they cannot own an endpoint (design §4). */
 export const RESERVED_OWNERS = new Set([
   "run",
@@ -20,13 +23,14 @@ export const RESERVED_OWNERS = new Set([
   ".well-known",
 ]);
 
-const SEGMENT = /^[A-Za-z0-9._-]{1,100}$/;
+const SEGMENT = /^[A-Za-z0-9._-]{1,128}$/;
 
 /** Splits a path into segments; empty ones (doubled or trailing slashes) vanish. */
 export const pathSegments = (path: string): string[] => path.split("/").filter((segment) => segment !== "");
 
 /** How many leading segments name the app of this path. */
-export const appLength = (segments: readonly string[]): number => (NAMESPACES.has(segments[0] ?? "") ? 3 : 2);
+export const appLength = (segments: readonly string[]): number =>
+  NAMESPACES.has(segments[0] ?? "") && `${segments[0]}/${segments[1]}` !== EXECUTE ? 3 : 2;
 
 /** `owner/alias` of an endpoint id. `appOf("fal-ai/wan/v2.2-a14b/text-to-video") === "fal-ai/wan"` */
 export function appOf(endpoint: string): string {

@@ -220,4 +220,26 @@ export const LIMITS = {
   nodeRecordAfterMs: 1_000,
   /** HTTP over WebSocket: payloads that wait for the one before them on one socket. */
   socketPayloadsMax: 100,
+  /** Name of a node, in characters. */
+  nodeIdCharactersMax: 128,
+  /** What saves a pipeline: its definition, and what an editor keeps beside it. */
+  pipelineBodyBytesMax: 2 * 1024 * 1024,
+  /** Fields of a definition's input, and parts of fields: what checks inputs is compiled from them, in half a second for so many. */
+  pipelineSchemaPartsMax: 128,
+  /** The same of its output, which is only looked at. */
+  pipelineOutputPartsMax: 1_000,
+  /** Name and title of a saved pipeline, in characters, as fal has them (contract §11.3). */
+  pipelineNameCharactersMax: 128,
+  pipelineTitleCharactersMax: 256,
+  /** Description of a saved pipeline, in characters. */
+  pipelineDescriptionCharactersMax: 4096,
+  /** Tags of a saved pipeline, and the characters of one. */
+  pipelineTagsMax: 50,
+  pipelineTagCharactersMax: 64,
+  /** Saved pipelines of one owner, removed ones not counted. */
+  pipelinesOfOwnerMax: 1000,
+  /** How long a saved pipeline is remembered by a gateway when no notification arrives. */
+  pipelineCacheMs: 10_000,
+  /** Saved pipelines a gateway remembers; past that it forgets all and asks again. */
+  pipelinesRememberedMax: 1000,
 } as const;

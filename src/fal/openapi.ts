@@ -1,5 +1,5 @@
 /** The OpenAPI 3.0 description of one endpoint's queue, as fal gives it (contract §10.1). Pure translation. */
-import type { Json, JsonObject } from "../core/json.ts";
+import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import type { ModelVersion } from "../core/model.ts";
 
 /** What of a model version is described. */
@@ -12,8 +12,6 @@ export interface DescribedAt {
   /** Root of what the models' pages serve to programs. */
   web: string;
 }
-
-const isObject = (value: Json | undefined): value is JsonObject => typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Keywords of JSON Schema 2020-12 that OpenAPI 3.0 does not know and that say nothing to its readers. */
 const UNKNOWN = new Set([

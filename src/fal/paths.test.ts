@@ -9,12 +9,16 @@ describe("paths of the queue", () => {
     ["/fal-ai/qwen-image/", { verb: "submit", endpoint: "fal-ai/qwen-image" }],
     ["//fal-ai//flux//dev/", { verb: "submit", endpoint: "fal-ai/flux/dev" }],
     ["/workflows/u/n/extra/p", { verb: "submit", endpoint: "workflows/u/n/extra/p" }],
+    ["/workflows/execute", { verb: "submit", endpoint: "workflows/execute" }],
   ])("%s submits", (path, expected) => expect(parseQueuePath(path)).toEqual(expected));
 
   describe.each([
     ["short", "fal-ai/wan"],
     ["full", "fal-ai/wan/v2.2-a14b/text-to-video"],
     ["namespaced", "workflows/u/n"],
+    ["without a name", "workflows/execute"],
+    // What fal's JavaScript client makes of that.
+    ["with a name that is none", "workflows/execute/undefined"],
     ["with an alias that is called requests", "fal-ai/requests"],
   ])("%s form", (_form, endpoint) => {
     it.each([

@@ -1,6 +1,6 @@
 /** fal's storage wire (contract §6): headers, bodies and paths of uploads and files. Pure translation. */
 import { type InputFault, TemperaError } from "../core/errors/tempera-error.ts";
-import type { Json, JsonObject } from "../core/json.ts";
+import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import type { Acl, Decision, Lifecycle } from "../core/lifecycle.ts";
 import { LIMITS } from "../core/limits.ts";
 
@@ -26,8 +26,6 @@ const CONTENT_TYPE = /^[\w!#$&^.+-]{1,100}\/[\w!#$&^.+-]{1,100}(?:\s*;[\x20-\x7e
 
 const fault = (loc: InputFault["loc"], msg: string, type: string): TemperaError =>
   new TemperaError("input_invalid", undefined, { faults: [{ loc, msg, type }] });
-
-const isObject = (value: unknown): value is JsonObject => typeof value === "object" && value !== null && !Array.isArray(value);
 
 /**
  * Reads a lifecycle header: JSON of `expiration_duration_seconds` (seconds, one of fal's words, or null for never) and

@@ -118,6 +118,25 @@ describe("javascript/film.mjs", () => {
   }, 120_000);
 });
 
+describe("javascript/workflow.mjs", () => {
+  it("tells of each node and saves the film; the same definition can be saved and called", async () => {
+    const file = join(test.folder, "workflow.mp4");
+    const { code, said } = await node("workflow", "a large red circle on a blue background", "it bounces", file);
+    expect(said).toMatch(
+      /^picture runs fal-ai\/qwen-image, request \S+\npicture is done\nfilm runs \S+image-to-video, request \S+\nfilm is done\n/,
+    );
+    expect(said).toContain(`saved ${file}`);
+    expect(code).toBe(0);
+    await using clips = openClipFiles();
+    expect((await clips.decode(file, { width: 64, height: 36 })).codecs).toEqual(["avc1"]);
+
+    const definition = readFileSync(join(PROJECT, "examples/workflows/picture-to-film.json"), "utf8");
+    const body = `{"name": "picture-to-film", "title": "Picture to film", "contents": ${definition}}`;
+    const saved = await test.call("/rest/workflows/", { method: "POST", body });
+    expect([saved.status, ((await saved.json()) as { name?: string }).name]).toEqual([201, "picture-to-film"]);
+  }, 120_000);
+});
+
 describe("javascript/queue.mjs", () => {
   it("submits now, collects later", async () => {
     const submitted = await node("queue", "submit", PROMPT);

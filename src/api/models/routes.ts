@@ -7,17 +7,27 @@ import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { methodNotAllowed } from "../method-not-allowed.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
-import { routeOf } from "../route-of.ts";
+import { callerRoute } from "../route-of.ts";
 
 const described = ({ model, pipeline }: Route): DescribedModel => model ?? pipeline;
 
 const LLMS = /^\/models\/(.+)\/llms\.txt\/?$/;
 
+/** Nobody's name: who asks without a key sees of saved workflows what is public. */
+const ANYBODY = { ownerId: "" };
+
 /**
- * What fal's web site serves to programs (contract §10.1), for the models of this registry, without a key: their OpenAPI
- * documents, `llms.txt` of each, and one that lists them.
+ * What fal's web site serves to programs (contract §10.1), for what is served here, without a key: OpenAPI documents,
+ * `llms.txt` of each, and one that lists them. Saved workflows have them too; with a key, one's own private ones.
  */
-export function modelRoutes(app: Hono, { registry, publicUrl, log }: Pick<ApiDependencies, "registry" | "publicUrl" | "log">): void {
+export function modelRoutes(app: Hono, api: Pick<ApiDependencies, "registry" | "findPipeline" | "keyRing" | "publicUrl" | "log">): void {
+  const { registry, publicUrl, log } = api;
+  const find = async (c: Context, endpoint: string): Promise<DescribedModel> => {
+    const authorization = c.req.header("authorization");
+    const caller =
+      authorization !== undefined && endpoint.startsWith("workflows/") ? await api.keyRing.authenticate(authorization) : ANYBODY;
+    return described(await callerRoute(api, caller, endpoint));
+  };
   const at = (c: Context) => ({
     queue: addressOf(c, "queue", publicUrl),
     run: addressOf(c, "run", publicUrl),
@@ -26,15 +36,15 @@ export function modelRoutes(app: Hono, { registry, publicUrl, log }: Pick<ApiDep
   const text = (c: Context, body: string): Response =>
     c.body(body, 200, { "content-type": "text/plain; charset=utf-8", [REQUEST_ID_HEADER]: requestIdOf(c) });
 
-  app.get("/api/openapi/queue/openapi.json", (c) => {
+  app.get("/api/openapi/queue/openapi.json", async (c) => {
     const endpoint = c.req.query("endpoint_id");
     if (endpoint === undefined) throw new TemperaError("path_unknown", "Say which model: ?endpoint_id=owner/alias");
-    return answerJson(c, openapiDocument(described(routeOf(registry, endpoint)), at(c)));
+    return answerJson(c, openapiDocument(await find(c, endpoint), at(c)));
   });
-  app.get("/models/*", (c) => {
+  app.get("/models/*", async (c) => {
     const endpoint = LLMS.exec(rawPath(c))?.[1];
     if (endpoint === undefined) throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
-    return text(c, llmsText(described(routeOf(registry, endpoint)), at(c)));
+    return text(c, llmsText(await find(c, endpoint), at(c)));
   });
   app.get("/llms.txt", (c) => {
     const { web } = at(c);

@@ -26,8 +26,10 @@ export interface Verb<
   scope: S;
   params?: P;
   query?: Q;
-  /** Of at most `LIMITS.adminBodyBytesMax`. An absent one is read as `{}`. */
+  /** Of at most `bodyBytesMax`. An absent one is read as `{}`. */
   body?: B;
+  /** `LIMITS.adminBodyBytesMax` when absent. */
+  bodyBytesMax?: number;
   /** The action in the audit record. Absent for reads only; `null` for another method that changes nothing. */
   audit?: string | null;
   /** It changes what several people may change at once (`revision.ts`). */

@@ -89,7 +89,7 @@ export function createAddVerb(
       const caller = await callerOf(c, verb.scope, api);
       const params = fitting(verb.params, c.req.param(), "path");
       const query = fitting(verb.query, single(c.req.queries()), "query");
-      const body = verb.body && fitting(verb.body, await readJsonBody(c, LIMITS.adminBodyBytesMax), "body");
+      const body = verb.body && fitting(verb.body, await readJsonBody(c, verb.bodyBytesMax ?? LIMITS.adminBodyBytesMax), "body");
       let changed = false;
       const asked = {
         c,

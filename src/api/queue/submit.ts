@@ -28,6 +28,7 @@ export const createSubmit = (
     | "keyRing"
     | "registry"
     | "findPipeline"
+    | "checkDefinition"
     | "jobs"
     | "events"
     | "requests"

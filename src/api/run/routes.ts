@@ -1,5 +1,5 @@
 import type { Context, Hono } from "hono";
-import { isEndpointId, pathSegments } from "../../core/endpoint.ts";
+import { appLength, isEndpointId, pathSegments } from "../../core/endpoint.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { TREES } from "../../fal/index.ts";
 import { rawPath } from "../address.ts";
@@ -28,7 +28,7 @@ export function runRoutes(app: Hono, api: RunApi & Pick<ApiDependencies, "runsMa
       return methodNotAllowed(api, METHODS.join(", "))(c);
     }
     // A model may be called `stream` itself.
-    const streamed = segments.at(-1) === "stream" && segments.length > 2 && !api.registry.route(endpoint);
+    const streamed = segments.at(-1) === "stream" && segments.length > appLength(segments) && !api.registry.route(endpoint);
     return streamed ? stream(c, segments.slice(0, -1).join("/")) : run(c, endpoint);
   };
   app.all(`${TREES.run.prefix}/*`, (c) => serve(c, rawPath(c).slice(TREES.run.prefix.length)));

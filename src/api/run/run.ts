@@ -29,6 +29,7 @@ export type RunApi = Pick<
   | "tokens"
   | "registry"
   | "findPipeline"
+  | "checkDefinition"
   | "jobs"
   | "events"
   | "requests"

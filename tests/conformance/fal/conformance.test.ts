@@ -63,6 +63,8 @@ describe("a broken server does not pass", () => {
     ["characters that are not escaped", 94, (body) => Buffer.from(body.toString().replaceAll("\\u00e9", "é"))],
     ["200 for a request that waits", 39, (body, _headers, path) => (path.endsWith("/status") ? { status: 200 } : body)],
     ["404 as 500", 48, () => ({ status: 500 })],
+    ["a workflow's output under another name", 166, (body) => Buffer.from(body.toString().replace('"type":"output"', '"type":"result"'))],
+    ["definitions whose faults are taken for success", 171, (body) => (body.toString().includes('"detail"') ? { status: 201 } : body)],
     [
       "files of another type",
       119,

@@ -8,11 +8,12 @@ import { cases as realtime } from "./realtime.ts";
 import { cases as run } from "./run.ts";
 import { cases as storage } from "./storage.ts";
 import { cases as webhooks } from "./webhooks.ts";
+import { cases as workflows } from "./workflows.ts";
 
 /** How many the contract has. */
 export const CASES = 177;
 
-const files: Record<string, Case[]> = { reach, queue, run, realtime, storage, errors, webhooks, platform };
+const files: Record<string, Case[]> = { reach, queue, run, realtime, storage, errors, webhooks, platform, workflows };
 
 /** With the file each is written in. */
 export const CASES_BY_NUMBER: (Case & { file: string })[] = Object.entries(files)

@@ -194,9 +194,6 @@ export const cases: Case[] = [
         "no webhook_ip_ranges",
       ),
   },
-  ...[164, 165, 166, 167, 168, 169, 170, 171, 172, 173].map((number) =>
-    notApplicable(number, "workflows", "saved and ad-hoc workflows are the subject of a later version"),
-  ),
   {
     number: 174,
     title: "the server is killed between submit and run: the request still completes",

@@ -1,0 +1,120 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { LIMITS } from "../../core/limits.ts";
+import type { PipelineName, SavedPipeline } from "../../core/saved-pipeline.ts";
+import type { FindPipeline } from "../../registry/registry.ts";
+import { createSavedPipelines } from "./saved-pipelines.ts";
+
+const saved = (over: Partial<SavedPipeline> = {}): SavedPipeline => ({
+  ownerId: "ann",
+  name: "film",
+  title: "Film",
+  isPublic: false,
+  tags: [],
+  version: 1,
+  calls: [],
+  createdAtMs: 0,
+  updatedAtMs: 0,
+  contents: {},
+  compiled: { graph: { nodes: [], output: {} }, schemas: { input: { type: "object" }, output: {} }, calls: [] },
+  ...over,
+});
+
+/** Pipelines in memory, with a switch for an outage, a count of the reads, and a hold on their answers. */
+function createStore() {
+  const all = new Map<string, SavedPipeline>();
+  const listeners = new Set<(name: PipelineName) => void>();
+  const state = { away: false, reads: 0, hold: Promise.resolve() };
+  return {
+    state,
+    put(one: SavedPipeline) {
+      all.set(`${one.ownerId}/${one.name}`, one);
+      for (const listener of listeners) listener(one);
+    },
+    async find({ ownerId, name }: PipelineName) {
+      state.reads += 1;
+      if (state.away) throw new TemperaError("store_unavailable");
+      const found = all.get(`${ownerId}/${name}`);
+      await state.hold;
+      return found;
+    },
+    async onChange(listener: (name: PipelineName) => void) {
+      listeners.add(listener);
+      return async () => void listeners.delete(listener);
+    },
+  };
+}
+
+let store: ReturnType<typeof createStore>;
+let now: number;
+let findPipeline: FindPipeline;
+beforeEach(async () => {
+  store = createStore();
+  now = 1_000_000;
+  ({ findPipeline } = await createSavedPipelines({ pipelines: store, clock: { nowMs: () => now } }));
+});
+const version = async (endpoint = "workflows/ann/film", ownerId = "ann") => (await findPipeline(endpoint, ownerId))?.pipeline.version;
+
+describe("saved pipelines of a gateway", () => {
+  it("are read once, by however many who call them, until their time is over", async () => {
+    store.put(saved());
+    expect(await Promise.all([version(), version(), version("workflows//ann/film/")])).toEqual(["1", "1", "1"]);
+    expect(await version()).toBe("1");
+    expect(store.state.reads).toBe(1);
+    const route = await findPipeline("workflows/ann/film", "ann");
+    now += LIMITS.pipelineCacheMs;
+    // What it is checked with is made once, as long as it does not change.
+    expect(await findPipeline("workflows/ann/film", "ann")).toBe(route);
+    expect(store.state.reads).toBe(2);
+  });
+
+  it("are their owner's, and everybody's when public", async () => {
+    store.put(saved());
+    store.put(saved({ name: "open", isPublic: true }));
+    expect(await version("workflows/ann/film", "bob")).toBeUndefined();
+    expect(await version("workflows/ann/open", "bob")).toBe("1");
+    expect((await findPipeline("workflows/ann/film", "ann"))?.pipeline).toMatchObject({ endpoint: "workflows/ann/film", ownerId: "ann" });
+    expect((await findPipeline("workflows/ann/open", "bob"))?.pipeline).not.toHaveProperty("ownerId");
+    for (const other of ["workflows/ann", "workflows/ann/film/more", "comfy/ann/film", "ann/film"])
+      expect(await version(other)).toBeUndefined();
+  });
+
+  it("change as soon as the database says so", async () => {
+    store.put(saved());
+    await version();
+    store.put(saved({ version: 2 }));
+    expect(await version()).toBe("2");
+  });
+
+  it("one that is not there is not remembered: it can be called as soon as it is saved", async () => {
+    expect(await version()).toBeUndefined();
+    store.put(saved());
+    expect(await version()).toBe("1");
+  });
+
+  it("what was read while it changed is not remembered", async () => {
+    store.put(saved());
+    let release = (): void => {};
+    store.state.hold = new Promise((resolve) => {
+      release = resolve;
+    });
+    const early = version();
+    store.put(saved({ version: 2 }));
+    const late = version();
+    release();
+    expect(await early).toBe("1");
+    expect(await late).toBe("2");
+    expect(await version()).toBe("2");
+  });
+
+  it("go on being served while the store is away, once they were seen", async () => {
+    store.put(saved());
+    await version();
+    store.state.away = true;
+    now += LIMITS.pipelineCacheMs;
+    expect(await version()).toBe("1");
+    expect(await version()).toBe("1");
+    expect(store.state.reads).toBe(2);
+    await expect(version("workflows/ann/other")).rejects.toMatchObject({ code: "store_unavailable" });
+  });
+});

@@ -1,0 +1,229 @@
+import { describe, expect, it } from "vitest";
+import type { GraphDraft } from "../core/graph-draft.ts";
+import type { Json } from "../core/json.ts";
+import { LIMITS } from "../core/limits.ts";
+import { readContents, readExecution } from "./workflow-definition.ts";
+
+const run = (over: object = {}): Json => ({
+  type: "run",
+  depends: ["input"],
+  app: "tempera/stub",
+  input: { prompt: "$input.prompt" },
+  ...over,
+});
+const contents = (nodes: object, over: object = {}): Json => ({
+  name: "w",
+  version: "1",
+  nodes: nodes as Json,
+  output: { text: "$a.echo" },
+  schema: { input: { prompt: { name: "prompt", label: "Prompt", type: "string", required: true, modelId: "a" } }, output: {} },
+  ...over,
+});
+const read = (nodes: object, over: object = {}): GraphDraft => {
+  const draft = readContents(contents(nodes, over), ["body", "contents"]);
+  if ("faults" in draft) throw new Error(JSON.stringify(draft.faults));
+  return draft;
+};
+const faults = (raw: Json): string[] => {
+  const draft = readContents(raw, ["contents"]);
+  return "faults" in draft ? draft.faults.map(({ loc, msg }) => `${loc.join("/")}: ${msg}`) : [];
+};
+
+describe("the nodes of a definition", () => {
+  it("run is model, display is output, and an input node is only its defaults", () => {
+    const { nodes, input } = read({
+      input: { id: "input", type: "input", depends: [], input: { prompt: "a fox", steps: 4 } },
+      a: run({ type: "run" }),
+      b: run({ type: "model", id: "b", depends: undefined }),
+      shown: { type: "display", depends: ["a"], input: {}, fields: { text: "$a.echo" }, metadata: { position: { x: 1 } } },
+      listed: { type: "output", depends: [], fields: ["$b.echo"] },
+    });
+    expect(nodes.map(({ id, endpoint, value, depends }) => [id, endpoint, value, depends])).toEqual([
+      ["a", "tempera/stub", { prompt: "$input.prompt" }, ["input"]],
+      ["b", "tempera/stub", { prompt: "$input.prompt" }, []],
+      ["shown", undefined, { text: "$a.echo" }, ["a"]],
+      ["listed", undefined, ["$b.echo"], []],
+    ]);
+    expect(input).toMatchObject({ properties: { prompt: { type: "string", default: "a fox" }, steps: { default: 4 } }, required: [] });
+  });
+
+  it("names of any script, with hyphens", () => {
+    const ids = ["node-image", "görüntü", "画像_1", "a--b", "1", "constructor"];
+    expect(read({ a: run(), ...Object.fromEntries(ids.map((id) => [id, run()])) }).nodes.map(({ id }) => id)).toEqual(
+      expect.arrayContaining(ids),
+    );
+  });
+
+  it.each([
+    ["a name that references cannot name", { "a.b": run() }, "contents/nodes/a.b: Value error, 'a.b' cannot be the name of a node"],
+    ["no name", { "": run() }, "contents/nodes/: Value error, '' cannot be the name of a node"],
+    ["a control character", { "a\u0000": run() }, "cannot be the name of a node"],
+    ["a prototype", JSON.parse('{"__proto__": {"type": "run", "app": "tempera/stub"}}'), "cannot be the name of a node"],
+    ["a name without end", { [`n${"x".repeat(128)}`]: run() }, "a node's name has at most 128 characters"],
+    ["the input's name", { input: run() }, "contents/nodes/input: Value error, 'input' is the name of what the caller gives"],
+    [
+      "an id that is another",
+      { a: run({ id: "b" }) },
+      "contents/nodes/a/id: Value error, the id is not the name that the node stands under: 'a'",
+    ],
+    [
+      "another type",
+      { a: run({ type: "loop" }) },
+      "contents/nodes/a/type: Value error, a node's type should be 'run' or 'display'; it is 'loop'",
+    ],
+    ["no type", { a: { app: "tempera/stub" } }, "should be 'run' or 'display'; it has none"],
+    ["no app", { a: { type: "run" } }, "contents/nodes/a/app: Field required"],
+    ["an app that is none", { a: run({ app: "stub" }) }, "contents/nodes/a/app: Value error, 'stub' cannot be the id of an endpoint"],
+    ["an input that is a reference", { a: run({ input: "$input" }) }, "contents/nodes/a/input: Input should be a valid dictionary"],
+    ["depends that is no list", { a: run({ depends: "input" }) }, "contents/nodes/a/depends: Input should be a valid list"],
+    ["depends on a number", { a: run({ depends: ["input", 3] }) }, "contents/nodes/a/depends/1: Input should be a valid string"],
+    ["a node that is text", { a: "run" }, "contents/nodes/a: Input should be a valid dictionary"],
+    ["nothing that runs", { shown: { type: "display", fields: { a: "$input.a" } } }, "has no node that calls a model"],
+  ])("refuses %s", (_what, nodes, says) => {
+    expect(faults(contents(nodes)).join("\n")).toContain(says);
+  });
+
+  it("names every fault", () => {
+    expect(faults(contents({ a: run({ app: 1, depends: 2 }), "b.c": run(), d: null }))).toHaveLength(4);
+  });
+
+  it("refuses more nodes than there may be, at once", () => {
+    const many = (count: number): Json => contents(Object.fromEntries(Array.from({ length: count }, (_, i) => [`n${i}`, run()])));
+    expect(faults(many(LIMITS.pipelineNodesMax))).toEqual([]);
+    const begun = performance.now();
+    expect(faults(many(10_000))).toEqual([
+      "contents/nodes: Value error, the workflow has 10,000 nodes, more than the 500 that one may have; split it into workflows that call one another",
+    ]);
+    expect(performance.now() - begun).toBeLessThan(500);
+  });
+});
+
+describe("what a definition takes and answers", () => {
+  it("fields of every kind become a schema, and what is not understood is open", () => {
+    const { input } = read(
+      { a: run() },
+      {
+        schema: {
+          input: {
+            prompt: { name: "prompt", label: "Prompt", type: "string", required: true, description: "What to paint", modelId: "a" },
+            pictures: { type: { kind: "list", elementType: "string" } },
+            rows: { type: { kind: "list", elementType: { kind: "list", elementType: "integer" } }, default: [] },
+            look: { type: "style", required: true, default: "plain", enum: ["plain", "wild"] },
+          },
+        },
+      },
+    );
+    expect(input).toEqual({
+      type: "object",
+      required: ["prompt"],
+      "x-fal-order-properties": ["prompt", "pictures", "rows", "look"],
+      properties: {
+        prompt: { title: "Prompt", description: "What to paint", type: "string" },
+        pictures: { type: "array", items: { type: "string" } },
+        rows: { type: "array", items: { type: "array", items: { type: "integer" } }, default: [] },
+        look: { default: "plain", enum: ["plain", "wild"] },
+      },
+    });
+  });
+
+  it("a JSON Schema of the SDK, with its references put in their places", () => {
+    const schema = {
+      title: "Input",
+      type: "object",
+      properties: { prompt: { title: "Prompt", type: "string", pattern: "(a+)+$" }, size: { $ref: "#/definitions/Size" } },
+      required: ["prompt"],
+      definitions: { Size: { type: "object", properties: { width: { type: "integer" } } } },
+    };
+    expect(read({ a: run() }, { schema: { input: schema } }).input).toEqual({
+      title: "Input",
+      type: "object",
+      properties: { prompt: { title: "Prompt", type: "string" }, size: { type: "object", properties: { width: { type: "integer" } } } },
+      required: ["prompt"],
+    });
+  });
+
+  it("a schema that is large, or branches into itself, is refused and not followed", () => {
+    const twice = (name: string): Json => ({ anyOf: [{ $ref: `#/$defs/${name}` }, { $ref: `#/$defs/${name}` }] });
+    const $defs = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`d${i}`, twice(`d${i + 1}`)]));
+    const fields = (count: number): Json => Object.fromEntries(Array.from({ length: count }, (_, i) => [`f${i}`, { type: "string" }]));
+    const of = (input: Json) => faults(contents({ a: run() }, { schema: { input } }));
+    const refusal = ["contents/schema/input: Value error, the input has more than 128 fields and parts of fields"];
+    const begun = performance.now();
+    expect(of({ type: "object", properties: { x: { $ref: "#/$defs/d0" } }, $defs })).toEqual(refusal);
+    expect(of(fields(129))).toEqual(refusal);
+    expect(of(fields(128))).toEqual([]);
+    expect(performance.now() - begun).toBeLessThan(500);
+  });
+
+  it("without an output, what its displays show: fields by name, a list by its node's", () => {
+    const nodes = {
+      a: run(),
+      shown: { type: "display", fields: { text: "$a.echo" } },
+      more: { type: "display", fields: ["$a.seed", "$a.attempt"] },
+    };
+    expect(read(nodes, { output: undefined }).output).toEqual({ text: "$a.echo", more: ["$a.seed", "$a.attempt"] });
+    expect(read(nodes).output).toEqual({ text: "$a.echo" });
+    expect(faults(contents({ ...nodes, again: { type: "display", fields: { text: "$a.seed" } } }, { output: {} }))).toEqual([
+      "contents/nodes/again/fields/text: Value error, another display node shows 'text' too",
+    ]);
+    expect(faults(contents({ a: run() }, { output: undefined })).join()).toContain("the workflow answers nothing");
+    expect(faults(contents({ a: run() }, { output: "$a" }))).toEqual(["contents/output: Input should be a valid dictionary"]);
+  });
+});
+
+describe("workflows/execute", () => {
+  const workflow = { a: run(), shown: { type: "display", depends: ["a"], fields: { text: "$a.echo" } } };
+  const execute = (body: Json) => {
+    const read = readExecution(body);
+    return "faults" in read ? read.faults.map(({ loc, msg }) => `${loc.join("/")}: ${msg}`) : read;
+  };
+
+  it("takes the map of nodes, and contents as they are saved", () => {
+    const input = { prompt: "a", rows: [[1]], nothing: null, size: { width: 1.5 } };
+    expect(execute({ input, workflow })).toMatchObject({
+      input,
+      draft: {
+        output: { text: "$a.echo" },
+        input: {
+          additionalProperties: false,
+          properties: {
+            prompt: { type: "string" },
+            rows: { type: "array" },
+            nothing: { type: "null" },
+            size: { properties: { width: { type: "number" } } },
+          },
+        },
+      },
+    });
+    expect(execute({ input, workflow: contents({ a: run() }) })).toMatchObject({ draft: { output: { text: "$a.echo" } } });
+    expect(execute({ workflow: { ...workflow, nodes: run() } })).toMatchObject({
+      draft: { nodes: [{ id: "a" }, { id: "shown" }, { id: "nodes" }] },
+    });
+  });
+
+  it("an input node stands in for what the caller leaves out", () => {
+    const preset = { type: "input", input: { prompt: "preset", seed: 1 } };
+    expect(execute({ input: { prompt: "given" }, workflow: { input: preset, ...workflow } })).toMatchObject({
+      input: { prompt: "given", seed: 1 },
+    });
+  });
+
+  it("a field called __proto__ is one", () => {
+    const body = JSON.parse(
+      `{"input": {"__proto__": {"a": 1}}, "workflow": {"i": {"type": "input", "input": {"__proto__": {"b": 2}, "c": 3}}}}`,
+    );
+    Object.assign(body.workflow, workflow);
+    const { input } = execute(body) as { input: object };
+    expect(JSON.stringify(input)).toBe('{"c":3,"__proto__":{"a":1}}');
+    expect(Object.getPrototypeOf(input)).toBe(Object.prototype);
+    expect(({} as { b?: number }).b).toBeUndefined();
+  });
+
+  it.each([
+    [[], "body: Input should be a valid dictionary"],
+    [{ input: {} }, "body/workflow: Field required"],
+    [{ input: "x", workflow }, "body/input: Input should be a valid dictionary"],
+    [{ workflow: [] }, "body/workflow: Input should be a valid dictionary"],
+    [{ workflow: {} }, "body/workflow: Value error, the workflow has no node that calls a model"],
+  ])("refuses %j", (body, says) => expect(execute(body as Json)).toContain(says));
+});

@@ -1,0 +1,227 @@
+/**
+ * fal's workflow definitions (contract §11.2, §11.3), read into a draft: the map of nodes as it comes with `workflows/execute`,
+ * and the `contents` of a saved workflow. Whether its parts fit one another is for the compiler to say.
+ */
+import { isEndpointId, pathSegments } from "../core/endpoint.ts";
+import type { InputFault } from "../core/errors/tempera-error.ts";
+import type { DraftNode, GraphDraft, Location } from "../core/graph-draft.ts";
+import { isObject, type Json, type JsonObject } from "../core/json.ts";
+import { LIMITS } from "../core/limits.ts";
+import type { JsonSchema } from "../core/model.ts";
+import { INPUT_SOURCE, isNodeName } from "../core/references.ts";
+import { workflowSchema } from "./workflow-schema.ts";
+
+/** `run` and `model` call an endpoint, `display` and `output` show values, `input` stands for what the caller gives. */
+const KINDS: ReadonlyMap<Json | undefined, "run" | "display" | "input"> = new Map([
+  ["run", "run"],
+  ["model", "run"],
+  ["display", "display"],
+  ["output", "display"],
+  ["input", "input"],
+]);
+
+export type ReadDefinition = GraphDraft | { faults: InputFault[] };
+
+/** The `contents` of a saved workflow. A definition without `output` answers what its display nodes show. */
+export function readContents(raw: Json | undefined, loc: Location): ReadDefinition {
+  if (!isObject(raw)) return { faults: [notObject(raw, loc)] };
+  const faults: InputFault[] = [];
+  const { nodes, presets } = readNodes(raw.nodes, [...loc, "nodes"], faults);
+  const schema = isObject(raw.schema) ? raw.schema : {};
+  const { output, outputLoc } = readOutput(raw.output, [...loc, "output"], nodes, faults);
+  const input = readInputSchema(schema.input, [...loc, "schema", "input"], faults);
+  if (faults.length > 0) return { faults };
+  const { properties = {} } = workflowSchema(schema.output, { left: LIMITS.pipelineSchemaPartsMax }) as {
+    properties?: Record<string, JsonSchema>;
+  };
+  return { nodes, output, outputLoc, input: withPresets(input, presets), outputFields: properties };
+}
+
+/**
+ * What `workflows/execute` is given: `{input, workflow}`, where `workflow` is the map of nodes, or contents as they are saved.
+ * It answers what its display nodes show. The input's own shape is its schema.
+ */
+export function readExecution(body: Json): { input: JsonObject; draft: GraphDraft } | { faults: InputFault[] } {
+  if (!isObject(body)) return { faults: [notObject(body, ["body"])] };
+  const { input = {}, workflow } = body;
+  if (!isObject(input)) return { faults: [notObject(input, ["body", "input"])] };
+  const loc: Location = ["body", "workflow"];
+  const whole = isObject(workflow) && isObject(workflow.nodes) && typeof workflow.nodes.type !== "string";
+  const read = whole ? readContents(workflow, loc) : readNodeMap(workflow, loc);
+  if ("faults" in read) return read;
+  const given = { ...presetsOf(read.input), ...input };
+  return { input: given, draft: { ...read, input: shapeOf(given) } };
+}
+
+/** Inputs are checked with it at each call, by a program that is made of it: a large one takes seconds to make. */
+function readInputSchema(raw: Json | undefined, loc: Location, faults: InputFault[]): JsonSchema {
+  const budget = { left: LIMITS.pipelineSchemaPartsMax };
+  const schema = workflowSchema(raw, budget);
+  if (budget.left < 0) {
+    const msg = `Value error, the input has more than ${LIMITS.pipelineSchemaPartsMax} fields and parts of fields`;
+    faults.push({ loc, msg, type: "value_error" });
+  }
+  return schema;
+}
+
+function readNodeMap(raw: Json | undefined, loc: Location): ReadDefinition {
+  const faults: InputFault[] = [];
+  const { nodes, presets } = readNodes(raw, loc, faults);
+  const { output, outputLoc } = readOutput(undefined, loc, nodes, faults);
+  if (faults.length > 0) return { faults };
+  return { nodes, output, outputLoc, input: withPresets(readInputSchema(undefined, loc, faults), presets), outputFields: {} };
+}
+
+function readNodes(raw: Json | undefined, loc: Location, faults: InputFault[]): { nodes: DraftNode[]; presets: JsonObject } {
+  const nodes: DraftNode[] = [];
+  let presets: JsonObject = {};
+  if (!isObject(raw)) {
+    faults.push(notObject(raw, loc));
+    return { nodes, presets };
+  }
+  const entries = Object.entries(raw);
+  // Before any of them is looked at: ten thousand nodes are refused as fast as one.
+  const count = entries.reduce((sum, [, node]) => sum + (isObject(node) && node.type === "input" ? 0 : 1), 0);
+  if (count > LIMITS.pipelineNodesMax) {
+    const msg = `Value error, the workflow has ${count.toLocaleString("en-US")} nodes, more than the ${LIMITS.pipelineNodesMax} that one may have; split it into workflows that call one another`;
+    faults.push({ loc, msg, type: "value_error" });
+    return { nodes, presets };
+  }
+  for (const [id, node] of entries) {
+    const at = [...loc, id];
+    if (!isObject(node)) {
+      faults.push(notObject(node, at));
+      continue;
+    }
+    const kind = KINDS.get(node.type);
+    if (kind === "input") {
+      // The caller's input, with what stands for fields that the caller leaves out.
+      if (isObject(node.input)) presets = { ...presets, ...node.input };
+      continue;
+    }
+    const read = readNode(id, kind, node, at, faults);
+    if (read) nodes.push(read);
+  }
+  if (!nodes.some(({ endpoint }) => endpoint !== undefined) && faults.length === 0) {
+    faults.push({ loc, msg: "Value error, the workflow has no node that calls a model", type: "value_error" });
+  }
+  return { nodes, presets };
+}
+
+function readNode(
+  id: string,
+  kind: "run" | "display" | undefined,
+  node: JsonObject,
+  loc: Location,
+  faults: InputFault[],
+): DraftNode | undefined {
+  const before = faults.length;
+  const wrong = (field: Location, msg: string, type = "value_error"): void => void faults.push({ loc: [...loc, ...field], msg, type });
+  const fault = nodeNameFault(id);
+  if (fault) wrong([], `Value error, ${fault}`);
+  if (node.id !== undefined && node.id !== id)
+    wrong(["id"], `Value error, the id is not the name that the node stands under: ${quoted(id)}`);
+  if (!kind) {
+    const given = node.type === undefined ? "it has none" : `it is ${quoted(node.type)}`;
+    wrong(["type"], `Value error, a node's type should be 'run' or 'display'; ${given}`);
+    return undefined;
+  }
+  const depends = readDepends(node.depends, wrong);
+  if (kind === "display") {
+    const { fields = {} } = node;
+    if (!isObject(fields) && !Array.isArray(fields))
+      wrong(["fields"], "Input should be a valid dictionary or list of references", "dict_type");
+    return faults.length > before ? undefined : { id, value: fields, depends, loc, valueLoc: [...loc, "fields"] };
+  }
+  const { app, input = {} } = node;
+  const endpoint = typeof app === "string" ? pathSegments(app).join("/") : "";
+  if (app === undefined) wrong(["app"], "Field required", "missing");
+  else if (!isEndpointId(endpoint)) wrong(["app"], `Value error, ${quoted(app)} cannot be the id of an endpoint`);
+  if (!isObject(input)) wrong(["input"], "Input should be a valid dictionary", "dict_type");
+  return faults.length > before ? undefined : { id, endpoint, value: input, depends, loc, valueLoc: [...loc, "input"] };
+}
+
+function readDepends(raw: Json | undefined, wrong: (field: Location, msg: string, type?: string) => void): string[] {
+  if (raw === undefined || raw === null) return [];
+  if (!Array.isArray(raw)) {
+    wrong(["depends"], "Input should be a valid list", "list_type");
+    return [];
+  }
+  return raw.flatMap((id, at) => {
+    if (typeof id === "string") return [id];
+    wrong(["depends", at], "Input should be a valid string", "string_type");
+    return [];
+  });
+}
+
+/** A node's name has to be one that references can name. */
+function nodeNameFault(id: string): string | undefined {
+  if (id === INPUT_SOURCE) return `'${INPUT_SOURCE}' is the name of what the caller gives; a node needs another`;
+  if (id.length > LIMITS.nodeIdCharactersMax) return `a node's name has at most ${LIMITS.nodeIdCharactersMax} characters`;
+  if (isNodeName(id) && id !== "__proto__") return undefined;
+  return `${quoted(id)} cannot be the name of a node: one has letters and digits of any script, '_' and '-', and does not begin with '-'`;
+}
+
+/** What a definition answers: its `output`, else all that its display nodes show. */
+function readOutput(raw: Json | undefined, loc: Location, nodes: DraftNode[], faults: InputFault[]): { output: Json; outputLoc: Location } {
+  if (raw !== undefined && !isObject(raw)) faults.push(notObject(raw, loc));
+  if (isObject(raw) && Object.keys(raw).length > 0) return { output: raw, outputLoc: loc };
+  const output: JsonObject = {};
+  for (const { id, endpoint, value, valueLoc } of nodes) {
+    if (endpoint !== undefined) continue;
+    // A list has no names of its own.
+    const fields = isObject(value) ? value : { [id]: value };
+    for (const [name, field] of Object.entries(fields)) {
+      if (Object.hasOwn(output, name)) {
+        faults.push({ loc: [...valueLoc, name], msg: `Value error, another display node shows ${quoted(name)} too`, type: "value_error" });
+      }
+      Object.defineProperty(output, name, { value: field, enumerable: true, configurable: true, writable: true });
+    }
+  }
+  if (Object.keys(output).length === 0 && faults.length === 0) {
+    faults.push({
+      loc,
+      msg: "Value error, the workflow answers nothing: give it an output, or a display node with fields",
+      type: "value_error",
+    });
+  }
+  return { output, outputLoc: loc };
+}
+
+/** Defaults for fields that the schema does not give any. */
+function withPresets(schema: JsonSchema, presets: JsonObject): JsonSchema {
+  const names = Object.keys(presets).filter((name) => name !== "__proto__");
+  if (names.length === 0) return schema;
+  const properties: JsonObject = { ...(schema.properties as JsonObject | undefined) };
+  for (const name of names) {
+    const known = isObject(properties[name]) ? properties[name] : {};
+    properties[name] = { default: presets[name] as Json, ...known };
+  }
+  const required = ((schema.required ?? []) as string[]).filter((name) => !Object.hasOwn(presets, name));
+  return { ...schema, properties, required };
+}
+
+function presetsOf({ properties = {} }: JsonSchema): JsonObject {
+  const presets: JsonObject = {};
+  for (const [name, schema] of Object.entries(properties as JsonObject)) {
+    if (isObject(schema) && schema.default !== undefined) presets[name] = schema.default;
+  }
+  return presets;
+}
+
+/** The schema that a value has: its types and its fields, down to where lists begin. */
+function shapeOf(value: Json): JsonSchema {
+  if (value === null) return { type: "null" };
+  if (Array.isArray(value)) return { type: "array" };
+  if (typeof value === "number") return { type: Number.isInteger(value) ? "integer" : "number" };
+  if (typeof value !== "object") return { type: typeof value };
+  const properties = Object.fromEntries(Object.entries(value).map(([name, field]) => [name, shapeOf(field)]));
+  return { type: "object", properties, additionalProperties: false };
+}
+
+const notObject = (value: Json | undefined, loc: Location): InputFault =>
+  value === undefined
+    ? { loc, msg: "Field required", type: "missing" }
+    : { loc, msg: "Input should be a valid dictionary", type: "dict_type" };
+
+const quoted = (value: Json): string => `'${(typeof value === "string" ? value : JSON.stringify(value)).slice(0, 80)}'`;
