@@ -170,6 +170,12 @@ export const LIMITS = {
   backlogLookMs: 250,
   /** How long requests of such a model wait while the others have work, before one of those is asked to make room. */
   turnMs: 10_000,
+  /** Node results: silence after which another request may make a result that one has claimed. Claims are held three times as often. */
+  nodeClaimMs: 15_000,
+  /** Node results: how often one that waits for another's looks for it, beside being told. */
+  nodeClaimLookMs: 1_000,
+  /** Node results: how long a claim that nobody holds is left standing. */
+  nodeClaimKeptMs: 10 * 60 * 1000,
   /** HTTP over WebSocket: silence after which a socket with nothing to do is closed. */
   socketIdleMs: 10 * 60 * 1000,
   /** HTTP over WebSocket: payloads that wait for the one before them on one socket. */
