@@ -10,7 +10,7 @@ import { compile, type JSONSchema } from "json-schema-to-typescript";
 const PROJECT = resolve(import.meta.dirname, "..");
 
 /** Where the types are kept. */
-export const TYPES_FILE = join(PROJECT, "src/workflows/endpoints.generated.ts");
+export const TYPES_FILE = join(PROJECT, "src/workflows/pipelines/endpoint-types.ts");
 
 type Schema = { [key: string]: unknown };
 
@@ -37,7 +37,7 @@ export async function schemaTypes(schemasFolder: string): Promise<string> {
   }
   return [
     "/** Written by `npm run schemas:types` from schemas/; change those instead. */\n",
-    `/** What can be called, by endpoint: what it takes and what it gives. */\nexport interface Endpoints {\n${rows.join("\n")}\n}\n`,
+    `/** What can be called, by endpoint: what it takes and what it gives. */\nexport interface EndpointTypes {\n${rows.join("\n")}\n}\n`,
     ...declarations,
   ].join("\n");
 }

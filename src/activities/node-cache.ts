@@ -11,8 +11,8 @@ import type { NodeClaim, NodeResult, NodeResults, Taken } from "../core/ports/no
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { FetchedInput } from "./input-files.ts";
 
-/** A node before its run: an earlier result that stands for its own, or its turn to make one. */
-export type NodeTurn = { output: Stored<JsonObject> } | NodeMaking;
+/** A node before its run: an earlier result that stands for its own and the request that made it, or its turn to make one. */
+export type NodeTurn = { output: Stored<JsonObject>; madeBy: string } | NodeMaking;
 
 /** The turn of a node to make a result. It must end with either. */
 export interface NodeMaking {
@@ -21,6 +21,8 @@ export interface NodeMaking {
   /** The run gave nothing. Who waited for it makes it now. */
   gaveUp(): Promise<void>;
 }
+
+const NOT_KEPT: NodeMaking = { made: async () => {}, gaveUp: async () => {} };
 
 export interface NodeCache extends AsyncDisposable {
   /**
@@ -39,7 +41,7 @@ export interface NodeCacheDependencies {
   ownKey: (url: string, ownerId: string) => Promise<string | undefined>;
   findModel: (endpoint: string, version: string) => Pick<ModelVersion, "engine" | "runner"> | undefined;
   clock: Clock;
-  /** How long a result is reused at most; it ends sooner with its files. */
+  /** How long a result is reused at most; it ends sooner with its files. 0: not at all. */
   keepMs: number;
   warn: (message: string) => void;
   /** Silence after which a claim may be taken over. */
@@ -84,6 +86,7 @@ export async function createNodeCache(parts: NodeCacheDependencies): Promise<Nod
 
   return {
     async open(job, { input, files }, signal) {
+      if (keepMs === 0) return NOT_KEPT;
       const model = parts.findModel(job.endpoint, job.version);
       const runner = model ? `${model.engine}/${model.runner}` : "";
       const claim: NodeClaim = {
@@ -101,9 +104,9 @@ export async function createNodeCache(parts: NodeCacheDependencies): Promise<Nod
         signal.throwIfAborted();
         if (!(error instanceof TemperaError)) throw error;
         unused(error);
-        return { made: async () => {}, gaveUp: async () => {} };
+        return NOT_KEPT;
       }
-      if (found.state === "made") return { output: found.result.output };
+      if (found.state === "made") return { output: found.result.output, madeBy: found.result.requestId };
       const startedAtMs = clock.nowMs();
       const holding = setInterval(() => results.hold(claim, leaseMs).catch(unused), leaseMs / 3);
       return {

@@ -2,7 +2,7 @@ import type { Context } from "hono";
 import type { JsonObject } from "../core/json.ts";
 import type { Outcome } from "../core/request.ts";
 import { retrieve } from "../core/stored.ts";
-import { falError } from "../fal/index.ts";
+import { CACHE_HEADER, falError } from "../fal/index.ts";
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 
@@ -14,7 +14,14 @@ export async function answerOutcome(
   more: Record<string, string> = {},
 ): Promise<Response> {
   if (outcome.ok) {
-    return answerJson(c, await retrieve<JsonObject>(objects, outcome.output), 200, { "x-fal-billable-units": "1", ...more });
+    const { cache } = outcome;
+    // Nothing was run for a result that is an earlier one.
+    const units = cache === "hit" ? "0" : "1";
+    return answerJson(c, await retrieve<JsonObject>(objects, outcome.output), 200, {
+      "x-fal-billable-units": units,
+      ...(cache && { [CACHE_HEADER]: cache }),
+      ...more,
+    });
   }
   const { status, headers, body } = falError(outcome.error, { userTimeout: outcome.userTimeout === true });
   return answerJson(c, body, status, { ...headers, ...more });

@@ -1,8 +1,9 @@
 import { join, resolve } from "node:path";
 import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
 import { createWebhookGate } from "../activities/host-gate.ts";
+import { keepSweeping } from "../activities/keep-sweeping.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
-import { keepSweepingFiles } from "../activities/sweep-files.ts";
+import { sweepFiles } from "../activities/sweep-files.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
 import { startOrchestratorWorker, startWebhookWorker } from "../adapters/temporal/workers.ts";
 import { workflowBundle } from "../adapters/temporal/workflow-bundle.ts";
@@ -30,11 +31,14 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
       },
     }),
   ]);
-  const stopSweeping = keepSweepingFiles({ ...parts, clock: systemClock });
+  const sweeps = [
+    keepSweeping("files", () => sweepFiles({ ...parts, clock: systemClock }), parts.log),
+    keepSweeping("results of nodes", () => parts.nodeResults.sweep(systemClock.nowMs()), parts.log),
+  ];
   return {
     ended: Promise.race(workers.map(({ ended }) => ended)),
     stop: async () => {
-      stopSweeping();
+      for (const stop of sweeps) stop();
       await Promise.all(workers.map((worker) => worker.stop()));
     },
   };

@@ -13,6 +13,7 @@ import { createEngineBoard } from "../adapters/postgres/engine-board.ts";
 import { createFileStore } from "../adapters/postgres/file-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
+import { createNodeResultStore } from "../adapters/postgres/node-result-store.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
 import { createSecretStore } from "../adapters/postgres/secret-store.ts";
 import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts";
@@ -32,6 +33,7 @@ import type { EventLog } from "../core/ports/event-log.ts";
 import type { FileStore } from "../core/ports/file-store.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
+import type { NodeResults } from "../core/ports/node-results.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { SecretStore } from "../core/ports/secret-store.ts";
@@ -56,6 +58,8 @@ export interface Parts extends AsyncDisposable {
   /** The way of realtime frames between gateways and GPU workers. */
   frames: FrameChannel;
   requests: RequestStore;
+  /** Results of pipelines' nodes, to be reused. */
+  nodeResults: NodeResults;
   keys: KeyStore;
   secrets: SecretStore;
   objects: ObjectStore;
@@ -113,6 +117,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       events,
       frames,
       requests: createRequestStore(sql),
+      nodeResults: createNodeResultStore(sql),
       keys: createKeyStore(sql),
       secrets,
       signingKeys: createSigningKeyStore(sql, { secrets, clock: systemClock }),

@@ -68,8 +68,8 @@ export const LIMITS = {
   aclRulesMax: 100,
   /** Name of a user in a rule, in characters. */
   aclUserCharactersMax: 200,
-  /** How often the bytes of files whose time has passed are removed; their addresses end at the moment itself. */
-  fileSweepMs: 10_000,
+  /** How often what is past is removed: bytes of files whose time has passed, results of nodes. Their addresses end at the moment itself. */
+  sweepMs: 10_000,
   /** A webhook's address. */
   webhookUrlBytesMax: 2048,
   /** What is read of a webhook receiver's answer: enough for its words in the record, however much it sends. */

@@ -40,7 +40,13 @@ export interface Metrics {
 
 /** How a job ended. */
 export type Outcome =
-  | { ok: true; output: Stored<JsonObject>; metrics: Metrics }
+  | {
+      ok: true;
+      output: Stored<JsonObject>;
+      metrics: Metrics;
+      /** Of a node of a pipeline: whether its result is an earlier one. */
+      cache?: "hit" | "miss";
+    }
   | {
       ok: false;
       error: ErrorInfo;

@@ -1,4 +1,5 @@
 /** fal's wire, whole: what `api/` speaks. */
+export { CACHE_HEADER, wantsCache } from "./cache.ts";
 export { falError } from "./errors.ts";
 export { llmsText, openapiDocument } from "./openapi.ts";
 export {

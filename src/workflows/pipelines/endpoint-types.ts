@@ -1,7 +1,7 @@
 /** Written by `npm run schemas:types` from schemas/; change those instead. */
 
 /** What can be called, by endpoint: what it takes and what it gives. */
-export interface Endpoints {
+export interface EndpointTypes {
   "fal-ai/mmaudio-v2": { input: FalAiMmaudioV2Input; output: FalAiMmaudioV2Output };
   "fal-ai/qwen-image": { input: FalAiQwenImageInput; output: FalAiQwenImageOutput };
   "fal-ai/qwen-image/image-to-image": { input: FalAiQwenImageImageToImageInput; output: FalAiQwenImageImageToImageOutput };
