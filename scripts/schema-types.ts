@@ -68,11 +68,11 @@ function newer(a: number[], b: number[]): boolean {
   return at >= 0 && (a[at] as number) > (b[at] as number);
 }
 
-/** `fal-ai/wan/v2.2-a14b` → `FalAiWanV22A14b`. */
+/** `fal-ai/wan/v2.2-a14b` → `FalAiWanV22A14B`: a name that the compiler of schemas leaves as it is. */
 const pascal = (endpoint: string): string =>
   endpoint
     .split(/[^A-Za-z0-9]+/)
-    .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
+    .map((word) => word.replace(/(^|\d)[a-z]/g, (letters) => letters.toUpperCase()))
     .join("");
 
 /** The declarations of a schema, of which only the generated table is for others. */

@@ -1,7 +1,7 @@
 /** fal's wire, whole: what `api/` speaks. */
 export { CACHE_HEADER, wantsCache } from "./cache.ts";
 export { falError } from "./errors.ts";
-export { llmsText, openapiDocument } from "./openapi.ts";
+export { type DescribedModel, llmsText, openapiDocument } from "./openapi.ts";
 export {
   onGateway,
   parseQueuePath,

@@ -5,8 +5,8 @@ export interface EndpointTypes {
   "fal-ai/mmaudio-v2": { input: FalAiMmaudioV2Input; output: FalAiMmaudioV2Output };
   "fal-ai/qwen-image": { input: FalAiQwenImageInput; output: FalAiQwenImageOutput };
   "fal-ai/qwen-image/image-to-image": { input: FalAiQwenImageImageToImageInput; output: FalAiQwenImageImageToImageOutput };
-  "fal-ai/wan/v2.2-a14b/image-to-video": { input: FalAiWanV22A14bImageToVideoInput; output: FalAiWanV22A14bImageToVideoOutput };
-  "fal-ai/wan/v2.2-a14b/text-to-video": { input: FalAiWanV22A14bTextToVideoInput; output: FalAiWanV22A14bTextToVideoOutput };
+  "fal-ai/wan/v2.2-a14b/image-to-video": { input: FalAiWanV22A14BImageToVideoInput; output: FalAiWanV22A14BImageToVideoOutput };
+  "fal-ai/wan/v2.2-a14b/text-to-video": { input: FalAiWanV22A14BTextToVideoInput; output: FalAiWanV22A14BTextToVideoOutput };
   "tempera/stub": { input: TemperaStubInput; output: TemperaStubOutput };
 }
 
