@@ -48,7 +48,7 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
 export const orchestratorBundle = (): Promise<{ codePath: string }> =>
   workflowBundle({
     workflowsPath: join(PROJECT, "src/workflows/index.ts"),
-    sources: [join(PROJECT, "src/workflows"), join(PROJECT, "src/core")],
+    sources: [join(PROJECT, "src/workflows"), join(PROJECT, "src/core"), join(PROJECT, "schemas/pipelines")],
     cacheFolder: resolve(PROJECT, "node_modules/.cache/tempera"),
     lockFile: join(PROJECT, "package-lock.json"),
   });

@@ -7,6 +7,8 @@ export interface EndpointTypes {
   "fal-ai/qwen-image/image-to-image": { input: FalAiQwenImageImageToImageInput; output: FalAiQwenImageImageToImageOutput };
   "fal-ai/wan/v2.2-a14b/image-to-video": { input: FalAiWanV22A14BImageToVideoInput; output: FalAiWanV22A14BImageToVideoOutput };
   "fal-ai/wan/v2.2-a14b/text-to-video": { input: FalAiWanV22A14BTextToVideoInput; output: FalAiWanV22A14BTextToVideoOutput };
+  "tempera/film-with-sound": { input: TemperaFilmWithSoundInput; output: TemperaFilmWithSoundOutput; checked: TemperaFilmWithSoundChecked };
+  "tempera/picture-to-film": { input: TemperaPictureToFilmInput; output: TemperaPictureToFilmOutput; checked: TemperaPictureToFilmChecked };
   "tempera/stub": { input: TemperaStubInput; output: TemperaStubOutput };
 }
 
@@ -582,6 +584,334 @@ interface FalAiWanV22A14BTextToVideoOutputFile {
    * The size of the file in bytes.
    */
   file_size?: number | null;
+}
+
+interface TemperaFilmWithSoundInput {
+  /**
+   * What is to be seen: the prompt of the picture.
+   */
+  prompt: string;
+  /**
+   * What is to happen: the prompt of the film. Default: the picture's.
+   */
+  video_prompt?: string | null;
+  /**
+   * What is to be heard: the prompt of the sound. Empty: what the film shows.
+   */
+  sound_prompt?: string;
+  /**
+   * What is not to be seen, in the picture and in the film.
+   */
+  negative_prompt?: string;
+  /**
+   * Shape of the picture and of the film.
+   */
+  aspect_ratio?: "16:9" | "9:16" | "1:1";
+  /**
+   * Resolution of the film.
+   */
+  resolution?: "480p" | "580p" | "720p";
+  /**
+   * Number of frames that the film's model generates.
+   */
+  num_frames?: number;
+  /**
+   * How many of those frames make a second.
+   */
+  frames_per_second?: number;
+  /**
+   * Denoising steps of the picture.
+   */
+  image_steps?: number;
+  /**
+   * Denoising steps of the film.
+   */
+  video_steps?: number;
+  /**
+   * Denoising steps of the sound.
+   */
+  sound_steps?: number;
+  /**
+   * The same seed and the same input make the same film. Default: drawn.
+   */
+  seed?: number | null;
+}
+
+interface TemperaFilmWithSoundOutput {
+  image: TemperaFilmWithSoundOutputImage;
+  silent_video: TemperaFilmWithSoundOutputFile;
+  video: TemperaFilmWithSoundOutputFile1;
+  /**
+   * The seed that was used.
+   */
+  seed: number;
+}
+/**
+ * The picture that the film begins with.
+ */
+interface TemperaFilmWithSoundOutputImage {
+  /**
+   * The URL where the file can be downloaded from.
+   */
+  url: string;
+  /**
+   * The width of the image in pixels.
+   */
+  width: number;
+  /**
+   * The height of the image in pixels.
+   */
+  height: number;
+  /**
+   * The mime type of the file.
+   */
+  content_type?: string;
+  /**
+   * The name of the file.
+   */
+  file_name?: string;
+  /**
+   * The size of the file in bytes.
+   */
+  file_size?: number;
+}
+/**
+ * The film as it was before it had sound.
+ */
+interface TemperaFilmWithSoundOutputFile {
+  /**
+   * The URL where the file can be downloaded from.
+   */
+  url: string;
+  /**
+   * The mime type of the file.
+   */
+  content_type?: string | null;
+  /**
+   * The name of the file.
+   */
+  file_name?: string | null;
+  /**
+   * The size of the file in bytes.
+   */
+  file_size?: number | null;
+}
+/**
+ * The film with its sound.
+ */
+interface TemperaFilmWithSoundOutputFile1 {
+  /**
+   * The URL where the file can be downloaded from.
+   */
+  url: string;
+  /**
+   * The mime type of the file.
+   */
+  content_type?: string | null;
+  /**
+   * The name of the file.
+   */
+  file_name?: string | null;
+  /**
+   * The size of the file in bytes.
+   */
+  file_size?: number | null;
+}
+
+interface TemperaFilmWithSoundChecked {
+  /**
+   * What is to be seen: the prompt of the picture.
+   */
+  prompt: string;
+  /**
+   * What is to happen: the prompt of the film. Default: the picture's.
+   */
+  video_prompt?: string | null;
+  /**
+   * What is to be heard: the prompt of the sound. Empty: what the film shows.
+   */
+  sound_prompt: string;
+  /**
+   * What is not to be seen, in the picture and in the film.
+   */
+  negative_prompt: string;
+  /**
+   * Shape of the picture and of the film.
+   */
+  aspect_ratio: "16:9" | "9:16" | "1:1";
+  /**
+   * Resolution of the film.
+   */
+  resolution: "480p" | "580p" | "720p";
+  /**
+   * Number of frames that the film's model generates.
+   */
+  num_frames: number;
+  /**
+   * How many of those frames make a second.
+   */
+  frames_per_second: number;
+  /**
+   * Denoising steps of the picture.
+   */
+  image_steps: number;
+  /**
+   * Denoising steps of the film.
+   */
+  video_steps: number;
+  /**
+   * Denoising steps of the sound.
+   */
+  sound_steps: number;
+  /**
+   * The same seed and the same input make the same film. Default: drawn.
+   */
+  seed: number;
+}
+
+interface TemperaPictureToFilmInput {
+  /**
+   * What is to be seen: the prompt of the picture.
+   */
+  prompt: string;
+  /**
+   * What is to happen: the prompt of the film. Default: the picture's.
+   */
+  video_prompt?: string | null;
+  /**
+   * What is not to be seen, in the picture and in the film.
+   */
+  negative_prompt?: string;
+  /**
+   * Shape of the picture and of the film.
+   */
+  aspect_ratio?: "16:9" | "9:16" | "1:1";
+  /**
+   * Resolution of the film.
+   */
+  resolution?: "480p" | "580p" | "720p";
+  /**
+   * Number of frames that the film's model generates.
+   */
+  num_frames?: number;
+  /**
+   * How many of those frames make a second.
+   */
+  frames_per_second?: number;
+  /**
+   * Denoising steps of the picture.
+   */
+  image_steps?: number;
+  /**
+   * Denoising steps of the film.
+   */
+  video_steps?: number;
+  /**
+   * The same seed and the same input make the same film. Default: drawn.
+   */
+  seed?: number | null;
+}
+
+interface TemperaPictureToFilmOutput {
+  image: TemperaPictureToFilmOutputImage;
+  video: TemperaPictureToFilmOutputFile;
+  /**
+   * The seed that was used.
+   */
+  seed: number;
+}
+/**
+ * The picture that the film begins with.
+ */
+interface TemperaPictureToFilmOutputImage {
+  /**
+   * The URL where the file can be downloaded from.
+   */
+  url: string;
+  /**
+   * The width of the image in pixels.
+   */
+  width: number;
+  /**
+   * The height of the image in pixels.
+   */
+  height: number;
+  /**
+   * The mime type of the file.
+   */
+  content_type?: string;
+  /**
+   * The name of the file.
+   */
+  file_name?: string;
+  /**
+   * The size of the file in bytes.
+   */
+  file_size?: number;
+}
+/**
+ * The film.
+ */
+interface TemperaPictureToFilmOutputFile {
+  /**
+   * The URL where the file can be downloaded from.
+   */
+  url: string;
+  /**
+   * The mime type of the file.
+   */
+  content_type?: string | null;
+  /**
+   * The name of the file.
+   */
+  file_name?: string | null;
+  /**
+   * The size of the file in bytes.
+   */
+  file_size?: number | null;
+}
+
+interface TemperaPictureToFilmChecked {
+  /**
+   * What is to be seen: the prompt of the picture.
+   */
+  prompt: string;
+  /**
+   * What is to happen: the prompt of the film. Default: the picture's.
+   */
+  video_prompt?: string | null;
+  /**
+   * What is not to be seen, in the picture and in the film.
+   */
+  negative_prompt: string;
+  /**
+   * Shape of the picture and of the film.
+   */
+  aspect_ratio: "16:9" | "9:16" | "1:1";
+  /**
+   * Resolution of the film.
+   */
+  resolution: "480p" | "580p" | "720p";
+  /**
+   * Number of frames that the film's model generates.
+   */
+  num_frames: number;
+  /**
+   * How many of those frames make a second.
+   */
+  frames_per_second: number;
+  /**
+   * Denoising steps of the picture.
+   */
+  image_steps: number;
+  /**
+   * Denoising steps of the film.
+   */
+  video_steps: number;
+  /**
+   * The same seed and the same input make the same film. Default: drawn.
+   */
+  seed: number;
 }
 
 interface TemperaStubInput {

@@ -3,8 +3,10 @@
  * versions of one id, the newest is what callers get.
  */
 import type { AnyPipeline } from "./define-pipeline.ts";
+import { filmWithSound } from "./film-with-sound.ts";
+import { pictureToFilm } from "./picture-to-film.ts";
 
-export const PIPELINES: readonly AnyPipeline[] = [];
+export const PIPELINES: readonly AnyPipeline[] = [pictureToFilm, filmWithSound];
 
 /** What a plan `{code}` names: `id@version`. */
 export const codeOf = ({ id, version }: Pick<AnyPipeline, "id" | "version">): string => `${id}@${version}`;
