@@ -8,6 +8,7 @@ import type { Jobs } from "../core/ports/jobs.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { PipelineRuns } from "../core/ports/pipeline-runs.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { FrameChannel, Sessions } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
@@ -32,6 +33,8 @@ export interface ApiDependencies {
   events: EventLog;
   /** What happened. */
   requests: RequestStore;
+  /** What is on record of pipelines that ran. */
+  pipelineRuns: PipelineRuns;
   /** The bytes. */
   objects: ObjectStore;
   /** Whose files they are, who may read them, until when. */

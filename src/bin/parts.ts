@@ -14,6 +14,7 @@ import { createFileStore } from "../adapters/postgres/file-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
 import { createNodeResultStore } from "../adapters/postgres/node-result-store.ts";
+import { createPipelineRunStore } from "../adapters/postgres/pipeline-run-store.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
 import { createSecretStore } from "../adapters/postgres/secret-store.ts";
 import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts";
@@ -35,6 +36,7 @@ import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { NodeResults } from "../core/ports/node-results.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { PipelineRuns } from "../core/ports/pipeline-runs.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { SecretStore } from "../core/ports/secret-store.ts";
 import type { FrameChannel } from "../core/ports/sessions.ts";
@@ -58,6 +60,8 @@ export interface Parts extends AsyncDisposable {
   /** The way of realtime frames between gateways and GPU workers. */
   frames: FrameChannel;
   requests: RequestStore;
+  /** Those of pipelines, with their nodes. */
+  pipelineRuns: PipelineRuns;
   /** Results of pipelines' nodes, to be reused. */
   nodeResults: NodeResults;
   keys: KeyStore;
@@ -117,6 +121,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       events,
       frames,
       requests: createRequestStore(sql),
+      pipelineRuns: createPipelineRunStore(sql),
       nodeResults: createNodeResultStore(sql),
       keys: createKeyStore(sql),
       secrets,

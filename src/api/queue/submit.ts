@@ -3,13 +3,12 @@ import { appOf } from "../../core/endpoint.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { taskQueueOf } from "../../core/model.ts";
 import { PIPELINE_QUEUE } from "../../core/pipeline.ts";
-import { type QueuePath, submitBody } from "../../fal/index.ts";
-import { addressOf } from "../address.ts";
-import { answerJson } from "../answer-json.ts";
+import type { QueuePath } from "../../fal/index.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { queueJob, readIntake } from "../intake.ts";
+import { readIntake } from "../intake.ts";
 import { readJsonBody } from "../read-body.ts";
 import { callerRoute } from "../route-of.ts";
+import { answerQueued } from "./answer-queued.ts";
 
 /**
  * Accepts a request: 200 once Temporal has its job (design §4, step 1).
@@ -42,14 +41,7 @@ export const createSubmit =
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
     await refuseLongQueue(route.model ? taskQueueOf(route.model) : PIPELINE_QUEUE, c.req.query("fal_max_queue_length") ?? "");
     const { job, ignored } = await readIntake(api, c, { route, caller, raw });
-    const queueing = queueJob(api, { job: { ...job, ...(webhook && { webhook }) }, ignored });
-    const counted = queueing.announced
-      .then(() => api.events.position({ ...job, state: "IN_QUEUE", attempt: 0, queuedAtMs: job.submittedAtMs }))
-      .catch(() => 0);
-    const startMs = await queueing.started;
-    const position = await counted;
-    const temporal = `temporal;dur=${startMs.toFixed(2)}`;
-    return answerJson(c, submitBody(addressOf(c, "queue", api.publicUrl), job, position), 200, { "server-timing": temporal });
+    return answerQueued(c, api, { job: { ...job, ...(webhook && { webhook }) }, ignored });
 
     /** The caller may have said how long a queue it joins. */
     async function refuseLongQueue(taskQueue: string, lengthMax: string): Promise<void> {

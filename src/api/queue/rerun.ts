@@ -1,0 +1,83 @@
+import type { Context } from "hono";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { JobSpec } from "../../core/job.ts";
+import {
+  CACHE_HEADER,
+  LIFECYCLE_PREFERENCE_HEADER,
+  type QueuePath,
+  readLifecycle,
+  readRerun,
+  submitOptions,
+  wantsCache,
+} from "../../fal/index.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+import { createFindRequest } from "../find-request.ts";
+import { type EarlierRun, rerunJob } from "../pipelines/rerun-job.ts";
+import { readJsonBody } from "../read-body.ts";
+import { requestIdOf } from "../request-id.ts";
+import { answerQueued } from "./answer-queued.ts";
+
+/**
+ * Runs a pipeline's request again as a new one, which keeps the results of all nodes that the change does not touch. It does what
+ * the first one did, on the same versions, whatever was published since; headers and query are a submit's, and count anew.
+ *
+ * 200 as a submit. Refused before anything is queued: 400 a request that has not ended or is no pipeline's, 404 one that is not the
+ * caller's, 422 a node it has not or an input that does not fit, 503 a store or Temporal.
+ */
+export const createRerun = (
+  api: Pick<
+    ApiDependencies,
+    | "keyRing"
+    | "registry"
+    | "findPipeline"
+    | "pipelineRuns"
+    | "jobs"
+    | "events"
+    | "requests"
+    | "objects"
+    | "clock"
+    | "log"
+    | "bodyBytesMax"
+    | "publicUrl"
+    | "webhookOf"
+  >,
+) => {
+  const findRequest = createFindRequest(api);
+  return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
+    const found = await findRequest(caller, requestId ?? "");
+    if (found.state !== "COMPLETED") throw new TemperaError("request_unfinished");
+    const rerun = readRerun(await readJsonBody(c, api.bodyBytesMax));
+    const webhook = api.webhookOf(c.req.query("fal_webhook"));
+    const lifecycle = readLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), LIFECYCLE_PREFERENCE_HEADER);
+    const cache = wantsCache(c.req.header(CACHE_HEADER));
+    const { priority, startTimeoutMs } = submitOptions((name) => c.req.header(name));
+    const earlier = await earlierRun(found.requestId);
+    const id = requestIdOf(c);
+    const { requestId: _, webhook: __, startTimeoutMs: ___, lifecycle: ____, logged: _____, ...first } = earlier.job;
+    const job: JobSpec = {
+      ...first,
+      requestId: id,
+      keyId: caller.keyId,
+      priority,
+      submittedAtMs: api.clock.nowMs(),
+      ...(webhook && { webhook }),
+      ...(startTimeoutMs !== undefined && { startTimeoutMs }),
+      ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
+      ...(await rerunJob(api, earlier, { requestId: id, rerun, cache })),
+    };
+    return answerQueued(c, api, { job, ignored: [] });
+  };
+
+  async function earlierRun(requestId: string): Promise<EarlierRun> {
+    const run = await api.pipelineRuns.find(requestId);
+    // It has ended, and its record is on its way: the finish step may be waiting for the store.
+    if (!run) throw new TemperaError("store_unavailable", "The record of this request cannot be read yet. Try again.");
+    const { job } = run;
+    if (!job.pipeline) throw new TemperaError("rerun_impossible", `${job.endpoint} is a model; submit its input again.`);
+    if (job.node) {
+      throw new TemperaError("rerun_impossible", `This is node ${job.node.id} of ${job.node.pipelineId}; run that one again from it.`);
+    }
+    return { job: { ...job, pipeline: job.pipeline }, nodes: await api.pipelineRuns.nodes(requestId) };
+  }
+};
