@@ -6,6 +6,7 @@ import { addDeliveryCommands } from "./commands/deliveries.ts";
 import { addEngineCommands } from "./commands/engines.ts";
 import { addKeyCommands } from "./commands/keys.ts";
 import { addModelCommands } from "./commands/models.ts";
+import { addPipelineRerunCommand } from "./commands/pipelines-rerun.ts";
 import { addRequestCommands } from "./commands/requests.ts";
 import { addSigningKeyCommands } from "./commands/signing-keys.ts";
 import { addTlsCommands } from "./commands/tls.ts";
@@ -43,6 +44,7 @@ addEngineCommands(program, connect);
 addDeliveryCommands(program, connect);
 addDeadLetterCommands(program, connect);
 addSigningKeyCommands(program, connect);
+addPipelineRerunCommand(program, connect);
 addTlsCommands(program);
 program
   .command("doctor")

@@ -13,7 +13,7 @@ export {
   type Tree,
   treeOfHost,
 } from "./paths.ts";
-export { type StatusView, statusBody, statusCode, submitBody, submitOptions, wantsLogs } from "./queue.ts";
+export { type StatusView, statusBody, statusCode, submitBody, submitOptions, wantsLogs, wantsNodes } from "./queue.ts";
 export { type Rerun, readRerun } from "./rerun.ts";
 export { SSE_HEADERS, SSE_OPEN, SSE_PING, sseEvent } from "./sse.ts";
 export {

@@ -23,7 +23,7 @@ export const createPipelineRunStore = (sql: Sql): PipelineRuns => ({
     const rows = await answer(
       sql,
       sql<RunRow[]>`
-        SELECT job, outcome FROM requests WHERE pipeline_id = ${requestId}
+        SELECT job, outcome FROM requests WHERE parent_id = ${requestId}
         ORDER BY submitted_at, request_id LIMIT ${LIMITS.pipelineNodesMax}`,
     );
     return rows.map(runOf);

@@ -39,14 +39,14 @@ const recordOf = (row: RequestRow): RequestRecord => ({
 /** The columns that a job's spec fills. JSON goes in as text, so that it comes back letter by letter. */
 const jobColumns = (sql: Sql, job: JobSpec) => sql`
   ${job.requestId}, ${job.ownerId}, ${job.keyId}, ${job.endpoint}, ${job.version}, ${job.taskQueue}, ${job.priority},
-  ${JSON.stringify(job)}::text::json, ${new Date(job.submittedAtMs)}, ${job.node?.pipelineId ?? null}::uuid`;
+  ${JSON.stringify(job)}::text::json, ${new Date(job.submittedAtMs)}`;
 
 /** The searchable record of requests, in Postgres. */
 export const createRequestStore = (sql: Sql): RequestStore => ({
   async insert(job) {
     await answer(
       sql,
-      sql`INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at, pipeline_id)
+      sql`INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at)
           VALUES (${jobColumns(sql, job)}) ON CONFLICT (request_id) DO NOTHING`,
     );
   },
@@ -60,7 +60,7 @@ export const createRequestStore = (sql: Sql): RequestStore => ({
       sql,
       sql<{ won: boolean }[]>`
         WITH finished AS (
-          INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at, pipeline_id,
+          INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at,
                                 started_at, ended_at, attempts, outcome, logs)
           VALUES (${jobColumns(sql, job)}, ${startedAtMs === undefined ? null : new Date(startedAtMs)}, ${endedAt},
                   ${attempts}, ${JSON.stringify(outcome)}::text::json, ${JSON.stringify(logs)}::text::json)
