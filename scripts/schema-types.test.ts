@@ -27,10 +27,10 @@ describe("the types of what can be called", () => {
       const text = await schemaTypes(folder);
       expect(text).toContain('"a/b": { input: ABInput; output: ABOutput };');
       expect(text).toContain('"a/p": { input: APInput; output: APOutput; checked: APChecked };');
-      expect(text).toContain("interface ABInput {\n  young?: string;\n}");
+      expect(text).toContain("type ABInput = {\n  young?: string;\n}");
       expect(text).not.toContain("old");
-      expect(text).toContain("interface APInput {\n  frames?: number;\n  seed?: number | null;\n}");
-      expect(text).toContain("interface APChecked {\n  frames: number;\n  seed: number;\n}");
+      expect(text).toContain("type APInput = {\n  frames?: number;\n  seed?: number | null;\n}");
+      expect(text).toContain("type APChecked = {\n  frames: number;\n  seed: number;\n}");
     } finally {
       await rm(folder, { recursive: true, force: true });
     }

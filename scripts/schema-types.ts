@@ -37,6 +37,7 @@ export async function schemaTypes(schemasFolder: string): Promise<string> {
   }
   return [
     "/** Written by `npm run schemas:types` from schemas/; change those instead. */\n",
+    'import type { Json } from "../../core/json.ts";\n',
     `/** What can be called, by endpoint: what it takes and what it gives. */\nexport interface EndpointTypes {\n${rows.join("\n")}\n}\n`,
     ...declarations,
   ].join("\n");
@@ -84,7 +85,11 @@ async function declare(schema: Schema, name: string): Promise<string> {
     unknownAny: true,
     style: { printWidth: 140, tabWidth: 2, singleQuote: false, trailingComma: "all" },
   });
-  return text.replace(/^export /gm, "");
+  // Types, not interfaces: those alone are JSON to the compiler. And what a schema leaves open is JSON too.
+  return text
+    .replace(/^export interface (\w+) \{$/gm, "type $1 = {")
+    .replace(/^export /gm, "")
+    .replace(/\bunknown\b(?=[;[\]])/g, "Json");
 }
 
 /** Two schemas may have definitions of the same name: each gets its schema's before it. Other titles would become types of their own. */

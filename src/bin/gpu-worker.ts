@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createCheckNode } from "../activities/check-node.ts";
 import { createHoldSession } from "../activities/hold-session.ts";
 import { createInfer } from "../activities/infer.ts";
 import { createFetchInput } from "../activities/input-files.ts";
@@ -79,6 +80,7 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     files: parts.files,
     clock: systemClock,
     running,
+    checkNode: createCheckNode(registry.find),
     fetchInput: createFetchInput({
       http: createGuardedFetch({ allowed: parts.allowedPrivate, trusted: [`${parts.publicUrl}/files/`] }),
       objects: parts.objects,

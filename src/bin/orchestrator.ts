@@ -2,6 +2,8 @@ import { join, resolve } from "node:path";
 import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
 import { createWebhookGate } from "../activities/host-gate.ts";
 import { keepSweeping } from "../activities/keep-sweeping.ts";
+import { createPipelineNews } from "../activities/pipeline-news.ts";
+import { createCheckPipelineInput, createLoadValue, createStoreValue } from "../activities/pipeline-values.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { sweepFiles } from "../activities/sweep-files.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
@@ -18,10 +20,17 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
   const place = { connection: parts.connection, namespace: parts.config.temporal.namespace, identity: parts.identity };
   const http = createGuardedFetch({ allowed: parts.allowedPrivate });
   const gate = createWebhookGate();
+  const news = createPipelineNews(parts);
   const workers = await Promise.all([
     startOrchestratorWorker(place, {
       workflowBundle: bundle,
-      activities: { recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }) },
+      activities: {
+        recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
+        loadValue: createLoadValue(parts),
+        storeValue: createStoreValue(parts),
+        checkPipelineInput: createCheckPipelineInput(parts),
+      },
+      news,
     }),
     startWebhookWorker(place, {
       activities: {
@@ -39,6 +48,7 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
     ended: Promise.race(workers.map(({ ended }) => ended)),
     stop: async () => {
       for (const stop of sweeps) stop();
+      news.stop();
       await Promise.all(workers.map((worker) => worker.stop()));
     },
   };

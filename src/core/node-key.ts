@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import type { InputFile } from "./input-file.ts";
+import { canonicalJson } from "./input-hash.ts";
 import type { Json, JsonObject } from "./json.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 
@@ -40,18 +41,3 @@ export const nodeKey = ({ ownerId, endpoint, modelDigest, runner, input, files, 
       ]),
     )
     .digest("hex");
-
-/**
- * JSON in which the order of fields does not show: they are sorted by their UTF-16 code units, at every depth (RFC 8785).
- *
- *     canonicalJson({ b: 1, a: [1.0, "x"] }) // {"a":[1,"x"],"b":1}
- */
-export function canonicalJson(value: Json): string {
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
-  if (typeof value !== "object" || value === null) return JSON.stringify(value);
-  const fields = Object.keys(value)
-    .sort()
-    .filter((name) => value[name] !== undefined)
-    .map((name) => `${JSON.stringify(name)}:${canonicalJson(value[name] as Json)}`);
-  return `{${fields.join(",")}}`;
-}

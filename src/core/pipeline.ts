@@ -96,8 +96,6 @@ export interface PipelinePart {
   overrides?: Record<string, JsonObject>;
   /** The node that must run again, whatever is kept. */
   from?: string;
-  /** The request that this one runs again. */
-  rerunOf?: string;
 }
 
 /** Where a node's request belongs. */

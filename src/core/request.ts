@@ -4,6 +4,7 @@
  */
 import type { ErrorInfo } from "./errors/tempera-error.ts";
 import type { JsonObject, Stored } from "./json.ts";
+import type { NodePlace } from "./pipeline.ts";
 
 export type RequestState = "IN_QUEUE" | "IN_PROGRESS" | "COMPLETED";
 export type Priority = "normal" | "low";
@@ -18,16 +19,31 @@ export interface RequestIdentity {
   /** The GPU task queue it waits in; queue positions are counted there. */
   taskQueue: string;
   priority: Priority;
+  /** The pipeline whose node it is, where it is one's. */
+  node?: NodePlace;
+  /** The pipeline's request that this one runs again, in part. */
+  rerunOf?: string;
 }
 
 /** The identity alone, of whatever carries one: a job, a record, a snapshot. */
-export const identityOf = ({ requestId, ownerId, endpoint, version, taskQueue, priority }: RequestIdentity): RequestIdentity => ({
+export const identityOf = ({
   requestId,
   ownerId,
   endpoint,
   version,
   taskQueue,
   priority,
+  node,
+  rerunOf,
+}: RequestIdentity): RequestIdentity => ({
+  requestId,
+  ownerId,
+  endpoint,
+  version,
+  taskQueue,
+  priority,
+  ...(node && { node }),
+  ...(rerunOf !== undefined && { rerunOf }),
 });
 
 /** Where the time of a finished request went, in seconds. */

@@ -13,6 +13,13 @@ export {
   type Tree,
   treeOfHost,
 } from "./paths.ts";
+export {
+  nodeCompletionEvent,
+  nodeSubmitEvent,
+  pipelineErrorEvent,
+  pipelineOutputEvent,
+  type StreamedNode,
+} from "./pipeline-stream.ts";
 export { type StatusView, statusBody, statusCode, submitBody, submitOptions, wantsLogs, wantsNodes } from "./queue.ts";
 export { type Rerun, readRerun } from "./rerun.ts";
 export { SSE_HEADERS, SSE_OPEN, SSE_PING, sseEvent } from "./sse.ts";

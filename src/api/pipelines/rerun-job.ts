@@ -26,7 +26,7 @@ export async function rerunJob(
   api: Pick<ApiDependencies, "objects" | "clock" | "registry" | "findPipeline">,
   { job, nodes }: EarlierRun,
   { requestId, rerun, cache }: { requestId: string; rerun: Rerun; cache: boolean },
-): Promise<Pick<JobSpec, "input" | "pipeline">> {
+): Promise<Pick<JobSpec, "input" | "pipeline" | "rerunOf">> {
   const { plan, callees, depth } = job.pipeline;
   const kept: Record<string, KeptNode> = {
     ...(job.pipeline.kept && (await retrieve<Record<string, KeptNode>>(api.objects, job.pipeline.kept))),
@@ -55,6 +55,7 @@ export async function rerunJob(
     store(api.objects, `inputs/${requestId}-kept.json`, kept),
   ]);
   return {
+    rerunOf: job.requestId,
     input: storedInput,
     pipeline: {
       plan,
@@ -63,7 +64,6 @@ export async function rerunJob(
       deadlineMs: api.clock.nowMs() + LIMITS.pipelineMs,
       cache,
       kept: storedKept,
-      rerunOf: job.requestId,
       ...(Object.keys(overrides).length > 0 && { overrides }),
       ...(rerun.from !== undefined && { from: rerun.from }),
     },

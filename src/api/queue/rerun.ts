@@ -12,6 +12,7 @@ import {
 } from "../../fal/index.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest } from "../find-request.ts";
+import { PIPELINE_RETRY } from "../pipelines/pipeline-job.ts";
 import { type EarlierRun, rerunJob } from "../pipelines/rerun-job.ts";
 import { readJsonBody } from "../read-body.ts";
 import { requestIdOf } from "../request-id.ts";
@@ -51,19 +52,25 @@ export const createRerun = (
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
     const lifecycle = readLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), LIFECYCLE_PREFERENCE_HEADER);
     const cache = wantsCache(c.req.header(CACHE_HEADER));
-    const { priority, startTimeoutMs } = submitOptions((name) => c.req.header(name));
+    const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));
     const earlier = await earlierRun(found.requestId);
     const id = requestIdOf(c);
-    const { requestId: _, webhook: __, startTimeoutMs: ___, lifecycle: ____, logged: _____, ...first } = earlier.job;
+    const { ownerId, endpoint: pipeline, version, taskQueue, modelDigest, timeouts } = earlier.job;
     const job: JobSpec = {
-      ...first,
       requestId: id,
+      ownerId,
       keyId: caller.keyId,
+      endpoint: pipeline,
+      version,
+      taskQueue,
       priority,
+      modelDigest,
       submittedAtMs: api.clock.nowMs(),
       ...(webhook && { webhook }),
       ...(startTimeoutMs !== undefined && { startTimeoutMs }),
       ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
+      retry: { ...PIPELINE_RETRY, ...(retryLimits && { limits: retryLimits }), ...(noRetry && { attemptsMax: 1 }) },
+      timeouts,
       ...(await rerunJob(api, earlier, { requestId: id, rerun, cache })),
     };
     return answerQueued(c, api, { job, ignored: [] });

@@ -36,4 +36,5 @@ export const statusView = (found: FoundRequest, logs: LoggedEvent[] | undefined,
   ...(found.error && { error: found.error }),
   ...(logs && { logs }),
   ...(nodes && { nodes }),
+  ...(found.rerunOf !== undefined && { rerunOf: found.rerunOf }),
 });

@@ -1,5 +1,7 @@
 /** Written by `npm run schemas:types` from schemas/; change those instead. */
 
+import type { Json } from "../../core/json.ts";
+
 /** What can be called, by endpoint: what it takes and what it gives. */
 export interface EndpointTypes {
   "fal-ai/mmaudio-v2": { input: FalAiMmaudioV2Input; output: FalAiMmaudioV2Output };
@@ -12,7 +14,7 @@ export interface EndpointTypes {
   "tempera/stub": { input: TemperaStubInput; output: TemperaStubOutput };
 }
 
-interface FalAiMmaudioV2Input {
+type FalAiMmaudioV2Input = {
   /**
    * The URL of the video to generate the audio for.
    */
@@ -47,13 +49,13 @@ interface FalAiMmaudioV2Input {
   mask_away_clip?: boolean;
 }
 
-interface FalAiMmaudioV2Output {
+type FalAiMmaudioV2Output = {
   video: FalAiMmaudioV2OutputFile;
 }
 /**
  * The generated video with the sound.
  */
-interface FalAiMmaudioV2OutputFile {
+type FalAiMmaudioV2OutputFile = {
   /**
    * The URL where the file can be downloaded from.
    */
@@ -72,7 +74,7 @@ interface FalAiMmaudioV2OutputFile {
   file_size?: number | null;
 }
 
-interface FalAiQwenImageInput {
+type FalAiQwenImageInput = {
   /**
    * The prompt to generate the image with
    */
@@ -129,7 +131,7 @@ interface FalAiQwenImageInput {
    */
   use_turbo?: boolean;
 }
-interface FalAiQwenImageInputImageSize {
+type FalAiQwenImageInputImageSize = {
   /**
    * The width of the generated image.
    */
@@ -139,7 +141,7 @@ interface FalAiQwenImageInputImageSize {
    */
   height?: number;
 }
-interface FalAiQwenImageInputLoraWeight {
+type FalAiQwenImageInputLoraWeight = {
   /**
    * URL or the path to the LoRA weights.
    */
@@ -150,7 +152,7 @@ interface FalAiQwenImageInputLoraWeight {
   scale?: number;
 }
 
-interface FalAiQwenImageOutput {
+type FalAiQwenImageOutput = {
   /**
    * The generated image files info.
    */
@@ -177,7 +179,7 @@ interface FalAiQwenImageOutput {
 /**
  * Represents an image file.
  */
-interface FalAiQwenImageOutputImage {
+type FalAiQwenImageOutputImage = {
   /**
    * The URL where the file can be downloaded from.
    */
@@ -204,7 +206,7 @@ interface FalAiQwenImageOutputImage {
   file_size?: number;
 }
 
-interface FalAiQwenImageImageToImageInput {
+type FalAiQwenImageImageToImageInput = {
   /**
    * The prompt to generate the image with
    */
@@ -271,7 +273,7 @@ interface FalAiQwenImageImageToImageInput {
    */
   strength?: number;
 }
-interface FalAiQwenImageImageToImageInputImageSize {
+type FalAiQwenImageImageToImageInputImageSize = {
   /**
    * The width of the generated image.
    */
@@ -281,7 +283,7 @@ interface FalAiQwenImageImageToImageInputImageSize {
    */
   height?: number;
 }
-interface FalAiQwenImageImageToImageInputLoraWeight {
+type FalAiQwenImageImageToImageInputLoraWeight = {
   /**
    * URL or the path to the LoRA weights.
    */
@@ -292,7 +294,7 @@ interface FalAiQwenImageImageToImageInputLoraWeight {
   scale?: number;
 }
 
-interface FalAiQwenImageImageToImageOutput {
+type FalAiQwenImageImageToImageOutput = {
   /**
    * The generated image files info.
    */
@@ -319,7 +321,7 @@ interface FalAiQwenImageImageToImageOutput {
 /**
  * Represents an image file.
  */
-interface FalAiQwenImageImageToImageOutputImage {
+type FalAiQwenImageImageToImageOutputImage = {
   /**
    * The URL where the file can be downloaded from.
    */
@@ -346,7 +348,7 @@ interface FalAiQwenImageImageToImageOutputImage {
   file_size?: number;
 }
 
-interface FalAiWanV22A14BImageToVideoInput {
+type FalAiWanV22A14BImageToVideoInput = {
   /**
    * URL of the input image. If the input image does not match the chosen aspect ratio, it is resized and center cropped.
    */
@@ -437,7 +439,7 @@ interface FalAiWanV22A14BImageToVideoInput {
   end_image_url?: string | null;
 }
 
-interface FalAiWanV22A14BImageToVideoOutput {
+type FalAiWanV22A14BImageToVideoOutput = {
   video: FalAiWanV22A14BImageToVideoOutputFile;
   /**
    * The text prompt used for video generation.
@@ -451,7 +453,7 @@ interface FalAiWanV22A14BImageToVideoOutput {
 /**
  * The generated video file.
  */
-interface FalAiWanV22A14BImageToVideoOutputFile {
+type FalAiWanV22A14BImageToVideoOutputFile = {
   /**
    * The URL where the file can be downloaded from.
    */
@@ -470,7 +472,7 @@ interface FalAiWanV22A14BImageToVideoOutputFile {
   file_size?: number | null;
 }
 
-interface FalAiWanV22A14BTextToVideoInput {
+type FalAiWanV22A14BTextToVideoInput = {
   /**
    * The text prompt to guide video generation.
    */
@@ -553,7 +555,7 @@ interface FalAiWanV22A14BTextToVideoInput {
   video_write_mode?: "fast" | "balanced" | "small";
 }
 
-interface FalAiWanV22A14BTextToVideoOutput {
+type FalAiWanV22A14BTextToVideoOutput = {
   video: FalAiWanV22A14BTextToVideoOutputFile;
   /**
    * The text prompt used for video generation.
@@ -567,7 +569,7 @@ interface FalAiWanV22A14BTextToVideoOutput {
 /**
  * The generated video file.
  */
-interface FalAiWanV22A14BTextToVideoOutputFile {
+type FalAiWanV22A14BTextToVideoOutputFile = {
   /**
    * The URL where the file can be downloaded from.
    */
@@ -586,7 +588,7 @@ interface FalAiWanV22A14BTextToVideoOutputFile {
   file_size?: number | null;
 }
 
-interface TemperaFilmWithSoundInput {
+type TemperaFilmWithSoundInput = {
   /**
    * What is to be seen: the prompt of the picture.
    */
@@ -637,7 +639,7 @@ interface TemperaFilmWithSoundInput {
   seed?: number | null;
 }
 
-interface TemperaFilmWithSoundOutput {
+type TemperaFilmWithSoundOutput = {
   image: TemperaFilmWithSoundOutputImage;
   silent_video: TemperaFilmWithSoundOutputFile;
   video: TemperaFilmWithSoundOutputFile1;
@@ -649,7 +651,7 @@ interface TemperaFilmWithSoundOutput {
 /**
  * The picture that the film begins with.
  */
-interface TemperaFilmWithSoundOutputImage {
+type TemperaFilmWithSoundOutputImage = {
   /**
    * The URL where the file can be downloaded from.
    */
@@ -678,7 +680,7 @@ interface TemperaFilmWithSoundOutputImage {
 /**
  * The film as it was before it had sound.
  */
-interface TemperaFilmWithSoundOutputFile {
+type TemperaFilmWithSoundOutputFile = {
   /**
    * The URL where the file can be downloaded from.
    */
@@ -699,7 +701,7 @@ interface TemperaFilmWithSoundOutputFile {
 /**
  * The film with its sound.
  */
-interface TemperaFilmWithSoundOutputFile1 {
+type TemperaFilmWithSoundOutputFile1 = {
   /**
    * The URL where the file can be downloaded from.
    */
@@ -718,7 +720,7 @@ interface TemperaFilmWithSoundOutputFile1 {
   file_size?: number | null;
 }
 
-interface TemperaFilmWithSoundChecked {
+type TemperaFilmWithSoundChecked = {
   /**
    * What is to be seen: the prompt of the picture.
    */
@@ -769,7 +771,7 @@ interface TemperaFilmWithSoundChecked {
   seed: number;
 }
 
-interface TemperaPictureToFilmInput {
+type TemperaPictureToFilmInput = {
   /**
    * What is to be seen: the prompt of the picture.
    */
@@ -812,7 +814,7 @@ interface TemperaPictureToFilmInput {
   seed?: number | null;
 }
 
-interface TemperaPictureToFilmOutput {
+type TemperaPictureToFilmOutput = {
   image: TemperaPictureToFilmOutputImage;
   video: TemperaPictureToFilmOutputFile;
   /**
@@ -823,7 +825,7 @@ interface TemperaPictureToFilmOutput {
 /**
  * The picture that the film begins with.
  */
-interface TemperaPictureToFilmOutputImage {
+type TemperaPictureToFilmOutputImage = {
   /**
    * The URL where the file can be downloaded from.
    */
@@ -852,7 +854,7 @@ interface TemperaPictureToFilmOutputImage {
 /**
  * The film.
  */
-interface TemperaPictureToFilmOutputFile {
+type TemperaPictureToFilmOutputFile = {
   /**
    * The URL where the file can be downloaded from.
    */
@@ -871,7 +873,7 @@ interface TemperaPictureToFilmOutputFile {
   file_size?: number | null;
 }
 
-interface TemperaPictureToFilmChecked {
+type TemperaPictureToFilmChecked = {
   /**
    * What is to be seen: the prompt of the picture.
    */
@@ -914,7 +916,7 @@ interface TemperaPictureToFilmChecked {
   seed: number;
 }
 
-interface TemperaStubInput {
+type TemperaStubInput = {
   /**
    * Echoed when there is no payload.
    */
@@ -923,7 +925,7 @@ interface TemperaStubInput {
    * Any JSON value; echoed.
    */
   payload?: {
-    [k: string]: unknown;
+    [k: string]: Json;
   };
   /**
    * An http(s) or data URL of a file that the run reads.
@@ -973,16 +975,16 @@ interface TemperaStubInput {
    * With fail: model, the numbers of a refused input, such as min_width.
    */
   error_ctx?: {
-    [k: string]: unknown;
+    [k: string]: Json;
   };
 }
 
-interface TemperaStubOutput {
+type TemperaStubOutput = {
   /**
    * The payload, else the prompt, else null.
    */
   echo: {
-    [k: string]: unknown;
+    [k: string]: Json;
   };
   /**
    * Which attempt gave this answer.
@@ -999,7 +1001,7 @@ interface TemperaStubOutput {
   };
   file?: TemperaStubOutputFile;
 }
-interface TemperaStubOutputFile {
+type TemperaStubOutputFile = {
   /**
    * The URL where the file can be downloaded from.
    */
