@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { readdir, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { NodeStatus, Status } from "../../src/cli/platform-client.ts";
+import { createPlatformClient, type NodeStatus, type Status } from "../../src/cli/platform-client.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
@@ -70,6 +70,17 @@ describe("a second run with the same input", () => {
       expect(result.headers.get("x-tempera-cache")).toBe(cache);
       expect(result.headers.get("x-fal-billable-units")).toBe(cache === "hit" ? "0" : "1");
     }
+  });
+
+  it("of another owner runs every node", async () => {
+    const input = { ...SMALL, seed: ++seeds };
+    await run(input);
+    const { key } = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "another owner" });
+    const other = createPlatformClient({ ...test.platform, key });
+    const { request_id: id } = await other.submit(FILM, input);
+    let last: Status | undefined;
+    for await (const status of other.follow(FILM, id, { nodes: true })) last = status;
+    expect(last?.nodes?.map(({ cache }) => cache)).toEqual(["miss", "miss", "miss"]);
   });
 
   it("runs every node for who says X-Tempera-Cache: off, and keeps nothing of it", async () => {
@@ -165,7 +176,10 @@ describe("a rerun", () => {
       expect([nodes.status, places(nodes)]).toEqual([422, ["body.from", "body.overrides.nodes.nothing"]]);
       expect(JSON.stringify(nodes.body)).toContain("image, video, sound");
       const input = await answer(`${first.id}/rerun`, { overrides: { input: { num_frames: 5, resolution: "9p" } } });
-      expect([input.status, places(input)]).toEqual([422, ["body.overrides.input.num_frames", "body.overrides.input.resolution"].sort()]);
+      expect([input.status, places(input).sort()]).toEqual([
+        422,
+        ["body.overrides.input.num_frames", "body.overrides.input.resolution"].sort(),
+      ]);
       const unknown = await answer(`${first.id}/rerun`, { overrides: { input: { colour: "red" } } });
       expect([unknown.status, places(unknown)]).toEqual([422, ["body.overrides.input.colour"]]);
     });
@@ -179,7 +193,8 @@ describe("a rerun", () => {
         status: 400,
         body: { detail: expect.stringContaining("tempera/stub") },
       });
-      expect(await answer(`${first.id.replace(/^.{8}/, "00000000")}/rerun`, {})).toMatchObject({ status: 404 });
+      const { key } = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "somebody else" });
+      expect(await answer(`${first.id}/rerun`, {}, key)).toMatchObject({ status: 404 });
       const running = await test.client.submit("tempera/stub", { delay_ms: 600_000 });
       expect(await answer(`${running.request_id}/rerun`, {})).toMatchObject({ status: 400 });
       await test.client.cancel("tempera/stub", running.request_id);

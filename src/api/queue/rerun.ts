@@ -81,10 +81,10 @@ export const createRerun = (
     // It has ended, and its record is on its way: the finish step may be waiting for the store.
     if (!run) throw new TemperaError("store_unavailable", "The record of this request cannot be read yet. Try again.");
     const { job } = run;
-    if (!job.pipeline) throw new TemperaError("rerun_impossible", `${job.endpoint} is a model; submit its input again.`);
     if (job.node) {
       throw new TemperaError("rerun_impossible", `This is node ${job.node.id} of ${job.node.pipelineId}; run that one again from it.`);
     }
+    if (!job.pipeline) throw new TemperaError("rerun_impossible", `${job.endpoint} is a model; submit its input again.`);
     return { job: { ...job, pipeline: job.pipeline }, nodes: await api.pipelineRuns.nodes(requestId) };
   }
 };
