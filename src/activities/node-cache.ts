@@ -127,7 +127,7 @@ export async function createNodeCache(parts: NodeCacheDependencies): Promise<Nod
 }
 
 /** Whether everything that a result names can still be had by its owner: its files, and itself when it lies in the object store. */
-export async function stillThere(
+async function stillThere(
   { objects, ownKey }: Pick<NodeCacheDependencies, "objects" | "ownKey">,
   { output, files }: NodeResult,
   ownerId: string,

@@ -96,7 +96,7 @@ function logEntry({ id, atMs, event }: LoggedEvent): JsonObject[] {
 export const wantsLogs = (value: string | undefined): boolean => value === "1" || value?.toLowerCase() === "true";
 
 /** The nodes of a pipeline, our addition, are asked for in the same way. */
-export const wantsNodes = wantsLogs;
+export const wantsNodes = (value: string | undefined): boolean => wantsLogs(value);
 
 export interface SubmitOptions {
   priority: Priority;

@@ -2,7 +2,9 @@
 import { execFile } from "node:child_process";
 import { readdir, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openClipFiles } from "../../src/cli/clip-files.ts";
 import { createPlatformClient, type NodeStatus, type Status } from "../../src/cli/platform-client.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
@@ -113,6 +115,45 @@ describe("a second run with the same input", () => {
     // The same bytes are made of the same seed, so the sound that was made for them is still right.
     expect(cacheOf(second)).toEqual({ image: "hit", video: "miss", sound: "hit" });
     expect(second.output).toEqual(first.output);
+  });
+});
+
+describe("npm run demo", () => {
+  interface Told {
+    path: string;
+    request_id: string;
+    seed: number;
+    files: Record<string, { path: string; bytes: number }>;
+    nodes: { node: string; request_id: string; cache: string; seconds: { inference: number } }[];
+  }
+
+  it("shows the nodes as they finish, and leaves a picture, a film, and the film with sound", async () => {
+    const env = { ...process.env, TEMPERA_URL: test.platform.url, TEMPERA_KEY: test.platform.key };
+    const demo = (...more: string[]) =>
+      new Promise<{ out: string; err: string }>((done, fail) => {
+        const args = ["scripts/run.mjs", "demo", "--steps", "2", "--frames", "17", "--seed", "4711", ...more];
+        execFile(process.execPath, args, { cwd: PROJECT, env }, (error, out, err) => (error ? fail(new Error(err)) : done({ out, err })));
+      });
+    const first = await demo("--json", "--out", join(test.folder, "demo"));
+    const told = JSON.parse(first.out) as Told;
+    expect(told.nodes.map(({ node, cache }) => [node, cache])).toEqual([
+      ["image", "miss"],
+      ["video", "miss"],
+      ["sound", "miss"],
+    ]);
+    expect(first.err).toMatch(
+      /^ {2}image {3}fal-ai\/qwen-image, request [0-9a-f-]{36}$.*^ {2}video {3}step {2}?2\/2.*^ {2}sound {3}done: cache miss, /ms,
+    );
+    expect(told).toMatchObject({ seed: 4711, path: join(test.folder, `demo/${told.request_id}.mp4`) });
+    expect(await sharp(told.files.picture?.path).metadata()).toMatchObject({ format: "png", width: 1024, height: 576 });
+    await using clips = openClipFiles();
+    const silent = await clips.decode(told.files.silent_film?.path ?? "", { width: 64, height: 36 });
+    const whole = await clips.decode(told.files.film?.path ?? "", { width: 64, height: 36 });
+    expect([silent.codecs, whole.codecs]).toEqual([["avc1"], ["avc1", "mp4a"]]);
+
+    const again = await demo("--out", join(test.folder, "again.png"));
+    expect(again.err.match(/done: cache hit/g)).toHaveLength(3);
+    for (const name of ["again.png", "again-silent.mp4", "again.mp4"]) expect(again.out).toContain(join(test.folder, name));
   });
 });
 
