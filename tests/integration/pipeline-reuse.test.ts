@@ -142,7 +142,7 @@ describe("npm run demo", () => {
       ["sound", "miss"],
     ]);
     expect(first.err).toMatch(
-      /^ {2}image {3}fal-ai\/qwen-image, request [0-9a-f-]{36}$.*^ {2}video {3}step {2}?2\/2.*^ {2}sound {3}done: cache miss, /ms,
+      /^ {2}image {3}fal-ai\/qwen-image, request [0-9a-f-]{36}$.*^ {2}video {3}step 2\/2.*^ {2}sound {3}done: cache miss, /ms,
     );
     expect(told).toMatchObject({ seed: 4711, path: join(test.folder, `demo/${told.request_id}.mp4`) });
     expect(await sharp(told.files.picture?.path).metadata()).toMatchObject({ format: "png", width: 1024, height: 576 });
@@ -190,6 +190,15 @@ describe("a rerun", () => {
     expect(requestsOf(fromVideo).video).not.toBe(requestsOf(first).video);
     expect(fromVideo.nodes.video?.cache).toBe("miss");
     expect(fromVideo.output).toEqual(first.output);
+  });
+
+  it("makes again what is no longer there to be kept", async () => {
+    const once = await run({ ...SMALL, seed: ++seeds });
+    const lost = new URL(once.output.image.url).pathname.slice("/files/".length);
+    await rm(join(test.folder, "objects/artifacts", lost));
+    const again = await rerun(once.id, {});
+    expect(requestsOf(again)).toEqual({ ...requestsOf(once), image: expect.not.stringMatching(requestsOf(once).image ?? "") });
+    expect(again.output).toEqual(once.output);
   });
 
   it("by the command line", async () => {

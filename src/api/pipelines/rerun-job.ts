@@ -9,6 +9,7 @@ import { retrieve, store } from "../../core/stored.ts";
 import type { Rerun } from "../../fal/index.ts";
 import { pipelineRoute } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { outputThere } from "./output-there.ts";
 
 /** A pipeline's request that ran, with its nodes. */
 export interface EarlierRun {
@@ -23,17 +24,18 @@ export interface EarlierRun {
  * Throws `input_invalid` for an input that does not fit the pipeline, and for nodes that it has not.
  */
 export async function rerunJob(
-  api: Pick<ApiDependencies, "objects" | "clock" | "registry" | "findPipeline">,
+  api: Pick<ApiDependencies, "objects" | "files" | "clock" | "registry" | "findPipeline">,
   { job, nodes }: EarlierRun,
   { requestId, rerun, cache }: { requestId: string; rerun: Rerun; cache: boolean },
 ): Promise<Pick<JobSpec, "input" | "pipeline" | "rerunOf">> {
   const { plan, callees, depth } = job.pipeline;
+  const before = job.pipeline.kept ? await retrieve<Record<string, KeptNode>>(api.objects, job.pipeline.kept) : {};
   const kept: Record<string, KeptNode> = {
-    ...(job.pipeline.kept && (await retrieve<Record<string, KeptNode>>(api.objects, job.pipeline.kept))),
+    ...(await stillThere(api, before)),
     ...Object.fromEntries((await Promise.all(nodes.map((node) => keptNode(api, node)))).flat()),
   };
   const known = new Set([
-    ...Object.keys(kept),
+    ...Object.keys(before),
     ...nodes.flatMap((node) => node.job.node?.id ?? []),
     ...nodesOf(await retrieve<PipelinePlan>(api.objects, plan)),
   ]);
@@ -48,11 +50,11 @@ export async function rerunJob(
       },
     ]);
   }
-  const before = await retrieve<JsonObject>(api.objects, job.input);
-  const input = Object.keys(rerun.input).length === 0 ? before : await changedInput(api, job, before, rerun.input);
+  const first = await retrieve<JsonObject>(api.objects, job.input);
+  const input = Object.keys(rerun.input).length === 0 ? first : await changedInput(api, job, first, rerun.input);
   const [storedInput, storedKept] = await Promise.all([
     store(api.objects, `inputs/${requestId}.json`, input),
-    store(api.objects, `inputs/${requestId}-kept.json`, kept),
+    slim(api, kept).then((slimmed) => store(api.objects, `inputs/${requestId}-kept.json`, slimmed)),
   ]);
   return {
     rerunOf: job.requestId,
@@ -70,12 +72,40 @@ export async function rerunJob(
   };
 }
 
-/** What a node left, under its name; nothing when it failed or was cancelled. */
-async function keptNode(api: Pick<ApiDependencies, "objects">, { job, outcome }: PipelineRun): Promise<[string, KeptNode][]> {
-  if (!job.node || !outcome?.ok) return [];
+/** Of what the earlier run was itself given to keep, what can still be kept. */
+async function stillThere(
+  api: Pick<ApiDependencies, "objects" | "files" | "clock">,
+  kept: Record<string, KeptNode>,
+): Promise<Record<string, KeptNode>> {
+  const all = Object.entries(kept);
+  const there = await Promise.all(all.map(([, { output }]) => outputThere(api, output)));
+  return Object.fromEntries(all.filter((_, at) => there[at]));
+}
+
+/** What a node left, under its name; nothing when it failed or was cancelled, or its files have gone. */
+async function keptNode(
+  api: Pick<ApiDependencies, "objects" | "files" | "clock">,
+  { job, outcome }: PipelineRun,
+): Promise<[string, KeptNode][]> {
+  if (!job.node || !outcome?.ok || !(await outputThere(api, outcome.output))) return [];
   const given = await retrieve<JsonObject>(api.objects, job.input);
   const { requestId, endpoint, version } = job;
   return [[job.node.id, { requestId, endpoint, version, inputHash: inputHash(given), output: outcome.output }]];
+}
+
+/** The workflow reads all of it at its beginning: where the outputs are too much for that, it is given where they lie. */
+async function slim({ objects }: Pick<ApiDependencies, "objects">, kept: Record<string, KeptNode>): Promise<Record<string, KeptNode>> {
+  if (Buffer.byteLength(JSON.stringify(kept)) <= LIMITS.pipelinePlanBytesMax / 2) return kept;
+  const slimmed: [string, KeptNode][] = [];
+  for (const [name, node] of Object.entries(kept)) {
+    if ("inline" in node.output) {
+      const ref = `outcomes/${node.requestId}.json`;
+      const bytes = Buffer.from(JSON.stringify(node.output.inline));
+      await objects.put(ref, bytes, { bytes: bytes.length, contentType: "application/json" });
+      slimmed.push([name, { ...node, output: { ref } }]);
+    } else slimmed.push([name, node]);
+  }
+  return Object.fromEntries(slimmed);
 }
 
 /** The names that are known before it runs: those of a graph. What code calls is known from the records alone. */

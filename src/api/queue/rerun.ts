@@ -36,6 +36,7 @@ export const createRerun = (
     | "events"
     | "requests"
     | "objects"
+    | "files"
     | "clock"
     | "log"
     | "bodyBytesMax"
