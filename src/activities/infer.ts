@@ -160,7 +160,8 @@ export const createInfer = ({
         },
         ...(job.node && { cache }),
       };
-      const [standing] = await Promise.all([writer.complete(outcome), making?.made(output, sink.urls())]);
+      const kept = making?.made(output, sink.urls());
+      const standing = await writer.complete(outcome);
       const started = startedAtMs === undefined ? {} : { startedAtMs };
       // The caller has its answer; the record is written here when the stores allow, which spares the job a step.
       void checkpoints.drop();
@@ -177,6 +178,7 @@ export const createInfer = ({
         context.log.warn(`the outcome was not recorded, the finish step will: ${String(error)}`);
         return undefined;
       });
+      await kept;
       return { outcome: recorded ?? standing, attempt, ...started, recorded: recorded !== undefined };
     } catch (error) {
       await making?.gaveUp();

@@ -1,5 +1,5 @@
 /**
- * What the workflow of a pipeline says of itself and its nodes while it runs: the events, log lines and rows that callers look at
+ * What the workflow of a pipeline says of itself and its nodes while it runs: the events and rows that callers look at
  * meanwhile. Called by the workflow through sinks, so that it costs a node no step of Temporal. All of it is freshness: what is lost
  * with this process is made good by the outcomes' records.
  */
@@ -26,9 +26,9 @@ export type PipelineNews = {
   /** A node's request was made and waits for a GPU. */
   submitted(pipeline: RequestIdentity, node: NodeNews, job: JobSpec): void;
   /** A node need not run: this is what it gave in an earlier run. */
-  kept(pipeline: RequestIdentity, node: NodeNews, output: Stored<JsonObject>, progress: { done: number; of: number }): void;
-  /** A node has ended. `of`: nodes known so far. */
-  ended(pipeline: RequestIdentity, node: NodeNews, change: NodeChange, progress: { done: number; of: number }): void;
+  kept(pipeline: RequestIdentity, node: NodeNews, output: Stored<JsonObject>, nodes: { done: number; of: number }): void;
+  /** A node has ended. */
+  ended(pipeline: RequestIdentity, node: NodeNews, change: NodeChange): void;
 };
 
 /** The same, to be called with the identity of who writes. Each returns at once; the work goes on behind it. */
@@ -50,9 +50,6 @@ export function createPipelineNews({
       .append(request, event)
       .catch((error) => log.warn({ requestId: request.requestId, err: errorInfo(error) }, "the event log did not take a pipeline's event"));
   };
-  const line = (request: RequestIdentity, level: "INFO" | "ERROR", message: string): void =>
-    append(request, { type: "log", attempt: ATTEMPT, level, message: message.slice(0, LIMITS.logLineBytesMax / 4) });
-
   /** The node's row, when it is still running after a while: a quick one has a write less. */
   const recordLater = (job: JobSpec): void => {
     const timer = setTimeout(() => {
@@ -72,18 +69,15 @@ export function createPipelineNews({
     submitted(pipeline, node, job) {
       append(job, { type: "queued", attempt: 0 });
       append(pipeline, { type: "node", attempt: ATTEMPT, ...node, change: "submitted" });
-      line(pipeline, "INFO", `Node ${node.node}: ${node.endpoint}, request ${node.requestId}.`);
       recordLater(job);
     },
 
-    kept(pipeline, node, output, { done, of }) {
+    kept(pipeline, node, output, nodes) {
       append(pipeline, { type: "node", attempt: ATTEMPT, ...node, change: "submitted" });
-      append(pipeline, { type: "node", attempt: ATTEMPT, ...node, change: "completed", output, cache: "hit" });
-      line(pipeline, "INFO", `Node ${node.node} is kept from request ${node.requestId} (${done} of ${of}).`);
-      append(pipeline, { type: "progress", attempt: ATTEMPT, step: done, steps: of });
+      append(pipeline, { type: "node", attempt: ATTEMPT, ...node, change: "completed", output, cache: "hit", nodes });
     },
 
-    ended(pipeline, node, change, { done, of }) {
+    ended(pipeline, node, change) {
       clearTimeout(rows.get(node.requestId));
       rows.delete(node.requestId);
       if (change.change === "failed" && change.error.code === "client_cancelled") {
@@ -91,16 +85,6 @@ export function createPipelineNews({
         events.announceCancel(node.requestId).catch(() => {});
       }
       append(pipeline, { type: "node", attempt: ATTEMPT, ...node, ...change });
-      if (change.change === "failed") {
-        line(pipeline, "ERROR", `Node ${node.node} failed: ${change.error.message}`);
-        return;
-      }
-      line(
-        pipeline,
-        "INFO",
-        `Node ${node.node} is done (${done} of ${of})${"cache" in change && change.cache === "hit" ? ", from an earlier result" : ""}.`,
-      );
-      append(pipeline, { type: "progress", attempt: ATTEMPT, step: done, steps: of });
     },
 
     stop() {

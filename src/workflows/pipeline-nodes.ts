@@ -17,7 +17,7 @@ import { inputHash } from "../core/input-hash.ts";
 import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY, SEARCH_ATTRIBUTES } from "../core/job.ts";
 import type { JsonObject, Stored } from "../core/json.ts";
 import { LIMITS } from "../core/limits.ts";
-import { type Callee, type KeptNode, PIPELINE_QUEUE, type PipelinePart } from "../core/pipeline.ts";
+import { type Callee, type KeptNode, PIPELINE_QUEUE, type PipelinePart, type PipelinePlan } from "../core/pipeline.ts";
 import { identityOf, type Outcome } from "../core/request.ts";
 import { type Ended, recordOutcome, runInference } from "./inference.ts";
 import { faultOutcome, nodeFault, pipelineFault } from "./pipeline-faults.ts";
@@ -169,15 +169,15 @@ export function createPipelineNodes(
       const ended = await scope.run(() => work(node));
       // The record comes before the news, so that whoever hears of the end finds it.
       const { recorded, ...end } = ended;
-      const outcome = recorded ? end.outcome : await CancellationScope.nonCancellable(() => recordOutcome(end));
+      const outcome = recorded ? end.outcome : await CancellationScope.nonCancellable(() => recordOutcome(withReason(end)));
       running.delete(node.requestId);
       seconds += outcome.metrics.inference_time ?? 0;
       if (outcome.ok) {
         done++;
-        news.ended(identity, about, { change: "completed", output: outcome.output, cache: outcome.cache ?? "miss" }, progress());
+        news.ended(identity, about, { change: "completed", output: outcome.output, cache: outcome.cache ?? "miss", nodes: progress() });
         return outcome.output;
       }
-      news.ended(identity, about, { change: "failed", error: outcome.error }, progress());
+      news.ended(identity, about, { change: "failed", error: outcome.error });
       if (CancellationScope.current().consideredCancelled || stopped) throw cancelled();
       throw nodeFault(name, outcome, ended.exhausted);
     })();
@@ -186,6 +186,12 @@ export function createPipelineNodes(
     carried.then(forget, forget);
     return carried;
   }
+
+  /** A node that was cancelled with its pipeline says so. */
+  const withReason = (end: Ended): Ended =>
+    stopped && !end.outcome.ok && end.outcome.error.code === "client_cancelled"
+      ? { ...end, outcome: { ...end.outcome, error: { code: "client_cancelled", message: "Its pipeline ended before it did." } } }
+      : end;
 
   const call = (node: JobSpec, callee: Callee): Promise<NodeEnd> =>
     callee.kind === "model"
@@ -204,7 +210,14 @@ export function createPipelineNodes(
       if ("faults" in checked) return refused(node, checked.faults);
       const { plan } = callee;
       const { callees: stored, deadlineMs, cache, depth } = part;
-      const pipeline: PipelinePart = { plan: { inline: plan }, callees: stored, depth: depth + 1, deadlineMs, cache };
+      const kept = await keep(plan as unknown as JsonObject, `inputs/${node.requestId}-plan.json`);
+      const pipeline: PipelinePart = {
+        plan: kept as unknown as Stored<PipelinePlan>,
+        callees: stored,
+        depth: depth + 1,
+        deadlineMs,
+        cache,
+      };
       const child: PipelineJob = { ...node, input: checked.input, pipeline };
       const outcome = await executeChild<(job: PipelineJob) => Promise<Outcome>>("pipeline", {
         workflowId: node.requestId,
