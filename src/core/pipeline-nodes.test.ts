@@ -19,7 +19,7 @@ it("nodes stand in the order in which they were begun, each as it was told of la
     { ...about("b"), change: "submitted" },
     { ...about("a"), change: "submitted" },
     { ...about("a"), change: "failed", error },
-    { ...about("b"), change: "completed", output: { inline: {} }, cache: "hit" },
+    { ...about("b"), change: "completed", output: { inline: {} }, cache: "hit", nodes: { done: 1, of: 3 } },
     { ...about("c"), change: "submitted" },
   ]);
   expect(nodesOfEvents(events)).toEqual(EXPECTED);
