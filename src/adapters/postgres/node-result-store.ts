@@ -31,10 +31,14 @@ export const createNodeResultStore = (sql: Sql): NodeResults => {
             SELECT ${key}, ${storableText(ownerId)}, ${storableText(endpoint)}, ${storableText(version)}, ${requestId}::uuid, ${until(leaseMs)}
             WHERE NOT EXISTS (SELECT FROM made)
             ON CONFLICT (key) DO UPDATE
-              SET request_id = excluded.request_id, claimed_until = excluded.claimed_until, output = NULL, files = '{}', expires_at = NULL
+              SET request_id = excluded.request_id, claimed_until = excluded.claimed_until, output = NULL, files = '{}', expires_at = NULL,
+                  awaited = false
               WHERE standing.expires_at <= now()
                  OR (standing.output IS NULL AND (standing.request_id = excluded.request_id OR standing.claimed_until <= now()))
             RETURNING request_id
+          ), awaited AS (
+            UPDATE node_results SET awaited = true
+            WHERE key = ${key} AND output IS NULL AND NOT awaited AND NOT EXISTS (SELECT FROM claimed)
           )
           SELECT request_id, output, files, false AS claimed FROM made
           UNION ALL SELECT request_id, NULL, '{}', true FROM claimed`,

@@ -92,10 +92,14 @@ describe("results of nodes", () => {
       heard.push(key);
       if (heard.length === 2) wake();
     });
-    for (const claim of [made, given, forgotten]) await results.take(claim, LEASE_MS);
+    const alone = claimOf(newKey());
+    for (const claim of [made, given, forgotten, alone]) await results.take(claim, LEASE_MS);
+    for (const { key } of [made, given, forgotten]) expect(await results.take(claimOf(key), LEASE_MS)).toEqual({ state: "busy" });
     const both = new Promise<void>((resolve) => {
       wake = resolve;
     });
+    // Of a claim that nobody waited for, nobody is told.
+    await results.release(alone);
     await results.keep(made, resultOf(made), later());
     await results.forget(made.key, made.requestId);
     await results.release(given);
