@@ -14,6 +14,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 /** The tasks: the program of each, and what its arguments begin with. */
 const TASKS = {
   "bench:engine": ["tests/load/bench-engine.ts"],
+  "bench:limits": ["tests/load/bench-limits.ts"],
   "bench:pipeline": ["tests/load/bench-pipeline.ts"],
   "bench:queue": ["tests/load/bench-queue.ts"],
   "bench:realtime": ["tests/load/bench-realtime.ts"],
@@ -22,6 +23,7 @@ const TASKS = {
   demo: ["src/cli/demo.ts"],
   "models:evaluate": ["src/cli/models-evaluate.ts"],
   "schemas:types": ["scripts/schema-types.ts"],
+  "schemas:openapi": ["src/cli/schemas-openapi.ts"],
   start: ["src/bin/all-in-one.ts"],
   tempera: ["src/cli/tempera.ts"],
   test: ["node_modules/vitest/vitest.mjs", "run"],

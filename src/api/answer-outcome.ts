@@ -1,4 +1,5 @@
 import type { Context } from "hono";
+import { TemperaError } from "../core/errors/tempera-error.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Outcome } from "../core/request.ts";
 import { retrieve } from "../core/stored.ts";
@@ -14,14 +15,15 @@ export async function answerOutcome(
   more: Record<string, string> = {},
 ): Promise<Response> {
   if (outcome.ok) {
-    const { cache } = outcome;
+    const { output, cache } = outcome;
+    const value = await retrieve<JsonObject>(objects, output).catch(async (error) => {
+      // Deleted on purpose, or its time has passed: nobody has to try again.
+      if ("ref" in output && !(await objects.head(output.ref))) throw new TemperaError("payload_gone", undefined, { cause: error });
+      throw error;
+    });
     // Nothing was run for a result that is an earlier one.
     const units = cache === "hit" ? "0" : "1";
-    return answerJson(c, await retrieve<JsonObject>(objects, outcome.output), 200, {
-      "x-fal-billable-units": units,
-      ...(cache && { [CACHE_HEADER]: cache }),
-      ...more,
-    });
+    return answerJson(c, value, 200, { "x-fal-billable-units": units, ...(cache && { [CACHE_HEADER]: cache }), ...more });
   }
   const { status, headers, body } = falError(outcome.error, { userTimeout: outcome.userTimeout === true });
   return answerJson(c, body, status, { ...headers, ...more });

@@ -6,7 +6,7 @@ import type { JobSpec } from "../core/job.ts";
 import type { Json } from "../core/json.ts";
 import { type ModelVersion, taskQueueOf } from "../core/model.ts";
 import { store } from "../core/stored.ts";
-import { CACHE_HEADER, LIFECYCLE_PREFERENCE_HEADER, readLifecycle, submitOptions, wantsCache } from "../fal/index.ts";
+import { CACHE_HEADER, LIFECYCLE_PREFERENCE_HEADER, submitOptions, wantedLifecycle, wantsCache } from "../fal/index.ts";
 import type { Route } from "../registry/registry.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
@@ -28,7 +28,7 @@ export interface Intake {
  * @param direct one attempt, as fal's synchronous runs have it: their callers wait, and try again themselves (contract §3)
  */
 export async function readIntake(
-  api: Pick<ApiDependencies, "objects" | "clock" | "registry" | "findPipeline">,
+  api: Pick<ApiDependencies, "objects" | "clock" | "limits" | "registry" | "findPipeline" | "storageDefaults">,
   c: Context,
   {
     route,
@@ -40,8 +40,13 @@ export async function readIntake(
 ): Promise<Intake> {
   const checked = route.checkInput(raw);
   if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
-  const lifecycle = readLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), LIFECYCLE_PREFERENCE_HEADER);
+  const lifecycle = wantedLifecycle(
+    c.req.header(LIFECYCLE_PREFERENCE_HEADER),
+    LIFECYCLE_PREFERENCE_HEADER,
+    api.storageDefaults.of(caller.ownerId),
+  );
   const requestId = requestIdOf(c);
+  const { weight, inProgress } = (await api.limits.of(caller)).owner;
   const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));
   const work = route.model
     ? modelJob(route.model)
@@ -60,6 +65,8 @@ export async function readIntake(
     submittedAtMs: api.clock.nowMs(),
     ...(checked.ignored.length > 0 && { logged: true }),
     ...(direct && { direct }),
+    ...(weight !== undefined && weight !== 1 && { weight }),
+    ...(inProgress !== undefined && { place: direct ? ("holds" as const) : ("waits" as const) }),
     ...(previews && { previews }),
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
     ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
@@ -93,16 +100,19 @@ interface Queueing {
  * Queues a job: the start goes out, then the word about it, without waiting for the start's answer.
  *
  * @param recordAfterMs when the row of the unfinished request is written; a job that ends sooner has one write less
+ * @param claim the idempotency key that names it: one whose start is in doubt is left to the next call with that key, and of one that
+ *   somebody else may be starting too nothing is said, since it may have gone on already
+ * @param recorded called when its row is there
  */
 export function queueJob(
   api: Pick<ApiDependencies, "jobs" | "events" | "requests" | "log">,
   { job, ignored }: Intake,
-  { recordAfterMs = 0 }: { recordAfterMs?: number } = {},
+  { recordAfterMs = 0, claim, recorded }: { recordAfterMs?: number; claim?: { shared: boolean } | undefined; recorded?: () => void } = {},
 ): Queueing {
   let recording: NodeJS.Timeout | undefined;
   const started = start();
   // The start leaves this process first: what it sets going takes longer than the word about it.
-  const announced = nextTurn().then(announce);
+  const announced = claim?.shared ? Promise.resolve() : nextTurn().then(announce);
   return { started, announced, ended: () => clearTimeout(recording) };
 
   async function start(): Promise<number> {
@@ -110,9 +120,9 @@ export function queueJob(
     try {
       await api.jobs.start(job);
     } catch (error) {
+      if (!claim?.shared) void announced.then(() => api.events.drop(job)).catch(() => {});
       // The start may have reached Temporal although its answer did not reach us: nobody will ask for it, so it must not run.
-      void announced.then(() => api.events.drop(job)).catch(() => {});
-      void api.jobs.cancel(job.requestId).catch(() => {});
+      if (!claim) void api.jobs.cancel(job.requestId).catch(() => {});
       throw error;
     }
     const startMs = performance.now() - startedAtMs;
@@ -124,6 +134,7 @@ export function queueJob(
   function record(): void {
     api.requests
       .insert(job)
+      .then(recorded)
       .catch((error) =>
         api.log.warn({ requestId: job.requestId, err: errorInfo(error) }, "the request's row was not inserted; its finish step will"),
       );

@@ -1,12 +1,14 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
+import { addAuditCommands } from "./commands/audit.ts";
 import { addDeadLetterCommands } from "./commands/dead-letters.ts";
 import { addDeliveryCommands } from "./commands/deliveries.ts";
 import { addEngineCommands } from "./commands/engines.ts";
 import { addKeyCommands } from "./commands/keys.ts";
 import { addModelCommands } from "./commands/models.ts";
 import { addPipelineRerunCommand } from "./commands/pipelines-rerun.ts";
+import { addPlanCommands } from "./commands/plans.ts";
 import { addRequestCommands } from "./commands/requests.ts";
 import { addSigningKeyCommands } from "./commands/signing-keys.ts";
 import { addTlsCommands } from "./commands/tls.ts";
@@ -39,12 +41,14 @@ program
   .action(async ({ tls = false }: { tls?: boolean }) => (await import("../bin/all-in-one.ts")).runAllInOne({ tls }));
 addRequestCommands(program, connect);
 addKeyCommands(program, connect);
+addPlanCommands(program, connect);
 addModelCommands(program, connect);
 addEngineCommands(program, connect);
 addDeliveryCommands(program, connect);
 addDeadLetterCommands(program, connect);
 addSigningKeyCommands(program, connect);
 addPipelineRerunCommand(program, connect);
+addAuditCommands(program, connect);
 addTlsCommands(program);
 program
   .command("doctor")

@@ -8,7 +8,8 @@ import {
 import { ApplicationFailure, CancelledFailure } from "@temporalio/common";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/job.ts";
+import { ORCHESTRATOR_QUEUE, priorityOf } from "../../core/job.ts";
+import { PLACE_SIGNAL } from "../../core/place.ts";
 import type { Jobs } from "../../core/ports/jobs.ts";
 import { identityOf, type Outcome, type RequestIdentity } from "../../core/request.ts";
 import { ENDPOINT_ATTRIBUTE, OWNER_ATTRIBUTE, VERSION_ATTRIBUTE } from "./search-attributes.ts";
@@ -24,6 +25,8 @@ const CANCEL_NODE = "cancelNode";
 
 /** gRPC: the server did not answer, or was too busy to. */
 const GRPC_UNAVAILABLE = new Set([1, 4, 8, 14]);
+
+const GRPC_NOT_FOUND = 5;
 
 /** pendingActivities[].state: 2 STARTED, 3 CANCEL_REQUESTED. */
 const RUNNING_STATES = new Set([2, 3]);
@@ -57,7 +60,7 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
           workflowIdReusePolicy: "REJECT_DUPLICATE",
           workflowIdConflictPolicy: "FAIL",
           workflowTaskTimeout: "5s",
-          priority: { priorityKey: PRIORITY_KEY[job.priority], fairnessKey: job.ownerId.slice(0, 64) },
+          priority: priorityOf(job),
           typedSearchAttributes: [
             { key: ENDPOINT_ATTRIBUTE, value: job.endpoint },
             { key: VERSION_ATTRIBUTE, value: job.version },
@@ -81,6 +84,28 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
         // Temporal answers the same for a closed workflow and for none.
         if (error instanceof WorkflowNotFoundError) return (await describe(workflowId)) ? "finished" : "unknown";
         throw error;
+      }
+    },
+
+    async grantPlace(requestId) {
+      try {
+        await call(() => client.workflow.getHandle(requestId).signal(PLACE_SIGNAL));
+        return true;
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return false;
+        throw error;
+      }
+    },
+
+    async forget(requestId) {
+      const {
+        connection: { workflowService },
+        options: { namespace },
+      } = client;
+      for (const workflowId of [requestId, `${requestId}/webhook`]) {
+        await call(() => workflowService.deleteWorkflowExecution({ namespace, workflowExecution: { workflowId } })).catch((error) => {
+          if (!isGrpcServiceError(error) || error.code !== GRPC_NOT_FOUND) throw error;
+        });
       }
     },
 

@@ -5,25 +5,30 @@ import {
   CACHE_HEADER,
   LIFECYCLE_PREFERENCE_HEADER,
   type QueuePath,
-  readLifecycle,
+  type Rerun,
   readRerun,
+  submitBody,
   submitOptions,
+  wantedLifecycle,
   wantsCache,
 } from "../../fal/index.ts";
+import { addressOf } from "../address.ts";
+import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest } from "../find-request.ts";
+import { queueJob } from "../intake.ts";
+import type { Caller } from "../key-ring.ts";
 import { PIPELINE_RETRY } from "../pipelines/pipeline-job.ts";
 import { type EarlierRun, rerunJob } from "../pipelines/rerun-job.ts";
 import { readJsonBody } from "../read-body.ts";
 import { requestIdOf } from "../request-id.ts";
-import { answerQueued } from "./answer-queued.ts";
 
 /**
  * Runs a pipeline's request again as a new one, which keeps the results of all nodes that the change does not touch. It does what
  * the first one did, on the same versions, whatever was published since; headers and query are a submit's, and count anew.
  *
  * 200 as a submit. Refused before anything is queued: 400 a request that has not ended or is no pipeline's, 404 one that is not the
- * caller's, 422 a node it has not or an input that does not fit, 503 a store or Temporal.
+ * caller's, 422 a node it has not or an input that does not fit, 429 a limit of the owner's, 503 a store or Temporal.
  */
 export const createRerun = (
   api: Pick<
@@ -37,6 +42,8 @@ export const createRerun = (
     | "requests"
     | "objects"
     | "files"
+    | "storageDefaults"
+    | "limits"
     | "clock"
     | "log"
     | "bodyBytesMax"
@@ -48,34 +55,50 @@ export const createRerun = (
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
     const found = await findRequest(caller, requestId ?? "");
+    await api.limits.call(caller);
     if (found.state !== "COMPLETED") throw new TemperaError("request_unfinished");
     const rerun = readRerun(await readJsonBody(c, api.bodyBytesMax));
+    const held = await api.limits.queue(caller);
+    try {
+      const job = await newJob(c, caller, await earlierRun(found.requestId), rerun);
+      const queueing = queueJob(api, { job, ignored: [] }, held ? { recorded: held.recorded } : {});
+      await Promise.all([queueing.started, queueing.announced]);
+      return answerJson(c, submitBody(addressOf(c, "queue", api.publicUrl), job, 0));
+    } catch (error) {
+      held?.drop();
+      throw error;
+    }
+  };
+
+  async function newJob(c: Context, caller: Caller, earlier: EarlierRun, rerun: Rerun): Promise<JobSpec> {
+    const { ownerId, endpoint, version, taskQueue, modelDigest, timeouts } = earlier.job;
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
-    const lifecycle = readLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), LIFECYCLE_PREFERENCE_HEADER);
+    const defaults = api.storageDefaults.of(ownerId);
+    const lifecycle = wantedLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), LIFECYCLE_PREFERENCE_HEADER, defaults);
     const cache = wantsCache(c.req.header(CACHE_HEADER));
     const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));
-    const earlier = await earlierRun(found.requestId);
-    const id = requestIdOf(c);
-    const { ownerId, endpoint: pipeline, version, taskQueue, modelDigest, timeouts } = earlier.job;
-    const job: JobSpec = {
-      requestId: id,
+    const { weight, inProgress } = (await api.limits.of(caller)).owner;
+    const requestId = requestIdOf(c);
+    return {
+      requestId,
       ownerId,
       keyId: caller.keyId,
-      endpoint: pipeline,
+      endpoint,
       version,
       taskQueue,
       priority,
       modelDigest,
       submittedAtMs: api.clock.nowMs(),
       ...(webhook && { webhook }),
+      ...(weight !== undefined && weight !== 1 && { weight }),
+      ...(inProgress !== undefined && { place: "waits" as const }),
       ...(startTimeoutMs !== undefined && { startTimeoutMs }),
       ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
       retry: { ...PIPELINE_RETRY, ...(retryLimits && { limits: retryLimits }), ...(noRetry && { attemptsMax: 1 }) },
       timeouts,
-      ...(await rerunJob(api, earlier, { requestId: id, rerun, cache })),
+      ...(await rerunJob(api, earlier, { requestId, rerun, cache })),
     };
-    return answerQueued(c, api, { job, ignored: [] });
-  };
+  }
 
   async function earlierRun(requestId: string): Promise<EarlierRun> {
     const run = await api.pipelineRuns.find(requestId);
