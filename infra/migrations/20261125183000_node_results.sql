@@ -19,6 +19,7 @@ CREATE UNLOGGED TABLE node_results (
   CHECK ((output IS NULL) <> (claimed_until IS NULL))
 );
 CREATE INDEX node_results_expiring ON node_results (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX node_results_made_by ON node_results (request_id);
 CREATE INDEX node_results_claimed ON node_results (claimed_until) WHERE claimed_until IS NOT NULL;
 
 -- Who waits for a claim hears of its end. Nobody does as a rule, and a word to all is dear.

@@ -150,7 +150,9 @@ export const createInfer = ({
             },
             signal,
           );
-      const output = earlier ?? (await store(objects, `outcomes/${job.requestId}.json`, sink.resolve(result?.output ?? {})));
+      // An earlier one becomes this request's own: who deletes the other's payloads does not delete these.
+      const value = earlier ? await retrieve<JsonObject>(objects, earlier) : sink.resolve(result?.output ?? {});
+      const output = await store(objects, `outcomes/${job.requestId}.json`, value);
       const outcome: Outcome = {
         ok: true,
         output,

@@ -36,6 +36,7 @@ export type AdminDependencies = Pick<
   | "events"
   | "requests"
   | "requestSearch"
+  | "nodeResults"
   | "publicUrl"
   | "objects"
   | "files"

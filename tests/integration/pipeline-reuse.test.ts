@@ -98,6 +98,13 @@ describe("a second run with the same input", () => {
     expect([refused.status, await refused.text()]).toEqual([400, expect.stringContaining("X-Tempera-Cache")]);
   });
 
+  it("makes again what a node gave whose payloads were deleted", async () => {
+    const input = { ...SMALL, seed: ++seeds };
+    const first = await run(input);
+    await test.client.admin("DELETE", `/v1/models/requests/${requestsOf(first).video}/payloads`);
+    expect(cacheOf(await run(input))).toEqual({ image: "hit", video: "miss", sound: "hit" });
+  });
+
   it("of two at once runs each node once", async () => {
     const input = { ...SMALL, seed: ++seeds };
     const both = await Promise.all([run(input), run(input)]);

@@ -81,6 +81,10 @@ export const createNodeResultStore = (sql: Sql): NodeResults => {
       await answer(sql, sql`DELETE FROM node_results WHERE key = ${key} AND request_id = ${requestId} AND output IS NOT NULL`);
     },
 
+    async forgetMadeBy(requestId) {
+      await answer(sql, sql`DELETE FROM node_results WHERE request_id = ${requestId} AND output IS NOT NULL`);
+    },
+
     async sweep(nowMs) {
       const { count } = await answer(
         sql,

@@ -1,13 +1,12 @@
 import type { Json, JsonObject, Stored } from "../../core/json.ts";
 import { retrieve } from "../../core/stored.ts";
-import { parseFilePath, TREES } from "../../fal/index.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { namedFile } from "../platform/own-files.ts";
 
 type Stores = Pick<ApiDependencies, "objects" | "files" | "clock">;
 
 /**
- * Whether an output can still be handed on: itself, and every file of ours that it names. Addresses are known by their paths, as
- * everywhere (`own-file.ts`); what looks like one of ours and is not there counts as gone.
+ * Whether an output can still be handed on: itself, and every file of ours that it names.
  */
 export async function outputThere(stores: Stores, output: Stored<JsonObject>): Promise<boolean> {
   if ("ref" in output && !(await stores.objects.head(output.ref))) return false;
@@ -28,11 +27,9 @@ function urlsOf(output: JsonObject): Set<string> {
 }
 
 async function fileThere({ objects, files, clock }: Stores, url: string): Promise<boolean> {
-  const path = URL.canParse(url) ? new URL(url).pathname : "";
-  const at = path.indexOf(`${TREES.files.prefix}/`);
-  const named = at < 0 ? undefined : parseFilePath(path.slice(at + TREES.files.prefix.length + 1));
-  if (named?.kind === "artifact") return (await objects.head(`artifacts/${named.path}`)) !== undefined;
-  if (named?.kind !== "file") return true;
+  const named = namedFile(url);
+  if (!named) return true;
+  if (named.kind === "artifact") return (await objects.head(named.key)) !== undefined;
   const file = await files.find(named.fileId);
   if (!file?.stored || file.objectKey === undefined) return false;
   const { expiresAtMs } = file.stored;

@@ -42,6 +42,9 @@ export interface NodeResults {
   /** Forgets a result, if it is still the one that `requestId` made. */
   forget(key: string, requestId: string): Promise<void>;
 
+  /** Forgets everything that a request made: its payloads are deleted. */
+  forgetMadeBy(requestId: string): Promise<void>;
+
   /** Forgets results whose time has passed and claims that nobody holds. Returns how many went. */
   sweep(nowMs: number): Promise<number>;
 

@@ -84,6 +84,17 @@ describe("results of nodes", () => {
     expect(await results.take(third, LEASE_MS)).toEqual({ state: "claimed" });
   });
 
+  it("are forgotten with the payloads of the request that made them, claims are not", async () => {
+    const made = claimOf(newKey());
+    const claimed = { ...claimOf(newKey()), requestId: made.requestId };
+    await results.take(made, LEASE_MS);
+    await results.keep(made, resultOf(made), later());
+    await results.take(claimed, LEASE_MS);
+    await results.forgetMadeBy(made.requestId);
+    expect(await results.find(made.key)).toBeUndefined();
+    expect(await results.take(claimOf(claimed.key), LEASE_MS)).toEqual({ state: "busy" });
+  });
+
   it("says when a claim has ended, made or given up", async () => {
     const [made, given, forgotten] = Array.from({ length: 3 }, () => claimOf(newKey())) as [NodeClaim, NodeClaim, NodeClaim];
     const heard: string[] = [];
