@@ -88,8 +88,6 @@ export interface PipelinePart {
   deadlineMs: number;
   /** False: the caller wants every node to run (`X-Tempera-Cache: off`). */
   cache: boolean;
-  /** This owner has run it with this input before: results are looked up before a node waits for a GPU. */
-  repeated?: boolean;
   /** Results of an earlier run that may be kept, by node. */
   kept?: Stored<Record<string, KeptNode>>;
   /** Inputs of single nodes to be changed, by node; merged over what the pipeline would give them. */
