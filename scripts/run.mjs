@@ -22,6 +22,7 @@ const TASKS = {
   conformance: ["tests/conformance/fal/main.ts"],
   demo: ["src/cli/demo.ts"],
   "models:evaluate": ["src/cli/models-evaluate.ts"],
+  "schemas:types": ["scripts/schema-types.ts"],
   "schemas:openapi": ["src/cli/schemas-openapi.ts"],
   start: ["src/bin/all-in-one.ts"],
   tempera: ["src/cli/tempera.ts"],

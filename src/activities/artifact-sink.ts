@@ -17,6 +17,8 @@ export interface ArtifactSink {
   take: EngineListener["artifact"];
   /** The output with every `{"$artifact": n}` made a file object: `url`, `content_type`, `file_name`, `file_size`. */
   resolve(output: JsonObject): JsonObject;
+  /** Addresses of what was stored. */
+  urls(): string[];
 }
 
 /**
@@ -42,6 +44,7 @@ export function createArtifactSink({
   warn: (message: string) => void;
 }): ArtifactSink {
   const produced = new Map<number, JsonObject>();
+  const urls = new Set<string>();
 
   /** Removes what no record names any more. Not waited for: the run does not depend on it. */
   const discard = (key: string): void => {
@@ -81,6 +84,7 @@ export function createArtifactSink({
         await objects.put(key, Readable.from(bytes), { bytes: head.bytes, contentType: head.contentType });
         url = artifactUrl(publicUrl, key);
       }
+      if (!url.startsWith("data:")) urls.add(url);
       produced.set(head.index, { url, content_type: head.contentType, file_name: head.fileName, file_size: head.bytes });
     },
     resolve(output) {
@@ -95,6 +99,7 @@ export function createArtifactSink({
       };
       return walk(output) as JsonObject;
     },
+    urls: () => [...urls],
   };
 }
 

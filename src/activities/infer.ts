@@ -18,6 +18,7 @@ import type { CheckNode } from "./check-node.ts";
 import { createCheckpointKeeper } from "./checkpoint-keeper.ts";
 import { createEventWriter } from "./event-writer.ts";
 import type { FetchInput } from "./input-files.ts";
+import type { NodeCache, NodeMaking } from "./node-cache.ts";
 import type { createRecordOutcome } from "./record-outcome.ts";
 import type { RunningRequests } from "./running-requests.ts";
 
@@ -37,6 +38,8 @@ export interface InferDependencies {
   checkNode: CheckNode;
   /** Gets the files that an input names. */
   fetchInput: FetchInput;
+  /** Earlier results of nodes. */
+  nodeCache: Pick<NodeCache, "open">;
   /** The finish step, taken here when the model gave its output. */
   recordOutcome: ReturnType<typeof createRecordOutcome>;
   /** Base of the URLs artifacts are served at. */
@@ -69,6 +72,7 @@ export const createInfer = ({
   running,
   checkNode,
   fetchInput,
+  nodeCache,
   recordOutcome,
   publicUrl,
 }: InferDependencies) =>
@@ -97,55 +101,68 @@ export const createInfer = ({
       context.heartbeat(progress && { ...progress, ...(checkpoints.step !== undefined && { checkpoint: checkpoints.step }) });
     const heartbeat = setInterval(beat, Math.max(200, job.timeouts.heartbeatMs / 4));
     let startedAtMs: number | undefined;
+    let making: NodeMaking | undefined;
     try {
       const given = await retrieve<JsonObject>(objects, job.input);
       const asked = job.node ? checkNode(job, given, (message) => writer.write({ type: "log", attempt, level: "WARN", message })) : given;
       await using fetched = await fetchInput(asked, job.ownerId, signal);
       const { input } = fetched;
+      // What comes as a data URI is stored nowhere.
+      const turn = job.cache && input.sync_mode !== true ? await nodeCache.open(job, fetched, signal) : undefined;
+      const earlier = turn && "output" in turn ? turn.output : undefined;
+      // An attempt that is tried again may find what the one before it made.
+      const cache = turn && "output" in turn && turn.madeBy !== job.requestId ? "hit" : "miss";
+      making = turn && "made" in turn ? turn : undefined;
       const checkpoint = attempt > 1 ? await checkpoints.find() : undefined;
       const warn = (message: string) => context.log.warn(message);
       const sink = createArtifactSink({ objects, files, clock, publicUrl, job, inline: input.sync_mode === true, warn });
-      const result = await engines.run(
-        {
-          requestId: job.requestId,
-          attempt,
-          endpoint: job.endpoint,
-          version: job.version,
-          input,
-          files: fetched.files,
-          ...(checkpoint && { checkpoint }),
-        },
-        {
-          started: (worker) => {
-            startedAtMs = clock.nowMs();
-            clearTimeout(deadline);
-            writer.write({ type: "started", attempt, worker });
-          },
-          log: (level, message) => writer.write({ type: "log", attempt, level, message }),
-          progress: (step, steps, remainingMs) => {
-            progress = { step, steps };
-            writer.write({ type: "progress", attempt, step, steps, ...(remainingMs !== undefined && { remainingMs }) });
-          },
-          ...(job.previews && {
-            preview: (step: number, contentType: string, data: Uint8Array) => {
-              if (data.length > LIMITS.previewBytesMax) return;
-              writer.write({ type: "preview", attempt, step, contentType, data: Buffer.from(data).toString("base64") });
+      const result = earlier
+        ? undefined
+        : await engines.run(
+            {
+              requestId: job.requestId,
+              attempt,
+              endpoint: job.endpoint,
+              version: job.version,
+              input,
+              files: fetched.files,
+              ...(checkpoint && { checkpoint }),
             },
-          }),
-          checkpoint: checkpoints.take,
-          artifact: sink.take,
-        },
-        signal,
-      );
-      const output = await store(objects, `outcomes/${job.requestId}.json`, sink.resolve(result.output));
+            {
+              started: (worker) => {
+                startedAtMs = clock.nowMs();
+                clearTimeout(deadline);
+                writer.write({ type: "started", attempt, worker });
+              },
+              log: (level, message) => writer.write({ type: "log", attempt, level, message }),
+              progress: (step, steps, remainingMs) => {
+                progress = { step, steps };
+                writer.write({ type: "progress", attempt, step, steps, ...(remainingMs !== undefined && { remainingMs }) });
+              },
+              ...(job.previews && {
+                preview: (step: number, contentType: string, data: Uint8Array) => {
+                  if (data.length > LIMITS.previewBytesMax) return;
+                  writer.write({ type: "preview", attempt, step, contentType, data: Buffer.from(data).toString("base64") });
+                },
+              }),
+              checkpoint: checkpoints.take,
+              artifact: sink.take,
+            },
+            signal,
+          );
+      // An earlier one becomes this request's own: who deletes the other's payloads does not delete these.
+      const value = earlier ? await retrieve<JsonObject>(objects, earlier) : sink.resolve(result?.output ?? {});
+      const output = await store(objects, `outcomes/${job.requestId}.json`, value);
       const outcome: Outcome = {
         ok: true,
         output,
         metrics: {
-          inference_time: Math.round(result.inferenceMs) / 1000,
+          inference_time: Math.round(result?.inferenceMs ?? 0) / 1000,
           queue_time: Math.max(0, (startedAtMs ?? clock.nowMs()) - job.submittedAtMs) / 1000,
         },
+        ...(job.node && { cache }),
       };
+      const kept = making?.made(output, sink.urls());
       const standing = await writer.complete(outcome);
       const started = startedAtMs === undefined ? {} : { startedAtMs };
       // The caller has its answer; the record is written here when the stores allow, which spares the job a step.
@@ -163,8 +180,10 @@ export const createInfer = ({
         context.log.warn(`the outcome was not recorded, the finish step will: ${String(error)}`);
         return undefined;
       });
+      await kept;
       return { outcome: recorded ?? standing, attempt, ...started, recorded: recorded !== undefined };
     } catch (error) {
+      await making?.gaveUp();
       if (context.cancellationSignal.aborted && !context.cancellationDetails?.workerShutdown) {
         // An attempt that Temporal gave up is not the job's end: its successor goes on from what it kept.
         if (context.cancellationDetails?.cancelRequested) void checkpoints.drop();

@@ -1,25 +1,22 @@
-import { errorInfo, isTemperaError } from "../core/errors/tempera-error.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { FileStore } from "../core/ports/file-store.ts";
-import type { Log } from "../core/ports/log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 
 /** Files removed between two looks at the records. */
 const BATCH = 100;
 
-export interface SweepFilesDependencies {
+interface SweepFilesDependencies {
   files: Pick<FileStore, "dead" | "remove">;
   objects: Pick<ObjectStore, "delete" | "abortParts">;
   clock: Clock;
-  log: Log;
 }
 
 /**
  * Removes the bytes and the records of files whose time has passed, and of uploads that were given up: bytes first, so that
  * none are left without a record. Any number of processes may do it at once. Returns how many went.
  */
-export async function sweepFiles({ files, objects, clock }: Omit<SweepFilesDependencies, "log">): Promise<number> {
+export async function sweepFiles({ files, objects, clock }: SweepFilesDependencies): Promise<number> {
   for (let removed = 0; ; ) {
     const nowMs = clock.nowMs();
     // A body that came in time may still be on its way.
@@ -33,22 +30,4 @@ export async function sweepFiles({ files, objects, clock }: Omit<SweepFilesDepen
     removed += dead.length;
     if (dead.length < BATCH) return removed;
   }
-}
-
-/** Sweeps every `LIMITS.fileSweepMs` until the returned function is called. A store that is away is waited for. */
-export function keepSweepingFiles(parts: SweepFilesDependencies): () => void {
-  let sweeping = false;
-  const timer = setInterval(() => {
-    if (sweeping) return;
-    sweeping = true;
-    sweepFiles(parts)
-      .catch((error) => {
-        if (isTemperaError(error)) parts.log.debug({ err: errorInfo(error) }, "files were not swept");
-        else parts.log.error({ err: error }, "files were not swept");
-      })
-      .finally(() => {
-        sweeping = false;
-      });
-  }, LIMITS.fileSweepMs);
-  return () => clearInterval(timer);
 }

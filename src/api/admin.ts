@@ -37,6 +37,7 @@ export type AdminDependencies = Pick<
   | "events"
   | "requests"
   | "requestSearch"
+  | "nodeResults"
   | "publicUrl"
   | "objects"
   | "files"

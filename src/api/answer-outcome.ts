@@ -3,7 +3,7 @@ import { TemperaError } from "../core/errors/tempera-error.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Outcome } from "../core/request.ts";
 import { retrieve } from "../core/stored.ts";
-import { falError } from "../fal/index.ts";
+import { CACHE_HEADER, falError } from "../fal/index.ts";
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 
@@ -15,13 +15,15 @@ export async function answerOutcome(
   more: Record<string, string> = {},
 ): Promise<Response> {
   if (outcome.ok) {
-    const { output } = outcome;
+    const { output, cache } = outcome;
     const value = await retrieve<JsonObject>(objects, output).catch(async (error) => {
       // Deleted on purpose, or its time has passed: nobody has to try again.
       if ("ref" in output && !(await objects.head(output.ref))) throw new TemperaError("payload_gone", undefined, { cause: error });
       throw error;
     });
-    return answerJson(c, value, 200, { "x-fal-billable-units": "1", ...more });
+    // Nothing was run for a result that is an earlier one.
+    const units = cache === "hit" ? "0" : "1";
+    return answerJson(c, value, 200, { "x-fal-billable-units": units, ...(cache && { [CACHE_HEADER]: cache }), ...more });
   }
   const { status, headers, body } = falError(outcome.error, { userTimeout: outcome.userTimeout === true });
   return answerJson(c, body, status, { ...headers, ...more });

@@ -9,7 +9,9 @@ import type { FileStore } from "../core/ports/file-store.ts";
 import type { Jobs } from "../core/ports/jobs.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
+import type { NodeResults } from "../core/ports/node-results.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { PipelineRuns } from "../core/ports/pipeline-runs.ts";
 import type { PipelineStore } from "../core/ports/pipeline-store.ts";
 import type { PlaceStore } from "../core/ports/place-store.ts";
 import type { PlanStore } from "../core/ports/plan-store.ts";
@@ -46,6 +48,10 @@ export interface ApiDependencies {
   events: EventLog;
   /** What happened. */
   requests: RequestStore;
+  /** Results of pipelines' nodes that later ones may take. */
+  nodeResults: NodeResults;
+  /** What is on record of pipelines that ran. */
+  pipelineRuns: PipelineRuns;
   /** The same, as lists look for it. */
   requestSearch: RequestSearch;
   /** The bytes. */

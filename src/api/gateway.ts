@@ -14,6 +14,7 @@ import { methodNotAllowed } from "./method-not-allowed.ts";
 import { modelRoutes } from "./models/routes.ts";
 import { pipelineRoutes } from "./pipelines/routes.ts";
 import { createCancel } from "./queue/cancel.ts";
+import { createRerun } from "./queue/rerun.ts";
 import { createResult } from "./queue/result.ts";
 import { createStatus } from "./queue/status.ts";
 import { createStatusStream } from "./queue/status-stream.ts";
@@ -32,6 +33,7 @@ const EXPOSED = [
   "x-fal-request-timeout-type",
   "x-fal-billable-units",
   "x-fal-served-from",
+  "x-tempera-cache",
   "retry-after",
   "etag",
   "content-range",
@@ -48,6 +50,7 @@ export function createGateway(api: ApiDependencies): Hono {
     stream: createStatusStream(api),
     result: createResult(api),
     cancel: createCancel(api),
+    rerun: createRerun(api),
   };
   const ready = createReady(api);
 

@@ -6,7 +6,7 @@ import type { JobSpec } from "../core/job.ts";
 import type { Json } from "../core/json.ts";
 import { type ModelVersion, taskQueueOf } from "../core/model.ts";
 import { store } from "../core/stored.ts";
-import { LIFECYCLE_PREFERENCE_HEADER, submitOptions, wantedLifecycle } from "../fal/index.ts";
+import { CACHE_HEADER, LIFECYCLE_PREFERENCE_HEADER, submitOptions, wantedLifecycle, wantsCache } from "../fal/index.ts";
 import type { Route } from "../registry/registry.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
@@ -52,7 +52,12 @@ export async function readIntake(
   const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));
   const work = route.model
     ? modelJob(route.model)
-    : await pipelineJob(api, { pipeline: route.pipeline, requestId, ownerId: caller.ownerId, cache: wantsCache(c) });
+    : await pipelineJob(api, {
+        pipeline: route.pipeline,
+        requestId,
+        ownerId: caller.ownerId,
+        cache: wantsCache(c.req.header(CACHE_HEADER)),
+      });
   const job: JobSpec = {
     requestId,
     ownerId: caller.ownerId,
@@ -82,9 +87,6 @@ const modelJob = (model: ModelVersion): Pick<JobSpec, "endpoint" | "version" | "
   retry: model.retry,
   timeouts: { heartbeatMs: model.timeouts.heartbeatMs, runMs: model.timeouts.runMs },
 });
-
-/** `X-Tempera-Cache: off`: every node of the pipeline is to run. */
-const wantsCache = (c: Context): boolean => c.req.header("x-tempera-cache")?.trim().toLowerCase() !== "off";
 
 /** A job on its way into the queue. */
 interface Queueing {

@@ -6,6 +6,7 @@ import { createHoldSession } from "../activities/hold-session.ts";
 import { createInfer } from "../activities/infer.ts";
 import { createFetchInput } from "../activities/input-files.ts";
 import { openInputFolder } from "../activities/input-folder.ts";
+import { createNodeCache } from "../activities/node-cache.ts";
 import { createOwnKey } from "../activities/own-file.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { createRunningRequests } from "../activities/running-requests.ts";
@@ -59,6 +60,18 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const inputs = await openInputFolder(tmpdir());
   closing.defer(() => inputs[Symbol.asyncDispose]());
 
+  const ownKey = createOwnKey({ files: parts.files, clock: systemClock });
+  const nodeCache = await createNodeCache({
+    results: parts.nodeResults,
+    objects: parts.objects,
+    ownKey,
+    findModel: registry.find,
+    clock: systemClock,
+    keepMs: config.pipelines.cacheSeconds * 1000,
+    warn: (message) => log.warn({}, message),
+  });
+  closing.defer(() => nodeCache[Symbol.asyncDispose]());
+
   const infer = createInfer({
     engines: pool,
     events: parts.events,
@@ -72,8 +85,9 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
       http: createGuardedFetch({ allowed: parts.allowedPrivate, trusted: [`${parts.publicUrl}/files/`] }),
       objects: parts.objects,
       folder: inputs.path,
-      ownKey: createOwnKey({ files: parts.files, clock: systemClock }),
+      ownKey,
     }),
+    nodeCache,
     recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
     publicUrl: parts.publicUrl,
   });

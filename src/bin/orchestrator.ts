@@ -1,12 +1,13 @@
 import { join, resolve } from "node:path";
 import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
 import { createWebhookGate } from "../activities/host-gate.ts";
+import { keepSweeping } from "../activities/keep-sweeping.ts";
 import { createPipelineNews } from "../activities/pipeline-news.ts";
 import { createCheckPipelineInput, createLoadValue, createStoreValue } from "../activities/pipeline-values.ts";
 import { createEnterPlace, createLeavePlace, keepPlacesRight } from "../activities/places.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { keepSweepingClaims } from "../activities/sweep-claims.ts";
-import { keepSweepingFiles } from "../activities/sweep-files.ts";
+import { sweepFiles } from "../activities/sweep-files.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { startOrchestratorWorker, startWebhookWorker } from "../adapters/temporal/workers.ts";
@@ -45,15 +46,16 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
       },
     }),
   ]);
-  const stopSweeping = keepSweepingFiles({ ...parts, clock: systemClock });
-  const stopPlaces = keepPlacesRight({ ...places, log: parts.log });
-  const stopClaims = keepSweepingClaims(parts);
+  const sweeps = [
+    keepSweeping("files", () => sweepFiles({ ...parts, clock: systemClock }), parts.log),
+    keepSweeping("results of nodes", () => parts.nodeResults.sweep(systemClock.nowMs()), parts.log),
+    keepPlacesRight({ ...places, log: parts.log }),
+    keepSweepingClaims(parts),
+  ];
   return {
     ended: Promise.race(workers.map(({ ended }) => ended)),
     stop: async () => {
-      stopSweeping();
-      stopPlaces();
-      stopClaims();
+      for (const stop of sweeps) stop();
       news.stop();
       await Promise.all(workers.map((worker) => worker.stop()));
     },
@@ -64,7 +66,7 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
 export const orchestratorBundle = (): Promise<{ codePath: string }> =>
   workflowBundle({
     workflowsPath: join(PROJECT, "src/workflows/index.ts"),
-    sources: [join(PROJECT, "src/workflows"), join(PROJECT, "src/core")],
+    sources: [join(PROJECT, "src/workflows"), join(PROJECT, "src/core"), join(PROJECT, "schemas/pipelines")],
     cacheFolder: resolve(PROJECT, "node_modules/.cache/tempera"),
     lockFile: join(PROJECT, "package-lock.json"),
   });

@@ -16,7 +16,9 @@ import { createEngineBoard } from "../adapters/postgres/engine-board.ts";
 import { createFileStore } from "../adapters/postgres/file-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
+import { createNodeResultStore } from "../adapters/postgres/node-result-store.ts";
 import { createOwnerLoad } from "../adapters/postgres/owner-load.ts";
+import { createPipelineRunStore } from "../adapters/postgres/pipeline-run-store.ts";
 import { createPipelineStore } from "../adapters/postgres/pipeline-store.ts";
 import { createPlaceStore } from "../adapters/postgres/place-store.ts";
 import { createPlanStore } from "../adapters/postgres/plan-store.ts";
@@ -44,8 +46,10 @@ import type { EventLog } from "../core/ports/event-log.ts";
 import type { FileStore } from "../core/ports/file-store.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
+import type { NodeResults } from "../core/ports/node-results.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { OwnerLoad } from "../core/ports/owner-load.ts";
+import type { PipelineRuns } from "../core/ports/pipeline-runs.ts";
 import type { PipelineStore } from "../core/ports/pipeline-store.ts";
 import type { PlaceStore } from "../core/ports/place-store.ts";
 import type { PlanStore } from "../core/ports/plan-store.ts";
@@ -75,6 +79,10 @@ export interface Parts extends AsyncDisposable {
   /** The way of realtime frames between gateways and GPU workers. */
   frames: FrameChannel;
   requests: RequestStore;
+  /** Those of pipelines, with their nodes. */
+  pipelineRuns: PipelineRuns;
+  /** Results of pipelines' nodes, to be reused. */
+  nodeResults: NodeResults;
   requestSearch: RequestSearch;
   keys: KeyStore;
   /** Who changed what. */
@@ -151,6 +159,8 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       events,
       frames,
       requests: createRequestStore(sql),
+      pipelineRuns: createPipelineRunStore(sql),
+      nodeResults: createNodeResultStore(sql),
       requestSearch: createRequestSearch(sql),
       keys: createKeyStore(sql),
       audit: createAuditLog(sql),

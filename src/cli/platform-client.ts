@@ -18,6 +18,20 @@ export interface Status {
   progress?: { step: number; steps: number; remaining_seconds?: number };
   error?: string;
   error_type?: string;
+  /** Of a pipeline, where they were asked for. */
+  nodes?: NodeStatus[];
+  /** The request that this one runs again. */
+  rerun_of?: string;
+}
+
+/** A node of a pipeline. */
+export interface NodeStatus {
+  node_id: string;
+  app_id: string;
+  request_id: string;
+  status: "IN_PROGRESS" | "COMPLETED";
+  cache?: "hit" | "miss";
+  error?: string;
 }
 
 /** What the platform refused, or why it was not reached, in a sentence. */
@@ -59,8 +73,10 @@ export interface PlatformClient {
   status(endpoint: string, requestId: string): Promise<Status>;
   result(endpoint: string, requestId: string): Promise<unknown>;
   cancel(endpoint: string, requestId: string): Promise<void>;
-  /** Each change of the request's status until it has ended; goes on after a broken connection. */
-  follow(endpoint: string, requestId: string): AsyncGenerator<Status>;
+  /** Runs a pipeline's request again; what it answers is of the new one. */
+  rerun(endpoint: string, requestId: string, body: unknown, headers?: Record<string, string>): Promise<Status>;
+  /** Each change of the request's status until it has ended, and with `nodes` of its nodes; goes on after a broken connection. */
+  follow(endpoint: string, requestId: string, options?: { nodes?: boolean }): AsyncGenerator<Status>;
   admin<T>(method: string, path: string, body?: unknown): Promise<T>;
 }
 
@@ -91,11 +107,15 @@ export function createPlatformClient({ url, adminUrl, key }: Connection): Platfo
     cancel: async (endpoint, id) => {
       await request("PUT", queue(endpoint, `/requests/${id}/cancel`));
     },
-    async *follow(endpoint, id) {
+    rerun: (endpoint, id, body, headers) =>
+      json(request("POST", queue(endpoint, `/requests/${id}/rerun`), { body, ...(headers && { headers }) })),
+    async *follow(endpoint, id, { nodes = false } = {}) {
       let lastEventId: string | undefined;
       for (;;) {
         const headers = lastEventId === undefined ? {} : { "last-event-id": lastEventId };
-        const response = await request("GET", queue(endpoint, `/requests/${id}/status/stream?logs=1`), { headers });
+        const response = await request("GET", queue(endpoint, `/requests/${id}/status/stream?logs=1${nodes ? "&nodes=1" : ""}`), {
+          headers,
+        });
         try {
           for await (const event of serverSentEvents(response)) {
             lastEventId = event.id ?? lastEventId;

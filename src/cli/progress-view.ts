@@ -11,8 +11,10 @@ export interface ProgressView {
 /**
  * Shows a request on its way: place in the queue, a bar for its denoising steps, its log lines. A terminal gets a bar
  * that is drawn over; anything else gets plain lines.
+ *
+ * @param label what every line begins with
  */
-export function createProgressView(out: Pick<NodeJS.WriteStream, "write" | "isTTY">): ProgressView {
+export function createProgressView(out: Pick<NodeJS.WriteStream, "write" | "isTTY">, label = ""): ProgressView {
   let drawn = false;
   let last = "";
   const clear = (): void => {
@@ -21,7 +23,7 @@ export function createProgressView(out: Pick<NodeJS.WriteStream, "write" | "isTT
   };
   const line = (text: string): void => {
     clear();
-    out.write(`  ${text}\n`);
+    out.write(`  ${label}${text}\n`);
   };
   return {
     show({ status, queue_position: position, progress, logs }) {
@@ -40,7 +42,7 @@ export function createProgressView(out: Pick<NodeJS.WriteStream, "write" | "isTT
         last = "progress";
         if (!out.isTTY) return line(text);
         clear();
-        out.write(`  ${"█".repeat(done)}${"░".repeat(BAR_WIDTH - done)} ${text}`);
+        out.write(`  ${label}${"█".repeat(done)}${"░".repeat(BAR_WIDTH - done)} ${text}`);
         drawn = true;
       }
     },

@@ -8,6 +8,7 @@ import { addEngineCommands } from "./commands/engines.ts";
 import { addKeyCommands } from "./commands/keys.ts";
 import { addModelCommands } from "./commands/models.ts";
 import { addPipelineCommands } from "./commands/pipelines.ts";
+import { addPipelineRerunCommand } from "./commands/pipelines-rerun.ts";
 import { addPlanCommands } from "./commands/plans.ts";
 import { addRequestCommands } from "./commands/requests.ts";
 import { addSigningKeyCommands } from "./commands/signing-keys.ts";
@@ -48,6 +49,7 @@ addEngineCommands(program, connect);
 addDeliveryCommands(program, connect);
 addDeadLetterCommands(program, connect);
 addSigningKeyCommands(program, connect);
+addPipelineRerunCommand(program, connect);
 addAuditCommands(program, connect);
 addTlsCommands(program);
 program

@@ -167,6 +167,20 @@ export const SETTINGS = {
       { secret: true },
     ),
   },
+  pipelines: {
+    cacheSeconds: setting(
+      "TEMPERA_NODE_CACHE_SECONDS",
+      number(
+        z
+          .number()
+          .int()
+          .min(0)
+          .max(365 * 24 * 3600),
+      ),
+      7 * 24 * 3600,
+      "How long the result of a pipeline's node is reused for the same owner and the same input, unless its files end sooner. 0: never.",
+    ),
+  },
   worker: {
     name: setting(
       "TEMPERA_WORKER_NAME",

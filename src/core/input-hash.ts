@@ -10,6 +10,7 @@ export function canonicalJson(value: Json): string {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
   const fields = Object.keys(value)
     .sort()
+    .filter((name) => value[name] !== undefined)
     .map((name) => `${JSON.stringify(name)}:${canonicalJson(value[name] as Json)}`);
   return `{${fields.join(",")}}`;
 }

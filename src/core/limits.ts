@@ -74,8 +74,8 @@ export const LIMITS = {
   aclRulesMax: 100,
   /** Name of a user in a rule, in characters. */
   aclUserCharactersMax: 200,
-  /** How often the bytes of files whose time has passed are removed; their addresses end at the moment itself. */
-  fileSweepMs: 10_000,
+  /** How often what is past is removed: bytes of files whose time has passed, results of nodes. Their addresses end at the moment itself. */
+  sweepMs: 10_000,
   /** A webhook's address. */
   webhookUrlBytesMax: 2048,
   /** What is read of a webhook receiver's answer: enough for its words in the record, however much it sends. */
@@ -176,6 +176,12 @@ export const LIMITS = {
   backlogLookMs: 250,
   /** How long requests of such a model wait while the others have work, before one of those is asked to make room. */
   turnMs: 10_000,
+  /** Node results: silence after which another request may make a result that one has claimed. Claims are held three times as often. */
+  nodeClaimMs: 15_000,
+  /** Node results: how often one that waits for another's looks for it, beside being told. */
+  nodeClaimLookMs: 1_000,
+  /** Node results: how long a claim that nobody holds is left standing. */
+  nodeClaimKeptMs: 10 * 60 * 1000,
   /** How long an idempotency key is remembered. Clients' retries end within minutes; a day covers a queue that was down overnight. */
   idempotencySeconds: 24 * 3600,
   /** An idempotency key, in characters. */

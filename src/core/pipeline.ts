@@ -88,16 +88,12 @@ export interface PipelinePart {
   deadlineMs: number;
   /** False: the caller wants every node to run (`X-Tempera-Cache: off`). */
   cache: boolean;
-  /** This owner has run it with this input before: results are looked up before a node waits for a GPU. */
-  repeated?: boolean;
   /** Results of an earlier run that may be kept, by node. */
   kept?: Stored<Record<string, KeptNode>>;
   /** Inputs of single nodes to be changed, by node; merged over what the pipeline would give them. */
   overrides?: Record<string, JsonObject>;
   /** The node that must run again, whatever is kept. */
   from?: string;
-  /** The request that this one runs again. */
-  rerunOf?: string;
 }
 
 /** Where a node's request belongs. */

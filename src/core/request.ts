@@ -21,10 +21,21 @@ export interface RequestIdentity {
   priority: Priority;
   /** The pipeline whose node it is, where it is one's. */
   node?: NodePlace;
+  /** The pipeline's request that this one runs again, in part. */
+  rerunOf?: string;
 }
 
 /** The identity alone, of whatever carries one: a job, a record, a snapshot. */
-export const identityOf = ({ requestId, ownerId, endpoint, version, taskQueue, priority, node }: RequestIdentity): RequestIdentity => ({
+export const identityOf = ({
+  requestId,
+  ownerId,
+  endpoint,
+  version,
+  taskQueue,
+  priority,
+  node,
+  rerunOf,
+}: RequestIdentity): RequestIdentity => ({
   requestId,
   ownerId,
   endpoint,
@@ -32,6 +43,7 @@ export const identityOf = ({ requestId, ownerId, endpoint, version, taskQueue, p
   taskQueue,
   priority,
   ...(node && { node }),
+  ...(rerunOf !== undefined && { rerunOf }),
 });
 
 /** Where the time of a finished request went, in seconds. */

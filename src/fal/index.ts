@@ -1,4 +1,5 @@
 /** fal's wire, whole: what `api/` speaks. */
+export { CACHE_HEADER, wantsCache } from "./cache.ts";
 export { falError } from "./errors.ts";
 export { type DescribedModel, llmsText, openapiDocument } from "./openapi.ts";
 export {
@@ -19,7 +20,8 @@ export {
   pipelineOutputEvent,
   type StreamedNode,
 } from "./pipeline-stream.ts";
-export { type StatusView, statusBody, statusCode, submitBody, submitOptions, wantsLogs } from "./queue.ts";
+export { type StatusView, statusBody, statusCode, submitBody, submitOptions, wantsLogs, wantsNodes } from "./queue.ts";
+export { type Rerun, readRerun } from "./rerun.ts";
 export { SSE_HEADERS, SSE_OPEN, SSE_PING, sseEvent } from "./sse.ts";
 export {
   cdnTokenBody,

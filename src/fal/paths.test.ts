@@ -29,6 +29,7 @@ describe("paths of the queue", () => {
       ["/status/", "status"],
       ["//status//stream/", "stream"],
       ["/cancel", "cancel"],
+      ["/rerun", "rerun"],
     ])("…/requests/{id}%s", (suffix, verb) =>
       expect(parseQueuePath(`/${endpoint}/requests/${ID}${suffix}`)).toEqual({ verb, endpoint, requestId: ID }),
     );
@@ -55,7 +56,7 @@ describe("paths of the queue", () => {
     expect(parseQueuePath("/a/b/requests/..%2f..%2fetc/status")).toMatchObject({ verb: "status", requestId: "..%2f..%2fetc" }));
 
   it("have one method for each verb", () =>
-    expect(QUEUE_METHODS).toEqual({ submit: "POST", status: "GET", stream: "GET", result: "GET", cancel: "PUT" }));
+    expect(QUEUE_METHODS).toEqual({ submit: "POST", status: "GET", stream: "GET", result: "GET", cancel: "PUT", rerun: "POST" }));
 });
 
 describe("proxy targets", () => {

@@ -45,7 +45,7 @@ export function onGateway({ prefix, root }: Tree, path: string): string {
   return prefix + path;
 }
 
-export type QueueVerb = "submit" | "status" | "stream" | "result" | "cancel";
+export type QueueVerb = "submit" | "status" | "stream" | "result" | "cancel" | "rerun";
 
 export interface QueuePath {
   verb: QueueVerb;
@@ -60,6 +60,8 @@ const AFTER_REQUEST: ReadonlyMap<string, QueueVerb> = new Map([
   ["status", "status"],
   ["status/stream", "stream"],
   ["cancel", "cancel"],
+  // Our addition: fal's queue has no such verb.
+  ["rerun", "rerun"],
 ]);
 
 /**
@@ -80,7 +82,14 @@ export function parseQueuePath(path: string): QueuePath | undefined {
 }
 
 /** Which method each verb answers to (contract §1.3). */
-export const QUEUE_METHODS: Record<QueueVerb, string> = { submit: "POST", status: "GET", stream: "GET", result: "GET", cancel: "PUT" };
+export const QUEUE_METHODS: Record<QueueVerb, string> = {
+  submit: "POST",
+  status: "GET",
+  stream: "GET",
+  result: "GET",
+  cancel: "PUT",
+  rerun: "POST",
+};
 
 /**
  * The path on this gateway that an `x-fal-target-url` means (contract §1.5): host → tree, path and query kept.

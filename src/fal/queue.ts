@@ -7,6 +7,7 @@ import type { LoggedEvent, Progress } from "../core/events.ts";
 import type { JsonObject } from "../core/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { RetryCondition } from "../core/model.ts";
+import type { NodeState } from "../core/pipeline-nodes.ts";
 import type { Metrics, Priority, RequestIdentity, RequestState } from "../core/request.ts";
 
 /** The addresses of a request, in the short form that every client follows. `base` is the queue's root as the caller reached it. */
@@ -34,6 +35,10 @@ export interface StatusView extends Pick<RequestIdentity, "endpoint" | "requestI
   error?: ErrorInfo;
   /** `undefined` when the caller did not ask for them: fal answers null then, and a list otherwise. */
   logs?: LoggedEvent[];
+  /** Of a pipeline; our addition, as is what follows. */
+  nodes?: readonly NodeState[];
+  /** The request that this one runs again. */
+  rerunOf?: string;
 }
 
 /** What a failed request's status says: fal's webhooks use the same sentence. */
@@ -55,8 +60,20 @@ export function statusBody(base: string, view: StatusView): JsonObject {
     body.error = errorText(view.error);
     body.error_type = view.error.code;
   }
+  if (view.nodes) body.nodes = view.nodes.map(nodeEntry);
+  if (view.rerunOf !== undefined) body.rerun_of = view.rerunOf;
   return body;
 }
+
+/** Named as in fal's stream of a workflow (contract §11.5). */
+const nodeEntry = ({ node, endpoint, requestId, ended, cache, error }: NodeState): JsonObject => ({
+  node_id: node,
+  app_id: endpoint,
+  request_id: requestId,
+  status: ended ? "COMPLETED" : "IN_PROGRESS",
+  ...(cache && { cache }),
+  ...(error && { error: errorText(error), error_type: error.code }),
+});
 
 /** 202 until the end, 200 then: the fal SDK looks at nothing else (contract §2.2). */
 export const statusCode = (state: RequestState): 200 | 202 => (state === "COMPLETED" ? 200 : 202);
@@ -77,6 +94,9 @@ function logEntry({ id, atMs, event }: LoggedEvent): JsonObject[] {
 
 /** fal's clients spell it `1`/`0` (JavaScript) or `true`/`false` (Python). */
 export const wantsLogs = (value: string | undefined): boolean => value === "1" || value?.toLowerCase() === "true";
+
+/** The nodes of a pipeline, our addition, are asked for in the same way. */
+export const wantsNodes = (value: string | undefined): boolean => wantsLogs(value);
 
 export interface SubmitOptions {
   priority: Priority;

@@ -72,7 +72,8 @@ export function createPipelineNodes(
     const callee = admit(endpoint, name);
     const override = own(part.overrides, name);
     const input = override ? { ...given, ...override } : given;
-    const earlier = override || name === part.from ? undefined : own(kept, name);
+    // What an override changes shows in the input; one that an earlier rerun made is in the earlier input too.
+    const earlier = name === part.from ? undefined : own(kept, name);
     if (earlier && earlier.endpoint === endpoint && earlier.version === callee.version && earlier.inputHash === inputHash(input)) {
       return keepNode(name, earlier);
     }
@@ -147,7 +148,7 @@ export function createPipelineNodes(
     ...(job.direct && { direct: true }),
     ...(job.weight !== undefined && { weight: job.weight }),
     ...(job.lifecycle && { lifecycle: job.lifecycle }),
-    ...(part.cache && { cache: true }),
+    ...(part.cache && name !== part.from && { cache: true }),
     retry:
       callee.kind === "model"
         ? {

@@ -137,6 +137,39 @@ describe("javascript/workflow.mjs", () => {
   }, 120_000);
 });
 
+describe("javascript/pipeline.mjs", () => {
+  it("is told what the nodes do, and saves the film", async () => {
+    const file = join(test.folder, "pipeline.mp4");
+    const { code, said } = await node("pipeline", "a large red circle on a blue background", "it bounces on the floor", file);
+    expect(said).toMatch(/^image: fal-ai\/qwen-image, request \S+\nimage: done\nvideo: .*^video: done\nsound: .*^sound: done\nsaved /ms);
+    expect(code).toBe(0);
+    await using clips = openClipFiles();
+    expect(await clips.decode(file, { width: 64, height: 36 })).toMatchObject({ codecs: ["avc1", "mp4a"] });
+  }, 120_000);
+});
+
+describe("curl/rerun.sh", () => {
+  it("runs a pipeline, and again with another sound: the other nodes are kept", async () => {
+    const { code, said } = await run("sh", ["examples/curl/rerun.sh", 'a "large" red circle']);
+    const statuses = said.split("\n").filter((line) => line.startsWith('{"status"'));
+    const [first, again] = statuses.map(
+      (line) => JSON.parse(line) as { request_id: string; rerun_of?: string; nodes: { request_id: string }[] },
+    );
+    expect(again?.rerun_of).toBe(first?.request_id);
+    const [requests, anew] = [first, again].map((status) => status?.nodes.map(({ request_id }) => request_id));
+    expect(requests).toHaveLength(3);
+    expect(anew).toEqual([requests?.[0], requests?.[1], expect.not.stringMatching(requests?.[2] ?? "")]);
+    expect(said).toMatch(/"silent_video":/);
+    expect(code).toBe(0);
+  }, 120_000);
+
+  it("ends with the platform's words when it is refused", async () => {
+    const { code, said } = await run("sh", ["examples/curl/rerun.sh"], { TEMPERA_KEY: "wrong" });
+    expect(code).toBe(1);
+    expect(said).toContain("Invalid Key Authorization header format");
+  });
+});
+
 describe("javascript/queue.mjs", () => {
   it("submits now, collects later", async () => {
     const submitted = await node("queue", "submit", PROMPT);

@@ -49,3 +49,14 @@ it("deletes what a killed writer left of an object, and nothing beside it", asyn
   expect((await readdir(place)).sort()).toEqual(["one-11111", "one-11111@info", `one-1111@parts-${uploadId}`]);
   await store.delete("files/none/x");
 });
+
+it("does not know an object whose bytes somebody removed by hand, until it is put again", async () => {
+  const store = createFileObjectStore({ folder });
+  const info = { bytes: 1, contentType: "a/b" };
+  await store.put(KEY, Buffer.from("x"), info);
+  await rm(join(folder, KEY));
+  expect(await store.head(KEY)).toBeUndefined();
+  expect(await store.get(KEY)).toBeUndefined();
+  await store.put(KEY, Buffer.from("x"), info);
+  expect(await store.head(KEY)).toEqual(info);
+});

@@ -83,7 +83,12 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
   return {
     put,
 
-    head: async (key) => infoAt(pathOf(key)),
+    async head(key) {
+      const path = pathOf(key);
+      const info = await infoAt(path);
+      // Somebody may have removed the bytes by hand.
+      return info && (await unlessMissing(stat(path))) && info;
+    },
 
     async get(key, range) {
       const path = pathOf(key);

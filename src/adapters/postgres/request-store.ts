@@ -14,6 +14,7 @@ interface RequestRow {
   version: string;
   task_queue: string;
   priority: Priority;
+  job: JobSpec;
   submitted_at: Date;
   started_at: Date | null;
   ended_at: Date | null;
@@ -34,6 +35,7 @@ const recordOf = (row: RequestRow): RequestRecord => ({
   priority: row.priority,
   submittedAtMs: row.submitted_at.getTime(),
   ...(row.parent_id !== null && { node: { pipelineId: row.parent_id, id: row.node_id ?? "" } }),
+  ...(row.job.rerunOf !== undefined && { rerunOf: row.job.rerunOf }),
   ...(row.started_at && { startedAtMs: row.started_at.getTime() }),
   ...(row.ended_at && { endedAtMs: row.ended_at.getTime() }),
   attempts: row.attempts,

@@ -23,7 +23,7 @@ export async function workflowBundle({
   const digest = createHash("sha256").update(readFileSync(lockFile));
   for (const folder of sources) {
     for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" }).sort()) {
-      if (name.endsWith(".ts") && !name.endsWith(".test.ts")) digest.update(name).update(readFileSync(join(folder, name)));
+      if (/(?<!\.test)\.(ts|json)$/.test(name)) digest.update(name).update(readFileSync(join(folder, name)));
     }
   }
   const codePath = join(cacheFolder, `workflows-${digest.digest("hex").slice(0, 16)}.js`);

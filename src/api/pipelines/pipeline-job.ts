@@ -1,5 +1,6 @@
 import type { JobSpec } from "../../core/job.ts";
 import { LIMITS } from "../../core/limits.ts";
+import type { RetryPolicy } from "../../core/model.ts";
 import { PIPELINE_QUEUE, type PipelineVersion } from "../../core/pipeline.ts";
 import { store } from "../../core/stored.ts";
 import { resolveCallees } from "../../registry/callees.ts";
@@ -27,11 +28,10 @@ export async function pipelineJob(
     taskQueue: PIPELINE_QUEUE,
     modelDigest: pipeline.digest,
     pipeline: { plan, callees: stored, depth: 0, deadlineMs: api.clock.nowMs() + LIMITS.pipelineMs, cache },
-    // A pipeline is not tried again as a whole; this is the most that any of its nodes is.
-    retry: { attemptsMax: NODE_ATTEMPTS_MAX, initialMs: 1000, backoff: 2, maximumMs: 60_000 },
+    retry: PIPELINE_RETRY,
     timeouts: { heartbeatMs: 30_000, runMs: LIMITS.pipelineMs },
   };
 }
 
-/** fal's ceiling (contract §2.6). A node's model may say fewer. */
-const NODE_ATTEMPTS_MAX = 10;
+/** A pipeline is not tried again as a whole. This is the most that any of its nodes is: fal's ceiling (contract §2.6); its model may say fewer. */
+export const PIPELINE_RETRY: RetryPolicy = { attemptsMax: 10, initialMs: 1000, backoff: 2, maximumMs: 60_000 };

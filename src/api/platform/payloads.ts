@@ -7,7 +7,10 @@ import type { ApiDependencies } from "../dependencies.ts";
 import { namedFile } from "./own-files.ts";
 import type { AddVerb } from "./verb.ts";
 
-type Needs = Pick<ApiDependencies, "requestSearch" | "requests" | "objects" | "files" | "deliveries" | "events" | "jobs" | "log">;
+type Needs = Pick<
+  ApiDependencies,
+  "requestSearch" | "requests" | "objects" | "files" | "nodeResults" | "deliveries" | "events" | "jobs" | "log"
+>;
 
 /** What became of one file that an output names. */
 const LINK = z.object({
@@ -47,6 +50,7 @@ export function addPayloadVerbs(add: AddVerb, api: Needs): void {
         }
         const refs = [job.input, ...(outcome.ok ? [outcome.output] : [])].flatMap((each) => ("ref" in each ? [each.ref] : []));
         for (const ref of refs) await api.objects.delete(ref);
+        await api.nodeResults.forgetMadeBy(record.requestId);
         await api.requestSearch.erasePayloads(record.requestId);
         // The event log and Temporal hold them as well. What is away now forgets them in its own time.
         const forgotten = await Promise.allSettled([api.events.drop(identityOf(record)), api.jobs.forget(record.requestId)]);

@@ -4,12 +4,14 @@ import { isAfter } from "../../core/event-id.ts";
 import { advance, asLogLine, type LoggedEvent } from "../../core/events.ts";
 import { readLogLines } from "../../core/log-lines.ts";
 import { pause } from "../../core/pause.ts";
-import { type QueuePath, SSE_HEADERS, sseEvent, statusBody, wantsLogs } from "../../fal/index.ts";
+import { afterEvent, type NodeState, nodesOfEvents } from "../../core/pipeline-nodes.ts";
+import { type QueuePath, SSE_HEADERS, sseEvent, statusBody, wantsLogs, wantsNodes } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest, type FoundRequest } from "../find-request.ts";
 import { answerAbout, REQUEST_ID_HEADER } from "../request-id.ts";
 import { sseStream } from "../sse-stream.ts";
+import { createFindNodes, isPipeline } from "./pipeline-status.ts";
 import { statusView } from "./status.ts";
 
 /** How often a waiting request's position, or a request whose event log is away, is looked at again. */
@@ -23,23 +25,26 @@ const RECHECK_MS = 10_000;
  * each with only the log lines that are new. Events carry ids; `Last-Event-ID` goes on after one. 404 before the stream opens.
  */
 export const createStatusStream = (
-  api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs" | "publicUrl" | "log">,
+  api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "pipelineRuns" | "jobs" | "publicUrl" | "log">,
 ) => {
   const findRequest = createFindRequest(api);
+  const findNodes = createFindNodes(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
     const found = await findRequest(caller, requestId ?? "");
     answerAbout(c, found.requestId);
     const address = addressOf(c, "queue", api.publicUrl);
     const withLogs = wantsLogs(c.req.query("logs"));
+    const withNodes = wantsNodes(c.req.query("nodes")) && isPipeline(found);
     const lastEventId = c.req.header("last-event-id");
     const gone = new AbortController();
 
     /** The last event that was told, so that no log line is told twice. */
     let told: string | undefined;
+    let nodes: readonly NodeState[] | undefined;
     const say = (request: FoundRequest, news: LoggedEvent[], id?: string): string => {
       told = id ?? told;
-      return sseEvent(statusBody(address, statusView(request, withLogs ? news : undefined)), id);
+      return sseEvent(statusBody(address, statusView(request, withLogs ? news : undefined, nodes)), id);
     };
 
     /** Follows the event log; ends after COMPLETED. Throws when the log goes away. */
@@ -53,6 +58,7 @@ export const createStatusStream = (
           : backlog;
       for (const { atMs, event } of backlog) current = { ...current, ...advance(undefined, event, atMs) };
       if (current.state === "IN_QUEUE") current = { ...current, position: found.position };
+      if (withNodes) nodes = nodesOfEvents(backlog);
       yield say(
         current,
         resumed.flatMap((event) => asLogLine(event) ?? []),
@@ -69,9 +75,10 @@ export const createStatusStream = (
           continue;
         }
         const line = withLogs ? asLogLine({ id, atMs, event }) : undefined;
+        if (nodes) nodes = afterEvent(nodes, event);
         if (
           (event.type === "log" && !withLogs) ||
-          (event.type === "node" && !line && event.change !== "completed") ||
+          (event.type === "node" && !line && !nodes && event.change !== "completed") ||
           event.type === "preview" ||
           event.type === "resumed"
         )
@@ -120,6 +127,7 @@ export const createStatusStream = (
         const key = JSON.stringify([current?.state, current?.position, current?.progress]);
         if (current && key !== last) {
           last = key;
+          if (withNodes) nodes = await findNodes(current).catch(() => nodes);
           const logs = current.state === "COMPLETED" ? (current.logs ?? (await readLogLines(api.events, current.requestId))) : [];
           yield say(
             current,
@@ -133,6 +141,7 @@ export const createStatusStream = (
 
     async function* events(): AsyncGenerator<string> {
       // Already over, and told by Postgres or Temporal: there is nothing to follow.
+      if (withNodes && found.outcome) nodes = await findNodes(found);
       if (found.outcome) return yield say(found, found.logs ?? []);
       try {
         yield* follow();

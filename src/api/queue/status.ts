@@ -1,26 +1,32 @@
 import type { Context } from "hono";
 import type { LoggedEvent } from "../../core/events.ts";
 import { readLogLines } from "../../core/log-lines.ts";
-import { type QueuePath, type StatusView, statusBody, statusCode, wantsLogs } from "../../fal/index.ts";
+import type { NodeState } from "../../core/pipeline-nodes.ts";
+import { type QueuePath, type StatusView, statusBody, statusCode, wantsLogs, wantsNodes } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest, type FoundRequest } from "../find-request.ts";
 import { answerAbout } from "../request-id.ts";
+import { createFindNodes } from "./pipeline-status.ts";
 
 /** Answers where a request stands: 202 while it waits or runs, 200 once it has ended, 404 when it is not the caller's. */
-export const createStatus = (api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs" | "publicUrl">) => {
+export const createStatus = (
+  api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "pipelineRuns" | "jobs" | "publicUrl">,
+) => {
   const findRequest = createFindRequest(api);
+  const findNodes = createFindNodes(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
     const found = await findRequest(caller, requestId ?? "");
     const logs = wantsLogs(c.req.query("logs")) ? (found.logs ?? (await readLogLines(api.events, found.requestId))) : undefined;
+    const nodes = wantsNodes(c.req.query("nodes")) ? await findNodes(found) : undefined;
     answerAbout(c, found.requestId);
-    return answerJson(c, statusBody(addressOf(c, "queue", api.publicUrl), statusView(found, logs)), statusCode(found.state));
+    return answerJson(c, statusBody(addressOf(c, "queue", api.publicUrl), statusView(found, logs, nodes)), statusCode(found.state));
   };
 };
 
-export const statusView = (found: FoundRequest, logs: LoggedEvent[] | undefined): StatusView => ({
+export const statusView = (found: FoundRequest, logs: LoggedEvent[] | undefined, nodes?: readonly NodeState[]): StatusView => ({
   requestId: found.requestId,
   endpoint: found.endpoint,
   state: found.state,
@@ -29,4 +35,6 @@ export const statusView = (found: FoundRequest, logs: LoggedEvent[] | undefined)
   ...(found.progress && { progress: found.progress }),
   ...(found.error && { error: found.error }),
   ...(logs && { logs }),
+  ...(nodes && { nodes }),
+  ...(found.rerunOf !== undefined && { rerunOf: found.rerunOf }),
 });

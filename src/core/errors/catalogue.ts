@@ -96,6 +96,7 @@ export const CATALOGUE = {
   payload_gone: { kind: "gateway", status: 404, retryable: false, says: "The output of this request is no longer stored." },
   request_unfinished: { kind: "gateway", status: 400, retryable: true, says: "Request is still in progress" },
   request_finished: { kind: "gateway", status: 400, retryable: false, says: "The request has already completed." },
+  rerun_impossible: { kind: "gateway", status: 400, retryable: false, says: "Only a pipeline's request can be run again in part." },
   method_not_allowed: { kind: "gateway", status: 405, retryable: false, says: "Method Not Allowed" },
   realtime_unsupported: { kind: "gateway", status: 404, retryable: false, says: "This model has no realtime sessions." },
   realtime_query_invalid: { kind: "gateway", status: 400, retryable: false, says: "The query of the realtime address cannot be read." },

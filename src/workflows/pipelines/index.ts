@@ -3,9 +3,11 @@
  * versions of one id, the newest is what callers get.
  */
 import type { AnyPipeline } from "./define-pipeline.ts";
+import { filmWithSound } from "./film-with-sound.ts";
+import { pictureToFilm } from "./picture-to-film.ts";
 import { stubPipeline } from "./stub-pipeline.ts";
 
-export const PIPELINES: readonly AnyPipeline[] = [stubPipeline];
+export const PIPELINES: readonly AnyPipeline[] = [pictureToFilm, filmWithSound, stubPipeline];
 
 /** What a plan `{code}` names: `id@version`. */
 export const codeOf = ({ id, version }: Pick<AnyPipeline, "id" | "version">): string => `${id}@${version}`;

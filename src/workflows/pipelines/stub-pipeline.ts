@@ -1,5 +1,5 @@
 import type { JsonObject } from "../../core/json.ts";
-import { definePipeline, type SchemaOf } from "./define-pipeline.ts";
+import { definePipeline, type InputOf, type SchemaOf } from "./define-pipeline.ts";
 
 /** What a stage's node gets: an input of the stub, or, with `stages`, one of this pipeline. */
 type Step = JsonObject & { stages?: JsonObject[][] };
@@ -49,7 +49,7 @@ export const stubPipeline = definePipeline(
       const outputs = await all(
         steps.map(async (step, place): Promise<JsonObject> => {
           const options = { node: `stage-${stage + 1}-${place + 1}` };
-          return step.stages ? run("tempera/stub-pipeline", step, options) : run("tempera/stub", step, options);
+          return step.stages ? run("tempera/stub-pipeline", step, options) : run("tempera/stub", step as InputOf<"tempera/stub">, options);
         }),
       );
       done.push(outputs);

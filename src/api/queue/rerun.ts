@@ -1,0 +1,114 @@
+import type { Context } from "hono";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { JobSpec } from "../../core/job.ts";
+import {
+  CACHE_HEADER,
+  LIFECYCLE_PREFERENCE_HEADER,
+  type QueuePath,
+  type Rerun,
+  readRerun,
+  submitBody,
+  submitOptions,
+  wantedLifecycle,
+  wantsCache,
+} from "../../fal/index.ts";
+import { addressOf } from "../address.ts";
+import { answerJson } from "../answer-json.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+import { createFindRequest } from "../find-request.ts";
+import { queueJob } from "../intake.ts";
+import type { Caller } from "../key-ring.ts";
+import { PIPELINE_RETRY } from "../pipelines/pipeline-job.ts";
+import { type EarlierRun, rerunJob } from "../pipelines/rerun-job.ts";
+import { readJsonBody } from "../read-body.ts";
+import { requestIdOf } from "../request-id.ts";
+
+/**
+ * Runs a pipeline's request again as a new one, which keeps the results of all nodes that the change does not touch. It does what
+ * the first one did, on the same versions, whatever was published since; headers and query are a submit's, and count anew.
+ *
+ * 200 as a submit. Refused before anything is queued: 400 a request that has not ended or is no pipeline's, 404 one that is not the
+ * caller's, 422 a node it has not or an input that does not fit, 429 a limit of the owner's, 503 a store or Temporal.
+ */
+export const createRerun = (
+  api: Pick<
+    ApiDependencies,
+    | "keyRing"
+    | "registry"
+    | "findPipeline"
+    | "pipelineRuns"
+    | "jobs"
+    | "events"
+    | "requests"
+    | "objects"
+    | "files"
+    | "storageDefaults"
+    | "limits"
+    | "clock"
+    | "log"
+    | "bodyBytesMax"
+    | "publicUrl"
+    | "webhookOf"
+  >,
+) => {
+  const findRequest = createFindRequest(api);
+  return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
+    const found = await findRequest(caller, requestId ?? "");
+    await api.limits.call(caller);
+    if (found.state !== "COMPLETED") throw new TemperaError("request_unfinished");
+    const rerun = readRerun(await readJsonBody(c, api.bodyBytesMax));
+    const held = await api.limits.queue(caller);
+    try {
+      const job = await newJob(c, caller, await earlierRun(found.requestId), rerun);
+      const queueing = queueJob(api, { job, ignored: [] }, held ? { recorded: held.recorded } : {});
+      await Promise.all([queueing.started, queueing.announced]);
+      return answerJson(c, submitBody(addressOf(c, "queue", api.publicUrl), job, 0));
+    } catch (error) {
+      held?.drop();
+      throw error;
+    }
+  };
+
+  async function newJob(c: Context, caller: Caller, earlier: EarlierRun, rerun: Rerun): Promise<JobSpec> {
+    const { ownerId, endpoint, version, taskQueue, modelDigest, timeouts } = earlier.job;
+    const webhook = api.webhookOf(c.req.query("fal_webhook"));
+    const defaults = api.storageDefaults.of(ownerId);
+    const lifecycle = wantedLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), LIFECYCLE_PREFERENCE_HEADER, defaults);
+    const cache = wantsCache(c.req.header(CACHE_HEADER));
+    const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));
+    const { weight, inProgress } = (await api.limits.of(caller)).owner;
+    const requestId = requestIdOf(c);
+    return {
+      requestId,
+      ownerId,
+      keyId: caller.keyId,
+      endpoint,
+      version,
+      taskQueue,
+      priority,
+      modelDigest,
+      submittedAtMs: api.clock.nowMs(),
+      ...(webhook && { webhook }),
+      ...(weight !== undefined && weight !== 1 && { weight }),
+      ...(inProgress !== undefined && { place: "waits" as const }),
+      ...(startTimeoutMs !== undefined && { startTimeoutMs }),
+      ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
+      retry: { ...PIPELINE_RETRY, ...(retryLimits && { limits: retryLimits }), ...(noRetry && { attemptsMax: 1 }) },
+      timeouts,
+      ...(await rerunJob(api, earlier, { requestId, rerun, cache })),
+    };
+  }
+
+  async function earlierRun(requestId: string): Promise<EarlierRun> {
+    const run = await api.pipelineRuns.find(requestId);
+    // It has ended, and its record is on its way: the finish step may be waiting for the store.
+    if (!run) throw new TemperaError("store_unavailable", "The record of this request cannot be read yet. Try again.");
+    const { job } = run;
+    if (job.node) {
+      throw new TemperaError("rerun_impossible", `This is node ${job.node.id} of ${job.node.pipelineId}; run that one again from it.`);
+    }
+    if (!job.pipeline) throw new TemperaError("rerun_impossible", `${job.endpoint} is a model; submit its input again.`);
+    return { job: { ...job, pipeline: job.pipeline }, nodes: await api.pipelineRuns.nodes(requestId) };
+  }
+};

@@ -1,0 +1,134 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
+import { createNodeResultStore } from "../../../src/adapters/postgres/node-result-store.ts";
+import { LIMITS } from "../../../src/core/limits.ts";
+import type { NodeClaim, NodeResult, NodeResults } from "../../../src/core/ports/node-results.ts";
+import { leakCheck } from "../../setup/leak-check.ts";
+import { testDatabase } from "../../setup/test-database.ts";
+
+leakCheck();
+
+let database: Awaited<ReturnType<typeof testDatabase>>;
+let sql: Sql;
+let results: NodeResults;
+beforeAll(async () => {
+  database = await testDatabase();
+  sql = connectPostgres(database.url, { maxConnections: 5 });
+  results = createNodeResultStore(sql);
+});
+afterAll(async () => {
+  await sql.end({ timeout: 2 });
+  await database[Symbol.asyncDispose]();
+});
+
+const LEASE_MS = 60_000;
+const later = (): number => Date.now() + 60_000;
+const claimOf = (key: string): NodeClaim => ({ key, ownerId: "ann", endpoint: "t/a", version: "1.0.0", requestId: randomUUID() });
+const newKey = (): string => randomUUID().replaceAll("-", "");
+const resultOf = ({ requestId }: NodeClaim): NodeResult => ({
+  requestId,
+  output: { inline: { b: 1, a: "\u0000" } },
+  files: ["http://localhost/files/a,b.png", "two"],
+});
+const lapse = (key: string, ms = 1): Promise<unknown> =>
+  sql`UPDATE node_results SET claimed_until = now() - ${ms} * interval '1 millisecond' WHERE key = ${key}`;
+
+describe("results of nodes", () => {
+  it("are made once, then found by everybody as they were kept", async () => {
+    const [first, second] = [claimOf(newKey())].flatMap((claim) => [claim, claimOf(claim.key)]) as [NodeClaim, NodeClaim];
+    expect(await results.find(first.key)).toBeUndefined();
+    expect(await results.take(first, LEASE_MS)).toEqual({ state: "claimed" });
+    expect(await results.take(second, LEASE_MS)).toEqual({ state: "busy" });
+    expect(await results.take(first, LEASE_MS)).toEqual({ state: "claimed" });
+    await results.keep(first, resultOf(first), later());
+    expect(await results.take(second, LEASE_MS)).toEqual({ state: "made", result: resultOf(first) });
+    expect(await results.find(first.key)).toEqual(resultOf(first));
+  });
+
+  it("of many who ask at once, one makes it", async () => {
+    const key = newKey();
+    const taken = await Promise.all(Array.from({ length: 20 }, () => results.take(claimOf(key), LEASE_MS)));
+    expect(taken.filter(({ state }) => state === "claimed")).toHaveLength(1);
+    expect(taken.filter(({ state }) => state === "busy")).toHaveLength(19);
+  });
+
+  it("a claim that is not held goes to the next, and what its first holder makes then is not kept", async () => {
+    const [lost, next] = [claimOf(newKey())].flatMap((claim) => [claim, claimOf(claim.key)]) as [NodeClaim, NodeClaim];
+    await results.take(lost, LEASE_MS);
+    await lapse(lost.key);
+    await results.hold(lost, LEASE_MS);
+    expect(await results.take(next, LEASE_MS)).toEqual({ state: "busy" });
+    await lapse(lost.key);
+    expect(await results.take(next, LEASE_MS)).toEqual({ state: "claimed" });
+    await results.keep(lost, resultOf(lost), later());
+    await results.release(lost);
+    expect(await results.find(lost.key)).toBeUndefined();
+    await results.keep(next, resultOf(next), later());
+    expect(await results.find(lost.key)).toEqual(resultOf(next));
+  });
+
+  it("one whose time has passed, or that was forgotten, is made again", async () => {
+    const [first, second, third] = Array.from({ length: 3 }, () => claimOf(newKey())).map((claim, _, [{ key } = claim]) => ({
+      ...claim,
+      key,
+    })) as [NodeClaim, NodeClaim, NodeClaim];
+    await results.take(first, LEASE_MS);
+    await results.keep(first, resultOf(first), Date.now() - 1);
+    expect(await results.find(first.key)).toBeUndefined();
+    expect(await results.take(second, LEASE_MS)).toEqual({ state: "claimed" });
+    await results.keep(second, resultOf(second), later());
+    await results.forget(first.key, first.requestId);
+    expect(await results.find(first.key)).toEqual(resultOf(second));
+    await results.forget(first.key, second.requestId);
+    expect(await results.take(third, LEASE_MS)).toEqual({ state: "claimed" });
+  });
+
+  it("are forgotten with the payloads of the request that made them, claims are not", async () => {
+    const made = claimOf(newKey());
+    const claimed = { ...claimOf(newKey()), requestId: made.requestId };
+    await results.take(made, LEASE_MS);
+    await results.keep(made, resultOf(made), later());
+    await results.take(claimed, LEASE_MS);
+    await results.forgetMadeBy(made.requestId);
+    expect(await results.find(made.key)).toBeUndefined();
+    expect(await results.take(claimOf(claimed.key), LEASE_MS)).toEqual({ state: "busy" });
+  });
+
+  it("says when a claim has ended, made or given up", async () => {
+    const [made, given, forgotten] = Array.from({ length: 3 }, () => claimOf(newKey())) as [NodeClaim, NodeClaim, NodeClaim];
+    const heard: string[] = [];
+    let wake = (): void => {};
+    const stop = await results.onSettled((key) => {
+      heard.push(key);
+      if (heard.length === 2) wake();
+    });
+    const alone = claimOf(newKey());
+    for (const claim of [made, given, forgotten, alone]) await results.take(claim, LEASE_MS);
+    for (const { key } of [made, given, forgotten]) expect(await results.take(claimOf(key), LEASE_MS)).toEqual({ state: "busy" });
+    const both = new Promise<void>((resolve) => {
+      wake = resolve;
+    });
+    // Of a claim that nobody waited for, nobody is told.
+    await results.release(alone);
+    await results.keep(made, resultOf(made), later());
+    await results.forget(made.key, made.requestId);
+    await results.release(given);
+    await both;
+    expect(heard).toEqual([made.key, given.key]);
+    await stop();
+  });
+
+  it("are swept when their time has passed, claims when nobody holds them", async () => {
+    const [old, young, left, held] = Array.from({ length: 4 }, () => claimOf(newKey())) as [NodeClaim, NodeClaim, NodeClaim, NodeClaim];
+    await results.sweep(Date.now());
+    for (const claim of [old, young, left, held]) await results.take(claim, LEASE_MS);
+    await results.keep(old, resultOf(old), Date.now() - 1);
+    await results.keep(young, resultOf(young), later());
+    await lapse(left.key, LIMITS.nodeClaimKeptMs + 1);
+    await lapse(held.key, LIMITS.nodeClaimKeptMs - 60_000);
+    expect(await results.sweep(Date.now())).toBe(2);
+    expect(await results.find(young.key)).toEqual(resultOf(young));
+    expect(await results.take(claimOf(old.key), LEASE_MS)).toEqual({ state: "claimed" });
+  });
+});

@@ -1,0 +1,185 @@
+/** Reuse of node results, with the real store: who makes a result, who waits, and when it is made again. */
+import { randomUUID } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { createNodeCache, type NodeCache, type NodeMaking, type NodeTurn } from "../../src/activities/node-cache.ts";
+import { createFileObjectStore } from "../../src/adapters/object-store/file-object-store.ts";
+import { connectPostgres, type Sql } from "../../src/adapters/postgres/connection.ts";
+import { createNodeResultStore } from "../../src/adapters/postgres/node-result-store.ts";
+import { TemperaError } from "../../src/core/errors/tempera-error.ts";
+import type { JobSpec } from "../../src/core/job.ts";
+import type { JsonObject } from "../../src/core/json.ts";
+import type { NodeResults } from "../../src/core/ports/node-results.ts";
+import type { ObjectStore } from "../../src/core/ports/object-store.ts";
+import { leakCheck } from "../setup/leak-check.ts";
+import { testDatabase } from "../setup/test-database.ts";
+
+leakCheck();
+
+const LEASE_MS = 300;
+const DAY_MS = 24 * 3600 * 1000;
+const never = new AbortController().signal;
+
+let database: Awaited<ReturnType<typeof testDatabase>>;
+let folder: string;
+let objects: ObjectStore;
+let sql: Sql;
+let results: NodeResults;
+let cache: NodeCache;
+let nowMs: number;
+const warned: string[] = [];
+const parts = () => ({
+  results,
+  objects,
+  ownKey: async (url: string) => (url.startsWith("http://localhost/files/") ? url.slice("http://localhost/files/".length) : undefined),
+  findModel: () => ({ engine: "stub", runner: "stub" }),
+  clock: { nowMs: () => nowMs },
+  keepMs: DAY_MS,
+  warn: (message: string) => void warned.push(message),
+  leaseMs: LEASE_MS,
+});
+beforeAll(async () => {
+  database = await testDatabase();
+  folder = await mkdtemp(join(tmpdir(), "tempera-test-"));
+  objects = createFileObjectStore({ folder });
+  sql = connectPostgres(database.url, { maxConnections: 4 });
+  results = createNodeResultStore(sql);
+  cache = await createNodeCache(parts());
+});
+afterAll(async () => {
+  await cache[Symbol.asyncDispose]();
+  await sql.end({ timeout: 2 });
+  await database[Symbol.asyncDispose]();
+  await rm(folder, { recursive: true, force: true });
+});
+beforeEach(async () => {
+  nowMs = Date.now();
+  warned.length = 0;
+  await sql`DELETE FROM node_results`;
+});
+
+const job = (over: Partial<JobSpec> = {}): JobSpec => ({
+  requestId: randomUUID(),
+  ownerId: "ann",
+  keyId: randomUUID(),
+  endpoint: "t/a",
+  version: "1.0.0",
+  taskQueue: "gpu/t/a/1.0.0",
+  priority: "normal",
+  modelDigest: "d",
+  input: { inline: {} },
+  submittedAtMs: nowMs,
+  retry: { attemptsMax: 1, initialMs: 1, backoff: 1, maximumMs: 1 },
+  timeouts: { heartbeatMs: 1000, runMs: 1000 },
+  node: { pipelineId: randomUUID(), id: "n" },
+  cache: true,
+  ...over,
+});
+const INPUT: JsonObject = { prompt: "x", seed: 1 };
+const open = (of = job(), input = INPUT, signal = never): Promise<NodeTurn> => cache.open(of, { input, files: [] }, signal);
+const making = (turn: NodeTurn): NodeMaking => {
+  if (!("made" in turn)) throw new Error("an earlier result was found where there should be none");
+  return turn;
+};
+const output = { inline: { seed: 1 } };
+/** Resolves when somebody waits for a result that another one makes. */
+const waits = async (waiter: Promise<unknown>): Promise<void> => {
+  const first = await Promise.race([waiter.then(() => "ended"), new Promise((resolve) => setTimeout(resolve, LEASE_MS * 2, "waits"))]);
+  expect(first).toBe("waits");
+};
+
+describe("a node's result", () => {
+  it("is found by the next node of this owner, model and input, and by no other", async () => {
+    const first = job();
+    await making(await open(first)).made(output, []);
+    expect(await open()).toEqual({ output, madeBy: first.requestId });
+    for (const other of [job({ ownerId: "bob" }), job({ modelDigest: "e" }), job({ lifecycle: { lifetimeSeconds: 60 } })]) {
+      await making(await open(other)).gaveUp();
+    }
+    await making(await open(job(), { ...INPUT, seed: 2 })).gaveUp();
+  });
+
+  it("of two at once is made by one; the other waits, however long that takes, and gets it", async () => {
+    const first = making(await open());
+    const second = open();
+    // Longer than a claim stands that nobody holds.
+    await waits(second);
+    await first.made(output, []);
+    expect(await second).toMatchObject({ output });
+  });
+
+  it("is made by who waited when its maker gives up", async () => {
+    const first = making(await open());
+    const second = open();
+    await waits(second);
+    await first.gaveUp();
+    await making(await second).made(output, []);
+    expect(await open()).toMatchObject({ output });
+  });
+
+  it("is made by who waited when its maker's process is gone", async () => {
+    // A claim that nobody holds, as a killed GPU worker leaves it.
+    const gone = await createNodeCache({ ...parts(), results: { ...results, hold: async () => {} } });
+    const dead = making(await gone.open(job(), { input: INPUT, files: [] }, never));
+    await making(await open()).made(output, []);
+    await dead.gaveUp();
+    await gone[Symbol.asyncDispose]();
+    expect(await open()).toMatchObject({ output });
+  });
+
+  it("is not waited for any longer by who was cancelled", async () => {
+    const first = making(await open());
+    const cancelled = new AbortController();
+    const second = open(job(), INPUT, cancelled.signal);
+    await waits(second);
+    const cancel = new TemperaError("client_cancelled");
+    cancelled.abort(cancel);
+    await expect(second).rejects.toBe(cancel);
+    await first.gaveUp();
+  });
+
+  it("is made again when one of its files is gone, or it itself is", async () => {
+    const put = (key: string) => objects.put(key, Buffer.from("x"), { bytes: 1, contentType: "application/json" });
+    const files = ["artifacts/aa/one.png", "artifacts/aa/two.png"];
+    const kept = { ref: "outcomes/one.json" };
+    for (const lost of [...files, kept.ref]) {
+      await Promise.all([...files, kept.ref].map(put));
+      await making(await open()).made(
+        kept,
+        files.map((key) => `http://localhost/files/${key}`),
+      );
+      expect(await open()).toMatchObject({ output: kept });
+      await objects.delete(lost);
+      await making(await open()).gaveUp();
+    }
+  });
+
+  it("ends with its files, and after the configured time at most", async () => {
+    const short = { lifecycle: { lifetimeSeconds: 3600 } };
+    nowMs -= 3600 * 1000 - 60_000;
+    await making(await open(job(short))).made(output, []);
+    expect(await open(job(short))).toMatchObject({ output });
+    nowMs -= 60_001;
+    await sql`DELETE FROM node_results`;
+    await making(await open(job(short))).made(output, []);
+    await making(await open(job(short))).gaveUp();
+
+    nowMs = Date.now() - DAY_MS - 1;
+    await making(await open()).made(output, []);
+    await making(await open()).gaveUp();
+  });
+
+  it("is neither kept nor looked for when the store is away: the node runs", async () => {
+    const away = () => Promise.reject(new TemperaError("store_unavailable", "PostgreSQL is away."));
+    const without = await createNodeCache({ ...parts(), results: { ...results, take: away, keep: away } });
+    await making(await without.open(job(), { input: INPUT, files: [] }, never)).made(output, []);
+    expect(warned).toEqual([expect.stringContaining("PostgreSQL is away.")]);
+    await without[Symbol.asyncDispose]();
+    const disabled = await createNodeCache({ ...parts(), keepMs: 0, results: { ...results, take: away } });
+    await making(await disabled.open(job(), { input: INPUT, files: [] }, never)).made(output, []);
+    expect(warned).toHaveLength(1);
+    await disabled[Symbol.asyncDispose]();
+  });
+});

@@ -1,0 +1,260 @@
+/** What the nodes of pipelines leave for later runs, and what a rerun keeps: on the models that ship, in their smallest sizes. */
+import { execFile } from "node:child_process";
+import { readdir, rm } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import sharp from "sharp";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openClipFiles } from "../../src/cli/clip-files.ts";
+import { createPlatformClient, type NodeStatus, type Status } from "../../src/cli/platform-client.ts";
+import { startTestPlatform, type TestPlatform } from "./platform.ts";
+
+const PROJECT = resolve(import.meta.dirname, "../..");
+const FILM = "tempera/film-with-sound";
+const SMALL = { prompt: "a large red circle", num_frames: 17, image_steps: 2, video_steps: 2, sound_steps: 4 };
+
+let test: TestPlatform;
+let seeds = 0;
+beforeAll(async () => {
+  test = await startTestPlatform();
+});
+afterAll(() => test[Symbol.asyncDispose]());
+
+interface Ran {
+  id: string;
+  output: { image: { url: string }; silent_video: { url: string }; video: { url: string }; seed: number };
+  status: Status;
+  nodes: Record<string, NodeStatus>;
+}
+
+/** Waits for a pipeline's request and reads what is told of it. */
+async function collect(id: string): Promise<Ran> {
+  let last: Status | undefined;
+  for await (const status of test.client.follow(FILM, id, { nodes: true })) last = status;
+  const nodes = Object.fromEntries((last?.nodes ?? []).map((node) => [node.node_id, node]));
+  return { id, status: last as Status, nodes, output: (await test.client.result(FILM, id)) as Ran["output"] };
+}
+
+const run = async (input: object, headers: Record<string, string> = {}): Promise<Ran> =>
+  collect((await test.client.submit(FILM, input, headers)).request_id);
+const rerun = async (id: string, body: object): Promise<Ran> => collect((await test.client.rerun(FILM, id, body)).request_id);
+const cacheOf = ({ nodes }: Ran): object => Object.fromEntries(Object.values(nodes).map(({ node_id, cache }) => [node_id, cache]));
+const requestsOf = ({ nodes }: Ran): Record<string, string> =>
+  Object.fromEntries(Object.values(nodes).map(({ node_id, request_id }) => [node_id, request_id]));
+/** Which of these nodes an engine has run: it alone begins an attempt. */
+async function inferred(...runs: Ran[]): Promise<string[]> {
+  const names: string[] = [];
+  for (const { nodes } of runs) {
+    for (const { node_id, request_id } of Object.values(nodes)) {
+      if ((await test.record(request_id))?.startedAtMs !== undefined) names.push(node_id);
+    }
+  }
+  return names.sort();
+}
+
+const MISS = { image: "miss", video: "miss", sound: "miss" };
+const HIT = { image: "hit", video: "hit", sound: "hit" };
+
+describe("a second run with the same input", () => {
+  it("does no inference, answers the same, and says so of each node", async () => {
+    const input = { ...SMALL, seed: ++seeds };
+    const first = await run(input);
+    expect(cacheOf(first)).toEqual(MISS);
+    expect(await inferred(first)).toEqual(["image", "sound", "video"]);
+    const second = await run(input);
+    expect(cacheOf(second)).toEqual(HIT);
+    expect(await inferred(second)).toEqual([]);
+    expect(second.output).toEqual(first.output);
+    for (const [ran, cache] of [
+      [first, "miss"],
+      [second, "hit"],
+    ] as const) {
+      const result = await test.call(`/queue/fal-ai/qwen-image/requests/${ran.nodes.image?.request_id}`);
+      expect(result.headers.get("x-tempera-cache")).toBe(cache);
+      expect(result.headers.get("x-fal-billable-units")).toBe(cache === "hit" ? "0" : "1");
+    }
+  });
+
+  it("of another owner runs every node", async () => {
+    const input = { ...SMALL, seed: ++seeds };
+    await run(input);
+    const { key } = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "another owner" });
+    const other = createPlatformClient({ ...test.platform, key });
+    const { request_id: id } = await other.submit(FILM, input);
+    let last: Status | undefined;
+    for await (const status of other.follow(FILM, id, { nodes: true })) last = status;
+    expect(last?.nodes?.map(({ cache }) => cache)).toEqual(["miss", "miss", "miss"]);
+  });
+
+  it("runs every node for who says X-Tempera-Cache: off, and keeps nothing of it", async () => {
+    const input = { ...SMALL, seed: ++seeds };
+    const off = { "x-tempera-cache": "off" };
+    expect(await inferred(await run(input, off), await run(input, off))).toHaveLength(6);
+    expect(cacheOf(await run(input))).toEqual(MISS);
+    const refused = await test.call(`/queue/${FILM}`, {
+      method: "POST",
+      body: JSON.stringify(input),
+      headers: { "x-tempera-cache": "no" },
+    });
+    expect([refused.status, await refused.text()]).toEqual([400, expect.stringContaining("X-Tempera-Cache")]);
+  });
+
+  it("makes again what a node gave whose payloads were deleted", async () => {
+    const input = { ...SMALL, seed: ++seeds };
+    const first = await run(input);
+    await test.client.admin("DELETE", `/v1/models/requests/${requestsOf(first).video}/payloads`);
+    expect(cacheOf(await run(input))).toEqual({ image: "hit", video: "miss", sound: "hit" });
+  });
+
+  it("of two at once runs each node once", async () => {
+    const input = { ...SMALL, seed: ++seeds };
+    const both = await Promise.all([run(input), run(input)]);
+    expect(await inferred(...both)).toEqual(["image", "sound", "video"]);
+    expect(both[0].output).toEqual(both[1].output);
+  });
+
+  it("makes again what was lost, and only that", async () => {
+    const input = { ...SMALL, seed: ++seeds };
+    const first = await run(input);
+    const lost = new URL(first.output.silent_video.url).pathname.slice("/files/".length);
+    await rm(join(test.folder, "objects/artifacts", lost));
+    expect(await readdir(join(test.folder, "objects/artifacts", lost, ".."))).not.toContain(lost.split("/")[1]);
+    const second = await run(input);
+    // The same bytes are made of the same seed, so the sound that was made for them is still right.
+    expect(cacheOf(second)).toEqual({ image: "hit", video: "miss", sound: "hit" });
+    expect(second.output).toEqual(first.output);
+  });
+});
+
+describe("npm run demo", () => {
+  interface Told {
+    path: string;
+    request_id: string;
+    seed: number;
+    files: Record<string, { path: string; bytes: number }>;
+    nodes: { node: string; request_id: string; cache: string; seconds: { inference: number } }[];
+  }
+
+  it("shows the nodes as they finish, and leaves a picture, a film, and the film with sound", async () => {
+    const env = { ...process.env, TEMPERA_URL: test.platform.url, TEMPERA_KEY: test.platform.key };
+    const demo = (...more: string[]) =>
+      new Promise<{ out: string; err: string }>((done, fail) => {
+        const args = ["scripts/run.mjs", "demo", "--steps", "2", "--frames", "17", "--seed", "4711", ...more];
+        execFile(process.execPath, args, { cwd: PROJECT, env }, (error, out, err) => (error ? fail(new Error(err)) : done({ out, err })));
+      });
+    const first = await demo("--json", "--out", join(test.folder, "demo"));
+    const told = JSON.parse(first.out) as Told;
+    expect(told.nodes.map(({ node, cache }) => [node, cache])).toEqual([
+      ["image", "miss"],
+      ["video", "miss"],
+      ["sound", "miss"],
+    ]);
+    expect(first.err).toMatch(
+      /^ {2}image {3}fal-ai\/qwen-image, request [0-9a-f-]{36}$.*^ {2}video {3}step 2\/2.*^ {2}sound {3}done: cache miss, /ms,
+    );
+    expect(told).toMatchObject({ seed: 4711, path: join(test.folder, `demo/${told.request_id}.mp4`) });
+    expect(await sharp(told.files.picture?.path).metadata()).toMatchObject({ format: "png", width: 1024, height: 576 });
+    await using clips = openClipFiles();
+    const silent = await clips.decode(told.files.silent_film?.path ?? "", { width: 64, height: 36 });
+    const whole = await clips.decode(told.files.film?.path ?? "", { width: 64, height: 36 });
+    expect([silent.codecs, whole.codecs]).toEqual([["avc1"], ["avc1", "mp4a"]]);
+
+    const again = await demo("--out", join(test.folder, "again.png"));
+    expect(again.err.match(/done: cache hit/g)).toHaveLength(3);
+    for (const name of ["again.png", "again-silent.mp4", "again.mp4"]) expect(again.out).toContain(join(test.folder, name));
+  });
+});
+
+describe("a rerun", () => {
+  let first: Ran;
+  beforeAll(async () => {
+    first = await run({ ...SMALL, seed: ++seeds });
+  });
+
+  it("keeps the nodes that a changed node does not reach, and says what it is a rerun of", async () => {
+    const second = await rerun(first.id, { overrides: { nodes: { video: { num_inference_steps: 3 } } } });
+    expect(requestsOf(second).image).toBe(requestsOf(first).image);
+    expect(await inferred(second)).toEqual(["image", "sound", "video"]);
+    expect(cacheOf(second)).toEqual({ image: "hit", video: "miss", sound: "miss" });
+    expect(second.output.image).toEqual(first.output.image);
+    expect(second.output.video).not.toEqual(first.output.video);
+    expect(second.status.rerun_of).toBe(first.id);
+    const told = (await (await test.call(`/queue/${FILM}/requests/${second.id}/status?nodes=1`)).json()) as Status;
+    expect(told).toMatchObject({ rerun_of: first.id, nodes: second.status.nodes });
+
+    // A rerun of a rerun begins with what that one changed.
+    const third = await rerun(second.id, { overrides: { input: { sound_prompt: "bell" } } });
+    expect(requestsOf(third)).toMatchObject({ image: requestsOf(first).image, video: requestsOf(second).video });
+    expect(third.output.silent_video).toEqual(second.output.silent_video);
+    expect(third.output.video).not.toEqual(second.output.video);
+  });
+
+  it("with nothing changed keeps everything; from a node, that one runs again", async () => {
+    const nothing = await rerun(first.id, {});
+    expect(requestsOf(nothing)).toEqual(requestsOf(first));
+    expect(nothing.output).toEqual(first.output);
+    const fromVideo = await rerun(first.id, { from: "video" });
+    expect(requestsOf(fromVideo).image).toBe(requestsOf(first).image);
+    expect(requestsOf(fromVideo).video).not.toBe(requestsOf(first).video);
+    expect(fromVideo.nodes.video?.cache).toBe("miss");
+    expect(fromVideo.output).toEqual(first.output);
+  });
+
+  it("makes again what is no longer there to be kept", async () => {
+    const once = await run({ ...SMALL, seed: ++seeds });
+    const lost = new URL(once.output.image.url).pathname.slice("/files/".length);
+    await rm(join(test.folder, "objects/artifacts", lost));
+    const again = await rerun(once.id, {});
+    expect(requestsOf(again)).toEqual({ ...requestsOf(once), image: expect.not.stringMatching(requestsOf(once).image ?? "") });
+    expect(again.output).toEqual(once.output);
+  });
+
+  it("by the command line", async () => {
+    const child = { ...process.env, TEMPERA_URL: test.platform.url, TEMPERA_KEY: test.platform.key };
+    const args = ["pipelines", "rerun", first.id, "--from", "image", "--set", "sound.num_steps=5", "--input", "num_frames=21", "--wait"];
+    const out = await new Promise<string>((done, fail) => {
+      execFile(process.execPath, [join(PROJECT, "scripts/tempera.mjs"), ...args], { cwd: PROJECT, env: child }, (error, stdout, stderr) =>
+        error ? fail(new Error(stderr)) : done(stdout),
+      );
+    });
+    expect(JSON.parse(out)).toMatchObject({ image: first.output.image, seed: first.output.seed });
+  });
+
+  describe("is refused", () => {
+    const answer = async (path: string, body: unknown, key?: string) => {
+      const headers = key ? { authorization: `Key ${key}` } : {};
+      const response = await test.call(`/queue/${FILM}/requests/${path}`, { method: "POST", body: JSON.stringify(body), headers });
+      return { status: response.status, body: (await response.json()) as { detail: unknown } };
+    };
+    const places = ({ body }: { body: { detail: unknown } }): string[] =>
+      (body.detail as { loc: string[] }[]).map(({ loc }) => loc.join("."));
+
+    it("for nodes that it has not and fields that its input has not, all named", async () => {
+      const nodes = await answer(`${first.id}/rerun`, { from: "nowhere", overrides: { nodes: { video: {}, nothing: { seed: 1 } } } });
+      expect([nodes.status, places(nodes)]).toEqual([422, ["body.from", "body.overrides.nodes.nothing"]]);
+      expect(JSON.stringify(nodes.body)).toContain("image, video, sound");
+      const input = await answer(`${first.id}/rerun`, { overrides: { input: { num_frames: 5, resolution: "9p" } } });
+      expect([input.status, places(input).sort()]).toEqual([
+        422,
+        ["body.overrides.input.num_frames", "body.overrides.input.resolution"].sort(),
+      ]);
+      const unknown = await answer(`${first.id}/rerun`, { overrides: { input: { colour: "red" } } });
+      expect([unknown.status, places(unknown)]).toEqual([422, ["body.overrides.input.colour"]]);
+    });
+
+    it("for what is no pipeline's, is another owner's, or has not ended", async () => {
+      const node = await answer(`${requestsOf(first).image}/rerun`, {});
+      expect(node).toMatchObject({ status: 400, body: { detail: expect.stringContaining(`node image of ${first.id}`) } });
+      const model = await test.client.submit("tempera/stub", {});
+      for await (const _ of test.client.follow("tempera/stub", model.request_id));
+      expect(await answer(`${model.request_id}/rerun`, {})).toMatchObject({
+        status: 400,
+        body: { detail: expect.stringContaining("tempera/stub") },
+      });
+      const { key } = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "somebody else" });
+      expect(await answer(`${first.id}/rerun`, {}, key)).toMatchObject({ status: 404 });
+      const running = await test.client.submit("tempera/stub", { delay_ms: 600_000 });
+      expect(await answer(`${running.request_id}/rerun`, {})).toMatchObject({ status: 400 });
+      await test.client.cancel("tempera/stub", running.request_id);
+    });
+  });
+});
