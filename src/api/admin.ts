@@ -12,6 +12,7 @@ import { addKeyVerbs } from "./platform/keys.ts";
 import { addMetaVerbs } from "./platform/meta.ts";
 import { addModelVerbs } from "./platform/models.ts";
 import { addNotImplemented } from "./platform/not-implemented.ts";
+import { addOwnerVerbs } from "./platform/owners.ts";
 import { addPayloadVerbs } from "./platform/payloads.ts";
 import { platformError } from "./platform/platform-error.ts";
 import { addPricingVerbs } from "./platform/pricing.ts";
@@ -20,6 +21,7 @@ import { addRequestVerbs } from "./platform/requests.ts";
 import { addSigningKeyVerbs } from "./platform/signing-keys.ts";
 import { addStorageVerbs } from "./platform/storage.ts";
 import { createAddVerb } from "./platform/verb.ts";
+import { addWorkerVerbs } from "./platform/workers.ts";
 
 /** What the admin service's verbs are made of. */
 export type AdminDependencies = Pick<
@@ -27,6 +29,7 @@ export type AdminDependencies = Pick<
   | "keyRing"
   | "keys"
   | "audit"
+  | "owners"
   | "registry"
   | "jobs"
   | "events"
@@ -63,7 +66,9 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   addAppVerbs(add, api);
   addQueueVerbs(add, api);
   addStorageVerbs(add, api);
+  addOwnerVerbs(add, api);
   addEngineVerbs(add, api);
+  addWorkerVerbs(add, api);
   addDeliveryVerbs(add, api);
   addDeadLetterVerbs(add, api);
   addSigningKeyVerbs(add, api);

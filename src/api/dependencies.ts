@@ -9,6 +9,7 @@ import type { Jobs } from "../core/ports/jobs.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { OwnerDirectory } from "../core/ports/owner-directory.ts";
 import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { FrameChannel, Sessions } from "../core/ports/sessions.ts";
@@ -60,6 +61,8 @@ export interface ApiDependencies {
   engines: EngineBoard;
   /** Who changed what. */
   audit: AuditLog;
+  /** Whose keys there are. */
+  owners: OwnerDirectory;
   /** The keys themselves, for the admin role. */
   keys: KeyStore;
   clock: Clock;

@@ -14,6 +14,7 @@ import { createEngineBoard } from "../adapters/postgres/engine-board.ts";
 import { createFileStore } from "../adapters/postgres/file-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
+import { createOwnerDirectory } from "../adapters/postgres/owner-directory.ts";
 import { createRequestSearch } from "../adapters/postgres/request-search.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
 import { createSecretStore } from "../adapters/postgres/secret-store.ts";
@@ -37,6 +38,7 @@ import type { FileStore } from "../core/ports/file-store.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { OwnerDirectory } from "../core/ports/owner-directory.ts";
 import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { SecretStore } from "../core/ports/secret-store.ts";
@@ -64,6 +66,7 @@ export interface Parts extends AsyncDisposable {
   requests: RequestStore;
   requestSearch: RequestSearch;
   keys: KeyStore;
+  owners: OwnerDirectory;
   /** Who changed what. */
   audit: AuditLog;
   secrets: SecretStore;
@@ -125,6 +128,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       requests: createRequestStore(sql),
       requestSearch: createRequestSearch(sql),
       keys: createKeyStore(sql),
+      owners: createOwnerDirectory(sql),
       audit: createAuditLog(sql),
       secrets,
       signingKeys: createSigningKeyStore(sql, { secrets, clock: systemClock }),

@@ -105,6 +105,7 @@ export const CATALOGUE = {
   delivery_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no such delivery." },
   dead_letter_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no such dead letter." },
   engine_unknown: { kind: "gateway", status: 404, retryable: false, says: "No GPU worker has such a model." },
+  owner_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no key of such an owner." },
   rotation_pending: {
     kind: "gateway",
     status: 409,
