@@ -182,7 +182,9 @@ describe("key store", () => {
     await keys.insert(older);
     await keys.insert(newer);
     expect(await keys.find(older.keyId)).toEqual(older);
-    expect((await keys.list()).map(({ keyId }) => keyId)).toEqual([newer.keyId, older.keyId]);
+    expect((await keys.list({ limit: 100 })).map(({ keyId }) => keyId)).toEqual([newer.keyId, older.keyId]);
+    const [first] = await keys.list({ limit: 1 });
+    expect(await keys.list({ limit: 9, before: { atMs: first?.createdAtMs ?? 0, id: first?.keyId ?? "" } })).toEqual([older]);
     expect(await keys.revoke(older.keyId, 1_790_000_010_000)).toBe(true);
     expect(await keys.revoke(older.keyId, 1_790_000_020_000)).toBe(false);
     expect(await keys.revoke(randomUUID(), 1)).toBe(false);
