@@ -8,7 +8,7 @@ import { addEndedRequestCommands } from "./commands/ended-requests.ts";
 import { addEngineCommands } from "./commands/engines.ts";
 import { addKeyCommands } from "./commands/keys.ts";
 import { addModelCommands } from "./commands/models.ts";
-import { addOwnerCommands } from "./commands/owners.ts";
+import { addPlanCommands } from "./commands/plans.ts";
 import { addRequestCommands } from "./commands/requests.ts";
 import { addSigningKeyCommands } from "./commands/signing-keys.ts";
 import { addStorageCommands } from "./commands/storage.ts";
@@ -44,7 +44,7 @@ program
 addRequestCommands(program, connect);
 addEndedRequestCommands(program, connect);
 addKeyCommands(program, connect);
-addOwnerCommands(program, connect);
+addPlanCommands(program, connect);
 addModelCommands(program, connect);
 addEngineCommands(program, connect);
 addWorkerCommands(program, connect);
