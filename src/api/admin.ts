@@ -72,7 +72,6 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   addPayloadVerbs(add, api);
   addKeyVerbs(add, api);
   addPlanVerbs(add, api);
-  addOwnerVerbs(add, api);
   addAppVerbs(add, api);
   addQueueVerbs(add, api);
   addStorageVerbs(add, api);
