@@ -176,11 +176,13 @@ describe("models and prices", () => {
     model("t/bread", { price: { unit: "second", unitPrice: 0.2, currency: "EUR" }, category: "text-to-video" }),
     model("t/cheese", { schemas: broken }),
   ];
+  const pipeline = model("workflows/t-dinner", { category: "workflow" });
   const route = (endpoint: string) => {
+    if (endpoint === pipeline.endpoint) return { pipeline };
     const found = models.find((each) => each.endpoint === endpoint);
     return found && { model: found };
   };
-  const app = adminFor("API", { registry: { list: () => models, route } as never, publicUrl: "http://here" });
+  const app = adminFor("API", { registry: { list: () => models, pipelines: () => [pipeline], route } as never, publicUrl: "http://here" });
   const ask = async (path: string, body?: object) => {
     const init = body ? { method: "POST", body: JSON.stringify(body) } : {};
     const response = await app.request(`/v1/models${path}`, { headers: { authorization: "Key x:y" }, ...init });
@@ -193,6 +195,7 @@ describe("models and prices", () => {
     expect(await found("?q=draws%20CHEE")).toEqual(["t/cheese"]);
     expect(await found("?category=text-to-video")).toEqual(["t/bread"]);
     expect(await found("?status=deprecated")).toEqual([]);
+    expect(await found("?category=workflow")).toEqual([pipeline.endpoint]);
     expect(await found("?endpoint_id=t/bread&endpoint_id=t/apple&endpoint_id=t/bread")).toEqual(["t/apple", "t/bread"]);
     expect((await ask("?expand=everything")).status).toBe(422);
     expect((await ask(`?${Array.from({ length: 51 }, (_, n) => `endpoint_id=t/${n}`).join("&")}`)).status).toBe(422);
@@ -206,6 +209,7 @@ describe("models and prices", () => {
         { openapi: { openapi: "3.0.4", servers: [{ url: "http://here/queue" }] } },
         { openapi: { openapi: "3.0.4" } },
         { openapi: { error: { code: "openapi_unavailable", message: expect.any(String) } } },
+        { endpoint_id: pipeline.endpoint, openapi: { openapi: "3.0.4" } },
       ],
     });
   });
