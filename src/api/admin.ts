@@ -24,6 +24,7 @@ import { addRequestVerbs } from "./platform/requests.ts";
 import { addSigningKeyVerbs } from "./platform/signing-keys.ts";
 import { addStorageVerbs } from "./platform/storage.ts";
 import { createAddVerb } from "./platform/verb.ts";
+import { addWorkerVerbs } from "./platform/workers.ts";
 import { addWorkflowVerbs } from "./platform/workflows.ts";
 
 /** What the admin service's verbs are made of. */
@@ -32,6 +33,7 @@ export type AdminDependencies = Pick<
   | "keyRing"
   | "keys"
   | "audit"
+  | "owners"
   | "registry"
   | "jobs"
   | "events"
@@ -74,12 +76,13 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   addPayloadVerbs(add, api);
   addKeyVerbs(add, api);
   addPlanVerbs(add, api);
-  addOwnerVerbs(add, api);
   addAppVerbs(add, api);
   addQueueVerbs(add, api);
   addWorkflowVerbs(add, api);
   addStorageVerbs(add, api);
+  addOwnerVerbs(add, api);
   addEngineVerbs(add, api);
+  addWorkerVerbs(add, api);
   addDeliveryVerbs(add, api);
   addDeadLetterVerbs(add, api);
   addSigningKeyVerbs(add, api);

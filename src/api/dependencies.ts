@@ -11,6 +11,7 @@ import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { NodeResults } from "../core/ports/node-results.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { OwnerDirectory } from "../core/ports/owner-directory.ts";
 import type { PipelineRuns } from "../core/ports/pipeline-runs.ts";
 import type { PipelineStore } from "../core/ports/pipeline-store.ts";
 import type { PlaceStore } from "../core/ports/place-store.ts";
@@ -78,6 +79,8 @@ export interface ApiDependencies {
   engines: EngineBoard;
   /** Who changed what. */
   audit: AuditLog;
+  /** Whose keys there are. */
+  owners: OwnerDirectory;
   /** The keys themselves, for the admin role. */
   keys: KeyStore;
   /** What owners and keys may use, for the admin role. */

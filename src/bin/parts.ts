@@ -17,6 +17,7 @@ import { createFileStore } from "../adapters/postgres/file-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
 import { createNodeResultStore } from "../adapters/postgres/node-result-store.ts";
+import { createOwnerDirectory } from "../adapters/postgres/owner-directory.ts";
 import { createOwnerLoad } from "../adapters/postgres/owner-load.ts";
 import { createPipelineRunStore } from "../adapters/postgres/pipeline-run-store.ts";
 import { createPipelineStore } from "../adapters/postgres/pipeline-store.ts";
@@ -48,6 +49,7 @@ import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { NodeResults } from "../core/ports/node-results.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { OwnerDirectory } from "../core/ports/owner-directory.ts";
 import type { OwnerLoad } from "../core/ports/owner-load.ts";
 import type { PipelineRuns } from "../core/ports/pipeline-runs.ts";
 import type { PipelineStore } from "../core/ports/pipeline-store.ts";
@@ -85,6 +87,7 @@ export interface Parts extends AsyncDisposable {
   nodeResults: NodeResults;
   requestSearch: RequestSearch;
   keys: KeyStore;
+  owners: OwnerDirectory;
   /** Who changed what. */
   audit: AuditLog;
   secrets: SecretStore;
@@ -163,6 +166,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       nodeResults: createNodeResultStore(sql),
       requestSearch: createRequestSearch(sql),
       keys: createKeyStore(sql),
+      owners: createOwnerDirectory(sql),
       audit: createAuditLog(sql),
       secrets,
       signingKeys: createSigningKeyStore(sql, { secrets, clock: systemClock }),

@@ -78,6 +78,12 @@ export interface PlatformClient {
   /** Each change of the request's status until it has ended, and with `nodes` of its nodes; goes on after a broken connection. */
   follow(endpoint: string, requestId: string, options?: { nodes?: boolean }): AsyncGenerator<Status>;
   admin<T>(method: string, path: string, body?: unknown): Promise<T>;
+  /** The same of what several people may change at once: with the revision that was read, and demanding one. */
+  adminRevised<T>(
+    method: string,
+    path: string,
+    change?: { body: unknown; ifMatch: string | undefined },
+  ): Promise<{ body: T; etag: string | undefined }>;
 }
 
 /** Talks to a running platform over HTTP, like any client. Rejects with a `PlatformError`. */
@@ -128,6 +134,11 @@ export function createPlatformClient({ url, adminUrl, key }: Connection): Platfo
           // The connection broke: go on after the last event.
         }
       }
+    },
+    adminRevised: async <T>(method: string, path: string, change?: { body: unknown; ifMatch: string | undefined }) => {
+      const headers = change?.ifMatch === undefined ? {} : { "if-match": change.ifMatch };
+      const response = await request(method, `${adminUrl}${path}`, { body: change?.body, headers });
+      return { body: (await response.json()) as T, etag: response.headers.get("etag") ?? undefined };
     },
     admin: async <T>(method: string, path: string, body?: unknown): Promise<T> => {
       const response = await request(method, `${adminUrl}${path}`, { body });

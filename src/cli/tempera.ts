@@ -4,6 +4,7 @@ import { Command } from "commander";
 import { addAuditCommands } from "./commands/audit.ts";
 import { addDeadLetterCommands } from "./commands/dead-letters.ts";
 import { addDeliveryCommands } from "./commands/deliveries.ts";
+import { addEndedRequestCommands } from "./commands/ended-requests.ts";
 import { addEngineCommands } from "./commands/engines.ts";
 import { addKeyCommands } from "./commands/keys.ts";
 import { addModelCommands } from "./commands/models.ts";
@@ -12,7 +13,9 @@ import { addPipelineRerunCommand } from "./commands/pipelines-rerun.ts";
 import { addPlanCommands } from "./commands/plans.ts";
 import { addRequestCommands } from "./commands/requests.ts";
 import { addSigningKeyCommands } from "./commands/signing-keys.ts";
+import { addStorageCommands } from "./commands/storage.ts";
 import { addTlsCommands } from "./commands/tls.ts";
+import { addWorkerCommands } from "./commands/workers.ts";
 import { createPlatformClient, findKey, type PlatformClient } from "./platform-client.ts";
 
 // The platform itself is loaded only by the commands that need it: the others answer in a blink.
@@ -41,11 +44,14 @@ program
   .option("--tls", "serve over HTTPS too, with a certificate of a local authority (TEMPERA_TLS)")
   .action(async ({ tls = false }: { tls?: boolean }) => (await import("../bin/all-in-one.ts")).runAllInOne({ tls }));
 addRequestCommands(program, connect);
+addEndedRequestCommands(program, connect);
 addKeyCommands(program, connect);
 addPlanCommands(program, connect);
 addModelCommands(program, connect);
 addPipelineCommands(program, connect);
 addEngineCommands(program, connect);
+addWorkerCommands(program, connect);
+addStorageCommands(program, connect);
 addDeliveryCommands(program, connect);
 addDeadLetterCommands(program, connect);
 addSigningKeyCommands(program, connect);

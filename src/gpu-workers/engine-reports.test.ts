@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { EngineStatus } from "../core/engine-status.ts";
 import { LIMITS } from "../core/limits.ts";
-import type { EngineBoard } from "../core/ports/engine-board.ts";
+import type { Drained, EngineBoard } from "../core/ports/engine-board.ts";
 import { type EngineReports, startEngineReports } from "./engine-reports.ts";
 
 const engine: EngineStatus = { endpoint: "t/a", version: "1.0.0", state: "ready", polled: true, running: 0, waiting: 0, failures: 0 };
@@ -18,6 +18,7 @@ async function setUp(change: Partial<EngineBoard> = {}) {
   vi.useFakeTimers();
   const lines: string[] = [];
   const resets: string[] = [];
+  const drains: Drained[] = [];
   const engines = [engine];
   let tell = () => {};
   const takeResets = vi.fn(async (): Promise<{ endpoint: string; version: string }[]> => []);
@@ -27,6 +28,9 @@ async function setUp(change: Partial<EngineBoard> = {}) {
     list: async () => [],
     askReset: async () => [],
     takeResets,
+    drain: async () => [],
+    drainWorker: async () => false,
+    drained: vi.fn(async () => ({ all: false, models: [] })),
     onReset: async (_: string, listener: () => void) => {
       tell = listener;
       return async () => {};
@@ -38,9 +42,10 @@ async function setUp(change: Partial<EngineBoard> = {}) {
     worker,
     list: () => engines,
     reset: ({ endpoint }) => resets.push(endpoint),
+    drain: (drained) => drains.push(drained),
     log: (level, message) => lines.push(`${level} ${message}`),
   });
-  return { board, engines, takeResets, lines, resets, reports, tell: () => tell() };
+  return { board, engines, takeResets, lines, resets, drains, reports, tell: () => tell() };
 }
 
 describe("engine reports", () => {
@@ -94,5 +99,16 @@ describe("engine reports", () => {
     away = false;
     await vi.advanceTimersByTimeAsync(2 * LIMITS.engineReportMs);
     expect(lines).toEqual(["WARN engines cannot be reported: no database", "INFO engines are reported again"]);
+  });
+
+  it("what is drained is told when it changes, and with each report", async () => {
+    const models = [{ endpoint: "t/a", version: "1.0.0" }];
+    let wanted: Drained = { all: false, models };
+    const { drains, tell } = await setUp({ drained: async () => wanted });
+    expect(drains).toEqual([{ all: false, models }]);
+    wanted = { all: true, models: [] };
+    tell();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(drains.at(-1)).toEqual({ all: true, models: [] });
   });
 });

@@ -5,13 +5,15 @@
 import type { EngineStatus, WorkerStatus } from "../core/engine-status.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { ModelVersion } from "../core/model.ts";
-import type { EngineBoard } from "../core/ports/engine-board.ts";
+import type { Drained, EngineBoard } from "../core/ports/engine-board.ts";
 
 export interface EngineReportsDependencies {
   board: EngineBoard;
   worker: WorkerStatus;
   list: () => EngineStatus[];
   reset: (model: Pick<ModelVersion, "endpoint" | "version">) => void;
+  /** Called with what operators want no new requests of to be taken, each time anew. */
+  drain: (drained: Drained) => void;
   /** A board that cannot be reached changes nothing for requests: it is told once, and once when it is back. */
   log: (level: "INFO" | "WARN", message: string) => void;
 }
@@ -22,7 +24,7 @@ export interface EngineReports extends AsyncDisposable {
 }
 
 /** Resolves when the first report is written, or could not be. */
-export async function startEngineReports({ board, worker, list, reset, log }: EngineReportsDependencies): Promise<EngineReports> {
+export async function startEngineReports({ board, worker, list, reset, drain, log }: EngineReportsDependencies): Promise<EngineReports> {
   let away = false;
   let stopped = false;
   let soon: NodeJS.Timeout | undefined;
@@ -33,6 +35,7 @@ export async function startEngineReports({ board, worker, list, reset, log }: En
     if (stopped) return;
     try {
       for (const model of await board.takeResets(worker.worker)) reset(model);
+      drain(await board.drained(worker.worker));
       const engines = list();
       told = standing(engines);
       await board.report(worker, engines);

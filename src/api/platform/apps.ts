@@ -1,6 +1,7 @@
 import { z } from "@hono/zod-openapi";
 import { appOf } from "../../core/endpoint.ts";
 import { LIMITS } from "../../core/limits.ts";
+import type { ModelVersion } from "../../core/model.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { allServed, listed } from "./endpoints.ts";
 import { PAGE_ANSWER, WHOLE } from "./page.ts";
@@ -42,8 +43,9 @@ export function addAppVerbs(add: AddVerb, { registry, engines }: Pick<ApiDepende
     },
     async ({ query: { environment = "main", search = "", expand } }) => {
       const alive = (await engines.list()).filter(({ ageMs }) => ageMs <= LIMITS.engineReportSilenceMs);
-      const apps = new Map<string, ReturnType<typeof allServed>>();
-      for (const model of allServed(registry)) {
+      const apps = new Map<string, ModelVersion[]>();
+      for (const { model } of allServed(registry)) {
+        if (!model) continue; // a pipeline runs nowhere by itself
         const app = appOf(model.endpoint);
         apps.set(app, [...(apps.get(app) ?? []), model]);
       }

@@ -6,7 +6,7 @@ import type { ModelVersion } from "../../core/model.ts";
 import { openapiDocument } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { allServed, ENDPOINT_IDS, listed, servedOf } from "./endpoints.ts";
+import { allServed, ENDPOINT_IDS, listed, type Served, servedOf } from "./endpoints.ts";
 import { cursorOf, PAGE_ANSWER, PAGE_QUERY, paged, readCursor } from "./page.ts";
 import type { AddVerb } from "./verb.ts";
 
@@ -44,12 +44,12 @@ const MODEL = z
         versions: z.array(z.string()).openapi({ description: "All that can be called, newest first." }),
       })
       .optional()
-      .openapi({ description: "For keys of scope ADMIN." }),
+      .openapi({ description: "Of models, for keys of scope ADMIN." }),
   })
   .openapi("Model");
 
 /** Whether each word of a search stands in what is said of a model. */
-function matches({ endpoint, title, description, category }: ModelVersion, q: string): boolean {
+function matches({ endpoint, title, description, category }: Served, q: string): boolean {
   const text = `${endpoint} ${title} ${description} ${category}`.toLowerCase();
   return q
     .toLowerCase()
@@ -57,12 +57,22 @@ function matches({ endpoint, title, description, category }: ModelVersion, q: st
     .every((word) => text.includes(word));
 }
 
-const publishedAt = ({ publishedAtMs = 0 }: ModelVersion): string => new Date(publishedAtMs).toISOString();
+const publishedAt = ({ publishedAtMs = 0 }: Served): string => new Date(publishedAtMs).toISOString();
+
+/** How a model version is run, and which others of its endpoint can be called. */
+const servingBody = ({ endpoint, runner, engine, slots, memoryMiB, pinned }: ModelVersion, all: ModelVersion[]) => ({
+  runner,
+  engine,
+  slots,
+  memory_mib: memoryMiB,
+  pinned,
+  versions: all.filter((each) => each.endpoint === endpoint).map(({ version }) => version),
+});
 
 /** What can be called (contract §10). */
 export function addModelVerbs(add: AddVerb, { registry, publicUrl, log }: Pick<ApiDependencies, "registry" | "publicUrl" | "log">): void {
   /** The OpenAPI document of a model; one that cannot be made must not take the list with it. */
-  const openapiOf = (c: Context, model: ModelVersion): JsonObject => {
+  const openapiOf = (c: Context, model: Served): JsonObject => {
     try {
       return openapiDocument(model, { queue: addressOf(c, "queue", publicUrl), web: addressOf(c, "web", publicUrl) });
     } catch (error) {
@@ -98,7 +108,6 @@ export function addModelVerbs(add: AddVerb, { registry, publicUrl, log }: Pick<A
       );
       found.sort((a, b) => (a.endpoint < b.endpoint ? -1 : 1));
       const { items, ...page } = paged(found, limit, ({ endpoint }) => cursorOf(endpoint));
-      const versions = caller?.scope === "ADMIN" ? registry.list() : [];
       const models = items.map(
         (model): z.input<typeof MODEL> => ({
           endpoint_id: model.endpoint,
@@ -121,16 +130,7 @@ export function addModelVerbs(add: AddVerb, { registry, publicUrl, log }: Pick<A
           digest: model.digest,
           ...(expand?.includes("openapi-3.0") && { openapi: openapiOf(c, model) }),
           ...(expand?.includes("enterprise_status") && { enterprise_status: "ready" as const }),
-          ...(caller?.scope === "ADMIN" && {
-            serving: {
-              runner: model.runner,
-              engine: model.engine,
-              slots: model.slots,
-              memory_mib: model.memoryMiB,
-              pinned: model.pinned,
-              versions: versions.filter(({ endpoint }) => endpoint === model.endpoint).map(({ version }) => version),
-            },
-          }),
+          ...(caller?.scope === "ADMIN" && model.model && { serving: servingBody(model.model, registry.list()) }),
         }),
       );
       return { models, ...page };

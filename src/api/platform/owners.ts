@@ -1,6 +1,7 @@
 import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { type Allowance, DEFAULT_PLAN, KEY_ALLOWANCE_FIELDS, type Owner } from "../../core/plan.ts";
+import type { OwnerRecord } from "../../core/ports/owner-directory.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { ALLOWANCE, ALLOWANCE_CHANGE, allowanceBody, KEY_ALLOWANCE, KEY_ALLOWANCE_CHANGE, readAllowance } from "./allowance.ts";
 import { cursorOf, PAGE_ANSWER, PAGE_QUERY, paged, textAfter } from "./page.ts";
@@ -10,44 +11,80 @@ import type { AddVerb } from "./verb.ts";
 const OWNER = z
   .object({
     owner: z.string(),
+    keys_active: z.int(),
+    keys: z.int().openapi({ description: "Revoked ones included." }),
+    first_key_at: z.string().nullable(),
     plan: z.string(),
     exceptions: ALLOWANCE.openapi({ description: "What counts instead of the plan's." }),
     updated_at: z.string().nullable(),
   })
   .openapi("Owner");
-const OWNER_IN_FULL = OWNER.extend({ allowance: ALLOWANCE.openapi({ description: "What counts: the plan's with the exceptions." }) });
+const OWNER_IN_FULL = OWNER.extend({
+  allowance: ALLOWANCE.openapi({ description: "What counts: the plan's with the exceptions." }),
+  requests_unfinished: z.int().openapi({ description: "Waiting or running." }),
+  last_submitted_at: z.string().nullable(),
+});
 
-const ownerBody = ({ ownerId, planId, allowance, updatedAtMs }: Omit<Owner, "updatedAtMs"> & { updatedAtMs?: number }) => ({
+type Named = Omit<Owner, "updatedAtMs"> & { updatedAtMs?: number };
+
+const ownerBody = ({ ownerId, planId, allowance, updatedAtMs }: Named) => ({
   owner: ownerId,
   plan: planId,
   exceptions: allowanceBody(allowance),
   updated_at: updatedAtMs === undefined ? null : new Date(updatedAtMs).toISOString(),
 });
 
-/** Nobody has said anything about most owners. */
-const unnamed = (ownerId: string): Omit<Owner, "updatedAtMs"> => ({ ownerId, planId: DEFAULT_PLAN, allowance: {} });
+const keysBody = ({ keysActive, keys, firstKeyAtMs }: Pick<OwnerRecord, "keysActive" | "keys" | "firstKeyAtMs">) => ({
+  keys_active: keysActive,
+  keys,
+  first_key_at: firstKeyAtMs === undefined ? null : new Date(firstKeyAtMs).toISOString(),
+});
 
-/** Owners: which plan each has, and its exceptions. What single keys have of their own stands beside them. */
-export function addOwnerVerbs(add: AddVerb, { plans, keys }: Pick<ApiDependencies, "plans" | "keys">): void {
-  const inFull = async (owner: Omit<Owner, "updatedAtMs"> & { updatedAtMs?: number }) => ({
-    ...ownerBody(owner),
-    allowance: allowanceBody((await plans.allowanceOf(owner.ownerId, "")).owner),
-  });
+/** Nobody has said anything about most owners. */
+const unnamed = (ownerId: string): Named => ({ ownerId, planId: DEFAULT_PLAN, allowance: {} });
+
+/**
+ * Owners: whose keys there are, which plan each has, its exceptions, and what it has under way. What single keys have of their own
+ * stands beside them.
+ */
+export function addOwnerVerbs(add: AddVerb, { plans, keys, owners }: Pick<ApiDependencies, "plans" | "keys" | "owners">): void {
+  const inFull = async (owner: Named) => {
+    const [allowed, found, work] = await Promise.all([
+      plans.allowanceOf(owner.ownerId, ""),
+      owners.find(owner.ownerId),
+      owners.work(owner.ownerId),
+    ]);
+    return {
+      ...ownerBody(owner),
+      ...keysBody(found ?? { keysActive: 0, keys: 0 }),
+      allowance: allowanceBody(allowed.owner),
+      requests_unfinished: work.unfinished,
+      last_submitted_at: work.lastSubmittedAtMs === undefined ? null : new Date(work.lastSubmittedAtMs).toISOString(),
+    };
+  };
 
   add(
     {
       method: "get",
       path: "/v1/tempera/owners",
-      says: "Lists owners that were given a plan or exceptions, by name; all others have the default plan.",
+      says: "Lists the owners of keys and those that were given a plan or exceptions, by name.",
       scope: "ADMIN",
       query: PAGE_QUERY,
       answer: z.object({ owners: z.array(OWNER), ...PAGE_ANSWER }),
     },
     async ({ query }) => {
       const afterOwnerId = textAfter(query);
-      const found = await plans.owners({ limit: query.limit + 1, ...(afterOwnerId !== undefined && { afterOwnerId }) });
+      // Of the same stretch of names, those that have something of their own; all others have the default plan.
+      const [found, planned] = await Promise.all([
+        owners.list(afterOwnerId, query.limit + 1),
+        plans.owners({ limit: query.limit + 1, ...(afterOwnerId !== undefined && { afterOwnerId }) }),
+      ]);
+      const named = new Map(planned.map((owner) => [owner.ownerId, owner]));
       const { items, ...page } = paged(found, query.limit, ({ ownerId }) => cursorOf(ownerId));
-      return { owners: items.map(ownerBody), ...page };
+      return {
+        owners: items.map((owner) => ({ ...ownerBody(named.get(owner.ownerId) ?? unnamed(owner.ownerId)), ...keysBody(owner) })),
+        ...page,
+      };
     },
   );
 

@@ -11,7 +11,7 @@ const FREE: Price = { unit: "request", unitPrice: 0, currency: "USD" };
 
 const QUANTITY = z.number().nonnegative().max(1e12);
 
-/** What a call costs: the prices that the models' manifests name (contract §10). */
+/** What a call costs: the prices that the models' manifests name (contract §10). A pipeline costs what its nodes do, and nothing itself. */
 export function addPricingVerbs(add: AddVerb, { registry }: Pick<ApiDependencies, "registry">): void {
   add(
     {
@@ -27,7 +27,7 @@ export function addPricingVerbs(add: AddVerb, { registry }: Pick<ApiDependencies
       errors: ["endpoint_unknown"],
     },
     async ({ query }) => ({
-      prices: servedOf(registry, query.endpoint_id).map(({ endpoint, price = FREE }) => ({
+      prices: servedOf(registry, query.endpoint_id).map(({ endpoint, model: { price = FREE } = {} }) => ({
         endpoint_id: endpoint,
         unit_price: price.unitPrice,
         unit: price.unit,
@@ -61,7 +61,7 @@ export function addPricingVerbs(add: AddVerb, { registry }: Pick<ApiDependencies
     },
     async ({ body: { estimate_type, endpoints } }) => {
       const field = estimate_type === "unit_price" ? "unit_quantity" : "call_quantity";
-      const prices = servedOf(registry, Object.keys(endpoints)).map(({ endpoint, price = FREE }) => {
+      const prices = servedOf(registry, Object.keys(endpoints)).map(({ endpoint, model: { price = FREE } = {} }) => {
         const quantity = endpoints[endpoint]?.[field];
         if (quantity === undefined) {
           const loc = ["body", "endpoints", endpoint, field];

@@ -1,6 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { taskQueueOf } from "../../core/model.ts";
+import { type ModelVersion, taskQueueOf } from "../../core/model.ts";
 import type { RequestIdentity } from "../../core/request.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { AddVerb } from "./verb.ts";
@@ -15,15 +15,17 @@ export function addQueueVerbs(
   { registry, events, jobs, requestSearch }: Pick<ApiDependencies, "registry" | "events" | "jobs" | "requestSearch">,
 ): void {
   const params = z.object({ owner: z.string(), name: z.string() });
-  /** The model versions of an app. Throws `endpoint_unknown`. */
-  const versionsOf = ({ owner, name }: z.output<typeof params>) => {
+  /** The endpoints of an app, and the versions of those that are models. Throws `endpoint_unknown`. */
+  const appOf = ({ owner, name }: z.output<typeof params>) => {
     const app = `${owner}/${name}`;
-    const found = registry.list().filter(({ endpoint }) => endpoint === app || endpoint.startsWith(`${app}/`));
-    if (found.length === 0) throw new TemperaError("endpoint_unknown", `There is no app ${app.slice(0, 100)}.`);
-    return found;
+    const within = ({ endpoint }: { endpoint: string }): boolean => endpoint === app || endpoint.startsWith(`${app}/`);
+    const [models, pipelines] = [registry.list().filter(within), registry.pipelines().filter(within)];
+    const endpoints = [...new Set([...models, ...pipelines].map(({ endpoint }) => endpoint))];
+    if (endpoints.length === 0) throw new TemperaError("endpoint_unknown", `There is no app ${app.slice(0, 100)}.`);
+    return { models, endpoints };
   };
-  const sizeOf = async (versions: ReturnType<typeof versionsOf>): Promise<number> =>
-    (await Promise.all(versions.map((model) => events.waiting(taskQueueOf(model))))).reduce((sum, each) => sum + each, 0);
+  const sizeOf = async (models: ModelVersion[]): Promise<number> =>
+    (await Promise.all(models.map((model) => events.waiting(taskQueueOf(model))))).reduce((sum, each) => sum + each, 0);
 
   add(
     {
@@ -36,7 +38,7 @@ export function addQueueVerbs(
       answer: z.object({ queue_size: z.int() }),
       errors: ["endpoint_unknown", "store_unavailable"],
     },
-    async ({ params: asked }) => ({ queue_size: await sizeOf(versionsOf(asked)) }),
+    async ({ params: asked }) => ({ queue_size: await sizeOf(appOf(asked).models) }),
   );
 
   add(
@@ -52,10 +54,9 @@ export function addQueueVerbs(
       errors: ["endpoint_unknown", "temporal_unavailable", "store_unavailable"],
     },
     async ({ params: asked, caller, change }) => {
-      const versions = versionsOf(asked);
+      const { models, endpoints } = appOf(asked);
       const ownerId = caller.scope === "ADMIN" ? undefined : caller.ownerId;
-      const endpoints = [...new Set(versions.map(({ endpoint }) => endpoint))];
-      const before = { queue_size: await sizeOf(versions), ...(ownerId !== undefined && { of_owner: ownerId }) };
+      const before = { queue_size: await sizeOf(models), ...(ownerId !== undefined && { of_owner: ownerId }) };
       return change({ subject: `${asked.owner}/${asked.name}`, before }, async () => {
         let cancelled = 0;
         for (let after: string | undefined; ; ) {

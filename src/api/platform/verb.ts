@@ -81,7 +81,11 @@ export function createAddVerb(
   api: Pick<ApiDependencies, "keyRing" | "audit" | "clock" | "log"> & { idempotentWrite: IdempotentWrite },
 ): AddVerb {
   const audited = createAudited(api);
+  const added = new Set<string>();
   return (verb, handle) => {
+    const name = `${verb.method} ${verb.path}`;
+    if (added.has(name)) throw new Error(`${name} is added twice`);
+    added.add(name);
     app.openAPIRegistry.registerPath(describeVerb(verb));
     if (verb.method !== "get" && verb.audit === undefined) throw new Error(`${verb.method} ${verb.path} does not say how it is audited`);
     const path = verb.path.replace(/\{(\w+)\}/g, (_, name: string) => (name === verb.slashes ? `:${name}{.+}` : `:${name}`));

@@ -11,6 +11,7 @@ interface PlanView {
 }
 interface OwnerView {
   owner: string;
+  keys_active: number;
   plan: string;
   exceptions: AllowanceView;
   allowance?: AllowanceView;
@@ -70,14 +71,20 @@ export function addPlanCommands(program: Command, connect: (command: Command) =>
   const owners = program.command("owners").description("which plan each owner has, and its exceptions (needs a key of scope ADMIN)");
   owners
     .command("list")
-    .description("list owners that were given a plan or exceptions; all others have the default plan")
+    .description("list owners: their keys, plan and exceptions")
     .option("--limit <n>", "how many at most", "50")
     .option("--json", "print the answer as JSON")
     .action(async ({ json, limit }: { json?: boolean; limit: string }, command: Command) => {
       const all = await listed<OwnerView>(connect(command), "/v1/tempera/owners", "owners", limit);
       if (json) return print(all);
-      const rows = all.map(({ owner, plan, exceptions, updated_at }) => [owner, plan, shortTime(updated_at), limitsText(exceptions)]);
-      process.stdout.write(`${table(["OWNER", "PLAN", "CHANGED", "EXCEPTIONS"], rows)}\n`);
+      const rows = all.map(({ owner, keys_active, plan, exceptions, updated_at }) => [
+        owner,
+        String(keys_active),
+        plan,
+        shortTime(updated_at),
+        limitsText(exceptions),
+      ]);
+      process.stdout.write(`${table(["OWNER", "KEYS", "PLAN", "CHANGED", "EXCEPTIONS"], rows)}\n`);
     });
   owners
     .command("show")
