@@ -2,7 +2,9 @@
 import type { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "./deliver-webhook.ts";
 import type { createHoldSession } from "./hold-session.ts";
 import type { createInfer } from "./infer.ts";
+import type { createReconcileUsage } from "./reconcile-usage.ts";
 import type { createRecordOutcome } from "./record-outcome.ts";
+import type { createRetentionStep } from "./retention-step.ts";
 
 /** On `gpu/<endpoint>/<version>`. */
 export interface GpuActivities {
@@ -12,6 +14,16 @@ export interface GpuActivities {
 /** On `orchestrator`, and as local activities there. */
 export interface OrchestratorActivities {
   recordOutcome: ReturnType<typeof createRecordOutcome>;
+}
+
+/** On `orchestrator` too. */
+export interface RetentionActivities {
+  retentionStep: ReturnType<typeof createRetentionStep>;
+}
+
+/** On `orchestrator` too. */
+export interface UsageActivities {
+  reconcileUsage: ReturnType<typeof createReconcileUsage>;
 }
 
 /** On `webhooks`. */

@@ -12,7 +12,8 @@ import type { FileStore } from "../core/ports/file-store.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { Outcome } from "../core/request.ts";
-import { retrieve, store } from "../core/stored.ts";
+import { retrieve, store, storeApart, transientKey } from "../core/stored.ts";
+import { billableUnits } from "../core/usage.ts";
 import { createArtifactSink } from "./artifact-sink.ts";
 import { createCheckpointKeeper } from "./checkpoint-keeper.ts";
 import { createEventWriter } from "./event-writer.ts";
@@ -132,10 +133,14 @@ export const createInfer = ({
         },
         signal,
       );
-      const output = await store(objects, `outcomes/${job.requestId}.json`, sink.resolve(result.output));
+      const resolved = sink.resolve(result.output);
+      const output = await (job.storeIo === false
+        ? storeApart(objects, transientKey(job.requestId, "output"), resolved)
+        : store(objects, `outcomes/${job.requestId}.json`, resolved));
       const outcome: Outcome = {
         ok: true,
         output,
+        ...(job.price && { units: billableUnits(job.price.unit, resolved, result.inferenceMs / 1000) }),
         metrics: {
           inference_time: Math.round(result.inferenceMs) / 1000,
           queue_time: Math.max(0, (startedAtMs ?? clock.nowMs()) - job.submittedAtMs) / 1000,

@@ -6,6 +6,7 @@ import type { EventLog } from "../core/ports/event-log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { Outcome } from "../core/request.ts";
+import { isTransient } from "../core/stored.ts";
 
 export interface EndedJob {
   job: JobSpec;
@@ -43,7 +44,7 @@ export const createRecordOutcome = ({
     if (checkpointed !== false) objects.delete(checkpointKey(job.requestId)).catch(() => {});
     const standing = settled ? outcome : await events.complete(job, outcome).catch(() => outcome);
     const logs = settled ? [] : await readLogLines(events, job.requestId);
-    return requests.finish({
+    const recorded = await requests.finish({
       job,
       outcome: standing,
       attempts,
@@ -53,4 +54,7 @@ export const createRecordOutcome = ({
       // Whoever waited for a direct run has its error already, and the choice to call again.
       ...(exhausted && !job.direct && !standing.ok && { deadLetter: { reason: `${standing.error.code}: ${standing.error.message}` } }),
     });
+    // No attempt reads it any more. A sweep finds what is left of it when the store is away.
+    if ("ref" in job.input && isTransient(job.input)) objects.delete(job.input.ref).catch(() => {});
+    return recorded;
   };

@@ -14,6 +14,7 @@ import type { SigningKeys } from "../core/ports/signing-keys.ts";
 import type { Webhook } from "../core/webhook.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { KeyRing } from "./key-ring.ts";
+import type { RetentionClock } from "./retention-clock.ts";
 import type { Tokens } from "./tokens.ts";
 
 /** What the verbs are made of. A verb asks for the part it needs. */
@@ -50,6 +51,8 @@ export interface ApiDependencies {
   engines: EngineBoard;
   /** The keys themselves, for the admin role. */
   keys: KeyStore;
+  /** How long each owner's things are kept; absent: for ever. */
+  times?: RetentionClock;
   clock: Clock;
   log: Log;
   /** Largest request body, in bytes. */

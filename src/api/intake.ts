@@ -5,9 +5,10 @@ import { appOf } from "../core/endpoint.ts";
 import { errorInfo, TemperaError } from "../core/errors/tempera-error.ts";
 import type { JobSpec } from "../core/job.ts";
 import type { Json } from "../core/json.ts";
+import { type Lifecycle, lasting } from "../core/lifecycle.ts";
 import { taskQueueOf } from "../core/model.ts";
-import { store } from "../core/stored.ts";
-import { LIFECYCLE_PREFERENCE_HEADER, readLifecycle, submitOptions } from "../fal/index.ts";
+import { store, storeApart, transientKey } from "../core/stored.ts";
+import { LIFECYCLE_PREFERENCE_HEADER, readLifecycle, saysHowLong, submitOptions } from "../fal/index.ts";
 import type { Registry, Route } from "../registry/registry.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
@@ -37,7 +38,7 @@ export function routeOf(registry: Registry, endpoint: string): Route {
  * @param direct one attempt, as fal's synchronous runs have it: their callers wait, and try again themselves (contract §3)
  */
 export async function readIntake(
-  api: Pick<ApiDependencies, "objects" | "clock">,
+  api: Pick<ApiDependencies, "objects" | "clock" | "times">,
   c: Context,
   {
     route,
@@ -50,9 +51,9 @@ export async function readIntake(
   const { model } = route;
   const checked = route.checkInput(raw);
   if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
-  const lifecycle = readLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), LIFECYCLE_PREFERENCE_HEADER);
+  const lifecycle = outputLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), api.times?.of(caller.ownerId).artifactMs);
   const requestId = requestIdOf(c);
-  const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));
+  const { priority, startTimeoutMs, noRetry, retryLimits, storeIo } = submitOptions((name) => c.req.header(name));
   const job: JobSpec = {
     requestId,
     ownerId: caller.ownerId,
@@ -62,17 +63,30 @@ export async function readIntake(
     taskQueue: taskQueueOf(model),
     priority,
     modelDigest: model.digest,
-    input: await store(api.objects, `inputs/${requestId}.json`, checked.input),
+    input:
+      storeIo === false
+        ? await storeApart(api.objects, transientKey(requestId, "input"), checked.input)
+        : await store(api.objects, `inputs/${requestId}.json`, checked.input),
     submittedAtMs: api.clock.nowMs(),
     ...(checked.ignored.length > 0 && { logged: true }),
     ...(direct && { direct }),
     ...(previews && { previews }),
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
-    ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
+    ...(lifecycle && { lifecycle }),
+    ...(model.price && { price: model.price }),
+    ...(storeIo === false && { storeIo }),
     retry: { ...model.retry, ...(retryLimits && { limits: retryLimits }), ...((noRetry || direct) && { attemptsMax: 1 }) },
     timeouts: { heartbeatMs: model.timeouts.heartbeatMs, runMs: model.timeouts.runMs },
   };
   return { job, ignored: checked.ignored };
+}
+
+/** The lifecycle of what a job produces; `undefined`: for ever and for everybody, and then its files need no record. @param keptMs when the caller does not say */
+function outputLifecycle(header: string | undefined, keptMs: number | null | undefined): Lifecycle | undefined {
+  const asked = readLifecycle(header, LIFECYCLE_PREFERENCE_HEADER);
+  const lifecycle = saysHowLong(header) ? asked : lasting(asked, keptMs);
+  // Where files have a time, one that has none has a record that says so: what has no record goes when its time has passed.
+  return typeof keptMs === "number" || lifecycle.lifetimeSeconds !== undefined || lifecycle.acl ? lifecycle : undefined;
 }
 
 /** A job on its way into the queue. */

@@ -5,12 +5,15 @@ import type { ApiDependencies } from "../api/dependencies.ts";
 import { createGateway } from "../api/gateway.ts";
 import { createKeyRing } from "../api/key-ring.ts";
 import { createSockets } from "../api/realtime/sockets.ts";
+import { createRetentionClock } from "../api/retention-clock.ts";
 import { type HttpServer, listen } from "../api/serve.ts";
 import { createTokens } from "../api/tokens.ts";
+import { unexpired } from "../api/unexpired.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
 import { createClosing } from "../core/closing.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import type { Parts } from "./parts.ts";
+import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 import { certificateSource, keepCertificateFresh } from "./tls.ts";
 
@@ -22,11 +25,13 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   const { config } = parts;
   const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
   const keyRing = await createKeyRing({ keys: parts.keys, clock: systemClock });
+  const times = await createRetentionClock({ retention: parts.retention, policy: retentionPolicy(config), log: parts.log });
   const api: ApiDependencies = {
     ...parts,
+    ...unexpired({ events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) }, { times, clock: systemClock }),
+    times,
     keyRing,
     tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
-    jobs: createJobs(parts.client),
     uploadSecret: await parts.secrets.secret("uploads"),
     redeliveries: createDeliveries(parts.client),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
@@ -46,6 +51,7 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   const sockets = createSockets(api, (request) => app.fetch(request));
   const closing = createClosing();
   closing.defer(() => keyRing[Symbol.asyncDispose]());
+  closing.defer(() => times[Symbol.asyncDispose]());
   try {
     const { host, port } = config.server;
     const server = await listen(app, { host, port, name: "gateway", setting: "TEMPERA_PORT", upgrade: sockets.upgrade });

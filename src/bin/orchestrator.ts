@@ -1,14 +1,22 @@
 import { join, resolve } from "node:path";
 import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
 import { createWebhookGate } from "../activities/host-gate.ts";
+import { createReconcileUsage } from "../activities/reconcile-usage.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
+import { createRetentionStep } from "../activities/retention-step.ts";
 import { keepSweepingFiles } from "../activities/sweep-files.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
+import { createClosedJobs } from "../adapters/temporal/closed-jobs.ts";
+import { createJobs } from "../adapters/temporal/jobs.ts";
+import { ensureSchedules } from "../adapters/temporal/schedules.ts";
 import { startOrchestratorWorker, startWebhookWorker } from "../adapters/temporal/workers.ts";
 import { workflowBundle } from "../adapters/temporal/workflow-bundle.ts";
+import { LIMITS } from "../core/limits.ts";
 import { systemClock } from "../core/ports/clock.ts";
+import { sweepFrom } from "../core/retention.ts";
 import { PROJECT } from "./open-registry.ts";
 import type { Parts } from "./parts.ts";
+import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
 /** Advances the workflows and runs their light activities. */
@@ -17,10 +25,25 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
   const place = { connection: parts.connection, namespace: parts.config.temporal.namespace, identity: parts.identity };
   const http = createGuardedFetch({ allowed: parts.allowedPrivate });
   const gate = createWebhookGate();
+  const jobs = createJobs(parts.client);
+  await ensureSchedules(parts.client, [
+    { name: "retention", workflowType: "retention", args: [sweepFrom("expired")], everyMs: parts.config.retention.everySeconds * 1000 },
+    { name: "orphans", workflowType: "retention", args: [sweepFrom("orphans")], everyMs: LIMITS.orphanSweepMs },
+    {
+      name: "usage",
+      workflowType: "usageReconciliation",
+      args: [{ windowMs: 2 * LIMITS.usageCheckMs, lagMs: LIMITS.usageCheckLagMs }],
+      everyMs: LIMITS.usageCheckMs,
+    },
+  ]);
   const workers = await Promise.all([
     startOrchestratorWorker(place, {
       workflowBundle: bundle,
-      activities: { recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }) },
+      activities: {
+        recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
+        retentionStep: createRetentionStep({ ...parts, jobs, policy: retentionPolicy(parts.config), clock: systemClock }),
+        reconcileUsage: createReconcileUsage({ ...parts, jobs, closedJobs: createClosedJobs(parts.client), clock: systemClock }),
+      },
     }),
     startWebhookWorker(place, {
       activities: {

@@ -12,10 +12,13 @@ import { createDeliveryStore } from "../adapters/postgres/delivery-store.ts";
 import { createEngineBoard } from "../adapters/postgres/engine-board.ts";
 import { createFileStore } from "../adapters/postgres/file-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
+import { createPostgresLogSearch } from "../adapters/postgres/log-search.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
+import { createRetentionStore } from "../adapters/postgres/retention-store.ts";
 import { createSecretStore } from "../adapters/postgres/secret-store.ts";
 import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts";
+import { createUsageLedger } from "../adapters/postgres/usage-ledger.ts";
 import { createRedisEventLog } from "../adapters/redis/event-log.ts";
 import { createRedisFrameChannel } from "../adapters/redis/frame-channel.ts";
 import { connectTemporal } from "../adapters/temporal/connect.ts";
@@ -32,11 +35,14 @@ import type { EventLog } from "../core/ports/event-log.ts";
 import type { FileStore } from "../core/ports/file-store.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
+import type { LogSearch } from "../core/ports/log-search.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
+import type { RetentionStore } from "../core/ports/retention-store.ts";
 import type { SecretStore } from "../core/ports/secret-store.ts";
 import type { FrameChannel } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
+import type { UsageLedger } from "../core/ports/usage-ledger.ts";
 import type { Registry } from "../registry/registry.ts";
 
 /** The services a process talks to, each by its address. What is `undefined` is the in-process default. */
@@ -63,6 +69,12 @@ export interface Parts extends AsyncDisposable {
   signingKeys: SigningKeys;
   deliveries: DeliveryStore;
   deadLetters: DeadLetterStore;
+  /** What requests cost. */
+  ledger: UsageLedger;
+  /** What retention reads and deletes. */
+  retention: RetentionStore;
+  /** Searches in log lines. */
+  logSearch: LogSearch;
   /** What GPU workers say of their engines. */
   engines: EngineBoard;
   /** What callers' addresses may lead to beside the public Internet. */
@@ -118,6 +130,9 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       signingKeys: createSigningKeyStore(sql, { secrets, clock: systemClock }),
       deliveries: createDeliveryStore(sql),
       deadLetters: createDeadLetterStore(sql),
+      ledger: createUsageLedger(sql),
+      retention: createRetentionStore(sql),
+      logSearch: createPostgresLogSearch(sql),
       engines: createEngineBoard(sql),
       allowedPrivate: parseAllowedPrivate(config.outbound.privateAddresses ?? ""),
       objects,

@@ -40,7 +40,13 @@ export interface Metrics {
 
 /** How a job ended. */
 export type Outcome =
-  | { ok: true; output: Stored<JsonObject>; metrics: Metrics }
+  | {
+      ok: true;
+      output: Stored<JsonObject>;
+      metrics: Metrics;
+      /** What is billed, in the unit of the model's price; absent: 1. */
+      units?: number;
+    }
   | {
       ok: false;
       error: ErrorInfo;

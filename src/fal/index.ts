@@ -25,5 +25,6 @@ export {
   readLifecycle,
   readParts,
   readSign,
+  saysHowLong,
 } from "./storage.ts";
 export { parseStreamEventId, streamErrorEvent, streamEvent, streamEventId } from "./stream.ts";

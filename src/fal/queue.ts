@@ -82,6 +82,8 @@ export interface SubmitOptions {
   priority: Priority;
   startTimeoutMs?: number;
   noRetry: boolean;
+  /** The caller wants neither input nor output to be kept. */
+  storeIo?: false;
   /** Extra attempts by kind of failure. */
   retryLimits?: Partial<Record<RetryCondition, number>>;
 }
@@ -112,6 +114,7 @@ export function submitOptions(header: (name: string) => string | undefined): Sub
     priority: header("x-fal-queue-priority")?.toLowerCase() === "low" ? "low" : "normal",
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
     ...(retryLimits && { retryLimits }),
+    ...(["0", "false", "no"].includes(header("x-fal-store-io")?.trim().toLowerCase() ?? "") && { storeIo: false as const }),
     noRetry: ["1", "true", "yes"].includes(header("x-fal-no-retry")?.toLowerCase() ?? ""),
   };
 }

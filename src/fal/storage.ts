@@ -49,6 +49,16 @@ export function readLifecycle(header: string | undefined, name: string = LIFECYC
   return { ...(lifetimeSeconds !== undefined && { lifetimeSeconds }), ...(acl && { acl }) };
 }
 
+/** Whether a lifecycle header says how long: `null` and `never` do, and mean for ever. */
+export function saysHowLong(header: string | undefined): boolean {
+  try {
+    const value: unknown = JSON.parse(header ?? "");
+    return typeof value === "object" && value !== null && Object.hasOwn(value, "expiration_duration_seconds");
+  } catch {
+    return false;
+  }
+}
+
 function readLifetime(value: Json | undefined, loc: InputFault["loc"]): number | undefined {
   if (value === undefined || value === null || WORDS.has(value)) return WORDS.get(value);
   if (typeof value !== "number" || !(value > 0))

@@ -1,8 +1,10 @@
 import type { LoggedEvent } from "../../core/events.ts";
-import type { JobSpec } from "../../core/job.ts";
+import { type JobSpec, refsOf } from "../../core/job.ts";
 import type { DeadLetter, RequestRecord, RequestStore } from "../../core/ports/request-store.ts";
 import { isRequestId, type Outcome, type Priority } from "../../core/request.ts";
+import { usageOf } from "../../core/usage.ts";
 import { answer, type Sql, storableText } from "./connection.ts";
+import { usageInsert } from "./usage-insert.ts";
 
 interface RequestRow {
   request_id: string;
@@ -41,34 +43,43 @@ const jobColumns = (sql: Sql, job: JobSpec) => sql`
   ${job.requestId}, ${job.ownerId}, ${job.keyId}, ${job.endpoint}, ${job.version}, ${job.taskQueue}, ${job.priority},
   ${JSON.stringify(job)}::text::json, ${new Date(job.submittedAtMs)}`;
 
+/** What of a request's lines is searched: a tsvector holds less than a MiB, so the first 100,000 characters. `null`: there are none. */
+function logWords(logs: LoggedEvent[]): string | null {
+  if (logs.length === 0) return null;
+  const messages = logs.map(({ event }) => (event.type === "log" ? event.message : ""));
+  return storableText(messages.join("\n").slice(0, 100_000).toWellFormed());
+}
+
 /** The searchable record of requests, in Postgres. */
 export const createRequestStore = (sql: Sql): RequestStore => ({
   async insert(job) {
     await answer(
       sql,
-      sql`INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at)
-          VALUES (${jobColumns(sql, job)}) ON CONFLICT (request_id) DO NOTHING`,
+      sql`INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at, refs)
+          VALUES (${jobColumns(sql, job)}, ${refsOf(job)}) ON CONFLICT (request_id) DO NOTHING`,
     );
   },
 
   async finish({ job, outcome, attempts, startedAtMs, endedAtMs, logs, deadLetter }) {
     const endedAt = new Date(endedAtMs);
     const reason = deadLetter ? storableText(deadLetter.reason) : null;
-    // One statement, so one transaction in one round trip. A rival that is ahead holds the row: this one waits for it, then
+    // One statement, the ledger's entry included, so one transaction in one round trip: no outcome without its entry. A rival that is ahead holds the row: this one waits for it, then
     // finds the outcome set and writes nothing.
     const [written] = await answer(
       sql,
       sql<{ won: boolean }[]>`
         WITH finished AS (
           INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at,
-                                started_at, ended_at, attempts, outcome, logs)
-          VALUES (${jobColumns(sql, job)}, ${startedAtMs === undefined ? null : new Date(startedAtMs)}, ${endedAt},
+                                refs, log_words, started_at, ended_at, attempts, outcome, logs)
+          VALUES (${jobColumns(sql, job)}, ${refsOf(job, outcome)}, to_tsvector('simple', ${logWords(logs)}::text), ${startedAtMs === undefined ? null : new Date(startedAtMs)}, ${endedAt},
                   ${attempts}, ${JSON.stringify(outcome)}::text::json, ${JSON.stringify(logs)}::text::json)
           ON CONFLICT (request_id) DO UPDATE
             SET started_at = excluded.started_at, ended_at = excluded.ended_at, attempts = excluded.attempts,
-                outcome = excluded.outcome, logs = excluded.logs
+                outcome = excluded.outcome, logs = excluded.logs, refs = excluded.refs, log_words = excluded.log_words
             WHERE requests.outcome IS NULL
           RETURNING request_id
+        ), billed AS (
+          ${usageInsert(sql, usageOf({ job, outcome, attempts, endedAtMs }), sql`FROM finished`)}
         ), letter AS (
           INSERT INTO dead_letters (request_id, reason, created_at)
           SELECT request_id, ${reason}::text, ${endedAt} FROM finished WHERE ${reason}::text IS NOT NULL

@@ -11,11 +11,14 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/job.ts";
 import type { Jobs } from "../../core/ports/jobs.ts";
 import { identityOf, type Outcome, type RequestIdentity } from "../../core/request.ts";
+import { deliveryWorkflowId } from "../../core/webhook.ts";
 import { ENDPOINT_ATTRIBUTE, OWNER_ATTRIBUTE, VERSION_ATTRIBUTE } from "./search-attributes.ts";
 import { within } from "./within.ts";
 
 /** The workflow type that carries a request. */
 const INFERENCE_JOB = "inferenceJob";
+
+const GRPC_NOT_FOUND = 5;
 
 /** gRPC: the server did not answer, or was too busy to. */
 const GRPC_UNAVAILABLE = new Set([1, 4, 8, 14]);
@@ -88,6 +91,7 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
         state: found.status.name !== "RUNNING" ? "COMPLETED" : running ? "IN_PROGRESS" : "IN_QUEUE",
         attempt: pending?.attempt ?? 1,
         submittedAtMs: found.startTime.getTime(),
+        ...(found.closeTime && { endedAtMs: found.closeTime.getTime() }),
       };
     },
 
@@ -98,6 +102,23 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
         return (await call(() => client.workflow.getHandle(requestId).result())) as Outcome;
       } catch (error) {
         return closedOutcome(error);
+      }
+    },
+
+    async forget(requestId) {
+      for (const workflowId of [requestId, deliveryWorkflowId(requestId)]) {
+        const found = await call(() => client.workflow.getHandle(workflowId).describe()).catch((error) => {
+          if (error instanceof WorkflowNotFoundError) return undefined;
+          throw error;
+        });
+        // Temporal would end a running one.
+        if (!found || found.status.name === "RUNNING") continue;
+        const workflowExecution = { workflowId, runId: found.runId };
+        await call(() => client.workflowService.deleteWorkflowExecution({ namespace: client.options.namespace, workflowExecution })).catch(
+          (error) => {
+            if ((error as { code?: number }).code !== GRPC_NOT_FOUND) throw error;
+          },
+        );
       }
     },
   };

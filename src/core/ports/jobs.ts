@@ -6,6 +6,7 @@ export interface JobDescription extends RequestIdentity {
   state: RequestState;
   attempt: number;
   submittedAtMs: number;
+  endedAtMs?: number;
 }
 
 /** The jobs: Temporal owns whether one exists, whether it runs, and how it ended. */
@@ -17,4 +18,6 @@ export interface Jobs {
   describe(requestId: string): Promise<JobDescription | undefined>;
   /** The outcome of a job that has closed, `undefined` while it runs or when it is unknown. */
   outcome(requestId: string): Promise<Outcome | undefined>;
+  /** Deletes what Temporal keeps of a job that has closed, its delivery's included; unknown and running ones are left as they are. */
+  forget(requestId: string): Promise<void>;
 }
