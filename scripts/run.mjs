@@ -16,6 +16,7 @@ const TASKS = {
   "bench:engine": ["tests/load/bench-engine.ts"],
   "bench:queue": ["tests/load/bench-queue.ts"],
   "bench:realtime": ["tests/load/bench-realtime.ts"],
+  "bench:retention": ["tests/load/bench-retention.ts"],
   "bench:sync": ["tests/load/bench-sync.ts"],
   conformance: ["tests/conformance/fal/main.ts"],
   demo: ["src/cli/demo.ts"],

@@ -8,10 +8,13 @@ import { addDeadLetterVerbs } from "./platform/dead-letters.ts";
 import { addDeliveryVerbs } from "./platform/deliveries.ts";
 import { addEngineVerbs } from "./platform/engines.ts";
 import { addKeyVerbs } from "./platform/keys.ts";
+import { addLogVerbs } from "./platform/logs.ts";
 import { addMetaVerbs } from "./platform/meta.ts";
 import { addModelVerbs } from "./platform/models.ts";
 import { platformError } from "./platform/platform-error.ts";
+import { addRetentionVerbs } from "./platform/retention.ts";
 import { addSigningKeyVerbs } from "./platform/signing-keys.ts";
+import { addUsageVerbs } from "./platform/usage.ts";
 import { createAddVerb } from "./platform/verb.ts";
 
 /** What the admin service's verbs are made of. */
@@ -31,6 +34,12 @@ export type AdminDependencies = Pick<
   | "signingKeys"
   | "engines"
   | "webhookOf"
+  | "ledger"
+  | "retention"
+  | "policy"
+  | "schedules"
+  | "logSearch"
+  | "times"
   | "clock"
   | "log"
 > & {
@@ -50,6 +59,9 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   addDeadLetterVerbs(add, api);
   addSigningKeyVerbs(add, api);
   addAuditVerbs(add, api);
+  addUsageVerbs(add, api);
+  addRetentionVerbs(add, api);
+  addLogVerbs(add, api);
 
   app.get("/v1/openapi.json", (c) => answerJson(c, openapiOf(app)));
   app.get("/health/live", (c) => answerJson(c, { status: "live" }));

@@ -21,5 +21,5 @@ export async function answerOutcome(
     });
   }
   const { status, headers, body } = falError(outcome.error, { userTimeout: outcome.userTimeout === true });
-  return answerJson(c, body, status, { ...headers, ...more });
+  return answerJson(c, body, status, { ...headers, "x-fal-billable-units": String(unitsOf(outcome)), ...more });
 }

@@ -8,10 +8,15 @@ import type { FileStore } from "../core/ports/file-store.ts";
 import type { Jobs } from "../core/ports/jobs.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
+import type { LogSearch } from "../core/ports/log-search.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
+import type { RetentionStore } from "../core/ports/retention-store.ts";
+import type { Schedules } from "../core/ports/schedules.ts";
 import type { FrameChannel, Sessions } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
+import type { UsageLedger } from "../core/ports/usage-ledger.ts";
+import type { RetentionPolicy } from "../core/retention.ts";
 import type { Webhook } from "../core/webhook.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { KeyRing } from "./key-ring.ts";
@@ -54,6 +59,16 @@ export interface ApiDependencies {
   audit: AuditLog;
   /** The keys themselves, for the admin role. */
   keys: KeyStore;
+  /** What requests cost. */
+  ledger: UsageLedger;
+  /** What retention reads and deletes. */
+  retention: RetentionStore;
+  /** The installation's times. */
+  policy: RetentionPolicy;
+  /** What the platform does by itself, again and again. */
+  schedules: Schedules;
+  /** Searches in log lines. */
+  logSearch: LogSearch;
   /** How long each owner's things are kept; absent: for ever. */
   times?: RetentionClock;
   clock: Clock;

@@ -1,12 +1,16 @@
 import { createHash } from "node:crypto";
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
+import { createSchedules } from "../adapters/temporal/schedules.ts";
 import { createAdmin } from "../api/admin.ts";
 import { createKeyRing } from "../api/key-ring.ts";
+import { createRetentionClock } from "../api/retention-clock.ts";
 import { listen } from "../api/serve.ts";
+import { unexpired } from "../api/unexpired.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import type { Parts } from "./parts.ts";
+import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
 const GRACE_MS = 2_000;
@@ -18,10 +22,15 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     throw new Error("TEMPERA_ADMIN_KEY names a key that was revoked or has another secret; set it to a new <uuid>:<secret>.");
   }
   const keyRing = await createKeyRing({ keys, clock: systemClock });
+  const policy = retentionPolicy(config);
+  const times = await createRetentionClock({ retention: parts.retention, policy, log: parts.log });
   const app = createAdmin({
     ...parts,
+    ...unexpired({ events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) }, { times, clock: systemClock }),
     keyRing,
-    jobs: createJobs(parts.client),
+    times,
+    policy,
+    schedules: createSchedules(parts.client),
     redeliveries: createDeliveries(parts.client),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
@@ -38,6 +47,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     stop: async () => {
       await server.stop(GRACE_MS);
       await keyRing[Symbol.asyncDispose]();
+      await times[Symbol.asyncDispose]();
     },
   };
 }

@@ -1,5 +1,6 @@
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
+import { createSchedules } from "../adapters/temporal/schedules.ts";
 import { createSessions } from "../adapters/temporal/sessions.ts";
 import type { ApiDependencies } from "../api/dependencies.ts";
 import { createGateway } from "../api/gateway.ts";
@@ -30,6 +31,8 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
     ...parts,
     ...unexpired({ events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) }, { times, clock: systemClock }),
     times,
+    policy: retentionPolicy(config),
+    schedules: createSchedules(parts.client),
     keyRing,
     tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
     uploadSecret: await parts.secrets.secret("uploads"),

@@ -6,10 +6,13 @@ import { addDeadLetterCommands } from "./commands/dead-letters.ts";
 import { addDeliveryCommands } from "./commands/deliveries.ts";
 import { addEngineCommands } from "./commands/engines.ts";
 import { addKeyCommands } from "./commands/keys.ts";
+import { addLogCommands } from "./commands/logs.ts";
 import { addModelCommands } from "./commands/models.ts";
 import { addRequestCommands } from "./commands/requests.ts";
+import { addRetentionCommands } from "./commands/retention.ts";
 import { addSigningKeyCommands } from "./commands/signing-keys.ts";
 import { addTlsCommands } from "./commands/tls.ts";
+import { addUsageCommands } from "./commands/usage.ts";
 import { createPlatformClient, findKey, type PlatformClient } from "./platform-client.ts";
 
 // The platform itself is loaded only by the commands that need it: the others answer in a blink.
@@ -44,6 +47,9 @@ addEngineCommands(program, connect);
 addDeliveryCommands(program, connect);
 addDeadLetterCommands(program, connect);
 addSigningKeyCommands(program, connect);
+addUsageCommands(program, connect);
+addLogCommands(program, connect);
+addRetentionCommands(program, connect);
 addAuditCommands(program, connect);
 addTlsCommands(program);
 program

@@ -88,6 +88,14 @@ export const LIMITS = {
   usageCheckLagMs: 2 * 60 * 1000,
   /** How long a change of an owner's retention times may go unnoticed when no notification arrives. */
   retentionCacheMs: 30_000,
+  /** Log streams: how often they look for new lines, and for requests that have begun. */
+  logStreamLookMs: 500,
+  /** Log streams: for how long a request is looked at after its end. */
+  logStreamOverlapMs: 5_000,
+  /** Log streams: requests that one follows at a time, the newest; each is a read of the event log at every look. */
+  logStreamRequestsMax: 200,
+  /** Log streams that one admin service holds open. */
+  logStreamsMax: 32,
   /** Usage: entries or sums of one answer. */
   usageRowsMax: 10_000,
   /** Usage: what of a look's differences is kept. */

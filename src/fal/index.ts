@@ -12,7 +12,7 @@ export {
   type Tree,
   treeOfHost,
 } from "./paths.ts";
-export { type StatusView, statusBody, statusCode, submitBody, submitOptions, wantsLogs } from "./queue.ts";
+export { logTimestamp, type StatusView, statusBody, statusCode, submitBody, submitOptions, wantsLogs } from "./queue.ts";
 export { SSE_HEADERS, SSE_OPEN, SSE_PING, sseEvent } from "./sse.ts";
 export {
   cdnTokenBody,

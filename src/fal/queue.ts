@@ -65,14 +65,14 @@ export const statusCode = (state: RequestState): 200 | 202 => (state === "COMPLE
  * The time of a log line, to the microsecond: clients tell lines apart by time and text, so the lines of one millisecond are
  * numbered by their event ids, `<milliseconds>-<n>`.
  */
-function timestamp(id: string, atMs: number): string {
+export function logTimestamp(id: string, atMs: number): string {
   const [ms = atMs, n = 0] = parseEventId(id) ?? [];
   return `${new Date(ms).toISOString().slice(0, -1)}${String(Math.min(n, 999)).padStart(3, "0")}Z`;
 }
 
 function logEntry({ id, atMs, event }: LoggedEvent): JsonObject[] {
   if (event.type !== "log") return [];
-  return [{ timestamp: timestamp(id, atMs), message: event.message, level: event.level, source: "USER" }];
+  return [{ timestamp: logTimestamp(id, atMs), message: event.message, level: event.level, source: "USER" }];
 }
 
 /** fal's clients spell it `1`/`0` (JavaScript) or `true`/`false` (Python). */

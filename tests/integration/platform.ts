@@ -4,13 +4,14 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client, Connection } from "@temporalio/client";
-import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
+import { connectPostgres, type Sql } from "../../src/adapters/postgres/connection.ts";
 import { createRequestStore } from "../../src/adapters/postgres/request-store.ts";
 import { createSecretStore } from "../../src/adapters/postgres/secret-store.ts";
 import { type Platform, startPlatform } from "../../src/bin/platform.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { createLogger } from "../../src/config/logger.ts";
+import { ORCHESTRATOR_QUEUE } from "../../src/core/job.ts";
 import type { DeadLetter, RequestRecord } from "../../src/core/ports/request-store.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startTemporal } from "../../src/dev/services/temporal.ts";
@@ -34,6 +35,10 @@ export interface TestPlatform extends AsyncDisposable {
   /** Ids and states of the workflows of a type, as Temporal lists them. */
   workflows(type: string): Promise<Map<string, string>>;
   folder: string;
+  sql: Sql;
+  temporal: Client;
+  /** Runs a workflow of the orchestrator to its end. */
+  run<T>(workflowType: string, args: unknown[]): Promise<T>;
 }
 
 export async function startTestPlatform(env: Record<string, string> = {}): Promise<TestPlatform> {
@@ -55,9 +60,14 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
   const sql = connectPostgres(database.url, { maxConnections: 1 });
   const requests = createRequestStore(sql);
   const connection = await Connection.connect({ address: temporal.url });
+  const client = new Client({ connection, namespace: config.temporal.namespace });
   return {
     platform,
     folder,
+    sql,
+    temporal: client,
+    run: (workflowType, args) =>
+      client.workflow.execute(workflowType, { workflowId: `${workflowType}/${randomUUID()}`, taskQueue: ORCHESTRATOR_QUEUE, args }),
     deadLetters: () => requests.deadLetters(1_000),
     record: async (requestId) => {
       for (;;) {
@@ -77,8 +87,8 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
     },
     workflows: async (type) => {
       const found = new Map<string, string>();
-      const { workflow } = new Client({ connection, namespace: config.temporal.namespace });
-      for await (const { workflowId, status } of workflow.list({ query: `WorkflowType = '${type}'` })) found.set(workflowId, status.name);
+      for await (const { workflowId, status } of client.workflow.list({ query: `WorkflowType = '${type}'` }))
+        found.set(workflowId, status.name);
       return found;
     },
     client: createPlatformClient(platform),

@@ -43,7 +43,9 @@ export interface Bench {
   /** Starts a program of the project and waits for the line that says it is ready. */
   start(program: string, env: Record<string, string>, ready: string): Promise<ChildProcess>;
   /** Temporal, PostgreSQL and Redis, and every role of a platform as a process of its own. */
-  startPlatform(env?: Record<string, string>): Promise<{ url: string; temporal: TemporalService; redisUrl: string }>;
+  startPlatform(
+    env?: Record<string, string>,
+  ): Promise<{ url: string; adminUrl: string; temporal: TemporalService; redisUrl: string; databaseUrl: string }>;
   /** The embedded default, all in one process. */
   startEmbedded(env?: Record<string, string>): Promise<string>;
   atMost(name: string, value: number, limit: number): void;
@@ -118,12 +120,13 @@ export async function runBench(name: string, description: string, work: (bench: 
       for (const service of [temporal, postgres, redis]) closing.defer(() => service.stop());
       Object.assign(processes, { temporal: temporal.pid, postgres: postgres.pid, redis: redis.pid });
       const port = await freePort();
+      const adminPort = await freePort();
       const shared = {
         DATABASE_URL: postgres.url,
         REDIS_URL: redis.url,
         TEMPORAL_ADDRESS: temporal.url,
         TEMPERA_PORT: String(port),
-        TEMPERA_ADMIN_PORT: String(await freePort()),
+        TEMPERA_ADMIN_PORT: String(adminPort),
         TEMPERA_ADMIN_KEY: key,
         TEMPERA_DATA: join(folder, "data"),
         TEMPERA_WORKER_MODELS: STUB,
@@ -133,7 +136,8 @@ export async function runBench(name: string, description: string, work: (bench: 
       };
       await start("src/bin/admin.ts", shared, "is ready"); // makes the key, the tables and the namespace
       await Promise.all(["orchestrator", "gpu-worker", "gateway"].map((role) => start(`src/bin/${role}.ts`, shared, "is ready")));
-      return { url: `http://127.0.0.1:${port}`, temporal, redisUrl: redis.url };
+      const [url, adminUrl] = [`http://127.0.0.1:${port}`, `http://127.0.0.1:${adminPort}`];
+      return { url, adminUrl, temporal, redisUrl: redis.url, databaseUrl: postgres.url };
     },
     async startEmbedded(env = {}) {
       const port = await freePort();

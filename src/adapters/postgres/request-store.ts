@@ -97,6 +97,33 @@ export const createRequestStore = (sql: Sql): RequestStore => ({
     return row && recordOf(row);
   },
 
+  async active({ endedSinceMs, ownerId, requestId, app, version, limit }) {
+    const those = sql`
+      ${ownerId === undefined ? sql`` : sql`AND owner_id = ${storableText(ownerId)}`}
+      ${requestId === undefined ? sql`` : sql`AND request_id = ${requestId}`}
+      ${app === undefined ? sql`` : sql`AND (endpoint = ${storableText(app)} OR starts_with(endpoint, ${`${storableText(app)}/`}))`}
+      ${version === undefined ? sql`` : sql`AND version = ${storableText(version)}`}`;
+    const columns = sql`request_id, owner_id, endpoint, version, task_queue, priority, submitted_at, ended_at`;
+    // Two halves, so that each has its index.
+    const rows = await answer(
+      sql,
+      sql<RequestRow[]>`
+        (SELECT ${columns} FROM requests WHERE outcome IS NULL ${those} ORDER BY submitted_at DESC LIMIT ${limit})
+        UNION ALL
+        (SELECT ${columns} FROM requests WHERE ended_at >= ${new Date(endedSinceMs)} ${those} ORDER BY ended_at DESC LIMIT ${limit})
+        ORDER BY submitted_at DESC LIMIT ${limit}`,
+    );
+    return rows.map((row) => ({
+      requestId: row.request_id,
+      ownerId: row.owner_id,
+      endpoint: row.endpoint,
+      version: row.version,
+      taskQueue: row.task_queue,
+      priority: row.priority,
+      ended: row.ended_at !== null,
+    }));
+  },
+
   async deadLetters(limit) {
     const rows = await answer(
       sql,

@@ -78,8 +78,9 @@ interface CheckRow {
 
 /** The usage ledger, in Postgres. */
 export function createUsageLedger(sql: Sql): UsageLedger {
-  const where = ({ startMs, endMs, ownerId, endpoints, keyIds, requestIds }: UsageQuery) => sql`
-    ended_at >= ${new Date(startMs)} AND ended_at < ${new Date(endMs)}
+  const within = ({ startMs, endMs }: UsageQuery) => sql`ended_at >= ${new Date(startMs)} AND ended_at < ${new Date(endMs)}`;
+  const where = ({ ownerId, endpoints, keyIds, requestIds, ...window }: UsageQuery, during = within(window)) => sql`
+    ${during}
     ${ownerId === undefined ? sql`` : sql`AND owner_id = ${storableText(ownerId)}`}
     ${endpoints === undefined ? sql`` : sql`AND endpoint = ANY(${endpoints.map(storableText)})`}
     ${keyIds === undefined ? sql`` : sql`AND key_id = ANY(${keyIds.map(storableText)})`}
@@ -99,11 +100,15 @@ export function createUsageLedger(sql: Sql): UsageLedger {
       return rows.map(entryOf);
     },
 
-    async buckets({ timeframe, timezone, limit, ...query }) {
+    async buckets({ timeframe, timezone, widen = false, limit, ...query }) {
+      const [start, end] = [new Date(query.startMs), new Date(query.endMs - 1)];
+      const whole = sql`
+        ended_at >= date_trunc(${timeframe}, ${start}::timestamptz, ${timezone})
+        AND ended_at < (date_trunc(${timeframe}, ${end}::timestamptz, ${timezone}) AT TIME ZONE ${timezone} + ${`1 ${timeframe}`}::interval) AT TIME ZONE ${timezone}`;
       const rows = await answer(
         sql,
         sql<(SumRow & { bucket: Date })[]>`
-          SELECT date_trunc(${timeframe}, ended_at, ${timezone}) AS bucket, ${sums} FROM usage WHERE ${where(query)}
+          SELECT date_trunc(${timeframe}, ended_at, ${timezone}) AS bucket, ${sums} FROM usage WHERE ${widen ? where(query, whole) : where(query)}
           GROUP BY bucket, endpoint, unit, unit_price, currency ORDER BY bucket, endpoint, unit, unit_price LIMIT ${limit}`,
       );
       return rows.map((row): UsageBucket => ({ atMs: row.bucket.getTime(), ...sumOf(row) }));

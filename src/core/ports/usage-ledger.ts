@@ -60,8 +60,13 @@ export interface UsageLedger {
   /** Newest first. */
   entries(query: UsageQuery & { limit: number; before?: { atMs: number; requestId: string } }): Promise<UsageEntry[]>;
 
-  /** By time, endpoint and price, oldest first. @param timezone an IANA name; buckets begin at its hours and days */
-  buckets(query: UsageQuery & { timeframe: Timeframe; timezone: string; limit: number }): Promise<UsageBucket[]>;
+  /**
+   * By time, endpoint and price, oldest first.
+   *
+   * @param timezone an IANA name; buckets begin at its hours and days
+   * @param widen the window is made whole buckets
+   */
+  buckets(query: UsageQuery & { timeframe: Timeframe; timezone: string; widen?: boolean; limit: number }): Promise<UsageBucket[]>;
 
   /** By owner, endpoint, price and day, newest day first. */
   totals(query: UsageQuery & { limit: number }): Promise<UsageTotal[]>;
