@@ -22,6 +22,7 @@ import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts
 import { createUsageLedger } from "../adapters/postgres/usage-ledger.ts";
 import { createRedisEventLog } from "../adapters/redis/event-log.ts";
 import { createRedisFrameChannel } from "../adapters/redis/frame-channel.ts";
+import { createOpenSearchLogSearch } from "../adapters/search/opensearch-log-search.ts";
 import { connectTemporal } from "../adapters/temporal/connect.ts";
 import { prepareTemporal } from "../adapters/temporal/prepare.ts";
 import { installRuntime } from "../adapters/temporal/runtime.ts";
@@ -137,7 +138,9 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       deadLetters: createDeadLetterStore(sql),
       ledger: createUsageLedger(sql),
       retention: createRetentionStore(sql),
-      logSearch: createPostgresLogSearch(sql),
+      logSearch: config.logSearch.url
+        ? createOpenSearchLogSearch({ url: config.logSearch.url, index: config.logSearch.index })
+        : createPostgresLogSearch(sql),
       engines: createEngineBoard(sql),
       allowedPrivate: parseAllowedPrivate(config.outbound.privateAddresses ?? ""),
       objects,

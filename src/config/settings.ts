@@ -270,6 +270,21 @@ export const SETTINGS = {
       "How often what has lived its time is deleted. It is not shown from that time on, deleted or not.",
     ),
   },
+  logSearch: {
+    url: setting(
+      "TEMPERA_LOG_SEARCH_URL",
+      url("http:", "https:"),
+      undefined,
+      "Elasticsearch or OpenSearch, for the search in log lines; user and password in the address. Default: PostgreSQL's full text search.",
+      { secret: true },
+    ),
+    index: setting(
+      "TEMPERA_LOG_SEARCH_INDEX",
+      z.string().regex(/^[a-z0-9][a-z0-9._-]{0,99}$/, "must be 1 to 100 small letters, digits, dots, dashes and underscores"),
+      "tempera-logs",
+      "Its index; made when it does not exist.",
+    ),
+  },
   realtime: {
     idleSeconds: setting(
       "TEMPERA_REALTIME_IDLE_SECONDS",

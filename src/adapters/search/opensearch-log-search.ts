@@ -1,8 +1,11 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { FoundLine, LoggedRequest, LogSearch } from "../../core/ports/log-search.ts";
 
-/** How long the server may take to answer. */
-const ANSWER_MS = 5_000;
+/** How long the server may take to answer; a batch of lines at their longest is a megabyte. */
+const ANSWER_MS = 10_000;
+
+/** Lines of one request to the server. */
+const BATCH = 250;
 
 /** A line as the index has it. Lines come in the order of the request, then of the line. */
 interface LineDocument {
@@ -99,6 +102,14 @@ export function createOpenSearchLogSearch({ url, index }: { url: string; index: 
     return making;
   };
 
+  /** Several changes in one request, each line of which is one value. */
+  const bulk = async (values: object[]): Promise<void> => {
+    const body = `${values.map((value) => JSON.stringify(value)).join("\n")}\n`;
+    const { status, answer } = await ask("POST", `${index}/_bulk`, body, "application/x-ndjson");
+    if (status !== 200 || (answer as { errors?: boolean } | undefined)?.errors)
+      throw new TemperaError("store_unavailable", `The log search did not take a change of ${values.length} lines (HTTP ${status}).`);
+  };
+
   return {
     async search({ startMs, endMs, ownerId, requestId, app, version, levels, words, limit, before }) {
       await ready();
@@ -149,34 +160,42 @@ export function createOpenSearchLogSearch({ url, index }: { url: string; index: 
     async keep({ requestId, ownerId, endpoint, version, submittedAtMs, lines }: LoggedRequest) {
       if (lines.length === 0) return;
       await ready();
-      const documents = lines.flatMap(({ attempt, level, message, id, atMs }, at) => {
-        const document: LineDocument = {
-          request_id: requestId,
-          owner: ownerId,
-          endpoint,
-          version,
-          submitted_at: submittedAtMs,
-          line: at + 1,
-          attempt,
-          level,
-          message,
-          event_id: id,
-          at: atMs,
-        };
-        // The place is the id: again is the same.
-        return [JSON.stringify({ index: { _id: `${requestId}/${at + 1}` } }), JSON.stringify(document)];
-      });
-      const { status, answer } = await ask("POST", `${index}/_bulk`, `${documents.join("\n")}\n`, "application/x-ndjson");
-      if (status !== 200 || (answer as { errors?: boolean }).errors)
-        throw new TemperaError("store_unavailable", `The log search did not take the lines of ${requestId} (HTTP ${status}).`);
+      for (let from = 0; from < lines.length; from += BATCH) {
+        const documents = lines.slice(from, from + BATCH).flatMap(({ attempt, level, message, id, atMs }, at) => {
+          const line = from + at + 1;
+          const document: LineDocument = {
+            request_id: requestId,
+            owner: ownerId,
+            endpoint,
+            version,
+            submitted_at: submittedAtMs,
+            line,
+            attempt,
+            level,
+            message,
+            event_id: id,
+            at: atMs,
+          };
+          // The place is the id: again is the same.
+          return [{ index: { _id: `${requestId}/${line}` } }, document];
+        });
+        await bulk(documents);
+      }
     },
 
     async forget(requestIds) {
       if (requestIds.length === 0) return;
       await ready();
-      const body = JSON.stringify({ query: { terms: { request_id: requestIds } } });
-      const { status } = await ask("POST", `${index}/_delete_by_query?conflicts=proceed&refresh=true`, body);
-      if (status !== 200) throw new TemperaError("store_unavailable", `The log search did not delete lines (HTTP ${status}).`);
+      const query = JSON.stringify({ size: BATCH, _source: false, query: { terms: { request_id: requestIds } } });
+      for (;;) {
+        // What was kept or deleted a moment ago does not show by itself yet.
+        await ask("POST", `${index}/_refresh`);
+        const { status, answer } = await ask("POST", `${index}/_search`, query);
+        if (status !== 200) throw new Error(`The log search refused a query: HTTP ${status}`);
+        const { hits } = (answer as { hits: { hits: { _id: string }[] } }).hits;
+        if (hits.length === 0) return;
+        await bulk(hits.map(({ _id }) => ({ delete: { _id } })));
+      }
     },
   };
 }
