@@ -220,7 +220,7 @@ describe("retention", () => {
     const deleted = await platform.run<Record<string, number>>("retention", [{ sweep: "expired", kind: 0, deleted: {} }]);
     expect(deleted).toEqual({ payload: 1 });
     expect(JSON.stringify(await platform.sql`SELECT * FROM requests WHERE request_id = ${id}`)).not.toContain("gone soon");
-    // Neither does Temporal have it any more, nor the event log.
+    // Neither does Temporal have it any more, nor the event log; Temporal takes its time for that.
     while (await historyOf(id).catch(() => undefined)) await new Promise((next) => setTimeout(next, 100));
     await admin("PUT", `/v1/tempera/retention/owners/${owner}`, { request_seconds: 1 });
     await until(`/queue/${STUB}/requests/${id}/status`, 404);
@@ -236,5 +236,5 @@ describe("retention", () => {
     await expect(admin("PUT", `/v1/tempera/retention/owners/${owner}`, { payload_second: 1 })).rejects.toThrow();
     await expect(admin("PUT", `/v1/tempera/retention/owners/${owner}`, { payload_seconds: -1 })).rejects.toThrow();
     await admin("PUT", `/v1/tempera/retention/owners/${owner}`, {});
-  });
+  }, 180_000);
 });

@@ -136,6 +136,9 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
   },
 };
 
+// So that a sweep of little takes more than one step.
+Object.assign(LIMITS, { retentionStepMs: 1 });
+
 const folder = await mkdtemp(join(tmpdir(), "tempera-record-"));
 const config = loadConfig({
   TEMPERA_PORT: String(await freePort()),
