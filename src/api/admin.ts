@@ -3,6 +3,7 @@ import type { BlankEnv } from "hono/types";
 import { TemperaError } from "../core/errors/tempera-error.ts";
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
+import { addAppVerbs } from "./platform/apps.ts";
 import { addAuditVerbs } from "./platform/audit.ts";
 import { addDeadLetterVerbs } from "./platform/dead-letters.ts";
 import { addDeliveryVerbs } from "./platform/deliveries.ts";
@@ -11,9 +12,15 @@ import { addKeyVerbs } from "./platform/keys.ts";
 import { addLogVerbs } from "./platform/logs.ts";
 import { addMetaVerbs } from "./platform/meta.ts";
 import { addModelVerbs } from "./platform/models.ts";
+import { addNotImplemented } from "./platform/not-implemented.ts";
+import { addPayloadVerbs } from "./platform/payloads.ts";
 import { platformError } from "./platform/platform-error.ts";
+import { addPricingVerbs } from "./platform/pricing.ts";
+import { addQueueVerbs } from "./platform/queues.ts";
+import { addRequestVerbs } from "./platform/requests.ts";
 import { addRetentionVerbs } from "./platform/retention.ts";
 import { addSigningKeyVerbs } from "./platform/signing-keys.ts";
+import { addStorageVerbs } from "./platform/storage.ts";
 import { addUsageVerbs } from "./platform/usage.ts";
 import { createAddVerb } from "./platform/verb.ts";
 
@@ -27,7 +34,12 @@ export type AdminDependencies = Pick<
   | "jobs"
   | "events"
   | "requests"
+  | "requestSearch"
+  | "publicUrl"
   | "objects"
+  | "files"
+  | "storage"
+  | "uploadSecret"
   | "deadLetters"
   | "deliveries"
   | "redeliveries"
@@ -53,7 +65,13 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   const add = createAddVerb(app, api);
   addMetaVerbs(add, api);
   addModelVerbs(add, api);
+  addPricingVerbs(add, api);
+  addRequestVerbs(add, api);
+  addPayloadVerbs(add, api);
   addKeyVerbs(add, api);
+  addAppVerbs(add, api);
+  addQueueVerbs(add, api);
+  addStorageVerbs(add, api);
   addEngineVerbs(add, api);
   addDeliveryVerbs(add, api);
   addDeadLetterVerbs(add, api);
@@ -62,6 +80,8 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   addUsageVerbs(add, api);
   addRetentionVerbs(add, api);
   addLogVerbs(add, api);
+  // Last: what is left of fal's calls.
+  addNotImplemented(add, (method, path) => documented(app, method, path));
 
   app.get("/v1/openapi.json", (c) => answerJson(c, openapiOf(app)));
   app.get("/health/live", (c) => answerJson(c, { status: "live" }));
@@ -73,6 +93,10 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   app.onError((error, c) => platformError(c, error, api));
   return app;
 }
+
+/** Whether a verb was added. */
+const documented = (app: OpenAPIHono<BlankEnv>, method: string, path: string): boolean =>
+  app.openAPIRegistry.definitions.some((each) => each.type === "route" && each.route.method === method && each.route.path === path);
 
 const methodsByPath = (app: OpenAPIHono<BlankEnv>): Map<string, string[]> => {
   const methods = new Map<string, string[]>();

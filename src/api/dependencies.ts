@@ -10,17 +10,20 @@ import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { LogSearch } from "../core/ports/log-search.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { RetentionStore } from "../core/ports/retention-store.ts";
 import type { Schedules } from "../core/ports/schedules.ts";
 import type { FrameChannel, Sessions } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
+import type { StorageControl } from "../core/ports/storage-control.ts";
 import type { UsageLedger } from "../core/ports/usage-ledger.ts";
 import type { RetentionPolicy } from "../core/retention.ts";
 import type { Webhook } from "../core/webhook.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { KeyRing } from "./key-ring.ts";
 import type { RetentionClock } from "./retention-clock.ts";
+import type { StorageDefaults } from "./storage/storage-defaults.ts";
 import type { Tokens } from "./tokens.ts";
 
 /** What the verbs are made of. A verb asks for the part it needs. */
@@ -37,10 +40,16 @@ export interface ApiDependencies {
   events: EventLog;
   /** What happened. */
   requests: RequestStore;
+  /** The same, as lists look for it. */
+  requestSearch: RequestSearch;
   /** The bytes. */
   objects: ObjectStore;
   /** Whose files they are, who may read them, until when. */
   files: FileStore;
+  /** Who may read them, as their owners change it. */
+  storage: StorageControl;
+  /** What an owner's new files get when nothing else is said. */
+  storageDefaults: Pick<StorageDefaults, "of">;
   /** What upload addresses and signed file addresses are signed with. */
   uploadSecret: Uint8Array;
   /** What `fal_webhook` of a submit asks for; `undefined` when it is absent. Throws `webhook_invalid`. */

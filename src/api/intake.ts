@@ -8,7 +8,7 @@ import type { Json } from "../core/json.ts";
 import { type Lifecycle, lasting } from "../core/lifecycle.ts";
 import { taskQueueOf } from "../core/model.ts";
 import { store, storeApart, transientKey } from "../core/stored.ts";
-import { LIFECYCLE_PREFERENCE_HEADER, readLifecycle, saysHowLong, submitOptions } from "../fal/index.ts";
+import { LIFECYCLE_PREFERENCE_HEADER, saysHowLong, submitOptions, wantedLifecycle } from "../fal/index.ts";
 import type { Registry, Route } from "../registry/registry.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
@@ -38,7 +38,7 @@ export function routeOf(registry: Registry, endpoint: string): Route {
  * @param direct one attempt, as fal's synchronous runs have it: their callers wait, and try again themselves (contract §3)
  */
 export async function readIntake(
-  api: Pick<ApiDependencies, "objects" | "clock" | "times">,
+  api: Pick<ApiDependencies, "objects" | "storageDefaults" | "clock" | "times">,
   c: Context,
   {
     route,
@@ -51,7 +51,7 @@ export async function readIntake(
   const { model } = route;
   const checked = route.checkInput(raw);
   if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
-  const lifecycle = outputLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), api.times?.of(caller.ownerId).artifactMs);
+  const lifecycle = outputLifecycle(api, c.req.header(LIFECYCLE_PREFERENCE_HEADER), caller.ownerId);
   const requestId = requestIdOf(c);
   const { priority, startTimeoutMs, noRetry, retryLimits, storeIo } = submitOptions((name) => c.req.header(name));
   const job: JobSpec = {
@@ -81,10 +81,18 @@ export async function readIntake(
   return { job, ignored: checked.ignored };
 }
 
-/** The lifecycle of what a job produces; `undefined`: for ever and for everybody, and then its files need no record. @param keptMs when the caller does not say */
-function outputLifecycle(header: string | undefined, keptMs: number | null | undefined): Lifecycle | undefined {
-  const asked = readLifecycle(header, LIFECYCLE_PREFERENCE_HEADER);
-  const lifecycle = saysHowLong(header) ? asked : lasting(asked, keptMs);
+/**
+ * The lifecycle of what a job produces: what its caller says, else its owner's default, else the installation's time. `undefined`: for ever
+ * and for everybody, and then its files need no record.
+ */
+function outputLifecycle(
+  { storageDefaults, times }: Pick<ApiDependencies, "storageDefaults" | "times">,
+  header: string | undefined,
+  ownerId: string,
+): Lifecycle | undefined {
+  const wanted = wantedLifecycle(header, LIFECYCLE_PREFERENCE_HEADER, storageDefaults.of(ownerId));
+  const keptMs = times?.of(ownerId).artifactMs;
+  const lifecycle = saysHowLong(header) ? wanted : lasting(wanted, keptMs);
   // Where files have a time, one that has none has a record that says so: what has no record goes when its time has passed.
   return typeof keptMs === "number" || lifecycle.lifetimeSeconds !== undefined || lifecycle.acl ? lifecycle : undefined;
 }

@@ -31,6 +31,8 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     times,
     policy,
     schedules: createSchedules(parts.client),
+    uploadSecret: await parts.secrets.secret("uploads"),
+    jobs: createJobs(parts.client),
     redeliveries: createDeliveries(parts.client),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),

@@ -8,6 +8,7 @@ import { createKeyRing } from "../api/key-ring.ts";
 import { createSockets } from "../api/realtime/sockets.ts";
 import { createRetentionClock } from "../api/retention-clock.ts";
 import { type HttpServer, listen } from "../api/serve.ts";
+import { createStorageDefaults } from "../api/storage/storage-defaults.ts";
 import { createTokens } from "../api/tokens.ts";
 import { unexpired } from "../api/unexpired.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
@@ -27,6 +28,7 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
   const keyRing = await createKeyRing({ keys: parts.keys, clock: systemClock });
   const times = await createRetentionClock({ retention: parts.retention, policy: retentionPolicy(config), log: parts.log });
+  const storageDefaults = await createStorageDefaults(parts);
   const api: ApiDependencies = {
     ...parts,
     ...unexpired({ events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) }, { times, clock: systemClock }),
@@ -34,6 +36,7 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
     policy: retentionPolicy(config),
     schedules: createSchedules(parts.client),
     keyRing,
+    storageDefaults,
     tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
     uploadSecret: await parts.secrets.secret("uploads"),
     redeliveries: createDeliveries(parts.client),
@@ -55,6 +58,7 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   const closing = createClosing();
   closing.defer(() => keyRing[Symbol.asyncDispose]());
   closing.defer(() => times[Symbol.asyncDispose]());
+  closing.defer(() => storageDefaults[Symbol.asyncDispose]());
   try {
     const { host, port } = config.server;
     const server = await listen(app, { host, port, name: "gateway", setting: "TEMPERA_PORT", upgrade: sockets.upgrade });

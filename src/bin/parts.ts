@@ -15,10 +15,12 @@ import { createFileStore } from "../adapters/postgres/file-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { createPostgresLogSearch } from "../adapters/postgres/log-search.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
+import { createRequestSearch } from "../adapters/postgres/request-search.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
 import { createRetentionStore } from "../adapters/postgres/retention-store.ts";
 import { createSecretStore } from "../adapters/postgres/secret-store.ts";
 import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts";
+import { createStorageControl } from "../adapters/postgres/storage-control.ts";
 import { createUsageLedger } from "../adapters/postgres/usage-ledger.ts";
 import { createRedisEventLog } from "../adapters/redis/event-log.ts";
 import { createRedisFrameChannel } from "../adapters/redis/frame-channel.ts";
@@ -40,11 +42,13 @@ import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { LogSearch } from "../core/ports/log-search.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { RetentionStore } from "../core/ports/retention-store.ts";
 import type { SecretStore } from "../core/ports/secret-store.ts";
 import type { FrameChannel } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
+import type { StorageControl } from "../core/ports/storage-control.ts";
 import type { UsageLedger } from "../core/ports/usage-ledger.ts";
 import type { Registry } from "../registry/registry.ts";
 
@@ -65,12 +69,14 @@ export interface Parts extends AsyncDisposable {
   /** The way of realtime frames between gateways and GPU workers. */
   frames: FrameChannel;
   requests: RequestStore;
+  requestSearch: RequestSearch;
   keys: KeyStore;
   /** Who changed what. */
   audit: AuditLog;
   secrets: SecretStore;
   objects: ObjectStore;
   files: FileStore;
+  storage: StorageControl;
   signingKeys: SigningKeys;
   deliveries: DeliveryStore;
   deadLetters: DeadLetterStore;
@@ -130,6 +136,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       events,
       frames,
       requests: createRequestStore(sql),
+      requestSearch: createRequestSearch(sql),
       keys: createKeyStore(sql),
       audit: createAuditLog(sql),
       secrets,
@@ -145,6 +152,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       allowedPrivate: parseAllowedPrivate(config.outbound.privateAddresses ?? ""),
       objects,
       files: createFileStore(sql),
+      storage: createStorageControl(sql),
       client,
       connection,
       publicUrl: (config.server.publicUrl ?? `http://localhost:${config.server.port}`).replace(/\/+$/, ""),

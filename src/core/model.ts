@@ -67,6 +67,8 @@ export interface ModelVersion {
   runner: string;
   /** The engine program that serves it: `onnx`, `stub`. */
   engine: string;
+  /** When this version was put where it is; for those of a folder, when its manifest was written there. */
+  publishedAtMs?: number;
   /** Absolute path of the model folder. */
   folder: string;
   /** What the runner needs to know beyond the weights; the runner documents it. */

@@ -22,9 +22,9 @@ export {
   parseFilePath,
   readContentType,
   readInitiate,
-  readLifecycle,
   readParts,
   readSign,
   saysHowLong,
+  wantedLifecycle,
 } from "./storage.ts";
 export { parseStreamEventId, streamErrorEvent, streamEvent, streamEventId } from "./stream.ts";

@@ -134,7 +134,13 @@ export async function readModelPackage(
   if (faults.length > 0) return { folder, faults };
 
   const { files: _, ...rest } = manifest;
-  return { ...rest, schemas, folder, digest: digest.digest("hex") };
+  return {
+    ...rest,
+    schemas,
+    folder,
+    publishedAtMs: Math.floor(statSync(join(folder, "model.yaml")).mtimeMs),
+    digest: digest.digest("hex"),
+  };
 }
 
 async function sha256(path: string): Promise<string> {

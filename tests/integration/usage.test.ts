@@ -195,7 +195,7 @@ describe("X-Fal-Store-IO: 0", () => {
     expect(deleted["transient payload"]).toBe(1);
     const after = await result(id);
     expect(after.status).toBe(404);
-    expect(await after.json()).toEqual({ detail: "Request not found: its input and output are no longer kept." });
+    expect(await after.json()).toEqual({ detail: "The output of this request is no longer stored." });
     expect((await platform.client.status(STUB, id)).status).toBe("COMPLETED");
   });
 });

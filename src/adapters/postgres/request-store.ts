@@ -1,3 +1,4 @@
+import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import type { LoggedEvent } from "../../core/events.ts";
 import { type JobSpec, refsOf } from "../../core/job.ts";
 import type { DeadLetter, RequestRecord, RequestStore } from "../../core/ports/request-store.ts";
@@ -70,12 +71,15 @@ export const createRequestStore = (sql: Sql): RequestStore => ({
       sql<{ won: boolean }[]>`
         WITH finished AS (
           INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at,
-                                refs, log_words, started_at, ended_at, attempts, outcome, logs)
-          VALUES (${jobColumns(sql, job)}, ${refsOf(job, outcome)}, to_tsvector('simple', ${logWords(logs)}::text), ${startedAtMs === undefined ? null : new Date(startedAtMs)}, ${endedAt},
-                  ${attempts}, ${JSON.stringify(outcome)}::text::json, ${JSON.stringify(logs)}::text::json)
+                                refs, log_words, started_at, ended_at, attempts, outcome, logs, status_code)
+          VALUES (${jobColumns(sql, job)}, ${refsOf(job, outcome)}, to_tsvector('simple', ${logWords(logs)}::text),
+                  ${startedAtMs === undefined ? null : new Date(startedAtMs)}, ${endedAt},
+                  ${attempts}, ${JSON.stringify(outcome)}::text::json, ${JSON.stringify(logs)}::text::json,
+                  ${outcome.ok ? 200 : CATALOGUE[outcome.error.code].status})
           ON CONFLICT (request_id) DO UPDATE
             SET started_at = excluded.started_at, ended_at = excluded.ended_at, attempts = excluded.attempts,
-                outcome = excluded.outcome, logs = excluded.logs, refs = excluded.refs, log_words = excluded.log_words
+                outcome = excluded.outcome, logs = excluded.logs, refs = excluded.refs, log_words = excluded.log_words,
+                status_code = excluded.status_code
             WHERE requests.outcome IS NULL
           RETURNING request_id
         ), billed AS (

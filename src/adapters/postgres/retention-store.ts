@@ -2,8 +2,8 @@ import type { JobSpec } from "../../core/job.ts";
 import type { RetentionStore, RetiredRequest } from "../../core/ports/retention-store.ts";
 import type { Outcome, Priority } from "../../core/request.ts";
 import { type DeletedKind, type OwnTimes, RETENTION_FIELDS } from "../../core/retention.ts";
-import { GONE } from "../../core/stored.ts";
 import { answer, type Sql, storableText } from "./connection.ts";
+import { withoutPayloads } from "./without-payloads.ts";
 
 /** The channel of the trigger in the migration that made the table. */
 const CHANNEL = "owner_retention_changed";
@@ -21,17 +21,6 @@ interface RetiredRow {
 
 /** `requestMs` is `requestSeconds` in the table. */
 const secondsOf = (field: (typeof RETENTION_FIELDS)[number]): string => field.replace(/Ms$/, "Seconds");
-
-/** The record that is left of a job and its outcome when input and output were taken out. */
-function withoutPayloads(job: JobSpec, outcome: Outcome): { job: JobSpec; outcome: Outcome } {
-  const { pipeline, ...rest } = job;
-  const bare: JobSpec = { ...rest, input: GONE };
-  if (pipeline) {
-    const { kept: _, overrides: __, ...part } = pipeline;
-    bare.pipeline = part;
-  }
-  return { job: bare, outcome: outcome.ok ? { ...outcome, output: GONE } : outcome };
-}
 
 /** What retention reads and deletes, in Postgres. */
 export function createRetentionStore(sql: Sql): RetentionStore {

@@ -18,10 +18,10 @@ import { within } from "./within.ts";
 /** The workflow type that carries a request. */
 const INFERENCE_JOB = "inferenceJob";
 
-const GRPC_NOT_FOUND = 5;
-
 /** gRPC: the server did not answer, or was too busy to. */
 const GRPC_UNAVAILABLE = new Set([1, 4, 8, 14]);
+
+const GRPC_NOT_FOUND = 5;
 
 /** pendingActivities[].state: 2 STARTED, 3 CANCEL_REQUESTED. */
 const RUNNING_STATES = new Set([2, 3]);

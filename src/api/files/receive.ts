@@ -3,7 +3,7 @@ import { errorInfo, TemperaError } from "../../core/errors/tempera-error.ts";
 import { type FileRecord, fileKey, fileUrl, type NewFile, newFileId, safeFileName } from "../../core/file.ts";
 import { expiryOf, type Lifecycle, lasting } from "../../core/lifecycle.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { LIFECYCLE_HEADER, LIFECYCLE_PREFERENCE_HEADER, readContentType, readLifecycle, saysHowLong } from "../../fal/index.ts";
+import { LIFECYCLE_HEADER, LIFECYCLE_PREFERENCE_HEADER, readContentType, saysHowLong, wantedLifecycle } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
@@ -14,28 +14,37 @@ import { uploadBody } from "./upload-body.ts";
 
 export type UploadDependencies = Pick<
   ApiDependencies,
-  "keyRing" | "tokens" | "files" | "objects" | "clock" | "log" | "uploadSecret" | "publicUrl" | "times"
+  "keyRing" | "tokens" | "files" | "storageDefaults" | "objects" | "clock" | "log" | "uploadSecret" | "publicUrl" | "times"
 >;
 
 /** The file that a caller announces by headers, as Python's client does (contract §6.2). Throws `input_invalid`. */
-export const announcedFile = (c: Context, caller: Caller, uploadUntilMs: number, api: Pick<ApiDependencies, "times"> = {}): NewFile => {
+export const announcedFile = (
+  c: Context,
+  api: Pick<ApiDependencies, "storageDefaults" | "times">,
+  caller: Caller,
+  uploadUntilMs: number,
+): NewFile => {
   const contentType = readContentType(c.req.header("content-type"), ["header", "content-type"]);
   return {
     fileId: newFileId(),
     ownerId: caller.ownerId,
     name: safeFileName(readFileName(c.req.header("x-fal-file-name")), contentType),
     contentType,
-    lifecycle: lifecycleOf(c, api.times?.of(caller.ownerId).uploadMs),
+    lifecycle: lifecycleOf(c, api, caller.ownerId),
     uploadUntilMs,
   };
 };
 
-/** The lifecycle that an upload asks for. Throws `input_invalid`. @param keptMs how long it is kept when it does not say; for ever otherwise */
-export function lifecycleOf(c: Context, keptMs?: number | null): Lifecycle {
+/** The lifecycle that an upload asks for; what it does not say is its owner's default, then the installation's. Throws `input_invalid`. */
+export function lifecycleOf(
+  c: Context,
+  { storageDefaults, times }: Pick<ApiDependencies, "storageDefaults" | "times">,
+  ownerId: string,
+): Lifecycle {
   const name = c.req.header(LIFECYCLE_HEADER) === undefined ? LIFECYCLE_PREFERENCE_HEADER : LIFECYCLE_HEADER;
   const header = c.req.header(name);
-  const lifecycle = readLifecycle(header, name);
-  return saysHowLong(header) ? lifecycle : lasting(lifecycle, keptMs);
+  const lifecycle = wantedLifecycle(header, name, storageDefaults.of(ownerId));
+  return saysHowLong(header) ? lifecycle : lasting(lifecycle, times?.of(ownerId).uploadMs);
 }
 
 /** Header values come as Latin-1; clients send the bytes of UTF-8. */
@@ -68,7 +77,7 @@ export const createUpload = (api: UploadDependencies) => {
   const callerOf = createFileCaller(api);
   return async (c: Context): Promise<Response> => {
     const caller = await callerOf(c.req.header("authorization"));
-    const file = announcedFile(c, caller, api.clock.nowMs() + LIMITS.uploadBodyMs, api);
+    const file = announcedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadBodyMs);
     const body = uploadBody(c, LIMITS.fileBytesMax);
     const objectKey = fileKey(file.fileId);
     await api.files.begin({ ...file, objectKey });

@@ -6,7 +6,7 @@ const LIMIT_DEFAULT = 50;
 const LIMIT_MAXIMUM = 1000;
 
 /** `limit` of a list: 1 to `maximum`. */
-const limitQuery = (maximum: number, standard: number) =>
+export const limitQuery = (maximum: number, standard: number) =>
   z
     .string()
     .regex(/^\d{1,4}$/, `Input should be an integer from 1 to ${maximum}`)

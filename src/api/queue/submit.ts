@@ -19,7 +19,18 @@ export const createSubmit =
   (
     api: Pick<
       ApiDependencies,
-      "keyRing" | "registry" | "jobs" | "events" | "requests" | "objects" | "clock" | "log" | "bodyBytesMax" | "publicUrl" | "webhookOf"
+      | "keyRing"
+      | "registry"
+      | "jobs"
+      | "events"
+      | "requests"
+      | "objects"
+      | "storageDefaults"
+      | "clock"
+      | "log"
+      | "bodyBytesMax"
+      | "publicUrl"
+      | "webhookOf"
     >,
   ) =>
   async (c: Context, { endpoint }: QueuePath): Promise<Response> => {

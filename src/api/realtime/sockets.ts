@@ -49,6 +49,7 @@ export function createSockets(
     | "clock"
     | "log"
     | "bodyBytesMax"
+    | "runsMax"
     | "trustProxy"
     | "realtime"
   >,

@@ -16,7 +16,7 @@ const RECORD_AFTER_MS = 1_000;
 
 export type RunApi = Pick<
   ApiDependencies,
-  "keyRing" | "tokens" | "registry" | "jobs" | "events" | "requests" | "objects" | "clock" | "log" | "bodyBytesMax"
+  "keyRing" | "tokens" | "registry" | "jobs" | "events" | "requests" | "objects" | "storageDefaults" | "clock" | "log" | "bodyBytesMax"
 >;
 
 /**
