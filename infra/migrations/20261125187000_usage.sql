@@ -23,8 +23,6 @@ CREATE TABLE usage (
   attempts_uncounted integer NOT NULL
 );
 CREATE INDEX usage_by_end ON usage (ended_at DESC, request_id DESC);
--- The look at the ledger, and the deletion of what is old, find requests by when they ended.
-CREATE INDEX requests_by_end ON requests (ended_at) WHERE ended_at IS NOT NULL;
 
 -- Each look at the ledger beside Temporal, for a window of time.
 CREATE TABLE usage_checks (
@@ -41,6 +39,5 @@ CREATE TABLE usage_checks (
 );
 
 -- migrate:down
-DROP INDEX requests_by_end;
 DROP TABLE usage_checks;
 DROP TABLE usage;

@@ -108,13 +108,17 @@ export const createRequestStore = (sql: Sql): RequestStore => ({
       ${app === undefined ? sql`` : sql`AND (endpoint = ${storableText(app)} OR starts_with(endpoint, ${`${storableText(app)}/`}))`}
       ${version === undefined ? sql`` : sql`AND version = ${storableText(version)}`}`;
     const columns = sql`request_id, owner_id, endpoint, version, task_queue, priority, submitted_at, ended_at`;
-    // Two halves, so that each has its index.
+    // Two halves, so that each has its index: of those that have ended, the ledger's.
+    const lately =
+      requestId === undefined
+        ? sql`request_id IN (SELECT request_id FROM usage WHERE ended_at >= ${new Date(endedSinceMs)} ${those} ORDER BY ended_at DESC LIMIT ${limit})`
+        : sql`ended_at >= ${new Date(endedSinceMs)}`;
     const rows = await answer(
       sql,
       sql<RequestRow[]>`
         (SELECT ${columns} FROM requests WHERE outcome IS NULL ${those} ORDER BY submitted_at DESC LIMIT ${limit})
         UNION ALL
-        (SELECT ${columns} FROM requests WHERE ended_at >= ${new Date(endedSinceMs)} ${those} ORDER BY ended_at DESC LIMIT ${limit})
+        (SELECT ${columns} FROM requests WHERE ${lately} ${those} AND outcome IS NOT NULL)
         ORDER BY submitted_at DESC LIMIT ${limit}`,
     );
     return rows.map((row) => ({

@@ -135,12 +135,22 @@ export function createUsageLedger(sql: Sql): UsageLedger {
     },
 
     async writeMissing({ fromMs, untilMs }, limit) {
+      // Endpoint by endpoint: the index of what has ended begins with it.
       const rows = await answer(
         sql,
         sql<{ request_id: string; job: JobSpec; outcome: Outcome; attempts: number; ended_at: Date }[]>`
-          SELECT request_id, job, outcome, attempts, ended_at FROM requests r
-          WHERE ended_at >= ${new Date(fromMs)} AND ended_at < ${new Date(untilMs)}
-            AND NOT EXISTS (SELECT FROM usage u WHERE u.request_id = r.request_id)
+          WITH RECURSIVE each AS (
+            (SELECT min(endpoint) AS endpoint FROM requests WHERE ended_at IS NOT NULL)
+            UNION ALL
+            SELECT (SELECT endpoint FROM requests WHERE ended_at IS NOT NULL AND endpoint > each.endpoint ORDER BY endpoint LIMIT 1)
+            FROM each WHERE each.endpoint IS NOT NULL
+          )
+          SELECT request_id, job, outcome, attempts, ended_at FROM each CROSS JOIN LATERAL (
+            SELECT request_id, job, outcome, attempts, ended_at FROM requests
+            WHERE endpoint = each.endpoint AND ended_at IS NOT NULL
+              AND ended_at >= ${new Date(fromMs)} AND ended_at < ${new Date(untilMs)}
+          ) AS r
+          WHERE NOT EXISTS (SELECT FROM usage u WHERE u.request_id = r.request_id)
           LIMIT ${limit}`,
       );
       for (const { job, outcome, attempts, ended_at } of rows)
