@@ -85,6 +85,6 @@ export interface RetentionPace {
   pauseMsMin: number;
 }
 
-export const RETENTION_PACE: RetentionPace = { batch: 250, pauseFactor: 4, pauseMsMin: 20 };
+export const RETENTION_PACE: RetentionPace = { batch: 100, pauseFactor: 6, pauseMsMin: 20 };
 
 export const KINDS_OF = { expired: EXPIRED_KINDS, orphans: ORPHAN_KINDS } as const satisfies Record<RetentionSweep, readonly DeletedKind[]>;

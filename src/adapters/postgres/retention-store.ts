@@ -230,7 +230,10 @@ export function createRetentionStore(sql: Sql): RetentionStore {
       const rows = await answer(
         sql,
         sql<{ request_id: string }[]>`
-          SELECT request_id FROM deliveries WHERE request_id = ANY(${requestIds}::uuid[]) AND state = 'pending'`,
+          SELECT request_id FROM deliveries WHERE request_id = ANY(${requestIds}::uuid[]) AND state = 'pending'
+          UNION ALL
+          SELECT request_id FROM requests r WHERE request_id = ANY(${requestIds}::uuid[]) AND strpos(job::text, '"webhook":{') > 0
+            AND NOT EXISTS (SELECT FROM deliveries d WHERE d.request_id = r.request_id)`,
       );
       return new Set(rows.map(({ request_id }) => request_id));
     },

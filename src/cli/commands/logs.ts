@@ -13,9 +13,8 @@ interface LineView {
 /** The most that one answer holds. */
 const PAGE_MAX = 1000;
 
-/** `logs search`: log lines of requests. With a key of scope API, of its owner's. */
-export function addLogCommands(program: Command, connect: (command: Command) => PlatformClient): void {
-  const logs = program.command("logs").description("log lines of requests");
+/** `logs search`, beside `logs <endpoint> <request-id>`, which it cannot be taken for: an endpoint has a slash. With a key of scope API, of its owner's. */
+export function addLogSearchCommand(logs: Command, connect: (command: Command) => PlatformClient): void {
   logs
     .command("search")
     .description("find log lines: the newest request first")

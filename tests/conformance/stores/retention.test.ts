@@ -248,6 +248,9 @@ describe("the sweep of the expired", () => {
       { round: 1, attempt: 1, startedAtMs: NOW_MS, durationMs: 1 },
       { state: "pending" },
     );
+    const webhook = { url: "http://x/", delaysMs: [1], timeoutMs: 1 };
+    const untried = await ended(2 * HOUR_MS, { webhook, input: { ref: "transient/x" } }, apart("transient/y"));
+    await put(`transient/${untried}/output.json`, 2 * HOUR_MS);
     const [waiting, unrecorded, unknown] = [job(), newRequestId(), newRequestId()];
     await requests.insert(waiting);
     running.add(unrecorded);
@@ -262,6 +265,7 @@ describe("the sweep of the expired", () => {
       new Set([
         `transient/${done}/output.json`,
         `transient/${delivering}/input.json`,
+        `transient/${untried}/output.json`,
         ...[waiting.requestId, unrecorded].flatMap((id) => [`transient/${id}/input.json`, `checkpoints/${id}`]),
       ]),
     );
