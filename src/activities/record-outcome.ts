@@ -55,8 +55,11 @@ export const createRecordOutcome = ({
       ...(startedAtMs !== undefined && { startedAtMs }),
       endedAtMs: clock.nowMs(),
       logs,
-      // Whoever waited for a direct run has its error already, and the choice to call again.
-      ...(exhausted && !job.direct && !standing.ok && { deadLetter: { reason: `${standing.error.code}: ${standing.error.message}` } }),
+      // Whoever waited for a direct run has its error already, and the choice to call again. A node is tried again with its pipeline.
+      ...(exhausted &&
+        !job.direct &&
+        !job.node &&
+        !standing.ok && { deadLetter: { reason: `${standing.error.code}: ${standing.error.message}` } }),
     });
     // Not waited for: the lines are in the record, and a search that is away must not hold up the end of a job.
     if (logs.length > 0) logSearch.keep({ ...job, lines: logs.flatMap(lineOf) }).catch(() => {});

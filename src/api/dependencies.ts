@@ -1,4 +1,5 @@
 import type { AuditLog } from "../core/ports/audit-log.ts";
+import type { ClaimStore } from "../core/ports/claim-store.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
 import type { Deliveries, DeliveryStore } from "../core/ports/delivery-store.ts";
@@ -10,6 +11,8 @@ import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { LogSearch } from "../core/ports/log-search.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { PlaceStore } from "../core/ports/place-store.ts";
+import type { PlanStore } from "../core/ports/plan-store.ts";
 import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { RetentionStore } from "../core/ports/retention-store.ts";
@@ -20,8 +23,9 @@ import type { StorageControl } from "../core/ports/storage-control.ts";
 import type { UsageLedger } from "../core/ports/usage-ledger.ts";
 import type { RetentionPolicy } from "../core/retention.ts";
 import type { Webhook } from "../core/webhook.ts";
-import type { Registry } from "../registry/registry.ts";
+import type { FindPipeline, Registry } from "../registry/registry.ts";
 import type { KeyRing } from "./key-ring.ts";
+import type { OwnerLimits } from "./limits/owner-limits.ts";
 import type { RetentionClock } from "./retention-clock.ts";
 import type { StorageDefaults } from "./storage/storage-defaults.ts";
 import type { Tokens } from "./tokens.ts";
@@ -30,6 +34,8 @@ import type { Tokens } from "./tokens.ts";
 export interface ApiDependencies {
   /** What can be called. */
   registry: Registry;
+  /** Saved pipelines, which can be called too. */
+  findPipeline: FindPipeline;
   /** Who is calling. */
   keyRing: KeyRing;
   /** Short-lived tokens that stand for a key. */
@@ -80,6 +86,14 @@ export interface ApiDependencies {
   logSearch: LogSearch;
   /** How long each owner's things are kept; absent: for ever. */
   times?: RetentionClock;
+  /** What owners and keys may use, for the admin role. */
+  plans: PlanStore;
+  /** The same, asked at the door. */
+  limits: OwnerLimits;
+  /** The right to run, of owners who may run so many requests at once. */
+  places: Pick<PlaceStore, "take" | "leave">;
+  /** What idempotency keys were used for. */
+  claims: ClaimStore;
   clock: Clock;
   log: Log;
   /** Largest request body, in bytes. */

@@ -3,6 +3,7 @@ import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { createSchedules } from "../adapters/temporal/schedules.ts";
 import { createAdmin } from "../api/admin.ts";
+import { createIdempotentWrite } from "../api/idempotency/idempotent-write.ts";
 import { createKeyRing } from "../api/key-ring.ts";
 import { createRetentionClock } from "../api/retention-clock.ts";
 import { listen } from "../api/serve.ts";
@@ -31,12 +32,14 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     times,
     policy,
     schedules: createSchedules(parts.client),
+    idempotentWrite: createIdempotentWrite(parts, await parts.secrets.secret("idempotent-answers")),
     uploadSecret: await parts.secrets.secret("uploads"),
     jobs: createJobs(parts.client),
     redeliveries: createDeliveries(parts.client),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
     clock: systemClock,
+    trustProxy: config.server.trustProxy,
   });
   const server = await listen(app, {
     host: config.server.host,

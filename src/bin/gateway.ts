@@ -5,6 +5,8 @@ import { createSessions } from "../adapters/temporal/sessions.ts";
 import type { ApiDependencies } from "../api/dependencies.ts";
 import { createGateway } from "../api/gateway.ts";
 import { createKeyRing } from "../api/key-ring.ts";
+import { createAllowances } from "../api/limits/allowances.ts";
+import { createOwnerLimits } from "../api/limits/owner-limits.ts";
 import { createSockets } from "../api/realtime/sockets.ts";
 import { createRetentionClock } from "../api/retention-clock.ts";
 import { type HttpServer, listen } from "../api/serve.ts";
@@ -22,11 +24,19 @@ import { certificateSource, keepCertificateFresh } from "./tls.ts";
 /** How long open answers and streams may take to end after a stop. */
 const GRACE_MS = 2_000;
 
-/** The public HTTP service, and the same over TLS where that is configured. */
-export async function startGateway(parts: Parts): Promise<Role & { port: number; tls: { port: number; caFile?: string } | undefined }> {
+/**
+ * The public HTTP service, and the same over TLS where that is configured.
+ *
+ * @param instead parts that a measurement or a test takes the place of
+ */
+export async function startGateway(
+  parts: Parts,
+  instead: Partial<ApiDependencies> = {},
+): Promise<Role & { port: number; tls: { port: number; caFile?: string } | undefined }> {
   const { config } = parts;
   const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
   const keyRing = await createKeyRing({ keys: parts.keys, clock: systemClock });
+  const allowances = await createAllowances(parts);
   const times = await createRetentionClock({ retention: parts.retention, policy: retentionPolicy(config), log: parts.log });
   const storageDefaults = await createStorageDefaults(parts);
   const api: ApiDependencies = {
@@ -35,6 +45,8 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
     times,
     policy: retentionPolicy(config),
     schedules: createSchedules(parts.client),
+    limits: createOwnerLimits({ ...parts, allowances }),
+    findPipeline: async () => undefined,
     keyRing,
     storageDefaults,
     tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
@@ -52,12 +64,14 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
       socketsMax: config.realtime.socketsMax,
       sessionsMax: config.realtime.sessionsMax,
     },
+    ...instead,
   };
   const app = createGateway(api);
   const sockets = createSockets(api, (request) => app.fetch(request));
   const closing = createClosing();
   closing.defer(() => keyRing[Symbol.asyncDispose]());
   closing.defer(() => times[Symbol.asyncDispose]());
+  closing.defer(() => allowances[Symbol.asyncDispose]());
   closing.defer(() => storageDefaults[Symbol.asyncDispose]());
   try {
     const { host, port } = config.server;
@@ -88,4 +102,4 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   }
 }
 
-if (isMain(import.meta.url)) await runRole("gateway", startGateway);
+if (isMain(import.meta.url)) await runRole("gateway", (parts) => startGateway(parts));

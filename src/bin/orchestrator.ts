@@ -1,9 +1,13 @@
 import { join, resolve } from "node:path";
 import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
 import { createWebhookGate } from "../activities/host-gate.ts";
+import { createPipelineNews } from "../activities/pipeline-news.ts";
+import { createCheckPipelineInput, createLoadValue, createStoreValue } from "../activities/pipeline-values.ts";
+import { createEnterPlace, createLeavePlace, keepPlacesRight } from "../activities/places.ts";
 import { createReconcileUsage } from "../activities/reconcile-usage.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { createRetentionStep } from "../activities/retention-step.ts";
+import { keepSweepingClaims } from "../activities/sweep-claims.ts";
 import { keepSweepingFiles } from "../activities/sweep-files.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
 import { createClosedJobs } from "../adapters/temporal/closed-jobs.ts";
@@ -36,14 +40,22 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
       everyMs: LIMITS.usageCheckMs,
     },
   ]);
+  const places = { places: parts.places, jobs };
+  const news = createPipelineNews(parts);
   const workers = await Promise.all([
     startOrchestratorWorker(place, {
       workflowBundle: bundle,
       activities: {
         recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
+        enterPlace: createEnterPlace(places),
+        leavePlace: createLeavePlace(places),
+        loadValue: createLoadValue(parts),
+        storeValue: createStoreValue(parts),
+        checkPipelineInput: createCheckPipelineInput(parts),
         retentionStep: createRetentionStep({ ...parts, jobs, policy: retentionPolicy(parts.config), clock: systemClock }),
         reconcileUsage: createReconcileUsage({ ...parts, jobs, closedJobs: createClosedJobs(parts.client), clock: systemClock }),
       },
+      news,
     }),
     startWebhookWorker(place, {
       activities: {
@@ -54,10 +66,15 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
     }),
   ]);
   const stopSweeping = keepSweepingFiles({ ...parts, clock: systemClock });
+  const stopPlaces = keepPlacesRight({ ...places, log: parts.log });
+  const stopClaims = keepSweepingClaims(parts);
   return {
     ended: Promise.race(workers.map(({ ended }) => ended)),
     stop: async () => {
       stopSweeping();
+      stopPlaces();
+      stopClaims();
+      news.stop();
       await Promise.all(workers.map((worker) => worker.stop()));
     },
   };

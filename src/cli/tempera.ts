@@ -7,6 +7,7 @@ import { addDeliveryCommands } from "./commands/deliveries.ts";
 import { addEngineCommands } from "./commands/engines.ts";
 import { addKeyCommands } from "./commands/keys.ts";
 import { addModelCommands } from "./commands/models.ts";
+import { addPlanCommands } from "./commands/plans.ts";
 import { addRequestCommands } from "./commands/requests.ts";
 import { addRetentionCommands } from "./commands/retention.ts";
 import { addSigningKeyCommands } from "./commands/signing-keys.ts";
@@ -41,6 +42,7 @@ program
   .action(async ({ tls = false }: { tls?: boolean }) => (await import("../bin/all-in-one.ts")).runAllInOne({ tls }));
 addRequestCommands(program, connect);
 addKeyCommands(program, connect);
+addPlanCommands(program, connect);
 addModelCommands(program, connect);
 addEngineCommands(program, connect);
 addDeliveryCommands(program, connect);

@@ -4,7 +4,7 @@
  * Imported by workflow code: types and pure functions only.
  */
 import type { Json, JsonObject, Stored } from "./json.ts";
-import type { JsonSchema, ModelTimeouts, RetryPolicy } from "./model.ts";
+import type { JsonSchema, ModelTimeouts, Price, RetryPolicy } from "./model.ts";
 
 /** One node of a graph. Strings of its input that begin with `$` are references (contract §11.4). */
 export interface GraphNode {
@@ -22,6 +22,9 @@ export interface Graph {
   /** What the pipeline answers, with references. */
   output: Json;
 }
+
+/** The task queue in the identity of a pipeline: a word for its records, since its workflow waits for no GPU. */
+export const PIPELINE_QUEUE = "pipelines";
 
 /** A pipeline that can be called: the counterpart of a model version. */
 export interface PipelineVersion {
@@ -51,10 +54,19 @@ export type Callee =
       version: string;
       digest: string;
       taskQueue: string;
+      price?: Price;
       retry: RetryPolicy;
       timeouts: Pick<ModelTimeouts, "heartbeatMs" | "runMs">;
     }
-  | { kind: "pipeline"; endpoint: string; version: string; digest: string; plan: PipelinePlan };
+  | {
+      kind: "pipeline";
+      endpoint: string;
+      version: string;
+      digest: string;
+      plan: PipelinePlan;
+      /** What a node's input is checked against before its workflow is started. */
+      input: JsonSchema;
+    };
 
 /** The result of a node of an earlier run, for a run that need not make it again. It stands for the same call with the same input only. */
 export interface KeptNode {

@@ -1,6 +1,7 @@
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import type { LoggedEvent } from "../../core/events.ts";
 import { type JobSpec, refsOf } from "../../core/job.ts";
+import { LIMITS } from "../../core/limits.ts";
 import type { DeadLetter, RequestRecord, RequestStore } from "../../core/ports/request-store.ts";
 import { isRequestId, type Outcome, type Priority } from "../../core/request.ts";
 import { usageOf } from "../../core/usage.ts";
@@ -21,6 +22,8 @@ interface RequestRow {
   attempts: number;
   outcome: Outcome | null;
   logs: LoggedEvent[];
+  parent_id: string | null;
+  node_id: string | null;
 }
 
 const recordOf = (row: RequestRow): RequestRecord => ({
@@ -32,6 +35,7 @@ const recordOf = (row: RequestRow): RequestRecord => ({
   taskQueue: row.task_queue,
   priority: row.priority,
   submittedAtMs: row.submitted_at.getTime(),
+  ...(row.parent_id !== null && { node: { pipelineId: row.parent_id, id: row.node_id ?? "" } }),
   ...(row.started_at && { startedAtMs: row.started_at.getTime() }),
   ...(row.ended_at && { endedAtMs: row.ended_at.getTime() }),
   attempts: row.attempts,
@@ -42,7 +46,8 @@ const recordOf = (row: RequestRow): RequestRecord => ({
 /** The columns that a job's spec fills. JSON goes in as text, so that it comes back letter by letter. */
 const jobColumns = (sql: Sql, job: JobSpec) => sql`
   ${job.requestId}, ${job.ownerId}, ${job.keyId}, ${job.endpoint}, ${job.version}, ${job.taskQueue}, ${job.priority},
-  ${JSON.stringify(job)}::text::json, ${new Date(job.submittedAtMs)}`;
+  ${JSON.stringify(job)}::text::json, ${new Date(job.submittedAtMs)}, ${job.node?.pipelineId ?? null},
+  ${job.node ? storableText(job.node.id) : null}`;
 
 /** What of a request's lines is searched: a tsvector holds less than a MiB, so the first 100,000 characters. `null`: there are none. */
 function logWords(logs: LoggedEvent[]): string | null {
@@ -56,7 +61,8 @@ export const createRequestStore = (sql: Sql): RequestStore => ({
   async insert(job) {
     await answer(
       sql,
-      sql`INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at, refs)
+      sql`INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at,
+                                parent_id, node_id, refs)
           VALUES (${jobColumns(sql, job)}, ${refsOf(job)}) ON CONFLICT (request_id) DO NOTHING`,
     );
   },
@@ -71,7 +77,7 @@ export const createRequestStore = (sql: Sql): RequestStore => ({
       sql<{ won: boolean }[]>`
         WITH finished AS (
           INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at,
-                                refs, log_words, started_at, ended_at, attempts, outcome, logs, status_code)
+                                parent_id, node_id, refs, log_words, started_at, ended_at, attempts, outcome, logs, status_code)
           VALUES (${jobColumns(sql, job)}, ${refsOf(job, outcome)}, to_tsvector('simple', ${logWords(logs)}::text),
                   ${startedAtMs === undefined ? null : new Date(startedAtMs)}, ${endedAt},
                   ${attempts}, ${JSON.stringify(outcome)}::text::json, ${JSON.stringify(logs)}::text::json,
@@ -130,6 +136,16 @@ export const createRequestStore = (sql: Sql): RequestStore => ({
       priority: row.priority,
       ended: row.ended_at !== null,
     }));
+  },
+
+  async nodes(pipelineId) {
+    if (!isRequestId(pipelineId)) return [];
+    const rows = await answer(
+      sql,
+      sql<RequestRow[]>`
+        SELECT * FROM requests WHERE parent_id = ${pipelineId} ORDER BY submitted_at, request_id LIMIT ${LIMITS.pipelineNodesMax}`,
+    );
+    return rows.map(recordOf);
   },
 
   async deadLetters(limit) {

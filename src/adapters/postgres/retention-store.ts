@@ -74,7 +74,8 @@ export function createRetentionStore(sql: Sql): RetentionStore {
   /** Ended, and nobody is on the way with it. What was submitted later cannot have ended before: that is what the indexes are by. */
   const endedBefore = (ownerId: string, beforeMs: number) => sql`
     owner_id = ${ownerId} AND submitted_at < ${new Date(beforeMs)} AND ended_at < ${new Date(beforeMs)}
-    AND NOT EXISTS (SELECT FROM deliveries d WHERE d.request_id = r.request_id AND d.state = 'pending')`;
+    AND NOT EXISTS (SELECT FROM deliveries d WHERE d.request_id = r.request_id AND d.state = 'pending')
+    AND NOT EXISTS (SELECT FROM requests p WHERE p.request_id = r.parent_id AND p.outcome IS NULL)`;
   const identity = sql`request_id, owner_id, endpoint, version, task_queue, priority, ended_at, refs`;
 
   return {
@@ -233,7 +234,10 @@ export function createRetentionStore(sql: Sql): RetentionStore {
           SELECT request_id FROM deliveries WHERE request_id = ANY(${requestIds}::uuid[]) AND state = 'pending'
           UNION ALL
           SELECT request_id FROM requests r WHERE request_id = ANY(${requestIds}::uuid[]) AND strpos(job::text, '"webhook":{') > 0
-            AND NOT EXISTS (SELECT FROM deliveries d WHERE d.request_id = r.request_id)`,
+            AND NOT EXISTS (SELECT FROM deliveries d WHERE d.request_id = r.request_id)
+          UNION ALL
+          SELECT r.request_id FROM requests r JOIN requests p ON p.request_id = r.parent_id
+          WHERE r.request_id = ANY(${requestIds}::uuid[]) AND p.outcome IS NULL`,
       );
       return new Set(rows.map(({ request_id }) => request_id));
     },

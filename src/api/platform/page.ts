@@ -67,3 +67,7 @@ export function paged<T>(
   const more = found.length > limit && last !== undefined;
   return { items, next_cursor: more ? cursor(last) : null, has_more: more };
 }
+
+/** Where a page of a list that is ordered by a text begins: after the text that its cursor names. */
+export const textAfter = ({ cursor }: { cursor?: string | undefined }): string | undefined =>
+  cursor === undefined ? undefined : readCursor(cursor, z.tuple([z.string()]))[0];

@@ -61,6 +61,9 @@ export interface RequestStore {
   /** Requests that have not ended, or not before a moment; the newest first. */
   active(query: ActiveQuery): Promise<(RequestIdentity & { ended: boolean })[]>;
 
+  /** The requests of a pipeline's nodes, oldest first: at most `LIMITS.pipelineNodesMax`. */
+  nodes(pipelineId: string): Promise<RequestRecord[]>;
+
   /** Newest first. */
   deadLetters(limit: number): Promise<DeadLetter[]>;
 }

@@ -53,7 +53,7 @@ export interface RetentionStore {
   artifactsInUse(keys: string[]): Promise<Set<string>>;
   /** Of these requests, those that are recorded, and whether they have ended. */
   recorded(requestIds: string[]): Promise<Map<string, { ended: boolean }>>;
-  /** Of these requests, those whose webhook is still on its way, or was not tried yet. */
+  /** Of these requests, those whose webhook is still on its way, or was not tried yet, and nodes of pipelines under way. */
   undelivered(requestIds: string[]): Promise<Set<string>>;
 
   /** Files that are there, by id, from the one after `after` on. */

@@ -189,6 +189,17 @@ describe("the sweep of the expired", () => {
     expect(await sql`SELECT FROM deliveries`).toHaveLength(0);
   });
 
+  it("leaves the nodes of a pipeline until it has ended", async () => {
+    const pipeline = job();
+    await requests.insert(pipeline);
+    const node = await ended(200 * DAY_MS, { node: { pipelineId: pipeline.requestId, id: "n" } });
+    await put(`transient/${node}/output.json`, 2 * HOUR_MS);
+    expect(await sweep("expired")).toEqual({});
+    expect(await recorded(node)).toEqual([true]);
+    await requests.finish({ job: pipeline, outcome: inline, attempts: 1, endedAtMs: NOW_MS, logs: [] });
+    expect(await sweep("expired")).toEqual({ request: 1, "transient payload": 1 });
+  });
+
   it("deletes the bytes of a record, but none that another one names", async () => {
     const first = newRequestId();
     const [input, output] = [await put(`inputs/${first}.json`), await put(`outcomes/${first}.json`)];
