@@ -8,7 +8,7 @@ import { type Lifecycle, lasting } from "../core/lifecycle.ts";
 import { type ModelVersion, taskQueueOf } from "../core/model.ts";
 import { store, storeApart, transientKey } from "../core/stored.ts";
 import { LIFECYCLE_PREFERENCE_HEADER, saysHowLong, submitOptions, wantedLifecycle } from "../fal/index.ts";
-import type { Registry, Route } from "../registry/registry.ts";
+import type { Route } from "../registry/registry.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
 import { pipelineJob } from "./pipelines/pipeline-job.ts";

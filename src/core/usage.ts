@@ -9,7 +9,7 @@ import type { Price } from "./model.ts";
 import type { Outcome } from "./request.ts";
 
 /** A model without a price: every result is one request that costs nothing. */
-export const NO_PRICE: Price = { unit: "request", unitPrice: 0, currency: "USD" };
+const NO_PRICE: Price = { unit: "request", unitPrice: 0, currency: "USD" };
 
 export interface UsageEntry {
   requestId: string;
