@@ -18,6 +18,7 @@ const TASKS = {
   "bench:pipeline": ["tests/load/bench-pipeline.ts"],
   "bench:queue": ["tests/load/bench-queue.ts"],
   "bench:realtime": ["tests/load/bench-realtime.ts"],
+  "bench:retention": ["tests/load/bench-retention.ts"],
   "bench:sync": ["tests/load/bench-sync.ts"],
   conformance: ["tests/conformance/fal/main.ts"],
   demo: ["src/cli/demo.ts"],

@@ -4,7 +4,9 @@ import type { createHoldSession } from "./hold-session.ts";
 import type { createInfer } from "./infer.ts";
 import type { createCheckPipelineInput, createLoadValue, createStoreValue } from "./pipeline-values.ts";
 import type { createEnterPlace, createLeavePlace } from "./places.ts";
+import type { createReconcileUsage } from "./reconcile-usage.ts";
 import type { createRecordOutcome } from "./record-outcome.ts";
+import type { createRetentionStep } from "./retention-step.ts";
 
 /** On `gpu/<endpoint>/<version>`. */
 export interface GpuActivities {
@@ -23,6 +25,16 @@ export interface PipelineActivities {
   loadValue: ReturnType<typeof createLoadValue>;
   storeValue: ReturnType<typeof createStoreValue>;
   checkPipelineInput: ReturnType<typeof createCheckPipelineInput>;
+}
+
+/** On `orchestrator` too. */
+export interface RetentionActivities {
+  retentionStep: ReturnType<typeof createRetentionStep>;
+}
+
+/** On `orchestrator` too. */
+export interface UsageActivities {
+  reconcileUsage: ReturnType<typeof createReconcileUsage>;
 }
 
 /** On `webhooks`. */

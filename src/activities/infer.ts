@@ -12,7 +12,8 @@ import type { FileStore } from "../core/ports/file-store.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { Outcome } from "../core/request.ts";
-import { retrieve, store } from "../core/stored.ts";
+import { retrieve, store, storeApart, transientKey } from "../core/stored.ts";
+import { billableUnits } from "../core/usage.ts";
 import { createArtifactSink } from "./artifact-sink.ts";
 import type { CheckNode } from "./check-node.ts";
 import { createCheckpointKeeper } from "./checkpoint-keeper.ts";
@@ -152,10 +153,13 @@ export const createInfer = ({
           );
       // An earlier one becomes this request's own: who deletes the other's payloads does not delete these.
       const value = earlier ? await retrieve<JsonObject>(objects, earlier) : sink.resolve(result?.output ?? {});
-      const output = await store(objects, `outcomes/${job.requestId}.json`, value);
+      const output = await (job.storeIo === false
+        ? storeApart(objects, transientKey(job.requestId, "output"), value)
+        : store(objects, `outcomes/${job.requestId}.json`, value));
       const outcome: Outcome = {
         ok: true,
         output,
+        ...(job.price && { units: result ? billableUnits(job.price.unit, value, result.inferenceMs / 1000) : 0 }),
         metrics: {
           inference_time: Math.round(result?.inferenceMs ?? 0) / 1000,
           queue_time: Math.max(0, (startedAtMs ?? clock.nowMs()) - job.submittedAtMs) / 1000,

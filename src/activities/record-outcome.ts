@@ -1,11 +1,14 @@
 import { checkpointKey } from "../core/checkpoint.ts";
+import type { LoggedEvent } from "../core/events.ts";
 import type { JobSpec } from "../core/job.ts";
 import { readLogLines } from "../core/log-lines.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
+import type { LoggedRequest, LogSearch } from "../core/ports/log-search.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { Outcome } from "../core/request.ts";
+import { isTransient } from "../core/stored.ts";
 
 export interface EndedJob {
   job: JobSpec;
@@ -31,11 +34,13 @@ export const createRecordOutcome = ({
   events,
   requests,
   objects,
+  logSearch,
   clock,
 }: {
   events: EventLog;
   requests: RequestStore;
   objects: Pick<ObjectStore, "delete">;
+  logSearch: Pick<LogSearch, "keep">;
   clock: Clock;
 }) =>
   async function recordOutcome({ job, outcome, attempts, startedAtMs, settled, checkpointed, exhausted }: EndedJob): Promise<Outcome> {
@@ -43,7 +48,7 @@ export const createRecordOutcome = ({
     if (checkpointed !== false) objects.delete(checkpointKey(job.requestId)).catch(() => {});
     const standing = settled ? outcome : await events.complete(job, outcome).catch(() => outcome);
     const logs = settled ? [] : await readLogLines(events, job.requestId);
-    return requests.finish({
+    const recorded = await requests.finish({
       job,
       outcome: standing,
       attempts,
@@ -56,4 +61,15 @@ export const createRecordOutcome = ({
         !job.node &&
         !standing.ok && { deadLetter: { reason: `${standing.error.code}: ${standing.error.message}` } }),
     });
+    // Not waited for: the lines are in the record, and a search that is away must not hold up the end of a job.
+    if (logs.length > 0) logSearch.keep({ ...job, lines: logs.flatMap(lineOf) }).catch(() => {});
+    // No attempt reads it any more. A sweep finds what is left of it when the store is away.
+    if ("ref" in job.input && isTransient(job.input)) objects.delete(job.input.ref).catch(() => {});
+    return recorded;
   };
+
+function lineOf({ id, atMs, event }: LoggedEvent): LoggedRequest["lines"] {
+  if (event.type !== "log") return [];
+  const { attempt, level, message } = event;
+  return [{ attempt, level, message, id, atMs }];
+}

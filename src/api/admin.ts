@@ -11,6 +11,7 @@ import { addDeadLetterVerbs } from "./platform/dead-letters.ts";
 import { addDeliveryVerbs } from "./platform/deliveries.ts";
 import { addEngineVerbs } from "./platform/engines.ts";
 import { addKeyVerbs } from "./platform/keys.ts";
+import { addLogVerbs } from "./platform/logs.ts";
 import { addMetaVerbs } from "./platform/meta.ts";
 import { addModelVerbs } from "./platform/models.ts";
 import { addNotImplemented } from "./platform/not-implemented.ts";
@@ -21,8 +22,10 @@ import { platformError } from "./platform/platform-error.ts";
 import { addPricingVerbs } from "./platform/pricing.ts";
 import { addQueueVerbs } from "./platform/queues.ts";
 import { addRequestVerbs } from "./platform/requests.ts";
+import { addRetentionVerbs } from "./platform/retention.ts";
 import { addSigningKeyVerbs } from "./platform/signing-keys.ts";
 import { addStorageVerbs } from "./platform/storage.ts";
+import { addUsageVerbs } from "./platform/usage.ts";
 import { createAddVerb } from "./platform/verb.ts";
 import { addWorkerVerbs } from "./platform/workers.ts";
 import { addWorkflowVerbs } from "./platform/workflows.ts";
@@ -54,6 +57,12 @@ export type AdminDependencies = Pick<
   | "pipelines"
   | "checkDefinition"
   | "webhookOf"
+  | "ledger"
+  | "retention"
+  | "policy"
+  | "schedules"
+  | "logSearch"
+  | "times"
   | "clock"
   | "log"
   | "trustProxy"
@@ -87,6 +96,9 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   addDeadLetterVerbs(add, api);
   addSigningKeyVerbs(add, api);
   addAuditVerbs(add, api);
+  addUsageVerbs(add, api);
+  addRetentionVerbs(add, api);
+  addLogVerbs(add, api);
   // Last: what is left of fal's calls.
   addNotImplemented(add, (method, path) => documented(app, method, path));
 

@@ -3,6 +3,7 @@ import { TemperaError } from "../core/errors/tempera-error.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Outcome } from "../core/request.ts";
 import { retrieve } from "../core/stored.ts";
+import { unitsOf } from "../core/usage.ts";
 import { CACHE_HEADER, falError } from "../fal/index.ts";
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
@@ -24,7 +25,8 @@ export async function answerOutcome(
     // Nothing was run for a result that is an earlier one.
     const units = cache === "hit" ? "0" : "1";
     return answerJson(c, value, 200, { "x-fal-billable-units": units, ...(cache && { [CACHE_HEADER]: cache }), ...more });
+    return answerJson(c, value, 200, { "x-fal-billable-units": String(unitsOf(outcome)), ...more });
   }
   const { status, headers, body } = falError(outcome.error, { userTimeout: outcome.userTimeout === true });
-  return answerJson(c, body, status, { ...headers, ...more });
+  return answerJson(c, body, status, { ...headers, "x-fal-billable-units": String(unitsOf(outcome)), ...more });
 }

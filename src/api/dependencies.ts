@@ -9,6 +9,7 @@ import type { FileStore } from "../core/ports/file-store.ts";
 import type { Jobs } from "../core/ports/jobs.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
+import type { LogSearch } from "../core/ports/log-search.ts";
 import type { NodeResults } from "../core/ports/node-results.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { OwnerDirectory } from "../core/ports/owner-directory.ts";
@@ -18,14 +19,19 @@ import type { PlaceStore } from "../core/ports/place-store.ts";
 import type { PlanStore } from "../core/ports/plan-store.ts";
 import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
+import type { RetentionStore } from "../core/ports/retention-store.ts";
+import type { Schedules } from "../core/ports/schedules.ts";
 import type { FrameChannel, Sessions } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
 import type { StorageControl } from "../core/ports/storage-control.ts";
+import type { UsageLedger } from "../core/ports/usage-ledger.ts";
+import type { RetentionPolicy } from "../core/retention.ts";
 import type { Webhook } from "../core/webhook.ts";
 import type { FindPipeline, Registry } from "../registry/registry.ts";
 import type { KeyRing } from "./key-ring.ts";
 import type { OwnerLimits } from "./limits/owner-limits.ts";
 import type { CheckDefinition } from "./pipelines/check-definition.ts";
+import type { RetentionClock } from "./retention-clock.ts";
 import type { StorageDefaults } from "./storage/storage-defaults.ts";
 import type { Tokens } from "./tokens.ts";
 
@@ -83,6 +89,18 @@ export interface ApiDependencies {
   owners: OwnerDirectory;
   /** The keys themselves, for the admin role. */
   keys: KeyStore;
+  /** What requests cost. */
+  ledger: UsageLedger;
+  /** What retention reads and deletes. */
+  retention: RetentionStore;
+  /** The installation's times. */
+  policy: RetentionPolicy;
+  /** What the platform does by itself, again and again. */
+  schedules: Schedules;
+  /** Searches in log lines. */
+  logSearch: LogSearch;
+  /** How long each owner's things are kept; absent: for ever. */
+  times?: RetentionClock;
   /** What owners and keys may use, for the admin role. */
   plans: PlanStore;
   /** The same, asked at the door. */

@@ -2,6 +2,7 @@ import { type ErrorInfo, isTemperaError, TemperaError } from "../core/errors/tem
 import type { LoggedEvent, Progress, Snapshot } from "../core/events.ts";
 import type { NodePlace } from "../core/pipeline.ts";
 import { identityOf, isRequestId, type Metrics, type Outcome, type RequestIdentity, type RequestState } from "../core/request.ts";
+import { hasPassed } from "../core/retention.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
 
@@ -30,7 +31,13 @@ const RECHECKED_MAX = 10_000;
  * Throws `request_unknown` for a malformed id, an unknown request and another owner's; `temporal_unavailable` or
  * `store_unavailable` when what would know cannot be asked.
  */
-export const createFindRequest = ({ events, requests, jobs, clock }: Pick<ApiDependencies, "events" | "requests" | "jobs" | "clock">) => {
+export const createFindRequest = ({
+  events,
+  requests,
+  jobs,
+  times,
+  clock,
+}: Pick<ApiDependencies, "events" | "requests" | "jobs" | "times" | "clock">) => {
   /** When each unfinished request was last looked up behind the event log's back. */
   const checkedAtMs = new Map<string, number>();
 
@@ -77,7 +84,9 @@ export const createFindRequest = ({ events, requests, jobs, clock }: Pick<ApiDep
       const snapshot = await events.snapshot(id).catch(away);
       if (snapshot && !(await endedUnheard(snapshot))) {
         const position = snapshot.state === "IN_QUEUE" ? await events.position(snapshot).catch(() => 0) : 0;
-        return { ...snapshot, position, metrics: snapshot.metrics ?? {} };
+        // The event log keeps lines for a day, whatever the owner's time for them is.
+        const silent = hasPassed(times?.of(snapshot.ownerId).logMs ?? null, snapshot.endedAtMs ?? clock.nowMs(), clock.nowMs());
+        return { ...snapshot, position, metrics: snapshot.metrics ?? {}, ...(silent && { logs: [] }) };
       }
       const record = await requests.find(id).catch((error) => {
         // Temporal may still know it; when it does not either, this outage is the answer.

@@ -4,9 +4,10 @@ import type { Context } from "hono";
 import { errorInfo, TemperaError } from "../core/errors/tempera-error.ts";
 import type { JobSpec } from "../core/job.ts";
 import type { Json } from "../core/json.ts";
+import { type Lifecycle, lasting } from "../core/lifecycle.ts";
 import { type ModelVersion, taskQueueOf } from "../core/model.ts";
-import { store } from "../core/stored.ts";
-import { CACHE_HEADER, LIFECYCLE_PREFERENCE_HEADER, submitOptions, wantedLifecycle, wantsCache } from "../fal/index.ts";
+import { store, storeApart, transientKey } from "../core/stored.ts";
+import { CACHE_HEADER, LIFECYCLE_PREFERENCE_HEADER, saysHowLong, submitOptions, wantedLifecycle, wantsCache } from "../fal/index.ts";
 import type { Route } from "../registry/registry.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
@@ -29,7 +30,10 @@ export interface Intake {
  * @param direct one attempt, as fal's synchronous runs have it: their callers wait, and try again themselves (contract §3)
  */
 export async function readIntake(
-  api: Pick<ApiDependencies, "objects" | "clock" | "limits" | "registry" | "findPipeline" | "checkDefinition" | "storageDefaults">,
+  api: Pick<
+    ApiDependencies,
+    "objects" | "clock" | "limits" | "registry" | "findPipeline" | "checkDefinition" | "storageDefaults" | "times"
+  >,
   c: Context,
   {
     route: named,
@@ -42,14 +46,10 @@ export async function readIntake(
   const { route, raw } = named === EXECUTION ? await openExecution(api.checkDefinition, caller, body) : { route: named, raw: body };
   const checked = route.checkInput(raw);
   if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
-  const lifecycle = wantedLifecycle(
-    c.req.header(LIFECYCLE_PREFERENCE_HEADER),
-    LIFECYCLE_PREFERENCE_HEADER,
-    api.storageDefaults.of(caller.ownerId),
-  );
+  const lifecycle = outputLifecycle(api, c.req.header(LIFECYCLE_PREFERENCE_HEADER), caller.ownerId);
   const requestId = requestIdOf(c);
   const { weight, inProgress } = (await api.limits.of(caller)).owner;
-  const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));
+  const { priority, startTimeoutMs, noRetry, retryLimits, storeIo } = submitOptions((name) => c.req.header(name));
   const work = route.model
     ? modelJob(route.model)
     : await pipelineJob(api, {
@@ -63,7 +63,10 @@ export async function readIntake(
     ownerId: caller.ownerId,
     keyId: caller.keyId,
     priority,
-    input: await store(api.objects, `inputs/${requestId}.json`, checked.input),
+    input:
+      storeIo === false
+        ? await storeApart(api.objects, transientKey(requestId, "input"), checked.input)
+        : await store(api.objects, `inputs/${requestId}.json`, checked.input),
     submittedAtMs: api.clock.nowMs(),
     ...(checked.ignored.length > 0 && { logged: true }),
     ...(direct && { direct }),
@@ -71,19 +74,39 @@ export async function readIntake(
     ...(inProgress !== undefined && { place: direct ? ("holds" as const) : ("waits" as const) }),
     ...(previews && { previews }),
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
-    ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
+    ...(lifecycle && { lifecycle }),
+    ...(storeIo === false && { storeIo }),
     ...work,
     retry: { ...work.retry, ...(retryLimits && { limits: retryLimits }), ...((noRetry || direct) && { attemptsMax: 1 }) },
   };
   return { job, ignored: checked.ignored };
 }
 
+/**
+ * The lifecycle of what a job produces: what its caller says, else its owner's default, else the installation's time. `undefined`: for ever
+ * and for everybody, and then its files need no record.
+ */
+function outputLifecycle(
+  { storageDefaults, times }: Pick<ApiDependencies, "storageDefaults" | "times">,
+  header: string | undefined,
+  ownerId: string,
+): Lifecycle | undefined {
+  const wanted = wantedLifecycle(header, LIFECYCLE_PREFERENCE_HEADER, storageDefaults.of(ownerId));
+  const keptMs = times?.of(ownerId).artifactMs;
+  const lifecycle = saysHowLong(header) ? wanted : lasting(wanted, keptMs);
+  // Where files have a time, one that has none has a record that says so: what has no record goes when its time has passed.
+  return typeof keptMs === "number" || lifecycle.lifetimeSeconds !== undefined || lifecycle.acl ? lifecycle : undefined;
+}
+
 /** What of a job its model decides. */
-const modelJob = (model: ModelVersion): Pick<JobSpec, "endpoint" | "version" | "taskQueue" | "modelDigest" | "retry" | "timeouts"> => ({
+const modelJob = (
+  model: ModelVersion,
+): Pick<JobSpec, "endpoint" | "version" | "taskQueue" | "modelDigest" | "price" | "retry" | "timeouts"> => ({
   endpoint: model.endpoint,
   version: model.version,
   taskQueue: taskQueueOf(model),
   modelDigest: model.digest,
+  ...(model.price && { price: model.price }),
   retry: model.retry,
   timeouts: { heartbeatMs: model.timeouts.heartbeatMs, runMs: model.timeouts.runMs },
 });

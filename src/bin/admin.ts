@@ -1,15 +1,19 @@
 import { createHash } from "node:crypto";
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
+import { createSchedules } from "../adapters/temporal/schedules.ts";
 import { createAdmin } from "../api/admin.ts";
 import { createIdempotentWrite } from "../api/idempotency/idempotent-write.ts";
 import { createKeyRing } from "../api/key-ring.ts";
 import { createCheckDefinition } from "../api/pipelines/check-definition.ts";
 import { createFindPipeline } from "../api/pipelines/saved-pipelines.ts";
+import { createRetentionClock } from "../api/retention-clock.ts";
 import { listen } from "../api/serve.ts";
+import { unexpired } from "../api/unexpired.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import type { Parts } from "./parts.ts";
+import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
 const GRACE_MS = 2_000;
@@ -21,9 +25,15 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     throw new Error("TEMPERA_ADMIN_KEY names a key that was revoked or has another secret; set it to a new <uuid>:<secret>.");
   }
   const keyRing = await createKeyRing({ keys, clock: systemClock });
+  const policy = retentionPolicy(config);
+  const times = await createRetentionClock({ retention: parts.retention, policy, log: parts.log });
   const app = createAdmin({
     ...parts,
+    ...unexpired({ events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) }, { times, clock: systemClock }),
     keyRing,
+    times,
+    policy,
+    schedules: createSchedules(parts.client),
     idempotentWrite: createIdempotentWrite(parts, await parts.secrets.secret("idempotent-answers")),
     uploadSecret: await parts.secrets.secret("uploads"),
     jobs: createJobs(parts.client),
@@ -45,6 +55,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     stop: async () => {
       await server.stop(GRACE_MS);
       await keyRing[Symbol.asyncDispose]();
+      await times[Symbol.asyncDispose]();
     },
   };
 }

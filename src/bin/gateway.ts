@@ -1,5 +1,6 @@
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
+import { createSchedules } from "../adapters/temporal/schedules.ts";
 import { createSessions } from "../adapters/temporal/sessions.ts";
 import type { ApiDependencies } from "../api/dependencies.ts";
 import { createGateway } from "../api/gateway.ts";
@@ -9,13 +10,16 @@ import { createOwnerLimits } from "../api/limits/owner-limits.ts";
 import { createCheckDefinition } from "../api/pipelines/check-definition.ts";
 import { createSavedPipelines } from "../api/pipelines/saved-pipelines.ts";
 import { createSockets } from "../api/realtime/sockets.ts";
+import { createRetentionClock } from "../api/retention-clock.ts";
 import { type HttpServer, listen } from "../api/serve.ts";
 import { createStorageDefaults } from "../api/storage/storage-defaults.ts";
 import { createTokens } from "../api/tokens.ts";
+import { unexpired } from "../api/unexpired.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
 import { createClosing } from "../core/closing.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import type { Parts } from "./parts.ts";
+import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 import { certificateSource, keepCertificateFresh } from "./tls.ts";
 
@@ -35,18 +39,22 @@ export async function startGateway(
   const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
   const keyRing = await createKeyRing({ keys: parts.keys, clock: systemClock });
   const allowances = await createAllowances(parts);
+  const times = await createRetentionClock({ retention: parts.retention, policy: retentionPolicy(config), log: parts.log });
   const storageDefaults = await createStorageDefaults(parts);
   const savedPipelines = await createSavedPipelines({ pipelines: parts.pipelines, clock: systemClock });
   const { findPipeline } = savedPipelines;
   const api: ApiDependencies = {
     ...parts,
+    ...unexpired({ events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) }, { times, clock: systemClock }),
+    times,
+    policy: retentionPolicy(config),
+    schedules: createSchedules(parts.client),
     limits: createOwnerLimits({ ...parts, allowances }),
     findPipeline,
     checkDefinition: createCheckDefinition({ registry: parts.registry, findPipeline }),
     keyRing,
     storageDefaults,
     tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
-    jobs: createJobs(parts.client),
     uploadSecret: await parts.secrets.secret("uploads"),
     redeliveries: createDeliveries(parts.client),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
@@ -68,6 +76,7 @@ export async function startGateway(
   const closing = createClosing();
   closing.defer(() => keyRing[Symbol.asyncDispose]());
   closing.defer(() => savedPipelines[Symbol.asyncDispose]());
+  closing.defer(() => times[Symbol.asyncDispose]());
   closing.defer(() => allowances[Symbol.asyncDispose]());
   closing.defer(() => storageDefaults[Symbol.asyncDispose]());
   try {

@@ -5,16 +5,23 @@ import { keepSweeping } from "../activities/keep-sweeping.ts";
 import { createPipelineNews } from "../activities/pipeline-news.ts";
 import { createCheckPipelineInput, createLoadValue, createStoreValue } from "../activities/pipeline-values.ts";
 import { createEnterPlace, createLeavePlace, keepPlacesRight } from "../activities/places.ts";
+import { createReconcileUsage } from "../activities/reconcile-usage.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
+import { createRetentionStep } from "../activities/retention-step.ts";
 import { keepSweepingClaims } from "../activities/sweep-claims.ts";
 import { sweepFiles } from "../activities/sweep-files.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
+import { createClosedJobs } from "../adapters/temporal/closed-jobs.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
+import { ensureSchedules } from "../adapters/temporal/schedules.ts";
 import { startOrchestratorWorker, startWebhookWorker } from "../adapters/temporal/workers.ts";
 import { workflowBundle } from "../adapters/temporal/workflow-bundle.ts";
+import { LIMITS } from "../core/limits.ts";
 import { systemClock } from "../core/ports/clock.ts";
+import { sweepFrom } from "../core/retention.ts";
 import { PROJECT } from "./open-registry.ts";
 import type { Parts } from "./parts.ts";
+import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
 /** Advances the workflows and runs their light activities. */
@@ -23,7 +30,18 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
   const place = { connection: parts.connection, namespace: parts.config.temporal.namespace, identity: parts.identity };
   const http = createGuardedFetch({ allowed: parts.allowedPrivate });
   const gate = createWebhookGate();
-  const places = { places: parts.places, jobs: createJobs(parts.client) };
+  const jobs = createJobs(parts.client);
+  await ensureSchedules(parts.client, [
+    { name: "retention", workflowType: "retention", args: [sweepFrom("expired")], everyMs: parts.config.retention.everySeconds * 1000 },
+    { name: "orphans", workflowType: "retention", args: [sweepFrom("orphans")], everyMs: LIMITS.orphanSweepMs },
+    {
+      name: "usage",
+      workflowType: "usageReconciliation",
+      args: [{ windowMs: 2 * LIMITS.usageCheckMs, lagMs: LIMITS.usageCheckLagMs }],
+      everyMs: LIMITS.usageCheckMs,
+    },
+  ]);
+  const places = { places: parts.places, jobs };
   const news = createPipelineNews(parts);
   const workers = await Promise.all([
     startOrchestratorWorker(place, {
@@ -35,6 +53,8 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
         loadValue: createLoadValue(parts),
         storeValue: createStoreValue(parts),
         checkPipelineInput: createCheckPipelineInput(parts),
+        retentionStep: createRetentionStep({ ...parts, jobs, policy: retentionPolicy(parts.config), clock: systemClock }),
+        reconcileUsage: createReconcileUsage({ ...parts, jobs, closedJobs: createClosedJobs(parts.client), clock: systemClock }),
       },
       news,
     }),

@@ -15,6 +15,7 @@ import { createDeliveryStore } from "../adapters/postgres/delivery-store.ts";
 import { createEngineBoard } from "../adapters/postgres/engine-board.ts";
 import { createFileStore } from "../adapters/postgres/file-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
+import { createPostgresLogSearch } from "../adapters/postgres/log-search.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
 import { createNodeResultStore } from "../adapters/postgres/node-result-store.ts";
 import { createOwnerDirectory } from "../adapters/postgres/owner-directory.ts";
@@ -25,12 +26,15 @@ import { createPlaceStore } from "../adapters/postgres/place-store.ts";
 import { createPlanStore } from "../adapters/postgres/plan-store.ts";
 import { createRequestSearch } from "../adapters/postgres/request-search.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
+import { createRetentionStore } from "../adapters/postgres/retention-store.ts";
 import { createSecretStore } from "../adapters/postgres/secret-store.ts";
 import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts";
 import { createStorageControl } from "../adapters/postgres/storage-control.ts";
+import { createUsageLedger } from "../adapters/postgres/usage-ledger.ts";
 import { createRedisEventLog } from "../adapters/redis/event-log.ts";
 import { createRedisFrameChannel } from "../adapters/redis/frame-channel.ts";
 import { createRedisQuotas } from "../adapters/redis/quotas.ts";
+import { createOpenSearchLogSearch } from "../adapters/search/opensearch-log-search.ts";
 import { connectTemporal } from "../adapters/temporal/connect.ts";
 import { prepareTemporal } from "../adapters/temporal/prepare.ts";
 import { installRuntime } from "../adapters/temporal/runtime.ts";
@@ -47,6 +51,7 @@ import type { EventLog } from "../core/ports/event-log.ts";
 import type { FileStore } from "../core/ports/file-store.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
+import type { LogSearch } from "../core/ports/log-search.ts";
 import type { NodeResults } from "../core/ports/node-results.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { OwnerDirectory } from "../core/ports/owner-directory.ts";
@@ -58,10 +63,12 @@ import type { PlanStore } from "../core/ports/plan-store.ts";
 import type { Quotas } from "../core/ports/quotas.ts";
 import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
+import type { RetentionStore } from "../core/ports/retention-store.ts";
 import type { SecretStore } from "../core/ports/secret-store.ts";
 import type { FrameChannel } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
 import type { StorageControl } from "../core/ports/storage-control.ts";
+import type { UsageLedger } from "../core/ports/usage-ledger.ts";
 import type { Registry } from "../registry/registry.ts";
 
 /** The services a process talks to, each by its address. What is `undefined` is the in-process default. */
@@ -97,6 +104,12 @@ export interface Parts extends AsyncDisposable {
   signingKeys: SigningKeys;
   deliveries: DeliveryStore;
   deadLetters: DeadLetterStore;
+  /** What requests cost. */
+  ledger: UsageLedger;
+  /** What retention reads and deletes. */
+  retention: RetentionStore;
+  /** Searches in log lines. */
+  logSearch: LogSearch;
   /** What GPU workers say of their engines. */
   engines: EngineBoard;
   pipelines: PipelineStore;
@@ -172,6 +185,11 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       signingKeys: createSigningKeyStore(sql, { secrets, clock: systemClock }),
       deliveries: createDeliveryStore(sql),
       deadLetters: createDeadLetterStore(sql),
+      ledger: createUsageLedger(sql),
+      retention: createRetentionStore(sql),
+      logSearch: config.logSearch.url
+        ? createOpenSearchLogSearch({ url: config.logSearch.url, index: config.logSearch.index })
+        : createPostgresLogSearch(sql),
       engines: createEngineBoard(sql),
       pipelines: createPipelineStore(sql),
       plans: createPlanStore(sql),

@@ -12,9 +12,11 @@ import { addPipelineCommands } from "./commands/pipelines.ts";
 import { addPipelineRerunCommand } from "./commands/pipelines-rerun.ts";
 import { addPlanCommands } from "./commands/plans.ts";
 import { addRequestCommands } from "./commands/requests.ts";
+import { addRetentionCommands } from "./commands/retention.ts";
 import { addSigningKeyCommands } from "./commands/signing-keys.ts";
 import { addStorageCommands } from "./commands/storage.ts";
 import { addTlsCommands } from "./commands/tls.ts";
+import { addUsageCommands } from "./commands/usage.ts";
 import { addWorkerCommands } from "./commands/workers.ts";
 import { createPlatformClient, findKey, type PlatformClient } from "./platform-client.ts";
 
@@ -56,6 +58,8 @@ addDeliveryCommands(program, connect);
 addDeadLetterCommands(program, connect);
 addSigningKeyCommands(program, connect);
 addPipelineRerunCommand(program, connect);
+addUsageCommands(program, connect);
+addRetentionCommands(program, connect);
 addAuditCommands(program, connect);
 addTlsCommands(program);
 program

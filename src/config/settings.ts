@@ -54,6 +54,10 @@ const addressRanges = z
   })
   .optional();
 
+/** Days, fractions allowed, or `never`. */
+const days = (least: number) =>
+  z.union([z.literal("never"), number(z.number().min(least).max(36_500))], `must be a number of days from ${least} to 36500, or never`);
+
 const port = number(z.number().int().min(0).max(65_535));
 const text = z.string().min(1);
 const maybe = z.string().min(1).optional();
@@ -239,6 +243,60 @@ export const SETTINGS = {
       addressRanges,
       undefined,
       "Addresses beside the public Internet that webhooks and input files may lead to: comma-separated addresses and ranges such as `10.0.0.0/8, ::1`, or `all`. Default: none.",
+    ),
+  },
+  retention: {
+    requestDays: setting(
+      "TEMPERA_RETENTION_REQUEST_DAYS",
+      days(0.01),
+      90,
+      "How long the record of a request is kept after its end, in days; `never` deletes it never. Its dead letter and delivery go with it.",
+    ),
+    payloadDays: setting(
+      "TEMPERA_RETENTION_PAYLOAD_DAYS",
+      days(0.01),
+      30,
+      "How long its input and output are kept, in days; at most as long as the record.",
+    ),
+    logDays: setting(
+      "TEMPERA_RETENTION_LOG_DAYS",
+      days(0.01),
+      30,
+      "How long its log lines are kept, in days; at most as long as the record.",
+    ),
+    artifactDays: setting(
+      "TEMPERA_RETENTION_ARTIFACT_DAYS",
+      days(0.001),
+      "never",
+      "How long produced files are kept, in days, when their caller does not say.",
+    ),
+    uploadDays: setting(
+      "TEMPERA_RETENTION_UPLOAD_DAYS",
+      days(0.001),
+      "never",
+      "How long uploaded files are kept, in days, when their caller does not say.",
+    ),
+    usageDays: setting("TEMPERA_RETENTION_USAGE_DAYS", days(35), "never", "How long entries of the usage ledger are kept, in days."),
+    everySeconds: setting(
+      "TEMPERA_RETENTION_EVERY_SECONDS",
+      number(z.number().int().min(1).max(86_400)),
+      300,
+      "How often what has lived its time is deleted. It is not shown from that time on, deleted or not.",
+    ),
+  },
+  logSearch: {
+    url: setting(
+      "TEMPERA_LOG_SEARCH_URL",
+      url("http:", "https:"),
+      undefined,
+      "Elasticsearch or OpenSearch, for the search in log lines; user and password in the address. Default: PostgreSQL's full text search.",
+      { secret: true },
+    ),
+    index: setting(
+      "TEMPERA_LOG_SEARCH_INDEX",
+      z.string().regex(/^[a-z0-9][a-z0-9._-]{0,99}$/, "must be 1 to 100 small letters, digits, dots, dashes and underscores"),
+      "tempera-logs",
+      "Its index; made when it does not exist.",
     ),
   },
   realtime: {

@@ -4,9 +4,9 @@
  */
 import type { JsonObject, Stored } from "./json.ts";
 import type { Lifecycle } from "./lifecycle.ts";
-import type { ModelTimeouts, RetryPolicy } from "./model.ts";
+import type { ModelTimeouts, Price, RetryPolicy } from "./model.ts";
 import type { PipelinePart } from "./pipeline.ts";
-import type { RequestIdentity } from "./request.ts";
+import type { Outcome, RequestIdentity } from "./request.ts";
 import type { Webhook } from "./webhook.ts";
 
 export const ORCHESTRATOR_QUEUE = "orchestrator";
@@ -39,6 +39,10 @@ export interface JobSpec extends RequestIdentity {
   pipeline?: PipelinePart;
   /** The result may be an earlier one of the same owner and the same input, and is kept for later ones. Nodes only. */
   cache?: boolean;
+  /** What the model cost at submit; absent: nothing. */
+  price?: Price;
+  /** False: input and output are kept apart from every record, for as long as it takes to deliver them (`X-Fal-Store-IO: 0`). */
+  storeIo?: false;
   retry: RetryPolicy;
   timeouts: Pick<ModelTimeouts, "heartbeatMs" | "runMs">;
 }
@@ -48,6 +52,15 @@ export const SEARCH_ATTRIBUTES = { endpoint: "TemperaEndpoint", version: "Temper
 
 /** Temporal's priority keys: 1 is soonest, 5 last (temporal-notes §2). */
 export const PRIORITY_KEY = { normal: 3, low: 5 } as const;
+
+/** Keys in the object store that the record of a job names. What stands inside of a caller's own values is none. */
+export function refsOf({ input, pipeline }: Pick<JobSpec, "input" | "pipeline">, outcome?: Outcome): string[] {
+  const named: (Stored<unknown> | undefined)[] = [input, pipeline?.plan, pipeline?.callees, pipeline?.kept];
+  if (outcome?.ok) named.push(outcome.output);
+  // What an earlier run kept for this one is still the earlier one's.
+  if (pipeline?.kept && "inline" in pipeline.kept) named.push(...Object.values(pipeline.kept.inline).map(({ output }) => output));
+  return [...new Set(named.flatMap((stored) => (stored && "ref" in stored ? [stored.ref] : [])))];
+}
 
 /** How Temporal is to order a job among the others: first by priority, then by turns of owners, as their weights have it. */
 export const priorityOf = ({ priority, ownerId, weight }: Pick<JobSpec, "priority" | "ownerId" | "weight">) => ({

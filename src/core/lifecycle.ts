@@ -38,6 +38,12 @@ export function decide(acl: Acl | undefined, ownerId: string, identities: readon
   return decisions.reduce((best, next) => (RANK[next] > RANK[best] ? next : best), decisions[0] ?? acl.default);
 }
 
+/** The same with a lifetime, unless it has one. @param keptMs `null` and absent: for ever */
+export const lasting = (lifecycle: Lifecycle, keptMs: number | null | undefined): Lifecycle =>
+  keptMs === null || keptMs === undefined || lifecycle.lifetimeSeconds !== undefined
+    ? lifecycle
+    : { ...lifecycle, lifetimeSeconds: keptMs / 1000 };
+
 /** When a file that is there since `storedAtMs` is gone; `undefined`: never. */
 export const expiryOf = ({ lifetimeSeconds }: Lifecycle, storedAtMs: number): number | undefined =>
   lifetimeSeconds === undefined ? undefined : storedAtMs + lifetimeSeconds * 1000;

@@ -76,6 +76,38 @@ export const LIMITS = {
   aclUserCharactersMax: 200,
   /** How often what is past is removed: bytes of files whose time has passed, results of nodes. Their addresses end at the moment itself. */
   sweepMs: 10_000,
+  /** How long the output of a request with `X-Fal-Store-IO: 0` can be read after its end: fal's own hour (contract §2.4). */
+  unstoredOutputMs: 3600 * 1000,
+  /** Retention: how long one step of a sweep works before it says how far it is. */
+  retentionStepMs: 15_000,
+  /** Retention: requests that ended within this time may still be in Temporal and the event log, and are deleted there too. */
+  retentionEchoMs: 7 * 24 * 3600 * 1000,
+  /** Retention: bytes younger than this belong to work that may be under way, and are no orphans. */
+  orphanAgeMs: 24 * 3600 * 1000,
+  /** Retention: a checkpoint that no attempt has renewed for this long is looked at. */
+  checkpointAgeMs: 3600 * 1000,
+  /** Retention: how often bytes without a record and records without bytes are looked for. It lists the whole object store. */
+  orphanSweepMs: 24 * 3600 * 1000,
+  /** Usage: how often the ledger is looked at beside Temporal, each time for twice as long. */
+  usageCheckMs: 3600 * 1000,
+  /** Usage: what has ended within this time may not show in Temporal's list yet. */
+  usageCheckLagMs: 2 * 60 * 1000,
+  /** How long a change of an owner's retention times may go unnoticed when no notification arrives. */
+  retentionCacheMs: 30_000,
+  /** Log streams: how often they look for new lines, and for requests that have begun. */
+  logStreamLookMs: 500,
+  /** Log streams: for how long a request is looked at after its end. */
+  logStreamOverlapMs: 5_000,
+  /** Log streams: requests that one follows at a time, the newest; each is a read of the event log at every look. */
+  logStreamRequestsMax: 200,
+  /** Log streams that one admin service holds open. */
+  logStreamsMax: 32,
+  /** Usage: entries or sums of one answer. */
+  usageRowsMax: 10_000,
+  /** Usage: what of a look's differences is kept. */
+  usageDifferencesMax: 100,
+  /** How often the bytes of files whose time has passed are removed; their addresses end at the moment itself. */
+  fileSweepMs: 10_000,
   /** A webhook's address. */
   webhookUrlBytesMax: 2048,
   /** What is read of a webhook receiver's answer: enough for its words in the record, however much it sends. */

@@ -4,7 +4,7 @@
  * Imported by workflow code: types and pure functions only.
  */
 import type { Json, JsonObject, Stored } from "./json.ts";
-import type { JsonSchema, ModelTimeouts, RetryPolicy } from "./model.ts";
+import type { JsonSchema, ModelTimeouts, Price, RetryPolicy } from "./model.ts";
 
 /** One node of a graph. Strings of its input that begin with `$` are references (contract §11.4). */
 export interface GraphNode {
@@ -54,6 +54,7 @@ export type Callee =
       version: string;
       digest: string;
       taskQueue: string;
+      price?: Price;
       retry: RetryPolicy;
       timeouts: Pick<ModelTimeouts, "heartbeatMs" | "runMs">;
     }

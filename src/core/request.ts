@@ -60,6 +60,8 @@ export type Outcome =
       ok: true;
       output: Stored<JsonObject>;
       metrics: Metrics;
+      /** What is billed, in the unit of the model's price; absent: 1. */
+      units?: number;
       /** Of a node of a pipeline: whether its result is an earlier one. */
       cache?: "hit" | "miss";
     }

@@ -14,9 +14,28 @@ export async function store<T>(objects: Pick<ObjectStore, "put">, key: string, v
   return { ref: key };
 }
 
+/** Where values lie that are kept only until they are delivered: apart from all records, which carry their keys alone. */
+export const TRANSIENT_FOLDER = "transient/";
+
+export const transientKey = (requestId: string, what: "input" | "output"): string => `${TRANSIENT_FOLDER}${requestId}/${what}.json`;
+
+/** Whether a value is kept only until it is delivered. */
+export const isTransient = (stored: Stored<unknown>): boolean => "ref" in stored && stored.ref.startsWith(TRANSIENT_FOLDER);
+
+/** What stands for a value that was deleted: a key that nothing lies at. */
+export const GONE = { ref: "gone" } as const;
+
+/** Puts `value` under `key`, however small it is: what carries the reference holds nothing of it. */
+export async function storeApart<T>(objects: Pick<ObjectStore, "put">, key: string, value: T): Promise<Stored<T>> {
+  const bytes = Buffer.from(JSON.stringify(value));
+  await objects.put(key, bytes, { bytes: bytes.length, contentType: "application/json" });
+  return { ref: key };
+}
+
 export async function retrieve<T>(objects: Pick<ObjectStore, "get">, stored: Stored<T>): Promise<T> {
   if ("inline" in stored) return stored.inline;
   const found = await objects.get(stored.ref);
+  if (!found && (stored.ref === GONE.ref || isTransient(stored))) throw new TemperaError("payload_gone");
   if (!found) throw new TemperaError("store_unavailable", `The object store has lost ${stored.ref}.`);
   const chunks: Buffer[] = [];
   for await (const chunk of found.body) chunks.push(chunk as Buffer);

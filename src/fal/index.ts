@@ -20,7 +20,16 @@ export {
   pipelineOutputEvent,
   type StreamedNode,
 } from "./pipeline-stream.ts";
-export { type StatusView, statusBody, statusCode, submitBody, submitOptions, wantsLogs, wantsNodes } from "./queue.ts";
+export {
+  logTimestamp,
+  type StatusView,
+  statusBody,
+  statusCode,
+  submitBody,
+  submitOptions,
+  wantsLogs,
+  wantsNodes,
+} from "./queue.ts";
 export { type Rerun, readRerun } from "./rerun.ts";
 export { SSE_HEADERS, SSE_OPEN, SSE_PING, sseEvent } from "./sse.ts";
 export {
@@ -33,6 +42,7 @@ export {
   readInitiate,
   readParts,
   readSign,
+  saysHowLong,
   wantedLifecycle,
 } from "./storage.ts";
 export { parseStreamEventId, streamErrorEvent, streamEvent, streamEventId } from "./stream.ts";

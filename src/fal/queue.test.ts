@@ -179,4 +179,13 @@ describe("the headers of a submit", () => {
     ["", false],
     ["2", false],
   ])("no retry %j → %s", (value, noRetry) => expect(read({ "x-fal-no-retry": value }).noRetry).toBe(noRetry));
+
+  it.each([
+    ["0", false],
+    [" FALSE ", false],
+    ["no", false],
+    ["1", undefined],
+    ["", undefined],
+    ["00", undefined],
+  ])("store IO %j → %s", (value, storeIo) => expect(read({ "x-fal-store-io": value }).storeIo).toBe(storeIo));
 });

@@ -82,14 +82,14 @@ export const statusCode = (state: RequestState): 200 | 202 => (state === "COMPLE
  * The time of a log line, to the microsecond: clients tell lines apart by time and text, so the lines of one millisecond are
  * numbered by their event ids, `<milliseconds>-<n>`.
  */
-function timestamp(id: string, atMs: number): string {
+export function logTimestamp(id: string, atMs: number): string {
   const [ms = atMs, n = 0] = parseEventId(id) ?? [];
   return `${new Date(ms).toISOString().slice(0, -1)}${String(Math.min(n, 999)).padStart(3, "0")}Z`;
 }
 
 function logEntry({ id, atMs, event }: LoggedEvent): JsonObject[] {
   if (event.type !== "log") return [];
-  return [{ timestamp: timestamp(id, atMs), message: event.message, level: event.level, source: "USER" }];
+  return [{ timestamp: logTimestamp(id, atMs), message: event.message, level: event.level, source: "USER" }];
 }
 
 /** fal's clients spell it `1`/`0` (JavaScript) or `true`/`false` (Python). */
@@ -102,6 +102,8 @@ export interface SubmitOptions {
   priority: Priority;
   startTimeoutMs?: number;
   noRetry: boolean;
+  /** The caller wants neither input nor output to be kept. */
+  storeIo?: false;
   /** Extra attempts by kind of failure. */
   retryLimits?: Partial<Record<RetryCondition, number>>;
 }
@@ -132,6 +134,7 @@ export function submitOptions(header: (name: string) => string | undefined): Sub
     priority: header("x-fal-queue-priority")?.toLowerCase() === "low" ? "low" : "normal",
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
     ...(retryLimits && { retryLimits }),
+    ...(["0", "false", "no"].includes(header("x-fal-store-io")?.trim().toLowerCase() ?? "") && { storeIo: false as const }),
     noRetry: ["1", "true", "yes"].includes(header("x-fal-no-retry")?.toLowerCase() ?? ""),
   };
 }

@@ -47,6 +47,16 @@ function readLifecycle(header: string | undefined, name: string = LIFECYCLE_HEAD
   return { ...(lifetimeSeconds !== undefined && { lifetimeSeconds }), ...(acl && { acl }) };
 }
 
+/** Whether a lifecycle header says how long: `null` and `never` do, and mean for ever. */
+export function saysHowLong(header: string | undefined): boolean {
+  try {
+    const value: unknown = JSON.parse(header ?? "");
+    return typeof value === "object" && value !== null && Object.hasOwn(value, "expiration_duration_seconds");
+  } catch {
+    return false;
+  }
+}
+
 /**
  * What a call wants for its files: what its header says, and where it says nothing its owner's defaults. A header without an access
  * list leaves the default one in force: it must not make public what its owner keeps closed.

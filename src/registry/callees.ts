@@ -18,6 +18,7 @@ export const modelCallee = (model: ModelVersion): Callee => ({
   version: model.version,
   digest: model.digest,
   taskQueue: taskQueueOf(model),
+  ...(model.price && { price: model.price }),
   retry: model.retry,
   timeouts: { heartbeatMs: model.timeouts.heartbeatMs, runMs: model.timeouts.runMs },
 });

@@ -2,4 +2,6 @@
 export { inferenceJob } from "./inference-job.ts";
 export { pipeline } from "./pipeline.ts";
 export { realtimeSession } from "./realtime-session.ts";
+export { retention } from "./retention.ts";
+export { usageReconciliation } from "./usage-reconciliation.ts";
 export { webhookDelivery } from "./webhook-delivery.ts";

@@ -148,7 +148,9 @@ export function createPipelineNodes(
     ...(job.direct && { direct: true }),
     ...(job.weight !== undefined && { weight: job.weight }),
     ...(job.lifecycle && { lifecycle: job.lifecycle }),
-    ...(part.cache && name !== part.from && { cache: true }),
+    ...(callee.kind === "model" && callee.price && { price: callee.price }),
+    // What is not to be kept is not kept for later runs either.
+    ...(job.storeIo === false ? { storeIo: job.storeIo } : part.cache && name !== part.from && { cache: true }),
     retry:
       callee.kind === "model"
         ? {

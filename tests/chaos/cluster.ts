@@ -32,6 +32,7 @@ export interface Cluster extends AsyncDisposable {
   requests: RequestStore;
   objects: ObjectStore;
   url: string;
+  databaseUrl: string;
   /** Of scope ADMIN. */
   key: string;
   /** SIGKILL, no goodbye; resolves when the process is gone. */
@@ -129,6 +130,7 @@ export async function startCluster(models: string, more: Record<string, string> 
   const url = `http://127.0.0.1:${ports.gateway}`;
   return {
     url,
+    databaseUrl,
     key,
     client: createPlatformClient({ url, adminUrl: `http://127.0.0.1:${ports.admin}`, key }),
     requests: createRequestStore(sql),

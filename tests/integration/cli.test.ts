@@ -162,6 +162,26 @@ describe("models and doctor", () => {
     expect(unreachable.out).not.toContain("hidden");
   });
 
+  it("usage, log search and retention", async () => {
+    const { code, out } = await tempera(["submit", STUB, "-i", '{"a strange field":1}', "--wait"]);
+    expect(JSON.parse(out)).toMatchObject({ attempt: 1 });
+    expect(code).toBe(0);
+    const find = async (): Promise<string> => (await tempera(["logs", "search", "strange", "field", "--level", "warn"])).out;
+    expect(await find()).toContain('does not know: "a strange field"');
+    expect((await tempera(["usage"])).out).toMatch(/DAY +OWNER +ENDPOINT[\s\S]*tempera\/stub +\d+ +\d+ +\d+ request +0 USD/);
+    expect(JSON.parse((await tempera(["usage", "--endpoint", "no/such", "--json"])).out)).toEqual([]);
+    expect((await tempera(["usage", "checks"])).code).toBe(0);
+    expect((await tempera(["usage", "--from", "yesterday"])).err).toContain("ISO date");
+    expect((await tempera(["retention", "run"])).err).toContain("Started");
+    const status = await tempera(["retention", "status"]);
+    expect(status.out).toMatch(/KEPT +FOR[\s\S]*request +90 days[\s\S]*artifact +for ever[\s\S]*expired: next/);
+    expect(JSON.parse((await tempera(["retention", "set", "acme", "--payloads", "60", "--logs", "never"])).out)).toMatchObject({
+      own: { payload_seconds: 60, log_seconds: null },
+      effective: { payload_seconds: 60, log_seconds: 90 * 86_400 },
+    });
+    expect((await tempera(["retention", "set", "acme", "--payloads", "soon"])).err).toContain("neither a number of seconds nor never");
+  });
+
   it("--help on every command", async () => {
     for (const command of [
       [],
@@ -182,6 +202,13 @@ describe("models and doctor", () => {
       ["models", "list"],
       ["models", "check"],
       ["doctor"],
+      ["logs", "search"],
+      ["usage"],
+      ["usage", "checks"],
+      ["retention"],
+      ["retention", "status"],
+      ["retention", "run"],
+      ["retention", "set"],
     ]) {
       const { code, out } = await tempera([...command, "--help"]);
       expect(out).toMatch(/^Usage: tempera/);

@@ -13,6 +13,7 @@ import { createPlatformClient, type PlatformClient } from "../../src/cli/platfor
 import { loadConfig } from "../../src/config/load-config.ts";
 import { createLogger } from "../../src/config/logger.ts";
 import { createClosing } from "../../src/core/closing.ts";
+import { ORCHESTRATOR_QUEUE } from "../../src/core/job.ts";
 import type { DeadLetter, RequestRecord } from "../../src/core/ports/request-store.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startTemporal } from "../../src/dev/services/temporal.ts";
@@ -43,6 +44,8 @@ export interface TestPlatform extends AsyncDisposable {
   sql: Sql;
   temporal: Client;
   folder: string;
+  /** Runs a workflow of the orchestrator to its end. */
+  run<T>(workflowType: string, args: unknown[]): Promise<T>;
 }
 
 export async function startTestPlatform(env: Record<string, string> = {}): Promise<TestPlatform> {
@@ -65,9 +68,12 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
   const closing = createClosing();
   const requests = createRequestStore(sql);
   const connection = await Connection.connect({ address: temporal.url });
+  const client = new Client({ connection, namespace: config.temporal.namespace });
   return {
     platform,
     folder,
+    run: (workflowType, args) =>
+      client.workflow.execute(workflowType, { workflowId: `${workflowType}/${randomUUID()}`, taskQueue: ORCHESTRATOR_QUEUE, args }),
     deadLetters: () => requests.deadLetters(1_000),
     record: async (requestId) => {
       for (;;) {
@@ -87,12 +93,12 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
     },
     workflows: async (type) => {
       const found = new Map<string, string>();
-      const { workflow } = new Client({ connection, namespace: config.temporal.namespace });
-      for await (const { workflowId, status } of workflow.list({ query: `WorkflowType = '${type}'` })) found.set(workflowId, status.name);
+      for await (const { workflowId, status } of client.workflow.list({ query: `WorkflowType = '${type}'` }))
+        found.set(workflowId, status.name);
       return found;
     },
     sql,
-    temporal: new Client({ connection, namespace: config.temporal.namespace }),
+    temporal: client,
     secondGateway: async (more = {}) => {
       const port = await freePort();
       const child = spawn(process.execPath, ["--import", "tsx", join(PROJECT, "src/bin/gateway.ts")], {

@@ -126,12 +126,13 @@ export async function runBench(name: string, description: string, work: (bench: 
       for (const service of [temporal, postgres, redis]) closing.defer(() => service.stop());
       Object.assign(processes, { temporal: temporal.pid, postgres: postgres.pid, redis: redis.pid });
       const port = await freePort();
+      const adminPort = await freePort();
       const shared = {
         DATABASE_URL: postgres.url,
         REDIS_URL: redis.url,
         TEMPORAL_ADDRESS: temporal.url,
         TEMPERA_PORT: String(port),
-        TEMPERA_ADMIN_PORT: String(await freePort()),
+        TEMPERA_ADMIN_PORT: String(adminPort),
         TEMPERA_ADMIN_KEY: key,
         TEMPERA_DATA: join(folder, "data"),
         TEMPERA_WORKER_MODELS: STUB,

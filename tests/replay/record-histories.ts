@@ -15,6 +15,7 @@ import { startPlatform } from "../../src/bin/platform.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { createLogger } from "../../src/config/logger.ts";
+import { ORCHESTRATOR_QUEUE } from "../../src/core/job.ts";
 import { LIMITS } from "../../src/core/limits.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { findProgram } from "../../src/dev/services/program.ts";
@@ -48,6 +49,13 @@ async function hooked(client: PlatformClient, refuse: number, input: object = {}
   const id = await submit(client, input, {}, `?fal_webhook=${encodeURIComponent(hook)}`);
   for await (const _ of client.follow(STUB, id));
   return id;
+}
+
+/** Starts a workflow of the orchestrator's own; returns its id. */
+async function started(workflowType: string, argument: object): Promise<string> {
+  const workflowId = `recorded/${++hooks}`;
+  await temporal.workflow.start(workflowType, { workflowId, taskQueue: ORCHESTRATOR_QUEUE, args: [argument] });
+  return workflowId;
 }
 
 /** A receiver that answers nobody until one of them has been sent away: a webhook beyond what goes to one host at once. */
@@ -106,6 +114,18 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
   "webhook-delivery.used-up": async (client) => `${await hooked(client, 100)}/webhook`,
   // `sent-away-before-asking` was recorded on this path when such a delivery did not ask for room yet.
   "webhook-delivery.sent-away": sentAway,
+  "retention.nothing": () => started("retention", { sweep: "expired", kind: 0, deleted: {} }),
+  "retention.orphans": () => started("retention", { sweep: "orphans", kind: 0, deleted: {} }),
+  "retention.steps": async (client) => {
+    await client.admin("PUT", "/v1/tempera/retention/owners/admin", { request_seconds: 1 });
+    for (let i = 0; i < 3; i++) for await (const _ of client.follow(STUB, await submit(client, {})));
+    await new Promise((next) => setTimeout(next, 1_500));
+    const id = await started("retention", { sweep: "expired", kind: 0, deleted: {} });
+    await temporal.workflow.getHandle(id).result();
+    await client.admin("PUT", "/v1/tempera/retention/owners/admin", {});
+    return id;
+  },
+  "usage-reconciliation.checked": () => started("usageReconciliation", { windowMs: 3_600_000, lagMs: 0 }),
   // Sequential nodes, nodes side by side, a value too big to travel, and a pipeline as a node.
   "pipeline.success": (client) =>
     submitPipeline(client, [
@@ -158,6 +178,9 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
     return id;
   },
 };
+
+// So that a sweep of little takes more than one step.
+Object.assign(LIMITS, { retentionStepMs: 1 });
 
 const folder = await mkdtemp(join(tmpdir(), "tempera-record-"));
 const config = loadConfig({

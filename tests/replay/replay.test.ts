@@ -43,6 +43,11 @@ describe("recorded histories", () => {
     for (const path of ["closed", "retry", "start-timeout", "cancel-waiting"]) expect(files).toContain(`realtime-session.${path}.json`);
   });
 
+  it("cover sweeps with nothing and something to delete, of both kinds, and a look at the ledger", () => {
+    for (const path of ["retention.nothing", "retention.steps", "retention.orphans", "usage-reconciliation.checked"])
+      expect(files).toContain(`${path}.json`);
+  });
+
   it.each(files)("%s replays", async (file) => {
     await Worker.runReplayHistory({ workflowBundle: await orchestratorBundle() }, read(file));
   });

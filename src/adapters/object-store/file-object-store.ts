@@ -5,9 +5,9 @@ import { basename, dirname, join } from "node:path";
 import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
-import type { ObjectInfo, ObjectStore, PartsUpload } from "../../core/ports/object-store.ts";
+import type { ListedObject, ObjectInfo, ObjectStore, PartsUpload } from "../../core/ports/object-store.ts";
 import { objectBody } from "./object-body.ts";
-import { checkRange, objectKey } from "./object-key.ts";
+import { checkRange, objectFolder, objectKey } from "./object-key.ts";
 
 const FULL = new Set(["ENOSPC", "EDQUOT"]);
 const MISSING = new Set(["ENOENT", "ENOTDIR"]);
@@ -73,6 +73,28 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
     });
   };
 
+  /** What comes after `after` below a folder of keys, by rising key: a name counts as its whole key, so that `a-b` comes before `a/c`. */
+  const objectsBelow = async (of: string, after: string | undefined, limit: number): Promise<ListedObject[]> => {
+    const found: ListedObject[] = [];
+    const entries = (await unlessMissing(readdir(join(folder, of), { withFileTypes: true }))) ?? [];
+    const keys = entries
+      .flatMap((entry) => (entry.name.includes("@") ? [] : [`${of}${entry.name}${entry.isDirectory() ? "/" : ""}`]))
+      .sort();
+    for (const key of keys) {
+      if (found.length >= limit) break;
+      if (key.endsWith("/")) {
+        // All of it comes before `after`, unless `after` lies within.
+        if (after !== undefined && key < after && !after.startsWith(key)) continue;
+        found.push(...(await objectsBelow(key, after, limit - found.length)));
+      } else if (after === undefined || key > after) {
+        const info = await infoAt(join(folder, key));
+        const file = info && (await unlessMissing(stat(join(folder, key))));
+        if (info && file) found.push({ key, bytes: info.bytes, modifiedAtMs: file.mtimeMs });
+      }
+    }
+    return found;
+  };
+
   /** A folder of parts, each a file `<number>-<MD5>`; it is there from `beginParts` until the upload ends. */
   const partsOf = ({ key, uploadId }: PartsUpload): string => {
     if (!UPLOAD_ID.test(uploadId)) throw new TemperaError("upload_unknown");
@@ -110,6 +132,8 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
         if (name.startsWith(beside) && !name.startsWith(`${beside}parts-`))
           await unlessMissing(rm(join(dirname(path), name), { force: true }));
     },
+
+    list: async (of, after, limit) => (await unlessMissing(objectsBelow(objectFolder(of), after, limit))) ?? [],
 
     async beginParts(key) {
       const uploadId = randomUUID();

@@ -12,6 +12,13 @@ export function objectKey(key: string): string {
   return key;
 }
 
+/** Passes a folder of keys through: whole segments, each with a `/` behind it. Throws `file_unknown` for anything else. */
+export function objectFolder(folder: string): string {
+  if (!folder.endsWith("/")) throw new TemperaError("file_unknown");
+  objectKey(folder.slice(0, -1));
+  return folder;
+}
+
 /** Throws `range_unsatisfiable` for a range, inclusive at both ends, that does not lie within the object. */
 export function checkRange({ start, end }: { start: number; end: number }, { bytes }: ObjectInfo): void {
   if (!(start >= 0 && start <= end && end < bytes)) throw new TemperaError("range_unsatisfiable");

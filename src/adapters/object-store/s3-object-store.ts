@@ -5,9 +5,9 @@ import { text } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 import { Client } from "minio";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
-import type { ObjectInfo, ObjectStore } from "../../core/ports/object-store.ts";
+import type { ListedObject, ObjectInfo, ObjectStore } from "../../core/ports/object-store.ts";
 import { objectBody } from "./object-body.ts";
-import { checkRange, objectKey } from "./object-key.ts";
+import { checkRange, objectFolder, objectKey } from "./object-key.ts";
 
 export interface S3ObjectStoreOptions {
   /** `http://host:port` or `https://host[:port]`. */
@@ -107,6 +107,23 @@ export async function createS3ObjectStore({ endpoint, bucket, region, accessKey,
 
     async delete(key) {
       await answer(client.removeObject(bucket, objectKey(key)));
+    },
+
+    async list(folder, after, limit) {
+      const found: ListedObject[] = [];
+      const listing = client.listObjectsV2(bucket, objectFolder(folder), true, after ?? "");
+      try {
+        for await (const { name, size, lastModified } of listing as AsyncIterable<{ name?: string; size: number; lastModified?: Date }>) {
+          if (name === undefined) continue;
+          found.push({ key: name, bytes: size, modifiedAtMs: lastModified?.getTime() ?? 0 });
+          if (found.length >= limit) break;
+        }
+        return found;
+      } catch (error) {
+        throw failed(error);
+      } finally {
+        listing.destroy();
+      }
     },
 
     beginParts: (key, contentType) => answer(client.initiateNewMultipartUpload(bucket, objectKey(key), { "content-type": contentType })),

@@ -2,6 +2,7 @@ import type { JobSpec } from "../../core/job.ts";
 import type { EndedQuery, EndedRequest, RequestSearch } from "../../core/ports/request-search.ts";
 import { isRequestId, type Outcome, type Priority } from "../../core/request.ts";
 import { answer, type Sql, storableText } from "./connection.ts";
+import { withoutPayloads } from "./without-payloads.ts";
 
 interface EndedRow {
   request_id: string;
@@ -24,17 +25,6 @@ const endedOf = (row: EndedRow): EndedRequest => ({
   statusCode: row.status_code,
   seconds: Number(row.seconds),
 });
-
-/** The record that is left of a job and its outcome when input and output were taken out. Both name bytes that are not there. */
-function withoutPayloads(requestId: string, job: JobSpec, outcome: Outcome): { job: JobSpec; outcome: Outcome } {
-  const { pipeline, ...rest } = job;
-  const bare: JobSpec = { ...rest, input: { ref: `inputs/${requestId}.json` } };
-  if (pipeline) {
-    const { kept: _, ...part } = pipeline;
-    bare.pipeline = part;
-  }
-  return { job: bare, outcome: outcome.ok ? { ...outcome, output: { ref: `outcomes/${requestId}.json` } } : outcome };
-}
 
 /** What is looked for among the records of requests, in Postgres. */
 export function createRequestSearch(sql: Sql): RequestSearch {
@@ -102,10 +92,11 @@ export function createRequestSearch(sql: Sql): RequestSearch {
         >`SELECT job, outcome FROM requests WHERE request_id = ${requestId} AND ended_at IS NOT NULL`,
       );
       if (!row) return false;
-      const { job, outcome } = withoutPayloads(requestId, row.job, row.outcome);
+      const { job, outcome } = withoutPayloads(row.job, row.outcome);
       await answer(
         sql,
-        sql`UPDATE requests SET job = ${JSON.stringify(job)}::text::json, outcome = ${JSON.stringify(outcome)}::text::json
+        sql`UPDATE requests SET job = ${JSON.stringify(job)}::text::json, outcome = ${JSON.stringify(outcome)}::text::json, refs = '{}',
+              payloads_deleted_at = now()
             WHERE request_id = ${requestId} AND ended_at IS NOT NULL`,
       );
       return true;

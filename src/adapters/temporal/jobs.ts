@@ -12,6 +12,7 @@ import { ORCHESTRATOR_QUEUE, priorityOf } from "../../core/job.ts";
 import { PLACE_SIGNAL } from "../../core/place.ts";
 import type { Jobs } from "../../core/ports/jobs.ts";
 import { identityOf, type Outcome, type RequestIdentity } from "../../core/request.ts";
+import { deliveryWorkflowId } from "../../core/webhook.ts";
 import { ENDPOINT_ATTRIBUTE, OWNER_ATTRIBUTE, VERSION_ATTRIBUTE } from "./search-attributes.ts";
 import { within } from "./within.ts";
 
@@ -97,18 +98,6 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
       }
     },
 
-    async forget(requestId) {
-      const {
-        connection: { workflowService },
-        options: { namespace },
-      } = client;
-      for (const workflowId of [requestId, `${requestId}/webhook`]) {
-        await call(() => workflowService.deleteWorkflowExecution({ namespace, workflowExecution: { workflowId } })).catch((error) => {
-          if (!isGrpcServiceError(error) || error.code !== GRPC_NOT_FOUND) throw error;
-        });
-      }
-    },
-
     async describe(requestId) {
       const found = await describe(requestId);
       const identity = found?.memo?.request as RequestIdentity | undefined;
@@ -121,6 +110,7 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
         state: found.status.name !== "RUNNING" ? "COMPLETED" : running ? "IN_PROGRESS" : "IN_QUEUE",
         attempt: found.type === PIPELINE ? 1 : (pending?.attempt ?? 1),
         submittedAtMs: found.startTime.getTime(),
+        ...(found.closeTime && { endedAtMs: found.closeTime.getTime() }),
       };
     },
 
@@ -140,6 +130,23 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
         return (await call(() => client.workflow.getHandle(requestId).result())) as Outcome;
       } catch (error) {
         return closedOutcome(error);
+      }
+    },
+
+    async forget(requestId) {
+      for (const workflowId of [requestId, deliveryWorkflowId(requestId)]) {
+        const found = await call(() => client.workflow.getHandle(workflowId).describe()).catch((error) => {
+          if (error instanceof WorkflowNotFoundError) return undefined;
+          throw error;
+        });
+        // Temporal would end a running one.
+        if (!found || found.status.name === "RUNNING") continue;
+        const workflowExecution = { workflowId, runId: found.runId };
+        await call(() => client.workflowService.deleteWorkflowExecution({ namespace: client.options.namespace, workflowExecution })).catch(
+          (error) => {
+            if ((error as { code?: number }).code !== GRPC_NOT_FOUND) throw error;
+          },
+        );
       }
     },
   };

@@ -1,9 +1,9 @@
 import type { Context } from "hono";
 import { errorInfo, TemperaError } from "../../core/errors/tempera-error.ts";
 import { type FileRecord, fileKey, fileUrl, type NewFile, newFileId, safeFileName } from "../../core/file.ts";
-import { expiryOf, type Lifecycle } from "../../core/lifecycle.ts";
+import { expiryOf, type Lifecycle, lasting } from "../../core/lifecycle.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { LIFECYCLE_HEADER, LIFECYCLE_PREFERENCE_HEADER, readContentType, wantedLifecycle } from "../../fal/index.ts";
+import { LIFECYCLE_HEADER, LIFECYCLE_PREFERENCE_HEADER, readContentType, saysHowLong, wantedLifecycle } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
@@ -15,13 +15,13 @@ import { uploadBody } from "./upload-body.ts";
 
 export type UploadDependencies = Pick<
   ApiDependencies,
-  "keyRing" | "tokens" | "files" | "objects" | "clock" | "log" | "uploadSecret" | "publicUrl" | "limits" | "storageDefaults"
+  "keyRing" | "tokens" | "files" | "objects" | "clock" | "log" | "uploadSecret" | "publicUrl" | "limits" | "storageDefaults" | "times"
 >;
 
 /** The file that a caller announces by headers, as Python's client does (contract §6.2). Throws `input_invalid`. */
 export const announcedFile = (
   c: Context,
-  api: Pick<ApiDependencies, "storageDefaults">,
+  api: Pick<ApiDependencies, "storageDefaults" | "times">,
   caller: Caller,
   uploadUntilMs: number,
 ): NewFile => {
@@ -36,10 +36,16 @@ export const announcedFile = (
   };
 };
 
-/** The lifecycle that an upload asks for; what it does not say is its owner's default. Throws `input_invalid`. */
-export function lifecycleOf(c: Context, { storageDefaults }: Pick<ApiDependencies, "storageDefaults">, ownerId: string): Lifecycle {
+/** The lifecycle that an upload asks for; what it does not say is its owner's default, then the installation's. Throws `input_invalid`. */
+export function lifecycleOf(
+  c: Context,
+  { storageDefaults, times }: Pick<ApiDependencies, "storageDefaults" | "times">,
+  ownerId: string,
+): Lifecycle {
   const name = c.req.header(LIFECYCLE_HEADER) === undefined ? LIFECYCLE_PREFERENCE_HEADER : LIFECYCLE_HEADER;
-  return wantedLifecycle(c.req.header(name), name, storageDefaults.of(ownerId));
+  const header = c.req.header(name);
+  const lifecycle = wantedLifecycle(header, name, storageDefaults.of(ownerId));
+  return saysHowLong(header) ? lifecycle : lasting(lifecycle, times?.of(ownerId).uploadMs);
 }
 
 /** Header values come as Latin-1; clients send the bytes of UTF-8. */

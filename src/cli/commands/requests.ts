@@ -3,6 +3,7 @@ import { text } from "node:stream/consumers";
 import type { Command } from "commander";
 import { type PlatformClient, PlatformError, type Status } from "../platform-client.ts";
 import { createProgressView } from "../progress-view.ts";
+import { addLogSearchCommand } from "./logs.ts";
 
 const print = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
 
@@ -72,7 +73,7 @@ export function addRequestCommands(program: Command, connect: (command: Command)
     print(await connect(command).status(endpoint, id)),
   );
 
-  endpointAndId("logs", "show a request's log lines")
+  const logs = endpointAndId("logs", "show a request's log lines, or find lines of any")
     .option("-f, --follow", "go on until the request has ended")
     .action(async (endpoint: string, id: string, { follow }: { follow?: boolean }, command: Command) => {
       const client = connect(command);
@@ -82,6 +83,7 @@ export function addRequestCommands(program: Command, connect: (command: Command)
       if (!follow) return show(await client.status(endpoint, id));
       for await (const status of client.follow(endpoint, id)) show(status);
     });
+  addLogSearchCommand(logs, connect);
 
   endpointAndId("result", "print a finished request's output").action(async (endpoint: string, id: string, _: object, command: Command) =>
     print(await connect(command).result(endpoint, id)),

@@ -148,6 +148,12 @@ export const CATALOGUE = {
     says: "Send `If-Match` with the ETag of what you read, so that nobody else's change is overwritten, or `If-Match: *` to overwrite it.",
   },
   not_implemented: { kind: "gateway", status: 501, retryable: false, says: "This call of fal's Platform API is not implemented here." },
+  schedule_unknown: {
+    kind: "gateway",
+    status: 503,
+    retryable: true,
+    says: "No orchestrator has made this schedule yet. Start one, and try again.",
+  },
   queue_full: { kind: "gateway", status: 429, retryable: true, says: "The queue is longer than the caller allowed." },
   file_unknown: { kind: "gateway", status: 404, retryable: false, says: "File not found" },
   file_forbidden: { kind: "gateway", status: 403, retryable: false, says: "This file is not open to you." },

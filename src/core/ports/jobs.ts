@@ -7,6 +7,7 @@ export interface JobDescription extends RequestIdentity {
   state: RequestState;
   attempt: number;
   submittedAtMs: number;
+  endedAtMs?: number;
 }
 
 /** The jobs: Temporal owns whether one exists, whether it runs, and how it ended. */
@@ -21,11 +22,11 @@ export interface Jobs {
   cancel(requestId: string, node?: NodePlace): Promise<"requested" | "finished" | "unknown">;
   /** Tells a job that waits for one of its owner's places that it has one; false when it has ended or is unknown. Rejects with `temporal_unavailable`. */
   grantPlace(requestId: string): Promise<boolean>;
-  /** Deletes what Temporal keeps of a job that has closed, and of its webhook's delivery. One it does not know is no error. */
-  forget(requestId: string): Promise<void>;
   describe(requestId: string): Promise<JobDescription | undefined>;
   /** Where a node stands whose pipeline still runs. `undefined`: it does not run. */
   describeNode(requestId: string, node: NodePlace): Promise<Pick<JobDescription, "state" | "attempt"> | undefined>;
   /** The outcome of a job that has closed, `undefined` while it runs or when it is unknown. */
   outcome(requestId: string): Promise<Outcome | undefined>;
+  /** Deletes what Temporal keeps of a job that has closed, its delivery's included; unknown and running ones are left as they are. */
+  forget(requestId: string): Promise<void>;
 }

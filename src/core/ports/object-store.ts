@@ -5,6 +5,14 @@ export interface ObjectInfo {
   contentType: string;
 }
 
+/** An object as a listing has it. */
+export interface ListedObject {
+  key: string;
+  bytes: number;
+  /** When it was put last. */
+  modifiedAtMs: number;
+}
+
 /** An object that arrives in parts. `uploadId` is the store's own name for its upload. */
 export interface PartsUpload {
   key: string;
@@ -25,6 +33,12 @@ export interface ObjectStore {
   /** `range` is inclusive and must lie within the object. */
   get(key: string, range?: { start: number; end: number }): Promise<{ info: ObjectInfo; body: Readable } | undefined>;
   delete(key: string): Promise<void>;
+  /**
+   * The objects below a folder by rising key, at most `limit`, from the one after `after` on.
+   *
+   * @param folder whole segments with a `/` at the end: `inputs/`
+   */
+  list(folder: string, after: string | undefined, limit: number): Promise<ListedObject[]>;
 
   /** Begins an object that arrives in parts; until `completeParts` nothing of it is seen. Returns its `uploadId`. */
   beginParts(key: string, contentType: string): Promise<string>;

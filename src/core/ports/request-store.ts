@@ -35,6 +35,16 @@ export interface DeadLetter {
   createdAtMs: number;
 }
 
+export interface ActiveQuery {
+  endedSinceMs: number;
+  ownerId?: string;
+  requestId?: string;
+  /** The endpoint itself or anything below it. */
+  app?: string;
+  version?: string;
+  limit: number;
+}
+
 /** Every method rejects with `store_unavailable` when Postgres cannot be reached. */
 export interface RequestStore {
   /** Records a submitted request; one that is already there is left as it is. */
@@ -47,6 +57,9 @@ export interface RequestStore {
   finish(finished: FinishedJob): Promise<Outcome>;
 
   find(requestId: string): Promise<RequestRecord | undefined>;
+
+  /** Requests that have not ended, or not before a moment; the newest first. */
+  active(query: ActiveQuery): Promise<(RequestIdentity & { ended: boolean })[]>;
 
   /** The requests of a pipeline's nodes, oldest first: at most `LIMITS.pipelineNodesMax`. */
   nodes(pipelineId: string): Promise<RequestRecord[]>;

@@ -73,6 +73,35 @@ describe.each<[string, () => Promise<ObjectStore>]>([
     }
   });
 
+  it("lists a folder by rising key, page by page, with sizes and times; nothing beside it", async () => {
+    const names = ["list/a-b", "list/a/c", "list/a/d/e.json", "list/a.b", "list/b", "list/Z9", "list/a0"];
+    const beforeMs = Date.now();
+    for (const name of names) await put(name, Buffer.from(name));
+    await put("listed", Buffer.from("x"));
+    const expected = names.map(key).sort();
+    const seen: string[] = [];
+    for (let after: string | undefined; ; ) {
+      const page = await store.list(key("list/"), after, 3);
+      expect(page.length).toBeLessThanOrEqual(3);
+      if (page.length === 0) break;
+      for (const { key: name, bytes, modifiedAtMs } of page) {
+        seen.push(name);
+        expect(bytes).toBe(name.length - key("").length);
+        // S3 tells whole seconds.
+        expect(modifiedAtMs).toBeGreaterThanOrEqual(beforeMs - 2_000);
+        expect(modifiedAtMs).toBeLessThanOrEqual(Date.now() + 2_000);
+      }
+      after = page.at(-1)?.key;
+    }
+    expect(seen).toEqual(expected);
+    expect((await store.list(key("list/a/"), undefined, 10)).map(({ key: name }) => name)).toEqual([
+      key("list/a/c"),
+      key("list/a/d/e.json"),
+    ]);
+    expect(await store.list(key("nothing/"), undefined, 10)).toEqual([]);
+    for (const folder of ["list", "", "/", "../", "a//", "a/../"]) await expect(store.list(folder, undefined, 1)).rejects.toThrow();
+  });
+
   it("knows nothing of what was never put, or was deleted", async () => {
     expect(await store.head(key("none"))).toBeUndefined();
     expect(await store.get(key("none"))).toBeUndefined();

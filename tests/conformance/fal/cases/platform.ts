@@ -102,6 +102,23 @@ export const cases: Case[] = [
     },
   },
   {
+    number: 157,
+    title: "an X-Fal-Store-IO: 0 request can be read, and has no payloads in the list",
+    needs: ["adminKey"],
+    elsewhere: "no record or history holds them: `tests/integration/usage.test.ts`",
+    async run(ctx) {
+      const { request_id } = await ctx.submit({ prompt: "not to be kept" }, { headers: { "x-fal-store-io": "0" } });
+      await ctx.ended(request_id);
+      same(status(await ctx.call(ctx.at(request_id)), 200, "the result").json().echo, "not to be kept", "the result");
+      const item = await listed(ctx, request_id, "&expand=payloads");
+      same(item.status_code, 200, "status_code");
+      check(!("json_input" in item) && !("json_output" in item), "the list has its payloads");
+      const kept = (await ctx.submit({ prompt: "kept" }, { headers: { "x-fal-store-io": "1" } })).request_id;
+      await ctx.ended(kept);
+      same((await listed(ctx, kept, "&expand=payloads")).json_output?.echo, "kept", "the payload of X-Fal-Store-IO: 1");
+    },
+  },
+  {
     number: 158,
     title: "payload deletion removes JSON and media, and reports each link",
     needs: ["adminKey", "otherKey"],
@@ -165,6 +182,36 @@ export const cases: Case[] = [
         same((await ctx.ended(request_id)).error_type, "client_cancelled", "the end of a waiting request");
       same((await get(ctx, queue)).queue_size, 0, "queue_size after the flush");
       status(await platform(ctx, "/serverless/apps/no/such/queue"), 404, "an unknown app's queue");
+    },
+  },
+  {
+    number: 161,
+    title: "logs: history and the SSE stream filter by request_id",
+    needs: ["adminKey"],
+    elsewhere: "words, levels, pages, other owners, lines as they are said: `tests/integration/usage.test.ts`",
+    async run(ctx) {
+      const [one, other] = await Promise.all(["one", "other"].map((name) => ctx.submit({ [`a field of ${name}`]: 1 })));
+      for (const { request_id } of [one, other]) await ctx.ended(request_id);
+      await listed(ctx, one.request_id);
+      const of = `?request_id=${one.request_id}`;
+      const { items } = status(await platform(ctx, `/serverless/logs/history${of}`, { method: "POST", body: [] }), 200, "history").json();
+      check(items.length > 0, "history has no lines");
+      for (const item of items) {
+        same(item.labels.request_id, one.request_id, "a line's request");
+        check(
+          ["timestamp", "level", "message", "app", "revision"].every((field) => typeof item[field] === "string"),
+          "a field is missing",
+        );
+      }
+      check(
+        items.some(({ message }: Json) => message.includes("a field of one")),
+        "the line is missing",
+      );
+      const { events } = await ctx.stream(`${ctx.adminUrl}/v1/serverless/logs/stream${of}`, {
+        method: "POST",
+        ...(ctx.adminKey !== undefined && { key: ctx.adminKey }),
+      });
+      same(events.map(({ message }: Json) => message).sort(), items.map(({ message }: Json) => message).sort(), "the stream's lines");
     },
   },
 ];

@@ -163,9 +163,6 @@ export const cases: Case[] = [
       same(got[1]?.body.request_id, request_id, "the request of the second attempt");
     },
   },
-  ...[157, 161].map((number) =>
-    notApplicable(number, "Platform API", "the Platform API's lists, payloads and logs are the subject of a later version"),
-  ),
   {
     number: 162,
     title: "the per-model OpenAPI is valid 3.0, with fal's metadata, order and four paths",

@@ -1,0 +1,14 @@
+import type { JobSpec } from "../../core/job.ts";
+import type { Outcome } from "../../core/request.ts";
+import { GONE } from "../../core/stored.ts";
+
+/** The record that is left of a job and its outcome when input and output were taken out. */
+export function withoutPayloads(job: JobSpec, outcome: Outcome): { job: JobSpec; outcome: Outcome } {
+  const { pipeline, ...rest } = job;
+  const bare: JobSpec = { ...rest, input: GONE };
+  if (pipeline) {
+    const { kept: _, overrides: __, ...part } = pipeline;
+    bare.pipeline = part;
+  }
+  return { job: bare, outcome: outcome.ok ? { ...outcome, output: GONE } : outcome };
+}

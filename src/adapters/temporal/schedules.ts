@@ -1,0 +1,98 @@
+import { type Client, ScheduleAlreadyRunning, ScheduleNotFoundError } from "@temporalio/client";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { ORCHESTRATOR_QUEUE } from "../../core/job.ts";
+import type { ScheduledRun, ScheduleName, ScheduleState, Schedules } from "../../core/ports/schedules.ts";
+
+/** A workflow that is started again and again. */
+export interface Scheduled {
+  name: ScheduleName;
+  workflowType: string;
+  args: unknown[];
+  everyMs: number;
+}
+
+/** Runs that are told of a schedule. */
+const RUNS = 5;
+
+const scheduleId = (name: ScheduleName): string => `tempera-${name}`;
+
+const specOf = ({ name, workflowType, args, everyMs }: Scheduled) => ({
+  spec: { intervals: [{ every: everyMs }] },
+  action: { type: "startWorkflow" as const, workflowType, workflowId: `tempera-${name}`, taskQueue: ORCHESTRATOR_QUEUE, args },
+  // One that is late is made up for once; one that is under way is not disturbed.
+  policies: { overlap: "SKIP" as const, catchupWindow: "1m" as const },
+});
+
+const call = async <T>(work: Promise<T>): Promise<T> =>
+  work.catch((error) => {
+    if (error instanceof ScheduleNotFoundError || error instanceof ScheduleAlreadyRunning) throw error;
+    throw new TemperaError("temporal_unavailable", undefined, { cause: error });
+  });
+
+/** Makes the schedules exist as they are configured. Harmless to repeat, and for many processes at once; one that is paused stays so. */
+export async function ensureSchedules(client: Client, wanted: Scheduled[]): Promise<void> {
+  for (const each of wanted) {
+    try {
+      await call(client.schedule.create({ scheduleId: scheduleId(each.name), ...specOf(each) }));
+    } catch (error) {
+      if (!(error instanceof ScheduleAlreadyRunning)) throw error;
+      const handle = client.schedule.getHandle(scheduleId(each.name));
+      const { spec } = await call(handle.describe());
+      if (spec.intervals?.length === 1 && spec.intervals[0]?.every === each.everyMs) continue;
+      await call(handle.update(({ state }) => ({ ...specOf(each), state })));
+    }
+  }
+}
+
+/** The schedules, kept by Temporal. */
+export function createSchedules(client: Client): Schedules {
+  const unlessUnknown = async <T>(work: Promise<T>): Promise<T | undefined> =>
+    call(work).catch((error) => {
+      if (error instanceof ScheduleNotFoundError) return undefined;
+      throw error;
+    });
+
+  const runOf = async ({ workflowId, startedAtMs }: { workflowId: string; startedAtMs: number }): Promise<ScheduledRun> => {
+    const handle = client.workflow.getHandle(workflowId);
+    // Temporal forgets a run after a while: what is left of it is that it was.
+    const status = await handle.describe().then(
+      (found) => found.status.name,
+      () => "COMPLETED",
+    );
+    if (status === "RUNNING") return { workflowId, startedAtMs, state: "RUNNING" };
+    if (status !== "COMPLETED") return { workflowId, startedAtMs, state: "FAILED" };
+    const result: unknown = await handle.result().catch(() => undefined);
+    return { workflowId, startedAtMs, state: "COMPLETED", ...(result !== undefined && { result }) };
+  };
+
+  return {
+    async state(name) {
+      const found = await unlessUnknown(client.schedule.getHandle(scheduleId(name)).describe());
+      if (!found) return undefined;
+      const { spec, state, info } = found;
+      const taken = info.recentActions
+        .flatMap(({ action, takenAt }) =>
+          action.type === "startWorkflow" ? [{ workflowId: action.workflow.workflowId, startedAtMs: takenAt.getTime() }] : [],
+        )
+        .slice(-RUNS)
+        .reverse();
+      const [nextAt] = info.nextActionTimes;
+      const answer: ScheduleState = {
+        name,
+        everyMs: spec.intervals?.[0]?.every ?? 0,
+        paused: state.paused,
+        ...(nextAt && { nextAtMs: nextAt.getTime() }),
+        runs: await Promise.all(taken.map(runOf)),
+      };
+      return answer;
+    },
+
+    trigger: async (name) =>
+      (await unlessUnknown(
+        client.schedule
+          .getHandle(scheduleId(name))
+          .trigger("SKIP")
+          .then(() => true),
+      )) ?? false,
+  };
+}

@@ -1,0 +1,199 @@
+/**
+ * One suite for everything that searches in log lines. PostgreSQL always; Elasticsearch or OpenSearch when `TEST_LOG_SEARCH_URL` names one:
+ * there is none among what the tests start by themselves.
+ */
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
+import { createPostgresLogSearch } from "../../../src/adapters/postgres/log-search.ts";
+import { createRequestStore } from "../../../src/adapters/postgres/request-store.ts";
+import { createOpenSearchLogSearch } from "../../../src/adapters/search/opensearch-log-search.ts";
+import type { LogLevel } from "../../../src/core/events.ts";
+import type { JobSpec } from "../../../src/core/job.ts";
+import type { FoundLine, LineQuery, LogSearch } from "../../../src/core/ports/log-search.ts";
+import { newRequestId } from "../../../src/core/request-id.ts";
+import { leakCheck } from "../../setup/leak-check.ts";
+import { testDatabase } from "../../setup/test-database.ts";
+
+leakCheck();
+
+const NOW_MS = Date.UTC(2026, 5, 15, 12);
+const searchUrl = process.env.TEST_LOG_SEARCH_URL;
+
+let database: Awaited<ReturnType<typeof testDatabase>>;
+let sql: Sql;
+beforeAll(async () => {
+  database = await testDatabase();
+  sql = connectPostgres(database.url, { maxConnections: 3 });
+});
+afterAll(async () => {
+  await sql.end({ timeout: 2 });
+  await database[Symbol.asyncDispose]();
+});
+
+interface Spoken {
+  requestId?: string;
+  ownerId?: string;
+  endpoint?: string;
+  version?: string;
+  agoMs?: number;
+  lines: [message: string, level?: LogLevel, atMs?: number][];
+}
+
+describe.each<[string, boolean, () => LogSearch]>([
+  ["PostgreSQL", true, () => createPostgresLogSearch(sql)],
+  ["OpenSearch", searchUrl !== undefined, () => createOpenSearchLogSearch({ url: searchUrl ?? "", index: `suite-${randomUUID()}` })],
+])("log search on %s", (_, there, open) => {
+  let search: LogSearch;
+  beforeAll(() => {
+    if (there) search = open();
+  });
+
+  /** A request that has ended with these lines, in the record and in what searches. */
+  const speak = async ({
+    requestId = newRequestId(),
+    ownerId = "owner",
+    endpoint = "a/b",
+    version = "1.0.0",
+    agoMs = 0,
+    lines,
+  }: Spoken): Promise<string> => {
+    const submittedAtMs = NOW_MS - agoMs;
+    const logs = lines.map(([message, level = "INFO", atMs = submittedAtMs + 10], n) => ({
+      id: `${atMs}-${n}`,
+      atMs,
+      event: { type: "log" as const, attempt: 1, level, message },
+    }));
+    const job = {
+      requestId,
+      ownerId,
+      keyId: "k",
+      endpoint,
+      version,
+      taskQueue: "q",
+      priority: "normal",
+      input: { inline: {} },
+      submittedAtMs,
+    } as unknown as JobSpec;
+    await createRequestStore(sql).finish({
+      job,
+      outcome: { ok: true, output: { inline: {} }, metrics: {} },
+      attempts: 1,
+      endedAtMs: submittedAtMs + 1000,
+      logs,
+    });
+    await search.keep({
+      requestId,
+      ownerId,
+      endpoint,
+      version,
+      submittedAtMs,
+      lines: logs.map(({ id, atMs, event: { type: __, ...line } }) => ({ ...line, id, atMs })),
+    });
+    return requestId;
+  };
+  /** What is found, once what was kept can be. */
+  const find = async (query: Partial<LineQuery>, least = 0): Promise<FoundLine[]> => {
+    for (const untilMs = Date.now() + 5_000; ; ) {
+      const { lines } = await search.search({ startMs: 0, endMs: NOW_MS * 2, limit: 100, ...query });
+      if (lines.length >= least || Date.now() > untilMs) return lines;
+    }
+  };
+  const texts = (lines: FoundLine[]): string[] => lines.map(({ message }) => message);
+
+  it.runIf(there)("finds lines by their words, all of them in one line, whatever their case and order", async () => {
+    const requestId = await speak({ lines: [["The quick brown fox"], ["jumps over 42 dogs", "WARN"], ["über größe — naïve 日本"]] });
+    expect(texts(await find({ requestId }, 3))).toEqual(["über größe — naïve 日本", "jumps over 42 dogs", "The quick brown fox"]);
+    expect(texts(await find({ requestId, words: "FOX quick" }, 1))).toEqual(["The quick brown fox"]);
+    expect(texts(await find({ requestId, words: "42" }, 1))).toEqual(["jumps over 42 dogs"]);
+    expect(texts(await find({ requestId, words: "GRÖSSE" }))).toEqual([]);
+    expect(texts(await find({ requestId, words: "größe" }, 1))).toHaveLength(1);
+    // In the request, but not in one line.
+    expect(await find({ requestId, words: "fox dogs" })).toEqual([]);
+    expect(await find({ requestId, words: "fo" })).toEqual([]);
+    for (const odd of ["'; DROP TABLE requests; --", "a & | ! ( : * \\", "\u0000", '"', "{}"]) await find({ requestId, words: odd });
+    expect((await find({ requestId, words: "fox" }))[0]).toEqual({
+      requestId,
+      ownerId: "owner",
+      endpoint: "a/b",
+      version: "1.0.0",
+      attempt: 1,
+      level: "INFO",
+      message: "The quick brown fox",
+      id: `${NOW_MS + 10}-0`,
+      atMs: NOW_MS + 10,
+    });
+  });
+
+  it.runIf(there)("by owner, endpoint and what lies below it, version, level and time", async () => {
+    const word = `w${randomUUID().replaceAll("-", "")}`;
+    const spoken: Spoken[] = [
+      { ownerId: "o1", endpoint: "x/y", lines: [[`${word} 1`]] },
+      { ownerId: "o2", endpoint: "x/y/z", agoMs: 1000, lines: [[`${word} 2`, "ERROR"]] },
+      { ownerId: "o2", endpoint: "x/yz", version: "2.0.0", agoMs: 2000, lines: [[`${word} 3`, "DEBUG"]] },
+    ];
+    for (const each of spoken) await speak(each);
+    const found = async (query: Partial<LineQuery>): Promise<string> =>
+      texts(await find({ words: word, ...query }))
+        .map((text) => text.at(-1))
+        .join("");
+    await find({ words: word }, 3);
+    expect(await found({})).toBe("123");
+    expect(await found({ ownerId: "o2" })).toBe("23");
+    expect(await found({ app: "x/y" })).toBe("12");
+    expect(await found({ version: "2.0.0" })).toBe("3");
+    expect(await found({ levels: ["ERROR", "DEBUG"] })).toBe("23");
+    expect(await found({ startMs: NOW_MS - 1500 })).toBe("12");
+    expect(await found({ endMs: NOW_MS })).toBe("23");
+    expect(await found({ ownerId: "o3" })).toBe("");
+  });
+
+  it.runIf(there)("pages: each line once, the newest request first, whatever the size of a page", async () => {
+    const ownerId = randomUUID();
+    for (let i = 0; i < 5; i++)
+      await speak({ ownerId, agoMs: (i >> 1) * 1000, lines: Array.from({ length: 3 }, (_, n) => [`line ${n}`] as [string]) });
+    const whole = await find({ ownerId }, 15);
+    expect(whole).toHaveLength(15);
+    for (const limit of [1, 2, 4, 15]) {
+      const seen: FoundLine[] = [];
+      for (let before: LineQuery["before"]; ; ) {
+        const { lines, next } = await search.search({ startMs: 0, endMs: NOW_MS * 2, ownerId, limit, ...(before && { before }) });
+        seen.push(...lines);
+        if (!next) break;
+        before = next;
+      }
+      expect(seen).toEqual(whole);
+    }
+  });
+
+  it.runIf(there)("keeps lines once, and forgets them", async () => {
+    const lines: Spoken["lines"] = [["only once"], ["and twice"]];
+    const requestId = await speak({ lines });
+    await speak({ requestId, lines });
+    expect(await find({ requestId }, 2)).toHaveLength(2);
+    await sql`UPDATE requests SET logs = '[]', log_words = NULL WHERE request_id = ${requestId}`;
+    await search.forget([requestId, newRequestId()]);
+    expect(await find({ requestId })).toEqual([]);
+    await search.forget([]);
+  });
+
+  it.runIf(there)("a request with as much to say as it may is taken", async () => {
+    const requestId = await speak({
+      lines: Array.from({ length: 1000 }, (_, n) => [`w${n} ${`${randomUUID()} `.repeat(100)}`] as [string]),
+    });
+    expect(await find({ requestId, limit: 1000 }, 1000)).toHaveLength(1000);
+    expect(texts(await find({ requestId, words: "w3" }, 1))).toHaveLength(1);
+  });
+});
+
+it("a search that is away is said so, in one line with its remedy and without its password", async () => {
+  const search = createOpenSearchLogSearch({ url: "http://user:secret@127.0.0.1:1", index: "logs" });
+  const { message, code } = (await search.search({ startMs: 0, endMs: 1, limit: 1 }).catch((error) => error)) as {
+    message: string;
+    code: string;
+  };
+  expect(code).toBe("store_unavailable");
+  expect(message).toContain("127.0.0.1:1");
+  expect(message).toContain("TEMPERA_LOG_SEARCH_URL");
+  expect(message).not.toContain("secret");
+});
