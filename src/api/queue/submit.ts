@@ -46,8 +46,7 @@ export const createSubmit = (
   return async (c: Context, { endpoint }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
     const route = await callerRoute(api, caller, endpoint);
-    await api.limits.call(caller);
-    const raw = await readJsonBody(c, api.bodyBytesMax);
+    const [raw] = await Promise.all([readJsonBody(c, api.bodyBytesMax), api.limits.call(caller)]);
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
     const claim = await claimRequest(c, { caller, endpoint, input: raw });
     if (claim?.standing) {
