@@ -106,7 +106,7 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
   async function begin(c: Context, asked: { route: Route; caller: Caller; raw: Json }, claim: ClaimedRequest | undefined): Promise<Intake> {
     try {
       const intake = await readIntake(api, c, { ...asked, direct: true });
-      await takePlace(api, intake.job);
+      await takePlace(api, intake);
       return intake;
     } catch (error) {
       if (claim && !claim.standing) claim.release();
