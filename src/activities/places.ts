@@ -51,7 +51,7 @@ export const createLeavePlace = (parts: PlacesDependencies) =>
 const BATCH = 100;
 
 /** Tells jobs that have a place and were not told, and gives out what a raised limit has made. Any number of processes may do it at once. */
-export const tellUntold = async (parts: PlacesDependencies): Promise<void> => tell(parts, await parts.places.untold());
+const tellUntold = async (parts: PlacesDependencies): Promise<void> => tell(parts, await parts.places.untold());
 
 /** Gives back the places of jobs that are over or never began, which a crash has left. Returns how many they were. */
 export async function freeLostPlaces(parts: PlacesDependencies): Promise<number> {

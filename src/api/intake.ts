@@ -11,8 +11,9 @@ import { CACHE_HEADER, LIFECYCLE_PREFERENCE_HEADER, saysHowLong, submitOptions, 
 import type { Route } from "../registry/registry.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
+import type { Held } from "./limits/tally.ts";
 import { EXECUTION, openExecution } from "./pipelines/execution.ts";
-import { pipelineJob } from "./pipelines/pipeline-job.ts";
+import { PIPELINE_PRICE, pipelineJob } from "./pipelines/pipeline-job.ts";
 import { requestIdOf } from "./request-id.ts";
 
 /** A checked request, not yet queued. */
@@ -20,11 +21,14 @@ export interface Intake {
   job: JobSpec;
   /** Fields of the input that the model does not know. */
   ignored: string[];
+  /** What it counts for by its owner's limits, as long as no record has it. */
+  held: Held[];
 }
 
 /**
  * Makes a job of an input and of the headers that steer it. Throws `input_invalid`; rejects with `store_unavailable` when a
- * large input cannot be put away, and with what `resolveCallees` says when a pipeline cannot be run. Nothing is queued yet.
+ * large input cannot be put away, with `spend_exhausted`, and with what `resolveCallees` says when a pipeline cannot be run. Nothing is
+ * queued yet.
  *
  * @param previews the caller is shown previews, where the model makes them
  * @param direct one attempt, as fal's synchronous runs have it: their callers wait, and try again themselves (contract §3)
@@ -58,15 +62,20 @@ export async function readIntake(
         ownerId: caller.ownerId,
         cache: wantsCache(c.req.header(CACHE_HEADER)),
       });
+  const spent = await api.limits.spend(caller, route.model ? route.model.price : PIPELINE_PRICE);
+  const input = await (storeIo === false
+    ? storeApart(api.objects, transientKey(requestId, "input"), checked.input)
+    : store(api.objects, `inputs/${requestId}.json`, checked.input)
+  ).catch((error) => {
+    spent?.drop();
+    throw error;
+  });
   const job: JobSpec = {
     requestId,
     ownerId: caller.ownerId,
     keyId: caller.keyId,
     priority,
-    input:
-      storeIo === false
-        ? await storeApart(api.objects, transientKey(requestId, "input"), checked.input)
-        : await store(api.objects, `inputs/${requestId}.json`, checked.input),
+    input,
     submittedAtMs: api.clock.nowMs(),
     ...(checked.ignored.length > 0 && { logged: true }),
     ...(direct && { direct }),
@@ -79,7 +88,7 @@ export async function readIntake(
     ...work,
     retry: { ...work.retry, ...(retryLimits && { limits: retryLimits }), ...((noRetry || direct) && { attemptsMax: 1 }) },
   };
-  return { job, ignored: checked.ignored };
+  return { job, ignored: checked.ignored, held: spent ? [spent] : [] };
 }
 
 /**
@@ -127,24 +136,34 @@ interface Queueing {
  * @param recordAfterMs when the row of the unfinished request is written; a job that ends sooner has one write less
  * @param claim the idempotency key that names it: one whose start is in doubt is left to the next call with that key, and of one that
  *   somebody else may be starting too nothing is said, since it may have gone on already
- * @param recorded called when its row is there
  */
 export function queueJob(
   api: Pick<ApiDependencies, "jobs" | "events" | "requests" | "log">,
-  { job, ignored }: Intake,
-  { recordAfterMs = 0, claim, recorded }: { recordAfterMs?: number; claim?: { shared: boolean } | undefined; recorded?: () => void } = {},
+  { job, ignored, held }: Intake,
+  { recordAfterMs = 0, claim }: { recordAfterMs?: number; claim?: { shared: boolean } | undefined } = {},
 ): Queueing {
   let recording: NodeJS.Timeout | undefined;
   const started = start();
   // The start leaves this process first: what it sets going takes longer than the word about it.
   const announced = claim?.shared ? Promise.resolve() : nextTurn().then(announce);
-  return { started, announced, ended: () => clearTimeout(recording) };
+  return { started, announced, ended };
+
+  function ended(): void {
+    clearTimeout(recording);
+    counted();
+  }
+
+  /** From now on it counts by the records. */
+  function counted(): void {
+    for (const each of held) each.recorded();
+  }
 
   async function start(): Promise<number> {
     const startedAtMs = performance.now();
     try {
       await api.jobs.start(job);
     } catch (error) {
+      for (const each of held) each.drop();
       if (!claim?.shared) void announced.then(() => api.events.drop(job)).catch(() => {});
       // The start may have reached Temporal although its answer did not reach us: nobody will ask for it, so it must not run.
       if (!claim) void api.jobs.cancel(job.requestId).catch(() => {});
@@ -159,10 +178,10 @@ export function queueJob(
   function record(): void {
     api.requests
       .insert(job)
-      .then(recorded)
       .catch((error) =>
         api.log.warn({ requestId: job.requestId, err: errorInfo(error) }, "the request's row was not inserted; its finish step will"),
-      );
+      )
+      .finally(counted);
   }
 
   /** Says in the event log that it waits. The log may be away. */

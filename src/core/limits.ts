@@ -229,7 +229,7 @@ export const LIMITS = {
   /** How old a place is when Temporal is asked whether its job still exists. */
   placeCheckMs: 60_000,
   /** How long a gateway believes what an owner's allowance is when it hears of no change. Changes are told at once. */
-  allowanceCacheMs: 60_000,
+  allowanceCacheMs: 300_000,
   /** Callers whose allowance a gateway remembers; past that the longest known go first. */
   allowancesRememberedMax: 10_000,
   /** How long a gateway goes by a count of an owner's requests, and its own since, before it has them counted again. */

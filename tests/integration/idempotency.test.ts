@@ -118,12 +118,26 @@ describe("a submit with an idempotency key", () => {
 
   it("is forgotten after its time, by the clock of the database", async () => {
     const key = randomUUID();
-    const first = await submit(urls[0], { prompt: "a" }, key);
-    await test.sql`UPDATE claims SET expires_at = now() - interval '1 second' WHERE key = ${`key:${key}`}`;
+    const [{ owner_id }] = await test.sql<[{ owner_id: string }]>`SELECT owner_id FROM claims LIMIT 1`;
+    const yesterdays = randomUUID();
+    await test.sql`INSERT INTO claims (owner_id, key, request_id, fingerprint, expires_at)
+                   VALUES (${owner_id}, ${`key:${key}`}, ${yesterdays}, 'of another input', now() - interval '1 second')`;
     const next = await submit(urls[0], { prompt: "b" }, key);
     expect(next.status).toBe(200);
-    expect(next.body.request_id).not.toBe(first.body.request_id);
-    await Promise.all([first, next].map(({ body }) => ended(body.request_id as string)));
+    expect(next.body.request_id).not.toBe(yesterdays);
+    expect((await submit(urls[1], { prompt: "b" }, key)).body.request_id).toBe(next.body.request_id);
+    await ended(next.body.request_id as string);
+  });
+
+  it("is the same request although a crash of the database lost the claim", async () => {
+    const key = randomUUID();
+    const first = await submit(urls[0], { prompt: key, delay_ms: 300 }, key);
+    await test.sql`DELETE FROM claims WHERE key = ${`key:${key}`}`;
+    const again = await submit(urls[1], { prompt: key, delay_ms: 300 }, key);
+    expect(again).toMatchObject({ status: 200, body: { request_id: first.body.request_id } });
+    await ended(first.body.request_id as string);
+    // Its job went on undisturbed by the second start.
+    expect((await test.record(first.body.request_id as string))?.outcome).toMatchObject({ ok: true });
   });
 
   it("belongs to its owner: another's is another request", async () => {

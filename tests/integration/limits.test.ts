@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
+import { appendFileSync, cpSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { freeLostPlaces } from "../../src/activities/places.ts";
 import { createPlaceStore } from "../../src/adapters/postgres/place-store.ts";
@@ -20,8 +21,12 @@ let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "tempera-redis-"));
   redis = await startRedis({ folder, log: () => {} });
-  test = await startTestPlatform({ REDIS_URL: redis.url });
-  urls = [test.platform.url, (await test.secondGateway()).url];
+  // A stub with a price.
+  cpSync(resolve(import.meta.dirname, `../../models/${STUB}`), join(folder, "models", STUB), { recursive: true });
+  appendFileSync(join(folder, "models", STUB, "1.0.0/model.yaml"), "price: { unit: request, unitPrice: 0.4, currency: USD }\n");
+  const models = { TEMPERA_MODELS: join(folder, "models") };
+  test = await startTestPlatform({ REDIS_URL: redis.url, ...models });
+  urls = [test.platform.url, (await test.secondGateway(models)).url];
 });
 afterAll(async () => {
   await test[Symbol.asyncDispose]();
@@ -196,9 +201,33 @@ describe("uploaded bytes", () => {
   });
 });
 
+describe("spend", () => {
+  it("counts the price of what is submitted, waits for nobody's bill, and answers as an account without balance", async () => {
+    const { headers } = await owner({ spendPerDay: 1, spendPerMonth: 100 });
+    const answers = [];
+    for (let n = 0; n < 5; n++) answers.push(await submit(urls[n % 2] as string, headers, { delay_ms: 20 }));
+    // 0.4 each: two fit at each gateway, which know of one another's within two seconds.
+    expect(answers.filter(({ status }) => status === 200).length).toBeGreaterThanOrEqual(2);
+    expect(answers.filter(({ status }) => status === 200).length).toBeLessThanOrEqual(4);
+    for (const url of urls)
+      await expect.poll(async () => (await submit(url, headers)).status, { timeout: 10_000, interval: 200 }).toBe(403);
+    const refused = await submit(urls[0], headers);
+    expect(await refused.json()).toMatchObject({ detail: expect.stringMatching(/^User is locked. Reason: Exhausted balance\..* day/) });
+    expect((await run(urls[0], headers)).status).toBe(403);
+  });
+
+  it("of runs is counted by the ledger once they have ended", async () => {
+    const { headers } = await owner({ spendPerMonth: 1 });
+    expect([(await run(urls[0], headers)).status, (await run(urls[0], headers)).status]).toEqual([200, 200]);
+    expect((await run(urls[0], headers)).status).toBe(403);
+    await expect.poll(async () => (await run(urls[1], headers)).status, { timeout: 10_000, interval: 200 }).toBe(403);
+  });
+});
+
 describe("a clock that jumps", () => {
   it.each(["+2 * 86400e3", "-2 * 86400e3"])("by %s ms at one gateway moves no limit and no idempotency key", async (jump) => {
     const jumped = await test.secondGateway({
+      TEMPERA_MODELS: join(folder, "models"),
       NODE_OPTIONS: `--import=${encodeURI(`data:text/javascript,const now=Date.now;Date.now=()=>now()${jump}`)}`,
     });
     const { headers } = await owner({ requestsPerSecond: 0.02 });

@@ -11,6 +11,7 @@ await runRole("open gateway", (parts) =>
       of: async () => ({ owner: {}, key: {} }),
       call: async () => {},
       queue: async () => undefined,
+      spend: async () => undefined,
       upload: async () => () => {},
     },
   }),

@@ -17,19 +17,37 @@ const claimOf = ({ mine, request_id, fingerprint, answer: kept, age_ms }: ClaimR
   ...(kept && { answer: kept }),
 });
 
-/** The claims, in Postgres. */
+const DAY_SECONDS = 24 * 3600;
+
+/**
+ * The claims, in Postgres. An id that is made here is a UUIDv7 of the day of the claim and a digest of its name: the same whenever it is
+ * made anew on that day, and another one when the key may be used again.
+ */
 export const createClaimStore = (sql: Sql): ClaimStore => {
   const named = ({ ownerId, key }: ClaimName) => sql`owner_id = ${storableText(ownerId)} AND key = ${storableText(key)}`;
   return {
     async claim(name, { requestId, fingerprint, seconds }) {
+      const [owner, key] = [storableText(name.ownerId), storableText(name.key)];
       for (;;) {
         const [row] = await answer(
           sql,
           sql<ClaimRow[]>`
-            WITH mine AS (
+            WITH asked AS MATERIALIZED (
+              SELECT clock_timestamp() AS at,
+                     -- Not waited for the disk: a claim that a crash of the database loses is made anew with the same id.
+                     set_config('synchronous_commit', CASE WHEN ${requestId ?? null}::uuid IS NULL THEN 'off' ELSE 'on' END, true)
+            ), named AS (
+              SELECT at, floor(extract(epoch FROM at) / ${DAY_SECONDS})::bigint AS day,
+                     encode(sha256(convert_to(${`${owner}\n${key}\n`}::text || floor(extract(epoch FROM at) / ${DAY_SECONDS})::text, 'UTF8')), 'hex')
+                       AS digest
+              FROM asked
+            ), mine AS (
               INSERT INTO claims (owner_id, key, request_id, fingerprint, expires_at)
-              VALUES (${storableText(name.ownerId)}, ${storableText(name.key)}, ${requestId}, ${fingerprint},
-                      clock_timestamp() + make_interval(secs => ${seconds}))
+              SELECT ${owner}, ${key},
+                     COALESCE(${requestId ?? null}::uuid,
+                              (lpad(to_hex(day * ${DAY_SECONDS * 1000}), 12, '0') || '7' || substr(digest, 1, 3) || 'a' || substr(digest, 4, 15))::uuid),
+                     ${fingerprint}, at + make_interval(secs => ${seconds})
+              FROM named
               ON CONFLICT (owner_id, key) DO UPDATE
                 SET request_id = excluded.request_id, fingerprint = excluded.fingerprint, shared = false, answer = NULL,
                     claimed_at = clock_timestamp(), expires_at = excluded.expires_at

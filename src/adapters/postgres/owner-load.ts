@@ -12,4 +12,16 @@ export const createOwnerLoad = (sql: Sql): OwnerLoad => ({
     );
     return row?.count ?? 0;
   },
+
+  async spent(ownerId, since) {
+    const [row] = await answer(
+      sql,
+      sql<{ spent: number }[]>`
+        SELECT (COALESCE((SELECT sum(units * unit_price) FROM usage
+                          WHERE owner_id = ${storableText(ownerId)} AND ended_at >= date_trunc(${since}, now(), 'UTC')), 0)
+              + COALESCE((SELECT sum((job -> 'price' ->> 'unitPrice')::numeric) FROM requests
+                          WHERE owner_id = ${storableText(ownerId)} AND outcome IS NULL), 0))::float8 AS spent`,
+    );
+    return row?.spent ?? 0;
+  },
 });

@@ -40,11 +40,11 @@ export const createClaimRequest = (api: Pick<ApiDependencies, "claims" | "limits
     const fingerprint = fingerprintOf(endpoint, input);
     const name: ClaimName = { ownerId: caller.ownerId, key: key === undefined ? `same:${caller.keyId}:${fingerprint}` : `key:${key}` };
     for (;;) {
-      const claim = await api.claims.claim(name, { requestId: requestIdOf(c), fingerprint, seconds });
+      const claim = await api.claims.claim(name, { fingerprint, seconds, ...(key === undefined && { requestId: requestIdOf(c) }) });
       const { requestId } = claim;
-      if (claim.mine) return { shared: false, release: () => void release(name, requestId) };
       if (claim.fingerprint !== fingerprint) throw reusedKey(key ?? "", requestId);
       answerAbout(c, requestId);
+      if (claim.mine) return { shared: false, release: () => void release(name, requestId) };
       const standing = await find(caller, requestId);
       if (standing) return { standing };
       // It was claimed and, as far as anybody knows, not started: its gateway is about to, or has died. Whoever is first, it is this id.

@@ -4,7 +4,7 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Json } from "../../core/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 
-export const IDEMPOTENCY_HEADERS = ["idempotency-key", "x-idempotency-key"] as const;
+const IDEMPOTENCY_HEADERS = ["idempotency-key", "x-idempotency-key"] as const;
 
 /** On an answer that an earlier call with the same key was given. */
 export const REPLAYED_HEADER = "idempotent-replayed";

@@ -1,4 +1,5 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { Price } from "../../core/model.ts";
 import type { Allowance } from "../../core/plan.ts";
 import type { Log } from "../../core/ports/log.ts";
 import type { OwnerLoad } from "../../core/ports/owner-load.ts";
@@ -19,6 +20,12 @@ export interface OwnerLimits {
 
   /** Counts a queue request, which is held until it is recorded. Rejects with `queued_requests_limit`. */
   queue(caller: Caller): Promise<Held | undefined>;
+
+  /**
+   * Counts the price of a request, of one unit until the ledger knows better; held until it is recorded. Rejects with
+   * `spend_exhausted`. A model without a price costs nothing.
+   */
+  spend(caller: Caller, price: Price | undefined): Promise<Held | undefined>;
 
   /**
    * Counts the bytes of an upload that begins. Rejects with `upload_limit`. What is returned takes them back, for an upload that did not
@@ -45,6 +52,10 @@ export function createOwnerLimits({
   log: Log;
 }): OwnerLimits {
   const queued = createTally({ count: load.unfinished, log });
+  const spent = {
+    day: createTally({ count: (ownerId) => load.spent(ownerId, "day"), log }),
+    month: createTally({ count: (ownerId) => load.spent(ownerId, "month"), log }),
+  };
 
   /** One call by an allowance's rate: from the steady part, else from the burst. */
   const takeCall = async (
@@ -87,6 +98,34 @@ export function createOwnerLimits({
         "queued_requests_limit",
         `You have ${owner.queued} requests in the queue, as many as you may. Try again when some of them have ended.`,
       );
+    },
+
+    async spend(caller, price) {
+      const { owner } = await allowances.of(caller);
+      if (!price || price.unitPrice === 0) return undefined;
+      const held: Held[] = [];
+      for (const [since, limit] of [["day", owner.spendPerDay] as const, ["month", owner.spendPerMonth] as const]) {
+        if (limit === undefined) continue;
+        const taken = await spent[since].take(caller.ownerId, limit, price.unitPrice);
+        if (taken) {
+          held.push(taken);
+          continue;
+        }
+        for (const each of held) each.drop();
+        const until = since === "day" ? "tomorrow" : "on the first of next month";
+        throw new TemperaError(
+          "spend_exhausted",
+          `User is locked. Reason: Exhausted balance. The ${limit} ${price.currency} that you may spend a ${since} are used up, or would be by this request; it opens again ${until} (UTC).`,
+        );
+      }
+      return {
+        recorded: () => {
+          for (const each of held) each.recorded();
+        },
+        drop: () => {
+          for (const each of held) each.drop();
+        },
+      };
     },
 
     async upload(ownerId, bytes) {

@@ -1,6 +1,6 @@
 import type { JobSpec } from "../../core/job.ts";
 import { LIMITS } from "../../core/limits.ts";
-import type { RetryPolicy } from "../../core/model.ts";
+import type { Price, RetryPolicy } from "../../core/model.ts";
 import { PIPELINE_QUEUE, type PipelineVersion } from "../../core/pipeline.ts";
 import { store } from "../../core/stored.ts";
 import { resolveCallees } from "../../registry/callees.ts";
@@ -32,6 +32,9 @@ export async function pipelineJob(
     timeouts: { heartbeatMs: 30_000, runMs: LIMITS.pipelineMs },
   };
 }
+
+/** What a pipeline costs is known when its nodes have run. Until then it is next to nothing, which is too much where nothing is left. */
+export const PIPELINE_PRICE: Price = { unit: "pipeline", unitPrice: 1e-9, currency: "USD" };
 
 /** A pipeline is not tried again as a whole. This is the most that any of its nodes is: fal's ceiling (contract §2.6); its model may say fewer. */
 export const PIPELINE_RETRY: RetryPolicy = { attemptsMax: 10, initialMs: 1000, backoff: 2, maximumMs: 60_000 };

@@ -18,7 +18,8 @@ import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest } from "../find-request.ts";
 import { queueJob } from "../intake.ts";
 import type { Caller } from "../key-ring.ts";
-import { PIPELINE_RETRY } from "../pipelines/pipeline-job.ts";
+import type { Held } from "../limits/tally.ts";
+import { PIPELINE_PRICE, PIPELINE_RETRY } from "../pipelines/pipeline-job.ts";
 import { type EarlierRun, rerunJob } from "../pipelines/rerun-job.ts";
 import { readJsonBody } from "../read-body.ts";
 import { requestIdOf } from "../request-id.ts";
@@ -58,16 +59,21 @@ export const createRerun = (
     await api.limits.call(caller);
     if (found.state !== "COMPLETED") throw new TemperaError("request_unfinished");
     const rerun = readRerun(await readJsonBody(c, api.bodyBytesMax));
-    const held = await api.limits.queue(caller);
+    const held: Held[] = [];
+    let job: JobSpec;
     try {
-      const job = await newJob(c, caller, await earlierRun(found.requestId), rerun);
-      const queueing = queueJob(api, { job, ignored: [] }, held ? { recorded: held.recorded } : {});
-      await Promise.all([queueing.started, queueing.announced]);
-      return answerJson(c, submitBody(addressOf(c, "queue", api.publicUrl), job, 0));
+      const queued = await api.limits.queue(caller);
+      if (queued) held.push(queued);
+      const spent = await api.limits.spend(caller, PIPELINE_PRICE);
+      if (spent) held.push(spent);
+      job = await newJob(c, caller, await earlierRun(found.requestId), rerun);
     } catch (error) {
-      held?.drop();
+      for (const each of held) each.drop();
       throw error;
     }
+    const queueing = queueJob(api, { job, ignored: [], held });
+    await Promise.all([queueing.started, queueing.announced]);
+    return answerJson(c, submitBody(addressOf(c, "queue", api.publicUrl), job, 0));
   };
 
   async function newJob(c: Context, caller: Caller, earlier: EarlierRun, rerun: Rerun): Promise<JobSpec> {

@@ -47,8 +47,7 @@ export const createSubmit = (
   return async (c: Context, { endpoint }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
     const route = await callerRoute(api, caller, endpoint);
-    await api.limits.call(caller);
-    const raw = await readJsonBody(c, api.bodyBytesMax);
+    const [raw] = await Promise.all([readJsonBody(c, api.bodyBytesMax), api.limits.call(caller)]);
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
     const claim = await claimRequest(c, { caller, endpoint, input: raw });
     if (claim?.standing) {
@@ -56,26 +55,24 @@ export const createSubmit = (
       const body = { ...submitBody(addressOf(c, "queue", api.publicUrl), standing, standing.position), status: standing.state };
       return answerJson(c, body, 200, { [REPLAYED_HEADER]: "true" });
     }
-    let held: Held | undefined;
+    let queued: Held | undefined;
     let intake: Intake;
     try {
       await refuseLongQueue(route.model ? taskQueueOf(route.model) : PIPELINE_QUEUE, c.req.query("fal_max_queue_length") ?? "");
-      held = await api.limits.queue(caller);
+      queued = await api.limits.queue(caller);
       intake = await readIntake(api, c, { route, caller, raw });
     } catch (error) {
-      held?.drop();
+      queued?.drop();
       claim?.release();
       throw error;
     }
+    if (queued) intake.held.push(queued);
     const job = { ...intake.job, ...(webhook && { webhook }) };
-    const queueing = queueJob(api, { job, ignored: intake.ignored }, { claim, ...(held && { recorded: held.recorded }) });
+    const queueing = queueJob(api, { ...intake, job }, { claim });
     const counted = queueing.announced
       .then(() => api.events.position({ ...job, state: "IN_QUEUE", attempt: 0, queuedAtMs: job.submittedAtMs }))
       .catch(() => 0);
-    const startMs = await queueing.started.catch((error) => {
-      held?.drop();
-      throw error;
-    });
+    const startMs = await queueing.started;
     const position = await counted;
     const temporal = `temporal;dur=${startMs.toFixed(2)}`;
     return answerJson(c, submitBody(addressOf(c, "queue", api.publicUrl), job, position), 200, { "server-timing": temporal });

@@ -57,8 +57,8 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
     const route = await callerRoute(api, caller, endpoint);
     using _place = inFlight.take(caller.ownerId);
-    await api.limits.call(caller);
-    const raw = await readRunInput(c, (route.model ?? route.pipeline).schemas.input, api.bodyBytesMax);
+    const { schemas } = route.model ?? route.pipeline;
+    const [raw] = await Promise.all([readRunInput(c, schemas.input, api.bodyBytesMax), api.limits.call(caller)]);
     const claim = await claimRequest(c, { caller, endpoint, input: raw });
     if (claim?.standing?.state === "COMPLETED") return await replay(c, claim.standing);
     const intake = claim?.standing ? undefined : await begin(c, { route, caller, raw }, claim);
@@ -107,7 +107,7 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
   async function begin(c: Context, asked: { route: Route; caller: Caller; raw: Json }, claim: ClaimedRequest | undefined): Promise<Intake> {
     try {
       const intake = await readIntake(api, c, { ...asked, direct: true });
-      await takePlace(api, intake.job);
+      await takePlace(api, intake);
       return intake;
     } catch (error) {
       if (claim && !claim.standing) claim.release();

@@ -90,7 +90,7 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
         await api.limits.call(caller);
         const raw = await readRunInput(c, (route.model ?? route.pipeline).schemas.input, api.bodyBytesMax);
         const intake = await readIntake(api, c, { route, caller, raw, direct: true, previews: true });
-        await takePlace(api, intake.job);
+        await takePlace(api, intake);
         const job: Attached = { caller, requestId: intake.job.requestId, returns: 0, ours: true, told: [] };
         const events = follow(job, gone.signal);
         // Before the start, so that what happens at once is not read back but told.

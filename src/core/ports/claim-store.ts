@@ -23,8 +23,14 @@ export interface ClaimName {
  * rejects with `store_unavailable` when Postgres cannot be reached.
  */
 export interface ClaimStore {
-  /** Claims the key, or tells who has it; one statement. A claim is forgotten after `seconds`. */
-  claim(name: ClaimName, claim: { requestId: string; fingerprint: string; seconds: number }): Promise<Claim>;
+  /**
+   * Claims the key, or tells who has it; one statement. A claim is forgotten after `seconds`.
+   *
+   * @param requestId without it, the request is given an id that follows from the name of the claim, and the claim need not be on disk
+   *   when this resolves: were it lost, the next call would get the same id, and whoever starts requests would know it. Such a claim
+   *   must last a day.
+   */
+  claim(name: ClaimName, claim: { requestId?: string; fingerprint: string; seconds: number }): Promise<Claim>;
 
   /** Says that another caller relies on the claim from now on; false when it was released meanwhile. */
   share(name: ClaimName, requestId: string): Promise<boolean>;
