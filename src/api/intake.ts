@@ -7,7 +7,7 @@ import type { Json } from "../core/json.ts";
 import { type ModelVersion, taskQueueOf } from "../core/model.ts";
 import { store } from "../core/stored.ts";
 import { LIFECYCLE_PREFERENCE_HEADER, submitOptions, wantedLifecycle } from "../fal/index.ts";
-import type { Registry, Route } from "../registry/registry.ts";
+import type { Route } from "../registry/registry.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
 import { pipelineJob } from "./pipelines/pipeline-job.ts";
