@@ -4,7 +4,7 @@ import type { FindPipeline, Registry, Route } from "../registry/registry.ts";
 import { EXECUTION } from "./pipelines/execution.ts";
 
 /** The route of an endpoint of the registry. Throws `endpoint_unknown` or `path_unknown`. */
-export function routeOf(registry: Registry, endpoint: string): Route {
+function routeOf(registry: Registry, endpoint: string): Route {
   const route = registry.route(endpoint);
   if (route) return route;
   const app = appOf(endpoint);

@@ -341,5 +341,6 @@ describe("tempera pipelines", () => {
     expect(await tempera(["create", file])).toMatchObject({ code: 1, err: expect.stringContaining("there is no node 'nobody'") });
     expect((await tempera(["delete", "by-hand"])).code).toBe(0);
     expect(await tempera(["show", "by-hand"])).toMatchObject({ code: 1, err: expect.stringContaining("no workflow 'by-hand'") });
-  });
+    // Eight programs, each of which loads anew.
+  }, 180_000);
 });

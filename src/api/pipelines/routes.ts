@@ -17,12 +17,19 @@ const PAGE_SIZE_MAX = 100;
 const PAGE_MAX = 1_000_000;
 
 /** Saved workflows as fal's SDK keeps them (contract §11.3): `/rest/workflows`, and below it `/{user_id}/{name}`. */
-export function pipelineRoutes(app: Hono, api: Pick<ApiDependencies, "keyRing" | "pipelines" | "checkDefinition" | "clock" | "log">): void {
+export function pipelineRoutes(
+  app: Hono,
+  api: Pick<ApiDependencies, "keyRing" | "limits" | "pipelines" | "checkDefinition" | "clock" | "log">,
+): void {
   const keeper = createPipelineKeeper(api);
   const keyed = (verb: (c: Context, caller: Caller) => Promise<Response>) => async (c: Context) =>
     verb(c, await api.keyRing.authenticate(c.req.header("authorization")));
   const named = (c: Context): PipelineName => ({ ownerId: c.req.param("user_id") ?? "", name: c.req.param("name") ?? "" });
-  const readBody = (c: Context) => readJsonBody(c, LIMITS.pipelineBodyBytesMax);
+  /** Checking a definition is work: it counts as a call of the caller's. */
+  const readBody = async (c: Context, caller: Caller) => {
+    await api.limits.call(caller);
+    return readJsonBody(c, LIMITS.pipelineBodyBytesMax);
+  };
 
   const list = async (c: Context, { ownerId }: Caller): Promise<Response> => {
     const page = countOf(c, "page", 1, PAGE_MAX);
@@ -31,10 +38,10 @@ export function pipelineRoutes(app: Hono, api: Pick<ApiDependencies, "keyRing" |
     return answerJson(c, { items: items.map(restWorkflowItem), total, page, size, pages: Math.ceil(total / size) });
   };
   const create = async (c: Context, caller: Caller) =>
-    answerJson(c, restWorkflowDetail(await (await keeper.create(caller, await readBody(c))).save()), 201);
+    answerJson(c, restWorkflowDetail(await (await keeper.create(caller, await readBody(c, caller))).save()), 201);
   const show = async (c: Context, caller: Caller) => answerJson(c, restWorkflowDetail(await keeper.show(caller, named(c))));
   const update = async (c: Context, caller: Caller) =>
-    answerJson(c, restWorkflowDetail(await (await keeper.update(caller, named(c), await readBody(c))).save()));
+    answerJson(c, restWorkflowDetail(await (await keeper.update(caller, named(c), await readBody(c, caller))).save()));
   const remove = async (c: Context, caller: Caller): Promise<Response> => {
     await keeper.remove(caller, named(c));
     return c.body(null, 204, { [REQUEST_ID_HEADER]: requestIdOf(c) });

@@ -26,7 +26,7 @@ const WORKFLOW = z.object({ workflow: ITEM.extend({ contents: CONTENTS }).openap
 
 /** What is wrong with a record is said together with what is wrong with its definition, so nothing of it is judged here. */
 const given = (fields: Record<string, { type: "string" | "boolean" | "array" | "object"; description?: string }>) =>
-  z.looseObject(Object.fromEntries(Object.entries(fields).map(([name, said]) => [name, z.unknown().openapi(said)])));
+  z.looseObject(Object.fromEntries(Object.entries(fields).map(([name, said]) => [name, z.unknown().optional().openapi(said)])));
 const WORDS = {
   title: { type: "string" },
   is_public: { type: "boolean", description: "Others may call it and look at it. Default false." },
