@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createMemoryEventLog } from "../adapters/memory/event-log.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
-import type { Outcome, RequestIdentity } from "../core/request.ts";
+import type { Outcome, RequestIdentity, RequestState } from "../core/request.ts";
 import { newRequestId } from "../core/request-id.ts";
 import { createFindRequest } from "./find-request.ts";
 
@@ -13,11 +13,14 @@ let events: EventLog;
 let recorded: Outcome | undefined;
 let asked: string[];
 let request: RequestIdentity;
+/** What Temporal knows of a node. */
+let nodeRuns: { state: RequestState; attempt: number } | undefined;
 beforeEach(async () => {
   now = 1_000_000;
   events = createMemoryEventLog({ clock: { nowMs: () => now } });
   recorded = undefined;
   asked = [];
+  nodeRuns = undefined;
   request = { requestId: newRequestId(), ownerId: "ann", endpoint: "a/b", version: "1.0.0", taskQueue: "q", priority: "normal" };
   await events.append(request, { type: "queued", attempt: 0 });
   await events.append(request, { type: "started", attempt: 1, worker: "w" });
@@ -40,6 +43,7 @@ const find = () =>
         return undefined;
       },
       describe: async () => undefined,
+      describeNode: async () => nodeRuns,
     } as never,
   });
 
@@ -61,5 +65,33 @@ describe("a request whose end the event log has not heard of", () => {
       expect((await findRequest(CALLER, request.requestId)).state).toBe("IN_PROGRESS");
     }
     expect(asked.length).toBeLessThanOrEqual(6);
+  });
+});
+
+describe("a node of a pipeline", () => {
+  const node = { pipelineId: newRequestId(), id: "n" };
+
+  it("is looked for in its pipeline when only its row is known", async () => {
+    nodeRuns = { state: "IN_PROGRESS", attempt: 2 };
+    const unheard = { ...request, requestId: newRequestId(), node };
+    const findRequest = createFindRequest({
+      clock: { nowMs: () => now },
+      events,
+      requests: { find: async () => ({ ...unheard, keyId: "k", submittedAtMs: 0, attempts: 0, logs: [] }) } as never,
+      jobs: { describeNode: async () => nodeRuns } as never,
+    });
+    expect(await findRequest(CALLER, unheard.requestId)).toMatchObject({ state: "IN_PROGRESS", attempt: 2, node });
+  });
+
+  it("that runs is left alone; one whose pipeline ended without a word of it has failed", async () => {
+    const unfinished = { ...request, requestId: newRequestId(), node };
+    await events.append(unfinished, { type: "queued", attempt: 0 });
+    const findRequest = find();
+    nodeRuns = { state: "IN_QUEUE", attempt: 1 };
+    now += 11_000;
+    expect(await findRequest(CALLER, unfinished.requestId)).toMatchObject({ state: "IN_QUEUE", node });
+    nodeRuns = undefined;
+    now += 11_000;
+    expect(await findRequest(CALLER, unfinished.requestId)).toMatchObject({ state: "COMPLETED", error: { code: "internal_error" } });
   });
 });

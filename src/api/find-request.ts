@@ -85,7 +85,11 @@ export const createFindRequest = ({ events, requests, jobs, clock }: Pick<ApiDep
         return error;
       });
       if (record && !(record instanceof Error) && record.outcome) return finished(record, record.outcome, record.logs);
-
+      if (snapshot?.node) {
+        // Its end was made known to the log just now, and nobody else has it.
+        const after = await events.snapshot(id).catch(away);
+        if (after?.state === "COMPLETED") return { ...after, position: 0, metrics: after.metrics ?? {} };
+      }
       if (record && !(record instanceof Error) && record.node) {
         const node = await jobs.describeNode(id, record.node);
         if (node) return { ...identityOf(record), ...node, position: 0, metrics: {} };

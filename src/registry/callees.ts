@@ -12,7 +12,7 @@ export interface CalleeSources {
   ownerId: string;
 }
 
-export const modelCallee = (model: ModelVersion): Callee => ({
+const modelCallee = (model: ModelVersion): Callee => ({
   kind: "model",
   endpoint: model.endpoint,
   version: model.version,

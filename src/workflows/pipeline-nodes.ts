@@ -66,6 +66,8 @@ export function createPipelineNodes(
   let stopped = false;
 
   const progress = () => ({ done, of: Math.max(names.size, nodesKnown) });
+  /** Asked from where the pipeline's own code runs, not from within a node. */
+  const pipelineEnds = () => stopped || CancellationScope.current().consideredCancelled;
   const cancelled = () => new CancelledFailure("The pipeline was cancelled.");
 
   async function run(endpoint: string, given: JsonObject, name = nextName(endpoint)): Promise<Stored<JsonObject>> {
@@ -80,7 +82,7 @@ export function createPipelineNodes(
     await turns.take();
     try {
       // Others may have failed while it waited for its turn.
-      if (stopped || CancellationScope.current().consideredCancelled) throw cancelled();
+      if (pipelineEnds()) throw cancelled();
       const requestId = uuid4();
       const stored = await keep(input, `inputs/${requestId}.json`);
       return await outputOf(nodeJob(requestId, callee, stored, name), name, (node) => call(node, callee));
@@ -98,7 +100,7 @@ export function createPipelineNodes(
 
   /** Whether one more node may be begun, and what it calls. */
   function admit(endpoint: string, name: string): Callee {
-    if (stopped || CancellationScope.current().consideredCancelled) throw cancelled();
+    if (pipelineEnds()) throw cancelled();
     const callee = own(callees, endpoint);
     if (!callee) throw pipelineFault("pipeline_failed", `The pipeline called ${endpoint}, which is not among its calls; name it there.`);
     if (names.has(name)) throw pipelineFault("pipeline_failed", `Two nodes are called ${name}; give each a name of its own.`);
@@ -170,7 +172,7 @@ export function createPipelineNodes(
       const ended = await scope.run(() => work(node));
       // The record comes before the news, so that whoever hears of the end finds it.
       const { recorded, ...end } = ended;
-      const outcome = recorded ? end.outcome : await CancellationScope.nonCancellable(() => recordOutcome(withReason(end)));
+      const outcome = recorded ? end.outcome : await record(withReason(end));
       running.delete(node.requestId);
       seconds += outcome.metrics.inference_time ?? 0;
       if (outcome.ok) {
@@ -179,7 +181,7 @@ export function createPipelineNodes(
         return outcome.output;
       }
       news.ended(identity, about, { change: "failed", error: outcome.error });
-      if (CancellationScope.current().consideredCancelled || stopped) throw cancelled();
+      if (pipelineEnds()) throw cancelled();
       throw nodeFault(name, outcome, ended.exhausted);
     })();
     ending.add(carried);
@@ -190,7 +192,7 @@ export function createPipelineNodes(
 
   /** A node that was cancelled with its pipeline says so. */
   const withReason = (end: Ended): Ended =>
-    stopped && !end.outcome.ok && end.outcome.error.code === "client_cancelled"
+    pipelineEnds() && !end.outcome.ok && end.outcome.error.code === "client_cancelled"
       ? { ...end, outcome: { ...end.outcome, error: { code: "client_cancelled", message: "Its pipeline ended before it did." } } }
       : end;
 
@@ -256,6 +258,8 @@ export function createPipelineNodes(
     inferenceSeconds: () => Math.round(seconds * 1000) / 1000,
   };
 }
+
+const record = (end: Ended): Promise<Outcome> => CancellationScope.nonCancellable(() => recordOutcome(end));
 
 type NodeEnd = Ended & { recorded?: boolean };
 

@@ -67,7 +67,7 @@ async function carryOut(job: PipelineJob): Promise<{ outcome: Outcome; exhausted
       });
       return { outcome: { ok: true, output, metrics: {} }, exhausted: false };
     } catch (error) {
-      if (overdue) return overdueOutcome(part.deadlineMs - job.submittedAtMs);
+      if (overdue) return overdueOutcome(part.deadlineMs);
       if (isCancellation(error)) return cancelledOutcome;
       return faultOutcome(error);
     }
@@ -104,7 +104,7 @@ const cancelledOutcome = {
   exhausted: false,
 };
 
-function overdueOutcome(allowedMs: number): { outcome: Outcome; exhausted: boolean } {
-  const message = `The pipeline ran longer than the ${Math.round(allowedMs / 1000)} s that a pipeline may take in all.`;
+function overdueOutcome(deadlineMs: number): { outcome: Outcome; exhausted: boolean } {
+  const message = `The pipeline did not end by ${new Date(deadlineMs).toISOString()}, which was as long as it may take.`;
   return { outcome: { ok: false, error: { code: "request_timeout", message }, metrics: {} }, exhausted: false };
 }

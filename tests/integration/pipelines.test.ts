@@ -2,7 +2,18 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createFileObjectStore } from "../../src/adapters/object-store/file-object-store.ts";
+import { createJobs } from "../../src/adapters/temporal/jobs.ts";
+import { pipelineJob } from "../../src/api/pipelines/pipeline-job.ts";
+import { openRegistry } from "../../src/bin/open-registry.ts";
+import { loadConfig } from "../../src/config/load-config.ts";
+import { inputHash } from "../../src/core/input-hash.ts";
+import type { JobSpec } from "../../src/core/job.ts";
+import type { JsonObject } from "../../src/core/json.ts";
+import type { KeptNode, PipelinePart, PipelineVersion } from "../../src/core/pipeline.ts";
+import { systemClock } from "../../src/core/ports/clock.ts";
 import { isRequestId } from "../../src/core/request.ts";
+import { newRequestId } from "../../src/core/request-id.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const STUB = "tempera/stub";
@@ -185,6 +196,7 @@ describe("a pipeline that fails", () => {
   it("leaves one dead letter when a node's attempts are used up, and is tried again whole", async () => {
     const id = await submit([[{ prompt: "a" }], [{ fail: "crash" }]], "", { "x-fal-no-retry": "1" });
     await finished(id);
+    await test.record(id);
     const letters = (await test.deadLetters()).filter(({ endpoint }) => endpoint === PIPELINE || endpoint === STUB);
     expect(letters.map(({ requestId }) => requestId)).toEqual([id]);
 
@@ -283,4 +295,84 @@ describe("webhook", () => {
     receiver.close();
     expect(told).toMatchObject([{ request_id: id, status: "OK", payload: { stages: [[{ echo: "a" }], [{ echo: "b" }]] } }]);
   });
+});
+
+describe("a job as its gateway makes it", () => {
+  /** Starts a pipeline's workflow with a changed pipeline part; the owner is whose `like` is. */
+  async function startJob(like: string, stages: JsonObject[][], over: Partial<PipelinePart>, allowedMs = 60_000): Promise<string> {
+    const registry = await openRegistry(loadConfig({}));
+    const record = await test.record(like);
+    const requestId = newRequestId();
+    const { ownerId, keyId } = record as NonNullable<typeof record>;
+    const api = {
+      objects: createFileObjectStore({ folder: `${test.folder}/objects` }),
+      clock: systemClock,
+      registry,
+      findPipeline: async () => undefined,
+    };
+    const pipeline = registry.route(PIPELINE)?.pipeline as PipelineVersion;
+    const work = await pipelineJob(api, { pipeline, requestId, ownerId, cache: false });
+    const job: JobSpec = {
+      requestId,
+      ownerId,
+      keyId,
+      priority: "normal",
+      input: { inline: { stages } },
+      submittedAtMs: Date.now(),
+      ...work,
+      pipeline: { ...work.pipeline, deadlineMs: Date.now() + allowedMs, ...over },
+    };
+    await createJobs(test.temporal).start(job);
+    return requestId;
+  }
+
+  it("that has used up its time ends with 504, its nodes cancelled", async () => {
+    const like = await submit([]);
+    await finished(like);
+    const id = await startJob(like, [[{ delay_ms: 60_000, steps: 600 }]], {}, 1_500);
+    await finished(id);
+    const answer = await test.call(at(id));
+    expect(answer.status).toBe(504);
+    expect((await json(answer)).detail).toMatch(/^The pipeline did not end by 2\d{3}-/);
+    const [node = ""] = (await nodeIds(id, 1)).values();
+    expect((await test.record(node))?.outcome).toMatchObject({
+      error: { code: "client_cancelled", message: "Its pipeline ended before it did." },
+    });
+  });
+
+  it("that keeps results runs only what the change touches", async () => {
+    const steps: JsonObject[] = [{ prompt: "a" }, { prompt: "b" }, { prompt: "c" }];
+    const stages = steps.map((step) => [step]);
+    const first = await submit(stages);
+    await finished(first);
+    const before = await nodeIds(first, 3);
+    const kept: Record<string, KeptNode> = {};
+    for (const [i, step] of steps.entries()) {
+      const requestId = before.get(`stage-${i + 1}-1`) as string;
+      const outcome = (await test.record(requestId))?.outcome;
+      if (!outcome?.ok) throw new Error("it did not end well");
+      kept[`stage-${i + 1}-1`] = { requestId, endpoint: STUB, version: "1.0.0", inputHash: inputHash(step), output: outcome.output };
+    }
+
+    const changed = await startJob(first, stages, { kept: { inline: kept }, overrides: { "stage-2-1": { prompt: "B" } } });
+    await finished(changed);
+    expect(await json(test.call(at(changed)))).toMatchObject({ stages: [[{ echo: "a" }], [{ echo: "B" }], [{ echo: "c" }]] });
+    expect(await ran(changed)).toEqual(["stage-2-1"]);
+    expect((await logLines(changed)).join("\n")).toContain("Node stage-1-1 is done (1 of 1), from an earlier result.");
+
+    const from = await startJob(first, stages, { kept: { inline: kept }, from: "stage-1-1" });
+    await finished(from);
+    expect(await ran(from)).toEqual(["stage-1-1"]);
+
+    // What the pipeline makes of it now is not what it was then.
+    const other = await startJob(first, [[{ prompt: "a" }], [{ prompt: "other" }]], { kept: { inline: kept } });
+    await finished(other);
+    expect(await ran(other)).toEqual(["stage-2-1"]);
+  });
+
+  /** The nodes that have run under a pipeline. */
+  const ran = async (id: string): Promise<string[]> =>
+    (await test.sql<{ node_id: string }[]>`SELECT node_id FROM requests WHERE parent_id = ${id} ORDER BY node_id`).map(
+      ({ node_id }) => node_id,
+    );
 });

@@ -99,6 +99,21 @@ describe("request store", () => {
     expect(await requests.find(spec.requestId)).toMatchObject({ outcome: ok({ b: 2 }), submittedAtMs: spec.submittedAtMs });
   });
 
+  it("the nodes of a pipeline are found under it, oldest first, whether they ended or not", async () => {
+    const pipeline = job();
+    const node = (id: string, submittedAtMs: number): JobSpec => job({ node: { pipelineId: pipeline.requestId, id }, submittedAtMs });
+    const [first, second] = [node("größe-1", 1_790_000_000_001), node("b", 1_790_000_000_002)];
+    await requests.insert(second);
+    await requests.finish(ended(first, ok({ a: 1 })));
+    await requests.insert(job({ node: { pipelineId: newRequestId(), id: "b" } }));
+    const found = await requests.nodes(pipeline.requestId);
+    expect(found.map(({ requestId, node: place, outcome }) => [requestId, place, outcome?.ok])).toEqual([
+      [first.requestId, { pipelineId: pipeline.requestId, id: "größe-1" }, true],
+      [second.requestId, { pipelineId: pipeline.requestId, id: "b" }, undefined],
+    ]);
+    expect(await requests.nodes("no-id")).toEqual([]);
+  });
+
   it("the first writer wins, also among many at once", async () => {
     const spec = job();
     await requests.insert(spec);
