@@ -22,10 +22,8 @@ export async function answerOutcome(
       if ("ref" in output && !(await objects.head(output.ref))) throw new TemperaError("payload_gone", undefined, { cause: error });
       throw error;
     });
-    // Nothing was run for a result that is an earlier one.
-    const units = cache === "hit" ? "0" : "1";
-    return answerJson(c, value, 200, { "x-fal-billable-units": units, ...(cache && { [CACHE_HEADER]: cache }), ...more });
-    return answerJson(c, value, 200, { "x-fal-billable-units": String(unitsOf(outcome)), ...more });
+    const headers = { "x-fal-billable-units": String(unitsOf(outcome)), ...(cache && { [CACHE_HEADER]: cache }), ...more };
+    return answerJson(c, value, 200, headers);
   }
   const { status, headers, body } = falError(outcome.error, { userTimeout: outcome.userTimeout === true });
   return answerJson(c, body, status, { ...headers, "x-fal-billable-units": String(unitsOf(outcome)), ...more });

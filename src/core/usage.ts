@@ -59,7 +59,11 @@ export function billableUnits(unit: string, output: JsonObject, inferenceSeconds
 }
 
 /** The units of an outcome: those its worker counted, 1 for one that was made before workers counted, 0 for an error. */
-export const unitsOf = (outcome: Outcome): number => (outcome.ok ? (outcome.units ?? 1) : 0);
+export const unitsOf = (outcome: Outcome): number => {
+  // Nothing was run for a result that is an earlier one.
+  if (!outcome.ok || outcome.cache === "hit") return 0;
+  return outcome.units ?? 1;
+};
 
 /**
  * The ledger's entry of a job that has ended. The attempt that gave the output counts; the failed ones before it, and all of a
