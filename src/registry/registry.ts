@@ -3,8 +3,10 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { appOf } from "../core/endpoint.ts";
 import type { ModelVersion } from "../core/model.ts";
+import { newestFirst } from "../core/published-version.ts";
 import { createInputCheck, type InputCheck } from "./input-check.ts";
-import { createManifestCheck, type PackageFaults, readModelPackage } from "./model-package.ts";
+import { type PackageFaults, readModelPackage } from "./model-package.ts";
+import { createManifestCheck } from "./package-check.ts";
 
 /** A model version with its compiled input check. */
 export interface Route {
@@ -13,8 +15,8 @@ export interface Route {
 }
 
 export interface Registry {
-  /** The version that serves an endpoint now: the newest. */
-  route(endpoint: string): Route | undefined;
+  /** The version that serves an endpoint now: the newest, or the one that a rollout has for this request. */
+  route(endpoint: string, requestId?: string): Route | undefined;
   /** One published version, for jobs that started on it. */
   find(endpoint: string, version: string): ModelVersion | undefined;
   /** Whether any endpoint of this app (`owner/alias`) exists: tells an unknown path from an unknown application. */
@@ -34,12 +36,6 @@ export class RegistryFaults extends Error {
     this.packages = packages;
   }
 }
-
-const newestFirst = (a: string, b: string): number => {
-  const [x, y] = [a, b].map((version) => version.split(".").map(Number)) as [number[], number[]];
-  for (let i = 0; i < 3; i++) if (x[i] !== y[i]) return (y[i] ?? 0) - (x[i] ?? 0);
-  return 0;
-};
 
 /** Finds every folder that holds a `model.yaml`, and version-shaped folders that should. */
 function packageFolders(folder: string): string[] {
