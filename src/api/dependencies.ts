@@ -12,7 +12,7 @@ import type { RequestStore } from "../core/ports/request-store.ts";
 import type { FrameChannel, Sessions } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
 import type { Webhook } from "../core/webhook.ts";
-import type { Registry } from "../registry/registry.ts";
+import type { FindPipeline, Registry } from "../registry/registry.ts";
 import type { KeyRing } from "./key-ring.ts";
 import type { Tokens } from "./tokens.ts";
 
@@ -20,6 +20,8 @@ import type { Tokens } from "./tokens.ts";
 export interface ApiDependencies {
   /** What can be called. */
   registry: Registry;
+  /** Saved pipelines, which can be called too. */
+  findPipeline: FindPipeline;
   /** Who is calling. */
   keyRing: KeyRing;
   /** Short-lived tokens that stand for a key. */

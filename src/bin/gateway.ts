@@ -24,6 +24,7 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   const keyRing = await createKeyRing({ keys: parts.keys, clock: systemClock });
   const api: ApiDependencies = {
     ...parts,
+    findPipeline: async () => undefined,
     keyRing,
     tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
     jobs: createJobs(parts.client),

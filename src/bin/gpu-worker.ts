@@ -31,7 +31,7 @@ const LOG_METHOD = { DEBUG: "debug", INFO: "info", WARN: "warn", ERROR: "error" 
 export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const { config, registry, log } = parts;
   const wanted = config.worker.models?.split(",").map((endpoint) => endpoint.trim());
-  const unknown = wanted?.filter((endpoint) => !registry.route(endpoint)) ?? [];
+  const unknown = wanted?.filter((endpoint) => !registry.route(endpoint)?.model) ?? [];
   if (unknown.length > 0)
     throw new Error(`TEMPERA_WORKER_MODELS names ${unknown.join(", ")}, which no model package serves; see \`tempera models list\`.`);
   const all = registry.list().filter(({ endpoint }) => !wanted || wanted.includes(endpoint));

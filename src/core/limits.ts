@@ -172,6 +172,20 @@ export const LIMITS = {
   turnMs: 10_000,
   /** HTTP over WebSocket: silence after which a socket with nothing to do is closed. */
   socketIdleMs: 10 * 60 * 1000,
+  /** Nodes of one pipeline: Temporal's history of 500 is some thousand events and at most 32 MiB, under its bounds of 50,000 and 50. */
+  pipelineNodesMax: 500,
+  /** How deep pipelines may call one another. */
+  pipelineDepthMax: 8,
+  /** Nodes of one pipeline that run or wait for a GPU at once; more wait within it. */
+  pipelineNodesAtOnce: 100,
+  /** How long a pipeline may run in all, its nodes' waiting included. */
+  pipelineMs: 24 * 3600 * 1000,
+  /** A value from the object store that a pipeline's own code may look at: it passes through Temporal, which refuses 2 MiB. */
+  pipelineValueBytesMax: 256 * 1024,
+  /** A definition, as a plan: 500 nodes with a few KiB of text fit. It passes through Temporal once. */
+  pipelinePlanBytesMax: 1024 * 1024,
+  /** A node that runs for longer is listed while it runs. */
+  nodeRecordAfterMs: 1_000,
   /** HTTP over WebSocket: payloads that wait for the one before them on one socket. */
   socketPayloadsMax: 100,
 } as const;

@@ -1,6 +1,6 @@
 /** fal's wire, whole: what `api/` speaks. */
 export { falError } from "./errors.ts";
-export { llmsText, openapiDocument } from "./openapi.ts";
+export { type DescribedModel, llmsText, openapiDocument } from "./openapi.ts";
 export {
   onGateway,
   parseQueuePath,

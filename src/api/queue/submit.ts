@@ -2,12 +2,14 @@ import type { Context } from "hono";
 import { appOf } from "../../core/endpoint.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { taskQueueOf } from "../../core/model.ts";
+import { PIPELINE_QUEUE } from "../../core/pipeline.ts";
 import { type QueuePath, submitBody } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { queueJob, readIntake, routeOf } from "../intake.ts";
+import { queueJob, readIntake } from "../intake.ts";
 import { readJsonBody } from "../read-body.ts";
+import { callerRoute } from "../route-of.ts";
 
 /**
  * Accepts a request: 200 once Temporal has its job (design §4, step 1).
@@ -19,15 +21,26 @@ export const createSubmit =
   (
     api: Pick<
       ApiDependencies,
-      "keyRing" | "registry" | "jobs" | "events" | "requests" | "objects" | "clock" | "log" | "bodyBytesMax" | "publicUrl" | "webhookOf"
+      | "keyRing"
+      | "registry"
+      | "findPipeline"
+      | "jobs"
+      | "events"
+      | "requests"
+      | "objects"
+      | "clock"
+      | "log"
+      | "bodyBytesMax"
+      | "publicUrl"
+      | "webhookOf"
     >,
   ) =>
   async (c: Context, { endpoint }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
-    const route = routeOf(api.registry, endpoint);
+    const route = await callerRoute(api, caller, endpoint);
     const raw = await readJsonBody(c, api.bodyBytesMax);
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
-    await refuseLongQueue(taskQueueOf(route.model), c.req.query("fal_max_queue_length") ?? "");
+    await refuseLongQueue(route.model ? taskQueueOf(route.model) : PIPELINE_QUEUE, c.req.query("fal_max_queue_length") ?? "");
     const { job, ignored } = await readIntake(api, c, { route, caller, raw });
     const queueing = queueJob(api, { job: { ...job, ...(webhook && { webhook }) }, ignored });
     const counted = queueing.announced

@@ -5,7 +5,8 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { answerOutcome } from "../answer-outcome.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest } from "../find-request.ts";
-import { queueJob, readIntake, routeOf } from "../intake.ts";
+import { queueJob, readIntake } from "../intake.ts";
+import { callerRoute } from "../route-of.ts";
 import { cancelJob } from "./cancel-job.ts";
 import { followJob } from "./follow-job.ts";
 import type { InFlight } from "./in-flight.ts";
@@ -16,7 +17,7 @@ const RECORD_AFTER_MS = 1_000;
 
 export type RunApi = Pick<
   ApiDependencies,
-  "keyRing" | "tokens" | "registry" | "jobs" | "events" | "requests" | "objects" | "clock" | "log" | "bodyBytesMax"
+  "keyRing" | "tokens" | "registry" | "findPipeline" | "jobs" | "events" | "requests" | "objects" | "clock" | "log" | "bodyBytesMax"
 >;
 
 /**
@@ -29,9 +30,9 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
   const findRequest = createFindRequest(api);
   return async (c: Context, endpoint: string): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
-    const route = routeOf(api.registry, endpoint);
+    const route = await callerRoute(api, caller, endpoint);
     using _place = inFlight.take(caller.ownerId);
-    const raw = await readRunInput(c, route.model.schemas.input, api.bodyBytesMax);
+    const raw = await readRunInput(c, (route.model ?? route.pipeline).schemas.input, api.bodyBytesMax);
     const intake = await readIntake(api, c, { route, caller, raw, direct: true });
     const { requestId } = intake.job;
 

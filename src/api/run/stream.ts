@@ -16,10 +16,11 @@ import {
   streamEventId,
 } from "../../fal/index.ts";
 import { createFindRequest } from "../find-request.ts";
-import { queueJob, readIntake, routeOf } from "../intake.ts";
+import { queueJob, readIntake } from "../intake.ts";
 import type { Caller } from "../key-ring.ts";
 import { callerOfToken } from "../realtime/token-caller.ts";
 import { answerAbout, REQUEST_ID_HEADER } from "../request-id.ts";
+import { callerRoute } from "../route-of.ts";
 import { sseStream } from "../sse-stream.ts";
 import { cancelJob } from "./cancel-job.ts";
 import { followJob } from "./follow-job.ts";
@@ -60,13 +61,13 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
       token !== undefined && authorization === undefined
         ? await callerOfToken(api, token, endpoint)
         : await api.keyRing.authenticate(authorization, appOf(endpoint));
-    const route = routeOf(api.registry, endpoint);
+    const route = await callerRoute(api, caller, endpoint);
     const place = inFlight.take(caller.ownerId);
     try {
       const gone = new AbortController();
       // An empty one is none: browsers' event sources forget their id that way.
       const lastEventId = c.req.header("last-event-id") || undefined;
-      const attached = lastEventId === undefined ? undefined : await resume(caller, route.model.endpoint, lastEventId);
+      const attached = lastEventId === undefined ? undefined : await resume(caller, (route.model ?? route.pipeline).endpoint, lastEventId);
       if (attached === "over") {
         place[Symbol.dispose]();
         return c.body(null, 204, { [REQUEST_ID_HEADER]: parseStreamEventId(lastEventId ?? "")?.requestId ?? "" });
@@ -78,7 +79,7 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
       return c.body(sseStream(told, gone), 200, { ...SSE_HEADERS, [REQUEST_ID_HEADER]: job.requestId });
 
       async function begin() {
-        const raw = await readRunInput(c, route.model.schemas.input, api.bodyBytesMax);
+        const raw = await readRunInput(c, (route.model ?? route.pipeline).schemas.input, api.bodyBytesMax);
         const intake = await readIntake(api, c, { route, caller, raw, direct: true, previews: true });
         const job: Attached = { caller, requestId: intake.job.requestId, returns: 0, ours: true };
         const events = follow(job, gone.signal);

@@ -51,6 +51,8 @@ export const CATALOGUE = {
     retryable: true,
     says: "The caller has as many runs, streams or realtime sessions open as it may.",
   },
+  pipeline_limit: { kind: "request", status: 400, retryable: false, says: "The pipeline is larger than this server runs." },
+  pipeline_failed: { kind: "request", status: 500, retryable: false, says: "The pipeline's own code failed." },
   client_disconnected: { kind: "request", status: 499, retryable: false, says: "The caller went away before the answer." },
   client_cancelled: { kind: "request", status: 499, retryable: false, says: "The request was cancelled by its caller." },
   bad_request: { kind: "request", status: 400, retryable: false, says: "The request cannot be understood." },
