@@ -1,6 +1,7 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { BlankEnv } from "hono/types";
 import { TemperaError } from "../core/errors/tempera-error.ts";
+import type { ManifestCheck } from "../registry/package-check.ts";
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import { addAuditVerbs } from "./platform/audit.ts";
@@ -11,6 +12,7 @@ import { addKeyVerbs } from "./platform/keys.ts";
 import { addMetaVerbs } from "./platform/meta.ts";
 import { addModelVerbs } from "./platform/models.ts";
 import { platformError } from "./platform/platform-error.ts";
+import { addRegistryVerbs } from "./platform/registry.ts";
 import { addSigningKeyVerbs } from "./platform/signing-keys.ts";
 import { createAddVerb } from "./platform/verb.ts";
 
@@ -33,7 +35,13 @@ export type AdminDependencies = Pick<
   | "webhookOf"
   | "clock"
   | "log"
+  | "liveRegistry"
+  | "modelVersions"
+  | "rollouts"
+  | "flagStore"
 > & {
+  /** Knows what a model.yaml may say. */
+  checkManifest: ManifestCheck;
   /** The addresses that deliveries come from, as ranges: what receivers may let through. */
   webhookSources: string[];
 };
@@ -44,6 +52,7 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   const add = createAddVerb(app, api);
   addMetaVerbs(add, api);
   addModelVerbs(add, api);
+  addRegistryVerbs(add, api);
   addKeyVerbs(add, api);
   addEngineVerbs(add, api);
   addDeliveryVerbs(add, api);

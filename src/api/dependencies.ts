@@ -1,3 +1,4 @@
+import type { Flags } from "../core/flags.ts";
 import type { AuditLog } from "../core/ports/audit-log.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
@@ -5,14 +6,18 @@ import type { Deliveries, DeliveryStore } from "../core/ports/delivery-store.ts"
 import type { EngineBoard } from "../core/ports/engine-board.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
 import type { FileStore } from "../core/ports/file-store.ts";
+import type { FlagStore } from "../core/ports/flag-store.ts";
 import type { Jobs } from "../core/ports/jobs.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
+import type { ModelVersionStore } from "../core/ports/model-version-store.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
+import type { RolloutStore } from "../core/ports/rollout-store.ts";
 import type { FrameChannel, Sessions } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
 import type { Webhook } from "../core/webhook.ts";
+import type { LiveRegistry } from "../registry/live-registry.ts";
 import type { FindPipeline, Registry } from "../registry/registry.ts";
 import type { KeyRing } from "./key-ring.ts";
 import type { Tokens } from "./tokens.ts";
@@ -21,6 +26,14 @@ import type { Tokens } from "./tokens.ts";
 export interface ApiDependencies {
   /** What can be called. */
   registry: Registry;
+  /** The same with what is published, disabled and rolled out, for those who change that. */
+  liveRegistry: LiveRegistry;
+  /** What is switched on. */
+  flags: Flags;
+  /** Where all that is kept. */
+  modelVersions: ModelVersionStore;
+  rollouts: RolloutStore;
+  flagStore: FlagStore;
   /** Saved pipelines, which can be called too. */
   findPipeline: FindPipeline;
   /** Who is calling. */

@@ -18,25 +18,27 @@ export interface Intake {
   job: JobSpec;
   /** Fields of the input that the model does not know. */
   ignored: string[];
+  /** Somebody streams it. */
+  streamed?: boolean;
 }
 
 /**
  * Makes a job of an input and of the headers that steer it. Throws `input_invalid`; rejects with `store_unavailable` when a
  * large input cannot be put away, and with what `resolveCallees` says when a pipeline cannot be run. Nothing is queued yet.
  *
- * @param previews the caller is shown previews, where the model makes them
+ * @param streamed the caller is shown what happens, with previews where the model makes them and no flag is against it
  * @param direct one attempt, as fal's synchronous runs have it: their callers wait, and try again themselves (contract §3)
  */
 export async function readIntake(
-  api: Pick<ApiDependencies, "objects" | "clock" | "registry" | "findPipeline">,
+  api: Pick<ApiDependencies, "objects" | "clock" | "registry" | "findPipeline" | "flags">,
   c: Context,
   {
     route,
     caller,
     raw,
     direct = false,
-    previews = false,
-  }: { route: Route; caller: Caller; raw: Json; direct?: boolean; previews?: boolean },
+    streamed = false,
+  }: { route: Route; caller: Caller; raw: Json; direct?: boolean; streamed?: boolean },
 ): Promise<Intake> {
   const checked = route.checkInput(raw);
   if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
@@ -55,13 +57,13 @@ export async function readIntake(
     submittedAtMs: api.clock.nowMs(),
     ...(checked.ignored.length > 0 && { logged: true }),
     ...(direct && { direct }),
-    ...(previews && { previews }),
+    ...(streamed && api.flags.isOn("behaviour", "previews", caller.ownerId) && { previews: true }),
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
     ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
     ...work,
     retry: { ...work.retry, ...(retryLimits && { limits: retryLimits }), ...((noRetry || direct) && { attemptsMax: 1 }) },
   };
-  return { job, ignored: checked.ignored };
+  return { job, ignored: checked.ignored, streamed };
 }
 
 /** What of a job its model decides. */
@@ -94,7 +96,7 @@ interface Queueing {
  */
 export function queueJob(
   api: Pick<ApiDependencies, "jobs" | "events" | "requests" | "log">,
-  { job, ignored }: Intake,
+  { job, ignored, streamed = false }: Intake,
   { recordAfterMs = 0 }: { recordAfterMs?: number } = {},
 ): Queueing {
   let recording: NodeJS.Timeout | undefined;
@@ -130,7 +132,7 @@ export function queueJob(
   /** Says in the event log that it waits. The log may be away. */
   async function announce(): Promise<void> {
     try {
-      const appends = [api.events.append(job, { type: "queued", attempt: 0, ...(job.previews && { streamed: true }) })];
+      const appends = [api.events.append(job, { type: "queued", attempt: 0, ...(streamed && { streamed }) })];
       if (ignored.length > 0) {
         const names = ignored
           .map((name) => JSON.stringify(name.slice(0, 80)))

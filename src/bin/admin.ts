@@ -1,11 +1,16 @@
 import { createHash } from "node:crypto";
+import { resolve } from "node:path";
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { createAdmin } from "../api/admin.ts";
 import { createKeyRing } from "../api/key-ring.ts";
+import { sweepPushes } from "../api/platform/publish-archive.ts";
 import { listen } from "../api/serve.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
+import { errorInfo } from "../core/errors/tempera-error.ts";
 import { systemClock } from "../core/ports/clock.ts";
+import { createManifestCheck } from "../registry/package-check.ts";
+import { PROJECT } from "./open-registry.ts";
 import type { Parts } from "./parts.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
@@ -26,7 +31,9 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
     clock: systemClock,
+    checkManifest: createManifestCheck(resolve(PROJECT, config.folders.schemas)),
   });
+  const sweeping = keepSweepingPushes(parts);
   const server = await listen(app, {
     host: config.server.host,
     port: config.server.adminPort,
@@ -37,9 +44,18 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     port: server.port,
     stop: async () => {
       await server.stop(GRACE_MS);
+      clearInterval(sweeping);
       await keyRing[Symbol.asyncDispose]();
     },
   };
+}
+
+/** What pushes left whose process was killed is removed at start and every hour. */
+function keepSweepingPushes(parts: Parts): NodeJS.Timeout {
+  const sweep = (): void =>
+    void sweepPushes({ ...parts, clock: systemClock }).catch((error) => parts.log.warn({ err: errorInfo(error) }, "pushes were not swept"));
+  sweep();
+  return setInterval(sweep, 3_600_000).unref();
 }
 
 /** Makes the key `<uuid>:<secret>` exist, with scope ADMIN. False when its id was revoked or belongs to another secret. */

@@ -12,9 +12,13 @@ import { createDeadLetterStore } from "../adapters/postgres/dead-letter-store.ts
 import { createDeliveryStore } from "../adapters/postgres/delivery-store.ts";
 import { createEngineBoard } from "../adapters/postgres/engine-board.ts";
 import { createFileStore } from "../adapters/postgres/file-store.ts";
+import { createFlagStore } from "../adapters/postgres/flag-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
+import { createModelVersionStore } from "../adapters/postgres/model-version-store.ts";
+import { createRegistryChanges } from "../adapters/postgres/registry-changes.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
+import { createRolloutStore } from "../adapters/postgres/rollout-store.ts";
 import { createSecretStore } from "../adapters/postgres/secret-store.ts";
 import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts";
 import { createRedisEventLog } from "../adapters/redis/event-log.ts";
@@ -25,6 +29,7 @@ import { installRuntime } from "../adapters/temporal/runtime.ts";
 import type { Config } from "../config/settings.ts";
 import { type AllowedPrivate, parseAllowedPrivate } from "../core/address-guard.ts";
 import { createClosing } from "../core/closing.ts";
+import type { Flags } from "../core/flags.ts";
 import type { AuditLog } from "../core/ports/audit-log.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
@@ -32,13 +37,17 @@ import type { DeliveryStore } from "../core/ports/delivery-store.ts";
 import type { EngineBoard } from "../core/ports/engine-board.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
 import type { FileStore } from "../core/ports/file-store.ts";
+import type { FlagStore } from "../core/ports/flag-store.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
+import type { ModelVersionStore } from "../core/ports/model-version-store.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
+import type { RolloutStore } from "../core/ports/rollout-store.ts";
 import type { SecretStore } from "../core/ports/secret-store.ts";
 import type { FrameChannel } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
+import { createLiveRegistry, type LiveRegistry } from "../registry/live-registry.ts";
 import type { Registry } from "../registry/registry.ts";
 
 /** The services a process talks to, each by its address. What is `undefined` is the in-process default. */
@@ -53,7 +62,13 @@ export interface Addresses {
 export interface Parts extends AsyncDisposable {
   config: Config;
   log: Log;
-  registry: Registry;
+  /** What can be called, and what is switched on: kept up to date. */
+  registry: LiveRegistry;
+  liveRegistry: LiveRegistry;
+  flags: Flags;
+  modelVersions: ModelVersionStore;
+  rollouts: RolloutStore;
+  flagStore: FlagStore;
   events: EventLog;
   /** The way of realtime frames between gateways and GPU workers. */
   frames: FrameChannel;
@@ -80,8 +95,12 @@ export interface Parts extends AsyncDisposable {
   identity: string;
 }
 
-/** Opens stores and Temporal. Rejects with the first thing that cannot be had, in a sentence that names it and its remedy. */
-export async function openParts(config: Config, registry: Registry, addresses: Addresses, log: Log): Promise<Parts> {
+/**
+ * Opens stores and Temporal. Rejects with the first thing that cannot be had, in a sentence that names it and its remedy.
+ *
+ * @param packages what lies in the models folder
+ */
+export async function openParts(config: Config, packages: Registry, addresses: Addresses, log: Log): Promise<Parts> {
   const closing = createClosing();
   installRuntime(log);
   try {
@@ -110,10 +129,19 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       ? await createS3ObjectStore({ ...addresses.s3, bucket: config.objects.bucket, region: config.objects.region })
       : createFileObjectStore({ folder: join(resolve(config.folders.data), "objects") });
     const secrets = createSecretStore(sql);
+    const [modelVersions, rollouts, flagStore] = [createModelVersionStore(sql), createRolloutStore(sql), createFlagStore(sql)];
+    const changes = createRegistryChanges(sql);
+    const registry = await createLiveRegistry({ base: packages, versions: modelVersions, rollouts, flags: flagStore, changes, log });
+    closing.defer(() => registry[Symbol.asyncDispose]());
     return {
       config,
       log,
       registry,
+      liveRegistry: registry,
+      flags: registry,
+      modelVersions,
+      rollouts,
+      flagStore,
       events,
       frames,
       requests: createRequestStore(sql),

@@ -1,3 +1,4 @@
+import type { PendingQuery, Row } from "postgres";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { JsonSchema } from "../../core/model.ts";
 import type { ModelVersionStore, Published } from "../../core/ports/model-version-store.ts";
@@ -39,7 +40,7 @@ const versionOf = (row: ContentRow): PublishedVersion => ({
   files: row.files,
 });
 
-const contents = (sql: Sql, which: ReturnType<Sql>) => sql<ContentRow[]>`
+const contents = (sql: Sql, which: PendingQuery<Row[]>) => sql<ContentRow[]>`
   SELECT *, coalesce((
       SELECT json_agg(json_build_object('path', path, 'sha256', sha256, 'bytes', bytes, 'objectKey', object_key) ORDER BY path)
       FROM model_files JOIN model_blobs USING (sha256)

@@ -9,7 +9,8 @@ import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { queueJob, readIntake } from "../intake.ts";
 import { readJsonBody } from "../read-body.ts";
-import { callerRoute } from "../route-of.ts";
+import { requestIdOf } from "../request-id.ts";
+import { callerRoute, refuseBehaviourOff } from "../route-of.ts";
 
 /**
  * Accepts a request: 200 once Temporal has its job (design §4, step 1).
@@ -24,6 +25,7 @@ export const createSubmit =
       | "keyRing"
       | "registry"
       | "findPipeline"
+      | "flags"
       | "jobs"
       | "events"
       | "requests"
@@ -37,9 +39,10 @@ export const createSubmit =
   ) =>
   async (c: Context, { endpoint }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
-    const route = await callerRoute(api, caller, endpoint);
+    const route = await callerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
     const raw = await readJsonBody(c, api.bodyBytesMax);
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
+    if (webhook) refuseBehaviourOff(api.flags, "webhooks", caller.ownerId, "Submit without fal_webhook and ask for the status.");
     await refuseLongQueue(route.model ? taskQueueOf(route.model) : PIPELINE_QUEUE, c.req.query("fal_max_queue_length") ?? "");
     const { job, ignored } = await readIntake(api, c, { route, caller, raw });
     const queueing = queueJob(api, { job: { ...job, ...(webhook && { webhook }) }, ignored });

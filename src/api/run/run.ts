@@ -6,6 +6,7 @@ import { answerOutcome } from "../answer-outcome.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest } from "../find-request.ts";
 import { queueJob, readIntake } from "../intake.ts";
+import { requestIdOf } from "../request-id.ts";
 import { callerRoute } from "../route-of.ts";
 import { cancelJob } from "./cancel-job.ts";
 import { followJob } from "./follow-job.ts";
@@ -17,7 +18,18 @@ const RECORD_AFTER_MS = 1_000;
 
 export type RunApi = Pick<
   ApiDependencies,
-  "keyRing" | "tokens" | "registry" | "findPipeline" | "jobs" | "events" | "requests" | "objects" | "clock" | "log" | "bodyBytesMax"
+  | "keyRing"
+  | "tokens"
+  | "registry"
+  | "findPipeline"
+  | "flags"
+  | "jobs"
+  | "events"
+  | "requests"
+  | "objects"
+  | "clock"
+  | "log"
+  | "bodyBytesMax"
 >;
 
 /**
@@ -30,7 +42,7 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
   const findRequest = createFindRequest(api);
   return async (c: Context, endpoint: string): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
-    const route = await callerRoute(api, caller, endpoint);
+    const route = await callerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
     using _place = inFlight.take(caller.ownerId);
     const raw = await readRunInput(c, (route.model ?? route.pipeline).schemas.input, api.bodyBytesMax);
     const intake = await readIntake(api, c, { route, caller, raw, direct: true });

@@ -19,7 +19,7 @@ import { createFindRequest } from "../find-request.ts";
 import { queueJob, readIntake } from "../intake.ts";
 import type { Caller } from "../key-ring.ts";
 import { callerOfToken } from "../realtime/token-caller.ts";
-import { answerAbout, REQUEST_ID_HEADER } from "../request-id.ts";
+import { answerAbout, REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
 import { callerRoute } from "../route-of.ts";
 import { sseStream } from "../sse-stream.ts";
 import { cancelJob } from "./cancel-job.ts";
@@ -61,7 +61,7 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
       token !== undefined && authorization === undefined
         ? await callerOfToken(api, token, endpoint)
         : await api.keyRing.authenticate(authorization, appOf(endpoint));
-    const route = await callerRoute(api, caller, endpoint);
+    const route = await callerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
     const place = inFlight.take(caller.ownerId);
     try {
       const gone = new AbortController();
@@ -80,7 +80,7 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
 
       async function begin() {
         const raw = await readRunInput(c, (route.model ?? route.pipeline).schemas.input, api.bodyBytesMax);
-        const intake = await readIntake(api, c, { route, caller, raw, direct: true, previews: true });
+        const intake = await readIntake(api, c, { route, caller, raw, direct: true, streamed: true });
         const job: Attached = { caller, requestId: intake.job.requestId, returns: 0, ours: true };
         const events = follow(job, gone.signal);
         // Before the start, so that what happens at once is not read back but told.
