@@ -8,11 +8,13 @@ import { addAuditVerbs } from "./platform/audit.ts";
 import { addDeadLetterVerbs } from "./platform/dead-letters.ts";
 import { addDeliveryVerbs } from "./platform/deliveries.ts";
 import { addEngineVerbs } from "./platform/engines.ts";
+import { addFlagVerbs } from "./platform/flags.ts";
 import { addKeyVerbs } from "./platform/keys.ts";
 import { addMetaVerbs } from "./platform/meta.ts";
 import { addModelVerbs } from "./platform/models.ts";
 import { platformError } from "./platform/platform-error.ts";
 import { addRegistryVerbs } from "./platform/registry.ts";
+import { addRolloutVerbs } from "./platform/rollouts.ts";
 import { addSigningKeyVerbs } from "./platform/signing-keys.ts";
 import { createAddVerb } from "./platform/verb.ts";
 
@@ -53,6 +55,8 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   addMetaVerbs(add, api);
   addModelVerbs(add, api);
   addRegistryVerbs(add, api);
+  addRolloutVerbs(add, api);
+  addFlagVerbs(add, api);
   addKeyVerbs(add, api);
   addEngineVerbs(add, api);
   addDeliveryVerbs(add, api);

@@ -1,6 +1,6 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { createHoldSession } from "../activities/hold-session.ts";
 import { createInfer } from "../activities/infer.ts";
 import { createFetchInput } from "../activities/input-files.ts";
@@ -10,11 +10,12 @@ import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { createRunningRequests } from "../activities/running-requests.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
 import { createBacklog } from "../adapters/temporal/backlog.ts";
+import { createVersionInUse } from "../adapters/temporal/version-in-use.ts";
 import { startGpuWorker } from "../adapters/temporal/workers.ts";
 import { createClosing } from "../core/closing.ts";
 import type { EngineStatus } from "../core/engine-status.ts";
 import { isTemperaError } from "../core/errors/tempera-error.ts";
-import type { ModelVersion } from "../core/model.ts";
+import { type ModelVersion, taskQueueOf } from "../core/model.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import type { Log } from "../core/ports/log.ts";
 import { memoryBudget } from "../gpu-workers/device.ts";
@@ -22,6 +23,8 @@ import { createEnginePool, type EnginePool, type PoolStatus } from "../gpu-worke
 import { ENGINE_PROGRAMS } from "../gpu-workers/engine-programs.ts";
 import { startEngineReports } from "../gpu-workers/engine-reports.ts";
 import { startQueueTurns } from "../gpu-workers/queue-turns.ts";
+import { type ServedModels, startServedModels } from "../gpu-workers/served-models.ts";
+import { openWeightsCache } from "../gpu-workers/weights-cache.ts";
 import type { Parts } from "./parts.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
@@ -31,18 +34,22 @@ const LOG_METHOD = { DEBUG: "debug", INFO: "info", WARN: "warn", ERROR: "error" 
 export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const { config, registry, log } = parts;
   const wanted = config.worker.models?.split(",").map((endpoint) => endpoint.trim());
-  const unknown = wanted?.filter((endpoint) => !registry.route(endpoint)?.model) ?? [];
+  const known = new Set([...registry.inFolder(), ...registry.published()].map(({ endpoint }) => endpoint));
+  const unknown = wanted?.filter((endpoint) => !known.has(endpoint)) ?? [];
   if (unknown.length > 0)
     throw new Error(`TEMPERA_WORKER_MODELS names ${unknown.join(", ")}, which no model package serves; see \`tempera models list\`.`);
-  const all = registry.list().filter(({ endpoint }) => !wanted || wanted.includes(endpoint));
+  const isMine = ({ endpoint }: { endpoint: string }): boolean => !wanted || wanted.includes(endpoint);
+  const all = registry.inFolder().filter(isMine);
   const { device } = config.worker;
   const { budgetMiB } = await memoryBudget(device, config.worker.memoryMiB);
 
   const closing = createClosing();
   const sockets = await mkdtemp(join(tmpdir(), "tempera-"));
   closing.defer(() => rm(sockets, { recursive: true, force: true }));
+  let served: ServedModels | undefined;
   const pool = createEnginePool({
-    findModel: registry.find,
+    findModel: (endpoint, version) =>
+      served?.find(endpoint, version) ?? all.find((model) => model.endpoint === endpoint && model.version === version),
     programs: ENGINE_PROGRAMS,
     folder: sockets,
     workerName: parts.identity,
@@ -78,7 +85,6 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const holdSession = createHoldSession({ engines: pool, frames: parts.frames });
   const { connection } = parts;
   await warmPinned(models, pool, budgetMiB, log);
-  const together = models.reduce((sum, { memoryMiB }) => sum + memoryMiB, 0);
   const turns = await startQueueTurns({
     models,
     pool,
@@ -87,26 +93,67 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
       startGpuWorker({ connection, namespace: config.temporal.namespace, identity: parts.identity }, model, {
         activities: { infer, holdSession },
         graceMs: config.worker.graceSeconds * 1000,
-        drainable: together > budgetMiB,
+        // Models that are pushed later may need this one's memory.
+        drainable: true,
         onIdle,
       }),
     backlog: createBacklog(parts.client),
     log: (level, message, about) => log[LOG_METHOD[level]](about, message),
   });
+  /** Published versions that are not in the pool, and why. */
+  const absent = new Map<string, EngineStatus>();
   const reports = await startEngineReports({
     board: parts.engines,
     worker: { worker: parts.identity, device, budgetMiB },
-    list: () => [...pool.list().map((status) => statusOf(status, turns.polled(status))), ...refused],
+    list: () => [...pool.list().map((status) => statusOf(status, turns.polled(status))), ...refused, ...absent.values()],
     reset: pool.reset,
     log: (level, message) => log[LOG_METHOD[level]]({}, message),
   });
   closing.defer(() => reports[Symbol.asyncDispose]());
+  const weights = await openWeightsCache({
+    folder: resolve(config.folders.weights ?? join(config.folders.data, "weights")),
+    objects: parts.objects,
+  });
+  const inUse = createVersionInUse(parts.client);
+  served = startServedModels({
+    wanted: () => registry.published().filter(isMine),
+    weights,
+    begin: (model) => {
+      pool.admit(model);
+      turns.add(model);
+    },
+    end: async (model) => {
+      await turns.remove(model);
+      await pool.drop(model);
+    },
+    inUse,
+    report: ({ endpoint, version }, how) => {
+      const place = taskQueueOf({ endpoint, version });
+      if (how)
+        absent.set(place, {
+          endpoint,
+          version,
+          state: how.state,
+          polled: false,
+          running: 0,
+          waiting: 0,
+          failures: 0,
+          lastFailure: how.says,
+        });
+      else absent.delete(place);
+      reports.changed();
+    },
+    log: (level, message, about) => log[LOG_METHOD[level]](about, message),
+  });
+  const serving = served;
+  closing.defer(registry.onChange(serving.changed));
   pool.onChange(reports.changed);
   turns.onChange(reports.changed);
   log.info({ models: models.map(({ endpoint, version }) => `${endpoint}@${version}`), device, budgetMiB }, "serving");
   return {
     ended: turns.ended,
     stop: async () => {
+      await serving[Symbol.asyncDispose]();
       await turns.stop();
       await closing[Symbol.asyncDispose]();
     },

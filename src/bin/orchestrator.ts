@@ -1,4 +1,5 @@
 import { join, resolve } from "node:path";
+import { keepCheckingRollouts } from "../activities/check-rollouts.ts";
 import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
 import { createWebhookGate } from "../activities/host-gate.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
@@ -31,10 +32,12 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
     }),
   ]);
   const stopSweeping = keepSweepingFiles({ ...parts, clock: systemClock });
+  const stopChecking = keepCheckingRollouts({ ...parts, clock: systemClock });
   return {
     ended: Promise.race(workers.map(({ ended }) => ended)),
     stop: async () => {
       stopSweeping();
+      await stopChecking();
       await Promise.all(workers.map((worker) => worker.stop()));
     },
   };

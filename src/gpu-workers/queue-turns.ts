@@ -29,6 +29,10 @@ export interface QueueTurnsDependencies {
 }
 
 export interface QueueTurns {
+  /** Polls for one more model, as soon as it fits. */
+  add(model: ModelVersion): void;
+  /** Polls no more for a model; resolves when what it had in hand has ended or its time of grace is over. */
+  remove(model: Pick<ModelVersion, "endpoint" | "version">): Promise<void>;
   polled(model: Pick<ModelVersion, "endpoint" | "version">): boolean;
   /** Calls `listener` when a queue was opened or closed. */
   onChange(listener: () => void): void;
@@ -45,6 +49,8 @@ interface Queue {
   polling?: Polling;
   turnSinceMs: number;
   waitingSinceMs?: number;
+  /** Not polled again. */
+  leaving?: boolean;
 }
 
 /** Resolves when the queues that fit are polled; rejects, and polls none, when one of them cannot be. */
@@ -57,7 +63,8 @@ export async function startQueueTurns({
   log,
   turnMs = LIMITS.turnMs,
 }: QueueTurnsDependencies): Promise<QueueTurns> {
-  const queues = models.map((model): Queue => ({ model, taskQueue: taskQueueOf(model), state: "closed", turnSinceMs: 0 }));
+  const queueOf = (model: ModelVersion): Queue => ({ model, taskQueue: taskQueueOf(model), state: "closed", turnSinceMs: 0 });
+  const queues = models.map(queueOf);
   const listeners = new Set<() => void>();
   let stopping = false;
   let looking: NodeJS.Timeout | undefined;
@@ -75,6 +82,14 @@ export async function startQueueTurns({
   };
   const tell = () => {
     for (const listener of listeners) listener();
+  };
+
+  const once = (listener: () => void): void => {
+    const own = () => {
+      listeners.delete(own);
+      listener();
+    };
+    listeners.add(own);
   };
 
   const open = async (queue: Queue): Promise<void> => {
@@ -102,7 +117,7 @@ export async function startQueueTurns({
         needMiB: seat?.needMiB ?? queue.model.memoryMiB,
         pinned: queue.model.pinned,
         lastUsedMs: seat?.lastUsedMs ?? 0,
-        out: seat?.state === "out",
+        out: seat?.state === "out" || queue.leaving === true,
         polling: queue.state === "closed" || queue.state === "open" ? queue.state : "closing",
         running: queue.polling?.inHand() ?? 0,
         turnSinceMs: queue.turnSinceMs,
@@ -127,7 +142,8 @@ export async function startQueueTurns({
     const moves = nextMoves(states, { budgetMiB, turnMs, nowMs: Date.now() });
     for (const { queue } of moves.open) begin(open(queue));
     for (const { queue, out } of moves.close) {
-      log("INFO", out ? "Not polled any more: out of rotation." : "Not polled for now: others need the memory.", queue.model);
+      const why = queue.leaving ? "any more: its version is gone" : out ? "any more: out of rotation" : "for now: others need the memory";
+      log("INFO", `Not polled ${why}.`, queue.model);
       begin(close(queue));
     }
     for (const { queue } of moves.drain) {
@@ -169,6 +185,19 @@ export async function startQueueTurns({
   return {
     polled: (model) => queues.some(({ taskQueue, state }) => state === "open" && taskQueue === taskQueueOf(model)),
     onChange: (listener) => void listeners.add(listener),
+    add(model) {
+      queues.push(queueOf(model));
+      step();
+    },
+    async remove(model) {
+      const queue = queues.find(({ taskQueue }) => taskQueue === taskQueueOf(model));
+      if (!queue) return;
+      queue.leaving = true;
+      step();
+      // An end of the worker closes it too.
+      while (queue.state !== "closed") await new Promise<void>((resolve) => once(resolve));
+      queues.splice(queues.indexOf(queue), 1);
+    },
     ended,
     async stop() {
       unsubscribe();

@@ -4,9 +4,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client, Connection } from "@temporalio/client";
-import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
+import { connectPostgres, type Sql } from "../../src/adapters/postgres/connection.ts";
 import { createRequestStore } from "../../src/adapters/postgres/request-store.ts";
 import { createSecretStore } from "../../src/adapters/postgres/secret-store.ts";
+import { startGateway } from "../../src/bin/gateway.ts";
+import { openRegistry } from "../../src/bin/open-registry.ts";
+import { openParts, type Parts } from "../../src/bin/parts.ts";
 import { type Platform, startPlatform } from "../../src/bin/platform.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
@@ -34,14 +37,24 @@ export interface TestPlatform extends AsyncDisposable {
   /** Ids and states of the workflows of a type, as Temporal lists them. */
   workflows(type: string): Promise<Map<string, string>>;
   folder: string;
+  /** Another gateway on the same stores, in parts of its own, as another process would have them. */
+  secondGateway(databaseUrl?: string): Promise<SecondGateway>;
+  /** The database, for what no API shows. */
+  sql: Sql;
+  databaseUrl: string;
+}
+
+interface SecondGateway extends AsyncDisposable {
+  parts: Parts;
+  url: string;
+  call(path: string, init?: RequestInit): Promise<Response>;
 }
 
 export async function startTestPlatform(env: Record<string, string> = {}): Promise<TestPlatform> {
   const folder = await mkdtemp(join(tmpdir(), "tempera-test-"));
   const database = await testDatabase();
   const temporal = await startTemporal({ folder: join(folder, "temporal"), inMemory: true, log: () => {} });
-  const config = loadConfig({
-    TEMPERA_PORT: String(await freePort()),
+  const settings = {
     TEMPERA_ADMIN_PORT: "0",
     TEMPERA_DATA: folder,
     TEMPERA_LOG_LEVEL: "silent",
@@ -50,7 +63,8 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
     TEMPERA_REDIS_PREFIX: `test-${randomUUID()}:`,
     TEMPORAL_ADDRESS: temporal.url,
     ...env,
-  });
+  };
+  const config = loadConfig({ TEMPERA_PORT: String(await freePort()), ...settings });
   const platform = await startPlatform(config, createLogger(config.log, "test"), () => {});
   const sql = connectPostgres(database.url, { maxConnections: 1 });
   const requests = createRequestStore(sql);
@@ -58,6 +72,30 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
   return {
     platform,
     folder,
+    sql,
+    databaseUrl: database.url,
+    secondGateway: async (databaseUrl = database.url) => {
+      const own = loadConfig({ TEMPERA_PORT: String(await freePort()), ...settings });
+      const log = createLogger(own.log, "second gateway");
+      const redisUrl = own.redis.url;
+      const parts = await openParts(
+        own,
+        await openRegistry(own),
+        { temporal: temporal.url, databaseUrl, ...(redisUrl && { redisUrl }) },
+        log,
+      );
+      const gateway = await startGateway(parts);
+      const url = `http://localhost:${gateway.port}`;
+      return {
+        parts,
+        url,
+        call: (path, init = {}) => fetch(`${url}${path}`, { ...init, headers: { authorization: `Key ${platform.key}`, ...init.headers } }),
+        async [Symbol.asyncDispose]() {
+          await gateway.stop();
+          await parts[Symbol.asyncDispose]();
+        },
+      };
+    },
     deadLetters: () => requests.deadLetters(1_000),
     record: async (requestId) => {
       for (;;) {
