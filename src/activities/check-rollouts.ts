@@ -27,7 +27,7 @@ export async function checkRollouts({ rollouts, audit, clock, log }: CheckRollou
   for (const rollout of await rollouts.due(everyMs)) {
     const { rules, endpoint, fromVersion, toVersion } = rollout;
     if (!rules) continue;
-    // What ended at another share, or before the rollout, is no evidence.
+    // What ended before the rollout is no evidence.
     const sinceMs = Math.max(clock.nowMs() - rules.windowSeconds * 1000, rollout.startedAtMs);
     const [from, to] = await Promise.all([rollouts.record(endpoint, fromVersion, sinceMs), rollouts.record(endpoint, toVersion, sinceMs)]);
     const verdict = judge(rollout, rules, { from, to }, clock.nowMs());

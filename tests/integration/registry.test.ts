@@ -1,9 +1,11 @@
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { WebSocket } from "ws";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 import { type PushedModel, packageArchive } from "./pushed-model.ts";
 
@@ -178,6 +180,134 @@ describe("two admins at once", () => {
     const [made] = await test.sql<{ before: { state: string }; after: { state: string } }[]>`
       SELECT before, after FROM audit WHERE action = 'models.state' AND state = 'made' AND subject = ${`${endpoint} 1.0.0`}`;
     expect(made).toMatchObject({ before: { state: "enabled" }, after: { state: expect.stringMatching(/disabled|removed/) } });
+  });
+});
+
+describe("rollouts", () => {
+  interface RolloutBody {
+    rollout_id: string;
+    state: string;
+    reason: string | null;
+    from_version: string;
+  }
+  const begin = async (endpoint: string, share: number, rules?: object): Promise<RolloutBody> => {
+    const body = JSON.stringify({ endpoint_id: endpoint, to_version: "1.1.0", share, ...(rules && { rules }) });
+    const response = await admin("/v1/rollouts", { method: "POST", body });
+    expect(response.status).toBe(201);
+    return (await response.json()) as RolloutBody;
+  };
+  const rolloutOf = async (id: string): Promise<RolloutBody | undefined> =>
+    ((await (await admin("/v1/rollouts")).json()) as { rollouts: RolloutBody[] }).rollouts.find(({ rollout_id }) => rollout_id === id);
+  /** What a newer version that always fails promises its callers is what the older one did. */
+  const failing = { properties: { prompt: { type: "string" }, fail: { type: "string", default: "error" } }, type: "object" };
+  const sound = { properties: { prompt: { type: "string" }, fail: { type: "string", default: "none" } }, type: "object" };
+  const versions = async (endpoint: string, count: number): Promise<string[]> => {
+    const answers = await Promise.all(Array.from({ length: count }, () => submit(second, endpoint)));
+    const ids = await Promise.all(answers.map(async (answer) => ((await answer.json()) as { request_id: string }).request_id));
+    return (await Promise.all(ids.map(versionOf))) as string[];
+  };
+
+  it("a share goes to the newer version; rolled back by its rules when it fails, which is audited; then the older one serves all", async () => {
+    const endpoint = "acme/failing";
+    await push({ endpoint, input: sound });
+    await push({ endpoint, version: "1.1.0", input: failing }, "?state=disabled");
+    const rollout = await begin(endpoint, 50, { window_seconds: 60, requests_min: 5, error_margin: 10 });
+    expect(rollout.from_version).toBe("1.0.0");
+    await expect.poll(() => second.parts.registry.rollout(endpoint)?.share, { timeout: SEEN_WITHIN_MS }).toBe(50);
+    // Nothing else may come in between.
+    expect(await errorOf(await push({ endpoint, version: "1.2.0", input: sound }))).toMatchObject({ code: "rollout_running" });
+    expect(await errorOf(await setState(endpoint, "1.0.0", "disabled"))).toMatchObject({ code: "rollout_running" });
+
+    const seen = await versions(endpoint, 40);
+    const newer = seen.filter((version) => version === "1.1.0").length;
+    expect(newer).toBeGreaterThan(5);
+    expect(newer).toBeLessThan(35);
+    await expect.poll(async () => (await rolloutOf(rollout.rollout_id))?.state, { timeout: 20_000, interval: 200 }).toBe("rolled_back");
+    expect((await rolloutOf(rollout.rollout_id))?.reason).toMatch(/^1\.1\.0 fails 100\.0 % of \d+ requests in 60 s, 1\.0\.0 fails 0\.0 %/);
+    const [record] = await test.sql<{ key_id: string; state: string }[]>`
+      SELECT key_id, state FROM audit WHERE action = 'rollouts.rollback' AND subject = ${`${endpoint} 1.1.0`}`;
+    expect(record).toEqual({ key_id: "rollout-rules", state: "made" });
+    await expect.poll(() => second.parts.registry.rollout(endpoint), { timeout: SEEN_WITHIN_MS }).toBeUndefined();
+    expect(new Set(await versions(endpoint, 10))).toEqual(new Set(["1.0.0"]));
+  });
+
+  it("by hand: one an endpoint, the share raised, promoted once", async () => {
+    const endpoint = "acme/rolls";
+    await push({ endpoint });
+    await push({ endpoint, version: "1.1.0" }, "?state=disabled");
+    const { rollout_id: id } = await begin(endpoint, 0);
+    const again = JSON.stringify({ endpoint_id: endpoint, to_version: "1.1.0", share: 5 });
+    expect(await errorOf(await admin("/v1/rollouts", { method: "POST", body: again }))).toMatchObject({
+      status: 409,
+      code: "rollout_running",
+    });
+    const change = (path: string, body: object = {}, headers = {}): Promise<Response> =>
+      admin(`/v1/rollouts/${id}/${path}`, { method: path === "share" ? "PUT" : "POST", body: JSON.stringify(body), headers });
+    const raised = await change("share", { share: 100 });
+    expect(await raised.json()).toMatchObject({ share: 100, state: "running" });
+    expect((await change("promote", {}, { "if-match": '"1"' })).status).toBe(412);
+    const ends = await Promise.all([change("promote"), change("rollback")]);
+    expect(ends.map(({ status }) => status).sort()).toEqual([200, 404]);
+    expect((await change("promote")).status).toBe(404);
+  });
+});
+
+describe("flags", () => {
+  const setFlag = (kind: string, name: string, body: object): Promise<Response> =>
+    admin(`/v1/flags/${kind}/${name}`, { method: "PUT", body: JSON.stringify(body) });
+  const clear = (kind: string, name: string): Promise<Response> => admin(`/v1/flags/${kind}/${name}`, { method: "DELETE" });
+  const detailOf = async (response: Response): Promise<string> =>
+    `${response.status} ${((await response.json()) as { detail: string }).detail}`;
+
+  it("a model that is switched off answers so at two gateways within 5 s, and nothing is queued; its owner's flag comes first", async () => {
+    expect((await setFlag("model", "tempera/stub", { share: 0 })).status).toBe(200);
+    const before = (await test.workflows("inferenceJob")).size;
+    for (const gateway of [test, second]) {
+      await expect.poll(() => statusOf(gateway, "tempera/stub"), { timeout: SEEN_WITHIN_MS, interval: 50 }).toBe(403);
+      expect(await detailOf(await submit(gateway, "tempera/stub"))).toMatch(/^403 The model tempera\/stub is switched off on this server/);
+      expect((await run(gateway, "tempera/stub")).status).toBe(403);
+      expect((await run(gateway, "tempera/stub/stream")).status).toBe(403);
+    }
+    expect((await test.workflows("inferenceJob")).size).toBe(before);
+    expect((await setFlag("model", "tempera/stub", { share: 100, owner: "admin" })).status).toBe(200);
+    await expect.poll(() => statusOf(second, "tempera/stub"), { timeout: SEEN_WITHIN_MS, interval: 50 }).toBe(200);
+    expect((await clear("model", "tempera/stub?owner=admin")).status).toBe(204);
+    expect((await clear("model", "tempera/stub")).status).toBe(204);
+    expect(await errorOf(await clear("model", "tempera/stub"))).toMatchObject({ status: 404, code: "flag_unknown" });
+    const actions = await test.sql<
+      { action: string }[]
+    >`SELECT action FROM audit WHERE subject LIKE 'model tempera/stub%' AND state = 'made' ORDER BY at`;
+    expect(actions.map(({ action }) => action)).toEqual(["flags.set", "flags.set", "flags.clear", "flags.clear"]);
+  });
+
+  it("behaviours: webhooks refused, streams without previews, no realtime", async () => {
+    for (const name of ["webhooks", "previews", "realtime"]) expect((await setFlag("behaviour", name, { share: 0 })).status).toBe(200);
+    await second.parts.registry.refresh();
+    const hooked = await second.call("/queue/tempera/stub?fal_webhook=https%3A%2F%2Fexample.com%2Fx", { method: "POST", body: "{}" });
+    expect(await detailOf(hooked)).toMatch(/^403 webhooks is switched off on this server.*without fal_webhook/);
+    const streamed = async (): Promise<string> =>
+      (await run(second, "tempera/stub/stream", { steps: 3, delay_ms: 60, previews: true })).text();
+    const without = await streamed();
+    expect(without).toContain('"progress"');
+    expect(without).not.toContain('"preview"');
+    const socket = new WebSocket(`${second.url.replace("http", "ws")}/tempera/stub/realtime`, {
+      headers: { authorization: `Key ${test.platform.key}` },
+    });
+    const [said] = (await once(socket, "message")) as [Buffer];
+    expect(String(said)).toContain("realtime is switched off on this server");
+    for (const name of ["webhooks", "previews", "realtime"]) expect((await clear("behaviour", name)).status).toBe(204);
+    await second.parts.registry.refresh();
+    expect(await streamed()).toContain('"preview"');
+  });
+
+  it("of what can never be are refused", async () => {
+    expect(await errorOf(await setFlag("behaviour", "webhoks", { share: 0 }))).toMatchObject({
+      status: 422,
+      message: expect.stringContaining("there are webhooks, realtime, node_cache, previews"),
+    });
+    expect((await setFlag("model", "nonsense", { share: 0 })).status).toBe(422);
+    expect((await setFlag("model", "a/b", { share: 101 })).status).toBe(422);
+    expect((await setFlag("planet", "mars", { share: 0 })).status).toBe(422);
   });
 });
 

@@ -47,6 +47,20 @@ const contents = (sql: Sql, which: PendingQuery<Row[]>) => sql<ContentRow[]>`
       WHERE model_files.endpoint = model_versions.endpoint AND model_files.version = model_versions.version), '[]') AS files
   FROM model_versions WHERE ${which}`;
 
+/** While a rollout runs, its two versions stay enabled, and no third one may serve in their place. */
+async function refuseDuringRollout(tx: Sql, endpoint: string, version: string, state: VersionState = "enabled"): Promise<void> {
+  const [rollout] = await tx<{ from_version: string; to_version: string }[]>`
+    SELECT from_version, to_version FROM rollouts WHERE state = 'running' AND endpoint = ${endpoint}`;
+  if (!rollout) return;
+  const { from_version: from, to_version: to } = rollout;
+  const part = version === from || version === to;
+  if (part === (state === "enabled")) return;
+  throw new TemperaError(
+    "rollout_running",
+    `${endpoint} has a rollout from ${from} to ${to}: ${part ? "both stay enabled" : "no other version is enabled"} meanwhile. Promote it or roll it back first, or push with --disabled.`,
+  );
+}
+
 /** The published model versions, in Postgres. */
 export const createModelVersionStore = (sql: Sql): ModelVersionStore => ({
   async heads() {
@@ -74,6 +88,7 @@ export const createModelVersionStore = (sql: Sql): ModelVersionStore => ({
         const standing = all.find((each) => each.version === version);
         if (standing && standing.digest !== digest) return { done: "taken", digest: standing.digest };
         if (standing && standing.state !== "removed") return { done: "unchanged", head: standing };
+        if (state === "enabled") await refuseDuringRollout(tx, endpoint, version);
         check(all.filter((each) => each !== standing));
         if (standing) {
           const [row] = await tx<HeadRow[]>`
@@ -110,15 +125,7 @@ export const createModelVersionStore = (sql: Sql): ModelVersionStore => ({
             `${endpoint} ${version} was changed by somebody else: it is ${before.state} at revision ${before.revision}. Look again, then change it.`,
           );
         }
-        const [rollout] = await tx<{ rollout_id: string }[]>`
-          SELECT rollout_id FROM rollouts
-          WHERE state = 'running' AND endpoint = ${before.endpoint} AND ${before.version} IN (from_version, to_version)`;
-        if (rollout && state !== "enabled") {
-          throw new TemperaError(
-            "rollout_running",
-            `A rollout between versions of ${endpoint} needs ${version}; promote it or roll it back first: tempera rollouts list`,
-          );
-        }
+        await refuseDuringRollout(tx, endpoint, version, state);
         if (before.state === state) return { before: headOf(before), after: headOf(before) };
         const [after] = await tx<HeadRow[]>`
           UPDATE model_versions SET state = ${state} WHERE endpoint = ${before.endpoint} AND version = ${before.version} RETURNING *`;
