@@ -121,6 +121,11 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     begin: (model) => {
       pool.admit(model);
       turns.add(model);
+      const together = pool.list().reduce((sum, { needMiB }) => sum + needMiB, 0);
+      if (model.pinned && together <= budgetMiB)
+        void pool
+          .warm(model)
+          .catch((error) => log.error({ endpoint: model.endpoint, version: model.version, err: error }, "a pinned model did not load"));
     },
     end: async (model) => {
       await turns.remove(model);

@@ -36,8 +36,6 @@ export interface ServedModelsDependencies {
 export interface ServedModels extends AsyncDisposable {
   /** Looks again at what is wanted. */
   changed(): void;
-  /** Resolves when what was wanted at the start is served, or known not to be. */
-  settled(): Promise<void>;
   /** A version that is served here, with its folder. */
   find(endpoint: string, version: string): ModelVersion | undefined;
 }
@@ -80,67 +78,76 @@ export function startServedModels({
     timers.add(timer);
   };
 
-  /** One thing at a time for each version. */
+  /** One thing at a time for each version; each step says in how many milliseconds the next one is due, if one is. */
   const step = (key: string): void => {
     const entry = serving.get(key);
     if (!entry || entry.working || stopping.signal.aborted) return;
-    const work =
-      entry.retiringSinceMs !== undefined ? retire(key, entry) : entry.model || entry.refused ? undefined : fetchAndBegin(key, entry);
-    if (!work) return;
     entry.working = true;
-    entry.work = work.finally(() => {
-      entry.working = false;
-    });
+    entry.work = (entry.retiringSinceMs === undefined ? serve(entry) : retire(key, entry))
+      .then((nextMs) => {
+        entry.working = false;
+        if (nextMs !== undefined) later(nextMs, () => step(key));
+      })
+      .catch((error) => {
+        entry.working = false;
+        log("ERROR", `Its state here is unclear: ${String(error)}`, entry.wanted);
+      });
   };
 
-  const fetchAndBegin = async (key: string, entry: Serving): Promise<void> => {
+  /** Fetches its weights and begins, unless that was done. */
+  const serve = async (entry: Serving): Promise<number | undefined> => {
+    if (entry.model || entry.refused) return undefined;
     const { wanted: version } = entry;
     const startedMs = Date.now();
     try {
       report(version, { state: "loading", says: "Its weights are being fetched." });
       const folder = await weights.place(version.digest, version.files, stopping.signal);
-      if (stopping.signal.aborted) return;
-      const model = { ...version.model, folder };
-      entry.model = model;
-      begin(model);
+      if (stopping.signal.aborted) return undefined;
+      entry.model = { ...version.model, folder };
+      begin(entry.model);
       report(version, undefined);
       log("INFO", `Served from now on; its weights were here after ${Date.now() - startedMs} ms.`, version);
+      // It may have been switched off meanwhile.
+      return entry.retiringSinceMs === undefined ? undefined : 0;
     } catch (error) {
-      if (stopping.signal.aborted) return;
+      if (stopping.signal.aborted) return undefined;
       delete entry.model;
       const message = error instanceof Error ? error.message : String(error);
       report(version, { state: "out", says: message });
-      // Larger than this worker: another one may serve it. The weights would only fill the disk.
+      // Larger than this worker: another one may serve it.
       if (isTemperaError(error) && error.code === "runner_scheduling_failure") {
         entry.refused = true;
         log("ERROR", message, version);
-        await weights.drop(version.digest).catch(() => {});
-        return;
+        return undefined;
       }
       log("WARN", `Its weights cannot be had: ${message} Trying again in ${retryMs / 1000} s.`, version);
-      later(retryMs, () => step(key));
+      return retryMs;
     }
-    if (entry.retiringSinceMs !== undefined) later(0, () => step(key));
   };
 
   /** Polls on until nothing needs it: gateways that have not heard may still send, and a failed attempt comes back after a pause. */
-  const retire = async (key: string, entry: Serving): Promise<void> => {
+  const retire = async (key: string, entry: Serving): Promise<number | undefined> => {
     const { wanted: version, retiringSinceMs = 0 } = entry;
     const waitMs = retiringSinceMs + lingerMs - Date.now();
     const needed = waitMs > 0 || (await inUse(version, version.changedAtMs + lingerMs).catch(() => true));
-    if (stopping.signal.aborted || serving.get(key) !== entry || entry.retiringSinceMs === undefined) return;
+    if (stopping.signal.aborted) return undefined;
+    if (entry.retiringSinceMs === undefined) return 0; // enabled again meanwhile
     if (needed) {
-      later(Math.max(waitMs, lookMs), () => step(key));
-      return;
+      if (!entry.model) await serve(entry);
+      return Math.max(waitMs, lookMs);
     }
-    serving.delete(key);
-    idle.add(key);
-    if (entry.model) {
-      await end(entry.model);
+    const { model } = entry;
+    delete entry.model;
+    if (model) {
+      await end(model);
       log("INFO", `Dropped: it is ${version.state}, and nothing runs on it.`, version);
     }
     report(version, undefined);
+    if (entry.retiringSinceMs === undefined) return 0;
+    serving.delete(key);
+    idle.add(key);
     await forget(version);
+    return undefined;
   };
   /** A version that is only disabled may be enabled again: its weights stay. */
   const forget = async ({ state, digest, endpoint, version }: WantedVersion): Promise<void> => {
@@ -148,22 +155,17 @@ export function startServedModels({
     await weights.drop(digest).catch((error) => log("WARN", `Its weights stay on the disk: ${String(error)}`, { endpoint, version }));
   };
 
-  /** A version that was switched off before this worker started, and that a job may still need. */
+  /** Versions that were switched off before this worker knew of them: a job may still need one. Asked about one after another. */
+  let adopting: Promise<void> = Promise.resolve();
   const adopt = async (version: WantedVersion): Promise<void> => {
     const key = keyOf(version);
-    idle.add(key);
     const needed = await inUse(version, version.changedAtMs + lingerMs).catch(() => true);
-    if (stopping.signal.aborted || serving.has(key)) return;
+    if (stopping.signal.aborted || serving.has(key) || !idle.has(key)) return;
     if (!needed) return forget(version);
     idle.delete(key);
-    const entry: Serving = { wanted: version, work: Promise.resolve(), working: false };
-    serving.set(key, entry);
-    step(key);
-    await entry.work;
-    entry.retiringSinceMs ??= Date.now();
+    serving.set(key, { wanted: version, retiringSinceMs: Date.now() - lingerMs, work: Promise.resolve(), working: false });
     step(key);
   };
-  const adopting = new Set<Promise<void>>();
 
   const changed = (): void => {
     if (stopping.signal.aborted) return;
@@ -182,8 +184,8 @@ export function startServedModels({
         known.retiringSinceMs ??= Date.now();
         step(key);
       } else if (!idle.has(key)) {
-        const work: Promise<void> = adopt(version).finally(() => adopting.delete(work));
-        adopting.add(work);
+        idle.add(key);
+        adopting = adopting.then(() => adopt(version));
       }
     }
   };
@@ -191,14 +193,12 @@ export function startServedModels({
   changed();
   return {
     changed,
-    async settled() {
-      await Promise.all([...[...serving.values()].map(({ work }) => work), ...adopting]);
-    },
     find: (endpoint, version) => serving.get(keyOf({ endpoint, version }))?.model,
     async [Symbol.asyncDispose]() {
       stopping.abort(new Error("The GPU worker is going away."));
       for (const timer of timers) clearTimeout(timer);
-      await Promise.allSettled([...[...serving.values()].map(({ work }) => work), ...adopting]);
+      await adopting;
+      await Promise.all([...serving.values()].map(({ work }) => work));
     },
   };
 }
