@@ -68,6 +68,8 @@ export const LIMITS = {
   weightsAtOnce: 4,
   /** A push that began earlier and is not published was killed: its bytes are removed. Longer than `uploadBodyMs`. */
   pushAbandonedMs: 6 * 3600 * 1000,
+  /** How long the weights of a removed model version are kept in the object store: a removal by mistake is mended by a push, without them too. */
+  removedWeightsKeptMs: 7 * 24 * 3600 * 1000,
   /** How often a process looks whether the registry has changed, beside being told. Changes show everywhere within 5 s. */
   registryPollMs: 2_500,
   /** How long a GPU worker goes on polling for a version that was disabled, although nothing of it runs: gateways may hear of it later. */

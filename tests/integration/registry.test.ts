@@ -6,6 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
+import { sweepPushes } from "../../src/api/platform/publish-archive.ts";
+import { countedPostgres } from "./counted-postgres.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 import { type PushedModel, packageArchive } from "./pushed-model.ts";
 
@@ -142,6 +144,32 @@ describe("a model that is pushed", () => {
     expect(await objectsLeft()).toMatchObject({ blobs: blobs + 2, uploads: 0 });
   });
 
+  it("is swept up after: what a killed process left, and the weights of what was removed long ago, if nobody shares them", async () => {
+    const { modelVersions, objects } = second.parts;
+    const killed = "weights/killed/0";
+    await modelVersions.beginUpload("00000000-0000-7000-8000-000000000001", killed);
+    await objects.put(killed, Buffer.from("half"), { bytes: 4, contentType: "application/octet-stream" });
+    const endpoint = "acme/swept";
+    const files = { "shared.bin": "shared by two", "own.bin": "of one only" };
+    await push({ endpoint, files });
+    await push({ endpoint, version: "1.1.0", files: { "shared.bin": "shared by two" } });
+    const keysOf = async (version: string): Promise<string[]> =>
+      ((await modelVersions.content(endpoint, version))?.files ?? []).map(({ objectKey }) => objectKey);
+    const [own, shared] = (await keysOf("1.0.0")) as [string, string];
+    await setState(endpoint, "1.0.0", "removed");
+    const dayMs = 24 * 3600 * 1000;
+    expect(await sweepPushes({ modelVersions, objects, clock: { nowMs: () => Date.now() + dayMs } })).toBe(1);
+    expect(await objects.head(killed)).toBeUndefined();
+    expect(await objects.head(own)).toBeDefined();
+    await sweepPushes({ modelVersions, objects, clock: { nowMs: () => Date.now() + 8 * dayMs } });
+    expect(await objects.head(own)).toBeUndefined();
+    expect(await objects.head(shared)).toBeDefined();
+    expect(await keysOf("1.1.0")).toEqual([shared]);
+    // A push brings it back, weights and all.
+    expect(await (await push({ endpoint, files })).json()).toMatchObject({ already_there: true, state: "enabled" });
+    for (const key of await keysOf("1.0.0")) expect(await objects.head(key)).toBeDefined();
+  });
+
   it("lets requests that run keep their version when a newer one comes", async () => {
     const endpoint = "acme/keeps";
     await push({ endpoint });
@@ -180,6 +208,28 @@ describe("two admins at once", () => {
     const [made] = await test.sql<{ before: { state: string }; after: { state: string } }[]>`
       SELECT before, after FROM audit WHERE action = 'models.state' AND state = 'made' AND subject = ${`${endpoint} 1.0.0`}`;
     expect(made).toMatchObject({ before: { state: "enabled" }, after: { state: expect.stringMatching(/disabled|removed/) } });
+  });
+});
+
+describe("a warm gateway", () => {
+  it("asks the database nothing for a call: not for keys, registry, rollouts or flags", async () => {
+    await using counted = await countedPostgres(test.databaseUrl);
+    await using warm = await test.secondGateway(counted.url);
+    const call = async (): Promise<void> => void expect((await run(warm, "tempera/stub", { prompt: "x" })).status).toBe(200);
+    await call();
+    counted.statements.length = 0;
+    const calls = 50;
+    for (let i = 0; i < calls; i++) await call();
+    // A key is asked about again after a few seconds, and the registry is looked at now and then, whatever is called.
+    const inTime = counted.statements.filter((text) => !/FROM keys|count\(\*\)/.test(text));
+    expect(inTime).toEqual([]);
+    expect(counted.statements.length).toBeLessThan(calls / 3);
+    // The count counts: a submit writes its row, and nothing else.
+    counted.statements.length = 0;
+    expect((await submit(warm, "tempera/stub")).status).toBe(200);
+    await expect
+      .poll(() => counted.statements.filter((text) => !/FROM keys|count\(\*\)/.test(text)))
+      .toEqual([expect.stringMatching(/^\s*INSERT INTO requests/)]);
   });
 });
 

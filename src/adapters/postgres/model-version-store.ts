@@ -2,7 +2,7 @@ import type { PendingQuery, Row } from "postgres";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { JsonSchema } from "../../core/model.ts";
 import type { ModelVersionStore, Published } from "../../core/ports/model-version-store.ts";
-import type { PublishedHead, PublishedVersion, VersionContent, VersionState } from "../../core/published-version.ts";
+import type { PublishedHead, PublishedVersion, VersionContent, VersionState, WeightFile } from "../../core/published-version.ts";
 import { answer, type Sql, storableText } from "./connection.ts";
 
 interface HeadRow {
@@ -46,6 +46,23 @@ const contents = (sql: Sql, which: PendingQuery<Row[]>) => sql<ContentRow[]>`
       FROM model_files JOIN model_blobs USING (sha256)
       WHERE model_files.endpoint = model_versions.endpoint AND model_files.version = model_versions.version), '[]') AS files
   FROM model_versions WHERE ${which}`;
+
+/** Makes a push's objects the version's own, as far as the same content was not there before. */
+async function keepFiles(
+  tx: Sql,
+  { endpoint, version, files, pushId }: { endpoint: string; version: string; files: readonly WeightFile[]; pushId: string },
+): Promise<void> {
+  // Held until the end, so that nobody lets a blob go that is about to be used; always in one order.
+  for (const { sha256, bytes, objectKey } of [...files].sort((a, b) => (a.sha256 < b.sha256 ? -1 : 1)))
+    await tx`
+      INSERT INTO model_blobs (sha256, object_key, bytes) VALUES (${sha256}, ${objectKey}, ${bytes})
+      ON CONFLICT (sha256) DO UPDATE SET bytes = excluded.bytes`;
+  for (const { path, sha256 } of files)
+    await tx`
+      INSERT INTO model_files (endpoint, version, path, sha256) VALUES (${endpoint}, ${version}, ${path}, ${sha256})
+      ON CONFLICT DO NOTHING`;
+  await tx`DELETE FROM model_uploads USING model_blobs WHERE push_id = ${pushId} AND model_uploads.object_key = model_blobs.object_key`;
+}
 
 /** While a rollout runs, its two versions stay enabled, and no third one may serve in their place. */
 async function refuseDuringRollout(tx: Sql, endpoint: string, version: string, state: VersionState = "enabled"): Promise<void> {
@@ -93,6 +110,7 @@ export const createModelVersionStore = (sql: Sql): ModelVersionStore => ({
         if (standing) {
           const [row] = await tx<HeadRow[]>`
             UPDATE model_versions SET state = ${state} WHERE endpoint = ${endpoint} AND version = ${version} RETURNING *`;
+          await keepFiles(tx, { endpoint, version, files, pushId });
           return { done: "unchanged", head: headOf(row as HeadRow) };
         }
         const [row] = await tx<HeadRow[]>`
@@ -100,12 +118,7 @@ export const createModelVersionStore = (sql: Sql): ModelVersionStore => ({
           VALUES (${endpoint}, ${version}, ${digest}, ${JSON.stringify({ endpoint, version, ...manifest })}::text::json,
                   ${JSON.stringify(schemas.input)}::text::json, ${JSON.stringify(schemas.output)}::text::json, ${state}, ${storableText(pushedBy)})
           RETURNING *`;
-        // Whoever else puts the same content waits here for this transaction, then uses what it put.
-        for (const { sha256, bytes, objectKey } of [...files].sort((a, b) => (a.sha256 < b.sha256 ? -1 : 1)))
-          await tx`INSERT INTO model_blobs (sha256, object_key, bytes) VALUES (${sha256}, ${objectKey}, ${bytes}) ON CONFLICT (sha256) DO NOTHING`;
-        for (const { path, sha256 } of files)
-          await tx`INSERT INTO model_files (endpoint, version, path, sha256) VALUES (${endpoint}, ${version}, ${path}, ${sha256})`;
-        await tx`DELETE FROM model_uploads USING model_blobs WHERE push_id = ${pushId} AND model_uploads.object_key = model_blobs.object_key`;
+        await keepFiles(tx, { endpoint, version, files, pushId });
         return { done: "published", head: headOf(row as HeadRow) };
       }) as Promise<Published>,
     ),
@@ -150,6 +163,25 @@ export const createModelVersionStore = (sql: Sql): ModelVersionStore => ({
     );
     return rows.map(({ object_key }) => object_key);
   },
+
+  letGo: (removedBeforeMs) =>
+    answer(
+      sql,
+      sql.begin(async (tx) => {
+        await tx`
+          DELETE FROM model_files USING model_versions
+          WHERE model_versions.endpoint = model_files.endpoint AND model_versions.version = model_files.version
+            AND state = 'removed' AND changed_at < ${new Date(removedBeforeMs)}`;
+        // Written down as what nobody needs before it is forgotten here: their bytes go with the next sweep, whoever dies in between.
+        const gone = await tx`
+          WITH gone AS (
+            DELETE FROM model_blobs WHERE NOT EXISTS (SELECT FROM model_files WHERE model_files.sha256 = model_blobs.sha256)
+            RETURNING object_key)
+          INSERT INTO model_uploads (object_key, push_id, begun_at)
+          SELECT object_key, '00000000-0000-0000-0000-000000000000', 'epoch' FROM gone`;
+        return gone.count;
+      }) as Promise<number>,
+    ),
 
   async forgetUpload(objectKey) {
     await answer(sql, sql`DELETE FROM model_uploads WHERE object_key = ${objectKey}`);

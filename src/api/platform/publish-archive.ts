@@ -75,12 +75,13 @@ async function dropLeftOver(
   }
 }
 
-/** Deletes what pushes left whose process was killed. Returns how many objects went. */
+/** Deletes what pushes left whose process was killed, and the weights of versions that were removed long ago. Returns how many objects went. */
 export async function sweepPushes({
   objects,
   modelVersions,
   clock,
 }: Pick<PublishDependencies, "objects" | "modelVersions" | "clock">): Promise<number> {
+  await modelVersions.letGo(clock.nowMs() - LIMITS.removedWeightsKeptMs);
   const keys = await modelVersions.abandoned(clock.nowMs() - LIMITS.pushAbandonedMs);
   await dropLeftOver({ objects, modelVersions }, keys);
   return keys.length;

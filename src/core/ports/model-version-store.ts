@@ -51,6 +51,11 @@ export interface ModelVersionStore {
   leftOver(pushId: string): Promise<string[]>;
   /** The same of all pushes that began before a moment: their processes were killed. */
   abandoned(beforeMs: number): Promise<string[]>;
+  /**
+   * Lets the weights go of versions that were removed before a moment, as far as no other version has the same: from then on they are
+   * abandoned. Returns how many.
+   */
+  letGo(removedBeforeMs: number): Promise<number>;
   /** The object is deleted. */
   forgetUpload(objectKey: string): Promise<void>;
 }
