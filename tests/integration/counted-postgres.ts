@@ -43,7 +43,11 @@ export async function countedPostgres(databaseUrl: string): Promise<CountedPostg
       }
     });
     client.pipe(upstream).pipe(client);
-    for (const socket of [client, upstream]) socket.on("error", () => {}).on("close", () => void (client.destroy(), upstream.destroy()));
+    const end = (): void => {
+      client.destroy();
+      upstream.destroy();
+    };
+    for (const socket of [client, upstream]) socket.on("error", () => {}).on("close", end);
   });
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
   const url = new URL(databaseUrl);
