@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { createCheckNode } from "../activities/check-node.ts";
 import { createHoldSession } from "../activities/hold-session.ts";
 import { createInfer } from "../activities/infer.ts";
 import { createFetchInput } from "../activities/input-files.ts";
@@ -47,9 +48,11 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const sockets = await mkdtemp(join(tmpdir(), "tempera-"));
   closing.defer(() => rm(sockets, { recursive: true, force: true }));
   let served: ServedModels | undefined;
+  /** Of this worker, those included that are no longer enabled and still have work. */
+  const findModel = (endpoint: string, version: string): ModelVersion | undefined =>
+    served?.find(endpoint, version) ?? all.find((model) => model.endpoint === endpoint && model.version === version);
   const pool = createEnginePool({
-    findModel: (endpoint, version) =>
-      served?.find(endpoint, version) ?? all.find((model) => model.endpoint === endpoint && model.version === version),
+    findModel,
     programs: ENGINE_PROGRAMS,
     folder: sockets,
     workerName: parts.identity,
@@ -73,6 +76,7 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     files: parts.files,
     clock: systemClock,
     running,
+    checkNode: createCheckNode(findModel),
     fetchInput: createFetchInput({
       http: createGuardedFetch({ allowed: parts.allowedPrivate, trusted: [`${parts.publicUrl}/files/`] }),
       objects: parts.objects,

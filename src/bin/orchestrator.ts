@@ -2,6 +2,8 @@ import { join, resolve } from "node:path";
 import { keepCheckingRollouts } from "../activities/check-rollouts.ts";
 import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
 import { createWebhookGate } from "../activities/host-gate.ts";
+import { createPipelineNews } from "../activities/pipeline-news.ts";
+import { createCheckPipelineInput, createLoadValue, createStoreValue } from "../activities/pipeline-values.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { keepSweepingFiles } from "../activities/sweep-files.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
@@ -18,10 +20,17 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
   const place = { connection: parts.connection, namespace: parts.config.temporal.namespace, identity: parts.identity };
   const http = createGuardedFetch({ allowed: parts.allowedPrivate });
   const gate = createWebhookGate();
+  const news = createPipelineNews(parts);
   const workers = await Promise.all([
     startOrchestratorWorker(place, {
       workflowBundle: bundle,
-      activities: { recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }) },
+      activities: {
+        recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
+        loadValue: createLoadValue(parts),
+        storeValue: createStoreValue(parts),
+        checkPipelineInput: createCheckPipelineInput(parts),
+      },
+      news,
     }),
     startWebhookWorker(place, {
       activities: {
@@ -38,6 +47,7 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
     stop: async () => {
       stopSweeping();
       await stopChecking();
+      news.stop();
       await Promise.all(workers.map((worker) => worker.stop()));
     },
   };

@@ -28,7 +28,13 @@ export type RequestEvent =
 /** What has become of a pipeline's node. `cache` says whether its result is an earlier one. */
 export type NodeChange =
   | { change: "submitted" }
-  | { change: "completed"; output: Stored<JsonObject>; cache: "hit" | "miss" }
+  | {
+      change: "completed";
+      output: Stored<JsonObject>;
+      cache: "hit" | "miss";
+      /** Of the pipeline: nodes done, and nodes known so far. */
+      nodes: { done: number; of: number };
+    }
   | { change: "failed"; error: ErrorInfo };
 
 /** Denoising steps done, and the time the rest will take if it goes on like this. */
@@ -76,9 +82,10 @@ export function advance(
       return { state: "IN_PROGRESS", attempt: event.attempt, startedAtMs: atMs, progress: { step: 0, steps: 0 } };
     case "log":
     case "preview":
-    case "node":
     case "resumed":
       return {};
+    case "node":
+      return event.change === "completed" ? { progress: { step: event.nodes.done, steps: event.nodes.of } } : {};
     case "progress":
       return {
         progress: { step: event.step, steps: event.steps, ...(event.remainingMs !== undefined && { remainingMs: event.remainingMs }) },
@@ -107,4 +114,23 @@ export function firstSnapshot(request: RequestIdentity, event: RequestEvent, atM
   };
 }
 
-export const isLogLine = ({ event }: LoggedEvent): boolean => event.type === "log";
+/** What an event is in its request's log: a log line as it is, and a pipeline's node as a sentence. */
+export function asLogLine({ id, atMs, event }: LoggedEvent): LoggedEvent | undefined {
+  if (event.type === "log") return { id, atMs, event };
+  if (event.type !== "node") return undefined;
+  const line = (level: LogLevel, message: string): LoggedEvent => ({
+    id,
+    atMs,
+    event: { type: "log", attempt: event.attempt, level, message },
+  });
+  switch (event.change) {
+    case "submitted":
+      return line("INFO", `Node ${event.node}: ${event.endpoint}, request ${event.requestId}.`);
+    case "completed": {
+      const earlier = event.cache === "hit" ? ", from an earlier result" : "";
+      return line("INFO", `Node ${event.node} is done (${event.nodes.done} of ${event.nodes.of})${earlier}.`);
+    }
+    case "failed":
+      return line("ERROR", `Node ${event.node} failed: ${event.error.message}`);
+  }
+}

@@ -5,12 +5,13 @@
 import type { JsonObject, Stored } from "./json.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { ModelTimeouts, RetryPolicy } from "./model.ts";
-import type { NodePlace, PipelinePart } from "./pipeline.ts";
+import type { PipelinePart } from "./pipeline.ts";
 import type { RequestIdentity } from "./request.ts";
 import type { Webhook } from "./webhook.ts";
 
 export const ORCHESTRATOR_QUEUE = "orchestrator";
 
+/** What a request asks for. One that is a `node` of a pipeline is an activity of that pipeline's workflow, and no workflow of its own. */
 export interface JobSpec extends RequestIdentity {
   keyId: string;
   modelDigest: string;
@@ -32,13 +33,14 @@ export interface JobSpec extends RequestIdentity {
   lifecycle?: Lifecycle;
   /** Present when it is a pipeline's; its workflow type is then `pipeline`. */
   pipeline?: PipelinePart;
-  /** Present when it is a node of a pipeline: an activity of that pipeline's workflow, and no workflow of its own. */
-  node?: NodePlace;
   /** The result may be an earlier one of the same owner and the same input, and is kept for later ones. Nodes only. */
   cache?: boolean;
   retry: RetryPolicy;
   timeouts: Pick<ModelTimeouts, "heartbeatMs" | "runMs">;
 }
+
+/** What an operator can filter jobs by in the Temporal UI. `temporal/README.md` says how they are created. */
+export const SEARCH_ATTRIBUTES = { endpoint: "TemperaEndpoint", version: "TemperaVersion", owner: "TemperaOwner" } as const;
 
 /** Temporal's priority keys: 1 is soonest, 5 last (temporal-notes §2). */
 export const PRIORITY_KEY = { normal: 3, low: 5 } as const;

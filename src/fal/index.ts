@@ -12,6 +12,13 @@ export {
   type Tree,
   treeOfHost,
 } from "./paths.ts";
+export {
+  nodeCompletionEvent,
+  nodeSubmitEvent,
+  pipelineErrorEvent,
+  pipelineOutputEvent,
+  type StreamedNode,
+} from "./pipeline-stream.ts";
 export { type StatusView, statusBody, statusCode, submitBody, submitOptions, wantsLogs } from "./queue.ts";
 export { SSE_HEADERS, SSE_OPEN, SSE_PING, sseEvent } from "./sse.ts";
 export {

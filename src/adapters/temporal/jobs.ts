@@ -14,8 +14,13 @@ import { identityOf, type Outcome, type RequestIdentity } from "../../core/reque
 import { ENDPOINT_ATTRIBUTE, OWNER_ATTRIBUTE, VERSION_ATTRIBUTE } from "./search-attributes.ts";
 import { within } from "./within.ts";
 
-/** The workflow type that carries a request. */
+/** The workflow types that carry a request. */
 const INFERENCE_JOB = "inferenceJob";
+const PIPELINE = "pipeline";
+const CARRIES_REQUEST = new Set([INFERENCE_JOB, PIPELINE]);
+
+/** The signal of a pipeline that cancels one of its nodes. */
+const CANCEL_NODE = "cancelNode";
 
 /** gRPC: the server did not answer, or was too busy to. */
 const GRPC_UNAVAILABLE = new Set([1, 4, 8, 14]);
@@ -23,7 +28,7 @@ const GRPC_UNAVAILABLE = new Set([1, 4, 8, 14]);
 /** pendingActivities[].state: 2 STARTED, 3 CANCEL_REQUESTED. */
 const RUNNING_STATES = new Set([2, 3]);
 
-/** The jobs, kept by Temporal: one `inferenceJob` workflow a request, its id the request id. */
+/** The jobs, kept by Temporal: one `inferenceJob` or `pipeline` workflow a request, its id the request id. */
 export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?: number } = {}): Jobs {
   const call = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
@@ -45,7 +50,7 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
   return {
     async start(job) {
       await call(() =>
-        client.workflow.start(INFERENCE_JOB, {
+        client.workflow.start(job.pipeline ? PIPELINE : INFERENCE_JOB, {
           workflowId: job.requestId,
           taskQueue: ORCHESTRATOR_QUEUE,
           args: [job],
@@ -66,13 +71,15 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
       });
     },
 
-    async cancel(requestId) {
+    async cancel(requestId, node) {
+      const workflowId = node?.pipelineId ?? requestId;
+      const handle = client.workflow.getHandle(workflowId);
       try {
-        await call(() => client.workflow.getHandle(requestId).cancel());
+        await call<unknown>(() => (node ? handle.signal(CANCEL_NODE, requestId) : handle.cancel()));
         return "requested";
       } catch (error) {
         // Temporal answers the same for a closed workflow and for none.
-        if (error instanceof WorkflowNotFoundError) return (await describe(requestId)) ? "finished" : "unknown";
+        if (error instanceof WorkflowNotFoundError) return (await describe(workflowId)) ? "finished" : "unknown";
         throw error;
       }
     },
@@ -80,20 +87,30 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
     async describe(requestId) {
       const found = await describe(requestId);
       const identity = found?.memo?.request as RequestIdentity | undefined;
-      if (!found || found.type !== INFERENCE_JOB || !identity) return undefined;
+      if (!found || !CARRIES_REQUEST.has(found.type) || !identity) return undefined;
       const pending = found.raw.pendingActivities?.find(({ activityType }) => activityType?.name === "infer");
-      const running = pending !== undefined && RUNNING_STATES.has(pending.state ?? 0);
+      // A pipeline waits for nothing itself.
+      const running = found.type === PIPELINE || (pending !== undefined && RUNNING_STATES.has(pending.state ?? 0));
       return {
         ...identity,
         state: found.status.name !== "RUNNING" ? "COMPLETED" : running ? "IN_PROGRESS" : "IN_QUEUE",
-        attempt: pending?.attempt ?? 1,
+        attempt: found.type === PIPELINE ? 1 : (pending?.attempt ?? 1),
         submittedAtMs: found.startTime.getTime(),
       };
     },
 
+    async describeNode(requestId, { pipelineId }) {
+      const found = await describe(pipelineId);
+      if (found?.status.name !== "RUNNING") return undefined;
+      const pending = found.raw.pendingActivities?.find(({ activityId }) => activityId === requestId);
+      // One that is neither waiting nor running has just ended: its record is on its way.
+      const waits = pending !== undefined && !RUNNING_STATES.has(pending.state ?? 0);
+      return { state: waits ? "IN_QUEUE" : "IN_PROGRESS", attempt: pending?.attempt ?? 1 };
+    },
+
     async outcome(requestId) {
       const found = await describe(requestId);
-      if (!found || found.type !== INFERENCE_JOB || found.status.name === "RUNNING") return undefined;
+      if (!found || !CARRIES_REQUEST.has(found.type) || found.status.name === "RUNNING") return undefined;
       try {
         return (await call(() => client.workflow.getHandle(requestId).result())) as Outcome;
       } catch (error) {

@@ -1,7 +1,7 @@
 import type { Context } from "hono";
 import { isTemperaError } from "../../core/errors/tempera-error.ts";
 import { isAfter } from "../../core/event-id.ts";
-import { advance, isLogLine, type LoggedEvent } from "../../core/events.ts";
+import { advance, asLogLine, type LoggedEvent } from "../../core/events.ts";
 import { readLogLines } from "../../core/log-lines.ts";
 import { pause } from "../../core/pause.ts";
 import { type QueuePath, SSE_HEADERS, sseEvent, statusBody, wantsLogs } from "../../fal/index.ts";
@@ -53,7 +53,11 @@ export const createStatusStream = (
           : backlog;
       for (const { atMs, event } of backlog) current = { ...current, ...advance(undefined, event, atMs) };
       if (current.state === "IN_QUEUE") current = { ...current, position: found.position };
-      yield say(current, resumed.filter(isLogLine), seen);
+      yield say(
+        current,
+        resumed.flatMap((event) => asLogLine(event) ?? []),
+        seen,
+      );
       if (current.state === "COMPLETED") return;
       for await (const { id, atMs, event } of mergePosition(seen, () => current)) {
         if (event === "position") {
@@ -64,11 +68,18 @@ export const createStatusStream = (
           yield say(current, []);
           continue;
         }
-        if ((event.type === "log" && !withLogs) || event.type === "preview" || event.type === "resumed") continue;
+        const line = withLogs ? asLogLine({ id, atMs, event }) : undefined;
+        if (
+          (event.type === "log" && !withLogs) ||
+          (event.type === "node" && !line && event.change !== "completed") ||
+          event.type === "preview" ||
+          event.type === "resumed"
+        )
+          continue;
         current = { ...current, ...advance(undefined, event, atMs) };
         if (event.type === "queued")
           current = { ...current, position: await api.events.position({ ...current, attempt: event.attempt, queuedAtMs: atMs }) };
-        yield say(current, event.type === "log" ? [{ id, atMs, event }] : [], id);
+        yield say(current, line ? [line] : [], id);
         if (current.state === "COMPLETED") return;
       }
     }

@@ -3,8 +3,9 @@
  * versions of one id, the newest is what callers get.
  */
 import type { AnyPipeline } from "./define-pipeline.ts";
+import { stubPipeline } from "./stub-pipeline.ts";
 
-export const PIPELINES: readonly AnyPipeline[] = [];
+export const PIPELINES: readonly AnyPipeline[] = [stubPipeline];
 
 /** What a plan `{code}` names: `id@version`. */
 export const codeOf = ({ id, version }: Pick<AnyPipeline, "id" | "version">): string => `${id}@${version}`;

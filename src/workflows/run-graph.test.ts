@@ -1,0 +1,110 @@
+import { describe, expect, it } from "vitest";
+import type { JsonObject, Stored } from "../core/json.ts";
+import type { Graph, GraphNode } from "../core/pipeline.ts";
+import { faultOutcome } from "./pipeline-faults.ts";
+import type { PipelineNodes } from "./pipeline-nodes.ts";
+import { runGraph } from "./run-graph.ts";
+
+/** Nodes that end when the test says so; `begun` are those that were run, in their order. */
+function bench() {
+  const begun: { id: string; input: JsonObject }[] = [];
+  const ends = new Map<string, { done(output: JsonObject): void; fail(error: Error): void }>();
+  const refused: { id: string; faults: unknown }[] = [];
+  const nodes = {
+    run: (_endpoint: string, input: JsonObject, id: string) =>
+      new Promise<Stored<JsonObject>>((resolve, reject) => {
+        begun.push({ id, input });
+        ends.set(id, { done: (output) => resolve({ inline: output }), fail: reject });
+      }),
+    refuse: async (_endpoint: string, _input: JsonObject, id: string, faults: unknown) => {
+      refused.push({ id, faults });
+      throw new Error(`${id} was refused`);
+    },
+  } as unknown as PipelineNodes;
+  const settled = () => new Promise((resolve) => setImmediate(resolve));
+  const end = async (id: string, output: JsonObject): Promise<void> => {
+    ends.get(id)?.done(output);
+    await settled();
+  };
+  return { nodes, begun, ends, refused, settled, end };
+}
+
+const node = (id: string, depends: string[], input: JsonObject = {}): GraphNode => ({ id, endpoint: "a/b", input, depends });
+
+describe("a graph", () => {
+  it("begins each node as soon as what it waits for is there, and no sooner", async () => {
+    const { nodes, begun, settled, end } = bench();
+    const graph: Graph = {
+      nodes: [
+        node("a", [], { prompt: "$input.prompt" }),
+        node("b", ["a"], { image: "$a.images.0.url" }),
+        node("c", []),
+        node("d", ["b", "c"], { list: ["$b.x", { deep: "$c.y" }] }),
+        node("e", ["a"]),
+      ],
+      output: { result: "$d.z", all: ["$a.images"] },
+    };
+    const result = runGraph(graph, { prompt: "hello" }, nodes);
+    await settled();
+    expect(begun.map(({ id }) => id)).toEqual(["a", "c"]);
+    await end("a", { images: [{ url: "u" }] });
+    expect(begun.slice(2).sort((one, other) => (one.id < other.id ? -1 : 1))).toEqual([
+      { id: "b", input: { image: "u" } },
+      { id: "e", input: {} },
+    ]);
+    await end("b", { x: 1 });
+    expect(begun).toHaveLength(4);
+    await end("c", { y: "$not a reference, since it is a value" });
+    expect(begun.at(-1)).toEqual({ id: "d", input: { list: [1, { deep: "$not a reference, since it is a value" }] } });
+    await end("d", { z: true });
+    await end("e", {});
+    expect(await result).toEqual({ result: true, all: [[{ url: "u" }]] });
+  });
+
+  it("a reference that leads nowhere fails its node with 422 and the reference's name", async () => {
+    const { nodes, begun, refused, settled, end } = bench();
+    const graph: Graph = { nodes: [node("a", []), node("b", ["a"], { image: { url: "$a.images.1.url" } })], output: {} };
+    const result = runGraph(graph, {}, nodes);
+    result.catch(() => {});
+    await settled();
+    await end("a", { images: [] });
+    await expect(result).rejects.toThrow("b was refused");
+    expect(begun).toHaveLength(1);
+    expect(refused).toMatchObject([
+      {
+        id: "b",
+        faults: [{ loc: ["body", "image", "url"], ctx: { reference: "$a.images.1.url" }, msg: expect.stringContaining("leads nowhere") }],
+      },
+    ]);
+  });
+
+  it("ends with its first failure; what waits for the failed node never begins", async () => {
+    const { nodes, begun, ends, settled } = bench();
+    const result = runGraph({ nodes: [node("a", []), node("b", ["a"]), node("c", [])], output: {} }, {}, nodes);
+    result.catch(() => {});
+    await settled();
+    ends.get("a")?.fail(new Error("a failed"));
+    await expect(result).rejects.toThrow("a failed");
+    expect(begun.map(({ id }) => id)).toEqual(["a", "c"]);
+  });
+
+  it("an output that cannot be made is a 422 of the pipeline, not of a node", async () => {
+    const { nodes, settled, end } = bench();
+    const result = runGraph({ nodes: [node("a", [])], output: { x: "$a.missing" } }, {}, nodes);
+    result.catch(() => {});
+    await settled();
+    await end("a", {});
+    const { outcome } = faultOutcome(await result.catch((error) => error));
+    expect(outcome).toMatchObject({ error: { code: "input_invalid", faults: [{ loc: ["output", "x"] }] } });
+    expect(outcome).not.toHaveProperty("node");
+  });
+
+  it("of five hundred nodes in a row is no deeper than its promises", async () => {
+    const chain = Array.from({ length: 500 }, (_, i) =>
+      node(`n${i}`, i === 0 ? [] : [`n${i - 1}`], i === 0 ? {} : { before: `$n${i - 1}.i` }),
+    );
+    let i = 0;
+    const nodes = { run: async () => ({ inline: { i: i++ } }) } as unknown as PipelineNodes;
+    expect(await runGraph({ nodes: chain, output: { last: "$n499.i" } }, {}, nodes)).toEqual({ last: 499 });
+  });
+});
