@@ -4,6 +4,7 @@ import { TemperaError } from "../core/errors/tempera-error.ts";
 import type { ManifestCheck } from "../registry/package-check.ts";
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
+import { addAppVerbs } from "./platform/apps.ts";
 import { addAuditVerbs } from "./platform/audit.ts";
 import { addDeadLetterVerbs } from "./platform/dead-letters.ts";
 import { addDeliveryVerbs } from "./platform/deliveries.ts";
@@ -12,11 +13,19 @@ import { addFlagVerbs } from "./platform/flags.ts";
 import { addKeyVerbs } from "./platform/keys.ts";
 import { addMetaVerbs } from "./platform/meta.ts";
 import { addModelVerbs } from "./platform/models.ts";
+import { addNotImplemented } from "./platform/not-implemented.ts";
+import { addOwnerVerbs } from "./platform/owners.ts";
+import { addPayloadVerbs } from "./platform/payloads.ts";
 import { platformError } from "./platform/platform-error.ts";
+import { addPricingVerbs } from "./platform/pricing.ts";
+import { addQueueVerbs } from "./platform/queues.ts";
 import { addRegistryVerbs } from "./platform/registry.ts";
+import { addRequestVerbs } from "./platform/requests.ts";
 import { addRolloutVerbs } from "./platform/rollouts.ts";
 import { addSigningKeyVerbs } from "./platform/signing-keys.ts";
+import { addStorageVerbs } from "./platform/storage.ts";
 import { createAddVerb } from "./platform/verb.ts";
+import { addWorkerVerbs } from "./platform/workers.ts";
 
 /** What the admin service's verbs are made of. */
 export type AdminDependencies = Pick<
@@ -24,11 +33,17 @@ export type AdminDependencies = Pick<
   | "keyRing"
   | "keys"
   | "audit"
+  | "owners"
   | "registry"
   | "jobs"
   | "events"
   | "requests"
+  | "requestSearch"
+  | "publicUrl"
   | "objects"
+  | "files"
+  | "storage"
+  | "uploadSecret"
   | "deadLetters"
   | "deliveries"
   | "redeliveries"
@@ -57,12 +72,22 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   addRegistryVerbs(add, api);
   addRolloutVerbs(add, api);
   addFlagVerbs(add, api);
+  addPricingVerbs(add, api);
+  addRequestVerbs(add, api);
+  addPayloadVerbs(add, api);
   addKeyVerbs(add, api);
+  addAppVerbs(add, api);
+  addQueueVerbs(add, api);
+  addStorageVerbs(add, api);
+  addOwnerVerbs(add, api);
   addEngineVerbs(add, api);
+  addWorkerVerbs(add, api);
   addDeliveryVerbs(add, api);
   addDeadLetterVerbs(add, api);
   addSigningKeyVerbs(add, api);
   addAuditVerbs(add, api);
+  // Last: what is left of fal's calls.
+  addNotImplemented(add, (method, path) => documented(app, method, path));
 
   app.get("/v1/openapi.json", (c) => answerJson(c, openapiOf(app)));
   app.get("/health/live", (c) => answerJson(c, { status: "live" }));
@@ -74,6 +99,10 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   app.onError((error, c) => platformError(c, error, api));
   return app;
 }
+
+/** Whether a verb was added. */
+const documented = (app: OpenAPIHono<BlankEnv>, method: string, path: string): boolean =>
+  app.openAPIRegistry.definitions.some((each) => each.type === "route" && each.route.method === method && each.route.path === path);
 
 const methodsByPath = (app: OpenAPIHono<BlankEnv>): Map<string, string[]> => {
   const methods = new Map<string, string[]>();

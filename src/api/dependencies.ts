@@ -12,14 +12,18 @@ import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { ModelVersionStore } from "../core/ports/model-version-store.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { OwnerDirectory } from "../core/ports/owner-directory.ts";
+import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { RolloutStore } from "../core/ports/rollout-store.ts";
 import type { FrameChannel, Sessions } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
+import type { StorageControl } from "../core/ports/storage-control.ts";
 import type { Webhook } from "../core/webhook.ts";
 import type { LiveRegistry } from "../registry/live-registry.ts";
 import type { FindPipeline, Registry } from "../registry/registry.ts";
 import type { KeyRing } from "./key-ring.ts";
+import type { StorageDefaults } from "./storage/storage-defaults.ts";
 import type { Tokens } from "./tokens.ts";
 
 /** What the verbs are made of. A verb asks for the part it needs. */
@@ -46,10 +50,16 @@ export interface ApiDependencies {
   events: EventLog;
   /** What happened. */
   requests: RequestStore;
+  /** The same, as lists look for it. */
+  requestSearch: RequestSearch;
   /** The bytes. */
   objects: ObjectStore;
   /** Whose files they are, who may read them, until when. */
   files: FileStore;
+  /** Who may read them, as their owners change it. */
+  storage: StorageControl;
+  /** What an owner's new files get when nothing else is said. */
+  storageDefaults: Pick<StorageDefaults, "of">;
   /** What upload addresses and signed file addresses are signed with. */
   uploadSecret: Uint8Array;
   /** What `fal_webhook` of a submit asks for; `undefined` when it is absent. Throws `webhook_invalid`. */
@@ -66,6 +76,8 @@ export interface ApiDependencies {
   engines: EngineBoard;
   /** Who changed what. */
   audit: AuditLog;
+  /** Whose keys there are. */
+  owners: OwnerDirectory;
   /** The keys themselves, for the admin role. */
   keys: KeyStore;
   clock: Clock;

@@ -52,6 +52,7 @@ function createTestGateway() {
     requests: { insert: async () => {} },
     objects: unused,
     keys: unused,
+    storageDefaults: { of: () => undefined },
     clock: { nowMs: () => 0 },
     log: silent,
     bodyBytesMax: 10_000,

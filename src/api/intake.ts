@@ -6,7 +6,7 @@ import type { JobSpec } from "../core/job.ts";
 import type { Json } from "../core/json.ts";
 import { type ModelVersion, taskQueueOf } from "../core/model.ts";
 import { store } from "../core/stored.ts";
-import { LIFECYCLE_PREFERENCE_HEADER, readLifecycle, submitOptions } from "../fal/index.ts";
+import { LIFECYCLE_PREFERENCE_HEADER, submitOptions, wantedLifecycle } from "../fal/index.ts";
 import type { Route } from "../registry/registry.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
@@ -30,7 +30,7 @@ export interface Intake {
  * @param direct one attempt, as fal's synchronous runs have it: their callers wait, and try again themselves (contract §3)
  */
 export async function readIntake(
-  api: Pick<ApiDependencies, "objects" | "clock" | "registry" | "findPipeline" | "flags">,
+  api: Pick<ApiDependencies, "objects" | "storageDefaults" | "clock" | "registry" | "findPipeline" | "flags">,
   c: Context,
   {
     route,
@@ -42,7 +42,11 @@ export async function readIntake(
 ): Promise<Intake> {
   const checked = route.checkInput(raw);
   if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
-  const lifecycle = readLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), LIFECYCLE_PREFERENCE_HEADER);
+  const lifecycle = wantedLifecycle(
+    c.req.header(LIFECYCLE_PREFERENCE_HEADER),
+    LIFECYCLE_PREFERENCE_HEADER,
+    api.storageDefaults.of(caller.ownerId),
+  );
   const requestId = requestIdOf(c);
   const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));
   const work = route.model

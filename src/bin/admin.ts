@@ -26,6 +26,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
   const app = createAdmin({
     ...parts,
     keyRing,
+    uploadSecret: await parts.secrets.secret("uploads"),
     jobs: createJobs(parts.client),
     redeliveries: createDeliveries(parts.client),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),

@@ -6,6 +6,7 @@ import { createGateway } from "../api/gateway.ts";
 import { createKeyRing } from "../api/key-ring.ts";
 import { createSockets } from "../api/realtime/sockets.ts";
 import { type HttpServer, listen } from "../api/serve.ts";
+import { createStorageDefaults } from "../api/storage/storage-defaults.ts";
 import { createTokens } from "../api/tokens.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
 import { createClosing } from "../core/closing.ts";
@@ -22,10 +23,12 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   const { config } = parts;
   const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
   const keyRing = await createKeyRing({ keys: parts.keys, clock: systemClock });
+  const storageDefaults = await createStorageDefaults(parts);
   const api: ApiDependencies = {
     ...parts,
     findPipeline: async () => undefined,
     keyRing,
+    storageDefaults,
     tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
     jobs: createJobs(parts.client),
     uploadSecret: await parts.secrets.secret("uploads"),
@@ -47,6 +50,7 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   const sockets = createSockets(api, (request) => app.fetch(request));
   const closing = createClosing();
   closing.defer(() => keyRing[Symbol.asyncDispose]());
+  closing.defer(() => storageDefaults[Symbol.asyncDispose]());
   try {
     const { host, port } = config.server;
     const server = await listen(app, { host, port, name: "gateway", setting: "TEMPERA_PORT", upgrade: sockets.upgrade });

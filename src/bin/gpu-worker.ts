@@ -102,6 +102,8 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
         onIdle,
       }),
     backlog: createBacklog(parts.client),
+    // A worker that was drained and started again does not take requests until it is told to.
+    drained: await parts.engines.drained(parts.identity),
     log: (level, message, about) => log[LOG_METHOD[level]](about, message),
   });
   /** Published versions that are not in the pool, and why. */
@@ -111,6 +113,7 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     worker: { worker: parts.identity, device, budgetMiB },
     list: () => [...pool.list().map((status) => statusOf(status, turns.polled(status))), ...refused, ...absent.values()],
     reset: pool.reset,
+    drain: turns.drain,
     log: (level, message) => log[LOG_METHOD[level]]({}, message),
   });
   closing.defer(() => reports[Symbol.asyncDispose]());

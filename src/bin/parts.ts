@@ -16,11 +16,14 @@ import { createFlagStore } from "../adapters/postgres/flag-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
 import { createModelVersionStore } from "../adapters/postgres/model-version-store.ts";
+import { createOwnerDirectory } from "../adapters/postgres/owner-directory.ts";
 import { createRegistryChanges } from "../adapters/postgres/registry-changes.ts";
+import { createRequestSearch } from "../adapters/postgres/request-search.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
 import { createRolloutStore } from "../adapters/postgres/rollout-store.ts";
 import { createSecretStore } from "../adapters/postgres/secret-store.ts";
 import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts";
+import { createStorageControl } from "../adapters/postgres/storage-control.ts";
 import { createRedisEventLog } from "../adapters/redis/event-log.ts";
 import { createRedisFrameChannel } from "../adapters/redis/frame-channel.ts";
 import { connectTemporal } from "../adapters/temporal/connect.ts";
@@ -42,11 +45,14 @@ import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { ModelVersionStore } from "../core/ports/model-version-store.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { OwnerDirectory } from "../core/ports/owner-directory.ts";
+import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { RolloutStore } from "../core/ports/rollout-store.ts";
 import type { SecretStore } from "../core/ports/secret-store.ts";
 import type { FrameChannel } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
+import type { StorageControl } from "../core/ports/storage-control.ts";
 import { createLiveRegistry, type LiveRegistry } from "../registry/live-registry.ts";
 import type { Registry } from "../registry/registry.ts";
 
@@ -73,12 +79,15 @@ export interface Parts extends AsyncDisposable {
   /** The way of realtime frames between gateways and GPU workers. */
   frames: FrameChannel;
   requests: RequestStore;
+  requestSearch: RequestSearch;
   keys: KeyStore;
+  owners: OwnerDirectory;
   /** Who changed what. */
   audit: AuditLog;
   secrets: SecretStore;
   objects: ObjectStore;
   files: FileStore;
+  storage: StorageControl;
   signingKeys: SigningKeys;
   deliveries: DeliveryStore;
   deadLetters: DeadLetterStore;
@@ -145,7 +154,9 @@ export async function openParts(config: Config, packages: Registry, addresses: A
       events,
       frames,
       requests: createRequestStore(sql),
+      requestSearch: createRequestSearch(sql),
       keys: createKeyStore(sql),
+      owners: createOwnerDirectory(sql),
       audit: createAuditLog(sql),
       secrets,
       signingKeys: createSigningKeyStore(sql, { secrets, clock: systemClock }),
@@ -155,6 +166,7 @@ export async function openParts(config: Config, packages: Registry, addresses: A
       allowedPrivate: parseAllowedPrivate(config.outbound.privateAddresses ?? ""),
       objects,
       files: createFileStore(sql),
+      storage: createStorageControl(sql),
       client,
       connection,
       publicUrl: (config.server.publicUrl ?? `http://localhost:${config.server.port}`).replace(/\/+$/, ""),

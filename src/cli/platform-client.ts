@@ -66,6 +66,12 @@ export interface PlatformClient {
   admin<T>(method: string, path: string, body?: unknown): Promise<T>;
   /** Sends a file to the admin service, as it is read. */
   sendFile<T>(path: string, file: string, contentType: string): Promise<T>;
+  /** The same of what several people may change at once: with the revision that was read, and demanding one. */
+  adminRevised<T>(
+    method: string,
+    path: string,
+    change?: { body: unknown; ifMatch: string | undefined },
+  ): Promise<{ body: T; etag: string | undefined }>;
 }
 
 /** Talks to a running platform over HTTP, like any client. Rejects with a `PlatformError`. */
@@ -115,6 +121,11 @@ export function createPlatformClient({ url, adminUrl, key }: Connection): Platfo
           // The connection broke: go on after the last event.
         }
       }
+    },
+    adminRevised: async <T>(method: string, path: string, change?: { body: unknown; ifMatch: string | undefined }) => {
+      const headers = change?.ifMatch === undefined ? {} : { "if-match": change.ifMatch };
+      const response = await request(method, `${adminUrl}${path}`, { body: change?.body, headers });
+      return { body: (await response.json()) as T, etag: response.headers.get("etag") ?? undefined };
     },
     admin: async <T>(method: string, path: string, body?: unknown): Promise<T> => {
       const response = await request(method, `${adminUrl}${path}`, { body });

@@ -4,14 +4,18 @@ import { Command } from "commander";
 import { addAuditCommands } from "./commands/audit.ts";
 import { addDeadLetterCommands } from "./commands/dead-letters.ts";
 import { addDeliveryCommands } from "./commands/deliveries.ts";
+import { addEndedRequestCommands } from "./commands/ended-requests.ts";
 import { addEngineCommands } from "./commands/engines.ts";
 import { addFlagCommands } from "./commands/flags.ts";
 import { addKeyCommands } from "./commands/keys.ts";
 import { addModelCommands } from "./commands/models.ts";
+import { addOwnerCommands } from "./commands/owners.ts";
 import { addRequestCommands } from "./commands/requests.ts";
 import { addRolloutCommands } from "./commands/rollouts.ts";
 import { addSigningKeyCommands } from "./commands/signing-keys.ts";
+import { addStorageCommands } from "./commands/storage.ts";
 import { addTlsCommands } from "./commands/tls.ts";
+import { addWorkerCommands } from "./commands/workers.ts";
 import { createPlatformClient, findKey, type PlatformClient } from "./platform-client.ts";
 
 // The platform itself is loaded only by the commands that need it: the others answer in a blink.
@@ -40,11 +44,15 @@ program
   .option("--tls", "serve over HTTPS too, with a certificate of a local authority (TEMPERA_TLS)")
   .action(async ({ tls = false }: { tls?: boolean }) => (await import("../bin/all-in-one.ts")).runAllInOne({ tls }));
 addRequestCommands(program, connect);
+addEndedRequestCommands(program, connect);
 addKeyCommands(program, connect);
+addOwnerCommands(program, connect);
 addModelCommands(program, connect);
 addRolloutCommands(program, connect);
 addFlagCommands(program, connect);
 addEngineCommands(program, connect);
+addWorkerCommands(program, connect);
+addStorageCommands(program, connect);
 addDeliveryCommands(program, connect);
 addDeadLetterCommands(program, connect);
 addSigningKeyCommands(program, connect);

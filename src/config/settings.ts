@@ -86,7 +86,7 @@ export const SETTINGS = {
       "TEMPERA_RUNS_MAX",
       number(z.number().int().min(1).max(100_000)),
       1000,
-      "Sync runs and streams that one owner may have open at one gateway; more are answered 429.",
+      "Sync runs and streams that one owner may have open at one gateway; more are answered 429. As many HTTP-over-WebSocket sockets; more are closed with 1013.",
     ),
     trustProxy: setting(
       "TEMPERA_TRUST_PROXY",

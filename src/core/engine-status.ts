@@ -30,6 +30,8 @@ export interface WorkerStatus {
 }
 
 export interface EngineOnWorker extends EngineStatus, WorkerStatus {
+  /** An operator wants the worker to take no new requests of it. */
+  drained: boolean;
   /** How long ago the worker said so, by the store's clock. */
   ageMs: number;
 }

@@ -4,6 +4,10 @@ export const LIMITS = {
   bodyBytesMax: 32 * 1024 * 1024,
   /** A body that the admin service reads: its verbs take a few fields. */
   adminBodyBytesMax: 64 * 1024,
+  /** Endpoints that one call of the Platform API may name (contract §10). */
+  endpointsAskedMax: 50,
+  /** Inputs and outputs on one page of requests; a page that grows larger ends early. */
+  pagePayloadBytesMax: 32 * 1024 * 1024,
   /** A JSON body: how long it may take to arrive. 32 MiB in this time is 0.9 Mbit/s. */
   bodyMs: 5 * 60 * 1000,
   /** JSON nesting of an input. Deeper ones are refused before anything walks them recursively. */

@@ -21,8 +21,8 @@ export interface WeightFile {
   objectKey: string;
 }
 
-/** A model version as it travels: without the folder that its weights have on one machine. */
-export type VersionContent = Omit<ModelVersion, "folder">;
+/** A model version as it travels: without the folder that its weights have on one machine, and without when it was published. */
+export type VersionContent = Omit<ModelVersion, "folder" | "publishedAtMs">;
 
 /** What changes about a published version, and who it is. */
 export interface PublishedHead {

@@ -29,8 +29,8 @@ export {
   parseFilePath,
   readContentType,
   readInitiate,
-  readLifecycle,
   readParts,
   readSign,
+  wantedLifecycle,
 } from "./storage.ts";
 export { parseStreamEventId, streamErrorEvent, streamEvent, streamEventId } from "./stream.ts";

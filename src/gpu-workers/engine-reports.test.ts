@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { EngineStatus } from "../core/engine-status.ts";
 import { LIMITS } from "../core/limits.ts";
-import type { EngineBoard } from "../core/ports/engine-board.ts";
+import type { Drained, EngineBoard } from "../core/ports/engine-board.ts";
 import { type EngineReports, startEngineReports } from "./engine-reports.ts";
 
 const engine: EngineStatus = { endpoint: "t/a", version: "1.0.0", state: "ready", polled: true, running: 0, waiting: 0, failures: 0 };
@@ -18,6 +18,8 @@ async function setUp(change: Partial<EngineBoard> = {}) {
   vi.useFakeTimers();
   const lines: string[] = [];
   const resets: string[] = [];
+  const drains: Drained[] = [];
+  const engines = [engine];
   let tell = () => {};
   const takeResets = vi.fn(async (): Promise<{ endpoint: string; version: string }[]> => []);
   const board = {
@@ -26,6 +28,9 @@ async function setUp(change: Partial<EngineBoard> = {}) {
     list: async () => [],
     askReset: async () => [],
     takeResets,
+    drain: async () => [],
+    drainWorker: async () => false,
+    drained: vi.fn(async () => ({ all: false, models: [] })),
     onReset: async (_: string, listener: () => void) => {
       tell = listener;
       return async () => {};
@@ -35,18 +40,20 @@ async function setUp(change: Partial<EngineBoard> = {}) {
   reports = await startEngineReports({
     board,
     worker,
-    list: () => [engine],
+    list: () => engines,
     reset: ({ endpoint }) => resets.push(endpoint),
+    drain: (drained) => drains.push(drained),
     log: (level, message) => lines.push(`${level} ${message}`),
   });
-  return { board, takeResets, lines, resets, reports, tell: () => tell() };
+  return { board, engines, takeResets, lines, resets, drains, reports, tell: () => tell() };
 }
 
 describe("engine reports", () => {
   it("the first is written before the worker goes on; then one for changes that come together, and a sign of life", async () => {
-    const { board, reports: made } = await setUp();
+    const { board, engines, reports: made } = await setUp();
     expect(board.report).toHaveBeenCalledTimes(1);
     expect(board.report).toHaveBeenCalledWith(worker, [engine]);
+    engines[0] = { ...engine, failures: 1 };
     for (let i = 0; i < 5; i++) made.changed();
     await vi.advanceTimersByTimeAsync(LIMITS.engineReportGatherMs);
     expect(board.report).toHaveBeenCalledTimes(2);
@@ -57,6 +64,16 @@ describe("engine reports", () => {
     made.changed();
     await vi.advanceTimersByTimeAsync(10 * LIMITS.engineReportMs);
     expect(board.report).toHaveBeenCalledTimes(3);
+  });
+
+  it("how many requests an engine has in hand is told with the sign of life, not with every request", async () => {
+    const { board, engines, reports: made } = await setUp();
+    engines[0] = { ...engine, running: 1 };
+    made.changed();
+    await vi.advanceTimersByTimeAsync(LIMITS.engineReportMs - 1);
+    expect(board.report).toHaveBeenCalledTimes(1);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(board.report).toHaveBeenLastCalledWith(worker, engines);
   });
 
   it("what operators ask for is done at once when it is told, and at the next sign of life when it was not", async () => {
@@ -82,5 +99,16 @@ describe("engine reports", () => {
     away = false;
     await vi.advanceTimersByTimeAsync(2 * LIMITS.engineReportMs);
     expect(lines).toEqual(["WARN engines cannot be reported: no database", "INFO engines are reported again"]);
+  });
+
+  it("what is drained is told when it changes, and with each report", async () => {
+    const models = [{ endpoint: "t/a", version: "1.0.0" }];
+    let wanted: Drained = { all: false, models };
+    const { drains, tell } = await setUp({ drained: async () => wanted });
+    expect(drains).toEqual([{ all: false, models }]);
+    wanted = { all: true, models: [] };
+    tell();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(drains.at(-1)).toEqual({ all: true, models: [] });
   });
 });

@@ -1,6 +1,8 @@
 /** Opens and closes the polling of this worker's task queues as the rota says. */
+
 import { LIMITS } from "../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../core/model.ts";
+import type { Drained } from "../core/ports/engine-board.ts";
 import type { EnginePool } from "./engine-pool.ts";
 import { nextMoves, type QueueState } from "./rota.ts";
 
@@ -26,6 +28,8 @@ export interface QueueTurnsDependencies {
   backlog: (taskQueue: string) => Promise<number>;
   log: (level: "INFO" | "WARN", message: string, about: { endpoint: string; version: string }) => void;
   turnMs?: number;
+  /** What is not polled from the start. */
+  drained?: Drained;
 }
 
 export interface QueueTurns {
@@ -34,6 +38,8 @@ export interface QueueTurns {
   /** Polls no more for a model; resolves when what it had in hand has ended or its time of grace is over. */
   remove(model: Pick<ModelVersion, "endpoint" | "version">): Promise<void>;
   polled(model: Pick<ModelVersion, "endpoint" | "version">): boolean;
+  /** These are not polled from now on; what they have in hand gets its time of grace. What is not named is polled again. */
+  drain(drained: Drained): void;
   /** Calls `listener` when a queue was opened or closed. */
   onChange(listener: () => void): void;
   /** Stops polling and gives running work its time of grace. */
@@ -62,10 +68,13 @@ export async function startQueueTurns({
   backlog,
   log,
   turnMs = LIMITS.turnMs,
+  drained = { all: false, models: [] },
 }: QueueTurnsDependencies): Promise<QueueTurns> {
   const queueOf = (model: ModelVersion): Queue => ({ model, taskQueue: taskQueueOf(model), state: "closed", turnSinceMs: 0 });
   const queues = models.map(queueOf);
   const listeners = new Set<() => void>();
+  const isDrained = ({ endpoint, version }: ModelVersion): boolean =>
+    drained.all || drained.models.some((model) => model.endpoint === endpoint && model.version === version);
   let stopping = false;
   let looking: NodeJS.Timeout | undefined;
   let stopped = (): void => {};
@@ -117,7 +126,7 @@ export async function startQueueTurns({
         needMiB: seat?.needMiB ?? queue.model.memoryMiB,
         pinned: queue.model.pinned,
         lastUsedMs: seat?.lastUsedMs ?? 0,
-        out: seat?.state === "out" || queue.leaving === true,
+        out: seat?.state === "out" || queue.leaving === true || isDrained(queue.model),
         polling: queue.state === "closed" || queue.state === "open" ? queue.state : "closing",
         running: queue.polling?.inHand() ?? 0,
         turnSinceMs: queue.turnSinceMs,
@@ -142,8 +151,14 @@ export async function startQueueTurns({
     const moves = nextMoves(states, { budgetMiB, turnMs, nowMs: Date.now() });
     for (const { queue } of moves.open) begin(open(queue));
     for (const { queue, out } of moves.close) {
-      const why = queue.leaving ? "any more: its version is gone" : out ? "any more: out of rotation" : "for now: others need the memory";
-      log("INFO", `Not polled ${why}.`, queue.model);
+      const why = queue.leaving
+        ? "its version is gone"
+        : isDrained(queue.model)
+          ? "an operator drains it"
+          : out
+            ? "out of rotation"
+            : "others need the memory";
+      log("INFO", `Not polled for now: ${why}.`, queue.model);
       begin(close(queue));
     }
     for (const { queue } of moves.drain) {
@@ -184,6 +199,10 @@ export async function startQueueTurns({
   const unsubscribe = pool.onChange(step);
   return {
     polled: (model) => queues.some(({ taskQueue, state }) => state === "open" && taskQueue === taskQueueOf(model)),
+    drain(wanted) {
+      drained = wanted;
+      step();
+    },
     onChange: (listener) => void listeners.add(listener),
     add(model) {
       queues.push(queueOf(model));

@@ -98,7 +98,7 @@ export async function createLiveRegistry({
         );
         continue;
       }
-      fresh.set(key, { ...head, model: { ...content.model, folder: "" }, files: content.files });
+      fresh.set(key, { ...head, model: { ...content.model, folder: "", publishedAtMs: head.pushedAtMs }, files: content.files });
     }
     known.clear();
     for (const [key, version] of fresh) known.set(key, version);

@@ -48,7 +48,9 @@ export async function readModelPackage(
     fileDigest: (file) => fileDigest(folder, file),
   });
   if ("faults" in checked) return { folder, faults: [...misplaced, ...checked.faults] };
-  return misplaced.length > 0 ? { folder, faults: misplaced } : { ...checked, folder };
+  return misplaced.length > 0
+    ? { folder, faults: misplaced }
+    : { ...checked, folder, publishedAtMs: Math.floor(statSync(join(folder, "model.yaml")).mtimeMs) };
 }
 
 async function fileDigest(folder: string, file: string): Promise<{ sha256: string } | { fault: string }> {

@@ -7,7 +7,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import { parse } from "yaml";
 import { isEndpointId } from "../core/endpoint.ts";
 import type { JsonObject } from "../core/json.ts";
-import type { CheckpointPolicy, JsonSchema, ModelTimeouts, Restriction, RetryPolicy } from "../core/model.ts";
+import type { CheckpointPolicy, JsonSchema, ModelTimeouts, Price, Restriction, RetryPolicy } from "../core/model.ts";
 import type { VersionContent } from "../core/published-version.ts";
 
 export interface Manifest {
@@ -25,6 +25,7 @@ export interface Manifest {
   retry: RetryPolicy;
   timeouts: ModelTimeouts;
   checkpoint: CheckpointPolicy;
+  price?: Price;
   parameters: JsonObject;
   restrictions: Restriction[];
   files: Record<string, string>;

@@ -134,3 +134,49 @@ describe("POST /v1/engines/reset", () => {
     expect(await engine()).toMatchObject({ state: "ready", polled: true });
   });
 });
+
+describe("a drained GPU worker", () => {
+  interface WorkerView {
+    worker: string;
+    state: string;
+  }
+  const worker = async (): Promise<WorkerView> => {
+    const { workers } = (await (await admin("GET", "/v1/tempera/workers")).json()) as { workers: WorkerView[] };
+    expect(workers.map((each) => each.worker)).toEqual(["worker-1"]);
+    return workers[0] as WorkerView;
+  };
+  const ended = async (id: string): Promise<void> => {
+    for await (const { status } of test.client.follow(STUB, id)) if (status === "COMPLETED") return;
+  };
+
+  it("finishes what it has, takes nothing new, also by model; takes requests again when told to", async () => {
+    const { request_id: running } = await test.client.submit(STUB, { delay_ms: 1_500, steps: 3 });
+    for await (const { status } of test.client.follow(STUB, running)) if (status === "IN_PROGRESS") break;
+    expect(JSON.parse((await tempera("workers", "drain", "worker-1", "--json")).out)).toEqual({ worker: "worker-1", drained: true });
+    await expect.poll(async () => (await worker()).state, { timeout: 20_000 }).toBe("drained");
+    expect(await test.client.result(STUB, running)).toMatchObject({ attempt: 1 });
+
+    const { request_id: waiting } = await test.client.submit(STUB, { prompt: "later" });
+    await expect.poll(() => test.backlog(STUB), { timeout: 10_000 }).toBe(1);
+    expect((await test.client.status(STUB, waiting)).status).toBe("IN_QUEUE");
+    expect((await engine()).polled).toBe(false);
+
+    expect((await tempera("workers", "resume", "worker-1")).code).toBe(0);
+    await ended(waiting);
+    await expect.poll(async () => (await engine()).polled, { timeout: 20_000 }).toBe(true);
+    expect((await worker()).state).toBe("serving");
+
+    expect((await tempera("engines", "drain", STUB)).err).toContain(`${STUB} 1.0.0 on worker-1`);
+    await expect.poll(async () => (await engine()).polled, { timeout: 20_000 }).toBe(false);
+    const { request_id: last } = await test.client.submit(STUB, {});
+    expect((await tempera("engines", "resume", STUB)).code).toBe(0);
+    await ended(last);
+
+    const { audit } = (await (await admin("GET", "/v1/tempera/audit?action=workers")).json()) as { audit: object[] };
+    expect(audit).toMatchObject([
+      { action: "workers.resume", subject: "worker-1", state: "made", after: { drained: false } },
+      { action: "workers.drain", subject: "worker-1", state: "made", before: { state: "serving" }, after: { drained: true } },
+    ]);
+    expect((await admin("POST", "/v1/tempera/workers/nobody/drain")).status).toBe(404);
+  });
+});

@@ -6,6 +6,9 @@ import { answer, type Sql, storableText } from "./connection.ts";
 /** The channel of the trigger in the migration that made the tables. Its payload is the worker's name. */
 const CHANNEL = "engine_resets";
 
+/** In the table of drains: everything of a worker. */
+const ALL = "*";
+
 interface EngineRow {
   worker: string;
   endpoint: string;
@@ -21,6 +24,7 @@ interface EngineRow {
   failures: number;
   last_failure: string | null;
   age_ms: number;
+  drained: boolean;
 }
 
 const engineOf = (row: EngineRow): EngineOnWorker => ({
@@ -35,6 +39,7 @@ const engineOf = (row: EngineRow): EngineOnWorker => ({
   waiting: row.waiting,
   failures: row.failures,
   ageMs: row.age_ms,
+  drained: row.drained,
   ...(row.pid !== null && { pid: row.pid }),
   ...(row.memory_mib !== null && { memoryMiB: row.memory_mib }),
   ...(row.last_failure !== null && { lastFailure: row.last_failure }),
@@ -90,7 +95,10 @@ export const createEngineBoard = (sql: Sql): EngineBoard => ({
     const rows = await answer(
       sql,
       sql<EngineRow[]>`
-        SELECT *, round(extract(epoch FROM now() - reported_at) * 1000)::float8 AS age_ms FROM engines
+        SELECT *, round(extract(epoch FROM now() - reported_at) * 1000)::float8 AS age_ms,
+          EXISTS (SELECT FROM engine_drains d WHERE d.worker = engines.worker
+                  AND (d.endpoint = ${ALL} OR (d.endpoint, d.version) = (engines.endpoint, engines.version))) AS drained
+        FROM engines
         WHERE reported_at >= now() - ${LIMITS.engineReportKeptMs} * interval '1 millisecond' ORDER BY endpoint, version, worker`,
     );
     return rows.map(engineOf);
@@ -109,6 +117,52 @@ export const createEngineBoard = (sql: Sql): EngineBoard => ({
         SELECT worker, version FROM meant ORDER BY worker, version`,
     );
     return rows.map(({ worker: name, version: which }) => ({ worker: name, version: which }));
+  },
+
+  async drain({ endpoint, version, worker }, on) {
+    // Those that are alive are asked to; whoever was asked is asked back, alive or not.
+    const meant = sql`
+      SELECT worker, endpoint, version FROM ${on ? sql`engines` : sql`engine_drains`} WHERE endpoint = ${storableText(endpoint)}
+      ${on ? sql`AND reported_at >= now() - ${LIMITS.engineReportSilenceMs} * interval '1 millisecond'` : sql``}
+      ${version === undefined ? sql`` : sql`AND version = ${storableText(version)}`}
+      ${worker === undefined ? sql`` : sql`AND worker = ${storableText(worker)}`}`;
+    const rows = await answer(
+      sql,
+      sql<{ worker: string; version: string }[]>`
+        WITH meant AS (${meant}), changed AS (
+          ${
+            on
+              ? sql`INSERT INTO engine_drains SELECT * FROM meant ON CONFLICT DO NOTHING`
+              : sql`DELETE FROM engine_drains d USING meant m
+                    WHERE (d.worker, d.endpoint, d.version) = (m.worker, m.endpoint, m.version)`
+          }
+        )
+        SELECT worker, version FROM meant ORDER BY worker, version`,
+    );
+    return rows.map(({ worker: name, version: which }) => ({ worker: name, version: which }));
+  },
+
+  async drainWorker(worker, on) {
+    const name = storableText(worker);
+    const { count } = await answer(
+      sql,
+      on
+        ? sql`INSERT INTO engine_drains SELECT DISTINCT worker, ${ALL}, ${ALL} FROM engines WHERE worker = ${name}
+              ON CONFLICT (worker, endpoint, version) DO UPDATE SET endpoint = excluded.endpoint`
+        : sql`DELETE FROM engine_drains WHERE worker = ${name}`,
+    );
+    return count > 0;
+  },
+
+  async drained(worker) {
+    const rows = await answer(
+      sql,
+      sql<{ endpoint: string; version: string }[]>`SELECT endpoint, version FROM engine_drains WHERE worker = ${storableText(worker)}`,
+    );
+    return {
+      all: rows.some(({ endpoint }) => endpoint === ALL),
+      models: rows.filter(({ endpoint }) => endpoint !== ALL).map(({ endpoint, version }) => ({ endpoint, version })),
+    };
   },
 
   async takeResets(worker) {

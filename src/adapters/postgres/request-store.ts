@@ -1,3 +1,4 @@
+import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import type { LoggedEvent } from "../../core/events.ts";
 import type { JobSpec } from "../../core/job.ts";
 import { LIMITS } from "../../core/limits.ts";
@@ -67,12 +68,13 @@ export const createRequestStore = (sql: Sql): RequestStore => ({
       sql<{ won: boolean }[]>`
         WITH finished AS (
           INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at,
-                                parent_id, node_id, started_at, ended_at, attempts, outcome, logs)
+                                parent_id, node_id, started_at, ended_at, attempts, outcome, logs, status_code)
           VALUES (${jobColumns(sql, job)}, ${startedAtMs === undefined ? null : new Date(startedAtMs)}, ${endedAt},
-                  ${attempts}, ${JSON.stringify(outcome)}::text::json, ${JSON.stringify(logs)}::text::json)
+                  ${attempts}, ${JSON.stringify(outcome)}::text::json, ${JSON.stringify(logs)}::text::json,
+                  ${outcome.ok ? 200 : CATALOGUE[outcome.error.code].status})
           ON CONFLICT (request_id) DO UPDATE
             SET started_at = excluded.started_at, ended_at = excluded.ended_at, attempts = excluded.attempts,
-                outcome = excluded.outcome, logs = excluded.logs
+                outcome = excluded.outcome, logs = excluded.logs, status_code = excluded.status_code
             WHERE requests.outcome IS NULL
           RETURNING request_id
         ), letter AS (

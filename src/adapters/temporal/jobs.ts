@@ -25,6 +25,8 @@ const CANCEL_NODE = "cancelNode";
 /** gRPC: the server did not answer, or was too busy to. */
 const GRPC_UNAVAILABLE = new Set([1, 4, 8, 14]);
 
+const GRPC_NOT_FOUND = 5;
+
 /** pendingActivities[].state: 2 STARTED, 3 CANCEL_REQUESTED. */
 const RUNNING_STATES = new Set([2, 3]);
 
@@ -81,6 +83,18 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
         // Temporal answers the same for a closed workflow and for none.
         if (error instanceof WorkflowNotFoundError) return (await describe(workflowId)) ? "finished" : "unknown";
         throw error;
+      }
+    },
+
+    async forget(requestId) {
+      const {
+        connection: { workflowService },
+        options: { namespace },
+      } = client;
+      for (const workflowId of [requestId, `${requestId}/webhook`]) {
+        await call(() => workflowService.deleteWorkflowExecution({ namespace, workflowExecution: { workflowId } })).catch((error) => {
+          if (!isGrpcServiceError(error) || error.code !== GRPC_NOT_FOUND) throw error;
+        });
       }
     },
 

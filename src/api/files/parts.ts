@@ -30,7 +30,7 @@ export const createMultipart = (api: UploadDependencies) => {
   const callerOf = createFileCaller(api);
   return async (c: Context): Promise<Response> => {
     const caller = await callerOf(c.req.header("authorization"));
-    const file = announcedFile(c, caller, api.clock.nowMs() + LIMITS.uploadAddressSeconds * 1000);
+    const file = announcedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadAddressSeconds * 1000);
     await beginParts(api, file);
     return answerJson(c, { access_url: fileUrl(addressOf(c, "files", api.publicUrl), file), uploadId: file.fileId });
   };

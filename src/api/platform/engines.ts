@@ -15,6 +15,7 @@ const ENGINE = z
     state: z
       .enum(["stopped", "loading", "ready", "out", "lost"])
       .openapi({ description: "out: out of rotation; lost: its worker says nothing any more" }),
+    drained: z.boolean().openapi({ description: "An operator wants the worker to take no new requests of it." }),
     polled: z.boolean().openapi({ description: "Whether the worker takes requests of the model now." }),
     pid: z.int().nullable(),
     memory_mib: z.number().nullable(),
@@ -35,6 +36,7 @@ const engineBody = (engine: EngineOnWorker): z.input<typeof ENGINE> => ({
   worker: engine.worker,
   device: engine.device,
   state: engine.ageMs > LIMITS.engineReportSilenceMs ? "lost" : engine.state,
+  drained: engine.drained,
   polled: engine.polled,
   pid: engine.pid ?? null,
   memory_mib: engine.memoryMiB ?? null,
@@ -45,6 +47,8 @@ const engineBody = (engine: EngineOnWorker): z.input<typeof ENGINE> => ({
   last_failure: engine.lastFailure ?? null,
   reported_seconds_ago: Math.round(engine.ageMs / 100) / 10,
 });
+
+type Which = { endpoint: string; version?: string; worker?: string };
 
 /** The model versions on the GPU workers. */
 export function addEngineVerbs(add: AddVerb, { engines }: Pick<ApiDependencies, "engines">): void {
@@ -59,24 +63,42 @@ export function addEngineVerbs(add: AddVerb, { engines }: Pick<ApiDependencies, 
     async () => ({ engines: (await engines.list()).map(engineBody), ...WHOLE }),
   );
 
-  add(
-    {
-      method: "post",
-      path: "/v1/engines/reset",
+  const which = z.strictObject({ endpoint_id: NAME, version: NAME.nullish(), worker: NAME.nullish() });
+  const answer = z.object({ asked: z.array(z.object({ endpoint_id: z.string(), worker: z.string(), version: z.string() })) });
+  const verbs = {
+    reset: {
       says: "Asks workers to put a model back into rotation; each does so within moments.",
-      scope: "ADMIN",
-      body: z.strictObject({ endpoint_id: NAME, version: NAME.nullish(), worker: NAME.nullish() }),
-      audit: "engines.reset",
-      status: 202,
-      answer: z.object({ asked: z.array(z.object({ endpoint_id: z.string(), worker: z.string(), version: z.string() })) }),
-      errors: ["engine_unknown"],
+      ask: (of: Which) => engines.askReset(of),
     },
-    async ({ body: { endpoint_id: endpoint, version, worker }, change }) =>
-      change({ subject: endpoint }, async () => {
-        const found = await engines.askReset({ endpoint, ...(version && { version }), ...(worker && { worker }) });
-        if (found.length === 0) throw new TemperaError("engine_unknown");
-        const asked = found.map((each) => ({ endpoint_id: endpoint, ...each }));
-        return { after: asked, result: { asked } };
-      }),
-  );
+    drain: {
+      says: "Asks workers to take no new requests of a model; those in hand have the workers' time of grace, then others go on with them.",
+      ask: (of: Which) => engines.drain(of, true),
+    },
+    resume: {
+      says: "Asks workers to take requests of a drained model again.",
+      ask: (of: Which) => engines.drain(of, false),
+    },
+  };
+  for (const [verb, { says, ask }] of Object.entries(verbs)) {
+    add(
+      {
+        method: "post",
+        path: `/v1/engines/${verb}`,
+        says,
+        scope: "ADMIN",
+        body: which,
+        audit: `engines.${verb}`,
+        status: 202,
+        answer,
+        errors: ["engine_unknown"],
+      },
+      async ({ body: { endpoint_id: endpoint, version, worker }, change }) =>
+        change({ subject: endpoint }, async () => {
+          const found = await ask({ endpoint, ...(version && { version }), ...(worker && { worker }) });
+          if (found.length === 0) throw new TemperaError("engine_unknown");
+          const asked = found.map((each) => ({ endpoint_id: endpoint, ...each }));
+          return { after: asked, result: { asked } };
+        }),
+    );
+  }
 }

@@ -10,30 +10,28 @@ import { type AddVerb, Answered } from "./verb.ts";
 
 const SHARE = z.number().min(0, "Input should be from 0 to 100").max(100, "Input should be from 0 to 100");
 
-const RULES = z
-  .strictObject({
-    window_seconds: z.int().min(10).max(86_400).default(300).openapi({ description: "How far back is looked." }),
-    requests_min: z
-      .int()
-      .min(1)
-      .max(1_000_000)
-      .default(20)
-      .openapi({ description: "Fewer ended requests of the newer version say nothing." }),
-    error_margin: z
-      .number()
-      .min(0)
-      .max(100)
-      .default(2)
-      .openapi({ description: "Percentage points by which its error rate may be above the older version's." }),
-    p95_ratio: z.number().min(1).max(100).default(1.5).openapi({ description: "Times the older version's p95 that its own may be." }),
-    promote_after_seconds: z
-      .int()
-      .min(10)
-      .max(30 * 86_400)
-      .optional()
-      .openapi({ description: "Promoted when it was not worse for this long. Without it a person promotes it." }),
-  })
-  .openapi("RolloutRules");
+const RULES = z.strictObject({
+  window_seconds: z.int().min(10).max(86_400).default(300).openapi({ description: "How far back is looked." }),
+  requests_min: z
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(20)
+    .openapi({ description: "Fewer ended requests of the newer version say nothing." }),
+  error_margin: z
+    .number()
+    .min(0)
+    .max(100)
+    .default(2)
+    .openapi({ description: "Percentage points by which its error rate may be above the older version's." }),
+  p95_ratio: z.number().min(1).max(100).default(1.5).openapi({ description: "Times the older version's p95 that its own may be." }),
+  promote_after_seconds: z
+    .int()
+    .min(10)
+    .max(30 * 86_400)
+    .optional()
+    .openapi({ description: "Promoted when it was not worse for this long. Without it a person promotes it." }),
+});
 
 const ROLLOUT = z
   .object({

@@ -26,7 +26,6 @@
  */
 import type { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import type { ErrorCode } from "../../core/errors/catalogue.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Json } from "../../core/json.ts";
 import type { Scope } from "../../core/key.ts";

@@ -30,6 +30,7 @@ export const createSubmit =
       | "events"
       | "requests"
       | "objects"
+      | "storageDefaults"
       | "clock"
       | "log"
       | "bodyBytesMax"

@@ -50,6 +50,7 @@ export function createSockets(
     | "clock"
     | "log"
     | "bodyBytesMax"
+    | "runsMax"
     | "trustProxy"
     | "realtime"
   >,

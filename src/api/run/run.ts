@@ -27,6 +27,7 @@ export type RunApi = Pick<
   | "events"
   | "requests"
   | "objects"
+  | "storageDefaults"
   | "clock"
   | "log"
   | "bodyBytesMax"

@@ -16,13 +16,14 @@ export async function listed<T>(
   field: string,
   limit: string,
   filter: Record<string, string> = {},
+  pageMax = PAGE_MAX,
 ): Promise<T[]> {
   const wanted = /^[1-9]\d{0,6}$/.test(limit) ? Number(limit) : Number.NaN;
   if (Number.isNaN(wanted)) throw new Error(`--limit ${limit} is not a number from 1 to 9999999.`);
   const items: T[] = [];
   let cursor: string | null = null;
   do {
-    const query = new URLSearchParams({ ...filter, limit: String(Math.min(wanted - items.length, PAGE_MAX)), ...(cursor && { cursor }) });
+    const query = new URLSearchParams({ ...filter, limit: String(Math.min(wanted - items.length, pageMax)), ...(cursor && { cursor }) });
     const page: Record<string, unknown> = await client.admin("GET", `${path}?${query}`);
     items.push(...(page[field] as T[]));
     cursor = page.next_cursor as string | null;

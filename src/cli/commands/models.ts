@@ -10,9 +10,7 @@ interface ModelView {
   endpoint_id: string;
   version: string;
   digest: string;
-  runner: string;
-  engine: string;
-  slots: number;
+  serving?: { runner: string; engine: string; slots: number };
   metadata: { display_name: string };
 }
 
@@ -32,9 +30,9 @@ export function addModelCommands(program: Command, connect: (command: Command) =
       const rows = all.map((model) => [
         model.endpoint_id,
         model.version,
-        model.runner,
-        model.engine,
-        String(model.slots),
+        model.serving?.runner ?? "",
+        model.serving?.engine ?? "",
+        String(model.serving?.slots ?? ""),
         model.digest.slice(0, 12),
         model.metadata.display_name,
       ]);

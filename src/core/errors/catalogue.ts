@@ -74,6 +74,7 @@ export const CATALOGUE = {
   endpoint_unknown: { kind: "gateway", status: 404, retryable: false, says: "Application not found" },
   path_unknown: { kind: "gateway", status: 404, retryable: false, says: "Path not found" },
   request_unknown: { kind: "gateway", status: 404, retryable: false, says: "Request not found" },
+  payload_gone: { kind: "gateway", status: 404, retryable: false, says: "The output of this request is no longer stored." },
   request_unfinished: { kind: "gateway", status: 400, retryable: true, says: "Request is still in progress" },
   request_finished: { kind: "gateway", status: 400, retryable: false, says: "The request has already completed." },
   method_not_allowed: { kind: "gateway", status: 405, retryable: false, says: "Method Not Allowed" },
@@ -106,6 +107,7 @@ export const CATALOGUE = {
   delivery_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no such delivery." },
   dead_letter_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no such dead letter." },
   engine_unknown: { kind: "gateway", status: 404, retryable: false, says: "No GPU worker has such a model." },
+  owner_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no key of such an owner." },
   rotation_pending: {
     kind: "gateway",
     status: 409,

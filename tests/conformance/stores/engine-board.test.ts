@@ -24,6 +24,7 @@ afterAll(async () => {
 beforeEach(async () => {
   await sql`DELETE FROM engines`;
   await sql`DELETE FROM engine_resets`;
+  await sql`DELETE FROM engine_drains`;
 });
 
 const worker = (name: string) => ({ worker: name, device: "cuda:0", budgetMiB: 40_000 });
@@ -57,8 +58,8 @@ describe("the board of engines", () => {
     await board.report(worker("one"), [full]);
     const listed = await board.list();
     expect(listed.map(({ endpoint, worker: name }) => `${endpoint} ${name}`)).toEqual(["t/a one", "t/a two", "t/b two"]);
-    expect(listed[0]).toEqual({ ...full, ...worker("one"), lastFailure: "died\ufffd of a NUL", ageMs: expect.any(Number) });
-    expect(listed[1]).toEqual({ ...engine("t/a"), ...worker("two"), ageMs: expect.any(Number) });
+    expect(listed[0]).toEqual({ ...full, ...worker("one"), lastFailure: "died\ufffd of a NUL", drained: false, ageMs: expect.any(Number) });
+    expect(listed[1]).toEqual({ ...engine("t/a"), ...worker("two"), drained: false, ageMs: expect.any(Number) });
     await board.leave("one");
     expect((await board.list()).map(({ worker: name }) => name)).toEqual(["two", "two"]);
   });
@@ -101,6 +102,42 @@ describe("the board of engines", () => {
     ]);
     expect(await board.takeResets("one")).toEqual([]);
     expect(await board.takeResets("two")).toEqual([{ endpoint: "t/a", version: "1.0.0" }]);
+    await stop();
+  });
+
+  it("a drain goes to those that are meant and alive, is told at once, and stands until it is taken back, the worker's restart included", async () => {
+    await board.report(worker("one"), [engine("t/a"), engine("t/b")]);
+    await board.report(worker("two"), [engine("t/a")]);
+    let told = () => {};
+    const next = (): Promise<void> =>
+      new Promise((resolve) => {
+        told = resolve;
+      });
+    const stop = await board.onReset("one", () => told());
+    const telling = next();
+    expect(await board.drain({ endpoint: "t/a" }, true)).toEqual([
+      { worker: "one", version: "1.0.0" },
+      { worker: "two", version: "1.0.0" },
+    ]);
+    await telling;
+    expect(await board.drain({ endpoint: "t/none" }, true)).toEqual([]);
+    expect(await board.drained("one")).toEqual({ all: false, models: [{ endpoint: "t/a", version: "1.0.0" }] });
+    await board.leave("one");
+    await board.report(worker("one"), [engine("t/a"), engine("t/b")]);
+    const drained = async () => (await board.list()).filter((each) => each.drained).map((each) => `${each.endpoint} ${each.worker}`);
+    expect(await drained()).toEqual(["t/a one", "t/a two"]);
+
+    expect(await board.drainWorker("one", true)).toBe(true);
+    expect(await board.drainWorker("one", true)).toBe(true);
+    expect(await board.drainWorker("nobody", true)).toBe(false);
+    expect((await board.drained("one")).all).toBe(true);
+    expect(await drained()).toEqual(["t/a one", "t/a two", "t/b one"]);
+    const again = next();
+    expect(await board.drainWorker("one", false)).toBe(true);
+    await again;
+    expect(await board.drained("one")).toEqual({ all: false, models: [] });
+    expect(await board.drain({ endpoint: "t/a", worker: "two" }, false)).toEqual([{ worker: "two", version: "1.0.0" }]);
+    expect(await drained()).toEqual([]);
     await stop();
   });
 

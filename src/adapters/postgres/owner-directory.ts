@@ -1,0 +1,48 @@
+import type { OwnerDirectory, OwnerRecord } from "../../core/ports/owner-directory.ts";
+import { answer, type Sql, storableText } from "./connection.ts";
+
+interface OwnerRow {
+  owner_id: string;
+  keys_active: number;
+  keys: number;
+  first_key_at: Date;
+  last_key_at: Date;
+}
+
+const ownerOf = (row: OwnerRow): OwnerRecord => ({
+  ownerId: row.owner_id,
+  keysActive: row.keys_active,
+  keys: row.keys,
+  firstKeyAtMs: row.first_key_at.getTime(),
+  lastKeyAtMs: row.last_key_at.getTime(),
+});
+
+/** Whose keys there are, in Postgres. */
+export const createOwnerDirectory = (sql: Sql): OwnerDirectory => {
+  const owners = async ({ after, ownerId, limit }: { after?: string; ownerId?: string; limit: number }): Promise<OwnerRecord[]> => {
+    const rows = await answer(
+      sql,
+      sql<OwnerRow[]>`
+        SELECT owner_id, count(*) FILTER (WHERE revoked_at IS NULL)::integer AS keys_active, count(*)::integer AS keys,
+               min(created_at) AS first_key_at, max(created_at) AS last_key_at
+        FROM keys WHERE true ${after === undefined ? sql`` : sql`AND owner_id > ${storableText(after)}`}
+        ${ownerId === undefined ? sql`` : sql`AND owner_id = ${storableText(ownerId)}`}
+        GROUP BY owner_id ORDER BY owner_id LIMIT ${limit}`,
+    );
+    return rows.map(ownerOf);
+  };
+  return {
+    list: (after, limit) => owners({ limit, ...(after !== undefined && { after }) }),
+    find: async (ownerId) => (await owners({ ownerId, limit: 1 }))[0],
+
+    async work(ownerId) {
+      const [row] = await answer(
+        sql,
+        sql<{ unfinished: number; last: Date | null }[]>`
+          SELECT (SELECT count(*)::integer FROM requests WHERE outcome IS NULL AND owner_id = ${storableText(ownerId)}) AS unfinished,
+                 (SELECT max(submitted_at) FROM requests WHERE owner_id = ${storableText(ownerId)}) AS last`,
+      );
+      return { unfinished: row?.unfinished ?? 0, ...(row?.last && { lastSubmittedAtMs: row.last.getTime() }) };
+    },
+  };
+};
