@@ -64,7 +64,7 @@ async function fileDigest(folder: string, file: string): Promise<{ sha256: strin
 }
 
 /** The SHA-256 of a file, hex. */
-export async function sha256File(path: string): Promise<string> {
+async function sha256File(path: string): Promise<string> {
   const hash = createHash("sha256");
   await pipeline(createReadStream(path), hash);
   return hash.digest("hex");

@@ -128,8 +128,6 @@ export const createRolloutStore = (sql: Sql): RolloutStore => {
     },
 
     async record(endpoint, version, sinceMs) {
-      // A request that ended in the window was submitted in it or before: a day bounds what is looked through.
-      const since = new Date(sinceMs);
       const [row] = await answer(
         sql,
         sql<{ ended: number; failed: number; p95_ms: number | null }[]>`
@@ -140,8 +138,7 @@ export const createRolloutStore = (sql: Sql): RolloutStore => {
           FROM (
             SELECT (outcome->>'ok')::boolean AS ok, started_at, ended_at, outcome->'error'->>'code' AS code
             FROM requests
-            WHERE endpoint = ${endpoint} AND version = ${version} AND ended_at >= ${since}
-              AND submitted_at >= ${since}::timestamptz - interval '1 day') AS done
+            WHERE endpoint = ${endpoint} AND version = ${version} AND ended_at >= ${new Date(sinceMs)}) AS done
           WHERE ok OR code <> ALL (${CALLERS_OWN})`,
       );
       return {
