@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { create } from "tar";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { sweepPushes } from "../../src/api/platform/publish-archive.ts";
@@ -134,6 +135,17 @@ describe("a model that is pushed", () => {
     const { status, code } = await errorOf(await pushBytes(archive.subarray(0, archive.length / 2)));
     expect({ status, code }).toEqual({ status: 422, code: "package_invalid" });
     expect(await objectsLeft()).toEqual(before);
+  });
+
+  it("that is refused at its first entry says so, although most of it is still on its way", async () => {
+    const folder = join(root, "refused");
+    await mkdir(folder);
+    await symlink("/etc/passwd", join(folder, "a-link"));
+    await writeFile(join(folder, "large.bin"), randomBytes(60_000_000));
+    const file = `${folder}.tar.gz`;
+    await create({ file, cwd: folder, gzip: { level: 1 }, portable: true }, ["a-link", "large.bin"]);
+    await expect(test.client.sendFile("/v1/registry/versions", file, "application/gzip")).rejects.toThrow(/"a-link" is a SymbolicLink/);
+    expect((await objectsLeft()).uploads).toBe(0);
   });
 
   it("shares the bytes of a file that another version has", async () => {

@@ -3,6 +3,7 @@ import { LIMITS } from "../../core/limits.ts";
 import { PIPELINE_QUEUE, type PipelineVersion } from "../../core/pipeline.ts";
 import { store } from "../../core/stored.ts";
 import { resolveCallees } from "../../registry/callees.ts";
+import type { Route } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { refuseOff } from "../route-of.ts";
 
@@ -17,14 +18,15 @@ export async function pipelineJob(
 ): Promise<
   Pick<JobSpec, "endpoint" | "version" | "taskQueue" | "modelDigest" | "retry" | "timeouts"> & Required<Pick<JobSpec, "pipeline">>
 > {
-  const registry = {
-    route(endpoint: string) {
-      const route = api.registry.route(endpoint, requestId);
-      if (route) refuseOff(api.flags, route, ownerId);
-      return route;
-    },
+  const switchedOn = <T extends Route>(route: T | undefined): T | undefined => {
+    if (route) refuseOff(api.flags, route, ownerId);
+    return route;
   };
-  const callees = await resolveCallees(pipeline, { findPipeline: api.findPipeline, registry, ownerId });
+  const callees = await resolveCallees(pipeline, {
+    registry: { route: (endpoint) => switchedOn(api.registry.route(endpoint, requestId)) },
+    findPipeline: async (endpoint, owner) => switchedOn(await api.findPipeline(endpoint, owner)),
+    ownerId,
+  });
   const [plan, stored] = await Promise.all([
     store(api.objects, `inputs/${requestId}-plan.json`, pipeline.plan),
     store(api.objects, `inputs/${requestId}-callees.json`, callees),
