@@ -3,6 +3,7 @@ import type { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoo
 import type { createHoldSession } from "./hold-session.ts";
 import type { createInfer } from "./infer.ts";
 import type { createCheckPipelineInput, createLoadValue, createStoreValue } from "./pipeline-values.ts";
+import type { createEnterPlace, createLeavePlace } from "./places.ts";
 import type { createRecordOutcome } from "./record-outcome.ts";
 
 /** On `gpu/<endpoint>/<version>`. */
@@ -13,6 +14,8 @@ export interface GpuActivities {
 /** On `orchestrator`, and as local activities there. */
 export interface OrchestratorActivities {
   recordOutcome: ReturnType<typeof createRecordOutcome>;
+  enterPlace: ReturnType<typeof createEnterPlace>;
+  leavePlace: ReturnType<typeof createLeavePlace>;
 }
 
 /** On `orchestrator`: values of pipelines that are too big to travel. */

@@ -31,6 +31,7 @@ function adminFor(scope: "API" | "ADMIN" | undefined, over: Partial<AdminDepende
     clock: { nowMs: () => 1_000_000 },
     log: { debug: note, info: note, warn: note, error: note },
     webhookSources: [],
+    idempotentWrite: (_c: unknown, _asked: unknown, write: () => Promise<Response>) => write(),
     ...over,
   } as unknown as AdminDependencies) as unknown as OpenAPIHono;
 }
@@ -145,6 +146,96 @@ describe("an audit record", () => {
     );
     expect(error.faults).toHaveLength(3);
     expect(records.size).toBe(0);
+  });
+});
+
+describe("models and prices", () => {
+  const model = (endpoint: string, over: object = {}) => ({
+    endpoint,
+    version: "1.0.0",
+    digest: "d",
+    title: endpoint.split("/")[1],
+    description: "Draws.",
+    category: "text-to-image",
+    runner: "stub",
+    engine: "stub",
+    slots: 1,
+    memoryMiB: 1,
+    pinned: false,
+    schemas: { input: { type: "object", properties: {} }, output: { type: "object" } },
+    ...over,
+  });
+  const broken = {
+    get input(): never {
+      throw new Error("no schema");
+    },
+    output: {},
+  };
+  const models = [
+    model("t/apple", { price: { unit: "image", unitPrice: 0.1, currency: "USD" } }),
+    model("t/bread", { price: { unit: "second", unitPrice: 0.2, currency: "EUR" }, category: "text-to-video" }),
+    model("t/cheese", { schemas: broken }),
+  ];
+  const route = (endpoint: string) => {
+    const found = models.find((each) => each.endpoint === endpoint);
+    return found && { model: found };
+  };
+  const app = adminFor("API", { registry: { list: () => models, route } as never, publicUrl: "http://here" });
+  const ask = async (path: string, body?: object) => {
+    const init = body ? { method: "POST", body: JSON.stringify(body) } : {};
+    const response = await app.request(`/v1/models${path}`, { headers: { authorization: "Key x:y" }, ...init });
+    return { status: response.status, body: (await response.json()) as never };
+  };
+  const found = async (query: string): Promise<string[]> =>
+    ((await ask(query)).body as { models: { endpoint_id: string }[] }).models.map(({ endpoint_id }) => endpoint_id);
+
+  it("are found by words, category and status", async () => {
+    expect(await found("?q=draws%20CHEE")).toEqual(["t/cheese"]);
+    expect(await found("?category=text-to-video")).toEqual(["t/bread"]);
+    expect(await found("?status=deprecated")).toEqual([]);
+    expect(await found("?endpoint_id=t/bread&endpoint_id=t/apple&endpoint_id=t/bread")).toEqual(["t/apple", "t/bread"]);
+    expect((await ask("?expand=everything")).status).toBe(422);
+    expect((await ask(`?${Array.from({ length: 51 }, (_, n) => `endpoint_id=t/${n}`).join("&")}`)).status).toBe(422);
+  });
+
+  it("a schema that cannot be made is an error in its place, and the others come", async () => {
+    const { status, body } = await ask("?expand=openapi-3.0");
+    expect(status).toBe(200);
+    expect(body).toMatchObject({
+      models: [
+        { openapi: { openapi: "3.0.4", servers: [{ url: "http://here/queue" }] } },
+        { openapi: { openapi: "3.0.4" } },
+        { openapi: { error: { code: "openapi_unavailable", message: expect.any(String) } } },
+      ],
+    });
+  });
+
+  it("cost what their manifests say, or nothing", async () => {
+    expect((await ask("/pricing?endpoint_id=t/apple&endpoint_id=t/cheese")).body).toEqual({
+      prices: [
+        { endpoint_id: "t/apple", unit_price: 0.1, unit: "image", currency: "USD" },
+        { endpoint_id: "t/cheese", unit_price: 0, unit: "request", currency: "USD" },
+      ],
+      next_cursor: null,
+      has_more: false,
+    });
+    expect((await ask("/pricing")).status).toBe(422);
+    expect((await ask("/pricing?endpoint_id=t/none")).status).toBe(404);
+    const estimate = (endpoints: object, estimate_type = "unit_price") => ask("/pricing/estimate", { estimate_type, endpoints });
+    expect((await estimate({ "t/apple": { unit_quantity: 3 }, "t/cheese": { unit_quantity: 9 } })).body).toEqual({
+      estimate_type: "unit_price",
+      total_cost: 0.3,
+      currency: "USD",
+    });
+    expect((await estimate({ "t/bread": { call_quantity: 2 } }, "historical_api_price")).body).toMatchObject({
+      total_cost: 0.4,
+      currency: "EUR",
+    });
+    expect((await estimate({ "t/apple": { unit_quantity: 1 }, "t/bread": { unit_quantity: 1 } })).body).toMatchObject({
+      error: { message: "The prices are in USD and EUR; ask for each currency by itself" },
+    });
+    for (const bad of [{}, { "t/apple": {} }, { "t/apple": { unit_quantity: -1 } }, { "t/apple": { unit_quantity: "3" } }])
+      expect((await estimate(bad)).status).toBe(422);
   });
 });
 

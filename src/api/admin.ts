@@ -4,6 +4,8 @@ import { TemperaError } from "../core/errors/tempera-error.ts";
 import type { ManifestCheck } from "../registry/package-check.ts";
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
+import type { IdempotentWrite } from "./idempotency/idempotent-write.ts";
+import { createKeyGuard } from "./key-guard.ts";
 import { addAppVerbs } from "./platform/apps.ts";
 import { addAuditVerbs } from "./platform/audit.ts";
 import { addDeadLetterVerbs } from "./platform/dead-letters.ts";
@@ -16,6 +18,7 @@ import { addModelVerbs } from "./platform/models.ts";
 import { addNotImplemented } from "./platform/not-implemented.ts";
 import { addOwnerVerbs } from "./platform/owners.ts";
 import { addPayloadVerbs } from "./platform/payloads.ts";
+import { addPlanVerbs } from "./platform/plans.ts";
 import { platformError } from "./platform/platform-error.ts";
 import { addPricingVerbs } from "./platform/pricing.ts";
 import { addQueueVerbs } from "./platform/queues.ts";
@@ -49,6 +52,7 @@ export type AdminDependencies = Pick<
   | "redeliveries"
   | "signingKeys"
   | "engines"
+  | "plans"
   | "webhookOf"
   | "clock"
   | "log"
@@ -56,16 +60,20 @@ export type AdminDependencies = Pick<
   | "modelVersions"
   | "rollouts"
   | "flagStore"
+  | "trustProxy"
 > & {
   /** Knows what a model.yaml may say. */
   checkManifest: ManifestCheck;
   /** The addresses that deliveries come from, as ranges: what receivers may let through. */
   webhookSources: string[];
+  /** Makes a change once for each idempotency key. */
+  idempotentWrite: IdempotentWrite;
 };
 
 /** The admin role's HTTP service (contract §10): the table of its subjects. How a verb is added stands in `platform/verb.ts`. */
 export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   const app = new OpenAPIHono<BlankEnv>({ strict: false });
+  app.use(createKeyGuard({ trustProxy: api.trustProxy === true }));
   const add = createAddVerb(app, api);
   addMetaVerbs(add, api);
   addModelVerbs(add, api);
@@ -76,6 +84,7 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   addRequestVerbs(add, api);
   addPayloadVerbs(add, api);
   addKeyVerbs(add, api);
+  addPlanVerbs(add, api);
   addAppVerbs(add, api);
   addQueueVerbs(add, api);
   addStorageVerbs(add, api);
@@ -106,7 +115,7 @@ const documented = (app: OpenAPIHono<BlankEnv>, method: string, path: string): b
 
 const methodsByPath = (app: OpenAPIHono<BlankEnv>): Map<string, string[]> => {
   const methods = new Map<string, string[]>();
-  for (const { path, method } of app.routes)
+  for (const { path, method } of app.routes.filter(({ method }) => method !== "ALL"))
     methods.set(path, [...(methods.get(path) ?? []), method, ...(method === "GET" ? ["HEAD"] : [])]);
   return methods;
 };

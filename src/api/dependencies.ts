@@ -1,5 +1,6 @@
 import type { Flags } from "../core/flags.ts";
 import type { AuditLog } from "../core/ports/audit-log.ts";
+import type { ClaimStore } from "../core/ports/claim-store.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
 import type { Deliveries, DeliveryStore } from "../core/ports/delivery-store.ts";
@@ -13,6 +14,8 @@ import type { Log } from "../core/ports/log.ts";
 import type { ModelVersionStore } from "../core/ports/model-version-store.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { OwnerDirectory } from "../core/ports/owner-directory.ts";
+import type { PlaceStore } from "../core/ports/place-store.ts";
+import type { PlanStore } from "../core/ports/plan-store.ts";
 import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { RolloutStore } from "../core/ports/rollout-store.ts";
@@ -23,6 +26,7 @@ import type { Webhook } from "../core/webhook.ts";
 import type { LiveRegistry } from "../registry/live-registry.ts";
 import type { FindPipeline, Registry } from "../registry/registry.ts";
 import type { KeyRing } from "./key-ring.ts";
+import type { OwnerLimits } from "./limits/owner-limits.ts";
 import type { StorageDefaults } from "./storage/storage-defaults.ts";
 import type { Tokens } from "./tokens.ts";
 
@@ -80,6 +84,14 @@ export interface ApiDependencies {
   owners: OwnerDirectory;
   /** The keys themselves, for the admin role. */
   keys: KeyStore;
+  /** What owners and keys may use, for the admin role. */
+  plans: PlanStore;
+  /** The same, asked at the door. */
+  limits: OwnerLimits;
+  /** The right to run, of owners who may run so many requests at once. */
+  places: Pick<PlaceStore, "take" | "leave">;
+  /** What idempotency keys were used for. */
+  claims: ClaimStore;
   clock: Clock;
   log: Log;
   /** Largest request body, in bytes. */

@@ -50,6 +50,7 @@ function createTestGateway() {
       outcome: async () => ({ snapshot: DONE, outcome: { ok: true, output: { inline: { done: true } }, metrics: {} } }),
     },
     requests: { insert: async () => {} },
+    limits: { call: async () => {}, queue: async () => undefined, of: async () => ({ owner: {}, key: {} }) },
     objects: unused,
     keys: unused,
     storageDefaults: { of: () => undefined },

@@ -30,7 +30,7 @@ export interface Intake {
  * @param direct one attempt, as fal's synchronous runs have it: their callers wait, and try again themselves (contract §3)
  */
 export async function readIntake(
-  api: Pick<ApiDependencies, "objects" | "storageDefaults" | "clock" | "registry" | "findPipeline" | "flags">,
+  api: Pick<ApiDependencies, "objects" | "storageDefaults" | "clock" | "limits" | "registry" | "findPipeline" | "flags">,
   c: Context,
   {
     route,
@@ -48,6 +48,7 @@ export async function readIntake(
     api.storageDefaults.of(caller.ownerId),
   );
   const requestId = requestIdOf(c);
+  const { weight, inProgress } = (await api.limits.of(caller)).owner;
   const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));
   const work = route.model
     ? modelJob(route.model)
@@ -61,6 +62,8 @@ export async function readIntake(
     submittedAtMs: api.clock.nowMs(),
     ...(checked.ignored.length > 0 && { logged: true }),
     ...(direct && { direct }),
+    ...(weight !== undefined && weight !== 1 && { weight }),
+    ...(inProgress !== undefined && { place: direct ? ("holds" as const) : ("waits" as const) }),
     ...(streamed && api.flags.isOn("behaviour", "previews", caller.ownerId) && { previews: true }),
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
     ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
@@ -97,16 +100,19 @@ interface Queueing {
  * Queues a job: the start goes out, then the word about it, without waiting for the start's answer.
  *
  * @param recordAfterMs when the row of the unfinished request is written; a job that ends sooner has one write less
+ * @param claim the idempotency key that names it: one whose start is in doubt is left to the next call with that key, and of one that
+ *   somebody else may be starting too nothing is said, since it may have gone on already
+ * @param recorded called when its row is there
  */
 export function queueJob(
   api: Pick<ApiDependencies, "jobs" | "events" | "requests" | "log">,
   { job, ignored, streamed = false }: Intake,
-  { recordAfterMs = 0 }: { recordAfterMs?: number } = {},
+  { recordAfterMs = 0, claim, recorded }: { recordAfterMs?: number; claim?: { shared: boolean } | undefined; recorded?: () => void } = {},
 ): Queueing {
   let recording: NodeJS.Timeout | undefined;
   const started = start();
   // The start leaves this process first: what it sets going takes longer than the word about it.
-  const announced = nextTurn().then(announce);
+  const announced = claim?.shared ? Promise.resolve() : nextTurn().then(announce);
   return { started, announced, ended: () => clearTimeout(recording) };
 
   async function start(): Promise<number> {
@@ -114,9 +120,9 @@ export function queueJob(
     try {
       await api.jobs.start(job);
     } catch (error) {
+      if (!claim?.shared) void announced.then(() => api.events.drop(job)).catch(() => {});
       // The start may have reached Temporal although its answer did not reach us: nobody will ask for it, so it must not run.
-      void announced.then(() => api.events.drop(job)).catch(() => {});
-      void api.jobs.cancel(job.requestId).catch(() => {});
+      if (!claim) void api.jobs.cancel(job.requestId).catch(() => {});
       throw error;
     }
     const startMs = performance.now() - startedAtMs;
@@ -128,6 +134,7 @@ export function queueJob(
   function record(): void {
     api.requests
       .insert(job)
+      .then(recorded)
       .catch((error) =>
         api.log.warn({ requestId: job.requestId, err: errorInfo(error) }, "the request's row was not inserted; its finish step will"),
       );

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { createAdmin } from "../api/admin.ts";
+import { createIdempotentWrite } from "../api/idempotency/idempotent-write.ts";
 import { createKeyRing } from "../api/key-ring.ts";
 import { sweepPushes } from "../api/platform/publish-archive.ts";
 import { listen } from "../api/serve.ts";
@@ -26,6 +27,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
   const app = createAdmin({
     ...parts,
     keyRing,
+    idempotentWrite: createIdempotentWrite(parts, await parts.secrets.secret("idempotent-answers")),
     uploadSecret: await parts.secrets.secret("uploads"),
     jobs: createJobs(parts.client),
     redeliveries: createDeliveries(parts.client),
@@ -33,6 +35,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
     clock: systemClock,
     checkManifest: createManifestCheck(resolve(PROJECT, config.folders.schemas)),
+    trustProxy: config.server.trustProxy,
   });
   const sweeping = keepSweepingPushes(parts);
   const server = await listen(app, {

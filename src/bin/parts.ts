@@ -4,9 +4,11 @@ import type { Client } from "@temporalio/client";
 import type { NativeConnection } from "@temporalio/worker";
 import { createMemoryEventLog } from "../adapters/memory/event-log.ts";
 import { createMemoryFrameChannel } from "../adapters/memory/frame-channel.ts";
+import { createMemoryQuotas } from "../adapters/memory/quotas.ts";
 import { createFileObjectStore } from "../adapters/object-store/file-object-store.ts";
 import { createS3ObjectStore } from "../adapters/object-store/s3-object-store.ts";
 import { createAuditLog } from "../adapters/postgres/audit-log.ts";
+import { createClaimStore } from "../adapters/postgres/claim-store.ts";
 import { connectPostgres } from "../adapters/postgres/connection.ts";
 import { createDeadLetterStore } from "../adapters/postgres/dead-letter-store.ts";
 import { createDeliveryStore } from "../adapters/postgres/delivery-store.ts";
@@ -17,6 +19,9 @@ import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
 import { createModelVersionStore } from "../adapters/postgres/model-version-store.ts";
 import { createOwnerDirectory } from "../adapters/postgres/owner-directory.ts";
+import { createOwnerLoad } from "../adapters/postgres/owner-load.ts";
+import { createPlaceStore } from "../adapters/postgres/place-store.ts";
+import { createPlanStore } from "../adapters/postgres/plan-store.ts";
 import { createRegistryChanges } from "../adapters/postgres/registry-changes.ts";
 import { createRequestSearch } from "../adapters/postgres/request-search.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
@@ -26,6 +31,7 @@ import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts
 import { createStorageControl } from "../adapters/postgres/storage-control.ts";
 import { createRedisEventLog } from "../adapters/redis/event-log.ts";
 import { createRedisFrameChannel } from "../adapters/redis/frame-channel.ts";
+import { createRedisQuotas } from "../adapters/redis/quotas.ts";
 import { connectTemporal } from "../adapters/temporal/connect.ts";
 import { prepareTemporal } from "../adapters/temporal/prepare.ts";
 import { installRuntime } from "../adapters/temporal/runtime.ts";
@@ -34,6 +40,7 @@ import { type AllowedPrivate, parseAllowedPrivate } from "../core/address-guard.
 import { createClosing } from "../core/closing.ts";
 import type { Flags } from "../core/flags.ts";
 import type { AuditLog } from "../core/ports/audit-log.ts";
+import type { ClaimStore } from "../core/ports/claim-store.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
 import type { DeliveryStore } from "../core/ports/delivery-store.ts";
@@ -46,6 +53,10 @@ import type { Log } from "../core/ports/log.ts";
 import type { ModelVersionStore } from "../core/ports/model-version-store.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { OwnerDirectory } from "../core/ports/owner-directory.ts";
+import type { OwnerLoad } from "../core/ports/owner-load.ts";
+import type { PlaceStore } from "../core/ports/place-store.ts";
+import type { PlanStore } from "../core/ports/plan-store.ts";
+import type { Quotas } from "../core/ports/quotas.ts";
 import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { RolloutStore } from "../core/ports/rollout-store.ts";
@@ -93,6 +104,16 @@ export interface Parts extends AsyncDisposable {
   deadLetters: DeadLetterStore;
   /** What GPU workers say of their engines. */
   engines: EngineBoard;
+  /** What owners and keys may use. */
+  plans: PlanStore;
+  /** Counters of rates, shared by the gateways. */
+  quotas: Quotas;
+  /** What owners have in hand. */
+  load: OwnerLoad;
+  /** The right to run, of owners who may run so many at once. */
+  places: PlaceStore;
+  /** What idempotency keys were used for. */
+  claims: ClaimStore;
   /** What callers' addresses may lead to beside the public Internet. */
   allowedPrivate: AllowedPrivate;
   client: Client;
@@ -134,6 +155,10 @@ export async function openParts(config: Config, packages: Registry, addresses: A
       ? createRedisFrameChannel({ url: addresses.redisUrl, prefix: config.redis.prefix })
       : createMemoryFrameChannel();
     closing.defer(() => frames.close());
+    const quotas = addresses.redisUrl
+      ? createRedisQuotas({ url: addresses.redisUrl, prefix: config.redis.prefix, log: (line) => log.warn({}, `limits: ${line}`) })
+      : createMemoryQuotas();
+    closing.defer(() => quotas.close());
     const objects = addresses.s3
       ? await createS3ObjectStore({ ...addresses.s3, bucket: config.objects.bucket, region: config.objects.region })
       : createFileObjectStore({ folder: join(resolve(config.folders.data), "objects") });
@@ -163,6 +188,11 @@ export async function openParts(config: Config, packages: Registry, addresses: A
       deliveries: createDeliveryStore(sql),
       deadLetters: createDeadLetterStore(sql),
       engines: createEngineBoard(sql),
+      plans: createPlanStore(sql),
+      quotas,
+      load: createOwnerLoad(sql),
+      places: createPlaceStore(sql),
+      claims: createClaimStore(sql),
       allowedPrivate: parseAllowedPrivate(config.outbound.privateAddresses ?? ""),
       objects,
       files: createFileStore(sql),

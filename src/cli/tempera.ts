@@ -9,7 +9,7 @@ import { addEngineCommands } from "./commands/engines.ts";
 import { addFlagCommands } from "./commands/flags.ts";
 import { addKeyCommands } from "./commands/keys.ts";
 import { addModelCommands } from "./commands/models.ts";
-import { addOwnerCommands } from "./commands/owners.ts";
+import { addPlanCommands } from "./commands/plans.ts";
 import { addRequestCommands } from "./commands/requests.ts";
 import { addRolloutCommands } from "./commands/rollouts.ts";
 import { addSigningKeyCommands } from "./commands/signing-keys.ts";
@@ -46,7 +46,7 @@ program
 addRequestCommands(program, connect);
 addEndedRequestCommands(program, connect);
 addKeyCommands(program, connect);
-addOwnerCommands(program, connect);
+addPlanCommands(program, connect);
 addModelCommands(program, connect);
 addRolloutCommands(program, connect);
 addFlagCommands(program, connect);

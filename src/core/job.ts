@@ -27,6 +27,10 @@ export interface JobSpec extends RequestIdentity {
   retryOf?: string;
   /** A call that waits for it started it, and tries again itself: it leaves no dead letter. */
   direct?: boolean;
+  /** Its owner's share of the GPU queue, beside other owners'; absent: 1. */
+  weight?: number;
+  /** Its owner may run so many at once only: it `waits` for a place before it goes to the GPU queue, or `holds` one from its submit on. */
+  place?: "waits" | "holds";
   /** Somebody streams it and is shown previews. */
   previews?: boolean;
   /** How long the files it produces are kept, and who may read them; absent: for ever, by everybody who has the address. */
@@ -44,3 +48,10 @@ export const SEARCH_ATTRIBUTES = { endpoint: "TemperaEndpoint", version: "Temper
 
 /** Temporal's priority keys: 1 is soonest, 5 last (temporal-notes §2). */
 export const PRIORITY_KEY = { normal: 3, low: 5 } as const;
+
+/** How Temporal is to order a job among the others: first by priority, then by turns of owners, as their weights have it. */
+export const priorityOf = ({ priority, ownerId, weight }: Pick<JobSpec, "priority" | "ownerId" | "weight">) => ({
+  priorityKey: PRIORITY_KEY[priority],
+  fairnessKey: ownerId.slice(0, 64),
+  ...(weight !== undefined && { fairnessWeight: weight }),
+});

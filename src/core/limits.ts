@@ -202,6 +202,32 @@ export const LIMITS = {
   backlogLookMs: 250,
   /** How long requests of such a model wait while the others have work, before one of those is asked to make room. */
   turnMs: 10_000,
+  /** How long an idempotency key is remembered. Clients' retries end within minutes; a day covers a queue that was down overnight. */
+  idempotencySeconds: 24 * 3600,
+  /** An idempotency key, in characters. */
+  idempotencyKeyCharactersMax: 255,
+  /** How long a Platform write that was never answered keeps its key, before the next call with that key does the work itself. */
+  writeClaimMs: 30_000,
+  /** How long a call waits for the answer of an earlier one with the same key. */
+  writeAnswerMs: 5_000,
+  /** How often claims whose time has passed are deleted. */
+  claimSweepMs: 60_000,
+  /** How often jobs that were granted a place and not told are looked for. */
+  placeSweepMs: 5_000,
+  /** How old a place is when Temporal is asked whether its job still exists. */
+  placeCheckMs: 60_000,
+  /** How long a gateway believes what an owner's allowance is when it hears of no change. Changes are told at once. */
+  allowanceCacheMs: 60_000,
+  /** Callers whose allowance a gateway remembers; past that the longest known go first. */
+  allowancesRememberedMax: 10_000,
+  /** How long a gateway goes by a count of an owner's requests, and its own since, before it has them counted again. */
+  tallyMs: 2_000,
+  /** Calls with a wrong key that one address may make within `wrongKeysSeconds`. */
+  wrongKeysMax: 60,
+  /** The time in which those are counted, and after the last of which the address is listened to again. */
+  wrongKeysSeconds: 30,
+  /** Addresses that are watched for wrong keys at once. */
+  wrongKeyAddressesMax: 100_000,
   /** HTTP over WebSocket: silence after which a socket with nothing to do is closed. */
   socketIdleMs: 10 * 60 * 1000,
   /** Nodes of one pipeline: Temporal's history of 500 is some thousand events and at most 32 MiB, under its bounds of 50,000 and 50. */

@@ -33,7 +33,7 @@ const isObject = (value: unknown): value is JsonObject => typeof value === "obje
  * Reads a lifecycle header: JSON of `expiration_duration_seconds` (seconds, one of fal's words, or null for never) and
  * `initial_acl`. Throws `input_invalid` for what cannot be read: a file somebody wants private must not become public.
  */
-export function readLifecycle(header: string | undefined, name: string = LIFECYCLE_HEADER): Lifecycle {
+function readLifecycle(header: string | undefined, name: string = LIFECYCLE_HEADER): Lifecycle {
   if (header === undefined || header.trim() === "") return {};
   const loc = ["header", name];
   let value: unknown;

@@ -2,6 +2,7 @@ import type { JobSpec } from "../core/job.ts";
 import type { Outcome } from "../core/request.ts";
 import { closeJob } from "./close-job.ts";
 import { runInference } from "./inference.ts";
+import { inPlace } from "./place.ts";
 
 /**
  * The job of one request (design §4): one inference activity on its model's task queue, then the finish step, unless the
@@ -11,5 +12,5 @@ import { runInference } from "./inference.ts";
  * otherwise, so that the Temporal UI tells the truth about it.
  */
 export async function inferenceJob(job: JobSpec): Promise<Outcome> {
-  return closeJob(await runInference(job));
+  return closeJob(await inPlace(job, () => runInference(job)));
 }

@@ -11,7 +11,7 @@ import {
 import type { GpuActivities, OrchestratorActivities } from "../activities/index.ts";
 import { CATALOGUE, type ErrorCode, isErrorCode } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
-import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/job.ts";
+import { type JobSpec, ORCHESTRATOR_QUEUE, priorityOf } from "../core/job.ts";
 import type { Outcome } from "../core/request.ts";
 
 export type Ended = Parameters<OrchestratorActivities["recordOutcome"]>[0];
@@ -36,7 +36,7 @@ export async function runInference(
       backoffCoefficient: job.retry.backoff,
       maximumInterval: Math.max(job.retry.maximumMs, job.retry.initialMs),
     },
-    priority: { priorityKey: PRIORITY_KEY[job.priority], fairnessKey: job.ownerId.slice(0, 64) },
+    priority: priorityOf(job),
     cancellationType: "TRY_CANCEL",
     ...shown,
   });
@@ -64,7 +64,7 @@ function failedAttempt(error: unknown): number {
 }
 
 /** What a failed inference activity means to the caller (contract §7.2). */
-function failedOutcome(error: unknown): Outcome {
+export function failedOutcome(error: unknown): Outcome {
   const metrics = {};
   const ended = (code: ErrorCode) => ({ ok: false as const, error: { code, message: CATALOGUE[code].says }, metrics });
   if (isCancellation(error)) return ended("client_cancelled");

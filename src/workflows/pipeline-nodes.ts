@@ -14,7 +14,7 @@ import type { PipelineNews } from "../activities/index.ts";
 import { CATALOGUE } from "../core/errors/catalogue.ts";
 import type { InputFault } from "../core/errors/tempera-error.ts";
 import { inputHash } from "../core/input-hash.ts";
-import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY, SEARCH_ATTRIBUTES } from "../core/job.ts";
+import { type JobSpec, ORCHESTRATOR_QUEUE, priorityOf, SEARCH_ATTRIBUTES } from "../core/job.ts";
 import type { JsonObject, Stored } from "../core/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import { type Callee, type KeptNode, PIPELINE_QUEUE, type PipelinePart, type PipelinePlan } from "../core/pipeline.ts";
@@ -145,6 +145,7 @@ export function createPipelineNodes(
     ...(job.startTimeoutMs !== undefined &&
       done === 0 && { startTimeoutMs: Math.max(1, job.submittedAtMs + job.startTimeoutMs - Date.now()) }),
     ...(job.direct && { direct: true }),
+    ...(job.weight !== undefined && { weight: job.weight }),
     ...(job.lifecycle && { lifecycle: job.lifecycle }),
     ...(part.cache && { cache: true }),
     retry:
@@ -224,7 +225,7 @@ export function createPipelineNodes(
         args: [child],
         workflowTaskTimeout: "5s",
         parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
-        priority: { priorityKey: PRIORITY_KEY[node.priority], fairnessKey: node.ownerId.slice(0, 64) },
+        priority: priorityOf(node),
         searchAttributes: {
           [SEARCH_ATTRIBUTES.endpoint]: [node.endpoint],
           [SEARCH_ATTRIBUTES.version]: [node.version],

@@ -11,6 +11,7 @@ import { createPipelineNodes, loadOutput, type PipelineJob, type PipelineNodes }
 import { keep, load } from "./pipeline-values.ts";
 import type { RunNode } from "./pipelines/define-pipeline.ts";
 import { codeOf, PIPELINES } from "./pipelines/index.ts";
+import { inPlace } from "./place.ts";
 import { runGraph } from "./run-graph.ts";
 
 interface PipelineSinks extends Sinks {
@@ -27,10 +28,13 @@ const cancelNode = defineSignal<[string]>("cancelNode");
  * Closes as an inference job does. Nodes that still run at its end, for whatever reason it ends, are cancelled and recorded first.
  */
 export async function pipeline(job: PipelineJob): Promise<Outcome> {
-  const startedAtMs = Date.now();
-  proxySinks<PipelineSinks>().news.began(identityOf(job));
-  const { outcome, exhausted } = await carryOut(job);
-  return closeJob({ job, outcome, attempts: 1, startedAtMs, checkpointed: false, exhausted });
+  const ended = await inPlace(job, async () => {
+    const startedAtMs = Date.now();
+    proxySinks<PipelineSinks>().news.began(identityOf(job));
+    const { outcome, exhausted } = await carryOut(job);
+    return { job, outcome, attempts: 1, startedAtMs, exhausted };
+  });
+  return closeJob({ ...ended, checkpointed: false });
 }
 
 /** How it ends; never rejects. */

@@ -243,7 +243,7 @@ describe("cancel", () => {
       expect((await test.record(node))?.outcome).toMatchObject({ error: { code: "client_cancelled" } });
     }
     expect([...(await nodeIds(id, 2)).keys()]).toEqual(["stage-1-1", "stage-1-2"]);
-    expect((await test.workflows("pipeline")).get(id)).toBe("CANCELLED");
+    await expect.poll(async () => (await test.workflows("pipeline")).get(id)).toBe("CANCELLED");
   });
 
   it("of one node ends the pipeline with that, since its code does not catch it", async () => {

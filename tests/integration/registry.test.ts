@@ -16,11 +16,11 @@ import { type PushedModel, packageArchive } from "./pushed-model.ts";
 const SEEN_WITHIN_MS = 5_000;
 
 let test: TestPlatform;
-let second: Awaited<ReturnType<TestPlatform["secondGateway"]>>;
+let second: Awaited<ReturnType<TestPlatform["gatewayHere"]>>;
 let root: string;
 beforeAll(async () => {
   test = await startTestPlatform();
-  second = await test.secondGateway();
+  second = await test.gatewayHere();
   root = await mkdtemp(join(tmpdir(), "tempera-push-"));
 });
 afterAll(async () => {
@@ -226,7 +226,7 @@ describe("two admins at once", () => {
 describe("a warm gateway", () => {
   it("asks the database nothing for a call: not for keys, registry, rollouts or flags", async () => {
     await using counted = await countedPostgres(test.databaseUrl);
-    await using warm = await test.secondGateway(counted.url);
+    await using warm = await test.gatewayHere(counted.url);
     const call = async (): Promise<void> => void expect((await run(warm, "tempera/stub", { prompt: "x" })).status).toBe(200);
     await call();
     counted.statements.length = 0;

@@ -40,8 +40,10 @@ export const createKeyStore = (sql: Sql): KeyStore => ({
     return row && keyOf(row);
   },
 
-  async list() {
-    return (await answer(sql, sql<KeyRow[]>`SELECT * FROM keys ORDER BY created_at DESC, key_id`)).map(keyOf);
+  async list({ limit, before }) {
+    const older = before === undefined ? sql`` : sql`WHERE (created_at, key_id) < (${new Date(before.atMs)}, ${storableText(before.id)})`;
+    const rows = await answer(sql, sql<KeyRow[]>`SELECT * FROM keys ${older} ORDER BY created_at DESC, key_id DESC LIMIT ${limit}`);
+    return rows.map(keyOf);
   },
 
   async revoke(keyId, atMs) {

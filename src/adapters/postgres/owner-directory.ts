@@ -5,29 +5,29 @@ interface OwnerRow {
   owner_id: string;
   keys_active: number;
   keys: number;
-  first_key_at: Date;
-  last_key_at: Date;
+  first_key_at: Date | null;
 }
 
 const ownerOf = (row: OwnerRow): OwnerRecord => ({
   ownerId: row.owner_id,
   keysActive: row.keys_active,
   keys: row.keys,
-  firstKeyAtMs: row.first_key_at.getTime(),
-  lastKeyAtMs: row.last_key_at.getTime(),
+  ...(row.first_key_at && { firstKeyAtMs: row.first_key_at.getTime() }),
 });
 
-/** Whose keys there are, in Postgres. */
+/** Who there is, in Postgres. */
 export const createOwnerDirectory = (sql: Sql): OwnerDirectory => {
   const owners = async ({ after, ownerId, limit }: { after?: string; ownerId?: string; limit: number }): Promise<OwnerRecord[]> => {
     const rows = await answer(
       sql,
       sql<OwnerRow[]>`
-        SELECT owner_id, count(*) FILTER (WHERE revoked_at IS NULL)::integer AS keys_active, count(*)::integer AS keys,
-               min(created_at) AS first_key_at, max(created_at) AS last_key_at
-        FROM keys WHERE true ${after === undefined ? sql`` : sql`AND owner_id > ${storableText(after)}`}
-        ${ownerId === undefined ? sql`` : sql`AND owner_id = ${storableText(ownerId)}`}
-        GROUP BY owner_id ORDER BY owner_id LIMIT ${limit}`,
+        WITH named AS (SELECT owner_id FROM keys UNION SELECT owner_id FROM owners), page AS (
+          SELECT owner_id FROM named WHERE true ${after === undefined ? sql`` : sql`AND owner_id > ${storableText(after)}`}
+          ${ownerId === undefined ? sql`` : sql`AND owner_id = ${storableText(ownerId)}`} ORDER BY owner_id LIMIT ${limit}
+        )
+        SELECT page.owner_id, count(key_id) FILTER (WHERE revoked_at IS NULL)::integer AS keys_active, count(key_id)::integer AS keys,
+               min(created_at) AS first_key_at
+        FROM page LEFT JOIN keys USING (owner_id) GROUP BY page.owner_id ORDER BY page.owner_id`,
     );
     return rows.map(ownerOf);
   };

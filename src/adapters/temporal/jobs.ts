@@ -8,7 +8,8 @@ import {
 import { ApplicationFailure, CancelledFailure } from "@temporalio/common";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/job.ts";
+import { ORCHESTRATOR_QUEUE, priorityOf } from "../../core/job.ts";
+import { PLACE_SIGNAL } from "../../core/place.ts";
 import type { Jobs } from "../../core/ports/jobs.ts";
 import { identityOf, type Outcome, type RequestIdentity } from "../../core/request.ts";
 import { ENDPOINT_ATTRIBUTE, OWNER_ATTRIBUTE, VERSION_ATTRIBUTE } from "./search-attributes.ts";
@@ -59,7 +60,7 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
           workflowIdReusePolicy: "REJECT_DUPLICATE",
           workflowIdConflictPolicy: "FAIL",
           workflowTaskTimeout: "5s",
-          priority: { priorityKey: PRIORITY_KEY[job.priority], fairnessKey: job.ownerId.slice(0, 64) },
+          priority: priorityOf(job),
           typedSearchAttributes: [
             { key: ENDPOINT_ATTRIBUTE, value: job.endpoint },
             { key: VERSION_ATTRIBUTE, value: job.version },
@@ -82,6 +83,16 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
       } catch (error) {
         // Temporal answers the same for a closed workflow and for none.
         if (error instanceof WorkflowNotFoundError) return (await describe(workflowId)) ? "finished" : "unknown";
+        throw error;
+      }
+    },
+
+    async grantPlace(requestId) {
+      try {
+        await call(() => client.workflow.getHandle(requestId).signal(PLACE_SIGNAL));
+        return true;
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return false;
         throw error;
       }
     },

@@ -8,13 +8,14 @@ import { addressOf } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { Caller } from "../key-ring.ts";
+import { countUpload } from "../limits/count-upload.ts";
 import { createFileCaller } from "./caller.ts";
 import { createSignatures } from "./signatures.ts";
 import { uploadBody } from "./upload-body.ts";
 
 export type UploadDependencies = Pick<
   ApiDependencies,
-  "keyRing" | "tokens" | "files" | "storageDefaults" | "objects" | "clock" | "log" | "uploadSecret" | "publicUrl"
+  "keyRing" | "tokens" | "files" | "objects" | "clock" | "log" | "uploadSecret" | "publicUrl" | "limits" | "storageDefaults"
 >;
 
 /** The file that a caller announces by headers, as Python's client does (contract §6.2). Throws `input_invalid`. */
@@ -74,9 +75,11 @@ export const createUpload = (api: UploadDependencies) => {
     const file = announcedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadBodyMs);
     const body = uploadBody(c, LIMITS.fileBytesMax);
     const objectKey = fileKey(file.fileId);
-    await api.files.begin({ ...file, objectKey });
-    await api.objects.put(objectKey, body.stream, { bytes: body.bytes, contentType: file.contentType });
-    await keepFile(api, file, objectKey, { bytes: body.bytes, etag: body.sha256() });
+    await countUpload(api, { ownerId: caller.ownerId, bytes: body.bytes }, async () => {
+      await api.files.begin({ ...file, objectKey });
+      await api.objects.put(objectKey, body.stream, { bytes: body.bytes, contentType: file.contentType });
+      await keepFile(api, file, objectKey, { bytes: body.bytes, etag: body.sha256() });
+    });
     return answerJson(c, { access_url: fileUrl(addressOf(c, "files", api.publicUrl), file) });
   };
 };
@@ -107,15 +110,17 @@ export const createReceive = (api: UploadDependencies) => {
     if (file.stored) return receiveAgain(c, file);
     const body = uploadBody(c, LIMITS.fileBytesMax);
     const objectKey = fileKey(fileId);
-    const claimed = await api.files.claim(fileId, objectKey);
-    if (!claimed) throw new TemperaError("upload_finished");
-    if (claimed.before !== undefined) {
-      const { before } = claimed;
-      api.objects.delete(before).catch((error) => api.log.warn({ before, err: errorInfo(error) }, "an upload given up was not deleted"));
-    }
-    await api.objects.put(objectKey, body.stream, { bytes: body.bytes, contentType: file.contentType });
-    const etag = body.sha256();
-    await keepFile(api, file, objectKey, { bytes: body.bytes, etag });
+    const etag = await countUpload(api, { ownerId: file.ownerId, bytes: body.bytes }, async () => {
+      const claimed = await api.files.claim(fileId, objectKey);
+      if (!claimed) throw new TemperaError("upload_finished");
+      if (claimed.before !== undefined) {
+        const { before } = claimed;
+        api.objects.delete(before).catch((error) => api.log.warn({ before, err: errorInfo(error) }, "an upload given up was not deleted"));
+      }
+      await api.objects.put(objectKey, body.stream, { bytes: body.bytes, contentType: file.contentType });
+      await keepFile(api, file, objectKey, { bytes: body.bytes, etag: body.sha256() });
+      return body.sha256();
+    });
     return answerJson(c, {}, 200, { etag: `"${etag}"` });
   };
 };

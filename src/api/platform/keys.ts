@@ -3,7 +3,7 @@ import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Key } from "../../core/key.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { PAGE_ANSWER, WHOLE } from "./page.ts";
+import { cursorOf, PAGE_ANSWER, PAGE_QUERY, pageAfter, paged } from "./page.ts";
 import type { AddVerb } from "./verb.ts";
 
 const KEY = z
@@ -51,11 +51,16 @@ export function addKeyVerbs(add: AddVerb, { keys, clock }: Pick<ApiDependencies,
     {
       method: "get",
       path: "/v1/keys",
-      says: "Lists every key, newest first, without secrets.",
+      says: "Lists the keys, newest first, without secrets.",
       scope: "ADMIN",
+      query: PAGE_QUERY,
       answer: z.object({ keys: z.array(KEY), ...PAGE_ANSWER }),
     },
-    async () => ({ keys: (await keys.list()).map(keyBody), ...WHOLE }),
+    async ({ query: { limit, cursor } }) => {
+      const found = await keys.list({ ...pageAfter({ cursor }), limit: limit + 1 });
+      const { items, ...page } = paged(found, limit, ({ createdAtMs, keyId }) => cursorOf(createdAtMs, keyId));
+      return { keys: items.map(keyBody), ...page };
+    },
   );
 
   add(

@@ -1,6 +1,5 @@
 import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { isRequestId } from "../../core/request.ts";
 
 const LIMIT_DEFAULT = 50;
 const LIMIT_MAXIMUM = 1000;
@@ -43,7 +42,7 @@ export function readCursor<T extends z.ZodType>(cursor: string, shape: T): z.out
   }
 }
 
-const NEWEST_FIRST = z.tuple([z.int().nonnegative(), z.string().refine(isRequestId)]);
+const NEWEST_FIRST = z.tuple([z.int().nonnegative(), z.string().regex(/^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i)]);
 
 /** Where a page of a list that is newest first begins: after what its cursor names. */
 export function pageAfter({ cursor }: { cursor?: string | undefined }): { before?: { atMs: number; id: string } } {
@@ -67,3 +66,7 @@ export function paged<T>(
   const more = found.length > limit && last !== undefined;
   return { items, next_cursor: more ? cursor(last) : null, has_more: more };
 }
+
+/** Where a page of a list that is ordered by a text begins: after the text that its cursor names. */
+export const textAfter = ({ cursor }: { cursor?: string | undefined }): string | undefined =>
+  cursor === undefined ? undefined : readCursor(cursor, z.tuple([z.string()]))[0];

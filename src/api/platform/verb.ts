@@ -32,6 +32,7 @@ import type { Scope } from "../../core/key.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import type { IdempotentWrite } from "../idempotency/idempotent-write.ts";
 import type { Caller } from "../key-ring.ts";
 import { readJsonBody } from "../read-body.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
@@ -77,10 +78,14 @@ export type AddVerb = <
 /** Adds verbs to an app and to its OpenAPI document. Each goes in one order: who, may they, is the input right, do, record, answer. */
 export function createAddVerb(
   app: Pick<OpenAPIHono, "openAPIRegistry" | "on">,
-  api: Pick<ApiDependencies, "keyRing" | "audit" | "clock" | "log">,
+  api: Pick<ApiDependencies, "keyRing" | "audit" | "clock" | "log"> & { idempotentWrite: IdempotentWrite },
 ): AddVerb {
   const audited = createAudited(api);
+  const added = new Set<string>();
   return (verb, handle) => {
+    const name = `${verb.method} ${verb.path}`;
+    if (added.has(name)) throw new Error(`${name} is added twice`);
+    added.add(name);
     app.openAPIRegistry.registerPath(describeVerb(verb));
     if (verb.method !== "get" && verb.audit === undefined) throw new Error(`${verb.method} ${verb.path} does not say how it is audited`);
     const path = verb.path.replace(/\{(\w+)\}/g, (_, name: string) => (name === verb.slashes ? `:${name}{.+}` : `:${name}`));
@@ -103,13 +108,18 @@ export function createAddVerb(
           return audited({ ...what, action: verb.audit, caller, requestId: requestIdOf(c) }, make);
         },
       };
-      const answer = await handle(asked as never);
-      // A verb that forgets its record is found by the first test that calls it.
-      if (verb.audit && !changed) throw new Error(`${verb.path} made no audit record`);
-      if (answer instanceof Response) return answer;
-      const { body: value, headers } = answer instanceof Answered ? answer : new Answered(answer, {});
-      if (verb.status === 204) return c.body(null, 204, { [REQUEST_ID_HEADER]: requestIdOf(c), ...headers });
-      return answerJson(c, value as object, verb.status ?? 200, headers);
+      const answered = async (): Promise<Response> => {
+        const answer = await handle(asked as never);
+        // A verb that forgets its record is found by the first test that calls it.
+        if (verb.audit && !changed) throw new Error(`${verb.path} made no audit record`);
+        if (answer instanceof Response) return answer;
+        const { body: value, headers } = answer instanceof Answered ? answer : new Answered(answer, {});
+        if (verb.status === 204) return c.body(null, 204, { [REQUEST_ID_HEADER]: requestIdOf(c), ...headers });
+        return answerJson(c, value as object, verb.status ?? 200, headers);
+      };
+      if (!verb.audit || !caller) return answered();
+      const { ownerId } = caller;
+      return api.idempotentWrite(c, { ownerId, input: { query: query as Json, body: (body ?? null) as Json } }, answered);
     });
   };
 }

@@ -19,6 +19,7 @@ import type { Route } from "../../registry/registry.ts";
 import { createFindRequest } from "../find-request.ts";
 import { queueJob, readIntake } from "../intake.ts";
 import type { Caller } from "../key-ring.ts";
+import { takePlace } from "../limits/take-place.ts";
 import { callerOfToken } from "../realtime/token-caller.ts";
 import { answerAbout, REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
 import { callerRoute } from "../route-of.ts";
@@ -86,8 +87,10 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
       return c.body(sseStream(told, gone), 200, { ...SSE_HEADERS, [REQUEST_ID_HEADER]: job.requestId });
 
       async function begin() {
+        await api.limits.call(caller);
         const raw = await readRunInput(c, (route.model ?? route.pipeline).schemas.input, api.bodyBytesMax);
         const intake = await readIntake(api, c, { route, caller, raw, direct: true, streamed: true });
+        await takePlace(api, intake.job);
         const job: Attached = { caller, requestId: intake.job.requestId, returns: 0, ours: true, told: [] };
         const events = follow(job, gone.signal);
         // Before the start, so that what happens at once is not read back but told.
@@ -97,6 +100,7 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
           await queueJob(api, intake).started;
         } catch (error) {
           gone.abort();
+          if (intake.job.place) api.places.leave(intake.job).catch(() => {});
           throw error;
         }
         return { job, events: withFirst(first, events) };

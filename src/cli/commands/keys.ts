@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { PlatformClient } from "../platform-client.ts";
 import { table } from "../table.ts";
+import { listed } from "./listing.ts";
 
 interface KeyView {
   key_id: string;
@@ -28,10 +29,11 @@ export function addKeyCommands(program: Command, connect: (command: Command) => 
     });
   keys
     .command("list")
-    .description("list all keys, newest first")
+    .description("list keys, newest first")
+    .option("--limit <n>", "how many at most", "1000")
     .option("--json", "print the answer as JSON")
-    .action(async ({ json }: { json?: boolean }, command: Command) => {
-      const { keys: all } = await connect(command).admin<{ keys: KeyView[] }>("GET", "/v1/keys");
+    .action(async ({ limit, json }: { limit: string; json?: boolean }, command: Command) => {
+      const all = await listed<KeyView>(connect(command), "/v1/keys", "keys", limit);
       if (json) return void process.stdout.write(`${JSON.stringify(all)}\n`);
       const rows = all.map((key) => [
         key.key_id,

@@ -15,6 +15,12 @@ const jsonOf = (text: string, option: string): object => {
   }
 };
 
+const secondsOf = (text: string, option: string): number => {
+  const seconds = Number(text);
+  if (!(seconds > 0)) throw new PlatformError(`${option} ${text} is not a number of seconds above 0.`);
+  return seconds;
+};
+
 /** `storage settings|acl|sign`: who may read files, and what new ones get. */
 export function addStorageCommands(program: Command, connect: (command: Command) => PlatformClient): void {
   const storage = program.command("storage").description("who may read your files, and what new ones get");
@@ -27,7 +33,8 @@ export function addStorageCommands(program: Command, connect: (command: Command)
       const client = connect(command);
       const { body: before, etag } = await client.adminRevised<Settings>("GET", "/v1/storage/settings");
       if (expires === undefined && acl === undefined) return print(before);
-      const seconds = expires === undefined ? before.expiration_duration_seconds : expires === "never" ? null : Number(expires);
+      const seconds =
+        expires === undefined ? before.expiration_duration_seconds : expires === "never" ? null : secondsOf(expires, "--expires");
       const initial_acl = acl === undefined ? before.initial_acl : acl === "none" ? null : jsonOf(acl, "--acl");
       const body = { expiration_duration_seconds: seconds, initial_acl };
       print((await client.adminRevised<Settings>("PUT", "/v1/storage/settings", { body, ifMatch: etag })).body);
@@ -51,7 +58,9 @@ export function addStorageCommands(program: Command, connect: (command: Command)
     .option("--seconds <n>", "for how long", "3600")
     .action(async (url: string, { seconds }: { seconds: string }, command: Command) => {
       const path = `/v1/storage/files/sign?url=${encodeURIComponent(url)}`;
-      const { signed_url } = await connect(command).admin<{ signed_url: string }>("POST", path, { expiration_seconds: Number(seconds) });
+      const { signed_url } = await connect(command).admin<{ signed_url: string }>("POST", path, {
+        expiration_seconds: secondsOf(seconds, "--seconds"),
+      });
       process.stdout.write(`${signed_url}\n`);
     });
 }

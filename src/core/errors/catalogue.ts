@@ -21,6 +21,12 @@ export const CATALOGUE = {
   // The caller's input.
   input_invalid: { kind: "input", status: 422, retryable: false, says: "The input does not fit this model." },
 
+  idempotency_key_reused: {
+    kind: "input",
+    status: 422,
+    retryable: false,
+    says: "This idempotency key was used with another input before.",
+  },
   file_download_error: { kind: "input", status: 422, retryable: false, says: "A file that the input names cannot be downloaded." },
   file_too_large: { kind: "input", status: 422, retryable: false, says: "A file that the input names is too large." },
 
@@ -51,6 +57,14 @@ export const CATALOGUE = {
     retryable: true,
     says: "The caller has as many runs, streams or realtime sessions open as it may.",
   },
+  rate_limited: { kind: "request", status: 429, retryable: true, says: "The caller makes more calls than it may. Try again later." },
+  queued_requests_limit: {
+    kind: "request",
+    status: 429,
+    retryable: true,
+    says: "The caller has as many requests in the queue as it may. Try again when some have ended.",
+  },
+  upload_limit: { kind: "request", status: 429, retryable: true, says: "The caller has uploaded as many bytes today as it may." },
   pipeline_limit: { kind: "request", status: 400, retryable: false, says: "The pipeline is larger than this server runs." },
   pipeline_failed: { kind: "request", status: 500, retryable: false, says: "The pipeline's own code failed." },
   client_disconnected: { kind: "request", status: 499, retryable: false, says: "The caller went away before the answer." },
@@ -68,6 +82,8 @@ export const CATALOGUE = {
   },
   key_unknown: { kind: "gateway", status: 401, retryable: false, says: "No user found for Key ID and Secret" },
   key_not_found: { kind: "gateway", status: 404, retryable: false, says: "There is no such key, or it was revoked before." },
+  keys_tried: { kind: "gateway", status: 429, retryable: true, says: "Too many wrong keys came from this address. Try again later." },
+  spend_exhausted: { kind: "gateway", status: 403, retryable: false, says: "User is locked. Reason: Exhausted balance." },
   token_invalid: { kind: "gateway", status: 401, retryable: false, says: "The token is not valid, has expired, or its key was revoked." },
   token_forbidden: { kind: "gateway", status: 403, retryable: false, says: "The token does not allow this application." },
   scope_missing: { kind: "gateway", status: 403, retryable: false, says: "This key's scope does not allow that." },
@@ -106,8 +122,9 @@ export const CATALOGUE = {
   webhook_undelivered: { kind: "gateway", status: 502, retryable: true, says: "The webhook was not delivered." },
   delivery_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no such delivery." },
   dead_letter_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no such dead letter." },
+  plan_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no such plan." },
+  plan_in_use: { kind: "gateway", status: 400, retryable: false, says: "Owners have this plan; give them another one first." },
   engine_unknown: { kind: "gateway", status: 404, retryable: false, says: "No GPU worker has such a model." },
-  owner_unknown: { kind: "gateway", status: 404, retryable: false, says: "There is no key of such an owner." },
   rotation_pending: {
     kind: "gateway",
     status: 409,

@@ -19,6 +19,8 @@ export interface Jobs {
    * @param node where the request is a pipeline's node: its pipeline is asked, and goes by what its code makes of the failure
    */
   cancel(requestId: string, node?: NodePlace): Promise<"requested" | "finished" | "unknown">;
+  /** Tells a job that waits for one of its owner's places that it has one; false when it has ended or is unknown. Rejects with `temporal_unavailable`. */
+  grantPlace(requestId: string): Promise<boolean>;
   /** Deletes what Temporal keeps of a job that has closed, and of its webhook's delivery. One it does not know is no error. */
   forget(requestId: string): Promise<void>;
   describe(requestId: string): Promise<JobDescription | undefined>;

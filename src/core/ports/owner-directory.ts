@@ -1,11 +1,11 @@
-/** Whose keys there are. An owner is a name on keys: it comes with the first one. */
+/** Who there is: an owner is a name on keys, and comes with the first one, or with a plan that was given to it. */
 export interface OwnerRecord {
   ownerId: string;
   /** Keys that open, and all there ever were. */
   keysActive: number;
   keys: number;
-  firstKeyAtMs: number;
-  lastKeyAtMs: number;
+  /** Absent without a key. */
+  firstKeyAtMs?: number;
 }
 
 /** Every method rejects with `store_unavailable` when Postgres cannot be reached. */

@@ -182,7 +182,9 @@ describe("key store", () => {
     await keys.insert(older);
     await keys.insert(newer);
     expect(await keys.find(older.keyId)).toEqual(older);
-    expect((await keys.list()).map(({ keyId }) => keyId)).toEqual([newer.keyId, older.keyId]);
+    expect((await keys.list({ limit: 100 })).map(({ keyId }) => keyId)).toEqual([newer.keyId, older.keyId]);
+    const [first] = await keys.list({ limit: 1 });
+    expect(await keys.list({ limit: 9, before: { atMs: first?.createdAtMs ?? 0, id: first?.keyId ?? "" } })).toEqual([older]);
     expect(await keys.revoke(older.keyId, 1_790_000_010_000)).toBe(true);
     expect(await keys.revoke(older.keyId, 1_790_000_020_000)).toBe(false);
     expect(await keys.revoke(randomUUID(), 1)).toBe(false);
@@ -236,7 +238,7 @@ describe("when PostgreSQL is away", () => {
 
     const again = await startPostgres({ folder, port: server.port, fast: true, log: () => {} });
     const key = { keyId: randomUUID(), ownerId: "o", alias: "a", scope: "API", secretSha256: "x", createdAtMs: 1 } as const;
-    await expect.poll(() => outage.list().catch(() => undefined), { timeout: 10_000 }).toEqual([]);
+    await expect.poll(() => outage.list({ limit: 9 }).catch(() => undefined), { timeout: 10_000 }).toEqual([]);
     await outage.insert(key);
     // Each change anew, until the listening connection is back too.
     await expect
@@ -247,10 +249,10 @@ describe("when PostgreSQL is away", () => {
     const [{ pid } = { pid: 0 }] = await one<{ pid: number }[]>`SELECT pg_backend_pid() AS pid`;
     process.kill(pid, "SIGSTOP");
     const startedAtMs = performance.now();
-    await expect(createKeyStore(one).list()).rejects.toMatchObject({ code: "store_unavailable" });
+    await expect(createKeyStore(one).list({ limit: 9 })).rejects.toMatchObject({ code: "store_unavailable" });
     expect(performance.now() - startedAtMs).toBeLessThan(7_000);
     process.kill(pid, "SIGCONT");
-    expect(await createKeyStore(one).list()).toHaveLength(1);
+    expect(await createKeyStore(one).list({ limit: 9 })).toHaveLength(1);
 
     await Promise.all([one.end({ timeout: 2 }), pool.end({ timeout: 2 })]);
     await again.stop();
@@ -260,7 +262,7 @@ describe("when PostgreSQL is away", () => {
   it("every call is store_unavailable within seconds, naming where, never the password", async () => {
     const nowhere = connectPostgres("postgres://me:hidden@127.0.0.1:9/x", { maxConnections: 1 });
     const startedAtMs = performance.now();
-    for (const call of [createRequestStore(nowhere).find(newRequestId()), createKeyStore(nowhere).list()]) {
+    for (const call of [createRequestStore(nowhere).find(newRequestId()), createKeyStore(nowhere).list({ limit: 9 })]) {
       const error = await call.catch((thrown) => thrown);
       expect(error).toMatchObject({ code: "store_unavailable", message: expect.stringContaining("127.0.0.1:9") });
       expect(error.message).not.toContain("hidden");
@@ -279,7 +281,7 @@ describe("when PostgreSQL is away", () => {
     url.pathname = `/${fresh}`;
     await Promise.all([migrate(url.href), migrate(url.href), migrate(url.href)]);
     const made = connectPostgres(url.href, { maxConnections: 1 });
-    expect(await createKeyStore(made).list()).toEqual([]);
+    expect(await createKeyStore(made).list({ limit: 9 })).toEqual([]);
     await made.end({ timeout: 1 });
     await sql.unsafe(`DROP DATABASE ${fresh} WITH (FORCE)`);
   });
