@@ -1,6 +1,7 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { JsonObject } from "../core/json.ts";
-import { loadRegistry } from "./registry.ts";
 import { type Contract, schemaBreaks } from "./schema-breaks.ts";
 
 const contract = ({
@@ -138,7 +139,14 @@ describe("schemaBreaks: outputs", () => {
   ])("%s", (_, before, after, says) => expect(schemaBreaks(before, after)).toEqual(says));
 });
 
-it("no schema of this project breaks itself", async () => {
-  const registry = await loadRegistry({ modelsFolder: "models", schemasFolder: "schemas" });
-  for (const model of registry.list()) expect(schemaBreaks(model, model), model.endpoint).toEqual([]);
+it("no schema of this project breaks itself", () => {
+  const folder = new URL("../../schemas/models", import.meta.url).pathname;
+  const places = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith("input.json"));
+  expect(places.length).toBeGreaterThan(3);
+  for (const place of places) {
+    const schemaOf = (name: string) =>
+      JSON.parse(readFileSync(join(folder, place.replace("input.json", `${name}.json`)), "utf8")) as JsonObject;
+    const contract = { schemas: { input: schemaOf("input"), output: schemaOf("output") }, restrictions: [] };
+    expect(schemaBreaks(contract, contract), place).toEqual([]);
+  }
 });
