@@ -1,6 +1,7 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { BlankEnv } from "hono/types";
 import { TemperaError } from "../core/errors/tempera-error.ts";
+import type { ManifestCheck } from "../registry/package-check.ts";
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { IdempotentWrite } from "./idempotency/idempotent-write.ts";
@@ -10,6 +11,7 @@ import { addAuditVerbs } from "./platform/audit.ts";
 import { addDeadLetterVerbs } from "./platform/dead-letters.ts";
 import { addDeliveryVerbs } from "./platform/deliveries.ts";
 import { addEngineVerbs } from "./platform/engines.ts";
+import { addFlagVerbs } from "./platform/flags.ts";
 import { addKeyVerbs } from "./platform/keys.ts";
 import { addLogVerbs } from "./platform/logs.ts";
 import { addMetaVerbs } from "./platform/meta.ts";
@@ -21,8 +23,10 @@ import { addPlanVerbs } from "./platform/plans.ts";
 import { platformError } from "./platform/platform-error.ts";
 import { addPricingVerbs } from "./platform/pricing.ts";
 import { addQueueVerbs } from "./platform/queues.ts";
+import { addRegistryVerbs } from "./platform/registry.ts";
 import { addRequestVerbs } from "./platform/requests.ts";
 import { addRetentionVerbs } from "./platform/retention.ts";
+import { addRolloutVerbs } from "./platform/rollouts.ts";
 import { addSigningKeyVerbs } from "./platform/signing-keys.ts";
 import { addStorageVerbs } from "./platform/storage.ts";
 import { addUsageVerbs } from "./platform/usage.ts";
@@ -65,8 +69,14 @@ export type AdminDependencies = Pick<
   | "times"
   | "clock"
   | "log"
+  | "liveRegistry"
+  | "modelVersions"
+  | "rollouts"
+  | "flagStore"
   | "trustProxy"
 > & {
+  /** Knows what a model.yaml may say. */
+  checkManifest: ManifestCheck;
   /** The addresses that deliveries come from, as ranges: what receivers may let through. */
   webhookSources: string[];
   /** Makes a change once for each idempotency key. */
@@ -80,6 +90,9 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   const add = createAddVerb(app, api);
   addMetaVerbs(add, api);
   addModelVerbs(add, api);
+  addRegistryVerbs(add, api);
+  addRolloutVerbs(add, api);
+  addFlagVerbs(add, api);
   addPricingVerbs(add, api);
   addRequestVerbs(add, api);
   addPayloadVerbs(add, api);

@@ -1,3 +1,4 @@
+import type { Flags } from "../core/flags.ts";
 import type { AuditLog } from "../core/ports/audit-log.ts";
 import type { ClaimStore } from "../core/ports/claim-store.ts";
 import type { Clock } from "../core/ports/clock.ts";
@@ -6,10 +7,12 @@ import type { Deliveries, DeliveryStore } from "../core/ports/delivery-store.ts"
 import type { EngineBoard } from "../core/ports/engine-board.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
 import type { FileStore } from "../core/ports/file-store.ts";
+import type { FlagStore } from "../core/ports/flag-store.ts";
 import type { Jobs } from "../core/ports/jobs.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { LogSearch } from "../core/ports/log-search.ts";
+import type { ModelVersionStore } from "../core/ports/model-version-store.ts";
 import type { NodeResults } from "../core/ports/node-results.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { OwnerDirectory } from "../core/ports/owner-directory.ts";
@@ -20,6 +23,7 @@ import type { PlanStore } from "../core/ports/plan-store.ts";
 import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { RetentionStore } from "../core/ports/retention-store.ts";
+import type { RolloutStore } from "../core/ports/rollout-store.ts";
 import type { Schedules } from "../core/ports/schedules.ts";
 import type { FrameChannel, Sessions } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
@@ -27,6 +31,7 @@ import type { StorageControl } from "../core/ports/storage-control.ts";
 import type { UsageLedger } from "../core/ports/usage-ledger.ts";
 import type { RetentionPolicy } from "../core/retention.ts";
 import type { Webhook } from "../core/webhook.ts";
+import type { LiveRegistry } from "../registry/live-registry.ts";
 import type { FindPipeline, Registry } from "../registry/registry.ts";
 import type { KeyRing } from "./key-ring.ts";
 import type { OwnerLimits } from "./limits/owner-limits.ts";
@@ -39,6 +44,14 @@ import type { Tokens } from "./tokens.ts";
 export interface ApiDependencies {
   /** What can be called. */
   registry: Registry;
+  /** The same with what is published, disabled and rolled out, for those who change that. */
+  liveRegistry: LiveRegistry;
+  /** What is switched on. */
+  flags: Flags;
+  /** Where all that is kept. */
+  modelVersions: ModelVersionStore;
+  rollouts: RolloutStore;
+  flagStore: FlagStore;
   /** Saved pipelines, which can be called too. */
   findPipeline: FindPipeline;
   /** What a definition of a pipeline must stand before it is saved or run. */

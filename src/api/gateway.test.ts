@@ -38,6 +38,7 @@ function createTestGateway() {
   const route = { model: MODEL, checkInput: createInputCheck(MODEL) };
   const api = {
     registry: { route: (endpoint: string) => (endpoint === MODEL.endpoint ? route : undefined), hasApp: (app: string) => app === "a/b" },
+    flags: { isOn: () => true },
     keyRing: { authenticate: async () => ({ ownerId: "ann", keyId: "k", scope: "API" }) },
     webhookOf: () => undefined,
     jobs: { start: async (job: JobSpec) => void jobs.push(job) },

@@ -23,6 +23,8 @@ export interface Intake {
   ignored: string[];
   /** What it counts for by its owner's limits, as long as no record has it. */
   held: Held[];
+  /** Somebody streams it. */
+  streamed?: boolean;
 }
 
 /**
@@ -30,13 +32,13 @@ export interface Intake {
  * large input cannot be put away, with `spend_exhausted`, and with what `resolveCallees` says when a pipeline cannot be run. Nothing is
  * queued yet.
  *
- * @param previews the caller is shown previews, where the model makes them
+ * @param streamed the caller is shown what happens, with previews where the model makes them and no flag is against it
  * @param direct one attempt, as fal's synchronous runs have it: their callers wait, and try again themselves (contract §3)
  */
 export async function readIntake(
   api: Pick<
     ApiDependencies,
-    "objects" | "clock" | "limits" | "registry" | "findPipeline" | "checkDefinition" | "storageDefaults" | "times"
+    "objects" | "clock" | "limits" | "registry" | "findPipeline" | "checkDefinition" | "storageDefaults" | "times" | "flags"
   >,
   c: Context,
   {
@@ -44,8 +46,8 @@ export async function readIntake(
     caller,
     raw: body,
     direct = false,
-    previews = false,
-  }: { route: Route; caller: Caller; raw: Json; direct?: boolean; previews?: boolean },
+    streamed = false,
+  }: { route: Route; caller: Caller; raw: Json; direct?: boolean; streamed?: boolean },
 ): Promise<Intake> {
   const { route, raw } = named === EXECUTION ? await openExecution(api.checkDefinition, caller, body) : { route: named, raw: body };
   const checked = route.checkInput(raw);
@@ -81,14 +83,14 @@ export async function readIntake(
     ...(direct && { direct }),
     ...(weight !== undefined && weight !== 1 && { weight }),
     ...(inProgress !== undefined && { place: direct ? ("holds" as const) : ("waits" as const) }),
-    ...(previews && { previews }),
+    ...(streamed && api.flags.isOn("behaviour", "previews", caller.ownerId) && { previews: true }),
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
     ...(lifecycle && { lifecycle }),
     ...(storeIo === false && { storeIo }),
     ...work,
     retry: { ...work.retry, ...(retryLimits && { limits: retryLimits }), ...((noRetry || direct) && { attemptsMax: 1 }) },
   };
-  return { job, ignored: checked.ignored, held: spent ? [spent] : [] };
+  return { job, ignored: checked.ignored, streamed, held: spent ? [spent] : [] };
 }
 
 /**
@@ -139,7 +141,7 @@ interface Queueing {
  */
 export function queueJob(
   api: Pick<ApiDependencies, "jobs" | "events" | "requests" | "log">,
-  { job, ignored, held }: Intake,
+  { job, ignored, streamed = false, held }: Intake,
   { recordAfterMs = 0, claim }: { recordAfterMs?: number; claim?: { shared: boolean } | undefined } = {},
 ): Queueing {
   let recording: NodeJS.Timeout | undefined;
@@ -187,7 +189,7 @@ export function queueJob(
   /** Says in the event log that it waits. The log may be away. */
   async function announce(): Promise<void> {
     try {
-      const appends = [api.events.append(job, { type: "queued", attempt: 0, ...(job.previews && { streamed: true }) })];
+      const appends = [api.events.append(job, { type: "queued", attempt: 0, ...(streamed && { streamed }) })];
       if (ignored.length > 0) {
         const names = ignored
           .map((name) => JSON.stringify(name.slice(0, 80)))

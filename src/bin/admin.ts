@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { resolve } from "node:path";
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { createSchedules } from "../adapters/temporal/schedules.ts";
@@ -7,11 +8,15 @@ import { createIdempotentWrite } from "../api/idempotency/idempotent-write.ts";
 import { createKeyRing } from "../api/key-ring.ts";
 import { createCheckDefinition } from "../api/pipelines/check-definition.ts";
 import { createFindPipeline } from "../api/pipelines/saved-pipelines.ts";
+import { sweepPushes } from "../api/platform/publish-archive.ts";
 import { createRetentionClock } from "../api/retention-clock.ts";
 import { listen } from "../api/serve.ts";
 import { unexpired } from "../api/unexpired.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
+import { errorInfo } from "../core/errors/tempera-error.ts";
 import { systemClock } from "../core/ports/clock.ts";
+import { createManifestCheck } from "../registry/package-check.ts";
+import { PROJECT } from "./open-registry.ts";
 import type { Parts } from "./parts.ts";
 import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Role, runRole } from "./role.ts";
@@ -42,8 +47,10 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
     clock: systemClock,
+    checkManifest: createManifestCheck(resolve(PROJECT, config.folders.schemas)),
     trustProxy: config.server.trustProxy,
   });
+  const sweeping = keepSweepingPushes(parts);
   const server = await listen(app, {
     host: config.server.host,
     port: config.server.adminPort,
@@ -54,10 +61,19 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     port: server.port,
     stop: async () => {
       await server.stop(GRACE_MS);
+      clearInterval(sweeping);
       await keyRing[Symbol.asyncDispose]();
       await times[Symbol.asyncDispose]();
     },
   };
+}
+
+/** What pushes left whose process was killed is removed at start and every hour. */
+function keepSweepingPushes(parts: Parts): NodeJS.Timeout {
+  const sweep = (): void =>
+    void sweepPushes({ ...parts, clock: systemClock }).catch((error) => parts.log.warn({ err: errorInfo(error) }, "pushes were not swept"));
+  sweep();
+  return setInterval(sweep, 3_600_000).unref();
 }
 
 /** Makes the key `<uuid>:<secret>` exist, with scope ADMIN. False when its id was revoked or belongs to another secret. */

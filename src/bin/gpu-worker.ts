@@ -1,6 +1,6 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { createCheckNode } from "../activities/check-node.ts";
 import { createHoldSession } from "../activities/hold-session.ts";
 import { createInfer } from "../activities/infer.ts";
@@ -12,11 +12,12 @@ import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { createRunningRequests } from "../activities/running-requests.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
 import { createBacklog } from "../adapters/temporal/backlog.ts";
+import { createVersionInUse } from "../adapters/temporal/version-in-use.ts";
 import { startGpuWorker } from "../adapters/temporal/workers.ts";
 import { createClosing } from "../core/closing.ts";
 import type { EngineStatus } from "../core/engine-status.ts";
 import { isTemperaError } from "../core/errors/tempera-error.ts";
-import type { ModelVersion } from "../core/model.ts";
+import { type ModelVersion, taskQueueOf } from "../core/model.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import type { Log } from "../core/ports/log.ts";
 import { memoryBudget } from "../gpu-workers/device.ts";
@@ -24,6 +25,8 @@ import { createEnginePool, type EnginePool, type PoolStatus } from "../gpu-worke
 import { ENGINE_PROGRAMS } from "../gpu-workers/engine-programs.ts";
 import { startEngineReports } from "../gpu-workers/engine-reports.ts";
 import { startQueueTurns } from "../gpu-workers/queue-turns.ts";
+import { type ServedModels, startServedModels } from "../gpu-workers/served-models.ts";
+import { openWeightsCache } from "../gpu-workers/weights-cache.ts";
 import type { Parts } from "./parts.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
@@ -33,18 +36,24 @@ const LOG_METHOD = { DEBUG: "debug", INFO: "info", WARN: "warn", ERROR: "error" 
 export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const { config, registry, log } = parts;
   const wanted = config.worker.models?.split(",").map((endpoint) => endpoint.trim());
-  const unknown = wanted?.filter((endpoint) => !registry.route(endpoint)?.model) ?? [];
+  const known = new Set([...registry.inFolder(), ...registry.published()].map(({ endpoint }) => endpoint));
+  const unknown = wanted?.filter((endpoint) => !known.has(endpoint)) ?? [];
   if (unknown.length > 0)
     throw new Error(`TEMPERA_WORKER_MODELS names ${unknown.join(", ")}, which no model package serves; see \`tempera models list\`.`);
-  const all = registry.list().filter(({ endpoint }) => !wanted || wanted.includes(endpoint));
+  const isMine = ({ endpoint }: { endpoint: string }): boolean => !wanted || wanted.includes(endpoint);
+  const all = registry.inFolder().filter(isMine);
   const { device } = config.worker;
   const { budgetMiB } = await memoryBudget(device, config.worker.memoryMiB);
 
   const closing = createClosing();
   const sockets = await mkdtemp(join(tmpdir(), "tempera-"));
   closing.defer(() => rm(sockets, { recursive: true, force: true }));
+  let served: ServedModels | undefined;
+  /** Of this worker, those included that are no longer enabled and still have work. */
+  const findModel = (endpoint: string, version: string): ModelVersion | undefined =>
+    served?.find(endpoint, version) ?? all.find((model) => model.endpoint === endpoint && model.version === version);
   const pool = createEnginePool({
-    findModel: registry.find,
+    findModel,
     programs: ENGINE_PROGRAMS,
     folder: sockets,
     workerName: parts.identity,
@@ -80,7 +89,7 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     files: parts.files,
     clock: systemClock,
     running,
-    checkNode: createCheckNode(registry.find),
+    checkNode: createCheckNode(findModel),
     fetchInput: createFetchInput({
       http: createGuardedFetch({ allowed: parts.allowedPrivate, trusted: [`${parts.publicUrl}/files/`] }),
       objects: parts.objects,
@@ -94,7 +103,6 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const holdSession = createHoldSession({ engines: pool, frames: parts.frames });
   const { connection } = parts;
   await warmPinned(models, pool, budgetMiB, log);
-  const together = models.reduce((sum, { memoryMiB }) => sum + memoryMiB, 0);
   const turns = await startQueueTurns({
     models,
     pool,
@@ -103,7 +111,8 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
       startGpuWorker({ connection, namespace: config.temporal.namespace, identity: parts.identity }, model, {
         activities: { infer, holdSession },
         graceMs: config.worker.graceSeconds * 1000,
-        drainable: together > budgetMiB,
+        // Models that are pushed later may need this one's memory.
+        drainable: true,
         onIdle,
       }),
     backlog: createBacklog(parts.client),
@@ -111,21 +120,66 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     drained: await parts.engines.drained(parts.identity),
     log: (level, message, about) => log[LOG_METHOD[level]](about, message),
   });
+  /** Published versions that are not in the pool, and why. */
+  const absent = new Map<string, EngineStatus>();
   const reports = await startEngineReports({
     board: parts.engines,
     worker: { worker: parts.identity, device, budgetMiB },
-    list: () => [...pool.list().map((status) => statusOf(status, turns.polled(status))), ...refused],
+    list: () => [...pool.list().map((status) => statusOf(status, turns.polled(status))), ...refused, ...absent.values()],
     reset: pool.reset,
     drain: turns.drain,
     log: (level, message) => log[LOG_METHOD[level]]({}, message),
   });
   closing.defer(() => reports[Symbol.asyncDispose]());
+  const weights = await openWeightsCache({
+    folder: resolve(config.folders.weights ?? join(config.folders.data, "weights")),
+    objects: parts.objects,
+  });
+  const inUse = createVersionInUse(parts.client);
+  served = startServedModels({
+    wanted: () => registry.published().filter(isMine),
+    weights,
+    begin: (model) => {
+      pool.admit(model);
+      turns.add(model);
+      const together = pool.list().reduce((sum, { needMiB }) => sum + needMiB, 0);
+      if (model.pinned && together <= budgetMiB)
+        void pool
+          .warm(model)
+          .catch((error) => log.error({ endpoint: model.endpoint, version: model.version, err: error }, "a pinned model did not load"));
+    },
+    end: async (model) => {
+      await turns.remove(model);
+      await pool.drop(model);
+    },
+    inUse,
+    report: ({ endpoint, version }, how) => {
+      const place = taskQueueOf({ endpoint, version });
+      if (how)
+        absent.set(place, {
+          endpoint,
+          version,
+          state: how.state,
+          polled: false,
+          running: 0,
+          waiting: 0,
+          failures: 0,
+          lastFailure: how.says,
+        });
+      else absent.delete(place);
+      reports.changed();
+    },
+    log: (level, message, about) => log[LOG_METHOD[level]](about, message),
+  });
+  const serving = served;
+  closing.defer(registry.onChange(serving.changed));
   pool.onChange(reports.changed);
   turns.onChange(reports.changed);
   log.info({ models: models.map(({ endpoint, version }) => `${endpoint}@${version}`), device, budgetMiB }, "serving");
   return {
     ended: turns.ended,
     stop: async () => {
+      await serving[Symbol.asyncDispose]();
       await turns.stop();
       await closing[Symbol.asyncDispose]();
     },

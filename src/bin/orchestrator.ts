@@ -1,4 +1,5 @@
 import { join, resolve } from "node:path";
+import { keepCheckingRollouts } from "../activities/check-rollouts.ts";
 import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
 import { createWebhookGate } from "../activities/host-gate.ts";
 import { keepSweeping } from "../activities/keep-sweeping.ts";
@@ -71,11 +72,12 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
     keepSweeping("results of nodes", () => parts.nodeResults.sweep(systemClock.nowMs()), parts.log),
     keepPlacesRight({ ...places, log: parts.log }),
     keepSweepingClaims(parts),
+    keepCheckingRollouts({ ...parts, clock: systemClock }),
   ];
   return {
     ended: Promise.race(workers.map(({ ended }) => ended)),
     stop: async () => {
-      for (const stop of sweeps) stop();
+      for (const stop of sweeps) await stop();
       news.stop();
       await Promise.all(workers.map((worker) => worker.stop()));
     },

@@ -14,9 +14,11 @@ import { createDeadLetterStore } from "../adapters/postgres/dead-letter-store.ts
 import { createDeliveryStore } from "../adapters/postgres/delivery-store.ts";
 import { createEngineBoard } from "../adapters/postgres/engine-board.ts";
 import { createFileStore } from "../adapters/postgres/file-store.ts";
+import { createFlagStore } from "../adapters/postgres/flag-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { createPostgresLogSearch } from "../adapters/postgres/log-search.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
+import { createModelVersionStore } from "../adapters/postgres/model-version-store.ts";
 import { createNodeResultStore } from "../adapters/postgres/node-result-store.ts";
 import { createOwnerDirectory } from "../adapters/postgres/owner-directory.ts";
 import { createOwnerLoad } from "../adapters/postgres/owner-load.ts";
@@ -24,9 +26,11 @@ import { createPipelineRunStore } from "../adapters/postgres/pipeline-run-store.
 import { createPipelineStore } from "../adapters/postgres/pipeline-store.ts";
 import { createPlaceStore } from "../adapters/postgres/place-store.ts";
 import { createPlanStore } from "../adapters/postgres/plan-store.ts";
+import { createRegistryChanges } from "../adapters/postgres/registry-changes.ts";
 import { createRequestSearch } from "../adapters/postgres/request-search.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
 import { createRetentionStore } from "../adapters/postgres/retention-store.ts";
+import { createRolloutStore } from "../adapters/postgres/rollout-store.ts";
 import { createSecretStore } from "../adapters/postgres/secret-store.ts";
 import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts";
 import { createStorageControl } from "../adapters/postgres/storage-control.ts";
@@ -41,6 +45,7 @@ import { installRuntime } from "../adapters/temporal/runtime.ts";
 import type { Config } from "../config/settings.ts";
 import { type AllowedPrivate, parseAllowedPrivate } from "../core/address-guard.ts";
 import { createClosing } from "../core/closing.ts";
+import type { Flags } from "../core/flags.ts";
 import type { AuditLog } from "../core/ports/audit-log.ts";
 import type { ClaimStore } from "../core/ports/claim-store.ts";
 import { systemClock } from "../core/ports/clock.ts";
@@ -49,9 +54,11 @@ import type { DeliveryStore } from "../core/ports/delivery-store.ts";
 import type { EngineBoard } from "../core/ports/engine-board.ts";
 import type { EventLog } from "../core/ports/event-log.ts";
 import type { FileStore } from "../core/ports/file-store.ts";
+import type { FlagStore } from "../core/ports/flag-store.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { LogSearch } from "../core/ports/log-search.ts";
+import type { ModelVersionStore } from "../core/ports/model-version-store.ts";
 import type { NodeResults } from "../core/ports/node-results.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { OwnerDirectory } from "../core/ports/owner-directory.ts";
@@ -64,11 +71,13 @@ import type { Quotas } from "../core/ports/quotas.ts";
 import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { RetentionStore } from "../core/ports/retention-store.ts";
+import type { RolloutStore } from "../core/ports/rollout-store.ts";
 import type { SecretStore } from "../core/ports/secret-store.ts";
 import type { FrameChannel } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
 import type { StorageControl } from "../core/ports/storage-control.ts";
 import type { UsageLedger } from "../core/ports/usage-ledger.ts";
+import { createLiveRegistry, type LiveRegistry } from "../registry/live-registry.ts";
 import type { Registry } from "../registry/registry.ts";
 
 /** The services a process talks to, each by its address. What is `undefined` is the in-process default. */
@@ -83,7 +92,13 @@ export interface Addresses {
 export interface Parts extends AsyncDisposable {
   config: Config;
   log: Log;
-  registry: Registry;
+  /** What can be called, and what is switched on: kept up to date. */
+  registry: LiveRegistry;
+  liveRegistry: LiveRegistry;
+  flags: Flags;
+  modelVersions: ModelVersionStore;
+  rollouts: RolloutStore;
+  flagStore: FlagStore;
   events: EventLog;
   /** The way of realtime frames between gateways and GPU workers. */
   frames: FrameChannel;
@@ -134,8 +149,12 @@ export interface Parts extends AsyncDisposable {
   identity: string;
 }
 
-/** Opens stores and Temporal. Rejects with the first thing that cannot be had, in a sentence that names it and its remedy. */
-export async function openParts(config: Config, registry: Registry, addresses: Addresses, log: Log): Promise<Parts> {
+/**
+ * Opens stores and Temporal. Rejects with the first thing that cannot be had, in a sentence that names it and its remedy.
+ *
+ * @param packages what lies in the models folder
+ */
+export async function openParts(config: Config, packages: Registry, addresses: Addresses, log: Log): Promise<Parts> {
   const closing = createClosing();
   installRuntime(log);
   try {
@@ -168,10 +187,19 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       ? await createS3ObjectStore({ ...addresses.s3, bucket: config.objects.bucket, region: config.objects.region })
       : createFileObjectStore({ folder: join(resolve(config.folders.data), "objects") });
     const secrets = createSecretStore(sql);
+    const [modelVersions, rollouts, flagStore] = [createModelVersionStore(sql), createRolloutStore(sql), createFlagStore(sql)];
+    const changes = createRegistryChanges(sql);
+    const registry = await createLiveRegistry({ base: packages, versions: modelVersions, rollouts, flags: flagStore, changes, log });
+    closing.defer(() => registry[Symbol.asyncDispose]());
     return {
       config,
       log,
       registry,
+      liveRegistry: registry,
+      flags: registry,
+      modelVersions,
+      rollouts,
+      flagStore,
       events,
       frames,
       requests: createRequestStore(sql),

@@ -1,4 +1,6 @@
-import { readFileSync } from "node:fs";
+import { createReadStream, readFileSync } from "node:fs";
+import { stat } from "node:fs/promises";
+import { Readable } from "node:stream";
 import { keyFile } from "../config/key-file.ts";
 
 /** Where a platform is and who is asking, as every command that talks to one needs it. */
@@ -78,6 +80,8 @@ export interface PlatformClient {
   /** Each change of the request's status until it has ended, and with `nodes` of its nodes; goes on after a broken connection. */
   follow(endpoint: string, requestId: string, options?: { nodes?: boolean }): AsyncGenerator<Status>;
   admin<T>(method: string, path: string, body?: unknown): Promise<T>;
+  /** Sends a file to the admin service, as it is read. */
+  sendFile<T>(path: string, file: string, contentType: string): Promise<T>;
   /** The same of what several people may change at once: with the revision that was read, and demanding one. */
   adminRevised<T>(
     method: string,
@@ -95,6 +99,9 @@ export function createPlatformClient({ url, adminUrl, key }: Connection): Platfo
   ): Promise<Response> => {
     const init: RequestInit = { method, headers: { authorization: `Key ${key}`, "content-type": "application/json", ...headers } };
     if (body !== undefined) init.body = JSON.stringify(body);
+    return answered(address, init);
+  };
+  const answered = async (address: string, init: RequestInit): Promise<Response> => {
     const response = await fetch(address, init).catch((error: Error) => {
       const cause = (error.cause as { code?: string } | undefined)?.code ?? error.message;
       throw new PlatformError(`No platform answers at ${new URL(address).origin} (${cause}); start one with \`npm start\`, or pass --url.`);
@@ -143,6 +150,16 @@ export function createPlatformClient({ url, adminUrl, key }: Connection): Platfo
     admin: async <T>(method: string, path: string, body?: unknown): Promise<T> => {
       const response = await request(method, `${adminUrl}${path}`, { body });
       return (response.status === 204 ? undefined : await response.json()) as T;
+    },
+    sendFile: async <T>(path: string, file: string, contentType: string): Promise<T> => {
+      const { size } = await stat(file);
+      const response = await answered(`${adminUrl}${path}`, {
+        method: "POST",
+        headers: { authorization: `Key ${key}`, "content-type": contentType, "content-length": String(size) },
+        body: Readable.toWeb(createReadStream(file)),
+        duplex: "half",
+      } as RequestInit);
+      return (await response.json()) as T;
     },
   };
 }

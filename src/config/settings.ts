@@ -124,6 +124,12 @@ export const SETTINGS = {
       "Where the embedded default keeps its state: Temporal, PostgreSQL, files, the first key.",
     ),
     models: setting("TEMPERA_MODELS", text, "models", "Model packages."),
+    weights: setting(
+      "TEMPERA_WEIGHTS",
+      maybe,
+      undefined,
+      "Where GPU workers keep the weights of pushed models. Default: `weights` in the data folder.",
+    ),
     schemas: setting("TEMPERA_SCHEMAS", text, "schemas", "Their JSON Schemas and the manifest's."),
   },
   temporal: {

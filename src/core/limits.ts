@@ -56,6 +56,32 @@ export const LIMITS = {
   uploadPartBytesMax: 512 * 1024 * 1024,
   /** One part that is not the last, as S3 has it. */
   uploadPartBytesMin: 5 * 1024 * 1024,
+  /** A pushed model archive, and what is in it. The largest open video models have 120 GB of weights. */
+  packageBytesMax: 256 * 1024 ** 3,
+  /** One weight file of a pushed package: S3 takes at most this in one piece. Larger networks come in shards. */
+  packageFileBytesMax: 5 * 1024 ** 3,
+  /** Entries of a pushed archive: a diffusers folder has some dozens. */
+  packageFilesMax: 2_000,
+  /** The name of one of its files, folders included. */
+  packagePathCharactersMax: 200,
+  /** model.yaml. */
+  manifestBytesMax: 1024 * 1024,
+  /** One JSON Schema of a model. */
+  schemaBytesMax: 4 * 1024 * 1024,
+  /** Files of a model that a GPU worker fetches at once. */
+  weightsAtOnce: 4,
+  /** A push that began earlier and is not published was killed: its bytes are removed. Longer than `uploadBodyMs`. */
+  pushAbandonedMs: 6 * 3600 * 1000,
+  /** How long the weights of a removed model version are kept in the object store: a removal by mistake is mended by a push, without them too. */
+  removedWeightsKeptMs: 7 * 24 * 3600 * 1000,
+  /** How often a process looks whether the registry has changed, beside being told. Changes show everywhere within 5 s. */
+  registryPollMs: 2_500,
+  /** How long a GPU worker goes on polling for a version that was disabled, although nothing of it runs: gateways may hear of it later. */
+  retireLingerMs: 10_000,
+  /** How often it looks whether anything of such a version still runs. */
+  retireLookMs: 2_000,
+  /** How often the rules of rollouts are looked at. */
+  rolloutCheckMs: 5_000,
   /** What begins or completes an upload: 10,000 parts with their etags fit. */
   uploadFormBytesMax: 2 * 1024 * 1024,
   /** Uploads: longest silence of a caller who has more to send. */

@@ -85,6 +85,17 @@ const alive = (pid: number): boolean => {
 };
 
 describe("engine pool", () => {
+  it("drops a model: its engine ends, it is no longer listed, and it can be had again", async () => {
+    const { run, pool } = setUp();
+    await run({});
+    const [{ pid } = { pid: undefined }] = pool.list();
+    await pool.drop(stub);
+    expect(pool.list()).toEqual([]);
+    await expect.poll(() => alive(pid as number)).toBe(false);
+    await pool.drop(stub);
+    expect(await run({ prompt: "again" })).toMatchObject({ output: { echo: "again" } });
+  });
+
   it("runs a request: started, progress, artifact, output", async () => {
     const { run, pool } = setUp();
     const seen: string[] = [];

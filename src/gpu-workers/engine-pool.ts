@@ -47,6 +47,8 @@ export interface EnginePool extends Engines, SessionEngines, AsyncDisposable {
   admit(model: Named): void;
   /** Loads a model version before it is asked for. Rejects with `runner_scheduling_failure`. */
   warm(model: Named): Promise<void>;
+  /** Ends a model version's engine and forgets it. What still runs on it fails as if the engine had gone. */
+  drop(model: Named): Promise<void>;
   list(): PoolStatus[];
   /** Puts a model version back into rotation and forgets its crashes. */
   reset(model: Named): void;
@@ -152,11 +154,11 @@ export function createEnginePool({
     [...seats.values()].filter((other) => other !== seat && other.engine && other.slots.running === 0 && other.slots.waiting === 0);
 
   /** Ends an engine that nobody uses. Its memory is free when it is gone. */
-  const evict = (seat: Seat): Promise<void> => {
+  const evict = (seat: Seat, why = "Unloaded to make room"): Promise<void> => {
     const { engine, model, needMiB } = seat;
     if (!engine) return Promise.resolve();
     delete seat.engine;
-    log("INFO", `Unloaded to make room: ${needMiB} MiB.`, { endpoint: model.endpoint, version: model.version, pid: engine.pid });
+    log("INFO", `${why}: ${needMiB} MiB.`, { endpoint: model.endpoint, version: model.version, pid: engine.pid });
     const gone: Promise<void> = engine.stop().finally(() => ending.delete(gone));
     ending.add(gone);
     return gone;
@@ -170,7 +172,7 @@ export function createEnginePool({
         closing.signal.throwIfAborted();
         const leavers = leaversFor(seat.needMiB, freeMiB(), idleBeside(seat));
         if (leavers?.length === 0) break;
-        await (leavers ? Promise.all(leavers.map(evict)) : nextChange());
+        await (leavers ? Promise.all(leavers.map((leaver) => evict(leaver))) : nextChange());
       }
       const token = Symbol(seat.model.endpoint);
       held.set(token, seat.needMiB);
@@ -296,6 +298,16 @@ export function createEnginePool({
 
     async warm(model) {
       await engineOf(seatOf(model));
+    },
+
+    async drop({ endpoint, version }) {
+      const place = taskQueueOf({ endpoint, version });
+      const seat = seats.get(place);
+      if (!seat) return;
+      seats.delete(place);
+      await seat.loading?.catch(() => {});
+      await evict(seat, "Unloaded: its version is gone");
+      changed();
     },
 
     list: () =>

@@ -33,6 +33,10 @@ export interface QueueTurnsDependencies {
 }
 
 export interface QueueTurns {
+  /** Polls for one more model, as soon as it fits. */
+  add(model: ModelVersion): void;
+  /** Polls no more for a model; resolves when what it had in hand has ended or its time of grace is over. */
+  remove(model: Pick<ModelVersion, "endpoint" | "version">): Promise<void>;
   polled(model: Pick<ModelVersion, "endpoint" | "version">): boolean;
   /** These are not polled from now on; what they have in hand gets its time of grace. What is not named is polled again. */
   drain(drained: Drained): void;
@@ -51,6 +55,8 @@ interface Queue {
   polling?: Polling;
   turnSinceMs: number;
   waitingSinceMs?: number;
+  /** Not polled again. */
+  leaving?: boolean;
 }
 
 /** Resolves when the queues that fit are polled; rejects, and polls none, when one of them cannot be. */
@@ -64,7 +70,8 @@ export async function startQueueTurns({
   turnMs = LIMITS.turnMs,
   drained = { all: false, models: [] },
 }: QueueTurnsDependencies): Promise<QueueTurns> {
-  const queues = models.map((model): Queue => ({ model, taskQueue: taskQueueOf(model), state: "closed", turnSinceMs: 0 }));
+  const queueOf = (model: ModelVersion): Queue => ({ model, taskQueue: taskQueueOf(model), state: "closed", turnSinceMs: 0 });
+  const queues = models.map(queueOf);
   const listeners = new Set<() => void>();
   const isDrained = ({ endpoint, version }: ModelVersion): boolean =>
     drained.all || drained.models.some((model) => model.endpoint === endpoint && model.version === version);
@@ -84,6 +91,14 @@ export async function startQueueTurns({
   };
   const tell = () => {
     for (const listener of listeners) listener();
+  };
+
+  const once = (listener: () => void): void => {
+    const own = () => {
+      listeners.delete(own);
+      listener();
+    };
+    listeners.add(own);
   };
 
   const open = async (queue: Queue): Promise<void> => {
@@ -111,7 +126,7 @@ export async function startQueueTurns({
         needMiB: seat?.needMiB ?? queue.model.memoryMiB,
         pinned: queue.model.pinned,
         lastUsedMs: seat?.lastUsedMs ?? 0,
-        out: seat?.state === "out" || isDrained(queue.model),
+        out: seat?.state === "out" || queue.leaving === true || isDrained(queue.model),
         polling: queue.state === "closed" || queue.state === "open" ? queue.state : "closing",
         running: queue.polling?.inHand() ?? 0,
         turnSinceMs: queue.turnSinceMs,
@@ -136,7 +151,13 @@ export async function startQueueTurns({
     const moves = nextMoves(states, { budgetMiB, turnMs, nowMs: Date.now() });
     for (const { queue } of moves.open) begin(open(queue));
     for (const { queue, out } of moves.close) {
-      const why = isDrained(queue.model) ? "an operator drains it" : out ? "out of rotation" : "others need the memory";
+      const why = queue.leaving
+        ? "its version is gone"
+        : isDrained(queue.model)
+          ? "an operator drains it"
+          : out
+            ? "out of rotation"
+            : "others need the memory";
       log("INFO", `Not polled for now: ${why}.`, queue.model);
       begin(close(queue));
     }
@@ -183,6 +204,19 @@ export async function startQueueTurns({
       step();
     },
     onChange: (listener) => void listeners.add(listener),
+    add(model) {
+      queues.push(queueOf(model));
+      step();
+    },
+    async remove(model) {
+      const queue = queues.find(({ taskQueue }) => taskQueue === taskQueueOf(model));
+      if (!queue) return;
+      queue.leaving = true;
+      step();
+      // An end of the worker closes it too.
+      while (queue.state !== "closed") await new Promise<void>((resolve) => once(resolve));
+      queues.splice(queues.indexOf(queue), 1);
+    },
     ended,
     async stop() {
       unsubscribe();

@@ -4,8 +4,10 @@ import { join, relative, resolve } from "node:path";
 import { appOf } from "../core/endpoint.ts";
 import type { ModelVersion } from "../core/model.ts";
 import type { PipelineVersion } from "../core/pipeline.ts";
+import { newestFirst } from "../core/published-version.ts";
 import { createInputCheck, type InputCheck } from "./input-check.ts";
-import { createManifestCheck, type PackageFaults, readModelPackage } from "./model-package.ts";
+import { type PackageFaults, readModelPackage } from "./model-package.ts";
+import { createManifestCheck } from "./package-check.ts";
 
 /** A model version with its compiled input check. */
 export interface ModelRoute {
@@ -28,8 +30,8 @@ export type Route = ModelRoute | PipelineRoute;
 export type FindPipeline = (endpoint: string, ownerId: string) => Promise<PipelineRoute | undefined>;
 
 export interface Registry {
-  /** The version that serves an endpoint now: the newest. */
-  route(endpoint: string): Route | undefined;
+  /** The version that serves an endpoint now: the newest, or the one that a rollout has for this request. */
+  route(endpoint: string, requestId?: string): Route | undefined;
   /** One published version, for jobs that started on it. */
   find(endpoint: string, version: string): ModelVersion | undefined;
   /** Whether any endpoint of this app (`owner/alias`) exists: tells an unknown path from an unknown application. */
@@ -52,12 +54,6 @@ export class RegistryFaults extends Error {
   }
 }
 
-const newestFirst = (a: string, b: string): number => {
-  const [x, y] = [a, b].map((version) => version.split(".").map(Number)) as [number[], number[]];
-  for (let i = 0; i < 3; i++) if (x[i] !== y[i]) return (y[i] ?? 0) - (x[i] ?? 0);
-  return 0;
-};
-
 /** Finds every folder that holds a `model.yaml`, and version-shaped folders that should. */
 function packageFolders(folder: string): string[] {
   const entries = readdirSync(folder, { withFileTypes: true }).filter((entry) => !entry.name.startsWith("."));
@@ -69,7 +65,8 @@ function packageFolders(folder: string): string[] {
     .flatMap(packageFolders);
 }
 
-const byEndpoint = <T extends { endpoint: string; version: string }>(a: T, b: T): number =>
+/** Sorts by endpoint, each newest first. */
+export const byEndpoint = <T extends { endpoint: string; version: string }>(a: T, b: T): number =>
   a.endpoint < b.endpoint ? -1 : a.endpoint > b.endpoint ? 1 : newestFirst(a.version, b.version);
 
 /**

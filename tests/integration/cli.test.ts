@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
+import { writePackage } from "./pushed-model.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
 const STUB = "tempera/stub";
@@ -128,6 +129,34 @@ describe("keys", () => {
       .toMatch(/No user found/);
     expect(await tempera(["keys", "revoke", key.split(":")[0] ?? ""])).toMatchObject({ code: 1 });
   });
+});
+
+describe("models that come and go", () => {
+  it("push from a folder, list, roll out, switch off, disable; what is refused is one line", async () => {
+    const endpoint = "acme/cli";
+    const pushed = await tempera(["models", "push", await writePackage(folder, { endpoint })]);
+    expect(pushed).toMatchObject({ code: 0, out: expect.stringMatching(/^acme\/cli 1\.0\.0 {2}[0-9a-f]{12}\n$/) });
+    expect((await tempera(["models", "list", "--all"])).out).toMatch(/acme\/cli +1\.0\.0 +enabled +serves +pushed/);
+
+    const narrower = { endpoint, version: "1.1.0", input: { type: "object", properties: { prompt: { type: "string", maxLength: 5 } } } };
+    const newer = await writePackage(folder, narrower);
+    const refused = await tempera(["models", "push", newer]);
+    expect(refused).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/^tempera: .*input\.prompt: maxLength 1000 became 5 \(since 1\.0\.0\)/),
+    });
+    expect(refused.err.trim().split("\n")).toHaveLength(1);
+    const shared = await tempera(["models", "push", newer, "--breaking", "--share", "10"]);
+    expect(shared).toMatchObject({ code: 0, err: expect.stringContaining("breaks  input.prompt") });
+    expect((await tempera(["rollouts", "list"])).out).toMatch(/acme\/cli +1\.0\.0 → 1\.1\.0 +10 % +running +by hand/);
+    expect((await tempera(["rollouts", "rollback", endpoint, "--reason", "Not yet."])).err).toBe("acme/cli: 1.0.0 → 1.1.0, rolled back.\n");
+
+    expect((await tempera(["flags", "set", "model", endpoint, "off", "--owner", "somebody"])).err).toBe(
+      "model acme/cli is off, for somebody.\n",
+    );
+    expect((await tempera(["flags", "list"])).out).toMatch(/model +acme\/cli +somebody +off[\s\S]*node_cache +Nodes of pipelines/);
+    expect((await tempera(["models", "disable", endpoint, "1.0.0"])).err).toBe("acme/cli 1.0.0 is disabled.\n");
+  }, 180_000); // nine programs are started, one after another
 });
 
 describe("models and doctor", () => {

@@ -309,6 +309,7 @@ describe("a job as its gateway makes it", () => {
       clock: systemClock,
       registry,
       findPipeline: async () => undefined,
+      flags: { isOn: () => true },
     };
     const pipeline = registry.route(PIPELINE)?.pipeline as PipelineVersion;
     const work = await pipelineJob(api, { pipeline, requestId, ownerId, cache: false });

@@ -8,6 +8,9 @@ import { Client, Connection } from "@temporalio/client";
 import { connectPostgres, type Sql } from "../../src/adapters/postgres/connection.ts";
 import { createRequestStore } from "../../src/adapters/postgres/request-store.ts";
 import { createSecretStore } from "../../src/adapters/postgres/secret-store.ts";
+import { startGateway } from "../../src/bin/gateway.ts";
+import { openRegistry } from "../../src/bin/open-registry.ts";
+import { openParts, type Parts } from "../../src/bin/parts.ts";
 import { type Platform, startPlatform } from "../../src/bin/platform.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
@@ -46,14 +49,22 @@ export interface TestPlatform extends AsyncDisposable {
   folder: string;
   /** Runs a workflow of the orchestrator to its end. */
   run<T>(workflowType: string, args: unknown[]): Promise<T>;
+  /** Another gateway on the same stores, in this process with parts of its own, which a test may look at. */
+  gatewayHere(databaseUrl?: string): Promise<GatewayHere>;
+  databaseUrl: string;
+}
+
+interface GatewayHere extends AsyncDisposable {
+  parts: Parts;
+  url: string;
+  call(path: string, init?: RequestInit): Promise<Response>;
 }
 
 export async function startTestPlatform(env: Record<string, string> = {}): Promise<TestPlatform> {
   const folder = await mkdtemp(join(tmpdir(), "tempera-test-"));
   const database = await testDatabase();
   const temporal = await startTemporal({ folder: join(folder, "temporal"), inMemory: true, log: () => {} });
-  const config = loadConfig({
-    TEMPERA_PORT: String(await freePort()),
+  const settings = {
     TEMPERA_ADMIN_PORT: "0",
     TEMPERA_DATA: folder,
     TEMPERA_LOG_LEVEL: "silent",
@@ -62,7 +73,8 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
     TEMPERA_REDIS_PREFIX: `test-${randomUUID()}:`,
     TEMPORAL_ADDRESS: temporal.url,
     ...env,
-  });
+  };
+  const config = loadConfig({ TEMPERA_PORT: String(await freePort()), ...settings });
   const platform = await startPlatform(config, createLogger(config.log, "test"), () => {});
   const sql = connectPostgres(database.url, { maxConnections: 1 });
   const closing = createClosing();
@@ -74,6 +86,29 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
     folder,
     run: (workflowType, args) =>
       client.workflow.execute(workflowType, { workflowId: `${workflowType}/${randomUUID()}`, taskQueue: ORCHESTRATOR_QUEUE, args }),
+    databaseUrl: database.url,
+    gatewayHere: async (databaseUrl = database.url) => {
+      const own = loadConfig({ TEMPERA_PORT: String(await freePort()), ...settings });
+      const log = createLogger(own.log, "second gateway");
+      const redisUrl = own.redis.url;
+      const parts = await openParts(
+        own,
+        await openRegistry(own),
+        { temporal: temporal.url, databaseUrl, ...(redisUrl && { redisUrl }) },
+        log,
+      );
+      const gateway = await startGateway(parts);
+      const url = `http://localhost:${gateway.port}`;
+      return {
+        parts,
+        url,
+        call: (path, init = {}) => fetch(`${url}${path}`, { ...init, headers: { authorization: `Key ${platform.key}`, ...init.headers } }),
+        async [Symbol.asyncDispose]() {
+          await gateway.stop();
+          await parts[Symbol.asyncDispose]();
+        },
+      };
+    },
     deadLetters: () => requests.deadLetters(1_000),
     record: async (requestId) => {
       for (;;) {

@@ -20,13 +20,16 @@ const ANYBODY = { ownerId: "" };
  * What fal's web site serves to programs (contract §10.1), for what is served here, without a key: OpenAPI documents,
  * `llms.txt` of each, and one that lists them. Saved workflows have them too; with a key, one's own private ones.
  */
-export function modelRoutes(app: Hono, api: Pick<ApiDependencies, "registry" | "findPipeline" | "keyRing" | "publicUrl" | "log">): void {
+export function modelRoutes(
+  app: Hono,
+  api: Pick<ApiDependencies, "registry" | "findPipeline" | "flags" | "keyRing" | "publicUrl" | "log">,
+): void {
   const { registry, publicUrl, log } = api;
   const find = async (c: Context, endpoint: string): Promise<DescribedModel> => {
     const authorization = c.req.header("authorization");
     const caller =
       authorization !== undefined && endpoint.startsWith("workflows/") ? await api.keyRing.authenticate(authorization) : ANYBODY;
-    return described(await callerRoute(api, caller, endpoint));
+    return described(await callerRoute(api, caller, { endpoint, requestId: requestIdOf(c) }));
   };
   const at = (c: Context) => ({
     queue: addressOf(c, "queue", publicUrl),

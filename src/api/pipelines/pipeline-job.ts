@@ -4,20 +4,30 @@ import type { Price, RetryPolicy } from "../../core/model.ts";
 import { PIPELINE_QUEUE, type PipelineVersion } from "../../core/pipeline.ts";
 import { store } from "../../core/stored.ts";
 import { resolveCallees } from "../../registry/callees.ts";
+import type { Route } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { refuseOff } from "../route-of.ts";
 
 /**
  * What of a job its pipeline decides. Everything that it may call is looked up now, so that it finishes on the versions it began with.
  *
- * Rejects with what `resolveCallees` throws, and with `store_unavailable`.
+ * Rejects with what `resolveCallees` throws, `switched_off` when a flag keeps one of them from this owner, and `store_unavailable`.
  */
 export async function pipelineJob(
-  api: Pick<ApiDependencies, "objects" | "clock" | "registry" | "findPipeline">,
+  api: Pick<ApiDependencies, "objects" | "clock" | "registry" | "findPipeline" | "flags">,
   { pipeline, requestId, ownerId, cache }: { pipeline: PipelineVersion; requestId: string; ownerId: string; cache: boolean },
 ): Promise<
   Pick<JobSpec, "endpoint" | "version" | "taskQueue" | "modelDigest" | "retry" | "timeouts"> & Required<Pick<JobSpec, "pipeline">>
 > {
-  const callees = await resolveCallees(pipeline, { ...api, ownerId });
+  const switchedOn = <T extends Route>(route: T | undefined): T | undefined => {
+    if (route) refuseOff(api.flags, route, ownerId);
+    return route;
+  };
+  const callees = await resolveCallees(pipeline, {
+    registry: { route: (endpoint) => switchedOn(api.registry.route(endpoint, requestId)) },
+    findPipeline: async (endpoint, owner) => switchedOn(await api.findPipeline(endpoint, owner)),
+    ownerId,
+  });
   const [plan, stored] = await Promise.all([
     store(api.objects, `inputs/${requestId}-plan.json`, pipeline.plan),
     store(api.objects, `inputs/${requestId}-callees.json`, callees),
@@ -27,7 +37,13 @@ export async function pipelineJob(
     version: pipeline.version,
     taskQueue: PIPELINE_QUEUE,
     modelDigest: pipeline.digest,
-    pipeline: { plan, callees: stored, depth: 0, deadlineMs: api.clock.nowMs() + LIMITS.pipelineMs, cache },
+    pipeline: {
+      plan,
+      callees: stored,
+      depth: 0,
+      deadlineMs: api.clock.nowMs() + LIMITS.pipelineMs,
+      cache: cache && api.flags.isOn("behaviour", "node_cache", ownerId),
+    },
     retry: PIPELINE_RETRY,
     timeouts: { heartbeatMs: 30_000, runMs: LIMITS.pipelineMs },
   };

@@ -12,7 +12,8 @@ import { REPLAYED_HEADER } from "../idempotency/idempotency-key.ts";
 import { type Intake, queueJob, readIntake } from "../intake.ts";
 import type { Held } from "../limits/tally.ts";
 import { readJsonBody } from "../read-body.ts";
-import { callerRoute } from "../route-of.ts";
+import { requestIdOf } from "../request-id.ts";
+import { callerRoute, refuseBehaviourOff } from "../route-of.ts";
 
 /**
  * Accepts a request: 200 once Temporal has its job (design §4, step 1). One that was submitted before under the same idempotency key is
@@ -29,6 +30,7 @@ export const createSubmit = (
     | "registry"
     | "findPipeline"
     | "checkDefinition"
+    | "flags"
     | "jobs"
     | "events"
     | "requests"
@@ -46,9 +48,10 @@ export const createSubmit = (
   const claimRequest = createClaimRequest(api);
   return async (c: Context, { endpoint }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
-    const route = await callerRoute(api, caller, endpoint);
+    const route = await callerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
     const [raw] = await Promise.all([readJsonBody(c, api.bodyBytesMax), api.limits.call(caller)]);
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
+    if (webhook) refuseBehaviourOff(api.flags, "webhooks", caller.ownerId, "Submit without fal_webhook and ask for the status.");
     const claim = await claimRequest(c, { caller, endpoint, input: raw });
     if (claim?.standing) {
       const { standing } = claim;

@@ -23,6 +23,7 @@ import {
 import type { ModelRoute } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { Caller } from "../key-ring.ts";
+import { refuseBehaviourOff, refuseOff } from "../route-of.ts";
 import { createInFlight } from "../run/in-flight.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import { checkFrame, checkJson } from "./frame-check.ts";
@@ -30,7 +31,7 @@ import { openSession } from "./session.ts";
 import { endSocket, type ServedSocket, sendOn } from "./socket-end.ts";
 import { callerOfToken } from "./token-caller.ts";
 
-type Api = Pick<ApiDependencies, "registry" | "keyRing" | "tokens" | "sessions" | "frames" | "clock" | "log" | "realtime"> & {
+type Api = Pick<ApiDependencies, "registry" | "flags" | "keyRing" | "tokens" | "sessions" | "frames" | "clock" | "log" | "realtime"> & {
   /** What waits in all sockets of the gateway. */
   inputs: ByteBudget;
 };
@@ -40,6 +41,7 @@ const IN_FLIGHT_MAX = 4;
 
 interface Opening {
   caller: Caller;
+  sessionId: string;
   route: ModelRoute;
   place: RealtimePlace;
   maxBuffering: number | undefined;
@@ -83,27 +85,36 @@ async function open(api: Api, { path, query }: SocketAddress, { headers }: Incom
   const token = query.get("fal_jwt_token");
   const caller = token ? await callerOfToken(api, token, path) : await api.keyRing.authenticate(headers.authorization, appOf(path));
   const place = realtimePlace(path, (endpoint) => api.registry.route(endpoint) !== undefined);
-  const route = place && api.registry.route(place.endpoint);
+  const sessionId = newRequestId();
+  const route = place && api.registry.route(place.endpoint, sessionId);
   if (!place || !route) throw new TemperaError("endpoint_unknown", `Application "${appOf(path).split("/").at(-1)}" not found`);
   if (!route.model?.realtime)
     throw new TemperaError("realtime_unsupported", `The model ${place.endpoint} has no realtime sessions; call it on the queue.`);
+  refuseOff(api.flags, route, caller.ownerId);
+  refuseBehaviourOff(api.flags, "realtime", caller.ownerId, "Call the model on the queue.");
   const maxBuffering = readMaxBuffering(query.get("max_buffering"));
   if (maxBuffering === "invalid") throw new TemperaError("realtime_query_invalid", "max_buffering is a whole number from 1 to 60.");
-  return { caller, route, place, maxBuffering };
+  return { caller, sessionId, route, place, maxBuffering };
 }
 
 /** What a failed handshake says, once the caller can hear it. */
 function turnAway(ws: WebSocket, error: TemperaError): ServedSocket {
   const { status } = CATALOGUE[error.code];
   const message = error.code === "store_unavailable" ? CATALOGUE.store_unavailable.says : error.message;
-  sendOn(ws, status === 401 || status === 403 ? UNAUTHORIZED : errorMessage({ ...errorInfo(error), message }));
+  // Another key or token would not help where an operator has switched something off.
+  const unauthorized = (status === 401 || status === 403) && error.code !== "switched_off";
+  sendOn(ws, unauthorized ? UNAUTHORIZED : errorMessage({ ...errorInfo(error), message }));
   endSocket(ws);
   return { goAway: async () => endSocket(ws) };
 }
 
-function serve(api: Api, { caller, route, place: { path, raw }, maxBuffering }: Opening, ws: WebSocket, held: Disposable): ServedSocket {
+function serve(
+  api: Api,
+  { caller, sessionId, route, place: { path, raw }, maxBuffering }: Opening,
+  ws: WebSocket,
+  held: Disposable,
+): ServedSocket {
   const { model } = route;
-  const sessionId = newRequestId();
   /** Inputs that came as text JSON: their outputs go back as that. */
   const asText = new Set<number>();
 

@@ -38,6 +38,7 @@ export function createSockets(
   api: Pick<
     ApiDependencies,
     | "registry"
+    | "flags"
     | "keyRing"
     | "tokens"
     | "events"

@@ -30,6 +30,7 @@ export type RunApi = Pick<
   | "registry"
   | "findPipeline"
   | "checkDefinition"
+  | "flags"
   | "jobs"
   | "events"
   | "requests"
@@ -55,7 +56,7 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
   const claimRequest = createClaimRequest(api);
   return async (c: Context, endpoint: string): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
-    const route = await callerRoute(api, caller, endpoint);
+    const route = await callerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
     using _place = inFlight.take(caller.ownerId);
     const { schemas } = route.model ?? route.pipeline;
     const [raw] = await Promise.all([readRunInput(c, schemas.input, api.bodyBytesMax), api.limits.call(caller)]);

@@ -21,7 +21,7 @@ import { queueJob, readIntake } from "../intake.ts";
 import type { Caller } from "../key-ring.ts";
 import { takePlace } from "../limits/take-place.ts";
 import { callerOfToken } from "../realtime/token-caller.ts";
-import { answerAbout, REQUEST_ID_HEADER } from "../request-id.ts";
+import { answerAbout, REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
 import { callerRoute } from "../route-of.ts";
 import { sseStream } from "../sse-stream.ts";
 import { cancelJob } from "./cancel-job.ts";
@@ -69,7 +69,7 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
       token !== undefined && authorization === undefined
         ? await callerOfToken(api, token, endpoint)
         : await api.keyRing.authenticate(authorization, appOf(endpoint));
-    const route = await callerRoute(api, caller, endpoint);
+    const route = await callerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
     const place = inFlight.take(caller.ownerId);
     try {
       const gone = new AbortController();
@@ -89,7 +89,7 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
       async function begin() {
         await api.limits.call(caller);
         const raw = await readRunInput(c, (route.model ?? route.pipeline).schemas.input, api.bodyBytesMax);
-        const intake = await readIntake(api, c, { route, caller, raw, direct: true, previews: true });
+        const intake = await readIntake(api, c, { route, caller, raw, direct: true, streamed: true });
         await takePlace(api, intake);
         const job: Attached = { caller, requestId: intake.job.requestId, returns: 0, ours: true, told: [] };
         const events = follow(job, gone.signal);

@@ -3,6 +3,8 @@ import { openRegistry } from "../../bin/open-registry.ts";
 import { loadConfig } from "../../config/load-config.ts";
 import type { PlatformClient } from "../platform-client.ts";
 import { table } from "../table.ts";
+import { print } from "./listing.ts";
+import { addRegistryCommands, versionsTable } from "./registry.ts";
 
 interface ModelView {
   endpoint_id: string;
@@ -12,14 +14,17 @@ interface ModelView {
   metadata: { display_name: string };
 }
 
-/** `models list|check`. */
+/** `models list|check`, and those that change what is served. */
 export function addModelCommands(program: Command, connect: (command: Command) => PlatformClient): void {
   const models = program.command("models").description("what can be called");
   models
     .command("list")
     .description("list the models a running platform serves (needs a key of scope ADMIN)")
+    .option("--all", "every version, whatever its state, and where it came from")
     .option("--json", "print the answer as JSON")
-    .action(async ({ json }: { json?: boolean }, command: Command) => {
+    .action(async ({ json, all: whole }: { json?: boolean; all?: boolean }, command: Command) => {
+      if (whole && json) return print((await connect(command).admin<{ versions: unknown[] }>("GET", "/v1/registry/versions")).versions);
+      if (whole) return void process.stdout.write(`${await versionsTable(connect(command))}\n`);
       const { models: all } = await connect(command).admin<{ models: ModelView[] }>("GET", "/v1/models");
       if (json) return void process.stdout.write(`${JSON.stringify(all)}\n`);
       const rows = all.map((model) => [
@@ -33,6 +38,7 @@ export function addModelCommands(program: Command, connect: (command: Command) =
       ]);
       process.stdout.write(`${table(["ENDPOINT", "VERSION", "RUNNER", "ENGINE", "SLOTS", "DIGEST", "TITLE"], rows)}\n`);
     });
+  addRegistryCommands(models, connect);
   models
     .command("check")
     .description("check the model packages in the models folder, without starting anything")

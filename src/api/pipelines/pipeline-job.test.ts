@@ -1,0 +1,51 @@
+import { expect, it } from "vitest";
+import type { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { PipelineVersion } from "../../core/pipeline.ts";
+import { pipelineJob } from "./pipeline-job.ts";
+
+const PIPELINE = {
+  endpoint: "acme/pipe",
+  version: "1.0.0",
+  digest: "d",
+  calls: ["acme/model"],
+  plan: { code: "acme/pipe@1.0.0" },
+} as unknown as PipelineVersion;
+
+/** A pipeline that calls one model, with what `off` names switched off. */
+async function job(off: string[]) {
+  const routed: (string | undefined)[] = [];
+  const model = { endpoint: "acme/model", version: "1.0.0", digest: "d", retry: {}, timeouts: {} };
+  const api = {
+    registry: {
+      route: (_: string, requestId?: string) => {
+        routed.push(requestId);
+        return { model };
+      },
+    },
+    flags: { isOn: (_: string, name: string) => !off.includes(name) },
+    findPipeline: async () => undefined,
+    objects: {},
+    clock: { nowMs: () => 0 },
+  };
+  const made = await pipelineJob(api as unknown as Parameters<typeof pipelineJob>[0], {
+    pipeline: PIPELINE,
+    requestId: "r-1",
+    ownerId: "o",
+    cache: true,
+  });
+  return { made, routed };
+}
+
+it("finds its callees by its own request id, so that a rollout gives a run one version", async () => {
+  const { made, routed } = await job([]);
+  expect(routed).toEqual(["r-1"]);
+  expect(made.pipeline.cache).toBe(true);
+});
+
+it("runs every node when the cache of nodes is switched off", async () =>
+  expect((await job(["node_cache"])).made.pipeline.cache).toBe(false));
+
+it("is refused when a model that it calls is switched off", async () => {
+  const error = await job(["acme/model"]).catch((thrown: TemperaError) => thrown);
+  expect(error).toMatchObject({ code: "switched_off", message: expect.stringContaining("acme/model") });
+});

@@ -1,0 +1,152 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import type { JsonObject } from "../core/json.ts";
+import { type Contract, schemaBreaks } from "./schema-breaks.ts";
+
+const contract = ({
+  input = {},
+  required = [],
+  output = {},
+  outputRequired = [],
+  restrictions = [],
+}: {
+  input?: JsonObject;
+  required?: string[];
+  output?: JsonObject;
+  outputRequired?: string[];
+  restrictions?: Contract["restrictions"];
+}): Contract => ({
+  schemas: {
+    input: { type: "object", properties: input, required },
+    output: { type: "object", properties: output, required: outputRequired },
+  },
+  restrictions,
+});
+
+describe("schemaBreaks: inputs", () => {
+  const breaks = (before: JsonObject, after: JsonObject, required: { before?: string[]; after?: string[] } = {}): string[] =>
+    schemaBreaks(contract({ input: before, required: required.before ?? [] }), contract({ input: after, required: required.after ?? [] }));
+  const TEXT = { type: "string" };
+
+  it.each<[string, JsonObject, JsonObject, string[]]>([
+    ["a removed field", { a: TEXT, b: TEXT }, { a: TEXT }, ["input.b: was removed"]],
+    ["a new optional field", { a: TEXT }, { a: TEXT, b: TEXT }, []],
+    ["another type", { a: TEXT }, { a: { type: "integer" } }, ["input.a: takes integer only, not string"]],
+    ["one type of two", { a: { type: ["string", "null"] } }, { a: TEXT }, ["input.a: takes string only, not string or null"]],
+    ["one type more", { a: TEXT }, { a: { type: ["string", "null"] } }, []],
+    ["an integer where a number goes", { a: { type: "integer" } }, { a: { type: "number" } }, []],
+    ["a shorter text", { a: { type: "string", maxLength: 9 } }, { a: { type: "string", maxLength: 5 } }, ["input.a: maxLength 9 became 5"]],
+    [
+      "a bound where there was none",
+      { a: { type: "integer" } },
+      { a: { type: "integer", minimum: 1 } },
+      ["input.a: minimum unbounded became 1"],
+    ],
+    ["a wider bound", { a: { type: "integer", maximum: 4 } }, { a: { type: "integer", maximum: 8 } }, []],
+    ["a value that is gone", { a: { enum: ["x", "y"] } }, { a: { enum: ["x"] } }, ['input.a: "y" is no longer taken']],
+    ["a value more", { a: { enum: ["x"] } }, { a: { enum: ["x", "y"] } }, []],
+    ["values where any text went", { a: TEXT }, { a: { type: "string", enum: ["x"] } }, ['input.a: takes "x" only']],
+    ["another pattern", { a: { ...TEXT, pattern: "a" } }, { a: { ...TEXT, pattern: "b" } }, ["input.a: pattern is another one"]],
+    ["a pattern that is gone", { a: { ...TEXT, pattern: "a" } }, { a: TEXT }, []],
+    ["words for people", { a: { ...TEXT, title: "A" } }, { a: { ...TEXT, title: "B", examples: ["x"], "x-fal": 1 } }, []],
+    ["a branch that is gone", { a: { anyOf: [TEXT, { type: "null" }] } }, { a: TEXT }, ["input.a: takes string only, not null"]],
+    ["a branch more", { a: TEXT }, { a: { anyOf: [TEXT, { type: "null" }] } }, []],
+    [
+      "within a list",
+      { a: { type: "array", items: { maximum: 9 } } },
+      { a: { type: "array", items: { maximum: 5 } } },
+      ["input.a[]: maximum 9 became 5"],
+    ],
+    [
+      "deeper",
+      { a: { type: "object", properties: { b: TEXT } } },
+      { a: { type: "object", properties: { b: TEXT, c: TEXT }, required: ["c"] } },
+      ["input.a.c: is required now"],
+    ],
+  ])("%s", (_, before, after, says) => expect(breaks(before, after)).toEqual(says));
+
+  it("a new required field, unless a default fills it in", () => {
+    expect(breaks({ a: TEXT }, { a: TEXT, b: TEXT }, { after: ["b"] })).toEqual(["input.b: is required now"]);
+    expect(breaks({ a: TEXT }, { a: TEXT, b: { ...TEXT, default: "x" } }, { after: ["b"] })).toEqual([]);
+    expect(breaks({ a: TEXT }, { a: TEXT }, { after: ["a"] })).toEqual(["input.a: is required now"]);
+  });
+
+  it("looks behind references, also when only what they refer to is narrower", () => {
+    const withSize = (maximum: number): Contract => ({
+      schemas: {
+        input: {
+          type: "object",
+          properties: { size: { $ref: "#/$defs/Size" }, list: { type: "array", items: { allOf: [{ $ref: "#/$defs/Size" }] } } },
+          $defs: { Size: { type: "integer", maximum } },
+        },
+        output: { type: "object" },
+      },
+      restrictions: [],
+    });
+    expect(schemaBreaks(withSize(9), withSize(5))).toEqual(["input.size: maximum 9 became 5", "input.list[]: maximum 9 became 5"]);
+    expect(schemaBreaks(withSize(5), withSize(9))).toEqual([]);
+  });
+
+  it("a schema that refers to itself comes to an end", () => {
+    const tree = (maximum: number): Contract => ({
+      schemas: {
+        input: {
+          type: "object",
+          properties: { root: { $ref: "#/$defs/Node" } },
+          $defs: { Node: { type: "object", properties: { next: { $ref: "#/$defs/Node" }, value: { type: "integer", maximum } } } },
+        },
+        output: { type: "object" },
+      },
+      restrictions: [],
+    });
+    expect(schemaBreaks(tree(5), tree(5))).toEqual([]);
+    expect(schemaBreaks(tree(9), tree(5))[0]).toMatch(/value: maximum 9 became 5$/);
+  });
+
+  it("a new restriction of a field that was there", () => {
+    const restriction = { field: "a", accepts: { maximum: 5 }, says: "5 at most" };
+    const [before, after] = [contract({ input: { a: TEXT } }), contract({ input: { a: TEXT }, restrictions: [restriction] })];
+    expect(schemaBreaks(before, after)).toEqual(["input.a: is served in part only now"]);
+    expect(schemaBreaks(after, after)).toEqual([]);
+  });
+});
+
+describe("schemaBreaks: outputs", () => {
+  const TEXT = { type: "string" };
+  it.each<[string, Contract, Contract, string[]]>([
+    ["a removed field", contract({ output: { a: TEXT } }), contract({}), ["output.a: was removed"]],
+    ["a field more", contract({ output: { a: TEXT } }), contract({ output: { a: TEXT, b: TEXT } }), []],
+    [
+      "a field that may be absent",
+      contract({ output: { a: TEXT }, outputRequired: ["a"] }),
+      contract({ output: { a: TEXT } }),
+      ["output.a: may be absent now"],
+    ],
+    [
+      "another type",
+      contract({ output: { a: TEXT } }),
+      contract({ output: { a: { type: ["string", "null"] } } }),
+      ["output.a: may be string or null now, not string only"],
+    ],
+    ["a narrower bound", contract({ output: { a: { maximum: 9 } } }), contract({ output: { a: { maximum: 5 } } }), []],
+    [
+      "a wider bound",
+      contract({ output: { a: { maximum: 5 } } }),
+      contract({ output: { a: { maximum: 9 } } }),
+      ["output.a: maximum 5 became 9"],
+    ],
+  ])("%s", (_, before, after, says) => expect(schemaBreaks(before, after)).toEqual(says));
+});
+
+it("no schema of this project breaks itself", () => {
+  const folder = new URL("../../schemas/models", import.meta.url).pathname;
+  const places = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith("input.json"));
+  expect(places.length).toBeGreaterThan(3);
+  for (const place of places) {
+    const schemaOf = (name: string) =>
+      JSON.parse(readFileSync(join(folder, place.replace("input.json", `${name}.json`)), "utf8")) as JsonObject;
+    const contract = { schemas: { input: schemaOf("input"), output: schemaOf("output") }, restrictions: [] };
+    expect(schemaBreaks(contract, contract), place).toEqual([]);
+  }
+});
