@@ -36,7 +36,7 @@ const tempera = (...args: string[]): Promise<{ code: number; out: string; err: s
   });
 
 describe("plans and owners", () => {
-  it("are made, changed field by field, shown and removed from the command line", async () => {
+  it("are made, changed field by field, shown and removed from the command line", { timeout: 240_000 }, async () => {
     expect((await tempera("plans", "set", "gold", "requests_per_second=50", "burst=100", "weight=3")).out).toContain("weight=3");
     expect((await tempera("plans", "set", "gold", "burst=none", "queued=7")).out.trim()).toBe(
       "gold: requests_per_second=50 queued=7 weight=3",
