@@ -22,6 +22,7 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   const { config } = parts;
   const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
   const keyRing = await createKeyRing({ keys: parts.keys, clock: systemClock });
+  // What may change while it runs is asked for each time: `config` follows its files.
   const api: ApiDependencies = {
     ...parts,
     keyRing,
@@ -32,14 +33,22 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     clock: systemClock,
     bodyBytesMax: config.server.bodyBytesMax,
-    runsMax: config.server.runsMax,
+    get runsMax() {
+      return config.server.runsMax;
+    },
     publicUrl: config.server.publicUrl?.replace(/\/+$/, ""),
     trustProxy: config.server.trustProxy,
     sessions: createSessions(parts.client),
     realtime: {
-      idleMs: config.realtime.idleSeconds * 1000,
-      socketsMax: config.realtime.socketsMax,
-      sessionsMax: config.realtime.sessionsMax,
+      get idleMs() {
+        return config.realtime.idleSeconds * 1000;
+      },
+      get socketsMax() {
+        return config.realtime.socketsMax;
+      },
+      get sessionsMax() {
+        return config.realtime.sessionsMax;
+      },
     },
   };
   const app = createGateway(api);

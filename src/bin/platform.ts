@@ -82,7 +82,7 @@ export async function startPlatform(config: Config, log: Log, say: (line: string
       }),
     ]);
     const key = config.keys.admin ?? (await firstKey(parts, keyFile(data)));
-    const admin = await startAdmin({ ...parts, config: { ...config, keys: { admin: key } } });
+    const admin = await startAdmin({ ...parts, config: { ...config, keys: { ...config.keys, admin: key } } });
     closing.defer(() => admin.stop());
     const gateway = await startGateway(parts);
     closing.defer(() => gateway.stop());
