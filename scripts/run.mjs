@@ -20,6 +20,7 @@ const TASKS = {
   conformance: ["tests/conformance/fal/main.ts"],
   demo: ["src/cli/demo.ts"],
   "models:evaluate": ["src/cli/models-evaluate.ts"],
+  "schemas:openapi": ["src/cli/schemas-openapi.ts"],
   start: ["src/bin/all-in-one.ts"],
   tempera: ["src/cli/tempera.ts"],
   test: ["node_modules/vitest/vitest.mjs", "run"],

@@ -1,87 +1,91 @@
-import { type Context, Hono } from "hono";
-import { CATALOGUE } from "../core/errors/catalogue.ts";
-import { errorInfo, isTemperaError, TemperaError } from "../core/errors/tempera-error.ts";
+import { OpenAPIHono } from "@hono/zod-openapi";
+import type { BlankEnv } from "hono/types";
+import { TemperaError } from "../core/errors/tempera-error.ts";
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
-import type { Caller } from "./key-ring.ts";
-import { createDeadLettersDiscard, createDeadLettersList, createDeadLettersRetry, createDeadLettersShow } from "./platform/dead-letters.ts";
-import { createDeliveriesList, createDeliveriesRedeliver, createDeliveriesShow } from "./platform/deliveries.ts";
-import { createEnginesList, createEnginesReset } from "./platform/engines.ts";
-import { createKeysCreate, createKeysList, createKeysRevoke } from "./platform/keys.ts";
-import { createModelsList } from "./platform/models.ts";
-import { createSigningKeysList, createSigningKeysRotate } from "./platform/signing-keys.ts";
-import { requestIdOf } from "./request-id.ts";
+import { addAuditVerbs } from "./platform/audit.ts";
+import { addDeadLetterVerbs } from "./platform/dead-letters.ts";
+import { addDeliveryVerbs } from "./platform/deliveries.ts";
+import { addEngineVerbs } from "./platform/engines.ts";
+import { addKeyVerbs } from "./platform/keys.ts";
+import { addMetaVerbs } from "./platform/meta.ts";
+import { addModelVerbs } from "./platform/models.ts";
+import { platformError } from "./platform/platform-error.ts";
+import { addSigningKeyVerbs } from "./platform/signing-keys.ts";
+import { createAddVerb } from "./platform/verb.ts";
 
-/** The admin role's HTTP service (contract §10): the table of its routes. Everything but `/v1/meta` and the health check needs a key of scope ADMIN. */
-export function createAdmin(
-  api: Pick<
-    ApiDependencies,
-    | "keyRing"
-    | "keys"
-    | "registry"
-    | "jobs"
-    | "events"
-    | "requests"
-    | "objects"
-    | "deadLetters"
-    | "deliveries"
-    | "redeliveries"
-    | "signingKeys"
-    | "engines"
-    | "webhookOf"
-    | "clock"
-    | "log"
-  > & {
-    /** The addresses that deliveries come from, as ranges: what receivers may let through. */
-    webhookSources: string[];
-  },
-): Hono {
-  const admin =
-    (verb: (c: Context, caller: Caller) => Promise<Response>) =>
-    async (c: Context): Promise<Response> => {
-      const caller = await api.keyRing.authenticate(c.req.header("authorization"));
-      if (caller.scope !== "ADMIN") throw new TemperaError("scope_missing", "This call needs a key of scope ADMIN.");
-      return verb(c, caller);
-    };
-  const app = new Hono({ strict: false });
-  app.get("/v1/models", admin(createModelsList(api)));
-  app.get("/v1/engines", admin(createEnginesList(api)));
-  app.post("/v1/engines/reset", admin(createEnginesReset(api)));
-  app.get("/v1/keys", admin(createKeysList(api)));
-  app.post("/v1/keys", admin(createKeysCreate(api)));
-  app.delete("/v1/keys/:key_id", admin(createKeysRevoke(api)));
-  app.get("/v1/dead-letters", admin(createDeadLettersList(api)));
-  app.get("/v1/dead-letters/:request_id", admin(createDeadLettersShow(api)));
-  app.post("/v1/dead-letters/:request_id/retry", admin(createDeadLettersRetry(api)));
-  app.delete("/v1/dead-letters/:request_id", admin(createDeadLettersDiscard(api)));
-  app.get("/v1/deliveries", admin(createDeliveriesList(api)));
-  app.get("/v1/deliveries/:request_id", admin(createDeliveriesShow(api)));
-  app.post("/v1/deliveries/:request_id/redeliver", admin(createDeliveriesRedeliver(api)));
-  app.get("/v1/signing-keys", admin(createSigningKeysList(api)));
-  app.post("/v1/signing-keys/rotate", admin(createSigningKeysRotate(api)));
-  app.get("/v1/meta", async (c) => answerJson(c, { webhook_ip_ranges: api.webhookSources }));
+/** What the admin service's verbs are made of. */
+export type AdminDependencies = Pick<
+  ApiDependencies,
+  | "keyRing"
+  | "keys"
+  | "audit"
+  | "registry"
+  | "jobs"
+  | "events"
+  | "requests"
+  | "objects"
+  | "deadLetters"
+  | "deliveries"
+  | "redeliveries"
+  | "signingKeys"
+  | "engines"
+  | "webhookOf"
+  | "clock"
+  | "log"
+> & {
+  /** The addresses that deliveries come from, as ranges: what receivers may let through. */
+  webhookSources: string[];
+};
+
+/** The admin role's HTTP service (contract §10): the table of its subjects. How a verb is added stands in `platform/verb.ts`. */
+export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
+  const app = new OpenAPIHono<BlankEnv>({ strict: false });
+  const add = createAddVerb(app, api);
+  addMetaVerbs(add, api);
+  addModelVerbs(add, api);
+  addKeyVerbs(add, api);
+  addEngineVerbs(add, api);
+  addDeliveryVerbs(add, api);
+  addDeadLetterVerbs(add, api);
+  addSigningKeyVerbs(add, api);
+  addAuditVerbs(add, api);
+
+  app.get("/v1/openapi.json", (c) => answerJson(c, openapiOf(app)));
   app.get("/health/live", (c) => answerJson(c, { status: "live" }));
-  app.notFound((c) => platformError(c, new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`)));
-  app.onError((error, c) => {
-    if (!isTemperaError(error)) api.log.error({ err: error, path: c.req.path }, "unexpected error");
-    return platformError(c, error);
-  });
+  for (const [path, methods] of methodsByPath(app)) {
+    const allow = methods.join(", ");
+    app.all(path, (c) => platformError(c, new TemperaError("method_not_allowed"), { log: api.log, headers: { allow } }));
+  }
+  app.notFound((c) => platformError(c, new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`), api));
+  app.onError((error, c) => platformError(c, error, api));
   return app;
 }
 
-/** The Platform API's error body: `{"error":{"type","message","request_id"}}` (contract §7.3). */
-function platformError(c: Context, error: unknown): Response {
-  const { code, message } = isTemperaError(error)
-    ? errorInfo(error)
-    : { code: "server_error" as const, message: CATALOGUE.server_error.says };
-  const { status } = CATALOGUE[code];
-  const type = PLATFORM_TYPES[status] ?? (status >= 500 ? "server_error" : "validation_error");
-  return answerJson(c, { error: { type, message, request_id: requestIdOf(c) } }, status);
-}
-
-const PLATFORM_TYPES: Record<number, string> = {
-  401: "authorization_error",
-  403: "authorization_error",
-  404: "not_found",
-  429: "rate_limited",
+const methodsByPath = (app: OpenAPIHono<BlankEnv>): Map<string, string[]> => {
+  const methods = new Map<string, string[]>();
+  for (const { path, method } of app.routes)
+    methods.set(path, [...(methods.get(path) ?? []), method, ...(method === "GET" ? ["HEAD"] : [])]);
+  return methods;
 };
+
+/** The OpenAPI document of the admin service, as `schemas/admin/openapi.json` keeps it: the text of that file. */
+export const adminOpenapi = (): string => {
+  // The verbs are only added, never called.
+  const app = createAdmin({} as AdminDependencies);
+  return `${JSON.stringify(openapiOf(app), null, 2)}\n`;
+};
+
+function openapiOf(app: OpenAPIHono<BlankEnv>): object {
+  app.openAPIRegistry.registerComponent("securitySchemes", "key", {
+    type: "apiKey",
+    in: "header",
+    name: "Authorization",
+    description: "Key <key id>:<secret>",
+  });
+  return app.getOpenAPI31Document({
+    openapi: "3.1.0",
+    info: { title: "Tempera admin service", version: "1", description: "fal's Platform API (https://docs.fal.ai) and what Tempera adds." },
+    servers: [{ url: "http://localhost:8081" }],
+  });
+}

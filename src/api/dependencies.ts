@@ -1,3 +1,4 @@
+import type { AuditLog } from "../core/ports/audit-log.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
 import type { Deliveries, DeliveryStore } from "../core/ports/delivery-store.ts";
@@ -48,6 +49,8 @@ export interface ApiDependencies {
   deadLetters: DeadLetterStore;
   /** What GPU workers say of their engines. */
   engines: EngineBoard;
+  /** Who changed what. */
+  audit: AuditLog;
   /** The keys themselves, for the admin role. */
   keys: KeyStore;
   clock: Clock;

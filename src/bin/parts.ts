@@ -6,6 +6,7 @@ import { createMemoryEventLog } from "../adapters/memory/event-log.ts";
 import { createMemoryFrameChannel } from "../adapters/memory/frame-channel.ts";
 import { createFileObjectStore } from "../adapters/object-store/file-object-store.ts";
 import { createS3ObjectStore } from "../adapters/object-store/s3-object-store.ts";
+import { createAuditLog } from "../adapters/postgres/audit-log.ts";
 import { connectPostgres } from "../adapters/postgres/connection.ts";
 import { createDeadLetterStore } from "../adapters/postgres/dead-letter-store.ts";
 import { createDeliveryStore } from "../adapters/postgres/delivery-store.ts";
@@ -24,6 +25,7 @@ import { installRuntime } from "../adapters/temporal/runtime.ts";
 import type { Config } from "../config/settings.ts";
 import { type AllowedPrivate, parseAllowedPrivate } from "../core/address-guard.ts";
 import { createClosing } from "../core/closing.ts";
+import type { AuditLog } from "../core/ports/audit-log.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
 import type { DeliveryStore } from "../core/ports/delivery-store.ts";
@@ -57,6 +59,8 @@ export interface Parts extends AsyncDisposable {
   frames: FrameChannel;
   requests: RequestStore;
   keys: KeyStore;
+  /** Who changed what. */
+  audit: AuditLog;
   secrets: SecretStore;
   objects: ObjectStore;
   files: FileStore;
@@ -114,6 +118,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       frames,
       requests: createRequestStore(sql),
       keys: createKeyStore(sql),
+      audit: createAuditLog(sql),
       secrets,
       signingKeys: createSigningKeyStore(sql, { secrets, clock: systemClock }),
       deliveries: createDeliveryStore(sql),

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
+import { addAuditCommands } from "./commands/audit.ts";
 import { addConfigCommands, collect } from "./commands/config.ts";
 import { addDeadLetterCommands } from "./commands/dead-letters.ts";
 import { addDeliveryCommands } from "./commands/deliveries.ts";
@@ -47,6 +48,7 @@ addEngineCommands(program, connect);
 addDeliveryCommands(program, connect);
 addDeadLetterCommands(program, connect);
 addSigningKeyCommands(program, connect);
+addAuditCommands(program, connect);
 addTlsCommands(program);
 addConfigCommands(program);
 program

@@ -2,6 +2,8 @@
 export const LIMITS = {
   /** A request body. fal accepts data URIs of 10 MB and more; 32 MiB leaves room and bounds memory per connection. */
   bodyBytesMax: 32 * 1024 * 1024,
+  /** A body that the admin service reads: its verbs take a few fields. */
+  adminBodyBytesMax: 64 * 1024,
   /** A JSON body: how long it may take to arrive. 32 MiB in this time is 0.9 Mbit/s. */
   bodyMs: 5 * 60 * 1000,
   /** JSON nesting of an input. Deeper ones are refused before anything walks them recursively. */

@@ -1,17 +1,42 @@
-import type { Context } from "hono";
+import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { DeliveryRecord } from "../../core/ports/delivery-store.ts";
-import type { DeliveryAttempt, DeliveryState } from "../../core/webhook.ts";
-import { answerJson } from "../answer-json.ts";
+import type { DeliveryAttempt } from "../../core/webhook.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { readJsonBody } from "../read-body.ts";
-import { paged, pageOf } from "./page.ts";
+import { cursorOf, PAGE_ANSWER, PAGE_QUERY, pageAfter, paged } from "./page.ts";
+import type { AddVerb } from "./verb.ts";
 
-const STATES: readonly DeliveryState[] = ["pending", "delivered", "dead"];
+const STATE = z.enum(["pending", "delivered", "dead"], "Input should be one of pending, delivered, dead");
+
+const DELIVERY = z
+  .object({
+    request_id: z.string(),
+    owner: z.string(),
+    endpoint_id: z.string(),
+    url: z.string(),
+    state: STATE,
+    rounds: z.int().openapi({ description: "Times it was started: once by its job, then by operators." }),
+    attempts: z.int(),
+    created_at: z.string(),
+    updated_at: z.string(),
+    next_attempt_at: z.string().nullable(),
+    last_status: z.int().nullable(),
+    last_error: z.string().nullable(),
+  })
+  .openapi("Delivery");
+
+const ATTEMPT = z.object({
+  round: z.int(),
+  attempt: z.int(),
+  started_at: z.string(),
+  duration_ms: z.number(),
+  status: z.int().nullable(),
+  error: z.string().nullable(),
+});
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 
-const deliveryBody = (delivery: DeliveryRecord) => ({
+const deliveryBody = (delivery: DeliveryRecord): z.input<typeof DELIVERY> => ({
   request_id: delivery.requestId,
   owner: delivery.ownerId,
   endpoint_id: delivery.endpoint,
@@ -26,7 +51,7 @@ const deliveryBody = (delivery: DeliveryRecord) => ({
   last_error: delivery.lastError ?? null,
 });
 
-const attemptBody = ({ round, attempt, startedAtMs, durationMs, status, error }: DeliveryAttempt) => ({
+const attemptBody = ({ round, attempt, startedAtMs, durationMs, status, error }: DeliveryAttempt): z.input<typeof ATTEMPT> => ({
   round,
   attempt,
   started_at: iso(startedAtMs),
@@ -35,57 +60,87 @@ const attemptBody = ({ round, attempt, startedAtMs, durationMs, status, error }:
   error: error ?? null,
 });
 
-/** `GET /v1/deliveries?state=&limit=&cursor=` → webhooks that were tried at least once, newest first. */
-export const createDeliveriesList =
-  ({ deliveries }: Pick<ApiDependencies, "deliveries">) =>
-  async (c: Context): Promise<Response> => {
-    const given = c.req.query("state");
-    const state = STATES.find((each) => each === given);
-    if (given !== undefined && !state) {
-      const msg = `Input should be one of ${STATES.join(", ")}`;
-      throw new TemperaError("input_invalid", `state: ${msg}`, { faults: [{ loc: ["query", "state"], msg, type: "literal_error" }] });
-    }
-    const page = pageOf(c);
-    const found = await deliveries.list({ ...page, limit: page.limit + 1, ...(state && { state }) });
-    const { items, ...rest } = paged(found, page);
-    return answerJson(c, { deliveries: items.map(deliveryBody), ...rest });
-  };
+const REQUEST = z.object({ request_id: z.string() });
 
-/** `GET /v1/deliveries/{request_id}` → one delivery and each of its attempts. 404 `delivery_unknown`. */
-export const createDeliveriesShow =
-  ({ deliveries }: Pick<ApiDependencies, "deliveries">) =>
-  async (c: Context): Promise<Response> => {
-    const found = await deliveries.find(c.req.param("request_id") ?? "");
-    if (!found) throw new TemperaError("delivery_unknown");
-    return answerJson(c, { ...deliveryBody(found.delivery), history: found.attempts.map(attemptBody) });
-  };
+/** Webhooks on their way to their receivers. */
+export function addDeliveryVerbs(
+  add: AddVerb,
+  { deliveries, redeliveries, requests, webhookOf }: Pick<ApiDependencies, "deliveries" | "redeliveries" | "requests" | "webhookOf">,
+): void {
+  add(
+    {
+      method: "get",
+      path: "/v1/deliveries",
+      says: "Lists the webhooks that were tried at least once, newest first.",
+      scope: "ADMIN",
+      query: PAGE_QUERY.extend({ state: STATE.optional() }),
+      answer: z.object({ deliveries: z.array(DELIVERY), ...PAGE_ANSWER }),
+    },
+    async ({ query: { limit, cursor, state } }) => {
+      const { before } = pageAfter({ cursor });
+      const found = await deliveries.list({
+        limit: limit + 1,
+        ...(before && { before: { atMs: before.atMs, requestId: before.id } }),
+        ...(state && { state }),
+      });
+      const { items, ...page } = paged(found, limit, ({ createdAtMs, requestId }) => cursorOf(createdAtMs, requestId));
+      return { deliveries: items.map(deliveryBody), ...page };
+    },
+  );
 
-/**
- * `POST /v1/deliveries/{request_id}/redeliver {url?}` → 202. Tries again from the start of the schedule, with the outcome as it is
- * stored; a delivery that waits for its next attempt makes it now (`{"status":"HURRIED"}`, the same address). 404
- * `delivery_unknown`, also once the request's outcome is gone; 400 for an address that cannot be used.
- */
-export const createDeliveriesRedeliver =
-  ({ deliveries, redeliveries, requests, webhookOf }: Pick<ApiDependencies, "deliveries" | "redeliveries" | "requests" | "webhookOf">) =>
-  async (c: Context): Promise<Response> => {
-    const body = await readJsonBody(c, 64 * 1024);
-    const { url } = typeof body === "object" && body !== null && !Array.isArray(body) ? body : {};
-    if (url !== undefined && typeof url !== "string") throw new TemperaError("webhook_invalid", "The webhook address is no text.");
-    const found = await deliveries.find((c.req.param("request_id") ?? "").toLowerCase());
-    const request = found && (await requests.find(found.delivery.requestId));
-    if (!found || !request?.outcome) throw new TemperaError("delivery_unknown");
-    const { delivery } = found;
-    const webhook = webhookOf(url ?? delivery.url);
-    if (!webhook) throw new TemperaError("delivery_unknown");
-    const how = await redeliveries.start({
-      ...webhook,
-      requestId: delivery.requestId,
-      ownerId: delivery.ownerId,
-      endpoint: delivery.endpoint,
-      outcome: request.outcome,
-      jobAttempts: request.attempts,
-      round: delivery.round + 1,
-      ...(delivery.retryOf !== undefined && { retryOf: delivery.retryOf }),
-    });
-    return answerJson(c, { request_id: delivery.requestId, status: how === "started" ? "STARTED" : "HURRIED" }, 202);
-  };
+  add(
+    {
+      method: "get",
+      path: "/v1/deliveries/{request_id}",
+      says: "Shows one delivery and each of its attempts.",
+      scope: "ADMIN",
+      params: REQUEST,
+      answer: DELIVERY.extend({ history: z.array(ATTEMPT) }),
+      errors: ["delivery_unknown"],
+    },
+    async ({ params }) => {
+      const found = await deliveries.find(params.request_id);
+      if (!found) throw new TemperaError("delivery_unknown");
+      return { ...deliveryBody(found.delivery), history: found.attempts.map(attemptBody) };
+    },
+  );
+
+  add(
+    {
+      method: "post",
+      path: "/v1/deliveries/{request_id}/redeliver",
+      says: "Tries a webhook again from the start of its schedule; one that waits for its next attempt makes it now.",
+      scope: "ADMIN",
+      params: REQUEST,
+      body: z.strictObject({ url: z.unknown().optional().openapi({ type: "string", description: "Another address than the first." }) }),
+      audit: "deliveries.redeliver",
+      status: 202,
+      answer: z.object({ request_id: z.string(), status: z.enum(["STARTED", "HURRIED"]) }),
+      errors: ["delivery_unknown", "webhook_invalid", "temporal_unavailable"],
+    },
+    async ({ params, body: { url }, change }) => {
+      if (url !== undefined && typeof url !== "string") throw new TemperaError("webhook_invalid", "The webhook address is no text.");
+      const found = await deliveries.find(params.request_id.toLowerCase());
+      const request = found && (await requests.find(found.delivery.requestId));
+      // The stored outcome is what is told: once it is gone there is nothing to deliver.
+      const outcome = request?.outcome;
+      const webhook = found && webhookOf(url ?? found.delivery.url);
+      if (!outcome || !webhook) throw new TemperaError("delivery_unknown");
+      const { delivery } = found;
+      return change({ subject: delivery.requestId, before: deliveryBody(delivery) }, async () => {
+        const how = await redeliveries.start({
+          ...webhook,
+          requestId: delivery.requestId,
+          ownerId: delivery.ownerId,
+          endpoint: delivery.endpoint,
+          outcome,
+          jobAttempts: request.attempts,
+          round: delivery.round + 1,
+          ...(delivery.retryOf !== undefined && { retryOf: delivery.retryOf }),
+        });
+        const status = how === "started" ? ("STARTED" as const) : ("HURRIED" as const);
+        return { after: { status, url: webhook.url }, result: { request_id: delivery.requestId, status } };
+      });
+    },
+  );
+}

@@ -1,13 +1,35 @@
-import type { Context } from "hono";
+import { z } from "@hono/zod-openapi";
 import type { EngineOnWorker } from "../../core/engine-status.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { JsonObject } from "../../core/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { readJsonBody } from "../read-body.ts";
+import { PAGE_ANSWER, WHOLE } from "./page.ts";
+import type { AddVerb } from "./verb.ts";
 
-const engineBody = (engine: EngineOnWorker) => ({
+const ENGINE = z
+  .object({
+    endpoint_id: z.string(),
+    version: z.string(),
+    worker: z.string(),
+    device: z.string(),
+    state: z
+      .enum(["stopped", "loading", "ready", "out", "lost"])
+      .openapi({ description: "out: out of rotation; lost: its worker says nothing any more" }),
+    polled: z.boolean().openapi({ description: "Whether the worker takes requests of the model now." }),
+    pid: z.int().nullable(),
+    memory_mib: z.number().nullable(),
+    budget_mib: z.number(),
+    running: z.int(),
+    waiting: z.int(),
+    failures: z.int(),
+    last_failure: z.string().nullable(),
+    reported_seconds_ago: z.number(),
+  })
+  .openapi("Engine");
+
+const NAME = z.string().min(1, "Input should be a valid string");
+
+const engineBody = (engine: EngineOnWorker): z.input<typeof ENGINE> => ({
   endpoint_id: engine.endpoint,
   version: engine.version,
   worker: engine.worker,
@@ -24,39 +46,37 @@ const engineBody = (engine: EngineOnWorker) => ({
   reported_seconds_ago: Math.round(engine.ageMs / 100) / 10,
 });
 
-/**
- * `GET /v1/engines` → every model version on every GPU worker: `stopped`, `loading`, `ready`, `out` of rotation with the reason, or
- * `lost` with a worker that says nothing any more.
- */
-export const createEnginesList =
-  ({ engines }: Pick<ApiDependencies, "engines">) =>
-  async (c: Context): Promise<Response> =>
-    answerJson(c, { engines: (await engines.list()).map(engineBody), next_cursor: null, has_more: false });
+/** The model versions on the GPU workers. */
+export function addEngineVerbs(add: AddVerb, { engines }: Pick<ApiDependencies, "engines">): void {
+  add(
+    {
+      method: "get",
+      path: "/v1/engines",
+      says: "Lists every model version on every GPU worker.",
+      scope: "ADMIN",
+      answer: z.object({ engines: z.array(ENGINE), ...PAGE_ANSWER }),
+    },
+    async () => ({ engines: (await engines.list()).map(engineBody), ...WHOLE }),
+  );
 
-/**
- * `POST /v1/engines/reset {endpoint_id, version?, worker?}` → 202 with the workers that were asked to put the model back into rotation;
- * each does so within moments. 404 `engine_unknown` when no living worker has it.
- */
-export const createEnginesReset =
-  ({ engines }: Pick<ApiDependencies, "engines">) =>
-  async (c: Context): Promise<Response> => {
-    const body = await readJsonBody(c, 64 * 1024);
-    const fields = (typeof body === "object" && body !== null && !Array.isArray(body) ? body : {}) as JsonObject;
-    const endpoint = textOf(fields, "endpoint_id");
-    if (endpoint === undefined) {
-      const faults = [{ loc: ["body", "endpoint_id"], msg: "Field required", type: "missing" }];
-      throw new TemperaError("input_invalid", "endpoint_id: Field required", { faults });
-    }
-    const version = textOf(fields, "version");
-    const worker = textOf(fields, "worker");
-    const asked = await engines.askReset({ endpoint, ...(version !== undefined && { version }), ...(worker !== undefined && { worker }) });
-    if (asked.length === 0) throw new TemperaError("engine_unknown");
-    return answerJson(c, { asked: asked.map((each) => ({ endpoint_id: endpoint, ...each })) }, 202);
-  };
-
-function textOf(fields: JsonObject, name: string): string | undefined {
-  const value = fields[name] ?? undefined;
-  if (value === undefined || (typeof value === "string" && value !== "")) return value;
-  const faults = [{ loc: ["body", name], msg: "Input should be a valid string", type: "string_type" }];
-  throw new TemperaError("input_invalid", `${name}: Input should be a valid string`, { faults });
+  add(
+    {
+      method: "post",
+      path: "/v1/engines/reset",
+      says: "Asks workers to put a model back into rotation; each does so within moments.",
+      scope: "ADMIN",
+      body: z.strictObject({ endpoint_id: NAME, version: NAME.nullish(), worker: NAME.nullish() }),
+      audit: "engines.reset",
+      status: 202,
+      answer: z.object({ asked: z.array(z.object({ endpoint_id: z.string(), worker: z.string(), version: z.string() })) }),
+      errors: ["engine_unknown"],
+    },
+    async ({ body: { endpoint_id: endpoint, version, worker }, change }) =>
+      change({ subject: endpoint }, async () => {
+        const found = await engines.askReset({ endpoint, ...(version && { version }), ...(worker && { worker }) });
+        if (found.length === 0) throw new TemperaError("engine_unknown");
+        const asked = found.map((each) => ({ endpoint_id: endpoint, ...each }));
+        return { after: asked, result: { asked } };
+      }),
+  );
 }

@@ -1,15 +1,35 @@
 import { createHash, randomBytes, randomUUID } from "node:crypto";
-import type { Context } from "hono";
+import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { Key, Scope } from "../../core/key.ts";
-import { answerJson } from "../answer-json.ts";
+import type { Key } from "../../core/key.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { readJsonBody } from "../read-body.ts";
-import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
+import { PAGE_ANSWER, WHOLE } from "./page.ts";
+import type { AddVerb } from "./verb.ts";
+
+const KEY = z
+  .object({
+    key_id: z.string(),
+    alias: z.string(),
+    scope: z.enum(["API", "ADMIN"]),
+    owner: z.string(),
+    created_at: z.string(),
+    revoked_at: z.string().nullable(),
+  })
+  .openapi("Key");
+
+const NEW_KEY = z.strictObject({
+  alias: z.string().regex(/^[\x20-\x7e]{1,100}$/, "Input should be 1 to 100 printable ASCII characters"),
+  scope: z.enum(["API", "ADMIN"]).default("API"),
+  owner: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{1,64}$/, "Input should be 1 to 64 letters, digits, dots, dashes or underscores")
+    .optional()
+    .openapi({ description: "Keys of one owner see each other's requests. Without one, the key is an owner of its own." }),
+});
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 
-const keyBody = ({ keyId, alias, scope, ownerId, createdAtMs, revokedAtMs }: Key) => ({
+const keyBody = ({ keyId, alias, scope, ownerId, createdAtMs, revokedAtMs }: Key): z.input<typeof KEY> => ({
   key_id: keyId,
   alias,
   scope,
@@ -25,46 +45,59 @@ function newKey({ ownerId, ...fields }: Pick<Key, "alias" | "scope" | "createdAt
   return { key: { ...fields, keyId, ownerId: ownerId ?? keyId, secretSha256: createHash("sha256").update(secret).digest("hex") }, secret };
 }
 
-/**
- * `POST /v1/keys {alias, scope?, owner?}` → 201 with the secret, this once (contract §10). `scope` is `API` unless said
- * otherwise; Keys of one
- * `owner` see each other's requests; without one, the key is an owner of its own. 422 for a body that does not fit.
- */
-export const createKeysCreate =
-  ({ keys, clock }: Pick<ApiDependencies, "keys" | "clock">) =>
-  async (c: Context): Promise<Response> => {
-    const body = await readJsonBody(c, 64 * 1024);
-    const { alias, scope = "API", owner } = typeof body === "object" && body !== null && !Array.isArray(body) ? body : {};
-    const invalid = (field: string, msg: string): never => {
-      throw new TemperaError("input_invalid", `${field}: ${msg}`, { faults: [{ loc: ["body", field], msg, type: "value_error" }] });
-    };
-    if (typeof alias !== "string" || !/^[\x20-\x7e]{1,100}$/.test(alias))
-      return invalid("alias", "Input should be 1 to 100 printable ASCII characters");
-    if (scope !== "API" && scope !== "ADMIN") return invalid("scope", "Input should be 'API' or 'ADMIN'");
-    if (owner !== undefined && (typeof owner !== "string" || !/^[A-Za-z0-9._-]{1,64}$/.test(owner)))
-      return invalid("owner", "Input should be 1 to 64 letters, digits, dots, dashes or underscores");
-    const { key, secret } = newKey({
-      ...(owner !== undefined && { ownerId: owner }),
-      alias,
-      scope: scope satisfies Scope,
-      createdAtMs: clock.nowMs(),
-    });
-    await keys.insert(key);
-    return answerJson(c, { ...keyBody(key), key_secret: secret, key: `${key.keyId}:${secret}` }, 201);
-  };
+/** What callers authenticate with (contract §10). */
+export function addKeyVerbs(add: AddVerb, { keys, clock }: Pick<ApiDependencies, "keys" | "clock">): void {
+  add(
+    {
+      method: "get",
+      path: "/v1/keys",
+      says: "Lists every key, newest first, without secrets.",
+      scope: "ADMIN",
+      answer: z.object({ keys: z.array(KEY), ...PAGE_ANSWER }),
+    },
+    async () => ({ keys: (await keys.list()).map(keyBody), ...WHOLE }),
+  );
 
-/** `GET /v1/keys` → every key, newest first, without secrets. */
-export const createKeysList =
-  ({ keys }: Pick<ApiDependencies, "keys">) =>
-  async (c: Context): Promise<Response> =>
-    answerJson(c, { keys: (await keys.list()).map(keyBody), next_cursor: null, has_more: false });
+  add(
+    {
+      method: "post",
+      path: "/v1/keys",
+      says: "Makes a key. Its secret is shown this once.",
+      scope: "ADMIN",
+      body: NEW_KEY,
+      audit: "keys.create",
+      status: 201,
+      answer: KEY.extend({ key_secret: z.string(), key: z.string() }),
+    },
+    async ({ body: { alias, scope, owner }, change }) => {
+      const { key, secret } = newKey({ ...(owner !== undefined && { ownerId: owner }), alias, scope, createdAtMs: clock.nowMs() });
+      return change({ subject: key.keyId }, async () => {
+        await keys.insert(key);
+        return { after: keyBody(key), result: { ...keyBody(key), key_secret: secret, key: `${key.keyId}:${secret}` } };
+      });
+    },
+  );
 
-/** `DELETE /v1/keys/{key_id}` → 204; gateways refuse the key within seconds. 404 when there is none, or it was revoked before. */
-export const createKeysRevoke =
-  ({ keys, clock }: Pick<ApiDependencies, "keys" | "clock">) =>
-  async (c: Context): Promise<Response> => {
-    const keyId = c.req.param("key_id") ?? "";
-    const known = /^[0-9a-f-]{36}$/i.test(keyId) && (await keys.revoke(keyId.toLowerCase(), clock.nowMs()));
-    if (!known) throw new TemperaError("key_not_found");
-    return c.body(null, 204, { [REQUEST_ID_HEADER]: requestIdOf(c) });
-  };
+  add(
+    {
+      method: "delete",
+      path: "/v1/keys/{key_id}",
+      says: "Refuses a key from now on; gateways do so within two seconds.",
+      scope: "ADMIN",
+      params: z.object({ key_id: z.string() }),
+      audit: "keys.revoke",
+      status: 204,
+      errors: ["key_not_found"],
+    },
+    async ({ params, change }) => {
+      const keyId = params.key_id.toLowerCase();
+      const key = /^[0-9a-f-]{36}$/.test(keyId) ? await keys.find(keyId) : undefined;
+      if (!key || key.revokedAtMs !== undefined) throw new TemperaError("key_not_found");
+      return change({ subject: keyId, before: keyBody(key) }, async () => {
+        const revokedAtMs = clock.nowMs();
+        if (!(await keys.revoke(keyId, revokedAtMs))) throw new TemperaError("key_not_found");
+        return { after: keyBody({ ...key, revokedAtMs }), result: undefined };
+      });
+    },
+  );
+}

@@ -1,39 +1,69 @@
-import type { Context } from "hono";
+import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { Page } from "../../core/ports/delivery-store.ts";
 import { isRequestId } from "../../core/request.ts";
 
 const LIMIT_DEFAULT = 50;
 const LIMIT_MAXIMUM = 1000;
 
-const invalid = (field: string, msg: string): never => {
-  throw new TemperaError("input_invalid", `${field}: ${msg}`, { faults: [{ loc: ["query", field], msg, type: "value_error" }] });
+/** `limit` of a list: 1 to `maximum`. */
+const limitQuery = (maximum: number, standard: number) =>
+  z
+    .string()
+    .regex(/^\d{1,4}$/, `Input should be an integer from 1 to ${maximum}`)
+    .transform(Number)
+    .refine((limit) => limit >= 1 && limit <= maximum, `Input should be an integer from 1 to ${maximum}`)
+    .default(standard)
+    .openapi({ type: "integer", minimum: 1, maximum, default: standard });
+
+const CURSOR = z.string().openapi({ description: "A `next_cursor` of this list." });
+
+/** The query of every list: `query: PAGE_QUERY.extend({ state: … })`. */
+export const PAGE_QUERY = z.object({ limit: limitQuery(LIMIT_MAXIMUM, LIMIT_DEFAULT), cursor: CURSOR.optional() });
+
+/** What every list answers beside its items (contract §10): `answer: z.object({ keys: z.array(KEY), ...PAGE_ANSWER })`. */
+export const PAGE_ANSWER = { next_cursor: z.string().nullable(), has_more: z.boolean() };
+
+/** The answer of a list that is always whole. */
+export const WHOLE = { next_cursor: null, has_more: false };
+
+const cursorInvalid = (): TemperaError => {
+  const msg = "Input should be a next_cursor of this list";
+  return new TemperaError("input_invalid", `cursor: ${msg}`, { faults: [{ loc: ["query", "cursor"], msg, type: "value_error" }] });
 };
 
-/** Reads `limit` (1 to 1000, 50 when absent) and `cursor` of a list that is newest first. 422 for what is neither. */
-export function pageOf(c: Context): Page {
-  const limit = c.req.query("limit") ?? String(LIMIT_DEFAULT);
-  if (!/^\d{1,4}$/.test(limit) || Number(limit) < 1 || Number(limit) > LIMIT_MAXIMUM) {
-    return invalid("limit", `Input should be an integer from 1 to ${LIMIT_MAXIMUM}`);
+/** A cursor of the values that the last item of a page is ordered by. Opaque to callers. */
+export const cursorOf = (...values: (string | number)[]): string => Buffer.from(JSON.stringify(values)).toString("base64url");
+
+/** The values of a cursor, as `shape` says they must be. Throws `input_invalid` for a text that is none. */
+function readCursor<T extends z.ZodType>(cursor: string, shape: T): z.output<T> {
+  try {
+    return shape.parse(JSON.parse(Buffer.from(cursor, "base64url").toString("utf8")));
+  } catch {
+    throw cursorInvalid();
   }
-  const cursor = c.req.query("cursor");
-  if (cursor === undefined) return { limit: Number(limit) };
-  const [atMs = "", requestId = ""] = Buffer.from(cursor, "base64url").toString("latin1").split(" ");
-  if (!/^\d{1,15}$/.test(atMs) || !isRequestId(requestId)) return invalid("cursor", "Input should be a next_cursor of this list");
-  return { limit: Number(limit), before: { atMs: Number(atMs), requestId } };
 }
 
-/** The page's items, of one more than its limit that was asked for, and where the next page begins (contract §10). */
-export function paged<T extends { requestId: string; createdAtMs: number }>(
+const NEWEST_FIRST = z.tuple([z.int().nonnegative(), z.string().refine(isRequestId)]);
+
+/** Where a page of a list that is newest first begins: after what its cursor names. */
+export function pageAfter({ cursor }: { cursor?: string | undefined }): { before?: { atMs: number; id: string } } {
+  if (cursor === undefined) return {};
+  const [atMs, id] = readCursor(cursor, NEWEST_FIRST);
+  return { before: { atMs, id } };
+}
+
+/**
+ * A page of `limit` items, of one more that was asked for, and where the next one begins.
+ *
+ * @param cursor of an item: the values that the list is ordered by
+ */
+export function paged<T>(
   found: T[],
-  { limit }: Page,
+  limit: number,
+  cursor: (last: T) => string,
 ): { items: T[]; next_cursor: string | null; has_more: boolean } {
   const items = found.slice(0, limit);
   const last = items.at(-1);
   const more = found.length > limit && last !== undefined;
-  return {
-    items,
-    next_cursor: more ? Buffer.from(`${last.createdAtMs} ${last.requestId}`, "latin1").toString("base64url") : null,
-    has_more: more,
-  };
+  return { items, next_cursor: more ? cursor(last) : null, has_more: more };
 }

@@ -1,10 +1,24 @@
-import type { Context } from "hono";
+import { z } from "@hono/zod-openapi";
 import { publishedAt, type SigningKey, signerAt } from "../../core/signing-key.ts";
-import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { readJsonBody } from "../read-body.ts";
+import type { AddVerb } from "./verb.ts";
 
-const keyBody = (key: SigningKey, all: readonly SigningKey[], nowMs: number) => ({
+const SIGNING_KEY = z
+  .object({
+    key_id: z.string(),
+    public_key: z.string(),
+    state: z
+      .enum(["next", "signing", "retired", "forgotten", "revoked"])
+      .openapi({ description: "next: published, does not sign yet. retired: signs no more. Both, and the one that signs, verify." }),
+    created_at: z.string(),
+    signs_from: z.string(),
+    revoked_at: z.string().nullable(),
+  })
+  .openapi("SigningKey");
+
+type State = z.input<typeof SIGNING_KEY>["state"];
+
+const keyBody = (key: SigningKey, all: readonly SigningKey[], nowMs: number): z.input<typeof SIGNING_KEY> => ({
   key_id: key.keyId,
   public_key: key.publicKey,
   state: stateOf(key, all, nowMs),
@@ -13,32 +27,53 @@ const keyBody = (key: SigningKey, all: readonly SigningKey[], nowMs: number) => 
   revoked_at: key.revokedAtMs === undefined ? null : new Date(key.revokedAtMs).toISOString(),
 });
 
-/** `next`: published, does not sign yet. `retired`: signs no more. Both, and the one that signs, verify. */
-function stateOf(key: SigningKey, all: readonly SigningKey[], nowMs: number): "next" | "signing" | "retired" | "forgotten" | "revoked" {
+function stateOf(key: SigningKey, all: readonly SigningKey[], nowMs: number): State {
   if (key.revokedAtMs !== undefined) return "revoked";
   if (key.signsFromMs > nowMs) return "next";
   if (signerAt(all, nowMs)?.keyId === key.keyId) return "signing";
   return publishedAt(all, nowMs).some(({ keyId }) => keyId === key.keyId) ? "retired" : "forgotten";
 }
 
-/** `GET /v1/signing-keys` → every key that webhooks were ever signed with, newest first. */
-export const createSigningKeysList =
-  ({ signingKeys, clock }: Pick<ApiDependencies, "signingKeys" | "clock">) =>
-  async (c: Context): Promise<Response> => {
+/** What webhooks are signed with. */
+export function addSigningKeyVerbs(add: AddVerb, { signingKeys, clock }: Pick<ApiDependencies, "signingKeys" | "clock">): void {
+  const listed = async (): Promise<z.input<typeof SIGNING_KEY>[]> => {
     const all = await signingKeys.list();
-    return answerJson(c, { signing_keys: all.map((key) => keyBody(key, all, clock.nowMs())) });
+    return all.map((key) => keyBody(key, all, clock.nowMs()));
   };
 
-/**
- * `POST /v1/signing-keys/rotate {now?, revoke?}` → 201 with the new key. It signs 25 hours from now, `now` at once; `revoke` also takes
- * the ones before it out of the JWKS. 409 `rotation_pending`.
- */
-export const createSigningKeysRotate =
-  ({ signingKeys, clock }: Pick<ApiDependencies, "signingKeys" | "clock">) =>
-  async (c: Context): Promise<Response> => {
-    const body = await readJsonBody(c, 64 * 1024);
-    const { now, revoke } = typeof body === "object" && body !== null && !Array.isArray(body) ? body : {};
-    const made = await signingKeys.rotate({ now: now === true, revoke: revoke === true });
-    const all = await signingKeys.list();
-    return answerJson(c, keyBody(made, all, clock.nowMs()), 201);
-  };
+  add(
+    {
+      method: "get",
+      path: "/v1/signing-keys",
+      says: "Lists every key that webhooks were ever signed with, newest first.",
+      scope: "ADMIN",
+      answer: z.object({ signing_keys: z.array(SIGNING_KEY) }),
+    },
+    async () => ({ signing_keys: await listed() }),
+  );
+
+  add(
+    {
+      method: "post",
+      path: "/v1/signing-keys/rotate",
+      says: "Makes a new signing key. It signs 25 hours from now.",
+      scope: "ADMIN",
+      body: z.strictObject({
+        now: z.boolean().default(false).openapi({ description: "It signs at once." }),
+        revoke: z.boolean().default(false).openapi({ description: "The ones before it leave the JWKS." }),
+      }),
+      audit: "signing-keys.rotate",
+      status: 201,
+      answer: SIGNING_KEY,
+      errors: ["rotation_pending"],
+    },
+    async ({ body, change }) => {
+      const before = await listed();
+      return change({ subject: "signing-keys", before }, async () => {
+        const made = await signingKeys.rotate(body);
+        const all = await listed();
+        return { after: all, subject: made.keyId, result: keyBody(made, await signingKeys.list(), clock.nowMs()) };
+      });
+    },
+  );
+}

@@ -1,0 +1,24 @@
+-- migrate:up
+-- Who changed what through the admin service. A record is begun before its change is made and settled after it, so that no
+-- change is without one; `json` keeps what it was and what it became letter by letter.
+CREATE TABLE audit (
+  audit_id uuid PRIMARY KEY,
+  at timestamptz NOT NULL,
+  key_id text NOT NULL,
+  owner_id text NOT NULL,
+  action text NOT NULL,
+  subject text NOT NULL,
+  -- The id that the answer of the call carries.
+  request_id uuid NOT NULL,
+  -- `begun`: the process that made the change ended before it could say how that went.
+  state text NOT NULL CHECK (state IN ('begun', 'made', 'failed')),
+  before json,
+  after json,
+  error_code text
+);
+CREATE INDEX audit_newest ON audit (at DESC, audit_id DESC);
+CREATE INDEX audit_by_subject ON audit (subject, at DESC, audit_id DESC);
+CREATE INDEX audit_by_action ON audit (action, at DESC, audit_id DESC);
+
+-- migrate:down
+DROP TABLE audit;
