@@ -19,6 +19,7 @@ export type AdminDependencies = Pick<
   ApiDependencies,
   | "keyRing"
   | "keys"
+  | "keyHashes"
   | "audit"
   | "registry"
   | "jobs"

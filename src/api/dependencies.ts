@@ -14,6 +14,7 @@ import type { FrameChannel, Sessions } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
 import type { Webhook } from "../core/webhook.ts";
 import type { Registry } from "../registry/registry.ts";
+import type { KeyHashes } from "./key-hashes.ts";
 import type { KeyRing } from "./key-ring.ts";
 import type { Tokens } from "./tokens.ts";
 
@@ -53,6 +54,8 @@ export interface ApiDependencies {
   audit: AuditLog;
   /** The keys themselves, for the admin role. */
   keys: KeyStore;
+  /** How their secrets are stored, for the admin role. */
+  keyHashes: KeyHashes;
   clock: Clock;
   log: Log;
   /** Largest request body, in bytes. */

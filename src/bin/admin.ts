@@ -1,11 +1,10 @@
-import { createHash } from "node:crypto";
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { createAdmin } from "../api/admin.ts";
 import { createKeyRing } from "../api/key-ring.ts";
 import { listen } from "../api/serve.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
-import { systemClock } from "../core/ports/clock.ts";
+import { steadyClock, systemClock } from "../core/ports/clock.ts";
 import type { Parts } from "./parts.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
@@ -17,7 +16,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
   if (config.keys.admin && !(await ensureAdminKey(parts, config.keys.admin))) {
     throw new Error("TEMPERA_ADMIN_KEY names a key that was revoked or has another secret; set it to a new <uuid>:<secret>.");
   }
-  const keyRing = await createKeyRing({ keys, clock: systemClock });
+  const keyRing = await createKeyRing({ keys, clock: steadyClock, hashes: parts.keyHashes });
   const app = createAdmin({
     ...parts,
     keyRing,
@@ -43,20 +42,18 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
 }
 
 /** Makes the key `<uuid>:<secret>` exist, with scope ADMIN. False when its id was revoked or belongs to another secret. */
-export async function ensureAdminKey({ keys }: Pick<Parts, "keys">, credential: string): Promise<boolean> {
+export async function ensureAdminKey({ keys, keyHashes }: Pick<Parts, "keys" | "keyHashes">, credential: string): Promise<boolean> {
   const colon = credential.indexOf(":");
   const keyId = credential.slice(0, colon);
-  const secretSha256 = createHash("sha256")
-    .update(credential.slice(colon + 1))
-    .digest("hex");
+  const secret = credential.slice(colon + 1);
   const known = await keys.find(keyId.toLowerCase());
-  if (known) return known.secretSha256 === secretSha256 && known.revokedAtMs === undefined;
+  if (known) return keyHashes.matches(known, secret) && known.revokedAtMs === undefined;
   await keys.insert({
     keyId: keyId.toLowerCase(),
     ownerId: "admin",
     alias: "first key",
     scope: "ADMIN",
-    secretSha256,
+    ...keyHashes.digest(secret),
     createdAtMs: systemClock.nowMs(),
   });
   return true;

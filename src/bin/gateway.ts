@@ -9,7 +9,7 @@ import { type HttpServer, listen } from "../api/serve.ts";
 import { createTokens } from "../api/tokens.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
 import { createClosing } from "../core/closing.ts";
-import { systemClock } from "../core/ports/clock.ts";
+import { steadyClock, systemClock } from "../core/ports/clock.ts";
 import type { Parts } from "./parts.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 import { certificateSource, keepCertificateFresh } from "./tls.ts";
@@ -21,7 +21,7 @@ const GRACE_MS = 2_000;
 export async function startGateway(parts: Parts): Promise<Role & { port: number; tls: { port: number; caFile?: string } | undefined }> {
   const { config } = parts;
   const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
-  const keyRing = await createKeyRing({ keys: parts.keys, clock: systemClock });
+  const keyRing = await createKeyRing({ keys: parts.keys, clock: steadyClock, hashes: parts.keyHashes });
   // What may change while it runs is asked for each time: `config` follows its files.
   const api: ApiDependencies = {
     ...parts,

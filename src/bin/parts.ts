@@ -22,6 +22,7 @@ import { createRedisFrameChannel } from "../adapters/redis/frame-channel.ts";
 import { connectTemporal } from "../adapters/temporal/connect.ts";
 import { prepareTemporal } from "../adapters/temporal/prepare.ts";
 import { installRuntime } from "../adapters/temporal/runtime.ts";
+import { createKeyHashes, type KeyHashes } from "../api/key-hashes.ts";
 import type { Config } from "../config/settings.ts";
 import { type AllowedPrivate, parseAllowedPrivate } from "../core/address-guard.ts";
 import { createClosing } from "../core/closing.ts";
@@ -59,6 +60,8 @@ export interface Parts extends AsyncDisposable {
   frames: FrameChannel;
   requests: RequestStore;
   keys: KeyStore;
+  /** How the secrets of keys are stored. */
+  keyHashes: KeyHashes;
   /** Who changed what. */
   audit: AuditLog;
   secrets: SecretStore;
@@ -118,6 +121,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       frames,
       requests: createRequestStore(sql),
       keys: createKeyStore(sql),
+      keyHashes: createKeyHashes([...peppersOf(config), await secrets.secret("key-pepper")]),
       audit: createAuditLog(sql),
       secrets,
       signingKeys: createSigningKeyStore(sql, { secrets, clock: systemClock }),
@@ -159,6 +163,9 @@ export function configuredAddresses(config: Config, role: string): Addresses {
     ...(s3 && { s3 }),
   };
 }
+
+/** The configured peppers, newest first. Behind them stands one that the database keeps: what was stored without any stays known. */
+const peppersOf = ({ keys }: Config): string[] => (keys.pepper ?? "").split(",").flatMap((pepper) => pepper.trim() || []);
 
 /** The configured object store, if one is. Throws when its keys are missing. */
 export function s3Of({ objects }: Config): Addresses["s3"] {

@@ -34,11 +34,21 @@ export const LIMITS = {
   eventsTtlMs: 24 * 3600 * 1000,
   /** SSE: longest silence on a status stream; proxies cut idle connections at 30-60 s, and 15 s is the contract (§2.3). */
   keepAliveMs: 12_000,
-  /** How long an authenticated key is remembered by a gateway when no notification arrives. */
-  keyCacheMs: 3_000,
+  /** How long a key is believed since the store was last asked: with the time of one query, a revoked one is refused within 2 s. */
+  keyCacheMs: 1_500,
+  /** How often the keys in use are looked at again, all with one query; often enough that none becomes too old to be believed. */
+  keyCheckMs: 1_000,
+  /** How long a key counts as in use after it was asked for. */
+  keyWarmMs: 60_000,
+  /** Keys that are being looked up at once; past that a caller is told to try again. Each waits for a connection of the pool. */
+  keyAsksMax: 2_000,
+  /** How often one process stores one key's secret anew at most, in the way it takes for today's. */
+  keyRehashMs: 60_000,
+  /** How often the store is told when keys were last used: what is shown is this exact. */
+  keyUsesMs: 30_000,
   /** How long a key that was valid still opens while Postgres cannot be asked. */
   keyStaleMs: 10 * 60 * 1000,
-  /** Keys a gateway remembers; past that it forgets all and asks again. */
+  /** Keys a gateway remembers, and as many ids that there is no key for; past that it forgets the oldest. A few MB. */
   keysRememberedMax: 10_000,
   /** Start deadlines below this are refused by fal's clients, so they are treated as absent (contract §2.1). */
   startTimeoutMsMin: 100,

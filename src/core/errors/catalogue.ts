@@ -65,6 +65,13 @@ export const CATALOGUE = {
     says: "Invalid Key Authorization header format. Expected '<key_id>:<key_secret>'.",
   },
   key_unknown: { kind: "gateway", status: 401, retryable: false, says: "No user found for Key ID and Secret" },
+  key_expired: { kind: "gateway", status: 401, retryable: false, says: "The key has expired." },
+  key_pepper_missing: {
+    kind: "gateway",
+    status: 503,
+    retryable: false,
+    says: "The key was stored with a pepper that this process was not given.",
+  },
   key_not_found: { kind: "gateway", status: 404, retryable: false, says: "There is no such key, or it was revoked before." },
   token_invalid: { kind: "gateway", status: 401, retryable: false, says: "The token is not valid, has expired, or its key was revoked." },
   token_forbidden: { kind: "gateway", status: 403, retryable: false, says: "The token does not allow this application." },
