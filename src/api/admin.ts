@@ -1,9 +1,11 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { BlankEnv } from "hono/types";
 import { TemperaError } from "../core/errors/tempera-error.ts";
+import type { PayloadCodec } from "../core/ports/payload-codec.ts";
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import { addAuditVerbs } from "./platform/audit.ts";
+import { addCodecVerbs, CODEC_PATH, codecForBrowsers } from "./platform/codec.ts";
 import { addDeadLetterVerbs } from "./platform/dead-letters.ts";
 import { addDeliveryVerbs } from "./platform/deliveries.ts";
 import { addEngineVerbs } from "./platform/engines.ts";
@@ -37,11 +39,16 @@ export type AdminDependencies = Pick<
 > & {
   /** The addresses that deliveries come from, as ranges: what receivers may let through. */
   webhookSources: string[];
+  /** Between what Temporal stores and what it stands for. */
+  payloadCodec: PayloadCodec;
+  /** Where the Temporal UI is opened: its pages may ask the codec endpoint. */
+  temporalUiOrigins: readonly string[];
 };
 
 /** The admin role's HTTP service (contract §10): the table of its subjects. How a verb is added stands in `platform/verb.ts`. */
 export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   const app = new OpenAPIHono<BlankEnv>({ strict: false });
+  app.use(`${CODEC_PATH}/*`, codecForBrowsers(api.temporalUiOrigins));
   const add = createAddVerb(app, api);
   addMetaVerbs(add, api);
   addModelVerbs(add, api);
@@ -51,6 +58,7 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   addDeadLetterVerbs(add, api);
   addSigningKeyVerbs(add, api);
   addAuditVerbs(add, api);
+  addCodecVerbs(add, api);
 
   app.get("/v1/openapi.json", (c) => answerJson(c, openapiOf(app)));
   app.get("/health/live", (c) => answerJson(c, { status: "live" }));
@@ -65,7 +73,7 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
 
 const methodsByPath = (app: OpenAPIHono<BlankEnv>): Map<string, string[]> => {
   const methods = new Map<string, string[]>();
-  for (const { path, method } of app.routes)
+  for (const { path, method } of app.routes.filter(({ method }) => method !== "ALL"))
     methods.set(path, [...(methods.get(path) ?? []), method, ...(method === "GET" ? ["HEAD"] : [])]);
   return methods;
 };

@@ -4,6 +4,7 @@ import { createAdmin } from "../api/admin.ts";
 import { createKeyRing } from "../api/key-ring.ts";
 import { listen } from "../api/serve.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
+import type { Config } from "../config/settings.ts";
 import { steadyClock, systemClock } from "../core/ports/clock.ts";
 import type { Parts } from "./parts.ts";
 import { isMain, type Role, runRole } from "./role.ts";
@@ -24,6 +25,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     redeliveries: createDeliveries(parts.client),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
+    temporalUiOrigins: temporalUiOrigins(config),
     clock: systemClock,
   });
   const server = await listen(app, {
@@ -39,6 +41,12 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
       await keyRing[Symbol.asyncDispose]();
     },
   };
+}
+
+/** The configured Temporal UI, else the embedded one by either of its names. */
+function temporalUiOrigins({ temporal }: Config): string[] {
+  if (temporal.uiOrigin) return [new URL(temporal.uiOrigin).origin];
+  return temporal.address ? [] : [`http://localhost:${temporal.uiPort}`, `http://127.0.0.1:${temporal.uiPort}`];
 }
 
 /** Makes the key `<uuid>:<secret>` exist, with scope ADMIN. False when its id was revoked or belongs to another secret. */

@@ -84,12 +84,16 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     pool,
     budgetMiB,
     startPolling: (model, onIdle) =>
-      startGpuWorker({ connection, namespace: config.temporal.namespace, identity: parts.identity }, model, {
-        activities: { infer, holdSession },
-        graceMs: config.worker.graceSeconds * 1000,
-        drainable: together > budgetMiB,
-        onIdle,
-      }),
+      startGpuWorker(
+        { connection, namespace: config.temporal.namespace, identity: parts.identity, dataConverter: parts.dataConverter },
+        model,
+        {
+          activities: { infer, holdSession },
+          graceMs: config.worker.graceSeconds * 1000,
+          drainable: together > budgetMiB,
+          onIdle,
+        },
+      ),
     backlog: createBacklog(parts.client),
     log: (level, message, about) => log[LOG_METHOD[level]](about, message),
   });

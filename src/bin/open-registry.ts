@@ -5,6 +5,9 @@ import { loadRegistry, type Registry } from "../registry/registry.ts";
 /** The root of the project: where `models/`, `schemas/` and `package-lock.json` lie. */
 export const PROJECT = resolve(import.meta.dirname, "../..");
 
+/** The module that writes failures as payloads, so that they can be encrypted. */
+export const ENCODED_FAILURES = resolve(PROJECT, "src/workflows/encoded-failures.cjs");
+
 /** Reads and checks the configured model packages; throws `RegistryFaults`. */
 export const openRegistry = ({ folders }: Config): Promise<Registry> =>
   loadRegistry({ modelsFolder: resolve(PROJECT, folders.models), schemasFolder: resolve(PROJECT, folders.schemas) });

@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import type { Client } from "@temporalio/client";
+import type { DataConverter, PayloadCodec } from "@temporalio/common";
 import type { NativeConnection } from "@temporalio/worker";
 import { createMemoryEventLog } from "../adapters/memory/event-log.ts";
 import { createMemoryFrameChannel } from "../adapters/memory/frame-channel.ts";
@@ -14,12 +15,14 @@ import { createEngineBoard } from "../adapters/postgres/engine-board.ts";
 import { createFileStore } from "../adapters/postgres/file-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
+import { createPayloadKeyRecord } from "../adapters/postgres/payload-key-record.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
 import { createSecretStore } from "../adapters/postgres/secret-store.ts";
 import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts";
 import { createRedisEventLog } from "../adapters/redis/event-log.ts";
 import { createRedisFrameChannel } from "../adapters/redis/frame-channel.ts";
 import { connectTemporal } from "../adapters/temporal/connect.ts";
+import { createPayloadCodec } from "../adapters/temporal/payload-codec.ts";
 import { prepareTemporal } from "../adapters/temporal/prepare.ts";
 import { installRuntime } from "../adapters/temporal/runtime.ts";
 import { createKeyHashes, type KeyHashes } from "../api/key-hashes.ts";
@@ -41,6 +44,9 @@ import type { SecretStore } from "../core/ports/secret-store.ts";
 import type { FrameChannel } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
 import type { Registry } from "../registry/registry.ts";
+import { ENCODED_FAILURES } from "./open-registry.ts";
+import { guardPayloadKeys, payloadKeysOf } from "./payload-keys.ts";
+import { readServiceTls } from "./service-tls.ts";
 
 /** The services a process talks to, each by its address. What is `undefined` is the in-process default. */
 export interface Addresses {
@@ -77,6 +83,10 @@ export interface Parts extends AsyncDisposable {
   client: Client;
   /** The client's, which workers poll on as well. */
   connection: NativeConnection;
+  /** What encrypts what Temporal stores, where keys are configured; only decrypts where they are not. */
+  payloadCodec: Required<PayloadCodec>;
+  /** The same for workers, which write failures as well. */
+  dataConverter: DataConverter;
   /** Base of the URLs of artifacts. */
   publicUrl: string;
   /** Who this process is, in the Temporal UI and in events. */
@@ -87,30 +97,44 @@ export interface Parts extends AsyncDisposable {
 export async function openParts(config: Config, registry: Registry, addresses: Addresses, log: Log): Promise<Parts> {
   const closing = createClosing();
   installRuntime(log);
+  const payloadKeys = payloadKeysOf(config);
+  // Also without keys: it says which one is missing for what was encrypted before.
+  const payloadCodec = createPayloadCodec(payloadKeys);
   try {
     const database = (async () => {
-      await migrate(addresses.databaseUrl);
-      const sql = connectPostgres(addresses.databaseUrl, { maxConnections: config.postgres.connectionsMax });
+      const tls = await readServiceTls(config, "postgres");
+      await migrate(addresses.databaseUrl, { tls });
+      const sql = connectPostgres(addresses.databaseUrl, { maxConnections: config.postgres.connectionsMax, tls });
       closing.defer(() => sql.end({ timeout: 2 }));
       return sql;
     })();
     const temporal = (async () => {
-      const connected = await connectTemporal({ address: addresses.temporal, namespace: config.temporal.namespace });
+      const tls = await readServiceTls(config, "temporal");
+      const { namespace } = config.temporal;
+      const connected = await connectTemporal({ address: addresses.temporal, namespace, tls, codec: payloadCodec });
       closing.defer(() => connected.connection.close());
       await prepareTemporal(connected.client);
       return connected;
     })();
     const [sql, { client, connection }] = await Promise.all([database, temporal]);
+    const stopNoting = await guardPayloadKeys(payloadKeys, createPayloadKeyRecord(sql));
+    closing.defer(async () => stopNoting());
+    const redisTls = await readServiceTls(config, "redis");
     const events = addresses.redisUrl
-      ? createRedisEventLog({ url: addresses.redisUrl, prefix: config.redis.prefix, log: (line) => log.warn({}, line) })
+      ? createRedisEventLog({ url: addresses.redisUrl, tls: redisTls, prefix: config.redis.prefix, log: (line) => log.warn({}, line) })
       : createMemoryEventLog();
     closing.defer(() => events.close());
     const frames = addresses.redisUrl
-      ? createRedisFrameChannel({ url: addresses.redisUrl, prefix: config.redis.prefix })
+      ? createRedisFrameChannel({ url: addresses.redisUrl, tls: redisTls, prefix: config.redis.prefix })
       : createMemoryFrameChannel();
     closing.defer(() => frames.close());
     const objects = addresses.s3
-      ? await createS3ObjectStore({ ...addresses.s3, bucket: config.objects.bucket, region: config.objects.region })
+      ? await createS3ObjectStore({
+          ...addresses.s3,
+          tls: await readServiceTls(config, "objects"),
+          bucket: config.objects.bucket,
+          region: config.objects.region,
+        })
       : createFileObjectStore({ folder: join(resolve(config.folders.data), "objects") });
     const secrets = createSecretStore(sql);
     return {
@@ -133,6 +157,11 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       files: createFileStore(sql),
       client,
       connection,
+      payloadCodec,
+      dataConverter: {
+        payloadCodecs: [payloadCodec],
+        ...(payloadKeys.newest && { failureConverterPath: ENCODED_FAILURES }),
+      },
       publicUrl: (config.server.publicUrl ?? `http://localhost:${config.server.port}`).replace(/\/+$/, ""),
       identity: config.worker.name ?? `${hostname()}:${process.pid}`,
       [Symbol.asyncDispose]: () => closing[Symbol.asyncDispose](),
@@ -167,10 +196,13 @@ export function configuredAddresses(config: Config, role: string): Addresses {
 /** The configured peppers, newest first. Behind them stands one that the database keeps: what was stored without any stays known. */
 const peppersOf = ({ keys }: Config): string[] => (keys.pepper ?? "").split(",").flatMap((pepper) => pepper.trim() || []);
 
-/** The configured object store, if one is. Throws when its keys are missing. */
+/** The configured object store, if one is. Throws when its keys are missing, or it is to speak TLS at an address that says it does not. */
 export function s3Of({ objects }: Config): Addresses["s3"] {
   if (!objects.endpoint) return undefined;
   if (!objects.accessKey || !objects.secretKey)
     throw new Error("S3_ENDPOINT is set, but not its keys; set S3_ACCESS_KEY and S3_SECRET_KEY.");
+  const wantsTls = objects.tls || objects.tlsCa || objects.tlsCert || objects.tlsServerName;
+  if (wantsTls && !objects.endpoint.startsWith("https:"))
+    throw new Error("TEMPERA_S3_TLS or one of its files is set, but S3_ENDPOINT begins with http://; write https://, or leave them out.");
   return { endpoint: objects.endpoint, accessKey: objects.accessKey, secretKey: objects.secretKey };
 }

@@ -2,6 +2,14 @@
 export const LIMITS = {
   /** A request body. fal accepts data URIs of 10 MB and more; 32 MiB leaves room and bounds memory per connection. */
   bodyBytesMax: 32 * 1024 * 1024,
+  /** How long a key that encrypted must stay known: Temporal keeps a closed workflow for days, and a job may wait for weeks. */
+  payloadKeyKeptMs: 30 * 24 * 3600 * 1000,
+  /** How often it is noted that a key still encrypts. */
+  payloadKeyNoteMs: 3600 * 1000,
+  /** What the Temporal UI asks to decode at once: one page of a history, whose payloads Temporal bounds at 2 MB each. */
+  codecBodyBytesMax: 16 * 1024 * 1024,
+  /** Payloads in it. */
+  codecPayloadsMax: 10_000,
   /** A body that the admin service reads: its verbs take a few fields. */
   adminBodyBytesMax: 64 * 1024,
   /** A JSON body: how long it may take to arrive. 32 MiB in this time is 0.9 Mbit/s. */

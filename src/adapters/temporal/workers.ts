@@ -1,3 +1,4 @@
+import type { DataConverter } from "@temporalio/common";
 import { type ActivitySlotInfo, type CustomSlotSupplier, type NativeConnection, Worker } from "@temporalio/worker";
 import { ORCHESTRATOR_QUEUE } from "../../core/job.ts";
 import { LIMITS } from "../../core/limits.ts";
@@ -16,6 +17,8 @@ interface WorkerPlace {
   namespace: string;
   /** Shown in the Temporal UI as who runs a task. */
   identity: string;
+  /** How payloads and failures are written; the SDK's own way when absent. */
+  dataConverter?: DataConverter;
 }
 
 const run = (worker: Worker): RunningWorker => {
@@ -32,13 +35,11 @@ const run = (worker: Worker): RunningWorker => {
 
 /** Replays and advances workflows, and runs the light activities. */
 export async function startOrchestratorWorker(
-  { connection, namespace, identity }: WorkerPlace,
+  place: WorkerPlace,
   { workflowBundle, activities }: { workflowBundle: { codePath: string }; activities: object },
 ): Promise<RunningWorker> {
   const worker = await Worker.create({
-    connection,
-    namespace,
-    identity,
+    ...place,
     taskQueue: ORCHESTRATOR_QUEUE,
     workflowBundle,
     activities,
@@ -53,14 +54,9 @@ export async function startOrchestratorWorker(
 }
 
 /** Makes the attempts of webhook deliveries, many at once: each waits for its receiver. */
-export async function startWebhookWorker(
-  { connection, namespace, identity }: WorkerPlace,
-  { activities }: { activities: object },
-): Promise<RunningWorker> {
+export async function startWebhookWorker(place: WorkerPlace, { activities }: { activities: object }): Promise<RunningWorker> {
   const worker = await Worker.create({
-    connection,
-    namespace,
-    identity,
+    ...place,
     taskQueue: WEBHOOK_QUEUE,
     activities,
     maxConcurrentActivityTaskExecutions: LIMITS.webhooksInHandMax,
@@ -80,7 +76,7 @@ export interface GpuWorker extends RunningWorker {
 
 /** Polls the task queue of one model version, taking as many tasks at once as its engine has slots. */
 export async function startGpuWorker(
-  { connection, namespace, identity }: WorkerPlace,
+  place: WorkerPlace,
   model: Pick<ModelVersion, "endpoint" | "version" | "slots">,
   {
     activities,
@@ -113,9 +109,7 @@ export async function startGpuWorker(
   const slots = drainableSlots(model.slots);
   const fixed = (numSlots: number) => ({ type: "fixed-size" as const, numSlots });
   const worker = await Worker.create({
-    connection,
-    namespace,
-    identity,
+    ...place,
     taskQueue: taskQueueOf(model),
     activities: counted,
     ...(drainable

@@ -72,6 +72,12 @@ export const CATALOGUE = {
     retryable: false,
     says: "The key was stored with a pepper that this process was not given.",
   },
+  payload_unreadable: {
+    kind: "request",
+    status: 500,
+    retryable: true,
+    says: "What Temporal stores of the request is encrypted with a key that this process does not have.",
+  },
   key_not_found: { kind: "gateway", status: 404, retryable: false, says: "There is no such key, or it was revoked before." },
   token_invalid: { kind: "gateway", status: 401, retryable: false, says: "The token is not valid, has expired, or its key was revoked." },
   token_forbidden: { kind: "gateway", status: 403, retryable: false, says: "The token does not allow this application." },
