@@ -34,6 +34,7 @@ export interface TestPlatform extends AsyncDisposable {
   /** Ids and states of the workflows of a type, as Temporal lists them. */
   workflows(type: string): Promise<Map<string, string>>;
   folder: string;
+  databaseUrl: string;
 }
 
 export async function startTestPlatform(env: Record<string, string> = {}): Promise<TestPlatform> {
@@ -58,6 +59,7 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
   return {
     platform,
     folder,
+    databaseUrl: database.url,
     deadLetters: () => requests.deadLetters(1_000),
     record: async (requestId) => {
       for (;;) {
