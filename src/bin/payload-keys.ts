@@ -19,7 +19,7 @@ export async function guardPayloadKeys({ newest, byId }: PayloadKeys, record: Pa
     const given = byId.get(id);
     if (!given) {
       throw new Error(
-        `TEMPERA_PAYLOAD_KEYS lacks the key "${id}", which encrypted what Temporal may still hold; add it behind the others (docs/configuration.md).`,
+        `TEMPERA_PAYLOAD_KEYS lacks the key "${id}", which encrypted what Temporal may still hold; add it behind the others (docs/hardening.md).`,
       );
     }
     if (checkValueOf(given) !== checkValue) {
