@@ -135,7 +135,7 @@ export const SETTINGS = {
       "TEMPERA_RUNS_MAX",
       number(z.number().int().min(1).max(100_000)),
       1000,
-      "Sync runs and streams that one owner may have open at one gateway; more are answered 429. Each holds a connection; a thousand of them fit in a gateway beside the others.",
+      "Sync runs and streams that one owner may have open at one gateway; more are answered 429. As many HTTP-over-WebSocket sockets; more are closed with 1013. Each holds a connection; a thousand fit in a gateway beside the others.",
       { unit: "runs", live: true },
     ),
     trustProxy: setting(

@@ -267,7 +267,6 @@ export function createEnginePool({
     let release: (() => void) | undefined;
     try {
       release = await seat.slots.acquire(stop);
-      changed();
       refuseOut(seat);
       const engine = seat.engine ?? (await unlessAborted(engineOf(seat), stop));
       seat.running.add(run);

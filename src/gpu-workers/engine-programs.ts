@@ -17,7 +17,7 @@ export const nodeProgram = (file: URL | string, environment: readonly string[] =
 
 /** A built-in engine, bundled into one file at its first start: its process comes up in a fraction of the time. */
 const bundledProgram = (main: URL, environment: readonly string[] = []): EngineProgram => ({
-  command: [process.execPath, fileURLToPath(new URL("launch-engine.mjs", import.meta.url)), fileURLToPath(main)],
+  command: [process.execPath, fileURLToPath(new URL("launch-engine.cjs", import.meta.url)), fileURLToPath(main)],
   environment,
 });
 

@@ -143,12 +143,12 @@ export const MESSAGE_LIMITS = {
   "grpc.max_send_message_length": MESSAGE_BYTES_MAX,
 } as const;
 
-/** A client of the engine behind a Unix socket. It connects at once and again every 25 ms; calls are never retried. */
+/** A client of the engine behind a Unix socket. It connects at once and again every 10 ms; calls are never retried. */
 export const connectEngine = (socket: string): EngineClient =>
   new EngineClientClass(`unix:${socket}`, grpc.credentials.createInsecure(), {
     ...MESSAGE_LIMITS,
-    "grpc.initial_reconnect_backoff_ms": 25,
-    "grpc.min_reconnect_backoff_ms": 25,
-    "grpc.max_reconnect_backoff_ms": 25,
+    "grpc.initial_reconnect_backoff_ms": 10,
+    "grpc.min_reconnect_backoff_ms": 10,
+    "grpc.max_reconnect_backoff_ms": 10,
     "grpc.enable_retries": 0,
   });

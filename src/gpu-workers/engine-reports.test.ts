@@ -18,6 +18,7 @@ async function setUp(change: Partial<EngineBoard> = {}) {
   vi.useFakeTimers();
   const lines: string[] = [];
   const resets: string[] = [];
+  const engines = [engine];
   let tell = () => {};
   const takeResets = vi.fn(async (): Promise<{ endpoint: string; version: string }[]> => []);
   const board = {
@@ -35,18 +36,19 @@ async function setUp(change: Partial<EngineBoard> = {}) {
   reports = await startEngineReports({
     board,
     worker,
-    list: () => [engine],
+    list: () => engines,
     reset: ({ endpoint }) => resets.push(endpoint),
     log: (level, message) => lines.push(`${level} ${message}`),
   });
-  return { board, takeResets, lines, resets, reports, tell: () => tell() };
+  return { board, engines, takeResets, lines, resets, reports, tell: () => tell() };
 }
 
 describe("engine reports", () => {
   it("the first is written before the worker goes on; then one for changes that come together, and a sign of life", async () => {
-    const { board, reports: made } = await setUp();
+    const { board, engines, reports: made } = await setUp();
     expect(board.report).toHaveBeenCalledTimes(1);
     expect(board.report).toHaveBeenCalledWith(worker, [engine]);
+    engines[0] = { ...engine, failures: 1 };
     for (let i = 0; i < 5; i++) made.changed();
     await vi.advanceTimersByTimeAsync(LIMITS.engineReportGatherMs);
     expect(board.report).toHaveBeenCalledTimes(2);
@@ -57,6 +59,16 @@ describe("engine reports", () => {
     made.changed();
     await vi.advanceTimersByTimeAsync(10 * LIMITS.engineReportMs);
     expect(board.report).toHaveBeenCalledTimes(3);
+  });
+
+  it("how many requests an engine has in hand is told with the sign of life, not with every request", async () => {
+    const { board, engines, reports: made } = await setUp();
+    engines[0] = { ...engine, running: 1 };
+    made.changed();
+    await vi.advanceTimersByTimeAsync(LIMITS.engineReportMs - 1);
+    expect(board.report).toHaveBeenCalledTimes(1);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(board.report).toHaveBeenLastCalledWith(worker, engines);
   });
 
   it("what operators ask for is done at once when it is told, and at the next sign of life when it was not", async () => {

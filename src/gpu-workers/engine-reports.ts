@@ -1,4 +1,7 @@
-/** Says on the board how this worker's engines are, on each change and as a sign of life; takes what operators ask for. */
+/**
+ * Says on the board how this worker's engines are, when one comes, goes or fails, and as a sign of life; takes what operators ask for.
+ * How many requests they have in hand changes with every one of them, and rides on the sign of life.
+ */
 import type { EngineStatus, WorkerStatus } from "../core/engine-status.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { ModelVersion } from "../core/model.ts";
@@ -14,7 +17,7 @@ export interface EngineReportsDependencies {
 }
 
 export interface EngineReports extends AsyncDisposable {
-  /** Something has changed: reported soon, together with what else changes meanwhile. */
+  /** Something may have changed: if it has, it is reported soon, together with what else changes meanwhile. */
   changed(): void;
 }
 
@@ -24,12 +27,15 @@ export async function startEngineReports({ board, worker, list, reset, log }: En
   let stopped = false;
   let soon: NodeJS.Timeout | undefined;
   let working: Promise<void> = Promise.resolve();
+  let told = "";
 
   const report = async (): Promise<void> => {
     if (stopped) return;
     try {
       for (const model of await board.takeResets(worker.worker)) reset(model);
-      await board.report(worker, list());
+      const engines = list();
+      told = standing(engines);
+      await board.report(worker, engines);
       if (away) log("INFO", "engines are reported again");
       away = false;
     } catch (error) {
@@ -50,7 +56,7 @@ export async function startEngineReports({ board, worker, list, reset, log }: En
   await enqueue();
   return {
     changed() {
-      if (!stopped) soon ??= setTimeout(enqueue, LIMITS.engineReportGatherMs);
+      if (!stopped && !soon && standing(list()) !== told) soon = setTimeout(enqueue, LIMITS.engineReportGatherMs);
     },
     async [Symbol.asyncDispose]() {
       stopped = true;
@@ -62,3 +68,6 @@ export async function startEngineReports({ board, worker, list, reset, log }: En
     },
   };
 }
+
+/** All that is reported but the counts of requests. */
+const standing = (engines: readonly EngineStatus[]): string => JSON.stringify(engines.map(({ running: _, waiting: __, ...rest }) => rest));

@@ -29,10 +29,10 @@ afterEach(async () => {
   vi.useRealTimers();
 });
 
-/** A served socket, as its caller sees it. */
-async function connect(path: string, fetchInner: InnerFetch) {
+/** How sockets are opened at one gateway, where an owner may have that many; each as its caller sees it. */
+function gateway(fetchInner: InnerFetch, runsMax = 10) {
   const api = {
-    keyRing: { authenticate: async () => CALLER },
+    keyRing: { authenticate: async (key = CALLER.ownerId) => ({ ...CALLER, ownerId: key }) },
     registry: { route: (endpoint: string) => (endpoint === "a/b" ? {} : undefined) },
     requests: {
       find: async () =>
@@ -45,21 +45,26 @@ async function connect(path: string, fetchInner: InnerFetch) {
     log: { debug() {}, info() {}, warn() {}, error: vi.fn() },
     events,
     bodyBytesMax: 1000,
+    runsMax,
     inputs,
   };
-  const said: string[] = [];
-  const ws = Object.assign(new EventEmitter(), {
-    OPEN,
-    readyState: OPEN,
-    bufferedAmount: 0,
-    close: vi.fn(),
-    send: (data: string) => said.push(data),
-  });
   const open = createHttpSocket(api as unknown as Parameters<typeof createHttpSocket>[0], fetchInner);
-  const serve = await open({ tree: "ws", path, query: new URLSearchParams() }, { headers: {} } as IncomingMessage);
-  serve(ws as unknown as WebSocket);
-  return { ws, said };
+  return async (path: string, authorization?: string) => {
+    const said: string[] = [];
+    const ws = Object.assign(new EventEmitter(), {
+      OPEN,
+      readyState: OPEN,
+      bufferedAmount: 0,
+      close: vi.fn(),
+      send: (data: string) => said.push(data),
+    });
+    const headers = authorization === undefined ? {} : { authorization };
+    const serve = await open({ tree: "ws", path, query: new URLSearchParams() }, { headers } as IncomingMessage);
+    serve(ws as unknown as WebSocket);
+    return { ws, said };
+  };
 }
+const connect = (path: string, fetchInner: InnerFetch) => gateway(fetchInner)(path);
 
 it("a job that ends unheard is answered all the same, from what Postgres knows", async () => {
   const { ws, said } = await connect("/a/b", async ({ method }) =>
@@ -112,4 +117,13 @@ it("payloads of all sockets wait within one budget: who goes over it is closed, 
   bob.ws.emit("close");
   inputs.add(100);
   expect(inputs.over).toBe(false);
+});
+
+it("an owner has so many sockets: one more is closed and says why, others' are not, and a close gives the place back", async () => {
+  const join = gateway(() => new Promise(() => {}), 1);
+  const first = await join("/a/b");
+  expect((await join("/a/b")).ws.close).toHaveBeenCalledWith(1013, expect.stringContaining("1 sockets open"));
+  expect((await join("/a/b", "bob")).ws.close).not.toHaveBeenCalled();
+  first.ws.emit("close");
+  expect((await join("/a/b")).ws.close).not.toHaveBeenCalled();
 });

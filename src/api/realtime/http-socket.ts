@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { RawData, WebSocket } from "ws";
 import { appOf, isEndpointId, pathSegments } from "../../core/endpoint.ts";
-import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { pause } from "../../core/pause.ts";
 import { newRequestId } from "../../core/request-id.ts";
@@ -12,13 +12,17 @@ import { createFindRequest } from "../find-request.ts";
 import type { Caller } from "../key-ring.ts";
 import { REQUEST_ID_HEADER } from "../request-id.ts";
 import { followJob } from "../run/follow-job.ts";
+import { createInFlight } from "../run/in-flight.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import { endSocket, type ServedSocket, sendOn } from "./socket-end.ts";
 
 /** The gateway's own routes, called without a network in between. */
 export type InnerFetch = (request: Request) => Response | Promise<Response>;
 
-type Api = Pick<ApiDependencies, "keyRing" | "registry" | "events" | "requests" | "jobs" | "objects" | "clock" | "log" | "bodyBytesMax"> & {
+type Api = Pick<
+  ApiDependencies,
+  "keyRing" | "registry" | "events" | "requests" | "jobs" | "objects" | "clock" | "log" | "bodyBytesMax" | "runsMax"
+> & {
   /** What waits in all sockets of the gateway. */
   inputs: ByteBudget;
 };
@@ -34,11 +38,12 @@ const HOP_HEADERS = new Set(["connection", "content-length", "keep-alive", "tran
  * It is answered by a `start` frame with status and headers, the body in one frame (one for each event of a stream, on
  * `/ws/{id}/stream`), and an `end` frame; several payloads are answered in the order they came.
  *
- * The upgrade itself is refused with 401 (the key) or 404 (the endpoint). A caller who leaves cancels what runs.
+ * The upgrade itself is refused with 401 (the key) or 404 (the endpoint); a socket beyond the owner's `runsMax` is closed with 1013.
+ * A caller who leaves cancels what runs.
  */
-export const createHttpSocket =
-  (api: Api, fetchInner: InnerFetch) =>
-  async ({ path }: SocketAddress, { headers }: IncomingMessage): Promise<(ws: WebSocket) => ServedSocket> => {
+export const createHttpSocket = (api: Api, fetchInner: InnerFetch) => {
+  const open = createInFlight(() => api.runsMax, "sockets open", "Close one first.");
+  return async ({ path }: SocketAddress, { headers }: IncomingMessage): Promise<(ws: WebSocket) => ServedSocket> => {
     const authorization = headers.authorization ?? "";
     const segments = pathSegments(path);
     const endpoint = segments.join("/");
@@ -63,8 +68,21 @@ export const createHttpSocket =
           }),
         ),
       );
-    return (ws) => serve(api, ws, streamed ? streamAnswer(inner, model) : queueAnswer(api, caller, inner, model));
+    return (ws) => {
+      try {
+        // Counted only here, where there is a socket whose close gives the place back.
+        const place = open.take(caller.ownerId);
+        ws.once("close", () => place[Symbol.dispose]());
+      } catch (error) {
+        if (!isTemperaError(error)) throw error;
+        const leave = () => endSocket(ws, 1013, error.message);
+        leave();
+        return { goAway: async () => leave() };
+      }
+      return serve(api, ws, streamed ? streamAnswer(inner, model) : queueAnswer(api, caller, inner, model));
+    };
   };
+};
 
 /** Gives the answer to one payload. */
 type Answer = (payload: Buffer, gone: AbortSignal) => Promise<Response>;

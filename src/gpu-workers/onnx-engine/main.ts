@@ -1,4 +1,5 @@
 import { serveEngine } from "../engine-server.ts";
 import { createOnnxRunner } from "./onnx-runner.ts";
 
-await serveEngine(createOnnxRunner());
+// Not awaited: the bundle is a script. A start that fails ends the process.
+void serveEngine(createOnnxRunner());

@@ -98,7 +98,7 @@ const PROFILE_DELAY_MS = 1000;
  * Progress is told this often at most, the first and the last step always: a picture seen alone has every step told, and a
  * small model that takes hundreds a second does not spend a tenth of each on a word about it.
  */
-const PROGRESS_MS = 20;
+const PROGRESS_MS = 50;
 
 export interface TextToImage {
   run(run: RunnerRun, emit: RunEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;

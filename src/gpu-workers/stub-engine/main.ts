@@ -1,4 +1,5 @@
 import { serveEngine } from "../engine-server.ts";
 import { createStubRunner } from "./stub-runner.ts";
 
-await serveEngine(createStubRunner());
+// Not awaited: the bundle is a script. A start that fails ends the process.
+void serveEngine(createStubRunner());
