@@ -87,7 +87,7 @@ export async function createKeyMemory({ keys, clock }: { keys: KeyStore; clock: 
     } catch (error) {
       if (!seen || clock.nowMs() - seen.atMs >= LIMITS.keyStaleMs) throw error;
       // The store is away: what is known serves at once for a while, instead of after another wait.
-      seen.retryAtMs = clock.nowMs() + LIMITS.keyCacheMs;
+      seen.retryAtMs = clock.nowMs() + LIMITS.keyRetryMs;
       return seen;
     }
   };

@@ -46,6 +46,8 @@ export const LIMITS = {
   keyCacheMs: 1_500,
   /** How often the keys in use are looked at again, all with one query; often enough that none becomes too old to be believed. */
   keyCheckMs: 1_000,
+  /** How long a known key serves without another try, after Postgres did not answer; each try may take seconds. */
+  keyRetryMs: 3_000,
   /** How long a key counts as in use after it was asked for. */
   keyWarmMs: 60_000,
   /** Keys that are being looked up at once; past that a caller is told to try again. Each waits for a connection of the pool. */
@@ -170,8 +172,8 @@ export const LIMITS = {
   sessionMs: 4 * 3600 * 1000,
   /** Realtime: attempts of one session, each after the loss of an engine or a GPU worker. */
   sessionAttemptsMax: 10,
-  /** Realtime: how often an open session's key is looked at again: a revoked one must not go on for hours. */
-  sessionKeyCheckMs: 10_000,
+  /** Realtime: how often an open session's key is looked at again, in memory: with `keyCacheMs`, a revoked one is out within 2 s. */
+  sessionKeyCheckMs: 500,
   /** WebSockets: how long a caller may take to answer a close before the connection is cut. */
   socketCloseMs: 2_000,
   /** WebSockets: a connection that does not answer a ping for this long is gone. */
