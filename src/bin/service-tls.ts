@@ -13,6 +13,11 @@ export async function readServiceTls(config: Config, service: TlsService): Promi
   const { tls, tlsCa, tlsCert, tlsKey, tlsServerName } = config[service];
   const names = SETTINGS[service];
   if (!tls && !tlsCa && !tlsCert && !tlsKey && !tlsServerName) return undefined;
+  const { value, setting } = addressOf(config, service);
+  if (!value)
+    throw new Error(
+      `${names.tls.env} or what belongs to it is set, but not ${setting.env}: the default has no TLS; set it, or leave them out.`,
+    );
   if (!tlsCert !== !tlsKey) {
     throw new Error(
       `${tlsCert ? names.tlsCert.env : names.tlsKey.env} is set alone; set ${names.tlsCert.env} and ${names.tlsKey.env}, or neither.`,
@@ -24,6 +29,22 @@ export async function readServiceTls(config: Config, service: TlsService): Promi
     readPem(tlsKey, names.tlsKey.env, "PRIVATE KEY"),
   ]);
   return { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }), ...(tlsServerName && { serverName: tlsServerName }) };
+}
+
+function addressOf(
+  { temporal, postgres, redis, objects }: Config,
+  service: TlsService,
+): { value: string | undefined; setting: { env: string } } {
+  switch (service) {
+    case "temporal":
+      return { value: temporal.address, setting: SETTINGS.temporal.address };
+    case "postgres":
+      return { value: postgres.url, setting: SETTINGS.postgres.url };
+    case "redis":
+      return { value: redis.url, setting: SETTINGS.redis.url };
+    case "objects":
+      return { value: objects.endpoint, setting: SETTINGS.objects.endpoint };
+  }
 }
 
 async function readPem(path: string | undefined, variable: string, holds: "CERTIFICATE" | "PRIVATE KEY"): Promise<string | undefined> {

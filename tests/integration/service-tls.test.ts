@@ -224,7 +224,8 @@ it("a whole platform runs a job with every service behind mutual TLS", async () 
 });
 
 describe("what is configured wrongly is named", () => {
-  const read = (env: Record<string, string>) => readServiceTls(loadConfig({ TEMPERA_CONFIG: "", ...env }), "postgres");
+  const read = (env: Record<string, string>) =>
+    readServiceTls(loadConfig({ TEMPERA_CONFIG: "", DATABASE_URL: "postgres://db/x", ...env }), "postgres");
 
   it("a file that is not there, one that is something else, a certificate without its key", async () => {
     await expect(read({ TEMPERA_POSTGRES_TLS_CA: join(folder, "none") })).rejects.toThrow(
@@ -238,6 +239,9 @@ describe("what is configured wrongly is named", () => {
     );
     expect(await read({})).toBeUndefined();
     expect(await read({ TEMPERA_POSTGRES_TLS: "true" })).toEqual({});
+    await expect(read({ TEMPERA_POSTGRES_TLS: "true", DATABASE_URL: "" })).rejects.toThrow(
+      /TEMPERA_POSTGRES_TLS .* is set, but not DATABASE_URL/,
+    );
   });
 
   it("a key file's text is in no refusal", async () =>

@@ -17,8 +17,8 @@ interface WorkerPlace {
   namespace: string;
   /** Shown in the Temporal UI as who runs a task. */
   identity: string;
-  /** How payloads and failures are written; the SDK's own way when absent. */
-  dataConverter?: DataConverter;
+  /** How payloads and failures are written. Every worker needs the same: one that lacks it cannot read what is encrypted. */
+  dataConverter: DataConverter;
 }
 
 const run = (worker: Worker): RunningWorker => {
