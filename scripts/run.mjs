@@ -14,6 +14,8 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 /** The tasks: the program of each, and what its arguments begin with. */
 const TASKS = {
   "bench:engine": ["tests/load/bench-engine.ts"],
+  "bench:limits": ["tests/load/bench-limits.ts"],
+  "bench:pipeline": ["tests/load/bench-pipeline.ts"],
   "bench:queue": ["tests/load/bench-queue.ts"],
   "bench:realtime": ["tests/load/bench-realtime.ts"],
   "bench:sync": ["tests/load/bench-sync.ts"],

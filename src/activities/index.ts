@@ -2,6 +2,8 @@
 import type { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "./deliver-webhook.ts";
 import type { createHoldSession } from "./hold-session.ts";
 import type { createInfer } from "./infer.ts";
+import type { createCheckPipelineInput, createLoadValue, createStoreValue } from "./pipeline-values.ts";
+import type { createEnterPlace, createLeavePlace } from "./places.ts";
 import type { createRecordOutcome } from "./record-outcome.ts";
 
 /** On `gpu/<endpoint>/<version>`. */
@@ -12,6 +14,15 @@ export interface GpuActivities {
 /** On `orchestrator`, and as local activities there. */
 export interface OrchestratorActivities {
   recordOutcome: ReturnType<typeof createRecordOutcome>;
+  enterPlace: ReturnType<typeof createEnterPlace>;
+  leavePlace: ReturnType<typeof createLeavePlace>;
+}
+
+/** On `orchestrator`: values of pipelines that are too big to travel. */
+export interface PipelineActivities {
+  loadValue: ReturnType<typeof createLoadValue>;
+  storeValue: ReturnType<typeof createStoreValue>;
+  checkPipelineInput: ReturnType<typeof createCheckPipelineInput>;
 }
 
 /** On `webhooks`. */
@@ -25,3 +36,5 @@ export interface WebhookActivities {
 export interface SessionActivities {
   holdSession: ReturnType<typeof createHoldSession>;
 }
+
+export type { PipelineNews } from "./pipeline-news.ts";

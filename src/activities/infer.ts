@@ -14,6 +14,7 @@ import type { RequestStore } from "../core/ports/request-store.ts";
 import type { Outcome } from "../core/request.ts";
 import { retrieve, store } from "../core/stored.ts";
 import { createArtifactSink } from "./artifact-sink.ts";
+import type { CheckNode } from "./check-node.ts";
 import { createCheckpointKeeper } from "./checkpoint-keeper.ts";
 import { createEventWriter } from "./event-writer.ts";
 import type { FetchInput } from "./input-files.ts";
@@ -32,6 +33,8 @@ export interface InferDependencies {
   clock: Clock;
   /** Cancels announced through the event log, milliseconds after the caller's word. */
   running: RunningRequests;
+  /** Checks what a pipeline's workflow gave to a node. */
+  checkNode: CheckNode;
   /** Gets the files that an input names. */
   fetchInput: FetchInput;
   /** The finish step, taken here when the model gave its output. */
@@ -64,6 +67,7 @@ export const createInfer = ({
   files,
   clock,
   running,
+  checkNode,
   fetchInput,
   recordOutcome,
   publicUrl,
@@ -80,7 +84,7 @@ export const createInfer = ({
     }
 
     const writer = createEventWriter(events, job, (message) => context.log.warn(message));
-    const cancel = running.track(job.requestId);
+    const cancel = running.track(job.requestId, ...(job.node ? [job.node.pipelineId] : []));
     const late = new AbortController();
     const signal = AbortSignal.any([cancel.signal, context.cancellationSignal, late.signal]);
     // A request whose engine is still loading has not started; Temporal's own deadline ended when this worker took the task.
@@ -94,7 +98,8 @@ export const createInfer = ({
     const heartbeat = setInterval(beat, Math.max(200, job.timeouts.heartbeatMs / 4));
     let startedAtMs: number | undefined;
     try {
-      const asked = await retrieve<JsonObject>(objects, job.input);
+      const given = await retrieve<JsonObject>(objects, job.input);
+      const asked = job.node ? checkNode(job, given, (message) => writer.write({ type: "log", attempt, level: "WARN", message })) : given;
       await using fetched = await fetchInput(asked, job.ownerId, signal);
       const { input } = fetched;
       const checkpoint = attempt > 1 ? await checkpoints.find() : undefined;

@@ -50,7 +50,10 @@ export const createRecordOutcome = ({
       ...(startedAtMs !== undefined && { startedAtMs }),
       endedAtMs: clock.nowMs(),
       logs,
-      // Whoever waited for a direct run has its error already, and the choice to call again.
-      ...(exhausted && !job.direct && !standing.ok && { deadLetter: { reason: `${standing.error.code}: ${standing.error.message}` } }),
+      // Whoever waited for a direct run has its error already, and the choice to call again. A node is tried again with its pipeline.
+      ...(exhausted &&
+        !job.direct &&
+        !job.node &&
+        !standing.ok && { deadLetter: { reason: `${standing.error.code}: ${standing.error.message}` } }),
     });
   };

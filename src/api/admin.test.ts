@@ -33,6 +33,7 @@ function adminFor(scope: "API" | "ADMIN" | undefined, over: Partial<AdminDepende
     clock: { nowMs: () => 1_000_000 },
     log: { debug: note, info: note, warn: note, error: note },
     webhookSources: [],
+    idempotentWrite: (_c: unknown, _asked: unknown, write: () => Promise<Response>) => write(),
     ...over,
   } as unknown as AdminDependencies) as unknown as OpenAPIHono;
 }

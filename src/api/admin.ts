@@ -4,6 +4,9 @@ import { TemperaError } from "../core/errors/tempera-error.ts";
 import type { PayloadCodec } from "../core/ports/payload-codec.ts";
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
+import type { IdempotentWrite } from "./idempotency/idempotent-write.ts";
+import { createKeyGuard } from "./key-guard.ts";
+import { addAppVerbs } from "./platform/apps.ts";
 import { addAuditVerbs } from "./platform/audit.ts";
 import { addCodecVerbs, CODEC_PATH, codecForBrowsers } from "./platform/codec.ts";
 import { addDeadLetterVerbs } from "./platform/dead-letters.ts";
@@ -12,8 +15,16 @@ import { addEngineVerbs } from "./platform/engines.ts";
 import { addKeyVerbs } from "./platform/keys.ts";
 import { addMetaVerbs } from "./platform/meta.ts";
 import { addModelVerbs } from "./platform/models.ts";
+import { addNotImplemented } from "./platform/not-implemented.ts";
+import { addOwnerVerbs } from "./platform/owners.ts";
+import { addPayloadVerbs } from "./platform/payloads.ts";
+import { addPlanVerbs } from "./platform/plans.ts";
 import { platformError } from "./platform/platform-error.ts";
+import { addPricingVerbs } from "./platform/pricing.ts";
+import { addQueueVerbs } from "./platform/queues.ts";
+import { addRequestVerbs } from "./platform/requests.ts";
 import { addSigningKeyVerbs } from "./platform/signing-keys.ts";
+import { addStorageVerbs } from "./platform/storage.ts";
 import { createAddVerb } from "./platform/verb.ts";
 
 /** What the admin service's verbs are made of. */
@@ -27,15 +38,22 @@ export type AdminDependencies = Pick<
   | "jobs"
   | "events"
   | "requests"
+  | "requestSearch"
+  | "publicUrl"
   | "objects"
+  | "files"
+  | "storage"
+  | "uploadSecret"
   | "deadLetters"
   | "deliveries"
   | "redeliveries"
   | "signingKeys"
   | "engines"
+  | "plans"
   | "webhookOf"
   | "clock"
   | "log"
+  | "trustProxy"
 > & {
   /** The addresses that deliveries come from, as ranges: what receivers may let through. */
   webhookSources: string[];
@@ -43,22 +61,35 @@ export type AdminDependencies = Pick<
   payloadCodec: PayloadCodec;
   /** Where the Temporal UI is opened: its pages may ask the codec endpoint. */
   temporalUiOrigins: readonly string[];
+  /** Makes a change once for each idempotency key. */
+  idempotentWrite: IdempotentWrite;
 };
 
 /** The admin role's HTTP service (contract §10): the table of its subjects. How a verb is added stands in `platform/verb.ts`. */
 export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   const app = new OpenAPIHono<BlankEnv>({ strict: false });
   app.use(`${CODEC_PATH}/*`, codecForBrowsers(api.temporalUiOrigins));
+  app.use(createKeyGuard({ trustProxy: api.trustProxy === true }));
   const add = createAddVerb(app, api);
   addMetaVerbs(add, api);
   addModelVerbs(add, api);
+  addPricingVerbs(add, api);
+  addRequestVerbs(add, api);
+  addPayloadVerbs(add, api);
   addKeyVerbs(add, api);
+  addPlanVerbs(add, api);
+  addOwnerVerbs(add, api);
+  addAppVerbs(add, api);
+  addQueueVerbs(add, api);
+  addStorageVerbs(add, api);
   addEngineVerbs(add, api);
   addDeliveryVerbs(add, api);
   addDeadLetterVerbs(add, api);
   addSigningKeyVerbs(add, api);
   addAuditVerbs(add, api);
   addCodecVerbs(add, api);
+  // Last: what is left of fal's calls.
+  addNotImplemented(add, (method, path) => documented(app, method, path));
 
   app.get("/v1/openapi.json", (c) => answerJson(c, openapiOf(app)));
   app.get("/health/live", (c) => answerJson(c, { status: "live" }));
@@ -70,6 +101,10 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   app.onError((error, c) => platformError(c, error, api));
   return app;
 }
+
+/** Whether a verb was added. */
+const documented = (app: OpenAPIHono<BlankEnv>, method: string, path: string): boolean =>
+  app.openAPIRegistry.definitions.some((each) => each.type === "route" && each.route.method === method && each.route.path === path);
 
 const methodsByPath = (app: OpenAPIHono<BlankEnv>): Map<string, string[]> => {
   const methods = new Map<string, string[]>();

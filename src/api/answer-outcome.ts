@@ -1,4 +1,5 @@
 import type { Context } from "hono";
+import { TemperaError } from "../core/errors/tempera-error.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Outcome } from "../core/request.ts";
 import { retrieve } from "../core/stored.ts";
@@ -14,7 +15,13 @@ export async function answerOutcome(
   more: Record<string, string> = {},
 ): Promise<Response> {
   if (outcome.ok) {
-    return answerJson(c, await retrieve<JsonObject>(objects, outcome.output), 200, { "x-fal-billable-units": "1", ...more });
+    const { output } = outcome;
+    const value = await retrieve<JsonObject>(objects, output).catch(async (error) => {
+      // Deleted on purpose, or its time has passed: nobody has to try again.
+      if ("ref" in output && !(await objects.head(output.ref))) throw new TemperaError("payload_gone", undefined, { cause: error });
+      throw error;
+    });
+    return answerJson(c, value, 200, { "x-fal-billable-units": "1", ...more });
   }
   const { status, headers, body } = falError(outcome.error, { userTimeout: outcome.userTimeout === true });
   return answerJson(c, body, status, { ...headers, ...more });

@@ -1,4 +1,5 @@
 import type { AuditLog } from "../core/ports/audit-log.ts";
+import type { ClaimStore } from "../core/ports/claim-store.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
 import type { Deliveries, DeliveryStore } from "../core/ports/delivery-store.ts";
@@ -9,19 +10,27 @@ import type { Jobs } from "../core/ports/jobs.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { PlaceStore } from "../core/ports/place-store.ts";
+import type { PlanStore } from "../core/ports/plan-store.ts";
+import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { FrameChannel, Sessions } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
+import type { StorageControl } from "../core/ports/storage-control.ts";
 import type { Webhook } from "../core/webhook.ts";
-import type { Registry } from "../registry/registry.ts";
+import type { FindPipeline, Registry } from "../registry/registry.ts";
 import type { KeyHashes } from "./key-hashes.ts";
 import type { KeyRing } from "./key-ring.ts";
+import type { OwnerLimits } from "./limits/owner-limits.ts";
+import type { StorageDefaults } from "./storage/storage-defaults.ts";
 import type { Tokens } from "./tokens.ts";
 
 /** What the verbs are made of. A verb asks for the part it needs. */
 export interface ApiDependencies {
   /** What can be called. */
   registry: Registry;
+  /** Saved pipelines, which can be called too. */
+  findPipeline: FindPipeline;
   /** Who is calling. */
   keyRing: KeyRing;
   /** Short-lived tokens that stand for a key. */
@@ -32,10 +41,16 @@ export interface ApiDependencies {
   events: EventLog;
   /** What happened. */
   requests: RequestStore;
+  /** The same, as lists look for it. */
+  requestSearch: RequestSearch;
   /** The bytes. */
   objects: ObjectStore;
   /** Whose files they are, who may read them, until when. */
   files: FileStore;
+  /** Who may read them, as their owners change it. */
+  storage: StorageControl;
+  /** What an owner's new files get when nothing else is said. */
+  storageDefaults: Pick<StorageDefaults, "of">;
   /** What upload addresses and signed file addresses are signed with. */
   uploadSecret: Uint8Array;
   /** What `fal_webhook` of a submit asks for; `undefined` when it is absent. Throws `webhook_invalid`. */
@@ -56,6 +71,14 @@ export interface ApiDependencies {
   keys: KeyStore;
   /** How their secrets are stored, for the admin role. */
   keyHashes: KeyHashes;
+  /** What owners and keys may use, for the admin role. */
+  plans: PlanStore;
+  /** The same, asked at the door. */
+  limits: OwnerLimits;
+  /** The right to run, of owners who may run so many requests at once. */
+  places: Pick<PlaceStore, "take" | "leave">;
+  /** What idempotency keys were used for. */
+  claims: ClaimStore;
   clock: Clock;
   log: Log;
   /** Largest request body, in bytes. */

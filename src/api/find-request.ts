@@ -1,5 +1,6 @@
 import { type ErrorInfo, isTemperaError, TemperaError } from "../core/errors/tempera-error.ts";
 import type { LoggedEvent, Progress, Snapshot } from "../core/events.ts";
+import type { NodePlace } from "../core/pipeline.ts";
 import { identityOf, isRequestId, type Metrics, type Outcome, type RequestIdentity, type RequestState } from "../core/request.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
@@ -44,10 +45,26 @@ export const createFindRequest = ({ events, requests, jobs, clock }: Pick<ApiDep
     if (now - last < RECHECK_MS) return false;
     if (checkedAtMs.size >= RECHECKED_MAX) checkedAtMs.clear();
     checkedAtMs.set(snapshot.requestId, now);
-    const outcome = (await requests.find(snapshot.requestId).catch(away))?.outcome ?? (await jobs.outcome(snapshot.requestId).catch(away));
+    const { requestId, node } = snapshot;
+    const outcome =
+      (await requests.find(requestId).catch(away))?.outcome ??
+      (await (node ? orphaned(requestId, node) : jobs.outcome(requestId).catch(away)));
     if (!outcome) return false;
     await events.complete(snapshot, outcome).catch(away);
     return true;
+  };
+
+  /** The end of a node whose pipeline runs no more and has recorded none: an operator ended it. */
+  const orphaned = async (requestId: string, node: NodePlace): Promise<Outcome | undefined> => {
+    try {
+      if (await jobs.describeNode(requestId, node)) return undefined;
+      // It may have ended, and its pipeline with it, between the two looks.
+      const recorded = (await requests.find(requestId))?.outcome;
+      const error = { code: "internal_error" as const, message: "Its pipeline ended without an outcome of this node." };
+      return recorded ?? { ok: false, error, metrics: {} };
+    } catch (error) {
+      return away(error);
+    }
   };
 
   return async function findRequest(caller: Caller, requestId: string): Promise<FoundRequest> {
@@ -69,6 +86,10 @@ export const createFindRequest = ({ events, requests, jobs, clock }: Pick<ApiDep
       });
       if (record && !(record instanceof Error) && record.outcome) return finished(record, record.outcome, record.logs);
 
+      if (record && !(record instanceof Error) && record.node) {
+        const node = await jobs.describeNode(id, record.node);
+        if (node) return { ...identityOf(record), ...node, position: 0, metrics: {} };
+      }
       const job = await jobs.describe(id);
       if (job && job.state !== "COMPLETED") return { ...job, position: 0, metrics: {} };
       if (job) {

@@ -9,6 +9,7 @@ import type { ApiDependencies } from "./dependencies.ts";
 import { filesRoutes } from "./files/routes.ts";
 import { createReady } from "./health/ready.ts";
 import { believeForwarded, createGetPath, ingressRoutes } from "./ingress.ts";
+import { createKeyGuard } from "./key-guard.ts";
 import { methodNotAllowed } from "./method-not-allowed.ts";
 import { modelRoutes } from "./models/routes.ts";
 import { createCancel } from "./queue/cancel.ts";
@@ -54,6 +55,7 @@ export function createGateway(api: ApiDependencies): Hono {
   // Only browsers send an origin; everybody else is spared the headers. Files are kept in caches that a page shares with
   // plain `<img>` tags, which send none.
   const browsers = cors({ origin: "*", allowMethods: ["GET", "HEAD", "POST", "PUT", "DELETE"], exposeHeaders: EXPOSED, maxAge: 86_400 });
+  app.use(createKeyGuard(api));
   app.use((c, next) => (c.req.header("origin") || c.req.path.startsWith("/files/") ? browsers(c, next) : next()));
 
   app.all(`${TREES.queue.prefix}/*`, async (c) => {

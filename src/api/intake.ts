@@ -1,16 +1,16 @@
 /** Taking a request in: what a submit, a sync run and a stream have in common (design §4, step 1). */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Context } from "hono";
-import { appOf } from "../core/endpoint.ts";
 import { errorInfo, TemperaError } from "../core/errors/tempera-error.ts";
 import type { JobSpec } from "../core/job.ts";
 import type { Json } from "../core/json.ts";
-import { taskQueueOf } from "../core/model.ts";
+import { type ModelVersion, taskQueueOf } from "../core/model.ts";
 import { store } from "../core/stored.ts";
-import { LIFECYCLE_PREFERENCE_HEADER, readLifecycle, submitOptions } from "../fal/index.ts";
+import { LIFECYCLE_PREFERENCE_HEADER, submitOptions, wantedLifecycle } from "../fal/index.ts";
 import type { Registry, Route } from "../registry/registry.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import type { Caller } from "./key-ring.ts";
+import { pipelineJob } from "./pipelines/pipeline-job.ts";
 import { requestIdOf } from "./request-id.ts";
 
 /** A checked request, not yet queued. */
@@ -20,24 +20,15 @@ export interface Intake {
   ignored: string[];
 }
 
-/** The route of an endpoint. Throws `endpoint_unknown` or `path_unknown`. */
-export function routeOf(registry: Registry, endpoint: string): Route {
-  const route = registry.route(endpoint);
-  if (route) return route;
-  const app = appOf(endpoint);
-  if (!registry.hasApp(app)) throw new TemperaError("endpoint_unknown", `Application "${app.split("/").at(-1)}" not found`);
-  throw new TemperaError("path_unknown", `Path /${endpoint.slice(app.length + 1)} not found`);
-}
-
 /**
  * Makes a job of an input and of the headers that steer it. Throws `input_invalid`; rejects with `store_unavailable` when a
- * large input cannot be put away. Nothing is queued yet.
+ * large input cannot be put away, and with what `resolveCallees` says when a pipeline cannot be run. Nothing is queued yet.
  *
  * @param previews the caller is shown previews, where the model makes them
  * @param direct one attempt, as fal's synchronous runs have it: their callers wait, and try again themselves (contract §3)
  */
 export async function readIntake(
-  api: Pick<ApiDependencies, "objects" | "clock">,
+  api: Pick<ApiDependencies, "objects" | "clock" | "limits" | "registry" | "findPipeline" | "storageDefaults">,
   c: Context,
   {
     route,
@@ -47,33 +38,51 @@ export async function readIntake(
     previews = false,
   }: { route: Route; caller: Caller; raw: Json; direct?: boolean; previews?: boolean },
 ): Promise<Intake> {
-  const { model } = route;
   const checked = route.checkInput(raw);
   if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
-  const lifecycle = readLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), LIFECYCLE_PREFERENCE_HEADER);
+  const lifecycle = wantedLifecycle(
+    c.req.header(LIFECYCLE_PREFERENCE_HEADER),
+    LIFECYCLE_PREFERENCE_HEADER,
+    api.storageDefaults.of(caller.ownerId),
+  );
   const requestId = requestIdOf(c);
+  const { weight, inProgress } = (await api.limits.of(caller)).owner;
   const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));
+  const work = route.model
+    ? modelJob(route.model)
+    : await pipelineJob(api, { pipeline: route.pipeline, requestId, ownerId: caller.ownerId, cache: wantsCache(c) });
   const job: JobSpec = {
     requestId,
     ownerId: caller.ownerId,
     keyId: caller.keyId,
-    endpoint: model.endpoint,
-    version: model.version,
-    taskQueue: taskQueueOf(model),
     priority,
-    modelDigest: model.digest,
     input: await store(api.objects, `inputs/${requestId}.json`, checked.input),
     submittedAtMs: api.clock.nowMs(),
     ...(checked.ignored.length > 0 && { logged: true }),
     ...(direct && { direct }),
+    ...(weight !== undefined && weight !== 1 && { weight }),
+    ...(inProgress !== undefined && { place: direct ? ("holds" as const) : ("waits" as const) }),
     ...(previews && { previews }),
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
     ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
-    retry: { ...model.retry, ...(retryLimits && { limits: retryLimits }), ...((noRetry || direct) && { attemptsMax: 1 }) },
-    timeouts: { heartbeatMs: model.timeouts.heartbeatMs, runMs: model.timeouts.runMs },
+    ...work,
+    retry: { ...work.retry, ...(retryLimits && { limits: retryLimits }), ...((noRetry || direct) && { attemptsMax: 1 }) },
   };
   return { job, ignored: checked.ignored };
 }
+
+/** What of a job its model decides. */
+const modelJob = (model: ModelVersion): Pick<JobSpec, "endpoint" | "version" | "taskQueue" | "modelDigest" | "retry" | "timeouts"> => ({
+  endpoint: model.endpoint,
+  version: model.version,
+  taskQueue: taskQueueOf(model),
+  modelDigest: model.digest,
+  retry: model.retry,
+  timeouts: { heartbeatMs: model.timeouts.heartbeatMs, runMs: model.timeouts.runMs },
+});
+
+/** `X-Tempera-Cache: off`: every node of the pipeline is to run. */
+const wantsCache = (c: Context): boolean => c.req.header("x-tempera-cache")?.trim().toLowerCase() !== "off";
 
 /** A job on its way into the queue. */
 interface Queueing {
@@ -89,16 +98,19 @@ interface Queueing {
  * Queues a job: the start goes out, then the word about it, without waiting for the start's answer.
  *
  * @param recordAfterMs when the row of the unfinished request is written; a job that ends sooner has one write less
+ * @param claim the idempotency key that names it: one whose start is in doubt is left to the next call with that key, and of one that
+ *   somebody else may be starting too nothing is said, since it may have gone on already
+ * @param recorded called when its row is there
  */
 export function queueJob(
   api: Pick<ApiDependencies, "jobs" | "events" | "requests" | "log">,
   { job, ignored }: Intake,
-  { recordAfterMs = 0 }: { recordAfterMs?: number } = {},
+  { recordAfterMs = 0, claim, recorded }: { recordAfterMs?: number; claim?: { shared: boolean } | undefined; recorded?: () => void } = {},
 ): Queueing {
   let recording: NodeJS.Timeout | undefined;
   const started = start();
   // The start leaves this process first: what it sets going takes longer than the word about it.
-  const announced = nextTurn().then(announce);
+  const announced = claim?.shared ? Promise.resolve() : nextTurn().then(announce);
   return { started, announced, ended: () => clearTimeout(recording) };
 
   async function start(): Promise<number> {
@@ -106,9 +118,9 @@ export function queueJob(
     try {
       await api.jobs.start(job);
     } catch (error) {
+      if (!claim?.shared) void announced.then(() => api.events.drop(job)).catch(() => {});
       // The start may have reached Temporal although its answer did not reach us: nobody will ask for it, so it must not run.
-      void announced.then(() => api.events.drop(job)).catch(() => {});
-      void api.jobs.cancel(job.requestId).catch(() => {});
+      if (!claim) void api.jobs.cancel(job.requestId).catch(() => {});
       throw error;
     }
     const startMs = performance.now() - startedAtMs;
@@ -120,6 +132,7 @@ export function queueJob(
   function record(): void {
     api.requests
       .insert(job)
+      .then(recorded)
       .catch((error) =>
         api.log.warn({ requestId: job.requestId, err: errorInfo(error) }, "the request's row was not inserted; its finish step will"),
       );

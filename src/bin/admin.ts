@@ -1,6 +1,7 @@
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { createAdmin } from "../api/admin.ts";
+import { createIdempotentWrite } from "../api/idempotency/idempotent-write.ts";
 import { createKeyRing } from "../api/key-ring.ts";
 import { listen } from "../api/serve.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
@@ -21,12 +22,15 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
   const app = createAdmin({
     ...parts,
     keyRing,
+    idempotentWrite: createIdempotentWrite(parts, await parts.secrets.secret("idempotent-answers")),
+    uploadSecret: await parts.secrets.secret("uploads"),
     jobs: createJobs(parts.client),
     redeliveries: createDeliveries(parts.client),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
     temporalUiOrigins: temporalUiOrigins(config),
     clock: systemClock,
+    trustProxy: config.server.trustProxy,
   });
   const server = await listen(app, {
     host: config.server.host,

@@ -4,8 +4,11 @@ import { createSessions } from "../adapters/temporal/sessions.ts";
 import type { ApiDependencies } from "../api/dependencies.ts";
 import { createGateway } from "../api/gateway.ts";
 import { createKeyRing } from "../api/key-ring.ts";
+import { createAllowances } from "../api/limits/allowances.ts";
+import { createOwnerLimits } from "../api/limits/owner-limits.ts";
 import { createSockets } from "../api/realtime/sockets.ts";
 import { type HttpServer, listen } from "../api/serve.ts";
+import { createStorageDefaults } from "../api/storage/storage-defaults.ts";
 import { createTokens } from "../api/tokens.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
 import { createClosing } from "../core/closing.ts";
@@ -17,15 +20,27 @@ import { certificateSource, keepCertificateFresh } from "./tls.ts";
 /** How long open answers and streams may take to end after a stop. */
 const GRACE_MS = 2_000;
 
-/** The public HTTP service, and the same over TLS where that is configured. */
-export async function startGateway(parts: Parts): Promise<Role & { port: number; tls: { port: number; caFile?: string } | undefined }> {
+/**
+ * The public HTTP service, and the same over TLS where that is configured.
+ *
+ * @param instead parts that a measurement or a test takes the place of
+ */
+export async function startGateway(
+  parts: Parts,
+  instead: Partial<ApiDependencies> = {},
+): Promise<Role & { port: number; tls: { port: number; caFile?: string } | undefined }> {
   const { config } = parts;
   const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
   const keyRing = await createKeyRing({ keys: parts.keys, clock: steadyClock, hashes: parts.keyHashes });
+  const allowances = await createAllowances(parts);
+  const storageDefaults = await createStorageDefaults(parts);
   // What may change while it runs is asked for each time: `config` follows its files.
   const api: ApiDependencies = {
     ...parts,
+    limits: createOwnerLimits({ ...parts, allowances }),
+    findPipeline: async () => undefined,
     keyRing,
+    storageDefaults,
     tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
     jobs: createJobs(parts.client),
     uploadSecret: await parts.secrets.secret("uploads"),
@@ -50,11 +65,14 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
         return config.realtime.sessionsMax;
       },
     },
+    ...instead,
   };
   const app = createGateway(api);
   const sockets = createSockets(api, (request) => app.fetch(request));
   const closing = createClosing();
   closing.defer(() => keyRing[Symbol.asyncDispose]());
+  closing.defer(() => allowances[Symbol.asyncDispose]());
+  closing.defer(() => storageDefaults[Symbol.asyncDispose]());
   try {
     const { host, port } = config.server;
     const server = await listen(app, { host, port, name: "gateway", setting: "TEMPERA_PORT", upgrade: sockets.upgrade });
@@ -84,4 +102,4 @@ export async function startGateway(parts: Parts): Promise<Role & { port: number;
   }
 }
 
-if (isMain(import.meta.url)) await runRole("gateway", startGateway);
+if (isMain(import.meta.url)) await runRole("gateway", (parts) => startGateway(parts));

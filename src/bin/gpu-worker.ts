@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createCheckNode } from "../activities/check-node.ts";
 import { createHoldSession } from "../activities/hold-session.ts";
 import { createInfer } from "../activities/infer.ts";
 import { createFetchInput } from "../activities/input-files.ts";
@@ -31,7 +32,7 @@ const LOG_METHOD = { DEBUG: "debug", INFO: "info", WARN: "warn", ERROR: "error" 
 export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const { config, registry, log } = parts;
   const wanted = config.worker.models?.split(",").map((endpoint) => endpoint.trim());
-  const unknown = wanted?.filter((endpoint) => !registry.route(endpoint)) ?? [];
+  const unknown = wanted?.filter((endpoint) => !registry.route(endpoint)?.model) ?? [];
   if (unknown.length > 0)
     throw new Error(`TEMPERA_WORKER_MODELS names ${unknown.join(", ")}, which no model package serves; see \`tempera models list\`.`);
   const all = registry.list().filter(({ endpoint }) => !wanted || wanted.includes(endpoint));
@@ -66,6 +67,7 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     files: parts.files,
     clock: systemClock,
     running,
+    checkNode: createCheckNode(registry.find),
     fetchInput: createFetchInput({
       http: createGuardedFetch({ allowed: parts.allowedPrivate, trusted: [`${parts.publicUrl}/files/`] }),
       objects: parts.objects,

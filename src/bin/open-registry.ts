@@ -1,6 +1,8 @@
 import { resolve } from "node:path";
 import type { Config } from "../config/settings.ts";
+import { codePipeline } from "../registry/code-pipeline.ts";
 import { loadRegistry, type Registry } from "../registry/registry.ts";
+import { PIPELINES } from "../workflows/pipelines/index.ts";
 
 /** The root of the project: where `models/`, `schemas/` and `package-lock.json` lie. */
 export const PROJECT = resolve(import.meta.dirname, "../..");
@@ -10,4 +12,8 @@ export const ENCODED_FAILURES = resolve(PROJECT, "src/workflows/encoded-failures
 
 /** Reads and checks the configured model packages; throws `RegistryFaults`. */
 export const openRegistry = ({ folders }: Config): Promise<Registry> =>
-  loadRegistry({ modelsFolder: resolve(PROJECT, folders.models), schemasFolder: resolve(PROJECT, folders.schemas) });
+  loadRegistry({
+    modelsFolder: resolve(PROJECT, folders.models),
+    schemasFolder: resolve(PROJECT, folders.schemas),
+    pipelines: PIPELINES.map(codePipeline),
+  });

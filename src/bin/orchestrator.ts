@@ -1,9 +1,14 @@
 import { join, resolve } from "node:path";
 import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
 import { createWebhookGate } from "../activities/host-gate.ts";
+import { createPipelineNews } from "../activities/pipeline-news.ts";
+import { createCheckPipelineInput, createLoadValue, createStoreValue } from "../activities/pipeline-values.ts";
+import { createEnterPlace, createLeavePlace, keepPlacesRight } from "../activities/places.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
+import { keepSweepingClaims } from "../activities/sweep-claims.ts";
 import { keepSweepingFiles } from "../activities/sweep-files.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
+import { createJobs } from "../adapters/temporal/jobs.ts";
 import { startOrchestratorWorker, startWebhookWorker } from "../adapters/temporal/workers.ts";
 import { workflowBundle } from "../adapters/temporal/workflow-bundle.ts";
 import type { Config } from "../config/settings.ts";
@@ -24,10 +29,20 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
   };
   const http = createGuardedFetch({ allowed: parts.allowedPrivate });
   const gate = createWebhookGate();
+  const places = { places: parts.places, jobs: createJobs(parts.client) };
+  const news = createPipelineNews(parts);
   const workers = await Promise.all([
     startOrchestratorWorker(place, {
       workflowBundle: bundle,
-      activities: { recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }) },
+      activities: {
+        recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
+        enterPlace: createEnterPlace(places),
+        leavePlace: createLeavePlace(places),
+        loadValue: createLoadValue(parts),
+        storeValue: createStoreValue(parts),
+        checkPipelineInput: createCheckPipelineInput(parts),
+      },
+      news,
     }),
     startWebhookWorker(place, {
       activities: {
@@ -38,10 +53,15 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
     }),
   ]);
   const stopSweeping = keepSweepingFiles({ ...parts, clock: systemClock });
+  const stopPlaces = keepPlacesRight({ ...places, log: parts.log });
+  const stopClaims = keepSweepingClaims(parts);
   return {
     ended: Promise.race(workers.map(({ ended }) => ended)),
     stop: async () => {
       stopSweeping();
+      stopPlaces();
+      stopClaims();
+      news.stop();
       await Promise.all(workers.map((worker) => worker.stop()));
     },
   };

@@ -5,9 +5,11 @@ import type { DataConverter, PayloadCodec } from "@temporalio/common";
 import type { NativeConnection } from "@temporalio/worker";
 import { createMemoryEventLog } from "../adapters/memory/event-log.ts";
 import { createMemoryFrameChannel } from "../adapters/memory/frame-channel.ts";
+import { createMemoryQuotas } from "../adapters/memory/quotas.ts";
 import { createFileObjectStore } from "../adapters/object-store/file-object-store.ts";
 import { createS3ObjectStore } from "../adapters/object-store/s3-object-store.ts";
 import { createAuditLog } from "../adapters/postgres/audit-log.ts";
+import { createClaimStore } from "../adapters/postgres/claim-store.ts";
 import { connectPostgres } from "../adapters/postgres/connection.ts";
 import { createDeadLetterStore } from "../adapters/postgres/dead-letter-store.ts";
 import { createDeliveryStore } from "../adapters/postgres/delivery-store.ts";
@@ -15,12 +17,18 @@ import { createEngineBoard } from "../adapters/postgres/engine-board.ts";
 import { createFileStore } from "../adapters/postgres/file-store.ts";
 import { createKeyStore } from "../adapters/postgres/key-store.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
+import { createOwnerLoad } from "../adapters/postgres/owner-load.ts";
 import { createPayloadKeyRecord } from "../adapters/postgres/payload-key-record.ts";
+import { createPlaceStore } from "../adapters/postgres/place-store.ts";
+import { createPlanStore } from "../adapters/postgres/plan-store.ts";
+import { createRequestSearch } from "../adapters/postgres/request-search.ts";
 import { createRequestStore } from "../adapters/postgres/request-store.ts";
 import { createSecretStore } from "../adapters/postgres/secret-store.ts";
 import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts";
+import { createStorageControl } from "../adapters/postgres/storage-control.ts";
 import { createRedisEventLog } from "../adapters/redis/event-log.ts";
 import { createRedisFrameChannel } from "../adapters/redis/frame-channel.ts";
+import { createRedisQuotas } from "../adapters/redis/quotas.ts";
 import { connectTemporal } from "../adapters/temporal/connect.ts";
 import { createPayloadCodec } from "../adapters/temporal/payload-codec.ts";
 import { prepareTemporal } from "../adapters/temporal/prepare.ts";
@@ -30,6 +38,7 @@ import type { Config } from "../config/settings.ts";
 import { type AllowedPrivate, parseAllowedPrivate } from "../core/address-guard.ts";
 import { createClosing } from "../core/closing.ts";
 import type { AuditLog } from "../core/ports/audit-log.ts";
+import type { ClaimStore } from "../core/ports/claim-store.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
 import type { DeliveryStore } from "../core/ports/delivery-store.ts";
@@ -39,10 +48,16 @@ import type { FileStore } from "../core/ports/file-store.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { ObjectStore } from "../core/ports/object-store.ts";
+import type { OwnerLoad } from "../core/ports/owner-load.ts";
+import type { PlaceStore } from "../core/ports/place-store.ts";
+import type { PlanStore } from "../core/ports/plan-store.ts";
+import type { Quotas } from "../core/ports/quotas.ts";
+import type { RequestSearch } from "../core/ports/request-search.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { SecretStore } from "../core/ports/secret-store.ts";
 import type { FrameChannel } from "../core/ports/sessions.ts";
 import type { SigningKeys } from "../core/ports/signing-keys.ts";
+import type { StorageControl } from "../core/ports/storage-control.ts";
 import type { Registry } from "../registry/registry.ts";
 import { ENCODED_FAILURES } from "./open-registry.ts";
 import { guardPayloadKeys, payloadKeysOf } from "./payload-keys.ts";
@@ -65,6 +80,7 @@ export interface Parts extends AsyncDisposable {
   /** The way of realtime frames between gateways and GPU workers. */
   frames: FrameChannel;
   requests: RequestStore;
+  requestSearch: RequestSearch;
   keys: KeyStore;
   /** How the secrets of keys are stored. */
   keyHashes: KeyHashes;
@@ -73,11 +89,22 @@ export interface Parts extends AsyncDisposable {
   secrets: SecretStore;
   objects: ObjectStore;
   files: FileStore;
+  storage: StorageControl;
   signingKeys: SigningKeys;
   deliveries: DeliveryStore;
   deadLetters: DeadLetterStore;
   /** What GPU workers say of their engines. */
   engines: EngineBoard;
+  /** What owners and keys may use. */
+  plans: PlanStore;
+  /** Counters of rates, shared by the gateways. */
+  quotas: Quotas;
+  /** What owners have in hand. */
+  load: OwnerLoad;
+  /** The right to run, of owners who may run so many at once. */
+  places: PlaceStore;
+  /** What idempotency keys were used for. */
+  claims: ClaimStore;
   /** What callers' addresses may lead to beside the public Internet. */
   allowedPrivate: AllowedPrivate;
   client: Client;
@@ -128,6 +155,15 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       ? createRedisFrameChannel({ url: addresses.redisUrl, tls: redisTls, prefix: config.redis.prefix })
       : createMemoryFrameChannel();
     closing.defer(() => frames.close());
+    const quotas = addresses.redisUrl
+      ? createRedisQuotas({
+          url: addresses.redisUrl,
+          tls: redisTls,
+          prefix: config.redis.prefix,
+          log: (line) => log.warn({}, `limits: ${line}`),
+        })
+      : createMemoryQuotas();
+    closing.defer(() => quotas.close());
     const objects = addresses.s3
       ? await createS3ObjectStore({
           ...addresses.s3,
@@ -144,6 +180,7 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       events,
       frames,
       requests: createRequestStore(sql),
+      requestSearch: createRequestSearch(sql),
       keys: createKeyStore(sql),
       keyHashes: createKeyHashes([...peppersOf(config), await secrets.secret("key-pepper")]),
       audit: createAuditLog(sql),
@@ -152,9 +189,15 @@ export async function openParts(config: Config, registry: Registry, addresses: A
       deliveries: createDeliveryStore(sql),
       deadLetters: createDeadLetterStore(sql),
       engines: createEngineBoard(sql),
+      plans: createPlanStore(sql),
+      quotas,
+      load: createOwnerLoad(sql),
+      places: createPlaceStore(sql),
+      claims: createClaimStore(sql),
       allowedPrivate: parseAllowedPrivate(config.outbound.privateAddresses ?? ""),
       objects,
       files: createFileStore(sql),
+      storage: createStorageControl(sql),
       client,
       connection,
       payloadCodec,

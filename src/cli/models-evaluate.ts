@@ -12,7 +12,7 @@ import { Command } from "commander";
 import type { JsonObject } from "../core/json.ts";
 import { createEnginePool } from "../gpu-workers/engine-pool.ts";
 import { ENGINE_PROGRAMS } from "../gpu-workers/engine-programs.ts";
-import { loadRegistry, type Route } from "../registry/registry.ts";
+import { loadRegistry, type ModelRoute } from "../registry/registry.ts";
 import { type ClipFiles, openClipFiles } from "./clip-files.ts";
 import { checksOf, type Evaluation, shareOf, type Verdict } from "./evaluations/evaluation.ts";
 import { films } from "./evaluations/films.ts";
@@ -47,19 +47,19 @@ async function evaluate(options: Options): Promise<void> {
   if (check && reports.some(({ checks }) => checks.some(({ pass }) => !pass))) process.exitCode = 1;
 }
 
-function routeOf(endpoint: string): Route {
+function routeOf(endpoint: string): ModelRoute {
   const route = registry.route(endpoint);
-  if (!route) throw new Error(`No model package serves ${endpoint}.`);
+  if (!route?.model) throw new Error(`No model package serves ${endpoint}.`);
   return route;
 }
 
 /** The newest version of every model that brings an evaluation. */
-const evaluated = (): Route[] =>
+const evaluated = (): ModelRoute[] =>
   [...new Set(registry.list().map(({ endpoint }) => endpoint))]
     .map(routeOf)
     .filter(({ model }) => existsSync(join(model.folder, "evaluation.json")));
 
-async function report(route: Route, clips: ClipFiles, { count, input, out, json }: Options) {
+async function report(route: ModelRoute, clips: ClipFiles, { count, input, out, json }: Options) {
   const { model } = route;
   const evaluation = EVALUATIONS[model.runner];
   if (!evaluation) throw new Error(`There is no evaluation for models of the runner ${model.runner}.`);
@@ -105,7 +105,7 @@ async function report(route: Route, clips: ClipFiles, { count, input, out, json 
   }
 }
 
-function summary({ model }: Route, { limits }: Evaluation, verdicts: Verdict[], secondsEach: number, input: JsonObject) {
+function summary({ model }: ModelRoute, { limits }: Evaluation, verdicts: Verdict[], secondsEach: number, input: JsonObject) {
   const qualities = Object.keys(verdicts[0]?.right ?? {});
   const names = Object.keys(verdicts[0]?.measures ?? {});
   const measures = names.map((name) => {
@@ -143,7 +143,7 @@ function print(
 
 async function render(
   pool: ReturnType<typeof createEnginePool>,
-  { model, checkInput }: Route,
+  { model, checkInput }: ModelRoute,
   asked: JsonObject,
   paths: readonly string[],
 ): Promise<Buffer> {

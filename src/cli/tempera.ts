@@ -8,6 +8,7 @@ import { addDeliveryCommands } from "./commands/deliveries.ts";
 import { addEngineCommands } from "./commands/engines.ts";
 import { addKeyCommands } from "./commands/keys.ts";
 import { addModelCommands } from "./commands/models.ts";
+import { addPlanCommands } from "./commands/plans.ts";
 import { addRequestCommands } from "./commands/requests.ts";
 import { addSigningKeyCommands } from "./commands/signing-keys.ts";
 import { addTlsCommands } from "./commands/tls.ts";
@@ -43,6 +44,7 @@ program
   );
 addRequestCommands(program, connect);
 addKeyCommands(program, connect);
+addPlanCommands(program, connect);
 addModelCommands(program, connect);
 addEngineCommands(program, connect);
 addDeliveryCommands(program, connect);

@@ -5,12 +5,13 @@
 import type { JsonObject, Stored } from "./json.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { ModelTimeouts, RetryPolicy } from "./model.ts";
-import type { NodePlace, PipelinePart } from "./pipeline.ts";
+import type { PipelinePart } from "./pipeline.ts";
 import type { RequestIdentity } from "./request.ts";
 import type { Webhook } from "./webhook.ts";
 
 export const ORCHESTRATOR_QUEUE = "orchestrator";
 
+/** What a request asks for. One that is a `node` of a pipeline is an activity of that pipeline's workflow, and no workflow of its own. */
 export interface JobSpec extends RequestIdentity {
   keyId: string;
   modelDigest: string;
@@ -26,19 +27,31 @@ export interface JobSpec extends RequestIdentity {
   retryOf?: string;
   /** A call that waits for it started it, and tries again itself: it leaves no dead letter. */
   direct?: boolean;
+  /** Its owner's share of the GPU queue, beside other owners'; absent: 1. */
+  weight?: number;
+  /** Its owner may run so many at once only: it `waits` for a place before it goes to the GPU queue, or `holds` one from its submit on. */
+  place?: "waits" | "holds";
   /** Somebody streams it and is shown previews. */
   previews?: boolean;
   /** How long the files it produces are kept, and who may read them; absent: for ever, by everybody who has the address. */
   lifecycle?: Lifecycle;
   /** Present when it is a pipeline's; its workflow type is then `pipeline`. */
   pipeline?: PipelinePart;
-  /** Present when it is a node of a pipeline: an activity of that pipeline's workflow, and no workflow of its own. */
-  node?: NodePlace;
   /** The result may be an earlier one of the same owner and the same input, and is kept for later ones. Nodes only. */
   cache?: boolean;
   retry: RetryPolicy;
   timeouts: Pick<ModelTimeouts, "heartbeatMs" | "runMs">;
 }
 
+/** What an operator can filter jobs by in the Temporal UI. `temporal/README.md` says how they are created. */
+export const SEARCH_ATTRIBUTES = { endpoint: "TemperaEndpoint", version: "TemperaVersion", owner: "TemperaOwner" } as const;
+
 /** Temporal's priority keys: 1 is soonest, 5 last (temporal-notes §2). */
 export const PRIORITY_KEY = { normal: 3, low: 5 } as const;
+
+/** How Temporal is to order a job among the others: first by priority, then by turns of owners, as their weights have it. */
+export const priorityOf = ({ priority, ownerId, weight }: Pick<JobSpec, "priority" | "ownerId" | "weight">) => ({
+  priorityKey: PRIORITY_KEY[priority],
+  fairnessKey: ownerId.slice(0, 64),
+  ...(weight !== undefined && { fairnessWeight: weight }),
+});

@@ -12,6 +12,10 @@ export const LIMITS = {
   codecPayloadsMax: 10_000,
   /** A body that the admin service reads: its verbs take a few fields. */
   adminBodyBytesMax: 64 * 1024,
+  /** Endpoints that one call of the Platform API may name (contract §10). */
+  endpointsAskedMax: 50,
+  /** Inputs and outputs on one page of requests; a page that grows larger ends early. */
+  pagePayloadBytesMax: 32 * 1024 * 1024,
   /** A JSON body: how long it may take to arrive. 32 MiB in this time is 0.9 Mbit/s. */
   bodyMs: 5 * 60 * 1000,
   /** JSON nesting of an input. Deeper ones are refused before anything walks them recursively. */
@@ -192,8 +196,48 @@ export const LIMITS = {
   backlogLookMs: 250,
   /** How long requests of such a model wait while the others have work, before one of those is asked to make room. */
   turnMs: 10_000,
+  /** How long an idempotency key is remembered. Clients' retries end within minutes; a day covers a queue that was down overnight. */
+  idempotencySeconds: 24 * 3600,
+  /** An idempotency key, in characters. */
+  idempotencyKeyCharactersMax: 255,
+  /** How long a Platform write that was never answered keeps its key, before the next call with that key does the work itself. */
+  writeClaimMs: 30_000,
+  /** How long a call waits for the answer of an earlier one with the same key. */
+  writeAnswerMs: 5_000,
+  /** How often claims whose time has passed are deleted. */
+  claimSweepMs: 60_000,
+  /** How often jobs that were granted a place and not told are looked for. */
+  placeSweepMs: 5_000,
+  /** How old a place is when Temporal is asked whether its job still exists. */
+  placeCheckMs: 60_000,
+  /** How long a gateway believes what an owner's allowance is when it hears of no change. Changes are told at once. */
+  allowanceCacheMs: 60_000,
+  /** Callers whose allowance a gateway remembers; past that the longest known go first. */
+  allowancesRememberedMax: 10_000,
+  /** How long a gateway goes by a count of an owner's requests, and its own since, before it has them counted again. */
+  tallyMs: 2_000,
+  /** Calls with a wrong key that one address may make within `wrongKeysSeconds`. */
+  wrongKeysMax: 60,
+  /** The time in which those are counted, and after the last of which the address is listened to again. */
+  wrongKeysSeconds: 30,
+  /** Addresses that are watched for wrong keys at once. */
+  wrongKeyAddressesMax: 100_000,
   /** HTTP over WebSocket: silence after which a socket with nothing to do is closed. */
   socketIdleMs: 10 * 60 * 1000,
+  /** Nodes of one pipeline: Temporal's history of 500 is some thousand events and at most 32 MiB, under its bounds of 50,000 and 50. */
+  pipelineNodesMax: 500,
+  /** How deep pipelines may call one another. */
+  pipelineDepthMax: 8,
+  /** Nodes of one pipeline that run or wait for a GPU at once; more wait within it. */
+  pipelineNodesAtOnce: 100,
+  /** How long a pipeline may run in all, its nodes' waiting included. */
+  pipelineMs: 24 * 3600 * 1000,
+  /** A value from the object store that a pipeline's own code may look at: it passes through Temporal, which refuses 2 MiB. */
+  pipelineValueBytesMax: 256 * 1024,
+  /** A definition, as a plan: 500 nodes with a few KiB of text fit. It passes through Temporal once. */
+  pipelinePlanBytesMax: 1024 * 1024,
+  /** A node that runs for longer is listed while it runs. */
+  nodeRecordAfterMs: 1_000,
   /** HTTP over WebSocket: payloads that wait for the one before them on one socket. */
   socketPayloadsMax: 100,
 } as const;

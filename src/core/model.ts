@@ -17,6 +17,16 @@ export interface RetryPolicy {
 /** The kinds of failure whose retries fal's callers may limit one by one (contract §2.1, `X-Fal-Retry-Config`). */
 export type RetryCondition = "server_error" | "timeout" | "connection_error";
 
+/** What a model costs. */
+export interface Price {
+  /** What is counted: `image`, `megapixel`, `second` (of inference), or a word for one result, `request` or `video`. */
+  unit: string;
+  /** Of one unit. */
+  unitPrice: number;
+  /** ISO 4217: `USD`. */
+  currency: string;
+}
+
 export interface ModelTimeouts {
   /** Silence after which a running attempt counts as lost. */
   heartbeatMs: number;
@@ -57,6 +67,8 @@ export interface ModelVersion {
   runner: string;
   /** The engine program that serves it: `onnx`, `stub`. */
   engine: string;
+  /** When this version was put where it is; for those of a folder, when its manifest was written there. */
+  publishedAtMs?: number;
   /** Absolute path of the model folder. */
   folder: string;
   /** What the runner needs to know beyond the weights; the runner documents it. */
@@ -73,6 +85,8 @@ export interface ModelVersion {
   timeouts: ModelTimeouts;
   /** Absent: as its engine sees fit. */
   checkpoint?: CheckpointPolicy;
+  /** Absent: it costs nothing. */
+  price?: Price;
   schemas: { input: JsonSchema; output: JsonSchema };
 }
 

@@ -23,6 +23,9 @@ export interface Graph {
   output: Json;
 }
 
+/** The task queue in the identity of a pipeline: a word for its records, since its workflow waits for no GPU. */
+export const PIPELINE_QUEUE = "pipelines";
+
 /** A pipeline that can be called: the counterpart of a model version. */
 export interface PipelineVersion {
   endpoint: string;
@@ -54,7 +57,15 @@ export type Callee =
       retry: RetryPolicy;
       timeouts: Pick<ModelTimeouts, "heartbeatMs" | "runMs">;
     }
-  | { kind: "pipeline"; endpoint: string; version: string; digest: string; plan: PipelinePlan };
+  | {
+      kind: "pipeline";
+      endpoint: string;
+      version: string;
+      digest: string;
+      plan: PipelinePlan;
+      /** What a node's input is checked against before its workflow is started. */
+      input: JsonSchema;
+    };
 
 /** The result of a node of an earlier run, for a run that need not make it again. It stands for the same call with the same input only. */
 export interface KeptNode {

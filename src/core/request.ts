@@ -4,6 +4,7 @@
  */
 import type { ErrorInfo } from "./errors/tempera-error.ts";
 import type { JsonObject, Stored } from "./json.ts";
+import type { NodePlace } from "./pipeline.ts";
 
 export type RequestState = "IN_QUEUE" | "IN_PROGRESS" | "COMPLETED";
 export type Priority = "normal" | "low";
@@ -18,16 +19,19 @@ export interface RequestIdentity {
   /** The GPU task queue it waits in; queue positions are counted there. */
   taskQueue: string;
   priority: Priority;
+  /** The pipeline whose node it is, where it is one's. */
+  node?: NodePlace;
 }
 
 /** The identity alone, of whatever carries one: a job, a record, a snapshot. */
-export const identityOf = ({ requestId, ownerId, endpoint, version, taskQueue, priority }: RequestIdentity): RequestIdentity => ({
+export const identityOf = ({ requestId, ownerId, endpoint, version, taskQueue, priority, node }: RequestIdentity): RequestIdentity => ({
   requestId,
   ownerId,
   endpoint,
   version,
   taskQueue,
   priority,
+  ...(node && { node }),
 });
 
 /** Where the time of a finished request went, in seconds. */
@@ -40,7 +44,13 @@ export interface Metrics {
 
 /** How a job ended. */
 export type Outcome =
-  | { ok: true; output: Stored<JsonObject>; metrics: Metrics }
+  | {
+      ok: true;
+      output: Stored<JsonObject>;
+      metrics: Metrics;
+      /** Of a node of a pipeline: whether its result is an earlier one. */
+      cache?: "hit" | "miss";
+    }
   | {
       ok: false;
       error: ErrorInfo;

@@ -25,7 +25,7 @@ const faultBody = ({ loc, msg, type, ctx }: InputFault): JsonObject => ({
 export function falError(error: ErrorInfo, { userTimeout = false }: { userTimeout?: boolean } = {}): FalAnswer {
   const { kind, status, retryable } = CATALOGUE[error.code];
   const headers: Record<string, string> = {};
-  if (status === 429 || status === 503) headers["retry-after"] = "2";
+  if (status === 429 || status === 503) headers["retry-after"] = String(Math.max(1, Math.ceil((error.retryAfterMs ?? 2_000) / 1000)));
   switch (kind) {
     case "input":
     case "model": {
@@ -42,6 +42,7 @@ export function falError(error: ErrorInfo, { userTimeout = false }: { userTimeou
       if (userTimeout) headers["x-fal-request-timeout-type"] = "user";
       return { status, headers, body: { detail: error.message, error_type: error.code } };
     case "gateway":
+      if (status === 429) headers["x-fal-needs-retry"] = "1";
       return { status, headers, body: { detail: error.message } };
   }
 }

@@ -1,6 +1,6 @@
 /** fal's wire, whole: what `api/` speaks. */
 export { falError } from "./errors.ts";
-export { llmsText, openapiDocument } from "./openapi.ts";
+export { type DescribedModel, llmsText, openapiDocument } from "./openapi.ts";
 export {
   onGateway,
   parseQueuePath,
@@ -12,6 +12,13 @@ export {
   type Tree,
   treeOfHost,
 } from "./paths.ts";
+export {
+  nodeCompletionEvent,
+  nodeSubmitEvent,
+  pipelineErrorEvent,
+  pipelineOutputEvent,
+  type StreamedNode,
+} from "./pipeline-stream.ts";
 export { type StatusView, statusBody, statusCode, submitBody, submitOptions, wantsLogs } from "./queue.ts";
 export { SSE_HEADERS, SSE_OPEN, SSE_PING, sseEvent } from "./sse.ts";
 export {
@@ -22,8 +29,8 @@ export {
   parseFilePath,
   readContentType,
   readInitiate,
-  readLifecycle,
   readParts,
   readSign,
+  wantedLifecycle,
 } from "./storage.ts";
 export { parseStreamEventId, streamErrorEvent, streamEvent, streamEventId } from "./stream.ts";

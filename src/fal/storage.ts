@@ -49,6 +49,17 @@ export function readLifecycle(header: string | undefined, name: string = LIFECYC
   return { ...(lifetimeSeconds !== undefined && { lifetimeSeconds }), ...(acl && { acl }) };
 }
 
+/**
+ * What a call wants for its files: what its header says, and where it says nothing its owner's defaults. A header without an access
+ * list leaves the default one in force: it must not make public what its owner keeps closed.
+ */
+export function wantedLifecycle(header: string | undefined, name: string, defaults: Lifecycle | undefined): Lifecycle {
+  const asked = readLifecycle(header, name);
+  if (!defaults) return asked;
+  if (header === undefined || header.trim() === "") return defaults;
+  return { ...asked, ...(!asked.acl && defaults.acl && { acl: defaults.acl }) };
+}
+
 function readLifetime(value: Json | undefined, loc: InputFault["loc"]): number | undefined {
   if (value === undefined || value === null || WORDS.has(value)) return WORDS.get(value);
   if (typeof value !== "number" || !(value > 0))

@@ -10,8 +10,17 @@ import type { ModelVersion } from "../core/model.ts";
 import { createSchemaCheck } from "./schema-check.ts";
 
 export type CheckedInput = { input: JsonObject; ignored: string[] } | { faults: InputFault[] };
-/** The raw input is left as it is. */
-export type InputCheck = (raw: Json) => CheckedInput;
+/** Gives an integer between two bounds, both included. */
+export type DrawSeed = (low: number, high: number) => number;
+
+/**
+ * The raw input is left as it is.
+ *
+ * @param draw where an absent seed comes from; by default it is random
+ */
+export type InputCheck = (raw: Json, draw?: DrawSeed) => CheckedInput;
+
+const drawRandomly: DrawSeed = (low, high) => randomInt(low, high + 1);
 
 export function createInputCheck({ schemas, restrictions }: Pick<ModelVersion, "schemas" | "restrictions">): InputCheck {
   const { properties = {}, additionalProperties = false } = schemas.input as { properties?: JsonObject; additionalProperties?: Json };
@@ -21,7 +30,7 @@ export function createInputCheck({ schemas, restrictions }: Pick<ModelVersion, "
   const accepts = restrictions.map((restriction) => ({ ...restriction, check: createSchemaCheck(restriction.accepts, { every: false }) }));
   const seed = Object.hasOwn(properties, "seed") ? seedRange(properties.seed as JsonObject) : undefined;
 
-  return (raw) => {
+  return (raw, draw = drawRandomly) => {
     if (typeof raw !== "object" || raw === null || Array.isArray(raw)) {
       const msg = "Input should be a valid dictionary or object to extract fields from";
       return { faults: [{ loc: ["body"], msg, type: "model_attributes_type" }] };
@@ -44,7 +53,7 @@ export function createInputCheck({ schemas, restrictions }: Pick<ModelVersion, "
     if (refused.length > 0) {
       return { faults: refused.map(({ field, says }) => ({ loc: ["body", field], msg: says, type: "feature_not_supported" })) };
     }
-    if (seed && (input.seed === undefined || input.seed === null)) input.seed = randomInt(seed.low, seed.high + 1);
+    if (seed && (input.seed === undefined || input.seed === null)) input.seed = draw(seed.low, seed.high);
     return { input, ignored };
   };
 }

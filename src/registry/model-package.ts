@@ -11,7 +11,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import { parse } from "yaml";
 import { isEndpointId } from "../core/endpoint.ts";
 import type { JsonObject } from "../core/json.ts";
-import type { CheckpointPolicy, JsonSchema, ModelTimeouts, ModelVersion, Restriction, RetryPolicy } from "../core/model.ts";
+import type { CheckpointPolicy, JsonSchema, ModelTimeouts, ModelVersion, Price, Restriction, RetryPolicy } from "../core/model.ts";
 
 interface Manifest {
   endpoint: string;
@@ -28,6 +28,7 @@ interface Manifest {
   retry: RetryPolicy;
   timeouts: ModelTimeouts;
   checkpoint: CheckpointPolicy;
+  price?: Price;
   parameters: JsonObject;
   restrictions: Restriction[];
   files: Record<string, string>;
@@ -133,7 +134,13 @@ export async function readModelPackage(
   if (faults.length > 0) return { folder, faults };
 
   const { files: _, ...rest } = manifest;
-  return { ...rest, schemas, folder, digest: digest.digest("hex") };
+  return {
+    ...rest,
+    schemas,
+    folder,
+    publishedAtMs: Math.floor(statSync(join(folder, "model.yaml")).mtimeMs),
+    digest: digest.digest("hex"),
+  };
 }
 
 async function sha256(path: string): Promise<string> {

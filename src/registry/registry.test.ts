@@ -72,7 +72,7 @@ describe("a registry of sound packages", () => {
   it("routes each endpoint to its newest version, and still knows the older ones", async () => {
     for (const version of ["1.9.0", "1.10.0", "1.2.30"]) addPackage(`fal-ai/wan/fast/${version}`);
     const registry = await load();
-    expect(registry.route("fal-ai/wan/fast")?.model.version).toBe("1.10.0");
+    expect(registry.route("fal-ai/wan/fast")?.model?.version).toBe("1.10.0");
     expect(registry.find("fal-ai/wan/fast", "1.2.30")?.version).toBe("1.2.30");
     expect(registry.list().map(({ version }) => version)).toEqual(["1.10.0", "1.9.0", "1.2.30"]);
     expect(registry.hasApp("fal-ai/wan")).toBe(true);

@@ -3,14 +3,29 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { appOf } from "../core/endpoint.ts";
 import type { ModelVersion } from "../core/model.ts";
+import type { PipelineVersion } from "../core/pipeline.ts";
 import { createInputCheck, type InputCheck } from "./input-check.ts";
 import { createManifestCheck, type PackageFaults, readModelPackage } from "./model-package.ts";
 
 /** A model version with its compiled input check. */
-export interface Route {
+export interface ModelRoute {
   model: ModelVersion;
+  pipeline?: undefined;
   checkInput: InputCheck;
 }
+
+/** A pipeline with its compiled input check. */
+export interface PipelineRoute {
+  pipeline: PipelineVersion;
+  model?: undefined;
+  checkInput: InputCheck;
+}
+
+/** What an endpoint leads to. */
+export type Route = ModelRoute | PipelineRoute;
+
+/** A saved pipeline that this owner may call, for endpoints that the registry does not know. */
+export type FindPipeline = (endpoint: string, ownerId: string) => Promise<PipelineRoute | undefined>;
 
 export interface Registry {
   /** The version that serves an endpoint now: the newest. */
@@ -19,8 +34,10 @@ export interface Registry {
   find(endpoint: string, version: string): ModelVersion | undefined;
   /** Whether any endpoint of this app (`owner/alias`) exists: tells an unknown path from an unknown application. */
   hasApp(app: string): boolean;
-  /** Every version, by endpoint, newest first. */
+  /** Every model version, by endpoint, newest first. */
   list(): ModelVersion[];
+  /** Every pipeline that came with the program, by endpoint, newest first. */
+  pipelines(): PipelineVersion[];
 }
 
 /** Start was refused: one or more model packages are faulty. The message names every fault of every package. */
@@ -52,12 +69,20 @@ function packageFolders(folder: string): string[] {
     .flatMap(packageFolders);
 }
 
+const byEndpoint = <T extends { endpoint: string; version: string }>(a: T, b: T): number =>
+  a.endpoint < b.endpoint ? -1 : a.endpoint > b.endpoint ? 1 : newestFirst(a.version, b.version);
+
 /**
  * Reads all model packages.
  *
+ * @param folders.pipelines those that come with the program
  * @throws RegistryFaults naming every fault of every package
  */
-export async function loadRegistry(folders: { modelsFolder: string; schemasFolder: string }): Promise<Registry> {
+export async function loadRegistry(folders: {
+  modelsFolder: string;
+  schemasFolder: string;
+  pipelines?: readonly PipelineVersion[];
+}): Promise<Registry> {
   const modelsFolder = resolve(folders.modelsFolder);
   const schemasFolder = resolve(folders.schemasFolder);
   if (!existsSync(modelsFolder))
@@ -69,16 +94,29 @@ export async function loadRegistry(folders: { modelsFolder: string; schemasFolde
   const faulty = read.filter((item): item is PackageFaults => "faults" in item);
   if (faulty.length > 0) throw new RegistryFaults(faulty, modelsFolder);
   const models = read as ModelVersion[];
-  models.sort((a, b) => (a.endpoint < b.endpoint ? -1 : a.endpoint > b.endpoint ? 1 : newestFirst(a.version, b.version)));
+  models.sort(byEndpoint);
+  const pipelines = [...(folders.pipelines ?? [])].sort(byEndpoint);
 
   const byVersion = new Map(models.map((model) => [`${model.endpoint}@${model.version}`, model]));
   const routes = new Map<string, Route>();
   for (const model of models) if (!routes.has(model.endpoint)) routes.set(model.endpoint, { model, checkInput: createInputCheck(model) });
-  const apps = new Set(models.map((model) => appOf(model.endpoint)));
+  for (const pipeline of pipelines) {
+    const before = routes.get(pipeline.endpoint);
+    if (before?.model) throw new Error(`${pipeline.endpoint} is both a model and a pipeline; rename one of them.`);
+    if (!before) routes.set(pipeline.endpoint, pipelineRoute(pipeline));
+  }
+  const apps = new Set([...routes.keys()].map(appOf));
   return {
     route: (endpoint) => routes.get(endpoint),
     find: (endpoint, version) => byVersion.get(`${endpoint}@${version}`),
     hasApp: (app) => apps.has(app),
     list: () => models,
+    pipelines: () => pipelines,
   };
 }
+
+/** Compiles a pipeline's input check. Throws when its schema is none. */
+export const pipelineRoute = (pipeline: PipelineVersion): PipelineRoute => ({
+  pipeline,
+  checkInput: createInputCheck({ schemas: pipeline.schemas, restrictions: [] }),
+});

@@ -7,3 +7,13 @@ const { noop } = proxyActivities<{ noop(input: unknown): Promise<unknown> }>({
 });
 
 export const bare = (input: unknown): Promise<unknown> => noop(input);
+
+/** So many of them one after another. */
+export async function bareChain(calls: number): Promise<void> {
+  for (let i = 0; i < calls; i++) await noop({});
+}
+
+/** So many of them started together. */
+export async function bareFan(calls: number): Promise<void> {
+  await Promise.all(Array.from({ length: calls }, () => noop({})));
+}

@@ -43,7 +43,15 @@ export interface Bench {
   /** Starts a program of the project and waits for the line that says it is ready. */
   start(program: string, env: Record<string, string>, ready: string): Promise<ChildProcess>;
   /** Temporal, PostgreSQL and Redis, and every role of a platform as a process of its own. */
-  startPlatform(env?: Record<string, string>): Promise<{ url: string; temporal: TemporalService; redisUrl: string }>;
+  startPlatform(env?: Record<string, string>): Promise<{
+    url: string;
+    adminUrl: string;
+    temporal: TemporalService;
+    redisUrl: string;
+    databaseUrl: string;
+    /** What its processes were started with, for one more of them. */
+    env: Record<string, string>;
+  }>;
   /** The embedded default, all in one process. */
   startEmbedded(env?: Record<string, string>): Promise<string>;
   atMost(name: string, value: number, limit: number): void;
@@ -133,7 +141,14 @@ export async function runBench(name: string, description: string, work: (bench: 
       };
       await start("src/bin/admin.ts", shared, "is ready"); // makes the key, the tables and the namespace
       await Promise.all(["orchestrator", "gpu-worker", "gateway"].map((role) => start(`src/bin/${role}.ts`, shared, "is ready")));
-      return { url: `http://127.0.0.1:${port}`, temporal, redisUrl: redis.url };
+      return {
+        url: `http://127.0.0.1:${port}`,
+        adminUrl: `http://127.0.0.1:${shared.TEMPERA_ADMIN_PORT}`,
+        temporal,
+        redisUrl: redis.url,
+        databaseUrl: postgres.url,
+        env: shared,
+      };
     },
     async startEmbedded(env = {}) {
       const port = await freePort();

@@ -23,6 +23,9 @@ import { TEMPORAL_CLI } from "../../src/dev/services/temporal.ts";
 const STUB = "tempera/stub";
 const submit = async (client: PlatformClient, input: object, headers: Record<string, string> = {}, query = ""): Promise<string> =>
   (await client.submit(`${STUB}${query}`, input, headers)).request_id;
+const PIPELINE = "tempera/stub-pipeline";
+const submitPipeline = async (client: PlatformClient, stages: object[][], headers: Record<string, string> = {}): Promise<string> =>
+  (await client.submit(PIPELINE, { stages }, headers)).request_id;
 const running = async (client: PlatformClient, id: string): Promise<void> => {
   for await (const { status } of client.follow(STUB, id)) if (status !== "IN_QUEUE") return;
 };
@@ -74,6 +77,18 @@ async function sentAway(client: PlatformClient): Promise<string> {
   }
 }
 
+/** The activities and child workflows of a pipeline, once there are so many. */
+async function begun(id: string, count: number): Promise<string[]> {
+  for (;;) {
+    const { raw } = await temporal.workflow.getHandle(id).describe();
+    const nodes = [
+      ...(raw.pendingActivities ?? []).map(({ activityId }) => activityId ?? ""),
+      ...(raw.pendingChildren ?? []).map(({ workflowId }) => workflowId ?? ""),
+    ];
+    if (nodes.length >= count) return nodes;
+  }
+}
+
 /**
  * Each makes one workflow take one path and returns its id; files are called by the workflow type, `inference-job` when the
  * name has none.
@@ -91,6 +106,34 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
   "webhook-delivery.used-up": async (client) => `${await hooked(client, 100)}/webhook`,
   // `sent-away-before-asking` was recorded on this path when such a delivery did not ask for room yet.
   "webhook-delivery.sent-away": sentAway,
+  // Sequential nodes, nodes side by side, a value too big to travel, and a pipeline as a node.
+  "pipeline.success": (client) =>
+    submitPipeline(client, [
+      [{ prompt: "a" }],
+      [{ prompt: "b" }, { prompt: "c" }],
+      [{ payload: "x".repeat(40_000) }, { stages: [[{ prompt: "d" }]] }],
+    ]),
+  "pipeline.retry": (client) => submitPipeline(client, [[{ prompt: "a" }], [{ fail: "crash", fail_attempts: 1 }]]),
+  // The second attempt of the node goes on from the state that the first one kept after its third step.
+  "pipeline.resume": (client) =>
+    submitPipeline(client, [[{ prompt: "a" }], [{ fail: "crash", fail_attempts: 1, fail_step: 5, steps: 8, delay_ms: 800 }]]),
+  "pipeline.failure": (client) =>
+    submitPipeline(client, [[{ prompt: "a" }, { delay_ms: 60_000, steps: 600 }, { fail: "error", delay_ms: 500 }]]),
+  "pipeline.refused-node": (client) => submitPipeline(client, [[{ steps: "many" }, { stages: "none" as never }]]),
+  "pipeline.exhausted": (client) => submitPipeline(client, [[{ stages: [[{ fail: "crash" }]] }]], { "x-fal-no-retry": "1" }),
+  "pipeline.node-limit": (client) => submitPipeline(client, [Array.from({ length: LIMITS.pipelineNodesMax + 1 }, () => ({}))]),
+  "pipeline.cancel": async (client) => {
+    const id = await submitPipeline(client, [[{ delay_ms: 60_000, steps: 600 }, { stages: [[{ delay_ms: 60_000, steps: 600 }]] }]]);
+    await begun(id, 2);
+    await client.cancel(PIPELINE, id);
+    return id;
+  },
+  "pipeline.cancel-node": async (client) => {
+    const id = await submitPipeline(client, [[{ delay_ms: 60_000, steps: 600 }]]);
+    const [node = ""] = await begun(id, 1);
+    await client.cancel(STUB, node);
+    return id;
+  },
   "cancel-running": async (client) => {
     const id = await submit(client, { delay_ms: 60_000, steps: 600 });
     await running(client, id);

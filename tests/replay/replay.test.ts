@@ -33,6 +33,12 @@ describe("recorded histories", () => {
       expect(files).toContain(`webhook-delivery.${path}.json`);
   });
 
+  it("cover a pipeline's success, retry, cancel, failure, the resume of a node, and its limits", () => {
+    for (const path of ["success", "retry", "resume", "failure", "refused-node", "exhausted", "node-limit", "cancel", "cancel-node"]) {
+      expect(files).toContain(`pipeline.${path}.json`);
+    }
+  });
+
   it("cover a session's end, its loss of an engine, and both ways to get no slot", () => {
     for (const path of ["closed", "retry", "start-timeout", "cancel-waiting"]) expect(files).toContain(`realtime-session.${path}.json`);
   });

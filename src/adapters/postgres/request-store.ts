@@ -1,5 +1,7 @@
+import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import type { LoggedEvent } from "../../core/events.ts";
 import type { JobSpec } from "../../core/job.ts";
+import { LIMITS } from "../../core/limits.ts";
 import type { DeadLetter, RequestRecord, RequestStore } from "../../core/ports/request-store.ts";
 import { isRequestId, type Outcome, type Priority } from "../../core/request.ts";
 import { answer, type Sql, storableText } from "./connection.ts";
@@ -18,6 +20,8 @@ interface RequestRow {
   attempts: number;
   outcome: Outcome | null;
   logs: LoggedEvent[];
+  parent_id: string | null;
+  node_id: string | null;
 }
 
 const recordOf = (row: RequestRow): RequestRecord => ({
@@ -29,6 +33,7 @@ const recordOf = (row: RequestRow): RequestRecord => ({
   taskQueue: row.task_queue,
   priority: row.priority,
   submittedAtMs: row.submitted_at.getTime(),
+  ...(row.parent_id !== null && { node: { pipelineId: row.parent_id, id: row.node_id ?? "" } }),
   ...(row.started_at && { startedAtMs: row.started_at.getTime() }),
   ...(row.ended_at && { endedAtMs: row.ended_at.getTime() }),
   attempts: row.attempts,
@@ -39,14 +44,16 @@ const recordOf = (row: RequestRow): RequestRecord => ({
 /** The columns that a job's spec fills. JSON goes in as text, so that it comes back letter by letter. */
 const jobColumns = (sql: Sql, job: JobSpec) => sql`
   ${job.requestId}, ${job.ownerId}, ${job.keyId}, ${job.endpoint}, ${job.version}, ${job.taskQueue}, ${job.priority},
-  ${JSON.stringify(job)}::text::json, ${new Date(job.submittedAtMs)}`;
+  ${JSON.stringify(job)}::text::json, ${new Date(job.submittedAtMs)}, ${job.node?.pipelineId ?? null},
+  ${job.node ? storableText(job.node.id) : null}`;
 
 /** The searchable record of requests, in Postgres. */
 export const createRequestStore = (sql: Sql): RequestStore => ({
   async insert(job) {
     await answer(
       sql,
-      sql`INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at)
+      sql`INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at,
+                                parent_id, node_id)
           VALUES (${jobColumns(sql, job)}) ON CONFLICT (request_id) DO NOTHING`,
     );
   },
@@ -61,12 +68,13 @@ export const createRequestStore = (sql: Sql): RequestStore => ({
       sql<{ won: boolean }[]>`
         WITH finished AS (
           INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at,
-                                started_at, ended_at, attempts, outcome, logs)
+                                parent_id, node_id, started_at, ended_at, attempts, outcome, logs, status_code)
           VALUES (${jobColumns(sql, job)}, ${startedAtMs === undefined ? null : new Date(startedAtMs)}, ${endedAt},
-                  ${attempts}, ${JSON.stringify(outcome)}::text::json, ${JSON.stringify(logs)}::text::json)
+                  ${attempts}, ${JSON.stringify(outcome)}::text::json, ${JSON.stringify(logs)}::text::json,
+                  ${outcome.ok ? 200 : CATALOGUE[outcome.error.code].status})
           ON CONFLICT (request_id) DO UPDATE
             SET started_at = excluded.started_at, ended_at = excluded.ended_at, attempts = excluded.attempts,
-                outcome = excluded.outcome, logs = excluded.logs
+                outcome = excluded.outcome, logs = excluded.logs, status_code = excluded.status_code
             WHERE requests.outcome IS NULL
           RETURNING request_id
         ), letter AS (
@@ -84,6 +92,16 @@ export const createRequestStore = (sql: Sql): RequestStore => ({
     if (!isRequestId(requestId)) return undefined;
     const [row] = await answer(sql, sql<RequestRow[]>`SELECT * FROM requests WHERE request_id = ${requestId}`);
     return row && recordOf(row);
+  },
+
+  async nodes(pipelineId) {
+    if (!isRequestId(pipelineId)) return [];
+    const rows = await answer(
+      sql,
+      sql<RequestRow[]>`
+        SELECT * FROM requests WHERE parent_id = ${pipelineId} ORDER BY submitted_at, request_id LIMIT ${LIMITS.pipelineNodesMax}`,
+    );
+    return rows.map(recordOf);
   },
 
   async deadLetters(limit) {

@@ -34,6 +34,7 @@ export function decodeSnapshot(hash: Record<string, string>): Snapshot | undefin
     attempt: Number(attempt),
     queuedAtMs: Number(queuedAtMs),
   };
+  if (hash.node !== undefined) snapshot.node = JSON.parse(hash.node);
   if (hash.startedAtMs !== undefined) snapshot.startedAtMs = Number(hash.startedAtMs);
   if (hash.endedAtMs !== undefined) snapshot.endedAtMs = Number(hash.endedAtMs);
   if (hash.progress !== undefined) snapshot.progress = JSON.parse(hash.progress);

@@ -8,22 +8,30 @@ import {
 import { ApplicationFailure, CancelledFailure } from "@temporalio/common";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/job.ts";
+import { ORCHESTRATOR_QUEUE, priorityOf } from "../../core/job.ts";
+import { PLACE_SIGNAL } from "../../core/place.ts";
 import type { Jobs } from "../../core/ports/jobs.ts";
 import { identityOf, type Outcome, type RequestIdentity } from "../../core/request.ts";
 import { ENDPOINT_ATTRIBUTE, OWNER_ATTRIBUTE, VERSION_ATTRIBUTE } from "./search-attributes.ts";
 import { within } from "./within.ts";
 
-/** The workflow type that carries a request. */
+/** The workflow types that carry a request. */
 const INFERENCE_JOB = "inferenceJob";
+const PIPELINE = "pipeline";
+const CARRIES_REQUEST = new Set([INFERENCE_JOB, PIPELINE]);
+
+/** The signal of a pipeline that cancels one of its nodes. */
+const CANCEL_NODE = "cancelNode";
 
 /** gRPC: the server did not answer, or was too busy to. */
 const GRPC_UNAVAILABLE = new Set([1, 4, 8, 14]);
 
+const GRPC_NOT_FOUND = 5;
+
 /** pendingActivities[].state: 2 STARTED, 3 CANCEL_REQUESTED. */
 const RUNNING_STATES = new Set([2, 3]);
 
-/** The jobs, kept by Temporal: one `inferenceJob` workflow a request, its id the request id. */
+/** The jobs, kept by Temporal: one `inferenceJob` or `pipeline` workflow a request, its id the request id. */
 export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?: number } = {}): Jobs {
   const call = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
@@ -45,14 +53,14 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
   return {
     async start(job) {
       await call(() =>
-        client.workflow.start(INFERENCE_JOB, {
+        client.workflow.start(job.pipeline ? PIPELINE : INFERENCE_JOB, {
           workflowId: job.requestId,
           taskQueue: ORCHESTRATOR_QUEUE,
           args: [job],
           workflowIdReusePolicy: "REJECT_DUPLICATE",
           workflowIdConflictPolicy: "FAIL",
           workflowTaskTimeout: "5s",
-          priority: { priorityKey: PRIORITY_KEY[job.priority], fairnessKey: job.ownerId.slice(0, 64) },
+          priority: priorityOf(job),
           typedSearchAttributes: [
             { key: ENDPOINT_ATTRIBUTE, value: job.endpoint },
             { key: VERSION_ATTRIBUTE, value: job.version },
@@ -66,34 +74,68 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
       });
     },
 
-    async cancel(requestId) {
+    async cancel(requestId, node) {
+      const workflowId = node?.pipelineId ?? requestId;
+      const handle = client.workflow.getHandle(workflowId);
       try {
-        await call(() => client.workflow.getHandle(requestId).cancel());
+        await call<unknown>(() => (node ? handle.signal(CANCEL_NODE, requestId) : handle.cancel()));
         return "requested";
       } catch (error) {
         // Temporal answers the same for a closed workflow and for none.
-        if (error instanceof WorkflowNotFoundError) return (await describe(requestId)) ? "finished" : "unknown";
+        if (error instanceof WorkflowNotFoundError) return (await describe(workflowId)) ? "finished" : "unknown";
         throw error;
+      }
+    },
+
+    async grantPlace(requestId) {
+      try {
+        await call(() => client.workflow.getHandle(requestId).signal(PLACE_SIGNAL));
+        return true;
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return false;
+        throw error;
+      }
+    },
+
+    async forget(requestId) {
+      const {
+        connection: { workflowService },
+        options: { namespace },
+      } = client;
+      for (const workflowId of [requestId, `${requestId}/webhook`]) {
+        await call(() => workflowService.deleteWorkflowExecution({ namespace, workflowExecution: { workflowId } })).catch((error) => {
+          if (!isGrpcServiceError(error) || error.code !== GRPC_NOT_FOUND) throw error;
+        });
       }
     },
 
     async describe(requestId) {
       const found = await describe(requestId);
       const identity = found?.memo?.request as RequestIdentity | undefined;
-      if (!found || found.type !== INFERENCE_JOB || !identity) return undefined;
+      if (!found || !CARRIES_REQUEST.has(found.type) || !identity) return undefined;
       const pending = found.raw.pendingActivities?.find(({ activityType }) => activityType?.name === "infer");
-      const running = pending !== undefined && RUNNING_STATES.has(pending.state ?? 0);
+      // A pipeline waits for nothing itself.
+      const running = found.type === PIPELINE || (pending !== undefined && RUNNING_STATES.has(pending.state ?? 0));
       return {
         ...identity,
         state: found.status.name !== "RUNNING" ? "COMPLETED" : running ? "IN_PROGRESS" : "IN_QUEUE",
-        attempt: pending?.attempt ?? 1,
+        attempt: found.type === PIPELINE ? 1 : (pending?.attempt ?? 1),
         submittedAtMs: found.startTime.getTime(),
       };
     },
 
+    async describeNode(requestId, { pipelineId }) {
+      const found = await describe(pipelineId);
+      if (found?.status.name !== "RUNNING") return undefined;
+      const pending = found.raw.pendingActivities?.find(({ activityId }) => activityId === requestId);
+      // One that is neither waiting nor running has just ended: its record is on its way.
+      const waits = pending !== undefined && !RUNNING_STATES.has(pending.state ?? 0);
+      return { state: waits ? "IN_QUEUE" : "IN_PROGRESS", attempt: pending?.attempt ?? 1 };
+    },
+
     async outcome(requestId) {
       const found = await describe(requestId);
-      if (!found || found.type !== INFERENCE_JOB || found.status.name === "RUNNING") return undefined;
+      if (!found || !CARRIES_REQUEST.has(found.type) || found.status.name === "RUNNING") return undefined;
       try {
         return (await call(() => client.workflow.getHandle(requestId).result())) as Outcome;
       } catch (error) {

@@ -1,5 +1,6 @@
 import type { DataConverter } from "@temporalio/common";
-import { type ActivitySlotInfo, type CustomSlotSupplier, type NativeConnection, Worker } from "@temporalio/worker";
+import { type ActivitySlotInfo, type CustomSlotSupplier, type InjectedSinks, type NativeConnection, Worker } from "@temporalio/worker";
+import type { Sinks, WorkflowInfo } from "@temporalio/workflow";
 import { ORCHESTRATOR_QUEUE } from "../../core/job.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../../core/model.ts";
@@ -36,13 +37,23 @@ const run = (worker: Worker): RunningWorker => {
 /** Replays and advances workflows, and runs the light activities. */
 export async function startOrchestratorWorker(
   place: WorkerPlace,
-  { workflowBundle, activities }: { workflowBundle: { codePath: string }; activities: object },
+  {
+    workflowBundle,
+    activities,
+    news,
+  }: {
+    workflowBundle: { codePath: string };
+    activities: object;
+    /** What workflows tell as they go; each function returns at once. Not told again when a workflow is replayed. */
+    news: object;
+  },
 ): Promise<RunningWorker> {
   const worker = await Worker.create({
     ...place,
     taskQueue: ORCHESTRATOR_QUEUE,
     workflowBundle,
     activities,
+    sinks: { news: sinkOf(news) },
     maxCachedWorkflows: 800,
     nonStickyToStickyPollRatio: 0.5,
     stickyQueueScheduleToStartTimeout: "3s",
@@ -52,6 +63,14 @@ export async function startOrchestratorWorker(
   });
   return run(worker);
 }
+
+const sinkOf = (functions: object): InjectedSinks<Sinks>[string] =>
+  Object.fromEntries(
+    Object.entries(functions).map(([name, tell]) => [
+      name,
+      { fn: (_: WorkflowInfo, ...args: unknown[]) => tell(...args), callDuringReplay: false },
+    ]),
+  );
 
 /** Makes the attempts of webhook deliveries, many at once: each waits for its receiver. */
 export async function startWebhookWorker(place: WorkerPlace, { activities }: { activities: object }): Promise<RunningWorker> {

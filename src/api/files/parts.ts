@@ -6,6 +6,7 @@ import { LIMITS } from "../../core/limits.ts";
 import { readParts } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
+import { countUpload } from "../limits/count-upload.ts";
 import { readJsonBody } from "../read-body.ts";
 import { createFileCaller } from "./caller.ts";
 import { announcedFile, keepFile, type UploadDependencies } from "./receive.ts";
@@ -30,7 +31,7 @@ export const createMultipart = (api: UploadDependencies) => {
   const callerOf = createFileCaller(api);
   return async (c: Context): Promise<Response> => {
     const caller = await callerOf(c.req.header("authorization"));
-    const file = announcedFile(c, caller, api.clock.nowMs() + LIMITS.uploadAddressSeconds * 1000);
+    const file = announcedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadAddressSeconds * 1000);
     await beginParts(api, file);
     return answerJson(c, { access_url: fileUrl(addressOf(c, "files", api.publicUrl), file), uploadId: file.fileId });
   };
@@ -70,9 +71,12 @@ export const createPart = (api: UploadDependencies) => {
     if (body.bytes === 0) throw new TemperaError("upload_parts_invalid", "A part has at least one byte.");
     const others = (await api.files.parts(file.fileId)).filter((part) => part.number !== number);
     checkTotal(body.bytes + bytesOf(others));
-    const etag = await api.objects.putPart({ key: file.objectKey, uploadId: file.partsId }, number, body.stream, body.bytes);
-    if (!(await api.files.putPart(file.fileId, { number, etag, bytes: body.bytes })))
-      throw new TemperaError("upload_finished", "The upload is complete; it takes no more parts.");
+    const etag = await countUpload(api, { ownerId: file.ownerId, bytes: body.bytes }, async () => {
+      const put = await api.objects.putPart({ key: file.objectKey, uploadId: file.partsId }, number, body.stream, body.bytes);
+      if (!(await api.files.putPart(file.fileId, { number, etag: put, bytes: body.bytes })))
+        throw new TemperaError("upload_finished", "The upload is complete; it takes no more parts.");
+      return put;
+    });
     return answerJson(c, { partNumber: number, etag: `"${etag}"` }, 200, { etag: `"${etag}"` });
   };
 };

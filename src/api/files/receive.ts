@@ -3,38 +3,43 @@ import { errorInfo, TemperaError } from "../../core/errors/tempera-error.ts";
 import { type FileRecord, fileKey, fileUrl, type NewFile, newFileId, safeFileName } from "../../core/file.ts";
 import { expiryOf, type Lifecycle } from "../../core/lifecycle.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { LIFECYCLE_HEADER, LIFECYCLE_PREFERENCE_HEADER, readContentType, readLifecycle } from "../../fal/index.ts";
+import { LIFECYCLE_HEADER, LIFECYCLE_PREFERENCE_HEADER, readContentType, wantedLifecycle } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { Caller } from "../key-ring.ts";
+import { countUpload } from "../limits/count-upload.ts";
 import { createFileCaller } from "./caller.ts";
 import { createSignatures } from "./signatures.ts";
 import { uploadBody } from "./upload-body.ts";
 
 export type UploadDependencies = Pick<
   ApiDependencies,
-  "keyRing" | "tokens" | "files" | "objects" | "clock" | "log" | "uploadSecret" | "publicUrl"
+  "keyRing" | "tokens" | "files" | "objects" | "clock" | "log" | "uploadSecret" | "publicUrl" | "limits" | "storageDefaults"
 >;
 
 /** The file that a caller announces by headers, as Python's client does (contract §6.2). Throws `input_invalid`. */
-export const announcedFile = (c: Context, caller: Caller, uploadUntilMs: number): NewFile => {
+export const announcedFile = (
+  c: Context,
+  api: Pick<ApiDependencies, "storageDefaults">,
+  caller: Caller,
+  uploadUntilMs: number,
+): NewFile => {
   const contentType = readContentType(c.req.header("content-type"), ["header", "content-type"]);
   return {
     fileId: newFileId(),
     ownerId: caller.ownerId,
     name: safeFileName(readFileName(c.req.header("x-fal-file-name")), contentType),
     contentType,
-    lifecycle: lifecycleOf(c),
+    lifecycle: lifecycleOf(c, api, caller.ownerId),
     uploadUntilMs,
   };
 };
 
-/** The lifecycle that an upload asks for. Throws `input_invalid`. */
-export function lifecycleOf(c: Context): Lifecycle {
-  const header = c.req.header(LIFECYCLE_HEADER);
-  if (header !== undefined) return readLifecycle(header);
-  return readLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), LIFECYCLE_PREFERENCE_HEADER);
+/** The lifecycle that an upload asks for; what it does not say is its owner's default. Throws `input_invalid`. */
+export function lifecycleOf(c: Context, { storageDefaults }: Pick<ApiDependencies, "storageDefaults">, ownerId: string): Lifecycle {
+  const name = c.req.header(LIFECYCLE_HEADER) === undefined ? LIFECYCLE_PREFERENCE_HEADER : LIFECYCLE_HEADER;
+  return wantedLifecycle(c.req.header(name), name, storageDefaults.of(ownerId));
 }
 
 /** Header values come as Latin-1; clients send the bytes of UTF-8. */
@@ -67,12 +72,14 @@ export const createUpload = (api: UploadDependencies) => {
   const callerOf = createFileCaller(api);
   return async (c: Context): Promise<Response> => {
     const caller = await callerOf(c.req.header("authorization"));
-    const file = announcedFile(c, caller, api.clock.nowMs() + LIMITS.uploadBodyMs);
+    const file = announcedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadBodyMs);
     const body = uploadBody(c, LIMITS.fileBytesMax);
     const objectKey = fileKey(file.fileId);
-    await api.files.begin({ ...file, objectKey });
-    await api.objects.put(objectKey, body.stream, { bytes: body.bytes, contentType: file.contentType });
-    await keepFile(api, file, objectKey, { bytes: body.bytes, etag: body.sha256() });
+    await countUpload(api, { ownerId: caller.ownerId, bytes: body.bytes }, async () => {
+      await api.files.begin({ ...file, objectKey });
+      await api.objects.put(objectKey, body.stream, { bytes: body.bytes, contentType: file.contentType });
+      await keepFile(api, file, objectKey, { bytes: body.bytes, etag: body.sha256() });
+    });
     return answerJson(c, { access_url: fileUrl(addressOf(c, "files", api.publicUrl), file) });
   };
 };
@@ -103,15 +110,17 @@ export const createReceive = (api: UploadDependencies) => {
     if (file.stored) return receiveAgain(c, file);
     const body = uploadBody(c, LIMITS.fileBytesMax);
     const objectKey = fileKey(fileId);
-    const claimed = await api.files.claim(fileId, objectKey);
-    if (!claimed) throw new TemperaError("upload_finished");
-    if (claimed.before !== undefined) {
-      const { before } = claimed;
-      api.objects.delete(before).catch((error) => api.log.warn({ before, err: errorInfo(error) }, "an upload given up was not deleted"));
-    }
-    await api.objects.put(objectKey, body.stream, { bytes: body.bytes, contentType: file.contentType });
-    const etag = body.sha256();
-    await keepFile(api, file, objectKey, { bytes: body.bytes, etag });
+    const etag = await countUpload(api, { ownerId: file.ownerId, bytes: body.bytes }, async () => {
+      const claimed = await api.files.claim(fileId, objectKey);
+      if (!claimed) throw new TemperaError("upload_finished");
+      if (claimed.before !== undefined) {
+        const { before } = claimed;
+        api.objects.delete(before).catch((error) => api.log.warn({ before, err: errorInfo(error) }, "an upload given up was not deleted"));
+      }
+      await api.objects.put(objectKey, body.stream, { bytes: body.bytes, contentType: file.contentType });
+      await keepFile(api, file, objectKey, { bytes: body.bytes, etag: body.sha256() });
+      return body.sha256();
+    });
     return answerJson(c, {}, 200, { etag: `"${etag}"` });
   };
 };

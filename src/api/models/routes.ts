@@ -1,13 +1,15 @@
 import type { Context, Hono } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { llmsText, openapiDocument } from "../../fal/index.ts";
+import { type DescribedModel, llmsText, openapiDocument } from "../../fal/index.ts";
 import type { Route } from "../../registry/registry.ts";
 import { addressOf, rawPath } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { routeOf } from "../intake.ts";
 import { methodNotAllowed } from "../method-not-allowed.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
+import { routeOf } from "../route-of.ts";
+
+const described = ({ model, pipeline }: Route): DescribedModel => model ?? pipeline;
 
 const LLMS = /^\/models\/(.+)\/llms\.txt\/?$/;
 
@@ -27,21 +29,22 @@ export function modelRoutes(app: Hono, { registry, publicUrl, log }: Pick<ApiDep
   app.get("/api/openapi/queue/openapi.json", (c) => {
     const endpoint = c.req.query("endpoint_id");
     if (endpoint === undefined) throw new TemperaError("path_unknown", "Say which model: ?endpoint_id=owner/alias");
-    return answerJson(c, openapiDocument(routeOf(registry, endpoint).model, at(c)));
+    return answerJson(c, openapiDocument(described(routeOf(registry, endpoint)), at(c)));
   });
   app.get("/models/*", (c) => {
     const endpoint = LLMS.exec(rawPath(c))?.[1];
     if (endpoint === undefined) throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
-    return text(c, llmsText(routeOf(registry, endpoint).model, at(c)));
+    return text(c, llmsText(described(routeOf(registry, endpoint)), at(c)));
   });
   app.get("/llms.txt", (c) => {
     const { web } = at(c);
-    const served = new Map(registry.list().map(({ endpoint }) => [endpoint, registry.route(endpoint)]));
+    const served = new Map([...registry.list(), ...registry.pipelines()].map(({ endpoint }) => [endpoint, registry.route(endpoint)]));
     const lines = [...served.values()]
       .filter((route): route is Route => route !== undefined)
+      .map(described)
       .map(
-        ({ model }) =>
-          `- [${model.title}](${web}/models/${model.endpoint}/llms.txt): \`${model.endpoint}\`, ${model.category}. ${model.description}`,
+        ({ title, endpoint, category, description }) =>
+          `- [${title}](${web}/models/${endpoint}/llms.txt): \`${endpoint}\`, ${category}. ${description}`,
       );
     return text(
       c,

@@ -1,6 +1,7 @@
 import { z } from "@hono/zod-openapi";
 import { errorInfo, TemperaError } from "../../core/errors/tempera-error.ts";
 import type { JobSpec } from "../../core/job.ts";
+import { LIMITS } from "../../core/limits.ts";
 import type { DeadLetterDetail } from "../../core/ports/dead-letter-store.ts";
 import type { DeadLetter } from "../../core/ports/request-store.ts";
 import { newRequestId } from "../../core/request-id.ts";
@@ -143,7 +144,8 @@ export function addDeadLetterVerbs(add: AddVerb, api: Needs): void {
  */
 async function retry(api: Needs, found: DeadLetterDetail): Promise<string> {
   const { job: dead } = found;
-  if (!api.registry.find(dead.endpoint, dead.version)) {
+  // A pipeline carries what it calls with it.
+  if (!dead.pipeline && !api.registry.find(dead.endpoint, dead.version)) {
     throw new TemperaError(
       "endpoint_unknown",
       `${dead.endpoint} ${dead.version} is no longer served; submit the input to a version that is.`,
@@ -157,6 +159,7 @@ async function retry(api: Needs, found: DeadLetterDetail): Promise<string> {
   if (requestId === undefined) throw new TemperaError("dead_letter_unknown");
   if (found.retriedAtMs === undefined) {
     const job: JobSpec = { ...dead, requestId, submittedAtMs: api.clock.nowMs(), retryOf: found.requestId };
+    if (job.pipeline) job.pipeline = { ...job.pipeline, deadlineMs: api.clock.nowMs() + LIMITS.pipelineMs };
     delete job.logged; // the lines of the first submit stay with it
     const queued = api.events.append(job, { type: "queued", attempt: 0 });
     queued.catch((error) => api.log.warn({ requestId, err: errorInfo(error) }, "the event log did not take the retry"));

@@ -65,7 +65,13 @@ const REQUEST = z.object({ request_id: z.string() });
 /** Webhooks on their way to their receivers. */
 export function addDeliveryVerbs(
   add: AddVerb,
-  { deliveries, redeliveries, requests, webhookOf }: Pick<ApiDependencies, "deliveries" | "redeliveries" | "requests" | "webhookOf">,
+  {
+    deliveries,
+    redeliveries,
+    requests,
+    objects,
+    webhookOf,
+  }: Pick<ApiDependencies, "deliveries" | "redeliveries" | "requests" | "objects" | "webhookOf">,
 ): void {
   add(
     {
@@ -116,7 +122,7 @@ export function addDeliveryVerbs(
       audit: "deliveries.redeliver",
       status: 202,
       answer: z.object({ request_id: z.string(), status: z.enum(["STARTED", "HURRIED"]) }),
-      errors: ["delivery_unknown", "webhook_invalid", "temporal_unavailable"],
+      errors: ["delivery_unknown", "payload_gone", "webhook_invalid", "temporal_unavailable"],
     },
     async ({ params, body: { url }, change }) => {
       if (url !== undefined && typeof url !== "string") throw new TemperaError("webhook_invalid", "The webhook address is no text.");
@@ -124,6 +130,8 @@ export function addDeliveryVerbs(
       const request = found && (await requests.find(found.delivery.requestId));
       // The stored outcome is what is told: once it is gone there is nothing to deliver.
       const outcome = request?.outcome;
+      const output = outcome?.ok ? outcome.output : undefined;
+      if (output && "ref" in output && !(await objects.head(output.ref))) throw new TemperaError("payload_gone");
       const webhook = found && webhookOf(url ?? found.delivery.url);
       if (!outcome || !webhook) throw new TemperaError("delivery_unknown");
       const { delivery } = found;

@@ -6,7 +6,7 @@ const LIMIT_DEFAULT = 50;
 const LIMIT_MAXIMUM = 1000;
 
 /** `limit` of a list: 1 to `maximum`. */
-const limitQuery = (maximum: number, standard: number) =>
+export const limitQuery = (maximum: number, standard: number) =>
   z
     .string()
     .regex(/^\d{1,4}$/, `Input should be an integer from 1 to ${maximum}`)
@@ -35,7 +35,7 @@ const cursorInvalid = (): TemperaError => {
 export const cursorOf = (...values: (string | number)[]): string => Buffer.from(JSON.stringify(values)).toString("base64url");
 
 /** The values of a cursor, as `shape` says they must be. Throws `input_invalid` for a text that is none. */
-function readCursor<T extends z.ZodType>(cursor: string, shape: T): z.output<T> {
+export function readCursor<T extends z.ZodType>(cursor: string, shape: T): z.output<T> {
   try {
     return shape.parse(JSON.parse(Buffer.from(cursor, "base64url").toString("utf8")));
   } catch {
@@ -67,3 +67,7 @@ export function paged<T>(
   const more = found.length > limit && last !== undefined;
   return { items, next_cursor: more ? cursor(last) : null, has_more: more };
 }
+
+/** Where a page of a list that is ordered by a text begins: after the text that its cursor names. */
+export const textAfter = ({ cursor }: { cursor?: string | undefined }): string | undefined =>
+  cursor === undefined ? undefined : readCursor(cursor, z.tuple([z.string()]))[0];

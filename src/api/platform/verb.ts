@@ -26,7 +26,6 @@
  */
 import type { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import type { ErrorCode } from "../../core/errors/catalogue.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Json } from "../../core/json.ts";
 import type { Scope } from "../../core/key.ts";
@@ -34,6 +33,7 @@ import { LIMITS } from "../../core/limits.ts";
 import { keyOfBasic } from "../../fal/authorization.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import type { IdempotentWrite } from "../idempotency/idempotent-write.ts";
 import type { Caller } from "../key-ring.ts";
 import { readJsonBody } from "../read-body.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
@@ -79,7 +79,7 @@ export type AddVerb = <
 /** Adds verbs to an app and to its OpenAPI document. Each goes in one order: who, may they, is the input right, do, record, answer. */
 export function createAddVerb(
   app: Pick<OpenAPIHono, "openAPIRegistry" | "on">,
-  api: Pick<ApiDependencies, "keyRing" | "audit" | "clock" | "log">,
+  api: Pick<ApiDependencies, "keyRing" | "audit" | "clock" | "log"> & { idempotentWrite: IdempotentWrite },
 ): AddVerb {
   const audited = createAudited(api);
   return (verb, handle) => {
@@ -105,13 +105,18 @@ export function createAddVerb(
           return audited({ ...what, action: verb.audit, caller, requestId: requestIdOf(c) }, make);
         },
       };
-      const answer = await handle(asked as never);
-      // A verb that forgets its record is found by the first test that calls it.
-      if (verb.audit && !changed) throw new Error(`${verb.path} made no audit record`);
-      if (answer instanceof Response) return answer;
-      const { body: value, headers } = answer instanceof Answered ? answer : new Answered(answer, {});
-      if (verb.status === 204) return c.body(null, 204, { [REQUEST_ID_HEADER]: requestIdOf(c), ...headers });
-      return answerJson(c, value as object, verb.status ?? 200, headers);
+      const answered = async (): Promise<Response> => {
+        const answer = await handle(asked as never);
+        // A verb that forgets its record is found by the first test that calls it.
+        if (verb.audit && !changed) throw new Error(`${verb.path} made no audit record`);
+        if (answer instanceof Response) return answer;
+        const { body: value, headers } = answer instanceof Answered ? answer : new Answered(answer, {});
+        if (verb.status === 204) return c.body(null, 204, { [REQUEST_ID_HEADER]: requestIdOf(c), ...headers });
+        return answerJson(c, value as object, verb.status ?? 200, headers);
+      };
+      if (!verb.audit || !caller) return answered();
+      const { ownerId } = caller;
+      return api.idempotentWrite(c, { ownerId, input: { query: query as Json, body: (body ?? null) as Json } }, answered);
     });
   };
 }

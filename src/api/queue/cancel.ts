@@ -18,7 +18,7 @@ export const createCancel = (api: Pick<ApiDependencies, "clock" | "keyRing" | "e
     answerAbout(c, found.requestId);
     if (found.state === "COMPLETED") throw new TemperaError("request_finished");
     // Temporal first: the durable record. Then the word that reaches the engine within milliseconds.
-    if ((await api.jobs.cancel(found.requestId)) !== "requested") throw new TemperaError("request_finished");
+    if ((await api.jobs.cancel(found.requestId, found.node)) !== "requested") throw new TemperaError("request_finished");
     await api.events.announceCancel(found.requestId).catch(() => {});
     return answerJson(c, { status: "CANCELLATION_REQUESTED" }, 202);
   };

@@ -2,38 +2,79 @@ import type { Context } from "hono";
 import { appOf } from "../../core/endpoint.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { taskQueueOf } from "../../core/model.ts";
+import { PIPELINE_QUEUE } from "../../core/pipeline.ts";
 import { type QueuePath, submitBody } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { queueJob, readIntake, routeOf } from "../intake.ts";
+import { createClaimRequest } from "../idempotency/claim-request.ts";
+import { REPLAYED_HEADER } from "../idempotency/idempotency-key.ts";
+import { type Intake, queueJob, readIntake } from "../intake.ts";
+import type { Held } from "../limits/tally.ts";
 import { readJsonBody } from "../read-body.ts";
+import { callerRoute } from "../route-of.ts";
 
 /**
- * Accepts a request: 200 once Temporal has its job (design §4, step 1).
+ * Accepts a request: 200 once Temporal has its job (design §4, step 1). One that was submitted before under the same idempotency key is
+ * answered with itself.
  *
  * Refused before anything is queued: 401 the key, 404 the endpoint, 413/400 the body, 422 an input that does not fit the
- * model, 429 a queue longer than `fal_max_queue_length`, 503 Temporal.
+ * model or an idempotency key that was another input's, 429 a limit of the owner's, or a queue longer than `fal_max_queue_length`,
+ * 503 Temporal, and the store when there is an idempotency key.
  */
-export const createSubmit =
-  (
-    api: Pick<
-      ApiDependencies,
-      "keyRing" | "registry" | "jobs" | "events" | "requests" | "objects" | "clock" | "log" | "bodyBytesMax" | "publicUrl" | "webhookOf"
-    >,
-  ) =>
-  async (c: Context, { endpoint }: QueuePath): Promise<Response> => {
+export const createSubmit = (
+  api: Pick<
+    ApiDependencies,
+    | "keyRing"
+    | "registry"
+    | "findPipeline"
+    | "jobs"
+    | "events"
+    | "requests"
+    | "objects"
+    | "storageDefaults"
+    | "claims"
+    | "limits"
+    | "clock"
+    | "log"
+    | "bodyBytesMax"
+    | "publicUrl"
+    | "webhookOf"
+  >,
+) => {
+  const claimRequest = createClaimRequest(api);
+  return async (c: Context, { endpoint }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
-    const route = routeOf(api.registry, endpoint);
+    const route = await callerRoute(api, caller, endpoint);
+    await api.limits.call(caller);
     const raw = await readJsonBody(c, api.bodyBytesMax);
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
-    await refuseLongQueue(taskQueueOf(route.model), c.req.query("fal_max_queue_length") ?? "");
-    const { job, ignored } = await readIntake(api, c, { route, caller, raw });
-    const queueing = queueJob(api, { job: { ...job, ...(webhook && { webhook }) }, ignored });
+    const claim = await claimRequest(c, { caller, endpoint, input: raw });
+    if (claim?.standing) {
+      const { standing } = claim;
+      const body = { ...submitBody(addressOf(c, "queue", api.publicUrl), standing, standing.position), status: standing.state };
+      return answerJson(c, body, 200, { [REPLAYED_HEADER]: "true" });
+    }
+    let held: Held | undefined;
+    let intake: Intake;
+    try {
+      await refuseLongQueue(route.model ? taskQueueOf(route.model) : PIPELINE_QUEUE, c.req.query("fal_max_queue_length") ?? "");
+      held = await api.limits.queue(caller);
+      intake = await readIntake(api, c, { route, caller, raw });
+    } catch (error) {
+      held?.drop();
+      claim?.release();
+      throw error;
+    }
+    const job = { ...intake.job, ...(webhook && { webhook }) };
+    const queueing = queueJob(api, { job, ignored: intake.ignored }, { claim, ...(held && { recorded: held.recorded }) });
     const counted = queueing.announced
       .then(() => api.events.position({ ...job, state: "IN_QUEUE", attempt: 0, queuedAtMs: job.submittedAtMs }))
       .catch(() => 0);
-    const startMs = await queueing.started;
+    const startMs = await queueing.started.catch((error) => {
+      held?.drop();
+      throw error;
+    });
     const position = await counted;
     const temporal = `temporal;dur=${startMs.toFixed(2)}`;
     return answerJson(c, submitBody(addressOf(c, "queue", api.publicUrl), job, position), 200, { "server-timing": temporal });
@@ -49,3 +90,4 @@ export const createSubmit =
         );
     }
   };
+};

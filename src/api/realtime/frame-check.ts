@@ -4,7 +4,7 @@ import { inputUrls } from "../../core/input-file.ts";
 import type { Json, JsonObject } from "../../core/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { FrameObject, FrameValue } from "../../fal/msgpack.ts";
-import type { Route } from "../../registry/registry.ts";
+import type { ModelRoute } from "../../registry/registry.ts";
 
 /** What stands for bytes while the schema is looked at: JSON Schema has no bytes, and a string of `format: binary` means them. */
 const STAND_IN = "bytes";
@@ -16,7 +16,7 @@ export type CheckedFrame = { input: FrameObject } | { faults: InputFault[] };
  *
  * Bytes pass in a field whose schema says `"format": "binary"`, and anywhere inside one that names no type at all.
  */
-export function checkFrame({ model, checkInput }: Pick<Route, "model" | "checkInput">, frame: FrameObject): CheckedFrame {
+export function checkFrame({ model, checkInput }: Pick<ModelRoute, "model" | "checkInput">, frame: FrameObject): CheckedFrame {
   const found: { path: (string | number)[]; bytes: Uint8Array }[] = [];
   const replaced = replaceBytes(frame, [], found) as JsonObject;
   const properties = (model.schemas.input.properties ?? {}) as Record<string, JsonObject>;
@@ -37,7 +37,7 @@ export function checkFrame({ model, checkInput }: Pick<Route, "model" | "checkIn
 }
 
 /** The same for a frame that was JSON: it holds no bytes, so the schema sees it as it is. */
-export function checkJson({ checkInput }: Pick<Route, "checkInput">, frame: Json): CheckedFrame {
+export function checkJson({ checkInput }: Pick<ModelRoute, "checkInput">, frame: Json): CheckedFrame {
   const checked = checkInput(frame);
   if ("faults" in checked) return checked;
   // A session has no folder of fetched files, and an address as it came might be read by the engine itself (`file:///etc/passwd`).

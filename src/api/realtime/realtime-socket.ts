@@ -20,7 +20,7 @@ import {
   timingMessage,
   UNAUTHORIZED,
 } from "../../fal/realtime.ts";
-import type { Route } from "../../registry/registry.ts";
+import type { ModelRoute } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { Caller } from "../key-ring.ts";
 import { createInFlight } from "../run/in-flight.ts";
@@ -40,7 +40,7 @@ const IN_FLIGHT_MAX = 4;
 
 interface Opening {
   caller: Caller;
-  route: Route;
+  route: ModelRoute;
   place: RealtimePlace;
   maxBuffering: number | undefined;
 }
@@ -85,7 +85,7 @@ async function open(api: Api, { path, query }: SocketAddress, { headers }: Incom
   const place = realtimePlace(path, (endpoint) => api.registry.route(endpoint) !== undefined);
   const route = place && api.registry.route(place.endpoint);
   if (!place || !route) throw new TemperaError("endpoint_unknown", `Application "${appOf(path).split("/").at(-1)}" not found`);
-  if (!route.model.realtime)
+  if (!route.model?.realtime)
     throw new TemperaError("realtime_unsupported", `The model ${place.endpoint} has no realtime sessions; call it on the queue.`);
   const maxBuffering = readMaxBuffering(query.get("max_buffering"));
   if (maxBuffering === "invalid") throw new TemperaError("realtime_query_invalid", "max_buffering is a whole number from 1 to 60.");

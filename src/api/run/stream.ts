@@ -1,7 +1,7 @@
 import type { Context } from "hono";
 import { appOf } from "../../core/endpoint.ts";
 import { errorInfo, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
-import type { LoggedEvent } from "../../core/events.ts";
+import type { LoggedEvent, RequestEvent } from "../../core/events.ts";
 import type { JsonObject } from "../../core/json.ts";
 import { isRequestId } from "../../core/request.ts";
 import { retrieve } from "../../core/stored.ts";
@@ -15,15 +15,19 @@ import {
   streamEvent,
   streamEventId,
 } from "../../fal/index.ts";
+import type { Route } from "../../registry/registry.ts";
 import { createFindRequest } from "../find-request.ts";
-import { queueJob, readIntake, routeOf } from "../intake.ts";
+import { queueJob, readIntake } from "../intake.ts";
 import type { Caller } from "../key-ring.ts";
+import { takePlace } from "../limits/take-place.ts";
 import { callerOfToken } from "../realtime/token-caller.ts";
 import { answerAbout, REQUEST_ID_HEADER } from "../request-id.ts";
+import { callerRoute } from "../route-of.ts";
 import { sseStream } from "../sse-stream.ts";
 import { cancelJob } from "./cancel-job.ts";
 import { followJob } from "./follow-job.ts";
 import type { InFlight } from "./in-flight.ts";
+import { createPipelineTeller } from "./pipeline-teller.ts";
 import type { RunApi } from "./run.ts";
 import { readRunInput } from "./run-input.ts";
 
@@ -39,7 +43,12 @@ interface Attached {
   returns: number;
   /** It is known to be a stream's: it ends when its caller has left for good. */
   ours: boolean;
+  /** What the caller was told of before. */
+  told: RequestEvent[];
 }
+
+/** What an event shows to who streams it. */
+type Teller = (event: RequestEvent) => AsyncIterable<JsonObject>;
 
 /**
  * Runs a model and tells what happens as server-sent events (contract §4): progress and previews as they come, the whole
@@ -60,13 +69,13 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
       token !== undefined && authorization === undefined
         ? await callerOfToken(api, token, endpoint)
         : await api.keyRing.authenticate(authorization, appOf(endpoint));
-    const route = routeOf(api.registry, endpoint);
+    const route = await callerRoute(api, caller, endpoint);
     const place = inFlight.take(caller.ownerId);
     try {
       const gone = new AbortController();
       // An empty one is none: browsers' event sources forget their id that way.
       const lastEventId = c.req.header("last-event-id") || undefined;
-      const attached = lastEventId === undefined ? undefined : await resume(caller, route.model.endpoint, lastEventId);
+      const attached = lastEventId === undefined ? undefined : await resume(caller, (route.model ?? route.pipeline).endpoint, lastEventId);
       if (attached === "over") {
         place[Symbol.dispose]();
         return c.body(null, 204, { [REQUEST_ID_HEADER]: parseStreamEventId(lastEventId ?? "")?.requestId ?? "" });
@@ -74,13 +83,15 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
       const { job, events } = attached ? { job: attached, events: follow(attached, gone.signal) } : await begin();
       answerAbout(c, job.requestId);
       gone.signal.addEventListener("abort", () => void cancelUnlessResumed(job), { once: true });
-      const told = tell(job, events, place);
+      const told = tell(job, events, tellerOf(route, job), place);
       return c.body(sseStream(told, gone), 200, { ...SSE_HEADERS, [REQUEST_ID_HEADER]: job.requestId });
 
       async function begin() {
-        const raw = await readRunInput(c, route.model.schemas.input, api.bodyBytesMax);
+        await api.limits.call(caller);
+        const raw = await readRunInput(c, (route.model ?? route.pipeline).schemas.input, api.bodyBytesMax);
         const intake = await readIntake(api, c, { route, caller, raw, direct: true, previews: true });
-        const job: Attached = { caller, requestId: intake.job.requestId, returns: 0, ours: true };
+        await takePlace(api, intake.job);
+        const job: Attached = { caller, requestId: intake.job.requestId, returns: 0, ours: true, told: [] };
         const events = follow(job, gone.signal);
         // Before the start, so that what happens at once is not read back but told.
         const first = events.next();
@@ -89,6 +100,7 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
           await queueJob(api, intake).started;
         } catch (error) {
           gone.abort();
+          if (intake.job.place) api.places.leave(intake.job).catch(() => {});
           throw error;
         }
         return { job, events: withFirst(first, events) };
@@ -116,19 +128,32 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
     if (found.state !== "COMPLETED") await api.events.append(found, { type: "resumed", attempt: found.attempt ?? 0 }).catch(() => {});
     const backlog = await api.events.read(requestId).catch(() => []);
     if (backlog.at(-1)?.event.type === "done" && backlog.at(-1)?.id === named.eventId) return "over";
-    return { caller, requestId, afterId: named.eventId, returns: countReturns(backlog), ours: ours === true };
+    const told = backlog.slice(0, backlog.findIndex(({ id }) => id === named.eventId) + 1).map(({ event }) => event);
+    return { caller, requestId, afterId: named.eventId, returns: countReturns(backlog), ours: ours === true, told };
   }
 
-  async function* tell(job: Attached, events: ReturnType<typeof follow>, place: Disposable): AsyncGenerator<string> {
+  /** A pipeline tells of its nodes, a model of its steps. */
+  function tellerOf(route: Route, { requestId, told }: Attached): Teller {
+    if (!route.pipeline) return tellModel;
+    const teller = createPipelineTeller(api, requestId);
+    for (const event of told) teller.known(event);
+    return teller.tell;
+  }
+
+  async function* tellModel(event: RequestEvent): AsyncGenerator<JsonObject> {
+    if (event.type !== "done") {
+      const body = streamEvent(event);
+      if (body) yield body;
+    } else if (event.outcome.ok) yield await retrieve<JsonObject>(api.objects, event.outcome.output);
+    else yield streamErrorEvent(falError(event.outcome.error, { userTimeout: event.outcome.userTimeout === true }));
+  }
+
+  async function* tell(job: Attached, events: ReturnType<typeof follow>, teller: Teller, place: Disposable): AsyncGenerator<string> {
     try {
       yield SSE_OPEN;
       for await (const { id, event } of events) {
         const eventId = id === undefined ? undefined : streamEventId(job.requestId, id);
-        if (event.type !== "done") {
-          const body = streamEvent(event);
-          if (body) yield sseEvent(body, eventId);
-        } else if (event.outcome.ok) yield sseEvent(await retrieve<JsonObject>(api.objects, event.outcome.output), eventId);
-        else yield sseEvent(streamErrorEvent(falError(event.outcome.error, { userTimeout: event.outcome.userTimeout === true })), eventId);
+        for await (const body of teller(event)) yield sseEvent(body, eventId);
       }
     } catch (error) {
       // A broken connection would end the process of a JavaScript client (contract §4.2, S7).

@@ -8,9 +8,7 @@ interface ModelView {
   endpoint_id: string;
   version: string;
   digest: string;
-  runner: string;
-  engine: string;
-  slots: number;
+  serving?: { runner: string; engine: string; slots: number };
   metadata: { display_name: string };
 }
 
@@ -27,9 +25,9 @@ export function addModelCommands(program: Command, connect: (command: Command) =
       const rows = all.map((model) => [
         model.endpoint_id,
         model.version,
-        model.runner,
-        model.engine,
-        String(model.slots),
+        model.serving?.runner ?? "",
+        model.serving?.engine ?? "",
+        String(model.serving?.slots ?? ""),
         model.digest.slice(0, 12),
         model.metadata.display_name,
       ]);

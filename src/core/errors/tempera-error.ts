@@ -17,6 +17,8 @@ export interface ErrorInfo {
   code: ErrorCode;
   message: string;
   faults?: InputFault[];
+  /** When the same call may succeed, from now; absent: nobody knows. */
+  retryAfterMs?: number;
 }
 
 /** The one error of this program: a code of the catalogue, a sentence, and the faults when the code is `input_invalid`. */
@@ -24,11 +26,17 @@ export class TemperaError extends Error {
   override readonly name = "TemperaError";
   readonly code: ErrorCode;
   readonly faults?: InputFault[];
+  readonly retryAfterMs?: number;
 
-  constructor(code: ErrorCode, message: string = CATALOGUE[code].says, options: { faults?: InputFault[]; cause?: unknown } = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string = CATALOGUE[code].says,
+    options: { faults?: InputFault[]; retryAfterMs?: number; cause?: unknown } = {},
+  ) {
     super(message, { cause: options.cause });
     this.code = code;
     if (options.faults) this.faults = options.faults;
+    if (options.retryAfterMs !== undefined) this.retryAfterMs = options.retryAfterMs;
   }
 }
 
@@ -38,6 +46,9 @@ export const isTemperaError = (error: unknown): error is TemperaError =>
 
 /** The storable form of whatever was thrown; what is not of the catalogue becomes `fallback`, its text kept. */
 export function errorInfo(error: unknown, fallback: ErrorCode = "internal_error"): ErrorInfo {
-  if (isTemperaError(error)) return { code: error.code, message: error.message, ...(error.faults && { faults: error.faults }) };
+  if (isTemperaError(error)) {
+    const { code, message, faults, retryAfterMs } = error;
+    return { code, message, ...(faults && { faults }), ...(retryAfterMs !== undefined && { retryAfterMs }) };
+  }
   return { code: fallback, message: error instanceof Error ? error.message : String(error) };
 }

@@ -1,4 +1,5 @@
 import type { JobSpec } from "../job.ts";
+import type { NodePlace } from "../pipeline.ts";
 import type { Outcome, RequestIdentity, RequestState } from "../request.ts";
 
 /** What Temporal knows of a job: the answer when neither event log nor Postgres has one. */
@@ -12,9 +13,19 @@ export interface JobDescription extends RequestIdentity {
 export interface Jobs {
   /** Resolves when Temporal has accepted the job (starting one twice is no error). Rejects with `temporal_unavailable`. */
   start(job: JobSpec): Promise<void>;
-  /** Asks a job to stop. `finished`: it had ended; `unknown`: there is none. Rejects with `temporal_unavailable`. */
-  cancel(requestId: string): Promise<"requested" | "finished" | "unknown">;
+  /**
+   * Asks a job to stop. `finished`: it had ended; `unknown`: there is none. Rejects with `temporal_unavailable`.
+   *
+   * @param node where the request is a pipeline's node: its pipeline is asked, and goes by what its code makes of the failure
+   */
+  cancel(requestId: string, node?: NodePlace): Promise<"requested" | "finished" | "unknown">;
+  /** Tells a job that waits for one of its owner's places that it has one; false when it has ended or is unknown. Rejects with `temporal_unavailable`. */
+  grantPlace(requestId: string): Promise<boolean>;
+  /** Deletes what Temporal keeps of a job that has closed, and of its webhook's delivery. One it does not know is no error. */
+  forget(requestId: string): Promise<void>;
   describe(requestId: string): Promise<JobDescription | undefined>;
+  /** Where a node stands whose pipeline still runs. `undefined`: it does not run. */
+  describeNode(requestId: string, node: NodePlace): Promise<Pick<JobDescription, "state" | "attempt"> | undefined>;
   /** The outcome of a job that has closed, `undefined` while it runs or when it is unknown. */
   outcome(requestId: string): Promise<Outcome | undefined>;
 }

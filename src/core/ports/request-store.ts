@@ -48,6 +48,9 @@ export interface RequestStore {
 
   find(requestId: string): Promise<RequestRecord | undefined>;
 
+  /** The requests of a pipeline's nodes, oldest first: at most `LIMITS.pipelineNodesMax`. */
+  nodes(pipelineId: string): Promise<RequestRecord[]>;
+
   /** Newest first. */
   deadLetters(limit: number): Promise<DeadLetter[]>;
 }

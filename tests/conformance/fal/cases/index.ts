@@ -1,6 +1,7 @@
 /** Every case of the contract's list (§15), by number. */
 import type { Case } from "../case.ts";
 import { cases as errors } from "./errors.ts";
+import { cases as platform } from "./platform.ts";
 import { cases as queue } from "./queue.ts";
 import { cases as reach } from "./reach.ts";
 import { cases as realtime } from "./realtime.ts";
@@ -11,7 +12,7 @@ import { cases as webhooks } from "./webhooks.ts";
 /** How many the contract has. */
 export const CASES = 177;
 
-const files: Record<string, Case[]> = { reach, queue, run, realtime, storage, errors, webhooks };
+const files: Record<string, Case[]> = { reach, queue, run, realtime, storage, errors, webhooks, platform };
 
 /** With the file each is written in. */
 export const CASES_BY_NUMBER: (Case & { file: string })[] = Object.entries(files)

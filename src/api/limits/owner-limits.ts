@@ -1,0 +1,107 @@
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { Allowance } from "../../core/plan.ts";
+import type { Log } from "../../core/ports/log.ts";
+import type { OwnerLoad } from "../../core/ports/owner-load.ts";
+import type { CallerAllowance } from "../../core/ports/plan-store.ts";
+import type { Quotas, Taken } from "../../core/ports/quotas.ts";
+import type { Caller } from "../key-ring.ts";
+import type { Allowances } from "./allowances.ts";
+import { createTally, type Held } from "./tally.ts";
+
+const DAY_SECONDS = 24 * 3600;
+
+/** What owners and keys may use, asked at the door. A limit that is not set costs nothing: no question to any store. */
+export interface OwnerLimits {
+  of(caller: Caller): Promise<CallerAllowance>;
+
+  /** Counts a call that takes work in. Rejects with `rate_limited`. */
+  call(caller: Caller): Promise<void>;
+
+  /** Counts a queue request, which is held until it is recorded. Rejects with `queued_requests_limit`. */
+  queue(caller: Caller): Promise<Held | undefined>;
+
+  /**
+   * Counts the bytes of an upload that begins. Rejects with `upload_limit`. What is returned takes them back, for an upload that did not
+   * come about.
+   */
+  upload(ownerId: string, bytes: number): Promise<() => void>;
+}
+
+/** The steady rate as a counter of whole points: so many in a window of whole seconds. */
+export function rateWindow(perSecond: number): { limit: number; windowSeconds: number } {
+  const windowSeconds = perSecond >= 1 ? 1 : Math.ceil(1 / perSecond);
+  return { limit: Math.max(1, Math.floor(perSecond * windowSeconds + 1e-9)), windowSeconds };
+}
+
+export function createOwnerLimits({
+  allowances,
+  quotas,
+  load,
+  log,
+}: {
+  allowances: Allowances;
+  quotas: Quotas;
+  load: OwnerLoad;
+  log: Log;
+}): OwnerLimits {
+  const queued = createTally({ count: load.unfinished, log });
+
+  /** One call by an allowance's rate: from the steady part, else from the burst. */
+  const takeCall = async (
+    ownerId: string,
+    name: string,
+    { requestsPerSecond, burst = 0 }: Pick<Allowance, "requestsPerSecond" | "burst">,
+  ): Promise<Taken> => {
+    if (requestsPerSecond === undefined) return { ok: true };
+    const steady = await quotas.take({ ownerId, name, ...rateWindow(requestsPerSecond) }, 1);
+    if (steady.ok || burst === 0) return steady;
+    // The burst comes back at the steady pace: all of it after as long as that takes.
+    const windowSeconds = Math.max(1, Math.ceil(burst / requestsPerSecond));
+    const beyond = await quotas.take({ ownerId, name: `${name}:burst`, limit: burst, windowSeconds }, 1);
+    return beyond.ok ? beyond : steady;
+  };
+
+  return {
+    of: (caller) => allowances.of(caller),
+
+    async call(caller) {
+      const { owner, key } = await allowances.of(caller);
+      if (owner.requestsPerSecond === undefined && key.requestsPerSecond === undefined) return;
+      const [byOwner, byKey] = await Promise.all([
+        takeCall(caller.ownerId, "calls", owner),
+        takeCall(caller.ownerId, `calls:${caller.keyId}`, key),
+      ]);
+      for (const [taken, who, { requestsPerSecond }] of [[byOwner, "You", owner] as const, [byKey, "This key", key] as const]) {
+        if (taken.ok) continue;
+        const says = `${who} may make ${requestsPerSecond} calls a second. Try again in ${(taken.retryAfterMs / 1000).toFixed(1)} s.`;
+        throw new TemperaError("rate_limited", says, { retryAfterMs: taken.retryAfterMs });
+      }
+    },
+
+    async queue(caller) {
+      const { owner } = await allowances.of(caller);
+      if (owner.queued === undefined) return undefined;
+      const held = await queued.take(caller.ownerId, owner.queued);
+      if (held) return held;
+      throw new TemperaError(
+        "queued_requests_limit",
+        `You have ${owner.queued} requests in the queue, as many as you may. Try again when some of them have ended.`,
+      );
+    },
+
+    async upload(ownerId, bytes) {
+      const { owner } = await allowances.of({ ownerId });
+      if (owner.uploadBytesPerDay === undefined || bytes === 0) return () => {};
+      const quota = { ownerId, name: "upload", limit: owner.uploadBytesPerDay, windowSeconds: DAY_SECONDS };
+      const taken = await quotas.take(quota, bytes);
+      const giveBack = (): void => void quotas.giveBack(quota, bytes).catch(() => {});
+      if (taken.ok) return giveBack;
+      giveBack();
+      throw new TemperaError(
+        "upload_limit",
+        `You may upload ${owner.uploadBytesPerDay.toLocaleString("en-US")} bytes a day, and this file would be more. Try again in ${Math.ceil(taken.retryAfterMs / 60_000)} minutes.`,
+        { retryAfterMs: taken.retryAfterMs },
+      );
+    },
+  };
+}

@@ -1,0 +1,18 @@
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { type JobSpec, PRIORITY_KEY } from "../../core/job.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+
+/**
+ * Takes one of its owner's places for a direct run, where the owner has so many; the job gives it back at its end. Rejects with
+ * `concurrent_requests_limit` when all are taken, and with `store_unavailable` when that cannot be known: a limit is not lifted by an
+ * outage.
+ */
+export async function takePlace({ places }: Pick<ApiDependencies, "places">, job: JobSpec): Promise<void> {
+  if (job.place !== "holds") return;
+  const { requestId, ownerId, priority } = job;
+  if (await places.take({ requestId, ownerId, priority: PRIORITY_KEY[priority] })) return;
+  throw new TemperaError(
+    "concurrent_requests_limit",
+    "You have as many requests in progress as you may. Wait for one to end, or submit to the queue: requests wait there.",
+  );
+}

@@ -1,0 +1,106 @@
+/** One call of a model, and what becomes of it: what a job and a pipeline's node have in common. */
+import { RetryState } from "@temporalio/common";
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  isCancellation,
+  proxyActivities,
+  proxyLocalActivities,
+  TimeoutFailure,
+} from "@temporalio/workflow";
+import type { GpuActivities, OrchestratorActivities } from "../activities/index.ts";
+import { CATALOGUE, type ErrorCode, isErrorCode } from "../core/errors/catalogue.ts";
+import type { ErrorInfo } from "../core/errors/tempera-error.ts";
+import { type JobSpec, ORCHESTRATOR_QUEUE, priorityOf } from "../core/job.ts";
+import type { Outcome } from "../core/request.ts";
+
+export type Ended = Parameters<OrchestratorActivities["recordOutcome"]>[0];
+
+/**
+ * Calls the inference activity on the job's task queue; never rejects. `recorded`: the outcome stands in Postgres already.
+ *
+ * @param shown how the activity is called in Temporal, where it is not the only one of its workflow
+ */
+export async function runInference(
+  job: JobSpec,
+  shown: { activityId?: string; summary: string } = { summary: `${job.endpoint} ${job.version}` },
+): Promise<Ended & { recorded?: boolean }> {
+  const { infer } = proxyActivities<GpuActivities>({
+    taskQueue: job.taskQueue,
+    startToCloseTimeout: job.timeouts.runMs,
+    heartbeatTimeout: job.timeouts.heartbeatMs,
+    ...(job.startTimeoutMs !== undefined && { scheduleToStartTimeout: Math.max(1, job.submittedAtMs + job.startTimeoutMs - Date.now()) }),
+    retry: {
+      maximumAttempts: job.retry.attemptsMax,
+      initialInterval: job.retry.initialMs,
+      backoffCoefficient: job.retry.backoff,
+      maximumInterval: Math.max(job.retry.maximumMs, job.retry.initialMs),
+    },
+    priority: priorityOf(job),
+    cancellationType: "TRY_CANCEL",
+    ...shown,
+  });
+  try {
+    const result = await infer(job);
+    return {
+      job,
+      outcome: result.outcome,
+      attempts: result.attempt,
+      ...(result.startedAtMs !== undefined && { startedAtMs: result.startedAtMs }),
+      recorded: result.recorded === true,
+      exhausted: false,
+    };
+  } catch (error) {
+    const exhausted = error instanceof ActivityFailure && error.retryState === RetryState.MAXIMUM_ATTEMPTS_REACHED;
+    const attempts = exhausted ? job.retry.attemptsMax : failedAttempt(error);
+    return { job, outcome: failedOutcome(error), attempts, exhausted };
+  }
+}
+
+/** The attempt that failed for good; 0 when none began. */
+function failedAttempt(error: unknown): number {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  return cause instanceof ApplicationFailure && typeof cause.details?.[1] === "number" ? cause.details[1] : 0;
+}
+
+/** What a failed inference activity means to the caller (contract §7.2). */
+export function failedOutcome(error: unknown): Outcome {
+  const metrics = {};
+  const ended = (code: ErrorCode) => ({ ok: false as const, error: { code, message: CATALOGUE[code].says }, metrics });
+  if (isCancellation(error)) return ended("client_cancelled");
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  if (cause instanceof TimeoutFailure) {
+    switch (cause.timeoutType) {
+      case "SCHEDULE_TO_START":
+        return { ...ended("startup_timeout"), userTimeout: true };
+      case "HEARTBEAT":
+        return ended("runner_disconnected");
+      default:
+        return ended("request_timeout");
+    }
+  }
+  if (cause instanceof ApplicationFailure && isErrorCode(cause.type)) {
+    const info = (cause.details?.[0] ?? { code: cause.type, message: cause.message }) as ErrorInfo;
+    return { ok: false, error: info, metrics, ...(info.code === "startup_timeout" && { userTimeout: true }) };
+  }
+  return { ok: false, error: { code: "internal_error", message: cause instanceof Error ? cause.message : String(cause) }, metrics };
+}
+
+/** Quick local tries first; when Postgres is away, a durable activity that tries until it is back. */
+export async function recordOutcome(ended: Ended): Promise<Outcome> {
+  const local = proxyLocalActivities<OrchestratorActivities>({
+    startToCloseTimeout: "5s",
+    retry: { maximumAttempts: 2, initialInterval: "100ms" },
+  });
+  try {
+    return await local.recordOutcome(ended);
+  } catch {
+    const durable = proxyActivities<OrchestratorActivities>({
+      taskQueue: ORCHESTRATOR_QUEUE,
+      startToCloseTimeout: "30s",
+      retry: { initialInterval: "500ms", backoffCoefficient: 1.5, maximumInterval: "10s" },
+      summary: "record the outcome (stores were away)",
+    });
+    return durable.recordOutcome(ended);
+  }
+}

@@ -1,0 +1,64 @@
+import { CancellationScope, condition, defineSignal, proxyActivities, proxyLocalActivities, setHandler } from "@temporalio/workflow";
+import type { OrchestratorActivities } from "../activities/index.ts";
+import { CATALOGUE } from "../core/errors/catalogue.ts";
+import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/job.ts";
+import { PLACE_SIGNAL } from "../core/place.ts";
+import { type Ended, failedOutcome } from "./inference.ts";
+
+/** Told when the job's turn has come. */
+const placeGranted = defineSignal(PLACE_SIGNAL);
+
+const TRIES = { startToCloseTimeout: "5s", retry: { maximumAttempts: 2, initialInterval: "100ms" } } as const;
+/** While Postgres is away: until it is back. */
+const DURABLE = {
+  taskQueue: ORCHESTRATOR_QUEUE,
+  startToCloseTimeout: "30s",
+  retry: { initialInterval: "500ms", backoffCoefficient: 1.5, maximumInterval: "10s" },
+} as const;
+
+/** How a job's work ended, as its finish step is told. */
+type Worked = Ended & { recorded?: boolean };
+
+/** Carries a job out in one of its owner's places, where it needs one, and leaves that whatever came of it. */
+export async function inPlace(job: JobSpec, carryOut: () => Promise<Worked>): Promise<Worked> {
+  if (job.place === undefined) return carryOut();
+  try {
+    if (job.place === "holds" || (await waitForPlace(job))) return await carryOut();
+    const error = { code: "startup_timeout" as const, message: CATALOGUE.startup_timeout.says };
+    return { job, outcome: { ok: false, error, metrics: {}, userTimeout: true }, attempts: 0, exhausted: false };
+  } catch (error) {
+    return { job, outcome: failedOutcome(error), attempts: 0, exhausted: false };
+  } finally {
+    await CancellationScope.nonCancellable(() => leavePlace(job));
+  }
+}
+
+/**
+ * Waits for one of the owner's places, as long as the start deadline allows; false when that has passed. Nothing but this workflow
+ * waits: no worker and no engine's slot. Nobody has to ask again: whoever leaves a place tells the next, and a sweep tells those who
+ * were not.
+ */
+async function waitForPlace({ requestId, ownerId, priority, submittedAtMs, startTimeoutMs }: JobSpec): Promise<boolean> {
+  let granted = false;
+  setHandler(placeGranted, () => {
+    granted = true;
+  });
+  const seeker = { requestId, ownerId, priority: PRIORITY_KEY[priority] };
+  const entered = await proxyLocalActivities<OrchestratorActivities>(TRIES)
+    .enterPlace(seeker)
+    .catch(() => proxyActivities<OrchestratorActivities>({ ...DURABLE, summary: "ask for a place (stores were away)" }).enterPlace(seeker));
+  if (entered || granted) return true;
+  if (startTimeoutMs === undefined) {
+    await condition(() => granted);
+    return true;
+  }
+  return condition(() => granted, Math.max(1, submittedAtMs + startTimeoutMs - Date.now()));
+}
+
+/** Gives the place, or the turn in the line, back. */
+async function leavePlace({ requestId, ownerId }: JobSpec): Promise<void> {
+  const left = { requestId, ownerId };
+  await proxyLocalActivities<OrchestratorActivities>(TRIES)
+    .leavePlace(left)
+    .catch(() => proxyActivities<OrchestratorActivities>({ ...DURABLE, summary: "leave a place (stores were away)" }).leavePlace(left));
+}

@@ -1,0 +1,243 @@
+import { randomUUID } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { freeLostPlaces } from "../../src/activities/places.ts";
+import { createPlaceStore } from "../../src/adapters/postgres/place-store.ts";
+import { createJobs } from "../../src/adapters/temporal/jobs.ts";
+import type { Allowance } from "../../src/core/plan.ts";
+import { startRedis } from "../../src/dev/services/redis.ts";
+import type { Service } from "../../src/dev/services/service.ts";
+import { startTestPlatform, type TestPlatform } from "./platform.ts";
+
+const STUB = "tempera/stub";
+let test: TestPlatform;
+let urls: [string, string];
+/** Of its own, since it is killed. */
+let redis: Service;
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "tempera-redis-"));
+  redis = await startRedis({ folder, log: () => {} });
+  test = await startTestPlatform({ REDIS_URL: redis.url });
+  urls = [test.platform.url, (await test.secondGateway()).url];
+});
+afterAll(async () => {
+  await test[Symbol.asyncDispose]();
+  await redis.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** An owner of a test's own, with an allowance. */
+async function owner(allowance: Allowance): Promise<{ ownerId: string; keyId: string; headers: Record<string, string> }> {
+  const ownerId = `o-${randomUUID().slice(0, 8)}`;
+  const made = await test.client.admin<{ key: string; key_id: string }>("POST", "/v1/keys", { alias: "a key", owner: ownerId });
+  await allow(ownerId, allowance);
+  return { ownerId, keyId: made.key_id, headers: { authorization: `Key ${made.key}`, "content-type": "application/json" } };
+}
+const allow = (ownerId: string, allowance: Allowance) =>
+  test.sql`INSERT INTO owners (owner_id, allowance) VALUES (${ownerId}, ${JSON.stringify(allowance)}::text::jsonb)
+           ON CONFLICT (owner_id) DO UPDATE SET allowance = excluded.allowance`;
+const submit = (url: string, headers: Record<string, string>, input: object = {}, path = `/queue/${STUB}`): Promise<Response> =>
+  fetch(`${url}${path}`, { method: "POST", body: JSON.stringify(input), headers });
+const run = (url: string, headers: Record<string, string>, input: object = {}) => submit(url, headers, input, `/${STUB}`);
+const idOf = async (answer: Response): Promise<string> => {
+  expect(answer.status).toBe(200);
+  return ((await answer.json()) as { request_id: string }).request_id;
+};
+const ended = (requestId: string) => test.record(requestId);
+const cancel = (url: string, headers: Record<string, string>, id: string) =>
+  fetch(`${url}/queue/${STUB}/requests/${id}/cancel`, { method: "PUT", headers });
+const stateOf = async (headers: Record<string, string>, id: string): Promise<string> => {
+  const answer = await fetch(`${urls[0]}/queue/${STUB}/requests/${id}/status`, { headers });
+  return ((await answer.json()) as { status: string }).status;
+};
+/** Refused as fal's clients want to be told. */
+async function expectRefused(answer: Response | undefined, type: string): Promise<void> {
+  expect(answer?.status).toBe(429);
+  expect(Number(answer?.headers.get("retry-after"))).toBeGreaterThanOrEqual(1);
+  expect(answer?.headers.get("x-fal-needs-retry")).toBe("1");
+  expect(answer?.headers.get("x-fal-error-type")).toBe(type);
+  expect(await answer?.json()).toMatchObject({ error_type: type, detail: expect.stringContaining("may") });
+}
+const statuses = (answers: Response[]) => ({
+  taken: answers.filter(({ status }) => status === 200).length,
+  refused: answers.filter(({ status }) => status === 429),
+});
+
+describe("calls a second", () => {
+  it("are counted over all gateways, with the burst, and come back", async () => {
+    const { headers } = await owner({ requestsPerSecond: 2, burst: 3 });
+    const answers = await Promise.all(Array.from({ length: 24 }, (_, i) => submit(urls[i % 2] as string, headers)));
+    const { taken, refused } = statuses(answers);
+    // Five, and two more when a second ends between them.
+    expect(taken).toBeGreaterThanOrEqual(5);
+    expect(taken).toBeLessThanOrEqual(7);
+    expect(taken + refused.length).toBe(24);
+    await expectRefused(refused[0], "rate_limited");
+    await expect.poll(async () => (await submit(urls[1], headers)).status, { timeout: 5_000, interval: 200 }).toBe(200);
+  });
+
+  it("of one key are counted beside its owner's other keys", async () => {
+    const { ownerId, keyId, headers } = await owner({ requestsPerSecond: 1000 });
+    await test.sql`INSERT INTO key_allowances VALUES (${keyId}, '{"requestsPerSecond": 0.05}')`;
+    expect((await submit(urls[0], headers)).status).toBe(200);
+    const refused = await submit(urls[1], headers);
+    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(10);
+    await expectRefused(refused, "rate_limited");
+    const other = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "another", owner: ownerId });
+    expect((await submit(urls[0], { authorization: `Key ${other.key}` })).status).toBe(200);
+  });
+
+  it("are not looked at for reads", async () => {
+    const { headers } = await owner({ requestsPerSecond: 0.05 });
+    const id = await idOf(await submit(urls[0], headers));
+    for (let i = 0; i < 5; i++)
+      expect((await fetch(`${urls[0]}/queue/${STUB}/requests/${id}/status`, { headers })).status).toBeLessThan(300);
+  });
+
+  it("changed by an administrator count within seconds at both gateways", async () => {
+    const { ownerId, headers } = await owner({});
+    for (const url of urls) expect((await submit(url, headers)).status).toBe(200);
+    await allow(ownerId, { requestsPerSecond: 0.01 });
+    for (const url of urls) await expect.poll(async () => (await submit(url, headers)).status, { timeout: 2_000, interval: 50 }).toBe(429);
+  });
+});
+
+describe("queued requests", () => {
+  it("are counted until they have ended; a refused one is not", async () => {
+    const { headers } = await owner({ queued: 3 });
+    const ids = await Promise.all(Array.from({ length: 3 }, async () => idOf(await submit(urls[0], headers, { delay_ms: 60_000 }))));
+    await expectRefused(await submit(urls[0], headers), "queued_requests_limit");
+    await expect.poll(async () => (await submit(urls[1], headers)).status, { timeout: 5_000 }).toBe(429);
+    await Promise.all(ids.map((id) => cancel(urls[0], headers, id)));
+    await Promise.all(ids.map(ended));
+    await expect.poll(async () => (await submit(urls[0], headers)).status, { timeout: 5_000 }).toBe(200);
+  });
+});
+
+describe("requests in progress", () => {
+  it("beyond the limit wait their turn, without a slot; a direct run is refused, and taken when one has ended", async () => {
+    const { headers } = await owner({ inProgress: 2 });
+    const ids: string[] = [];
+    for (let i = 0; i < 5; i++) ids.push(await idOf(await submit(urls[i % 2] as string, headers, { delay_ms: 60_000 })));
+    const running = async () =>
+      (await Promise.all(ids.map((id) => stateOf(headers, id)))).filter((state) => state === "IN_PROGRESS").length;
+    await expect.poll(running, { timeout: 10_000 }).toBe(2);
+    // The stub has 64 slots: those who wait are in no GPU queue.
+    expect(await test.backlog(STUB)).toBe(0);
+    await expectRefused(await run(urls[1], headers), "concurrent_requests_limit");
+    for (const id of ids) {
+      expect(await running()).toBeLessThanOrEqual(2);
+      await cancel(urls[0], headers, id);
+      await ended(id);
+    }
+    await expect.poll(async () => (await run(urls[1], headers)).status, { timeout: 10_000 }).toBe(200);
+    await expect.poll(() => test.sql`SELECT FROM places`, { timeout: 10_000 }).toHaveLength(0);
+  });
+
+  it("go first by priority, then by turn, and stop when the start deadline passes or the caller cancels", async () => {
+    const { headers } = await owner({ inProgress: 1 });
+    const first = await idOf(await submit(urls[0], headers, { delay_ms: 60_000 }));
+    await expect.poll(() => stateOf(headers, first), { timeout: 10_000 }).toBe("IN_PROGRESS");
+    const late = await idOf(await submit(urls[0], { ...headers, "x-fal-request-timeout": "1" }, { delay_ms: 10 }));
+    const cancelled = await idOf(await submit(urls[0], headers, { delay_ms: 10 }));
+    const low = await idOf(await submit(urls[0], { ...headers, "x-fal-queue-priority": "low" }, { delay_ms: 10 }));
+    await expect.poll(() => test.sql`SELECT FROM places WHERE request_id = ${low}`, { timeout: 10_000 }).toHaveLength(1);
+    const normal = await idOf(await submit(urls[0], headers, { delay_ms: 10 }));
+    await expect.poll(() => test.sql`SELECT FROM places WHERE request_id = ${normal}`, { timeout: 10_000 }).toHaveLength(1);
+    await cancel(urls[0], headers, cancelled);
+    expect((await ended(late))?.outcome).toMatchObject({ ok: false, error: { code: "startup_timeout" }, userTimeout: true });
+    expect((await ended(cancelled))?.outcome).toMatchObject({ ok: false, error: { code: "client_cancelled" } });
+    await cancel(urls[0], headers, first);
+    const [normalStart = 0, lowStart = 0] = (await Promise.all([normal, low].map(ended))).map((record) => record?.startedAtMs);
+    expect(normalStart).toBeLessThan(lowStart);
+  });
+
+  it("a raised limit lets those who wait go on", async () => {
+    const { ownerId, headers } = await owner({ inProgress: 1 });
+    const ids = await Promise.all(Array.from({ length: 4 }, async () => idOf(await submit(urls[0], headers, { delay_ms: 300 }))));
+    await allow(ownerId, {});
+    await Promise.all(ids.map(ended));
+  });
+
+  it("a job that an operator ended gives its place back", async () => {
+    const { headers } = await owner({ inProgress: 1 });
+    const first = await idOf(await submit(urls[0], headers, { delay_ms: 60_000 }));
+    await expect.poll(() => stateOf(headers, first), { timeout: 10_000 }).toBe("IN_PROGRESS");
+    const second = await idOf(await submit(urls[0], headers, { delay_ms: 10 }));
+    await test.temporal.workflow.getHandle(first).terminate();
+    // As old as it must be before Temporal is asked about it, and looked at now instead of within a minute.
+    await test.sql`UPDATE places SET taken_at = taken_at - interval '2 minutes' WHERE request_id = ${first}`;
+    await freeLostPlaces({ places: createPlaceStore(test.sql), jobs: createJobs(test.temporal) });
+    expect((await ended(second))?.outcome).toMatchObject({ ok: true });
+  });
+});
+
+describe("uploaded bytes", () => {
+  it("are counted as they begin, whoever has the address, and given back when nothing came of them", async () => {
+    const { headers } = await owner({ uploadBytesPerDay: 1_000 });
+    const upload = async (bytes: number): Promise<Response> => {
+      const initiate = await fetch(`${urls[0]}/rest/storage/upload/initiate`, {
+        method: "POST",
+        headers,
+        body: JSON.stringify({ content_type: "text/plain", file_name: "a.txt" }),
+      });
+      const { upload_url } = (await initiate.json()) as { upload_url: string };
+      return fetch(upload_url, { method: "PUT", body: "x".repeat(bytes) });
+    };
+    expect((await upload(600)).status).toBe(200);
+    const refused = await upload(600);
+    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(3_600);
+    await expectRefused(refused, "upload_limit");
+    expect((await upload(400)).status).toBe(200);
+    await expectRefused(await upload(1), "upload_limit");
+  });
+});
+
+describe("a clock that jumps", () => {
+  it.each(["+2 * 86400e3", "-2 * 86400e3"])("by %s ms at one gateway moves no limit and no idempotency key", async (jump) => {
+    const jumped = await test.secondGateway({
+      NODE_OPTIONS: `--import=${encodeURI(`data:text/javascript,const now=Date.now;Date.now=()=>now()${jump}`)}`,
+    });
+    const { headers } = await owner({ requestsPerSecond: 0.02 });
+    const told = await (await submit(jumped.url, (await owner({})).headers)).json();
+    // Ids begin with the time they were made at.
+    const madeAtMs = Number.parseInt((told as { request_id: string }).request_id.replace("-", "").slice(0, 12), 16);
+    expect(Math.abs(madeAtMs - Date.now())).toBeGreaterThan(86_400_000);
+    expect((await submit(urls[0], headers)).status).toBe(200);
+    const refused = await submit(jumped.url, headers);
+    expect(Number(refused.headers.get("retry-after"))).toBeLessThanOrEqual(50);
+    await expectRefused(refused, "rate_limited");
+    const free = await owner({});
+    const key = { ...free.headers, "idempotency-key": randomUUID() };
+    const ids = [await idOf(await submit(jumped.url, key, { prompt: "x" })), await idOf(await submit(urls[0], key, { prompt: "x" }))];
+    expect(new Set(ids).size).toBe(1);
+    await jumped.stop();
+  });
+});
+
+describe("Redis away", () => {
+  it("each gateway counts for itself: no limit is lifted, nobody waits, and afterwards they count together again", async () => {
+    const { headers } = await owner({ requestsPerSecond: 0.02 });
+    for (const url of urls) await submit(url, (await owner({})).headers);
+    await redis.stop();
+    const sinceMs = performance.now();
+    const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => submit(urls[i % 2] as string, headers)));
+    expect(performance.now() - sinceMs).toBeLessThan(5_000);
+    const { taken, refused } = statuses(answers);
+    expect(taken).toBe(2);
+    await expectRefused(refused[0], "rate_limited");
+    redis = await startRedis({ folder, port: Number(new URL(redis.url).port), log: () => {} });
+    await expect
+      .poll(
+        async () => {
+          const fresh = await owner({ requestsPerSecond: 0.02 });
+          return statuses(await Promise.all(urls.map((url) => submit(url, fresh.headers)))).taken;
+        },
+        { timeout: 15_000, interval: 500 },
+      )
+      .toBe(1);
+  });
+});

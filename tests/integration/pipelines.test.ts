@@ -1,0 +1,286 @@
+/** Pipelines on a platform of their own: what callers see of them and of their nodes. */
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { isRequestId } from "../../src/core/request.ts";
+import { startTestPlatform, type TestPlatform } from "./platform.ts";
+
+const STUB = "tempera/stub";
+const PIPELINE = "tempera/stub-pipeline";
+let test: TestPlatform;
+beforeAll(async () => {
+  test = await startTestPlatform({ TEMPERA_WORKER_MODELS: STUB, TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8" });
+});
+afterAll(() => test[Symbol.asyncDispose]());
+
+type Body = Record<string, unknown>;
+type StreamEvent = { type: string; node_id?: string; request_id?: string; output?: Body; error?: { status: number; body: Body } };
+
+const json = async (response: Promise<Response> | Response): Promise<Body> => (await (await response).json()) as Body;
+const post = (path: string, input: unknown, headers: Record<string, string> = {}): Promise<Response> =>
+  test.call(path, { method: "POST", body: JSON.stringify(input), headers: { "content-type": "application/json", ...headers } });
+const submit = async (stages: unknown[][], query = "", headers: Record<string, string> = {}): Promise<string> =>
+  (await json(post(`/queue/${PIPELINE}${query}`, { stages }, headers))).request_id as string;
+const at = (id: string, rest = "", endpoint = PIPELINE): string => `/queue/${endpoint}/requests/${id}${rest}`;
+const finished = async (id: string, endpoint = PIPELINE): Promise<void> => {
+  for await (const status of test.client.follow(endpoint, id)) if (status.status === "COMPLETED") return;
+};
+const logLines = async (id: string): Promise<string[]> =>
+  ((await json(test.call(at(id, "/status?logs=1")))).logs as { message: string }[] | null)?.map(({ message }) => message) ?? [];
+
+/** The request ids of a pipeline's nodes as its log names them, by node, once there are so many. */
+async function nodeIds(id: string, count: number): Promise<Map<string, string>> {
+  for (;;) {
+    const named = (await logLines(id)).flatMap((line) => [...line.matchAll(/^Node (\S+): \S+, request (\S+)\.$/g)]);
+    if (named.length >= count) return new Map(named.map(([, node = "", requestId = ""]) => [node, requestId]));
+  }
+}
+
+async function* streamed(input: unknown): AsyncGenerator<StreamEvent> {
+  const response = await post(`/run/${PIPELINE}/stream`, input);
+  expect(response.status).toBe(200);
+  let text = "";
+  for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+    text += Buffer.from(chunk).toString();
+    const parts = text.split("\n\n");
+    text = parts.pop() ?? "";
+    for (const part of parts) {
+      const data = part.split("\n").find((line) => line.startsWith("data:"));
+      if (data) yield JSON.parse(data.slice(5)) as StreamEvent;
+    }
+  }
+}
+
+describe("a pipeline that goes well", () => {
+  it("answers its bare output, stage after stage, on queue and run", async () => {
+    const stages = [[{ prompt: "a" }], [{ prompt: "b" }, { prompt: "c" }]];
+    const expected = { stages: [[{ echo: "a" }], [{ echo: "b" }, { echo: "c" }]] };
+    const run = await post(`/run/${PIPELINE}`, { stages });
+    expect(run.status).toBe(200);
+    expect(await json(run)).toMatchObject(expected);
+
+    const id = await submit(stages);
+    await finished(id);
+    expect(await json(test.call(at(id)))).toMatchObject(expected);
+    const status = await json(test.call(at(id, "/status")));
+    expect(status).toMatchObject({ status: "COMPLETED" });
+  });
+
+  it("each node is a request of its own: on the queue API, and in the records under the pipeline's", async () => {
+    const id = await submit([[{ prompt: "a" }], [{ prompt: "b" }]]);
+    await finished(id);
+    const nodes = await nodeIds(id, 2);
+    expect([...nodes.keys()]).toEqual(["stage-1-1", "stage-2-1"]);
+    for (const [node, requestId] of nodes) {
+      expect(isRequestId(requestId)).toBe(true);
+      expect(await json(test.call(at(requestId, "/status", STUB)))).toMatchObject({ status: "COMPLETED" });
+      expect(await json(test.call(at(requestId, "", STUB)))).toMatchObject({ echo: node === "stage-1-1" ? "a" : "b", attempt: 1 });
+      const record = await test.record(requestId);
+      expect(record).toMatchObject({ endpoint: STUB, node: { pipelineId: id, id: node }, attempts: 1 });
+    }
+  });
+
+  it("streams submit before completion for each node, then one output", async () => {
+    const events: StreamEvent[] = [];
+    for await (const event of streamed({ stages: [[{ prompt: "a" }, { prompt: "b" }], [{ prompt: "c" }]] })) events.push(event);
+    const told = events.map(({ type, node_id }) => (node_id ? `${type} ${node_id}` : type));
+    for (const node of ["stage-1-1", "stage-1-2", "stage-2-1"]) {
+      expect(told.filter((line) => line === `submit ${node}`)).toHaveLength(1);
+      expect(told.indexOf(`submit ${node}`)).toBeLessThan(told.indexOf(`completion ${node}`));
+    }
+    expect(told.indexOf("completion stage-1-1")).toBeLessThan(told.indexOf("submit stage-2-1"));
+    expect(told.at(-1)).toBe("output");
+    expect(told.filter((line) => line === "output")).toHaveLength(1);
+    expect(events.at(-1)?.output).toMatchObject({ stages: [[{ echo: "a" }, { echo: "b" }], [{ echo: "c" }]] });
+    expect(events.find(({ type }) => type === "completion")?.output).toMatchObject({ echo: expect.any(String) });
+  });
+
+  it("carries values that are too big for Temporal from node to caller", async () => {
+    const payload = "x".repeat(100_000);
+    const output = await json(post(`/run/${PIPELINE}`, { stages: [[{ payload }], [{ payload }]] }));
+    expect(output).toMatchObject({ stages: [[{ echo: payload }], [{ echo: payload }]] });
+  });
+
+  it("calls a pipeline as a node: a workflow of its own, with nodes of its own", async () => {
+    const id = await submit([[{ stages: [[{ prompt: "inner" }]] }, { prompt: "outer" }]]);
+    await finished(id);
+    expect(await json(test.call(at(id)))).toMatchObject({ stages: [[{ stages: [[{ echo: "inner" }]] }, { echo: "outer" }]] });
+    const inner = (await nodeIds(id, 2)).get("stage-1-1") as string;
+    expect(await test.record(inner)).toMatchObject({ endpoint: PIPELINE, node: { pipelineId: id, id: "stage-1-1" } });
+    expect((await test.workflows("pipeline")).get(inner)).toBe("COMPLETED");
+    expect((await nodeIds(inner, 1)).size).toBe(1);
+  });
+
+  it("a node that fails once is tried again by itself", async () => {
+    const id = await submit([[{ prompt: "a" }], [{ fail: "crash", fail_attempts: 1, prompt: "b" }]]);
+    await finished(id);
+    expect(await json(test.call(at(id)))).toMatchObject({
+      stages: [[{ echo: "a", attempt: 1 }], [{ echo: "b", attempt: 2 }]],
+    });
+  });
+});
+
+describe("a pipeline that fails", () => {
+  it("ends with its node's status and body, and begins no more; finished nodes keep their results", async () => {
+    const id = await submit([[{ prompt: "kept" }], [{ fail: "invalid" }], [{ prompt: "never" }]]);
+    await finished(id);
+    const answer = await test.call(at(id));
+    expect(answer.status).toBe(422);
+    const nodes = await nodeIds(id, 2);
+    expect([...nodes.keys()]).toEqual(["stage-1-1", "stage-2-1"]);
+    const failed = await test.call(at(nodes.get("stage-2-1") as string, "", STUB));
+    expect(failed.status).toBe(422);
+    expect(await json(answer)).toEqual(await json(failed));
+    expect(await json(test.call(at(nodes.get("stage-1-1") as string, "", STUB)))).toMatchObject({ echo: "kept" });
+    expect((await test.record(id))?.outcome).toMatchObject({ ok: false, node: "stage-2-1" });
+  });
+
+  it("its stream ends with the node's error", async () => {
+    const events: StreamEvent[] = [];
+    for await (const event of streamed({ stages: [[{ fail: "error" }]] })) events.push(event);
+    expect(events.map(({ type }) => type)).toEqual(["submit", "error"]);
+    expect(events[1]).toMatchObject({ node_id: "stage-1-1", error: { status: 500, body: { error_type: "runner_server_error" } } });
+  });
+
+  it("an input that does not fit the node's model is a 422 with its faults, and no engine is asked", async () => {
+    const id = await submit([[{ steps: "many", delay_ms: -1 }]]);
+    await finished(id);
+    const answer = await test.call(at(id));
+    expect(answer.status).toBe(422);
+    const { detail } = (await json(answer)) as { detail: { loc: string[] }[] };
+    expect(detail.map(({ loc }) => loc.at(-1)).sort()).toEqual(["delay_ms", "steps"]);
+    expect((await test.record(id))?.outcome?.metrics.inference_time).toBe(0);
+  });
+
+  it("nodes that still run when another fails are cancelled, and recorded as that", async () => {
+    const id = await submit([
+      [
+        { delay_ms: 60_000, steps: 600 },
+        { fail: "error", delay_ms: 300 },
+      ],
+    ]);
+    await finished(id);
+    expect((await test.call(at(id))).status).toBe(500);
+    const nodes = await nodeIds(id, 2);
+    expect((await test.record(nodes.get("stage-1-1") as string))?.outcome).toMatchObject({ error: { code: "client_cancelled" } });
+  });
+
+  it("a nested pipeline's failure is its pipeline's, with the inner node's body", async () => {
+    const id = await submit([[{ stages: [[{ fail: "model", error_type: "internal_server_error" }]] }]]);
+    await finished(id);
+    const answer = await test.call(at(id));
+    expect(answer.status).toBe(500);
+    expect((await json(answer)).detail).toMatchObject([{ type: "internal_server_error" }]);
+    expect((await test.record(id))?.outcome).toMatchObject({ node: "stage-1-1" });
+  });
+
+  it("a nested pipeline's input is checked as a submit's", async () => {
+    const id = await submit([[{ stages: "none" as never }]]);
+    await finished(id);
+    const answer = await test.call(at(id));
+    expect(answer.status).toBe(422);
+    expect((await json(answer)).detail).toMatchObject([{ loc: ["body", "stages"] }]);
+  });
+
+  it("leaves one dead letter when a node's attempts are used up, and is tried again whole", async () => {
+    const id = await submit([[{ prompt: "a" }], [{ fail: "crash" }]], "", { "x-fal-no-retry": "1" });
+    await finished(id);
+    const letters = (await test.deadLetters()).filter(({ endpoint }) => endpoint === PIPELINE || endpoint === STUB);
+    expect(letters.map(({ requestId }) => requestId)).toEqual([id]);
+
+    const authorization = `Key ${test.platform.key}`;
+    const retry = await fetch(`${test.platform.adminUrl}/v1/dead-letters/${id}/retry`, { method: "POST", headers: { authorization } });
+    const again = (await json(retry)).request_id as string;
+    await finished(again);
+    expect((await test.call(at(again))).status).toBe(503);
+    expect([...(await nodeIds(again, 2)).keys()]).toEqual(["stage-1-1", "stage-2-1"]);
+  });
+});
+
+describe("limits", () => {
+  it("more than 500 nodes end with pipeline_limit, which says so", async () => {
+    const id = await submit([Array.from({ length: 501 }, () => ({}))]);
+    await finished(id);
+    const answer = await test.call(at(id));
+    expect(answer.status).toBe(400);
+    const body = await json(answer);
+    expect(body.error_type).toBe("pipeline_limit");
+    expect(body.detail).toContain("500 nodes");
+  });
+
+  it("a pipeline that calls itself ends at a depth of 8", async () => {
+    const nest = (depth: number): Body => (depth === 0 ? { prompt: "bottom" } : { stages: [[nest(depth - 1)]] });
+    const deep = await submit([[nest(8)]]);
+    const fits = await submit([[nest(7)]]);
+    await finished(deep);
+    expect(await json(test.call(at(deep)))).toMatchObject({ error_type: "pipeline_limit", detail: expect.stringContaining("8 deep") });
+    await finished(fits);
+    expect((await test.call(at(fits))).status).toBe(200);
+  });
+
+  it("an input that is none is refused at submit, and nothing is queued", async () => {
+    expect((await post(`/queue/${PIPELINE}`, {})).status).toBe(422);
+    expect((await post(`/queue/${PIPELINE}`, { stages: [["x"]] })).status).toBe(422);
+  });
+});
+
+describe("cancel", () => {
+  const running = async (id: string, endpoint = STUB): Promise<void> => {
+    for await (const { status } of test.client.follow(endpoint, id)) if (status !== "IN_QUEUE") return;
+  };
+
+  it("of a pipeline ends its running nodes and begins no more", async () => {
+    const id = await submit([[{ delay_ms: 60_000, steps: 600 }, { stages: [[{ delay_ms: 60_000, steps: 600 }]] }], [{ prompt: "never" }]]);
+    const nodes = await nodeIds(id, 2);
+    const nested = nodes.get("stage-1-2") as string;
+    const inner = (await nodeIds(nested, 1)).get("stage-1-1") as string;
+    await running(nodes.get("stage-1-1") as string);
+    await running(inner);
+    expect((await test.call(at(id, "/cancel"), { method: "PUT" })).status).toBe(202);
+    await finished(id);
+    expect((await test.call(at(id))).status).toBe(499);
+    for (const node of [...nodes.values(), inner]) {
+      expect((await test.record(node))?.outcome).toMatchObject({ error: { code: "client_cancelled" } });
+    }
+    expect([...(await nodeIds(id, 2)).keys()]).toEqual(["stage-1-1", "stage-1-2"]);
+    await expect.poll(async () => (await test.workflows("pipeline")).get(id)).toBe("CANCELLED");
+  });
+
+  it("of one node ends the pipeline with that, since its code does not catch it", async () => {
+    const id = await submit([[{ delay_ms: 60_000, steps: 600 }]]);
+    const node = (await nodeIds(id, 1)).get("stage-1-1") as string;
+    await running(node);
+    expect((await test.call(at(node, "/cancel", STUB), { method: "PUT" })).status).toBe(202);
+    await finished(node, STUB);
+    await finished(id);
+    expect((await test.call(at(id))).status).toBe(499);
+    expect((await test.record(id))?.outcome).toMatchObject({ node: "stage-1-1" });
+  });
+});
+
+describe("webhook", () => {
+  it("is told once, of the pipeline", async () => {
+    const told: Body[] = [];
+    let heard = (): void => {};
+    const first = new Promise<void>((resolve) => {
+      heard = resolve;
+    });
+    const receiver = createServer((incoming, response) => {
+      let text = "";
+      incoming.on("data", (chunk) => (text += chunk));
+      incoming.on("end", () => {
+        told.push(JSON.parse(text));
+        response.end();
+        heard();
+      });
+    });
+    await new Promise<void>((open) => receiver.listen(0, "127.0.0.1", open));
+    const hook = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`;
+    const id = await submit([[{ prompt: "a" }], [{ prompt: "b" }]], `?fal_webhook=${encodeURIComponent(hook)}`);
+    await first;
+    await finished(id);
+    for (;;) if ((await test.workflows("webhookDelivery")).get(`${id}/webhook`) === "COMPLETED") break;
+    receiver.close();
+    expect(told).toMatchObject([{ request_id: id, status: "OK", payload: { stages: [[{ echo: "a" }], [{ echo: "b" }]] } }]);
+  });
+});
