@@ -161,7 +161,7 @@ describe("with a key", () => {
     expect(text).not.toContain(msg);
     // What the server works with stays readable.
     expect(text).toContain(STUB);
-  });
+  }, 120_000); // the workflow code is bundled anew for it
 });
 
 describe("the codec endpoint", () => {
