@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import type { AuditRecord } from "../core/audit.ts";
 import { TemperaError } from "../core/errors/tempera-error.ts";
 import { type AdminDependencies, adminOpenapi, createAdmin } from "./admin.ts";
+import { createKeyHashes } from "./key-hashes.ts";
 
 const COMMITTED = readFileSync(new URL("../../schemas/admin/openapi.json", import.meta.url), "utf8");
 
@@ -28,6 +29,7 @@ function adminFor(scope: "API" | "ADMIN" | undefined, over: Partial<AdminDepende
         return { ownerId: "owner", keyId: "key", scope };
       },
     },
+    keyHashes: createKeyHashes(["a pepper"]),
     clock: { nowMs: () => 1_000_000 },
     log: { debug: note, info: note, warn: note, error: note },
     webhookSources: [],

@@ -1,6 +1,7 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { BlankEnv } from "hono/types";
 import { TemperaError } from "../core/errors/tempera-error.ts";
+import type { PayloadCodec } from "../core/ports/payload-codec.ts";
 import type { ManifestCheck } from "../registry/package-check.ts";
 import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
@@ -8,6 +9,7 @@ import type { IdempotentWrite } from "./idempotency/idempotent-write.ts";
 import { createKeyGuard } from "./key-guard.ts";
 import { addAppVerbs } from "./platform/apps.ts";
 import { addAuditVerbs } from "./platform/audit.ts";
+import { addCodecVerbs, CODEC_PATH, codecForBrowsers } from "./platform/codec.ts";
 import { addDeadLetterVerbs } from "./platform/dead-letters.ts";
 import { addDeliveryVerbs } from "./platform/deliveries.ts";
 import { addEngineVerbs } from "./platform/engines.ts";
@@ -39,6 +41,7 @@ export type AdminDependencies = Pick<
   ApiDependencies,
   | "keyRing"
   | "keys"
+  | "keyHashes"
   | "audit"
   | "owners"
   | "registry"
@@ -79,6 +82,10 @@ export type AdminDependencies = Pick<
   checkManifest: ManifestCheck;
   /** The addresses that deliveries come from, as ranges: what receivers may let through. */
   webhookSources: string[];
+  /** Between what Temporal stores and what it stands for. */
+  payloadCodec: PayloadCodec;
+  /** Where the Temporal UI is opened: its pages may ask the codec endpoint. */
+  temporalUiOrigins: readonly string[];
   /** Makes a change once for each idempotency key. */
   idempotentWrite: IdempotentWrite;
 };
@@ -86,6 +93,7 @@ export type AdminDependencies = Pick<
 /** The admin role's HTTP service (contract §10): the table of its subjects. How a verb is added stands in `platform/verb.ts`. */
 export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   const app = new OpenAPIHono<BlankEnv>({ strict: false });
+  app.use(`${CODEC_PATH}/*`, codecForBrowsers(api.temporalUiOrigins));
   app.use(createKeyGuard({ trustProxy: api.trustProxy === true }));
   const add = createAddVerb(app, api);
   addMetaVerbs(add, api);
@@ -112,6 +120,7 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   addUsageVerbs(add, api);
   addRetentionVerbs(add, api);
   addLogVerbs(add, api);
+  addCodecVerbs(add, api);
   // Last: what is left of fal's calls.
   addNotImplemented(add, (method, path) => documented(app, method, path));
 

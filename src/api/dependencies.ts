@@ -33,6 +33,7 @@ import type { RetentionPolicy } from "../core/retention.ts";
 import type { Webhook } from "../core/webhook.ts";
 import type { LiveRegistry } from "../registry/live-registry.ts";
 import type { FindPipeline, Registry } from "../registry/registry.ts";
+import type { KeyHashes } from "./key-hashes.ts";
 import type { KeyRing } from "./key-ring.ts";
 import type { OwnerLimits } from "./limits/owner-limits.ts";
 import type { CheckDefinition } from "./pipelines/check-definition.ts";
@@ -114,6 +115,8 @@ export interface ApiDependencies {
   logSearch: LogSearch;
   /** How long each owner's things are kept; absent: for ever. */
   times?: RetentionClock;
+  /** How their secrets are stored, for the admin role. */
+  keyHashes: KeyHashes;
   /** What owners and keys may use, for the admin role. */
   plans: PlanStore;
   /** The same, asked at the door. */

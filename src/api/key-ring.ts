@@ -1,10 +1,11 @@
-import { hash, timingSafeEqual } from "node:crypto";
 import { TemperaError } from "../core/errors/tempera-error.ts";
 import type { Key, Scope } from "../core/key.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { KeyStore } from "../core/ports/key-store.ts";
 import { readAuthorization } from "../fal/authorization.ts";
+import type { KeyHashes } from "./key-hashes.ts";
+import { createKeyMemory } from "./key-memory.ts";
 
 export interface Caller {
   ownerId: string;
@@ -16,73 +17,65 @@ export interface KeyRing {
   /**
    * Who an `Authorization` header speaks for.
    *
-   * Rejects with `key_missing`, `key_malformed`, `key_unknown` (also for a revoked key or a wrong secret), or
-   * `store_unavailable` when Postgres is away and the key was not seen lately.
+   * Rejects with `key_missing`, `key_malformed`, `key_unknown` (also for a revoked key or a wrong secret), `key_expired`,
+   * `key_pepper_missing` when this process lacks the pepper it was stored with, or `store_unavailable` when Postgres is away
+   * and the key was not seen lately.
    *
    * @param app named in the sentence that says authentication is required
    */
   authenticate(authorization: string | undefined, app?: string): Promise<Caller>;
 
-  /** Who a key speaks for that was authenticated before (a token names it); `undefined` when it is unknown or was revoked since. */
+  /** Who a key speaks for that was authenticated before (a token names it); `undefined` when it is unknown, was revoked since, or has expired. */
   recall(keyId: string): Promise<Caller | undefined>;
 }
 
-interface Remembered {
-  key: Key | undefined;
-  atMs: number;
-  /** Postgres was away: do not ask again before this moment. */
-  retryAtMs?: number;
-}
-
 /**
- * Authenticates with a memory of `LIMITS.keyCacheMs`, emptied at once for a key the database says has changed. While
- * Postgres is away, a key seen in the last `LIMITS.keyStaleMs` still opens: an outage of the store must not stop the queue.
+ * Authenticates from memory (`createKeyMemory`). A key whose secret is stored in an older way is stored in today's when it is used.
+ *
+ * @param clock measures ages only; give it one that nobody sets
  */
-export async function createKeyRing({ keys, clock }: { keys: KeyStore; clock: Clock }): Promise<KeyRing & AsyncDisposable> {
-  const memory = new Map<string, Remembered>();
-  const stop = await keys.onChange((keyId) => memory.delete(keyId));
+export async function createKeyRing({
+  keys,
+  clock,
+  hashes,
+}: {
+  keys: KeyStore;
+  clock: Clock;
+  hashes: KeyHashes;
+}): Promise<KeyRing & AsyncDisposable> {
+  const memory = await createKeyMemory({ keys, clock });
 
-  const asking = new Map<string, Promise<Key | undefined>>();
-
-  const find = async (keyId: string): Promise<Key | undefined> => {
-    const seen = memory.get(keyId);
+  /** When each was last stored anew from here: while peppers are exchanged, two gateways may each have another newest one. */
+  const rehashed = new Map<string, number>();
+  const rehash = (key: Key, secret: string): void => {
     const now = clock.nowMs();
-    if (seen && now - seen.atMs < LIMITS.keyCacheMs) return seen.key;
-    if (seen?.retryAtMs !== undefined && now < seen.retryAtMs && now - seen.atMs < LIMITS.keyStaleMs) return seen.key;
-    // Many callers of one key ask once.
-    const answer = asking.get(keyId) ?? ask(keyId, seen, now).finally(() => asking.delete(keyId));
-    asking.set(keyId, answer);
-    return answer;
-  };
-
-  const ask = async (keyId: string, seen: Remembered | undefined, now: number): Promise<Key | undefined> => {
-    try {
-      const key = await keys.find(keyId);
-      if (memory.size >= LIMITS.keysRememberedMax) memory.clear();
-      memory.set(keyId, { key, atMs: now });
-      return key;
-    } catch (error) {
-      if (!seen?.key || now - seen.atMs >= LIMITS.keyStaleMs) throw error;
-      // The store is away: what is known serves at once for a while, instead of after another wait.
-      memory.set(keyId, { ...seen, retryAtMs: clock.nowMs() + LIMITS.keyCacheMs });
-      return seen.key;
-    }
+    if (now - (rehashed.get(key.keyId) ?? Number.NEGATIVE_INFINITY) < LIMITS.keyRehashMs) return;
+    if (rehashed.size >= LIMITS.keysRememberedMax) rehashed.clear();
+    rehashed.set(key.keyId, now);
+    keys.rehash(key.keyId, key, hashes.digest(secret)).catch(() => {}); // a later use tries again
   };
 
   return {
     async authenticate(authorization, app) {
       const { keyId, secret } = readAuthorization(authorization, app);
-      const key = await find(keyId);
-      const given = hash("sha256", secret, "buffer");
-      const expected = key ? Buffer.from(key.secretSha256, "hex") : Buffer.alloc(32);
-      const matches = expected.length === given.length && timingSafeEqual(given, expected);
-      if (!key || !matches || key.revokedAtMs !== undefined) throw new TemperaError("key_unknown");
+      const found = await memory.find(keyId);
+      // One that is not there takes the time of one that is.
+      const matches = hashes.matches(found?.key ?? NOBODY, secret);
+      if (!found || !matches || found.key.revokedAtMs !== undefined) throw new TemperaError("key_unknown");
+      if (found.expired()) throw new TemperaError("key_expired");
+      const { key } = found;
+      memory.used(keyId);
+      if (!hashes.isCurrent(key)) rehash(key, secret);
       return { ownerId: key.ownerId, keyId: key.keyId, scope: key.scope };
     },
     async recall(keyId) {
-      const key = await find(keyId);
-      return key && key.revokedAtMs === undefined ? { ownerId: key.ownerId, keyId: key.keyId, scope: key.scope } : undefined;
+      const found = await memory.find(keyId);
+      if (!found || found.key.revokedAtMs !== undefined || found.expired()) return undefined;
+      return { ownerId: found.key.ownerId, keyId: found.key.keyId, scope: found.key.scope };
     },
-    [Symbol.asyncDispose]: stop,
+    [Symbol.asyncDispose]: () => memory[Symbol.asyncDispose](),
   };
 }
+
+/** No secret has this digest. */
+const NOBODY = { secretSha256: "" };

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { resolve } from "node:path";
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
@@ -13,8 +12,9 @@ import { createRetentionClock } from "../api/retention-clock.ts";
 import { listen } from "../api/serve.ts";
 import { unexpired } from "../api/unexpired.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
+import type { Config } from "../config/settings.ts";
 import { errorInfo } from "../core/errors/tempera-error.ts";
-import { systemClock } from "../core/ports/clock.ts";
+import { steadyClock, systemClock } from "../core/ports/clock.ts";
 import { createManifestCheck } from "../registry/package-check.ts";
 import { PROJECT } from "./open-registry.ts";
 import type { Parts } from "./parts.ts";
@@ -29,9 +29,9 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
   if (config.keys.admin && !(await ensureAdminKey(parts, config.keys.admin))) {
     throw new Error("TEMPERA_ADMIN_KEY names a key that was revoked or has another secret; set it to a new <uuid>:<secret>.");
   }
-  const keyRing = await createKeyRing({ keys, clock: systemClock });
   const policy = retentionPolicy(config);
   const times = await createRetentionClock({ retention: parts.retention, policy, log: parts.log });
+  const keyRing = await createKeyRing({ keys, clock: steadyClock, hashes: parts.keyHashes });
   const app = createAdmin({
     ...parts,
     ...unexpired({ events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) }, { times, clock: systemClock }),
@@ -46,6 +46,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     checkDefinition: createCheckDefinition({ registry: parts.registry, findPipeline: createFindPipeline(parts.pipelines) }),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
+    temporalUiOrigins: temporalUiOrigins(config),
     clock: systemClock,
     checkManifest: createManifestCheck(resolve(PROJECT, config.folders.schemas)),
     trustProxy: config.server.trustProxy,
@@ -76,21 +77,25 @@ function keepSweepingPushes(parts: Parts): NodeJS.Timeout {
   return setInterval(sweep, 3_600_000).unref();
 }
 
+/** The configured Temporal UI, else the embedded one by either of its names. */
+function temporalUiOrigins({ temporal }: Config): string[] {
+  if (temporal.uiOrigin) return [new URL(temporal.uiOrigin).origin];
+  return temporal.address ? [] : [`http://localhost:${temporal.uiPort}`, `http://127.0.0.1:${temporal.uiPort}`];
+}
+
 /** Makes the key `<uuid>:<secret>` exist, with scope ADMIN. False when its id was revoked or belongs to another secret. */
-export async function ensureAdminKey({ keys }: Pick<Parts, "keys">, credential: string): Promise<boolean> {
+export async function ensureAdminKey({ keys, keyHashes }: Pick<Parts, "keys" | "keyHashes">, credential: string): Promise<boolean> {
   const colon = credential.indexOf(":");
   const keyId = credential.slice(0, colon);
-  const secretSha256 = createHash("sha256")
-    .update(credential.slice(colon + 1))
-    .digest("hex");
+  const secret = credential.slice(colon + 1);
   const known = await keys.find(keyId.toLowerCase());
-  if (known) return known.secretSha256 === secretSha256 && known.revokedAtMs === undefined;
+  if (known) return keyHashes.matches(known, secret) && known.revokedAtMs === undefined;
   await keys.insert({
     keyId: keyId.toLowerCase(),
     ownerId: "admin",
     alias: "first key",
     scope: "ADMIN",
-    secretSha256,
+    ...keyHashes.digest(secret),
     createdAtMs: systemClock.nowMs(),
   });
   return true;

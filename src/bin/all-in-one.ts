@@ -1,11 +1,11 @@
-import { parseArgs } from "node:util";
 import { keyFile } from "../config/key-file.ts";
 import { loadConfig } from "../config/load-config.ts";
 import { createLogger } from "../config/logger.ts";
+import { createMask } from "../config/masked.ts";
 import type { Config } from "../config/settings.ts";
 import { TREES } from "../fal/index.ts";
 import { type Platform, startPlatform } from "./platform.ts";
-import { isMain, onSignal, refuseStart } from "./role.ts";
+import { followConfig, isMain, onSignal, readFlags, refuseStart } from "./role.ts";
 
 /** What `npm start` says when everything is ready. The curl line works as it is pasted. */
 export const readyText = ({ url, adminUrl, temporalUi, key, endpoints, tls }: Platform, config: Config): string =>
@@ -64,10 +64,13 @@ function recipes({ url, caFile }: { url: string; caFile?: string }, plainUrl: st
 }
 
 /** Runs the whole platform until a signal. */
-export async function runAllInOne({ tls = false }: { tls?: boolean } = {}): Promise<void> {
+export async function runAllInOne({ flags = [] }: { flags?: string[] } = {}): Promise<void> {
+  let mask: ((text: string) => string) | undefined;
   try {
-    const config = loadConfig(tls ? { ...process.env, TEMPERA_TLS: "1" } : process.env);
-    const log = createLogger(config.log, "tempera");
+    const config = loadConfig(process.env, flags);
+    mask = createMask(config);
+    const log = createLogger(config.log, "tempera", { mask });
+    followConfig(config, log, flags);
     let platform: Platform | undefined;
     let interrupted = false;
     onSignal((signal) => {
@@ -84,16 +87,8 @@ export async function runAllInOne({ tls = false }: { tls?: boolean } = {}): Prom
     process.stdout.write(`${readyText(platform, config)}\n`);
     await platform.ended;
   } catch (error) {
-    refuseStart(error);
+    refuseStart(error, mask);
   }
 }
 
-if (isMain(import.meta.url)) await runAllInOne(readArguments());
-
-function readArguments(): { tls?: boolean } {
-  try {
-    return parseArgs({ options: { tls: { type: "boolean" } } }).values;
-  } catch (error) {
-    return refuseStart(error);
-  }
-}
+if (isMain(import.meta.url)) await runAllInOne({ flags: readFlags() });

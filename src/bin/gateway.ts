@@ -17,7 +17,7 @@ import { createTokens } from "../api/tokens.ts";
 import { unexpired } from "../api/unexpired.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
 import { createClosing } from "../core/closing.ts";
-import { systemClock } from "../core/ports/clock.ts";
+import { steadyClock, systemClock } from "../core/ports/clock.ts";
 import type { Parts } from "./parts.ts";
 import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Role, runRole } from "./role.ts";
@@ -37,12 +37,13 @@ export async function startGateway(
 ): Promise<Role & { port: number; tls: { port: number; caFile?: string } | undefined }> {
   const { config } = parts;
   const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
-  const keyRing = await createKeyRing({ keys: parts.keys, clock: systemClock });
+  const keyRing = await createKeyRing({ keys: parts.keys, clock: steadyClock, hashes: parts.keyHashes });
   const allowances = await createAllowances(parts);
   const times = await createRetentionClock({ retention: parts.retention, policy: retentionPolicy(config), log: parts.log });
   const storageDefaults = await createStorageDefaults(parts);
   const savedPipelines = await createSavedPipelines({ pipelines: parts.pipelines, clock: systemClock });
   const { findPipeline } = savedPipelines;
+  // What may change while it runs is asked for each time: `config` follows its files.
   const api: ApiDependencies = {
     ...parts,
     ...unexpired({ events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) }, { times, clock: systemClock }),
@@ -60,14 +61,22 @@ export async function startGateway(
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     clock: systemClock,
     bodyBytesMax: config.server.bodyBytesMax,
-    runsMax: config.server.runsMax,
+    get runsMax() {
+      return config.server.runsMax;
+    },
     publicUrl: config.server.publicUrl?.replace(/\/+$/, ""),
     trustProxy: config.server.trustProxy,
     sessions: createSessions(parts.client),
     realtime: {
-      idleMs: config.realtime.idleSeconds * 1000,
-      socketsMax: config.realtime.socketsMax,
-      sessionsMax: config.realtime.sessionsMax,
+      get idleMs() {
+        return config.realtime.idleSeconds * 1000;
+      },
+      get socketsMax() {
+        return config.realtime.socketsMax;
+      },
+      get sessionsMax() {
+        return config.realtime.sessionsMax;
+      },
     },
     ...instead,
   };

@@ -108,13 +108,17 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     pool,
     budgetMiB,
     startPolling: (model, onIdle) =>
-      startGpuWorker({ connection, namespace: config.temporal.namespace, identity: parts.identity }, model, {
-        activities: { infer, holdSession },
-        graceMs: config.worker.graceSeconds * 1000,
-        // Models that are pushed later may need this one's memory.
-        drainable: true,
-        onIdle,
-      }),
+      startGpuWorker(
+        { connection, namespace: config.temporal.namespace, identity: parts.identity, dataConverter: parts.dataConverter },
+        model,
+        {
+          activities: { infer, holdSession },
+          graceMs: config.worker.graceSeconds * 1000,
+          // Models that are pushed later may need this one's memory.
+          drainable: true,
+          onIdle,
+        },
+      ),
     backlog: createBacklog(parts.client),
     // A worker that was drained and started again does not take requests until it is told to.
     drained: await parts.engines.drained(parts.identity),

@@ -7,6 +7,9 @@ import { PIPELINES } from "../workflows/pipelines/index.ts";
 /** The root of the project: where `models/`, `schemas/` and `package-lock.json` lie. */
 export const PROJECT = resolve(import.meta.dirname, "../..");
 
+/** The module that writes failures as payloads, so that they can be encrypted. */
+export const ENCODED_FAILURES = resolve(PROJECT, "src/workflows/encoded-failures.cjs");
+
 /** Reads and checks the configured model packages; throws `RegistryFaults`. */
 export const openRegistry = ({ folders }: Config): Promise<Registry> =>
   loadRegistry({

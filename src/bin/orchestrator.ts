@@ -17,18 +17,25 @@ import { createJobs } from "../adapters/temporal/jobs.ts";
 import { ensureSchedules } from "../adapters/temporal/schedules.ts";
 import { startOrchestratorWorker, startWebhookWorker } from "../adapters/temporal/workers.ts";
 import { workflowBundle } from "../adapters/temporal/workflow-bundle.ts";
+import type { Config } from "../config/settings.ts";
 import { LIMITS } from "../core/limits.ts";
 import { systemClock } from "../core/ports/clock.ts";
 import { sweepFrom } from "../core/retention.ts";
-import { PROJECT } from "./open-registry.ts";
+import { ENCODED_FAILURES, PROJECT } from "./open-registry.ts";
 import type { Parts } from "./parts.ts";
+import { payloadKeysOf } from "./payload-keys.ts";
 import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
 /** Advances the workflows and runs their light activities. */
-export async function startOrchestrator(parts: Parts, bundling = orchestratorBundle()): Promise<Role> {
+export async function startOrchestrator(parts: Parts, bundling = orchestratorBundle(parts.config)): Promise<Role> {
   const bundle = await bundling;
-  const place = { connection: parts.connection, namespace: parts.config.temporal.namespace, identity: parts.identity };
+  const place = {
+    connection: parts.connection,
+    namespace: parts.config.temporal.namespace,
+    identity: parts.identity,
+    dataConverter: parts.dataConverter,
+  };
   const http = createGuardedFetch({ allowed: parts.allowedPrivate });
   const gate = createWebhookGate();
   const jobs = createJobs(parts.client);
@@ -84,13 +91,14 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
   };
 }
 
-/** The workflow code, bundled once and kept beside the installed packages. */
-export const orchestratorBundle = (): Promise<{ codePath: string }> =>
+/** The workflow code, bundled once and kept beside the installed packages; where payloads are encrypted, with failures that can be. */
+export const orchestratorBundle = (config?: Config): Promise<{ codePath: string }> =>
   workflowBundle({
     workflowsPath: join(PROJECT, "src/workflows/index.ts"),
     sources: [join(PROJECT, "src/workflows"), join(PROJECT, "src/core"), join(PROJECT, "schemas/pipelines")],
     cacheFolder: resolve(PROJECT, "node_modules/.cache/tempera"),
     lockFile: join(PROJECT, "package-lock.json"),
+    failureConverterPath: config && payloadKeysOf(config).newest ? ENCODED_FAILURES : undefined,
   });
 
 if (isMain(import.meta.url)) await runRole("orchestrator", (parts) => startOrchestrator(parts));

@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import type { Client } from "@temporalio/client";
+import type { DataConverter, PayloadCodec } from "@temporalio/common";
 import type { NativeConnection } from "@temporalio/worker";
 import { createMemoryEventLog } from "../adapters/memory/event-log.ts";
 import { createMemoryFrameChannel } from "../adapters/memory/frame-channel.ts";
@@ -22,6 +23,7 @@ import { createModelVersionStore } from "../adapters/postgres/model-version-stor
 import { createNodeResultStore } from "../adapters/postgres/node-result-store.ts";
 import { createOwnerDirectory } from "../adapters/postgres/owner-directory.ts";
 import { createOwnerLoad } from "../adapters/postgres/owner-load.ts";
+import { createPayloadKeyRecord } from "../adapters/postgres/payload-key-record.ts";
 import { createPipelineRunStore } from "../adapters/postgres/pipeline-run-store.ts";
 import { createPipelineStore } from "../adapters/postgres/pipeline-store.ts";
 import { createPlaceStore } from "../adapters/postgres/place-store.ts";
@@ -40,8 +42,10 @@ import { createRedisFrameChannel } from "../adapters/redis/frame-channel.ts";
 import { createRedisQuotas } from "../adapters/redis/quotas.ts";
 import { createOpenSearchLogSearch } from "../adapters/search/opensearch-log-search.ts";
 import { connectTemporal } from "../adapters/temporal/connect.ts";
+import { createPayloadCodec } from "../adapters/temporal/payload-codec.ts";
 import { prepareTemporal } from "../adapters/temporal/prepare.ts";
 import { installRuntime } from "../adapters/temporal/runtime.ts";
+import { createKeyHashes, type KeyHashes } from "../api/key-hashes.ts";
 import type { Config } from "../config/settings.ts";
 import { type AllowedPrivate, parseAllowedPrivate } from "../core/address-guard.ts";
 import { createClosing } from "../core/closing.ts";
@@ -79,6 +83,9 @@ import type { StorageControl } from "../core/ports/storage-control.ts";
 import type { UsageLedger } from "../core/ports/usage-ledger.ts";
 import { createLiveRegistry, type LiveRegistry } from "../registry/live-registry.ts";
 import type { Registry } from "../registry/registry.ts";
+import { ENCODED_FAILURES } from "./open-registry.ts";
+import { guardPayloadKeys, payloadKeysOf } from "./payload-keys.ts";
+import { readServiceTls } from "./service-tls.ts";
 
 /** The services a process talks to, each by its address. What is `undefined` is the in-process default. */
 export interface Addresses {
@@ -110,6 +117,8 @@ export interface Parts extends AsyncDisposable {
   requestSearch: RequestSearch;
   keys: KeyStore;
   owners: OwnerDirectory;
+  /** How the secrets of keys are stored. */
+  keyHashes: KeyHashes;
   /** Who changed what. */
   audit: AuditLog;
   secrets: SecretStore;
@@ -143,6 +152,10 @@ export interface Parts extends AsyncDisposable {
   client: Client;
   /** The client's, which workers poll on as well. */
   connection: NativeConnection;
+  /** What encrypts what Temporal stores, where keys are configured; only decrypts where they are not. */
+  payloadCodec: Required<PayloadCodec>;
+  /** The same for workers, which write failures as well. */
+  dataConverter: DataConverter;
   /** Base of the URLs of artifacts. */
   publicUrl: string;
   /** Who this process is, in the Temporal UI and in events. */
@@ -157,34 +170,53 @@ export interface Parts extends AsyncDisposable {
 export async function openParts(config: Config, packages: Registry, addresses: Addresses, log: Log): Promise<Parts> {
   const closing = createClosing();
   installRuntime(log);
+  const payloadKeys = payloadKeysOf(config);
+  // Also without keys: it says which one is missing for what was encrypted before.
+  const payloadCodec = createPayloadCodec(payloadKeys);
   try {
     const database = (async () => {
-      await migrate(addresses.databaseUrl);
-      const sql = connectPostgres(addresses.databaseUrl, { maxConnections: config.postgres.connectionsMax });
+      const tls = await readServiceTls(config, "postgres");
+      await migrate(addresses.databaseUrl, { tls });
+      const sql = connectPostgres(addresses.databaseUrl, { maxConnections: config.postgres.connectionsMax, tls });
       closing.defer(() => sql.end({ timeout: 2 }));
       return sql;
     })();
     const temporal = (async () => {
-      const connected = await connectTemporal({ address: addresses.temporal, namespace: config.temporal.namespace });
+      const tls = await readServiceTls(config, "temporal");
+      const { namespace } = config.temporal;
+      const connected = await connectTemporal({ address: addresses.temporal, namespace, tls, codec: payloadCodec });
       closing.defer(() => connected.connection.close());
       await prepareTemporal(connected.client);
       return connected;
     })();
     const [sql, { client, connection }] = await Promise.all([database, temporal]);
+    const stopNoting = await guardPayloadKeys(payloadKeys, createPayloadKeyRecord(sql));
+    closing.defer(async () => stopNoting());
+    const redisTls = await readServiceTls(config, "redis");
     const events = addresses.redisUrl
-      ? createRedisEventLog({ url: addresses.redisUrl, prefix: config.redis.prefix, log: (line) => log.warn({}, line) })
+      ? createRedisEventLog({ url: addresses.redisUrl, tls: redisTls, prefix: config.redis.prefix, log: (line) => log.warn({}, line) })
       : createMemoryEventLog();
     closing.defer(() => events.close());
     const frames = addresses.redisUrl
-      ? createRedisFrameChannel({ url: addresses.redisUrl, prefix: config.redis.prefix })
+      ? createRedisFrameChannel({ url: addresses.redisUrl, tls: redisTls, prefix: config.redis.prefix })
       : createMemoryFrameChannel();
     closing.defer(() => frames.close());
     const quotas = addresses.redisUrl
-      ? createRedisQuotas({ url: addresses.redisUrl, prefix: config.redis.prefix, log: (line) => log.warn({}, `limits: ${line}`) })
+      ? createRedisQuotas({
+          url: addresses.redisUrl,
+          tls: redisTls,
+          prefix: config.redis.prefix,
+          log: (line) => log.warn({}, `limits: ${line}`),
+        })
       : createMemoryQuotas();
     closing.defer(() => quotas.close());
     const objects = addresses.s3
-      ? await createS3ObjectStore({ ...addresses.s3, bucket: config.objects.bucket, region: config.objects.region })
+      ? await createS3ObjectStore({
+          ...addresses.s3,
+          tls: await readServiceTls(config, "objects"),
+          bucket: config.objects.bucket,
+          region: config.objects.region,
+        })
       : createFileObjectStore({ folder: join(resolve(config.folders.data), "objects") });
     const secrets = createSecretStore(sql);
     const [modelVersions, rollouts, flagStore] = [createModelVersionStore(sql), createRolloutStore(sql), createFlagStore(sql)];
@@ -208,6 +240,7 @@ export async function openParts(config: Config, packages: Registry, addresses: A
       requestSearch: createRequestSearch(sql),
       keys: createKeyStore(sql),
       owners: createOwnerDirectory(sql),
+      keyHashes: createKeyHashes([...peppersOf(config), await secrets.secret("key-pepper")]),
       audit: createAuditLog(sql),
       secrets,
       signingKeys: createSigningKeyStore(sql, { secrets, clock: systemClock }),
@@ -231,6 +264,11 @@ export async function openParts(config: Config, packages: Registry, addresses: A
       storage: createStorageControl(sql),
       client,
       connection,
+      payloadCodec,
+      dataConverter: {
+        payloadCodecs: [payloadCodec],
+        ...(payloadKeys.newest && { failureConverterPath: ENCODED_FAILURES }),
+      },
       publicUrl: (config.server.publicUrl ?? `http://localhost:${config.server.port}`).replace(/\/+$/, ""),
       identity: config.worker.name ?? `${hostname()}:${process.pid}`,
       [Symbol.asyncDispose]: () => closing[Symbol.asyncDispose](),
@@ -262,10 +300,16 @@ export function configuredAddresses(config: Config, role: string): Addresses {
   };
 }
 
-/** The configured object store, if one is. Throws when its keys are missing. */
+/** The configured peppers, newest first. Behind them stands one that the database keeps: what was stored without any stays known. */
+const peppersOf = ({ keys }: Config): string[] => (keys.pepper ?? "").split(",").flatMap((pepper) => pepper.trim() || []);
+
+/** The configured object store, if one is. Throws when its keys are missing, or it is to speak TLS at an address that says it does not. */
 export function s3Of({ objects }: Config): Addresses["s3"] {
   if (!objects.endpoint) return undefined;
   if (!objects.accessKey || !objects.secretKey)
     throw new Error("S3_ENDPOINT is set, but not its keys; set S3_ACCESS_KEY and S3_SECRET_KEY.");
+  const wantsTls = objects.tls || objects.tlsCa || objects.tlsCert || objects.tlsServerName;
+  if (wantsTls && !objects.endpoint.startsWith("https:"))
+    throw new Error("TEMPERA_S3_TLS or one of its files is set, but S3_ENDPOINT begins with http://; write https://, or leave them out.");
   return { endpoint: objects.endpoint, accessKey: objects.accessKey, secretKey: objects.secretKey };
 }

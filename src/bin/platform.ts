@@ -48,7 +48,7 @@ export async function startPlatform(config: Config, log: Log, say: (line: string
     });
     // A certificate that cannot be had is said before anything is started for it.
     if (config.tls.enabled) await certificateSource(config);
-    const bundling = orchestratorBundle();
+    const bundling = orchestratorBundle(config);
     bundling.catch(() => {}); // awaited by the orchestrator
     const stack = await startEmbeddedStack({
       folder: data,
@@ -82,7 +82,7 @@ export async function startPlatform(config: Config, log: Log, say: (line: string
       }),
     ]);
     const key = config.keys.admin ?? (await firstKey(parts, keyFile(data)));
-    const admin = await startAdmin({ ...parts, config: { ...config, keys: { admin: key } } });
+    const admin = await startAdmin({ ...parts, config: { ...config, keys: { ...config.keys, admin: key } } });
     closing.defer(() => admin.stop());
     const gateway = await startGateway(parts);
     closing.defer(() => gateway.stop());

@@ -1,7 +1,11 @@
 import { realpathSync } from "node:fs";
 import { pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
 import { loadConfig } from "../config/load-config.ts";
-import { createLogger } from "../config/logger.ts";
+import { createLogger, type Logger } from "../config/logger.ts";
+import { createMask } from "../config/masked.ts";
+import type { Config } from "../config/settings.ts";
+import { watchConfig } from "../config/watch-config.ts";
 import { openRegistry } from "./open-registry.ts";
 import { configuredAddresses, openParts, type Parts } from "./parts.ts";
 
@@ -11,9 +15,9 @@ export interface Role {
   ended?: Promise<void>;
 }
 
-/** What a role says when it cannot start: one line for a person, no stack trace. */
-export function refuseStart(error: unknown): never {
-  process.stderr.write(`tempera: ${error instanceof Error ? error.message : String(error)}\n`);
+/** What a role says when it cannot start: one line for a person, no stack trace, no secret. */
+export function refuseStart(error: unknown, mask: (text: string) => string = (text) => text): never {
+  process.stderr.write(`tempera: ${mask(error instanceof Error ? error.message : String(error))}\n`);
   process.exit(1);
 }
 
@@ -33,11 +37,36 @@ export function onSignal(stop: (signal: string) => void): void {
   }
 }
 
+/** The settings on the command line: `--set <group>.<name>=<value>`, and `--tls` for `--set tls.enabled=true`. */
+export function readFlags(): string[] {
+  try {
+    const { set = [], tls } = parseArgs({ options: { set: { type: "string", multiple: true }, tls: { type: "boolean" } } }).values;
+    return [...(tls ? ["tls.enabled=true"] : []), ...set];
+  } catch (error) {
+    return refuseStart(error);
+  }
+}
+
+/** Lets a changed configuration file take effect where that is safe, for the life of the process. */
+export const followConfig = (config: Config, log: Logger, flags: readonly string[]): void =>
+  void watchConfig({
+    config,
+    flags,
+    log,
+    onChange: () => {
+      log.level = config.log.level;
+    },
+  });
+
 /** Runs one role as the whole process: everything it needs is configured by address. */
 export async function runRole(name: string, start: (parts: Parts) => Promise<Role>): Promise<void> {
+  let mask: ((text: string) => string) | undefined;
   try {
-    const config = loadConfig();
-    const log = createLogger(config.log, name);
+    const flags = readFlags();
+    const config = loadConfig(process.env, flags);
+    mask = createMask(config);
+    const log = createLogger(config.log, name, { mask });
+    followConfig(config, log, flags);
     const parts = await openParts(config, await openRegistry(config), configuredAddresses(config, name), log);
     const role = await start(parts);
     const finish = async (code: number): Promise<void> => {
@@ -55,7 +84,7 @@ export async function runRole(name: string, start: (parts: Parts) => Promise<Rol
     });
     log.info({}, `${name} is ready`);
   } catch (error) {
-    refuseStart(error);
+    refuseStart(error, mask);
   }
 }
 

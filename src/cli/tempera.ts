@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
 import { addAuditCommands } from "./commands/audit.ts";
+import { addConfigCommands, collect } from "./commands/config.ts";
 import { addDeadLetterCommands } from "./commands/dead-letters.ts";
 import { addDeliveryCommands } from "./commands/deliveries.ts";
 import { addEndedRequestCommands } from "./commands/ended-requests.ts";
@@ -46,7 +47,10 @@ program
   .command("start")
   .description("run the whole platform, with embedded services for those that are not configured")
   .option("--tls", "serve over HTTPS too, with a certificate of a local authority (TEMPERA_TLS)")
-  .action(async ({ tls = false }: { tls?: boolean }) => (await import("../bin/all-in-one.ts")).runAllInOne({ tls }));
+  .option("--set <setting=value>", "override one setting, such as server.port=9000; may be given several times", collect, [])
+  .action(async ({ tls, set }: { tls?: boolean; set: string[] }) =>
+    (await import("../bin/all-in-one.ts")).runAllInOne({ flags: [...(tls ? ["tls.enabled=true"] : []), ...set] }),
+  );
 addRequestCommands(program, connect);
 addEndedRequestCommands(program, connect);
 addKeyCommands(program, connect);
@@ -66,6 +70,7 @@ addUsageCommands(program, connect);
 addRetentionCommands(program, connect);
 addAuditCommands(program, connect);
 addTlsCommands(program);
+addConfigCommands(program);
 program
   .command("doctor")
   .description("what is installed, reachable or missing, and the remedy")

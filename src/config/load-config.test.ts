@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { loadConfig } from "./load-config.ts";
+import { loadConfig, readConfig } from "./load-config.ts";
 import { SETTINGS, type Setting } from "./settings.ts";
 
 let folder: string;
@@ -45,6 +45,42 @@ describe("precedence", () => {
     expect(loadConfig({ TEMPERA_CONFIG: "", TEMPERA_HOST: "::1" }).server.host).toBe("::1");
   });
 
+  it("the command line overrides all, and every value says where it is from", () => {
+    const path = join(folder, "tempera.yaml");
+    writeFileSync(path, "server:\n  port: 9000\n  host: 0.0.0.0\n  adminPort: 9002\n");
+    const env = { TEMPERA_CONFIG: path, TEMPERA_HOST: "::1", TEMPERA_PORT: "9001" };
+    const { config, sources } = readConfig(env, ["server.port=9003", "webhooks.delays=1,2"]);
+    expect(config.server).toMatchObject({ port: 9003, host: "::1", adminPort: 9002 });
+    expect(config.webhooks.delays).toEqual([1, 2]);
+    const of = (name: string) => sources.get(name);
+    expect([of("server.port"), of("server.host"), of("server.adminPort"), of("server.runsMax")]).toEqual([
+      "--set",
+      "TEMPERA_HOST",
+      `${path}:4`,
+      "default",
+    ]);
+  });
+
+  it("a folder is its YAML files by name, the later over the earlier", () => {
+    writeFileSync(join(folder, "20-site.yaml"), "server: { port: 2 }");
+    writeFileSync(join(folder, "10-base.yml"), "server: { port: 1, host: base }");
+    writeFileSync(join(folder, "README.md"), "server: {");
+    expect(loadConfig({ TEMPERA_CONFIG: folder }).server).toMatchObject({ port: 2, host: "base" });
+  });
+
+  it("without TEMPERA_CONFIG it is tempera.yaml, then config/*.yaml of this folder", () => {
+    const here = process.cwd();
+    mkdirSync(join(folder, "config"));
+    writeFileSync(join(folder, "tempera.yaml"), "server: { port: 1, adminPort: 2 }");
+    writeFileSync(join(folder, "config", "site.yaml"), "server: { port: 3 }");
+    try {
+      process.chdir(folder);
+      expect(loadConfig({}).server).toMatchObject({ port: 3, adminPort: 2 });
+    } finally {
+      process.chdir(here);
+    }
+  });
+
   it("a null in the file counts as absent", () => expect(load("server:\n  port:\nredis:\n").server.port).toBe(8080));
 
   it("every default fits its own setting", () => {
@@ -69,14 +105,28 @@ describe("faults", () => {
       TEMPERA_GRACE_SECONDS: "soon",
     });
     expect(found).toHaveLength(7);
-    expect(found.join("\n")).toMatch(/"workers" is no group of settings \(server, /);
-    expect(found.join("\n")).toMatch(/^redis\.uri: there is no such setting \(url, prefix\)$/m);
-    expect(found.join("\n")).toMatch(/^folders: must be a mapping$/m);
-    expect(found.join("\n")).toMatch(/^server\.port: .*65535.* \(is 99999\)$/m);
-    expect(found.join("\n")).toMatch(/^log\.level: .*"debug".* \(is "loud"\)$/m);
-    expect(found.join("\n")).toMatch(/^DATABASE_URL: must be a URL with postgres:\/\/ or postgresql:\/\/$/m);
-    expect(found.join("\n")).toMatch(/^TEMPERA_GRACE_SECONDS: .*number.* \(is "soon"\)$/m);
+    expect(found.join("\n")).toMatch(/tempera\.yaml:3: "workers" is no group of settings; did you mean "worker"\?$/m);
+    expect(found.join("\n")).toMatch(/tempera\.yaml:4: redis\.uri: there is no such setting; did you mean "url"\?$/m);
+    expect(found.join("\n")).toMatch(/tempera\.yaml:5: folders: must be a mapping of settings$/m);
+    expect(found.join("\n")).toMatch(/tempera\.yaml:1: server\.port: .*65535.* \(is 99999\)$/m);
+    expect(found.join("\n")).toMatch(/tempera\.yaml:2: log\.level: .*"debug".* \(is "loud"\)$/m);
+    expect(found.join("\n")).toMatch(/^DATABASE_URL: postgres\.url: must be a URL with postgres:\/\/ or postgresql:\/\/$/m);
+    expect(found.join("\n")).toMatch(/^TEMPERA_GRACE_SECONDS: worker\.graceSeconds: .*number.* \(is "soon"\)$/m);
   });
+
+  it("a name that is near to none is told all there are", () =>
+    expect(faults("server: { colour: red }").join()).toMatch(/server\.colour: there is no such setting \(host, port, adminPort, /));
+
+  it.each([
+    ["prot", "port"],
+    ["Port", "port"],
+    ["body_bytes_max", "bodyBytesMax"],
+    ["publicURL", "publicUrl"],
+  ])("server.%s is refused with the nearest right name, %s", (wrong, right) =>
+    expect(faults(`server: { ${wrong}: 1 }`)).toEqual([
+      expect.stringMatching(`:1: server\\.${wrong}: there is no such setting; did you mean "${right}"\\?$`),
+    ]),
+  );
 
   it.each(["toString", "constructor", "__proto__"])("a group called %s is unknown", (name) =>
     expect(faults(`${name}: {}`).join()).toContain(`"${name}" is no group`),
@@ -98,13 +148,55 @@ describe("faults", () => {
   ])("TEMPERA_PORT=%j is one", (value, port) => expect(load("", { TEMPERA_PORT: value }).server.port).toBe(port));
 
   it("a file that is named and not there", () => {
-    expect(() => loadConfig({ TEMPERA_CONFIG: join(folder, "none.yaml") })).toThrow(/TEMPERA_CONFIG: there is no file .*none\.yaml/);
-    expect(() => loadConfig({ TEMPERA_CONFIG: folder })).toThrow(/EISDIR/);
+    expect(() => loadConfig({ TEMPERA_CONFIG: join(folder, "none.yaml") })).toThrow(
+      /TEMPERA_CONFIG: there is no file or folder .*none\.yaml/,
+    );
+    expect(() => loadConfig({ TEMPERA_CONFIG: "" }, ["server.port"])).toThrow(/--set: must be <group>\.<name>=<value>/);
   });
 
   it.each(["server: [", "- a\n- b", "text", "server: { port: 1 }\nserver: { port: 2 }"])("a file that is no mapping: %j", (text) =>
     expect(faults(text)).toHaveLength(1),
   );
+});
+
+describe("a secret as a file", () => {
+  const secretFile = (text: string): string => {
+    const path = join(folder, "secret");
+    writeFileSync(path, text);
+    return path;
+  };
+
+  it("named by the environment, or by the configuration file", () => {
+    const path = secretFile("s3-secret\n");
+    expect(load("", { S3_SECRET_KEY_FILE: path }).objects.secretKey).toBe("s3-secret");
+    expect(load(`objects: { secretKey: { file: ${JSON.stringify(path)} } }`).objects.secretKey).toBe("s3-secret");
+    expect(load("objects: { secretKey: other }", { S3_SECRET_KEY_FILE: path }).objects.secretKey).toBe("s3-secret");
+  });
+
+  it("that is empty, missing, given twice, or for what is no secret is a fault", () => {
+    expect(faults("", { S3_SECRET_KEY_FILE: secretFile("\n") })).toEqual([
+      expect.stringMatching(/^S3_SECRET_KEY_FILE: objects\.secretKey: .* is empty$/),
+    ]);
+    expect(faults("", { S3_SECRET_KEY_FILE: join(folder, "none") })).toEqual([expect.stringMatching(/cannot be read \(ENOENT\)$/)]);
+    expect(faults("", { S3_SECRET_KEY_FILE: secretFile("x"), S3_SECRET_KEY: "y" })).toEqual([
+      "S3_SECRET_KEY and S3_SECRET_KEY_FILE are both set; set one of them",
+    ]);
+    expect(faults(`server: { port: { file: x } }`)).toHaveLength(1);
+  });
+
+  it("with a wrong value does not print it", () => {
+    const [fault] = faults("", { DATABASE_URL_FILE: secretFile("mysql://hunter2hunter2") });
+    expect(fault).toMatch(/^DATABASE_URL_FILE: postgres\.url: must be a URL/);
+    expect(fault).not.toContain("hunter2");
+  });
+
+  it("on the command line is refused", () => {
+    expect(() => loadConfig({}, ["objects.secretKey=hunter2hunter2"])).toThrow(
+      /--set objects\.secretKey: a secret on a command line .* S3_SECRET_KEY_FILE/,
+    );
+    expect(() => loadConfig({}, ["objects.secretKey=hunter2hunter2"])).not.toThrow(/hunter2/);
+    expect(() => loadConfig({}, ["server.prot=1"])).toThrow(/--set server\.prot: there is no such setting; did you mean "server\.port"\?/);
+  });
 });
 
 describe("secrets are never printed", () => {
@@ -114,6 +206,9 @@ describe("secrets are never printed", () => {
     ["DATABASE_URL", `mysql://user:${SECRET}@host/db`],
     ["REDIS_URL", `http://:${SECRET}@host`],
     ["TEMPERA_ADMIN_KEY", SECRET],
+    ["TEMPERA_PAYLOAD_KEYS", `first:${SECRET}`],
+    ["TEMPERA_PAYLOAD_KEYS", SECRET],
+    ["TEMPERA_KEY_PEPPER", `${SECRET},short`],
   ])("%s in the environment", (name, value) => {
     const [fault, ...more] = faults("", { [name]: value });
     expect(more).toEqual([]);

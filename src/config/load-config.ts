@@ -1,6 +1,7 @@
-import { existsSync, readFileSync } from "node:fs";
-import { parseDocument } from "yaml";
-import { CONFIG_FILE_ENV, type Config, SETTINGS, type Setting } from "./settings.ts";
+import { readFileSync } from "node:fs";
+import { findConfigFiles, readConfigFiles } from "./config-files.ts";
+import { nearestName } from "./nearest-name.ts";
+import { type Config, SETTINGS, type Setting } from "./settings.ts";
 
 /** The configuration is faulty; the message names every fault, where it stands, and never a secret's value. */
 class ConfigFaults extends Error {
@@ -11,83 +12,109 @@ class ConfigFaults extends Error {
   }
 }
 
+type Environment = Record<string, string | undefined>;
+
+export interface LoadedConfig {
+  config: Config;
+  /** Where each value is from, by `<group>.<name>`: `default`, `config/site.yaml:12`, `TEMPERA_PORT`, `--set`. */
+  sources: Map<string, string>;
+}
+
+/** One value as it was found, before it is checked. */
+interface Found {
+  raw: unknown;
+  /** Where it is from. */
+  at: string;
+}
+
+/** A secret that is handed over as a file is one line; more is a wrong file. */
+const SECRET_FILE_BYTES_MAX = 64 * 1024;
+
+/** Every setting with its name, in the order of the table. */
+export const allSettings = (): { group: string; name: string; path: string; setting: Setting<unknown> }[] =>
+  (Object.entries(SETTINGS) as [string, Record<string, Setting<unknown>>][]).flatMap(([group, settings]) =>
+    Object.entries(settings).map(([name, setting]) => ({ group, name, path: `${group}.${name}`, setting })),
+  );
+
+/** The configuration alone; see `readConfig`. */
+export const loadConfig = (env: Environment = process.env, flags: readonly string[] = []): Config => readConfig(env, flags).config;
+
 /**
- * Reads the configuration once, at the door: defaults, overridden by `tempera.yaml` (or the file `TEMPERA_CONFIG` names),
- * overridden by the environment. An empty variable counts as absent.
+ * Reads the configuration once, at the door: defaults, overridden by the files (`tempera.yaml`, then `config/*.yaml`, or what
+ * `TEMPERA_CONFIG` names), overridden by the environment, overridden by the command line. An empty variable counts as absent.
  *
+ * @param flags  `<group>.<name>=<value>` each, as `--set` gives them
  * @throws ConfigFaults with all faults together
  */
-export function loadConfig(env: Record<string, string | undefined> = process.env): Config {
+export function readConfig(env: Environment = process.env, flags: readonly string[] = []): LoadedConfig {
   const faults: string[] = [];
-  const file = readFile(env[CONFIG_FILE_ENV], faults);
+  const files = readConfigFiles(findConfigFiles(env, faults));
+  faults.push(...files.faults);
+  const set = readFlags(flags, faults);
   const config: Record<string, Record<string, unknown>> = {};
-  for (const [group, settings] of Object.entries(SETTINGS) as [string, Record<string, Setting<unknown>>][]) {
-    const section = sectionOf(file, group, settings, faults);
-    config[group] = {};
-    for (const [name, setting] of Object.entries(settings)) {
-      const fromEnv = env[setting.env] || undefined;
-      const raw = fromEnv ?? section[name];
-      if (raw === undefined || raw === null) {
-        config[group][name] = setting.default;
-        continue;
-      }
-      const parsed = setting.schema.safeParse(raw);
-      if (parsed.success) config[group][name] = parsed.data;
-      else {
-        const where = fromEnv === undefined ? `${group}.${name}` : setting.env;
-        const shown = setting.secret ? "" : ` (is ${JSON.stringify(raw)})`;
-        faults.push(`${where}: ${parsed.error.issues.map(({ message }) => message).join("; ")}${shown}`);
-      }
+  const sources = new Map<string, string>();
+  for (const { group, name, path, setting } of allSettings()) {
+    config[group] ??= {};
+    const found = set.get(path) ?? fromEnvironment(env, setting, faults) ?? files.values.get(path);
+    const value = found && setting.secret ? secretOf(found, path, faults) : found;
+    if (!value) {
+      config[group][name] = setting.default;
+      sources.set(path, "default");
+      continue;
     }
+    const parsed = setting.schema.safeParse(value.raw);
+    if (parsed.success) {
+      config[group][name] = parsed.data;
+      sources.set(path, value.at);
+    } else faults.push(faultOf(value, path, setting, parsed.error.issues));
   }
   if (faults.length > 0) throw new ConfigFaults(faults);
-  return config as Config;
+  return { config: config as Config, sources };
 }
 
-function readFile(named: string | undefined, faults: string[]): Record<string, unknown> {
-  const path = named || "tempera.yaml";
-  if (!existsSync(path)) {
-    if (named) faults.push(`${CONFIG_FILE_ENV}: there is no file ${path}`);
-    return {};
-  }
+function faultOf({ raw, at }: Found, path: string, { secret }: Setting<unknown>, issues: { message: string }[]): string {
+  const shown = secret ? "" : ` (is ${JSON.stringify(raw)})`;
+  return `${at}: ${path}: ${issues.map(({ message }) => message).join("; ")}${shown}`;
+}
+
+/** The setting's variable or, for a secret, the file that `<variable>_FILE` names. */
+function fromEnvironment(env: Environment, { env: variable, secret }: Setting<unknown>, faults: string[]): Found | undefined {
+  const value = env[variable] || undefined;
+  const fileVariable = `${variable}_FILE`;
+  const path = secret && (env[fileVariable] || undefined);
+  if (!path) return value === undefined ? undefined : { raw: value, at: variable };
+  if (value !== undefined) faults.push(`${variable} and ${fileVariable} are both set; set one of them`);
+  return { raw: { file: path }, at: fileVariable };
+}
+
+/** A secret, or `{ file: <path> }`: what that file holds, without the end of its line. `undefined` when it cannot be read. */
+function secretOf({ raw, at }: Found, path: string, faults: string[]): Found | undefined {
+  if (typeof raw !== "object" || raw === null || Object.keys(raw).join() !== "file") return { raw, at };
+  const { file } = raw as { file: unknown };
+  const fault = (why: string): undefined => void faults.push(`${at}: ${path}: the file ${JSON.stringify(file)} ${why}`);
+  if (typeof file !== "string") return fault("must be named by its path");
   try {
-    const content: unknown = parseYaml(readFileSync(path, "utf8")) ?? {};
-    if (typeof content !== "object" || Array.isArray(content)) throw new Error("must be a mapping");
-    for (const group of Object.keys(content as object)) {
-      if (!Object.hasOwn(SETTINGS, group)) faults.push(`${path}: "${group}" is no group of settings (${Object.keys(SETTINGS).join(", ")})`);
-    }
-    return content as Record<string, unknown>;
+    const text = readFileSync(file, "utf8");
+    if (text.length > SECRET_FILE_BYTES_MAX) return fault("is too large for a secret");
+    const value = text.replace(/\r?\n$/, "");
+    return value === "" ? fault("is empty") : { raw: value, at };
   } catch (error) {
-    faults.push(`${path}: ${(error as Error).message.split("\n")[0]}`);
-    return {};
+    return fault(`cannot be read (${(error as NodeJS.ErrnoException).code})`);
   }
 }
 
-/** The parser's own sentences quote the text, which may be a secret: only the place and the kind of its fault are told. */
-function parseYaml(text: string): unknown {
-  const document = parseDocument(text);
-  const [fault] = document.errors;
-  if (fault) throw new Error(`line ${fault.linePos?.[0].line ?? 1} is not YAML (${fault.code})`);
-  try {
-    return document.toJS();
-  } catch {
-    throw new Error("is not YAML (an alias, written *name, that names nothing; put text that begins with * in quotes)");
+/** What `--set` gives; a secret is refused, since everybody on the machine can read a command line. */
+function readFlags(flags: readonly string[], faults: string[]): Map<string, Found> {
+  const settings = new Map(allSettings().map(({ path, setting }) => [path, setting]));
+  const found = new Map<string, Found>();
+  for (const flag of flags) {
+    const [, path, value] = /^([^=]+)=(.*)$/s.exec(flag) ?? [];
+    const setting = settings.get(path ?? "");
+    if (path === undefined || value === undefined) faults.push("--set: must be <group>.<name>=<value>, such as --set server.port=9000");
+    else if (!setting) faults.push(`--set ${path}: there is no such setting${nearestName(path, [...settings.keys()])}`);
+    else if (setting.secret)
+      faults.push(`--set ${path}: a secret on a command line is seen by everybody; use ${setting.env} or ${setting.env}_FILE`);
+    else found.set(path, { raw: value, at: "--set" });
   }
-}
-
-function sectionOf(
-  file: Record<string, unknown>,
-  group: string,
-  settings: Record<string, unknown>,
-  faults: string[],
-): Record<string, unknown> {
-  const section = file[group] ?? {};
-  if (typeof section !== "object" || Array.isArray(section)) {
-    faults.push(`${group}: must be a mapping`);
-    return {};
-  }
-  for (const name of Object.keys(section)) {
-    if (!Object.hasOwn(settings, name)) faults.push(`${group}.${name}: there is no such setting (${Object.keys(settings).join(", ")})`);
-  }
-  return section as Record<string, unknown>;
+  return found;
 }

@@ -23,12 +23,20 @@ it("docs/configuration.md is the table of settings, group by group, in its order
   expect(documented).toEqual(
     groups.map(([group, settings]) => [
       group,
-      Object.entries(settings).map(([name, { env, default: fallback, says, secret }]) => [
-        `\`${group}.${name}\``,
+      Object.entries(settings).map(([name, { env, default: fallback, says, secret, live, unit }]) => [
+        `\`${group}.${name}\`${live ? " (live)" : ""}`,
         `\`${env}\`${secret ? " (secret)" : ""}`,
-        fallback === undefined ? "" : `\`${String(fallback)}\``,
+        fallback === undefined ? "" : `\`${String(fallback)}\`${unit ? ` ${unit}` : ""}`,
         says,
       ]),
     ]),
   );
+});
+
+it("every number but a port says what it counts", () => {
+  for (const [group, settings] of Object.entries(SETTINGS) as [string, Record<string, Setting<unknown>>][])
+    for (const [name, { schema, unit }] of Object.entries(settings)) {
+      const isNumber = [1, 1024].some((number) => schema.safeParse(String(number)).data === number);
+      expect([`${group}.${name}`, isNumber && !/port$/i.test(name) ? (unit ?? "no unit") : unit]).toEqual([`${group}.${name}`, unit]);
+    }
 });

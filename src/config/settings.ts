@@ -1,17 +1,22 @@
 /**
- * Every setting of the program: where it stands in `tempera.yaml`, the environment variable that overrides it, what it
- * means. `docs/configuration.md` equals this table (tested).
+ * Every setting of the program: where it stands in a configuration file, the environment variable that overrides it, what
+ * it means and why its default is what it is. `docs/configuration.md` equals this table (tested).
  */
 import { z } from "zod";
 import { parseAllowedPrivate } from "../core/address-guard.ts";
+import { parsePayloadKeys } from "../core/payload-keys.ts";
 
 export interface Setting<T> {
   env: string;
   schema: z.ZodType<T>;
   default: T;
   says: string;
-  /** Never printed. */
+  /** What a number counts. */
+  unit?: string;
+  /** Never printed. It may be handed over as a file: `<variable>_FILE`, or `{ file: <path> }` in a configuration file. */
   secret?: true;
+  /** A change of the configuration file is in effect at once; the others need a restart. */
+  live?: true;
 }
 
 const setting = <T>(
@@ -19,7 +24,7 @@ const setting = <T>(
   schema: z.ZodType<T>,
   fallback: NoInfer<T>,
   says: string,
-  options: { secret?: true } = {},
+  options: Pick<Setting<T>, "unit" | "secret" | "live"> = {},
 ): Setting<T> => ({
   env,
   schema,
@@ -43,16 +48,23 @@ const seconds = z.preprocess(
   (value) => (typeof value === "string" ? value.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part))) : value),
   z.array(z.number("must be numbers of seconds with commas between them").min(0).max(86_400)).max(50),
 );
-const addressRanges = z
-  .string()
-  .superRefine((value, check) => {
-    try {
-      parseAllowedPrivate(value);
-    } catch (error) {
-      check.addIssue({ code: "custom", message: (error as Error).message });
-    }
-  })
-  .optional();
+/** Text that a parser of its own takes; what that parser says becomes the fault. */
+const textThat = (parse: (value: string) => unknown) =>
+  z
+    .string()
+    .superRefine((value, check) => {
+      try {
+        parse(value);
+      } catch (error) {
+        check.addIssue({ code: "custom", message: (error as Error).message });
+      }
+    })
+    .optional();
+const addressRanges = textThat(parseAllowedPrivate);
+const peppers = textThat((value) => {
+  if (value.split(",").some((pepper) => pepper.trim().length < 16))
+    throw new Error("must be secrets of 16 characters or more, with commas between them");
+});
 
 /** Days, fractions allowed, or `never`. */
 const days = (least: number) =>
@@ -69,9 +81,45 @@ const url = (...protocols: string[]) =>
     })
     .optional();
 
+/** TLS towards one service: the same four settings for each. Setting any of them, or `tls`, turns TLS on. */
+const serviceTls = (service: string, names: { tls: string; ca: string; cert: string; key: string; serverName: string }) => ({
+  tls: setting(
+    names.tls,
+    flag,
+    false,
+    `Speak TLS with ${service}. Any of the four settings below does so too, and so does an address that says it.`,
+  ),
+  tlsCa: setting(
+    names.ca,
+    maybe,
+    undefined,
+    `Authorities that ${service}'s certificate may come from, a PEM file. Default: those that Node.js trusts.`,
+  ),
+  tlsCert: setting(names.cert, maybe, undefined, `Certificate to show to ${service} (mutual TLS), a PEM file.`),
+  tlsKey: setting(names.key, maybe, undefined, "Private key of that certificate, a PEM file."),
+  tlsServerName: setting(
+    names.serverName,
+    maybe,
+    undefined,
+    `Name that ${service}'s certificate must carry, where that is not the host of its address.`,
+  ),
+});
+const tempered = (service: string) => ({
+  tls: `TEMPERA_${service}_TLS`,
+  ca: `TEMPERA_${service}_TLS_CA`,
+  cert: `TEMPERA_${service}_TLS_CERT`,
+  key: `TEMPERA_${service}_TLS_KEY`,
+  serverName: `TEMPERA_${service}_TLS_SERVER_NAME`,
+});
+
 export const SETTINGS = {
   server: {
-    host: setting("TEMPERA_HOST", text, "127.0.0.1", "Address the gateway and the admin service listen on; `0.0.0.0` for all."),
+    host: setting(
+      "TEMPERA_HOST",
+      text,
+      "127.0.0.1",
+      "Address the gateway and the admin service listen on; `0.0.0.0` for all. By default nothing outside this machine reaches them.",
+    ),
     port: setting("TEMPERA_PORT", port, 8080, "Port of the gateway."),
     adminPort: setting("TEMPERA_ADMIN_PORT", port, 8081, "Port of the admin service."),
     publicUrl: setting(
@@ -84,13 +132,15 @@ export const SETTINGS = {
       "TEMPERA_BODY_BYTES_MAX",
       number(z.number().int().min(1024).max(1_073_741_824)),
       33_554_432,
-      "Largest request body, in bytes.",
+      "Largest request body. fal takes data URIs of 10 MB and more; 32 MiB leaves room and bounds what one connection can hold in memory.",
+      { unit: "bytes" },
     ),
     runsMax: setting(
       "TEMPERA_RUNS_MAX",
       number(z.number().int().min(1).max(100_000)),
       1000,
-      "Sync runs and streams that one owner may have open at one gateway; more are answered 429. As many HTTP-over-WebSocket sockets; more are closed with 1013.",
+      "Sync runs and streams that one owner may have open at one gateway; more are answered 429. As many HTTP-over-WebSocket sockets; more are closed with 1013. Each holds a connection; a thousand fit in a gateway beside the others.",
+      { unit: "runs", live: true },
     ),
     trustProxy: setting(
       "TEMPERA_TRUST_PROXY",
@@ -137,6 +187,26 @@ export const SETTINGS = {
     namespace: setting("TEMPORAL_NAMESPACE", text, "tempera", "Temporal namespace; made when it does not exist."),
     port: setting("TEMPERA_TEMPORAL_PORT", port, 7233, "Port of the embedded Temporal."),
     uiPort: setting("TEMPERA_TEMPORAL_UI_PORT", port, 8233, "Port of the embedded Temporal's UI."),
+    uiOrigin: setting(
+      "TEMPERA_TEMPORAL_UI_ORIGIN",
+      url("http:", "https:"),
+      undefined,
+      "Where the Temporal UI is opened, such as `https://temporal.example.com`: that page may ask the codec endpoint. Default: the embedded UI.",
+    ),
+    payloadKeys: setting(
+      "TEMPERA_PAYLOAD_KEYS",
+      textThat(parsePayloadKeys),
+      undefined,
+      "Keys that encrypt what Temporal stores: `<id>:<32 bytes in base64>` with commas between them. The first encrypts, all decrypt; `off` in its place only decrypts. Default: nothing is encrypted.",
+      { secret: true },
+    ),
+    ...serviceTls("Temporal", {
+      tls: "TEMPORAL_TLS",
+      ca: "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+      cert: "TEMPORAL_TLS_CLIENT_CERT_PATH",
+      key: "TEMPORAL_TLS_CLIENT_KEY_PATH",
+      serverName: "TEMPORAL_TLS_SERVER_NAME",
+    }),
   },
   postgres: {
     url: setting("DATABASE_URL", url("postgres:", "postgresql:"), undefined, "PostgreSQL. Default: an embedded one.", { secret: true }),
@@ -145,8 +215,10 @@ export const SETTINGS = {
       "TEMPERA_POSTGRES_CONNECTIONS",
       number(z.number().int().min(1).max(500)),
       10,
-      "Connections each process keeps.",
+      "Connections each process keeps. Ten keep a gateway busy; PostgreSQL allows 100 in all unless it is told otherwise.",
+      { unit: "connections" },
     ),
+    ...serviceTls("PostgreSQL", tempered("POSTGRES")),
   },
   redis: {
     url: setting(
@@ -157,6 +229,7 @@ export const SETTINGS = {
       { secret: true },
     ),
     prefix: setting("TEMPERA_REDIS_PREFIX", text, "tempera:", "What every key begins with."),
+    ...serviceTls("Redis", tempered("REDIS")),
   },
   objects: {
     endpoint: setting("S3_ENDPOINT", url("http:", "https:"), undefined, "S3-compatible object store. Default: files in the data folder."),
@@ -164,6 +237,7 @@ export const SETTINGS = {
     region: setting("S3_REGION", text, "us-east-1", "Region of the bucket."),
     accessKey: setting("S3_ACCESS_KEY", maybe, undefined, "Access key of the object store.", { secret: true }),
     secretKey: setting("S3_SECRET_KEY", maybe, undefined, "Secret key of the object store.", { secret: true }),
+    ...serviceTls("the object store", tempered("S3")),
   },
   keys: {
     admin: setting(
@@ -174,6 +248,13 @@ export const SETTINGS = {
         .optional(),
       undefined,
       "A key of scope ADMIN that is made at start when it does not exist: how a fresh deployment gets its first key. The embedded default makes one itself.",
+      { secret: true },
+    ),
+    pepper: setting(
+      "TEMPERA_KEY_PEPPER",
+      peppers,
+      undefined,
+      "What the secrets of keys are hashed with, kept outside the database: one who reads the database cannot make a key. Secrets of 16 characters or more with commas between them: the first hashes, all are recognised, and a key is hashed anew when it is used. Default: one that is kept in the database, which protects a leaked table only.",
       { secret: true },
     ),
   },
@@ -215,12 +296,14 @@ export const SETTINGS = {
       number(z.number().int().min(1).max(1_000_000_000)).optional(),
       undefined,
       "What its engines may hold together, in MiB. Default: three quarters of the host's memory (of the container's, where that is less), or nine tenths of the GPU's.",
+      { unit: "MiB" },
     ),
     graceSeconds: setting(
       "TEMPERA_GRACE_SECONDS",
       number(z.number().min(0).max(86_400)),
       10,
-      "How long running work may go on after SIGTERM before it is handed back to be tried elsewhere.",
+      "How long running work may go on after SIGTERM before it is handed back to be tried elsewhere. Schedulers kill after 30 s by default.",
+      { unit: "s" },
     ),
   },
   webhooks: {
@@ -229,12 +312,14 @@ export const SETTINGS = {
       seconds,
       [5, 15, 45, 120, 300, 600, 1200, 1800, 2700],
       "Seconds between the attempts of a delivery; there is one attempt more than pauses. The default is ten attempts within two hours.",
+      { unit: "s", live: true },
     ),
     timeoutSeconds: setting(
       "TEMPERA_WEBHOOK_TIMEOUT",
       number(z.number().min(0.1).max(120)),
       15,
-      "Longest time a receiver may take to answer one attempt.",
+      "Longest time a receiver may take to answer one attempt. fal gives 15 s.",
+      { unit: "s", live: true },
     ),
   },
   outbound: {
@@ -311,22 +396,31 @@ export const SETTINGS = {
       number(z.number().min(0.1).max(86_400)),
       60,
       "A realtime socket without inputs and outputs for this long is closed; clients connect again when they have one.",
+      { unit: "s", live: true },
     ),
     socketsMax: setting(
       "TEMPERA_SOCKETS_MAX",
       number(z.number().int().min(1).max(100_000)),
       1000,
-      "WebSockets that one gateway holds open.",
+      "WebSockets that one gateway holds open; each may hold 300 KiB.",
+      { unit: "sockets", live: true },
     ),
     sessionsMax: setting(
       "TEMPERA_SESSIONS_MAX",
       number(z.number().int().min(1).max(100_000)),
       32,
       "Realtime sessions that one owner may have open at one gateway; each holds a slot of an engine. One more is told so and closed.",
+      { unit: "sessions", live: true },
     ),
   },
   log: {
-    level: setting("TEMPERA_LOG_LEVEL", z.enum(["debug", "info", "warn", "error", "silent"]), "info", "Least severe line that is logged."),
+    level: setting(
+      "TEMPERA_LOG_LEVEL",
+      z.enum(["debug", "info", "warn", "error", "silent"]),
+      "info",
+      "Least severe line that is logged: `debug`, `info`, `warn`, `error` or `silent`.",
+      { live: true },
+    ),
     format: setting("TEMPERA_LOG_FORMAT", z.enum(["text", "json"]), "text", "Lines for people, or one JSON object each."),
   },
 } as const;
@@ -337,5 +431,5 @@ export type Config = {
   };
 };
 
-/** Names the file; it cannot itself stand in the file. */
+/** Names the file, or the folder of files; it cannot itself stand in one. */
 export const CONFIG_FILE_ENV = "TEMPERA_CONFIG";

@@ -2,6 +2,14 @@
 export const LIMITS = {
   /** A request body. fal accepts data URIs of 10 MB and more; 32 MiB leaves room and bounds memory per connection. */
   bodyBytesMax: 32 * 1024 * 1024,
+  /** How long a key that encrypted must stay known: Temporal keeps a closed workflow for days, and a job may wait for weeks. */
+  payloadKeyKeptMs: 30 * 24 * 3600 * 1000,
+  /** How often it is noted that a key still encrypts. */
+  payloadKeyNoteMs: 3600 * 1000,
+  /** What the Temporal UI asks to decode at once: one page of a history, whose payloads Temporal bounds at 2 MB each. */
+  codecBodyBytesMax: 16 * 1024 * 1024,
+  /** Payloads in it. */
+  codecPayloadsMax: 10_000,
   /** A body that the admin service reads: its verbs take a few fields. */
   adminBodyBytesMax: 64 * 1024,
   /** Endpoints that one call of the Platform API may name (contract §10). */
@@ -38,11 +46,23 @@ export const LIMITS = {
   eventsTtlMs: 24 * 3600 * 1000,
   /** SSE: longest silence on a status stream; proxies cut idle connections at 30-60 s, and 15 s is the contract (§2.3). */
   keepAliveMs: 12_000,
-  /** How long an authenticated key is remembered by a gateway when no notification arrives. */
-  keyCacheMs: 3_000,
+  /** How long a key is believed since the store was last asked: with the time of one query, a revoked one is refused within 2 s. */
+  keyCacheMs: 1_500,
+  /** How often the keys in use are looked at again, all with one query; often enough that none becomes too old to be believed. */
+  keyCheckMs: 1_000,
+  /** How long a known key serves without another try, after Postgres did not answer; each try may take seconds. */
+  keyRetryMs: 3_000,
+  /** How long a key counts as in use after it was asked for. */
+  keyWarmMs: 60_000,
+  /** Keys that are being looked up at once; past that a caller is told to try again. Each waits for a connection of the pool. */
+  keyAsksMax: 2_000,
+  /** How often one process stores one key's secret anew at most, in the way it takes for today's. */
+  keyRehashMs: 60_000,
+  /** How often the store is told when keys were last used: what is shown is this exact. */
+  keyUsesMs: 30_000,
   /** How long a key that was valid still opens while Postgres cannot be asked. */
   keyStaleMs: 10 * 60 * 1000,
-  /** Keys a gateway remembers; past that it forgets all and asks again. */
+  /** Keys a gateway remembers, and as many ids that there is no key for; past that it forgets the oldest. A few MB. */
   keysRememberedMax: 10_000,
   /** Start deadlines below this are refused by fal's clients, so they are treated as absent (contract §2.1). */
   startTimeoutMsMin: 100,
@@ -214,8 +234,8 @@ export const LIMITS = {
   sessionMs: 4 * 3600 * 1000,
   /** Realtime: attempts of one session, each after the loss of an engine or a GPU worker. */
   sessionAttemptsMax: 10,
-  /** Realtime: how often an open session's key is looked at again: a revoked one must not go on for hours. */
-  sessionKeyCheckMs: 10_000,
+  /** Realtime: how often an open session's key is looked at again, in memory: with `keyCacheMs`, a revoked one is out within 2 s. */
+  sessionKeyCheckMs: 500,
   /** WebSockets: how long a caller may take to answer a close before the connection is cut. */
   socketCloseMs: 2_000,
   /** WebSockets: a connection that does not answer a ping for this long is gone. */

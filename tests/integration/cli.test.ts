@@ -159,6 +159,43 @@ describe("models that come and go", () => {
   }, 180_000); // nine programs are started, one after another
 });
 
+describe("keys that expire", () => {
+  it("say when, in what was asked for; a time that is none is refused", async () => {
+    const { out, err } = await tempera(["keys", "create", "for a while", "--expires", "90d"]);
+    expect(err).toContain(`until ${new Date(Date.now() + 90 * 86_400_000).toISOString().slice(0, 10)}`);
+    expect((await tempera(["keys", "list"])).out).toMatch(new RegExp(`${out.trim().split(":")[0]}\\s+for a while.*never\\s+until `));
+    for (const wrong of ["soon", "2020-01-01"])
+      expect(await tempera(["keys", "create", "no", "--expires", wrong])).toMatchObject({ code: 1, out: "" });
+  });
+});
+
+describe("config show", () => {
+  it("prints every value and where it is from, and no secret", async () => {
+    const file = join(folder, "site.yaml");
+    await writeFile(file, "realtime: { sessionsMax: 7 }\nobjects: { secretKey: hunter2hunter2 }\n");
+    const env = { TEMPERA_CONFIG: file, DATABASE_URL: "postgres://me:hunter3@db/x", TEMPERA_HOST: "0.0.0.0" };
+    const { out, code } = await tempera(["config", "show", "--set", "server.port=9000"], env);
+    expect(code).toBe(0);
+    expect(out).toMatch(/server\.port\s+9000\s+--set/);
+    expect(out).toMatch(/server\.host\s+0\.0\.0\.0\s+TEMPERA_HOST/);
+    expect(out).toMatch(/realtime\.sessionsMax\s+7 sessions\s+.*site\.yaml:1/);
+    expect(out).toMatch(/postgres\.url\s+postgres:\/\/me:\*\*\*@db\/x\s+DATABASE_URL/);
+    expect(out).not.toContain("hunter");
+    const json = JSON.parse((await tempera(["config", "show", "--json"], env)).out) as { setting: string; source: string }[];
+    expect(json).toContainEqual(expect.objectContaining({ setting: "worker.graceSeconds", value: 10, unit: "s", source: "default" }));
+  });
+
+  it("names a typo with the nearest right name", async () => {
+    const file = join(folder, "typo.yaml");
+    await writeFile(file, "server:\n  prot: 1\n");
+    expect(await tempera(["config", "show"], { TEMPERA_CONFIG: file })).toMatchObject({
+      code: 1,
+      out: "",
+      err: expect.stringMatching(/typo\.yaml:2: server\.prot: there is no such setting; did you mean "port"\?/),
+    });
+  });
+});
+
 describe("models and doctor", () => {
   it("models list and models check", async () => {
     expect((await tempera(["models", "list"])).out).toMatch(/fal-ai\/qwen-image\s+1\.0\.0\s+text-to-image\s+onnx/);

@@ -399,8 +399,10 @@ describe("slots", () => {
     const socket = await openSocket(wsUrl(`/${STUB}/realtime`), { headers: { authorization: `Key ${made.key}` } });
     say(socket, { delay_ms: 30_000 });
     await test.client.admin("DELETE", `/v1/keys/${made.key.split(":")[0]}`);
+    const revokedAtMs = performance.now();
     expect(await socket.next()).toBe('{"status":"error","error":"Unauthorized"}');
     expect((await socket.closed).code).toBe(1000);
+    expect(performance.now() - revokedAtMs).toBeLessThan(2_000);
   });
 });
 

@@ -6,6 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { Client } from "minio";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import type { ListedObject, ObjectInfo, ObjectStore } from "../../core/ports/object-store.ts";
+import type { ServiceTls } from "../../core/service-tls.ts";
 import { objectBody } from "./object-body.ts";
 import { checkRange, objectFolder, objectKey } from "./object-key.ts";
 
@@ -16,6 +17,8 @@ export interface S3ObjectStoreOptions {
   region: string;
   accessKey: string;
   secretKey: string;
+  /** With which certificates, for `https:`. */
+  tls?: ServiceTls | undefined;
 }
 
 const MISSING = new Set(["NotFound", "NoSuchKey", "NoSuchBucket"]);
@@ -34,9 +37,17 @@ const MADE_BY_ANOTHER = new Set(["BucketAlreadyOwnedByYou", "BucketAlreadyExists
  * Objects in a bucket of an S3-compatible store, which is made when it does not exist.
  * Rejects with `store_unavailable` when the store cannot be reached or refuses the keys.
  */
-export async function createS3ObjectStore({ endpoint, bucket, region, accessKey, secretKey }: S3ObjectStoreOptions): Promise<ObjectStore> {
+export async function createS3ObjectStore({
+  endpoint,
+  bucket,
+  region,
+  accessKey,
+  secretKey,
+  tls,
+}: S3ObjectStoreOptions): Promise<ObjectStore> {
   const { hostname, port, protocol } = new URL(endpoint);
   const useSSL = protocol === "https:";
+  const agent = tls && useSSL ? agentOf(tls) : undefined;
   const client = new Client({
     endPoint: hostname,
     port: port ? Number(port) : useSSL ? 443 : 80,
@@ -44,6 +55,7 @@ export async function createS3ObjectStore({ endpoint, bucket, region, accessKey,
     region,
     accessKey,
     secretKey,
+    ...(agent && { transportAgent: agent }),
     transport: { request: boundedBy(SILENCE_MS, useSSL ? https : http) },
     // Whoever calls has a retry policy; the driver's own prints to the console.
     retryOptions: { disableRetry: true },
@@ -85,7 +97,7 @@ export async function createS3ObjectStore({ endpoint, bucket, region, accessKey,
       const content = objectBody(objectKey(key), body, bytes);
       try {
         const url = await client.presignedPutObject(bucket, key, UPLOAD_SECONDS);
-        await upload(url, content.stream, { "content-length": bytes, "content-type": contentType });
+        await upload(url, content.stream, { "content-length": bytes, "content-type": contentType }, agent);
       } catch (error) {
         throw content.broke(error) ? error : failed(error);
       } finally {
@@ -133,7 +145,7 @@ export async function createS3ObjectStore({ endpoint, bucket, region, accessKey,
       try {
         const query = { partNumber: String(number), uploadId };
         const url = await client.presignedUrl("PUT", bucket, key, UPLOAD_SECONDS, query);
-        const { etag } = await upload(url, content.stream, { "content-length": bytes });
+        const { etag } = await upload(url, content.stream, { "content-length": bytes }, agent);
         return (etag ?? "").replaceAll('"', "");
       } catch (error) {
         if (codeOf(error) === NO_UPLOAD) throw new TemperaError("upload_unknown", undefined, { cause: error });
@@ -165,6 +177,16 @@ export async function createS3ObjectStore({ endpoint, bucket, region, accessKey,
   };
 }
 
+/** Connections with the configured certificates, kept open between requests as those of Node's own agent are. */
+const agentOf = ({ serverName, ...files }: ServiceTls): https.Agent =>
+  new https.Agent({
+    keepAlive: true,
+    scheduling: "lifo",
+    timeout: 5_000,
+    ...files,
+    ...(serverName !== undefined && { servername: serverName }),
+  });
+
 /**
  * `request` of `node:http` that gives up on a server that stays silent. Once the answer has begun it may take any time: a
  * browser that plays a film reads as slowly as it likes.
@@ -186,9 +208,14 @@ const boundedBy = (silenceMs: number, { request }: Pick<typeof http, "request">)
  * @param url signed by the driver
  * @returns the headers of the store's answer
  */
-async function upload(url: string, bytes: Readable, headers: http.OutgoingHttpHeaders): Promise<http.IncomingHttpHeaders> {
+async function upload(
+  url: string,
+  bytes: Readable,
+  headers: http.OutgoingHttpHeaders,
+  agent: https.Agent | undefined,
+): Promise<http.IncomingHttpHeaders> {
   const { request } = url.startsWith("https:") ? https : http;
-  const sent = request(url, { method: "PUT", headers, timeout: UPLOAD_SILENCE_MS });
+  const sent = request(url, { method: "PUT", headers, timeout: UPLOAD_SILENCE_MS, ...(agent && { agent }) });
   sent.once("timeout", () => sent.destroy(new Error("the upload came to a halt")));
   sent.once("finish", () => sent.setTimeout(SILENCE_MS));
   const answered = new Promise<http.IncomingMessage>((resolve, reject) => {

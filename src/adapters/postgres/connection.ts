@@ -1,5 +1,7 @@
+import { isIP } from "node:net";
 import postgres from "postgres";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { ServiceTls } from "../../core/service-tls.ts";
 
 export type Sql = postgres.Sql;
 
@@ -16,7 +18,10 @@ const backoffSeconds = (attempts: number): number => Math.min(0.1 * attempts, 0.
  * Opens a pool of at most `maxConnections` connections. Nothing is connected before the first query; lost connections are
  * opened again by the next one.
  */
-export const connectPostgres = (databaseUrl: string, { maxConnections }: { maxConnections: number }): Sql =>
+export const connectPostgres = (
+  databaseUrl: string,
+  { maxConnections, tls }: { maxConnections: number; tls?: ServiceTls | undefined },
+): Sql =>
   postgres(databaseUrl, {
     max: maxConnections,
     connect_timeout: CONNECT_SECONDS,
@@ -24,7 +29,15 @@ export const connectPostgres = (databaseUrl: string, { maxConnections }: { maxCo
     idle_timeout: 300,
     onnotice: () => {},
     connection: { application_name: "tempera" },
+    ...(tls && { ssl: sslOf(databaseUrl, tls) }),
   });
+
+/** The certificate must carry the name that is asked for, else the host of the address; the driver leaves addresses of numbers out. */
+function sslOf(databaseUrl: string, { ca, cert, key, serverName }: ServiceTls): object {
+  const host = new URL(databaseUrl).hostname.replace(/^\[|\]$/g, "");
+  const name = serverName ?? (isIP(host) ? undefined : host);
+  return { host, ...(name !== undefined && { servername: name }), ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
+}
 
 /** `host:port/database` of a URL, for messages: no user, no password. */
 export function databaseName(databaseUrl: string): string {

@@ -1,5 +1,7 @@
+import type { ConnectionOptions } from "node:tls";
 import { Redis } from "ioredis";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { ServiceTls } from "../../core/service-tls.ts";
 
 export interface RedisConnection {
   client: Redis;
@@ -11,6 +13,8 @@ export interface RedisConnection {
 export interface RedisConnectionOptions {
   /** `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS. */
   url: string;
+  /** With which certificates; an address with `rediss://` speaks TLS without any. */
+  tls?: ServiceTls | undefined;
   /** Longest wait for one answer, reconnecting included. */
   answerMs: number;
   /** Told when the connection is lost and when it is back, once each. */
@@ -27,6 +31,7 @@ const SOCKET_SILENCE_MS = 3_000;
 export function connectRedis(options: RedisConnectionOptions): RedisConnection {
   const where = hostOf(options.url);
   const client = new Redis(options.url, {
+    ...(options.tls && { tls: tlsOf(options.tls) }),
     enableAutoPipelining: true,
     // In-flight commands fail with their connection. Sent again, an append whose reply was lost would be there twice.
     maxRetriesPerRequest: 0,
@@ -83,6 +88,11 @@ export function connectRedis(options: RedisConnectionOptions): RedisConnection {
       }),
   };
 }
+
+const tlsOf = ({ serverName, ...files }: ServiceTls): ConnectionOptions => ({
+  ...files,
+  ...(serverName !== undefined && { servername: serverName }),
+});
 
 /** `host:port` of a URL, for messages: no user, no password. */
 function hostOf(url: string): string {

@@ -5,6 +5,7 @@ import { LIMITS } from "../../core/limits.ts";
 import { type Clock, systemClock } from "../../core/ports/clock.ts";
 import type { EventLog } from "../../core/ports/event-log.ts";
 import type { Outcome, RequestIdentity } from "../../core/request.ts";
+import type { ServiceTls } from "../../core/service-tls.ts";
 import { APPEND_SCRIPT, type AppendReply } from "./append-script.ts";
 import { connectRedis } from "./connection.ts";
 import { decodeSnapshot, encodeSnapshot } from "./snapshot-hash.ts";
@@ -13,6 +14,8 @@ import { createSubscriptions } from "./subscriptions.ts";
 export interface RedisEventLogOptions {
   /** `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS. Redis 6.2 or later. */
   url: string;
+  /** With which certificates, where Redis speaks TLS. */
+  tls?: ServiceTls | undefined;
   /** What every key and channel begins with. */
   prefix?: string;
   clock?: Clock;
@@ -37,10 +40,10 @@ const PRIORITY_SPAN = 2 ** 44;
  * same one), and concurrent calls share them.
  */
 export function createRedisEventLog(options: RedisEventLogOptions): EventLog {
-  const { url, prefix = "tempera:", clock = systemClock, log } = options;
+  const { url, tls, prefix = "tempera:", clock = systemClock, log } = options;
   const { eventsMax = LIMITS.eventsMax, ttlMs = LIMITS.eventsTtlMs, answerMs = 900, inboxMax = 1_000 } = options;
-  const { client, answer } = connectRedis({ url, answerMs, log });
-  const subscriptions = createSubscriptions({ url, answerMs });
+  const { client, answer } = connectRedis({ url, tls, answerMs, log });
+  const subscriptions = createSubscriptions({ url, tls, answerMs });
 
   const snapshotKey = (requestId: string) => `${prefix}{${requestId}}:snapshot`;
   const streamKey = (requestId: string) => `${prefix}{${requestId}}:events`;

@@ -1,4 +1,5 @@
 import type { ChannelEnd, FrameChannel } from "../../core/ports/sessions.ts";
+import type { ServiceTls } from "../../core/service-tls.ts";
 import type { Frame, ToGateway, ToWorker } from "../../core/session.ts";
 import { connectRedis } from "./connection.ts";
 import { createSubscriptions } from "./subscriptions.ts";
@@ -6,6 +7,8 @@ import { createSubscriptions } from "./subscriptions.ts";
 export interface RedisFrameChannelOptions {
   /** As of the event log. */
   url: string;
+  /** With which certificates, where Redis speaks TLS. */
+  tls?: ServiceTls | undefined;
   /** What every channel begins with. */
   prefix?: string;
   /** Longest wait for one answer of Redis. */
@@ -18,9 +21,9 @@ export interface RedisFrameChannelOptions {
  * frames do not hold up the event log. What is under way when Redis goes is lost; when it is back the ends hear each other
  * again.
  */
-export function createRedisFrameChannel({ url, prefix = "tempera:", answerMs = 2_000, log }: RedisFrameChannelOptions): FrameChannel {
-  const { client, answer } = connectRedis({ url, answerMs, log });
-  const subscriptions = createSubscriptions({ url, answerMs });
+export function createRedisFrameChannel({ url, tls, prefix = "tempera:", answerMs = 2_000, log }: RedisFrameChannelOptions): FrameChannel {
+  const { client, answer } = connectRedis({ url, tls, answerMs, log });
+  const subscriptions = createSubscriptions({ url, tls, answerMs });
 
   async function open<In extends Message, Out extends Message>(
     from: string,

@@ -1,5 +1,6 @@
 import { RateLimiterRedis } from "rate-limiter-flexible";
 import type { Quota, Quotas } from "../../core/ports/quotas.ts";
+import type { ServiceTls } from "../../core/service-tls.ts";
 import { createMemoryQuotas, limiters, refusal } from "../memory/quotas.ts";
 import { connectRedis } from "./connection.ts";
 
@@ -12,6 +13,8 @@ const REMEMBERED_SECONDS = 10;
 
 export interface RedisQuotasOptions {
   url: string;
+  /** With which certificates, where Redis speaks TLS. */
+  tls?: ServiceTls | undefined;
   /** What every key begins with. */
   prefix: string;
   log?: (line: string) => void;
@@ -21,8 +24,8 @@ export interface RedisQuotasOptions {
  * The counters of all gateways, in Redis: keys `<prefix>limits:{<owner>}:<name>`, so that in a cluster all of one owner's are in one
  * slot. While Redis is away or silent, each gateway counts for itself, and an owner has its limit at each of them.
  */
-export function createRedisQuotas({ url, prefix, log }: RedisQuotasOptions): Quotas {
-  const redis = connectRedis({ url, answerMs: ANSWER_MS, log });
+export function createRedisQuotas({ url, tls, prefix, log }: RedisQuotasOptions): Quotas {
+  const redis = connectRedis({ url, tls, answerMs: ANSWER_MS, log });
   const own = createMemoryQuotas();
   const limiterOf = limiters(
     ({ limit, windowSeconds }) =>

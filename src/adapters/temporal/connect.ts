@@ -1,6 +1,8 @@
 import { Client } from "@temporalio/client";
-import { NativeConnection } from "@temporalio/worker";
+import type { PayloadCodec } from "@temporalio/common";
+import { NativeConnection, type TLSConfig } from "@temporalio/worker";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { ServiceTls } from "../../core/service-tls.ts";
 import { within } from "./within.ts";
 
 const unreachable = (address: string, cause: unknown): TemperaError =>
@@ -9,6 +11,12 @@ const unreachable = (address: string, cause: unknown): TemperaError =>
     `Temporal at ${address} cannot be reached (${cause instanceof Error ? cause.message.split("\n")[0] : String(cause)}); start it or correct TEMPORAL_ADDRESS.`,
     { cause },
   );
+
+const tlsOf = ({ ca, cert, key, serverName }: ServiceTls): TLSConfig => ({
+  ...(serverName !== undefined && { serverNameOverride: serverName }),
+  ...(ca && { serverRootCACertificate: Buffer.from(ca) }),
+  ...(cert && key && { clientCertPair: { crt: Buffer.from(cert), key: Buffer.from(key) } }),
+});
 
 export interface TemporalConnection {
   client: Client;
@@ -24,13 +32,13 @@ export interface TemporalConnection {
  * thread that answers callers.
  */
 export async function connectTemporal(
-  { address, namespace }: { address: string; namespace: string },
+  { address, namespace, tls, codec }: { address: string; namespace: string; tls?: ServiceTls | undefined; codec?: PayloadCodec },
   timeoutMs = 10_000,
 ): Promise<TemporalConnection> {
-  const connecting = NativeConnection.connect({ address });
+  const connecting = NativeConnection.connect({ address, ...(tls && { tls: tlsOf(tls) }) });
   try {
     const connection = await within(timeoutMs, connecting);
-    return { client: new Client({ connection, namespace }), connection };
+    return { client: new Client({ connection, namespace, ...(codec && { dataConverter: { payloadCodecs: [codec] } }) }), connection };
   } catch (error) {
     // One that comes too late has nobody else to close it.
     void connecting.then((connection) => connection.close()).catch(() => {});

@@ -1,3 +1,4 @@
+import type { DataConverter } from "@temporalio/common";
 import { type ActivitySlotInfo, type CustomSlotSupplier, type InjectedSinks, type NativeConnection, Worker } from "@temporalio/worker";
 import type { Sinks, WorkflowInfo } from "@temporalio/workflow";
 import { ORCHESTRATOR_QUEUE } from "../../core/job.ts";
@@ -17,6 +18,8 @@ interface WorkerPlace {
   namespace: string;
   /** Shown in the Temporal UI as who runs a task. */
   identity: string;
+  /** How payloads and failures are written. Every worker needs the same: one that lacks it cannot read what is encrypted. */
+  dataConverter: DataConverter;
 }
 
 const run = (worker: Worker): RunningWorker => {
@@ -33,7 +36,7 @@ const run = (worker: Worker): RunningWorker => {
 
 /** Replays and advances workflows, and runs the light activities. */
 export async function startOrchestratorWorker(
-  { connection, namespace, identity }: WorkerPlace,
+  place: WorkerPlace,
   {
     workflowBundle,
     activities,
@@ -46,9 +49,7 @@ export async function startOrchestratorWorker(
   },
 ): Promise<RunningWorker> {
   const worker = await Worker.create({
-    connection,
-    namespace,
-    identity,
+    ...place,
     taskQueue: ORCHESTRATOR_QUEUE,
     workflowBundle,
     activities,
@@ -72,14 +73,9 @@ const sinkOf = (functions: object): InjectedSinks<Sinks>[string] =>
   );
 
 /** Makes the attempts of webhook deliveries, many at once: each waits for its receiver. */
-export async function startWebhookWorker(
-  { connection, namespace, identity }: WorkerPlace,
-  { activities }: { activities: object },
-): Promise<RunningWorker> {
+export async function startWebhookWorker(place: WorkerPlace, { activities }: { activities: object }): Promise<RunningWorker> {
   const worker = await Worker.create({
-    connection,
-    namespace,
-    identity,
+    ...place,
     taskQueue: WEBHOOK_QUEUE,
     activities,
     maxConcurrentActivityTaskExecutions: LIMITS.webhooksInHandMax,
@@ -99,7 +95,7 @@ export interface GpuWorker extends RunningWorker {
 
 /** Polls the task queue of one model version, taking as many tasks at once as its engine has slots. */
 export async function startGpuWorker(
-  { connection, namespace, identity }: WorkerPlace,
+  place: WorkerPlace,
   model: Pick<ModelVersion, "endpoint" | "version" | "slots">,
   {
     activities,
@@ -132,9 +128,7 @@ export async function startGpuWorker(
   const slots = drainableSlots(model.slots);
   const fixed = (numSlots: number) => ({ type: "fixed-size" as const, numSlots });
   const worker = await Worker.create({
-    connection,
-    namespace,
-    identity,
+    ...place,
     taskQueue: taskQueueOf(model),
     activities: counted,
     ...(drainable

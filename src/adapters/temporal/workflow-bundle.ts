@@ -8,19 +8,23 @@ import { bundleWorkflowCode } from "@temporalio/worker";
  * digest of everything that goes in.
  *
  * @param sources folders whose files the bundle may contain
+ * @param failureConverterPath the module that writes failures; the SDK's own way when absent
  */
 export async function workflowBundle({
   workflowsPath,
   sources,
   cacheFolder,
   lockFile,
+  failureConverterPath,
 }: {
   workflowsPath: string;
   sources: string[];
   cacheFolder: string;
   lockFile: string;
+  failureConverterPath?: string | undefined;
 }): Promise<{ codePath: string }> {
   const digest = createHash("sha256").update(readFileSync(lockFile));
+  if (failureConverterPath) digest.update(readFileSync(failureConverterPath));
   for (const folder of sources) {
     for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" }).sort()) {
       if (/(?<!\.test)\.(ts|json)$/.test(name)) digest.update(name).update(readFileSync(join(folder, name)));
@@ -28,7 +32,7 @@ export async function workflowBundle({
   }
   const codePath = join(cacheFolder, `workflows-${digest.digest("hex").slice(0, 16)}.js`);
   if (!existsSync(codePath)) {
-    const { code } = await bundleWorkflowCode({ workflowsPath, logger: silent });
+    const { code } = await bundleWorkflowCode({ workflowsPath, logger: silent, ...(failureConverterPath && { failureConverterPath }) });
     mkdirSync(cacheFolder, { recursive: true });
     const partial = `${codePath}.${process.pid}`;
     writeFileSync(partial, code);

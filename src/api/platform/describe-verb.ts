@@ -28,8 +28,13 @@ export interface Verb<
   query?: Q;
   /** Of at most `bodyBytesMax`. An absent one is read as `{}`. */
   body?: B;
-  /** `LIMITS.adminBodyBytesMax` when absent. */
+  /** For a verb whose body may be larger or must be smaller; `LIMITS.adminBodyBytesMax` when absent. */
   bodyBytesMax?: number;
+  /**
+   * A browser's own way of sending a key (`Authorization: Basic`) is taken as well. Only for what changes nothing: any page can
+   * make a browser send it.
+   */
+  basic?: true;
   /** The action in the audit record. Absent for reads only; `null` for another method that changes nothing. */
   audit?: string | null;
   /** It changes what several people may change at once (`revision.ts`). */

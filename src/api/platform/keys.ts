@@ -1,9 +1,10 @@
-import { createHash, randomBytes, randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Key } from "../../core/key.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { cursorOf, PAGE_ANSWER, PAGE_QUERY, pageAfter, paged } from "./page.ts";
+import { TIME_QUERY } from "./time.ts";
 import type { AddVerb } from "./verb.ts";
 
 const KEY = z
@@ -13,6 +14,8 @@ const KEY = z
     scope: z.enum(["API", "ADMIN"]),
     owner: z.string(),
     created_at: z.string(),
+    expires_at: z.string().nullable().openapi({ description: "From then on it opens no more." }),
+    last_used_at: z.string().nullable().openapi({ description: "To within a minute." }),
     revoked_at: z.string().nullable(),
   })
   .openapi("Key");
@@ -25,28 +28,24 @@ const NEW_KEY = z.strictObject({
     .regex(/^[A-Za-z0-9._-]{1,64}$/, "Input should be 1 to 64 letters, digits, dots, dashes or underscores")
     .optional()
     .openapi({ description: "Keys of one owner see each other's requests. Without one, the key is an owner of its own." }),
+  expires_at: TIME_QUERY.optional().openapi({ description: "From then on it opens no more. Without one it never expires." }),
 });
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 
-const keyBody = ({ keyId, alias, scope, ownerId, createdAtMs, revokedAtMs }: Key): z.input<typeof KEY> => ({
+const keyBody = ({ keyId, alias, scope, ownerId, createdAtMs, revokedAtMs, expiresAtMs, lastUsedAtMs }: Key): z.input<typeof KEY> => ({
   key_id: keyId,
   alias,
   scope,
   owner: ownerId,
   created_at: iso(createdAtMs),
+  expires_at: expiresAtMs === undefined ? null : iso(expiresAtMs),
+  last_used_at: lastUsedAtMs === undefined ? null : iso(lastUsedAtMs),
   revoked_at: revokedAtMs === undefined ? null : iso(revokedAtMs),
 });
 
-/** A new key and its secret, which is shown once and stored as its SHA-256 only. */
-function newKey({ ownerId, ...fields }: Pick<Key, "alias" | "scope" | "createdAtMs"> & { ownerId?: string }): { key: Key; secret: string } {
-  const secret = randomBytes(32).toString("hex");
-  const keyId = randomUUID();
-  return { key: { ...fields, keyId, ownerId: ownerId ?? keyId, secretSha256: createHash("sha256").update(secret).digest("hex") }, secret };
-}
-
 /** What callers authenticate with (contract §10). */
-export function addKeyVerbs(add: AddVerb, { keys, clock }: Pick<ApiDependencies, "keys" | "clock">): void {
+export function addKeyVerbs(add: AddVerb, { keys, keyHashes, clock }: Pick<ApiDependencies, "keys" | "keyHashes" | "clock">): void {
   add(
     {
       method: "get",
@@ -74,8 +73,13 @@ export function addKeyVerbs(add: AddVerb, { keys, clock }: Pick<ApiDependencies,
       status: 201,
       answer: KEY.extend({ key_secret: z.string(), key: z.string() }),
     },
-    async ({ body: { alias, scope, owner }, change }) => {
-      const { key, secret } = newKey({ ...(owner !== undefined && { ownerId: owner }), alias, scope, createdAtMs: clock.nowMs() });
+    async ({ body: { alias, scope, owner, expires_at: expiresAtMs }, change }) => {
+      const keyId = randomUUID();
+      const secret = randomBytes(32).toString("hex");
+      const createdAtMs = clock.nowMs();
+      if (expiresAtMs !== undefined && expiresAtMs <= createdAtMs) throw notInTheFuture();
+      const expiry = expiresAtMs !== undefined && { expiresAtMs };
+      const key: Key = { keyId, ownerId: owner ?? keyId, alias, scope, createdAtMs, ...expiry, ...keyHashes.digest(secret) };
       return change({ subject: key.keyId }, async () => {
         await keys.insert(key);
         return { after: keyBody(key), result: { ...keyBody(key), key_secret: secret, key: `${key.keyId}:${secret}` } };
@@ -105,4 +109,9 @@ export function addKeyVerbs(add: AddVerb, { keys, clock }: Pick<ApiDependencies,
       });
     },
   );
+}
+
+function notInTheFuture(): TemperaError {
+  const msg = "Input should be in the future";
+  return new TemperaError("input_invalid", `expires_at: ${msg}`, { faults: [{ loc: ["body", "expires_at"], msg, type: "value_error" }] });
 }

@@ -30,6 +30,7 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Json } from "../../core/json.ts";
 import type { Scope } from "../../core/key.ts";
 import { LIMITS } from "../../core/limits.ts";
+import { keyOfBasic } from "../../fal/authorization.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { IdempotentWrite } from "../idempotency/idempotent-write.ts";
@@ -90,7 +91,7 @@ export function createAddVerb(
     if (verb.method !== "get" && verb.audit === undefined) throw new Error(`${verb.method} ${verb.path} does not say how it is audited`);
     const path = verb.path.replace(/\{(\w+)\}/g, (_, name: string) => (name === verb.slashes ? `:${name}{.+}` : `:${name}`));
     app.on([verb.method.toUpperCase()], path, async (c) => {
-      const caller = await callerOf(c, verb.scope, api);
+      const caller = await callerOf(c, verb, api);
       const params = fitting(verb.params, c.req.param(), "path");
       const query = fitting(verb.query, single(c.req.queries()), "query");
       const body = verb.body && fitting(verb.body, await readJsonBody(c, verb.bodyBytesMax ?? LIMITS.adminBodyBytesMax), "body");
@@ -124,8 +125,13 @@ export function createAddVerb(
   };
 }
 
-async function callerOf(c: Context, scope: VerbScope, { keyRing }: Pick<ApiDependencies, "keyRing">): Promise<Caller | undefined> {
-  const authorization = c.req.header("authorization");
+async function callerOf(
+  c: Context,
+  { scope, basic }: { scope: VerbScope; basic?: true },
+  { keyRing }: Pick<ApiDependencies, "keyRing">,
+): Promise<Caller | undefined> {
+  const given = c.req.header("authorization");
+  const authorization = basic && given !== undefined ? keyOfBasic(given) : given;
   if (scope === "none" || (scope === "optional" && authorization === undefined)) return undefined;
   const caller = await keyRing.authenticate(authorization);
   if (scope === "ADMIN" && caller.scope !== "ADMIN") throw new TemperaError("scope_missing", "This call needs a key of scope ADMIN.");

@@ -42,7 +42,7 @@ const HOP_HEADERS = new Set(["connection", "content-length", "keep-alive", "tran
  * A caller who leaves cancels what runs.
  */
 export const createHttpSocket = (api: Api, fetchInner: InnerFetch) => {
-  const open = createInFlight(api.runsMax, "sockets open", "Close one first.");
+  const open = createInFlight(() => api.runsMax, "sockets open", "Close one first.");
   return async ({ path }: SocketAddress, { headers }: IncomingMessage): Promise<(ws: WebSocket) => ServedSocket> => {
     const authorization = headers.authorization ?? "";
     const segments = pathSegments(path);

@@ -56,7 +56,7 @@ interface Opening {
  * - `/{id}`: a raw socket, frames go to the engine and come back as they are.
  */
 export const createRealtimeSocket = (api: Api) => {
-  const sessions = createInFlight(api.realtime.sessionsMax, "realtime sessions open", "Close one first.");
+  const sessions = createInFlight(() => api.realtime.sessionsMax, "realtime sessions open", "Close one first.");
 
   const refusal = (error: unknown) => {
     if (!isTemperaError(error)) throw error;

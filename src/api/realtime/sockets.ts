@@ -73,7 +73,17 @@ export function createSockets(
   // One payload as large as any body must fit.
   const inputs = createByteBudget(Math.max(LIMITS.socketsInputBytesMax, 2 * api.bodyBytesMax));
   const realtime = createRealtimeSocket({ ...api, inputs });
-  const http = createHttpSocket({ ...api, inputs }, fetchInner);
+  const http = createHttpSocket(
+    {
+      ...api,
+      inputs,
+      // It may change while it runs, and a copy would not.
+      get runsMax() {
+        return api.runsMax;
+      },
+    },
+    fetchInner,
+  );
   const shedding = setInterval(() => shedBacklog(served.keys(), LIMITS.socketsBacklogBytesMax), LIMITS.socketsBacklogCheckMs).unref();
 
   const accept = (

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { createInFlight } from "./in-flight.ts";
 
 it("gives each owner its places and takes each back once", () => {
-  const inFlight = createInFlight(2, "runs and streams open", "Wait for one.");
+  const inFlight = createInFlight(() => 2, "runs and streams open", "Wait for one.");
   const [first, second] = [inFlight.take("ann"), inFlight.take("ann")];
   expect(() => inFlight.take("ann")).toThrow(
     expect.objectContaining({

@@ -16,7 +16,7 @@ const METHODS = ["POST", "GET"];
  * which belongs behind every other route.
  */
 export function runRoutes(app: Hono, api: RunApi & Pick<ApiDependencies, "runsMax">): (c: Context) => Promise<Response> {
-  const inFlight = createInFlight(api.runsMax, "runs and streams open", "Wait for one, or submit to the queue.");
+  const inFlight = createInFlight(() => api.runsMax, "runs and streams open", "Wait for one, or submit to the queue.");
   const run = createRun(api, inFlight);
   const stream = createStream(api, inFlight);
 

@@ -4,12 +4,12 @@ import { checkWebhookUrl } from "../../core/webhook-address.ts";
 
 /** Reads `fal_webhook`, and joins the schedule that is configured now: a delivery keeps the one it was started with. */
 export const createWebhookOf =
-  (allowed: AllowedPrivate, { delays, timeoutSeconds }: { delays: number[]; timeoutSeconds: number }) =>
+  (allowed: AllowedPrivate, schedule: { delays: number[]; timeoutSeconds: number }) =>
   (url: string | undefined): Webhook | undefined =>
     url === undefined
       ? undefined
       : {
           url: checkWebhookUrl(url, allowed),
-          delaysMs: delays.map((seconds) => Math.round(seconds * 1000)),
-          timeoutMs: Math.round(timeoutSeconds * 1000),
+          delaysMs: schedule.delays.map((seconds) => Math.round(seconds * 1000)),
+          timeoutMs: Math.round(schedule.timeoutSeconds * 1000),
         };

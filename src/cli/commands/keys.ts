@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import type { PlatformClient } from "../platform-client.ts";
 import { table } from "../table.ts";
 import { listed } from "./listing.ts";
@@ -9,7 +9,27 @@ interface KeyView {
   scope: string;
   owner: string;
   created_at: string;
+  expires_at: string | null;
+  last_used_at: string | null;
   revoked_at: string | null;
+}
+
+interface NewKeyOptions {
+  scope: string;
+  owner?: string;
+  expires?: string;
+  json?: boolean;
+}
+
+const UNIT_MS = { m: 60_000, h: 3_600_000, d: 86_400_000, w: 7 * 86_400_000 };
+
+/** `90d`, `12h`, or a date, as the moment it names. */
+function expiryOf(text: string): string {
+  const [, count, unit] = /^(\d{1,5})([mhdw])$/.exec(text) ?? [];
+  if (count && unit) return new Date(Date.now() + Number(count) * UNIT_MS[unit as keyof typeof UNIT_MS]).toISOString();
+  if (!/^\d{4}-\d{2}-\d{2}(T.*)?$/.test(text) || Number.isNaN(Date.parse(text)))
+    throw new InvalidArgumentError("Give 90d, 12h, 30m or 2w, or a date such as 2027-01-31.");
+  return new Date(text).toISOString();
 }
 
 /** `keys create|list|revoke`: needs a key of scope ADMIN. */
@@ -21,11 +41,16 @@ export function addKeyCommands(program: Command, connect: (command: Command) => 
     .argument("<alias>", "what it is for")
     .option("--scope <API|ADMIN>", "what it may do", "API")
     .option("--owner <name>", "keys of one owner see each other's requests; default: an owner of its own")
+    .option("--expires <when>", "when it stops opening: in 90d, 12h or 30m, or a date such as 2027-01-31; default: never", expiryOf)
     .option("--json", "print the answer as JSON")
-    .action(async (alias: string, { scope, owner, json }: { scope: string; owner?: string; json?: boolean }, command: Command) => {
-      const made = await connect(command).admin<KeyView & { key: string }>("POST", "/v1/keys", { alias, scope, ...(owner && { owner }) });
+    .action(async (alias: string, { scope, owner, expires, json }: NewKeyOptions, command: Command) => {
+      const body = { alias, scope, ...(owner && { owner }), ...(expires && { expires_at: expires }) };
+      const made = await connect(command).admin<KeyView & { key: string }>("POST", "/v1/keys", body);
       process.stdout.write(json ? `${JSON.stringify(made)}\n` : `${made.key}\n`);
-      if (!json) process.stderr.write(`Keep it now: it is not shown again. Scope ${made.scope}, owner ${made.owner}.\n`);
+      if (!json)
+        process.stderr.write(
+          `Keep it now: it is not shown again. Scope ${made.scope}, owner ${made.owner}${made.expires_at ? `, until ${made.expires_at}` : ""}.\n`,
+        );
     });
   keys
     .command("list")
@@ -41,9 +66,10 @@ export function addKeyCommands(program: Command, connect: (command: Command) => 
         key.scope,
         key.owner,
         key.created_at.slice(0, 19),
-        key.revoked_at ? `revoked ${key.revoked_at.slice(0, 19)}` : "",
+        key.last_used_at?.slice(0, 19) ?? "never",
+        key.revoked_at ? `revoked ${key.revoked_at.slice(0, 19)}` : key.expires_at ? `until ${key.expires_at.slice(0, 19)}` : "",
       ]);
-      process.stdout.write(`${table(["ID", "ALIAS", "SCOPE", "OWNER", "CREATED", ""], rows)}\n`);
+      process.stdout.write(`${table(["ID", "ALIAS", "SCOPE", "OWNER", "CREATED", "LAST USED", ""], rows)}\n`);
     });
   keys
     .command("revoke")

@@ -217,6 +217,48 @@ describe("key store", () => {
     }
   });
 
+  it("tells by its own clock how long a key still opens, whenever it says it expires", async () => {
+    const soon = key({ expiresAtMs: Date.now() + 60_000 });
+    const over = key({ expiresAtMs: Date.now() - 60_000 });
+    await keys.insert(soon);
+    await keys.insert(over);
+    const found = await keys.findAll([soon.keyId, over.keyId, randomUUID(), "'\u0000"]);
+    const left = new Map(found.map(({ keyId, expiresInMs }) => [keyId, expiresInMs ?? Number.NaN]));
+    expect(left.size).toBe(2);
+    expect(Math.abs((left.get(soon.keyId) ?? 0) - 60_000)).toBeLessThan(5_000);
+    expect(Math.abs((left.get(over.keyId) ?? 0) + 60_000)).toBeLessThan(5_000);
+    expect(await keys.find(soon.keyId)).toMatchObject({ expiresAtMs: soon.expiresAtMs });
+    expect(await keys.findAll([])).toEqual([]);
+  });
+
+  it("stores another digest only over the one that was read", async () => {
+    const plain = key();
+    await keys.insert(plain);
+    const peppered = { secretSha256: "cd".repeat(32), pepperId: "0badcafe" };
+    await keys.rehash(plain.keyId, plain, peppered);
+    await keys.rehash(plain.keyId, plain, { secretSha256: "ef".repeat(32) });
+    expect(await keys.find(plain.keyId)).toEqual({ ...plain, ...peppered });
+  });
+
+  it("notes uses of many keys at once, never backwards, and without telling anybody", async () => {
+    const used = [key(), key()];
+    for (const each of used) await keys.insert(each);
+    const changed: string[] = [];
+    const stop = await keys.onChange((keyId) => changed.push(keyId));
+    const ids = used.map(({ keyId }) => keyId);
+    await keys.recordUses([...ids.map((keyId) => ({ keyId, agoMs: 1_000 })), { keyId: randomUUID(), agoMs: 0 }]);
+    await keys.recordUses(ids.map((keyId) => ({ keyId, agoMs: 3_600_000.5 })));
+    await keys.recordUses([]);
+    await Promise.all(
+      Array.from({ length: 10 }, (_, n) => keys.recordUses((n % 2 ? ids : ids.toReversed()).map((keyId) => ({ keyId, agoMs: 500 })))),
+    );
+    for (const keyId of ids) expect(Math.abs(((await keys.find(keyId))?.lastUsedAtMs ?? 0) - Date.now())).toBeLessThan(5_000);
+    const marker = key();
+    await keys.insert(marker);
+    await expect.poll(() => changed, { timeout: 2_000, interval: 10 }).toEqual([marker.keyId]);
+    await stop();
+  });
+
   it("tells listeners which key changed, at once", async () => {
     const changed: string[] = [];
     const stop = await keys.onChange((keyId) => changed.push(keyId));

@@ -1,0 +1,114 @@
+import { createHash } from "node:crypto";
+import { defaultPayloadConverter, type Payload } from "@temporalio/common";
+import { describe, expect, it } from "vitest";
+import { parsePayloadKeys } from "../../core/payload-keys.ts";
+import { createPayloadCodec } from "./payload-codec.ts";
+import { decodePayload, encodePayload } from "./payload-wire.ts";
+
+const key = (word: string): string => createHash("sha256").update(word).digest("base64");
+const codecOf = (keys: string) => createPayloadCodec(parsePayloadKeys(keys));
+const ONE = `one:${key("1")}`;
+const TWO = `two:${key("2")}`;
+const payload = (value: unknown): Payload => defaultPayloadConverter.toPayload(value) as Payload;
+const only = async (payloads: Promise<Payload[]>): Promise<Payload> => (await payloads)[0] as Payload;
+const seal = (keys: string, value: unknown): Promise<Payload> => only(codecOf(keys).encode([payload(value)]));
+const open = async (keys: string, sealed: Payload): Promise<unknown> =>
+  defaultPayloadConverter.fromPayload(await only(codecOf(keys).decode([sealed])));
+
+it.each([
+  ["text é😀"],
+  [{ prompt: "p", list: [1, null, { a: "x".repeat(300) }] }],
+  [null],
+  [new Uint8Array([0, 255, 1])],
+  [undefined],
+  ["x".repeat(100_000)],
+])("what goes in comes out, and cannot be read between (%#)", async (value) => {
+  const sealed = await seal(ONE, value);
+  expect(Buffer.from(sealed.metadata?.encoding ?? []).toString()).toBe("binary/encrypted");
+  expect(Buffer.from(sealed.metadata?.["encryption-key-id"] ?? []).toString()).toBe("one");
+  expect(Object.keys(sealed.metadata ?? {})).toHaveLength(2);
+  expect(Buffer.from(sealed.data ?? []).toString("latin1")).not.toMatch(/json\/plain|prompt|text/);
+  expect(await open(ONE, sealed)).toEqual(value);
+});
+
+it("the same value is never the same bytes twice", async () => {
+  const [a, b] = [await seal(ONE, "v"), await seal(ONE, "v")];
+  expect(Buffer.from(a.data ?? []).equals(b.data ?? Buffer.of())).toBe(false);
+});
+
+describe("several keys", () => {
+  it("the first encrypts, each decrypts what it made", async () => {
+    const old = await seal(ONE, "old");
+    const rotated = `${TWO},${ONE}`;
+    expect(Buffer.from((await seal(rotated, "new")).metadata?.["encryption-key-id"] ?? []).toString()).toBe("two");
+    expect(await open(rotated, old)).toBe("old");
+    expect(await open(rotated, await seal(rotated, "new"))).toBe("new");
+  });
+
+  it("off decrypts and no longer encrypts", async () => {
+    expect(await open(`off,${ONE}`, await seal(ONE, "old"))).toBe("old");
+    expect(await seal(`off,${ONE}`, "new")).toEqual(payload("new"));
+  });
+});
+
+it("what was stored before encryption was turned on passes through", async () => expect(await open(ONE, payload("plain"))).toBe("plain"));
+
+describe("what cannot be opened says why", () => {
+  const why = async (keys: string, sealed: Payload) =>
+    open(keys, sealed).then(
+      () => "opened",
+      (error: { code: string; message: string }) => `${error.code}: ${error.message}`,
+    );
+
+  it("a key that is not here is named, and those that are", async () => {
+    const sealed = await seal(ONE, "v");
+    expect(await why(TWO, sealed)).toMatch(
+      /^payload_unreadable: .* key "one", and this process was given only two; add it to TEMPERA_PAYLOAD_KEYS/,
+    );
+    const none = createPayloadCodec({ newest: undefined, byId: new Map() });
+    await expect(none.decode([sealed])).rejects.toThrow(/was given none/);
+  });
+
+  it("another key under the same id", async () => {
+    const said = await why(`one:${key("other")}`, await seal(ONE, "v"));
+    expect(said).toMatch(/^payload_unreadable: .* does not open it/);
+    expect(said).not.toContain(key("other"));
+  });
+
+  it("changed, cut and empty bytes", async () => {
+    const sealed = await seal(ONE, "v");
+    const data = Buffer.from(sealed.data ?? []);
+    for (let at = 0; at < data.length; at++) {
+      const changed = Buffer.from(data);
+      changed[at] = (changed[at] ?? 0) ^ 1;
+      expect(await why(ONE, { ...sealed, data: changed })).toMatch(/^payload_unreadable/);
+    }
+    for (const length of [0, 5, 12, 20, 28, data.length - 1])
+      expect(await why(ONE, { ...sealed, data: data.subarray(0, length) })).toMatch(/^payload_unreadable/);
+  });
+});
+
+it("the keys of a configuration are refused with the place and never the bytes", () => {
+  const secret = key("3").slice(0, 20);
+  for (const [text, says] of [
+    [`one:${secret}`, /"one" has 15 bytes, it must have 32/],
+    [`${ONE},${ONE}`, /"one" is there twice/],
+    [`${ONE},${secret}`, /key 2 must be <id>/],
+    [`${ONE},`, /key 2 must be <id>/],
+    ["", /key 1 must be/],
+  ] as const) {
+    expect(() => parsePayloadKeys(text)).toThrow(says);
+    expect(() => parsePayloadKeys(text)).not.toThrow(secret);
+  }
+});
+
+it("the wire form is protobuf's: known bytes, fields that are not known passed over, broken ones refused", () => {
+  const bytes = Buffer.from("0a0a0a016b1205000102ffff120161", "hex"); // metadata {k: 00 01 02 ff ff}, data "a"
+  const value: Payload = { metadata: { k: Buffer.from("000102ffff", "hex") }, data: Buffer.from("a") };
+  expect(encodePayload(value).toString("hex")).toBe(bytes.toString("hex"));
+  expect(decodePayload(Buffer.concat([Buffer.from("1805", "hex"), bytes, Buffer.from("25000000002900000000000000001a00", "hex")]))).toEqual(
+    value,
+  );
+  for (const broken of ["0a", "0aff", "12ffffffffffffffffff01", "13", "120561"])
+    expect(() => decodePayload(Buffer.from(broken, "hex"))).toThrow(RangeError);
+});

@@ -1,0 +1,108 @@
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { isAlias, isMap, isScalar, LineCounter, parseDocument, type YAMLMap } from "yaml";
+import { nearestName } from "./nearest-name.ts";
+import { CONFIG_FILE_ENV, SETTINGS } from "./settings.ts";
+
+/** What a file says of one setting. */
+export interface FileValue {
+  raw: unknown;
+  /** `config/site.yaml:12`, where a person finds it. */
+  at: string;
+}
+
+export interface ConfigFiles {
+  /** By `<group>.<name>`; a later file wins. */
+  values: Map<string, FileValue>;
+  faults: string[];
+}
+
+/** The files that are read, in their order, when none is named. */
+const OWN_FILE = "tempera.yaml";
+const OWN_FOLDER = "config";
+
+/** The text of every configuration file by its path, in the order in which they are read: a later one wins. */
+export function findConfigFiles(env: Record<string, string | undefined>, faults: string[] = []): Map<string, string> {
+  const named = env[CONFIG_FILE_ENV] || undefined;
+  if (named && !existsSync(named)) faults.push(`${CONFIG_FILE_ENV}: there is no file or folder ${named}`);
+  const texts = new Map<string, string>();
+  for (const path of (named ? [named] : [OWN_FILE, OWN_FOLDER]).flatMap(filesOf)) {
+    try {
+      texts.set(path, readFileSync(path, "utf8"));
+    } catch (error) {
+      faults.push(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
+    }
+  }
+  return texts;
+}
+
+/** A folder stands for the YAML files in it, by name. */
+function filesOf(path: string): string[] {
+  if (!existsSync(path)) return [];
+  if (!statSync(path).isDirectory()) return [path];
+  const names = readdirSync(path).filter((name) => /\.ya?ml$/.test(name) && !name.startsWith("."));
+  return names.sort().map((name) => join(path, name));
+}
+
+/** Reads what the files say of each setting, and what is wrong with it. No fault quotes a value. */
+export function readConfigFiles(texts: Map<string, string>): ConfigFiles {
+  const values = new Map<string, FileValue>();
+  const faults: string[] = [];
+  for (const [path, text] of texts) readOne(path, text, values, faults);
+  return { values, faults };
+}
+
+function readOne(path: string, text: string, values: Map<string, FileValue>, faults: string[]): void {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  const at = (node: unknown): string => `${path}:${lines.linePos(rangeStart(node)).line || 1}`;
+  // The parser's own sentences quote the text, which may be a secret: only the place and the kind of its fault are told.
+  const [fault] = document.errors;
+  if (fault) return void faults.push(`${path}:${fault.linePos?.[0].line ?? 1}: is not YAML (${fault.code})`);
+  if (document.contents === null || isEmpty(document.contents)) return;
+  if (!isMap(document.contents)) return void faults.push(`${path}: must be a mapping of groups of settings`);
+  let content: Record<string, unknown>;
+  try {
+    content = document.toJS();
+  } catch {
+    return void faults.push(`${path}: is not YAML (an alias, written *name, that names nothing; put text that begins with * in quotes)`);
+  }
+  for (const { key, value } of document.contents.items) {
+    const group = nameOf(key);
+    if (!Object.hasOwn(SETTINGS, group)) {
+      faults.push(`${at(key)}: "${group}" is no group of settings${nearestName(group, Object.keys(SETTINGS))}`);
+      continue;
+    }
+    const section = isAlias(value) ? value.resolve(document) : value;
+    if (section === null || isEmpty(section)) continue;
+    if (!isMap(section)) {
+      faults.push(`${at(value)}: ${group}: must be a mapping of settings`);
+      continue;
+    }
+    readSection(group, section, content[group] as Record<string, unknown>, at, values, faults);
+  }
+}
+
+function readSection(
+  group: string,
+  section: YAMLMap,
+  content: Record<string, unknown>,
+  at: (node: unknown) => string,
+  values: Map<string, FileValue>,
+  faults: string[],
+): void {
+  const settings = Object.keys(SETTINGS[group as keyof typeof SETTINGS]);
+  for (const { key } of section.items) {
+    const name = nameOf(key);
+    if (!settings.includes(name)) {
+      faults.push(`${at(key)}: ${group}.${name}: there is no such setting${nearestName(name, settings)}`);
+      continue;
+    }
+    const raw = content[name];
+    if (raw !== undefined && raw !== null) values.set(`${group}.${name}`, { raw, at: at(key) });
+  }
+}
+
+const isEmpty = (node: unknown): boolean => isScalar(node) && node.value === null;
+const nameOf = (key: unknown): string => String(isScalar(key) ? key.value : "a key that is no text").slice(0, 100);
+const rangeStart = (node: unknown): number => (node as { range?: [number] } | null)?.range?.[0] ?? 0;

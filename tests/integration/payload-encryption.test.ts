@@ -1,0 +1,259 @@
+/** Payload encryption as a whole platform runs it: what the Temporal server holds, and who can read it. */
+import { createHash, randomUUID } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Client, Connection } from "@temporalio/client";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Platform, startPlatform } from "../../src/bin/platform.ts";
+import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
+import { loadConfig } from "../../src/config/load-config.ts";
+import { createLogger } from "../../src/config/logger.ts";
+import { freePort } from "../../src/dev/services/port.ts";
+import { startTemporal } from "../../src/dev/services/temporal.ts";
+import { type Receiver, startReceiver } from "../conformance/fal/receiver.ts";
+import { type TestDatabase, testDatabase } from "../setup/test-database.ts";
+
+const STUB = "tempera/stub";
+const MARKER = "a secret garden behind the seventh wall";
+const UI = "https://temporal-ui.example.com";
+const key = (id: string): string => `${id}:${createHash("sha256").update(id).digest("base64")}`;
+
+let folder: string;
+let database: TestDatabase;
+let temporal: Awaited<ReturnType<typeof startTemporal>>;
+let connection: Connection;
+let receiver: Receiver;
+let running: { platform: Platform; client: PlatformClient } | undefined;
+const prefix = `test-${randomUUID()}:`;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "tempera-test-"));
+  [database, temporal, receiver] = await Promise.all([
+    testDatabase(),
+    startTemporal({ folder: join(folder, "temporal"), inMemory: true, log: () => {} }),
+    startReceiver("127.0.0.1"),
+  ]);
+  connection = await Connection.connect({ address: temporal.url });
+});
+afterAll(async () => {
+  await running?.platform.stop();
+  await receiver.close();
+  await connection.close();
+  await temporal.stop();
+  await database.drop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** The same installation with other keys, in the place of what ran. */
+async function restartWith(keys: string | undefined): Promise<{ platform: Platform; client: PlatformClient }> {
+  await running?.platform.stop();
+  running = undefined;
+  const config = loadConfig({
+    TEMPERA_PORT: String(await freePort()),
+    TEMPERA_ADMIN_PORT: "0",
+    TEMPERA_DATA: folder,
+    TEMPERA_LOG_LEVEL: "silent",
+    TEMPERA_GRACE_SECONDS: "0",
+    TEMPERA_WORKER_MODELS: STUB,
+    TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8",
+    TEMPERA_WEBHOOK_DELAYS: "0.1",
+    TEMPERA_TEMPORAL_UI_ORIGIN: UI,
+    DATABASE_URL: database.url,
+    REDIS_URL: process.env.TEST_REDIS_URL,
+    TEMPERA_REDIS_PREFIX: prefix,
+    TEMPORAL_ADDRESS: temporal.url,
+    TEMPERA_PAYLOAD_KEYS: keys,
+  });
+  const platform = await startPlatform(config, createLogger(config.log, "test"), () => {});
+  running = { platform, client: createPlatformClient(platform) };
+  return running;
+}
+
+const call = (path: string, init: RequestInit = {}): Promise<Response> =>
+  fetch(`${running?.platform.url}${path}`, { ...init, headers: { authorization: `Key ${running?.platform.key}`, ...init.headers } });
+
+async function submit(input: object, query = ""): Promise<string> {
+  const answer = await call(`/queue/${STUB}${query}`, { method: "POST", body: JSON.stringify(input) });
+  expect(answer.status).toBe(200);
+  return ((await answer.json()) as { request_id: string }).request_id;
+}
+async function ended(requestId: string): Promise<{ status: number; body: unknown }> {
+  await expect
+    .poll(async () => ((await (await call(`/queue/${STUB}/requests/${requestId}/status`)).json()) as { status: string }).status, {
+      timeout: 30_000,
+    })
+    .toBe("COMPLETED");
+  const answer = await call(`/queue/${STUB}/requests/${requestId}`);
+  return { status: answer.status, body: await answer.json() };
+}
+
+/** Everything that the server holds of all workflows, their memos and summaries included, as one text. */
+async function held(): Promise<{ text: string; ids: string[] }> {
+  const client = new Client({ connection, namespace: "tempera" });
+  const parts: string[] = [];
+  const ids: string[] = [];
+  const { executions } = await connection.workflowService.listWorkflowExecutions({ namespace: "tempera" });
+  for (const execution of executions ?? []) {
+    const workflowId = execution.execution?.workflowId ?? "";
+    ids.push(workflowId);
+    collect(execution, parts);
+    collect(await client.workflow.getHandle(workflowId).fetchHistory(), parts);
+    collect(await connection.workflowService.describeWorkflowExecution({ namespace: "tempera", execution: { workflowId } }), parts);
+  }
+  return { text: parts.join("\n"), ids };
+}
+function collect(value: unknown, parts: string[]): void {
+  if (typeof value === "string") parts.push(value);
+  else if (value instanceof Uint8Array) parts.push(Buffer.from(value).toString("utf8"));
+  else if (typeof value === "object" && value !== null) {
+    // Search attributes are what the server looks up by: endpoint, version, owner.
+    for (const [name, each] of Object.entries(value)) if (name !== "searchAttributes") collect(each, parts);
+  }
+}
+
+/** The encrypted payloads of a workflow's start, as the Temporal UI sends them. */
+async function startPayloads(workflowId: string): Promise<{ metadata: Record<string, string>; data: string }[]> {
+  const { events } = await new Client({ connection, namespace: "tempera" }).workflow.getHandle(workflowId).fetchHistory();
+  const payloads = events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
+  return payloads.map(({ metadata, data }) => ({
+    metadata: Object.fromEntries(Object.entries(metadata ?? {}).map(([name, value]) => [name, Buffer.from(value).toString("base64")])),
+    data: Buffer.from(data ?? []).toString("base64"),
+  }));
+}
+const codec = async (direction: "encode" | "decode", payloads: unknown, headers: Record<string, string> = {}): Promise<Response> =>
+  fetch(`${running?.platform.adminUrl}/v1/tempera/codec/${direction}`, {
+    method: "POST",
+    headers: {
+      authorization: `Key ${running?.platform.key}`,
+      "content-type": "application/json",
+      origin: UI,
+      "x-namespace": "tempera",
+      ...headers,
+    },
+    body: JSON.stringify({ payloads }),
+  });
+const textOf = (payloads: { data: string }[]): string => payloads.map(({ data }) => Buffer.from(data, "base64").toString()).join();
+
+let first: string;
+
+describe("with a key", () => {
+  it("a job, a retry, a failure and a webhook run, and the server holds no plaintext of them", async () => {
+    await restartWith(key("one"));
+    const hook = receiver.hook();
+    first = await submit({ prompt: MARKER }, `?fal_webhook=${encodeURIComponent(hook.url)}`);
+    const retried = await submit({ prompt: MARKER, fail: "crash", fail_attempts: 1 });
+    const failed = await submit({ prompt: MARKER, fail: "invalid" });
+    expect(await ended(first)).toEqual({ status: 200, body: expect.objectContaining({ echo: MARKER }) });
+    expect(await ended(retried)).toEqual({ status: 200, body: expect.objectContaining({ echo: MARKER, attempt: 2 }) });
+    const refused = await ended(failed);
+    expect(refused.status).toBe(422);
+    const [told] = await hook.arrived(1);
+    expect(told?.body).toMatchObject({ request_id: first, payload: { echo: MARKER } });
+
+    const { text, ids } = await held();
+    expect(ids).toEqual(expect.arrayContaining([first, retried, failed, `${first}/webhook`]));
+    expect(text).toContain("binary/encrypted");
+    expect(text).toContain("Encoded failure");
+    expect(text).not.toContain(MARKER.slice(0, 12));
+    expect(text).not.toContain(hook.url);
+    const [{ msg }] = (refused.body as { detail: [{ msg: string }] }).detail;
+    expect(text).not.toContain(msg);
+    // What the server works with stays readable.
+    expect(text).toContain(STUB);
+  }, 120_000); // the workflow code is bundled anew for it
+});
+
+describe("the codec endpoint", () => {
+  it("shows an operator what the server holds, and encodes what can be decoded again", async () => {
+    const stored = await startPayloads(first);
+    const answer = await codec("decode", stored);
+    expect(answer.status).toBe(200);
+    expect(answer.headers.get("access-control-allow-origin")).toBe(UI);
+    expect(answer.headers.get("access-control-allow-credentials")).toBe("true");
+    const { payloads } = (await answer.json()) as { payloads: { data: string }[] };
+    expect(textOf(payloads)).toContain(MARKER);
+    const again = (await (await codec("encode", payloads)).json()) as { payloads: { data: string }[] };
+    expect(textOf(again.payloads)).not.toContain(MARKER);
+    expect(textOf(((await (await codec("decode", again.payloads)).json()) as typeof again).payloads)).toBe(textOf(payloads));
+  });
+
+  it("takes the key as a browser sends it, here and nowhere else", async () => {
+    const basic = { authorization: `Basic ${Buffer.from(running?.platform.key ?? "").toString("base64")}` };
+    expect((await codec("decode", await startPayloads(first), basic)).status).toBe(200);
+    expect((await fetch(`${running?.platform.adminUrl}/v1/tempera/codec`, { headers: basic })).status).toBe(200);
+    expect((await fetch(`${running?.platform.adminUrl}/v1/keys`, { headers: basic })).status).toBe(401);
+  });
+
+  it("refuses everybody else, and no other page's browser may read it", async () => {
+    const { key: narrow } = await (running as { client: PlatformClient }).client.admin<{ key: string }>("POST", "/v1/keys", {
+      alias: "everything but ADMIN",
+      scope: "API",
+    });
+    const stored = await startPayloads(first);
+    const none = await codec("decode", stored, { authorization: "" });
+    expect([none.status, none.headers.get("www-authenticate")]).toEqual([401, expect.stringMatching(/^Basic realm=/)]);
+    for (const authorization of [`Key ${narrow}`, `Basic ${Buffer.from(narrow).toString("base64")}`]) {
+      const answer = await codec("decode", stored, { authorization });
+      expect(answer.status).toBe(403);
+      expect(await answer.text()).not.toContain("payloads");
+    }
+    expect((await codec("decode", stored, { authorization: "Basic ////" })).status).toBe(401);
+    const elsewhere = await codec("decode", stored, { origin: "https://evil.example.com" });
+    expect(elsewhere.headers.get("access-control-allow-origin")).toBeNull();
+    const preflight = (origin: string) =>
+      fetch(`${running?.platform.adminUrl}/v1/tempera/codec/decode`, {
+        method: "OPTIONS",
+        headers: { origin, "access-control-request-method": "POST", "access-control-request-headers": "content-type,x-namespace" },
+      });
+    expect((await preflight(UI)).headers.get("access-control-allow-headers")).toBe("content-type,x-namespace");
+    expect((await preflight("https://evil.example.com")).headers.get("access-control-allow-headers")).toBeNull();
+  });
+
+  it.each([[{}], ["x"], [[{ data: "not base64 !" }]], [[{ metadata: { encoding: 1 } }]]])(
+    "says what does not fit in %j",
+    async (payloads) => expect((await codec("decode", payloads)).status).toBe(422),
+  );
+
+  it("says that bytes were changed", async () => {
+    const [stored] = await startPayloads(first);
+    const answer = await codec("decode", [{ ...stored, data: Buffer.from("nothing that a key made").toString("base64") }]);
+    expect([answer.status, ((await answer.json()) as { error: { code: string } }).error.code]).toEqual([500, "payload_unreadable"]);
+  });
+});
+
+describe("rotation", () => {
+  it("a job that runs goes on under the new key, old histories decode, new ones are encrypted with it", async () => {
+    const across = await submit({ prompt: MARKER, delay_ms: 3_000 });
+    await restartWith(`${key("two")},${key("one")}`);
+    expect(await ended(across)).toEqual({ status: 200, body: expect.objectContaining({ echo: MARKER }) });
+    const { payloads } = (await (await codec("decode", await startPayloads(first))).json()) as { payloads: { data: string }[] };
+    expect(textOf(payloads)).toContain(MARKER);
+    const after = await submit({ prompt: MARKER });
+    await ended(after);
+    const [stored] = await startPayloads(after);
+    expect(Buffer.from(stored?.metadata["encryption-key-id"] ?? "", "base64").toString()).toBe("two");
+  });
+});
+
+describe("a start without a key that is needed is refused, and nothing is lost", () => {
+  it.each([
+    ["none", undefined, /TEMPERA_PAYLOAD_KEYS lacks the key "one"/],
+    ["the newest alone", key("two"), /TEMPERA_PAYLOAD_KEYS lacks the key "one"/],
+    [
+      "another of the same id",
+      `${key("two")},one:${createHash("sha256").update("other").digest("base64")}`,
+      /another key under the id "one"/,
+    ],
+  ])("with %s", async (_, keys, says) => {
+    const waiting = running ? await submit({ prompt: MARKER, delay_ms: 1_000 }) : undefined;
+    await expect(restartWith(keys)).rejects.toThrow(says);
+    await restartWith(`off,${key("two")},${key("one")}`);
+    if (waiting) expect(await ended(waiting)).toEqual({ status: 200, body: expect.objectContaining({ echo: MARKER }) });
+  });
+
+  it("off goes on with what was encrypted and encrypts no more", async () => {
+    const [stored] = await startPayloads(await submit({ prompt: "in the open" }));
+    expect(Buffer.from(stored?.data ?? "", "base64").toString()).toContain("in the open");
+  });
+});
