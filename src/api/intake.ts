@@ -50,7 +50,7 @@ export async function readIntake(
   const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));
   const work = route.model
     ? modelJob(route.model)
-    : await pipelineJob(api, { pipeline: route.pipeline, requestId, ownerId: caller.ownerId, cache: wantsCache(c) });
+    : await pipelineJob(api, { pipeline: route.pipeline, requestId, ownerId: caller.ownerId, input: checked.input, cache: wantsCache(c) });
   const job: JobSpec = {
     requestId,
     ownerId: caller.ownerId,
