@@ -62,6 +62,7 @@ export async function readIntake(
         pipeline: route.pipeline,
         requestId,
         ownerId: caller.ownerId,
+        input: checked.input,
         cache: wantsCache(c.req.header(CACHE_HEADER)),
       });
   const spent = await api.limits.spend(caller, route.model ? route.model.price : PIPELINE_PRICE);

@@ -1,4 +1,6 @@
+import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { JobSpec } from "../../core/job.ts";
+import type { JsonObject } from "../../core/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Price, RetryPolicy } from "../../core/model.ts";
 import { PIPELINE_QUEUE, type PipelineVersion } from "../../core/pipeline.ts";
@@ -11,14 +13,22 @@ import { refuseOff } from "../route-of.ts";
 /**
  * What of a job its pipeline decides. Everything that it may call is looked up now, so that it finishes on the versions it began with.
  *
- * Rejects with what `resolveCallees` throws, `switched_off` when a flag keeps one of them from this owner, and `store_unavailable`.
+ * Rejects with `pipeline_limit` when the input is too large for a workflow to look into, with what `resolveCallees` throws, with
+ * `switched_off` when a flag keeps one of them from this owner, and with `store_unavailable`.
  */
 export async function pipelineJob(
   api: Pick<ApiDependencies, "objects" | "clock" | "registry" | "findPipeline" | "flags">,
-  { pipeline, requestId, ownerId, cache }: { pipeline: PipelineVersion; requestId: string; ownerId: string; cache: boolean },
+  {
+    pipeline,
+    requestId,
+    ownerId,
+    input,
+    cache,
+  }: { pipeline: PipelineVersion; requestId: string; ownerId: string; input: JsonObject; cache: boolean },
 ): Promise<
   Pick<JobSpec, "endpoint" | "version" | "taskQueue" | "modelDigest" | "retry" | "timeouts"> & Required<Pick<JobSpec, "pipeline">>
 > {
+  refuseLarge(input);
   const switchedOn = <T extends Route>(route: T | undefined): T | undefined => {
     if (route) refuseOff(api.flags, route, ownerId);
     return route;
@@ -54,3 +64,10 @@ export const PIPELINE_PRICE: Price = { unit: "pipeline", unitPrice: 1e-9, curren
 
 /** A pipeline is not tried again as a whole. This is the most that any of its nodes is: fal's ceiling (contract §2.6); its model may say fewer. */
 export const PIPELINE_RETRY: RetryPolicy = { attemptsMax: 10, initialMs: 1000, backoff: 2, maximumMs: 60_000 };
+/** The workflow looks into the input itself, so what it could not hold is refused before anything is queued. */
+function refuseLarge(input: JsonObject): void {
+  const bytes = Buffer.byteLength(JSON.stringify(input));
+  if (bytes <= LIMITS.pipelineValueBytesMax) return;
+  const message = `The input is ${bytes} bytes, and a pipeline's may have ${LIMITS.pipelineValueBytesMax} at most; upload large files and pass their addresses.`;
+  throw new TemperaError("pipeline_limit", message);
+}

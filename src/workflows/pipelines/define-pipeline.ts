@@ -93,7 +93,11 @@ export function definePipeline<I, O, const C extends string>(
   return { id, version, title, description, category, schemas: { input, output }, calls, work };
 }
 
-/** The node whose failure `error` is, and how it failed; `undefined` for everything else, a cancel of the pipeline included. */
+/**
+ * The node whose failure `error` is, and how it failed; `undefined` for everything else, a cancel of the pipeline included.
+ *
+ * @public for whoever writes a pipeline
+ */
 export function failedNode(error: unknown): { node: string; error: ErrorInfo } | undefined {
   const details = (error as { details?: unknown[] } | null | undefined)?.details;
   const told = details?.[0] as { node?: unknown; error?: ErrorInfo } | undefined;
