@@ -54,6 +54,7 @@ export async function readIntake(
         pipeline: route.pipeline,
         requestId,
         ownerId: caller.ownerId,
+        input: checked.input,
         cache: wantsCache(c.req.header(CACHE_HEADER)),
       });
   const job: JobSpec = {

@@ -230,6 +230,12 @@ describe("limits", () => {
     expect((await test.call(at(fits))).status).toBe(200);
   });
 
+  it("an input that its workflow could not look into is refused at submit, with the remedy", async () => {
+    const answer = await post(`/queue/${PIPELINE}`, { stages: [[{ payload: "x".repeat(300_000) }]] });
+    expect(answer.status).toBe(400);
+    expect(await json(answer)).toMatchObject({ error_type: "pipeline_limit", detail: expect.stringContaining("upload large files") });
+  });
+
   it("an input that is none is refused at submit, and nothing is queued", async () => {
     expect((await post(`/queue/${PIPELINE}`, {})).status).toBe(422);
     expect((await post(`/queue/${PIPELINE}`, { stages: [["x"]] })).status).toBe(422);
@@ -311,7 +317,7 @@ describe("a job as its gateway makes it", () => {
       findPipeline: async () => undefined,
     };
     const pipeline = registry.route(PIPELINE)?.pipeline as PipelineVersion;
-    const work = await pipelineJob(api, { pipeline, requestId, ownerId, cache: false });
+    const work = await pipelineJob(api, { pipeline, requestId, ownerId, input: {}, cache: false });
     const job: JobSpec = {
       requestId,
       ownerId,

@@ -59,9 +59,17 @@ export async function startOrchestratorWorker(
     maxConcurrentWorkflowTaskExecutions: 100,
     maxConcurrentLocalActivityExecutions: 200,
     shutdownGraceTime: "5s",
+    ...(PATIENT as object),
   });
   return run(worker);
 }
+
+/**
+ * How long workflow code may take for one step, by the clock on the wall. The SDK's own 5 s, which its types keep to themselves, pass on
+ * a starved machine too, and a step that is cut off there ends the whole process: Node's async hooks do not survive it ("async hook
+ * stack has become corrupted").
+ */
+const PATIENT = { isolateExecutionTimeout: "60s" };
 
 const sinkOf = (functions: object): InjectedSinks<Sinks>[string] =>
   Object.fromEntries(

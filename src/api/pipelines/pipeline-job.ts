@@ -1,4 +1,6 @@
+import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { JobSpec } from "../../core/job.ts";
+import type { JsonObject } from "../../core/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { RetryPolicy } from "../../core/model.ts";
 import { PIPELINE_QUEUE, type PipelineVersion } from "../../core/pipeline.ts";
@@ -9,14 +11,22 @@ import type { ApiDependencies } from "../dependencies.ts";
 /**
  * What of a job its pipeline decides. Everything that it may call is looked up now, so that it finishes on the versions it began with.
  *
- * Rejects with what `resolveCallees` throws, and with `store_unavailable`.
+ * Rejects with `pipeline_limit` when the input is too large for a workflow to look into, with what `resolveCallees` throws, and with
+ * `store_unavailable`.
  */
 export async function pipelineJob(
   api: Pick<ApiDependencies, "objects" | "clock" | "registry" | "findPipeline">,
-  { pipeline, requestId, ownerId, cache }: { pipeline: PipelineVersion; requestId: string; ownerId: string; cache: boolean },
+  {
+    pipeline,
+    requestId,
+    ownerId,
+    input,
+    cache,
+  }: { pipeline: PipelineVersion; requestId: string; ownerId: string; input: JsonObject; cache: boolean },
 ): Promise<
   Pick<JobSpec, "endpoint" | "version" | "taskQueue" | "modelDigest" | "retry" | "timeouts"> & Required<Pick<JobSpec, "pipeline">>
 > {
+  refuseLarge(input);
   const callees = await resolveCallees(pipeline, { ...api, ownerId });
   const [plan, stored] = await Promise.all([
     store(api.objects, `inputs/${requestId}-plan.json`, pipeline.plan),
@@ -31,6 +41,14 @@ export async function pipelineJob(
     retry: PIPELINE_RETRY,
     timeouts: { heartbeatMs: 30_000, runMs: LIMITS.pipelineMs },
   };
+}
+
+/** The workflow looks into the input itself, so what it could not hold is refused before anything is queued. */
+export function refuseLarge(input: JsonObject): void {
+  const bytes = Buffer.byteLength(JSON.stringify(input));
+  if (bytes <= LIMITS.pipelineValueBytesMax) return;
+  const message = `The input is ${bytes} bytes, and a pipeline's may have ${LIMITS.pipelineValueBytesMax} at most; upload large files and pass their addresses.`;
+  throw new TemperaError("pipeline_limit", message);
 }
 
 /** A pipeline is not tried again as a whole. This is the most that any of its nodes is: fal's ceiling (contract §2.6); its model may say fewer. */
