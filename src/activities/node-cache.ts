@@ -1,4 +1,3 @@
-import { TemperaError } from "../core/errors/tempera-error.ts";
 import type { JobSpec } from "../core/job.ts";
 import type { JsonObject, Stored } from "../core/json.ts";
 import { expiryOf } from "../core/lifecycle.ts";
@@ -102,7 +101,6 @@ export async function createNodeCache(parts: NodeCacheDependencies): Promise<Nod
         found = await taken(claim, signal);
       } catch (error) {
         signal.throwIfAborted();
-        if (!(error instanceof TemperaError)) throw error;
         unused(error);
         return NOT_KEPT;
       }

@@ -31,6 +31,7 @@ async function job(off: string[]) {
     pipeline: PIPELINE,
     requestId: "r-1",
     ownerId: "o",
+    input: {},
     cache: true,
   });
   return { made, routed };

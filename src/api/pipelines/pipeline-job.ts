@@ -65,7 +65,7 @@ export const PIPELINE_PRICE: Price = { unit: "pipeline", unitPrice: 1e-9, curren
 /** A pipeline is not tried again as a whole. This is the most that any of its nodes is: fal's ceiling (contract §2.6); its model may say fewer. */
 export const PIPELINE_RETRY: RetryPolicy = { attemptsMax: 10, initialMs: 1000, backoff: 2, maximumMs: 60_000 };
 /** The workflow looks into the input itself, so what it could not hold is refused before anything is queued. */
-function refuseLarge(input: JsonObject): void {
+export function refuseLarge(input: JsonObject): void {
   const bytes = Buffer.byteLength(JSON.stringify(input));
   if (bytes <= LIMITS.pipelineValueBytesMax) return;
   const message = `The input is ${bytes} bytes, and a pipeline's may have ${LIMITS.pipelineValueBytesMax} at most; upload large files and pass their addresses.`;

@@ -10,6 +10,7 @@ import type { Rerun } from "../../fal/index.ts";
 import { pipelineRoute } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { outputThere } from "./output-there.ts";
+import { refuseLarge } from "./pipeline-job.ts";
 
 /** A pipeline's request that ran, with its nodes. */
 export interface EarlierRun {
@@ -52,6 +53,7 @@ export async function rerunJob(
   }
   const first = await retrieve<JsonObject>(api.objects, job.input);
   const input = Object.keys(rerun.input).length === 0 ? first : await changedInput(api, job, first, rerun.input);
+  refuseLarge(input);
   const [storedInput, storedKept] = await Promise.all([
     store(api.objects, `inputs/${requestId}.json`, input),
     slim(api, kept).then((slimmed) => store(api.objects, `inputs/${requestId}-kept.json`, slimmed)),
