@@ -18,7 +18,7 @@ export interface CheckRolloutsDependencies {
 const BY = "rollout-rules";
 
 /**
- * Looks at the rollouts that have rules, and promotes or rolls back those whose rules say so (docs/decisions/0021). Each that is due is
+ * Looks at the rollouts that have rules, and promotes or rolls back those whose rules say so (docs/decisions/0018). Each that is due is
  * handed to one orchestrator; one that dies with it is due again.
  *
  * Rejects with `store_unavailable`.

@@ -26,7 +26,7 @@ it("docs/configuration.md is the table of settings, group by group, in its order
       Object.entries(settings).map(([name, { env, default: fallback, says, secret, live, unit }]) => [
         `\`${group}.${name}\`${live ? " (live)" : ""}`,
         `\`${env}\`${secret ? " (secret)" : ""}`,
-        fallback === undefined ? "" : `\`${String(fallback)}\`${unit ? ` ${unit}` : ""}`,
+        fallback === undefined ? "" : `\`${String(fallback)}\`${unit && /\d/.test(String(fallback)) ? ` ${unit}` : ""}`,
         says,
       ]),
     ]),
