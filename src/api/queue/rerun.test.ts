@@ -59,7 +59,7 @@ beforeEach(() => {
     findPipeline: async () => undefined,
     flags: { isOn: (kind: string, name: string) => !off.includes(`${kind} ${name}`) },
     storageDefaults: { of: () => ({}) },
-    objects: {},
+    objects: { put: async () => {} },
     files: {},
     clock: { nowMs: () => 1_000 },
     log: silent,
@@ -91,6 +91,11 @@ it("that is refused leaves its idempotency key free", async () => {
   expect((await again({ overrides: { input: { nothing: 1 } } }, headers)).status).toBe(422);
   expect((await again({ overrides: { input: { prompt: "b" } } }, headers)).status).toBe(200);
   expect(started).toHaveLength(1);
+});
+
+it("keeps input and output no longer than a submit does, when its caller says so", async () => {
+  expect((await again({}, { "x-fal-store-io": "0" })).status).toBe(200);
+  expect(started).toMatchObject([{ storeIo: false, input: { ref: expect.stringContaining(started[0]?.requestId as string) } }]);
 });
 
 it.each([

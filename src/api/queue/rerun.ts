@@ -98,7 +98,7 @@ export const createRerun = (
     if (webhook) refuseBehaviourOff(api.flags, "webhooks", ownerId, "Ask again without fal_webhook and ask for the status.");
     const lifecycle = outputLifecycle(api, c.req.header(LIFECYCLE_PREFERENCE_HEADER), ownerId);
     const cache = wantsCache(c.req.header(CACHE_HEADER));
-    const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));
+    const { priority, startTimeoutMs, noRetry, retryLimits, storeIo } = submitOptions((name) => c.req.header(name));
     const { weight, inProgress } = (await api.limits.of(caller)).owner;
     const requestId = requestIdOf(c);
     return {
@@ -116,9 +116,10 @@ export const createRerun = (
       ...(inProgress !== undefined && { place: "waits" as const }),
       ...(startTimeoutMs !== undefined && { startTimeoutMs }),
       ...(lifecycle && { lifecycle }),
+      ...(storeIo === false && { storeIo }),
       retry: { ...PIPELINE_RETRY, ...(retryLimits && { limits: retryLimits }), ...(noRetry && { attemptsMax: 1 }) },
       timeouts,
-      ...(await rerunJob(api, earlier, { requestId, rerun, cache })),
+      ...(await rerunJob(api, earlier, { requestId, rerun, cache, storeIo })),
     };
   }
 
