@@ -1,6 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
+import { createKeyStore } from "../../../src/adapters/postgres/key-store.ts";
+import { createOwnerDirectory } from "../../../src/adapters/postgres/owner-directory.ts";
 import { createOwnerLoad } from "../../../src/adapters/postgres/owner-load.ts";
 import { createRequestStore } from "../../../src/adapters/postgres/request-store.ts";
 import type { JobSpec } from "../../../src/core/job.ts";
@@ -45,4 +47,21 @@ it("counts a pipeline as one request, whatever its nodes do", async () => {
   await requests.insert(job());
   await requests.insert(job({ ownerId: "bob" }));
   expect(await createOwnerLoad(sql).unfinished("ann", 100)).toBe(2);
+});
+
+it("counts a key for active as long as it opens", async () => {
+  const keys = createKeyStore(sql);
+  const nowMs = Date.now();
+  const insert = (expiresAtMs?: number): Promise<void> =>
+    keys.insert({
+      keyId: randomUUID(),
+      ownerId: "carol",
+      alias: "a",
+      scope: "API",
+      secretSha256: "00",
+      createdAtMs: nowMs - 10_000,
+      ...(expiresAtMs !== undefined && { expiresAtMs }),
+    });
+  for (const expiresAtMs of [undefined, nowMs + 3_600_000, nowMs - 5_000]) await insert(expiresAtMs);
+  expect(await createOwnerDirectory(sql).find("carol")).toMatchObject({ keys: 3, keysActive: 2 });
 });
