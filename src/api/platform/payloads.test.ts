@@ -20,6 +20,9 @@ let kept: Map<string, Kept>;
 let objects: Set<string>;
 let files: Map<string, { ownerId: string; objectKey: string; stored: { etag: string } }>;
 let erased: string[];
+/** What the event log, and Temporal, know of. */
+let heard: string[];
+let submitted: string[];
 /** What each request names in the object store. */
 let refs: Map<string, string[]>;
 beforeEach(() => {
@@ -28,6 +31,8 @@ beforeEach(() => {
   files = new Map();
   erased = [];
   refs = new Map();
+  heard = [];
+  submitted = [];
 });
 
 function erase(requestId: string): Promise<{ cdn_delete_results: { link: string; exception: string | null }[] }> {
@@ -70,8 +75,8 @@ function erase(requestId: string): Promise<{ cdn_delete_results: { link: string;
       },
       nodeResults: { forgetMadeBy: async () => {} },
       deliveries: { find: async () => undefined },
-      events: { drop: async () => {} },
-      jobs: { forget: async () => {} },
+      events: { drop: async () => {}, snapshot: async (id: string) => (heard.includes(id) ? {} : undefined) },
+      jobs: { forget: async () => {}, describe: async (id: string) => (submitted.includes(id) ? {} : undefined) },
       log: { warn() {} },
     } as never,
   );
@@ -122,4 +127,12 @@ it("takes the nodes of a pipeline along, and keeps a node's while its pipeline r
   expect((await erase(ids.pipeline)).cdn_delete_results).toEqual([{ link: file(made), exception: null }]);
   // The pipeline last: who was cut off asks for it again.
   expect({ erased, objects: [...objects], files: files.size }).toEqual({ erased: [ids.node, ids.pipeline], objects: [], files: 0 });
+});
+
+it("of a request whose record is on its way says that it has not ended, and not that there is none", async () => {
+  heard = [ids.one];
+  submitted = [ids.other];
+  for (const id of [ids.one, ids.other]) await expect(erase(id)).rejects.toMatchObject({ code: "request_unfinished" });
+  await expect(erase(ids.node)).rejects.toMatchObject({ code: "request_unknown" });
+  await expect(erase("nonsense")).rejects.toMatchObject({ code: "request_unknown" });
 });

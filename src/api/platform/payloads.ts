@@ -5,7 +5,7 @@ import { refsOf } from "../../core/job.ts";
 import type { Json, JsonObject } from "../../core/json.ts";
 import { PIPELINE_QUEUE } from "../../core/pipeline.ts";
 import type { RequestRecord } from "../../core/ports/request-store.ts";
-import { identityOf } from "../../core/request.ts";
+import { identityOf, isRequestId } from "../../core/request.ts";
 import { retrieve } from "../../core/stored.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { namedFile } from "./own-files.ts";
@@ -36,8 +36,9 @@ export function addPayloadVerbs(add: AddVerb, api: Needs): void {
       errors: ["request_unknown", "request_unfinished"],
     },
     async ({ params, change }) => {
-      const record = await api.requests.find(params.request_id.toLowerCase());
-      if (!record) throw new TemperaError("request_unknown");
+      const requestId = params.request_id.toLowerCase();
+      const record = await api.requests.find(requestId);
+      if (!record) throw new TemperaError((await isUnderWay(api, requestId)) ? "request_unfinished" : "request_unknown");
       await refuseWanted(api, record);
       return change({ subject: record.requestId, before: { endpoint_id: record.endpoint, owner: record.ownerId } }, async () => {
         // What a pipeline took and gave stands with its nodes as well, which are requests of their own.
@@ -64,6 +65,13 @@ export function addPayloadVerbs(add: AddVerb, api: Needs): void {
       });
     },
   );
+}
+
+/** Whether a request that has no record is known all the same: its record is on its way. */
+async function isUnderWay({ events, jobs }: Needs, requestId: string): Promise<boolean> {
+  if (!isRequestId(requestId)) return false;
+  const snapshot = await events.snapshot(requestId).catch(() => undefined);
+  return (snapshot ?? (await jobs.describe(requestId))) !== undefined;
 }
 
 /** Throws `request_unfinished` while somebody needs what a request took or gave. */
