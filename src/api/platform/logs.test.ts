@@ -5,7 +5,7 @@ import { addLogVerbs } from "./logs.ts";
 let revoked = false;
 const caller = (ownerId: string) => ({ ownerId, keyId: `key of ${ownerId}`, scope: "API" });
 
-function streams(): (ownerId: string) => Promise<Response> {
+function streams(body: object[] = []): (ownerId: string) => Promise<Response> {
   let stream: ((asked: object) => Promise<Response>) | undefined;
   addLogVerbs(
     ((verb: { path: string }, handle: never) => {
@@ -20,7 +20,7 @@ function streams(): (ownerId: string) => Promise<Response> {
     } as never,
   );
   const c = { body: (lines: ReadableStream) => new Response(lines) };
-  return async (ownerId) => stream?.({ query: {}, body: [], caller: caller(ownerId), c }) as Promise<Response>;
+  return async (ownerId) => stream?.({ query: {}, body, caller: caller(ownerId), c }) as Promise<Response>;
 }
 
 it("leaves room for others' log streams, and gives a place back when its reader leaves", async () => {
@@ -32,6 +32,11 @@ it("leaves room for others' log streams, and gives a place back when its reader 
   await mine[0]?.body?.cancel();
   const again = await open("ann");
   for (const each of [...mine.slice(1), theirs, again]) await each.body?.cancel();
+});
+
+it("refuses a level that there is not, and looks for no other one instead", async () => {
+  const open = streams([{ key: "level", value: "LOUD" }]);
+  await expect(open("ann")).rejects.toMatchObject({ code: "input_invalid", message: expect.stringContaining("WARN") });
 });
 
 it("ends a log stream whose key was revoked", async () => {

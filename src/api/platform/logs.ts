@@ -75,13 +75,21 @@ const itemOf = ({ id, atMs, level, message, endpoint, version, requestId, attemp
 
 const PLACE = z.tuple([z.int().nonnegative(), z.string().refine(isRequestId), z.int().nonnegative()]);
 
+/** Throws `input_invalid` for what is no level. */
+function levelOf(value: string): LogLevel {
+  const read = LEVEL.safeParse(value);
+  if (read.success) return read.data;
+  const msg = `Input should be one of ${LEVELS.join(", ")}`;
+  throw new TemperaError("input_invalid", `level: ${msg}`, { faults: [{ loc: ["body", "level"], msg, type: "value_error" }] });
+}
+
 type Asked = Omit<LineQuery, "limit" | "before">;
 
 /** What is asked for, or that nothing can be it. Callers without scope ADMIN see their own requests. */
 function asked(query: z.output<typeof QUERY>, conditions: z.output<typeof CONDITIONS>, caller: Caller, nowMs: number): Asked | undefined {
   const given = { ...query };
   for (const { key, value } of conditions) {
-    if (key === "level") given.level = [LEVEL.catch("DEBUG").parse(value)];
+    if (key === "level") given.level = [levelOf(value)];
     else given[key === "endpoint_id" ? "app_id" : key] = value;
   }
   if (given.run_source !== undefined && given.run_source !== "gateway") return undefined;
