@@ -151,6 +151,24 @@ describe("an audit record", () => {
   });
 });
 
+describe("an idempotency key", () => {
+  it("is kept for every change, and for none whose body is a stream: two of them cannot be compared", async () => {
+    const kept: string[] = [];
+    const app = adminFor("ADMIN", {
+      audit: { begin: async () => {}, settle: async () => {} } as never,
+      keys: { insert: async () => {} } as never,
+      idempotentWrite: async (c, _, write) => {
+        kept.push(c.req.path);
+        return write();
+      },
+    });
+    const headers = { authorization: "Key x:y", "idempotency-key": "one" };
+    expect((await app.request("/v1/keys", { method: "POST", headers, body: '{"alias":"a"}' })).status).toBe(201);
+    expect((await app.request("/v1/registry/versions", { method: "POST", headers, body: "an archive" })).status).toBe(411);
+    expect(kept).toEqual(["/v1/keys"]);
+  });
+});
+
 describe("models and prices", () => {
   const model = (endpoint: string, over: object = {}) => ({
     endpoint,

@@ -54,6 +54,8 @@ describe("an address that tries keys", () => {
     await tryMany(LIMITS.wrongKeysMax, "2001:db8:1:2::1");
     expect((await call(`Key ${idOf(1)}:x`, "2001:db8:1:2:ffff::7")).status).toBe(429);
     expect((await call(`Key ${idOf(1)}:x`, "2001:db8:1:3::1")).status).toBe(401);
+    for (let n = 0; n < LIMITS.wrongKeysMax; n++) await call(`Key ${idOf(n)}:x`, `2001:db8::${(n + 1).toString(16)}`);
+    expect((await call(`Key ${idOf(1)}:x`, "2001:db8::a:b:c:d")).status).toBe(429);
     await tryMany(LIMITS.wrongKeysMax, "::ffff:192.0.2.9");
     expect((await call(`Key ${idOf(1)}:x`, "192.0.2.9")).status).toBe(429);
   });

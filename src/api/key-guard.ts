@@ -77,6 +77,14 @@ function addressOf(c: Context, trustProxy: boolean): string | undefined {
   const address = forwarded ?? (c.env as { incoming?: IncomingMessage } | undefined)?.incoming?.socket.remoteAddress;
   if (address === undefined) return undefined;
   const plain = address.replace(/^::ffff:(?=\d+\.)/i, "");
-  // One customer of a provider has a whole /64 of them.
-  return isIPv6(plain) ? plain.split(":").slice(0, 4).join(":") : plain;
+  return isIPv6(plain) ? prefixOf(plain) : plain;
+}
+
+/** The /64 of an IPv6 address: one customer of a provider has all of it. */
+function prefixOf(address: string): string {
+  const [before = "", after] = address.split("::");
+  const groups = (part: string): string[] => (part === "" ? [] : part.split(":"));
+  const [first, last] = [groups(before), groups(after ?? "")];
+  const zeros = after === undefined ? 0 : Math.max(0, 8 - first.length - last.length);
+  return [...first, ...Array<string>(zeros).fill("0"), ...last].slice(0, 4).join(":");
 }

@@ -41,7 +41,6 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     schedules: createSchedules(parts.client),
     idempotentWrite: createIdempotentWrite(parts, await parts.secrets.secret("idempotent-answers")),
     uploadSecret: await parts.secrets.secret("uploads"),
-    jobs: createJobs(parts.client),
     redeliveries: createDeliveries(parts.client),
     checkDefinition: createCheckDefinition({ registry: parts.registry, findPipeline: createFindPipeline(parts.pipelines) }),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
@@ -88,17 +87,28 @@ export async function ensureAdminKey({ keys, keyHashes }: Pick<Parts, "keys" | "
   const colon = credential.indexOf(":");
   const keyId = credential.slice(0, colon);
   const secret = credential.slice(colon + 1);
-  const known = await keys.find(keyId.toLowerCase());
-  if (known) return keyHashes.matches(known, secret) && known.revokedAtMs === undefined;
-  await keys.insert({
-    keyId: keyId.toLowerCase(),
-    ownerId: "admin",
-    alias: "first key",
-    scope: "ADMIN",
-    ...keyHashes.digest(secret),
-    createdAtMs: systemClock.nowMs(),
-  });
-  return true;
+  const standing = async (): Promise<boolean | undefined> => {
+    const known = await keys.find(keyId.toLowerCase());
+    return known && keyHashes.matches(known, secret) && known.revokedAtMs === undefined;
+  };
+  const before = await standing();
+  if (before !== undefined) return before;
+  try {
+    await keys.insert({
+      keyId: keyId.toLowerCase(),
+      ownerId: "admin",
+      alias: "first key",
+      scope: "ADMIN",
+      ...keyHashes.digest(secret),
+      createdAtMs: systemClock.nowMs(),
+    });
+    return true;
+  } catch (error) {
+    // Another admin service that starts now has made it.
+    const made = await standing();
+    if (made === undefined) throw error;
+    return made;
+  }
 }
 
 if (isMain(import.meta.url)) await runRole("admin", startAdmin);

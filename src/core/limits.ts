@@ -146,8 +146,9 @@ export const LIMITS = {
   logStreamOverlapMs: 5_000,
   /** Log streams: requests that one follows at a time, the newest; each is a read of the event log at every look. */
   logStreamRequestsMax: 200,
-  /** Log streams that one admin service holds open. */
+  /** Log streams that one admin service holds open, and of one owner: nobody's may be all of them. */
   logStreamsMax: 32,
+  logStreamsOfOwnerMax: 8,
   /** Usage: entries or sums of one answer. */
   usageRowsMax: 10_000,
   /** Usage: what of a look's differences is kept. */

@@ -209,6 +209,25 @@ describe("a pipeline that fails", () => {
   });
 });
 
+describe("payload deletion", () => {
+  it("of a pipeline takes what its nodes took and gave along, their files too", async () => {
+    const id = await submit([[{ prompt: "a secret", artifact_bytes: 700, seed: 70_001 }]]);
+    await finished(id);
+    await test.record(id);
+    const node = (await nodeIds(id, 1)).get("stage-1-1") as string;
+    await test.record(node);
+    const authorization = `Key ${test.platform.key}`;
+    const erase = async (): Promise<Body> =>
+      json(await fetch(`${test.platform.adminUrl}/v1/models/requests/${id}/payloads`, { method: "DELETE", headers: { authorization } }));
+    const [deleted, ...more] = (await erase()).cdn_delete_results as { link: string; exception: string | null }[];
+    expect({ exception: deleted?.exception, more }).toEqual({ exception: null, more: [] });
+    expect((await fetch(deleted?.link as string)).status).toBe(404);
+    for (const each of [id, node]) expect(JSON.stringify(await test.record(each))).not.toContain("secret");
+    expect((await test.call(at(id))).status).toBe(404);
+    expect(await erase()).toEqual({ cdn_delete_results: [] });
+  });
+});
+
 describe("limits", () => {
   it("more than 500 nodes end with pipeline_limit, which says so", async () => {
     const id = await submit([Array.from({ length: 501 }, () => ({}))]);

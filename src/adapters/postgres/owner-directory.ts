@@ -25,7 +25,7 @@ export const createOwnerDirectory = (sql: Sql): OwnerDirectory => {
           SELECT owner_id FROM named WHERE true ${after === undefined ? sql`` : sql`AND owner_id > ${storableText(after)}`}
           ${ownerId === undefined ? sql`` : sql`AND owner_id = ${storableText(ownerId)}`} ORDER BY owner_id LIMIT ${limit}
         )
-        SELECT page.owner_id, count(key_id) FILTER (WHERE revoked_at IS NULL)::integer AS keys_active, count(key_id)::integer AS keys,
+        SELECT page.owner_id, count(key_id) FILTER (WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()))::integer AS keys_active, count(key_id)::integer AS keys,
                min(created_at) AS first_key_at
         FROM page LEFT JOIN keys USING (owner_id) GROUP BY page.owner_id ORDER BY page.owner_id`,
     );

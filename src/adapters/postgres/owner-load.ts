@@ -8,7 +8,7 @@ export const createOwnerLoad = (sql: Sql): OwnerLoad => ({
       sql,
       sql<{ count: number }[]>`
         SELECT count(*)::int AS count
-        FROM (SELECT FROM requests WHERE owner_id = ${storableText(ownerId)} AND outcome IS NULL LIMIT ${atMost}) counted`,
+        FROM (SELECT FROM requests WHERE owner_id = ${storableText(ownerId)} AND outcome IS NULL AND parent_id IS NULL LIMIT ${atMost}) counted`,
     );
     return row?.count ?? 0;
   },

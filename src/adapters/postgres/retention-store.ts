@@ -202,7 +202,7 @@ export function createRetentionStore(sql: Sql): RetentionStore {
       );
     },
 
-    named: (keys) => namedElsewhere(keys),
+    named: namedElsewhere,
 
     async artifactsInUse(keys) {
       if (keys.length === 0) return new Set();

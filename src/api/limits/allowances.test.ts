@@ -95,6 +95,18 @@ describe("while the store is away", () => {
     await expect.poll(() => limit()).toBe(7);
   });
 
+  it("is what was known last, also when that was forgotten: a database that comes and goes lifts no limit", async () => {
+    await limit();
+    answer = () => Promise.reject(new TemperaError("store_unavailable"));
+    tell({ kind: "unknown" });
+    expect(await limit()).toBe(5);
+    tell({ kind: "unknown" });
+    expect(await limit()).toBe(5);
+    answer = async () => 7;
+    tell({ kind: "owner", id: "ann" });
+    expect(await limit()).toBe(7);
+  });
+
   it("is nothing beyond the platform's own limits for somebody unknown, until the store is back", async () => {
     answer = () => Promise.reject(new TemperaError("store_unavailable"));
     expect(await limit()).toBeUndefined();

@@ -35,6 +35,8 @@ export async function createAllowances({
   log: Log;
 }): Promise<Allowances & AsyncDisposable> {
   const memory = new Map<string, Remembered>();
+  /** What was forgotten and not read anew yet: should the store be away just then, it is better than no limit. */
+  const before = new Map<string, Remembered>();
   const asking = new Map<string, Promise<CallerAllowance>>();
   /** Counts what was forgotten, so that an answer from before a change is not remembered after it. */
   let changes = 0;
@@ -42,33 +44,39 @@ export async function createAllowances({
   const forget = (change: PlanChange): void => {
     changes++;
     asking.clear();
-    for (const [name, { ownerId, keyId }] of memory) {
+    for (const [name, known] of memory) {
+      const { ownerId, keyId } = known;
       // A plan, and what was not heard of, may concern anybody.
       const concerned = change.kind === "owner" ? change.id === ownerId : change.kind === "key" ? change.id === keyId : true;
-      if (concerned) memory.delete(name);
+      if (concerned) {
+        memory.delete(name);
+        before.set(name, known);
+        if (before.size > LIMITS.allowancesRememberedMax) before.delete(before.keys().next().value as string);
+      }
     }
   };
   const stop = await plans.onChange(forget);
 
   const ask = async (name: string, { ownerId, keyId = "" }: Allowed): Promise<CallerAllowance> => {
-    const before = changes;
-    const known = memory.get(name);
+    const changesBefore = changes;
+    const known = memory.get(name) ?? before.get(name);
     try {
       const allowance = await plans.allowanceOf(ownerId, keyId);
-      if (before === changes) remember(name, { ownerId, keyId, allowance, askedAtMs: performance.now() });
+      if (changesBefore === changes) remember(name, { ownerId, keyId, allowance, askedAtMs: performance.now() });
       return allowance;
     } catch (error) {
       if (!isTemperaError(error)) throw error;
       log.warn({ ownerId, err: errorInfo(error) }, "what an owner may use cannot be read; what was known last counts");
       const allowance = known?.allowance ?? NOTHING_SAID;
       // Asked again in a while, not with each call.
-      if (before === changes)
+      if (changesBefore === changes)
         remember(name, { ownerId, keyId, allowance, askedAtMs: performance.now() - LIMITS.allowanceCacheMs + LIMITS.keyCacheMs });
       return allowance;
     }
   };
   const remember = (name: string, remembered: Remembered): void => {
     memory.delete(name);
+    before.delete(name);
     if (memory.size >= LIMITS.allowancesRememberedMax) memory.delete(memory.keys().next().value as string);
     memory.set(name, remembered);
   };

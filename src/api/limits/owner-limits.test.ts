@@ -43,10 +43,12 @@ const outcomes = async (count: number): Promise<string[]> => {
 describe("a rate", () => {
   it.each([
     [5, 5, 1],
-    [2.5, 2, 1],
+    [100.3, 100, 1],
+    [2.5, 5, 2],
+    [1.9, 11, 6],
     [1, 1, 1],
     [0.5, 1, 2],
-    [0.3, 1, 4],
+    [0.3, 2, 7],
     [0.001, 1, 1000],
   ])("of %d a second is %d in %d s", (perSecond, limit, windowSeconds) => expect(rateWindow(perSecond)).toEqual({ limit, windowSeconds }));
 });

@@ -34,10 +34,22 @@ export interface OwnerLimits {
   upload(ownerId: string, bytes: number): Promise<() => void>;
 }
 
-/** The steady rate as a counter of whole points: so many in a window of whole seconds. */
+/** How much of a rate may be lost to whole points. A longer window loses less, and lets more calls come together. */
+const RATE_LOST_MAX = 0.05;
+/** Longest window that is taken to lose less of a rate. */
+const RATE_WINDOW_SECONDS_MAX = 10;
+
+/**
+ * The steady rate as a counter of whole points, so many in a window of whole seconds: the shortest that loses little of the rate.
+ *
+ *     rateWindow(2.5) // 5 in 2 s
+ */
 export function rateWindow(perSecond: number): { limit: number; windowSeconds: number } {
-  const windowSeconds = perSecond >= 1 ? 1 : Math.ceil(1 / perSecond);
-  return { limit: Math.max(1, Math.floor(perSecond * windowSeconds + 1e-9)), windowSeconds };
+  const pointsIn = (seconds: number): number => Math.floor(perSecond * seconds + 1e-9);
+  let windowSeconds = perSecond >= 1 ? 1 : Math.ceil(1 / perSecond);
+  while (windowSeconds < RATE_WINDOW_SECONDS_MAX && pointsIn(windowSeconds) < perSecond * windowSeconds * (1 - RATE_LOST_MAX))
+    windowSeconds++;
+  return { limit: Math.max(1, pointsIn(windowSeconds)), windowSeconds };
 }
 
 export function createOwnerLimits({

@@ -5,7 +5,7 @@ import type { JsonObject } from "../../core/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { KeptNode, PipelinePart, PipelinePlan } from "../../core/pipeline.ts";
 import type { PipelineRun } from "../../core/ports/pipeline-runs.ts";
-import { retrieve, store } from "../../core/stored.ts";
+import { retrieve, store, storeApart, transientKey } from "../../core/stored.ts";
 import type { Rerun } from "../../fal/index.ts";
 import { pipelineRoute } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
@@ -27,7 +27,7 @@ export interface EarlierRun {
 export async function rerunJob(
   api: Pick<ApiDependencies, "objects" | "files" | "clock" | "registry" | "findPipeline">,
   { job, nodes }: EarlierRun,
-  { requestId, rerun, cache }: { requestId: string; rerun: Rerun; cache: boolean },
+  { requestId, rerun, cache, storeIo }: { requestId: string; rerun: Rerun; cache: boolean; storeIo?: false | undefined },
 ): Promise<Pick<JobSpec, "input" | "pipeline" | "rerunOf">> {
   const { plan, callees, depth } = job.pipeline;
   const before = job.pipeline.kept ? await retrieve<Record<string, KeptNode>>(api.objects, job.pipeline.kept) : {};
@@ -55,7 +55,9 @@ export async function rerunJob(
   const input = Object.keys(rerun.input).length === 0 ? first : await changedInput(api, job, first, rerun.input);
   refuseLarge(input);
   const [storedInput, storedKept] = await Promise.all([
-    store(api.objects, `inputs/${requestId}.json`, input),
+    storeIo === false
+      ? storeApart(api.objects, transientKey(requestId, "input"), input)
+      : store(api.objects, `inputs/${requestId}.json`, input),
     slim(api, kept).then((slimmed) => store(api.objects, `inputs/${requestId}-kept.json`, slimmed)),
   ]);
   return {

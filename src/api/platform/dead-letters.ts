@@ -159,6 +159,8 @@ async function retry(api: Needs, found: DeadLetterDetail): Promise<string> {
   if (requestId === undefined) throw new TemperaError("dead_letter_unknown");
   if (found.retriedAtMs === undefined) {
     const job: JobSpec = { ...dead, requestId, submittedAtMs: api.clock.nowMs(), retryOf: found.requestId };
+    // Nobody has taken a place for it, as somebody had for a run: it waits for one.
+    if (job.place) job.place = "waits";
     if (job.pipeline) job.pipeline = { ...job.pipeline, deadlineMs: api.clock.nowMs() + LIMITS.pipelineMs };
     delete job.logged; // the lines of the first submit stay with it
     const queued = api.events.append(job, { type: "queued", attempt: 0 });

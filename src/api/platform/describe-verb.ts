@@ -31,6 +31,11 @@ export interface Verb<
   /** For a verb whose body may be larger or must be smaller; `LIMITS.adminBodyBytesMax` when absent. */
   bodyBytesMax?: number;
   /**
+   * Its body is a stream that the handler reads: two of them cannot be compared before one is taken in, so no idempotency key is
+   * kept for it. Only for what is the same when it is made twice.
+   */
+  streams?: true;
+  /**
    * A browser's own way of sending a key (`Authorization: Basic`) is taken as well. Only for what changes nothing: any page can
    * make a browser send it.
    */

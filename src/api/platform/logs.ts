@@ -9,6 +9,7 @@ import { hasPassed } from "../../core/retention.ts";
 import { logTimestamp, SSE_HEADERS, SSE_OPEN, sseEvent } from "../../fal/index.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { Caller } from "../key-ring.ts";
+import { createInFlight } from "../run/in-flight.ts";
 import { sseStream } from "../sse-stream.ts";
 import { cursorOf, PAGE_ANSWER, PAGE_QUERY, readCursor } from "./page.ts";
 import { TIME_QUERY } from "./time.ts";
@@ -74,13 +75,21 @@ const itemOf = ({ id, atMs, level, message, endpoint, version, requestId, attemp
 
 const PLACE = z.tuple([z.int().nonnegative(), z.string().refine(isRequestId), z.int().nonnegative()]);
 
+/** Throws `input_invalid` for what is no level. */
+function levelOf(value: string): LogLevel {
+  const read = LEVEL.safeParse(value);
+  if (read.success) return read.data;
+  const msg = `Input should be one of ${LEVELS.join(", ")}`;
+  throw new TemperaError("input_invalid", `level: ${msg}`, { faults: [{ loc: ["body", "level"], msg, type: "value_error" }] });
+}
+
 type Asked = Omit<LineQuery, "limit" | "before">;
 
 /** What is asked for, or that nothing can be it. Callers without scope ADMIN see their own requests. */
 function asked(query: z.output<typeof QUERY>, conditions: z.output<typeof CONDITIONS>, caller: Caller, nowMs: number): Asked | undefined {
   const given = { ...query };
   for (const { key, value } of conditions) {
-    if (key === "level") given.level = [LEVEL.catch("DEBUG").parse(value)];
+    if (key === "level") given.level = [levelOf(value)];
     else given[key === "endpoint_id" ? "app_id" : key] = value;
   }
   if (given.run_source !== undefined && given.run_source !== "gateway") return undefined;
@@ -124,8 +133,11 @@ const linesOf = ({ requestId, ownerId, endpoint, version }: RequestIdentity, eve
   });
 
 /** The log lines of requests (contract §10): what is kept of those that have ended, and what is said right now. */
-export function addLogVerbs(add: AddVerb, api: Pick<ApiDependencies, "logSearch" | "requests" | "events" | "times" | "clock">): void {
-  const { logSearch, requests, events, clock } = api;
+export function addLogVerbs(
+  add: AddVerb,
+  api: Pick<ApiDependencies, "keyRing" | "logSearch" | "requests" | "events" | "times" | "clock">,
+): void {
+  const { keyRing, logSearch, requests, events, clock } = api;
   const shown = (line: FoundLine): boolean => !hasPassed(api.times?.of(line.ownerId).logMs ?? null, line.atMs, clock.nowMs());
 
   const history = async (
@@ -164,13 +176,25 @@ export function addLogVerbs(add: AddVerb, api: Pick<ApiDependencies, "logSearch"
 
   let open = 0;
 
-  /** Each line as it is said. Ends when the one request that is asked for has ended; else goes on until the reader leaves. */
-  async function* follow(what: Asked, gone: AbortSignal): AsyncGenerator<string> {
+  const ofOwners = createInFlight(() => LIMITS.logStreamsOfOwnerMax, "log streams open", "Close one first.");
+  /** Whether a key still opens. While the store is away, what it opened stays open. */
+  const opens = ({ keyId }: Caller): Promise<boolean> =>
+    keyRing.recall(keyId).then(
+      (known) => known !== undefined,
+      () => true,
+    );
+
+  /**
+   * Each line as it is said. Ends when the one request that is asked for has ended, and when the reader's key opens no more; else goes
+   * on until the reader leaves.
+   */
+  async function* follow(what: Asked, caller: Caller, gone: AbortSignal): AsyncGenerator<string> {
     open++;
     try {
       yield SSE_OPEN;
       const heard = new Map<string, string | undefined>();
       for (let sinceMs = what.requestId === undefined ? clock.nowMs() - LIMITS.logStreamOverlapMs : 0; !gone.aborted; ) {
+        if (!(await opens(caller))) return;
         const nowMs = clock.nowMs();
         const active = await requests.active({ ...what, endedSinceMs: sinceMs, limit: LIMITS.logStreamRequestsMax });
         for (const request of active) {
@@ -211,16 +235,28 @@ export function addLogVerbs(add: AddVerb, api: Pick<ApiDependencies, "logSearch"
         throw new TemperaError("concurrent_requests_limit", `${open} log streams are open at this admin service, as many as it holds.`);
       const nowMs = clock.nowMs();
       const what = asked({ ...query, limit: 1 }, body, caller, nowMs);
+      const place = ofOwners.take(caller.ownerId);
       const gone = new AbortController();
+      gone.signal.addEventListener("abort", () => place[Symbol.dispose](), { once: true });
       const lines = what
         ? follow(
             { ...what, startMs: query.start ?? (what.requestId === undefined ? nowMs : 0), endMs: query.end ?? Number.MAX_SAFE_INTEGER },
+            caller,
             gone.signal,
           )
         : nothing();
-      return c.body(sseStream(lines, gone), 200, SSE_HEADERS);
+      return c.body(sseStream(holding(lines, place), gone), 200, SSE_HEADERS);
     },
   );
+}
+
+/** The same, with a place that is given back at its end. */
+async function* holding(lines: AsyncGenerator<string>, place: Disposable): AsyncGenerator<string> {
+  try {
+    yield* lines;
+  } finally {
+    place[Symbol.dispose]();
+  }
 }
 
 async function* nothing(): AsyncGenerator<string> {

@@ -143,6 +143,7 @@ export function addRegistryVerbs(add: AddVerb, api: PublishDependencies & Pick<A
         state: z.enum(["enabled", "disabled"]).default("enabled"),
       }),
       audit: "models.push",
+      streams: true,
       status: 201,
       answer: z.object({
         endpoint_id: z.string(),

@@ -5,6 +5,7 @@ import { LIMITS } from "../../core/limits.ts";
 import type { EndedRequest, Payloads } from "../../core/ports/request-search.ts";
 import { isRequestId } from "../../core/request.ts";
 import { retrieve } from "../../core/stored.ts";
+import { unitsOf } from "../../core/usage.ts";
 import { falError } from "../../fal/index.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { ENDPOINT_IDS, listed } from "./endpoints.ts";
@@ -161,11 +162,11 @@ export function addRequestVerbs(
     async ({ query, caller }) => {
       const { items, found, ...page } = await list(query, caller);
       const outcomes = await requestSearch.payloads(found.map(({ requestId }) => requestId));
-      const unitsOf = (requestId: string): number => {
+      const billed = (requestId: string): number => {
         const outcome = outcomes.get(requestId)?.outcome;
-        return outcome?.ok ? ((outcome as { units?: number }).units ?? 1) : 0;
+        return outcome ? unitsOf(outcome) : 0;
       };
-      return { items: items.map((item) => ({ ...item, runner_id: null, billable_units: unitsOf(item.request_id) })), ...page };
+      return { items: items.map((item) => ({ ...item, runner_id: null, billable_units: billed(item.request_id) })), ...page };
     },
   );
 }

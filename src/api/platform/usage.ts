@@ -101,6 +101,13 @@ const CHECK = z
   })
   .openapi("UsageCheck");
 
+/** Sums of which some are missing would be wrong without a sign. */
+function refuseMany(rows: unknown[]): void {
+  if (rows.length <= LIMITS.usageRowsMax) return;
+  const msg = `The answer would have more than ${LIMITS.usageRowsMax.toLocaleString("en-US")} rows; ask for less time, or for single owners or endpoints`;
+  throw new TemperaError("input_invalid", `start: ${msg}`, { faults: [{ loc: ["query", "start"], msg, type: "value_error" }] });
+}
+
 const iso = (ms: number): string => new Date(ms).toISOString();
 
 /** fal's fields of a cost. Tempera gives no discounts. */
@@ -231,9 +238,10 @@ export function addUsageVerbs(add: AddVerb, { ledger, schedules, clock }: Pick<A
             widen,
             timeframe: query.timeframe as Timeframe,
             timezone: query.timezone,
-            limit: LIMITS.usageRowsMax,
+            limit: LIMITS.usageRowsMax + 1,
           })),
         );
+        refuseMany(buckets);
       }
       buckets.sort((a, b) => a.atMs - b.atMs);
       const expand = query.expand ?? ["time_series"];
@@ -291,8 +299,9 @@ export function addUsageVerbs(add: AddVerb, { ledger, schedules, clock }: Pick<A
         ...filterOf(query),
         ...windowOf(query, 30 * DAY_MS),
         ...(owner !== undefined && { ownerId: owner }),
-        limit: LIMITS.usageRowsMax,
+        limit: LIMITS.usageRowsMax + 1,
       });
+      refuseMany(found);
       return {
         totals: found.map((total) => ({
           owner: total.ownerId,

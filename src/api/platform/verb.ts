@@ -118,7 +118,7 @@ export function createAddVerb(
         if (verb.status === 204) return c.body(null, 204, { [REQUEST_ID_HEADER]: requestIdOf(c), ...headers });
         return answerJson(c, value as object, verb.status ?? 200, headers);
       };
-      if (!verb.audit || !caller) return answered();
+      if (!verb.audit || !caller || verb.streams) return answered();
       const { ownerId } = caller;
       return api.idempotentWrite(c, { ownerId, input: { query: query as Json, body: (body ?? null) as Json } }, answered);
     });

@@ -9,27 +9,30 @@ import {
   readRerun,
   submitBody,
   submitOptions,
-  wantedLifecycle,
   wantsCache,
 } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest } from "../find-request.ts";
-import { queueJob } from "../intake.ts";
+import { createClaimRequest } from "../idempotency/claim-request.ts";
+import { REPLAYED_HEADER } from "../idempotency/idempotency-key.ts";
+import { outputLifecycle, queueJob } from "../intake.ts";
 import type { Caller } from "../key-ring.ts";
 import type { Held } from "../limits/tally.ts";
 import { PIPELINE_PRICE, PIPELINE_RETRY } from "../pipelines/pipeline-job.ts";
 import { type EarlierRun, rerunJob } from "../pipelines/rerun-job.ts";
 import { readJsonBody } from "../read-body.ts";
 import { requestIdOf } from "../request-id.ts";
+import { refuseBehaviourOff, refuseEndpointOff } from "../route-of.ts";
 
 /**
  * Runs a pipeline's request again as a new one, which keeps the results of all nodes that the change does not touch. It does what
- * the first one did, on the same versions, whatever was published since; headers and query are a submit's, and count anew.
+ * the first one did, on the same versions, whatever was published since; headers and query are a submit's, its idempotency key too, and count anew.
  *
  * 200 as a submit. Refused before anything is queued: 400 a request that has not ended or is no pipeline's, 404 one that is not the
- * caller's, 422 a node it has not or an input that does not fit, 429 a limit of the owner's, 503 a store or Temporal.
+ * caller's, 403 what a flag keeps from the owner, 422 a node it has not, an input that does not fit or an idempotency key that was another
+ * call's, 429 a limit of the owner's, 503 a store or Temporal.
  */
 export const createRerun = (
   api: Pick<
@@ -44,6 +47,9 @@ export const createRerun = (
     | "objects"
     | "files"
     | "storageDefaults"
+    | "times"
+    | "flags"
+    | "claims"
     | "limits"
     | "clock"
     | "log"
@@ -53,12 +59,20 @@ export const createRerun = (
   >,
 ) => {
   const findRequest = createFindRequest(api);
+  const claimRequest = createClaimRequest(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
     const found = await findRequest(caller, requestId ?? "");
     await api.limits.call(caller);
     if (found.state !== "COMPLETED") throw new TemperaError("request_unfinished");
-    const rerun = readRerun(await readJsonBody(c, api.bodyBytesMax));
+    const raw = await readJsonBody(c, api.bodyBytesMax);
+    const rerun = readRerun(raw);
+    const claim = await claimRequest(c, { caller, endpoint: `${found.endpoint} again, from ${found.requestId}`, input: raw });
+    if (claim?.standing) {
+      const { standing } = claim;
+      const body = { ...submitBody(addressOf(c, "queue", api.publicUrl), standing, standing.position), status: standing.state };
+      return answerJson(c, body, 200, { [REPLAYED_HEADER]: "true" });
+    }
     const held: Held[] = [];
     let job: JobSpec;
     try {
@@ -69,20 +83,22 @@ export const createRerun = (
       job = await newJob(c, caller, await earlierRun(found.requestId), rerun);
     } catch (error) {
       for (const each of held) each.drop();
+      claim?.release();
       throw error;
     }
-    const queueing = queueJob(api, { job, ignored: [], held });
+    const queueing = queueJob(api, { job, ignored: [], held }, { claim });
     await Promise.all([queueing.started, queueing.announced]);
     return answerJson(c, submitBody(addressOf(c, "queue", api.publicUrl), job, 0));
   };
 
   async function newJob(c: Context, caller: Caller, earlier: EarlierRun, rerun: Rerun): Promise<JobSpec> {
     const { ownerId, endpoint, version, taskQueue, modelDigest, timeouts } = earlier.job;
+    refuseEndpointOff(api.flags, "workflow", endpoint, ownerId);
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
-    const defaults = api.storageDefaults.of(ownerId);
-    const lifecycle = wantedLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), LIFECYCLE_PREFERENCE_HEADER, defaults);
+    if (webhook) refuseBehaviourOff(api.flags, "webhooks", ownerId, "Ask again without fal_webhook and ask for the status.");
+    const lifecycle = outputLifecycle(api, c.req.header(LIFECYCLE_PREFERENCE_HEADER), ownerId);
     const cache = wantsCache(c.req.header(CACHE_HEADER));
-    const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));
+    const { priority, startTimeoutMs, noRetry, retryLimits, storeIo } = submitOptions((name) => c.req.header(name));
     const { weight, inProgress } = (await api.limits.of(caller)).owner;
     const requestId = requestIdOf(c);
     return {
@@ -99,10 +115,11 @@ export const createRerun = (
       ...(weight !== undefined && weight !== 1 && { weight }),
       ...(inProgress !== undefined && { place: "waits" as const }),
       ...(startTimeoutMs !== undefined && { startTimeoutMs }),
-      ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
+      ...(lifecycle && { lifecycle }),
+      ...(storeIo === false && { storeIo }),
       retry: { ...PIPELINE_RETRY, ...(retryLimits && { limits: retryLimits }), ...(noRetry && { attemptsMax: 1 }) },
       timeouts,
-      ...(await rerunJob(api, earlier, { requestId, rerun, cache })),
+      ...(await rerunJob(api, earlier, { requestId, rerun, cache, storeIo })),
     };
   }
 

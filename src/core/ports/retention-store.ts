@@ -47,8 +47,8 @@ export interface RetentionStore {
   /** Results of nodes whose time has passed; none where there are no pipelines. */
   deleteCachedResults(nowMs: number, limit: number): Promise<number>;
 
-  /** Of these keys, those that a record or a kept result of a node names. */
-  named(keys: string[]): Promise<Set<string>>;
+  /** Of these keys, those that a record, other than of these requests, or a kept result of a node names. */
+  named(keys: string[], requestIds?: string[]): Promise<Set<string>>;
   /** Of these artifacts, those that the input of an unfinished request or a kept result of a node names. */
   artifactsInUse(keys: string[]): Promise<Set<string>>;
   /** Of these requests, those that are recorded, and whether they have ended. */
