@@ -279,6 +279,8 @@ export const LIMITS = {
   allowanceCacheMs: 300_000,
   /** Callers whose allowance a gateway remembers; past that the longest known go first. */
   allowancesRememberedMax: 10_000,
+  /** How long an owner whose call was refused has its next ones counted before anything else is asked for them: a flood must cost little. */
+  refusedLatelyMs: 10_000,
   /** How long a gateway goes by a count of an owner's requests, and its own since, before it has them counted again. */
   tallyMs: 2_000,
   /** Calls with a wrong key that one address may make within `wrongKeysSeconds`. */

@@ -6,6 +6,7 @@ import type { ClaimName } from "../../core/ports/claim-store.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest, type FoundRequest } from "../find-request.ts";
 import type { Caller } from "../key-ring.ts";
+import { createRefusedLately } from "../limits/refused-lately.ts";
 import { answerAbout, requestIdOf } from "../request-id.ts";
 import { fingerprintOf, idempotencyKeyOf, reusedKey } from "./idempotency-key.ts";
 
@@ -19,20 +20,45 @@ export type ClaimedRequest =
    */
   | { standing?: undefined; shared: boolean; release(): void };
 
+interface Asked {
+  caller: Caller;
+  endpoint: string;
+  input: Json;
+}
+
 /**
  * Finds out whether a call was made before (docs/limits.md). `undefined`: it carries no idempotency key, and its key has no time in which
  * the same input is the same request; nothing was asked then.
  *
  * Rejects with `idempotency_key_reused`, with `input_invalid` for a key that is none, and with `store_unavailable`: who wants a
  * promise is not served without it.
+ *
+ * Rejects with what `allowed` does, the count of this call by its owner's limits: the claim is made beside it, a round trip to each store
+ * at the same time, and taken back when the call is refused. Owners whose calls were refused lately are counted first.
  */
 export const createClaimRequest = (api: Pick<ApiDependencies, "claims" | "limits" | "events" | "requests" | "jobs" | "clock" | "log">) => {
   const findRequest = createFindRequest(api);
 
-  return async function claimRequest(
-    c: Context,
-    { caller, endpoint, input }: { caller: Caller; endpoint: string; input: Json },
-  ): Promise<ClaimedRequest | undefined> {
+  const refusedLately = createRefusedLately();
+  return async function claimRequest(c: Context, asked: Asked, allowed: Promise<void>): Promise<ClaimedRequest | undefined> {
+    const { ownerId } = asked.caller;
+    const claiming = refusedLately.has(ownerId) ? allowed.then(() => claimed(c, asked)) : claimed(c, asked);
+    // Its failure is the answer of a call that is allowed, and nobody's when it is not.
+    claiming.catch(() => {});
+    try {
+      await allowed;
+    } catch (error) {
+      refusedLately.add(ownerId);
+      claiming.then(
+        (claim) => claim && !claim.standing && claim.release(),
+        () => {},
+      );
+      throw error;
+    }
+    return claiming;
+  };
+
+  async function claimed(c: Context, { caller, endpoint, input }: Asked): Promise<ClaimedRequest | undefined> {
     const key = idempotencyKeyOf(c);
     const { owner, key: ofKey } = key === undefined ? await api.limits.of(caller) : { owner: {}, key: {} };
     const seconds = key === undefined ? (ofKey.sameInputSeconds ?? owner.sameInputSeconds ?? 0) : LIMITS.idempotencySeconds;
@@ -50,7 +76,7 @@ export const createClaimRequest = (api: Pick<ApiDependencies, "claims" | "limits
       // It was claimed and, as far as anybody knows, not started: its gateway is about to, or has died. Whoever is first, it is this id.
       if (await api.claims.share(name, requestId)) return { shared: true, release: () => {} };
     }
-  };
+  }
 
   /** The request, when there is a job behind it. */
   async function find(caller: Caller, requestId: string): Promise<FoundRequest | undefined> {

@@ -10,6 +10,7 @@ import type { ApiDependencies } from "../dependencies.ts";
 import { createClaimRequest } from "../idempotency/claim-request.ts";
 import { REPLAYED_HEADER } from "../idempotency/idempotency-key.ts";
 import { type Intake, queueJob, readIntake } from "../intake.ts";
+import { bodyOfCall } from "../limits/body-of-call.ts";
 import type { Held } from "../limits/tally.ts";
 import { readJsonBody } from "../read-body.ts";
 import { requestIdOf } from "../request-id.ts";
@@ -49,10 +50,11 @@ export const createSubmit = (
   return async (c: Context, { endpoint }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
     const route = await callerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
-    const [raw] = await Promise.all([readJsonBody(c, api.bodyBytesMax), api.limits.call(caller)]);
+    const allowed = api.limits.call(caller);
+    const raw = await bodyOfCall(readJsonBody(c, api.bodyBytesMax), allowed);
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
     if (webhook) refuseBehaviourOff(api.flags, "webhooks", caller.ownerId, "Submit without fal_webhook and ask for the status.");
-    const claim = await claimRequest(c, { caller, endpoint, input: raw });
+    const claim = await claimRequest(c, { caller, endpoint, input: raw }, allowed);
     if (claim?.standing) {
       const { standing } = claim;
       const body = { ...submitBody(addressOf(c, "queue", api.publicUrl), standing, standing.position), status: standing.state };

@@ -12,6 +12,7 @@ import { type ClaimedRequest, createClaimRequest } from "../idempotency/claim-re
 import { REPLAYED_HEADER } from "../idempotency/idempotency-key.ts";
 import { type Intake, queueJob, readIntake } from "../intake.ts";
 import type { Caller } from "../key-ring.ts";
+import { bodyOfCall } from "../limits/body-of-call.ts";
 import { takePlace } from "../limits/take-place.ts";
 import { requestIdOf } from "../request-id.ts";
 import { callerRoute } from "../route-of.ts";
@@ -59,8 +60,9 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
     const route = await callerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
     using _place = inFlight.take(caller.ownerId);
     const { schemas } = route.model ?? route.pipeline;
-    const [raw] = await Promise.all([readRunInput(c, schemas.input, api.bodyBytesMax), api.limits.call(caller)]);
-    const claim = await claimRequest(c, { caller, endpoint, input: raw });
+    const allowed = api.limits.call(caller);
+    const raw = await bodyOfCall(readRunInput(c, schemas.input, api.bodyBytesMax), allowed);
+    const claim = await claimRequest(c, { caller, endpoint, input: raw }, allowed);
     if (claim?.standing?.state === "COMPLETED") return await replay(c, claim.standing);
     const intake = claim?.standing ? undefined : await begin(c, { route, caller, raw }, claim);
     const requestId = requestIdOf(c);
