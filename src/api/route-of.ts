@@ -29,17 +29,22 @@ export async function callerRoute(
   { ownerId }: { ownerId: string },
   { endpoint, requestId }: { endpoint: string; requestId: string },
 ): Promise<Route> {
-  if (endpoint === EXECUTE) return EXECUTION;
-  const saved = endpoint.startsWith(SAVED) ? await findPipeline(endpoint, ownerId) : undefined;
-  const route = saved ?? routeOf(registry, endpoint, requestId);
+  const saved = endpoint !== EXECUTE && endpoint.startsWith(SAVED) ? await findPipeline(endpoint, ownerId) : undefined;
+  const route = endpoint === EXECUTE ? EXECUTION : (saved ?? routeOf(registry, endpoint, requestId));
   refuseOff(flags, route, ownerId);
   return route;
 }
 
 /** Throws `switched_off` when a flag keeps this model or workflow from this owner. */
-export function refuseOff(flags: Flags, { model, pipeline }: Route, ownerId: string): void {
-  const kind = model ? "model" : "workflow";
-  const { endpoint } = model ?? pipeline;
+export const refuseOff = (flags: Flags, { model, pipeline }: Route, ownerId: string): void =>
+  refuseEndpointOff(flags, { kind: model ? "model" : "workflow", endpoint: (model ?? pipeline).endpoint }, ownerId);
+
+/** The same for one that is known by its name alone. */
+export function refuseEndpointOff(
+  flags: Flags,
+  { kind, endpoint }: { kind: "model" | "workflow"; endpoint: string },
+  ownerId: string,
+): void {
   if (!flags.isOn(kind, endpoint, ownerId))
     throw new TemperaError("switched_off", `The ${kind} ${endpoint} is switched off on this server, ${BY_WHOM}`);
 }
