@@ -3,12 +3,13 @@ import { inputHash } from "../../core/input-hash.ts";
 import type { JobSpec } from "../../core/job.ts";
 import type { JsonObject } from "../../core/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import type { KeptNode, PipelinePart, PipelinePlan } from "../../core/pipeline.ts";
+import type { Callee, KeptNode, PipelinePart, PipelinePlan } from "../../core/pipeline.ts";
 import type { PipelineRun } from "../../core/ports/pipeline-runs.ts";
 import { retrieve, store } from "../../core/stored.ts";
 import type { Rerun } from "../../fal/index.ts";
 import { pipelineRoute } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { refuseEndpointOff } from "../route-of.ts";
 import { outputThere } from "./output-there.ts";
 import { refuseLarge } from "./pipeline-job.ts";
 
@@ -22,14 +23,21 @@ export interface EarlierRun {
  * What of a job an earlier run decides: the plan, the versions of what it calls and the input, with what is to be others. The results
  * of its nodes come along; each is kept whose input is still the same when its turn comes.
  *
- * Throws `input_invalid` for an input that does not fit the pipeline, and for nodes that it has not.
+ * Throws `input_invalid` for an input that does not fit the pipeline, and for nodes that it has not; `payload_gone` when the earlier run's
+ * input is not kept any more; `switched_off` when a flag keeps the pipeline, or anything that it calls, from its owner.
  */
 export async function rerunJob(
-  api: Pick<ApiDependencies, "objects" | "files" | "clock" | "registry" | "findPipeline">,
+  api: Pick<ApiDependencies, "objects" | "files" | "clock" | "registry" | "findPipeline" | "flags">,
   { job, nodes }: EarlierRun,
   { requestId, rerun, cache }: { requestId: string; rerun: Rerun; cache: boolean },
 ): Promise<Pick<JobSpec, "input" | "pipeline" | "rerunOf">> {
   const { plan, callees, depth } = job.pipeline;
+  // Before anything else is read: the rest of what it was given goes with it.
+  const first = await retrieve<JsonObject>(api.objects, job.input);
+  refuseEndpointOff(api.flags, { kind: "workflow", endpoint: job.endpoint }, job.ownerId);
+  for (const { kind, endpoint } of Object.values(await retrieve<Record<string, Callee>>(api.objects, callees))) {
+    refuseEndpointOff(api.flags, { kind: kind === "model" ? "model" : "workflow", endpoint }, job.ownerId);
+  }
   const before = job.pipeline.kept ? await retrieve<Record<string, KeptNode>>(api.objects, job.pipeline.kept) : {};
   const kept: Record<string, KeptNode> = {
     ...(await stillThere(api, before)),
@@ -51,7 +59,6 @@ export async function rerunJob(
       },
     ]);
   }
-  const first = await retrieve<JsonObject>(api.objects, job.input);
   const input = Object.keys(rerun.input).length === 0 ? first : await changedInput(api, job, first, rerun.input);
   refuseLarge(input);
   const [storedInput, storedKept] = await Promise.all([
@@ -66,7 +73,7 @@ export async function rerunJob(
       callees,
       depth,
       deadlineMs: api.clock.nowMs() + LIMITS.pipelineMs,
-      cache,
+      cache: cache && api.flags.isOn("behaviour", "node_cache", job.ownerId),
       kept: storedKept,
       ...(Object.keys(overrides).length > 0 && { overrides }),
       ...(rerun.from !== undefined && { from: rerun.from }),
