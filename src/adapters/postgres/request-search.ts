@@ -102,13 +102,13 @@ export function createRequestSearch(sql: Sql): RequestSearch {
       return true;
     },
 
-    async namedElsewhere(sha256s, requestId) {
+    async namedElsewhere(sha256s, requestIds) {
       const rows = await answer(
         sql,
         sql<{ sha256: string }[]>`
           SELECT sha256 FROM unnest(${sha256s}::text[]) AS sha256
           WHERE EXISTS (SELECT FROM requests WHERE outcome IS NOT NULL AND artifacts_named(outcome) @> ARRAY[sha256]
-                        AND request_id <> ${requestId})
+                        AND request_id <> ALL(${requestIds}::uuid[]))
           OR EXISTS (SELECT FROM requests WHERE outcome IS NULL AND strpos(job::text, sha256) > 0)`,
       );
       return new Set(rows.map(({ sha256 }) => sha256));

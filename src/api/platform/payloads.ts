@@ -1,6 +1,9 @@
 import { z } from "@hono/zod-openapi";
 import { errorInfo, TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Json, JsonObject } from "../../core/json.ts";
+import { PIPELINE_QUEUE } from "../../core/pipeline.ts";
+import type { Payloads } from "../../core/ports/request-search.ts";
+import type { RequestRecord } from "../../core/ports/request-store.ts";
 import { identityOf } from "../../core/request.ts";
 import { retrieve } from "../../core/stored.ts";
 import type { ApiDependencies } from "../dependencies.ts";
@@ -24,7 +27,7 @@ export function addPayloadVerbs(add: AddVerb, api: Needs): void {
     {
       method: "delete",
       path: "/v1/models/requests/{request_id}/payloads",
-      says: "Deletes input and output of a request that has ended, and the files it produced. Asked again it answers an empty list.",
+      says: "Deletes input and output of a request that has ended, and the files it produced; of a pipeline's, also those of its nodes. Asked again it answers an empty list.",
       scope: "ADMIN",
       params: z.object({ request_id: z.string() }),
       audit: "requests.delete-payloads",
@@ -40,23 +43,18 @@ export function addPayloadVerbs(add: AddVerb, api: Needs): void {
         throw new TemperaError("request_unfinished", "The webhook of this request is still on its way; try again when it has arrived.");
       }
       return change({ subject: record.requestId, before: { endpoint_id: record.endpoint, owner: record.ownerId } }, async () => {
-        const stored = (await api.requestSearch.payloads([record.requestId])).get(record.requestId);
-        if (!stored) throw new TemperaError("request_unknown");
-        const { job, outcome } = stored;
-        // Bytes first, the record last: who was cut off half-way is asked again and finds what is left.
+        const family = [...(await nodesWithin(api, record.requestId)), record];
+        const ids = family.map(({ requestId }) => requestId);
+        const payloads = await api.requestSearch.payloads(ids);
+        if (!payloads.has(record.requestId)) throw new TemperaError("request_unknown");
+        // Bytes first, the records last, the request's own behind its nodes': who was cut off half-way is asked again and finds what is left.
         const results: z.input<typeof LINK>[] = [];
-        for (const link of outcome.ok ? await linksOf(api, outcome.output) : []) {
-          results.push({ link, exception: await deleteFile(api, link, record) });
+        for (const link of await linksOf(api, [...payloads.values()])) {
+          results.push({ link, exception: await deleteFile(api, link, { ids, ownerId: record.ownerId }) });
         }
-        const refs = [job.input, ...(outcome.ok ? [outcome.output] : [])].flatMap((each) => ("ref" in each ? [each.ref] : []));
-        for (const ref of refs) await api.objects.delete(ref);
-        await api.nodeResults.forgetMadeBy(record.requestId);
-        await api.requestSearch.erasePayloads(record.requestId);
-        // The event log and Temporal hold them as well. What is away now forgets them in its own time.
-        const forgotten = await Promise.allSettled([api.events.drop(identityOf(record)), api.jobs.forget(record.requestId)]);
-        for (const each of forgotten) {
-          if (each.status === "rejected")
-            api.log.warn({ requestId: record.requestId, err: errorInfo(each.reason) }, "a copy was not deleted");
+        for (const each of family) {
+          const stored = payloads.get(each.requestId);
+          if (stored) await eraseOne(api, each, stored);
         }
         return { after: { cdn_delete_results: results } as Json, result: { cdn_delete_results: results } };
       });
@@ -64,16 +62,41 @@ export function addPayloadVerbs(add: AddVerb, api: Needs): void {
   );
 }
 
-/** The addresses of files of ours that an output names, each once. Of an output that is gone, none. */
-async function linksOf({ objects }: Needs, output: { inline: JsonObject } | { ref: string }): Promise<string[]> {
-  if ("ref" in output && !(await objects.head(output.ref))) return [];
+/** The nodes of a pipeline's request, and those of the pipelines among them, each behind its own nodes. A model's has none. */
+async function nodesWithin(api: Needs, requestId: string): Promise<RequestRecord[]> {
+  const all: RequestRecord[] = [];
+  for (const node of await api.requests.nodes(requestId)) {
+    if (node.taskQueue === PIPELINE_QUEUE) all.push(...(await nodesWithin(api, node.requestId)));
+    all.push(node);
+  }
+  return all;
+}
+
+async function eraseOne(api: Needs, record: RequestRecord, { job, outcome }: Payloads): Promise<void> {
+  const own = [job.input, job.pipeline?.kept, ...(outcome.ok ? [outcome.output] : [])];
+  for (const stored of own) if (stored && "ref" in stored) await api.objects.delete(stored.ref);
+  await api.nodeResults.forgetMadeBy(record.requestId);
+  await api.requestSearch.erasePayloads(record.requestId);
+  // The event log and Temporal hold them as well. What is away now forgets them in its own time.
+  const isWorkflow = !record.node || job.pipeline !== undefined;
+  const forgotten = await Promise.allSettled([api.events.drop(identityOf(record)), isWorkflow && api.jobs.forget(record.requestId)]);
+  for (const each of forgotten) {
+    if (each.status === "rejected") api.log.warn({ requestId: record.requestId, err: errorInfo(each.reason) }, "a copy was not deleted");
+  }
+}
+
+/** The addresses of files of ours that outputs name, each once. Of an output that is gone, none. */
+async function linksOf({ objects }: Needs, payloads: Payloads[]): Promise<string[]> {
   const links = new Set<string>();
   const look = (value: Json): void => {
     if (typeof value === "string") {
       if (namedFile(value)) links.add(value);
     } else if (typeof value === "object" && value !== null) for (const each of Object.values(value)) look(each);
   };
-  look(await retrieve<JsonObject>(objects, output));
+  for (const { outcome } of payloads) {
+    if (!outcome.ok || ("ref" in outcome.output && !(await objects.head(outcome.output.ref)))) continue;
+    look(await retrieve<JsonObject>(objects, outcome.output));
+  }
   return [...links];
 }
 
@@ -81,12 +104,12 @@ async function linksOf({ objects }: Needs, output: { inline: JsonObject } | { re
 async function deleteFile(
   { objects, files, requestSearch }: Needs,
   link: string,
-  { requestId, ownerId }: { requestId: string; ownerId: string },
+  { ids, ownerId }: { ids: string[]; ownerId: string },
 ): Promise<string | null> {
   const named = namedFile(link);
   try {
     if (named?.kind === "artifact") {
-      const shared = await requestSearch.namedElsewhere([named.sha256], requestId);
+      const shared = await requestSearch.namedElsewhere([named.sha256], ids);
       if (shared.has(named.sha256)) return "Another request made the same bytes, or takes them as its input.";
       await objects.delete(named.key);
       return null;

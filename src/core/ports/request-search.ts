@@ -47,8 +47,8 @@ export interface RequestSearch {
   payloads(requestIds: string[]): Promise<Map<string, Payloads>>;
   /** Takes input and output out of the record: what is left names bytes that are not there. False when it has not ended. */
   erasePayloads(requestId: string): Promise<boolean>;
-  /** Of these artifacts (SHA-256, hex), those that the output of another request or the input of an unfinished one names. */
-  namedElsewhere(sha256s: string[], requestId: string): Promise<Set<string>>;
+  /** Of these artifacts (SHA-256, hex), those that the output of a request other than these or the input of an unfinished one names. */
+  namedElsewhere(sha256s: string[], requestIds: string[]): Promise<Set<string>>;
   /** Requests without an outcome, by id (oldest first), from the one after `after` on. */
   unfinished(of: { endpoints: string[]; ownerId?: string }, after: string | undefined, limit: number): Promise<RequestIdentity[]>;
 }

@@ -140,7 +140,7 @@ describe("the list of requests", () => {
     const first = await ended({ endpoint: "art/a" }, T, { outcome: output(shared, own, input) });
     await ended({ endpoint: "art/b", ownerId: "another" }, T, { outcome: output(shared) });
     await requests.insert(job({ endpoint: "art/c", input: { inline: { image_url: at(input) } } }));
-    expect(await search.namedElsewhere([shared, own, input], first)).toEqual(new Set([shared, input]));
+    expect(await search.namedElsewhere([shared, own, input], [first])).toEqual(new Set([shared, input]));
   });
 
   it("reads a first page, and any other, from an index, however many requests there are", async () => {
