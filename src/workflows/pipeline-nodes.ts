@@ -94,7 +94,7 @@ export function createPipelineNodes(
       if (pipelineEnds()) throw cancelled();
       const requestId = uuid4();
       const stored = await values.keep(input, { requestId, what: "input", called: inputOf(name) });
-      return await outputOf(nodeJob(requestId, callee, stored, name), name, (node) => call(node, callee));
+      return await outputOf(nodeJob(requestId, callee, stored, name), name, (node) => call(node, callee, input));
     } finally {
       turns.give();
     }
@@ -208,13 +208,13 @@ export function createPipelineNodes(
       ? { ...end, outcome: { ...end.outcome, error: { code: "client_cancelled", message: "Its pipeline ended before it did." } } }
       : end;
 
-  const call = (node: JobSpec, callee: Callee): Promise<NodeEnd> =>
+  const call = (node: JobSpec, callee: Callee, given: JsonObject): Promise<NodeEnd> =>
     callee.kind === "model"
       ? runInference(node, { activityId: node.requestId, summary: `${node.endpoint} · ${node.node?.id}` })
-      : runPipeline(node, callee);
+      : runPipeline(node, callee, given);
 
   /** A node that calls a pipeline: a workflow of its own, which records its own end. */
-  async function runPipeline(node: JobSpec, callee: Callee & { kind: "pipeline" }): Promise<NodeEnd> {
+  async function runPipeline(node: JobSpec, callee: Callee & { kind: "pipeline" }, given: JsonObject): Promise<NodeEnd> {
     try {
       const unstored = node.storeIo === false;
       const key = unstored ? transientKey(node.requestId, "input") : `inputs/${node.requestId}-checked.json`;
@@ -234,6 +234,7 @@ export function createPipelineNodes(
         depth: depth + 1,
         deadlineMs,
         cache,
+        ...(node.storeIo !== false && { givenHash: inputHash(given) }),
       };
       const child: PipelineJob = { ...node, input: checked.input, pipeline };
       const outcome = await executeChild<(job: PipelineJob) => Promise<Outcome>>("pipeline", {

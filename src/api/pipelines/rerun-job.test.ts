@@ -92,6 +92,14 @@ describe("the job of a rerun", () => {
     await expect(rerunJob(createApi().api, before, asked)).rejects.toMatchObject({ code: "payload_gone" });
   });
 
+  it("keeps a node that called a pipeline under what it was given, not under what its check made of that", async () => {
+    const { api, read } = createApi();
+    const called = node("1", { x: 1 });
+    called.job.pipeline = { givenHash: "of what it was given" } as PipelinePart;
+    const { pipeline } = await rerunJob(api, earlier([called]), asked);
+    expect(read(pipeline?.kept)).toMatchObject({ "1": { inputHash: "of what it was given" } });
+  });
+
   it("takes over what an earlier rerun changed, and changes it further", async () => {
     const { api } = createApi();
     const before = earlier([node("1", {}), node("2", {})], { overrides: { "1": { a: 1, b: 1 }, "2": { c: 1 } } });

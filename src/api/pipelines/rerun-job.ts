@@ -97,9 +97,10 @@ async function keptNode(
   { job, outcome }: PipelineRun,
 ): Promise<[string, KeptNode][]> {
   if (!job.node || !outcome?.ok || !(await outputThere(api, outcome.output))) return [];
-  const given = await retrieve<JsonObject>(api.objects, job.input);
   const { requestId, endpoint, version } = job;
-  return [[job.node.id, { requestId, endpoint, version, inputHash: inputHash(given), output: outcome.output }]];
+  // The record of a pipeline that the node called has the input that was made of it.
+  const hash = job.pipeline?.givenHash ?? inputHash(await retrieve<JsonObject>(api.objects, job.input));
+  return [[job.node.id, { requestId, endpoint, version, inputHash: hash, output: outcome.output }]];
 }
 
 /** The workflow reads all of it at its beginning: where the outputs are too much for that, it is given where they lie. */
