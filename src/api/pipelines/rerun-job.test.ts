@@ -119,6 +119,22 @@ describe("the job of a rerun", () => {
     expect(JSON.parse(String(stored.get("ref" in output ? output.ref : "")))).toEqual({ text, at: 7 });
   });
 
+  it("has a few outputs in memory at once, however many nodes there are", async () => {
+    const { api, stored } = createApi();
+    const nodes = Array.from({ length: 100 }, (_, at) => node(String(at), {}));
+    for (const [at, { outcome }] of nodes.entries()) if (outcome?.ok) outcome.output = { ref: `outcomes/${at}.json` };
+    for (const at of nodes.keys()) stored.set(`outcomes/${at}.json`, Buffer.from("{}"));
+    let [reading, most] = [0, 0];
+    const { get } = api.objects;
+    api.objects.get = async (key) => {
+      most = Math.max(most, ++reading);
+      await new Promise((resolve) => setImmediate(resolve));
+      return get(key).finally(() => reading--);
+    };
+    await rerunJob(api, earlier(nodes), asked);
+    expect(most).toBeLessThanOrEqual(8);
+  });
+
   it("of a definition that is no longer at hand takes the fields that the first run had, and no other", async () => {
     const { api } = createApi();
     const change = (input: JsonObject) => rerunJob(api, earlier([]), { ...asked, rerun: { input, nodes: {} } });

@@ -41,7 +41,7 @@ export async function rerunJob(
   const before = job.pipeline.kept ? await retrieve<Record<string, KeptNode>>(api.objects, job.pipeline.kept) : {};
   const kept: Record<string, KeptNode> = {
     ...(await stillThere(api, before)),
-    ...Object.fromEntries((await Promise.all(nodes.map((node) => keptNode(api, node)))).flat()),
+    ...Object.fromEntries((await aFewAtOnce(nodes, (node) => keptNode(api, node))).flat()),
   };
   const known = new Set([
     ...Object.keys(before),
@@ -81,13 +81,22 @@ export async function rerunJob(
   };
 }
 
+/** Outputs are looked into, and may be large: not those of hundreds of nodes together. */
+const LOOKED_AT_ONCE = 8;
+
+async function aFewAtOnce<T, R>(all: readonly T[], look: (each: T) => Promise<R>): Promise<R[]> {
+  const looked: R[] = [];
+  for (let at = 0; at < all.length; at += LOOKED_AT_ONCE) looked.push(...(await Promise.all(all.slice(at, at + LOOKED_AT_ONCE).map(look))));
+  return looked;
+}
+
 /** Of what the earlier run was itself given to keep, what can still be kept. */
 async function stillThere(
   api: Pick<ApiDependencies, "objects" | "files" | "clock">,
   kept: Record<string, KeptNode>,
 ): Promise<Record<string, KeptNode>> {
   const all = Object.entries(kept);
-  const there = await Promise.all(all.map(([, { output }]) => outputThere(api, output)));
+  const there = await aFewAtOnce(all, ([, { output }]) => outputThere(api, output));
   return Object.fromEntries(all.filter((_, at) => there[at]));
 }
 
