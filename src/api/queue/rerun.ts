@@ -26,7 +26,8 @@ import { refuseBehaviourOff } from "../route-of.ts";
 
 /**
  * Runs a pipeline's request again as a new one, which keeps the results of all nodes that the change does not touch. It does what
- * the first one did, on the same versions, whatever was published since; headers and query are a submit's, and count anew.
+ * the first one did, on the same versions, whatever was published since; headers and query are a submit's, and count anew (but
+ * for idempotency keys and `fal_max_queue_length`, which are not looked at).
  *
  * 200 as a submit. Refused before anything is queued: 400 a request that has not ended or is no pipeline's, 403 what a flag keeps from
  * its owner, 404 one that is not the caller's or whose input is not kept any more, 422 a node it has not or an input that does not fit, 429 a limit of the owner's, 503 a store or Temporal.
