@@ -13,7 +13,7 @@ import type { ObjectStore } from "../core/ports/object-store.ts";
 import type { RequestStore } from "../core/ports/request-store.ts";
 import type { Outcome } from "../core/request.ts";
 import { retrieve, store, storeApart, transientKey } from "../core/stored.ts";
-import { billableUnits } from "../core/usage.ts";
+import { unitsMade } from "../core/usage.ts";
 import { createArtifactSink } from "./artifact-sink.ts";
 import type { CheckNode } from "./check-node.ts";
 import { createCheckpointKeeper } from "./checkpoint-keeper.ts";
@@ -159,7 +159,7 @@ export const createInfer = ({
       const outcome: Outcome = {
         ok: true,
         output,
-        ...(job.price && { units: result ? billableUnits(job.price.unit, value, result.inferenceMs / 1000) : 0 }),
+        ...(job.price && { units: unitsMade(job.price.unit, value, { cache, ...result }) }),
         metrics: {
           inference_time: Math.round(result?.inferenceMs ?? 0) / 1000,
           queue_time: Math.max(0, (startedAtMs ?? clock.nowMs()) - job.submittedAtMs) / 1000,

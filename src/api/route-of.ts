@@ -29,9 +29,8 @@ export async function callerRoute(
   { ownerId }: { ownerId: string },
   { endpoint, requestId }: { endpoint: string; requestId: string },
 ): Promise<Route> {
-  if (endpoint === EXECUTE) return EXECUTION;
-  const saved = endpoint.startsWith(SAVED) ? await findPipeline(endpoint, ownerId) : undefined;
-  const route = saved ?? routeOf(registry, endpoint, requestId);
+  const saved = endpoint !== EXECUTE && endpoint.startsWith(SAVED) ? await findPipeline(endpoint, ownerId) : undefined;
+  const route = endpoint === EXECUTE ? EXECUTION : (saved ?? routeOf(registry, endpoint, requestId));
   refuseOff(flags, route, ownerId);
   return route;
 }

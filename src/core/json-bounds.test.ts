@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { jsonExcess } from "./json-bounds.ts";
+import type { Json } from "./json.ts";
+import { isLongerThan, jsonExcess } from "./json-bounds.ts";
 
 const nested = (levels: number): string => `${"[".repeat(levels)}${"]".repeat(levels)}`;
 const excess = (text: string) => jsonExcess(text, { depthMax: 64, valuesMax: 1000 });
@@ -31,5 +32,21 @@ describe("JSON before it is parsed", () => {
     const startedAtMs = performance.now();
     for (const bomb of bombs) expect(excess(bomb)).toBeTruthy();
     expect(performance.now() - startedAtMs).toBeLessThan(1_000);
+  });
+});
+
+describe("a value that is longer than it may be", () => {
+  it.each([
+    [{ a: "xx" }, 9],
+    [["xx", 1], 6],
+  ] as const)("%j is told from one that is not", (value, length) => {
+    expect(isLongerThan(value as unknown as Json, length)).toBe(false);
+    expect(isLongerThan(value as unknown as Json, length - 1)).toBe(true);
+  });
+
+  it("is looked at no further than that, however often it holds one part", () => {
+    let part: Json = { text: "x" };
+    for (let times = 0; times < 100; times++) part = { one: part, other: part };
+    expect(isLongerThan(part, 10_000)).toBe(true);
   });
 });

@@ -1,7 +1,9 @@
 /**
- * What JSON may be before it is parsed. The parser takes seconds for a few MB of brackets and makes a value of each, while
+ * What JSON may be before it is parsed, or written. The parser takes seconds for a few MB of brackets and makes a value of each, while
  * everybody else waits; looking at the text costs milliseconds.
  */
+
+import type { Json } from "./json.ts";
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -38,4 +40,24 @@ function endOfText(text: string, start: number): number {
     if (slashes % 2 === 0) return end;
   }
   return -1;
+}
+
+/**
+ * Whether the JSON of a value is longer than `charactersMax`; text is counted as if nothing in it had to be escaped. A value that holds
+ * another one many times is small in memory and may be without end when it is written: it is looked at no further than that.
+ */
+export function isLongerThan(value: Json, charactersMax: number): boolean {
+  let left = charactersMax;
+  const walk = (part: Json): boolean => {
+    left -= typeof part === "string" ? part.length + 2 : 1;
+    if (left < 0) return true;
+    if (typeof part !== "object" || part === null) return false;
+    if (Array.isArray(part)) return part.some(walk);
+    for (const name of Object.keys(part)) {
+      left -= name.length + 3;
+      if (left < 0 || walk(part[name] as Json)) return true;
+    }
+    return false;
+  };
+  return walk(value);
 }

@@ -301,6 +301,10 @@ export const LIMITS = {
   pipelineMs: 24 * 3600 * 1000,
   /** A value from the object store that a pipeline's own code may look at: it passes through Temporal, which refuses 2 MiB. */
   pipelineValueBytesMax: 256 * 1024,
+  /** A value that a pipeline makes itself: a node's input, its own output. On its way to the object store it passes through Temporal. */
+  pipelineMadeBytesMax: 512 * 1024,
+  /** Larger values of one pipeline together that pass through Temporal, either way: beside 500 nodes' small ones, history ends at 50 MiB. */
+  pipelinePassedBytesMax: 12 * 1024 * 1024,
   /** A definition, as a plan: 500 nodes with a few KiB of text fit. It passes through Temporal once. */
   pipelinePlanBytesMax: 1024 * 1024,
   /** A node that runs for longer is listed while it runs. */

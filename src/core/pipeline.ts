@@ -95,6 +95,8 @@ export interface PipelinePart {
   overrides?: Record<string, JsonObject>;
   /** The node that must run again, whatever is kept. */
   from?: string;
+  /** Of one that a node called: `inputHash` of what the node was given. Its job has that input checked and completed. */
+  givenHash?: string;
 }
 
 /** Where a node's request belongs. */

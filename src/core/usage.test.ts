@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { JobSpec } from "./job.ts";
 import type { Outcome } from "./request.ts";
-import { billableUnits, usageOf } from "./usage.ts";
+import { billableUnits, unitsMade, usageOf } from "./usage.ts";
 
 describe("what an output counts", () => {
   it.each([
@@ -67,4 +67,11 @@ describe("an entry", () => {
       price: { unit: "request", unitPrice: 0, currency: "USD" },
     });
   });
+});
+
+it("an output counts for the request that made it, also when a later attempt finds it, and for no other", () => {
+  const pictures = { images: [{}, {}] };
+  expect(unitsMade("image", pictures, { cache: "miss", inferenceMs: 1_500 })).toBe(2);
+  expect(unitsMade("image", pictures, { cache: "miss" })).toBe(2);
+  expect(unitsMade("image", pictures, { cache: "hit" })).toBe(0);
 });

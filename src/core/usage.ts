@@ -58,6 +58,13 @@ export function billableUnits(unit: string, output: JsonObject, inferenceSeconds
   return count ? Math.round(count(output, inferenceSeconds) * UNIT_DIGITS) / UNIT_DIGITS : 1;
 }
 
+/**
+ * The same for an output that need not have been made by this attempt. One that another request made counts nothing; what an earlier attempt
+ * of the same request made, and could not record any more, is billed now, its seconds on the device being lost.
+ */
+export const unitsMade = (unit: string, output: JsonObject, { cache, inferenceMs = 0 }: { cache: "hit" | "miss"; inferenceMs?: number }) =>
+  cache === "hit" ? 0 : billableUnits(unit, output, inferenceMs / 1000);
+
 /** The units of an outcome: those its worker counted, 1 for one that was made before workers counted, 0 for an error. */
 export const unitsOf = (outcome: Outcome): number => {
   // Nothing was run for a result that is an earlier one.

@@ -19,9 +19,10 @@ import type { JsonObject, Stored } from "../core/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import { type Callee, type KeptNode, PIPELINE_QUEUE, type PipelinePart, type PipelinePlan } from "../core/pipeline.ts";
 import { identityOf, type Outcome } from "../core/request.ts";
+import { transientKey } from "../core/stored.ts";
 import { type Ended, recordOutcome, runInference } from "./inference.ts";
 import { faultOutcome, nodeFault, pipelineFault } from "./pipeline-faults.ts";
-import { keep, load, valueActivities } from "./pipeline-values.ts";
+import { type PipelineValues, valueActivities } from "./pipeline-values.ts";
 import { createTurns } from "./turns.ts";
 
 export type PipelineJob = JobSpec & { pipeline: PipelinePart };
@@ -34,6 +35,8 @@ export interface PipelineNodes {
    * @param name by default made of the endpoint and a number
    */
   run(endpoint: string, input: JsonObject, name?: string): Promise<Stored<JsonObject>>;
+  /** What a node gave, for who looks into it. */
+  look(stored: Stored<JsonObject>, called: string): Promise<JsonObject>;
   /** A node that fails without having run: what it should be given cannot be made. Rejects with `nodeFault`. */
   refuse(endpoint: string, input: JsonObject, name: string, faults: InputFault[]): Promise<never>;
   /** Cancels one node; nothing happens when it has ended. */
@@ -51,7 +54,12 @@ interface NodeSinks extends Sinks {
 /** @param nodesKnown how many it has at least, where that is known before they are run */
 export function createPipelineNodes(
   job: PipelineJob,
-  { callees, kept = {}, nodesKnown = 0 }: { callees: Record<string, Callee>; kept?: Record<string, KeptNode>; nodesKnown?: number },
+  {
+    values,
+    callees,
+    kept = {},
+    nodesKnown = 0,
+  }: { values: PipelineValues; callees: Record<string, Callee>; kept?: Record<string, KeptNode>; nodesKnown?: number },
 ): PipelineNodes {
   const { pipeline: part } = job;
   const { news } = proxySinks<NodeSinks>();
@@ -74,6 +82,7 @@ export function createPipelineNodes(
     const callee = admit(endpoint, name);
     const override = own(part.overrides, name);
     const input = override ? { ...given, ...override } : given;
+    values.refuseLarge(input, inputOf(name));
     // What an override changes shows in the input; one that an earlier rerun made is in the earlier input too.
     const earlier = name === part.from ? undefined : own(kept, name);
     if (earlier && earlier.endpoint === endpoint && earlier.version === callee.version && earlier.inputHash === inputHash(input)) {
@@ -84,8 +93,8 @@ export function createPipelineNodes(
       // Others may have failed while it waited for its turn.
       if (pipelineEnds()) throw cancelled();
       const requestId = uuid4();
-      const stored = await keep(input, `inputs/${requestId}.json`);
-      return await outputOf(nodeJob(requestId, callee, stored, name), name, (node) => call(node, callee));
+      const stored = await values.keep(input, { requestId, what: "input", called: inputOf(name) });
+      return await outputOf(nodeJob(requestId, callee, stored, name), name, (node) => call(node, callee, input));
     } finally {
       turns.give();
     }
@@ -93,7 +102,8 @@ export function createPipelineNodes(
 
   async function refuse(endpoint: string, input: JsonObject, name: string, faults: InputFault[]): Promise<never> {
     const requestId = uuid4();
-    const node = nodeJob(requestId, admit(endpoint, name), await keep(input, `inputs/${requestId}.json`), name);
+    const callee = admit(endpoint, name);
+    const node = nodeJob(requestId, callee, await values.keep(input, { requestId, what: "input", called: inputOf(name) }), name);
     await outputOf(node, name, async () => refused(node, faults));
     throw cancelled();
   }
@@ -198,30 +208,33 @@ export function createPipelineNodes(
       ? { ...end, outcome: { ...end.outcome, error: { code: "client_cancelled", message: "Its pipeline ended before it did." } } }
       : end;
 
-  const call = (node: JobSpec, callee: Callee): Promise<NodeEnd> =>
+  const call = (node: JobSpec, callee: Callee, given: JsonObject): Promise<NodeEnd> =>
     callee.kind === "model"
       ? runInference(node, { activityId: node.requestId, summary: `${node.endpoint} · ${node.node?.id}` })
-      : runPipeline(node, callee);
+      : runPipeline(node, callee, given);
 
   /** A node that calls a pipeline: a workflow of its own, which records its own end. */
-  async function runPipeline(node: JobSpec, callee: Callee & { kind: "pipeline" }): Promise<NodeEnd> {
+  async function runPipeline(node: JobSpec, callee: Callee & { kind: "pipeline" }, given: JsonObject): Promise<NodeEnd> {
     try {
-      const key = `inputs/${node.requestId}-checked.json`;
+      const unstored = node.storeIo === false;
+      const key = unstored ? transientKey(node.requestId, "input") : `inputs/${node.requestId}-checked.json`;
       const checked = await valueActivities(`check the input of ${node.node?.id}`).checkPipelineInput({
         schema: callee.input,
         input: node.input,
         key,
+        ...(unstored && { apart: true as const }),
       });
       if ("faults" in checked) return refused(node, checked.faults);
       const { plan } = callee;
       const { callees: stored, deadlineMs, cache, depth } = part;
-      const kept = await keep(plan as unknown as JsonObject, `inputs/${node.requestId}-plan.json`);
+      const kept = await values.keepPlan(plan as unknown as JsonObject, node.requestId);
       const pipeline: PipelinePart = {
         plan: kept as unknown as Stored<PipelinePlan>,
         callees: stored,
         depth: depth + 1,
         deadlineMs,
         cache,
+        ...(node.storeIo !== false && { givenHash: inputHash(given) }),
       };
       const child: PipelineJob = { ...node, input: checked.input, pipeline };
       const outcome = await executeChild<(job: PipelineJob) => Promise<Outcome>>("pipeline", {
@@ -250,6 +263,7 @@ export function createPipelineNodes(
 
   return {
     run,
+    look: (stored, called) => values.load(stored, called),
     refuse,
     cancel: (requestId) => running.get(requestId)?.cancel(),
     async stop() {
@@ -285,5 +299,4 @@ function childEnd(error: unknown): Pick<Ended, "outcome" | "exhausted"> | undefi
 const own = <T>(table: Record<string, T> | undefined, name: string): T | undefined =>
   table && Object.hasOwn(table, name) ? table[name] : undefined;
 
-/** What a node gave, for code that looks into it. */
-export const loadOutput = (stored: Stored<JsonObject>, endpoint: string): Promise<JsonObject> => load(stored, `the output of ${endpoint}`);
+const inputOf = (name: string): string => `the input of the node ${name}`;

@@ -7,8 +7,8 @@ import type { PipelinePlan } from "../core/pipeline.ts";
 import { identityOf, type Outcome } from "../core/request.ts";
 import { closeJob } from "./close-job.ts";
 import { faultOutcome, pipelineFault } from "./pipeline-faults.ts";
-import { createPipelineNodes, loadOutput, type PipelineJob, type PipelineNodes } from "./pipeline-nodes.ts";
-import { keep, load } from "./pipeline-values.ts";
+import { createPipelineNodes, type PipelineJob, type PipelineNodes } from "./pipeline-nodes.ts";
+import { createPipelineValues } from "./pipeline-values.ts";
 import type { RunNode } from "./pipelines/define-pipeline.ts";
 import { codeOf, PIPELINES } from "./pipelines/index.ts";
 import { inPlace } from "./place.ts";
@@ -40,6 +40,7 @@ export async function pipeline(job: PipelineJob): Promise<Outcome> {
 /** How it ends; never rejects. */
 async function carryOut(job: PipelineJob): Promise<{ outcome: Outcome; exhausted: boolean }> {
   const { pipeline: part } = job;
+  const values = createPipelineValues(job);
   const work = new CancellationScope();
   const deadline = new CancellationScope();
   let nodes: PipelineNodes | undefined;
@@ -57,13 +58,14 @@ async function carryOut(job: PipelineJob): Promise<{ outcome: Outcome; exhausted
   const ended = async (): Promise<{ outcome: Outcome; exhausted: boolean }> => {
     try {
       const output = await work.run(async () => {
-        const input = await load(job.input, "the pipeline's input");
-        const plan = await load(part.plan, "the pipeline's plan", LIMITS.pipelinePlanBytesMax);
-        const callees = await load(part.callees, "what the pipeline calls", LIMITS.pipelinePlanBytesMax);
-        const kept = part.kept && (await load(part.kept, "what is kept of an earlier run", LIMITS.pipelinePlanBytesMax));
+        const input = await values.load(job.input, "the pipeline's input");
+        const plan = await values.load(part.plan, "the pipeline's plan", LIMITS.pipelinePlanBytesMax);
+        const callees = await values.load(part.callees, "what the pipeline calls", LIMITS.pipelinePlanBytesMax);
+        const kept = part.kept && (await values.load(part.kept, "what is kept of an earlier run", LIMITS.pipelinePlanBytesMax));
         const nodesKnown = "graph" in plan ? plan.graph.nodes.length : 0;
-        nodes = createPipelineNodes(job, { callees, nodesKnown, ...(kept && { kept }) });
-        return keep(asObject(await runPlan(plan, input, nodes)), `outcomes/${job.requestId}.json`);
+        nodes = createPipelineNodes(job, { values, callees, nodesKnown, ...(kept && { kept }) });
+        const made = asObject(await runPlan(plan, input, nodes));
+        return values.keep(made, { requestId: job.requestId, what: "output", called: "the pipeline's output" });
       });
       return { outcome: { ok: true, output, metrics: {} }, exhausted: false };
     } catch (error) {
@@ -84,7 +86,7 @@ async function runPlan(plan: PipelinePlan, input: JsonObject, nodes: PipelineNod
   const definition = PIPELINES.find((each) => codeOf(each) === plan.code);
   if (!definition) throw pipelineFault("pipeline_failed", `The pipeline ${plan.code} is not in this version of the program any more.`);
   const run = (endpoint: string, given: JsonObject, { node }: { node?: string } = {}): Promise<JsonObject> => {
-    const output = nodes.run(endpoint, given, node).then((stored) => loadOutput(stored, endpoint));
+    const output = nodes.run(endpoint, given, node).then((stored) => nodes.look(stored, `the output of ${endpoint}`));
     // It may be waited for later, or never: its failure must not end the workflow's task.
     output.catch(() => {});
     return output;

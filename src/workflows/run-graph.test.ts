@@ -5,12 +5,15 @@ import { faultOutcome } from "./pipeline-faults.ts";
 import type { PipelineNodes } from "./pipeline-nodes.ts";
 import { runGraph } from "./run-graph.ts";
 
+const look = async (stored: Stored<JsonObject>): Promise<JsonObject> => ("inline" in stored ? stored.inline : {});
+
 /** Nodes that end when the test says so; `begun` are those that were run, in their order. */
 function bench() {
   const begun: { id: string; input: JsonObject }[] = [];
   const ends = new Map<string, { done(output: JsonObject): void; fail(error: Error): void }>();
   const refused: { id: string; faults: unknown }[] = [];
   const nodes = {
+    look,
     run: (_endpoint: string, input: JsonObject, id: string) =>
       new Promise<Stored<JsonObject>>((resolve, reject) => {
         begun.push({ id, input });
@@ -104,7 +107,7 @@ describe("a graph", () => {
       node(`n${i}`, i === 0 ? [] : [`n${i - 1}`], i === 0 ? {} : { before: `$n${i - 1}.i` }),
     );
     let i = 0;
-    const nodes = { run: async () => ({ inline: { i: i++ } }) } as unknown as PipelineNodes;
+    const nodes = { look, run: async () => ({ inline: { i: i++ } }) } as unknown as PipelineNodes;
     expect(await runGraph({ nodes: chain, output: { last: "$n499.i" } }, {}, nodes)).toEqual({ last: 499 });
   });
 });

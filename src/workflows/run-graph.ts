@@ -3,7 +3,6 @@ import type { Graph } from "../core/pipeline.ts";
 import { INPUT_SOURCE, referencesOf, resolveReferences, type TemplateLoc } from "../core/references.ts";
 import { pipelineFault } from "./pipeline-faults.ts";
 import type { PipelineNodes } from "./pipeline-nodes.ts";
-import { load } from "./pipeline-values.ts";
 
 /**
  * Runs a graph: each node as soon as everything it waits for is there, side by side where nothing stands between them.
@@ -19,7 +18,7 @@ export async function runGraph(graph: Graph, input: JsonObject, nodes: PipelineN
   const look = async (id: string): Promise<JsonObject> => {
     const output = outputs.get(id);
     if (!output) throw pipelineFault("pipeline_failed", `The node ${id} is referred to before it is there.`);
-    const known = looked.get(id) ?? output.then((stored) => load(stored, `the output of the node ${id}`));
+    const known = looked.get(id) ?? output.then((stored) => nodes.look(stored, `the output of the node ${id}`));
     looked.set(id, known);
     return known;
   };

@@ -157,6 +157,28 @@ describe("payload deletion", () => {
     expect((await test.call(`/queue/${STUB}/requests/${first.id}`, { headers: { authorization: `Key ${mine}` } })).status).toBe(404);
   });
 
+  it("of a pipeline takes what its nodes were given and made, those of pipelines within it included", async () => {
+    const secret = "a-prompt-to-be-forgotten";
+    const inner = { stages: [[{ prompt: secret, artifact_bytes: 3_000, seed: 424244 }]] };
+    const input = { stages: [[{ prompt: secret, artifact_bytes: 3_000, seed: 424243 }], [inner]] };
+    const { request_id: id } = await test.client.submit("tempera/stub-pipeline", input);
+    for await (const _ of test.client.follow("tempera/stub-pipeline", id));
+    await test.record(id);
+    const { cdn_delete_results: results } = await json<{ cdn_delete_results: { link: string; exception: string | null }[] }>(
+      admin("DELETE", `/v1/models/requests/${id}/payloads`),
+    );
+    expect(results.map(({ exception }) => exception)).toEqual([null, null]);
+    for (const { link } of results) expect((await fetch(link)).status).toBe(404);
+    const rows = await test.sql<{ everything: string }[]>`
+      WITH RECURSIVE family AS (
+        SELECT * FROM requests WHERE request_id = ${id}
+        UNION ALL SELECT r.* FROM requests r JOIN family f ON r.parent_id = f.request_id
+      ) SELECT job::text || outcome::text AS everything FROM family`;
+    expect(rows).toHaveLength(4);
+    for (const { everything } of rows) expect(everything).not.toContain(secret);
+    expect(await test.sql`SELECT FROM node_results WHERE output::text LIKE ${`%${secret}%`}`).toHaveLength(0);
+  });
+
   it("400 a request that has not ended; 404 one that nobody knows; big payloads go from the object store", async () => {
     const { request_id } = await test.client.submit(STUB, { delay_ms: 60_000 });
     expect((await admin("DELETE", `/v1/models/requests/${request_id}/payloads`)).status).toBe(400);

@@ -200,6 +200,29 @@ describe("X-Fal-Store-IO: 0", () => {
   });
 });
 
+describe("X-Fal-Store-IO: 0 of a pipeline", () => {
+  it("no record of it or of its nodes holds input or output, one that is a pipeline itself included", async () => {
+    const secret = "another-private-prompt";
+    const inner = { stages: [[{ prompt: secret }]] };
+    const input = { stages: [[{ prompt: secret }], [inner]] };
+    const headers = { "x-fal-store-io": "0" };
+    const { request_id: id } = await platform.client.submit("tempera/stub-pipeline", input, headers);
+    for await (const _ of platform.client.follow("tempera/stub-pipeline", id));
+    await platform.record(id);
+    const answer = await platform.call(`/queue/tempera/stub-pipeline/requests/${id}`);
+    expect([answer.status, await answer.text()]).toEqual([200, expect.stringContaining(secret)]);
+    const rows = await platform.sql<{ request_id: string; everything: string }[]>`
+      WITH RECURSIVE family AS (
+        SELECT * FROM requests WHERE request_id = ${id}
+        UNION ALL SELECT r.* FROM requests r JOIN family f ON r.parent_id = f.request_id
+      ) SELECT request_id, job::text || outcome::text AS everything FROM family`;
+    expect(rows).toHaveLength(4);
+    for (const { everything } of rows) expect(everything).not.toContain(secret);
+    // Their inputs are gone with them; the outputs wait for their reader.
+    for (const { request_id } of rows) expect(await objectsBelow(`transient/${request_id}`)).toEqual(["output.json"]);
+  });
+});
+
 describe("retention", () => {
   it("an owner's time is short: nothing is shown from then on, and then nothing is left", async () => {
     const { key, owner } = await admin<{ key: string; owner: string }>("POST", "/v1/keys", { alias: "short", owner: "short-lived" });

@@ -305,6 +305,21 @@ describe("workflows/execute", () => {
     const answer = await ask("POST", `${test.platform.url}/run/workflows/execute`, { input: { prompt: "x" }, workflow }, ann);
     expect(answer).toMatchObject({ status: 422, body: { detail: [{ loc: ["body", "prompt"], type: "string_type" }] } });
   });
+
+  it("many nodes of one large value run, more of it than Temporal could hold is refused, and said", async () => {
+    const run = (workflow: JsonObject, text: string) =>
+      ask("POST", `${test.platform.url}/run/workflows/execute`, { input: { text }, workflow }, ann);
+    const wide: JsonObject = { d: { type: "display", fields: { seed: "$n0.seed" } } };
+    for (let at = 0; at < 24; at++) wide[`n${at}`] = stub({ payload: "$input.text", seed: at });
+    // Together more than one message to Temporal holds.
+    expect(await run(wide, "x".repeat(240_000))).toEqual({ status: 200, body: { seed: 0 } });
+    const again = {
+      a: stub({ payload: Array.from({ length: 20_000 }, () => "$input.text") }),
+      d: { type: "display", fields: { x: "$a.echo" } },
+    };
+    const refused = await run(again, "x".repeat(100_000));
+    expect(refused).toMatchObject({ status: 400, body: { detail: expect.stringContaining("the input of the node a is larger") } });
+  });
 });
 
 describe("tempera pipelines", () => {

@@ -5,11 +5,12 @@ import type { JsonObject, Stored } from "../../core/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { KeptNode, PipelinePart } from "../../core/pipeline.ts";
 import type { PipelineRun } from "../../core/ports/pipeline-runs.ts";
+import { GONE } from "../../core/stored.ts";
 import { type EarlierRun, rerunJob } from "./rerun-job.ts";
 
 const ID = "019a1b2c-0000-7000-8000-000000000001";
 
-function createApi() {
+function createApi(off: string[] = []) {
   const stored = new Map<string, Buffer>();
   const info = (bytes: Buffer) => ({ bytes: bytes.length, contentType: "application/json" });
   const objects = {
@@ -21,7 +22,8 @@ function createApi() {
     },
   };
   const registry = { pipelines: () => [] };
-  const api = { objects, registry, findPipeline: async () => undefined, clock: { nowMs: () => 1_000 }, files: {} };
+  const flags = { isOn: (_: string, name: string) => !off.includes(name) };
+  const api = { objects, registry, findPipeline: async () => undefined, clock: { nowMs: () => 1_000 }, files: {}, flags };
   const read = <T>(value: Stored<T> | undefined): T =>
     value && "inline" in value ? value.inline : (JSON.parse(String(stored.get(value?.ref ?? ""))) as T);
   return { stored, read, api: api as unknown as Parameters<typeof rerunJob>[0] };
@@ -70,6 +72,34 @@ describe("the job of a rerun", () => {
     expect(kept).toEqual({ "1": { ...kept["1"], endpoint: "t/a", version: "1.0.0", output: { inline: { x: 1 } } } });
   });
 
+  it.each(["workflows/execute", "t/a"])("is refused while a flag keeps %s, itself or what it calls, from its owner", async (off) => {
+    const { api } = createApi([off]);
+    const callees = { inline: { "t/a": { kind: "model", endpoint: "t/a" } } } as unknown as PipelinePart["callees"];
+    await expect(rerunJob(api, earlier([node("1", {})], { callees }), asked)).rejects.toMatchObject({
+      code: "switched_off",
+      message: expect.stringContaining(off),
+    });
+  });
+
+  it("runs every node that it does not keep when the cache of nodes is switched off", async () => {
+    const { pipeline } = await rerunJob(createApi(["node_cache"]).api, earlier([]), asked);
+    expect(pipeline?.cache).toBe(false);
+  });
+
+  it("of a run whose input is not kept any more says so, though its plan has gone with it", async () => {
+    const before = earlier([], { plan: { ref: "inputs/x-plan.json" } });
+    before.job.input = GONE;
+    await expect(rerunJob(createApi().api, before, asked)).rejects.toMatchObject({ code: "payload_gone" });
+  });
+
+  it("keeps a node that called a pipeline under what it was given, not under what its check made of that", async () => {
+    const { api, read } = createApi();
+    const called = node("1", { x: 1 });
+    called.job.pipeline = { givenHash: "of what it was given" } as PipelinePart;
+    const { pipeline } = await rerunJob(api, earlier([called]), asked);
+    expect(read(pipeline?.kept)).toMatchObject({ "1": { inputHash: "of what it was given" } });
+  });
+
   it("takes over what an earlier rerun changed, and changes it further", async () => {
     const { api } = createApi();
     const before = earlier([node("1", {}), node("2", {})], { overrides: { "1": { a: 1, b: 1 }, "2": { c: 1 } } });
@@ -87,6 +117,22 @@ describe("the job of a rerun", () => {
     expect(Buffer.byteLength(JSON.stringify(kept))).toBeLessThan(LIMITS.pipelinePlanBytesMax);
     const output = kept["7"]?.output ?? { ref: "" };
     expect(JSON.parse(String(stored.get("ref" in output ? output.ref : "")))).toEqual({ text, at: 7 });
+  });
+
+  it("has a few outputs in memory at once, however many nodes there are", async () => {
+    const { api, stored } = createApi();
+    const nodes = Array.from({ length: 100 }, (_, at) => node(String(at), {}));
+    for (const [at, { outcome }] of nodes.entries()) if (outcome?.ok) outcome.output = { ref: `outcomes/${at}.json` };
+    for (const at of nodes.keys()) stored.set(`outcomes/${at}.json`, Buffer.from("{}"));
+    let [reading, most] = [0, 0];
+    const { get } = api.objects;
+    api.objects.get = async (key) => {
+      most = Math.max(most, ++reading);
+      await new Promise((resolve) => setImmediate(resolve));
+      return get(key).finally(() => reading--);
+    };
+    await rerunJob(api, earlier(nodes), asked);
+    expect(most).toBeLessThanOrEqual(8);
   });
 
   it("of a definition that is no longer at hand takes the fields that the first run had, and no other", async () => {

@@ -3,12 +3,13 @@ import { inputHash } from "../../core/input-hash.ts";
 import type { JobSpec } from "../../core/job.ts";
 import type { JsonObject } from "../../core/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import type { KeptNode, PipelinePart, PipelinePlan } from "../../core/pipeline.ts";
+import type { Callee, KeptNode, PipelinePart, PipelinePlan } from "../../core/pipeline.ts";
 import type { PipelineRun } from "../../core/ports/pipeline-runs.ts";
 import { retrieve, store, storeApart, transientKey } from "../../core/stored.ts";
 import type { Rerun } from "../../fal/index.ts";
 import { pipelineRoute } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { refuseEndpointOff } from "../route-of.ts";
 import { outputThere } from "./output-there.ts";
 import { refuseLarge } from "./pipeline-job.ts";
 
@@ -22,18 +23,25 @@ export interface EarlierRun {
  * What of a job an earlier run decides: the plan, the versions of what it calls and the input, with what is to be others. The results
  * of its nodes come along; each is kept whose input is still the same when its turn comes.
  *
- * Throws `input_invalid` for an input that does not fit the pipeline, and for nodes that it has not.
+ * Throws `input_invalid` for an input that does not fit the pipeline, and for nodes that it has not; `payload_gone` when the earlier run's
+ * input is not kept any more; `switched_off` when a flag keeps the pipeline, or anything that it calls, from its owner.
  */
 export async function rerunJob(
-  api: Pick<ApiDependencies, "objects" | "files" | "clock" | "registry" | "findPipeline">,
+  api: Pick<ApiDependencies, "objects" | "files" | "clock" | "registry" | "findPipeline" | "flags">,
   { job, nodes }: EarlierRun,
   { requestId, rerun, cache, storeIo }: { requestId: string; rerun: Rerun; cache: boolean; storeIo?: false | undefined },
 ): Promise<Pick<JobSpec, "input" | "pipeline" | "rerunOf">> {
   const { plan, callees, depth } = job.pipeline;
+  // Before anything else is read: the rest of what it was given goes with it.
+  const first = await retrieve<JsonObject>(api.objects, job.input);
+  refuseEndpointOff(api.flags, "workflow", job.endpoint, job.ownerId);
+  for (const { kind, endpoint } of Object.values(await retrieve<Record<string, Callee>>(api.objects, callees))) {
+    refuseEndpointOff(api.flags, kind === "model" ? "model" : "workflow", endpoint, job.ownerId);
+  }
   const before = job.pipeline.kept ? await retrieve<Record<string, KeptNode>>(api.objects, job.pipeline.kept) : {};
   const kept: Record<string, KeptNode> = {
     ...(await stillThere(api, before)),
-    ...Object.fromEntries((await Promise.all(nodes.map((node) => keptNode(api, node)))).flat()),
+    ...Object.fromEntries((await aFewAtOnce(nodes, (node) => keptNode(api, node))).flat()),
   };
   const known = new Set([
     ...Object.keys(before),
@@ -51,7 +59,6 @@ export async function rerunJob(
       },
     ]);
   }
-  const first = await retrieve<JsonObject>(api.objects, job.input);
   const input = Object.keys(rerun.input).length === 0 ? first : await changedInput(api, job, first, rerun.input);
   refuseLarge(input);
   const [storedInput, storedKept] = await Promise.all([
@@ -68,12 +75,21 @@ export async function rerunJob(
       callees,
       depth,
       deadlineMs: api.clock.nowMs() + LIMITS.pipelineMs,
-      cache,
+      cache: cache && api.flags.isOn("behaviour", "node_cache", job.ownerId),
       kept: storedKept,
       ...(Object.keys(overrides).length > 0 && { overrides }),
       ...(rerun.from !== undefined && { from: rerun.from }),
     },
   };
+}
+
+/** Outputs are looked into, and may be large: not those of hundreds of nodes together. */
+const LOOKED_AT_ONCE = 8;
+
+async function aFewAtOnce<T, R>(all: readonly T[], look: (each: T) => Promise<R>): Promise<R[]> {
+  const looked: R[] = [];
+  for (let at = 0; at < all.length; at += LOOKED_AT_ONCE) looked.push(...(await Promise.all(all.slice(at, at + LOOKED_AT_ONCE).map(look))));
+  return looked;
 }
 
 /** Of what the earlier run was itself given to keep, what can still be kept. */
@@ -82,7 +98,7 @@ async function stillThere(
   kept: Record<string, KeptNode>,
 ): Promise<Record<string, KeptNode>> {
   const all = Object.entries(kept);
-  const there = await Promise.all(all.map(([, { output }]) => outputThere(api, output)));
+  const there = await aFewAtOnce(all, ([, { output }]) => outputThere(api, output));
   return Object.fromEntries(all.filter((_, at) => there[at]));
 }
 
@@ -92,9 +108,10 @@ async function keptNode(
   { job, outcome }: PipelineRun,
 ): Promise<[string, KeptNode][]> {
   if (!job.node || !outcome?.ok || !(await outputThere(api, outcome.output))) return [];
-  const given = await retrieve<JsonObject>(api.objects, job.input);
   const { requestId, endpoint, version } = job;
-  return [[job.node.id, { requestId, endpoint, version, inputHash: inputHash(given), output: outcome.output }]];
+  // The record of a pipeline that the node called has the input that was made of it.
+  const hash = job.pipeline?.givenHash ?? inputHash(await retrieve<JsonObject>(api.objects, job.input));
+  return [[job.node.id, { requestId, endpoint, version, inputHash: hash, output: outcome.output }]];
 }
 
 /** The workflow reads all of it at its beginning: where the outputs are too much for that, it is given where they lie. */

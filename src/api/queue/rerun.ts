@@ -24,7 +24,7 @@ import { PIPELINE_PRICE, PIPELINE_RETRY } from "../pipelines/pipeline-job.ts";
 import { type EarlierRun, rerunJob } from "../pipelines/rerun-job.ts";
 import { readJsonBody } from "../read-body.ts";
 import { requestIdOf } from "../request-id.ts";
-import { refuseBehaviourOff, refuseEndpointOff } from "../route-of.ts";
+import { refuseBehaviourOff } from "../route-of.ts";
 
 /**
  * Runs a pipeline's request again as a new one, which keeps the results of all nodes that the change does not touch. It does what
@@ -67,7 +67,11 @@ export const createRerun = (
     if (found.state !== "COMPLETED") throw new TemperaError("request_unfinished");
     const raw = await readJsonBody(c, api.bodyBytesMax);
     const rerun = readRerun(raw);
-    const claim = await claimRequest(c, { caller, endpoint: `${found.endpoint} again, from ${found.requestId}`, input: raw });
+    const claim = await claimRequest(
+      c,
+      { caller, endpoint: `${found.endpoint} again, from ${found.requestId}`, input: raw },
+      Promise.resolve(),
+    );
     if (claim?.standing) {
       const { standing } = claim;
       const body = { ...submitBody(addressOf(c, "queue", api.publicUrl), standing, standing.position), status: standing.state };
@@ -93,7 +97,6 @@ export const createRerun = (
 
   async function newJob(c: Context, caller: Caller, earlier: EarlierRun, rerun: Rerun): Promise<JobSpec> {
     const { ownerId, endpoint, version, taskQueue, modelDigest, timeouts } = earlier.job;
-    refuseEndpointOff(api.flags, "workflow", endpoint, ownerId);
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
     if (webhook) refuseBehaviourOff(api.flags, "webhooks", ownerId, "Ask again without fal_webhook and ask for the status.");
     const lifecycle = outputLifecycle(api, c.req.header(LIFECYCLE_PREFERENCE_HEADER), ownerId);

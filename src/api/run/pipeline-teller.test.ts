@@ -37,6 +37,15 @@ describe("a pipeline's stream", () => {
     expect(await told([submitted("a"), completed("a"), done], [record("a")])).toEqual(["submit a", "completion a", "output"]);
   });
 
+  it("says nothing twice that its log says twice", async () => {
+    const twice = [submitted("a"), submitted("a"), completed("a"), submitted("a"), completed("a"), done];
+    expect(await told(twice, [])).toEqual(["submit a", "completion a", "output"]);
+  });
+
+  it("tells of a node's submit before its completion, though the log has lost it", async () => {
+    expect(await told([completed("a"), done], [])).toEqual(["submit a", "completion a", "output"]);
+  });
+
   it("makes good what the event log has lost, before the end", async () => {
     expect(await told([submitted("a"), done], [record("a"), record("b"), record("c", false)])).toEqual([
       "submit a",

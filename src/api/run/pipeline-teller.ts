@@ -39,9 +39,11 @@ export function createPipelineTeller(api: Pick<ApiDependencies, "objects" | "req
 
   async function* tell(event: RequestEvent): AsyncGenerator<JsonObject> {
     if (event.type === "node") {
+      // A workflow's step that is taken again, since its process died, may say again what it has said.
+      const [begun, ended] = [submitted.has(event.node), completed.has(event.node)];
       known(event);
-      if (event.change === "submitted") yield nodeSubmitEvent(event);
-      if (event.change === "completed") yield nodeCompletionEvent(event, await retrieve<JsonObject>(api.objects, event.output));
+      if (!begun) yield nodeSubmitEvent(event);
+      if (event.change === "completed" && !ended) yield nodeCompletionEvent(event, await retrieve<JsonObject>(api.objects, event.output));
     }
     if (event.type !== "done") return;
     const { outcome } = event;

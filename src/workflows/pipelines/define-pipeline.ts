@@ -34,7 +34,10 @@ export interface PipelineContext<I = JsonObject, C extends string = string> {
   /** Checked, its defaults applied. */
   input: I;
   run: RunNode<C>;
-  /** Waits for several nodes that run side by side. When one fails, those of the others that are not done are cancelled. */
+  /**
+   * Waits for several nodes that run side by side; rejects as soon as one of them fails. The others run on, until they are done or the
+   * pipeline ends.
+   */
   all<T extends readonly unknown[]>(work: readonly [...{ [K in keyof T]: PromiseLike<T[K]> }]): Promise<T>;
   all<T>(work: readonly PromiseLike<T>[]): Promise<T[]>;
 }
