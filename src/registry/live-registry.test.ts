@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Flag } from "../core/flags.ts";
 import type { ModelVersion } from "../core/model.ts";
-import type { PublishedVersion, VersionState } from "../core/published-version.ts";
+import type { PublishedVersion, VersionState, WeightFile } from "../core/published-version.ts";
 import type { Rollout } from "../core/rollout.ts";
 import { placeWithin } from "../core/share.ts";
 import { createInputCheck } from "./input-check.ts";
@@ -62,10 +62,10 @@ function stage() {
     tell: () => {
       for (const listener of told) listener();
     },
-    publish(endpoint: string, version: string, state: VersionState = "enabled") {
+    publish(endpoint: string, version: string, state: VersionState = "enabled", files: WeightFile[] = []) {
       const { folder: _, ...content } = model(endpoint, version);
       const head = { endpoint, version, digest: content.digest, state, pushedBy: "k", pushedAtMs: 0, changedAtMs: 0, revision: ++revision };
-      versions.set(`${endpoint}@${version}`, { ...head, model: content, files: [] });
+      versions.set(`${endpoint}@${version}`, { ...head, model: content, files });
     },
     rollOut(fields: Partial<Rollout>) {
       revision++;
@@ -160,6 +160,17 @@ describe("what is known", () => {
     expect(registry.route("acme/pushed")).toBe(before);
     expect(store.contentReads).toBe(1);
   });
+});
+
+it("where the weights of a version lie is read anew when it was removed and pushed again", async () => {
+  const store = stage();
+  const file = (objectKey: string): WeightFile => ({ path: "w.onnx", sha256: "a".repeat(64), bytes: 1, objectKey });
+  store.publish("acme/pushed", "1.0.0", "removed", []);
+  await using late = await store.open();
+  expect(late.published()[0]?.files).toEqual([]);
+  store.publish("acme/pushed", "1.0.0", "enabled", [file("weights/second/0")]);
+  await late.refresh();
+  expect(late.published()[0]?.files).toEqual([file("weights/second/0")]);
 });
 
 describe("what serves", () => {

@@ -68,7 +68,7 @@ export async function createLiveRegistry({
   const folder = base.list();
   const inFolder = new Set(folder.map(({ endpoint, version }) => `${endpoint}@${version}`));
   const listeners = new Set<() => void>();
-  /** By endpoint and version. Its content never changes, so it is read once, and its input check made once. */
+  /** By endpoint and version. Its manifest and schemas never change, so they are read once, and its input check made once. */
   const known = new Map<string, LiveVersion>();
   const routes = new Map<ModelVersion, ModelRoute>();
   let seen: Partial<Record<RegistryPart, string>> = {};
@@ -85,7 +85,8 @@ export async function createLiveRegistry({
     for (const head of heads) {
       const key = `${head.endpoint}@${head.version}`;
       const before = known.get(key);
-      if (before) {
+      // Weights of a removed version are let go, and lie elsewhere when it is pushed again.
+      if (before && (before.state !== "removed" || head.state === "removed")) {
         fresh.set(key, { ...before, ...head });
         continue;
       }
@@ -98,7 +99,11 @@ export async function createLiveRegistry({
         );
         continue;
       }
-      fresh.set(key, { ...head, model: { ...content.model, folder: "", publishedAtMs: head.pushedAtMs }, files: content.files });
+      fresh.set(key, {
+        ...head,
+        model: before?.model ?? { ...content.model, folder: "", publishedAtMs: head.pushedAtMs },
+        files: content.files,
+      });
     }
     known.clear();
     for (const [key, version] of fresh) known.set(key, version);
