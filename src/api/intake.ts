@@ -98,7 +98,7 @@ export async function readIntake(
  * The lifecycle of what a job produces: what its caller says, else its owner's default, else the installation's time. `undefined`: for ever
  * and for everybody, and then its files need no record.
  */
-function outputLifecycle(
+export function outputLifecycle(
   { storageDefaults, times }: Pick<ApiDependencies, "storageDefaults" | "times">,
   header: string | undefined,
   ownerId: string,

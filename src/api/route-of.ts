@@ -38,8 +38,11 @@ export async function callerRoute(
 
 /** Throws `switched_off` when a flag keeps this model or workflow from this owner. */
 export function refuseOff(flags: Flags, { model, pipeline }: Route, ownerId: string): void {
-  const kind = model ? "model" : "workflow";
-  const { endpoint } = model ?? pipeline;
+  refuseNamedOff(flags, model ? "model" : "workflow", (model ?? pipeline).endpoint, ownerId);
+}
+
+/** The same by its name. */
+export function refuseNamedOff(flags: Flags, kind: "model" | "workflow", endpoint: string, ownerId: string): void {
   if (!flags.isOn(kind, endpoint, ownerId))
     throw new TemperaError("switched_off", `The ${kind} ${endpoint} is switched off on this server, ${BY_WHOM}`);
 }

@@ -20,11 +20,16 @@ function createApi() {
       return body && { info: info(body), body: Readable.from([body], { objectMode: false }) };
     },
   };
-  const registry = { pipelines: () => [] };
-  const api = { objects, registry, findPipeline: async () => undefined, clock: { nowMs: () => 1_000 }, files: {} };
+  const off = new Set<string>();
+  const registry = {
+    pipelines: () => [],
+    find: (endpoint: string, version: string) => (`${endpoint}@${version}` === "t/a@1.0.0" ? {} : undefined),
+  };
+  const flags = { isOn: (kind: string, name: string) => !off.has(`${kind} ${name}`) };
+  const api = { objects, registry, flags, findPipeline: async () => undefined, clock: { nowMs: () => 1_000 }, files: {} };
   const read = <T>(value: Stored<T> | undefined): T =>
     value && "inline" in value ? value.inline : (JSON.parse(String(stored.get(value?.ref ?? ""))) as T);
-  return { stored, read, api: api as unknown as Parameters<typeof rerunJob>[0] };
+  return { stored, read, off, api: api as unknown as Parameters<typeof rerunJob>[0] };
 }
 
 const node = (id: string, output: JsonObject): PipelineRun => ({
@@ -97,6 +102,20 @@ describe("the job of a rerun", () => {
       code: "input_invalid",
       faults: [{ loc: ["body", "overrides", "input", "colour"] }],
     });
+  });
+
+  it("is none where a version that it calls is no longer served, or was switched off since", async () => {
+    const { api, off } = createApi();
+    const calling = (version: string): EarlierRun =>
+      earlier([], { callees: { inline: { "t/a": { kind: "model", endpoint: "t/a", version } } } as unknown as PipelinePart["callees"] });
+    await expect(rerunJob(api, calling("0.9.0"), asked)).rejects.toMatchObject({ code: "endpoint_unknown" });
+    off.add("behaviour node_cache");
+    expect((await rerunJob(api, calling("1.0.0"), asked)).pipeline?.cache).toBe(false);
+    for (const flag of ["model t/a", "workflow workflows/execute"]) {
+      off.clear();
+      off.add(flag);
+      await expect(rerunJob(api, calling("1.0.0"), asked)).rejects.toMatchObject({ code: "switched_off" });
+    }
   });
 
   it("refuses fields of nodes that are too large to travel", async () => {

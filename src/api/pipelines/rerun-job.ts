@@ -9,6 +9,7 @@ import { retrieve, store } from "../../core/stored.ts";
 import type { Rerun } from "../../fal/index.ts";
 import { pipelineRoute } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { refuseGone } from "./callees-there.ts";
 import { outputThere } from "./output-there.ts";
 import { refuseLarge } from "./pipeline-job.ts";
 
@@ -22,14 +23,16 @@ export interface EarlierRun {
  * What of a job an earlier run decides: the plan, the versions of what it calls and the input, with what is to be others. The results
  * of its nodes come along; each is kept whose input is still the same when its turn comes.
  *
- * Throws `input_invalid` for an input that does not fit the pipeline, and for nodes that it has not.
+ * Throws `input_invalid` for an input that does not fit the pipeline, and for nodes that it has not; `endpoint_unknown` when a version
+ * that it calls is no longer served, and `switched_off` when a flag keeps one from its owner.
  */
 export async function rerunJob(
-  api: Pick<ApiDependencies, "objects" | "files" | "clock" | "registry" | "findPipeline">,
+  api: Pick<ApiDependencies, "objects" | "files" | "clock" | "registry" | "findPipeline" | "flags">,
   { job, nodes }: EarlierRun,
   { requestId, rerun, cache }: { requestId: string; rerun: Rerun; cache: boolean },
 ): Promise<Pick<JobSpec, "input" | "pipeline" | "rerunOf">> {
   const { plan, callees, depth } = job.pipeline;
+  await refuseGone(api, job);
   const before = job.pipeline.kept ? await retrieve<Record<string, KeptNode>>(api.objects, job.pipeline.kept) : {};
   const kept: Record<string, KeptNode> = {
     ...(await stillThere(api, before)),
@@ -66,7 +69,7 @@ export async function rerunJob(
       callees,
       depth,
       deadlineMs: api.clock.nowMs() + LIMITS.pipelineMs,
-      cache,
+      cache: cache && api.flags.isOn("behaviour", "node_cache", job.ownerId),
       kept: storedKept,
       ...(Object.keys(overrides).length > 0 && { overrides }),
       ...(rerun.from !== undefined && { from: rerun.from }),

@@ -9,27 +9,27 @@ import {
   readRerun,
   submitBody,
   submitOptions,
-  wantedLifecycle,
   wantsCache,
 } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest } from "../find-request.ts";
-import { queueJob } from "../intake.ts";
+import { outputLifecycle, queueJob } from "../intake.ts";
 import type { Caller } from "../key-ring.ts";
 import type { Held } from "../limits/tally.ts";
 import { PIPELINE_PRICE, PIPELINE_RETRY } from "../pipelines/pipeline-job.ts";
 import { type EarlierRun, rerunJob } from "../pipelines/rerun-job.ts";
 import { readJsonBody } from "../read-body.ts";
 import { requestIdOf } from "../request-id.ts";
+import { refuseBehaviourOff } from "../route-of.ts";
 
 /**
  * Runs a pipeline's request again as a new one, which keeps the results of all nodes that the change does not touch. It does what
  * the first one did, on the same versions, whatever was published since; headers and query are a submit's, and count anew.
  *
- * 200 as a submit. Refused before anything is queued: 400 a request that has not ended or is no pipeline's, 404 one that is not the
- * caller's, 422 a node it has not or an input that does not fit, 429 a limit of the owner's, 503 a store or Temporal.
+ * 200 as a submit. Refused before anything is queued: 400 a request that has not ended or is no pipeline's, 403 what was switched off
+ * since, 404 one that is not the caller's and one of a version that is no longer served, 422 a node it has not or an input that does not fit, 429 a limit of the owner's, 503 a store or Temporal.
  */
 export const createRerun = (
   api: Pick<
@@ -44,6 +44,8 @@ export const createRerun = (
     | "objects"
     | "files"
     | "storageDefaults"
+    | "times"
+    | "flags"
     | "limits"
     | "clock"
     | "log"
@@ -79,8 +81,8 @@ export const createRerun = (
   async function newJob(c: Context, caller: Caller, earlier: EarlierRun, rerun: Rerun): Promise<JobSpec> {
     const { ownerId, endpoint, version, taskQueue, modelDigest, timeouts } = earlier.job;
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
-    const defaults = api.storageDefaults.of(ownerId);
-    const lifecycle = wantedLifecycle(c.req.header(LIFECYCLE_PREFERENCE_HEADER), LIFECYCLE_PREFERENCE_HEADER, defaults);
+    if (webhook) refuseBehaviourOff(api.flags, "webhooks", ownerId, "Run it again without fal_webhook and ask for the status.");
+    const lifecycle = outputLifecycle(api, c.req.header(LIFECYCLE_PREFERENCE_HEADER), ownerId);
     const cache = wantsCache(c.req.header(CACHE_HEADER));
     const { priority, startTimeoutMs, noRetry, retryLimits } = submitOptions((name) => c.req.header(name));
     const { weight, inProgress } = (await api.limits.of(caller)).owner;
@@ -99,7 +101,7 @@ export const createRerun = (
       ...(weight !== undefined && weight !== 1 && { weight }),
       ...(inProgress !== undefined && { place: "waits" as const }),
       ...(startTimeoutMs !== undefined && { startTimeoutMs }),
-      ...((lifecycle.lifetimeSeconds !== undefined || lifecycle.acl) && { lifecycle }),
+      ...(lifecycle && { lifecycle }),
       retry: { ...PIPELINE_RETRY, ...(retryLimits && { limits: retryLimits }), ...(noRetry && { attemptsMax: 1 }) },
       timeouts,
       ...(await rerunJob(api, earlier, { requestId, rerun, cache })),
