@@ -52,6 +52,11 @@ async function keepFiles(
   tx: Sql,
   { endpoint, version, files, pushId }: { endpoint: string; version: string; files: readonly WeightFile[]; pushId: string },
 ): Promise<void> {
+  const uploads = await tx<{ object_key: string }[]>`SELECT object_key FROM model_uploads WHERE push_id = ${pushId} FOR UPDATE`;
+  const standing = new Set(uploads.map(({ object_key }) => object_key));
+  // A sweep whose clock is ahead took this push for a killed one.
+  if (files.some(({ objectKey }) => !standing.has(objectKey)))
+    throw new TemperaError("upload_interrupted", "Weights of this push were swept as those of one that was given up; push again.");
   // Held until the end, so that nobody lets a blob go that is about to be used; always in one order.
   for (const { sha256, bytes, objectKey } of [...files].sort((a, b) => (a.sha256 < b.sha256 ? -1 : 1)))
     await tx`
