@@ -1,7 +1,9 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { Context } from "@temporalio/activity";
 import { LIMITS } from "../core/limits.ts";
+import { steadyClock } from "../core/ports/clock.ts";
 import { KINDS_OF, RETENTION_PACE, type RetentionPace, type RetentionProgress } from "../core/retention.ts";
+import { earlierClock } from "./earlier-clock.ts";
 import { type RetireDependencies, retireBatch } from "./retire.ts";
 
 /**
@@ -21,6 +23,7 @@ export const createRetentionStep = ({
     const { cancellationSignal: signal } = context;
     const before = context.info.heartbeatDetails as RetentionProgress | undefined;
     let progress = before?.sweep === given.sweep ? before : given;
+    const timed = { ...deps, clock: await earlierClock(deps.clock, deps.retention, steadyClock) };
     const untilMs = performance.now() + stepMs;
     const kinds = KINDS_OF[progress.sweep];
     while (performance.now() < untilMs) {
@@ -28,7 +31,7 @@ export const createRetentionStep = ({
       const kind = kinds[progress.kind];
       if (kind === undefined) return { ...progress, done: true };
       const startedAtMs = performance.now();
-      const { deleted, after, through } = await retireBatch(deps, kind, progress.after, pace.batch);
+      const { deleted, after, through } = await retireBatch(timed, kind, progress.after, pace.batch);
       const { after: _, ...rest } = progress;
       progress = {
         ...rest,
