@@ -56,6 +56,8 @@ function stage() {
       return asked;
     },
     contentReads: 0,
+    /** Happens once, when the versions were read and nothing else yet. */
+    between: undefined as (() => void) | undefined,
     set away(now: boolean) {
       away = now;
     },
@@ -79,7 +81,12 @@ function stage() {
       return createLiveRegistry({
         base,
         versions: {
-          heads: () => ask(() => [...versions.values()].map(({ model: _, files: __, ...head }) => head)),
+          heads: async () => {
+            const heads = await ask(() => [...versions.values()].map(({ model: _, files: __, ...head }) => head));
+            this.between?.();
+            this.between = undefined;
+            return heads;
+          },
           content: (endpoint, version) =>
             ask(() => {
               this.contentReads++;
@@ -220,6 +227,20 @@ describe("what serves", () => {
     // Whoever asks without a request, as documentation does, is shown the version that most callers get.
     expect(one.route("acme/folder")?.model?.version).toBe("1.0.0");
   });
+});
+
+it("a rollout that is rolled back while it is read is never seen by halves, with the newer version for everybody", async () => {
+  const store = stage();
+  store.publish("acme/pushed", "1.0.0");
+  store.publish("acme/pushed", "1.1.0");
+  const rollout = { endpoint: "acme/pushed", fromVersion: "1.0.0", toVersion: "1.1.0", share: 0 };
+  store.rollOut(rollout);
+  store.between = () => {
+    store.publish("acme/pushed", "1.1.0", "disabled");
+    store.rollOut({ ...rollout, state: "rolled_back" });
+  };
+  await using registry = await store.open(60_000);
+  expect(registry.route("acme/pushed", "any")?.model?.version).toBe("1.0.0");
 });
 
 describe("flags", () => {

@@ -55,6 +55,9 @@ interface Served {
   rollout?: { share: number; from: ModelRoute; to: ModelRoute };
 }
 
+/** How often what changes while it is read is read again in one look. */
+const READS_MAX = 5;
+
 /** Rejects with `store_unavailable` when the store cannot be read at the start. */
 export async function createLiveRegistry({
   base,
@@ -142,14 +145,24 @@ export async function createLiveRegistry({
 
   const look = async (): Promise<void> => {
     // Read before what it marks: a change in between is found by the next look.
-    const marks = await changes.marks();
-    const versionsChanged = marks.versions !== seen.versions;
-    const rolloutsChanged = marks.rollouts !== seen.rollouts;
-    if (versionsChanged) await readVersions();
-    if (rolloutsChanged) running = (await rollouts.list()).filter(({ state }) => state === "running");
+    let marks = await changes.marks();
+    let changed = false;
+    for (let reads = 1; ; reads++) {
+      const versionsChanged = marks.versions !== seen.versions;
+      const rolloutsChanged = marks.rollouts !== seen.rollouts;
+      if (!versionsChanged && !rolloutsChanged) break;
+      changed = true;
+      if (versionsChanged) await readVersions();
+      if (rolloutsChanged) running = (await rollouts.list()).filter(({ state }) => state === "running");
+      // A rollout begins or ends with its version in one moment: seen by halves, the newer version would serve everybody.
+      const after = await changes.marks();
+      const whole = after.versions === marks.versions && after.rollouts === marks.rollouts;
+      if (whole || reads === READS_MAX) break;
+      marks = after;
+    }
     if (marks.flags !== seen.flags) on = readFlags(await flags.list());
     seen = marks;
-    if (!versionsChanged && !rolloutsChanged) return;
+    if (!changed) return;
     arrange();
     for (const listener of [...listeners]) listener();
   };

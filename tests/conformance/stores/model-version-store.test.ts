@@ -20,20 +20,42 @@ afterAll(async () => {
   await database[Symbol.asyncDispose]();
 });
 
-it("a push whose weights were swept meanwhile is not published with nothing behind it", async () => {
-  const store = createModelVersionStore(sql);
+const pushOf = (endpoint: string): { version: NewVersion; objectKey: string } => {
   const pushId = randomUUID();
   const objectKey = `weights/${pushId}/0`;
-  const model = { endpoint: "acme/swept", version: "1.0.0", digest: "d", schemas: { input: {}, output: {} } } as unknown as VersionContent;
+  const model = { endpoint, version: "1.0.0", digest: "d", schemas: { input: {}, output: {} } } as unknown as VersionContent;
   const files = [{ path: "w.onnx", sha256: "a".repeat(64), bytes: 1, objectKey }];
-  const version: NewVersion = { model, files, state: "enabled", pushedBy: "k", pushId };
-  await store.beginUpload(pushId, objectKey);
-  expect(await store.abandoned(Date.now() + 60_000)).toContain(objectKey);
-  await store.forgetUpload(objectKey);
-  await expect(store.publish(version, () => {})).rejects.toMatchObject({ code: "upload_interrupted" });
+  return { version: { model, files, state: "enabled", pushedBy: "k", pushId }, objectKey };
+};
+
+it("a push that was given up, or swept by a clock that is ahead, is not published with nothing behind it", async () => {
+  const store = createModelVersionStore(sql);
+  const { version, objectKey } = pushOf("acme/swept");
+  for (const takeBack of [() => store.abandoned(Date.now() + 60_000), () => store.leftOver(version.pushId)]) {
+    await store.beginUpload(version.pushId, objectKey);
+    expect(await takeBack()).toContain(objectKey);
+    // Its bytes are being deleted.
+    await expect(store.publish(version, () => {})).rejects.toMatchObject({ code: "upload_interrupted" });
+    // Who died in between is followed by the next sweep.
+    expect(await store.abandoned(Date.now())).toContain(objectKey);
+    await store.forgetUpload(objectKey);
+  }
   expect(await store.heads()).toEqual([]);
-  await store.beginUpload(pushId, objectKey);
-  expect(await store.publish(version, () => {})).toMatchObject({ done: "published" });
-  expect((await store.content("acme/swept", "1.0.0"))?.files).toEqual(files);
-  expect(await store.leftOver(pushId)).toEqual([]);
+});
+
+it("weights of a publish that is under way are not taken back", async () => {
+  const store = createModelVersionStore(sql);
+  const { version, objectKey } = pushOf("acme/late");
+  await store.beginUpload(version.pushId, objectKey);
+  let takenBack: Promise<string[]> | undefined;
+  let holding = false;
+  await sql.begin(async (tx) => {
+    // Where a publish is when its answer is late.
+    await tx`SELECT FROM model_uploads WHERE push_id = ${version.pushId} FOR UPDATE`;
+    holding = true;
+    takenBack = store.leftOver(version.pushId).finally(() => expect(holding).toBe(false));
+    await tx`DELETE FROM model_uploads WHERE push_id = ${version.pushId}`;
+    holding = false;
+  });
+  expect(await takenBack).toEqual([]);
 });
