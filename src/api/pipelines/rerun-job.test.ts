@@ -118,6 +118,12 @@ describe("the job of a rerun", () => {
     }
   });
 
+  it("of one whose payloads were deleted says so", async () => {
+    const { api } = createApi();
+    const { job, nodes } = earlier([], { plan: { ref: "inputs/x-plan.json" }, callees: { ref: "inputs/x-callees.json" } });
+    await expect(rerunJob(api, { job: { ...job, input: { ref: "gone" } }, nodes }, asked)).rejects.toMatchObject({ code: "payload_gone" });
+  });
+
   it("refuses fields of nodes that are too large to travel", async () => {
     const { api } = createApi();
     const nodes = { "1": { text: "x".repeat(LIMITS.inlineBytesMax) } };

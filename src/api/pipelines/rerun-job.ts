@@ -32,6 +32,8 @@ export async function rerunJob(
   { requestId, rerun, cache }: { requestId: string; rerun: Rerun; cache: boolean },
 ): Promise<Pick<JobSpec, "input" | "pipeline" | "rerunOf">> {
   const { plan, callees, depth } = job.pipeline;
+  // First: of one whose payloads were deleted the rest may be gone too, and this says so.
+  const first = await retrieve<JsonObject>(api.objects, job.input);
   await refuseGone(api, job);
   const before = job.pipeline.kept ? await retrieve<Record<string, KeptNode>>(api.objects, job.pipeline.kept) : {};
   const kept: Record<string, KeptNode> = {
@@ -54,7 +56,6 @@ export async function rerunJob(
       },
     ]);
   }
-  const first = await retrieve<JsonObject>(api.objects, job.input);
   const input = Object.keys(rerun.input).length === 0 ? first : await changedInput(api, job, first, rerun.input);
   refuseLarge(input);
   const [storedInput, storedKept] = await Promise.all([

@@ -1,5 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import { errorInfo, TemperaError } from "../../core/errors/tempera-error.ts";
+import { refsOf } from "../../core/job.ts";
 import type { Json, JsonObject } from "../../core/json.ts";
 import { identityOf } from "../../core/request.ts";
 import { retrieve } from "../../core/stored.ts";
@@ -48,8 +49,10 @@ export function addPayloadVerbs(add: AddVerb, api: Needs): void {
         for (const link of outcome.ok ? await linksOf(api, outcome.output) : []) {
           results.push({ link, exception: await deleteFile(api, link, record) });
         }
-        const refs = [job.input, ...(outcome.ok ? [outcome.output] : [])].flatMap((each) => ("ref" in each ? [each.ref] : []));
-        for (const ref of refs) await api.objects.delete(ref);
+        const refs = refsOf(job, outcome);
+        // A dead letter that is tried again has the input of the first try, a rerun what its nodes gave.
+        const elsewhere = await api.requestSearch.keysElsewhere(refs, record.requestId);
+        for (const ref of refs) if (!elsewhere.has(ref)) await api.objects.delete(ref);
         await api.nodeResults.forgetMadeBy(record.requestId);
         await api.requestSearch.erasePayloads(record.requestId);
         // The event log and Temporal hold them as well. What is away now forgets them in its own time.

@@ -36,6 +36,7 @@ export interface EndedQuery {
 export interface Payloads {
   job: JobSpec;
   outcome: Outcome;
+  endedAtMs: number;
 }
 
 /** What is looked for among the records of requests. Every method rejects with `store_unavailable` when Postgres cannot be reached. */
@@ -47,6 +48,8 @@ export interface RequestSearch {
   payloads(requestIds: string[]): Promise<Map<string, Payloads>>;
   /** Takes input and output out of the record: what is left names bytes that are not there. False when it has not ended. */
   erasePayloads(requestId: string): Promise<boolean>;
+  /** Of these keys in the object store, those that the record of another request names. */
+  keysElsewhere(keys: string[], requestId: string): Promise<Set<string>>;
   /** Of these artifacts (SHA-256, hex), those that the output of another request or the input of an unfinished one names. */
   namedElsewhere(sha256s: string[], requestId: string): Promise<Set<string>>;
   /** Requests without an outcome, by id (oldest first), from the one after `after` on. */

@@ -129,6 +129,15 @@ describe("the list of requests", () => {
     expect(await search.erasePayloads(waits.requestId)).toBe(false);
   });
 
+  it("knows the keys that another request names", async () => {
+    const shared = `inputs/${randomUUID()}.json`;
+    const own = `inputs/${randomUUID()}.json`;
+    const first = await ended({ endpoint: "keys/a", input: { ref: shared } }, T);
+    expect(await search.keysElsewhere([shared, own], first)).toEqual(new Set());
+    await requests.insert(job({ endpoint: "keys/a", input: { ref: shared } }));
+    expect(await search.keysElsewhere([shared, own], first)).toEqual(new Set([shared]));
+  });
+
   it("knows the artifacts that another request names", async () => {
     const [shared, own, input] = ["a", "b", "c"].map((letter) => letter.repeat(64)) as [string, string, string];
     const at = (sha: string): string => `http://localhost:8080/files/${sha.slice(0, 2)}/${sha}.png`;
