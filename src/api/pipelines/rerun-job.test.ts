@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
-import type { JobSpec } from "../../core/job.ts";
+import { type JobSpec, refsOf } from "../../core/job.ts";
 import type { JsonObject, Stored } from "../../core/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { KeptNode, PipelinePart } from "../../core/pipeline.ts";
@@ -90,6 +90,10 @@ describe("the job of a rerun", () => {
     const kept: Record<string, KeptNode> = read(pipeline?.kept);
     expect(Object.keys(kept)).toHaveLength(LIMITS.pipelineNodesMax);
     expect(Buffer.byteLength(JSON.stringify(kept))).toBeLessThan(LIMITS.pipelinePlanBytesMax);
+    // What is kept is the new request's too, so that it is not deleted with the earlier one's.
+    expect(refsOf({ input: { inline: {} }, pipeline } as JobSpec)).toEqual(
+      expect.arrayContaining(Object.values(kept).map(({ output: at }) => ("ref" in at ? at.ref : "inline"))),
+    );
     const output = kept["7"]?.output ?? { ref: "" };
     expect(JSON.parse(String(stored.get("ref" in output ? output.ref : "")))).toEqual({ text, at: 7 });
   });

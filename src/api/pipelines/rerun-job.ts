@@ -58,10 +58,12 @@ export async function rerunJob(
   }
   const input = Object.keys(rerun.input).length === 0 ? first : await changedInput(api, job, first, rerun.input);
   refuseLarge(input);
+  const slimmed = await slim(api, kept);
   const [storedInput, storedKept] = await Promise.all([
     store(api.objects, `inputs/${requestId}.json`, input),
-    slim(api, kept).then((slimmed) => store(api.objects, `inputs/${requestId}-kept.json`, slimmed)),
+    store(api.objects, `inputs/${requestId}-kept.json`, slimmed),
   ]);
+  const keptRefs = "ref" in storedKept ? Object.values(slimmed).flatMap(({ output }) => ("ref" in output ? [output.ref] : [])) : [];
   return {
     rerunOf: job.requestId,
     input: storedInput,
@@ -72,6 +74,7 @@ export async function rerunJob(
       deadlineMs: api.clock.nowMs() + LIMITS.pipelineMs,
       cache: cache && api.flags.isOn("behaviour", "node_cache", job.ownerId),
       kept: storedKept,
+      ...(keptRefs.length > 0 && { keptRefs }),
       ...(Object.keys(overrides).length > 0 && { overrides }),
       ...(rerun.from !== undefined && { from: rerun.from }),
     },
