@@ -11,6 +11,7 @@ import { sweepPushes } from "../api/platform/publish-archive.ts";
 import { createRetentionClock } from "../api/retention-clock.ts";
 import { listen } from "../api/serve.ts";
 import { unexpired } from "../api/unexpired.ts";
+import { unexpiredLetters, unexpiredSearch } from "../api/unexpired-lists.ts";
 import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
 import type { Config } from "../config/settings.ts";
 import { errorInfo } from "../core/errors/tempera-error.ts";
@@ -35,6 +36,8 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
   const app = createAdmin({
     ...parts,
     ...unexpired({ events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) }, { times, clock: systemClock }),
+    requestSearch: unexpiredSearch(parts.requestSearch, { times, clock: systemClock }),
+    deadLetters: unexpiredLetters(parts.deadLetters, { times, clock: systemClock }),
     keyRing,
     times,
     policy,

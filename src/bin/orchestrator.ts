@@ -1,6 +1,7 @@
 import { join, resolve } from "node:path";
 import { keepCheckingRollouts } from "../activities/check-rollouts.ts";
 import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
+import { earlierClock } from "../activities/earlier-clock.ts";
 import { createWebhookGate } from "../activities/host-gate.ts";
 import { keepSweeping } from "../activities/keep-sweeping.ts";
 import { createPipelineNews } from "../activities/pipeline-news.ts";
@@ -19,7 +20,7 @@ import { startOrchestratorWorker, startWebhookWorker } from "../adapters/tempora
 import { workflowBundle } from "../adapters/temporal/workflow-bundle.ts";
 import type { Config } from "../config/settings.ts";
 import { LIMITS } from "../core/limits.ts";
-import { systemClock } from "../core/ports/clock.ts";
+import { steadyClock, systemClock } from "../core/ports/clock.ts";
 import { sweepFrom } from "../core/retention.ts";
 import { ENCODED_FAILURES, PROJECT } from "./open-registry.ts";
 import type { Parts } from "./parts.ts";
@@ -75,7 +76,11 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
     }),
   ]);
   const sweeps = [
-    keepSweeping("files", () => sweepFiles({ ...parts, clock: systemClock }), parts.log),
+    keepSweeping(
+      "files",
+      async () => sweepFiles({ ...parts, clock: await earlierClock(systemClock, parts.retention, steadyClock) }),
+      parts.log,
+    ),
     keepSweeping("results of nodes", () => parts.nodeResults.sweep(systemClock.nowMs()), parts.log),
     keepPlacesRight({ ...places, log: parts.log }),
     keepSweepingClaims(parts),

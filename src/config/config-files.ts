@@ -26,20 +26,31 @@ export function findConfigFiles(env: Record<string, string | undefined>, faults:
   const named = env[CONFIG_FILE_ENV] || undefined;
   if (named && !existsSync(named)) faults.push(`${CONFIG_FILE_ENV}: there is no file or folder ${named}`);
   const texts = new Map<string, string>();
-  for (const path of (named ? [named] : [OWN_FILE, OWN_FOLDER]).flatMap(filesOf)) {
+  const cannotBeRead = (path: string, error: unknown): void =>
+    void faults.push(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
+  for (const place of named ? [named] : [OWN_FILE, OWN_FOLDER]) {
+    let paths: string[] = [];
     try {
-      texts.set(path, readFileSync(path, "utf8"));
+      paths = filesOf(place);
     } catch (error) {
-      faults.push(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
+      cannotBeRead(place, error);
+    }
+    for (const path of paths) {
+      try {
+        texts.set(path, readFileSync(path, "utf8"));
+      } catch (error) {
+        cannotBeRead(path, error);
+      }
     }
   }
   return texts;
 }
 
-/** A folder stands for the YAML files in it, by name. */
+/** A folder stands for the YAML files in it, by name. Throws when it cannot be read. */
 function filesOf(path: string): string[] {
-  if (!existsSync(path)) return [];
-  if (!statSync(path).isDirectory()) return [path];
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (!found) return [];
+  if (!found.isDirectory()) return [path];
   const names = readdirSync(path).filter((name) => /\.ya?ml$/.test(name) && !name.startsWith("."));
   return names.sort().map((name) => join(path, name));
 }

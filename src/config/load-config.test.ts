@@ -111,6 +111,8 @@ describe("faults", () => {
     expect(found.join("\n")).toMatch(/tempera\.yaml:1: server\.port: .*65535.* \(is 99999\)$/m);
     expect(found.join("\n")).toMatch(/tempera\.yaml:2: log\.level: .*"debug".* \(is "loud"\)$/m);
     expect(found.join("\n")).toMatch(/^DATABASE_URL: postgres\.url: must be a URL with postgres:\/\/ or postgresql:\/\/$/m);
+    const [percent] = faults("", { DATABASE_URL: "postgres://u:100%@db/t" });
+    expect(percent).toBe("DATABASE_URL: postgres.url: has a % in its user or password that is not percent-encoded; write %25");
     expect(found.join("\n")).toMatch(/^TEMPERA_GRACE_SECONDS: worker\.graceSeconds: .*number.* \(is "soon"\)$/m);
   });
 

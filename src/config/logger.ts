@@ -38,7 +38,8 @@ export function createLogger(
   }: { mask?: (text: string) => string; write?: (line: string) => void } = {},
 ): Logger {
   const { level, format } = config;
-  const destination = { write: (line: string) => write(format === "json" ? mask(line) : textLine(mask(line))) };
+  // Masked when all else is done: a password of digits may stand in a time or a process id, and a line without those is no JSON.
+  const destination = { write: (line: string) => write(mask(format === "json" ? line : textLine(line))) };
   const redact = { paths: SECRET_FIELDS.flatMap((field) => [field, `*.${field}`]), censor: MASK };
   return pino({ level, name, redact }, destination) as Logger;
 }

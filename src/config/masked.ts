@@ -32,8 +32,10 @@ export function createMask(config: Config): (text: string) => string {
 /** What must not be shown of a secret: of an address its password, of a list each of its parts, of a key what is after its id. */
 function partsOf(value: string): string[] {
   if (/^[a-z]+:\/\//i.test(value) && URL.canParse(value)) {
-    const { password } = new URL(value);
-    return password ? [value, password, decodeURIComponent(password)] : [];
+    const { password, searchParams } = new URL(value);
+    // Drivers take a password from the query too.
+    const asked = [...searchParams].flatMap(([name, given]) => (/pass|secret|token|key/i.test(name) ? [given] : []));
+    return [...(password ? [value, password, decodeURIComponent(password)] : []), ...asked];
   }
   return [value, ...value.split(",").flatMap((part) => [part.trim(), part.trim().replace(/^[^:]+:/, "")])];
 }

@@ -78,8 +78,21 @@ const url = (...protocols: string[]) =>
     .string()
     .refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol), {
       message: `must be a URL with ${protocols.map((protocol) => `${protocol}//`).join(" or ")}`,
+      abort: true,
     })
+    .refine(isDecodable, { message: "has a % in its user or password that is not percent-encoded; write %25" })
     .optional();
+
+/** Whether the user and the password of an address can be read: `%` stands before two hex digits only. */
+function isDecodable(value: string): boolean {
+  const { username, password } = new URL(value);
+  try {
+    decodeURIComponent(`${username}:${password}`);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** TLS towards one service: the same four settings for each. Setting any of them, or `tls`, turns TLS on. */
 const serviceTls = (service: string, names: { tls: string; ca: string; cert: string; key: string; serverName: string }) => ({

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -64,4 +64,15 @@ it("a new file counts, and never over the environment", () => {
   writeFileSync(join(folder, "zz.yaml"), "realtime: { sessionsMax: 8, socketsMax: 9 }");
   watch.look();
   expect(config.realtime).toMatchObject({ sessionsMax: 7, socketsMax: 9 });
+});
+
+it.skipIf(process.getuid?.() === 0)("a folder that cannot be read for a while ends nothing, and what comes after is seen", () => {
+  chmodSync(folder, 0o000);
+  watch.look();
+  chmodSync(folder, 0o700);
+  expect(said).toEqual(["error a configuration file changed and is faulty; what was in effect stays"]);
+  expect(config.server).toMatchObject({ port: 9000, runsMax: 5 });
+  write("log: { level: debug }\nserver: { port: 9000, runsMax: 5 }\n");
+  watch.look();
+  expect(config.log.level).toBe("debug");
 });

@@ -59,7 +59,7 @@ export function refsOf({ input, pipeline }: Pick<JobSpec, "input" | "pipeline">,
   if (outcome?.ok) named.push(outcome.output);
   // What an earlier run kept for this one is still the earlier one's.
   if (pipeline?.kept && "inline" in pipeline.kept) named.push(...Object.values(pipeline.kept.inline).map(({ output }) => output));
-  return [...new Set(named.flatMap((stored) => (stored && "ref" in stored ? [stored.ref] : [])))];
+  return [...new Set([...named.flatMap((stored) => (stored && "ref" in stored ? [stored.ref] : [])), ...(pipeline?.keptRefs ?? [])])];
 }
 
 /** How Temporal is to order a job among the others: first by priority, then by turns of owners, as their weights have it. */

@@ -130,6 +130,8 @@ export const LIMITS = {
   retentionEchoMs: 7 * 24 * 3600 * 1000,
   /** Retention: bytes younger than this belong to work that may be under way, and are no orphans. */
   orphanAgeMs: 24 * 3600 * 1000,
+  /** Pages of a list that are looked through for what has not lived its time, when no sweep has come to the rest yet. */
+  expiredPagesMax: 50,
   /** Retention: a checkpoint that no attempt has renewed for this long is looked at. */
   checkpointAgeMs: 3600 * 1000,
   /** Retention: how often bytes without a record and records without bytes are looked for. It lists the whole object store. */

@@ -91,6 +91,8 @@ export interface PipelinePart {
   cache: boolean;
   /** Results of an earlier run that may be kept, by node. */
   kept?: Stored<Record<string, KeptNode>>;
+  /** Where those results lie, when `kept` itself is put away: the record names them, so that none is deleted meanwhile. */
+  keptRefs?: string[];
   /** Inputs of single nodes to be changed, by node; merged over what the pipeline would give them. */
   overrides?: Record<string, JsonObject>;
   /** The node that must run again, whatever is kept. */

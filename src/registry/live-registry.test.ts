@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Flag } from "../core/flags.ts";
 import type { ModelVersion } from "../core/model.ts";
-import type { PublishedVersion, VersionState } from "../core/published-version.ts";
+import type { PublishedVersion, VersionState, WeightFile } from "../core/published-version.ts";
 import type { Rollout } from "../core/rollout.ts";
 import { placeWithin } from "../core/share.ts";
 import { createInputCheck } from "./input-check.ts";
@@ -56,16 +56,18 @@ function stage() {
       return asked;
     },
     contentReads: 0,
+    /** Happens once, when the versions were read and nothing else yet. */
+    between: undefined as (() => void) | undefined,
     set away(now: boolean) {
       away = now;
     },
     tell: () => {
       for (const listener of told) listener();
     },
-    publish(endpoint: string, version: string, state: VersionState = "enabled") {
+    publish(endpoint: string, version: string, state: VersionState = "enabled", files: WeightFile[] = []) {
       const { folder: _, ...content } = model(endpoint, version);
       const head = { endpoint, version, digest: content.digest, state, pushedBy: "k", pushedAtMs: 0, changedAtMs: 0, revision: ++revision };
-      versions.set(`${endpoint}@${version}`, { ...head, model: content, files: [] });
+      versions.set(`${endpoint}@${version}`, { ...head, model: content, files });
     },
     rollOut(fields: Partial<Rollout>) {
       revision++;
@@ -79,7 +81,12 @@ function stage() {
       return createLiveRegistry({
         base,
         versions: {
-          heads: () => ask(() => [...versions.values()].map(({ model: _, files: __, ...head }) => head)),
+          heads: async () => {
+            const heads = await ask(() => [...versions.values()].map(({ model: _, files: __, ...head }) => head));
+            this.between?.();
+            this.between = undefined;
+            return heads;
+          },
           content: (endpoint, version) =>
             ask(() => {
               this.contentReads++;
@@ -162,6 +169,17 @@ describe("what is known", () => {
   });
 });
 
+it("where the weights of a version lie is read anew when it was removed and pushed again", async () => {
+  const store = stage();
+  const file = (objectKey: string): WeightFile => ({ path: "w.onnx", sha256: "a".repeat(64), bytes: 1, objectKey });
+  store.publish("acme/pushed", "1.0.0", "removed", []);
+  await using late = await store.open();
+  expect(late.published()[0]?.files).toEqual([]);
+  store.publish("acme/pushed", "1.0.0", "enabled", [file("weights/second/0")]);
+  await late.refresh();
+  expect(late.published()[0]?.files).toEqual([file("weights/second/0")]);
+});
+
 describe("what serves", () => {
   it("is the newest enabled version; a disabled one takes nothing and is no longer found", async () => {
     const store = stage();
@@ -209,6 +227,20 @@ describe("what serves", () => {
     // Whoever asks without a request, as documentation does, is shown the version that most callers get.
     expect(one.route("acme/folder")?.model?.version).toBe("1.0.0");
   });
+});
+
+it("a rollout that is rolled back while it is read is never seen by halves, with the newer version for everybody", async () => {
+  const store = stage();
+  store.publish("acme/pushed", "1.0.0");
+  store.publish("acme/pushed", "1.1.0");
+  const rollout = { endpoint: "acme/pushed", fromVersion: "1.0.0", toVersion: "1.1.0", share: 0 };
+  store.rollOut(rollout);
+  store.between = () => {
+    store.publish("acme/pushed", "1.1.0", "disabled");
+    store.rollOut({ ...rollout, state: "rolled_back" });
+  };
+  await using registry = await store.open(60_000);
+  expect(registry.route("acme/pushed", "any")?.model?.version).toBe("1.0.0");
 });
 
 describe("flags", () => {

@@ -55,6 +55,9 @@ interface Served {
   rollout?: { share: number; from: ModelRoute; to: ModelRoute };
 }
 
+/** How often what changes while it is read is read again in one look. */
+const READS_MAX = 5;
+
 /** Rejects with `store_unavailable` when the store cannot be read at the start. */
 export async function createLiveRegistry({
   base,
@@ -68,7 +71,7 @@ export async function createLiveRegistry({
   const folder = base.list();
   const inFolder = new Set(folder.map(({ endpoint, version }) => `${endpoint}@${version}`));
   const listeners = new Set<() => void>();
-  /** By endpoint and version. Its content never changes, so it is read once, and its input check made once. */
+  /** By endpoint and version. Its manifest and schemas never change, so they are read once, and its input check made once. */
   const known = new Map<string, LiveVersion>();
   const routes = new Map<ModelVersion, ModelRoute>();
   let seen: Partial<Record<RegistryPart, string>> = {};
@@ -85,7 +88,8 @@ export async function createLiveRegistry({
     for (const head of heads) {
       const key = `${head.endpoint}@${head.version}`;
       const before = known.get(key);
-      if (before) {
+      // Weights of a removed version are let go, and lie elsewhere when it is pushed again.
+      if (before && (before.state !== "removed" || head.state === "removed")) {
         fresh.set(key, { ...before, ...head });
         continue;
       }
@@ -98,7 +102,11 @@ export async function createLiveRegistry({
         );
         continue;
       }
-      fresh.set(key, { ...head, model: { ...content.model, folder: "", publishedAtMs: head.pushedAtMs }, files: content.files });
+      fresh.set(key, {
+        ...head,
+        model: before?.model ?? { ...content.model, folder: "", publishedAtMs: head.pushedAtMs },
+        files: content.files,
+      });
     }
     known.clear();
     for (const [key, version] of fresh) known.set(key, version);
@@ -137,14 +145,24 @@ export async function createLiveRegistry({
 
   const look = async (): Promise<void> => {
     // Read before what it marks: a change in between is found by the next look.
-    const marks = await changes.marks();
-    const versionsChanged = marks.versions !== seen.versions;
-    const rolloutsChanged = marks.rollouts !== seen.rollouts;
-    if (versionsChanged) await readVersions();
-    if (rolloutsChanged) running = (await rollouts.list()).filter(({ state }) => state === "running");
+    let marks = await changes.marks();
+    let changed = false;
+    for (let reads = 1; ; reads++) {
+      const versionsChanged = marks.versions !== seen.versions;
+      const rolloutsChanged = marks.rollouts !== seen.rollouts;
+      if (!versionsChanged && !rolloutsChanged) break;
+      changed = true;
+      if (versionsChanged) await readVersions();
+      if (rolloutsChanged) running = (await rollouts.list()).filter(({ state }) => state === "running");
+      // A rollout begins or ends with its version in one moment: seen by halves, the newer version would serve everybody.
+      const after = await changes.marks();
+      const whole = after.versions === marks.versions && after.rollouts === marks.rollouts;
+      if (whole || reads === READS_MAX) break;
+      marks = after;
+    }
     if (marks.flags !== seen.flags) on = readFlags(await flags.list());
     seen = marks;
-    if (!versionsChanged && !rolloutsChanged) return;
+    if (!changed) return;
     arrange();
     for (const listener of [...listeners]) listener();
   };

@@ -82,6 +82,13 @@ const refusal = (archive: Buffer | AsyncIterable<Uint8Array>): Promise<string> =
     (error: TemperaError) => `${error.code}: ${error.message}`,
   );
 
+it("a name that is a file and a folder is refused at the push, not by every worker's disk", async () => {
+  const both = { "unet/model.onnx": sha256(WEIGHTS), "unet/model.onnx/data": sha256("x") };
+  const manifest: Item = { path: "model.yaml", content: stringify({ ...MANIFEST, files: both }) };
+  const archive = tarOf([manifest, ...TEXTS.slice(1), WEIGHT, { path: "unet/model.onnx/data", content: "x" }]);
+  expect(await refusal(archive)).toBe("package_invalid: unet/model.onnx: is a file and a folder");
+});
+
 describe("a sound archive", () => {
   it.each<[string, (tar: Buffer) => Buffer, Item[]]>([
     ["tar.gz", (tar) => gzipSync(tar), [...TEXTS, WEIGHT]],

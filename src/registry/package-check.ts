@@ -105,6 +105,10 @@ export async function checkPackage(
     }
   }
 
+  // On a disk a name is a file or a folder; an archive can have both.
+  for (const file of Object.keys(manifest.files))
+    if (Object.keys(manifest.files).some((other) => other.startsWith(`${file}/`))) faults.push(`${file}: is a file and a folder`);
+
   for (const [file, expected] of Object.entries(manifest.files).sort(([a], [b]) => (a < b ? -1 : 1))) {
     const found = await fileDigest(file);
     if ("fault" in found) {

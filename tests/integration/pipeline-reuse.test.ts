@@ -241,12 +241,6 @@ describe("a rerun", () => {
       expect([unknown.status, places(unknown)]).toEqual([422, ["body.overrides.input.colour"]]);
     });
 
-    it("for who would not have it stored, since it is made of what was", async () => {
-      const headers = { authorization: `Key ${test.platform.key}`, "x-fal-store-io": "0" };
-      const refused = await test.call(`/queue/${FILM}/requests/${first.id}/rerun`, { method: "POST", body: "{}", headers });
-      expect([refused.status, await refused.text()]).toEqual([400, expect.stringContaining("X-Fal-Store-IO")]);
-    });
-
     it("for what is no pipeline's, is another owner's, or has not ended", async () => {
       const node = await answer(`${requestsOf(first).image}/rerun`, {});
       expect(node).toMatchObject({ status: 400, body: { detail: expect.stringContaining(`node image of ${first.id}`) } });

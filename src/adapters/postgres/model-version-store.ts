@@ -23,6 +23,9 @@ interface ContentRow extends HeadRow {
   files: { path: string; sha256: string; bytes: number; objectKey: string }[];
 }
 
+/** The push of objects that are about to be deleted: none may publish them any more. */
+const NOBODY = "00000000-0000-0000-0000-000000000000";
+
 const headOf = (row: HeadRow): PublishedHead => ({
   endpoint: row.endpoint,
   version: row.version,
@@ -52,6 +55,12 @@ async function keepFiles(
   tx: Sql,
   { endpoint, version, files, pushId }: { endpoint: string; version: string; files: readonly WeightFile[]; pushId: string },
 ): Promise<void> {
+  const uploads = await tx<{ object_key: string }[]>`SELECT object_key FROM model_uploads WHERE push_id = ${pushId} FOR UPDATE`;
+  const standing = new Set(uploads.map(({ object_key }) => object_key));
+  // Whoever gave this push up has told no lie: its weights are being deleted. So it is when its answer was late and it comes to this
+  // only now, and when a sweep whose clock is ahead took it for a killed one.
+  if (files.some(({ objectKey }) => !standing.has(objectKey)))
+    throw new TemperaError("upload_interrupted", "Weights of this push were swept as those of one that was given up; push again.");
   // Held until the end, so that nobody lets a blob go that is about to be used; always in one order.
   for (const { sha256, bytes, objectKey } of [...files].sort((a, b) => (a.sha256 < b.sha256 ? -1 : 1)))
     await tx`
@@ -151,7 +160,11 @@ export const createModelVersionStore = (sql: Sql): ModelVersionStore => ({
   },
 
   async leftOver(pushId) {
-    const rows = await answer(sql, sql<{ object_key: string }[]>`SELECT object_key FROM model_uploads WHERE push_id = ${pushId}`);
+    const rows = await answer(
+      sql,
+      sql<{ object_key: string }[]>`
+        UPDATE model_uploads SET push_id = ${NOBODY}, begun_at = 'epoch' WHERE push_id = ${pushId} RETURNING object_key`,
+    );
     return rows.map(({ object_key }) => object_key);
   },
 
@@ -159,7 +172,9 @@ export const createModelVersionStore = (sql: Sql): ModelVersionStore => ({
     const rows = await answer(
       sql,
       sql<{ object_key: string }[]>`
-        SELECT object_key FROM model_uploads WHERE begun_at < ${new Date(beforeMs)} ORDER BY begun_at LIMIT 1000`,
+        UPDATE model_uploads SET push_id = ${NOBODY} WHERE object_key IN (
+          SELECT object_key FROM model_uploads WHERE begun_at < ${new Date(beforeMs)} ORDER BY begun_at LIMIT 1000)
+        RETURNING object_key`,
     );
     return rows.map(({ object_key }) => object_key);
   },
@@ -178,7 +193,7 @@ export const createModelVersionStore = (sql: Sql): ModelVersionStore => ({
             DELETE FROM model_blobs WHERE NOT EXISTS (SELECT FROM model_files WHERE model_files.sha256 = model_blobs.sha256)
             RETURNING object_key)
           INSERT INTO model_uploads (object_key, push_id, begun_at)
-          SELECT object_key, '00000000-0000-0000-0000-000000000000', 'epoch' FROM gone`;
+          SELECT object_key, ${NOBODY}::uuid, 'epoch' FROM gone`;
         return gone.count;
       }) as Promise<number>,
     ),

@@ -78,10 +78,10 @@ export function createRequestSearch(sql: Sql): RequestSearch {
     async payloads(requestIds) {
       const rows = await answer(
         sql,
-        sql<{ request_id: string; job: JobSpec; outcome: Outcome }[]>`
-          SELECT request_id, job, outcome FROM requests WHERE request_id = ANY(${requestIds}::uuid[]) AND ended_at IS NOT NULL`,
+        sql<{ request_id: string; job: JobSpec; outcome: Outcome; ended_at: Date }[]>`
+          SELECT request_id, job, outcome, ended_at FROM requests WHERE request_id = ANY(${requestIds}::uuid[]) AND ended_at IS NOT NULL`,
       );
-      return new Map(rows.map(({ request_id, job, outcome }) => [request_id, { job, outcome }]));
+      return new Map(rows.map(({ request_id, job, outcome, ended_at }) => [request_id, { job, outcome, endedAtMs: ended_at.getTime() }]));
     },
 
     async erasePayloads(requestId) {

@@ -79,6 +79,11 @@ export function createRetentionStore(sql: Sql): RetentionStore {
   const identity = sql`request_id, owner_id, endpoint, version, task_queue, priority, ended_at, refs`;
 
   return {
+    async nowMs() {
+      const [row] = await answer(sql, sql<{ now: Date }[]>`SELECT clock_timestamp() AS now`);
+      return row?.now.getTime() ?? Number.NEGATIVE_INFINITY;
+    },
+
     async ownTimes() {
       const rows = await answer(
         sql,
@@ -172,19 +177,22 @@ export function createRetentionStore(sql: Sql): RetentionStore {
       );
     },
 
-    async deleteLogs(ownerId, beforeMs, limit) {
+    async endedLogs(ownerId, beforeMs, limit) {
       const rows = await answer(
         sql,
         sql<{ request_id: string }[]>`
-          WITH gone AS (
-            UPDATE requests SET logs = '[]', log_words = NULL WHERE request_id IN (
-              SELECT request_id FROM requests r WHERE ${endedBefore(ownerId, beforeMs)} AND log_words IS NOT NULL
-              ORDER BY submitted_at LIMIT ${limit}
-            ) RETURNING request_id
-          ), ${countedFrom("log")} SELECT request_id FROM gone`,
+          SELECT request_id FROM requests r WHERE ${endedBefore(ownerId, beforeMs)} AND log_words IS NOT NULL
+          ORDER BY submitted_at LIMIT ${limit}`,
       );
       return rows.map(({ request_id }) => request_id);
     },
+
+    deleteLogs: (requestIds) =>
+      deleted(
+        "log",
+        sql`UPDATE requests SET logs = '[]', log_words = NULL
+            WHERE request_id = ANY(${requestIds}::uuid[]) AND ended_at IS NOT NULL AND log_words IS NOT NULL RETURNING 1`,
+      ),
 
     deleteUsage: (beforeMs, limit) =>
       deleted(

@@ -1,6 +1,7 @@
 import { CATALOGUE, type ErrorCode } from "../../core/errors/catalogue.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { RolloutStore } from "../../core/ports/rollout-store.ts";
+import { newestFirst } from "../../core/published-version.ts";
 import type { Rollout, RolloutRules, RolloutState } from "../../core/rollout.ts";
 import { answer, type Sql, storableText } from "./connection.ts";
 
@@ -71,7 +72,7 @@ export const createRolloutStore = (sql: Sql): RolloutStore => {
       return rows.map(rolloutOf);
     },
 
-    start: ({ endpoint, fromVersion, toVersion, share, rules, startedBy }) =>
+    start: ({ endpoint, fromVersion, fromFolder = false, toVersion, share, rules, startedBy }) =>
       inOne(async (tx) => {
         await tx`SELECT pg_advisory_xact_lock(hashtextextended(${storableText(`endpoint ${endpoint}`)}, 0))`;
         const [running] = await tx<RolloutRow[]>`SELECT * FROM rollouts WHERE endpoint = ${storableText(endpoint)} AND state = 'running'`;
@@ -79,6 +80,17 @@ export const createRolloutStore = (sql: Sql): RolloutStore => {
           throw new TemperaError(
             "rollout_running",
             `${endpoint} has a rollout of ${running.to_version} already; promote it or roll it back first.`,
+          );
+        }
+        // Whoever asked saw what served a moment ago. Without the older version the newer one would serve everybody, not a share.
+        const others = await tx<{ version: string }[]>`
+          SELECT version FROM model_versions
+          WHERE endpoint = ${storableText(endpoint)} AND version <> ${storableText(toVersion)} AND state = 'enabled'`;
+        const [serves] = [...others.map(({ version }) => version), ...(fromFolder ? [fromVersion] : [])].sort(newestFirst);
+        if (serves !== fromVersion) {
+          throw new TemperaError(
+            "rollout_invalid",
+            `${endpoint} was served by ${fromVersion}, and now by ${serves ?? "no other version"}. Look again, then start the rollout.`,
           );
         }
         const enabled = await tx`

@@ -7,7 +7,7 @@ export function withoutPayloads(job: JobSpec, outcome: Outcome): { job: JobSpec;
   const { pipeline, ...rest } = job;
   const bare: JobSpec = { ...rest, input: GONE };
   if (pipeline) {
-    const { kept: _, overrides: __, givenHash: ___, ...part } = pipeline;
+    const { kept: _, keptRefs: __, overrides: ___, givenHash: ____, ...part } = pipeline;
     bare.pipeline = part;
   }
   return { job: bare, outcome: outcome.ok ? { ...outcome, output: GONE } : outcome };

@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
-import type { JobSpec } from "../../core/job.ts";
+import { type JobSpec, refsOf } from "../../core/job.ts";
 import type { JsonObject, Stored } from "../../core/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { KeptNode, PipelinePart } from "../../core/pipeline.ts";
@@ -21,7 +21,10 @@ function createApi(off: string[] = []) {
       return body && { info: info(body), body: Readable.from([body], { objectMode: false }) };
     },
   };
-  const registry = { pipelines: () => [] };
+  const registry = {
+    pipelines: () => [],
+    find: (_: string, version: string) => (version === "0.9.0" ? undefined : {}),
+  };
   const flags = { isOn: (_: string, name: string) => !off.includes(name) };
   const api = { objects, registry, findPipeline: async () => undefined, clock: { nowMs: () => 1_000 }, files: {}, flags };
   const read = <T>(value: Stored<T> | undefined): T =>
@@ -92,6 +95,11 @@ describe("the job of a rerun", () => {
     await expect(rerunJob(createApi().api, before, asked)).rejects.toMatchObject({ code: "payload_gone" });
   });
 
+  it("is none where a version that it calls is no longer served", async () => {
+    const callees = { inline: { "t/a": { kind: "model", endpoint: "t/a", version: "0.9.0" } } } as unknown as PipelinePart["callees"];
+    await expect(rerunJob(createApi().api, earlier([], { callees }), asked)).rejects.toMatchObject({ code: "endpoint_unknown" });
+  });
+
   it("keeps a node that called a pipeline under what it was given, not under what its check made of that", async () => {
     const { api, read } = createApi();
     const called = node("1", { x: 1 });
@@ -115,6 +123,10 @@ describe("the job of a rerun", () => {
     const kept: Record<string, KeptNode> = read(pipeline?.kept);
     expect(Object.keys(kept)).toHaveLength(LIMITS.pipelineNodesMax);
     expect(Buffer.byteLength(JSON.stringify(kept))).toBeLessThan(LIMITS.pipelinePlanBytesMax);
+    // What is kept is the new request's too, so that it is not deleted with the earlier one's.
+    expect(refsOf({ input: { inline: {} }, pipeline } as JobSpec)).toEqual(
+      expect.arrayContaining(Object.values(kept).map(({ output: at }) => ("ref" in at ? at.ref : "inline"))),
+    );
     const output = kept["7"]?.output ?? { ref: "" };
     expect(JSON.parse(String(stored.get("ref" in output ? output.ref : "")))).toEqual({ text, at: 7 });
   });

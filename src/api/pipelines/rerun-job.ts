@@ -3,13 +3,13 @@ import { inputHash } from "../../core/input-hash.ts";
 import type { JobSpec } from "../../core/job.ts";
 import type { JsonObject } from "../../core/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import type { Callee, KeptNode, PipelinePart, PipelinePlan } from "../../core/pipeline.ts";
+import type { KeptNode, PipelinePart, PipelinePlan } from "../../core/pipeline.ts";
 import type { PipelineRun } from "../../core/ports/pipeline-runs.ts";
 import { retrieve, store, storeApart, transientKey } from "../../core/stored.ts";
 import type { Rerun } from "../../fal/index.ts";
 import { pipelineRoute } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { refuseEndpointOff } from "../route-of.ts";
+import { refuseGone } from "./callees-there.ts";
 import { outputThere } from "./output-there.ts";
 import { refuseLarge } from "./pipeline-job.ts";
 
@@ -24,7 +24,8 @@ export interface EarlierRun {
  * of its nodes come along; each is kept whose input is still the same when its turn comes.
  *
  * Throws `input_invalid` for an input that does not fit the pipeline, and for nodes that it has not; `payload_gone` when the earlier run's
- * input is not kept any more; `switched_off` when a flag keeps the pipeline, or anything that it calls, from its owner.
+ * input is not kept any more; `endpoint_unknown` when a version that it calls is no longer served; `switched_off` when a flag keeps the
+ * pipeline, or anything that it calls, from its owner.
  */
 export async function rerunJob(
   api: Pick<ApiDependencies, "objects" | "files" | "clock" | "registry" | "findPipeline" | "flags">,
@@ -34,10 +35,7 @@ export async function rerunJob(
   const { plan, callees, depth } = job.pipeline;
   // Before anything else is read: the rest of what it was given goes with it.
   const first = await retrieve<JsonObject>(api.objects, job.input);
-  refuseEndpointOff(api.flags, "workflow", job.endpoint, job.ownerId);
-  for (const { kind, endpoint } of Object.values(await retrieve<Record<string, Callee>>(api.objects, callees))) {
-    refuseEndpointOff(api.flags, kind === "model" ? "model" : "workflow", endpoint, job.ownerId);
-  }
+  await refuseGone(api, job);
   const before = job.pipeline.kept ? await retrieve<Record<string, KeptNode>>(api.objects, job.pipeline.kept) : {};
   const kept: Record<string, KeptNode> = {
     ...(await stillThere(api, before)),
@@ -61,12 +59,14 @@ export async function rerunJob(
   }
   const input = Object.keys(rerun.input).length === 0 ? first : await changedInput(api, job, first, rerun.input);
   refuseLarge(input);
+  const slimmed = await slim(api, kept);
   const [storedInput, storedKept] = await Promise.all([
     storeIo === false
       ? storeApart(api.objects, transientKey(requestId, "input"), input)
       : store(api.objects, `inputs/${requestId}.json`, input),
-    slim(api, kept).then((slimmed) => store(api.objects, `inputs/${requestId}-kept.json`, slimmed)),
+    store(api.objects, `inputs/${requestId}-kept.json`, slimmed),
   ]);
+  const keptRefs = "ref" in storedKept ? Object.values(slimmed).flatMap(({ output }) => ("ref" in output ? [output.ref] : [])) : [];
   return {
     rerunOf: job.requestId,
     input: storedInput,
@@ -77,6 +77,7 @@ export async function rerunJob(
       deadlineMs: api.clock.nowMs() + LIMITS.pipelineMs,
       cache: cache && api.flags.isOn("behaviour", "node_cache", job.ownerId),
       kept: storedKept,
+      ...(keptRefs.length > 0 && { keptRefs }),
       ...(Object.keys(overrides).length > 0 && { overrides }),
       ...(rerun.from !== undefined && { from: rerun.from }),
     },

@@ -6,6 +6,7 @@ import type { DeadLetterDetail } from "../../core/ports/dead-letter-store.ts";
 import type { DeadLetter } from "../../core/ports/request-store.ts";
 import { newRequestId } from "../../core/request-id.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { refuseGone } from "../pipelines/callees-there.ts";
 import { cursorOf, PAGE_ANSWER, PAGE_QUERY, pageAfter, paged } from "./page.ts";
 import type { AddVerb } from "./verb.ts";
 
@@ -144,8 +145,8 @@ export function addDeadLetterVerbs(add: AddVerb, api: Needs): void {
  */
 async function retry(api: Needs, found: DeadLetterDetail): Promise<string> {
   const { job: dead } = found;
-  // A pipeline carries what it calls with it.
-  if (!dead.pipeline && !api.registry.find(dead.endpoint, dead.version)) {
+  if (dead.pipeline) await refuseGone({ objects: api.objects, registry: api.registry }, { ...dead, pipeline: dead.pipeline });
+  else if (!api.registry.find(dead.endpoint, dead.version)) {
     throw new TemperaError(
       "endpoint_unknown",
       `${dead.endpoint} ${dead.version} is no longer served; submit the input to a version that is.`,

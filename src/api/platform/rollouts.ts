@@ -119,8 +119,9 @@ export function addRolloutVerbs(add: AddVerb, { rollouts, liveRegistry }: Pick<A
       await liveRegistry.refresh();
       const fromVersion = fromOf(liveRegistry, endpoint, toVersion);
       return change({ subject: `${endpoint} ${toVersion}` }, async () => {
-        const started = { endpoint, fromVersion, toVersion, share, startedBy: caller.keyId, ...(rules && { rules: rulesOf(rules) }) };
-        const rollout = await rollouts.start(started);
+        const fromFolder = liveRegistry.inFolder().some((each) => each.endpoint === endpoint && each.version === fromVersion);
+        const started = { endpoint, fromVersion, fromFolder, toVersion, share, startedBy: caller.keyId };
+        const rollout = await rollouts.start({ ...started, ...(rules && { rules: rulesOf(rules) }) });
         await liveRegistry.refresh().catch(() => {});
         return { after: rolloutBody(rollout), result: new Answered(rolloutBody(rollout), etag(rollout.revision)) };
       });

@@ -47,9 +47,12 @@ export interface ModelVersionStore {
 
   /** Writes down that a push is about to put an object into the object store. */
   beginUpload(pushId: string, objectKey: string): Promise<void>;
-  /** What a push put there and nobody needs: it was refused, or the same content was there before. */
+  /**
+   * What a push put there and nobody needs: it was refused, or the same content was there before. Nothing of it is published from then on:
+   * a publish that is still under way is waited for, and one that comes later rejects with `upload_interrupted`.
+   */
   leftOver(pushId: string): Promise<string[]>;
-  /** The same of all pushes that began before a moment: their processes were killed. */
+  /** The same, in the same way, of all pushes that began before a moment: their processes were killed. */
   abandoned(beforeMs: number): Promise<string[]>;
   /**
    * Lets the weights go of versions that were removed before a moment, as far as no other version has the same: from then on they are

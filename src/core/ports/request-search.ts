@@ -36,6 +36,7 @@ export interface EndedQuery {
 export interface Payloads {
   job: JobSpec;
   outcome: Outcome;
+  endedAtMs: number;
 }
 
 /** What is looked for among the records of requests. Every method rejects with `store_unavailable` when Postgres cannot be reached. */

@@ -20,6 +20,8 @@ export interface DeletedTotal {
  * rejects with `store_unavailable` when Postgres cannot be reached.
  */
 export interface RetentionStore {
+  /** The time of day as the store has it. */
+  nowMs(): Promise<number>;
   /** Times that owners have instead of the installation's. */
   ownTimes(): Promise<Map<string, OwnTimes>>;
   /** `undefined` gives the owner the installation's times again. */
@@ -40,8 +42,10 @@ export interface RetentionStore {
   /** Takes input and output out of records. Their bytes must be gone. Returns how many there were. */
   deletePayloads(requestIds: string[], nowMs: number): Promise<number>;
 
-  /** Takes the log lines out of an owner's records that ended before a moment. Returns the requests that had some. */
-  deleteLogs(ownerId: string, beforeMs: number, limit: number): Promise<string[]>;
+  /** An owner's requests that ended before a moment and whose log lines are still there, oldest first. */
+  endedLogs(ownerId: string, beforeMs: number, limit: number): Promise<string[]>;
+  /** Takes the log lines out of records. No search may still find them. Returns how many records there were. */
+  deleteLogs(requestIds: string[]): Promise<number>;
 
   deleteUsage(beforeMs: number, limit: number): Promise<number>;
   /** Results of nodes whose time has passed; none where there are no pipelines. */

@@ -4,6 +4,8 @@ export interface NewRollout {
   endpoint: string;
   /** The newest enabled version before. */
   fromVersion: string;
+  /** It lies in the models folder, where nobody can disable it. */
+  fromFolder?: boolean;
   /** A published version; enabled in the same moment. */
   toVersion: string;
   share: number;
@@ -15,7 +17,9 @@ export interface NewRollout {
 export interface RolloutStore {
   /** The running ones and the last hundred that ended, newest first. */
   list(): Promise<Rollout[]>;
-  /** Starts one. Rejects with `rollout_running` when the endpoint has one already, `version_unknown` when there is no such version to enable. */
+  /**
+   * Starts one. Rejects with `rollout_running` when the endpoint has one already, `version_unknown` when there is no such version to enable, and `rollout_invalid` when `fromVersion` is not what serves any more.
+   */
   start(rollout: NewRollout): Promise<Rollout>;
   /**
    * Changes the share of a running one. `undefined`: there is none that runs.

@@ -231,6 +231,16 @@ describe("the sweep of the expired", () => {
     expect(await there(other)).toBe(true);
   });
 
+  it("lines go from the search first: while that is away the record keeps them, and is found again", async () => {
+    const id = await ended(11 * DAY_MS);
+    const away = { forget: () => Promise.reject(new Error("away")) };
+    await expect(sweep("expired", { logSearch: away })).rejects.toThrow("away");
+    expect(await requests.find(id)).toMatchObject({ logs });
+    const found: string[] = [];
+    expect(await sweep("expired", { logSearch: { forget: async (ids) => void found.push(...ids) } })).toEqual({ log: 1 });
+    expect(found).toEqual([id]);
+  });
+
   it("that is stopped at any point goes on: everything is deleted and counted once", async () => {
     for (let i = 0; i < 10; i++) {
       const requestId = newRequestId();
@@ -332,6 +342,25 @@ describe("the sweep of orphans", () => {
     expect(await files.find(whole)).toBeDefined();
     expect(await files.find(lost)).toBeUndefined();
     expect((await objects.list("files/", undefined, 10)).map(({ key }) => key)).toEqual([`files/aa/${whole}-1`, `files/cc/${left}-2`]);
+  });
+
+  it("keeps the records of files where most bytes are missing: that is another bucket, not lost files", async () => {
+    const files = createFileStore(sql);
+    for (const digit of ["d", "e", "f"]) {
+      const objectKey = `files/${digit}${digit}/${digit.repeat(32)}-1`;
+      await files.begin({
+        fileId: digit.repeat(32),
+        ownerId: "o",
+        name: "a",
+        contentType: "x/y",
+        lifecycle: {},
+        objectKey,
+        uploadUntilMs: NOW_MS,
+      });
+      await files.store(digit.repeat(32), objectKey, { bytes: 1, etag: "e" });
+    }
+    expect(await sweep("orphans", {}, 10)).toEqual({});
+    expect(await files.find("d".repeat(32))).toBeDefined();
   });
 
   it("artifacts without a record go by the installation's time, when there is one, and not while an input names them", async () => {

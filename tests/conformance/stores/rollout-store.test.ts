@@ -102,6 +102,24 @@ describe("what a version did", () => {
   });
 });
 
+describe("a start", () => {
+  it("is refused when the version that serves was switched off, or another one on, since it was looked at", async () => {
+    const { rolloutId } = await begin();
+    await rollouts.end(rolloutId, { state: "rolled_back", reason: "over" });
+    const versions = createModelVersionStore(sql);
+    const start = (fromFolder = false) =>
+      rollouts.start({ endpoint, fromVersion: "1.0.0", fromFolder, toVersion: "1.1.0", share: 1, startedBy: "k" });
+    await versions.setState(endpoint, "1.0.0", "disabled");
+    await expect(start()).rejects.toMatchObject({ code: "rollout_invalid" });
+    expect((await versions.content(endpoint, "1.1.0"))?.state).toBe("disabled");
+    const { rolloutId: again } = await start(true);
+    await rollouts.end(again, { state: "rolled_back", reason: "over" });
+    const model = { endpoint, version: "1.0.5", digest: "d", schemas: { input: {}, output: {} } } as unknown as VersionContent;
+    await versions.publish({ model, files: [], state: "enabled", pushedBy: "k", pushId: randomUUID() }, () => {});
+    await expect(start(true)).rejects.toMatchObject({ code: "rollout_invalid", message: expect.stringContaining("now by 1.0.5") });
+  });
+});
+
 describe("a check that is due", () => {
   it("is handed to one of many who ask, and to nobody again before its time; rollouts without rules to nobody", async () => {
     const { rolloutId } = await begin(RULES);
