@@ -76,7 +76,10 @@ it("a revoked key is refused by every gateway within two seconds, although nobod
   try {
     await sql`UPDATE keys SET revoked_at = now() WHERE key_id = ${key_id}`;
     const revokedAt = performance.now();
-    while (await both());
+    // Each is asked until it refuses and no longer: an address that goes on with a wrong key is slowed down.
+    for (let [here, there] = [true, true]; here || there; ) {
+      [here, there] = await Promise.all([here && opensHere(), there && opensThere()]);
+    }
     expect(performance.now() - revokedAt).toBeLessThan(2_000);
     expect((await use(key)).status).toBe(401);
   } finally {

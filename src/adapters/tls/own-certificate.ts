@@ -9,10 +9,9 @@ import type { Certificate } from "./local-authority.ts";
  * @param files paths of PEM files: the chain with the server's certificate first, and its unencrypted private key
  */
 export async function readOwnCertificate(files: { cert: string; key: string }): Promise<Certificate> {
-  const [cert, key] = await Promise.all([
-    read(files.cert, "TEMPERA_TLS_CERT", "a certificate", (text) => new X509Certificate(text)),
-    read(files.key, "TEMPERA_TLS_KEY", "an unencrypted private key", (text) => createPrivateKey(text)),
-  ]);
+  // One after the other: of two files that are missing, the same one is named each time.
+  const cert = await read(files.cert, "TEMPERA_TLS_CERT", "a certificate", (text) => new X509Certificate(text));
+  const key = await read(files.key, "TEMPERA_TLS_KEY", "an unencrypted private key", (text) => createPrivateKey(text));
   if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))
     throw new Error(`TEMPERA_TLS_KEY (${files.key}) is not the key of the first certificate in TEMPERA_TLS_CERT (${files.cert}).`);
   return { cert, key };
