@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SetupError } from "../setup-error.ts";
@@ -5,8 +6,24 @@ import { SetupError } from "../setup-error.ts";
 /** How long a port may stay busy: the services of a killed platform need a moment to end. */
 const GRACE_MS = 5_000;
 
+/**
+ * Where free ports are looked for: below those that systems give to outgoing connections (32,768 and up on Linux, 49,152 elsewhere),
+ * one of which could take the port before its service does.
+ */
+const [FREE_MIN, FREE_MAX] = [10_240, 32_767];
+
 /** Resolves with a TCP port of 127.0.0.1 that was free a moment ago. */
-export const freePort = (): Promise<number> => listenOnce(0);
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(FREE_MIN, FREE_MAX + 1);
+    try {
+      return await listenOnce(port);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== "EADDRINUSE" && code !== "EACCES") throw error;
+    }
+  }
+}
 
 /**
  * Resolves once the port can be bound on 127.0.0.1.

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync } from "node:fs";
+import { closeSync, fstatSync, mkdirSync, openSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -66,6 +66,7 @@ export async function startProcess(spec: ProcessSpec): Promise<Service> {
   await claimPort({ port: spec.port, owner: spec.name, variable: spec.portVariable });
   mkdirSync(dirname(spec.logFile), { recursive: true });
   const output = openSync(spec.logFile, "a");
+  const saidBefore = fstatSync(output).size;
   const child = spawn(spec.command, spec.args, {
     detached: true,
     stdio: ["ignore", output, output],
@@ -106,7 +107,9 @@ export async function startProcess(spec: ProcessSpec): Promise<Service> {
   while (!(await spec.isReady().catch(() => false))) {
     if (hasEnded) {
       const words = await lastWords(spec.logFile);
-      if (/address already in use/i.test(words)) throw portInUse({ port: spec.port, owner: spec.name, variable: spec.portVariable });
+      // Anywhere in what it said: a program may say this first and then break down at length.
+      const said = (await readFile(spec.logFile)).subarray(saidBefore).toString();
+      if (/address already in use/i.test(said)) throw portInUse({ port: spec.port, owner: spec.name, variable: spec.portVariable });
       throw new SetupError(`${spec.name} ended before it was ready (${await ended}): ${words}; log: ${spec.logFile}`);
     }
     if (Date.now() > deadline) {

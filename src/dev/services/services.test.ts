@@ -15,6 +15,7 @@ import { freePort } from "./port.ts";
 import { startPostgres } from "./postgres.ts";
 import { findProgram, type Program } from "./program.ts";
 import { startRedis } from "./redis.ts";
+import { startProcess } from "./service.ts";
 import { startTemporal } from "./temporal.ts";
 
 leakCheck();
@@ -95,6 +96,28 @@ describe("a service", () => {
     );
     other.close();
     await once(other, "close");
+  });
+
+  test("names a port that was taken in the last moment, however long the program breaks down over it", async () => {
+    const port = await freePort();
+    const folder = await mkdtemp(join(tmpdir(), "tempera-busy-"));
+    const words = 'console.error("listen: bind: address already in use\\npanic\\n" + "at somewhere\\n".repeat(50)); process.exit(2)';
+    const spec = {
+      name: "Temporal",
+      command: process.execPath,
+      args: ["-e", words],
+      url: "http://127.0.0.1",
+      port,
+      portVariable: "TEMPERA_TEMPORAL_PORT",
+      logFile: join(folder, "log"),
+      stopSignal: "SIGTERM" as const,
+      readyWithinMs: 10_000,
+      isReady: async () => false,
+    };
+    await expect(startProcess(spec)).rejects.toThrow(`port ${port} (Temporal) is in use; set TEMPERA_TEMPORAL_PORT`);
+    // What an earlier start said is not held against this one.
+    await expect(startProcess({ ...spec, args: ["-e", "process.exit(2)"] })).rejects.toThrow("ended before it was ready");
+    await rm(folder, { recursive: true });
   });
 
   test("tells its last words when it cannot start", async () => {
