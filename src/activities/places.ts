@@ -1,8 +1,9 @@
-import { errorInfo, isTemperaError } from "../core/errors/tempera-error.ts";
+import { isTemperaError } from "../core/errors/tempera-error.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { Jobs } from "../core/ports/jobs.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { PlaceSeeker, PlaceStore } from "../core/ports/place-store.ts";
+import { keepDoing } from "./keep-doing.ts";
 
 export interface PlacesDependencies {
   places: PlaceStore;
@@ -69,23 +70,14 @@ export async function freeLostPlaces(parts: PlacesDependencies): Promise<number>
   }
 }
 
-/** Puts right what crashes have left, until the returned function is called. A store that is away is waited for. */
+/** Puts right what crashes have left, until the returned function is called. */
 export function keepPlacesRight({ log, ...parts }: PlacesDependencies & { log: Log }): () => void {
-  const repeat = (work: () => Promise<unknown>, everyMs: number): NodeJS.Timeout => {
-    let working = false;
-    return setInterval(() => {
-      if (working) return;
-      working = true;
-      work()
-        .catch((error) => {
-          if (isTemperaError(error)) log.debug({ err: errorInfo(error) }, "places were not looked at");
-          else log.error({ err: error }, "places were not looked at");
-        })
-        .finally(() => {
-          working = false;
-        });
-    }, everyMs);
+  const otherwise = "places were not looked at";
+  const stops = [
+    keepDoing(() => tellUntold(parts), { everyMs: LIMITS.placeSweepMs, otherwise, log }),
+    keepDoing(() => freeLostPlaces(parts), { everyMs: LIMITS.placeCheckMs, otherwise, log }),
+  ];
+  return () => {
+    for (const stop of stops) stop();
   };
-  const timers = [repeat(() => tellUntold(parts), LIMITS.placeSweepMs), repeat(() => freeLostPlaces(parts), LIMITS.placeCheckMs)];
-  return () => timers.forEach(clearInterval);
 }

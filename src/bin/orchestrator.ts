@@ -3,14 +3,14 @@ import { keepCheckingRollouts } from "../activities/check-rollouts.ts";
 import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
 import { earlierClock } from "../activities/earlier-clock.ts";
 import { createWebhookGate } from "../activities/host-gate.ts";
-import { keepSweeping } from "../activities/keep-sweeping.ts";
+import { keepDoing } from "../activities/keep-doing.ts";
 import { createPipelineNews } from "../activities/pipeline-news.ts";
 import { createCheckPipelineInput, createLoadValue, createStoreValue } from "../activities/pipeline-values.ts";
 import { createEnterPlace, createLeavePlace, keepPlacesRight } from "../activities/places.ts";
 import { createReconcileUsage } from "../activities/reconcile-usage.ts";
 import { createRecordOutcome } from "../activities/record-outcome.ts";
 import { createRetentionStep } from "../activities/retention-step.ts";
-import { keepSweepingClaims } from "../activities/sweep-claims.ts";
+import { sweepClaims } from "../activities/sweep-claims.ts";
 import { sweepFiles } from "../activities/sweep-files.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
 import { createClosedJobs } from "../adapters/temporal/closed-jobs.ts";
@@ -30,6 +30,7 @@ import { isMain, type Role, runRole } from "./role.ts";
 
 /** Advances the workflows and runs their light activities. */
 export async function startOrchestrator(parts: Parts, bundling = orchestratorBundle(parts.config)): Promise<Role> {
+  const { log } = parts;
   const bundle = await bundling;
   const place = {
     connection: parts.connection,
@@ -76,14 +77,18 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
     }),
   ]);
   const sweeps = [
-    keepSweeping(
-      "files",
-      async () => sweepFiles({ ...parts, clock: await earlierClock(systemClock, parts.retention, steadyClock) }),
-      parts.log,
-    ),
-    keepSweeping("results of nodes", () => parts.nodeResults.sweep(systemClock.nowMs()), parts.log),
-    keepPlacesRight({ ...places, log: parts.log }),
-    keepSweepingClaims(parts),
+    keepDoing(async () => sweepFiles({ ...parts, clock: await earlierClock(systemClock, parts.retention, steadyClock) }), {
+      everyMs: LIMITS.sweepMs,
+      otherwise: "files were not swept",
+      log,
+    }),
+    keepDoing(() => parts.nodeResults.sweep(systemClock.nowMs()), {
+      everyMs: LIMITS.sweepMs,
+      otherwise: "results of nodes were not swept",
+      log,
+    }),
+    keepDoing(() => sweepClaims(parts), { everyMs: LIMITS.claimSweepMs, otherwise: "claims were not swept", log }),
+    keepPlacesRight({ ...places, log }),
     keepCheckingRollouts({ ...parts, clock: systemClock }),
   ];
   return {
