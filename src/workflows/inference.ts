@@ -1,18 +1,12 @@
 /** One call of a model, and what becomes of it: what a job and a pipeline's node have in common. */
 import { RetryState } from "@temporalio/common";
-import {
-  ActivityFailure,
-  ApplicationFailure,
-  isCancellation,
-  proxyActivities,
-  proxyLocalActivities,
-  TimeoutFailure,
-} from "@temporalio/workflow";
+import { ActivityFailure, ApplicationFailure, isCancellation, proxyActivities, TimeoutFailure } from "@temporalio/workflow";
 import type { GpuActivities, OrchestratorActivities } from "../activities/index.ts";
 import { CATALOGUE, type ErrorCode, isErrorCode } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
-import { type JobSpec, ORCHESTRATOR_QUEUE, priorityOf } from "../core/job.ts";
+import { type JobSpec, priorityOf } from "../core/job.ts";
 import type { Outcome } from "../core/request.ts";
+import { untilDone } from "./until-done.ts";
 
 export type Ended = Parameters<OrchestratorActivities["recordOutcome"]>[0];
 
@@ -86,21 +80,6 @@ export function failedOutcome(error: unknown): Outcome {
   return { ok: false, error: { code: "internal_error", message: cause instanceof Error ? cause.message : String(cause) }, metrics };
 }
 
-/** Quick local tries first; when Postgres is away, a durable activity that tries until it is back. */
-export async function recordOutcome(ended: Ended): Promise<Outcome> {
-  const local = proxyLocalActivities<OrchestratorActivities>({
-    startToCloseTimeout: "5s",
-    retry: { maximumAttempts: 2, initialInterval: "100ms" },
-  });
-  try {
-    return await local.recordOutcome(ended);
-  } catch {
-    const durable = proxyActivities<OrchestratorActivities>({
-      taskQueue: ORCHESTRATOR_QUEUE,
-      startToCloseTimeout: "30s",
-      retry: { initialInterval: "500ms", backoffCoefficient: 1.5, maximumInterval: "10s" },
-      summary: "record the outcome (stores were away)",
-    });
-    return durable.recordOutcome(ended);
-  }
-}
+/** The finish step. */
+export const recordOutcome = (ended: Ended): Promise<Outcome> =>
+  untilDone("record the outcome", (activities) => activities.recordOutcome(ended));

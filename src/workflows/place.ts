@@ -1,20 +1,12 @@
-import { CancellationScope, condition, defineSignal, proxyActivities, proxyLocalActivities, setHandler } from "@temporalio/workflow";
-import type { OrchestratorActivities } from "../activities/index.ts";
+import { CancellationScope, condition, defineSignal, setHandler } from "@temporalio/workflow";
 import { CATALOGUE } from "../core/errors/catalogue.ts";
-import { type JobSpec, ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/job.ts";
+import { type JobSpec, PRIORITY_KEY } from "../core/job.ts";
 import { PLACE_SIGNAL } from "../core/place.ts";
 import { type Ended, failedOutcome } from "./inference.ts";
+import { untilDone } from "./until-done.ts";
 
 /** Told when the job's turn has come. */
 const placeGranted = defineSignal(PLACE_SIGNAL);
-
-const TRIES = { startToCloseTimeout: "5s", retry: { maximumAttempts: 2, initialInterval: "100ms" } } as const;
-/** While Postgres is away: until it is back. */
-const DURABLE = {
-  taskQueue: ORCHESTRATOR_QUEUE,
-  startToCloseTimeout: "30s",
-  retry: { initialInterval: "500ms", backoffCoefficient: 1.5, maximumInterval: "10s" },
-} as const;
 
 /** How a job's work ended, as its finish step is told. */
 type Worked = Ended & { recorded?: boolean };
@@ -44,9 +36,7 @@ async function waitForPlace({ requestId, ownerId, priority, submittedAtMs, start
     granted = true;
   });
   const seeker = { requestId, ownerId, priority: PRIORITY_KEY[priority] };
-  const entered = await proxyLocalActivities<OrchestratorActivities>(TRIES)
-    .enterPlace(seeker)
-    .catch(() => proxyActivities<OrchestratorActivities>({ ...DURABLE, summary: "ask for a place (stores were away)" }).enterPlace(seeker));
+  const entered = await untilDone("ask for a place", (activities) => activities.enterPlace(seeker));
   if (entered || granted) return true;
   if (startTimeoutMs === undefined) {
     await condition(() => granted);
@@ -56,9 +46,5 @@ async function waitForPlace({ requestId, ownerId, priority, submittedAtMs, start
 }
 
 /** Gives the place, or the turn in the line, back. */
-async function leavePlace({ requestId, ownerId }: JobSpec): Promise<void> {
-  const left = { requestId, ownerId };
-  await proxyLocalActivities<OrchestratorActivities>(TRIES)
-    .leavePlace(left)
-    .catch(() => proxyActivities<OrchestratorActivities>({ ...DURABLE, summary: "leave a place (stores were away)" }).leavePlace(left));
-}
+const leavePlace = ({ requestId, ownerId }: JobSpec): Promise<void> =>
+  untilDone("leave a place", (activities) => activities.leavePlace({ requestId, ownerId }));
