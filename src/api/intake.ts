@@ -5,7 +5,7 @@ import { errorInfo, TemperaError } from "../core/errors/tempera-error.ts";
 import type { JobSpec } from "../core/job.ts";
 import type { Json } from "../core/json.ts";
 import { type Lifecycle, lasting } from "../core/lifecycle.ts";
-import { type ModelVersion, taskQueueOf } from "../core/model.ts";
+import { type ModelVersion, type RetryPolicy, taskQueueOf } from "../core/model.ts";
 import { store, storeApart, transientKey } from "../core/stored.ts";
 import { CACHE_HEADER, LIFECYCLE_PREFERENCE_HEADER, saysHowLong, submitOptions, wantedLifecycle, wantsCache } from "../fal/index.ts";
 import type { Route } from "../registry/registry.ts";
@@ -52,10 +52,8 @@ export async function readIntake(
   const { route, raw } = named === EXECUTION ? await openExecution(api.checkDefinition, caller, body) : { route: named, raw: body };
   const checked = route.checkInput(raw);
   if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
-  const lifecycle = outputLifecycle(api, c.req.header(LIFECYCLE_PREFERENCE_HEADER), caller.ownerId);
-  const requestId = requestIdOf(c);
-  const { weight, inProgress } = (await api.limits.of(caller)).owner;
-  const { priority, startTimeoutMs, noRetry, retryLimits, storeIo } = submitOptions((name) => c.req.header(name));
+  const { asked, retryOf } = await askedOf(api, c, caller, { direct });
+  const { requestId, storeIo } = asked;
   const work = route.model
     ? modelJob(route.model)
     : await pipelineJob(api, {
@@ -74,31 +72,63 @@ export async function readIntake(
     throw error;
   });
   const job: JobSpec = {
-    requestId,
-    ownerId: caller.ownerId,
-    keyId: caller.keyId,
-    priority,
+    ...asked,
     input,
     submittedAtMs: api.clock.nowMs(),
     ...(checked.ignored.length > 0 && { logged: true }),
-    ...(direct && { direct }),
-    ...(weight !== undefined && weight !== 1 && { weight }),
-    ...(inProgress !== undefined && { place: direct ? ("holds" as const) : ("waits" as const) }),
     ...(streamed && api.flags.isOn("behaviour", "previews", caller.ownerId) && { previews: true }),
-    ...(startTimeoutMs !== undefined && { startTimeoutMs }),
-    ...(lifecycle && { lifecycle }),
-    ...(storeIo === false && { storeIo }),
     ...work,
-    retry: { ...work.retry, ...(retryLimits && { limits: retryLimits }), ...((noRetry || direct) && { attemptsMax: 1 }) },
+    retry: retryOf(work.retry),
   };
   return { job, ignored: checked.ignored, streamed, held: spent ? [spent] : [] };
+}
+
+/** What of a job its caller decides, by who it is and by the headers. */
+type Asked = Pick<
+  JobSpec,
+  "requestId" | "ownerId" | "keyId" | "priority" | "direct" | "weight" | "place" | "startTimeoutMs" | "lifecycle" | "storeIo"
+>;
+
+/**
+ * Reads what the caller of a job asks for beside its input; `retryOf` is what that leaves of a model's retries. Throws `input_invalid`.
+ *
+ * @param direct one attempt, in a place that is taken before it starts
+ */
+export async function askedOf(
+  api: Pick<ApiDependencies, "limits" | "storageDefaults" | "times">,
+  c: Context,
+  caller: Caller,
+  { direct = false }: { direct?: boolean } = {},
+): Promise<{ asked: Asked; retryOf: (policy: RetryPolicy) => RetryPolicy }> {
+  const lifecycle = outputLifecycle(api, c.req.header(LIFECYCLE_PREFERENCE_HEADER), caller.ownerId);
+  const { weight, inProgress } = (await api.limits.of(caller)).owner;
+  const { priority, startTimeoutMs, noRetry, retryLimits, storeIo } = submitOptions((name) => c.req.header(name));
+  return {
+    asked: {
+      requestId: requestIdOf(c),
+      ownerId: caller.ownerId,
+      keyId: caller.keyId,
+      priority,
+      ...(direct && { direct }),
+      ...(weight !== undefined && weight !== 1 && { weight }),
+      ...(inProgress !== undefined && { place: direct ? ("holds" as const) : ("waits" as const) }),
+      ...(startTimeoutMs !== undefined && { startTimeoutMs }),
+      ...(lifecycle && { lifecycle }),
+      ...(storeIo === false && { storeIo }),
+    },
+    retryOf: (policy) => ({
+      ...policy,
+      ...(retryLimits && { limits: retryLimits }),
+      ...((noRetry || direct) && { attemptsMax: 1 }),
+    }),
+  };
 }
 
 /**
  * The lifecycle of what a job produces: what its caller says, else its owner's default, else the installation's time. `undefined`: for ever
  * and for everybody, and then its files need no record.
  */
-export function outputLifecycle(
+function outputLifecycle(
   { storageDefaults, times }: Pick<ApiDependencies, "storageDefaults" | "times">,
   header: string | undefined,
   ownerId: string,

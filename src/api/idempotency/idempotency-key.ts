@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { canonicalJson } from "../../core/input-hash.ts";
 import type { Json } from "../../core/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 
@@ -28,19 +29,7 @@ export function idempotencyKeyOf(c: Context): string | undefined {
 
 /** SHA-256 of what a call asks for, hex: the same for the same values, in whatever order the fields of its objects come. */
 export function fingerprintOf(address: string, input: Json): string {
-  return createHash("sha256")
-    .update(address)
-    .update("\n")
-    .update(JSON.stringify(inOrder(input)))
-    .digest("hex");
-}
-
-function inOrder(value: Json): Json {
-  if (Array.isArray(value)) return value.map(inOrder);
-  if (typeof value !== "object" || value === null) return value;
-  // Names beside values, not an object again: one with the name `__proto__` would lose it, and numeric names would move to the front.
-  const names = Object.keys(value).sort();
-  return { names, values: names.map((name) => inOrder(value[name] as Json)) };
+  return createHash("sha256").update(address).update("\n").update(canonicalJson(input)).digest("hex");
 }
 
 /** The refusal of a key that was another input's: names the key and what came of that input. */

@@ -1,29 +1,19 @@
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { JobSpec } from "../../core/job.ts";
-import {
-  CACHE_HEADER,
-  LIFECYCLE_PREFERENCE_HEADER,
-  type QueuePath,
-  type Rerun,
-  readRerun,
-  submitBody,
-  submitOptions,
-  wantsCache,
-} from "../../fal/index.ts";
+import { CACHE_HEADER, type QueuePath, type Rerun, readRerun, submitBody, wantsCache } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createFindRequest } from "../find-request.ts";
+import { answerStanding } from "../idempotency/answer-standing.ts";
 import { createClaimRequest } from "../idempotency/claim-request.ts";
-import { REPLAYED_HEADER } from "../idempotency/idempotency-key.ts";
-import { outputLifecycle, queueJob } from "../intake.ts";
+import { askedOf, queueJob } from "../intake.ts";
 import type { Caller } from "../key-ring.ts";
 import type { Held } from "../limits/tally.ts";
 import { PIPELINE_PRICE, PIPELINE_RETRY } from "../pipelines/pipeline-job.ts";
 import { type EarlierRun, rerunJob } from "../pipelines/rerun-job.ts";
 import { readJsonBody } from "../read-body.ts";
-import { requestIdOf } from "../request-id.ts";
 import { refuseBehaviourOff } from "../route-of.ts";
 
 /**
@@ -72,11 +62,7 @@ export const createRerun = (
       { caller, endpoint: `${found.endpoint} again, from ${found.requestId}`, input: raw },
       Promise.resolve(),
     );
-    if (claim?.standing) {
-      const { standing } = claim;
-      const body = { ...submitBody(addressOf(c, "queue", api.publicUrl), standing, standing.position), status: standing.state };
-      return answerJson(c, body, 200, { [REPLAYED_HEADER]: "true" });
-    }
+    if (claim?.standing) return answerStanding(c, api, claim.standing);
     const held: Held[] = [];
     let job: JobSpec;
     try {
@@ -99,28 +85,18 @@ export const createRerun = (
     const { ownerId, endpoint, version, taskQueue, modelDigest, timeouts } = earlier.job;
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
     if (webhook) refuseBehaviourOff(api.flags, "webhooks", ownerId, "Ask again without fal_webhook and ask for the status.");
-    const lifecycle = outputLifecycle(api, c.req.header(LIFECYCLE_PREFERENCE_HEADER), ownerId);
     const cache = wantsCache(c.req.header(CACHE_HEADER));
-    const { priority, startTimeoutMs, noRetry, retryLimits, storeIo } = submitOptions((name) => c.req.header(name));
-    const { weight, inProgress } = (await api.limits.of(caller)).owner;
-    const requestId = requestIdOf(c);
+    const { asked, retryOf } = await askedOf(api, c, caller);
+    const { requestId, storeIo } = asked;
     return {
-      requestId,
-      ownerId,
-      keyId: caller.keyId,
+      ...asked,
       endpoint,
       version,
       taskQueue,
-      priority,
       modelDigest,
       submittedAtMs: api.clock.nowMs(),
       ...(webhook && { webhook }),
-      ...(weight !== undefined && weight !== 1 && { weight }),
-      ...(inProgress !== undefined && { place: "waits" as const }),
-      ...(startTimeoutMs !== undefined && { startTimeoutMs }),
-      ...(lifecycle && { lifecycle }),
-      ...(storeIo === false && { storeIo }),
-      retry: { ...PIPELINE_RETRY, ...(retryLimits && { limits: retryLimits }), ...(noRetry && { attemptsMax: 1 }) },
+      retry: retryOf(PIPELINE_RETRY),
       timeouts,
       ...(await rerunJob(api, earlier, { requestId, rerun, cache, storeIo })),
     };

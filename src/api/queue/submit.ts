@@ -7,8 +7,8 @@ import { type QueuePath, submitBody } from "../../fal/index.ts";
 import { addressOf } from "../address.ts";
 import { answerJson } from "../answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { answerStanding } from "../idempotency/answer-standing.ts";
 import { createClaimRequest } from "../idempotency/claim-request.ts";
-import { REPLAYED_HEADER } from "../idempotency/idempotency-key.ts";
 import { type Intake, queueJob, readIntake } from "../intake.ts";
 import { bodyOfCall } from "../limits/body-of-call.ts";
 import type { Held } from "../limits/tally.ts";
@@ -55,11 +55,7 @@ export const createSubmit = (
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
     if (webhook) refuseBehaviourOff(api.flags, "webhooks", caller.ownerId, "Submit without fal_webhook and ask for the status.");
     const claim = await claimRequest(c, { caller, endpoint, input: raw }, allowed);
-    if (claim?.standing) {
-      const { standing } = claim;
-      const body = { ...submitBody(addressOf(c, "queue", api.publicUrl), standing, standing.position), status: standing.state };
-      return answerJson(c, body, 200, { [REPLAYED_HEADER]: "true" });
-    }
+    if (claim?.standing) return answerStanding(c, api, claim.standing);
     let queued: Held | undefined;
     let intake: Intake;
     try {
