@@ -1,18 +1,17 @@
 import { errorInfo } from "../core/errors/tempera-error.ts";
 import { LIMITS } from "../core/limits.ts";
+import type { Clock } from "../core/ports/clock.ts";
 import type { Log } from "../core/ports/log.ts";
 import type { RetentionStore } from "../core/ports/retention-store.ts";
-import { type OwnTimes, type RetentionTimes, timesOf } from "../core/retention.ts";
+import { hasPassed, type RetentionTimes, timesOf } from "../core/retention.ts";
+import { keepInMemory } from "./kept-in-memory.ts";
 
 /** How long each owner's things are kept, from memory. */
 export interface RetentionClock {
   of(ownerId: string): RetentionTimes;
 }
 
-/**
- * Keeps the owners' times in memory: read at the start, again when Postgres says that one has changed, and now and then in case
- * that was not heard. While Postgres is away they stay as they were.
- */
+/** Keeps every owner's times in memory, worked out when they are read and not when they are asked for. */
 export async function createRetentionClock({
   retention,
   policy,
@@ -22,21 +21,18 @@ export async function createRetentionClock({
   policy: RetentionTimes;
   log: Log;
 }): Promise<RetentionClock & AsyncDisposable> {
-  let own = new Map<string, OwnTimes>();
-  const read = async (): Promise<void> => {
-    own = await retention.ownTimes();
-  };
-  const readAgain = (): void => {
-    read().catch((error) => log.debug({ err: errorInfo(error) }, "the owners' retention times were not read; they stay as they were"));
-  };
-  await read();
-  const stop = await retention.onChange(readAgain);
-  const timer = setInterval(readAgain, LIMITS.retentionCacheMs).unref();
-  return {
-    of: (ownerId) => timesOf(policy, own.get(ownerId)),
-    async [Symbol.asyncDispose]() {
-      clearInterval(timer);
-      await stop();
-    },
-  };
+  const usual = timesOf(policy);
+  const own = await keepInMemory({
+    read: async () => new Map([...(await retention.ownTimes())].map(([ownerId, times]) => [ownerId, timesOf(policy, times)])),
+    onChange: (listener) => retention.onChange(listener),
+    everyMs: LIMITS.retentionCacheMs,
+    unread: (error) => log.debug({ err: errorInfo(error) }, "the owners' retention times were not read; they stay as they were"),
+  });
+  return { of: (ownerId) => own.current.get(ownerId) ?? usual, [Symbol.asyncDispose]: () => own[Symbol.asyncDispose]() };
 }
+
+/** Tells whether a time of an owner's has passed for a request that ended then; never for one that has not. */
+export const createPassed =
+  ({ times, clock }: { times: RetentionClock; clock: Clock }) =>
+  (time: keyof RetentionTimes, ownerId: string, endedAtMs: number | undefined): boolean =>
+    endedAtMs !== undefined && hasPassed(times.of(ownerId)[time], endedAtMs, clock.nowMs());

@@ -3,9 +3,8 @@ import type { Clock } from "../core/ports/clock.ts";
 import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
 import type { EndedRequest, RequestSearch } from "../core/ports/request-search.ts";
 import type { DeadLetter } from "../core/ports/request-store.ts";
-import { hasPassed } from "../core/retention.ts";
 import { GONE } from "../core/stored.ts";
-import type { RetentionClock } from "./retention-clock.ts";
+import { createPassed, type RetentionClock } from "./retention-clock.ts";
 
 interface Times {
   times: RetentionClock;
@@ -26,8 +25,9 @@ async function filled<T>(limit: number, read: (after: T | undefined) => Promise<
 }
 
 /** The same search, without what has lived its time and no sweep has come to yet. */
-export const unexpiredSearch = (search: RequestSearch, { times, clock }: Times): RequestSearch => {
-  const shown = ({ ownerId, endedAtMs }: EndedRequest): boolean => !hasPassed(times.of(ownerId).requestMs, endedAtMs, clock.nowMs());
+export const unexpiredSearch = (search: RequestSearch, parts: Times): RequestSearch => {
+  const passed = createPassed(parts);
+  const shown = ({ ownerId, endedAtMs }: EndedRequest): boolean => !passed("requestMs", ownerId, endedAtMs);
   return {
     ...search,
     ended: ({ after: given, ...query }) =>
@@ -46,7 +46,7 @@ export const unexpiredSearch = (search: RequestSearch, { times, clock }: Times):
     async payloads(requestIds) {
       const found = await search.payloads(requestIds);
       for (const [requestId, { job, outcome, endedAtMs }] of found) {
-        if (!hasPassed(times.of(job.ownerId).payloadMs, endedAtMs, clock.nowMs())) continue;
+        if (!passed("payloadMs", job.ownerId, endedAtMs)) continue;
         found.set(requestId, { job: { ...job, input: GONE }, outcome: outcome.ok ? { ...outcome, output: GONE } : outcome, endedAtMs });
       }
       return found;
@@ -55,10 +55,8 @@ export const unexpiredSearch = (search: RequestSearch, { times, clock }: Times):
 };
 
 /** The same letters, without those whose requests have lived their time, and without inputs that have: such a one cannot be tried again. */
-export const unexpiredLetters = (letters: DeadLetterStore, { times, clock }: Times): DeadLetterStore => {
-  // A letter is written when its request ends.
-  const passed = (time: "requestMs" | "payloadMs", { ownerId, createdAtMs }: { ownerId: string; createdAtMs: number }): boolean =>
-    hasPassed(times.of(ownerId)[time], createdAtMs, clock.nowMs());
+export const unexpiredLetters = (letters: DeadLetterStore, parts: Times): DeadLetterStore => {
+  const passed = createPassed(parts);
   return {
     ...letters,
     list: ({ before: given, ...page }) =>
@@ -68,12 +66,13 @@ export const unexpiredLetters = (letters: DeadLetterStore, { times, clock }: Tim
           const before = last ? { atMs: last.createdAtMs, requestId: last.requestId } : given;
           return letters.list({ ...page, ...(before && { before }) });
         },
-        (letter) => !passed("requestMs", letter),
+        // A letter is written when its request ends.
+        ({ ownerId, createdAtMs }) => !passed("requestMs", ownerId, createdAtMs),
       ),
     async find(requestId) {
       const found = await letters.find(requestId);
-      if (!found || passed("requestMs", found)) return undefined;
-      return passed("payloadMs", found) ? { ...found, job: { ...found.job, input: GONE } } : found;
+      if (!found || passed("requestMs", found.ownerId, found.createdAtMs)) return undefined;
+      return passed("payloadMs", found.ownerId, found.createdAtMs) ? { ...found, job: { ...found.job, input: GONE } } : found;
     },
   };
 };

@@ -2,6 +2,7 @@ import { errorInfo } from "../../core/errors/tempera-error.ts";
 import type { Lifecycle } from "../../core/lifecycle.ts";
 import type { Log } from "../../core/ports/log.ts";
 import type { StorageControl } from "../../core/ports/storage-control.ts";
+import { keepInMemory } from "../kept-in-memory.ts";
 
 /** What an owner's new files get when the call that makes them says nothing. Known without asking anybody. */
 export interface StorageDefaults extends AsyncDisposable {
@@ -11,33 +12,13 @@ export interface StorageDefaults extends AsyncDisposable {
 /** How often they are read again although no change was told: a notification may have been lost with its connection. */
 const REREAD_MS = 60_000;
 
-/** Holds every owner's defaults in memory, read anew whenever the database says that one has changed. */
+/** Holds every owner's defaults in memory. */
 export async function createStorageDefaults({ storage, log }: { storage: StorageControl; log: Log }): Promise<StorageDefaults> {
-  let all = await storage.allDefaults();
-  let reading: Promise<void> | undefined;
-  let again = false;
-  const read = async (): Promise<void> => {
-    do {
-      again = false;
-      all = await storage.allDefaults();
-    } while (again);
-  };
-  const refresh = (): void => {
-    again = true;
-    reading ??= read()
-      .catch((error) => log.warn({ err: errorInfo(error) }, "storage defaults were not read; the ones before stay in force"))
-      .finally(() => {
-        reading = undefined;
-      });
-  };
-  const stop = await storage.onChange(refresh);
-  const timer = setInterval(refresh, REREAD_MS).unref();
-  return {
-    of: (ownerId) => all.get(ownerId),
-    async [Symbol.asyncDispose]() {
-      clearInterval(timer);
-      await stop();
-      await reading;
-    },
-  };
+  const all = await keepInMemory({
+    read: () => storage.allDefaults(),
+    onChange: (listener) => storage.onChange(listener),
+    everyMs: REREAD_MS,
+    unread: (error) => log.warn({ err: errorInfo(error) }, "storage defaults were not read; the ones before stay in force"),
+  });
+  return { of: (ownerId) => all.current.get(ownerId), [Symbol.asyncDispose]: () => all[Symbol.asyncDispose]() };
 }
