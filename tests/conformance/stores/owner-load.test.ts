@@ -6,9 +6,9 @@ import { createOwnerDirectory } from "../../../src/adapters/postgres/owner-direc
 import { createOwnerLoad } from "../../../src/adapters/postgres/owner-load.ts";
 import { createRequestStore } from "../../../src/adapters/postgres/request-store.ts";
 import type { JobSpec } from "../../../src/core/job.ts";
-import { newRequestId } from "../../../src/core/request-id.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
+import { jobSpec } from "./job-spec.ts";
 
 leakCheck();
 
@@ -23,21 +23,16 @@ afterAll(async () => {
   await database[Symbol.asyncDispose]();
 });
 
-const job = (over: Partial<JobSpec> = {}): JobSpec => ({
-  requestId: newRequestId(),
-  ownerId: "ann",
-  keyId: randomUUID(),
-  endpoint: "load/a",
-  version: "1.0.0",
-  taskQueue: "gpu/load/a/1.0.0",
-  priority: "normal",
-  modelDigest: "d",
-  input: { inline: {} },
-  submittedAtMs: 1_700_000_000_000,
-  retry: { attemptsMax: 1, initialMs: 1, backoff: 1, maximumMs: 1 },
-  timeouts: { heartbeatMs: 1, runMs: 1 },
-  ...over,
-});
+const job = (over: Partial<JobSpec> = {}): JobSpec =>
+  jobSpec({
+    ownerId: "ann",
+    endpoint: "load/a",
+    taskQueue: "gpu/load/a/1.0.0",
+    submittedAtMs: 1_700_000_000_000,
+    retry: { attemptsMax: 1, initialMs: 1, backoff: 1, maximumMs: 1 },
+    timeouts: { heartbeatMs: 1, runMs: 1 },
+    ...over,
+  });
 
 it("counts a pipeline as one request, whatever its nodes do", async () => {
   const requests = createRequestStore(sql);

@@ -16,6 +16,7 @@ import { newRequestId } from "../../../src/core/request-id.ts";
 import { startPostgres } from "../../../src/dev/services/postgres.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
+import { jobSpec } from "./job-spec.ts";
 
 leakCheck();
 
@@ -34,21 +35,8 @@ afterAll(async () => {
   await database[Symbol.asyncDispose]();
 });
 
-const job = (over: Partial<JobSpec> = {}): JobSpec => ({
-  requestId: newRequestId(),
-  ownerId: "owner",
-  keyId: randomUUID(),
-  endpoint: "fal-ai/qwen-image",
-  version: "1.0.0",
-  taskQueue: "gpu/fal-ai/qwen-image/1.0.0",
-  priority: "normal",
-  modelDigest: "d",
-  input: { inline: { prompt: "x" } },
-  submittedAtMs: 1_790_000_000_123,
-  retry: { attemptsMax: 5, initialMs: 1, backoff: 2, maximumMs: 10 },
-  timeouts: { heartbeatMs: 1000, runMs: 1000 },
-  ...over,
-});
+const job = (over: Partial<JobSpec> = {}): JobSpec =>
+  jobSpec({ endpoint: "fal-ai/qwen-image", taskQueue: "gpu/fal-ai/qwen-image/1.0.0", input: { inline: { prompt: "x" } }, ...over });
 const ok = (output: object): Outcome => ({
   ok: true,
   output: { inline: output as Record<string, never> },

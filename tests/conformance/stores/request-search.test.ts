@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
 import { createRequestSearch } from "../../../src/adapters/postgres/request-search.ts";
@@ -12,6 +11,7 @@ import { GONE } from "../../../src/core/stored.ts";
 import { fillRequests } from "../../load/bench-requests.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
+import { jobSpec } from "./job-spec.ts";
 
 leakCheck();
 
@@ -33,21 +33,16 @@ afterAll(async () => {
 const T = 1_700_000_000_000;
 const OK: Outcome = { ok: true, output: { inline: { text: "an escaped NUL: \u0000" } }, metrics: {} };
 
-const job = (over: Partial<JobSpec> = {}): JobSpec => ({
-  requestId: newRequestId(),
-  ownerId: "owner",
-  keyId: randomUUID(),
-  endpoint: "search/a",
-  version: "1.0.0",
-  taskQueue: "gpu/search/a/1.0.0",
-  priority: "normal",
-  modelDigest: "d",
-  input: { inline: { prompt: "NUL \u0000" } },
-  submittedAtMs: T,
-  retry: { attemptsMax: 1, initialMs: 1, backoff: 1, maximumMs: 1 },
-  timeouts: { heartbeatMs: 1, runMs: 1 },
-  ...over,
-});
+const job = (over: Partial<JobSpec> = {}): JobSpec =>
+  jobSpec({
+    endpoint: "search/a",
+    taskQueue: "gpu/search/a/1.0.0",
+    input: { inline: { prompt: "NUL \u0000" } },
+    submittedAtMs: T,
+    retry: { attemptsMax: 1, initialMs: 1, backoff: 1, maximumMs: 1 },
+    timeouts: { heartbeatMs: 1, runMs: 1 },
+    ...over,
+  });
 
 async function ended(
   over: Partial<JobSpec>,

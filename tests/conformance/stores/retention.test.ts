@@ -1,5 +1,3 @@
-/** What a sweep deletes and what it leaves, on PostgreSQL and a folder of files; Temporal and the event log are told by hand. */
-import { randomUUID } from "node:crypto";
 import { mkdtemp, rm, utimes } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,6 +18,7 @@ import { newRequestId } from "../../../src/core/request-id.ts";
 import { type DeletedKind, KINDS_OF, type RetentionPolicy, type RetentionSweep } from "../../../src/core/retention.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
+import { jobSpec } from "./job-spec.ts";
 
 leakCheck();
 
@@ -75,21 +74,8 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-const job = (over: Partial<JobSpec> = {}): JobSpec => ({
-  requestId: newRequestId(),
-  ownerId: "owner",
-  keyId: randomUUID(),
-  endpoint: "a/b",
-  version: "1.0.0",
-  taskQueue: "gpu/a/b/1.0.0",
-  priority: "normal",
-  modelDigest: "d",
-  input: { inline: { prompt: "hello \u0000" } },
-  submittedAtMs: NOW_MS - 400 * DAY_MS,
-  retry: { attemptsMax: 5, initialMs: 1, backoff: 2, maximumMs: 10 },
-  timeouts: { heartbeatMs: 1000, runMs: 1000 },
-  ...over,
-});
+const job = (over: Partial<JobSpec> = {}): JobSpec =>
+  jobSpec({ input: { inline: { prompt: "hello \u0000" } }, submittedAtMs: NOW_MS - 400 * DAY_MS, ...over });
 const inline: Outcome = { ok: true, output: { inline: { text: "answer" } }, metrics: {} };
 const apart = (key: string): Outcome => ({ ok: true, output: { ref: key }, metrics: {} });
 const logs = [{ id: "1-0", atMs: 5, event: { type: "log", attempt: 1, level: "INFO", message: "hello" } as const }];

@@ -10,6 +10,7 @@ import type { Outcome } from "../../../src/core/request.ts";
 import { newRequestId } from "../../../src/core/request-id.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
+import { jobSpec } from "./job-spec.ts";
 
 leakCheck();
 
@@ -31,22 +32,8 @@ afterAll(async () => {
   await database[Symbol.asyncDispose]();
 });
 
-const job = (over: Partial<JobSpec> = {}): JobSpec => ({
-  requestId: newRequestId(),
-  ownerId: "owner",
-  keyId: randomUUID(),
-  endpoint: "a/b",
-  version: "1.0.0",
-  taskQueue: "gpu/a/b/1.0.0",
-  priority: "normal",
-  modelDigest: "d",
-  input: { inline: {} },
-  submittedAtMs: NOW_MS - 1000,
-  price: { unit: "image", unitPrice: 0.1, currency: "USD" },
-  retry: { attemptsMax: 5, initialMs: 1, backoff: 2, maximumMs: 10 },
-  timeouts: { heartbeatMs: 1000, runMs: 1000 },
-  ...over,
-});
+const job = (over: Partial<JobSpec> = {}): JobSpec =>
+  jobSpec({ submittedAtMs: NOW_MS - 1000, price: { unit: "image", unitPrice: 0.1, currency: "USD" }, ...over });
 const made = (units: number): Outcome => ({ ok: true, output: { inline: {} }, metrics: { inference_time: 0.5 }, units });
 const failed: Outcome = { ok: false, error: { code: "internal_error", message: "no" }, metrics: {} };
 const finish = (of: JobSpec, outcome: Outcome, endedAtMs = NOW_MS, attempts = 1) =>
