@@ -1,3 +1,4 @@
+import { readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { keepCheckingRollouts } from "../activities/check-rollouts.ts";
 import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
@@ -101,11 +102,25 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
   };
 }
 
+const WORKFLOWS = join(PROJECT, "src/workflows");
+const PIPELINE_SCHEMAS = join(PROJECT, "schemas/pipelines");
+
+/**
+ * The platform's own workflow code, which keeps nothing outside of functions, and the schemas of pipelines. What authors write, in
+ * `pipelines/`, and the two modules that import it are evaluated for each workflow: a variable beside their functions is the workflow's own.
+ */
+function sharedModules(): string[] {
+  const own = readdirSync(WORKFLOWS).filter((name) => /(?<!\.test)\.ts$/.test(name) && name !== "index.ts" && name !== "pipeline.ts");
+  const schemas = readdirSync(PIPELINE_SCHEMAS, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".json"));
+  return [...own.sort().map((name) => join(WORKFLOWS, name)), ...schemas.sort().map((name) => join(PIPELINE_SCHEMAS, name))];
+}
+
 /** The workflow code, bundled once and kept beside the installed packages; where payloads are encrypted, with failures that can be. */
 export const orchestratorBundle = (config?: Config): Promise<{ codePath: string }> =>
   workflowBundle({
-    workflowsPath: join(PROJECT, "src/workflows/index.ts"),
-    sources: [join(PROJECT, "src/workflows"), join(PROJECT, "src/core"), join(PROJECT, "schemas/pipelines")],
+    workflowsPath: join(WORKFLOWS, "index.ts"),
+    sources: [WORKFLOWS, join(PROJECT, "src/core"), PIPELINE_SCHEMAS],
+    shared: sharedModules(),
     cacheFolder: resolve(PROJECT, "node_modules/.cache/tempera"),
     lockFile: join(PROJECT, "package-lock.json"),
     failureConverterPath: config && payloadKeysOf(config).newest ? ENCODED_FAILURES : undefined,

@@ -5,6 +5,7 @@ import { ORCHESTRATOR_QUEUE } from "../../core/job.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../../core/model.ts";
 import { WEBHOOK_QUEUE } from "../../core/webhook.ts";
+import { StepWatch, watchedWorker } from "./step-watch.ts";
 
 /** A worker that is polling. `stop` takes no new work, gives running work `graceMs`, then returns. */
 export interface RunningWorker {
@@ -22,8 +23,8 @@ interface WorkerPlace {
   dataConverter: DataConverter;
 }
 
-const run = (worker: Worker): RunningWorker => {
-  const ended = worker.run();
+const run = (worker: Worker, broken?: Promise<never>): RunningWorker => {
+  const ended = broken ? Promise.race([worker.run(), broken]) : worker.run();
   ended.catch(() => {}); // reported by whoever waits for `ended`
   return {
     ended,
@@ -41,14 +42,18 @@ export async function startOrchestratorWorker(
     workflowBundle,
     activities,
     news,
+    stepLookMs,
   }: {
     workflowBundle: { codePath: string };
     activities: object;
     /** What workflows tell as they go; each function returns at once. Not told again when a workflow is replayed. */
     news: object;
+    /** How often it is looked whether workflow code comes to an end; for tests. */
+    stepLookMs?: number;
   },
 ): Promise<RunningWorker> {
-  const worker = await Worker.create({
+  const watch = new StepWatch(stepLookMs);
+  const worker = await watchedWorker(watch).create({
     ...place,
     taskQueue: ORCHESTRATOR_QUEUE,
     workflowBundle,
@@ -60,17 +65,11 @@ export async function startOrchestratorWorker(
     maxConcurrentWorkflowTaskExecutions: 100,
     maxConcurrentLocalActivityExecutions: 200,
     shutdownGraceTime: "5s",
-    ...(PATIENT as object),
   });
-  return run(worker);
+  const running = run(worker, watch.stuck);
+  running.ended.finally(() => watch.stop()).catch(() => {});
+  return running;
 }
-
-/**
- * How long workflow code may take for one step, by the clock on the wall. The SDK's own 5 s, which its types keep to themselves, pass on
- * a starved machine too, and a step that is cut off there ends the whole process: Node's async hooks do not survive it ("async hook
- * stack has become corrupted").
- */
-const PATIENT = { isolateExecutionTimeout: "60s" };
 
 const sinkOf = (functions: object): InjectedSinks<Sinks>[string] =>
   Object.fromEntries(

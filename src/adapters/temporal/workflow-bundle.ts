@@ -8,22 +8,25 @@ import { bundleWorkflowCode } from "@temporalio/worker";
  * digest of everything that goes in.
  *
  * @param sources folders whose files the bundle may contain
+ * @param shared modules of the bundle that all workflows have in common: evaluated once, not for each workflow. They keep no state
  * @param failureConverterPath the module that writes failures; the SDK's own way when absent
  */
 export async function workflowBundle({
   workflowsPath,
   sources,
+  shared,
   cacheFolder,
   lockFile,
   failureConverterPath,
 }: {
   workflowsPath: string;
   sources: string[];
+  shared: string[];
   cacheFolder: string;
   lockFile: string;
   failureConverterPath?: string | undefined;
 }): Promise<{ codePath: string }> {
-  const digest = createHash("sha256").update(readFileSync(lockFile));
+  const digest = createHash("sha256").update(readFileSync(lockFile)).update(shared.join("\n"));
   if (failureConverterPath) digest.update(readFileSync(failureConverterPath));
   for (const folder of sources) {
     for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" }).sort()) {
@@ -32,7 +35,12 @@ export async function workflowBundle({
   }
   const codePath = join(cacheFolder, `workflows-${digest.digest("hex").slice(0, 16)}.js`);
   if (!existsSync(codePath)) {
-    const { code } = await bundleWorkflowCode({ workflowsPath, logger: silent, ...(failureConverterPath && { failureConverterPath }) });
+    const { code } = await bundleWorkflowCode({
+      workflowsPath,
+      preloadModules: shared,
+      logger: silent,
+      ...(failureConverterPath && { failureConverterPath }),
+    });
     mkdirSync(cacheFolder, { recursive: true });
     const partial = `${codePath}.${process.pid}`;
     writeFileSync(partial, code);

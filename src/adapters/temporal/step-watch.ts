@@ -1,0 +1,93 @@
+/**
+ * A watch on workflow code, instead of the SDK's. The SDK gives each of its ten or so calls into the sandbox that one step of a workflow takes a
+ * clock, for which Node starts and joins a thread; that is a third of what a short workflow costs. And a step that its clock cuts off ends the
+ * process at some later moment, since Node's async hooks do not survive it ("async hook stack has become corrupted").
+ */
+import { type Logger, Worker } from "@temporalio/worker";
+import type { CompiledWorkerOptions } from "@temporalio/worker/lib/worker-options.js";
+import type { Workflow, WorkflowCreator } from "@temporalio/worker/lib/workflow/interface.js";
+import type { WorkflowBundleWithSourceMapAndFilename } from "@temporalio/worker/lib/workflow/workflow-worker-thread/input.js";
+
+/** How often it is looked whether steps come to an end, and after how many looks in vain it is told. */
+const LOOK_MS = 15_000;
+const LOOKS = 4;
+
+/** Counts as one step what the workflow thread is asked for: it takes them one after another. */
+export class StepWatch {
+  /** Rejects when the thread has not come to the end of a step for a minute; the error names the workflow. */
+  readonly stuck: Promise<never>;
+  /** The steps that were asked for and have not come to an end, the oldest first. */
+  readonly #inHand = new Map<symbol, string>();
+  #ended = 0;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(lookMs = LOOK_MS) {
+    let reject: (error: Error) => void = () => {};
+    this.stuck = new Promise<never>((_, fail) => {
+      reject = fail;
+    });
+    this.stuck.catch(() => {}); // told by whoever races it with the worker's end
+    let seen = 0;
+    let looks = 0;
+    // Looks are counted, not the clock: a machine that slept for an hour has made one.
+    this.#timer = setInterval(() => {
+      const [oldest] = this.#inHand.values();
+      looks = oldest === undefined || this.#ended !== seen ? 0 : looks + 1;
+      seen = this.#ended;
+      if (looks < LOOKS) return;
+      const seconds = (LOOKS * lookMs) / 1000;
+      reject(
+        new Error(
+          `The workflow ${oldest} has held the thread of all workflows for ${seconds} s: a loop in its code does not end. Terminate it in Temporal, and mend its code.`,
+        ),
+      );
+    }, lookMs);
+    this.#timer.unref();
+  }
+
+  /** The same workflows, their steps seen by this watch. */
+  watch(creator: WorkflowCreator): WorkflowCreator {
+    return {
+      createWorkflow: async (options) => {
+        const name = `${options.info.workflowType} ${options.info.workflowId}`;
+        const workflow = await this.#step(name, () => creator.createWorkflow(options));
+        const watched: Workflow = {
+          activate: (activation) => this.#step(name, () => workflow.activate(activation)),
+          getAndResetSinkCalls: () => workflow.getAndResetSinkCalls(),
+          dispose: () => workflow.dispose(),
+        };
+        return watched;
+      },
+      destroy: () => creator.destroy(),
+    };
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  async #step<T>(name: string, take: () => Promise<T>): Promise<T> {
+    const step = Symbol();
+    this.#inHand.set(step, name);
+    try {
+      return await take();
+    } finally {
+      this.#inHand.delete(step);
+      this.#ended++;
+    }
+  }
+}
+
+/** The SDK's worker, with this watch on its workflow code in the place of the SDK's clocks. */
+export const watchedWorker = (watch: StepWatch): typeof Worker =>
+  class extends Worker {
+    protected static override async createWorkflowCreator(
+      bundle: WorkflowBundleWithSourceMapAndFilename,
+      options: CompiledWorkerOptions,
+      logger: Logger,
+    ): Promise<WorkflowCreator> {
+      // Node starts no clock for a call whose time is not limited; the SDK's types know only limits.
+      const unlimited = { ...options, isolateExecutionTimeoutMs: undefined } as unknown as CompiledWorkerOptions;
+      return watch.watch(await Worker.createWorkflowCreator(bundle, unlimited, logger));
+    }
+  };

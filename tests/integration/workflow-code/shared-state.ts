@@ -1,0 +1,2 @@
+let evaluated = 0;
+export const useShared = (): number => ++evaluated;

@@ -1,0 +1,16 @@
+import { useShared } from "./shared-state.ts";
+
+let calls = 0;
+
+/** Counts in a variable beside it, and in one of a module that all workflows have in common. */
+export async function counts(): Promise<{ own: number; shared: number }> {
+  calls++;
+  return { own: calls, shared: useShared() };
+}
+
+/** Turns a loop that holds the thread for seconds. It does end, so that no test leaves a thread behind. */
+export async function spins(): Promise<number> {
+  let sum = 0;
+  for (let i = 0; i < 3e8; i++) sum = (sum + i) % 7;
+  return sum;
+}
