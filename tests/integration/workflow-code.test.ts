@@ -60,6 +60,26 @@ it("a variable beside a workflow is that run's own; shared modules are evaluated
   expect(results.map(({ shared }) => shared)).toEqual([1, 2, 3]);
 });
 
+it("no stack is taken of promises, and who asks for them is told", async () => {
+  const worker = await startWorker();
+  const handle = await start("counts", "asked");
+  await handle.result();
+  await expect(handle.query("__stack_trace")).rejects.toThrow("Workflow stack traces are not enabled on this worker");
+  await worker.stop();
+});
+
+it("a rejection that nobody handles fails the step of its workflow alone", async () => {
+  const worker = await startWorker();
+  const handle = await start("forgets", "forgetful");
+  await vi.waitFor(async () => {
+    const { raw } = await handle.describe();
+    expect(raw.pendingWorkflowTask?.attempt).toBeGreaterThan(1);
+  }, 20_000);
+  expect(await (await start("counts", "beside")).result()).toMatchObject({ own: 1 });
+  await handle.terminate();
+  await worker.stop();
+});
+
 it("a loop that does not end is told by its workflow's name, and ends the worker", async () => {
   const worker = await startWorker(100);
   await start("spins", "endless");

@@ -1,18 +1,10 @@
-/**
- * A watch on workflow code, instead of the SDK's. The SDK gives each of its ten or so calls into the sandbox that one step of a workflow takes a
- * clock, for which Node starts and joins a thread; that is a third of what a short workflow costs. And a step that its clock cuts off ends the
- * process at some later moment, since Node's async hooks do not survive it ("async hook stack has become corrupted").
- */
-import { type Logger, Worker } from "@temporalio/worker";
-import type { CompiledWorkerOptions } from "@temporalio/worker/lib/worker-options.js";
 import type { Workflow, WorkflowCreator } from "@temporalio/worker/lib/workflow/interface.js";
-import type { WorkflowBundleWithSourceMapAndFilename } from "@temporalio/worker/lib/workflow/workflow-worker-thread/input.js";
 
 /** How often it is looked whether steps come to an end, and after how many looks in vain it is told. */
 const LOOK_MS = 15_000;
 const LOOKS = 4;
 
-/** Counts as one step what the workflow thread is asked for: it takes them one after another. */
+/** A watch on workflow code: whether what its thread is asked for, one step after another, comes to an end. */
 export class StepWatch {
   /** Rejects when the thread has not come to the end of a step for a minute; the error names the workflow. */
   readonly stuck: Promise<never>;
@@ -77,17 +69,3 @@ export class StepWatch {
     }
   }
 }
-
-/** The SDK's worker, with this watch on its workflow code in the place of the SDK's clocks. */
-export const watchedWorker = (watch: StepWatch): typeof Worker =>
-  class extends Worker {
-    protected static override async createWorkflowCreator(
-      bundle: WorkflowBundleWithSourceMapAndFilename,
-      options: CompiledWorkerOptions,
-      logger: Logger,
-    ): Promise<WorkflowCreator> {
-      // Node starts no clock for a call whose time is not limited; the SDK's types know only limits.
-      const unlimited = { ...options, isolateExecutionTimeoutMs: undefined } as unknown as CompiledWorkerOptions;
-      return watch.watch(await Worker.createWorkflowCreator(bundle, unlimited, logger));
-    }
-  };

@@ -5,7 +5,8 @@ import { ORCHESTRATOR_QUEUE } from "../../core/job.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../../core/model.ts";
 import { WEBHOOK_QUEUE } from "../../core/webhook.ts";
-import { StepWatch, watchedWorker } from "./step-watch.ts";
+import { StepWatch } from "./step-watch.ts";
+import { workflowWorker } from "./workflow-worker.ts";
 
 /** A worker that is polling. `stop` takes no new work, gives running work `graceMs`, then returns. */
 export interface RunningWorker {
@@ -53,7 +54,7 @@ export async function startOrchestratorWorker(
   },
 ): Promise<RunningWorker> {
   const watch = new StepWatch(stepLookMs);
-  const worker = await watchedWorker(watch).create({
+  const worker = await workflowWorker(watch).create({
     ...place,
     taskQueue: ORCHESTRATOR_QUEUE,
     workflowBundle,

@@ -14,3 +14,9 @@ export async function spins(): Promise<number> {
   for (let i = 0; i < 3e8; i++) sum = (sum + i) % 7;
   return sum;
 }
+
+/** Leaves a promise behind that is rejected. */
+export async function forgets(): Promise<void> {
+  void Promise.reject(new Error("left behind"));
+  await new Promise(() => {});
+}
