@@ -50,16 +50,17 @@ export function createKeyGuard({
 
   return async (c, next) => {
     const authorization = c.req.header("authorization");
-    const address = authorization === undefined ? undefined : addressOf(c, trustProxy);
-    if (authorization === undefined || address === undefined) return next();
+    // Now: a connection that its caller has closed has no address.
+    const from = authorization === undefined ? undefined : senderOf(c, trustProxy);
+    if (authorization === undefined || from === undefined) return next();
     const keyId = keyIdOf(authorization);
-    const known = triesOf(address);
+    const known = tries.size === 0 ? undefined : triesOf(addressOf(from));
     if (known && known.wrong >= LIMITS.wrongKeysMax && !worked.has(keyId))
       throw new TemperaError("keys_tried", undefined, { retryAfterMs: known.sinceMs + windowMs - nowMs() });
     await next();
     if (c.res.status === 401) {
       const call = (c.env as { incoming?: object }).incoming ?? c;
-      if (!counted.has(call)) count(address);
+      if (!counted.has(call)) count(addressOf(from));
       counted.add(call);
     } else if (c.res.status < 300 && keyId !== "" && !worked.has(keyId)) {
       if (worked.size >= LIMITS.keysRememberedMax) worked.delete(worked.values().next().value as string);
@@ -71,12 +72,14 @@ export function createKeyGuard({
 /** The id of the key, as it is said to be; "" when the header is of another kind. */
 const keyIdOf = (authorization: string): string => /^(?:key|bearer)\s+([0-9a-f-]{36}):/i.exec(authorization)?.[1]?.toLowerCase() ?? "";
 
-/** Where a call comes from. `undefined`: from within this process. */
-function addressOf(c: Context, trustProxy: boolean): string | undefined {
-  const forwarded = trustProxy ? c.req.header("x-forwarded-for")?.split(",").at(-1)?.trim() : undefined;
-  const address = forwarded ?? (c.env as { incoming?: IncomingMessage } | undefined)?.incoming?.socket.remoteAddress;
-  if (address === undefined) return undefined;
-  const plain = address.replace(/^::ffff:(?=\d+\.)/i, "");
+/** Where a call comes from, as the connection or the proxy has it. `undefined`: from within this process. */
+const senderOf = (c: Context, trustProxy: boolean): string | undefined =>
+  (trustProxy ? c.req.header("x-forwarded-for")?.split(",").at(-1)?.trim() : undefined) ??
+  (c.env as { incoming?: IncomingMessage } | undefined)?.incoming?.socket.remoteAddress;
+
+/** What is counted of it. */
+function addressOf(sender: string): string {
+  const plain = sender.replace(/^::ffff:(?=\d+\.)/i, "");
   return isIPv6(plain) ? prefixOf(plain) : plain;
 }
 
