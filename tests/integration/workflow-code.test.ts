@@ -33,7 +33,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 }, 90_000);
 
-const startWorker = async (stepLookMs?: number) =>
+const startWorker = async ({ stepLookMs, news = {} }: { stepLookMs?: number; news?: object } = {}) =>
   startOrchestratorWorker(
     { connection, namespace: temporal.namespace, identity: "test", dataConverter: {} },
     {
@@ -45,7 +45,7 @@ const startWorker = async (stepLookMs?: number) =>
         lockFile: join(import.meta.dirname, "../../package-lock.json"),
       }),
       activities: {},
-      news: {},
+      news,
       ...(stepLookMs !== undefined && { stepLookMs }),
     },
   );
@@ -64,7 +64,28 @@ it("no stack is taken of promises, and who asks for them is told", async () => {
   const worker = await startWorker();
   const handle = await start("counts", "asked");
   await handle.result();
+  expect(await handle.query("asked")).toBe("answered");
   await expect(handle.query("__stack_trace")).rejects.toThrow("Workflow stack traces are not enabled on this worker");
+  await worker.stop();
+});
+
+it("what a step tells is told once it is done, in order", async () => {
+  const told: unknown[] = [];
+  const worker = await startWorker({ news: { tell: (what: unknown) => told.push(what) } });
+  await (await start("tells", "teller")).result();
+  expect(told).toEqual(["begun", "waited", "done"]);
+  await worker.stop();
+});
+
+it("a workflow type that there is not fails its step, and nothing else", async () => {
+  const worker = await startWorker();
+  const handle = await start("nothing", "unknown");
+  await vi.waitFor(async () => {
+    const { events } = await handle.fetchHistory();
+    expect(JSON.stringify(events)).toContain("no such function is exported by the workflow bundle");
+  }, 20_000);
+  expect(await (await start("counts", "known")).result()).toMatchObject({ own: 1 });
+  await handle.terminate();
   await worker.stop();
 });
 
@@ -81,7 +102,7 @@ it("a rejection that nobody handles fails the step of its workflow alone", async
 });
 
 it("a loop that does not end is told by its workflow's name, and ends the worker", async () => {
-  const worker = await startWorker(100);
+  const worker = await startWorker({ stepLookMs: 100 });
   await start("spins", "endless");
   await expect(worker.ended).rejects.toThrow(
     "The workflow spins endless has held the thread of all workflows for 0.4 s: a loop in its code does not end. Terminate it in Temporal, and mend its code.",

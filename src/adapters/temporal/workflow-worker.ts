@@ -2,14 +2,15 @@
  * The SDK's worker with a thread for workflow code that costs half (docs/decisions/0023-the-workflow-thread.md).
  *
  * Two things of the SDK are left out. Each of its ten or so calls into the sandbox for one step of a workflow has a clock, for which Node starts and
- * joins a thread; a `StepWatch` is there instead. And a stack trace is kept of every promise, for the query `__stack_trace` alone.
+ * joins a thread; a `StepWatch` is there instead. And a stack trace is kept of every promise, for the query `__stack_trace` alone. The thread is
+ * asked for all of a step at once, where the SDK waits for each answer before it asks for the next thing.
  */
 import { join } from "node:path";
 import { Worker as Thread } from "node:worker_threads";
 import { type Logger, Worker } from "@temporalio/worker";
 import type { CompiledWorkerOptions } from "@temporalio/worker/lib/worker-options.js";
-import type { WorkflowCreator } from "@temporalio/worker/lib/workflow/interface.js";
-import { ThreadedVMWorkflowCreator, WorkerThreadClient } from "@temporalio/worker/lib/workflow/threaded-vm.js";
+import type { Workflow, WorkflowCreateOptions, WorkflowCreator } from "@temporalio/worker/lib/workflow/interface.js";
+import { VMWorkflowThreadProxy, WorkerThreadClient } from "@temporalio/worker/lib/workflow/threaded-vm.js";
 import type { Init, WorkflowBundleWithSourceMapAndFilename } from "@temporalio/worker/lib/workflow/workflow-worker-thread/input.js";
 import type { StepWatch } from "./step-watch.ts";
 
@@ -32,6 +33,45 @@ export const workflowWorker = (watch: StepWatch): typeof Worker =>
       } satisfies Omit<Init, "isolateExecutionTimeoutMs">;
       // A call without a limit has no clock. The SDK's types know only limits.
       await thread.send(init as Init);
-      return watch.watch(new ThreadedVMWorkflowCreator([thread]));
+      return watch.watch({
+        createWorkflow: async (options) => workflowOn(thread, options),
+        destroy: () => thread.destroy(),
+      });
     }
   };
+
+/**
+ * A workflow on the thread. It is made, does its step and tells its sink calls at one request: the thread does one thing after another, and
+ * a step's code has run to its end before the next request is looked at.
+ */
+function workflowOn(thread: WorkerThreadClient, options: WorkflowCreateOptions): Workflow {
+  const { unsafe, ...info } = options.info;
+  const { now: _, random: __, ...cloneable } = unsafe; // functions stay here; the thread has its own
+  const made = thread.send({
+    type: "create-workflow",
+    options: { ...options, info: { ...info, unsafe: cloneable } as typeof options.info },
+  });
+  made.catch(() => {}); // told by the first step
+  const workflow = new VMWorkflowThreadProxy(thread, options.info.runId);
+  let calls: ReturnType<Workflow["getAndResetSinkCalls"]> = Promise.resolve([]);
+  return {
+    async activate(activation) {
+      const completion = workflow.activate(activation);
+      calls = workflow.getAndResetSinkCalls();
+      for (const asked of [completion, calls]) asked.catch(() => {}); // where it could not be made, that is the error
+      await made;
+      return completion;
+    },
+    // Of a workflow that could not be made there are none.
+    getAndResetSinkCalls: () =>
+      made.then(
+        () => calls,
+        () => [],
+      ),
+    dispose: () =>
+      made.then(
+        () => workflow.dispose(),
+        () => {},
+      ),
+  };
+}
