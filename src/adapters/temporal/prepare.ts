@@ -5,13 +5,15 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { SEARCH_ATTRIBUTES } from "./search-attributes.ts";
 
 /** gRPC status codes. */
-const ALREADY_EXISTS = 6;
+const INVALID_ARGUMENT = 3;
 const NOT_FOUND = 5;
+const ALREADY_EXISTS = 6;
 
 /** IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD of Temporal's API; its package cannot be imported by name from ES modules. */
 const KEYWORD = 2;
 
-const KNOWN_WITHIN_MS = 20_000;
+/** The server's own looks come every 60 s at the latest. */
+const KNOWN_WITHIN_MS = 75_000;
 const KNOWN_PAUSE_MS = 250;
 
 /**
@@ -32,10 +34,13 @@ export async function prepareTemporal(client: Client): Promise<void> {
     }
     const { customAttributes } = await onceKnown(() => client.connection.operatorService.listSearchAttributes({ namespace }));
     const missing = SEARCH_ATTRIBUTES.filter((name) => !Object.hasOwn(customAttributes ?? {}, name));
-    if (missing.length === 0) return;
-    await client.connection.operatorService
-      .addSearchAttributes({ namespace, searchAttributes: Object.fromEntries(missing.map((name) => [name, KEYWORD])) })
-      .catch(ignore(ALREADY_EXISTS));
+    if (missing.length > 0) {
+      await client.connection.operatorService
+        .addSearchAttributes({ namespace, searchAttributes: Object.fromEntries(missing.map((name) => [name, KEYWORD])) })
+        .catch(ignore(ALREADY_EXISTS));
+    }
+    // Also when another process has just made them: whoever starts a workflow must know them.
+    await onceKnown(() => client.workflow.count(SEARCH_ATTRIBUTES.map((name) => `${name} = "none"`).join(" OR ")));
   } catch (error) {
     throw new TemperaError(
       "temporal_unavailable",
@@ -45,13 +50,14 @@ export async function prepareTemporal(client: Client): Promise<void> {
   }
 }
 
-/** A namespace that was made a moment ago is found by the other parts of the server after their next look, which may take ten seconds. */
+/** What was made a moment ago, a namespace or an attribute, is found by the other parts of the server after their next look. */
 async function onceKnown<T>(ask: () => Promise<T>): Promise<T> {
   for (const giveUpAtMs = performance.now() + KNOWN_WITHIN_MS; ; ) {
     try {
       return await ask();
     } catch (error) {
-      if ((error as { code?: number }).code !== NOT_FOUND || performance.now() > giveUpAtMs) throw error;
+      const { code } = ((error as { cause?: unknown }).cause ?? error) as { code?: number };
+      if ((code !== NOT_FOUND && code !== INVALID_ARGUMENT) || performance.now() > giveUpAtMs) throw error;
       await setTimeout(KNOWN_PAUSE_MS);
     }
   }

@@ -1,0 +1,18 @@
+/** A namespace that the platform makes at its first start takes jobs as soon as it is said to be ready. */
+import { randomUUID } from "node:crypto";
+import { expect, it } from "vitest";
+import { connectTemporal } from "../../src/adapters/temporal/connect.ts";
+import { prepareTemporal } from "../../src/adapters/temporal/prepare.ts";
+import { ENDPOINT_ATTRIBUTE } from "../../src/adapters/temporal/search-attributes.ts";
+
+it("has its search attributes known where workflows are started and listed, time and again", async () => {
+  for (let i = 0; i < 3; i++) {
+    const namespace = `new-${randomUUID()}`;
+    const { client, connection } = await connectTemporal({ address: process.env.TEST_TEMPORAL_ADDRESS ?? "", namespace });
+    await prepareTemporal(client);
+    const typedSearchAttributes = [{ key: ENDPOINT_ATTRIBUTE, value: "a/b" }];
+    await client.workflow.start("nothing", { taskQueue: "nobody", workflowId: "first", typedSearchAttributes });
+    expect(await client.workflow.count('TemperaEndpoint = "none"')).toMatchObject({ count: 0 });
+    await connection.close();
+  }
+});
