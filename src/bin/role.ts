@@ -70,9 +70,15 @@ export async function runRole(name: string, start: (parts: Parts) => Promise<Rol
     const parts = await openParts(config, await openRegistry(config), configuredAddresses(config, name), log);
     const role = await start(parts);
     const finish = async (code: number): Promise<void> => {
-      await role.stop();
-      await parts[Symbol.asyncDispose]();
-      process.exit(code);
+      try {
+        await role.stop();
+        await parts[Symbol.asyncDispose]();
+      } catch (error) {
+        // What broke may still hold on to something: the process ends all the same.
+        log.warn({ err: error }, `the ${name} did not close everything`);
+      } finally {
+        process.exit(code);
+      }
     };
     onSignal((signal) => {
       log.info({ signal }, "draining");

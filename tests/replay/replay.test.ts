@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { bundleWorkflowCode, Worker } from "@temporalio/worker";
 import { DeterminismViolationError } from "@temporalio/workflow";
 import { describe, expect, it } from "vitest";
+import { StepWatch } from "../../src/adapters/temporal/step-watch.ts";
+import { workflowWorker } from "../../src/adapters/temporal/workflow-worker.ts";
 import { orchestratorBundle } from "../../src/bin/orchestrator.ts";
 
 const FOLDER = join(import.meta.dirname, "histories");
@@ -49,7 +51,10 @@ describe("recorded histories", () => {
   });
 
   it.each(files)("%s replays", async (file) => {
-    await Worker.runReplayHistory({ workflowBundle: await orchestratorBundle() }, read(file));
+    // On the thread that they run on.
+    const watch = new StepWatch();
+    await workflowWorker(watch).runReplayHistory({ workflowBundle: await orchestratorBundle() }, read(file));
+    watch.stop();
   });
 
   it("an incompatible change is caught", async () => {

@@ -1,6 +1,4 @@
-import type { Workflow, WorkflowCreator } from "@temporalio/worker/lib/workflow/interface.js";
-
-/** How often it is looked whether steps come to an end, and after how many looks in vain it is told. */
+/** How often it is looked whether steps come to an end, and how many looks in vain a step has. */
 const LOOK_MS = 15_000;
 const LOOKS = 4;
 
@@ -8,7 +6,7 @@ const LOOKS = 4;
 export class StepWatch {
   /** Rejects when the thread has not come to the end of a step for a minute; the error names the workflow. */
   readonly stuck: Promise<never>;
-  /** The steps that were asked for and have not come to an end, the oldest first. */
+  /** Whose steps were asked for and have not come to an end, the oldest first: it is the one that the thread is at. */
   readonly #inHand = new Map<symbol, string>();
   #ended = 0;
   readonly #timer: NodeJS.Timeout;
@@ -26,7 +24,8 @@ export class StepWatch {
       const [oldest] = this.#inHand.values();
       looks = oldest === undefined || this.#ended !== seen ? 0 : looks + 1;
       seen = this.#ended;
-      if (looks < LOOKS) return;
+      // The first may have come right behind the step's begin.
+      if (looks <= LOOKS) return;
       const seconds = (LOOKS * lookMs) / 1000;
       reject(
         new Error(
@@ -37,35 +36,23 @@ export class StepWatch {
     this.#timer.unref();
   }
 
-  /** The same workflows, their steps seen by this watch. */
-  watch(creator: WorkflowCreator): WorkflowCreator {
-    return {
-      createWorkflow: async (options) => {
-        const name = `${options.info.workflowType} ${options.info.workflowId}`;
-        const workflow = await this.#step(name, () => creator.createWorkflow(options));
-        const watched: Workflow = {
-          activate: (activation) => this.#step(name, () => workflow.activate(activation)),
-          getAndResetSinkCalls: () => workflow.getAndResetSinkCalls(),
-          dispose: () => workflow.dispose(),
-        };
-        return watched;
-      },
-      destroy: () => creator.destroy(),
-    };
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
-  }
-
-  async #step<T>(name: string, take: () => Promise<T>): Promise<T> {
+  /**
+   * Counts a step of a workflow.
+   *
+   * @param ran settles once the step's code has run, and not later: steps that are done must not look as if the thread were at them
+   */
+  async step<T>(workflow: string, ran: Promise<T>): Promise<T> {
     const step = Symbol();
-    this.#inHand.set(step, name);
+    this.#inHand.set(step, workflow);
     try {
-      return await take();
+      return await ran;
     } finally {
       this.#inHand.delete(step);
       this.#ended++;
     }
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
   }
 }

@@ -33,10 +33,10 @@ export const workflowWorker = (watch: StepWatch): typeof Worker =>
       } satisfies Omit<Init, "isolateExecutionTimeoutMs">;
       // A call without a limit has no clock. The SDK's types know only limits.
       await thread.send(init as Init);
-      return watch.watch({
-        createWorkflow: async (options) => workflowOn(thread, options),
+      return {
+        createWorkflow: async (options) => workflowOn(thread, options, watch),
         destroy: () => thread.destroy(),
-      });
+      };
     }
   };
 
@@ -44,7 +44,7 @@ export const workflowWorker = (watch: StepWatch): typeof Worker =>
  * A workflow on the thread. It is made, does its step and tells its sink calls at one request: the thread does one thing after another, and
  * a step's code has run to its end before the next request is looked at.
  */
-function workflowOn(thread: WorkerThreadClient, options: WorkflowCreateOptions): Workflow {
+function workflowOn(thread: WorkerThreadClient, options: WorkflowCreateOptions, watch: StepWatch): Workflow {
   const { unsafe, ...info } = options.info;
   const { now: _, random: __, ...cloneable } = unsafe; // functions stay here; the thread has its own
   const made = thread.send({
@@ -52,22 +52,27 @@ function workflowOn(thread: WorkerThreadClient, options: WorkflowCreateOptions):
     options: { ...options, info: { ...info, unsafe: cloneable } as typeof options.info },
   });
   made.catch(() => {}); // told by the first step
-  const workflow = new VMWorkflowThreadProxy(thread, options.info.runId);
-  let calls: ReturnType<Workflow["getAndResetSinkCalls"]> = Promise.resolve([]);
+  const name = `${info.workflowType} ${info.workflowId}`;
+  const workflow = new VMWorkflowThreadProxy(thread, info.runId);
+  let calls: SinkCalls = NONE;
   return {
     async activate(activation) {
       const completion = workflow.activate(activation);
-      calls = workflow.getAndResetSinkCalls();
+      // Answered when the step's code has run. The completion is not: that comes when the thread has done all that it was asked for so far.
+      calls = watch.step(name, workflow.getAndResetSinkCalls());
       for (const asked of [completion, calls]) asked.catch(() => {}); // where it could not be made, that is the error
       await made;
       return completion;
     },
-    // Of a workflow that could not be made there are none.
-    getAndResetSinkCalls: () =>
-      made.then(
-        () => calls,
+    getAndResetSinkCalls() {
+      const taken = calls;
+      calls = NONE;
+      // Of a workflow that could not be made there are none.
+      return made.then(
+        () => taken,
         () => [],
-      ),
+      );
+    },
     dispose: () =>
       made.then(
         () => workflow.dispose(),
@@ -75,3 +80,6 @@ function workflowOn(thread: WorkerThreadClient, options: WorkflowCreateOptions):
       ),
   };
 }
+
+type SinkCalls = ReturnType<Workflow["getAndResetSinkCalls"]>;
+const NONE: SinkCalls = Promise.resolve([]);

@@ -13,7 +13,7 @@ export async function counts(): Promise<{ own: number; shared: number }> {
 /** Turns a loop that holds the thread for seconds. It does end, so that no test leaves a thread behind. */
 export async function spins(): Promise<number> {
   let sum = 0;
-  for (let i = 0; i < 3e8; i++) sum = (sum + i) % 7;
+  for (let i = 0; i < 1e9; i++) sum = (sum + i) % 7;
   return sum;
 }
 
