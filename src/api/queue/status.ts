@@ -26,15 +26,14 @@ export const createStatus = (
   };
 };
 
-export const statusView = (found: FoundRequest, logs: LoggedEvent[] | undefined, nodes?: readonly NodeState[]): StatusView => ({
-  requestId: found.requestId,
-  endpoint: found.endpoint,
-  state: found.state,
-  position: found.position,
-  metrics: found.metrics,
-  ...(found.progress && { progress: found.progress }),
-  ...(found.error && { error: found.error }),
-  ...(logs && { logs }),
-  ...(nodes && { nodes }),
-  ...(found.rerunOf !== undefined && { rerunOf: found.rerunOf }),
-});
+/** Written out: it is made for each status poll. */
+export function statusView(found: FoundRequest, logs: LoggedEvent[] | undefined, nodes?: readonly NodeState[]): StatusView {
+  const { requestId, endpoint, state, position, metrics, progress, error, rerunOf } = found;
+  const view: StatusView = { requestId, endpoint, state, position, metrics };
+  if (progress) view.progress = progress;
+  if (error) view.error = error;
+  if (logs) view.logs = logs;
+  if (nodes) view.nodes = nodes;
+  if (rerunOf !== undefined) view.rerunOf = rerunOf;
+  return view;
+}
