@@ -94,7 +94,8 @@ describe("fal's host names, on both ports", () => {
     const status = await raw(`/${STUB}/requests/${id}/status`, { host: "queue.fal.run", headers: keyed(), tls });
     expect([200, 202]).toContain(status.status);
     expect(status.body.response_url).toBe(`${origin}/${STUB}/requests/${id}`);
-    expect((await raw(`/${STUB}/requests/${id}/status/`, { host: "queue.falrun.com", headers: keyed(), tls })).status).toBe(status.status);
+    const other = await raw(`/${STUB}/requests/${id}/status/`, { host: "queue.falrun.com", headers: keyed(), tls });
+    expect([200, 202]).toContain(other.status); // it may have ended in between
     for await (const { status: state } of test.client.follow(STUB, String(id))) if (state === "COMPLETED") break;
     expect((await raw(`/${STUB}/requests/${id}`, { host: "queue.fal.run", headers: keyed(), tls })).status).toBe(200);
   });
