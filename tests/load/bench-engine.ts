@@ -37,21 +37,25 @@ const picture = (change: JsonObject = {}): JsonObject => ({
   ...change,
 });
 
-/** Makes that many pictures, so many at once; resolves with the seconds it took. */
+/** Makes that many pictures, so many at once; resolves with the pictures per second. */
 type Side = (count: number, inFlight: number) => Promise<number>;
 
-/** `count` calls of `one`, `inFlight` at once. */
+/** `count` calls of `one`, `inFlight` at once. The first and the last ones, while there are fewer in flight, are not counted. */
 const inTurns =
   (one: () => Promise<unknown>): Side =>
   async (count, inFlight) => {
     let left = count;
-    const sinceMs = performance.now();
+    const endsMs: number[] = [];
     await Promise.all(
       Array.from({ length: inFlight }, async () => {
-        while (left-- > 0) await one();
+        while (left-- > 0) {
+          await one();
+          endsMs.push(performance.now());
+        }
       }),
     );
-    return (performance.now() - sinceMs) / 1000;
+    // From the end of the first lot to the end of the last but one: those that started together may end together.
+    return (1000 * (count - 2 * inFlight)) / ((endsMs[count - inFlight - 1] ?? 0) - (endsMs[inFlight - 1] ?? 0));
   };
 
 function startBare({ closing }: Bench, model: ModelVersion, threads: number): Promise<Side> {
@@ -62,7 +66,7 @@ function startBare({ closing }: Bench, model: ModelVersion, threads: number): Pr
   const side = 256 / Number(pixelsPerLatent);
   return answer().then(() => async (count, batch) => {
     child.send({ count, batch, steps: STEPS, tokens: textTokensMax, channels: latentChannels, height: side, width: side });
-    return (await answer<{ seconds: number }>()).seconds;
+    return count / (await answer<{ seconds: number }>()).seconds;
   });
 }
 
@@ -189,10 +193,9 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
   const perSecond = { bare: rates(), engine: rates(), platform: rates() };
   for (let i = 0; i < rounds; i++) {
     for (const inFlight of IN_FLIGHT) {
-      // Enough that the end, when ever fewer are in flight, hardly counts.
-      const count = Math.ceil((Math.max(12, 4 * inFlight) * scale) / inFlight) * inFlight;
+      const count = Math.ceil((Math.max(12, 6 * inFlight) * scale) / inFlight) * inFlight;
       for (const name of i % 2 === 0 ? names : [...names].reverse()) {
-        perSecond[name][inFlight].push(count / (await sides[name](count, inFlight)));
+        perSecond[name][inFlight].push(await sides[name](count, inFlight));
       }
     }
     say(`round ${i + 1} of ${rounds}`);

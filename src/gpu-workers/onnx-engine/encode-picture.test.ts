@@ -1,12 +1,14 @@
 import sharp from "sharp";
 import { describe, expect, it } from "vitest";
-import { encodePicture } from "./encode-picture.ts";
+import { encodePicture, toRgb } from "./encode-picture.ts";
 
 /** 8 × 4 pixels: the left half red, the right half green, the last column blue. */
-const pixels = Float32Array.from({ length: 3 * 32 }, (_, i) => {
-  const [channel, x] = [Math.floor(i / 32), i % 8];
-  return channel === (x === 7 ? 2 : x < 4 ? 0 : 1) ? 1.5 : -1;
-});
+const pixels = toRgb(
+  Float32Array.from({ length: 3 * 32 }, (_, i) => {
+    const [channel, x] = [Math.floor(i / 32), i % 8];
+    return channel === (x === 7 ? 2 : x < 4 ? 0 : 1) ? 1.5 : -1;
+  }),
+);
 const from = { width: 8, height: 4 };
 const rgb = async (file: Buffer) => [...(await sharp(file).removeAlpha().raw().toBuffer())];
 

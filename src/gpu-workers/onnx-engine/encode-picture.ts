@@ -25,12 +25,11 @@ const PNG_LEVEL = 4;
  * Encodes a picture, scaled to cover `size` and cropped around the middle when it is of another size. The same pixels
  * give the same bytes.
  *
- * @param pixels float32 [3, from.height, from.width], -1..1
+ * @param rgb 8 bits each, row by row, of the size `from`
  */
-export async function encodePicture(pixels: Float32Array, from: PictureSize, size: PictureSize, format: PictureFormat): Promise<Buffer> {
+export async function encodePicture(rgb: Buffer, from: PictureSize, size: PictureSize, format: PictureFormat): Promise<Buffer> {
   const { default: sharp } = await import("sharp");
-  const raw = interleave(pixels, from.width * from.height);
-  const picture = sharp(raw, { raw: { ...from, channels: 3 }, limitInputPixels: false });
+  const picture = sharp(rgb, { raw: { ...from, channels: 3 }, limitInputPixels: false });
   const scaled =
     from.width === size.width && from.height === size.height
       ? picture
@@ -38,7 +37,13 @@ export async function encodePicture(pixels: Float32Array, from: PictureSize, siz
   return (format === "png" ? scaled.png({ compressionLevel: PNG_LEVEL }) : scaled.jpeg({ quality: JPEG_QUALITY })).toBuffer();
 }
 
-function interleave(planes: Float32Array, count: number): Buffer {
+/**
+ * A decoder's output as RGB, 8 bits each, row by row.
+ *
+ * @param planes float32 [3, height, width], -1..1
+ */
+export function toRgb(planes: Float32Array): Buffer {
+  const count = planes.length / 3;
   // Rounds and clamps by itself, in a third of the time; the other runs wait meanwhile.
   const bytes = new Uint8ClampedArray(count * 3);
   for (let c = 0; c < 3; c++) {

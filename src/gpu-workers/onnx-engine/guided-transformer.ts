@@ -25,9 +25,13 @@ export const isGuided = (guidanceScale: number): boolean => guidanceScale > 1;
  * @param tokens of a prompt, padding included
  * @param threads of the network
  */
-export const createGuidedTransformer =
-  (transformer: OnnxSession, { tokens, threads, rescale }: { tokens: number; threads: number; rescale: GuidanceRescale }) =>
-  async (items: readonly StepItem<GuidedCondition>[]): Promise<Float32Array[]> => {
+export function createGuidedTransformer(
+  transformer: OnnxSession,
+  { tokens, threads, rescale }: { tokens: number; threads: number; rescale: GuidanceRescale },
+) {
+  /** What the network is given: most passes are of as many rows as the one before. */
+  let feeds = newFeeds(0, 0, 0, 0);
+  return async (items: readonly StepItem<GuidedCondition>[]): Promise<Float32Array[]> => {
     const [first] = items;
     if (!first) return [];
     const { channels, height, width } = first.condition.shape;
@@ -36,10 +40,10 @@ export const createGuidedTransformer =
     const used = parts.reduce((sum, part) => sum + part.rows, 0);
     const rows = Math.max(used, threads, 2);
     const textCount = first.condition.states.length / (parts[0]?.rows ?? 1);
-    const latents = new Float32Array(rows * count);
-    const timestep = new Float32Array(rows);
-    const states = new Float32Array(rows * textCount);
-    const mask = new BigInt64Array(rows * tokens);
+    if (feeds.timestep.length !== rows || feeds.latents.length !== rows * count || feeds.states.length !== rows * textCount) {
+      feeds = newFeeds(rows, count, textCount, tokens);
+    }
+    const { latents, timestep, states, mask } = feeds;
     let row = 0;
     for (const part of parts) {
       states.set(part.condition.states, row * textCount);
@@ -74,3 +78,11 @@ export const createGuidedTransformer =
       return own === 1 ? conditional : guide(conditional, data.subarray((row - 1) * count, row * count), guidanceScale, rescale, shape);
     });
   };
+}
+
+const newFeeds = (rows: number, count: number, textCount: number, tokens: number) => ({
+  latents: new Float32Array(rows * count),
+  timestep: new Float32Array(rows),
+  states: new Float32Array(rows * textCount),
+  mask: new BigInt64Array(rows * tokens),
+});

@@ -221,13 +221,38 @@ describe("a fault", () => {
 });
 
 describe("other work", () => {
-  it("is done between steps, one piece at a time", async () => {
+  /** That blocks the thread, as a network does. */
+  const busy = (ms: number): void => {
+    const untilMs = performance.now() + ms;
+    while (performance.now() < untilMs);
+  };
+
+  it("is done between steps: a piece of 60 ms, then a pass, then the next piece", async () => {
     const { passes, predict } = network();
     const batcher = createStepBatcher({ predict, itemsMax: 8 });
     const walking = batcher.denoise(denoising("a"));
-    const pieces = [1, 2].map((n) => batcher.between(async () => void passes.push(`piece ${n}`)));
-    await Promise.all([walking, ...pieces]);
+    const piece = async (name: string) => {
+      passes.push(name);
+      busy(60);
+    };
+    await Promise.all([walking, ...["piece 1", "piece 2"].map((name) => batcher.between(() => piece(name)))]);
     expect(passes).toEqual(["piece 1", "a@1", "piece 2", "a@0.5", "a@0.25"]);
+  });
+
+  it("in quick pieces is done at once, so that runs that wait for them begin together", async () => {
+    const { passes, predict } = network();
+    const batcher = createStepBatcher({ predict, itemsMax: 8 });
+    const names = ["a", "b", "c"];
+    await Promise.all(names.map((name) => batcher.between(async () => {}).then(() => batcher.denoise(denoising(name)))));
+    expect(passes).toEqual(["a@1 b@1 c@1", "a@0.5 b@0.5 c@0.5", "a@0.25 b@0.25 c@0.25"]);
+  });
+
+  it("lets the event loop run between two pieces", async () => {
+    const batcher = createStepBatcher({ predict: network().predict, itemsMax: 8 });
+    const order: string[] = [];
+    const first = batcher.between(async () => void setImmediate(() => order.push("event")));
+    await Promise.all([first, batcher.between(async () => void order.push("piece 2"))]);
+    expect(order).toEqual(["event", "piece 2"]);
   });
 
   it("passes on what it gives and what it throws", async () => {

@@ -3,8 +3,8 @@
  * together share each pass of the network, whatever step each is at. They join and leave between two steps.
  *
  * One thing runs at a time, since onnxruntime-node blocks the thread. Between two steps the event loop runs, so that a
- * cancel that has arrived on the socket is seen, and health and progress get through; and there is room for one piece of
- * other work of the model (encoding a prompt, decoding a result), so that neither holds up the other for long.
+ * cancel that has arrived on the socket is seen, and health and progress get through; and there is room for other work of
+ * the model (encoding prompts, decoding results), for so long that neither holds up the other much.
  */
 import { setImmediate as yieldToEventLoop } from "node:timers/promises";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
@@ -61,6 +61,12 @@ export interface StepNetwork<Condition> {
   itemsMax: number;
 }
 
+/**
+ * How long the model's other work goes on between two steps, to the end of the piece at hand. Prompts that came together are all
+ * encoded before the next pass, so that they begin together; a pass costs the less for each the fuller it is.
+ */
+const BETWEEN_MS = 50;
+
 /** A denoising on its way. */
 interface Walk<Condition> extends Denoising<Condition> {
   done: number;
@@ -92,8 +98,12 @@ export function createStepBatcher<Condition>({ predict, itemsMax }: StepNetwork<
     void (async () => {
       while (betweens.length + ready.size + idles.length > 0) {
         await yieldToEventLoop();
-        await betweens.shift()?.();
-        await yieldToEventLoop();
+        const untilMs = performance.now() + BETWEEN_MS;
+        while (betweens.length > 0) {
+          await betweens.shift()?.();
+          await yieldToEventLoop();
+          if (performance.now() > untilMs) break;
+        }
         if (ready.size > 0) await step();
         else if (betweens.length === 0) await idles.shift()?.();
       }

@@ -23,7 +23,7 @@ import type { JsonObject } from "../../core/json.ts";
 import type { RunState } from "../checkpoint.ts";
 import type { RunEmitter, RunnerLoad, RunnerRun } from "../engine-server.ts";
 import { profileBatches, worthwhileItems } from "./batch-profile.ts";
-import { encodePicture, loadPictureEncoder } from "./encode-picture.ts";
+import { encodePicture, loadPictureEncoder, toRgb } from "./encode-picture.ts";
 import { addNoise, flowMatchSigmas, parseSchedulerConfig } from "./flow-match-euler.ts";
 import type { LatentShape } from "./guidance.ts";
 import { createGuidedTransformer, type GuidedCondition, isGuided } from "./guided-transformer.ts";
@@ -95,10 +95,10 @@ const Input = z.object({
 const PROFILE_DELAY_MS = 1000;
 
 /**
- * Progress is told this often at most, the first and the last step always: a picture seen alone has every step told, and a
- * small model that takes hundreds a second does not spend a tenth of each on a word about it.
+ * Progress is told this often at most, the first and the last step always: who watches sees no more, and a small model that
+ * takes hundreds of steps a second does not spend a tenth of each on a word about it.
  */
-const PROGRESS_MS = 50;
+const PROGRESS_MS = 100;
 
 export interface TextToImage {
   run(run: RunnerRun, emit: RunEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;
@@ -141,8 +141,9 @@ async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: Lo
       return { shape, states, mask, guidanceScale };
     });
 
-  const decode = ({ channels, height, width }: LatentShape, latents: Float32Array): Promise<Float32Array> =>
-    batcher.between(async () => (await decoder.run({ latents: { data: latents, shape: [1, channels, height, width] } })).data);
+  /** The picture that latents stand for, as `toRgb` gives it. */
+  const decode = ({ channels, height, width }: LatentShape, latents: Float32Array): Promise<Buffer> =>
+    batcher.between(async () => toRgb((await decoder.run({ latents: { data: latents, shape: [1, channels, height, width] } })).data));
 
   /** The latents of a given picture. */
   const encode = async ({ width, height }: PictureSize, picture: Float32Array, network: OnnxSession): Promise<Float32Array> =>
@@ -259,10 +260,10 @@ async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: Lo
       // In order, although later ones may be done first: the same request gives its files in the same order.
       for (const [i, { latents }] of pictures.entries()) {
         await denoised[i];
-        const pixels = await decode(shape, latents);
+        const rgb = await decode(shape, latents);
         stop.throwIfAborted();
         const encodedMs = performance.now();
-        const bytes = await encodePicture(pixels, native, size, input.output_format);
+        const bytes = await encodePicture(rgb, native, size, input.output_format);
         stop.throwIfAborted();
         const contentType = `image/${input.output_format}`;
         const fileName = `${BigInt(seed) + BigInt(i)}.${input.output_format === "png" ? "png" : "jpg"}`;
@@ -318,7 +319,7 @@ function keptPictures({ values, tensors }: RunState, images: number, count: numb
  * Shows what the picture will be, as far as the velocity tells: the latents without the noise that is left in them. Previews
  * take a twentieth of the run's own time so far, so that at most one more than that is made.
  */
-function createPreviewer(emit: RunEmitter, native: PictureSize, decode: (latents: Float32Array) => Promise<Float32Array>) {
+function createPreviewer(emit: RunEmitter, native: PictureSize, decode: (latents: Float32Array) => Promise<Buffer>) {
   let spentMs = 0;
   let busy = false;
   return (step: number, latents: Float32Array, velocity: Float32Array, sigma: number, ownMs: number): Promise<void> | undefined => {
@@ -328,8 +329,8 @@ function createPreviewer(emit: RunEmitter, native: PictureSize, decode: (latents
     const guess = latents.map((value, i) => value - sigma * (velocity[i] ?? 0));
     return (async () => {
       try {
-        const pixels = await decode(guess);
-        emit.preview?.(step, "image/jpeg", await encodePicture(pixels, native, previewSize(native), "jpeg"));
+        const rgb = await decode(guess);
+        emit.preview?.(step, "image/jpeg", await encodePicture(rgb, native, previewSize(native), "jpeg"));
       } finally {
         busy = false;
         spentMs += performance.now() - sinceMs;

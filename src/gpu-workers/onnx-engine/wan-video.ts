@@ -27,7 +27,7 @@ import type { JsonObject } from "../../core/json.ts";
 import type { RunState } from "../checkpoint.ts";
 import type { RunnerLoad, RunnerRun } from "../engine-server.ts";
 import type { RunEmitter } from "../run-emitter.ts";
-import { encodePicture, loadPictureEncoder } from "./encode-picture.ts";
+import { encodePicture, loadPictureEncoder, toRgb } from "./encode-picture.ts";
 import { type FilmPlan, filmFrames, nearestAspect, planFilm } from "./film-plan.ts";
 import { flowMatchSigmas, parseSchedulerConfig } from "./flow-match-euler.ts";
 import { guide } from "./guidance.ts";
@@ -326,7 +326,7 @@ function createPreviewer(
     return (async () => {
       try {
         const pixels = await decode(guess, [1, rows, columns]);
-        emit.preview?.(step, "image/jpeg", await encodePicture(pixels, native, native, "jpeg"));
+        emit.preview?.(step, "image/jpeg", await encodePicture(toRgb(pixels), native, native, "jpeg"));
       } finally {
         isBusy = false;
         spentMs += performance.now() - sinceMs;
