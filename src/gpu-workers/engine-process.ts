@@ -8,6 +8,7 @@ import type { EngineListener, EngineResult, EngineRun, SessionEngines } from "..
 import { isTemperaError, TemperaError } from "../core/errors/tempera-error.ts";
 import type { LogLevel } from "../core/events.ts";
 import type { ModelVersion } from "../core/model.ts";
+import { createCallsAhead } from "./calls-ahead.ts";
 import type { EngineProgram } from "./engine-programs.ts";
 import { connectEngine, type EngineClient, type HealthReply, type LoadEvent } from "./engine-protocol.ts";
 import { runOnEngine } from "./engine-run.ts";
@@ -83,7 +84,9 @@ export async function startEngine({
     });
   });
   const client = connectEngine(socket);
+  const calls = createCallsAhead(client);
   void exited.then(() => {
+    calls.close();
     client.close();
     return rm(socket, { force: true });
   });
@@ -138,9 +141,9 @@ export async function startEngine({
     },
     exited,
     run: (run, listener, runSignal) =>
-      runOnEngine(client, { worker: workerName, silenceMs, onFault }, run, listener, runSignal).catch(explained),
+      runOnEngine(calls, { worker: workerName, silenceMs, onFault }, run, listener, runSignal).catch(explained),
     hold: (session, inputs, listener, holdSignal) =>
-      holdOnEngine(client, workerName, session, inputs, listener, holdSignal).catch(explained),
+      holdOnEngine(calls, workerName, session, inputs, listener, holdSignal).catch(explained),
     stop,
   };
 }

@@ -5,7 +5,8 @@ import { isErrorCode } from "../core/errors/catalogue.ts";
 import { type InputFault, isTemperaError, TemperaError } from "../core/errors/tempera-error.ts";
 import type { JsonObject } from "../core/json.ts";
 import { LIMITS } from "../core/limits.ts";
-import { type ArtifactHeadMessage, CHUNK_BYTES_MAX, type CheckpointMessage, type EngineClient, type RunEvent } from "./engine-protocol.ts";
+import type { CallsAhead } from "./calls-ahead.ts";
+import { type ArtifactHeadMessage, CHUNK_BYTES_MAX, type CheckpointMessage, type RunEvent } from "./engine-protocol.ts";
 
 /** What a run needs to know of the engine it runs on. */
 export interface RunPlace {
@@ -26,15 +27,14 @@ export interface RunPlace {
  * the error that the engine answered.
  */
 export async function runOnEngine(
-  client: EngineClient,
+  calls: CallsAhead,
   { worker, silenceMs, onFault }: RunPlace,
   run: EngineRun,
   listener: EngineListener,
   signal: AbortSignal,
 ): Promise<EngineResult> {
   signal.throwIfAborted();
-  const call = client.run();
-  call.on("error", () => {}); // The iteration below throws it; without a listener a late one would end the process.
+  const call = calls.take();
   let onAbort = () => {};
   const cancelled = new Promise<never>((_, reject) => {
     onAbort = () => {

@@ -3,7 +3,8 @@ import type { EngineSession, SessionListener } from "../core/engine.ts";
 import { isErrorCode } from "../core/errors/catalogue.ts";
 import { type ErrorInfo, type InputFault, isTemperaError, TemperaError } from "../core/errors/tempera-error.ts";
 import type { Frame } from "../core/session.ts";
-import type { EngineClient, RunEvent, RunRequest } from "./engine-protocol.ts";
+import type { CallsAhead } from "./calls-ahead.ts";
+import type { RunEvent, RunRequest } from "./engine-protocol.ts";
 
 /**
  * Holds a session on a loaded engine until `inputs` end.
@@ -13,7 +14,7 @@ import type { EngineClient, RunEvent, RunRequest } from "./engine-protocol.ts";
  * error with which the engine refused the session.
  */
 export async function holdOnEngine(
-  client: EngineClient,
+  calls: CallsAhead,
   worker: string,
   { sessionId, attempt, path, raw }: EngineSession,
   inputs: AsyncIterable<Frame>,
@@ -21,8 +22,7 @@ export async function holdOnEngine(
   signal: AbortSignal,
 ): Promise<void> {
   signal.throwIfAborted();
-  const call = client.run();
-  call.on("error", () => {}); // The iteration below throws it; without a listener a late one would end the process.
+  const call = calls.take();
   let onAbort = () => {};
   const cancelled = new Promise<never>((_, reject) => {
     onAbort = () => {

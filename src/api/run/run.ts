@@ -101,8 +101,11 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
       }
     } finally {
       gone.removeEventListener("abort", leave);
-      stop.abort();
-      void events.return(undefined);
+      // Behind the answer: nobody waits for it.
+      setImmediate(() => {
+        stop.abort();
+        void events.return(undefined);
+      });
     }
   };
 

@@ -225,6 +225,20 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       expect(named.sort()).toEqual(ran.files.map(({ index }) => index));
     });
 
+    it("waits for the start of a call that was opened before, and holds nothing for it", async () => {
+      const call = engine.client.run();
+      // It was opened first, on the same connection: it has arrived when these are answered.
+      const between = await run(engine.client, inputs.quick);
+      expect((await healthCall(engine.client)).running).toBe(0);
+      call.write({ start: { requestId: "late", attempt: 1, inputJson: JSON.stringify(inputs.quick) } });
+      call.end();
+      const events: RunEvent[] = [];
+      for await (const event of call as AsyncIterable<RunEvent>) events.push(event);
+      expect(events[0]?.event).toBe("started");
+      expect(events.at(-1)?.event).toBe("output");
+      expect(between.events.at(-1)?.event).toBe("output");
+    });
+
     it("gives the same bytes for the same input", async () => {
       const [one, two] = [await run(engine.client, inputs.quick), await run(engine.client, inputs.quick)];
       expect(one.files.map(({ sha256 }) => sha256)).toEqual(two.files.map(({ sha256 }) => sha256));
