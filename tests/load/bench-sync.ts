@@ -11,6 +11,8 @@ import { Agent, request } from "undici";
 import { type Bench, percentile, round, runBench, STUB, say } from "./harness.ts";
 import { bareJob, type Job, newSide, runRound, summary } from "./rounds.ts";
 
+const COLLECT_GARBAGE = new URL("collect-garbage.mjs", import.meta.url).href;
+
 /** A platform, and how to speak to it. */
 interface Place {
   url: string;
@@ -84,7 +86,11 @@ async function measureStatusStreams(bench: Bench, { url, agent, headers }: Place
   const count = Math.round(1000 * bench.scale);
   const jobs = 20;
   const gateway = bench.processes.gateway ?? 0;
-  const resident = (): number => Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${gateway}/status`, "utf8"))?.[1]);
+  const residentKib = async (): Promise<number> => {
+    process.kill(gateway, "SIGUSR2");
+    await sleep(1_000);
+    return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${gateway}/status`, "utf8"))?.[1]);
+  };
   const submit = async (input: object): Promise<string> => {
     const answer = await request(`${url}/queue/${STUB}`, { method: "POST", headers, body: JSON.stringify(input), dispatcher: agent });
     return ((await answer.body.json()) as { request_id: string }).request_id;
@@ -121,11 +127,11 @@ async function measureStatusStreams(bench: Bench, { url, agent, headers }: Place
   for (let i = 0; i < count; i++) void open(ids[i % jobs] as string, first.signal).catch(() => {});
   while (opened < count) await sleep(50);
   await sleep(3_000);
-  const before = resident();
+  const before = await residentKib();
   const following = Promise.all(Array.from({ length: count }, (_, i) => follow(ids[i % jobs] as string)));
   while (opened < 2 * count) await sleep(50);
   await sleep(5_000);
-  const after = resident();
+  const after = await residentKib();
   first.abort();
   say(`${count} status streams are open; waiting for their events …`);
   await following;
@@ -232,7 +238,10 @@ async function measureWebhooks(bench: Bench, { url, agent, headers }: Place) {
 }
 
 await runBench("bench:sync", "sync runs, streams and webhooks on the stub engine", async (bench) => {
-  const { url, temporal } = await bench.startPlatform({ TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8" });
+  const { url, temporal } = await bench.startPlatform({
+    TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8",
+    NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ""} --import ${COLLECT_GARBAGE}`,
+  });
   await bench.start("tests/load/bare-worker.ts", { TEMPORAL_ADDRESS: temporal.url }, "ready");
   const connection = await Connection.connect({ address: temporal.url });
   bench.closing.defer(() => connection.close());
