@@ -68,27 +68,3 @@ async function beginRecord(
   });
   return auditId;
 }
-
-/** Checks now and then until it is stopped. */
-export function keepCheckingRollouts(
-  dependencies: CheckRolloutsDependencies,
-  everyMs: number = LIMITS.rolloutCheckMs,
-): () => Promise<void> {
-  let checking = Promise.resolve();
-  let busy = false;
-  const check = (): void => {
-    if (busy) return;
-    busy = true;
-    checking = checkRollouts(dependencies, everyMs)
-      .catch((error) => dependencies.log.warn({ err: errorInfo(error) }, "rollouts were not checked; they are again soon"))
-      .finally(() => {
-        busy = false;
-      });
-  };
-  const timer = setInterval(check, everyMs);
-  timer.unref();
-  return async () => {
-    clearInterval(timer);
-    await checking;
-  };
-}

@@ -71,13 +71,13 @@ export async function freeLostPlaces(parts: PlacesDependencies): Promise<number>
 }
 
 /** Puts right what crashes have left, until the returned function is called. */
-export function keepPlacesRight({ log, ...parts }: PlacesDependencies & { log: Log }): () => void {
+export function keepPlacesRight({ log, ...parts }: PlacesDependencies & { log: Log }): () => Promise<void> {
   const otherwise = "places were not looked at";
   const stops = [
     keepDoing(() => tellUntold(parts), { everyMs: LIMITS.placeSweepMs, otherwise, log }),
     keepDoing(() => freeLostPlaces(parts), { everyMs: LIMITS.placeCheckMs, otherwise, log }),
   ];
-  return () => {
-    for (const stop of stops) stop();
+  return async () => {
+    await Promise.all(stops.map((stop) => stop()));
   };
 }

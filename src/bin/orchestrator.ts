@@ -1,6 +1,6 @@
 import { readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { keepCheckingRollouts } from "../activities/check-rollouts.ts";
+import { checkRollouts } from "../activities/check-rollouts.ts";
 import { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "../activities/deliver-webhook.ts";
 import { earlierClock } from "../activities/earlier-clock.ts";
 import { createWebhookGate } from "../activities/host-gate.ts";
@@ -90,14 +90,17 @@ export async function startOrchestrator(parts: Parts, bundling = orchestratorBun
     }),
     keepDoing(() => sweepClaims(parts), { everyMs: LIMITS.claimSweepMs, otherwise: "claims were not swept", log }),
     keepPlacesRight({ ...places, log }),
-    keepCheckingRollouts({ ...parts, clock: systemClock }),
+    keepDoing(() => checkRollouts({ ...parts, clock: systemClock, log }, LIMITS.rolloutCheckMs), {
+      everyMs: LIMITS.rolloutCheckMs,
+      otherwise: "rollouts were not checked",
+      log,
+    }),
   ];
   return {
     ended: Promise.race(workers.map(({ ended }) => ended)),
     stop: async () => {
-      for (const stop of sweeps) await stop();
       news.stop();
-      await Promise.all(workers.map((worker) => worker.stop()));
+      await Promise.all([...sweeps.map((stop) => stop()), ...workers.map((worker) => worker.stop())]);
     },
   };
 }

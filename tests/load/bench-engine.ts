@@ -195,17 +195,25 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
     for (const inFlight of IN_FLIGHT) {
       const count = Math.ceil((Math.max(12, 6 * inFlight) * scale) / inFlight) * inFlight;
       for (const name of i % 2 === 0 ? names : [...names].reverse()) {
+        await sides[name](inFlight, inFlight); // who has waited for the others begins slowly
         perSecond[name][inFlight].push(await sides[name](count, inFlight));
       }
     }
     say(`round ${i + 1} of ${rounds}`);
   }
-  const rate = (name: keyof typeof sides, inFlight: (typeof IN_FLIGHT)[number]) => percentile(perSecond[name][inFlight], 50);
+  type InFlight = (typeof IN_FLIGHT)[number];
+  const rate = (name: keyof typeof sides, inFlight: InFlight) => percentile(perSecond[name][inFlight], 50);
+  /** Round by round, since the machine is not as fast in each. */
+  const ratio = (name: keyof typeof sides, inFlight: InFlight, of: keyof typeof sides, ofInFlight: InFlight) =>
+    percentile(
+      perSecond[name][inFlight].map((rate, i) => rate / (perSecond[of][ofInFlight][i] ?? 0)),
+      50,
+    );
   for (const name of names) say(`${name}: ${IN_FLIGHT.map((n) => `${n}: ${round(rate(name, n))}/s`).join("  ")}`);
-  const bestBare = Math.max(...IN_FLIGHT.map((batch) => rate("bare", batch)));
-  atLeast("engine / bare loop, pictures per second, 1 in flight", rate("engine", 1) / rate("bare", 1), 0.95);
-  atLeast("engine, 8 in flight / bare loop, best fixed batch", rate("engine", 8) / bestBare, 0.95);
-  atLeast("platform / engine, 8 in flight", rate("platform", 8) / rate("engine", 8), 0.9);
+  const bestBatch = IN_FLIGHT.reduce((best, batch) => (rate("bare", batch) > rate("bare", best) ? batch : best));
+  atLeast("engine / bare loop, pictures per second, 1 in flight", ratio("engine", 1, "bare", 1), 0.95);
+  atLeast("engine, 8 in flight / bare loop, best fixed batch", ratio("engine", 8, "bare", bestBatch), 0.95);
+  atLeast("platform / engine, 8 in flight", ratio("platform", 8, "engine", 8), 0.9);
 
   say("warm starts …");
   const warm: number[] = [];
