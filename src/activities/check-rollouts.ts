@@ -1,5 +1,4 @@
 import { errorInfo } from "../core/errors/tempera-error.ts";
-import { LIMITS } from "../core/limits.ts";
 import type { AuditLog } from "../core/ports/audit-log.ts";
 import type { Clock } from "../core/ports/clock.ts";
 import type { Log } from "../core/ports/log.ts";

@@ -7,7 +7,7 @@ afterEach(() => void vi.useRealTimers());
 
 /** Work that ends when it is told to, and the log of what was not done. */
 function scene() {
-  const under: PromiseWithResolvers<void>[] = [];
+  const under: ReturnType<typeof deferred>[] = [];
   const said: [level: string, message: string][] = [];
   const say = (level: string) => (_about: object, message: string) => void said.push([level, message]);
   const log = { debug: say("debug"), info: say("info"), warn: say("warn"), error: say("error") };
@@ -19,13 +19,7 @@ function scene() {
   return { under, said, stop: keepDoing(work, { everyMs: 100, otherwise: "it was not done", log }) };
 }
 
-interface PromiseWithResolvers<T> {
-  promise: Promise<T>;
-  resolve: (value: T) => void;
-  reject: (reason: unknown) => void;
-}
-
-function deferred(): PromiseWithResolvers<void> {
+function deferred() {
   let resolve = () => {};
   let reject = (_reason: unknown) => {};
   const promise = new Promise<void>((done, fail) => {
@@ -61,6 +55,15 @@ it("has stopped when what was being done has ended", async () => {
   await stopping;
 });
 
+it("does not wait for ever for what does not end", async () => {
+  const { under, stop } = scene();
+  await vi.advanceTimersByTimeAsync(100);
+  const stopping = stop();
+  await vi.advanceTimersByTimeAsync(2_000);
+  await stopping;
+  expect(under).toHaveLength(1);
+});
+
 it("goes on after a failure: quietly when a store is away, loudly otherwise", async () => {
   const { under, said, stop } = scene();
   await vi.advanceTimersByTimeAsync(100);
@@ -72,6 +75,9 @@ it("goes on after a failure: quietly when a store is away, loudly otherwise", as
     ["debug", "it was not done"],
     ["error", "it was not done"],
   ]);
-  under[2]?.resolve();
+  under[2]?.reject(new TemperaError("internal_error"));
+  await vi.advanceTimersByTimeAsync(100);
+  expect(said.at(-1)).toEqual(["error", "it was not done"]);
+  under[3]?.resolve();
   await stop();
 });

@@ -1,9 +1,13 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { errorInfo, isTemperaError } from "../core/errors/tempera-error.ts";
 import type { Log } from "../core/ports/log.ts";
 
+/** A sweep with much before it goes on where it was, in the next process. */
+const STOP_MS = 2_000;
+
 /**
  * Does a piece of work every so often, never twice at once, until the returned function is called, which resolves when what was being
- * done then has ended. A store that is away is waited for.
+ * done then has ended, or has had `STOP_MS` to. A store that is away is waited for.
  *
  * @param otherwise what the log says of a time that it was not done: `files were not swept`
  */
@@ -17,7 +21,7 @@ export function keepDoing(
     working = work()
       .then(() => {})
       .catch((error) => {
-        if (isTemperaError(error)) log.debug({ err: errorInfo(error) }, otherwise);
+        if (isTemperaError(error) && error.code === "store_unavailable") log.debug({ err: errorInfo(error) }, otherwise);
         else log.error({ err: error }, otherwise);
       })
       .finally(() => {
@@ -26,6 +30,6 @@ export function keepDoing(
   }, everyMs);
   return async () => {
     clearInterval(timer);
-    await working;
+    await Promise.race([working, sleep(STOP_MS, undefined, { ref: false })]);
   };
 }

@@ -14,7 +14,7 @@ const open = (name) =>
     interOpNumThreads: 1,
     executionMode: "sequential",
     graphOptimizationLevel: "all",
-    extra: { session: { intra_op: { allow_spinning: "1", spin_duration_us: "50" }, force_spinning_stop: "1", dynamic_block_base: "4" } },
+    extra: { session: { intra_op: { allow_spinning: "1", spin_duration_us: "50" }, force_spinning_stop: "1" } },
   });
 const [textEncoder, transformer, decoder] = [await open("text_encoder"), await open("transformer"), await open("vae_decoder")];
 if (once) process.exit(0);

@@ -59,7 +59,7 @@ const inTurns =
   };
 
 function startBare({ closing }: Bench, model: ModelVersion, threads: number): Promise<Side> {
-  const child = fork(BARE, [model.folder, String(threads)], { execArgv: [] });
+  const child = fork(BARE, [model.folder, String(threads)], { execArgv: ["--initial-heap-size=64"] });
   closing.defer(() => void child.kill("SIGKILL"));
   const answer = <T>() => new Promise<T>((done) => child.once("message", (message) => done(message as T)));
   const { latentChannels, pixelsPerLatent, textTokensMax } = model.parameters as Record<string, number>;
@@ -193,7 +193,7 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
   const perSecond = { bare: rates(), engine: rates(), platform: rates() };
   for (let i = 0; i < rounds; i++) {
     for (const inFlight of IN_FLIGHT) {
-      const count = Math.ceil((Math.max(12, 6 * inFlight) * scale) / inFlight) * inFlight;
+      const count = Math.max(3, Math.ceil((Math.max(12, 6 * inFlight) * scale) / inFlight)) * inFlight;
       for (const name of i % 2 === 0 ? names : [...names].reverse()) {
         await sides[name](inFlight, inFlight); // who has waited for the others begins slowly
         perSecond[name][inFlight].push(await sides[name](count, inFlight));

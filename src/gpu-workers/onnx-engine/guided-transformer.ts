@@ -30,7 +30,7 @@ export function createGuidedTransformer(
   { tokens, threads, rescale }: { tokens: number; threads: number; rescale: GuidanceRescale },
 ) {
   /** What the network is given: most passes are of as many rows as the one before. */
-  let feeds = newFeeds(0, 0, 0, 0);
+  let feeds: ReturnType<typeof newFeeds> | undefined;
   return async (items: readonly StepItem<GuidedCondition>[]): Promise<Float32Array[]> => {
     const [first] = items;
     if (!first) return [];
@@ -40,7 +40,7 @@ export function createGuidedTransformer(
     const used = parts.reduce((sum, part) => sum + part.rows, 0);
     const rows = Math.max(used, threads, 2);
     const textCount = first.condition.states.length / (parts[0]?.rows ?? 1);
-    if (feeds.timestep.length !== rows || feeds.latents.length !== rows * count || feeds.states.length !== rows * textCount) {
+    if (feeds?.timestep.length !== rows || feeds.latents.length !== rows * count || feeds.states.length !== rows * textCount) {
       feeds = newFeeds(rows, count, textCount, tokens);
     }
     const { latents, timestep, states, mask } = feeds;

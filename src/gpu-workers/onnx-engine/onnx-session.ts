@@ -54,9 +54,9 @@ async function createSession(path: string, threads: number): Promise<ort.Inferen
     executionMode: "sequential",
     graphOptimizationLevel: "all",
     // A thread that sleeps between two operators costs a pass a fifth of its time until it is awake again; one that spins on when
-    // the pass is over takes a core from the platform's other processes. Work is dealt out in smaller parts than there are threads, so
-    // that one that has to step aside for another process does not keep the others waiting.
-    extra: { session: { intra_op: { allow_spinning: "1", spin_duration_us: "50" }, force_spinning_stop: "1", dynamic_block_base: "4" } },
+    // the pass is over takes a core from the platform's other processes.
+    // No `dynamic_block_base`: it is a little faster, and which part of a tensor a thread is given, so the last bit of it, is then chance.
+    extra: { session: { intra_op: { allow_spinning: "1", spin_duration_us: "50" }, force_spinning_stop: "1" } },
   };
   return ort.InferenceSession.create(await readFile(path), options).catch((error) => {
     throw explainProviderError(device, error);
