@@ -15,11 +15,10 @@ export function keepDoing(
   work: () => Promise<unknown>,
   { everyMs, otherwise, log }: { everyMs: number; otherwise: string; log: Log },
 ): () => Promise<void> {
-  let working: Promise<void> | undefined;
+  let working: Promise<unknown> | undefined;
   const timer = setInterval(() => {
     if (working) return;
     working = work()
-      .then(() => {})
       .catch((error) => {
         if (isTemperaError(error) && error.code === "store_unavailable") log.debug({ err: errorInfo(error) }, otherwise);
         else log.error({ err: error }, otherwise);
