@@ -118,7 +118,7 @@ describe("a pipeline that goes well", () => {
     expect(await json(test.call(at(id)))).toMatchObject({ stages: [[{ stages: [[{ echo: "inner" }]] }, { echo: "outer" }]] });
     const inner = (await nodeIds(id, 2)).get("stage-1-1") as string;
     expect(await test.record(inner)).toMatchObject({ endpoint: PIPELINE, node: { pipelineId: id, id: "stage-1-1" } });
-    expect((await test.workflows("pipeline")).get(inner)).toBe("COMPLETED");
+    await expect.poll(() => test.workflow(inner)).toBe("COMPLETED");
     expect((await nodeIds(inner, 1)).size).toBe(1);
   });
 
@@ -280,7 +280,7 @@ describe("cancel", () => {
       expect((await test.record(node))?.outcome).toMatchObject({ error: { code: "client_cancelled" } });
     }
     expect([...(await nodeIds(id, 2)).keys()]).toEqual(["stage-1-1", "stage-1-2"]);
-    await expect.poll(async () => (await test.workflows("pipeline")).get(id)).toBe("CANCELLED");
+    await expect.poll(() => test.workflow(id)).toBe("CANCELLED");
   });
 
   it("of one node ends the pipeline with that, since its code does not catch it", async () => {
@@ -316,7 +316,7 @@ describe("webhook", () => {
     const id = await submit([[{ prompt: "a" }], [{ prompt: "b" }]], `?fal_webhook=${encodeURIComponent(hook)}`);
     await first;
     await finished(id);
-    for (;;) if ((await test.workflows("webhookDelivery")).get(`${id}/webhook`) === "COMPLETED") break;
+    await expect.poll(() => test.workflow(`${id}/webhook`)).toBe("COMPLETED");
     receiver.close();
     expect(told).toMatchObject([{ request_id: id, status: "OK", payload: { stages: [[{ echo: "a" }], [{ echo: "b" }]] } }]);
   });

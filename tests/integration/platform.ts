@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { Client, Connection } from "@temporalio/client";
+import { Client, Connection, WorkflowNotFoundError } from "@temporalio/client";
 import { connectPostgres, type Sql } from "../../src/adapters/postgres/connection.ts";
 import { createRequestStore } from "../../src/adapters/postgres/request-store.ts";
 import { createSecretStore } from "../../src/adapters/postgres/secret-store.ts";
@@ -39,8 +39,10 @@ export interface TestPlatform extends AsyncDisposable {
   secret(name: "uploads"): Promise<Uint8Array>;
   /** Tasks that wait in an endpoint's GPU task queue. */
   backlog(endpoint: string): Promise<number>;
-  /** Ids and states of the workflows of a type, as Temporal lists them. */
-  workflows(type: string): Promise<Map<string, string>>;
+  /** The state of a workflow, or undefined where there is none: what the server holds now. */
+  workflow(id: string): Promise<string | undefined>;
+  /** Ids and states of the workflows of a type that started since then: what Temporal lists, which is behind what it holds. */
+  workflowsSince(start: Date, type: string): Promise<Map<string, string>>;
   /** Another gateway on the same stores, in a process of its own. */
   secondGateway(env?: Record<string, string>): Promise<{ url: string; stop(): Promise<void> }>;
   /** The stores that it all is on. */
@@ -126,10 +128,19 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
       });
       return Number(stats?.approximateBacklogCount ?? 0);
     },
-    workflows: async (type) => {
+    workflow: (id) =>
+      client.workflow
+        .getHandle(id)
+        .describe()
+        .then(({ status }) => status.name)
+        .catch((error) => {
+          if (error instanceof WorkflowNotFoundError) return undefined;
+          throw error;
+        }),
+    workflowsSince: async (start, type) => {
       const found = new Map<string, string>();
-      for await (const { workflowId, status } of client.workflow.list({ query: `WorkflowType = '${type}'` }))
-        found.set(workflowId, status.name);
+      const query = `WorkflowType = '${type}' AND StartTime >= '${start.toISOString()}'`;
+      for await (const { workflowId, status } of client.workflow.list({ query })) found.set(workflowId, status.name);
       return found;
     },
     sql,

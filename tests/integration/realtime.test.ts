@@ -369,17 +369,17 @@ describe("slots", () => {
           return output(holder);
         }),
       );
-      const before = await test.workflows("realtimeSession");
+      const start = new Date();
       const leaver = await connect();
       let waiting: string | undefined;
       await expect
         .poll(async () => {
-          waiting = [...(await test.workflows("realtimeSession")).keys()].find((id) => !before.has(id));
+          [waiting] = [...(await test.workflowsSince(start, "realtimeSession")).keys()];
           return waiting !== undefined && (await test.backlog(STUB)) > 0;
         })
         .toBe(true);
       await leaver[Symbol.asyncDispose]();
-      await expect.poll(async () => (await test.workflows("realtimeSession")).get(waiting ?? "")).toBe("CANCELLED");
+      await expect.poll(() => test.workflow(waiting ?? "")).toBe("CANCELLED");
 
       await using patient = await connect();
       say(patient, { prompt: "patient" });
@@ -390,7 +390,7 @@ describe("slots", () => {
       await Promise.all(holders.map((holder) => holder[Symbol.asyncDispose]()));
     }
     await expect
-      .poll(async () => [...(await test.workflows("realtimeSession")).values()].includes("RUNNING"), { timeout: 5_000 })
+      .poll(async () => [...(await test.workflowsSince(new Date(0), "realtimeSession")).values()].includes("RUNNING"), { timeout: 5_000 })
       .toBe(false);
   });
 
@@ -504,14 +504,13 @@ describe("HTTP over WebSocket", () => {
   });
 
   it.each([`/ws/${STUB}`, `/ws/${STUB}/stream`])("%s: who leaves cancels what runs", async (path) => {
-    const before = await test.workflows("inferenceJob");
+    const start = new Date();
     const socket = await connect(path);
     socket.send(JSON.stringify({ delay_ms: 60_000 })); // and no event on the way
     let id = "";
     const state = async (): Promise<string | undefined> => {
-      const now = await test.workflows("inferenceJob");
-      id = [...now.keys()].find((each) => !before.has(each)) ?? "";
-      return now.get(id);
+      [id = ""] = [...(await test.workflowsSince(start, "inferenceJob")).keys()];
+      return id && (await test.workflow(id));
     };
     await expect.poll(state).toBe("RUNNING");
     socket.ws.terminate();
