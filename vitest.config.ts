@@ -12,6 +12,8 @@ export default defineConfig({
   test: {
     pool: "forks",
     retry: 0,
+    // How long a test waits for what must come says nothing of how fast it is: what must be quick is measured.
+    expect: { poll: { timeout: 20_000 } },
     reporters: process.env.CI ? ["default", "json", "github-actions"] : ["default", "json"],
     outputFile: { json: ".test-report.json" },
     teardownTimeout: 30_000,

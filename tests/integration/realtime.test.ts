@@ -370,7 +370,8 @@ describe("slots", () => {
         }),
       );
       const start = new Date();
-      const leaver = await connect();
+      await using leaver = await connect();
+      say(leaver, { prompt: "never" }); // what waits for a slot keeps it open
       let waiting: string | undefined;
       await expect
         .poll(async () => {
