@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import { createRowRunner, type NetworkRow, runRows } from "./network-rows.ts";
+import { createRowPass, createRowRunner, type NetworkRow } from "./network-rows.ts";
 import type { Feed, OnnxSession } from "./onnx-session.ts";
 
 /** Doubles what it is given, in as long as it is told; remembers how many rows each pass had. */
@@ -10,7 +10,7 @@ function doubling(passMs = 0): OnnxSession & { batches: number[] } {
     batches,
     async run({ x }: Record<string, Feed>) {
       batches.push(x?.shape[0] ?? 0);
-      await sleep(passMs);
+      await sleep(passMs); // and what it was given must stand until then
       return { data: Float32Array.from(x?.data as Float32Array, (value) => 2 * value), shape: x?.shape ?? [] };
     },
   };
@@ -19,18 +19,26 @@ const rowsOf = (count: number): NetworkRow[] =>
   Array.from({ length: count }, (_, i) => ({ x: { data: Float32Array.of(i, i + 0.5), shape: [2] } }));
 const doubled = (count: number) => Array.from({ length: count }, (_, i) => Float32Array.of(2 * i, 2 * i + 1));
 
-describe("runRows", () => {
+describe("createRowPass", () => {
   it("gives each row its own, and fills a small pass up with copies", async () => {
     const network = doubling();
-    expect(await runRows(network, rowsOf(3), 2)).toEqual(doubled(3));
-    expect(await runRows(network, rowsOf(1), 1)).toEqual(doubled(1));
-    expect(await runRows(network, rowsOf(2), 4)).toEqual(doubled(2));
-    expect(await runRows(network, [], 2)).toEqual([]);
+    expect(await createRowPass(network, 2)(rowsOf(3))).toEqual(doubled(3));
+    expect(await createRowPass(network, 1)(rowsOf(1))).toEqual(doubled(1));
+    expect(await createRowPass(network, 4)(rowsOf(2))).toEqual(doubled(2));
+    expect(await createRowPass(network, 2)([])).toEqual([]);
     expect(network.batches).toEqual([3, 2, 4]);
+  });
+  it("keeps passes that overlap apart, and those of other sizes", async () => {
+    const pass = createRowPass(doubling(5), 2);
+    for (let i = 0; i < 2; i++) {
+      expect(await Promise.all([3, 3, 1, 4].map((count) => pass(rowsOf(count))))).toEqual([3, 3, 1, 4].map(doubled));
+    }
+    expect(await pass(rowsOf(4))).toEqual(doubled(4));
+    expect(await pass(rowsOf(2))).toEqual(doubled(2));
   });
   it("refuses rows of different shapes", async () => {
     const odd = [...rowsOf(1), { x: { data: Float32Array.of(1), shape: [1] } }];
-    await expect(runRows(doubling(), odd, 1)).rejects.toThrow(/Row 1 has another x/);
+    await expect(createRowPass(doubling(), 1)(odd)).rejects.toThrow(/Row 1 has another x/);
   });
 });
 

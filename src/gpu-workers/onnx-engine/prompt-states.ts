@@ -1,8 +1,7 @@
 /** From prompts to what a transformer is conditioned on, one row for each. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { NetworkRow } from "./network-rows.ts";
-import { runRows } from "./network-rows.ts";
+import { createRowPass, type NetworkRow } from "./network-rows.ts";
 import { openOnnxSession } from "./onnx-session.ts";
 import { createPromptTokenizer, type PromptRemark, type PromptTokens, promptRemarks } from "./prompt-tokens.ts";
 
@@ -20,13 +19,13 @@ export async function openPromptStates(
   { threads, tokensMax }: { threads: number; tokensMax: number },
 ): Promise<PromptStates> {
   const tokenize = createPromptTokenizer(await readFile(join(folder, "tokenizer", "tokenizer.json"), "utf8"), tokensMax);
-  const encoder = await openOnnxSession(join(folder, "text_encoder", "model.onnx"), threads);
+  const encode = createRowPass(await openOnnxSession(join(folder, "text_encoder", "model.onnx"), threads), threads);
   return {
     tokenize,
     async encode(prompts) {
       const shape = [tokensMax];
       const rows = prompts.map(({ ids, mask }) => ({ input_ids: { data: ids, shape }, attention_mask: { data: mask, shape } }));
-      const states = await runRows(encoder, rows, threads);
+      const states = await encode(rows);
       return states.map((data, i) => ({
         encoder_hidden_states: { data, shape: [tokensMax, data.length / tokensMax] },
         encoder_attention_mask: { data: prompts[i]?.mask ?? new BigInt64Array(tokensMax), shape },

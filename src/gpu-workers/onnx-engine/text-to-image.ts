@@ -26,15 +26,17 @@ import { profileBatches, worthwhileItems } from "./batch-profile.ts";
 import { encodePicture, loadPictureEncoder, toRgb } from "./encode-picture.ts";
 import { addNoise, flowMatchSigmas, parseSchedulerConfig } from "./flow-match-euler.ts";
 import type { LatentShape } from "./guidance.ts";
-import { createGuidedTransformer, type GuidedCondition, isGuided } from "./guided-transformer.ts";
+import { type GuidedItem, guidedVelocities, isGuided } from "./guided-pass.ts";
 import { inputFault } from "./input-fault.ts";
 import { parseInput, parseParameters } from "./model-faults.ts";
+import { createRowPass, type NetworkRow } from "./network-rows.ts";
 import { type OnnxSession, openOnnxSession } from "./onnx-session.ts";
 import { normalNoise } from "./philox.ts";
 import { IMAGE_SIZE_PRESETS, nativeSizeFor, type PictureSize } from "./picture-size.ts";
-import { createPromptTokenizer, type PromptTokens, promptRemarks } from "./prompt-tokens.ts";
+import { openPromptStates } from "./prompt-states.ts";
+import type { PromptRemark } from "./prompt-tokens.ts";
 import { type GivenPicture, readPicture } from "./read-picture.ts";
-import { createStepBatcher } from "./step-batcher.ts";
+import { createStepBatcher, type StepItem } from "./step-batcher.ts";
 
 const side = z.int().min(16).max(16384);
 const pictureSize = z.object({ width: side, height: side });
@@ -100,6 +102,14 @@ const PROFILE_DELAY_MS = 1000;
  */
 const PROGRESS_MS = 100;
 
+/** What a picture is to show. */
+interface PictureCondition {
+  shape: LatentShape;
+  /** The prompt's row, and with guidance the negative prompt's. */
+  text: NetworkRow[];
+  guidanceScale: number;
+}
+
 export interface TextToImage {
   run(run: RunnerRun, emit: RunEmitter, signal: AbortSignal): Promise<{ output: JsonObject; inferenceMs: number }>;
 }
@@ -116,30 +126,18 @@ async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: Lo
     Parameters,
     parameters,
   );
-  const tokenize = createPromptTokenizer(await readFile(join(folder, "tokenizer", "tokenizer.json"), "utf8"), textTokensMax);
+  const prompts = await openPromptStates(folder, { threads, tokensMax: textTokensMax });
   const scheduler = parseSchedulerConfig(await readFile(join(folder, "scheduler", "scheduler_config.json"), "utf8"));
-  const textEncoder = await openOnnxSession(join(folder, "text_encoder", "model.onnx"), threads);
   progress(0.2, "text encoder");
-  const transformer = await openOnnxSession(join(folder, "transformer", "model.onnx"), threads);
+  const transformer = createRowPass(await openOnnxSession(join(folder, "transformer", "model.onnx"), threads), threads);
   progress(0.7, "transformer");
   const decoder = await openOnnxSession(join(folder, "vae_decoder", "model.onnx"), threads);
   const encoder = fromPicture ? await openOnnxSession(join(folder, "vae_encoder", "model.onnx"), threads) : undefined;
   progress(1, "decoder");
 
-  const predict = createGuidedTransformer(transformer, { tokens: textTokensMax, threads, rescale: guidanceRescale });
+  const predict = (items: readonly StepItem<PictureCondition>[]): Promise<Float32Array[]> =>
+    guidedVelocities(transformer, items.map(guidedItem), guidanceRescale);
   const batcher = createStepBatcher({ predict, itemsMax: batchMax });
-
-  /** The condition that a prompt, and with guidance a negative one, put on pictures of a size. */
-  const encodePrompts = (prompts: PromptTokens[], shape: LatentShape, guidanceScale: number): Promise<GuidedCondition> =>
-    batcher.between(async () => {
-      const dimensions = [prompts.length, textTokensMax];
-      const [ids, mask] = [stack(prompts.map((p) => p.ids)), stack(prompts.map((p) => p.mask))];
-      const { data: states } = await textEncoder.run({
-        input_ids: { data: ids, shape: dimensions },
-        attention_mask: { data: mask, shape: dimensions },
-      });
-      return { shape, states, mask, guidanceScale };
-    });
 
   /** The picture that latents stand for, as `toRgb` gives it. */
   const decode = ({ channels, height, width }: LatentShape, latents: Float32Array): Promise<Buffer> =>
@@ -166,7 +164,8 @@ async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: Lo
     await Promise.race([firstRun, sleep(PROFILE_DELAY_MS, undefined, { ref: false })]);
     await batcher.whenIdle(() => loadPictureEncoder(threads));
     const shape = shapeOf(nativeSizes[0]);
-    const condition = await encodePrompts([tokenize(""), tokenize("")], shape, 2);
+    const text = await batcher.between(() => prompts.encode([prompts.tokenize(""), prompts.tokenize("")]));
+    const condition = { shape, text, guidanceScale: 2 };
     const latents = new Float32Array(countOf(shape));
     const profile = await profileBatches(batchMax, (items) =>
       batcher.whenIdle(async () => {
@@ -190,8 +189,9 @@ async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: Lo
       const native = nativeSizeFor(size, nativeSizes);
       const levels = input.use_turbo ? turbo.steps : input.num_inference_steps;
       const guidanceScale = input.use_turbo ? turbo.guidanceScale : input.guidance_scale;
-      const prompt = tokenize(input.prompt);
-      for (const { level, message } of remarks({ input, prompt, size, native, turbo, textTokensMax })) emit.log(level, message);
+      const prompt = prompts.tokenize(input.prompt);
+      const asked = isGuided(guidanceScale) ? [prompt, prompts.tokenize(input.negative_prompt)] : [prompt];
+      for (const { level, message } of remarks({ input, ofPrompt: prompts.remarks(prompt), size, native, turbo })) emit.log(level, message);
 
       const shape = shapeOf(native);
       const allSigmas = flowMatchSigmas(scheduler, levels, (shape.height / patch) * (shape.width / patch));
@@ -201,11 +201,7 @@ async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: Lo
       const kept = resume && keptPictures(resume, input.num_images, countOf(shape), steps);
       if (resume && !kept) emit.log("WARN", "The checkpoint was written by another build of this engine; starting from the beginning.");
       const seed = kept?.seed ?? input.seed ?? randomInt(2 ** 32);
-      const condition = await encodePrompts(
-        isGuided(guidanceScale) ? [prompt, tokenize(input.negative_prompt)] : [prompt],
-        shape,
-        guidanceScale,
-      );
+      const condition = { shape, text: await batcher.between(() => prompts.encode(asked)), guidanceScale };
 
       const base = given && encoder && !kept ? await encode(native, await given.fitted(native), encoder) : undefined;
       const pictures =
@@ -302,6 +298,14 @@ function boundedSize({ width, height }: PictureSize): PictureSize {
 
 const countOf = ({ channels, height, width }: LatentShape): number => channels * height * width;
 
+const guidedItem = ({ latents, sigma, condition: { shape, text, guidanceScale } }: StepItem<PictureCondition>): GuidedItem => ({
+  latents: { data: latents, shape: [shape.channels, shape.height, shape.width] },
+  sigma,
+  conditions: text,
+  guidanceScale,
+  shape,
+});
+
 /** The pictures as a checkpoint has them; undefined when another build of this engine wrote it. */
 function keptPictures({ values, tensors }: RunState, images: number, count: number, steps: number) {
   const { seed, done } = values;
@@ -350,37 +354,25 @@ function previewSize({ width, height }: PictureSize): PictureSize {
 /** What the caller should know about how the request is served; nothing is changed silently. */
 function remarks({
   input,
-  prompt,
+  ofPrompt,
   size,
   native,
   turbo,
-  textTokensMax,
 }: {
   input: z.infer<typeof Input>;
-  prompt: PromptTokens;
+  ofPrompt: PromptRemark[];
   size: PictureSize;
   native: PictureSize;
   turbo: { steps: number; guidanceScale: number };
-  textTokensMax: number;
 }): { level: "INFO" | "WARN"; message: string }[] {
   const said: { level: "INFO" | "WARN"; message: string }[] = [];
   if (size.width !== native.width || size.height !== native.height) {
     said.push({ level: "INFO", message: `Rendered at ${native.width}x${native.height}, scaled to ${size.width}x${size.height}.` });
   }
   if (input.use_turbo) said.push({ level: "INFO", message: `Turbo: ${turbo.steps} steps, guidance ${turbo.guidanceScale}.` });
-  said.push(...promptRemarks(prompt, textTokensMax));
+  said.push(...ofPrompt);
   if (input.enable_safety_checker) {
     said.push({ level: "INFO", message: "This model has no safety checker; has_nsfw_concepts is always false." });
   }
   return said;
-}
-
-function stack<T extends Float32Array | BigInt64Array>(parts: T[]): T {
-  const [first] = parts;
-  const length = first?.length ?? 0;
-  const whole = first instanceof BigInt64Array ? new BigInt64Array(length * parts.length) : new Float32Array(length * parts.length);
-  parts.forEach((part, i) => {
-    (whole as Float32Array).set(part as Float32Array, i * length);
-  });
-  return whole as T;
 }

@@ -27,7 +27,7 @@ import type { RunEmitter } from "../run-emitter.ts";
 import { addSound } from "./add-sound.ts";
 import { flowMatchSigmas, parseSchedulerConfig } from "./flow-match-euler.ts";
 import { griffinLim } from "./griffin-lim.ts";
-import { guide } from "./guidance.ts";
+import { guidedVelocities } from "./guided-pass.ts";
 import { type ClipFacts, measureClip } from "./measure-clip.ts";
 import { parseInput, parseParameters } from "./model-faults.ts";
 import { createRowRunner, type NetworkRow } from "./network-rows.ts";
@@ -103,22 +103,17 @@ export async function loadVideoToAudio(
   const decoder = await open("vae_decoder");
   progress(1, "decoder");
 
-  const predict = async (items: readonly StepItem<SoundCondition>[]): Promise<Float32Array[]> => {
-    const rows = items.flatMap(({ latents, sigma, condition: { length, rows, strength } }) =>
-      (isGuided(strength) ? rows : rows.slice(0, 1)).map((row) => ({
+  const predict = (items: readonly StepItem<SoundCondition>[]): Promise<Float32Array[]> =>
+    guidedVelocities(
+      transformer,
+      items.map(({ latents, sigma, condition: { length, rows, strength } }) => ({
         latents: { data: latents, shape: [channels, length] },
-        timestep: { data: Float32Array.of(sigma * 1000), shape: [] },
-        ...row,
+        sigma,
+        conditions: rows,
+        guidanceScale: strength,
+        shape: { channels, height: 1, width: length, patch: 1 },
       })),
     );
-    const outputs = await transformer(rows);
-    let row = 0;
-    return items.map(({ condition: { length, strength } }) => {
-      const conditional = outputs[row++] as Float32Array;
-      if (!isGuided(strength)) return conditional;
-      return guide(conditional, outputs[row++] as Float32Array, strength, "none", { channels, height: 1, width: length, patch: 1 });
-    });
-  };
   const batcher = createStepBatcher({ predict, itemsMax: model.batchMax });
 
   /** [A, D] of the clip's pictures. */
@@ -217,9 +212,6 @@ export async function loadVideoToAudio(
     return samples.map((value) => Math.max(-1, Math.min(1, value)));
   }
 }
-
-/** A strength of 1 is the conditional prediction itself, so the second pass would be thrown away. */
-const isGuided = (strength: number): boolean => strength > 1;
 
 /** A sound as a checkpoint has it; undefined when another build of this engine wrote it. */
 function keptSound({ step, values: { seed }, tensors: [latents] }: RunState, count: number, steps: number) {

@@ -30,7 +30,7 @@ import type { RunEmitter } from "../run-emitter.ts";
 import { encodePicture, loadPictureEncoder, toRgb } from "./encode-picture.ts";
 import { type FilmPlan, filmFrames, nearestAspect, planFilm } from "./film-plan.ts";
 import { flowMatchSigmas, parseSchedulerConfig } from "./flow-match-euler.ts";
-import { guide } from "./guidance.ts";
+import { type GuidedItem, guidedVelocities } from "./guided-pass.ts";
 import { inputFault } from "./input-fault.ts";
 import { parseInput, parseParameters } from "./model-faults.ts";
 import { createRowRunner, type NetworkRow } from "./network-rows.ts";
@@ -139,33 +139,26 @@ export async function loadWanVideo(
     const velocities = new Array<Float32Array>(items.length);
     for (const expert of new Set(parts.map((part) => part.expert))) {
       const own = parts.flatMap((part, at) => (part.expert === expert ? [{ ...part, at }] : []));
-      const rows = own.flatMap(({ latents, sigma, condition, scale }) => {
-        const joined = new Float32Array(latents.length + condition.given.length);
-        joined.set(latents);
-        joined.set(condition.given, latents.length);
-        const shape = [2 * channels + temporalStride, ...condition.shape];
-        const texts = isGuided(scale) ? condition.text : condition.text.slice(0, 1);
-        return texts.map((text) => ({
-          latents: { data: joined, shape },
-          timestep: { data: Float32Array.of(sigma * 1000), shape: [] },
-          ...text,
-        }));
+      const made = await guidedVelocities(expert, own.map(guidedItem));
+      own.forEach(({ at }, i) => {
+        velocities[at] = made[i] as Float32Array;
       });
-      const outputs = await expert(rows);
-      let row = 0;
-      for (const { at, scale, condition } of own) {
-        const conditional = outputs[row++] as Float32Array;
-        velocities[at] = isGuided(scale) ? guided(conditional, outputs[row++] as Float32Array, scale, condition) : conditional;
-      }
     }
     return velocities;
   };
-  const guided = (
-    conditional: Float32Array,
-    unconditional: Float32Array,
-    scale: number,
-    { shape: [frames, height, width] }: FilmCondition,
-  ) => guide(conditional, unconditional, scale, "none", { channels: channels * frames, height, width, patch: model.patch });
+  const guidedItem = ({ latents, sigma, condition, scale }: StepItem<FilmCondition> & { scale: number }): GuidedItem => {
+    const [frames, height, width] = condition.shape;
+    const joined = new Float32Array(latents.length + condition.given.length);
+    joined.set(latents);
+    joined.set(condition.given, latents.length);
+    return {
+      latents: { data: joined, shape: [2 * channels + temporalStride, ...condition.shape] },
+      sigma,
+      conditions: condition.text,
+      guidanceScale: scale,
+      shape: { channels: channels * frames, height, width, patch: model.patch },
+    };
+  };
 
   const batcher = createStepBatcher({ predict, itemsMax: model.batchMax });
 
@@ -283,9 +276,6 @@ export async function loadWanVideo(
     },
   };
 }
-
-/** Guidance of 1 is the conditional prediction itself, so the second pass would be thrown away. */
-const isGuided = (scale: number): boolean => scale > 1;
 
 async function givenPicture(value: string, files: RunnerRun["files"]) {
   const file = attachedFile(value, files);
