@@ -112,6 +112,15 @@ describe("an engine that hangs", () => {
     expect(pid()).not.toBe(first);
   });
 
+  it("again and again by one request alone: that request is at fault, and the model stays in rotation", { timeout: 20_000 }, async () => {
+    const { pool, run } = setUp();
+    for (let attempt = 1; attempt <= 3; attempt++) {
+      await expect(run({ fail: "hang" })).rejects.toMatchObject({ code: "runner_connection_timeout" });
+      expect(pool.list()).toMatchObject([{ state: "stopped", failures: 1 }]);
+    }
+    expect((await run({ prompt: "after" })).output).toMatchObject({ echo: "after" });
+  });
+
   it("a run that takes long but speaks is left alone, also while a listener takes its time", async () => {
     const { run, pid } = setUp();
     await run({});

@@ -122,13 +122,17 @@ export async function startEngine({
   });
   void exited.then(stopWatching);
 
+  let faulty = false;
   const onFault = (reason: string) => {
+    faulty = true;
     log("ERROR", `${reason} The engine is ended.`, { endpoint, version, pid });
     child.kill("SIGKILL");
   };
   const { silenceMs } = model.timeouts;
 
   const explained = async (error: unknown): Promise<never> => {
+    // A run with a fault of the engine is over when the engine is: it counts as what the engine was running at its end.
+    if (faulty) await Promise.race([exited, sleep(STOP_GRACE_MS, undefined, { ref: false })]);
     if (!isTemperaError(error) || error.code !== "runner_disconnected") throw error;
     const how = await endOf(exited);
     throw how ? new TemperaError("runner_disconnected", `The engine ${how}`, { cause: error }) : error;
