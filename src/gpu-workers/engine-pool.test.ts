@@ -96,6 +96,17 @@ describe("engine pool", () => {
     expect(await run({ prompt: "again" })).toMatchObject({ output: { echo: "again" } });
   });
 
+  it("drops a model that a request waits for: the request is handed back, and no engine is started that nobody would end", async () => {
+    const { run, pool, lines } = setUp({ slots: 1 });
+    await run({});
+    const running = expect(run({ delay_ms: 60_000, steps: 600 })).rejects.toMatchObject({ code: "runner_disconnected" });
+    const waiting = expect(run({})).rejects.toMatchObject({ code: "runner_disconnected" });
+    await pool.drop(stub);
+    await Promise.all([running, waiting]);
+    expect(pool.list()).toEqual([]);
+    expect(lines.filter((line) => line.startsWith("INFO Loaded"))).toHaveLength(1);
+  });
+
   it("runs a request: started, progress, artifact, output", async () => {
     const { run, pool } = setUp();
     const seen: string[] = [];

@@ -269,6 +269,9 @@ export function createEnginePool({
     let release: (() => void) | undefined;
     try {
       release = await seat.slots.acquire(stop);
+      // An engine that is started for a seat that was dropped would be nobody's, and never end.
+      if (seats.get(taskQueueOf(model)) !== seat)
+        throw new TemperaError("runner_disconnected", "The model's version is gone from this worker.");
       refuseOut(seat);
       const engine = seat.engine ?? (await unlessAborted(engineOf(seat), stop));
       seat.running.add(run);
