@@ -1,6 +1,7 @@
 """Pictures: reading what a caller gave, writing what was made."""
 
 import io
+import struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,24 @@ PIXELS_MAX = 64 * 1024 * 1024
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
+ORIENTATION = 0x0112
+"""EXIF's tag for how the camera was held."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""Its value → what sets the picture upright. `ImageOps.exif_transpose` also writes the EXIF data anew, and fails where cameras wrote it oddly."""
+
 
 def read_picture(file: InputFile | None, field: str) -> Image.Image:
     """
-    The picture as it is meant to be seen, RGB. Its size is known from its head before anything is decoded.
+    The picture as it is meant to be seen, RGB, on white where it is transparent. Its size is known from its head before anything is decoded.
 
     Raises `InputInvalid` (`image_load_error`, `image_too_large`) for what is no picture, whatever it was called.
     """
@@ -26,11 +41,25 @@ def read_picture(file: InputFile | None, field: str) -> Image.Image:
             width, height = picture.size
             if width * height > PIXELS_MAX:
                 raise _too_large(field)
-            return ImageOps.exif_transpose(picture).convert("RGB")
+            turn = TURNS.get(picture.getexif().get(ORIENTATION, 1))
+            seen = _on_white(picture)
+            return seen if turn is None else seen.transpose(turn)
     except Image.DecompressionBombError:
         raise _too_large(field) from None
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, TypeError, struct.error):
         raise InputInvalid([Fault([field], "The file is not an image that can be read.", "image_load_error")]) from None
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16"):
+        # Pillow would take every shade but the 256 darkest for white.
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    clear = picture.convert("RGBA")
+    seen = Image.new("RGB", clear.size, "white")
+    seen.paste(clear, mask=clear)
+    return seen
 
 
 def _too_large(field: str) -> InputInvalid:
