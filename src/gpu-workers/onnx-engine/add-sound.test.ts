@@ -4,6 +4,7 @@ import { addSound } from "./add-sound.ts";
 import { type TestClip, testClip } from "./clip.fixture.ts";
 import { type DecodedClip, decodeClip } from "./decode-clip.ts";
 import { measureClip } from "./measure-clip.ts";
+import { openClip } from "./open-clip.ts";
 import { sampleClip } from "./sample-clip.ts";
 
 const signal = new AbortController().signal;
@@ -17,9 +18,10 @@ const tone = (seconds: number, onset: number) =>
 
 async function sounding(change: Partial<TestClip>, seconds: number) {
   await using clip = await testClip(change);
-  const { isLonger } = await measureClip(clip.path, "video_url", seconds, signal);
+  const { isLonger, hidesFrames } = await measureClip(clip.path, "video_url", seconds, signal);
   const samples = tone(seconds, seconds / 2);
-  const made = await addSound({ path: clip.path, field: "video_url", seconds, isCut: isLonger, samples, sampleRate, threads: 1, signal });
+  const how = { field: "video_url", seconds, isCut: isLonger, hidesFrames, sampleRate, threads: 1, signal };
+  const made = await addSound({ path: clip.path, samples, ...how });
   const path = `${clip.path}-with-sound.mp4`;
   await writeFile(path, made.bytes);
   return {
@@ -27,7 +29,14 @@ async function sounding(change: Partial<TestClip>, seconds: number) {
     before: await decodeClip(clip.path),
     after: await decodeClip(path),
     facts: await measureClip(path, "video_url", 60, signal),
+    pixelShape: await pixelShapeOf(path),
   };
+}
+
+async function pixelShapeOf(path: string): Promise<number> {
+  await using clip = await openClip(path, "video_url");
+  const { num, den } = clip.stream.codecpar.sampleAspectRatio;
+  return num / den;
 }
 
 const sameFrames = (one: DecodedClip, other: DecodedClip): boolean => Buffer.concat(one.frames).equals(Buffer.concat(other.frames));
@@ -53,6 +62,19 @@ describe("addSound", () => {
     const cut = await sounding({ bFrames: 2 }, 1);
     expect(cut.isCopied).toBe(false);
     expect(cut.after.frames).toHaveLength(12);
+  });
+
+  it("begins where a clip is shown from, not with frames that were cut away and are still in the file", async () => {
+    const { isCopied, before, after, facts } = await sounding({ hidden: 6 }, 1.5);
+    expect(before.frames).toHaveLength(18);
+    expect(isCopied).toBe(false);
+    expect(after.frames).toHaveLength(18);
+    expect(facts).toMatchObject({ seconds: expect.closeTo(1.5, 3), isLonger: false });
+  });
+
+  it.each([["mp4"], ["matroska"]] as const)("leaves pixels that are not square as they are (%s)", async (container) => {
+    const { pixelShape } = await sounding({ container, pixelShape: { num: 16, den: 11 } }, 2);
+    expect(pixelShape).toBeCloseTo(16 / 11, 3);
   });
 
   it("cuts what is longer", async () => {

@@ -26,6 +26,8 @@ export interface SoundToAdd {
   seconds: number;
   /** It goes on after that. */
   isCut: boolean;
+  /** Some of its frames are not shown. */
+  hidesFrames: boolean;
   /** Mono, -1..1. */
   samples: Float32Array;
   sampleRate: number;
@@ -45,11 +47,12 @@ const AAC_BITS_PER_SECOND = 64_000n;
 /** One channel, in the middle: FFmpeg's native order, bit "front center". */
 const MONO = { nbChannels: 1, order: AV_CHANNEL_ORDER_NATIVE, mask: 4n };
 
-export async function addSound({ path, field, seconds, isCut, samples, sampleRate, threads, signal }: SoundToAdd): Promise<ClipWithSound> {
+export async function addSound(asked: SoundToAdd): Promise<ClipWithSound> {
+  const { path, field, seconds, samples, sampleRate, threads, signal } = asked;
   await using clip = await openClip(path, field);
   await using file = await temporaryFile("video.mp4");
   await using mp4 = openMp4(file.path);
-  const write = isCopyable(clip, isCut) ? copyPicture : encodePicture;
+  const write = isCopyable(clip, asked) ? copyPicture : encodePicture;
   const picture = await write(clip, mp4, { field, seconds, threads, signal });
   await using _ = picture;
   using sound = await openSound(mp4, samples, sampleRate);
@@ -60,11 +63,11 @@ export async function addSound({ path, field, seconds, isCut, samples, sampleRat
   return { bytes: await readFile(file.path), ...picture.size, isCopied: write === copyPicture };
 }
 
-/** An H.264 picture from an MP4 is copied, unless it must be cut where frames lean on later ones. */
-function isCopyable({ isMp4, stream }: OpenClip, isCut: boolean): boolean {
+/** An H.264 picture from an MP4 is copied, unless it must be cut where frames lean on later ones, or lean on some that are not shown. */
+function isCopyable({ isMp4, stream }: OpenClip, { isCut, hidesFrames }: SoundToAdd): boolean {
   const { codecId, format, videoDelay } = stream.codecpar;
   const isPlayable = codecId === AV_CODEC_ID_H264 && (format === AV_PIX_FMT_YUV420P || format === AV_PIX_FMT_YUVJ420P);
-  return isMp4 && isPlayable && !(isCut && videoDelay > 0);
+  return isMp4 && isPlayable && !hidesFrames && !(isCut && videoDelay > 0);
 }
 
 interface Picture extends AsyncDisposable {
@@ -102,7 +105,8 @@ const encodePicture: PictureSource = async (clip, mp4, { field, seconds, threads
   const size = { width: evenly(stream.codecpar.width), height: evenly(stream.codecpar.height) };
   const { num, den } = stream.avgFrameRate;
   const fps = num > 0 && den > 0 ? num / den : 25;
-  const encoder = await openH264({ size, timeBase: stream.timeBase, fps, quality: "high", writeMode: "balanced", threads });
+  const pixelShape = stream.sampleAspectRatio.num > 0 ? stream.sampleAspectRatio : stream.codecpar.sampleAspectRatio;
+  const encoder = await openH264({ size, pixelShape, timeBase: stream.timeBase, fps, quality: "high", writeMode: "balanced", threads });
   const target = mp4.addStream(encoder);
   keepRotation(stream, target);
   const scale = new SoftwareScaleContext();

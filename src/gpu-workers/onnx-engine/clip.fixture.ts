@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AV_CODEC_FLAG_GLOBAL_HEADER, AV_PIX_FMT_RGB24, AV_PIX_FMT_YUV420P, type FFVideoEncoder } from "node-av/constants";
-import { Codec, CodecContext, FormatContext, Frame, type Packet, Rational, SoftwareScaleContext } from "node-av/lib";
+import { Codec, CodecContext, Dictionary, FormatContext, Frame, type Packet, Rational, SoftwareScaleContext } from "node-av/lib";
 import { encodeFrame, must } from "./ffmpeg.ts";
 import type { PictureSize } from "./picture-size.ts";
 
@@ -19,6 +19,10 @@ export interface TestClip {
   bFrames: number;
   /** How often each packet is in the file, one frame after the other. */
   copies: number;
+  /** So many at its beginning are in the file and not shown. */
+  hidden: number;
+  /** Width to height of a pixel. */
+  pixelShape: { num: number; den: number };
 }
 
 /** RGB, row by row: the disc is at `share` of its way, 0..1. */
@@ -48,6 +52,8 @@ export async function testClip(change: Partial<TestClip> = {}): Promise<AsyncDis
     size: { width: 96, height: 64 },
     bFrames: 0,
     copies: 1,
+    hidden: 0,
+    pixelShape: { num: 1, den: 1 },
     ...change,
   };
   const folder = await mkdtemp(join(tmpdir(), "tempera-clip-"));
@@ -56,7 +62,8 @@ export async function testClip(change: Partial<TestClip> = {}): Promise<AsyncDis
   return { path, folder, [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }) };
 }
 
-async function writeTestClip(path: string, { container, encoder: name, frames, fps, size, bFrames, copies }: TestClip): Promise<void> {
+async function writeTestClip(path: string, clip: TestClip): Promise<void> {
+  const { container, encoder: name, frames, fps, size, bFrames, copies, hidden, pixelShape } = clip;
   const codec = Codec.findEncoderByName(name as unknown as FFVideoEncoder);
   if (!codec) throw new Error(`There is no encoder ${name}.`);
   const format = new FormatContext();
@@ -68,6 +75,7 @@ async function writeTestClip(path: string, { container, encoder: name, frames, f
   encoder.pixelFormat = AV_PIX_FMT_YUV420P;
   encoder.timeBase = new Rational(1, fps);
   encoder.framerate = new Rational(fps, 1);
+  encoder.sampleAspectRatio = new Rational(pixelShape.num, pixelShape.den);
   encoder.gopSize = 12;
   encoder.maxBFrames = bFrames;
   encoder.bitRate = 400_000n;
@@ -77,7 +85,9 @@ async function writeTestClip(path: string, { container, encoder: name, frames, f
   stream.timeBase = encoder.timeBase;
   must(stream.codecpar.fromContext(encoder), "stream");
   must(await format.openOutput(), "file");
-  must(await format.writeHeader(null), "header");
+  stream.sampleAspectRatio = encoder.sampleAspectRatio;
+  // Times before 0 become an edit list, as telephones write one when a film is cut.
+  must(await format.writeHeader(Dictionary.fromObject({ avoid_negative_ts: "disabled" })), "header");
   using scale = new SoftwareScaleContext();
   scale.allocContext();
   const write = (frame: Frame | null) =>
@@ -86,8 +96,8 @@ async function writeTestClip(path: string, { container, encoder: name, frames, f
         using written = packet.clone() as Packet;
         written.streamIndex = stream.index;
         written.duration = 1n;
-        written.pts = packet.pts * BigInt(copies) + copy;
-        written.dts = packet.dts * BigInt(copies) + copy;
+        written.pts = (packet.pts - BigInt(hidden)) * BigInt(copies) + copy;
+        written.dts = (packet.dts - BigInt(hidden)) * BigInt(copies) + copy;
         written.rescaleTs(encoder.timeBase, stream.timeBase);
         must(await format.interleavedWriteFrame(written), "packet");
       }

@@ -23,6 +23,8 @@ export type VideoWriteMode = keyof typeof PRESETS;
 export interface H264Settings {
   /** Even numbers: yuv420p has one colour for four pixels. */
   size: PictureSize;
+  /** Width to height of a pixel as it is shown; square ones when it is absent or 0. */
+  pixelShape?: TimeBase;
   /** Of the frames' times. */
   timeBase: TimeBase;
   /** Frames per second, about, for frames of uneven distances. */
@@ -34,7 +36,7 @@ export interface H264Settings {
 }
 
 /** An encoder for frames of `newYuvFrame`. */
-export async function openH264({ size, timeBase, fps, quality, writeMode, threads }: H264Settings): Promise<CodecContext> {
+export async function openH264({ size, pixelShape, timeBase, fps, quality, writeMode, threads }: H264Settings): Promise<CodecContext> {
   const codec = Codec.findEncoderByName(FF_ENCODER_LIBX264);
   if (!codec) throw new Error("This build of FFmpeg has no libx264.");
   const encoder = new CodecContext();
@@ -42,6 +44,7 @@ export async function openH264({ size, timeBase, fps, quality, writeMode, thread
   encoder.width = size.width;
   encoder.height = size.height;
   encoder.pixelFormat = AV_PIX_FMT_YUV420P;
+  if (pixelShape) encoder.sampleAspectRatio = new Rational(pixelShape.num, pixelShape.den);
   encoder.timeBase = new Rational(timeBase.num, timeBase.den);
   encoder.framerate = new Rational(Math.round(fps * 1000), 1000);
   // A key frame every two seconds to jump to. No frame leans on a later one, so that the film can be cut anywhere.

@@ -1,4 +1,5 @@
 /** What a clip is, found out by reading its packets and not by what its head claims. Nothing is decoded. */
+import { AV_PKT_FLAG_DISCARD } from "node-av/constants";
 import { LIMITS } from "../../core/limits.ts";
 import { inputFault } from "./input-fault.ts";
 import { openClip, picturePackets, unsupported } from "./open-clip.ts";
@@ -10,6 +11,8 @@ export interface ClipFacts {
   seconds: number;
   /** It goes on after `secondsMax`. */
   isLonger: boolean;
+  /** The file holds frames that are not shown: telephones cut a film so. */
+  hidesFrames: boolean;
 }
 
 /** Rejects with a 422 when it is no video, has no frames, or is too short. */
@@ -21,12 +24,17 @@ export async function measureClip(path: string, field: string, secondsMax: numbe
   let [start, end] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
   let frames = 0;
   let isLonger = false;
+  let hidesFrames = false;
   for await (const packet of picturePackets(clip, signal)) {
     if (++frames > LIMITS.clipFramesMax) {
       throw unsupported(
         field,
         `The video has more than the ${LIMITS.clipFramesMax.toLocaleString("en-US")} frames that are read; send a shorter one.`,
       );
+    }
+    if (packet.flags & AV_PKT_FLAG_DISCARD) {
+      hidesFrames = true;
+      continue;
     }
     const at = Number(packet.pts > -(2n ** 62n) ? packet.pts : packet.dts) * secondsPerTick;
     start = Math.min(start, at);
@@ -37,7 +45,7 @@ export async function measureClip(path: string, field: string, secondsMax: numbe
       break;
     }
   }
-  const seconds = frames === 0 ? 0 : end - start;
+  const seconds = Math.max(0, end - start);
   if (!(seconds >= LIMITS.clipSecondsMin)) {
     const says =
       frames === 0
@@ -45,7 +53,7 @@ export async function measureClip(path: string, field: string, secondsMax: numbe
         : `The video lasts ${seconds.toFixed(3)} s; send one of ${LIMITS.clipSecondsMin} s or more.`;
     throw inputFault(field, "video_duration_too_short", says, {
       min_duration: LIMITS.clipSecondsMin,
-      provided_duration: Math.max(0, seconds),
+      provided_duration: seconds,
     });
   }
   const { width, height } = stream.codecpar;
@@ -53,5 +61,6 @@ export async function measureClip(path: string, field: string, secondsMax: numbe
     size: { width, height },
     seconds: Math.min(seconds, isLonger ? secondsMax : seconds),
     isLonger: isLonger || seconds > secondsMax,
+    hidesFrames,
   };
 }

@@ -28,6 +28,7 @@ export function openMp4(path: string): Mp4Muxer {
     addStream(encoder) {
       const stream = newStream(encoder.timeBase);
       must(stream.codecpar.fromContext(encoder), "MP4 stream");
+      stream.sampleAspectRatio = encoder.sampleAspectRatio;
       return stream;
     },
     copyStream(source) {

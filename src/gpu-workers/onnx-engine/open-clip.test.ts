@@ -87,8 +87,15 @@ describe("a clip that is not what it claims", () => {
 describe("measureClip", () => {
   it("goes by the packets, and looks no further than it must", async () => {
     await using clip = await testClip({ frames: 36, fps: 12, bFrames: 2 });
-    expect(await measure(clip.path)).toEqual({ size: { width: 96, height: 64 }, seconds: expect.closeTo(3, 3), isLonger: false });
+    expect(await measure(clip.path)).toEqual({
+      size: { width: 96, height: 64 },
+      seconds: expect.closeTo(3, 3),
+      isLonger: false,
+      hidesFrames: false,
+    });
     expect(await measureClip(clip.path, "video_url", 1, signal)).toMatchObject({ seconds: 1, isLonger: true });
     expect(await measureClip(clip.path, "video_url", 2.8, signal)).toMatchObject({ seconds: expect.closeTo(3, 3), isLonger: true });
+    await using cut = await testClip({ frames: 36, fps: 12, hidden: 6 });
+    expect(await measure(cut.path)).toMatchObject({ seconds: expect.closeTo(2.5, 3), hidesFrames: true });
   });
 });

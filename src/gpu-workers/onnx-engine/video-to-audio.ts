@@ -175,6 +175,7 @@ export async function loadVideoToAudio(
         field: "video_url",
         seconds,
         isCut: facts.isLonger,
+        hidesFrames: facts.hidesFrames,
         samples,
         sampleRate,
         threads,
