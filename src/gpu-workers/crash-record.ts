@@ -13,7 +13,7 @@ export interface CrashRecord {
   readonly lastFailure: string | undefined;
   /** Enough of them: no engine is started any more until `reset`. */
   readonly out: boolean;
-  /** No new start before this moment. */
+  /** No new start before this moment, of `performance.now()`: a clock that is set back must not keep a model away. */
   readonly startAfterMs: number;
   /**
    * @param running ids of the requests that the engine was running; empty for one that crashed during its load or while idle
@@ -29,7 +29,7 @@ export interface CrashRecord {
 const PAUSE_INITIAL_MS = 250;
 const PAUSE_MAXIMUM_MS = 30_000;
 
-export function createCrashRecord(nowMs: () => number = Date.now): CrashRecord {
+export function createCrashRecord(nowMs: () => number = () => performance.now()): CrashRecord {
   let count = 0;
   let early = 0;
   let startAfterMs = 0;

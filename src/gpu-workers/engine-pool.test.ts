@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { EngineListener } from "../core/engine.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { ModelVersion } from "../core/model.ts";
@@ -222,6 +222,15 @@ describe("engine pool", () => {
     // At least the pause; how long a process takes to fail is the machine's affair.
     expect(tookMs[1]).toBeGreaterThan(240);
     expect(tookMs[2]).toBeGreaterThan(490);
+  });
+
+  it("pauses no longer when the clock is set back", async () => {
+    const { run } = setUp({}, fakeEngine("process.exit(3);"));
+    await expect(run({})).rejects.toMatchObject({ code: "runner_scheduling_failure" });
+    const now = Date.now;
+    const clock = vi.spyOn(Date, "now").mockImplementation(() => now() - 3_600_000);
+    await expect(run({})).rejects.toMatchObject({ code: "runner_scheduling_failure" });
+    clock.mockRestore();
   });
 
   it("gives up an engine that does not come up within loadMs, and one that is asked for an unknown runner", async () => {

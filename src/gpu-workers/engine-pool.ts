@@ -204,7 +204,7 @@ export function createEnginePool({
     if (Buffer.byteLength(socket) > SOCKET_PATH_BYTES_MAX) {
       throw new TemperaError("runner_scheduling_failure", `${socket} is too long for a Unix socket: choose a shorter data folder.`);
     }
-    await pause(seat.crashes.startAfterMs - Date.now(), closing.signal);
+    await pause(seat.crashes.startAfterMs - performance.now(), closing.signal);
     refuseOut(seat);
     const room = await takeRoom(seat);
     const sinceMs = Date.now();

@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import type { ModelVersion } from "../core/model.ts";
 import type { PoolStatus } from "./engine-pool.ts";
 import { startQueueTurns } from "./queue-turns.ts";
@@ -7,9 +7,10 @@ const model = (version: string, memoryMiB = 100): ModelVersion =>
   ({ endpoint: "acme/echo", version, memoryMiB, pinned: false, slots: 1 }) as ModelVersion;
 
 /** Turns of a worker of 250 MiB whose pollings are in the test's hands. */
-async function start(models: ModelVersion[]) {
+async function start(models: ModelVersion[], { inHand = 0, waiting = 0, turnMs = 10_000 } = {}) {
   const did: string[] = [];
   let opened: Promise<void> | undefined;
+  let looks = 0;
   const turns = await startQueueTurns({
     models,
     pool: { list: () => [] as PoolStatus[], onChange: () => () => {} },
@@ -18,18 +19,24 @@ async function start(models: ModelVersion[]) {
       did.push(`open ${version}`);
       await opened;
       return {
-        inHand: () => 0,
+        inHand: () => inHand,
         drain: () => did.push(`drain ${version}`),
         stop: async () => void did.push(`stop ${version}`),
         ended: new Promise(() => {}),
       };
     },
-    backlog: async () => 0,
+    backlog: async () => {
+      looks++;
+      return waiting;
+    },
     log: () => {},
+    turnMs,
   });
   return {
     turns,
     did,
+    /** How often it was looked for what waits. */
+    looks: () => looks,
     /** What is opened from now on takes until the returned function is called. */
     holdOpening(): () => void {
       let release = (): void => {};
@@ -80,4 +87,14 @@ it("comes to an end while a model is being removed", async () => {
   release();
   await Promise.all([removed, stopped]);
   expect(turns.polled(model("1.0.0"))).toBe(false);
+});
+
+it("a clock that is set back keeps nobody waiting longer", async () => {
+  const { turns, did, looks } = await start([model("1.0.0", 200), model("1.1.0", 200)], { inHand: 1, waiting: 1, turnMs: 1200 });
+  await expect.poll(looks).toBeGreaterThan(1); // so that the first one has been noted
+  const now = Date.now;
+  const clock = vi.spyOn(Date, "now").mockImplementation(() => now() - 3_600_000);
+  await expect.poll(() => did, { timeout: 4000 }).toEqual(["open 1.0.0", "drain 1.0.0"]);
+  clock.mockRestore();
+  await turns.stop();
 });

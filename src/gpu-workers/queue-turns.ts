@@ -53,6 +53,7 @@ interface Queue {
   taskQueue: string;
   state: "closed" | "opening" | "open" | "draining" | "closing";
   polling?: Polling;
+  /** Both of a clock that is never set. */
   turnSinceMs: number;
   waitingSinceMs?: number;
   /** Not polled again. */
@@ -107,7 +108,7 @@ export async function startQueueTurns({
     const polling = await startPolling(queue.model, () => step());
     polling.ended.catch(broke);
     queue.polling = polling;
-    queue.turnSinceMs = Date.now();
+    queue.turnSinceMs = performance.now();
     queue.state = "open";
   };
   const close = async (queue: Queue): Promise<void> => {
@@ -148,7 +149,7 @@ export async function startQueueTurns({
     if (stopping) return;
     const states = statesOf();
     for (const { queue, running } of states) if (queue.state === "draining" && running === 0) begin(close(queue));
-    const moves = nextMoves(states, { budgetMiB, turnMs, nowMs: Date.now() });
+    const moves = nextMoves(states, { budgetMiB, turnMs, nowMs: performance.now() });
     for (const { queue } of moves.open) begin(open(queue));
     for (const { queue, out } of moves.close) {
       const why = queue.leaving
@@ -176,7 +177,7 @@ export async function startQueueTurns({
         const waiting = await backlog(queue.taskQueue).catch(() => undefined); // Temporal is away: asked again soon
         if (waiting === undefined) return;
         if (waiting === 0) delete queue.waitingSinceMs;
-        else queue.waitingSinceMs ??= Date.now();
+        else queue.waitingSinceMs ??= performance.now();
       }),
     );
     looking = undefined;
