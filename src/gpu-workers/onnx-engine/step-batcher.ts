@@ -8,6 +8,7 @@
  */
 import { setImmediate as yieldToEventLoop } from "node:timers/promises";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { allFinite } from "./finite.ts";
 import { eulerStep } from "./flow-match-euler.ts";
 
 /** One denoising as the network sees it at one step. */
@@ -219,10 +220,3 @@ function usableVelocity(velocity: unknown, count: number, step: string): Float32
 }
 
 const serverError = (message: string): TemperaError => new TemperaError("runner_server_error", message);
-
-/** A sum stays finite only while all its parts are; one of float32 numbers cannot overflow a double. */
-function allFinite(values: Float32Array): boolean {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i] ?? 0;
-  return Number.isFinite(sum);
-}

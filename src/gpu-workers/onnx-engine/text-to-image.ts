@@ -24,6 +24,7 @@ import type { RunState } from "../checkpoint.ts";
 import type { RunEmitter, RunnerLoad, RunnerRun } from "../engine-server.ts";
 import { profileBatches, worthwhileItems } from "./batch-profile.ts";
 import { encodePicture, loadPictureEncoder, toRgb } from "./encode-picture.ts";
+import { mustBeFinite } from "./finite.ts";
 import { addNoise, flowMatchSigmas, parseSchedulerConfig } from "./flow-match-euler.ts";
 import type { LatentShape } from "./guidance.ts";
 import { type GuidedItem, guidedVelocities, isGuided } from "./guided-pass.ts";
@@ -139,9 +140,13 @@ async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: Lo
     guidedVelocities(transformer, items.map(guidedItem), guidanceRescale);
   const batcher = createStepBatcher({ predict, itemsMax: batchMax });
 
-  /** The picture that latents stand for, as `toRgb` gives it. */
-  const decode = ({ channels, height, width }: LatentShape, latents: Float32Array): Promise<Buffer> =>
-    batcher.between(async () => toRgb((await decoder.run({ latents: { data: latents, shape: [1, channels, height, width] } })).data));
+  /** The picture that latents stand for, as `toRgb` gives it. A guess may be a bad one. */
+  const decode = ({ channels, height, width }: LatentShape, latents: Float32Array, kind: "guess" | "result"): Promise<Buffer> =>
+    batcher.between(async () => {
+      const { data } = await decoder.run({ latents: { data: latents, shape: [1, channels, height, width] } });
+      if (kind === "result") mustBeFinite(data);
+      return toRgb(data);
+    });
 
   /** The latents of a given picture. */
   const encode = async ({ width, height }: PictureSize, picture: Float32Array, network: OnnxSession): Promise<Float32Array> =>
@@ -215,7 +220,7 @@ async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: Lo
       const begunAt = stepsDone();
       const denoisingMs = performance.now();
       let toldMs = Number.NEGATIVE_INFINITY;
-      const preview = createPreviewer(emit, native, (guess) => decode(shape, guess));
+      const preview = createPreviewer(emit, native, (guess) => decode(shape, guess, "guess"));
       // A picture that fails takes the others of its request with it.
       const failed = new AbortController();
       const stop = AbortSignal.any([signal, failed.signal]);
@@ -256,7 +261,7 @@ async function loadPictureModel({ folder, parameters }: RunnerLoad, progress: Lo
       // In order, although later ones may be done first: the same request gives its files in the same order.
       for (const [i, { latents }] of pictures.entries()) {
         await denoised[i];
-        const rgb = await decode(shape, latents);
+        const rgb = await decode(shape, latents, "result");
         stop.throwIfAborted();
         const encodedMs = performance.now();
         const bytes = await encodePicture(rgb, native, size, input.output_format);

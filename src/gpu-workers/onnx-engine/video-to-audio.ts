@@ -25,6 +25,7 @@ import type { RunState } from "../checkpoint.ts";
 import type { RunnerLoad, RunnerRun } from "../engine-server.ts";
 import type { RunEmitter } from "../run-emitter.ts";
 import { addSound } from "./add-sound.ts";
+import { mustBeFinite } from "./finite.ts";
 import { flowMatchSigmas, parseSchedulerConfig } from "./flow-match-euler.ts";
 import { griffinLim } from "./griffin-lim.ts";
 import { guidedVelocities } from "./guided-pass.ts";
@@ -203,6 +204,7 @@ export async function loadVideoToAudio(
         magnitudes[k * (columns + 1) + t] = Math.max(0, Math.exp(log) - model.logFloor);
       }
     }
+    mustBeFinite(magnitudes);
     const between = async () => {
       await yieldToEventLoop();
       signal.throwIfAborted();

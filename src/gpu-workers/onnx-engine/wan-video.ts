@@ -29,6 +29,7 @@ import type { RunnerLoad, RunnerRun } from "../engine-server.ts";
 import type { RunEmitter } from "../run-emitter.ts";
 import { encodePicture, loadPictureEncoder, toRgb } from "./encode-picture.ts";
 import { type FilmPlan, filmFrames, nearestAspect, planFilm } from "./film-plan.ts";
+import { mustBeFinite } from "./finite.ts";
 import { flowMatchSigmas, parseSchedulerConfig } from "./flow-match-euler.ts";
 import { type GuidedItem, guidedVelocities } from "./guided-pass.ts";
 import { inputFault } from "./input-fault.ts";
@@ -257,6 +258,7 @@ export async function loadWanVideo(
       });
       putBack(latents, condition.given, shape);
       const video = await decode(latents, shape);
+      mustBeFinite(video);
       signal.throwIfAborted();
       const encodingMs = performance.now();
       const { frames, fps, ...size } = plan.film;
