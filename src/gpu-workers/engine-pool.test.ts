@@ -211,6 +211,21 @@ describe("engine pool", () => {
     expect(pool.list()).toMatchObject([{ state: "stopped", failures: 1 }]);
   });
 
+  it("a request that is cancelled the moment its load begins leaves nothing behind when the load fails", async () => {
+    const { run, pool } = setUp({}, fakeEngine("process.exit(3);"));
+    const controller = new AbortController();
+    const rejections: unknown[] = [];
+    const note = (reason: unknown) => rejections.push(reason);
+    process.on("unhandledRejection", note);
+    const running = run({}, { signal: controller.signal });
+    controller.abort();
+    await expect(running).rejects.toMatchObject({ code: "client_cancelled" });
+    await expect.poll(() => pool.list()[0]?.failures).toBe(1);
+    await sleep(0);
+    process.off("unhandledRejection", note);
+    expect(rejections).toEqual([]);
+  });
+
   it("pauses longer before each new start of an engine that keeps failing", async () => {
     const { run } = setUp({}, fakeEngine("process.exit(3);"));
     const tookMs: number[] = [];

@@ -357,7 +357,10 @@ const isOwnAnswer = (error: unknown): boolean =>
 
 /** Rejects with the signal's reason as soon as it aborts; the promise itself goes on for the others who wait for it. */
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) return Promise.reject(signal.reason);
+  if (signal.aborted) {
+    promise.catch(() => {}); // Nobody may wait for it any more, and a rejection that nobody sees ends the process.
+    return Promise.reject(signal.reason);
+  }
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
