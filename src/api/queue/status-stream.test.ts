@@ -37,7 +37,10 @@ it("a status stream ends although the log forgot the request before the end was 
   const app = new Hono().get("/", (c) => stream(c, { verb: "stream", endpoint: "a/b", requestId: request.requestId }));
   const answer = await app.request("/");
   let told = "";
-  const ended = answer.body?.pipeThrough(new TextDecoderStream()).pipeTo(new WritableStream({ write: (text) => void (told += text) }));
+  const write = (text: string): void => {
+    told += text;
+  };
+  const ended = answer.body?.pipeThrough(new TextDecoderStream()).pipeTo(new WritableStream({ write }));
   await vi.advanceTimersByTimeAsync(1);
   expect(told).toContain('"status":"IN_QUEUE"');
   for (let others = 0; others < 2; others++) await events.append({ ...request, requestId: newRequestId() }, { type: "queued", attempt: 0 });
