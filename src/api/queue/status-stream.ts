@@ -145,7 +145,7 @@ export const createStatusStream = (
 
     async function* events(): AsyncGenerator<string> {
       // Already over, and told by Postgres or Temporal: there is nothing to follow.
-      if (withNodes && found.outcome) nodes = await findNodes(found);
+      if (withNodes && found.outcome) nodes = await findNodes(found).catch(() => undefined);
       if (found.outcome) return yield say(found, found.logs ?? []);
       try {
         yield* follow();
