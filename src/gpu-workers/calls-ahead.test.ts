@@ -43,7 +43,7 @@ beforeEach(async () => {
   });
   await new Promise((done) => server.bindAsync(`unix:${socket}`, grpc.ServerCredentials.createInsecure(), done));
   client = connectEngine(socket);
-  calls = createCallsAhead(client);
+  calls = createCallsAhead(client, (work) => work());
 });
 
 afterEach(async () => {
@@ -71,6 +71,16 @@ it("opens the next call when one has ended, and gives that one", async () => {
   second.write({ start: { requestId: "second", attempt: 1, inputJson: "{}" } });
   expect((await said)[0]).toMatchObject({ start: { requestId: "second" } });
   expect(served).toHaveLength(2);
+});
+
+it("does so by itself, a moment later", async () => {
+  const own = createCallsAhead(client);
+  const first = own.take();
+  await opened(1);
+  await finish(first, served[0]);
+  expect(served).toHaveLength(1);
+  await opened(2);
+  own.close();
 });
 
 it("gives everybody a call of his own", async () => {

@@ -10,11 +10,17 @@ export interface CallsAhead {
   close(): void;
 }
 
+/** For so long after the end of a call its result is on its way to the caller through this thread; for most it is less. */
+const RESULT_MS = 5;
+
 /**
  * Gives calls to run on. Opening one takes the two processes as long as a small request does, so it is done while nobody waits for
- * it: whenever a call has ended. Who finds none ready opens its own.
+ * it: whenever a call has ended and its result has gone on. Who finds none ready opens its own.
  */
-export function createCallsAhead(client: Pick<EngineClient, "run">): CallsAhead {
+export function createCallsAhead(
+  client: Pick<EngineClient, "run">,
+  later: (work: () => void) => unknown = (work) => setTimeout(work, RESULT_MS).unref(),
+): CallsAhead {
   let ahead: RunCall | undefined;
   let closed = false;
 
@@ -37,7 +43,7 @@ export function createCallsAhead(client: Pick<EngineClient, "run">): CallsAhead 
     take() {
       const call = ahead ?? open();
       ahead = undefined;
-      call.once("status", prepare);
+      call.once("status", () => later(prepare));
       return call;
     },
     close() {
