@@ -3,6 +3,17 @@ import { createHostGate } from "./host-gate.ts";
 
 const NEVER = new AbortController().signal;
 
+it("a place is not lost with somebody who is called off in the moment of being let in", async () => {
+  const gate = createHostGate({ inFlightMax: 1, waitingMax: 1, waitMs: 60_000 });
+  const leave = await gate.enter("a", NEVER);
+  const calledOff = new AbortController();
+  const second = gate.enter("a", calledOff.signal);
+  leave?.();
+  calledOff.abort();
+  await expect(second).rejects.toThrow();
+  expect(await gate.enter("a", AbortSignal.timeout(500))).toBeTypeOf("function");
+});
+
 describe("room at a host", () => {
   it("ends with its line, host by host, and is there again when somebody leaves", async () => {
     const gate = createHostGate({ inFlightMax: 1, waitingMax: 1, waitMs: 60_000 });

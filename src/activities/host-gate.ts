@@ -62,6 +62,8 @@ export function createHostGate({ inFlightMax, waitingMax, waitMs }: { inFlightMa
         signal.addEventListener("abort", giveUp, { once: true });
         line.waiting.push(settle);
       });
+      // Who is called off in the moment of being let in gives the place on.
+      if (entered && signal.aborted) leave(host, line)();
       signal.throwIfAborted();
       return entered ? once(leave(host, line)) : undefined;
     },

@@ -55,6 +55,9 @@ export interface InferResult {
   recorded?: boolean;
 }
 
+/** The longest that a timer of Node's lasts; one that is set for longer goes off at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
 /**
  * The inference activity: one attempt of one request on this worker's engine (design §4, step 3).
  *
@@ -94,7 +97,10 @@ export const createInfer = ({
     const signal = AbortSignal.any([cancel.signal, context.cancellationSignal, late.signal]);
     // A request whose engine is still loading has not started; Temporal's own deadline ended when this worker took the task.
     const untilStartMs = job.startTimeoutMs === undefined ? undefined : job.submittedAtMs + job.startTimeoutMs - clock.nowMs();
-    const deadline = untilStartMs === undefined || attempt > 1 ? undefined : setTimeout(() => late.abort(), Math.max(0, untilStartMs));
+    const deadline =
+      untilStartMs === undefined || attempt > 1
+        ? undefined
+        : setTimeout(() => late.abort(), Math.min(Math.max(0, untilStartMs), TIMER_MS_MAX));
     const checkpoints = createCheckpointKeeper(objects, job.requestId, (message) => context.log.warn(message));
     let progress: { step: number; steps: number } | undefined;
     // What is kept under which step is for people who look at the attempt; the next one finds it by its key.

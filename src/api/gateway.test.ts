@@ -105,6 +105,13 @@ describe("the proxy form", () => {
     expect(result.headers.get("x-fal-request-id")).toBe(DONE.requestId);
   });
 
+  it("refuses TRACE, of which no request can be made, as every path does", async () => {
+    // Node's server gives such a request its method afterwards.
+    const request = new Request(`http://localhost${PROXY_PATH}`, { headers: { "x-fal-target-url": "https://queue.fal.run/a/b/c" } });
+    Object.defineProperty(request, "method", { value: "TRACE" });
+    expect((await test.gateway.fetch(request)).status).toBe(405);
+  });
+
   it("keeps the target's query and drops its own", async () => {
     const status = `https://queue.fal.run/a/b/requests/${DONE.requestId}/status`;
     expect((await proxied(`${status}?logs=1`)).body.logs).toHaveLength(1);

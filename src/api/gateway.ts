@@ -84,6 +84,8 @@ export function createGateway(api: ApiDependencies): Hono {
   app.all(PROXY_PATH, async (c) => {
     const path = proxyTarget(c.req.header("x-fal-target-url") ?? "");
     if (!path) throw new TemperaError("proxy_target_invalid");
+    // No path knows it, and no request can be made with it.
+    if (c.req.method === "TRACE") return methodNotAllowed(api, "GET, HEAD, POST, PUT, DELETE")(c);
     // Put into our own address, not resolved against it: no path can name another host.
     const url = new URL(c.req.url);
     const query = path.indexOf("?");

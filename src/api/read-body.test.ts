@@ -40,6 +40,12 @@ function stream(chunk: Uint8Array, count: number) {
 }
 
 describe("a body", () => {
+  it("reads the same with its length announced and without, also behind a byte order mark", async () => {
+    const bytes = new TextEncoder().encode('\ufeff{"a":"é"}');
+    expect(await read(bytes, { headers: { "content-length": String(bytes.length) } })).toEqual({ a: "é" });
+    expect(await read(stream(bytes, 1).body)).toEqual({ a: "é" });
+  });
+
   it.each([
     ['{"a":1}', { a: 1 }],
     ["[1]", [1]],

@@ -55,5 +55,6 @@ async function readCounted(c: Context, bytesMax: number): Promise<string> {
       `The body is larger than the ${bytesMax.toLocaleString("en-US")} bytes this server accepts; upload large files and send their URLs.`,
     );
   }
-  return Buffer.concat(chunks).toString("utf8");
+  // As `text()` reads it: without the mark that some programs put before UTF-8.
+  return new TextDecoder().decode(Buffer.concat(chunks));
 }

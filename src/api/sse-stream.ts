@@ -14,7 +14,10 @@ export function sseStream(events: AsyncGenerator<string>, gone: AbortController)
       ping = setInterval(() => (controller.desiredSize ?? 0) > 0 && controller.enqueue(encoder.encode(SSE_PING)), LIMITS.keepAliveMs);
     },
     async pull(controller) {
-      const { done, value } = await events.next();
+      const { done, value } = await events.next().catch((error) => {
+        clearInterval(ping); // a stream that breaks is not cancelled
+        throw error;
+      });
       if (gone.signal.aborted) return;
       if (!done) {
         ping?.refresh();

@@ -27,7 +27,8 @@ export interface InputUrl {
 export function inputUrls(input: JsonObject): InputUrl[] {
   const found: InputUrl[] = [];
   const take = (value: Json, loc: (string | number)[]): void => {
-    if (typeof value === "string" && value !== "") found.push({ url: value, loc });
+    if (typeof value !== "string") walk(value, loc);
+    else if (value !== "") found.push({ url: value, loc });
   };
   const walk = (value: Json, loc: (string | number)[]): void => {
     if (typeof value !== "object" || value === null) return;

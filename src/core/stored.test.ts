@@ -46,6 +46,15 @@ describe("stored values", () => {
     }
   });
 
+  it("are not there for the moment when the object store breaks off in the middle", async () => {
+    async function* cut(): AsyncGenerator<Buffer> {
+      yield Buffer.from('{"a":');
+      throw new Error("read ECONNRESET");
+    }
+    const objects = { get: async () => ({ info: { bytes: 9, contentType: "application/json" }, body: Readable.from(cut()) }) };
+    await expect(retrieve(objects, { ref: "outputs/x.json" })).rejects.toMatchObject({ code: "store_unavailable" });
+  });
+
   it("that the object store has lost are its fault, with their key", async () => {
     await expect(retrieve(shelf(), { ref: "inputs/x.json" })).rejects.toMatchObject({
       code: "store_unavailable",

@@ -32,12 +32,19 @@ export async function storeApart<T>(objects: Pick<ObjectStore, "put">, key: stri
   return { ref: key };
 }
 
+/** Reads a value. Rejects with `payload_gone` for one that was deleted, and with `store_unavailable` for one that cannot be read whole. */
 export async function retrieve<T>(objects: Pick<ObjectStore, "get">, stored: Stored<T>): Promise<T> {
   if ("inline" in stored) return stored.inline;
   const found = await objects.get(stored.ref);
   if (!found && (stored.ref === GONE.ref || isTransient(stored))) throw new TemperaError("payload_gone");
   if (!found) throw new TemperaError("store_unavailable", `The object store has lost ${stored.ref}.`);
   const chunks: Buffer[] = [];
-  for await (const chunk of found.body) chunks.push(chunk as Buffer);
+  try {
+    for await (const chunk of found.body) chunks.push(chunk as Buffer);
+  } catch (error) {
+    throw new TemperaError("store_unavailable", `The object store broke off ${stored.ref} (${(error as Error).message}).`, {
+      cause: error,
+    });
+  }
   return JSON.parse(Buffer.concat(chunks).toString("utf8")) as T;
 }

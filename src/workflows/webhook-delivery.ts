@@ -13,8 +13,8 @@ import type { WebhookActivities } from "../activities/index.ts";
 import { LIMITS } from "../core/limits.ts";
 import { fairnessKeyOf, WEBHOOK_QUEUE, type WebhookDelivery } from "../core/webhook.ts";
 
-/** An operator does not want to wait for the next attempt. */
-const hurry = defineSignal("hurry");
+/** An operator does not want to wait for the next attempt, and says where it and those behind it go; once nothing was said. */
+const hurry = defineSignal<[url?: string]>("hurry");
 
 /** Pauses of a delivery whose host is busy: nothing was sent, so these are no attempts. */
 const BUSY_INITIAL_MS = 500;
@@ -49,8 +49,9 @@ export async function webhookDelivery(delivery: WebhookDelivery, firstAttempt = 
     priority: { fairnessKey: fairnessKeyOf(delivery) },
   });
   let hurried = false;
-  setHandler(hurry, () => {
+  setHandler(hurry, (url = delivery.url) => {
     hurried = true;
+    delivery = { ...delivery, url };
   });
 
   for (let attempt = firstAttempt; ; attempt++) {

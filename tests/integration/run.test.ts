@@ -69,6 +69,11 @@ describe("a sync run", () => {
     expect((await test.record(requestId))?.outcome?.ok).toBe(true);
   });
 
+  it("may be given a month to start, longer than a timer of Node's lasts", async () => {
+    const answer = await post(`/${STUB}`, { prompt: "patient" }, { headers: { "x-fal-request-timeout": "2592000" } });
+    expect([answer.status, await answer.json()]).toMatchObject([200, { echo: "patient" }]);
+  });
+
   it("GET takes the input from the query, each value as the schema has it", async () => {
     const answer = await test.call(`/${STUB}?prompt=12&seed=5&delay_ms=1&steps=2&fal_anything=x`);
     expect(answer.status).toBe(200);

@@ -1,4 +1,7 @@
-/** A delivery whose host stays busy: it waits without an end, and no limit of Temporal's histories ends it. */
+/**
+ * Deliveries that wait. One whose host stays busy does so without an end, and no limit of Temporal's histories ends it; one that
+ * waits for its next attempt can be sent elsewhere.
+ */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,9 +11,10 @@ import { NativeConnection, Worker } from "@temporalio/worker";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { AttemptReport, AttemptTask } from "../../src/activities/deliver-webhook.ts";
 import type { WebhookActivities } from "../../src/activities/index.ts";
+import { createDeliveries } from "../../src/adapters/temporal/deliveries.ts";
 import { orchestratorBundle } from "../../src/bin/orchestrator.ts";
 import { ORCHESTRATOR_QUEUE } from "../../src/core/job.ts";
-import { WEBHOOK_QUEUE, type WebhookDelivery } from "../../src/core/webhook.ts";
+import { deliveryWorkflowId, WEBHOOK_QUEUE, type WebhookDelivery } from "../../src/core/webhook.ts";
 import { startTemporal, type TemporalService } from "../../src/dev/services/temporal.ts";
 
 const DELIVERY: WebhookDelivery = {
@@ -84,4 +88,45 @@ it("begins its history anew, at the attempt and in the round where it was; the o
   expect(new Set(tasks.map(({ delivery }) => delivery.round))).toEqual(new Set([3]));
   // The first attempt, then once at the beginning of each history and once when there was room.
   expect(tasks.length).toBeLessThanOrEqual(1 + runs.size + 1);
+});
+
+it("a delivery that waits for its next attempt makes it at once, to the address an operator has named", async () => {
+  const place = { namespace: temporal.namespace, connection: await NativeConnection.connect({ address: temporal.url }) };
+  const connection = await Connection.connect({ address: temporal.url });
+  const client = new Client({ connection, namespace: temporal.namespace });
+  const elsewhere = { ...DELIVERY, url: "http://elsewhere.example/hook" };
+  const asked: string[] = [];
+  let tried: (() => void) | undefined;
+  const firstTry = new Promise<void>((resolve) => {
+    tried = resolve;
+  });
+  const activities: WebhookActivities = {
+    async deliverWebhook({ delivery }): Promise<AttemptReport> {
+      asked.push(delivery.url);
+      tried?.();
+      return { delivered: delivery.url === elsewhere.url };
+    },
+    recordDeliveryAttempt: () => Promise.reject(new Error("nothing was unrecorded")),
+    webhookHostHasRoom: () => Promise.reject(new Error("nobody was busy")),
+  };
+  const [workflows, attempts] = await Promise.all([
+    Worker.create({ ...place, taskQueue: ORCHESTRATOR_QUEUE, workflowBundle: await orchestratorBundle() }),
+    Worker.create({ ...place, taskQueue: WEBHOOK_QUEUE, activities }),
+  ]);
+  const result = await workflows.runUntil(
+    attempts.runUntil(async () => {
+      const handle = await client.workflow.start("webhookDelivery", {
+        workflowId: deliveryWorkflowId(DELIVERY.requestId),
+        taskQueue: ORCHESTRATOR_QUEUE,
+        args: [{ ...DELIVERY, delaysMs: [3_600_000, 1] }],
+      });
+      await firstTry;
+      expect(await createDeliveries(client).start(elsewhere)).toBe("hurried");
+      return handle.result();
+    }),
+  );
+  await connection.close();
+  await place.connection.close();
+  expect(asked).toEqual([DELIVERY.url, elsewhere.url]);
+  expect(result).toEqual({ attempts: 2 });
 });

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { createFileObjectStore } from "./file-object-store.ts";
@@ -59,4 +60,22 @@ it("does not know an object whose bytes somebody removed by hand, until it is pu
   expect(await store.get(KEY)).toBeUndefined();
   await store.put(KEY, Buffer.from("x"), info);
   expect(await store.head(KEY)).toEqual(info);
+});
+
+it("joins the parts of an upload for each of those who ask for it at once, wherever the first of them is", async () => {
+  const store = createFileObjectStore({ folder });
+  const upload = { key: KEY, uploadId: await store.beginParts(KEY, "a/b") };
+  const bytes = 256 * 1024;
+  const parts = [];
+  for (let number = 1; number <= 20; number++)
+    parts.push({ number, bytes, etag: await store.putPart(upload, number, Buffer.alloc(bytes, number), bytes) });
+  const info = { bytes: bytes * parts.length, contentType: "a/b" };
+  const joining: Promise<void>[] = [];
+  for (let caller = 0; caller < 20; caller++) {
+    joining.push(store.completeParts(upload, parts, info));
+    for (let turns = 0; turns < 10; turns++) await turn();
+  }
+  expect((await Promise.allSettled(joining)).filter(({ status }) => status === "rejected")).toEqual([]);
+  expect(await store.head(KEY)).toEqual(info);
+  await expect(store.completeParts(upload, parts, { ...info, bytes: 1 })).rejects.toMatchObject({ code: "upload_unknown" });
 });

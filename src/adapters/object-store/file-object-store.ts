@@ -165,21 +165,30 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
 
     async completeParts(upload, parts, info) {
       const path = partsOf(upload);
+      // Before, or beside this call: who has joined the parts takes them away.
+      const alreadyJoined = async (): Promise<boolean> => (await infoAt(pathOf(upload.key)))?.bytes === info.bytes;
       if (!(await partsThere(path))) {
-        if ((await infoAt(pathOf(upload.key)))?.bytes === info.bytes) return;
+        if (await alreadyJoined()) return;
         throw new TemperaError("upload_unknown");
       }
       const files: string[] = [];
       for (const { number, etag } of [...parts].sort((a, b) => a.number - b.number)) {
         const file = join(path, `${number}-${etag.replace(/[^0-9a-f]/g, "")}`);
-        if (!(await unlessMissing(stat(file))))
+        if (!(await unlessMissing(stat(file)))) {
+          if (await alreadyJoined()) return;
           throw new TemperaError("upload_parts_invalid", `Part ${number} is not there with that etag; send it again.`);
+        }
         files.push(file);
       }
       async function* joined(): AsyncGenerator<Buffer> {
         for (const file of files) yield* createReadStream(file);
       }
-      await put(upload.key, Readable.from(joined(), { objectMode: false }), info);
+      try {
+        await put(upload.key, Readable.from(joined(), { objectMode: false }), info);
+      } catch (error) {
+        if (MISSING.has((error as NodeJS.ErrnoException).code ?? "") && (await alreadyJoined())) return;
+        throw error;
+      }
       await rm(path, { recursive: true, force: true });
     },
 

@@ -33,7 +33,7 @@ export const createDeliveries = (client: Client, { deadlineMs = 5_000 }: { deadl
         if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
       }
       try {
-        await within(deadlineMs, client.workflow.getHandle(workflowId).signal(HURRY));
+        await within(deadlineMs, client.workflow.getHandle(workflowId).signal(HURRY, delivery.url));
         return "hurried";
       } catch (error) {
         // It ended between the two calls: now it can be started.

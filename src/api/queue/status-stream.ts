@@ -65,11 +65,15 @@ export const createStatusStream = (
         seen,
       );
       if (current.state === "COMPLETED") return;
+      let unheard = false;
       for await (const { id, atMs, event } of mergePosition(seen, () => current)) {
         if (event === "position") {
           // Also finds out when the request has ended without the log's knowledge: `done` follows by itself then.
-          const { position } = await findRequest(caller, found.requestId);
-          if (position === current.position) continue;
+          const { state, position } = await findRequest(caller, found.requestId);
+          // The log has had its time to tell of the end: it has forgotten the request.
+          if (unheard && state === "COMPLETED") return yield* poll();
+          unheard = state === "COMPLETED";
+          if (unheard || position === current.position) continue;
           current = { ...current, position };
           yield say(current, []);
           continue;
@@ -141,7 +145,7 @@ export const createStatusStream = (
 
     async function* events(): AsyncGenerator<string> {
       // Already over, and told by Postgres or Temporal: there is nothing to follow.
-      if (withNodes && found.outcome) nodes = await findNodes(found);
+      if (withNodes && found.outcome) nodes = await findNodes(found).catch(() => undefined);
       if (found.outcome) return yield say(found, found.logs ?? []);
       try {
         yield* follow();

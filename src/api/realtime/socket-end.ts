@@ -8,10 +8,14 @@ export interface ServedSocket {
   goAway(): Promise<void>;
 }
 
-/** Ends a socket: a close frame, and a cut when it is not answered in time. */
+/** The most bytes of UTF-8 that fit into a close frame beside its code (RFC 6455 §5.5); `ws` throws for more. */
+const REASON_BYTES_MAX = 123;
+
+/** Ends a socket: a close frame with as much of the reason as fits, and a cut when it is not answered in time. */
 export function endSocket(ws: WebSocket, code = 1000, reason = ""): void {
   if (ws.readyState === WebSocket.CLOSING || ws.readyState === WebSocket.CLOSED) return;
-  ws.close(code, reason);
+  // As the middle of a stream, so that a character that is cut in two is left out.
+  ws.close(code, new TextDecoder().decode(Buffer.from(reason).subarray(0, REASON_BYTES_MAX), { stream: true }));
   const timer = setTimeout(() => ws.terminate(), LIMITS.socketCloseMs);
   ws.once("close", () => clearTimeout(timer));
 }

@@ -42,12 +42,15 @@ export async function* followJob(
 ): AsyncGenerator<FollowedEvent> {
   const events = api.events.follow(requestId, afterId, signal)[Symbol.asyncIterator]();
   let next = events.next();
+  let ended: Outcome | undefined;
   try {
     for (;;) {
-      const first = await orElse(next, RECHECK_MS);
+      const first = await orElse(next, ended ? POLL_MS : RECHECK_MS);
       if (first === undefined) {
+        // The log has had its time to tell of the end: it has forgotten the job, or takes it for told.
+        if (ended) return yield { event: { type: "done", outcome: ended } };
         // Should the job have ended unheard, this makes the event log know it, and `done` follows.
-        await findRequest(caller, requestId).catch(() => {});
+        ended = await knownOutcome();
         continue;
       }
       if (first.done) break;

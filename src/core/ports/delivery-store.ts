@@ -43,6 +43,6 @@ export interface DeliveryStore {
 
 /** Starts deliveries on behalf of operators; the first one of a request is started by its job. */
 export interface Deliveries {
-  /** Starts a delivery; one that is waiting for its next attempt makes it at once instead. Rejects with `temporal_unavailable`. */
+  /** Starts a delivery; one that is waiting for its next attempt makes it at once instead, to this one's address. Rejects with `temporal_unavailable`. */
   start(delivery: WebhookDelivery): Promise<"started" | "hurried">;
 }
