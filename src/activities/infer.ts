@@ -1,8 +1,8 @@
 import { ApplicationFailure, CancelledFailure, Context } from "@temporalio/activity";
-import type { Engines } from "../core/engine.ts";
+import { type Engines, RunHandedOver } from "../core/engine.ts";
 import { CATALOGUE, type ErrorCode } from "../core/errors/catalogue.ts";
 import { type ErrorInfo, errorInfo } from "../core/errors/tempera-error.ts";
-import type { JobSpec } from "../core/job.ts";
+import type { AttemptsBefore, HandOver, JobSpec } from "../core/job.ts";
 import type { JsonObject } from "../core/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { RetryCondition, RetryPolicy } from "../core/model.ts";
@@ -64,7 +64,9 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
  * Returns the outcome when the model gave its output. Throws an `ApplicationFailure` whose type is a code of the error
  * catalogue and whose details are the `ErrorInfo` and the attempt; Temporal retries it unless the code is not retryable. Artifacts are
  * stored before the outcome names them; a retried attempt returns an outcome that already stands, else it goes on from the
- * last checkpoint.
+ * last checkpoint. When this worker lets go of the attempt, the failure carries a `HandOver`, unless the job is for one attempt only.
+ *
+ * @param before what other activities of this job have done; a workflow that does not say counts hand-overs as any attempt
  */
 export const createInfer = ({
   engines,
@@ -80,9 +82,11 @@ export const createInfer = ({
   recordOutcome,
   publicUrl,
 }: InferDependencies) =>
-  async function infer(job: JobSpec): Promise<InferResult> {
+  async function infer(job: JobSpec, before?: AttemptsBefore): Promise<InferResult> {
     const context = Context.current();
-    const { attempt } = context.info;
+    const attempt = (before?.attempts ?? 0) + context.info.attempt;
+    /** Attempts of the retry policy, this one included. */
+    const counted = attempt - (before?.handOvers ?? 0);
     if (attempt > 1) {
       const standing =
         (await events.outcome(job.requestId).catch(() => undefined))?.outcome ??
@@ -97,10 +101,9 @@ export const createInfer = ({
     const signal = AbortSignal.any([cancel.signal, context.cancellationSignal, late.signal]);
     // A request whose engine is still loading has not started; Temporal's own deadline ended when this worker took the task.
     const untilStartMs = job.startTimeoutMs === undefined ? undefined : job.submittedAtMs + job.startTimeoutMs - clock.nowMs();
+    const begun = before?.started === true || context.info.attempt > 1;
     const deadline =
-      untilStartMs === undefined || attempt > 1
-        ? undefined
-        : setTimeout(() => late.abort(), Math.min(Math.max(0, untilStartMs), TIMER_MS_MAX));
+      untilStartMs === undefined || begun ? undefined : setTimeout(() => late.abort(), Math.min(Math.max(0, untilStartMs), TIMER_MS_MAX));
     const checkpoints = createCheckpointKeeper(objects, job.requestId, (message) => context.log.warn(message));
     let progress: { step: number; steps: number } | undefined;
     // What is kept under which step is for people who look at the attempt; the next one finds it by its key.
@@ -204,8 +207,16 @@ export const createInfer = ({
         : signal.aborted && !cancel.signal.aborted
           ? { code: "runner_disconnected", message: "The GPU worker was shut down before the request was done." }
           : requestError(errorInfo(error, "runner_server_error"), (message) => context.log.error(message));
-      const retryable = CATALOGUE[info.code].retryable && !late.signal.aborted && attempt <= retriesAllowed(job.retry, info.code);
-      if (retryable && attempt < job.retry.attemptsMax) {
+      const retryable = CATALOGUE[info.code].retryable && !late.signal.aborted && counted <= retriesAllowed(job.retry, info.code);
+      // Nothing has failed: a worker that is stopped or drained, however often, uses no attempt up.
+      const handedOver =
+        retryable &&
+        (error instanceof RunHandedOver || (signal.aborted && !cancel.signal.aborted)) &&
+        job.retry.attemptsMax > 1 &&
+        before !== undefined &&
+        before.handOvers < LIMITS.handOversMax;
+      const goesOn = handedOver || (retryable && counted < job.retry.attemptsMax);
+      if (goesOn) {
         writer.write({
           type: "log",
           attempt,
@@ -214,10 +225,11 @@ export const createInfer = ({
         });
         writer.write({ type: "queued", attempt, reason: info });
       }
-      if (retryable && attempt < job.retry.attemptsMax) await checkpoints.settled();
+      if (goesOn) await checkpoints.settled();
       else void checkpoints.drop();
       await writer.drained();
-      throw failure(info, attempt, retryable);
+      const handOver: HandOver | undefined = handedOver ? { handedOver, started: begun || startedAtMs !== undefined } : undefined;
+      throw failure(info, attempt, retryable, handOver);
     } finally {
       clearInterval(heartbeat);
       clearTimeout(deadline);
@@ -225,10 +237,15 @@ export const createInfer = ({
     }
   };
 
-const failure = (info: ErrorInfo, attempt: number, retryable: boolean): ApplicationFailure =>
-  ApplicationFailure.create({ type: info.code, message: info.message, nonRetryable: !retryable, details: [info, attempt] });
+const failure = (info: ErrorInfo, attempt: number, retryable: boolean, handOver?: HandOver): ApplicationFailure =>
+  ApplicationFailure.create({
+    type: info.code,
+    message: info.message,
+    nonRetryable: !retryable || handOver !== undefined,
+    details: [info, attempt, ...(handOver ? [handOver] : [])],
+  });
 
-/** Retries that the caller allows after a failure of this kind. Attempts are counted whatever ended them. */
+/** Retries that the caller allows after a failure of this kind. Attempts are counted whatever failed in them. */
 const retriesAllowed = ({ limits }: RetryPolicy, code: ErrorCode): number => limits?.[conditionOf(code)] ?? Number.POSITIVE_INFINITY;
 
 const conditionOf = (code: ErrorCode): RetryCondition =>

@@ -2,7 +2,7 @@
  * An engine is a process that has one model version loaded on one device and runs it. `Engines` is how an activity sees
  * the pool of them; `gpu-workers/engine.proto` is the same contract on the wire.
  */
-import type { ErrorInfo } from "./errors/tempera-error.ts";
+import { type ErrorInfo, TemperaError } from "./errors/tempera-error.ts";
 import type { LogLevel } from "./events.ts";
 import type { InputFile } from "./input-file.ts";
 import type { JsonObject } from "./json.ts";
@@ -52,11 +52,18 @@ export interface EngineResult {
   inferenceMs: number;
 }
 
+/** A run whose worker lets go of it before its end: the worker stops, or serves the model no more. Nothing has failed. */
+export class RunHandedOver extends TemperaError {
+  constructor(message: string) {
+    super("runner_disconnected", message);
+  }
+}
+
 export interface Engines {
   /**
    * Runs one request on an engine of its model version, loading one first when none is warm.
    *
-   * Rejects with a `TemperaError`: `runner_disconnected` when the engine died, `runner_server_error` when it failed on
+   * Rejects with a `TemperaError`: `RunHandedOver` when this worker lets go of it, `runner_disconnected` when the engine died, `runner_server_error` when it failed on
    * this input, `runner_connection_timeout` when it gave no sign for `timeouts.silenceMs`, `runner_incomplete_response` when it
    * answered what no engine may answer, `input_invalid` when it refused the input, `client_cancelled` when `signal` was aborted
    * (the engine stops between two steps), `runner_scheduling_failure` when no engine could be started.

@@ -11,6 +11,21 @@ import type { Webhook } from "./webhook.ts";
 
 export const ORCHESTRATOR_QUEUE = "orchestrator";
 
+/** What a job has behind it when its inference activity is called once more, since a GPU worker let go of it. */
+export interface AttemptsBefore {
+  attempts: number;
+  /** Those of them that a worker let go of; they count for nothing in the retry policy. */
+  handOvers: number;
+  /** Whether any of them has reached an engine: from then on there is no time to start any more. */
+  started: boolean;
+}
+
+/** Third detail of the failure of such an attempt. The next one is a new activity, since Temporal counts the attempts of one by itself. */
+export interface HandOver {
+  handedOver: true;
+  started: boolean;
+}
+
 /** What a request asks for. One that is a `node` of a pipeline is an activity of that pipeline's workflow, and no workflow of its own. */
 export interface JobSpec extends RequestIdentity {
   keyId: string;

@@ -38,6 +38,8 @@ export const LIMITS = {
   previewBytesMax: 48 * 1024,
   /** One checkpoint: the latents of a minute of video at 720p fit. GPU workers hold it in memory on its way to the object store. */
   checkpointBytesMax: 256 * 1024 * 1024,
+  /** How often GPU workers may let go of one request without an attempt being counted. */
+  handOversMax: 100,
   /** How long a failed attempt waits for its last checkpoint to be kept, before the next one may begin. */
   checkpointWaitMs: 2_000,
   /** Event log: entries kept for one request. 250 steps × (progress + preview) × a few attempts fit. */

@@ -4,7 +4,7 @@
  */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { Engines, SessionEngines } from "../core/engine.ts";
+import { type Engines, RunHandedOver, type SessionEngines } from "../core/engine.ts";
 import type { EngineStatus } from "../core/engine-status.ts";
 import { CATALOGUE } from "../core/errors/catalogue.ts";
 import { isTemperaError, TemperaError } from "../core/errors/tempera-error.ts";
@@ -270,8 +270,7 @@ export function createEnginePool({
     try {
       release = await seat.slots.acquire(stop);
       // An engine that is started for a seat that was dropped would be nobody's, and never end.
-      if (seats.get(taskQueueOf(model)) !== seat)
-        throw new TemperaError("runner_disconnected", "The model's version is gone from this worker.");
+      if (seats.get(taskQueueOf(model)) !== seat) throw new RunHandedOver("The model's version is gone from this worker.");
       refuseOut(seat);
       const engine = seat.engine ?? (await unlessAborted(engineOf(seat), stop));
       seat.running.add(run);
@@ -280,7 +279,7 @@ export function createEnginePool({
       return result;
     } catch (error) {
       if (signal.aborted) throw new TemperaError("client_cancelled");
-      if (closing.signal.aborted) throw new TemperaError("runner_disconnected", "The GPU worker is going away.");
+      if (closing.signal.aborted) throw new RunHandedOver("The GPU worker is going away.");
       if (isOwnAnswer(error)) seat.crashes.finished();
       throw error;
     } finally {
@@ -342,7 +341,7 @@ export function createEnginePool({
     },
 
     async [Symbol.asyncDispose]() {
-      closing.abort(new TemperaError("runner_disconnected", "The GPU worker is going away."));
+      closing.abort(new RunHandedOver("The GPU worker is going away."));
       const all = [...seats.values()];
       await Promise.allSettled(all.map((seat) => seat.loading));
       await Promise.all([...all.map((seat) => seat.engine?.stop()), ...ending]);

@@ -4,14 +4,15 @@ import { ActivityFailure, ApplicationFailure, isCancellation, proxyActivities, T
 import type { GpuActivities, OrchestratorActivities } from "../activities/index.ts";
 import { CATALOGUE, type ErrorCode, isErrorCode } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
-import { type JobSpec, priorityOf } from "../core/job.ts";
+import { type AttemptsBefore, type HandOver, type JobSpec, priorityOf } from "../core/job.ts";
 import type { Outcome } from "../core/request.ts";
 import { untilDone } from "./until-done.ts";
 
 export type Ended = Parameters<OrchestratorActivities["recordOutcome"]>[0];
 
 /**
- * Calls the inference activity on the job's task queue; never rejects. `recorded`: the outcome stands in Postgres already.
+ * Calls the inference activity on the job's task queue, again whenever a GPU worker has let go of it; never rejects. `recorded`: the
+ * outcome stands in Postgres already.
  *
  * @param shown how the activity is called in Temporal, where it is not the only one of its workflow
  */
@@ -19,36 +20,48 @@ export async function runInference(
   job: JobSpec,
   shown: { activityId?: string; summary: string } = { summary: `${job.endpoint} ${job.version}` },
 ): Promise<Ended & { recorded?: boolean }> {
-  const { infer } = proxyActivities<GpuActivities>({
-    taskQueue: job.taskQueue,
-    startToCloseTimeout: job.timeouts.runMs,
-    heartbeatTimeout: job.timeouts.heartbeatMs,
-    ...(job.startTimeoutMs !== undefined && { scheduleToStartTimeout: Math.max(1, job.submittedAtMs + job.startTimeoutMs - Date.now()) }),
-    retry: {
-      maximumAttempts: job.retry.attemptsMax,
-      initialInterval: job.retry.initialMs,
-      backoffCoefficient: job.retry.backoff,
-      maximumInterval: Math.max(job.retry.maximumMs, job.retry.initialMs),
-    },
-    priority: priorityOf(job),
-    cancellationType: "TRY_CANCEL",
-    ...shown,
-  });
-  try {
-    const result = await infer(job);
-    return {
-      job,
-      outcome: result.outcome,
-      attempts: result.attempt,
-      ...(result.startedAtMs !== undefined && { startedAtMs: result.startedAtMs }),
-      recorded: result.recorded === true,
-      exhausted: false,
-    };
-  } catch (error) {
-    const exhausted = error instanceof ActivityFailure && error.retryState === RetryState.MAXIMUM_ATTEMPTS_REACHED;
-    const attempts = exhausted ? job.retry.attemptsMax : failedAttempt(error);
-    return { job, outcome: failedOutcome(error), attempts, exhausted };
+  let before: AttemptsBefore = { attempts: 0, handOvers: 0, started: false };
+  for (;;) {
+    const attemptsMax = job.retry.attemptsMax - (before.attempts - before.handOvers);
+    const { infer } = proxyActivities<GpuActivities>({
+      taskQueue: job.taskQueue,
+      startToCloseTimeout: job.timeouts.runMs,
+      heartbeatTimeout: job.timeouts.heartbeatMs,
+      ...(job.startTimeoutMs !== undefined &&
+        !before.started && { scheduleToStartTimeout: Math.max(1, job.submittedAtMs + job.startTimeoutMs - Date.now()) }),
+      retry: {
+        maximumAttempts: attemptsMax,
+        initialInterval: job.retry.initialMs,
+        backoffCoefficient: job.retry.backoff,
+        maximumInterval: Math.max(job.retry.maximumMs, job.retry.initialMs),
+      },
+      priority: priorityOf(job),
+      cancellationType: "TRY_CANCEL",
+      ...shown,
+    });
+    try {
+      const result = await infer(job, before);
+      return {
+        job,
+        outcome: result.outcome,
+        attempts: result.attempt,
+        ...(result.startedAtMs !== undefined && { startedAtMs: result.startedAtMs }),
+        recorded: result.recorded === true,
+        exhausted: false,
+      };
+    } catch (error) {
+      const exhausted = error instanceof ActivityFailure && error.retryState === RetryState.MAXIMUM_ATTEMPTS_REACHED;
+      const attempts = exhausted ? before.attempts + attemptsMax : Math.max(before.attempts, failedAttempt(error));
+      const handOver = handOverOf(error);
+      if (!handOver) return { job, outcome: failedOutcome(error), attempts, exhausted };
+      before = { attempts, handOvers: before.handOvers + 1, started: handOver.started };
+    }
   }
+}
+
+function handOverOf(error: unknown): HandOver | undefined {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  return cause instanceof ApplicationFailure ? (cause.details?.[2] as HandOver | undefined) : undefined;
 }
 
 /** The attempt that failed for good; 0 when none began. */

@@ -17,8 +17,8 @@ interface Result {
   seed: number;
 }
 
-const submit = async (seed: number, delayMs: number): Promise<string> =>
-  (await cluster.client.submit(STUB, { seed, delay_ms: delayMs, steps: 10 })).request_id;
+const submit = async (seed: number, delayMs: number, steps = 10, headers: Record<string, string> = {}): Promise<string> =>
+  (await cluster.client.submit(STUB, { seed, delay_ms: delayMs, steps }, headers)).request_id;
 const submitAll = (delayMs: number): Promise<string[]> => Promise.all(Array.from({ length: JOBS }, (_, i) => submit(i, delayMs)));
 
 /** Follows a request to its end; its output, and how often it was seen to begin. */
@@ -88,8 +88,40 @@ describe("SIGTERM to one of two GPU workers in the middle of running jobs", () =
     patient.kill("SIGTERM");
     expect(await gone).toBe(130);
     expect(Date.now() - askedAtMs).toBeLessThan(2_000);
-    await cluster.addGpuWorker({ TEMPERA_WORKER_NAME: "third" });
+    const third = await cluster.addGpuWorker({ TEMPERA_WORKER_NAME: "third" });
     expect(await ended(id)).toMatchObject({ seed: 7, attempt: 2 });
+    expect(await cluster.end(third, "SIGTERM")).toBe(0);
+  });
+});
+
+describe("SIGTERM to one GPU worker after another, more often than a job has attempts", () => {
+  it("uses none of them up, unless the caller wants one only; each goes on where the last one was", async () => {
+    const start = (n: number) => cluster.addGpuWorker({ TEMPERA_WORKER_NAME: `worker-${n}`, TEMPERA_GRACE_SECONDS: "0.2" });
+    let serving = await start(0);
+    const id = await submit(11, 600_000, 600);
+    const once = await submit(12, 600_000, 600, { "x-fal-no-retry": "1" });
+    await allRunning([id, once]);
+    const handOvers = 5; // as many attempts as the stub's policy allows
+    let step = 0;
+    for (let i = 1; i <= handOvers; i++) {
+      const next = await start(i);
+      expect(await cluster.end(serving, "SIGTERM")).toBe(0);
+      serving = next;
+      await expect
+        .poll(async () => (await cluster.client.status(STUB, id)).logs?.filter(({ message }) => message.startsWith("Attempt ")).length)
+        .toBe(i);
+      const before = step;
+      await expect
+        .poll(async () => {
+          step = (await cluster.client.status(STUB, id)).progress?.step ?? 0;
+          return step;
+        })
+        .toBeGreaterThan(before);
+    }
+    await cluster.client.cancel(STUB, id);
+    await expect.poll(async () => (await cluster.requests.find(id))?.outcome).toMatchObject({ error: { code: "client_cancelled" } });
+    expect((await cluster.requests.find(once))?.outcome).toMatchObject({ ok: false, error: { code: "runner_disconnected" } });
+    expect(await cluster.requests.deadLetters(100)).toMatchObject([{ requestId: once, attempts: 1 }]);
   });
 });
 

@@ -31,6 +31,13 @@ const running = async (client: PlatformClient, id: string): Promise<void> => {
   for await (const { status } of client.follow(STUB, id)) if (status !== "IN_QUEUE") return;
 };
 
+/** Drains the GPU worker until it has let go of a request, then lets it serve again. */
+async function drainAndResume(client: PlatformClient, endpoint: string, id: string): Promise<void> {
+  await client.admin("POST", "/v1/tempera/workers/worker/drain");
+  for await (const { logs } of client.follow(endpoint, id)) if (logs?.some(({ message }) => message.startsWith("Attempt 1 failed"))) break;
+  await client.admin("POST", "/v1/tempera/workers/worker/resume");
+}
+
 /** A webhook receiver that refuses as many deliveries as the address says. */
 const receiver = createServer((incoming, response) => {
   const address = new URL(incoming.url ?? "/", "http://receiver");
@@ -105,6 +112,13 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
   success: (client) => submit(client, { prompt: "hello" }),
   "recorded-by-worker": (client) => submit(client, { prompt: "hello" }),
   retry: (client) => submit(client, { fail: "crash", fail_attempts: 1 }),
+  // The worker lets go of it, and takes it again as another activity.
+  "handed-over": async (client) => {
+    const id = await submit(client, { delay_ms: 6_000, steps: 6 });
+    await running(client, id);
+    await drainAndResume(client, STUB, id);
+    return id;
+  },
   failure: (client) => submit(client, { fail: "error" }),
   exhausted: (client) => submit(client, { fail: "crash" }, { "x-fal-no-retry": "1" }),
   webhook: (client) => hooked(client, 0),
@@ -137,6 +151,13 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
   // The second attempt of the node goes on from the state that the first one kept after its third step.
   "pipeline.resume": (client) =>
     submitPipeline(client, [[{ prompt: "a" }], [{ fail: "crash", fail_attempts: 1, fail_step: 5, steps: 8, delay_ms: 800 }]]),
+  "pipeline.handed-over": async (client) => {
+    const id = await submitPipeline(client, [[{ delay_ms: 6_000, steps: 6 }]]);
+    const [node = ""] = await begun(id, 1);
+    await running(client, node);
+    await drainAndResume(client, STUB, node);
+    return id;
+  },
   "pipeline.failure": (client) =>
     submitPipeline(client, [[{ prompt: "a" }, { delay_ms: 60_000, steps: 600 }, { fail: "error", delay_ms: 500 }]]),
   "pipeline.refused-node": (client) => submitPipeline(client, [[{ steps: "many" }, { stages: "none" as never }]]),
@@ -192,6 +213,7 @@ const config = loadConfig({
   TEMPERA_DATA: folder,
   TEMPERA_LOG_LEVEL: "error",
   TEMPERA_WORKER_NAME: "worker",
+  TEMPERA_GRACE_SECONDS: "0.5",
   TEMPERA_WORKER_MODELS: STUB,
   TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8",
   TEMPERA_WEBHOOK_DELAYS: "0.2,0.2",
