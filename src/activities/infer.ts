@@ -202,16 +202,17 @@ export const createInfer = ({
         if (context.cancellationDetails?.cancelRequested) void checkpoints.drop();
         throw new CancelledFailure("The request was cancelled.");
       }
+      const shutDown = signal.aborted && !cancel.signal.aborted && !late.signal.aborted;
       const info: ErrorInfo = late.signal.aborted
         ? { code: "startup_timeout", message: CATALOGUE.startup_timeout.says }
-        : signal.aborted && !cancel.signal.aborted
+        : shutDown
           ? { code: "runner_disconnected", message: "The GPU worker was shut down before the request was done." }
           : requestError(errorInfo(error, "runner_server_error"), (message) => context.log.error(message));
       const retryable = CATALOGUE[info.code].retryable && !late.signal.aborted && counted <= retriesAllowed(job.retry, info.code);
       // Nothing has failed: a worker that is stopped or drained, however often, uses no attempt up.
       const handedOver =
         retryable &&
-        (error instanceof RunHandedOver || (signal.aborted && !cancel.signal.aborted)) &&
+        (shutDown || error instanceof RunHandedOver) &&
         job.retry.attemptsMax > 1 &&
         before !== undefined &&
         before.handOvers < LIMITS.handOversMax;

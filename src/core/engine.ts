@@ -63,8 +63,8 @@ export interface Engines {
   /**
    * Runs one request on an engine of its model version, loading one first when none is warm.
    *
-   * Rejects with a `TemperaError`: `RunHandedOver` when this worker lets go of it, `runner_disconnected` when the engine died, `runner_server_error` when it failed on
-   * this input, `runner_connection_timeout` when it gave no sign for `timeouts.silenceMs`, `runner_incomplete_response` when it
+   * Rejects with a `TemperaError`: `RunHandedOver` when this worker lets go of it, `runner_disconnected` when the engine died,
+   * `runner_server_error` when it failed on this input, `runner_connection_timeout` when it gave no sign for `timeouts.silenceMs`, `runner_incomplete_response` when it
    * answered what no engine may answer, `input_invalid` when it refused the input, `client_cancelled` when `signal` was aborted
    * (the engine stops between two steps), `runner_scheduling_failure` when no engine could be started.
    */
