@@ -1,10 +1,11 @@
 /**
- * Adds to package-lock.json the builds for other platforms that it lacks: `node scripts/complete-lock.mjs` after a change of
- * the dependencies.
+ * Adds to package-lock.json the builds for other platforms that it lacks: `node scripts/complete-lock.mjs`
+ * after a change of the dependencies.
  *
- * A package with native parts names one optional package per platform. npm leaves out of the lock file those that the
- * registry it was written with does not carry (a mirror, a restricted network), and `npm ci` then refuses the file on every
- * machine. What is missing is added by name, version and platform; npm installs the one that fits and skips the rest.
+ * A package with native parts names one optional package per platform. npm leaves out of the lock file those
+ * that the registry it was written with does not carry (a mirror, a restricted network), and `npm ci` then
+ * refuses the file on every machine. What is missing is added by name, version and platform; npm installs the
+ * one that fits and skips the rest.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -18,10 +19,16 @@ const lock = JSON.parse(readFileSync(FILE, "utf8"));
 const added = {};
 for (const [path, entry] of Object.entries(lock.packages)) {
   for (const [name, range] of Object.entries(entry.optionalDependencies ?? {})) {
-    const isLocked = `node_modules/${name}` in lock.packages || `${path}/node_modules/${name}` in lock.packages;
+    const isLocked =
+      `node_modules/${name}` in lock.packages || `${path}/node_modules/${name}` in lock.packages;
     const platform = platformOf(name);
     if (isLocked || !platform) continue;
-    added[`node_modules/${name}`] = { version: range.replace(/^[~^]/, ""), ...platform, optional: true, ...(entry.dev && { dev: true }) };
+    added[`node_modules/${name}`] = {
+      version: range.replace(/^[~^]/, ""),
+      ...platform,
+      optional: true,
+      ...(entry.dev && { dev: true }),
+    };
   }
 }
 const root = lock.packages[""];
@@ -36,5 +43,9 @@ function platformOf(name) {
   const os = SYSTEMS.find((system) => words.includes(system));
   const cpu = PROCESSORS.find((processor) => words.includes(processor));
   if (!os || !cpu) return undefined;
-  return { os: [os === "windows" ? "win32" : os], cpu: [cpu], ...(name.includes("musl") && { libc: ["musl"] }) };
+  return {
+    os: [os === "windows" ? "win32" : os],
+    cpu: [cpu],
+    ...(name.includes("musl") && { libc: ["musl"] }),
+  };
 }

@@ -21,11 +21,14 @@ const read = (file: string) => readFile(resolve(PROJECT, file), "utf8");
 const text = await read("docker-compose.yml");
 const compose = parse(text) as { services: Record<string, ComposeService>; volumes: Record<string, null> };
 const service = (name: string): ComposeService => compose.services[name] ?? { image: "" };
-const mounts = Object.values(compose.services).flatMap(({ volumes = [] }) => volumes.map((volume) => volume.split(":")));
+const mounts = Object.values(compose.services).flatMap(({ volumes = [] }) =>
+  volumes.map((volume) => volume.split(":")),
+);
 
 describe("docker-compose.yml", () => {
   test("pins every image to a version", () => {
-    for (const { image } of Object.values(compose.services)) expect(image).toMatch(/^[\w./-]+:(\d+\.\d+(\.\d+)?|RELEASE\.\S+)$/);
+    for (const { image } of Object.values(compose.services))
+      expect(image).toMatch(/^[\w./-]+:(\d+\.\d+(\.\d+)?|RELEASE\.\S+)$/);
   });
 
   test("publishes the ports of the embedded services, on this machine only", () => {
@@ -33,7 +36,8 @@ describe("docker-compose.yml", () => {
     expect(published("postgres")).toBe(`127.0.0.1:${SETTINGS.postgres.port.default}:5432`);
     expect(published("temporal")).toBe(`127.0.0.1:${SETTINGS.temporal.port.default}:7233`);
     expect(published("temporal-ui")).toBe(`127.0.0.1:${SETTINGS.temporal.uiPort.default}:8080`);
-    for (const { ports = [] } of Object.values(compose.services)) for (const port of ports) expect(port).toMatch(/^127\.0\.0\.1:/);
+    for (const { ports = [] } of Object.values(compose.services))
+      for (const port of ports) expect(port).toMatch(/^127\.0\.0\.1:/);
   });
 
   test("mounts files that exist and volumes that it declares", async () => {
@@ -58,7 +62,9 @@ describe("docker-compose.yml", () => {
     for (const { depends_on: needs = {} } of Object.values(compose.services)) {
       for (const [name, { condition }] of Object.entries(needs)) {
         expect(compose.services).toHaveProperty([name]);
-        expect(condition).toBe(service(name).healthcheck ? "service_healthy" : "service_completed_successfully");
+        expect(condition).toBe(
+          service(name).healthcheck ? "service_healthy" : "service_completed_successfully",
+        );
       }
     }
   });
@@ -69,19 +75,25 @@ describe("docker-compose.yml", () => {
     expect(text).toContain(
       `DATABASE_URL=postgres://${database.POSTGRES_USER}:${database.POSTGRES_PASSWORD}@127.0.0.1:${SETTINGS.postgres.port.default}/${database.POSTGRES_DB}`,
     );
-    expect(text).toContain(`S3_ACCESS_KEY=${objects.MINIO_ROOT_USER} S3_SECRET_KEY=${objects.MINIO_ROOT_PASSWORD}`);
+    expect(text).toContain(
+      `S3_ACCESS_KEY=${objects.MINIO_ROOT_USER} S3_SECRET_KEY=${objects.MINIO_ROOT_PASSWORD}`,
+    );
   });
 
   test("creates the namespace and the search attributes that jobs use", async () => {
     const script = await read("infra/compose/setup-temporal-namespace.sh");
     expect(script).toContain(`namespace=${SETTINGS.temporal.namespace.default}\n`);
-    expect(/for attribute in (.*);/.exec(script)?.[1]?.split(" ").sort()).toEqual([...SEARCH_ATTRIBUTES].sort());
+    expect(/for attribute in (.*);/.exec(script)?.[1]?.split(" ").sort()).toEqual(
+      [...SEARCH_ATTRIBUTES].sort(),
+    );
   });
 
   test("creates the role and the databases that Temporal is given", async () => {
     const sql = await read("infra/compose/create-temporal-databases.sql");
     const { environment = {} } = service("temporal");
-    expect(sql).toContain(`create role ${environment.POSTGRES_USER} login password '${environment.POSTGRES_PWD}';`);
+    expect(sql).toContain(
+      `create role ${environment.POSTGRES_USER} login password '${environment.POSTGRES_PWD}';`,
+    );
     expect(service("temporal-schema").environment).toMatchObject({
       SQL_USER: environment.POSTGRES_USER,
       SQL_PASSWORD: environment.POSTGRES_PWD,
@@ -91,7 +103,8 @@ describe("docker-compose.yml", () => {
 });
 
 describe("Temporal's dynamic configurations", () => {
-  const keysOf = async (name: string) => Object.keys(parse(await read(`temporal/dynamic-config/${name}.yaml`)) as object);
+  const keysOf = async (name: string) =>
+    Object.keys(parse(await read(`temporal/dynamic-config/${name}.yaml`)) as object);
 
   test("what development sets, production sets too", async () => {
     const production = await keysOf("production");

@@ -15,11 +15,26 @@ const PLANTED: Record<string, { file: string; line: string }> = {
   "registry-sees-only-registry-core": { file: "src/registry/b.ts", line: 'import "../config/a.ts";' },
   "adapters-sees-only-adapters-core": { file: "src/adapters/b.ts", line: 'import "../fal/a.ts";' },
   "api-sees-only-api-core-registry-fal": { file: "src/api/b.ts", line: 'import "../adapters/a.ts";' },
-  "activities-sees-only-activities-core-registry-fal": { file: "src/activities/b.ts", line: 'import "../api/a.ts";' },
-  "gpu-workers-sees-only-gpu-workers-core-registry-fal": { file: "src/gpu-workers/b.ts", line: 'import "../activities/a.ts";' },
-  "workflows-sees-only-workflows-activities-core-registry-fal": { file: "src/workflows/b.ts", line: 'import "../adapters/a.ts";' },
-  "conformance-suite-sees-no-source": { file: "tests/conformance/fal/a.ts", line: 'import "../../../src/core/a.ts";' },
-  "workflows-see-activities-as-types": { file: "src/workflows/c.ts", line: 'import { a } from "../activities/a.ts";' },
+  "activities-sees-only-activities-core-registry-fal": {
+    file: "src/activities/b.ts",
+    line: 'import "../api/a.ts";',
+  },
+  "gpu-workers-sees-only-gpu-workers-core-registry-fal": {
+    file: "src/gpu-workers/b.ts",
+    line: 'import "../activities/a.ts";',
+  },
+  "workflows-sees-only-workflows-activities-core-registry-fal": {
+    file: "src/workflows/b.ts",
+    line: 'import "../adapters/a.ts";',
+  },
+  "conformance-suite-sees-no-source": {
+    file: "tests/conformance/fal/a.ts",
+    line: 'import "../../../src/core/a.ts";',
+  },
+  "workflows-see-activities-as-types": {
+    file: "src/workflows/c.ts",
+    line: 'import { a } from "../activities/a.ts";',
+  },
   "config-sees-only-config-core": { file: "src/config/b.ts", line: 'import "../registry/a.ts";' },
   "adapters-own-their-drivers": { file: "src/api/c.ts", line: 'import postgres from "postgres";' },
   "ffmpeg-in-engines-only": { file: "src/api/d.ts", line: 'import "node-av";' },
@@ -31,7 +46,8 @@ const PLANTED: Record<string, { file: string; line: string }> = {
 
 const ALLOWED = {
   "src/workflows/allowed.ts": 'import type { A } from "../activities/a.ts";\nexport type B = A;',
-  "src/adapters/allowed.ts": 'import postgres from "postgres";\nimport { a } from "../core/allowed.ts";\nawait using x = postgres(a);',
+  "src/adapters/allowed.ts":
+    'import postgres from "postgres";\nimport { a } from "../core/allowed.ts";\nawait using x = postgres(a);',
   "src/core/allowed.ts": 'import { createHash } from "node:crypto";\nexport const a = createHash;',
   "src/gpu-workers/onnx-engine/allowed.ts": 'import "../../core/allowed.ts";',
   "src/bin/allowed.ts": 'import "../config/a.ts";\nimport "../api/a.ts";\nimport "../adapters/allowed.ts";',
@@ -42,7 +58,18 @@ let violations: { rule: string; from: string }[];
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "tempera-rules-"));
-  const rooms = ["core", "fal", "registry", "adapters", "api", "activities", "gpu-workers", "workflows", "config", "bin"];
+  const rooms = [
+    "core",
+    "fal",
+    "registry",
+    "adapters",
+    "api",
+    "activities",
+    "gpu-workers",
+    "workflows",
+    "config",
+    "bin",
+  ];
   const files: Record<string, string> = { ...ALLOWED, "tests/a.ts": "", "src/fal/d.ts": 'import "./c.ts";' };
   for (const room of rooms) files[`src/${room}/a.ts`] ??= "export const a = 1;\nexport type A = 1;\n";
   for (const { file, line } of Object.values(PLANTED)) files[file] = line;
@@ -50,7 +77,9 @@ beforeAll(async () => {
     await mkdir(dirname(join(folder, file)), { recursive: true });
     await writeFile(join(folder, file), text);
   }
-  await Promise.all(["node_modules", "package.json"].map((name) => symlink(join(PROJECT, name), join(folder, name))));
+  await Promise.all(
+    ["node_modules", "package.json"].map((name) => symlink(join(PROJECT, name), join(folder, name))),
+  );
   violations = await cruise(folder);
 }, 60_000);
 afterAll(() => rm(folder, { recursive: true, force: true }));
@@ -65,8 +94,20 @@ test("what is allowed passes", () => {
 
 async function cruise(at: string): Promise<{ rule: string; from: string }[]> {
   const program = join(PROJECT, "node_modules/dependency-cruiser/bin/dependency-cruise.mjs");
-  const args = ["--config", join(PROJECT, ".dependency-cruiser.cjs"), "--output-type", "json", "src", "tests"];
-  const { stdout } = await promisify(execFile)(process.execPath, [program, ...args], { cwd: at, maxBuffer: 32 << 20 });
-  const { summary } = JSON.parse(stdout) as { summary: { violations: { from: string; rule: { name: string } }[] } };
+  const args = [
+    "--config",
+    join(PROJECT, ".dependency-cruiser.cjs"),
+    "--output-type",
+    "json",
+    "src",
+    "tests",
+  ];
+  const { stdout } = await promisify(execFile)(process.execPath, [program, ...args], {
+    cwd: at,
+    maxBuffer: 32 << 20,
+  });
+  const { summary } = JSON.parse(stdout) as {
+    summary: { violations: { from: string; rule: { name: string } }[] };
+  };
   return summary.violations.map(({ from, rule }) => ({ rule: rule.name, from }));
 }

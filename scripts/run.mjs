@@ -1,9 +1,9 @@
 /**
  * Runs a task of the project on a fresh clone: `node scripts/run.mjs <task> [arguments]`.
  *
- * Plain JavaScript without dependencies, since it runs before `node_modules` exists: it checks the version of Node, installs
- * the packages when they are missing or other than the lock file names, then becomes the task. It becomes it in this very
- * process, so that signals reach the task once and its exit code is the exit code.
+ * Plain JavaScript without dependencies, since it runs before `node_modules` exists: it checks the version of
+ * Node, installs the packages when they are missing or other than the lock file names, then becomes the task.
+ * It becomes it in this very process, so that signals reach the task once and its exit code is the exit code.
  */
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -22,7 +22,7 @@ const TASKS = {
   "bench:sync": ["tests/load/bench-sync.ts"],
   conformance: ["tests/conformance/fal/main.ts"],
   demo: ["src/cli/demo.ts"],
-  "models:evaluate": ["src/cli/models-evaluate.ts"],
+  "models:evaluate": ["src/evaluation/models-evaluate.ts"],
   "schemas:types": ["scripts/schema-types.ts"],
   "schemas:openapi": ["src/cli/schemas-openapi.ts"],
   start: ["src/bin/all-in-one.ts"],
@@ -45,10 +45,15 @@ await become(process.argv[2], process.argv.slice(3));
 function checkNode() {
   const [major, minor] = process.versions.node.split(".").map(Number);
   if (major > NODE_AT_LEAST[0] || (major === NODE_AT_LEAST[0] && minor >= NODE_AT_LEAST[1])) return;
-  fail(`Tempera needs Node ${NODE_AT_LEAST.join(".")} or newer; this is ${process.versions.node}. Get it from https://nodejs.org.`);
+  fail(
+    `Tempera needs Node ${NODE_AT_LEAST.join(".")} or newer; this is ${process.versions.node}. Get it from https://nodejs.org.`,
+  );
 }
 
-/** `npm ci` empties `node_modules` first, so two at once would break each other: the second one waits for the first. */
+/**
+ * `npm ci` empties `node_modules` first, so two at once would break each other: the second one waits for the
+ * first.
+ */
 async function installPackages() {
   if (isInstalled()) return;
   while (!takeLock()) await sleep(500);
@@ -58,25 +63,38 @@ async function installPackages() {
     const startedAtMs = Date.now();
     const code = await npmCi();
     rmSync(INSTALLING, { force: true });
-    if (code !== 0) fail("The packages could not be installed; npm says why above. Check the network and the registry, then try again.");
+    if (code !== 0)
+      fail(
+        "The packages could not be installed; npm says why above. Check the network and the registry, then try again.",
+      );
     say(`Packages installed in ${Math.round((Date.now() - startedAtMs) / 1000)} s.`);
   } finally {
     rmSync(INSTALLING, { force: true });
   }
 }
 
-/** npm writes `node_modules/.package-lock.json` last: when it is newer than the lock file, a whole install came after it. */
+/**
+ * npm writes `node_modules/.package-lock.json` last: when it is newer than the lock file, a whole install
+ * came after it.
+ */
 function isInstalled() {
   const installed = "node_modules/.package-lock.json";
-  return modifiedMs(installed) > 0 && (modifiedMs(installed) >= modifiedMs("package-lock.json") || hasWantedVersions(installed));
+  return (
+    modifiedMs(installed) > 0 &&
+    (modifiedMs(installed) >= modifiedMs("package-lock.json") || hasWantedVersions(installed))
+  );
 }
 
-/** Git gives a lock file that it checks out a new time; what counts then is that the installed packages are those it names. */
+/**
+ * Git gives a lock file that it checks out a new time; what counts then is that the installed packages are
+ * those it names.
+ */
 function hasWantedVersions(installedFile) {
   const wanted = packagesOf("package-lock.json");
   const installed = packagesOf(installedFile);
   return Object.entries(wanted).every(
-    ([path, { version, optional, peer }]) => path === "" || optional || peer || installed[path]?.version === version,
+    ([path, { version, optional, peer }]) =>
+      path === "" || optional || peer || installed[path]?.version === version,
   );
 }
 
@@ -108,8 +126,8 @@ function takeLock() {
 function npmCi() {
   const child = spawn("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], {
     cwd: ROOT,
-    // onnxruntime-node would fetch CUDA libraries, hundreds of megabytes that nothing here uses, and node-av a program `ffmpeg`; an
-    // npm that knows `allowScripts` of package.json asks neither.
+    // onnxruntime-node would fetch CUDA libraries, hundreds of megabytes that nothing here uses, and node-av
+    // a program `ffmpeg`; an npm that knows `allowScripts` of package.json asks neither.
     env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: "skip", SKIP_FFMPEG: "true" },
     stdio: ["ignore", "ignore", "inherit"],
     shell: process.platform === "win32",

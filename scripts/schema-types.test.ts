@@ -18,12 +18,18 @@ describe("the types of what can be called", () => {
         const path = join(folder, place);
         await mkdir(path, { recursive: true });
         for (const name of ["input", "output"]) {
-          await writeFile(join(path, `${name}.json`), JSON.stringify({ title: "Same", type: "object", properties }));
+          await writeFile(
+            join(path, `${name}.json`),
+            JSON.stringify({ title: "Same", type: "object", properties }),
+          );
         }
       };
       await write("models/a/b/2.0.0", { old: { type: "string" } });
       await write("models/a/b/10.0.0", { young: { title: "Young", type: "string" } });
-      await write("pipelines/a/p/1.0.0", { frames: { type: "integer", default: 17 }, seed: { type: ["integer", "null"] } });
+      await write("pipelines/a/p/1.0.0", {
+        frames: { type: "integer", default: 17 },
+        seed: { type: ["integer", "null"] },
+      });
       const text = await schemaTypes(folder);
       expect(text).toContain('"a/b": { input: ABInput; output: ABOutput };');
       expect(text).toContain('"a/p": { input: APInput; output: APOutput; checked: APChecked };');

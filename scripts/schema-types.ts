@@ -1,6 +1,7 @@
 /**
- * `npm run schemas:types`: writes the types of everything that can be called, read from `schemas/`, so that a pipeline's
- * `run(endpoint, input)` is typed. The file is committed; a test fails when it is not what the schemas say.
+ * `npm run schemas:types`: writes the types of everything that can be called, read from `schemas/`, so that a
+ * pipeline's `run(endpoint, input)` is typed. The file is committed; a test fails when it is not what the
+ * schemas say.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -58,7 +59,8 @@ function newest(schemasFolder: string): Callable[] {
         .split(".")
         .map(Number);
       const before = found.get(endpoint);
-      if (!before || newer(version, before.version)) found.set(endpoint, { endpoint, kind, version, folder: join(root, place) });
+      if (!before || newer(version, before.version))
+        found.set(endpoint, { endpoint, kind, version, folder: join(root, place) });
     }
   }
   return [...found.values()].sort((a, b) => (a.endpoint < b.endpoint ? -1 : 1));
@@ -92,12 +94,17 @@ async function declare(schema: Schema, name: string): Promise<string> {
     .replace(/\bunknown\b(?=[;[\]])/g, "Json");
 }
 
-/** Two schemas may have definitions of the same name: each gets its schema's before it. Other titles would become types of their own. */
+/**
+ * Two schemas may have definitions of the same name: each gets its schema's before it. Other titles would
+ * become types of their own.
+ */
 function renamed(schema: Schema, name: string): Schema {
   const walk = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(walk);
     if (typeof value !== "object" || value === null) return value;
-    const entries = Object.entries(value as Schema).filter(([key, item]) => !(key === "title" && typeof item === "string"));
+    const entries = Object.entries(value as Schema).filter(
+      ([key, item]) => !(key === "title" && typeof item === "string"),
+    );
     return Object.fromEntries(
       entries.map(([key, item]) => [
         key,
@@ -106,14 +113,19 @@ function renamed(schema: Schema, name: string): Schema {
     );
   };
   const { $defs = {}, ...rest } = walk(schema) as Schema & { $defs?: Record<string, Schema> };
-  const definitions = Object.entries($defs).map(([key, item]) => [`${name}${key}`, { ...item, title: `${name}${key}` }]);
+  const definitions = Object.entries($defs).map(([key, item]) => [
+    `${name}${key}`,
+    { ...item, title: `${name}${key}` },
+  ]);
   return { ...rest, title: name, ...(definitions.length > 0 && { $defs: Object.fromEntries(definitions) }) };
 }
 
 /** The schema of an input that was checked: fields with a default, and the seed, are there. */
 function completed(schema: Schema): Schema {
   const properties = (schema.properties ?? {}) as Record<string, Schema>;
-  const there = Object.keys(properties).filter((name) => "default" in (properties[name] as Schema) || name === "seed");
+  const there = Object.keys(properties).filter(
+    (name) => "default" in (properties[name] as Schema) || name === "seed",
+  );
   return {
     ...schema,
     required: [...new Set([...((schema.required ?? []) as string[]), ...there])],

@@ -1,9 +1,9 @@
 /**
- * Judges the Python engine: its types, its own tests, and the engine contract on two engines written with it. Makes a virtual
- * environment of its own in the cache first, once; torch alone is 3 GB.
+ * Judges the Python engine: its types, its own tests, and the engine contract on two engines written with it.
+ * Makes a virtual environment of its own in the cache first, once; torch alone is 3 GB.
  *
- * The last line is "python engine: N passed, N failed"; ends with 1 when anything failed. `--json <file>` also writes
- * `{"passed","failed"}`.
+ * The last line is "python engine: N passed, N failed"; ends with 1 when anything failed. `--json <file>`
+ * also writes `{"passed","failed"}`.
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -42,12 +42,20 @@ function install() {
   const packages = readFileSync(join(ENGINE, "requirements.txt"), "utf8")
     .split("\n")
     .filter((line) => line !== "" && !line.startsWith("#"));
-  return pythonEnv(packages, { log: (line) => process.stderr.write(`${line}\n`), withinMs: INSTALL_WITHIN_MS, atLeast: [3, 11] });
+  return pythonEnv(packages, {
+    log: (line) => process.stderr.write(`${line}\n`),
+    withinMs: INSTALL_WITHIN_MS,
+    atLeast: [3, 11],
+  });
 }
 
 async function checkTypes(python, env) {
   process.stdout.write("\n--- types\n");
-  const code = await run(python, ["-m", "mypy", "--no-error-summary", "--cache-dir", join(work, "mypy")], env);
+  const code = await run(
+    python,
+    ["-m", "mypy", "--no-error-summary", "--cache-dir", join(work, "mypy")],
+    env,
+  );
   return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1 };
 }
 
@@ -67,7 +75,14 @@ async function judgeByContract(env) {
   process.stdout.write("\n--- the engine contract\n");
   const report = join(work, "vitest.json");
   const vitest = join(ROOT, "node_modules/vitest/vitest.mjs");
-  const args = [vitest, "run", "--config", join(ENGINE, "vitest.config.ts"), "--reporter=default", "--reporter=json"];
+  const args = [
+    vitest,
+    "run",
+    "--config",
+    join(ENGINE, "vitest.config.ts"),
+    "--reporter=default",
+    "--reporter=json",
+  ];
   const code = await run(process.execPath, [...args, `--outputFile.json=${report}`], env);
   return counted(code, () => {
     const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(report, "utf8"));

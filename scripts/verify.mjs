@@ -1,5 +1,6 @@
 /**
- * Runs every static check, says which failed, and ends with 1 when any did. `--json <file>` also writes `{"passed","failed"}`.
+ * Runs every static check, says which failed, and ends with 1 when any did. `--json <file>` also writes
+ * `{"passed","failed"}`.
  */
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
@@ -30,11 +31,18 @@ process.stdout.write(
 );
 
 const jsonAt = process.argv.indexOf("--json");
-if (jsonAt > 0) writeFileSync(process.argv[jsonAt + 1], JSON.stringify({ passed: CHECKS.length - failed.length, failed: failed.length }));
+if (jsonAt > 0)
+  writeFileSync(
+    process.argv[jsonAt + 1],
+    JSON.stringify({ passed: CHECKS.length - failed.length, failed: failed.length }),
+  );
 process.exitCode = failed.length > 0 ? 1 : 0;
 
 function run({ file, args }) {
-  const child = spawn(process.execPath, [join(ROOT, file), ...args], { cwd: ROOT, stdio: ["ignore", "inherit", "inherit"] });
+  const child = spawn(process.execPath, [join(ROOT, file), ...args], {
+    cwd: ROOT,
+    stdio: ["ignore", "inherit", "inherit"],
+  });
   return new Promise((resolve) => {
     child.once("error", (error) => {
       process.stdout.write(`${error.message}\n`);

@@ -1,6 +1,9 @@
 import { defineConfig } from "vitest/config";
 
-/** The engine contract, on engines written in Python. A run of its own: they need packages that `npm test` does without. */
+/**
+ * The engine contract, on engines written in Python. A run of its own: they need packages that `npm test`
+ * does without.
+ */
 export default defineConfig({
   test: {
     root: import.meta.dirname,

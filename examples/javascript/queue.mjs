@@ -1,5 +1,6 @@
 /**
- * The queue from separate programs: submit now, collect later, or cancel. The request id is all that has to be kept.
+ * The queue from separate programs: submit now, collect later, or cancel. The request id is all that has to
+ * be kept.
  *
  *     export TEMPERA_KEY=$(cat .tempera/key)
  *     node examples/javascript/queue.mjs submit "a small green heart on a white background"   # prints the request id
@@ -39,14 +40,17 @@ const COMMANDS = {
 
 const [command = "", argument] = process.argv.slice(2);
 if (!Object.hasOwn(COMMANDS, command) || argument === undefined) {
-  console.error("usage: node queue.mjs submit <prompt> | status <request id> | collect <request id> | cancel <request id>");
+  console.error(
+    "usage: node queue.mjs submit <prompt> | status <request id> | collect <request id> | cancel <request id>",
+  );
   process.exit(2);
 }
 try {
   await COMMANDS[command](argument);
 } catch (error) {
   if (!(error instanceof ApiError)) throw error;
-  // The platform's own words; a cancelled request is 499, an unknown one 404, one that has ended cannot be cancelled (400).
+  // The platform's own words; a cancelled request is 499, an unknown one 404, one that has ended cannot be
+  // cancelled (400).
   console.error(`${error.status} ${JSON.stringify(error.body)}`);
   process.exit(1);
 }

@@ -4,7 +4,8 @@
  *     export TEMPERA_KEY=$(cat .tempera/key)
  *     node examples/javascript/subscribe.mjs ["a large red circle on a blue background"] [picture.png]
  *
- * TEMPERA_URL says where the platform is; default http://localhost:8080. Outside this repository: `npm install @fal-ai/client`.
+ * TEMPERA_URL says where the platform is; default http://localhost:8080. Outside this repository: `npm
+ * install @fal-ai/client`.
  */
 import { writeFile } from "node:fs/promises";
 import { fal } from "@fal-ai/client";
@@ -14,7 +15,8 @@ const [prompt = "a large red circle on a blue background", file = "picture.png"]
 
 fal.config({
   credentials: process.env.TEMPERA_KEY,
-  // The one line that is different: every call goes to the platform, which sees from the address it was meant for what to do.
+  // The one line that is different: every call goes to the platform, which sees from the address it was meant
+  // for what to do.
   proxyUrl: { url: `${url}/api/fal/proxy`, when: "always" },
 });
 

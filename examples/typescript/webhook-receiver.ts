@@ -21,7 +21,8 @@ createServer(async (request, response) => {
   const message = [header("request-id"), header("user-id"), header("timestamp"), digest].join("\n");
   const fresh = Math.abs(Date.now() / 1000 - Number(header("timestamp"))) <= 300;
   const signature = Buffer.from(header("signature"), "hex");
-  const signed = (key: JsonWebKey) => verify(null, Buffer.from(message), createPublicKey({ key, format: "jwk" }), signature);
+  const signed = (key: JsonWebKey) =>
+    verify(null, Buffer.from(message), createPublicKey({ key, format: "jwk" }), signature);
   const genuine = fresh && (await signingKeys()).some(signed);
   if (genuine) console.log(header("request-id"), JSON.parse(body.toString()).status); // may come twice: go by the request's id
   response.writeHead(genuine ? 200 : 401).end();

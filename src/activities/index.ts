@@ -1,12 +1,20 @@
 /** The activities, as workflows see them: types only, so that no driver reaches replayed code. */
-import type { createDeliverWebhook, createRecordAttempt, createWebhookHostHasRoom } from "./deliver-webhook.ts";
-import type { createHoldSession } from "./hold-session.ts";
-import type { createInfer } from "./infer.ts";
-import type { createCheckPipelineInput, createLoadValue, createStoreValue } from "./pipeline-values.ts";
-import type { createEnterPlace, createLeavePlace } from "./places.ts";
-import type { createReconcileUsage } from "./reconcile-usage.ts";
-import type { createRecordOutcome } from "./record-outcome.ts";
-import type { createRetentionStep } from "./retention-step.ts";
+import type {
+  createDeliverWebhook,
+  createRecordAttempt,
+  createWebhookHostHasRoom,
+} from "./webhooks/deliver-webhook.ts";
+import type { createHoldSession } from "./inference/hold-session.ts";
+import type { createInfer } from "./inference/infer.ts";
+import type {
+  createCheckPipelineInput,
+  createLoadValue,
+  createStoreValue,
+} from "./pipelines/pipeline-values.ts";
+import type { createEnterPlace, createLeavePlace } from "./operations/concurrency-slots.ts";
+import type { createReconcileUsage } from "./operations/reconcile-usage.ts";
+import type { createRecordOutcome } from "./inference/record-outcome.ts";
+import type { createRetentionStep } from "./operations/retention-step.ts";
 
 /** On `gpu/<endpoint>/<version>`. */
 export interface GpuActivities {
@@ -49,4 +57,4 @@ export interface SessionActivities {
   holdSession: ReturnType<typeof createHoldSession>;
 }
 
-export type { PipelineNews } from "./pipeline-news.ts";
+export type { PipelineNews } from "./pipelines/pipeline-event-sink.ts";

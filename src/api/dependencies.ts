@@ -1,45 +1,45 @@
-import type { Flags } from "../core/flags.ts";
-import type { AuditLog } from "../core/ports/audit-log.ts";
-import type { ClaimStore } from "../core/ports/claim-store.ts";
-import type { Clock } from "../core/ports/clock.ts";
-import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
-import type { Deliveries, DeliveryStore } from "../core/ports/delivery-store.ts";
-import type { EngineBoard } from "../core/ports/engine-board.ts";
-import type { EventLog } from "../core/ports/event-log.ts";
-import type { FileStore } from "../core/ports/file-store.ts";
-import type { FlagStore } from "../core/ports/flag-store.ts";
-import type { Jobs } from "../core/ports/jobs.ts";
-import type { KeyStore } from "../core/ports/key-store.ts";
-import type { Log } from "../core/ports/log.ts";
-import type { LogSearch } from "../core/ports/log-search.ts";
-import type { ModelVersionStore } from "../core/ports/model-version-store.ts";
-import type { NodeResults } from "../core/ports/node-results.ts";
-import type { ObjectStore } from "../core/ports/object-store.ts";
-import type { OwnerDirectory } from "../core/ports/owner-directory.ts";
-import type { PipelineRuns } from "../core/ports/pipeline-runs.ts";
-import type { PipelineStore } from "../core/ports/pipeline-store.ts";
-import type { PlaceStore } from "../core/ports/place-store.ts";
-import type { PlanStore } from "../core/ports/plan-store.ts";
-import type { RequestSearch } from "../core/ports/request-search.ts";
-import type { RequestStore } from "../core/ports/request-store.ts";
-import type { RetentionStore } from "../core/ports/retention-store.ts";
-import type { RolloutStore } from "../core/ports/rollout-store.ts";
-import type { Schedules } from "../core/ports/schedules.ts";
-import type { FrameChannel, Sessions } from "../core/ports/sessions.ts";
-import type { SigningKeys } from "../core/ports/signing-keys.ts";
-import type { StorageControl } from "../core/ports/storage-control.ts";
-import type { UsageLedger } from "../core/ports/usage-ledger.ts";
-import type { RetentionPolicy } from "../core/retention.ts";
-import type { Webhook } from "../core/webhook.ts";
+import type { Flags } from "../core/models/flags.ts";
+import type { AuditLog } from "../core/operations/audit-log.ts";
+import type { ClaimStore } from "../core/requests/idempotency-store.ts";
+import type { Clock } from "../core/operations/clock.ts";
+import type { DeadLetterStore } from "../core/requests/dead-letter-store.ts";
+import type { Deliveries, DeliveryStore } from "../core/webhooks/delivery-store.ts";
+import type { EngineBoard } from "../core/engines/engine-status-store.ts";
+import type { EventLog } from "../core/requests/event-log.ts";
+import type { FileStore } from "../core/files/file-store.ts";
+import type { FlagStore } from "../core/models/flag-store.ts";
+import type { Jobs } from "../core/requests/jobs.ts";
+import type { KeyStore } from "../core/owners/key-store.ts";
+import type { Log } from "../core/operations/log.ts";
+import type { LogSearch } from "../core/requests/log-search.ts";
+import type { ModelVersionStore } from "../core/models/model-version-store.ts";
+import type { NodeResults } from "../core/pipelines/node-result-store.ts";
+import type { ObjectStore } from "../core/files/object-store.ts";
+import type { OwnerDirectory } from "../core/owners/owner-directory.ts";
+import type { PipelineRuns } from "../core/pipelines/pipeline-run-store.ts";
+import type { PipelineStore } from "../core/pipelines/pipeline-store.ts";
+import type { PlaceStore } from "../core/owners/concurrency-slot-store.ts";
+import type { PlanStore } from "../core/owners/plan-store.ts";
+import type { RequestSearch } from "../core/requests/request-search.ts";
+import type { RequestStore } from "../core/requests/request-store.ts";
+import type { RetentionStore } from "../core/operations/retention-store.ts";
+import type { RolloutStore } from "../core/models/rollout-store.ts";
+import type { Schedules } from "../core/operations/schedules.ts";
+import type { FrameChannel, Sessions } from "../core/requests/sessions.ts";
+import type { SigningKeys } from "../core/webhooks/signing-key-store.ts";
+import type { StorageControl } from "../core/files/storage-control.ts";
+import type { UsageLedger } from "../core/owners/usage-ledger.ts";
+import type { RetentionPolicy } from "../core/operations/retention.ts";
+import type { Webhook } from "../core/webhooks/webhook.ts";
 import type { LiveRegistry } from "../registry/live-registry.ts";
 import type { FindPipeline, Registry } from "../registry/registry.ts";
-import type { KeyHashes } from "./key-hashes.ts";
-import type { KeyRing } from "./key-ring.ts";
+import type { KeyHashes } from "./auth/key-hashes.ts";
+import type { KeyRing } from "./auth/key-ring.ts";
 import type { OwnerLimits } from "./limits/owner-limits.ts";
 import type { CheckDefinition } from "./pipelines/check-definition.ts";
-import type { RetentionClock } from "./retention-clock.ts";
-import type { StorageDefaults } from "./storage/storage-defaults.ts";
-import type { Tokens } from "./tokens.ts";
+import type { RetentionClock } from "./requests/retention-clock.ts";
+import type { StorageDefaults } from "./files/storage-defaults.ts";
+import type { Tokens } from "./auth/tokens.ts";
 
 /** What the verbs are made of. A verb asks for the part it needs. */
 export interface ApiDependencies {
@@ -140,8 +140,8 @@ export interface ApiDependencies {
   /** The way of their frames. */
   frames: FrameChannel;
   /**
-   * `idleMs`: a realtime socket without inputs and outputs for this long is closed. `socketsMax`: WebSockets open at
-   * once. `sessionsMax`: realtime sessions of one owner.
+   * `idleMs`: a realtime socket without inputs and outputs for this long is closed. `socketsMax`: WebSockets
+   * open at once. `sessionsMax`: realtime sessions of one owner.
    */
   realtime: { idleMs: number; socketsMax: number; sessionsMax: number };
 }

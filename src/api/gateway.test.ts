@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Snapshot } from "../core/events.ts";
-import type { JobSpec } from "../core/job.ts";
-import type { JsonObject } from "../core/json.ts";
-import type { ModelVersion } from "../core/model.ts";
-import { isRequestId } from "../core/request.ts";
+import type { Snapshot } from "../core/requests/events.ts";
+import type { JobSpec } from "../core/requests/job.ts";
+import type { JsonObject } from "../core/json/json.ts";
+import type { ModelVersion } from "../core/models/model.ts";
+import { isRequestId } from "../core/requests/request.ts";
 import { createInputCheck } from "../registry/input-check.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import { createGateway, PROXY_PATH } from "./gateway.ts";
@@ -14,7 +14,10 @@ const MODEL = {
   digest: "d",
   retry: { attemptsMax: 5, initialMs: 1, backoff: 1, maximumMs: 1 },
   timeouts: { heartbeatMs: 1000, runMs: 1000, loadMs: 1000 },
-  schemas: { input: { type: "object", required: ["prompt"], properties: { prompt: { type: "string" } } }, output: {} },
+  schemas: {
+    input: { type: "object", required: ["prompt"], properties: { prompt: { type: "string" } } },
+    output: {},
+  },
   restrictions: [] as ModelVersion["restrictions"],
 } as unknown as ModelVersion;
 
@@ -33,11 +36,17 @@ const DONE: Snapshot = {
 /** A gateway whose stores hold one finished request, and the jobs that were started through it. */
 function createTestGateway() {
   const jobs: JobSpec[] = [];
-  const unused = new Proxy({}, { get: (_target, name) => () => Promise.reject(new Error(`${String(name)} was not expected`)) });
+  const unused = new Proxy(
+    {},
+    { get: (_target, name) => () => Promise.reject(new Error(`${String(name)} was not expected`)) },
+  );
   const silent = { debug() {}, info() {}, warn() {}, error() {} };
   const route = { model: MODEL, checkInput: createInputCheck(MODEL) };
   const api = {
-    registry: { route: (endpoint: string) => (endpoint === MODEL.endpoint ? route : undefined), hasApp: (app: string) => app === "a/b" },
+    registry: {
+      route: (endpoint: string) => (endpoint === MODEL.endpoint ? route : undefined),
+      hasApp: (app: string) => app === "a/b",
+    },
     flags: { isOn: () => true },
     keyRing: { authenticate: async () => ({ ownerId: "ann", keyId: "k", scope: "API" }) },
     webhookOf: () => undefined,
@@ -46,11 +55,21 @@ function createTestGateway() {
       append: async () => {},
       position: async () => 0,
       snapshot: async (id: string) => (id === DONE.requestId ? DONE : undefined),
-      read: async () => [{ id: "1-0", atMs: 1, event: { type: "log", attempt: 1, level: "INFO", message: "a line" } }],
-      outcome: async () => ({ snapshot: DONE, outcome: { ok: true, output: { inline: { done: true } }, metrics: {} } }),
+      read: async () => [
+        { id: "1-0", atMs: 1, event: { type: "log", attempt: 1, level: "INFO", message: "a line" } },
+      ],
+      outcome: async () => ({
+        snapshot: DONE,
+        outcome: { ok: true, output: { inline: { done: true } }, metrics: {} },
+      }),
     },
     requests: { insert: async () => {} },
-    limits: { call: async () => {}, queue: async () => undefined, spend: async () => undefined, of: async () => ({ owner: {}, key: {} }) },
+    limits: {
+      call: async () => {},
+      queue: async () => undefined,
+      spend: async () => undefined,
+      of: async () => ({ owner: {}, key: {} }),
+    },
     objects: unused,
     keys: unused,
     storageDefaults: { of: () => undefined },
@@ -76,10 +95,17 @@ afterEach(() => {
 
 /** One call as fal's JavaScript client makes it with `proxyUrl`. */
 async function proxied(target: string | undefined, init: RequestInit = {}, path = PROXY_PATH) {
-  const headers = { ...(target !== undefined && { "x-fal-target-url": target }), ...(init.headers as Record<string, string>) };
+  const headers = {
+    ...(target !== undefined && { "x-fal-target-url": target }),
+    ...(init.headers as Record<string, string>),
+  };
   const response = await test.gateway.request(path, { ...init, headers });
   const text = await response.text();
-  return { status: response.status, headers: response.headers, body: (text === "" ? undefined : JSON.parse(text)) as JsonObject };
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: (text === "" ? undefined : JSON.parse(text)) as JsonObject,
+  };
 }
 const submit = (target: string, headers: Record<string, string> = {}) =>
   proxied(target, { method: "POST", body: '{"prompt":"x"}', headers });
@@ -91,23 +117,38 @@ describe("the proxy form", () => {
       const { status, body } = await submit(target, { "x-fal-queue-priority": "low" });
       expect(status).toBe(200);
       expect(test.jobs).toMatchObject([
-        { requestId: body.request_id, endpoint: "a/b/c", priority: "low", input: { inline: { prompt: "x" } } },
+        {
+          requestId: body.request_id,
+          endpoint: "a/b/c",
+          priority: "low",
+          input: { inline: { prompt: "x" } },
+        },
       ]);
       expect(body.status_url).toBe(`http://localhost/queue/a/b/requests/${body.request_id}/status`);
     },
   );
 
-  it.each([{}, { origin: "https://app.example.com" }])("carries the id of the request, not one of its own (%j)", async (headers) => {
-    const { headers: answered, body } = await submit("https://queue.fal.run/a/b/c", headers as Record<string, string>);
-    expect(answered.get("x-fal-request-id")).toBe(body.request_id);
-    const result = await proxied(`https://queue.fal.run/a/b/requests/${DONE.requestId}`, { headers: headers as Record<string, string> });
-    expect(result).toMatchObject({ status: 200, body: { done: true } });
-    expect(result.headers.get("x-fal-request-id")).toBe(DONE.requestId);
-  });
+  it.each([{}, { origin: "https://app.example.com" }])(
+    "carries the id of the request, not one of its own (%j)",
+    async (headers) => {
+      const { headers: answered, body } = await submit(
+        "https://queue.fal.run/a/b/c",
+        headers as Record<string, string>,
+      );
+      expect(answered.get("x-fal-request-id")).toBe(body.request_id);
+      const result = await proxied(`https://queue.fal.run/a/b/requests/${DONE.requestId}`, {
+        headers: headers as Record<string, string>,
+      });
+      expect(result).toMatchObject({ status: 200, body: { done: true } });
+      expect(result.headers.get("x-fal-request-id")).toBe(DONE.requestId);
+    },
+  );
 
   it("refuses TRACE, of which no request can be made, as every path does", async () => {
     // Node's server gives such a request its method afterwards.
-    const request = new Request(`http://localhost${PROXY_PATH}`, { headers: { "x-fal-target-url": "https://queue.fal.run/a/b/c" } });
+    const request = new Request(`http://localhost${PROXY_PATH}`, {
+      headers: { "x-fal-target-url": "https://queue.fal.run/a/b/c" },
+    });
     Object.defineProperty(request, "method", { value: "TRACE" });
     expect((await test.gateway.fetch(request)).status).toBe(405);
   });

@@ -1,16 +1,23 @@
 import { type Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import { TemperaError } from "../core/errors/tempera-error.ts";
-import { parseQueuePath, proxyTarget, QUEUE_METHODS, type QueuePath, type QueueVerb, TREES } from "../fal/index.ts";
-import { rawPath } from "./address.ts";
-import { answerError } from "./answer-error.ts";
-import { answerJson } from "./answer-json.ts";
+import {
+  parseQueuePath,
+  proxyTarget,
+  QUEUE_METHODS,
+  type QueuePath,
+  type QueueVerb,
+  TREES,
+} from "../fal/index.ts";
+import { rawPath } from "./http/address.ts";
+import { answerError } from "./http/answer-error.ts";
+import { answerJson } from "./http/answer-json.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import { filesRoutes } from "./files/routes.ts";
-import { createReady } from "./health/ready.ts";
-import { believeForwarded, createGetPath, ingressRoutes } from "./ingress.ts";
-import { createKeyGuard } from "./key-guard.ts";
-import { methodNotAllowed } from "./method-not-allowed.ts";
+import { createReady } from "./http/ready.ts";
+import { believeForwarded, createGetPath, ingressRoutes } from "./http/host-routing.ts";
+import { createKeyGuard } from "./auth/key-guard.ts";
+import { methodNotAllowed } from "./http/method-not-allowed.ts";
 import { modelRoutes } from "./models/routes.ts";
 import { pipelineRoutes } from "./pipelines/routes.ts";
 import { createCancel } from "./queue/cancel.ts";
@@ -19,9 +26,9 @@ import { createResult } from "./queue/result.ts";
 import { createStatus } from "./queue/status.ts";
 import { createStatusStream } from "./queue/status-stream.ts";
 import { createSubmit } from "./queue/submit.ts";
-import { tokenRoutes } from "./realtime/tokens.ts";
+import { tokenRoutes } from "./auth/token-routes.ts";
 import { runRoutes } from "./run/routes.ts";
-import { storageRoutes } from "./storage/routes.ts";
+import { storageRoutes } from "./files/storage-routes.ts";
 import { webhookRoutes } from "./webhooks/jwks.ts";
 
 /** Headers a browser's script may read (contract §1.5). */
@@ -56,8 +63,8 @@ export function createGateway(api: ApiDependencies): Hono {
 
   const app = new Hono({ getPath: createGetPath(api.trustProxy === true) });
   if (api.trustProxy) app.use(believeForwarded);
-  // Only browsers send an origin; everybody else is spared the headers. Files are kept in caches that a page shares with
-  // plain `<img>` tags, which send none.
+  // Only browsers send an origin; everybody else is spared the headers. Files are kept in caches that a page
+  // shares with plain `<img>` tags, which send none.
   const browsers = cors({
     origin: "*",
     allowMethods: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
@@ -65,7 +72,9 @@ export function createGateway(api: ApiDependencies): Hono {
     maxAge: 86_400,
   });
   app.use(createKeyGuard(api));
-  app.use((c, next) => (c.req.header("origin") || c.req.path.startsWith("/files/") ? browsers(c, next) : next()));
+  app.use((c, next) =>
+    c.req.header("origin") || c.req.path.startsWith("/files/") ? browsers(c, next) : next(),
+  );
 
   app.all(`${TREES.queue.prefix}/*`, async (c) => {
     const path = parseQueuePath(rawPath(c).slice(TREES.queue.prefix.length));

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
-import { createKeyHashes } from "../api/key-hashes.ts";
-import type { Key } from "../core/key.ts";
+import { createKeyHashes } from "../api/auth/key-hashes.ts";
+import type { Key } from "../core/owners/key.ts";
 import { ensureAdminKey } from "./admin.ts";
 
 const CREDENTIAL = `6f1c2b3a-0000-4000-8000-00000000000a:${"s".repeat(64)}`;
@@ -19,7 +19,8 @@ it("two admin services that start at once for the first time both go by the key 
       keys.set(key.keyId, key);
     },
   };
-  const start = (credential = CREDENTIAL) => ensureAdminKey({ keys: store as never, keyHashes: createKeyHashes(["a pepper"]) }, credential);
+  const start = (credential = CREDENTIAL) =>
+    ensureAdminKey({ keys: store as never, keyHashes: createKeyHashes(["a pepper"]) }, credential);
   expect(await Promise.all([start(), start()])).toEqual([true, true]);
   expect(await start(CREDENTIAL.replace(/s/g, "t"))).toBe(false);
 });

@@ -2,20 +2,20 @@ import { resolve } from "node:path";
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { createSchedules } from "../adapters/temporal/schedules.ts";
-import { createAdmin } from "../api/admin.ts";
-import { createIdempotentWrite } from "../api/idempotency/idempotent-write.ts";
-import { createKeyRing } from "../api/key-ring.ts";
+import { createAdmin } from "../api/admin/admin.ts";
+import { createIdempotentWrite } from "../api/requests/idempotent-write.ts";
+import { createKeyRing } from "../api/auth/key-ring.ts";
 import { createCheckDefinition } from "../api/pipelines/check-definition.ts";
 import { createFindPipeline } from "../api/pipelines/saved-pipelines.ts";
-import { sweepPushes } from "../api/platform/publish-archive.ts";
-import { createRetentionClock } from "../api/retention-clock.ts";
-import { listen } from "../api/serve.ts";
-import { unexpired } from "../api/unexpired.ts";
-import { unexpiredLetters, unexpiredSearch } from "../api/unexpired-lists.ts";
-import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
+import { sweepPushes } from "../api/admin/routes/models/publish-archive.ts";
+import { createRetentionClock } from "../api/requests/retention-clock.ts";
+import { listen } from "../api/http/listen.ts";
+import { unexpired } from "../api/requests/retention-view.ts";
+import { unexpiredLetters, unexpiredSearch } from "../api/requests/retention-view-lists.ts";
+import { createWebhookOf } from "../api/webhooks/requested-webhook.ts";
 import type { Config } from "../config/settings.ts";
 import { errorInfo } from "../core/errors/tempera-error.ts";
-import { steadyClock, systemClock } from "../core/ports/clock.ts";
+import { steadyClock, systemClock } from "../core/operations/clock.ts";
 import { createManifestCheck } from "../registry/package-check.ts";
 import { PROJECT } from "./open-registry.ts";
 import type { Parts } from "./parts.ts";
@@ -28,14 +28,19 @@ const GRACE_MS = 2_000;
 export async function startAdmin(parts: Parts): Promise<Role & { port: number }> {
   const { config, keys } = parts;
   if (config.keys.admin && !(await ensureAdminKey(parts, config.keys.admin))) {
-    throw new Error("TEMPERA_ADMIN_KEY names a key that was revoked or has another secret; set it to a new <uuid>:<secret>.");
+    throw new Error(
+      "TEMPERA_ADMIN_KEY names a key that was revoked or has another secret; set it to a new <uuid>:<secret>.",
+    );
   }
   const policy = retentionPolicy(config);
   const times = await createRetentionClock({ retention: parts.retention, policy, log: parts.log });
   const keyRing = await createKeyRing({ keys, clock: steadyClock, hashes: parts.keyHashes });
   const app = createAdmin({
     ...parts,
-    ...unexpired({ events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) }, { times, clock: systemClock }),
+    ...unexpired(
+      { events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) },
+      { times, clock: systemClock },
+    ),
     requestSearch: unexpiredSearch(parts.requestSearch, { times, clock: systemClock }),
     deadLetters: unexpiredLetters(parts.deadLetters, { times, clock: systemClock }),
     keyRing,
@@ -45,7 +50,10 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     idempotentWrite: createIdempotentWrite(parts, await parts.secrets.secret("idempotent-answers")),
     uploadSecret: await parts.secrets.secret("uploads"),
     redeliveries: createDeliveries(parts.client),
-    checkDefinition: createCheckDefinition({ registry: parts.registry, findPipeline: createFindPipeline(parts.pipelines) }),
+    checkDefinition: createCheckDefinition({
+      registry: parts.registry,
+      findPipeline: createFindPipeline(parts.pipelines),
+    }),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
     temporalUiOrigins: temporalUiOrigins(config),
@@ -74,7 +82,9 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
 /** What pushes left whose process was killed is removed at start and every hour. */
 function keepSweepingPushes(parts: Parts): NodeJS.Timeout {
   const sweep = (): void =>
-    void sweepPushes({ ...parts, clock: systemClock }).catch((error) => parts.log.warn({ err: errorInfo(error) }, "pushes were not swept"));
+    void sweepPushes({ ...parts, clock: systemClock }).catch((error) =>
+      parts.log.warn({ err: errorInfo(error) }, "pushes were not swept"),
+    );
   sweep();
   return setInterval(sweep, 3_600_000).unref();
 }
@@ -82,11 +92,19 @@ function keepSweepingPushes(parts: Parts): NodeJS.Timeout {
 /** The configured Temporal UI, else the embedded one by either of its names. */
 function temporalUiOrigins({ temporal }: Config): string[] {
   if (temporal.uiOrigin) return [new URL(temporal.uiOrigin).origin];
-  return temporal.address ? [] : [`http://localhost:${temporal.uiPort}`, `http://127.0.0.1:${temporal.uiPort}`];
+  return temporal.address
+    ? []
+    : [`http://localhost:${temporal.uiPort}`, `http://127.0.0.1:${temporal.uiPort}`];
 }
 
-/** Makes the key `<uuid>:<secret>` exist, with scope ADMIN. False when its id was revoked or belongs to another secret. */
-export async function ensureAdminKey({ keys, keyHashes }: Pick<Parts, "keys" | "keyHashes">, credential: string): Promise<boolean> {
+/**
+ * Makes the key `<uuid>:<secret>` exist, with scope ADMIN. False when its id was revoked or belongs to
+ * another secret.
+ */
+export async function ensureAdminKey(
+  { keys, keyHashes }: Pick<Parts, "keys" | "keyHashes">,
+  credential: string,
+): Promise<boolean> {
   const colon = credential.indexOf(":");
   const keyId = credential.slice(0, colon);
   const secret = credential.slice(colon + 1);

@@ -8,7 +8,10 @@ import { type Platform, startPlatform } from "./platform.ts";
 import { followConfig, isMain, onSignal, readFlags, refuseStart } from "./role.ts";
 
 /** What `npm start` says when everything is ready. The curl line works as it is pasted. */
-export const readyText = ({ url, adminUrl, temporalUi, key, endpoints, tls }: Platform, config: Config): string =>
+export const readyText = (
+  { url, adminUrl, temporalUi, key, endpoints, tls }: Platform,
+  config: Config,
+): string =>
   [
     "",
     `  Tempera is ready.`,
@@ -75,7 +78,9 @@ export async function runAllInOne({ flags = [] }: { flags?: string[] } = {}): Pr
     let interrupted = false;
     onSignal((signal) => {
       interrupted = true;
-      process.stderr.write(`\n  ${signal}: stopping. Running work has ${config.worker.graceSeconds} s; a second signal ends it at once.\n`);
+      process.stderr.write(
+        `\n  ${signal}: stopping. Running work has ${config.worker.graceSeconds} s; a second signal ends it at once.\n`,
+      );
       if (platform) void platform.stop().then(() => process.exit(0), refuseStart);
     });
     const starting = startPlatform(config, log, (line) => process.stderr.write(`  ${line}\n`));

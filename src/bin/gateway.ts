@@ -4,20 +4,20 @@ import { createSchedules } from "../adapters/temporal/schedules.ts";
 import { createSessions } from "../adapters/temporal/sessions.ts";
 import type { ApiDependencies } from "../api/dependencies.ts";
 import { createGateway } from "../api/gateway.ts";
-import { createKeyRing } from "../api/key-ring.ts";
-import { createAllowances } from "../api/limits/allowances.ts";
+import { createKeyRing } from "../api/auth/key-ring.ts";
+import { createAllowances } from "../api/limits/owner-quotas.ts";
 import { createOwnerLimits } from "../api/limits/owner-limits.ts";
 import { createCheckDefinition } from "../api/pipelines/check-definition.ts";
 import { createSavedPipelines } from "../api/pipelines/saved-pipelines.ts";
 import { createSockets } from "../api/realtime/sockets.ts";
-import { createRetentionClock } from "../api/retention-clock.ts";
-import { type HttpServer, listen } from "../api/serve.ts";
-import { createStorageDefaults } from "../api/storage/storage-defaults.ts";
-import { createTokens } from "../api/tokens.ts";
-import { unexpired } from "../api/unexpired.ts";
-import { createWebhookOf } from "../api/webhooks/webhook-of.ts";
-import { createClosing } from "../core/closing.ts";
-import { steadyClock, systemClock } from "../core/ports/clock.ts";
+import { createRetentionClock } from "../api/requests/retention-clock.ts";
+import { type HttpServer, listen } from "../api/http/listen.ts";
+import { createStorageDefaults } from "../api/files/storage-defaults.ts";
+import { createTokens } from "../api/auth/tokens.ts";
+import { unexpired } from "../api/requests/retention-view.ts";
+import { createWebhookOf } from "../api/webhooks/requested-webhook.ts";
+import { createClosing } from "../core/operations/closing.ts";
+import { steadyClock, systemClock } from "../core/operations/clock.ts";
 import type { Parts } from "./parts.ts";
 import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Role, runRole } from "./role.ts";
@@ -39,14 +39,21 @@ export async function startGateway(
   const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
   const keyRing = await createKeyRing({ keys: parts.keys, clock: steadyClock, hashes: parts.keyHashes });
   const allowances = await createAllowances(parts);
-  const times = await createRetentionClock({ retention: parts.retention, policy: retentionPolicy(config), log: parts.log });
+  const times = await createRetentionClock({
+    retention: parts.retention,
+    policy: retentionPolicy(config),
+    log: parts.log,
+  });
   const storageDefaults = await createStorageDefaults(parts);
   const savedPipelines = await createSavedPipelines({ pipelines: parts.pipelines, clock: systemClock });
   const { findPipeline } = savedPipelines;
   // What may change while it runs is asked for each time: `config` follows its files.
   const api: ApiDependencies = {
     ...parts,
-    ...unexpired({ events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) }, { times, clock: systemClock }),
+    ...unexpired(
+      { events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) },
+      { times, clock: systemClock },
+    ),
     times,
     policy: retentionPolicy(config),
     schedules: createSchedules(parts.client),
@@ -90,7 +97,13 @@ export async function startGateway(
   closing.defer(() => storageDefaults[Symbol.asyncDispose]());
   try {
     const { host, port } = config.server;
-    const server = await listen(app, { host, port, name: "gateway", setting: "TEMPERA_PORT", upgrade: sockets.upgrade });
+    const server = await listen(app, {
+      host,
+      port,
+      name: "gateway",
+      setting: "TEMPERA_PORT",
+      upgrade: sockets.upgrade,
+    });
     const servers: HttpServer[] = [server];
     closing.defer(() => Promise.all(servers.map((each) => each.stop(GRACE_MS))));
     let tls: { port: number; caFile?: string } | undefined;

@@ -1,32 +1,36 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { createCheckNode } from "../activities/check-node.ts";
-import { createHoldSession } from "../activities/hold-session.ts";
-import { createInfer } from "../activities/infer.ts";
-import { createFetchInput } from "../activities/input-files.ts";
-import { openInputFolder } from "../activities/input-folder.ts";
-import { createNodeCache } from "../activities/node-cache.ts";
-import { createOwnKey } from "../activities/own-file.ts";
-import { createRecordOutcome } from "../activities/record-outcome.ts";
-import { createRunningRequests } from "../activities/running-requests.ts";
+import { createCheckNode } from "../activities/pipelines/check-node.ts";
+import { createHoldSession } from "../activities/inference/hold-session.ts";
+import { createInfer } from "../activities/inference/infer.ts";
+import { createFetchInput } from "../activities/inference/input-files.ts";
+import { openInputFolder } from "../activities/inference/input-folder.ts";
+import { createNodeCache } from "../activities/pipelines/node-cache.ts";
+import { createOwnKey } from "../activities/inference/file-url-resolver.ts";
+import { createRecordOutcome } from "../activities/inference/record-outcome.ts";
+import { createRunningRequests } from "../activities/inference/running-requests.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
 import { createBacklog } from "../adapters/temporal/backlog.ts";
 import { createVersionInUse } from "../adapters/temporal/version-in-use.ts";
-import { startGpuWorker } from "../adapters/temporal/workers.ts";
-import { createClosing } from "../core/closing.ts";
-import type { EngineStatus } from "../core/engine-status.ts";
+import { startGpuWorker } from "../adapters/temporal/worker/workers.ts";
+import { createClosing } from "../core/operations/closing.ts";
+import type { EngineStatus } from "../core/engines/engine-status.ts";
 import { isTemperaError } from "../core/errors/tempera-error.ts";
-import { type ModelVersion, taskQueueOf } from "../core/model.ts";
-import { systemClock } from "../core/ports/clock.ts";
-import type { Log } from "../core/ports/log.ts";
-import { memoryBudget } from "../gpu-workers/device.ts";
-import { createEnginePool, type EnginePool, type PoolStatus } from "../gpu-workers/engine-pool.ts";
-import { ENGINE_PROGRAMS } from "../gpu-workers/engine-programs.ts";
-import { startEngineReports } from "../gpu-workers/engine-reports.ts";
-import { startQueueTurns } from "../gpu-workers/queue-turns.ts";
-import { type ServedModels, startServedModels } from "../gpu-workers/served-models.ts";
-import { openWeightsCache } from "../gpu-workers/weights-cache.ts";
+import { type ModelVersion, taskQueueOf } from "../core/models/model.ts";
+import { systemClock } from "../core/operations/clock.ts";
+import type { Log } from "../core/operations/log.ts";
+import { memoryBudget } from "../gpu-workers/worker/pool/device.ts";
+import {
+  createEnginePool,
+  type EnginePool,
+  type PoolStatus,
+} from "../gpu-workers/worker/pool/engine-pool.ts";
+import { ENGINE_PROGRAMS } from "../gpu-workers/worker/pool/engine-programs.ts";
+import { startEngineReports } from "../gpu-workers/worker/models/engine-reports.ts";
+import { startQueueTurns } from "../gpu-workers/worker/scheduling/poll-scheduler.ts";
+import { type ServedModels, startServedModels } from "../gpu-workers/worker/models/served-models.ts";
+import { openWeightsCache } from "../gpu-workers/worker/models/weights-cache.ts";
 import type { Parts } from "./parts.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
@@ -39,7 +43,9 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const known = new Set([...registry.inFolder(), ...registry.published()].map(({ endpoint }) => endpoint));
   const unknown = wanted?.filter((endpoint) => !known.has(endpoint)) ?? [];
   if (unknown.length > 0)
-    throw new Error(`TEMPERA_WORKER_MODELS names ${unknown.join(", ")}, which no model package serves; see \`tempera models list\`.`);
+    throw new Error(
+      `TEMPERA_WORKER_MODELS names ${unknown.join(", ")}, which no model package serves; see \`tempera models list\`.`,
+    );
   const isMine = ({ endpoint }: { endpoint: string }): boolean => !wanted || wanted.includes(endpoint);
   const all = registry.inFolder().filter(isMine);
   const { device } = config.worker;
@@ -51,7 +57,8 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   let served: ServedModels | undefined;
   /** Of this worker, those included that are no longer enabled and still have work. */
   const findModel = (endpoint: string, version: string): ModelVersion | undefined =>
-    served?.find(endpoint, version) ?? all.find((model) => model.endpoint === endpoint && model.version === version);
+    served?.find(endpoint, version) ??
+    all.find((model) => model.endpoint === endpoint && model.version === version);
   const pool = createEnginePool({
     findModel,
     programs: ENGINE_PROGRAMS,
@@ -109,7 +116,12 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
     budgetMiB,
     startPolling: (model, onIdle) =>
       startGpuWorker(
-        { connection, namespace: config.temporal.namespace, identity: parts.identity, dataConverter: parts.dataConverter },
+        {
+          connection,
+          namespace: config.temporal.namespace,
+          identity: parts.identity,
+          dataConverter: parts.dataConverter,
+        },
         model,
         {
           activities: { infer, holdSession },
@@ -129,7 +141,11 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const reports = await startEngineReports({
     board: parts.engines,
     worker: { worker: parts.identity, device, budgetMiB },
-    list: () => [...pool.list().map((status) => statusOf(status, turns.polled(status))), ...refused, ...absent.values()],
+    list: () => [
+      ...pool.list().map((status) => statusOf(status, turns.polled(status))),
+      ...refused,
+      ...absent.values(),
+    ],
     reset: pool.reset,
     drain: turns.drain,
     log: (level, message) => log[LOG_METHOD[level]]({}, message),
@@ -150,7 +166,12 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
       if (model.pinned && together <= budgetMiB)
         void pool
           .warm(model)
-          .catch((error) => log.error({ endpoint: model.endpoint, version: model.version, err: error }, "a pinned model did not load"));
+          .catch((error) =>
+            log.error(
+              { endpoint: model.endpoint, version: model.version, err: error },
+              "a pinned model did not load",
+            ),
+          );
     },
     end: async (model) => {
       await turns.remove(model);
@@ -179,7 +200,10 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   closing.defer(registry.onChange(serving.changed));
   pool.onChange(reports.changed);
   turns.onChange(reports.changed);
-  log.info({ models: models.map(({ endpoint, version }) => `${endpoint}@${version}`), device, budgetMiB }, "serving");
+  log.info(
+    { models: models.map(({ endpoint, version }) => `${endpoint}@${version}`), device, budgetMiB },
+    "serving",
+  );
   return {
     ended: turns.ended,
     stop: async () => {
@@ -190,8 +214,15 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   };
 }
 
-/** Gives each model its place in the pool. One that is larger than the whole budget is told and not served; the others are. */
-function admitAll(all: readonly ModelVersion[], pool: EnginePool, log: Log): { models: ModelVersion[]; refused: EngineStatus[] } {
+/**
+ * Gives each model its place in the pool. One that is larger than the whole budget is told and not served;
+ * the others are.
+ */
+function admitAll(
+  all: readonly ModelVersion[],
+  pool: EnginePool,
+  log: Log,
+): { models: ModelVersion[]; refused: EngineStatus[] } {
   const refused: EngineStatus[] = [];
   const models = all.filter((model) => {
     try {
@@ -201,7 +232,16 @@ function admitAll(all: readonly ModelVersion[], pool: EnginePool, log: Log): { m
       if (!isTemperaError(error)) throw error;
       const { endpoint, version } = model;
       log.error({ endpoint, version }, error.message);
-      refused.push({ endpoint, version, state: "out", polled: false, running: 0, waiting: 0, failures: 0, lastFailure: error.message });
+      refused.push({
+        endpoint,
+        version,
+        state: "out",
+        polled: false,
+        running: 0,
+        waiting: 0,
+        failures: 0,
+        lastFailure: error.message,
+      });
       return false;
     }
   });
@@ -210,10 +250,15 @@ function admitAll(all: readonly ModelVersion[], pool: EnginePool, log: Log): { m
 }
 
 /**
- * Loads the pinned models before any queue is polled, as far as they fit together. One that cannot be loaded is polled all the same, so
- * that its requests say why.
+ * Loads the pinned models before any queue is polled, as far as they fit together. One that cannot be loaded
+ * is polled all the same, so that its requests say why.
  */
-async function warmPinned(models: readonly ModelVersion[], pool: EnginePool, budgetMiB: number, log: Log): Promise<void> {
+async function warmPinned(
+  models: readonly ModelVersion[],
+  pool: EnginePool,
+  budgetMiB: number,
+  log: Log,
+): Promise<void> {
   let freeMiB = budgetMiB;
   const fitting = models.filter(({ endpoint, version, pinned, memoryMiB }) => {
     if (!pinned) return false;
@@ -231,12 +276,20 @@ async function warmPinned(models: readonly ModelVersion[], pool: EnginePool, bud
     fitting.map((model) =>
       pool
         .warm(model)
-        .catch((error) => log.error({ endpoint: model.endpoint, version: model.version, err: error }, "a pinned model did not load")),
+        .catch((error) =>
+          log.error(
+            { endpoint: model.endpoint, version: model.version, err: error },
+            "a pinned model did not load",
+          ),
+        ),
     ),
   );
 }
 
-const statusOf = ({ needMiB: _, pinned: __, lastUsedMs: ___, ...status }: PoolStatus, polled: boolean): EngineStatus => ({
+const statusOf = (
+  { needMiB: _, pinned: __, lastUsedMs: ___, ...status }: PoolStatus,
+  polled: boolean,
+): EngineStatus => ({
   ...status,
   polled,
 });

@@ -8,35 +8,35 @@ import { createMemoryFrameChannel } from "../adapters/memory/frame-channel.ts";
 import { createMemoryQuotas } from "../adapters/memory/quotas.ts";
 import { createFileObjectStore } from "../adapters/object-store/file-object-store.ts";
 import { createS3ObjectStore } from "../adapters/object-store/s3-object-store.ts";
-import { createAuditLog } from "../adapters/postgres/audit-log.ts";
-import { createClaimStore } from "../adapters/postgres/claim-store.ts";
+import { createAuditLog } from "../adapters/postgres/operations/audit-log.ts";
+import { createClaimStore } from "../adapters/postgres/requests/idempotency-store.ts";
 import { connectPostgres } from "../adapters/postgres/connection.ts";
-import { createDeadLetterStore } from "../adapters/postgres/dead-letter-store.ts";
-import { createDeliveryStore } from "../adapters/postgres/delivery-store.ts";
-import { createEngineBoard } from "../adapters/postgres/engine-board.ts";
-import { createFileStore } from "../adapters/postgres/file-store.ts";
-import { createFlagStore } from "../adapters/postgres/flag-store.ts";
-import { createKeyStore } from "../adapters/postgres/key-store.ts";
-import { createPostgresLogSearch } from "../adapters/postgres/log-search.ts";
+import { createDeadLetterStore } from "../adapters/postgres/requests/dead-letter-store.ts";
+import { createDeliveryStore } from "../adapters/postgres/webhooks/delivery-store.ts";
+import { createEngineBoard } from "../adapters/postgres/engines/engine-status-store.ts";
+import { createFileStore } from "../adapters/postgres/files/file-store.ts";
+import { createFlagStore } from "../adapters/postgres/models/flag-store.ts";
+import { createKeyStore } from "../adapters/postgres/owners/key-store.ts";
+import { createPostgresLogSearch } from "../adapters/postgres/requests/log-search.ts";
 import { migrate } from "../adapters/postgres/migrate.ts";
-import { createModelVersionStore } from "../adapters/postgres/model-version-store.ts";
-import { createNodeResultStore } from "../adapters/postgres/node-result-store.ts";
-import { createOwnerDirectory } from "../adapters/postgres/owner-directory.ts";
-import { createOwnerLoad } from "../adapters/postgres/owner-load.ts";
-import { createPayloadKeyRecord } from "../adapters/postgres/payload-key-record.ts";
-import { createPipelineRunStore } from "../adapters/postgres/pipeline-run-store.ts";
-import { createPipelineStore } from "../adapters/postgres/pipeline-store.ts";
-import { createPlaceStore } from "../adapters/postgres/place-store.ts";
-import { createPlanStore } from "../adapters/postgres/plan-store.ts";
-import { createRegistryChanges } from "../adapters/postgres/registry-changes.ts";
-import { createRequestSearch } from "../adapters/postgres/request-search.ts";
-import { createRequestStore } from "../adapters/postgres/request-store.ts";
-import { createRetentionStore } from "../adapters/postgres/retention-store.ts";
-import { createRolloutStore } from "../adapters/postgres/rollout-store.ts";
-import { createSecretStore } from "../adapters/postgres/secret-store.ts";
-import { createSigningKeyStore } from "../adapters/postgres/signing-key-store.ts";
-import { createStorageControl } from "../adapters/postgres/storage-control.ts";
-import { createUsageLedger } from "../adapters/postgres/usage-ledger.ts";
+import { createModelVersionStore } from "../adapters/postgres/models/model-version-store.ts";
+import { createNodeResultStore } from "../adapters/postgres/pipelines/node-result-store.ts";
+import { createOwnerDirectory } from "../adapters/postgres/owners/owner-directory.ts";
+import { createOwnerLoad } from "../adapters/postgres/owners/owner-load.ts";
+import { createPayloadKeyRecord } from "../adapters/postgres/operations/payload-key-record.ts";
+import { createPipelineRunStore } from "../adapters/postgres/pipelines/pipeline-run-store.ts";
+import { createPipelineStore } from "../adapters/postgres/pipelines/pipeline-store.ts";
+import { createPlaceStore } from "../adapters/postgres/owners/concurrency-slot-store.ts";
+import { createPlanStore } from "../adapters/postgres/owners/plan-store.ts";
+import { createRegistryChanges } from "../adapters/postgres/models/registry-changes.ts";
+import { createRequestSearch } from "../adapters/postgres/requests/request-search.ts";
+import { createRequestStore } from "../adapters/postgres/requests/request-store.ts";
+import { createRetentionStore } from "../adapters/postgres/operations/retention-store.ts";
+import { createRolloutStore } from "../adapters/postgres/models/rollout-store.ts";
+import { createSecretStore } from "../adapters/postgres/operations/secret-store.ts";
+import { createSigningKeyStore } from "../adapters/postgres/webhooks/signing-key-store.ts";
+import { createStorageControl } from "../adapters/postgres/files/storage-control.ts";
+import { createUsageLedger } from "../adapters/postgres/owners/usage-ledger.ts";
 import { createRedisEventLog } from "../adapters/redis/event-log.ts";
 import { createRedisFrameChannel } from "../adapters/redis/frame-channel.ts";
 import { createRedisQuotas } from "../adapters/redis/quotas.ts";
@@ -44,43 +44,43 @@ import { createOpenSearchLogSearch } from "../adapters/search/opensearch-log-sea
 import { connectTemporal } from "../adapters/temporal/connect.ts";
 import { createPayloadCodec } from "../adapters/temporal/payload-codec.ts";
 import { prepareTemporal } from "../adapters/temporal/prepare.ts";
-import { installRuntime } from "../adapters/temporal/runtime.ts";
-import { createKeyHashes, type KeyHashes } from "../api/key-hashes.ts";
+import { installRuntime } from "../adapters/temporal/worker/runtime.ts";
+import { createKeyHashes, type KeyHashes } from "../api/auth/key-hashes.ts";
 import type { Config } from "../config/settings.ts";
-import { type AllowedPrivate, parseAllowedPrivate } from "../core/address-guard.ts";
-import { createClosing } from "../core/closing.ts";
-import type { Flags } from "../core/flags.ts";
-import type { AuditLog } from "../core/ports/audit-log.ts";
-import type { ClaimStore } from "../core/ports/claim-store.ts";
-import { systemClock } from "../core/ports/clock.ts";
-import type { DeadLetterStore } from "../core/ports/dead-letter-store.ts";
-import type { DeliveryStore } from "../core/ports/delivery-store.ts";
-import type { EngineBoard } from "../core/ports/engine-board.ts";
-import type { EventLog } from "../core/ports/event-log.ts";
-import type { FileStore } from "../core/ports/file-store.ts";
-import type { FlagStore } from "../core/ports/flag-store.ts";
-import type { KeyStore } from "../core/ports/key-store.ts";
-import type { Log } from "../core/ports/log.ts";
-import type { LogSearch } from "../core/ports/log-search.ts";
-import type { ModelVersionStore } from "../core/ports/model-version-store.ts";
-import type { NodeResults } from "../core/ports/node-results.ts";
-import type { ObjectStore } from "../core/ports/object-store.ts";
-import type { OwnerDirectory } from "../core/ports/owner-directory.ts";
-import type { OwnerLoad } from "../core/ports/owner-load.ts";
-import type { PipelineRuns } from "../core/ports/pipeline-runs.ts";
-import type { PipelineStore } from "../core/ports/pipeline-store.ts";
-import type { PlaceStore } from "../core/ports/place-store.ts";
-import type { PlanStore } from "../core/ports/plan-store.ts";
-import type { Quotas } from "../core/ports/quotas.ts";
-import type { RequestSearch } from "../core/ports/request-search.ts";
-import type { RequestStore } from "../core/ports/request-store.ts";
-import type { RetentionStore } from "../core/ports/retention-store.ts";
-import type { RolloutStore } from "../core/ports/rollout-store.ts";
-import type { SecretStore } from "../core/ports/secret-store.ts";
-import type { FrameChannel } from "../core/ports/sessions.ts";
-import type { SigningKeys } from "../core/ports/signing-keys.ts";
-import type { StorageControl } from "../core/ports/storage-control.ts";
-import type { UsageLedger } from "../core/ports/usage-ledger.ts";
+import { type AllowedPrivate, parseAllowedPrivate } from "../core/operations/address-policy.ts";
+import { createClosing } from "../core/operations/closing.ts";
+import type { Flags } from "../core/models/flags.ts";
+import type { AuditLog } from "../core/operations/audit-log.ts";
+import type { ClaimStore } from "../core/requests/idempotency-store.ts";
+import { systemClock } from "../core/operations/clock.ts";
+import type { DeadLetterStore } from "../core/requests/dead-letter-store.ts";
+import type { DeliveryStore } from "../core/webhooks/delivery-store.ts";
+import type { EngineBoard } from "../core/engines/engine-status-store.ts";
+import type { EventLog } from "../core/requests/event-log.ts";
+import type { FileStore } from "../core/files/file-store.ts";
+import type { FlagStore } from "../core/models/flag-store.ts";
+import type { KeyStore } from "../core/owners/key-store.ts";
+import type { Log } from "../core/operations/log.ts";
+import type { LogSearch } from "../core/requests/log-search.ts";
+import type { ModelVersionStore } from "../core/models/model-version-store.ts";
+import type { NodeResults } from "../core/pipelines/node-result-store.ts";
+import type { ObjectStore } from "../core/files/object-store.ts";
+import type { OwnerDirectory } from "../core/owners/owner-directory.ts";
+import type { OwnerLoad } from "../core/owners/owner-load.ts";
+import type { PipelineRuns } from "../core/pipelines/pipeline-run-store.ts";
+import type { PipelineStore } from "../core/pipelines/pipeline-store.ts";
+import type { PlaceStore } from "../core/owners/concurrency-slot-store.ts";
+import type { PlanStore } from "../core/owners/plan-store.ts";
+import type { Quotas } from "../core/owners/quotas.ts";
+import type { RequestSearch } from "../core/requests/request-search.ts";
+import type { RequestStore } from "../core/requests/request-store.ts";
+import type { RetentionStore } from "../core/operations/retention-store.ts";
+import type { RolloutStore } from "../core/models/rollout-store.ts";
+import type { SecretStore } from "../core/operations/secret-store.ts";
+import type { FrameChannel } from "../core/requests/sessions.ts";
+import type { SigningKeys } from "../core/webhooks/signing-key-store.ts";
+import type { StorageControl } from "../core/files/storage-control.ts";
+import type { UsageLedger } from "../core/owners/usage-ledger.ts";
 import { createLiveRegistry, type LiveRegistry } from "../registry/live-registry.ts";
 import type { Registry } from "../registry/registry.ts";
 import { ENCODED_FAILURES } from "./open-registry.ts";
@@ -163,11 +163,17 @@ export interface Parts extends AsyncDisposable {
 }
 
 /**
- * Opens stores and Temporal. Rejects with the first thing that cannot be had, in a sentence that names it and its remedy.
+ * Opens stores and Temporal. Rejects with the first thing that cannot be had, in a sentence that names it and
+ * its remedy.
  *
  * @param packages what lies in the models folder
  */
-export async function openParts(config: Config, packages: Registry, addresses: Addresses, log: Log): Promise<Parts> {
+export async function openParts(
+  config: Config,
+  packages: Registry,
+  addresses: Addresses,
+  log: Log,
+): Promise<Parts> {
   const closing = createClosing();
   installRuntime(log);
   const payloadKeys = payloadKeysOf(config);
@@ -177,14 +183,22 @@ export async function openParts(config: Config, packages: Registry, addresses: A
     const database = (async () => {
       const tls = await readServiceTls(config, "postgres");
       await migrate(addresses.databaseUrl, { tls });
-      const sql = connectPostgres(addresses.databaseUrl, { maxConnections: config.postgres.connectionsMax, tls });
+      const sql = connectPostgres(addresses.databaseUrl, {
+        maxConnections: config.postgres.connectionsMax,
+        tls,
+      });
       closing.defer(() => sql.end({ timeout: 2 }));
       return sql;
     })();
     const temporal = (async () => {
       const tls = await readServiceTls(config, "temporal");
       const { namespace } = config.temporal;
-      const connected = await connectTemporal({ address: addresses.temporal, namespace, tls, codec: payloadCodec });
+      const connected = await connectTemporal({
+        address: addresses.temporal,
+        namespace,
+        tls,
+        codec: payloadCodec,
+      });
       closing.defer(() => connected.connection.close());
       await prepareTemporal(connected.client);
       return connected;
@@ -194,7 +208,12 @@ export async function openParts(config: Config, packages: Registry, addresses: A
     closing.defer(async () => stopNoting());
     const redisTls = await readServiceTls(config, "redis");
     const events = addresses.redisUrl
-      ? createRedisEventLog({ url: addresses.redisUrl, tls: redisTls, prefix: config.redis.prefix, log: (line) => log.warn({}, line) })
+      ? createRedisEventLog({
+          url: addresses.redisUrl,
+          tls: redisTls,
+          prefix: config.redis.prefix,
+          log: (line) => log.warn({}, line),
+        })
       : createMemoryEventLog();
     closing.defer(() => events.close());
     const frames = addresses.redisUrl
@@ -219,9 +238,20 @@ export async function openParts(config: Config, packages: Registry, addresses: A
         })
       : createFileObjectStore({ folder: join(resolve(config.folders.data), "objects") });
     const secrets = createSecretStore(sql);
-    const [modelVersions, rollouts, flagStore] = [createModelVersionStore(sql), createRolloutStore(sql), createFlagStore(sql)];
+    const [modelVersions, rollouts, flagStore] = [
+      createModelVersionStore(sql),
+      createRolloutStore(sql),
+      createFlagStore(sql),
+    ];
     const changes = createRegistryChanges(sql);
-    const registry = await createLiveRegistry({ base: packages, versions: modelVersions, rollouts, flags: flagStore, changes, log });
+    const registry = await createLiveRegistry({
+      base: packages,
+      versions: modelVersions,
+      rollouts,
+      flags: flagStore,
+      changes,
+      log,
+    });
     closing.defer(() => registry[Symbol.asyncDispose]());
     return {
       config,
@@ -300,16 +330,25 @@ export function configuredAddresses(config: Config, role: string): Addresses {
   };
 }
 
-/** The configured peppers, newest first. Behind them stands one that the database keeps: what was stored without any stays known. */
-const peppersOf = ({ keys }: Config): string[] => (keys.pepper ?? "").split(",").flatMap((pepper) => pepper.trim() || []);
+/**
+ * The configured peppers, newest first. Behind them stands one that the database keeps: what was stored
+ * without any stays known.
+ */
+const peppersOf = ({ keys }: Config): string[] =>
+  (keys.pepper ?? "").split(",").flatMap((pepper) => pepper.trim() || []);
 
-/** The configured object store, if one is. Throws when its keys are missing, or it is to speak TLS at an address that says it does not. */
+/**
+ * The configured object store, if one is. Throws when its keys are missing, or it is to speak TLS at an
+ * address that says it does not.
+ */
 export function s3Of({ objects }: Config): Addresses["s3"] {
   if (!objects.endpoint) return undefined;
   if (!objects.accessKey || !objects.secretKey)
     throw new Error("S3_ENDPOINT is set, but not its keys; set S3_ACCESS_KEY and S3_SECRET_KEY.");
   const wantsTls = objects.tls || objects.tlsCa || objects.tlsCert || objects.tlsServerName;
   if (wantsTls && !objects.endpoint.startsWith("https:"))
-    throw new Error("TEMPERA_S3_TLS or one of its files is set, but S3_ENDPOINT begins with http://; write https://, or leave them out.");
+    throw new Error(
+      "TEMPERA_S3_TLS or one of its files is set, but S3_ENDPOINT begins with http://; write https://, or leave them out.",
+    );
   return { endpoint: objects.endpoint, accessKey: objects.accessKey, secretKey: objects.secretKey };
 }

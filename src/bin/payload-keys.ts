@@ -1,20 +1,25 @@
 import { createHmac } from "node:crypto";
 import type { Config } from "../config/settings.ts";
 import { LIMITS } from "../core/limits.ts";
-import { type PayloadKey, type PayloadKeys, parsePayloadKeys } from "../core/payload-keys.ts";
-import type { PayloadKeyRecord } from "../core/ports/payload-key-record.ts";
+import { type PayloadKey, type PayloadKeys, parsePayloadKeys } from "../core/operations/payload-keys.ts";
+import type { PayloadKeyRecord } from "../core/operations/payload-key-record.ts";
 
 /** The configured keys; without any, nothing is encrypted and nothing decrypts. */
 export const payloadKeysOf = ({ temporal }: Config): PayloadKeys =>
   temporal.payloadKeys ? parsePayloadKeys(temporal.payloadKeys) : { newest: undefined, byId: new Map() };
 
 /**
- * Refuses to start without a key that lately encrypted what Temporal still holds, or with another one of its id: every job that
- * waits would use up its attempts on inputs that nobody can read. Rejects with a sentence that names the key and the remedy.
+ * Refuses to start without a key that lately encrypted what Temporal still holds, or with another one of its
+ * id: every job that waits would use up its attempts on inputs that nobody can read. Rejects with a sentence
+ * that names the key and the remedy.
  *
- * The key that encrypts now is noted, and again every while for as long as the process runs; with how to end that.
+ * The key that encrypts now is noted, and again every while for as long as the process runs; with how to end
+ * that.
  */
-export async function guardPayloadKeys({ newest, byId }: PayloadKeys, record: PayloadKeyRecord): Promise<() => void> {
+export async function guardPayloadKeys(
+  { newest, byId }: PayloadKeys,
+  record: PayloadKeyRecord,
+): Promise<() => void> {
   for (const { id, checkValue } of await record.used(LIMITS.payloadKeyKeptMs)) {
     const given = byId.get(id);
     if (!given) {

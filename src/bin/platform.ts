@@ -3,8 +3,8 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { keyFile } from "../config/key-file.ts";
 import type { Config } from "../config/settings.ts";
-import { createClosing } from "../core/closing.ts";
-import type { Log } from "../core/ports/log.ts";
+import { createClosing } from "../core/operations/closing.ts";
+import type { Log } from "../core/operations/log.ts";
 import { startEmbeddedStack } from "../dev/embedded-stack.ts";
 import { ensureAdminKey, startAdmin } from "./admin.ts";
 import { startGateway } from "./gateway.ts";
@@ -18,7 +18,10 @@ import { certificateSource } from "./tls.ts";
 export interface Platform {
   url: string;
   adminUrl: string;
-  /** The gateway over TLS, where that is configured; `caFile` is what clients have to trust, unless the certificate is the operator's own. */
+  /**
+   * The gateway over TLS, where that is configured; `caFile` is what clients have to trust, unless the
+   * certificate is the operator's own.
+   */
   tls: { url: string; caFile?: string } | undefined;
   /** The embedded Temporal's UI; a configured Temporal has its own. */
   temporalUi: string | undefined;
@@ -36,15 +39,22 @@ export interface Platform {
  *
  * Rejects with a sentence that names what is missing or in the way, and its remedy; nothing is left running.
  */
-export async function startPlatform(config: Config, log: Log, say: (line: string) => void): Promise<Platform> {
+export async function startPlatform(
+  config: Config,
+  log: Log,
+  say: (line: string) => void,
+): Promise<Platform> {
   const closing = createClosing();
   try {
     const registry = await openRegistry(config);
     const data = resolve(config.folders.data);
     await mkdir(data, { recursive: true }).catch((error) => {
-      throw new Error(`The data folder ${data} cannot be made (${(error as Error).message}); set TEMPERA_DATA to one that can.`, {
-        cause: error,
-      });
+      throw new Error(
+        `The data folder ${data} cannot be made (${(error as Error).message}); set TEMPERA_DATA to one that can.`,
+        {
+          cause: error,
+        },
+      );
     });
     // A certificate that cannot be had is said before anything is started for it.
     if (config.tls.enabled) await certificateSource(config);
@@ -52,7 +62,11 @@ export async function startPlatform(config: Config, log: Log, say: (line: string
     bundling.catch(() => {}); // awaited by the orchestrator
     const stack = await startEmbeddedStack({
       folder: data,
-      ports: { temporal: config.temporal.port, temporalUi: config.temporal.uiPort, postgres: config.postgres.port },
+      ports: {
+        temporal: config.temporal.port,
+        temporalUi: config.temporal.uiPort,
+        postgres: config.postgres.port,
+      },
       wants: { temporal: !config.temporal.address, postgres: !config.postgres.url },
       log: say,
     });
@@ -90,7 +104,10 @@ export async function startPlatform(config: Config, log: Log, say: (line: string
     return {
       url: `http://localhost:${gateway.port}`,
       adminUrl: `http://localhost:${admin.port}`,
-      tls: gateway.tls && { url: `https://localhost:${gateway.tls.port}`, ...(gateway.tls.caFile && { caFile: gateway.tls.caFile }) },
+      tls: gateway.tls && {
+        url: `https://localhost:${gateway.tls.port}`,
+        ...(gateway.tls.caFile && { caFile: gateway.tls.caFile }),
+      },
       temporalUi: stack.temporal?.uiUrl,
       key,
       endpoints: [...new Set(registry.list().map(({ endpoint }) => endpoint))],

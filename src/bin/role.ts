@@ -21,7 +21,10 @@ export function refuseStart(error: unknown, mask: (text: string) => string = (te
   process.exit(1);
 }
 
-/** A terminal's Ctrl-C can arrive twice, from the terminal and through npm: only a later one is a second thought. */
+/**
+ * A terminal's Ctrl-C can arrive twice, from the terminal and through npm: only a later one is a second
+ * thought.
+ */
 const SECOND_THOUGHT_MS = 300;
 
 /** Calls `stop` on the first SIGINT or SIGTERM; a second one ends the process at once. */
@@ -37,10 +40,14 @@ export function onSignal(stop: (signal: string) => void): void {
   }
 }
 
-/** The settings on the command line: `--set <group>.<name>=<value>`, and `--tls` for `--set tls.enabled=true`. */
+/**
+ * The settings on the command line: `--set <group>.<name>=<value>`, and `--tls` for `--set tls.enabled=true`.
+ */
 export function readFlags(): string[] {
   try {
-    const { set = [], tls } = parseArgs({ options: { set: { type: "string", multiple: true }, tls: { type: "boolean" } } }).values;
+    const { set = [], tls } = parseArgs({
+      options: { set: { type: "string", multiple: true }, tls: { type: "boolean" } },
+    }).values;
     return [...(tls ? ["tls.enabled=true"] : []), ...set];
   } catch (error) {
     return refuseStart(error);
@@ -95,4 +102,5 @@ export async function runRole(name: string, start: (parts: Parts) => Promise<Rol
 }
 
 /** Whether this module is the program that was started. */
-export const isMain = (url: string): boolean => process.argv[1] !== undefined && url === pathToFileURL(realpathSync(process.argv[1])).href;
+export const isMain = (url: string): boolean =>
+  process.argv[1] !== undefined && url === pathToFileURL(realpathSync(process.argv[1])).href;

@@ -1,13 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { type Config, SETTINGS } from "../config/settings.ts";
-import type { ServiceTls } from "../core/service-tls.ts";
+import type { ServiceTls } from "../core/operations/service-tls.ts";
 
 /** The groups of settings of services that can be spoken to over TLS. */
 export type TlsService = "temporal" | "postgres" | "redis" | "objects";
 
 /**
- * How a service is spoken to over TLS, its files read; `undefined`: as its address says. Rejects with a sentence that names the
- * variable and its remedy. A certificate that was renewed is read at the next start.
+ * How a service is spoken to over TLS, its files read; `undefined`: as its address says. Rejects with a
+ * sentence that names the variable and its remedy. A certificate that was renewed is read at the next start.
  */
 export async function readServiceTls(config: Config, service: TlsService): Promise<ServiceTls | undefined> {
   const { tls, tlsCa, tlsCert, tlsKey, tlsServerName } = config[service];
@@ -28,7 +28,12 @@ export async function readServiceTls(config: Config, service: TlsService): Promi
     readPem(tlsCert, names.tlsCert.env, "CERTIFICATE"),
     readPem(tlsKey, names.tlsKey.env, "PRIVATE KEY"),
   ]);
-  return { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }), ...(tlsServerName && { serverName: tlsServerName }) };
+  return {
+    ...(ca && { ca }),
+    ...(cert && { cert }),
+    ...(key && { key }),
+    ...(tlsServerName && { serverName: tlsServerName }),
+  };
 }
 
 function addressOf(
@@ -47,13 +52,19 @@ function addressOf(
   }
 }
 
-async function readPem(path: string | undefined, variable: string, holds: "CERTIFICATE" | "PRIVATE KEY"): Promise<string | undefined> {
+async function readPem(
+  path: string | undefined,
+  variable: string,
+  holds: "CERTIFICATE" | "PRIVATE KEY",
+): Promise<string | undefined> {
   if (!path) return undefined;
   const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
     throw new Error(`${variable} names ${path}, which cannot be read (${error.code}); correct it.`);
   });
   if (!new RegExp(`-----BEGIN [A-Z ]*${holds}-----`).test(text)) {
-    throw new Error(`${variable} names ${path}, which holds no ${holds.toLowerCase()} in PEM form; correct it.`);
+    throw new Error(
+      `${variable} names ${path}, which holds no ${holds.toLowerCase()} in PEM form; correct it.`,
+    );
   }
   return text;
 }

@@ -16,7 +16,8 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-const source = (env: Record<string, string> = {}) => certificateSource(loadConfig({ TEMPERA_DATA: folder, ...env }));
+const source = (env: Record<string, string> = {}) =>
+  certificateSource(loadConfig({ TEMPERA_DATA: folder, ...env }));
 const named = async (env: Record<string, string>): Promise<string[]> => {
   const { cert } = await (await source(env)).certificate();
   return (new X509Certificate(cert).subjectAltName ?? "").split(", ");
@@ -29,7 +30,15 @@ describe("where the certificate comes from", () => {
       TEMPERA_HOST: "10.0.0.7",
       TEMPERA_TLS_NAMES: "GPU.example.com, 10.0.0.8,*.lab.example.com",
     });
-    for (const name of ["localhost", "fal.run", "queue.fal.run", "rest.fal.ai", "v3.fal.media", "gpu.example.com", "*.lab.example.com"])
+    for (const name of [
+      "localhost",
+      "fal.run",
+      "queue.fal.run",
+      "rest.fal.ai",
+      "v3.fal.media",
+      "gpu.example.com",
+      "*.lab.example.com",
+    ])
       expect(names).toContain(`DNS:${name}`);
     for (const address of ["127.0.0.1", "10.0.0.7", "10.0.0.8", "0:0:0:0:0:0:0:1", "2001:DB8:0:0:0:0:0:1"])
       expect(names).toContain(`IP Address:${address}`);
@@ -57,8 +66,14 @@ describe("where the certificate comes from", () => {
   it.each([
     [{ TEMPERA_TLS_CERT: "/x" }, "TEMPERA_TLS_CERT is set alone; set both, or neither."],
     [{ TEMPERA_TLS_KEY: "/x" }, "TEMPERA_TLS_KEY is set alone; set both, or neither."],
-    [{ TEMPERA_TLS_CERT: "/x/cert", TEMPERA_TLS_KEY: "/x/key" }, "names /x/cert, which cannot be read (ENOENT); correct it."],
-    [{ TEMPERA_TLS_NAMES: "a.example.com,https://b" }, '"https://b" is neither a host name nor an address; correct it.'],
+    [
+      { TEMPERA_TLS_CERT: "/x/cert", TEMPERA_TLS_KEY: "/x/key" },
+      "names /x/cert, which cannot be read (ENOENT); correct it.",
+    ],
+    [
+      { TEMPERA_TLS_NAMES: "a.example.com,https://b" },
+      '"https://b" is neither a host name nor an address; correct it.',
+    ],
   ])("%j is refused in one line", async (env, words) => {
     const { message } = (await source(env as Record<string, string>).catch((error) => error)) as Error;
     expect(message).toContain(words);
@@ -73,8 +88,17 @@ describe("a listener's certificate", () => {
     vi.useFakeTimers();
     const used: string[] = [];
     const faults: string[] = [];
-    const log = { debug() {}, info() {}, warn() {}, error: (_about: object, message: string) => void faults.push(message) };
-    const server = { port: 0, useCertificate: ({ cert }: Certificate) => void used.push(cert), stop: async () => {} };
+    const log = {
+      debug() {},
+      info() {},
+      warn() {},
+      error: (_about: object, message: string) => void faults.push(message),
+    };
+    const server = {
+      port: 0,
+      useCertificate: ({ cert }: Certificate) => void used.push(cert),
+      stop: async () => {},
+    };
     let answer: () => Promise<Certificate> = async () => ({ cert: "second", key: "" });
     const stop = keepCertificateFresh(server as never, { certificate: () => answer() }, log);
     await vi.advanceTimersByTimeAsync(HOUR_MS - 1);

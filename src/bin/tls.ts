@@ -1,10 +1,10 @@
 import { isIP } from "node:net";
 import { join, resolve } from "node:path";
 import type { Certificate, LocalAuthority } from "../adapters/tls/local-authority.ts";
-import type { HttpServer } from "../api/serve.ts";
+import type { HttpServer } from "../api/http/listen.ts";
 import type { Config } from "../config/settings.ts";
-import { systemClock } from "../core/ports/clock.ts";
-import type { Log } from "../core/ports/log.ts";
+import { systemClock } from "../core/operations/clock.ts";
+import type { Log } from "../core/operations/log.ts";
 import { TREES } from "../fal/index.ts";
 
 /** Where a TLS listener has its certificate from. */
@@ -15,21 +15,29 @@ export interface CertificateSource {
   caFile?: string;
 }
 
-/** How often a listener looks whether there is a newer certificate: also one that somebody else has put in the place of its own. */
+/**
+ * How often a listener looks whether there is a newer certificate: also one that somebody else has put in the
+ * place of its own.
+ */
 const LOOK_EVERY_MS = 3_600_000;
 
-/** The configured certificate, else one of the local authority. Rejects with a sentence when it cannot be had. */
+/**
+ * The configured certificate, else one of the local authority. Rejects with a sentence when it cannot be had.
+ */
 export async function certificateSource(config: Config): Promise<CertificateSource> {
   const { cert, key } = config.tls;
   if (!cert && !key) return localAuthority(config);
-  if (!cert || !key) throw new Error(`${cert ? "TEMPERA_TLS_CERT" : "TEMPERA_TLS_KEY"} is set alone; set both, or neither.`);
+  if (!cert || !key)
+    throw new Error(`${cert ? "TEMPERA_TLS_CERT" : "TEMPERA_TLS_KEY"} is set alone; set both, or neither.`);
   const { readOwnCertificate } = await import("../adapters/tls/own-certificate.ts");
   const certificate = () => readOwnCertificate({ cert, key });
   await certificate();
   return { certificate };
 }
 
-/** The authority kept in the data folder; made on first use. Its package is loaded only where it is wanted. */
+/**
+ * The authority kept in the data folder; made on first use. Its package is loaded only where it is wanted.
+ */
 export async function localAuthority(config: Config): Promise<LocalAuthority> {
   const names = serverNames(config);
   const { openLocalAuthority } = await import("../adapters/tls/local-authority.ts");
@@ -42,7 +50,8 @@ const NAME = /^(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-
 function serverNames({ server, tls }: Config): string[] {
   const configured = (tls.names ?? "").split(",").flatMap((name) => name.trim() || []);
   const wrong = configured.find((name) => !isIP(name) && !(NAME.test(name) && name.length <= 253));
-  if (wrong !== undefined) throw new Error(`TEMPERA_TLS_NAMES: "${wrong}" is neither a host name nor an address; correct it.`);
+  if (wrong !== undefined)
+    throw new Error(`TEMPERA_TLS_NAMES: "${wrong}" is neither a host name nor an address; correct it.`);
   const fal = Object.values(TREES).flatMap(({ hosts }) => [...hosts]);
   const publicHost = server.publicUrl ? [new URL(server.publicUrl).hostname.replace(/^\[|\]$/g, "")] : [];
   const bound = ["0.0.0.0", "::"].includes(server.host) ? [] : [server.host];
@@ -50,12 +59,16 @@ function serverNames({ server, tls }: Config): string[] {
   return [...new Set(all.map((name) => name.toLowerCase()))];
 }
 
-/** Lets a listener serve with the newest certificate for as long as it runs. Call what is returned to end that. */
+/**
+ * Lets a listener serve with the newest certificate for as long as it runs. Call what is returned to end
+ * that.
+ */
 export function keepCertificateFresh(server: HttpServer, source: CertificateSource, log: Log): () => void {
   const timer = setInterval(() => {
     source.certificate().then(
       (certificate) => server.useCertificate(certificate),
-      (error) => log.error({ err: error }, "the TLS certificate could not be renewed; the present one stays in use"),
+      (error) =>
+        log.error({ err: error }, "the TLS certificate could not be renewed; the present one stays in use"),
     );
   }, LOOK_EVERY_MS);
   timer.unref();

@@ -1,4 +1,7 @@
-/** `npm run demo`: one whole pipeline on the platform, from a prompt to a film with sound, through the public HTTP API. */
+/**
+ * `npm run demo`: one whole pipeline on the platform, from a prompt to a film with sound, through the public
+ * HTTP API.
+ */
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { Command } from "commander";
@@ -35,7 +38,9 @@ interface Film {
 }
 
 /** A running platform at the configured address, or one started for this demo. */
-async function reachPlatform(): Promise<Connection & { platform?: Platform; temporalUi: string | undefined }> {
+async function reachPlatform(): Promise<
+  Connection & { platform?: Platform; temporalUi: string | undefined }
+> {
   const config = loadConfig();
   const url = process.env.TEMPERA_URL ?? `http://localhost:${config.server.port}`;
   const adminUrl = `http://localhost:${config.server.adminPort}`;
@@ -53,7 +58,10 @@ async function reachPlatform(): Promise<Connection & { platform?: Platform; temp
   process.stderr.write("  starting Tempera …\n");
   const platform = await startPlatform(
     config,
-    createLogger({ ...config.log, level: config.log.level === "info" ? "warn" : config.log.level }, "tempera"),
+    createLogger(
+      { ...config.log, level: config.log.level === "info" ? "warn" : config.log.level },
+      "tempera",
+    ),
     (line) => process.stderr.write(`  ${line}\n`),
   );
   return { ...platform, platform };
@@ -62,12 +70,19 @@ async function reachPlatform(): Promise<Connection & { platform?: Platform; temp
 /** The steps of all three models, each within what it takes. */
 function stepsOf(steps: string): object {
   const wanted = Number(steps);
-  return { image_steps: wanted, video_steps: Math.min(wanted, 40), sound_steps: Math.min(Math.max(wanted, 4), 50) };
+  return {
+    image_steps: wanted,
+    video_steps: Math.min(wanted, 40),
+    sound_steps: Math.min(Math.max(wanted, 4), 50),
+  };
 }
 
 async function save(path: string, { url }: MadeFile): Promise<{ path: string; bytes: number }> {
   const file = await fetch(url);
-  if (!file.ok) throw new Error(`${url} cannot be fetched (HTTP ${file.status}); TEMPERA_PUBLIC_URL must lead to the gateway.`);
+  if (!file.ok)
+    throw new Error(
+      `${url} cannot be fetched (HTTP ${file.status}); TEMPERA_PUBLIC_URL must lead to the gateway.`,
+    );
   const bytes = Buffer.from(await file.arrayBuffer());
   await mkdir(dirname(path), { recursive: true });
   await writeFile(path, bytes);
@@ -75,9 +90,20 @@ async function save(path: string, { url }: MadeFile): Promise<{ path: string; by
 }
 
 /** What all three files are called, without their ends. */
-const stemOf = (out: string, requestId: string): string => resolve(/\.(png|mp4)$/.test(out) ? out.slice(0, -4) : join(out, requestId));
+const stemOf = (out: string, requestId: string): string =>
+  resolve(/\.(png|mp4)$/.test(out) ? out.slice(0, -4) : join(out, requestId));
 
-async function demo({ prompt, motion, sound, seed, steps, frames, cache, out, json }: Options): Promise<void> {
+async function demo({
+  prompt,
+  motion,
+  sound,
+  seed,
+  steps,
+  frames,
+  cache,
+  out,
+  json,
+}: Options): Promise<void> {
   const { platform, temporalUi, ...connection } = await reachPlatform();
   try {
     const client = createPlatformClient(connection);
@@ -91,7 +117,11 @@ async function demo({ prompt, motion, sound, seed, steps, frames, cache, out, js
       ...stepsOf(steps),
       ...(seed !== undefined && { seed: Number(seed) }),
     };
-    const { request_id: requestId } = await client.submit(ENDPOINT, input, cache ? {} : { "x-tempera-cache": "off" });
+    const { request_id: requestId } = await client.submit(
+      ENDPOINT,
+      input,
+      cache ? {} : { "x-tempera-cache": "off" },
+    );
     process.stderr.write(`  request ${requestId}\n`);
     const { last, nodes } = await watchNodes(client, ENDPOINT, requestId, process.stderr);
     const film = (await client.result(ENDPOINT, requestId)) as Film;
@@ -104,14 +134,30 @@ async function demo({ prompt, motion, sound, seed, steps, frames, cache, out, js
       save(`${stem}.mp4`, film.video),
     ]);
     const { queue_time: queue = 0, inference_time: inference = 0 } = last.metrics;
-    const workflow = temporalUi && `${temporalUi}/namespaces/${loadConfig().temporal.namespace}/workflows/${requestId}`;
+    const workflow =
+      temporalUi && `${temporalUi}/namespaces/${loadConfig().temporal.namespace}/workflows/${requestId}`;
     if (json) {
       const { width, height } = film.image;
       const files = { picture, silent_film: silent, film: whole };
-      const report = { path: whole.path, request_id: requestId, seed: film.seed, width, height, bytes: whole.bytes, files };
-      const told = nodes.map(({ node, endpoint, requestId: id, ...rest }) => ({ node, endpoint, request_id: id, ...rest }));
+      const report = {
+        path: whole.path,
+        request_id: requestId,
+        seed: film.seed,
+        width,
+        height,
+        bytes: whole.bytes,
+        files,
+      };
+      const told = nodes.map(({ node, endpoint, requestId: id, ...rest }) => ({
+        node,
+        endpoint,
+        request_id: id,
+        ...rest,
+      }));
       const seconds = { queue, inference, total: totalSeconds };
-      process.stdout.write(`${JSON.stringify({ ...report, nodes: told, seconds, temporal_ui: workflow ?? null })}\n`);
+      process.stdout.write(
+        `${JSON.stringify({ ...report, nodes: told, seconds, temporal_ui: workflow ?? null })}\n`,
+      );
       return;
     }
     process.stdout.write(
@@ -121,9 +167,13 @@ async function demo({ prompt, motion, sound, seed, steps, frames, cache, out, js
         `  film       ${silent.path}  (${silent.bytes} bytes)`,
         `  with sound ${whole.path}  (${whole.bytes} bytes)`,
         `  request    ${requestId}`,
-        ...nodes.map(({ node, endpoint, requestId: id }) => `             ${node.padEnd(7)} ${endpoint}  ${id}`),
+        ...nodes.map(
+          ({ node, endpoint, requestId: id }) => `             ${node.padEnd(7)} ${endpoint}  ${id}`,
+        ),
         `  timings    inference ${inference.toFixed(2)} s, in all ${totalSeconds.toFixed(2)} s`,
-        ...(workflow ? [`  Temporal   ${workflow}${platform ? "  (while the platform runs: npm start)" : ""}`] : []),
+        ...(workflow
+          ? [`  Temporal   ${workflow}${platform ? "  (while the platform runs: npm start)" : ""}`]
+          : []),
         "",
         "",
       ].join("\n"),
@@ -142,7 +192,11 @@ const program = new Command("demo")
   .option("--steps <number>", "denoising steps of each model", "30")
   .option("--frames <number>", "frames of the film, 17 to 161", "81")
   .option("--no-cache", "run every node, though this very film was made before")
-  .option("--out <folder or file>", "where to save the files; x.png is saved beside x-silent.mp4 and x.mp4", "out")
+  .option(
+    "--out <folder or file>",
+    "where to save the files; x.png is saved beside x-silent.mp4 and x.mp4",
+    "out",
+  )
   .option("--json", "print the result as one JSON line")
   .action(demo);
 try {

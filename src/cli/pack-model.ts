@@ -12,20 +12,24 @@ export interface PackedModel extends AsyncDisposable {
 }
 
 /**
- * Packs a package folder: `model.yaml`, the weights that it names, and its schemas, which lie in `schemas/` of the folder or where
- * those of the models folder lie. What is in it is checked by who takes it.
+ * Packs a package folder: `model.yaml`, the weights that it names, and its schemas, which lie in `schemas/`
+ * of the folder or where those of the models folder lie. What is in it is checked by who takes it.
  *
  * @param schemasFolder `schemas/`, with `models/<endpoint>/<version>/{input,output}.json` in it
  */
 export async function packModel(folder: string, schemasFolder: string): Promise<PackedModel> {
   const manifestFile = join(folder, "model.yaml");
-  if (!existsSync(manifestFile)) throw new Error(`${folder} has no model.yaml; name the folder of a model package, or an archive.`);
+  if (!existsSync(manifestFile))
+    throw new Error(`${folder} has no model.yaml; name the folder of a model package, or an archive.`);
   const { endpoint, version, files } = (parse(readFileSync(manifestFile, "utf8")) ?? {}) as {
     endpoint?: unknown;
     version?: unknown;
     files?: Record<string, string>;
   };
-  const schemaPlaces = [join(folder, "schemas"), join(schemasFolder, "models", String(endpoint), String(version))];
+  const schemaPlaces = [
+    join(folder, "schemas"),
+    join(schemasFolder, "models", String(endpoint), String(version)),
+  ];
   const schemas = schemaPlaces.find((place) => existsSync(join(place, "input.json")));
   if (!schemas) throw new Error(`There is no input.json in ${schemaPlaces.join(" or ")}.`);
 
@@ -48,7 +52,11 @@ export async function packModel(folder: string, schemasFolder: string): Promise<
     // Weights hardly shrink: the fastest level is the right one.
     const paths = ["model.yaml", "schemas", ...Object.keys(files ?? {})];
     await create({ file, cwd: layout, follow: true, portable: true, gzip: { level: 1 } }, paths);
-    return { file, bytes: statSync(file).size, [Symbol.asyncDispose]: () => rm(staging, { recursive: true, force: true }) };
+    return {
+      file,
+      bytes: statSync(file).size,
+      [Symbol.asyncDispose]: () => rm(staging, { recursive: true, force: true }),
+    };
   } catch (error) {
     await rm(staging, { recursive: true, force: true });
     throw error;

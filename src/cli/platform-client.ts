@@ -60,9 +60,16 @@ export function findKey(given: string | undefined, env: NodeJS.ProcessEnv = proc
 
 /** A sentence for an error answer of the queue API or of the Platform API. */
 function errorText(status: number, body: unknown): string {
-  const { detail, error } = (body ?? {}) as { detail?: unknown; error?: { message?: string }; status?: string };
+  const { detail, error } = (body ?? {}) as {
+    detail?: unknown;
+    error?: { message?: string };
+    status?: string;
+  };
   if (typeof detail === "string") return detail;
-  if (Array.isArray(detail)) return detail.map(({ loc, msg }) => `${(loc as unknown[]).slice(1).join(".") || "input"}: ${msg}`).join("; ");
+  if (Array.isArray(detail))
+    return detail
+      .map(({ loc, msg }) => `${(loc as unknown[]).slice(1).join(".") || "input"}: ${msg}`)
+      .join("; ");
   if (error?.message) return error.message;
   const word = (body as { status?: string } | undefined)?.status;
   if (word === "NOT_FOUND") return "There is no such request.";
@@ -76,13 +83,23 @@ export interface PlatformClient {
   result(endpoint: string, requestId: string): Promise<unknown>;
   cancel(endpoint: string, requestId: string): Promise<void>;
   /** Runs a pipeline's request again; what it answers is of the new one. */
-  rerun(endpoint: string, requestId: string, body: unknown, headers?: Record<string, string>): Promise<Status>;
-  /** Each change of the request's status until it has ended, and with `nodes` of its nodes; goes on after a broken connection. */
+  rerun(
+    endpoint: string,
+    requestId: string,
+    body: unknown,
+    headers?: Record<string, string>,
+  ): Promise<Status>;
+  /**
+   * Each change of the request's status until it has ended, and with `nodes` of its nodes; goes on after a
+   * broken connection.
+   */
   follow(endpoint: string, requestId: string, options?: { nodes?: boolean }): AsyncGenerator<Status>;
   admin<T>(method: string, path: string, body?: unknown): Promise<T>;
   /** Sends a file to the admin service, as it is read. */
   sendFile<T>(path: string, file: string, contentType: string): Promise<T>;
-  /** The same of what several people may change at once: with the revision that was read, and demanding one. */
+  /**
+   * The same of what several people may change at once: with the revision that was read, and demanding one.
+   */
   adminRevised<T>(
     method: string,
     path: string,
@@ -97,14 +114,19 @@ export function createPlatformClient({ url, adminUrl, key }: Connection): Platfo
     address: string,
     { body, headers }: { body?: unknown; headers?: Record<string, string> } = {},
   ): Promise<Response> => {
-    const init: RequestInit = { method, headers: { authorization: `Key ${key}`, "content-type": "application/json", ...headers } };
+    const init: RequestInit = {
+      method,
+      headers: { authorization: `Key ${key}`, "content-type": "application/json", ...headers },
+    };
     if (body !== undefined) init.body = JSON.stringify(body);
     return answered(address, init);
   };
   const answered = async (address: string, init: RequestInit): Promise<Response> => {
     const response = await fetch(address, init).catch((error: Error) => {
       const cause = (error.cause as { code?: string } | undefined)?.code ?? error.message;
-      throw new PlatformError(`No platform answers at ${new URL(address).origin} (${cause}); start one with \`npm start\`, or pass --url.`);
+      throw new PlatformError(
+        `No platform answers at ${new URL(address).origin} (${cause}); start one with \`npm start\`, or pass --url.`,
+      );
     });
     if (response.ok) return response;
     const answer: unknown = await response.json().catch(() => undefined);
@@ -114,7 +136,8 @@ export function createPlatformClient({ url, adminUrl, key }: Connection): Platfo
   const json = async <T>(response: Promise<Response>): Promise<T> => (await (await response).json()) as T;
 
   return {
-    submit: (endpoint, input, headers) => json(request("POST", queue(endpoint), { body: input, ...(headers && { headers }) })),
+    submit: (endpoint, input, headers) =>
+      json(request("POST", queue(endpoint), { body: input, ...(headers && { headers }) })),
     status: (endpoint, id) => json(request("GET", queue(endpoint, `/requests/${id}/status?logs=1`))),
     result: (endpoint, id) => json(request("GET", queue(endpoint, `/requests/${id}`))),
     cancel: async (endpoint, id) => {
@@ -126,9 +149,13 @@ export function createPlatformClient({ url, adminUrl, key }: Connection): Platfo
       let lastEventId: string | undefined;
       for (;;) {
         const headers = lastEventId === undefined ? {} : { "last-event-id": lastEventId };
-        const response = await request("GET", queue(endpoint, `/requests/${id}/status/stream?logs=1${nodes ? "&nodes=1" : ""}`), {
-          headers,
-        });
+        const response = await request(
+          "GET",
+          queue(endpoint, `/requests/${id}/status/stream?logs=1${nodes ? "&nodes=1" : ""}`),
+          {
+            headers,
+          },
+        );
         try {
           for await (const event of serverSentEvents(response)) {
             lastEventId = event.id ?? lastEventId;
@@ -142,7 +169,11 @@ export function createPlatformClient({ url, adminUrl, key }: Connection): Platfo
         }
       }
     },
-    adminRevised: async <T>(method: string, path: string, change?: { body: unknown; ifMatch: string | undefined }) => {
+    adminRevised: async <T>(
+      method: string,
+      path: string,
+      change?: { body: unknown; ifMatch: string | undefined },
+    ) => {
       const headers = change?.ifMatch === undefined ? {} : { "if-match": change.ifMatch };
       const response = await request(method, `${adminUrl}${path}`, { body: change?.body, headers });
       return { body: (await response.json()) as T, etag: response.headers.get("etag") ?? undefined };

@@ -9,12 +9,15 @@ export interface ProgressView {
 }
 
 /**
- * Shows a request on its way: place in the queue, a bar for its denoising steps, its log lines. A terminal gets a bar
- * that is drawn over; anything else gets plain lines.
+ * Shows a request on its way: place in the queue, a bar for its denoising steps, its log lines. A terminal
+ * gets a bar that is drawn over; anything else gets plain lines.
  *
  * @param label what every line begins with
  */
-export function createProgressView(out: Pick<NodeJS.WriteStream, "write" | "isTTY">, label = ""): ProgressView {
+export function createProgressView(
+  out: Pick<NodeJS.WriteStream, "write" | "isTTY">,
+  label = "",
+): ProgressView {
   let drawn = false;
   let last = "";
   const clear = (): void => {
@@ -27,7 +30,8 @@ export function createProgressView(out: Pick<NodeJS.WriteStream, "write" | "isTT
   };
   return {
     show({ status, queue_position: position, progress, logs }) {
-      for (const { message, level } of logs ?? []) line(level === "INFO" || level === "DEBUG" ? `· ${message}` : `· ${level}: ${message}`);
+      for (const { message, level } of logs ?? [])
+        line(level === "INFO" || level === "DEBUG" ? `· ${message}` : `· ${level}: ${message}`);
       if (status === "IN_QUEUE") {
         const text = position ? `in the queue, ${position} ahead` : "in the queue, next";
         if (text !== last) line(text);

@@ -1,7 +1,7 @@
 /** `npm run schemas:openapi`: writes the admin service's OpenAPI document, as its code says it is. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { adminOpenapi } from "../api/admin.ts";
+import { adminOpenapi } from "../api/admin/admin.ts";
 
 const PATH = join(import.meta.dirname, "../../schemas/admin/openapi.json");
 

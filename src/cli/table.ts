@@ -1,6 +1,8 @@
 /** Rows as aligned columns, for a terminal. */
 export function table(header: string[], rows: string[][]): string {
-  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => (row[column] ?? "").length)));
+  const widths = header.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => (row[column] ?? "").length)),
+  );
   return [header, ...rows]
     .map((row) =>
       row

@@ -1,35 +1,43 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
-import { addAuditCommands } from "./commands/audit.ts";
-import { addConfigCommands, collect } from "./commands/config.ts";
-import { addDeadLetterCommands } from "./commands/dead-letters.ts";
-import { addDeliveryCommands } from "./commands/deliveries.ts";
-import { addEndedRequestCommands } from "./commands/ended-requests.ts";
-import { addEngineCommands } from "./commands/engines.ts";
-import { addFlagCommands } from "./commands/flags.ts";
-import { addKeyCommands } from "./commands/keys.ts";
-import { addModelCommands } from "./commands/models.ts";
-import { addPipelineCommands } from "./commands/pipelines.ts";
-import { addPipelineRerunCommand } from "./commands/pipelines-rerun.ts";
-import { addPlanCommands } from "./commands/plans.ts";
-import { addRequestCommands } from "./commands/requests.ts";
-import { addRetentionCommands } from "./commands/retention.ts";
-import { addRolloutCommands } from "./commands/rollouts.ts";
-import { addSigningKeyCommands } from "./commands/signing-keys.ts";
-import { addStorageCommands } from "./commands/storage.ts";
-import { addTlsCommands } from "./commands/tls.ts";
-import { addUsageCommands } from "./commands/usage.ts";
-import { addWorkerCommands } from "./commands/workers.ts";
+import { addAuditCommands } from "./commands/operations/audit.ts";
+import { addConfigCommands, collect } from "./commands/operations/config.ts";
+import { addDeadLetterCommands } from "./commands/requests/dead-letters.ts";
+import { addDeliveryCommands } from "./commands/requests/deliveries.ts";
+import { addEndedRequestCommands } from "./commands/requests/ended-requests.ts";
+import { addEngineCommands } from "./commands/models/engines.ts";
+import { addFlagCommands } from "./commands/models/flags.ts";
+import { addKeyCommands } from "./commands/owners/keys.ts";
+import { addModelCommands } from "./commands/models/models.ts";
+import { addPipelineCommands } from "./commands/requests/pipelines.ts";
+import { addPipelineRerunCommand } from "./commands/requests/pipelines-rerun.ts";
+import { addPlanCommands } from "./commands/owners/plans.ts";
+import { addRequestCommands } from "./commands/requests/requests.ts";
+import { addRetentionCommands } from "./commands/operations/retention.ts";
+import { addRolloutCommands } from "./commands/models/rollouts.ts";
+import { addSigningKeyCommands } from "./commands/operations/signing-keys.ts";
+import { addStorageCommands } from "./commands/owners/storage.ts";
+import { addTlsCommands } from "./commands/operations/tls.ts";
+import { addUsageCommands } from "./commands/owners/usage.ts";
+import { addWorkerCommands } from "./commands/models/workers.ts";
 import { createPlatformClient, findKey, type PlatformClient } from "./platform-client.ts";
 
 // The platform itself is loaded only by the commands that need it: the others answer in a blink.
-const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "../../package.json"), "utf8")) as { version: string };
+const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "../../package.json"), "utf8")) as {
+  version: string;
+};
 
 const program = new Command("tempera")
-  .description("Self-hosted inference that speaks the fal.ai protocol and runs every job durably on Temporal.")
+  .description(
+    "Self-hosted inference that speaks the fal.ai protocol and runs every job durably on Temporal.",
+  )
   .version(version)
-  .option("--url <url>", "the gateway (TEMPERA_URL)", process.env.TEMPERA_URL ?? `http://localhost:${process.env.TEMPERA_PORT ?? 8080}`)
+  .option(
+    "--url <url>",
+    "the gateway (TEMPERA_URL)",
+    process.env.TEMPERA_URL ?? `http://localhost:${process.env.TEMPERA_PORT ?? 8080}`,
+  )
   .option(
     "--admin-url <url>",
     "the admin service (TEMPERA_ADMIN_URL)",
@@ -40,16 +48,27 @@ const program = new Command("tempera")
 
 const connect = (command: Command): PlatformClient => {
   const { url, adminUrl, key } = command.optsWithGlobals<{ url: string; adminUrl: string; key?: string }>();
-  return createPlatformClient({ url: url.replace(/\/+$/, ""), adminUrl: adminUrl.replace(/\/+$/, ""), key: findKey(key) });
+  return createPlatformClient({
+    url: url.replace(/\/+$/, ""),
+    adminUrl: adminUrl.replace(/\/+$/, ""),
+    key: findKey(key),
+  });
 };
 
 program
   .command("start")
   .description("run the whole platform, with embedded services for those that are not configured")
   .option("--tls", "serve over HTTPS too, with a certificate of a local authority (TEMPERA_TLS)")
-  .option("--set <setting=value>", "override one setting, such as server.port=9000; may be given several times", collect, [])
+  .option(
+    "--set <setting=value>",
+    "override one setting, such as server.port=9000; may be given several times",
+    collect,
+    [],
+  )
   .action(async ({ tls, set }: { tls?: boolean; set: string[] }) =>
-    (await import("../bin/all-in-one.ts")).runAllInOne({ flags: [...(tls ? ["tls.enabled=true"] : []), ...set] }),
+    (await import("../bin/all-in-one.ts")).runAllInOne({
+      flags: [...(tls ? ["tls.enabled=true"] : []), ...set],
+    }),
   );
 addRequestCommands(program, connect);
 addEndedRequestCommands(program, connect);
@@ -77,7 +96,7 @@ program
   .option("--json", "print the findings as JSON")
   .action(async ({ json }: { json?: boolean }, command: Command) => {
     const { url } = command.optsWithGlobals<{ url: string }>();
-    const { doctor } = await import("./commands/doctor.ts");
+    const { doctor } = await import("./commands/operations/doctor.ts");
     process.exitCode = await doctor({ url, json: json === true });
   });
 

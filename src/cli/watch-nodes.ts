@@ -13,8 +13,8 @@ export interface EndedNode {
 type Out = Pick<NodeJS.WriteStream, "write" | "isTTY">;
 
 /**
- * Follows a pipeline's request to its end, showing each of its nodes on its way: a bar on a terminal, plain lines elsewhere. Returns
- * its last status and its nodes, in the order in which they were begun.
+ * Follows a pipeline's request to its end, showing each of its nodes on its way: a bar on a terminal, plain
+ * lines elsewhere. Returns its last status and its nodes, in the order in which they were begun.
  */
 export async function watchNodes(
   client: Pick<PlatformClient, "follow">,
@@ -44,7 +44,11 @@ export async function watchNodes(
 const labelOf = ({ node_id: node }: NodeStatus): string => `${node.padEnd(7)} `;
 
 /** Shows a node until its own request has ended; returns what that says of its time. */
-async function watchNode(client: Pick<PlatformClient, "follow">, node: NodeStatus, out: Out): Promise<Status["metrics"]> {
+async function watchNode(
+  client: Pick<PlatformClient, "follow">,
+  node: NodeStatus,
+  out: Out,
+): Promise<Status["metrics"]> {
   out.write(`  ${labelOf(node)}${node.app_id}, request ${node.request_id}\n`);
   const view = createProgressView(out, labelOf(node));
   let metrics: Status["metrics"] = {};
@@ -56,9 +60,21 @@ async function watchNode(client: Pick<PlatformClient, "follow">, node: NodeStatu
   return metrics;
 }
 
-function tellEnd(node: NodeStatus, { queue_time: queue = 0, inference_time: inference = 0 }: Status["metrics"], out: Out): EndedNode {
+function tellEnd(
+  node: NodeStatus,
+  { queue_time: queue = 0, inference_time: inference = 0 }: Status["metrics"],
+  out: Out,
+): EndedNode {
   const how =
-    node.cache === "hit" ? "cache hit, an earlier result" : `cache miss, inference ${inference.toFixed(2)} s, queue ${queue.toFixed(2)} s`;
+    node.cache === "hit"
+      ? "cache hit, an earlier result"
+      : `cache miss, inference ${inference.toFixed(2)} s, queue ${queue.toFixed(2)} s`;
   out.write(`  ${labelOf(node)}${node.error === undefined ? `done: ${how}` : `failed: ${node.error}`}\n`);
-  return { node: node.node_id, endpoint: node.app_id, requestId: node.request_id, cache: node.cache, seconds: { queue, inference } };
+  return {
+    node: node.node_id,
+    endpoint: node.app_id,
+    requestId: node.request_id,
+    cache: node.cache,
+    seconds: { queue, inference },
+  };
 }

@@ -21,8 +21,13 @@ export interface ConfigFiles {
 const OWN_FILE = "tempera.yaml";
 const OWN_FOLDER = "config";
 
-/** The text of every configuration file by its path, in the order in which they are read: a later one wins. */
-export function findConfigFiles(env: Record<string, string | undefined>, faults: string[] = []): Map<string, string> {
+/**
+ * The text of every configuration file by its path, in the order in which they are read: a later one wins.
+ */
+export function findConfigFiles(
+  env: Record<string, string | undefined>,
+  faults: string[] = [],
+): Map<string, string> {
   const named = env[CONFIG_FILE_ENV] || undefined;
   if (named && !existsSync(named)) faults.push(`${CONFIG_FILE_ENV}: there is no file or folder ${named}`);
   const texts = new Map<string, string>();
@@ -67,7 +72,8 @@ function readOne(path: string, text: string, values: Map<string, FileValue>, fau
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
   const at = (node: unknown): string => `${path}:${lines.linePos(rangeStart(node)).line || 1}`;
-  // The parser's own sentences quote the text, which may be a secret: only the place and the kind of its fault are told.
+  // The parser's own sentences quote the text, which may be a secret: only the place and the kind of its
+  // fault are told.
   const [fault] = document.errors;
   if (fault) return void faults.push(`${path}:${fault.linePos?.[0].line ?? 1}: is not YAML (${fault.code})`);
   if (document.contents === null || isEmpty(document.contents)) return;
@@ -76,12 +82,16 @@ function readOne(path: string, text: string, values: Map<string, FileValue>, fau
   try {
     content = document.toJS();
   } catch {
-    return void faults.push(`${path}: is not YAML (an alias, written *name, that names nothing; put text that begins with * in quotes)`);
+    return void faults.push(
+      `${path}: is not YAML (an alias, written *name, that names nothing; put text that begins with * in quotes)`,
+    );
   }
   for (const { key, value } of document.contents.items) {
     const group = nameOf(key);
     if (!Object.hasOwn(SETTINGS, group)) {
-      faults.push(`${at(key)}: "${group}" is no group of settings${nearestName(group, Object.keys(SETTINGS))}`);
+      faults.push(
+        `${at(key)}: "${group}" is no group of settings${nearestName(group, Object.keys(SETTINGS))}`,
+      );
       continue;
     }
     const section = isAlias(value) ? value.resolve(document) : value;
@@ -115,5 +125,6 @@ function readSection(
 }
 
 const isEmpty = (node: unknown): boolean => isScalar(node) && node.value === null;
-const nameOf = (key: unknown): string => String(isScalar(key) ? key.value : "a key that is no text").slice(0, 100);
+const nameOf = (key: unknown): string =>
+  String(isScalar(key) ? key.value : "a key that is no text").slice(0, 100);
 const rangeStart = (node: unknown): number => (node as { range?: [number] } | null)?.range?.[0] ?? 0;

@@ -11,7 +11,10 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-/** The configuration of a file and an environment; the file is named, so that no `tempera.yaml` of this folder is read. */
+/**
+ * The configuration of a file and an environment; the file is named, so that no `tempera.yaml` of this folder
+ * is read.
+ */
 function load(text: string, env: Record<string, string> = {}): ReturnType<typeof loadConfig> {
   const path = join(folder, "tempera.yaml");
   writeFileSync(path, text);
@@ -41,7 +44,10 @@ describe("precedence", () => {
 
   it("an empty variable counts as absent", () => {
     expect(load("server: { port: 9000 }", { TEMPERA_PORT: "" }).server.port).toBe(9000);
-    expect(load("", { DATABASE_URL: "", REDIS_URL: "" })).toMatchObject({ postgres: { url: undefined }, redis: { url: undefined } });
+    expect(load("", { DATABASE_URL: "", REDIS_URL: "" })).toMatchObject({
+      postgres: { url: undefined },
+      redis: { url: undefined },
+    });
     expect(loadConfig({ TEMPERA_CONFIG: "", TEMPERA_HOST: "::1" }).server.host).toBe("::1");
   });
 
@@ -81,7 +87,8 @@ describe("precedence", () => {
     }
   });
 
-  it("a null in the file counts as absent", () => expect(load("server:\n  port:\nredis:\n").server.port).toBe(8080));
+  it("a null in the file counts as absent", () =>
+    expect(load("server:\n  port:\nredis:\n").server.port).toBe(8080));
 
   it("every default fits its own setting", () => {
     for (const settings of Object.values(SETTINGS) as Record<string, Setting<unknown>>[])
@@ -100,24 +107,39 @@ describe("precedence", () => {
 
 describe("faults", () => {
   it("are named all together, each where it stands", () => {
-    const found = faults("server: { port: 99999 }\nlog: { level: loud }\nworkers: {}\nredis: { uri: x }\nfolders: models", {
-      DATABASE_URL: "mysql://x",
-      TEMPERA_GRACE_SECONDS: "soon",
-    });
+    const found = faults(
+      "server: { port: 99999 }\nlog: { level: loud }\nworkers: {}\nredis: { uri: x }\nfolders: models",
+      {
+        DATABASE_URL: "mysql://x",
+        TEMPERA_GRACE_SECONDS: "soon",
+      },
+    );
     expect(found).toHaveLength(7);
-    expect(found.join("\n")).toMatch(/tempera\.yaml:3: "workers" is no group of settings; did you mean "worker"\?$/m);
-    expect(found.join("\n")).toMatch(/tempera\.yaml:4: redis\.uri: there is no such setting; did you mean "url"\?$/m);
+    expect(found.join("\n")).toMatch(
+      /tempera\.yaml:3: "workers" is no group of settings; did you mean "worker"\?$/m,
+    );
+    expect(found.join("\n")).toMatch(
+      /tempera\.yaml:4: redis\.uri: there is no such setting; did you mean "url"\?$/m,
+    );
     expect(found.join("\n")).toMatch(/tempera\.yaml:5: folders: must be a mapping of settings$/m);
     expect(found.join("\n")).toMatch(/tempera\.yaml:1: server\.port: .*65535.* \(is 99999\)$/m);
     expect(found.join("\n")).toMatch(/tempera\.yaml:2: log\.level: .*"debug".* \(is "loud"\)$/m);
-    expect(found.join("\n")).toMatch(/^DATABASE_URL: postgres\.url: must be a URL with postgres:\/\/ or postgresql:\/\/$/m);
+    expect(found.join("\n")).toMatch(
+      /^DATABASE_URL: postgres\.url: must be a URL with postgres:\/\/ or postgresql:\/\/$/m,
+    );
     const [percent] = faults("", { DATABASE_URL: "postgres://u:100%@db/t" });
-    expect(percent).toBe("DATABASE_URL: postgres.url: has a % in its user or password that is not percent-encoded; write %25");
-    expect(found.join("\n")).toMatch(/^TEMPERA_GRACE_SECONDS: worker\.graceSeconds: .*number.* \(is "soon"\)$/m);
+    expect(percent).toBe(
+      "DATABASE_URL: postgres.url: has a % in its user or password that is not percent-encoded; write %25",
+    );
+    expect(found.join("\n")).toMatch(
+      /^TEMPERA_GRACE_SECONDS: worker\.graceSeconds: .*number.* \(is "soon"\)$/m,
+    );
   });
 
   it("a name that is near to none is told all there are", () =>
-    expect(faults("server: { colour: red }").join()).toMatch(/server\.colour: there is no such setting \(host, port, adminPort, /));
+    expect(faults("server: { colour: red }").join()).toMatch(
+      /server\.colour: there is no such setting \(host, port, adminPort, /,
+    ));
 
   it.each([
     ["prot", "port"],
@@ -147,17 +169,22 @@ describe("faults", () => {
     ["0", 0],
     [" 8080 ", 8080],
     ["65535", 65_535],
-  ])("TEMPERA_PORT=%j is one", (value, port) => expect(load("", { TEMPERA_PORT: value }).server.port).toBe(port));
+  ])("TEMPERA_PORT=%j is one", (value, port) =>
+    expect(load("", { TEMPERA_PORT: value }).server.port).toBe(port),
+  );
 
   it("a file that is named and not there", () => {
     expect(() => loadConfig({ TEMPERA_CONFIG: join(folder, "none.yaml") })).toThrow(
       /TEMPERA_CONFIG: there is no file or folder .*none\.yaml/,
     );
-    expect(() => loadConfig({ TEMPERA_CONFIG: "" }, ["server.port"])).toThrow(/--set: must be <group>\.<name>=<value>/);
+    expect(() => loadConfig({ TEMPERA_CONFIG: "" }, ["server.port"])).toThrow(
+      /--set: must be <group>\.<name>=<value>/,
+    );
   });
 
-  it.each(["server: [", "- a\n- b", "text", "server: { port: 1 }\nserver: { port: 2 }"])("a file that is no mapping: %j", (text) =>
-    expect(faults(text)).toHaveLength(1),
+  it.each(["server: [", "- a\n- b", "text", "server: { port: 1 }\nserver: { port: 2 }"])(
+    "a file that is no mapping: %j",
+    (text) => expect(faults(text)).toHaveLength(1),
   );
 });
 
@@ -171,15 +198,21 @@ describe("a secret as a file", () => {
   it("named by the environment, or by the configuration file", () => {
     const path = secretFile("s3-secret\n");
     expect(load("", { S3_SECRET_KEY_FILE: path }).objects.secretKey).toBe("s3-secret");
-    expect(load(`objects: { secretKey: { file: ${JSON.stringify(path)} } }`).objects.secretKey).toBe("s3-secret");
-    expect(load("objects: { secretKey: other }", { S3_SECRET_KEY_FILE: path }).objects.secretKey).toBe("s3-secret");
+    expect(load(`objects: { secretKey: { file: ${JSON.stringify(path)} } }`).objects.secretKey).toBe(
+      "s3-secret",
+    );
+    expect(load("objects: { secretKey: other }", { S3_SECRET_KEY_FILE: path }).objects.secretKey).toBe(
+      "s3-secret",
+    );
   });
 
   it("that is empty, missing, given twice, or for what is no secret is a fault", () => {
     expect(faults("", { S3_SECRET_KEY_FILE: secretFile("\n") })).toEqual([
       expect.stringMatching(/^S3_SECRET_KEY_FILE: objects\.secretKey: .* is empty$/),
     ]);
-    expect(faults("", { S3_SECRET_KEY_FILE: join(folder, "none") })).toEqual([expect.stringMatching(/cannot be read \(ENOENT\)$/)]);
+    expect(faults("", { S3_SECRET_KEY_FILE: join(folder, "none") })).toEqual([
+      expect.stringMatching(/cannot be read \(ENOENT\)$/),
+    ]);
     expect(faults("", { S3_SECRET_KEY_FILE: secretFile("x"), S3_SECRET_KEY: "y" })).toEqual([
       "S3_SECRET_KEY and S3_SECRET_KEY_FILE are both set; set one of them",
     ]);
@@ -197,7 +230,9 @@ describe("a secret as a file", () => {
       /--set objects\.secretKey: a secret on a command line .* S3_SECRET_KEY_FILE/,
     );
     expect(() => loadConfig({}, ["objects.secretKey=hunter2hunter2"])).not.toThrow(/hunter2/);
-    expect(() => loadConfig({}, ["server.prot=1"])).toThrow(/--set server\.prot: there is no such setting; did you mean "server\.port"\?/);
+    expect(() => loadConfig({}, ["server.prot=1"])).toThrow(
+      /--set server\.prot: there is no such setting; did you mean "server\.port"\?/,
+    );
   });
 });
 

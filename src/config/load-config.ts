@@ -3,7 +3,9 @@ import { findConfigFiles, readConfigFiles } from "./config-files.ts";
 import { nearestName } from "./nearest-name.ts";
 import { type Config, SETTINGS, type Setting } from "./settings.ts";
 
-/** The configuration is faulty; the message names every fault, where it stands, and never a secret's value. */
+/**
+ * The configuration is faulty; the message names every fault, where it stands, and never a secret's value.
+ */
 class ConfigFaults extends Error {
   constructor(faults: string[]) {
     super(
@@ -16,7 +18,9 @@ type Environment = Record<string, string | undefined>;
 
 export interface LoadedConfig {
   config: Config;
-  /** Where each value is from, by `<group>.<name>`: `default`, `config/site.yaml:12`, `TEMPERA_PORT`, `--set`. */
+  /**
+   * Where each value is from, by `<group>.<name>`: `default`, `config/site.yaml:12`, `TEMPERA_PORT`, `--set`.
+   */
   sources: Map<string, string>;
 }
 
@@ -37,11 +41,13 @@ export const allSettings = (): { group: string; name: string; path: string; sett
   );
 
 /** The configuration alone; see `readConfig`. */
-export const loadConfig = (env: Environment = process.env, flags: readonly string[] = []): Config => readConfig(env, flags).config;
+export const loadConfig = (env: Environment = process.env, flags: readonly string[] = []): Config =>
+  readConfig(env, flags).config;
 
 /**
- * Reads the configuration once, at the door: defaults, overridden by the files (`tempera.yaml`, then `config/*.yaml`, or what
- * `TEMPERA_CONFIG` names), overridden by the environment, overridden by the command line. An empty variable counts as absent.
+ * Reads the configuration once, at the door: defaults, overridden by the files (`tempera.yaml`, then
+ * `config/*.yaml`, or what `TEMPERA_CONFIG` names), overridden by the environment, overridden by the command
+ * line. An empty variable counts as absent.
  *
  * @param flags  `<group>.<name>=<value>` each, as `--set` gives them
  * @throws ConfigFaults with all faults together
@@ -72,13 +78,22 @@ export function readConfig(env: Environment = process.env, flags: readonly strin
   return { config: config as Config, sources };
 }
 
-function faultOf({ raw, at }: Found, path: string, { secret }: Setting<unknown>, issues: { message: string }[]): string {
+function faultOf(
+  { raw, at }: Found,
+  path: string,
+  { secret }: Setting<unknown>,
+  issues: { message: string }[],
+): string {
   const shown = secret ? "" : ` (is ${JSON.stringify(raw)})`;
   return `${at}: ${path}: ${issues.map(({ message }) => message).join("; ")}${shown}`;
 }
 
 /** The setting's variable or, for a secret, the file that `<variable>_FILE` names. */
-function fromEnvironment(env: Environment, { env: variable, secret }: Setting<unknown>, faults: string[]): Found | undefined {
+function fromEnvironment(
+  env: Environment,
+  { env: variable, secret }: Setting<unknown>,
+  faults: string[],
+): Found | undefined {
   const value = env[variable] || undefined;
   const fileVariable = `${variable}_FILE`;
   const path = secret && (env[fileVariable] || undefined);
@@ -87,11 +102,15 @@ function fromEnvironment(env: Environment, { env: variable, secret }: Setting<un
   return { raw: { file: path }, at: fileVariable };
 }
 
-/** A secret, or `{ file: <path> }`: what that file holds, without the end of its line. `undefined` when it cannot be read. */
+/**
+ * A secret, or `{ file: <path> }`: what that file holds, without the end of its line. `undefined` when it
+ * cannot be read.
+ */
 function secretOf({ raw, at }: Found, path: string, faults: string[]): Found | undefined {
   if (typeof raw !== "object" || raw === null || Object.keys(raw).join() !== "file") return { raw, at };
   const { file } = raw as { file: unknown };
-  const fault = (why: string): undefined => void faults.push(`${at}: ${path}: the file ${JSON.stringify(file)} ${why}`);
+  const fault = (why: string): undefined =>
+    void faults.push(`${at}: ${path}: the file ${JSON.stringify(file)} ${why}`);
   if (typeof file !== "string") return fault("must be named by its path");
   try {
     const text = readFileSync(file, "utf8");
@@ -110,10 +129,14 @@ function readFlags(flags: readonly string[], faults: string[]): Map<string, Foun
   for (const flag of flags) {
     const [, path, value] = /^([^=]+)=(.*)$/s.exec(flag) ?? [];
     const setting = settings.get(path ?? "");
-    if (path === undefined || value === undefined) faults.push("--set: must be <group>.<name>=<value>, such as --set server.port=9000");
-    else if (!setting) faults.push(`--set ${path}: there is no such setting${nearestName(path, [...settings.keys()])}`);
+    if (path === undefined || value === undefined)
+      faults.push("--set: must be <group>.<name>=<value>, such as --set server.port=9000");
+    else if (!setting)
+      faults.push(`--set ${path}: there is no such setting${nearestName(path, [...settings.keys()])}`);
     else if (setting.secret)
-      faults.push(`--set ${path}: a secret on a command line is seen by everybody; use ${setting.env} or ${setting.env}_FILE`);
+      faults.push(
+        `--set ${path}: a secret on a command line is seen by everybody; use ${setting.env} or ${setting.env}_FILE`,
+      );
     else found.set(path, { raw: value, at: "--set" });
   }
   return found;

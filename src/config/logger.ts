@@ -1,5 +1,5 @@
 import { pino } from "pino";
-import type { Log } from "../core/ports/log.ts";
+import type { Log } from "../core/operations/log.ts";
 import { MASK } from "./masked.ts";
 import type { Config } from "./settings.ts";
 
@@ -19,7 +19,9 @@ function textLine(json: string): string {
   const rest = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => ` ${key}=${typeof value === "string" ? value : JSON.stringify(value)}`);
-  const error = err ? ` ${err.code ? `[${err.code}] ` : ""}${err.message ?? err}${level >= 50 && err.stack ? `\n${err.stack}` : ""}` : "";
+  const error = err
+    ? ` ${err.code ? `[${err.code}] ` : ""}${err.message ?? err}${level >= 50 && err.stack ? `\n${err.stack}` : ""}`
+    : "";
   return `${new Date(time).toISOString().slice(11, 23)} ${(LEVELS[level] ?? level).toString().padEnd(5)} ${msg}${rest.join("")}${error}\n`;
 }
 
@@ -38,7 +40,8 @@ export function createLogger(
   }: { mask?: (text: string) => string; write?: (line: string) => void } = {},
 ): Logger {
   const { level, format } = config;
-  // Masked when all else is done: a password of digits may stand in a time or a process id, and a line without those is no JSON.
+  // Masked when all else is done: a password of digits may stand in a time or a process id, and a line
+  // without those is no JSON.
   const destination = { write: (line: string) => write(mask(format === "json" ? line : textLine(line))) };
   const redact = { paths: SECRET_FIELDS.flatMap((field) => [field, `*.${field}`]), censor: MASK };
   return pino({ level, name, redact }, destination) as Logger;

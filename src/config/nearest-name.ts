@@ -1,7 +1,8 @@
 import { closest, distance } from "fastest-levenshtein";
 
 /**
- * How a refusal of an unknown name ends: with the name that was meant, when one is near, else with all there are.
+ * How a refusal of an unknown name ends: with the name that was meant, when one is near, else with all there
+ * are.
  *
  * @example nearestName("prot", ["host", "port"]) // → '; did you mean "port"?'
  */
@@ -11,6 +12,7 @@ export function nearestName(name: string, names: readonly string[]): string {
     names.map((each) => each.toLowerCase()),
   );
   const meant = names.find((each) => each.toLowerCase() === nearest);
-  const near = meant !== undefined && distance(name.toLowerCase(), nearest) <= Math.max(2, Math.ceil(meant.length / 3));
+  const near =
+    meant !== undefined && distance(name.toLowerCase(), nearest) <= Math.max(2, Math.ceil(meant.length / 3));
   return near ? `; did you mean "${meant}"?` : ` (${names.join(", ")})`;
 }

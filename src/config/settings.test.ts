@@ -26,7 +26,9 @@ it("docs/configuration.md is the table of settings, group by group, in its order
       Object.entries(settings).map(([name, { env, default: fallback, says, secret, live, unit }]) => [
         `\`${group}.${name}\`${live ? " (live)" : ""}`,
         `\`${env}\`${secret ? " (secret)" : ""}`,
-        fallback === undefined ? "" : `\`${String(fallback)}\`${unit && /\d/.test(String(fallback)) ? ` ${unit}` : ""}`,
+        fallback === undefined
+          ? ""
+          : `\`${String(fallback)}\`${unit && /\d/.test(String(fallback)) ? ` ${unit}` : ""}`,
         says,
       ]),
     ]),
@@ -37,6 +39,9 @@ it("every number but a port says what it counts", () => {
   for (const [group, settings] of Object.entries(SETTINGS) as [string, Record<string, Setting<unknown>>][])
     for (const [name, { schema, unit }] of Object.entries(settings)) {
       const isNumber = [1, 1024].some((number) => schema.safeParse(String(number)).data === number);
-      expect([`${group}.${name}`, isNumber && !/port$/i.test(name) ? (unit ?? "no unit") : unit]).toEqual([`${group}.${name}`, unit]);
+      expect([`${group}.${name}`, isNumber && !/port$/i.test(name) ? (unit ?? "no unit") : unit]).toEqual([
+        `${group}.${name}`,
+        unit,
+      ]);
     }
 });

@@ -1,10 +1,11 @@
 /**
- * Every setting of the program: where it stands in a configuration file, the environment variable that overrides it, what
- * it means and why its default is what it is. `docs/configuration.md` equals this table (tested).
+ * Every setting of the program: where it stands in a configuration file, the environment variable that
+ * overrides it, what it means and why its default is what it is. `docs/configuration.md` equals this table
+ * (tested).
  */
 import { z } from "zod";
-import { parseAllowedPrivate } from "../core/address-guard.ts";
-import { parsePayloadKeys } from "../core/payload-keys.ts";
+import { parseAllowedPrivate } from "../core/operations/address-policy.ts";
+import { parsePayloadKeys } from "../core/operations/payload-keys.ts";
 
 export interface Setting<T> {
   env: string;
@@ -13,7 +14,10 @@ export interface Setting<T> {
   says: string;
   /** What a number counts. */
   unit?: string;
-  /** Never printed. It may be handed over as a file: `<variable>_FILE`, or `{ file: <path> }` in a configuration file. */
+  /**
+   * Never printed. It may be handed over as a file: `<variable>_FILE`, or `{ file: <path> }` in a
+   * configuration file.
+   */
   secret?: true;
   /** A change of the configuration file is in effect at once; the others need a restart. */
   live?: true;
@@ -33,9 +37,15 @@ const setting = <T>(
   ...options,
 });
 
-/** A number, or the decimal text of one as the environment gives it. Nothing else is made into a number: not true, not " ". */
+/**
+ * A number, or the decimal text of one as the environment gives it. Nothing else is made into a number: not
+ * true, not " ".
+ */
 const number = <S extends z.ZodNumber>(schema: S) =>
-  z.preprocess((value) => (typeof value === "string" && /^\s*-?\d+(\.\d+)?\s*$/.test(value) ? Number(value) : value), schema);
+  z.preprocess(
+    (value) => (typeof value === "string" && /^\s*-?\d+(\.\d+)?\s*$/.test(value) ? Number(value) : value),
+    schema,
+  );
 
 /** `true`, or one of the words by which the environment says it. */
 const flag = z.preprocess(
@@ -45,7 +55,10 @@ const flag = z.preprocess(
 
 /** Seconds, as a list or as text with commas between them. */
 const seconds = z.preprocess(
-  (value) => (typeof value === "string" ? value.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part))) : value),
+  (value) =>
+    typeof value === "string"
+      ? value.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)))
+      : value,
   z.array(z.number("must be numbers of seconds with commas between them").min(0).max(86_400)).max(50),
 );
 /** Text that a parser of its own takes; what that parser says becomes the fault. */
@@ -68,7 +81,10 @@ const peppers = textThat((value) => {
 
 /** Days, fractions allowed, or `never`. */
 const days = (least: number) =>
-  z.union([z.literal("never"), number(z.number().min(least).max(36_500))], `must be a number of days from ${least} to 36500, or never`);
+  z.union(
+    [z.literal("never"), number(z.number().min(least).max(36_500))],
+    `must be a number of days from ${least} to 36500, or never`,
+  );
 
 const port = number(z.number().int().min(0).max(65_535));
 const text = z.string().min(1);
@@ -80,7 +96,9 @@ const url = (...protocols: string[]) =>
       message: `must be a URL with ${protocols.map((protocol) => `${protocol}//`).join(" or ")}`,
       abort: true,
     })
-    .refine(isDecodable, { message: "has a % in its user or password that is not percent-encoded; write %25" })
+    .refine(isDecodable, {
+      message: "has a % in its user or password that is not percent-encoded; write %25",
+    })
     .optional();
 
 /** Whether the user and the password of an address can be read: `%` stands before two hex digits only. */
@@ -95,7 +113,10 @@ function isDecodable(value: string): boolean {
 }
 
 /** TLS towards one service: the same four settings for each. Setting any of them, or `tls`, turns TLS on. */
-const serviceTls = (service: string, names: { tls: string; ca: string; cert: string; key: string; serverName: string }) => ({
+const serviceTls = (
+  service: string,
+  names: { tls: string; ca: string; cert: string; key: string; serverName: string },
+) => ({
   tls: setting(
     names.tls,
     flag,
@@ -108,7 +129,12 @@ const serviceTls = (service: string, names: { tls: string; ca: string; cert: str
     undefined,
     `Authorities that ${service}'s certificate may come from, a PEM file. Default: those that Node.js trusts.`,
   ),
-  tlsCert: setting(names.cert, maybe, undefined, `Certificate to show to ${service} (mutual TLS), a PEM file.`),
+  tlsCert: setting(
+    names.cert,
+    maybe,
+    undefined,
+    `Certificate to show to ${service} (mutual TLS), a PEM file.`,
+  ),
   tlsKey: setting(names.key, maybe, undefined, "Private key of that certificate, a PEM file."),
   tlsServerName: setting(
     names.serverName,
@@ -163,7 +189,12 @@ export const SETTINGS = {
     ),
   },
   tls: {
-    enabled: setting("TEMPERA_TLS", flag, false, "Serve the gateway over HTTPS too, beside HTTP; `npm start -- --tls` is the same."),
+    enabled: setting(
+      "TEMPERA_TLS",
+      flag,
+      false,
+      "Serve the gateway over HTTPS too, beside HTTP; `npm start -- --tls` is the same.",
+    ),
     port: setting("TEMPERA_TLS_PORT", port, 8443, "Port of the gateway's HTTPS."),
     cert: setting(
       "TEMPERA_TLS_CERT",
@@ -196,8 +227,18 @@ export const SETTINGS = {
     schemas: setting("TEMPERA_SCHEMAS", text, "schemas", "Their JSON Schemas and the manifest's."),
   },
   temporal: {
-    address: setting("TEMPORAL_ADDRESS", maybe, undefined, "`host:port` of Temporal. Default: an embedded server."),
-    namespace: setting("TEMPORAL_NAMESPACE", text, "tempera", "Temporal namespace; made when it does not exist."),
+    address: setting(
+      "TEMPORAL_ADDRESS",
+      maybe,
+      undefined,
+      "`host:port` of Temporal. Default: an embedded server.",
+    ),
+    namespace: setting(
+      "TEMPORAL_NAMESPACE",
+      text,
+      "tempera",
+      "Temporal namespace; made when it does not exist.",
+    ),
     port: setting("TEMPERA_TEMPORAL_PORT", port, 7233, "Port of the embedded Temporal."),
     uiPort: setting("TEMPERA_TEMPORAL_UI_PORT", port, 8233, "Port of the embedded Temporal's UI."),
     uiOrigin: setting(
@@ -222,7 +263,13 @@ export const SETTINGS = {
     }),
   },
   postgres: {
-    url: setting("DATABASE_URL", url("postgres:", "postgresql:"), undefined, "PostgreSQL. Default: an embedded one.", { secret: true }),
+    url: setting(
+      "DATABASE_URL",
+      url("postgres:", "postgresql:"),
+      undefined,
+      "PostgreSQL. Default: an embedded one.",
+      { secret: true },
+    ),
     port: setting("TEMPERA_POSTGRES_PORT", port, 54_329, "Port of the embedded PostgreSQL."),
     connectionsMax: setting(
       "TEMPERA_POSTGRES_CONNECTIONS",
@@ -245,11 +292,20 @@ export const SETTINGS = {
     ...serviceTls("Redis", tempered("REDIS")),
   },
   objects: {
-    endpoint: setting("S3_ENDPOINT", url("http:", "https:"), undefined, "S3-compatible object store. Default: files in the data folder."),
+    endpoint: setting(
+      "S3_ENDPOINT",
+      url("http:", "https:"),
+      undefined,
+      "S3-compatible object store. Default: files in the data folder.",
+    ),
     bucket: setting("S3_BUCKET", text, "tempera", "Bucket; made when it does not exist."),
     region: setting("S3_REGION", text, "us-east-1", "Region of the bucket."),
-    accessKey: setting("S3_ACCESS_KEY", maybe, undefined, "Access key of the object store.", { secret: true }),
-    secretKey: setting("S3_SECRET_KEY", maybe, undefined, "Secret key of the object store.", { secret: true }),
+    accessKey: setting("S3_ACCESS_KEY", maybe, undefined, "Access key of the object store.", {
+      secret: true,
+    }),
+    secretKey: setting("S3_SECRET_KEY", maybe, undefined, "Secret key of the object store.", {
+      secret: true,
+    }),
     ...serviceTls("the object store", tempered("S3")),
   },
   keys: {
@@ -257,7 +313,10 @@ export const SETTINGS = {
       "TEMPERA_ADMIN_KEY",
       z
         .string()
-        .regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:\S{16,}$/i, "must be <uuid>:<secret of 16 characters or more>")
+        .regex(
+          /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:\S{16,}$/i,
+          "must be <uuid>:<secret of 16 characters or more>",
+        )
         .optional(),
       undefined,
       "A key of scope ADMIN that is made at start when it does not exist: how a fresh deployment gets its first key. The embedded default makes one itself.",
@@ -386,9 +445,15 @@ export const SETTINGS = {
       "How long uploaded files are kept, in days, when their caller does not say.",
       { unit: "d" },
     ),
-    usageDays: setting("TEMPERA_RETENTION_USAGE_DAYS", days(35), "never", "How long entries of the usage ledger are kept, in days.", {
-      unit: "d",
-    }),
+    usageDays: setting(
+      "TEMPERA_RETENTION_USAGE_DAYS",
+      days(35),
+      "never",
+      "How long entries of the usage ledger are kept, in days.",
+      {
+        unit: "d",
+      },
+    ),
     everySeconds: setting(
       "TEMPERA_RETENTION_EVERY_SECONDS",
       number(z.number().int().min(1).max(86_400)),
@@ -407,7 +472,12 @@ export const SETTINGS = {
     ),
     index: setting(
       "TEMPERA_LOG_SEARCH_INDEX",
-      z.string().regex(/^[a-z0-9][a-z0-9._-]{0,99}$/, "must be 1 to 100 small letters, digits, dots, dashes and underscores"),
+      z
+        .string()
+        .regex(
+          /^[a-z0-9][a-z0-9._-]{0,99}$/,
+          "must be 1 to 100 small letters, digits, dots, dashes and underscores",
+        ),
       "tempera-logs",
       "Its index; made when it does not exist.",
     ),
@@ -443,13 +513,20 @@ export const SETTINGS = {
       "Least severe line that is logged: `debug`, `info`, `warn`, `error` or `silent`.",
       { live: true },
     ),
-    format: setting("TEMPERA_LOG_FORMAT", z.enum(["text", "json"]), "text", "Lines for people, or one JSON object each."),
+    format: setting(
+      "TEMPERA_LOG_FORMAT",
+      z.enum(["text", "json"]),
+      "text",
+      "Lines for people, or one JSON object each.",
+    ),
   },
 } as const;
 
 export type Config = {
   [Group in keyof typeof SETTINGS]: {
-    [Name in keyof (typeof SETTINGS)[Group]]: (typeof SETTINGS)[Group][Name] extends Setting<infer T> ? T : never;
+    [Name in keyof (typeof SETTINGS)[Group]]: (typeof SETTINGS)[Group][Name] extends Setting<infer T>
+      ? T
+      : never;
   };
 };
 

@@ -15,7 +15,10 @@ it("shows every value with its source, and of a secret nothing", () => {
   expect(of("server.port")).toMatchObject({ value: 9000, source: "--set", variable: "TEMPERA_PORT" });
   expect(of("worker.graceSeconds")).toMatchObject({ value: 7, unit: "s", source: "TEMPERA_GRACE_SECONDS" });
   expect(of("log.level")).toMatchObject({ value: "info", source: "default" });
-  expect(of("postgres.url")).toMatchObject({ value: "postgres://tempera:***@db/tempera", source: "DATABASE_URL" });
+  expect(of("postgres.url")).toMatchObject({
+    value: "postgres://tempera:***@db/tempera",
+    source: "DATABASE_URL",
+  });
   expect(of("objects.secretKey")).toMatchObject({ value: "***" });
   expect(of("keys.admin")).toMatchObject({ value: null, source: "default" });
   expect(JSON.stringify(shown)).not.toContain("hunter");

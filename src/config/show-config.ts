@@ -13,8 +13,14 @@ export interface ShownSetting {
   variable: string;
 }
 
-/** Every setting with its effective value; of a secret only that it is set, and of an address everything but its password. */
-export function showConfig(env: Record<string, string | undefined>, flags: readonly string[]): ShownSetting[] {
+/**
+ * Every setting with its effective value; of a secret only that it is set, and of an address everything but
+ * its password.
+ */
+export function showConfig(
+  env: Record<string, string | undefined>,
+  flags: readonly string[],
+): ShownSetting[] {
   const { config, sources } = readConfig(env, flags);
   const groups = config as unknown as Record<string, Record<string, unknown>>;
   const mask = createMask(config);
@@ -31,7 +37,10 @@ export function showConfig(env: Record<string, string | undefined>, flags: reado
   });
 }
 
-/** `postgres://tempera:***@db/tempera`: where an address leads is no secret, its password and its query may be. */
+/**
+ * `postgres://tempera:***@db/tempera`: where an address leads is no secret, its password and its query may
+ * be.
+ */
 function masked(value: string): string {
   if (!/^[a-z]+:\/\//i.test(value) || !URL.canParse(value)) return MASK;
   const { protocol, username, password, host, pathname } = new URL(value);

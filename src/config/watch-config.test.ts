@@ -11,7 +11,8 @@ let config: ReturnType<typeof loadConfig>;
 let said: string[];
 let changes: number;
 const write = (text: string) => writeFileSync(join(folder, "site.yaml"), text);
-const note = (level: string) => (fields: object, message: string) => void said.push(`${level} ${message} ${JSON.stringify(fields)}`);
+const note = (level: string) => (fields: object, message: string) =>
+  void said.push(`${level} ${message} ${JSON.stringify(fields)}`);
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "tempera-watch-"));
@@ -23,7 +24,12 @@ beforeEach(() => {
   watch = watchConfig({
     config,
     env,
-    log: { debug: note("debug"), info: note("info"), warn: note("warn"), error: (_, message) => void said.push(`error ${message}`) },
+    log: {
+      debug: note("debug"),
+      info: note("info"),
+      warn: note("warn"),
+      error: (_, message) => void said.push(`error ${message}`),
+    },
     onChange: () => {
       changes++;
     },
@@ -66,13 +72,16 @@ it("a new file counts, and never over the environment", () => {
   expect(config.realtime).toMatchObject({ sessionsMax: 7, socketsMax: 9 });
 });
 
-it.skipIf(process.getuid?.() === 0)("a folder that cannot be read for a while ends nothing, and what comes after is seen", () => {
-  chmodSync(folder, 0o000);
-  watch.look();
-  chmodSync(folder, 0o700);
-  expect(said).toEqual(["error a configuration file changed and is faulty; what was in effect stays"]);
-  expect(config.server).toMatchObject({ port: 9000, runsMax: 5 });
-  write("log: { level: debug }\nserver: { port: 9000, runsMax: 5 }\n");
-  watch.look();
-  expect(config.log.level).toBe("debug");
-});
+it.skipIf(process.getuid?.() === 0)(
+  "a folder that cannot be read for a while ends nothing, and what comes after is seen",
+  () => {
+    chmodSync(folder, 0o000);
+    watch.look();
+    chmodSync(folder, 0o700);
+    expect(said).toEqual(["error a configuration file changed and is faulty; what was in effect stays"]);
+    expect(config.server).toMatchObject({ port: 9000, runsMax: 5 });
+    write("log: { level: debug }\nserver: { port: 9000, runsMax: 5 }\n");
+    watch.look();
+    expect(config.log.level).toBe("debug");
+  },
+);

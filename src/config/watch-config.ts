@@ -1,9 +1,12 @@
-import type { Log } from "../core/ports/log.ts";
+import type { Log } from "../core/operations/log.ts";
 import { findConfigFiles } from "./config-files.ts";
 import { allSettings, readConfig } from "./load-config.ts";
 import type { Config } from "./settings.ts";
 
-/** How often the files are looked at: a changed one is in effect within this time. Reading a few small files is nothing. */
+/**
+ * How often the files are looked at: a changed one is in effect within this time. Reading a few small files
+ * is nothing.
+ */
 const LOOK_EVERY_MS = 2_000;
 
 export interface ConfigWatch {
@@ -13,8 +16,9 @@ export interface ConfigWatch {
 }
 
 /**
- * Looks at the configuration files for as long as the process runs. A change of a setting that is marked live is written into
- * `config`, whose readers see it; of the others it is said that they need a restart. A faulty file changes nothing.
+ * Looks at the configuration files for as long as the process runs. A change of a setting that is marked live
+ * is written into `config`, whose readers see it; of the others it is said that they need a restart. A faulty
+ * file changes nothing.
  *
  * @param onChange told when something in `config` changed
  */
@@ -64,7 +68,8 @@ export function watchConfig({
       onChange();
       log.info({ settings: live.join(", ") }, "the configuration changed and is in effect");
     }
-    if (waiting.length > 0) log.warn({ settings: waiting.join(", ") }, "the configuration changed; this needs a restart");
+    if (waiting.length > 0)
+      log.warn({ settings: waiting.join(", ") }, "the configuration changed; this needs a restart");
   };
   const timer = setInterval(look, LOOK_EVERY_MS).unref();
   return { look, stop: () => clearInterval(timer) };
@@ -72,7 +77,9 @@ export function watchConfig({
 
 const snapshot = (config: Config): Map<string, string> => {
   const values = config as unknown as Record<string, Record<string, unknown>>;
-  return new Map(allSettings().map(({ group, name, path }) => [path, JSON.stringify(values[group]?.[name]) ?? ""]));
+  return new Map(
+    allSettings().map(({ group, name, path }) => [path, JSON.stringify(values[group]?.[name]) ?? ""]),
+  );
 };
 
 /** The files may have become faulty between the start and now. */

@@ -17,7 +17,11 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-const freePorts = async () => ({ temporal: await freePort(), temporalUi: await freePort(), postgres: await freePort() });
+const freePorts = async () => ({
+  temporal: await freePort(),
+  temporalUi: await freePort(),
+  postgres: await freePort(),
+});
 
 test("starts what is wanted, and a service that was killed again in its place", async () => {
   const lines: string[] = [];
@@ -32,7 +36,10 @@ test("starts what is wanted, and a service that was killed again in its place", 
 
   before.temporal?.kill();
   before.postgres?.kill();
-  await vi.waitFor(() => expect(lines).toEqual(expect.arrayContaining(["Temporal is back", "PostgreSQL is back"])), 30_000);
+  await vi.waitFor(
+    () => expect(lines).toEqual(expect.arrayContaining(["Temporal is back", "PostgreSQL is back"])),
+    30_000,
+  );
   expect([stack.temporal?.url, stack.postgres?.url]).toEqual([before.temporal?.url, before.postgres?.url]);
   expect([stack.temporal?.pid, stack.postgres?.pid]).not.toContain(before.temporal?.pid);
 
@@ -54,7 +61,12 @@ test("a port in use stops the whole start, named by owner and variable", async (
   const ports = await freePorts();
   const other = createServer().listen(ports.temporalUi, "127.0.0.1");
   await once(other, "listening");
-  const start = startEmbeddedStack({ folder, ports, wants: { temporal: true, postgres: true }, log: () => {} });
+  const start = startEmbeddedStack({
+    folder,
+    ports,
+    wants: { temporal: true, postgres: true },
+    log: () => {},
+  });
   await expect(start).rejects.toThrow(
     `port ${ports.temporalUi} (Temporal UI) is in use; set TEMPERA_TEMPORAL_UI_PORT or stop the other program`,
   );

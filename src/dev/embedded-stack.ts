@@ -15,7 +15,9 @@ export interface EmbeddedStackOptions {
 }
 
 export interface EmbeddedStack extends AsyncDisposable {
-  /** Undefined when it was not wanted. One that ends by itself is started again on the same port and state. */
+  /**
+   * Undefined when it was not wanted. One that ends by itself is started again on the same port and state.
+   */
   readonly temporal: TemporalService | undefined;
   readonly postgres: Service | undefined;
   stop(): Promise<void>;
@@ -35,20 +37,35 @@ export async function startEmbeddedStack(options: EmbeddedStackOptions): Promise
   const [temporal, postgres] = await Promise.allSettled([
     wants.temporal
       ? keepRunning(
-          () => startTemporal({ folder: join(folder, "temporal"), port: ports.temporal, uiPort: ports.temporalUi, ...shared }),
+          () =>
+            startTemporal({
+              folder: join(folder, "temporal"),
+              port: ports.temporal,
+              uiPort: ports.temporalUi,
+              ...shared,
+            }),
           log,
         )
       : undefined,
     wants.postgres
-      ? keepRunning(() => startPostgres({ folder: join(folder, "postgres"), port: ports.postgres, ...shared }), log)
+      ? keepRunning(
+          () => startPostgres({ folder: join(folder, "postgres"), port: ports.postgres, ...shared }),
+          log,
+        )
       : undefined,
   ]);
   const stop = async () => {
-    await Promise.all([temporal, postgres].map(async (kept) => kept.status === "fulfilled" && (await kept.value?.stop())));
+    await Promise.all(
+      [temporal, postgres].map(async (kept) => kept.status === "fulfilled" && (await kept.value?.stop())),
+    );
   };
   if (temporal.status === "rejected" || postgres.status === "rejected") {
     await stop();
-    throw new SetupError([temporal, postgres].flatMap((kept) => (kept.status === "rejected" ? [sentence(kept.reason)] : [])).join("\n"));
+    throw new SetupError(
+      [temporal, postgres]
+        .flatMap((kept) => (kept.status === "rejected" ? [sentence(kept.reason)] : []))
+        .join("\n"),
+    );
   }
   return {
     get temporal() {

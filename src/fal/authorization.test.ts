@@ -5,21 +5,29 @@ const ID = "6f1c2b3a-0000-4000-8000-00000000000a";
 const SECRET = "0".repeat(64);
 
 describe("the authorization header", () => {
-  it.each([`Key ${ID}:${SECRET}`, `key ${ID}:${SECRET}`, `Bearer ${ID}:${SECRET}`, `  Key \t ${ID.toUpperCase()}:${SECRET}  `])(
-    "%j is read",
-    (header) => expect(readAuthorization(header, undefined)).toEqual({ keyId: ID, secret: SECRET }),
+  it.each([
+    `Key ${ID}:${SECRET}`,
+    `key ${ID}:${SECRET}`,
+    `Bearer ${ID}:${SECRET}`,
+    `  Key \t ${ID.toUpperCase()}:${SECRET}  `,
+  ])("%j is read", (header) =>
+    expect(readAuthorization(header, undefined)).toEqual({ keyId: ID, secret: SECRET }),
   );
 
-  it("keeps a secret that has colons of its own", () => expect(readAuthorization(`Key ${ID}:a:b:c`, undefined).secret).toBe("a:b:c"));
+  it("keeps a secret that has colons of its own", () =>
+    expect(readAuthorization(`Key ${ID}:a:b:c`, undefined).secret).toBe("a:b:c"));
 
   it.each([undefined, ""])("%j is missing, and the sentence names the application", (header) => {
     expect(() => readAuthorization(header, "fal-ai/x")).toThrow(
       expect.objectContaining({
         code: "key_missing",
-        message: 'Cannot access application "fal-ai/x". Authentication is required to access this application.',
+        message:
+          'Cannot access application "fal-ai/x". Authentication is required to access this application.',
       }),
     );
-    expect(() => readAuthorization(header, undefined)).toThrow(expect.objectContaining({ code: "key_missing" }));
+    expect(() => readAuthorization(header, undefined)).toThrow(
+      expect.objectContaining({ code: "key_missing" }),
+    );
   });
 
   it.each([
@@ -41,6 +49,8 @@ describe("the authorization header", () => {
     "Key eyJhbGciOiJIUzI1NiJ9.e30.x",
     `Key ${"a".repeat(8000)}`,
   ])("%s is malformed", (header) =>
-    expect(() => readAuthorization(header, undefined)).toThrow(expect.objectContaining({ code: "key_malformed" })),
+    expect(() => readAuthorization(header, undefined)).toThrow(
+      expect.objectContaining({ code: "key_malformed" }),
+    ),
   );
 });

@@ -9,7 +9,10 @@ describe("X-Tempera-Cache at a submit", () => {
     [" OFF ", false],
   ])("%j: reuse is %j", (header, wanted) => expect(wantsCache(header)).toBe(wanted));
 
-  it.each(["", "no", "hit", "off, on"])("%j is refused in a sentence that says what may be said", (header) => {
-    expect(() => wantsCache(header)).toThrow(/X-Tempera-Cache says .*"off"/);
-  });
+  it.each(["", "no", "hit", "off, on"])(
+    "%j is refused in a sentence that says what may be said",
+    (header) => {
+      expect(() => wantsCache(header)).toThrow(/X-Tempera-Cache says .*"off"/);
+    },
+  );
 });

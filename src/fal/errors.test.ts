@@ -9,10 +9,13 @@ describe("fal's answer to each error", () => {
     const { body, headers, ...answer } = falError({ code, message: "A sentence." });
     expect(answer.status).toBe(status);
     expect(headers["retry-after"]).toBe(status === 429 || status === 503 ? "2" : undefined);
-    for (const [name, value] of Object.entries(headers)) expect(`${name}: ${value}`).toMatch(/^[a-z-]+: [\x20-\x7e]+$/);
+    for (const [name, value] of Object.entries(headers))
+      expect(`${name}: ${value}`).toMatch(/^[a-z-]+: [\x20-\x7e]+$/);
     if (kind === "input" || kind === "model") {
       const type = kind === "model" ? code : "value_error";
-      expect(body).toEqual({ detail: [{ loc: ["body"], msg: "A sentence.", type, url: `https://docs.fal.ai/errors/#${type}` }] });
+      expect(body).toEqual({
+        detail: [{ loc: ["body"], msg: "A sentence.", type, url: `https://docs.fal.ai/errors/#${type}` }],
+      });
       expect(headers).toEqual({
         "x-fal-retryable": String(retryable),
         "x-fal-needs-retry": retryable ? "1" : "0",
@@ -34,11 +37,21 @@ describe("fal's answer to each error", () => {
   it("names each fault with its place, its type, its page and its numbers", () => {
     const faults = [
       { loc: ["body", "prompt"], msg: "Field required", type: "missing" },
-      { loc: ["body", "loras", 0, "scale"], msg: "Input should be less than or equal to 4", type: "less_than_equal", ctx: { le: 4 } },
+      {
+        loc: ["body", "loras", 0, "scale"],
+        msg: "Input should be less than or equal to 4",
+        type: "less_than_equal",
+        ctx: { le: 4 },
+      },
     ];
     expect(falError({ code: "input_invalid", message: "", faults }).body).toEqual({
       detail: [
-        { loc: ["body", "prompt"], msg: "Field required", type: "missing", url: "https://docs.fal.ai/errors/#missing" },
+        {
+          loc: ["body", "prompt"],
+          msg: "Field required",
+          type: "missing",
+          url: "https://docs.fal.ai/errors/#missing",
+        },
         {
           loc: ["body", "loras", 0, "scale"],
           msg: "Input should be less than or equal to 4",
@@ -53,7 +66,9 @@ describe("fal's answer to each error", () => {
   it("says when the start deadline was the caller's own, so that no client tries again", () => {
     const { headers } = falError({ code: "startup_timeout", message: "" }, { userTimeout: true });
     expect(headers["x-fal-request-timeout-type"]).toBe("user");
-    expect(falError({ code: "startup_timeout", message: "" }).headers).not.toHaveProperty("x-fal-request-timeout-type");
+    expect(falError({ code: "startup_timeout", message: "" }).headers).not.toHaveProperty(
+      "x-fal-request-timeout-type",
+    );
   });
 });
 

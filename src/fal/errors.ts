@@ -1,7 +1,7 @@
 /** The one translation of the error catalogue into fal's answers (contract §7). */
 import { CATALOGUE } from "../core/errors/catalogue.ts";
 import type { ErrorInfo, InputFault } from "../core/errors/tempera-error.ts";
-import type { JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../core/json/json.ts";
 
 export interface FalAnswer {
   status: number;
@@ -22,10 +22,14 @@ const faultBody = ({ loc, msg, type, ctx }: InputFault): JsonObject => ({
 /**
  * @param userTimeout the start deadline was the caller's own: fal's clients must not try such a 504 again
  */
-export function falError(error: ErrorInfo, { userTimeout = false }: { userTimeout?: boolean } = {}): FalAnswer {
+export function falError(
+  error: ErrorInfo,
+  { userTimeout = false }: { userTimeout?: boolean } = {},
+): FalAnswer {
   const { kind, status, retryable } = CATALOGUE[error.code];
   const headers: Record<string, string> = {};
-  if (status === 429 || status === 503) headers["retry-after"] = String(Math.max(1, Math.ceil((error.retryAfterMs ?? 2_000) / 1000)));
+  if (status === 429 || status === 503)
+    headers["retry-after"] = String(Math.max(1, Math.ceil((error.retryAfterMs ?? 2_000) / 1000)));
   switch (kind) {
     case "input":
     case "model": {
@@ -33,7 +37,11 @@ export function falError(error: ErrorInfo, { userTimeout = false }: { userTimeou
       headers["x-fal-needs-retry"] = retryable ? "1" : "0";
       headers["x-fal-billable-units"] = "0";
       const type = kind === "model" ? error.code : "value_error";
-      return { status, headers, body: { detail: (error.faults ?? [{ loc: ["body"], msg: error.message, type }]).map(faultBody) } };
+      return {
+        status,
+        headers,
+        body: { detail: (error.faults ?? [{ loc: ["body"], msg: error.message, type }]).map(faultBody) },
+      };
     }
     case "request":
       headers["x-fal-error-type"] = error.code;

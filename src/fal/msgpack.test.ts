@@ -1,7 +1,14 @@
 import { encode } from "@msgpack/msgpack";
 import { describe, expect, it } from "vitest";
 import { LIMITS } from "../core/limits.ts";
-import { decodeFrame, decodeJsonFrame, encodeFrame, FrameFault, type FrameObject, frameJson } from "./msgpack.ts";
+import {
+  decodeFrame,
+  decodeJsonFrame,
+  encodeFrame,
+  FrameFault,
+  type FrameObject,
+  frameJson,
+} from "./msgpack.ts";
 
 const nested = (levels: number): FrameObject => {
   let value: FrameObject = {};
@@ -22,8 +29,12 @@ describe("frames", () => {
   ])("come back as they went, %#", (value) => expect(decodeFrame(encodeFrame(value))).toEqual(value));
 
   it("every cut of a frame is refused", () => {
-    const whole = encode({ a: [1, -200, 70_000, 1.5, "text", new Uint8Array(3), { b: null }], c: "y".repeat(40) });
-    for (let end = 0; end < whole.length; end++) expect(() => decodeFrame(whole.subarray(0, end))).toThrow(FrameFault);
+    const whole = encode({
+      a: [1, -200, 70_000, 1.5, "text", new Uint8Array(3), { b: null }],
+      c: "y".repeat(40),
+    });
+    for (let end = 0; end < whole.length; end++)
+      expect(() => decodeFrame(whole.subarray(0, end))).toThrow(FrameFault);
     expect(() => decodeFrame(new Uint8Array([...whole, 0xc0]))).toThrow("more behind");
   });
 
@@ -31,7 +42,11 @@ describe("frames", () => {
     ["an unused type", [0xc1], "extension type"],
     ["a timestamp", [...encode({ t: new Date() })], "extension type"],
     ["a list of 2^32 - 1", [0xdd, 0xff, 0xff, 0xff, 0xff], "cut off"],
-    ["lists of 2^32 - 1 in each other", Array.from({ length: 50 }, () => [0xdd, 0xff, 0xff, 0xff, 0xff]).flat(), "cut off"],
+    [
+      "lists of 2^32 - 1 in each other",
+      Array.from({ length: 50 }, () => [0xdd, 0xff, 0xff, 0xff, 0xff]).flat(),
+      "cut off",
+    ],
     ["a number as key", [0x81, 0x01, 0x02], "key"],
     ["a list", [0x90], "not an object"],
     ["text", [0xa1, 0x61], "not an object"],
@@ -48,14 +63,20 @@ describe("frames", () => {
   });
 
   it("lists and objects with lengths of four bytes are read", () =>
-    expect(decodeFrame(new Uint8Array([0xdf, 0, 0, 0, 1, 0xa1, 0x61, 0xdd, 0, 0, 0, 2, 7, 8]))).toEqual({ a: [7, 8] }));
+    expect(decodeFrame(new Uint8Array([0xdf, 0, 0, 0, 1, 0xa1, 0x61, 0xdd, 0, 0, 0, 2, 7, 8]))).toEqual({
+      a: [7, 8],
+    }));
 
   it("how many values they hold is bounded before they are made, and so is text", () => {
     const many = Array.from({ length: LIMITS.frameValuesMax + 1 }, () => 0);
     expect(() => decodeFrame(encode({ many }))).toThrow("values");
     expect(() => decodeJsonFrame(JSON.stringify({ many }))).toThrow("values");
-    expect(() => decodeJsonFrame(`{"payload":${"[".repeat(500_000)}`)).toThrow(`deeper than ${LIMITS.inputDepthMax}`);
-    expect(() => decodeJsonFrame(`{"payload":"${"x".repeat(LIMITS.textFrameCharactersMax)}"}`)).toThrow("msgpack");
+    expect(() => decodeJsonFrame(`{"payload":${"[".repeat(500_000)}`)).toThrow(
+      `deeper than ${LIMITS.inputDepthMax}`,
+    );
+    expect(() => decodeJsonFrame(`{"payload":"${"x".repeat(LIMITS.textFrameCharactersMax)}"}`)).toThrow(
+      "msgpack",
+    );
   });
 
   it("are read from a piece of a larger buffer", () => {
@@ -65,5 +86,7 @@ describe("frames", () => {
   });
 
   it("as JSON, bytes are base64", () =>
-    expect(frameJson({ a: Buffer.from("hi"), b: [new Uint8Array([1, 2])] })).toBe('{"a":"aGk=","b":["AQI="]}'));
+    expect(frameJson({ a: Buffer.from("hi"), b: [new Uint8Array([1, 2])] })).toBe(
+      '{"a":"aGk=","b":["AQI="]}',
+    ));
 });

@@ -1,21 +1,30 @@
 /**
- * msgpack as realtime frames use it (contract §5.3): JSON's values, and bytes. Read in two passes: the first only walks over
- * the bytes, so that a frame whose few bytes announce billions of items, or lists within lists without end, costs nothing. JSON frames likewise.
+ * msgpack as realtime frames use it (contract §5.3): JSON's values, and bytes. Read in two passes: the first
+ * only walks over the bytes, so that a frame whose few bytes announce billions of items, or lists within
+ * lists without end, costs nothing. JSON frames likewise.
  */
 import { decode, encode } from "@msgpack/msgpack";
-import { jsonExcess } from "../core/json-bounds.ts";
+import { jsonExcess } from "../core/json/json-bounds.ts";
 import { LIMITS } from "../core/limits.ts";
 
 /** What a frame may hold: JSON, and bytes wherever a value may stand. */
-export type FrameValue = string | number | boolean | null | Uint8Array | FrameValue[] | { [key: string]: FrameValue };
+export type FrameValue =
+  | string
+  | number
+  | boolean
+  | null
+  | Uint8Array
+  | FrameValue[]
+  | { [key: string]: FrameValue };
 export type FrameObject = { [key: string]: FrameValue };
 
 /** Why bytes are no frame. The message is for the caller. */
 export class FrameFault extends Error {}
 
 /**
- * Reads one object. Throws a `FrameFault` that says what is wrong: not msgpack, cut off, more behind it, nested too deeply,
- * extension types, numbers JSON has not, keys that are no text, or something else than an object at the top.
+ * Reads one object. Throws a `FrameFault` that says what is wrong: not msgpack, cut off, more behind it,
+ * nested too deeply, extension types, numbers JSON has not, keys that are no text, or something else than an
+ * object at the top.
  */
 export function decodeFrame(bytes: Uint8Array): FrameObject {
   walk(bytes);
@@ -39,14 +48,21 @@ export const frameJson = (value: FrameObject): string =>
   JSON.stringify(value, function (this: Record<string, unknown>, key, item: unknown) {
     // `item` has been through `toJSON` already, which a Buffer has.
     const bytes = this[key];
-    return bytes instanceof Uint8Array ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64") : item;
+    return bytes instanceof Uint8Array
+      ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64")
+      : item;
   });
 
-/** Reads one object of a client that speaks JSON, within the same bounds and a length of its own. Throws a `FrameFault`. */
+/**
+ * Reads one object of a client that speaks JSON, within the same bounds and a length of its own. Throws a
+ * `FrameFault`.
+ */
 export function decodeJsonFrame(text: string): FrameObject {
   if (text.length > LIMITS.textFrameCharactersMax) {
     const most = LIMITS.textFrameCharactersMax.toLocaleString("en-US");
-    throw new FrameFault(`The frame has more than ${most} characters; send it as msgpack, with bytes as bytes.`);
+    throw new FrameFault(
+      `The frame has more than ${most} characters; send it as msgpack, with bytes as bytes.`,
+    );
   }
   const excess = jsonExcess(text, { depthMax: LIMITS.inputDepthMax, valuesMax: LIMITS.frameValuesMax });
   if (excess) throw excess === "depth" ? tooDeep() : tooMany();
@@ -56,12 +72,15 @@ export function decodeJsonFrame(text: string): FrameObject {
   } catch (error) {
     throw new FrameFault(`The frame is not JSON: ${(error as Error).message}`);
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new FrameFault("The frame is not an object.");
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new FrameFault("The frame is not an object.");
   return value as FrameObject;
 }
 
-const tooDeep = (): FrameFault => new FrameFault(`The frame is nested deeper than ${LIMITS.inputDepthMax} levels.`);
-const tooMany = (): FrameFault => new FrameFault(`The frame has more than ${LIMITS.frameValuesMax.toLocaleString("en-US")} values.`);
+const tooDeep = (): FrameFault =>
+  new FrameFault(`The frame is nested deeper than ${LIMITS.inputDepthMax} levels.`);
+const tooMany = (): FrameFault =>
+  new FrameFault(`The frame has more than ${LIMITS.frameValuesMax.toLocaleString("en-US")} values.`);
 
 /** Bytes of the payload behind each fixed-size type, from 0xca (float 32) to 0xd3 (int 64). */
 const NUMBER_BYTES = [4, 8, 1, 2, 4, 8, 1, 2, 4, 8];
@@ -112,8 +131,12 @@ function walk(bytes: Uint8Array): void {
     else if (head >= 0xd9 && head <= 0xdb) take(length(1 << (head - 0xd9)));
     else if (head === 0xdc || head === 0xdd) enter(length(head === 0xdc ? 2 : 4), false);
     else if (head === 0xde || head === 0xdf) enter(length(head === 0xde ? 2 : 4), true);
-    else throw new FrameFault("The frame has an extension type or an unused one; send JSON's values and bytes only.");
+    else
+      throw new FrameFault(
+        "The frame has an extension type or an unused one; send JSON's values and bytes only.",
+      );
     while (open.at(-1)?.left === 0) open.pop();
   } while (open.length > 0);
-  if (at !== bytes.length) throw new FrameFault("The frame has more behind its first value; send one object a frame.");
+  if (at !== bytes.length)
+    throw new FrameFault("The frame has more behind its first value; send one object a frame.");
 }

@@ -1,12 +1,16 @@
 import { join } from "node:path";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { beforeAll, describe, expect, it } from "vitest";
-import type { JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../core/json/json.ts";
 import { loadRegistry, type Registry } from "../registry/registry.ts";
 import { llmsText, openapiDocument, openapiSchema } from "./openapi.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
-const AT = { queue: "http://localhost:8080/queue", run: "http://localhost:8080/run", web: "http://localhost:8080" };
+const AT = {
+  queue: "http://localhost:8080/queue",
+  run: "http://localhost:8080/run",
+  web: "http://localhost:8080",
+};
 
 let registry: Registry;
 beforeAll(async () => {
@@ -22,21 +26,36 @@ describe("a model's OpenAPI document", () => {
         paths: JsonObject;
         components: { schemas: JsonObject };
       };
-      expect(await new Validator().validate(structuredClone(document)), model.endpoint).toMatchObject({ valid: true });
+      expect(await new Validator().validate(structuredClone(document)), model.endpoint).toMatchObject({
+        valid: true,
+      });
       expect(document.openapi).toMatch(/^3\.0\./);
-      expect(document.info["x-fal-metadata"]).toMatchObject({ endpointId: model.endpoint, category: model.category });
+      expect(document.info["x-fal-metadata"]).toMatchObject({
+        endpointId: model.endpoint,
+        category: model.category,
+      });
       expect(Object.keys(document.paths)).toHaveLength(4);
-      const input = Object.entries(document.components.schemas).find(([name]) => name.endsWith("Input"))?.[1] as JsonObject;
+      const input = Object.entries(document.components.schemas).find(([name]) =>
+        name.endsWith("Input"),
+      )?.[1] as JsonObject;
       expect(input["x-fal-order-properties"]).toEqual(model.schemas.input["x-fal-order-properties"]);
     }
   });
 
   it.each<[string, JsonObject, JsonObject]>([
     ["null among types", { type: ["integer", "null"] }, { type: "integer", nullable: true }],
-    ["a null branch", { anyOf: [{ type: "string" }, { type: "null" }] }, { anyOf: [{ type: "string" }], nullable: true }],
+    [
+      "a null branch",
+      { anyOf: [{ type: "string" }, { type: "null" }] },
+      { anyOf: [{ type: "string" }], nullable: true },
+    ],
     ["several types", { type: ["integer", "string"] }, { anyOf: [{ type: "integer" }, { type: "string" }] }],
     ["a constant", { const: "a" }, { enum: ["a"] }],
-    ["an exclusive bound", { type: "number", exclusiveMinimum: 0 }, { type: "number", minimum: 0, exclusiveMinimum: true }],
+    [
+      "an exclusive bound",
+      { type: "number", exclusiveMinimum: 0 },
+      { type: "number", minimum: 0, exclusiveMinimum: true },
+    ],
     ["examples", { examples: [1, 2] }, { example: 1 }],
     ["a reference", { $ref: "#/$defs/File" }, { $ref: "#/components/schemas/XFile" }],
     ["a bare list", { type: "array" }, { type: "array", items: {} }],
@@ -48,7 +67,8 @@ describe("a model's OpenAPI document", () => {
 it("llms.txt names every field of every model and how to call it", () => {
   for (const model of registry.list()) {
     const text = llmsText(model, AT);
-    for (const name of Object.keys(model.schemas.input.properties as JsonObject)) expect(text).toContain(`\`${name}\``);
+    for (const name of Object.keys(model.schemas.input.properties as JsonObject))
+      expect(text).toContain(`\`${name}\``);
     expect(text).toContain(`${AT.run}/${model.endpoint}`);
     expect(text).not.toContain("undefined");
   }

@@ -1,9 +1,14 @@
-/** The OpenAPI 3.0 description of one endpoint's queue, as fal gives it (contract §10.1). Pure translation. */
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
-import type { ModelVersion } from "../core/model.ts";
+/**
+ * The OpenAPI 3.0 description of one endpoint's queue, as fal gives it (contract §10.1). Pure translation.
+ */
+import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
+import type { ModelVersion } from "../core/models/model.ts";
 
 /** What of a model version is described. */
-export type DescribedModel = Pick<ModelVersion, "endpoint" | "version" | "title" | "description" | "category" | "schemas">;
+export type DescribedModel = Pick<
+  ModelVersion,
+  "endpoint" | "version" | "title" | "description" | "category" | "schemas"
+>;
 
 /** Where the description's addresses begin, as its reader reaches them. */
 export interface DescribedAt {
@@ -27,8 +32,8 @@ const UNKNOWN = new Set([
 ]);
 
 /**
- * A schema in the dialect of OpenAPI 3.0: `null` becomes `nullable`, `const` an `enum` of one, exclusive bounds booleans, examples
- * one example, references those of `components`.
+ * A schema in the dialect of OpenAPI 3.0: `null` becomes `nullable`, `const` an `enum` of one, exclusive
+ * bounds booleans, examples one example, references those of `components`.
  *
  * @param prefix of the components that stand for the schema's `$defs`
  */
@@ -66,12 +71,17 @@ export function openapiSchema(schema: Json, prefix: string): JsonObject {
       case "properties":
       case "patternProperties":
         if (name === "properties" && isObject(value))
-          made.properties = Object.fromEntries(Object.entries(value).map(([field, inner]) => [field, openapiSchema(inner, prefix)]));
+          made.properties = Object.fromEntries(
+            Object.entries(value).map(([field, inner]) => [field, openapiSchema(inner, prefix)]),
+          );
         break;
       case "items":
       case "not":
       case "additionalProperties":
-        made[name] = typeof value === "boolean" && name === "additionalProperties" ? value : openapiSchema(value, prefix);
+        made[name] =
+          typeof value === "boolean" && name === "additionalProperties"
+            ? value
+            : openapiSchema(value, prefix);
         break;
       case "prefixItems":
         made.items = { anyOf: (value as Json[]).map((inner) => openapiSchema(inner, prefix)) };
@@ -107,7 +117,9 @@ function componentsOf(schema: JsonObject, name: string): JsonObject {
   const defs = { ...(schema.definitions as JsonObject), ...(schema.$defs as JsonObject) };
   const prefix = `${name}_`;
   return {
-    ...Object.fromEntries(Object.entries(defs).map(([inner, value]) => [`${prefix}${inner}`, openapiSchema(value, prefix)])),
+    ...Object.fromEntries(
+      Object.entries(defs).map(([inner, value]) => [`${prefix}${inner}`, openapiSchema(value, prefix)]),
+    ),
     [name]: { title: name, ...openapiSchema(schema, prefix) },
   };
 }
@@ -135,8 +147,15 @@ const QUEUE_STATUS: JsonObject = {
 
 const json = (schema: JsonObject): JsonObject => ({ "application/json": { schema } });
 const ref = (name: string): JsonObject => ({ $ref: `#/components/schemas/${name}` });
-const answer = (description: string, schema: JsonObject): JsonObject => ({ "200": { description, content: json(schema) } });
-const REQUEST_ID: JsonObject = { name: "request_id", in: "path", required: true, schema: { type: "string", format: "uuid" } };
+const answer = (description: string, schema: JsonObject): JsonObject => ({
+  "200": { description, content: json(schema) },
+});
+const REQUEST_ID: JsonObject = {
+  name: "request_id",
+  in: "path",
+  required: true,
+  schema: { type: "string", format: "uuid" },
+};
 
 /** The whole document; valid OpenAPI 3.0. */
 export function openapiDocument(model: DescribedModel, { queue, web }: DescribedAt): JsonObject {
@@ -161,8 +180,14 @@ export function openapiDocument(model: DescribedModel, { queue, web }: Described
     servers: [{ url: queue }],
     security: [{ apiKeyAuth: [] }],
     components: {
-      securitySchemes: { apiKeyAuth: { type: "apiKey", in: "header", name: "Authorization", description: "Key <your key>" } },
-      schemas: { QueueStatus: QUEUE_STATUS, ...componentsOf(schemas.input, input), ...componentsOf(schemas.output, output) },
+      securitySchemes: {
+        apiKeyAuth: { type: "apiKey", in: "header", name: "Authorization", description: "Key <your key>" },
+      },
+      schemas: {
+        QueueStatus: QUEUE_STATUS,
+        ...componentsOf(schemas.input, input),
+        ...componentsOf(schemas.output, output),
+      },
     },
     paths: {
       [`/${endpoint}`]: {
@@ -177,7 +202,13 @@ export function openapiDocument(model: DescribedModel, { queue, web }: Described
           operationId: "status",
           parameters: [
             REQUEST_ID,
-            { name: "logs", in: "query", required: false, schema: { type: "number" }, description: "1 for the log lines." },
+            {
+              name: "logs",
+              in: "query",
+              required: false,
+              schema: { type: "number" },
+              description: "1 for the log lines.",
+            },
           ],
           responses: answer("Where the request stands.", ref("QueueStatus")),
         },
@@ -189,13 +220,20 @@ export function openapiDocument(model: DescribedModel, { queue, web }: Described
           responses: {
             "202": {
               description: "The cancel was taken.",
-              content: json({ type: "object", properties: { status: { type: "string" }, success: { type: "boolean" } } }),
+              content: json({
+                type: "object",
+                properties: { status: { type: "string" }, success: { type: "boolean" } },
+              }),
             },
           },
         },
       },
       [request]: {
-        get: { operationId: "result", parameters: [REQUEST_ID], responses: answer("The output.", ref(output)) },
+        get: {
+          operationId: "result",
+          parameters: [REQUEST_ID],
+          responses: answer("The output.", ref(output)),
+        },
       },
     },
   };
@@ -204,8 +242,12 @@ export function openapiDocument(model: DescribedModel, { queue, web }: Described
 /** Fields in the order that the model's author gave them. */
 function fieldsOf(schema: JsonObject): [string, JsonObject][] {
   const properties = isObject(schema.properties) ? schema.properties : {};
-  const order = Array.isArray(schema["x-fal-order-properties"]) ? (schema["x-fal-order-properties"] as string[]) : [];
-  const names = [...new Set([...order.filter((name) => Object.hasOwn(properties, name)), ...Object.keys(properties)])];
+  const order = Array.isArray(schema["x-fal-order-properties"])
+    ? (schema["x-fal-order-properties"] as string[])
+    : [];
+  const names = [
+    ...new Set([...order.filter((name) => Object.hasOwn(properties, name)), ...Object.keys(properties)]),
+  ];
   return names.map((name) => [name, isObject(properties[name]) ? properties[name] : {}]);
 }
 
@@ -244,7 +286,9 @@ export function llmsText(model: DescribedModel, { queue, run, web }: DescribedAt
       .filter(([name]) => required.includes(name))
       .map(([name, schema]) => [
         name,
-        (schema.examples as Json[] | undefined)?.[0] ?? schema.default ?? (schema.type === "string" ? "…" : null),
+        (schema.examples as Json[] | undefined)?.[0] ??
+          schema.default ??
+          (schema.type === "string" ? "…" : null),
       ]),
   );
   const body = JSON.stringify(example);

@@ -31,7 +31,11 @@ describe("paths of the queue", () => {
       ["/cancel", "cancel"],
       ["/rerun", "rerun"],
     ])("…/requests/{id}%s", (suffix, verb) =>
-      expect(parseQueuePath(`/${endpoint}/requests/${ID}${suffix}`)).toEqual({ verb, endpoint, requestId: ID }),
+      expect(parseQueuePath(`/${endpoint}/requests/${ID}${suffix}`)).toEqual({
+        verb,
+        endpoint,
+        requestId: ID,
+      }),
     );
   });
 
@@ -53,10 +57,20 @@ describe("paths of the queue", () => {
   ])("%s fits no shape", (path) => expect(parseQueuePath(path)).toBeUndefined());
 
   it("hand a malformed id on, to be told unknown like any other", () =>
-    expect(parseQueuePath("/a/b/requests/..%2f..%2fetc/status")).toMatchObject({ verb: "status", requestId: "..%2f..%2fetc" }));
+    expect(parseQueuePath("/a/b/requests/..%2f..%2fetc/status")).toMatchObject({
+      verb: "status",
+      requestId: "..%2f..%2fetc",
+    }));
 
   it("have one method for each verb", () =>
-    expect(QUEUE_METHODS).toEqual({ submit: "POST", status: "GET", stream: "GET", result: "GET", cancel: "PUT", rerun: "POST" }));
+    expect(QUEUE_METHODS).toEqual({
+      submit: "POST",
+      status: "GET",
+      stream: "GET",
+      result: "GET",
+      cancel: "PUT",
+      rerun: "POST",
+    }));
 });
 
 describe("proxy targets", () => {
@@ -74,7 +88,10 @@ describe("proxy targets", () => {
     ["https://fal.media/a.png", "/files/a.png"],
     ["https://ws.fal.run/a/b", "/ws/a/b"],
     ["https://api.fal.ai/v1/models?limit=1", "/v1/models?limit=1"],
-    ["https://fal.ai/api/openapi/queue/openapi.json?endpoint_id=a/b", "/api/openapi/queue/openapi.json?endpoint_id=a/b"],
+    [
+      "https://fal.ai/api/openapi/queue/openapi.json?endpoint_id=a/b",
+      "/api/openapi/queue/openapi.json?endpoint_id=a/b",
+    ],
     ["https://queue.fal.run", "/queue/"],
     ["https://queue.fal.run/a/b#fragment", "/queue/a/b"],
   ])("%s → %s", (url, path) => expect(proxyTarget(url)).toBe(path));
@@ -160,5 +177,7 @@ describe("trees by host name", () => {
     [TREES.files, "/filesystem", "/files/filesystem"],
     [TREES.files, "/queue/a/b", "/files/queue/a/b"],
     [TREES.platform, "/health/live", "/v1/health/live"],
-  ])("a path of %j stays in its tree: %s → %s", (tree, path, expected) => expect(onGateway(tree, path)).toBe(expected));
+  ])("a path of %j stays in its tree: %s → %s", (tree, path, expected) =>
+    expect(onGateway(tree, path)).toBe(expected),
+  );
 });

@@ -1,9 +1,12 @@
-/** fal's URL shapes (contract §1): what a path on the queue tree asks for, and which of our trees a fal host is. */
-import { appLength, isEndpointId, pathSegments } from "../core/endpoint.ts";
+/**
+ * fal's URL shapes (contract §1): what a path on the queue tree asks for, and which of our trees a fal host
+ * is.
+ */
+import { appLength, isEndpointId, pathSegments } from "../core/models/endpoint.ts";
 
 /**
- * The trees of routes. `prefix`: where the gateway serves a tree by path; `hosts`: fal's own names for it, the usual one
- * first; `root`: where the tree begins on those hosts, when that is not `/`.
+ * The trees of routes. `prefix`: where the gateway serves a tree by path; `hosts`: fal's own names for it,
+ * the usual one first; `root`: where the tree begins on those hosts, when that is not `/`.
  */
 export const TREES = {
   queue: { prefix: "/queue", hosts: ["queue.fal.run", "queue.falrun.com"], root: "" },
@@ -37,8 +40,9 @@ export function treeOfHost(authority: string): Tree | undefined {
 }
 
 /**
- * Where a path of a tree's host lies on the gateway. `onGateway(TREES.queue, "/fal-ai/x") === "/queue/fal-ai/x"`, and
- * `onGateway(TREES.files, "/files/ab/c.png") === "/files/ab/c.png"`. It never leaves the tree.
+ * Where a path of a tree's host lies on the gateway. `onGateway(TREES.queue, "/fal-ai/x") ===
+ * "/queue/fal-ai/x"`, and `onGateway(TREES.files, "/files/ab/c.png") === "/files/ab/c.png"`. It never leaves
+ * the tree.
  */
 export function onGateway({ prefix, root }: Tree, path: string): string {
   if (root !== "" && (path === root || path.startsWith(`${root}/`))) return prefix + path.slice(root.length);
@@ -65,8 +69,9 @@ const AFTER_REQUEST: ReadonlyMap<string, QueueVerb> = new Map([
 ]);
 
 /**
- * What a path below the queue's root asks for; `undefined` when it fits no shape. Trailing and doubled slashes are
- * forgiven; both the short (`owner/alias/requests/…`) and the full form (`owner/alias/path/requests/…`) are understood.
+ * What a path below the queue's root asks for; `undefined` when it fits no shape. Trailing and doubled
+ * slashes are forgiven; both the short (`owner/alias/requests/…`) and the full form
+ * (`owner/alias/path/requests/…`) are understood.
  */
 export function parseQueuePath(path: string): QueuePath | undefined {
   const segments = pathSegments(path);
@@ -92,9 +97,10 @@ export const QUEUE_METHODS: Record<QueueVerb, string> = {
 };
 
 /**
- * The path on this gateway that an `x-fal-target-url` means (contract §1.5): host → tree, path and query kept.
- * `undefined` for anything that is not one of fal's hosts: no request ever leaves this process on a caller's word. And for what
- * would begin with `//` here, on the tree at the root: whoever joins that to an address reads a host name.
+ * The path on this gateway that an `x-fal-target-url` means (contract §1.5): host → tree, path and query
+ * kept. `undefined` for anything that is not one of fal's hosts: no request ever leaves this process on a
+ * caller's word. And for what would begin with `//` here, on the tree at the root: whoever joins that to an
+ * address reads a host name.
  */
 export function proxyTarget(url: string): string | undefined {
   let target: URL;

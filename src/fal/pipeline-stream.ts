@@ -1,5 +1,5 @@
 /** The events of a pipeline's stream (contract §11.5): pure translation. */
-import type { JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../core/json/json.ts";
 
 /** A node as events name it. */
 export interface StreamedNode {
@@ -25,7 +25,10 @@ export const nodeCompletionEvent = ({ node, endpoint }: StreamedNode, output: Js
 export const pipelineOutputEvent = (output: JsonObject): JsonObject => ({ type: "output", output });
 
 /** @param node empty when the failure is not a node's */
-export function pipelineErrorEvent(node: string, { status, body }: { status: number; body: JsonObject }): JsonObject {
+export function pipelineErrorEvent(
+  node: string,
+  { status, body }: { status: number; body: JsonObject },
+): JsonObject {
   const message = typeof body.detail === "string" ? body.detail : `Invalid status code: ${status}`;
   return { type: "error", node_id: node, message, error: { status, body } };
 }

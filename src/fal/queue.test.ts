@@ -1,7 +1,15 @@
 import { describe, expect, it } from "vitest";
-import type { LoggedEvent } from "../core/events.ts";
+import type { LoggedEvent } from "../core/requests/events.ts";
 import { LIMITS } from "../core/limits.ts";
-import { requestUrls, type StatusView, statusBody, statusCode, submitBody, submitOptions, wantsLogs } from "./queue.ts";
+import {
+  requestUrls,
+  type StatusView,
+  statusBody,
+  statusCode,
+  submitBody,
+  submitOptions,
+  wantsLogs,
+} from "./queue.ts";
 
 const BASE = "http://localhost:8080/queue";
 const ID = "019a1b2c-0000-7000-8000-000000000000";
@@ -18,7 +26,11 @@ const view = (fields: Partial<StatusView>): StatusView => ({
   metrics: {},
   ...fields,
 });
-const line = (message: string): LoggedEvent => ({ id: "5-0", atMs: 5, event: { type: "log", attempt: 1, level: "WARN", message } });
+const line = (message: string): LoggedEvent => ({
+  id: "5-0",
+  atMs: 5,
+  event: { type: "log", attempt: 1, level: "WARN", message },
+});
 
 describe("what a submit answers", () => {
   it("has all nine fields that fal's clients read", () =>
@@ -65,7 +77,12 @@ describe("what a status answers", () => {
   });
 
   it("COMPLETED: 200 with its times", () => {
-    expect(statusBody(BASE, view({ state: "COMPLETED", metrics: { inference_time: 1.5 }, progress: { step: 30, steps: 30 } }))).toEqual({
+    expect(
+      statusBody(
+        BASE,
+        view({ state: "COMPLETED", metrics: { inference_time: 1.5 }, progress: { step: 30, steps: 30 } }),
+      ),
+    ).toEqual({
       status: "COMPLETED",
       request_id: ID,
       ...URLS,
@@ -89,12 +106,15 @@ describe("what a status answers", () => {
   });
 
   it("the reason of a retry is not the request's error yet", () =>
-    expect(statusBody(BASE, view({ state: "IN_QUEUE", error: { code: "runner_disconnected", message: "gone" } }))).not.toHaveProperty(
-      "error",
-    ));
+    expect(
+      statusBody(BASE, view({ state: "IN_QUEUE", error: { code: "runner_disconnected", message: "gone" } })),
+    ).not.toHaveProperty("error"));
 
   it("logs are null when nobody asked, a list when somebody did, and hold lines only", () => {
-    const events: LoggedEvent[] = [{ id: "1-0", atMs: 1, event: { type: "queued", attempt: 0 } }, line("hello")];
+    const events: LoggedEvent[] = [
+      { id: "1-0", atMs: 1, event: { type: "queued", attempt: 0 } },
+      line("hello"),
+    ];
     expect(statusBody(BASE, view({})).logs).toBeNull();
     expect(statusBody(BASE, view({ logs: [] })).logs).toEqual([]);
     expect(statusBody(BASE, view({ logs: events })).logs).toEqual([
@@ -104,8 +124,14 @@ describe("what a status answers", () => {
 
   it("lines of one millisecond have times of their own, in order: clients tell lines apart by time and text", () => {
     const lines = [line("a"), { ...line("a"), id: "5-1" }, { ...line("a"), id: "6-0" }];
-    const stamps = (statusBody(BASE, view({ logs: lines })).logs as { timestamp: string }[]).map(({ timestamp }) => timestamp);
-    expect(stamps).toEqual(["1970-01-01T00:00:00.005000Z", "1970-01-01T00:00:00.005001Z", "1970-01-01T00:00:00.006000Z"]);
+    const stamps = (statusBody(BASE, view({ logs: lines })).logs as { timestamp: string }[]).map(
+      ({ timestamp }) => timestamp,
+    );
+    expect(stamps).toEqual([
+      "1970-01-01T00:00:00.005000Z",
+      "1970-01-01T00:00:00.005001Z",
+      "1970-01-01T00:00:00.006000Z",
+    ]);
   });
 
   it.each([
@@ -132,7 +158,9 @@ describe("the headers of a submit", () => {
     ["high", "normal"],
     ["", "normal"],
     ["constructor", "normal"],
-  ])("priority %j → %s", (value, priority) => expect(read({ "x-fal-queue-priority": value }).priority).toBe(priority));
+  ])("priority %j → %s", (value, priority) =>
+    expect(read({ "x-fal-queue-priority": value }).priority).toBe(priority),
+  );
 
   it.each([
     ["30", 30_000],
@@ -163,11 +191,17 @@ describe("the headers of a submit", () => {
     "99999999",
     "3 0",
     "٣٠",
-  ])("start timeout %j is ignored", (value) => expect(read({ "x-fal-request-timeout": value })).not.toHaveProperty("startTimeoutMs"));
+  ])("start timeout %j is ignored", (value) =>
+    expect(read({ "x-fal-request-timeout": value })).not.toHaveProperty("startTimeoutMs"),
+  );
 
   it("the newer name of the timeout wins, unless it cannot be read", () => {
-    expect(read({ "x-fal-request-start-timeout": "5", "x-fal-request-timeout": "60" }).startTimeoutMs).toBe(5_000);
-    expect(read({ "x-fal-request-start-timeout": "soon", "x-fal-request-timeout": "60" }).startTimeoutMs).toBe(60_000);
+    expect(read({ "x-fal-request-start-timeout": "5", "x-fal-request-timeout": "60" }).startTimeoutMs).toBe(
+      5_000,
+    );
+    expect(
+      read({ "x-fal-request-start-timeout": "soon", "x-fal-request-timeout": "60" }).startTimeoutMs,
+    ).toBe(60_000);
   });
 
   it.each([

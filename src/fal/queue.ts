@@ -1,22 +1,32 @@
 /** The queue's bodies (contract §2): pure translation from our records to fal's fields. */
-import { appOf } from "../core/endpoint.ts";
+import { appOf } from "../core/models/endpoint.ts";
 import { CATALOGUE } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
-import { parseEventId } from "../core/event-id.ts";
-import type { LoggedEvent, Progress } from "../core/events.ts";
-import type { JsonObject } from "../core/json.ts";
+import { parseEventId } from "../core/requests/event-id.ts";
+import type { LoggedEvent, Progress } from "../core/requests/events.ts";
+import type { JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
-import type { RetryCondition } from "../core/model.ts";
-import type { NodeState } from "../core/pipeline-nodes.ts";
-import type { Metrics, Priority, RequestIdentity, RequestState } from "../core/request.ts";
+import type { RetryCondition } from "../core/models/model.ts";
+import type { NodeState } from "../core/pipelines/node-states.ts";
+import type { Metrics, Priority, RequestIdentity, RequestState } from "../core/requests/request.ts";
 
-/** The addresses of a request, in the short form that every client follows. `base` is the queue's root as the caller reached it. */
-export function requestUrls(base: string, { endpoint, requestId }: Pick<RequestIdentity, "endpoint" | "requestId">): JsonObject {
+/**
+ * The addresses of a request, in the short form that every client follows. `base` is the queue's root as the
+ * caller reached it.
+ */
+export function requestUrls(
+  base: string,
+  { endpoint, requestId }: Pick<RequestIdentity, "endpoint" | "requestId">,
+): JsonObject {
   const url = `${base}/${appOf(endpoint)}/requests/${requestId}`;
   return { response_url: url, status_url: `${url}/status`, cancel_url: `${url}/cancel` };
 }
 
-export const submitBody = (base: string, request: Pick<RequestIdentity, "endpoint" | "requestId">, position: number): JsonObject => ({
+export const submitBody = (
+  base: string,
+  request: Pick<RequestIdentity, "endpoint" | "requestId">,
+  position: number,
+): JsonObject => ({
   status: "IN_QUEUE",
   request_id: request.requestId,
   gateway_request_id: request.requestId,
@@ -54,7 +64,11 @@ export function statusBody(base: string, view: StatusView): JsonObject {
   body.metrics = { ...view.metrics };
   if (view.state === "IN_PROGRESS" && view.progress && view.progress.steps > 0) {
     const { step, steps, remainingMs } = view.progress;
-    body.progress = { step, steps, ...(remainingMs !== undefined && { remaining_seconds: Math.round(remainingMs / 100) / 10 }) };
+    body.progress = {
+      step,
+      steps,
+      ...(remainingMs !== undefined && { remaining_seconds: Math.round(remainingMs / 100) / 10 }),
+    };
   }
   if (view.state === "COMPLETED" && view.error) {
     body.error = errorText(view.error);
@@ -79,8 +93,8 @@ const nodeEntry = ({ node, endpoint, requestId, ended, cache, error }: NodeState
 export const statusCode = (state: RequestState): 200 | 202 => (state === "COMPLETED" ? 200 : 202);
 
 /**
- * The time of a log line, to the microsecond: clients tell lines apart by time and text, so the lines of one millisecond are
- * numbered by their event ids, `<milliseconds>-<n>`.
+ * The time of a log line, to the microsecond: clients tell lines apart by time and text, so the lines of one
+ * millisecond are numbered by their event ids, `<milliseconds>-<n>`.
  */
 export function logTimestamp(id: string, atMs: number): string {
   const [ms = atMs, n = 0] = parseEventId(id) ?? [];
@@ -93,7 +107,8 @@ function logEntry({ id, atMs, event }: LoggedEvent): JsonObject[] {
 }
 
 /** fal's clients spell it `1`/`0` (JavaScript) or `true`/`false` (Python). */
-export const wantsLogs = (value: string | undefined): boolean => value === "1" || value?.toLowerCase() === "true";
+export const wantsLogs = (value: string | undefined): boolean =>
+  value === "1" || value?.toLowerCase() === "true";
 
 /** The nodes of a pipeline, our addition, are asked for in the same way. */
 export const wantsNodes = (value: string | undefined): boolean => wantsLogs(value);
@@ -121,7 +136,9 @@ function readRetryLimits(header: string | undefined): SubmitOptions["retryLimits
   if (typeof config !== "object" || config === null) return undefined;
   const limits = RETRY_CONDITIONS.flatMap((condition) => {
     const retries: unknown = (config as Record<string, { retries?: unknown } | null>)[condition]?.retries;
-    return typeof retries === "number" && Number.isInteger(retries) && retries >= 0 ? [[condition, retries] as const] : [];
+    return typeof retries === "number" && Number.isInteger(retries) && retries >= 0
+      ? [[condition, retries] as const]
+      : [];
   });
   return limits.length > 0 ? Object.fromEntries(limits) : undefined;
 }
@@ -129,17 +146,23 @@ function readRetryLimits(header: string | undefined): SubmitOptions["retryLimits
 /** The headers that steer a submit (contract §2.1). What cannot be read is ignored, as fal does. */
 export function submitOptions(header: (name: string) => string | undefined): SubmitOptions {
   const retryLimits = readRetryLimits(header("x-fal-retry-config"));
-  const startTimeoutMs = readSeconds(header("x-fal-request-start-timeout")) ?? readSeconds(header("x-fal-request-timeout"));
+  const startTimeoutMs =
+    readSeconds(header("x-fal-request-start-timeout")) ?? readSeconds(header("x-fal-request-timeout"));
   return {
     priority: header("x-fal-queue-priority")?.toLowerCase() === "low" ? "low" : "normal",
     ...(startTimeoutMs !== undefined && { startTimeoutMs }),
     ...(retryLimits && { retryLimits }),
-    ...(["0", "false", "no"].includes(header("x-fal-store-io")?.trim().toLowerCase() ?? "") && { storeIo: false as const }),
+    ...(["0", "false", "no"].includes(header("x-fal-store-io")?.trim().toLowerCase() ?? "") && {
+      storeIo: false as const,
+    }),
     noRetry: ["1", "true", "yes"].includes(header("x-fal-no-retry")?.toLowerCase() ?? ""),
   };
 }
 
-/** `30`, `30.0` or `0.5` seconds as milliseconds; anything else, and what lies outside the limits, is `undefined`. */
+/**
+ * `30`, `30.0` or `0.5` seconds as milliseconds; anything else, and what lies outside the limits, is
+ * `undefined`.
+ */
 function readSeconds(value: string | undefined): number | undefined {
   if (value === undefined || !/^\d{1,9}(\.\d{1,9})?$/.test(value.trim())) return undefined;
   const ms = Math.round(Number(value) * 1000);

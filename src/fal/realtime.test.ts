@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { errorMessage, looksLikeFrame, parseSocketAddress, readMaxBuffering, realtimePlace } from "./realtime.ts";
+import {
+  errorMessage,
+  looksLikeFrame,
+  parseSocketAddress,
+  readMaxBuffering,
+  realtimePlace,
+} from "./realtime.ts";
 
 describe("where an upgrade leads", () => {
   it.each([
@@ -9,7 +15,9 @@ describe("where an upgrade leads", () => {
     ["FAL.RUN:8443", "/fal-ai/lcm/", "run", "/fal-ai/lcm/"],
     ["localhost", "/ws/fal-ai/lcm", "ws", "/fal-ai/lcm"],
     ["ws.fal.run", "/fal-ai/lcm/stream", "ws", "/fal-ai/lcm/stream"],
-  ])("%s%s", (host, target, tree, path) => expect(parseSocketAddress(host, target)).toMatchObject({ tree, path }));
+  ])("%s%s", (host, target, tree, path) =>
+    expect(parseSocketAddress(host, target)).toMatchObject({ tree, path }),
+  );
 
   it.each([
     ["localhost", "/queue/fal-ai/lcm"],
@@ -21,7 +29,11 @@ describe("where an upgrade leads", () => {
   ])("%s%s leads nowhere", (host, target) => expect(parseSocketAddress(host, target)).toBeUndefined());
 
   it("keeps the query", () =>
-    expect(parseSocketAddress("fal.run", "/a/b/realtime?fal_jwt_token=x.y&max_buffering=2")?.query.get("max_buffering")).toBe("2"));
+    expect(
+      parseSocketAddress("fal.run", "/a/b/realtime?fal_jwt_token=x.y&max_buffering=2")?.query.get(
+        "max_buffering",
+      ),
+    ).toBe("2"));
 });
 
 describe("which model a path means", () => {
@@ -40,7 +52,9 @@ describe("which model a path means", () => {
     ["/workflows/u/n/realtime", "workflows/u/n", "/realtime", false],
   ])("%s", (path, endpoint, rest, raw) => expect(place(path)).toEqual({ endpoint, path: rest, raw }));
 
-  it.each(["/fal-ai/unknown/realtime", "/fal-ai", "/", ""])("%s means none", (path) => expect(place(path)).toBeUndefined());
+  it.each(["/fal-ai/unknown/realtime", "/fal-ai", "/", ""])("%s means none", (path) =>
+    expect(place(path)).toBeUndefined(),
+  );
 });
 
 describe("max_buffering", () => {

@@ -1,5 +1,5 @@
 /** Where sockets lead and what is said on them beside inputs and outputs (contract §5). */
-import { appLength, isEndpointId, pathSegments } from "../core/endpoint.ts";
+import { appLength, isEndpointId, pathSegments } from "../core/models/endpoint.ts";
 import { CATALOGUE } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
 import { onGateway, TREES, treeOfHost } from "./paths.ts";
@@ -29,17 +29,26 @@ export function parseSocketAddress(host: string, target: string): SocketAddress 
 
 export interface RealtimePlace {
   endpoint: string;
-  /** What stands behind the endpoint, with a slash: `/realtime` however often it was said, `/custom`, or nothing. */
+  /**
+   * What stands behind the endpoint, with a slash: `/realtime` however often it was said, `/custom`, or
+   * nothing.
+   */
   path: string;
-  /** Nothing behind the endpoint: a raw socket (`ws_connect`, contract §5.4), whose frames are passed on untouched. */
+  /**
+   * Nothing behind the endpoint: a raw socket (`ws_connect`, contract §5.4), whose frames are passed on
+   * untouched.
+   */
   raw: boolean;
 }
 
 /**
- * Which model a path below `/run` means: the longest leading part that is an endpoint. Python doubles `/realtime` where the
- * endpoint's own name ends with it (contract §5.1). `undefined`: none.
+ * Which model a path below `/run` means: the longest leading part that is an endpoint. Python doubles
+ * `/realtime` where the endpoint's own name ends with it (contract §5.1). `undefined`: none.
  */
-export function realtimePlace(path: string, isEndpoint: (endpoint: string) => boolean): RealtimePlace | undefined {
+export function realtimePlace(
+  path: string,
+  isEndpoint: (endpoint: string) => boolean,
+): RealtimePlace | undefined {
   const segments = pathSegments(path);
   for (let count = segments.length; count >= appLength(segments); count--) {
     const endpoint = segments.slice(0, count).join("/");
@@ -70,8 +79,9 @@ export const TIMEOUT = JSON.stringify({
 });
 
 /**
- * An error as clients read it: `INTERNAL_ERROR` when the engine or the platform failed, `INVALID_INPUT` with the faults in
- * `detail`, else (a refusal at the door, one session too many) the code of the catalogue in capitals.
+ * An error as clients read it: `INTERNAL_ERROR` when the engine or the platform failed, `INVALID_INPUT` with
+ * the faults in `detail`, else (a refusal at the door, one session too many) the code of the catalogue in
+ * capitals.
  */
 export function errorMessage({ code, message, faults }: ErrorInfo): string {
   const { kind } = CATALOGUE[code];
@@ -82,18 +92,29 @@ export function errorMessage({ code, message, faults }: ErrorInfo): string {
   return JSON.stringify({ type: "x-fal-error", error, reason, ...(faults && { detail: faults }) });
 }
 
-/** What clients let pass unseen. `timing`: seconds the engine had an input. `lost`: inputs that went with a lost engine. */
+/**
+ * What clients let pass unseen. `timing`: seconds the engine had an input. `lost`: inputs that went with a
+ * lost engine.
+ */
 export const timingMessage = (seconds: number): string =>
   JSON.stringify({ type: "x-fal-message", action: "timings", timing: Math.round(seconds * 1e6) / 1e6 });
-export const resumedMessage = (lost: number): string => JSON.stringify({ type: "x-fal-message", action: "resumed", lost });
+export const resumedMessage = (lost: number): string =>
+  JSON.stringify({ type: "x-fal-message", action: "resumed", lost });
 
 /** HTTP over WebSocket (contract §5.5). */
 export const startFrame = (requestId: string, status: number, headers: Record<string, string>): string =>
   JSON.stringify({ type: "start", request_id: requestId, status, headers });
 export const endFrame = (requestId: string, status: number, seconds: number): string =>
-  JSON.stringify({ type: "end", request_id: requestId, status, time_to_first_byte_seconds: Math.round(seconds * 1e4) / 1e4 });
+  JSON.stringify({
+    type: "end",
+    request_id: requestId,
+    status,
+    time_to_first_byte_seconds: Math.round(seconds * 1e4) / 1e4,
+  });
 
-/** Whether a body sent as text would be taken for a start or end frame: one with both `type` and `request_id`. */
+/**
+ * Whether a body sent as text would be taken for a start or end frame: one with both `type` and `request_id`.
+ */
 export function looksLikeFrame(body: string): boolean {
   if (!body.includes('"request_id"') || !body.includes('"type"')) return false;
   try {

@@ -1,11 +1,16 @@
 import { describe, expect, it } from "vitest";
-import type { Json } from "../core/json.ts";
+import type { Json } from "../core/json/json.ts";
 import { readRerun } from "./rerun.ts";
 
 describe("what asks for a rerun", () => {
   it("names a node to begin with, and fields that are to be others", () => {
     expect(readRerun({})).toEqual({ input: {}, nodes: {} });
-    expect(readRerun({ from: "video", overrides: { input: { seed: 1 }, nodes: { video: { num_frames: 33 }, "a-b": {} } } })).toEqual({
+    expect(
+      readRerun({
+        from: "video",
+        overrides: { input: { seed: 1 }, nodes: { video: { num_frames: 33 }, "a-b": {} } },
+      }),
+    ).toEqual({
       from: "video",
       input: { seed: 1 },
       nodes: { video: { num_frames: 33 }, "a-b": {} },
@@ -18,7 +23,10 @@ describe("what asks for a rerun", () => {
     ["video", ["body"]],
     [{ from: 3, node: "x" }, ["body.node", "body.from"]],
     [{ overrides: { video: { seed: 1 } } }, ["body.overrides.video"]],
-    [{ overrides: { input: [], nodes: { video: 3, sound: {} } } }, ["body.overrides.input", "body.overrides.nodes.video"]],
+    [
+      { overrides: { input: [], nodes: { video: 3, sound: {} } } },
+      ["body.overrides.input", "body.overrides.nodes.video"],
+    ],
     [{ overrides: { nodes: [{}] } }, ["body.overrides.nodes"]],
   ])("%j is refused, all that is wrong named together", (body, places) => {
     let faults: { loc: (string | number)[] }[] = [];

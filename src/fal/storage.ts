@@ -1,7 +1,7 @@
 /** fal's storage wire (contract §6): headers, bodies and paths of uploads and files. Pure translation. */
 import { type InputFault, TemperaError } from "../core/errors/tempera-error.ts";
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
-import type { Acl, Decision, Lifecycle } from "../core/lifecycle.ts";
+import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
+import type { Acl, Decision, Lifecycle } from "../core/files/lifecycle.ts";
 import { LIMITS } from "../core/limits.ts";
 
 /** On uploads. */
@@ -28,8 +28,9 @@ const fault = (loc: InputFault["loc"], msg: string, type: string): TemperaError 
   new TemperaError("input_invalid", undefined, { faults: [{ loc, msg, type }] });
 
 /**
- * Reads a lifecycle header: JSON of `expiration_duration_seconds` (seconds, one of fal's words, or null for never) and
- * `initial_acl`. Throws `input_invalid` for what cannot be read: a file somebody wants private must not become public.
+ * Reads a lifecycle header: JSON of `expiration_duration_seconds` (seconds, one of fal's words, or null for
+ * never) and `initial_acl`. Throws `input_invalid` for what cannot be read: a file somebody wants private
+ * must not become public.
  */
 function readLifecycle(header: string | undefined, name: string = LIFECYCLE_HEADER): Lifecycle {
   if (header === undefined || header.trim() === "") return {};
@@ -42,7 +43,10 @@ function readLifecycle(header: string | undefined, name: string = LIFECYCLE_HEAD
   }
   if (value === null) return {};
   if (!isObject(value)) throw fault(loc, "Input should be a JSON object", "dict_type");
-  const lifetimeSeconds = readLifetime(value.expiration_duration_seconds, [...loc, "expiration_duration_seconds"]);
+  const lifetimeSeconds = readLifetime(value.expiration_duration_seconds, [
+    ...loc,
+    "expiration_duration_seconds",
+  ]);
   const acl = readAcl(value.initial_acl, [...loc, "initial_acl"]);
   return { ...(lifetimeSeconds !== undefined && { lifetimeSeconds }), ...(acl && { acl }) };
 }
@@ -58,10 +62,15 @@ export function saysHowLong(header: string | undefined): boolean {
 }
 
 /**
- * What a call wants for its files: what its header says, and where it says nothing its owner's defaults. A header without an access
- * list leaves the default one in force: it must not make public what its owner keeps closed.
+ * What a call wants for its files: what its header says, and where it says nothing its owner's defaults. A
+ * header without an access list leaves the default one in force: it must not make public what its owner keeps
+ * closed.
  */
-export function wantedLifecycle(header: string | undefined, name: string, defaults: Lifecycle | undefined): Lifecycle {
+export function wantedLifecycle(
+  header: string | undefined,
+  name: string,
+  defaults: Lifecycle | undefined,
+): Lifecycle {
   const asked = readLifecycle(header, name);
   if (!defaults) return asked;
   if (header === undefined || header.trim() === "") return defaults;
@@ -71,7 +80,11 @@ export function wantedLifecycle(header: string | undefined, name: string, defaul
 function readLifetime(value: Json | undefined, loc: InputFault["loc"]): number | undefined {
   if (value === undefined || value === null || WORDS.has(value)) return WORDS.get(value);
   if (typeof value !== "number" || !(value > 0))
-    throw fault(loc, `Input should be a number of seconds above 0, null, or one of ${[...WORDS.keys()].join(", ")}`, "value_error");
+    throw fault(
+      loc,
+      `Input should be a number of seconds above 0, null, or one of ${[...WORDS.keys()].join(", ")}`,
+      "value_error",
+    );
   return value > LIMITS.fileLifetimeSecondsMax ? undefined : value;
 }
 
@@ -84,16 +97,25 @@ function readAcl(value: unknown, loc: InputFault["loc"]): Acl | undefined {
     if (!DECISIONS.includes(given)) throw fault(at, `Input should be ${DECISIONS.join(", ")}`, "one_of");
     return given as Decision;
   };
-  if (rules !== null && !Array.isArray(rules)) throw fault([...loc, "rules"], "Input should be a list", "list_type");
+  if (rules !== null && !Array.isArray(rules))
+    throw fault([...loc, "rules"], "Input should be a list", "list_type");
   if ((rules?.length ?? 0) > LIMITS.aclRulesMax)
-    throw fault([...loc, "rules"], `List should have at most ${LIMITS.aclRulesMax} items`, "sequence_too_long");
+    throw fault(
+      [...loc, "rules"],
+      `List should have at most ${LIMITS.aclRulesMax} items`,
+      "sequence_too_long",
+    );
   return {
     default: decision(otherwise, [...loc, "default"]),
     rules: (rules ?? []).map((rule, at) => {
       if (!isObject(rule)) throw fault([...loc, "rules", at], "Input should be a JSON object", "dict_type");
       const { user } = rule;
       if (typeof user !== "string" || user === "" || user.length > LIMITS.aclUserCharactersMax)
-        throw fault([...loc, "rules", at, "user"], `Input should be text of 1 to ${LIMITS.aclUserCharactersMax} characters`, "string_type");
+        throw fault(
+          [...loc, "rules", at, "user"],
+          `Input should be text of 1 to ${LIMITS.aclUserCharactersMax} characters`,
+          "string_type",
+        );
       return { user, decision: decision(rule.decision, [...loc, "rules", at, "decision"]) };
     }),
   };
@@ -103,12 +125,16 @@ function readAcl(value: unknown, loc: InputFault["loc"]): Acl | undefined {
 export function readContentType(value: unknown, loc: InputFault["loc"]): string {
   if (value === undefined || value === null || value === "") return "application/octet-stream";
   if (typeof value !== "string") throw fault(loc, "Input should be a valid string", "string_type");
-  if (!CONTENT_TYPE.test(value)) throw fault(loc, "Input should be a content type like image/png", "value_error");
+  if (!CONTENT_TYPE.test(value))
+    throw fault(loc, "Input should be a content type like image/png", "value_error");
   return value;
 }
 
 /** The body of both initiate calls. `fileName` is as the caller gave it. Throws `input_invalid`. */
-export function readInitiate(body: Json, storageType: string | undefined): { contentType: string; fileName?: string } {
+export function readInitiate(
+  body: Json,
+  storageType: string | undefined,
+): { contentType: string; fileName?: string } {
   if (storageType !== undefined && storageType !== "" && !STORAGE_TYPES.includes(storageType))
     throw fault(["query", "storage_type"], `Input should be ${STORAGE_TYPES.join(", ")}`, "one_of");
   if (!isObject(body)) throw fault(["body"], "Input should be a valid dictionary", "model_attributes_type");
@@ -121,19 +147,27 @@ export function readInitiate(body: Json, storageType: string | undefined): { con
   };
 }
 
-/** The body that completes an upload: `{parts: [{partNumber, etag}]}` in any order, etags with or without quotes. */
+/**
+ * The body that completes an upload: `{parts: [{partNumber, etag}]}` in any order, etags with or without
+ * quotes.
+ */
 export function readParts(body: Json): { number: number; etag: string }[] {
   const parts = isObject(body) ? body.parts : undefined;
   if (!Array.isArray(parts)) throw fault(["body", "parts"], "Input should be a valid list", "list_type");
   if (parts.length > LIMITS.uploadPartsMax)
-    throw fault(["body", "parts"], `List should have at most ${LIMITS.uploadPartsMax} items`, "sequence_too_long");
+    throw fault(
+      ["body", "parts"],
+      `List should have at most ${LIMITS.uploadPartsMax} items`,
+      "sequence_too_long",
+    );
   return parts.map((part, at) => {
     const loc = ["body", "parts", at];
     if (!isObject(part)) throw fault(loc, "Input should be a valid dictionary", "dict_type");
     const number = part.partNumber ?? part.part_number;
     if (typeof number !== "number" || !Number.isInteger(number))
       throw fault([...loc, "partNumber"], "Input should be a whole number", "int_type");
-    if (typeof part.etag !== "string") throw fault([...loc, "etag"], "Input should be a valid string", "string_type");
+    if (typeof part.etag !== "string")
+      throw fault([...loc, "etag"], "Input should be a valid string", "string_type");
     return { number, etag: part.etag.replace(/^W\//, "").replaceAll('"', "") };
   });
 }
@@ -144,15 +178,19 @@ export function readSign(body: Json): number {
   const { duration = 3_600, scope = ["read"] } = body;
   const longest = LIMITS.signedAddressSecondsMax;
   if (typeof duration !== "number" || !(duration > 0 && duration <= longest))
-    throw fault(["body", "duration"], `Input should be a number of seconds above 0, at most ${longest}`, "value_error");
+    throw fault(
+      ["body", "duration"],
+      `Input should be a number of seconds above 0, at most ${longest}`,
+      "value_error",
+    );
   if (!Array.isArray(scope) || scope.length === 0 || scope.some((item) => item !== "read"))
     throw fault(["body", "scope"], 'Input should be ["read"]', "one_of");
   return duration;
 }
 
 /**
- * The answer of the CDN token call. The time is written with an offset and without fractions: older Pythons cannot read it
- * otherwise (contract §6.2).
+ * The answer of the CDN token call. The time is written with an offset and without fractions: older Pythons
+ * cannot read it otherwise (contract §6.2).
  *
  * @param filesRoot `http://localhost:8080/files`; clients append `/files/upload/multipart` to `base_url`
  */
@@ -168,7 +206,10 @@ export type FilePath =
   /** An artifact without a record: `ab/ab12….png`. */
   | { kind: "artifact"; path: string; sign: boolean }
   | { kind: "file"; fileId: string; name: string; sign: boolean }
-  /** One part of an upload, or its end. `uploadId`: in Python's form; JavaScript's has a signed address instead. */
+  /**
+   * One part of an upload, or its end. `uploadId`: in Python's form; JavaScript's has a signed address
+   * instead.
+   */
   | { kind: "part"; fileId: string; name: string; uploadId?: string; part: number }
   | { kind: "complete"; fileId: string; name: string; uploadId?: string }
   /** A whole file in one body, or the beginning of one in parts. */
@@ -178,8 +219,8 @@ const ARTIFACT = /^[0-9a-f]{2}\/[0-9a-f]{64}\.[a-z0-9]{1,8}$/;
 const FILE_ID = /^[0-9a-f]{32}$/;
 
 /**
- * What a path below the files root is about; `undefined` when it fits no shape. A doubled `files/` is forgiven: some callers
- * append it to a root that ends with it.
+ * What a path below the files root is about; `undefined` when it fits no shape. A doubled `files/` is
+ * forgiven: some callers append it to a root that ends with it.
  *
  * @param path without a leading slash
  */
@@ -189,13 +230,20 @@ export function parseFilePath(path: string): FilePath | undefined {
   const sign = segments.at(-1) === "sign" && segments.length === 3;
   const [first = "", name = "", ...rest] = segments;
   if (first === "upload")
-    return segments.length === 1 ? { kind: "upload" } : name === "multipart" && rest.length === 0 ? { kind: "multipart" } : undefined;
+    return segments.length === 1
+      ? { kind: "upload" }
+      : name === "multipart" && rest.length === 0
+        ? { kind: "multipart" }
+        : undefined;
   const artifact = `${first}/${name}`;
-  if (ARTIFACT.test(artifact)) return rest.length === 0 || sign ? { kind: "artifact", path: artifact, sign } : undefined;
+  if (ARTIFACT.test(artifact))
+    return rest.length === 0 || sign ? { kind: "artifact", path: artifact, sign } : undefined;
   if (!FILE_ID.test(first) || name === "") return undefined;
   if (rest.length === 0 || sign) return { kind: "file", fileId: first, name, sign };
   const [uploadId, step] =
-    rest[0] === "multipart" ? [rest[1], rest.length === 3 ? rest[2] : undefined] : [undefined, rest.length === 1 ? rest[0] : undefined];
+    rest[0] === "multipart"
+      ? [rest[1], rest.length === 3 ? rest[2] : undefined]
+      : [undefined, rest.length === 1 ? rest[0] : undefined];
   if (step === undefined) return undefined;
   const about = { fileId: first, name, ...(uploadId !== undefined && { uploadId }) };
   if (step === "complete") return { kind: "complete", ...about };

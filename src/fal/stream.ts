@@ -1,14 +1,24 @@
-/** The events of a model's stream (contract §4): pure translation from ours to what fal's clients are given. */
-import { parseEventId } from "../core/event-id.ts";
-import type { RequestEvent } from "../core/events.ts";
-import type { JsonObject } from "../core/json.ts";
+/**
+ * The events of a model's stream (contract §4): pure translation from ours to what fal's clients are given.
+ */
+import { parseEventId } from "../core/requests/event-id.ts";
+import type { RequestEvent } from "../core/requests/events.ts";
+import type { JsonObject } from "../core/json/json.ts";
 
-/** What an event of a running job shows to who streams it; `undefined`: nothing. Its output, which comes last, is bare. */
+/**
+ * What an event of a running job shows to who streams it; `undefined`: nothing. Its output, which comes last,
+ * is bare.
+ */
 export function streamEvent(event: Exclude<RequestEvent, { type: "done" }>): JsonObject | undefined {
   switch (event.type) {
     case "progress": {
       const { step, steps, remainingMs } = event;
-      return { type: "progress", step, steps, ...(remainingMs !== undefined && { remaining_seconds: Math.round(remainingMs / 100) / 10 }) };
+      return {
+        type: "progress",
+        step,
+        steps,
+        ...(remainingMs !== undefined && { remaining_seconds: Math.round(remainingMs / 100) / 10 }),
+      };
     }
     case "preview":
       return {
@@ -33,5 +43,7 @@ export const streamEventId = (requestId: string, eventId: string): string => `${
 /** `undefined` for anything that `streamEventId` did not make. */
 export function parseStreamEventId(text: string): { requestId: string; eventId: string } | undefined {
   const [requestId = "", eventId = "", ...rest] = text.split("/");
-  return rest.length === 0 && parseEventId(eventId) ? { requestId: requestId.toLowerCase(), eventId } : undefined;
+  return rest.length === 0 && parseEventId(eventId)
+    ? { requestId: requestId.toLowerCase(), eventId }
+    : undefined;
 }

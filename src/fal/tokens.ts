@@ -1,6 +1,6 @@
 /** What a request for an app token says (contract §5.2). */
 import { type InputFault, TemperaError } from "../core/errors/tempera-error.ts";
-import type { Json } from "../core/json.ts";
+import type { Json } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 
 export interface TokenRequest {
@@ -17,13 +17,21 @@ export function readTokenRequest(body: Json): TokenRequest {
   const fields = typeof body === "object" && body !== null && !Array.isArray(body) ? body : {};
   const { allowed_apps: apps, duration, token_expiration: expiration = duration } = fields;
   const allowedApps =
-    Array.isArray(apps) && apps.every((app): app is string => typeof app === "string" && app !== "" && app.length <= 300) ? apps : [];
+    Array.isArray(apps) &&
+    apps.every((app): app is string => typeof app === "string" && app !== "" && app.length <= 300)
+      ? apps
+      : [];
   if (allowedApps.length === 0 || allowedApps.length > LIMITS.tokenAppsMax) {
     const msg = `Input should be a list of 1 to ${LIMITS.tokenAppsMax} names of applications, such as ["fal-ai/lcm"]`;
     faults.push({ loc: ["body", "allowed_apps"], msg, type: "list_type" });
   }
   const seconds = expiration ?? LIMITS.tokenSeconds;
-  if (typeof seconds !== "number" || !Number.isInteger(seconds) || seconds < 1 || seconds > LIMITS.tokenSecondsMax) {
+  if (
+    typeof seconds !== "number" ||
+    !Number.isInteger(seconds) ||
+    seconds < 1 ||
+    seconds > LIMITS.tokenSecondsMax
+  ) {
     const field = fields.token_expiration === undefined ? "duration" : "token_expiration";
     const msg = `Input should be an integer of seconds from 1 to ${LIMITS.tokenSecondsMax}`;
     faults.push({ loc: ["body", field], msg, type: "int_type" });

@@ -1,6 +1,6 @@
 /** fal's webhooks (contract §8): bodies, headers, and the message that is signed. */
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
-import type { SigningKey } from "../core/signing-key.ts";
+import type { SigningKey } from "../core/webhooks/signing-key.ts";
 import { falError } from "./errors.ts";
 
 export interface WebhookIds {
@@ -17,7 +17,10 @@ const ids = ({ requestId, gatewayRequestId, retryOf }: WebhookIds) => ({
   ...(retryOf && { retry_of: retryOf }),
 });
 
-/** What stands before and after an output's JSON in the body of a success, so that a big one can be streamed in between. */
+/**
+ * What stands before and after an output's JSON in the body of a success, so that a big one can be streamed
+ * in between.
+ */
 export const okFrame = (about: WebhookIds): { before: string; after: string } => ({
   before: `${JSON.stringify({ ...ids(about), status: "OK" }).slice(0, -1)},"payload":`,
   after: "}",
@@ -30,7 +33,12 @@ export const payloadErrorBody = (about: WebhookIds, why: string): string =>
 /** The body of a failure: the status and the body that the result endpoint answers. */
 export function errorBody(about: WebhookIds, error: ErrorInfo): string {
   const { status, body } = falError(error);
-  return JSON.stringify({ ...ids(about), status: "ERROR", error: `Invalid status code: ${status}`, payload: body });
+  return JSON.stringify({
+    ...ids(about),
+    status: "ERROR",
+    error: `Invalid status code: ${status}`,
+    payload: body,
+  });
 }
 
 export interface SignedParts {
@@ -44,7 +52,10 @@ export interface SignedParts {
 export const webhookMessage = ({ requestId, userId, timestamp }: SignedParts, bodySha256: string): string =>
   [requestId, userId, timestamp, bodySha256].join("\n");
 
-export const webhookHeaders = ({ requestId, userId, timestamp }: SignedParts, signature: Buffer): Record<string, string> => ({
+export const webhookHeaders = (
+  { requestId, userId, timestamp }: SignedParts,
+  signature: Buffer,
+): Record<string, string> => ({
   "content-type": "application/json",
   "x-fal-webhook-request-id": requestId,
   "x-fal-webhook-user-id": userId,
@@ -54,5 +65,12 @@ export const webhookHeaders = ({ requestId, userId, timestamp }: SignedParts, si
 
 /** The public keys, as receivers fetch them (RFC 7517, RFC 8037). */
 export const jwksBody = (keys: readonly SigningKey[]) => ({
-  keys: keys.map(({ keyId, publicKey }) => ({ kty: "OKP", crv: "Ed25519", x: publicKey, kid: keyId, use: "sig", alg: "EdDSA" })),
+  keys: keys.map(({ keyId, publicKey }) => ({
+    kty: "OKP",
+    crv: "Ed25519",
+    x: publicKey,
+    kid: keyId,
+    use: "sig",
+    alg: "EdDSA",
+  })),
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { GraphDraft } from "../core/graph-draft.ts";
-import type { Json } from "../core/json.ts";
+import type { GraphDraft } from "../core/pipelines/parsed-graph.ts";
+import type { Json } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import { readContents, readExecution } from "./workflow-definition.ts";
 
@@ -16,7 +16,10 @@ const contents = (nodes: object, over: object = {}): Json => ({
   version: "1",
   nodes: nodes as Json,
   output: { text: "$a.echo" },
-  schema: { input: { prompt: { name: "prompt", label: "Prompt", type: "string", required: true, modelId: "a" } }, output: {} },
+  schema: {
+    input: { prompt: { name: "prompt", label: "Prompt", type: "string", required: true, modelId: "a" } },
+    output: {},
+  },
   ...over,
 });
 const read = (nodes: object, over: object = {}): GraphDraft => {
@@ -41,7 +44,13 @@ describe("the nodes of a definition", () => {
       input: { id: "input", type: "input", depends: [], input: { prompt: "a fox", steps: 4 } },
       a: run({ type: "run" }),
       b: run({ type: "model", id: "b", depends: undefined }),
-      shown: { type: "display", depends: ["a"], input: {}, fields: { text: "$a.echo" }, metadata: { position: { x: 1 } } },
+      shown: {
+        type: "display",
+        depends: ["a"],
+        input: {},
+        fields: { text: "$a.echo" },
+        metadata: { position: { x: 1 } },
+      },
       listed: { type: "output", depends: [], fields: ["$b.echo"] },
     });
     expect(nodes.map(({ id, endpoint, value, depends }) => [id, endpoint, value, depends])).toEqual([
@@ -50,23 +59,38 @@ describe("the nodes of a definition", () => {
       ["shown", undefined, { text: "$a.echo" }, ["a"]],
       ["listed", undefined, ["$b.echo"], []],
     ]);
-    expect(input).toMatchObject({ properties: { prompt: { type: "string", default: "a fox" }, steps: { default: 4 } }, required: [] });
+    expect(input).toMatchObject({
+      properties: { prompt: { type: "string", default: "a fox" }, steps: { default: 4 } },
+      required: [],
+    });
   });
 
   it("names of any script, with hyphens", () => {
     const ids = ["node-image", "görüntü", "画像_1", "a--b", "1", "constructor"];
-    expect(read({ a: run(), ...Object.fromEntries(ids.map((id) => [id, run()])) }).nodes.map(({ id }) => id)).toEqual(
-      expect.arrayContaining(ids),
-    );
+    expect(
+      read({ a: run(), ...Object.fromEntries(ids.map((id) => [id, run()])) }).nodes.map(({ id }) => id),
+    ).toEqual(expect.arrayContaining(ids));
   });
 
   it.each([
-    ["a name that references cannot name", { "a.b": run() }, "contents/nodes/a.b: Value error, 'a.b' cannot be the name of a node"],
+    [
+      "a name that references cannot name",
+      { "a.b": run() },
+      "contents/nodes/a.b: Value error, 'a.b' cannot be the name of a node",
+    ],
     ["no name", { "": run() }, "contents/nodes/: Value error, '' cannot be the name of a node"],
     ["a control character", { "a\u0000": run() }, "cannot be the name of a node"],
-    ["a prototype", JSON.parse('{"__proto__": {"type": "run", "app": "tempera/stub"}}'), "cannot be the name of a node"],
+    [
+      "a prototype",
+      JSON.parse('{"__proto__": {"type": "run", "app": "tempera/stub"}}'),
+      "cannot be the name of a node",
+    ],
     ["a name without end", { [`n${"x".repeat(128)}`]: run() }, "a node's name has at most 128 characters"],
-    ["the input's name", { input: run() }, "contents/nodes/input: Value error, 'input' is the name of what the caller gives"],
+    [
+      "the input's name",
+      { input: run() },
+      "contents/nodes/input: Value error, 'input' is the name of what the caller gives",
+    ],
     [
       "an id that is another",
       { a: run({ id: "b" }) },
@@ -79,12 +103,32 @@ describe("the nodes of a definition", () => {
     ],
     ["no type", { a: { app: "tempera/stub" } }, "should be 'run' or 'display'; it has none"],
     ["no app", { a: { type: "run" } }, "contents/nodes/a/app: Field required"],
-    ["an app that is none", { a: run({ app: "stub" }) }, "contents/nodes/a/app: Value error, 'stub' cannot be the id of an endpoint"],
-    ["an input that is a reference", { a: run({ input: "$input" }) }, "contents/nodes/a/input: Input should be a valid dictionary"],
-    ["depends that is no list", { a: run({ depends: "input" }) }, "contents/nodes/a/depends: Input should be a valid list"],
-    ["depends on a number", { a: run({ depends: ["input", 3] }) }, "contents/nodes/a/depends/1: Input should be a valid string"],
+    [
+      "an app that is none",
+      { a: run({ app: "stub" }) },
+      "contents/nodes/a/app: Value error, 'stub' cannot be the id of an endpoint",
+    ],
+    [
+      "an input that is a reference",
+      { a: run({ input: "$input" }) },
+      "contents/nodes/a/input: Input should be a valid dictionary",
+    ],
+    [
+      "depends that is no list",
+      { a: run({ depends: "input" }) },
+      "contents/nodes/a/depends: Input should be a valid list",
+    ],
+    [
+      "depends on a number",
+      { a: run({ depends: ["input", 3] }) },
+      "contents/nodes/a/depends/1: Input should be a valid string",
+    ],
     ["a node that is text", { a: "run" }, "contents/nodes/a: Input should be a valid dictionary"],
-    ["nothing that runs", { shown: { type: "display", fields: { a: "$input.a" } } }, "has no node that calls a model"],
+    [
+      "nothing that runs",
+      { shown: { type: "display", fields: { a: "$input.a" } } },
+      "has no node that calls a model",
+    ],
   ])("refuses %s", (_what, nodes, says) => {
     expect(faults(contents(nodes)).join("\n")).toContain(says);
   });
@@ -94,7 +138,8 @@ describe("the nodes of a definition", () => {
   });
 
   it("refuses more nodes than there may be, at once", () => {
-    const many = (count: number): Json => contents(Object.fromEntries(Array.from({ length: count }, (_, i) => [`n${i}`, run()])));
+    const many = (count: number): Json =>
+      contents(Object.fromEntries(Array.from({ length: count }, (_, i) => [`n${i}`, run()])));
     expect(faults(many(LIMITS.pipelineNodesMax))).toEqual([]);
     const begun = workedMs();
     expect(faults(many(10_000))).toEqual([
@@ -111,9 +156,19 @@ describe("what a definition takes and answers", () => {
       {
         schema: {
           input: {
-            prompt: { name: "prompt", label: "Prompt", type: "string", required: true, description: "What to paint", modelId: "a" },
+            prompt: {
+              name: "prompt",
+              label: "Prompt",
+              type: "string",
+              required: true,
+              description: "What to paint",
+              modelId: "a",
+            },
             pictures: { type: { kind: "list", elementType: "string" } },
-            rows: { type: { kind: "list", elementType: { kind: "list", elementType: "integer" } }, default: [] },
+            rows: {
+              type: { kind: "list", elementType: { kind: "list", elementType: "integer" } },
+              default: [],
+            },
             look: { type: "style", required: true, default: "plain", enum: ["plain", "wild"] },
           },
         },
@@ -136,24 +191,35 @@ describe("what a definition takes and answers", () => {
     const schema = {
       title: "Input",
       type: "object",
-      properties: { prompt: { title: "Prompt", type: "string", pattern: "(a+)+$" }, size: { $ref: "#/definitions/Size" } },
+      properties: {
+        prompt: { title: "Prompt", type: "string", pattern: "(a+)+$" },
+        size: { $ref: "#/definitions/Size" },
+      },
       required: ["prompt"],
       definitions: { Size: { type: "object", properties: { width: { type: "integer" } } } },
     };
     expect(read({ a: run() }, { schema: { input: schema } }).input).toEqual({
       title: "Input",
       type: "object",
-      properties: { prompt: { title: "Prompt", type: "string" }, size: { type: "object", properties: { width: { type: "integer" } } } },
+      properties: {
+        prompt: { title: "Prompt", type: "string" },
+        size: { type: "object", properties: { width: { type: "integer" } } },
+      },
       required: ["prompt"],
     });
   });
 
   it("a schema that is large, or branches into itself, is refused and not followed", () => {
-    const twice = (name: string): Json => ({ anyOf: [{ $ref: `#/$defs/${name}` }, { $ref: `#/$defs/${name}` }] });
+    const twice = (name: string): Json => ({
+      anyOf: [{ $ref: `#/$defs/${name}` }, { $ref: `#/$defs/${name}` }],
+    });
     const $defs = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`d${i}`, twice(`d${i + 1}`)]));
-    const fields = (count: number): Json => Object.fromEntries(Array.from({ length: count }, (_, i) => [`f${i}`, { type: "string" }]));
+    const fields = (count: number): Json =>
+      Object.fromEntries(Array.from({ length: count }, (_, i) => [`f${i}`, { type: "string" }]));
     const of = (input: Json) => faults(contents({ a: run() }, { schema: { input } }));
-    const refusal = ["contents/schema/input: Value error, the input has more than 128 fields and parts of fields"];
+    const refusal = [
+      "contents/schema/input: Value error, the input has more than 128 fields and parts of fields",
+    ];
     const begun = workedMs();
     expect(of({ type: "object", properties: { x: { $ref: "#/$defs/d0" } }, $defs })).toEqual(refusal);
     expect(of(fields(129))).toEqual(refusal);
@@ -167,13 +233,20 @@ describe("what a definition takes and answers", () => {
       shown: { type: "display", fields: { text: "$a.echo" } },
       more: { type: "display", fields: ["$a.seed", "$a.attempt"] },
     };
-    expect(read(nodes, { output: undefined }).output).toEqual({ text: "$a.echo", more: ["$a.seed", "$a.attempt"] });
+    expect(read(nodes, { output: undefined }).output).toEqual({
+      text: "$a.echo",
+      more: ["$a.seed", "$a.attempt"],
+    });
     expect(read(nodes).output).toEqual({ text: "$a.echo" });
-    expect(faults(contents({ ...nodes, again: { type: "display", fields: { text: "$a.seed" } } }, { output: {} }))).toEqual([
-      "contents/nodes/again/fields/text: Value error, another display node shows 'text' too",
+    expect(
+      faults(contents({ ...nodes, again: { type: "display", fields: { text: "$a.seed" } } }, { output: {} })),
+    ).toEqual(["contents/nodes/again/fields/text: Value error, another display node shows 'text' too"]);
+    expect(faults(contents({ a: run() }, { output: undefined })).join()).toContain(
+      "the workflow answers nothing",
+    );
+    expect(faults(contents({ a: run() }, { output: "$a" }))).toEqual([
+      "contents/output: Input should be a valid dictionary",
     ]);
-    expect(faults(contents({ a: run() }, { output: undefined })).join()).toContain("the workflow answers nothing");
-    expect(faults(contents({ a: run() }, { output: "$a" }))).toEqual(["contents/output: Input should be a valid dictionary"]);
   });
 });
 
@@ -201,7 +274,9 @@ describe("workflows/execute", () => {
         },
       },
     });
-    expect(execute({ input, workflow: contents({ a: run() }) })).toMatchObject({ draft: { output: { text: "$a.echo" } } });
+    expect(execute({ input, workflow: contents({ a: run() }) })).toMatchObject({
+      draft: { output: { text: "$a.echo" } },
+    });
     expect(execute({ workflow: { ...workflow, nodes: run() } })).toMatchObject({
       draft: { nodes: [{ id: "a" }, { id: "shown" }, { id: "nodes" }] },
     });

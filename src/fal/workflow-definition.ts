@@ -1,17 +1,21 @@
 /**
- * fal's workflow definitions (contract §11.2, §11.3), read into a draft: the map of nodes as it comes with `workflows/execute`,
- * and the `contents` of a saved workflow. Whether its parts fit one another is for the compiler to say.
+ * fal's workflow definitions (contract §11.2, §11.3), read into a draft: the map of nodes as it comes with
+ * `workflows/execute`, and the `contents` of a saved workflow. Whether its parts fit one another is for the
+ * compiler to say.
  */
-import { isEndpointId, pathSegments } from "../core/endpoint.ts";
+import { isEndpointId, pathSegments } from "../core/models/endpoint.ts";
 import type { InputFault } from "../core/errors/tempera-error.ts";
-import type { DraftNode, GraphDraft, Location } from "../core/graph-draft.ts";
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
+import type { DraftNode, GraphDraft, Location } from "../core/pipelines/parsed-graph.ts";
+import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
-import type { JsonSchema } from "../core/model.ts";
-import { INPUT_SOURCE, isNodeName } from "../core/references.ts";
+import type { JsonSchema } from "../core/models/model.ts";
+import { INPUT_SOURCE, isNodeName } from "../core/pipelines/references.ts";
 import { workflowSchema } from "./workflow-schema.ts";
 
-/** `run` and `model` call an endpoint, `display` and `output` show values, `input` stands for what the caller gives. */
+/**
+ * `run` and `model` call an endpoint, `display` and `output` show values, `input` stands for what the caller
+ * gives.
+ */
 const KINDS: ReadonlyMap<Json | undefined, "run" | "display" | "input"> = new Map([
   ["run", "run"],
   ["model", "run"],
@@ -38,10 +42,12 @@ export function readContents(raw: Json | undefined, loc: Location): ReadDefiniti
 }
 
 /**
- * What `workflows/execute` is given: `{input, workflow}`, where `workflow` is the map of nodes, or contents as they are saved.
- * It answers what its display nodes show. The input's own shape is its schema.
+ * What `workflows/execute` is given: `{input, workflow}`, where `workflow` is the map of nodes, or contents
+ * as they are saved. It answers what its display nodes show. The input's own shape is its schema.
  */
-export function readExecution(body: Json): { input: JsonObject; draft: GraphDraft } | { faults: InputFault[] } {
+export function readExecution(
+  body: Json,
+): { input: JsonObject; draft: GraphDraft } | { faults: InputFault[] } {
   if (!isObject(body)) return { faults: [notObject(body, ["body"])] };
   const { input = {}, workflow } = body;
   if (!isObject(input)) return { faults: [notObject(input, ["body", "input"])] };
@@ -53,7 +59,10 @@ export function readExecution(body: Json): { input: JsonObject; draft: GraphDraf
   return { input: given, draft: { ...read, input: shapeOf(given) } };
 }
 
-/** Inputs are checked with it at each call, by a program that is made of it: a large one takes seconds to make. */
+/**
+ * Inputs are checked with it at each call, by a program that is made of it: a large one takes seconds to
+ * make.
+ */
 function readInputSchema(raw: Json | undefined, loc: Location, faults: InputFault[]): JsonSchema {
   const budget = { left: LIMITS.pipelineSchemaPartsMax };
   const schema = workflowSchema(raw, budget);
@@ -69,10 +78,20 @@ function readNodeMap(raw: Json | undefined, loc: Location): ReadDefinition {
   const { nodes, presets } = readNodes(raw, loc, faults);
   const { output, outputLoc } = readOutput(undefined, loc, nodes, faults);
   if (faults.length > 0) return { faults };
-  return { nodes, output, outputLoc, input: withPresets(readInputSchema(undefined, loc, faults), presets), outputFields: {} };
+  return {
+    nodes,
+    output,
+    outputLoc,
+    input: withPresets(readInputSchema(undefined, loc, faults), presets),
+    outputFields: {},
+  };
 }
 
-function readNodes(raw: Json | undefined, loc: Location, faults: InputFault[]): { nodes: DraftNode[]; presets: JsonObject } {
+function readNodes(
+  raw: Json | undefined,
+  loc: Location,
+  faults: InputFault[],
+): { nodes: DraftNode[]; presets: JsonObject } {
   const nodes: DraftNode[] = [];
   let presets: JsonObject = {};
   if (!isObject(raw)) {
@@ -103,7 +122,11 @@ function readNodes(raw: Json | undefined, loc: Location, faults: InputFault[]): 
     if (read) nodes.push(read);
   }
   if (!nodes.some(({ endpoint }) => endpoint !== undefined) && faults.length === 0) {
-    faults.push({ loc, msg: "Value error, the workflow has no node that calls a model", type: "value_error" });
+    faults.push({
+      loc,
+      msg: "Value error, the workflow has no node that calls a model",
+      type: "value_error",
+    });
   }
   return { nodes, presets };
 }
@@ -116,7 +139,8 @@ function readNode(
   faults: InputFault[],
 ): DraftNode | undefined {
   const before = faults.length;
-  const wrong = (field: Location, msg: string, type = "value_error"): void => void faults.push({ loc: [...loc, ...field], msg, type });
+  const wrong = (field: Location, msg: string, type = "value_error"): void =>
+    void faults.push({ loc: [...loc, ...field], msg, type });
   const fault = nodeNameFault(id);
   if (fault) wrong([], `Value error, ${fault}`);
   if (node.id !== undefined && node.id !== id)
@@ -131,17 +155,25 @@ function readNode(
     const { fields = {} } = node;
     if (!isObject(fields) && !Array.isArray(fields))
       wrong(["fields"], "Input should be a valid dictionary or list of references", "dict_type");
-    return faults.length > before ? undefined : { id, value: fields, depends, loc, valueLoc: [...loc, "fields"] };
+    return faults.length > before
+      ? undefined
+      : { id, value: fields, depends, loc, valueLoc: [...loc, "fields"] };
   }
   const { app, input = {} } = node;
   const endpoint = typeof app === "string" ? pathSegments(app).join("/") : "";
   if (app === undefined) wrong(["app"], "Field required", "missing");
-  else if (!isEndpointId(endpoint)) wrong(["app"], `Value error, ${quoted(app)} cannot be the id of an endpoint`);
+  else if (!isEndpointId(endpoint))
+    wrong(["app"], `Value error, ${quoted(app)} cannot be the id of an endpoint`);
   if (!isObject(input)) wrong(["input"], "Input should be a valid dictionary", "dict_type");
-  return faults.length > before ? undefined : { id, endpoint, value: input, depends, loc, valueLoc: [...loc, "input"] };
+  return faults.length > before
+    ? undefined
+    : { id, endpoint, value: input, depends, loc, valueLoc: [...loc, "input"] };
 }
 
-function readDepends(raw: Json | undefined, wrong: (field: Location, msg: string, type?: string) => void): string[] {
+function readDepends(
+  raw: Json | undefined,
+  wrong: (field: Location, msg: string, type?: string) => void,
+): string[] {
   if (raw === undefined || raw === null) return [];
   if (!Array.isArray(raw)) {
     wrong(["depends"], "Input should be a valid list", "list_type");
@@ -156,14 +188,21 @@ function readDepends(raw: Json | undefined, wrong: (field: Location, msg: string
 
 /** A node's name has to be one that references can name. */
 function nodeNameFault(id: string): string | undefined {
-  if (id === INPUT_SOURCE) return `'${INPUT_SOURCE}' is the name of what the caller gives; a node needs another`;
-  if (id.length > LIMITS.nodeIdCharactersMax) return `a node's name has at most ${LIMITS.nodeIdCharactersMax} characters`;
+  if (id === INPUT_SOURCE)
+    return `'${INPUT_SOURCE}' is the name of what the caller gives; a node needs another`;
+  if (id.length > LIMITS.nodeIdCharactersMax)
+    return `a node's name has at most ${LIMITS.nodeIdCharactersMax} characters`;
   if (isNodeName(id) && id !== "__proto__") return undefined;
   return `${quoted(id)} cannot be the name of a node: one has letters and digits of any script, '_' and '-', and does not begin with '-'`;
 }
 
 /** What a definition answers: its `output`, else all that its display nodes show. */
-function readOutput(raw: Json | undefined, loc: Location, nodes: DraftNode[], faults: InputFault[]): { output: Json; outputLoc: Location } {
+function readOutput(
+  raw: Json | undefined,
+  loc: Location,
+  nodes: DraftNode[],
+  faults: InputFault[],
+): { output: Json; outputLoc: Location } {
   if (raw !== undefined && !isObject(raw)) faults.push(notObject(raw, loc));
   if (isObject(raw) && Object.keys(raw).length > 0) return { output: raw, outputLoc: loc };
   const output: JsonObject = {};
@@ -173,9 +212,18 @@ function readOutput(raw: Json | undefined, loc: Location, nodes: DraftNode[], fa
     const fields = isObject(value) ? value : { [id]: value };
     for (const [name, field] of Object.entries(fields)) {
       if (Object.hasOwn(output, name)) {
-        faults.push({ loc: [...valueLoc, name], msg: `Value error, another display node shows ${quoted(name)} too`, type: "value_error" });
+        faults.push({
+          loc: [...valueLoc, name],
+          msg: `Value error, another display node shows ${quoted(name)} too`,
+          type: "value_error",
+        });
       }
-      Object.defineProperty(output, name, { value: field, enumerable: true, configurable: true, writable: true });
+      Object.defineProperty(output, name, {
+        value: field,
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      });
     }
   }
   if (Object.keys(output).length === 0 && faults.length === 0) {
@@ -224,4 +272,5 @@ const notObject = (value: Json | undefined, loc: Location): InputFault =>
     ? { loc, msg: "Field required", type: "missing" }
     : { loc, msg: "Input should be a valid dictionary", type: "dict_type" };
 
-const quoted = (value: Json): string => `'${(typeof value === "string" ? value : JSON.stringify(value)).slice(0, 80)}'`;
+const quoted = (value: Json): string =>
+  `'${(typeof value === "string" ? value : JSON.stringify(value)).slice(0, 80)}'`;

@@ -1,21 +1,25 @@
 /** What a workflow definition says of its input and output (contract §11.3), as JSON Schema. */
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
-import type { JsonSchema } from "../core/model.ts";
-import { isSchemaType, plainSchema, type SchemaBudget } from "../core/plain-schema.ts";
+import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
+import type { JsonSchema } from "../core/models/model.ts";
+import { isSchemaType, plainSchema, type SchemaBudget } from "../core/json/plain-schema.ts";
 
 /**
- * The schema of `schema.input` or `schema.output`: fal's map of fields (`{prompt: {name, label, type, required, modelId}}`), or
- * a whole JSON Schema, which is what the SDK writes. What is not understood leaves the value open; so does a map without fields.
+ * The schema of `schema.input` or `schema.output`: fal's map of fields (`{prompt: {name, label, type,
+ * required, modelId}}`), or a whole JSON Schema, which is what the SDK writes. What is not understood leaves
+ * the value open; so does a map without fields.
  */
 export function workflowSchema(raw: Json | undefined, budget: SchemaBudget): JsonSchema {
-  if (isObject(raw) && raw.type === "object" && isObject(raw.properties)) return plainSchema(raw, raw, budget);
+  if (isObject(raw) && raw.type === "object" && isObject(raw.properties))
+    return plainSchema(raw, raw, budget);
   const fields = Object.entries(isObject(raw) ? raw : {}).filter(
     (entry): entry is [string, JsonObject] => isObject(entry[1]) && entry[0] !== "__proto__",
   );
   if (fields.length === 0) return { type: "object", additionalProperties: true };
   return {
     type: "object",
-    required: fields.filter(([, field]) => field.required === true && field.default === undefined).map(([name]) => name),
+    required: fields
+      .filter(([, field]) => field.required === true && field.default === undefined)
+      .map(([name]) => name),
     "x-fal-order-properties": fields.map(([name]) => name),
     properties: Object.fromEntries(fields.map(([name, field]) => [name, fieldSchema(field, budget)])),
   };
@@ -23,7 +27,11 @@ export function workflowSchema(raw: Json | undefined, budget: SchemaBudget): Jso
 
 /** One field of fal's map. `type` is a word, or `{kind: "list", elementType}`. */
 function fieldSchema({ label, type, ...rest }: JsonObject, budget: SchemaBudget): JsonSchema {
-  return { ...(typeof label === "string" && { title: label }), ...plainSchema(rest, {}, budget), ...typeSchema(type, 0) };
+  return {
+    ...(typeof label === "string" && { title: label }),
+    ...plainSchema(rest, {}, budget),
+    ...typeSchema(type, 0),
+  };
 }
 
 const KINDS_DEEP_MAX = 8;

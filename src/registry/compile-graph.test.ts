@@ -1,19 +1,23 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { CompiledGraph } from "../core/graph-draft.ts";
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
-import type { JsonSchema } from "../core/model.ts";
+import type { CompiledGraph } from "../core/pipelines/parsed-graph.ts";
+import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
+import type { JsonSchema } from "../core/models/model.ts";
 import { readContents } from "../fal/workflow-definition.ts";
 import { type Callable, createCompileGraph, type FindCallable } from "./compile-graph.ts";
 
 const schemas = (model: string): Callable => {
   const read = (part: string): JsonSchema =>
-    JSON.parse(readFileSync(join(import.meta.dirname, `../../schemas/models/${model}/1.0.0/${part}.json`), "utf8"));
+    JSON.parse(
+      readFileSync(join(import.meta.dirname, `../../schemas/models/${model}/1.0.0/${part}.json`), "utf8"),
+    );
   return { input: read("input"), output: read("output") };
 };
 const models: Record<string, Callable> = Object.fromEntries(
-  ["tempera/stub", "fal-ai/qwen-image", "fal-ai/wan/v2.2-a14b/image-to-video", "fal-ai/mmaudio-v2"].map((id) => [id, schemas(id)]),
+  ["tempera/stub", "fal-ai/qwen-image", "fal-ai/wan/v2.2-a14b/image-to-video", "fal-ai/mmaudio-v2"].map(
+    (id) => [id, schemas(id)],
+  ),
 );
 const find: FindCallable = (endpoint) => models[endpoint] ?? { fault: `there is no '${endpoint}'` };
 
@@ -29,7 +33,10 @@ interface Written {
   output?: Json;
   input?: Json;
 }
-const compile = ({ nodes, output = { x: "$input.prompt" }, input = { prompt: { type: "string" } } }: Written, by = find) => {
+const compile = (
+  { nodes, output = { x: "$input.prompt" }, input = { prompt: { type: "string" } } }: Written,
+  by = find,
+) => {
   const draft = readContents({ nodes, output, schema: { input } }, []);
   if ("faults" in draft) throw new Error(JSON.stringify(draft.faults));
   return compileGraph(draft, by);
@@ -41,7 +48,9 @@ const compiled = (written: Written, by = find): CompiledGraph => {
 };
 const faults = (written: Written, by = find): string[] => {
   const made = compile(written, by);
-  return "faults" in made ? made.faults.map(({ loc, msg }) => `${loc.join("/")}: ${msg.replace("Value error, ", "")}`) : [];
+  return "faults" in made
+    ? made.faults.map(({ loc, msg }) => `${loc.join("/")}: ${msg.replace("Value error, ", "")}`)
+    : [];
 };
 
 const stub = (input: JsonObject = {}, over: JsonObject = {}): JsonObject => ({
@@ -51,7 +60,11 @@ const stub = (input: JsonObject = {}, over: JsonObject = {}): JsonObject => ({
   input,
   ...over,
 });
-const image = (input: JsonObject = { prompt: "$input.prompt" }): JsonObject => ({ type: "run", app: "fal-ai/qwen-image", input });
+const image = (input: JsonObject = { prompt: "$input.prompt" }): JsonObject => ({
+  type: "run",
+  app: "fal-ai/qwen-image",
+  input,
+});
 const film = (input: JsonObject): JsonObject => ({
   type: "run",
   app: "fal-ai/wan/v2.2-a14b/image-to-video",
@@ -63,7 +76,11 @@ describe("a graph", () => {
     const { graph, calls } = compiled({
       nodes: {
         last: stub({ payload: { deep: [{ url: "$film.video.url" }] } }, { depends: ["shown"] }),
-        shown: { type: "display", depends: ["input"], fields: { image: "$image.images.0.url", also: "$first.echo" } },
+        shown: {
+          type: "display",
+          depends: ["input"],
+          fields: { image: "$image.images.0.url", also: "$first.echo" },
+        },
         film: film({ image_url: "$image.images.0.url" }),
         image: image(),
         first: stub({ prompt: "a $input.prompt" }, { depends: ["input"] }),
@@ -77,7 +94,11 @@ describe("a graph", () => {
       ["last", "tempera/stub", expect.arrayContaining(["film", "image", "first"])],
     ]);
     expect(graph.nodes[1]?.input).toEqual({ prompt: "a $input.prompt" });
-    expect(calls.toSorted()).toEqual(["fal-ai/qwen-image", "fal-ai/wan/v2.2-a14b/image-to-video", "tempera/stub"]);
+    expect(calls.toSorted()).toEqual([
+      "fal-ai/qwen-image",
+      "fal-ai/wan/v2.2-a14b/image-to-video",
+      "tempera/stub",
+    ]);
   });
 
   it("has the output schema of what feeds its output, standing alone", () => {
@@ -99,7 +120,11 @@ describe("a graph", () => {
 
   it("names of any script and with hyphens are waited for like others", () => {
     const { graph } = compiled({
-      nodes: { "画像-1": stub(), "a-b": stub({ payload: "$画像-1.echo" }), görüntü: stub({ payload: "$a-b.echo.größe" }) },
+      nodes: {
+        "画像-1": stub(),
+        "a-b": stub({ payload: "$画像-1.echo" }),
+        görüntü: stub({ payload: "$a-b.echo.größe" }),
+      },
       output: { x: "$görüntü.echo" },
     });
     expect(graph.nodes.map(({ id }) => id)).toEqual(["画像-1", "a-b", "görüntü"]);
@@ -108,8 +133,16 @@ describe("a graph", () => {
 
 describe("refused, with all that is wrong named together", () => {
   it.each<[string, Written, string]>([
-    ["an unknown endpoint", { nodes: { a: stub({}, { app: "fal-ai/nothing" }) } }, "nodes/a/app: there is no 'fal-ai/nothing'"],
-    ["a node that waits for none", { nodes: { a: stub({}, { depends: ["b"] }) } }, "nodes/a/depends/0: there is no node 'b'"],
+    [
+      "an unknown endpoint",
+      { nodes: { a: stub({}, { app: "fal-ai/nothing" }) } },
+      "nodes/a/app: there is no 'fal-ai/nothing'",
+    ],
+    [
+      "a node that waits for none",
+      { nodes: { a: stub({}, { depends: ["b"] }) } },
+      "nodes/a/depends/0: there is no node 'b'",
+    ],
     [
       "a reference to no node",
       { nodes: { a: stub({ payload: ["$b.echo"] }) } },
@@ -142,11 +175,21 @@ describe("refused, with all that is wrong named together", () => {
     ],
     [
       "a reference to a display",
-      { nodes: { a: stub(), d: { type: "display", fields: { x: "$a.echo" } }, b: stub({ payload: "$d.x" }) } },
+      {
+        nodes: { a: stub(), d: { type: "display", fields: { x: "$a.echo" } }, b: stub({ payload: "$d.x" }) },
+      },
       "'$d.x' leads nowhere: the node 'd' shows values and has none of its own",
     ],
-    ["text that begins with $", { nodes: { a: stub({ prompt: "$5 off" }) } }, 'nodes/a/input/prompt: "$5 off"'],
-    ["a reference with a hole", { nodes: { a: stub({ prompt: "$input..x" }) } }, 'nodes/a/input/prompt: "$input..x" has ""'],
+    [
+      "text that begins with $",
+      { nodes: { a: stub({ prompt: "$5 off" }) } },
+      'nodes/a/input/prompt: "$5 off"',
+    ],
+    [
+      "a reference with a hole",
+      { nodes: { a: stub({ prompt: "$input..x" }) } },
+      'nodes/a/input/prompt: "$input..x" has ""',
+    ],
     [
       "a required input that nothing feeds",
       { nodes: { a: { type: "run", app: "fal-ai/mmaudio-v2", input: { prompt: "x" } } } },
@@ -232,7 +275,12 @@ describe("left to the run, where schemas do not tell", () => {
       id === "x/from"
         ? { input: {}, output: { type: "object", properties: { v: output } } }
         : { input: { type: "object", properties: { v: into } }, output: {} };
-    return faults({ nodes: { a: { type: "run", app: "x/from" }, b: { type: "run", app: "x/into", input: { v: "$a.v" } } } }, by);
+    return faults(
+      {
+        nodes: { a: { type: "run", app: "x/from" }, b: { type: "run", app: "x/into", input: { v: "$a.v" } } },
+      },
+      by,
+    );
   };
 
   it.each<[string, JsonSchema, JsonSchema]>([
@@ -240,7 +288,11 @@ describe("left to the run, where schemas do not tell", () => {
     ["an open input", { type: "array" }, {}],
     ["what may be absent", { anyOf: [{ type: "string" }, { type: "null" }] }, { type: "string" }],
     ["a number that may be whole", { type: "number" }, { type: "integer" }],
-    ["a union with one that fits", { type: "string" }, { anyOf: [{ type: "object" }, { $ref: "#/nowhere" }] }],
+    [
+      "a union with one that fits",
+      { type: "string" },
+      { anyOf: [{ type: "object" }, { $ref: "#/nowhere" }] },
+    ],
     ["lists of nobody knows what", { type: "array" }, { type: "array", items: { type: "string" } }],
     ["text that may be one of few", { type: "string" }, { enum: ["a", "b"] }],
     [
@@ -251,7 +303,11 @@ describe("left to the run, where schemas do not tell", () => {
   ])("%s", (_what, output, into) => expect(of(output, into)).toEqual([]));
 
   it.each<[string, JsonSchema, JsonSchema]>([
-    ["a list of objects for one of strings", { type: "array", items: { type: "object" } }, { type: "array", items: { type: "string" } }],
+    [
+      "a list of objects for one of strings",
+      { type: "array", items: { type: "object" } },
+      { type: "array", items: { type: "string" } },
+    ],
     [
       "an object without what is wanted",
       { type: "object", properties: { x: {} } },
@@ -285,7 +341,14 @@ describe("left to the run, where schemas do not tell", () => {
       const by: FindCallable = () => ({ input: schema, output: schema });
       const begun = workedMs();
       expect(
-        faults({ nodes: { a: stub({ v: "$input.v" }), b: stub({ v: "$a.v" }) }, input: { v: {} }, output: { x: "$b.v" } }, by),
+        faults(
+          {
+            nodes: { a: stub({ v: "$input.v" }), b: stub({ v: "$a.v" }) },
+            input: { v: {} },
+            output: { x: "$b.v" },
+          },
+          by,
+        ),
       ).toEqual([]);
       expect(workedMs() - begun).toBeLessThan(1_500);
     }
@@ -294,7 +357,9 @@ describe("left to the run, where schemas do not tell", () => {
   it("a full-sized graph is compiled in a moment", () => {
     const nodes: JsonObject = {};
     for (let i = 0; i < 500; i++)
-      nodes[`n${i}`] = stub(i === 0 ? { steps: 1 } : { payload: { all: [`$n${i - 1}.echo`, `$n${i >> 1}.seed`] }, steps: i });
+      nodes[`n${i}`] = stub(
+        i === 0 ? { steps: 1 } : { payload: { all: [`$n${i - 1}.echo`, `$n${i >> 1}.seed`] }, steps: i },
+      );
     const begun = workedMs();
     expect(compiled({ nodes }).graph.nodes).toHaveLength(500);
     expect(workedMs() - begun).toBeLessThan(4_000);
@@ -306,7 +371,11 @@ describe("left to the run, where schemas do not tell", () => {
         input: { type: "input", input: { prompt: "x" } },
         image: image(),
         film: film({ image_url: "$image.images.0.url" }),
-        shown: { type: "display", depends: ["film"], fields: { video: "$film.video", list: ["$image.images"] } },
+        shown: {
+          type: "display",
+          depends: ["film"],
+          fields: { video: "$film.video", list: ["$image.images"] },
+        },
       },
       output: { video: "$film.video" },
       schema: {
@@ -341,7 +410,10 @@ describe("left to the run, where schemas do not tell", () => {
     const places = (value: Json): [JsonObject | Json[], string | number][] =>
       typeof value !== "object" || value === null
         ? []
-        : (Object.entries(value) as [string, Json][]).flatMap(([name, inner]) => [[value, name] as [JsonObject, string], ...places(inner)]);
+        : (Object.entries(value) as [string, Json][]).flatMap(([name, inner]) => [
+            [value, name] as [JsonObject, string],
+            ...places(inner),
+          ]);
     let taken = 0;
     for (let round = 0; round < 3_000; round++) {
       const spoiled = structuredClone(whole);
@@ -355,7 +427,8 @@ describe("left to the run, where schemas do not tell", () => {
       if (!("faults" in made)) taken += 1;
       else {
         expect(made.faults.length).toBeGreaterThan(0);
-        for (const { loc, msg, type } of made.faults) expect([loc[0], typeof msg, typeof type]).toEqual(["body", "string", "string"]);
+        for (const { loc, msg, type } of made.faults)
+          expect([loc[0], typeof msg, typeof type]).toEqual(["body", "string", "string"]);
       }
     }
     expect(taken).toBeGreaterThan(0);

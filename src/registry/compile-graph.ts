@@ -1,13 +1,14 @@
 /**
- * Makes a graph of a draft, or names all that is wrong with it: names that nothing has, references that lead nowhere, values that
- * can never go where they are sent, inputs that nothing feeds, circles. What cannot be known before a run is left to the run.
+ * Makes a graph of a draft, or names all that is wrong with it: names that nothing has, references that lead
+ * nowhere, values that can never go where they are sent, inputs that nothing feeds, circles. What cannot be
+ * known before a run is left to the run.
  */
 import type { InputFault } from "../core/errors/tempera-error.ts";
-import type { CompiledGraph, DraftNode, GraphDraft, Location } from "../core/graph-draft.ts";
-import type { Json, JsonObject } from "../core/json.ts";
-import type { JsonSchema } from "../core/model.ts";
-import type { GraphNode } from "../core/pipeline.ts";
-import { INPUT_SOURCE, referencesOf } from "../core/references.ts";
+import type { CompiledGraph, DraftNode, GraphDraft, Location } from "../core/pipelines/parsed-graph.ts";
+import type { Json, JsonObject } from "../core/json/json.ts";
+import type { JsonSchema } from "../core/models/model.ts";
+import type { GraphNode } from "../core/pipelines/pipeline.ts";
+import { INPUT_SOURCE, referencesOf } from "../core/pipelines/references.ts";
 import { graphOutputSchema } from "./graph-output.ts";
 import { createNodeInputCheck, type NodeInputCheck } from "./node-input.ts";
 import { nodeOrder } from "./node-order.ts";
@@ -22,16 +23,24 @@ export interface Callable {
 /** What a node's endpoint is, or why this definition cannot call it. */
 export type FindCallable = (endpoint: string) => Callable | { fault: string };
 
-export type CompileGraph = (draft: GraphDraft, find: FindCallable) => CompiledGraph | { faults: InputFault[] };
+export type CompileGraph = (
+  draft: GraphDraft,
+  find: FindCallable,
+) => CompiledGraph | { faults: InputFault[] };
 
 export function createCompileGraph(): CompileGraph {
   const checkInput = createNodeInputCheck();
   return (draft, find) => compile(draft, find, checkInput);
 }
 
-function compile(draft: GraphDraft, find: FindCallable, checkInput: NodeInputCheck): CompiledGraph | { faults: InputFault[] } {
+function compile(
+  draft: GraphDraft,
+  find: FindCallable,
+  checkInput: NodeInputCheck,
+): CompiledGraph | { faults: InputFault[] } {
   const faults: InputFault[] = [];
-  const wrong = (loc: Location, msg: string): void => void faults.push({ loc, msg: `Value error, ${msg}`, type: "value_error" });
+  const wrong = (loc: Location, msg: string): void =>
+    void faults.push({ loc, msg: `Value error, ${msg}`, type: "value_error" });
 
   const nodes = new Map(draft.nodes.map((node) => [node.id, node]));
   const callables = new Map<string, Callable>();
@@ -43,9 +52,15 @@ function compile(draft: GraphDraft, find: FindCallable, checkInput: NodeInputChe
   }
 
   const typeOf = createReferenceType(draft, new Map([...callables].map(([id, { output }]) => [id, output])));
-  const waitsFor = new Map(draft.nodes.map((node) => [node.id, new Set([...declared(node), ...referred(node.value, node.valueLoc)])]));
+  const waitsFor = new Map(
+    draft.nodes.map((node) => [
+      node.id,
+      new Set([...declared(node), ...referred(node.value, node.valueLoc)]),
+    ]),
+  );
   referred(draft.output, draft.outputLoc);
-  for (const [id, { input }] of callables) faults.push(...checkInput(nodes.get(id) as DraftNode, input, typeOf));
+  for (const [id, { input }] of callables)
+    faults.push(...checkInput(nodes.get(id) as DraftNode, input, typeOf));
 
   const ordered = nodeOrder(waitsFor);
   if ("cycles" in ordered) {
@@ -58,7 +73,9 @@ function compile(draft: GraphDraft, find: FindCallable, checkInput: NodeInputChe
 
   const graphNodes = ordered.order.flatMap((id): GraphNode[] => {
     const { endpoint, value } = nodes.get(id) ?? {};
-    return endpoint === undefined ? [] : [{ id, endpoint, input: value as JsonObject, depends: callsBefore(id, waitsFor, callables) }];
+    return endpoint === undefined
+      ? []
+      : [{ id, endpoint, input: value as JsonObject, depends: callsBefore(id, waitsFor, callables) }];
   });
   return {
     graph: { nodes: graphNodes, output: draft.output },
@@ -90,10 +107,18 @@ function compile(draft: GraphDraft, find: FindCallable, checkInput: NodeInputChe
   }
 }
 
-/** The calls that must have ended before a node: those it waits for, and what the displays among them wait for. There are no circles. */
-function callsBefore(id: string, waitsFor: ReadonlyMap<string, ReadonlySet<string>>, callables: ReadonlyMap<string, Callable>): string[] {
+/**
+ * The calls that must have ended before a node: those it waits for, and what the displays among them wait
+ * for. There are no circles.
+ */
+function callsBefore(
+  id: string,
+  waitsFor: ReadonlyMap<string, ReadonlySet<string>>,
+  callables: ReadonlyMap<string, Callable>,
+): string[] {
   // Grows while it is walked; each node is looked at once.
   const ahead = new Set(waitsFor.get(id) ?? []);
-  for (const each of ahead) if (!callables.has(each)) for (const further of waitsFor.get(each) ?? []) ahead.add(further);
+  for (const each of ahead)
+    if (!callables.has(each)) for (const further of waitsFor.get(each) ?? []) ahead.add(further);
   return [...ahead].filter((each) => callables.has(each));
 }

@@ -1,16 +1,19 @@
-import type { GraphDraft } from "../core/graph-draft.ts";
-import { isObject, type Json } from "../core/json.ts";
+import type { GraphDraft } from "../core/pipelines/parsed-graph.ts";
+import { isObject, type Json } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
-import type { JsonSchema } from "../core/model.ts";
-import { plainSchema } from "../core/plain-schema.ts";
-import { referencesOf } from "../core/references.ts";
+import type { JsonSchema } from "../core/models/model.ts";
+import { plainSchema } from "../core/json/plain-schema.ts";
+import { referencesOf } from "../core/pipelines/references.ts";
 import type { ReferenceType } from "./reference-type.ts";
 import { typeOfValue } from "./value-type.ts";
 
 /** Deeper than this an output is open. */
 const DEPTH_MAX = 8;
 
-/** The schema of what a definition answers: the types of what feeds it, under the titles and descriptions that it gives itself. */
+/**
+ * The schema of what a definition answers: the types of what feeds it, under the titles and descriptions that
+ * it gives itself.
+ */
 export function graphOutputSchema(
   { output, outputFields }: Pick<GraphDraft, "output" | "outputFields">,
   typeOf: ReferenceType,
@@ -31,7 +34,10 @@ export function graphOutputSchema(
       required: fields.map(([name]) => name),
       "x-fal-order-properties": fields.map(([name]) => name),
       properties: Object.fromEntries(
-        fields.map(([name, field]) => [name, { ...schemaOf(field, depth + 1), ...(depth === 0 && wordsOf(name)) }]),
+        fields.map(([name, field]) => [
+          name,
+          { ...schemaOf(field, depth + 1), ...(depth === 0 && wordsOf(name)) },
+        ]),
       ),
     };
   }

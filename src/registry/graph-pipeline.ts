@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import type { CompiledGraph } from "../core/graph-draft.ts";
-import type { PipelineVersion } from "../core/pipeline.ts";
+import type { CompiledGraph } from "../core/pipelines/parsed-graph.ts";
+import type { PipelineVersion } from "../core/pipelines/pipeline.ts";
 
 /** What a graph is called, and whose it is. */
 interface Named extends Pick<PipelineVersion, "endpoint" | "title" | "description" | "ownerId"> {
@@ -9,9 +9,20 @@ interface Named extends Pick<PipelineVersion, "endpoint" | "title" | "descriptio
 }
 
 /** The pipeline that a compiled graph is. Its digest covers what it does and what it takes. */
-export function graphPipeline({ graph, schemas, calls }: CompiledGraph, { version, ...named }: Named): PipelineVersion {
+export function graphPipeline(
+  { graph, schemas, calls }: CompiledGraph,
+  { version, ...named }: Named,
+): PipelineVersion {
   const digest = createHash("sha256")
     .update(JSON.stringify([graph, schemas.input]))
     .digest("hex");
-  return { ...named, version: version ?? digest.slice(0, 12), digest, category: "workflow", schemas, calls, plan: { graph } };
+  return {
+    ...named,
+    version: version ?? digest.slice(0, 12),
+    digest,
+    category: "workflow",
+    schemas,
+    calls,
+    plan: { graph },
+  };
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import type { Json, JsonObject } from "../core/json.ts";
+import type { Json, JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import { createInputCheck } from "./input-check.ts";
 
@@ -15,7 +15,10 @@ const check = createInputCheck({
   ],
 });
 const simple = (properties: JsonObject, rest: JsonObject = {}) =>
-  createInputCheck({ schemas: { input: { type: "object", properties, ...rest }, output: {} }, restrictions: [] });
+  createInputCheck({
+    schemas: { input: { type: "object", properties, ...rest }, output: {} },
+    restrictions: [],
+  });
 
 const accepted = (raw: Json, by = check) => {
   const result = by(raw);
@@ -121,26 +124,32 @@ describe("fields the schema does not know", () => {
   });
 
   it("are kept by a schema that says it is open", () =>
-    expect(accepted({ a: 1, b: 2 }, simple({ a: {} }, { additionalProperties: { type: "integer" } }))).toEqual({
+    expect(
+      accepted({ a: 1, b: 2 }, simple({ a: {} }, { additionalProperties: { type: "integer" } })),
+    ).toEqual({
       input: { a: 1, b: 2 },
       ignored: [],
     }));
 
-  it.each(["__proto__", "constructor", "prototype", "toString", "hasOwnProperty"])("reach no prototype: %s", (name) => {
-    const raw = JSON.parse(`{"prompt":"x","${name}":{"polluted":1,"isAdmin":true}}`) as Json;
-    const { input, ignored } = accepted(raw);
-    expect(ignored).toEqual([name]);
-    expect(Object.hasOwn(input, name)).toBe(false);
-    expect(Object.getPrototypeOf(input)).toBe(Object.prototype);
-    expect(input.polluted).toBeUndefined();
-    expect(({} as { polluted?: number }).polluted).toBeUndefined();
-  });
+  it.each(["__proto__", "constructor", "prototype", "toString", "hasOwnProperty"])(
+    "reach no prototype: %s",
+    (name) => {
+      const raw = JSON.parse(`{"prompt":"x","${name}":{"polluted":1,"isAdmin":true}}`) as Json;
+      const { input, ignored } = accepted(raw);
+      expect(ignored).toEqual([name]);
+      expect(Object.hasOwn(input, name)).toBe(false);
+      expect(Object.getPrototypeOf(input)).toBe(Object.prototype);
+      expect(input.polluted).toBeUndefined();
+      expect(({} as { polluted?: number }).polluted).toBeUndefined();
+    },
+  );
 
   it("do not stand in for a required field through a prototype", () =>
     expect(faults(JSON.parse('{"__proto__":{"prompt":"x"}}') as Json)).toMatchObject([{ type: "missing" }]));
 
   it("inside a value stay plain data", () => {
-    const nested = accepted(JSON.parse('{"a":{"__proto__":{"polluted":1}}}') as Json, simple({ a: {} })).input.a as JsonObject;
+    const nested = accepted(JSON.parse('{"a":{"__proto__":{"polluted":1}}}') as Json, simple({ a: {} })).input
+      .a as JsonObject;
     expect(Object.getPrototypeOf(nested)).toBe(Object.prototype);
     expect(nested.polluted).toBeUndefined();
   });
@@ -154,13 +163,18 @@ describe("an input that does not fit", () => {
     ["null", null],
     ["a number", 5],
     ["false", false],
-  ])("%s is no object", (_name, raw) => expect(faults(raw)).toMatchObject([{ loc: ["body"], type: "model_attributes_type" }]));
+  ])("%s is no object", (_name, raw) =>
+    expect(faults(raw)).toMatchObject([{ loc: ["body"], type: "model_attributes_type" }]),
+  );
 
   it("has all its faults named together", () =>
     expect(
-      faults({ num_images: 9, output_format: "gif", image_size: { width: 99_999 }, loras: [{ scale: 5 }] }).map(
-        ({ loc, type }) => `${loc.slice(1).join(".")} ${type}`,
-      ),
+      faults({
+        num_images: 9,
+        output_format: "gif",
+        image_size: { width: 99_999 },
+        loras: [{ scale: 5 }],
+      }).map(({ loc, type }) => `${loc.slice(1).join(".")} ${type}`),
     ).toEqual([
       "prompt missing",
       "num_images less_than_equal",
@@ -171,20 +185,28 @@ describe("an input that does not fit", () => {
     ]));
 
   it("null is a value, not an absence", () =>
-    expect(faults({ prompt: null, num_images: null }).map(({ type }) => type)).toEqual(["string_type", "int_type"]));
+    expect(faults({ prompt: null, num_images: null }).map(({ type }) => type)).toEqual([
+      "string_type",
+      "int_type",
+    ]));
 
   it("a number that is no number is no number", () =>
-    expect(faults(JSON.parse('{"prompt":"x","guidance_scale":1e999}') as Json)).toMatchObject([{ type: "float_type" }]));
+    expect(faults(JSON.parse('{"prompt":"x","guidance_scale":1e999}') as Json)).toMatchObject([
+      { type: "float_type" },
+    ]));
 });
 
 describe("a field that is served only in part", () => {
   it("is a 422 with the model's own sentence", () =>
-    expect(faults({ prompt: "x", loras: [{ path: "https://example.com/a" }], acceleration: "high" })).toEqual([
-      { loc: ["body", "loras"], msg: "This model has no LoRA layers.", type: "feature_not_supported" },
-      { loc: ["body", "acceleration"], msg: "This model has one speed.", type: "feature_not_supported" },
-    ]));
+    expect(faults({ prompt: "x", loras: [{ path: "https://example.com/a" }], acceleration: "high" })).toEqual(
+      [
+        { loc: ["body", "loras"], msg: "This model has no LoRA layers.", type: "feature_not_supported" },
+        { loc: ["body", "acceleration"], msg: "This model has one speed.", type: "feature_not_supported" },
+      ],
+    ));
 
-  it("is taken within what it serves", () => expect(accepted({ prompt: "x", loras: [], acceleration: "none" }).ignored).toEqual([]));
+  it("is taken within what it serves", () =>
+    expect(accepted({ prompt: "x", loras: [], acceleration: "none" }).ignored).toEqual([]));
 
   it("says first that a value does not fit the schema at all", () =>
     expect(faults({ prompt: "x", acceleration: "warp" })).toMatchObject([{ type: "one_of" }]));
@@ -200,12 +222,15 @@ describe("text that nothing can hold", () => {
     ["half a pair in a name", '{"prompt":"x","loras":[{"\\ud800":1}]}', ["body", "loras", 0]],
     ["in an unknown field", '{"prompt":"x","extra":{"a":["\\u0000"]}}', ["body", "extra", "a", 0]],
   ])("%s is refused where it stands", (_name, json, loc) =>
-    expect(faults(JSON.parse(json) as Json)).toEqual([{ loc, msg: expect.stringMatching(/NUL|surrogate/), type: "value_error" }]),
+    expect(faults(JSON.parse(json) as Json)).toEqual([
+      { loc, msg: expect.stringMatching(/NUL|surrogate/), type: "value_error" },
+    ]),
   );
 });
 
 describe("size", () => {
-  const nested = (levels: number): Json => JSON.parse(`{"prompt":"x","extra":${"[".repeat(levels)}1${"]".repeat(levels)}}`) as Json;
+  const nested = (levels: number): Json =>
+    JSON.parse(`{"prompt":"x","extra":${"[".repeat(levels)}1${"]".repeat(levels)}}`) as Json;
 
   it("nesting is taken up to the limit and refused above it", () => {
     expect(accepted(nested(LIMITS.inputDepthMax - 1)).ignored).toEqual(["extra"]);
@@ -223,7 +248,8 @@ describe("size", () => {
     expect(accepted({ prompt: "😀".repeat(8000) }).ignored).toEqual([]);
   });
 
-  it("a million faults are one fault", () => expect(faults({ prompt: "x", loras: Array(1_000_000).fill(0) })).toHaveLength(1));
+  it("a million faults are one fault", () =>
+    expect(faults({ prompt: "x", loras: Array(1_000_000).fill(0) })).toHaveLength(1));
 
   it("a thousand faults are the first hundred", () =>
     expect(faults({ prompt: "x", loras: Array(1_000).fill(0) })).toHaveLength(LIMITS.inputFaultsMax));

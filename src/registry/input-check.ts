@@ -1,12 +1,13 @@
 /**
- * Checks an input against its model version before anything is queued, and completes it: defaults are applied, a seed is
- * drawn when absent (so that a retry makes the same picture), unknown fields are set aside as fal does.
+ * Checks an input against its model version before anything is queued, and completes it: defaults are
+ * applied, a seed is drawn when absent (so that a retry makes the same picture), unknown fields are set aside
+ * as fal does.
  */
 import { randomInt } from "node:crypto";
 import type { InputFault } from "../core/errors/tempera-error.ts";
-import type { Json, JsonObject } from "../core/json.ts";
+import type { Json, JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
-import type { ModelVersion } from "../core/model.ts";
+import type { ModelVersion } from "../core/models/model.ts";
 import { createSchemaCheck } from "./schema-check.ts";
 
 export type CheckedInput = { input: JsonObject; ignored: string[] } | { faults: InputFault[] };
@@ -22,12 +23,22 @@ export type InputCheck = (raw: Json, draw?: DrawSeed) => CheckedInput;
 
 const drawRandomly: DrawSeed = (low, high) => randomInt(low, high + 1);
 
-export function createInputCheck({ schemas, restrictions }: Pick<ModelVersion, "schemas" | "restrictions">): InputCheck {
-  const { properties = {}, additionalProperties = false } = schemas.input as { properties?: JsonObject; additionalProperties?: Json };
-  // Most inputs fit, and a huge one must not be answered with a huge list, so the first fault is looked for first.
+export function createInputCheck({
+  schemas,
+  restrictions,
+}: Pick<ModelVersion, "schemas" | "restrictions">): InputCheck {
+  const { properties = {}, additionalProperties = false } = schemas.input as {
+    properties?: JsonObject;
+    additionalProperties?: Json;
+  };
+  // Most inputs fit, and a huge one must not be answered with a huge list, so the first fault is looked for
+  // first.
   const firstFault = createSchemaCheck(schemas.input, { every: false });
   const everyFault = createSchemaCheck(schemas.input, { every: true });
-  const accepts = restrictions.map((restriction) => ({ ...restriction, check: createSchemaCheck(restriction.accepts, { every: false }) }));
+  const accepts = restrictions.map((restriction) => ({
+    ...restriction,
+    check: createSchemaCheck(restriction.accepts, { every: false }),
+  }));
   const seed = Object.hasOwn(properties, "seed") ? seedRange(properties.seed as JsonObject) : undefined;
 
   return (raw, draw = drawRandomly) => {
@@ -39,10 +50,13 @@ export function createInputCheck({ schemas, restrictions }: Pick<ModelVersion, "
     const unusable = unusableValue(raw, walk);
     if (unusable) return { faults: [unusable] };
 
-    const isKnown = (name: string): boolean => additionalProperties !== false || Object.hasOwn(properties, name);
+    const isKnown = (name: string): boolean =>
+      additionalProperties !== false || Object.hasOwn(properties, name);
     const names = Object.keys(raw);
     const ignored = names.filter((name) => !isKnown(name));
-    const input = structuredClone(ignored.length === 0 ? raw : Object.fromEntries(Object.entries(raw).filter(([name]) => isKnown(name))));
+    const input = structuredClone(
+      ignored.length === 0 ? raw : Object.fromEntries(Object.entries(raw).filter(([name]) => isKnown(name))),
+    );
 
     const faults = firstFault(input);
     if (faults) {
@@ -51,7 +65,13 @@ export function createInputCheck({ schemas, restrictions }: Pick<ModelVersion, "
     }
     const refused = accepts.filter(({ field, check }) => input[field] !== undefined && check(input[field]));
     if (refused.length > 0) {
-      return { faults: refused.map(({ field, says }) => ({ loc: ["body", field], msg: says, type: "feature_not_supported" })) };
+      return {
+        faults: refused.map(({ field, says }) => ({
+          loc: ["body", field],
+          msg: says,
+          type: "feature_not_supported",
+        })),
+      };
     }
     if (seed && (input.seed === undefined || input.seed === null)) input.seed = draw(seed.low, seed.high);
     return { input, ignored };
@@ -61,10 +81,15 @@ export function createInputCheck({ schemas, restrictions }: Pick<ModelVersion, "
 /** torch's and fal's usual range: a seed fits an unsigned 32-bit integer. */
 const SEED_MAX = 2 ** 32 - 1;
 
-/** What a seed may be drawn from: the field's own bounds, wherever pydantic wrote them. `undefined`: it is no integer. */
+/**
+ * What a seed may be drawn from: the field's own bounds, wherever pydantic wrote them. `undefined`: it is no
+ * integer.
+ */
 function seedRange(field: JsonObject): { low: number; high: number } | undefined {
   const branches = [field, ...((field.anyOf ?? field.oneOf ?? []) as JsonObject[])];
-  const integer = branches.find(({ type }) => (Array.isArray(type) ? type.includes("integer") : type === "integer"));
+  const integer = branches.find(({ type }) =>
+    Array.isArray(type) ? type.includes("integer") : type === "integer",
+  );
   if (!integer) return undefined;
   const low = typeof integer.minimum === "number" ? integer.minimum : 0;
   const high = typeof integer.maximum === "number" ? integer.maximum : low + SEED_MAX;
@@ -79,15 +104,19 @@ interface Walk {
 }
 
 /**
- * Finds text that no store and no tokenizer can hold (NUL characters and halves of surrogate pairs, in fields and in their
- * names) and what is nested deeper than anything should walk.
+ * Finds text that no store and no tokenizer can hold (NUL characters and halves of surrogate pairs, in fields
+ * and in their names) and what is nested deeper than anything should walk.
  */
 function unusableValue(value: Json, walk: Walk): InputFault | undefined {
   walk.values += 1;
   if (typeof value === "string") return unusableText(value, walk);
   if (typeof value !== "object" || value === null) return undefined;
   if (walk.loc.length > LIMITS.inputDepthMax) {
-    return { loc: walk.loc.slice(0, 8), msg: `Input is nested deeper than ${LIMITS.inputDepthMax} levels`, type: "recursion_loop" };
+    return {
+      loc: walk.loc.slice(0, 8),
+      msg: `Input is nested deeper than ${LIMITS.inputDepthMax} levels`,
+      type: "recursion_loop",
+    };
   }
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index++) {
@@ -110,7 +139,12 @@ function unusableValue(value: Json, walk: Walk): InputFault | undefined {
 }
 
 function unusableText(text: string, { loc }: Walk): InputFault | undefined {
-  if (text.includes("\u0000")) return { loc: [...loc], msg: "Value error, text must not contain NUL characters", type: "value_error" };
+  if (text.includes("\u0000"))
+    return { loc: [...loc], msg: "Value error, text must not contain NUL characters", type: "value_error" };
   if (text.isWellFormed()) return undefined;
-  return { loc: [...loc], msg: "Value error, text must be valid Unicode (a lone surrogate was found)", type: "value_error" };
+  return {
+    loc: [...loc],
+    msg: "Value error, text must be valid Unicode (a lone surrogate was found)",
+    type: "value_error",
+  };
 }

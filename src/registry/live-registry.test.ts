@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import type { Flag } from "../core/flags.ts";
-import type { ModelVersion } from "../core/model.ts";
-import type { PublishedVersion, VersionState, WeightFile } from "../core/published-version.ts";
-import type { Rollout } from "../core/rollout.ts";
-import { placeWithin } from "../core/share.ts";
+import type { Flag } from "../core/models/flags.ts";
+import type { ModelVersion } from "../core/models/model.ts";
+import type { PublishedVersion, VersionState, WeightFile } from "../core/models/published-version.ts";
+import type { Rollout } from "../core/models/rollout.ts";
+import { placeWithin } from "../core/models/rollout-bucket.ts";
 import { createInputCheck } from "./input-check.ts";
 import { createLiveRegistry } from "./live-registry.ts";
 import type { Registry } from "./registry.ts";
@@ -28,13 +28,17 @@ const model = (endpoint: string, version: string): ModelVersion => ({
   schemas: { input: { type: "object", properties: {} }, output: { type: "object" } },
 });
 
-/** A store in memory that counts what it is asked, and a registry of the models folder with `acme/folder 1.0.0`. */
+/**
+ * A store in memory that counts what it is asked, and a registry of the models folder with `acme/folder
+ * 1.0.0`.
+ */
 function stage() {
   const folder = model("acme/folder", "1.0.0");
   const route = { model: folder, checkInput: createInputCheck(folder) };
   const base: Registry = {
     route: (endpoint) => (endpoint === folder.endpoint ? route : undefined),
-    find: (endpoint, version) => (endpoint === folder.endpoint && version === folder.version ? folder : undefined),
+    find: (endpoint, version) =>
+      endpoint === folder.endpoint && version === folder.version ? folder : undefined,
     hasApp: (app) => app === "acme/folder",
     list: () => [folder],
     pipelines: () => [],
@@ -66,12 +70,31 @@ function stage() {
     },
     publish(endpoint: string, version: string, state: VersionState = "enabled", files: WeightFile[] = []) {
       const { folder: _, ...content } = model(endpoint, version);
-      const head = { endpoint, version, digest: content.digest, state, pushedBy: "k", pushedAtMs: 0, changedAtMs: 0, revision: ++revision };
+      const head = {
+        endpoint,
+        version,
+        digest: content.digest,
+        state,
+        pushedBy: "k",
+        pushedAtMs: 0,
+        changedAtMs: 0,
+        revision: ++revision,
+      };
       versions.set(`${endpoint}@${version}`, { ...head, model: content, files });
     },
     rollOut(fields: Partial<Rollout>) {
       revision++;
-      rollouts = [{ rolloutId: "r", state: "running", startedBy: "k", startedAtMs: 0, changedAtMs: 0, revision, ...fields } as Rollout];
+      rollouts = [
+        {
+          rolloutId: "r",
+          state: "running",
+          startedBy: "k",
+          startedAtMs: 0,
+          changedAtMs: 0,
+          revision,
+          ...fields,
+        } as Rollout,
+      ];
     },
     flag(fields: Partial<Flag>) {
       revision++;
@@ -82,7 +105,9 @@ function stage() {
         base,
         versions: {
           heads: async () => {
-            const heads = await ask(() => [...versions.values()].map(({ model: _, files: __, ...head }) => head));
+            const heads = await ask(() =>
+              [...versions.values()].map(({ model: _, files: __, ...head }) => head),
+            );
             this.between?.();
             this.between = undefined;
             return heads;
@@ -96,7 +121,8 @@ function stage() {
         rollouts: { list: () => ask(() => rollouts) },
         flags: { list: () => ask(() => flags) },
         changes: {
-          marks: () => ask(() => ({ versions: String(revision), rollouts: String(revision), flags: String(revision) })),
+          marks: () =>
+            ask(() => ({ versions: String(revision), rollouts: String(revision), flags: String(revision) })),
           onChange: async (listener) => {
             told.add(listener);
             return async () => void told.delete(listener);
@@ -135,7 +161,8 @@ describe("what is known", () => {
     await using looks = await store.open(20);
     store.publish("acme/pushed", "1.0.0");
     store.tell();
-    for (const registry of [told, looks]) await expect.poll(() => registry.route("acme/pushed")?.model?.version).toBe("1.0.0");
+    for (const registry of [told, looks])
+      await expect.poll(() => registry.route("acme/pushed")?.model?.version).toBe("1.0.0");
     store.publish("acme/pushed", "1.1.0");
     await expect.poll(() => looks.route("acme/pushed")?.model?.version).toBe("1.1.0");
     expect(told.route("acme/pushed")?.model?.version).toBe("1.0.0");
@@ -171,7 +198,12 @@ describe("what is known", () => {
 
 it("where the weights of a version lie is read anew when it was removed and pushed again", async () => {
   const store = stage();
-  const file = (objectKey: string): WeightFile => ({ path: "w.onnx", sha256: "a".repeat(64), bytes: 1, objectKey });
+  const file = (objectKey: string): WeightFile => ({
+    path: "w.onnx",
+    sha256: "a".repeat(64),
+    bytes: 1,
+    objectKey,
+  });
   store.publish("acme/pushed", "1.0.0", "removed", []);
   await using late = await store.open();
   expect(late.published()[0]?.files).toEqual([]);
@@ -223,7 +255,12 @@ describe("what serves", () => {
     expect(chosen.length / ids.length).toBeGreaterThan(0.21);
     expect(chosen.length / ids.length).toBeLessThan(0.29);
     expect(chosen).toEqual(ids.filter((id) => placeWithin("acme/folder", id) < 25));
-    expect(ids.every((id) => one.route("acme/folder", id)?.model?.version === other.route("acme/folder", id)?.model?.version)).toBe(true);
+    expect(
+      ids.every(
+        (id) =>
+          one.route("acme/folder", id)?.model?.version === other.route("acme/folder", id)?.model?.version,
+      ),
+    ).toBe(true);
     // Whoever asks without a request, as documentation does, is shown the version that most callers get.
     expect(one.route("acme/folder")?.model?.version).toBe("1.0.0");
   });

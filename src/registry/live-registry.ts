@@ -1,24 +1,27 @@
 /**
- * The live registry: the packages of the models folder, and the versions that were published since. Kept in memory, so that a read asks
- * nobody; brought up to date when the store says that something changed, and by looking now and then in case its word was lost.
+ * The live registry: the packages of the models folder, and the versions that were published since. Kept in
+ * memory, so that a read asks nobody; brought up to date when the store says that something changed, and by
+ * looking now and then in case its word was lost.
  */
-import { appOf } from "../core/endpoint.ts";
+import { appOf } from "../core/models/endpoint.ts";
 import { errorInfo } from "../core/errors/tempera-error.ts";
-import { type Flags, readFlags } from "../core/flags.ts";
+import { type Flags, readFlags } from "../core/models/flags.ts";
 import { LIMITS } from "../core/limits.ts";
-import type { ModelVersion } from "../core/model.ts";
-import type { FlagStore } from "../core/ports/flag-store.ts";
-import type { Log } from "../core/ports/log.ts";
-import type { ModelVersionStore } from "../core/ports/model-version-store.ts";
-import type { RegistryChanges, RegistryPart } from "../core/ports/registry-changes.ts";
-import type { RolloutStore } from "../core/ports/rollout-store.ts";
-import { newestFirst, type PublishedHead, type WeightFile } from "../core/published-version.ts";
-import type { Rollout } from "../core/rollout.ts";
-import { placeWithin } from "../core/share.ts";
+import type { ModelVersion } from "../core/models/model.ts";
+import type { FlagStore } from "../core/models/flag-store.ts";
+import type { Log } from "../core/operations/log.ts";
+import type { ModelVersionStore } from "../core/models/model-version-store.ts";
+import type { RegistryChanges, RegistryPart } from "../core/models/registry-changes.ts";
+import type { RolloutStore } from "../core/models/rollout-store.ts";
+import { newestFirst, type PublishedHead, type WeightFile } from "../core/models/published-version.ts";
+import type { Rollout } from "../core/models/rollout.ts";
+import { placeWithin } from "../core/models/rollout-bucket.ts";
 import { createInputCheck } from "./input-check.ts";
 import { byEndpoint, type ModelRoute, type Registry } from "./registry.ts";
 
-/** A published version as this process knows it. Its folder is empty: weights are fetched by whoever runs it. */
+/**
+ * A published version as this process knows it. Its folder is empty: weights are fetched by whoever runs it.
+ */
 export interface LiveVersion extends PublishedHead {
   model: ModelVersion;
   files: WeightFile[];
@@ -71,7 +74,10 @@ export async function createLiveRegistry({
   const folder = base.list();
   const inFolder = new Set(folder.map(({ endpoint, version }) => `${endpoint}@${version}`));
   const listeners = new Set<() => void>();
-  /** By endpoint and version. Its manifest and schemas never change, so they are read once, and its input check made once. */
+  /**
+   * By endpoint and version. Its manifest and schemas never change, so they are read once, and its input
+   * check made once.
+   */
   const known = new Map<string, LiveVersion>();
   const routes = new Map<ModelVersion, ModelRoute>();
   let seen: Partial<Record<RegistryPart, string>> = {};
@@ -132,7 +138,9 @@ export async function createLiveRegistry({
       const to = own.find(({ version }) => version === rollout?.toVersion);
       next.set(endpoint, {
         newest: routeTo(newest),
-        ...(rollout && from && to && { rollout: { share: rollout.share, from: routeTo(from), to: routeTo(to) } }),
+        ...(rollout &&
+          from &&
+          to && { rollout: { share: rollout.share, from: routeTo(from), to: routeTo(to) } }),
       });
     }
     const kept = new Set([...known.values()].map(({ model }) => model));
@@ -154,7 +162,8 @@ export async function createLiveRegistry({
       changed = true;
       if (versionsChanged) await readVersions();
       if (rolloutsChanged) running = (await rollouts.list()).filter(({ state }) => state === "running");
-      // A rollout begins or ends with its version in one moment: seen by halves, the newer version would serve everybody.
+      // A rollout begins or ends with its version in one moment: seen by halves, the newer version would
+      // serve everybody.
       const after = await changes.marks();
       const whole = after.versions === marks.versions && after.rollouts === marks.rollouts;
       if (whole || reads === READS_MAX) break;
@@ -192,7 +201,11 @@ export async function createLiveRegistry({
         away = false;
       },
       (error) => {
-        if (!away) log.warn({ err: errorInfo(error) }, "the registry cannot be read: what was known goes on being served");
+        if (!away)
+          log.warn(
+            { err: errorInfo(error) },
+            "the registry cannot be read: what was known goes on being served",
+          );
         away = true;
       },
     );

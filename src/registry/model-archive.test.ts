@@ -28,7 +28,14 @@ interface Item {
 function tarOf(items: Item[]): Buffer {
   const blocks = items.flatMap(({ path, content = "", type = "File", linkpath, size }) => {
     const bytes = Buffer.from(content);
-    const header = new Header({ path, type, size: size ?? bytes.length, mode: 0o644, mtime: new Date(0), ...(linkpath && { linkpath }) });
+    const header = new Header({
+      path,
+      type,
+      size: size ?? bytes.length,
+      mode: 0o644,
+      mtime: new Date(0),
+      ...(linkpath && { linkpath }),
+    });
     header.encode(Buffer.alloc(512));
     const block = Buffer.alloc(512);
     header.encode(block);
@@ -85,7 +92,12 @@ const refusal = (archive: Buffer | AsyncIterable<Uint8Array>): Promise<string> =
 it("a name that is a file and a folder is refused at the push, not by every worker's disk", async () => {
   const both = { "unet/model.onnx": sha256(WEIGHTS), "unet/model.onnx/data": sha256("x") };
   const manifest: Item = { path: "model.yaml", content: stringify({ ...MANIFEST, files: both }) };
-  const archive = tarOf([manifest, ...TEXTS.slice(1), WEIGHT, { path: "unet/model.onnx/data", content: "x" }]);
+  const archive = tarOf([
+    manifest,
+    ...TEXTS.slice(1),
+    WEIGHT,
+    { path: "unet/model.onnx/data", content: "x" },
+  ]);
   expect(await refusal(archive)).toBe("package_invalid: unet/model.onnx: is a file and a folder");
 });
 
@@ -119,11 +131,16 @@ describe("a sound archive", () => {
       writeFileSync(
         join(
           root,
-          path.replace(/^schemas\//, "schemas/models/acme/echo/1.0.0/").replace(/^(model.yaml|unet)/, "models/acme/echo/1.0.0/$1"),
+          path
+            .replace(/^schemas\//, "schemas/models/acme/echo/1.0.0/")
+            .replace(/^(model.yaml|unet)/, "models/acme/echo/1.0.0/$1"),
         ),
         content ?? "",
       );
-    const registry = await loadRegistry({ modelsFolder: join(root, "models"), schemasFolder: join(root, "schemas") });
+    const registry = await loadRegistry({
+      modelsFolder: join(root, "models"),
+      schemasFolder: join(root, "schemas"),
+    });
     rmSync(root, { recursive: true });
     const { model } = await read(gzipSync(tarOf([...TEXTS, WEIGHT])));
     expect(model.digest).toBe(registry.list()[0]?.digest);
@@ -140,14 +157,24 @@ describe("an archive that is refused", () => {
     ["a hard link", [{ path: "a", type: "Link", linkpath: "model.yaml" }], /is a Link/],
     ["a device", [{ path: "a", type: "CharacterDevice" }], /is a CharacterDevice/],
     ["a pipe", [{ path: "a", type: "FIFO" }], /is a FIFO/],
-    ["a path above it", [{ path: "../../etc/cron.d/x", content: "x" }], /"\.\.\/\.\.\/etc\/cron\.d\/x" is no name/],
+    [
+      "a path above it",
+      [{ path: "../../etc/cron.d/x", content: "x" }],
+      /"\.\.\/\.\.\/etc\/cron\.d\/x" is no name/,
+    ],
     ["a path above it, in the middle", [{ path: "unet/../../x", content: "x" }], /is no name/],
     ["an absolute path", [{ path: "/etc/x", content: "x" }], /is no name/],
     ["a backslash", [{ path: "..\\x", content: "x" }], /is no name/],
     ["a hidden file", [{ path: ".ssh/x", content: "x" }], /is no name/],
     ["one file twice", [TEXTS[0] as Item], /has "model\.yaml" twice/],
-    ["a file that the manifest does not name", [{ path: "README.md", content: "x" }], /"README\.md": model\.yaml does not name it/],
-  ])("with %s", async (_, items, says) => expect(await refusal(gzipSync(tarOf([...TEXTS, ...items])))).toMatch(says));
+    [
+      "a file that the manifest does not name",
+      [{ path: "README.md", content: "x" }],
+      /"README\.md": model\.yaml does not name it/,
+    ],
+  ])("with %s", async (_, items, says) =>
+    expect(await refusal(gzipSync(tarOf([...TEXTS, ...items])))).toMatch(says),
+  );
 
   it("without its parts, all of them named", async () => {
     expect(await refusal(tarOf([TEXTS[0] as Item]))).toMatch(
@@ -157,32 +184,49 @@ describe("an archive that is refused", () => {
   });
 
   it("with other bytes than its manifest says", async () =>
-    expect(await refusal(tarOf([...TEXTS, { ...WEIGHT, content: "other" }]))).toMatch(/unet\/model\.onnx: digest is/));
+    expect(await refusal(tarOf([...TEXTS, { ...WEIGHT, content: "other" }]))).toMatch(
+      /unet\/model\.onnx: digest is/,
+    ));
 
   it("with more entries than a package has", async () => {
-    const many = Array.from({ length: LIMITS.packageFilesMax + 1 }, (_, i) => ({ path: `f${i}`, content: "" }));
+    const many = Array.from({ length: LIMITS.packageFilesMax + 1 }, (_, i) => ({
+      path: `f${i}`,
+      content: "",
+    }));
     expect(await refusal(gzipSync(tarOf(many)))).toMatch(/more than 2,000 entries/);
   });
 
   it("with a file larger than is kept of one, before a byte of it is read", async () => {
     const big = { path: "big", size: LIMITS.packageFileBytesMax + 1 };
-    expect(await refusal(gzipSync(tarOf([big, ...TEXTS])))).toMatch(/at most 5,368,709,120 are kept of one file/);
+    expect(await refusal(gzipSync(tarOf([big, ...TEXTS])))).toMatch(
+      /at most 5,368,709,120 are kept of one file/,
+    );
   });
 
   it("that is none", async () => {
-    for (const bytes of [Buffer.alloc(0), Buffer.from("hello"), Buffer.alloc(5_000, "x"), gzipSync(Buffer.from("hello"))])
+    for (const bytes of [
+      Buffer.alloc(0),
+      Buffer.from("hello"),
+      Buffer.alloc(5_000, "x"),
+      gzipSync(Buffer.from("hello")),
+    ])
       expect(await refusal(bytes)).toMatch(/^package_invalid: The archive/);
   });
 
   it("that was cut off anywhere", async () => {
     for (const archive of [gzipSync(tarOf([...TEXTS, WEIGHT])), tarOf([...TEXTS, WEIGHT])])
       for (const share of [0.1, 0.3, 0.5, 0.9])
-        expect(await refusal(archive.subarray(0, Math.floor(archive.length * share))), String(share)).toMatch(/^package_invalid: /);
+        expect(await refusal(archive.subarray(0, Math.floor(archive.length * share))), String(share)).toMatch(
+          /^package_invalid: /,
+        );
   });
 
   it("whose sender went away says that, and not what is missing for it", async () => {
     const archive = gzipSync(
-      tarOf([...TEXTS, { ...WEIGHT, content: Buffer.from(Array.from({ length: 300_000 }, (_, i) => (i * 7919) % 251)) }]),
+      tarOf([
+        ...TEXTS,
+        { ...WEIGHT, content: Buffer.from(Array.from({ length: 300_000 }, (_, i) => (i * 7919) % 251)) },
+      ]),
     );
     async function* broken(): AsyncGenerator<Uint8Array> {
       yield archive.subarray(0, Math.floor(archive.length / 2));

@@ -1,6 +1,7 @@
 /**
- * A model archive is a model package in one file, tar or tar.gz: `model.yaml`, `schemas/input.json`, `schemas/output.json`, and the
- * weights where the manifest has them. It comes from a caller: nothing in it is believed, and nothing of it is written where it says.
+ * A model archive is a model package in one file, tar or tar.gz: `model.yaml`, `schemas/input.json`,
+ * `schemas/output.json`, and the weights where the manifest has them. It comes from a caller: nothing in it
+ * is believed, and nothing of it is written where it says.
  */
 import { createHash } from "node:crypto";
 import { once } from "node:events";
@@ -8,7 +9,7 @@ import { Readable } from "node:stream";
 import { Parser, type ReadEntry } from "tar";
 import { TemperaError } from "../core/errors/tempera-error.ts";
 import { LIMITS } from "../core/limits.ts";
-import type { VersionContent } from "../core/published-version.ts";
+import type { VersionContent } from "../core/models/published-version.ts";
 import { checkPackage, type ManifestCheck, readManifest } from "./package-check.ts";
 
 /** Files of an archive that are read here and are no weights. */
@@ -35,7 +36,10 @@ const refused = (text: string): TemperaError => new TemperaError("package_invali
  */
 export async function readModelArchive(
   body: AsyncIterable<Uint8Array>,
-  { checkManifest, keep }: { checkManifest: ManifestCheck; keep: (bytes: Readable, size: number) => Promise<void> },
+  {
+    checkManifest,
+    keep,
+  }: { checkManifest: ManifestCheck; keep: (bytes: Readable, size: number) => Promise<void> },
 ): Promise<{ model: VersionContent; files: ArchivedFile[] }> {
   const texts = new Map<string, string>();
   const files = new Map<string, ArchivedFile>();
@@ -44,7 +48,9 @@ export async function readModelArchive(
     const textMax = Object.hasOwn(TEXTS, path) ? TEXTS[path] : undefined;
     if (textMax !== undefined) {
       if (size > textMax)
-        throw refused(`${path} has ${size.toLocaleString("en-US")} bytes; at most ${textMax.toLocaleString("en-US")} are read.`);
+        throw refused(
+          `${path} has ${size.toLocaleString("en-US")} bytes; at most ${textMax.toLocaleString("en-US")} are read.`,
+        );
       const chunks: Uint8Array[] = [];
       for await (const chunk of bytes) chunks.push(chunk);
       texts.set(path, Buffer.concat(chunks).toString("utf8"));
@@ -74,7 +80,8 @@ export async function readModelArchive(
     .filter((path) => !Object.hasOwn(manifest.files, path))
     .map((path) => `${shown(path)}: model.yaml does not name it`);
   const faults = [...("faults" in model ? model.faults : []), ...unnamed];
-  if ("faults" in model || faults.length > 0) throw refused(faults.slice(0, LIMITS.inputFaultsMax).join("; "));
+  if ("faults" in model || faults.length > 0)
+    throw refused(faults.slice(0, LIMITS.inputFaultsMax).join("; "));
   return { model, files: [...files.values()] };
 }
 
@@ -84,7 +91,9 @@ interface Entry {
   bytes: AsyncIterable<Uint8Array>;
 }
 
-/** The files of an archive, one after another: the next one comes when the bytes of the one before were read. */
+/**
+ * The files of an archive, one after another: the next one comes when the bytes of the one before were read.
+ */
 async function* entriesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<Entry> {
   let failure: unknown;
   let total = 0;
@@ -115,7 +124,9 @@ async function* entriesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<Entry
       wake();
     },
   });
-  parser.on("error", (error: Error) => fail(refused(`The archive cannot be read (${error.message}); send a whole tar.gz.`)));
+  parser.on("error", (error: Error) =>
+    fail(refused(`The archive cannot be read (${error.message}); send a whole tar.gz.`)),
+  );
   parser.on("end", () => {
     ended = true;
     wake();
@@ -130,7 +141,8 @@ async function* entriesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<Entry
   const feeding = (async () => {
     for await (const chunk of body) {
       if (failure !== undefined) return;
-      if (!parser.write(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength))) await Promise.race([once(parser, "drain"), broken]);
+      if (!parser.write(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)))
+        await Promise.race([once(parser, "drain"), broken]);
     }
     if (failure === undefined) parser.end();
   })();
@@ -161,7 +173,11 @@ async function* entriesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<Entry
 }
 
 /** The bytes of an entry; ends with the archive's failure when that breaks meanwhile. */
-async function* bytesOf(entry: ReadEntry, failure: () => unknown, changed: () => Promise<void>): AsyncGenerator<Uint8Array> {
+async function* bytesOf(
+  entry: ReadEntry,
+  failure: () => unknown,
+  changed: () => Promise<void>,
+): AsyncGenerator<Uint8Array> {
   let seen = 0;
   const chunks = entry[Symbol.asyncIterator]();
   for (;;) {
@@ -185,8 +201,10 @@ const pathOf = (path: string): string => path.replace(/^(\.\/)+/, "").replace(/\
 
 /** What is wrong with an entry before a byte of it is read. */
 function entryFault({ type, path, size }: ReadEntry, total: number, count: number): string | undefined {
-  if (count > LIMITS.packageFilesMax) return `The archive has more than ${LIMITS.packageFilesMax.toLocaleString("en-US")} entries.`;
-  if (total > LIMITS.packageBytesMax) return `The archive holds more than ${LIMITS.packageBytesMax.toLocaleString("en-US")} bytes.`;
+  if (count > LIMITS.packageFilesMax)
+    return `The archive has more than ${LIMITS.packageFilesMax.toLocaleString("en-US")} entries.`;
+  if (total > LIMITS.packageBytesMax)
+    return `The archive holds more than ${LIMITS.packageBytesMax.toLocaleString("en-US")} bytes.`;
   if (size > LIMITS.packageFileBytesMax)
     return `${shown(path)} has ${size.toLocaleString("en-US")} bytes; at most ${LIMITS.packageFileBytesMax.toLocaleString("en-US")} are kept of one file.`;
   if (type !== "File" && type !== "OldFile" && type !== "ContiguousFile" && type !== "Directory")
@@ -194,7 +212,9 @@ function entryFault({ type, path, size }: ReadEntry, total: number, count: numbe
   const plain = pathOf(path);
   if (plain === "" && type === "Directory") return undefined;
   const segments = plain.split("/");
-  const sound = plain.length <= LIMITS.packagePathCharactersMax && segments.every((part) => /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/.test(part));
+  const sound =
+    plain.length <= LIMITS.packagePathCharactersMax &&
+    segments.every((part) => /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/.test(part));
   return sound
     ? undefined
     : `${shown(path)} is no name for a file of a package: letters, digits, dots, dashes and underscores, below the package.`;

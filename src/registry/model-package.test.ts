@@ -2,13 +2,16 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../core/json/json.ts";
 import { loadRegistry, type Registry } from "./registry.ts";
 
 const MANIFEST = new URL("../../schemas/manifest.json", import.meta.url);
 const PAGE = readFileSync(new URL("../../docs/adding-a-model.md", import.meta.url), "utf8");
 
-/** What each field of the manifest is, mappings like `retry` taken apart: `[name, required, default, description]`. */
+/**
+ * What each field of the manifest is, mappings like `retry` taken apart: `[name, required, default,
+ * description]`.
+ */
 function manifestFields(schema: JsonObject, prefix = ""): [string, string, string, string | undefined][] {
   return Object.entries(schema.properties as Record<string, JsonObject>).flatMap(([name, field]) => {
     if (field.properties) return manifestFields(field, `${name}.`);
@@ -22,7 +25,9 @@ function manifestFields(schema: JsonObject, prefix = ""): [string, string, strin
 async function loadWalk(): Promise<Registry> {
   const root = mkdtempSync(join(tmpdir(), "tempera-walk-"));
   try {
-    for (const [, path = "", text = ""] of PAGE.matchAll(/\n`((?:models|schemas)\/\S+)`\n\n```(?:yaml|json)\n(.*?)```/gs)) {
+    for (const [, path = "", text = ""] of PAGE.matchAll(
+      /\n`((?:models|schemas)\/\S+)`\n\n```(?:yaml|json)\n(.*?)```/gs,
+    )) {
       mkdirSync(dirname(join(root, path)), { recursive: true });
       writeFileSync(join(root, path), text);
     }
@@ -48,19 +53,33 @@ describe("docs/adding-a-model.md", () => {
     expect(rows.map(([name, required, fallback]) => [name, required, fallback])).toEqual(
       fields.map(([name, required, fallback]) => [name, required, fallback]),
     );
-    for (const [row, [name, , , description]] of rows.map((row, index) => [row, fields[index] ?? ["", "", "", ""]] as const))
+    for (const [row, [name, , , description]] of rows.map(
+      (row, index) => [row, fields[index] ?? ["", "", "", ""]] as const,
+    ))
       expect(row[3], name).toBe(description ?? row[3]);
     for (const [name, , , meaning] of rows) expect(meaning?.length, name).toBeGreaterThan(10);
   });
 
   it("walks to a model that can be called, and refuses what it says is refused", async () => {
     const registry = await loadWalk();
-    expect(registry.list().map(({ endpoint, version }) => `${endpoint} ${version}`)).toEqual(["acme/echo 1.0.0"]);
+    expect(registry.list().map(({ endpoint, version }) => `${endpoint} ${version}`)).toEqual([
+      "acme/echo 1.0.0",
+    ]);
     const check = registry.route("acme/echo")?.checkInput;
-    expect(check?.({ prompt: "hello" })).toMatchObject({ input: { prompt: "hello", volume: 3, seed: expect.any(Number) } });
-    expect(check?.({ prompt: "hello", volume: 20 })).toMatchObject({ faults: [{ loc: ["body", "volume"], type: "less_than_equal" }] });
+    expect(check?.({ prompt: "hello" })).toMatchObject({
+      input: { prompt: "hello", volume: 3, seed: expect.any(Number) },
+    });
+    expect(check?.({ prompt: "hello", volume: 20 })).toMatchObject({
+      faults: [{ loc: ["body", "volume"], type: "less_than_equal" }],
+    });
     expect(check?.({ prompt: "hello", volume: 7 })).toMatchObject({
-      faults: [{ loc: ["body", "volume"], type: "feature_not_supported", msg: "This version echoes at volume 5 at most." }],
+      faults: [
+        {
+          loc: ["body", "volume"],
+          type: "feature_not_supported",
+          msg: "This version echoes at volume 5 at most.",
+        },
+      ],
     });
   });
 });

@@ -1,12 +1,12 @@
 /**
- * A model package is a folder: `models/<endpoint>/<version>/model.yaml`, weights beside it, and the pair of schemas in
- * `schemas/models/<endpoint>/<version>/`. Adding a model is adding a folder.
+ * A model package is a folder: `models/<endpoint>/<version>/model.yaml`, weights beside it, and the pair of
+ * schemas in `schemas/models/<endpoint>/<version>/`. Adding a model is adding a folder.
  */
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync, readFileSync, statSync } from "node:fs";
 import { join, normalize, relative, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
-import type { ModelVersion } from "../core/model.ts";
+import type { ModelVersion } from "../core/models/model.ts";
 import { checkPackage, type ManifestCheck, readManifest } from "./package-check.ts";
 
 export interface PackageFaults {
@@ -16,13 +16,18 @@ export interface PackageFaults {
 }
 
 /**
- * Reads and checks one model package. All its faults are returned together, each a sentence that names the file.
+ * Reads and checks one model package. All its faults are returned together, each a sentence that names the
+ * file.
  *
  * @param folder the package's folder, `<modelsFolder>/<endpoint>/<version>`
  */
 export async function readModelPackage(
   folder: string,
-  { modelsFolder, schemasFolder, checkManifest }: { modelsFolder: string; schemasFolder: string; checkManifest: ManifestCheck },
+  {
+    modelsFolder,
+    schemasFolder,
+    checkManifest,
+  }: { modelsFolder: string; schemasFolder: string; checkManifest: ManifestCheck },
 ): Promise<ModelVersion | PackageFaults> {
   let manifestText: string;
   try {

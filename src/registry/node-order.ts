@@ -1,11 +1,17 @@
 /** The order in which nodes can run, and what stands in its way. */
 
-/** Nodes in an order in which each comes after those it waits for, or the circles that there are, each as a way around it. */
-export function nodeOrder(waitsFor: ReadonlyMap<string, ReadonlySet<string>>): { order: string[] } | { cycles: string[][] } {
+/**
+ * Nodes in an order in which each comes after those it waits for, or the circles that there are, each as a
+ * way around it.
+ */
+export function nodeOrder(
+  waitsFor: ReadonlyMap<string, ReadonlySet<string>>,
+): { order: string[] } | { cycles: string[][] } {
   const order: string[] = [];
   const left = new Map([...waitsFor].map(([id, depends]) => [id, depends.size]));
   const followers = new Map<string, string[]>();
-  for (const [id, depends] of waitsFor) for (const each of depends) followers.set(each, [...(followers.get(each) ?? []), id]);
+  for (const [id, depends] of waitsFor)
+    for (const each of depends) followers.set(each, [...(followers.get(each) ?? []), id]);
   const ready = [...left].flatMap(([id, count]) => (count === 0 ? [id] : []));
   // `ready` grows while it is walked.
   for (const id of ready) {

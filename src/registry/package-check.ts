@@ -1,14 +1,24 @@
-/** Checks what a model package says, wherever it was read from: a folder at start, or an archive that is pushed. */
+/**
+ * Checks what a model package says, wherever it was read from: a folder at start, or an archive that is
+ * pushed.
+ */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ErrorObject, ValidateFunction } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { parse } from "yaml";
-import { isEndpointId } from "../core/endpoint.ts";
-import type { JsonObject } from "../core/json.ts";
-import type { CheckpointPolicy, JsonSchema, ModelTimeouts, Price, Restriction, RetryPolicy } from "../core/model.ts";
-import type { VersionContent } from "../core/published-version.ts";
+import { isEndpointId } from "../core/models/endpoint.ts";
+import type { JsonObject } from "../core/json/json.ts";
+import type {
+  CheckpointPolicy,
+  JsonSchema,
+  ModelTimeouts,
+  Price,
+  Restriction,
+  RetryPolicy,
+} from "../core/models/model.ts";
+import type { VersionContent } from "../core/models/published-version.ts";
 
 export interface Manifest {
   endpoint: string;
@@ -39,7 +49,9 @@ const describe = (error: ErrorObject): string =>
 /** Compiles `schemas/manifest.json`; throws when that file itself is broken. */
 export function createManifestCheck(schemasFolder: string): ManifestCheck {
   const schema = JSON.parse(readFileSync(join(schemasFolder, "manifest.json"), "utf8"));
-  return new Ajv2020({ allErrors: true, useDefaults: true, strict: false, logger: false }).compile<Manifest>(schema);
+  return new Ajv2020({ allErrors: true, useDefaults: true, strict: false, logger: false }).compile<Manifest>(
+    schema,
+  );
 }
 
 /** Reads `model.yaml`. */
@@ -50,7 +62,8 @@ export function readManifest(text: string, check: ManifestCheck): Manifest | { f
   } catch (error) {
     return { faults: [`model.yaml: ${(error as Error).message.split("\n")[0]}`] };
   }
-  if (!check(manifest)) return { faults: (check.errors ?? []).map((error) => `model.yaml: ${describe(error)}`) };
+  if (!check(manifest))
+    return { faults: (check.errors ?? []).map((error) => `model.yaml: ${describe(error)}`) };
   return manifest;
 }
 
@@ -63,14 +76,19 @@ export interface PackageTexts {
   fileDigest(path: string): Promise<{ sha256: string } | { fault: string }>;
 }
 
-/** Checks a manifest that could be read together with what belongs to it. All faults are returned together, each a sentence that names the file. */
+/**
+ * Checks a manifest that could be read together with what belongs to it. All faults are returned together,
+ * each a sentence that names the file.
+ */
 export async function checkPackage(
   manifest: Manifest,
   { manifestText, schema: schemaOf, fileDigest }: PackageTexts,
 ): Promise<VersionContent | { faults: string[] }> {
   const faults: string[] = [];
   if (!isEndpointId(manifest.endpoint))
-    faults.push(`model.yaml: /endpoint "${manifest.endpoint}" is not an endpoint id (owner/alias[/path], owner not reserved)`);
+    faults.push(
+      `model.yaml: /endpoint "${manifest.endpoint}" is not an endpoint id (owner/alias[/path], owner not reserved)`,
+    );
 
   const digest = createHash("sha256").update(manifestText);
   const readSchema = (name: "input" | "output"): JsonSchema => {
@@ -82,9 +100,12 @@ export async function checkPackage(
     try {
       digest.update(text);
       const schema = JSON.parse(text) as unknown;
-      if (typeof schema !== "object" || schema === null || Array.isArray(schema)) throw new Error("is not a JSON Schema object");
-      if ((schema as JsonObject).type !== "object") throw new Error('must describe an object ("type": "object")');
-      if (name === "input" && !Object.hasOwn(schema, "properties")) throw new Error('must list its fields in "properties"');
+      if (typeof schema !== "object" || schema === null || Array.isArray(schema))
+        throw new Error("is not a JSON Schema object");
+      if ((schema as JsonObject).type !== "object")
+        throw new Error('must describe an object ("type": "object")');
+      if (name === "input" && !Object.hasOwn(schema, "properties"))
+        throw new Error('must list its fields in "properties"');
       new Ajv2020({ strict: false, validateFormats: false, logger: false }).compile(schema);
       return schema as JsonSchema;
     } catch (error) {
@@ -107,7 +128,8 @@ export async function checkPackage(
 
   // On a disk a name is a file or a folder; an archive can have both.
   for (const file of Object.keys(manifest.files))
-    if (Object.keys(manifest.files).some((other) => other.startsWith(`${file}/`))) faults.push(`${file}: is a file and a folder`);
+    if (Object.keys(manifest.files).some((other) => other.startsWith(`${file}/`)))
+      faults.push(`${file}: is a file and a folder`);
 
   for (const [file, expected] of Object.entries(manifest.files).sort(([a], [b]) => (a < b ? -1 : 1))) {
     const found = await fileDigest(file);
@@ -116,7 +138,9 @@ export async function checkPackage(
       continue;
     }
     if (found.sha256 !== expected)
-      faults.push(`${file}: digest is ${found.sha256.slice(0, 12)}…, model.yaml says ${expected.slice(0, 12)}…`);
+      faults.push(
+        `${file}: digest is ${found.sha256.slice(0, 12)}…, model.yaml says ${expected.slice(0, 12)}…`,
+      );
     digest.update(`${file}\n${expected}\n`);
   }
   if (faults.length > 0) return { faults };

@@ -1,10 +1,18 @@
 import { createHash } from "node:crypto";
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { stringify } from "yaml";
-import type { JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../core/json/json.ts";
 import { loadRegistry, RegistryFaults } from "./registry.ts";
 
 let root: string;
@@ -33,7 +41,13 @@ function addPackage(
     input = JSON.stringify(SCHEMA),
     output = JSON.stringify(SCHEMA),
     files = { "weights.bin": "w" },
-  }: { manifest?: JsonObject; text?: string; input?: string | null; output?: string | null; files?: Record<string, string> } = {},
+  }: {
+    manifest?: JsonObject;
+    text?: string;
+    input?: string | null;
+    output?: string | null;
+    files?: Record<string, string>;
+  } = {},
 ): void {
   const segments = place.split("/");
   const sound = {
@@ -76,7 +90,8 @@ describe("a registry of sound packages", () => {
     expect(registry.find("fal-ai/wan/fast", "1.2.30")?.version).toBe("1.2.30");
     expect(registry.list().map(({ version }) => version)).toEqual(["1.10.0", "1.9.0", "1.2.30"]);
     expect(registry.hasApp("fal-ai/wan")).toBe(true);
-    for (const none of ["fal-ai/wan", "fal-ai", "fal-ai/wan/fast/1.9.0", "__proto__", ""]) expect(registry.route(none)).toBeUndefined();
+    for (const none of ["fal-ai/wan", "fal-ai", "fal-ai/wan/fast/1.9.0", "__proto__", ""])
+      expect(registry.route(none)).toBeUndefined();
     expect(registry.hasApp("fal-ai")).toBe(false);
   });
 
@@ -122,9 +137,9 @@ describe("a registry of sound packages", () => {
   });
 
   it("of a folder that is not there says which", async () =>
-    await expect(loadRegistry({ modelsFolder: join(root, "none"), schemasFolder: join(root, "schemas") })).rejects.toThrow(
-      /no models folder .*none; .*TEMPERA_MODELS/,
-    ));
+    await expect(
+      loadRegistry({ modelsFolder: join(root, "none"), schemasFolder: join(root, "schemas") }),
+    ).rejects.toThrow(/no models folder .*none; .*TEMPERA_MODELS/));
 });
 
 describe("a faulty package is refused, by name", () => {
@@ -136,9 +151,21 @@ describe("a faulty package is refused, by name", () => {
     ["a wrong type", { manifest: { slots: "many" } }, /model\.yaml: \/slots must be integer/],
     ["no attempts at all", { manifest: { retry: { attemptsMax: 0 } } }, /\/retry\/attemptsMax must be >= 1/],
     ["a version that is none", { manifest: { version: "latest" } }, /\/version must match pattern/],
-    ["a digest that is none", { manifest: { files: { "weights.bin": "abc" } } }, /\/files\/weights\.bin must match pattern/],
-    ["another endpoint than its folder", { manifest: { endpoint: "c/d" } }, /says c\/d\/1\.0\.0 but lies in a\/b\/1\.0\.0/],
-    ["another version than its folder", { manifest: { version: "2.0.0" } }, /says a\/b\/2\.0\.0 but lies in a\/b\/1\.0\.0/],
+    [
+      "a digest that is none",
+      { manifest: { files: { "weights.bin": "abc" } } },
+      /\/files\/weights\.bin must match pattern/,
+    ],
+    [
+      "another endpoint than its folder",
+      { manifest: { endpoint: "c/d" } },
+      /says c\/d\/1\.0\.0 but lies in a\/b\/1\.0\.0/,
+    ],
+    [
+      "another version than its folder",
+      { manifest: { version: "2.0.0" } },
+      /says a\/b\/2\.0\.0 but lies in a\/b\/1\.0\.0/,
+    ],
     ["a missing input schema", { input: null }, /schemas\/models\/a\/b\/1\.0\.0\/input\.json: missing/],
     ["a missing output schema", { output: null }, /schemas\/models\/a\/b\/1\.0\.0\/output\.json: missing/],
     ["a schema that is no JSON", { input: "{" }, /input\.json: .*JSON/],
@@ -179,13 +206,21 @@ describe("a faulty package is refused, by name", () => {
       { manifest: { files: { "../../../../secret": "0".repeat(64) } } },
       /\.\.\/secret: lies outside the package/,
     ],
-    ["an absolute path", { manifest: { files: { "/etc/hostname": "0".repeat(64) } } }, /\/etc\/hostname: (missing|lies outside)/],
+    [
+      "an absolute path",
+      { manifest: { files: { "/etc/hostname": "0".repeat(64) } } },
+      /\/etc\/hostname: (missing|lies outside)/,
+    ],
     [
       "a wrong digest",
       { manifest: { files: { "weights.bin": "0".repeat(64) } } },
       /weights\.bin: digest is 50e721e49c01…, model\.yaml says 000000000000…/,
     ],
-    ["a folder as a file", { manifest: { files: { sub: "0".repeat(64) } }, files: { "sub/x": "" } }, /sub: missing/],
+    [
+      "a folder as a file",
+      { manifest: { files: { sub: "0".repeat(64) } }, files: { "sub/x": "" } },
+      /sub: missing/,
+    ],
   ])("%s", async (_name, change, fault) => {
     addPackage("a/b/1.0.0", change);
     expect((await faults()).join("\n")).toMatch(fault);

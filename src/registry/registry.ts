@@ -1,10 +1,13 @@
-/** The registry: what can be called. Read from `models/` and `schemas/` at start, checked whole, then only looked at. */
+/**
+ * The registry: what can be called. Read from `models/` and `schemas/` at start, checked whole, then only
+ * looked at.
+ */
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
-import { appOf } from "../core/endpoint.ts";
-import type { ModelVersion } from "../core/model.ts";
-import type { PipelineVersion } from "../core/pipeline.ts";
-import { newestFirst } from "../core/published-version.ts";
+import { appOf } from "../core/models/endpoint.ts";
+import type { ModelVersion } from "../core/models/model.ts";
+import type { PipelineVersion } from "../core/pipelines/pipeline.ts";
+import { newestFirst } from "../core/models/published-version.ts";
 import { createInputCheck, type InputCheck } from "./input-check.ts";
 import { type PackageFaults, readModelPackage } from "./model-package.ts";
 import { createManifestCheck } from "./package-check.ts";
@@ -34,7 +37,10 @@ export interface Registry {
   route(endpoint: string, requestId?: string): Route | undefined;
   /** One published version, for jobs that started on it. */
   find(endpoint: string, version: string): ModelVersion | undefined;
-  /** Whether any endpoint of this app (`owner/alias`) exists: tells an unknown path from an unknown application. */
+  /**
+   * Whether any endpoint of this app (`owner/alias`) exists: tells an unknown path from an unknown
+   * application.
+   */
   hasApp(app: string): boolean;
   /** Every model version, by endpoint, newest first. */
   list(): ModelVersion[];
@@ -42,14 +48,18 @@ export interface Registry {
   pipelines(): PipelineVersion[];
 }
 
-/** Start was refused: one or more model packages are faulty. The message names every fault of every package. */
+/**
+ * Start was refused: one or more model packages are faulty. The message names every fault of every package.
+ */
 export class RegistryFaults extends Error {
   readonly packages: PackageFaults[];
   constructor(packages: PackageFaults[], modelsFolder: string) {
     const lines = packages.flatMap(({ folder, faults }) =>
       faults.map((fault) => `  ${relative(modelsFolder, folder) || folder}: ${fault}`),
     );
-    super(`${packages.length} model package${packages.length === 1 ? " is" : "s are"} faulty; mend or remove:\n${lines.join("\n")}`);
+    super(
+      `${packages.length} model package${packages.length === 1 ? " is" : "s are"} faulty; mend or remove:\n${lines.join("\n")}`,
+    );
     this.packages = packages;
   }
 }
@@ -83,10 +93,14 @@ export async function loadRegistry(folders: {
   const modelsFolder = resolve(folders.modelsFolder);
   const schemasFolder = resolve(folders.schemasFolder);
   if (!existsSync(modelsFolder))
-    throw new Error(`There is no models folder ${modelsFolder}; make it, or set TEMPERA_MODELS to the one you mean.`);
+    throw new Error(
+      `There is no models folder ${modelsFolder}; make it, or set TEMPERA_MODELS to the one you mean.`,
+    );
   const checkManifest = createManifestCheck(schemasFolder);
   const read = await Promise.all(
-    packageFolders(modelsFolder).map((folder) => readModelPackage(folder, { modelsFolder, schemasFolder, checkManifest })),
+    packageFolders(modelsFolder).map((folder) =>
+      readModelPackage(folder, { modelsFolder, schemasFolder, checkManifest }),
+    ),
   );
   const faulty = read.filter((item): item is PackageFaults => "faults" in item);
   if (faulty.length > 0) throw new RegistryFaults(faulty, modelsFolder);
@@ -96,10 +110,13 @@ export async function loadRegistry(folders: {
 
   const byVersion = new Map(models.map((model) => [`${model.endpoint}@${model.version}`, model]));
   const routes = new Map<string, Route>();
-  for (const model of models) if (!routes.has(model.endpoint)) routes.set(model.endpoint, { model, checkInput: createInputCheck(model) });
+  for (const model of models)
+    if (!routes.has(model.endpoint))
+      routes.set(model.endpoint, { model, checkInput: createInputCheck(model) });
   for (const pipeline of pipelines) {
     const before = routes.get(pipeline.endpoint);
-    if (before?.model) throw new Error(`${pipeline.endpoint} is both a model and a pipeline; rename one of them.`);
+    if (before?.model)
+      throw new Error(`${pipeline.endpoint} is both a model and a pipeline; rename one of them.`);
     if (!before) routes.set(pipeline.endpoint, pipelineRoute(pipeline));
   }
   const apps = new Set([...routes.keys()].map(appOf));

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../core/json/json.ts";
 import { type Contract, schemaBreaks } from "./schema-breaks.ts";
 
 const contract = ({
@@ -25,18 +25,35 @@ const contract = ({
 });
 
 describe("schemaBreaks: inputs", () => {
-  const breaks = (before: JsonObject, after: JsonObject, required: { before?: string[]; after?: string[] } = {}): string[] =>
-    schemaBreaks(contract({ input: before, required: required.before ?? [] }), contract({ input: after, required: required.after ?? [] }));
+  const breaks = (
+    before: JsonObject,
+    after: JsonObject,
+    required: { before?: string[]; after?: string[] } = {},
+  ): string[] =>
+    schemaBreaks(
+      contract({ input: before, required: required.before ?? [] }),
+      contract({ input: after, required: required.after ?? [] }),
+    );
   const TEXT = { type: "string" };
 
   it.each<[string, JsonObject, JsonObject, string[]]>([
     ["a removed field", { a: TEXT, b: TEXT }, { a: TEXT }, ["input.b: was removed"]],
     ["a new optional field", { a: TEXT }, { a: TEXT, b: TEXT }, []],
     ["another type", { a: TEXT }, { a: { type: "integer" } }, ["input.a: takes integer only, not string"]],
-    ["one type of two", { a: { type: ["string", "null"] } }, { a: TEXT }, ["input.a: takes string only, not string or null"]],
+    [
+      "one type of two",
+      { a: { type: ["string", "null"] } },
+      { a: TEXT },
+      ["input.a: takes string only, not string or null"],
+    ],
     ["one type more", { a: TEXT }, { a: { type: ["string", "null"] } }, []],
     ["an integer where a number goes", { a: { type: "integer" } }, { a: { type: "number" } }, []],
-    ["a shorter text", { a: { type: "string", maxLength: 9 } }, { a: { type: "string", maxLength: 5 } }, ["input.a: maxLength 9 became 5"]],
+    [
+      "a shorter text",
+      { a: { type: "string", maxLength: 9 } },
+      { a: { type: "string", maxLength: 5 } },
+      ["input.a: maxLength 9 became 5"],
+    ],
     [
       "a bound where there was none",
       { a: { type: "integer" } },
@@ -44,13 +61,38 @@ describe("schemaBreaks: inputs", () => {
       ["input.a: minimum unbounded became 1"],
     ],
     ["a wider bound", { a: { type: "integer", maximum: 4 } }, { a: { type: "integer", maximum: 8 } }, []],
-    ["a value that is gone", { a: { enum: ["x", "y"] } }, { a: { enum: ["x"] } }, ['input.a: "y" is no longer taken']],
+    [
+      "a value that is gone",
+      { a: { enum: ["x", "y"] } },
+      { a: { enum: ["x"] } },
+      ['input.a: "y" is no longer taken'],
+    ],
     ["a value more", { a: { enum: ["x"] } }, { a: { enum: ["x", "y"] } }, []],
-    ["values where any text went", { a: TEXT }, { a: { type: "string", enum: ["x"] } }, ['input.a: takes "x" only']],
-    ["another pattern", { a: { ...TEXT, pattern: "a" } }, { a: { ...TEXT, pattern: "b" } }, ["input.a: pattern is another one"]],
+    [
+      "values where any text went",
+      { a: TEXT },
+      { a: { type: "string", enum: ["x"] } },
+      ['input.a: takes "x" only'],
+    ],
+    [
+      "another pattern",
+      { a: { ...TEXT, pattern: "a" } },
+      { a: { ...TEXT, pattern: "b" } },
+      ["input.a: pattern is another one"],
+    ],
     ["a pattern that is gone", { a: { ...TEXT, pattern: "a" } }, { a: TEXT }, []],
-    ["words for people", { a: { ...TEXT, title: "A" } }, { a: { ...TEXT, title: "B", examples: ["x"], "x-fal": 1 } }, []],
-    ["a branch that is gone", { a: { anyOf: [TEXT, { type: "null" }] } }, { a: TEXT }, ["input.a: takes string only, not null"]],
+    [
+      "words for people",
+      { a: { ...TEXT, title: "A" } },
+      { a: { ...TEXT, title: "B", examples: ["x"], "x-fal": 1 } },
+      [],
+    ],
+    [
+      "a branch that is gone",
+      { a: { anyOf: [TEXT, { type: "null" }] } },
+      { a: TEXT },
+      ["input.a: takes string only, not null"],
+    ],
     ["a branch more", { a: TEXT }, { a: { anyOf: [TEXT, { type: "null" }] } }, []],
     [
       "within a list",
@@ -77,14 +119,20 @@ describe("schemaBreaks: inputs", () => {
       schemas: {
         input: {
           type: "object",
-          properties: { size: { $ref: "#/$defs/Size" }, list: { type: "array", items: { allOf: [{ $ref: "#/$defs/Size" }] } } },
+          properties: {
+            size: { $ref: "#/$defs/Size" },
+            list: { type: "array", items: { allOf: [{ $ref: "#/$defs/Size" }] } },
+          },
           $defs: { Size: { type: "integer", maximum } },
         },
         output: { type: "object" },
       },
       restrictions: [],
     });
-    expect(schemaBreaks(withSize(9), withSize(5))).toEqual(["input.size: maximum 9 became 5", "input.list[]: maximum 9 became 5"]);
+    expect(schemaBreaks(withSize(9), withSize(5))).toEqual([
+      "input.size: maximum 9 became 5",
+      "input.list[]: maximum 9 became 5",
+    ]);
     expect(schemaBreaks(withSize(5), withSize(9))).toEqual([]);
   });
 
@@ -94,7 +142,12 @@ describe("schemaBreaks: inputs", () => {
         input: {
           type: "object",
           properties: { root: { $ref: "#/$defs/Node" } },
-          $defs: { Node: { type: "object", properties: { next: { $ref: "#/$defs/Node" }, value: { type: "integer", maximum } } } },
+          $defs: {
+            Node: {
+              type: "object",
+              properties: { next: { $ref: "#/$defs/Node" }, value: { type: "integer", maximum } },
+            },
+          },
         },
         output: { type: "object" },
       },
@@ -106,7 +159,10 @@ describe("schemaBreaks: inputs", () => {
 
   it("a new restriction of a field that was there", () => {
     const restriction = { field: "a", accepts: { maximum: 5 }, says: "5 at most" };
-    const [before, after] = [contract({ input: { a: TEXT } }), contract({ input: { a: TEXT }, restrictions: [restriction] })];
+    const [before, after] = [
+      contract({ input: { a: TEXT } }),
+      contract({ input: { a: TEXT }, restrictions: [restriction] }),
+    ];
     expect(schemaBreaks(before, after)).toEqual(["input.a: is served in part only now"]);
     expect(schemaBreaks(after, after)).toEqual([]);
   });
@@ -129,7 +185,12 @@ describe("schemaBreaks: outputs", () => {
       contract({ output: { a: { type: ["string", "null"] } } }),
       ["output.a: may be string or null now, not string only"],
     ],
-    ["a narrower bound", contract({ output: { a: { maximum: 9 } } }), contract({ output: { a: { maximum: 5 } } }), []],
+    [
+      "a narrower bound",
+      contract({ output: { a: { maximum: 9 } } }),
+      contract({ output: { a: { maximum: 5 } } }),
+      [],
+    ],
     [
       "a wider bound",
       contract({ output: { a: { maximum: 5 } } }),
@@ -141,11 +202,15 @@ describe("schemaBreaks: outputs", () => {
 
 it("no schema of this project breaks itself", () => {
   const folder = new URL("../../schemas/models", import.meta.url).pathname;
-  const places = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith("input.json"));
+  const places = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((path) =>
+    path.endsWith("input.json"),
+  );
   expect(places.length).toBeGreaterThan(3);
   for (const place of places) {
     const schemaOf = (name: string) =>
-      JSON.parse(readFileSync(join(folder, place.replace("input.json", `${name}.json`)), "utf8")) as JsonObject;
+      JSON.parse(
+        readFileSync(join(folder, place.replace("input.json", `${name}.json`)), "utf8"),
+      ) as JsonObject;
     const contract = { schemas: { input: schemaOf("input"), output: schemaOf("output") }, restrictions: [] };
     expect(schemaBreaks(contract, contract), place).toEqual([]);
   }

@@ -1,23 +1,26 @@
 /**
- * What in a new version's schemas breaks the callers of the old one: inputs that were taken and no longer are, outputs that they may
- * not know how to read.
+ * What in a new version's schemas breaks the callers of the old one: inputs that were taken and no longer
+ * are, outputs that they may not know how to read.
  */
-import type { Json, JsonObject } from "../core/json.ts";
-import type { JsonSchema, Restriction } from "../core/model.ts";
+import type { Json, JsonObject } from "../core/json/json.ts";
+import type { JsonSchema, Restriction } from "../core/models/model.ts";
 
 export interface Contract {
   schemas: { input: JsonSchema; output: JsonSchema };
   restrictions: Restriction[];
 }
 
-/** Each break is a sentence that begins with where it is. Empty: every caller of the old version can go on. */
+/**
+ * Each break is a sentence that begins with where it is. Empty: every caller of the old version can go on.
+ */
 export function schemaBreaks(from: Contract, to: Contract): string[] {
   const input = narrowings(from.schemas.input, to.schemas.input, "input", {
     sub: from.schemas.input,
     sup: to.schemas.input,
     side: "input",
   });
-  // Whoever reads outputs is in the opposite place: what the new version may say has to fit what they were promised.
+  // Whoever reads outputs is in the opposite place: what the new version may say has to fit what they were
+  // promised.
   const output = narrowings(to.schemas.output, from.schemas.output, "output", {
     sub: to.schemas.output,
     sup: from.schemas.output,
@@ -30,7 +33,9 @@ function restricted(from: Contract, to: Contract): string[] {
   const before = new Set(from.restrictions.map(({ field, accepts }) => JSON.stringify([field, accepts])));
   const known = (from.schemas.input.properties ?? {}) as JsonObject;
   return to.restrictions
-    .filter(({ field, accepts }) => Object.hasOwn(known, field) && !before.has(JSON.stringify([field, accepts])))
+    .filter(
+      ({ field, accepts }) => Object.hasOwn(known, field) && !before.has(JSON.stringify([field, accepts])),
+    )
     .map(({ field }) => `input.${field}: is served in part only now`);
 }
 
@@ -99,14 +104,17 @@ function narrowings(subRaw: Json, supRaw: Json, at: string, sides: Sides, depth 
 
   const subBranches = branchesOf(a);
   const supBranches = branchesOf(b);
-  if (subBranches || supBranches) return branchFaults(subBranches ?? [a], supBranches ?? [b], at, sides, depth);
+  if (subBranches || supBranches)
+    return branchFaults(subBranches ?? [a], supBranches ?? [b], at, sides, depth);
 
   return [
     ...typeFaults(a, b, at, sides),
     ...valueFaults(a, b, at, sides),
     ...boundFaults(a, b, at, sides),
     ...fieldFaults(a, b, at, sides, depth),
-    ...(b.items === undefined || !mayBe(a, "array") ? [] : narrowings(a.items ?? true, b.items, `${at}[]`, sides, depth + 1)),
+    ...(b.items === undefined || !mayBe(a, "array")
+      ? []
+      : narrowings(a.items ?? true, b.items, `${at}[]`, sides, depth + 1)),
     ...otherFaults(a, b, at, sides),
   ];
 }
@@ -118,12 +126,15 @@ function referredFaults(schema: Json | undefined, at: string, sides: Sides, dept
   const found: string[] = [];
   for (const [name, field] of Object.entries((node.properties ?? {}) as JsonObject))
     found.push(...narrowings(field, field, `${at}.${name}`, sides, depth + 1));
-  if (node.items !== undefined) found.push(...narrowings(node.items, node.items, `${at}[]`, sides, depth + 1));
-  for (const branch of branchesOf(node) ?? []) found.push(...narrowings(branch, branch, at, sides, depth + 1));
+  if (node.items !== undefined)
+    found.push(...narrowings(node.items, node.items, `${at}[]`, sides, depth + 1));
+  for (const branch of branchesOf(node) ?? [])
+    found.push(...narrowings(branch, branch, at, sides, depth + 1));
   return found;
 }
 
-const branchesOf = (schema: JsonObject): Json[] | undefined => (schema.anyOf ?? schema.oneOf) as Json[] | undefined;
+const branchesOf = (schema: JsonObject): Json[] | undefined =>
+  (schema.anyOf ?? schema.oneOf) as Json[] | undefined;
 
 /** Each branch that may come needs one that takes it. The nearest one says what is wrong. */
 function branchFaults(sub: Json[], sup: Json[], at: string, sides: Sides, depth: number): string[] {
@@ -148,7 +159,9 @@ function typeFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides): 
   const fits = come && [...come].every((type) => may.has(type) || (type === "integer" && may.has("number")));
   if (fits) return [];
   return [
-    side === "input" ? `${at}: takes ${says(may)} only, not ${says(come)}` : `${at}: may be ${says(come)} now, not ${says(may)} only`,
+    side === "input"
+      ? `${at}: takes ${says(may)} only, not ${says(come)}`
+      : `${at}: may be ${says(come)} now, not ${says(may)} only`,
   ];
 }
 
@@ -163,10 +176,15 @@ function valueFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides):
       .slice(0, 5)
       .map((value) => JSON.stringify(value))
       .join(", ");
-  if (!come) return [side === "input" ? `${at}: takes ${values(may)} only` : `${at}: may be other than ${values(may)} now`];
+  if (!come)
+    return [
+      side === "input" ? `${at}: takes ${values(may)} only` : `${at}: may be other than ${values(may)} now`,
+    ];
   const left = come.filter((value) => !may.some((other) => JSON.stringify(other) === JSON.stringify(value)));
   if (left.length === 0) return [];
-  return [side === "input" ? `${at}: ${values(left)} is no longer taken` : `${at}: may be ${values(left)} now`];
+  return [
+    side === "input" ? `${at}: ${values(left)} is no longer taken` : `${at}: may be ${values(left)} now`,
+  ];
 }
 
 function boundFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides): string[] {
@@ -195,17 +213,27 @@ function boundFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides):
 
 function fieldFaults(a: JsonObject, b: JsonObject, at: string, sides: Sides, depth: number): string[] {
   if (!mayBe(a, "object")) return [];
-  const [come, may] = [a, b].map(({ properties = {} }) => properties as JsonObject) as [JsonObject, JsonObject];
-  const [comes, needs] = [a, b].map(({ required = [] }) => new Set(required as string[])) as [Set<string>, Set<string>];
+  const [come, may] = [a, b].map(({ properties = {} }) => properties as JsonObject) as [
+    JsonObject,
+    JsonObject,
+  ];
+  const [comes, needs] = [a, b].map(({ required = [] }) => new Set(required as string[])) as [
+    Set<string>,
+    Set<string>,
+  ];
   const faults: string[] = [];
-  // The top of an input is closed unless it says otherwise: what it does not list is set aside (adding-a-model.md).
+  // The top of an input is closed unless it says otherwise: what it does not list is set aside
+  // (adding-a-model.md).
   const open = b.additionalProperties ?? !(sides.side === "input" && at === "input");
   for (const [name, field] of Object.entries(come)) {
-    if (Object.hasOwn(may, name)) faults.push(...narrowings(field, may[name] as Json, `${at}.${name}`, sides, depth + 1));
+    if (Object.hasOwn(may, name))
+      faults.push(...narrowings(field, may[name] as Json, `${at}.${name}`, sides, depth + 1));
     // For a reader a new field is no trouble, unless the old schema said that there are no others.
     else if (sides.side === "input" ? open !== true : open === false)
       faults.push(
-        sides.side === "input" ? `${at}.${name}: was removed` : `${at}.${name}: is new, and the old schema says that there are no others`,
+        sides.side === "input"
+          ? `${at}.${name}: was removed`
+          : `${at}.${name}: is new, and the old schema says that there are no others`,
       );
   }
   for (const name of needs) {
@@ -214,20 +242,36 @@ function fieldFaults(a: JsonObject, b: JsonObject, at: string, sides: Sides, dep
       // A default fills it in.
       const fallback = (resolved(may[name], sides.sup) as JsonObject | undefined)?.default;
       if (fallback === undefined) faults.push(`${at}.${name}: is required now`);
-    } else faults.push(Object.hasOwn(come, name) ? `${at}.${name}: may be absent now` : `${at}.${name}: was removed`);
+    } else
+      faults.push(
+        Object.hasOwn(come, name) ? `${at}.${name}: may be absent now` : `${at}.${name}: was removed`,
+      );
   }
   if (sides.side === "output")
-    for (const name of Object.keys(may)) if (!Object.hasOwn(come, name) && !needs.has(name)) faults.push(`${at}.${name}: was removed`);
-  if (sides.side === "input" && at !== "input" && (a.additionalProperties ?? true) !== false && b.additionalProperties === false)
+    for (const name of Object.keys(may))
+      if (!Object.hasOwn(come, name) && !needs.has(name)) faults.push(`${at}.${name}: was removed`);
+  if (
+    sides.side === "input" &&
+    at !== "input" &&
+    (a.additionalProperties ?? true) !== false &&
+    b.additionalProperties === false
+  )
     faults.push(`${at}: takes no other fields any more`);
   if (typeof a.additionalProperties === "object" && typeof b.additionalProperties === "object")
     faults.push(...narrowings(a.additionalProperties, b.additionalProperties, `${at}.*`, sides, depth + 1));
-  else if (sides.side === "input" && typeof b.additionalProperties === "object" && a.additionalProperties !== false && at !== "input")
+  else if (
+    sides.side === "input" &&
+    typeof b.additionalProperties === "object" &&
+    a.additionalProperties !== false &&
+    at !== "input"
+  )
     faults.push(`${at}: takes fewer kinds of other fields`);
   return faults;
 }
 
-/** Whatever else constrains has to be as it was: nobody can say in general which of two patterns is narrower. */
+/**
+ * Whatever else constrains has to be as it was: nobody can say in general which of two patterns is narrower.
+ */
 function otherFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides): string[] {
   const words = new Set([...Object.keys(a), ...Object.keys(b)]);
   return (
@@ -235,7 +279,11 @@ function otherFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides):
       .filter((word) => !SILENT.has(word) && !JUDGED.has(word) && !word.startsWith("x-"))
       // What only the coming side has narrows what comes, which is no trouble.
       .filter((word) => b[word] !== undefined && !isSame(a[word], b[word]))
-      .map((word) => (side === "input" || a[word] !== undefined ? `${at}: ${word} is another one` : `${at}: ${word} is gone`))
+      .map((word) =>
+        side === "input" || a[word] !== undefined
+          ? `${at}: ${word} is another one`
+          : `${at}: ${word} is gone`,
+      )
   );
 }
 
@@ -249,8 +297,14 @@ function resolved(schema: Json | undefined, root: JsonSchema): Json | undefined 
       .replace(/^#\/?/, "")
       .split("/")
       .filter((part) => part !== "")
-      .reduce<Json | undefined>((node, part) => (node as JsonObject | undefined)?.[part.replaceAll("~1", "/").replaceAll("~0", "~")], root);
-    at = typeof target === "object" && target !== null && !Array.isArray(target) ? { ...target, ...beside } : target;
+      .reduce<Json | undefined>(
+        (node, part) => (node as JsonObject | undefined)?.[part.replaceAll("~1", "/").replaceAll("~0", "~")],
+        root,
+      );
+    at =
+      typeof target === "object" && target !== null && !Array.isArray(target)
+        ? { ...target, ...beside }
+        : target;
   }
   if (typeof at !== "object" || at === null || Array.isArray(at) || !Array.isArray(at.allOf)) return at;
   // pydantic wraps a reference in a list of one to hang a description on it.

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../core/json/json.ts";
 import { createSchemaCheck } from "./schema-check.ts";
 
 /** The faults of `value` as the only field, `x`, of an object. */
@@ -19,7 +19,12 @@ describe("faults in pydantic's words", () => {
     ["object", { type: "object" }, [], { type: "dict_type" }],
     ["null", { type: "null" }, 0, { type: "none_required" }],
     ["optional integer", { type: ["integer", "null"] }, "x", { type: "int_type" }],
-    ["minimum", { minimum: 1 }, 0, { type: "greater_than_equal", msg: "Input should be greater than or equal to 1", ctx: { ge: 1 } }],
+    [
+      "minimum",
+      { minimum: 1 },
+      0,
+      { type: "greater_than_equal", msg: "Input should be greater than or equal to 1", ctx: { ge: 1 } },
+    ],
     ["maximum", { maximum: 1 }, 2, { type: "less_than_equal", ctx: { le: 1 } }],
     ["exclusive minimum", { exclusiveMinimum: 0 }, 0, { type: "greater_than", ctx: { gt: 0 } }],
     ["exclusive maximum", { exclusiveMaximum: 1 }, 1, { type: "less_than", ctx: { lt: 1 } }],
@@ -30,15 +35,32 @@ describe("faults in pydantic's words", () => {
       "a",
       { type: "sequence_too_short", msg: "Input should have at least 2 characters", ctx: { min_length: 2 } },
     ],
-    ["short list", { minItems: 1 }, [], { type: "sequence_too_short", msg: "Input should have at least 1 items" }],
+    [
+      "short list",
+      { minItems: 1 },
+      [],
+      { type: "sequence_too_short", msg: "Input should have at least 1 items" },
+    ],
     ["long text", { maxLength: 1 }, "😀a", { type: "sequence_too_long", ctx: { max_length: 1 } }],
     ["long list", { maxItems: 0 }, [1], { type: "sequence_too_long" }],
-    ["enum", { enum: ["a", "b"] }, "c", { type: "one_of", msg: "Input should be 'a', 'b'", ctx: { expected: ["a", "b"] } }],
+    [
+      "enum",
+      { enum: ["a", "b"] },
+      "c",
+      { type: "one_of", msg: "Input should be 'a', 'b'", ctx: { expected: ["a", "b"] } },
+    ],
     ["const", { const: "a" }, "b", { type: "one_of", ctx: { expected: ["a"] } }],
-    ["format", { type: "string", format: "uri" }, "no uri", { type: "value_error", msg: "Input should be a valid uri" }],
+    [
+      "format",
+      { type: "string", format: "uri" },
+      "no uri",
+      { type: "value_error", msg: "Input should be a valid uri" },
+    ],
     ["pattern", { pattern: "^a+$" }, "b", { type: "string_pattern_mismatch", ctx: { pattern: "^a+$" } }],
     ["repeated items", { uniqueItems: true }, [1, 1], { type: "value_error" }],
-  ])("%s", (_name, field, value, expected) => expect(faultsOf(field, value)).toMatchObject([{ loc: ["body", "x"], ...expected }]));
+  ])("%s", (_name, field, value, expected) =>
+    expect(faultsOf(field, value)).toMatchObject([{ loc: ["body", "x"], ...expected }]),
+  );
 
   it("a missing field and one too many are named by their own place", () => {
     const field = { type: "object", required: ["a"], properties: { a: {} }, additionalProperties: false };
@@ -49,17 +71,27 @@ describe("faults in pydantic's words", () => {
   });
 
   it("what a condition found wrong is said once", () => {
-    const schema = JSON.parse('{"if": {"properties": {"x": {"const": "a"}}}, "then": {"required": ["y"]}}') as JsonObject;
-    expect(faultsOf({}, "a", schema)).toEqual([{ loc: ["body", "y"], msg: "Field required", type: "missing" }]);
+    const schema = JSON.parse(
+      '{"if": {"properties": {"x": {"const": "a"}}}, "then": {"required": ["y"]}}',
+    ) as JsonObject;
+    expect(faultsOf({}, "a", schema)).toEqual([
+      { loc: ["body", "y"], msg: "Field required", type: "missing" },
+    ]);
   });
 
   it("places count in lists and name fields, also those that look like numbers or hold slashes", () => {
-    expect(faultsOf({ type: "array", items: { type: "string" } }, ["a", 1])).toMatchObject([{ loc: ["body", "x", 1] }]);
+    expect(faultsOf({ type: "array", items: { type: "string" } }, ["a", 1])).toMatchObject([
+      { loc: ["body", "x", 1] },
+    ]);
     const named = { type: "object", additionalProperties: { type: "string" } };
-    expect(faultsOf(named, { "1": 1, "a/b~c": 1 })).toMatchObject([{ loc: ["body", "x", "1"] }, { loc: ["body", "x", "a/b~c"] }]);
+    expect(faultsOf(named, { "1": 1, "a/b~c": 1 })).toMatchObject([
+      { loc: ["body", "x", "1"] },
+      { loc: ["body", "x", "a/b~c"] },
+    ]);
   });
 
-  it("a format that is not known is no fault, and prints nothing", () => expect(faultsOf({ format: "binary" }, "x")).toBeUndefined());
+  it("a format that is not known is no fault, and prints nothing", () =>
+    expect(faultsOf({ format: "binary" }, "x")).toBeUndefined());
 });
 
 describe("unions", () => {
@@ -69,7 +101,8 @@ describe("unions", () => {
     properties: { width: { type: "integer", maximum: 100 }, height: { type: "integer", maximum: 100 } },
   };
   const sizeOrName = { anyOf: [{ $ref: "#/$defs/Size" }, { type: "string", enum: ["square", "wide"] }] };
-  const faults = (value: unknown, field: JsonObject = sizeOrName) => faultsOf(field, value, { $defs: { Size: size } });
+  const faults = (value: unknown, field: JsonObject = sizeOrName) =>
+    faultsOf(field, value, { $defs: { Size: size } });
 
   it("take either form", () => {
     expect(faults("square")).toBeUndefined();
@@ -87,7 +120,11 @@ describe("unions", () => {
 
   it("name what would fit when no branch does", () =>
     expect(faultsOf({ anyOf: [{ type: "string" }, { type: "object" }] }, 5)).toEqual([
-      { loc: ["body", "x"], msg: "Input should be a valid string or a valid dictionary", type: "value_error" },
+      {
+        loc: ["body", "x"],
+        msg: "Input should be a valid string or a valid dictionary",
+        type: "value_error",
+      },
     ]));
 
   it("with null are the other branch, as pydantic's Optional is", () =>
@@ -111,7 +148,9 @@ describe("unions", () => {
   });
 
   it("that want exactly one form refuse a value that fits two", () =>
-    expect(faultsOf({ oneOf: [{ type: "integer" }, { type: "number" }] }, 5)).toMatchObject([{ loc: ["body", "x"], type: "value_error" }]));
+    expect(faultsOf({ oneOf: [{ type: "integer" }, { type: "number" }] }, 5)).toMatchObject([
+      { loc: ["body", "x"], type: "value_error" },
+    ]));
 
   it("do not swallow the faults of other fields", () => {
     const schema: JsonObject = {
@@ -119,10 +158,8 @@ describe("unions", () => {
       required: ["y"],
       properties: { x: { anyOf: [{ type: "string" }, { type: "null" }] }, xy: { type: "string" } },
     };
-    expect(createSchemaCheck(schema, { every: true })({ x: 5, xy: 5 })?.map(({ loc }) => loc.join("."))).toEqual([
-      "body.y",
-      "body.xy",
-      "body.x",
-    ]);
+    expect(
+      createSchemaCheck(schema, { every: true })({ x: 5, xy: 5 })?.map(({ loc }) => loc.join(".")),
+    ).toEqual(["body.y", "body.xy", "body.x"]);
   });
 });

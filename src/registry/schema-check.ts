@@ -1,19 +1,35 @@
-/** Checks a value against a JSON Schema and says what is wrong with it in fal's words, which are pydantic's (contract §7.1). */
+/**
+ * Checks a value against a JSON Schema and says what is wrong with it in fal's words, which are pydantic's
+ * (contract §7.1).
+ */
 import type { ErrorObject, ValidateFunction } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import * as formats from "ajv-formats";
 import type { InputFault } from "../core/errors/tempera-error.ts";
-import type { JsonSchema } from "../core/model.ts";
+import type { JsonSchema } from "../core/models/model.ts";
 
 type Location = InputFault["loc"];
 
-/** JSON has numbers that are none once parsed (1e999), so `strictNumbers`; keywords like `x-fal-order-properties` pass, so not `strict`. */
-const OPTIONS = { useDefaults: true, strict: false, strictNumbers: true, verbose: true, validateSchema: false, logger: false } as const;
+/**
+ * JSON has numbers that are none once parsed (1e999), so `strictNumbers`; keywords like
+ * `x-fal-order-properties` pass, so not `strict`.
+ */
+const OPTIONS = {
+  useDefaults: true,
+  strict: false,
+  strictNumbers: true,
+  verbose: true,
+  validateSchema: false,
+  logger: false,
+} as const;
 
 /** The faults of a value; `undefined` when it fits. Defaults are filled in, in place. */
 export type SchemaCheck = (value: unknown) => InputFault[] | undefined;
 
-/** @param every all faults instead of the first: costs memory for each of them, so only for values of bounded size */
+/**
+ * @param every all faults instead of the first: costs memory for each of them, so only for values of bounded
+ * size
+ */
 export function createSchemaCheck(schema: JsonSchema, { every }: { every: boolean }): SchemaCheck {
   // That the schema is one was checked when its package was read.
   const ajv = new Ajv2020({ ...OPTIONS, allErrors: every });
@@ -45,11 +61,17 @@ function inputFaults(
 ): InputFault[] {
   const unions = errors.filter(isUnion);
   const outermost = unions.filter(
-    ({ instancePath }) => !unions.some((other) => other.instancePath !== instancePath && isWithin(instancePath, other.instancePath)),
+    ({ instancePath }) =>
+      !unions.some(
+        (other) => other.instancePath !== instancePath && isWithin(instancePath, other.instancePath),
+      ),
   );
   const faults = errors
     // What an `if` found wrong has its own errors.
-    .filter(({ keyword, instancePath }) => keyword !== "if" && !outermost.some((union) => isWithin(instancePath, union.instancePath)))
+    .filter(
+      ({ keyword, instancePath }) =>
+        keyword !== "if" && !outermost.some((union) => isWithin(instancePath, union.instancePath)),
+    )
     .map((error) => fault(error, location(error, root)));
   for (const union of outermost) {
     const loc = location(union, root);
@@ -76,8 +98,8 @@ const MISTYPED = new Set([
 ]);
 
 /**
- * The faults of the branch whose type fits the value, or of the only one that is not null; without one, all that would be
- * accepted is named.
+ * The faults of the branch whose type fits the value, or of the only one that is not null; without one, all
+ * that would be accepted is named.
  *
  * @param tried the faults of each branch, located from the value on
  * @param loc where the value stands
@@ -85,15 +107,22 @@ const MISTYPED = new Set([
 function unionFaults(tried: InputFault[][], loc: Location): InputFault[] {
   if (tried.some((faults) => faults.length === 0))
     return [{ loc, msg: "Input should fit only one of the accepted forms", type: "value_error" }];
-  const isMistyped = (faults: InputFault[]): boolean => faults.some((item) => item.loc.length === 1 && MISTYPED.has(item.type));
-  const present = tried.filter((faults) => !faults.some((item) => item.loc.length === 1 && item.type === "none_required"));
-  const meant = tried.find((faults) => !isMistyped(faults)) ?? (present.length === 1 ? present[0] : undefined);
+  const isMistyped = (faults: InputFault[]): boolean =>
+    faults.some((item) => item.loc.length === 1 && MISTYPED.has(item.type));
+  const present = tried.filter(
+    (faults) => !faults.some((item) => item.loc.length === 1 && item.type === "none_required"),
+  );
+  const meant =
+    tried.find((faults) => !isMistyped(faults)) ?? (present.length === 1 ? present[0] : undefined);
   if (meant) return meant.map((item) => ({ ...item, loc: [...loc, ...item.loc.slice(1)] }));
   const wanted = tried.flat().map(({ msg }) => msg.replace(/^Input should be /, ""));
   return [{ loc, msg: `Input should be ${[...new Set(wanted)].join(" or ")}`, type: "value_error" }];
 }
 
-/** `["body", "loras", 0, "path"]`: numbers count list items, texts name fields, also those that look like numbers. */
+/**
+ * `["body", "loras", 0, "path"]`: numbers count list items, texts name fields, also those that look like
+ * numbers.
+ */
 function location({ instancePath }: ErrorObject, root: unknown): Location {
   const loc: Location = ["body"];
   let value = root;
@@ -120,11 +149,19 @@ function fault({ keyword, params, data, message }: ErrorObject, loc: Location): 
     case "required":
       return { loc: [...loc, params.missingProperty], msg: "Field required", type: "missing" };
     case "additionalProperties":
-      return { loc: [...loc, params.additionalProperty], msg: "Extra inputs are not permitted", type: "extra_forbidden" };
+      return {
+        loc: [...loc, params.additionalProperty],
+        msg: "Extra inputs are not permitted",
+        type: "extra_forbidden",
+      };
     case "type": {
       const wanted = ([] as string[]).concat(params.type).find((type) => type !== "null") ?? "null";
       if (wanted === "integer" && Number.isFinite(data)) {
-        return { loc, msg: "Input should be a valid integer, got a number with a fractional part", type: "int_from_float" };
+        return {
+          loc,
+          msg: "Input should be a valid integer, got a number with a fractional part",
+          type: "int_from_float",
+        };
       }
       const [type, msg] = TYPE_NAMES[wanted] ?? ["value_error", message ?? "Input has the wrong type"];
       return { loc, msg, type };
@@ -137,11 +174,26 @@ function fault({ keyword, params, data, message }: ErrorObject, loc: Location): 
         ctx: { ge: params.limit },
       };
     case "maximum":
-      return { loc, msg: `Input should be less than or equal to ${params.limit}`, type: "less_than_equal", ctx: { le: params.limit } };
+      return {
+        loc,
+        msg: `Input should be less than or equal to ${params.limit}`,
+        type: "less_than_equal",
+        ctx: { le: params.limit },
+      };
     case "exclusiveMinimum":
-      return { loc, msg: `Input should be greater than ${params.limit}`, type: "greater_than", ctx: { gt: params.limit } };
+      return {
+        loc,
+        msg: `Input should be greater than ${params.limit}`,
+        type: "greater_than",
+        ctx: { gt: params.limit },
+      };
     case "exclusiveMaximum":
-      return { loc, msg: `Input should be less than ${params.limit}`, type: "less_than", ctx: { lt: params.limit } };
+      return {
+        loc,
+        msg: `Input should be less than ${params.limit}`,
+        type: "less_than",
+        ctx: { lt: params.limit },
+      };
     case "multipleOf":
       return {
         loc,

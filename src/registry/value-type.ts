@@ -1,10 +1,10 @@
 /**
- * What a value can be, as its JSON Schema tells: used to look along references and to see whether what comes out of one node
- * can ever go into another. Wherever a schema leaves something open, the answer is "perhaps".
+ * What a value can be, as its JSON Schema tells: used to look along references and to see whether what comes
+ * out of one node can ever go into another. Wherever a schema leaves something open, the answer is "perhaps".
  */
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
-import type { JsonSchema } from "../core/model.ts";
-import { pointed } from "../core/plain-schema.ts";
+import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
+import type { JsonSchema } from "../core/models/model.ts";
+import { pointed } from "../core/json/plain-schema.ts";
 
 /** A schema, and the document that its `$ref`s lead into. */
 export interface ValueType {
@@ -18,7 +18,10 @@ interface Form {
   schema: JsonObject;
 }
 
-/** More forms than this, or deeper references, count as open: schemas of callers must not cost what they please. */
+/**
+ * More forms than this, or deeper references, count as open: schemas of callers must not cost what they
+ * please.
+ */
 const FORMS_MAX = 64;
 const REFERENCES_DEEP_MAX = 16;
 
@@ -68,7 +71,9 @@ export const typeOfValue = (value: Json): ValueType => ({ schema: { type: typeOf
 export function typeWithin(type: ValueType, part: string | number): ValueType | undefined {
   const forms = formsOf(type);
   if (!forms) return { schema: true, root: {} };
-  const found = forms.flatMap((form) => (typeof part === "number" ? itemOf(form, part) : fieldOf(form, part)));
+  const found = forms.flatMap((form) =>
+    typeof part === "number" ? itemOf(form, part) : fieldOf(form, part),
+  );
   if (found.length === 0) return undefined;
   return { schema: found.length === 1 ? (found[0] as Json) : { anyOf: found }, root: type.root };
 }
@@ -81,13 +86,17 @@ function itemOf({ types, schema }: Form, place: number): Json[] {
   return item === false ? [] : [item];
 }
 
-/** A schema that names fields and does not speak of others has no others: so are the outputs of models written. */
+/**
+ * A schema that names fields and does not speak of others has no others: so are the outputs of models
+ * written.
+ */
 function fieldOf({ types, schema }: Form, name: string): Json[] {
   if (!types.includes("object")) return [];
   const { properties, additionalProperties, patternProperties } = schema;
   if (isObject(properties) && Object.hasOwn(properties, name)) return [properties[name] as Json];
   if (patternProperties !== undefined) return [true];
-  if (additionalProperties === undefined) return isObject(properties) && Object.keys(properties).length > 0 ? [] : [true];
+  if (additionalProperties === undefined)
+    return isObject(properties) && Object.keys(properties).length > 0 ? [] : [true];
   return additionalProperties === false ? [] : [additionalProperties];
 }
 
@@ -104,22 +113,34 @@ export function canFeed(source: ValueType, target: ValueType): boolean {
     return given.some((form) => wanted.some((other) => formFits(form, other, { from, into, depth })));
   }
 
-  function formFits(form: Form, other: Form, { from, into, depth }: { from: ValueType; into: ValueType; depth: number }): boolean {
+  function formFits(
+    form: Form,
+    other: Form,
+    { from, into, depth }: { from: ValueType; into: ValueType; depth: number },
+  ): boolean {
     left -= 1;
     if (left < 0) return true;
     if (!sameValues(form.schema, other.schema)) return false;
     return form.types.some((type) => {
       if (!other.types.some((each) => each === type || (isNumber(each) && isNumber(type)))) return false;
       if (type === "array") {
-        const inside = (list: Form, root: JsonSchema): ValueType => ({ schema: list.schema.items ?? true, root });
+        const inside = (list: Form, root: JsonSchema): ValueType => ({
+          schema: list.schema.items ?? true,
+          root,
+        });
         return fits(inside(form, from.root), inside(other, into.root), depth + 1);
       }
       return type !== "object" || objectFits(form, other, { from, into, depth });
     });
   }
 
-  function objectFits(form: Form, other: Form, { from, into, depth }: { from: ValueType; into: ValueType; depth: number }): boolean {
-    const within = (object: Form, root: JsonSchema, name: string) => typeWithin({ schema: object.schema, root }, name);
+  function objectFits(
+    form: Form,
+    other: Form,
+    { from, into, depth }: { from: ValueType; into: ValueType; depth: number },
+  ): boolean {
+    const within = (object: Form, root: JsonSchema, name: string) =>
+      typeWithin({ schema: object.schema, root }, name);
     const required = Array.isArray(other.schema.required) ? other.schema.required : [];
     if (required.some((name) => typeof name === "string" && !within(form, from.root, name))) return false;
     return required.every((name) => {
@@ -135,7 +156,10 @@ export function canFeed(source: ValueType, target: ValueType): boolean {
 function withoutNull(forms: Form[] | undefined): Form[] | undefined {
   if (!forms) return undefined;
   const rest = forms
-    .map((form) => ({ ...form, types: form.types.length > 1 ? form.types.filter((type) => type !== "null") : form.types }))
+    .map((form) => ({
+      ...form,
+      types: form.types.length > 1 ? form.types.filter((type) => type !== "null") : form.types,
+    }))
     .filter(({ types }) => types[0] !== "null");
   return rest.length > 0 ? rest : forms;
 }

@@ -1,22 +1,34 @@
-/** How the workflow of a request ends: its outcome stands, whoever asked is told, and the Temporal UI tells the truth about it. */
-import { ApplicationFailure, CancellationScope, CancelledFailure, ParentClosePolicy, startChild } from "@temporalio/workflow";
-import { type JobSpec, PRIORITY_KEY } from "../core/job.ts";
-import type { Outcome } from "../core/request.ts";
-import { deliveryWorkflowId, fairnessKeyOf, type Webhook } from "../core/webhook.ts";
+/**
+ * How the workflow of a request ends: its outcome stands, whoever asked is told, and the Temporal UI tells
+ * the truth about it.
+ */
+import {
+  ApplicationFailure,
+  CancellationScope,
+  CancelledFailure,
+  ParentClosePolicy,
+  startChild,
+} from "@temporalio/workflow";
+import { type JobSpec, PRIORITY_KEY } from "../core/requests/job.ts";
+import type { Outcome } from "../core/requests/request.ts";
+import { deliveryWorkflowId, fairnessKeyOf, type Webhook } from "../core/webhooks/webhook.ts";
 import { type Ended, recordOutcome } from "./inference.ts";
 import { webhookDelivery } from "./webhook-delivery.ts";
 
 /**
  * Records the outcome, unless that is done, and starts the delivery of its webhook.
  *
- * Returns the outcome when it is an output. Throws a `CancelledFailure`, or an `ApplicationFailure` whose details are the outcome and
- * whether attempts were used up, otherwise.
+ * Returns the outcome when it is an output. Throws a `CancelledFailure`, or an `ApplicationFailure` whose
+ * details are the outcome and whether attempts were used up, otherwise.
  */
 export async function closeJob({ recorded, ...ended }: Ended & { recorded?: boolean }): Promise<Outcome> {
   const { job } = ended;
-  const outcome = recorded ? ended.outcome : await CancellationScope.nonCancellable(() => recordOutcome(ended));
+  const outcome = recorded
+    ? ended.outcome
+    : await CancellationScope.nonCancellable(() => recordOutcome(ended));
   const { webhook } = job;
-  if (webhook) await CancellationScope.nonCancellable(() => startDelivery(job, webhook, outcome, ended.attempts));
+  if (webhook)
+    await CancellationScope.nonCancellable(() => startDelivery(job, webhook, outcome, ended.attempts));
   if (outcome.ok) return outcome;
   if (outcome.error.code === "client_cancelled") throw new CancelledFailure(outcome.error.message);
   throw ApplicationFailure.create({
@@ -28,11 +40,27 @@ export async function closeJob({ recorded, ...ended }: Ended & { recorded?: bool
 }
 
 /** Starts the delivery of the job's webhook, which outlives the job; waits only until Temporal has it. */
-async function startDelivery(job: JobSpec, webhook: Webhook, outcome: Outcome, jobAttempts: number): Promise<void> {
+async function startDelivery(
+  job: JobSpec,
+  webhook: Webhook,
+  outcome: Outcome,
+  jobAttempts: number,
+): Promise<void> {
   const { requestId, ownerId, endpoint, retryOf } = job;
   await startChild(webhookDelivery, {
     workflowId: deliveryWorkflowId(requestId),
-    args: [{ ...webhook, requestId, ownerId, endpoint, outcome, jobAttempts, round: 1, ...(retryOf !== undefined && { retryOf }) }],
+    args: [
+      {
+        ...webhook,
+        requestId,
+        ownerId,
+        endpoint,
+        outcome,
+        jobAttempts,
+        round: 1,
+        ...(retryOf !== undefined && { retryOf }),
+      },
+    ],
     parentClosePolicy: ParentClosePolicy.ABANDON,
     // Jobs that wait for their first step go first.
     priority: { priorityKey: PRIORITY_KEY.low, fairnessKey: fairnessKeyOf(webhook) },

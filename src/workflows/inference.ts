@@ -1,18 +1,24 @@
 /** One call of a model, and what becomes of it: what a job and a pipeline's node have in common. */
 import { RetryState } from "@temporalio/common";
-import { ActivityFailure, ApplicationFailure, isCancellation, proxyActivities, TimeoutFailure } from "@temporalio/workflow";
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  isCancellation,
+  proxyActivities,
+  TimeoutFailure,
+} from "@temporalio/workflow";
 import type { GpuActivities, OrchestratorActivities } from "../activities/index.ts";
 import { CATALOGUE, type ErrorCode, isErrorCode } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
-import { type AttemptsBefore, type HandOver, type JobSpec, priorityOf } from "../core/job.ts";
-import type { Outcome } from "../core/request.ts";
-import { untilDone } from "./until-done.ts";
+import { type AttemptsBefore, type HandOver, type JobSpec, priorityOf } from "../core/requests/job.ts";
+import type { Outcome } from "../core/requests/request.ts";
+import { untilDone } from "./durable-local-activity.ts";
 
 export type Ended = Parameters<OrchestratorActivities["recordOutcome"]>[0];
 
 /**
- * Calls the inference activity on the job's task queue, again whenever a GPU worker has let go of it; never rejects. `recorded`: the
- * outcome stands in Postgres already.
+ * Calls the inference activity on the job's task queue, again whenever a GPU worker has let go of it; never
+ * rejects. `recorded`: the outcome stands in Postgres already.
  *
  * @param shown how the activity is called in Temporal, where it is not the only one of its workflow
  */
@@ -28,7 +34,9 @@ export async function runInference(
       startToCloseTimeout: job.timeouts.runMs,
       heartbeatTimeout: job.timeouts.heartbeatMs,
       ...(job.startTimeoutMs !== undefined &&
-        !before.started && { scheduleToStartTimeout: Math.max(1, job.submittedAtMs + job.startTimeoutMs - Date.now()) }),
+        !before.started && {
+          scheduleToStartTimeout: Math.max(1, job.submittedAtMs + job.startTimeoutMs - Date.now()),
+        }),
       retry: {
         maximumAttempts: attemptsMax,
         initialInterval: job.retry.initialMs,
@@ -50,8 +58,11 @@ export async function runInference(
         exhausted: false,
       };
     } catch (error) {
-      const exhausted = error instanceof ActivityFailure && error.retryState === RetryState.MAXIMUM_ATTEMPTS_REACHED;
-      const attempts = exhausted ? before.attempts + attemptsMax : Math.max(before.attempts, failedAttempt(error));
+      const exhausted =
+        error instanceof ActivityFailure && error.retryState === RetryState.MAXIMUM_ATTEMPTS_REACHED;
+      const attempts = exhausted
+        ? before.attempts + attemptsMax
+        : Math.max(before.attempts, failedAttempt(error));
       const handOver = handOverOf(error);
       if (!handOver) return { job, outcome: failedOutcome(error), attempts, exhausted };
       before = { attempts, handOvers: before.handOvers + 1, started: handOver.started };
@@ -73,7 +84,11 @@ function failedAttempt(error: unknown): number {
 /** What a failed inference activity means to the caller (contract §7.2). */
 export function failedOutcome(error: unknown): Outcome {
   const metrics = {};
-  const ended = (code: ErrorCode) => ({ ok: false as const, error: { code, message: CATALOGUE[code].says }, metrics });
+  const ended = (code: ErrorCode) => ({
+    ok: false as const,
+    error: { code, message: CATALOGUE[code].says },
+    metrics,
+  });
   if (isCancellation(error)) return ended("client_cancelled");
   const cause = error instanceof ActivityFailure ? error.cause : error;
   if (cause instanceof TimeoutFailure) {
@@ -90,7 +105,11 @@ export function failedOutcome(error: unknown): Outcome {
     const info = (cause.details?.[0] ?? { code: cause.type, message: cause.message }) as ErrorInfo;
     return { ok: false, error: info, metrics, ...(info.code === "startup_timeout" && { userTimeout: true }) };
   }
-  return { ok: false, error: { code: "internal_error", message: cause instanceof Error ? cause.message : String(cause) }, metrics };
+  return {
+    ok: false,
+    error: { code: "internal_error", message: cause instanceof Error ? cause.message : String(cause) },
+    metrics,
+  };
 }
 
 /** The finish step. */

@@ -13,31 +13,39 @@ import {
 import type { PipelineNews } from "../activities/index.ts";
 import { CATALOGUE } from "../core/errors/catalogue.ts";
 import type { InputFault } from "../core/errors/tempera-error.ts";
-import { inputHash } from "../core/input-hash.ts";
-import { type JobSpec, ORCHESTRATOR_QUEUE, priorityOf, SEARCH_ATTRIBUTES } from "../core/job.ts";
-import type { JsonObject, Stored } from "../core/json.ts";
+import { inputHash } from "../core/json/input-hash.ts";
+import { type JobSpec, ORCHESTRATOR_QUEUE, priorityOf, SEARCH_ATTRIBUTES } from "../core/requests/job.ts";
+import type { JsonObject, Stored } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
-import { type Callee, type KeptNode, PIPELINE_QUEUE, type PipelinePart, type PipelinePlan } from "../core/pipeline.ts";
-import { identityOf, type Outcome } from "../core/request.ts";
-import { transientKey } from "../core/stored.ts";
+import {
+  type Callee,
+  type KeptNode,
+  PIPELINE_QUEUE,
+  type PipelinePart,
+  type PipelinePlan,
+} from "../core/pipelines/pipeline.ts";
+import { identityOf, type Outcome } from "../core/requests/request.ts";
+import { transientKey } from "../core/files/stored-value.ts";
 import { type Ended, recordOutcome, runInference } from "./inference.ts";
-import { faultOutcome, nodeFault, pipelineFault } from "./pipeline-faults.ts";
+import { faultOutcome, nodeFault, pipelineFault } from "./pipeline-errors.ts";
 import { type PipelineValues, valueActivities } from "./pipeline-values.ts";
-import { createTurns } from "./turns.ts";
+import { createTurns } from "./semaphore.ts";
 
 export type PipelineJob = JobSpec & { pipeline: PipelinePart };
 
 export interface PipelineNodes {
   /**
-   * Calls an endpoint. Rejects with `nodeFault` when the node has failed for good, with `pipelineFault` when it is one too many, and as
-   * cancelled when the pipeline is.
+   * Calls an endpoint. Rejects with `nodeFault` when the node has failed for good, with `pipelineFault` when
+   * it is one too many, and as cancelled when the pipeline is.
    *
    * @param name by default made of the endpoint and a number
    */
   run(endpoint: string, input: JsonObject, name?: string): Promise<Stored<JsonObject>>;
   /** What a node gave, for who looks into it. */
   look(stored: Stored<JsonObject>, called: string): Promise<JsonObject>;
-  /** A node that fails without having run: what it should be given cannot be made. Rejects with `nodeFault`. */
+  /**
+   * A node that fails without having run: what it should be given cannot be made. Rejects with `nodeFault`.
+   */
   refuse(endpoint: string, input: JsonObject, name: string, faults: InputFault[]): Promise<never>;
   /** Cancels one node; nothing happens when it has ended. */
   cancel(requestId: string): void;
@@ -59,7 +67,12 @@ export function createPipelineNodes(
     callees,
     kept = {},
     nodesKnown = 0,
-  }: { values: PipelineValues; callees: Record<string, Callee>; kept?: Record<string, KeptNode>; nodesKnown?: number },
+  }: {
+    values: PipelineValues;
+    callees: Record<string, Callee>;
+    kept?: Record<string, KeptNode>;
+    nodesKnown?: number;
+  },
 ): PipelineNodes {
   const { pipeline: part } = job;
   const { news } = proxySinks<NodeSinks>();
@@ -78,14 +91,24 @@ export function createPipelineNodes(
   const pipelineEnds = () => stopped || CancellationScope.current().consideredCancelled;
   const cancelled = () => new CancelledFailure("The pipeline was cancelled.");
 
-  async function run(endpoint: string, given: JsonObject, name = nextName(endpoint)): Promise<Stored<JsonObject>> {
+  async function run(
+    endpoint: string,
+    given: JsonObject,
+    name = nextName(endpoint),
+  ): Promise<Stored<JsonObject>> {
     const callee = admit(endpoint, name);
     const override = own(part.overrides, name);
     const input = override ? { ...given, ...override } : given;
     values.refuseLarge(input, inputOf(name));
-    // What an override changes shows in the input; one that an earlier rerun made is in the earlier input too.
+    // What an override changes shows in the input; one that an earlier rerun made is in the earlier input
+    // too.
     const earlier = name === part.from ? undefined : own(kept, name);
-    if (earlier && earlier.endpoint === endpoint && earlier.version === callee.version && earlier.inputHash === inputHash(input)) {
+    if (
+      earlier &&
+      earlier.endpoint === endpoint &&
+      earlier.version === callee.version &&
+      earlier.inputHash === inputHash(input)
+    ) {
       return keepNode(name, earlier);
     }
     await turns.take();
@@ -94,16 +117,28 @@ export function createPipelineNodes(
       if (pipelineEnds()) throw cancelled();
       const requestId = uuid4();
       const stored = await values.keep(input, { requestId, what: "input", called: inputOf(name) });
-      return await outputOf(nodeJob(requestId, callee, stored, name), name, (node) => call(node, callee, input));
+      return await outputOf(nodeJob(requestId, callee, stored, name), name, (node) =>
+        call(node, callee, input),
+      );
     } finally {
       turns.give();
     }
   }
 
-  async function refuse(endpoint: string, input: JsonObject, name: string, faults: InputFault[]): Promise<never> {
+  async function refuse(
+    endpoint: string,
+    input: JsonObject,
+    name: string,
+    faults: InputFault[],
+  ): Promise<never> {
     const requestId = uuid4();
     const callee = admit(endpoint, name);
-    const node = nodeJob(requestId, callee, await values.keep(input, { requestId, what: "input", called: inputOf(name) }), name);
+    const node = nodeJob(
+      requestId,
+      callee,
+      await values.keep(input, { requestId, what: "input", called: inputOf(name) }),
+      name,
+    );
     await outputOf(node, name, async () => refused(node, faults));
     throw cancelled();
   }
@@ -112,10 +147,18 @@ export function createPipelineNodes(
   function admit(endpoint: string, name: string): Callee {
     if (pipelineEnds()) throw cancelled();
     const callee = own(callees, endpoint);
-    if (!callee) throw pipelineFault("pipeline_failed", `The pipeline called ${endpoint}, which is not among its calls; name it there.`);
-    if (names.has(name)) throw pipelineFault("pipeline_failed", `Two nodes are called ${name}; give each a name of its own.`);
+    if (!callee)
+      throw pipelineFault(
+        "pipeline_failed",
+        `The pipeline called ${endpoint}, which is not among its calls; name it there.`,
+      );
+    if (names.has(name))
+      throw pipelineFault("pipeline_failed", `Two nodes are called ${name}; give each a name of its own.`);
     if (names.size >= LIMITS.pipelineNodesMax) {
-      throw pipelineFault("pipeline_limit", `A pipeline may have ${LIMITS.pipelineNodesMax} nodes, and ${name} is one too many.`);
+      throw pipelineFault(
+        "pipeline_limit",
+        `A pipeline may have ${LIMITS.pipelineNodesMax} nodes, and ${name} is one too many.`,
+      );
     }
     if (callee.kind === "pipeline" && part.depth + 1 >= LIMITS.pipelineDepthMax) {
       throw pipelineFault(
@@ -162,7 +205,9 @@ export function createPipelineNodes(
     ...(job.lifecycle && { lifecycle: job.lifecycle }),
     ...(callee.kind === "model" && callee.price && { price: callee.price }),
     // What is not to be kept is not kept for later runs either.
-    ...(job.storeIo === false ? { storeIo: job.storeIo } : part.cache && name !== part.from && { cache: true }),
+    ...(job.storeIo === false
+      ? { storeIo: job.storeIo }
+      : part.cache && name !== part.from && { cache: true }),
     retry:
       callee.kind === "model"
         ? {
@@ -175,7 +220,11 @@ export function createPipelineNodes(
   });
 
   /** Carries a node to its end, and tells of it. */
-  function outputOf(node: JobSpec, name: string, work: (node: JobSpec) => Promise<NodeEnd>): Promise<Stored<JsonObject>> {
+  function outputOf(
+    node: JobSpec,
+    name: string,
+    work: (node: JobSpec) => Promise<NodeEnd>,
+  ): Promise<Stored<JsonObject>> {
     const about = { node: name, endpoint: node.endpoint, requestId: node.requestId };
     const scope = new CancellationScope();
     running.set(node.requestId, scope);
@@ -189,7 +238,12 @@ export function createPipelineNodes(
       seconds += outcome.metrics.inference_time ?? 0;
       if (outcome.ok) {
         done++;
-        news.ended(identity, about, { change: "completed", output: outcome.output, cache: outcome.cache ?? "miss", nodes: progress() });
+        news.ended(identity, about, {
+          change: "completed",
+          output: outcome.output,
+          cache: outcome.cache ?? "miss",
+          nodes: progress(),
+        });
         return outcome.output;
       }
       news.ended(identity, about, { change: "failed", error: outcome.error });
@@ -205,7 +259,13 @@ export function createPipelineNodes(
   /** A node that was cancelled with its pipeline says so. */
   const withReason = (end: Ended): Ended =>
     pipelineEnds() && !end.outcome.ok && end.outcome.error.code === "client_cancelled"
-      ? { ...end, outcome: { ...end.outcome, error: { code: "client_cancelled", message: "Its pipeline ended before it did." } } }
+      ? {
+          ...end,
+          outcome: {
+            ...end.outcome,
+            error: { code: "client_cancelled", message: "Its pipeline ended before it did." },
+          },
+        }
       : end;
 
   const call = (node: JobSpec, callee: Callee, given: JsonObject): Promise<NodeEnd> =>
@@ -214,7 +274,11 @@ export function createPipelineNodes(
       : runPipeline(node, callee, given);
 
   /** A node that calls a pipeline: a workflow of its own, which records its own end. */
-  async function runPipeline(node: JobSpec, callee: Callee & { kind: "pipeline" }, given: JsonObject): Promise<NodeEnd> {
+  async function runPipeline(
+    node: JobSpec,
+    callee: Callee & { kind: "pipeline" },
+    given: JsonObject,
+  ): Promise<NodeEnd> {
     try {
       const unstored = node.storeIo === false;
       const key = unstored ? transientKey(node.requestId, "input") : `inputs/${node.requestId}-checked.json`;
@@ -285,14 +349,21 @@ const refused = (job: JobSpec, faults: InputFault[]): NodeEnd => {
 };
 
 const cancelledEnd = {
-  outcome: { ok: false as const, error: { code: "client_cancelled" as const, message: CATALOGUE.client_cancelled.says }, metrics: {} },
+  outcome: {
+    ok: false as const,
+    error: { code: "client_cancelled" as const, message: CATALOGUE.client_cancelled.says },
+    metrics: {},
+  },
   exhausted: false,
 };
 
 /** What a child workflow that failed has recorded of itself. */
 function childEnd(error: unknown): Pick<Ended, "outcome" | "exhausted"> | undefined {
   if (!(error instanceof ChildWorkflowFailure)) return undefined;
-  const [outcome, exhausted] = ((error.cause as { details?: unknown[] } | undefined)?.details ?? []) as [Outcome?, boolean?];
+  const [outcome, exhausted] = ((error.cause as { details?: unknown[] } | undefined)?.details ?? []) as [
+    Outcome?,
+    boolean?,
+  ];
   return outcome && typeof outcome.ok === "boolean" ? { outcome, exhausted: exhausted === true } : undefined;
 }
 

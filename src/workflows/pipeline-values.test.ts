@@ -1,10 +1,14 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
-import type { Json, JsonObject } from "../core/json.ts";
+import type { Json, JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import { createPipelineValues } from "./pipeline-values.ts";
 
 /** The object store, as activities reach it; each ends when the test says so. */
-const store = vi.hoisted(() => ({ put: [] as { key: string; apart?: true }[], ends: [] as (() => void)[], value: null as unknown }));
+const store = vi.hoisted(() => ({
+  put: [] as { key: string; apart?: true }[],
+  ends: [] as (() => void)[],
+  value: null as unknown,
+}));
 vi.mock("@temporalio/workflow", async (original) => ({
   ...(await original<object>()),
   proxyActivities: () => ({

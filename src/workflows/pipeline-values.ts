@@ -1,13 +1,16 @@
-/** Values of a pipeline: what is small travels inline, what is large lies in the object store until somebody looks into it. */
+/**
+ * Values of a pipeline: what is small travels inline, what is large lies in the object store until somebody
+ * looks into it.
+ */
 import { proxyActivities } from "@temporalio/workflow";
 import type { PipelineActivities } from "../activities/index.ts";
-import { type JobSpec, ORCHESTRATOR_QUEUE } from "../core/job.ts";
-import type { JsonObject, Stored } from "../core/json.ts";
-import { isLongerThan } from "../core/json-bounds.ts";
+import { type JobSpec, ORCHESTRATOR_QUEUE } from "../core/requests/job.ts";
+import type { JsonObject, Stored } from "../core/json/json.ts";
+import { isLongerThan } from "../core/json/json-bounds.ts";
 import { LIMITS } from "../core/limits.ts";
-import { transientKey } from "../core/stored.ts";
-import { pipelineFault } from "./pipeline-faults.ts";
-import { createTurns } from "./turns.ts";
+import { transientKey } from "../core/files/stored-value.ts";
+import { pipelineFault } from "./pipeline-errors.ts";
+import { createTurns } from "./semaphore.ts";
 
 /** Rare steps, so each is an activity that tries until the store is back. */
 export const valueActivities = (summary: string): PipelineActivities =>
@@ -18,7 +21,10 @@ export const valueActivities = (summary: string): PipelineActivities =>
     summary,
   });
 
-/** Several at once would be more than one message to Temporal may hold: those that are read come in messages of their own. */
+/**
+ * Several at once would be more than one message to Temporal may hold: those that are read come in messages
+ * of their own.
+ */
 const PUT_AT_ONCE = 1;
 const READ_AT_ONCE = 4;
 
@@ -31,8 +37,9 @@ export interface Made {
 }
 
 /**
- * What one pipeline reads and puts away. Large values pass through Temporal, which ends a workflow whose history or messages outgrow it
- * without asking it: each has a limit, and all of them together. Everything throws `pipeline_limit` for what is over either.
+ * What one pipeline reads and puts away. Large values pass through Temporal, which ends a workflow whose
+ * history or messages outgrow it without asking it: each has a limit, and all of them together. Everything
+ * throws `pipeline_limit` for what is over either.
  */
 export interface PipelineValues {
   /** The value itself. */
@@ -59,7 +66,12 @@ export function createPipelineValues({ storeIo }: Pick<JobSpec, "storeIo">): Pip
     );
   }
 
-  async function put(value: JsonObject, to: { key: string; apart?: true }, bytes: number, called: string): Promise<Stored<JsonObject>> {
+  async function put(
+    value: JsonObject,
+    to: { key: string; apart?: true },
+    bytes: number,
+    called: string,
+  ): Promise<Stored<JsonObject>> {
     await puts.take();
     try {
       pass(bytes, called);
@@ -70,12 +82,20 @@ export function createPipelineValues({ storeIo }: Pick<JobSpec, "storeIo">): Pip
   }
 
   return {
-    async load<T>(stored: Stored<T>, called: string, bytesMax: number = LIMITS.pipelineValueBytesMax): Promise<T> {
+    async load<T>(
+      stored: Stored<T>,
+      called: string,
+      bytesMax: number = LIMITS.pipelineValueBytesMax,
+    ): Promise<T> {
       if ("inline" in stored) return stored.inline;
       await reads.take();
       try {
         pass(0, called);
-        const value = (await valueActivities(`read ${called}`).loadValue({ ref: stored.ref, bytesMax, what: called })) as T;
+        const value = (await valueActivities(`read ${called}`).loadValue({
+          ref: stored.ref,
+          bytesMax,
+          what: called,
+        })) as T;
         pass(JSON.stringify(value).length, called);
         return value;
       } finally {
@@ -87,18 +107,29 @@ export function createPipelineValues({ storeIo }: Pick<JobSpec, "storeIo">): Pip
       refuseLarge(value, called);
       const json = JSON.stringify(value);
       const apart = storeIo === false;
-      const bytes = json.length * 3 <= LIMITS.inlineBytesMax ? json.length : new TextEncoder().encode(json).length;
+      const bytes =
+        json.length * 3 <= LIMITS.inlineBytesMax ? json.length : new TextEncoder().encode(json).length;
       if (bytes > LIMITS.pipelineMadeBytesMax) throw tooLarge(called);
       // What is not to be stored is in no record, however small it is.
       if (apart) return put(value, { key: transientKey(requestId, what), apart }, bytes, called);
       if (bytes <= LIMITS.inlineBytesMax) return { inline: value };
-      return put(value, { key: `${what === "input" ? "inputs" : "outcomes"}/${requestId}.json` }, bytes, called);
+      return put(
+        value,
+        { key: `${what === "input" ? "inputs" : "outcomes"}/${requestId}.json` },
+        bytes,
+        called,
+      );
     },
 
     async keepPlan(plan, requestId) {
       const bytes = new TextEncoder().encode(JSON.stringify(plan)).length;
       if (bytes <= LIMITS.inlineBytesMax) return { inline: plan };
-      return put(plan, { key: `inputs/${requestId}-plan.json` }, bytes, "the plan of a pipeline that it calls");
+      return put(
+        plan,
+        { key: `inputs/${requestId}-plan.json` },
+        bytes,
+        "the plan of a pipeline that it calls",
+      );
     },
 
     refuseLarge,
@@ -112,4 +143,7 @@ function refuseLarge(value: JsonObject, called: string): void {
 const REMEDY = "Pass large files by their addresses.";
 
 const tooLarge = (called: string) =>
-  pipelineFault("pipeline_limit", `A pipeline may make values of ${LIMITS.pipelineMadeBytesMax} bytes, and ${called} is larger. ${REMEDY}`);
+  pipelineFault(
+    "pipeline_limit",
+    `A pipeline may make values of ${LIMITS.pipelineMadeBytesMax} bytes, and ${called} is larger. ${REMEDY}`,
+  );

@@ -1,17 +1,25 @@
-import { CancellationScope, defineSignal, isCancellation, proxySinks, type Sinks, setHandler, sleep } from "@temporalio/workflow";
+import {
+  CancellationScope,
+  defineSignal,
+  isCancellation,
+  proxySinks,
+  type Sinks,
+  setHandler,
+  sleep,
+} from "@temporalio/workflow";
 import type { PipelineNews } from "../activities/index.ts";
 import { CATALOGUE } from "../core/errors/catalogue.ts";
-import type { Json, JsonObject } from "../core/json.ts";
+import type { Json, JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
-import type { PipelinePlan } from "../core/pipeline.ts";
-import { identityOf, type Outcome } from "../core/request.ts";
+import type { PipelinePlan } from "../core/pipelines/pipeline.ts";
+import { identityOf, type Outcome } from "../core/requests/request.ts";
 import { closeJob } from "./close-job.ts";
-import { faultOutcome, pipelineFault } from "./pipeline-faults.ts";
+import { faultOutcome, pipelineFault } from "./pipeline-errors.ts";
 import { createPipelineNodes, type PipelineJob, type PipelineNodes } from "./pipeline-nodes.ts";
 import { createPipelineValues } from "./pipeline-values.ts";
 import type { RunNode } from "./pipelines/define-pipeline.ts";
 import { codeOf, PIPELINES } from "./pipelines/index.ts";
-import { inPlace } from "./place.ts";
+import { inPlace } from "./with-slot.ts";
 import { runGraph } from "./run-graph.ts";
 
 interface PipelineSinks extends Sinks {
@@ -22,10 +30,12 @@ interface PipelineSinks extends Sinks {
 const cancelNode = defineSignal<[string]>("cancelNode");
 
 /**
- * The job of a pipeline: its nodes, each an inference activity on its model's task queue or a pipeline of its own, then the finish step
- * of every job. What it does is code of the table of pipelines or a graph (docs/architecture/03-pipelines.md).
+ * The job of a pipeline: its nodes, each an inference activity on its model's task queue or a pipeline of its
+ * own, then the finish step of every job. What it does is code of the table of pipelines or a graph
+ * (docs/architecture/03-pipelines.md).
  *
- * Closes as an inference job does. Nodes that still run at its end, for whatever reason it ends, are cancelled and recorded first.
+ * Closes as an inference job does. Nodes that still run at its end, for whatever reason it ends, are
+ * cancelled and recorded first.
  */
 export async function pipeline(job: PipelineJob): Promise<Outcome> {
   const ended = await inPlace(job, async () => {
@@ -60,12 +70,22 @@ async function carryOut(job: PipelineJob): Promise<{ outcome: Outcome; exhausted
       const output = await work.run(async () => {
         const input = await values.load(job.input, "the pipeline's input");
         const plan = await values.load(part.plan, "the pipeline's plan", LIMITS.pipelinePlanBytesMax);
-        const callees = await values.load(part.callees, "what the pipeline calls", LIMITS.pipelinePlanBytesMax);
-        const kept = part.kept && (await values.load(part.kept, "what is kept of an earlier run", LIMITS.pipelinePlanBytesMax));
+        const callees = await values.load(
+          part.callees,
+          "what the pipeline calls",
+          LIMITS.pipelinePlanBytesMax,
+        );
+        const kept =
+          part.kept &&
+          (await values.load(part.kept, "what is kept of an earlier run", LIMITS.pipelinePlanBytesMax));
         const nodesKnown = "graph" in plan ? plan.graph.nodes.length : 0;
         nodes = createPipelineNodes(job, { values, callees, nodesKnown, ...(kept && { kept }) });
         const made = asObject(await runPlan(plan, input, nodes));
-        return values.keep(made, { requestId: job.requestId, what: "output", called: "the pipeline's output" });
+        return values.keep(made, {
+          requestId: job.requestId,
+          what: "output",
+          called: "the pipeline's output",
+        });
       });
       return { outcome: { ok: true, output, metrics: {} }, exhausted: false };
     } catch (error) {
@@ -84,9 +104,19 @@ async function carryOut(job: PipelineJob): Promise<{ outcome: Outcome; exhausted
 async function runPlan(plan: PipelinePlan, input: JsonObject, nodes: PipelineNodes): Promise<Json> {
   if ("graph" in plan) return runGraph(plan.graph, input, nodes);
   const definition = PIPELINES.find((each) => codeOf(each) === plan.code);
-  if (!definition) throw pipelineFault("pipeline_failed", `The pipeline ${plan.code} is not in this version of the program any more.`);
-  const run = (endpoint: string, given: JsonObject, { node }: { node?: string } = {}): Promise<JsonObject> => {
-    const output = nodes.run(endpoint, given, node).then((stored) => nodes.look(stored, `the output of ${endpoint}`));
+  if (!definition)
+    throw pipelineFault(
+      "pipeline_failed",
+      `The pipeline ${plan.code} is not in this version of the program any more.`,
+    );
+  const run = (
+    endpoint: string,
+    given: JsonObject,
+    { node }: { node?: string } = {},
+  ): Promise<JsonObject> => {
+    const output = nodes
+      .run(endpoint, given, node)
+      .then((stored) => nodes.look(stored, `the output of ${endpoint}`));
     // It may be waited for later, or never: its failure must not end the workflow's task.
     output.catch(() => {});
     return output;
@@ -102,11 +132,18 @@ function asObject(output: unknown): JsonObject {
 }
 
 const cancelledOutcome = {
-  outcome: { ok: false as const, error: { code: "client_cancelled" as const, message: CATALOGUE.client_cancelled.says }, metrics: {} },
+  outcome: {
+    ok: false as const,
+    error: { code: "client_cancelled" as const, message: CATALOGUE.client_cancelled.says },
+    metrics: {},
+  },
   exhausted: false,
 };
 
 function overdueOutcome(deadlineMs: number): { outcome: Outcome; exhausted: boolean } {
   const message = `The pipeline did not end by ${new Date(deadlineMs).toISOString()}, which was as long as it may take.`;
-  return { outcome: { ok: false, error: { code: "request_timeout", message }, metrics: {} }, exhausted: false };
+  return {
+    outcome: { ok: false, error: { code: "request_timeout", message }, metrics: {} },
+    exhausted: false,
+  };
 }

@@ -1,14 +1,14 @@
 import { proxyActivities } from "@temporalio/workflow";
 import type { SessionActivities } from "../activities/index.ts";
-import { PRIORITY_KEY } from "../core/job.ts";
-import type { SessionEnd, SessionSpec } from "../core/session.ts";
+import { PRIORITY_KEY } from "../core/requests/job.ts";
+import type { SessionEnd, SessionSpec } from "../core/requests/session.ts";
 
 /**
- * A realtime session: one activity that holds an engine's slot for as long as the caller's socket is open, and is tried again
- * elsewhere when its GPU worker is lost. No frame passes through here.
+ * A realtime session: one activity that holds an engine's slot for as long as the caller's socket is open,
+ * and is tried again elsewhere when its GPU worker is lost. No frame passes through here.
  *
- * Returns how it ended. Closes as cancelled when its gateway gave it up before a slot was free, and as failed when no worker
- * took it in time or the attempts were used up.
+ * Returns how it ended. Closes as cancelled when its gateway gave it up before a slot was free, and as failed
+ * when no worker took it in time or the attempts were used up.
  */
 export async function realtimeSession(session: SessionSpec): Promise<SessionEnd> {
   const { holdSession } = proxyActivities<SessionActivities>({

@@ -1,11 +1,12 @@
 import { continueAsNew, proxyActivities, workflowInfo } from "@temporalio/workflow";
 import type { RetentionActivities } from "../activities/index.ts";
-import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/job.ts";
-import type { RetentionProgress } from "../core/retention.ts";
+import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/requests/job.ts";
+import type { RetentionProgress } from "../core/operations/retention.ts";
 
 /**
- * A sweep of what has lived its time, or of what nothing names any more (docs/retention.md): step after step from where the last
- * one came to. Temporal keeps how far it is, so that a sweep whose orchestrator died goes on there.
+ * A sweep of what has lived its time, or of what nothing names any more (docs/retention.md): step after step
+ * from where the last one came to. Temporal keeps how far it is, so that a sweep whose orchestrator died goes
+ * on there.
  *
  * Returns what was deleted, by kind. A schedule starts it; two of a kind never run at once.
  */

@@ -1,11 +1,12 @@
 import { describe, expect, it } from "vitest";
-import type { JsonObject, Stored } from "../core/json.ts";
-import type { Graph, GraphNode } from "../core/pipeline.ts";
-import { faultOutcome } from "./pipeline-faults.ts";
+import type { JsonObject, Stored } from "../core/json/json.ts";
+import type { Graph, GraphNode } from "../core/pipelines/pipeline.ts";
+import { faultOutcome } from "./pipeline-errors.ts";
 import type { PipelineNodes } from "./pipeline-nodes.ts";
 import { runGraph } from "./run-graph.ts";
 
-const look = async (stored: Stored<JsonObject>): Promise<JsonObject> => ("inline" in stored ? stored.inline : {});
+const look = async (stored: Stored<JsonObject>): Promise<JsonObject> =>
+  "inline" in stored ? stored.inline : {};
 
 /** Nodes that end when the test says so; `begun` are those that were run, in their order. */
 function bench() {
@@ -32,7 +33,12 @@ function bench() {
   return { nodes, begun, ends, refused, settled, end };
 }
 
-const node = (id: string, depends: string[], input: JsonObject = {}): GraphNode => ({ id, endpoint: "a/b", input, depends });
+const node = (id: string, depends: string[], input: JsonObject = {}): GraphNode => ({
+  id,
+  endpoint: "a/b",
+  input,
+  depends,
+});
 
 describe("a graph", () => {
   it("begins each node as soon as what it waits for is there, and no sooner", async () => {
@@ -58,7 +64,10 @@ describe("a graph", () => {
     await end("b", { x: 1 });
     expect(begun).toHaveLength(4);
     await end("c", { y: "$not a reference, since it is a value" });
-    expect(begun.at(-1)).toEqual({ id: "d", input: { list: [1, { deep: "$not a reference, since it is a value" }] } });
+    expect(begun.at(-1)).toEqual({
+      id: "d",
+      input: { list: [1, { deep: "$not a reference, since it is a value" }] },
+    });
     await end("d", { z: true });
     await end("e", {});
     expect(await result).toEqual({ result: true, all: [[{ url: "u" }]] });
@@ -66,7 +75,10 @@ describe("a graph", () => {
 
   it("a reference that leads nowhere fails its node with 422 and the reference's name", async () => {
     const { nodes, begun, refused, settled, end } = bench();
-    const graph: Graph = { nodes: [node("a", []), node("b", ["a"], { image: { url: "$a.images.1.url" } })], output: {} };
+    const graph: Graph = {
+      nodes: [node("a", []), node("b", ["a"], { image: { url: "$a.images.1.url" } })],
+      output: {},
+    };
     const result = runGraph(graph, {}, nodes);
     result.catch(() => {});
     await settled();
@@ -76,14 +88,24 @@ describe("a graph", () => {
     expect(refused).toMatchObject([
       {
         id: "b",
-        faults: [{ loc: ["body", "image", "url"], ctx: { reference: "$a.images.1.url" }, msg: expect.stringContaining("leads nowhere") }],
+        faults: [
+          {
+            loc: ["body", "image", "url"],
+            ctx: { reference: "$a.images.1.url" },
+            msg: expect.stringContaining("leads nowhere"),
+          },
+        ],
       },
     ]);
   });
 
   it("ends with its first failure; what waits for the failed node never begins", async () => {
     const { nodes, begun, ends, settled } = bench();
-    const result = runGraph({ nodes: [node("a", []), node("b", ["a"]), node("c", [])], output: {} }, {}, nodes);
+    const result = runGraph(
+      { nodes: [node("a", []), node("b", ["a"]), node("c", [])], output: {} },
+      {},
+      nodes,
+    );
     result.catch(() => {});
     await settled();
     ends.get("a")?.fail(new Error("a failed"));

@@ -1,14 +1,20 @@
-import type { Json, JsonObject, Stored } from "../core/json.ts";
-import type { Graph } from "../core/pipeline.ts";
-import { INPUT_SOURCE, referencesOf, resolveReferences, type TemplateLoc } from "../core/references.ts";
-import { pipelineFault } from "./pipeline-faults.ts";
+import type { Json, JsonObject, Stored } from "../core/json/json.ts";
+import type { Graph } from "../core/pipelines/pipeline.ts";
+import {
+  INPUT_SOURCE,
+  referencesOf,
+  resolveReferences,
+  type TemplateLoc,
+} from "../core/pipelines/references.ts";
+import { pipelineFault } from "./pipeline-errors.ts";
 import type { PipelineNodes } from "./pipeline-nodes.ts";
 
 /**
- * Runs a graph: each node as soon as everything it waits for is there, side by side where nothing stands between them.
+ * Runs a graph: each node as soon as everything it waits for is there, side by side where nothing stands
+ * between them.
  *
- * Resolves to its output. Rejects with the first node's failure, also when a reference of its input leads nowhere (`input_invalid`, 422,
- * contract §11.4), and then no node is begun any more.
+ * Resolves to its output. Rejects with the first node's failure, also when a reference of its input leads
+ * nowhere (`input_invalid`, 422, contract §11.4), and then no node is begun any more.
  */
 export async function runGraph(graph: Graph, input: JsonObject, nodes: PipelineNodes): Promise<Json> {
   const outputs = new Map<string, Promise<Stored<JsonObject>>>();
@@ -18,7 +24,8 @@ export async function runGraph(graph: Graph, input: JsonObject, nodes: PipelineN
   const look = async (id: string): Promise<JsonObject> => {
     const output = outputs.get(id);
     if (!output) throw pipelineFault("pipeline_failed", `The node ${id} is referred to before it is there.`);
-    const known = looked.get(id) ?? output.then((stored) => nodes.look(stored, `the output of the node ${id}`));
+    const known =
+      looked.get(id) ?? output.then((stored) => nodes.look(stored, `the output of the node ${id}`));
     looked.set(id, known);
     return known;
   };
@@ -27,7 +34,8 @@ export async function runGraph(graph: Graph, input: JsonObject, nodes: PipelineN
     const values = new Map<string, JsonObject>([[INPUT_SOURCE, input]]);
     for (const found of referencesOf(template)) {
       const source = "reference" in found ? found.reference.source : undefined;
-      if (source !== undefined && !values.has(source) && outputs.has(source)) values.set(source, await look(source));
+      if (source !== undefined && !values.has(source) && outputs.has(source))
+        values.set(source, await look(source));
     }
     return resolveReferences(template, (source) => values.get(source));
   };

@@ -10,7 +10,9 @@ function loaded(files: string[], seen = new Set<string>()): Set<string> {
   for (const file of files) {
     if (seen.has(file)) continue;
     seen.add(file);
-    const imports = readFileSync(join(SRC, file), "utf8").matchAll(/^(?:import|export) (?!type )[^;]*?from "(\.[^"]+\.ts)";/gms);
+    const imports = readFileSync(join(SRC, file), "utf8").matchAll(
+      /^(?:import|export) (?!type )[^;]*?from "(\.[^"]+\.ts)";/gms,
+    );
     const found = [...imports].map(([, path = ""]) => join(dirname(file), path));
     loaded(
       found.filter((path) => !path.startsWith("workflows/pipelines/")),
@@ -30,16 +32,29 @@ const KEEPS = [
 
 it("is told from what it finds", () => {
   const keeps = (line: string) => KEEPS.some((pattern) => pattern.test(line));
-  for (const line of ["let n = 0;", "export const seen = new Map<string, number>();", "const all: string[] = [];", "const WORD = /a/gu;"])
+  for (const line of [
+    "let n = 0;",
+    "export const seen = new Map<string, number>();",
+    "const all: string[] = [];",
+    "const WORD = /a/gu;",
+  ])
     expect(keeps(line)).toBe(true);
-  for (const line of ["const NAMES = new Set([1]);", "  let n = 0;", "const WORD = /^g$/u;", "const f = () => [];"])
+  for (const line of [
+    "const NAMES = new Set([1]);",
+    "  let n = 0;",
+    "const WORD = /^g$/u;",
+    "const f = () => [];",
+  ])
     expect(keeps(line)).toBe(false);
 });
 
 // All workflows of a process have these modules in common: what one of them kept there, another would find.
-it.each([...loaded(OWN.map((name) => join("workflows", name)))])("%s keeps nothing outside of functions", (file) => {
-  const kept = readFileSync(join(SRC, file), "utf8")
-    .split("\n")
-    .filter((line) => KEEPS.some((pattern) => pattern.test(line)));
-  expect(kept).toEqual([]);
-});
+it.each([...loaded(OWN.map((name) => join("workflows", name)))])(
+  "%s keeps nothing outside of functions",
+  (file) => {
+    const kept = readFileSync(join(SRC, file), "utf8")
+      .split("\n")
+      .filter((line) => KEEPS.some((pattern) => pattern.test(line)));
+    expect(kept).toEqual([]);
+  },
+);

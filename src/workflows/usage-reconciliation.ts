@@ -1,7 +1,7 @@
 import { proxyActivities } from "@temporalio/workflow";
 import type { UsageActivities } from "../activities/index.ts";
-import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/job.ts";
-import type { UsageCheck } from "../core/ports/usage-ledger.ts";
+import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/requests/job.ts";
+import type { UsageCheck } from "../core/owners/usage-ledger.ts";
 
 /** The window that a look covers. */
 export interface ReconciliationWindow {
@@ -11,7 +11,10 @@ export interface ReconciliationWindow {
   lagMs: number;
 }
 
-/** Looks at the usage ledger beside Temporal, for the requests that ended within a window (docs/usage.md). Returns what it found. */
+/**
+ * Looks at the usage ledger beside Temporal, for the requests that ended within a window (docs/usage.md).
+ * Returns what it found.
+ */
 export async function usageReconciliation({ windowMs, lagMs }: ReconciliationWindow): Promise<UsageCheck> {
   const { reconcileUsage } = proxyActivities<UsageActivities>({
     taskQueue: ORCHESTRATOR_QUEUE,

@@ -11,9 +11,12 @@ import {
 } from "@temporalio/workflow";
 import type { WebhookActivities } from "../activities/index.ts";
 import { LIMITS } from "../core/limits.ts";
-import { fairnessKeyOf, WEBHOOK_QUEUE, type WebhookDelivery } from "../core/webhook.ts";
+import { fairnessKeyOf, WEBHOOK_QUEUE, type WebhookDelivery } from "../core/webhooks/webhook.ts";
 
-/** An operator does not want to wait for the next attempt, and says where it and those behind it go; once nothing was said. */
+/**
+ * An operator does not want to wait for the next attempt, and says where it and those behind it go; once
+ * nothing was said.
+ */
 const hurry = defineSignal<[url?: string]>("hurry");
 
 /** Pauses of a delivery whose host is busy: nothing was sent, so these are no attempts. */
@@ -24,17 +27,21 @@ const BUSY_MAXIMUM_MS = 15_000;
 const ASKS_FOR_ROOM = "asks-for-room";
 
 /**
- * One webhook on its way to its receiver (contract §8): attempts by the schedule in its argument, until the receiver answers 2xx.
+ * One webhook on its way to its receiver (contract §8): attempts by the schedule in its argument, until the
+ * receiver answers 2xx.
  *
- * One whose host is busy asks for room until there is some, however long: that costs no attempt, and Temporal keeps it, so that its
- * history is begun anew whenever it has grown long.
+ * One whose host is busy asks for room until there is some, however long: that costs no attempt, and Temporal
+ * keeps it, so that its history is begun anew whenever it has grown long.
  *
- * Closes as Completed when it was delivered, as Failed when its attempts were used up: a dead letter, which `tempera deliveries
- * redeliver` starts again.
+ * Closes as Completed when it was delivered, as Failed when its attempts were used up: a dead letter, which
+ * `tempera deliveries redeliver` starts again.
  *
  * @param firstAttempt where a delivery goes on whose history was begun anew
  */
-export async function webhookDelivery(delivery: WebhookDelivery, firstAttempt = 1): Promise<{ attempts: number }> {
+export async function webhookDelivery(
+  delivery: WebhookDelivery,
+  firstAttempt = 1,
+): Promise<{ attempts: number }> {
   const { deliverWebhook, recordDeliveryAttempt } = proxyActivities<WebhookActivities>({
     taskQueue: WEBHOOK_QUEUE,
     startToCloseTimeout: delivery.timeoutMs + LIMITS.webhookHostWaitMs + 30_000,
@@ -62,14 +69,20 @@ export async function webhookDelivery(delivery: WebhookDelivery, firstAttempt = 
     for (let pauseMs = BUSY_INITIAL_MS; report.busy; pauseMs = Math.min(pauseMs * 2, BUSY_MAXIMUM_MS)) {
       await sleep(pauseMs * (0.5 + Math.random()));
       if (patched(ASKS_FOR_ROOM)) {
-        if (workflowInfo().continueAsNewSuggested) await continueAsNew<typeof webhookDelivery>(delivery, attempt);
+        if (workflowInfo().continueAsNewSuggested)
+          await continueAsNew<typeof webhookDelivery>(delivery, attempt);
         if (!(await webhookHostHasRoom({ url: delivery.url }))) continue;
       }
       report = await deliverWebhook(task);
     }
     const { delivered, unrecorded } = report;
     if (unrecorded) {
-      await recordDeliveryAttempt({ delivery, record: unrecorded, delivered, ...(nextDelayMs !== undefined && { nextDelayMs }) });
+      await recordDeliveryAttempt({
+        delivery,
+        record: unrecorded,
+        delivered,
+        ...(nextDelayMs !== undefined && { nextDelayMs }),
+      });
     }
     if (delivered) return { attempts: attempt };
     if (nextDelayMs === undefined) {

@@ -1,4 +1,7 @@
-/** A produced file larger than memory, from the engine to the caller, and what it takes of everybody on its way. */
+/**
+ * A produced file larger than memory, from the engine to the caller, and what it takes of everybody on its
+ * way.
+ */
 import { createHash, randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -39,7 +42,10 @@ describe.each(["files", "S3"] as const)("a file of 2 GiB, kept as %s", (kept) =>
     expect(file.file_size).toBe(bytes);
     return file.url;
   };
-  const read = async (url: string, range?: string): Promise<{ status: number; bytes: number; sha256: string; first: Buffer }> => {
+  const read = async (
+    url: string,
+    range?: string,
+  ): Promise<{ status: number; bytes: number; sha256: string; first: Buffer }> => {
     const answer = await fetch(url, { headers: range === undefined ? {} : { range } });
     const hash = createHash("sha256");
     let bytes = 0;
@@ -56,7 +62,10 @@ describe.each(["files", "S3"] as const)("a file of 2 GiB, kept as %s", (kept) =>
     // What a process grows by with its first request and its first download is not the file's.
     await read(await produce(1, 1024));
     const [engine] = await cluster.engines();
-    const pids = new Map<string, number>([...ROLES.map((role) => [role, cluster.pid(role)] as const), ["engine", engine ?? 0]]);
+    const pids = new Map<string, number>([
+      ...ROLES.map((role) => [role, cluster.pid(role)] as const),
+      ["engine", engine ?? 0],
+    ]);
     const before = new Map<string, number>();
     const most = new Map<string, number>();
     const look = async (): Promise<void> => {
@@ -72,11 +81,15 @@ describe.each(["files", "S3"] as const)("a file of 2 GiB, kept as %s", (kept) =>
     expect(await read(url, "bytes=0-99")).toMatchObject({ status: 206, bytes: 100 });
     const late = await read(url, `bytes=${BYTES - 10 * 1024 ** 2}-`);
     expect(late).toMatchObject({ status: 206, bytes: 10 * 1024 ** 2 });
-    expect((await read(url, `bytes=${BYTES - 10 * 1024 ** 2}-${BYTES - 10 * 1024 ** 2 + 63}`)).first).toEqual(late.first);
+    expect((await read(url, `bytes=${BYTES - 10 * 1024 ** 2}-${BYTES - 10 * 1024 ** 2 + 63}`)).first).toEqual(
+      late.first,
+    );
     expect((await read(url, `bytes=${BYTES}-`)).status).toBe(416);
     clearInterval(looking);
     const extra = [...most].map(([name, mib]) => [name, Math.round(mib - (before.get(name) ?? 0))] as const);
-    process.stderr.write(`2 GiB as ${kept}: ${extra.map(([name, mib]) => `${name} +${mib} MiB`).join(", ")}\n`);
+    process.stderr.write(
+      `2 GiB as ${kept}: ${extra.map(([name, mib]) => `${name} +${mib} MiB`).join(", ")}\n`,
+    );
     for (const [name, mib] of extra) expect(mib, name).toBeLessThan(EXTRA_MIB_MAX);
   }, 600_000);
 });

@@ -1,4 +1,7 @@
-/** The platform as it stands in production: every service and every role a process of its own, each of which can be killed. */
+/**
+ * The platform as it stands in production: every service and every role a process of its own, each of which
+ * can be killed.
+ */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -7,11 +10,11 @@ import { join, resolve } from "node:path";
 import { Client, Connection } from "@temporalio/client";
 import { createFileObjectStore } from "../../src/adapters/object-store/file-object-store.ts";
 import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
-import { createRequestStore } from "../../src/adapters/postgres/request-store.ts";
+import { createRequestStore } from "../../src/adapters/postgres/requests/request-store.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
-import { createClosing } from "../../src/core/closing.ts";
-import type { ObjectStore } from "../../src/core/ports/object-store.ts";
-import type { RequestStore } from "../../src/core/ports/request-store.ts";
+import { createClosing } from "../../src/core/operations/closing.ts";
+import type { ObjectStore } from "../../src/core/files/object-store.ts";
+import type { RequestStore } from "../../src/core/requests/request-store.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startPostgres } from "../../src/dev/services/postgres.ts";
 import { startRedis } from "../../src/dev/services/redis.ts";
@@ -41,7 +44,10 @@ export interface Cluster extends AsyncDisposable {
   restart(part: Part): Promise<void>;
   /** Starts one more GPU worker; resolves when it is ready. It is killed with the cluster. */
   addGpuWorker(more: Record<string, string>): Promise<ChildProcess>;
-  /** Sends a signal to a role or an added worker; resolves with its exit code (`null`: ended by the signal itself). */
+  /**
+   * Sends a signal to a role or an added worker; resolves with its exit code (`null`: ended by the signal
+   * itself).
+   */
   end(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null>;
   /** The process of a role. */
   child(role: (typeof ROLES)[number]): ChildProcess;
@@ -109,7 +115,8 @@ export async function startCluster(models: string, more: Record<string, string> 
     });
     return child;
   };
-  const startRole = async (name: string): Promise<void> => void roles.set(name as Part, await startProcess(name));
+  const startRole = async (name: string): Promise<void> =>
+    void roles.set(name as Part, await startProcess(name));
   const end = (child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> =>
     new Promise((done) => {
       if (child.exitCode !== null || child.signalCode !== null) return done(child.exitCode);
@@ -159,7 +166,9 @@ export async function startCluster(models: string, more: Record<string, string> 
     pid: (role) => roles.get(role)?.pid ?? 0,
     async running() {
       const found: string[] = [];
-      for await (const { workflowId } of workflow.list({ query: "WorkflowType = 'inferenceJob' AND ExecutionStatus = 'Running'" })) {
+      for await (const { workflowId } of workflow.list({
+        query: "WorkflowType = 'inferenceJob' AND ExecutionStatus = 'Running'",
+      })) {
         const { raw } = await workflow.getHandle(workflowId).describe();
         if (raw.pendingActivities?.some(({ state }) => state === ACTIVITY_STARTED)) found.push(workflowId);
       }

@@ -8,7 +8,10 @@ const GRACE_MS = 1_500;
 
 let cluster: Cluster;
 beforeAll(async () => {
-  cluster = await startCluster(STUB, { TEMPERA_GRACE_SECONDS: String(GRACE_MS / 1000), TEMPERA_WORKER_NAME: "first" });
+  cluster = await startCluster(STUB, {
+    TEMPERA_GRACE_SECONDS: String(GRACE_MS / 1000),
+    TEMPERA_WORKER_NAME: "first",
+  });
 });
 afterAll(() => cluster[Symbol.asyncDispose]());
 
@@ -17,9 +20,15 @@ interface Result {
   seed: number;
 }
 
-const submit = async (seed: number, delayMs: number, steps = 10, headers: Record<string, string> = {}): Promise<string> =>
+const submit = async (
+  seed: number,
+  delayMs: number,
+  steps = 10,
+  headers: Record<string, string> = {},
+): Promise<string> =>
   (await cluster.client.submit(STUB, { seed, delay_ms: delayMs, steps }, headers)).request_id;
-const submitAll = (delayMs: number): Promise<string[]> => Promise.all(Array.from({ length: JOBS }, (_, i) => submit(i, delayMs)));
+const submitAll = (delayMs: number): Promise<string[]> =>
+  Promise.all(Array.from({ length: JOBS }, (_, i) => submit(i, delayMs)));
 
 /** Follows a request to its end; its output, and how often it was seen to begin. */
 async function ended(id: string): Promise<Result & { begins: number }> {
@@ -34,7 +43,8 @@ async function ended(id: string): Promise<Result & { begins: number }> {
 }
 
 const allRunning = async (ids: string[]): Promise<void> => {
-  for (const id of ids) for await (const { status } of cluster.client.follow(STUB, id)) if (status === "IN_PROGRESS") break;
+  for (const id of ids)
+    for await (const { status } of cluster.client.follow(STUB, id)) if (status === "IN_PROGRESS") break;
 };
 
 const workers = async (): Promise<string[]> => {
@@ -64,9 +74,13 @@ describe("SIGTERM to one of two GPU workers in the middle of running jobs", () =
     expect(results.map(({ attempt }) => attempt)).toEqual([...Array(JOBS).fill(2), 1]);
     for (const id of ids) {
       const { logs } = await cluster.client.status(STUB, id);
-      const handed = logs?.filter(({ message }) => /^Attempt 1 failed: The GPU worker (was shut down|is going away)/.test(message));
+      const handed = logs?.filter(({ message }) =>
+        /^Attempt 1 failed: The GPU worker (was shut down|is going away)/.test(message),
+      );
       expect(handed).toHaveLength(1);
-      await expect.poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 30_000 }).toBe(true);
+      await expect
+        .poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 30_000 })
+        .toBe(true);
     }
     expect(await cluster.requests.deadLetters(100)).toEqual([]);
 
@@ -79,7 +93,10 @@ describe("SIGTERM to one of two GPU workers in the middle of running jobs", () =
   });
 
   it("a second signal ends it at once; its jobs are taken up by another when their heartbeats have run out", async () => {
-    const patient = await cluster.addGpuWorker({ TEMPERA_WORKER_NAME: "patient", TEMPERA_GRACE_SECONDS: "120" });
+    const patient = await cluster.addGpuWorker({
+      TEMPERA_WORKER_NAME: "patient",
+      TEMPERA_GRACE_SECONDS: "120",
+    });
     const id = await submit(7, 15_000);
     await allRunning([id]);
     const gone = cluster.end(patient, "SIGTERM");
@@ -96,7 +113,8 @@ describe("SIGTERM to one of two GPU workers in the middle of running jobs", () =
 
 describe("SIGTERM to one GPU worker after another, more often than a job has attempts", () => {
   it("uses none of them up, unless the caller wants one only; each goes on where the last one was", async () => {
-    const start = (n: number) => cluster.addGpuWorker({ TEMPERA_WORKER_NAME: `worker-${n}`, TEMPERA_GRACE_SECONDS: "0.2" });
+    const start = (n: number) =>
+      cluster.addGpuWorker({ TEMPERA_WORKER_NAME: `worker-${n}`, TEMPERA_GRACE_SECONDS: "0.2" });
     let serving = await start(0);
     const id = await submit(11, 600_000, 600);
     const once = await submit(12, 600_000, 600, { "x-fal-no-retry": "1" });
@@ -108,7 +126,12 @@ describe("SIGTERM to one GPU worker after another, more often than a job has att
       expect(await cluster.end(serving, "SIGTERM")).toBe(0);
       serving = next;
       await expect
-        .poll(async () => (await cluster.client.status(STUB, id)).logs?.filter(({ message }) => message.startsWith("Attempt ")).length)
+        .poll(
+          async () =>
+            (await cluster.client.status(STUB, id)).logs?.filter(({ message }) =>
+              message.startsWith("Attempt "),
+            ).length,
+        )
         .toBe(i);
       const before = step;
       await expect
@@ -119,8 +142,13 @@ describe("SIGTERM to one GPU worker after another, more often than a job has att
         .toBeGreaterThan(before);
     }
     await cluster.client.cancel(STUB, id);
-    await expect.poll(async () => (await cluster.requests.find(id))?.outcome).toMatchObject({ error: { code: "client_cancelled" } });
-    expect((await cluster.requests.find(once))?.outcome).toMatchObject({ ok: false, error: { code: "runner_disconnected" } });
+    await expect
+      .poll(async () => (await cluster.requests.find(id))?.outcome)
+      .toMatchObject({ error: { code: "client_cancelled" } });
+    expect((await cluster.requests.find(once))?.outcome).toMatchObject({
+      ok: false,
+      error: { code: "runner_disconnected" },
+    });
     expect(await cluster.requests.deadLetters(100)).toMatchObject([{ requestId: once, attempts: 1 }]);
   });
 });

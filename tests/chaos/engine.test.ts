@@ -6,12 +6,15 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type CheckpointKeeper, createCheckpointKeeper } from "../../src/activities/checkpoint-keeper.ts";
+import {
+  type CheckpointKeeper,
+  createCheckpointKeeper,
+} from "../../src/activities/inference/checkpoint-keeper.ts";
 import { createFileObjectStore } from "../../src/adapters/object-store/file-object-store.ts";
-import type { JsonObject } from "../../src/core/json.ts";
-import type { ModelVersion } from "../../src/core/model.ts";
-import { createEnginePool, type EnginePool } from "../../src/gpu-workers/engine-pool.ts";
-import { ENGINE_PROGRAMS } from "../../src/gpu-workers/engine-programs.ts";
+import type { JsonObject } from "../../src/core/json/json.ts";
+import type { ModelVersion } from "../../src/core/models/model.ts";
+import { createEnginePool, type EnginePool } from "../../src/gpu-workers/worker/pool/engine-pool.ts";
+import { ENGINE_PROGRAMS } from "../../src/gpu-workers/worker/pool/engine-programs.ts";
 import { loadRegistry } from "../../src/registry/registry.ts";
 import { type Cluster, startCluster } from "./cluster.ts";
 
@@ -44,7 +47,10 @@ let folder: string;
 const pools: EnginePool[] = [];
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "tempera-engine-"));
-  const registry = await loadRegistry({ modelsFolder: join(PROJECT, "models"), schemasFolder: join(PROJECT, "schemas") });
+  const registry = await loadRegistry({
+    modelsFolder: join(PROJECT, "models"),
+    schemasFolder: join(PROJECT, "schemas"),
+  });
   qwen = { ...(registry.route(QWEN)?.model as ModelVersion), checkpoint: { everySteps: 1, everySeconds: 0 } };
 });
 afterAll(async () => {
@@ -69,12 +75,23 @@ async function attempt(
   pool: EnginePool,
   endpoint: string,
   input: JsonObject,
-  { number = 1, keeper, onState = () => {} }: { number?: number; keeper?: CheckpointKeeper; onState?: (step: number) => void } = {},
+  {
+    number = 1,
+    keeper,
+    onState = () => {},
+  }: { number?: number; keeper?: CheckpointKeeper; onState?: (step: number) => void } = {},
 ): Promise<Ran> {
   const ran: Ran = { digests: [], steps: [], lines: [] };
   const checkpoint = number > 1 ? await keeper?.find() : undefined;
   await pool.run(
-    { requestId: "request", attempt: number, endpoint, version: "1.0.0", input, ...(checkpoint && { checkpoint }) },
+    {
+      requestId: "request",
+      attempt: number,
+      endpoint,
+      version: "1.0.0",
+      input,
+      ...(checkpoint && { checkpoint }),
+    },
     {
       started: () => {},
       log: (level, message) => ran.lines.push(`${level} ${message}`),
@@ -109,27 +126,33 @@ describe("kill -9 of the engine", () => {
     whole = await attempt(pool, QWEN, picture);
   });
 
-  it.each(Array.from({ length: STEPS }, (_, i) => i + 1))("at step %i of 20: the same picture, from the step the log names", async (at) => {
-    const warnings: string[] = [];
-    const newKeeper = () => createCheckpointKeeper(objects(), `kill-${at}`, (message) => warnings.push(message));
-    const first = newKeeper();
-    const onState = (step: number) => {
-      if (step === at) process.kill(pool.list()[0]?.pid ?? 0, "SIGKILL");
-    };
-    await expect(attempt(pool, QWEN, picture, { keeper: first, onState })).rejects.toMatchObject({ code: "runner_disconnected" });
-    await first.settled();
+  it.each(Array.from({ length: STEPS }, (_, i) => i + 1))(
+    "at step %i of 20: the same picture, from the step the log names",
+    async (at) => {
+      const warnings: string[] = [];
+      const newKeeper = () =>
+        createCheckpointKeeper(objects(), `kill-${at}`, (message) => warnings.push(message));
+      const first = newKeeper();
+      const onState = (step: number) => {
+        if (step === at) process.kill(pool.list()[0]?.pid ?? 0, "SIGKILL");
+      };
+      await expect(attempt(pool, QWEN, picture, { keeper: first, onState })).rejects.toMatchObject({
+        code: "runner_disconnected",
+      });
+      await first.settled();
 
-    // The next attempt may be another worker's: it knows the request, and nothing else.
-    const second = newKeeper();
-    const rest = await attempt(pool, QWEN, picture, { number: 2, keeper: second });
-    expect(rest.digests).toEqual(whole.digests);
-    const from = Number(/INFO Going on from step (\d+)\./.exec(rest.lines.join("\n"))?.[1] ?? 0);
-    expect([rest.steps[0], rest.steps.at(-1)]).toEqual([from + 1, STEPS]);
-    // No step is lost that had been handed out; a later one may have come before the blow.
-    expect(from).toBeGreaterThanOrEqual(Math.min(at, STEPS - 1));
-    await second.drop();
-    expect(warnings).toEqual([]);
-  });
+      // The next attempt may be another worker's: it knows the request, and nothing else.
+      const second = newKeeper();
+      const rest = await attempt(pool, QWEN, picture, { number: 2, keeper: second });
+      expect(rest.digests).toEqual(whole.digests);
+      const from = Number(/INFO Going on from step (\d+)\./.exec(rest.lines.join("\n"))?.[1] ?? 0);
+      expect([rest.steps[0], rest.steps.at(-1)]).toEqual([from + 1, STEPS]);
+      // No step is lost that had been handed out; a later one may have come before the blow.
+      expect(from).toBeGreaterThanOrEqual(Math.min(at, STEPS - 1));
+      await second.drop();
+      expect(warnings).toEqual([]);
+    },
+  );
 
   it("leaves a picture that shares its steps with it as it is", async () => {
     let killed = false;
@@ -155,7 +178,10 @@ describe("kill -9 of the engine", () => {
 
 describe("a model whose files are broken", () => {
   const NETWORK = "transformer/model.onnx";
-  /** A copy of the picture model, spoilt. Its digests are not looked at: that is the registry's part, at start. */
+  /**
+   * A copy of the picture model, spoilt. Its digests are not looked at: that is the registry's part, at
+   * start.
+   */
   const spoilt = (endpoint: string, spoil: (model: string) => void): ModelVersion => {
     const copy = mkdtempSync(join(folder, "model-"));
     cpSync(qwen.folder, copy, { recursive: true });
@@ -167,7 +193,9 @@ describe("a model whose files are broken", () => {
     const cut = spoilt("test/cut", (model) => truncateSync(join(model, NETWORK), 100_000));
     const pool = poolOf(qwen, cut);
     const other = attempt(pool, QWEN, picture);
-    const faults = await Promise.all([1, 2].map(() => attempt(pool, "test/cut", picture).catch((error: unknown) => error)));
+    const faults = await Promise.all(
+      [1, 2].map(() => attempt(pool, "test/cut", picture).catch((error: unknown) => error)),
+    );
     for (const fault of faults) {
       expect(fault).toMatchObject({
         code: "runner_scheduling_failure",
@@ -178,10 +206,15 @@ describe("a model whose files are broken", () => {
   });
 
   it("another network in its place: runner_server_error, the engine lives, other models too", async () => {
-    const swapped = spoilt("test/swapped", (model) => cpSync(join(model, "vae_decoder/model.onnx"), join(model, NETWORK)));
+    const swapped = spoilt("test/swapped", (model) =>
+      cpSync(join(model, "vae_decoder/model.onnx"), join(model, NETWORK)),
+    );
     const pool = poolOf(qwen, swapped);
     const other = attempt(pool, QWEN, picture);
-    for (let i = 0; i < 2; i++) await expect(attempt(pool, "test/swapped", picture)).rejects.toMatchObject({ code: "runner_server_error" });
+    for (let i = 0; i < 2; i++)
+      await expect(attempt(pool, "test/swapped", picture)).rejects.toMatchObject({
+        code: "runner_server_error",
+      });
     const state = pool.list().find(({ endpoint }) => endpoint === "test/swapped");
     expect(state).toMatchObject({ state: "ready", running: 0 });
     expect((await other).digests).toHaveLength(1);
@@ -211,7 +244,8 @@ describe("checkpoints of the platform's jobs", () => {
   afterAll(() => cluster[Symbol.asyncDispose]());
 
   const input = { seed: 3, delay_ms: 6_000, steps: 30, artifact_bytes: 2_000 };
-  const submit = async (more: object = {}) => (await cluster.client.submit(STUB, { ...input, ...more })).request_id;
+  const submit = async (more: object = {}) =>
+    (await cluster.client.submit(STUB, { ...input, ...more })).request_id;
   const kept = async (id: string) => (await cluster.objects.head(`checkpoints/${id}`)) !== undefined;
   const keptFrom = (id: string, step: number) =>
     expect
@@ -226,20 +260,29 @@ describe("checkpoints of the platform's jobs", () => {
     throw new Error(`${id} did not end`);
   };
 
-  it.each(["engine", "gpu-worker"] as const)("kill -9 of the %s: the next attempt goes on, and nothing is left behind", async (part) => {
-    const id = await submit();
-    await keptFrom(id, 15);
-    if (part === "engine") process.kill((await cluster.engines())[0] ?? 0, "SIGKILL");
-    else {
-      await cluster.kill("gpu-worker");
-      await cluster.restart("gpu-worker");
-    }
-    const { logs } = await ended(id);
-    const from = Number(/Going on from step (\d+)\./.exec(logs?.map(({ message }) => message).join("\n") ?? "")?.[1] ?? 0);
-    expect(from).toBeGreaterThanOrEqual(14);
-    expect(await cluster.client.result(STUB, id)).toMatchObject({ seed: 3, attempt: 2, file: { file_size: 2_000 } });
-    await expect.poll(() => kept(id)).toBe(false);
-  });
+  it.each(["engine", "gpu-worker"] as const)(
+    "kill -9 of the %s: the next attempt goes on, and nothing is left behind",
+    async (part) => {
+      const id = await submit();
+      await keptFrom(id, 15);
+      if (part === "engine") process.kill((await cluster.engines())[0] ?? 0, "SIGKILL");
+      else {
+        await cluster.kill("gpu-worker");
+        await cluster.restart("gpu-worker");
+      }
+      const { logs } = await ended(id);
+      const from = Number(
+        /Going on from step (\d+)\./.exec(logs?.map(({ message }) => message).join("\n") ?? "")?.[1] ?? 0,
+      );
+      expect(from).toBeGreaterThanOrEqual(14);
+      expect(await cluster.client.result(STUB, id)).toMatchObject({
+        seed: 3,
+        attempt: 2,
+        file: { file_size: 2_000 },
+      });
+      await expect.poll(() => kept(id)).toBe(false);
+    },
+  );
 
   it("a job that is cancelled, or fails for good, leaves nothing behind", async () => {
     const [cancelled, failed] = [await submit(), await submit({ fail: "error", fail_step: 20 })];
@@ -254,7 +297,8 @@ describe("checkpoints of the platform's jobs", () => {
     const id = await submit({ delay_ms: 3_000, fail: "crash", fail_step: 25 });
     const { error, logs } = await ended(id);
     expect(error).toBeDefined();
-    const said = logs?.map(({ message }) => message).filter((message) => message.startsWith("Going on")) ?? [];
+    const said =
+      logs?.map(({ message }) => message).filter((message) => message.startsWith("Going on")) ?? [];
     expect(said.length).toBe(4);
     await expect.poll(() => kept(id), { timeout: 10_000 }).toBe(false);
   });

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Outcome } from "../../src/core/request.ts";
+import type { Outcome } from "../../src/core/requests/request.ts";
 import { type Cluster, type Part, startCluster } from "./cluster.ts";
 
 const STUB = "tempera/stub";
@@ -24,7 +24,14 @@ const submitAll = (delayMs: number): Promise<string[]> =>
   Promise.all(
     seeds.map(
       async (seed) =>
-        (await cluster.client.submit(STUB, { seed, delay_ms: delayMs, steps: delayMs / 100, artifact_bytes: 5_000 })).request_id,
+        (
+          await cluster.client.submit(STUB, {
+            seed,
+            delay_ms: delayMs,
+            steps: delayMs / 100,
+            artifact_bytes: 5_000,
+          })
+        ).request_id,
     ),
   );
 
@@ -59,32 +66,39 @@ const allRunning = async (ids: string[]): Promise<void> => {
   );
 };
 
-describe.each<Part | "engine">(["engine", "gpu-worker", "gateway", "orchestrator", "temporal", "postgres", "redis"])(
-  "kill -9 of %s in the middle of 20 running jobs",
-  (part) => {
-    it("all 20 end, each with one outcome, and the same files as without the fault", async () => {
-      const ids = await submitAll(2_000);
-      await allRunning(ids);
-      if (part === "engine") {
-        const [engine] = await cluster.engines();
-        expect(engine).toBeDefined();
-        process.kill(engine as number, "SIGKILL");
-      } else {
-        await cluster.kill(part);
-        await cluster.restart(part);
-      }
-      expect(await filesOf(ids)).toEqual(unharmed);
+describe.each<Part | "engine">([
+  "engine",
+  "gpu-worker",
+  "gateway",
+  "orchestrator",
+  "temporal",
+  "postgres",
+  "redis",
+])("kill -9 of %s in the middle of 20 running jobs", (part) => {
+  it("all 20 end, each with one outcome, and the same files as without the fault", async () => {
+    const ids = await submitAll(2_000);
+    await allRunning(ids);
+    if (part === "engine") {
+      const [engine] = await cluster.engines();
+      expect(engine).toBeDefined();
+      process.kill(engine as number, "SIGKILL");
+    } else {
+      await cluster.kill(part);
+      await cluster.restart(part);
+    }
+    expect(await filesOf(ids)).toEqual(unharmed);
 
-      // One outcome each: what Postgres keeps is what callers were given.
-      for (const id of ids) {
-        await expect.poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 60_000 }).toBe(true);
-        const outcome = (await cluster.requests.find(id))?.outcome as Outcome;
-        expect(outcome).toMatchObject({ ok: true, output: { inline: await cluster.client.result(STUB, id) } });
-      }
-      expect(await cluster.requests.deadLetters(100)).toEqual([]);
-    });
-  },
-);
+    // One outcome each: what Postgres keeps is what callers were given.
+    for (const id of ids) {
+      await expect
+        .poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 60_000 })
+        .toBe(true);
+      const outcome = (await cluster.requests.find(id))?.outcome as Outcome;
+      expect(outcome).toMatchObject({ ok: true, output: { inline: await cluster.client.result(STUB, id) } });
+    }
+    expect(await cluster.requests.deadLetters(100)).toEqual([]);
+  });
+});
 
 describe("submits while a service is away", () => {
   it("Temporal: 503 with Retry-After, nothing queued; finished requests can still be read", async () => {
@@ -107,13 +121,18 @@ describe("submits while a service is away", () => {
       .toBe("IN_QUEUE");
   });
 
-  it.each(["redis", "postgres"] as const)("%s: submits are taken, jobs run, results are read", async (part) => {
-    await cluster.kill(part);
-    const { request_id: id } = await cluster.client.submit(STUB, { seed: 5 });
-    if (part === "redis") await ended(id);
-    await cluster.restart(part);
-    await ended(id);
-    expect(await cluster.client.result(STUB, id)).toMatchObject({ seed: 5 });
-    await expect.poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 60_000 }).toBe(true);
-  });
+  it.each(["redis", "postgres"] as const)(
+    "%s: submits are taken, jobs run, results are read",
+    async (part) => {
+      await cluster.kill(part);
+      const { request_id: id } = await cluster.client.submit(STUB, { seed: 5 });
+      if (part === "redis") await ended(id);
+      await cluster.restart(part);
+      await ended(id);
+      expect(await cluster.client.result(STUB, id)).toMatchObject({ seed: 5 });
+      await expect
+        .poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 60_000 })
+        .toBe(true);
+    },
+  );
 });

@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Json } from "../../src/core/json.ts";
+import type { Json } from "../../src/core/json/json.ts";
 import { type Cluster, type Part, startCluster } from "./cluster.ts";
 
 const STUB = "tempera/stub";
@@ -41,7 +41,9 @@ const submitAll = (): Promise<string[]> => {
   const hook = encodeURIComponent(`http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`);
   return Promise.all(
     Array.from({ length: PIPELINES }, async (_, i) => {
-      const stages = Array.from({ length: NODES }, (_, node) => [{ payload: `${i}/${node}`, delay_ms: NODE_MS, steps: 6 }]);
+      const stages = Array.from({ length: NODES }, (_, node) => [
+        { payload: `${i}/${node}`, delay_ms: NODE_MS, steps: 6 },
+      ]);
       return (await cluster.client.submit(`${PIPELINE}?fal_webhook=${hook}`, { stages })).request_id;
     }),
   );
@@ -68,41 +70,60 @@ async function strike(part: Part | "engine"): Promise<void> {
   await cluster.restart(part);
 }
 
-/** A delivery whose attempt was under way when one of these was killed is attempted again: its receiver may hear it twice. */
+/**
+ * A delivery whose attempt was under way when one of these was killed is attempted again: its receiver may
+ * hear it twice.
+ */
 const MAY_TELL_TWICE = new Set<Part | "engine">(["orchestrator", "temporal", "postgres"]);
 
-describe.each<Part | "engine">(["engine", "gpu-worker", "gateway", "orchestrator", "temporal", "postgres", "redis"])(
-  "kill -9 of %s",
-  (part) => {
-    it(`at a random moment of ${PIPELINES} pipelines: all end, each node with one outcome, one webhook each`, async () => {
-      const ids = await submitAll();
-      const afterMs = Math.round(Math.random() * NODE_MS * NODES);
-      await sleep(afterMs);
-      await strike(part);
-      await Promise.all(ids.map((id) => ended(PIPELINE, id)));
+describe.each<Part | "engine">([
+  "engine",
+  "gpu-worker",
+  "gateway",
+  "orchestrator",
+  "temporal",
+  "postgres",
+  "redis",
+])("kill -9 of %s", (part) => {
+  it(`at a random moment of ${PIPELINES} pipelines: all end, each node with one outcome, one webhook each`, async () => {
+    const ids = await submitAll();
+    const afterMs = Math.round(Math.random() * NODE_MS * NODES);
+    await sleep(afterMs);
+    await strike(part);
+    await Promise.all(ids.map((id) => ended(PIPELINE, id)));
 
-      for (const [i, id] of ids.entries()) {
-        const about = `pipeline ${i} (${id}), struck after ${afterMs} ms`;
-        const { stages } = (await cluster.client.result(PIPELINE, id)) as { stages: { echo: string; attempt: number }[][] };
-        expect(
-          stages.flat().map(({ echo }) => echo),
-          about,
-        ).toEqual([`${i}/0`, `${i}/1`, `${i}/2`]);
-        // A node that were run again behind its record would have given the pipeline another attempt than the record has.
-        const nodes = await cluster.requests.nodes(id);
-        expect(nodes.map(({ node }) => node?.id).sort(), about).toEqual(["stage-1-1", "stage-2-1", "stage-3-1"]);
-        for (const [stage, outputs] of stages.entries()) {
-          const record = nodes.find(({ node }) => node?.id === `stage-${stage + 1}-1`);
-          expect(record?.outcome, about).toMatchObject({ ok: true, output: { inline: outputs[0] } });
-          // Whose end Redis was away for is known as ended some seconds later.
-          await ended(STUB, record?.requestId ?? "");
-          expect(await cluster.client.result(STUB, record?.requestId ?? ""), about).toEqual(outputs[0]);
-        }
-        await expect.poll(() => told.get(id)?.length ?? 0, { timeout: 60_000, message: `webhook of ${about}` }).toBeGreaterThan(0);
-        for (const payload of told.get(id) ?? []) expect(payload, about).toEqual({ stages });
-        if (!MAY_TELL_TWICE.has(part)) expect(told.get(id), about).toHaveLength(1);
+    for (const [i, id] of ids.entries()) {
+      const about = `pipeline ${i} (${id}), struck after ${afterMs} ms`;
+      const { stages } = (await cluster.client.result(PIPELINE, id)) as {
+        stages: { echo: string; attempt: number }[][];
+      };
+      expect(
+        stages.flat().map(({ echo }) => echo),
+        about,
+      ).toEqual([`${i}/0`, `${i}/1`, `${i}/2`]);
+      // A node that were run again behind its record would have given the pipeline another attempt than the
+      // record has.
+      const nodes = await cluster.requests.nodes(id);
+      expect(nodes.map(({ node }) => node?.id).sort(), about).toEqual([
+        "stage-1-1",
+        "stage-2-1",
+        "stage-3-1",
+      ]);
+      for (const [stage, outputs] of stages.entries()) {
+        const record = nodes.find(({ node }) => node?.id === `stage-${stage + 1}-1`);
+        expect(record?.outcome, about).toMatchObject({ ok: true, output: { inline: outputs[0] } });
+        // Whose end Redis was away for is known as ended some seconds later.
+        await ended(STUB, record?.requestId ?? "");
+        expect(await cluster.client.result(STUB, record?.requestId ?? ""), about).toEqual(outputs[0]);
       }
-      expect((await cluster.requests.deadLetters(100)).filter(({ requestId }) => ids.includes(requestId))).toEqual([]);
-    });
-  },
-);
+      await expect
+        .poll(() => told.get(id)?.length ?? 0, { timeout: 60_000, message: `webhook of ${about}` })
+        .toBeGreaterThan(0);
+      for (const payload of told.get(id) ?? []) expect(payload, about).toEqual({ stages });
+      if (!MAY_TELL_TWICE.has(part)) expect(told.get(id), about).toHaveLength(1);
+    }
+    expect(
+      (await cluster.requests.deadLetters(100)).filter(({ requestId }) => ids.includes(requestId)),
+    ).toEqual([]);
+  });
+});

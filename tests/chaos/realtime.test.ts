@@ -12,7 +12,9 @@ beforeAll(async () => {
 afterAll(() => cluster[Symbol.asyncDispose]());
 
 const connect = (): Promise<TestSocket> =>
-  openSocket(`${cluster.url.replace("http", "ws")}/${STUB}/realtime`, { headers: { authorization: `Key ${cluster.key}` } });
+  openSocket(`${cluster.url.replace("http", "ws")}/${STUB}/realtime`, {
+    headers: { authorization: `Key ${cluster.key}` },
+  });
 type Answer = { echo?: string; attempt?: number; action?: string };
 async function until(socket: TestSocket, found: (answer: Answer) => boolean): Promise<Answer> {
   for (;;) {
@@ -36,14 +38,17 @@ describe("kill -9 behind an open realtime socket", () => {
     expect(await ask(socket, "after")).toMatchObject({ attempt: 2 });
   });
 
-  it.each(["orchestrator", "temporal", "postgres"] as const)("%s: frames go on as if nothing happened", async (part) => {
-    await using socket = await connect();
-    await ask(socket, "before");
-    await cluster.kill(part);
-    expect(await ask(socket, "meanwhile")).toMatchObject({ attempt: 1 });
-    await cluster.restart(part);
-    await ask(socket, "after");
-  });
+  it.each(["orchestrator", "temporal", "postgres"] as const)(
+    "%s: frames go on as if nothing happened",
+    async (part) => {
+      await using socket = await connect();
+      await ask(socket, "before");
+      await cluster.kill(part);
+      expect(await ask(socket, "meanwhile")).toMatchObject({ attempt: 1 });
+      await cluster.restart(part);
+      await ask(socket, "after");
+    },
+  );
 
   it("redis: frames stop, and go on when it is back", async () => {
     await using socket = await connect();

@@ -1,4 +1,7 @@
-/** The embedded default as a person runs it: one process, Ctrl-C, and what it says when something is in the way. */
+/**
+ * The embedded default as a person runs it: one process, Ctrl-C, and what it says when something is in the
+ * way.
+ */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -75,7 +78,11 @@ async function startReady(): Promise<Started & { client: PlatformClient }> {
 describe("npm start", () => {
   it("a request submitted before Ctrl-C is finished after the next start; the curl line works as it is pasted", async () => {
     const first = await startReady();
-    const { request_id: running } = await first.client.submit(STUB, { delay_ms: 2_000, seed: 1, artifact_bytes: 100 });
+    const { request_id: running } = await first.client.submit(STUB, {
+      delay_ms: 2_000,
+      seed: 1,
+      artifact_bytes: 100,
+    });
     const { request_id: later } = await first.client.submit(STUB, { delay_ms: 1_500, seed: 2 });
     for await (const { status } of first.client.follow(STUB, running)) if (status === "IN_PROGRESS") break;
     first.child.kill("SIGINT");
@@ -150,8 +157,14 @@ describe("what is in the way is one line that says what and what to do", () => {
   });
 
   it("a Temporal binary that is none, and one that cannot be had", async () => {
-    expect(await refusal({ TEMPORAL_CLI: "/no/such/temporal" })).toMatch(/TEMPORAL_CLI names \/no\/such\/temporal/);
-    const line = await refusal({ PATH: "/usr/bin:/bin", TEMPERA_CACHE: join(folder, "empty-cache"), HTTPS_PROXY: "http://127.0.0.1:9" });
+    expect(await refusal({ TEMPORAL_CLI: "/no/such/temporal" })).toMatch(
+      /TEMPORAL_CLI names \/no\/such\/temporal/,
+    );
+    const line = await refusal({
+      PATH: "/usr/bin:/bin",
+      TEMPERA_CACHE: join(folder, "empty-cache"),
+      HTTPS_PROXY: "http://127.0.0.1:9",
+    });
     expect(line).toMatch(/Temporal CLI not found.*Set TEMPORAL_CLI/);
   });
 

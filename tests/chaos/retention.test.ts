@@ -1,8 +1,11 @@
-/** A sweep whose orchestrator is killed half-way goes on where it was: nothing is left, and everything is counted once. */
+/**
+ * A sweep whose orchestrator is killed half-way goes on where it was: nothing is left, and everything is
+ * counted once.
+ */
 import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../src/adapters/postgres/connection.ts";
-import { createRetentionStore } from "../../src/adapters/postgres/retention-store.ts";
+import { createRetentionStore } from "../../src/adapters/postgres/operations/retention-store.ts";
 import { insertExpired } from "../load/expired-records.ts";
 import { type Cluster, startCluster } from "./cluster.ts";
 
@@ -21,7 +24,9 @@ afterAll(async () => {
 });
 
 const left = async (): Promise<number> =>
-  (await sql<{ left: number }[]>`SELECT count(*)::integer AS left FROM requests WHERE owner_id = 'expired'`)[0]?.left ?? 0;
+  (
+    await sql<{ left: number }[]>`SELECT count(*)::integer AS left FROM requests WHERE owner_id = 'expired'`
+  )[0]?.left ?? 0;
 
 it("goes on after a kill, beside jobs, in the same run", async () => {
   await insertExpired(sql, RECORDS);
@@ -34,7 +39,10 @@ it("goes on after a kill, beside jobs, in the same run", async () => {
   expect(half).toBeLessThan(RECORDS);
   await cluster.restart("orchestrator");
   while ((await left()) > 0) await pause(100);
-  const { sweeps } = await cluster.client.admin<{ sweeps: { sweep: string; runs: { state: string }[] }[] }>("GET", "/v1/tempera/retention");
+  const { sweeps } = await cluster.client.admin<{ sweeps: { sweep: string; runs: { state: string }[] }[] }>(
+    "GET",
+    "/v1/tempera/retention",
+  );
   expect(sweeps.find(({ sweep }) => sweep === "expired")?.runs).toHaveLength(1);
   const totals = await createRetentionStore(sql).totals();
   expect(totals.find(({ kind }) => kind === "request")?.items).toBe(RECORDS);

@@ -26,7 +26,10 @@ beforeAll(async () => {
   const stub = "tempera/stub/1.0.0";
   const manifest = await readFile(join(PROJECT, "models", stub, "model.yaml"), "utf8");
   const schemas = join(folder, "schemas");
-  await cp(join(PROJECT, "schemas"), schemas, { recursive: true, filter: (path) => !path.includes("/models/") });
+  await cp(join(PROJECT, "schemas"), schemas, {
+    recursive: true,
+    filter: (path) => !path.includes("/models/"),
+  });
   for (const endpoint of [A, B, MANY]) {
     const own = manifest
       .replace(/^endpoint: .*/m, `endpoint: ${endpoint}`)
@@ -35,7 +38,9 @@ beforeAll(async () => {
       .replace(/^pinned: .*/m, "pinned: false");
     await mkdir(join(folder, "models", endpoint, "1.0.0"), { recursive: true });
     await writeFile(join(folder, "models", endpoint, "1.0.0", "model.yaml"), own);
-    await cp(join(PROJECT, "schemas/models", stub), join(schemas, "models", endpoint, "1.0.0"), { recursive: true });
+    await cp(join(PROJECT, "schemas/models", stub), join(schemas, "models", endpoint, "1.0.0"), {
+      recursive: true,
+    });
   }
   cluster = await startCluster(`${A},${B},${MANY}`, {
     TEMPERA_MODELS: join(folder, "models"),
@@ -52,16 +57,20 @@ afterAll(async () => {
 
 const submit = async (endpoint: string, delayMs: number): Promise<string> =>
   (await cluster.client.submit(endpoint, { delay_ms: delayMs, steps: 5 })).request_id;
-const status = async (endpoint: string, id: string): Promise<string> => (await cluster.client.status(endpoint, id)).status;
+const status = async (endpoint: string, id: string): Promise<string> =>
+  (await cluster.client.status(endpoint, id)).status;
 const reached = async (endpoint: string, id: string, wanted: string): Promise<void> => {
   for await (const { status: is, error } of cluster.client.follow(endpoint, id)) {
     expect(error).toBeUndefined();
     if (is === wanted) return;
   }
 };
-const engines = async (): Promise<EngineView[]> => (await cluster.client.admin<{ engines: EngineView[] }>("GET", "/v1/engines")).engines;
+const engines = async (): Promise<EngineView[]> =>
+  (await cluster.client.admin<{ engines: EngineView[] }>("GET", "/v1/engines")).engines;
 const runningAt = async (endpoint: string): Promise<string[]> =>
-  (await engines()).filter(({ endpoint_id, running }) => endpoint_id === endpoint && running > 0).map(({ worker }) => worker);
+  (await engines())
+    .filter(({ endpoint_id, running }) => endpoint_id === endpoint && running > 0)
+    .map(({ worker }) => worker);
 
 describe("a GPU worker takes no request it has no room for", () => {
   it("each polls only what fits: the second model goes to the worker that is idle, however long the first one works", async () => {

@@ -25,7 +25,11 @@ interface Told {
 }
 
 /** Reads a stream's events into `told` until it ends or breaks. */
-async function read(response: Response, told: Told[], enough: (told: Told[]) => boolean = () => false): Promise<void> {
+async function read(
+  response: Response,
+  told: Told[],
+  enough: (told: Told[]) => boolean = () => false,
+): Promise<void> {
   let text = "";
   const chunks = (response.body ?? new Blob([]).stream()).pipeThrough(new TextDecoderStream());
   for await (const chunk of chunks as unknown as AsyncIterable<string>) {
@@ -52,7 +56,9 @@ describe("a stream", () => {
     const resumed = await post(`/${STUB}/stream`, {}, { "last-event-id": told.at(-1)?.id ?? "" });
     expect(resumed.headers.get("x-fal-request-id")).toBe(answer.headers.get("x-fal-request-id"));
     await read(resumed, told);
-    expect(told.flatMap(({ data }) => (data.type === "progress" ? [data.step] : []))).toEqual(Array.from({ length: 24 }, (_, i) => i + 1));
+    expect(told.flatMap(({ data }) => (data.type === "progress" ? [data.step] : []))).toEqual(
+      Array.from({ length: 24 }, (_, i) => i + 1),
+    );
     expect(told.at(-1)?.data).toMatchObject({ attempt: 1 });
   });
 

@@ -14,7 +14,9 @@ beforeAll(async () => {
 });
 afterAll(() => cluster[Symbol.asyncDispose]());
 
-async function initiate(how: "initiate" | "initiate-multipart"): Promise<{ upload_url: string; file_url: string }> {
+async function initiate(
+  how: "initiate" | "initiate-multipart",
+): Promise<{ upload_url: string; file_url: string }> {
   const answer = await fetch(`${cluster.url}/rest/storage/upload/${how}`, {
     method: "POST",
     headers: { authorization: `Key ${cluster.key}`, "content-type": "application/json" },
@@ -33,9 +35,15 @@ async function residentMib(): Promise<number> {
 function put(url: string, chunk: Buffer, count: number): Promise<{ status: number; sha256: string }> {
   return new Promise((done, fail) => {
     const hash = createHash("sha256");
-    const sent = request(url, { method: "PUT", headers: { "content-length": chunk.length * count } }, (response) => {
-      response.resume().once("end", () => done({ status: response.statusCode ?? 0, sha256: hash.digest("hex") }));
-    });
+    const sent = request(
+      url,
+      { method: "PUT", headers: { "content-length": chunk.length * count } },
+      (response) => {
+        response
+          .resume()
+          .once("end", () => done({ status: response.statusCode ?? 0, sha256: hash.digest("hex") }));
+      },
+    );
     sent.once("error", fail);
     let left = count;
     const more = (): void => {
@@ -51,7 +59,8 @@ function put(url: string, chunk: Buffer, count: number): Promise<{ status: numbe
 
 async function digest(url: string): Promise<string> {
   const hash = createHash("sha256");
-  for await (const chunk of (await fetch(url)).body as unknown as AsyncIterable<Uint8Array>) hash.update(chunk);
+  for await (const chunk of (await fetch(url)).body as unknown as AsyncIterable<Uint8Array>)
+    hash.update(chunk);
   return hash.digest("hex");
 }
 
@@ -69,7 +78,9 @@ describe("a large upload", () => {
     expect(status).toBe(200);
     expect(await digest(file_url)).toBe(sha256);
     clearInterval(looking);
-    process.stderr.write(`1 GiB up and down: resident memory ${Math.round(before)} MiB, at most ${Math.round(most)} MiB\n`);
+    process.stderr.write(
+      `1 GiB up and down: resident memory ${Math.round(before)} MiB, at most ${Math.round(most)} MiB\n`,
+    );
     expect(most - before).toBeLessThan(95);
   });
 });
@@ -84,14 +95,18 @@ describe("a restart of the gateway", () => {
     };
     const bodies = [randomBytes(5 * MIB), randomBytes(5 * MIB), randomBytes(100)];
     const send = async (i: number) =>
-      (await (await fetch(at(`/${i + 1}`), { method: "PUT", body: new Uint8Array(bodies[i] as Buffer) })).json()) as object;
+      (await (
+        await fetch(at(`/${i + 1}`), { method: "PUT", body: new Uint8Array(bodies[i] as Buffer) })
+      ).json()) as object;
     const first = await send(0);
     const cut = put(at("/2"), Buffer.alloc(64 * 1024), 5 * 16).catch((error: Error) => error);
     await cluster.kill("gateway");
     await cut;
     await cluster.restart("gateway");
     const parts = [first, await send(1), await send(2)];
-    expect((await fetch(at("/complete"), { method: "POST", body: JSON.stringify({ parts }) })).status).toBe(200);
+    expect((await fetch(at("/complete"), { method: "POST", body: JSON.stringify({ parts }) })).status).toBe(
+      200,
+    );
     const sha256 = createHash("sha256").update(Buffer.concat(bodies)).digest("hex");
     expect(await digest(file_url)).toBe(sha256);
   });

@@ -32,7 +32,9 @@ describe.each(pages)("%s", (page) => {
   const text = read(page);
 
   it("relative links lead to files, and to headings that are there", () => {
-    const links = [...withoutCode(text).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)].map(([, target = ""]) => target);
+    const links = [...withoutCode(text).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)].map(
+      ([, target = ""]) => target,
+    );
     const broken = links.filter((link) => {
       const [path = "", anchor] = link.split("#");
       const target = path === "" ? page : join(dirname(page), path);
@@ -49,8 +51,13 @@ describe.each(pages)("%s", (page) => {
 
   it("what is said to be in a file is in it", () => {
     const named = [
-      ...[...text.matchAll(/`(src\/[^`]+\.ts)`,\s+`(\w+)`/g)].map(([, path = "", name = ""]) => ({ path, name })),
-      ...[...text.matchAll(/`(\w+)`\s+(?:\(|of\s+|in\s+)`(src\/[^`]+\.ts)`/g)].map(([, name = "", path = ""]) => ({ path, name })),
+      ...[...text.matchAll(/`(src\/[^`]+\.ts)`,\s+`(\w+)`/g)].map(([, path = "", name = ""]) => ({
+        path,
+        name,
+      })),
+      ...[...text.matchAll(/`(\w+)`\s+(?:\(|of\s+|in\s+)`(src\/[^`]+\.ts)`/g)].map(
+        ([, name = "", path = ""]) => ({ path, name }),
+      ),
     ];
     expect(named.filter(({ path, name }) => !new RegExp(`\\b${name}\\b`).test(read(path)))).toEqual([]);
   });

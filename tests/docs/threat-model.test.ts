@@ -26,7 +26,10 @@ for (const line of read("docs/architecture/05-security.md").split("\n")) {
   else if (inTable && !/^-+$/.test(cells[0] ?? ""))
     threats.push({
       threat: cells[0] ?? "",
-      tests: [...(cells.at(-1) ?? "").matchAll(/`([^`]+)` "([^"]+)"/g)].map(([, file = "", name = ""]) => ({ file, name })),
+      tests: [...(cells.at(-1) ?? "").matchAll(/`([^`]+)` "([^"]+)"/g)].map(([, file = "", name = ""]) => ({
+        file,
+        name,
+      })),
     });
 }
 
@@ -47,5 +50,6 @@ describe("the threat model", () => {
     }
   });
 
-  it("notices a test that is not there", () => expect(hasTest("tests/docs/threat-model.test.ts", "has no such name")).toBe(false));
+  it("notices a test that is not there", () =>
+    expect(hasTest("tests/docs/threat-model.test.ts", "has no such name")).toBe(false));
 });

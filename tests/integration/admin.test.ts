@@ -1,4 +1,7 @@
-/** The admin service on a running platform: what several people change at once, what callers try, and what the command covers. */
+/**
+ * The admin service on a running platform: what several people change at once, what callers try, and what the
+ * command covers.
+ */
 import { execFile } from "node:child_process";
 import { request as httpRequest } from "node:http";
 import { connect } from "node:net";
@@ -25,7 +28,11 @@ interface Asked {
   key?: string;
   headers?: Record<string, string>;
 }
-const admin = (method: string, path: string, { body, key = test.platform.key, headers = {} }: Asked = {}): Promise<Response> =>
+const admin = (
+  method: string,
+  path: string,
+  { body, key = test.platform.key, headers = {} }: Asked = {},
+): Promise<Response> =>
   fetch(`${test.platform.adminUrl}${path}`, {
     method,
     headers: { authorization: `Key ${key}`, ...headers },
@@ -40,8 +47,11 @@ const tempera = (...args: string[]): Promise<{ code: number; out: string; err: s
       TEMPERA_ADMIN_URL: test.platform.adminUrl,
       TEMPERA_KEY: test.platform.key,
     };
-    execFile(process.execPath, [join(PROJECT, "scripts/tempera.mjs"), ...args], { cwd: PROJECT, env }, (error, out, err) =>
-      done({ code: error ? Number(error.code ?? 1) : 0, out, err }),
+    execFile(
+      process.execPath,
+      [join(PROJECT, "scripts/tempera.mjs"), ...args],
+      { cwd: PROJECT, env },
+      (error, out, err) => done({ code: error ? Number(error.code ?? 1) : 0, out, err }),
     );
   });
 
@@ -57,50 +67,75 @@ const upload = async (key: string, headers: Record<string, string> = {}): Promis
 /** Runs the stub to its end, its record included; the request's id and output. */
 async function run(input: object, key = mine): Promise<{ id: string; output: { file?: { url: string } } }> {
   const headers = { authorization: `Key ${key}` };
-  const submitted = (await (await test.call(`/queue/${STUB}`, { method: "POST", body: JSON.stringify(input), headers })).json()) as {
+  const submitted = (await (
+    await test.call(`/queue/${STUB}`, { method: "POST", body: JSON.stringify(input), headers })
+  ).json()) as {
     request_id: string;
   };
   const id = submitted.request_id;
   await test.record(id);
-  return { id, output: (await (await test.call(`/queue/${STUB}/requests/${id}`, { headers })).json()) as { file?: { url: string } } };
+  return {
+    id,
+    output: (await (await test.call(`/queue/${STUB}/requests/${id}`, { headers })).json()) as {
+      file?: { url: string };
+    },
+  };
 }
 
 describe("two people who change one thing at the same time", () => {
   it.each([
-    ["/v1/storage/settings", { expiration_duration_seconds: 1_000_000 }, { expiration_duration_seconds: 2_000_000 }],
+    [
+      "/v1/storage/settings",
+      { expiration_duration_seconds: 1_000_000 },
+      { expiration_duration_seconds: 2_000_000 },
+    ],
     ["file", { default: "forbid" }, { default: "hide" }],
-  ])("%s: one is taken, the other is told (412), and nothing of it is kept; each leaves its record", async (where, one, other) => {
-    const path = where === "file" ? `/v1/storage/files/acl?url=${encodeURIComponent(await upload(mine))}` : where;
-    const read = await admin("GET", path, { key: mine });
-    const ifMatch = read.headers.get("etag") ?? "";
-    expect(ifMatch).toMatch(/^"\d+"$/);
-    const put = (body: object): Promise<Response> => admin("PUT", path, { body, key: mine, headers: { "if-match": ifMatch } });
-    const answers = await Promise.all([put(one), put(other)]);
-    expect(answers.map(({ status }) => status).sort()).toEqual([200, 412]);
-    const [won, lost] = answers[0]?.status === 200 ? answers : [...answers].reverse();
-    expect(await lost?.json()).toMatchObject({ error: { code: "changed_meanwhile", message: expect.stringContaining("somebody else") } });
-    expect(await json(admin("GET", path, { key: mine }))).toEqual(await won?.json());
-    expect((await put(one)).status).toBe(412);
-    expect((await admin("PUT", path, { body: one, key: mine, headers: { "if-match": "*" } })).status).toBe(200);
-    expect((await admin("PUT", path, { body: one, key: mine, headers: { "if-match": 'W/"x' } })).status).toBe(412);
+  ])(
+    "%s: one is taken, the other is told (412), and nothing of it is kept; each leaves its record",
+    async (where, one, other) => {
+      const path =
+        where === "file" ? `/v1/storage/files/acl?url=${encodeURIComponent(await upload(mine))}` : where;
+      const read = await admin("GET", path, { key: mine });
+      const ifMatch = read.headers.get("etag") ?? "";
+      expect(ifMatch).toMatch(/^"\d+"$/);
+      const put = (body: object): Promise<Response> =>
+        admin("PUT", path, { body, key: mine, headers: { "if-match": ifMatch } });
+      const answers = await Promise.all([put(one), put(other)]);
+      expect(answers.map(({ status }) => status).sort()).toEqual([200, 412]);
+      const [won, lost] = answers[0]?.status === 200 ? answers : [...answers].reverse();
+      expect(await lost?.json()).toMatchObject({
+        error: { code: "changed_meanwhile", message: expect.stringContaining("somebody else") },
+      });
+      expect(await json(admin("GET", path, { key: mine }))).toEqual(await won?.json());
+      expect((await put(one)).status).toBe(412);
+      expect((await admin("PUT", path, { body: one, key: mine, headers: { "if-match": "*" } })).status).toBe(
+        200,
+      );
+      expect(
+        (await admin("PUT", path, { body: one, key: mine, headers: { "if-match": 'W/"x' } })).status,
+      ).toBe(412);
 
-    const action = where === "file" ? "files.acl" : "storage.settings";
-    const { audit } = await json<{ audit: { state: string; error_code: string | null }[] }>(
-      admin("GET", `/v1/tempera/audit?action=${action}`),
-    );
-    expect(audit.map(({ state, error_code }) => error_code ?? state).sort()).toEqual([
-      "changed_meanwhile",
-      "changed_meanwhile",
-      "made",
-      "made",
-    ]);
-    await admin("PUT", "/v1/storage/settings", { body: {}, key: mine });
-  });
+      const action = where === "file" ? "files.acl" : "storage.settings";
+      const { audit } = await json<{ audit: { state: string; error_code: string | null }[] }>(
+        admin("GET", `/v1/tempera/audit?action=${action}`),
+      );
+      expect(audit.map(({ state, error_code }) => error_code ?? state).sort()).toEqual([
+        "changed_meanwhile",
+        "changed_meanwhile",
+        "made",
+        "made",
+      ]);
+      await admin("PUT", "/v1/storage/settings", { body: {}, key: mine });
+    },
+  );
 });
 
 describe("storage settings", () => {
   it("hold for new files on a gateway within seconds; a header that says less does not open what they close", async () => {
-    const set = { expiration_duration_seconds: 3600, initial_acl: { default: "hide", rules: [{ user: "friend", decision: "allow" }] } };
+    const set = {
+      expiration_duration_seconds: 3600,
+      initial_acl: { default: "hide", rules: [{ user: "friend", decision: "allow" }] },
+    };
     expect(await json(admin("PUT", "/v1/storage/settings", { body: set, key: theirs }))).toEqual(set);
     const hidden = async (headers?: Record<string, string>): Promise<boolean> =>
       (await fetch(await upload(theirs, headers))).status === 404;
@@ -119,7 +154,9 @@ describe("storage settings", () => {
     expect((await admin("PUT", path, { body: { default: "allow" }, key: mine })).status).toBe(404);
     const sign = `/v1/storage/files/sign?url=${encodeURIComponent(file)}`;
     expect((await admin("POST", sign, { body: {}, key: mine })).status).toBe(404);
-    const { signed_url } = await json<{ signed_url: string }>(admin("POST", sign, { body: { expiration_seconds: 60 }, key: theirs }));
+    const { signed_url } = await json<{ signed_url: string }>(
+      admin("POST", sign, { body: { expiration_seconds: 60 }, key: theirs }),
+    );
     expect(await (await fetch(signed_url)).text()).toBe("bytes");
     expect((await admin("PUT", path, { body: { default: "allow" }, key: theirs })).status).toBe(200);
     expect((await fetch(file)).status).toBe(200);
@@ -130,7 +167,9 @@ describe("storage settings", () => {
       { default: "allow", ruls: [] },
     ])
       expect((await admin("PUT", path, { body, key: theirs })).status).toBe(422);
-    expect((await admin("GET", "/v1/storage/files/acl?url=http://example.com/x", { key: mine })).status).toBe(404);
+    expect((await admin("GET", "/v1/storage/files/acl?url=http://example.com/x", { key: mine })).status).toBe(
+      404,
+    );
   });
 });
 
@@ -148,13 +187,18 @@ describe("payload deletion", () => {
     const url = first.output.file?.url as string;
     const third = await run(same);
     expect(third.output.file?.url).toBe(url);
-    expect(await erase(first.id)).toEqual([{ link: url, exception: expect.stringContaining("Another request") }]);
+    expect(await erase(first.id)).toEqual([
+      { link: url, exception: expect.stringContaining("Another request") },
+    ]);
     expect((await fetch(url)).status).toBe(200);
     expect(await erase(third.id)).toEqual([{ link: url, exception: null }]);
     expect((await fetch(url)).status).toBe(404);
     expect(await erase(second.id)).toEqual([{ link: second.output.file?.url, exception: null }]);
     expect(await erase(second.id)).toEqual([]);
-    expect((await test.call(`/queue/${STUB}/requests/${first.id}`, { headers: { authorization: `Key ${mine}` } })).status).toBe(404);
+    expect(
+      (await test.call(`/queue/${STUB}/requests/${first.id}`, { headers: { authorization: `Key ${mine}` } }))
+        .status,
+    ).toBe(404);
   });
 
   it("of a pipeline takes what its nodes were given and made, those of pipelines within it included", async () => {
@@ -164,9 +208,9 @@ describe("payload deletion", () => {
     const { request_id: id } = await test.client.submit("tempera/stub-pipeline", input);
     for await (const _ of test.client.follow("tempera/stub-pipeline", id));
     await test.record(id);
-    const { cdn_delete_results: results } = await json<{ cdn_delete_results: { link: string; exception: string | null }[] }>(
-      admin("DELETE", `/v1/models/requests/${id}/payloads`),
-    );
+    const { cdn_delete_results: results } = await json<{
+      cdn_delete_results: { link: string; exception: string | null }[];
+    }>(admin("DELETE", `/v1/models/requests/${id}/payloads`));
     expect(results.map(({ exception }) => exception)).toEqual([null, null]);
     for (const { link } of results) expect((await fetch(link)).status).toBe(404);
     const rows = await test.sql<{ everything: string }[]>`
@@ -187,12 +231,17 @@ describe("payload deletion", () => {
     const { id } = await run({ prompt: "x".repeat(200_000) });
     const list = `/v1/models/requests/by-endpoint?endpoint_id=${STUB}&request_id=${id}&expand=payloads`;
     const items = async () =>
-      (await json<{ items: { json_input?: { prompt: string }; json_output?: object }[] }>(admin("GET", list))).items;
+      (await json<{ items: { json_input?: { prompt: string }; json_output?: object }[] }>(admin("GET", list)))
+        .items;
     expect((await items())[0]?.json_input?.prompt).toHaveLength(200_000);
     expect((await tempera("requests", "delete-payloads", id)).code).toBe(0);
     expect((await items())[0]).not.toHaveProperty("json_input");
     expect((await items())[0]).not.toHaveProperty("json_output");
-    expect(await (await admin("GET", `/v1/serverless/requests/by-endpoint?endpoint_id=${STUB}&request_id=${id}`)).json()).toMatchObject({
+    expect(
+      await (
+        await admin("GET", `/v1/serverless/requests/by-endpoint?endpoint_id=${STUB}&request_id=${id}`)
+      ).json(),
+    ).toMatchObject({
       items: [{ request_id: id, billable_units: 1, runner_id: null }],
     });
   });
@@ -208,7 +257,10 @@ describe("what callers try", () => {
     const said = await new Promise<string>((done) => {
       const socket = connect(Number(port), "localhost", () => {
         socket.write(
-          Buffer.from(`GET /v1/keys HTTP/1.1\r\nhost: localhost\r\nauthorization: ${authorization}\r\nconnection: close\r\n\r\n`, "latin1"),
+          Buffer.from(
+            `GET /v1/keys HTTP/1.1\r\nhost: localhost\r\nauthorization: ${authorization}\r\nconnection: close\r\n\r\n`,
+            "latin1",
+          ),
         );
       });
       let text = "";
@@ -224,10 +276,14 @@ describe("what callers try", () => {
 
   it("headers of 64 KiB are refused before anything is read (431)", async () => {
     const status = await new Promise<number>((done, fail) => {
-      const asked = httpRequest(`${test.platform.adminUrl}/v1/keys`, { headers: { "x-huge": "h".repeat(64 * 1024) } }, (answer) => {
-        answer.resume();
-        done(answer.statusCode ?? 0);
-      });
+      const asked = httpRequest(
+        `${test.platform.adminUrl}/v1/keys`,
+        { headers: { "x-huge": "h".repeat(64 * 1024) } },
+        (answer) => {
+          answer.resume();
+          done(answer.statusCode ?? 0);
+        },
+      );
       asked.on("error", fail);
       asked.end();
     });
@@ -235,7 +291,13 @@ describe("what callers try", () => {
   });
 
   it("names that would be header lines, paths or SQL stay names", async () => {
-    for (const name of ["x\r\nset-cookie: a=b", "../../keys", "'; DROP TABLE keys; --", "\u0000", "a".repeat(5_000)]) {
+    for (const name of [
+      "x\r\nset-cookie: a=b",
+      "../../keys",
+      "'; DROP TABLE keys; --",
+      "\u0000",
+      "a".repeat(5_000),
+    ]) {
       const answer = await admin("GET", `/v1/tempera/owners/${encodeURIComponent(name)}`);
       expect(answer.status).toBe(422);
       expect(answer.headers.get("set-cookie")).toBeNull();
@@ -251,8 +313,12 @@ describe("what callers try", () => {
     expect((await json<{ items: object[] }>(list(mine))).items).toHaveLength(1);
     expect((await json<{ items: object[] }>(list(theirs))).items).toHaveLength(0);
     expect((await list(theirs, "&owner=acme")).status).toBe(403);
-    expect((await json<{ items: { owner: string }[] }>(list(test.platform.key, "&owner=acme"))).items[0]?.owner).toBe("acme");
-    const { models } = await json<{ models: object[] }>(admin("GET", `/v1/models?endpoint_id=${STUB}`, { key: mine }));
+    expect(
+      (await json<{ items: { owner: string }[] }>(list(test.platform.key, "&owner=acme"))).items[0]?.owner,
+    ).toBe("acme");
+    const { models } = await json<{ models: object[] }>(
+      admin("GET", `/v1/models?endpoint_id=${STUB}`, { key: mine }),
+    );
     expect(models[0]).not.toHaveProperty("serving");
   });
 
@@ -270,7 +336,9 @@ describe("the command", () => {
   it("shows owners, requests, the audit and storage, as tables and as JSON", async () => {
     await run({ prompt: "first" });
     await run({ prompt: "listed" });
-    const owners = JSON.parse((await tempera("owners", "list", "--limit", "1000", "--json")).out) as { owner: string }[];
+    const owners = JSON.parse((await tempera("owners", "list", "--limit", "1000", "--json")).out) as {
+      owner: string;
+    }[];
     expect(owners.map(({ owner }) => owner)).toEqual(["acme", "admin", "rival"]);
     expect((await tempera("owners", "list")).out).toMatch(/^OWNER {2,}KEYS/);
     expect(JSON.parse((await tempera("owners", "show", "acme", "--json")).out)).toMatchObject({
@@ -279,17 +347,31 @@ describe("the command", () => {
       requests_unfinished: 0,
     });
 
-    expect((await tempera("requests", "list", STUB, "--owner", "acme", "--limit", "2")).out.trim().split("\n")).toHaveLength(3);
-    const [newest] = JSON.parse((await tempera("requests", "list", STUB, "--payloads", "--limit", "1")).out) as { json_input: object }[];
+    expect(
+      (await tempera("requests", "list", STUB, "--owner", "acme", "--limit", "2")).out.trim().split("\n"),
+    ).toHaveLength(3);
+    const [newest] = JSON.parse(
+      (await tempera("requests", "list", STUB, "--payloads", "--limit", "1")).out,
+    ) as { json_input: object }[];
     expect(newest?.json_input).toMatchObject({ prompt: "listed" });
 
-    const [last] = JSON.parse((await tempera("audit", "list", "--action", "keys.create", "--json", "--limit", "1")).out) as object[];
-    expect(last).toMatchObject({ action: "keys.create", owner: "admin", state: "made", after: { owner: "rival" } });
+    const [last] = JSON.parse(
+      (await tempera("audit", "list", "--action", "keys.create", "--json", "--limit", "1")).out,
+    ) as object[];
+    expect(last).toMatchObject({
+      action: "keys.create",
+      owner: "admin",
+      state: "made",
+      after: { owner: "rival" },
+    });
     expect((await tempera("audit", "list", "--action", "keys")).out).toMatch(/keys\.create/);
 
     expect((await tempera("queue", "size", STUB)).out.trim()).toBe("0");
     expect((await tempera("queue", "flush", STUB)).code).toBe(0);
-    expect(await tempera("queue", "size", "no/such")).toMatchObject({ code: 1, err: expect.stringContaining("There is no app no/such") });
+    expect(await tempera("queue", "size", "no/such")).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("There is no app no/such"),
+    });
 
     const settings = JSON.parse((await tempera("storage", "settings", "--expires", "86400")).out) as object;
     expect(settings).toEqual({ expiration_duration_seconds: 86_400, initial_acl: null });

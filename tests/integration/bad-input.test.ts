@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { isRequestId } from "../../src/core/request.ts";
+import { isRequestId } from "../../src/core/requests/request.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const QWEN = "/queue/fal-ai/qwen-image";
@@ -24,12 +24,20 @@ async function refused(response: Response, status: number): Promise<{ detail: un
   return body;
 }
 
-const faults = async (input: unknown): Promise<{ loc: unknown[]; type: string; msg: string; ctx?: object }[]> =>
-  (await refused(await send(JSON.stringify(input)), 422)).detail as { loc: unknown[]; type: string; msg: string }[];
+const faults = async (
+  input: unknown,
+): Promise<{ loc: unknown[]; type: string; msg: string; ctx?: object }[]> =>
+  (await refused(await send(JSON.stringify(input)), 422)).detail as {
+    loc: unknown[];
+    type: string;
+    msg: string;
+  }[];
 
 describe("422 in fal's words", () => {
   it("a missing field", async () => {
-    expect(await faults({})).toMatchObject([{ loc: ["body", "prompt"], msg: "Field required", type: "missing" }]);
+    expect(await faults({})).toMatchObject([
+      { loc: ["body", "prompt"], msg: "Field required", type: "missing" },
+    ]);
   });
   it("wrong types", async () => {
     const found = await faults({ prompt: 5, num_images: "two", enable_safety_checker: "yes" });
@@ -45,29 +53,45 @@ describe("422 in fal's words", () => {
     const found = await faults({ prompt: "x", num_inference_steps: 9999, guidance_scale: -1, num_images: 0 });
     expect(found).toEqual(
       expect.arrayContaining([
-        expect.objectContaining({ loc: ["body", "num_inference_steps"], type: "less_than_equal", ctx: { le: 250 } }),
-        expect.objectContaining({ loc: ["body", "guidance_scale"], type: "greater_than_equal", ctx: { ge: 0 } }),
+        expect.objectContaining({
+          loc: ["body", "num_inference_steps"],
+          type: "less_than_equal",
+          ctx: { le: 250 },
+        }),
+        expect.objectContaining({
+          loc: ["body", "guidance_scale"],
+          type: "greater_than_equal",
+          ctx: { ge: 0 },
+        }),
         expect.objectContaining({ loc: ["body", "num_images"], type: "greater_than_equal", ctx: { ge: 1 } }),
       ]),
     );
   });
   it("an unknown image size, and one that is too small", async () => {
-    expect(await faults({ prompt: "x", image_size: "enormous" })).toMatchObject([{ loc: ["body", "image_size"], type: "one_of" }]);
-    expect(await faults({ prompt: "x", image_size: { width: 0, height: 512 } })).toMatchObject([{ loc: ["body", "image_size", "width"] }]);
+    expect(await faults({ prompt: "x", image_size: "enormous" })).toMatchObject([
+      { loc: ["body", "image_size"], type: "one_of" },
+    ]);
+    expect(await faults({ prompt: "x", image_size: { width: 0, height: 512 } })).toMatchObject([
+      { loc: ["body", "image_size", "width"] },
+    ]);
   });
   it("what this model cannot do", async () => {
-    expect(await faults({ prompt: "x", loras: [{ path: "https://example.test/a.safetensors" }] })).toMatchObject([
-      { loc: ["body", "loras"], type: "feature_not_supported" },
-    ]);
+    expect(
+      await faults({ prompt: "x", loras: [{ path: "https://example.test/a.safetensors" }] }),
+    ).toMatchObject([{ loc: ["body", "loras"], type: "feature_not_supported" }]);
     expect(await faults({ prompt: "x", acceleration: "high" })).toMatchObject([
       { loc: ["body", "acceleration"], type: "feature_not_supported" },
     ]);
   });
   it("a prompt of 1 MB", async () => {
-    expect(await faults({ prompt: "a".repeat(1_000_000) })).toMatchObject([{ loc: ["body", "prompt"], type: "sequence_too_long" }]);
+    expect(await faults({ prompt: "a".repeat(1_000_000) })).toMatchObject([
+      { loc: ["body", "prompt"], type: "sequence_too_long" },
+    ]);
   });
   it("NUL bytes and halves of surrogate pairs", async () => {
-    expect(await faults({ prompt: "a\u0000b" })).toMatchObject([{ loc: ["body", "prompt"], type: "value_error" }]);
+    expect(await faults({ prompt: "a\u0000b" })).toMatchObject([
+      { loc: ["body", "prompt"], type: "value_error" },
+    ]);
     expect((await refused(await send('{"prompt": "\\ud800"}'), 422)).detail).toMatchObject([
       { loc: ["body", "prompt"], type: "value_error" },
     ]);
@@ -80,14 +104,18 @@ describe("422 in fal's words", () => {
     for (const body of ["[]", '"text"', "null", "5"]) await refused(await send(body), 422);
   });
   it("does not let an input reach Object.prototype", async () => {
-    await refused(await send('{"__proto__": {"prompt": "x"}, "constructor": {"prototype": {"polluted": 1}}}'), 422);
+    await refused(
+      await send('{"__proto__": {"prompt": "x"}, "constructor": {"prototype": {"polluted": 1}}}'),
+      422,
+    );
     expect(({} as { polluted?: number }).polluted).toBeUndefined();
   });
 });
 
 describe("bodies that are not an input", () => {
   it("400 malformed JSON", async () => {
-    for (const body of ["{", "prompt=hello", "{'prompt': 1}", Buffer.from([0xff, 0xfe, 0x00])]) await refused(await send(body), 400);
+    for (const body of ["{", "prompt=hello", "{'prompt': 1}", Buffer.from([0xff, 0xfe, 0x00])])
+      await refused(await send(body), 400);
   });
   it("413 a body of 50 MB, announced or not", async () => {
     const big = Buffer.alloc(50_000_000, 0x61);
@@ -110,11 +138,21 @@ describe("bodies that are not an input", () => {
 
 describe("prompts in any script are taken", () => {
   it("Chinese, Arabic, emoji, combining marks, right-to-left, very long words", async () => {
-    for (const prompt of ["一个红色的圆", "دائرة حمراء كبيرة", "🔴🔵👩‍👩‍👧‍👦", "é̂ñ̃", "\u202eabc", "x".repeat(5000), " ", ""]) {
+    for (const prompt of [
+      "一个红色的圆",
+      "دائرة حمراء كبيرة",
+      "🔴🔵👩‍👩‍👧‍👦",
+      "é̂ñ̃",
+      "\u202eabc",
+      "x".repeat(5000),
+      " ",
+      "",
+    ]) {
       const response = await send(JSON.stringify({ prompt, num_inference_steps: 2, image_size: "square" }));
       expect(response.status).toBe(200);
       const { request_id: id } = (await response.json()) as { request_id: string };
-      for await (const status of test.client.follow("fal-ai/qwen-image", id)) expect(status.error).toBeUndefined();
+      for await (const status of test.client.follow("fal-ai/qwen-image", id))
+        expect(status.error).toBeUndefined();
       const output = (await (await test.call(`${QWEN}/requests/${id}`)).json()) as { prompt: string };
       expect(output.prompt).toBe(prompt);
     }
@@ -136,8 +174,11 @@ describe("who and where", () => {
       expect(((await response.json()) as { detail: string }).detail).toMatch(says);
       expect(response.headers.get("x-fal-request-id")).toBeTruthy();
     }
-    const made = await test.client.admin<{ key: string; key_id: string }>("POST", "/v1/keys", { alias: "short-lived" });
-    const status = async (): Promise<number> => (await send("{}", QWEN, { authorization: `Key ${made.key}` })).status;
+    const made = await test.client.admin<{ key: string; key_id: string }>("POST", "/v1/keys", {
+      alias: "short-lived",
+    });
+    const status = async (): Promise<number> =>
+      (await send("{}", QWEN, { authorization: `Key ${made.key}` })).status;
     expect(await status()).toBe(422);
     await test.client.admin("DELETE", `/v1/keys/${made.key_id}`);
     await expect.poll(status, { timeout: 4_000, interval: 50 }).toBe(401);
@@ -148,7 +189,14 @@ describe("who and where", () => {
     expect(app.detail).toBe('Application "nothing" not found');
     const path = await refused(await send("{}", `${QWEN}/no/such/path`), 404);
     expect(path.detail).toBe("Path /no/such/path not found");
-    for (const bad of ["/queue/", "/queue/one", "/queue/files/x", "/nowhere", "/queue/a/b%00c", "/queue/%2e%2e/x"]) {
+    for (const bad of [
+      "/queue/",
+      "/queue/one",
+      "/queue/files/x",
+      "/nowhere",
+      "/queue/a/b%00c",
+      "/queue/%2e%2e/x",
+    ]) {
       expect((await send("{}", bad)).status).toBe(404);
     }
   });
@@ -170,7 +218,9 @@ describe("who and where", () => {
 
   it("admin calls need an ADMIN key", async () => {
     const made = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "plain" });
-    const response = await fetch(`${test.platform.adminUrl}/v1/keys`, { headers: { authorization: `Key ${made.key}` } });
+    const response = await fetch(`${test.platform.adminUrl}/v1/keys`, {
+      headers: { authorization: `Key ${made.key}` },
+    });
     expect(response.status).toBe(403);
     expect(await response.json()).toMatchObject({ error: { type: "authorization_error" } });
     const invalid = await fetch(`${test.platform.adminUrl}/v1/keys`, {
@@ -195,7 +245,9 @@ describe("header garbage never is a 500", () => {
       { "x-fal-retry-config": "{" },
       { "x-fal-retry-config": '{"timeout":{"retries":-1},"server_error":7}' },
     ]) {
-      expect((await send('{"delay_ms":0}', "/queue/tempera/stub", headers as Record<string, string>)).status).toBe(200);
+      expect(
+        (await send('{"delay_ms":0}', "/queue/tempera/stub", headers as Record<string, string>)).status,
+      ).toBe(200);
     }
     // What somebody wants private must not become public because it was misspelt.
     const preference = { "x-fal-object-lifecycle-preference": "{" };

@@ -6,9 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openClipFiles } from "../../src/cli/clip-files.ts";
+import { openClipFiles } from "../../src/evaluation/clip-files.ts";
 import { LIMITS } from "../../src/core/limits.ts";
-import { hugePng } from "../../src/gpu-workers/onnx-engine/huge-png.fixture.ts";
+import { hugePng } from "../../src/gpu-workers/engines/onnx/image/huge-png.fixture.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const IMAGE_TO_IMAGE = "fal-ai/qwen-image/image-to-image";
@@ -43,7 +43,8 @@ afterAll(async () => {
 
 /** An address that answers these bytes and says that they are of this type. */
 function served(name: string, bytes: Buffer | string, contentType: string): string {
-  answers[`/${name}`] = (_, response) => void response.writeHead(200, { "content-type": contentType }).end(bytes);
+  answers[`/${name}`] = (_, response) =>
+    void response.writeHead(200, { "content-type": contentType }).end(bytes);
   return `${base}/${name}`;
 }
 
@@ -56,7 +57,9 @@ async function refusal(endpoint: string, input: object) {
   expect(answer.status).toBe(422);
   expect(answer.headers.get("x-fal-retryable")).toBe("false");
   expect(steps).toBe(0);
-  const { detail } = (await answer.json()) as { detail: { loc: unknown[]; type: string; msg: string; ctx?: Record<string, unknown> }[] };
+  const { detail } = (await answer.json()) as {
+    detail: { loc: unknown[]; type: string; msg: string; ctx?: Record<string, unknown> }[];
+  };
   expect(detail).toHaveLength(1);
   return detail[0];
 }
@@ -83,13 +86,22 @@ describe.each([IMAGE_TO_IMAGE, IMAGE_TO_VIDEO])("image_url of %s", (endpoint) =>
 
   it("a PNG of 30,000 x 30,000 pixels", async () => {
     const fault = await refused(served("huge.png", hugePng(30_000), "image/png"));
-    expect(fault).toMatchObject({ loc: ["body", "image_url"], type: "image_too_large", ctx: { max_width: 8000, max_height: 8000 } });
-    expect(fault?.msg).toBe("The image has 30000x30000 pixels, more than the 64,000,000 that are read; scale it down.");
+    expect(fault).toMatchObject({
+      loc: ["body", "image_url"],
+      type: "image_too_large",
+      ctx: { max_width: 8000, max_height: 8000 },
+    });
+    expect(fault?.msg).toBe(
+      "The image has 30000x30000 pixels, more than the 64,000,000 that are read; scale it down.",
+    );
   });
 
   it("an SVG that names a file of this machine", async () => {
-    const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><image href="file:///etc/passwd"/></svg>';
-    expect(await refused(served("a.svg", svg, "image/svg+xml"))).toMatchObject({ type: "unsupported_image_format" });
+    const svg =
+      '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><image href="file:///etc/passwd"/></svg>';
+    expect(await refused(served("a.svg", svg, "image/svg+xml"))).toMatchObject({
+      type: "unsupported_image_format",
+    });
   });
 
   it("an address that answers 404, and a file of this machine", async () => {
@@ -144,8 +156,12 @@ describe("video_url", () => {
     const broken = Buffer.from(film);
     const data = broken.indexOf("mdat") + 4;
     broken.fill(0, data, data - 8 + broken.readUInt32BE(data - 8));
-    expect(await refused(served("zeros.mp4", broken, "video/mp4"))).toMatchObject({ type: "unsupported_video_format" });
-    expect(await refused(served("cut.mp4", film.subarray(0, film.indexOf("mdat") + 4), "video/mp4"))).toMatchObject({
+    expect(await refused(served("zeros.mp4", broken, "video/mp4"))).toMatchObject({
+      type: "unsupported_video_format",
+    });
+    expect(
+      await refused(served("cut.mp4", film.subarray(0, film.indexOf("mdat") + 4), "video/mp4")),
+    ).toMatchObject({
       loc: ["body", "video_url"],
       type: expect.stringMatching(/^(video_duration_too_short|unsupported_video_format)$/),
     });
@@ -157,7 +173,10 @@ describe("video_url", () => {
       num_steps: 4,
       video_url: served("film.mp4", film, "video/mp4"),
     });
-    for await (const status of test.client.follow(VIDEO_TO_AUDIO, requestId)) expect(status.error).toBeUndefined();
-    expect(await test.client.result(VIDEO_TO_AUDIO, requestId)).toMatchObject({ video: { content_type: "video/mp4" } });
+    for await (const status of test.client.follow(VIDEO_TO_AUDIO, requestId))
+      expect(status.error).toBeUndefined();
+    expect(await test.client.result(VIDEO_TO_AUDIO, requestId)).toMatchObject({
+      video: { content_type: "video/mp4" },
+    });
   });
 });

@@ -15,7 +15,11 @@ export interface TestAuthority {
   /** The same as a file. */
   caFile: string;
   /** Makes a certificate; `names` are host names or addresses. PEM, and as files. */
-  issue(name: string, names: string[], use: "server" | "client"): Promise<{ cert: string; key: string; certFile: string; keyFile: string }>;
+  issue(
+    name: string,
+    names: string[],
+    use: "server" | "client",
+  ): Promise<{ cert: string; key: string; certFile: string; keyFile: string }>;
 }
 
 export async function createTestAuthority(folder: string, name: string): Promise<TestAuthority> {
@@ -30,7 +34,10 @@ export async function createTestAuthority(folder: string, name: string): Promise
     ...span,
     signingAlgorithm: ALGORITHM,
     keys: own,
-    extensions: [new x509.BasicConstraintsExtension(true, 0, true), new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true)],
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
+    ],
   });
   const keep = async (file: string, text: string): Promise<string> => {
     const path = join(folder, `${name}-${file}.pem`);
@@ -54,7 +61,10 @@ export async function createTestAuthority(folder: string, name: string): Promise
         extensions: [
           new x509.ExtendedKeyUsageExtension([use === "server" ? SERVER : CLIENT]),
           new x509.SubjectAlternativeNameExtension(
-            names.map((each) => ({ type: /^[\d.]+$/.test(each) ? ("ip" as const) : ("dns" as const), value: each })),
+            names.map((each) => ({
+              type: /^[\d.]+$/.test(each) ? ("ip" as const) : ("dns" as const),
+              value: each,
+            })),
           ),
         ],
       });
@@ -65,7 +75,12 @@ export async function createTestAuthority(folder: string, name: string): Promise
         .match(/.{1,64}/g)
         ?.join("\n");
       const key = `-----BEGIN PRIVATE KEY-----\n${lines}\n-----END PRIVATE KEY-----\n`;
-      return { cert, key, certFile: await keep(`${subject}-cert`, cert), keyFile: await keep(`${subject}-key`, key) };
+      return {
+        cert,
+        key,
+        certFile: await keep(`${subject}-cert`, cert),
+        keyFile: await keep(`${subject}-key`, key),
+      };
     },
   };
 }

@@ -48,7 +48,13 @@ const tempera = (args: string[], env?: Record<string, string>): Promise<Ended> =
 
 describe("requests", () => {
   it("submit --wait shows progress and prints the output", async () => {
-    const { code, out, err } = await tempera(["submit", STUB, "--input", '{"prompt":"hi","delay_ms":200,"steps":4}', "--wait"]);
+    const { code, out, err } = await tempera([
+      "submit",
+      STUB,
+      "--input",
+      '{"prompt":"hi","delay_ms":200,"steps":4}',
+      "--wait",
+    ]);
     expect(err).toMatch(/step 4\/4/);
     expect(JSON.parse(out)).toMatchObject({ echo: "hi" });
     expect(code).toBe(0);
@@ -60,14 +66,25 @@ describe("requests", () => {
     const submitted = JSON.parse((await tempera(["submit", STUB, "-i", file])).out) as { request_id: string };
     const logs = await tempera(["logs", STUB, submitted.request_id, "-f"]);
     expect(logs.out).toMatch(/unknown/);
-    expect(JSON.parse((await tempera(["status", STUB, submitted.request_id])).out)).toMatchObject({ status: "COMPLETED" });
-    expect(JSON.parse((await tempera(["result", STUB, submitted.request_id])).out)).toMatchObject({ echo: "from a file" });
+    expect(JSON.parse((await tempera(["status", STUB, submitted.request_id])).out)).toMatchObject({
+      status: "COMPLETED",
+    });
+    expect(JSON.parse((await tempera(["result", STUB, submitted.request_id])).out)).toMatchObject({
+      echo: "from a file",
+    });
   });
 
   it("cancel; the waiting submit ends with the error and status 1", async () => {
     const child = spawn(
       process.execPath,
-      [join(PROJECT, "scripts/tempera.mjs"), "submit", STUB, "-i", '{"delay_ms":60000,"steps":600}', "--wait"],
+      [
+        join(PROJECT, "scripts/tempera.mjs"),
+        "submit",
+        STUB,
+        "-i",
+        '{"delay_ms":60000,"steps":600}',
+        "--wait",
+      ],
       { cwd: PROJECT, env: environment() },
     );
     let said = "";
@@ -82,7 +99,10 @@ describe("requests", () => {
     expect((await tempera(["cancel", STUB, id])).code).toBe(0);
     expect(await ended).toBe(1);
     expect(said).toMatch(/cancelled by its caller/);
-    expect(await tempera(["cancel", STUB, id])).toMatchObject({ code: 1, err: expect.stringContaining("already completed") });
+    expect(await tempera(["cancel", STUB, id])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("already completed"),
+    });
   });
 
   it("faults are one line that says what and what to do", async () => {
@@ -95,8 +115,16 @@ describe("requests", () => {
       [["submit", STUB, "-i", "{"], {}, /^tempera: --input is not JSON/],
       [["submit", STUB, "-i", "/no/such/file.json"], {}, /^tempera: --input: ENOENT/],
       [["status", STUB, "nonsense"], {}, /^tempera: There is no such request/],
-      [["status", STUB, "x"], { TEMPERA_KEY: "nonsense" }, /^tempera: Invalid Key Authorization header format/],
-      [["status", STUB, "x"], { TEMPERA_URL: "http://localhost:9" }, /^tempera: No platform answers at http:\/\/localhost:9 .*npm start/],
+      [
+        ["status", STUB, "x"],
+        { TEMPERA_KEY: "nonsense" },
+        /^tempera: Invalid Key Authorization header format/,
+      ],
+      [
+        ["status", STUB, "x"],
+        { TEMPERA_URL: "http://localhost:9" },
+        /^tempera: No platform answers at http:\/\/localhost:9 .*npm start/,
+      ],
       [
         ["status", STUB, "x"],
         { TEMPERA_KEY: "", FAL_KEY: "", TEMPERA_DATA: join(folder, "nowhere") },
@@ -122,10 +150,15 @@ describe("keys", () => {
     const listed = await tempera(["keys", "list"]);
     expect(listed.out).toMatch(/for the tests\s+API\s+testers/);
     expect(listed.out).not.toContain(key.split(":")[1]);
-    expect(await tempera(["keys", "list"], { TEMPERA_KEY: key })).toMatchObject({ code: 1, err: expect.stringContaining("ADMIN") });
+    expect(await tempera(["keys", "list"], { TEMPERA_KEY: key })).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("ADMIN"),
+    });
     expect((await tempera(["keys", "revoke", key.split(":")[0] ?? ""])).code).toBe(0);
     await expect
-      .poll(async () => (await tempera(["submit", STUB, "-i", "{}"], { TEMPERA_KEY: key })).err, { timeout: 15_000 })
+      .poll(async () => (await tempera(["submit", STUB, "-i", "{}"], { TEMPERA_KEY: key })).err, {
+        timeout: 15_000,
+      })
       .toMatch(/No user found/);
     expect(await tempera(["keys", "revoke", key.split(":")[0] ?? ""])).toMatchObject({ code: 1 });
   });
@@ -135,10 +168,19 @@ describe("models that come and go", () => {
   it("push from a folder, list, roll out, switch off, disable; what is refused is one line", async () => {
     const endpoint = "acme/cli";
     const pushed = await tempera(["models", "push", await writePackage(folder, { endpoint })]);
-    expect(pushed).toMatchObject({ code: 0, out: expect.stringMatching(/^acme\/cli 1\.0\.0 {2}[0-9a-f]{12}\n$/) });
-    expect((await tempera(["models", "list", "--all"])).out).toMatch(/acme\/cli +1\.0\.0 +enabled +serves +pushed/);
+    expect(pushed).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^acme\/cli 1\.0\.0 {2}[0-9a-f]{12}\n$/),
+    });
+    expect((await tempera(["models", "list", "--all"])).out).toMatch(
+      /acme\/cli +1\.0\.0 +enabled +serves +pushed/,
+    );
 
-    const narrower = { endpoint, version: "1.1.0", input: { type: "object", properties: { prompt: { type: "string", maxLength: 5 } } } };
+    const narrower = {
+      endpoint,
+      version: "1.1.0",
+      input: { type: "object", properties: { prompt: { type: "string", maxLength: 5 } } },
+    };
     const newer = await writePackage(folder, narrower);
     const refused = await tempera(["models", "push", newer]);
     expect(refused).toMatchObject({
@@ -148,14 +190,22 @@ describe("models that come and go", () => {
     expect(refused.err.trim().split("\n")).toHaveLength(1);
     const shared = await tempera(["models", "push", newer, "--breaking", "--share", "10"]);
     expect(shared).toMatchObject({ code: 0, err: expect.stringContaining("breaks  input.prompt") });
-    expect((await tempera(["rollouts", "list"])).out).toMatch(/acme\/cli +1\.0\.0 → 1\.1\.0 +10 % +running +by hand/);
-    expect((await tempera(["rollouts", "rollback", endpoint, "--reason", "Not yet."])).err).toBe("acme/cli: 1.0.0 → 1.1.0, rolled back.\n");
+    expect((await tempera(["rollouts", "list"])).out).toMatch(
+      /acme\/cli +1\.0\.0 → 1\.1\.0 +10 % +running +by hand/,
+    );
+    expect((await tempera(["rollouts", "rollback", endpoint, "--reason", "Not yet."])).err).toBe(
+      "acme/cli: 1.0.0 → 1.1.0, rolled back.\n",
+    );
 
     expect((await tempera(["flags", "set", "model", endpoint, "off", "--owner", "somebody"])).err).toBe(
       "model acme/cli is off, for somebody.\n",
     );
-    expect((await tempera(["flags", "list"])).out).toMatch(/model +acme\/cli +somebody +off[\s\S]*node_cache +Nodes of pipelines/);
-    expect((await tempera(["models", "disable", endpoint, "1.0.0"])).err).toBe("acme/cli 1.0.0 is disabled.\n");
+    expect((await tempera(["flags", "list"])).out).toMatch(
+      /model +acme\/cli +somebody +off[\s\S]*node_cache +Nodes of pipelines/,
+    );
+    expect((await tempera(["models", "disable", endpoint, "1.0.0"])).err).toBe(
+      "acme/cli 1.0.0 is disabled.\n",
+    );
   }, 180_000); // nine programs are started, one after another
 });
 
@@ -163,7 +213,9 @@ describe("keys that expire", () => {
   it("say when, in what was asked for; a time that is none is refused", async () => {
     const { out, err } = await tempera(["keys", "create", "for a while", "--expires", "90d"]);
     expect(err).toContain(`until ${new Date(Date.now() + 90 * 86_400_000).toISOString().slice(0, 10)}`);
-    expect((await tempera(["keys", "list"])).out).toMatch(new RegExp(`${out.trim().split(":")[0]}\\s+for a while.*never\\s+until `));
+    expect((await tempera(["keys", "list"])).out).toMatch(
+      new RegExp(`${out.trim().split(":")[0]}\\s+for a while.*never\\s+until `),
+    );
     for (const wrong of ["soon", "2020-01-01"])
       expect(await tempera(["keys", "create", "no", "--expires", wrong])).toMatchObject({ code: 1, out: "" });
   });
@@ -181,8 +233,13 @@ describe("config show", () => {
     expect(out).toMatch(/realtime\.sessionsMax\s+7 sessions\s+.*site\.yaml:1/);
     expect(out).toMatch(/postgres\.url\s+postgres:\/\/me:\*\*\*@db\/x\s+DATABASE_URL/);
     expect(out).not.toContain("hunter");
-    const json = JSON.parse((await tempera(["config", "show", "--json"], env)).out) as { setting: string; source: string }[];
-    expect(json).toContainEqual(expect.objectContaining({ setting: "worker.graceSeconds", value: 10, unit: "s", source: "default" }));
+    const json = JSON.parse((await tempera(["config", "show", "--json"], env)).out) as {
+      setting: string;
+      source: string;
+    }[];
+    expect(json).toContainEqual(
+      expect.objectContaining({ setting: "worker.graceSeconds", value: 10, unit: "s", source: "default" }),
+    );
   });
 
   it("names a typo with the nearest right name", async () => {
@@ -191,14 +248,18 @@ describe("config show", () => {
     expect(await tempera(["config", "show"], { TEMPERA_CONFIG: file })).toMatchObject({
       code: 1,
       out: "",
-      err: expect.stringMatching(/typo\.yaml:2: server\.prot: there is no such setting; did you mean "port"\?/),
+      err: expect.stringMatching(
+        /typo\.yaml:2: server\.prot: there is no such setting; did you mean "port"\?/,
+      ),
     });
   });
 });
 
 describe("models and doctor", () => {
   it("models list and models check", async () => {
-    expect((await tempera(["models", "list"])).out).toMatch(/fal-ai\/qwen-image\s+1\.0\.0\s+text-to-image\s+onnx/);
+    expect((await tempera(["models", "list"])).out).toMatch(
+      /fal-ai\/qwen-image\s+1\.0\.0\s+text-to-image\s+onnx/,
+    );
     expect((await tempera(["models", "check"])).out).toMatch(/ok {2}tempera\/stub 1\.0\.0/);
     const broken = join(folder, "models");
     await mkdir(join(broken, "a/b/1.0.0"), { recursive: true });
@@ -219,12 +280,21 @@ describe("models and doctor", () => {
       says: expect.stringMatching(/^cpu, \d+ MiB for engines of \d+ MiB$/),
     });
     const small = await tempera(["doctor"], { TEMPERA_WORKER_MEMORY_MIB: "100" });
-    expect(small.out).toMatch(/note +device +cpu, 100 MiB for engines.*too large for it: .*fal-ai\/qwen-image 1\.0\.0 \(\d+ MiB\)/);
-    const ill = await tempera(["doctor"], { DATABASE_URL: "postgres://nobody:hidden@127.0.0.1:9/none", TEMPERA_PORT: "x" });
+    expect(small.out).toMatch(
+      /note +device +cpu, 100 MiB for engines.*too large for it: .*fal-ai\/qwen-image 1\.0\.0 \(\d+ MiB\)/,
+    );
+    const ill = await tempera(["doctor"], {
+      DATABASE_URL: "postgres://nobody:hidden@127.0.0.1:9/none",
+      TEMPERA_PORT: "x",
+    });
     expect(ill.code).toBe(1);
     expect(ill.out).toMatch(/MISSING +configuration/);
-    const unreachable = await tempera(["doctor"], { DATABASE_URL: "postgres://nobody:hidden@127.0.0.1:9/none" });
-    expect(unreachable.out).toMatch(/MISSING +PostgreSQL +nothing answers at 127\.0\.0\.1:9[\s\S]*DATABASE_URL/);
+    const unreachable = await tempera(["doctor"], {
+      DATABASE_URL: "postgres://nobody:hidden@127.0.0.1:9/none",
+    });
+    expect(unreachable.out).toMatch(
+      /MISSING +PostgreSQL +nothing answers at 127\.0\.0\.1:9[\s\S]*DATABASE_URL/,
+    );
     expect(unreachable.out).not.toContain("hidden");
   });
 
@@ -232,20 +302,29 @@ describe("models and doctor", () => {
     const { code, out } = await tempera(["submit", STUB, "-i", '{"a strange field":1}', "--wait"]);
     expect(JSON.parse(out)).toMatchObject({ attempt: 1 });
     expect(code).toBe(0);
-    const find = async (): Promise<string> => (await tempera(["logs", "search", "strange", "field", "--level", "warn"])).out;
+    const find = async (): Promise<string> =>
+      (await tempera(["logs", "search", "strange", "field", "--level", "warn"])).out;
     expect(await find()).toContain('does not know: "a strange field"');
-    expect((await tempera(["usage"])).out).toMatch(/DAY +OWNER +ENDPOINT[\s\S]*tempera\/stub +\d+ +\d+ +\d+ request +0 USD/);
+    expect((await tempera(["usage"])).out).toMatch(
+      /DAY +OWNER +ENDPOINT[\s\S]*tempera\/stub +\d+ +\d+ +\d+ request +0 USD/,
+    );
     expect(JSON.parse((await tempera(["usage", "--endpoint", "no/such", "--json"])).out)).toEqual([]);
     expect((await tempera(["usage", "checks"])).code).toBe(0);
     expect((await tempera(["usage", "--from", "yesterday"])).err).toContain("ISO date");
     expect((await tempera(["retention", "run"])).err).toContain("Started");
     const status = await tempera(["retention", "status"]);
-    expect(status.out).toMatch(/KEPT +FOR[\s\S]*request +90 days[\s\S]*artifact +for ever[\s\S]*expired: next/);
-    expect(JSON.parse((await tempera(["retention", "set", "acme", "--payloads", "60", "--logs", "never"])).out)).toMatchObject({
+    expect(status.out).toMatch(
+      /KEPT +FOR[\s\S]*request +90 days[\s\S]*artifact +for ever[\s\S]*expired: next/,
+    );
+    expect(
+      JSON.parse((await tempera(["retention", "set", "acme", "--payloads", "60", "--logs", "never"])).out),
+    ).toMatchObject({
       own: { payload_seconds: 60, log_seconds: null },
       effective: { payload_seconds: 60, log_seconds: 90 * 86_400 },
     });
-    expect((await tempera(["retention", "set", "acme", "--payloads", "soon"])).err).toContain("neither a number of seconds nor never");
+    expect((await tempera(["retention", "set", "acme", "--payloads", "soon"])).err).toContain(
+      "neither a number of seconds nor never",
+    );
   });
 
   it("--help on every command", async () => {

@@ -9,8 +9,8 @@ export interface CountedPostgres extends AsyncDisposable {
 }
 
 /**
- * A way to a PostgreSQL that writes down what is asked on it: every message of a client begins with a letter and its length; `P` prepares
- * a text under a name, `B` executes a name, `Q` executes a text.
+ * A way to a PostgreSQL that writes down what is asked on it: every message of a client begins with a letter
+ * and its length; `P` prepares a text under a name, `B` executes a name, `Q` executes a text.
  */
 export async function countedPostgres(databaseUrl: string): Promise<CountedPostgres> {
   const statements: string[] = [];

@@ -22,7 +22,11 @@ interface EngineView {
 
 let test: TestPlatform;
 beforeAll(async () => {
-  test = await startTestPlatform({ TEMPERA_WORKER_NAME: "worker-1", TEMPERA_WORKER_MODELS: STUB, TEMPERA_WORKER_MEMORY_MIB: "1000" });
+  test = await startTestPlatform({
+    TEMPERA_WORKER_NAME: "worker-1",
+    TEMPERA_WORKER_MODELS: STUB,
+    TEMPERA_WORKER_MEMORY_MIB: "1000",
+  });
 });
 afterAll(() => test[Symbol.asyncDispose]());
 
@@ -38,7 +42,11 @@ const engine = async (): Promise<EngineView> => {
   return engines[0] as EngineView;
 };
 const crash = async (): Promise<void> => {
-  const { request_id } = await test.client.submit(STUB, { fail: "crash", delay_ms: 20 }, { "x-fal-no-retry": "1" });
+  const { request_id } = await test.client.submit(
+    STUB,
+    { fail: "crash", delay_ms: 20 },
+    { "x-fal-no-retry": "1" },
+  );
   for await (const { status, error_type } of test.client.follow(STUB, request_id) as AsyncGenerator<{
     status: string;
     error_type?: string;
@@ -48,8 +56,11 @@ const crash = async (): Promise<void> => {
 const tempera = (...args: string[]): Promise<{ code: number; out: string; err: string }> =>
   new Promise((done) => {
     const env = { ...process.env, TEMPERA_ADMIN_URL: test.platform.adminUrl, TEMPERA_KEY: test.platform.key };
-    execFile(process.execPath, [join(PROJECT, "scripts/tempera.mjs"), ...args], { cwd: PROJECT, env }, (error, out, err) =>
-      done({ code: error ? Number(error.code ?? 1) : 0, out, err }),
+    execFile(
+      process.execPath,
+      [join(PROJECT, "scripts/tempera.mjs"), ...args],
+      { cwd: PROJECT, env },
+      (error, out, err) => done({ code: error ? Number(error.code ?? 1) : 0, out, err }),
     );
   });
 
@@ -87,26 +98,38 @@ describe("a model that keeps crashing its engine", () => {
       last_failure: "The engine was ended by SIGKILL",
     });
     const listed = await tempera("engines", "list");
-    expect(listed.out).toMatch(/^tempera\/stub +1\.0\.0 +worker-1 +cpu +out +no +0 +0 +3 +The engine was ended by SIGKILL$/m);
+    expect(listed.out).toMatch(
+      /^tempera\/stub +1\.0\.0 +worker-1 +cpu +out +no +0 +0 +3 +The engine was ended by SIGKILL$/m,
+    );
 
     const { request_id } = await test.client.submit(STUB, { prompt: "patient" });
     await expect.poll(() => test.backlog(STUB), { timeout: 15_000 }).toBe(1);
     expect(await test.client.status(STUB, request_id)).toMatchObject({ status: "IN_QUEUE" });
     // Who set a deadline is told when it has passed.
-    const hurried = await test.call(`/${STUB}`, { method: "POST", body: "{}", headers: { "x-fal-request-timeout": "0.3" } });
+    const hurried = await test.call(`/${STUB}`, {
+      method: "POST",
+      body: "{}",
+      headers: { "x-fal-request-timeout": "0.3" },
+    });
     expect([hurried.status, hurried.headers.get("x-fal-error-type")]).toEqual([504, "startup_timeout"]);
 
     const reset = await tempera("engines", "reset", STUB);
-    expect(reset).toMatchObject({ code: 0, err: "tempera/stub 1.0.0 on worker-1: asked to serve it again.\n" });
+    expect(reset).toMatchObject({
+      code: 0,
+      err: "tempera/stub 1.0.0 on worker-1: asked to serve it again.\n",
+    });
     for await (const { error } of test.client.follow(STUB, request_id)) expect(error).toBeUndefined();
     expect(await test.client.result(STUB, request_id)).toMatchObject({ echo: "patient" });
-    await expect.poll(engine, { timeout: 5_000 }).toMatchObject({ state: "ready", polled: true, failures: 0, last_failure: null });
+    await expect
+      .poll(engine, { timeout: 5_000 })
+      .toMatchObject({ state: "ready", polled: true, failures: 0, last_failure: null });
   });
 
   it("one request that crashes its engine at every attempt ends with its own error, and the model goes on", async () => {
     const { request_id } = await test.client.submit(STUB, { fail: "crash" });
     const ends: (string | undefined)[] = [];
-    for await (const { status, error_type } of test.client.follow(STUB, request_id)) if (status === "COMPLETED") ends.push(error_type);
+    for await (const { status, error_type } of test.client.follow(STUB, request_id))
+      if (status === "COMPLETED") ends.push(error_type);
     expect(ends).toEqual(["runner_disconnected"]);
     expect(await engine()).toMatchObject({ failures: 1, polled: true });
     const { request_id: next } = await test.client.submit(STUB, { prompt: "next" });
@@ -117,20 +140,36 @@ describe("a model that keeps crashing its engine", () => {
 
 describe("POST /v1/engines/reset", () => {
   it("404 a model or worker that nobody has; 422 without an endpoint; 403 without the scope", async () => {
-    for (const body of [{ endpoint_id: "no/model" }, { endpoint_id: STUB, worker: "nobody" }, { endpoint_id: STUB, version: "9.0.0" }]) {
+    for (const body of [
+      { endpoint_id: "no/model" },
+      { endpoint_id: STUB, worker: "nobody" },
+      { endpoint_id: STUB, version: "9.0.0" },
+    ]) {
       const answer = await admin("POST", "/v1/engines/reset", body);
       expect(answer.status).toBe(404);
-      expect(await answer.json()).toMatchObject({ error: { type: "not_found", message: "No GPU worker has such a model." } });
+      expect(await answer.json()).toMatchObject({
+        error: { type: "not_found", message: "No GPU worker has such a model." },
+      });
     }
     for (const body of [{}, { endpoint_id: 7 }, { endpoint_id: STUB, worker: [] }, []])
       expect((await admin("POST", "/v1/engines/reset", body)).status).toBe(422);
     expect((await fetch(`${test.platform.adminUrl}/v1/engines`)).status).toBe(401);
-    expect(await tempera("engines", "reset", "no/model")).toMatchObject({ code: 1, err: "tempera: No GPU worker has such a model.\n" });
+    expect(await tempera("engines", "reset", "no/model")).toMatchObject({
+      code: 1,
+      err: "tempera: No GPU worker has such a model.\n",
+    });
   });
 
   it("a model that is in rotation stays in it; one version and one worker can be named", async () => {
-    const answer = await admin("POST", "/v1/engines/reset", { endpoint_id: STUB, version: "1.0.0", worker: "worker-1" });
-    expect([answer.status, await answer.json()]).toEqual([202, { asked: [{ endpoint_id: STUB, version: "1.0.0", worker: "worker-1" }] }]);
+    const answer = await admin("POST", "/v1/engines/reset", {
+      endpoint_id: STUB,
+      version: "1.0.0",
+      worker: "worker-1",
+    });
+    expect([answer.status, await answer.json()]).toEqual([
+      202,
+      { asked: [{ endpoint_id: STUB, version: "1.0.0", worker: "worker-1" }] },
+    ]);
     expect(await engine()).toMatchObject({ state: "ready", polled: true });
   });
 });
@@ -141,7 +180,9 @@ describe("a drained GPU worker", () => {
     state: string;
   }
   const worker = async (): Promise<WorkerView> => {
-    const { workers } = (await (await admin("GET", "/v1/tempera/workers")).json()) as { workers: WorkerView[] };
+    const { workers } = (await (await admin("GET", "/v1/tempera/workers")).json()) as {
+      workers: WorkerView[];
+    };
     expect(workers.map((each) => each.worker)).toEqual(["worker-1"]);
     return workers[0] as WorkerView;
   };
@@ -152,7 +193,10 @@ describe("a drained GPU worker", () => {
   it("finishes what it has, takes nothing new, also by model; takes requests again when told to", async () => {
     const { request_id: running } = await test.client.submit(STUB, { delay_ms: 1_500, steps: 3 });
     for await (const { status } of test.client.follow(STUB, running)) if (status === "IN_PROGRESS") break;
-    expect(JSON.parse((await tempera("workers", "drain", "worker-1", "--json")).out)).toEqual({ worker: "worker-1", drained: true });
+    expect(JSON.parse((await tempera("workers", "drain", "worker-1", "--json")).out)).toEqual({
+      worker: "worker-1",
+      drained: true,
+    });
     await expect.poll(async () => (await worker()).state, { timeout: 20_000 }).toBe("drained");
     expect(await test.client.result(STUB, running)).toMatchObject({ attempt: 1 });
 
@@ -172,10 +216,18 @@ describe("a drained GPU worker", () => {
     expect((await tempera("engines", "resume", STUB)).code).toBe(0);
     await ended(last);
 
-    const { audit } = (await (await admin("GET", "/v1/tempera/audit?action=workers")).json()) as { audit: object[] };
+    const { audit } = (await (await admin("GET", "/v1/tempera/audit?action=workers")).json()) as {
+      audit: object[];
+    };
     expect(audit).toMatchObject([
       { action: "workers.resume", subject: "worker-1", state: "made", after: { drained: false } },
-      { action: "workers.drain", subject: "worker-1", state: "made", before: { state: "serving" }, after: { drained: true } },
+      {
+        action: "workers.drain",
+        subject: "worker-1",
+        state: "made",
+        before: { state: "serving" },
+        after: { drained: true },
+      },
     ]);
     expect((await admin("POST", "/v1/tempera/workers/nobody/drain")).status).toBe(404);
   });

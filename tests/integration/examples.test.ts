@@ -5,7 +5,7 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openClipFiles } from "../../src/cli/clip-files.ts";
+import { openClipFiles } from "../../src/evaluation/clip-files.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
@@ -24,18 +24,24 @@ interface Ran {
   said: string;
 }
 
-/** Runs a program of this machine in the project's folder, told where the platform is. Rejects when there is no such program. */
+/**
+ * Runs a program of this machine in the project's folder, told where the platform is. Rejects when there is
+ * no such program.
+ */
 const run = (program: string, args: string[], env: Record<string, string> = {}): Promise<Ran> =>
   new Promise((done, fail) => {
     const child = { ...process.env, TEMPERA_URL: test.platform.url, TEMPERA_KEY: test.platform.key, ...env };
     execFile(program, args, { cwd: PROJECT, env: child }, (error, stdout, stderr) => {
-      if (error && typeof error.code !== "number") return fail(new Error(`${program} cannot be run; install it. ${error.message}`));
+      if (error && typeof error.code !== "number")
+        return fail(new Error(`${program} cannot be run; install it. ${error.message}`));
       done({ code: error ? Number(error.code) : 0, said: stdout + stderr });
     });
   });
 
-const curl = (args: string[], env?: Record<string, string>): Promise<Ran> => run("sh", ["examples/curl/queue.sh", ...args], env);
-const node = (name: string, ...args: string[]): Promise<Ran> => run(process.execPath, [`examples/javascript/${name}.mjs`, ...args]);
+const curl = (args: string[], env?: Record<string, string>): Promise<Ran> =>
+  run("sh", ["examples/curl/queue.sh", ...args], env);
+const node = (name: string, ...args: string[]): Promise<Ran> =>
+  run(process.execPath, [`examples/javascript/${name}.mjs`, ...args]);
 const python = (args: string[], env?: Record<string, string>): Promise<Ran> =>
   run("python3", ["examples/python/submit_and_poll.py", ...args], env);
 
@@ -80,10 +86,16 @@ describe("typescript/webhook-receiver.ts", () => {
       const forged = await fetch(url, {
         method: "POST",
         body: "{}",
-        headers: { "x-fal-webhook-timestamp": String(Math.floor(Date.now() / 1000)), "x-fal-webhook-signature": "00".repeat(64) },
+        headers: {
+          "x-fal-webhook-timestamp": String(Math.floor(Date.now() / 1000)),
+          "x-fal-webhook-signature": "00".repeat(64),
+        },
       });
       expect(forged.status).toBe(401);
-      const submitted = await test.call(`/queue/tempera/stub?fal_webhook=${encodeURIComponent(url)}`, { method: "POST", body: "{}" });
+      const submitted = await test.call(`/queue/tempera/stub?fal_webhook=${encodeURIComponent(url)}`, {
+        method: "POST",
+        body: "{}",
+      });
       const { request_id } = (await submitted.json()) as { request_id: string };
       expect((await lines.next()).value).toBe(`${request_id} OK`);
     } finally {
@@ -108,7 +120,9 @@ describe("javascript/film.mjs", () => {
   it("goes from a prompt to a film with sound", async () => {
     const file = join(test.folder, "film.mp4");
     const { code, said } = await node("film", "a large red circle on a blue background", "bounces", file);
-    expect(said).toMatch(/^fal-ai\/qwen-image\n.*^fal-ai\/wan\/v2\.2-a14b\/image-to-video\n.*^fal-ai\/mmaudio-v2\n/ms);
+    expect(said).toMatch(
+      /^fal-ai\/qwen-image\n.*^fal-ai\/wan\/v2\.2-a14b\/image-to-video\n.*^fal-ai\/mmaudio-v2\n/ms,
+    );
     expect(said).toContain(`saved ${file} (`);
     expect(code).toBe(0);
     await using clips = openClipFiles();
@@ -121,7 +135,12 @@ describe("javascript/film.mjs", () => {
 describe("javascript/workflow.mjs", () => {
   it("tells of each node and saves the film; the same definition can be saved and called", async () => {
     const file = join(test.folder, "workflow.mp4");
-    const { code, said } = await node("workflow", "a large red circle on a blue background", "it bounces", file);
+    const { code, said } = await node(
+      "workflow",
+      "a large red circle on a blue background",
+      "it bounces",
+      file,
+    );
     expect(said).toMatch(
       /^picture runs fal-ai\/qwen-image, request \S+\npicture is done\nfilm runs \S+image-to-video, request \S+\nfilm is done\n/,
     );
@@ -133,15 +152,25 @@ describe("javascript/workflow.mjs", () => {
     const definition = readFileSync(join(PROJECT, "examples/workflows/picture-to-film.json"), "utf8");
     const body = `{"name": "picture-to-film", "title": "Picture to film", "contents": ${definition}}`;
     const saved = await test.call("/rest/workflows/", { method: "POST", body });
-    expect([saved.status, ((await saved.json()) as { name?: string }).name]).toEqual([201, "picture-to-film"]);
+    expect([saved.status, ((await saved.json()) as { name?: string }).name]).toEqual([
+      201,
+      "picture-to-film",
+    ]);
   }, 120_000);
 });
 
 describe("javascript/pipeline.mjs", () => {
   it("is told what the nodes do, and saves the film", async () => {
     const file = join(test.folder, "pipeline.mp4");
-    const { code, said } = await node("pipeline", "a large red circle on a blue background", "it bounces on the floor", file);
-    expect(said).toMatch(/^image: fal-ai\/qwen-image, request \S+\nimage: done\nvideo: .*^video: done\nsound: .*^sound: done\nsaved /ms);
+    const { code, said } = await node(
+      "pipeline",
+      "a large red circle on a blue background",
+      "it bounces on the floor",
+      file,
+    );
+    expect(said).toMatch(
+      /^image: fal-ai\/qwen-image, request \S+\nimage: done\nvideo: .*^video: done\nsound: .*^sound: done\nsaved /ms,
+    );
     expect(code).toBe(0);
     await using clips = openClipFiles();
     expect(await clips.decode(file, { width: 64, height: 36 })).toMatchObject({ codecs: ["avc1", "mp4a"] });
@@ -153,10 +182,13 @@ describe("curl/rerun.sh", () => {
     const { code, said } = await run("sh", ["examples/curl/rerun.sh", 'a "large" red circle']);
     const statuses = said.split("\n").filter((line) => line.startsWith('{"status"'));
     const [first, again] = statuses.map(
-      (line) => JSON.parse(line) as { request_id: string; rerun_of?: string; nodes: { request_id: string }[] },
+      (line) =>
+        JSON.parse(line) as { request_id: string; rerun_of?: string; nodes: { request_id: string }[] },
     );
     expect(again?.rerun_of).toBe(first?.request_id);
-    const [requests, anew] = [first, again].map((status) => status?.nodes.map(({ request_id }) => request_id));
+    const [requests, anew] = [first, again].map((status) =>
+      status?.nodes.map(({ request_id }) => request_id),
+    );
     expect(requests).toHaveLength(3);
     expect(anew).toEqual([requests?.[0], requests?.[1], expect.not.stringMatching(requests?.[2] ?? "")]);
     expect(said).toMatch(/"silent_video":/);
@@ -178,14 +210,20 @@ describe("javascript/queue.mjs", () => {
     expect(JSON.parse(said)).toMatchObject({ prompt: PROMPT, images: [{ width: 1024, height: 768 }] });
     expect(code).toBe(0);
     expect((await node("queue", "status", requestId)).said).toBe("COMPLETED\n");
-    expect(await node("queue", "cancel", requestId)).toMatchObject({ code: 1, said: expect.stringMatching(/^400 .*ALREADY_COMPLETED/) });
+    expect(await node("queue", "cancel", requestId)).toMatchObject({
+      code: 1,
+      said: expect.stringMatching(/^400 .*ALREADY_COMPLETED/),
+    });
   });
 
   it("cancels; what is collected then is the cancel", async () => {
     const input = { prompt: PROMPT, num_inference_steps: 250, num_images: 4 };
     const { request_id: requestId } = await test.client.submit("fal-ai/qwen-image", input);
     expect(await node("queue", "cancel", requestId)).toEqual({ code: 0, said: "cancel requested\n" });
-    expect(await node("queue", "collect", requestId)).toMatchObject({ code: 1, said: expect.stringMatching(/^499 .*client_cancelled/) });
+    expect(await node("queue", "collect", requestId)).toMatchObject({
+      code: 1,
+      said: expect.stringMatching(/^499 .*client_cancelled/),
+    });
   });
 });
 
@@ -207,11 +245,16 @@ describe("python/submit_and_poll.py", () => {
 });
 
 describe("README.md", () => {
-  /** The first code block of a language that holds `word`, with this platform's address and data folder in it. */
+  /**
+   * The first code block of a language that holds `word`, with this platform's address and data folder in it.
+   */
   const block = (language: string, word: string): string => {
     const blocks = [...readFileSync(join(PROJECT, "README.md"), "utf8").matchAll(/^```(\w+)\n(.*?)^```/gms)];
-    const [, , text = ""] = blocks.find(([, named, body]) => named === language && body?.includes(word)) ?? [];
-    return text.replaceAll("http://localhost:8080", test.platform.url).replaceAll(".tempera/key", join(test.folder, "key"));
+    const [, , text = ""] =
+      blocks.find(([, named, body]) => named === language && body?.includes(word)) ?? [];
+    return text
+      .replaceAll("http://localhost:8080", test.platform.url)
+      .replaceAll(".tempera/key", join(test.folder, "key"));
   };
 
   it("the curl call works as it is pasted", async () => {
@@ -221,7 +264,11 @@ describe("README.md", () => {
   });
 
   it("the JavaScript call works as it is pasted", async () => {
-    const { code, said } = await run(process.execPath, ["--input-type=module", "--eval", block("js", "fal.subscribe")]);
+    const { code, said } = await run(process.execPath, [
+      "--input-type=module",
+      "--eval",
+      block("js", "fal.subscribe"),
+    ]);
     expect(said).toMatch(new RegExp(`^${test.platform.url}/files/[0-9a-f]{2}/[0-9a-f]{64}\\.png\n$`));
     expect(code).toBe(0);
   });

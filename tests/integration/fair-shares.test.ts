@@ -59,10 +59,14 @@ it("gives an owner of weight 3 three turns for one of another's", { timeout: 120
   const before = Date.now();
   await Promise.all([submitMany(heavy, 24, 200), submitMany(light, 24, 200)]);
   await expect
-    .poll(async () => (await servedSince(before)).filter((owner) => owner === "heavy").length, { timeout: 60_000 })
+    .poll(async () => (await servedSince(before)).filter((owner) => owner === "heavy").length, {
+      timeout: 60_000,
+    })
     .toBeGreaterThan(12);
   const served = await servedSince(before);
-  const [heavies, lights] = ["heavy", "light"].map((name) => served.filter((owner) => owner === name).length) as [number, number];
+  const [heavies, lights] = ["heavy", "light"].map(
+    (name) => served.filter((owner) => owner === name).length,
+  ) as [number, number];
   expect(heavies / lights).toBeGreaterThan(2);
   expect(heavies / lights).toBeLessThan(4.5);
   await expect.poll(async () => (await servedSince(before)).length, { timeout: 60_000 }).toBe(48);
@@ -75,5 +79,6 @@ it("delays another owner's first job by no more than two service times", { timeo
   // All of them are in the GPU queue: none is on its way through Temporal, where jobs are taken as they come.
   const inQueue = async () => (await test.backlog(STUB)) + (await servedSince(before)).length;
   await expect.poll(inQueue, { timeout: 90_000, interval: 500 }).toBeGreaterThanOrEqual(999);
-  for (let i = 0; i < 3; i++) expect(await startedAfterMs(await submit(few, SERVICE_MS))).toBeLessThan(2 * SERVICE_MS);
+  for (let i = 0; i < 3; i++)
+    expect(await startedAfterMs(await submit(few, SERVICE_MS))).toBeLessThan(2 * SERVICE_MS);
 });

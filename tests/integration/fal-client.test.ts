@@ -10,7 +10,10 @@ beforeAll(async () => {
 afterAll(() => test[Symbol.asyncDispose]());
 
 const client = () =>
-  createFalClient({ credentials: test.platform.key, proxyUrl: { url: `${test.platform.url}/api/fal/proxy`, when: "always" } });
+  createFalClient({
+    credentials: test.platform.key,
+    proxyUrl: { url: `${test.platform.url}/api/fal/proxy`, when: "always" },
+  });
 
 describe("fal.subscribe", () => {
   it("polling: a prompt becomes a picture, with logs on the way", async () => {
@@ -21,7 +24,10 @@ describe("fal.subscribe", () => {
       pollInterval: 50,
       onQueueUpdate: (update) => updates.push(update),
     });
-    const { images, seed } = data as { images: { url: string; width: number; height: number }[]; seed: number };
+    const { images, seed } = data as {
+      images: { url: string; width: number; height: number }[];
+      seed: number;
+    };
     expect(seed).toBe(5);
     expect(images[0]).toMatchObject({ width: 1024, height: 768 });
     expect(requestId).toMatch(/^[0-9a-f-]{36}$/);
@@ -56,20 +62,28 @@ describe("fal.subscribe", () => {
 describe("fal.queue", () => {
   it("submit, status, cancel, result", async () => {
     const { queue } = client();
-    const { request_id: requestId } = await queue.submit("tempera/stub", { input: { delay_ms: 30_000, steps: 300 } });
+    const { request_id: requestId } = await queue.submit("tempera/stub", {
+      input: { delay_ms: 30_000, steps: 300 },
+    });
     expect((await queue.status("tempera/stub", { requestId })).status).not.toBe("COMPLETED");
     await queue.cancel("tempera/stub", { requestId });
     await queue.subscribeToStatus("tempera/stub", { requestId, pollInterval: 50 });
-    await expect(queue.result("tempera/stub", { requestId })).rejects.toMatchObject({ status: 499, requestId });
+    await expect(queue.result("tempera/stub", { requestId })).rejects.toMatchObject({
+      status: 499,
+      requestId,
+    });
   });
 });
 
 describe("the proxy", () => {
-  const proxied = (target: string): Promise<Response> => test.call("/api/fal/proxy", { headers: { "x-fal-target-url": target } });
+  const proxied = (target: string): Promise<Response> =>
+    test.call("/api/fal/proxy", { headers: { "x-fal-target-url": target } });
 
   it("keeps the target's query string", async () => {
     const { request_id: id } = await test.client.submit("tempera/stub", {});
-    const body = (await (await proxied(`https://queue.fal.run/tempera/stub/requests/${id}/status?logs=1`)).json()) as { logs: unknown };
+    const body = (await (
+      await proxied(`https://queue.fal.run/tempera/stub/requests/${id}/status?logs=1`)
+    ).json()) as { logs: unknown };
     expect(Array.isArray(body.logs)).toBe(true);
   });
 

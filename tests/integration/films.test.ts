@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type ClipFiles, openClipFiles } from "../../src/cli/clip-files.ts";
-import { structuralSimilarity } from "../../src/cli/film-judge.ts";
-import { drawScene } from "../../src/cli/scene-drawing.ts";
+import { type ClipFiles, openClipFiles } from "../../src/evaluation/clip-files.ts";
+import { structuralSimilarity } from "../../src/evaluation/video-judge.ts";
+import { drawScene } from "../../src/evaluation/scene-drawing.ts";
 import { inBrowser } from "../conformance/fal/browser.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
@@ -15,7 +15,13 @@ const IMAGE_TO_VIDEO = "fal-ai/wan/v2.2-a14b/image-to-video";
 const VIDEO_TO_AUDIO = "fal-ai/mmaudio-v2";
 const PROMPT = "a large red circle moves to the right on a blue background";
 /** Little of everything. */
-const SMALL = { num_frames: 17, num_inference_steps: 4, resolution: "480p", interpolator_model: "none", video_write_mode: "fast" };
+const SMALL = {
+  num_frames: 17,
+  num_inference_steps: 4,
+  resolution: "480p",
+  interpolator_model: "none",
+  video_write_mode: "fast",
+};
 
 let test: TestPlatform;
 let clips: ClipFiles;
@@ -65,14 +71,21 @@ describe(TEXT_TO_VIDEO, () => {
   it("makes a film of a prompt alone: fal's defaults, fal's output", async () => {
     const { output, bytes, path, logs } = await run(TEXT_TO_VIDEO, { prompt: PROMPT, seed: 3 });
     expect(output).toEqual({
-      video: { url: expect.any(String), content_type: "video/mp4", file_name: "3.mp4", file_size: bytes.length },
+      video: {
+        url: expect.any(String),
+        content_type: "video/mp4",
+        file_name: "3.mp4",
+        file_size: bytes.length,
+      },
       prompt: PROMPT,
       seed: 3,
     });
     const film = await clips.decode(path, { width: 128, height: 72 });
     // 81 frames at 16 a second, and one between each pair at twice the rate.
     expect([film.frames.length, film.fps, film.codecs]).toEqual([161, 32, ["avc1"]]);
-    expect(logs.join("\n")).toMatch(/Rendered at 112x64, scaled to 1280x720\.\n.*no interpolator "film".*161 frames, 32 a second/);
+    expect(logs.join("\n")).toMatch(
+      /Rendered at 112x64, scaled to 1280x720\.\n.*no interpolator "film".*161 frames, 32 a second/,
+    );
   }, 120_000);
 
   it.each([
@@ -85,7 +98,13 @@ describe(TEXT_TO_VIDEO, () => {
       { width: 580, height: 580, fps: 24, frames: 30 },
     ],
     [
-      { num_frames: 17, frames_per_second: 4, interpolator_model: "rife", num_interpolated_frames: 3, adjust_fps_for_interpolation: false },
+      {
+        num_frames: 17,
+        frames_per_second: 4,
+        interpolator_model: "rife",
+        num_interpolated_frames: 3,
+        adjust_fps_for_interpolation: false,
+      },
       { width: 854, height: 480, fps: 4, frames: 65 },
     ],
   ])("has the size, rate and length of %j", async (asked, has) => {
@@ -96,13 +115,19 @@ describe(TEXT_TO_VIDEO, () => {
   });
 
   it("gives the same bytes for the same seed, at the same address; others for another", async () => {
-    const [one, again, other] = await Promise.all([4, 4, 5].map((seed) => run(TEXT_TO_VIDEO, { prompt: PROMPT, ...SMALL, seed })));
+    const [one, again, other] = await Promise.all(
+      [4, 4, 5].map((seed) => run(TEXT_TO_VIDEO, { prompt: PROMPT, ...SMALL, seed })),
+    );
     expect(again?.output.video.url).toBe(one?.output.video.url);
     expect(other?.output.video.url).not.toBe(one?.output.video.url);
   });
 
   it("stops soon after a cancel, and serves the next at once", async () => {
-    const { request_id: requestId } = await test.client.submit(TEXT_TO_VIDEO, { prompt: PROMPT, num_frames: 161, num_inference_steps: 40 });
+    const { request_id: requestId } = await test.client.submit(TEXT_TO_VIDEO, {
+      prompt: PROMPT,
+      num_frames: 161,
+      num_inference_steps: 40,
+    });
     let cancelled = false;
     for await (const status of test.client.follow(TEXT_TO_VIDEO, requestId)) {
       if (cancelled || (status.progress?.step ?? 0) < 2) continue;
@@ -135,7 +160,16 @@ describe(TEXT_TO_VIDEO, () => {
 
 describe("a picture, a film that begins with it, and its sound", () => {
   it("goes from one to the next by its address, and plays in a browser", async () => {
-    const scene = { width: 448, height: 256, background: "blue", color: "red", shape: "circle", x: 100, y: 128, radius: 60 } as const;
+    const scene = {
+      width: 448,
+      height: 256,
+      background: "blue",
+      color: "red",
+      shape: "circle",
+      x: 100,
+      y: 128,
+      radius: 60,
+    } as const;
     const { data, width, height } = drawScene(scene);
     const png = await sharp(data, { raw: { width, height, channels: 3 } })
       .png()
@@ -149,11 +183,23 @@ describe("a picture, a film that begins with it, and its sound", () => {
     });
     const { frames, width: filmWidth } = await clips.decode(film.path, { width, height });
     expect(filmWidth).toBe(width);
-    expect(structuralSimilarity({ data: frames[0] as Uint8Array, width, height }, drawScene(scene))).toBeGreaterThan(0.8);
+    expect(
+      structuralSimilarity({ data: frames[0] as Uint8Array, width, height }, drawScene(scene)),
+    ).toBeGreaterThan(0.8);
 
-    const { output, path, bytes } = await run(VIDEO_TO_AUDIO, { video_url: film.output.video.url, prompt: "drum", seed: 1, num_steps: 8 });
+    const { output, path, bytes } = await run(VIDEO_TO_AUDIO, {
+      video_url: film.output.video.url,
+      prompt: "drum",
+      seed: 1,
+      num_steps: 8,
+    });
     expect(output).toEqual({
-      video: { url: expect.any(String), content_type: "video/mp4", file_name: "1.mp4", file_size: bytes.length },
+      video: {
+        url: expect.any(String),
+        content_type: "video/mp4",
+        file_name: "1.mp4",
+        file_size: bytes.length,
+      },
     });
     const sounding = await clips.decode(path);
     expect(sounding.codecs).toEqual(["avc1", "mp4a"]);
@@ -164,7 +210,9 @@ describe("a picture, a film that begins with it, and its sound", () => {
     expect((sounding.sound?.samples.length ?? 0) / (sounding.sound?.sampleRate ?? 1)).toBeCloseTo(seconds, 1);
 
     const played = await inBrowser(async (base64) => {
-      const { document } = globalThis as unknown as { document: { createElement(name: "video"): VideoElement } };
+      const { document } = globalThis as unknown as {
+        document: { createElement(name: "video"): VideoElement };
+      };
       const video = document.createElement("video");
       video.muted = true;
       const blob = await (await fetch(`data:video/mp4;base64,${base64}`)).blob();
@@ -172,7 +220,11 @@ describe("a picture, a film that begins with it, and its sound", () => {
       const until = (event: string) =>
         new Promise<void>((resolve, reject) => {
           video.addEventListener(event, () => resolve(), { once: true });
-          video.addEventListener("error", () => reject(new Error(video.error?.message ?? "it does not play")), { once: true });
+          video.addEventListener(
+            "error",
+            () => reject(new Error(video.error?.message ?? "it does not play")),
+            { once: true },
+          );
         });
       await until("canplay");
       const ended = until("ended");
@@ -180,7 +232,13 @@ describe("a picture, a film that begins with it, and its sound", () => {
       await ended;
       const { videoWidth, videoHeight, duration } = video;
       const { totalVideoFrames } = video.getVideoPlaybackQuality();
-      return { videoWidth, videoHeight, duration, totalVideoFrames, soundBytes: video.webkitAudioDecodedByteCount };
+      return {
+        videoWidth,
+        videoHeight,
+        duration,
+        totalVideoFrames,
+        soundBytes: video.webkitAudioDecodedByteCount,
+      };
     }, bytes.toString("base64"));
     expect(played).toMatchObject({ videoWidth: 854, videoHeight: 480, totalVideoFrames: 33 });
     const { duration, soundBytes } = played as { duration: number; soundBytes: number };

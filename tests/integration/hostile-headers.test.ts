@@ -1,4 +1,7 @@
-/** Heads that no client sends: forged, torn and huge ones. Each is refused on its own, and the next caller is served. */
+/**
+ * Heads that no client sends: forged, torn and huge ones. Each is refused on its own, and the next caller is
+ * served.
+ */
 import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
@@ -76,7 +79,10 @@ describe("a huge head", () => {
   it("that just fits is read, and refused as what it is", async () => {
     for (const [, base] of bases()) {
       const path = base === test.platform.url ? "/queue/tempera/stub/requests/x/status" : "/v1/keys";
-      const answer = await send(base, `GET ${path} HTTP/1.1\r\n${END}Authorization: Key ${"k".repeat(14_000)}\r\n\r\n`);
+      const answer = await send(
+        base,
+        `GET ${path} HTTP/1.1\r\n${END}Authorization: Key ${"k".repeat(14_000)}\r\n\r\n`,
+      );
       expect(statusOf(answer)).toBe(401);
       expect(answer.length).toBeLessThan(2_000);
     }

@@ -17,7 +17,12 @@ interface Answer {
   headers: Headers;
   body: Body;
 }
-async function call(url: string, path: string, input: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+async function call(
+  url: string,
+  path: string,
+  input: unknown,
+  headers: Record<string, string> = {},
+): Promise<Answer> {
   const answer = await fetch(`${url}${path}`, {
     method: "POST",
     body: JSON.stringify(input),
@@ -35,7 +40,8 @@ const jobsOf = async (requestIds: string[]): Promise<string[]> => {
   const states = await Promise.all(requestIds.map((id) => test.workflow(id)));
   return requestIds.filter((_, i) => states[i] !== undefined);
 };
-const rows = async (key: string) => test.sql<{ request_id: string }[]>`SELECT request_id FROM claims WHERE key = ${`key:${key}`}`;
+const rows = async (key: string) =>
+  test.sql<{ request_id: string }[]>`SELECT request_id FROM claims WHERE key = ${`key:${key}`}`;
 
 describe("a submit with an idempotency key", () => {
   it("is the same request the second time, at another gateway, while it runs and when it is done", async () => {
@@ -50,7 +56,10 @@ describe("a submit with an idempotency key", () => {
     expect(Object.keys(again.body).sort()).toEqual(Object.keys(first.body).sort());
     await ended(first.body.request_id as string);
     const done = await submit(urls[1], { prompt: "x", delay_ms: 300 }, key);
-    expect(done).toMatchObject({ status: 200, body: { request_id: first.body.request_id, status: "COMPLETED" } });
+    expect(done).toMatchObject({
+      status: 200,
+      body: { request_id: first.body.request_id, status: "COMPLETED" },
+    });
   });
 
   it("422 with another input or another endpoint, naming the key and the request; never 409", async () => {
@@ -69,7 +78,12 @@ describe("a submit with an idempotency key", () => {
     const tooLong = "x".repeat(256);
     expect((await submit(urls[0], {}, tooLong)).status).toBe(422);
     expect(await rows(tooLong)).toHaveLength(0);
-    const differing = await call(urls[0], `/queue/${STUB}`, {}, { "idempotency-key": "a", "x-idempotency-key": "b" });
+    const differing = await call(
+      urls[0],
+      `/queue/${STUB}`,
+      {},
+      { "idempotency-key": "a", "x-idempotency-key": "b" },
+    );
     expect(differing.status).toBe(422);
     expect(await rows("a")).toHaveLength(0);
   });
@@ -86,7 +100,9 @@ describe("a submit with an idempotency key", () => {
       }),
     );
     await Promise.all(pairs.map(ended));
-    const [{ count }] = await test.sql<[{ count: number }]>`SELECT count(*)::int FROM requests WHERE request_id = ANY(${pairs}::uuid[])`;
+    const [{ count }] = await test.sql<
+      [{ count: number }]
+    >`SELECT count(*)::int FROM requests WHERE request_id = ANY(${pairs}::uuid[])`;
     expect(count).toBe(20);
     expect(await jobsOf(pairs)).toHaveLength(20);
   });
@@ -103,7 +119,8 @@ describe("a submit with an idempotency key", () => {
   it("is started by the next call when the gateway that claimed the key died before the start", async () => {
     const key = randomUUID();
     const claimed = randomUUID();
-    // What a gateway leaves that dies between its claim and its start: the claim, and perhaps a word in the event log.
+    // What a gateway leaves that dies between its claim and its start: the claim, and perhaps a word in the
+    // event log.
     const first = await submit(urls[0], { prompt: key }, randomUUID());
     const [{ fingerprint, owner_id }] = await test.sql<[{ fingerprint: string; owner_id: string }]>`
       SELECT fingerprint, owner_id FROM claims WHERE request_id = ${first.body.request_id as string}`;
@@ -143,8 +160,16 @@ describe("a submit with an idempotency key", () => {
   it("belongs to its owner: another's is another request", async () => {
     const key = randomUUID();
     const first = await submit(urls[0], { prompt: "a" }, key);
-    const made = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "stranger", owner: "stranger" });
-    const theirs = await call(urls[0], `/queue/${STUB}`, { prompt: "other" }, { authorization: `Key ${made.key}`, "idempotency-key": key });
+    const made = await test.client.admin<{ key: string }>("POST", "/v1/keys", {
+      alias: "stranger",
+      owner: "stranger",
+    });
+    const theirs = await call(
+      urls[0],
+      `/queue/${STUB}`,
+      { prompt: "other" },
+      { authorization: `Key ${made.key}`, "idempotency-key": key },
+    );
     expect(theirs.status).toBe(200);
     expect(theirs.body.request_id).not.toBe(first.body.request_id);
     await ended(first.body.request_id as string);
@@ -203,7 +228,10 @@ describe("a sync run with an idempotency key", () => {
 
 describe("a key whose callers try again blindly", () => {
   it("has the same input within its seconds as one request, and another input as another", async () => {
-    const made = await test.client.admin<{ key: string; key_id: string }>("POST", "/v1/keys", { alias: "python", owner: "python" });
+    const made = await test.client.admin<{ key: string; key_id: string }>("POST", "/v1/keys", {
+      alias: "python",
+      owner: "python",
+    });
     await test.sql`INSERT INTO key_allowances VALUES (${made.key_id}, '{"sameInputSeconds": 60}')`;
     const headers = { authorization: `Key ${made.key}` };
     const ids = await Promise.all(
@@ -216,6 +244,8 @@ describe("a key whose callers try again blindly", () => {
     expect(other.body.request_id).not.toBe(ids[0]);
     // Its time is over by the database's clock.
     await test.sql`UPDATE claims SET expires_at = now() - interval '1 second' WHERE key LIKE 'same:%'`;
-    expect((await call(urls[0], `/queue/${STUB}`, { prompt: "p", seed: 1 }, headers)).body.request_id).not.toBe(ids[0]);
+    expect(
+      (await call(urls[0], `/queue/${STUB}`, { prompt: "p", seed: 1 }, headers)).body.request_id,
+    ).not.toBe(ids[0]);
   });
 });

@@ -1,11 +1,13 @@
-/** Keys as a whole platform keeps them: what the database holds of one, how soon one that is over is refused. */
+/**
+ * Keys as a whole platform keeps them: what the database holds of one, how soon one that is over is refused.
+ */
 import { createHash } from "node:crypto";
 import postgres from "postgres";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { createKeyStore } from "../../src/adapters/postgres/key-store.ts";
-import { createKeyHashes } from "../../src/api/key-hashes.ts";
-import { createKeyRing } from "../../src/api/key-ring.ts";
-import { steadyClock } from "../../src/core/ports/clock.ts";
+import { createKeyStore } from "../../src/adapters/postgres/owners/key-store.ts";
+import { createKeyHashes } from "../../src/api/auth/key-hashes.ts";
+import { createKeyRing } from "../../src/api/auth/key-ring.ts";
+import { steadyClock } from "../../src/core/operations/clock.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const PEPPER = "a pepper that the database does not hold";
@@ -26,7 +28,8 @@ interface MadeKey {
   key_id: string;
   key_secret: string;
 }
-const make = (fields: object = {}): Promise<MadeKey> => test.client.admin<MadeKey>("POST", "/v1/keys", { alias: "a key", ...fields });
+const make = (fields: object = {}): Promise<MadeKey> =>
+  test.client.admin<MadeKey>("POST", "/v1/keys", { alias: "a key", ...fields });
 const use = (key: string): Promise<Response> =>
   fetch(`${test.platform.url}/queue/tempera/stub/requests/0198c3a0-0000-7000-8000-000000000000/status`, {
     headers: { authorization: `Key ${key}` },
@@ -40,7 +43,9 @@ it("the database holds nothing that opens, nor what it was hashed with", async (
   expect(row?.secret_sha256).not.toBe(createHash("sha256").update(key_secret).digest("hex"));
   expect(row?.secret_sha256).toBe(createKeyHashes([PEPPER]).digest(key_secret).secretSha256);
   const listed = await (
-    await fetch(`${test.platform.adminUrl}/v1/keys`, { headers: { authorization: `Key ${test.platform.key}` } })
+    await fetch(`${test.platform.adminUrl}/v1/keys`, {
+      headers: { authorization: `Key ${test.platform.key}` },
+    })
   ).text();
   expect(listed).toContain(key_id);
   expect(listed).not.toContain(key_secret);
@@ -53,7 +58,8 @@ it("a key of before peppers opens, and is stored anew when it is used", async ()
   const plain = createHash("sha256").update(secret).digest("hex");
   await sql`INSERT INTO keys (key_id, owner_id, alias, scope, secret_sha256, created_at) VALUES (${keyId}, 'old', 'old', 'API', ${plain}, now())`;
   expect((await use(`${keyId}:${secret}`)).status).toBe(404);
-  const stored = async () => (await sql`SELECT secret_sha256, pepper_id FROM keys WHERE key_id = ${keyId}`)[0];
+  const stored = async () =>
+    (await sql`SELECT secret_sha256, pepper_id FROM keys WHERE key_id = ${keyId}`)[0];
   await expect.poll(async () => (await stored())?.pepper_id).not.toBeNull();
   expect((await stored())?.secret_sha256).not.toBe(plain);
   expect((await use(`${keyId}:${secret}`)).status).toBe(404);
@@ -61,7 +67,11 @@ it("a key of before peppers opens, and is stored anew when it is used", async ()
 
 it("a revoked key is refused by every gateway within two seconds, although nobody is told", async () => {
   const { key, key_id } = await make();
-  const other = await createKeyRing({ keys: createKeyStore(sql), clock: steadyClock, hashes: createKeyHashes([PEPPER]) });
+  const other = await createKeyRing({
+    keys: createKeyStore(sql),
+    clock: steadyClock,
+    hashes: createKeyHashes([PEPPER]),
+  });
   const opensThere = () =>
     other.authenticate(`Key ${key}`).then(
       () => true,
@@ -93,6 +103,8 @@ it("an expired key says so; a time that is over is refused when it is made", asy
   expect((await use(key)).status).toBe(404);
   await expect.poll(async () => (await use(key)).status, { timeout: 5_000 }).toBe(401);
   expect(await (await use(key)).text()).toContain("The key has expired.");
-  await expect(make({ expires_at: "2020-01-01T00:00:00Z" })).rejects.toThrow(/expires_at: Input should be in the future/);
+  await expect(make({ expires_at: "2020-01-01T00:00:00Z" })).rejects.toThrow(
+    /expires_at: Input should be in the future/,
+  );
   await expect(make({ expires_at: "soon" })).rejects.toThrow(/expires_at/);
 });

@@ -4,10 +4,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { freeLostPlaces } from "../../src/activities/places.ts";
-import { createPlaceStore } from "../../src/adapters/postgres/place-store.ts";
+import { freeLostPlaces } from "../../src/activities/operations/concurrency-slots.ts";
+import { createPlaceStore } from "../../src/adapters/postgres/owners/concurrency-slot-store.ts";
 import { createJobs } from "../../src/adapters/temporal/jobs.ts";
-import type { Allowance } from "../../src/core/plan.ts";
+import type { Allowance } from "../../src/core/owners/plan.ts";
 import { startRedis } from "../../src/dev/services/redis.ts";
 import type { Service } from "../../src/dev/services/service.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
@@ -22,8 +22,13 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "tempera-redis-"));
   redis = await startRedis({ folder, log: () => {} });
   // A stub with a price.
-  cpSync(resolve(import.meta.dirname, `../../models/${STUB}`), join(folder, "models", STUB), { recursive: true });
-  appendFileSync(join(folder, "models", STUB, "1.0.0/model.yaml"), "price: { unit: request, unitPrice: 0.4, currency: USD }\n");
+  cpSync(resolve(import.meta.dirname, `../../models/${STUB}`), join(folder, "models", STUB), {
+    recursive: true,
+  });
+  appendFileSync(
+    join(folder, "models", STUB, "1.0.0/model.yaml"),
+    "price: { unit: request, unitPrice: 0.4, currency: USD }\n",
+  );
   const models = { TEMPERA_MODELS: join(folder, "models") };
   test = await startTestPlatform({ REDIS_URL: redis.url, ...models });
   urls = [test.platform.url, (await test.secondGateway(models)).url];
@@ -35,18 +40,32 @@ afterAll(async () => {
 });
 
 /** An owner of a test's own, with an allowance. */
-async function owner(allowance: Allowance): Promise<{ ownerId: string; keyId: string; headers: Record<string, string> }> {
+async function owner(
+  allowance: Allowance,
+): Promise<{ ownerId: string; keyId: string; headers: Record<string, string> }> {
   const ownerId = `o-${randomUUID().slice(0, 8)}`;
-  const made = await test.client.admin<{ key: string; key_id: string }>("POST", "/v1/keys", { alias: "a key", owner: ownerId });
+  const made = await test.client.admin<{ key: string; key_id: string }>("POST", "/v1/keys", {
+    alias: "a key",
+    owner: ownerId,
+  });
   await allow(ownerId, allowance);
-  return { ownerId, keyId: made.key_id, headers: { authorization: `Key ${made.key}`, "content-type": "application/json" } };
+  return {
+    ownerId,
+    keyId: made.key_id,
+    headers: { authorization: `Key ${made.key}`, "content-type": "application/json" },
+  };
 }
 const allow = (ownerId: string, allowance: Allowance) =>
   test.sql`INSERT INTO owners (owner_id, allowance) VALUES (${ownerId}, ${JSON.stringify(allowance)}::text::jsonb)
            ON CONFLICT (owner_id) DO UPDATE SET allowance = excluded.allowance`;
-const submit = (url: string, headers: Record<string, string>, input: object = {}, path = `/queue/${STUB}`): Promise<Response> =>
-  fetch(`${url}${path}`, { method: "POST", body: JSON.stringify(input), headers });
-const run = (url: string, headers: Record<string, string>, input: object = {}) => submit(url, headers, input, `/${STUB}`);
+const submit = (
+  url: string,
+  headers: Record<string, string>,
+  input: object = {},
+  path = `/queue/${STUB}`,
+): Promise<Response> => fetch(`${url}${path}`, { method: "POST", body: JSON.stringify(input), headers });
+const run = (url: string, headers: Record<string, string>, input: object = {}) =>
+  submit(url, headers, input, `/${STUB}`);
 const idOf = async (answer: Response): Promise<string> => {
   expect(answer.status).toBe(200);
   return ((await answer.json()) as { request_id: string }).request_id;
@@ -75,18 +94,25 @@ describe("calls a second", () => {
   it("are counted over all gateways, with the burst, and come back", async () => {
     const flood = async (): Promise<number> => {
       const { headers } = await owner({ requestsPerSecond: 0.02, burst: 3 });
-      const { taken, refused } = statuses(await Promise.all(Array.from({ length: 24 }, (_, i) => submit(urls[i % 2] as string, headers))));
+      const { taken, refused } = statuses(
+        await Promise.all(Array.from({ length: 24 }, (_, i) => submit(urls[i % 2] as string, headers))),
+      );
       expect(taken + refused.length).toBe(24);
       await expectRefused(refused[0], "rate_limited");
-      // Where Redis is silent for a quarter of a second, as it may be on a loaded machine, each gateway counts for itself too.
+      // Where Redis is silent for a quarter of a second, as it may be on a loaded machine, each gateway
+      // counts for itself too.
       expect(taken).toBeLessThanOrEqual(12);
       return taken;
     };
     await expect.poll(flood, { timeout: 50_000 }).toBe(4);
     const quick = await owner({ requestsPerSecond: 1 });
-    expect(statuses(await Promise.all(urls.map((url) => submit(url, quick.headers)))).taken).toBeGreaterThanOrEqual(1);
+    expect(
+      statuses(await Promise.all(urls.map((url) => submit(url, quick.headers)))).taken,
+    ).toBeGreaterThanOrEqual(1);
     for (const url of urls)
-      await expect.poll(async () => (await submit(url, quick.headers)).status, { timeout: 20_000, interval: 300 }).toBe(200);
+      await expect
+        .poll(async () => (await submit(url, quick.headers)).status, { timeout: 20_000, interval: 300 })
+        .toBe(200);
   });
 
   it("of one key are counted beside its owner's other keys", async () => {
@@ -96,7 +122,10 @@ describe("calls a second", () => {
     const refused = await submit(urls[1], headers);
     expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(10);
     await expectRefused(refused, "rate_limited");
-    const other = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "another", owner: ownerId });
+    const other = await test.client.admin<{ key: string }>("POST", "/v1/keys", {
+      alias: "another",
+      owner: ownerId,
+    });
     expect((await submit(urls[0], { authorization: `Key ${other.key}` })).status).toBe(200);
   });
 
@@ -104,21 +133,28 @@ describe("calls a second", () => {
     const { headers } = await owner({ requestsPerSecond: 0.05 });
     const id = await idOf(await submit(urls[0], headers));
     for (let i = 0; i < 5; i++)
-      expect((await fetch(`${urls[0]}/queue/${STUB}/requests/${id}/status`, { headers })).status).toBeLessThan(300);
+      expect(
+        (await fetch(`${urls[0]}/queue/${STUB}/requests/${id}/status`, { headers })).status,
+      ).toBeLessThan(300);
   });
 
   it("changed by an administrator count within seconds at both gateways", async () => {
     const { ownerId, headers } = await owner({});
     for (const url of urls) expect((await submit(url, headers)).status).toBe(200);
     await allow(ownerId, { requestsPerSecond: 0.01 });
-    for (const url of urls) await expect.poll(async () => (await submit(url, headers)).status, { timeout: 2_000, interval: 50 }).toBe(429);
+    for (const url of urls)
+      await expect
+        .poll(async () => (await submit(url, headers)).status, { timeout: 2_000, interval: 50 })
+        .toBe(429);
   });
 });
 
 describe("queued requests", () => {
   it("are counted until they have ended; a refused one is not", async () => {
     const { headers } = await owner({ queued: 3 });
-    const ids = await Promise.all(Array.from({ length: 3 }, async () => idOf(await submit(urls[0], headers, { delay_ms: 60_000 }))));
+    const ids = await Promise.all(
+      Array.from({ length: 3 }, async () => idOf(await submit(urls[0], headers, { delay_ms: 60_000 }))),
+    );
     await expectRefused(await submit(urls[0], headers), "queued_requests_limit");
     await expect.poll(async () => (await submit(urls[1], headers)).status, { timeout: 5_000 }).toBe(429);
     await Promise.all(ids.map((id) => cancel(urls[0], headers, id)));
@@ -131,9 +167,11 @@ describe("requests in progress", () => {
   it("beyond the limit wait their turn, without a slot; a direct run is refused, and taken when one has ended", async () => {
     const { headers } = await owner({ inProgress: 2 });
     const ids: string[] = [];
-    for (let i = 0; i < 5; i++) ids.push(await idOf(await submit(urls[i % 2] as string, headers, { delay_ms: 60_000 })));
+    for (let i = 0; i < 5; i++)
+      ids.push(await idOf(await submit(urls[i % 2] as string, headers, { delay_ms: 60_000 })));
     const running = async () =>
-      (await Promise.all(ids.map((id) => stateOf(headers, id)))).filter((state) => state === "IN_PROGRESS").length;
+      (await Promise.all(ids.map((id) => stateOf(headers, id)))).filter((state) => state === "IN_PROGRESS")
+        .length;
     await expect.poll(running, { timeout: 10_000 }).toBe(2);
     // The stub has 64 slots: those who wait are in no GPU queue.
     expect(await test.backlog(STUB)).toBe(0);
@@ -151,23 +189,42 @@ describe("requests in progress", () => {
     const { headers } = await owner({ inProgress: 1 });
     const first = await idOf(await submit(urls[0], headers, { delay_ms: 60_000 }));
     await expect.poll(() => stateOf(headers, first), { timeout: 10_000 }).toBe("IN_PROGRESS");
-    const late = await idOf(await submit(urls[0], { ...headers, "x-fal-request-timeout": "1" }, { delay_ms: 10 }));
+    const late = await idOf(
+      await submit(urls[0], { ...headers, "x-fal-request-timeout": "1" }, { delay_ms: 10 }),
+    );
     const cancelled = await idOf(await submit(urls[0], headers, { delay_ms: 10 }));
-    const low = await idOf(await submit(urls[0], { ...headers, "x-fal-queue-priority": "low" }, { delay_ms: 10 }));
-    await expect.poll(() => test.sql`SELECT FROM places WHERE request_id = ${low}`, { timeout: 10_000 }).toHaveLength(1);
+    const low = await idOf(
+      await submit(urls[0], { ...headers, "x-fal-queue-priority": "low" }, { delay_ms: 10 }),
+    );
+    await expect
+      .poll(() => test.sql`SELECT FROM places WHERE request_id = ${low}`, { timeout: 10_000 })
+      .toHaveLength(1);
     const normal = await idOf(await submit(urls[0], headers, { delay_ms: 10 }));
-    await expect.poll(() => test.sql`SELECT FROM places WHERE request_id = ${normal}`, { timeout: 10_000 }).toHaveLength(1);
+    await expect
+      .poll(() => test.sql`SELECT FROM places WHERE request_id = ${normal}`, { timeout: 10_000 })
+      .toHaveLength(1);
     await cancel(urls[0], headers, cancelled);
-    expect((await ended(late))?.outcome).toMatchObject({ ok: false, error: { code: "startup_timeout" }, userTimeout: true });
-    expect((await ended(cancelled))?.outcome).toMatchObject({ ok: false, error: { code: "client_cancelled" } });
+    expect((await ended(late))?.outcome).toMatchObject({
+      ok: false,
+      error: { code: "startup_timeout" },
+      userTimeout: true,
+    });
+    expect((await ended(cancelled))?.outcome).toMatchObject({
+      ok: false,
+      error: { code: "client_cancelled" },
+    });
     await cancel(urls[0], headers, first);
-    const [normalStart = 0, lowStart = 0] = (await Promise.all([normal, low].map(ended))).map((record) => record?.startedAtMs);
+    const [normalStart = 0, lowStart = 0] = (await Promise.all([normal, low].map(ended))).map(
+      (record) => record?.startedAtMs,
+    );
     expect(normalStart).toBeLessThan(lowStart);
   });
 
   it("a raised limit lets those who wait go on", async () => {
     const { ownerId, headers } = await owner({ inProgress: 1 });
-    const ids = await Promise.all(Array.from({ length: 4 }, async () => idOf(await submit(urls[0], headers, { delay_ms: 300 }))));
+    const ids = await Promise.all(
+      Array.from({ length: 4 }, async () => idOf(await submit(urls[0], headers, { delay_ms: 300 }))),
+    );
     await allow(ownerId, {});
     await Promise.all(ids.map(ended));
   });
@@ -215,9 +272,13 @@ describe("spend", () => {
     expect(answers.filter(({ status }) => status === 200).length).toBeGreaterThanOrEqual(2);
     expect(answers.filter(({ status }) => status === 200).length).toBeLessThanOrEqual(4);
     for (const url of urls)
-      await expect.poll(async () => (await submit(url, headers)).status, { timeout: 10_000, interval: 200 }).toBe(403);
+      await expect
+        .poll(async () => (await submit(url, headers)).status, { timeout: 10_000, interval: 200 })
+        .toBe(403);
     const refused = await submit(urls[0], headers);
-    expect(await refused.json()).toMatchObject({ detail: expect.stringMatching(/^User is locked. Reason: Exhausted balance\..* day/) });
+    expect(await refused.json()).toMatchObject({
+      detail: expect.stringMatching(/^User is locked. Reason: Exhausted balance\..* day/),
+    });
     expect((await run(urls[0], headers)).status).toBe(403);
   });
 
@@ -225,31 +286,42 @@ describe("spend", () => {
     const { headers } = await owner({ spendPerMonth: 1 });
     expect([(await run(urls[0], headers)).status, (await run(urls[0], headers)).status]).toEqual([200, 200]);
     expect((await run(urls[0], headers)).status).toBe(403);
-    await expect.poll(async () => (await run(urls[1], headers)).status, { timeout: 10_000, interval: 200 }).toBe(403);
+    await expect
+      .poll(async () => (await run(urls[1], headers)).status, { timeout: 10_000, interval: 200 })
+      .toBe(403);
   });
 });
 
 describe("a clock that jumps", () => {
-  it.each(["+2 * 86400e3", "-2 * 86400e3"])("by %s ms at one gateway moves no limit and no idempotency key", async (jump) => {
-    const jumped = await test.secondGateway({
-      TEMPERA_MODELS: join(folder, "models"),
-      NODE_OPTIONS: `--import=${encodeURI(`data:text/javascript,const now=Date.now;Date.now=()=>now()${jump}`)}`,
-    });
-    const { headers } = await owner({ requestsPerSecond: 0.02 });
-    const told = await (await submit(jumped.url, (await owner({})).headers)).json();
-    // Ids begin with the time they were made at.
-    const madeAtMs = Number.parseInt((told as { request_id: string }).request_id.replace("-", "").slice(0, 12), 16);
-    expect(Math.abs(madeAtMs - Date.now())).toBeGreaterThan(86_400_000);
-    expect((await submit(urls[0], headers)).status).toBe(200);
-    const refused = await submit(jumped.url, headers);
-    expect(Number(refused.headers.get("retry-after"))).toBeLessThanOrEqual(50);
-    await expectRefused(refused, "rate_limited");
-    const free = await owner({});
-    const key = { ...free.headers, "idempotency-key": randomUUID() };
-    const ids = [await idOf(await submit(jumped.url, key, { prompt: "x" })), await idOf(await submit(urls[0], key, { prompt: "x" }))];
-    expect(new Set(ids).size).toBe(1);
-    await jumped.stop();
-  });
+  it.each(["+2 * 86400e3", "-2 * 86400e3"])(
+    "by %s ms at one gateway moves no limit and no idempotency key",
+    async (jump) => {
+      const jumped = await test.secondGateway({
+        TEMPERA_MODELS: join(folder, "models"),
+        NODE_OPTIONS: `--import=${encodeURI(`data:text/javascript,const now=Date.now;Date.now=()=>now()${jump}`)}`,
+      });
+      const { headers } = await owner({ requestsPerSecond: 0.02 });
+      const told = await (await submit(jumped.url, (await owner({})).headers)).json();
+      // Ids begin with the time they were made at.
+      const madeAtMs = Number.parseInt(
+        (told as { request_id: string }).request_id.replace("-", "").slice(0, 12),
+        16,
+      );
+      expect(Math.abs(madeAtMs - Date.now())).toBeGreaterThan(86_400_000);
+      expect((await submit(urls[0], headers)).status).toBe(200);
+      const refused = await submit(jumped.url, headers);
+      expect(Number(refused.headers.get("retry-after"))).toBeLessThanOrEqual(50);
+      await expectRefused(refused, "rate_limited");
+      const free = await owner({});
+      const key = { ...free.headers, "idempotency-key": randomUUID() };
+      const ids = [
+        await idOf(await submit(jumped.url, key, { prompt: "x" })),
+        await idOf(await submit(urls[0], key, { prompt: "x" })),
+      ];
+      expect(new Set(ids).size).toBe(1);
+      await jumped.stop();
+    },
+  );
 });
 
 describe("Redis away", () => {
@@ -258,7 +330,9 @@ describe("Redis away", () => {
     for (const url of urls) await submit(url, (await owner({})).headers);
     await redis.stop();
     const sinceMs = performance.now();
-    const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => submit(urls[i % 2] as string, headers)));
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, (_, i) => submit(urls[i % 2] as string, headers)),
+    );
     expect(performance.now() - sinceMs).toBeLessThan(5_000);
     const { taken, refused } = statuses(answers);
     expect(taken).toBe(2);

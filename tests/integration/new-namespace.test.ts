@@ -8,10 +8,17 @@ import { ENDPOINT_ATTRIBUTE } from "../../src/adapters/temporal/search-attribute
 it("has its search attributes known where workflows are started and listed, time and again", async () => {
   for (let i = 0; i < 3; i++) {
     const namespace = `new-${randomUUID()}`;
-    const { client, connection } = await connectTemporal({ address: process.env.TEST_TEMPORAL_ADDRESS ?? "", namespace });
+    const { client, connection } = await connectTemporal({
+      address: process.env.TEST_TEMPORAL_ADDRESS ?? "",
+      namespace,
+    });
     await prepareTemporal(client);
     const typedSearchAttributes = [{ key: ENDPOINT_ATTRIBUTE, value: "a/b" }];
-    await client.workflow.start("nothing", { taskQueue: "nobody", workflowId: "first", typedSearchAttributes });
+    await client.workflow.start("nothing", {
+      taskQueue: "nobody",
+      workflowId: "first",
+      typedSearchAttributes,
+    });
     expect(await client.workflow.count('TemperaEndpoint = "none"')).toMatchObject({ count: 0 });
     await connection.close();
   }

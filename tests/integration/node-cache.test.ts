@@ -4,15 +4,20 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { createNodeCache, type NodeCache, type NodeMaking, type NodeTurn } from "../../src/activities/node-cache.ts";
+import {
+  createNodeCache,
+  type NodeCache,
+  type NodeMaking,
+  type NodeTurn,
+} from "../../src/activities/pipelines/node-cache.ts";
 import { createFileObjectStore } from "../../src/adapters/object-store/file-object-store.ts";
 import { connectPostgres, type Sql } from "../../src/adapters/postgres/connection.ts";
-import { createNodeResultStore } from "../../src/adapters/postgres/node-result-store.ts";
+import { createNodeResultStore } from "../../src/adapters/postgres/pipelines/node-result-store.ts";
 import { TemperaError } from "../../src/core/errors/tempera-error.ts";
-import type { JobSpec } from "../../src/core/job.ts";
-import type { JsonObject } from "../../src/core/json.ts";
-import type { NodeResults } from "../../src/core/ports/node-results.ts";
-import type { ObjectStore } from "../../src/core/ports/object-store.ts";
+import type { JobSpec } from "../../src/core/requests/job.ts";
+import type { JsonObject } from "../../src/core/json/json.ts";
+import type { NodeResults } from "../../src/core/pipelines/node-result-store.ts";
+import type { ObjectStore } from "../../src/core/files/object-store.ts";
 import { leakCheck } from "../setup/leak-check.ts";
 import { testDatabase } from "../setup/test-database.ts";
 
@@ -33,7 +38,8 @@ const warned: string[] = [];
 const parts = () => ({
   results,
   objects,
-  ownKey: async (url: string) => (url.startsWith("http://localhost/files/") ? url.slice("http://localhost/files/".length) : undefined),
+  ownKey: async (url: string) =>
+    url.startsWith("http://localhost/files/") ? url.slice("http://localhost/files/".length) : undefined,
   findModel: () => ({ engine: "stub", runner: "stub" }),
   clock: { nowMs: () => nowMs },
   keepMs: DAY_MS,
@@ -78,7 +84,8 @@ const job = (over: Partial<JobSpec> = {}): JobSpec => ({
   ...over,
 });
 const INPUT: JsonObject = { prompt: "x", seed: 1 };
-const open = (of = job(), input = INPUT, signal = never): Promise<NodeTurn> => cache.open(of, { input, files: [] }, signal);
+const open = (of = job(), input = INPUT, signal = never): Promise<NodeTurn> =>
+  cache.open(of, { input, files: [] }, signal);
 const making = (turn: NodeTurn): NodeMaking => {
   if (!("made" in turn)) throw new Error("an earlier result was found where there should be none");
   return turn;
@@ -86,7 +93,10 @@ const making = (turn: NodeTurn): NodeMaking => {
 const output = { inline: { seed: 1 } };
 /** Resolves when somebody waits for a result that another one makes. */
 const waits = async (waiter: Promise<unknown>): Promise<void> => {
-  const first = await Promise.race([waiter.then(() => "ended"), new Promise((resolve) => setTimeout(resolve, LEASE_MS * 2, "waits"))]);
+  const first = await Promise.race([
+    waiter.then(() => "ended"),
+    new Promise((resolve) => setTimeout(resolve, LEASE_MS * 2, "waits")),
+  ]);
   expect(first).toBe("waits");
 };
 
@@ -95,7 +105,11 @@ describe("a node's result", () => {
     const first = job();
     await making(await open(first)).made(output, []);
     expect(await open()).toEqual({ output, madeBy: first.requestId });
-    for (const other of [job({ ownerId: "bob" }), job({ modelDigest: "e" }), job({ lifecycle: { lifetimeSeconds: 60 } })]) {
+    for (const other of [
+      job({ ownerId: "bob" }),
+      job({ modelDigest: "e" }),
+      job({ lifecycle: { lifetimeSeconds: 60 } }),
+    ]) {
       await making(await open(other)).gaveUp();
     }
     await making(await open(job(), { ...INPUT, seed: 2 })).gaveUp();
@@ -141,7 +155,8 @@ describe("a node's result", () => {
   });
 
   it("is made again when one of its files is gone, or it itself is", async () => {
-    const put = (key: string) => objects.put(key, Buffer.from("x"), { bytes: 1, contentType: "application/json" });
+    const put = (key: string) =>
+      objects.put(key, Buffer.from("x"), { bytes: 1, contentType: "application/json" });
     const files = ["artifacts/aa/one.png", "artifacts/aa/two.png"];
     const kept = { ref: "outcomes/one.json" };
     for (const lost of [...files, kept.ref]) {

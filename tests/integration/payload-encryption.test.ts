@@ -46,7 +46,9 @@ afterAll(async () => {
 });
 
 /** The same installation with other keys, in the place of what ran. */
-async function restartWith(keys: string | undefined): Promise<{ platform: Platform; client: PlatformClient }> {
+async function restartWith(
+  keys: string | undefined,
+): Promise<{ platform: Platform; client: PlatformClient }> {
   await running?.platform.stop();
   running = undefined;
   const config = loadConfig({
@@ -71,7 +73,10 @@ async function restartWith(keys: string | undefined): Promise<{ platform: Platfo
 }
 
 const call = (path: string, init: RequestInit = {}): Promise<Response> =>
-  fetch(`${running?.platform.url}${path}`, { ...init, headers: { authorization: `Key ${running?.platform.key}`, ...init.headers } });
+  fetch(`${running?.platform.url}${path}`, {
+    ...init,
+    headers: { authorization: `Key ${running?.platform.key}`, ...init.headers },
+  });
 
 async function submit(input: object, query = ""): Promise<string> {
   const answer = await call(`/queue/${STUB}${query}`, { method: "POST", body: JSON.stringify(input) });
@@ -80,26 +85,43 @@ async function submit(input: object, query = ""): Promise<string> {
 }
 async function ended(requestId: string): Promise<{ status: number; body: unknown }> {
   await expect
-    .poll(async () => ((await (await call(`/queue/${STUB}/requests/${requestId}/status`)).json()) as { status: string }).status, {
-      timeout: 30_000,
-    })
+    .poll(
+      async () =>
+        ((await (await call(`/queue/${STUB}/requests/${requestId}/status`)).json()) as { status: string })
+          .status,
+      {
+        timeout: 30_000,
+      },
+    )
     .toBe("COMPLETED");
   const answer = await call(`/queue/${STUB}/requests/${requestId}`);
   return { status: answer.status, body: await answer.json() };
 }
 
-/** Everything that the server holds of all workflows, their memos and summaries included, as one text; of these at the least. */
+/**
+ * Everything that the server holds of all workflows, their memos and summaries included, as one text; of
+ * these at the least.
+ */
 async function held(expected: string[]): Promise<string> {
   const client = new Client({ connection, namespace: "tempera" });
-  const listed = async () => (await connection.workflowService.listWorkflowExecutions({ namespace: "tempera" })).executions ?? [];
+  const listed = async () =>
+    (await connection.workflowService.listWorkflowExecutions({ namespace: "tempera" })).executions ?? [];
   // What is listed is behind what is held.
-  await expect.poll(async () => (await listed()).map(({ execution }) => execution?.workflowId)).toEqual(expect.arrayContaining(expected));
+  await expect
+    .poll(async () => (await listed()).map(({ execution }) => execution?.workflowId))
+    .toEqual(expect.arrayContaining(expected));
   const parts: string[] = [];
   for (const execution of await listed()) {
     const workflowId = execution.execution?.workflowId ?? "";
     collect(execution, parts);
     collect(await client.workflow.getHandle(workflowId).fetchHistory(), parts);
-    collect(await connection.workflowService.describeWorkflowExecution({ namespace: "tempera", execution: { workflowId } }), parts);
+    collect(
+      await connection.workflowService.describeWorkflowExecution({
+        namespace: "tempera",
+        execution: { workflowId },
+      }),
+      parts,
+    );
   }
   return parts.join("\n");
 }
@@ -113,15 +135,25 @@ function collect(value: unknown, parts: string[]): void {
 }
 
 /** The encrypted payloads of a workflow's start, as the Temporal UI sends them. */
-async function startPayloads(workflowId: string): Promise<{ metadata: Record<string, string>; data: string }[]> {
-  const { events } = await new Client({ connection, namespace: "tempera" }).workflow.getHandle(workflowId).fetchHistory();
+async function startPayloads(
+  workflowId: string,
+): Promise<{ metadata: Record<string, string>; data: string }[]> {
+  const { events } = await new Client({ connection, namespace: "tempera" }).workflow
+    .getHandle(workflowId)
+    .fetchHistory();
   const payloads = events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
   return payloads.map(({ metadata, data }) => ({
-    metadata: Object.fromEntries(Object.entries(metadata ?? {}).map(([name, value]) => [name, Buffer.from(value).toString("base64")])),
+    metadata: Object.fromEntries(
+      Object.entries(metadata ?? {}).map(([name, value]) => [name, Buffer.from(value).toString("base64")]),
+    ),
     data: Buffer.from(data ?? []).toString("base64"),
   }));
 }
-const codec = async (direction: "encode" | "decode", payloads: unknown, headers: Record<string, string> = {}): Promise<Response> =>
+const codec = async (
+  direction: "encode" | "decode",
+  payloads: unknown,
+  headers: Record<string, string> = {},
+): Promise<Response> =>
   fetch(`${running?.platform.adminUrl}/v1/tempera/codec/${direction}`, {
     method: "POST",
     headers: {
@@ -133,7 +165,8 @@ const codec = async (direction: "encode" | "decode", payloads: unknown, headers:
     },
     body: JSON.stringify({ payloads }),
   });
-const textOf = (payloads: { data: string }[]): string => payloads.map(({ data }) => Buffer.from(data, "base64").toString()).join();
+const textOf = (payloads: { data: string }[]): string =>
+  payloads.map(({ data }) => Buffer.from(data, "base64").toString()).join();
 
 let first: string;
 
@@ -145,7 +178,10 @@ describe("with a key", () => {
     const retried = await submit({ prompt: MARKER, fail: "crash", fail_attempts: 1 });
     const failed = await submit({ prompt: MARKER, fail: "invalid" });
     expect(await ended(first)).toEqual({ status: 200, body: expect.objectContaining({ echo: MARKER }) });
-    expect(await ended(retried)).toEqual({ status: 200, body: expect.objectContaining({ echo: MARKER, attempt: 2 }) });
+    expect(await ended(retried)).toEqual({
+      status: 200,
+      body: expect.objectContaining({ echo: MARKER, attempt: 2 }),
+    });
     const refused = await ended(failed);
     expect(refused.status).toBe(422);
     const [told] = await hook.arrived(1);
@@ -174,24 +210,35 @@ describe("the codec endpoint", () => {
     expect(textOf(payloads)).toContain(MARKER);
     const again = (await (await codec("encode", payloads)).json()) as { payloads: { data: string }[] };
     expect(textOf(again.payloads)).not.toContain(MARKER);
-    expect(textOf(((await (await codec("decode", again.payloads)).json()) as typeof again).payloads)).toBe(textOf(payloads));
+    expect(textOf(((await (await codec("decode", again.payloads)).json()) as typeof again).payloads)).toBe(
+      textOf(payloads),
+    );
   });
 
   it("takes the key as a browser sends it, here and nowhere else", async () => {
     const basic = { authorization: `Basic ${Buffer.from(running?.platform.key ?? "").toString("base64")}` };
     expect((await codec("decode", await startPayloads(first), basic)).status).toBe(200);
-    expect((await fetch(`${running?.platform.adminUrl}/v1/tempera/codec`, { headers: basic })).status).toBe(200);
+    expect((await fetch(`${running?.platform.adminUrl}/v1/tempera/codec`, { headers: basic })).status).toBe(
+      200,
+    );
     expect((await fetch(`${running?.platform.adminUrl}/v1/keys`, { headers: basic })).status).toBe(401);
   });
 
   it("refuses everybody else, and no other page's browser may read it", async () => {
-    const { key: narrow } = await (running as { client: PlatformClient }).client.admin<{ key: string }>("POST", "/v1/keys", {
-      alias: "everything but ADMIN",
-      scope: "API",
-    });
+    const { key: narrow } = await (running as { client: PlatformClient }).client.admin<{ key: string }>(
+      "POST",
+      "/v1/keys",
+      {
+        alias: "everything but ADMIN",
+        scope: "API",
+      },
+    );
     const stored = await startPayloads(first);
     const none = await codec("decode", stored, { authorization: "" });
-    expect([none.status, none.headers.get("www-authenticate")]).toEqual([401, expect.stringMatching(/^Basic realm=/)]);
+    expect([none.status, none.headers.get("www-authenticate")]).toEqual([
+      401,
+      expect.stringMatching(/^Basic realm=/),
+    ]);
     for (const authorization of [`Key ${narrow}`, `Basic ${Buffer.from(narrow).toString("base64")}`]) {
       const answer = await codec("decode", stored, { authorization });
       expect(answer.status).toBe(403);
@@ -203,10 +250,18 @@ describe("the codec endpoint", () => {
     const preflight = (origin: string) =>
       fetch(`${running?.platform.adminUrl}/v1/tempera/codec/decode`, {
         method: "OPTIONS",
-        headers: { origin, "access-control-request-method": "POST", "access-control-request-headers": "content-type,x-namespace" },
+        headers: {
+          origin,
+          "access-control-request-method": "POST",
+          "access-control-request-headers": "content-type,x-namespace",
+        },
       });
-    expect((await preflight(UI)).headers.get("access-control-allow-headers")).toBe("content-type,x-namespace");
-    expect((await preflight("https://evil.example.com")).headers.get("access-control-allow-headers")).toBeNull();
+    expect((await preflight(UI)).headers.get("access-control-allow-headers")).toBe(
+      "content-type,x-namespace",
+    );
+    expect(
+      (await preflight("https://evil.example.com")).headers.get("access-control-allow-headers"),
+    ).toBeNull();
   });
 
   it.each([[{}], ["x"], [[{ data: "not base64 !" }]], [[{ metadata: { encoding: 1 } }]]])(
@@ -216,8 +271,13 @@ describe("the codec endpoint", () => {
 
   it("says that bytes were changed", async () => {
     const [stored] = await startPayloads(first);
-    const answer = await codec("decode", [{ ...stored, data: Buffer.from("nothing that a key made").toString("base64") }]);
-    expect([answer.status, ((await answer.json()) as { error: { code: string } }).error.code]).toEqual([500, "payload_unreadable"]);
+    const answer = await codec("decode", [
+      { ...stored, data: Buffer.from("nothing that a key made").toString("base64") },
+    ]);
+    expect([answer.status, ((await answer.json()) as { error: { code: string } }).error.code]).toEqual([
+      500,
+      "payload_unreadable",
+    ]);
   });
 });
 
@@ -226,7 +286,9 @@ describe("rotation", () => {
     const across = await submit({ prompt: MARKER, delay_ms: 3_000 });
     await restartWith(`${key("two")},${key("one")}`);
     expect(await ended(across)).toEqual({ status: 200, body: expect.objectContaining({ echo: MARKER }) });
-    const { payloads } = (await (await codec("decode", await startPayloads(first))).json()) as { payloads: { data: string }[] };
+    const { payloads } = (await (await codec("decode", await startPayloads(first))).json()) as {
+      payloads: { data: string }[];
+    };
     expect(textOf(payloads)).toContain(MARKER);
     const after = await submit({ prompt: MARKER });
     await ended(after);
@@ -248,7 +310,8 @@ describe("a start without a key that is needed is refused, and nothing is lost",
     const waiting = running ? await submit({ prompt: MARKER, delay_ms: 1_000 }) : undefined;
     await expect(restartWith(keys)).rejects.toThrow(says);
     await restartWith(`off,${key("two")},${key("one")}`);
-    if (waiting) expect(await ended(waiting)).toEqual({ status: 200, body: expect.objectContaining({ echo: MARKER }) });
+    if (waiting)
+      expect(await ended(waiting)).toEqual({ status: 200, body: expect.objectContaining({ echo: MARKER }) });
   });
 
   it("off goes on with what was encrypted and encrypts no more", async () => {

@@ -10,7 +10,14 @@ beforeAll(async () => {
 afterAll(() => test[Symbol.asyncDispose]());
 
 interface Picture {
-  images: { url: string; width: number; height: number; content_type: string; file_size: number; file_name: string }[];
+  images: {
+    url: string;
+    width: number;
+    height: number;
+    content_type: string;
+    file_size: number;
+    file_name: string;
+  }[];
   timings: Record<string, number>;
   seed: number;
   has_nsfw_concepts: boolean[];
@@ -31,18 +38,31 @@ const bytesOf = async (url: string): Promise<Buffer> => Buffer.from(await (await
 describe("fal-ai/qwen-image", () => {
   it("has fal's output, whole", async () => {
     const { output } = await draw({ seed: 3, num_images: 2 });
-    expect(output).toMatchObject({ seed: 3, has_nsfw_concepts: [false, false], prompt: "a large red circle on a blue background" });
+    expect(output).toMatchObject({
+      seed: 3,
+      has_nsfw_concepts: [false, false],
+      prompt: "a large red circle on a blue background",
+    });
     expect(output.images).toHaveLength(2);
     expect(output.timings.inference).toBeGreaterThan(0);
     for (const image of output.images) {
       const bytes = await bytesOf(image.url);
-      expect(image).toMatchObject({ width: 1024, height: 768, content_type: "image/png", file_size: bytes.length });
+      expect(image).toMatchObject({
+        width: 1024,
+        height: 768,
+        content_type: "image/png",
+        file_size: bytes.length,
+      });
       expect(await sharp(bytes).metadata()).toMatchObject({ width: 1024, height: 768, format: "png" });
     }
   });
 
   it("the same seed gives the same bytes, alone or in a set; another seed others", async () => {
-    const [one, again, next] = await Promise.all([draw({ seed: 11, num_images: 2 }), draw({ seed: 11 }), draw({ seed: 12 })]);
+    const [one, again, next] = await Promise.all([
+      draw({ seed: 11, num_images: 2 }),
+      draw({ seed: 11 }),
+      draw({ seed: 12 }),
+    ]);
     expect(again.output.images[0]?.url).toBe(one.output.images[0]?.url);
     expect(next.output.images[0]?.url).toBe(one.output.images[1]?.url);
     expect(next.output.images[0]?.url).not.toBe(one.output.images[0]?.url);
@@ -60,7 +80,10 @@ describe("fal-ai/qwen-image", () => {
     ];
     for (const [image_size, width, height] of sizes) {
       const { output, requestId } = await draw({ image_size, num_inference_steps: 2 });
-      expect(await sharp(await bytesOf(output.images[0]?.url ?? "")).metadata()).toMatchObject({ width, height });
+      expect(await sharp(await bytesOf(output.images[0]?.url ?? "")).metadata()).toMatchObject({
+        width,
+        height,
+      });
       const { logs } = await test.client.status(QWEN, requestId);
       expect(logs?.map(({ message }) => message).join("\n")).toMatch(/scaled/);
     }
@@ -70,11 +93,18 @@ describe("fal-ai/qwen-image", () => {
     const { output } = await draw({ output_format: "jpeg", sync_mode: true });
     const url = output.images[0]?.url ?? "";
     expect(url).toMatch(/^data:image\/jpeg;base64,/);
-    expect(await sharp(Buffer.from(url.split(",")[1] ?? "", "base64")).metadata()).toMatchObject({ format: "jpeg", width: 1024 });
+    expect(await sharp(Buffer.from(url.split(",")[1] ?? "", "base64")).metadata()).toMatchObject({
+      format: "jpeg",
+      width: 1024,
+    });
   });
 
   it("a running picture stops between two steps, within 300 ms of the cancel", async () => {
-    const { request_id: requestId } = await test.client.submit(QWEN, { prompt: "x", num_inference_steps: 250, num_images: 4 });
+    const { request_id: requestId } = await test.client.submit(QWEN, {
+      prompt: "x",
+      num_inference_steps: 250,
+      num_images: 4,
+    });
     let steps = 0;
     let cancelledAtMs = 0;
     let stoppedMs = Number.POSITIVE_INFINITY;
@@ -101,7 +131,12 @@ describe("fal-ai/qwen-image/image-to-image", () => {
     const { output: first } = await draw({ seed: 3, image_size: { width: 256, height: 256 } });
     const url = first.images[0]?.url ?? "";
     const edit = async (strength: number) => {
-      const input = { prompt: "a large green square on a yellow background", image_url: url, strength, seed: 5 };
+      const input = {
+        prompt: "a large green square on a yellow background",
+        image_url: url,
+        strength,
+        seed: 5,
+      };
       const { request_id: requestId } = await test.client.submit(EDIT, input);
       for await (const status of test.client.follow(EDIT, requestId)) expect(status.error).toBeUndefined();
       const output = (await test.client.result(EDIT, requestId)) as Picture;

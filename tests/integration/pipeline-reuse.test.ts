@@ -1,16 +1,25 @@
-/** What the nodes of pipelines leave for later runs, and what a rerun keeps: on the models that ship, in their smallest sizes. */
+/**
+ * What the nodes of pipelines leave for later runs, and what a rerun keeps: on the models that ship, in their
+ * smallest sizes.
+ */
 import { execFile } from "node:child_process";
 import { readdir, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openClipFiles } from "../../src/cli/clip-files.ts";
+import { openClipFiles } from "../../src/evaluation/clip-files.ts";
 import { createPlatformClient, type NodeStatus, type Status } from "../../src/cli/platform-client.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
 const FILM = "tempera/film-with-sound";
-const SMALL = { prompt: "a large red circle", num_frames: 17, image_steps: 2, video_steps: 2, sound_steps: 4 };
+const SMALL = {
+  prompt: "a large red circle",
+  num_frames: 17,
+  image_steps: 2,
+  video_steps: 2,
+  sound_steps: 4,
+};
 
 let test: TestPlatform;
 let seeds = 0;
@@ -36,8 +45,10 @@ async function collect(id: string): Promise<Ran> {
 
 const run = async (input: object, headers: Record<string, string> = {}): Promise<Ran> =>
   collect((await test.client.submit(FILM, input, headers)).request_id);
-const rerun = async (id: string, body: object): Promise<Ran> => collect((await test.client.rerun(FILM, id, body)).request_id);
-const cacheOf = ({ nodes }: Ran): object => Object.fromEntries(Object.values(nodes).map(({ node_id, cache }) => [node_id, cache]));
+const rerun = async (id: string, body: object): Promise<Ran> =>
+  collect((await test.client.rerun(FILM, id, body)).request_id);
+const cacheOf = ({ nodes }: Ran): object =>
+  Object.fromEntries(Object.values(nodes).map(({ node_id, cache }) => [node_id, cache]));
 const requestsOf = ({ nodes }: Ran): Record<string, string> =>
   Object.fromEntries(Object.values(nodes).map(({ node_id, request_id }) => [node_id, request_id]));
 /** Which of these nodes an engine has run: it alone begins an attempt. */
@@ -117,7 +128,9 @@ describe("a second run with the same input", () => {
     const first = await run(input);
     const lost = new URL(first.output.silent_video.url).pathname.slice("/files/".length);
     await rm(join(test.folder, "objects/artifacts", lost));
-    expect(await readdir(join(test.folder, "objects/artifacts", lost, ".."))).not.toContain(lost.split("/")[1]);
+    expect(await readdir(join(test.folder, "objects/artifacts", lost, ".."))).not.toContain(
+      lost.split("/")[1],
+    );
     const second = await run(input);
     // The same bytes are made of the same seed, so the sound that was made for them is still right.
     expect(cacheOf(second)).toEqual({ image: "hit", video: "miss", sound: "hit" });
@@ -139,7 +152,9 @@ describe("npm run demo", () => {
     const demo = (...more: string[]) =>
       new Promise<{ out: string; err: string }>((done, fail) => {
         const args = ["scripts/run.mjs", "demo", "--steps", "2", "--frames", "17", "--seed", "4711", ...more];
-        execFile(process.execPath, args, { cwd: PROJECT, env }, (error, out, err) => (error ? fail(new Error(err)) : done({ out, err })));
+        execFile(process.execPath, args, { cwd: PROJECT, env }, (error, out, err) =>
+          error ? fail(new Error(err)) : done({ out, err }),
+        );
       });
     const first = await demo("--json", "--out", join(test.folder, "demo"));
     const told = JSON.parse(first.out) as Told;
@@ -152,7 +167,11 @@ describe("npm run demo", () => {
       /^ {2}image {3}fal-ai\/qwen-image, request [0-9a-f-]{36}$.*^ {2}video {3}step 2\/2.*^ {2}sound {3}done: cache miss, /ms,
     );
     expect(told).toMatchObject({ seed: 4711, path: join(test.folder, `demo/${told.request_id}.mp4`) });
-    expect(await sharp(told.files.picture?.path).metadata()).toMatchObject({ format: "png", width: 1024, height: 576 });
+    expect(await sharp(told.files.picture?.path).metadata()).toMatchObject({
+      format: "png",
+      width: 1024,
+      height: 576,
+    });
     await using clips = openClipFiles();
     const silent = await clips.decode(told.files.silent_film?.path ?? "", { width: 64, height: 36 });
     const whole = await clips.decode(told.files.film?.path ?? "", { width: 64, height: 36 });
@@ -160,7 +179,8 @@ describe("npm run demo", () => {
 
     const again = await demo("--out", join(test.folder, "again.png"));
     expect(again.err.match(/done: cache hit/g)).toHaveLength(3);
-    for (const name of ["again.png", "again-silent.mp4", "again.mp4"]) expect(again.out).toContain(join(test.folder, name));
+    for (const name of ["again.png", "again-silent.mp4", "again.mp4"])
+      expect(again.out).toContain(join(test.folder, name));
   });
 });
 
@@ -178,12 +198,17 @@ describe("a rerun", () => {
     expect(second.output.image).toEqual(first.output.image);
     expect(second.output.video).not.toEqual(first.output.video);
     expect(second.status.rerun_of).toBe(first.id);
-    const told = (await (await test.call(`/queue/${FILM}/requests/${second.id}/status?nodes=1`)).json()) as Status;
+    const told = (await (
+      await test.call(`/queue/${FILM}/requests/${second.id}/status?nodes=1`)
+    ).json()) as Status;
     expect(told).toMatchObject({ rerun_of: first.id, nodes: second.status.nodes });
 
     // A rerun of a rerun begins with what that one changed.
     const third = await rerun(second.id, { overrides: { input: { sound_prompt: "bell" } } });
-    expect(requestsOf(third)).toMatchObject({ image: requestsOf(first).image, video: requestsOf(second).video });
+    expect(requestsOf(third)).toMatchObject({
+      image: requestsOf(first).image,
+      video: requestsOf(second).video,
+    });
     expect(third.output.silent_video).toEqual(second.output.silent_video);
     expect(third.output.video).not.toEqual(second.output.video);
   });
@@ -204,16 +229,33 @@ describe("a rerun", () => {
     const lost = new URL(once.output.image.url).pathname.slice("/files/".length);
     await rm(join(test.folder, "objects/artifacts", lost));
     const again = await rerun(once.id, {});
-    expect(requestsOf(again)).toEqual({ ...requestsOf(once), image: expect.not.stringMatching(requestsOf(once).image ?? "") });
+    expect(requestsOf(again)).toEqual({
+      ...requestsOf(once),
+      image: expect.not.stringMatching(requestsOf(once).image ?? ""),
+    });
     expect(again.output).toEqual(once.output);
   });
 
   it("by the command line", async () => {
     const child = { ...process.env, TEMPERA_URL: test.platform.url, TEMPERA_KEY: test.platform.key };
-    const args = ["pipelines", "rerun", first.id, "--from", "image", "--set", "sound.num_steps=5", "--input", "num_frames=21", "--wait"];
+    const args = [
+      "pipelines",
+      "rerun",
+      first.id,
+      "--from",
+      "image",
+      "--set",
+      "sound.num_steps=5",
+      "--input",
+      "num_frames=21",
+      "--wait",
+    ];
     const out = await new Promise<string>((done, fail) => {
-      execFile(process.execPath, [join(PROJECT, "scripts/tempera.mjs"), ...args], { cwd: PROJECT, env: child }, (error, stdout, stderr) =>
-        error ? fail(new Error(stderr)) : done(stdout),
+      execFile(
+        process.execPath,
+        [join(PROJECT, "scripts/tempera.mjs"), ...args],
+        { cwd: PROJECT, env: child },
+        (error, stdout, stderr) => (error ? fail(new Error(stderr)) : done(stdout)),
       );
     });
     expect(JSON.parse(out)).toMatchObject({ image: first.output.image, seed: first.output.seed });
@@ -222,17 +264,26 @@ describe("a rerun", () => {
   describe("is refused", () => {
     const answer = async (path: string, body: unknown, key?: string) => {
       const headers = key ? { authorization: `Key ${key}` } : {};
-      const response = await test.call(`/queue/${FILM}/requests/${path}`, { method: "POST", body: JSON.stringify(body), headers });
+      const response = await test.call(`/queue/${FILM}/requests/${path}`, {
+        method: "POST",
+        body: JSON.stringify(body),
+        headers,
+      });
       return { status: response.status, body: (await response.json()) as { detail: unknown } };
     };
     const places = ({ body }: { body: { detail: unknown } }): string[] =>
       (body.detail as { loc: string[] }[]).map(({ loc }) => loc.join("."));
 
     it("for nodes that it has not and fields that its input has not, all named", async () => {
-      const nodes = await answer(`${first.id}/rerun`, { from: "nowhere", overrides: { nodes: { video: {}, nothing: { seed: 1 } } } });
+      const nodes = await answer(`${first.id}/rerun`, {
+        from: "nowhere",
+        overrides: { nodes: { video: {}, nothing: { seed: 1 } } },
+      });
       expect([nodes.status, places(nodes)]).toEqual([422, ["body.from", "body.overrides.nodes.nothing"]]);
       expect(JSON.stringify(nodes.body)).toContain("image, video, sound");
-      const input = await answer(`${first.id}/rerun`, { overrides: { input: { num_frames: 5, resolution: "9p" } } });
+      const input = await answer(`${first.id}/rerun`, {
+        overrides: { input: { num_frames: 5, resolution: "9p" } },
+      });
       expect([input.status, places(input).sort()]).toEqual([
         422,
         ["body.overrides.input.num_frames", "body.overrides.input.resolution"].sort(),
@@ -243,14 +294,19 @@ describe("a rerun", () => {
 
     it("for what is no pipeline's, is another owner's, or has not ended", async () => {
       const node = await answer(`${requestsOf(first).image}/rerun`, {});
-      expect(node).toMatchObject({ status: 400, body: { detail: expect.stringContaining(`node image of ${first.id}`) } });
+      expect(node).toMatchObject({
+        status: 400,
+        body: { detail: expect.stringContaining(`node image of ${first.id}`) },
+      });
       const model = await test.client.submit("tempera/stub", {});
       for await (const _ of test.client.follow("tempera/stub", model.request_id));
       expect(await answer(`${model.request_id}/rerun`, {})).toMatchObject({
         status: 400,
         body: { detail: expect.stringContaining("tempera/stub") },
       });
-      const { key } = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "somebody else" });
+      const { key } = await test.client.admin<{ key: string }>("POST", "/v1/keys", {
+        alias: "somebody else",
+      });
       expect(await answer(`${first.id}/rerun`, {}, key)).toMatchObject({ status: 404 });
       const running = await test.client.submit("tempera/stub", { delay_ms: 600_000 });
       expect(await answer(`${running.request_id}/rerun`, {})).toMatchObject({ status: 400 });

@@ -7,43 +7,66 @@ import { createJobs } from "../../src/adapters/temporal/jobs.ts";
 import { pipelineJob } from "../../src/api/pipelines/pipeline-job.ts";
 import { openRegistry } from "../../src/bin/open-registry.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
-import { inputHash } from "../../src/core/input-hash.ts";
-import type { JobSpec } from "../../src/core/job.ts";
-import type { JsonObject } from "../../src/core/json.ts";
-import type { KeptNode, PipelinePart, PipelineVersion } from "../../src/core/pipeline.ts";
-import { systemClock } from "../../src/core/ports/clock.ts";
-import { isRequestId } from "../../src/core/request.ts";
-import { newRequestId } from "../../src/core/request-id.ts";
+import { inputHash } from "../../src/core/json/input-hash.ts";
+import type { JobSpec } from "../../src/core/requests/job.ts";
+import type { JsonObject } from "../../src/core/json/json.ts";
+import type { KeptNode, PipelinePart, PipelineVersion } from "../../src/core/pipelines/pipeline.ts";
+import { systemClock } from "../../src/core/operations/clock.ts";
+import { isRequestId } from "../../src/core/requests/request.ts";
+import { newRequestId } from "../../src/core/requests/request-id.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const STUB = "tempera/stub";
 const PIPELINE = "tempera/stub-pipeline";
 let test: TestPlatform;
 beforeAll(async () => {
-  test = await startTestPlatform({ TEMPERA_WORKER_MODELS: STUB, TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8" });
+  test = await startTestPlatform({
+    TEMPERA_WORKER_MODELS: STUB,
+    TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8",
+  });
 });
 afterAll(() => test[Symbol.asyncDispose]());
 
 type Body = Record<string, unknown>;
-type StreamEvent = { type: string; node_id?: string; request_id?: string; output?: Body; error?: { status: number; body: Body } };
+type StreamEvent = {
+  type: string;
+  node_id?: string;
+  request_id?: string;
+  output?: Body;
+  error?: { status: number; body: Body };
+};
 
-const json = async (response: Promise<Response> | Response): Promise<Body> => (await (await response).json()) as Body;
+const json = async (response: Promise<Response> | Response): Promise<Body> =>
+  (await (await response).json()) as Body;
 const post = (path: string, input: unknown, headers: Record<string, string> = {}): Promise<Response> =>
-  test.call(path, { method: "POST", body: JSON.stringify(input), headers: { "content-type": "application/json", ...headers } });
-const submit = async (stages: unknown[][], query = "", headers: Record<string, string> = {}): Promise<string> =>
+  test.call(path, {
+    method: "POST",
+    body: JSON.stringify(input),
+    headers: { "content-type": "application/json", ...headers },
+  });
+const submit = async (
+  stages: unknown[][],
+  query = "",
+  headers: Record<string, string> = {},
+): Promise<string> =>
   (await json(post(`/queue/${PIPELINE}${query}`, { stages }, headers))).request_id as string;
 const at = (id: string, rest = "", endpoint = PIPELINE): string => `/queue/${endpoint}/requests/${id}${rest}`;
 const finished = async (id: string, endpoint = PIPELINE): Promise<void> => {
   for await (const status of test.client.follow(endpoint, id)) if (status.status === "COMPLETED") return;
 };
 const logLines = async (id: string): Promise<string[]> =>
-  ((await json(test.call(at(id, "/status?logs=1")))).logs as { message: string }[] | null)?.map(({ message }) => message) ?? [];
+  ((await json(test.call(at(id, "/status?logs=1")))).logs as { message: string }[] | null)?.map(
+    ({ message }) => message,
+  ) ?? [];
 
 /** The request ids of a pipeline's nodes as its log names them, by node, once there are so many. */
 async function nodeIds(id: string, count: number): Promise<Map<string, string>> {
   for (;;) {
-    const named = (await logLines(id)).flatMap((line) => [...line.matchAll(/^Node (\S+): \S+, request (\S+)\.$/g)]);
-    if (named.length >= count) return new Map(named.map(([, node = "", requestId = ""]) => [node, requestId]));
+    const named = (await logLines(id)).flatMap((line) => [
+      ...line.matchAll(/^Node (\S+): \S+, request (\S+)\.$/g),
+    ]);
+    if (named.length >= count)
+      return new Map(named.map(([, node = "", requestId = ""]) => [node, requestId]));
   }
 }
 
@@ -85,7 +108,10 @@ describe("a pipeline that goes well", () => {
     for (const [node, requestId] of nodes) {
       expect(isRequestId(requestId)).toBe(true);
       expect(await json(test.call(at(requestId, "/status", STUB)))).toMatchObject({ status: "COMPLETED" });
-      expect(await json(test.call(at(requestId, "", STUB)))).toMatchObject({ echo: node === "stage-1-1" ? "a" : "b", attempt: 1 });
+      expect(await json(test.call(at(requestId, "", STUB)))).toMatchObject({
+        echo: node === "stage-1-1" ? "a" : "b",
+        attempt: 1,
+      });
       const record = await test.record(requestId);
       expect(record).toMatchObject({ endpoint: STUB, node: { pipelineId: id, id: node }, attempts: 1 });
     }
@@ -93,7 +119,8 @@ describe("a pipeline that goes well", () => {
 
   it("streams submit before completion for each node, then one output", async () => {
     const events: StreamEvent[] = [];
-    for await (const event of streamed({ stages: [[{ prompt: "a" }, { prompt: "b" }], [{ prompt: "c" }]] })) events.push(event);
+    for await (const event of streamed({ stages: [[{ prompt: "a" }, { prompt: "b" }], [{ prompt: "c" }]] }))
+      events.push(event);
     const told = events.map(({ type, node_id }) => (node_id ? `${type} ${node_id}` : type));
     for (const node of ["stage-1-1", "stage-1-2", "stage-2-1"]) {
       expect(told.filter((line) => line === `submit ${node}`)).toHaveLength(1);
@@ -102,8 +129,12 @@ describe("a pipeline that goes well", () => {
     expect(told.indexOf("completion stage-1-1")).toBeLessThan(told.indexOf("submit stage-2-1"));
     expect(told.at(-1)).toBe("output");
     expect(told.filter((line) => line === "output")).toHaveLength(1);
-    expect(events.at(-1)?.output).toMatchObject({ stages: [[{ echo: "a" }, { echo: "b" }], [{ echo: "c" }]] });
-    expect(events.find(({ type }) => type === "completion")?.output).toMatchObject({ echo: expect.any(String) });
+    expect(events.at(-1)?.output).toMatchObject({
+      stages: [[{ echo: "a" }, { echo: "b" }], [{ echo: "c" }]],
+    });
+    expect(events.find(({ type }) => type === "completion")?.output).toMatchObject({
+      echo: expect.any(String),
+    });
   });
 
   it("carries values that are too big for Temporal from node to caller", async () => {
@@ -115,9 +146,14 @@ describe("a pipeline that goes well", () => {
   it("calls a pipeline as a node: a workflow of its own, with nodes of its own", async () => {
     const id = await submit([[{ stages: [[{ prompt: "inner" }]] }, { prompt: "outer" }]]);
     await finished(id);
-    expect(await json(test.call(at(id)))).toMatchObject({ stages: [[{ stages: [[{ echo: "inner" }]] }, { echo: "outer" }]] });
+    expect(await json(test.call(at(id)))).toMatchObject({
+      stages: [[{ stages: [[{ echo: "inner" }]] }, { echo: "outer" }]],
+    });
     const inner = (await nodeIds(id, 2)).get("stage-1-1") as string;
-    expect(await test.record(inner)).toMatchObject({ endpoint: PIPELINE, node: { pipelineId: id, id: "stage-1-1" } });
+    expect(await test.record(inner)).toMatchObject({
+      endpoint: PIPELINE,
+      node: { pipelineId: id, id: "stage-1-1" },
+    });
     await expect.poll(() => test.workflow(inner)).toBe("COMPLETED");
     expect((await nodeIds(inner, 1)).size).toBe(1);
   });
@@ -142,7 +178,9 @@ describe("a pipeline that fails", () => {
     const failed = await test.call(at(nodes.get("stage-2-1") as string, "", STUB));
     expect(failed.status).toBe(422);
     expect(await json(answer)).toEqual(await json(failed));
-    expect(await json(test.call(at(nodes.get("stage-1-1") as string, "", STUB)))).toMatchObject({ echo: "kept" });
+    expect(await json(test.call(at(nodes.get("stage-1-1") as string, "", STUB)))).toMatchObject({
+      echo: "kept",
+    });
     expect((await test.record(id))?.outcome).toMatchObject({ ok: false, node: "stage-2-1" });
   });
 
@@ -150,7 +188,10 @@ describe("a pipeline that fails", () => {
     const events: StreamEvent[] = [];
     for await (const event of streamed({ stages: [[{ fail: "error" }]] })) events.push(event);
     expect(events.map(({ type }) => type)).toEqual(["submit", "error"]);
-    expect(events[1]).toMatchObject({ node_id: "stage-1-1", error: { status: 500, body: { error_type: "runner_server_error" } } });
+    expect(events[1]).toMatchObject({
+      node_id: "stage-1-1",
+      error: { status: 500, body: { error_type: "runner_server_error" } },
+    });
   });
 
   it("an input that does not fit the node's model is a 422 with its faults, and no engine is asked", async () => {
@@ -173,7 +214,9 @@ describe("a pipeline that fails", () => {
     await finished(id);
     expect((await test.call(at(id))).status).toBe(500);
     const nodes = await nodeIds(id, 2);
-    expect((await test.record(nodes.get("stage-1-1") as string))?.outcome).toMatchObject({ error: { code: "client_cancelled" } });
+    expect((await test.record(nodes.get("stage-1-1") as string))?.outcome).toMatchObject({
+      error: { code: "client_cancelled" },
+    });
   });
 
   it("a nested pipeline's failure is its pipeline's, with the inner node's body", async () => {
@@ -197,11 +240,16 @@ describe("a pipeline that fails", () => {
     const id = await submit([[{ prompt: "a" }], [{ fail: "crash" }]], "", { "x-fal-no-retry": "1" });
     await finished(id);
     await test.record(id);
-    const letters = (await test.deadLetters()).filter(({ endpoint }) => endpoint === PIPELINE || endpoint === STUB);
+    const letters = (await test.deadLetters()).filter(
+      ({ endpoint }) => endpoint === PIPELINE || endpoint === STUB,
+    );
     expect(letters.map(({ requestId }) => requestId)).toEqual([id]);
 
     const authorization = `Key ${test.platform.key}`;
-    const retry = await fetch(`${test.platform.adminUrl}/v1/dead-letters/${id}/retry`, { method: "POST", headers: { authorization } });
+    const retry = await fetch(`${test.platform.adminUrl}/v1/dead-letters/${id}/retry`, {
+      method: "POST",
+      headers: { authorization },
+    });
     const again = (await json(retry)).request_id as string;
     await finished(again);
     expect((await test.call(at(again))).status).toBe(503);
@@ -218,8 +266,16 @@ describe("payload deletion", () => {
     await test.record(node);
     const authorization = `Key ${test.platform.key}`;
     const erase = async (): Promise<Body> =>
-      json(await fetch(`${test.platform.adminUrl}/v1/models/requests/${id}/payloads`, { method: "DELETE", headers: { authorization } }));
-    const [deleted, ...more] = (await erase()).cdn_delete_results as { link: string; exception: string | null }[];
+      json(
+        await fetch(`${test.platform.adminUrl}/v1/models/requests/${id}/payloads`, {
+          method: "DELETE",
+          headers: { authorization },
+        }),
+      );
+    const [deleted, ...more] = (await erase()).cdn_delete_results as {
+      link: string;
+      exception: string | null;
+    }[];
     expect({ exception: deleted?.exception, more }).toEqual({ exception: null, more: [] });
     expect((await fetch(deleted?.link as string)).status).toBe(404);
     for (const each of [id, node]) expect(JSON.stringify(await test.record(each))).not.toContain("secret");
@@ -240,11 +296,15 @@ describe("limits", () => {
   });
 
   it("a pipeline that calls itself ends at a depth of 8", async () => {
-    const nest = (depth: number): Body => (depth === 0 ? { prompt: "bottom" } : { stages: [[nest(depth - 1)]] });
+    const nest = (depth: number): Body =>
+      depth === 0 ? { prompt: "bottom" } : { stages: [[nest(depth - 1)]] };
     const deep = await submit([[nest(8)]]);
     const fits = await submit([[nest(7)]]);
     await finished(deep);
-    expect(await json(test.call(at(deep)))).toMatchObject({ error_type: "pipeline_limit", detail: expect.stringContaining("8 deep") });
+    expect(await json(test.call(at(deep)))).toMatchObject({
+      error_type: "pipeline_limit",
+      detail: expect.stringContaining("8 deep"),
+    });
     await finished(fits);
     expect((await test.call(at(fits))).status).toBe(200);
   });
@@ -252,7 +312,10 @@ describe("limits", () => {
   it("an input that its workflow could not look into is refused at submit, with the remedy", async () => {
     const answer = await post(`/queue/${PIPELINE}`, { stages: [[{ payload: "x".repeat(300_000) }]] });
     expect(answer.status).toBe(400);
-    expect(await json(answer)).toMatchObject({ error_type: "pipeline_limit", detail: expect.stringContaining("upload large files") });
+    expect(await json(answer)).toMatchObject({
+      error_type: "pipeline_limit",
+      detail: expect.stringContaining("upload large files"),
+    });
   });
 
   it("an input that is none is refused at submit, and nothing is queued", async () => {
@@ -267,7 +330,10 @@ describe("cancel", () => {
   };
 
   it("of a pipeline ends its running nodes and begins no more", async () => {
-    const id = await submit([[{ delay_ms: 60_000, steps: 600 }, { stages: [[{ delay_ms: 60_000, steps: 600 }]] }], [{ prompt: "never" }]]);
+    const id = await submit([
+      [{ delay_ms: 60_000, steps: 600 }, { stages: [[{ delay_ms: 60_000, steps: 600 }]] }],
+      [{ prompt: "never" }],
+    ]);
     const nodes = await nodeIds(id, 2);
     const nested = nodes.get("stage-1-2") as string;
     const inner = (await nodeIds(nested, 1)).get("stage-1-1") as string;
@@ -313,18 +379,28 @@ describe("webhook", () => {
     });
     await new Promise<void>((open) => receiver.listen(0, "127.0.0.1", open));
     const hook = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`;
-    const id = await submit([[{ prompt: "a" }], [{ prompt: "b" }]], `?fal_webhook=${encodeURIComponent(hook)}`);
+    const id = await submit(
+      [[{ prompt: "a" }], [{ prompt: "b" }]],
+      `?fal_webhook=${encodeURIComponent(hook)}`,
+    );
     await first;
     await finished(id);
     await expect.poll(() => test.workflow(`${id}/webhook`)).toBe("COMPLETED");
     receiver.close();
-    expect(told).toMatchObject([{ request_id: id, status: "OK", payload: { stages: [[{ echo: "a" }], [{ echo: "b" }]] } }]);
+    expect(told).toMatchObject([
+      { request_id: id, status: "OK", payload: { stages: [[{ echo: "a" }], [{ echo: "b" }]] } },
+    ]);
   });
 });
 
 describe("a job as its gateway makes it", () => {
   /** Starts a pipeline's workflow with a changed pipeline part; the owner is whose `like` is. */
-  async function startJob(like: string, stages: JsonObject[][], over: Partial<PipelinePart>, allowedMs = 60_000): Promise<string> {
+  async function startJob(
+    like: string,
+    stages: JsonObject[][],
+    over: Partial<PipelinePart>,
+    allowedMs = 60_000,
+  ): Promise<string> {
     const registry = await openRegistry(loadConfig({}));
     const record = await test.record(like);
     const requestId = newRequestId();
@@ -377,28 +453,45 @@ describe("a job as its gateway makes it", () => {
       const requestId = before.get(`stage-${i + 1}-1`) as string;
       const outcome = (await test.record(requestId))?.outcome;
       if (!outcome?.ok) throw new Error("it did not end well");
-      kept[`stage-${i + 1}-1`] = { requestId, endpoint: STUB, version: "1.0.0", inputHash: inputHash(step), output: outcome.output };
+      kept[`stage-${i + 1}-1`] = {
+        requestId,
+        endpoint: STUB,
+        version: "1.0.0",
+        inputHash: inputHash(step),
+        output: outcome.output,
+      };
     }
 
-    const changed = await startJob(first, stages, { kept: { inline: kept }, overrides: { "stage-2-1": { prompt: "B" } } });
+    const changed = await startJob(first, stages, {
+      kept: { inline: kept },
+      overrides: { "stage-2-1": { prompt: "B" } },
+    });
     await finished(changed);
-    expect(await json(test.call(at(changed)))).toMatchObject({ stages: [[{ echo: "a" }], [{ echo: "B" }], [{ echo: "c" }]] });
+    expect(await json(test.call(at(changed)))).toMatchObject({
+      stages: [[{ echo: "a" }], [{ echo: "B" }], [{ echo: "c" }]],
+    });
     expect(await ran(changed)).toEqual(["stage-2-1"]);
-    expect((await logLines(changed)).join("\n")).toContain("Node stage-1-1 is done (1 of 1), from an earlier result.");
+    expect((await logLines(changed)).join("\n")).toContain(
+      "Node stage-1-1 is done (1 of 1), from an earlier result.",
+    );
 
     const from = await startJob(first, stages, { kept: { inline: kept }, from: "stage-1-1" });
     await finished(from);
     expect(await ran(from)).toEqual(["stage-1-1"]);
 
     // What the pipeline makes of it now is not what it was then.
-    const other = await startJob(first, [[{ prompt: "a" }], [{ prompt: "other" }]], { kept: { inline: kept } });
+    const other = await startJob(first, [[{ prompt: "a" }], [{ prompt: "other" }]], {
+      kept: { inline: kept },
+    });
     await finished(other);
     expect(await ran(other)).toEqual(["stage-2-1"]);
   });
 
   /** The nodes that have run under a pipeline. */
   const ran = async (id: string): Promise<string[]> =>
-    (await test.sql<{ node_id: string }[]>`SELECT node_id FROM requests WHERE parent_id = ${id} ORDER BY node_id`).map(
-      ({ node_id }) => node_id,
-    );
+    (
+      await test.sql<
+        { node_id: string }[]
+      >`SELECT node_id FROM requests WHERE parent_id = ${id} ORDER BY node_id`
+    ).map(({ node_id }) => node_id);
 });

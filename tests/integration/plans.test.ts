@@ -1,4 +1,7 @@
-/** Plans and owners through the admin service and the command line, and changes that are made once for an idempotency key. */
+/**
+ * Plans and owners through the admin service and the command line, and changes that are made once for an
+ * idempotency key.
+ */
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { join, resolve } from "node:path";
@@ -20,7 +23,11 @@ async function admin(method: string, path: string, body?: unknown, headers: Reco
     ...(body !== undefined && { body: JSON.stringify(body) }),
   });
   const text = await answer.text();
-  return { status: answer.status, headers: answer.headers, body: (text === "" ? undefined : JSON.parse(text)) as Body };
+  return {
+    status: answer.status,
+    headers: answer.headers,
+    body: (text === "" ? undefined : JSON.parse(text)) as Body,
+  };
 }
 const tempera = (...args: string[]): Promise<{ code: number; out: string; err: string }> =>
   new Promise((done) => {
@@ -30,18 +37,27 @@ const tempera = (...args: string[]): Promise<{ code: number; out: string; err: s
       TEMPERA_ADMIN_URL: test.platform.adminUrl,
       TEMPERA_KEY: test.platform.key,
     };
-    execFile(process.execPath, [join(PROJECT, "scripts/tempera.mjs"), ...args], { cwd: PROJECT, env, timeout: 60_000 }, (error, out, err) =>
-      done({ code: error ? Number(error.code ?? 1) : 0, out, err }),
+    execFile(
+      process.execPath,
+      [join(PROJECT, "scripts/tempera.mjs"), ...args],
+      { cwd: PROJECT, env, timeout: 60_000 },
+      (error, out, err) => done({ code: error ? Number(error.code ?? 1) : 0, out, err }),
     );
   });
 
 describe("plans and owners", () => {
-  it("are made, changed field by field, shown and removed from the command line", { timeout: 240_000 }, async () => {
-    expect((await tempera("plans", "set", "gold", "requests_per_second=50", "burst=100", "weight=3")).out).toContain("weight=3");
+  it("are made, changed field by field, shown and removed from the command line", {
+    timeout: 240_000,
+  }, async () => {
+    expect(
+      (await tempera("plans", "set", "gold", "requests_per_second=50", "burst=100", "weight=3")).out,
+    ).toContain("weight=3");
     expect((await tempera("plans", "set", "gold", "burst=none", "queued=7")).out.trim()).toBe(
       "gold: requests_per_second=50 queued=7 weight=3",
     );
-    expect((await tempera("owners", "set", "ann", "--plan", "gold", "queued=9", "in_progress=2")).code).toBe(0);
+    expect((await tempera("owners", "set", "ann", "--plan", "gold", "queued=9", "in_progress=2")).code).toBe(
+      0,
+    );
     expect((await tempera("owners", "show", "ann")).out.trim()).toBe(
       "ann: plan gold; requests_per_second=50 in_progress=2 queued=9 weight=3",
     );
@@ -51,12 +67,16 @@ describe("plans and owners", () => {
     expect((await tempera("plans", "remove", "gold")).code).toBe(0);
     expect((await tempera("plans", "remove", "gold")).err).toContain("There is no such plan.");
     expect((await tempera("plans", "remove", "default")).code).toBe(1);
-    expect((await tempera("plans", "set", "gold", "burst=many")).err).toContain('"burst=many" is not <name>=<number>');
+    expect((await tempera("plans", "set", "gold", "burst=many")).err).toContain(
+      '"burst=many" is not <name>=<number>',
+    );
   });
 
   it("two administrators who change different fields at the same time both have their way", async () => {
     await Promise.all(
-      ["burst", "queued", "in_progress", "upload_bytes_per_day"].map((field) => admin("PATCH", "/v1/tempera/plans/shared", { [field]: 5 })),
+      ["burst", "queued", "in_progress", "upload_bytes_per_day"].map((field) =>
+        admin("PATCH", "/v1/tempera/plans/shared", { [field]: 5 }),
+      ),
     );
     expect((await admin("GET", "/v1/tempera/plans")).body.plans).toContainEqual(
       expect.objectContaining({
@@ -80,21 +100,31 @@ describe("plans and owners", () => {
   it("404 for a plan or a key that is not there; another scope is refused", async () => {
     expect((await admin("PATCH", "/v1/tempera/owners/bob", { plan: "nonesuch" })).status).toBe(404);
     expect((await admin("GET", `/v1/tempera/keys/${randomUUID()}/allowance`)).status).toBe(404);
-    expect((await admin("PATCH", `/v1/tempera/keys/${randomUUID()}/allowance`, { burst: 1 })).status).toBe(404);
+    expect((await admin("PATCH", `/v1/tempera/keys/${randomUUID()}/allowance`, { burst: 1 })).status).toBe(
+      404,
+    );
     const made = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "api" });
-    expect((await admin("GET", "/v1/tempera/plans", undefined, { authorization: `Key ${made.key}` })).status).toBe(403);
+    expect(
+      (await admin("GET", "/v1/tempera/plans", undefined, { authorization: `Key ${made.key}` })).status,
+    ).toBe(403);
   });
 
   it("leave a record of who changed what, before and after", async () => {
     await admin("PATCH", "/v1/tempera/owners/carol", { exceptions: { queued: 1 } });
     await admin("PATCH", "/v1/tempera/owners/carol", { exceptions: { queued: 2 } });
-    const { audit } = (await admin("GET", "/v1/tempera/audit?subject=carol")).body as { audit: { before: Body; after: Body }[] };
-    expect(audit[0]).toMatchObject({ before: { exceptions: { queued: 1 } }, after: { exceptions: { queued: 2 } } });
+    const { audit } = (await admin("GET", "/v1/tempera/audit?subject=carol")).body as {
+      audit: { before: Body; after: Body }[];
+    };
+    expect(audit[0]).toMatchObject({
+      before: { exceptions: { queued: 1 } },
+      after: { exceptions: { queued: 2 } },
+    });
   });
 });
 
 describe("a change with an idempotency key", () => {
-  const create = (alias: string, key: string) => admin("POST", "/v1/keys", { alias }, { "idempotency-key": key });
+  const create = (alias: string, key: string) =>
+    admin("POST", "/v1/keys", { alias }, { "idempotency-key": key });
 
   it("is made once, and answered alike, secret included, also to those who ask at the same instant", async () => {
     const key = randomUUID();
@@ -104,7 +134,9 @@ describe("a change with an idempotency key", () => {
     expect(answers.filter(({ headers }) => headers.get("idempotent-replayed") === "true")).toHaveLength(4);
     expect(await test.sql`SELECT FROM keys WHERE alias = 'once'`).toHaveLength(1);
     // What is kept of it tells nobody the secret.
-    const [{ answer }] = await test.sql<[{ answer: Buffer }]>`SELECT answer FROM claims WHERE key = ${`write:${key}`}`;
+    const [{ answer }] = await test.sql<
+      [{ answer: Buffer }]
+    >`SELECT answer FROM claims WHERE key = ${`write:${key}`}`;
     expect(answer.toString("latin1")).not.toContain(String(answers[0]?.body.key_secret));
   });
 
@@ -121,7 +153,9 @@ describe("a change with an idempotency key", () => {
     const made = await create("to revoke", randomUUID());
     const key = randomUUID();
     for (const replayed of [null, "true"]) {
-      const revoked = await admin("DELETE", `/v1/keys/${made.body.key_id}`, undefined, { "idempotency-key": key });
+      const revoked = await admin("DELETE", `/v1/keys/${made.body.key_id}`, undefined, {
+        "idempotency-key": key,
+      });
       expect(revoked).toMatchObject({ status: 204, body: undefined });
       expect(revoked.headers.get("idempotent-replayed")).toBe(replayed);
     }

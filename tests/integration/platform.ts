@@ -6,8 +6,8 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Client, Connection, WorkflowNotFoundError } from "@temporalio/client";
 import { connectPostgres, type Sql } from "../../src/adapters/postgres/connection.ts";
-import { createRequestStore } from "../../src/adapters/postgres/request-store.ts";
-import { createSecretStore } from "../../src/adapters/postgres/secret-store.ts";
+import { createRequestStore } from "../../src/adapters/postgres/requests/request-store.ts";
+import { createSecretStore } from "../../src/adapters/postgres/operations/secret-store.ts";
 import { startGateway } from "../../src/bin/gateway.ts";
 import { openRegistry } from "../../src/bin/open-registry.ts";
 import { openParts, type Parts } from "../../src/bin/parts.ts";
@@ -15,9 +15,9 @@ import { type Platform, startPlatform } from "../../src/bin/platform.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { createLogger } from "../../src/config/logger.ts";
-import { createClosing } from "../../src/core/closing.ts";
-import { ORCHESTRATOR_QUEUE } from "../../src/core/job.ts";
-import type { DeadLetter, RequestRecord } from "../../src/core/ports/request-store.ts";
+import { createClosing } from "../../src/core/operations/closing.ts";
+import { ORCHESTRATOR_QUEUE } from "../../src/core/requests/job.ts";
+import type { DeadLetter, RequestRecord } from "../../src/core/requests/request-store.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startTemporal } from "../../src/dev/services/temporal.ts";
 import { testDatabase } from "../setup/test-database.ts";
@@ -41,7 +41,10 @@ export interface TestPlatform extends AsyncDisposable {
   backlog(endpoint: string): Promise<number>;
   /** The state of a workflow, or undefined where there is none: what the server holds now. */
   workflow(id: string): Promise<string | undefined>;
-  /** Ids and states of the workflows of a type that started since then: what Temporal lists, which is behind what it holds. */
+  /**
+   * Ids and states of the workflows of a type that started since then: what Temporal lists, which is behind
+   * what it holds.
+   */
   workflowsSince(start: Date, type: string): Promise<Map<string, string>>;
   /** Another gateway on the same stores, in a process of its own. */
   secondGateway(env?: Record<string, string>): Promise<{ url: string; stop(): Promise<void> }>;
@@ -87,7 +90,11 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
     platform,
     folder,
     run: (workflowType, args) =>
-      client.workflow.execute(workflowType, { workflowId: `${workflowType}/${randomUUID()}`, taskQueue: ORCHESTRATOR_QUEUE, args }),
+      client.workflow.execute(workflowType, {
+        workflowId: `${workflowType}/${randomUUID()}`,
+        taskQueue: ORCHESTRATOR_QUEUE,
+        args,
+      }),
     databaseUrl: database.url,
     gatewayHere: async (databaseUrl = database.url) => {
       const own = loadConfig({ TEMPERA_PORT: String(await freePort()), ...settings });
@@ -104,7 +111,11 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
       return {
         parts,
         url,
-        call: (path, init = {}) => fetch(`${url}${path}`, { ...init, headers: { authorization: `Key ${platform.key}`, ...init.headers } }),
+        call: (path, init = {}) =>
+          fetch(`${url}${path}`, {
+            ...init,
+            headers: { authorization: `Key ${platform.key}`, ...init.headers },
+          }),
         async [Symbol.asyncDispose]() {
           await gateway.stop();
           await parts[Symbol.asyncDispose]();
@@ -140,7 +151,8 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
     workflowsSince: async (start, type) => {
       const found = new Map<string, string>();
       const query = `WorkflowType = '${type}' AND StartTime >= '${start.toISOString()}'`;
-      for await (const { workflowId, status } of client.workflow.list({ query })) found.set(workflowId, status.name);
+      for await (const { workflowId, status } of client.workflow.list({ query }))
+        found.set(workflowId, status.name);
       return found;
     },
     sql,
@@ -182,7 +194,10 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
     },
     client: createPlatformClient(platform),
     call: (path, init = {}) =>
-      fetch(`${platform.url}${path}`, { ...init, headers: { authorization: `Key ${platform.key}`, ...init.headers } }),
+      fetch(`${platform.url}${path}`, {
+        ...init,
+        headers: { authorization: `Key ${platform.key}`, ...init.headers },
+      }),
     async [Symbol.asyncDispose]() {
       await closing[Symbol.asyncDispose]();
       await sql.end();

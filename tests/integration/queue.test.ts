@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { isRequestId } from "../../src/core/request.ts";
+import { isRequestId } from "../../src/core/requests/request.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const STUB = "tempera/stub";
@@ -10,9 +10,14 @@ beforeAll(async () => {
 afterAll(() => test[Symbol.asyncDispose]());
 
 type Body = Record<string, unknown>;
-const json = async (response: Promise<Response> | Response): Promise<Body> => (await (await response).json()) as Body;
+const json = async (response: Promise<Response> | Response): Promise<Body> =>
+  (await (await response).json()) as Body;
 const post = (path: string, input: unknown, headers: Record<string, string> = {}): Promise<Response> =>
-  test.call(path, { method: "POST", body: JSON.stringify(input), headers: { "content-type": "application/json", ...headers } });
+  test.call(path, {
+    method: "POST",
+    body: JSON.stringify(input),
+    headers: { "content-type": "application/json", ...headers },
+  });
 const submit = async (input: unknown, headers?: Record<string, string>): Promise<string> =>
   (await json(post(`/queue/${STUB}`, input, headers))).request_id as string;
 const at = (id: string, rest = ""): string => `/queue/${STUB}/requests/${id}${rest}`;
@@ -34,7 +39,9 @@ describe("submit", () => {
     expect(body.gateway_request_id).toBe(body.request_id);
     expect(response.headers.get("x-fal-request-id")).toBe(body.request_id);
     for (const name of ["status_url", "response_url"]) {
-      const answer = await fetch(body[name] as string, { headers: { authorization: `Key ${test.platform.key}` } });
+      const answer = await fetch(body[name] as string, {
+        headers: { authorization: `Key ${test.platform.key}` },
+      });
       expect([200, 202, 400]).toContain(answer.status);
     }
     expect(body.cancel_url).toBe(`${test.platform.url}${at(body.request_id as string, "/cancel")}`);
@@ -85,17 +92,25 @@ describe("status", () => {
   it("short form, full form and trailing slashes are the same request", async () => {
     const id = await submit({});
     await finished(id);
-    for (const path of [at(id, "/status"), at(id, "/status/"), `/queue/tempera/stub/some/path/requests/${id}/status`]) {
+    for (const path of [
+      at(id, "/status"),
+      at(id, "/status/"),
+      `/queue/tempera/stub/some/path/requests/${id}/status`,
+    ]) {
       const body = await json(test.call(path));
       expect(body.request_id).toBe(id);
     }
     const bare = await (await test.call(at(id))).text();
-    for (const path of [at(id, "/"), at(id, "/response"), at(id, "/response/")]) expect(await (await test.call(path)).text()).toBe(bare);
+    for (const path of [at(id, "/"), at(id, "/response"), at(id, "/response/")])
+      expect(await (await test.call(path)).text()).toBe(bare);
   });
 
   it("404 NOT_FOUND for an unknown, a malformed and another owner's request", async () => {
     const id = await submit({});
-    const made = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "stranger", owner: "stranger" });
+    const made = await test.client.admin<{ key: string }>("POST", "/v1/keys", {
+      alias: "stranger",
+      owner: "stranger",
+    });
     const stranger = { headers: { authorization: `Key ${made.key}` } };
     for (const answer of [
       await test.call(at("0190aaaa-0000-7000-8000-000000000000", "/status")),
@@ -140,7 +155,9 @@ describe("status stream", () => {
     await finished(id);
     const whole = await read(id);
     const logs = (text: string): string[] =>
-      [...text.matchAll(/^data: (.*)$/gm)].flatMap(([, data]) => (JSON.parse(data as string).logs ?? []).map((line: Body) => line.message));
+      [...text.matchAll(/^data: (.*)$/gm)].flatMap(([, data]) =>
+        (JSON.parse(data as string).logs ?? []).map((line: Body) => line.message),
+      );
     expect(logs(whole).length).toBeGreaterThan(0);
     const lastId = [...whole.matchAll(/^id: (.*)$/gm)].at(-1)?.[1] ?? "";
     expect(logs(await read(id, { "last-event-id": lastId }))).toEqual([]);
@@ -229,7 +246,8 @@ describe("jobs", () => {
   it("an engine that crashes is tried again: IN_PROGRESS, back to IN_QUEUE, then the output", async () => {
     const id = await submit({ delay_ms: 20, fail: "crash", fail_attempts: 1 });
     const states: string[] = [];
-    for await (const { status } of test.client.follow(STUB, id)) if (states.at(-1) !== status) states.push(status);
+    for await (const { status } of test.client.follow(STUB, id))
+      if (states.at(-1) !== status) states.push(status);
     expect(states.join(" ")).toMatch(/IN_PROGRESS IN_QUEUE IN_PROGRESS COMPLETED$/);
     expect(await json(test.call(at(id)))).toMatchObject({ attempt: 2 });
   });
@@ -240,7 +258,9 @@ describe("jobs", () => {
     const result = await test.call(at(id));
     expect(result.status).toBe(503);
     expect(await json(result)).toMatchObject({ error_type: "runner_disconnected" });
-    await expect.poll(async () => (await test.deadLetters()).map(({ requestId }) => requestId), { timeout: 10_000 }).toContain(id);
+    await expect
+      .poll(async () => (await test.deadLetters()).map(({ requestId }) => requestId), { timeout: 10_000 })
+      .toContain(id);
   });
 
   it("X-Fal-No-Retry: one attempt only", async () => {
@@ -260,7 +280,9 @@ describe("jobs", () => {
   it("low priority waits behind a later normal one", async () => {
     const blockers = await Promise.all(Array.from({ length: 64 }, () => submit({ delay_ms: 60_000 })));
     await Promise.all(blockers.map(running));
-    const low = await Promise.all(Array.from({ length: 10 }, () => submit({ delay_ms: 200 }, { "x-fal-queue-priority": "low" })));
+    const low = await Promise.all(
+      Array.from({ length: 10 }, () => submit({ delay_ms: 200 }, { "x-fal-queue-priority": "low" })),
+    );
     await expect.poll(() => test.backlog(STUB), { timeout: 20_000 }).toBe(10);
     const normal = await Promise.all(Array.from({ length: 10 }, () => submit({ delay_ms: 200 })));
     await expect.poll(() => test.backlog(STUB), { timeout: 20_000 }).toBe(20);
@@ -269,9 +291,14 @@ describe("jobs", () => {
       return (await test.record(id))?.startedAtMs ?? Number.NaN;
     };
     await test.call(at(blockers[0] as string, "/cancel"), { method: "PUT" });
-    const [lows, normals] = await Promise.all([Promise.all(low.map(started)), Promise.all(normal.map(started))]);
+    const [lows, normals] = await Promise.all([
+      Promise.all(low.map(started)),
+      Promise.all(normal.map(started)),
+    ]);
     expect(Math.max(...normals)).toBeLessThan(Math.min(...lows));
-    await Promise.all(blockers.slice(1).map((blocker) => test.call(at(blocker, "/cancel"), { method: "PUT" })));
+    await Promise.all(
+      blockers.slice(1).map((blocker) => test.call(at(blocker, "/cancel"), { method: "PUT" })),
+    );
     await Promise.all(blockers.map(finished));
   });
 });
@@ -280,7 +307,9 @@ describe("artifacts", () => {
   it("are served with Range, HEAD, content type, CORS and immutable caching", async () => {
     const id = await submit({ artifact_bytes: 100_000, seed: 7 });
     await finished(id);
-    const { file } = (await json(test.call(at(id)))) as { file: { url: string; file_size: number; content_type: string } };
+    const { file } = (await json(test.call(at(id)))) as {
+      file: { url: string; file_size: number; content_type: string };
+    };
     const whole = await fetch(file.url, { headers: { origin: "http://example.test" } });
     const bytes = Buffer.from(await whole.arrayBuffer());
     expect(bytes.length).toBe(100_000);
@@ -294,7 +323,9 @@ describe("artifacts", () => {
     expect(part.headers.get("content-range")).toBe("bytes 10-19/100000");
     expect(Buffer.from(await part.arrayBuffer())).toEqual(bytes.subarray(10, 20));
     expect((await fetch(file.url, { headers: { range: "bytes=200000-" } })).status).toBe(416);
-    expect((await fetch(file.url, { headers: { "if-none-match": whole.headers.get("etag") ?? "" } })).status).toBe(304);
+    expect(
+      (await fetch(file.url, { headers: { "if-none-match": whole.headers.get("etag") ?? "" } })).status,
+    ).toBe(304);
     for (const bad of ["/files/../key", "/files/ab/..%2f..%2fkey", "/files/aa/xyz.png", "/files/"]) {
       expect((await fetch(`${test.platform.url}${bad}`)).status).toBe(404);
     }

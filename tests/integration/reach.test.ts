@@ -1,4 +1,7 @@
-/** The ways in (contract §1, cases 1-13): fal's unmodified clients, its server proxy, a browser's preflight, bare HTTP. */
+/**
+ * The ways in (contract §1, cases 1-13): fal's unmodified clients, its server proxy, a browser's preflight,
+ * bare HTTP.
+ */
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -12,10 +15,10 @@ import { Hono } from "hono";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openLocalAuthority } from "../../src/adapters/tls/local-authority.ts";
-import { listen } from "../../src/api/serve.ts";
+import { listen } from "../../src/api/http/listen.ts";
 import { readyText } from "../../src/bin/all-in-one.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
-import { systemClock } from "../../src/core/ports/clock.ts";
+import { systemClock } from "../../src/core/operations/clock.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { FAL_CLIENT, pythonEnv } from "../../src/dev/services/python-env.ts";
 import { TREES } from "../../src/fal/index.ts";
@@ -43,10 +46,22 @@ interface Answer {
   body: Record<string, unknown>;
 }
 
-/** One request as it stands on the wire, over TLS when `tls` names what it is checked against; `Host` is what is given. */
-const raw = (path: string, { host, method = "GET", headers = {}, body, tls }: RawOptions = {}): Promise<Answer> =>
+/**
+ * One request as it stands on the wire, over TLS when `tls` names what it is checked against; `Host` is what
+ * is given.
+ */
+const raw = (
+  path: string,
+  { host, method = "GET", headers = {}, body, tls }: RawOptions = {},
+): Promise<Answer> =>
   new Promise((done, fail) => {
-    const to = { host: "127.0.0.1", path, method, agent: false as const, headers: { host: host ?? "localhost", ...headers } };
+    const to = {
+      host: "127.0.0.1",
+      path,
+      method,
+      agent: false as const,
+      headers: { host: host ?? "localhost", ...headers },
+    };
     const request = tls
       ? httpsRequest({ ...to, port: tlsPort, servername: host ?? "localhost", ca: readFileSync(caFile) })
       : httpRequest({ ...to, port: new URL(test.platform.url).port });
@@ -56,7 +71,11 @@ const raw = (path: string, { host, method = "GET", headers = {}, body, tls }: Ra
         text += chunk;
       });
       response.once("end", () =>
-        done({ status: response.statusCode ?? 0, headers: response.headers, body: text === "" ? {} : JSON.parse(text) }),
+        done({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          body: text === "" ? {} : JSON.parse(text),
+        }),
       );
     });
     request.end(body);
@@ -68,10 +87,21 @@ interface RawOptions {
   body?: string;
   tls?: boolean;
 }
-const keyed = (): Record<string, string> => ({ authorization: `Key ${test.platform.key}`, "content-type": "application/json" });
+const keyed = (): Record<string, string> => ({
+  authorization: `Key ${test.platform.key}`,
+  "content-type": "application/json",
+});
 
-/** Runs a program with nothing of this process's environment that could point it anywhere; resolves with what it prints. */
-const run = async (program: string, args: string[], env: Record<string, string>, cwd = PROJECT): Promise<string> => {
+/**
+ * Runs a program with nothing of this process's environment that could point it anywhere; resolves with what
+ * it prints.
+ */
+const run = async (
+  program: string,
+  args: string[],
+  env: Record<string, string>,
+  cwd = PROJECT,
+): Promise<string> => {
   const { PATH = "", HOME = "" } = process.env;
   const [failure, said, complained] = await new Promise<[Error | null, string, string]>((done) =>
     execFile(program, args, { cwd, env: { PATH, HOME, ...env } }, (...outcome) => done(outcome)),
@@ -83,7 +113,13 @@ const run = async (program: string, args: string[], env: Record<string, string>,
 describe("fal's host names, on both ports", () => {
   it.each([true, false])("a request's addresses lead back by the same host (TLS %s)", async (tls) => {
     const origin = `${tls ? "https" : "http"}://queue.fal.run`;
-    const submitted = await raw(`/${STUB}`, { host: "queue.fal.run", method: "POST", headers: keyed(), body: "{}", tls });
+    const submitted = await raw(`/${STUB}`, {
+      host: "queue.fal.run",
+      method: "POST",
+      headers: keyed(),
+      body: "{}",
+      tls,
+    });
     expect(submitted.status).toBe(200);
     const { request_id: id } = submitted.body;
     expect(submitted.body).toMatchObject({
@@ -91,13 +127,24 @@ describe("fal's host names, on both ports", () => {
       response_url: `${origin}/${STUB}/requests/${id}`,
       cancel_url: `${origin}/${STUB}/requests/${id}/cancel`,
     });
-    const status = await raw(`/${STUB}/requests/${id}/status`, { host: "queue.fal.run", headers: keyed(), tls });
+    const status = await raw(`/${STUB}/requests/${id}/status`, {
+      host: "queue.fal.run",
+      headers: keyed(),
+      tls,
+    });
     expect([200, 202]).toContain(status.status);
     expect(status.body.response_url).toBe(`${origin}/${STUB}/requests/${id}`);
-    const other = await raw(`/${STUB}/requests/${id}/status/`, { host: "queue.falrun.com", headers: keyed(), tls });
+    const other = await raw(`/${STUB}/requests/${id}/status/`, {
+      host: "queue.falrun.com",
+      headers: keyed(),
+      tls,
+    });
     expect([200, 202]).toContain(other.status); // it may have ended in between
-    for await (const { status: state } of test.client.follow(STUB, String(id))) if (state === "COMPLETED") break;
-    expect((await raw(`/${STUB}/requests/${id}`, { host: "queue.fal.run", headers: keyed(), tls })).status).toBe(200);
+    for await (const { status: state } of test.client.follow(STUB, String(id)))
+      if (state === "COMPLETED") break;
+    expect(
+      (await raw(`/${STUB}/requests/${id}`, { host: "queue.fal.run", headers: keyed(), tls })).status,
+    ).toBe(200);
   });
 
   it("any other name is served by prefix", async () => {
@@ -114,7 +161,10 @@ describe("fal's host names, on both ports", () => {
   });
 
   it("an artifact is read by the files' host", async () => {
-    const { data } = await createFalClient({ credentials: test.platform.key, proxyUrl: proxyOf(test.platform.url) }).subscribe(STUB, {
+    const { data } = await createFalClient({
+      credentials: test.platform.key,
+      proxyUrl: proxyOf(test.platform.url),
+    }).subscribe(STUB, {
       input: { artifact_bytes: 100 },
       pollInterval: 50,
     });
@@ -127,7 +177,12 @@ describe("fal's host names, on both ports", () => {
   });
 
   it("what is not plain HTTP here says where it is", async () => {
-    const socket = await raw("/tempera/stub", { host: "ws.fal.run", method: "POST", headers: keyed(), body: "{}" });
+    const socket = await raw("/tempera/stub", {
+      host: "ws.fal.run",
+      method: "POST",
+      headers: keyed(),
+      body: "{}",
+    });
     expect(socket.status).toBe(426);
     expect(socket.body.detail).toMatch(/^This address speaks WebSocket/);
     const platform = await raw("/v1/models", { host: "api.fal.ai", headers: keyed() });
@@ -140,7 +195,10 @@ describe("fal's host names, on both ports", () => {
 const ECHO = { data: { echo: "one" } };
 const UPLOADED = { url: expect.stringMatching(/^https:\/\/v3\.fal\.media\/files\//), text: "hello" };
 const UNCHANGED = {
-  queue: { ...ECHO, status_url: expect.stringMatching(/^https:\/\/queue\.fal\.run\/tempera\/stub\/requests\//) },
+  queue: {
+    ...ECHO,
+    status_url: expect.stringMatching(/^https:\/\/queue\.fal\.run\/tempera\/stub\/requests\//),
+  },
   subscribe: ECHO,
   run: ECHO,
   stream: ECHO,
@@ -165,7 +223,10 @@ describe("JavaScript, @fal-ai/client", () => {
         requestMiddleware: async (request) => ({ ...request, url: byPrefix(request.url) }),
       }),
     "a fetch of one's own that rewrites the host": () =>
-      createFalClient({ credentials: test.platform.key, fetch: (url, init) => fetch(byPrefix(String(url)), init) }),
+      createFalClient({
+        credentials: test.platform.key,
+        fetch: (url, init) => fetch(byPrefix(String(url)), init),
+      }),
   };
 
   describe.each(Object.entries(ways))("%s", (_name, client) => {
@@ -175,8 +236,12 @@ describe("JavaScript, @fal-ai/client", () => {
       expect(requestId).toMatch(/^[0-9a-f-]{36}$/);
     });
     it("queue: streaming and polling", async () => {
-      expect((await client().subscribe(STUB, { input: { prompt: "two" }, mode: "streaming" })).data).toMatchObject({ echo: "two" });
-      expect((await client().subscribe(STUB, { input: { prompt: "three" }, pollInterval: 50 })).data).toMatchObject({ echo: "three" });
+      expect(
+        (await client().subscribe(STUB, { input: { prompt: "two" }, mode: "streaming" })).data,
+      ).toMatchObject({ echo: "two" });
+      expect(
+        (await client().subscribe(STUB, { input: { prompt: "three" }, pollInterval: 50 })).data,
+      ).toMatchObject({ echo: "three" });
     });
     it("stream", async () => {
       const stream = await client().stream(STUB, { input: { prompt: "four" } });
@@ -190,16 +255,23 @@ describe("JavaScript, @fal-ai/client", () => {
 
   const node = async (program: string, what: string, env: Record<string, string>) =>
     JSON.parse(
-      await run(process.execPath, ["--import", join(PROGRAMS, "resolve-fal.mjs"), join(PROGRAMS, program), what], {
-        FAL_KEY: test.platform.key,
-        REACH_PORT: tlsPort,
-        ...env,
-      }),
+      await run(
+        process.execPath,
+        ["--import", join(PROGRAMS, "resolve-fal.mjs"), join(PROGRAMS, program), what],
+        {
+          FAL_KEY: test.platform.key,
+          REACH_PORT: tlsPort,
+          ...env,
+        },
+      ),
     );
 
-  it.each(Object.entries(UNCHANGED))("no change at all, fal's names lead here and our authority is trusted: %s", async (what, expected) => {
-    expect(await node("unchanged.mjs", what, { NODE_EXTRA_CA_CERTS: caFile })).toMatchObject(expected);
-  });
+  it.each(Object.entries(UNCHANGED))(
+    "no change at all, fal's names lead here and our authority is trusted: %s",
+    async (what, expected) => {
+      expect(await node("unchanged.mjs", what, { NODE_EXTRA_CA_CERTS: caFile })).toMatchObject(expected);
+    },
+  );
 
   it.each(Object.entries({ run: ECHO, subscribe: ECHO, upload: UPLOADED, elsewhere: { status: 400 } }))(
     "fal's server proxy in front: %s",
@@ -211,24 +283,45 @@ describe("JavaScript, @fal-ai/client", () => {
 
 describe("Python, fal-client", () => {
   const program = async (what: string, env: Record<string, string>) =>
-    JSON.parse(await run(python, [join(PROGRAMS, "unchanged.py"), what], { SSL_CERT_FILE: caFile, FAL_KEY: test.platform.key, ...env }));
+    JSON.parse(
+      await run(python, [join(PROGRAMS, "unchanged.py"), what], {
+        SSL_CERT_FILE: caFile,
+        FAL_KEY: test.platform.key,
+        ...env,
+      }),
+    );
 
-  it.each(["queue", "subscribe", "run", "stream"])("FAL_RUN_HOST, FAL_QUEUE_RUN_HOST and SSL_CERT_FILE are enough: %s", async (what) => {
-    const said = await program(what, { FAL_RUN_HOST: `localhost:${tlsPort}`, FAL_QUEUE_RUN_HOST: `localhost:${tlsPort}/queue` });
-    expect(said).toMatchObject(ECHO);
-    if (what === "queue") expect(said.status_url).toMatch(new RegExp(`^https://localhost:${tlsPort}/queue/tempera/stub/requests/`));
-    if (what === "subscribe") expect(said.states).toContain("Completed");
-  });
+  it.each(["queue", "subscribe", "run", "stream"])(
+    "FAL_RUN_HOST, FAL_QUEUE_RUN_HOST and SSL_CERT_FILE are enough: %s",
+    async (what) => {
+      const said = await program(what, {
+        FAL_RUN_HOST: `localhost:${tlsPort}`,
+        FAL_QUEUE_RUN_HOST: `localhost:${tlsPort}/queue`,
+      });
+      expect(said).toMatchObject(ECHO);
+      if (what === "queue")
+        expect(said.status_url).toMatch(
+          new RegExp(`^https://localhost:${tlsPort}/queue/tempera/stub/requests/`),
+        );
+      if (what === "subscribe") expect(said.states).toContain("Completed");
+    },
+  );
 
-  it.each(Object.entries(UNCHANGED))("no change at all, fal's names lead here and our authority is trusted: %s", async (what, expected) => {
-    const resolves = { PYTHONPATH: PROGRAMS, PYTHONDONTWRITEBYTECODE: "1", REACH_PORT: tlsPort };
-    expect(await program(what, resolves)).toMatchObject(expected);
-  });
+  it.each(Object.entries(UNCHANGED))(
+    "no change at all, fal's names lead here and our authority is trusted: %s",
+    async (what, expected) => {
+      const resolves = { PYTHONPATH: PROGRAMS, PYTHONDONTWRITEBYTECODE: "1", REACH_PORT: tlsPort };
+      expect(await program(what, resolves)).toMatchObject(expected);
+    },
+  );
 });
 
 describe("the proxy form", () => {
   const proxied = (target: string, init: RequestInit = {}): Promise<Response> =>
-    test.call("/api/fal/proxy", { ...init, headers: { "content-type": "application/json", "x-fal-target-url": target, ...init.headers } });
+    test.call("/api/fal/proxy", {
+      ...init,
+      headers: { "content-type": "application/json", "x-fal-target-url": target, ...init.headers },
+    });
 
   it("gives our own addresses, whichever host was meant", async () => {
     const submitted = await proxied(`https://queue.fal.run/${STUB}`, { method: "POST", body: "{}" });
@@ -243,17 +336,25 @@ describe("the proxy form", () => {
     });
     const { upload_url, file_url } = (await initiated.json()) as { upload_url: string; file_url: string };
     const origin = "https://app.example.com";
-    const put = await fetch(upload_url, { method: "PUT", body: "hello", headers: { "content-type": "text/plain", origin } });
+    const put = await fetch(upload_url, {
+      method: "PUT",
+      body: "hello",
+      headers: { "content-type": "text/plain", origin },
+    });
     expect(put.status).toBe(200);
     expect(put.headers.get("access-control-allow-origin")).toBe("*");
     expect(file_url).toMatch(new RegExp(`^${test.platform.url}/files/`));
-    expect(await (await proxied(file_url.replace(test.platform.url, "https://v3.fal.media"))).text()).toBe("hello");
+    expect(await (await proxied(file_url.replace(test.platform.url, "https://v3.fal.media"))).text()).toBe(
+      "hello",
+    );
   });
 
   it("says that a WebSocket does not go through it", async () => {
     const response = await proxied(`https://ws.fal.run/${STUB}`, { method: "POST", body: "{}" });
     expect(response.status).toBe(426);
-    expect(await response.json()).toEqual({ detail: expect.stringContaining("cannot be reached through the proxy") });
+    expect(await response.json()).toEqual({
+      detail: expect.stringContaining("cannot be reached through the proxy"),
+    });
   });
 
   it("cannot be reached through itself", async () => {
@@ -321,7 +422,13 @@ describe("browsers", () => {
 describe("TLS", () => {
   const peer = (port: number, ca: string): Promise<PeerCertificate & { protocol: string | false | null }> =>
     new Promise((done, fail) => {
-      const socket = connect({ host: "127.0.0.1", port, servername: "localhost", ca: readFileSync(ca), ALPNProtocols: ["h2", "http/1.1"] });
+      const socket = connect({
+        host: "127.0.0.1",
+        port,
+        servername: "localhost",
+        ca: readFileSync(ca),
+        ALPNProtocols: ["h2", "http/1.1"],
+      });
       socket.once("error", fail).once("secureConnect", () => {
         done({ ...socket.getPeerCertificate(), protocol: socket.alpnProtocol });
         socket.destroy();
@@ -337,7 +444,10 @@ describe("TLS", () => {
 
   it("is not trusted by who does not trust the authority", async () => {
     const attempt = new Promise((done, fail) => {
-      httpsRequest({ host: "localhost", port: tlsPort, agent: false }).once("response", done).once("error", fail).end();
+      httpsRequest({ host: "localhost", port: tlsPort, agent: false })
+        .once("response", done)
+        .once("error", fail)
+        .end();
     });
     await expect(attempt).rejects.toMatchObject({ code: "UNABLE_TO_VERIFY_LEAF_SIGNATURE" });
   });
@@ -355,14 +465,27 @@ describe("TLS", () => {
     const folder = await mkdtemp(join(tmpdir(), "tempera-test-"));
     const authority = await openLocalAuthority({ folder, names: ["localhost"], clock: systemClock });
     const app = new Hono().get("/", (c) => c.text("here"));
-    const server = await listen(app, { host: "127.0.0.1", port: 0, name: "test", setting: "X", tls: await authority.certificate() });
+    const server = await listen(app, {
+      host: "127.0.0.1",
+      port: 0,
+      name: "test",
+      setting: "X",
+      tls: await authority.certificate(),
+    });
     try {
       const before = await peer(server.port, authority.caFile);
       server.useCertificate(await authority.renew());
       const after = await peer(server.port, authority.caFile);
       expect(after.serialNumber).not.toBe(before.serialNumber);
-      const taken = listen(app, { host: "127.0.0.1", port: server.port, name: "gateway, TLS", setting: "TEMPERA_TLS_PORT" });
-      await expect(taken).rejects.toThrow(`Port ${server.port} (gateway, TLS) is in use; stop the other program or set TEMPERA_TLS_PORT`);
+      const taken = listen(app, {
+        host: "127.0.0.1",
+        port: server.port,
+        name: "gateway, TLS",
+        setting: "TEMPERA_TLS_PORT",
+      });
+      await expect(taken).rejects.toThrow(
+        `Port ${server.port} (gateway, TLS) is in use; stop the other program or set TEMPERA_TLS_PORT`,
+      );
     } finally {
       await server.stop(0);
       await rm(folder, { recursive: true, force: true });
@@ -374,7 +497,8 @@ describe("the recipes work as they are pasted", () => {
   /** The code block of a page that holds `word`, with this platform's addresses and data folder in it. */
   const block = (page: string, language: string, word: string): string => {
     const blocks = [...readFileSync(join(PROJECT, page), "utf8").matchAll(/^```(\w+)\n(.*?)^```/gms)];
-    const [, , text = ""] = blocks.find(([, named, body]) => named === language && body?.includes(word)) ?? [];
+    const [, , text = ""] =
+      blocks.find(([, named, body]) => named === language && body?.includes(word)) ?? [];
     expect(text).toContain(word);
     return text
       .replaceAll("http://localhost:8080", test.platform.url)
@@ -388,14 +512,22 @@ describe("the recipes work as they are pasted", () => {
     run(
       "sh",
       ["-ec", script],
-      { TEMPERA_KEY: test.platform.key, PATH: `${dirname(python)}:${process.env.PATH}`, PYTHONDONTWRITEBYTECODE: "1" },
+      {
+        TEMPERA_KEY: test.platform.key,
+        PATH: `${dirname(python)}:${process.env.PATH}`,
+        PYTHONDONTWRITEBYTECODE: "1",
+      },
       test.folder,
     );
 
   it.each(["proxyUrl", "createFalClient"])("docs/clients.md, JavaScript with %s", async (word) => {
-    const said = await run(process.execPath, ["--input-type=module", "--eval", block("docs/clients.md", "js", word)], {
-      TEMPERA_KEY: test.platform.key,
-    });
+    const said = await run(
+      process.execPath,
+      ["--input-type=module", "--eval", block("docs/clients.md", "js", word)],
+      {
+        TEMPERA_KEY: test.platform.key,
+      },
+    );
     expect(said).toBe("hello\n");
   });
 
@@ -410,18 +542,28 @@ describe("the recipes work as they are pasted", () => {
   });
 
   it("docs/clients.md, curl", async () => {
-    expect(JSON.parse(await shell(block("docs/clients.md", "sh", "--cacert")))).toMatchObject({ status: "IN_QUEUE" });
+    expect(JSON.parse(await shell(block("docs/clients.md", "sh", "--cacert")))).toMatchObject({
+      status: "IN_QUEUE",
+    });
   });
 
   it("docs/clients.md names every host in the line for /etc/hosts", () => {
     const { queue, run, ws, rest, files } = TREES;
     const names = [queue, run, ws, rest, files].flatMap(({ hosts }) => [...hosts]);
-    expect(readFileSync(join(PROJECT, "docs/clients.md"), "utf8")).toContain(`127.0.0.1 ${names.join(" ")}\n`);
+    expect(readFileSync(join(PROJECT, "docs/clients.md"), "utf8")).toContain(
+      `127.0.0.1 ${names.join(" ")}\n`,
+    );
   });
 
   it("README.md, Python with examples/python/subscribe.py", async () => {
-    expect(await shell(block("README.md", "sh", "subscribe.py"))).toMatch(/^saved picture\.png \(1024x768, seed \d+\)$/m);
-    expect(await sharp(join(test.folder, "picture.png")).metadata()).toMatchObject({ format: "png", width: 1024, height: 768 });
+    expect(await shell(block("README.md", "sh", "subscribe.py"))).toMatch(
+      /^saved picture\.png \(1024x768, seed \d+\)$/m,
+    );
+    expect(await sharp(join(test.folder, "picture.png")).metadata()).toMatchObject({
+      format: "png",
+      width: 1024,
+      height: 768,
+    });
   });
 
   it("what `npm start -- --tls` prints", async () => {

@@ -1,4 +1,7 @@
-/** Realtime sockets, tokens and HTTP over WebSocket: with the unmodified JavaScript client, and with bare sockets. */
+/**
+ * Realtime sockets, tokens and HTTP over WebSocket: with the unmodified JavaScript client, and with bare
+ * sockets.
+ */
 import { randomBytes } from "node:crypto";
 import { createFalClient } from "@fal-ai/client";
 import { decode, encode } from "@msgpack/msgpack";
@@ -32,9 +35,15 @@ const withKey = () => ({ headers: { authorization: `Key ${test.platform.key}` } 
 const connect = (path = `/${STUB}/realtime`, headers: Record<string, string> = {}): Promise<TestSocket> =>
   openSocket(wsUrl(path), { headers: { ...withKey().headers, ...headers } });
 const askToken = (path: string, body: unknown, headers?: Record<string, string>): Promise<Response> =>
-  test.call(path, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json", ...headers } });
+  test.call(path, {
+    method: "POST",
+    body: JSON.stringify(body),
+    headers: { "content-type": "application/json", ...headers },
+  });
 const token = async (app: string, seconds = 120): Promise<string> =>
-  (await (await askToken("/rest/tokens/", { allowed_apps: [app], token_expiration: seconds })).json()) as string;
+  (await (
+    await askToken("/rest/tokens/", { allowed_apps: [app], token_expiration: seconds })
+  ).json()) as string;
 /** The next message that is not `x-fal-message`, decoded. */
 async function output(socket: TestSocket): Promise<Body> {
   for (;;) {
@@ -46,18 +55,24 @@ async function output(socket: TestSocket): Promise<Body> {
 const say = (socket: TestSocket, input: Body): void => socket.send(encode(input));
 
 describe("tokens", () => {
-  it.each(["/rest/tokens/", "/rest/tokens"])("%s answers a JSON string, good for 120 s unless another time is asked for", async (path) => {
-    const response = await askToken(path, { allowed_apps: ["stub"] });
-    expect(response.status).toBe(200);
-    expect(response.headers.get("x-fal-request-id")).toBeTruthy();
-    const jwt = (await response.json()) as string;
-    const { exp = 0, iat = 0 } = decodeJwt(jwt);
-    expect(exp - iat).toBe(120);
-    expect(decodeJwt(await token("stub", 7)).exp).toBeLessThan(Date.now() / 1000 + 8);
-  });
+  it.each(["/rest/tokens/", "/rest/tokens"])(
+    "%s answers a JSON string, good for 120 s unless another time is asked for",
+    async (path) => {
+      const response = await askToken(path, { allowed_apps: ["stub"] });
+      expect(response.status).toBe(200);
+      expect(response.headers.get("x-fal-request-id")).toBeTruthy();
+      const jwt = (await response.json()) as string;
+      const { exp = 0, iat = 0 } = decodeJwt(jwt);
+      expect(exp - iat).toBe(120);
+      expect(decodeJwt(await token("stub", 7)).exp).toBeLessThan(Date.now() / 1000 + 8);
+    },
+  );
 
   it("/rest/tokens/realtime answers {token}, and reads duration", async () => {
-    const response = await askToken("/rest/tokens/realtime", { allowed_apps: [`${STUB}/realtime`], duration: 30 });
+    const response = await askToken("/rest/tokens/realtime", {
+      allowed_apps: [`${STUB}/realtime`],
+      duration: 30,
+    });
     const { token: jwt } = (await response.json()) as { token: string };
     const { exp = 0, iat = 0 } = decodeJwt(jwt);
     expect(exp - iat).toBe(30);
@@ -67,13 +82,30 @@ describe("tokens", () => {
   });
 
   it("401 for a bad key, 422 for what is no request, 405 for GET", async () => {
-    const bad = await askToken("/rest/tokens/", { allowed_apps: ["stub"] }, { authorization: "Key nonsense" });
+    const bad = await askToken(
+      "/rest/tokens/",
+      { allowed_apps: ["stub"] },
+      { authorization: "Key nonsense" },
+    );
     expect(bad.status).toBe(401);
     expect(((await bad.json()) as Body).detail).toBeTypeOf("string");
-    for (const body of [{}, { allowed_apps: [] }, { allowed_apps: "stub" }, { allowed_apps: ["stub"], token_expiration: 0 }, []]) {
+    for (const body of [
+      {},
+      { allowed_apps: [] },
+      { allowed_apps: "stub" },
+      { allowed_apps: ["stub"], token_expiration: 0 },
+      [],
+    ]) {
       expect((await askToken("/rest/tokens/", body)).status).toBe(422);
     }
-    expect((await askToken("/rest/tokens/", { allowed_apps: ["stub"], token_expiration: LIMITS.tokenSecondsMax + 1 })).status).toBe(422);
+    expect(
+      (
+        await askToken("/rest/tokens/", {
+          allowed_apps: ["stub"],
+          token_expiration: LIMITS.tokenSecondsMax + 1,
+        })
+      ).status,
+    ).toBe(422);
     expect((await test.call("/rest/tokens/")).status).toBe(405);
   });
 });
@@ -99,7 +131,10 @@ describe("the JavaScript client", () => {
   });
   afterEach(() => opened.mockClear());
   const fal = () =>
-    createFalClient({ credentials: test.platform.key, proxyUrl: { url: `${test.platform.url}/api/fal/proxy`, when: "always" } });
+    createFalClient({
+      credentials: test.platform.key,
+      proxyUrl: { url: `${test.platform.url}/api/fal/proxy`, when: "always" },
+    });
   const closing = (ws: WebSocket): Promise<number> => new Promise((resolve) => ws.once("close", resolve));
 
   it("echoes msgpack, bytes included; closing is no error", async () => {
@@ -142,7 +177,11 @@ describe("the JavaScript client", () => {
       new Promise<Body>((resolve) => {
         arrived = resolve;
       });
-    const connection = fal().realtime.connect(STUB, { throttleInterval: 0, onResult: (result: Body) => arrived(result), onError });
+    const connection = fal().realtime.connect(STUB, {
+      throttleInterval: 0,
+      onResult: (result: Body) => arrived(result),
+      onError,
+    });
     const first = next();
     connection.send({ prompt: "one" });
     expect(await first).toMatchObject({ echo: "one" });
@@ -182,7 +221,11 @@ describe("the JavaScript client", () => {
 
   it("an engine's failure is INTERNAL_ERROR", async () => {
     const failure = new Promise<Error>((resolve) => {
-      const connection = fal().realtime.connect(STUB, { throttleInterval: 0, onResult: () => {}, onError: resolve });
+      const connection = fal().realtime.connect(STUB, {
+        throttleInterval: 0,
+        onResult: () => {},
+        onError: resolve,
+      });
       connection.send({ fail: "error" });
     });
     expect((await failure).message).toBe("INTERNAL_ERROR: The stub was asked to fail.");
@@ -215,7 +258,10 @@ describe("ways to the socket", () => {
   it("a token for another app and an expired one are refused", async () => {
     const expired = await token("stub", 1);
     for (const jwt of [await token("qwen-image"), await token("tempera/other"), expired]) {
-      if (jwt === expired) await new Promise((resolve) => setTimeout(resolve, Number(decodeJwt(expired).exp) * 1000 - Date.now() + 5));
+      if (jwt === expired)
+        await new Promise((resolve) =>
+          setTimeout(resolve, Number(decodeJwt(expired).exp) * 1000 - Date.now() + 5),
+        );
       const socket = await openSocket(wsUrl(`/${STUB}/realtime?fal_jwt_token=${jwt}`));
       expect(await socket.next()).toBe('{"status":"error","error":"Unauthorized"}');
       expect((await socket.closed).code).toBe(1000);
@@ -234,7 +280,10 @@ describe("ways to the socket", () => {
 
   it("no socket is served elsewhere: 404 as JSON", async () => {
     const refused = await connect("/queue/tempera/stub").catch((error) => error);
-    expect(refused).toMatchObject({ status: 404, body: { detail: expect.stringContaining("/queue/tempera/stub") } });
+    expect(refused).toMatchObject({
+      status: 404,
+      body: { detail: expect.stringContaining("/queue/tempera/stub") },
+    });
     expect(refused.headers["x-fal-request-id"]).toBeTruthy();
   });
 });
@@ -255,26 +304,47 @@ describe("frames", () => {
   it("what cannot be taken is an error, and the socket stays", async () => {
     await using socket = await connect();
     socket.send(new Uint8Array([0xc1]));
-    expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT", reason: expect.stringContaining("extension type") });
+    expect(await output(socket)).toMatchObject({
+      error: "INVALID_INPUT",
+      reason: expect.stringContaining("extension type"),
+    });
     socket.send(new Uint8Array(200).fill(0x91));
-    expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT", reason: expect.stringContaining("nested") });
+    expect(await output(socket)).toMatchObject({
+      error: "INVALID_INPUT",
+      reason: expect.stringContaining("nested"),
+    });
     socket.send("{");
-    expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT", reason: expect.stringContaining("not JSON") });
+    expect(await output(socket)).toMatchObject({
+      error: "INVALID_INPUT",
+      reason: expect.stringContaining("not JSON"),
+    });
     socket.send(`${"[".repeat(100_000)}${"]".repeat(100_000)}`);
     expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT" });
     say(socket, { delay_ms: "soon" });
     const refused = await output(socket);
     expect(refused).toMatchObject({ error: "INVALID_INPUT", detail: [{ loc: ["body", "delay_ms"] }] });
     say(socket, { prompt: new Uint8Array(3) });
-    expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT", reason: "prompt: Input should not be bytes" });
+    expect(await output(socket)).toMatchObject({
+      error: "INVALID_INPUT",
+      reason: "prompt: Input should not be bytes",
+    });
     for (const file_url of ["file:///etc/passwd", "attachment:0"]) {
       say(socket, { file_url });
-      expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT", detail: [{ loc: ["body", "file_url"] }] });
+      expect(await output(socket)).toMatchObject({
+        error: "INVALID_INPUT",
+        detail: [{ loc: ["body", "file_url"] }],
+      });
       socket.send(JSON.stringify({ file_url }));
-      expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT", detail: [{ loc: ["body", "file_url"] }] });
+      expect(await output(socket)).toMatchObject({
+        error: "INVALID_INPUT",
+        detail: [{ loc: ["body", "file_url"] }],
+      });
     }
     say(socket, { fail: "invalid" });
-    expect(await output(socket)).toMatchObject({ error: "INVALID_INPUT", reason: "fail: The stub was asked to refuse this input." });
+    expect(await output(socket)).toMatchObject({
+      error: "INVALID_INPUT",
+      reason: "fail: The stub was asked to refuse this input.",
+    });
     say(socket, { prompt: "fine" });
     expect(await output(socket)).toMatchObject({ echo: "fine" });
   });
@@ -288,7 +358,10 @@ describe("frames", () => {
   it("an engine's failure is told, then the socket closes cleanly", async () => {
     const socket = await connect();
     say(socket, { fail: "error" });
-    expect(await output(socket)).toMatchObject({ error: "INTERNAL_ERROR", reason: "The stub was asked to fail." });
+    expect(await output(socket)).toMatchObject({
+      error: "INTERNAL_ERROR",
+      reason: "The stub was asked to fail.",
+    });
     expect((await socket.closed).code).toBe(1000);
   });
 
@@ -312,7 +385,9 @@ describe("frames", () => {
     await output(socket);
     await socket.next(); // its timings: the engine is free
     for (let i = 1; i <= 8; i++) say(socket, { prompt: String(i), delay_ms: 300 });
-    const answers = [await output(socket), await output(socket), await output(socket)].map(({ echo }) => echo);
+    const answers = [await output(socket), await output(socket), await output(socket)].map(
+      ({ echo }) => echo,
+    );
     expect(answers).toEqual(["1", "7", "8"]);
   });
 
@@ -337,7 +412,8 @@ describe("frames", () => {
     await output(socket);
     socket.ws.pause();
     const payload = randomBytes(4 * 1024 * 1024); // does not compress
-    // Each write is awaited: the gateway takes inputs while the outputs pile up, until it cuts the connection.
+    // Each write is awaited: the gateway takes inputs while the outputs pile up, until it cuts the
+    // connection.
     const written = (): Promise<Error | undefined> =>
       new Promise((done) => socket.ws.send(encode({ payload }), (error) => done(error ?? undefined)));
     for (let i = 0; i < 100 && !(await written()); i++);
@@ -391,13 +467,22 @@ describe("slots", () => {
       await Promise.all(holders.map((holder) => holder[Symbol.asyncDispose]()));
     }
     await expect
-      .poll(async () => [...(await test.workflowsSince(new Date(0), "realtimeSession")).values()].includes("RUNNING"), { timeout: 5_000 })
+      .poll(
+        async () =>
+          [...(await test.workflowsSince(new Date(0), "realtimeSession")).values()].includes("RUNNING"),
+        { timeout: 5_000 },
+      )
       .toBe(false);
   });
 
   it("a key that is revoked ends its sessions", async () => {
-    const made = await test.client.admin<{ key: string; key_id: string }>("POST", "/v1/keys", { alias: "short", owner: "short" });
-    const socket = await openSocket(wsUrl(`/${STUB}/realtime`), { headers: { authorization: `Key ${made.key}` } });
+    const made = await test.client.admin<{ key: string; key_id: string }>("POST", "/v1/keys", {
+      alias: "short",
+      owner: "short",
+    });
+    const socket = await openSocket(wsUrl(`/${STUB}/realtime`), {
+      headers: { authorization: `Key ${made.key}` },
+    });
     say(socket, { delay_ms: 30_000 });
     await test.client.admin("DELETE", `/v1/keys/${made.key.split(":")[0]}`);
     const revokedAtMs = performance.now();
@@ -421,9 +506,16 @@ describe("sessions of one owner", () => {
         });
         expect((await socket.closed).code).toBe(1000);
       }
-      const other = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "other", owner: "other" });
-      await using bob = await openSocket(wsUrl(`/${STUB}/realtime`), { headers: { authorization: `Key ${other.key}` } });
-      await Promise.all(holders.splice(0, SESSIONS_MAX - SLOTS + 1).map((holder) => holder[Symbol.asyncDispose]()));
+      const other = await test.client.admin<{ key: string }>("POST", "/v1/keys", {
+        alias: "other",
+        owner: "other",
+      });
+      await using bob = await openSocket(wsUrl(`/${STUB}/realtime`), {
+        headers: { authorization: `Key ${other.key}` },
+      });
+      await Promise.all(
+        holders.splice(0, SESSIONS_MAX - SLOTS + 1).map((holder) => holder[Symbol.asyncDispose]()),
+      );
       say(bob, { prompt: "bob" });
       expect(await output(bob)).toMatchObject({ echo: "bob" });
       await using again = await connect();
@@ -454,12 +546,17 @@ describe("loss of an engine", () => {
 });
 
 describe("HTTP over WebSocket", () => {
-  const exchange = async (socket: TestSocket): Promise<{ start: Body; bodies: (string | Buffer)[]; end: Body }> => {
+  const exchange = async (
+    socket: TestSocket,
+  ): Promise<{ start: Body; bodies: (string | Buffer)[]; end: Body }> => {
     const start = JSON.parse((await socket.next()) as string) as Body;
     const bodies: (string | Buffer)[] = [];
     for (;;) {
       const message = await socket.next();
-      const frame = typeof message === "string" && message.includes('"request_id"') ? (JSON.parse(message) as Body) : undefined;
+      const frame =
+        typeof message === "string" && message.includes('"request_id"')
+          ? (JSON.parse(message) as Body)
+          : undefined;
       if (frame?.type === "end") return { start, bodies, end: frame };
       bodies.push(message);
     }
@@ -517,7 +614,10 @@ describe("HTTP over WebSocket", () => {
     socket.ws.terminate();
     // A stream waits a while for its caller to come back.
     await expect.poll(state, { timeout: 10_000 }).toBe("CANCELLED");
-    expect((await test.record(id))?.outcome).toMatchObject({ ok: false, error: { code: "client_cancelled" } });
+    expect((await test.record(id))?.outcome).toMatchObject({
+      ok: false,
+      error: { code: "client_cancelled" },
+    });
   });
 
   it("refuses the upgrade: 401 without a key, 404 for an unknown endpoint", async () => {

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { create } from "tar";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
-import { sweepPushes } from "../../src/api/platform/publish-archive.ts";
+import { sweepPushes } from "../../src/api/admin/routes/models/publish-archive.ts";
 import { countedPostgres } from "./counted-postgres.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 import { type PushedModel, packageArchive } from "./pushed-model.ts";
@@ -30,27 +30,51 @@ afterAll(async () => {
 });
 
 const admin = (path: string, init: RequestInit = {}): Promise<Response> =>
-  fetch(`${test.platform.adminUrl}${path}`, { ...init, headers: { authorization: `Key ${test.platform.key}`, ...init.headers } });
+  fetch(`${test.platform.adminUrl}${path}`, {
+    ...init,
+    headers: { authorization: `Key ${test.platform.key}`, ...init.headers },
+  });
 
 const pushBytes = (body: Buffer, query = ""): Promise<Response> =>
-  admin(`/v1/registry/versions${query}`, { method: "POST", body: new Uint8Array(body), headers: { "content-type": "application/gzip" } });
-const push = async (model: PushedModel, query = ""): Promise<Response> => pushBytes(await packageArchive(root, model), query);
-const setState = (endpoint: string, version: string, state: string, headers: Record<string, string> = {}): Promise<Response> =>
-  admin(`/v1/registry/versions/${version}/${endpoint}`, { method: "PUT", body: JSON.stringify({ state }), headers });
+  admin(`/v1/registry/versions${query}`, {
+    method: "POST",
+    body: new Uint8Array(body),
+    headers: { "content-type": "application/gzip" },
+  });
+const push = async (model: PushedModel, query = ""): Promise<Response> =>
+  pushBytes(await packageArchive(root, model), query);
+const setState = (
+  endpoint: string,
+  version: string,
+  state: string,
+  headers: Record<string, string> = {},
+): Promise<Response> =>
+  admin(`/v1/registry/versions/${version}/${endpoint}`, {
+    method: "PUT",
+    body: JSON.stringify({ state }),
+    headers,
+  });
 
 const errorOf = async (response: Response): Promise<{ status: number; code: string; message: string }> => {
   const { error } = (await response.json()) as { error: { code: string; message: string } };
   return { status: response.status, code: error.code, message: error.message };
 };
 
-const submit = (gateway: { call: TestPlatform["call"] }, endpoint: string, input: object = {}): Promise<Response> =>
-  gateway.call(`/queue/${endpoint}`, { method: "POST", body: JSON.stringify(input) });
-const run = (gateway: { call: TestPlatform["call"] }, endpoint: string, input: object = {}): Promise<Response> =>
-  gateway.call(`/${endpoint}`, { method: "POST", body: JSON.stringify(input) });
+const submit = (
+  gateway: { call: TestPlatform["call"] },
+  endpoint: string,
+  input: object = {},
+): Promise<Response> => gateway.call(`/queue/${endpoint}`, { method: "POST", body: JSON.stringify(input) });
+const run = (
+  gateway: { call: TestPlatform["call"] },
+  endpoint: string,
+  input: object = {},
+): Promise<Response> => gateway.call(`/${endpoint}`, { method: "POST", body: JSON.stringify(input) });
 const statusOf = async (gateway: { call: TestPlatform["call"] }, endpoint: string): Promise<number> =>
   (await submit(gateway, endpoint)).status;
 
-const versionOf = async (requestId: string): Promise<string | undefined> => (await test.record(requestId))?.version;
+const versionOf = async (requestId: string): Promise<string | undefined> =>
+  (await test.record(requestId))?.version;
 const objectsLeft = async (): Promise<{ uploads: number; versions: number; blobs: number }> => {
   const [row] = await test.sql<{ uploads: number; versions: number; blobs: number }[]>`
     SELECT (SELECT count(*)::int FROM model_uploads) AS uploads, (SELECT count(*)::int FROM model_versions) AS versions,
@@ -63,17 +87,29 @@ describe("a model that is pushed", () => {
     const endpoint = "acme/live";
     expect(await statusOf(second, endpoint)).toBe(404);
     const pushed = await push({ endpoint });
-    expect(await pushed.json()).toMatchObject({ endpoint_id: endpoint, version: "1.0.0", state: "enabled", already_there: false });
+    expect(await pushed.json()).toMatchObject({
+      endpoint_id: endpoint,
+      version: "1.0.0",
+      state: "enabled",
+      already_there: false,
+    });
     expect(pushed.status).toBe(201);
     for (const gateway of [test, second])
-      await expect.poll(() => statusOf(gateway, endpoint), { timeout: SEEN_WITHIN_MS, interval: 50 }).toBe(200);
+      await expect
+        .poll(() => statusOf(gateway, endpoint), { timeout: SEEN_WITHIN_MS, interval: 50 })
+        .toBe(200);
 
     const answer = await run(second, endpoint, { prompt: "hello" });
-    expect({ status: answer.status, body: await answer.json() }).toMatchObject({ status: 200, body: { echo: "hello" } });
+    expect({ status: answer.status, body: await answer.json() }).toMatchObject({
+      status: 200,
+      body: { echo: "hello" },
+    });
 
     expect((await setState(endpoint, "1.0.0", "disabled")).status).toBe(200);
     for (const gateway of [test, second])
-      await expect.poll(() => statusOf(gateway, endpoint), { timeout: SEEN_WITHIN_MS, interval: 50 }).toBe(404);
+      await expect
+        .poll(() => statusOf(gateway, endpoint), { timeout: SEEN_WITHIN_MS, interval: 50 })
+        .toBe(404);
   });
 
   it("stays what it is: other content is refused, with the digest that stands; the same content changes nothing", async () => {
@@ -82,8 +118,14 @@ describe("a model that is pushed", () => {
     const again = await push({ endpoint });
     expect(await again.json()).toMatchObject({ digest, already_there: true });
     const other = await errorOf(await push({ endpoint, files: { "weights.bin": "other" } }));
-    expect(other).toMatchObject({ status: 409, code: "version_taken", message: expect.stringContaining(digest) });
-    await expect(test.sql`UPDATE model_versions SET input_schema = '{}' WHERE endpoint = ${endpoint}`).rejects.toThrow(/does not change/);
+    expect(other).toMatchObject({
+      status: 409,
+      code: "version_taken",
+      message: expect.stringContaining(digest),
+    });
+    await expect(
+      test.sql`UPDATE model_versions SET input_schema = '{}' WHERE endpoint = ${endpoint}`,
+    ).rejects.toThrow(/does not change/);
     expect((await objectsLeft()).uploads).toBe(0);
   });
 
@@ -94,7 +136,11 @@ describe("a model that is pushed", () => {
     const narrower = {
       endpoint,
       version: "1.1.0",
-      input: { type: "object", required: ["seed"], properties: { prompt: text(50), seed: { type: "integer" } } },
+      input: {
+        type: "object",
+        required: ["seed"],
+        properties: { prompt: text(50), seed: { type: "integer" } },
+      },
     };
     const refused = await errorOf(await push(narrower));
     expect(refused).toMatchObject({ status: 409, code: "schema_breaks" });
@@ -125,8 +171,12 @@ describe("a model that is pushed", () => {
       `POST /v1/registry/versions HTTP/1.1\r\nhost: x\r\nauthorization: Key ${test.platform.key}\r\ncontent-length: ${archive.length}\r\n\r\n`,
     );
     await new Promise((sent) => socket.write(archive.subarray(0, archive.length / 2), sent));
-    await expect.poll(async () => (await objectsLeft()).uploads, { timeout: 5_000 }).toBeGreaterThan(before.uploads);
-    const keys = (await test.sql<{ object_key: string }[]>`SELECT object_key FROM model_uploads`).map(({ object_key }) => object_key);
+    await expect
+      .poll(async () => (await objectsLeft()).uploads, { timeout: 5_000 })
+      .toBeGreaterThan(before.uploads);
+    const keys = (await test.sql<{ object_key: string }[]>`SELECT object_key FROM model_uploads`).map(
+      ({ object_key }) => object_key,
+    );
     socket.destroy();
     await expect.poll(objectsLeft, { timeout: 10_000 }).toEqual(before);
     for (const key of keys) expect(await second.parts.objects.head(key)).toBeUndefined();
@@ -144,7 +194,9 @@ describe("a model that is pushed", () => {
     await writeFile(join(folder, "large.bin"), randomBytes(60_000_000));
     const file = `${folder}.tar.gz`;
     await create({ file, cwd: folder, gzip: { level: 1 }, portable: true }, ["a-link", "large.bin"]);
-    await expect(test.client.sendFile("/v1/registry/versions", file, "application/gzip")).rejects.toThrow(/"a-link" is a SymbolicLink/);
+    await expect(test.client.sendFile("/v1/registry/versions", file, "application/gzip")).rejects.toThrow(
+      /"a-link" is a SymbolicLink/,
+    );
     expect((await objectsLeft()).uploads).toBe(0);
   });
 
@@ -178,7 +230,10 @@ describe("a model that is pushed", () => {
     expect(await objects.head(shared)).toBeDefined();
     expect(await keysOf("1.1.0")).toEqual([shared]);
     // A push brings it back, weights and all.
-    expect(await (await push({ endpoint, files })).json()).toMatchObject({ already_there: true, state: "enabled" });
+    expect(await (await push({ endpoint, files })).json()).toMatchObject({
+      already_there: true,
+      state: "enabled",
+    });
     for (const key of await keysOf("1.0.0")) expect(await objects.head(key)).toBeDefined();
   });
 
@@ -186,7 +241,9 @@ describe("a model that is pushed", () => {
     const endpoint = "acme/keeps";
     await push({ endpoint });
     await expect.poll(() => statusOf(test, endpoint), { timeout: SEEN_WITHIN_MS }).toBe(200);
-    const { request_id } = (await (await submit(test, endpoint, { delay_ms: 2_000 })).json()) as { request_id: string };
+    const { request_id } = (await (await submit(test, endpoint, { delay_ms: 2_000 })).json()) as {
+      request_id: string;
+    };
     await push({ endpoint, version: "1.1.0" });
     expect((await setState(endpoint, "1.0.0", "removed")).status).toBe(200);
     const later = (await (await submit(test, endpoint)).json()) as { request_id: string };
@@ -194,7 +251,10 @@ describe("a model that is pushed", () => {
     expect((await test.record(request_id))?.outcome).toMatchObject({ ok: true });
     expect(await versionOf(later.request_id)).toBe("1.1.0");
     // A number stays taken, and what was removed comes back by a push only.
-    expect(await errorOf(await setState(endpoint, "1.0.0", "enabled"))).toMatchObject({ status: 404, code: "version_unknown" });
+    expect(await errorOf(await setState(endpoint, "1.0.0", "enabled"))).toMatchObject({
+      status: 404,
+      code: "version_unknown",
+    });
   });
 });
 
@@ -202,7 +262,9 @@ describe("two admins at once", () => {
   it("push one version with two contents: one stands", async () => {
     const endpoint = "acme/race";
     const archives = await Promise.all(
-      ["a", "b"].map((content) => packageArchive(join(root, content), { endpoint, files: { "w.bin": content } })),
+      ["a", "b"].map((content) =>
+        packageArchive(join(root, content), { endpoint, files: { "w.bin": content } }),
+      ),
     );
     const answers = await Promise.all(archives.map((archive) => pushBytes(archive)));
     expect(answers.map(({ status }) => status).sort()).toEqual([201, 409]);
@@ -213,13 +275,22 @@ describe("two admins at once", () => {
     const endpoint = "acme/edited";
     const pushed = await push({ endpoint });
     const match = { "if-match": pushed.headers.get("etag") ?? "" };
-    const answers = await Promise.all([setState(endpoint, "1.0.0", "disabled", match), setState(endpoint, "1.0.0", "removed", match)]);
+    const answers = await Promise.all([
+      setState(endpoint, "1.0.0", "disabled", match),
+      setState(endpoint, "1.0.0", "removed", match),
+    ]);
     expect(answers.map(({ status }) => status).sort()).toEqual([200, 412]);
     const loser = answers.find(({ status }) => status === 412) as Response;
-    expect(await errorOf(loser)).toMatchObject({ code: "changed_meanwhile", message: expect.stringContaining("somebody else") });
+    expect(await errorOf(loser)).toMatchObject({
+      code: "changed_meanwhile",
+      message: expect.stringContaining("somebody else"),
+    });
     const [made] = await test.sql<{ before: { state: string }; after: { state: string } }[]>`
       SELECT before, after FROM audit WHERE action = 'models.state' AND state = 'made' AND subject = ${`${endpoint} 1.0.0`}`;
-    expect(made).toMatchObject({ before: { state: "enabled" }, after: { state: expect.stringMatching(/disabled|removed/) } });
+    expect(made).toMatchObject({
+      before: { state: "enabled" },
+      after: { state: expect.stringMatching(/disabled|removed/) },
+    });
   });
 });
 
@@ -227,12 +298,14 @@ describe("a warm gateway", () => {
   it("asks the database nothing for a call: not for keys, registry, rollouts or flags", async () => {
     await using counted = await countedPostgres(test.databaseUrl);
     await using warm = await test.gatewayHere(counted.url);
-    const call = async (): Promise<void> => void expect((await run(warm, "tempera/stub", { prompt: "x" })).status).toBe(200);
+    const call = async (): Promise<void> =>
+      void expect((await run(warm, "tempera/stub", { prompt: "x" })).status).toBe(200);
     await call();
     counted.statements.length = 0;
     const calls = 50;
     for (let i = 0; i < calls; i++) await call();
-    // A key is asked about again after a few seconds, and the registry is looked at now and then, whatever is called.
+    // A key is asked about again after a few seconds, and the registry is looked at now and then, whatever is
+    // called.
     const inTime = counted.statements.filter((text) => !/FROM keys|count\(\*\)/.test(text));
     expect(inTime).toEqual([]);
     // The count counts: a submit writes its row, and nothing else.
@@ -252,19 +325,34 @@ describe("rollouts", () => {
     from_version: string;
   }
   const begin = async (endpoint: string, share: number, rules?: object): Promise<RolloutBody> => {
-    const body = JSON.stringify({ endpoint_id: endpoint, to_version: "1.1.0", share, ...(rules && { rules }) });
+    const body = JSON.stringify({
+      endpoint_id: endpoint,
+      to_version: "1.1.0",
+      share,
+      ...(rules && { rules }),
+    });
     const response = await admin("/v1/rollouts", { method: "POST", body });
     expect(response.status).toBe(201);
     return (await response.json()) as RolloutBody;
   };
   const rolloutOf = async (id: string): Promise<RolloutBody | undefined> =>
-    ((await (await admin("/v1/rollouts")).json()) as { rollouts: RolloutBody[] }).rollouts.find(({ rollout_id }) => rollout_id === id);
+    ((await (await admin("/v1/rollouts")).json()) as { rollouts: RolloutBody[] }).rollouts.find(
+      ({ rollout_id }) => rollout_id === id,
+    );
   /** What a newer version that always fails promises its callers is what the older one did. */
-  const failing = { properties: { prompt: { type: "string" }, fail: { type: "string", default: "error" } }, type: "object" };
-  const sound = { properties: { prompt: { type: "string" }, fail: { type: "string", default: "none" } }, type: "object" };
+  const failing = {
+    properties: { prompt: { type: "string" }, fail: { type: "string", default: "error" } },
+    type: "object",
+  };
+  const sound = {
+    properties: { prompt: { type: "string" }, fail: { type: "string", default: "none" } },
+    type: "object",
+  };
   const versions = async (endpoint: string, count: number): Promise<string[]> => {
     const answers = await Promise.all(Array.from({ length: count }, () => submit(second, endpoint)));
-    const ids = await Promise.all(answers.map(async (answer) => ((await answer.json()) as { request_id: string }).request_id));
+    const ids = await Promise.all(
+      answers.map(async (answer) => ((await answer.json()) as { request_id: string }).request_id),
+    );
     return (await Promise.all(ids.map(versionOf))) as string[];
   };
 
@@ -274,21 +362,33 @@ describe("rollouts", () => {
     await push({ endpoint, version: "1.1.0", input: failing }, "?state=disabled");
     const rollout = await begin(endpoint, 50, { window_seconds: 60, requests_min: 5, error_margin: 10 });
     expect(rollout.from_version).toBe("1.0.0");
-    await expect.poll(() => second.parts.registry.rollout(endpoint)?.share, { timeout: SEEN_WITHIN_MS }).toBe(50);
+    await expect
+      .poll(() => second.parts.registry.rollout(endpoint)?.share, { timeout: SEEN_WITHIN_MS })
+      .toBe(50);
     // Nothing else may come in between.
-    expect(await errorOf(await push({ endpoint, version: "1.2.0", input: sound }))).toMatchObject({ code: "rollout_running" });
-    expect(await errorOf(await setState(endpoint, "1.0.0", "disabled"))).toMatchObject({ code: "rollout_running" });
+    expect(await errorOf(await push({ endpoint, version: "1.2.0", input: sound }))).toMatchObject({
+      code: "rollout_running",
+    });
+    expect(await errorOf(await setState(endpoint, "1.0.0", "disabled"))).toMatchObject({
+      code: "rollout_running",
+    });
 
     const seen = await versions(endpoint, 40);
     const newer = seen.filter((version) => version === "1.1.0").length;
     expect(newer).toBeGreaterThan(5);
     expect(newer).toBeLessThan(35);
-    await expect.poll(async () => (await rolloutOf(rollout.rollout_id))?.state, { timeout: 20_000, interval: 200 }).toBe("rolled_back");
-    expect((await rolloutOf(rollout.rollout_id))?.reason).toMatch(/^1\.1\.0 fails 100\.0 % of \d+ requests in 60 s, 1\.0\.0 fails 0\.0 %/);
+    await expect
+      .poll(async () => (await rolloutOf(rollout.rollout_id))?.state, { timeout: 20_000, interval: 200 })
+      .toBe("rolled_back");
+    expect((await rolloutOf(rollout.rollout_id))?.reason).toMatch(
+      /^1\.1\.0 fails 100\.0 % of \d+ requests in 60 s, 1\.0\.0 fails 0\.0 %/,
+    );
     const [record] = await test.sql<{ key_id: string; state: string }[]>`
       SELECT key_id, state FROM audit WHERE action = 'rollouts.rollback' AND subject = ${`${endpoint} 1.1.0`}`;
     expect(record).toEqual({ key_id: "rollout-rules", state: "made" });
-    await expect.poll(() => second.parts.registry.rollout(endpoint), { timeout: SEEN_WITHIN_MS }).toBeUndefined();
+    await expect
+      .poll(() => second.parts.registry.rollout(endpoint), { timeout: SEEN_WITHIN_MS })
+      .toBeUndefined();
     expect(new Set(await versions(endpoint, 10))).toEqual(new Set(["1.0.0"]));
   });
 
@@ -303,7 +403,11 @@ describe("rollouts", () => {
       code: "rollout_running",
     });
     const change = (path: string, body: object = {}, headers = {}): Promise<Response> =>
-      admin(`/v1/rollouts/${id}/${path}`, { method: path === "share" ? "PUT" : "POST", body: JSON.stringify(body), headers });
+      admin(`/v1/rollouts/${id}/${path}`, {
+        method: path === "share" ? "PUT" : "POST",
+        body: JSON.stringify(body),
+        headers,
+      });
     const raised = await change("share", { share: 100 });
     expect(await raised.json()).toMatchObject({ share: 100, state: "running" });
     expect((await change("promote", {}, { "if-match": '"1"' })).status).toBe(412);
@@ -316,41 +420,62 @@ describe("rollouts", () => {
 describe("flags", () => {
   const setFlag = (kind: string, name: string, body: object): Promise<Response> =>
     admin(`/v1/flags/${kind}/${name}`, { method: "PUT", body: JSON.stringify(body) });
-  const clear = (kind: string, name: string): Promise<Response> => admin(`/v1/flags/${kind}/${name}`, { method: "DELETE" });
+  const clear = (kind: string, name: string): Promise<Response> =>
+    admin(`/v1/flags/${kind}/${name}`, { method: "DELETE" });
   const detailOf = async (response: Response): Promise<string> =>
     `${response.status} ${((await response.json()) as { detail: string }).detail}`;
 
   it("a model that is switched off answers so at two gateways within 5 s, and nothing is queued; its owner's flag comes first", async () => {
     expect((await setFlag("model", "tempera/stub", { share: 0 })).status).toBe(200);
     for (const gateway of [test, second]) {
-      await expect.poll(() => statusOf(gateway, "tempera/stub"), { timeout: SEEN_WITHIN_MS, interval: 50 }).toBe(403);
+      await expect
+        .poll(() => statusOf(gateway, "tempera/stub"), { timeout: SEEN_WITHIN_MS, interval: 50 })
+        .toBe(403);
       const refusals = [
         await submit(gateway, "tempera/stub"),
         await run(gateway, "tempera/stub"),
         await run(gateway, "tempera/stub/stream"),
       ];
       for (const refusal of refusals) {
-        expect(await detailOf(refusal)).toMatch(/^403 The model tempera\/stub is switched off on this server/);
+        expect(await detailOf(refusal)).toMatch(
+          /^403 The model tempera\/stub is switched off on this server/,
+        );
         const id = refusal.headers.get("x-fal-request-id") ?? "";
         await expect(test.temporal.workflow.getHandle(id).describe()).rejects.toThrow(/not found/i);
       }
     }
     expect((await setFlag("model", "tempera/stub", { share: 100, owner: "admin" })).status).toBe(200);
-    await expect.poll(() => statusOf(second, "tempera/stub"), { timeout: SEEN_WITHIN_MS, interval: 50 }).toBe(200);
+    await expect
+      .poll(() => statusOf(second, "tempera/stub"), { timeout: SEEN_WITHIN_MS, interval: 50 })
+      .toBe(200);
     expect((await clear("model", "tempera/stub?owner=admin")).status).toBe(204);
     expect((await clear("model", "tempera/stub")).status).toBe(204);
-    expect(await errorOf(await clear("model", "tempera/stub"))).toMatchObject({ status: 404, code: "flag_unknown" });
+    expect(await errorOf(await clear("model", "tempera/stub"))).toMatchObject({
+      status: 404,
+      code: "flag_unknown",
+    });
     const actions = await test.sql<
       { action: string }[]
     >`SELECT action FROM audit WHERE subject LIKE 'model tempera/stub%' AND state = 'made' ORDER BY at`;
-    expect(actions.map(({ action }) => action)).toEqual(["flags.set", "flags.set", "flags.clear", "flags.clear"]);
+    expect(actions.map(({ action }) => action)).toEqual([
+      "flags.set",
+      "flags.set",
+      "flags.clear",
+      "flags.clear",
+    ]);
   });
 
   it("behaviours: webhooks refused, streams without previews, no realtime", async () => {
-    for (const name of ["webhooks", "previews", "realtime"]) expect((await setFlag("behaviour", name, { share: 0 })).status).toBe(200);
+    for (const name of ["webhooks", "previews", "realtime"])
+      expect((await setFlag("behaviour", name, { share: 0 })).status).toBe(200);
     await second.parts.registry.refresh();
-    const hooked = await second.call("/queue/tempera/stub?fal_webhook=https%3A%2F%2Fexample.com%2Fx", { method: "POST", body: "{}" });
-    expect(await detailOf(hooked)).toMatch(/^403 webhooks is switched off on this server.*without fal_webhook/);
+    const hooked = await second.call("/queue/tempera/stub?fal_webhook=https%3A%2F%2Fexample.com%2Fx", {
+      method: "POST",
+      body: "{}",
+    });
+    expect(await detailOf(hooked)).toMatch(
+      /^403 webhooks is switched off on this server.*without fal_webhook/,
+    );
     const streamed = async (): Promise<string> =>
       (await run(second, "tempera/stub/stream", { steps: 3, delay_ms: 60, previews: true })).text();
     const without = await streamed();
@@ -361,7 +486,8 @@ describe("flags", () => {
     });
     const [said] = (await once(socket, "message")) as [Buffer];
     expect(String(said)).toContain("realtime is switched off on this server");
-    for (const name of ["webhooks", "previews", "realtime"]) expect((await clear("behaviour", name)).status).toBe(204);
+    for (const name of ["webhooks", "previews", "realtime"])
+      expect((await clear("behaviour", name)).status).toBe(204);
     await second.parts.registry.refresh();
     expect(await streamed()).toContain('"preview"');
   });
@@ -380,7 +506,9 @@ describe("flags", () => {
 describe("the GPU worker", () => {
   it("has dropped what was disabled, once nothing ran on it, and still has what is enabled", async () => {
     const served = async (): Promise<string[]> => {
-      const { engines } = (await (await admin("/v1/engines")).json()) as { engines: { endpoint_id: string; version: string }[] };
+      const { engines } = (await (await admin("/v1/engines")).json()) as {
+        engines: { endpoint_id: string; version: string }[];
+      };
       return engines.map(({ endpoint_id, version }) => `${endpoint_id} ${version}`);
     };
     await expect.poll(served, { timeout: 40_000, interval: 250 }).not.toContain("acme/live 1.0.0");
@@ -392,7 +520,10 @@ describe("the GPU worker", () => {
 
 describe("packages of the models folder", () => {
   it("are always there: a push of theirs is refused, and so is disabling them", async () => {
-    expect(await errorOf(await push({ endpoint: "tempera/stub" }))).toMatchObject({ status: 409, code: "version_taken" });
+    expect(await errorOf(await push({ endpoint: "tempera/stub" }))).toMatchObject({
+      status: 409,
+      code: "version_taken",
+    });
     expect(await errorOf(await setState("tempera/stub", "1.0.0", "disabled"))).toMatchObject({
       status: 409,
       message: expect.stringContaining("models folder"),

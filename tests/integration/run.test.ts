@@ -17,7 +17,10 @@ afterAll(() => test[Symbol.asyncDispose]());
 const post = (path: string, input: object, init: RequestInit = {}): Promise<Response> =>
   test.call(path, { method: "POST", body: JSON.stringify(input), ...init });
 const client = () =>
-  createFalClient({ credentials: test.platform.key, proxyUrl: { url: `${test.platform.url}/api/fal/proxy`, when: "always" } });
+  createFalClient({
+    credentials: test.platform.key,
+    proxyUrl: { url: `${test.platform.url}/api/fal/proxy`, when: "always" },
+  });
 /** How a request has ended, from the queue API; waits for the end. */
 async function ending(requestId: string): Promise<{ error_type?: string }> {
   for await (const { data } of events(await test.call(`/queue/${STUB}/requests/${requestId}/status/stream`)))
@@ -38,7 +41,8 @@ async function* events(response: Response): AsyncGenerator<Told> {
     for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
       const lines = text.slice(0, end).split("\n");
       text = text.slice(end + 2);
-      const field = (name: string) => lines.find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
+      const field = (name: string) =>
+        lines.find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
       const [id, data] = [field("id"), field("data")];
       if (data !== undefined) yield { ...(id !== undefined && { id }), data: JSON.parse(data) };
     }
@@ -51,26 +55,35 @@ async function all(response: Response): Promise<Told[]> {
 }
 
 describe("a sync run", () => {
-  it.each([`/run/${STUB}`, `/${STUB}`, `/${STUB}/`])("POST %s answers with the bare output and says who served it", async (path) => {
-    const answer = await post(path, { prompt: "hello", seed: 7 });
-    expect(answer.status).toBe(200);
-    expect(await answer.json()).toEqual({ echo: "hello", attempt: 1, seed: 7 });
-    expect(Object.fromEntries(answer.headers)).toMatchObject({
-      "content-type": "application/json",
-      "x-fal-request-id": expect.stringMatching(/^[0-9a-f-]{36}$/),
-      "x-fal-billable-units": "1",
-      "x-fal-served-from": expect.stringMatching(/./),
-    });
-  });
+  it.each([`/run/${STUB}`, `/${STUB}`, `/${STUB}/`])(
+    "POST %s answers with the bare output and says who served it",
+    async (path) => {
+      const answer = await post(path, { prompt: "hello", seed: 7 });
+      expect(answer.status).toBe(200);
+      expect(await answer.json()).toEqual({ echo: "hello", attempt: 1, seed: 7 });
+      expect(Object.fromEntries(answer.headers)).toMatchObject({
+        "content-type": "application/json",
+        "x-fal-request-id": expect.stringMatching(/^[0-9a-f-]{36}$/),
+        "x-fal-billable-units": "1",
+        "x-fal-served-from": expect.stringMatching(/./),
+      });
+    },
+  );
 
   it("is a request like any other: the queue API knows it", async () => {
     const requestId = (await post(`/${STUB}`, { prompt: "kept" })).headers.get("x-fal-request-id") ?? "";
-    expect(await (await test.call(`/queue/${STUB}/requests/${requestId}`)).json()).toMatchObject({ echo: "kept" });
+    expect(await (await test.call(`/queue/${STUB}/requests/${requestId}`)).json()).toMatchObject({
+      echo: "kept",
+    });
     expect((await test.record(requestId))?.outcome?.ok).toBe(true);
   });
 
   it("may be given a month to start, longer than a timer of Node's lasts", async () => {
-    const answer = await post(`/${STUB}`, { prompt: "patient" }, { headers: { "x-fal-request-timeout": "2592000" } });
+    const answer = await post(
+      `/${STUB}`,
+      { prompt: "patient" },
+      { headers: { "x-fal-request-timeout": "2592000" } },
+    );
     expect([answer.status, await answer.json()]).toMatchObject([200, { echo: "patient" }]);
   });
 
@@ -140,26 +153,40 @@ describe("a sync run", () => {
     ["generation_timeout", undefined, 504, "true"],
     ["downstream_service_error", undefined, 400, "false"],
     ["downstream_service_unavailable", undefined, 500, "true"],
-  ])("a model error of its engine keeps its type, status and numbers: %s", async (type, ctx, status, retryable) => {
-    const answer = await post(`/${STUB}`, { fail: "model", error_type: type, ...(ctx && { error_ctx: ctx }) });
-    expect(answer.status).toBe(status);
-    expect(answer.headers.get("x-fal-retryable")).toBe(retryable);
-    const fault = { msg: expect.any(String), type, url: `https://docs.fal.ai/errors/#${type}` };
-    const loc = ctx ? ["body", "fail"] : ["body"];
-    expect(await answer.json()).toEqual({ detail: [{ loc, ...fault, ...(ctx && { ctx }) }] });
-    if (status === 500) {
-      const requestId = answer.headers.get("x-fal-request-id") ?? "";
-      expect(await ending(requestId)).toMatchObject({ error: "Invalid status code: 500", error_type: type });
-    }
-  });
+  ])(
+    "a model error of its engine keeps its type, status and numbers: %s",
+    async (type, ctx, status, retryable) => {
+      const answer = await post(`/${STUB}`, {
+        fail: "model",
+        error_type: type,
+        ...(ctx && { error_ctx: ctx }),
+      });
+      expect(answer.status).toBe(status);
+      expect(answer.headers.get("x-fal-retryable")).toBe(retryable);
+      const fault = { msg: expect.any(String), type, url: `https://docs.fal.ai/errors/#${type}` };
+      const loc = ctx ? ["body", "fail"] : ["body"];
+      expect(await answer.json()).toEqual({ detail: [{ loc, ...fault, ...(ctx && { ctx }) }] });
+      if (status === 500) {
+        const requestId = answer.headers.get("x-fal-request-id") ?? "";
+        expect(await ending(requestId)).toMatchObject({
+          error: "Invalid status code: 500",
+          error_type: type,
+        });
+      }
+    },
+  );
 
   it("leaving cancels it", async () => {
     const leaving = new AbortController();
     const start = new Date();
-    const answer = post(`/${STUB}`, { delay_ms: 60_000, steps: 600 }, { signal: leaving.signal }).catch((error: Error) => error.name);
+    const answer = post(`/${STUB}`, { delay_ms: 60_000, steps: 600 }, { signal: leaving.signal }).catch(
+      (error: Error) => error.name,
+    );
     let requestId: string | undefined;
     while (requestId === undefined)
-      requestId = [...(await test.workflowsSince(start, "inferenceJob"))].find(([, state]) => state === "RUNNING")?.[0];
+      requestId = [...(await test.workflowsSince(start, "inferenceJob"))].find(
+        ([, state]) => state === "RUNNING",
+      )?.[0];
     leaving.abort();
     expect(await answer).toBe("AbortError");
     expect(await ending(requestId)).toMatchObject({ error_type: "client_cancelled" });
@@ -169,7 +196,9 @@ describe("a sync run", () => {
     const width = 64;
     const blockers = await Promise.all(
       Array.from({ length: width }, () =>
-        post(`/queue/${STUB}`, { delay_ms: 60_000 }).then((answer) => answer.json() as Promise<{ request_id: string }>),
+        post(`/queue/${STUB}`, { delay_ms: 60_000 }).then(
+          (answer) => answer.json() as Promise<{ request_id: string }>,
+        ),
       ),
     );
     try {
@@ -178,7 +207,8 @@ describe("a sync run", () => {
       expect(answer.status).toBe(504);
       expect(answer.headers.get("x-fal-request-timeout-type")).toBe("user");
     } finally {
-      for (const { request_id } of blockers) await test.call(`/queue/${STUB}/requests/${request_id}/cancel`, { method: "PUT" });
+      for (const { request_id } of blockers)
+        await test.call(`/queue/${STUB}/requests/${request_id}/cancel`, { method: "PUT" });
       for (const { request_id } of blockers) await ending(request_id);
     }
 
@@ -189,7 +219,8 @@ describe("a sync run", () => {
   });
 
   it("a start deadline holds while the engine is still coming up", async () => {
-    // Each early death makes the next start wait longer: half a second after the second, and the start itself takes as long.
+    // Each early death makes the next start wait longer: half a second after the second, and the start itself
+    // takes as long.
     for (let i = 0; i < 2; i++) expect((await post(`/${STUB}`, { fail: "crash" })).status).toBe(503);
     const startedAtMs = performance.now();
     const answer = await post(`/${STUB}`, {}, { headers: { "x-fal-request-timeout": "0.3" } });
@@ -202,7 +233,9 @@ describe("a sync run", () => {
   it("an owner has so many open at once and no more; each place is given back", async () => {
     const leaving = new AbortController();
     const open = Array.from({ length: RUNS_MAX }, () =>
-      post(`/${STUB}/stream`, { delay_ms: 60_000 }, { signal: leaving.signal }).then((answer) => answer.status),
+      post(`/${STUB}/stream`, { delay_ms: 60_000 }, { signal: leaving.signal }).then(
+        (answer) => answer.status,
+      ),
     );
     expect(await Promise.all(open)).toEqual(open.map(() => 200));
     const refused = await post(`/${STUB}`, {});
@@ -220,7 +253,11 @@ describe("a sync run", () => {
   });
 
   it("sync_mode gives data URIs", async () => {
-    const answer = await post(`/${QWEN}`, { prompt: "a small red circle on a blue background", num_inference_steps: 2, sync_mode: true });
+    const answer = await post(`/${QWEN}`, {
+      prompt: "a small red circle on a blue background",
+      num_inference_steps: 2,
+      sync_mode: true,
+    });
     const { images } = (await answer.json()) as { images: { url: string }[] };
     expect(images[0]?.url).toMatch(/^data:image\/png;base64,/);
   });
@@ -263,7 +300,9 @@ describe("a stream", () => {
       images: [{ url: expect.stringMatching(/^data:image\/png;base64,iVBOR/), content_type: "image/png" }],
     });
     // Nobody streams a queue request: no preview is made for it, and its status stream shows none.
-    const { request_id } = (await (await post(`/queue/${STUB}`, { steps: 2, previews: true })).json()) as { request_id: string };
+    const { request_id } = (await (await post(`/queue/${STUB}`, { steps: 2, previews: true })).json()) as {
+      request_id: string;
+    };
     await ending(request_id);
   });
 
@@ -290,7 +329,10 @@ describe("a stream", () => {
       {
         type: "error",
         message: expect.stringMatching(/./),
-        error: { status: 500, body: { detail: expect.stringMatching(/./), error_type: "runner_server_error" } },
+        error: {
+          status: 500,
+          body: { detail: expect.stringMatching(/./), error_type: "runner_server_error" },
+        },
       },
     ]);
   });
@@ -329,16 +371,22 @@ describe("a stream", () => {
     for (const headers of [{ "last-event-id": "garbage" }, { "last-event-id": `${id}x` }]) {
       expect((await post(`/${STUB}/stream`, {}, { headers })).status).toBe(404);
     }
-    expect((await post(`/${QWEN}/stream`, { prompt: "x" }, { headers: { "last-event-id": id } })).status).toBe(404);
+    expect(
+      (await post(`/${QWEN}/stream`, { prompt: "x" }, { headers: { "last-event-id": id } })).status,
+    ).toBe(404);
   });
 
   it("an empty Last-Event-ID is none", async () => {
-    const told = await all(await post(`/${STUB}/stream`, { prompt: "new" }, { headers: { "last-event-id": "" } }));
+    const told = await all(
+      await post(`/${STUB}/stream`, { prompt: "new" }, { headers: { "last-event-id": "" } }),
+    );
     expect(told.at(-1)?.data).toMatchObject({ echo: "new" });
   });
 
   it("a queue request is no stream: nobody resumes it, so nobody's leaving cancels it", async () => {
-    const { request_id } = (await (await post(`/queue/${STUB}`, { delay_ms: 60_000, steps: 600 })).json()) as { request_id: string };
+    const { request_id } = (await (
+      await post(`/queue/${STUB}`, { delay_ms: 60_000, steps: 600 })
+    ).json()) as { request_id: string };
     const refused = await post(`/${STUB}/stream`, {}, { headers: { "last-event-id": `${request_id}/0-0` } });
     expect([refused.status, await refused.json()]).toEqual([404, { detail: "Request not found" }]);
     await test.call(`/queue/${STUB}/requests/${request_id}/cancel`, { method: "PUT" });
@@ -347,16 +395,25 @@ describe("a stream", () => {
 
   it("leaving for good cancels it", async () => {
     const leaving = new AbortController();
-    const answer = await post(`/${STUB}/stream`, { delay_ms: 60_000, steps: 600 }, { signal: leaving.signal });
+    const answer = await post(
+      `/${STUB}/stream`,
+      { delay_ms: 60_000, steps: 600 },
+      { signal: leaving.signal },
+    );
     for await (const _ of events(answer)) break;
     leaving.abort();
-    expect(await ending(answer.headers.get("x-fal-request-id") ?? "")).toMatchObject({ error_type: "client_cancelled" });
+    expect(await ending(answer.headers.get("x-fal-request-id") ?? "")).toMatchObject({
+      error_type: "client_cancelled",
+    });
   });
 
   it("takes a token in the query, for its app only, until it expires", async () => {
     const tokenFor = async (apps: string[], seconds = 60) =>
-      (await (await post("/rest/tokens/", { allowed_apps: apps, token_expiration: seconds })).json()) as string;
-    const open = (token: string) => fetch(`${test.platform.url}/${STUB}/stream?fal_jwt_token=${token}`, { method: "POST", body: "{}" });
+      (await (
+        await post("/rest/tokens/", { allowed_apps: apps, token_expiration: seconds })
+      ).json()) as string;
+    const open = (token: string) =>
+      fetch(`${test.platform.url}/${STUB}/stream?fal_jwt_token=${token}`, { method: "POST", body: "{}" });
     const good = await open(await tokenFor(["stub"]));
     expect(good.status).toBe(200);
     expect((await all(good)).length).toBeGreaterThan(0);

@@ -1,6 +1,7 @@
 /**
- * TLS and mutual TLS to Temporal, PostgreSQL, Redis and the object store. PostgreSQL and Redis speak it themselves; Temporal's
- * development server and MinIO stand behind a TLS end of the test's own, which demands a client certificate as they would.
+ * TLS and mutual TLS to Temporal, PostgreSQL, Redis and the object store. PostgreSQL and Redis speak it
+ * themselves; Temporal's development server and MinIO stand behind a TLS end of the test's own, which demands
+ * a client certificate as they would.
  */
 import { randomUUID } from "node:crypto";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -20,7 +21,7 @@ import { startPlatform } from "../../src/bin/platform.ts";
 import { readServiceTls } from "../../src/bin/service-tls.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { createLogger } from "../../src/config/logger.ts";
-import type { ServiceTls } from "../../src/core/service-tls.ts";
+import type { ServiceTls } from "../../src/core/operations/service-tls.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startPostgres } from "../../src/dev/services/postgres.ts";
 import { startRedis } from "../../src/dev/services/redis.ts";
@@ -70,7 +71,14 @@ afterAll(async () => {
 async function tlsEnd(target: string, { cert, key }: { cert: string; key: string }): Promise<number> {
   const [, host = "", port = ""] = /^(.*):(\d+)$/.exec(target) ?? [];
   const end = createServer(
-    { cert, key, ca: authority.ca, requestCert: true, rejectUnauthorized: true, ALPNProtocols: ["h2", "http/1.1"] },
+    {
+      cert,
+      key,
+      ca: authority.ca,
+      requestCert: true,
+      rejectUnauthorized: true,
+      ALPNProtocols: ["h2", "http/1.1"],
+    },
     (socket) => {
       const inner = connect(Number(port), host);
       socket.pipe(inner).pipe(socket);
@@ -84,20 +92,29 @@ async function tlsEnd(target: string, { cert, key }: { cert: string; key: string
   return (end.address() as AddressInfo).port;
 }
 
-/** Makes PostgreSQL take nothing but TLS with a client's certificate. Its files are written by the server itself, who must own them. */
+/**
+ * Makes PostgreSQL take nothing but TLS with a client's certificate. Its files are written by the server
+ * itself, who must own them.
+ */
 async function postgresOverTls(url: string, server: { cert: string; key: string }): Promise<string> {
   const sql = postgres(url, { max: 1, onnotice: () => {} });
   const [{ data_directory: data, hba_file: hba }] =
     (await sql`SELECT current_setting('data_directory') AS data_directory, current_setting('hba_file') AS hba_file`) as unknown as [
       { data_directory: string; hba_file: string },
     ];
-  const write = (path: string, text: string) => sql.unsafe(`COPY (SELECT unnest(string_to_array('${text.trim()}', E'\\n'))) TO '${path}'`);
+  const write = (path: string, text: string) =>
+    sql.unsafe(`COPY (SELECT unnest(string_to_array('${text.trim()}', E'\\n'))) TO '${path}'`);
   await write(join(data, "tls.crt"), server.cert);
   await write(join(data, "tls.key"), server.key);
   await chmod(join(data, "tls.key"), 0o600);
   await write(join(data, "tls-ca.crt"), authority.ca);
   await write(hba, "hostssl all all 127.0.0.1/32 trust clientcert=verify-ca");
-  for (const [name, value] of Object.entries({ ssl_cert_file: "tls.crt", ssl_key_file: "tls.key", ssl_ca_file: "tls-ca.crt", ssl: "on" }))
+  for (const [name, value] of Object.entries({
+    ssl_cert_file: "tls.crt",
+    ssl_key_file: "tls.key",
+    ssl_ca_file: "tls-ca.crt",
+    ssl: "on",
+  }))
     await sql.unsafe(`ALTER SYSTEM SET ${name} = '${value}'`);
   await sql`SELECT pg_reload_conf()`;
   // The server reads its files before it tells its sessions to.
@@ -130,12 +147,17 @@ async function redisOverTls(url: string, { cert, key }: { cert: string; key: str
 /** Asks a service one thing. Rejects when it cannot be reached with these certificates. */
 const ASK: Record<keyof typeof at, (tls: ServiceTls) => Promise<unknown>> = {
   temporal: async (tls) => {
-    const { client, connection } = await connectTemporal({ address: at.temporal, namespace: "default", tls }, 5_000);
+    const { client, connection } = await connectTemporal(
+      { address: at.temporal, namespace: "default", tls },
+      5_000,
+    );
     await client.workflowService.getSystemInfo({}).finally(() => connection.close());
   },
   postgres: async (tls) => {
     const sql = connectPostgres(at.postgres, { maxConnections: 1, tls });
-    const [row] = await sql`SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()`.finally(() => sql.end());
+    const [row] = await sql`SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()`.finally(() =>
+      sql.end(),
+    );
     expect(row).toEqual({ ssl: true });
   },
   redis: async (tls) => {
@@ -143,14 +165,23 @@ const ASK: Record<keyof typeof at, (tls: ServiceTls) => Promise<unknown>> = {
     await answer(client.ping()).finally(() => client.disconnect());
   },
   s3: async (tls) => {
-    const store = await createS3ObjectStore({ endpoint: at.s3, bucket: "tls", region: "us-east-1", ...s3Keys(), tls });
+    const store = await createS3ObjectStore({
+      endpoint: at.s3,
+      bucket: "tls",
+      region: "us-east-1",
+      ...s3Keys(),
+      tls,
+    });
     await store.put("a", Buffer.from("over TLS"), { bytes: 8, contentType: "text/plain" });
     const found = await store.get("a");
     expect(found?.info.bytes).toBe(8);
     found?.body.destroy();
   },
 };
-const s3Keys = () => ({ accessKey: process.env.TEST_S3_ACCESS_KEY ?? "", secretKey: process.env.TEST_S3_SECRET_KEY ?? "" });
+const s3Keys = () => ({
+  accessKey: process.env.TEST_S3_ACCESS_KEY ?? "",
+  secretKey: process.env.TEST_S3_SECRET_KEY ?? "",
+});
 
 describe.each(Object.keys(ASK) as (keyof typeof at)[])("%s", (service) => {
   const ask = (tls: ServiceTls) =>
@@ -159,9 +190,11 @@ describe.each(Object.keys(ASK) as (keyof typeof at)[])("%s", (service) => {
       (error: Error) => `refused: ${error.message}`,
     );
 
-  it("answers who trusts its authority and shows a certificate of it", async () => expect(await ask(good)).toBe("answered"));
+  it("answers who trusts its authority and shows a certificate of it", async () =>
+    expect(await ask(good)).toBe("answered"));
 
-  it("may carry another name, which is then asked for", async () => expect(await ask({ ...good, serverName: INTERNAL })).toBe("answered"));
+  it("may carry another name, which is then asked for", async () =>
+    expect(await ask({ ...good, serverName: INTERNAL })).toBe("answered"));
 
   it("is refused under a name that its certificate does not carry", async () =>
     expect(await ask({ ...good, serverName: "elsewhere.internal" })).toMatch(/^refused/));
@@ -182,14 +215,23 @@ describe("PostgreSQL's migrations", () => {
   });
 
   it("are refused by and to a stranger", async () => {
-    await expect(migrate(at.postgres, { tls: { ...good, ca: stranger.ca } })).rejects.toMatchObject({ code: "store_unavailable" });
-    await expect(migrate(at.postgres, { tls: { ca: authority.ca } })).rejects.toMatchObject({ code: "store_unavailable" });
+    await expect(migrate(at.postgres, { tls: { ...good, ca: stranger.ca } })).rejects.toMatchObject({
+      code: "store_unavailable",
+    });
+    await expect(migrate(at.postgres, { tls: { ca: authority.ca } })).rejects.toMatchObject({
+      code: "store_unavailable",
+    });
   });
 });
 
 it("a whole platform runs a job with every service behind mutual TLS", async () => {
-  const tls = (names: [string, string, string]) => ({ [names[0]]: files.ca, [names[1]]: files.cert, [names[2]]: files.key });
-  const of = (service: string) => tls([`TEMPERA_${service}_TLS_CA`, `TEMPERA_${service}_TLS_CERT`, `TEMPERA_${service}_TLS_KEY`]);
+  const tls = (names: [string, string, string]) => ({
+    [names[0]]: files.ca,
+    [names[1]]: files.cert,
+    [names[2]]: files.key,
+  });
+  const of = (service: string) =>
+    tls([`TEMPERA_${service}_TLS_CA`, `TEMPERA_${service}_TLS_CERT`, `TEMPERA_${service}_TLS_KEY`]);
   const config = loadConfig({
     TEMPERA_PORT: String(await freePort()),
     TEMPERA_ADMIN_PORT: "0",
@@ -205,7 +247,11 @@ it("a whole platform runs a job with every service behind mutual TLS", async () 
     S3_ENDPOINT: at.s3,
     S3_ACCESS_KEY: s3Keys().accessKey,
     S3_SECRET_KEY: s3Keys().secretKey,
-    ...tls(["TEMPORAL_TLS_SERVER_CA_CERT_PATH", "TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_KEY_PATH"]),
+    ...tls([
+      "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+      "TEMPORAL_TLS_CLIENT_CERT_PATH",
+      "TEMPORAL_TLS_CLIENT_KEY_PATH",
+    ]),
     ...of("POSTGRES"),
     ...of("REDIS"),
     ...of("S3"),
@@ -217,7 +263,10 @@ it("a whole platform runs a job with every service behind mutual TLS", async () 
       headers: { authorization: `Key ${platform.key}` },
       body: JSON.stringify({ prompt: "behind TLS", artifact_bytes: 100_000 }),
     });
-    expect([answer.status, await answer.json()]).toEqual([200, expect.objectContaining({ echo: "behind TLS" })]);
+    expect([answer.status, await answer.json()]).toEqual([
+      200,
+      expect.objectContaining({ echo: "behind TLS" }),
+    ]);
   } finally {
     await platform.stop();
   }

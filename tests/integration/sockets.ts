@@ -34,7 +34,9 @@ export async function openSocket(url: string, options: ClientOptions = {}): Prom
       response.on("data", (chunk) => {
         body += chunk;
       });
-      response.on("end", () => reject({ status: response.statusCode, body: JSON.parse(body), headers: response.headers }));
+      response.on("end", () =>
+        reject({ status: response.statusCode, body: JSON.parse(body), headers: response.headers }),
+      );
     });
     ws.on("error", reject);
   });

@@ -1,10 +1,12 @@
-/** Files: uploads in every form, who may read them, until when, and what is refused. Over both object stores. */
+/**
+ * Files: uploads in every form, who may read them, until when, and what is refused. Over both object stores.
+ */
 import { createHash, randomBytes } from "node:crypto";
 import { connect } from "node:net";
 import { createFalClient } from "@fal-ai/client";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createSignatures } from "../../src/api/files/signatures.ts";
-import { systemClock } from "../../src/core/ports/clock.ts";
+import { systemClock } from "../../src/core/operations/clock.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const STUB = "tempera/stub";
@@ -32,7 +34,11 @@ describe.each(STORES)("on %s", (_store, env) => {
   });
   afterAll(() => test[Symbol.asyncDispose]());
 
-  const json = async <T = Record<string, string>>(path: string, body: unknown, headers: Record<string, string> = {}): Promise<T> => {
+  const json = async <T = Record<string, string>>(
+    path: string,
+    body: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<T> => {
     const answer = await test.call(path, {
       method: "POST",
       headers: { "content-type": "application/json", ...headers },
@@ -47,11 +53,20 @@ describe.each(STORES)("on %s", (_store, env) => {
       { content_type: type, file_name: name },
       headers,
     );
-  async function upload(bytes: Buffer | string, name?: string, headers?: Record<string, string>): Promise<string> {
+  async function upload(
+    bytes: Buffer | string,
+    name?: string,
+    headers?: Record<string, string>,
+  ): Promise<string> {
     const { upload_url, file_url } = await initiate(name, headers);
     expect(
-      (await fetch(upload_url, { method: "PUT", body: new Uint8Array(Buffer.from(bytes)), headers: { "content-type": "text/plain" } }))
-        .status,
+      (
+        await fetch(upload_url, {
+          method: "PUT",
+          body: new Uint8Array(Buffer.from(bytes)),
+          headers: { "content-type": "text/plain" },
+        })
+      ).status,
     ).toBe(200);
     return file_url;
   }
@@ -84,16 +99,25 @@ describe.each(STORES)("on %s", (_store, env) => {
       const bytes = randomBytes(200_000);
       const url = await fal.storage.upload(new Blob([new Uint8Array(bytes)], { type: "image/png" }));
       expect(Buffer.from(await (await fetch(url)).arrayBuffer()).equals(bytes)).toBe(true);
-      const { data } = await fal.run(STUB, { input: { file_url: new Blob([new Uint8Array(bytes)], { type: "image/png" }) } });
+      const { data } = await fal.run(STUB, {
+        input: { file_url: new Blob([new Uint8Array(bytes)], { type: "image/png" }) },
+      });
       const sha256 = createHash("sha256").update(bytes).digest("hex");
-      expect((data as { input_file: object }).input_file).toEqual({ sha256, bytes: bytes.length, content_type: "image/png" });
+      expect((data as { input_file: object }).input_file).toEqual({
+        sha256,
+        bytes: bytes.length,
+        content_type: "image/png",
+      });
     });
 
     it("in parts, as JavaScript sends them: JSON bodies, a query in the address", async () => {
-      const { upload_url, file_url } = await json<{ upload_url: string; file_url: string }>("/rest/storage/upload/initiate-multipart", {
-        content_type: "video/mp4",
-        file_name: "v.mp4",
-      });
+      const { upload_url, file_url } = await json<{ upload_url: string; file_url: string }>(
+        "/rest/storage/upload/initiate-multipart",
+        {
+          content_type: "video/mp4",
+          file_name: "v.mp4",
+        },
+      );
       const at = (path: string) => {
         const url = new URL(upload_url);
         url.pathname += path;
@@ -102,12 +126,19 @@ describe.each(STORES)("on %s", (_store, env) => {
       const bodies = [randomBytes(PART), randomBytes(PART), randomBytes(10)];
       const parts: { partNumber: number; etag: string }[] = [];
       for (const [i, body] of bodies.entries())
-        parts.push((await (await fetch(at(`/${i + 1}`), { method: "PUT", body: new Uint8Array(body) })).json()) as (typeof parts)[0]);
-      const complete = (list: unknown) => fetch(at("/complete"), { method: "POST", body: JSON.stringify({ parts: list }) });
+        parts.push(
+          (await (
+            await fetch(at(`/${i + 1}`), { method: "PUT", body: new Uint8Array(body) })
+          ).json()) as (typeof parts)[0],
+        );
+      const complete = (list: unknown) =>
+        fetch(at("/complete"), { method: "POST", body: JSON.stringify({ parts: list }) });
       expect((await complete(parts.slice(0, 2))).status).toBe(400);
       expect((await complete([parts[0], parts[2]])).status).toBe(400);
       expect((await complete([...parts, parts[0]])).status).toBe(400);
-      expect((await complete(parts.map((part) => ({ ...part, etag: `"${"0".repeat(32)}"` })))).status).toBe(400);
+      expect((await complete(parts.map((part) => ({ ...part, etag: `"${"0".repeat(32)}"` })))).status).toBe(
+        400,
+      );
       expect((await complete([])).status).toBe(400);
       expect((await complete([parts[2], parts[0], parts[1]])).status).toBe(200);
       expect((await complete(parts)).status).toBe(200);
@@ -119,7 +150,10 @@ describe.each(STORES)("on %s", (_store, env) => {
     it("in parts, as Python sends them: a CDN token, any order at once, one of them twice", async () => {
       const { token } = await json<{ token: string }>("/rest/storage/auth/token?storage_type=fal-cdn-v3", {});
       const cdn = (path: string, init: RequestInit) =>
-        fetch(`${test.platform.url}/files${path}`, { ...init, headers: { authorization: `Bearer ${token}`, ...init.headers } });
+        fetch(`${test.platform.url}/files${path}`, {
+          ...init,
+          headers: { authorization: `Bearer ${token}`, ...init.headers },
+        });
       const begun = await cdn("/upload/multipart", {
         method: "POST",
         headers: { "content-type": "application/octet-stream", "x-fal-file-name": "w.bin" },
@@ -131,7 +165,9 @@ describe.each(STORES)("on %s", (_store, env) => {
       const etags = await Promise.all(
         [2, 0, 1].map(async (i) => ({
           partNumber: i + 1,
-          etag: (await cdn(`${base}/${i + 1}`, { method: "PUT", body: new Uint8Array(bodies[i] as Buffer) })).headers.get("etag"),
+          etag: (
+            await cdn(`${base}/${i + 1}`, { method: "PUT", body: new Uint8Array(bodies[i] as Buffer) })
+          ).headers.get("etag"),
         })),
       );
       const done = await cdn(`${base}/complete`, {
@@ -140,7 +176,9 @@ describe.each(STORES)("on %s", (_store, env) => {
         body: JSON.stringify({ parts: etags }),
       });
       expect(done.status).toBe(200);
-      expect(Buffer.from(await (await fetch(access_url)).arrayBuffer()).equals(Buffer.concat(bodies))).toBe(true);
+      expect(Buffer.from(await (await fetch(access_url)).arrayBuffer()).equals(Buffer.concat(bodies))).toBe(
+        true,
+      );
       // Somebody else's token opens nothing of it.
       const { token: foreign } = (await (
         await as(other, `${test.platform.url}/rest/storage/auth/token`, { method: "POST", body: "{}" })
@@ -168,8 +206,13 @@ describe.each(STORES)("on %s", (_store, env) => {
       });
       await ended;
       expect((await fetch(file_url)).status).toBe(404);
-      // The gateway may hear of the two in either order; it says "try again" until it has given the first one up.
-      await expect.poll(async () => (await fetch(upload_url, { method: "PUT", body: "whole" })).status, { timeout: 10_000 }).toBe(200);
+      // The gateway may hear of the two in either order; it says "try again" until it has given the first one
+      // up.
+      await expect
+        .poll(async () => (await fetch(upload_url, { method: "PUT", body: "whole" })).status, {
+          timeout: 10_000,
+        })
+        .toBe(200);
       expect(await (await fetch(file_url)).text()).toBe("whole");
     });
 
@@ -189,7 +232,10 @@ describe.each(STORES)("on %s", (_store, env) => {
       const forged = new URL(a.upload_url);
       forged.searchParams.set("upload", `${forged.searchParams.get("upload")?.slice(0, -2)}AA`);
       const longer = new URL(a.upload_url);
-      longer.searchParams.set("upload", (longer.searchParams.get("upload") ?? "").replace(/^\d+/, "9999999999"));
+      longer.searchParams.set(
+        "upload",
+        (longer.searchParams.get("upload") ?? "").replace(/^\d+/, "9999999999"),
+      );
       /** As the gateway signs it, with another end. */
       const signatures = createSignatures({ secret: await test.secret("uploads"), clock: systemClock });
       const fileId = new URL(a.file_url).pathname.split("/")[2] ?? "";
@@ -197,11 +243,19 @@ describe.each(STORES)("on %s", (_store, env) => {
       for (const url of [swapped, forged, longer, a.file_url, until(-1_000)])
         expect((await fetch(url, { method: "PUT", body: "x" })).status, String(url)).toBe(403);
       expect((await fetch(until(60_000), { method: "PUT", body: "x" })).status).toBe(200);
-      expect((await fetch(`${test.platform.url}/rest/storage/upload/initiate`, { method: "POST", body: "{}" })).status).toBe(401);
+      expect(
+        (await fetch(`${test.platform.url}/rest/storage/upload/initiate`, { method: "POST", body: "{}" }))
+          .status,
+      ).toBe(401);
     });
 
     it("says what is wrong with its announcement", async () => {
-      for (const body of [[], { file_name: 3 }, { content_type: "no type" }, { content_type: "text/plain\r\nx: y" }])
+      for (const body of [
+        [],
+        { file_name: 3 },
+        { content_type: "no type" },
+        { content_type: "text/plain\r\nx: y" },
+      ])
         await expect(json("/rest/storage/upload/initiate", body)).rejects.toMatchObject({ status: 422 });
       await expect(initiate("a", { "x-fal-object-lifecycle": "{" })).rejects.toMatchObject({ status: 422 });
     });
@@ -229,7 +283,9 @@ describe.each(STORES)("on %s", (_store, env) => {
     it.each(["/files/ab/%00.png", `/files/${"a".repeat(32)}/none.txt`])("%s: 404", async (path) => {
       const { hostname, port } = new URL(test.platform.url);
       const status = await new Promise<string>((done, fail) => {
-        const socket = connect(Number(port), hostname, () => socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`));
+        const socket = connect(Number(port), hostname, () =>
+          socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`),
+        );
         let text = "";
         socket.on("data", (chunk) => {
           text += chunk;
@@ -244,7 +300,9 @@ describe.each(STORES)("on %s", (_store, env) => {
       const lifecycle = (acl: object) => ({ "x-fal-object-lifecycle": JSON.stringify({ initial_acl: acl }) });
       const forbidden = await upload("secret", "f.txt", lifecycle({ default: "forbid" }));
       const hidden = await upload("secret", "h.txt", lifecycle({ default: "hide" }));
-      expect([(await as(undefined, forbidden)).status, (await as(other, forbidden)).status]).toEqual([403, 403]);
+      expect([(await as(undefined, forbidden)).status, (await as(other, forbidden)).status]).toEqual([
+        403, 403,
+      ]);
       expect([(await as(undefined, hidden)).status, (await as(other, hidden)).status]).toEqual([404, 404]);
       expect(await (await as(test.platform.key, hidden)).text()).toBe("secret");
       const sign = (key: string | undefined, duration: unknown) =>
@@ -256,28 +314,46 @@ describe.each(STORES)("on %s", (_store, env) => {
       const signed = (await (await sign(test.platform.key, 60)).text()).replaceAll('"', "");
       expect(await (await fetch(signed)).text()).toBe("secret");
       expect((await fetch(signed.replace(/.$/, (last) => (last === "A" ? "B" : "A")))).status).toBe(404);
-      expect([(await sign(undefined, 60)).status, (await sign(other, 60)).status, (await sign(test.platform.key, -1)).status]).toEqual([
-        401, 404, 422,
-      ]);
+      expect([
+        (await sign(undefined, 60)).status,
+        (await sign(other, 60)).status,
+        (await sign(test.platform.key, -1)).status,
+      ]).toEqual([401, 404, 422]);
       // What nobody else may read, nobody else's run reads.
-      const answer = await as(other, `${test.platform.url}/${STUB}`, { method: "POST", body: JSON.stringify({ file_url: hidden }) });
+      const answer = await as(other, `${test.platform.url}/${STUB}`, {
+        method: "POST",
+        body: JSON.stringify({ file_url: hidden }),
+      });
       expect(answer.status).toBe(422);
-      expect(await answer.json()).toMatchObject({ detail: [{ type: "file_download_error", loc: ["body", "file_url"] }] });
+      expect(await answer.json()).toMatchObject({
+        detail: [{ type: "file_download_error", loc: ["body", "file_url"] }],
+      });
     });
 
     it("after its time it is gone, and its bytes are swept away", async () => {
-      const url = await upload("brief", "b.txt", { "x-fal-object-lifecycle": '{"expiration_duration_seconds":1}' });
+      const url = await upload("brief", "b.txt", {
+        "x-fal-object-lifecycle": '{"expiration_duration_seconds":1}',
+      });
       await expect.poll(async () => (await fetch(url)).status, { timeout: 10_000, interval: 200 }).toBe(404);
     });
   });
 
   describe("a produced file", () => {
     it("has the lifecycle that its caller prefers", async () => {
-      const preference = { "x-fal-object-lifecycle-preference": '{"expiration_duration_seconds":2,"initial_acl":{"default":"hide"}}' };
-      const { file } = await json<{ file: { url: string } }>(`/${STUB}`, { artifact_bytes: 1000, seed: 1 }, preference);
+      const preference = {
+        "x-fal-object-lifecycle-preference":
+          '{"expiration_duration_seconds":2,"initial_acl":{"default":"hide"}}',
+      };
+      const { file } = await json<{ file: { url: string } }>(
+        `/${STUB}`,
+        { artifact_bytes: 1000, seed: 1 },
+        preference,
+      );
       expect((await as(undefined, file.url)).status).toBe(404);
       expect((await as(test.platform.key, file.url)).status).toBe(200);
-      await expect.poll(async () => (await as(test.platform.key, file.url)).status, { timeout: 10_000, interval: 200 }).toBe(404);
+      await expect
+        .poll(async () => (await as(test.platform.key, file.url)).status, { timeout: 10_000, interval: 200 })
+        .toBe(404);
       const plain = await json<{ file: { url: string } }>(`/${STUB}`, { artifact_bytes: 1000, seed: 1 });
       expect((await fetch(plain.file.url)).status).toBe(200);
     });
@@ -293,13 +369,18 @@ describe.each(STORES)("on %s", (_store, env) => {
       const signed = await sign(test.platform.key, file.url);
       expect([signed.status, await signed.text()]).toEqual([200, file.url]);
       const none = file.url.replace(/[0-9a-f]{4}\.bin$/, "0000.bin");
-      const refused = [sign(undefined, file.url), sign(test.platform.key, file.url, -1), sign(test.platform.key, none)];
+      const refused = [
+        sign(undefined, file.url),
+        sign(test.platform.key, file.url, -1),
+        sign(test.platform.key, none),
+      ];
       expect((await Promise.all(refused)).map(({ status }) => status)).toEqual([401, 422, 404]);
     });
   });
 
   describe("an input's address", () => {
-    const run = (file_url: string) => test.call(`/${STUB}`, { method: "POST", body: JSON.stringify({ file_url }) });
+    const run = (file_url: string) =>
+      test.call(`/${STUB}`, { method: "POST", body: JSON.stringify({ file_url }) });
 
     it("may be a data URI, or ours by any name", async () => {
       expect(await (await run("data:text/plain;base64,aGVsbG8=")).json()).toMatchObject({
@@ -323,7 +404,9 @@ describe.each(STORES)("on %s", (_store, env) => {
     ])("%s is refused as the caller's own fault, with one attempt", async (url) => {
       const answer = await run(url);
       expect(answer.status).toBe(422);
-      expect(await answer.json()).toMatchObject({ detail: [{ loc: ["body", "file_url"], type: "file_download_error" }] });
+      expect(await answer.json()).toMatchObject({
+        detail: [{ loc: ["body", "file_url"], type: "file_download_error" }],
+      });
     });
   });
 });

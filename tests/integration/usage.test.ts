@@ -1,4 +1,7 @@
-/** What requests cost, what their logs say, and what is left of them: the ledger, the log search and retention on a whole platform. */
+/**
+ * What requests cost, what their logs say, and what is left of them: the ledger, the log search and retention
+ * on a whole platform.
+ */
 import { readdir, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -15,7 +18,8 @@ beforeAll(async () => {
 });
 afterAll(() => platform[Symbol.asyncDispose]());
 
-const admin = async <T>(method: string, path: string, body?: unknown): Promise<T> => platform.client.admin<T>(method, path, body);
+const admin = async <T>(method: string, path: string, body?: unknown): Promise<T> =>
+  platform.client.admin<T>(method, path, body);
 const submit = async (input: object, headers: Record<string, string> = {}): Promise<string> =>
   (await platform.client.submit(STUB, input, headers)).request_id;
 const ended = async (id: string): Promise<string> => {
@@ -47,14 +51,17 @@ interface Event {
   attempts_uncounted: number;
 }
 const billed = async (id: string): Promise<Event[]> =>
-  (await admin<{ billing_events: Event[] }>("GET", `/v1/models/billing-events?request_id=${id}`)).billing_events;
+  (await admin<{ billing_events: Event[] }>("GET", `/v1/models/billing-events?request_id=${id}`))
+    .billing_events;
 
 describe("the ledger", () => {
   it("has one entry for each outcome, however often it was tried; the result says the same units", async () => {
     const good = await ended(await submit({ prompt: "x" }));
     const retried = await ended(await submit({ fail: "crash", fail_attempts: 1 }));
     const bad = await ended(await submit({ fail: "error" }));
-    expect(await billed(good)).toMatchObject([{ request_id: good, output_units: 1, attempts: 1, attempts_uncounted: 0 }]);
+    expect(await billed(good)).toMatchObject([
+      { request_id: good, output_units: 1, attempts: 1, attempts_uncounted: 0 },
+    ]);
     expect(await billed(retried)).toMatchObject([{ output_units: 1, attempts: 2, attempts_uncounted: 1 }]);
     expect(await billed(bad)).toMatchObject([{ output_units: 0 }]);
     expect((await result(good)).headers.get("x-fal-billable-units")).toBe("1");
@@ -69,12 +76,19 @@ describe("the ledger", () => {
       time_series: { results: { endpoint_id: string; quantity: number }[] }[];
       summary: { endpoint_id: string; quantity: number }[];
     }>("GET", "/v1/models/usage?timeframe=hour&expand=time_series&expand=summary");
-    const series = time_series.flatMap(({ results }) => results).reduce((sum, { quantity }) => sum + quantity, 0);
+    const series = time_series
+      .flatMap(({ results }) => results)
+      .reduce((sum, { quantity }) => sum + quantity, 0);
     expect(summary).toEqual([expect.objectContaining({ endpoint_id: STUB, quantity: series })]);
-    const { totals } = await admin<{ totals: { owner: string; quantity: number }[] }>("GET", "/v1/tempera/usage");
+    const { totals } = await admin<{ totals: { owner: string; quantity: number }[] }>(
+      "GET",
+      "/v1/tempera/usage",
+    );
     expect(totals.map(({ quantity }) => quantity).reduce((a, b) => a + b, 0)).toBe(series);
     await expect(admin("GET", "/v1/models/usage?timezone=Nowhere/Land")).rejects.toThrow("time zone");
-    await expect(admin("GET", "/v1/models/usage?start=2026-02-01&end=2026-01-01")).rejects.toThrow("before start");
+    await expect(admin("GET", "/v1/models/usage?start=2026-02-01&end=2026-01-01")).rejects.toThrow(
+      "before start",
+    );
   });
 
   it("a look beside Temporal finds a missing entry and writes it", async () => {
@@ -84,7 +98,10 @@ describe("the ledger", () => {
     await platform.sql`DELETE FROM requests WHERE request_id = ${id}`;
     expect(await billed(id)).toEqual([]);
     const window = { windowMs: 3_600_000, lagMs: -60_000 };
-    const check = await platform.run<{ workflows: number; written: number; differences: unknown[] }>("usageReconciliation", [window]);
+    const check = await platform.run<{ workflows: number; written: number; differences: unknown[] }>(
+      "usageReconciliation",
+      [window],
+    );
     expect(check.written).toBe(1);
     expect(check.workflows).toBeGreaterThan(3);
     expect(check.differences).toEqual([]);
@@ -94,8 +111,12 @@ describe("the ledger", () => {
     expect(again.written).toBe(0);
     // What does not agree is told, and left to people.
     await platform.sql`UPDATE usage SET ok = false WHERE request_id = ${id}`;
-    const differing = await platform.run<{ differences: { requestId: string }[] }>("usageReconciliation", [window]);
-    expect(differing.differences).toEqual([{ requestId: id, says: expect.stringContaining("the ledger has an error") }]);
+    const differing = await platform.run<{ differences: { requestId: string }[] }>("usageReconciliation", [
+      window,
+    ]);
+    expect(differing.differences).toEqual([
+      { requestId: id, says: expect.stringContaining("the ledger has an error") },
+    ]);
     await platform.sql`UPDATE usage SET ok = true WHERE request_id = ${id}`;
   });
 });
@@ -110,7 +131,11 @@ interface Line {
 
 describe("log lines", () => {
   const history = (query: string, method = "POST", body?: unknown) =>
-    admin<{ items: Line[]; next_cursor: string | null }>(method, `/v1/serverless/logs/history?${query}`, body);
+    admin<{ items: Line[]; next_cursor: string | null }>(
+      method,
+      `/v1/serverless/logs/history?${query}`,
+      body,
+    );
 
   it("are found by request, words, level and app, page by page", async () => {
     const first = await ended(await submit({ "quick brown fox": 1, fail: "crash", fail_attempts: 1 }));
@@ -121,17 +146,29 @@ describe("log lines", () => {
       'Ignored a field this model does not know: "quick brown fox"',
     ]);
     expect(new Set(ofFirst.items.map(({ labels }) => labels.request_id))).toEqual(new Set([first]));
-    expect((await history("search=FOX%20quick")).items.map(({ message }) => message)).toEqual([ofFirst.items[1]?.message]);
-    expect((await history("search=quick&level=warn", "GET")).items.map(({ labels }) => labels.request_id)).toEqual([second, first]);
+    expect((await history("search=FOX%20quick")).items.map(({ message }) => message)).toEqual([
+      ofFirst.items[1]?.message,
+    ]);
+    expect(
+      (await history("search=quick&level=warn", "GET")).items.map(({ labels }) => labels.request_id),
+    ).toEqual([second, first]);
     expect((await history("search=quick&level=error")).items).toEqual([]);
     expect((await history("search=quick&app_id=tempera")).items).toHaveLength(2);
     expect((await history("search=quick&app_id=temp")).items).toEqual([]);
     expect((await history("search=quick&revision=9.9.9")).items).toEqual([]);
-    expect((await history("search=quick", "POST", [{ key: "request_id", value: second, condition_type: "equals" }])).items).toHaveLength(1);
+    expect(
+      (
+        await history("search=quick", "POST", [
+          { key: "request_id", value: second, condition_type: "equals" },
+        ])
+      ).items,
+    ).toHaveLength(1);
     expect((await history("end=2020-01-01")).items).toEqual([]);
     const seen: string[] = [];
     for (let cursor: string | null = ""; cursor !== null; ) {
-      const page: { items: Line[]; next_cursor: string | null } = await history(`limit=1${cursor && `&cursor=${cursor}`}`);
+      const page: { items: Line[]; next_cursor: string | null } = await history(
+        `limit=1${cursor && `&cursor=${cursor}`}`,
+      );
       seen.push(...page.items.map(({ timestamp, labels }) => `${labels.request_id} ${timestamp}`));
       cursor = page.next_cursor;
     }
@@ -164,11 +201,16 @@ describe("log lines", () => {
     let early = false;
     for await (const chunk of stream.body as unknown as AsyncIterable<Uint8Array>) {
       text += Buffer.from(chunk).toString();
-      if (text.includes("said early") && !early) early = (await platform.client.status(STUB, id)).status !== "COMPLETED";
+      if (text.includes("said early") && !early)
+        early = (await platform.client.status(STUB, id)).status !== "COMPLETED";
     }
     expect(early).toBe(true);
-    const lines = text.split("\n").flatMap((line) => (line.startsWith("data: ") ? [JSON.parse(line.slice(6)) as Line] : []));
-    expect(lines.map(({ message }) => message)).toEqual(['Ignored a field this model does not know: "said early"']);
+    const lines = text
+      .split("\n")
+      .flatMap((line) => (line.startsWith("data: ") ? [JSON.parse(line.slice(6)) as Line] : []));
+    expect(lines.map(({ message }) => message)).toEqual([
+      'Ignored a field this model does not know: "said early"',
+    ]);
     expect(new Set(lines.map(({ timestamp }) => timestamp)).size).toBe(lines.length);
   });
 });
@@ -191,7 +233,9 @@ describe("X-Fal-Store-IO: 0", () => {
     expect(await objectsBelow(`transient/${id}`)).toEqual(["output.json"]);
     const before = new Date(Date.now() - 2 * 3_600_000);
     await utimes(join(platform.folder, "objects/transient", id, "output.json"), before, before);
-    const deleted = await platform.run<Record<string, number>>("retention", [{ sweep: "expired", kind: 0, deleted: {} }]);
+    const deleted = await platform.run<Record<string, number>>("retention", [
+      { sweep: "expired", kind: 0, deleted: {} },
+    ]);
     expect(deleted["transient payload"]).toBe(1);
     const after = await result(id);
     expect(after.status).toBe(404);
@@ -219,16 +263,25 @@ describe("X-Fal-Store-IO: 0 of a pipeline", () => {
     expect(rows).toHaveLength(4);
     for (const { everything } of rows) expect(everything).not.toContain(secret);
     // Their inputs are gone with them; the outputs wait for their reader.
-    for (const { request_id } of rows) expect(await objectsBelow(`transient/${request_id}`)).toEqual(["output.json"]);
+    for (const { request_id } of rows)
+      expect(await objectsBelow(`transient/${request_id}`)).toEqual(["output.json"]);
   });
 });
 
 describe("retention", () => {
   it("an owner's time is short: nothing is shown from then on, and then nothing is left", async () => {
-    const { key, owner } = await admin<{ key: string; owner: string }>("POST", "/v1/keys", { alias: "short", owner: "short-lived" });
+    const { key, owner } = await admin<{ key: string; owner: string }>("POST", "/v1/keys", {
+      alias: "short",
+      owner: "short-lived",
+    });
     const call = (path: string, init: RequestInit = {}) =>
-      fetch(`${platform.platform.url}${path}`, { ...init, headers: { authorization: `Key ${key}`, "content-type": "application/json" } });
-    const submitted = (await (await call(`/queue/${STUB}`, { method: "POST", body: '{"prompt":"gone soon"}' })).json()) as {
+      fetch(`${platform.platform.url}${path}`, {
+        ...init,
+        headers: { authorization: `Key ${key}`, "content-type": "application/json" },
+      });
+    const submitted = (await (
+      await call(`/queue/${STUB}`, { method: "POST", body: '{"prompt":"gone soon"}' })
+    ).json()) as {
       request_id: string;
     };
     const id = submitted.request_id;
@@ -240,24 +293,34 @@ describe("retention", () => {
     await admin("PUT", `/v1/tempera/retention/owners/${owner}`, { payload_seconds: 1 });
     await until(`/queue/${STUB}/requests/${id}`, 404);
     expect((await call(`/queue/${STUB}/requests/${id}/status`)).status).toBe(200);
-    const deleted = await platform.run<Record<string, number>>("retention", [{ sweep: "expired", kind: 0, deleted: {} }]);
+    const deleted = await platform.run<Record<string, number>>("retention", [
+      { sweep: "expired", kind: 0, deleted: {} },
+    ]);
     expect(deleted).toEqual({ payload: 1 });
-    expect(JSON.stringify(await platform.sql`SELECT * FROM requests WHERE request_id = ${id}`)).not.toContain("gone soon");
+    expect(JSON.stringify(await platform.sql`SELECT * FROM requests WHERE request_id = ${id}`)).not.toContain(
+      "gone soon",
+    );
     // Neither does Temporal have it any more, nor the event log; Temporal takes its time for that.
     while (await historyOf(id).catch(() => undefined)) await new Promise((next) => setTimeout(next, 100));
     await admin("PUT", `/v1/tempera/retention/owners/${owner}`, { request_seconds: 1 });
     await until(`/queue/${STUB}/requests/${id}/status`, 404);
-    expect(await platform.run("retention", [{ sweep: "expired", kind: 0, deleted: {} }])).toEqual({ request: 1 });
+    expect(await platform.run("retention", [{ sweep: "expired", kind: 0, deleted: {} }])).toEqual({
+      request: 1,
+    });
     expect(await platform.sql`SELECT FROM requests WHERE request_id = ${id}`).toHaveLength(0);
     expect(await billed(id)).toHaveLength(1);
-    const { deleted: totals, sweeps } = await admin<{ deleted: { kind: string; items: number }[]; sweeps: { sweep: string }[] }>(
-      "GET",
-      "/v1/tempera/retention",
-    );
+    const { deleted: totals, sweeps } = await admin<{
+      deleted: { kind: string; items: number }[];
+      sweeps: { sweep: string }[];
+    }>("GET", "/v1/tempera/retention");
     expect(totals).toEqual(expect.arrayContaining([expect.objectContaining({ kind: "request", items: 1 })]));
     expect(sweeps.map(({ sweep }) => sweep)).toEqual(["expired", "orphans"]);
-    await expect(admin("PUT", `/v1/tempera/retention/owners/${owner}`, { payload_second: 1 })).rejects.toThrow();
-    await expect(admin("PUT", `/v1/tempera/retention/owners/${owner}`, { payload_seconds: -1 })).rejects.toThrow();
+    await expect(
+      admin("PUT", `/v1/tempera/retention/owners/${owner}`, { payload_second: 1 }),
+    ).rejects.toThrow();
+    await expect(
+      admin("PUT", `/v1/tempera/retention/owners/${owner}`, { payload_seconds: -1 }),
+    ).rejects.toThrow();
     await admin("PUT", `/v1/tempera/retention/owners/${owner}`, {});
   }, 180_000);
 });

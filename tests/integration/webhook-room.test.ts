@@ -1,6 +1,6 @@
 /**
- * Deliveries that wait. One whose host stays busy does so without an end, and no limit of Temporal's histories ends it; one that
- * waits for its next attempt can be sent elsewhere.
+ * Deliveries that wait. One whose host stays busy does so without an end, and no limit of Temporal's
+ * histories ends it; one that waits for its next attempt can be sent elsewhere.
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -9,12 +9,12 @@ import { Context } from "@temporalio/activity";
 import { Client, Connection } from "@temporalio/client";
 import { NativeConnection, Worker } from "@temporalio/worker";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import type { AttemptReport, AttemptTask } from "../../src/activities/deliver-webhook.ts";
+import type { AttemptReport, AttemptTask } from "../../src/activities/webhooks/deliver-webhook.ts";
 import type { WebhookActivities } from "../../src/activities/index.ts";
 import { createDeliveries } from "../../src/adapters/temporal/deliveries.ts";
 import { orchestratorBundle } from "../../src/bin/orchestrator.ts";
-import { ORCHESTRATOR_QUEUE } from "../../src/core/job.ts";
-import { deliveryWorkflowId, WEBHOOK_QUEUE, type WebhookDelivery } from "../../src/core/webhook.ts";
+import { ORCHESTRATOR_QUEUE } from "../../src/core/requests/job.ts";
+import { deliveryWorkflowId, WEBHOOK_QUEUE, type WebhookDelivery } from "../../src/core/webhooks/webhook.ts";
 import { startTemporal, type TemporalService } from "../../src/dev/services/temporal.ts";
 
 const DELIVERY: WebhookDelivery = {
@@ -34,7 +34,12 @@ let temporal: TemporalService;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "tempera-webhook-room-"));
   // 4,096 events by default: half an hour of waiting.
-  temporal = await startTemporal({ folder, inMemory: true, log: () => {}, settings: { "limit.historyCount.suggestContinueAsNew": 20 } });
+  temporal = await startTemporal({
+    folder,
+    inMemory: true,
+    log: () => {},
+    settings: { "limit.historyCount.suggestContinueAsNew": 20 },
+  });
 });
 afterAll(async () => {
   await temporal.stop();
@@ -42,7 +47,10 @@ afterAll(async () => {
 });
 
 it("begins its history anew, at the attempt and in the round where it was; the outcome goes to attempts only", async () => {
-  const place = { namespace: temporal.namespace, connection: await NativeConnection.connect({ address: temporal.url }) };
+  const place = {
+    namespace: temporal.namespace,
+    connection: await NativeConnection.connect({ address: temporal.url }),
+  };
   const connection = await Connection.connect({ address: temporal.url });
   const tasks: AttemptTask[] = [];
   const runs = new Set<string>();
@@ -69,9 +77,15 @@ it("begins its history anew, at the attempt and in the round where it was; the o
   const { workflow } = new Client({ connection, namespace: temporal.namespace });
   const result = await workflows.runUntil(
     attempts.runUntil(async () => {
-      const handle = await workflow.start("webhookDelivery", { workflowId: "busy", taskQueue: ORCHESTRATOR_QUEUE, args: [DELIVERY] });
+      const handle = await workflow.start("webhookDelivery", {
+        workflowId: "busy",
+        taskQueue: ORCHESTRATOR_QUEUE,
+        args: [DELIVERY],
+      });
       const ended = await handle.result();
-      const first = await workflow.getHandle("busy", handle.firstExecutionRunId, { followRuns: false }).describe();
+      const first = await workflow
+        .getHandle("busy", handle.firstExecutionRunId, { followRuns: false })
+        .describe();
       expect(first.status.name).toBe("CONTINUED_AS_NEW");
       for (const runId of runs) {
         const history = await workflow.getHandle("busy", runId).fetchHistory();
@@ -91,7 +105,10 @@ it("begins its history anew, at the attempt and in the round where it was; the o
 });
 
 it("a delivery that waits for its next attempt makes it at once, to the address an operator has named", async () => {
-  const place = { namespace: temporal.namespace, connection: await NativeConnection.connect({ address: temporal.url }) };
+  const place = {
+    namespace: temporal.namespace,
+    connection: await NativeConnection.connect({ address: temporal.url }),
+  };
   const connection = await Connection.connect({ address: temporal.url });
   const client = new Client({ connection, namespace: temporal.namespace });
   const elsewhere = { ...DELIVERY, url: "http://elsewhere.example/hook" };

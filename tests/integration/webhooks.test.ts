@@ -45,7 +45,9 @@ async function delivery(requestId: string, enough: (view: DeliveryView) => boole
   await expect
     .poll(
       async () => {
-        found = await test.client.admin<DeliveryView>("GET", `/v1/deliveries/${requestId}`).catch(() => undefined);
+        found = await test.client
+          .admin<DeliveryView>("GET", `/v1/deliveries/${requestId}`)
+          .catch(() => undefined);
         return found !== undefined && enough(found);
       },
       { timeout: 20_000 },
@@ -56,7 +58,9 @@ async function delivery(requestId: string, enough: (view: DeliveryView) => boole
 
 /** A receiver's own check, from the documentation of fal's webhooks alone. */
 async function verifies({ headers, raw }: Delivery): Promise<boolean> {
-  const { keys } = (await (await fetch(`${test.platform.url}/.well-known/jwks.json`)).json()) as { keys: JsonWebKey[] };
+  const { keys } = (await (await fetch(`${test.platform.url}/.well-known/jwks.json`)).json()) as {
+    keys: JsonWebKey[];
+  };
   const named = (name: string) => String(headers[`x-fal-webhook-${name}`]);
   const digest = createHash("sha256").update(raw).digest("hex");
   const message = Buffer.from([named("request-id"), named("user-id"), named("timestamp"), digest].join("\n"));
@@ -76,7 +80,10 @@ describe("a delivery", () => {
       status: "OK",
       payload: { echo: "told é", attempt: 1, seed: 3 },
     });
-    expect(got.headers).toMatchObject({ "content-type": "application/json", "x-fal-webhook-request-id": request_id });
+    expect(got.headers).toMatchObject({
+      "content-type": "application/json",
+      "x-fal-webhook-request-id": request_id,
+    });
     expect(await verifies(got)).toBe(true);
     expect(await verifies({ ...got, raw: Buffer.concat([got.raw, Buffer.from(" ")]) })).toBe(false);
     expect(await delivery(request_id, ({ state }) => state === "delivered")).toMatchObject({
@@ -111,7 +118,9 @@ describe("a delivery", () => {
   });
 
   it("is tried again after a 500, with a fresh timestamp and signature", async () => {
-    const hook = receiver.hook((_got, nth, response) => void response.writeHead(nth === 1 ? 500 : 200).end("not now"));
+    const hook = receiver.hook(
+      (_got, nth, response) => void response.writeHead(nth === 1 ? 500 : 200).end("not now"),
+    );
     const { request_id } = await submit(hook.url);
     const got = await hook.arrived(2);
     expect(got.map(({ body }) => body.request_id)).toEqual([request_id, request_id]);
@@ -133,12 +142,17 @@ describe("a delivery", () => {
     ],
   ])("to a receiver that %s is used up, and waits for an operator", async (_how, reply, says) => {
     let mended = false;
-    const hook = receiver.hook((got, nth, response) => (mended ? void response.writeHead(204).end() : reply(got, nth, response)));
+    const hook = receiver.hook((got, nth, response) =>
+      mended ? void response.writeHead(204).end() : reply(got, nth, response),
+    );
     const { request_id } = await submit(hook.url);
     const dead = await delivery(request_id, ({ state }) => state === "dead");
     expect(dead.history.map(({ attempt }) => attempt)).toEqual([1, 2, 3]);
     expect(dead.history[0]?.error).toMatch(says);
-    const { deliveries } = await test.client.admin<{ deliveries: { request_id: string }[] }>("GET", "/v1/deliveries?state=dead");
+    const { deliveries } = await test.client.admin<{ deliveries: { request_id: string }[] }>(
+      "GET",
+      "/v1/deliveries?state=dead",
+    );
     expect(deliveries.map((each) => each.request_id)).toContain(request_id);
     mended = true;
     await test.client.admin("POST", `/v1/deliveries/${request_id}/redeliver`, {});
@@ -204,9 +218,14 @@ describe("signing keys", () => {
     await submit(before.url);
     const [old] = (await before.arrived(1)) as [Delivery];
     await test.client.admin("POST", "/v1/signing-keys/rotate", {});
-    await expect(test.client.admin("POST", "/v1/signing-keys/rotate", {})).rejects.toMatchObject({ status: 409 });
+    await expect(test.client.admin("POST", "/v1/signing-keys/rotate", {})).rejects.toMatchObject({
+      status: 409,
+    });
     await test.client.admin("POST", "/v1/signing-keys/rotate", { now: true });
-    const { signing_keys } = await test.client.admin<{ signing_keys: { state: string }[] }>("GET", "/v1/signing-keys");
+    const { signing_keys } = await test.client.admin<{ signing_keys: { state: string }[] }>(
+      "GET",
+      "/v1/signing-keys",
+    );
     expect(signing_keys.map(({ state }) => state).sort()).toEqual(["next", "retired", "signing"]);
     const after = receiver.hook();
     await submit(after.url);
@@ -219,13 +238,24 @@ describe("signing keys", () => {
 describe("a dead letter", () => {
   it("is retried as a new request, once; and discarded", async () => {
     const hook = receiver.hook();
-    const { request_id } = await submit(hook.url, { fail: "crash", prompt: "again" }, { "x-fal-no-retry": "1" });
+    const { request_id } = await submit(
+      hook.url,
+      { fail: "crash", prompt: "again" },
+      { "x-fal-no-retry": "1" },
+    );
     await hook.arrived(1, 60_000);
-    const letter = await test.client.admin<{ attempts: number; input: object }>("GET", `/v1/dead-letters/${request_id}`);
+    const letter = await test.client.admin<{ attempts: number; input: object }>(
+      "GET",
+      `/v1/dead-letters/${request_id}`,
+    );
     expect(letter).toMatchObject({ attempts: 1, input: { prompt: "again" }, webhook_url: hook.url });
-    const { dead_letters } = await test.client.admin<{ dead_letters: { request_id: string }[] }>("GET", "/v1/dead-letters");
+    const { dead_letters } = await test.client.admin<{ dead_letters: { request_id: string }[] }>(
+      "GET",
+      "/v1/dead-letters",
+    );
     expect(dead_letters.map((each) => each.request_id)).toEqual([request_id]);
-    const retry = () => test.client.admin<{ request_id: string }>("POST", `/v1/dead-letters/${request_id}/retry`);
+    const retry = () =>
+      test.client.admin<{ request_id: string }>("POST", `/v1/dead-letters/${request_id}/retry`);
     const [first, second] = [await retry(), await retry()];
     expect(first.request_id).not.toBe(request_id);
     expect(second.request_id).toBe(first.request_id);
@@ -233,12 +263,15 @@ describe("a dead letter", () => {
     expect(told.body).toMatchObject({ request_id: first.request_id, retry_of: request_id });
     await delivery(first.request_id, ({ state }) => state === "delivered");
     // Until the workflow that delivered it has closed too, there is nothing to start again.
-    const redeliver = () => test.client.admin<{ status: string }>("POST", `/v1/deliveries/${first.request_id}/redeliver`, {});
+    const redeliver = () =>
+      test.client.admin<{ status: string }>("POST", `/v1/deliveries/${first.request_id}/redeliver`, {});
     await expect.poll(async () => (await redeliver()).status, { timeout: 20_000 }).toBe("STARTED");
     const [, , retold] = (await hook.arrived(3, 60_000)) as [Delivery, Delivery, Delivery];
     expect(retold.body).toEqual(told.body);
     await test.client.admin("DELETE", `/v1/dead-letters/${first.request_id}`);
-    await expect(test.client.admin("GET", `/v1/dead-letters/${first.request_id}`)).rejects.toMatchObject({ status: 404 });
+    await expect(test.client.admin("GET", `/v1/dead-letters/${first.request_id}`)).rejects.toMatchObject({
+      status: 404,
+    });
     const left = await test.client.admin<{ dead_letters: unknown[] }>("GET", "/v1/dead-letters");
     expect(left.dead_letters).toEqual([]);
   }, 120_000);

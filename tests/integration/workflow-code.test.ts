@@ -1,13 +1,16 @@
-/** Workflow code on a real server: what workflows share and what not, and what becomes of code that does not end. */
+/**
+ * Workflow code on a real server: what workflows share and what not, and what becomes of code that does not
+ * end.
+ */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client, Connection } from "@temporalio/client";
 import { NativeConnection } from "@temporalio/worker";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
-import { startOrchestratorWorker } from "../../src/adapters/temporal/workers.ts";
-import { workflowBundle } from "../../src/adapters/temporal/workflow-bundle.ts";
-import { ORCHESTRATOR_QUEUE } from "../../src/core/job.ts";
+import { startOrchestratorWorker } from "../../src/adapters/temporal/worker/workers.ts";
+import { workflowBundle } from "../../src/adapters/temporal/worker/workflow-bundle.ts";
+import { ORCHESTRATOR_QUEUE } from "../../src/core/requests/job.ts";
 import { startTemporal, type TemporalService } from "../../src/dev/services/temporal.ts";
 
 const CODE = join(import.meta.dirname, "workflow-code");
@@ -49,7 +52,8 @@ const startWorker = async ({ stepLookMs, news = {} }: { stepLookMs?: number; new
       ...(stepLookMs !== undefined && { stepLookMs }),
     },
   );
-const start = (type: string, workflowId: string) => client.workflow.start(type, { workflowId, taskQueue: ORCHESTRATOR_QUEUE });
+const start = (type: string, workflowId: string) =>
+  client.workflow.start(type, { workflowId, taskQueue: ORCHESTRATOR_QUEUE });
 
 it("a variable beside a workflow is that run's own; shared modules are evaluated once", async () => {
   const worker = await startWorker();
@@ -65,7 +69,9 @@ it("no stack is taken of promises, and who asks for them is told", async () => {
   const handle = await start("counts", "asked");
   await handle.result();
   expect(await handle.query("asked")).toBe("answered");
-  await expect(handle.query("__stack_trace")).rejects.toThrow("Workflow stack traces are not enabled on this worker");
+  await expect(handle.query("__stack_trace")).rejects.toThrow(
+    "Workflow stack traces are not enabled on this worker",
+  );
   await worker.stop();
 });
 

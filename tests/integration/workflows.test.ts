@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Json, JsonObject } from "../../src/core/json.ts";
+import type { Json, JsonObject } from "../../src/core/json/json.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 let test: TestPlatform;
@@ -14,7 +14,12 @@ beforeAll(async () => {
   test = await startTestPlatform();
   folder = await mkdtemp(join(tmpdir(), "tempera-workflows-"));
   [ann, bob] = (await Promise.all(
-    ["ann", "bob"].map(async (owner) => (await admin("POST", "", { alias: owner, owner }, test.platform.key, "/v1/keys")).body.key),
+    ["ann", "bob"].map(
+      async (owner) =>
+        (
+          await admin("POST", "", { alias: owner, owner }, test.platform.key, "/v1/keys")
+        ).body.key,
+    ),
   )) as [string, string];
 });
 afterAll(async () => {
@@ -35,7 +40,8 @@ const ask = async (method: string, url: string, body: Json | undefined, key: str
 };
 const admin = (method: string, path: string, body?: Json, key = ann, root = "/v1/workflows") =>
   ask(method, `${test.platform.adminUrl}${root}${path}`, body, key);
-const rest = (method: string, path: string, body?: Json, key = ann) => ask(method, `${test.platform.url}/rest/workflows${path}`, body, key);
+const rest = (method: string, path: string, body?: Json, key = ann) =>
+  ask(method, `${test.platform.url}/rest/workflows${path}`, body, key);
 
 const stub = (input: JsonObject = { prompt: "$input.prompt" }, over: JsonObject = {}): JsonObject => ({
   type: "run",
@@ -49,7 +55,10 @@ const contents = (nodes: JsonObject, output: Json = { text: "$a.echo" }): JsonOb
   version: "1",
   nodes,
   output,
-  schema: { input: { prompt: { name: "prompt", label: "Prompt", type: "string", required: true, modelId: "a" } }, output: {} },
+  schema: {
+    input: { prompt: { name: "prompt", label: "Prompt", type: "string", required: true, modelId: "a" } },
+    output: {},
+  },
   metadata: { description: "says it again" },
 });
 const workflow = (name: string, nodes: JsonObject = { a: stub() }, over: JsonObject = {}): JsonObject => ({
@@ -90,7 +99,9 @@ describe("saved workflows, on the Platform API", () => {
       status: 200,
       body: { workflow: { version: 2, is_public: true, title: "The echo-1" } },
     });
-    expect((await admin("GET", "/ann/echo-1?version=1")).body.workflow.contents).toEqual(contents({ a: stub() }));
+    expect((await admin("GET", "/ann/echo-1?version=1")).body.workflow.contents).toEqual(
+      contents({ a: stub() }),
+    );
     expect((await admin("GET", "/ann/echo-1")).body.workflow.contents).toEqual(changed);
     expect((await admin("GET", "/ann/echo-1?version=0")).status).toBe(404);
 
@@ -101,7 +112,10 @@ describe("saved workflows, on the Platform API", () => {
     expect((await admin("GET", "?used_endpoint_ids=a/b&used_endpoint_ids=c/d")).body.total).toBe(0);
 
     expect((await admin("DELETE", "/ann/echo-1")).status).toBe(204);
-    expect(await admin("DELETE", "/ann/echo-1")).toMatchObject({ status: 404, body: { error: { type: "not_found" } } });
+    expect(await admin("DELETE", "/ann/echo-1")).toMatchObject({
+      status: 404,
+      body: { error: { type: "not_found" } },
+    });
     expect((await admin("GET", "/ann/echo-1")).status).toBe(404);
   });
 
@@ -115,9 +129,12 @@ describe("saved workflows, on the Platform API", () => {
       expect((await admin("DELETE", `/ann/${name}`, undefined, bob)).status).toBe(404);
     }
     expect((await admin("GET", "", undefined, bob)).body).toEqual({ workflows: [], total: 0 });
-    expect((await ask("GET", `${test.platform.adminUrl}/v1/workflows`, undefined, "nobody:x")).status).toBe(401);
+    expect((await ask("GET", `${test.platform.adminUrl}/v1/workflows`, undefined, "nobody:x")).status).toBe(
+      401,
+    );
     // Calling is the same; a body that does not fit shows that the pipeline was found, without running it.
-    const call = (endpoint: string, key: string) => ask("POST", `${test.platform.url}/queue/${endpoint}`, { prompt: 1 }, key);
+    const call = (endpoint: string, key: string) =>
+      ask("POST", `${test.platform.url}/queue/${endpoint}`, { prompt: 1 }, key);
     expect((await call("workflows/ann/mine", bob)).status).toBe(404);
     expect((await call("workflows/ann/mine", ann)).status).toBe(422);
     expect((await call("workflows/ann/shared", bob)).status).toBe(422);
@@ -139,9 +156,13 @@ describe("saved workflows, on the Platform API", () => {
       expect(body.error.message).toContain(`${field}: `);
     }
     expect((await admin("POST", "", [])).status).toBe(422);
-    expect((await admin("PATCH", "/ann/other", { name: "renamed" })).body.error.message).toContain("does not change");
+    expect((await admin("PATCH", "/ann/other", { name: "renamed" })).body.error.message).toContain(
+      "does not change",
+    );
     expect(await admin("PATCH", "/ann/nothing", {})).toMatchObject({ status: 404 });
-    expect((await admin("POST", "", workflow("nul", { a: stub({ prompt: "\u0000" }) }))).body.error.message).toContain("NUL");
+    expect(
+      (await admin("POST", "", workflow("nul", { a: stub({ prompt: "\u0000" }) }))).body.error.message,
+    ).toContain("NUL");
   });
 
   it("refuses a definition with all that is wrong with it, and saves nothing of it", async () => {
@@ -152,7 +173,12 @@ describe("saved workflows, on the Platform API", () => {
     };
     const { status, body } = await admin("POST", "", workflow("faulty", nodes));
     expect(status).toBe(422);
-    for (const says of ["$5 off", "there is no node 'gone'", "no endpoint 'no/model'", "'a' waits for 'b' waits for 'a'"])
+    for (const says of [
+      "$5 off",
+      "there is no node 'gone'",
+      "no endpoint 'no/model'",
+      "'a' waits for 'b' waits for 'a'",
+    ])
       expect(body.error.message).toContain(says);
     expect((await admin("GET", "/ann/faulty")).status).toBe(404);
 
@@ -160,7 +186,12 @@ describe("saved workflows, on the Platform API", () => {
     const begun = performance.now();
     expect((await admin("POST", "", workflow("many", many))).body.error.message).toContain("10,000 nodes");
     expect(performance.now() - begun).toBeLessThan(20_000);
-    const long = { a: stub({ payload: Array.from({ length: 5_000 }, () => `$${"x".repeat(100)}`) }, { depends: Array(5_000).fill(1) }) };
+    const long = {
+      a: stub(
+        { payload: Array.from({ length: 5_000 }, () => `$${"x".repeat(100)}`) },
+        { depends: Array(5_000).fill(1) },
+      ),
+    };
     const { error } = (await admin("POST", "", workflow("long", long))).body;
     expect(error.message).toMatch(/; and 4900 more$/);
     expect(error.message.length).toBeLessThan(50_000);
@@ -169,25 +200,44 @@ describe("saved workflows, on the Platform API", () => {
   });
 
   it("refuses workflows that call themselves, directly and through others, and that nest too deep", async () => {
-    const calling = (endpoint: string) => ({ a: stub(), b: { type: "run", app: endpoint, input: { prompt: "$input.prompt" } } });
-    expect((await admin("POST", "", workflow("self", calling("workflows/ann/self")))).body.error.message).toContain("calls itself");
-    expect((await admin("POST", "", workflow("adhoc", calling("workflows/execute")))).body.error.message).toContain("cannot be a node");
-    expect((await admin("POST", "", workflow("early", calling("workflows/ann/late")))).body.error.message).toContain("workflows/ann/late");
+    const calling = (endpoint: string) => ({
+      a: stub(),
+      b: { type: "run", app: endpoint, input: { prompt: "$input.prompt" } },
+    });
+    expect(
+      (await admin("POST", "", workflow("self", calling("workflows/ann/self")))).body.error.message,
+    ).toContain("calls itself");
+    expect(
+      (await admin("POST", "", workflow("adhoc", calling("workflows/execute")))).body.error.message,
+    ).toContain("cannot be a node");
+    expect(
+      (await admin("POST", "", workflow("early", calling("workflows/ann/late")))).body.error.message,
+    ).toContain("workflows/ann/late");
 
     let inner = "tempera/stub";
     for (let depth = 1; depth <= 8; depth++) {
       expect((await admin("POST", "", workflow(`deep${depth}`, calling(inner)))).status).toBe(201);
       inner = `workflows/ann/deep${depth}`;
     }
-    expect((await admin("POST", "", workflow("deep9", calling(inner)))).body.error.message).toContain("9 deep");
-    expect((await admin("PATCH", "/ann/deep1", { contents: contents(calling("workflows/ann/deep3")) })).body.error.message).toContain(
-      "without end",
+    expect((await admin("POST", "", workflow("deep9", calling(inner)))).body.error.message).toContain(
+      "9 deep",
     );
+    expect(
+      (await admin("PATCH", "/ann/deep1", { contents: contents(calling("workflows/ann/deep3")) })).body.error
+        .message,
+    ).toContain("without end");
     // Another's private one is not there.
-    expect((await admin("POST", "", workflow("stolen", calling("workflows/ann/deep1")), bob)).body.error.message).toContain("no endpoint");
+    expect(
+      (await admin("POST", "", workflow("stolen", calling("workflows/ann/deep1")), bob)).body.error.message,
+    ).toContain("no endpoint");
     // What a workflow answers is checked where it is used.
-    const used = { w: { type: "run", app: "workflows/ann/deep1", input: { prompt: "x" } }, a: stub({ payload: "$w.film" }) };
-    expect((await admin("POST", "", workflow("user", used))).body.error.message).toContain("without a field 'film'");
+    const used = {
+      w: { type: "run", app: "workflows/ann/deep1", input: { prompt: "x" } },
+      a: stub({ payload: "$w.film" }),
+    };
+    expect((await admin("POST", "", workflow("user", used))).body.error.message).toContain(
+      "without a field 'film'",
+    );
   });
 });
 
@@ -197,13 +247,25 @@ describe("saved workflows, on the REST API of fal's SDK", () => {
       const made = await rest("POST", "/", workflow(name), bob);
       expect(made).toMatchObject({
         status: 201,
-        body: { name, title: `The ${name}`, user_id: "bob", is_public: false, contents: contents({ a: stub() }) },
+        body: {
+          name,
+          title: `The ${name}`,
+          user_id: "bob",
+          is_public: false,
+          contents: contents({ a: stub() }),
+        },
       });
     }
     const page = await rest("GET", "/?page=2&size=2", undefined, bob);
-    expect(page).toMatchObject({ status: 200, body: { items: [{ name: "r1", user_id: "bob" }], total: 3, page: 2, size: 2, pages: 2 } });
+    expect(page).toMatchObject({
+      status: 200,
+      body: { items: [{ name: "r1", user_id: "bob" }], total: 3, page: 2, size: 2, pages: 2 },
+    });
     expect((await rest("GET", "?size=1000", undefined, bob)).status).toBe(422);
-    expect((await rest("PATCH", "/bob/r1", { title: "Other" }, bob)).body).toMatchObject({ title: "Other", version: 1 });
+    expect((await rest("PATCH", "/bob/r1", { title: "Other" }, bob)).body).toMatchObject({
+      title: "Other",
+      version: 1,
+    });
     expect((await rest("GET", "/bob/r1", undefined, ann)).status).toBe(404);
     expect((await rest("PUT", "/bob/r1", {}, bob)).status).toBe(405);
     expect((await rest("DELETE", "/bob/r1", undefined, bob)).status).toBe(204);
@@ -211,9 +273,15 @@ describe("saved workflows, on the REST API of fal's SDK", () => {
   });
 
   it("names every fault where it stands", async () => {
-    const { status, body } = await rest("POST", "", workflow("x", { a: stub({ prompt: "$b.c", steps: -1 }, { depends: ["d"] }) }));
+    const { status, body } = await rest(
+      "POST",
+      "",
+      workflow("x", { a: stub({ prompt: "$b.c", steps: -1 }, { depends: ["d"] }) }),
+    );
     expect(status).toBe(422);
-    expect(body.detail.map(({ loc, type }: { loc: string[]; type: string }) => [loc.join("."), type])).toEqual([
+    expect(
+      body.detail.map(({ loc, type }: { loc: string[]; type: string }) => [loc.join("."), type]),
+    ).toEqual([
       ["body.contents.nodes.a.depends.0", "value_error"],
       ["body.contents.nodes.a.input.prompt", "value_error"],
       ["body.contents.nodes.a.input.steps", "greater_than_equal"],
@@ -226,7 +294,10 @@ describe("runs of saved workflows", () => {
     (await ask("POST", `${test.platform.url}/run/${endpoint}`, { prompt }, key)).body;
   /** Echoes the prompt, marked. */
   const marked = (mark: string, delay_ms = 0) =>
-    contents({ a: stub({ payload: { mark, said: "$input.prompt" }, delay_ms }) }, { mark: "$a.echo.mark", said: "$a.echo.said" });
+    contents(
+      { a: stub({ payload: { mark, said: "$input.prompt" }, delay_ms }) },
+      { mark: "$a.echo.mark", said: "$a.echo.said" },
+    );
 
   it("finish on the version they began with, whatever becomes of the workflow meanwhile", async () => {
     await admin("POST", "", workflow("versioned", {}, { contents: marked("one", 3_000) }));
@@ -240,7 +311,10 @@ describe("runs of saved workflows", () => {
     expect(late).toEqual({ mark: "two", said: "late" });
     await admin("DELETE", "/ann/versioned");
     expect((await test.record(request_id))?.version).toBe("1");
-    expect((await ask("GET", `${queue}/requests/${request_id}`, undefined, ann)).body).toEqual({ mark: "one", said: "early" });
+    expect((await ask("GET", `${queue}/requests/${request_id}`, undefined, ann)).body).toEqual({
+      mark: "one",
+      said: "early",
+    });
   });
 
   it("are described like models: to everybody when public, else to their owner", async () => {
@@ -261,10 +335,22 @@ describe("runs of saved workflows", () => {
 
   it("a workflow is a node of another; each sees what its caller may see", async () => {
     await admin("POST", "", workflow("inner", {}, { contents: marked("inner"), is_public: true }));
-    const nodes = { w: { type: "run", app: "workflows/ann/inner", input: { prompt: "$input.prompt" } }, a: stub({ payload: "$w.said" }) };
+    const nodes = {
+      w: { type: "run", app: "workflows/ann/inner", input: { prompt: "$input.prompt" } },
+      a: stub({ payload: "$w.said" }),
+    };
     expect(
-      (await admin("POST", "", workflow("outer", {}, { contents: contents(nodes, { text: "$a.echo", mark: "$w.mark" }), is_public: true })))
-        .status,
+      (
+        await admin(
+          "POST",
+          "",
+          workflow(
+            "outer",
+            {},
+            { contents: contents(nodes, { text: "$a.echo", mark: "$w.mark" }), is_public: true },
+          ),
+        )
+      ).status,
     ).toBe(201);
     expect(await call("workflows/ann/outer", "x")).toEqual({ text: "x", mark: "inner" });
     expect(await call("workflows/ann/outer", "y", bob)).toEqual({ text: "y", mark: "inner" });
@@ -284,16 +370,26 @@ describe("workflows/execute", () => {
     const faults = async (body: Json) => {
       const answer = await execute(body);
       expect(answer.status).toBe(422);
-      return answer.body.detail.map(({ loc, msg }: { loc: string[]; msg: string }) => `${loc.join(".")}: ${msg}`).join("\n");
+      return answer.body.detail
+        .map(({ loc, msg }: { loc: string[]; msg: string }) => `${loc.join(".")}: ${msg}`)
+        .join("\n");
     };
     expect(await faults({ input: {} })).toContain("body.workflow: Field required");
-    expect(await faults({ input: {}, workflow: { a: stub(), shown } })).toContain("'$input.prompt' leads nowhere");
+    expect(await faults({ input: {}, workflow: { a: stub(), shown } })).toContain(
+      "'$input.prompt' leads nowhere",
+    );
     expect(await faults({ input: { prompt: [1] }, workflow: { a: stub(), shown } })).toContain(
       "'$input.prompt' is a list, and here belongs a string",
     );
-    expect(await faults({ input: { prompt: "x" }, workflow: { a: stub({}, { depends: ["a"] }), shown } })).toContain("'a' waits for 'a'");
-    expect(await faults({ input: { prompt: "\ud800" }, workflow: { a: stub(), shown } })).toContain("Unicode");
-    expect((await ask("POST", `${test.platform.url}/queue/workflows/execute`, {}, "nobody:x")).status).toBe(401);
+    expect(
+      await faults({ input: { prompt: "x" }, workflow: { a: stub({}, { depends: ["a"] }), shown } }),
+    ).toContain("'a' waits for 'a'");
+    expect(await faults({ input: { prompt: "\ud800" }, workflow: { a: stub(), shown } })).toContain(
+      "Unicode",
+    );
+    expect((await ask("POST", `${test.platform.url}/queue/workflows/execute`, {}, "nobody:x")).status).toBe(
+      401,
+    );
   });
 
   it("leaves to the run what schemas leave open: a value that does not fit then fails its node, with 422 and its place", async () => {
@@ -302,8 +398,16 @@ describe("workflows/execute", () => {
       b: stub({ prompt: "$a.echo.list", steps: 1 }),
       shown: { type: "display", depends: ["b"], fields: { text: "$b.echo" } },
     };
-    const answer = await ask("POST", `${test.platform.url}/run/workflows/execute`, { input: { prompt: "x" }, workflow }, ann);
-    expect(answer).toMatchObject({ status: 422, body: { detail: [{ loc: ["body", "prompt"], type: "string_type" }] } });
+    const answer = await ask(
+      "POST",
+      `${test.platform.url}/run/workflows/execute`,
+      { input: { prompt: "x" }, workflow },
+      ann,
+    );
+    expect(answer).toMatchObject({
+      status: 422,
+      body: { detail: [{ loc: ["body", "prompt"], type: "string_type" }] },
+    });
   });
 
   it("many nodes of one large value run, more of it than Temporal could hold is refused, and said", async () => {
@@ -318,7 +422,10 @@ describe("workflows/execute", () => {
       d: { type: "display", fields: { x: "$a.echo" } },
     };
     const refused = await run(again, "x".repeat(100_000));
-    expect(refused).toMatchObject({ status: 400, body: { detail: expect.stringContaining("the input of the node a is larger") } });
+    expect(refused).toMatchObject({
+      status: 400,
+      body: { detail: expect.stringContaining("the input of the node a is larger") },
+    });
   });
 });
 
@@ -334,8 +441,11 @@ describe("tempera pipelines", () => {
         TEMPERA_KEY: bob,
         TEMPERA_DATA: folder,
       };
-      execFile(process.execPath, [join(PROJECT, "scripts/tempera.mjs"), "pipelines", ...args], { cwd: PROJECT, env }, (error, out, err) =>
-        done({ code: error ? Number(error.code ?? 1) : 0, out, err }),
+      execFile(
+        process.execPath,
+        [join(PROJECT, "scripts/tempera.mjs"), "pipelines", ...args],
+        { cwd: PROJECT, env },
+        (error, out, err) => done({ code: error ? Number(error.code ?? 1) : 0, out, err }),
       );
     });
 
@@ -348,14 +458,29 @@ describe("tempera pipelines", () => {
       err: "Version 1.\n",
     });
     await writeFile(file, JSON.stringify(contents({ a: stub(), b: stub() })));
-    expect((await tempera(["update", "by-hand", file, "--private", "--title", "By hand"])).err).toBe("Version 2.\n");
-    expect((await tempera(["list"])).out).toMatch(/ENDPOINT.*\n.*workflows\/bob\/by-hand\s+2\s+\S+\s+By hand/);
-    expect(JSON.parse((await tempera(["show", "by-hand"])).out)).toMatchObject({ version: 2, is_public: false });
-    expect(JSON.parse((await tempera(["show", "bob/by-hand", "--at", "1"])).out)).toMatchObject({ version: 1 });
+    expect((await tempera(["update", "by-hand", file, "--private", "--title", "By hand"])).err).toBe(
+      "Version 2.\n",
+    );
+    expect((await tempera(["list"])).out).toMatch(
+      /ENDPOINT.*\n.*workflows\/bob\/by-hand\s+2\s+\S+\s+By hand/,
+    );
+    expect(JSON.parse((await tempera(["show", "by-hand"])).out)).toMatchObject({
+      version: 2,
+      is_public: false,
+    });
+    expect(JSON.parse((await tempera(["show", "bob/by-hand", "--at", "1"])).out)).toMatchObject({
+      version: 1,
+    });
     await writeFile(file, JSON.stringify(contents({ a: stub({ prompt: "$nobody.x" }) })));
-    expect(await tempera(["create", file])).toMatchObject({ code: 1, err: expect.stringContaining("there is no node 'nobody'") });
+    expect(await tempera(["create", file])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("there is no node 'nobody'"),
+    });
     expect((await tempera(["delete", "by-hand"])).code).toBe(0);
-    expect(await tempera(["show", "by-hand"])).toMatchObject({ code: 1, err: expect.stringContaining("no workflow 'by-hand'") });
+    expect(await tempera(["show", "by-hand"])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("no workflow 'by-hand'"),
+    });
     // Eight programs, each of which loads anew.
   }, 180_000);
 });

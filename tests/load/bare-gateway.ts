@@ -1,4 +1,7 @@
-/** The least a gateway on Temporal could be: a Hono route that starts the bare workflow and answers its id; no key, no check, no record. */
+/**
+ * The least a gateway on Temporal could be: a Hono route that starts the bare workflow and answers its id; no
+ * key, no check, no record.
+ */
 import { randomUUID } from "node:crypto";
 import { serve } from "@hono/node-server";
 import { Client, Connection } from "@temporalio/client";
@@ -10,10 +13,16 @@ const app = new Hono();
 app.post("/submit", async (c) => {
   const input = await c.req.json();
   const startedAtMs = performance.now();
-  const { workflowId } = await client.workflow.start("bare", { taskQueue: "bare", workflowId: randomUUID(), args: [input] });
+  const { workflowId } = await client.workflow.start("bare", {
+    taskQueue: "bare",
+    workflowId: randomUUID(),
+    args: [input],
+  });
   return c.json({ id: workflowId, start_ms: performance.now() - startedAtMs });
 });
-const server = serve({ fetch: app.fetch, hostname: "127.0.0.1", port: Number(process.env.PORT) }, () => process.stdout.write("ready\n"));
+const server = serve({ fetch: app.fetch, hostname: "127.0.0.1", port: Number(process.env.PORT) }, () =>
+  process.stdout.write("ready\n"),
+);
 process.on("SIGTERM", () => {
   server.close();
   void connection.close();

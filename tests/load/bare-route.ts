@@ -1,4 +1,6 @@
-/** The least a status read could be: a Hono route that does one HGETALL and answers a body of the same size. */
+/**
+ * The least a status read could be: a Hono route that does one HGETALL and answers a body of the same size.
+ */
 import { serve } from "@hono/node-server";
 import { Hono } from "hono";
 import { Redis } from "ioredis";
@@ -10,7 +12,9 @@ app.get("/status/:id", async (c) => {
   const fields = await redis.hgetall(c.req.param("id"));
   return c.json({ state: fields.state, filler });
 });
-const server = serve({ fetch: app.fetch, hostname: "127.0.0.1", port: Number(process.env.PORT) }, () => process.stdout.write("ready\n"));
+const server = serve({ fetch: app.fetch, hostname: "127.0.0.1", port: Number(process.env.PORT) }, () =>
+  process.stdout.write("ready\n"),
+);
 process.on("SIGTERM", () => {
   server.close();
   redis.disconnect();

@@ -1,4 +1,7 @@
-/** The straight-forward way on Temporal: one workflow with one activity, nothing else. The benchmark's other side. */
+/**
+ * The straight-forward way on Temporal: one workflow with one activity, nothing else. The benchmark's other
+ * side.
+ */
 import { proxyActivities } from "@temporalio/workflow";
 
 const { noop } = proxyActivities<{ noop(input: unknown): Promise<unknown> }>({

@@ -1,6 +1,7 @@
 /**
- * `npm run bench:engine`: what the engine and the platform add to a bare loop of `session.run`, on the same network files with the
- * same threads. The sides take turns on one machine; ratios of one run count, absolute times say little.
+ * `npm run bench:engine`: what the engine and the platform add to a bare loop of `session.run`, on the same
+ * network files with the same threads. The sides take turns on one machine; ratios of one run count, absolute
+ * times say little.
  */
 import { type ChildProcess, fork, spawn } from "node:child_process";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
@@ -8,10 +9,10 @@ import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Agent, request } from "undici";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
-import type { JsonObject } from "../../src/core/json.ts";
-import type { ModelVersion } from "../../src/core/model.ts";
-import { type EngineProcess, startEngine } from "../../src/gpu-workers/engine-process.ts";
-import { ENGINE_PROGRAMS, type EngineProgram } from "../../src/gpu-workers/engine-programs.ts";
+import type { JsonObject } from "../../src/core/json/json.ts";
+import type { ModelVersion } from "../../src/core/models/model.ts";
+import { type EngineProcess, startEngine } from "../../src/gpu-workers/worker/pool/engine-process.ts";
+import { ENGINE_PROGRAMS, type EngineProgram } from "../../src/gpu-workers/worker/pool/engine-programs.ts";
 import { loadRegistry } from "../../src/registry/registry.ts";
 import { type Bench, percentile, round, runBench, say } from "./harness.ts";
 
@@ -20,7 +21,10 @@ const QWEN = "fal-ai/qwen-image";
 const BARE = join(import.meta.dirname, "bare-onnx.mjs");
 const IN_FLIGHT = [1, 2, 4, 8, 16] as const;
 const STEPS = 20;
-/** As progress counts: six of each of four pictures. More than one picture has, so that the rates are those of the manifest as it is. */
+/**
+ * As progress counts: six of each of four pictures. More than one picture has, so that the rates are those of
+ * the manifest as it is.
+ */
 const CHECKPOINT_STEPS = 24;
 
 const picture = (change: JsonObject = {}): JsonObject => ({
@@ -40,7 +44,10 @@ const picture = (change: JsonObject = {}): JsonObject => ({
 /** Makes that many pictures, so many at once; resolves with the pictures per second. */
 type Side = (count: number, inFlight: number) => Promise<number>;
 
-/** `count` calls of `one`, `inFlight` at once. The first and the last ones, while there are fewer in flight, are not counted. */
+/**
+ * `count` calls of `one`, `inFlight` at once. The first and the last ones, while there are fewer in flight,
+ * are not counted.
+ */
 const inTurns =
   (one: () => Promise<unknown>): Side =>
   async (count, inFlight) => {
@@ -54,8 +61,11 @@ const inTurns =
         }
       }),
     );
-    // From the end of the first lot to the end of the last but one: those that started together may end together.
-    return (1000 * (count - 2 * inFlight)) / ((endsMs[count - inFlight - 1] ?? 0) - (endsMs[inFlight - 1] ?? 0));
+    // From the end of the first lot to the end of the last but one: those that started together may end
+    // together.
+    return (
+      (1000 * (count - 2 * inFlight)) / ((endsMs[count - inFlight - 1] ?? 0) - (endsMs[inFlight - 1] ?? 0))
+    );
   };
 
 function startBare({ closing }: Bench, model: ModelVersion, threads: number): Promise<Side> {
@@ -65,13 +75,25 @@ function startBare({ closing }: Bench, model: ModelVersion, threads: number): Pr
   const { latentChannels, pixelsPerLatent, textTokensMax } = model.parameters as Record<string, number>;
   const side = 256 / Number(pixelsPerLatent);
   return answer().then(() => async (count, batch) => {
-    child.send({ count, batch, steps: STEPS, tokens: textTokensMax, channels: latentChannels, height: side, width: side });
+    child.send({
+      count,
+      batch,
+      steps: STEPS,
+      tokens: textTokensMax,
+      channels: latentChannels,
+      height: side,
+      width: side,
+    });
     return count / (await answer<{ seconds: number }>()).seconds;
   });
 }
 
 let sockets = 0;
-const openEngine = ({ folder, closing }: Bench, model: ModelVersion, profiled = () => {}): Promise<EngineProcess> =>
+const openEngine = (
+  { folder, closing }: Bench,
+  model: ModelVersion,
+  profiled = () => {},
+): Promise<EngineProcess> =>
   startEngine({
     model,
     program: ENGINE_PROGRAMS.onnx as EngineProgram,
@@ -161,7 +183,8 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
   say("cold starts …");
   const cold = await measureColdStart(bench, model, threads, quick ? 2 : 5);
 
-  // Each engine measures what its passes take when it has nothing else to do: one after the other, so that neither is slowed.
+  // Each engine measures what its passes take when it has nothing else to do: one after the other, so that
+  // neither is slowed.
   let profiled = () => {};
   const profile = new Promise<void>((resolve) => {
     profiled = resolve;
@@ -174,8 +197,14 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
   closing.defer(() => agent.close());
   const headers = { authorization: `Key ${key}`, "content-type": "application/json" };
   const call = async (path: string, input: JsonObject) => {
-    const answer = await request(`${url}${path}`, { method: "POST", headers, body: JSON.stringify(input), dispatcher: agent });
-    if (answer.statusCode !== 200) throw new Error(`${path}: ${answer.statusCode} ${await answer.body.text()}`);
+    const answer = await request(`${url}${path}`, {
+      method: "POST",
+      headers,
+      body: JSON.stringify(input),
+      dispatcher: agent,
+    });
+    if (answer.statusCode !== 200)
+      throw new Error(`${path}: ${answer.statusCode} ${await answer.body.text()}`);
     return answer.body;
   };
 
@@ -204,13 +233,21 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
   type InFlight = (typeof IN_FLIGHT)[number];
   const rate = (name: keyof typeof sides, inFlight: InFlight) => percentile(perSecond[name][inFlight], 50);
   /** Round by round, since the machine is not as fast in each. */
-  const ratio = (name: keyof typeof sides, inFlight: InFlight, of: keyof typeof sides, ofInFlight: InFlight) =>
+  const ratio = (
+    name: keyof typeof sides,
+    inFlight: InFlight,
+    of: keyof typeof sides,
+    ofInFlight: InFlight,
+  ) =>
     percentile(
       perSecond[name][inFlight].map((rate, i) => rate / (perSecond[of][ofInFlight][i] ?? 0)),
       50,
     );
-  for (const name of names) say(`${name}: ${IN_FLIGHT.map((n) => `${n}: ${round(rate(name, n))}/s`).join("  ")}`);
-  const bestBatch = IN_FLIGHT.reduce((best, batch) => (rate("bare", batch) > rate("bare", best) ? batch : best));
+  for (const name of names)
+    say(`${name}: ${IN_FLIGHT.map((n) => `${n}: ${round(rate(name, n))}/s`).join("  ")}`);
+  const bestBatch = IN_FLIGHT.reduce((best, batch) =>
+    rate("bare", batch) > rate("bare", best) ? batch : best,
+  );
   atLeast("engine / bare loop, pictures per second, 1 in flight", ratio("engine", 1, "bare", 1), 0.95);
   atLeast("engine, 8 in flight / bare loop, best fixed batch", ratio("engine", 8, "bare", bestBatch), 0.95);
   atLeast("platform / engine, 8 in flight", ratio("platform", 8, "engine", 8), 0.9);
@@ -219,10 +256,14 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
   const warm: number[] = [];
   for (let i = 0; i < (quick ? 30 : 100); i++) {
     const sinceMs = performance.now();
-    const body = await call(`/${QWEN}/stream`, picture({ num_inference_steps: 2, prompt: `a small green heart, ${i}` }));
+    const body = await call(
+      `/${QWEN}/stream`,
+      picture({ num_inference_steps: 2, prompt: `a small green heart, ${i}` }),
+    );
     let text = "";
     for await (const chunk of body) {
-      if (!text.includes('"progress"') && `${text}${chunk}`.includes('"progress"')) warm.push(performance.now() - sinceMs);
+      if (!text.includes('"progress"') && `${text}${chunk}`.includes('"progress"'))
+        warm.push(performance.now() - sinceMs);
       text += chunk;
     }
   }
@@ -230,7 +271,8 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
 
   say("kill -9 …");
   const resume = await measureResume(bench, createPlatformClient({ url, adminUrl: url, key }));
-  for (const { at, lostMs, allowedMs } of resume) atMost(`kill -9 at step ${at} of 30: time lost, ms`, lostMs, allowedMs);
+  for (const { at, lostMs, allowedMs } of resume)
+    atMost(`kill -9 at step ${at} of 30: time lost, ms`, lostMs, allowedMs);
 
   bench.report({
     pictures_per_second: Object.fromEntries(
@@ -242,7 +284,10 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
   });
 });
 
-/** A job of four pictures of 30 steps; the engine is killed at some step, and the time it takes is held against one that is left alone. */
+/**
+ * A job of four pictures of 30 steps; the engine is killed at some step, and the time it takes is held
+ * against one that is left alone.
+ */
 async function measureResume(bench: Bench, client: PlatformClient) {
   const input = picture({ num_inference_steps: 30, num_images: 4 });
   const total = 30 * 4;
@@ -271,6 +316,9 @@ async function measureResume(bench: Bench, client: PlatformClient) {
 
 /** The engine programs among a process's children. */
 function engineChildren(parent: number): number[] {
-  const children = readFileSync(`/proc/${parent}/task/${parent}/children`, "utf8").trim().split(" ").map(Number);
+  const children = readFileSync(`/proc/${parent}/task/${parent}/children`, "utf8")
+    .trim()
+    .split(" ")
+    .map(Number);
   return children.filter((pid) => /-engine\/main/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8")));
 }

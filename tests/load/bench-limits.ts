@@ -1,7 +1,7 @@
 /**
- * `npm run bench:limits`: what the door costs, how soon a change at it is seen, and what many records and their deletion cost. One
- * process has a gateway with keys, limits, flags and idempotency keys beside one with none of it, in turns; ratios of one run count,
- * absolute times say little.
+ * `npm run bench:limits`: what the door costs, how soon a change at it is seen, and what many records and
+ * their deletion cost. One process has a gateway with keys, limits, flags and idempotency keys beside one
+ * with none of it, in turns; ratios of one run count, absolute times say little.
  */
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -19,10 +19,17 @@ import { type Job, newSide, runRound, type Side, summary } from "./rounds.ts";
 const IN_FLIGHT = [1, 4] as const;
 
 /** Everything that a plan can limit, none of it reached. */
-const ALL_LIMITS = { requests_per_second: 50_000, burst: 50_000, in_progress: 10_000, queued: 1_000_000, weight: 2 };
+const ALL_LIMITS = {
+  requests_per_second: 50_000,
+  burst: 50_000,
+  in_progress: 10_000,
+  queued: 1_000_000,
+  weight: 2,
+};
 
 /** Reads of the tables that say who may do what and what can be called. A warm submit makes none. */
-const READS_DOOR = /^\s*(SELECT|WITH)\b.*\b(keys|plans|owners|key_allowances|flags|model_versions|rollouts)\b/is;
+const READS_DOOR =
+  /^\s*(SELECT|WITH)\b.*\b(keys|plans|owners|key_allowances|flags|model_versions|rollouts)\b/is;
 
 /** Longer than whatever a gateway reads on a clock. */
 const CLOCK_MS = 5_000;
@@ -49,7 +56,11 @@ const submitTo =
     const startedAtMs = performance.now();
     const answer = await request(`${url}/queue/${STUB}`, {
       method: "POST",
-      headers: { ...headers, "content-type": "application/json", ...(keyed && { "idempotency-key": randomUUID() }) },
+      headers: {
+        ...headers,
+        "content-type": "application/json",
+        ...(keyed && { "idempotency-key": randomUUID() }),
+      },
       body: "{}",
       dispatcher: agent,
     });
@@ -67,152 +78,202 @@ const countOf = (texts: string[]): Map<string, number> => {
   return counts;
 };
 
-await runBench("bench:limits", "the door of the gateway: keys, limits, flags, idempotency; changes, retention, lists", async (bench) => {
-  const { closing, key, processes, start, atMost, atLeast, rounds, scale, quick } = bench;
-  const { url, adminUrl, temporal, databaseUrl, env } = await bench.startPlatform({ TEMPERA_RETENTION_EVERY_SECONDS: "86400" });
-  const connection = await Connection.connect({ address: temporal.url });
-  closing.defer(() => connection.close());
-  const client = new Client({ connection, namespace: temporal.namespace });
-  const agent = new Agent({ connections: 64, pipelining: 1 });
-  closing.defer(() => agent.close());
-  const sql = connectPostgres(databaseUrl, { maxConnections: 2 });
-  closing.defer(() => sql.end({ timeout: 2 }));
-  const admin = async <T>(method: "POST" | "PATCH" | "DELETE" | "PUT", path: string, body?: object | Buffer): Promise<T> => {
-    const archive = Buffer.isBuffer(body);
-    const answer = await request(`${adminUrl}${path}`, {
-      method,
-      headers: { authorization: `Key ${key}`, "content-type": archive ? "application/gzip" : "application/json" },
-      ...(body && { body: archive ? body : JSON.stringify(body) }),
-      dispatcher: agent,
+await runBench(
+  "bench:limits",
+  "the door of the gateway: keys, limits, flags, idempotency; changes, retention, lists",
+  async (bench) => {
+    const { closing, key, processes, start, atMost, atLeast, rounds, scale, quick } = bench;
+    const { url, adminUrl, temporal, databaseUrl, env } = await bench.startPlatform({
+      TEMPERA_RETENTION_EVERY_SECONDS: "86400",
     });
-    const text = await answer.body.text();
-    if (answer.statusCode >= 300) throw new Error(`${method} ${path}: ${answer.statusCode} ${text}`);
-    return (text === "" ? undefined : JSON.parse(text)) as T;
-  };
-  const newKey = (owner: string) => admin<{ key: string; key_id: string }>("POST", "/v1/keys", { alias: owner, owner });
+    const connection = await Connection.connect({ address: temporal.url });
+    closing.defer(() => connection.close());
+    const client = new Client({ connection, namespace: temporal.namespace });
+    const agent = new Agent({ connections: 64, pipelining: 1 });
+    closing.defer(() => agent.close());
+    const sql = connectPostgres(databaseUrl, { maxConnections: 2 });
+    closing.defer(() => sql.end({ timeout: 2 }));
+    const admin = async <T>(
+      method: "POST" | "PATCH" | "DELETE" | "PUT",
+      path: string,
+      body?: object | Buffer,
+    ): Promise<T> => {
+      const archive = Buffer.isBuffer(body);
+      const answer = await request(`${adminUrl}${path}`, {
+        method,
+        headers: {
+          authorization: `Key ${key}`,
+          "content-type": archive ? "application/gzip" : "application/json",
+        },
+        ...(body && { body: archive ? body : JSON.stringify(body) }),
+        dispatcher: agent,
+      });
+      const text = await answer.body.text();
+      if (answer.statusCode >= 300) throw new Error(`${method} ${path}: ${answer.statusCode} ${text}`);
+      return (text === "" ? undefined : JSON.parse(text)) as T;
+    };
+    const newKey = (owner: string) =>
+      admin<{ key: string; key_id: string }>("POST", "/v1/keys", { alias: owner, owner });
 
-  const openPort = await freePort();
-  const guardedPort = await freePort();
-  await start("tests/load/two-doors.ts", { ...env, TEMPERA_PORT: String(guardedPort), BENCH_OPEN_PORT: String(openPort) }, "is ready");
-  await admin("PATCH", "/v1/tempera/plans/everything", ALL_LIMITS);
-  await admin("PATCH", "/v1/tempera/owners/guarded", { plan: "everything" });
-  await admin("PUT", `/v1/flags/model/${STUB}`, { share: 100, owner: "guarded" });
-  await admin("PUT", "/v1/flags/behaviour/previews", { share: 50 });
-  const guarded: Door = {
-    url: `http://127.0.0.1:${guardedPort}`,
-    headers: { authorization: `Key ${(await newKey("guarded")).key}` },
-    keyed: true,
-  };
-  const open: Door = { url: `http://127.0.0.1:${openPort}`, headers: {}, keyed: false };
-  const doors = { open: submitTo(open, agent, client), guarded: submitTo(guarded, agent, client) };
-
-  say("warming up …");
-  for (const job of [doors.open, doors.guarded, doors.open, doors.guarded])
-    await runRound(undefined, job, { inFlight: 4, jobs: quick ? 50 : 300, processes });
-
-  const submits: Record<string, Record<keyof typeof doors, ReturnType<typeof summary>>> = {};
-  for (const inFlight of IN_FLIGHT) {
-    const sides: Record<keyof typeof doors, Side> = { open: newSide(), guarded: newSide() };
-    const jobs = Math.round(20 * inFlight * scale);
-    // Short turns: whatever else the machine begins to do meanwhile falls on both sides.
-    for (let i = 0; i < rounds * 4; i++) {
-      const order = ["open", "guarded"] as const;
-      for (const name of i % 2 === 0 ? order : [...order].reverse())
-        await runRound(sides[name], doors[name], { inFlight, jobs, processes });
-    }
-    submits[inFlight] = { open: summary(sides.open), guarded: summary(sides.guarded) };
-    say(`${inFlight} in flight: ${JSON.stringify(submits[inFlight])}`);
-    atMost(
-      `submit p50 with keys, limits, flags and idempotency / with none of it, ${inFlight} in flight`,
-      percentile(sides.guarded.submitMs, 50) / percentile(sides.open.submitMs, 50),
-      1.25,
+    const openPort = await freePort();
+    const guardedPort = await freePort();
+    await start(
+      "tests/load/two-doors.ts",
+      { ...env, TEMPERA_PORT: String(guardedPort), BENCH_OPEN_PORT: String(openPort) },
+      "is ready",
     );
-  }
+    await admin("PATCH", "/v1/tempera/plans/everything", ALL_LIMITS);
+    await admin("PATCH", "/v1/tempera/owners/guarded", { plan: "everything" });
+    await admin("PUT", `/v1/flags/model/${STUB}`, { share: 100, owner: "guarded" });
+    await admin("PUT", "/v1/flags/behaviour/previews", { share: 50 });
+    const guarded: Door = {
+      url: `http://127.0.0.1:${guardedPort}`,
+      headers: { authorization: `Key ${(await newKey("guarded")).key}` },
+      keyed: true,
+    };
+    const open: Door = { url: `http://127.0.0.1:${openPort}`, headers: {}, keyed: false };
+    const doors = { open: submitTo(open, agent, client), guarded: submitTo(guarded, agent, client) };
 
-  say("queries of another gateway …");
-  await using counted = await countedPostgres(databaseUrl);
-  const secondPort = await freePort();
-  await start("src/bin/gateway.ts", { ...env, DATABASE_URL: counted.url, TEMPERA_PORT: String(secondPort) }, "is ready");
-  const secondUrl = `http://127.0.0.1:${secondPort}`;
-  const warmJob = submitTo({ ...guarded, url: secondUrl }, agent, client);
-  await runRound(undefined, warmJob, { inFlight: 4, jobs: 20, processes });
-  const submitted = Math.round(200 * scale);
-  counted.statements.length = 0;
-  const startedAtMs = performance.now();
-  await runRound(undefined, warmJob, { inFlight: 4, jobs: submitted, processes });
-  const tookMs = performance.now() - startedAtMs;
-  const whileSubmitting = countOf(counted.statements.filter((text) => READS_DOOR.test(text)));
-  const claims = counted.statements.filter((text) => text.includes("INSERT INTO claims")).length;
-  counted.statements.length = 0;
-  // What is read on a clock, submits or none, is not theirs.
-  await sleep(tookMs + CLOCK_MS);
-  const withoutSubmits = countOf(counted.statements.filter((text) => READS_DOOR.test(text)));
-  const theirs = [...whileSubmitting].map(([text, times]) => Math.max(0, times - (withoutSubmits.get(text) ?? 0)));
-  const reads = theirs.reduce((all, times) => all + times, 0);
-  atMost("queries for keys, limits, flags and registry per warm submit", reads / submitted, 0);
-  atLeast("claims of idempotency keys seen by the same count, per submit", claims / submitted, 1);
+    say("warming up …");
+    for (const job of [doors.open, doors.guarded, doors.open, doors.guarded])
+      await runRound(undefined, job, { inFlight: 4, jobs: quick ? 50 : 300, processes });
 
-  say("changes at the door …");
-  const answerAt = async (at: string, credential: string, endpoint = STUB): Promise<number> => {
-    const answer = await request(`${at}/queue/${endpoint}`, {
-      method: "POST",
-      headers: { authorization: `Key ${credential}`, "content-type": "application/json" },
-      body: MISFIT,
-      dispatcher: agent,
+    const submits: Record<string, Record<keyof typeof doors, ReturnType<typeof summary>>> = {};
+    for (const inFlight of IN_FLIGHT) {
+      const sides: Record<keyof typeof doors, Side> = { open: newSide(), guarded: newSide() };
+      const jobs = Math.round(20 * inFlight * scale);
+      // Short turns: whatever else the machine begins to do meanwhile falls on both sides.
+      for (let i = 0; i < rounds * 4; i++) {
+        const order = ["open", "guarded"] as const;
+        for (const name of i % 2 === 0 ? order : [...order].reverse())
+          await runRound(sides[name], doors[name], { inFlight, jobs, processes });
+      }
+      submits[inFlight] = { open: summary(sides.open), guarded: summary(sides.guarded) };
+      say(`${inFlight} in flight: ${JSON.stringify(submits[inFlight])}`);
+      atMost(
+        `submit p50 with keys, limits, flags and idempotency / with none of it, ${inFlight} in flight`,
+        percentile(sides.guarded.submitMs, 50) / percentile(sides.open.submitMs, 50),
+        1.25,
+      );
+    }
+
+    say("queries of another gateway …");
+    await using counted = await countedPostgres(databaseUrl);
+    const secondPort = await freePort();
+    await start(
+      "src/bin/gateway.ts",
+      { ...env, DATABASE_URL: counted.url, TEMPERA_PORT: String(secondPort) },
+      "is ready",
+    );
+    const secondUrl = `http://127.0.0.1:${secondPort}`;
+    const warmJob = submitTo({ ...guarded, url: secondUrl }, agent, client);
+    await runRound(undefined, warmJob, { inFlight: 4, jobs: 20, processes });
+    const submitted = Math.round(200 * scale);
+    counted.statements.length = 0;
+    const startedAtMs = performance.now();
+    await runRound(undefined, warmJob, { inFlight: 4, jobs: submitted, processes });
+    const tookMs = performance.now() - startedAtMs;
+    const whileSubmitting = countOf(counted.statements.filter((text) => READS_DOOR.test(text)));
+    const claims = counted.statements.filter((text) => text.includes("INSERT INTO claims")).length;
+    counted.statements.length = 0;
+    // What is read on a clock, submits or none, is not theirs.
+    await sleep(tookMs + CLOCK_MS);
+    const withoutSubmits = countOf(counted.statements.filter((text) => READS_DOOR.test(text)));
+    const theirs = [...whileSubmitting].map(([text, times]) =>
+      Math.max(0, times - (withoutSubmits.get(text) ?? 0)),
+    );
+    const reads = theirs.reduce((all, times) => all + times, 0);
+    atMost("queries for keys, limits, flags and registry per warm submit", reads / submitted, 0);
+    atLeast("claims of idempotency keys seen by the same count, per submit", claims / submitted, 1);
+
+    say("changes at the door …");
+    const answerAt = async (at: string, credential: string, endpoint = STUB): Promise<number> => {
+      const answer = await request(`${at}/queue/${endpoint}`, {
+        method: "POST",
+        headers: { authorization: `Key ${credential}`, "content-type": "application/json" },
+        body: MISFIT,
+        dispatcher: agent,
+      });
+      await answer.body.dump();
+      return answer.statusCode;
+    };
+    /** Milliseconds from the call that makes a change until the second gateway answers so. */
+    const seenAfter = async (
+      ask: () => Promise<number>,
+      status: number,
+      change: () => Promise<unknown>,
+    ): Promise<number> => {
+      const sinceMs = performance.now();
+      await change();
+      for (;;) {
+        const said = await ask();
+        if (said === status) return performance.now() - sinceMs;
+        if (performance.now() - sinceMs > 60_000)
+          throw new Error(`the second gateway answers ${said}, not ${status}`);
+        await sleep(5);
+      }
+    };
+    const seen = {
+      revocations: [] as number[],
+      limits: [] as number[],
+      flags: [] as number[],
+      pushes: [] as number[],
+    };
+    for (let i = 0; i < (quick ? 2 : 10); i++) {
+      const owner = `owner-${i}`;
+      const made = await newKey(owner);
+      for (const at of [url, secondUrl]) {
+        const said = await answerAt(at, made.key);
+        if (said !== BEHIND_THE_DOOR) throw new Error(`a fresh key is answered ${said}`);
+      }
+      const atSecond = (): Promise<number> => answerAt(secondUrl, made.key);
+      const flag = `/v1/flags/model/${STUB}`;
+      seen.flags.push(await seenAfter(atSecond, 403, () => admin("PUT", flag, { share: 0, owner })));
+      seen.flags.push(
+        await seenAfter(atSecond, BEHIND_THE_DOOR, () => admin("DELETE", `${flag}?owner=${owner}`)),
+      );
+      const endpoint = `bench/pushed-${i}`;
+      const archive = await packageArchive(bench.folder, { endpoint });
+      const atPushed = (): Promise<number> => answerAt(secondUrl, made.key, endpoint);
+      const unknown = await atPushed();
+      if (unknown !== 404) throw new Error(`a model that was not pushed is answered ${unknown}`);
+      seen.pushes.push(
+        await seenAfter(atPushed, BEHIND_THE_DOOR, () => admin("POST", "/v1/registry/versions", archive)),
+      );
+      const slow = { exceptions: { requests_per_second: 0.001 } };
+      seen.limits.push(
+        await seenAfter(atSecond, 429, () => admin("PATCH", `/v1/tempera/owners/${owner}`, slow)),
+      );
+      seen.revocations.push(await seenAfter(atSecond, 401, () => admin("DELETE", `/v1/keys/${made.key_id}`)));
+    }
+    atMost("revocation seen by a second gateway, longest, ms", Math.max(...seen.revocations), REVOCATION_MS);
+    atMost("change of a limit seen by a second gateway, longest, ms", Math.max(...seen.limits), CHANGE_MS);
+    atMost("change of a flag seen by a second gateway, longest, ms", Math.max(...seen.flags), CHANGE_MS);
+    atMost("push of a model seen by a second gateway, longest, ms", Math.max(...seen.pushes), CHANGE_MS);
+
+    const retention = await measureRetention(bench, { url, adminUrl, sql });
+
+    const sizes = quick ? { few: 1_000, many: 20_000, rounds: 50 } : {};
+    say("lists of few requests and of many …");
+    const requests = await measureRequestPages(databaseUrl, sizes);
+    atMost(
+      "requests by endpoint, p95 of the first page with a million records / with ten thousand",
+      requests.newest_times,
+      2,
+    );
+
+    bench.report({
+      submits,
+      queries: {
+        submits: submitted,
+        while_submitting: [...whileSubmitting],
+        in_more_time_without: [...withoutSubmits],
+      },
+      seen_after_ms: Object.fromEntries(
+        Object.entries(seen).map(([what, times]) => [what, times.map(round)]),
+      ),
+      retention,
+      requests,
     });
-    await answer.body.dump();
-    return answer.statusCode;
-  };
-  /** Milliseconds from the call that makes a change until the second gateway answers so. */
-  const seenAfter = async (ask: () => Promise<number>, status: number, change: () => Promise<unknown>): Promise<number> => {
-    const sinceMs = performance.now();
-    await change();
-    for (;;) {
-      const said = await ask();
-      if (said === status) return performance.now() - sinceMs;
-      if (performance.now() - sinceMs > 60_000) throw new Error(`the second gateway answers ${said}, not ${status}`);
-      await sleep(5);
-    }
-  };
-  const seen = { revocations: [] as number[], limits: [] as number[], flags: [] as number[], pushes: [] as number[] };
-  for (let i = 0; i < (quick ? 2 : 10); i++) {
-    const owner = `owner-${i}`;
-    const made = await newKey(owner);
-    for (const at of [url, secondUrl]) {
-      const said = await answerAt(at, made.key);
-      if (said !== BEHIND_THE_DOOR) throw new Error(`a fresh key is answered ${said}`);
-    }
-    const atSecond = (): Promise<number> => answerAt(secondUrl, made.key);
-    const flag = `/v1/flags/model/${STUB}`;
-    seen.flags.push(await seenAfter(atSecond, 403, () => admin("PUT", flag, { share: 0, owner })));
-    seen.flags.push(await seenAfter(atSecond, BEHIND_THE_DOOR, () => admin("DELETE", `${flag}?owner=${owner}`)));
-    const endpoint = `bench/pushed-${i}`;
-    const archive = await packageArchive(bench.folder, { endpoint });
-    const atPushed = (): Promise<number> => answerAt(secondUrl, made.key, endpoint);
-    const unknown = await atPushed();
-    if (unknown !== 404) throw new Error(`a model that was not pushed is answered ${unknown}`);
-    seen.pushes.push(await seenAfter(atPushed, BEHIND_THE_DOOR, () => admin("POST", "/v1/registry/versions", archive)));
-    const slow = { exceptions: { requests_per_second: 0.001 } };
-    seen.limits.push(await seenAfter(atSecond, 429, () => admin("PATCH", `/v1/tempera/owners/${owner}`, slow)));
-    seen.revocations.push(await seenAfter(atSecond, 401, () => admin("DELETE", `/v1/keys/${made.key_id}`)));
-  }
-  atMost("revocation seen by a second gateway, longest, ms", Math.max(...seen.revocations), REVOCATION_MS);
-  atMost("change of a limit seen by a second gateway, longest, ms", Math.max(...seen.limits), CHANGE_MS);
-  atMost("change of a flag seen by a second gateway, longest, ms", Math.max(...seen.flags), CHANGE_MS);
-  atMost("push of a model seen by a second gateway, longest, ms", Math.max(...seen.pushes), CHANGE_MS);
-
-  const retention = await measureRetention(bench, { url, adminUrl, sql });
-
-  const sizes = quick ? { few: 1_000, many: 20_000, rounds: 50 } : {};
-  say("lists of few requests and of many …");
-  const requests = await measureRequestPages(databaseUrl, sizes);
-  atMost("requests by endpoint, p95 of the first page with a million records / with ten thousand", requests.newest_times, 2);
-
-  bench.report({
-    submits,
-    queries: { submits: submitted, while_submitting: [...whileSubmitting], in_more_time_without: [...withoutSubmits] },
-    seen_after_ms: Object.fromEntries(Object.entries(seen).map(([what, times]) => [what, times.map(round)])),
-    retention,
-    requests,
-  });
-});
+  },
+);

@@ -1,6 +1,6 @@
 /**
- * `npm run bench:queue`: what the platform adds to bare Temporal. Both sides run in one process tree on the same Temporal
- * server, alternating; ratios of one run count, absolute times say little.
+ * `npm run bench:queue`: what the platform adds to bare Temporal. Both sides run in one process tree on the
+ * same Temporal server, alternating; ratios of one run count, absolute times say little.
  */
 import { Client, Connection } from "@temporalio/client";
 import { Agent, request } from "undici";
@@ -17,11 +17,17 @@ const throughGateway =
   async () => {
     const headers = { authorization: `Key ${key}`, "content-type": "application/json" };
     const startedAtMs = performance.now();
-    const submitted = await request(`${url}/queue/${STUB}`, { method: "POST", headers, body: "{}", dispatcher: agent });
+    const submitted = await request(`${url}/queue/${STUB}`, {
+      method: "POST",
+      headers,
+      body: "{}",
+      dispatcher: agent,
+    });
     const body = (await submitted.body.json()) as { request_id: string };
     const submitMs = performance.now() - startedAtMs;
     const startMs = Number(/temporal;dur=([\d.]+)/.exec(String(submitted.headers["server-timing"]))?.[1]);
-    if (submitted.statusCode !== 200) throw new Error(`submit: ${submitted.statusCode} ${JSON.stringify(body)}`);
+    if (submitted.statusCode !== 200)
+      throw new Error(`submit: ${submitted.statusCode} ${JSON.stringify(body)}`);
     const address = `${url}/queue/${STUB}/requests/${body.request_id}`;
     const stream = await request(`${address}/status/stream`, { headers, dispatcher: agent });
     let text = "";
@@ -33,12 +39,18 @@ const throughGateway =
     const output = await result.body.json();
     const wholeMs = performance.now() - startedAtMs;
     if (result.statusCode !== 200) throw new Error(`result: ${result.statusCode} ${JSON.stringify(output)}`);
-    return { submitMs, gatewayMs: submitMs - startMs, wholeMs, closed: client?.workflow.getHandle(body.request_id).result() };
+    return {
+      submitMs,
+      gatewayMs: submitMs - startMs,
+      wholeMs,
+      closed: client?.workflow.getHandle(body.request_id).result(),
+    };
   };
 
 /**
- * The bare workflow, started through an HTTP hop that does nothing else: what of a submit's cost is the hop itself, with the job
- * that it has started already at work on the same cores. For comparison; no measure is taken of it.
+ * The bare workflow, started through an HTTP hop that does nothing else: what of a submit's cost is the hop
+ * itself, with the job that it has started already at work on the same cores. For comparison; no measure is
+ * taken of it.
  */
 const throughBareGateway =
   (url: string, agent: Agent, client: Client): Job =>
@@ -70,7 +82,11 @@ await runBench("bench:queue", "the queue API beside bare Temporal, on one server
   const plainJob = bareJob(client);
   const gatewayJob = throughGateway(url, key, agent, client);
   const gatewayPort = await freePort();
-  await start("tests/load/bare-gateway.ts", { TEMPORAL_ADDRESS: temporal.url, PORT: String(gatewayPort) }, "ready");
+  await start(
+    "tests/load/bare-gateway.ts",
+    { TEMPORAL_ADDRESS: temporal.url, PORT: String(gatewayPort) },
+    "ready",
+  );
   const bareGatewayJob = throughBareGateway(`http://127.0.0.1:${gatewayPort}`, agent, client);
 
   say("warming up …");
@@ -90,14 +106,17 @@ await runBench("bench:queue", "the queue API beside bare Temporal, on one server
         [bareGateway, bareGatewayJob],
         [tempera, gatewayJob],
       ];
-      for (const [side, job] of i % 2 === 0 ? order : order.reverse()) await runRound(side, job, { inFlight, jobs, processes });
+      for (const [side, job] of i % 2 === 0 ? order : order.reverse())
+        await runRound(side, job, { inFlight, jobs, processes });
     }
     sides.set(inFlight, { bare, tempera });
     const figures = { bare: summary(bare), bare_gateway: summary(bareGateway), tempera: summary(tempera) };
     queue[inFlight] = figures;
-    for (const [name, figure] of Object.entries(figures)) say(`${inFlight} in flight, ${name}: ${JSON.stringify(figure)}`);
+    for (const [name, figure] of Object.entries(figures))
+      say(`${inFlight} in flight, ${name}: ${JSON.stringify(figure)}`);
   }
-  const side = (inFlight: number): { bare: Side; tempera: Side } => sides.get(inFlight) as { bare: Side; tempera: Side };
+  const side = (inFlight: number): { bare: Side; tempera: Side } =>
+    sides.get(inFlight) as { bare: Side; tempera: Side };
   for (const inFlight of [1, 4]) {
     atMost(
       `submit p50 / bare workflow start p50, ${inFlight} in flight`,
@@ -105,7 +124,11 @@ await runBench("bench:queue", "the queue API beside bare Temporal, on one server
       1.5,
     );
   }
-  atMost("gateway time (submit less the Temporal start inside it) p99, 4 in flight, ms", percentile(side(4).tempera.gatewayMs, 99), 20);
+  atMost(
+    "gateway time (submit less the Temporal start inside it) p99, 4 in flight, ms",
+    percentile(side(4).tempera.gatewayMs, 99),
+    20,
+  );
   for (const inFlight of [1, 16]) {
     atMost(
       `submit to output p50 / bare p50, ${inFlight} in flight`,
@@ -148,9 +171,19 @@ await runBench("bench:queue", "the queue API beside bare Temporal, on one server
     const order = [
       async () =>
         reads.bare.push(
-          (await httpLoad({ ...load, port: routePort, path: `/status/${encodeURIComponent(redisKey)}`, headers: {} })).requestsPerSecond,
+          (
+            await httpLoad({
+              ...load,
+              port: routePort,
+              path: `/status/${encodeURIComponent(redisKey)}`,
+              headers: {},
+            })
+          ).requestsPerSecond,
         ),
-      async () => reads.tempera.push((await httpLoad({ ...load, port, path: statusPath, headers: statusHeaders })).requestsPerSecond),
+      async () =>
+        reads.tempera.push(
+          (await httpLoad({ ...load, port, path: statusPath, headers: statusHeaders })).requestsPerSecond,
+        ),
     ];
     for (const turn of i % 2 === 0 ? order : order.reverse()) await turn();
     if (i === 0) reads.bare.length = reads.tempera.length = 0; // the first round warms both up
@@ -173,7 +206,14 @@ await runBench("bench:queue", "the queue API beside bare Temporal, on one server
   atMost("status read p99 with 16 jobs in flight, ms", percentile(polls, 99), 20);
 
   process.kill(temporal.pid, "SIGSTOP");
-  const without = await httpLoad({ port, path: statusPath, headers: statusHeaders, connections: 8, seconds: 1, expected: 200 });
+  const without = await httpLoad({
+    port,
+    path: statusPath,
+    headers: statusHeaders,
+    connections: 8,
+    seconds: 1,
+    expected: 200,
+  });
   process.kill(temporal.pid, "SIGCONT");
   atMost("status reads that failed while Temporal was frozen", without.unexpected, 0);
   atLeast("status reads answered while Temporal was frozen", without.latenciesMs.length, 100);
@@ -183,7 +223,11 @@ await runBench("bench:queue", "the queue API beside bare Temporal, on one server
   await runRound(undefined, embeddedJob, { inFlight: 1, jobs: 30, processes });
   const embeddedSide = newSide();
   await runRound(embeddedSide, embeddedJob, { inFlight: 1, jobs: 100, processes });
-  atMost("embedded default: one no-op job, submit to output p50, ms", percentile(embeddedSide.wholeMs, 50), 50);
+  atMost(
+    "embedded default: one no-op job, submit to output p50, ms",
+    percentile(embeddedSide.wholeMs, 50),
+    50,
+  );
 
   bench.report({
     queue,

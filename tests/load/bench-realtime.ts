@@ -1,6 +1,7 @@
 /**
- * `node --import tsx tests/load/bench-realtime.ts`: how long a frame takes to the engine and back. Every role is a process of
- * its own and frames travel over Redis, as in production; then the embedded default; beside both a bare WebSocket echo.
+ * `node --import tsx tests/load/bench-realtime.ts`: how long a frame takes to the engine and back. Every role
+ * is a process of its own and frames travel over Redis, as in production; then the embedded default; beside
+ * both a bare WebSocket echo.
  */
 import { randomBytes } from "node:crypto";
 import { encode } from "@msgpack/msgpack";
@@ -20,7 +21,10 @@ interface Socket {
 }
 
 async function connect(url: string, key?: string): Promise<Socket> {
-  const ws = new WebSocket(url, { perMessageDeflate: false, ...(key && { headers: { authorization: `Key ${key}` } }) });
+  const ws = new WebSocket(url, {
+    perMessageDeflate: false,
+    ...(key && { headers: { authorization: `Key ${key}` } }),
+  });
   let answered = (): void => {};
   let broke = (_: Error): void => {};
   ws.on("message", (data, isBinary) => {
@@ -49,7 +53,10 @@ async function connect(url: string, key?: string): Promise<Socket> {
 const small = encode({ prompt: "a small frame" });
 const picture = encode({ payload: randomBytes(100 * 1024) });
 
-/** One socket at a time: connect → first output, then small frames, then frames of 100 KiB; then sixteen sockets at once. */
+/**
+ * One socket at a time: connect → first output, then small frames, then frames of 100 KiB; then sixteen
+ * sockets at once.
+ */
 async function measure(url: string, scale: number, key?: string) {
   const first: number[] = [];
   for (let i = 0; i < 10 * scale; i++) {

@@ -1,16 +1,23 @@
-/** How the list of requests does as the table grows: its first page with ten thousand records, and with a million. */
+/**
+ * How the list of requests does as the table grows: its first page with ten thousand records, and with a
+ * million.
+ */
 import { connectPostgres, type Sql } from "../../src/adapters/postgres/connection.ts";
 import { migrate } from "../../src/adapters/postgres/migrate.ts";
-import { createRequestSearch } from "../../src/adapters/postgres/request-search.ts";
-import type { EndedQuery, RequestSearch } from "../../src/core/ports/request-search.ts";
+import { createRequestSearch } from "../../src/adapters/postgres/requests/request-search.ts";
+import type { EndedQuery, RequestSearch } from "../../src/core/requests/request-search.ts";
 import { percentile, round } from "./harness.ts";
 
 const ENDPOINTS = 5;
 const OWNERS = 50;
 
-/** Adds ended requests up to `records`, one a few milliseconds after the other, one in fifty of them failed. */
+/**
+ * Adds ended requests up to `records`, one a few milliseconds after the other, one in fifty of them failed.
+ */
 export async function fillRequests(sql: Sql, records: number): Promise<void> {
-  const [{ there } = { there: 0 }] = await sql<{ there: number }[]>`SELECT count(*)::integer AS there FROM requests`;
+  const [{ there } = { there: 0 }] = await sql<
+    { there: number }[]
+  >`SELECT count(*)::integer AS there FROM requests`;
   if (there >= records) return;
   await sql`
     INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at, started_at, ended_at,
@@ -32,21 +39,29 @@ function pagesAt(nowMs: number): Record<string, EndedQuery> {
   return {
     newest: { ...day, endpoints: ["bench/model-1"], sortBy: "ended_at" },
     "newest of one owner": { ...day, endpoints: ["bench/model-1"], ownerId: "owner-1", sortBy: "ended_at" },
-    "newest of five endpoints": { ...day, endpoints: Array.from({ length: ENDPOINTS }, (_, n) => `bench/model-${n}`), sortBy: "ended_at" },
+    "newest of five endpoints": {
+      ...day,
+      endpoints: Array.from({ length: ENDPOINTS }, (_, n) => `bench/model-${n}`),
+      sortBy: "ended_at",
+    },
     failed: { ...day, endpoints: ["bench/model-0"], status: "user_error", sortBy: "ended_at" },
     longest: { ...day, endpoints: ["bench/model-1"], sortBy: "duration" },
   };
 }
 
 export interface RequestPages {
-  /** By kind of page: p95 in milliseconds with few records and with many, and how many times the one is of the other. */
+  /**
+   * By kind of page: p95 in milliseconds with few records and with many, and how many times the one is of the
+   * other.
+   */
   pages: Record<string, { few_ms: number; many_ms: number; times: number }>;
   /** The kind that the measure is about: the list's first page as it is by default. */
   newest_times: number;
 }
 
 /**
- * Fills two databases and reads the same pages of both in turns, so that whatever else the machine does falls on both.
+ * Fills two databases and reads the same pages of both in turns, so that whatever else the machine does falls
+ * on both.
  *
  * @param databaseUrl of a server on which databases can be made
  */

@@ -1,6 +1,7 @@
 /**
- * `npm run bench:sync`: a call that is waited for. Sync runs beside the bare Temporal workflow of `bench:queue`, the first byte of
- * a stream, a thousand status streams at once, and a burst of webhooks to a receiver that is down for a minute.
+ * `npm run bench:sync`: a call that is waited for. Sync runs beside the bare Temporal workflow of
+ * `bench:queue`, the first byte of a stream, a thousand status streams at once, and a burst of webhooks to a
+ * receiver that is down for a minute.
  */
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -11,7 +12,7 @@ import { Agent, request } from "undici";
 import { type Bench, percentile, round, runBench, STUB, say } from "./harness.ts";
 import { bareJob, type Job, newSide, runRound, summary } from "./rounds.ts";
 
-const COLLECT_GARBAGE = new URL("collect-garbage.mjs", import.meta.url).href;
+const COLLECT_GARBAGE = new URL("./collect-garbage.mjs", import.meta.url).href;
 
 /** A platform, and how to speak to it. */
 interface Place {
@@ -25,18 +26,28 @@ const syncJob =
   ({ url, agent, headers }: Place, client: Client): Job =>
   async () => {
     const startedAtMs = performance.now();
-    const answer = await request(`${url}/${STUB}`, { method: "POST", headers, body: "{}", dispatcher: agent });
+    const answer = await request(`${url}/${STUB}`, {
+      method: "POST",
+      headers,
+      body: "{}",
+      dispatcher: agent,
+    });
     const output = await answer.body.text();
     const wholeMs = performance.now() - startedAtMs;
     if (answer.statusCode !== 200) throw new Error(`run: ${answer.statusCode} ${output}`);
-    return { submitMs: wholeMs, wholeMs, closed: client.workflow.getHandle(String(answer.headers["x-fal-request-id"])).result() };
+    return {
+      submitMs: wholeMs,
+      wholeMs,
+      closed: client.workflow.getHandle(String(answer.headers["x-fal-request-id"])).result(),
+    };
   };
 
 async function measureRuns(bench: Bench, there: Place, client: Client) {
   const { processes, rounds, scale, atMost } = bench;
   const [bareRun, syncRun] = [bareJob(client), syncJob(there, client)];
   say("warming up …");
-  for (const job of [bareRun, syncRun, bareRun, syncRun]) await runRound(undefined, job, { inFlight: 16, jobs: 200, processes });
+  for (const job of [bareRun, syncRun, bareRun, syncRun])
+    await runRound(undefined, job, { inFlight: 16, jobs: 200, processes });
   const figures: Record<string, object> = {};
   for (const inFlight of [1, 16]) {
     const sides = { bare: newSide(), tempera: newSide() };
@@ -45,7 +56,8 @@ async function measureRuns(bench: Bench, there: Place, client: Client) {
       () => runRound(sides.bare, bareRun, { inFlight, jobs, processes }),
       () => runRound(sides.tempera, syncRun, { inFlight, jobs, processes }),
     ];
-    for (let i = 0; i < rounds; i++) for (const turn of i % 2 === 0 ? turns : [...turns].reverse()) await turn();
+    for (let i = 0; i < rounds; i++)
+      for (const turn of i % 2 === 0 ? turns : [...turns].reverse()) await turn();
     figures[inFlight] = { bare: summary(sides.bare), tempera: summary(sides.tempera) };
     say(`${inFlight} in flight: ${JSON.stringify(figures[inFlight])}`);
     for (const [p, limit] of [
@@ -81,7 +93,9 @@ async function measureFirstByte({ scale, atMost }: Bench, { url, agent, headers 
   return { first_byte_ms: { p50: round(percentile(ms, 50)), p99: round(percentile(ms, 99)) } };
 }
 
-/** Streams on jobs that hardly do anything: how late each hears of an event, and what each costs the gateway. */
+/**
+ * Streams on jobs that hardly do anything: how late each hears of an event, and what each costs the gateway.
+ */
 async function measureStatusStreams(bench: Bench, { url, agent, headers }: Place) {
   const count = Math.round(1000 * bench.scale);
   const jobs = 20;
@@ -92,7 +106,12 @@ async function measureStatusStreams(bench: Bench, { url, agent, headers }: Place
     return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${gateway}/status`, "utf8"))?.[1]);
   };
   const submit = async (input: object): Promise<string> => {
-    const answer = await request(`${url}/queue/${STUB}`, { method: "POST", headers, body: JSON.stringify(input), dispatcher: agent });
+    const answer = await request(`${url}/queue/${STUB}`, {
+      method: "POST",
+      headers,
+      body: JSON.stringify(input),
+      dispatcher: agent,
+    });
     return ((await answer.body.json()) as { request_id: string }).request_id;
   };
   /** Steps that come long after the streams have opened. */
@@ -103,7 +122,12 @@ async function measureStatusStreams(bench: Bench, { url, agent, headers }: Place
   let finished = 0;
   const open = async (id: string, signal?: AbortSignal) => {
     const path = `/queue/${STUB}/requests/${id}/status/stream`;
-    const { body } = await request(`${url}${path}`, { headers, dispatcher: agent, bodyTimeout: 0, signal: signal ?? null });
+    const { body } = await request(`${url}${path}`, {
+      headers,
+      dispatcher: agent,
+      bodyTimeout: 0,
+      signal: signal ?? null,
+    });
     body.on("error", () => {});
     opened++;
     return body;
@@ -116,13 +140,15 @@ async function measureStatusStreams(bench: Bench, { url, agent, headers }: Place
       for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
         const step = /"progress":\{"step":(\d+)/.exec(text.slice(0, end))?.[1];
         text = text.slice(end + 2);
-        if (step !== undefined) heardAtMs.set(`${id} ${step}`, [...(heardAtMs.get(`${id} ${step}`) ?? []), performance.now()]);
+        if (step !== undefined)
+          heardAtMs.set(`${id} ${step}`, [...(heardAtMs.get(`${id} ${step}`) ?? []), performance.now()]);
       }
     }
     finished++;
   };
-  // What the process grows by with a thousand is now and then room that V8 makes at once, for whatever comes: three times a thousand are
-  // opened, and the one in the middle is told of. The first two are gone before the events come.
+  // What the process grows by with a thousand is now and then room that V8 makes at once, for whatever comes:
+  // three times a thousand are opened, and the one in the middle is told of. The first two are gone before
+  // the events come.
   const leaving = new AbortController();
   const sizes = [await residentKib()];
   for (let lot = 0; lot < 2; lot++) {
@@ -137,7 +163,8 @@ async function measureStatusStreams(bench: Bench, { url, agent, headers }: Place
   leaving.abort();
   say(`${count} status streams are open; waiting for their events …`);
   await following;
-  // Each event reaches the streams of its job; the first one to hear it is as near to its moment as can be told from outside.
+  // Each event reaches the streams of its job; the first one to hear it is as near to its moment as can be
+  // told from outside.
   const late: number[] = [];
   let missed = 0;
   for (const id of ids)
@@ -154,7 +181,11 @@ async function measureStatusStreams(bench: Bench, { url, agent, headers }: Place
   bench.atMost("memory of a status stream, KiB", kib, 40);
   return {
     streams: count,
-    late_ms: { p50: round(percentile(late, 50)), p99: round(percentile(late, 99)), max: round(Math.max(...late)) },
+    late_ms: {
+      p50: round(percentile(late, 50)),
+      p99: round(percentile(late, 99)),
+      max: round(Math.max(...late)),
+    },
     kib_each: grownKib.map(round),
   };
 }
@@ -170,7 +201,11 @@ async function measureWebhooks(bench: Bench, { url, agent, headers }: Place) {
   const receive = (host: string, take: (id: string) => number) =>
     new Promise<string>((open) => {
       const server = createServer((incoming, response) => {
-        incoming.resume().once("end", () => response.writeHead(take(String(incoming.headers["x-fal-webhook-request-id"]))).end());
+        incoming
+          .resume()
+          .once("end", () =>
+            response.writeHead(take(String(incoming.headers["x-fal-webhook-request-id"]))).end(),
+          );
       });
       bench.closing.defer(() => {
         server.closeAllConnections();
@@ -206,11 +241,14 @@ async function measureWebhooks(bench: Bench, { url, agent, headers }: Place) {
     for (let i = 0; i < 50; i++) {
       const id = await submit(well);
       jobs.push(
-        request(`${url}/queue/${STUB}/requests/${id}/status/stream`, { headers, dispatcher: agent, bodyTimeout: 0 }).then(
-          async ({ body }) => {
-            for await (const chunk of body) if (String(chunk).includes('"COMPLETED"')) endedAtMs.set(id, performance.now());
-          },
-        ),
+        request(`${url}/queue/${STUB}/requests/${id}/status/stream`, {
+          headers,
+          dispatcher: agent,
+          bodyTimeout: 0,
+        }).then(async ({ body }) => {
+          for await (const chunk of body)
+            if (String(chunk).includes('"COMPLETED"')) endedAtMs.set(id, performance.now());
+        }),
       );
       await sleep(20);
     }
@@ -220,15 +258,24 @@ async function measureWebhooks(bench: Bench, { url, agent, headers }: Place) {
   };
   const alone = await healthy();
   say(`${count} webhooks to a receiver that is down for a minute …`);
-  for (let i = 0; i < count; i += 20) await Promise.all(Array.from({ length: Math.min(20, count - i) }, () => submit(sick)));
+  for (let i = 0; i < count; i += 20)
+    await Promise.all(Array.from({ length: Math.min(20, count - i) }, () => submit(sick)));
   const beside = await healthy();
   while (delivered.size < count && performance.now() - startedAtMs < 480_000) await sleep(250);
   const seconds = (performance.now() - startedAtMs) / 1000;
   // One that came twice would come soon after.
   await sleep(2_000);
   bench.atMost(`webhooks of ${count} that were not delivered`, count - delivered.size, 0);
-  bench.atMost("webhooks that were delivered more than once", [...delivered.values()].filter((times) => times > 1).length, 0);
-  bench.atMost("delivery to a receiver that is well p99, beside the one that is down, ms", percentile(beside, 99), 5_000);
+  bench.atMost(
+    "webhooks that were delivered more than once",
+    [...delivered.values()].filter((times) => times > 1).length,
+    0,
+  );
+  bench.atMost(
+    "delivery to a receiver that is well p99, beside the one that is down, ms",
+    percentile(beside, 99),
+    5_000,
+  );
   return {
     count,
     refused_attempts: refused,
@@ -251,7 +298,11 @@ await runBench("bench:sync", "sync runs, streams and webhooks on the stub engine
   const agent = new Agent({ connections: 4096, pipelining: 1 });
   bench.closing.defer(() => agent.destroy());
   const client = new Client({ connection, namespace: temporal.namespace });
-  const there: Place = { url, agent, headers: { authorization: `Key ${bench.key}`, "content-type": "application/json" } };
+  const there: Place = {
+    url,
+    agent,
+    headers: { authorization: `Key ${bench.key}`, "content-type": "application/json" },
+  };
 
   const runs = await measureRuns(bench, there, client);
   const firstByte = await measureFirstByte(bench, there);

@@ -1,7 +1,10 @@
 /** Records of requests that ended long ago, as many as are wanted, for retention to delete. */
 import type { Sql } from "../../src/adapters/postgres/connection.ts";
 
-/** Inserts them with their dead letters (one in a hundred), deliveries (one in ten) and log lines (one in ten). All of one owner. */
+/**
+ * Inserts them with their dead letters (one in a hundred), deliveries (one in ten) and log lines (one in
+ * ten). All of one owner.
+ */
 export async function insertExpired(sql: Sql, count: number, ownerId = "expired"): Promise<void> {
   await sql`
     INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at, started_at, ended_at,

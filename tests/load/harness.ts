@@ -1,11 +1,14 @@
-/** What every bench has: its options, services and programs of its own, figures, and checks against its measures. */
+/**
+ * What every bench has: its options, services and programs of its own, figures, and checks against its
+ * measures.
+ */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Command } from "commander";
-import { createClosing } from "../../src/core/closing.ts";
+import { createClosing } from "../../src/core/operations/closing.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startPostgres } from "../../src/dev/services/postgres.ts";
 import { startRedis } from "../../src/dev/services/redis.ts";
@@ -61,7 +64,11 @@ export interface Bench {
 }
 
 /** Runs a bench and stops whatever it has started. */
-export async function runBench(name: string, description: string, work: (bench: Bench) => Promise<void>): Promise<void> {
+export async function runBench(
+  name: string,
+  description: string,
+  work: (bench: Bench) => Promise<void>,
+): Promise<void> {
   const options = new Command(name)
     .description(description)
     .option("--json", "print the figures as JSON")
@@ -78,7 +85,11 @@ export async function runBench(name: string, description: string, work: (bench: 
   const processes: Record<string, number> = { client: process.pid };
   const checks: Check[] = [];
 
-  const start = async (program: string, env: Record<string, string>, ready: string): Promise<ChildProcess> => {
+  const start = async (
+    program: string,
+    env: Record<string, string>,
+    ready: string,
+  ): Promise<ChildProcess> => {
     const child = spawn(process.execPath, ["--import", "tsx", join(PROJECT, program)], {
       cwd: PROJECT,
       env: { ...process.env, ...env },
@@ -101,7 +112,9 @@ export async function runBench(name: string, description: string, work: (bench: 
       };
       child.stdout?.on("data", listen);
       child.stderr?.on("data", listen);
-      child.once("exit", (code) => fail(new Error(`${program} ended (${code}) before it was ready: ${said}`)));
+      child.once("exit", (code) =>
+        fail(new Error(`${program} ended (${code}) before it was ready: ${said}`)),
+      );
     });
     return child;
   };
@@ -141,7 +154,11 @@ export async function runBench(name: string, description: string, work: (bench: 
         ...env,
       };
       await start("src/bin/admin.ts", shared, "is ready"); // makes the key, the tables and the namespace
-      await Promise.all(["orchestrator", "gpu-worker", "gateway"].map((role) => start(`src/bin/${role}.ts`, shared, "is ready")));
+      await Promise.all(
+        ["orchestrator", "gpu-worker", "gateway"].map((role) =>
+          start(`src/bin/${role}.ts`, shared, "is ready"),
+        ),
+      );
       return {
         url: `http://127.0.0.1:${port}`,
         adminUrl: `http://127.0.0.1:${shared.TEMPERA_ADMIN_PORT}`,
@@ -167,8 +184,10 @@ export async function runBench(name: string, description: string, work: (bench: 
       await start("src/bin/all-in-one.ts", own, "Ctrl-C stops it");
       return `http://127.0.0.1:${port}`;
     },
-    atMost: (what, value, limit) => void checks.push({ name: what, value: round(value), limit, pass: value <= limit }),
-    atLeast: (what, value, limit) => void checks.push({ name: what, value: round(value), limit, pass: value >= limit }),
+    atMost: (what, value, limit) =>
+      void checks.push({ name: what, value: round(value), limit, pass: value <= limit }),
+    atLeast: (what, value, limit) =>
+      void checks.push({ name: what, value: round(value), limit, pass: value >= limit }),
     report(figures) {
       if (options.json) process.stdout.write(`${JSON.stringify({ ...figures, checks }, null, 2)}\n`);
       else

@@ -8,8 +8,8 @@ export interface LoadResult {
 }
 
 /**
- * Sends the same GET over `connections` keep-alive connections, one at a time on each, for `seconds`. Bare sockets: the
- * load must cost less than what it measures, since both share the machine.
+ * Sends the same GET over `connections` keep-alive connections, one at a time on each, for `seconds`. Bare
+ * sockets: the load must cost less than what it measures, since both share the machine.
  */
 export async function httpLoad({
   port,
@@ -57,7 +57,8 @@ export async function httpLoad({
             const head = text.indexOf("\r\n\r\n");
             if (head < 0) return;
             const length = /content-length: (\d+)/i.exec(text.slice(0, head))?.[1];
-            if (length === undefined) return reject(new Error(`an answer without a length: ${text.slice(0, 200)}`));
+            if (length === undefined)
+              return reject(new Error(`an answer without a length: ${text.slice(0, 200)}`));
             if (text.length < head + 4 + Number(length)) return;
             latenciesMs.push(performance.now() - sentAtMs);
             if (!text.startsWith(wanted)) unexpected++;
@@ -67,5 +68,9 @@ export async function httpLoad({
         }),
     ),
   );
-  return { requestsPerSecond: latenciesMs.length / ((performance.now() - startedAtMs) / 1000), latenciesMs, unexpected };
+  return {
+    requestsPerSecond: latenciesMs.length / ((performance.now() - startedAtMs) / 1000),
+    latenciesMs,
+    unexpected,
+  };
 }

@@ -11,8 +11,8 @@ const IN_FLIGHT = 4;
 const QUIET_SECONDS = 15;
 
 /**
- * Takes the measure on a running platform and adds its checks: p95 of a job from call to output, four in flight, while 100,000 expired
- * records are deleted, beside the same without. Returns the figures.
+ * Takes the measure on a running platform and adds its checks: p95 of a job from call to output, four in
+ * flight, while 100,000 expired records are deleted, beside the same without. Returns the figures.
  */
 export async function measureRetention(
   { key, scale, quick, atMost, atLeast }: Pick<Bench, "key" | "scale" | "quick" | "atMost" | "atLeast">,
@@ -23,7 +23,12 @@ export async function measureRetention(
   const headers = { authorization: `Key ${key}`, "content-type": "application/json" };
   const job = async (): Promise<number> => {
     const startedAtMs = performance.now();
-    const answer = await request(`${url}/${STUB}`, { method: "POST", headers, body: "{}", dispatcher: agent });
+    const answer = await request(`${url}/${STUB}`, {
+      method: "POST",
+      headers,
+      body: "{}",
+      dispatcher: agent,
+    });
     const body = await answer.body.text();
     if (answer.statusCode !== 200) throw new Error(`run: ${answer.statusCode} ${body}`);
     return performance.now() - startedAtMs;
@@ -42,7 +47,9 @@ export async function measureRetention(
     return jobsWhile(() => performance.now() < untilMs);
   };
   const left = async (): Promise<boolean> => {
-    const [row] = await sql<{ left: boolean }[]>`SELECT EXISTS (SELECT FROM requests WHERE owner_id = 'expired') AS left`;
+    const [row] = await sql<
+      { left: boolean }[]
+    >`SELECT EXISTS (SELECT FROM requests WHERE owner_id = 'expired') AS left`;
     return row?.left ?? false;
   };
 
@@ -56,7 +63,11 @@ export async function measureRetention(
   );
   const before = await quiet();
   const startedAtMs = performance.now();
-  const started = await fetch(`${adminUrl}/v1/tempera/retention/run`, { method: "POST", headers, body: "{}" });
+  const started = await fetch(`${adminUrl}/v1/tempera/retention/run`, {
+    method: "POST",
+    headers,
+    body: "{}",
+  });
   if (started.status !== 202) throw new Error(`retention run: ${started.status} ${await started.text()}`);
   let deleting = true;
   const [during] = await Promise.all([
@@ -75,7 +86,11 @@ export async function measureRetention(
     { items: number }[]
   >`SELECT COALESCE(sum(items), 0)::integer AS items FROM retention_totals WHERE kind = 'request'`;
   atLeast("expired records deleted and counted", row?.items ?? 0, records);
-  atMost("p95 of a job while they are deleted / p95 without, 4 in flight", percentile(during, 95) / percentile(without, 95), 1.3);
+  atMost(
+    "p95 of a job while they are deleted / p95 without, 4 in flight",
+    percentile(during, 95) / percentile(without, 95),
+    1.3,
+  );
   const figures = (tookMs: number[]) => ({
     jobs: tookMs.length,
     p50_ms: round(percentile(tookMs, 50)),

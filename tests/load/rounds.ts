@@ -14,20 +14,34 @@ export interface Side {
   jobs: number;
   seconds: number;
 }
-export const newSide = (): Side => ({ submitMs: [], gatewayMs: [], wholeMs: [], jobs: 0, seconds: 0, cpu: {} });
+export const newSide = (): Side => ({
+  submitMs: [],
+  gatewayMs: [],
+  wholeMs: [],
+  jobs: 0,
+  seconds: 0,
+  cpu: {},
+});
 export const summary = ({ submitMs, gatewayMs, wholeMs, jobs, seconds, cpu }: Side) => ({
   submit_ms: { p50: round(percentile(submitMs, 50)), p99: round(percentile(submitMs, 99)) },
-  ...(gatewayMs.length > 0 && { gateway_ms: { p50: round(percentile(gatewayMs, 50)), p99: round(percentile(gatewayMs, 99)) } }),
+  ...(gatewayMs.length > 0 && {
+    gateway_ms: { p50: round(percentile(gatewayMs, 50)), p99: round(percentile(gatewayMs, 99)) },
+  }),
   submit_to_output_ms: { p50: round(percentile(wholeMs, 50)), p99: round(percentile(wholeMs, 99)) },
   jobs_per_second: round(jobs / seconds),
   cpu_ms_per_job: Object.fromEntries(Object.entries(cpu).map(([name, ms]) => [name, round(ms / jobs)])),
 });
 
 /**
- * Runs one job. `closed` settles when its workflow has: a job counts as in flight until then on both sides, so that
- * both keep the same number of workflows open on the server while latencies are taken.
+ * Runs one job. `closed` settles when its workflow has: a job counts as in flight until then on both sides,
+ * so that both keep the same number of workflows open on the server while latencies are taken.
  */
-export type Job = () => Promise<{ submitMs: number; gatewayMs?: number; wholeMs: number; closed?: Promise<unknown> | undefined }>;
+export type Job = () => Promise<{
+  submitMs: number;
+  gatewayMs?: number;
+  wholeMs: number;
+  closed?: Promise<unknown> | undefined;
+}>;
 
 export async function runRound(
   side: Side | undefined,
@@ -51,7 +65,8 @@ export async function runRound(
   if (!side) return;
   side.jobs += jobs;
   side.seconds += (performance.now() - startedAtMs) / 1000;
-  for (const [name, ms] of Object.entries(cpuTimes(processes))) side.cpu[name] = (side.cpu[name] ?? 0) + ms - (before[name] ?? 0);
+  for (const [name, ms] of Object.entries(cpuTimes(processes)))
+    side.cpu[name] = (side.cpu[name] ?? 0) + ms - (before[name] ?? 0);
 }
 
 /** One bare workflow with a no-op activity, started and waited for. */
@@ -59,7 +74,11 @@ export const bareJob =
   (client: Client): Job =>
   async () => {
     const startedAtMs = performance.now();
-    const handle = await client.workflow.start("bare", { taskQueue: "bare", workflowId: randomUUID(), args: [{}] });
+    const handle = await client.workflow.start("bare", {
+      taskQueue: "bare",
+      workflowId: randomUUID(),
+      args: [{}],
+    });
     const submitMs = performance.now() - startedAtMs;
     await handle.result();
     return { submitMs, wholeMs: performance.now() - startedAtMs };

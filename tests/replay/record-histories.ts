@@ -1,8 +1,9 @@
 /**
- * Records the histories that `replay.test.ts` replays: `node --import tsx tests/replay/record-histories.ts [name …]`.
+ * Records the histories that `replay.test.ts` replays: `node --import tsx tests/replay/record-histories.ts
+ * [name …]`.
  *
- * A recorded history is never recorded again to make a test pass: it stands for jobs that are running somewhere. Record new
- * names for new paths; a change that breaks an old one needs `patched()`.
+ * A recorded history is never recorded again to make a test pass: it stands for jobs that are running
+ * somewhere. Record new names for new paths; a change that breaks an old one needs `patched()`.
  */
 import { execFile } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -15,18 +16,25 @@ import { startPlatform } from "../../src/bin/platform.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { createLogger } from "../../src/config/logger.ts";
-import { ORCHESTRATOR_QUEUE } from "../../src/core/job.ts";
+import { ORCHESTRATOR_QUEUE } from "../../src/core/requests/job.ts";
 import { LIMITS } from "../../src/core/limits.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { findProgram } from "../../src/dev/services/program.ts";
 import { TEMPORAL_CLI } from "../../src/dev/services/temporal.ts";
 
 const STUB = "tempera/stub";
-const submit = async (client: PlatformClient, input: object, headers: Record<string, string> = {}, query = ""): Promise<string> =>
-  (await client.submit(`${STUB}${query}`, input, headers)).request_id;
+const submit = async (
+  client: PlatformClient,
+  input: object,
+  headers: Record<string, string> = {},
+  query = "",
+): Promise<string> => (await client.submit(`${STUB}${query}`, input, headers)).request_id;
 const PIPELINE = "tempera/stub-pipeline";
-const submitPipeline = async (client: PlatformClient, stages: object[][], headers: Record<string, string> = {}): Promise<string> =>
-  (await client.submit(PIPELINE, { stages }, headers)).request_id;
+const submitPipeline = async (
+  client: PlatformClient,
+  stages: object[][],
+  headers: Record<string, string> = {},
+): Promise<string> => (await client.submit(PIPELINE, { stages }, headers)).request_id;
 const running = async (client: PlatformClient, id: string): Promise<void> => {
   for await (const { status } of client.follow(STUB, id)) if (status !== "IN_QUEUE") return;
 };
@@ -34,7 +42,8 @@ const running = async (client: PlatformClient, id: string): Promise<void> => {
 /** Drains the GPU worker until it has let go of a request, then lets it serve again. */
 async function drainAndResume(client: PlatformClient, endpoint: string, id: string): Promise<void> {
   await client.admin("POST", "/v1/tempera/workers/worker/drain");
-  for await (const { logs } of client.follow(endpoint, id)) if (logs?.some(({ message }) => message.startsWith("Attempt 1 failed"))) break;
+  for await (const { logs } of client.follow(endpoint, id))
+    if (logs?.some(({ message }) => message.startsWith("Attempt 1 failed"))) break;
   await client.admin("POST", "/v1/tempera/workers/worker/resume");
 }
 
@@ -61,11 +70,18 @@ async function hooked(client: PlatformClient, refuse: number, input: object = {}
 /** Starts a workflow of the orchestrator's own; returns its id. */
 async function started(workflowType: string, argument: object): Promise<string> {
   const workflowId = `recorded/${++hooks}`;
-  await temporal.workflow.start(workflowType, { workflowId, taskQueue: ORCHESTRATOR_QUEUE, args: [argument] });
+  await temporal.workflow.start(workflowType, {
+    workflowId,
+    taskQueue: ORCHESTRATOR_QUEUE,
+    args: [argument],
+  });
   return workflowId;
 }
 
-/** A receiver that answers nobody until one of them has been sent away: a webhook beyond what goes to one host at once. */
+/**
+ * A receiver that answers nobody until one of them has been sent away: a webhook beyond what goes to one host
+ * at once.
+ */
 async function sentAway(client: PlatformClient): Promise<string> {
   const held: ServerResponse[] = [];
   const slow = createServer((_incoming, response) => void held.push(response));
@@ -73,7 +89,9 @@ async function sentAway(client: PlatformClient): Promise<string> {
   const { port } = slow.address() as { port: number };
   const beyond = LIMITS.webhookHostInFlightMax + LIMITS.webhookHostWaitingMax + 1;
   const hook = encodeURIComponent(`http://127.0.0.1:${port}/`);
-  const ids = await Promise.all(Array.from({ length: beyond }, () => submit(client, {}, {}, `?fal_webhook=${hook}`)));
+  const ids = await Promise.all(
+    Array.from({ length: beyond }, () => submit(client, {}, {}, `?fal_webhook=${hook}`)),
+  );
   for (const id of ids) for await (const _ of client.follow(STUB, id));
   for (;;) {
     for (const id of ids) {
@@ -105,8 +123,8 @@ async function begun(id: string, count: number): Promise<string[]> {
 }
 
 /**
- * Each makes one workflow take one path and returns its id; files are called by the workflow type, `inference-job` when the
- * name has none.
+ * Each makes one workflow take one path and returns its id; files are called by the workflow type,
+ * `inference-job` when the name has none.
  */
 const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
   success: (client) => submit(client, { prompt: "hello" }),
@@ -147,10 +165,14 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
       [{ prompt: "b" }, { prompt: "c" }],
       [{ payload: "x".repeat(40_000) }, { stages: [[{ prompt: "d" }]] }],
     ]),
-  "pipeline.retry": (client) => submitPipeline(client, [[{ prompt: "a" }], [{ fail: "crash", fail_attempts: 1 }]]),
+  "pipeline.retry": (client) =>
+    submitPipeline(client, [[{ prompt: "a" }], [{ fail: "crash", fail_attempts: 1 }]]),
   // The second attempt of the node goes on from the state that the first one kept after its third step.
   "pipeline.resume": (client) =>
-    submitPipeline(client, [[{ prompt: "a" }], [{ fail: "crash", fail_attempts: 1, fail_step: 5, steps: 8, delay_ms: 800 }]]),
+    submitPipeline(client, [
+      [{ prompt: "a" }],
+      [{ fail: "crash", fail_attempts: 1, fail_step: 5, steps: 8, delay_ms: 800 }],
+    ]),
   "pipeline.handed-over": async (client) => {
     const id = await submitPipeline(client, [[{ delay_ms: 6_000, steps: 6 }]]);
     const [node = ""] = await begun(id, 1);
@@ -159,12 +181,19 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
     return id;
   },
   "pipeline.failure": (client) =>
-    submitPipeline(client, [[{ prompt: "a" }, { delay_ms: 60_000, steps: 600 }, { fail: "error", delay_ms: 500 }]]),
-  "pipeline.refused-node": (client) => submitPipeline(client, [[{ steps: "many" }, { stages: "none" as never }]]),
-  "pipeline.exhausted": (client) => submitPipeline(client, [[{ stages: [[{ fail: "crash" }]] }]], { "x-fal-no-retry": "1" }),
-  "pipeline.node-limit": (client) => submitPipeline(client, [Array.from({ length: LIMITS.pipelineNodesMax + 1 }, () => ({}))]),
+    submitPipeline(client, [
+      [{ prompt: "a" }, { delay_ms: 60_000, steps: 600 }, { fail: "error", delay_ms: 500 }],
+    ]),
+  "pipeline.refused-node": (client) =>
+    submitPipeline(client, [[{ steps: "many" }, { stages: "none" as never }]]),
+  "pipeline.exhausted": (client) =>
+    submitPipeline(client, [[{ stages: [[{ fail: "crash" }]] }]], { "x-fal-no-retry": "1" }),
+  "pipeline.node-limit": (client) =>
+    submitPipeline(client, [Array.from({ length: LIMITS.pipelineNodesMax + 1 }, () => ({}))]),
   "pipeline.cancel": async (client) => {
-    const id = await submitPipeline(client, [[{ delay_ms: 60_000, steps: 600 }, { stages: [[{ delay_ms: 60_000, steps: 600 }]] }]]);
+    const id = await submitPipeline(client, [
+      [{ delay_ms: 60_000, steps: 600 }, { stages: [[{ delay_ms: 60_000, steps: 600 }]] }],
+    ]);
     await begun(id, 2);
     await client.cancel(PIPELINE, id);
     return id;
@@ -182,7 +211,9 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
     return id;
   },
   "start-timeout": async (client) => {
-    const blockers = await Promise.all(Array.from({ length: 64 }, () => submit(client, { delay_ms: 60_000 })));
+    const blockers = await Promise.all(
+      Array.from({ length: 64 }, () => submit(client, { delay_ms: 60_000 })),
+    );
     await Promise.all(blockers.map((id) => running(client, id)));
     const id = await submit(client, {}, { "x-fal-request-timeout": "1" });
     for await (const _ of client.follow(STUB, id));
@@ -190,7 +221,9 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
     return id;
   },
   "cancel-waiting": async (client) => {
-    const blockers = await Promise.all(Array.from({ length: 64 }, () => submit(client, { delay_ms: 60_000 })));
+    const blockers = await Promise.all(
+      Array.from({ length: 64 }, () => submit(client, { delay_ms: 60_000 })),
+    );
     await Promise.all(blockers.map((id) => running(client, id)));
     const id = await submit(client, {});
     await client.cancel(STUB, id);
@@ -237,8 +270,21 @@ try {
         (error) => error instanceof WorkflowNotFoundError,
       )
     );
-    const place = ["--address", `127.0.0.1:${config.temporal.port}`, "--namespace", config.temporal.namespace];
-    const { stdout } = await promisify(execFile)(temporalCli, ["workflow", "show", "-w", id, "-o", "json", ...place]);
+    const place = [
+      "--address",
+      `127.0.0.1:${config.temporal.port}`,
+      "--namespace",
+      config.temporal.namespace,
+    ];
+    const { stdout } = await promisify(execFile)(temporalCli, [
+      "workflow",
+      "show",
+      "-w",
+      id,
+      "-o",
+      "json",
+      ...place,
+    ]);
     const history = JSON.parse(stdout, (key, value) => {
       if (key === "identity") return "tempera";
       // Stack traces name the machine they were made on, and replay does not look at them.

@@ -13,8 +13,8 @@ import { createSessions } from "../../src/adapters/temporal/sessions.ts";
 import { startPlatform } from "../../src/bin/platform.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { createLogger } from "../../src/config/logger.ts";
-import { newRequestId } from "../../src/core/request-id.ts";
-import type { SessionSpec } from "../../src/core/session.ts";
+import { newRequestId } from "../../src/core/requests/request-id.ts";
+import type { SessionSpec } from "../../src/core/requests/session.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { findProgram } from "../../src/dev/services/program.ts";
 import { TEMPORAL_CLI } from "../../src/dev/services/temporal.ts";
@@ -68,7 +68,9 @@ async function session(inputs: { input: object; until: string }[]): Promise<stri
   }
   await socket[Symbol.asyncDispose]();
   for (;;) {
-    for await (const { workflowId } of temporal.workflow.list({ query: "WorkflowType = 'realtimeSession'" })) {
+    for await (const { workflowId } of temporal.workflow.list({
+      query: "WorkflowType = 'realtimeSession'",
+    })) {
       if (!recorded.has(workflowId)) return workflowId;
     }
   }
@@ -109,14 +111,30 @@ try {
       .getHandle(id)
       .result()
       .catch(() => {});
-    const place = ["--address", `127.0.0.1:${config.temporal.port}`, "--namespace", config.temporal.namespace];
-    const { stdout } = await promisify(execFile)(temporalCli, ["workflow", "show", "-w", id, "-o", "json", ...place]);
+    const place = [
+      "--address",
+      `127.0.0.1:${config.temporal.port}`,
+      "--namespace",
+      config.temporal.namespace,
+    ];
+    const { stdout } = await promisify(execFile)(temporalCli, [
+      "workflow",
+      "show",
+      "-w",
+      id,
+      "-o",
+      "json",
+      ...place,
+    ]);
     const history = JSON.parse(stdout, (key, value) => {
       if (key === "identity") return "tempera";
       // Stack traces name the machine they were made on, and replay does not look at them.
       return key === "stackTrace" ? "" : value;
     });
-    await writeFile(join(import.meta.dirname, "histories", `realtime-session.${name}.json`), `${JSON.stringify(history, null, 1)}\n`);
+    await writeFile(
+      join(import.meta.dirname, "histories", `realtime-session.${name}.json`),
+      `${JSON.stringify(history, null, 1)}\n`,
+    );
     process.stdout.write(`${name}: ${history.events.length} events\n`);
   }
 } finally {

@@ -1,15 +1,19 @@
-/** Recorded histories are replayed on today's workflow code: a change that running jobs could not survive fails here. */
+/**
+ * Recorded histories are replayed on today's workflow code: a change that running jobs could not survive
+ * fails here.
+ */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { bundleWorkflowCode, Worker } from "@temporalio/worker";
 import { DeterminismViolationError } from "@temporalio/workflow";
 import { describe, expect, it } from "vitest";
-import { StepWatch } from "../../src/adapters/temporal/step-watch.ts";
-import { workflowWorker } from "../../src/adapters/temporal/workflow-worker.ts";
+import { StepWatch } from "../../src/adapters/temporal/worker/step-watch.ts";
+import { workflowWorker } from "../../src/adapters/temporal/worker/workflow-worker.ts";
 import { orchestratorBundle } from "../../src/bin/orchestrator.ts";
 
 const FOLDER = join(import.meta.dirname, "histories");
-const read = (file: string): { events: { eventType: string }[] } => JSON.parse(readFileSync(join(FOLDER, file), "utf8"));
+const read = (file: string): { events: { eventType: string }[] } =>
+  JSON.parse(readFileSync(join(FOLDER, file), "utf8"));
 
 describe("recorded histories", () => {
   const files = readdirSync(FOLDER).filter((file) => file.endsWith(".json"));
@@ -30,23 +34,40 @@ describe("recorded histories", () => {
   });
 
   it("cover a webhook's start, each end of its delivery, and its way past a busy host", () => {
-    for (const path of ["inference-job.webhook", "inference-job.webhook-failure"]) expect(files).toContain(`${path}.json`);
+    for (const path of ["inference-job.webhook", "inference-job.webhook-failure"])
+      expect(files).toContain(`${path}.json`);
     for (const path of ["delivered", "retried", "used-up", "sent-away-before-asking", "sent-away"])
       expect(files).toContain(`webhook-delivery.${path}.json`);
   });
 
   it("cover a pipeline's success, retry, cancel, failure, the resume of a node, and its limits", () => {
-    for (const path of ["success", "retry", "resume", "failure", "refused-node", "exhausted", "node-limit", "cancel", "cancel-node"]) {
+    for (const path of [
+      "success",
+      "retry",
+      "resume",
+      "failure",
+      "refused-node",
+      "exhausted",
+      "node-limit",
+      "cancel",
+      "cancel-node",
+    ]) {
       expect(files).toContain(`pipeline.${path}.json`);
     }
   });
 
   it("cover a session's end, its loss of an engine, and both ways to get no slot", () => {
-    for (const path of ["closed", "retry", "start-timeout", "cancel-waiting"]) expect(files).toContain(`realtime-session.${path}.json`);
+    for (const path of ["closed", "retry", "start-timeout", "cancel-waiting"])
+      expect(files).toContain(`realtime-session.${path}.json`);
   });
 
   it("cover sweeps with nothing and something to delete, of both kinds, and a look at the ledger", () => {
-    for (const path of ["retention.nothing", "retention.steps", "retention.orphans", "usage-reconciliation.checked"])
+    for (const path of [
+      "retention.nothing",
+      "retention.steps",
+      "retention.orphans",
+      "usage-reconciliation.checked",
+    ])
       expect(files).toContain(`${path}.json`);
   });
 
@@ -58,10 +79,13 @@ describe("recorded histories", () => {
   });
 
   it("an incompatible change is caught", async () => {
-    const { code } = await bundleWorkflowCode({ workflowsPath: join(import.meta.dirname, "incompatible-workflows.ts"), logger: silent });
-    await expect(Worker.runReplayHistory({ workflowBundle: { code } }, read("inference-job.success.json"))).rejects.toThrow(
-      DeterminismViolationError,
-    );
+    const { code } = await bundleWorkflowCode({
+      workflowsPath: join(import.meta.dirname, "incompatible-workflows.ts"),
+      logger: silent,
+    });
+    await expect(
+      Worker.runReplayHistory({ workflowBundle: { code } }, read("inference-job.success.json")),
+    ).rejects.toThrow(DeterminismViolationError);
   });
 });
 

@@ -2,13 +2,21 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll } from "vitest";
 
 /** What a test may forget to close, in the words of `process.getActiveResourcesInfo()`. */
-const KINDS = ["TCPSocketWrap", "TCPServerWrap", "PipeWrap", "PipeServerWrap", "ProcessWrap", "FSEventWrap", "MessagePort"];
+const KINDS = [
+  "TCPSocketWrap",
+  "TCPServerWrap",
+  "PipeWrap",
+  "PipeServerWrap",
+  "ProcessWrap",
+  "FSEventWrap",
+  "MessagePort",
+];
 /** Closing takes a moment: the other side answers, a keep-alive connection times out after 4 s. */
 const PATIENCE_MS = 8_000;
 
 /**
- * Fails the file when it leaves a connection, server, child process or worker open. Called once, first thing in a file, so
- * that it looks after every other hook has cleaned up.
+ * Fails the file when it leaves a connection, server, child process or worker open. Called once, first thing
+ * in a file, so that it looks after every other hook has cleaned up.
  */
 export function leakCheck(): void {
   let before = new Map<string, number>();

@@ -9,11 +9,13 @@ import { startTemporal } from "../../src/dev/services/temporal.ts";
 import { dropTestDatabases } from "./test-database.ts";
 
 /**
- * Starts what the tests need, once per run, on free ports and in a folder that goes with it. A service that the environment
- * names (`TEMPORAL_ADDRESS`, `DATABASE_URL`, `REDIS_URL`, `S3_ENDPOINT` with its keys) is used instead.
+ * Starts what the tests need, once per run, on free ports and in a folder that goes with it. A service that
+ * the environment names (`TEMPORAL_ADDRESS`, `DATABASE_URL`, `REDIS_URL`, `S3_ENDPOINT` with its keys) is
+ * used instead.
  *
- * Tests read where they are from `TEST_TEMPORAL_ADDRESS`, `TEST_DATABASE_URL`, `TEST_REDIS_URL`, `TEST_S3_ENDPOINT`,
- * `TEST_S3_ACCESS_KEY` and `TEST_S3_SECRET_KEY`. What cannot be had fails the run, all of it named.
+ * Tests read where they are from `TEST_TEMPORAL_ADDRESS`, `TEST_DATABASE_URL`, `TEST_REDIS_URL`,
+ * `TEST_S3_ENDPOINT`, `TEST_S3_ACCESS_KEY` and `TEST_S3_SECRET_KEY`. What cannot be had fails the run, all of
+ * it named.
  */
 export default async function startServices(): Promise<() => Promise<void>> {
   const { env } = process;
@@ -23,7 +25,10 @@ export default async function startServices(): Promise<() => Promise<void>> {
   const folder = await mkdtemp(join(tmpdir(), "tempera-test-"));
   const log = (line: string) => process.stderr.write(`[setup] ${line}\n`);
   const started: Service[] = [];
-  const start = async <S extends Service>(starting: Promise<S>, name: (service: S) => Record<string, string>) => {
+  const start = async <S extends Service>(
+    starting: Promise<S>,
+    name: (service: S) => Record<string, string>,
+  ) => {
     const service = await starting;
     started.push(service);
     Object.assign(env, name(service));
@@ -32,10 +37,14 @@ export default async function startServices(): Promise<() => Promise<void>> {
   const outcomes = await Promise.allSettled([
     env.TEMPORAL_ADDRESS
       ? Object.assign(env, { TEST_TEMPORAL_ADDRESS: env.TEMPORAL_ADDRESS })
-      : start(startTemporal({ folder: join(folder, "temporal"), inMemory: true, log }), ({ url }) => ({ TEST_TEMPORAL_ADDRESS: url })),
+      : start(startTemporal({ folder: join(folder, "temporal"), inMemory: true, log }), ({ url }) => ({
+          TEST_TEMPORAL_ADDRESS: url,
+        })),
     env.DATABASE_URL
       ? Object.assign(env, { TEST_DATABASE_URL: env.DATABASE_URL })
-      : start(startPostgres({ folder: join(folder, "postgres"), fast: true, log }), ({ url }) => ({ TEST_DATABASE_URL: url })),
+      : start(startPostgres({ folder: join(folder, "postgres"), fast: true, log }), ({ url }) => ({
+          TEST_DATABASE_URL: url,
+        })),
     env.REDIS_URL
       ? Object.assign(env, { TEST_REDIS_URL: env.REDIS_URL })
       : start(startRedis({ folder: join(folder, "redis"), log }), ({ url }) => ({ TEST_REDIS_URL: url })),
@@ -59,7 +68,9 @@ export default async function startServices(): Promise<() => Promise<void>> {
   const faults = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason] : []));
   if (faults.length > 0) {
     await stop();
-    throw new Error(faults.map((fault) => (fault instanceof Error ? fault.message : String(fault))).join("\n"));
+    throw new Error(
+      faults.map((fault) => (fault instanceof Error ? fault.message : String(fault))).join("\n"),
+    );
   }
   env.TEST_RUN = run;
   return async () => {

@@ -15,11 +15,15 @@ test("each test has a migrated database of its own, gone when it ends", async ()
     expect(await tables(first.url)).toContain("schema_migrations");
     expect(await tables(second.url)).toEqual(await tables(first.url));
   }
-  expect(await query(process.env.TEST_DATABASE_URL ?? "", `select 1 from pg_database where datname = '${name}'`)).toEqual([]);
+  expect(
+    await query(process.env.TEST_DATABASE_URL ?? "", `select 1 from pg_database where datname = '${name}'`),
+  ).toEqual([]);
 });
 
 const tables = async (url: string) =>
-  (await query(url, "select tablename from pg_tables where schemaname = 'public' order by 1")).map((row) => row.tablename);
+  (await query(url, "select tablename from pg_tables where schemaname = 'public' order by 1")).map(
+    (row) => row.tablename,
+  );
 
 async function query(url: string, statement: string): Promise<postgres.Row[]> {
   const sql = postgres(url, { max: 1 });

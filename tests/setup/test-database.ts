@@ -25,7 +25,8 @@ export async function testDatabase(): Promise<TestDatabase> {
     if (!existing) await createTemplate(sql, server, template);
     await sql`create database ${sql(name)} template ${sql(template)}`;
   });
-  const drop = () => asAdmin(server, async (sql) => void (await sql`drop database if exists ${sql(name)} with (force)`));
+  const drop = () =>
+    asAdmin(server, async (sql) => void (await sql`drop database if exists ${sql(name)} with (force)`));
   return { url: databaseUrl(server, name), drop, [Symbol.asyncDispose]: drop };
 }
 
@@ -64,6 +65,7 @@ function databaseUrl(server: string, name: string): string {
 
 function requiredEnv(name: string): string {
   const value = process.env[name];
-  if (!value) throw new Error(`${name} is not set: this test belongs to the vitest projects that start services`);
+  if (!value)
+    throw new Error(`${name} is not set: this test belongs to the vitest projects that start services`);
   return value;
 }

@@ -1,7 +1,7 @@
 """
 `engine.proto` for Python: its messages and the names of its calls, made from the file itself when this module is imported.
 
-There is no generated code to grow stale: the one source is `src/gpu-workers/engine.proto` of the repository; an installed
+There is no generated code to grow stale: the one source is `src/gpu-workers/contract/engine.proto` of the repository; an installed
 package carries a copy that its build made (setup.py).
 """
 

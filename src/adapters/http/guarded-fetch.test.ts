@@ -1,8 +1,11 @@
-/** HTTP to addresses that callers name: what is refused, what is bounded, and that a name cannot change its mind in between. */
+/**
+ * HTTP to addresses that callers name: what is refused, what is bounded, and that a name cannot change its
+ * mind in between.
+ */
 import { createServer, type RequestListener, type Server } from "node:http";
 import { text } from "node:stream/consumers";
 import { afterEach, describe, expect, it } from "vitest";
-import { parseAllowedPrivate } from "../../core/address-guard.ts";
+import { parseAllowedPrivate } from "../../core/operations/address-policy.ts";
 import { createGuardedFetch } from "./guarded-fetch.ts";
 import type { Resolve } from "./resolve.ts";
 
@@ -20,7 +23,8 @@ const serve = (host: string, answer: RequestListener, port = 0): Promise<number>
     servers.push(server);
     server.listen(port, host, () => open((server.address() as { port: number }).port));
   });
-const guard = (resolve: Resolve) => createGuardedFetch({ allowed: parseAllowedPrivate("127.0.0.2"), resolve });
+const guard = (resolve: Resolve) =>
+  createGuardedFetch({ allowed: parseAllowedPrivate("127.0.0.2"), resolve });
 const post = (http: ReturnType<typeof guard>, url: string, timeoutMs = 5_000) =>
   http.post({ url, headers: {}, bytes: 2, body: Buffer.from("{}"), timeoutMs });
 const download = (http: ReturnType<typeof guard>, url: string, bytesMax = 1_000) =>
@@ -60,7 +64,9 @@ describe("a name", () => {
 
   it("that cannot be found says so", async () => {
     const nowhere = guard(() => Promise.reject(new Error("the name nowhere.example cannot be found")));
-    expect(await post(nowhere, "http://nowhere.example/")).toEqual({ error: expect.stringContaining("cannot be found") });
+    expect(await post(nowhere, "http://nowhere.example/")).toEqual({
+      error: expect.stringContaining("cannot be found"),
+    });
   });
 });
 
@@ -71,9 +77,13 @@ describe("a redirect", () => {
       reached++;
       response.end("secret");
     });
-    const port = await serve("127.0.0.2", (_, response) => response.writeHead(302, { location: `http://127.0.0.1:${inner}/` }).end());
+    const port = await serve("127.0.0.2", (_, response) =>
+      response.writeHead(302, { location: `http://127.0.0.1:${inner}/` }).end(),
+    );
     const http = guard(async (name) => [name]);
-    await expect(download(http, `http://127.0.0.2:${port}/`)).rejects.toMatchObject({ code: "file_download_error" });
+    await expect(download(http, `http://127.0.0.2:${port}/`)).rejects.toMatchObject({
+      code: "file_download_error",
+    });
     expect(await post(http, `http://127.0.0.2:${port}/`)).toMatchObject({ status: 302 });
     expect(reached).toBe(0);
   });
@@ -91,7 +101,9 @@ describe("a redirect", () => {
 
 describe("an answer", () => {
   it("is given as it comes", async () => {
-    const port = await serve("127.0.0.2", (_, response) => response.writeHead(200, { "content-type": "image/png" }).end("a picture"));
+    const port = await serve("127.0.0.2", (_, response) =>
+      response.writeHead(200, { "content-type": "image/png" }).end("a picture"),
+    );
     const { contentType, body } = await download(
       guard(async (name) => [name]),
       `http://127.0.0.2:${port}/`,
@@ -103,7 +115,9 @@ describe("an answer", () => {
     ["announced", { "content-length": "5000" }],
     ["not announced", {}],
   ])("larger than allowed is file_too_large, %s", async (_how, headers) => {
-    const port = await serve("127.0.0.2", (_, response) => response.writeHead(200, headers).end("x".repeat(5_000)));
+    const port = await serve("127.0.0.2", (_, response) =>
+      response.writeHead(200, headers).end("x".repeat(5_000)),
+    );
     const reading = download(
       guard(async (name) => [name]),
       `http://127.0.0.2:${port}/`,

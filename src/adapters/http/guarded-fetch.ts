@@ -1,10 +1,10 @@
 import { isIP, type LookupFunction } from "node:net";
 import { Readable } from "node:stream";
 import { Client, type Dispatcher } from "undici";
-import { type AllowedPrivate, mayReach } from "../../core/address-guard.ts";
+import { type AllowedPrivate, mayReach } from "../../core/operations/address-policy.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
-import type { GuardedHttp } from "../../core/ports/http.ts";
+import type { GuardedHttp } from "../../core/operations/guarded-http.ts";
 import { type Resolve, resolveName } from "./resolve.ts";
 
 export interface GuardedFetchOptions {
@@ -26,7 +26,10 @@ function shown(url: string): string {
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }
 
-/** What a failed connection means, in words. Addresses that were judged are not repeated: they are the operator's business. */
+/**
+ * What a failed connection means, in words. Addresses that were judged are not repeated: they are the
+ * operator's business.
+ */
 function reason(error: unknown): string {
   const { code, message } = error as { code?: string; message?: string };
   switch (code) {
@@ -51,17 +54,23 @@ function reason(error: unknown): string {
 class NotReached extends Error {}
 
 /**
- * HTTP to addresses that callers name, over connections that live for one request: what was judged is what is connected to, and
- * nothing is shared between callers.
+ * HTTP to addresses that callers name, over connections that live for one request: what was judged is what is
+ * connected to, and nothing is shared between callers.
  */
-export function createGuardedFetch({ allowed, trusted = [], resolve = resolveName }: GuardedFetchOptions): GuardedHttp {
+export function createGuardedFetch({
+  allowed,
+  trusted = [],
+  resolve = resolveName,
+}: GuardedFetchOptions): GuardedHttp {
   /** The addresses behind a URL's host that may be connected to. */
   async function judged(url: URL): Promise<string[]> {
     const name = url.hostname.replace(/^\[(.*)\]$/, "$1");
     const addresses = await resolve(name).catch((error: Error) => {
       throw new NotReached(`${shown(url.href)}: ${error.message}`);
     });
-    const open = trusted.some((base) => url.href.startsWith(base)) ? addresses : addresses.filter((address) => mayReach(address, allowed));
+    const open = trusted.some((base) => url.href.startsWith(base))
+      ? addresses
+      : addresses.filter((address) => mayReach(address, allowed));
     if (open.length === 0) {
       throw new NotReached(
         `${shown(url.href)} leads to an address that is not public; the operator can allow it with TEMPERA_ALLOW_PRIVATE_ADDRESSES.`,
@@ -70,7 +79,9 @@ export function createGuardedFetch({ allowed, trusted = [], resolve = resolveNam
     return open;
   }
 
-  /** One request, to the addresses that were judged. `close` ends the connection, whatever is still under way. */
+  /**
+   * One request, to the addresses that were judged. `close` ends the connection, whatever is still under way.
+   */
   async function request(
     address: string,
     {
@@ -78,7 +89,12 @@ export function createGuardedFetch({ allowed, trusted = [], resolve = resolveNam
       headers,
       body,
       signal,
-    }: { method: "GET" | "POST"; headers: Record<string, string>; body?: Buffer | Readable; signal: AbortSignal },
+    }: {
+      method: "GET" | "POST";
+      headers: Record<string, string>;
+      body?: Buffer | Readable;
+      signal: AbortSignal;
+    },
   ): Promise<{ answer: Dispatcher.ResponseData; close: () => void }> {
     const url = new URL(address);
     const addresses = await until(signal, judged(url));
@@ -131,7 +147,8 @@ export function createGuardedFetch({ allowed, trusted = [], resolve = resolveNam
         }
       } catch (error) {
         signal?.throwIfAborted();
-        if (clock.aborted) return { error: `${new URL(url).host} did not answer within ${timeoutMs / 1000} s` };
+        if (clock.aborted)
+          return { error: `${new URL(url).host} did not answer within ${timeoutMs / 1000} s` };
         return { error: error instanceof Error ? error.message : String(error) };
       } finally {
         if (body instanceof Readable) body.destroy();
@@ -144,9 +161,15 @@ export function createGuardedFetch({ allowed, trusted = [], resolve = resolveNam
       const failed = (error: unknown, url: string): unknown => {
         if (signal.aborted) return signal.reason;
         if (isTemperaError(error)) return error;
-        const why = clock.aborted ? `took longer than ${timeoutMs / 1000} s` : error instanceof NotReached ? error.message : reason(error);
+        const why = clock.aborted
+          ? `took longer than ${timeoutMs / 1000} s`
+          : error instanceof NotReached
+            ? error.message
+            : reason(error);
         const sentence = error instanceof NotReached ? why : `${shown(url)} ${why}`;
-        return new TemperaError("file_download_error", `The file cannot be downloaded: ${sentence}`, { cause: error });
+        return new TemperaError("file_download_error", `The file cannot be downloaded: ${sentence}`, {
+          cause: error,
+        });
       };
       let url = address;
       for (let hops = 0; ; hops++) {
@@ -160,7 +183,8 @@ export function createGuardedFetch({ allowed, trusted = [], resolve = resolveNam
             close();
             continue;
           }
-          if (answer.statusCode < 200 || answer.statusCode > 299) throw new NotReached(`${shown(url)} answers ${answer.statusCode}.`);
+          if (answer.statusCode < 200 || answer.statusCode > 299)
+            throw new NotReached(`${shown(url)} answers ${answer.statusCode}.`);
           const announced = Number(answer.headers["content-length"] ?? 0);
           if (announced > bytesMax) throw tooLarge(bytesMax);
           const type = answer.headers["content-type"];
@@ -185,15 +209,20 @@ const tooLarge = (bytesMax: number): TemperaError =>
 
 /** A redirect's target; no way from https back to http, where the file could be exchanged. */
 function nextHop(from: string, location: string | string[] | undefined, hops: number): string {
-  if (typeof location !== "string" || !URL.canParse(location, from)) throw new NotReached(`${shown(from)} redirects to nowhere.`);
-  if (hops >= LIMITS.redirectsMax) throw new NotReached(`${shown(from)} redirects more than ${LIMITS.redirectsMax} times.`);
+  if (typeof location !== "string" || !URL.canParse(location, from))
+    throw new NotReached(`${shown(from)} redirects to nowhere.`);
+  if (hops >= LIMITS.redirectsMax)
+    throw new NotReached(`${shown(from)} redirects more than ${LIMITS.redirectsMax} times.`);
   const next = new URL(location, from);
-  const legal = next.protocol === "https:" || (next.protocol === "http:" && new URL(from).protocol === "http:");
+  const legal =
+    next.protocol === "https:" || (next.protocol === "http:" && new URL(from).protocol === "http:");
   if (!legal) throw new NotReached(`${shown(from)} redirects to ${next.protocol}, which is not followed.`);
   return next.href;
 }
 
-/** The bytes of an answer, at most `bytesMax` and as many as were announced. Closes the connection at its end. */
+/**
+ * The bytes of an answer, at most `bytesMax` and as many as were announced. Closes the connection at its end.
+ */
 async function* bounded(
   body: Readable,
   close: () => void,
@@ -208,7 +237,8 @@ async function* bounded(
       if (bytes > bytesMax) throw tooLarge(bytesMax);
       yield chunk;
     }
-    if (announced > 0 && bytes < announced) throw new NotReached("the connection broke before the end of the file.");
+    if (announced > 0 && bytes < announced)
+      throw new NotReached("the connection broke before the end of the file.");
   } catch (error) {
     throw failed(error);
   } finally {
@@ -219,7 +249,10 @@ async function* bounded(
 /** How long the rest of an answer may take once its head was there: it is for people, and decides nothing. */
 const SAID_MS = 1_000;
 
-/** The first `LIMITS.webhookAnswerBytesMax` bytes of an answer, as text; what cannot be read in time is left out. */
+/**
+ * The first `LIMITS.webhookAnswerBytesMax` bytes of an answer, as text; what cannot be read in time is left
+ * out.
+ */
 async function beginning(body: Readable, signal: AbortSignal): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;

@@ -7,8 +7,9 @@ export type Resolve = (name: string) => Promise<string[]>;
 const QUERY = { timeout: 2_000, tries: 2 };
 
 /**
- * Resolves names without making the process wait for a name server that is stuck: the system's resolver holds one of four
- * threads that files need too, so it is asked only about names that DNS does not know (`localhost`, the hosts file, search domains).
+ * Resolves names without making the process wait for a name server that is stuck: the system's resolver holds
+ * one of four threads that files need too, so it is asked only about names that DNS does not know
+ * (`localhost`, the hosts file, search domains).
  */
 export const resolveName: Resolve = async (name) => {
   if (isIP(name)) return [name];
@@ -17,12 +18,17 @@ export const resolveName: Resolve = async (name) => {
     const answers = await Promise.allSettled([resolver.resolve4(name), resolver.resolve6(name)]);
     const found = answers.flatMap((answer) => (answer.status === "fulfilled" ? answer.value : []));
     if (found.length > 0) return found;
-    const silent = answers.some((answer) => answer.status === "rejected" && answer.reason.code === "ETIMEOUT");
+    const silent = answers.some(
+      (answer) => answer.status === "rejected" && answer.reason.code === "ETIMEOUT",
+    );
     if (silent) throw new Error(`the name ${name} cannot be looked up: no name server answers`);
   }
   try {
     return (await lookup(name, { all: true })).map(({ address }) => address);
   } catch (error) {
-    throw new Error(`the name ${name} cannot be found (${(error as NodeJS.ErrnoException).code ?? "no answer"})`, { cause: error });
+    throw new Error(
+      `the name ${name} cannot be found (${(error as NodeJS.ErrnoException).code ?? "no answer"})`,
+      { cause: error },
+    );
   }
 };

@@ -1,12 +1,18 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { isAfter } from "../../core/event-id.ts";
-import { advance, firstSnapshot, type LoggedEvent, type RequestEvent, type Snapshot } from "../../core/events.ts";
-import { PRIORITY_KEY } from "../../core/job.ts";
+import { isAfter } from "../../core/requests/event-id.ts";
+import {
+  advance,
+  firstSnapshot,
+  type LoggedEvent,
+  type RequestEvent,
+  type Snapshot,
+} from "../../core/requests/events.ts";
+import { PRIORITY_KEY } from "../../core/requests/job.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { type Clock, systemClock } from "../../core/ports/clock.ts";
-import type { EventLog } from "../../core/ports/event-log.ts";
-import type { Outcome, RequestIdentity } from "../../core/request.ts";
-import { createWaitingLine, type WaitingLine } from "./waiting-line.ts";
+import { type Clock, systemClock } from "../../core/operations/clock.ts";
+import type { EventLog } from "../../core/requests/event-log.ts";
+import type { Outcome, RequestIdentity } from "../../core/requests/request.ts";
+import { createWaitingLine, type WaitingLine } from "./pending-queue.ts";
 
 export interface MemoryEventLogOptions {
   clock?: Clock;
@@ -35,14 +41,16 @@ interface Remembered {
 const SWEEP_MS = 60_000;
 
 /**
- * The event log of a platform that runs as one process: the same rules as on Redis, in this process's memory, within a fixed
- * number of requests, events and characters.
+ * The event log of a platform that runs as one process: the same rules as on Redis, in this process's memory,
+ * within a fixed number of requests, events and characters.
  */
 export function createMemoryEventLog(options: MemoryEventLogOptions = {}): EventLog {
   const { clock = systemClock, eventsMax = LIMITS.eventsMax, ttlMs = LIMITS.eventsTtlMs } = options;
   const { requestsMax = 10_000, charactersMax = 128 * 1024 * 1024 } = options;
 
-  /** In order of the last event, longest silent first, so that sweeping and evicting look at the front only. */
+  /**
+   * In order of the last event, longest silent first, so that sweeping and evicting look at the front only.
+   */
   const running = new Map<string, Remembered>();
   const finished = new Map<string, Remembered>();
   const lines = new Map<string, WaitingLine>();
@@ -53,7 +61,8 @@ export function createMemoryEventLog(options: MemoryEventLogOptions = {}): Event
   let lastMs = 0;
   let lastN = 0;
 
-  const recall = (requestId: string): Remembered | undefined => running.get(requestId) ?? finished.get(requestId);
+  const recall = (requestId: string): Remembered | undefined =>
+    running.get(requestId) ?? finished.get(requestId);
 
   const nextId = (): string => {
     const nowMs = Date.now();
@@ -116,10 +125,16 @@ export function createMemoryEventLog(options: MemoryEventLogOptions = {}): Event
     const changes = advance(known?.snapshot, event, atMs);
     if (!changes) return false;
 
-    // Through JSON, so that nobody holds a piece of the log in hand and what comes back is what Redis would give.
+    // Through JSON, so that nobody holds a piece of the log in hand and what comes back is what Redis would
+    // give.
     const text = JSON.stringify(event);
     const logged: LoggedEvent = { id: nextId(), atMs, event: JSON.parse(text) };
-    const now: Remembered = known ?? { snapshot: firstSnapshot(request, event, atMs), entries: [], characters: 0, lastAtMs: atMs };
+    const now: Remembered = known ?? {
+      snapshot: firstSnapshot(request, event, atMs),
+      entries: [],
+      characters: 0,
+      lastAtMs: atMs,
+    };
     now.snapshot = { ...now.snapshot, ...changes };
     now.entries.push({ logged, characters: text.length });
     now.characters += text.length;
@@ -155,7 +170,11 @@ export function createMemoryEventLog(options: MemoryEventLogOptions = {}): Event
     if (closed) throw new TemperaError("store_unavailable", "The event log is closed.");
   };
 
-  async function* follow(requestId: string, afterId: string | undefined, signal: AbortSignal): AsyncGenerator<LoggedEvent> {
+  async function* follow(
+    requestId: string,
+    afterId: string | undefined,
+    signal: AbortSignal,
+  ): AsyncGenerator<LoggedEvent> {
     open();
     let wake = () => {};
     const onEvent = () => wake();

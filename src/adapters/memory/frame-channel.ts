@@ -1,13 +1,20 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { ChannelEnd, FrameChannel } from "../../core/ports/sessions.ts";
+import type { ChannelEnd, FrameChannel } from "../../core/requests/sessions.ts";
 
-/** The way of frames inside one process. A message arrives in a later turn of the event loop, as it would over a network. */
+/**
+ * The way of frames inside one process. A message arrives in a later turn of the event loop, as it would over
+ * a network.
+ */
 export function createMemoryFrameChannel(): FrameChannel {
   const listeners = new Map<string, Set<(message: unknown) => void>>();
   let closed = false;
   const unavailable = () => new TemperaError("store_unavailable", "The frame channel is closed.");
 
-  async function open<In, Out>(from: string, to: string, listener: (message: In) => void): Promise<ChannelEnd<Out>> {
+  async function open<In, Out>(
+    from: string,
+    to: string,
+    listener: (message: In) => void,
+  ): Promise<ChannelEnd<Out>> {
     if (closed) throw unavailable();
     const own = (message: unknown) => listener(message as In);
     const here = listeners.get(from) ?? new Set();
@@ -15,7 +22,8 @@ export function createMemoryFrameChannel(): FrameChannel {
     return {
       async send(message) {
         if (closed) throw unavailable();
-        for (const hear of listeners.get(to) ?? []) setImmediate(() => listeners.get(to)?.has(hear) && hear(message));
+        for (const hear of listeners.get(to) ?? [])
+          setImmediate(() => listeners.get(to)?.has(hear) && hear(message));
       },
       async close() {
         here.delete(own);

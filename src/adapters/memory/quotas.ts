@@ -1,5 +1,5 @@
 import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
-import type { Quota, Quotas, Taken } from "../../core/ports/quotas.ts";
+import type { Quota, Quotas, Taken } from "../../core/owners/quotas.ts";
 
 /** Different limits that are remembered: one for each plan and kind, and there are few plans. */
 const LIMITERS_MAX = 1_000;
@@ -11,7 +11,10 @@ export function refusal(error: unknown, { windowSeconds }: Quota): Taken {
   return { ok: false, retryAfterMs: Math.min(Math.max(error.msBeforeNext, 1), windowSeconds * 1000) };
 }
 
-/** One limiter for each limit, since theirs is fixed when they are made. The counters belong to the owner and the name alone. */
+/**
+ * One limiter for each limit, since theirs is fixed when they are made. The counters belong to the owner and
+ * the name alone.
+ */
 export function limiters<L>(make: (quota: Quota) => L): (quota: Quota) => L {
   const made = new Map<string, L>();
   return (quota) => {
@@ -27,7 +30,9 @@ export function limiters<L>(make: (quota: Quota) => L): (quota: Quota) => L {
 
 /** The counters of a platform that is one process, and of each gateway while Redis is away. */
 export function createMemoryQuotas(): Quotas {
-  const limiterOf = limiters(({ limit, windowSeconds }) => new RateLimiterMemory({ points: limit, duration: windowSeconds }));
+  const limiterOf = limiters(
+    ({ limit, windowSeconds }) => new RateLimiterMemory({ points: limit, duration: windowSeconds }),
+  );
   const keyOf = ({ ownerId, name }: Quota): string => `${ownerId}:${name}`;
   return {
     async take(quota, points) {

@@ -24,7 +24,9 @@ async function putAndDie(): Promise<void> {
     import { createFileObjectStore } from ${JSON.stringify(store)};
     const body = async function* () { for (;;) { yield Buffer.alloc(65536); process.stdout.write("."); await new Promise((r) => setTimeout(r, 5)); } };
     await createFileObjectStore({ folder: ${JSON.stringify(folder)} }).put(${JSON.stringify(KEY)}, Readable.from(body()), { bytes: 2 ** 40, contentType: "a/b" });`;
-  const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", code], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", code], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   const ended = once(child, "exit");
   let sent = 0;
   for await (const dots of child.stdout) {
@@ -43,11 +45,19 @@ it("deletes what a killed writer left of an object, and nothing beside it", asyn
   await store.put(`${KEY}1`, Buffer.from("x"), info);
   const uploadId = await store.beginParts(KEY, "a/b");
   await store.delete(KEY);
-  expect((await readdir(place)).sort()).toEqual(["one-11111", "one-11111@info", `one-1111@parts-${uploadId}`]);
+  expect((await readdir(place)).sort()).toEqual([
+    "one-11111",
+    "one-11111@info",
+    `one-1111@parts-${uploadId}`,
+  ]);
   await store.put(KEY, Buffer.from("y"), info);
   await store.delete(KEY);
   expect(await store.head(KEY)).toBeUndefined();
-  expect((await readdir(place)).sort()).toEqual(["one-11111", "one-11111@info", `one-1111@parts-${uploadId}`]);
+  expect((await readdir(place)).sort()).toEqual([
+    "one-11111",
+    "one-11111@info",
+    `one-1111@parts-${uploadId}`,
+  ]);
   await store.delete("files/none/x");
 });
 
@@ -68,7 +78,11 @@ it("joins the parts of an upload for each of those who ask for it at once, where
   const bytes = 256 * 1024;
   const parts = [];
   for (let number = 1; number <= 20; number++)
-    parts.push({ number, bytes, etag: await store.putPart(upload, number, Buffer.alloc(bytes, number), bytes) });
+    parts.push({
+      number,
+      bytes,
+      etag: await store.putPart(upload, number, Buffer.alloc(bytes, number), bytes),
+    });
   const info = { bytes: bytes * parts.length, contentType: "a/b" };
   const joining: Promise<void>[] = [];
   for (let caller = 0; caller < 20; caller++) {
@@ -77,5 +91,7 @@ it("joins the parts of an upload for each of those who ask for it at once, where
   }
   expect((await Promise.allSettled(joining)).filter(({ status }) => status === "rejected")).toEqual([]);
   expect(await store.head(KEY)).toEqual(info);
-  await expect(store.completeParts(upload, parts, { ...info, bytes: 1 })).rejects.toMatchObject({ code: "upload_unknown" });
+  await expect(store.completeParts(upload, parts, { ...info, bytes: 1 })).rejects.toMatchObject({
+    code: "upload_unknown",
+  });
 });

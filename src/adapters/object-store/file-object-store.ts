@@ -5,7 +5,7 @@ import { basename, dirname, join } from "node:path";
 import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
-import type { ListedObject, ObjectInfo, ObjectStore, PartsUpload } from "../../core/ports/object-store.ts";
+import type { ListedObject, ObjectInfo, ObjectStore, PartsUpload } from "../../core/files/object-store.ts";
 import { objectBody } from "./object-body.ts";
 import { checkRange, objectFolder, objectKey } from "./object-key.ts";
 
@@ -15,8 +15,9 @@ const MISSING = new Set(["ENOENT", "ENOTDIR"]);
 const UPLOAD_ID = /^[0-9a-f-]{36}$/;
 
 /**
- * Objects as files below a folder. Each has a file `<key>@info` beside it that is written last: an object is there when its
- * info is. Parts wait in a folder `<key>@parts-<id>` and are joined in one go. No key has an `@`, so what belongs to the store never meets an object.
+ * Objects as files below a folder. Each has a file `<key>@info` beside it that is written last: an object is
+ * there when its info is. Parts wait in a folder `<key>@parts-<id>` and are joined in one go. No key has an
+ * `@`, so what belongs to the store never meets an object.
  */
 export function createFileObjectStore({ folder }: { folder: string }): ObjectStore {
   const pathOf = (key: string): string => join(folder, objectKey(key));
@@ -44,7 +45,10 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
     return text === undefined ? undefined : (JSON.parse(text) as ObjectInfo);
   };
 
-  /** Writes a body to a file of its own, then lets `keep` put that in its place. Nothing is left when either fails. */
+  /**
+   * Writes a body to a file of its own, then lets `keep` put that in its place. Nothing is left when either
+   * fails.
+   */
   const write = async (
     { key, path, body, bytes }: { key: string; path: string; body: Buffer | Readable; bytes: number },
     seen: Transform[],
@@ -64,7 +68,11 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
       throw content.broke(error) && !full ? error : failed(error);
     }
   };
-  const put = async (key: string, body: Buffer | Readable, { bytes, contentType }: ObjectInfo): Promise<void> => {
+  const put = async (
+    key: string,
+    body: Buffer | Readable,
+    { bytes, contentType }: ObjectInfo,
+  ): Promise<void> => {
     const path = pathOf(key);
     await write({ key, path, body, bytes }, [], async (partial) => {
       await rename(partial, path);
@@ -73,12 +81,21 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
     });
   };
 
-  /** What comes after `after` below a folder of keys, by rising key: a name counts as its whole key, so that `a-b` comes before `a/c`. */
-  const objectsBelow = async (of: string, after: string | undefined, limit: number): Promise<ListedObject[]> => {
+  /**
+   * What comes after `after` below a folder of keys, by rising key: a name counts as its whole key, so that
+   * `a-b` comes before `a/c`.
+   */
+  const objectsBelow = async (
+    of: string,
+    after: string | undefined,
+    limit: number,
+  ): Promise<ListedObject[]> => {
     const found: ListedObject[] = [];
     const entries = (await unlessMissing(readdir(join(folder, of), { withFileTypes: true }))) ?? [];
     const keys = entries
-      .flatMap((entry) => (entry.name.includes("@") ? [] : [`${of}${entry.name}${entry.isDirectory() ? "/" : ""}`]))
+      .flatMap((entry) =>
+        entry.name.includes("@") ? [] : [`${of}${entry.name}${entry.isDirectory() ? "/" : ""}`],
+      )
       .sort();
     for (const key of keys) {
       if (found.length >= limit) break;
@@ -100,7 +117,8 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
     if (!UPLOAD_ID.test(uploadId)) throw new TemperaError("upload_unknown");
     return `${pathOf(key)}@parts-${uploadId}`;
   };
-  const partsThere = async (parts: string): Promise<boolean> => (await unlessMissing(stat(parts))) !== undefined;
+  const partsThere = async (parts: string): Promise<boolean> =>
+    (await unlessMissing(stat(parts))) !== undefined;
 
   return {
     put,
@@ -133,7 +151,8 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
           await unlessMissing(rm(join(dirname(path), name), { force: true }));
     },
 
-    list: async (of, after, limit) => (await unlessMissing(objectsBelow(objectFolder(of), after, limit))) ?? [],
+    list: async (of, after, limit) =>
+      (await unlessMissing(objectsBelow(objectFolder(of), after, limit))) ?? [],
 
     async beginParts(key) {
       const uploadId = randomUUID();
@@ -154,19 +173,25 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
         },
       });
       let etag = "";
-      await write({ key: upload.key, path: join(parts, String(number)), body, bytes }, [seen], async (partial) => {
-        etag = md5.digest("hex");
-        await rename(partial, join(parts, `${number}-${etag}`));
-      });
+      await write(
+        { key: upload.key, path: join(parts, String(number)), body, bytes },
+        [seen],
+        async (partial) => {
+          etag = md5.digest("hex");
+          await rename(partial, join(parts, `${number}-${etag}`));
+        },
+      );
       for (const name of (await unlessMissing(readdir(parts))) ?? [])
-        if (name.startsWith(`${number}-`) && name !== `${number}-${etag}`) await rm(join(parts, name), { force: true });
+        if (name.startsWith(`${number}-`) && name !== `${number}-${etag}`)
+          await rm(join(parts, name), { force: true });
       return etag;
     },
 
     async completeParts(upload, parts, info) {
       const path = partsOf(upload);
       // Before, or beside this call: who has joined the parts takes them away.
-      const alreadyJoined = async (): Promise<boolean> => (await infoAt(pathOf(upload.key)))?.bytes === info.bytes;
+      const alreadyJoined = async (): Promise<boolean> =>
+        (await infoAt(pathOf(upload.key)))?.bytes === info.bytes;
       if (!(await partsThere(path))) {
         if (await alreadyJoined()) return;
         throw new TemperaError("upload_unknown");
@@ -176,7 +201,10 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
         const file = join(path, `${number}-${etag.replace(/[^0-9a-f]/g, "")}`);
         if (!(await unlessMissing(stat(file)))) {
           if (await alreadyJoined()) return;
-          throw new TemperaError("upload_parts_invalid", `Part ${number} is not there with that etag; send it again.`);
+          throw new TemperaError(
+            "upload_parts_invalid",
+            `Part ${number} is not there with that etag; send it again.`,
+          );
         }
         files.push(file);
       }

@@ -2,7 +2,9 @@ import { Readable } from "node:stream";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 
 export interface ObjectBody {
-  /** The bytes; ends with an error when they are more or fewer than announced, or when their source breaks. */
+  /**
+   * The bytes; ends with an error when they are more or fewer than announced, or when their source breaks.
+   */
   stream: Readable;
   /** Whether an error of a write came from the bytes' side, not from the store's. */
   broke(error: unknown): boolean;
@@ -21,11 +23,17 @@ export function objectBody(key: string, body: Buffer | Readable, bytes: number):
         yield chunk;
       }
       if (seen !== bytes)
-        throw new TemperaError("internal_error", `${key} was to be ${bytes} bytes and is ${seen > bytes ? "more" : seen}.`);
+        throw new TemperaError(
+          "internal_error",
+          `${key} was to be ${bytes} bytes and is ${seen > bytes ? "more" : seen}.`,
+        );
     } catch (error) {
       faults.push(error);
       throw error;
     }
   }
-  return { stream: Readable.from(checked(), { objectMode: false }), broke: (error) => faults.includes(error) };
+  return {
+    stream: Readable.from(checked(), { objectMode: false }),
+    broke: (error) => faults.includes(error),
+  };
 }

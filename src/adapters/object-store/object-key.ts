@@ -1,18 +1,21 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { ObjectInfo } from "../../core/ports/object-store.ts";
+import type { ObjectInfo } from "../../core/files/object-store.ts";
 
 const KEY = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}(\/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199})*$/;
 
 /**
- * Passes a key through that can name an object; throws `file_unknown` for any other: no `..`, no hidden files, no odd
- * characters, nothing that a file system finds too long.
+ * Passes a key through that can name an object; throws `file_unknown` for any other: no `..`, no hidden
+ * files, no odd characters, nothing that a file system finds too long.
  */
 export function objectKey(key: string): string {
   if (key.length > 500 || !KEY.test(key)) throw new TemperaError("file_unknown");
   return key;
 }
 
-/** Passes a folder of keys through: whole segments, each with a `/` behind it. Throws `file_unknown` for anything else. */
+/**
+ * Passes a folder of keys through: whole segments, each with a `/` behind it. Throws `file_unknown` for
+ * anything else.
+ */
 export function objectFolder(folder: string): string {
   if (!folder.endsWith("/")) throw new TemperaError("file_unknown");
   objectKey(folder.slice(0, -1));

@@ -5,8 +5,8 @@ import { text } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 import { Client } from "minio";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
-import type { ListedObject, ObjectInfo, ObjectStore } from "../../core/ports/object-store.ts";
-import type { ServiceTls } from "../../core/service-tls.ts";
+import type { ListedObject, ObjectInfo, ObjectStore } from "../../core/files/object-store.ts";
+import type { ServiceTls } from "../../core/operations/service-tls.ts";
 import { objectBody } from "./object-body.ts";
 import { checkRange, objectFolder, objectKey } from "./object-key.ts";
 
@@ -89,7 +89,12 @@ export async function createS3ObjectStore({
 
   const head = async (key: string): Promise<ObjectInfo | undefined> => {
     const found = await unlessMissing(client.statObject(bucket, objectKey(key)));
-    return found && { bytes: found.size, contentType: String(found.metaData["content-type"] ?? "application/octet-stream") };
+    return (
+      found && {
+        bytes: found.size,
+        contentType: String(found.metaData["content-type"] ?? "application/octet-stream"),
+      }
+    );
   };
 
   return {
@@ -112,7 +117,9 @@ export async function createS3ObjectStore({
       if (!info) return undefined;
       if (range) checkRange(range, info);
       const body = await unlessMissing(
-        range ? client.getPartialObject(bucket, key, range.start, range.end - range.start + 1) : client.getObject(bucket, key),
+        range
+          ? client.getPartialObject(bucket, key, range.start, range.end - range.start + 1)
+          : client.getObject(bucket, key),
       );
       return body && { info, body };
     },
@@ -125,7 +132,11 @@ export async function createS3ObjectStore({
       const found: ListedObject[] = [];
       const listing = client.listObjectsV2(bucket, objectFolder(folder), true, after ?? "");
       try {
-        for await (const { name, size, lastModified } of listing as AsyncIterable<{ name?: string; size: number; lastModified?: Date }>) {
+        for await (const { name, size, lastModified } of listing as AsyncIterable<{
+          name?: string;
+          size: number;
+          lastModified?: Date;
+        }>) {
           if (name === undefined) continue;
           found.push({ key: name, bytes: size, modifiedAtMs: lastModified?.getTime() ?? 0 });
           if (found.length >= limit) break;
@@ -138,7 +149,8 @@ export async function createS3ObjectStore({
       }
     },
 
-    beginParts: (key, contentType) => answer(client.initiateNewMultipartUpload(bucket, objectKey(key), { "content-type": contentType })),
+    beginParts: (key, contentType) =>
+      answer(client.initiateNewMultipartUpload(bucket, objectKey(key), { "content-type": contentType })),
 
     async putPart({ key, uploadId }, number, body, bytes) {
       const content = objectBody(objectKey(key), body, bytes);
@@ -148,7 +160,8 @@ export async function createS3ObjectStore({
         const { etag } = await upload(url, content.stream, { "content-length": bytes }, agent);
         return (etag ?? "").replaceAll('"', "");
       } catch (error) {
-        if (codeOf(error) === NO_UPLOAD) throw new TemperaError("upload_unknown", undefined, { cause: error });
+        if (codeOf(error) === NO_UPLOAD)
+          throw new TemperaError("upload_unknown", undefined, { cause: error });
         throw content.broke(error) ? error : failed(error);
       } finally {
         content.stream.destroy();
@@ -156,28 +169,39 @@ export async function createS3ObjectStore({
     },
 
     async completeParts({ key, uploadId }, parts, info) {
-      const rising = [...parts].sort((a, b) => a.number - b.number).map(({ number, etag }) => ({ part: number, etag }));
+      const rising = [...parts]
+        .sort((a, b) => a.number - b.number)
+        .map(({ number, etag }) => ({ part: number, etag }));
       try {
         await client.completeMultipartUpload(bucket, objectKey(key), uploadId, rising);
       } catch (error) {
         const code = codeOf(error);
         if (PARTS_WRONG.has(code))
-          throw new TemperaError("upload_parts_invalid", `The parts cannot be joined (${(error as Error).message}).`, { cause: error });
+          throw new TemperaError(
+            "upload_parts_invalid",
+            `The parts cannot be joined (${(error as Error).message}).`,
+            { cause: error },
+          );
         if (code !== NO_UPLOAD) throw failed(error);
         // It may have been completed before, by a caller that did not hear the answer.
-        if ((await head(key))?.bytes !== info.bytes) throw new TemperaError("upload_unknown", undefined, { cause: error });
+        if ((await head(key))?.bytes !== info.bytes)
+          throw new TemperaError("upload_unknown", undefined, { cause: error });
       }
     },
 
     async abortParts({ key, uploadId }) {
-      await client.abortMultipartUpload(bucket, objectKey(key), encodeURIComponent(uploadId)).catch((error) => {
-        if (codeOf(error) !== NO_UPLOAD) throw failed(error);
-      });
+      await client
+        .abortMultipartUpload(bucket, objectKey(key), encodeURIComponent(uploadId))
+        .catch((error) => {
+          if (codeOf(error) !== NO_UPLOAD) throw failed(error);
+        });
     },
   };
 }
 
-/** Connections with the configured certificates, kept open between requests as those of Node's own agent are. */
+/**
+ * Connections with the configured certificates, kept open between requests as those of Node's own agent are.
+ */
 const agentOf = ({ serverName, ...files }: ServiceTls): https.Agent =>
   new https.Agent({
     keepAlive: true,
@@ -188,8 +212,8 @@ const agentOf = ({ serverName, ...files }: ServiceTls): https.Agent =>
   });
 
 /**
- * `request` of `node:http` that gives up on a server that stays silent. Once the answer has begun it may take any time: a
- * browser that plays a film reads as slowly as it likes.
+ * `request` of `node:http` that gives up on a server that stays silent. Once the answer has begun it may take
+ * any time: a browser that plays a film reads as slowly as it likes.
  */
 const boundedBy = (silenceMs: number, { request }: Pick<typeof http, "request">): typeof http.request =>
   ((options: http.RequestOptions, answered: (response: http.IncomingMessage) => void) => {
@@ -202,8 +226,9 @@ const boundedBy = (silenceMs: number, { request }: Pick<typeof http, "request">)
   }) as typeof http.request;
 
 /**
- * Puts an object, or a part of one, in one request, as its bytes come: the store keeps all of it or nothing. (The driver's own way holds up to
- * 64 MiB in memory, and beyond that ends the process when the bytes break off.)
+ * Puts an object, or a part of one, in one request, as its bytes come: the store keeps all of it or nothing.
+ * (The driver's own way holds up to 64 MiB in memory, and beyond that ends the process when the bytes break
+ * off.)
  *
  * @param url signed by the driver
  * @returns the headers of the store's answer

@@ -1,14 +1,15 @@
 /**
  * Appends one event and moves the snapshot on, in one atomic step.
  *
- * What an event changes is computed by core's `advance` and handed in. The script only enforces, on the state as it stands in
- * Redis, the two refusals that `advance` makes: nothing follows the end, and no attempt speaks over its successor. The
- * conformance suite drives this and the in-memory log with the same random events and compares them.
+ * What an event changes is computed by core's `advance` and handed in. The script only enforces, on the state
+ * as it stands in Redis, the two refusals that `advance` makes: nothing follows the end, and no attempt
+ * speaks over its successor. The conformance suite drives this and the in-memory log with the same random
+ * events and compares them.
  *
- * KEYS: snapshot hash, event stream.
- * ARGV: attempt (empty for `done`), event JSON, its time, entries to keep, time to live in ms, channel, length of the first
- * fields, the fields of a request heard of for the first time (field, value, …), the fields that change (field, value, …).
- * Returns { 1 } when appended; { 0, state } when refused; { 0, state, event JSON } when a `done` stands already.
+ * KEYS: snapshot hash, event stream. ARGV: attempt (empty for `done`), event JSON, its time, entries to keep,
+ * time to live in ms, channel, length of the first fields, the fields of a request heard of for the first
+ * time (field, value, …), the fields that change (field, value, …). Returns { 1 } when appended; { 0, state }
+ * when refused; { 0, state, event JSON } when a `done` stands already.
  */
 export const APPEND_SCRIPT = `
 local before = redis.call('HMGET', KEYS[1], 'state', 'attempt')

@@ -1,11 +1,14 @@
 import type { ConnectionOptions } from "node:tls";
 import { Redis } from "ioredis";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { ServiceTls } from "../../core/service-tls.ts";
+import type { ServiceTls } from "../../core/operations/service-tls.ts";
 
 export interface RedisConnection {
   client: Redis;
-  /** Awaits a command; rejects with `store_unavailable` when it fails, or at the latest after the time one answer may take. */
+  /**
+   * Awaits a command; rejects with `store_unavailable` when it fails, or at the latest after the time one
+   * answer may take.
+   */
   answer<T>(command: Promise<T>): Promise<T>;
   unavailable(why: string, cause?: unknown): TemperaError;
 }
@@ -25,15 +28,17 @@ export interface RedisConnectionOptions {
 const SOCKET_SILENCE_MS = 3_000;
 
 /**
- * A connection that comes back by itself and never makes a caller wait for it: while Redis is away, every command is
- * rejected with the next failed attempt to reconnect (a quarter of a second apart), or after `answerMs` when Redis is frozen.
+ * A connection that comes back by itself and never makes a caller wait for it: while Redis is away, every
+ * command is rejected with the next failed attempt to reconnect (a quarter of a second apart), or after
+ * `answerMs` when Redis is frozen.
  */
 export function connectRedis(options: RedisConnectionOptions): RedisConnection {
   const where = hostOf(options.url);
   const client = new Redis(options.url, {
     ...(options.tls && { tls: tlsOf(options.tls) }),
     enableAutoPipelining: true,
-    // In-flight commands fail with their connection. Sent again, an append whose reply was lost would be there twice.
+    // In-flight commands fail with their connection. Sent again, an append whose reply was lost would be
+    // there twice.
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     // Subscriptions are renewed by their owner, who knows which are still wanted.
@@ -56,7 +61,9 @@ export function connectRedis(options: RedisConnectionOptions): RedisConnection {
   });
 
   const unavailable = (why: string, cause?: unknown) =>
-    new TemperaError("store_unavailable", `Redis at ${where} ${why}. Start it, or correct REDIS_URL.`, { cause });
+    new TemperaError("store_unavailable", `Redis at ${where} ${why}. Start it, or correct REDIS_URL.`, {
+      cause,
+    });
 
   const failed = (error: unknown) => {
     const text = error instanceof Error ? error.message : String(error);
@@ -71,7 +78,8 @@ export function connectRedis(options: RedisConnectionOptions): RedisConnection {
     answer: (command) =>
       new Promise((resolve, reject) => {
         const timer = setTimeout(
-          // After a stall of this process the reply may be here already, unread: one turn of the loop lets it win.
+          // After a stall of this process the reply may be here already, unread: one turn of the loop lets it
+          // win.
           () => setImmediate(() => reject(unavailable(`has not answered in ${options.answerMs} ms`))),
           options.answerMs,
         );

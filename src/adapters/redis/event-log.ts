@@ -1,11 +1,11 @@
-import { isAfter, parseEventId } from "../../core/event-id.ts";
-import { advance, firstSnapshot, type LoggedEvent, type RequestEvent } from "../../core/events.ts";
-import { PRIORITY_KEY } from "../../core/job.ts";
+import { isAfter, parseEventId } from "../../core/requests/event-id.ts";
+import { advance, firstSnapshot, type LoggedEvent, type RequestEvent } from "../../core/requests/events.ts";
+import { PRIORITY_KEY } from "../../core/requests/job.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { type Clock, systemClock } from "../../core/ports/clock.ts";
-import type { EventLog } from "../../core/ports/event-log.ts";
-import type { Outcome, RequestIdentity } from "../../core/request.ts";
-import type { ServiceTls } from "../../core/service-tls.ts";
+import { type Clock, systemClock } from "../../core/operations/clock.ts";
+import type { EventLog } from "../../core/requests/event-log.ts";
+import type { Outcome, RequestIdentity } from "../../core/requests/request.ts";
+import type { ServiceTls } from "../../core/operations/service-tls.ts";
 import { APPEND_SCRIPT, type AppendReply } from "./append-script.ts";
 import { connectRedis } from "./connection.ts";
 import { decodeSnapshot, encodeSnapshot } from "./snapshot-hash.ts";
@@ -35,13 +35,18 @@ const SWEEP_EVERY_MS = 60_000;
 const PRIORITY_SPAN = 2 ** 44;
 
 /**
- * The event log on Redis: one stream and one hash per request, under one hash tag; one sorted set per task queue; pub/sub for
- * what is live. Each method is one round trip (`queued`, `started` and `done` touch the task queue too, most often in the
- * same one), and concurrent calls share them.
+ * The event log on Redis: one stream and one hash per request, under one hash tag; one sorted set per task
+ * queue; pub/sub for what is live. Each method is one round trip (`queued`, `started` and `done` touch the
+ * task queue too, most often in the same one), and concurrent calls share them.
  */
 export function createRedisEventLog(options: RedisEventLogOptions): EventLog {
   const { url, tls, prefix = "tempera:", clock = systemClock, log } = options;
-  const { eventsMax = LIMITS.eventsMax, ttlMs = LIMITS.eventsTtlMs, answerMs = 900, inboxMax = 1_000 } = options;
+  const {
+    eventsMax = LIMITS.eventsMax,
+    ttlMs = LIMITS.eventsTtlMs,
+    answerMs = 900,
+    inboxMax = 1_000,
+  } = options;
   const { client, answer } = connectRedis({ url, tls, answerMs, log });
   const subscriptions = createSubscriptions({ url, tls, answerMs });
 
@@ -87,12 +92,17 @@ export function createRedisEventLog(options: RedisEventLogOptions): EventLog {
     const work: Promise<unknown>[] = [answer(client.zadd(key, "NX", base + nowMs, requestId))];
     if (nowMs - (swept.get(key) ?? 0) >= sweepEveryMs) {
       swept.set(key, nowMs);
-      // Whoever has waited for longer than events are kept is no longer known to anyone: it must not hold up the count.
-      work.push(answer(client.zremrangebyscore(key, base, base + nowMs - ttlMs)), answer(client.pexpire(key, 2 * ttlMs)));
+      // Whoever has waited for longer than events are kept is no longer known to anyone: it must not hold up
+      // the count.
+      work.push(
+        answer(client.zremrangebyscore(key, base, base + nowMs - ttlMs)),
+        answer(client.pexpire(key, 2 * ttlMs)),
+      );
     }
     await Promise.all(work);
   };
-  const dequeue = ({ taskQueue, requestId }: RequestIdentity): Promise<unknown> => answer(client.zrem(queueKey(taskQueue), requestId));
+  const dequeue = ({ taskQueue, requestId }: RequestIdentity): Promise<unknown> =>
+    answer(client.zrem(queueKey(taskQueue), requestId));
 
   const read = async (requestId: string, afterId?: string): Promise<LoggedEvent[]> => {
     const from = afterId !== undefined && parseEventId(afterId) ? `(${afterId}` : "-";
@@ -100,14 +110,19 @@ export function createRedisEventLog(options: RedisEventLogOptions): EventLog {
     return entries.map(loggedEvent);
   };
 
-  async function* follow(requestId: string, afterId: string | undefined, signal: AbortSignal): AsyncGenerator<LoggedEvent> {
+  async function* follow(
+    requestId: string,
+    afterId: string | undefined,
+    signal: AbortSignal,
+  ): AsyncGenerator<LoggedEvent> {
     let inbox: LoggedEvent[] = [];
     // Events that are in the stream and may not be in the inbox: at first all of them.
     let behind = true;
     let gone: Error | undefined;
     let wake = () => {};
     const onAbort = () => wake();
-    // Subscribed before the stream is read, so that no event falls between; what comes both ways is told by its id.
+    // Subscribed before the stream is read, so that no event falls between; what comes both ways is told by
+    // its id.
     const unsubscribe = await subscriptions.subscribe(channel(requestId), {
       message(text) {
         if (inbox.length >= inboxMax) {
@@ -157,8 +172,8 @@ export function createRedisEventLog(options: RedisEventLogOptions): EventLog {
   return {
     async append(request, event) {
       if (event.type === "queued") {
-        // Into the task queue first, and out again when the event is refused: the other way round, a `started` that comes
-        // between the two would leave it waiting for ever.
+        // Into the task queue first, and out again when the event is refused: the other way round, a
+        // `started` that comes between the two would leave it waiting for ever.
         const [, reply] = await Promise.all([enqueue(request), put(request, event)]);
         if (reply[0] === 0 && reply[1] !== "IN_QUEUE") await dequeue(request);
         return;
@@ -193,13 +208,18 @@ export function createRedisEventLog(options: RedisEventLogOptions): EventLog {
       ]);
       const snapshot = decodeSnapshot(hash);
       const last = entries[0] && loggedEvent(entries[0]).event;
-      return snapshot?.state === "COMPLETED" && last?.type === "done" ? { snapshot, outcome: last.outcome } : undefined;
+      return snapshot?.state === "COMPLETED" && last?.type === "done"
+        ? { snapshot, outcome: last.outcome }
+        : undefined;
     },
 
     follow,
 
     async drop(request) {
-      await Promise.all([answer(client.del(snapshotKey(request.requestId), streamKey(request.requestId))), dequeue(request)]);
+      await Promise.all([
+        answer(client.del(snapshotKey(request.requestId), streamKey(request.requestId))),
+        dequeue(request),
+      ]);
     },
 
     async announceCancel(requestId) {

@@ -1,6 +1,6 @@
-import type { ChannelEnd, FrameChannel } from "../../core/ports/sessions.ts";
-import type { ServiceTls } from "../../core/service-tls.ts";
-import type { Frame, ToGateway, ToWorker } from "../../core/session.ts";
+import type { ChannelEnd, FrameChannel } from "../../core/requests/sessions.ts";
+import type { ServiceTls } from "../../core/operations/service-tls.ts";
+import type { Frame, ToGateway, ToWorker } from "../../core/requests/session.ts";
 import { connectRedis } from "./connection.ts";
 import { createSubscriptions } from "./subscriptions.ts";
 
@@ -17,11 +17,17 @@ export interface RedisFrameChannelOptions {
 }
 
 /**
- * The way of frames over Redis: one pub/sub channel for each direction of a session, on connections of its own, so that large
- * frames do not hold up the event log. What is under way when Redis goes is lost; when it is back the ends hear each other
- * again.
+ * The way of frames over Redis: one pub/sub channel for each direction of a session, on connections of its
+ * own, so that large frames do not hold up the event log. What is under way when Redis goes is lost; when it
+ * is back the ends hear each other again.
  */
-export function createRedisFrameChannel({ url, tls, prefix = "tempera:", answerMs = 2_000, log }: RedisFrameChannelOptions): FrameChannel {
+export function createRedisFrameChannel({
+  url,
+  tls,
+  prefix = "tempera:",
+  answerMs = 2_000,
+  log,
+}: RedisFrameChannelOptions): FrameChannel {
   const { client, answer } = connectRedis({ url, tls, answerMs, log });
   const subscriptions = createSubscriptions({ url, tls, answerMs });
 
@@ -41,8 +47,10 @@ export function createRedisFrameChannel({ url, tls, prefix = "tempera:", answerM
   }
 
   return {
-    openGateway: (id, listener) => open<ToGateway, ToWorker>(`frames:${id}:gateway`, `frames:${id}:worker`, listener),
-    openWorker: (id, listener) => open<ToWorker, ToGateway>(`frames:${id}:worker`, `frames:${id}:gateway`, listener),
+    openGateway: (id, listener) =>
+      open<ToGateway, ToWorker>(`frames:${id}:gateway`, `frames:${id}:worker`, listener),
+    openWorker: (id, listener) =>
+      open<ToWorker, ToGateway>(`frames:${id}:worker`, `frames:${id}:gateway`, listener),
     async close() {
       subscriptions.close();
       client.disconnect();

@@ -1,6 +1,6 @@
 import { RateLimiterRedis } from "rate-limiter-flexible";
-import type { Quota, Quotas } from "../../core/ports/quotas.ts";
-import type { ServiceTls } from "../../core/service-tls.ts";
+import type { Quota, Quotas } from "../../core/owners/quotas.ts";
+import type { ServiceTls } from "../../core/operations/service-tls.ts";
 import { createMemoryQuotas, limiters, refusal } from "../memory/quotas.ts";
 import { connectRedis } from "./connection.ts";
 
@@ -8,7 +8,9 @@ import { connectRedis } from "./connection.ts";
 const ANSWER_MS = 250;
 /** How long Redis is not asked again after it failed to answer. */
 const PAUSE_MS = 1_000;
-/** Refusals of windows up to this long are remembered here until the window ends: a flood costs Redis nothing. */
+/**
+ * Refusals of windows up to this long are remembered here until the window ends: a flood costs Redis nothing.
+ */
 const REMEMBERED_SECONDS = 10;
 
 export interface RedisQuotasOptions {
@@ -21,8 +23,9 @@ export interface RedisQuotasOptions {
 }
 
 /**
- * The counters of all gateways, in Redis: keys `<prefix>limits:{<owner>}:<name>`, so that in a cluster all of one owner's are in one
- * slot. While Redis is away or silent, each gateway counts for itself, and an owner has its limit at each of them.
+ * The counters of all gateways, in Redis: keys `<prefix>limits:{<owner>}:<name>`, so that in a cluster all of
+ * one owner's are in one slot. While Redis is away or silent, each gateway counts for itself, and an owner
+ * has its limit at each of them.
  */
 export function createRedisQuotas({ url, tls, prefix, log }: RedisQuotasOptions): Quotas {
   const redis = connectRedis({ url, tls, answerMs: ANSWER_MS, log });
@@ -43,7 +46,10 @@ export function createRedisQuotas({ url, tls, prefix, log }: RedisQuotasOptions)
   let awayUntilMs = 0;
 
   /** What Redis says, or `undefined` when it does not. */
-  const ask = async <T>(command: () => Promise<T>, refused?: (error: unknown) => T): Promise<T | undefined> => {
+  const ask = async <T>(
+    command: () => Promise<T>,
+    refused?: (error: unknown) => T,
+  ): Promise<T | undefined> => {
     if (performance.now() < awayUntilMs) return undefined;
     try {
       return await redis.answer(

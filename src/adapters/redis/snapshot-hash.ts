@@ -1,17 +1,24 @@
-/** The snapshot as a Redis hash: one field per property; objects as JSON, numbers as decimals, all else as it is. */
-import type { Snapshot } from "../../core/events.ts";
-import type { Priority, RequestState } from "../../core/request.ts";
+/**
+ * The snapshot as a Redis hash: one field per property; objects as JSON, numbers as decimals, all else as it
+ * is.
+ */
+import type { Snapshot } from "../../core/requests/events.ts";
+import type { Priority, RequestState } from "../../core/requests/request.ts";
 
 /** `[field, value, …]`, absent properties left out. */
 export function encodeSnapshot(part: Partial<Snapshot>): string[] {
   const fields: string[] = [];
   for (const [name, value] of Object.entries(part)) {
-    if (value !== undefined) fields.push(name, typeof value === "object" ? JSON.stringify(value) : String(value));
+    if (value !== undefined)
+      fields.push(name, typeof value === "object" ? JSON.stringify(value) : String(value));
   }
   return fields;
 }
 
-/** `undefined` for the empty hash, which is how Redis says "no such key". Written out by hand: it runs on each status poll. */
+/**
+ * `undefined` for the empty hash, which is how Redis says "no such key". Written out by hand: it runs on each
+ * status poll.
+ */
 export function decodeSnapshot(hash: Record<string, string>): Snapshot | undefined {
   const { requestId, ownerId, endpoint, version, taskQueue, priority, state, attempt, queuedAtMs } = hash;
   if (

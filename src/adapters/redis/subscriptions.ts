@@ -6,8 +6,8 @@ export interface Listener {
   /** The message as it came; for channels that carry bytes. */
   bytes?(bytes: Buffer): void;
   /**
-   * The connection went away, and messages with it. A listener that has this is forgotten then; one without is subscribed
-   * again when Redis is back, and has missed what came between.
+   * The connection went away, and messages with it. A listener that has this is forgotten then; one without
+   * is subscribed again when Redis is back, and has missed what came between.
    */
   lost?(error: TemperaError): void;
 }
@@ -58,7 +58,8 @@ export function createSubscriptions(options: RedisConnectionOptions): Subscripti
     for (const [channel, entry] of channels) entry.subscribed = subscribeTo(channel);
   });
   const ping = setInterval(() => {
-    if (channels.size > 0 && client.status === "ready") answer(client.ping()).catch(() => client.disconnect(true));
+    if (channels.size > 0 && client.status === "ready")
+      answer(client.ping()).catch(() => client.disconnect(true));
   }, PING_MS);
   ping.unref();
 

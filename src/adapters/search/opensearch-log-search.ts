@@ -1,5 +1,5 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { FoundLine, LoggedRequest, LogSearch } from "../../core/ports/log-search.ts";
+import type { FoundLine, LoggedRequest, LogSearch } from "../../core/requests/log-search.ts";
 
 /** How long the server may take to answer; a batch of lines at their longest is a megabyte. */
 const ANSWER_MS = 10_000;
@@ -43,8 +43,8 @@ const MAPPING = {
 } as const;
 
 /**
- * The search in log lines by Elasticsearch or OpenSearch (one API here: 7.10, 8, 9 and OpenSearch 1 to 3), over plain HTTP. The index is
- * made when it is not there.
+ * The search in log lines by Elasticsearch or OpenSearch (one API here: 7.10, 8, 9 and OpenSearch 1 to 3),
+ * over plain HTTP. The index is made when it is not there.
  *
  * The lines of a request are in PostgreSQL too: the index can be thrown away.
  *
@@ -54,7 +54,9 @@ export function createOpenSearchLogSearch({ url, index }: { url: string; index: 
   const { username, password, origin, pathname } = new URL(url);
   const base = `${origin}${pathname.replace(/\/+$/, "")}`;
   const authorization = username
-    ? { authorization: `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString("base64")}` }
+    ? {
+        authorization: `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString("base64")}`,
+      }
     : {};
 
   const ask = async (
@@ -81,7 +83,12 @@ export function createOpenSearchLogSearch({ url, index }: { url: string; index: 
       throw unavailable((error as Error).message, error);
     }
     const answer: unknown = await response.json().catch(() => undefined);
-    if (response.status >= 500 || response.status === 429 || response.status === 401 || response.status === 403)
+    if (
+      response.status >= 500 ||
+      response.status === 429 ||
+      response.status === 401 ||
+      response.status === 403
+    )
       throw unavailable(`HTTP ${response.status}`);
     return { status: response.status, answer };
   };
@@ -107,13 +114,17 @@ export function createOpenSearchLogSearch({ url, index }: { url: string; index: 
     const body = `${values.map((value) => JSON.stringify(value)).join("\n")}\n`;
     const { status, answer } = await ask("POST", `${index}/_bulk`, body, "application/x-ndjson");
     if (status !== 200 || (answer as { errors?: boolean } | undefined)?.errors)
-      throw new TemperaError("store_unavailable", `The log search did not take a change of ${values.length} lines (HTTP ${status}).`);
+      throw new TemperaError(
+        "store_unavailable",
+        `The log search did not take a change of ${values.length} lines (HTTP ${status}).`,
+      );
   };
 
   return {
     async search({ startMs, endMs, ownerId, requestId, app, version, levels, words, limit, before }) {
       await ready();
-      const term = (field: string, value: string | undefined) => (value === undefined ? [] : [{ term: { [field]: value } }]);
+      const term = (field: string, value: string | undefined) =>
+        value === undefined ? [] : [{ term: { [field]: value } }];
       const filter = [
         { range: { at: { gte: startMs, lte: endMs } } },
         ...term("owner", ownerId),
@@ -122,7 +133,14 @@ export function createOpenSearchLogSearch({ url, index }: { url: string; index: 
         ...(levels ? [{ terms: { level: levels } }] : []),
         ...(app === undefined
           ? []
-          : [{ bool: { should: [{ term: { endpoint: app } }, { prefix: { endpoint: `${app}/` } }], minimum_should_match: 1 } }]),
+          : [
+              {
+                bool: {
+                  should: [{ term: { endpoint: app } }, { prefix: { endpoint: `${app}/` } }],
+                  minimum_should_match: 1,
+                },
+              },
+            ]),
         ...(words === undefined ? [] : [{ match: { message: { query: words, operator: "and" } } }]),
       ];
       const { status, answer } = await ask(
@@ -136,7 +154,10 @@ export function createOpenSearchLogSearch({ url, index }: { url: string; index: 
           ...(before && { search_after: [before.submittedAtMs, before.requestId, before.line] }),
         }),
       );
-      if (status !== 200) throw new Error(`The log search refused a query: HTTP ${status} ${JSON.stringify(answer).slice(0, 300)}`);
+      if (status !== 200)
+        throw new Error(
+          `The log search refused a query: HTTP ${status} ${JSON.stringify(answer).slice(0, 300)}`,
+        );
       const { hits } = answer as { hits: { hits: { _source: LineDocument }[] } };
       const found = hits.hits.map(({ _source }) => _source);
       const page = found.slice(0, limit);
@@ -153,7 +174,10 @@ export function createOpenSearchLogSearch({ url, index }: { url: string; index: 
           id: line.event_id,
           atMs: line.at,
         })),
-        ...(found.length > limit && last && { next: { submittedAtMs: last.submitted_at, requestId: last.request_id, line: last.line } }),
+        ...(found.length > limit &&
+          last && {
+            next: { submittedAtMs: last.submitted_at, requestId: last.request_id, line: last.line },
+          }),
       };
     },
 
@@ -161,24 +185,26 @@ export function createOpenSearchLogSearch({ url, index }: { url: string; index: 
       if (lines.length === 0) return;
       await ready();
       for (let from = 0; from < lines.length; from += BATCH) {
-        const documents = lines.slice(from, from + BATCH).flatMap(({ attempt, level, message, id, atMs }, at) => {
-          const line = from + at + 1;
-          const document: LineDocument = {
-            request_id: requestId,
-            owner: ownerId,
-            endpoint,
-            version,
-            submitted_at: submittedAtMs,
-            line,
-            attempt,
-            level,
-            message,
-            event_id: id,
-            at: atMs,
-          };
-          // The place is the id: again is the same.
-          return [{ index: { _id: `${requestId}/${line}` } }, document];
-        });
+        const documents = lines
+          .slice(from, from + BATCH)
+          .flatMap(({ attempt, level, message, id, atMs }, at) => {
+            const line = from + at + 1;
+            const document: LineDocument = {
+              request_id: requestId,
+              owner: ownerId,
+              endpoint,
+              version,
+              submitted_at: submittedAtMs,
+              line,
+              attempt,
+              level,
+              message,
+              event_id: id,
+              at: atMs,
+            };
+            // The place is the id: again is the same.
+            return [{ index: { _id: `${requestId}/${line}` } }, document];
+          });
         await bulk(documents);
       }
     },
@@ -186,7 +212,11 @@ export function createOpenSearchLogSearch({ url, index }: { url: string; index: 
     async forget(requestIds) {
       if (requestIds.length === 0) return;
       await ready();
-      const query = JSON.stringify({ size: BATCH, _source: false, query: { terms: { request_id: requestIds } } });
+      const query = JSON.stringify({
+        size: BATCH,
+        _source: false,
+        query: { terms: { request_id: requestIds } },
+      });
       for (;;) {
         // What was kept or deleted a moment ago does not show by itself yet.
         await ask("POST", `${index}/_refresh`);

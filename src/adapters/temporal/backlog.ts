@@ -6,9 +6,11 @@ const ACTIVITY_QUEUE = 2;
 const ANSWER_MS = 2_000;
 
 /**
- * How many activity tasks wait in a task queue because nobody has taken them. Rejects when Temporal does not answer.
+ * How many activity tasks wait in a task queue because nobody has taken them. Rejects when Temporal does not
+ * answer.
  *
- * Asks for the older of Temporal's two counts: the newer one (`reportStats`) is remembered by the server for five seconds.
+ * Asks for the older of Temporal's two counts: the newer one (`reportStats`) is remembered by the server for
+ * five seconds.
  */
 export const createBacklog =
   ({ connection, options: { namespace } }: Client) =>

@@ -1,13 +1,14 @@
 import { type Client, WorkflowNotFoundError } from "@temporalio/client";
 import { decodeArrayFromPayloads } from "@temporalio/common/lib/internal-non-workflow/index.js";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { JobSpec } from "../../core/job.ts";
-import type { ClosedJob, ClosedJobs } from "../../core/ports/closed-jobs.ts";
+import type { JobSpec } from "../../core/requests/job.ts";
+import type { ClosedJob, ClosedJobs } from "../../core/requests/closed-jobs.ts";
 
 /** The workflow types that carry a request to its outcome. */
 const TYPES = "WorkflowType IN ('inferenceJob', 'pipeline')";
 
-const unavailable = (error: unknown): TemperaError => new TemperaError("temporal_unavailable", undefined, { cause: error });
+const unavailable = (error: unknown): TemperaError =>
+  new TemperaError("temporal_unavailable", undefined, { cause: error });
 
 /** Jobs that have closed, by Temporal's visibility store, which may be some seconds behind. */
 export const createClosedJobs = (client: Client): ClosedJobs => ({
@@ -17,7 +18,11 @@ export const createClosedJobs = (client: Client): ClosedJobs => ({
     let page: ClosedJob[] = [];
     try {
       for await (const { workflowId, status, closeTime } of client.workflow.list({ query, pageSize })) {
-        page.push({ requestId: workflowId, ok: status.name === "COMPLETED", closedAtMs: closeTime?.getTime() ?? untilMs });
+        page.push({
+          requestId: workflowId,
+          ok: status.name === "COMPLETED",
+          closedAtMs: closeTime?.getTime() ?? untilMs,
+        });
         if (page.length < pageSize) continue;
         yield page;
         page = [];

@@ -2,7 +2,7 @@ import { Client } from "@temporalio/client";
 import type { PayloadCodec } from "@temporalio/common";
 import { NativeConnection, type TLSConfig } from "@temporalio/worker";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { ServiceTls } from "../../core/service-tls.ts";
+import type { ServiceTls } from "../../core/operations/service-tls.ts";
 import { within } from "./within.ts";
 
 const unreachable = (address: string, cause: unknown): TemperaError =>
@@ -25,20 +25,33 @@ export interface TemporalConnection {
 }
 
 /**
- * Connects a process, once. Rejects with `temporal_unavailable` when the server does not answer within `timeoutMs`.
+ * Connects a process, once. Rejects with `temporal_unavailable` when the server does not answer within
+ * `timeoutMs`.
  *
- * The client has the workers' kind of connection, too: that of its own package sets the namespace of every call in an
- * `AsyncLocalStorage`, and once a process has used one, Node 20 pays for it at every promise; its gRPC also runs on the
- * thread that answers callers.
+ * The client has the workers' kind of connection, too: that of its own package sets the namespace of every
+ * call in an `AsyncLocalStorage`, and once a process has used one, Node 20 pays for it at every promise; its
+ * gRPC also runs on the thread that answers callers.
  */
 export async function connectTemporal(
-  { address, namespace, tls, codec }: { address: string; namespace: string; tls?: ServiceTls | undefined; codec?: PayloadCodec },
+  {
+    address,
+    namespace,
+    tls,
+    codec,
+  }: { address: string; namespace: string; tls?: ServiceTls | undefined; codec?: PayloadCodec },
   timeoutMs = 10_000,
 ): Promise<TemporalConnection> {
   const connecting = NativeConnection.connect({ address, ...(tls && { tls: tlsOf(tls) }) });
   try {
     const connection = await within(timeoutMs, connecting);
-    return { client: new Client({ connection, namespace, ...(codec && { dataConverter: { payloadCodecs: [codec] } }) }), connection };
+    return {
+      client: new Client({
+        connection,
+        namespace,
+        ...(codec && { dataConverter: { payloadCodecs: [codec] } }),
+      }),
+      connection,
+    };
   } catch (error) {
     // One that comes too late has nobody else to close it.
     void connecting.then((connection) => connection.close()).catch(() => {});

@@ -1,15 +1,21 @@
 import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from "@temporalio/client";
-import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/job.ts";
-import type { Deliveries } from "../../core/ports/delivery-store.ts";
-import { deliveryWorkflowId, fairnessKeyOf } from "../../core/webhook.ts";
+import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/requests/job.ts";
+import type { Deliveries } from "../../core/webhooks/delivery-store.ts";
+import { deliveryWorkflowId, fairnessKeyOf } from "../../core/webhooks/webhook.ts";
 import { within } from "./within.ts";
 
 /** Names that the workflow gives itself. */
 const WEBHOOK_DELIVERY = "webhookDelivery";
 const HURRY = "hurry";
 
-/** Deliveries started by operators, each under the id of the one that the job started: two of a request never run at once. */
-export const createDeliveries = (client: Client, { deadlineMs = 5_000 }: { deadlineMs?: number } = {}): Deliveries => ({
+/**
+ * Deliveries started by operators, each under the id of the one that the job started: two of a request never
+ * run at once.
+ */
+export const createDeliveries = (
+  client: Client,
+  { deadlineMs = 5_000 }: { deadlineMs?: number } = {},
+): Deliveries => ({
   async start(delivery) {
     const workflowId = deliveryWorkflowId(delivery.requestId);
     const start = () =>

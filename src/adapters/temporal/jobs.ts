@@ -8,11 +8,11 @@ import {
 import { ApplicationFailure, CancelledFailure } from "@temporalio/common";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { ORCHESTRATOR_QUEUE, priorityOf } from "../../core/job.ts";
-import { PLACE_SIGNAL } from "../../core/place.ts";
-import type { Jobs } from "../../core/ports/jobs.ts";
-import { identityOf, type Outcome, type RequestIdentity } from "../../core/request.ts";
-import { deliveryWorkflowId } from "../../core/webhook.ts";
+import { ORCHESTRATOR_QUEUE, priorityOf } from "../../core/requests/job.ts";
+import { PLACE_SIGNAL } from "../../core/owners/concurrency-slot.ts";
+import type { Jobs } from "../../core/requests/jobs.ts";
+import { identityOf, type Outcome, type RequestIdentity } from "../../core/requests/request.ts";
+import { deliveryWorkflowId } from "../../core/webhooks/webhook.ts";
 import { ENDPOINT_ATTRIBUTE, OWNER_ATTRIBUTE, VERSION_ATTRIBUTE } from "./search-attributes.ts";
 import { within } from "./within.ts";
 
@@ -38,7 +38,9 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
     try {
       return await within(deadlineMs, work());
     } catch (error) {
-      const grpc = isGrpcServiceError(error) ? error : ((error as { cause?: unknown }).cause as { code?: number } | undefined);
+      const grpc = isGrpcServiceError(error)
+        ? error
+        : ((error as { cause?: unknown }).cause as { code?: number } | undefined);
       if (grpc && typeof grpc.code === "number" && GRPC_UNAVAILABLE.has(grpc.code)) {
         throw new TemperaError("temporal_unavailable", undefined, { cause: error });
       }
@@ -83,7 +85,8 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
         return "requested";
       } catch (error) {
         // Temporal answers the same for a closed workflow and for none.
-        if (error instanceof WorkflowNotFoundError) return (await describe(workflowId)) ? "finished" : "unknown";
+        if (error instanceof WorkflowNotFoundError)
+          return (await describe(workflowId)) ? "finished" : "unknown";
         throw error;
       }
     },
@@ -104,7 +107,8 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
       if (!found || !CARRIES_REQUEST.has(found.type) || !identity) return undefined;
       const pending = found.raw.pendingActivities?.find(({ activityType }) => activityType?.name === "infer");
       // A pipeline waits for nothing itself.
-      const running = found.type === PIPELINE || (pending !== undefined && RUNNING_STATES.has(pending.state ?? 0));
+      const running =
+        found.type === PIPELINE || (pending !== undefined && RUNNING_STATES.has(pending.state ?? 0));
       return {
         ...identity,
         state: found.status.name !== "RUNNING" ? "COMPLETED" : running ? "IN_PROGRESS" : "IN_QUEUE",
@@ -142,24 +146,34 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
         // Temporal would end a running one.
         if (!found || found.status.name === "RUNNING") continue;
         const workflowExecution = { workflowId, runId: found.runId };
-        await call(() => client.workflowService.deleteWorkflowExecution({ namespace: client.options.namespace, workflowExecution })).catch(
-          (error) => {
-            if ((error as { code?: number }).code !== GRPC_NOT_FOUND) throw error;
-          },
-        );
+        await call(() =>
+          client.workflowService.deleteWorkflowExecution({
+            namespace: client.options.namespace,
+            workflowExecution,
+          }),
+        ).catch((error) => {
+          if ((error as { code?: number }).code !== GRPC_NOT_FOUND) throw error;
+        });
       }
     },
   };
 }
 
-/** A job that failed carries its outcome as the failure's first detail; one that was terminated by hand has none. */
+/**
+ * A job that failed carries its outcome as the failure's first detail; one that was terminated by hand has
+ * none.
+ */
 function closedOutcome(error: unknown): Outcome {
   if (!(error instanceof WorkflowFailedError)) throw error;
   const { cause } = error;
   if (cause instanceof ApplicationFailure && cause.details?.[0]) return cause.details[0] as Outcome;
   // A cancelled workflow closes without details; only its caller cancels one.
   if (cause instanceof CancelledFailure) {
-    return { ok: false, error: { code: "client_cancelled", message: CATALOGUE.client_cancelled.says }, metrics: {} };
+    return {
+      ok: false,
+      error: { code: "client_cancelled", message: CATALOGUE.client_cancelled.says },
+      metrics: {},
+    };
   }
   return {
     ok: false,

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { defaultPayloadConverter, type Payload } from "@temporalio/common";
 import { describe, expect, it } from "vitest";
-import { parsePayloadKeys } from "../../core/payload-keys.ts";
+import { parsePayloadKeys } from "../../core/operations/payload-keys.ts";
 import { createPayloadCodec } from "./payload-codec.ts";
 import { decodePayload, encodePayload } from "./payload-wire.ts";
 
@@ -40,7 +40,9 @@ describe("several keys", () => {
   it("the first encrypts, each decrypts what it made", async () => {
     const old = await seal(ONE, "old");
     const rotated = `${TWO},${ONE}`;
-    expect(Buffer.from((await seal(rotated, "new")).metadata?.["encryption-key-id"] ?? []).toString()).toBe("two");
+    expect(Buffer.from((await seal(rotated, "new")).metadata?.["encryption-key-id"] ?? []).toString()).toBe(
+      "two",
+    );
     expect(await open(rotated, old)).toBe("old");
     expect(await open(rotated, await seal(rotated, "new"))).toBe("new");
   });
@@ -51,7 +53,8 @@ describe("several keys", () => {
   });
 });
 
-it("what was stored before encryption was turned on passes through", async () => expect(await open(ONE, payload("plain"))).toBe("plain"));
+it("what was stored before encryption was turned on passes through", async () =>
+  expect(await open(ONE, payload("plain"))).toBe("plain"));
 
 describe("what cannot be opened says why", () => {
   const why = async (keys: string, sealed: Payload) =>
@@ -106,9 +109,15 @@ it("the wire form is protobuf's: known bytes, fields that are not known passed o
   const bytes = Buffer.from("0a0a0a016b1205000102ffff120161", "hex"); // metadata {k: 00 01 02 ff ff}, data "a"
   const value: Payload = { metadata: { k: Buffer.from("000102ffff", "hex") }, data: Buffer.from("a") };
   expect(encodePayload(value).toString("hex")).toBe(bytes.toString("hex"));
-  expect(decodePayload(Buffer.concat([Buffer.from("1805", "hex"), bytes, Buffer.from("25000000002900000000000000001a00", "hex")]))).toEqual(
-    value,
-  );
+  expect(
+    decodePayload(
+      Buffer.concat([
+        Buffer.from("1805", "hex"),
+        bytes,
+        Buffer.from("25000000002900000000000000001a00", "hex"),
+      ]),
+    ),
+  ).toEqual(value);
   for (const broken of ["0a", "0aff", "12ffffffffffffffffff01", "13", "120561"])
     expect(() => decodePayload(Buffer.from(broken, "hex"))).toThrow(RangeError);
 });

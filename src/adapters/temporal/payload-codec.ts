@@ -1,10 +1,12 @@
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import type { Payload, PayloadCodec } from "@temporalio/common";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { PayloadKeys } from "../../core/payload-keys.ts";
+import type { PayloadKeys } from "../../core/operations/payload-keys.ts";
 import { decodePayload, encodePayload } from "./payload-wire.ts";
 
-/** In the metadata of what is encrypted; the same as in Temporal's own samples, whose codec servers read it. */
+/**
+ * In the metadata of what is encrypted; the same as in Temporal's own samples, whose codec servers read it.
+ */
 const ENCODING = "encoding";
 const ENCRYPTED = "binary/encrypted";
 const KEY_ID = "encryption-key-id";
@@ -13,20 +15,28 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
 /**
- * Encrypts what Temporal stores of a workflow: inputs, outputs, memos, summaries, signals, heartbeats and failures. Ids, types,
- * task queues and search attributes are not payloads and stay readable: the server works with them.
+ * Encrypts what Temporal stores of a workflow: inputs, outputs, memos, summaries, signals, heartbeats and
+ * failures. Ids, types, task queues and search attributes are not payloads and stay readable: the server
+ * works with them.
  *
- * AES-256-GCM with a nonce of its own for each payload: `nonce (12 bytes) ‖ ciphertext ‖ tag (16 bytes)` of the protobuf
- * `Payload`. Without a newest key it only decrypts. What is not encrypted passes through, so it can be turned on while jobs run.
+ * AES-256-GCM with a nonce of its own for each payload: `nonce (12 bytes) ‖ ciphertext ‖ tag (16 bytes)` of
+ * the protobuf `Payload`. Without a newest key it only decrypts. What is not encrypted passes through, so it
+ * can be turned on while jobs run.
  *
- * `decode` rejects with `payload_unreadable` when the key is not here, or the bytes are not what that key made.
+ * `decode` rejects with `payload_unreadable` when the key is not here, or the bytes are not what that key
+ * made.
  */
 export function createPayloadCodec({ newest, byId }: PayloadKeys): Required<PayloadCodec> {
   const seal = (payload: Payload): Payload => {
     if (!newest) return payload;
     const nonce = randomBytes(NONCE_BYTES);
     const cipher = createCipheriv("aes-256-gcm", newest.bytes, nonce);
-    const data = Buffer.concat([nonce, cipher.update(encodePayload(payload)), cipher.final(), cipher.getAuthTag()]);
+    const data = Buffer.concat([
+      nonce,
+      cipher.update(encodePayload(payload)),
+      cipher.final(),
+      cipher.getAuthTag(),
+    ]);
     return { metadata: { [ENCODING]: Buffer.from(ENCRYPTED), [KEY_ID]: Buffer.from(newest.id) }, data };
   };
 
@@ -45,7 +55,9 @@ export function createPayloadCodec({ newest, byId }: PayloadKeys): Required<Payl
       const data = Buffer.from(payload.data ?? []);
       const decipher = createDecipheriv("aes-256-gcm", key.bytes, data.subarray(0, NONCE_BYTES));
       decipher.setAuthTag(data.subarray(Math.max(NONCE_BYTES, data.length - TAG_BYTES)));
-      return decodePayload(Buffer.concat([decipher.update(data.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]));
+      return decodePayload(
+        Buffer.concat([decipher.update(data.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]),
+      );
     } catch (error) {
       throw new TemperaError(
         "payload_unreadable",
@@ -61,4 +73,5 @@ export function createPayloadCodec({ newest, byId }: PayloadKeys): Required<Payl
   };
 }
 
-const textOf = (payload: Payload, name: string): string => Buffer.from(payload.metadata?.[name] ?? []).toString();
+const textOf = (payload: Payload, name: string): string =>
+  Buffer.from(payload.metadata?.[name] ?? []).toString();

@@ -1,6 +1,7 @@
 /**
- * Temporal's `Payload` message in protobuf's encoding: `map<string, bytes> metadata = 1; bytes data = 2`. By hand, since the
- * package that knows it cannot be imported by name from ES modules; it is all of the format that is needed.
+ * Temporal's `Payload` message in protobuf's encoding: `map<string, bytes> metadata = 1; bytes data = 2`. By
+ * hand, since the package that knows it cannot be imported by name from ES modules; it is all of the format
+ * that is needed.
  */
 import type { Payload } from "@temporalio/common";
 
@@ -34,7 +35,8 @@ export function decodePayload(bytes: Uint8Array): Payload {
   return { metadata, ...(data && { data }) };
 }
 
-const field = (number: number, value: Uint8Array): Buffer => Buffer.concat([varint((number << 3) | BYTES), varint(value.length), value]);
+const field = (number: number, value: Uint8Array): Buffer =>
+  Buffer.concat([varint((number << 3) | BYTES), varint(value.length), value]);
 
 function varint(value: number): Buffer {
   const bytes: number[] = [];

@@ -9,7 +9,10 @@ const INVALID_ARGUMENT = 3;
 const NOT_FOUND = 5;
 const ALREADY_EXISTS = 6;
 
-/** IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD of Temporal's API; its package cannot be imported by name from ES modules. */
+/**
+ * IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD of Temporal's API; its package cannot be imported by name from
+ * ES modules.
+ */
 const KEYWORD = 2;
 
 /** The server's own looks come every 60 s at the latest. */
@@ -17,7 +20,8 @@ const KNOWN_WITHIN_MS = 75_000;
 const KNOWN_PAUSE_MS = 250;
 
 /**
- * Makes the namespace and the search attributes exist. Harmless to repeat; needs no rights when both are there.
+ * Makes the namespace and the search attributes exist. Harmless to repeat; needs no rights when both are
+ * there.
  *
  * Rejects with `temporal_unavailable`, naming what is missing, when they are not there and cannot be made.
  */
@@ -32,15 +36,22 @@ export async function prepareTemporal(client: Client): Promise<void> {
         .registerNamespace({ namespace, workflowExecutionRetentionPeriod: msToTs("3 days") })
         .catch(ignore(ALREADY_EXISTS));
     }
-    const { customAttributes } = await onceKnown(() => client.connection.operatorService.listSearchAttributes({ namespace }));
+    const { customAttributes } = await onceKnown(() =>
+      client.connection.operatorService.listSearchAttributes({ namespace }),
+    );
     const missing = SEARCH_ATTRIBUTES.filter((name) => !Object.hasOwn(customAttributes ?? {}, name));
     if (missing.length > 0) {
       await client.connection.operatorService
-        .addSearchAttributes({ namespace, searchAttributes: Object.fromEntries(missing.map((name) => [name, KEYWORD])) })
+        .addSearchAttributes({
+          namespace,
+          searchAttributes: Object.fromEntries(missing.map((name) => [name, KEYWORD])),
+        })
         .catch(ignore(ALREADY_EXISTS));
     }
     // Also when another process has just made them: whoever starts a workflow must know them.
-    await onceKnown(() => client.workflow.count(SEARCH_ATTRIBUTES.map((name) => `${name} = "none"`).join(" OR ")));
+    await onceKnown(() =>
+      client.workflow.count(SEARCH_ATTRIBUTES.map((name) => `${name} = "none"`).join(" OR ")),
+    );
   } catch (error) {
     throw new TemperaError(
       "temporal_unavailable",
@@ -50,7 +61,10 @@ export async function prepareTemporal(client: Client): Promise<void> {
   }
 }
 
-/** What was made a moment ago, a namespace or an attribute, is found by the other parts of the server after their next look. */
+/**
+ * What was made a moment ago, a namespace or an attribute, is found by the other parts of the server after
+ * their next look.
+ */
 async function onceKnown<T>(ask: () => Promise<T>): Promise<T> {
   for (const giveUpAtMs = performance.now() + KNOWN_WITHIN_MS; ; ) {
     try {

@@ -1,7 +1,12 @@
 import { type Client, ScheduleAlreadyRunning, ScheduleNotFoundError } from "@temporalio/client";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { ORCHESTRATOR_QUEUE } from "../../core/job.ts";
-import type { ScheduledRun, ScheduleName, ScheduleState, Schedules } from "../../core/ports/schedules.ts";
+import { ORCHESTRATOR_QUEUE } from "../../core/requests/job.ts";
+import type {
+  ScheduledRun,
+  ScheduleName,
+  ScheduleState,
+  Schedules,
+} from "../../core/operations/schedules.ts";
 
 /** A workflow that is started again and again. */
 export interface Scheduled {
@@ -18,7 +23,13 @@ const scheduleId = (name: ScheduleName): string => `tempera-${name}`;
 
 const specOf = ({ name, workflowType, args, everyMs }: Scheduled) => ({
   spec: { intervals: [{ every: everyMs }] },
-  action: { type: "startWorkflow" as const, workflowType, workflowId: `tempera-${name}`, taskQueue: ORCHESTRATOR_QUEUE, args },
+  action: {
+    type: "startWorkflow" as const,
+    workflowType,
+    workflowId: `tempera-${name}`,
+    taskQueue: ORCHESTRATOR_QUEUE,
+    args,
+  },
   // One that is late is made up for once; one that is under way is not disturbed.
   policies: { overlap: "SKIP" as const, catchupWindow: "1m" as const },
 });
@@ -29,7 +40,10 @@ const call = async <T>(work: Promise<T>): Promise<T> =>
     throw new TemperaError("temporal_unavailable", undefined, { cause: error });
   });
 
-/** Makes the schedules exist as they are configured. Harmless to repeat, and for many processes at once; one that is paused stays so. */
+/**
+ * Makes the schedules exist as they are configured. Harmless to repeat, and for many processes at once; one
+ * that is paused stays so.
+ */
 export async function ensureSchedules(client: Client, wanted: Scheduled[]): Promise<void> {
   for (const each of wanted) {
     try {
@@ -52,7 +66,13 @@ export function createSchedules(client: Client): Schedules {
       throw error;
     });
 
-  const runOf = async ({ workflowId, startedAtMs }: { workflowId: string; startedAtMs: number }): Promise<ScheduledRun> => {
+  const runOf = async ({
+    workflowId,
+    startedAtMs,
+  }: {
+    workflowId: string;
+    startedAtMs: number;
+  }): Promise<ScheduledRun> => {
     const handle = client.workflow.getHandle(workflowId);
     // Temporal forgets a run after a while: what is left of it is that it was.
     const status = await handle.describe().then(
@@ -72,7 +92,9 @@ export function createSchedules(client: Client): Schedules {
       const { spec, state, info } = found;
       const taken = info.recentActions
         .flatMap(({ action, takenAt }) =>
-          action.type === "startWorkflow" ? [{ workflowId: action.workflow.workflowId, startedAtMs: takenAt.getTime() }] : [],
+          action.type === "startWorkflow"
+            ? [{ workflowId: action.workflow.workflowId, startedAtMs: takenAt.getTime() }]
+            : [],
         )
         .slice(-RUNS)
         .reverse();

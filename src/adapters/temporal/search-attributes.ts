@@ -1,5 +1,5 @@
 import { defineSearchAttributeKey, SearchAttributeType } from "@temporalio/common";
-import { SEARCH_ATTRIBUTES as NAMES } from "../../core/job.ts";
+import { SEARCH_ATTRIBUTES as NAMES } from "../../core/requests/job.ts";
 
 export const ENDPOINT_ATTRIBUTE = defineSearchAttributeKey(NAMES.endpoint, SearchAttributeType.KEYWORD);
 export const VERSION_ATTRIBUTE = defineSearchAttributeKey(NAMES.version, SearchAttributeType.KEYWORD);

@@ -1,7 +1,12 @@
-import { type Client, isGrpcServiceError, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from "@temporalio/client";
+import {
+  type Client,
+  isGrpcServiceError,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowNotFoundError,
+} from "@temporalio/client";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/job.ts";
-import type { Sessions } from "../../core/ports/sessions.ts";
+import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/requests/job.ts";
+import type { Sessions } from "../../core/requests/sessions.ts";
 import { ENDPOINT_ATTRIBUTE, OWNER_ATTRIBUTE, VERSION_ATTRIBUTE } from "./search-attributes.ts";
 import { within } from "./within.ts";
 
@@ -9,13 +14,17 @@ import { within } from "./within.ts";
 const REALTIME_SESSION = "realtimeSession";
 
 /** The realtime sessions, kept by Temporal: one `realtimeSession` workflow each, its id the session id. */
-export function createSessions(client: Client, { deadlineMs = 5_000 }: { deadlineMs?: number } = {}): Sessions {
+export function createSessions(
+  client: Client,
+  { deadlineMs = 5_000 }: { deadlineMs?: number } = {},
+): Sessions {
   const call = async <T>(work: Promise<T>): Promise<T> => {
     try {
       return await within(deadlineMs, work);
     } catch (error) {
       const grpc = isGrpcServiceError(error) || isGrpcServiceError((error as { cause?: unknown }).cause);
-      const expected = error instanceof WorkflowNotFoundError || error instanceof WorkflowExecutionAlreadyStartedError;
+      const expected =
+        error instanceof WorkflowNotFoundError || error instanceof WorkflowExecutionAlreadyStartedError;
       throw grpc && !expected ? new TemperaError("temporal_unavailable", undefined, { cause: error }) : error;
     }
   };

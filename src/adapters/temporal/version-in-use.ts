@@ -1,5 +1,5 @@
 import type { Client } from "@temporalio/client";
-import { taskQueueOf } from "../../core/model.ts";
+import { taskQueueOf } from "../../core/models/model.ts";
 import { createBacklog } from "./backlog.ts";
 import { within } from "./within.ts";
 
@@ -9,19 +9,28 @@ const ANSWER_MS = 5_000;
 const quoted = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 
 /**
- * Whether a job may still need a model version: one that runs on it, between attempts or not; a pipeline or a session that runs and may
- * have begun with it; a task that waits in its queue. Rejects when Temporal cannot be asked.
+ * Whether a job may still need a model version: one that runs on it, between attempts or not; a pipeline or a
+ * session that runs and may have begun with it; a task that waits in its queue. Rejects when Temporal cannot
+ * be asked.
  *
  * Of pipelines and sessions nobody knows which versions they hold, so all that began before now count.
  */
 export const createVersionInUse = (client: Client) => {
   const backlog = createBacklog(client);
-  const count = async (query: string): Promise<number> => (await within(ANSWER_MS, client.workflow.count(query))).count;
-  return async ({ endpoint, version }: { endpoint: string; version: string }, disabledAtMs: number): Promise<boolean> => {
+  const count = async (query: string): Promise<number> =>
+    (await within(ANSWER_MS, client.workflow.count(query))).count;
+  return async (
+    { endpoint, version }: { endpoint: string; version: string },
+    disabledAtMs: number,
+  ): Promise<boolean> => {
     const before = quoted(new Date(disabledAtMs).toISOString());
     const [jobs, others, waiting] = await Promise.all([
-      count(`TemperaEndpoint = ${quoted(endpoint)} AND TemperaVersion = ${quoted(version)} AND ExecutionStatus = 'Running'`),
-      count(`WorkflowType IN ('pipeline', 'realtimeSession') AND ExecutionStatus = 'Running' AND StartTime < ${before}`),
+      count(
+        `TemperaEndpoint = ${quoted(endpoint)} AND TemperaVersion = ${quoted(version)} AND ExecutionStatus = 'Running'`,
+      ),
+      count(
+        `WorkflowType IN ('pipeline', 'realtimeSession') AND ExecutionStatus = 'Running' AND StartTime < ${before}`,
+      ),
       backlog(taskQueueOf({ endpoint, version })),
     ]);
     return jobs + others + waiting > 0;

@@ -19,12 +19,17 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-const open = (names = NAMES) => openLocalAuthority({ folder: join(folder, "tls"), names, clock: { nowMs: () => nowMs } });
+const open = (names = NAMES) =>
+  openLocalAuthority({ folder: join(folder, "tls"), names, clock: { nowMs: () => nowMs } });
 const parse = ({ cert }: Certificate) => new X509Certificate(cert);
-const ca = async (): Promise<X509Certificate> => new X509Certificate(await readFile(join(folder, "tls/ca.pem")));
+const ca = async (): Promise<X509Certificate> =>
+  new X509Certificate(await readFile(join(folder, "tls/ca.pem")));
 const mode = async (name: string): Promise<number> => (await stat(join(folder, "tls", name))).mode & 0o777;
 
-/** A handshake by the rules of OpenSSL, which trusts the authority alone; resolves with the error, if it fails. */
+/**
+ * A handshake by the rules of OpenSSL, which trusts the authority alone; resolves with the error, if it
+ * fails.
+ */
 async function handshake(certificate: Certificate, servername: string): Promise<string | undefined> {
   const server = createTlsServer(certificate, (socket) => socket.end());
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
@@ -48,7 +53,8 @@ describe("the local authority", () => {
     const authority = await open();
     const certificate = await authority.certificate();
     trusted = await readFile(authority.caFile, "utf8");
-    for (const name of ["localhost", "queue.fal.run", "a.example.com"]) expect(await handshake(certificate, name)).toBeUndefined();
+    for (const name of ["localhost", "queue.fal.run", "a.example.com"])
+      expect(await handshake(certificate, name)).toBeUndefined();
     expect(await handshake(certificate, "fal.run")).toBe("ERR_TLS_CERT_ALTNAME_INVALID");
     expect(parse(certificate).checkIP("::1")).toBe("::1");
     expect(parse(certificate).checkIP("127.0.0.1")).toBe("127.0.0.1");
@@ -145,11 +151,17 @@ describe("an operator's own certificate", () => {
     const authority = await open();
     const { cert, key } = await authority.certificate();
     const { key: other } = await authority.renew();
-    await expect(readOwnCertificate(await files({ cert, key: other }))).rejects.toThrow(/^TEMPERA_TLS_KEY .* is not the key of/);
-    await expect(readOwnCertificate(await files({ cert }))).rejects.toThrow(/^TEMPERA_TLS_KEY names .* unencrypted private key as PEM/);
-    await expect(readOwnCertificate(await files({ key }))).rejects.toThrow(/^TEMPERA_TLS_CERT names .* a certificate as PEM/);
-    await expect(readOwnCertificate({ cert: join(folder, "none"), key: join(folder, "none") })).rejects.toThrow(
-      /cannot be read \(ENOENT\)/,
+    await expect(readOwnCertificate(await files({ cert, key: other }))).rejects.toThrow(
+      /^TEMPERA_TLS_KEY .* is not the key of/,
     );
+    await expect(readOwnCertificate(await files({ cert }))).rejects.toThrow(
+      /^TEMPERA_TLS_KEY names .* unencrypted private key as PEM/,
+    );
+    await expect(readOwnCertificate(await files({ key }))).rejects.toThrow(
+      /^TEMPERA_TLS_CERT names .* a certificate as PEM/,
+    );
+    await expect(
+      readOwnCertificate({ cert: join(folder, "none"), key: join(folder, "none") }),
+    ).rejects.toThrow(/cannot be read \(ENOENT\)/);
   });
 });

@@ -1,6 +1,6 @@
 /**
- * A certificate authority of this installation's own, so that clients which speak TLS only (fal's Python client) and
- * clients which insist on fal's host names can be served without anybody else's certificate.
+ * A certificate authority of this installation's own, so that clients which speak TLS only (fal's Python
+ * client) and clients which insist on fal's host names can be served without anybody else's certificate.
  */
 import "reflect-metadata"; // @peculiar/x509 needs it and does not import it
 import { createPrivateKey, randomBytes, webcrypto, X509Certificate } from "node:crypto";
@@ -8,7 +8,7 @@ import { link, mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/prom
 import { isIP } from "node:net";
 import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
-import type { Clock } from "../../core/ports/clock.ts";
+import type { Clock } from "../../core/operations/clock.ts";
 
 /** A certificate chain and its private key, as PEM: what a TLS listener wants. */
 export interface Certificate {
@@ -20,8 +20,9 @@ export interface LocalAuthority {
   /** The file a client has to trust: the authority's certificate, PEM. */
   caFile: string;
   /**
-   * The server's certificate: the kept one, or a new one when it is absent, broken, lacks a wanted name, or has less than a
-   * third of its time left. Several processes may ask at once; each gets one that is whole and valid.
+   * The server's certificate: the kept one, or a new one when it is absent, broken, lacks a wanted name, or
+   * has less than a third of its time left. Several processes may ask at once; each gets one that is whole
+   * and valid.
    */
   certificate(): Promise<Certificate>;
   /** Makes a new server certificate now. Clients need no change. */
@@ -42,8 +43,9 @@ const SERVER_AUTHENTICATION = "1.3.6.1.5.5.7.3.1";
 /**
  * Opens the authority of a folder; makes it on first use.
  *
- * The folder holds `ca.pem` (public), `ca-key.pem` and `server.pem` (certificate and private key together, mode 0600, so that
- * one rename replaces both). Rejects with a sentence when the folder cannot be used or the authority in it is broken or over.
+ * The folder holds `ca.pem` (public), `ca-key.pem` and `server.pem` (certificate and private key together,
+ * mode 0600, so that one rename replaces both). Rejects with a sentence when the folder cannot be used or the
+ * authority in it is broken or over.
  *
  * @param names host names and IP addresses the server certificate is for
  */
@@ -64,16 +66,21 @@ export async function openLocalAuthority({
     await mkdir(folder, { recursive: true, mode: 0o700 });
     if (!(await exists(secretFile))) await makeAuthority(secretFile, clock);
   } catch (error) {
-    throw new Error(`The folder ${folder} cannot be written (${(error as Error).message}); set TEMPERA_DATA to one that can.`, {
-      cause: error,
-    });
+    throw new Error(
+      `The folder ${folder} cannot be written (${(error as Error).message}); set TEMPERA_DATA to one that can.`,
+      {
+        cause: error,
+      },
+    );
   }
   const authority = await readCertificate(secretFile);
   const remedy = `remove ${folder} to get a new authority, which clients then have to trust anew, or set TEMPERA_TLS_CERT and TEMPERA_TLS_KEY`;
   if (!authority) throw new Error(`${secretFile} does not hold a certificate and its key; ${remedy}.`);
   const endsMs = Date.parse(authority.parsed.validTo);
-  if (endsMs <= clock.nowMs()) throw new Error(`The authority in ${secretFile} was valid until ${authority.parsed.validTo}; ${remedy}.`);
-  if ((await readFile(caFile, "utf8").catch(() => "")) !== authority.cert) await replaceFile(caFile, authority.cert, 0o644);
+  if (endsMs <= clock.nowMs())
+    throw new Error(`The authority in ${secretFile} was valid until ${authority.parsed.validTo}; ${remedy}.`);
+  if ((await readFile(caFile, "utf8").catch(() => "")) !== authority.cert)
+    await replaceFile(caFile, authority.cert, 0o644);
 
   const renew = async (): Promise<Certificate> => {
     const made = await makeServerCertificate(authority, names, clock.nowMs(), endsMs);
@@ -87,7 +94,9 @@ export async function openLocalAuthority({
       const kept = await readCertificate(serverFile);
       if (!kept?.parsed.verify(authority.parsed.publicKey)) return renew();
       const named = new Set(kept.parsed.subjectAltName?.split(", "));
-      const wanted = names.every((name) => (isIP(name) ? kept.parsed.checkIP(name) : named.has(`DNS:${name}`)));
+      const wanted = names.every((name) =>
+        isIP(name) ? kept.parsed.checkIP(name) : named.has(`DNS:${name}`),
+      );
       const leftMs = Date.parse(kept.parsed.validTo) - clock.nowMs();
       // One that ends with its authority cannot be made to last longer.
       const isDue = leftMs < RENEW_BEFORE_MS && Date.parse(kept.parsed.validTo) < endsMs;
@@ -102,13 +111,17 @@ const exists = (path: string): Promise<boolean> =>
     () => false,
   );
 
-/** Makes the authority's key and certificate appear whole, in one file, or not at all; of two processes one wins. */
+/**
+ * Makes the authority's key and certificate appear whole, in one file, or not at all; of two processes one
+ * wins.
+ */
 async function makeAuthority(file: string, clock: Clock): Promise<void> {
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
   const nowMs = clock.nowMs();
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
-    // The name is what people see in their trust store, and a second installation's must not be taken for this one.
+    // The name is what people see in their trust store, and a second installation's must not be taken for
+    // this one.
     name: `CN=Tempera local authority ${randomBytes(3).toString("hex")}`,
     notBefore: new Date(nowMs - BACKDATED_MS),
     notAfter: new Date(nowMs + AUTHORITY_MS),
@@ -122,7 +135,11 @@ async function makeAuthority(file: string, clock: Clock): Promise<void> {
   });
   const draft = `${file}.${randomBytes(6).toString("hex")}`;
   try {
-    await writeFile(draft, pem(certificate) + (await pemKey(keys.privateKey)), { mode: 0o600, flag: "wx", flush: true });
+    await writeFile(draft, pem(certificate) + (await pemKey(keys.privateKey)), {
+      mode: 0o600,
+      flag: "wx",
+      flush: true,
+    });
     await link(draft, file);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
@@ -154,7 +171,9 @@ async function makeServerCertificate(
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
       new x509.ExtendedKeyUsageExtension([SERVER_AUTHENTICATION]),
-      new x509.SubjectAlternativeNameExtension(names.map((value) => ({ type: isIP(value) ? "ip" : "dns", value }))),
+      new x509.SubjectAlternativeNameExtension(
+        names.map((value) => ({ type: isIP(value) ? "ip" : "dns", value })),
+      ),
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
       await x509.AuthorityKeyIdentifierExtension.create(issuer),
     ],
@@ -174,8 +193,13 @@ const pem = (certificate: x509.X509Certificate): string => `${certificate.toStri
 const pemKey = async (key: webcrypto.CryptoKey): Promise<string> =>
   `${x509.PemConverter.encode(await webcrypto.subtle.exportKey("pkcs8", key), "PRIVATE KEY").trim()}\n`;
 
-/** A certificate and its key from one file; `undefined` when it does not hold both, or they do not belong together. */
-async function readCertificate(file: string): Promise<(Certificate & { parsed: X509Certificate }) | undefined> {
+/**
+ * A certificate and its key from one file; `undefined` when it does not hold both, or they do not belong
+ * together.
+ */
+async function readCertificate(
+  file: string,
+): Promise<(Certificate & { parsed: X509Certificate }) | undefined> {
   const text = await readFile(file, "utf8").catch(() => "");
   const at = text.indexOf("-----BEGIN PRIVATE KEY-----");
   if (at < 0) return undefined;

@@ -1,5 +1,5 @@
 import type { ApiDependencies } from "../dependencies.ts";
-import type { Caller } from "../key-ring.ts";
+import type { Caller } from "../auth/key-ring.ts";
 
 const JWT = /^bearer\s+([\w-]+\.[\w-]+\.[\w-]+)$/i;
 
@@ -11,5 +11,7 @@ export const createFileCaller =
   ({ keyRing, tokens }: Pick<ApiDependencies, "keyRing" | "tokens">) =>
   async (authorization: string | undefined): Promise<Caller> => {
     const token = JWT.exec(authorization?.trim() ?? "")?.[1];
-    return token === undefined ? keyRing.authenticate(authorization) : (await tokens.verify(token, "cdn")).caller;
+    return token === undefined
+      ? keyRing.authenticate(authorization)
+      : (await tokens.verify(token, "cdn")).caller;
   };

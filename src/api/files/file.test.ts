@@ -13,8 +13,9 @@ describe("a byte range", () => {
     [" bytes=0-9 ", { start: 0, end: 9 }],
   ])("%j of 1000 bytes", (header, range) => expect(parseRange(header, 1000)).toEqual(range));
 
-  it.each(["bytes=1000-", "bytes=1000-1001", "bytes=99999999999999999999-", "bytes=-0"])("%j lies outside", (header) =>
-    expect(parseRange(header, 1000)).toBe("unsatisfiable"),
+  it.each(["bytes=1000-", "bytes=1000-1001", "bytes=99999999999999999999-", "bytes=-0"])(
+    "%j lies outside",
+    (header) => expect(parseRange(header, 1000)).toBe("unsatisfiable"),
   );
 
   it.each(["bytes=0-", "bytes=-1", "bytes=0-0"])("%j of an empty file lies outside", (header) =>

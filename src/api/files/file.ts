@@ -2,21 +2,28 @@ import { Readable } from "node:stream";
 import type { Context } from "hono";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
-import { isPublic } from "../../core/lifecycle.ts";
-import type { ObjectInfo } from "../../core/ports/object-store.ts";
+import { isPublic } from "../../core/files/lifecycle.ts";
+import type { ObjectInfo } from "../../core/files/object-store.ts";
 import { falError } from "../../fal/index.ts";
-import { answerJson } from "../answer-json.ts";
+import { answerJson } from "../http/answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
+import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
 import { createFileCaller } from "./caller.ts";
 import type { FindReadable } from "./readable.ts";
 import { createSignatures } from "./signatures.ts";
 
-/** Types that a browser only shows. Any other could run as a page of this server, so it is opened in a sandbox. */
-const SHOWN = /^(?:image\/(?!svg)|video\/|audio\/|font\/|text\/plain\b|application\/(?:octet-stream|json|pdf|zip)\b)/i;
+/**
+ * Types that a browser only shows. Any other could run as a page of this server, so it is opened in a
+ * sandbox.
+ */
+const SHOWN =
+  /^(?:image\/(?!svg)|video\/|audio\/|font\/|text\/plain\b|application\/(?:octet-stream|json|pdf|zip)\b)/i;
 const FOR_EVER = "public, max-age=31536000, immutable";
 
-/** Serves an artifact without a record (docs/decisions/0007): no database is asked. 404 for anything that is none. */
+/**
+ * Serves an artifact without a record (docs/decisions/0007): no database is asked. 404 for anything that is
+ * none.
+ */
 export const createArtifact =
   ({ objects }: Pick<ApiDependencies, "objects">) =>
   async (c: Context, path: string): Promise<Response> => {
@@ -27,8 +34,9 @@ export const createArtifact =
   };
 
 /**
- * Serves a file with a record (docs/decisions/0011): an upload, or an artifact with a lifecycle. A reader speaks for the owner
- * of the key or CDN token in `Authorization` and for the one in `?identity=`; what is not valid of those speaks for nobody.
+ * Serves a file with a record (docs/decisions/0011): an upload, or an artifact with a lifecycle. A reader
+ * speaks for the owner of the key or CDN token in `Authorization` and for the one in `?identity=`; what is
+ * not valid of those speaks for nobody.
  */
 export const createFile = (
   api: Pick<ApiDependencies, "objects" | "keyRing" | "tokens" | "clock" | "uploadSecret">,
@@ -53,7 +61,10 @@ export const createFile = (
     const file = await findReadable(fileId, () => identitiesOf(c, fileId));
     if (file.name !== name) throw new TemperaError("file_unknown");
     const { stored, objectKey: key, contentType, lifecycle } = file;
-    const left = stored.expiresAtMs === undefined ? undefined : Math.floor((stored.expiresAtMs - api.clock.nowMs()) / 1000);
+    const left =
+      stored.expiresAtMs === undefined
+        ? undefined
+        : Math.floor((stored.expiresAtMs - api.clock.nowMs()) / 1000);
     const cacheControl = !isPublic(lifecycle.acl)
       ? "private, no-cache"
       : left === undefined
@@ -67,7 +78,13 @@ export const createFile = (
 async function serve(
   c: Context,
   objects: ApiDependencies["objects"],
-  { key, bytes, contentType, etag: name, cacheControl }: ObjectInfo & { key: string; etag: string; cacheControl: string },
+  {
+    key,
+    bytes,
+    contentType,
+    etag: name,
+    cacheControl,
+  }: ObjectInfo & { key: string; etag: string; cacheControl: string },
 ): Promise<Response> {
   const etag = `"${name}"`;
   const headers: Record<string, string> = {
@@ -88,9 +105,13 @@ async function serve(
     return c.body(null, 304, headers);
 
   const ifRange = c.req.header("if-range");
-  const range = ifRange === undefined || ifRange === etag ? parseRange(c.req.header("range"), bytes) : undefined;
+  const range =
+    ifRange === undefined || ifRange === etag ? parseRange(c.req.header("range"), bytes) : undefined;
   if (range === "unsatisfiable") {
-    const { status, body } = falError({ code: "range_unsatisfiable", message: CATALOGUE.range_unsatisfiable.says });
+    const { status, body } = falError({
+      code: "range_unsatisfiable",
+      message: CATALOGUE.range_unsatisfiable.says,
+    });
     return answerJson(c, body, status, { "content-range": `bytes */${bytes}` });
   }
   headers["content-length"] = String(range ? range.end - range.start + 1 : bytes);
@@ -103,16 +124,22 @@ async function serve(
 }
 
 /**
- * One byte range (RFC 9110 §14): `bytes=0-99`, `bytes=100-`, `bytes=-100`. Anything else is ignored, as the RFC allows.
+ * One byte range (RFC 9110 §14): `bytes=0-99`, `bytes=100-`, `bytes=-100`. Anything else is ignored, as the
+ * RFC allows.
  *
  * @param bytes the object's length
  */
-export function parseRange(header: string | undefined, bytes: number): { start: number; end: number } | "unsatisfiable" | undefined {
+export function parseRange(
+  header: string | undefined,
+  bytes: number,
+): { start: number; end: number } | "unsatisfiable" | undefined {
   const [, first, last] = /^bytes=(\d*)-(\d*)$/.exec(header?.trim() ?? "") ?? [];
   if (first === undefined || last === undefined || (first === "" && last === "")) return undefined;
   if (first === "") {
     const suffix = Number(last);
-    return suffix === 0 || bytes === 0 ? "unsatisfiable" : { start: Math.max(0, bytes - suffix), end: bytes - 1 };
+    return suffix === 0 || bytes === 0
+      ? "unsatisfiable"
+      : { start: Math.max(0, bytes - suffix), end: bytes - 1 };
   }
   const start = Number(first);
   const end = last === "" ? bytes - 1 : Math.min(Number(last), bytes - 1);

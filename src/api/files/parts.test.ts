@@ -1,6 +1,6 @@
 import { Hono } from "hono";
 import { expect, it } from "vitest";
-import type { FileRecord } from "../../core/file.ts";
+import type { FileRecord } from "../../core/files/file.ts";
 import { createComplete } from "./parts.ts";
 
 const FILE = {
@@ -33,7 +33,11 @@ it("a completion finds the file that one beside it has made meanwhile, and its p
   } as never);
   const { fileId, name } = FILE;
   const app = new Hono().post("/", (c) => complete(c, { fileId, name, uploadId: fileId }));
-  const ask = () => app.request("/", { method: "POST", body: JSON.stringify({ parts: [{ partNumber: 1, etag: PART }] }) });
+  const ask = () =>
+    app.request("/", { method: "POST", body: JSON.stringify({ parts: [{ partNumber: 1, etag: PART }] }) });
   const answer = await ask();
-  expect([answer.status, await answer.json()]).toEqual([200, { access_url: `http://localhost/files/${fileId}/${name}` }]);
+  expect([answer.status, await answer.json()]).toEqual([
+    200,
+    { access_url: `http://localhost/files/${fileId}/${name}` },
+  ]);
 });

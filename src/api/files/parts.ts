@@ -1,19 +1,22 @@
 import { createHash } from "node:crypto";
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { type FilePart, type FileRecord, fileKey, fileUrl, type NewFile } from "../../core/file.ts";
+import { type FilePart, type FileRecord, fileKey, fileUrl, type NewFile } from "../../core/files/file.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { readParts } from "../../fal/index.ts";
-import { addressOf } from "../address.ts";
-import { answerJson } from "../answer-json.ts";
+import { addressOf } from "../http/address.ts";
+import { answerJson } from "../http/answer-json.ts";
 import { countUpload } from "../limits/count-upload.ts";
-import { readJsonBody } from "../read-body.ts";
+import { readJsonBody } from "../http/read-body.ts";
 import { createFileCaller } from "./caller.ts";
 import { announcedFile, keepFile, type UploadDependencies } from "./receive.ts";
 import { createSignatures } from "./signatures.ts";
 import { uploadBody } from "./upload-body.ts";
 
-/** Which upload a path names: with `uploadId` its owner speaks (Python), without it a signed address does (JavaScript). */
+/**
+ * Which upload a path names: with `uploadId` its owner speaks (Python), without it a signed address does
+ * (JavaScript).
+ */
 interface Named {
   fileId: string;
   name: string;
@@ -21,7 +24,10 @@ interface Named {
 }
 
 /** Records a file that will come in parts. */
-export async function beginParts({ objects, files }: Pick<UploadDependencies, "objects" | "files">, file: NewFile): Promise<void> {
+export async function beginParts(
+  { objects, files }: Pick<UploadDependencies, "objects" | "files">,
+  file: NewFile,
+): Promise<void> {
   const objectKey = fileKey(file.fileId);
   await files.begin({ ...file, objectKey, partsId: await objects.beginParts(objectKey, file.contentType) });
 }
@@ -33,20 +39,30 @@ export const createMultipart = (api: UploadDependencies) => {
     const caller = await callerOf(c.req.header("authorization"));
     const file = announcedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadAddressSeconds * 1000);
     await beginParts(api, file);
-    return answerJson(c, { access_url: fileUrl(addressOf(c, "files", api.publicUrl), file), uploadId: file.fileId });
+    return answerJson(c, {
+      access_url: fileUrl(addressOf(c, "files", api.publicUrl), file),
+      uploadId: file.fileId,
+    });
   };
 };
 
-/** Finds the upload and checks who asks. Rejects with `upload_unknown`, `upload_forbidden`, or what is wrong with the caller. */
+/**
+ * Finds the upload and checks who asks. Rejects with `upload_unknown`, `upload_forbidden`, or what is wrong
+ * with the caller.
+ */
 const createFindUpload = (api: UploadDependencies) => {
   const callerOf = createFileCaller(api);
   const signatures = createSignatures({ secret: api.uploadSecret, clock: api.clock });
-  return async (c: Context, { fileId, name, uploadId }: Named): Promise<FileRecord & { objectKey: string; partsId: string }> => {
+  return async (
+    c: Context,
+    { fileId, name, uploadId }: Named,
+  ): Promise<FileRecord & { objectKey: string; partsId: string }> => {
     const caller = uploadId === undefined ? undefined : await callerOf(c.req.header("authorization"));
     if (!caller) signatures.checkUpload(fileId, c.req.query("upload"));
     else if (uploadId !== fileId) throw new TemperaError("upload_unknown");
     const file = await api.files.find(fileId);
-    if (!file || file.name !== name || (caller && caller.ownerId !== file.ownerId)) throw new TemperaError("upload_unknown");
+    if (!file || file.name !== name || (caller && caller.ownerId !== file.ownerId))
+      throw new TemperaError("upload_unknown");
     const { partsId, objectKey } = file;
     if (partsId === undefined || objectKey === undefined)
       throw new TemperaError("upload_unknown", "This upload takes no parts; send its bytes in one body.");
@@ -55,24 +71,34 @@ const createFindUpload = (api: UploadDependencies) => {
 };
 
 /**
- * `PUT …/<n>`: one part, in any order and beside others; one that is sent again replaces the earlier. Answers its etag both
- * as a header, which Python's client reads, and in the body, which JavaScript's does.
+ * `PUT …/<n>`: one part, in any order and beside others; one that is sent again replaces the earlier. Answers
+ * its etag both as a header, which Python's client reads, and in the body, which JavaScript's does.
  */
 export const createPart = (api: UploadDependencies) => {
   const find = createFindUpload(api);
   return async (c: Context, path: Named & { part: number }): Promise<Response> => {
     const file = await find(c, path);
-    if (file.stored) throw new TemperaError("upload_finished", "The upload is complete; it takes no more parts.");
-    if (file.uploadUntilMs <= api.clock.nowMs()) throw new TemperaError("upload_unknown", "The time of this upload has passed.");
+    if (file.stored)
+      throw new TemperaError("upload_finished", "The upload is complete; it takes no more parts.");
+    if (file.uploadUntilMs <= api.clock.nowMs())
+      throw new TemperaError("upload_unknown", "The time of this upload has passed.");
     const { part: number } = path;
     if (number < 1 || number > LIMITS.uploadPartsMax)
-      throw new TemperaError("upload_parts_invalid", `Parts are numbered from 1 to ${LIMITS.uploadPartsMax.toLocaleString("en-US")}.`);
+      throw new TemperaError(
+        "upload_parts_invalid",
+        `Parts are numbered from 1 to ${LIMITS.uploadPartsMax.toLocaleString("en-US")}.`,
+      );
     const body = uploadBody(c, LIMITS.uploadPartBytesMax);
     if (body.bytes === 0) throw new TemperaError("upload_parts_invalid", "A part has at least one byte.");
     const others = (await api.files.parts(file.fileId)).filter((part) => part.number !== number);
     checkTotal(body.bytes + bytesOf(others));
     const etag = await countUpload(api, { ownerId: file.ownerId, bytes: body.bytes }, async () => {
-      const put = await api.objects.putPart({ key: file.objectKey, uploadId: file.partsId }, number, body.stream, body.bytes);
+      const put = await api.objects.putPart(
+        { key: file.objectKey, uploadId: file.partsId },
+        number,
+        body.stream,
+        body.bytes,
+      );
       if (!(await api.files.putPart(file.fileId, { number, etag: put, bytes: body.bytes })))
         throw new TemperaError("upload_finished", "The upload is complete; it takes no more parts.");
       return put;
@@ -82,14 +108,17 @@ export const createPart = (api: UploadDependencies) => {
 };
 
 /**
- * `POST …/complete`: makes the file of its parts, named in any order. Again with the same parts it answers the same. 400 when
- * the list is not all of the parts from 1 on with their etags, 409 other parts than those the file was made of.
+ * `POST …/complete`: makes the file of its parts, named in any order. Again with the same parts it answers
+ * the same. 400 when the list is not all of the parts from 1 on with their etags, 409 other parts than those
+ * the file was made of.
  */
 export const createComplete = (api: UploadDependencies) => {
   const find = createFindUpload(api);
   return async (c: Context, path: Named): Promise<Response> => {
     let file = await find(c, path);
-    const listed = readParts(await readJsonBody(c, LIMITS.uploadFormBytesMax)).sort((a, b) => a.number - b.number);
+    const listed = readParts(await readJsonBody(c, LIMITS.uploadFormBytesMax)).sort(
+      (a, b) => a.number - b.number,
+    );
     const etag = wholeEtag(listed);
     const parts = file.stored ? [] : await api.files.parts(file.fileId);
     // None any more, when a completion beside this one has used them.
@@ -99,7 +128,10 @@ export const createComplete = (api: UploadDependencies) => {
       checkParts(listed, parts);
       const bytes = bytesOf(parts);
       checkTotal(bytes);
-      await api.objects.completeParts({ key: file.objectKey, uploadId: file.partsId }, parts, { bytes, contentType: file.contentType });
+      await api.objects.completeParts({ key: file.objectKey, uploadId: file.partsId }, parts, {
+        bytes,
+        contentType: file.contentType,
+      });
       await keepFile(api, file, file.objectKey, { bytes, etag });
     }
     return answerJson(c, { access_url: fileUrl(addressOf(c, "files", api.publicUrl), file) });
@@ -124,8 +156,8 @@ function wholeEtag(parts: readonly { etag: string }[]): string {
 }
 
 /**
- * Throws `upload_parts_invalid`, naming the part, unless the list is all of the parts that came: 1, 2, … without a gap, each
- * once, with its newest etag, and none but the last below the least size.
+ * Throws `upload_parts_invalid`, naming the part, unless the list is all of the parts that came: 1, 2, …
+ * without a gap, each once, with its newest etag, and none but the last below the least size.
  *
  * @param listed by number
  * @param parts by number
@@ -141,7 +173,9 @@ function checkParts(listed: readonly { number: number; etag: string }[], parts: 
     if (!part) throw wrong(`Part ${number} never came; send it.`);
     if (part.etag !== etag.toLowerCase()) throw wrong(`Part ${number} has another etag; send it again.`);
     if (part.bytes < LIMITS.uploadPartBytesMin && number < listed.length)
-      throw wrong(`Part ${number} has ${part.bytes} bytes; all but the last need ${LIMITS.uploadPartBytesMin.toLocaleString("en-US")}.`);
+      throw wrong(
+        `Part ${number} has ${part.bytes} bytes; all but the last need ${LIMITS.uploadPartBytesMin.toLocaleString("en-US")}.`,
+      );
   }
   const left = parts.find(({ number }) => number > listed.length);
   if (left) throw wrong(`Part ${left.number} came but is not in the list.`);

@@ -1,14 +1,14 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { FileRecord } from "../../core/file.ts";
-import { decide, isPublic } from "../../core/lifecycle.ts";
+import type { FileRecord } from "../../core/files/file.ts";
+import { decide, isPublic } from "../../core/files/lifecycle.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 
 export type ReadableFile = FileRecord & { objectKey: string; stored: NonNullable<FileRecord["stored"]> };
 export type FindReadable = (fileId: string, identities: () => Promise<string[]>) => Promise<ReadableFile>;
 
 /**
- * Finds a file that a reader may read. Rejects with `file_unknown` when it is not there, not there yet, expired or hidden, and
- * with `file_forbidden` when it is forbidden.
+ * Finds a file that a reader may read. Rejects with `file_unknown` when it is not there, not there yet,
+ * expired or hidden, and with `file_forbidden` when it is forbidden.
  *
  * `identities`, the key owners the reader speaks for, are asked for only when the file is not everybody's.
  */
@@ -18,10 +18,12 @@ export const createFindReadable =
     const file = await files.find(fileId);
     if (!file?.stored || file.objectKey === undefined) throw new TemperaError("file_unknown");
     const { stored, objectKey, ownerId, lifecycle } = file;
-    if (stored.expiresAtMs !== undefined && stored.expiresAtMs <= clock.nowMs()) throw new TemperaError("file_unknown");
+    if (stored.expiresAtMs !== undefined && stored.expiresAtMs <= clock.nowMs())
+      throw new TemperaError("file_unknown");
     if (!isPublic(lifecycle.acl)) {
       const decision = decide(lifecycle.acl, ownerId, await identities());
-      if (decision !== "allow") throw new TemperaError(decision === "forbid" ? "file_forbidden" : "file_unknown");
+      if (decision !== "allow")
+        throw new TemperaError(decision === "forbid" ? "file_forbidden" : "file_unknown");
     }
     return { ...file, stored, objectKey };
   };

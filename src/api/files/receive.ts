@@ -1,13 +1,26 @@
 import type { Context } from "hono";
 import { errorInfo, TemperaError } from "../../core/errors/tempera-error.ts";
-import { type FileRecord, fileKey, fileUrl, type NewFile, newFileId, safeFileName } from "../../core/file.ts";
-import { expiryOf, type Lifecycle, lasting } from "../../core/lifecycle.ts";
+import {
+  type FileRecord,
+  fileKey,
+  fileUrl,
+  type NewFile,
+  newFileId,
+  safeFileName,
+} from "../../core/files/file.ts";
+import { expiryOf, type Lifecycle, lasting } from "../../core/files/lifecycle.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { LIFECYCLE_HEADER, LIFECYCLE_PREFERENCE_HEADER, readContentType, saysHowLong, wantedLifecycle } from "../../fal/index.ts";
-import { addressOf } from "../address.ts";
-import { answerJson } from "../answer-json.ts";
+import {
+  LIFECYCLE_HEADER,
+  LIFECYCLE_PREFERENCE_HEADER,
+  readContentType,
+  saysHowLong,
+  wantedLifecycle,
+} from "../../fal/index.ts";
+import { addressOf } from "../http/address.ts";
+import { answerJson } from "../http/answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import type { Caller } from "../key-ring.ts";
+import type { Caller } from "../auth/key-ring.ts";
 import { countUpload } from "../limits/count-upload.ts";
 import { createFileCaller } from "./caller.ts";
 import { createSignatures } from "./signatures.ts";
@@ -15,10 +28,23 @@ import { uploadBody } from "./upload-body.ts";
 
 export type UploadDependencies = Pick<
   ApiDependencies,
-  "keyRing" | "tokens" | "files" | "objects" | "clock" | "log" | "uploadSecret" | "publicUrl" | "limits" | "storageDefaults" | "times"
+  | "keyRing"
+  | "tokens"
+  | "files"
+  | "objects"
+  | "clock"
+  | "log"
+  | "uploadSecret"
+  | "publicUrl"
+  | "limits"
+  | "storageDefaults"
+  | "times"
 >;
 
-/** The file that a caller announces by headers, as Python's client does (contract §6.2). Throws `input_invalid`. */
+/**
+ * The file that a caller announces by headers, as Python's client does (contract §6.2). Throws
+ * `input_invalid`.
+ */
 export const announcedFile = (
   c: Context,
   api: Pick<ApiDependencies, "storageDefaults" | "times">,
@@ -36,7 +62,10 @@ export const announcedFile = (
   };
 };
 
-/** The lifecycle that an upload asks for; what it does not say is its owner's default, then the installation's. Throws `input_invalid`. */
+/**
+ * The lifecycle that an upload asks for; what it does not say is its owner's default, then the
+ * installation's. Throws `input_invalid`.
+ */
 export function lifecycleOf(
   c: Context,
   { storageDefaults, times }: Pick<ApiDependencies, "storageDefaults" | "times">,
@@ -53,7 +82,8 @@ const readFileName = (header: string | undefined): string | undefined =>
   header === undefined ? undefined : Buffer.from(header, "latin1").toString("utf8");
 
 /**
- * Makes a file be there. Whoever was first with these bytes, the answer is the same; other bytes are `upload_finished`.
+ * Makes a file be there. Whoever was first with these bytes, the answer is the same; other bytes are
+ * `upload_finished`.
  *
  * @param etag what tells these bytes from others
  */
@@ -64,12 +94,27 @@ export async function keepFile(
   { bytes, etag }: { bytes: number; etag: string },
 ): Promise<void> {
   const expiresAtMs = expiryOf(file.lifecycle, clock.nowMs());
-  if (await files.store(file.fileId, objectKey, { bytes, etag, ...(expiresAtMs !== undefined && { expiresAtMs }) })) return;
+  if (
+    await files.store(file.fileId, objectKey, {
+      bytes,
+      etag,
+      ...(expiresAtMs !== undefined && { expiresAtMs }),
+    })
+  )
+    return;
   const standing = await files.find(file.fileId);
   if (standing?.objectKey !== objectKey)
-    await objects.delete(objectKey).catch((error) => log.warn({ objectKey, err: errorInfo(error) }, "an upload that lost was not deleted"));
+    await objects
+      .delete(objectKey)
+      .catch((error) =>
+        log.warn({ objectKey, err: errorInfo(error) }, "an upload that lost was not deleted"),
+      );
   if (!standing) throw new TemperaError("upload_unknown");
-  if (!standing.stored) throw new TemperaError("upload_interrupted", "Another upload to this address began meanwhile. Try again.");
+  if (!standing.stored)
+    throw new TemperaError(
+      "upload_interrupted",
+      "Another upload to this address began meanwhile. Try again.",
+    );
   if (standing.stored.etag !== etag) throw new TemperaError("upload_finished");
 }
 
@@ -91,9 +136,9 @@ export const createUpload = (api: UploadDependencies) => {
 };
 
 /**
- * `PUT {upload_url}`: the bytes of an initiated upload, from anybody who has the address. All of them or nothing: a body that
- * breaks off can be sent again, and so can one whose answer was lost. 403 a forged or expired address, 404 an unknown
- * upload, 409 other bytes for a file that is there.
+ * `PUT {upload_url}`: the bytes of an initiated upload, from anybody who has the address. All of them or
+ * nothing: a body that breaks off can be sent again, and so can one whose answer was lost. 403 a forged or
+ * expired address, 404 an unknown upload, 409 other bytes for a file that is there.
  */
 export const createReceive = (api: UploadDependencies) => {
   const signatures = createSignatures({ secret: api.uploadSecret, clock: api.clock });
@@ -112,7 +157,10 @@ export const createReceive = (api: UploadDependencies) => {
     const file = await api.files.find(fileId);
     if (!file || file.name !== name) throw new TemperaError("upload_unknown");
     if (file.partsId !== undefined)
-      throw new TemperaError("upload_unknown", "This upload comes in parts; send each to <upload address>/<number>.");
+      throw new TemperaError(
+        "upload_unknown",
+        "This upload comes in parts; send each to <upload address>/<number>.",
+      );
     if (file.stored) return receiveAgain(c, file);
     const body = uploadBody(c, LIMITS.fileBytesMax);
     const objectKey = fileKey(fileId);
@@ -121,7 +169,11 @@ export const createReceive = (api: UploadDependencies) => {
       if (!claimed) throw new TemperaError("upload_finished");
       if (claimed.before !== undefined) {
         const { before } = claimed;
-        api.objects.delete(before).catch((error) => api.log.warn({ before, err: errorInfo(error) }, "an upload given up was not deleted"));
+        api.objects
+          .delete(before)
+          .catch((error) =>
+            api.log.warn({ before, err: errorInfo(error) }, "an upload given up was not deleted"),
+          );
       }
       await api.objects.put(objectKey, body.stream, { bytes: body.bytes, contentType: file.contentType });
       await keepFile(api, file, objectKey, { bytes: body.bytes, etag: body.sha256() });

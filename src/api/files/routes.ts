@@ -1,9 +1,9 @@
 import type { Context, Hono } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { type FilePath, parseFilePath, TREES } from "../../fal/index.ts";
-import { rawPath } from "../address.ts";
+import { rawPath } from "../http/address.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { methodNotAllowed } from "../method-not-allowed.ts";
+import { methodNotAllowed } from "../http/method-not-allowed.ts";
 import { createArtifact, createFile } from "./file.ts";
 import { createComplete, createMultipart, createPart } from "./parts.ts";
 import { createFindReadable } from "./readable.ts";
@@ -29,7 +29,9 @@ export function filesRoutes(app: Hono, api: ApiDependencies): void {
       case "artifact":
         return path.sign ? { POST: () => signArtifact(c, path.path) } : { GET: () => artifact(c, path.path) };
       case "file":
-        return path.sign ? { POST: () => sign(c, path) } : { GET: () => file(c, path), PUT: () => receive(c, path) };
+        return path.sign
+          ? { POST: () => sign(c, path) }
+          : { GET: () => file(c, path), PUT: () => receive(c, path) };
       case "upload":
         return { POST: () => upload(c) };
       case "multipart":

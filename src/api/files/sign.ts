@@ -1,19 +1,20 @@
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { fileUrl } from "../../core/file.ts";
+import { fileUrl } from "../../core/files/file.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { readSign } from "../../fal/index.ts";
-import { addressOf } from "../address.ts";
+import { addressOf } from "../http/address.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { readJsonBody } from "../read-body.ts";
-import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
+import { readJsonBody } from "../http/read-body.ts";
+import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
 import { createFileCaller } from "./caller.ts";
 import type { FindReadable } from "./readable.ts";
 import { createSignatures } from "./signatures.ts";
 
 /**
- * `POST {file}/sign` `{duration, scope: ["read"]}`: an address that reads the file on the caller's behalf for `duration`
- * seconds, as text. It opens no more than the caller may read: 401 without a key, 403 or 404 as the caller would get.
+ * `POST {file}/sign` `{duration, scope: ["read"]}`: an address that reads the file on the caller's behalf for
+ * `duration` seconds, as text. It opens no more than the caller may read: 401 without a key, 403 or 404 as
+ * the caller would get.
  */
 export const createSign = (
   api: Pick<ApiDependencies, "keyRing" | "tokens" | "clock" | "uploadSecret" | "publicUrl">,
@@ -27,20 +28,26 @@ export const createSign = (
     const file = await findReadable(fileId, async () => [caller.ownerId]);
     if (file.name !== name) throw new TemperaError("file_unknown");
     const query = signatures.identityQuery(fileId, caller.ownerId, api.clock.nowMs() + seconds * 1000);
-    return c.text(fileUrl(addressOf(c, "files", api.publicUrl), file) + query, 200, { [REQUEST_ID_HEADER]: requestIdOf(c) });
+    return c.text(fileUrl(addressOf(c, "files", api.publicUrl), file) + query, 200, {
+      [REQUEST_ID_HEADER]: requestIdOf(c),
+    });
   };
 };
 
 /**
- * The same of an artifact without a record: everybody may read it, for ever, so its address is the signed one. 401 without a
- * key, 404 when there is none.
+ * The same of an artifact without a record: everybody may read it, for ever, so its address is the signed
+ * one. 401 without a key, 404 when there is none.
  */
-export const createSignArtifact = (api: Pick<ApiDependencies, "keyRing" | "tokens" | "objects" | "publicUrl">) => {
+export const createSignArtifact = (
+  api: Pick<ApiDependencies, "keyRing" | "tokens" | "objects" | "publicUrl">,
+) => {
   const callerOf = createFileCaller(api);
   return async (c: Context, path: string): Promise<Response> => {
     await callerOf(c.req.header("authorization"));
     readSign(await readJsonBody(c, LIMITS.uploadFormBytesMax));
     if (!(await api.objects.head(`artifacts/${path}`))) throw new TemperaError("file_unknown");
-    return c.text(`${addressOf(c, "files", api.publicUrl)}/${path}`, 200, { [REQUEST_ID_HEADER]: requestIdOf(c) });
+    return c.text(`${addressOf(c, "files", api.publicUrl)}/${path}`, 200, {
+      [REQUEST_ID_HEADER]: requestIdOf(c),
+    });
   };
 };

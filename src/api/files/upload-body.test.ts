@@ -6,7 +6,10 @@ import { uploadBody } from "./upload-body.ts";
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-/** Reads a body that gives a byte every `everyMs`, `count` of them; resolves with how many came, or the code of the error. */
+/**
+ * Reads a body that gives a byte every `everyMs`, `count` of them; resolves with how many came, or the code
+ * of the error.
+ */
 async function receive(everyMs: number, count: number): Promise<{ code: string } | number> {
   let left = count;
   const body = new ReadableStream<Uint8Array>(
@@ -40,7 +43,8 @@ async function receive(everyMs: number, count: number): Promise<{ code: string }
 
 const MINUTE = 60_000;
 
-it("an upload may take longer than any other request", async () => expect(await receive(MINUTE / 2, 60)).toBe(60));
+it("an upload may take longer than any other request", async () =>
+  expect(await receive(MINUTE / 2, 60)).toBe(60));
 
 it("one that trickles for ever breaks off after its time", async () => {
   const startedAtMs = Date.now();

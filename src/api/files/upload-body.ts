@@ -7,14 +7,18 @@ import { LIMITS } from "../../core/limits.ts";
 export interface UploadBody {
   /** As announced; the stream has neither more nor fewer. */
   bytes: number;
-  /** Ends with `upload_interrupted` when the caller goes away, falls silent, or takes longer than `LIMITS.uploadBodyMs`. */
+  /**
+   * Ends with `upload_interrupted` when the caller goes away, falls silent, or takes longer than
+   * `LIMITS.uploadBodyMs`.
+   */
   stream: Readable;
   /** Of what has been read, hex. */
   sha256(): string;
 }
 
 /**
- * The body of an upload, as it comes: nothing of it is held. Throws `length_required`, or `body_too_large` before a byte is read.
+ * The body of an upload, as it comes: nothing of it is held. Throws `length_required`, or `body_too_large`
+ * before a byte is read.
  *
  * @param bytesMax the length that is too much when it is exceeded
  */
@@ -24,7 +28,10 @@ export function uploadBody(c: Context, bytesMax: number): UploadBody {
   const bytes = Number(announced);
   if (bytes > bytesMax) {
     const most = bytesMax.toLocaleString("en-US");
-    throw new TemperaError("body_too_large", `The body has ${bytes.toLocaleString("en-US")} bytes, and at most ${most} are accepted here.`);
+    throw new TemperaError(
+      "body_too_large",
+      `The body has ${bytes.toLocaleString("en-US")} bytes, and at most ${most} are accepted here.`,
+    );
   }
   const hash = createHash("sha256");
   async function* read(): AsyncGenerator<Uint8Array> {
@@ -33,12 +40,16 @@ export function uploadBody(c: Context, bytesMax: number): UploadBody {
       yield chunk;
     }
   }
-  return { bytes, stream: Readable.from(read(), { objectMode: false }), sha256: () => hash.copy().digest("hex") };
+  return {
+    bytes,
+    stream: Readable.from(read(), { objectMode: false }),
+    sha256: () => hash.copy().digest("hex"),
+  };
 }
 
 /**
- * The chunks of a request's body. It is not cancelled when the reader stops early: that would cut the connection before the
- * answer that says why.
+ * The chunks of a request's body. It is not cancelled when the reader stops early: that would cut the
+ * connection before the answer that says why.
  */
 async function* chunksOf(body: ReadableStream<Uint8Array> | null): AsyncGenerator<Uint8Array> {
   if (!body) return;

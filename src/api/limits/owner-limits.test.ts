@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { createMemoryQuotas } from "../../adapters/memory/quotas.ts";
-import type { CallerAllowance } from "../../core/ports/plan-store.ts";
-import type { Quota, Quotas } from "../../core/ports/quotas.ts";
+import type { CallerAllowance } from "../../core/owners/plan-store.ts";
+import type { Quota, Quotas } from "../../core/owners/quotas.ts";
 import { createOwnerLimits, type OwnerLimits, rateWindow } from "./owner-limits.ts";
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
@@ -24,7 +24,10 @@ beforeEach(() => {
   limits = createOwnerLimits({
     allowances: { of: async () => allowance },
     quotas,
-    load: { unfinished: () => Promise.reject(new Error("asked")), spent: () => Promise.reject(new Error("asked")) },
+    load: {
+      unfinished: () => Promise.reject(new Error("asked")),
+      spent: () => Promise.reject(new Error("asked")),
+    },
     log: silent,
   });
 });
@@ -50,7 +53,9 @@ describe("a rate", () => {
     [0.5, 1, 2],
     [0.3, 2, 7],
     [0.001, 1, 1000],
-  ])("of %d a second is %d in %d s", (perSecond, limit, windowSeconds) => expect(rateWindow(perSecond)).toEqual({ limit, windowSeconds }));
+  ])("of %d a second is %d in %d s", (perSecond, limit, windowSeconds) =>
+    expect(rateWindow(perSecond)).toEqual({ limit, windowSeconds }),
+  );
 });
 
 describe("calls", () => {

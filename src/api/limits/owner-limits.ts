@@ -1,17 +1,20 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { Price } from "../../core/model.ts";
-import type { Allowance } from "../../core/plan.ts";
-import type { Log } from "../../core/ports/log.ts";
-import type { OwnerLoad } from "../../core/ports/owner-load.ts";
-import type { CallerAllowance } from "../../core/ports/plan-store.ts";
-import type { Quotas, Taken } from "../../core/ports/quotas.ts";
-import type { Caller } from "../key-ring.ts";
-import type { Allowances } from "./allowances.ts";
-import { createTally, type Held } from "./tally.ts";
+import type { Price } from "../../core/models/model.ts";
+import type { Allowance } from "../../core/owners/plan.ts";
+import type { Log } from "../../core/operations/log.ts";
+import type { OwnerLoad } from "../../core/owners/owner-load.ts";
+import type { CallerAllowance } from "../../core/owners/plan-store.ts";
+import type { Quotas, Taken } from "../../core/owners/quotas.ts";
+import type { Caller } from "../auth/key-ring.ts";
+import type { Allowances } from "./owner-quotas.ts";
+import { createTally, type Held } from "./usage-counter.ts";
 
 const DAY_SECONDS = 24 * 3600;
 
-/** What owners and keys may use, asked at the door. A limit that is not set costs nothing: no question to any store. */
+/**
+ * What owners and keys may use, asked at the door. A limit that is not set costs nothing: no question to any
+ * store.
+ */
 export interface OwnerLimits {
   of(caller: Caller): Promise<CallerAllowance>;
 
@@ -22,32 +25,39 @@ export interface OwnerLimits {
   queue(caller: Caller): Promise<Held | undefined>;
 
   /**
-   * Counts the price of a request, of one unit until the ledger knows better; held until it is recorded. Rejects with
-   * `spend_exhausted`. A model without a price costs nothing.
+   * Counts the price of a request, of one unit until the ledger knows better; held until it is recorded.
+   * Rejects with `spend_exhausted`. A model without a price costs nothing.
    */
   spend(caller: Caller, price: Price | undefined): Promise<Held | undefined>;
 
   /**
-   * Counts the bytes of an upload that begins. Rejects with `upload_limit`. What is returned takes them back, for an upload that did not
-   * come about.
+   * Counts the bytes of an upload that begins. Rejects with `upload_limit`. What is returned takes them back,
+   * for an upload that did not come about.
    */
   upload(ownerId: string, bytes: number): Promise<() => void>;
 }
 
-/** How much of a rate may be lost to whole points. A longer window loses less, and lets more calls come together. */
+/**
+ * How much of a rate may be lost to whole points. A longer window loses less, and lets more calls come
+ * together.
+ */
 const RATE_LOST_MAX = 0.05;
 /** Longest window that is taken to lose less of a rate. */
 const RATE_WINDOW_SECONDS_MAX = 10;
 
 /**
- * The steady rate as a counter of whole points, so many in a window of whole seconds: the shortest that loses little of the rate.
+ * The steady rate as a counter of whole points, so many in a window of whole seconds: the shortest that loses
+ * little of the rate.
  *
  *     rateWindow(2.5) // 5 in 2 s
  */
 export function rateWindow(perSecond: number): { limit: number; windowSeconds: number } {
   const pointsIn = (seconds: number): number => Math.floor(perSecond * seconds + 1e-9);
   let windowSeconds = perSecond >= 1 ? 1 : Math.ceil(1 / perSecond);
-  while (windowSeconds < RATE_WINDOW_SECONDS_MAX && pointsIn(windowSeconds) < perSecond * windowSeconds * (1 - RATE_LOST_MAX))
+  while (
+    windowSeconds < RATE_WINDOW_SECONDS_MAX &&
+    pointsIn(windowSeconds) < perSecond * windowSeconds * (1 - RATE_LOST_MAX)
+  )
     windowSeconds++;
   return { limit: Math.max(1, pointsIn(windowSeconds)), windowSeconds };
 }
@@ -94,7 +104,10 @@ export function createOwnerLimits({
         takeCall(caller.ownerId, "calls", owner),
         takeCall(caller.ownerId, `calls:${caller.keyId}`, key),
       ]);
-      for (const [taken, who, { requestsPerSecond }] of [[byOwner, "You", owner] as const, [byKey, "This key", key] as const]) {
+      for (const [taken, who, { requestsPerSecond }] of [
+        [byOwner, "You", owner] as const,
+        [byKey, "This key", key] as const,
+      ]) {
         if (taken.ok) continue;
         const says = `${who} may make ${requestsPerSecond} calls a second. Try again in ${(taken.retryAfterMs / 1000).toFixed(1)} s.`;
         throw new TemperaError("rate_limited", says, { retryAfterMs: taken.retryAfterMs });
@@ -116,7 +129,10 @@ export function createOwnerLimits({
       const { owner } = await allowances.of(caller);
       if (!price || price.unitPrice === 0) return undefined;
       const held: Held[] = [];
-      for (const [since, limit] of [["day", owner.spendPerDay] as const, ["month", owner.spendPerMonth] as const]) {
+      for (const [since, limit] of [
+        ["day", owner.spendPerDay] as const,
+        ["month", owner.spendPerMonth] as const,
+      ]) {
         if (limit === undefined) continue;
         const taken = await spent[since].take(caller.ownerId, limit, price.unitPrice);
         if (taken) {

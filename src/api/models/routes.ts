@@ -2,12 +2,12 @@ import type { Context, Hono } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { type DescribedModel, llmsText, openapiDocument } from "../../fal/index.ts";
 import type { Route } from "../../registry/registry.ts";
-import { addressOf, rawPath } from "../address.ts";
-import { answerJson } from "../answer-json.ts";
+import { addressOf, rawPath } from "../http/address.ts";
+import { answerJson } from "../http/answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { methodNotAllowed } from "../method-not-allowed.ts";
-import { REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
-import { callerRoute } from "../route-of.ts";
+import { methodNotAllowed } from "../http/method-not-allowed.ts";
+import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
+import { callerRoute } from "../requests/caller-route.ts";
 
 const described = ({ model, pipeline }: Route): DescribedModel => model ?? pipeline;
 
@@ -17,8 +17,9 @@ const LLMS = /^\/models\/(.+)\/llms\.txt\/?$/;
 const ANYBODY = { ownerId: "" };
 
 /**
- * What fal's web site serves to programs (contract §10.1), for what is served here, without a key: OpenAPI documents,
- * `llms.txt` of each, and one that lists them. Saved workflows have them too; with a key, one's own private ones.
+ * What fal's web site serves to programs (contract §10.1), for what is served here, without a key: OpenAPI
+ * documents, `llms.txt` of each, and one that lists them. Saved workflows have them too; with a key, one's
+ * own private ones.
  */
 export function modelRoutes(
   app: Hono,
@@ -28,7 +29,9 @@ export function modelRoutes(
   const find = async (c: Context, endpoint: string): Promise<DescribedModel> => {
     const authorization = c.req.header("authorization");
     const caller =
-      authorization !== undefined && endpoint.startsWith("workflows/") ? await api.keyRing.authenticate(authorization) : ANYBODY;
+      authorization !== undefined && endpoint.startsWith("workflows/")
+        ? await api.keyRing.authenticate(authorization)
+        : ANYBODY;
     return described(await callerRoute(api, caller, { endpoint, requestId: requestIdOf(c) }));
   };
   const at = (c: Context) => ({
@@ -41,17 +44,24 @@ export function modelRoutes(
 
   app.get("/api/openapi/queue/openapi.json", async (c) => {
     const endpoint = c.req.query("endpoint_id");
-    if (endpoint === undefined) throw new TemperaError("path_unknown", "Say which model: ?endpoint_id=owner/alias");
+    if (endpoint === undefined)
+      throw new TemperaError("path_unknown", "Say which model: ?endpoint_id=owner/alias");
     return answerJson(c, openapiDocument(await find(c, endpoint), at(c)));
   });
   app.get("/models/*", async (c) => {
     const endpoint = LLMS.exec(rawPath(c))?.[1];
-    if (endpoint === undefined) throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
+    if (endpoint === undefined)
+      throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
     return text(c, llmsText(await find(c, endpoint), at(c)));
   });
   app.get("/llms.txt", (c) => {
     const { web } = at(c);
-    const served = new Map([...registry.list(), ...registry.pipelines()].map(({ endpoint }) => [endpoint, registry.route(endpoint)]));
+    const served = new Map(
+      [...registry.list(), ...registry.pipelines()].map(({ endpoint }) => [
+        endpoint,
+        registry.route(endpoint),
+      ]),
+    );
     const lines = [...served.values()]
       .filter((route): route is Route => route !== undefined)
       .map(described)

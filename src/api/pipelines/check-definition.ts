@@ -1,9 +1,9 @@
-import { EXECUTE } from "../../core/endpoint.ts";
+import { EXECUTE } from "../../core/models/endpoint.ts";
 import { type InputFault, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
-import type { CompiledGraph, GraphDraft, Location } from "../../core/graph-draft.ts";
-import type { Json } from "../../core/json.ts";
+import type { CompiledGraph, GraphDraft, Location } from "../../core/pipelines/parsed-graph.ts";
+import type { Json } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { resolveCallees } from "../../registry/callees.ts";
+import { resolveCallees } from "../../registry/resolve-endpoints.ts";
 import { type Callable, createCompileGraph } from "../../registry/compile-graph.ts";
 import { graphPipeline } from "../../registry/graph-pipeline.ts";
 import type { FindPipeline, Registry } from "../../registry/registry.ts";
@@ -20,7 +20,8 @@ export type CheckDefinition = (draft: GraphDraft, definition: Definition) => Pro
 /**
  * Checks a definition whole, before it is saved or run: against what it calls, and what that calls in turn.
  *
- * Throws `input_invalid` with all its faults; rejects with `store_unavailable` when a saved pipeline cannot be looked up.
+ * Throws `input_invalid` with all its faults; rejects with `store_unavailable` when a saved pipeline cannot
+ * be looked up.
  */
 export function createCheckDefinition({
   registry,
@@ -35,14 +36,18 @@ export function createCheckDefinition({
     const endpoints = new Set(draft.nodes.flatMap(({ endpoint }) => endpoint ?? []));
     const callables = new Map<string, Callable | { fault: string }>();
     for (const endpoint of endpoints) callables.set(endpoint, await callable(endpoint));
-    const compiled = compileGraph(draft, (endpoint) => callables.get(endpoint) ?? { fault: notServed(endpoint) });
+    const compiled = compileGraph(
+      draft,
+      (endpoint) => callables.get(endpoint) ?? { fault: notServed(endpoint) },
+    );
     if ("faults" in compiled) throw definitionError(compiled.faults);
     await checkDepth(compiled);
     return compiled;
 
     async function callable(endpoint: string): Promise<Callable | { fault: string }> {
       if (endpoint === self) return { fault: "the workflow calls itself" };
-      if (endpoint === EXECUTE) return { fault: `'${EXECUTE}' cannot be a node: save its workflow and call that` };
+      if (endpoint === EXECUTE)
+        return { fault: `'${EXECUTE}' cannot be a node: save its workflow and call that` };
       const route = registry.route(endpoint) ?? (await findPipeline(endpoint, ownerId));
       return route ? (route.model ?? route.pipeline).schemas : { fault: notServed(endpoint) };
     }
@@ -54,19 +59,25 @@ export function createCheckDefinition({
         await resolveCallees(pipeline, { registry, findPipeline, ownerId });
       } catch (error) {
         if (!isTemperaError(error) || error.code === "store_unavailable") throw error;
-        throw definitionError([{ loc, msg: `Value error, ${error.message.replace(/\.$/, "")}`, type: "value_error" }]);
+        throw definitionError([
+          { loc, msg: `Value error, ${error.message.replace(/\.$/, "")}`, type: "value_error" },
+        ]);
       }
     }
   };
 }
 
-const notServed = (endpoint: string): string => `there is no endpoint '${endpoint.slice(0, 120)}' that you could call`;
+const notServed = (endpoint: string): string =>
+  `there is no endpoint '${endpoint.slice(0, 120)}' that you could call`;
 
 /** Every fault is in the sentence too: not every answer has room for a list. Of very many, the first. */
 export function definitionError(all: InputFault[]): TemperaError {
   const faults = all.slice(0, LIMITS.inputFaultsMax);
   const sentence = faults
-    .map(({ loc, msg }) => `${loc.slice(1).join(".").slice(0, 300) || "body"}: ${msg.replace("Value error, ", "")}`)
+    .map(
+      ({ loc, msg }) =>
+        `${loc.slice(1).join(".").slice(0, 300) || "body"}: ${msg.replace("Value error, ", "")}`,
+    )
     .join("; ");
   const more = all.length > faults.length ? `; and ${all.length - faults.length} more` : "";
   return new TemperaError("input_invalid", sentence + more, { faults });

@@ -1,10 +1,10 @@
 /** `workflows/execute`: a pipeline that comes with the call (contract §11.1). */
-import { EXECUTE } from "../../core/endpoint.ts";
-import type { Json } from "../../core/json.ts";
+import { EXECUTE } from "../../core/models/endpoint.ts";
+import type { Json } from "../../core/json/json.ts";
 import { readExecution } from "../../fal/workflow-definition.ts";
 import { graphPipeline } from "../../registry/graph-pipeline.ts";
 import { type PipelineRoute, pipelineRoute } from "../../registry/registry.ts";
-import type { Caller } from "../key-ring.ts";
+import type { Caller } from "../auth/key-ring.ts";
 import { type CheckDefinition, definitionError, refuseTooLarge } from "./check-definition.ts";
 
 /** Where a call of it goes as long as its body is not read. */
@@ -20,8 +20,8 @@ export const EXECUTION: PipelineRoute = pipelineRoute(
 );
 
 /**
- * The pipeline of a body `{input, workflow}`, and the input for it, which its definition was checked with. Throws `input_invalid`
- * with all that is wrong with either.
+ * The pipeline of a body `{input, workflow}`, and the input for it, which its definition was checked with.
+ * Throws `input_invalid` with all that is wrong with either.
  */
 export async function openExecution(
   checkDefinition: CheckDefinition,
@@ -37,6 +37,7 @@ export async function openExecution(
   const compiled = await checkDefinition(read.draft, { ownerId, endpoint: EXECUTE, loc });
   const { title, description } = EXECUTION.pipeline;
   const pipeline = graphPipeline(compiled, { endpoint: EXECUTE, title, description });
-  // Every field of the input is one that the definition was checked with, so nothing is left to check or to set aside.
+  // Every field of the input is one that the definition was checked with, so nothing is left to check or to
+  // set aside.
   return { route: { pipeline, checkInput: () => ({ input: read.input, ignored: [] }) }, raw: read.input };
 }

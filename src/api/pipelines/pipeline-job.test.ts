@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { PipelineVersion } from "../../core/pipeline.ts";
+import type { PipelineVersion } from "../../core/pipelines/pipeline.ts";
 import { pipelineJob } from "./pipeline-job.ts";
 
 const PIPELINE = {

@@ -1,11 +1,11 @@
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
-import { type JobSpec, refsOf } from "../../core/job.ts";
-import type { JsonObject, Stored } from "../../core/json.ts";
+import { type JobSpec, refsOf } from "../../core/requests/job.ts";
+import type { JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import type { KeptNode, PipelinePart } from "../../core/pipeline.ts";
-import type { PipelineRun } from "../../core/ports/pipeline-runs.ts";
-import { GONE } from "../../core/stored.ts";
+import type { KeptNode, PipelinePart } from "../../core/pipelines/pipeline.ts";
+import type { PipelineRun } from "../../core/pipelines/pipeline-run-store.ts";
+import { GONE } from "../../core/files/stored-value.ts";
 import { type EarlierRun, rerunJob } from "./rerun-job.ts";
 
 const ID = "019a1b2c-0000-7000-8000-000000000001";
@@ -26,7 +26,14 @@ function createApi(off: string[] = []) {
     find: (_: string, version: string) => (version === "0.9.0" ? undefined : {}),
   };
   const flags = { isOn: (_: string, name: string) => !off.includes(name) };
-  const api = { objects, registry, findPipeline: async () => undefined, clock: { nowMs: () => 1_000 }, files: {}, flags };
+  const api = {
+    objects,
+    registry,
+    findPipeline: async () => undefined,
+    clock: { nowMs: () => 1_000 },
+    files: {},
+    flags,
+  };
   const read = <T>(value: Stored<T> | undefined): T =>
     value && "inline" in value ? value.inline : (JSON.parse(String(stored.get(value?.ref ?? ""))) as T);
   return { stored, read, api: api as unknown as Parameters<typeof rerunJob>[0] };
@@ -70,19 +77,30 @@ describe("the job of a rerun", () => {
     const { api, read } = createApi();
     const { pipeline, input, rerunOf } = await rerunJob(api, earlier([node("1", { x: 1 })]), asked);
     expect({ input, rerunOf }).toEqual({ input: { inline: { prompt: "a", seed: 1 } }, rerunOf: ID });
-    expect(pipeline).toMatchObject({ plan: { inline: { code: "t/p@1.0.0" } }, cache: true, deadlineMs: 1_000 + LIMITS.pipelineMs });
+    expect(pipeline).toMatchObject({
+      plan: { inline: { code: "t/p@1.0.0" } },
+      cache: true,
+      deadlineMs: 1_000 + LIMITS.pipelineMs,
+    });
     const kept = read(pipeline?.kept);
-    expect(kept).toEqual({ "1": { ...kept["1"], endpoint: "t/a", version: "1.0.0", output: { inline: { x: 1 } } } });
-  });
-
-  it.each(["workflows/execute", "t/a"])("is refused while a flag keeps %s, itself or what it calls, from its owner", async (off) => {
-    const { api } = createApi([off]);
-    const callees = { inline: { "t/a": { kind: "model", endpoint: "t/a" } } } as unknown as PipelinePart["callees"];
-    await expect(rerunJob(api, earlier([node("1", {})], { callees }), asked)).rejects.toMatchObject({
-      code: "switched_off",
-      message: expect.stringContaining(off),
+    expect(kept).toEqual({
+      "1": { ...kept["1"], endpoint: "t/a", version: "1.0.0", output: { inline: { x: 1 } } },
     });
   });
+
+  it.each(["workflows/execute", "t/a"])(
+    "is refused while a flag keeps %s, itself or what it calls, from its owner",
+    async (off) => {
+      const { api } = createApi([off]);
+      const callees = {
+        inline: { "t/a": { kind: "model", endpoint: "t/a" } },
+      } as unknown as PipelinePart["callees"];
+      await expect(rerunJob(api, earlier([node("1", {})], { callees }), asked)).rejects.toMatchObject({
+        code: "switched_off",
+        message: expect.stringContaining(off),
+      });
+    },
+  );
 
   it("runs every node that it does not keep when the cache of nodes is switched off", async () => {
     const { pipeline } = await rerunJob(createApi(["node_cache"]).api, earlier([]), asked);
@@ -96,8 +114,12 @@ describe("the job of a rerun", () => {
   });
 
   it("is none where a version that it calls is no longer served", async () => {
-    const callees = { inline: { "t/a": { kind: "model", endpoint: "t/a", version: "0.9.0" } } } as unknown as PipelinePart["callees"];
-    await expect(rerunJob(createApi().api, earlier([], { callees }), asked)).rejects.toMatchObject({ code: "endpoint_unknown" });
+    const callees = {
+      inline: { "t/a": { kind: "model", endpoint: "t/a", version: "0.9.0" } },
+    } as unknown as PipelinePart["callees"];
+    await expect(rerunJob(createApi().api, earlier([], { callees }), asked)).rejects.toMatchObject({
+      code: "endpoint_unknown",
+    });
   });
 
   it("keeps a node that called a pipeline under what it was given, not under what its check made of that", async () => {
@@ -110,8 +132,13 @@ describe("the job of a rerun", () => {
 
   it("takes over what an earlier rerun changed, and changes it further", async () => {
     const { api } = createApi();
-    const before = earlier([node("1", {}), node("2", {})], { overrides: { "1": { a: 1, b: 1 }, "2": { c: 1 } } });
-    const { pipeline } = await rerunJob(api, before, { ...asked, rerun: { from: "2", input: {}, nodes: { "1": { b: 2 } } } });
+    const before = earlier([node("1", {}), node("2", {})], {
+      overrides: { "1": { a: 1, b: 1 }, "2": { c: 1 } },
+    });
+    const { pipeline } = await rerunJob(api, before, {
+      ...asked,
+      rerun: { from: "2", input: {}, nodes: { "1": { b: 2 } } },
+    });
     expect(pipeline).toMatchObject({ from: "2", overrides: { "1": { a: 1, b: 2 }, "2": { c: 1 } } });
   });
 
@@ -134,7 +161,8 @@ describe("the job of a rerun", () => {
   it("has a few outputs in memory at once, however many nodes there are", async () => {
     const { api, stored } = createApi();
     const nodes = Array.from({ length: 100 }, (_, at) => node(String(at), {}));
-    for (const [at, { outcome }] of nodes.entries()) if (outcome?.ok) outcome.output = { ref: `outcomes/${at}.json` };
+    for (const [at, { outcome }] of nodes.entries())
+      if (outcome?.ok) outcome.output = { ref: `outcomes/${at}.json` };
     for (const at of nodes.keys()) stored.set(`outcomes/${at}.json`, Buffer.from("{}"));
     let [reading, most] = [0, 0];
     const { get } = api.objects;
@@ -149,7 +177,8 @@ describe("the job of a rerun", () => {
 
   it("of a definition that is no longer at hand takes the fields that the first run had, and no other", async () => {
     const { api } = createApi();
-    const change = (input: JsonObject) => rerunJob(api, earlier([]), { ...asked, rerun: { input, nodes: {} } });
+    const change = (input: JsonObject) =>
+      rerunJob(api, earlier([]), { ...asked, rerun: { input, nodes: {} } });
     expect((await change({ prompt: "b" })).input).toEqual({ inline: { prompt: "b", seed: 1 } });
     await expect(change({ colour: "red" })).rejects.toMatchObject({
       code: "input_invalid",
@@ -160,7 +189,9 @@ describe("the job of a rerun", () => {
   it("refuses fields of nodes that are too large to travel", async () => {
     const { api } = createApi();
     const nodes = { "1": { text: "x".repeat(LIMITS.inlineBytesMax) } };
-    await expect(rerunJob(api, earlier([node("1", {})]), { ...asked, rerun: { input: {}, nodes } })).rejects.toMatchObject({
+    await expect(
+      rerunJob(api, earlier([node("1", {})]), { ...asked, rerun: { input: {}, nodes } }),
+    ).rejects.toMatchObject({
       faults: [{ loc: ["body", "overrides", "nodes"] }],
     });
   });

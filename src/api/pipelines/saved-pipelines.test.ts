@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
-import type { PipelineName, SavedPipeline } from "../../core/saved-pipeline.ts";
+import type { PipelineName, SavedPipeline } from "../../core/pipelines/saved-pipeline.ts";
 import type { FindPipeline } from "../../registry/registry.ts";
 import { createSavedPipelines } from "./saved-pipelines.ts";
 
@@ -16,7 +16,11 @@ const saved = (over: Partial<SavedPipeline> = {}): SavedPipeline => ({
   createdAtMs: 0,
   updatedAtMs: 0,
   contents: {},
-  compiled: { graph: { nodes: [], output: {} }, schemas: { input: { type: "object" }, output: {} }, calls: [] },
+  compiled: {
+    graph: { nodes: [], output: {} },
+    schemas: { input: { type: "object" }, output: {} },
+    calls: [],
+  },
   ...over,
 });
 
@@ -53,12 +57,17 @@ beforeEach(async () => {
   now = 1_000_000;
   ({ findPipeline } = await createSavedPipelines({ pipelines: store, clock: { nowMs: () => now } }));
 });
-const version = async (endpoint = "workflows/ann/film", ownerId = "ann") => (await findPipeline(endpoint, ownerId))?.pipeline.version;
+const version = async (endpoint = "workflows/ann/film", ownerId = "ann") =>
+  (await findPipeline(endpoint, ownerId))?.pipeline.version;
 
 describe("saved pipelines of a gateway", () => {
   it("are read once, by however many who call them, until their time is over", async () => {
     store.put(saved());
-    expect(await Promise.all([version(), version(), version("workflows//ann/film/")])).toEqual(["1", "1", "1"]);
+    expect(await Promise.all([version(), version(), version("workflows//ann/film/")])).toEqual([
+      "1",
+      "1",
+      "1",
+    ]);
     expect(await version()).toBe("1");
     expect(store.state.reads).toBe(1);
     const route = await findPipeline("workflows/ann/film", "ann");
@@ -73,7 +82,10 @@ describe("saved pipelines of a gateway", () => {
     store.put(saved({ name: "open", isPublic: true }));
     expect(await version("workflows/ann/film", "bob")).toBeUndefined();
     expect(await version("workflows/ann/open", "bob")).toBe("1");
-    expect((await findPipeline("workflows/ann/film", "ann"))?.pipeline).toMatchObject({ endpoint: "workflows/ann/film", ownerId: "ann" });
+    expect((await findPipeline("workflows/ann/film", "ann"))?.pipeline).toMatchObject({
+      endpoint: "workflows/ann/film",
+      ownerId: "ann",
+    });
     expect((await findPipeline("workflows/ann/open", "bob"))?.pipeline).not.toHaveProperty("ownerId");
     for (const other of ["workflows/ann", "workflows/ann/film/more", "comfy/ann/film", "ann/film"])
       expect(await version(other)).toBeUndefined();

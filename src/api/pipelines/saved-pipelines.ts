@@ -1,7 +1,12 @@
 import { LIMITS } from "../../core/limits.ts";
-import type { Clock } from "../../core/ports/clock.ts";
-import type { PipelineStore } from "../../core/ports/pipeline-store.ts";
-import { type PipelineName, type SavedPipeline, savedEndpoint, savedName } from "../../core/saved-pipeline.ts";
+import type { Clock } from "../../core/operations/clock.ts";
+import type { PipelineStore } from "../../core/pipelines/pipeline-store.ts";
+import {
+  type PipelineName,
+  type SavedPipeline,
+  savedEndpoint,
+  savedName,
+} from "../../core/pipelines/saved-pipeline.ts";
 import { graphPipeline } from "../../registry/graph-pipeline.ts";
 import { type FindPipeline, type PipelineRoute, pipelineRoute } from "../../registry/registry.ts";
 
@@ -22,9 +27,10 @@ export const createFindPipeline =
   };
 
 /**
- * Finds saved pipelines for those who call them, with a memory of `LIMITS.pipelineCacheMs`, emptied at once for a name the
- * database says has changed. While Postgres is away, what was seen goes on being served: a run needs nothing else of it.
- * What is not there is not remembered, so that a new pipeline can be called as soon as it is saved.
+ * Finds saved pipelines for those who call them, with a memory of `LIMITS.pipelineCacheMs`, emptied at once
+ * for a name the database says has changed. While Postgres is away, what was seen goes on being served: a run
+ * needs nothing else of it. What is not there is not remembered, so that a new pipeline can be called as soon
+ * as it is saved.
  *
  * Another owner's is found when it is public. Rejects with `store_unavailable` for one not seen before.
  */
@@ -91,13 +97,22 @@ export async function createSavedPipelines({
 const visibleTo = (ownerId: string, found: Found | undefined): PipelineRoute | undefined =>
   found && (found.isPublic || found.ownerId === ownerId) ? found.route : undefined;
 
-/** @param before what was read earlier: its input check is kept when nothing has changed, since making one takes long */
-async function read(pipelines: Pick<PipelineStore, "find">, name: PipelineName, before?: Found): Promise<Found | undefined> {
+/**
+ * @param before what was read earlier: its input check is kept when nothing has changed, since making one
+ * takes long
+ */
+async function read(
+  pipelines: Pick<PipelineStore, "find">,
+  name: PipelineName,
+  before?: Found,
+): Promise<Found | undefined> {
   const saved = await pipelines.find(name);
   if (!saved) return undefined;
   const { ownerId, isPublic, updatedAtMs } = saved;
   const { route } =
-    before?.updatedAtMs === updatedAtMs && before.isPublic === isPublic && before.route.pipeline.version === String(saved.version)
+    before?.updatedAtMs === updatedAtMs &&
+    before.isPublic === isPublic &&
+    before.route.pipeline.version === String(saved.version)
       ? before
       : { route: pipelineRoute(versionOf(saved)) };
   return { route, ownerId, isPublic, updatedAtMs };

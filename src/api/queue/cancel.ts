@@ -1,16 +1,18 @@
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { QueuePath } from "../../fal/index.ts";
-import { answerJson } from "../answer-json.ts";
+import { answerJson } from "../http/answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { createFindRequest } from "../find-request.ts";
-import { answerAbout } from "../request-id.ts";
+import { createFindRequest } from "../requests/find-request.ts";
+import { answerAbout } from "../http/request-id.ts";
 
 /**
- * Cancels a request, waiting or running (contract §2.5). 202 when the cancel was taken, 400 `ALREADY_COMPLETED` when the
- * request had ended, 404 when it is unknown or another owner's.
+ * Cancels a request, waiting or running (contract §2.5). 202 when the cancel was taken, 400
+ * `ALREADY_COMPLETED` when the request had ended, 404 when it is unknown or another owner's.
  */
-export const createCancel = (api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs">) => {
+export const createCancel = (
+  api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs">,
+) => {
   const findRequest = createFindRequest(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
@@ -18,7 +20,8 @@ export const createCancel = (api: Pick<ApiDependencies, "clock" | "keyRing" | "e
     answerAbout(c, found.requestId);
     if (found.state === "COMPLETED") throw new TemperaError("request_finished");
     // Temporal first: the durable record. Then the word that reaches the engine within milliseconds.
-    if ((await api.jobs.cancel(found.requestId, found.node)) !== "requested") throw new TemperaError("request_finished");
+    if ((await api.jobs.cancel(found.requestId, found.node)) !== "requested")
+      throw new TemperaError("request_finished");
     await api.events.announceCancel(found.requestId).catch(() => {});
     return answerJson(c, { status: "CANCELLATION_REQUESTED" }, 202);
   };

@@ -1,13 +1,14 @@
-import { PIPELINE_QUEUE } from "../../core/pipeline.ts";
-import { type NodeState, nodesOfEvents, nodesOfRecords } from "../../core/pipeline-nodes.ts";
+import { PIPELINE_QUEUE } from "../../core/pipelines/pipeline.ts";
+import { type NodeState, nodesOfEvents, nodesOfRecords } from "../../core/pipelines/node-states.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import type { FoundRequest } from "../find-request.ts";
+import type { FoundRequest } from "../requests/find-request.ts";
 
-export const isPipeline = ({ taskQueue }: Pick<FoundRequest, "taskQueue">): boolean => taskQueue === PIPELINE_QUEUE;
+export const isPipeline = ({ taskQueue }: Pick<FoundRequest, "taskQueue">): boolean =>
+  taskQueue === PIPELINE_QUEUE;
 
 /**
- * The nodes of a pipeline's request: those the event log tells of, else those on record. `undefined` for a model's request. It reads
- * everything that happened to the request, so it is for callers who ask for it.
+ * The nodes of a pipeline's request: those the event log tells of, else those on record. `undefined` for a
+ * model's request. It reads everything that happened to the request, so it is for callers who ask for it.
  */
 export const createFindNodes =
   ({ events, pipelineRuns }: Pick<ApiDependencies, "events" | "pipelineRuns">) =>

@@ -1,9 +1,9 @@
 import { Hono } from "hono";
 import { beforeEach, expect, it } from "vitest";
 import type { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { JobSpec } from "../../core/job.ts";
-import type { ClaimName } from "../../core/ports/claim-store.ts";
-import { answerError } from "../answer-error.ts";
+import type { JobSpec } from "../../core/requests/job.ts";
+import type { ClaimName } from "../../core/requests/idempotency-store.ts";
+import { answerError } from "../http/answer-error.ts";
 import { createRerun } from "./rerun.ts";
 
 const EARLIER = "019a0000-0000-7000-8000-000000000001";
@@ -40,20 +40,32 @@ beforeEach(() => {
       drop: async () => {},
     },
     requests: { find: async () => undefined, insert: async () => {} },
-    jobs: { start: async (job: JobSpec) => void started.push(job), describe: async () => undefined, cancel: async () => "unknown" },
+    jobs: {
+      start: async (job: JobSpec) => void started.push(job),
+      describe: async () => undefined,
+      cancel: async () => "unknown",
+    },
     claims: {
       claim: async ({ ownerId, key }: ClaimName, asked: { fingerprint: string; requestId?: string }) => {
         const name = `${ownerId} ${key}`;
         const standing = claims.get(name);
         if (standing) return { mine: false, ...standing, ageMs: 0 };
-        const claim = { requestId: asked.requestId ?? "019a0000-0000-7000-8000-00000000000c", fingerprint: asked.fingerprint };
+        const claim = {
+          requestId: asked.requestId ?? "019a0000-0000-7000-8000-00000000000c",
+          fingerprint: asked.fingerprint,
+        };
         claims.set(name, claim);
         return { mine: true, ...claim, ageMs: 0 };
       },
       release: async ({ ownerId, key }: ClaimName) => void claims.delete(`${ownerId} ${key}`),
       share: async () => true,
     },
-    limits: { call: async () => {}, queue: async () => undefined, spend: async () => undefined, of: async () => ({ owner: {}, key: {} }) },
+    limits: {
+      call: async () => {},
+      queue: async () => undefined,
+      spend: async () => undefined,
+      of: async () => ({ owner: {}, key: {} }),
+    },
     pipelineRuns: { find: async () => ({ job: earlier }), nodes: async () => [] },
     registry: { pipelines: () => [] },
     findPipeline: async () => undefined,
@@ -79,7 +91,9 @@ it("with an idempotency key starts once, and is answered with itself afterwards"
   expect(first.status).toBe(200);
   const second = await again({}, headers);
   expect(second.headers.get("idempotent-replayed")).toBe("true");
-  expect(await second.json()).toMatchObject({ request_id: ((await first.json()) as { request_id: string }).request_id });
+  expect(await second.json()).toMatchObject({
+    request_id: ((await first.json()) as { request_id: string }).request_id,
+  });
   expect(started).toHaveLength(1);
   const other = await again({ overrides: { input: { prompt: "b" } } }, headers);
   expect(other.status).toBe(422);
@@ -95,7 +109,9 @@ it("that is refused leaves its idempotency key free", async () => {
 
 it("keeps input and output no longer than a submit does, when its caller says so", async () => {
   expect((await again({}, { "x-fal-store-io": "0" })).status).toBe(200);
-  expect(started).toMatchObject([{ storeIo: false, input: { ref: expect.stringContaining(started[0]?.requestId as string) } }]);
+  expect(started).toMatchObject([
+    { storeIo: false, input: { ref: expect.stringContaining(started[0]?.requestId as string) } },
+  ]);
 });
 
 it.each([
@@ -105,6 +121,8 @@ it.each([
   off = [flag];
   const answer = await again({}, {}, query);
   expect(answer.status).toBe(403);
-  expect(await answer.json()).toMatchObject({ detail: expect.stringContaining("is switched off on this server") });
+  expect(await answer.json()).toMatchObject({
+    detail: expect.stringContaining("is switched off on this server"),
+  });
   expect(started).toEqual([]);
 });

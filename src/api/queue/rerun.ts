@@ -1,28 +1,37 @@
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { JobSpec } from "../../core/job.ts";
-import { CACHE_HEADER, type QueuePath, type Rerun, readRerun, submitBody, wantsCache } from "../../fal/index.ts";
-import { addressOf } from "../address.ts";
-import { answerJson } from "../answer-json.ts";
+import type { JobSpec } from "../../core/requests/job.ts";
+import {
+  CACHE_HEADER,
+  type QueuePath,
+  type Rerun,
+  readRerun,
+  submitBody,
+  wantsCache,
+} from "../../fal/index.ts";
+import { addressOf } from "../http/address.ts";
+import { answerJson } from "../http/answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { createFindRequest } from "../find-request.ts";
-import { answerStanding } from "../idempotency/answer-standing.ts";
-import { createClaimRequest } from "../idempotency/claim-request.ts";
-import { askedOf, queueJob } from "../intake.ts";
-import type { Caller } from "../key-ring.ts";
-import type { Held } from "../limits/tally.ts";
+import { createFindRequest } from "../requests/find-request.ts";
+import { answerStanding } from "../requests/answer-existing.ts";
+import { createClaimRequest } from "../requests/claim-request.ts";
+import { askedOf, queueJob } from "../requests/submission.ts";
+import type { Caller } from "../auth/key-ring.ts";
+import type { Held } from "../limits/usage-counter.ts";
 import { PIPELINE_PRICE, PIPELINE_RETRY } from "../pipelines/pipeline-job.ts";
 import { type EarlierRun, rerunJob } from "../pipelines/rerun-job.ts";
-import { readJsonBody } from "../read-body.ts";
-import { refuseBehaviourOff } from "../route-of.ts";
+import { readJsonBody } from "../http/read-body.ts";
+import { refuseBehaviourOff } from "../requests/caller-route.ts";
 
 /**
- * Runs a pipeline's request again as a new one, which keeps the results of all nodes that the change does not touch. It does what
- * the first one did, on the same versions, whatever was published since; headers and query are a submit's, its idempotency key too, and count anew.
+ * Runs a pipeline's request again as a new one, which keeps the results of all nodes that the change does not
+ * touch. It does what the first one did, on the same versions, whatever was published since; headers and
+ * query are a submit's, its idempotency key too, and count anew.
  *
- * 200 as a submit. Refused before anything is queued: 400 a request that has not ended or is no pipeline's, 404 one that is not the
- * caller's, 403 what a flag keeps from the owner, 422 a node it has not, an input that does not fit or an idempotency key that was another
- * call's, 429 a limit of the owner's, 503 a store or Temporal.
+ * 200 as a submit. Refused before anything is queued: 400 a request that has not ended or is no pipeline's,
+ * 404 one that is not the caller's, 403 what a flag keeps from the owner, 422 a node it has not, an input
+ * that does not fit or an idempotency key that was another call's, 429 a limit of the owner's, 503 a store or
+ * Temporal.
  */
 export const createRerun = (
   api: Pick<
@@ -84,7 +93,13 @@ export const createRerun = (
   async function newJob(c: Context, caller: Caller, earlier: EarlierRun, rerun: Rerun): Promise<JobSpec> {
     const { ownerId, endpoint, version, taskQueue, modelDigest, timeouts } = earlier.job;
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
-    if (webhook) refuseBehaviourOff(api.flags, "webhooks", ownerId, "Ask again without fal_webhook and ask for the status.");
+    if (webhook)
+      refuseBehaviourOff(
+        api.flags,
+        "webhooks",
+        ownerId,
+        "Ask again without fal_webhook and ask for the status.",
+      );
     const cache = wantsCache(c.req.header(CACHE_HEADER));
     const { asked, retryOf } = await askedOf(api, c, caller);
     const { requestId, storeIo } = asked;
@@ -105,12 +120,20 @@ export const createRerun = (
   async function earlierRun(requestId: string): Promise<EarlierRun> {
     const run = await api.pipelineRuns.find(requestId);
     // It has ended, and its record is on its way: the finish step may be waiting for the store.
-    if (!run) throw new TemperaError("store_unavailable", "The record of this request cannot be read yet. Try again.");
+    if (!run)
+      throw new TemperaError(
+        "store_unavailable",
+        "The record of this request cannot be read yet. Try again.",
+      );
     const { job } = run;
     if (job.node) {
-      throw new TemperaError("rerun_impossible", `This is node ${job.node.id} of ${job.node.pipelineId}; run that one again from it.`);
+      throw new TemperaError(
+        "rerun_impossible",
+        `This is node ${job.node.id} of ${job.node.pipelineId}; run that one again from it.`,
+      );
     }
-    if (!job.pipeline) throw new TemperaError("rerun_impossible", `${job.endpoint} is a model; submit its input again.`);
+    if (!job.pipeline)
+      throw new TemperaError("rerun_impossible", `${job.endpoint} is a model; submit its input again.`);
     return { job: { ...job, pipeline: job.pipeline }, nodes: await api.pipelineRuns.nodes(requestId) };
   }
 };

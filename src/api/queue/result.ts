@@ -1,22 +1,25 @@
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { isRequestId, type Outcome } from "../../core/request.ts";
+import { isRequestId, type Outcome } from "../../core/requests/request.ts";
 import type { QueuePath } from "../../fal/index.ts";
-import { answerOutcome } from "../answer-outcome.ts";
+import { answerOutcome } from "../requests/answer-outcome.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { createFindRequest } from "../find-request.ts";
-import type { Caller } from "../key-ring.ts";
-import { answerAbout } from "../request-id.ts";
+import { createFindRequest } from "../requests/find-request.ts";
+import type { Caller } from "../auth/key-ring.ts";
+import { answerAbout } from "../http/request-id.ts";
 
 /**
- * Answers a finished request with what its model gave: the bare output, or its error with the error's own status.
- * 400 while it is not finished, 404 when it is not the caller's.
+ * Answers a finished request with what its model gave: the bare output, or its error with the error's own
+ * status. 400 while it is not finished, 404 when it is not the caller's.
  */
-export const createResult = (api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs" | "objects">) => {
+export const createResult = (
+  api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs" | "objects">,
+) => {
   const findRequest = createFindRequest(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
-    // An ended request's outcome is one read of the event log away; everything else is found the long way round.
+    // An ended request's outcome is one read of the event log away; everything else is found the long way
+    // round.
     const id = (requestId ?? "").toLowerCase();
     const ended = isRequestId(id) ? await api.events.outcome(id).catch(() => undefined) : undefined;
     if (ended && ended.snapshot.ownerId !== caller.ownerId) throw new TemperaError("request_unknown");
@@ -29,8 +32,12 @@ export const createResult = (api: Pick<ApiDependencies, "clock" | "keyRing" | "e
     const found = await findRequest(caller, id);
     answerAbout(c, found.requestId);
     if (found.state !== "COMPLETED") throw new TemperaError("request_unfinished");
-    const known = found.outcome ?? (await api.requests.find(found.requestId))?.outcome ?? (await api.jobs.outcome(found.requestId));
-    if (!known) throw new TemperaError("store_unavailable", "The result cannot be read right now. Try again.");
+    const known =
+      found.outcome ??
+      (await api.requests.find(found.requestId))?.outcome ??
+      (await api.jobs.outcome(found.requestId));
+    if (!known)
+      throw new TemperaError("store_unavailable", "The result cannot be read right now. Try again.");
     return known;
   }
 };

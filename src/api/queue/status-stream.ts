@@ -1,16 +1,16 @@
 import type { Context } from "hono";
 import { isTemperaError } from "../../core/errors/tempera-error.ts";
-import { isAfter } from "../../core/event-id.ts";
-import { advance, asLogLine, type LoggedEvent } from "../../core/events.ts";
-import { readLogLines } from "../../core/log-lines.ts";
-import { pause } from "../../core/pause.ts";
-import { afterEvent, type NodeState, nodesOfEvents } from "../../core/pipeline-nodes.ts";
+import { isAfter } from "../../core/requests/event-id.ts";
+import { advance, asLogLine, type LoggedEvent } from "../../core/requests/events.ts";
+import { readLogLines } from "../../core/requests/log-lines.ts";
+import { pause } from "../../core/concurrency/sleep.ts";
+import { afterEvent, type NodeState, nodesOfEvents } from "../../core/pipelines/node-states.ts";
 import { type QueuePath, SSE_HEADERS, sseEvent, statusBody, wantsLogs, wantsNodes } from "../../fal/index.ts";
-import { addressOf } from "../address.ts";
+import { addressOf } from "../http/address.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { createFindRequest, type FoundRequest } from "../find-request.ts";
-import { answerAbout, REQUEST_ID_HEADER } from "../request-id.ts";
-import { sseStream } from "../sse-stream.ts";
+import { createFindRequest, type FoundRequest } from "../requests/find-request.ts";
+import { answerAbout, REQUEST_ID_HEADER } from "../http/request-id.ts";
+import { sseStream } from "../http/sse-stream.ts";
 import { createFindNodes, isPipeline } from "./pipeline-status.ts";
 import { statusView } from "./status.ts";
 
@@ -21,11 +21,15 @@ const POLL_MS = 1_000;
 const RECHECK_MS = 10_000;
 
 /**
- * Streams a request's status as server-sent events until it has ended (contract §2.3): one at once, one for each change,
- * each with only the log lines that are new. Events carry ids; `Last-Event-ID` goes on after one. 404 before the stream opens.
+ * Streams a request's status as server-sent events until it has ended (contract §2.3): one at once, one for
+ * each change, each with only the log lines that are new. Events carry ids; `Last-Event-ID` goes on after
+ * one. 404 before the stream opens.
  */
 export const createStatusStream = (
-  api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "pipelineRuns" | "jobs" | "publicUrl" | "log">,
+  api: Pick<
+    ApiDependencies,
+    "clock" | "keyRing" | "events" | "requests" | "pipelineRuns" | "jobs" | "publicUrl" | "log"
+  >,
 ) => {
   const findRequest = createFindRequest(api);
   const findNodes = createFindNodes(api);
@@ -68,7 +72,8 @@ export const createStatusStream = (
       let unheard = false;
       for await (const { id, atMs, event } of mergePosition(seen, () => current)) {
         if (event === "position") {
-          // Also finds out when the request has ended without the log's knowledge: `done` follows by itself then.
+          // Also finds out when the request has ended without the log's knowledge: `done` follows by itself
+          // then.
           const { state, position } = await findRequest(caller, found.requestId);
           // The log has had its time to tell of the end: it has forgotten the request.
           if (unheard && state === "COMPLETED") return yield* poll();
@@ -89,13 +94,19 @@ export const createStatusStream = (
           continue;
         current = { ...current, ...advance(undefined, event, atMs) };
         if (event.type === "queued")
-          current = { ...current, position: await api.events.position({ ...current, attempt: event.attempt, queuedAtMs: atMs }) };
+          current = {
+            ...current,
+            position: await api.events.position({ ...current, attempt: event.attempt, queuedAtMs: atMs }),
+          };
         yield say(current, line ? [line] : [], id);
         if (current.state === "COMPLETED") return;
       }
     }
 
-    /** The log's new events, and a reminder to look again: once a second while the request waits, now and then while it runs. */
+    /**
+     * The log's new events, and a reminder to look again: once a second while the request waits, now and then
+     * while it runs.
+     */
     async function* mergePosition(
       afterId: string | undefined,
       current: () => FoundRequest,
@@ -106,7 +117,10 @@ export const createStatusStream = (
         while (true) {
           let timer: NodeJS.Timeout | undefined;
           const reminder = new Promise<"position">((resolve) => {
-            timer = setTimeout(() => resolve("position"), current().state === "IN_QUEUE" ? POLL_MS : RECHECK_MS);
+            timer = setTimeout(
+              () => resolve("position"),
+              current().state === "IN_QUEUE" ? POLL_MS : RECHECK_MS,
+            );
           });
           const first = await Promise.race([next, reminder]).finally(() => clearTimeout(timer));
           if (first === "position") {
@@ -132,7 +146,10 @@ export const createStatusStream = (
         if (current && key !== last) {
           last = key;
           if (withNodes) nodes = await findNodes(current).catch(() => nodes);
-          const logs = current.state === "COMPLETED" ? (current.logs ?? (await readLogLines(api.events, current.requestId))) : [];
+          const logs =
+            current.state === "COMPLETED"
+              ? (current.logs ?? (await readLogLines(api.events, current.requestId)))
+              : [];
           yield say(
             current,
             logs.filter(({ id }) => isAfter(id, told)),
@@ -152,7 +169,11 @@ export const createStatusStream = (
         if (gone.signal.aborted) return;
       } catch (error) {
         if (gone.signal.aborted) return;
-        if (!isTemperaError(error)) api.log.error({ requestId: found.requestId, err: error }, "the status stream broke; polling instead");
+        if (!isTemperaError(error))
+          api.log.error(
+            { requestId: found.requestId, err: error },
+            "the status stream broke; polling instead",
+          );
         yield* poll();
       }
     }

@@ -1,33 +1,56 @@
 import type { Context } from "hono";
-import type { LoggedEvent } from "../../core/events.ts";
-import { readLogLines } from "../../core/log-lines.ts";
-import type { NodeState } from "../../core/pipeline-nodes.ts";
-import { type QueuePath, type StatusView, statusBody, statusCode, wantsLogs, wantsNodes } from "../../fal/index.ts";
-import { addressOf } from "../address.ts";
-import { answerJson } from "../answer-json.ts";
+import type { LoggedEvent } from "../../core/requests/events.ts";
+import { readLogLines } from "../../core/requests/log-lines.ts";
+import type { NodeState } from "../../core/pipelines/node-states.ts";
+import {
+  type QueuePath,
+  type StatusView,
+  statusBody,
+  statusCode,
+  wantsLogs,
+  wantsNodes,
+} from "../../fal/index.ts";
+import { addressOf } from "../http/address.ts";
+import { answerJson } from "../http/answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { createFindRequest, type FoundRequest } from "../find-request.ts";
-import { answerAbout } from "../request-id.ts";
+import { createFindRequest, type FoundRequest } from "../requests/find-request.ts";
+import { answerAbout } from "../http/request-id.ts";
 import { createFindNodes } from "./pipeline-status.ts";
 
-/** Answers where a request stands: 202 while it waits or runs, 200 once it has ended, 404 when it is not the caller's. */
+/**
+ * Answers where a request stands: 202 while it waits or runs, 200 once it has ended, 404 when it is not the
+ * caller's.
+ */
 export const createStatus = (
-  api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "pipelineRuns" | "jobs" | "publicUrl">,
+  api: Pick<
+    ApiDependencies,
+    "clock" | "keyRing" | "events" | "requests" | "pipelineRuns" | "jobs" | "publicUrl"
+  >,
 ) => {
   const findRequest = createFindRequest(api);
   const findNodes = createFindNodes(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
     const found = await findRequest(caller, requestId ?? "");
-    const logs = wantsLogs(c.req.query("logs")) ? (found.logs ?? (await readLogLines(api.events, found.requestId))) : undefined;
+    const logs = wantsLogs(c.req.query("logs"))
+      ? (found.logs ?? (await readLogLines(api.events, found.requestId)))
+      : undefined;
     const nodes = wantsNodes(c.req.query("nodes")) ? await findNodes(found) : undefined;
     answerAbout(c, found.requestId);
-    return answerJson(c, statusBody(addressOf(c, "queue", api.publicUrl), statusView(found, logs, nodes)), statusCode(found.state));
+    return answerJson(
+      c,
+      statusBody(addressOf(c, "queue", api.publicUrl), statusView(found, logs, nodes)),
+      statusCode(found.state),
+    );
   };
 };
 
 /** Written out: it is made for each status poll. */
-export function statusView(found: FoundRequest, logs: LoggedEvent[] | undefined, nodes?: readonly NodeState[]): StatusView {
+export function statusView(
+  found: FoundRequest,
+  logs: LoggedEvent[] | undefined,
+  nodes?: readonly NodeState[],
+): StatusView {
   const { requestId, endpoint, state, position, metrics, progress, error, rerunOf } = found;
   const view: StatusView = { requestId, endpoint, state, position, metrics };
   if (progress) view.progress = progress;

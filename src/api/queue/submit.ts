@@ -1,28 +1,28 @@
 import type { Context } from "hono";
-import { appOf } from "../../core/endpoint.ts";
+import { appOf } from "../../core/models/endpoint.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { taskQueueOf } from "../../core/model.ts";
-import { PIPELINE_QUEUE } from "../../core/pipeline.ts";
+import { taskQueueOf } from "../../core/models/model.ts";
+import { PIPELINE_QUEUE } from "../../core/pipelines/pipeline.ts";
 import { type QueuePath, submitBody } from "../../fal/index.ts";
-import { addressOf } from "../address.ts";
-import { answerJson } from "../answer-json.ts";
+import { addressOf } from "../http/address.ts";
+import { answerJson } from "../http/answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { answerStanding } from "../idempotency/answer-standing.ts";
-import { createClaimRequest } from "../idempotency/claim-request.ts";
-import { type Intake, queueJob, readIntake } from "../intake.ts";
-import { bodyOfCall } from "../limits/body-of-call.ts";
-import type { Held } from "../limits/tally.ts";
-import { readJsonBody } from "../read-body.ts";
-import { requestIdOf } from "../request-id.ts";
-import { callerRoute, refuseBehaviourOff } from "../route-of.ts";
+import { answerStanding } from "../requests/answer-existing.ts";
+import { createClaimRequest } from "../requests/claim-request.ts";
+import { type Intake, queueJob, readIntake } from "../requests/submission.ts";
+import { bodyOfCall } from "../http/request-body.ts";
+import type { Held } from "../limits/usage-counter.ts";
+import { readJsonBody } from "../http/read-body.ts";
+import { requestIdOf } from "../http/request-id.ts";
+import { callerRoute, refuseBehaviourOff } from "../requests/caller-route.ts";
 
 /**
- * Accepts a request: 200 once Temporal has its job (design §4, step 1). One that was submitted before under the same idempotency key is
- * answered with itself.
+ * Accepts a request: 200 once Temporal has its job (design §4, step 1). One that was submitted before under
+ * the same idempotency key is answered with itself.
  *
- * Refused before anything is queued: 401 the key, 404 the endpoint, 413/400 the body, 422 an input that does not fit the
- * model or an idempotency key that was another input's, 429 a limit of the owner's, or a queue longer than `fal_max_queue_length`,
- * 503 Temporal, and the store when there is an idempotency key.
+ * Refused before anything is queued: 401 the key, 404 the endpoint, 413/400 the body, 422 an input that does
+ * not fit the model or an idempotency key that was another input's, 429 a limit of the owner's, or a queue
+ * longer than `fal_max_queue_length`, 503 Temporal, and the store when there is an idempotency key.
  */
 export const createSubmit = (
   api: Pick<
@@ -53,13 +53,22 @@ export const createSubmit = (
     const allowed = api.limits.call(caller);
     const raw = await bodyOfCall(readJsonBody(c, api.bodyBytesMax), allowed);
     const webhook = api.webhookOf(c.req.query("fal_webhook"));
-    if (webhook) refuseBehaviourOff(api.flags, "webhooks", caller.ownerId, "Submit without fal_webhook and ask for the status.");
+    if (webhook)
+      refuseBehaviourOff(
+        api.flags,
+        "webhooks",
+        caller.ownerId,
+        "Submit without fal_webhook and ask for the status.",
+      );
     const claim = await claimRequest(c, { caller, endpoint, input: raw }, allowed);
     if (claim?.standing) return answerStanding(c, api, claim.standing);
     let queued: Held | undefined;
     let intake: Intake;
     try {
-      await refuseLongQueue(route.model ? taskQueueOf(route.model) : PIPELINE_QUEUE, c.req.query("fal_max_queue_length") ?? "");
+      await refuseLongQueue(
+        route.model ? taskQueueOf(route.model) : PIPELINE_QUEUE,
+        c.req.query("fal_max_queue_length") ?? "",
+      );
       queued = await api.limits.queue(caller);
       intake = await readIntake(api, c, { route, caller, raw });
     } catch (error) {
@@ -71,12 +80,16 @@ export const createSubmit = (
     const job = { ...intake.job, ...(webhook && { webhook }) };
     const queueing = queueJob(api, { ...intake, job }, { claim });
     const counted = queueing.announced
-      .then(() => api.events.position({ ...job, state: "IN_QUEUE", attempt: 0, queuedAtMs: job.submittedAtMs }))
+      .then(() =>
+        api.events.position({ ...job, state: "IN_QUEUE", attempt: 0, queuedAtMs: job.submittedAtMs }),
+      )
       .catch(() => 0);
     const startMs = await queueing.started;
     const position = await counted;
     const temporal = `temporal;dur=${startMs.toFixed(2)}`;
-    return answerJson(c, submitBody(addressOf(c, "queue", api.publicUrl), job, position), 200, { "server-timing": temporal });
+    return answerJson(c, submitBody(addressOf(c, "queue", api.publicUrl), job, position), 200, {
+      "server-timing": temporal,
+    });
 
     /** The caller may have said how long a queue it joins. */
     async function refuseLongQueue(taskQueue: string, lengthMax: string): Promise<void> {

@@ -1,4 +1,7 @@
-/** Bytes that all sockets of a gateway keep in memory together: each is bounded, but a thousand of them would not be. */
+/**
+ * Bytes that all sockets of a gateway keep in memory together: each is bounded, but a thousand of them would
+ * not be.
+ */
 export interface ByteBudget {
   add(bytes: number): void;
   remove(bytes: number): void;

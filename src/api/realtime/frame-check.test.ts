@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { ModelVersion } from "../../core/model.ts";
+import type { ModelVersion } from "../../core/models/model.ts";
 import { createInputCheck } from "../../registry/input-check.ts";
 import { checkFrame, checkJson } from "./frame-check.ts";
 
@@ -27,7 +27,9 @@ const bytes = new Uint8Array([1, 2, 3]);
 describe("bytes in a frame", () => {
   it("pass where the schema says binary or nothing, and are the same bytes afterwards; defaults are applied", () => {
     const frame = { image: bytes, anything: { deep: [bytes, "x"] }, unknown: { gone: bytes } };
-    expect(checkFrame(route, frame)).toEqual({ input: { image: bytes, anything: { deep: [bytes, "x"] }, prompt: "none" } });
+    expect(checkFrame(route, frame)).toEqual({
+      input: { image: bytes, anything: { deep: [bytes, "x"] }, prompt: "none" },
+    });
     expect(frame.unknown.gone).toBe(bytes);
   });
 
@@ -41,7 +43,9 @@ describe("bytes in a frame", () => {
   it("leave the rest of the schema to its check", () => {
     expect(checkFrame(route, {})).toMatchObject({ faults: [{ loc: ["body", "image"], type: "missing" }] });
     expect(checkFrame(route, { image: 5 })).toHaveProperty("faults");
-    expect(checkFrame(route, { image: "short", prompt: 5 })).toMatchObject({ faults: [{ loc: ["body", "prompt"] }] });
+    expect(checkFrame(route, { image: "short", prompt: 5 })).toMatchObject({
+      faults: [{ loc: ["body", "prompt"] }],
+    });
   });
 });
 
@@ -55,7 +59,9 @@ describe("files that a frame names", () => {
     (image_url) => {
       expect(checkFrame(route, { image: bytes, image_url })).toEqual(refused(["body", "image_url"]));
       expect(checkJson(route, { image: "short", image_url })).toEqual(refused(["body", "image_url"]));
-      expect(checkJson(route, { image: "short", more: { mask_urls: ["", image_url] } })).toEqual(refused(["body", "more", "mask_urls", 1]));
+      expect(checkJson(route, { image: "short", more: { mask_urls: ["", image_url] } })).toEqual(
+        refused(["body", "more", "mask_urls", 1]),
+      );
     },
   );
 

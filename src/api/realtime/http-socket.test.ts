@@ -3,9 +3,9 @@ import type { IncomingMessage } from "node:http";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { WebSocket } from "ws";
 import { createMemoryEventLog } from "../../adapters/memory/event-log.ts";
-import type { EventLog } from "../../core/ports/event-log.ts";
-import type { RequestIdentity } from "../../core/request.ts";
-import { newRequestId } from "../../core/request-id.ts";
+import type { EventLog } from "../../core/requests/event-log.ts";
+import type { RequestIdentity } from "../../core/requests/request.ts";
+import { newRequestId } from "../../core/requests/request-id.ts";
 import { createByteBudget } from "./byte-budget.ts";
 import { createHttpSocket, type InnerFetch } from "./http-socket.ts";
 
@@ -22,7 +22,14 @@ beforeEach(() => {
   events = createMemoryEventLog();
   inputs = createByteBudget(100);
   recorded = false;
-  request = { requestId: newRequestId(), ownerId: "ann", endpoint: "a/b", version: "1.0.0", taskQueue: "q", priority: "normal" };
+  request = {
+    requestId: newRequestId(),
+    ownerId: "ann",
+    endpoint: "a/b",
+    version: "1.0.0",
+    taskQueue: "q",
+    priority: "normal",
+  };
 });
 afterEach(async () => {
   await events.close();
@@ -37,7 +44,14 @@ function gateway(fetchInner: InnerFetch, runsMax = 10) {
     requests: {
       find: async () =>
         recorded
-          ? { ...request, keyId: "k", submittedAtMs: 0, attempts: 1, logs: [], outcome: { ok: true, output: { inline: {} }, metrics: {} } }
+          ? {
+              ...request,
+              keyId: "k",
+              submittedAtMs: 0,
+              attempts: 1,
+              logs: [],
+              outcome: { ok: true, output: { inline: {} }, metrics: {} },
+            }
           : undefined,
     },
     jobs: { outcome: async () => undefined, describe: async () => undefined },
@@ -59,7 +73,9 @@ function gateway(fetchInner: InnerFetch, runsMax = 10) {
       send: (data: string) => said.push(data),
     });
     const headers = authorization === undefined ? {} : { authorization };
-    const serve = await open({ tree: "ws", path, query: new URLSearchParams() }, { headers } as IncomingMessage);
+    const serve = await open({ tree: "ws", path, query: new URLSearchParams() }, {
+      headers,
+    } as IncomingMessage);
     serve(ws as unknown as WebSocket);
     return { ws, said };
   };
@@ -90,7 +106,10 @@ it("who leaves a stream between two events cancels it", async () => {
   let signal: AbortSignal | undefined;
   const { ws, said } = await connect("/a/b/stream", async (inner) => {
     signal = inner.signal;
-    const body = new ReadableStream({ start: (controller) => controller.enqueue(Buffer.from('data: {"n":1}\n\n')), cancel });
+    const body = new ReadableStream({
+      start: (controller) => controller.enqueue(Buffer.from('data: {"n":1}\n\n')),
+      cancel,
+    });
     return new Response(body, { headers: { "content-type": "text/event-stream" } });
   });
   ws.emit("message", Buffer.from("{}"));

@@ -1,16 +1,16 @@
 import type { IncomingMessage } from "node:http";
 import type { RawData, WebSocket } from "ws";
-import { appOf, isEndpointId, pathSegments } from "../../core/endpoint.ts";
+import { appOf, isEndpointId, pathSegments } from "../../core/models/endpoint.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { pause } from "../../core/pause.ts";
-import { newRequestId } from "../../core/request-id.ts";
+import { pause } from "../../core/concurrency/sleep.ts";
+import { newRequestId } from "../../core/requests/request-id.ts";
 import { TREES } from "../../fal/index.ts";
 import { endFrame, looksLikeFrame, type SocketAddress, startFrame } from "../../fal/realtime.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { createFindRequest } from "../find-request.ts";
-import type { Caller } from "../key-ring.ts";
-import { REQUEST_ID_HEADER } from "../request-id.ts";
+import { createFindRequest } from "../requests/find-request.ts";
+import type { Caller } from "../auth/key-ring.ts";
+import { REQUEST_ID_HEADER } from "../http/request-id.ts";
 import { followJob } from "../run/follow-job.ts";
 import { createInFlight } from "../run/in-flight.ts";
 import type { ByteBudget } from "./byte-budget.ts";
@@ -21,7 +21,16 @@ export type InnerFetch = (request: Request) => Response | Promise<Response>;
 
 type Api = Pick<
   ApiDependencies,
-  "keyRing" | "registry" | "events" | "requests" | "jobs" | "objects" | "clock" | "log" | "bodyBytesMax" | "runsMax"
+  | "keyRing"
+  | "registry"
+  | "events"
+  | "requests"
+  | "jobs"
+  | "objects"
+  | "clock"
+  | "log"
+  | "bodyBytesMax"
+  | "runsMax"
 > & {
   /** What waits in all sockets of the gateway. */
   inputs: ByteBudget;
@@ -31,19 +40,29 @@ type Api = Pick<
 const POLL_MS = 1_000;
 
 /** Headers of an answer that say something about the connection it did not come by. */
-const HOP_HEADERS = new Set(["connection", "content-length", "keep-alive", "transfer-encoding", "server-timing"]);
+const HOP_HEADERS = new Set([
+  "connection",
+  "content-length",
+  "keep-alive",
+  "transfer-encoding",
+  "server-timing",
+]);
 
 /**
- * Serves HTTP over WebSocket (contract §5.5): each text message is the input of one request, carried as a queue request is.
- * It is answered by a `start` frame with status and headers, the body in one frame (one for each event of a stream, on
- * `/ws/{id}/stream`), and an `end` frame; several payloads are answered in the order they came.
+ * Serves HTTP over WebSocket (contract §5.5): each text message is the input of one request, carried as a
+ * queue request is. It is answered by a `start` frame with status and headers, the body in one frame (one for
+ * each event of a stream, on `/ws/{id}/stream`), and an `end` frame; several payloads are answered in the
+ * order they came.
  *
- * The upgrade itself is refused with 401 (the key) or 404 (the endpoint); a socket beyond the owner's `runsMax` is closed with 1013.
- * A caller who leaves cancels what runs.
+ * The upgrade itself is refused with 401 (the key) or 404 (the endpoint); a socket beyond the owner's
+ * `runsMax` is closed with 1013. A caller who leaves cancels what runs.
  */
 export const createHttpSocket = (api: Api, fetchInner: InnerFetch) => {
   const open = createInFlight(() => api.runsMax, "sockets open", "Close one first.");
-  return async ({ path }: SocketAddress, { headers }: IncomingMessage): Promise<(ws: WebSocket) => ServedSocket> => {
+  return async (
+    { path }: SocketAddress,
+    { headers }: IncomingMessage,
+  ): Promise<(ws: WebSocket) => ServedSocket> => {
     const authorization = headers.authorization ?? "";
     const segments = pathSegments(path);
     const endpoint = segments.join("/");
@@ -51,11 +70,16 @@ export const createHttpSocket = (api: Api, fetchInner: InnerFetch) => {
     const streamed = segments.at(-1) === "stream" && !api.registry.route(endpoint);
     const model = streamed ? segments.slice(0, -1).join("/") : endpoint;
     if (!isEndpointId(model) || !api.registry.route(model)) {
-      throw new TemperaError("endpoint_unknown", `Application "${appOf(endpoint).split("/").at(-1)}" not found`);
+      throw new TemperaError(
+        "endpoint_unknown",
+        `Application "${appOf(endpoint).split("/").at(-1)}" not found`,
+      );
     }
     // `X-Fal-Queue-Priority` and its like on the upgrade hold for every payload.
     const steering = Object.fromEntries(
-      Object.entries(headers).filter((entry): entry is [string, string] => entry[0].startsWith("x-fal-") && typeof entry[1] === "string"),
+      Object.entries(headers).filter(
+        (entry): entry is [string, string] => entry[0].startsWith("x-fal-") && typeof entry[1] === "string",
+      ),
     );
     const inner: Inner = (method, target, { body, signal } = {}) =>
       Promise.resolve(
@@ -86,7 +110,11 @@ export const createHttpSocket = (api: Api, fetchInner: InnerFetch) => {
 
 /** Gives the answer to one payload. */
 type Answer = (payload: Buffer, gone: AbortSignal) => Promise<Response>;
-type Inner = (method: string, target: string, init?: { body?: Buffer; signal?: AbortSignal }) => Promise<Response>;
+type Inner = (
+  method: string,
+  target: string,
+  init?: { body?: Buffer; signal?: AbortSignal },
+) => Promise<Response>;
 
 /** As a request of the queue: submit, wait for the end, give the result. */
 const queueAnswer = (api: Api, caller: Caller, inner: Inner, endpoint: string): Answer => {
@@ -97,12 +125,15 @@ const queueAnswer = (api: Api, caller: Caller, inner: Inner, endpoint: string): 
     const { request_id: requestId } = (await submitted.json()) as { request_id: string };
     const address = `${TREES.queue.prefix}/${appOf(endpoint)}/requests/${requestId}`;
     const cancel = (): void =>
-      void inner("PUT", `${address}/cancel`).catch((error) => api.log.warn({ requestId, err: error }, "not cancelled"));
+      void inner("PUT", `${address}/cancel`).catch((error) =>
+        api.log.warn({ requestId, err: error }, "not cancelled"),
+      );
     gone.addEventListener("abort", cancel, { once: true });
     if (gone.aborted) cancel();
     try {
       for (;;) {
-        for await (const { event } of followJob({ api, findRequest }, { caller, requestId }, gone)) if (event.type === "done") break;
+        for await (const { event } of followJob({ api, findRequest }, { caller, requestId }, gone))
+          if (event.type === "done") break;
         const result = await inner("GET", address);
         // A store may be away: then it is asked until it knows.
         if (result.status !== 400 && result.status < 500) return result;
@@ -129,13 +160,20 @@ const streamAnswer =
   (payload, gone) =>
     inner("POST", `${TREES.run.prefix}/${endpoint}/stream`, { body: payload, signal: gone });
 
-function serve({ log, bodyBytesMax, inputs }: Pick<Api, "log" | "bodyBytesMax" | "inputs">, ws: WebSocket, answer: Answer): ServedSocket {
+function serve(
+  { log, bodyBytesMax, inputs }: Pick<Api, "log" | "bodyBytesMax" | "inputs">,
+  ws: WebSocket,
+  answer: Answer,
+): ServedSocket {
   const waiting: Buffer[] = [];
   let waitingBytes = 0;
   let working = false;
   const gone = new AbortController();
   ws.once("close", () => gone.abort());
-  const idle: NodeJS.Timeout = setTimeout(() => (working ? void idle.refresh() : endSocket(ws, 1000, "idle")), LIMITS.socketIdleMs);
+  const idle: NodeJS.Timeout = setTimeout(
+    () => (working ? void idle.refresh() : endSocket(ws, 1000, "idle")),
+    LIMITS.socketIdleMs,
+  );
   ws.once("close", () => clearTimeout(idle));
   const forget = (): void => {
     inputs.remove(waitingBytes);
@@ -201,9 +239,13 @@ async function relay(ws: WebSocket, response: Response, askedAtMs: number, gone:
 }
 
 /** A text that would be taken for one of our own frames goes as bytes. */
-const sendBody = (ws: WebSocket, text: string): void => sendOn(ws, looksLikeFrame(text) ? Buffer.from(text) : text);
+const sendBody = (ws: WebSocket, text: string): void =>
+  sendOn(ws, looksLikeFrame(text) ? Buffer.from(text) : text);
 
-/** The `data` of each server-sent event. Our own streams have LF only and one `data` line an event (contract §4.2). */
+/**
+ * The `data` of each server-sent event. Our own streams have LF only and one `data` line an event (contract
+ * §4.2).
+ */
 async function* eventData(body: ReadableStreamDefaultReader<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let rest = "";

@@ -1,13 +1,13 @@
 import type { IncomingMessage } from "node:http";
 import type { RawData, WebSocket } from "ws";
-import { appOf } from "../../core/endpoint.ts";
+import { appOf } from "../../core/models/endpoint.ts";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { type ErrorInfo, errorInfo, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
-import type { JsonObject } from "../../core/json.ts";
+import type { JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { type ModelVersion, taskQueueOf } from "../../core/model.ts";
-import { newRequestId } from "../../core/request-id.ts";
-import type { SessionSpec } from "../../core/session.ts";
+import { type ModelVersion, taskQueueOf } from "../../core/models/model.ts";
+import { newRequestId } from "../../core/requests/request-id.ts";
+import type { SessionSpec } from "../../core/requests/session.ts";
 import { decodeFrame, decodeJsonFrame, encodeFrame, FrameFault, frameJson } from "../../fal/msgpack.ts";
 import {
   errorMessage,
@@ -22,21 +22,27 @@ import {
 } from "../../fal/realtime.ts";
 import type { ModelRoute } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import type { Caller } from "../key-ring.ts";
-import { refuseBehaviourOff, refuseOff } from "../route-of.ts";
+import type { Caller } from "../auth/key-ring.ts";
+import { refuseBehaviourOff, refuseOff } from "../requests/caller-route.ts";
 import { createInFlight } from "../run/in-flight.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import { checkFrame, checkJson } from "./frame-check.ts";
 import { openSession } from "./session.ts";
 import { endSocket, type ServedSocket, sendOn } from "./socket-end.ts";
-import { callerOfToken } from "./token-caller.ts";
+import { callerOfToken } from "../auth/token-caller.ts";
 
-type Api = Pick<ApiDependencies, "registry" | "flags" | "keyRing" | "tokens" | "sessions" | "frames" | "clock" | "log" | "realtime"> & {
+type Api = Pick<
+  ApiDependencies,
+  "registry" | "flags" | "keyRing" | "tokens" | "sessions" | "frames" | "clock" | "log" | "realtime"
+> & {
   /** What waits in all sockets of the gateway. */
   inputs: ByteBudget;
 };
 
-/** Inputs with the GPU worker at once: enough to hide the way there, few enough to lose. One when the caller counts them itself. */
+/**
+ * Inputs with the GPU worker at once: enough to hide the way there, few enough to lose. One when the caller
+ * counts them itself.
+ */
 const IN_FLIGHT_MAX = 4;
 
 interface Opening {
@@ -48,22 +54,29 @@ interface Opening {
 }
 
 /**
- * Serves a realtime socket (contract §5.1-5.4). Whoever may not have one gets it all the same, with a message and a close,
- * because browsers do not tell a script why an upgrade failed.
+ * Serves a realtime socket (contract §5.1-5.4). Whoever may not have one gets it all the same, with a message
+ * and a close, because browsers do not tell a script why an upgrade failed.
  *
  * - `/{id}/realtime` and custom paths: an input is a msgpack object or text JSON; its outputs come back in the same form. A bad
  *   input is an `x-fal-error`, and the socket stays; an engine's failure is `INTERNAL_ERROR`, then the socket closes.
  * - `/{id}`: a raw socket, frames go to the engine and come back as they are.
  */
 export const createRealtimeSocket = (api: Api) => {
-  const sessions = createInFlight(() => api.realtime.sessionsMax, "realtime sessions open", "Close one first.");
+  const sessions = createInFlight(
+    () => api.realtime.sessionsMax,
+    "realtime sessions open",
+    "Close one first.",
+  );
 
   const refusal = (error: unknown) => {
     if (!isTemperaError(error)) throw error;
     return (ws: WebSocket): ServedSocket => turnAway(ws, error);
   };
 
-  return async (address: SocketAddress, request: IncomingMessage): Promise<(ws: WebSocket) => ServedSocket> => {
+  return async (
+    address: SocketAddress,
+    request: IncomingMessage,
+  ): Promise<(ws: WebSocket) => ServedSocket> => {
     try {
       const opening = await open(api, address, request);
       return (ws) => {
@@ -81,19 +94,30 @@ export const createRealtimeSocket = (api: Api) => {
 };
 
 /** Who → may they → is it right. */
-async function open(api: Api, { path, query }: SocketAddress, { headers }: IncomingMessage): Promise<Opening> {
+async function open(
+  api: Api,
+  { path, query }: SocketAddress,
+  { headers }: IncomingMessage,
+): Promise<Opening> {
   const token = query.get("fal_jwt_token");
-  const caller = token ? await callerOfToken(api, token, path) : await api.keyRing.authenticate(headers.authorization, appOf(path));
+  const caller = token
+    ? await callerOfToken(api, token, path)
+    : await api.keyRing.authenticate(headers.authorization, appOf(path));
   const place = realtimePlace(path, (endpoint) => api.registry.route(endpoint) !== undefined);
   const sessionId = newRequestId();
   const route = place && api.registry.route(place.endpoint, sessionId);
-  if (!place || !route) throw new TemperaError("endpoint_unknown", `Application "${appOf(path).split("/").at(-1)}" not found`);
+  if (!place || !route)
+    throw new TemperaError("endpoint_unknown", `Application "${appOf(path).split("/").at(-1)}" not found`);
   if (!route.model?.realtime)
-    throw new TemperaError("realtime_unsupported", `The model ${place.endpoint} has no realtime sessions; call it on the queue.`);
+    throw new TemperaError(
+      "realtime_unsupported",
+      `The model ${place.endpoint} has no realtime sessions; call it on the queue.`,
+    );
   refuseOff(api.flags, route, caller.ownerId);
   refuseBehaviourOff(api.flags, "realtime", caller.ownerId, "Call the model on the queue.");
   const maxBuffering = readMaxBuffering(query.get("max_buffering"));
-  if (maxBuffering === "invalid") throw new TemperaError("realtime_query_invalid", "max_buffering is a whole number from 1 to 60.");
+  if (maxBuffering === "invalid")
+    throw new TemperaError("realtime_query_invalid", "max_buffering is a whole number from 1 to 60.");
   return { caller, sessionId, route, place, maxBuffering };
 }
 
@@ -128,7 +152,10 @@ function serve(
   const sayError = (error: ErrorInfo): void => {
     if (!raw) sendOn(ws, errorMessage(error));
   };
-  /** The end after an error: the message has said why, so a framed socket closes cleanly; a raw one has only its code. */
+  /**
+   * The end after an error: the message has said why, so a framed socket closes cleanly; a raw one has only
+   * its code.
+   */
   const fail = (error: ErrorInfo): void => {
     sayError(error);
     if (raw) void end(CATALOGUE[error.code].retryable ? 1013 : 1011, error.message.slice(0, 100));
@@ -142,7 +169,10 @@ function serve(
   const session = openSession(
     api,
     specOf(model, caller, { sessionId, path, raw }),
-    { bufferedMax: maxBuffering ?? LIMITS.framesBufferedMax, inFlightMax: maxBuffering === undefined ? IN_FLIGHT_MAX : 1 },
+    {
+      bufferedMax: maxBuffering ?? LIMITS.framesBufferedMax,
+      inFlightMax: maxBuffering === undefined ? IN_FLIGHT_MAX : 1,
+    },
     {
       output({ sequence, payload, text }) {
         idle.refresh();
@@ -153,7 +183,10 @@ function serve(
         try {
           sendOn(ws, frameJson(decodeFrame(payload)));
         } catch (error) {
-          fail({ code: "runner_incomplete_response", message: `The engine's output cannot be read: ${(error as Error).message}` });
+          fail({
+            code: "runner_incomplete_response",
+            message: `The engine's output cannot be read: ${(error as Error).message}`,
+          });
         }
       },
       settled(sequence, seconds, error) {
@@ -197,13 +230,22 @@ function serve(
       const checked = isBinary
         ? checkFrame(route, decodeFrame(bytes))
         : checkJson(route, decodeJsonFrame(bytes.toString("utf8")) as JsonObject);
-      if ("faults" in checked) return sayError({ code: "input_invalid", message: CATALOGUE.input_invalid.says, faults: checked.faults });
+      if ("faults" in checked)
+        return sayError({
+          code: "input_invalid",
+          message: CATALOGUE.input_invalid.says,
+          faults: checked.faults,
+        });
       const payload = encodeFrame(checked.input);
       const sequence = session.send(payload, false);
       if (!isBinary) asText.add(sequence);
     } catch (error) {
       if (!(error instanceof FrameFault)) throw error;
-      sayError({ code: "input_invalid", message: error.message, faults: [{ loc: ["body"], msg: error.message, type: "value_error" }] });
+      sayError({
+        code: "input_invalid",
+        message: error.message,
+        faults: [{ loc: ["body"], msg: error.message, type: "value_error" }],
+      });
     }
   });
   ws.once("close", () => {
@@ -212,11 +254,16 @@ function serve(
     clearInterval(checking);
     void session.close().finally(() => held[Symbol.dispose]());
   });
-  // fal's clients connect again at the next send after a clean close, and report any other code as an error (contract §5.3).
+  // fal's clients connect again at the next send after a clean close, and report any other code as an error
+  // (contract §5.3).
   return { goAway: () => end(raw ? 1012 : 1000, "The gateway restarts; connect again.") };
 }
 
-const specOf = (model: ModelVersion, { ownerId, keyId }: Caller, place: Pick<SessionSpec, "sessionId" | "path" | "raw">): SessionSpec => ({
+const specOf = (
+  model: ModelVersion,
+  { ownerId, keyId }: Caller,
+  place: Pick<SessionSpec, "sessionId" | "path" | "raw">,
+): SessionSpec => ({
   ...place,
   ownerId,
   keyId,

@@ -1,5 +1,5 @@
 import { expect, it, vi } from "vitest";
-import type { SessionSpec } from "../../core/session.ts";
+import type { SessionSpec } from "../../core/requests/session.ts";
 import { createByteBudget } from "./byte-budget.ts";
 import { openSession } from "./session.ts";
 

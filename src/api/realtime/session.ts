@@ -1,10 +1,13 @@
-/** A realtime session as the gateway sees it: inputs go to whichever GPU worker holds it now, outputs come back. */
+/**
+ * A realtime session as the gateway sees it: inputs go to whichever GPU worker holds it now, outputs come
+ * back.
+ */
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { type ErrorInfo, errorInfo } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
-import type { Log } from "../../core/ports/log.ts";
-import type { ChannelEnd, FrameChannel, Sessions } from "../../core/ports/sessions.ts";
-import type { Frame, SessionSpec, ToGateway, ToWorker } from "../../core/session.ts";
+import type { Log } from "../../core/operations/log.ts";
+import type { ChannelEnd, FrameChannel, Sessions } from "../../core/requests/sessions.ts";
+import type { Frame, SessionSpec, ToGateway, ToWorker } from "../../core/requests/session.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 
 export interface SessionListener {
@@ -44,7 +47,12 @@ const PULSES_MISSED_MAX = 3;
  * @param api `inputs`: what the inputs of all sessions that wait may take together
  */
 export function openSession(
-  { sessions, frames, log, inputs }: { sessions: Sessions; frames: FrameChannel; log: Log; inputs: ByteBudget },
+  {
+    sessions,
+    frames,
+    log,
+    inputs,
+  }: { sessions: Sessions; frames: FrameChannel; log: Log; inputs: ByteBudget },
   spec: SessionSpec,
   { bufferedMax, inFlightMax }: SessionOptions,
   listener: SessionListener,
@@ -67,7 +75,11 @@ export function openSession(
     listener.failed(error);
   };
   const tell = (message: ToWorker): void => {
-    channel?.send(message).catch((error) => log.debug({ sessionId: spec.sessionId, err: errorInfo(error) }, "a frame was not sent"));
+    channel
+      ?.send(message)
+      .catch((error) =>
+        log.debug({ sessionId: spec.sessionId, err: errorInfo(error) }, "a frame was not sent"),
+      );
   };
 
   const takeOldest = (): Frame | undefined => {
@@ -139,7 +151,10 @@ export function openSession(
     const now = performance.now();
     if (heldByWorker && now - pulsedAtMs > spec.pulseMs * PULSES_MISSED_MAX) away();
     if (!heldByWorker && now - withoutWorkerSinceMs > spec.startMs) {
-      fail({ code: "runner_scheduling_failure", message: "No engine was free to hold the session in time; try again later." });
+      fail({
+        code: "runner_scheduling_failure",
+        message: "No engine was free to hold the session in time; try again later.",
+      });
     }
   };
   const beating = setInterval(beat, spec.pulseMs);
@@ -170,7 +185,10 @@ export function openSession(
       await sessions
         .cancel(spec.sessionId)
         .catch((error) =>
-          log.warn({ sessionId: spec.sessionId, err: errorInfo(error) }, "a session was not cancelled; silence will end it"),
+          log.warn(
+            { sessionId: spec.sessionId, err: errorInfo(error) },
+            "a session was not cancelled; silence will end it",
+          ),
         );
     }
     await channel?.close();

@@ -4,18 +4,27 @@ import { LIMITS } from "../../core/limits.ts";
 
 /** A socket of ours and how it wants to be told to end. */
 export interface ServedSocket {
-  /** The gateway goes away. Resolves when nobody needs to be told any more; the socket may still be closing. */
+  /**
+   * The gateway goes away. Resolves when nobody needs to be told any more; the socket may still be closing.
+   */
   goAway(): Promise<void>;
 }
 
-/** The most bytes of UTF-8 that fit into a close frame beside its code (RFC 6455 §5.5); `ws` throws for more. */
+/**
+ * The most bytes of UTF-8 that fit into a close frame beside its code (RFC 6455 §5.5); `ws` throws for more.
+ */
 const REASON_BYTES_MAX = 123;
 
-/** Ends a socket: a close frame with as much of the reason as fits, and a cut when it is not answered in time. */
+/**
+ * Ends a socket: a close frame with as much of the reason as fits, and a cut when it is not answered in time.
+ */
 export function endSocket(ws: WebSocket, code = 1000, reason = ""): void {
   if (ws.readyState === WebSocket.CLOSING || ws.readyState === WebSocket.CLOSED) return;
   // As the middle of a stream, so that a character that is cut in two is left out.
-  ws.close(code, new TextDecoder().decode(Buffer.from(reason).subarray(0, REASON_BYTES_MAX), { stream: true }));
+  ws.close(
+    code,
+    new TextDecoder().decode(Buffer.from(reason).subarray(0, REASON_BYTES_MAX), { stream: true }),
+  );
   const timer = setTimeout(() => ws.terminate(), LIMITS.socketCloseMs);
   ws.once("close", () => clearTimeout(timer));
 }
@@ -28,8 +37,13 @@ export function sendOn(ws: WebSocket, data: string | Uint8Array, binary = typeof
 }
 
 /** Cuts the sockets with the most outputs unread until all of them together hold at most `bytesMax`. */
-export function shedBacklog(sockets: Iterable<Pick<WebSocket, "bufferedAmount" | "terminate">>, bytesMax: number): void {
-  const lagging = [...sockets].filter(({ bufferedAmount }) => bufferedAmount > 0).map((ws) => ({ ws, bytes: ws.bufferedAmount }));
+export function shedBacklog(
+  sockets: Iterable<Pick<WebSocket, "bufferedAmount" | "terminate">>,
+  bytesMax: number,
+): void {
+  const lagging = [...sockets]
+    .filter(({ bufferedAmount }) => bufferedAmount > 0)
+    .map((ws) => ({ ws, bytes: ws.bufferedAmount }));
   lagging.sort((a, b) => b.bytes - a.bytes);
   let kept = lagging.reduce((sum, { bytes }) => sum + bytes, 0);
   for (const { ws, bytes } of lagging) {

@@ -20,11 +20,17 @@ it("a connection that breaks while its upgrade is refused in a shutdown is no un
   };
   const sockets = createSockets(api as unknown as Parameters<typeof createSockets>[0], () => new Response());
   const socket = new PassThrough();
-  sockets.upgrade({ url: "/tempera/stub/realtime", headers: { host: "x" } } as IncomingMessage, socket, Buffer.alloc(0));
+  sockets.upgrade(
+    { url: "/tempera/stub/realtime", headers: { host: "x" } } as IncomingMessage,
+    socket,
+    Buffer.alloc(0),
+  );
   await sockets.stop();
   known();
   await expect.poll(() => socket.writableEnded).toBe(true); // refused
   expect(String(socket.read())).toContain("HTTP/1.1 503");
-  expect(() => socket.emit("error", Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" }))).not.toThrow();
+  expect(() =>
+    socket.emit("error", Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" })),
+  ).not.toThrow();
   expect(socket.destroyed).toBe(true);
 });

@@ -5,11 +5,11 @@ import { WebSocket, WebSocketServer } from "ws";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { errorInfo, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { newRequestId } from "../../core/request-id.ts";
+import { newRequestId } from "../../core/requests/request-id.ts";
 import { falError } from "../../fal/errors.ts";
 import { parseSocketAddress, type SocketAddress } from "../../fal/realtime.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { REQUEST_ID_HEADER } from "../request-id.ts";
+import { REQUEST_ID_HEADER } from "../http/request-id.ts";
 import { createByteBudget } from "./byte-budget.ts";
 import { createHttpSocket, type InnerFetch } from "./http-socket.ts";
 import { createRealtimeSocket } from "./realtime-socket.ts";
@@ -24,7 +24,10 @@ export interface Sockets {
   stop(): Promise<void>;
 }
 
-/** A socket that answers a close frame without a code with 1000: clients would report an echoed 1005 as an error (contract §5.3). */
+/**
+ * A socket that answers a close frame without a code with 1000: clients would report an echoed 1005 as an
+ * error (contract §5.3).
+ */
 class PoliteWebSocket extends WebSocket {
   override close(code = 1000, reason?: string | Buffer): void {
     super.close(code, reason);
@@ -67,7 +70,12 @@ export function createSockets(
       WebSocket: PoliteWebSocket,
       maxPayload,
       // Contexts are not kept between messages: each would hold 300 KiB for the life of its socket.
-      perMessageDeflate: { threshold: 1024, concurrencyLimit: 4, serverNoContextTakeover: true, clientNoContextTakeover: true },
+      perMessageDeflate: {
+        threshold: 1024,
+        concurrencyLimit: 4,
+        serverNoContextTakeover: true,
+        clientNoContextTakeover: true,
+      },
     });
   const servers = { run: serverOf(LIMITS.frameBytesMax), ws: serverOf(api.bodyBytesMax) };
   // One payload as large as any body must fit.
@@ -84,7 +92,10 @@ export function createSockets(
     },
     fetchInner,
   );
-  const shedding = setInterval(() => shedBacklog(served.keys(), LIMITS.socketsBacklogBytesMax), LIMITS.socketsBacklogCheckMs).unref();
+  const shedding = setInterval(
+    () => shedBacklog(served.keys(), LIMITS.socketsBacklogBytesMax),
+    LIMITS.socketsBacklogCheckMs,
+  ).unref();
 
   const accept = (
     address: SocketAddress,
@@ -112,7 +123,10 @@ export function createSockets(
       const address = parseSocketAddress(hostOf(request, api.trustProxy === true), request.url ?? "/");
       const serve = async (): Promise<void> => {
         if (!address)
-          throw new TemperaError("path_unknown", `No WebSocket is served at ${(request.url ?? "/").split("?")[0]?.slice(0, 200)}`);
+          throw new TemperaError(
+            "path_unknown",
+            `No WebSocket is served at ${(request.url ?? "/").split("?")[0]?.slice(0, 200)}`,
+          );
         if (stopping) throw goingAway();
         if (served.size + opening > api.realtime.socketsMax) throw new TemperaError("sockets_exhausted");
         const open = address.tree === "ws" ? await http(address, request) : await realtime(address, request);
@@ -140,7 +154,8 @@ export function createSockets(
   };
 }
 
-const goingAway = (): TemperaError => new TemperaError("store_unavailable", "The gateway is shutting down. Try again.");
+const goingAway = (): TemperaError =>
+  new TemperaError("store_unavailable", "The gateway is shutting down. Try again.");
 
 const hostOf = ({ headers }: IncomingMessage, trustProxy: boolean): string => {
   const forwarded = trustProxy ? headers["x-forwarded-host"] : undefined;
@@ -150,7 +165,9 @@ const hostOf = ({ headers }: IncomingMessage, trustProxy: boolean): string => {
 /** Answers an upgrade as plain HTTP, in the shape of every other error. */
 function refuse(socket: Duplex, error: unknown, log: ApiDependencies["log"]): void {
   if (!isTemperaError(error)) log.error({ err: error }, "unexpected error in an upgrade");
-  const info = isTemperaError(error) ? errorInfo(error) : { code: "server_error" as const, message: CATALOGUE.server_error.says };
+  const info = isTemperaError(error)
+    ? errorInfo(error)
+    : { code: "server_error" as const, message: CATALOGUE.server_error.says };
   if (info.code === "store_unavailable") {
     // Which store, where and why is for operators.
     log.warn({}, info.message);

@@ -1,10 +1,10 @@
 import { isTemperaError } from "../../core/errors/tempera-error.ts";
-import type { RequestEvent } from "../../core/events.ts";
-import { pause } from "../../core/pause.ts";
-import type { Outcome } from "../../core/request.ts";
+import type { RequestEvent } from "../../core/requests/events.ts";
+import { pause } from "../../core/concurrency/sleep.ts";
+import type { Outcome } from "../../core/requests/request.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import type { createFindRequest } from "../find-request.ts";
-import type { Caller } from "../key-ring.ts";
+import type { createFindRequest } from "../requests/find-request.ts";
+import type { Caller } from "../auth/key-ring.ts";
 
 /** How often a job whose events are followed is looked up behind the event log's back. */
 const RECHECK_MS = 10_000;
@@ -26,17 +26,21 @@ export interface Followed {
 }
 
 /**
- * The events of a job as they come, up to `done`, which is always the last: from the event log, raced with what Postgres and
- * Temporal know of its end (design §4, step 5), so that a lost event log delays an answer and loses none. Ends early only
- * when `signal` aborts.
+ * The events of a job as they come, up to `done`, which is always the last: from the event log, raced with
+ * what Postgres and Temporal know of its end (design §4, step 5), so that a lost event log delays an answer
+ * and loses none. Ends early only when `signal` aborts.
  *
- * The event log is subscribed to at the first `next`: ask for it before the job is started and nothing is missed.
+ * The event log is subscribed to at the first `next`: ask for it before the job is started and nothing is
+ * missed.
  */
 export async function* followJob(
   {
     api,
     findRequest,
-  }: { api: Pick<ApiDependencies, "events" | "requests" | "jobs" | "objects">; findRequest: ReturnType<typeof createFindRequest> },
+  }: {
+    api: Pick<ApiDependencies, "events" | "requests" | "jobs" | "objects">;
+    findRequest: ReturnType<typeof createFindRequest>;
+  },
   { caller, requestId, afterId }: Followed,
   signal: AbortSignal,
 ): AsyncGenerator<FollowedEvent> {

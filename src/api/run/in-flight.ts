@@ -1,13 +1,16 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 
 export interface InFlight {
-  /** Takes one of an owner's places, until it is disposed of. Throws `concurrent_requests_limit` when all are taken. */
+  /**
+   * Takes one of an owner's places, until it is disposed of. Throws `concurrent_requests_limit` when all are
+   * taken.
+   */
   take(ownerId: string): Disposable;
 }
 
 /**
- * Counts what each owner has open at this gateway, so that one cannot take everything: a run or a stream holds a connection and a
- * subscription, a realtime session a slot of an engine.
+ * Counts what each owner has open at this gateway, so that one cannot take everything: a run or a stream
+ * holds a connection and a subscription, a realtime session a slot of an engine.
  *
  * @param maxNow how many each may have, asked for each time
  * @param what  and @param remedy  what the refusal says: "You have 3 <what>, as many as you may. <remedy>"
@@ -18,7 +21,11 @@ export function createInFlight(maxNow: () => number, what: string, remedy: strin
     take(ownerId) {
       const before = open.get(ownerId) ?? 0;
       const max = maxNow();
-      if (before >= max) throw new TemperaError("concurrent_requests_limit", `You have ${max} ${what}, as many as you may. ${remedy}`);
+      if (before >= max)
+        throw new TemperaError(
+          "concurrent_requests_limit",
+          `You have ${max} ${what}, as many as you may. ${remedy}`,
+        );
       open.set(ownerId, before + 1);
       let taken = true;
       return {

@@ -1,10 +1,10 @@
 import type { Context, Hono } from "hono";
-import { appLength, isEndpointId, pathSegments } from "../../core/endpoint.ts";
+import { appLength, isEndpointId, pathSegments } from "../../core/models/endpoint.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { TREES } from "../../fal/index.ts";
-import { rawPath } from "../address.ts";
+import { rawPath } from "../http/address.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { methodNotAllowed } from "../method-not-allowed.ts";
+import { methodNotAllowed } from "../http/method-not-allowed.ts";
 import { createInFlight } from "./in-flight.ts";
 import { createRun, type RunApi } from "./run.ts";
 import { createStream } from "./stream.ts";
@@ -12,23 +12,32 @@ import { createStream } from "./stream.ts";
 const METHODS = ["POST", "GET"];
 
 /**
- * Sync runs and streams: `/run/{endpoint}` and `/run/{endpoint}/stream`. Returned is the handler of the same at the root,
- * which belongs behind every other route.
+ * Sync runs and streams: `/run/{endpoint}` and `/run/{endpoint}/stream`. Returned is the handler of the same
+ * at the root, which belongs behind every other route.
  */
-export function runRoutes(app: Hono, api: RunApi & Pick<ApiDependencies, "runsMax">): (c: Context) => Promise<Response> {
-  const inFlight = createInFlight(() => api.runsMax, "runs and streams open", "Wait for one, or submit to the queue.");
+export function runRoutes(
+  app: Hono,
+  api: RunApi & Pick<ApiDependencies, "runsMax">,
+): (c: Context) => Promise<Response> {
+  const inFlight = createInFlight(
+    () => api.runsMax,
+    "runs and streams open",
+    "Wait for one, or submit to the queue.",
+  );
   const run = createRun(api, inFlight);
   const stream = createStream(api, inFlight);
 
   const serve = async (c: Context, path: string): Promise<Response> => {
     const segments = pathSegments(path);
     const endpoint = segments.join("/");
-    if (!isEndpointId(endpoint)) throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
+    if (!isEndpointId(endpoint))
+      throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
     if (!METHODS.includes(c.req.method)) {
       return methodNotAllowed(api, METHODS.join(", "))(c);
     }
     // A model may be called `stream` itself.
-    const streamed = segments.at(-1) === "stream" && segments.length > appLength(segments) && !api.registry.route(endpoint);
+    const streamed =
+      segments.at(-1) === "stream" && segments.length > appLength(segments) && !api.registry.route(endpoint);
     return streamed ? stream(c, segments.slice(0, -1).join("/")) : run(c, endpoint);
   };
   app.all(`${TREES.run.prefix}/*`, (c) => serve(c, rawPath(c).slice(TREES.run.prefix.length)));

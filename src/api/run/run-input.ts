@@ -1,15 +1,15 @@
 import type { Context } from "hono";
-import type { Json, JsonObject } from "../../core/json.ts";
-import type { JsonSchema } from "../../core/model.ts";
-import { readJsonBody } from "../read-body.ts";
+import type { Json, JsonObject } from "../../core/json/json.ts";
+import type { JsonSchema } from "../../core/models/model.ts";
+import { readJsonBody } from "../http/read-body.ts";
 
 /** Query parameters that are the platform's, not the model's. */
 const isOurs = (name: string): boolean => name.startsWith("fal_") || name === "logs";
 
 /**
- * The input of a run: the JSON body, or with `GET` the query, as fal's clients put it there (contract §1.3). A query holds
- * text alone, so what the schema calls a number, a boolean, a list or an object is read as such; what cannot be is left for the
- * input check to name.
+ * The input of a run: the JSON body, or with `GET` the query, as fal's clients put it there (contract §1.3).
+ * A query holds text alone, so what the schema calls a number, a boolean, a list or an object is read as
+ * such; what cannot be is left for the input check to name.
  *
  * Throws `body_too_large`, `body_overdue` or `body_not_json`.
  */

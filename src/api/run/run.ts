@@ -1,21 +1,21 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Context } from "hono";
-import { appOf } from "../../core/endpoint.ts";
+import { appOf } from "../../core/models/endpoint.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { JobSpec } from "../../core/job.ts";
-import type { Json } from "../../core/json.ts";
+import type { JobSpec } from "../../core/requests/job.ts";
+import type { Json } from "../../core/json/json.ts";
 import type { Route } from "../../registry/registry.ts";
-import { answerOutcome } from "../answer-outcome.ts";
+import { answerOutcome } from "../requests/answer-outcome.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { createFindRequest, type FoundRequest } from "../find-request.ts";
-import { type ClaimedRequest, createClaimRequest } from "../idempotency/claim-request.ts";
-import { REPLAYED_HEADER } from "../idempotency/idempotency-key.ts";
-import { type Intake, queueJob, readIntake } from "../intake.ts";
-import type { Caller } from "../key-ring.ts";
-import { bodyOfCall } from "../limits/body-of-call.ts";
-import { takePlace } from "../limits/take-place.ts";
-import { requestIdOf } from "../request-id.ts";
-import { callerRoute } from "../route-of.ts";
+import { createFindRequest, type FoundRequest } from "../requests/find-request.ts";
+import { type ClaimedRequest, createClaimRequest } from "../requests/claim-request.ts";
+import { REPLAYED_HEADER } from "../requests/idempotency-key.ts";
+import { type Intake, queueJob, readIntake } from "../requests/submission.ts";
+import type { Caller } from "../auth/key-ring.ts";
+import { bodyOfCall } from "../http/request-body.ts";
+import { takePlace } from "../limits/acquire-slot.ts";
+import { requestIdOf } from "../http/request-id.ts";
+import { callerRoute } from "../requests/caller-route.ts";
 import { cancelJob } from "./cancel-job.ts";
 import { followJob } from "./follow-job.ts";
 import type { InFlight } from "./in-flight.ts";
@@ -46,11 +46,12 @@ export type RunApi = Pick<
 >;
 
 /**
- * Runs a model and answers with its output, as one call (contract §3): the job of a submit with a single attempt, waited for.
- * Cancelled when the caller leaves, unless an idempotency key says that it comes back: then the next call with that key waits for the same
- * job, and is given the same answer.
+ * Runs a model and answers with its output, as one call (contract §3): the job of a submit with a single
+ * attempt, waited for. Cancelled when the caller leaves, unless an idempotency key says that it comes back:
+ * then the next call with that key waits for the same job, and is given the same answer.
  *
- * 401, 404, 400, 413, 422 and 503 as a submit; 429 when the caller has too many of these open; then what the result says.
+ * 401, 404, 400, 413, 422 and 503 as a submit; 429 when the caller has too many of these open; then what the
+ * result says.
  */
 export const createRun = (api: RunApi, inFlight: InFlight) => {
   const findRequest = createFindRequest(api);
@@ -76,7 +77,9 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
     };
     const headers = claim?.standing ? { [REPLAYED_HEADER]: "true" } : {};
     try {
-      const queueing = intake && queueJob(api, intake, { recordAfterMs: RECORD_AFTER_MS, claim: claim?.standing ? undefined : claim });
+      const queueing =
+        intake &&
+        queueJob(api, intake, { recordAfterMs: RECORD_AFTER_MS, claim: claim?.standing ? undefined : claim });
       // Behind the start and ahead of its answer, so that a quick job's end is told and not read back.
       let next = nextTurn().then(() => events.next());
       next.catch(() => {});
@@ -110,7 +113,11 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
   };
 
   /** A run that is to be started, in one of its owner's places. */
-  async function begin(c: Context, asked: { route: Route; caller: Caller; raw: Json }, claim: ClaimedRequest | undefined): Promise<Intake> {
+  async function begin(
+    c: Context,
+    asked: { route: Route; caller: Caller; raw: Json },
+    claim: ClaimedRequest | undefined,
+  ): Promise<Intake> {
     try {
       const intake = await readIntake(api, c, { ...asked, direct: true });
       await takePlace(api, intake);
@@ -128,8 +135,12 @@ export const createRun = (api: RunApi, inFlight: InFlight) => {
 
   /** The outcome of a run that has ended. */
   async function replay(c: Context, { requestId, outcome }: FoundRequest): Promise<Response> {
-    const known = outcome ?? (await api.events.outcome(requestId).catch(() => undefined))?.outcome ?? (await api.jobs.outcome(requestId));
-    if (!known) throw new TemperaError("store_unavailable", "The result cannot be read right now. Try again.");
+    const known =
+      outcome ??
+      (await api.events.outcome(requestId).catch(() => undefined))?.outcome ??
+      (await api.jobs.outcome(requestId));
+    if (!known)
+      throw new TemperaError("store_unavailable", "The result cannot be read right now. Try again.");
     return answerOutcome(c, api, known, { [REPLAYED_HEADER]: "true" });
   }
 };

@@ -1,10 +1,10 @@
 import type { Context } from "hono";
-import { appOf } from "../../core/endpoint.ts";
+import { appOf } from "../../core/models/endpoint.ts";
 import { errorInfo, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
-import type { LoggedEvent, RequestEvent } from "../../core/events.ts";
-import type { JsonObject } from "../../core/json.ts";
-import { isRequestId } from "../../core/request.ts";
-import { retrieve } from "../../core/stored.ts";
+import type { LoggedEvent, RequestEvent } from "../../core/requests/events.ts";
+import type { JsonObject } from "../../core/json/json.ts";
+import { isRequestId } from "../../core/requests/request.ts";
+import { retrieve } from "../../core/files/stored-value.ts";
 import {
   falError,
   parseStreamEventId,
@@ -16,22 +16,24 @@ import {
   streamEventId,
 } from "../../fal/index.ts";
 import type { Route } from "../../registry/registry.ts";
-import { createFindRequest } from "../find-request.ts";
-import { queueJob, readIntake } from "../intake.ts";
-import type { Caller } from "../key-ring.ts";
-import { takePlace } from "../limits/take-place.ts";
-import { callerOfToken } from "../realtime/token-caller.ts";
-import { answerAbout, REQUEST_ID_HEADER, requestIdOf } from "../request-id.ts";
-import { callerRoute } from "../route-of.ts";
-import { sseStream } from "../sse-stream.ts";
+import { createFindRequest } from "../requests/find-request.ts";
+import { queueJob, readIntake } from "../requests/submission.ts";
+import type { Caller } from "../auth/key-ring.ts";
+import { takePlace } from "../limits/acquire-slot.ts";
+import { callerOfToken } from "../auth/token-caller.ts";
+import { answerAbout, REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
+import { callerRoute } from "../requests/caller-route.ts";
+import { sseStream } from "../http/sse-stream.ts";
 import { cancelJob } from "./cancel-job.ts";
 import { followJob } from "./follow-job.ts";
 import type { InFlight } from "./in-flight.ts";
-import { createPipelineTeller } from "./pipeline-teller.ts";
+import { createPipelineTeller } from "./pipeline-stream.ts";
 import type { RunApi } from "./run.ts";
 import { readRunInput } from "./run-input.ts";
 
-/** How long after its caller left a stream's job goes on, for the caller to come back with `Last-Event-ID`. */
+/**
+ * How long after its caller left a stream's job goes on, for the caller to come back with `Last-Event-ID`.
+ */
 const RETURN_WITHIN_MS = 5_000;
 
 /** A job and the place in its events from which a stream tells them. */
@@ -51,13 +53,14 @@ interface Attached {
 type Teller = (event: RequestEvent) => AsyncIterable<JsonObject>;
 
 /**
- * Runs a model and tells what happens as server-sent events (contract §4): progress and previews as they come, the whole
- * output last. A failure after the stream has opened is an error event and then a clean end.
+ * Runs a model and tells what happens as server-sent events (contract §4): progress and previews as they
+ * come, the whole output last. A failure after the stream has opened is an error event and then a clean end.
  *
- * Every event has an id. A caller who lost the connection comes back with `Last-Event-ID` within `RETURN_WITHIN_MS` (any
- * time, when it was the gateway that went away) and is told the rest; the body is not looked at then. 204 when there is no
- * rest: browsers ask again after a clean end and stop at that answer. Who does not come back has the job cancelled. Only streams
- * are come back to: a queue request outlives whoever looks at it (contract §2.5).
+ * Every event has an id. A caller who lost the connection comes back with `Last-Event-ID` within
+ * `RETURN_WITHIN_MS` (any time, when it was the gateway that went away) and is told the rest; the body is not
+ * looked at then. 204 when there is no rest: browsers ask again after a clean end and stop at that answer.
+ * Who does not come back has the job cancelled. Only streams are come back to: a queue request outlives
+ * whoever looks at it (contract §2.5).
  */
 export const createStream = (api: RunApi, inFlight: InFlight) => {
   const findRequest = createFindRequest(api);
@@ -75,12 +78,19 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
       const gone = new AbortController();
       // An empty one is none: browsers' event sources forget their id that way.
       const lastEventId = c.req.header("last-event-id") || undefined;
-      const attached = lastEventId === undefined ? undefined : await resume(caller, (route.model ?? route.pipeline).endpoint, lastEventId);
+      const attached =
+        lastEventId === undefined
+          ? undefined
+          : await resume(caller, (route.model ?? route.pipeline).endpoint, lastEventId);
       if (attached === "over") {
         place[Symbol.dispose]();
-        return c.body(null, 204, { [REQUEST_ID_HEADER]: parseStreamEventId(lastEventId ?? "")?.requestId ?? "" });
+        return c.body(null, 204, {
+          [REQUEST_ID_HEADER]: parseStreamEventId(lastEventId ?? "")?.requestId ?? "",
+        });
       }
-      const { job, events } = attached ? { job: attached, events: follow(attached, gone.signal) } : await begin();
+      const { job, events } = attached
+        ? { job: attached, events: follow(attached, gone.signal) }
+        : await begin();
       answerAbout(c, job.requestId);
       gone.signal.addEventListener("abort", () => void cancelUnlessResumed(job), { once: true });
       const told = tell(job, events, tellerOf(route, job), place);
@@ -112,7 +122,11 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
   };
 
   function follow({ caller, requestId, afterId }: Attached, signal: AbortSignal) {
-    return followJob({ api, findRequest }, { caller, requestId, ...(afterId !== undefined && { afterId }) }, signal);
+    return followJob(
+      { api, findRequest },
+      { caller, requestId, ...(afterId !== undefined && { afterId }) },
+      signal,
+    );
   }
 
   /** Finds the job that an event id names. `over`: that was its last event. Throws `request_unknown`. */
@@ -125,11 +139,21 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
     const before = await api.events.read(requestId).catch(() => []);
     const ours = streamed(before);
     if (ours === false) throw new TemperaError("request_unknown");
-    if (found.state !== "COMPLETED") await api.events.append(found, { type: "resumed", attempt: found.attempt ?? 0 }).catch(() => {});
+    if (found.state !== "COMPLETED")
+      await api.events.append(found, { type: "resumed", attempt: found.attempt ?? 0 }).catch(() => {});
     const backlog = await api.events.read(requestId).catch(() => []);
     if (backlog.at(-1)?.event.type === "done" && backlog.at(-1)?.id === named.eventId) return "over";
-    const told = backlog.slice(0, backlog.findIndex(({ id }) => id === named.eventId) + 1).map(({ event }) => event);
-    return { caller, requestId, afterId: named.eventId, returns: countReturns(backlog), ours: ours === true, told };
+    const told = backlog
+      .slice(0, backlog.findIndex(({ id }) => id === named.eventId) + 1)
+      .map(({ event }) => event);
+    return {
+      caller,
+      requestId,
+      afterId: named.eventId,
+      returns: countReturns(backlog),
+      ours: ours === true,
+      told,
+    };
   }
 
   /** A pipeline tells of its nodes, a model of its steps. */
@@ -145,10 +169,18 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
       const body = streamEvent(event);
       if (body) yield body;
     } else if (event.outcome.ok) yield await retrieve<JsonObject>(api.objects, event.outcome.output);
-    else yield streamErrorEvent(falError(event.outcome.error, { userTimeout: event.outcome.userTimeout === true }));
+    else
+      yield streamErrorEvent(
+        falError(event.outcome.error, { userTimeout: event.outcome.userTimeout === true }),
+      );
   }
 
-  async function* tell(job: Attached, events: ReturnType<typeof follow>, teller: Teller, place: Disposable): AsyncGenerator<string> {
+  async function* tell(
+    job: Attached,
+    events: ReturnType<typeof follow>,
+    teller: Teller,
+    place: Disposable,
+  ): AsyncGenerator<string> {
     try {
       yield SSE_OPEN;
       for await (const { id, event } of events) {
@@ -175,11 +207,13 @@ export const createStream = (api: RunApi, inFlight: InFlight) => {
   }
 };
 
-const countReturns = (backlog: { event: { type: string } }[]): number => backlog.filter(({ event }) => event.type === "resumed").length;
+const countReturns = (backlog: { event: { type: string } }[]): number =>
+  backlog.filter(({ event }) => event.type === "resumed").length;
 
 /** Whether a request began as a stream; `undefined` when its first events are lost. */
 function streamed(backlog: LoggedEvent[]): boolean | undefined {
-  for (const { event } of backlog) if (event.type === "queued" && event.attempt === 0) return event.streamed === true;
+  for (const { event } of backlog)
+    if (event.type === "queued" && event.attempt === 0) return event.streamed === true;
   return undefined;
 }
 

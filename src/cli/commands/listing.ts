@@ -4,7 +4,8 @@ import type { PlatformClient } from "../platform-client.ts";
 const PAGE_MAX = 1000;
 
 /** Prints a value as indented JSON. */
-export const print = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+export const print = (value: unknown): void =>
+  void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
 
 /** A time to the second, for a column. */
 export const shortTime = (iso: string | null): string => iso?.slice(0, 19) ?? "";
@@ -23,7 +24,11 @@ export async function listed<T>(
   const items: T[] = [];
   let cursor: string | null = null;
   do {
-    const query = new URLSearchParams({ ...filter, limit: String(Math.min(wanted - items.length, pageMax)), ...(cursor && { cursor }) });
+    const query = new URLSearchParams({
+      ...filter,
+      limit: String(Math.min(wanted - items.length, pageMax)),
+      ...(cursor && { cursor }),
+    });
     const page: Record<string, unknown> = await client.admin("GET", `${path}?${query}`);
     items.push(...(page[field] as T[]));
     cursor = page.next_cursor as string | null;

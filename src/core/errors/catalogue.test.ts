@@ -20,22 +20,37 @@ const tableUnder = (heading: string): string[][] =>
 
 describe("docs/errors.md", () => {
   it("is the catalogue, code by code, in its order", () => {
-    const rows = tableUnder("The catalogue").map(([code, kind, status, retry, says]) => [code, kind, status, retry, says]);
+    const rows = tableUnder("The catalogue").map(([code, kind, status, retry, says]) => [
+      code,
+      kind,
+      status,
+      retry,
+      says,
+    ]);
     const entries = Object.entries(CATALOGUE) as [string, ErrorEntry][];
     expect(rows).toEqual(
-      entries.map(([code, { kind, status, retryable, says }]) => [`\`${code}\``, kind, String(status), retryable ? "yes" : "no", says]),
+      entries.map(([code, { kind, status, retryable, says }]) => [
+        `\`${code}\``,
+        kind,
+        String(status),
+        retryable ? "yes" : "no",
+        says,
+      ]),
     );
   });
 
   it("says of each code when it happens", () => {
-    for (const [code, , , , , when] of tableUnder("The catalogue")) expect(when?.length, code).toBeGreaterThan(10);
+    for (const [code, , , , , when] of tableUnder("The catalogue"))
+      expect(when?.length, code).toBeGreaterThan(10);
   });
 
   it("names every fault type that the registry gives, and no other", () => {
     const source = ["input-check", "schema-check"]
       .map((name) => readFileSync(new URL(`../../registry/${name}.ts`, import.meta.url), "utf8"))
       .join("\n");
-    const given = [...source.matchAll(/\btype: "([a-z_]+)"|\["([a-z_]+)", "Input should be/g)].map(([, a, b]) => a ?? b);
+    const given = [...source.matchAll(/\btype: "([a-z_]+)"|\["([a-z_]+)", "Input should be/g)].map(
+      ([, a, b]) => a ?? b,
+    );
     const named = tableUnder("Fault types of an input").flatMap(([types = ""]) =>
       types.split(",").map((type) => type.trim().replaceAll("`", "")),
     );
@@ -50,7 +65,8 @@ describe("docs/errors.md", () => {
 });
 
 describe("error codes", () => {
-  it.each(["toString", "constructor", "__proto__", "", "Key_missing", 5, null, undefined])("%j is none", (value) =>
-    expect(isErrorCode(value)).toBe(false),
+  it.each(["toString", "constructor", "__proto__", "", "Key_missing", 5, null, undefined])(
+    "%j is none",
+    (value) => expect(isErrorCode(value)).toBe(false),
   );
 });

@@ -10,18 +10,33 @@ describe("errors", () => {
 
   it("are recognised by their code, whatever class they are of", () => {
     expect(isTemperaError({ code: "queue_full", message: "" })).toBe(true);
-    for (const error of [new Error("x"), { code: "ECONNREFUSED" }, { code: "toString" }, { code: 5 }, "queue_full", null, undefined])
+    for (const error of [
+      new Error("x"),
+      { code: "ECONNREFUSED" },
+      { code: "toString" },
+      { code: 5 },
+      "queue_full",
+      null,
+      undefined,
+    ])
       expect(isTemperaError(error)).toBe(false);
   });
 
   it("are stored with their faults and without their cause", () => {
     const faults = [{ loc: ["body", "prompt"], msg: "Field required", type: "missing" }];
     const error = new TemperaError("input_invalid", undefined, { faults, cause: new Error("secret") });
-    expect(errorInfo(error)).toEqual({ code: "input_invalid", message: CATALOGUE.input_invalid.says, faults });
+    expect(errorInfo(error)).toEqual({
+      code: "input_invalid",
+      message: CATALOGUE.input_invalid.says,
+      faults,
+    });
   });
 
   it("that are not of the catalogue become the fallback, their text kept", () => {
     expect(errorInfo(new Error("boom"))).toEqual({ code: "internal_error", message: "boom" });
-    expect(errorInfo("boom", "runner_server_error")).toEqual({ code: "runner_server_error", message: "boom" });
+    expect(errorInfo("boom", "runner_server_error")).toEqual({
+      code: "runner_server_error",
+      message: "boom",
+    });
   });
 });

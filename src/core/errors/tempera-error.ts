@@ -3,7 +3,8 @@ import { CATALOGUE, type ErrorCode, isErrorCode } from "./catalogue.ts";
 /**
  * One fault of an input, in the words of fal's model errors (contract §7.1).
  *
- * `type` is fal's or pydantic's name (`missing`, `greater_than_equal`, `feature_not_supported`, …), `ctx` its numbers.
+ * `type` is fal's or pydantic's name (`missing`, `greater_than_equal`, `feature_not_supported`, …), `ctx` its
+ * numbers.
  */
 export interface InputFault {
   loc: (string | number)[];
@@ -21,7 +22,10 @@ export interface ErrorInfo {
   retryAfterMs?: number;
 }
 
-/** The one error of this program: a code of the catalogue, a sentence, and the faults when the code is `input_invalid`. */
+/**
+ * The one error of this program: a code of the catalogue, a sentence, and the faults when the code is
+ * `input_invalid`.
+ */
 export class TemperaError extends Error {
   override readonly name = "TemperaError";
   readonly code: ErrorCode;
@@ -44,7 +48,9 @@ export class TemperaError extends Error {
 export const isTemperaError = (error: unknown): error is TemperaError =>
   typeof error === "object" && error !== null && isErrorCode((error as { code?: unknown }).code);
 
-/** The storable form of whatever was thrown; what is not of the catalogue becomes `fallback`, its text kept. */
+/**
+ * The storable form of whatever was thrown; what is not of the catalogue becomes `fallback`, its text kept.
+ */
 export function errorInfo(error: unknown, fallback: ErrorCode = "internal_error"): ErrorInfo {
   if (isTemperaError(error)) {
     const { code, message, faults, retryAfterMs } = error;

@@ -6,14 +6,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 const STALE_AFTER_MS = 20 * 60_000;
 
 /**
- * Runs `work` while no other process on this machine holds the lock file. A lock whose holder died is taken over.
+ * Runs `work` while no other process on this machine holds the lock file. A lock whose holder died is taken
+ * over.
  *
- * It saves work that would be done twice; what must not break when two hold it (a take-over at the same moment) is done by
- * an atomic rename.
+ * It saves work that would be done twice; what must not break when two hold it (a take-over at the same
+ * moment) is done by an atomic rename.
  *
  * @param waiting called once when somebody else holds it, with their process id
  */
-export async function withInstallLock<T>(file: string, waiting: (holder: number) => void, work: () => Promise<T>): Promise<T> {
+export async function withInstallLock<T>(
+  file: string,
+  waiting: (holder: number) => void,
+  work: () => Promise<T>,
+): Promise<T> {
   await mkdir(dirname(file), { recursive: true });
   let told = false;
   while (!(await take(file))) {

@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { findProgram, type Program } from "./program.ts";
 import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
-import { download, goInstall, goPlatform } from "./ways.ts";
+import { download, goInstall, goPlatform } from "./program-sources.ts";
 
 const MINIO_SERVER: Program = {
   title: "MinIO",
@@ -25,7 +25,8 @@ export interface MinioService extends Service {
 }
 
 /**
- * Starts MinIO with its objects in `folder/objects` and without its console. It has no bucket yet. Its `url` is the S3 endpoint.
+ * Starts MinIO with its objects in `folder/objects` and without its console. It has no bucket yet. Its `url`
+ * is the S3 endpoint.
  *
  * Rejects with `setup_failed`.
  */
@@ -55,8 +56,10 @@ export async function startMinio(options: ServiceOptions): Promise<MinioService>
     logFile: join(options.folder, "minio.log"),
     stopSignal: "SIGTERM",
     readyWithinMs: 30_000,
-    // `/minio/health/ready` says 200 before the objects, the buckets and the keys are loaded; this one does not.
-    isReady: async () => (await fetch(`${url}/minio/health/cluster`, { signal: AbortSignal.timeout(1_000) })).ok,
+    // `/minio/health/ready` says 200 before the objects, the buckets and the keys are loaded; this one does
+    // not.
+    isReady: async () =>
+      (await fetch(`${url}/minio/health/cluster`, { signal: AbortSignal.timeout(1_000) })).ok,
   });
   return { ...service, ...credentials };
 }

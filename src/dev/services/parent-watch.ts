@@ -3,9 +3,10 @@ import { type ChildProcess, spawn } from "node:child_process";
 /**
  * Ends the services when this process dies, however it dies.
  *
- * Services run in process groups of their own, so that Ctrl-C reaches the platform first and lets it drain. Nobody would
- * end them after a `kill -9` of the platform: a shell of a megabyte holds the other end of a pipe from this process, and
- * when the pipe closes it sends each service its stop signal, and SIGKILL to what is left ten seconds later.
+ * Services run in process groups of their own, so that Ctrl-C reaches the platform first and lets it drain.
+ * Nobody would end them after a `kill -9` of the platform: a shell of a megabyte holds the other end of a
+ * pipe from this process, and when the pipe closes it sends each service its stop signal, and SIGKILL to what
+ * is left ten seconds later.
  */
 const WATCHER = `
 list=
@@ -28,7 +29,9 @@ for one in $list; do kill -KILL "\${one##*:}" 2>/dev/null; done
 
 let watcher: ChildProcess | undefined;
 
-/** Has the process ended with this one. Returns how to take that back, once the process has ended by itself. */
+/**
+ * Has the process ended with this one. Returns how to take that back, once the process has ended by itself.
+ */
 export function endWithParent(pid: number, stopSignal: NodeJS.Signals): () => void {
   const entry = `${stopSignal.replace("SIG", "")}:${pid}`;
   tell(`+ ${entry}`);

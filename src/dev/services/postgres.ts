@@ -25,8 +25,8 @@ export interface PostgresOptions extends ServiceOptions {
 }
 
 /**
- * Starts PostgreSQL 18 with its cluster in `folder/data`, made at the first start, and a database `tempera`. It listens on
- * 127.0.0.1 only and trusts who connects there. Its `url` is a connection string.
+ * Starts PostgreSQL 18 with its cluster in `folder/data`, made at the first start, and a database `tempera`.
+ * It listens on 127.0.0.1 only and trusts who connects there. Its `url` is a connection string.
  *
  * A cluster that was killed starts again; one that another process uses is refused.
  * Rejects with `setup_failed`.
@@ -39,7 +39,8 @@ export async function startPostgres(options: PostgresOptions): Promise<Service> 
   const bin = await postgresBinaries(isRoot);
   const data = join(folder, "data");
   const asUser = isRoot ? await asNobody(data) : asSelf;
-  if (!(await isCluster(data))) await createCluster({ bin, folder, data, isRoot, asUser, sync: !options.fast });
+  if (!(await isCluster(data)))
+    await createCluster({ bin, folder, data, isRoot, asUser, sync: !options.fast });
   await outlivePredecessor(data);
 
   const url = `postgres://${ROLE}@127.0.0.1:${port}/${DATABASE}`;
@@ -76,8 +77,8 @@ type AsUser = (command: string, args: string[]) => Command;
 const asSelf: AsUser = (command, args) => ({ command, args });
 
 /**
- * Runs a command as `nobody`. Where only root may enter the folder of the data, it keeps one right of root's, to pass
- * through folders that are closed to it (CAP_DAC_OVERRIDE, given by `setpriv` of util-linux).
+ * Runs a command as `nobody`. Where only root may enter the folder of the data, it keeps one right of root's,
+ * to pass through folders that are closed to it (CAP_DAC_OVERRIDE, given by `setpriv` of util-linux).
  */
 async function asNobody(data: string): Promise<AsUser> {
   if (await isOpenToAll(data)) return (command, args) => ({ command, args, user: NOBODY });
@@ -97,7 +98,10 @@ const isCluster = (data: string): Promise<boolean> =>
     () => false,
   );
 
-/** Makes the cluster beside its place and moves it there: an interrupted `initdb` leaves nothing that looks whole. */
+/**
+ * Makes the cluster beside its place and moves it there: an interrupted `initdb` leaves nothing that looks
+ * whole.
+ */
 async function createCluster(cluster: {
   bin: string;
   folder: string;
@@ -125,18 +129,23 @@ async function createCluster(cluster: {
   ];
   const { command, args, user } = asUser(join(bin, "initdb"), ["-D", unfinished, ...how]);
   await run(command, args, { ...user }).catch((error: Error & { stderr?: string }) => {
-    throw new SetupError(`PostgreSQL cannot make its cluster in ${folder}: ${lastLine(error.stderr) || error.message}`);
+    throw new SetupError(
+      `PostgreSQL cannot make its cluster in ${folder}: ${lastLine(error.stderr) || error.message}`,
+    );
   });
   if ((await readdir(data).catch(() => [])).length > 0) {
-    throw new SetupError(`PostgreSQL: ${data} holds files but no cluster; move them away or choose another data folder`);
+    throw new SetupError(
+      `PostgreSQL: ${data} holds files but no cluster; move them away or choose another data folder`,
+    );
   }
   await rm(data, { recursive: true, force: true });
   await rename(unfinished, data);
 }
 
 /**
- * Waits until the server that last used this cluster has ended, its sessions too, and removes the lock it left when it was
- * killed. PostgreSQL would do so itself, but it is misled when the process id belongs to another program by now.
+ * Waits until the server that last used this cluster has ended, its sessions too, and removes the lock it
+ * left when it was killed. PostgreSQL would do so itself, but it is misled when the process id belongs to
+ * another program by now.
  */
 async function outlivePredecessor(data: string): Promise<void> {
   const lock = join(data, "postmaster.pid");
@@ -148,12 +157,17 @@ async function outlivePredecessor(data: string): Promise<void> {
       return;
     }
     if (Date.now() > deadline)
-      throw new SetupError(`PostgreSQL: ${data} is in use by process ${user}; stop it or choose another data folder`);
+      throw new SetupError(
+        `PostgreSQL: ${data} is in use by process ${user}; stop it or choose another data folder`,
+      );
     await sleep(100);
   }
 }
 
-/** The processes of PostgreSQL on this cluster: all of them work inside its folder. Without /proc, the one that the lock names. */
+/**
+ * The processes of PostgreSQL on this cluster: all of them work inside its folder. Without /proc, the one
+ * that the lock names.
+ */
 async function usersOf(data: string, lock: string): Promise<number[]> {
   if (process.platform === "linux") {
     const pids = (await readdir("/proc")).map(Number).filter((pid) => pid > 0);
@@ -171,7 +185,15 @@ async function usersOf(data: string, lock: string): Promise<number[]> {
 
 /** The server answers and has the database, which the first to ask creates. */
 async function hasDatabase(port: number): Promise<boolean> {
-  const sql = postgres({ host: "127.0.0.1", port, user: ROLE, database: "postgres", max: 1, connect_timeout: 2, onnotice: () => {} });
+  const sql = postgres({
+    host: "127.0.0.1",
+    port,
+    user: ROLE,
+    database: "postgres",
+    max: 1,
+    connect_timeout: 2,
+    onnotice: () => {},
+  });
   try {
     const rows = await sql`select 1 from pg_database where datname = ${DATABASE}`;
     if (rows.length === 0) await sql`create database ${sql(DATABASE)}`;

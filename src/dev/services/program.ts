@@ -29,8 +29,8 @@ export interface Way {
   /** `downloading https://…`, for the progress line and the error. */
   says: string;
   /**
-   * Puts the program into `folder` under its own name and returns its path, or returns the path where a package manager
-   * put it. Rejects with a short reason.
+   * Puts the program into `folder` under its own name and returns its path, or returns the path where a
+   * package manager put it. Rejects with a short reason.
    */
   obtain(need: { folder: string; binary: string; log: Log }): Promise<string>;
 }
@@ -46,10 +46,15 @@ export const cacheFolder = (env: NodeJS.ProcessEnv = process.env): string =>
 export type Located = { path: string; problem?: never } | { path?: never; problem: string };
 
 /** Looks for a program without installing it: the one its variable names → PATH → the cache. */
-export async function locateProgram(program: Program, env: NodeJS.ProcessEnv = process.env): Promise<Located> {
+export async function locateProgram(
+  program: Program,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<Located> {
   const named = env[program.variable];
   if (named) {
-    const fault = (await isExecutable(named)) ? await faultOf(program, named) : "it is not an executable file";
+    const fault = (await isExecutable(named))
+      ? await faultOf(program, named)
+      : "it is not an executable file";
     return fault ? { problem: `${program.variable} names ${named}, but ${fault}` } : { path: named };
   }
   const bin = join(cacheFolder(env), "bin");
@@ -65,12 +70,15 @@ export async function locateProgram(program: Program, env: NodeJS.ProcessEnv = p
 }
 
 /**
- * Resolves with the path of a program: where it is, else by each of its ways, kept in the cache for the next time. Two
- * processes that install at once build once.
+ * Resolves with the path of a program: where it is, else by each of its ways, kept in the cache for the next
+ * time. Two processes that install at once build once.
  *
  * Rejects with `setup_failed`, in one line: what is missing, what was tried, what to do.
  */
-export async function findProgram(program: Program, options: { log: Log; env?: NodeJS.ProcessEnv }): Promise<string> {
+export async function findProgram(
+  program: Program,
+  options: { log: Log; env?: NodeJS.ProcessEnv },
+): Promise<string> {
   const { log, env = process.env } = options;
   const located = await locateProgram(program, env);
   if (located.path) return located.path;
@@ -82,7 +90,9 @@ export async function findProgram(program: Program, options: { log: Log; env?: N
   try {
     await mkdir(bin, { recursive: true });
   } catch (error) {
-    throw new SetupError(`${program.title}: the cache ${bin} cannot be written (${reason(error)}); set TEMPERA_CACHE to a folder that can`);
+    throw new SetupError(
+      `${program.title}: the cache ${bin} cannot be written (${reason(error)}); set TEMPERA_CACHE to a folder that can`,
+    );
   }
   return withInstallLock(
     `${cached}.lock`,
@@ -135,4 +145,5 @@ async function faultOf(program: Program, path: string): Promise<string | undefin
 }
 
 /** The first line of an error. */
-const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error)).split("\n")[0] ?? "";
+const reason = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error)).split("\n")[0] ?? "";

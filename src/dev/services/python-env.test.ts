@@ -17,15 +17,22 @@ describe("a Python that will not do", () => {
     return program;
   };
   const ask = (python: string) =>
-    pythonEnv(["nothing==1"], { log: () => {}, env: { ...process.env, PYTHON: python, TEMPERA_CACHE: folder }, atLeast: [3, 11] });
-
-  it.each(["3.9.2", "3.10.14", "2.7.18"])("%s is refused by name, before anything is installed", async (version) => {
-    const python = await saying(version);
-    await expect(ask(python)).rejects.toMatchObject({
-      code: "setup_failed",
-      message: `${python} is Python ${version}; install Python 3.11 or newer with venv, or set PYTHON to it`,
+    pythonEnv(["nothing==1"], {
+      log: () => {},
+      env: { ...process.env, PYTHON: python, TEMPERA_CACHE: folder },
+      atLeast: [3, 11],
     });
-  });
+
+  it.each(["3.9.2", "3.10.14", "2.7.18"])(
+    "%s is refused by name, before anything is installed",
+    async (version) => {
+      const python = await saying(version);
+      await expect(ask(python)).rejects.toMatchObject({
+        code: "setup_failed",
+        message: `${python} is Python ${version}; install Python 3.11 or newer with venv, or set PYTHON to it`,
+      });
+    },
+  );
 
   it("one that is not there is told with the remedy", async () => {
     await expect(ask("/no/such/python")).rejects.toMatchObject({

@@ -26,8 +26,9 @@ export interface PythonEnvOptions {
 }
 
 /**
- * Resolves with the `python` of a virtual environment that has these packages. It is made once, in the cache; two processes
- * that ask at once make it once. `PYTHON` names the interpreter it is made with, default `python3`.
+ * Resolves with the `python` of a virtual environment that has these packages. It is made once, in the cache;
+ * two processes that ask at once make it once. `PYTHON` names the interpreter it is made with, default
+ * `python3`.
  *
  * Rejects with `setup_failed`, in one line: what is missing and the remedy.
  *
@@ -48,7 +49,9 @@ export async function pythonEnv(
   );
   const [, major = 0, minor = 0] = (/(\d+)\.(\d+)/.exec(version) ?? []).map(Number);
   if (major < atLeast[0] || (major === atLeast[0] && minor < atLeast[1])) {
-    throw new SetupError(`${base} is ${version}; install Python ${atLeast.join(".")} or newer with venv, or set PYTHON to it`);
+    throw new SetupError(
+      `${base} is ${version}; install Python ${atLeast.join(".")} or newer with venv, or set PYTHON to it`,
+    );
   }
   const hash = createHash("sha256")
     .update([version, ...packages].join("\n"))
@@ -69,7 +72,9 @@ export async function pythonEnv(
       log(`Python packages: installing ${packages.join(" ")} (once)`);
       try {
         await run(base, ["-m", "venv", folder]);
-        await run(python, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", ...packages], { timeout: withinMs });
+        await run(python, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", ...packages], {
+          timeout: withinMs,
+        });
       } catch (error) {
         throw new SetupError(
           `${packages.join(" ")} could not be installed with ${version} (${firstLine(error)}); check that python3-venv is installed and that pip reaches its index`,

@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { findProgram, type Program } from "./program.ts";
 import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
-import { aptInstall } from "./ways.ts";
+import { aptInstall } from "./program-sources.ts";
 
 export const REDIS_SERVER: Program = {
   title: "Redis",

@@ -59,8 +59,8 @@ const STOP_WITHIN_MS = 10_000;
 /**
  * Starts a process in a group of its own and resolves when it says it is ready.
  *
- * Rejects with `setup_failed` when its port is busy, when it ends first, or when it is not ready in time; the message
- * closes with its last words and names its log.
+ * Rejects with `setup_failed` when its port is busy, when it ends first, or when it is not ready in time; the
+ * message closes with its last words and names its log.
  */
 export async function startProcess(spec: ProcessSpec): Promise<Service> {
   await claimPort({ port: spec.port, owner: spec.name, variable: spec.portVariable });
@@ -109,8 +109,11 @@ export async function startProcess(spec: ProcessSpec): Promise<Service> {
       const words = await lastWords(spec.logFile);
       // Anywhere in what it said: a program may say this first and then break down at length.
       const said = (await readFile(spec.logFile)).subarray(saidBefore).toString();
-      if (/address already in use/i.test(said)) throw portInUse({ port: spec.port, owner: spec.name, variable: spec.portVariable });
-      throw new SetupError(`${spec.name} ended before it was ready (${await ended}): ${words}; log: ${spec.logFile}`);
+      if (/address already in use/i.test(said))
+        throw portInUse({ port: spec.port, owner: spec.name, variable: spec.portVariable });
+      throw new SetupError(
+        `${spec.name} ended before it was ready (${await ended}): ${words}; log: ${spec.logFile}`,
+      );
     }
     if (Date.now() > deadline) {
       await stop();

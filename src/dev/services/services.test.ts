@@ -54,7 +54,10 @@ describe("a service", () => {
 
     await using second = await startTemporal({ folder, port: first.port, log });
     const described = await withTemporal(second.url, ({ workflowService }) =>
-      workflowService.describeWorkflowExecution({ namespace: second.namespace, execution: { workflowId: "kept" } }),
+      workflowService.describeWorkflowExecution({
+        namespace: second.namespace,
+        execution: { workflowId: "kept" },
+      }),
     );
     expect(described.workflowExecutionInfo?.type?.name).toBe("none");
   });
@@ -83,7 +86,11 @@ describe("a service", () => {
     const binary = join(folder, "minio");
     await writeFile(binary, loading);
     await chmod(binary, 0o755);
-    await using minio = await startMinio({ folder: join(folder, "state"), log, env: { ...process.env, MINIO_SERVER: binary } });
+    await using minio = await startMinio({
+      folder: join(folder, "state"),
+      log,
+      env: { ...process.env, MINIO_SERVER: binary },
+    });
     expect((await fetch(`${minio.url}/minio/health/ready`)).headers.get("x-minio-server-status")).toBeNull();
   });
 
@@ -101,7 +108,8 @@ describe("a service", () => {
   test("names a port that was taken in the last moment, however long the program breaks down over it", async () => {
     const port = await freePort();
     const folder = await mkdtemp(join(tmpdir(), "tempera-busy-"));
-    const words = 'console.error("listen: bind: address already in use\\npanic\\n" + "at somewhere\\n".repeat(50)); process.exit(2)';
+    const words =
+      'console.error("listen: bind: address already in use\\npanic\\n" + "at somewhere\\n".repeat(50)); process.exit(2)';
     const spec = {
       name: "Temporal",
       command: process.execPath,
@@ -114,15 +122,21 @@ describe("a service", () => {
       readyWithinMs: 10_000,
       isReady: async () => false,
     };
-    await expect(startProcess(spec)).rejects.toThrow(`port ${port} (Temporal) is in use; set TEMPERA_TEMPORAL_PORT`);
+    await expect(startProcess(spec)).rejects.toThrow(
+      `port ${port} (Temporal) is in use; set TEMPERA_TEMPORAL_PORT`,
+    );
     // What an earlier start said is not held against this one.
-    await expect(startProcess({ ...spec, args: ["-e", "process.exit(2)"] })).rejects.toThrow("ended before it was ready");
+    await expect(startProcess({ ...spec, args: ["-e", "process.exit(2)"] })).rejects.toThrow(
+      "ended before it was ready",
+    );
     await rm(folder, { recursive: true });
   });
 
   test("tells its last words when it cannot start", async () => {
     await writeFile(join(folder, "temporal.db"), "not a database");
-    await expect(startTemporal({ folder, log })).rejects.toThrow(/^Temporal ended before it was ready .*not a database/);
+    await expect(startTemporal({ folder, log })).rejects.toThrow(
+      /^Temporal ended before it was ready .*not a database/,
+    );
   });
 
   test("ends when its parent is killed, and outlives a Ctrl-C until the parent stops it", async () => {
@@ -150,7 +164,11 @@ describe("a program", () => {
     await chmod(path, 0o755);
     return path;
   };
-  const environment = (more: NodeJS.ProcessEnv = {}) => ({ PATH: folder, TEMPERA_CACHE: join(folder, "cache"), ...more });
+  const environment = (more: NodeJS.ProcessEnv = {}) => ({
+    PATH: folder,
+    TEMPERA_CACHE: join(folder, "cache"),
+    ...more,
+  });
 
   test("is the one its variable names, before the one on PATH", async () => {
     await script(join(folder, "tempera-example"), "2.0");
@@ -184,7 +202,10 @@ describe("a program", () => {
 
   test("that cannot be had is one line: what was tried and the remedy", async () => {
     await script(join(folder, "tempera-example"), "1.0");
-    const failing = { says: "downloading it", obtain: () => Promise.reject(new Error("the host does not answer")) };
+    const failing = {
+      says: "downloading it",
+      obtain: () => Promise.reject(new Error("the host does not answer")),
+    };
     await expect(findProgram(program([failing]), { log, env: environment() })).rejects.toThrow(
       new RegExp(
         `^Example not found: ${join(folder, "tempera-example")}: it is too old; downloading it: the host does not answer\\. Set EXAMPLE_BINARY to a binary, put \`tempera-example\` on PATH, or install example 2 or newer\\.$`,
@@ -211,7 +232,9 @@ async function withTemporal<T>(address: string, work: (connection: Connection) =
   }
 }
 
-/** A process group of its own that started Redis and ignores SIGINT, as a draining platform does for a while. */
+/**
+ * A process group of its own that started Redis and ignores SIGINT, as a draining platform does for a while.
+ */
 async function parentWithRedis(at: string): Promise<{ parent: ChildProcess; pid: number }> {
   const program = `
     import { startRedis } from ${JSON.stringify(new URL("./redis.ts", import.meta.url).href)};

@@ -6,9 +6,11 @@ import { dynamicConfigFlags } from "./dynamic-config.ts";
 import { claimPort } from "./port.ts";
 import { findProgram, type Program } from "./program.ts";
 import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
-import { download, goInstall, goPlatform } from "./ways.ts";
+import { download, goInstall, goPlatform } from "./program-sources.ts";
 
-/** The version that installs from source and that everything here was tried with; it carries server 1.29.1. */
+/**
+ * The version that installs from source and that everything here was tried with; it carries server 1.29.1.
+ */
 const VERSION = "1.5.1";
 
 export const TEMPORAL_CLI: Program = {
@@ -16,7 +18,10 @@ export const TEMPORAL_CLI: Program = {
   binary: "temporal",
   variable: "TEMPORAL_CLI",
   ways: [
-    download(`https://temporal.download/cli/archive/v${VERSION}?platform=${goPlatform.os}&arch=${goPlatform.arch}`, "tar.gz"),
+    download(
+      `https://temporal.download/cli/archive/v${VERSION}?platform=${goPlatform.os}&arch=${goPlatform.arch}`,
+      "tar.gz",
+    ),
     download(
       `https://github.com/temporalio/cli/releases/download/v${VERSION}/temporal_cli_${VERSION}_${goPlatform.os}_${goPlatform.arch}.tar.gz`,
       "tar.gz",
@@ -27,7 +32,9 @@ export const TEMPORAL_CLI: Program = {
   objection(version) {
     const [, major, minor] = /Server (\d+)\.(\d+)/.exec(version) ?? [];
     const isOld = Number(major) < 1 || (Number(major) === 1 && Number(minor) < 29);
-    return isOld ? `its server ${major}.${minor} is older than 1.29, which priority and fairness need` : undefined;
+    return isOld
+      ? `its server ${major}.${minor} is older than 1.29, which priority and fairness need`
+      : undefined;
   },
 };
 
@@ -48,8 +55,8 @@ export interface TemporalService extends Service {
 }
 
 /**
- * Starts Temporal's development server, tuned by `temporal/dynamic-config/development.yaml`, with the namespace `tempera`
- * and its search attributes. Its `url` is an address: `127.0.0.1:7233`.
+ * Starts Temporal's development server, tuned by `temporal/dynamic-config/development.yaml`, with the
+ * namespace `tempera` and its search attributes. Its `url` is an address: `127.0.0.1:7233`.
  *
  * Rejects with `setup_failed`.
  */
@@ -57,20 +64,33 @@ export async function startTemporal(options: TemporalOptions): Promise<TemporalS
   const command = await findProgram(TEMPORAL_CLI, options);
   const port = await choosePort(options.port);
   const uiPort = options.uiPort === undefined ? undefined : await choosePort(options.uiPort);
-  if (uiPort !== undefined) await claimPort({ port: uiPort, owner: "Temporal UI", variable: "TEMPERA_TEMPORAL_UI_PORT" });
+  if (uiPort !== undefined)
+    await claimPort({ port: uiPort, owner: "Temporal UI", variable: "TEMPERA_TEMPORAL_UI_PORT" });
   const address = `127.0.0.1:${port}`;
   await mkdir(options.folder, { recursive: true });
   const service = await startProcess({
     name: "Temporal",
     command,
     args: [
-      ...["server", "start-dev", "--ip", "127.0.0.1", "--port", String(port), "--namespace", TEMPORAL_NAMESPACE],
+      ...[
+        "server",
+        "start-dev",
+        "--ip",
+        "127.0.0.1",
+        "--port",
+        String(port),
+        "--namespace",
+        TEMPORAL_NAMESPACE,
+      ],
       ...["--log-level", "error", "--disable-config-file", "--disable-config-env"],
       ...(uiPort === undefined ? ["--headless"] : ["--ui-port", String(uiPort)]),
       ...(options.inMemory ? [] : onDisk(join(options.folder, "temporal.db"))),
       ...SEARCH_ATTRIBUTES.flatMap((name) => ["--search-attribute", `${name}=Keyword`]),
       ...(await dynamicConfigFlags()),
-      ...Object.entries(options.settings ?? {}).flatMap(([name, value]) => ["--dynamic-config-value", `${name}=${value}`]),
+      ...Object.entries(options.settings ?? {}).flatMap(([name, value]) => [
+        "--dynamic-config-value",
+        `${name}=${value}`,
+      ]),
     ],
     url: address,
     port,
@@ -87,7 +107,10 @@ export async function startTemporal(options: TemporalOptions): Promise<TemporalS
   };
 }
 
-/** Without these two settings the file makes each job eight times slower; with them a killed process loses nothing. */
+/**
+ * Without these two settings the file makes each job eight times slower; with them a killed process loses
+ * nothing.
+ */
 const onDisk = (file: string): string[] => [
   ...["--db-filename", file],
   ...["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"],
@@ -98,7 +121,9 @@ async function hasNamespace(address: string): Promise<boolean> {
   const connection = await Connection.connect({ address, connectTimeout: 500 });
   try {
     const request = { namespace: TEMPORAL_NAMESPACE };
-    await connection.withDeadline(Date.now() + 2_000, () => connection.workflowService.describeNamespace(request));
+    await connection.withDeadline(Date.now() + 2_000, () =>
+      connection.workflowService.describeNamespace(request),
+    );
     const { customAttributes } = await connection.withDeadline(Date.now() + 2_000, () =>
       connection.operatorService.listSearchAttributes(request),
     );

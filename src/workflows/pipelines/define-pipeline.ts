@@ -1,27 +1,37 @@
 /**
- * How a pipeline is written in TypeScript: what it is called, what goes in and comes out, which endpoints its nodes call, and what
- * it does with them. Imports nothing of Temporal, so that the registry can be told of pipelines without their workflow code.
+ * How a pipeline is written in TypeScript: what it is called, what goes in and comes out, which endpoints its
+ * nodes call, and what it does with them. Imports nothing of Temporal, so that the registry can be told of
+ * pipelines without their workflow code.
  */
 import type { ErrorInfo } from "../../core/errors/tempera-error.ts";
-import type { JsonObject } from "../../core/json.ts";
-import type { JsonSchema } from "../../core/model.ts";
+import type { JsonObject } from "../../core/json/json.ts";
+import type { JsonSchema } from "../../core/models/model.ts";
 import type { EndpointTypes } from "./endpoint-types.ts";
 
 /** A JSON Schema of which TypeScript knows the type that it describes. */
 export type SchemaOf<T> = JsonSchema & { readonly describes?: T };
 
-export type InputOf<E extends string> = E extends keyof EndpointTypes ? EndpointTypes[E]["input"] : JsonObject;
-export type OutputOf<E extends string> = E extends keyof EndpointTypes ? EndpointTypes[E]["output"] : JsonObject;
+export type InputOf<E extends string> = E extends keyof EndpointTypes
+  ? EndpointTypes[E]["input"]
+  : JsonObject;
+export type OutputOf<E extends string> = E extends keyof EndpointTypes
+  ? EndpointTypes[E]["output"]
+  : JsonObject;
 
 export interface RunOptions {
-  /** The node's name within its pipeline, where it must be the only one of it. By default made of the endpoint and a number. */
+  /**
+   * The node's name within its pipeline, where it must be the only one of it. By default made of the endpoint
+   * and a number.
+   */
   node?: string;
 }
 
 /**
- * Calls an endpoint as a node: the same inference step that a job uses, with its retries, checkpoints, priority and cancel.
+ * Calls an endpoint as a node: the same inference step that a job uses, with its retries, checkpoints,
+ * priority and cancel.
  *
- * Resolves to its output. Rejects when the node has failed for good (`failedNode` says how) or the pipeline was cancelled.
+ * Resolves to its output. Rejects when the node has failed for good (`failedNode` says how) or the pipeline
+ * was cancelled.
  */
 export type RunNode<C extends string = string> = <E extends C>(
   endpoint: E,
@@ -35,18 +45,20 @@ export interface PipelineContext<I = JsonObject, C extends string = string> {
   input: I;
   run: RunNode<C>;
   /**
-   * Waits for several nodes that run side by side; rejects as soon as one of them fails. The others run on, until they are done or the
-   * pipeline ends.
+   * Waits for several nodes that run side by side; rejects as soon as one of them fails. The others run on,
+   * until they are done or the pipeline ends.
    */
   all<T extends readonly unknown[]>(work: readonly [...{ [K in keyof T]: PromiseLike<T[K]> }]): Promise<T>;
   all<T>(work: readonly PromiseLike<T>[]): Promise<T[]>;
 }
 
 /**
- * What a pipeline does. It is replayed, so it must do the same each time: no clock, no randomness and no I/O but through `run`;
- * `Date` and `Math.random` are safe, since Temporal replaces them.
+ * What a pipeline does. It is replayed, so it must do the same each time: no clock, no randomness and no I/O
+ * but through `run`; `Date` and `Math.random` are safe, since Temporal replaces them.
  */
-export type PipelineWork<I = JsonObject, O = JsonObject, C extends string = string> = (context: PipelineContext<I, C>) => Promise<O>;
+export type PipelineWork<I = JsonObject, O = JsonObject, C extends string = string> = (
+  context: PipelineContext<I, C>,
+) => Promise<O>;
 
 export interface PipelineDefinition<I = JsonObject, O = JsonObject, C extends string = string> {
   /** The endpoint it answers: `owner/alias`. */
@@ -97,7 +109,8 @@ export function definePipeline<I, O, const C extends string>(
 }
 
 /**
- * The node whose failure `error` is, and how it failed; `undefined` for everything else, a cancel of the pipeline included.
+ * The node whose failure `error` is, and how it failed; `undefined` for everything else, a cancel of the
+ * pipeline included.
  *
  * @public for whoever writes a pipeline
  */

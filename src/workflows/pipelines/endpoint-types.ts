@@ -1,6 +1,6 @@
 /** Written by `npm run schemas:types` from schemas/; change those instead. */
 
-import type { Json } from "../../core/json.ts";
+import type { Json } from "../../core/json/json.ts";
 
 /** What can be called, by endpoint: what it takes and what it gives. */
 export interface EndpointTypes {

@@ -1,13 +1,13 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import type { JsonObject } from "../../core/json.ts";
+import type { JsonObject } from "../../core/json/json.ts";
 import { codePipeline } from "../../registry/code-pipeline.ts";
 import { loadRegistry, type Registry } from "../../registry/registry.ts";
 import { createSchemaCheck } from "../../registry/schema-check.ts";
-import { filmWithSound } from "./film-with-sound.ts";
+import { filmWithSound } from "./video-with-audio.ts";
 import { PIPELINES } from "./index.ts";
-import { pictureToFilm } from "./picture-to-film.ts";
+import { pictureToFilm } from "./image-to-video.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../../..");
 
@@ -17,14 +17,22 @@ beforeAll(async () => {
   registry = await loadRegistry({ ...folders, pipelines: PIPELINES.map(codePipeline) });
 });
 
-const file = (name: string) => ({ url: `http://localhost/files/${name}`, content_type: null, file_name: name, file_size: 1 });
+const file = (name: string) => ({
+  url: `http://localhost/files/${name}`,
+  content_type: null,
+  file_name: name,
+  file_size: 1,
+});
 const GIVES: Record<string, JsonObject> = {
   "fal-ai/qwen-image": { images: [{ url: "http://localhost/files/picture.png", width: 4, height: 2 }] },
   "fal-ai/wan/v2.2-a14b/image-to-video": { video: file("silent.mp4"), seed: 1 },
   "fal-ai/mmaudio-v2": { video: file("film.mp4") },
 };
 
-/** Runs a pipeline on models that give what they are said to give. Each node's input must be one that its model takes as it is. */
+/**
+ * Runs a pipeline on models that give what they are said to give. Each node's input must be one that its
+ * model takes as it is.
+ */
 async function play(pipeline: (typeof PIPELINES)[number], input: JsonObject) {
   const checked = registry.route(pipeline.id)?.checkInput(input);
   if (!checked || "faults" in checked) throw new Error(JSON.stringify(checked));
@@ -56,25 +64,69 @@ describe("the pipelines that ship", () => {
     const { nodes, output, seed } = await play(pictureToFilm, { prompt: "a ball", aspect_ratio: "9:16" });
     expect(nodes).toMatchObject([
       { node: "image", input: { prompt: "a ball", image_size: "portrait_16_9", seed } },
-      { node: "video", input: { prompt: "a ball", image_url: "http://localhost/files/picture.png", aspect_ratio: "9:16", seed } },
+      {
+        node: "video",
+        input: {
+          prompt: "a ball",
+          image_url: "http://localhost/files/picture.png",
+          aspect_ratio: "9:16",
+          seed,
+        },
+      },
     ]);
     expect(output).toMatchObject({ image: { width: 4 }, video: { file_name: "silent.mp4" }, seed });
   });
 
   it("tempera/film-with-sound: the same, with the sound of that film, as long as it", async () => {
-    const input = { prompt: "a ball", video_prompt: "a ball, it falls", num_frames: 33, frames_per_second: 8, seed: 70_000 };
+    const input = {
+      prompt: "a ball",
+      video_prompt: "a ball, it falls",
+      num_frames: 33,
+      frames_per_second: 8,
+      seed: 70_000,
+    };
     const { nodes, output } = await play(filmWithSound, input);
     expect(nodes).toMatchObject([
       { node: "image", input: { seed: 70_000 } },
-      { node: "video", input: { prompt: "a ball, it falls", num_frames: 33, frames_per_second: 8, seed: 70_000 } },
-      { node: "sound", input: { prompt: "", video_url: "http://localhost/files/silent.mp4", duration: 33 / 8, seed: 70_000 - 65_536 } },
+      {
+        node: "video",
+        input: { prompt: "a ball, it falls", num_frames: 33, frames_per_second: 8, seed: 70_000 },
+      },
+      {
+        node: "sound",
+        input: {
+          prompt: "",
+          video_url: "http://localhost/files/silent.mp4",
+          duration: 33 / 8,
+          seed: 70_000 - 65_536,
+        },
+      },
     ]);
-    expect(output).toMatchObject({ silent_video: { file_name: "silent.mp4" }, video: { file_name: "film.mp4" }, seed: 70_000 });
+    expect(output).toMatchObject({
+      silent_video: { file_name: "silent.mp4" },
+      video: { file_name: "film.mp4" },
+      seed: 70_000,
+    });
   });
 
   it.each([
-    { num_frames: 17, frames_per_second: 60, seed: 2 ** 32 - 1, image_steps: 2, video_steps: 2, sound_steps: 4 },
-    { num_frames: 161, frames_per_second: 4, seed: 0, image_steps: 250, video_steps: 40, sound_steps: 50, video_prompt: null },
+    {
+      num_frames: 17,
+      frames_per_second: 60,
+      seed: 2 ** 32 - 1,
+      image_steps: 2,
+      video_steps: 2,
+      sound_steps: 4,
+    },
+    {
+      num_frames: 161,
+      frames_per_second: 4,
+      seed: 0,
+      image_steps: 250,
+      video_steps: 40,
+      sound_steps: 50,
+      video_prompt: null,
+    },
   ])("make inputs that their models take at the ends of what they take themselves: %j", async (ends) => {
     await play(filmWithSound, { prompt: "", ...ends });
   });

@@ -1,4 +1,4 @@
-import type { JsonObject } from "../../core/json.ts";
+import type { JsonObject } from "../../core/json/json.ts";
 import { definePipeline, type InputOf, type SchemaOf } from "./define-pipeline.ts";
 
 /** What a stage's node gets: an input of the stub, or, with `stages`, one of this pipeline. */
@@ -18,7 +18,8 @@ const input: SchemaOf<Input> = {
   properties: {
     stages: {
       title: "Stages",
-      description: "Inputs of the stub. The stages are run one after another, the inputs of one stage side by side.",
+      description:
+        "Inputs of the stub. The stages are run one after another, the inputs of one stage side by side.",
       type: "array",
       items: { type: "array", items: { type: "object" } },
     },
@@ -28,10 +29,15 @@ const input: SchemaOf<Input> = {
 const output: SchemaOf<Output> = {
   type: "object",
   required: ["stages"],
-  properties: { stages: { title: "Stages", type: "array", items: { type: "array", items: { type: "object" } } } },
+  properties: {
+    stages: { title: "Stages", type: "array", items: { type: "array", items: { type: "object" } } },
+  },
 };
 
-/** As many calls of the stub as one asks for, in the order that one asks for: for development, tests and benches. */
+/**
+ * As many calls of the stub as one asks for, in the order that one asks for: for development, tests and
+ * benches.
+ */
 export const stubPipeline = definePipeline(
   {
     id: "tempera/stub-pipeline",
@@ -49,7 +55,9 @@ export const stubPipeline = definePipeline(
       const outputs = await all(
         steps.map(async (step, place): Promise<JsonObject> => {
           const options = { node: `stage-${stage + 1}-${place + 1}` };
-          return step.stages ? run("tempera/stub-pipeline", step, options) : run("tempera/stub", step as InputOf<"tempera/stub">, options);
+          return step.stages
+            ? run("tempera/stub-pipeline", step, options)
+            : run("tempera/stub", step as InputOf<"tempera/stub">, options);
         }),
       );
       done.push(outputs);

@@ -1,6 +1,6 @@
 /**
- * The suite that judges an engine: it starts the process as the pool does and speaks `engine.proto` to it, so it fits an
- * engine in any language. An engine passes with one file that calls `describeEngine`.
+ * The suite that judges an engine: it starts the process as the pool does and speaks `engine.proto` to it, so
+ * it fits an engine in any language. An engine passes with one file that calls `describeEngine`.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -10,10 +10,10 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { isErrorCode } from "../../../src/core/errors/catalogue.ts";
-import type { JsonObject } from "../../../src/core/json.ts";
+import type { JsonObject } from "../../../src/core/json/json.ts";
 import { LIMITS } from "../../../src/core/limits.ts";
 import { decodeFrame, encodeFrame } from "../../../src/fal/msgpack.ts";
-import type { EngineProgram } from "../../../src/gpu-workers/engine-programs.ts";
+import type { EngineProgram } from "../../../src/gpu-workers/worker/pool/engine-programs.ts";
 import {
   type Capabilities,
   CHUNK_BYTES_MAX,
@@ -23,7 +23,7 @@ import {
   type LoadEvent,
   type LoadRequest,
   type RunEvent,
-} from "../../../src/gpu-workers/engine-protocol.ts";
+} from "../../../src/gpu-workers/contract/engine-protocol.ts";
 
 export interface EngineUnderTest {
   program: EngineProgram;
@@ -33,7 +33,10 @@ export interface EngineUnderTest {
     quick: JsonObject;
     /** What makes of `quick` a run with at least one preview; absent when the engine has none. */
     previewed?: JsonObject;
-    /** What makes of `quick` a run that hands out checkpoints, one after each step; absent when the engine has none. */
+    /**
+     * What makes of `quick` a run that hands out checkpoints, one after each step; absent when the engine has
+     * none.
+     */
     checkpointed?: JsonObject;
     /** Takes at least two seconds, in many steps. */
     slow: JsonObject;
@@ -79,7 +82,9 @@ export function describeEngine(name: string, { program, load, inputs, session }:
     const child = spawn(command, [...args, socket], { stdio: ["pipe", "inherit", "inherit"] });
     const exited = new Promise<void>((resolve) => child.on("exit", () => resolve()));
     const client = connectEngine(socket);
-    await new Promise<void>((resolve, reject) => client.waitForReady(Date.now() + 20_000, (error) => (error ? reject(error) : resolve())));
+    await new Promise<void>((resolve, reject) =>
+      client.waitForReady(Date.now() + 20_000, (error) => (error ? reject(error) : resolve())),
+    );
     const stop = async () => {
       client.close();
       child.kill("SIGKILL");
@@ -98,31 +103,58 @@ export function describeEngine(name: string, { program, load, inputs, session }:
 
   const describeCall = (client: EngineClient) =>
     new Promise<Capabilities>((resolve, reject) =>
-      client.describe({}, { deadline: Date.now() + 5000 }, (error, reply) => (error || !reply ? reject(error) : resolve(reply))),
+      client.describe({}, { deadline: Date.now() + 5000 }, (error, reply) =>
+        error || !reply ? reject(error) : resolve(reply),
+      ),
     );
 
   const healthCall = (client: EngineClient) =>
     new Promise<HealthReply>((resolve, reject) =>
-      client.health({}, { deadline: Date.now() + 5000 }, (error, reply) => (error || !reply ? reject(error) : resolve(reply))),
+      client.health({}, { deadline: Date.now() + 5000 }, (error, reply) =>
+        error || !reply ? reject(error) : resolve(reply),
+      ),
     );
 
-  const open = (client: EngineClient, inputJson: string, { previews = false, checkpoints = false, checkpoint }: Options = {}) => {
+  const open = (
+    client: EngineClient,
+    inputJson: string,
+    { previews = false, checkpoints = false, checkpoint }: Options = {},
+  ) => {
     const call = client.run();
     const announced = checkpoint && { step: 0, bytes: checkpoint.length };
     const attempt = checkpoint ? 2 : 1;
-    call.write({ start: { requestId: "request", attempt, inputJson, previews, checkpoints, ...(announced && { checkpoint: announced }) } });
+    call.write({
+      start: {
+        requestId: "request",
+        attempt,
+        inputJson,
+        previews,
+        checkpoints,
+        ...(announced && { checkpoint: announced }),
+      },
+    });
     for (let at = 0; at < (checkpoint?.length ?? 0); at += CHUNK_BYTES_MAX) {
-      call.write({ checkpointChunk: { data: checkpoint?.subarray(at, at + CHUNK_BYTES_MAX) ?? new Uint8Array() } });
+      call.write({
+        checkpointChunk: { data: checkpoint?.subarray(at, at + CHUNK_BYTES_MAX) ?? new Uint8Array() },
+      });
     }
     call.end();
     return call;
   };
 
-  const run = async (client: EngineClient, input: JsonObject | string, options: Options = {}): Promise<Ran> => {
+  const run = async (
+    client: EngineClient,
+    input: JsonObject | string,
+    options: Options = {},
+  ): Promise<Ran> => {
     const ran: Ran = { events: [], files: [], checkpoints: [] };
     let left = 0;
     let state = 0;
-    const call: AsyncIterable<RunEvent> = open(client, typeof input === "string" ? input : JSON.stringify(input), options);
+    const call: AsyncIterable<RunEvent> = open(
+      client,
+      typeof input === "string" ? input : JSON.stringify(input),
+      options,
+    );
     for await (const event of call) {
       if (state > 0) {
         // The same holds for a checkpoint.
@@ -152,7 +184,11 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       ran.events.push(event);
       if (event.artifact) {
         left = event.artifact.bytes;
-        ran.files.push({ index: event.artifact.index, sha256: event.artifact.sha256, bytes: Buffer.alloc(0) });
+        ran.files.push({
+          index: event.artifact.index,
+          sha256: event.artifact.sha256,
+          bytes: Buffer.alloc(0),
+        });
       }
       if (event.checkpoint) {
         state = event.checkpoint.bytes;
@@ -216,12 +252,17 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       });
       const heads = ran.events.flatMap(({ artifact }) => (artifact ? [artifact] : []));
       expect(
-        heads.every(({ contentType, fileName }) => capabilities.artifactTypes.includes(contentType) && /^[\w.-]+$/.test(fileName)),
+        heads.every(
+          ({ contentType, fileName }) =>
+            capabilities.artifactTypes.includes(contentType) && /^[\w.-]+$/.test(fileName),
+        ),
       ).toBe(true);
 
       const output = last(ran)?.output;
       expect(output?.inferenceMs).toBeGreaterThanOrEqual(0);
-      const named = [...(output?.json ?? "").matchAll(/"\$artifact":(\d+)/g)].map(([, index]) => Number(index));
+      const named = [...(output?.json ?? "").matchAll(/"\$artifact":(\d+)/g)].map(([, index]) =>
+        Number(index),
+      );
       expect(named.sort()).toEqual(ran.files.map(({ index }) => index));
     });
 
@@ -246,7 +287,10 @@ export function describeEngine(name: string, { program, load, inputs, session }:
 
     it("previews: only for who asked, small, of steps that were done, and with the same files", async () => {
       const input = { ...inputs.quick, ...inputs.previewed };
-      const [asked, not] = [await run(engine.client, input, { previews: true }), await run(engine.client, input)];
+      const [asked, not] = [
+        await run(engine.client, input, { previews: true }),
+        await run(engine.client, input),
+      ];
       expect(not.events.filter(({ preview }) => preview)).toEqual([]);
       expect(asked.files.map(({ sha256 }) => sha256)).toEqual(not.files.map(({ sha256 }) => sha256));
       const steps = asked.events.findLast(({ progress }) => progress)?.progress?.steps ?? 0;
@@ -271,11 +315,14 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       expect(last(await run(engine.client, inputs.quick))?.event).toBe("output");
     });
 
-    it.each(["{", "[]", "null", '"text"', ""])("answers %j, which is no input, with an error", async (json) => {
-      const error = last(await run(engine.client, json))?.error;
-      expect(isErrorCode(error?.code)).toBe(true);
-      expect(error?.message).not.toBe("");
-    });
+    it.each(["{", "[]", "null", '"text"', ""])(
+      "answers %j, which is no input, with an error",
+      async (json) => {
+        const error = last(await run(engine.client, json))?.error;
+        expect(isErrorCode(error?.code)).toBe(true);
+        expect(error?.message).not.toBe("");
+      },
+    );
 
     it("stops within 300 ms of a cancel and is free for the next run", async () => {
       const call = open(engine.client, JSON.stringify(inputs.slow));
@@ -296,7 +343,9 @@ export function describeEngine(name: string, { program, load, inputs, session }:
     it("answers health while it works", async () => {
       const call = open(engine.client, JSON.stringify(inputs.slow));
       call.on("error", () => {});
-      await new Promise<void>((resolve) => call.on("data", ({ progress }: RunEvent) => progress && resolve()));
+      await new Promise<void>((resolve) =>
+        call.on("data", ({ progress }: RunEvent) => progress && resolve()),
+      );
       const askedMs = performance.now();
       expect(await healthCall(engine.client)).toMatchObject({ loaded: true, running: 1 });
       expect(performance.now() - askedMs).toBeLessThan(1000);
@@ -305,14 +354,20 @@ export function describeEngine(name: string, { program, load, inputs, session }:
 
     it("runs as many at once as it has slots, keeps the others waiting, and ends them all", async () => {
       const count = Math.min(load.slots, 8) + 2;
-      const calls = Array.from({ length: load.slots + 1 }, () => open(engine.client, JSON.stringify(inputs.slow)));
+      const calls = Array.from({ length: load.slots + 1 }, () =>
+        open(engine.client, JSON.stringify(inputs.slow)),
+      );
       for (const call of calls) {
         call.on("error", () => {});
         call.resume();
       }
       const settled = ({ running, waiting }: HealthReply) => running === load.slots && waiting === 1;
       let health = await healthCall(engine.client);
-      for (const untilMs = Date.now() + 1500; !settled(health) && Date.now() < untilMs; health = await healthCall(engine.client))
+      for (
+        const untilMs = Date.now() + 1500;
+        !settled(health) && Date.now() < untilMs;
+        health = await healthCall(engine.client)
+      )
         await sleep(10);
       expect(health).toMatchObject({ running: load.slots, waiting: 1 });
       for (const call of calls) call.cancel();
@@ -326,7 +381,8 @@ export function describeEngine(name: string, { program, load, inputs, session }:
     const input = { ...inputs.quick, ...inputs.checkpointed };
     const digests = ({ files }: Ran) => files.map(({ sha256 }) => sha256);
     const steps = ({ events }: Ran) => events.flatMap(({ progress }) => (progress ? [progress.step] : []));
-    const lines = ({ events }: Ran, level: string) => events.flatMap(({ log }) => (log?.level === level ? [log.message] : []));
+    const lines = ({ events }: Ran, level: string) =>
+      events.flatMap(({ log }) => (log?.level === level ? [log.message] : []));
     const everyStep = { ...load, digest: "a".repeat(64), checkpoint: { everySteps: 1, everySeconds: 0 } };
     let engine: Started;
     let plain: Ran;
@@ -407,7 +463,9 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       const other = await start();
       try {
         await loadEngine(other.client, { ...everyStep, digest: "b".repeat(64) });
-        startsOver(await run(other.client, input, { checkpoint: kept.checkpoints[0]?.bytes ?? Buffer.alloc(0) }));
+        startsOver(
+          await run(other.client, input, { checkpoint: kept.checkpoints[0]?.bytes ?? Buffer.alloc(0) }),
+        );
       } finally {
         await other.stop();
       }
@@ -432,7 +490,8 @@ export function describeEngine(name: string, { program, load, inputs, session }:
         if (done) throw new Error("the call ended");
         return value;
       };
-      const frame = (sequence: number, input: JsonObject) => call.write({ frame: { sequence, payload: encodeFrame(input) } });
+      const frame = (sequence: number, input: JsonObject) =>
+        call.write({ frame: { sequence, payload: encodeFrame(input) } });
       return { call, next, frame, ended: async () => (await events.next()).done === true };
     };
 
@@ -473,7 +532,8 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       expect((await next()).event).toBe("started");
       frame(1, session.bad);
       call.write({ frame: { sequence: 2, payload: new Uint8Array([0xc1]) } });
-      for (const sequence of [1, 2]) expect((await next()).frameDone).toMatchObject({ sequence, error: { code: "input_invalid" } });
+      for (const sequence of [1, 2])
+        expect((await next()).frameDone).toMatchObject({ sequence, error: { code: "input_invalid" } });
       frame(3, session.quick);
       expect((await next()).frame?.sequence).toBe(3);
       expect((await next()).frameDone?.error).toBeNull();
@@ -526,9 +586,13 @@ export function describeEngine(name: string, { program, load, inputs, session }:
         await loadEngine(engine.client);
         const call = open(engine.client, JSON.stringify(inputs.slow));
         call.on("error", () => {});
-        await new Promise<void>((resolve) => call.on("data", ({ progress }: RunEvent) => progress && resolve()));
+        await new Promise<void>((resolve) =>
+          call.on("data", ({ progress }: RunEvent) => progress && resolve()),
+        );
         engine.child.stdin?.end();
-        expect(await Promise.race([engine.exited.then(() => "gone"), sleep(2000, "still there")])).toBe("gone");
+        expect(await Promise.race([engine.exited.then(() => "gone"), sleep(2000, "still there")])).toBe(
+          "gone",
+        );
       } finally {
         await engine.stop();
       }

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { ENGINE_PROGRAMS, type EngineProgram } from "../../../src/gpu-workers/engine-programs.ts";
+import { ENGINE_PROGRAMS, type EngineProgram } from "../../../src/gpu-workers/worker/pool/engine-programs.ts";
 import { describeEngine } from "./engine-suite.ts";
 
 const models = join(import.meta.dirname, "../../../models");

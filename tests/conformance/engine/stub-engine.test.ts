@@ -1,9 +1,16 @@
-import { ENGINE_PROGRAMS, type EngineProgram } from "../../../src/gpu-workers/engine-programs.ts";
+import { ENGINE_PROGRAMS, type EngineProgram } from "../../../src/gpu-workers/worker/pool/engine-programs.ts";
 import { describeEngine } from "./engine-suite.ts";
 
 describeEngine("stub", {
   program: ENGINE_PROGRAMS.stub as EngineProgram,
-  load: { endpoint: "tempera/stub", version: "1.0.0", runner: "stub", folder: import.meta.dirname, parametersJson: "{}", slots: 4 },
+  load: {
+    endpoint: "tempera/stub",
+    version: "1.0.0",
+    runner: "stub",
+    folder: import.meta.dirname,
+    parametersJson: "{}",
+    slots: 4,
+  },
   inputs: {
     quick: { seed: 3, steps: 2, artifact_bytes: 600_000 },
     previewed: { previews: true },

@@ -15,24 +15,31 @@ const PLACES = [
 ];
 
 /** Where a browser is, if there is one. */
-const browserPath = (): string | undefined => [process.env.CHROMIUM ?? "", ...PLACES].find((path) => path !== "" && existsSync(path));
+const browserPath = (): string | undefined =>
+  [process.env.CHROMIUM ?? "", ...PLACES].find((path) => path !== "" && existsSync(path));
 
-/** The same, after installing the system's package where this user may: the cases are for a browser, not for what looks like one. */
+/**
+ * The same, after installing the system's package where this user may: the cases are for a browser, not for
+ * what looks like one.
+ */
 async function findBrowser(): Promise<string | undefined> {
   if (browserPath() || process.getuid?.() !== 0) return browserPath();
   const apt = (...args: string[]): Promise<boolean> =>
     new Promise((done) => execFile("apt-get", args, { timeout: 240_000 }, (error) => done(error === null)));
   (await apt("install", "-y", "-q", "--no-install-recommends", "chromium")) ||
-    ((await apt("update", "-q")) && (await apt("install", "-y", "-q", "--no-install-recommends", "chromium")));
+    ((await apt("update", "-q")) &&
+      (await apt("install", "-y", "-q", "--no-install-recommends", "chromium")));
   return browserPath();
 }
 
 /** Runs a function in an empty page of another origin; what it resolves with. */
 export async function inBrowser<A>(work: (given: A) => Promise<Json>, given: A): Promise<Json> {
   const executablePath = await findBrowser();
-  if (!executablePath) throw new NotApplicable("no Chromium is installed; `apt-get install chromium`, or set CHROMIUM to one");
+  if (!executablePath)
+    throw new NotApplicable("no Chromium is installed; `apt-get install chromium`, or set CHROMIUM to one");
   const page = createServer(
-    (_, response) => void response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>page</title>"),
+    (_, response) =>
+      void response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>page</title>"),
   );
   await new Promise<void>((open) => page.listen(0, "127.0.0.1", open));
   const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });

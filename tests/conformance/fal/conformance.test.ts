@@ -28,14 +28,16 @@ describe("this server", () => {
     await judgeAll(session, [...CASES_BY_NUMBER], (each) => judged.set(each.number, each));
   }, 1_200_000);
 
-  it.each(CASES_BY_NUMBER.filter(({ why }) => why === undefined).map(({ number, title }) => [number, title] as const))(
-    "case %i: %s",
-    (number) => {
-      // Whatever a case may need is there: one that declares no reason and yet does not apply has judged nothing.
-      const { outcome, why } = judged.get(number) ?? {};
-      expect(outcome, why).toBe("passed");
-    },
-  );
+  it.each(
+    CASES_BY_NUMBER.filter(({ why }) => why === undefined).map(
+      ({ number, title }) => [number, title] as const,
+    ),
+  )("case %i: %s", (number) => {
+    // Whatever a case may need is there: one that declares no reason and yet does not apply has judged
+    // nothing.
+    const { outcome, why } = judged.get(number) ?? {};
+    expect(outcome, why).toBe("passed");
+  });
 });
 
 describe("a broken server does not pass", () => {
@@ -46,10 +48,22 @@ describe("a broken server does not pass", () => {
     spoil(value);
     return Buffer.from(JSON.stringify(value));
   };
-  const faults: [string, number, (body: Buffer, headers: Record<string, unknown>, path: string) => Buffer | { status: number }][] = [
+  const faults: [
+    string,
+    number,
+    (body: Buffer, headers: Record<string, unknown>, path: string) => Buffer | { status: number },
+  ][] = [
     ["a submit without cancel_url", 20, json((body) => delete body.cancel_url)],
-    ["a position that is text", 20, json((body) => "queue_position" in body && Object.assign(body, { queue_position: "0" }))],
-    ["a result in an envelope", 62, json((body) => "echo" in body && Object.assign(body, { echo: { data: body.echo } }))],
+    [
+      "a position that is text",
+      20,
+      json((body) => "queue_position" in body && Object.assign(body, { queue_position: "0" })),
+    ],
+    [
+      "a result in an envelope",
+      62,
+      json((body) => "echo" in body && Object.assign(body, { echo: { data: body.echo } })),
+    ],
     [
       "answers without a request id",
       83,
@@ -59,12 +73,32 @@ describe("a broken server does not pass", () => {
       },
     ],
     ["CRLF in streams", 93, (body) => Buffer.from(body.toString().replaceAll("\n", "\r\n"))],
-    ["[DONE] at the end of streams", 93, (body) => Buffer.from(body.toString().replace(/$/, "data: [DONE]\n\n"))],
-    ["characters that are not escaped", 94, (body) => Buffer.from(body.toString().replaceAll("\\u00e9", "é"))],
-    ["200 for a request that waits", 39, (body, _headers, path) => (path.endsWith("/status") ? { status: 200 } : body)],
+    [
+      "[DONE] at the end of streams",
+      93,
+      (body) => Buffer.from(body.toString().replace(/$/, "data: [DONE]\n\n")),
+    ],
+    [
+      "characters that are not escaped",
+      94,
+      (body) => Buffer.from(body.toString().replaceAll("\\u00e9", "é")),
+    ],
+    [
+      "200 for a request that waits",
+      39,
+      (body, _headers, path) => (path.endsWith("/status") ? { status: 200 } : body),
+    ],
     ["404 as 500", 48, () => ({ status: 500 })],
-    ["a workflow's output under another name", 166, (body) => Buffer.from(body.toString().replace('"type":"output"', '"type":"result"'))],
-    ["definitions whose faults are taken for success", 171, (body) => (body.toString().includes('"detail"') ? { status: 201 } : body)],
+    [
+      "a workflow's output under another name",
+      166,
+      (body) => Buffer.from(body.toString().replace('"type":"output"', '"type":"result"')),
+    ],
+    [
+      "definitions whose faults are taken for success",
+      171,
+      (body) => (body.toString().includes('"detail"') ? { status: 201 } : body),
+    ],
     [
       "files of another type",
       119,
@@ -79,7 +113,9 @@ describe("a broken server does not pass", () => {
     const between = await startForwarder(server.target.url, {
       change: ({ status, headers, body }, { path }) => {
         const spoiled = body.length === 0 ? body : spoil(body, headers, path.split("?")[0] ?? "");
-        return Buffer.isBuffer(spoiled) ? { status, headers, body: spoiled } : { status: spoiled.status, headers, body };
+        return Buffer.isBuffer(spoiled)
+          ? { status, headers, body: spoiled }
+          : { status: spoiled.status, headers, body };
       },
     });
     try {
@@ -96,7 +132,11 @@ describe("a broken server does not pass", () => {
     ["a close without a code that is echoed as it came", 115, { echoesCloses: true }],
     ["an expired token that is refused without a word", 112, { change: silent }],
     ["a foreign token that is refused without a word", 113, { change: silent }],
-    ["a refusal in other words", 113, { change: (message) => (message.includes("Unauthorized") ? '{"status":"error"}' : message) }],
+    [
+      "a refusal in other words",
+      113,
+      { change: (message) => (message.includes("Unauthorized") ? '{"status":"error"}' : message) },
+    ],
     ["refusals closed with 1008", 113, { closeCode: (code) => (code === 1000 ? 1008 : code) }],
   ];
 

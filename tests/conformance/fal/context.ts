@@ -7,7 +7,9 @@ import { type Answer, type Call, type Json, open, request } from "./http.ts";
 import type { Receiver } from "./receiver.ts";
 import { lintSse, type Sse } from "./sse.ts";
 
-/** The model that the cases run: it echoes, waits, fails and streams as its input says (models/tempera/stub). */
+/**
+ * The model that the cases run: it echoes, waits, fails and streams as its input says (models/tempera/stub).
+ */
 export const STUB = "tempera/stub";
 
 export interface Target {
@@ -40,7 +42,10 @@ export interface Context extends Target {
   /** One call with the key; `path` is below the server's address. */
   call(path: string, call?: Call & { key?: string | false }): Promise<Answer>;
   /** Submits to the queue; the answer's body. */
-  submit(input?: Json, options?: { headers?: Record<string, string>; query?: string; key?: string }): Promise<Json>;
+  submit(
+    input?: Json,
+    options?: { headers?: Record<string, string>; query?: string; key?: string },
+  ): Promise<Json>;
   /** The queue address of a request. */
   at(requestId: string, rest?: string): string;
   /** Waits for a request's end on its status stream; its last status. */
@@ -60,7 +65,12 @@ export interface Context extends Target {
 /** How many requests the stub runs at once. */
 const SLOTS = 64;
 
-export function createContext(target: Target, receiver: Receiver, python: () => Promise<string>, server?: OwnServer): Context {
+export function createContext(
+  target: Target,
+  receiver: Receiver,
+  python: () => Promise<string>,
+  server?: OwnServer,
+): Context {
   const context: Context = {
     ...target,
     receiver,
@@ -81,7 +91,9 @@ export function createContext(target: Target, receiver: Receiver, python: () => 
     },
     at: (requestId, rest = "") => `/queue/${STUB}/requests/${requestId}${rest}`,
     async ended(requestId) {
-      const { events } = await context.stream(context.at(requestId, "/status/stream?logs=1"), { timeoutMs: 120_000 });
+      const { events } = await context.stream(context.at(requestId, "/status/stream?logs=1"), {
+        timeoutMs: 120_000,
+      });
       return events.at(-1);
     },
     async running(requestId) {
@@ -96,7 +108,8 @@ export function createContext(target: Target, receiver: Receiver, python: () => 
       check(answer.status === 200, `the stream ${path}: ${answer.status}: ${answer.text.slice(0, 300)}`);
       return { ...lintSse(answer), answer };
     },
-    fal: (url = target.url) => createFalClient({ credentials: target.key, proxyUrl: { url: `${url}/api/fal/proxy`, when: "always" } }),
+    fal: (url = target.url) =>
+      createFalClient({ credentials: target.key, proxyUrl: { url: `${url}/api/fal/proxy`, when: "always" } }),
     async python(name, args = {}, env = {}) {
       const { PATH = "", HOME = "" } = process.env;
       const tls = new URL(target.tlsUrl ?? "https://localhost");
@@ -121,11 +134,17 @@ export function createContext(target: Target, receiver: Receiver, python: () => 
       return JSON.parse(said);
     },
     async fullQueue() {
-      const blockers = await Promise.all(Array.from({ length: SLOTS }, () => context.submit({ delay_ms: 60_000 })));
+      const blockers = await Promise.all(
+        Array.from({ length: SLOTS }, () => context.submit({ delay_ms: 60_000 })),
+      );
       await Promise.all(blockers.map(({ request_id }) => context.running(request_id)));
       return {
         async [Symbol.asyncDispose]() {
-          await Promise.all(blockers.map(({ request_id }) => context.call(context.at(request_id, "/cancel"), { method: "PUT" })));
+          await Promise.all(
+            blockers.map(({ request_id }) =>
+              context.call(context.at(request_id, "/cancel"), { method: "PUT" }),
+            ),
+          );
           await Promise.all(blockers.map(({ request_id }) => context.ended(request_id)));
         },
       };

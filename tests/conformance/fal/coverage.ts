@@ -8,12 +8,17 @@ export function coverageText(): string {
     return [
       String(each.number),
       each.title.replaceAll("|", "\\|"),
-      each.why === undefined ? [`\`${each.file}\``, ...(each.elsewhere ? [each.elsewhere] : [])].join("; ") : `not applicable: ${each.why}`,
+      each.why === undefined
+        ? [`\`${each.file}\``, ...(each.elsewhere ? [each.elsewhere] : [])].join("; ")
+        : `not applicable: ${each.why}`,
     ];
   });
   const head = ["case", "what it looks at", "where"];
-  const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
-  const line = (cells: string[]): string => `| ${cells.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join(" | ")} |`;
+  const widths = head.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  const line = (cells: string[]): string =>
+    `| ${cells.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join(" | ")} |`;
   return `# Coverage
 
 The conformance cases of fal's protocol, and the test of each. Written by \`npm run conformance -- --coverage\`; a test keeps it true.

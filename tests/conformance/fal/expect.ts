@@ -14,7 +14,10 @@ export function same(actual: unknown, expected: unknown, what: string): void {
 /** The answer's status is one of these. */
 export function status(answer: Answer, expected: number | number[], what: string): Answer {
   const wanted = [expected].flat();
-  check(wanted.includes(answer.status), `${what}: ${answer.status} instead of ${wanted.join(" or ")}: ${brief(answer.text)}`);
+  check(
+    wanted.includes(answer.status),
+    `${what}: ${answer.status} instead of ${wanted.join(" or ")}: ${brief(answer.text)}`,
+  );
   return answer;
 }
 
@@ -22,7 +25,8 @@ export function status(answer: Answer, expected: number | number[], what: string
 export function detail(answer: Answer, what: string): Json {
   const body = answer.json();
   check(
-    (typeof body?.detail === "string" && body.detail !== "") || (Array.isArray(body?.detail) && body.detail.length > 0),
+    (typeof body?.detail === "string" && body.detail !== "") ||
+      (Array.isArray(body?.detail) && body.detail.length > 0),
     `${what}: the body has no \`detail\`: ${brief(answer.text)}`,
   );
   return body.detail;
@@ -41,6 +45,9 @@ export async function fails(doing: Promise<unknown>, what: string): Promise<Json
     (value) => ({ value }),
     (error: unknown) => ({ error }),
   );
-  check("error" in outcome, `${what}: it succeeded, with ${"value" in outcome ? brief(JSON.stringify(outcome.value) ?? "nothing") : ""}`);
+  check(
+    "error" in outcome,
+    `${what}: it succeeded, with ${"value" in outcome ? brief(JSON.stringify(outcome.value) ?? "nothing") : ""}`,
+  );
   return outcome.error;
 }

@@ -1,8 +1,15 @@
 /**
- * A server in front of the server: passes everything on, remembers what it saw, and changes one thing if it is told to. With
- * no change it proves what a client sent; with one it is a broken server that the suite has to notice.
+ * A server in front of the server: passes everything on, remembers what it saw, and changes one thing if it
+ * is told to. With no change it proves what a client sent; with one it is a broken server that the suite has
+ * to notice.
  */
-import { createServer, type IncomingHttpHeaders, type IncomingMessage, request as requestHttp, type ServerResponse } from "node:http";
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  request as requestHttp,
+  type ServerResponse,
+} from "node:http";
 import { createServer as createServerTls, request as requestHttps } from "node:https";
 import type { AddressInfo } from "node:net";
 import { relaySockets, type SocketFault } from "./relay-sockets.ts";
@@ -79,7 +86,10 @@ export async function startForwarder(
       answer.on("data", (piece: Buffer) => pieces.push(piece));
       answer.on("end", () => {
         const { "transfer-encoding": _, "content-length": __, ...kept } = answer.headers;
-        const changed = change({ status: answer.statusCode ?? 502, headers: kept, body: Buffer.concat(pieces) }, asSeen);
+        const changed = change(
+          { status: answer.statusCode ?? 502, headers: kept, body: Buffer.concat(pieces) },
+          asSeen,
+        );
         outgoing.writeHead(changed.status, changed.headers);
         outgoing.end(changed.body);
       });

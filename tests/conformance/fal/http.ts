@@ -1,9 +1,14 @@
 /**
- * HTTP as it stands on the wire: no redirect is followed, nothing is decoded, any header can be sent. `fetch` does too much
- * for a judge.
+ * HTTP as it stands on the wire: no redirect is followed, nothing is decoded, any header can be sent. `fetch`
+ * does too much for a judge.
  */
 import { AssertionError } from "node:assert";
-import { Agent as HttpAgent, type IncomingHttpHeaders, type IncomingMessage, request as requestHttp } from "node:http";
+import {
+  Agent as HttpAgent,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  request as requestHttp,
+} from "node:http";
 import { Agent as HttpsAgent, request as requestHttps } from "node:https";
 
 export interface Call {
@@ -52,7 +57,11 @@ export function open(url: string, call: Call = {}): Promise<IncomingMessage> {
   const named = new Set(Object.keys(headers).map((name) => name.toLowerCase()));
   let payload: Buffer | undefined;
   if (body !== undefined) {
-    payload = Buffer.isBuffer(body) ? body : typeof body === "string" ? Buffer.from(body) : Buffer.from(JSON.stringify(body));
+    payload = Buffer.isBuffer(body)
+      ? body
+      : typeof body === "string"
+        ? Buffer.from(body)
+        : Buffer.from(JSON.stringify(body));
     if (!named.has("content-type")) headers["content-type"] = "application/json";
   }
   if (!named.has("content-length") && !named.has("transfer-encoding") && (payload || method !== "GET"))
@@ -68,18 +77,28 @@ export function open(url: string, call: Call = {}): Promise<IncomingMessage> {
         agent: connectTo ? false : https ? secure : plain,
         ...(signal && { signal }),
         ...(https && ca && { ca }),
-        ...(connectTo && { hostname: connectTo.host, host: connectTo.host, port: connectTo.port, ...(https && { servername: hostname }) }),
+        ...(connectTo && {
+          hostname: connectTo.host,
+          host: connectTo.host,
+          port: connectTo.port,
+          ...(https && { servername: hostname }),
+        }),
       },
       resolve,
     );
-    sent.on("error", (error) => reject(new Error(`${method} ${hostname}:${port}: ${error.message}`, { cause: error })));
+    sent.on("error", (error) =>
+      reject(new Error(`${method} ${hostname}:${port}: ${error.message}`, { cause: error })),
+    );
     sent.end(payload);
   });
 }
 
 export async function request(url: string, call: Call = {}): Promise<Answer> {
   const limit = AbortSignal.timeout(call.timeoutMs ?? 60_000);
-  const response = await open(url, { ...call, signal: call.signal ? AbortSignal.any([call.signal, limit]) : limit });
+  const response = await open(url, {
+    ...call,
+    signal: call.signal ? AbortSignal.any([call.signal, limit]) : limit,
+  });
   const chunks: Buffer[] = [];
   for await (const chunk of response) chunks.push(chunk as Buffer);
   const bytes = Buffer.concat(chunks);
@@ -98,7 +117,9 @@ export async function request(url: string, call: Call = {}): Promise<Answer> {
       try {
         return JSON.parse(text);
       } catch {
-        throw new AssertionError({ message: `${response.statusCode} with a body that is not JSON: ${brief(text)}` });
+        throw new AssertionError({
+          message: `${response.statusCode} with a body that is not JSON: ${brief(text)}`,
+        });
       }
     },
   };

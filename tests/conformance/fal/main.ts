@@ -1,4 +1,7 @@
-/** `npm run conformance`: judges a server by the cases of the contract, its own unless `--base-url` names another. */
+/**
+ * `npm run conformance`: judges a server by the cases of the contract, its own unless `--base-url` names
+ * another.
+ */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
@@ -85,7 +88,9 @@ try {
     process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
   } else {
     process.stdout.write(`${all.map(line).join("\n")}\n`);
-    process.stdout.write(`${all.length} cases: ${passed.length} passed, ${failed.length} failed, ${notApplicable.length} not applicable\n`);
+    process.stdout.write(
+      `${all.length} cases: ${passed.length} passed, ${failed.length} failed, ${notApplicable.length} not applicable\n`,
+    );
   }
   process.exitCode = failed.length > 0 ? 1 : 0;
 } catch (error) {

@@ -24,7 +24,9 @@ const freePort = (): Promise<number> =>
 /** @param log gets what is going on, a line at a time */
 export async function startOwnServer(log: (line: string) => void): Promise<OwnServer> {
   const folder = await mkdtemp(join(tmpdir(), "tempera-conformance-"));
-  const [port, adminPort, tlsPort, temporal, ui, postgres] = await Promise.all(Array.from({ length: 6 }, freePort));
+  const [port, adminPort, tlsPort, temporal, ui, postgres] = await Promise.all(
+    Array.from({ length: 6 }, freePort),
+  );
   const adminKey = `${randomUUID()}:${randomBytes(32).toString("hex")}`;
   const env = {
     ...process.env,
@@ -37,7 +39,8 @@ export async function startOwnServer(log: (line: string) => void): Promise<OwnSe
     TEMPERA_POSTGRES_PORT: String(postgres),
     TEMPERA_ADMIN_KEY: adminKey,
     TEMPERA_WORKER_MODELS: "tempera/stub",
-    // The suite's webhook receiver is on this machine. Short waits, so that the cases that wait for them are short.
+    // The suite's webhook receiver is on this machine. Short waits, so that the cases that wait for them are
+    // short.
     TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.2",
     TEMPERA_WEBHOOK_DELAYS: "1,1,1,1",
     TEMPERA_WEBHOOK_TIMEOUT: "3",
@@ -61,7 +64,8 @@ export async function startOwnServer(log: (line: string) => void): Promise<OwnSe
       );
       const listen = (chunk: Buffer): void => {
         said = (said + chunk).slice(-4_000);
-        for (const line of String(chunk).split("\n")) if (/^\S*(Installing|Packages|go:|\[setup\])/.test(line)) log(line);
+        for (const line of String(chunk).split("\n"))
+          if (/^\S*(Installing|Packages|go:|\[setup\])/.test(line)) log(line);
         if (!said.includes("Ctrl-C stops it")) return;
         clearTimeout(timer);
         done();
@@ -103,7 +107,10 @@ export async function startOwnServer(log: (line: string) => void): Promise<OwnSe
       async stores(bytes) {
         // Files come and go meanwhile; one that has gone since it was listed is not there.
         const gone = (): undefined => undefined;
-        const entries = await readdir(join(folder, "objects"), { recursive: true, withFileTypes: true }).catch(gone);
+        const entries = await readdir(join(folder, "objects"), {
+          recursive: true,
+          withFileTypes: true,
+        }).catch(gone);
         for (const entry of entries ?? []) {
           const file = join(entry.parentPath, entry.name);
           if (!entry.isFile() || (await stat(file).catch(gone))?.size !== bytes.length) continue;

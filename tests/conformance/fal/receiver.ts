@@ -37,7 +37,14 @@ export async function startReceiver(host: string): Promise<Receiver> {
     const path = new URL(request.url ?? "/", "http://receiver").pathname;
     const hook = hooks.get(path);
     if (!hook) return void response.writeHead(404).end();
-    const delivery: Delivery = { atMs: Date.now(), method: request.method ?? "", path, headers: request.headers, raw, body: parse(raw) };
+    const delivery: Delivery = {
+      atMs: Date.now(),
+      method: request.method ?? "",
+      path,
+      headers: request.headers,
+      raw,
+      body: parse(raw),
+    };
     hook.deliveries.push(delivery);
     hook.reply(delivery, hook.deliveries.length, response);
     for (const wake of hook.waiters) wake();
@@ -62,7 +69,11 @@ export async function startReceiver(host: string): Promise<Receiver> {
             };
             const timer = setTimeout(() => {
               entry.waiters.delete(look);
-              reject(new Error(`${entry.deliveries.length} of ${count} deliveries arrived within ${timeoutMs / 1000} s`));
+              reject(
+                new Error(
+                  `${entry.deliveries.length} of ${count} deliveries arrived within ${timeoutMs / 1000} s`,
+                ),
+              );
             }, timeoutMs);
             entry.waiters.add(look);
             look();

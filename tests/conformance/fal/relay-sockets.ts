@@ -25,8 +25,15 @@ function endWith(ws: WebSocket, code: number): void {
 }
 
 /** Serves the upgrades of `server` by sockets of `target` (`http://…`). Returns how to end them all. */
-export function relaySockets(server: Server, target: string, { change, closeCode, echoesCloses }: SocketFault): () => void {
-  const accepting = new WebSocketServer({ noServer: true, WebSocket: echoesCloses ? WebSocket : AnswersWith1000 });
+export function relaySockets(
+  server: Server,
+  target: string,
+  { change, closeCode, echoesCloses }: SocketFault,
+): () => void {
+  const accepting = new WebSocketServer({
+    noServer: true,
+    WebSocket: echoesCloses ? WebSocket : AnswersWith1000,
+  });
   const open = new Set<WebSocket>();
   server.on("upgrade", (request: IncomingMessage, socket, head) => {
     const { host, authorization } = request.headers;

@@ -1,4 +1,7 @@
-/** Runs cases against a server: those that wait first and beside the others, those that need the server alone one by one. */
+/**
+ * Runs cases against a server: those that wait first and beside the others, those that need the server alone
+ * one by one.
+ */
 import { execFile } from "node:child_process";
 import { resolve } from "node:path";
 import { type Case, NEEDS, type Need, NotApplicable } from "./case.ts";
@@ -24,11 +27,17 @@ export interface Judged {
 
 export interface Session extends AsyncDisposable {
   judge(each: Case & { file: string }): Promise<Judged>;
-  /** One run that goes well. A server may stop serving a model that crashes its engine again and again without one in between. */
+  /**
+   * One run that goes well. A server may stop serving a model that crashes its engine again and again without
+   * one in between.
+   */
   calm(): Promise<void>;
 }
 
-/** @param receiverHost the name or address under which the server reaches this machine; its own network's, for one elsewhere */
+/**
+ * @param receiverHost the name or address under which the server reaches this machine; its own network's, for
+ * one elsewhere
+ */
 export async function openSession(
   target: Target,
   { server, receiverHost = "127.0.0.2" }: { server?: OwnServer; receiverHost?: string } = {},
@@ -65,7 +74,10 @@ export async function openSession(
       } catch (error) {
         if (error instanceof NotApplicable) return judged("not applicable", error.message);
         const { message, body } = error as Error & { body?: unknown };
-        return judged("failed", [message, body === undefined ? "" : JSON.stringify(body)].join(" ").trim().slice(0, 600));
+        return judged(
+          "failed",
+          [message, body === undefined ? "" : JSON.stringify(body)].join(" ").trim().slice(0, 600),
+        );
       } finally {
         clearTimeout(timer);
       }
@@ -111,8 +123,14 @@ export async function judgeAll(
 /** The path of a Python that has the packages, in an environment that is made when it is not there. */
 const pythonPath = (): Promise<string> =>
   new Promise((done, fail) =>
-    execFile(process.execPath, ["scripts/python-env.mjs", ...PYTHON_PACKAGES], { cwd: PROJECT }, (error, said, complained) =>
-      error ? fail(new Error(`no Python with fal's client: ${complained.trim().split("\n").at(-1)}`)) : done(said.trim()),
+    execFile(
+      process.execPath,
+      ["scripts/python-env.mjs", ...PYTHON_PACKAGES],
+      { cwd: PROJECT },
+      (error, said, complained) =>
+        error
+          ? fail(new Error(`no Python with fal's client: ${complained.trim().split("\n").at(-1)}`))
+          : done(said.trim()),
     ),
   );
 
@@ -121,7 +139,9 @@ export const casesOf = (only: string | undefined): (Case & { file: string })[] =
   const wanted = new Set(
     only.split(",").flatMap((part) => {
       const [from = Number.NaN, to = from] = part.split("-").map(Number);
-      return Number.isInteger(from) && Number.isInteger(to) ? Array.from({ length: to - from + 1 }, (_, i) => from + i) : [];
+      return Number.isInteger(from) && Number.isInteger(to)
+        ? Array.from({ length: to - from + 1 }, (_, i) => from + i)
+        : [];
     }),
   );
   return CASES_BY_NUMBER.filter(({ number }) => wanted.has(number));

@@ -1,6 +1,6 @@
 /**
- * A linter of server-sent events, as fal's clients need them (contract §2.3, §4.2): LF only, one JSON value an event, pings
- * as comments, no character cut in two, a blank line after the last event.
+ * A linter of server-sent events, as fal's clients need them (contract §2.3, §4.2): LF only, one JSON value
+ * an event, pings as comments, no character cut in two, a blank line after the last event.
  */
 import { check } from "./expect.ts";
 import { type Answer, brief, type Json } from "./http.ts";
@@ -13,14 +13,29 @@ export interface Sse {
 /** Fails with the first rule that the bytes break. */
 export function lintSse(answer: Pick<Answer, "bytes" | "chunks" | "headers">): Sse {
   const type = answer.headers["content-type"];
-  check(type?.startsWith("text/event-stream"), `the content type is ${type ?? "missing"}, not text/event-stream`);
+  check(
+    type?.startsWith("text/event-stream"),
+    `the content type is ${type ?? "missing"}, not text/event-stream`,
+  );
   const text = answer.bytes.toString("utf8");
-  check(!answer.bytes.includes(0x0d), `a CR stands in the stream, at byte ${answer.bytes.indexOf(0x0d)}: only LF is understood by all`);
-  check(!answer.bytes.subarray(0, 3).equals(Buffer.from([0xef, 0xbb, 0xbf])), "the stream begins with a byte order mark");
+  check(
+    !answer.bytes.includes(0x0d),
+    `a CR stands in the stream, at byte ${answer.bytes.indexOf(0x0d)}: only LF is understood by all`,
+  );
+  check(
+    !answer.bytes.subarray(0, 3).equals(Buffer.from([0xef, 0xbb, 0xbf])),
+    "the stream begins with a byte order mark",
+  );
   check(!text.includes("\ufffd"), "the stream is not valid UTF-8");
   const decodedApart = answer.chunks.map((chunk) => chunk.toString("utf8")).join("");
-  check(decodedApart === text, "a character is cut in two by the pieces of the body; the JavaScript client loses it");
-  check(text === "" || text.endsWith("\n\n"), `the last event is not ended by a blank line: …${JSON.stringify(text.slice(-60))}`);
+  check(
+    decodedApart === text,
+    "a character is cut in two by the pieces of the body; the JavaScript client loses it",
+  );
+  check(
+    text === "" || text.endsWith("\n\n"),
+    `the last event is not ended by a blank line: …${JSON.stringify(text.slice(-60))}`,
+  );
   const sse: Sse = { events: [], comments: [] };
   for (const block of text.split("\n\n").slice(0, -1)) {
     const lines = block.split("\n").filter((line) => line !== "");
@@ -47,5 +62,8 @@ export function lintSse(answer: Pick<Answer, "bytes" | "chunks" | "headers">): S
 /** Every character above 127 is escaped, so that no cut of the bytes can fall inside one. */
 export function checkAscii(bytes: Buffer): void {
   const at = bytes.findIndex((byte) => byte > 0x7f);
-  check(at < 0, `byte ${at} is not ASCII: ${brief(bytes.subarray(Math.max(0, at - 20), at + 20).toString("utf8"))}`);
+  check(
+    at < 0,
+    `byte ${at} is not ASCII: ${brief(bytes.subarray(Math.max(0, at - 20), at + 20).toString("utf8"))}`,
+  );
 }

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createAuditLog } from "../../../src/adapters/postgres/audit-log.ts";
+import { createAuditLog } from "../../../src/adapters/postgres/operations/audit-log.ts";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import type { AuditLog } from "../../../src/core/ports/audit-log.ts";
-import { newRequestId } from "../../../src/core/request-id.ts";
+import type { AuditLog } from "../../../src/core/operations/audit-log.ts";
+import { newRequestId } from "../../../src/core/requests/request-id.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 
@@ -43,19 +43,25 @@ describe("the audit log", () => {
     const failed = record({ subject: "fails", action: "queue.flush" });
     await audit.begin(failed);
     await audit.settle(failed.auditId, { errorCode: "temporal_unavailable" });
-    expect(await audit.list({ limit: 9, subject: "fails" })).toEqual([{ ...failed, state: "failed", errorCode: "temporal_unavailable" }]);
+    expect(await audit.list({ limit: 9, subject: "fails" })).toEqual([
+      { ...failed, state: "failed", errorCode: "temporal_unavailable" },
+    ]);
   });
 
   it("takes on the subject that was known only afterwards", async () => {
     const begun = record({ subject: "signing-keys" });
     await audit.begin(begun);
     await audit.settle(begun.auditId, { subject: "the-new-one" });
-    expect(await audit.list({ limit: 9, subject: "the-new-one" })).toMatchObject([{ auditId: begun.auditId, state: "made" }]);
+    expect(await audit.list({ limit: 9, subject: "the-new-one" })).toMatchObject([
+      { auditId: begun.auditId, state: "made" },
+    ]);
   });
 
   it("lists newest first, page by page, each once, also those of one moment", async () => {
     const ownerId = "pager";
-    const all = Array.from({ length: 7 }, (_, i) => record({ ownerId, atMs: 1_700_000_000_000 + Math.floor(i / 3) }));
+    const all = Array.from({ length: 7 }, (_, i) =>
+      record({ ownerId, atMs: 1_700_000_000_000 + Math.floor(i / 3) }),
+    );
     for (const each of all) await audit.begin(each);
     const seen: string[] = [];
     let before: { atMs: number; id: string } | undefined;
@@ -66,7 +72,9 @@ describe("the audit log", () => {
       if (!last) break;
       before = { atMs: last.atMs, id: last.auditId };
     }
-    const order = all.sort((a, b) => b.atMs - a.atMs || (a.auditId < b.auditId ? 1 : -1)).map(({ auditId }) => auditId);
+    const order = all
+      .sort((a, b) => b.atMs - a.atMs || (a.auditId < b.auditId ? 1 : -1))
+      .map(({ auditId }) => auditId);
     expect(seen).toEqual(order);
   });
 
@@ -76,7 +84,8 @@ describe("the audit log", () => {
     const b = record({ keyId, action: "keys.revoke", atMs: 20 });
     const c = record({ keyId, action: "keysmith.forge", atMs: 30 });
     for (const each of [a, b, c]) await audit.begin(each);
-    const ids = async (query: object) => (await audit.list({ limit: 9, keyId, ...query })).map(({ auditId }) => auditId);
+    const ids = async (query: object) =>
+      (await audit.list({ limit: 9, keyId, ...query })).map(({ auditId }) => auditId);
     expect(await ids({ action: "keys" })).toEqual([b.auditId, a.auditId]);
     expect(await ids({ action: "keys.create" })).toEqual([a.auditId]);
     expect(await ids({ action: "keys_" })).toEqual([]);

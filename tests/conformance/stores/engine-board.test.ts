@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import { createEngineBoard } from "../../../src/adapters/postgres/engine-board.ts";
-import type { EngineStatus } from "../../../src/core/engine-status.ts";
+import { createEngineBoard } from "../../../src/adapters/postgres/engines/engine-status-store.ts";
+import type { EngineStatus } from "../../../src/core/engines/engine-status.ts";
 import { LIMITS } from "../../../src/core/limits.ts";
-import type { EngineBoard } from "../../../src/core/ports/engine-board.ts";
+import type { EngineBoard } from "../../../src/core/engines/engine-status-store.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 
@@ -57,9 +57,24 @@ describe("the board of engines", () => {
     });
     await board.report(worker("one"), [full]);
     const listed = await board.list();
-    expect(listed.map(({ endpoint, worker: name }) => `${endpoint} ${name}`)).toEqual(["t/a one", "t/a two", "t/b two"]);
-    expect(listed[0]).toEqual({ ...full, ...worker("one"), lastFailure: "died\ufffd of a NUL", drained: false, ageMs: expect.any(Number) });
-    expect(listed[1]).toEqual({ ...engine("t/a"), ...worker("two"), drained: false, ageMs: expect.any(Number) });
+    expect(listed.map(({ endpoint, worker: name }) => `${endpoint} ${name}`)).toEqual([
+      "t/a one",
+      "t/a two",
+      "t/b two",
+    ]);
+    expect(listed[0]).toEqual({
+      ...full,
+      ...worker("one"),
+      lastFailure: "died\ufffd of a NUL",
+      drained: false,
+      ageMs: expect.any(Number),
+    });
+    expect(listed[1]).toEqual({
+      ...engine("t/a"),
+      ...worker("two"),
+      drained: false,
+      ageMs: expect.any(Number),
+    });
     await board.leave("one");
     expect((await board.list()).map(({ worker: name }) => name)).toEqual(["two", "two"]);
   });
@@ -91,7 +106,9 @@ describe("the board of engines", () => {
       { worker: "two", version: "1.0.0" },
     ]);
     await telling;
-    expect(await board.askReset({ endpoint: "t/a", version: "2.0.0" })).toEqual([{ worker: "one", version: "2.0.0" }]);
+    expect(await board.askReset({ endpoint: "t/a", version: "2.0.0" })).toEqual([
+      { worker: "one", version: "2.0.0" },
+    ]);
     expect(await board.askReset({ endpoint: "t/a", worker: "dead" })).toEqual([]);
     expect(await board.askReset({ endpoint: "t/none" })).toEqual([]);
 
@@ -121,10 +138,14 @@ describe("the board of engines", () => {
     ]);
     await telling;
     expect(await board.drain({ endpoint: "t/none" }, true)).toEqual([]);
-    expect(await board.drained("one")).toEqual({ all: false, models: [{ endpoint: "t/a", version: "1.0.0" }] });
+    expect(await board.drained("one")).toEqual({
+      all: false,
+      models: [{ endpoint: "t/a", version: "1.0.0" }],
+    });
     await board.leave("one");
     await board.report(worker("one"), [engine("t/a"), engine("t/b")]);
-    const drained = async () => (await board.list()).filter((each) => each.drained).map((each) => `${each.endpoint} ${each.worker}`);
+    const drained = async () =>
+      (await board.list()).filter((each) => each.drained).map((each) => `${each.endpoint} ${each.worker}`);
     expect(await drained()).toEqual(["t/a one", "t/a two"]);
 
     expect(await board.drainWorker("one", true)).toBe(true);
@@ -136,7 +157,9 @@ describe("the board of engines", () => {
     expect(await board.drainWorker("one", false)).toBe(true);
     await again;
     expect(await board.drained("one")).toEqual({ all: false, models: [] });
-    expect(await board.drain({ endpoint: "t/a", worker: "two" }, false)).toEqual([{ worker: "two", version: "1.0.0" }]);
+    expect(await board.drain({ endpoint: "t/a", worker: "two" }, false)).toEqual([
+      { worker: "two", version: "1.0.0" },
+    ]);
     expect(await drained()).toEqual([]);
     await stop();
   });
@@ -144,7 +167,9 @@ describe("the board of engines", () => {
   it("a server that is away is store_unavailable", async () => {
     const nowhere = connectPostgres("postgres://nobody@127.0.0.1:9/none", { maxConnections: 1 });
     const lost = createEngineBoard(nowhere);
-    await expect(lost.report(worker("one"), [engine("t/a")])).rejects.toMatchObject({ code: "store_unavailable" });
+    await expect(lost.report(worker("one"), [engine("t/a")])).rejects.toMatchObject({
+      code: "store_unavailable",
+    });
     await expect(lost.list()).rejects.toMatchObject({ code: "store_unavailable" });
     await nowhere.end({ timeout: 1 });
   });

@@ -8,10 +8,10 @@ import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createMemoryEventLog } from "../../../src/adapters/memory/event-log.ts";
 import { createRedisEventLog } from "../../../src/adapters/redis/event-log.ts";
-import type { LoggedEvent } from "../../../src/core/events.ts";
-import type { EventLog } from "../../../src/core/ports/event-log.ts";
-import type { Outcome, Priority, RequestIdentity } from "../../../src/core/request.ts";
-import { newRequestId } from "../../../src/core/request-id.ts";
+import type { LoggedEvent } from "../../../src/core/requests/events.ts";
+import type { EventLog } from "../../../src/core/requests/event-log.ts";
+import type { Outcome, Priority, RequestIdentity } from "../../../src/core/requests/request.ts";
+import { newRequestId } from "../../../src/core/requests/request-id.ts";
 import { startRedis } from "../../../src/dev/services/redis.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 
@@ -25,7 +25,11 @@ const request = (over: { taskQueue?: string; priority?: Priority } = {}): Reques
   taskQueue: over.taskQueue ?? `gpu/${randomUUID()}`,
   priority: over.priority ?? "normal",
 });
-const ok = (n: number): Outcome => ({ ok: true, output: { inline: { n } }, metrics: { inference_time: 1.5 } });
+const ok = (n: number): Outcome => ({
+  ok: true,
+  output: { inline: { n } },
+  metrics: { inference_time: 1.5 },
+});
 const all = async (events: AsyncIterable<LoggedEvent>): Promise<LoggedEvent[]> => {
   const seen: LoggedEvent[] = [];
   for await (const event of events) seen.push(event);
@@ -35,7 +39,10 @@ const open = new AbortController().signal;
 
 describe.each<[string, () => EventLog]>([
   ["memory", () => createMemoryEventLog()],
-  ["Redis", () => createRedisEventLog({ url: process.env.TEST_REDIS_URL ?? "", prefix: `suite-${randomUUID()}:` })],
+  [
+    "Redis",
+    () => createRedisEventLog({ url: process.env.TEST_REDIS_URL ?? "", prefix: `suite-${randomUUID()}:` }),
+  ],
 ])("event log on %s", (_, create) => {
   let log: EventLog;
   beforeAll(() => {
@@ -57,7 +64,10 @@ describe.each<[string, () => EventLog]>([
     });
     expect(await log.outcome(r.requestId)).toBeUndefined();
     expect(await log.complete(r, ok(1))).toEqual(ok(1));
-    expect(await log.snapshot(r.requestId)).toMatchObject({ state: "COMPLETED", metrics: { inference_time: 1.5 } });
+    expect(await log.snapshot(r.requestId)).toMatchObject({
+      state: "COMPLETED",
+      metrics: { inference_time: 1.5 },
+    });
     expect((await log.outcome(r.requestId))?.outcome).toEqual(ok(1));
   });
 
@@ -65,13 +75,22 @@ describe.each<[string, () => EventLog]>([
     const r = request();
     await log.append(r, { type: "queued", attempt: 0 });
     await log.append(r, { type: "started", attempt: 1, worker: "w" });
-    await log.append(r, { type: "queued", attempt: 1, reason: { code: "runner_disconnected", message: "gone" } });
+    await log.append(r, {
+      type: "queued",
+      attempt: 1,
+      reason: { code: "runner_disconnected", message: "gone" },
+    });
     expect(await log.snapshot(r.requestId)).toMatchObject({ state: "IN_QUEUE" });
     await log.append(r, { type: "started", attempt: 2, worker: "v" });
     await log.append(r, { type: "progress", attempt: 1, step: 8, steps: 9 });
     await log.append(r, { type: "queued", attempt: 1 });
     expect(await log.snapshot(r.requestId)).toMatchObject({ state: "IN_PROGRESS", attempt: 2 });
-    expect((await log.read(r.requestId)).map(({ event }) => event.type)).toEqual(["queued", "started", "queued", "started"]);
+    expect((await log.read(r.requestId)).map(({ event }) => event.type)).toEqual([
+      "queued",
+      "started",
+      "queued",
+      "started",
+    ]);
   });
 
   it("the first done wins, also among many at once; nothing follows it", async () => {
@@ -91,7 +110,11 @@ describe.each<[string, () => EventLog]>([
   it("knows an outcome whose request it never heard of before", async () => {
     const r = request();
     await log.complete(r, { ok: false, error: { code: "client_cancelled", message: "x" }, metrics: {} });
-    expect(await log.snapshot(r.requestId)).toMatchObject({ ...r, state: "COMPLETED", error: { code: "client_cancelled", message: "x" } });
+    expect(await log.snapshot(r.requestId)).toMatchObject({
+      ...r,
+      state: "COMPLETED",
+      error: { code: "client_cancelled", message: "x" },
+    });
   });
 
   it("carries any text and 32 KiB of output", async () => {
@@ -110,7 +133,8 @@ describe.each<[string, () => EventLog]>([
     const low = request({ taskQueue, priority: "low" });
     const [a, b, c] = [request({ taskQueue }), request({ taskQueue }), request({ taskQueue })];
     for (const r of [low, a, b, c]) await log.append(r, { type: "queued", attempt: 0 });
-    const at = async (r: RequestIdentity): Promise<number> => log.position((await log.snapshot(r.requestId)) as never);
+    const at = async (r: RequestIdentity): Promise<number> =>
+      log.position((await log.snapshot(r.requestId)) as never);
     expect(await Promise.all([a, b, c, low].map(at))).toEqual([0, 1, 2, 3]);
     expect(await log.waiting(taskQueue)).toBe(4);
     await log.append(a, { type: "started", attempt: 1, worker: "w" });
@@ -126,10 +150,14 @@ describe.each<[string, () => EventLog]>([
 
   it("read goes on after an id; ids rise; garbage ids read from the start", async () => {
     const r = request();
-    for (let i = 0; i < 50; i++) await log.append(r, { type: "log", attempt: 1, level: "INFO", message: String(i) });
+    for (let i = 0; i < 50; i++)
+      await log.append(r, { type: "log", attempt: 1, level: "INFO", message: String(i) });
     const events = await log.read(r.requestId);
-    expect(events.map(({ event }) => event.type === "log" && Number(event.message))).toEqual(Array.from({ length: 50 }, (__, i) => i));
-    for (const i of [0, 17, 48, 49]) expect(await log.read(r.requestId, events[i]?.id)).toEqual(events.slice(i + 1));
+    expect(events.map(({ event }) => event.type === "log" && Number(event.message))).toEqual(
+      Array.from({ length: 50 }, (__, i) => i),
+    );
+    for (const i of [0, 17, 48, 49])
+      expect(await log.read(r.requestId, events[i]?.id)).toEqual(events.slice(i + 1));
     expect(await log.read(r.requestId, "garbage")).toEqual(events);
     expect(await log.read(newRequestId())).toEqual([]);
   });
@@ -138,13 +166,16 @@ describe.each<[string, () => EventLog]>([
     for (let round = 0; round < 10; round++) {
       const r = request();
       const before = Math.floor(Math.random() * 20);
-      for (let i = 0; i < before; i++) await log.append(r, { type: "log", attempt: 1, level: "INFO", message: String(i) });
+      for (let i = 0; i < before; i++)
+        await log.append(r, { type: "log", attempt: 1, level: "INFO", message: String(i) });
       const backlog = await log.read(r.requestId);
       const from = Math.floor(Math.random() * (before + 1)) - 1;
       const following = [0, 1, 2].map(() => all(log.follow(r.requestId, backlog[from]?.id, open)));
       const writing = (async () => {
         await Promise.all(
-          Array.from({ length: 40 }, (__, i) => log.append(r, { type: "log", attempt: 1, level: "INFO", message: String(before + i) })),
+          Array.from({ length: 40 }, (__, i) =>
+            log.append(r, { type: "log", attempt: 1, level: "INFO", message: String(before + i) }),
+          ),
         );
         await log.complete(r, ok(1));
       })();
@@ -159,7 +190,10 @@ describe.each<[string, () => EventLog]>([
     const r = request();
     await log.append(r, { type: "queued", attempt: 0 });
     await log.complete(r, ok(1));
-    expect((await all(log.follow(r.requestId, undefined, open))).map(({ event }) => event.type)).toEqual(["queued", "done"]);
+    expect((await all(log.follow(r.requestId, undefined, open))).map(({ event }) => event.type)).toEqual([
+      "queued",
+      "done",
+    ]);
     const gone = new AbortController();
     const waiting = all(log.follow(newRequestId(), undefined, gone.signal));
     gone.abort();
@@ -187,7 +221,8 @@ describe.each<[string, () => EventLog]>([
   it("one that follows again from where it was cut off sees the rest, once", async () => {
     const r = request();
     const writing = (async () => {
-      for (let i = 0; i < 200; i++) await log.append(r, { type: "progress", attempt: 1, step: i, steps: 200 });
+      for (let i = 0; i < 200; i++)
+        await log.append(r, { type: "progress", attempt: 1, step: i, steps: 200 });
       await log.complete(r, ok(1));
     })();
     const seen: LoggedEvent[] = [];
@@ -231,36 +266,56 @@ describe.each<[string, () => EventLog]>([
 describe("limits", () => {
   const limited: [string, (options: { eventsMax?: number; ttlMs?: number }) => EventLog][] = [
     ["memory", createMemoryEventLog],
-    ["Redis", (options) => createRedisEventLog({ url: process.env.TEST_REDIS_URL ?? "", prefix: `limits-${randomUUID()}:`, ...options })],
+    [
+      "Redis",
+      (options) =>
+        createRedisEventLog({
+          url: process.env.TEST_REDIS_URL ?? "",
+          prefix: `limits-${randomUUID()}:`,
+          ...options,
+        }),
+    ],
   ];
 
-  it.each(limited)("%s keeps the newest events, about as many as it may, and always the end", async (_, create) => {
-    const log = create({ eventsMax: 50 });
-    const r = request();
-    await Promise.all(Array.from({ length: 1_000 }, (__, i) => log.append(r, { type: "progress", attempt: 1, step: i, steps: 1_000 })));
-    await log.complete(r, ok(1));
-    const kept = await log.read(r.requestId);
-    expect(kept.length).toBeGreaterThanOrEqual(50);
-    // Redis trims whole nodes of 100 entries.
-    expect(kept.length).toBeLessThanOrEqual(250);
-    expect((await all(log.follow(r.requestId, undefined, open))).at(-1)?.event.type).toBe("done");
-    expect((await log.outcome(r.requestId))?.outcome).toEqual(ok(1));
-    await log.close();
-  });
+  it.each(limited)(
+    "%s keeps the newest events, about as many as it may, and always the end",
+    async (_, create) => {
+      const log = create({ eventsMax: 50 });
+      const r = request();
+      await Promise.all(
+        Array.from({ length: 1_000 }, (__, i) =>
+          log.append(r, { type: "progress", attempt: 1, step: i, steps: 1_000 }),
+        ),
+      );
+      await log.complete(r, ok(1));
+      const kept = await log.read(r.requestId);
+      expect(kept.length).toBeGreaterThanOrEqual(50);
+      // Redis trims whole nodes of 100 entries.
+      expect(kept.length).toBeLessThanOrEqual(250);
+      expect((await all(log.follow(r.requestId, undefined, open))).at(-1)?.event.type).toBe("done");
+      expect((await log.outcome(r.requestId))?.outcome).toEqual(ok(1));
+      await log.close();
+    },
+  );
 
-  it.each(limited)("%s forgets a request some time after its last event; it no longer counts in its queue", async (_, create) => {
-    const log = create({ ttlMs: 200 });
-    const stale = request();
-    await log.append(stale, { type: "queued", attempt: 0 });
-    await expect.poll(() => log.snapshot(stale.requestId), { timeout: 5_000, interval: 20 }).toBeUndefined();
-    expect(await log.read(stale.requestId)).toEqual([]);
-    const fresh = request({ taskQueue: stale.taskQueue });
-    await log.append(fresh, { type: "queued", attempt: 0 });
-    const snapshot = await log.snapshot(fresh.requestId);
-    expect(snapshot && (await log.position(snapshot))).toBe(0);
-    expect(await log.waiting(stale.taskQueue)).toBe(1);
-    await log.close();
-  });
+  it.each(limited)(
+    "%s forgets a request some time after its last event; it no longer counts in its queue",
+    async (_, create) => {
+      const log = create({ ttlMs: 200 });
+      const stale = request();
+      await log.append(stale, { type: "queued", attempt: 0 });
+      await expect
+        .poll(() => log.snapshot(stale.requestId), { timeout: 5_000, interval: 20 })
+        .toBeUndefined();
+      expect(await log.read(stale.requestId)).toEqual([]);
+      const fresh = request({ taskQueue: stale.taskQueue });
+      await log.append(fresh, { type: "queued", attempt: 0 });
+      const snapshot = await log.snapshot(fresh.requestId);
+      expect(snapshot && (await log.position(snapshot))).toBe(0);
+      expect(await log.waiting(stale.taskQueue)).toBe(1);
+      await log.close();
+    },
+  );
 
   it("memory: over its limits the longest finished go first, running ones last", async () => {
     for (const options of [{ requestsMax: 4 }, { charactersMax: 4_000 }]) {
@@ -271,7 +326,9 @@ describe("limits", () => {
         await log.append(r, { type: "log", attempt: 1, level: "INFO", message });
         if (n > 0) await log.complete(r, ok(n));
       }
-      const known = await Promise.all(requests.map(async (r) => (await log.snapshot(r.requestId)) !== undefined));
+      const known = await Promise.all(
+        requests.map(async (r) => (await log.snapshot(r.requestId)) !== undefined),
+      );
       expect(known[0]).toBe(true);
       expect(known.lastIndexOf(false)).toBe(known.filter((k) => !k).length);
       expect(known.slice(-2)).toEqual([true, true]);
@@ -280,7 +337,11 @@ describe("limits", () => {
   });
 
   it("Redis: a follower that reads slower than events come misses none", async () => {
-    const log = createRedisEventLog({ url: process.env.TEST_REDIS_URL ?? "", prefix: `slow-${randomUUID()}:`, inboxMax: 5 });
+    const log = createRedisEventLog({
+      url: process.env.TEST_REDIS_URL ?? "",
+      prefix: `slow-${randomUUID()}:`,
+      inboxMax: 5,
+    });
     const r = request();
     const seen: LoggedEvent[] = [];
     const following = (async () => {
@@ -304,7 +365,10 @@ describe("limits", () => {
     const r = request();
     await log.append(r, { type: "queued", attempt: 0 });
     await redis.script("FLUSH");
-    await Promise.all([log.append(r, { type: "started", attempt: 1, worker: "w" }), log.snapshot(r.requestId)]);
+    await Promise.all([
+      log.append(r, { type: "started", attempt: 1, worker: "w" }),
+      log.snapshot(r.requestId),
+    ]);
     expect(await log.snapshot(r.requestId)).toMatchObject({ state: "IN_PROGRESS" });
     const gone = new AbortController();
     const following = [1, 2, 3].map(() => all(log.follow(r.requestId, undefined, gone.signal)));
@@ -331,7 +395,11 @@ it("memory and Redis agree on every snapshot, event and place, whatever comes in
     for (let n = 0; n < 12; n++) {
       const attempt = pick(4);
       const events: Parameters<EventLog["append"]>[1][] = [
-        { type: "queued", attempt, ...(attempt > 0 && { reason: { code: "runner_disconnected", message: "gone" } }) },
+        {
+          type: "queued",
+          attempt,
+          ...(attempt > 0 && { reason: { code: "runner_disconnected", message: "gone" } }),
+        },
         { type: "started", attempt, worker: "w" },
         { type: "log", attempt, level: "INFO", message: "é" },
         { type: "progress", attempt, step: n, steps: 12 },
@@ -339,7 +407,9 @@ it("memory and Redis agree on every snapshot, event and place, whatever comes in
       // Past the end of the list is `done`, late enough that most rounds have a life before it.
       const event = events[pick(n < 8 ? 4 : 5)];
       said.push(event ? `${event.type} ${attempt}` : "done");
-      const answers = await Promise.all(logs.map((log) => (event ? log.append(r, event) : log.complete(r, ok(n)))));
+      const answers = await Promise.all(
+        logs.map((log) => (event ? log.append(r, event) : log.complete(r, ok(n)))),
+      );
       expect(answers[1], said.join(", ")).toEqual(answers[0]);
       const [memory, redis] = await Promise.all(
         logs.map(async (log) => {
@@ -376,12 +446,18 @@ describe("when Redis goes away", () => {
       log.announceCancel("lost"),
       all(log.follow(r.requestId, undefined, open)),
     ])) {
-      expect(call).toMatchObject({ reason: { code: "store_unavailable", message: expect.stringContaining(`127.0.0.1:${redis.port}`) } });
+      expect(call).toMatchObject({
+        reason: { code: "store_unavailable", message: expect.stringContaining(`127.0.0.1:${redis.port}`) },
+      });
     }
     expect(performance.now() - startedAtMs).toBeLessThan(1_900);
     process.kill(redis.pid, "SIGCONT");
-    await expect.poll(() => log.snapshot(r.requestId).catch(() => undefined), { timeout: 10_000 }).toBeDefined();
-    await expect.poll(() => log.announceCancel("x").then(() => heard.includes("x")), { timeout: 10_000 }).toBe(true);
+    await expect
+      .poll(() => log.snapshot(r.requestId).catch(() => undefined), { timeout: 10_000 })
+      .toBeDefined();
+    await expect
+      .poll(() => log.announceCancel("x").then(() => heard.includes("x")), { timeout: 10_000 })
+      .toBe(true);
     await log.close();
     await redis.stop();
     await rm(folder, { recursive: true, force: true });
@@ -400,7 +476,9 @@ describe("when Redis goes away", () => {
     expect(await following).toMatchObject({ code: "store_unavailable" });
     const startedAtMs = performance.now();
     await expect(log.snapshot(r.requestId)).rejects.toMatchObject({ code: "store_unavailable" });
-    await expect(log.append(r, { type: "log", attempt: 0, level: "INFO", message: "y" })).rejects.toMatchObject({
+    await expect(
+      log.append(r, { type: "log", attempt: 0, level: "INFO", message: "y" }),
+    ).rejects.toMatchObject({
       code: "store_unavailable",
     });
     expect(performance.now() - startedAtMs).toBeLessThan(2_500);

@@ -2,9 +2,13 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { createMemoryFrameChannel } from "../../../src/adapters/memory/frame-channel.ts";
-import { createRedisFrameChannel, decodeMessage, encodeMessage } from "../../../src/adapters/redis/frame-channel.ts";
-import type { FrameChannel } from "../../../src/core/ports/sessions.ts";
-import type { ToGateway, ToWorker } from "../../../src/core/session.ts";
+import {
+  createRedisFrameChannel,
+  decodeMessage,
+  encodeMessage,
+} from "../../../src/adapters/redis/frame-channel.ts";
+import type { FrameChannel } from "../../../src/core/requests/sessions.ts";
+import type { ToGateway, ToWorker } from "../../../src/core/requests/session.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 
 leakCheck();
@@ -128,13 +132,19 @@ describe.each(Object.keys(channels))("frame channel: %s", (name) => {
 });
 
 describe("messages over Redis", () => {
-  it.each([Buffer.alloc(0), Buffer.from([0, 0, 0]), Buffer.from([0, 0, 0, 9, 1]), Buffer.from([0, 0, 0, 1, 0x7b])])(
-    "%j is no message",
-    (bytes) => expect(decodeMessage(bytes)).toBeUndefined(),
-  );
+  it.each([
+    Buffer.alloc(0),
+    Buffer.from([0, 0, 0]),
+    Buffer.from([0, 0, 0, 9, 1]),
+    Buffer.from([0, 0, 0, 1, 0x7b]),
+  ])("%j is no message", (bytes) => expect(decodeMessage(bytes)).toBeUndefined());
 
   it("an empty payload is a payload", () => {
-    const message: ToWorker = { type: "input", attempt: 1, frame: { sequence: 1, payload: new Uint8Array(0) } };
+    const message: ToWorker = {
+      type: "input",
+      attempt: 1,
+      frame: { sequence: 1, payload: new Uint8Array(0) },
+    };
     expect(decodeMessage(encodeMessage(message))).toMatchObject({ frame: { payload: Buffer.alloc(0) } });
   });
 });

@@ -1,8 +1,10 @@
 import { randomUUID } from "node:crypto";
-import type { JobSpec } from "../../../src/core/job.ts";
-import { newRequestId } from "../../../src/core/request-id.ts";
+import type { JobSpec } from "../../../src/core/requests/job.ts";
+import { newRequestId } from "../../../src/core/requests/request-id.ts";
 
-/** A job as a gateway starts it, each with an id and a key of its own; what a suite looks at it says itself. */
+/**
+ * A job as a gateway starts it, each with an id and a key of its own; what a suite looks at it says itself.
+ */
 export const jobSpec = (over: Partial<JobSpec> = {}): JobSpec => ({
   requestId: newRequestId(),
   ownerId: "owner",

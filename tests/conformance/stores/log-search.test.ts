@@ -1,17 +1,17 @@
 /**
- * One suite for everything that searches in log lines. PostgreSQL always; Elasticsearch or OpenSearch when `TEST_LOG_SEARCH_URL` names one:
- * there is none among what the tests start by themselves.
+ * One suite for everything that searches in log lines. PostgreSQL always; Elasticsearch or OpenSearch when
+ * `TEST_LOG_SEARCH_URL` names one: there is none among what the tests start by themselves.
  */
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import { createPostgresLogSearch } from "../../../src/adapters/postgres/log-search.ts";
-import { createRequestStore } from "../../../src/adapters/postgres/request-store.ts";
+import { createPostgresLogSearch } from "../../../src/adapters/postgres/requests/log-search.ts";
+import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
 import { createOpenSearchLogSearch } from "../../../src/adapters/search/opensearch-log-search.ts";
-import type { LogLevel } from "../../../src/core/events.ts";
-import type { JobSpec } from "../../../src/core/job.ts";
-import type { FoundLine, LineQuery, LogSearch } from "../../../src/core/ports/log-search.ts";
-import { newRequestId } from "../../../src/core/request-id.ts";
+import type { LogLevel } from "../../../src/core/requests/events.ts";
+import type { JobSpec } from "../../../src/core/requests/job.ts";
+import type { FoundLine, LineQuery, LogSearch } from "../../../src/core/requests/log-search.ts";
+import { newRequestId } from "../../../src/core/requests/request-id.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 
@@ -42,7 +42,11 @@ interface Spoken {
 
 describe.each<[string, boolean, () => LogSearch]>([
   ["PostgreSQL", true, () => createPostgresLogSearch(sql)],
-  ["OpenSearch", searchUrl !== undefined, () => createOpenSearchLogSearch({ url: searchUrl ?? "", index: `suite-${randomUUID()}` })],
+  [
+    "OpenSearch",
+    searchUrl !== undefined,
+    () => createOpenSearchLogSearch({ url: searchUrl ?? "", index: `suite-${randomUUID()}` }),
+  ],
 ])("log search on %s", (_, there, open) => {
   let search: LogSearch;
   beforeAll(() => {
@@ -101,29 +105,39 @@ describe.each<[string, boolean, () => LogSearch]>([
   };
   const texts = (lines: FoundLine[]): string[] => lines.map(({ message }) => message);
 
-  it.runIf(there)("finds lines by their words, all of them in one line, whatever their case and order", async () => {
-    const requestId = await speak({ lines: [["The quick brown fox"], ["jumps over 42 dogs", "WARN"], ["über größe — naïve 日本"]] });
-    expect(texts(await find({ requestId }, 3))).toEqual(["über größe — naïve 日本", "jumps over 42 dogs", "The quick brown fox"]);
-    expect(texts(await find({ requestId, words: "FOX quick" }, 1))).toEqual(["The quick brown fox"]);
-    expect(texts(await find({ requestId, words: "42" }, 1))).toEqual(["jumps over 42 dogs"]);
-    expect(texts(await find({ requestId, words: "GRÖSSE" }))).toEqual([]);
-    expect(texts(await find({ requestId, words: "größe" }, 1))).toHaveLength(1);
-    // In the request, but not in one line.
-    expect(await find({ requestId, words: "fox dogs" })).toEqual([]);
-    expect(await find({ requestId, words: "fo" })).toEqual([]);
-    for (const odd of ["'; DROP TABLE requests; --", "a & | ! ( : * \\", "\u0000", '"', "{}"]) await find({ requestId, words: odd });
-    expect((await find({ requestId, words: "fox" }))[0]).toEqual({
-      requestId,
-      ownerId: "owner",
-      endpoint: "a/b",
-      version: "1.0.0",
-      attempt: 1,
-      level: "INFO",
-      message: "The quick brown fox",
-      id: `${NOW_MS + 10}-0`,
-      atMs: NOW_MS + 10,
-    });
-  });
+  it.runIf(there)(
+    "finds lines by their words, all of them in one line, whatever their case and order",
+    async () => {
+      const requestId = await speak({
+        lines: [["The quick brown fox"], ["jumps over 42 dogs", "WARN"], ["über größe — naïve 日本"]],
+      });
+      expect(texts(await find({ requestId }, 3))).toEqual([
+        "über größe — naïve 日本",
+        "jumps over 42 dogs",
+        "The quick brown fox",
+      ]);
+      expect(texts(await find({ requestId, words: "FOX quick" }, 1))).toEqual(["The quick brown fox"]);
+      expect(texts(await find({ requestId, words: "42" }, 1))).toEqual(["jumps over 42 dogs"]);
+      expect(texts(await find({ requestId, words: "GRÖSSE" }))).toEqual([]);
+      expect(texts(await find({ requestId, words: "größe" }, 1))).toHaveLength(1);
+      // In the request, but not in one line.
+      expect(await find({ requestId, words: "fox dogs" })).toEqual([]);
+      expect(await find({ requestId, words: "fo" })).toEqual([]);
+      for (const odd of ["'; DROP TABLE requests; --", "a & | ! ( : * \\", "\u0000", '"', "{}"])
+        await find({ requestId, words: odd });
+      expect((await find({ requestId, words: "fox" }))[0]).toEqual({
+        requestId,
+        ownerId: "owner",
+        endpoint: "a/b",
+        version: "1.0.0",
+        attempt: 1,
+        level: "INFO",
+        message: "The quick brown fox",
+        id: `${NOW_MS + 10}-0`,
+        atMs: NOW_MS + 10,
+      });
+    },
+  );
 
   it.runIf(there)("by owner, endpoint and what lies below it, version, level and time", async () => {
     const word = `w${randomUUID().replaceAll("-", "")}`;
@@ -148,23 +162,36 @@ describe.each<[string, boolean, () => LogSearch]>([
     expect(await found({ ownerId: "o3" })).toBe("");
   });
 
-  it.runIf(there)("pages: each line once, the newest request first, whatever the size of a page", async () => {
-    const ownerId = randomUUID();
-    for (let i = 0; i < 5; i++)
-      await speak({ ownerId, agoMs: (i >> 1) * 1000, lines: Array.from({ length: 3 }, (_, n) => [`line ${n}`] as [string]) });
-    const whole = await find({ ownerId }, 15);
-    expect(whole).toHaveLength(15);
-    for (const limit of [1, 2, 4, 15]) {
-      const seen: FoundLine[] = [];
-      for (let before: LineQuery["before"]; ; ) {
-        const { lines, next } = await search.search({ startMs: 0, endMs: NOW_MS * 2, ownerId, limit, ...(before && { before }) });
-        seen.push(...lines);
-        if (!next) break;
-        before = next;
+  it.runIf(there)(
+    "pages: each line once, the newest request first, whatever the size of a page",
+    async () => {
+      const ownerId = randomUUID();
+      for (let i = 0; i < 5; i++)
+        await speak({
+          ownerId,
+          agoMs: (i >> 1) * 1000,
+          lines: Array.from({ length: 3 }, (_, n) => [`line ${n}`] as [string]),
+        });
+      const whole = await find({ ownerId }, 15);
+      expect(whole).toHaveLength(15);
+      for (const limit of [1, 2, 4, 15]) {
+        const seen: FoundLine[] = [];
+        for (let before: LineQuery["before"]; ; ) {
+          const { lines, next } = await search.search({
+            startMs: 0,
+            endMs: NOW_MS * 2,
+            ownerId,
+            limit,
+            ...(before && { before }),
+          });
+          seen.push(...lines);
+          if (!next) break;
+          before = next;
+        }
+        expect(seen).toEqual(whole);
       }
-      expect(seen).toEqual(whole);
-    }
-  });
+    },
+  );
 
   it.runIf(there)("keeps lines once, and forgets them", async () => {
     const lines: Spoken["lines"] = [["only once"], ["and twice"]];
@@ -188,7 +215,9 @@ describe.each<[string, boolean, () => LogSearch]>([
 
 it("a search that is away is said so, in one line with its remedy and without its password", async () => {
   const search = createOpenSearchLogSearch({ url: "http://user:secret@127.0.0.1:1", index: "logs" });
-  const { message, code } = (await search.search({ startMs: 0, endMs: 1, limit: 1 }).catch((error) => error)) as {
+  const { message, code } = (await search
+    .search({ startMs: 0, endMs: 1, limit: 1 })
+    .catch((error) => error)) as {
     message: string;
     code: string;
   };

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import { createModelVersionStore } from "../../../src/adapters/postgres/model-version-store.ts";
-import type { NewVersion } from "../../../src/core/ports/model-version-store.ts";
-import type { VersionContent } from "../../../src/core/published-version.ts";
+import { createModelVersionStore } from "../../../src/adapters/postgres/models/model-version-store.ts";
+import type { NewVersion } from "../../../src/core/models/model-version-store.ts";
+import type { VersionContent } from "../../../src/core/models/published-version.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 
@@ -23,7 +23,12 @@ afterAll(async () => {
 const pushOf = (endpoint: string): { version: NewVersion; objectKey: string } => {
   const pushId = randomUUID();
   const objectKey = `weights/${pushId}/0`;
-  const model = { endpoint, version: "1.0.0", digest: "d", schemas: { input: {}, output: {} } } as unknown as VersionContent;
+  const model = {
+    endpoint,
+    version: "1.0.0",
+    digest: "d",
+    schemas: { input: {}, output: {} },
+  } as unknown as VersionContent;
   const files = [{ path: "w.onnx", sha256: "a".repeat(64), bytes: 1, objectKey }];
   return { version: { model, files, state: "enabled", pushedBy: "k", pushId }, objectKey };
 };

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import { createNodeResultStore } from "../../../src/adapters/postgres/node-result-store.ts";
+import { createNodeResultStore } from "../../../src/adapters/postgres/pipelines/node-result-store.ts";
 import { LIMITS } from "../../../src/core/limits.ts";
-import type { NodeClaim, NodeResult, NodeResults } from "../../../src/core/ports/node-results.ts";
+import type { NodeClaim, NodeResult, NodeResults } from "../../../src/core/pipelines/node-result-store.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 
@@ -24,7 +24,13 @@ afterAll(async () => {
 
 const LEASE_MS = 60_000;
 const later = (): number => Date.now() + 60_000;
-const claimOf = (key: string): NodeClaim => ({ key, ownerId: "ann", endpoint: "t/a", version: "1.0.0", requestId: randomUUID() });
+const claimOf = (key: string): NodeClaim => ({
+  key,
+  ownerId: "ann",
+  endpoint: "t/a",
+  version: "1.0.0",
+  requestId: randomUUID(),
+});
 const newKey = (): string => randomUUID().replaceAll("-", "");
 const resultOf = ({ requestId }: NodeClaim): NodeResult => ({
   requestId,
@@ -36,7 +42,10 @@ const lapse = (key: string, ms = 1): Promise<unknown> =>
 
 describe("results of nodes", () => {
   it("are made once, then found by everybody as they were kept", async () => {
-    const [first, second] = [claimOf(newKey())].flatMap((claim) => [claim, claimOf(claim.key)]) as [NodeClaim, NodeClaim];
+    const [first, second] = [claimOf(newKey())].flatMap((claim) => [claim, claimOf(claim.key)]) as [
+      NodeClaim,
+      NodeClaim,
+    ];
     expect(await results.find(first.key)).toBeUndefined();
     expect(await results.take(first, LEASE_MS)).toEqual({ state: "claimed" });
     expect(await results.take(second, LEASE_MS)).toEqual({ state: "busy" });
@@ -54,7 +63,10 @@ describe("results of nodes", () => {
   });
 
   it("a claim that is not held goes to the next, and what its first holder makes then is not kept", async () => {
-    const [lost, next] = [claimOf(newKey())].flatMap((claim) => [claim, claimOf(claim.key)]) as [NodeClaim, NodeClaim];
+    const [lost, next] = [claimOf(newKey())].flatMap((claim) => [claim, claimOf(claim.key)]) as [
+      NodeClaim,
+      NodeClaim,
+    ];
     await results.take(lost, LEASE_MS);
     await lapse(lost.key);
     await results.hold(lost, LEASE_MS);
@@ -69,10 +81,12 @@ describe("results of nodes", () => {
   });
 
   it("one whose time has passed, or that was forgotten, is made again", async () => {
-    const [first, second, third] = Array.from({ length: 3 }, () => claimOf(newKey())).map((claim, _, [{ key } = claim]) => ({
-      ...claim,
-      key,
-    })) as [NodeClaim, NodeClaim, NodeClaim];
+    const [first, second, third] = Array.from({ length: 3 }, () => claimOf(newKey())).map(
+      (claim, _, [{ key } = claim]) => ({
+        ...claim,
+        key,
+      }),
+    ) as [NodeClaim, NodeClaim, NodeClaim];
     await results.take(first, LEASE_MS);
     await results.keep(first, resultOf(first), Date.now() - 1);
     expect(await results.find(first.key)).toBeUndefined();
@@ -96,7 +110,11 @@ describe("results of nodes", () => {
   });
 
   it("says when a claim has ended, made or given up", async () => {
-    const [made, given, forgotten] = Array.from({ length: 3 }, () => claimOf(newKey())) as [NodeClaim, NodeClaim, NodeClaim];
+    const [made, given, forgotten] = Array.from({ length: 3 }, () => claimOf(newKey())) as [
+      NodeClaim,
+      NodeClaim,
+      NodeClaim,
+    ];
     const heard: string[] = [];
     let wake = (): void => {};
     const stop = await results.onSettled((key) => {
@@ -105,7 +123,8 @@ describe("results of nodes", () => {
     });
     const alone = claimOf(newKey());
     for (const claim of [made, given, forgotten, alone]) await results.take(claim, LEASE_MS);
-    for (const { key } of [made, given, forgotten]) expect(await results.take(claimOf(key), LEASE_MS)).toEqual({ state: "busy" });
+    for (const { key } of [made, given, forgotten])
+      expect(await results.take(claimOf(key), LEASE_MS)).toEqual({ state: "busy" });
     const both = new Promise<void>((resolve) => {
       wake = resolve;
     });
@@ -120,7 +139,12 @@ describe("results of nodes", () => {
   });
 
   it("are swept when their time has passed, claims when nobody holds them", async () => {
-    const [old, young, left, held] = Array.from({ length: 4 }, () => claimOf(newKey())) as [NodeClaim, NodeClaim, NodeClaim, NodeClaim];
+    const [old, young, left, held] = Array.from({ length: 4 }, () => claimOf(newKey())) as [
+      NodeClaim,
+      NodeClaim,
+      NodeClaim,
+      NodeClaim,
+    ];
     await results.sweep(Date.now());
     for (const claim of [old, young, left, held]) await results.take(claim, LEASE_MS);
     await results.keep(old, resultOf(old), Date.now() - 1);

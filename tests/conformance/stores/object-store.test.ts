@@ -7,7 +7,7 @@ import { buffer } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createFileObjectStore } from "../../../src/adapters/object-store/file-object-store.ts";
 import { createS3ObjectStore } from "../../../src/adapters/object-store/s3-object-store.ts";
-import type { ObjectStore } from "../../../src/core/ports/object-store.ts";
+import type { ObjectStore } from "../../../src/core/files/object-store.ts";
 import { startMinio } from "../../../src/dev/services/minio.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 
@@ -56,7 +56,10 @@ describe.each<[string, () => Promise<ObjectStore>]>([
 
   it("takes streams", async () => {
     const parts = Array.from({ length: 20 }, () => randomBytes(70_000));
-    await store.put(key("stream.bin"), Readable.from(parts), { bytes: 1_400_000, contentType: "application/octet-stream" });
+    await store.put(key("stream.bin"), Readable.from(parts), {
+      bytes: 1_400_000,
+      contentType: "application/octet-stream",
+    });
     expect((await read("stream.bin"))?.equals(Buffer.concat(parts))).toBe(true);
   });
 
@@ -99,7 +102,8 @@ describe.each<[string, () => Promise<ObjectStore>]>([
       key("list/a/d/e.json"),
     ]);
     expect(await store.list(key("nothing/"), undefined, 10)).toEqual([]);
-    for (const folder of ["list", "", "/", "../", "a//", "a/../"]) await expect(store.list(folder, undefined, 1)).rejects.toThrow();
+    for (const folder of ["list", "", "/", "../", "a//", "a/../"])
+      await expect(store.list(folder, undefined, 1)).rejects.toThrow();
   });
 
   it("knows nothing of what was never put, or was deleted", async () => {
@@ -123,7 +127,9 @@ describe.each<[string, () => Promise<ObjectStore>]>([
       yield randomBytes(1_000);
       throw new Error("the engine went away");
     }
-    await expect(store.put(key("broken.bin"), Readable.from(broken()), { bytes: 5_000, contentType: "image/png" })).rejects.toThrow();
+    await expect(
+      store.put(key("broken.bin"), Readable.from(broken()), { bytes: 5_000, contentType: "image/png" }),
+    ).rejects.toThrow();
     expect(await store.head(key("broken.bin"))).toBeUndefined();
   });
 
@@ -131,7 +137,10 @@ describe.each<[string, () => Promise<ObjectStore>]>([
     for (const bytes of [9, 11]) {
       const whole = store.put(key("length.bin"), Buffer.alloc(10), { bytes, contentType: "image/png" });
       await expect(whole).rejects.toMatchObject({ code: "internal_error" });
-      const parts = store.put(key("length.bin"), Readable.from([Buffer.alloc(5), Buffer.alloc(5)]), { bytes, contentType: "image/png" });
+      const parts = store.put(key("length.bin"), Readable.from([Buffer.alloc(5), Buffer.alloc(5)]), {
+        bytes,
+        contentType: "image/png",
+      });
       await expect(parts).rejects.toMatchObject({ code: "internal_error" });
     }
     const stops = new Readable({ read() {} });
@@ -150,7 +159,9 @@ describe.each<[string, () => Promise<ObjectStore>]>([
         throw reset;
       })(),
     );
-    await expect(store.put(key("reset.bin"), body, { bytes: 10, contentType: "image/png" })).rejects.toBe(reset);
+    await expect(store.put(key("reset.bin"), body, { bytes: 10, contentType: "image/png" })).rejects.toBe(
+      reset,
+    );
   });
 
   it("ranges outside the object are refused", async () => {
@@ -163,7 +174,9 @@ describe.each<[string, () => Promise<ObjectStore>]>([
       ["small.bin", -1, 2],
       ["nothing.bin", 0, 0],
     ] as const) {
-      await expect(store.get(key(name), { start, end })).rejects.toMatchObject({ code: "range_unsatisfiable" });
+      await expect(store.get(key(name), { start, end })).rejects.toMatchObject({
+        code: "range_unsatisfiable",
+      });
     }
   });
 
@@ -172,7 +185,10 @@ describe.each<[string, () => Promise<ObjectStore>]>([
     for (const name of names) await put(name, Buffer.from(name), `text/${name.replace(/\W/g, "")}`);
     for (const name of names) {
       expect((await read(name))?.toString()).toBe(name);
-      expect(await store.head(key(name))).toEqual({ bytes: name.length, contentType: `text/${name.replace(/\W/g, "")}` });
+      expect(await store.head(key(name))).toEqual({
+        bytes: name.length,
+        contentType: `text/${name.replace(/\W/g, "")}`,
+      });
     }
     expect(await store.head(key("deep"))).toBeUndefined();
     expect(await store.get(key("pair/below"))).toBeUndefined();
@@ -212,7 +228,9 @@ describe.each<[string, () => Promise<ObjectStore>]>([
       await expect(store.head(bad)).rejects.toMatchObject({ code: "file_unknown" });
       await expect(store.get(bad)).rejects.toMatchObject({ code: "file_unknown" });
       await expect(store.delete(bad)).rejects.toMatchObject({ code: "file_unknown" });
-      await expect(store.put(bad, Buffer.from("x"), { bytes: 1, contentType: "text/plain" })).rejects.toMatchObject({
+      await expect(
+        store.put(bad, Buffer.from("x"), { bytes: 1, contentType: "text/plain" }),
+      ).rejects.toMatchObject({
         code: "file_unknown",
       });
     }
@@ -222,7 +240,13 @@ describe.each<[string, () => Promise<ObjectStore>]>([
 describe("when the store is away", () => {
   it("S3: store_unavailable, naming it", async () => {
     await expect(
-      createS3ObjectStore({ endpoint: "http://127.0.0.1:9", bucket: "x", region: "us-east-1", accessKey: "a", secretKey: "hidden-secret" }),
+      createS3ObjectStore({
+        endpoint: "http://127.0.0.1:9",
+        bucket: "x",
+        region: "us-east-1",
+        accessKey: "a",
+        secretKey: "hidden-secret",
+      }),
     ).rejects.toMatchObject({
       code: "store_unavailable",
       message: expect.stringMatching(/127\.0\.0\.1:9(?!.*hidden-secret).*S3_ENDPOINT/),
@@ -233,7 +257,13 @@ describe("when the store is away", () => {
     const place = join(folder, "minio");
     const minio = await startMinio({ folder: place, log: () => {} });
     const { url: endpoint, accessKey, secretKey, port } = minio;
-    const store = await createS3ObjectStore({ endpoint, accessKey, secretKey, bucket: "outage", region: "us-east-1" });
+    const store = await createS3ObjectStore({
+      endpoint,
+      accessKey,
+      secretKey,
+      bucket: "outage",
+      region: "us-east-1",
+    });
     const info = { bytes: 1_000_000, contentType: "image/png" };
     const body = randomBytes(info.bytes);
     await store.put("kept", body, info);
@@ -241,9 +271,17 @@ describe("when the store is away", () => {
     await minio.ended;
     const startedAtMs = performance.now();
     const stream = Readable.from([body]);
-    const calls = [store.head("kept"), store.get("kept"), store.put("b", body, info), store.put("c", stream, info), store.delete("kept")];
+    const calls = [
+      store.head("kept"),
+      store.get("kept"),
+      store.put("b", body, info),
+      store.put("c", stream, info),
+      store.delete("kept"),
+    ];
     for (const call of await Promise.allSettled(calls)) {
-      expect(call).toMatchObject({ reason: { code: "store_unavailable", message: expect.stringContaining(`127.0.0.1:${port}`) } });
+      expect(call).toMatchObject({
+        reason: { code: "store_unavailable", message: expect.stringContaining(`127.0.0.1:${port}`) },
+      });
     }
     expect(performance.now() - startedAtMs).toBeLessThan(2_000);
     await using _again = await startMinio({ folder: place, port, log: () => {} });
@@ -254,7 +292,9 @@ describe("when the store is away", () => {
 
   it("files: store_unavailable when the folder cannot be used, and when the disk is full", async () => {
     const nowhere = createFileObjectStore({ folder: "/dev/null" });
-    await expect(nowhere.put("a", Buffer.from("x"), { bytes: 1, contentType: "text/plain" })).rejects.toMatchObject({
+    await expect(
+      nowhere.put("a", Buffer.from("x"), { bytes: 1, contentType: "text/plain" }),
+    ).rejects.toMatchObject({
       code: "store_unavailable",
       message: expect.stringMatching(/\/dev\/null.*TEMPERA_DATA/),
     });
@@ -263,7 +303,13 @@ describe("when the store is away", () => {
       throw Object.assign(new Error("write failed"), { code: "ENOSPC" });
     }
     await expect(
-      createFileObjectStore({ folder }).put("full", Readable.from(noSpace()), { bytes: 9, contentType: "text/plain" }),
-    ).rejects.toMatchObject({ code: "store_unavailable", message: expect.stringMatching(/no space left.*TEMPERA_DATA/) });
+      createFileObjectStore({ folder }).put("full", Readable.from(noSpace()), {
+        bytes: 9,
+        contentType: "text/plain",
+      }),
+    ).rejects.toMatchObject({
+      code: "store_unavailable",
+      message: expect.stringMatching(/no space left.*TEMPERA_DATA/),
+    });
   });
 });

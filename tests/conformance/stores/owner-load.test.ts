@@ -1,11 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import { createKeyStore } from "../../../src/adapters/postgres/key-store.ts";
-import { createOwnerDirectory } from "../../../src/adapters/postgres/owner-directory.ts";
-import { createOwnerLoad } from "../../../src/adapters/postgres/owner-load.ts";
-import { createRequestStore } from "../../../src/adapters/postgres/request-store.ts";
-import type { JobSpec } from "../../../src/core/job.ts";
+import { createKeyStore } from "../../../src/adapters/postgres/owners/key-store.ts";
+import { createOwnerDirectory } from "../../../src/adapters/postgres/owners/owner-directory.ts";
+import { createOwnerLoad } from "../../../src/adapters/postgres/owners/owner-load.ts";
+import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
+import type { JobSpec } from "../../../src/core/requests/job.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 import { jobSpec } from "./job-spec.ts";
@@ -37,7 +37,10 @@ const job = (over: Partial<JobSpec> = {}): JobSpec =>
 it("counts a pipeline as one request, whatever its nodes do", async () => {
   const requests = createRequestStore(sql);
   const pipeline = job();
-  for (const each of [pipeline, ...["a", "b", "c"].map((id) => job({ node: { pipelineId: pipeline.requestId, id } }))])
+  for (const each of [
+    pipeline,
+    ...["a", "b", "c"].map((id) => job({ node: { pipelineId: pipeline.requestId, id } })),
+  ])
     await requests.insert(each);
   await requests.insert(job());
   await requests.insert(job({ ownerId: "bob" }));

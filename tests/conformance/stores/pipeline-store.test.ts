@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import { createPipelineStore } from "../../../src/adapters/postgres/pipeline-store.ts";
-import type { PipelineContents, PipelineStore } from "../../../src/core/ports/pipeline-store.ts";
-import type { PipelineName, PipelineWords } from "../../../src/core/saved-pipeline.ts";
+import { createPipelineStore } from "../../../src/adapters/postgres/pipelines/pipeline-store.ts";
+import type { PipelineContents, PipelineStore } from "../../../src/core/pipelines/pipeline-store.ts";
+import type { PipelineName, PipelineWords } from "../../../src/core/pipelines/saved-pipeline.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 
@@ -24,7 +24,11 @@ afterAll(async () => {
 const AT = 1_790_000_000_123;
 const does = (note: string, calls = ["tempera/stub"]): PipelineContents => ({
   contents: { nodes: { a: { type: "run" } }, note },
-  compiled: { graph: { nodes: [], output: { note } }, schemas: { input: { type: "object" }, output: {} }, calls },
+  compiled: {
+    graph: { nodes: [], output: { note } },
+    schemas: { input: { type: "object" }, output: {} },
+    calls,
+  },
 });
 let made = 0;
 const pipeline = (over: Partial<PipelineName & PipelineWords & PipelineContents> = {}) => ({
@@ -47,9 +51,23 @@ describe("pipeline store", () => {
 
     const renamed = await pipelines.update(one, { words: { title: "Another", isPublic: true } }, AT + 1);
     expect(renamed).toEqual({ ...saved, title: "Another", isPublic: true, updatedAtMs: AT + 1 });
-    const second = await pipelines.update(one, { words: { tags: [] }, contents: does("second", ["a/b", "c/d"]) }, AT + 2);
-    expect(second).toMatchObject({ title: "Another", version: 2, tags: [], calls: ["a/b", "c/d"], contents: { note: "second" } });
-    expect(await pipelines.find(one, 1)).toMatchObject({ version: 1, contents: { note: "first" }, calls: ["tempera/stub"] });
+    const second = await pipelines.update(
+      one,
+      { words: { tags: [] }, contents: does("second", ["a/b", "c/d"]) },
+      AT + 2,
+    );
+    expect(second).toMatchObject({
+      title: "Another",
+      version: 2,
+      tags: [],
+      calls: ["a/b", "c/d"],
+      contents: { note: "second" },
+    });
+    expect(await pipelines.find(one, 1)).toMatchObject({
+      version: 1,
+      contents: { note: "first" },
+      calls: ["tempera/stub"],
+    });
     expect(await pipelines.find(one, 3)).toBeUndefined();
 
     expect(await pipelines.remove(one, AT + 3)).toBe(true);
@@ -61,7 +79,11 @@ describe("pipeline store", () => {
   it("what a field is not told stays, and a field is emptied by saying so", async () => {
     const one = pipeline({ description: "what for", thumbnailUrl: "https://x/y.png", tags: ["a"] });
     await create(one);
-    await pipelines.update(one, { words: { description: undefined } as unknown as Partial<PipelineWords> }, AT);
+    await pipelines.update(
+      one,
+      { words: { description: undefined } as unknown as Partial<PipelineWords> },
+      AT,
+    );
     expect(await pipelines.find(one)).toMatchObject({ thumbnailUrl: "https://x/y.png", tags: ["a"] });
     expect(await pipelines.find(one)).not.toHaveProperty("description");
   });
@@ -71,7 +93,10 @@ describe("pipeline store", () => {
     const won = await Promise.all(Array.from({ length: 8 }, (_, n) => create({ ...one, ...does(`${n}`) })));
     expect(won.filter((each) => each === "taken")).toHaveLength(7);
     await pipelines.remove(one, AT);
-    expect(await create({ ...one, title: "Again", ...does("again") })).toMatchObject({ version: 2, title: "Again" });
+    expect(await create({ ...one, title: "Again", ...does("again") })).toMatchObject({
+      version: 2,
+      title: "Again",
+    });
     expect(await pipelines.find(one)).toMatchObject({ version: 2, contents: { note: "again" } });
   });
 
@@ -110,7 +135,15 @@ describe("pipeline store", () => {
   it("takes any text, and gives JSON back letter by letter", async () => {
     const odd = "é😀\u0000\u202e'; DROP TABLE pipelines; --";
     const contents = { z: "\u0000é😀", a: "\ud800", list: [1e21, -0.1, null] };
-    const one = pipeline({ ownerId: "ödd", name: "画像 /x", title: odd, description: odd, tags: [odd, ""], ...does("x"), contents });
+    const one = pipeline({
+      ownerId: "ödd",
+      name: "画像 /x",
+      title: odd,
+      description: odd,
+      tags: [odd, ""],
+      ...does("x"),
+      contents,
+    });
     await create(one);
     const found = await pipelines.find(one);
     expect(JSON.stringify(found?.contents)).toBe(JSON.stringify(contents));

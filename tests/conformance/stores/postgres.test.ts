@@ -4,15 +4,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import { createKeyStore } from "../../../src/adapters/postgres/key-store.ts";
+import { createKeyStore } from "../../../src/adapters/postgres/owners/key-store.ts";
 import { migrate } from "../../../src/adapters/postgres/migrate.ts";
-import { createRequestStore } from "../../../src/adapters/postgres/request-store.ts";
-import type { JobSpec } from "../../../src/core/job.ts";
-import type { Key } from "../../../src/core/key.ts";
-import type { KeyStore } from "../../../src/core/ports/key-store.ts";
-import type { FinishedJob, RequestStore } from "../../../src/core/ports/request-store.ts";
-import type { Outcome } from "../../../src/core/request.ts";
-import { newRequestId } from "../../../src/core/request-id.ts";
+import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
+import type { JobSpec } from "../../../src/core/requests/job.ts";
+import type { Key } from "../../../src/core/owners/key.ts";
+import type { KeyStore } from "../../../src/core/owners/key-store.ts";
+import type { FinishedJob, RequestStore } from "../../../src/core/requests/request-store.ts";
+import type { Outcome } from "../../../src/core/requests/request.ts";
+import { newRequestId } from "../../../src/core/requests/request-id.ts";
 import { startPostgres } from "../../../src/dev/services/postgres.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
@@ -36,7 +36,12 @@ afterAll(async () => {
 });
 
 const job = (over: Partial<JobSpec> = {}): JobSpec =>
-  jobSpec({ endpoint: "fal-ai/qwen-image", taskQueue: "gpu/fal-ai/qwen-image/1.0.0", input: { inline: { prompt: "x" } }, ...over });
+  jobSpec({
+    endpoint: "fal-ai/qwen-image",
+    taskQueue: "gpu/fal-ai/qwen-image/1.0.0",
+    input: { inline: { prompt: "x" } },
+    ...over,
+  });
 const ok = (output: object): Outcome => ({
   ok: true,
   output: { inline: output as Record<string, never> },
@@ -69,7 +74,9 @@ describe("request store", () => {
       attempts: 0,
       logs: [],
     });
-    const logs = [{ id: "1-0", atMs: 5, event: { type: "log", attempt: 1, level: "INFO", message: "hello" } as const }];
+    const logs = [
+      { id: "1-0", atMs: 5, event: { type: "log", attempt: 1, level: "INFO", message: "hello" } as const },
+    ];
     expect(await requests.finish(ended(spec, ok({ a: 1 }), { attempts: 3, logs }))).toEqual(ok({ a: 1 }));
     expect(await requests.find(spec.requestId)).toMatchObject({
       outcome: ok({ a: 1 }),
@@ -84,12 +91,16 @@ describe("request store", () => {
     const spec = job();
     await requests.finish(ended(spec, ok({ b: 2 })));
     await requests.insert(spec);
-    expect(await requests.find(spec.requestId)).toMatchObject({ outcome: ok({ b: 2 }), submittedAtMs: spec.submittedAtMs });
+    expect(await requests.find(spec.requestId)).toMatchObject({
+      outcome: ok({ b: 2 }),
+      submittedAtMs: spec.submittedAtMs,
+    });
   });
 
   it("the nodes of a pipeline are found under it, oldest first, whether they ended or not", async () => {
     const pipeline = job();
-    const node = (id: string, submittedAtMs: number): JobSpec => job({ node: { pipelineId: pipeline.requestId, id }, submittedAtMs });
+    const node = (id: string, submittedAtMs: number): JobSpec =>
+      job({ node: { pipelineId: pipeline.requestId, id }, submittedAtMs });
     const [first, second] = [node("größe-1", 1_790_000_000_001), node("b", 1_790_000_000_002)];
     await requests.insert(second);
     await requests.finish(ended(first, ok({ a: 1 })));
@@ -105,13 +116,20 @@ describe("request store", () => {
   it("the first writer wins, also among many at once", async () => {
     const spec = job();
     await requests.insert(spec);
-    const won = await Promise.all(Array.from({ length: 10 }, (_, i) => requests.finish(ended(spec, ok({ i })))));
+    const won = await Promise.all(
+      Array.from({ length: 10 }, (_, i) => requests.finish(ended(spec, ok({ i })))),
+    );
     expect(new Set(won.map((outcome) => JSON.stringify(outcome))).size).toBe(1);
     expect((await requests.find(spec.requestId))?.outcome).toEqual(won[0]);
   });
 
   it("JSON comes back letter by letter: NULs, surrogates, any script, key order, 32 KiB", async () => {
-    const output = { z: "\u0000é😀\u202e", a: "\ud800", nested: { list: [1e21, -0.1, null, true], "": "" }, big: "x".repeat(32_000) };
+    const output = {
+      z: "\u0000é😀\u202e",
+      a: "\ud800",
+      nested: { list: [1e21, -0.1, null, true], "": "" },
+      big: "x".repeat(32_000),
+    };
     const spec = job({ input: { inline: output } });
     await requests.insert(spec);
     await requests.finish(ended(spec, ok(output)));
@@ -121,8 +139,14 @@ describe("request store", () => {
 
   it("keeps a dead letter with the end it belongs to, once", async () => {
     const spec = job();
-    const failed: Outcome = { ok: false, error: { code: "runner_disconnected", message: "gone" }, metrics: {} };
-    await requests.finish(ended(spec, failed, { attempts: 5, deadLetter: { reason: "runner_disconnected: gone\u0000" } }));
+    const failed: Outcome = {
+      ok: false,
+      error: { code: "runner_disconnected", message: "gone" },
+      metrics: {},
+    };
+    await requests.finish(
+      ended(spec, failed, { attempts: 5, deadLetter: { reason: "runner_disconnected: gone\u0000" } }),
+    );
     await requests.finish(ended(spec, failed, { attempts: 5, deadLetter: { reason: "again" } }));
     const letters = (await requests.deadLetters(100)).filter(({ requestId }) => requestId === spec.requestId);
     expect(letters).toEqual([
@@ -142,7 +166,9 @@ describe("request store", () => {
     const failed: Outcome = { ok: false, error: { code: "request_timeout", message: "" }, metrics: {} };
     const made = [job(), job(), job()];
     for (const [n, spec] of made.entries()) {
-      await requests.finish(ended(spec, failed, { endedAtMs: 1_800_000_000_000 + n, deadLetter: { reason: `${n}` } }));
+      await requests.finish(
+        ended(spec, failed, { endedAtMs: 1_800_000_000_000 + n, deadLetter: { reason: `${n}` } }),
+      );
     }
     expect((await requests.deadLetters(2)).map(({ reason }) => reason)).toEqual(["2", "1"]);
   });
@@ -156,7 +182,9 @@ describe("request store", () => {
         requests.finish(ended(spec, failed, { deadLetter: { reason: "late" } })),
       ]);
       expect(first).toEqual(second);
-      const letters = (await requests.deadLetters(1_000)).filter(({ requestId }) => requestId === spec.requestId);
+      const letters = (await requests.deadLetters(1_000)).filter(
+        ({ requestId }) => requestId === spec.requestId,
+      );
       expect(letters).toHaveLength(first.ok ? 0 : 1);
     }
   });
@@ -187,7 +215,9 @@ describe("key store", () => {
     expect(await keys.find(older.keyId)).toEqual(older);
     expect((await keys.list({ limit: 100 })).map(({ keyId }) => keyId)).toEqual([newer.keyId, older.keyId]);
     const [first] = await keys.list({ limit: 1 });
-    expect(await keys.list({ limit: 9, before: { atMs: first?.createdAtMs ?? 0, id: first?.keyId ?? "" } })).toEqual([older]);
+    expect(
+      await keys.list({ limit: 9, before: { atMs: first?.createdAtMs ?? 0, id: first?.keyId ?? "" } }),
+    ).toEqual([older]);
     expect(await keys.revoke(older.keyId, 1_790_000_010_000)).toBe(true);
     expect(await keys.revoke(older.keyId, 1_790_000_020_000)).toBe(false);
     expect(await keys.revoke(randomUUID(), 1)).toBe(false);
@@ -198,7 +228,11 @@ describe("key store", () => {
   it("takes any text for a name, and for an id that nobody has", async () => {
     const odd = key({ ownerId: "é😀\u0000\u202e", alias: "'; DROP TABLE keys; --\u0000" });
     await keys.insert(odd);
-    expect(await keys.find(odd.keyId)).toEqual({ ...odd, ownerId: "é😀\ufffd\u202e", alias: "'; DROP TABLE keys; --\ufffd" });
+    expect(await keys.find(odd.keyId)).toEqual({
+      ...odd,
+      ownerId: "é😀\ufffd\u202e",
+      alias: "'; DROP TABLE keys; --\ufffd",
+    });
     for (const id of ["", "x", "\u0000", "x".repeat(100_000)]) {
       expect(await keys.find(id)).toBeUndefined();
       expect(await keys.revoke(id, 1)).toBe(false);
@@ -234,13 +268,19 @@ describe("key store", () => {
     const changed: string[] = [];
     const stop = await keys.onChange((keyId) => changed.push(keyId));
     const ids = used.map(({ keyId }) => keyId);
-    await keys.recordUses([...ids.map((keyId) => ({ keyId, agoMs: 1_000 })), { keyId: randomUUID(), agoMs: 0 }]);
+    await keys.recordUses([
+      ...ids.map((keyId) => ({ keyId, agoMs: 1_000 })),
+      { keyId: randomUUID(), agoMs: 0 },
+    ]);
     await keys.recordUses(ids.map((keyId) => ({ keyId, agoMs: 3_600_000.5 })));
     await keys.recordUses([]);
     await Promise.all(
-      Array.from({ length: 10 }, (_, n) => keys.recordUses((n % 2 ? ids : ids.toReversed()).map((keyId) => ({ keyId, agoMs: 500 })))),
+      Array.from({ length: 10 }, (_, n) =>
+        keys.recordUses((n % 2 ? ids : ids.toReversed()).map((keyId) => ({ keyId, agoMs: 500 }))),
+      ),
     );
-    for (const keyId of ids) expect(Math.abs(((await keys.find(keyId))?.lastUsedAtMs ?? 0) - Date.now())).toBeLessThan(5_000);
+    for (const keyId of ids)
+      expect(Math.abs(((await keys.find(keyId))?.lastUsedAtMs ?? 0) - Date.now())).toBeLessThan(5_000);
     const marker = key();
     await keys.insert(marker);
     await expect.poll(() => changed, { timeout: 2_000, interval: 10 }).toEqual([marker.keyId]);
@@ -282,12 +322,24 @@ describe("when PostgreSQL is away", () => {
     }
 
     const again = await startPostgres({ folder, port: server.port, fast: true, log: () => {} });
-    const key = { keyId: randomUUID(), ownerId: "o", alias: "a", scope: "API", secretSha256: "x", createdAtMs: 1 } as const;
-    await expect.poll(() => outage.list({ limit: 9 }).catch(() => undefined), { timeout: 10_000 }).toEqual([]);
+    const key = {
+      keyId: randomUUID(),
+      ownerId: "o",
+      alias: "a",
+      scope: "API",
+      secretSha256: "x",
+      createdAtMs: 1,
+    } as const;
+    await expect
+      .poll(() => outage.list({ limit: 9 }).catch(() => undefined), { timeout: 10_000 })
+      .toEqual([]);
     await outage.insert(key);
     // Each change anew, until the listening connection is back too.
     await expect
-      .poll(() => pool`UPDATE keys SET alias = alias`.then(() => changed.includes(key.keyId)), { timeout: 10_000, interval: 50 })
+      .poll(() => pool`UPDATE keys SET alias = alias`.then(() => changed.includes(key.keyId)), {
+        timeout: 10_000,
+        interval: 50,
+      })
       .toBe(true);
 
     const one = connectPostgres(server.url, { maxConnections: 1 });
@@ -307,15 +359,24 @@ describe("when PostgreSQL is away", () => {
   it("every call is store_unavailable within seconds, naming where, never the password", async () => {
     const nowhere = connectPostgres("postgres://me:hidden@127.0.0.1:9/x", { maxConnections: 1 });
     const startedAtMs = performance.now();
-    for (const call of [createRequestStore(nowhere).find(newRequestId()), createKeyStore(nowhere).list({ limit: 9 })]) {
+    for (const call of [
+      createRequestStore(nowhere).find(newRequestId()),
+      createKeyStore(nowhere).list({ limit: 9 }),
+    ]) {
       const error = await call.catch((thrown) => thrown);
-      expect(error).toMatchObject({ code: "store_unavailable", message: expect.stringContaining("127.0.0.1:9") });
+      expect(error).toMatchObject({
+        code: "store_unavailable",
+        message: expect.stringContaining("127.0.0.1:9"),
+      });
       expect(error.message).not.toContain("hidden");
     }
     expect(performance.now() - startedAtMs).toBeLessThan(5_000);
     await nowhere.end({ timeout: 0 });
     const error = await migrate("postgres://me:hidden@127.0.0.1:9/x").catch((thrown) => thrown);
-    expect(error).toMatchObject({ code: "store_unavailable", message: expect.stringMatching(/127\.0\.0\.1:9\/x.*DATABASE_URL/) });
+    expect(error).toMatchObject({
+      code: "store_unavailable",
+      message: expect.stringMatching(/127\.0\.0\.1:9\/x.*DATABASE_URL/),
+    });
     expect(error.message).not.toContain("hidden");
   });
 

@@ -4,7 +4,7 @@ import { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createMemoryQuotas } from "../../../src/adapters/memory/quotas.ts";
 import { createRedisQuotas } from "../../../src/adapters/redis/quotas.ts";
-import type { Quota, Quotas } from "../../../src/core/ports/quotas.ts";
+import type { Quota, Quotas } from "../../../src/core/owners/quotas.ts";
 
 const redisUrl = () => process.env.TEST_REDIS_URL ?? "";
 
@@ -68,14 +68,18 @@ describe("quotas in Redis", () => {
 
   it("are shared by gateways; all keys of an owner are in one slot of a cluster, and end by themselves", async () => {
     const prefix = `test-${randomUUID()}:`;
-    const [first, second] = [createRedisQuotas({ url: redisUrl(), prefix }), createRedisQuotas({ url: redisUrl(), prefix })];
+    const [first, second] = [
+      createRedisQuotas({ url: redisUrl(), prefix }),
+      createRedisQuotas({ url: redisUrl(), prefix }),
+    ];
     const quota = { ownerId: "ann", name: "calls", limit: 2, windowSeconds: 60 };
     // The first calls may come before the connection is there, and are then counted by their gateway alone.
     await expect
       .poll(async () => {
         const ownerId = randomUUID();
         const taken = [];
-        for (const each of [first, second, first, second]) taken.push((await each.take({ ...quota, ownerId }, 1)).ok);
+        for (const each of [first, second, first, second])
+          taken.push((await each.take({ ...quota, ownerId }, 1)).ok);
         return taken;
       })
       .toEqual([true, true, false, false]);

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import { createRequestSearch } from "../../../src/adapters/postgres/request-search.ts";
-import { createRequestStore } from "../../../src/adapters/postgres/request-store.ts";
-import type { JobSpec } from "../../../src/core/job.ts";
-import type { EndedQuery, RequestSearch } from "../../../src/core/ports/request-search.ts";
-import type { RequestStore } from "../../../src/core/ports/request-store.ts";
-import type { Outcome } from "../../../src/core/request.ts";
-import { newRequestId } from "../../../src/core/request-id.ts";
-import { GONE } from "../../../src/core/stored.ts";
+import { createRequestSearch } from "../../../src/adapters/postgres/requests/request-search.ts";
+import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
+import type { JobSpec } from "../../../src/core/requests/job.ts";
+import type { EndedQuery, RequestSearch } from "../../../src/core/requests/request-search.ts";
+import type { RequestStore } from "../../../src/core/requests/request-store.ts";
+import type { Outcome } from "../../../src/core/requests/request.ts";
+import { newRequestId } from "../../../src/core/requests/request-id.ts";
+import { GONE } from "../../../src/core/files/stored-value.ts";
 import { fillRequests } from "../../load/bench-requests.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
@@ -50,7 +50,14 @@ async function ended(
   { seconds = 1, outcome = OK }: { seconds?: number; outcome?: Outcome } = {},
 ): Promise<string> {
   const spec = job(over);
-  await requests.finish({ job: spec, outcome, attempts: 1, startedAtMs: endedAtMs - seconds * 1000, endedAtMs, logs: [] });
+  await requests.finish({
+    job: spec,
+    outcome,
+    attempts: 1,
+    startedAtMs: endedAtMs - seconds * 1000,
+    endedAtMs,
+    logs: [],
+  });
   return spec.requestId;
 }
 
@@ -62,7 +69,8 @@ const query = (over: Partial<EndedQuery>): EndedQuery => ({
   limit: 100,
   ...over,
 });
-const ids = async (over: Partial<EndedQuery>): Promise<string[]> => (await search.ended(query(over))).map(({ requestId }) => requestId);
+const ids = async (over: Partial<EndedQuery>): Promise<string[]> =>
+  (await search.ended(query(over))).map(({ requestId }) => requestId);
 
 async function pages(over: Partial<EndedQuery>, limit: number): Promise<string[]> {
   const seen: string[] = [];
@@ -93,7 +101,11 @@ describe("the list of requests", () => {
   });
 
   it("filters by endpoint, owner, time and how it ended; one that has not ended is on none", async () => {
-    const failure = (code: "input_invalid" | "runner_disconnected"): Outcome => ({ ok: false, error: { code, message: "" }, metrics: {} });
+    const failure = (code: "input_invalid" | "runner_disconnected"): Outcome => ({
+      ok: false,
+      error: { code, message: "" },
+      metrics: {},
+    });
     const mine = await ended({}, T + 10);
     const theirs = await ended({ ownerId: "another" }, T + 20);
     const invalid = await ended({}, T + 30, { outcome: failure("input_invalid") });
@@ -111,7 +123,10 @@ describe("the list of requests", () => {
 
   it("has whole payloads, and none once they are erased", async () => {
     const id = await ended({ endpoint: "erase/a" }, T);
-    expect((await search.payloads([id])).get(id)).toMatchObject({ job: { input: { inline: { prompt: "NUL \u0000" } } }, outcome: OK });
+    expect((await search.payloads([id])).get(id)).toMatchObject({
+      job: { input: { inline: { prompt: "NUL \u0000" } } },
+      outcome: OK,
+    });
     expect(await search.erasePayloads(id)).toBe(true);
     const bare = (await search.payloads([id])).get(id);
     expect(bare).toMatchObject({
@@ -125,7 +140,11 @@ describe("the list of requests", () => {
   });
 
   it("knows the artifacts that another request names", async () => {
-    const [shared, own, input] = ["a", "b", "c"].map((letter) => letter.repeat(64)) as [string, string, string];
+    const [shared, own, input] = ["a", "b", "c"].map((letter) => letter.repeat(64)) as [
+      string,
+      string,
+      string,
+    ];
     const at = (sha: string): string => `http://localhost:8080/files/${sha.slice(0, 2)}/${sha}.png`;
     const output = (...shas: string[]): Outcome => ({
       ok: true,
@@ -140,7 +159,8 @@ describe("the list of requests", () => {
 
   it("reads a first page, and any other, from an index, however many requests there are", async () => {
     await fillRequests(sql, 20_000);
-    // What a page reads is the rows it shows and those of no other page; of an owner with few in all it may be those few.
+    // What a page reads is the rows it shows and those of no other page; of an owner with few in all it may
+    // be those few.
     const ofOwner = 400;
     const plans: string[] = [];
     for (const over of [
@@ -158,13 +178,17 @@ describe("the list of requests", () => {
       await createRequestSearch(spying).ended(query({ endpoints: ["bench/model-1"], limit: 51, ...over }));
       await spying.end();
       if (!read) throw new Error("the query was not seen");
-      const rows = await sql.unsafe(`EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ${read.query}`, read.values as never[]);
+      const rows = await sql.unsafe(
+        `EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ${read.query}`,
+        read.values as never[],
+      );
       plans.push(rows.map((row) => row["QUERY PLAN"]).join("\n"));
     }
     for (const plan of plans) {
       expect(plan).not.toMatch(/Seq Scan on requests/);
       expect(plan).toMatch(/Index (Only )?Scan.* (using|on) requests_(ended|ended_by_owner|failed|longest)/);
-      for (const [, rows = ""] of plan.matchAll(/actual rows=([\d.]+)/g)) expect(Number(rows), plan).toBeLessThanOrEqual(ofOwner);
+      for (const [, rows = ""] of plan.matchAll(/actual rows=([\d.]+)/g))
+        expect(Number(rows), plan).toBeLessThanOrEqual(ofOwner);
     }
   });
 });

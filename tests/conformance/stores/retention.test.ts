@@ -2,20 +2,25 @@ import { mkdtemp, rm, utimes } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type RetireDependencies, retireBatch } from "../../../src/activities/retire.ts";
+import { type RetireDependencies, retireBatch } from "../../../src/activities/operations/purge.ts";
 import { createFileObjectStore } from "../../../src/adapters/object-store/file-object-store.ts";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import { createDeliveryStore } from "../../../src/adapters/postgres/delivery-store.ts";
-import { createFileStore } from "../../../src/adapters/postgres/file-store.ts";
-import { createRequestStore } from "../../../src/adapters/postgres/request-store.ts";
-import { createRetentionStore } from "../../../src/adapters/postgres/retention-store.ts";
-import type { JobSpec } from "../../../src/core/job.ts";
-import type { ObjectStore } from "../../../src/core/ports/object-store.ts";
-import type { RequestStore } from "../../../src/core/ports/request-store.ts";
-import type { RetentionStore } from "../../../src/core/ports/retention-store.ts";
-import type { Outcome } from "../../../src/core/request.ts";
-import { newRequestId } from "../../../src/core/request-id.ts";
-import { type DeletedKind, KINDS_OF, type RetentionPolicy, type RetentionSweep } from "../../../src/core/retention.ts";
+import { createDeliveryStore } from "../../../src/adapters/postgres/webhooks/delivery-store.ts";
+import { createFileStore } from "../../../src/adapters/postgres/files/file-store.ts";
+import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
+import { createRetentionStore } from "../../../src/adapters/postgres/operations/retention-store.ts";
+import type { JobSpec } from "../../../src/core/requests/job.ts";
+import type { ObjectStore } from "../../../src/core/files/object-store.ts";
+import type { RequestStore } from "../../../src/core/requests/request-store.ts";
+import type { RetentionStore } from "../../../src/core/operations/retention-store.ts";
+import type { Outcome } from "../../../src/core/requests/request.ts";
+import { newRequestId } from "../../../src/core/requests/request-id.ts";
+import {
+  type DeletedKind,
+  KINDS_OF,
+  type RetentionPolicy,
+  type RetentionSweep,
+} from "../../../src/core/operations/retention.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 import { jobSpec } from "./job-spec.ts";
@@ -78,9 +83,15 @@ const job = (over: Partial<JobSpec> = {}): JobSpec =>
   jobSpec({ input: { inline: { prompt: "hello \u0000" } }, submittedAtMs: NOW_MS - 400 * DAY_MS, ...over });
 const inline: Outcome = { ok: true, output: { inline: { text: "answer" } }, metrics: {} };
 const apart = (key: string): Outcome => ({ ok: true, output: { ref: key }, metrics: {} });
-const logs = [{ id: "1-0", atMs: 5, event: { type: "log", attempt: 1, level: "INFO", message: "hello" } as const }];
+const logs = [
+  { id: "1-0", atMs: 5, event: { type: "log", attempt: 1, level: "INFO", message: "hello" } as const },
+];
 /** A request that ended so long ago. */
-const ended = async (agoMs: number, over: Partial<JobSpec> = {}, outcome: Outcome = inline): Promise<string> => {
+const ended = async (
+  agoMs: number,
+  over: Partial<JobSpec> = {},
+  outcome: Outcome = inline,
+): Promise<string> => {
   const spec = job({ submittedAtMs: NOW_MS - agoMs - 1000, ...over });
   await requests.finish({ job: spec, outcome, attempts: 1, endedAtMs: NOW_MS - agoMs, logs });
   return spec.requestId;
@@ -128,8 +139,14 @@ describe("the sweep of the expired", () => {
     expect(await recorded(young, lineless, bare, gone)).toEqual([true, true, true, false]);
     expect(await requests.find(young)).toMatchObject({ outcome: inline, logs });
     expect(await requests.find(lineless)).toMatchObject({ outcome: inline, logs: [] });
-    expect(await requests.find(bare)).toMatchObject({ outcome: { ok: true, output: { ref: "gone" } }, logs: [], attempts: 1 });
-    expect(JSON.stringify(await sql`SELECT job FROM requests WHERE request_id = ${bare}`)).not.toContain("hello");
+    expect(await requests.find(bare)).toMatchObject({
+      outcome: { ok: true, output: { ref: "gone" } },
+      logs: [],
+      attempts: 1,
+    });
+    expect(JSON.stringify(await sql`SELECT job FROM requests WHERE request_id = ${bare}`)).not.toContain(
+      "hello",
+    );
     expect(await sweep("expired")).toEqual({});
     expect(await retention.totals()).toEqual(
       [
@@ -193,14 +210,24 @@ describe("the sweep of the expired", () => {
     // A dead letter was tried again with the same input, and a pipeline kept its node's output.
     const again = await ended(100 * DAY_MS, { input: { ref: input }, ownerId: "zz" });
     await retention.setOwnTimes("zz", { requestMs: 150 * DAY_MS, payloadMs: 150 * DAY_MS });
-    const kept = { n: { requestId: first, endpoint: "a/b", version: "1.0.0", inputHash: "h", output: { ref: output } } };
+    const kept = {
+      n: { requestId: first, endpoint: "a/b", version: "1.0.0", inputHash: "h", output: { ref: output } },
+    };
     const plan = { inline: { code: "x" } };
     const callees = { inline: {} };
-    const pipeline = job({ pipeline: { plan, callees, depth: 0, deadlineMs: 0, cache: true, kept: { inline: kept } } });
+    const pipeline = job({
+      pipeline: { plan, callees, depth: 0, deadlineMs: 0, cache: true, kept: { inline: kept } },
+    });
     await requests.insert(pipeline);
     expect(await sweep("expired")).toEqual({ request: 1, log: 1 });
     expect([await there(input), await there(output)]).toEqual([true, true]);
-    await requests.finish({ job: pipeline, outcome: inline, attempts: 1, endedAtMs: NOW_MS - 200 * DAY_MS, logs: [] });
+    await requests.finish({
+      job: pipeline,
+      outcome: inline,
+      attempts: 1,
+      endedAtMs: NOW_MS - 200 * DAY_MS,
+      logs: [],
+    });
     await retention.setOwnTimes("zz", undefined);
     expect(await sweep("expired")).toEqual({ request: 2 });
     expect([await there(input), await there(output)]).toEqual([false, false]);
@@ -223,7 +250,9 @@ describe("the sweep of the expired", () => {
     await expect(sweep("expired", { logSearch: away })).rejects.toThrow("away");
     expect(await requests.find(id)).toMatchObject({ logs });
     const found: string[] = [];
-    expect(await sweep("expired", { logSearch: { forget: async (ids) => void found.push(...ids) } })).toEqual({ log: 1 });
+    expect(await sweep("expired", { logSearch: { forget: async (ids) => void found.push(...ids) } })).toEqual(
+      { log: 1 },
+    );
     expect(found).toEqual([id]);
   });
 
@@ -256,7 +285,11 @@ describe("the sweep of the expired", () => {
       { state: "pending" },
     );
     const webhook = { url: "http://x/", delaysMs: [1], timeoutMs: 1 };
-    const untried = await ended(2 * HOUR_MS, { webhook, input: { ref: "transient/x" } }, apart("transient/y"));
+    const untried = await ended(
+      2 * HOUR_MS,
+      { webhook, input: { ref: "transient/x" } },
+      apart("transient/y"),
+    );
     await put(`transient/${untried}/output.json`, 2 * HOUR_MS);
     const [waiting, unrecorded, unknown] = [job(), newRequestId(), newRequestId()];
     await requests.insert(waiting);
@@ -267,13 +300,19 @@ describe("the sweep of the expired", () => {
     }
     await put(`transient/${done}/output.json`, HOUR_MS / 2);
     expect(await sweep("expired")).toEqual({ "transient payload": 2, checkpoint: 3 });
-    const left = [...(await objects.list("transient/", undefined, 20)), ...(await objects.list("checkpoints/", undefined, 20))];
+    const left = [
+      ...(await objects.list("transient/", undefined, 20)),
+      ...(await objects.list("checkpoints/", undefined, 20)),
+    ];
     expect(new Set(left.map(({ key }) => key))).toEqual(
       new Set([
         `transient/${done}/output.json`,
         `transient/${delivering}/input.json`,
         `transient/${untried}/output.json`,
-        ...[waiting.requestId, unrecorded].flatMap((id) => [`transient/${id}/input.json`, `checkpoints/${id}`]),
+        ...[waiting.requestId, unrecorded].flatMap((id) => [
+          `transient/${id}/input.json`,
+          `checkpoints/${id}`,
+        ]),
       ]),
     );
   });
@@ -287,11 +326,16 @@ describe("the sweep of the expired", () => {
 
   it("results of nodes go at their time, where there are any", async () => {
     await sql`CREATE TABLE IF NOT EXISTS node_results (key text PRIMARY KEY, output json, files text[] NOT NULL DEFAULT '{}', expires_at timestamptz)`;
-    const columns = (await sql`SELECT column_name FROM information_schema.columns WHERE table_name = 'node_results'`).length;
+    const columns = (
+      await sql`SELECT column_name FROM information_schema.columns WHERE table_name = 'node_results'`
+    ).length;
     if (columns > 4) return; // the pipelines' own tests fill it
     await sql`INSERT INTO node_results VALUES ('old', '{}', '{}', ${new Date(NOW_MS - 1)}), ('new', '{}', '{}', ${new Date(NOW_MS + HOUR_MS)}), ('claim', NULL, '{}', NULL)`;
     expect(await sweep("expired")).toEqual({ "cached result": 1 });
-    expect((await sql`SELECT key FROM node_results ORDER BY key`).map(({ key }) => key)).toEqual(["claim", "new"]);
+    expect((await sql`SELECT key FROM node_results ORDER BY key`).map(({ key }) => key)).toEqual([
+      "claim",
+      "new",
+    ]);
   });
 });
 
@@ -301,20 +345,31 @@ describe("the sweep of orphans", () => {
     await ended(DAY_MS, { requestId: named, input: { ref: await put(`inputs/${named}.json`, 3 * DAY_MS) } });
     const [waiting, orphan, young] = [newRequestId(), newRequestId(), newRequestId()];
     running.add(waiting);
-    for (const id of [waiting, orphan]) for (const of of ["inputs", "outcomes"]) await put(`${of}/${id}.json`, 3 * DAY_MS);
+    for (const id of [waiting, orphan])
+      for (const of of ["inputs", "outcomes"]) await put(`${of}/${id}.json`, 3 * DAY_MS);
     await put(`inputs/${young}.json`, HOUR_MS);
     expect(await sweep("orphans")).toEqual({ "orphaned payload": 2 });
     expect((await objects.list("inputs/", undefined, 10)).map(({ key }) => key)).toEqual(
       [named, waiting, young].map((id) => `inputs/${id}.json`).sort(),
     );
-    expect((await objects.list("outcomes/", undefined, 10)).map(({ key }) => key)).toEqual([`outcomes/${waiting}.json`]);
+    expect((await objects.list("outcomes/", undefined, 10)).map(({ key }) => key)).toEqual([
+      `outcomes/${waiting}.json`,
+    ]);
   });
 
   it("finds files that no record names, and records whose bytes are gone", async () => {
     const files = createFileStore(sql);
     const file = async (fileId: string, writer: string, bytes: boolean): Promise<void> => {
       const objectKey = `files/${fileId.slice(0, 2)}/${fileId}-${writer}`;
-      await files.begin({ fileId, ownerId: "o", name: "a.bin", contentType: "x/y", lifecycle: {}, objectKey, uploadUntilMs: NOW_MS });
+      await files.begin({
+        fileId,
+        ownerId: "o",
+        name: "a.bin",
+        contentType: "x/y",
+        lifecycle: {},
+        objectKey,
+        uploadUntilMs: NOW_MS,
+      });
       if (bytes) await put(objectKey, 3 * DAY_MS);
       await files.store(fileId, objectKey, { bytes: 1, etag: "e" });
     };
@@ -327,7 +382,10 @@ describe("the sweep of orphans", () => {
     expect(await sweep("orphans")).toEqual({ "orphaned file": 2, "file without bytes": 1 });
     expect(await files.find(whole)).toBeDefined();
     expect(await files.find(lost)).toBeUndefined();
-    expect((await objects.list("files/", undefined, 10)).map(({ key }) => key)).toEqual([`files/aa/${whole}-1`, `files/cc/${left}-2`]);
+    expect((await objects.list("files/", undefined, 10)).map(({ key }) => key)).toEqual([
+      `files/aa/${whole}-1`,
+      `files/cc/${left}-2`,
+    ]);
   });
 
   it("keeps the records of files where most bytes are missing: that is another bucket, not lost files", async () => {
@@ -350,17 +408,19 @@ describe("the sweep of orphans", () => {
   });
 
   it("artifacts without a record go by the installation's time, when there is one, and not while an input names them", async () => {
-    const [old, used, young] = ["1", "2", "3"].map((digit) => `artifacts/${digit}${digit}/${digit.repeat(64)}.png`) as [
-      string,
-      string,
-      string,
-    ];
+    const [old, used, young] = ["1", "2", "3"].map(
+      (digit) => `artifacts/${digit}${digit}/${digit.repeat(64)}.png`,
+    ) as [string, string, string];
     await put(old, 8 * DAY_MS);
     await put(used, 8 * DAY_MS);
     await put(young, DAY_MS);
-    await requests.insert(job({ input: { inline: { image_url: `http://h/files/${used.slice("artifacts/".length)}` } } }));
+    await requests.insert(
+      job({ input: { inline: { image_url: `http://h/files/${used.slice("artifacts/".length)}` } } }),
+    );
     expect(await sweep("orphans")).toEqual({});
-    expect(await sweep("orphans", { policy: { ...POLICY, artifactMs: 7 * DAY_MS } })).toEqual({ artifact: 1 });
+    expect(await sweep("orphans", { policy: { ...POLICY, artifactMs: 7 * DAY_MS } })).toEqual({
+      artifact: 1,
+    });
     expect([await there(old), await there(used), await there(young)]).toEqual([false, true, true]);
   });
 });

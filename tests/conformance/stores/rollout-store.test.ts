@@ -1,17 +1,17 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { checkRollouts } from "../../../src/activities/check-rollouts.ts";
-import { createAuditLog } from "../../../src/adapters/postgres/audit-log.ts";
+import { checkRollouts } from "../../../src/maintenance/check-rollouts.ts";
+import { createAuditLog } from "../../../src/adapters/postgres/operations/audit-log.ts";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import { createModelVersionStore } from "../../../src/adapters/postgres/model-version-store.ts";
-import { createRequestStore } from "../../../src/adapters/postgres/request-store.ts";
-import { createRolloutStore } from "../../../src/adapters/postgres/rollout-store.ts";
+import { createModelVersionStore } from "../../../src/adapters/postgres/models/model-version-store.ts";
+import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
+import { createRolloutStore } from "../../../src/adapters/postgres/models/rollout-store.ts";
 import type { ErrorCode } from "../../../src/core/errors/catalogue.ts";
-import type { JobSpec } from "../../../src/core/job.ts";
-import type { RolloutStore } from "../../../src/core/ports/rollout-store.ts";
-import type { VersionContent } from "../../../src/core/published-version.ts";
-import { newRequestId } from "../../../src/core/request-id.ts";
-import type { Rollout, RolloutRules } from "../../../src/core/rollout.ts";
+import type { JobSpec } from "../../../src/core/requests/job.ts";
+import type { RolloutStore } from "../../../src/core/models/rollout-store.ts";
+import type { VersionContent } from "../../../src/core/models/published-version.ts";
+import { newRequestId } from "../../../src/core/requests/request-id.ts";
+import type { Rollout, RolloutRules } from "../../../src/core/models/rollout.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 
@@ -41,13 +41,31 @@ afterAll(async () => {
 async function begin(rules?: RolloutRules): Promise<Rollout> {
   const versions = createModelVersionStore(sql);
   for (const version of ["1.0.0", "1.1.0"]) {
-    const model = { endpoint, version, digest: `${endpoint} ${version}`, schemas: { input: {}, output: {} } } as unknown as VersionContent;
+    const model = {
+      endpoint,
+      version,
+      digest: `${endpoint} ${version}`,
+      schemas: { input: {}, output: {} },
+    } as unknown as VersionContent;
     await versions.publish(
-      { model, files: [], state: version === "1.0.0" ? "enabled" : "disabled", pushedBy: "k", pushId: randomUUID() },
+      {
+        model,
+        files: [],
+        state: version === "1.0.0" ? "enabled" : "disabled",
+        pushedBy: "k",
+        pushId: randomUUID(),
+      },
       () => {},
     );
   }
-  return rollouts.start({ endpoint, fromVersion: "1.0.0", toVersion: "1.1.0", share: 50, startedBy: "k", ...(rules && { rules }) });
+  return rollouts.start({
+    endpoint,
+    fromVersion: "1.0.0",
+    toVersion: "1.1.0",
+    share: 50,
+    startedBy: "k",
+    ...(rules && { rules }),
+  });
 }
 
 /** Requests of a version that ended now, each with this code or well. */
@@ -108,15 +126,33 @@ describe("a start", () => {
     await rollouts.end(rolloutId, { state: "rolled_back", reason: "over" });
     const versions = createModelVersionStore(sql);
     const start = (fromFolder = false) =>
-      rollouts.start({ endpoint, fromVersion: "1.0.0", fromFolder, toVersion: "1.1.0", share: 1, startedBy: "k" });
+      rollouts.start({
+        endpoint,
+        fromVersion: "1.0.0",
+        fromFolder,
+        toVersion: "1.1.0",
+        share: 1,
+        startedBy: "k",
+      });
     await versions.setState(endpoint, "1.0.0", "disabled");
     await expect(start()).rejects.toMatchObject({ code: "rollout_invalid" });
     expect((await versions.content(endpoint, "1.1.0"))?.state).toBe("disabled");
     const { rolloutId: again } = await start(true);
     await rollouts.end(again, { state: "rolled_back", reason: "over" });
-    const model = { endpoint, version: "1.0.5", digest: "d", schemas: { input: {}, output: {} } } as unknown as VersionContent;
-    await versions.publish({ model, files: [], state: "enabled", pushedBy: "k", pushId: randomUUID() }, () => {});
-    await expect(start(true)).rejects.toMatchObject({ code: "rollout_invalid", message: expect.stringContaining("now by 1.0.5") });
+    const model = {
+      endpoint,
+      version: "1.0.5",
+      digest: "d",
+      schemas: { input: {}, output: {} },
+    } as unknown as VersionContent;
+    await versions.publish(
+      { model, files: [], state: "enabled", pushedBy: "k", pushId: randomUUID() },
+      () => {},
+    );
+    await expect(start(true)).rejects.toMatchObject({
+      code: "rollout_invalid",
+      message: expect.stringContaining("now by 1.0.5"),
+    });
   });
 });
 
@@ -141,7 +177,8 @@ describe("a check that is due", () => {
 describe("checkRollouts", () => {
   const check = (store: RolloutStore = rollouts): Promise<void> =>
     checkRollouts({ rollouts: store, audit: createAuditLog(sql), clock, log }, 0);
-  const now = async (): Promise<Rollout | undefined> => (await rollouts.list()).find((each) => each.endpoint === endpoint);
+  const now = async (): Promise<Rollout | undefined> =>
+    (await rollouts.list()).find((each) => each.endpoint === endpoint);
   const audited = () => sql<{ action: string; state: string; error_code: string | null }[]>`
     SELECT action, state, error_code FROM audit WHERE subject = ${`${endpoint} 1.1.0`} ORDER BY at`;
 
@@ -150,7 +187,10 @@ describe("checkRollouts", () => {
     await ended("1.0.0", [10, 10, 10]);
     await ended("1.1.0", [100, 100, 100]);
     await check();
-    expect(await now()).toMatchObject({ state: "rolled_back", reason: expect.stringContaining("p95 of 100 ms") });
+    expect(await now()).toMatchObject({
+      state: "rolled_back",
+      reason: expect.stringContaining("p95 of 100 ms"),
+    });
     expect(await audited()).toEqual([{ action: "rollouts.rollback", state: "made", error_code: null }]);
     expect((await createModelVersionStore(sql).content(endpoint, "1.1.0"))?.state).toBe("disabled");
   });
@@ -180,7 +220,9 @@ describe("checkRollouts", () => {
     };
     await check(slow);
     expect(await now()).toMatchObject({ state: "running", share: 5 });
-    expect(await audited()).toEqual([{ action: "rollouts.rollback", state: "failed", error_code: "changed_meanwhile" }]);
+    expect(await audited()).toEqual([
+      { action: "rollouts.rollback", state: "failed", error_code: "changed_meanwhile" },
+    ]);
     await check();
     expect((await now())?.state).toBe("rolled_back");
   });

@@ -1,13 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import { createRequestStore } from "../../../src/adapters/postgres/request-store.ts";
-import { createUsageLedger } from "../../../src/adapters/postgres/usage-ledger.ts";
-import type { JobSpec } from "../../../src/core/job.ts";
-import type { RequestStore } from "../../../src/core/ports/request-store.ts";
-import type { UsageLedger } from "../../../src/core/ports/usage-ledger.ts";
-import type { Outcome } from "../../../src/core/request.ts";
-import { newRequestId } from "../../../src/core/request-id.ts";
+import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
+import { createUsageLedger } from "../../../src/adapters/postgres/owners/usage-ledger.ts";
+import type { JobSpec } from "../../../src/core/requests/job.ts";
+import type { RequestStore } from "../../../src/core/requests/request-store.ts";
+import type { UsageLedger } from "../../../src/core/owners/usage-ledger.ts";
+import type { Outcome } from "../../../src/core/requests/request.ts";
+import { newRequestId } from "../../../src/core/requests/request-id.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 import { jobSpec } from "./job-spec.ts";
@@ -33,8 +33,17 @@ afterAll(async () => {
 });
 
 const job = (over: Partial<JobSpec> = {}): JobSpec =>
-  jobSpec({ submittedAtMs: NOW_MS - 1000, price: { unit: "image", unitPrice: 0.1, currency: "USD" }, ...over });
-const made = (units: number): Outcome => ({ ok: true, output: { inline: {} }, metrics: { inference_time: 0.5 }, units });
+  jobSpec({
+    submittedAtMs: NOW_MS - 1000,
+    price: { unit: "image", unitPrice: 0.1, currency: "USD" },
+    ...over,
+  });
+const made = (units: number): Outcome => ({
+  ok: true,
+  output: { inline: {} },
+  metrics: { inference_time: 0.5 },
+  units,
+});
 const failed: Outcome = { ok: false, error: { code: "internal_error", message: "no" }, metrics: {} };
 const finish = (of: JobSpec, outcome: Outcome, endedAtMs = NOW_MS, attempts = 1) =>
   requests.finish({ job: of, outcome, attempts, endedAtMs, logs: [] });
@@ -43,11 +52,17 @@ const all = { startMs: 0, endMs: NOW_MS * 2 };
 describe("the ledger", () => {
   it("has one entry a request, whoever ends it and however often", async () => {
     const spec = job();
-    await Promise.all(Array.from({ length: 8 }, (_, i) => finish(spec, i % 2 === 0 ? made(i) : failed, NOW_MS + i, i + 1)));
+    await Promise.all(
+      Array.from({ length: 8 }, (_, i) => finish(spec, i % 2 === 0 ? made(i) : failed, NOW_MS + i, i + 1)),
+    );
     const standing = (await requests.find(spec.requestId))?.outcome;
     const entries = await ledger.entries({ ...all, requestIds: [spec.requestId], limit: 10 });
     expect(entries).toHaveLength(1);
-    expect(entries[0]).toMatchObject({ ok: standing?.ok, units: standing?.ok ? standing.units : 0, price: spec.price });
+    expect(entries[0]).toMatchObject({
+      ok: standing?.ok,
+      units: standing?.ok ? standing.units : 0,
+      price: spec.price,
+    });
   });
 
   it("keeps its entry when the record goes, and does not write a second when the end comes again", async () => {
@@ -70,8 +85,21 @@ describe("the ledger", () => {
     await finish(own({ endpoint: "c/d" }), made(1), NOW_MS - DAY_MS);
     // 23:30 in UTC is the next day in Berlin.
     await finish(own({ endpoint: "c/d" }), made(1), Date.UTC(2026, 5, 13, 23, 30));
-    const days = await ledger.buckets({ ...all, ownerId, timeframe: "day", timezone: "Europe/Berlin", limit: 100 });
-    expect(days.map(({ atMs, endpoint, quantity, requests: n }) => [new Date(atMs).toISOString(), endpoint, quantity, n])).toEqual([
+    const days = await ledger.buckets({
+      ...all,
+      ownerId,
+      timeframe: "day",
+      timezone: "Europe/Berlin",
+      limit: 100,
+    });
+    expect(
+      days.map(({ atMs, endpoint, quantity, requests: n }) => [
+        new Date(atMs).toISOString(),
+        endpoint,
+        quantity,
+        n,
+      ]),
+    ).toEqual([
       ["2026-06-13T22:00:00.000Z", "c/d", 2, 2],
       ["2026-06-14T22:00:00.000Z", "a/b", 5, 3],
       ["2026-06-14T22:00:00.000Z", "a/b", 1, 1],
@@ -124,7 +152,14 @@ describe("the ledger", () => {
   });
 
   it("keeps what a look found; a second look at the same window adds what it wrote", async () => {
-    const check = { checkedAtMs: 5, fromMs: 1, untilMs: 4, workflows: 9, written: 2, differences: [{ requestId: "x", says: "odd" }] };
+    const check = {
+      checkedAtMs: 5,
+      fromMs: 1,
+      untilMs: 4,
+      workflows: 9,
+      written: 2,
+      differences: [{ requestId: "x", says: "odd" }],
+    };
     await ledger.recordCheck(check);
     await ledger.recordCheck({ ...check, checkedAtMs: 6, written: 0, differences: [] });
     expect(await ledger.checks(10)).toEqual([{ ...check, checkedAtMs: 6, differences: [] }]);

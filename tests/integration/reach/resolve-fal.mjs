@@ -1,6 +1,7 @@
 /**
- * Loaded with `--import` before a program: fal's host names lead to 127.0.0.1 and REACH_PORT, as DNS and a port-forward would
- * make them. Names and certificates are checked as ever; the program itself knows nothing of it.
+ * Loaded with `--import` before a program: fal's host names lead to 127.0.0.1 and REACH_PORT, as DNS and a
+ * port-forward would make them. Names and certificates are checked as ever; the program itself knows nothing
+ * of it.
  */
 import { Agent, buildConnector, setGlobalDispatcher } from "undici";
 
@@ -11,7 +12,10 @@ setGlobalDispatcher(
   new Agent({
     connect: (options, callback) =>
       isFals(options.hostname)
-        ? connect({ ...options, servername: options.hostname, hostname: "127.0.0.1", port: process.env.REACH_PORT }, callback)
+        ? connect(
+            { ...options, servername: options.hostname, hostname: "127.0.0.1", port: process.env.REACH_PORT },
+            callback,
+          )
         : connect(options, callback),
   }),
 );

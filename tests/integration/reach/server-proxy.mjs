@@ -1,6 +1,6 @@
 /**
- * fal's official server proxy, as somebody's web application would run it, and a client that knows only that application.
- * Does what its argument says and prints what the client got as JSON.
+ * fal's official server proxy, as somebody's web application would run it, and a client that knows only that
+ * application. Does what its argument says and prints what the client got as JSON.
  */
 import { createServer } from "node:http";
 import { createFalClient } from "@fal-ai/client";
@@ -20,7 +20,10 @@ const server = createServer(async (incoming, outgoing) => {
     ...(incoming.method !== "GET" && { body: Buffer.concat(body) }),
   });
   const response = await proxy({ request });
-  outgoing.writeHead(response.status, Object.fromEntries([...response.headers].filter(([name]) => name !== "content-encoding")));
+  outgoing.writeHead(
+    response.status,
+    Object.fromEntries([...response.headers].filter(([name]) => name !== "content-encoding")),
+  );
   for await (const chunk of response.body ?? []) outgoing.write(chunk);
   outgoing.end();
 });

@@ -1,4 +1,7 @@
-/** A program written for fal: nothing in it names another server. Does what its argument says and prints what it got as JSON. */
+/**
+ * A program written for fal: nothing in it names another server. Does what its argument says and prints what
+ * it got as JSON.
+ */
 import { fal } from "@fal-ai/client";
 
 const CALLS = {

@@ -4,7 +4,11 @@ import { STUB } from "../context.ts";
 import { check, detail, fails, matches, same, status } from "../expect.ts";
 
 /** The input that makes the stub's engine refuse it with this type of fault. */
-const modelError = (type: string, ctx: object = {}): object => ({ fail: "model", error_type: type, error_ctx: ctx });
+const modelError = (type: string, ctx: object = {}): object => ({
+  fail: "model",
+  error_type: type,
+  error_ctx: ctx,
+});
 
 export const cases: Case[] = [
   {
@@ -12,7 +16,10 @@ export const cases: Case[] = [
     title: "no key: 401 with detail",
     run: async (ctx) =>
       matches(
-        detail(status(await ctx.call(`/queue/${STUB}`, { method: "POST", body: {}, key: false }), 401, "no key"), "401"),
+        detail(
+          status(await ctx.call(`/queue/${STUB}`, { method: "POST", body: {}, key: false }), 401, "no key"),
+          "401",
+        ),
         /Authentication is required/,
         "detail",
       ),
@@ -22,7 +29,14 @@ export const cases: Case[] = [
     title: "a key without a colon: 401 with the format's message",
     run: async (ctx) =>
       matches(
-        detail(status(await ctx.call(`/queue/${STUB}`, { method: "POST", body: {}, key: "nocolon" }), 401, "no colon"), "401"),
+        detail(
+          status(
+            await ctx.call(`/queue/${STUB}`, { method: "POST", body: {}, key: "nocolon" }),
+            401,
+            "no colon",
+          ),
+          "401",
+        ),
         /Invalid Key Authorization header format/,
         "detail",
       ),
@@ -32,19 +46,34 @@ export const cases: Case[] = [
     title: "an unknown key: 401; the wrong scope: 403",
     needs: ["otherKey", "adminKey"],
     async run(ctx) {
-      status(await ctx.call(`/queue/${STUB}`, { method: "POST", body: {}, key: `${crypto.randomUUID()}:secret` }), 401, "an unknown key");
-      status(await ctx.call(`${ctx.adminUrl}/v1/keys`, { key: ctx.otherKey ?? "" }), 403, "a key of scope API where ADMIN is asked for");
+      status(
+        await ctx.call(`/queue/${STUB}`, { method: "POST", body: {}, key: `${crypto.randomUUID()}:secret` }),
+        401,
+        "an unknown key",
+      );
+      status(
+        await ctx.call(`${ctx.adminUrl}/v1/keys`, { key: ctx.otherKey ?? "" }),
+        403,
+        "a key of scope API where ADMIN is asked for",
+      );
     },
   },
   {
     number: 136,
     title: "422 items have loc, msg, type, url",
     async run(ctx) {
-      const answer = status(await ctx.call(`/run/${STUB}`, { method: "POST", body: { steps: -1, delay_ms: "x" } }), 422, "two faults");
+      const answer = status(
+        await ctx.call(`/run/${STUB}`, { method: "POST", body: { steps: -1, delay_ms: "x" } }),
+        422,
+        "two faults",
+      );
       const items = detail(answer, "422");
       same(items.length, 2, "faults");
       for (const { loc, msg, type, url } of items) {
-        check(Array.isArray(loc) && loc[0] === "body" && typeof msg === "string", `an item is ${JSON.stringify({ loc, msg })}`);
+        check(
+          Array.isArray(loc) && loc[0] === "body" && typeof msg === "string",
+          `an item is ${JSON.stringify({ loc, msg })}`,
+        );
         same(url, `https://docs.fal.ai/errors/#${type}`, "url");
       }
     },
@@ -60,7 +89,11 @@ export const cases: Case[] = [
         [{ steps: "x" }, "int_type", undefined],
         [{ file_url: "http://127.0.0.1:1/x.png" }, "file_download_error", undefined],
         [modelError("content_policy_violation"), "content_policy_violation", undefined],
-        [modelError("image_too_small", { min_height: 64, min_width: 64 }), "image_too_small", { min_height: 64, min_width: 64 }],
+        [
+          modelError("image_too_small", { min_height: 64, min_width: 64 }),
+          "image_too_small",
+          { min_height: 64, min_width: 64 },
+        ],
         [
           modelError("unsupported_audio_format", { supported_formats: ["wav"] }),
           "unsupported_audio_format",
@@ -72,7 +105,11 @@ export const cases: Case[] = [
         const [item] = detail(status(answer, 422, type), type);
         same(item.type, type, JSON.stringify(input));
         if (ctxOf) same(item.ctx, ctxOf, `ctx of ${type}`);
-        same([answer.header("x-fal-retryable"), answer.header("x-fal-needs-retry")], ["false", "0"], `the headers of ${type}`);
+        same(
+          [answer.header("x-fal-retryable"), answer.header("x-fal-needs-retry")],
+          ["false", "0"],
+          `the headers of ${type}`,
+        );
       }
       for (const [type, code] of [
         ["internal_server_error", 500],
@@ -80,10 +117,16 @@ export const cases: Case[] = [
         ["downstream_service_error", 400],
         ["downstream_service_unavailable", 500],
       ] as const) {
-        const answer = await ctx.call(`/run/${STUB}`, { method: "POST", body: { fail: "model", error_type: type } });
+        const answer = await ctx.call(`/run/${STUB}`, {
+          method: "POST",
+          body: { fail: "model", error_type: type },
+        });
         const [item] = detail(status(answer, code, type), type);
         same([item.type, item.url], [type, `https://docs.fal.ai/errors/#${type}`], type);
-        check(["true", "false"].includes(answer.header("x-fal-retryable") ?? ""), `no x-fal-retryable with ${type}`);
+        check(
+          ["true", "false"].includes(answer.header("x-fal-retryable") ?? ""),
+          `no x-fal-retryable with ${type}`,
+        );
       }
     },
   },
@@ -97,7 +140,11 @@ export const cases: Case[] = [
         [{ fail: "crash" }, 503, "runner_disconnected"],
       ] as const) {
         const answer = status(await ctx.call(`/run/${STUB}`, { method: "POST", body: input }), code, type);
-        same([answer.json().error_type, answer.header("x-fal-error-type")], [type, type], "error_type, in the body and the header");
+        same(
+          [answer.json().error_type, answer.header("x-fal-error-type")],
+          [type, type],
+          "error_type, in the body and the header",
+        );
         check(["0", "1"].includes(answer.header("x-fal-needs-retry") ?? ""), "no x-fal-needs-retry");
         detail(answer, type);
       }
@@ -110,7 +157,11 @@ export const cases: Case[] = [
     needs: ["tls"],
     async run(ctx) {
       const { detail: said } = (await ctx.call("/run/nobody/nothing", { method: "POST", body: {} })).json();
-      same((await fails(ctx.fal().run("nobody/nothing", { input: {} }), "the run")).body.detail, said, "JS body.detail");
+      same(
+        (await fails(ctx.fal().run("nobody/nothing", { input: {} }), "the run")).body.detail,
+        said,
+        "JS body.detail",
+      );
       const py = await ctx.python("crashed");
       const crashed = (await ctx.call(`/run/${STUB}`, { method: "POST", body: { fail: "crash" } })).json();
       same(py.message.split(":")[0], crashed.detail.split(":")[0], "PY's message");
@@ -135,10 +186,18 @@ export const cases: Case[] = [
     needs: ["otherKey", "adminKey"],
     run: async (ctx) =>
       same(
-        status(await ctx.call(`${ctx.adminUrl}/v1/keys`, { key: ctx.otherKey ?? "" }), 403, "the list of keys").json().error.type,
+        status(
+          await ctx.call(`${ctx.adminUrl}/v1/keys`, { key: ctx.otherKey ?? "" }),
+          403,
+          "the list of keys",
+        ).json().error.type,
         "authorization_error",
         "type",
       ),
   },
-  notApplicable(142, "a public app without a key", "no app is public yet: keys and their rights are the subject of a later version"),
+  notApplicable(
+    142,
+    "a public app without a key",
+    "no app is public yet: keys and their rights are the subject of a later version",
+  ),
 ];

@@ -13,7 +13,17 @@ import { cases as workflows } from "./workflows.ts";
 /** How many the contract has. */
 export const CASES = 177;
 
-const files: Record<string, Case[]> = { reach, queue, run, realtime, storage, errors, webhooks, platform, workflows };
+const files: Record<string, Case[]> = {
+  reach,
+  queue,
+  run,
+  realtime,
+  storage,
+  errors,
+  webhooks,
+  platform,
+  workflows,
+};
 
 /** With the file each is written in. */
 export const CASES_BY_NUMBER: (Case & { file: string })[] = Object.entries(files)

@@ -6,17 +6,27 @@ import type { Call, Json } from "../http.ts";
 
 /** A call of the Platform API with the admin key. */
 const platform = (ctx: Context, path: string, call: Call & { key?: string | false } = {}) =>
-  ctx.call(`${ctx.adminUrl}/v1${path}`, { ...(ctx.adminKey !== undefined && { key: ctx.adminKey }), ...call });
+  ctx.call(`${ctx.adminUrl}/v1${path}`, {
+    ...(ctx.adminKey !== undefined && { key: ctx.adminKey }),
+    ...call,
+  });
 
-const get = async (ctx: Context, path: string): Promise<Json> => status(await platform(ctx, path), 200, path).json();
+const get = async (ctx: Context, path: string): Promise<Json> =>
+  status(await platform(ctx, path), 200, path).json();
 
 /** The list's item of a request. A record may come a moment after the end that streams tell. */
 async function listed(ctx: Context, requestId: string, expand = ""): Promise<Json> {
   const deadlineMs = performance.now() + 5_000;
   for (;;) {
-    const { items } = await get(ctx, `/models/requests/by-endpoint?endpoint_id=${STUB}&request_id=${requestId}${expand}`);
+    const { items } = await get(
+      ctx,
+      `/models/requests/by-endpoint?endpoint_id=${STUB}&request_id=${requestId}${expand}`,
+    );
     if (items.length === 1) return items[0];
-    check(items.length === 0 && performance.now() < deadlineMs, `${items.length} items with this request_id, not 1`);
+    check(
+      items.length === 0 && performance.now() < deadlineMs,
+      `${items.length} items with this request_id, not 1`,
+    );
   }
 }
 
@@ -33,7 +43,11 @@ export const cases: Case[] = [
       same(both.models.map(({ endpoint_id }: Json) => endpoint_id).sort(), [...ids].sort(), "the models");
       for (const field of ["display_name", "category", "description", "status", "tags", "updated_at"])
         check(field in both.models[0].metadata, `metadata has no ${field}`);
-      const { error } = status(await platform(ctx, "/models?endpoint_id=no/such-model"), 404, "an unknown id").json();
+      const { error } = status(
+        await platform(ctx, "/models?endpoint_id=no/such-model"),
+        404,
+        "an unknown id",
+      ).json();
       same(error.type, "not_found", "error.type");
       matches(error.message, /no\/such-model/, "error.message");
       status(await platform(ctx, "/models", { key: false }), 200, "models without a key");
@@ -43,7 +57,7 @@ export const cases: Case[] = [
     number: 154,
     title: "expand=openapi-3.0 embeds the schema",
     needs: ["adminKey"],
-    elsewhere: "a schema that cannot be made: `src/api/admin.test.ts`",
+    elsewhere: "a schema that cannot be made: `src/api/admin/admin.test.ts`",
     async run(ctx) {
       const [{ openapi }] = (await get(ctx, `/models?endpoint_id=${STUB}&expand=openapi-3.0`)).models;
       matches(openapi.openapi, /^3\.0\./, "openapi");
@@ -78,14 +92,19 @@ export const cases: Case[] = [
       const { request_id } = await ctx.submit({ prompt: "seen again", seed: 7, delay_ms: 50 });
       await ctx.ended(request_id);
       const item = await listed(ctx, request_id, "&expand=payloads");
-      same([item.request_id, item.endpoint_id, item.status_code], [request_id, STUB, 200], "id, endpoint and code");
+      same(
+        [item.request_id, item.endpoint_id, item.status_code],
+        [request_id, STUB, 200],
+        "id, endpoint and code",
+      );
       same([item.json_input.prompt, item.json_output.echo], ["seen again", "seen again"], "the payloads");
-      const [sent, started, ended] = [item.sent_at, item.started_at, item.ended_at].map((time) => Date.parse(time)) as [
-        number,
-        number,
-        number,
-      ];
-      check(sent <= started && started < ended, `the times are out of order: ${item.sent_at}, ${item.started_at}, ${item.ended_at}`);
+      const [sent, started, ended] = [item.sent_at, item.started_at, item.ended_at].map((time) =>
+        Date.parse(time),
+      ) as [number, number, number];
+      check(
+        sent <= started && started < ended,
+        `the times are out of order: ${item.sent_at}, ${item.started_at}, ${item.ended_at}`,
+      );
       check(Math.abs(item.duration - (ended - started) / 1000) < 0.01, `the duration is ${item.duration}`);
       check(!("json_input" in (await listed(ctx, request_id))), "payloads without being asked for");
 
@@ -93,11 +112,17 @@ export const cases: Case[] = [
       await ctx.ended(failed);
       same((await listed(ctx, failed)).status_code, 422, "the code of a failed one");
       const list = `/models/requests/by-endpoint?endpoint_id=${STUB}`;
-      const users = (await get(ctx, `${list}&status=user_error&limit=100`)).items.map((each: Json) => each.request_id);
+      const users = (await get(ctx, `${list}&status=user_error&limit=100`)).items.map(
+        (each: Json) => each.request_id,
+      );
       check(users.includes(failed) && !users.includes(request_id), "status=user_error does not filter");
       status(await platform(ctx, "/models/requests/by-endpoint"), 422, "no endpoint_id");
       status(await platform(ctx, list, { key: false }), 401, "no key");
-      const theirs = status(await platform(ctx, `${list}&limit=100`, { key: ctx.otherKey as string }), 200, "another owner's list").json();
+      const theirs = status(
+        await platform(ctx, `${list}&limit=100`, { key: ctx.otherKey as string }),
+        200,
+        "another owner's list",
+      ).json();
       check(!theirs.items.some((each: Json) => each.request_id === request_id), "another owner sees it");
     },
   },
@@ -107,15 +132,26 @@ export const cases: Case[] = [
     needs: ["adminKey"],
     elsewhere: "no record or history holds them: `tests/integration/usage.test.ts`",
     async run(ctx) {
-      const { request_id } = await ctx.submit({ prompt: "not to be kept" }, { headers: { "x-fal-store-io": "0" } });
+      const { request_id } = await ctx.submit(
+        { prompt: "not to be kept" },
+        { headers: { "x-fal-store-io": "0" } },
+      );
       await ctx.ended(request_id);
-      same(status(await ctx.call(ctx.at(request_id)), 200, "the result").json().echo, "not to be kept", "the result");
+      same(
+        status(await ctx.call(ctx.at(request_id)), 200, "the result").json().echo,
+        "not to be kept",
+        "the result",
+      );
       const item = await listed(ctx, request_id, "&expand=payloads");
       same(item.status_code, 200, "status_code");
       check(!("json_input" in item) && !("json_output" in item), "the list has its payloads");
       const kept = (await ctx.submit({ prompt: "kept" }, { headers: { "x-fal-store-io": "1" } })).request_id;
       await ctx.ended(kept);
-      same((await listed(ctx, kept, "&expand=payloads")).json_output?.echo, "kept", "the payload of X-Fal-Store-IO: 1");
+      same(
+        (await listed(ctx, kept, "&expand=payloads")).json_output?.echo,
+        "kept",
+        "the payload of X-Fal-Store-IO: 1",
+      );
     },
   },
   {
@@ -123,22 +159,42 @@ export const cases: Case[] = [
     title: "payload deletion removes JSON and media, and reports each link",
     needs: ["adminKey", "otherKey"],
     async run(ctx) {
-      const { request_id } = await ctx.submit({ prompt: "erase me", artifact_bytes: 2_000, seed: Math.floor(Math.random() * 1e9) });
+      const { request_id } = await ctx.submit({
+        prompt: "erase me",
+        artifact_bytes: 2_000,
+        seed: Math.floor(Math.random() * 1e9),
+      });
       await ctx.ended(request_id);
       const { url } = status(await ctx.call(ctx.at(request_id)), 200, "the result").json().file;
       status(await ctx.call(url, { key: false }), 200, "the file");
       await listed(ctx, request_id);
       const path = `/models/requests/${request_id}/payloads`;
-      status(await platform(ctx, path, { method: "DELETE", key: ctx.otherKey as string }), 403, "without the scope");
-      const { cdn_delete_results } = status(await platform(ctx, path, { method: "DELETE" }), 200, "the deletion").json();
+      status(
+        await platform(ctx, path, { method: "DELETE", key: ctx.otherKey as string }),
+        403,
+        "without the scope",
+      );
+      const { cdn_delete_results } = status(
+        await platform(ctx, path, { method: "DELETE" }),
+        200,
+        "the deletion",
+      ).json();
       same(cdn_delete_results, [{ link: url, exception: null }], "cdn_delete_results");
       status(await ctx.call(url, { key: false }), 404, "the file afterwards");
       const item = await listed(ctx, request_id, "&expand=payloads");
       check(!("json_input" in item || "json_output" in item), "the payloads are still listed");
       const after = status(await ctx.call(ctx.at(request_id)), 404, "the result afterwards");
       check(!after.text.includes("erase me"), "the result still shows the input");
-      same(status(await ctx.call(ctx.at(request_id, "/status")), 200, "the status afterwards").json().status, "COMPLETED", "the status");
-      status(await platform(ctx, `/models/requests/${ctx.key.slice(0, 36)}/payloads`, { method: "DELETE" }), 404, "an unknown request");
+      same(
+        status(await ctx.call(ctx.at(request_id, "/status")), 200, "the status afterwards").json().status,
+        "COMPLETED",
+        "the status",
+      );
+      status(
+        await platform(ctx, `/models/requests/${ctx.key.slice(0, 36)}/payloads`, { method: "DELETE" }),
+        404,
+        "an unknown request",
+      );
     },
   },
   {
@@ -146,7 +202,11 @@ export const cases: Case[] = [
     title: "a key's secret is shown once; a deleted key is a 401 within seconds",
     needs: ["adminKey"],
     async run(ctx) {
-      const made = status(await platform(ctx, "/keys", { method: "POST", body: { alias: "for a case" } }), 201, "a new key").json();
+      const made = status(
+        await platform(ctx, "/keys", { method: "POST", body: { alias: "for a case" } }),
+        201,
+        "a new key",
+      ).json();
       same(made.key, `${made.key_id}:${made.key_secret}`, "key");
       const all = await get(ctx, "/keys");
       const mine = all.keys.find(({ key_id }: Json) => key_id === made.key_id);
@@ -175,7 +235,11 @@ export const cases: Case[] = [
       const queue = `/serverless/apps/${STUB}/queue`;
       same((await get(ctx, queue)).queue_size, 3, "queue_size");
       // A key that is no administrator's flushes its own owner's requests.
-      status(await platform(ctx, queue, { method: "DELETE", key: ctx.otherKey as string }), 204, "another owner's flush");
+      status(
+        await platform(ctx, queue, { method: "DELETE", key: ctx.otherKey as string }),
+        204,
+        "another owner's flush",
+      );
       same((await get(ctx, queue)).queue_size, 3, "queue_size after another owner's flush");
       status(await platform(ctx, queue, { method: "DELETE" }), 204, "the flush");
       for (const { request_id } of waiting)
@@ -188,18 +252,27 @@ export const cases: Case[] = [
     number: 161,
     title: "logs: history and the SSE stream filter by request_id",
     needs: ["adminKey"],
-    elsewhere: "words, levels, pages, other owners, lines as they are said: `tests/integration/usage.test.ts`",
+    elsewhere:
+      "words, levels, pages, other owners, lines as they are said: `tests/integration/usage.test.ts`",
     async run(ctx) {
-      const [one, other] = await Promise.all(["one", "other"].map((name) => ctx.submit({ [`a field of ${name}`]: 1 })));
+      const [one, other] = await Promise.all(
+        ["one", "other"].map((name) => ctx.submit({ [`a field of ${name}`]: 1 })),
+      );
       for (const { request_id } of [one, other]) await ctx.ended(request_id);
       await listed(ctx, one.request_id);
       const of = `?request_id=${one.request_id}`;
-      const { items } = status(await platform(ctx, `/serverless/logs/history${of}`, { method: "POST", body: [] }), 200, "history").json();
+      const { items } = status(
+        await platform(ctx, `/serverless/logs/history${of}`, { method: "POST", body: [] }),
+        200,
+        "history",
+      ).json();
       check(items.length > 0, "history has no lines");
       for (const item of items) {
         same(item.labels.request_id, one.request_id, "a line's request");
         check(
-          ["timestamp", "level", "message", "app", "revision"].every((field) => typeof item[field] === "string"),
+          ["timestamp", "level", "message", "app", "revision"].every(
+            (field) => typeof item[field] === "string",
+          ),
           "a field is missing",
         );
       }
@@ -211,7 +284,11 @@ export const cases: Case[] = [
         method: "POST",
         ...(ctx.adminKey !== undefined && { key: ctx.adminKey }),
       });
-      same(events.map(({ message }: Json) => message).sort(), items.map(({ message }: Json) => message).sort(), "the stream's lines");
+      same(
+        events.map(({ message }: Json) => message).sort(),
+        items.map(({ message }: Json) => message).sort(),
+        "the stream's lines",
+      );
     },
   },
 ];

@@ -15,9 +15,13 @@ export const cases: Case[] = [
     async run(ctx) {
       const body = await ctx.submit();
       matches(body.request_id, /^[0-9a-f-]{36}$/, "request_id");
-      for (const name of ["response_url", "status_url", "cancel_url"]) matches(body[name], /^https?:\/\//, name);
+      for (const name of ["response_url", "status_url", "cancel_url"])
+        matches(body[name], /^https?:\/\//, name);
       same(body.status, "IN_QUEUE", "status");
-      check(Number.isInteger(body.queue_position) && body.queue_position >= 0, `queue_position is ${body.queue_position}`);
+      check(
+        Number.isInteger(body.queue_position) && body.queue_position >= 0,
+        `queue_position is ${body.queue_position}`,
+      );
     },
   },
   {
@@ -64,7 +68,10 @@ export const cases: Case[] = [
         low = await ctx.submit({}, { headers: { "x-fal-queue-priority": "low" } });
         normal = await ctx.submit({});
         const position = async (id: string) => (await ctx.call(ctx.at(id, "/status"))).json().queue_position;
-        check((await position(normal.request_id)) < (await position(low.request_id)), "the low one stands before the normal one");
+        check(
+          (await position(normal.request_id)) < (await position(low.request_id)),
+          "the low one stands before the normal one",
+        );
       }
       await Promise.all([ctx.ended(low.request_id), ctx.ended(normal.request_id)]);
     },
@@ -74,7 +81,13 @@ export const cases: Case[] = [
     title: "an unknown priority is ignored",
     run: async (ctx) =>
       same(
-        (await ctx.ended((await ctx.submit({}, { headers: { "x-fal-queue-priority": "urgent" } })).request_id)).status,
+        (
+          await ctx.ended(
+            (
+              await ctx.submit({}, { headers: { "x-fal-queue-priority": "urgent" } })
+            ).request_id,
+          )
+        ).status,
         "COMPLETED",
         "its end",
       ),
@@ -97,7 +110,11 @@ export const cases: Case[] = [
     title: "X-Fal-Request-Timeout: 30.0 and 30 parse, garbage never is a 500",
     async run(ctx) {
       for (const value of ["30.0", "30", "soon", "-1", "1e9", ""]) {
-        const answer = await ctx.call(`/queue/${STUB}`, { method: "POST", body: {}, headers: { "x-fal-request-timeout": value } });
+        const answer = await ctx.call(`/queue/${STUB}`, {
+          method: "POST",
+          body: {},
+          headers: { "x-fal-request-timeout": value },
+        });
         status(answer, value.startsWith("30") ? 200 : [200, 400], `timeout ${value}`);
       }
     },
@@ -112,7 +129,10 @@ export const cases: Case[] = [
       const { request_id: id } = await ctx.submit({}, { headers: { "x-fal-request-timeout": "1" } });
       const last = await ctx.ended(id);
       same(last.status, "COMPLETED", "status");
-      check(["startup_timeout", "request_timeout"].includes(last.error_type), `error_type is ${last.error_type}`);
+      check(
+        ["startup_timeout", "request_timeout"].includes(last.error_type),
+        `error_type is ${last.error_type}`,
+      );
       const result = status(await ctx.call(ctx.at(id)), 504, "result");
       same(result.header("x-fal-request-timeout-type"), "user", "X-Fal-Request-Timeout-Type");
     },
@@ -151,7 +171,10 @@ export const cases: Case[] = [
     number: 31,
     title: "the start timeout does not stop what runs already",
     async run(ctx) {
-      const { request_id: id } = await ctx.submit({ delay_ms: 2_500 }, { headers: { "x-fal-request-timeout": "1" } });
+      const { request_id: id } = await ctx.submit(
+        { delay_ms: 2_500 },
+        { headers: { "x-fal-request-timeout": "1" } },
+      );
       await ctx.ended(id);
       status(await ctx.call(ctx.at(id)), 200, "the result");
     },
@@ -161,7 +184,10 @@ export const cases: Case[] = [
     title: "X-Fal-No-Retry: one attempt only",
     alone: true,
     async run(ctx) {
-      const { request_id: id } = await ctx.submit({ fail: "crash", fail_attempts: 1 }, { headers: { "x-fal-no-retry": "true" } });
+      const { request_id: id } = await ctx.submit(
+        { fail: "crash", fail_attempts: 1 },
+        { headers: { "x-fal-no-retry": "true" } },
+      );
       await ctx.ended(id);
       status(await ctx.call(ctx.at(id)), 503, "the result");
     },
@@ -179,9 +205,16 @@ export const cases: Case[] = [
       await ctx.ended(limited.request_id);
       status(await ctx.call(ctx.at(limited.request_id)), 503, "connection_error limited to no retries");
       for (const config of ["{", '{"timeout":{"retries":0}}']) {
-        const { request_id: id } = await ctx.submit({ fail: "crash", fail_attempts: 1 }, { headers: { "x-fal-retry-config": config } });
+        const { request_id: id } = await ctx.submit(
+          { fail: "crash", fail_attempts: 1 },
+          { headers: { "x-fal-retry-config": config } },
+        );
         await ctx.ended(id);
-        same(status(await ctx.call(ctx.at(id)), 200, config).json().attempt, 2, `the attempt that worked, with ${config}`);
+        same(
+          status(await ctx.call(ctx.at(id)), 200, config).json().attempt,
+          2,
+          `the attempt that worked, with ${config}`,
+        );
       }
     },
   },
@@ -189,7 +222,11 @@ export const cases: Case[] = [
     number: 34,
     title: "an invalid input is refused at submit with the 422 its result would have (our one difference)",
     async run(ctx) {
-      const refused = status(await ctx.call(`/queue/${STUB}`, { method: "POST", body: { steps: -1 } }), 422, "submit");
+      const refused = status(
+        await ctx.call(`/queue/${STUB}`, { method: "POST", body: { steps: -1 } }),
+        422,
+        "submit",
+      );
       same(detail(refused, "422")[0].loc, ["body", "steps"], "loc");
     },
   },
@@ -198,7 +235,11 @@ export const cases: Case[] = [
     title: "a body that is not JSON: 4xx with detail",
     async run(ctx) {
       for (const body of ["not json", "[1", '"text"', "\u0000"]) {
-        const answer = await ctx.call(`/queue/${STUB}`, { method: "POST", body, headers: { "content-type": "application/json" } });
+        const answer = await ctx.call(`/queue/${STUB}`, {
+          method: "POST",
+          body,
+          headers: { "content-type": "application/json" },
+        });
         check(answer.status >= 400 && answer.status < 500, `${JSON.stringify(body)}: ${answer.status}`);
         detail(answer, JSON.stringify(body));
       }
@@ -246,7 +287,11 @@ export const cases: Case[] = [
       const { request_id: id } = await ctx.submit();
       await ctx.ended(id);
       const body = status(await ctx.call(ctx.at(id, "/status")), 200, "status").json();
-      same([body.status, "logs" in body, typeof body.metrics.inference_time], ["COMPLETED", true, "number"], "the body");
+      same(
+        [body.status, "logs" in body, typeof body.metrics.inference_time],
+        ["COMPLETED", true, "number"],
+        "the body",
+      );
     },
   },
   {
@@ -257,7 +302,10 @@ export const cases: Case[] = [
       await ctx.ended(id);
       same((await ctx.call(ctx.at(id, "/status"))).json().logs, null, "logs when not asked for");
       for (const value of ["1", "true"])
-        check(Array.isArray((await ctx.call(ctx.at(id, `/status?logs=${value}`))).json().logs), `logs=${value} gives no list`);
+        check(
+          Array.isArray((await ctx.call(ctx.at(id, `/status?logs=${value}`))).json().logs),
+          `logs=${value} gives no list`,
+        );
     },
   },
   {
@@ -267,7 +315,10 @@ export const cases: Case[] = [
       const { request_id: id } = await ctx.submit({ unknown: 1 });
       await ctx.ended(id);
       for (const value of ["0", "false"])
-        check(!((await ctx.call(ctx.at(id, `/status?logs=${value}`))).json().logs?.length > 0), `logs=${value} gives lines`);
+        check(
+          !((await ctx.call(ctx.at(id, `/status?logs=${value}`))).json().logs?.length > 0),
+          `logs=${value} gives lines`,
+        );
     },
   },
   {
@@ -277,7 +328,8 @@ export const cases: Case[] = [
       const { request_id: id } = await ctx.submit({ unknown: 1 });
       await ctx.ended(id);
       const [line] = (await ctx.call(ctx.at(id, "/status?logs=1"))).json().logs;
-      for (const name of ["timestamp", "message", "level", "source"]) check(typeof line?.[name] === "string", `a log line has no ${name}`);
+      for (const name of ["timestamp", "message", "level", "source"])
+        check(typeof line?.[name] === "string", `a log line has no ${name}`);
     },
   },
   {
@@ -287,7 +339,10 @@ export const cases: Case[] = [
     async run(ctx) {
       const { seen, output } = await ctx.python("events");
       const order = [...new Set(seen)];
-      check(order.join() === "Queued,InProgress,Completed" || order.join() === "InProgress,Completed", `it saw ${order}`);
+      check(
+        order.join() === "Queued,InProgress,Completed" || order.join() === "InProgress,Completed",
+        `it saw ${order}`,
+      );
       same(output.attempt, 1, "the attempt");
     },
   },
@@ -300,7 +355,8 @@ export const cases: Case[] = [
         input: { delay_ms: 300, unknown: 1 } as never,
         logs: true,
         pollInterval: 50,
-        onQueueUpdate: (update) => "logs" in update && lines.push(...(update.logs ?? []).map(({ message }) => message)),
+        onQueueUpdate: (update) =>
+          "logs" in update && lines.push(...(update.logs ?? []).map(({ message }) => message)),
       });
       check(
         lines.some((line) => line.includes("unknown")),
@@ -316,7 +372,11 @@ export const cases: Case[] = [
       const { request_id: id } = await ctx.submit({ fail: "error" });
       await ctx.ended(id);
       const body = status(await ctx.call(ctx.at(id, "/status")), 200, "status").json();
-      same([body.status, typeof body.error, body.error_type], ["COMPLETED", "string", "runner_server_error"], "the status");
+      same(
+        [body.status, typeof body.error, body.error_type],
+        ["COMPLETED", "string", "runner_server_error"],
+        "the status",
+      );
       const said = await ctx.python("failed");
       check(said.error, "PY Completed.error is empty");
       same(said.error_type, "runner_server_error", "PY error_type");
@@ -328,12 +388,22 @@ export const cases: Case[] = [
     alone: true,
     timeoutMs: 90_000,
     async run(ctx) {
-      const ends = [{}, { fail: "error" }, { fail: "invalid" }, { fail: "crash", fail_attempts: 1 }, { delay_ms: 60_000 }];
+      const ends = [
+        {},
+        { fail: "error" },
+        { fail: "invalid" },
+        { fail: "crash", fail_attempts: 1 },
+        { delay_ms: 60_000 },
+      ];
       for (const [i, input] of ends.entries()) {
         const { request_id: id } = await ctx.submit(input);
         if (i === 4) await ctx.call(ctx.at(id, "/cancel"), { method: "PUT" });
         const { events } = await ctx.stream(ctx.at(id, "/status/stream"), { timeoutMs: 60_000 });
-        for (const event of events) check(["IN_QUEUE", "IN_PROGRESS", "COMPLETED"].includes(event.status), `a status is ${event.status}`);
+        for (const event of events)
+          check(
+            ["IN_QUEUE", "IN_PROGRESS", "COMPLETED"].includes(event.status),
+            `a status is ${event.status}`,
+          );
         same(events.at(-1).status, "COMPLETED", `the end of ${JSON.stringify(input)}`);
       }
     },
@@ -344,7 +414,10 @@ export const cases: Case[] = [
     async run(ctx) {
       for (const id of ["00000000-0000-4000-8000-000000000000", "nonsense"])
         same(
-          [(await ctx.call(ctx.at(id, "/status"))).status, (await ctx.call(ctx.at(id, "/status"))).json().status],
+          [
+            (await ctx.call(ctx.at(id, "/status"))).status,
+            (await ctx.call(ctx.at(id, "/status"))).json().status,
+          ],
           [404, "NOT_FOUND"],
           id,
         );
@@ -356,7 +429,11 @@ export const cases: Case[] = [
     async run(ctx) {
       const { request_id: id } = await ctx.submit();
       await ctx.ended(id);
-      status(await ctx.call(`/queue/${STUB}/sub/requests/${id}/status`), 200, "owner/alias/sub/requests/…/status");
+      status(
+        await ctx.call(`/queue/${STUB}/sub/requests/${id}/status`),
+        200,
+        "owner/alias/sub/requests/…/status",
+      );
     },
   },
   {
@@ -417,8 +494,13 @@ export const cases: Case[] = [
     needs: ["otherKey"],
     async run(ctx) {
       const { request_id: id } = await ctx.submit();
-      for (const path of ["/status", ""]) status(await ctx.call(ctx.at(id, path), { key: ctx.otherKey ?? "" }), 404, path);
-      status(await ctx.call(ctx.at(id, "/cancel"), { method: "PUT", key: ctx.otherKey ?? "" }), 404, "cancel");
+      for (const path of ["/status", ""])
+        status(await ctx.call(ctx.at(id, path), { key: ctx.otherKey ?? "" }), 404, path);
+      status(
+        await ctx.call(ctx.at(id, "/cancel"), { method: "PUT", key: ctx.otherKey ?? "" }),
+        404,
+        "cancel",
+      );
     },
   },
   {
@@ -426,7 +508,10 @@ export const cases: Case[] = [
     title: "100 pollers change nothing",
     async run(ctx) {
       const ids = await Promise.all(
-        Array.from({ length: 10 }, async (_, i) => (await ctx.submit({ delay_ms: 1_500, seed: i })).request_id as string),
+        Array.from(
+          { length: 10 },
+          async (_, i) => (await ctx.submit({ delay_ms: 1_500, seed: i })).request_id as string,
+        ),
       );
       let done = false;
       const pollers = Array.from({ length: 100 }, async (_, i) => {
@@ -438,7 +523,8 @@ export const cases: Case[] = [
       await Promise.all(ids.map((id) => ctx.ended(id)));
       done = true;
       await Promise.all(pollers);
-      for (const [i, id] of ids.entries()) same((await ctx.call(ctx.at(id))).json().seed, i, "the seed of a result");
+      for (const [i, id] of ids.entries())
+        same((await ctx.call(ctx.at(id))).json().seed, i, "the seed of a result");
     },
   },
   {
@@ -456,7 +542,10 @@ export const cases: Case[] = [
       const { request_id: id } = await ctx.submit({ delay_ms: 200, steps: 2 });
       const { events } = await ctx.stream(ctx.at(id, "/status/stream"));
       for (const event of events)
-        check(typeof event.status === "string" && event.request_id === id, `an event is ${JSON.stringify(event)}`);
+        check(
+          typeof event.status === "string" && event.request_id === id,
+          `an event is ${JSON.stringify(event)}`,
+        );
       same(events.filter(({ status: word }) => word === "COMPLETED").length, 1, "how many are COMPLETED");
       same(events.at(-1).status, "COMPLETED", "the last");
     },
@@ -473,7 +562,8 @@ export const cases: Case[] = [
         logs: true,
         onQueueUpdate: (update) => {
           // The client gathers them: each update has all lines so far.
-          if ("logs" in update) lines = (update.logs ?? []).map(({ timestamp, message }) => `${timestamp} ${message}`);
+          if ("logs" in update)
+            lines = (update.logs ?? []).map(({ timestamp, message }) => `${timestamp} ${message}`);
         },
       });
       same((data as Json).attempt, 2, "the attempt");
@@ -509,13 +599,21 @@ export const cases: Case[] = [
     number: 60,
     title: "the status stream through proxyUrl",
     run: async (ctx) =>
-      same(((await ctx.fal().subscribe(STUB, { input: { prompt: "x" }, mode: "streaming" })).data as Json).echo, "x", "the output"),
+      same(
+        ((await ctx.fal().subscribe(STUB, { input: { prompt: "x" }, mode: "streaming" })).data as Json).echo,
+        "x",
+        "the output",
+      ),
   },
   {
     number: 61,
     title: "an unknown id: 404 JSON, no stream",
     async run(ctx) {
-      const answer = status(await ctx.call(ctx.at("00000000-0000-4000-8000-000000000000", "/status/stream")), 404, "the stream");
+      const answer = status(
+        await ctx.call(ctx.at("00000000-0000-4000-8000-000000000000", "/status/stream")),
+        404,
+        "the stream",
+      );
       matches(answer.header("content-type"), /^application\/json/, "the content type");
       same(answer.json().status, "NOT_FOUND", "the body's status");
     },
@@ -545,7 +643,11 @@ export const cases: Case[] = [
     title: "before completion: 400 Request is still in progress; JS does not loop",
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ delay_ms: 5_000 });
-      same(detail(status(await ctx.call(ctx.at(id)), 400, "the result"), "400"), "Request is still in progress", "detail");
+      same(
+        detail(status(await ctx.call(ctx.at(id)), 400, "the result"), "400"),
+        "Request is still in progress",
+        "detail",
+      );
       const { startForwarder } = await import("../forwarder.ts");
       const between = await startForwarder(ctx.url);
       try {
@@ -592,7 +694,11 @@ export const cases: Case[] = [
   notApplicable(67, "app response headers", LATER),
   notApplicable(68, "app redirects", LATER),
   notApplicable(69, "an expired result", "results do not expire in this version; files do (case 128)"),
-  notApplicable(70, "binary output of an app", "outputs are JSON by contract with the engines; bytes are files"),
+  notApplicable(
+    70,
+    "binary output of an app",
+    "outputs are JSON by contract with the engines; bytes are files",
+  ),
   {
     number: 71,
     title: "x-fal-billable-units is there",
@@ -637,14 +743,20 @@ export const cases: Case[] = [
     async run(ctx) {
       const { request_id: id } = await ctx.submit();
       await ctx.ended(id);
-      same(status(await ctx.call(ctx.at(id, "/cancel"), { method: "PUT" }), 400, "cancel").json().status, "ALREADY_COMPLETED", "status");
+      same(
+        status(await ctx.call(ctx.at(id, "/cancel"), { method: "PUT" }), 400, "cancel").json().status,
+        "ALREADY_COMPLETED",
+        "status",
+      );
     },
   },
   {
     number: 75,
     title: "cancel of an unknown request: 404 NOT_FOUND",
     async run(ctx) {
-      const answer = await ctx.call(ctx.at("00000000-0000-4000-8000-000000000000", "/cancel"), { method: "PUT" });
+      const answer = await ctx.call(ctx.at("00000000-0000-4000-8000-000000000000", "/cancel"), {
+        method: "PUT",
+      });
       same([answer.status, answer.json().status], [404, "NOT_FOUND"], "the answer");
     },
   },
@@ -654,7 +766,11 @@ export const cases: Case[] = [
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ delay_ms: 60_000 });
       for (let i = 0; i < 3; i++)
-        status(await ctx.call(ctx.at(id, "/cancel"), { method: "PUT" }), i === 0 ? 202 : [202, 400], `cancel ${i + 1}`);
+        status(
+          await ctx.call(ctx.at(id, "/cancel"), { method: "PUT" }),
+          i === 0 ? 202 : [202, 400],
+          `cancel ${i + 1}`,
+        );
     },
   },
   {

@@ -38,7 +38,11 @@ export const cases: Case[] = [
         const { data } = await ctx.fal(between.url).run(STUB, { input: { prompt: "one" } });
         same((data as { echo: string }).echo, "one", "the output");
         const { method, headers } = between.seen[0] ?? {};
-        same([method, headers?.["x-fal-target-url"]], ["POST", `https://fal.run/${STUB}`], "what the server saw");
+        same(
+          [method, headers?.["x-fal-target-url"]],
+          ["POST", `https://fal.run/${STUB}`],
+          "what the server saw",
+        );
       } finally {
         await between.close();
       }
@@ -56,8 +60,15 @@ export const cases: Case[] = [
       ).json();
       const [told] = await hook.arrived(1);
       same(told?.body.request_id, submitted.request_id, "the webhook's request");
-      const seen = await proxied(ctx, `https://queue.fal.run/${STUB}/requests/${submitted.request_id}/status?logs=1`, "GET");
-      check(Array.isArray(seen.json().logs), "the status has no logs although the target's query asks for them");
+      const seen = await proxied(
+        ctx,
+        `https://queue.fal.run/${STUB}/requests/${submitted.request_id}/status?logs=1`,
+        "GET",
+      );
+      check(
+        Array.isArray(seen.json().logs),
+        "the status has no logs although the target's query asks for them",
+      );
     },
   },
   {
@@ -65,7 +76,12 @@ export const cases: Case[] = [
     title: "a target that is not fal's is refused, and nothing is sent there",
     async run(ctx) {
       const hook = ctx.receiver.hook();
-      for (const target of [hook.url, "https://evil.example/x", "https://fal.run.evil.example/a/b", "https://user@fal.run/a/b"])
+      for (const target of [
+        hook.url,
+        "https://evil.example/x",
+        "https://fal.run.evil.example/a/b",
+        "https://user@fal.run/a/b",
+      ])
         status(await proxied(ctx, target), 400, target);
       await new Promise((wait) => setTimeout(wait, 300));
       same(hook.deliveries.length, 0, "connections to the target");
@@ -74,7 +90,8 @@ export const cases: Case[] = [
   {
     number: 4,
     title: "without the header: 400 Invalid request",
-    run: async (ctx) => matches(status(await proxied(ctx, undefined), 400, "no target").text, /Invalid request/, "the body"),
+    run: async (ctx) =>
+      matches(status(await proxied(ctx, undefined), 400, "no target").text, /Invalid request/, "the body"),
   },
   {
     number: 5,
@@ -82,7 +99,10 @@ export const cases: Case[] = [
     async run(ctx) {
       for (const host of ["rest.fal.ai", "rest.alpha.fal.ai"]) {
         const made = status(
-          await proxied(ctx, `https://${host}/storage/upload/initiate`, "POST", { content_type: "text/plain", file_name: "a.txt" }),
+          await proxied(ctx, `https://${host}/storage/upload/initiate`, "POST", {
+            content_type: "text/plain",
+            file_name: "a.txt",
+          }),
           200,
           host,
         );
@@ -106,7 +126,10 @@ export const cases: Case[] = [
     number: 7,
     title: "JS with a fetch of its own: run, queue, stream, upload",
     async run(ctx) {
-      const fal = createFalClient({ credentials: ctx.key, fetch: (url, init) => fetch(byPrefix(ctx.url, String(url)), init) });
+      const fal = createFalClient({
+        credentials: ctx.key,
+        fetch: (url, init) => fetch(byPrefix(ctx.url, String(url)), init),
+      });
       same((await fal.run(STUB, { input: { prompt: "a" } })).data.echo, "a", "run");
       same((await fal.subscribe(STUB, { input: { prompt: "b" }, pollInterval: 50 })).data.echo, "b", "queue");
       const stream = await fal.stream(STUB, { input: { prompt: "c" } });
@@ -121,7 +144,11 @@ export const cases: Case[] = [
     needs: ["tls"],
     async run(ctx) {
       const { host } = new URL(ctx.tlsUrl ?? "");
-      const said = await ctx.python("basics", {}, { FAL_RUN_HOST: host, FAL_QUEUE_RUN_HOST: `${host}/queue`, PYTHONPATH: "" });
+      const said = await ctx.python(
+        "basics",
+        {},
+        { FAL_RUN_HOST: host, FAL_QUEUE_RUN_HOST: `${host}/queue`, PYTHONPATH: "" },
+      );
       for (const way of ["run", "submit", "subscribe"]) same(said[way].echo, "one", way);
       matches(said.status_url, new RegExp(`^https://${host}/queue/`), "status_url");
     },
@@ -137,7 +164,10 @@ export const cases: Case[] = [
       const ca = readFileSync(ctx.caFile ?? "", "utf8");
       const { hostname, port } = new URL(ctx.tlsUrl ?? "");
       for (const name of ["fal.run", "queue.fal.run", "rest.fal.ai", "v3.fal.media"]) {
-        const answer = await ctx.call(`https://${name}/nowhere`, { ca, connectTo: { host: hostname, port: Number(port) } });
+        const answer = await ctx.call(`https://${name}/nowhere`, {
+          ca,
+          connectTo: { host: hostname, port: Number(port) },
+        });
         check(answer.header("x-fal-request-id"), `${name} is not served over TLS`);
       }
     },
@@ -151,17 +181,28 @@ export const cases: Case[] = [
       const preflight = await ctx.call(`/run/${STUB}`, {
         method: "OPTIONS",
         key: false,
-        headers: { origin: "https://app.example.com", "access-control-request-method": "POST", "access-control-request-headers": asked },
+        headers: {
+          origin: "https://app.example.com",
+          "access-control-request-method": "POST",
+          "access-control-request-headers": asked,
+        },
       });
       status(preflight, [200, 204], "the preflight");
       const allowed = preflight.header("access-control-allow-headers")?.toLowerCase() ?? "";
       for (const name of asked.split(","))
-        check(allowed === "*" || allowed.includes(name), `${name} is not allowed by the preflight: ${allowed}`);
+        check(
+          allowed === "*" || allowed.includes(name),
+          `${name} is not allowed by the preflight: ${allowed}`,
+        );
       const said = await inBrowser(
         async ({ url, key }: { url: string; key: string }) => {
           const answer = await fetch(url, {
             method: "POST",
-            headers: { authorization: `Key ${key}`, "content-type": "application/json", "x-fal-queue-priority": "normal" },
+            headers: {
+              authorization: `Key ${key}`,
+              "content-type": "application/json",
+              "x-fal-queue-priority": "normal",
+            },
             body: JSON.stringify({ prompt: "from a browser" }),
           });
           return { id: answer.headers.get("x-fal-request-id"), body: await answer.json() };
@@ -176,10 +217,17 @@ export const cases: Case[] = [
     number: 11,
     title: "a trailing slash gives the same answer, without a redirect",
     async run(ctx) {
-      const { request_id: id } = status(await ctx.call(`/queue/${STUB}/`, { method: "POST", body: {} }), 200, "submit/").json();
+      const { request_id: id } = status(
+        await ctx.call(`/queue/${STUB}/`, { method: "POST", body: {} }),
+        200,
+        "submit/",
+      ).json();
       await ctx.ended(id);
       for (const path of ["/status", ""]) {
-        const [plain, slashed] = await Promise.all([ctx.call(ctx.at(id, path)), ctx.call(ctx.at(id, `${path}/`))]);
+        const [plain, slashed] = await Promise.all([
+          ctx.call(ctx.at(id, path)),
+          ctx.call(ctx.at(id, `${path}/`)),
+        ]);
         same([slashed.status, slashed.json()], [plain.status, plain.json()], `${path}/`);
       }
       status(await ctx.call(ctx.at(id, "/cancel/"), { method: "PUT" }), 400, "cancel/");
@@ -216,7 +264,10 @@ export const cases: Case[] = [
           ...(incoming.method !== "GET" && { body: Buffer.concat(chunks) }),
         });
         const answer: Response = await (proxy as (given: object) => Promise<Response>)({ request: asked });
-        outgoing.writeHead(answer.status, Object.fromEntries([...answer.headers].filter(([name]) => name !== "content-encoding")));
+        outgoing.writeHead(
+          answer.status,
+          Object.fromEntries([...answer.headers].filter(([name]) => name !== "content-encoding")),
+        );
         for await (const chunk of (answer.body ?? []) as AsyncIterable<Uint8Array>) outgoing.write(chunk);
         outgoing.end();
       });
@@ -232,7 +283,11 @@ export const cases: Case[] = [
           fetch: original,
         });
         same((await fal.run(STUB, { input: { prompt: "a" } })).data.echo, "a", "run");
-        same((await fal.subscribe(STUB, { input: { prompt: "b" }, pollInterval: 50 })).data.echo, "b", "queue");
+        same(
+          (await fal.subscribe(STUB, { input: { prompt: "b" }, pollInterval: 50 })).data.echo,
+          "b",
+          "queue",
+        );
         const url = await fal.storage.upload(new Blob(["hello"], { type: "text/plain" }));
         same(await (await original(url)).text(), "hello", "the uploaded file");
       } finally {
@@ -249,7 +304,11 @@ export const cases: Case[] = [
     title: "owner/alias and owner/alias/a/b/c reach the right app and path",
     async run(ctx) {
       status(await ctx.call(`/run/${STUB}`, { method: "POST", body: {} }), 200, STUB);
-      const deep = status(await ctx.call(`/run/${STUB}/a/b/c`, { method: "POST", body: {} }), 404, "a deeper path");
+      const deep = status(
+        await ctx.call(`/run/${STUB}/a/b/c`, { method: "POST", body: {} }),
+        404,
+        "a deeper path",
+      );
       same(detail(deep, "a deeper path"), "Path /a/b/c not found", "detail");
     },
   },
@@ -276,7 +335,11 @@ export const cases: Case[] = [
     title: "workflows/u/n and comfy/u/n are routed by three segments",
     async run(ctx) {
       for (const id of ["workflows/u/n", "comfy/u/n"])
-        same(detail(status(await ctx.call(`/queue/${id}`, { method: "POST", body: {} }), 404, id), id), 'Application "n" not found', id);
+        same(
+          detail(status(await ctx.call(`/queue/${id}`, { method: "POST", body: {} }), 404, id), id),
+          'Application "n" not found',
+          id,
+        );
     },
   },
   {
@@ -287,14 +350,22 @@ export const cases: Case[] = [
         credentials: ctx.key,
         requestMiddleware: async (asked) => ({ ...asked, url: byPrefix(ctx.url, asked.url) }),
       });
-      same((await fal.run(`https://fal.run/${STUB}`, { input: { prompt: "a" } })).data.echo, "a", "the output");
+      same(
+        (await fal.run(`https://fal.run/${STUB}`, { input: { prompt: "a" } })).data.echo,
+        "a",
+        "the output",
+      );
     },
   },
   {
     number: 18,
     title: "an unknown app: 404 with detail and x-fal-request-id",
     async run(ctx) {
-      const answer = status(await ctx.call("/queue/nobody/nothing", { method: "POST", body: {} }), 404, "an unknown app");
+      const answer = status(
+        await ctx.call("/queue/nobody/nothing", { method: "POST", body: {} }),
+        404,
+        "an unknown app",
+      );
       matches(detail(answer, "an unknown app"), /^Application .* not found$/, "detail");
       check(answer.header("x-fal-request-id"), "no x-fal-request-id");
     },
@@ -304,7 +375,14 @@ export const cases: Case[] = [
     title: "an unknown path in a known app: 404",
     run: async (ctx) =>
       matches(
-        detail(status(await ctx.call(`/queue/${STUB}/nowhere`, { method: "POST", body: {} }), 404, "an unknown path"), "an unknown path"),
+        detail(
+          status(
+            await ctx.call(`/queue/${STUB}/nowhere`, { method: "POST", body: {} }),
+            404,
+            "an unknown path",
+          ),
+          "an unknown path",
+        ),
         /^Path .* not found$/,
         "detail",
       ),

@@ -68,7 +68,12 @@ function connect(ctx: Context, path: string, { key = true }: { key?: boolean } =
 }
 
 const token = async (ctx: Context, apps: string[], seconds = 60): Promise<string> =>
-  (await ctx.call("/rest/tokens/", { method: "POST", body: { allowed_apps: apps, token_expiration: seconds } })).json();
+  (
+    await ctx.call("/rest/tokens/", {
+      method: "POST",
+      body: { allowed_apps: apps, token_expiration: seconds },
+    })
+  ).json();
 
 /** A token whose time is up. */
 async function expiredToken(ctx: Context, apps: string[]): Promise<string> {
@@ -79,7 +84,10 @@ async function expiredToken(ctx: Context, apps: string[]): Promise<string> {
   return jwt;
 }
 
-/** The socket is opened and refused as JavaScript understands it: one message, which is text, and a clean close (contract §5.3). */
+/**
+ * The socket is opened and refused as JavaScript understands it: one message, which is text, and a clean
+ * close (contract §5.3).
+ */
 async function checkRefused(ctx: Context, jwt: string, what: string): Promise<void> {
   await using socket = await connect(ctx, `/${STUB}/realtime?fal_jwt_token=${jwt}`, { key: false });
   const said = await socket.next();
@@ -88,8 +96,13 @@ async function checkRefused(ctx: Context, jwt: string, what: string): Promise<vo
   same(await socket.closed, 1000, `${what}: the close code`);
 }
 
-/** The JavaScript client's sockets lead to the server under judgement; its global is put back when it is done. */
-async function withSockets<T>(ctx: Context, work: (opened: string[], sockets: WebSocket[]) => Promise<T>): Promise<T> {
+/**
+ * The JavaScript client's sockets lead to the server under judgement; its global is put back when it is done.
+ */
+async function withSockets<T>(
+  ctx: Context,
+  work: (opened: string[], sockets: WebSocket[]) => Promise<T>,
+): Promise<T> {
   const opened: string[] = [];
   const sockets: WebSocket[] = [];
   const scope = globalThis as { WebSocket?: unknown };
@@ -105,14 +118,21 @@ async function withSockets<T>(ctx: Context, work: (opened: string[], sockets: We
     return await work(opened, sockets);
   } finally {
     // The client looks at the global until its last socket has closed.
-    await Promise.all(sockets.map((ws) => ws.readyState === WebSocket.CLOSED || new Promise((done) => ws.once("close", done))));
+    await Promise.all(
+      sockets.map(
+        (ws) => ws.readyState === WebSocket.CLOSED || new Promise((done) => ws.once("close", done)),
+      ),
+    );
     scope.WebSocket = before;
   }
 }
 
 /** A connection of the JavaScript client whose answers are awaited one by one. */
 function realtimeOf(ctx: Context, options: { tokenProvider?: () => Promise<string> } = {}) {
-  const fal = createFalClient({ credentials: ctx.key, proxyUrl: { url: `${ctx.url}/api/fal/proxy`, when: "always" } });
+  const fal = createFalClient({
+    credentials: ctx.key,
+    proxyUrl: { url: `${ctx.url}/api/fal/proxy`, when: "always" },
+  });
   let arrived = (_: Json): void => {};
   const errors: Error[] = [];
   const connection = fal.realtime.connect(STUB, {
@@ -137,13 +157,21 @@ export const cases: Case[] = [
     number: 103,
     title: "POST /tokens/: a JSON string, 120 s by default; a bad key is a 401",
     async run(ctx) {
-      const jwt = status(await ctx.call("/rest/tokens/", { method: "POST", body: { allowed_apps: ["stub"] } }), 200, "the token").json();
+      const jwt = status(
+        await ctx.call("/rest/tokens/", { method: "POST", body: { allowed_apps: ["stub"] } }),
+        200,
+        "the token",
+      ).json();
       matches(jwt, /^[\w-]+\.[\w-]+\.[\w-]+$/, "the token");
       const { exp, iat } = JSON.parse(Buffer.from(jwt.split(".")[1], "base64url").toString());
       same(exp - iat, 120, "its life in seconds");
       detail(
         status(
-          await ctx.call("/rest/tokens/", { method: "POST", body: { allowed_apps: ["stub"] }, key: `${crypto.randomUUID()}:x` }),
+          await ctx.call("/rest/tokens/", {
+            method: "POST",
+            body: { allowed_apps: ["stub"] },
+            key: `${crypto.randomUUID()}:x`,
+          }),
           401,
           "a bad key",
         ),
@@ -156,7 +184,11 @@ export const cases: Case[] = [
     title: "/tokens without a slash, and /tokens/realtime",
     async run(ctx) {
       for (const path of ["/rest/tokens", "/rest/tokens/realtime"]) {
-        const body = status(await ctx.call(path, { method: "POST", body: { allowed_apps: [STUB] } }), 200, path).json();
+        const body = status(
+          await ctx.call(path, { method: "POST", body: { allowed_apps: [STUB] } }),
+          200,
+          path,
+        ).json();
         matches(typeof body === "string" ? body : body.token, /^[\w-]+\.[\w-]+\.[\w-]+$/, path);
       }
     },
@@ -181,7 +213,11 @@ export const cases: Case[] = [
     needs: ["tls"],
     async run(ctx) {
       for (const use_jwt of [true, false])
-        same((await ctx.python("realtime", { endpoint: STUB, use_jwt })).answer.echo, "hello", `use_jwt=${use_jwt}`);
+        same(
+          (await ctx.python("realtime", { endpoint: STUB, use_jwt })).answer.echo,
+          "hello",
+          `use_jwt=${use_jwt}`,
+        );
     },
   },
   {
@@ -189,14 +225,22 @@ export const cases: Case[] = [
     title: "PY id that ends in /realtime",
     needs: ["tls"],
     run: async (ctx) =>
-      same((await ctx.python("realtime", { endpoint: `${STUB}/realtime`, use_jwt: true })).answer.echo, "hello", "the answer"),
+      same(
+        (await ctx.python("realtime", { endpoint: `${STUB}/realtime`, use_jwt: true })).answer.echo,
+        "hello",
+        "the answer",
+      ),
   },
   {
     number: 108,
     title: "a custom path",
     needs: ["tls"],
     run: async (ctx) =>
-      same((await ctx.python("realtime", { endpoint: STUB, use_jwt: true, path: "/custom" })).answer.echo, "hello", "the answer"),
+      same(
+        (await ctx.python("realtime", { endpoint: STUB, use_jwt: true, path: "/custom" })).answer.echo,
+        "hello",
+        "the answer",
+      ),
   },
   {
     number: 109,
@@ -264,7 +308,9 @@ export const cases: Case[] = [
       await checkRefused(ctx, "not.a.token", "what is no token");
       await withSockets(ctx, async (opened, sockets) => {
         const tokens = [expired, fresh];
-        const { connection, ask, errors } = realtimeOf(ctx, { tokenProvider: async () => tokens.shift() ?? "" });
+        const { connection, ask, errors } = realtimeOf(ctx, {
+          tokenProvider: async () => tokens.shift() ?? "",
+        });
         connection.send({ prompt: "refused" } as never);
         while (sockets.length === 0) await new Promise(setImmediate);
         await new Promise((done) => sockets[0]?.once("close", done));
@@ -285,7 +331,9 @@ export const cases: Case[] = [
     async run(ctx) {
       await checkRefused(ctx, await token(ctx, ["other"]), "a token for another app");
       // One for this app is taken on the same way, so it is the app that the other was refused for.
-      await using socket = await connect(ctx, `/${STUB}/realtime?fal_jwt_token=${await token(ctx, [STUB])}`, { key: false });
+      await using socket = await connect(ctx, `/${STUB}/realtime?fal_jwt_token=${await token(ctx, [STUB])}`, {
+        key: false,
+      });
       socket.ws.send(encode({ prompt: "taken" }));
       same((await socket.output()).echo, "taken", "the answer to the right token");
     },
@@ -299,7 +347,11 @@ export const cases: Case[] = [
       await socket.output();
       await socket.next();
       for (let i = 1; i <= 8; i++) socket.ws.send(encode({ prompt: String(i), delay_ms: 400 }));
-      const answers = [(await socket.output()).echo, (await socket.output()).echo, (await socket.output()).echo];
+      const answers = [
+        (await socket.output()).echo,
+        (await socket.output()).echo,
+        (await socket.output()).echo,
+      ];
       same(answers.slice(-2), ["7", "8"], "the last answers");
     },
   },
@@ -336,7 +388,8 @@ export const cases: Case[] = [
     number: 117,
     title: "PY ws_connect passes frames untouched",
     needs: ["tls"],
-    run: async (ctx) => same(await ctx.python("raw_socket"), { text: "text as it is", bytes: "AAE=" }, "what came back"),
+    run: async (ctx) =>
+      same(await ctx.python("raw_socket"), { text: "text as it is", bytes: "AAE=" }, "what came back"),
   },
   {
     number: 118,
@@ -356,7 +409,11 @@ export const cases: Case[] = [
       socket.ws.send(JSON.stringify({ prompt: "second" }));
       for (const echo of ["first", "second"]) {
         const { start, bodies, end } = await exchange(socket);
-        same([start.type, start.status, bodies.length, bodies[0].echo, end.status], ["start", 200, 1, echo, 200], "the frames");
+        same(
+          [start.type, start.status, bodies.length, bodies[0].echo, end.status],
+          ["start", 200, 1, echo, 200],
+          "the frames",
+        );
       }
       await using streamed = await connect(ctx, `/ws/${STUB}/stream`);
       streamed.ws.send(JSON.stringify({ prompt: "third", delay_ms: 50, steps: 3 }));

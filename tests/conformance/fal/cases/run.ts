@@ -19,7 +19,8 @@ async function leave(ctx: Context, path: string): Promise<string> {
   const leaving = new AbortController();
   try {
     const { open } = await import("../http.ts");
-    // The request's id comes with the head of a stream; of a sync run it is not known before its end, so it is cancelled through a stream.
+    // The request's id comes with the head of a stream; of a sync run it is not known before its end, so it
+    // is cancelled through a stream.
     const response = await open(`${between.url}${path}`, {
       method: "POST",
       body: { delay_ms: 60_000, steps: 600 },
@@ -56,7 +57,8 @@ export const cases: Case[] = [
     title: "JS run with method GET: the query is the input",
     run: async (ctx) =>
       same(
-        ((await ctx.fal().run(STUB, { input: { prompt: "by query", seed: 3 }, method: "get" })).data as Json).echo,
+        ((await ctx.fal().run(STUB, { input: { prompt: "by query", seed: 3 }, method: "get" })).data as Json)
+          .echo,
         "by query",
         "the output",
       ),
@@ -85,15 +87,24 @@ export const cases: Case[] = [
     alone: true,
     needs: ["adminKey"],
     async run(ctx) {
-      // A sync run's id is only told with its answer: what is seen is that its slot is free again long before its time.
+      // A sync run's id is only told with its answer: what is seen is that its slot is free again long before
+      // its time.
       const leaving = new AbortController();
       const many = Array.from({ length: 64 }, () =>
         ctx
-          .call(`/run/${STUB}`, { method: "POST", body: { delay_ms: 120_000, steps: 1000 }, signal: leaving.signal, timeoutMs: 120_000 })
+          .call(`/run/${STUB}`, {
+            method: "POST",
+            body: { delay_ms: 120_000, steps: 1000 },
+            signal: leaving.signal,
+            timeoutMs: 120_000,
+          })
           .catch(() => {}),
       );
       const { request_id: blocked } = await ctx.submit({});
-      while ((await ctx.call(ctx.at(blocked, "/status"))).json().status !== "COMPLETED" && !leaving.signal.aborted) {
+      while (
+        (await ctx.call(ctx.at(blocked, "/status"))).json().status !== "COMPLETED" &&
+        !leaving.signal.aborted
+      ) {
         const { request_id: probe } = await ctx.submit({});
         await new Promise((wait) => setTimeout(wait, 500));
         const still = (await ctx.call(ctx.at(probe, "/status"))).json().status === "IN_QUEUE";
@@ -136,7 +147,11 @@ export const cases: Case[] = [
         );
         const between = await startForwarder(ctx.url);
         try {
-          same((await fails(ctx.fal(between.url).run(STUB, { input: {} }), "the run")).status, 429, "what JS threw");
+          same(
+            (await fails(ctx.fal(between.url).run(STUB, { input: {} }), "the run")).status,
+            429,
+            "what JS threw",
+          );
           same(between.seen.length, 4, "attempts");
         } finally {
           await between.close();
@@ -167,7 +182,11 @@ export const cases: Case[] = [
       check(said.seconds < 30, `it took ${said.seconds} s`);
     },
   },
-  notApplicable(88, "an octet-stream output", "outputs are JSON by contract with the engines; bytes are files"),
+  notApplicable(
+    88,
+    "an octet-stream output",
+    "outputs are JSON by contract with the engines; bytes are files",
+  ),
   {
     number: 89,
     title: "no empty body with a JSON content type",
@@ -282,9 +301,14 @@ export const cases: Case[] = [
     async run(ctx) {
       const { events } = await stream(ctx, { delay_ms: 200, steps: 2, fail: "crash" });
       const last = events.at(-1);
-      same([last.type, last.error.status, last.error.body.error_type], ["error", 503, "runner_disconnected"], "the last event");
+      same(
+        [last.type, last.error.status, last.error.body.error_type],
+        ["error", 503, "runner_disconnected"],
+        "the last event",
+      );
       const seen: Json[] = [];
-      for await (const event of await ctx.fal().stream(STUB, { input: { steps: 1, fail: "error" } })) seen.push(event);
+      for await (const event of await ctx.fal().stream(STUB, { input: { steps: 1, fail: "error" } }))
+        seen.push(event);
       same(seen.at(-1).type, "error", "JS's last event");
     },
   },
@@ -300,8 +324,14 @@ export const cases: Case[] = [
     timeoutMs: 60_000,
     async run(ctx) {
       const token = async (seconds: number) =>
-        (await ctx.call("/rest/tokens/", { method: "POST", body: { allowed_apps: ["stub"], token_expiration: seconds } })).json();
-      const open = (jwt: string) => ctx.call(`/run/${STUB}/stream?fal_jwt_token=${jwt}`, { method: "POST", body: {}, key: false });
+        (
+          await ctx.call("/rest/tokens/", {
+            method: "POST",
+            body: { allowed_apps: ["stub"], token_expiration: seconds },
+          })
+        ).json();
+      const open = (jwt: string) =>
+        ctx.call(`/run/${STUB}/stream?fal_jwt_token=${jwt}`, { method: "POST", body: {}, key: false });
       status(await open(await token(60)), 200, "a good token");
       const brief = await token(1);
       await new Promise((wait) => setTimeout(wait, 2_500));

@@ -20,13 +20,20 @@ const initiate = async (ctx: Context, headers: Record<string, string> = {}, quer
     "initiate",
   ).json();
 const put = (ctx: Context, url: string, body: Buffer | string, headers: Record<string, string> = {}) =>
-  ctx.call(url, { method: "PUT", body: Buffer.from(body), key: false, headers: { "content-type": "text/plain", ...headers } });
+  ctx.call(url, {
+    method: "PUT",
+    body: Buffer.from(body),
+    key: false,
+    headers: { "content-type": "text/plain", ...headers },
+  });
 async function uploaded(ctx: Context, text: string, headers: Record<string, string> = {}): Promise<string> {
   const { upload_url, file_url } = await initiate(ctx, headers);
   status(await put(ctx, upload_url, text), 200, "the upload");
   return file_url;
 }
-const lifecycle = (value: Json): Record<string, string> => ({ "x-fal-object-lifecycle": JSON.stringify(value) });
+const lifecycle = (value: Json): Record<string, string> => ({
+  "x-fal-object-lifecycle": JSON.stringify(value),
+});
 const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
 export const cases: Case[] = [
@@ -54,9 +61,9 @@ export const cases: Case[] = [
     number: 121,
     title: "JS uploads Blobs inside lists by itself",
     async run(ctx) {
-      const { data } = await ctx
-        .fal()
-        .run(STUB, { input: { payload: { list: [{ deep: new Blob(["a"], { type: "text/plain" }) }] } } as never });
+      const { data } = await ctx.fal().run(STUB, {
+        input: { payload: { list: [{ deep: new Blob(["a"], { type: "text/plain" }) }] } } as never,
+      });
       const url = (data as Json).echo.list[0].deep;
       same((await ctx.call(url, { key: false })).text, "a", "what is at the address");
     },
@@ -80,7 +87,11 @@ export const cases: Case[] = [
         return url.href;
       };
       const part = status(await put(ctx, at("/1"), "part one"), 200, "a part").json();
-      const done = await ctx.call(at("/complete"), { method: "POST", body: { parts: [{ partNumber: 1, etag: part.etag }] }, key: false });
+      const done = await ctx.call(at("/complete"), {
+        method: "POST",
+        body: { parts: [{ partNumber: 1, etag: part.etag }] },
+        key: false,
+      });
       status(done, 200, "complete");
       same((await ctx.call(made.file_url, { key: false })).text, "part one", "the file");
     },
@@ -109,9 +120,14 @@ export const cases: Case[] = [
     timeoutMs: 120_000,
     async run(ctx) {
       const said = await ctx.python("uploads");
-      same([said.bytes.bytes, said.text.start, said.file.start], [10, "some text", "a file"], "what came back");
+      same(
+        [said.bytes.bytes, said.text.start, said.file.start],
+        [10, "some text", "a file"],
+        "what came back",
+      );
       matches(said.image.start, /PNG/, "the picture");
-      for (const { url } of Object.values(said) as Json[]) matches(url, /^https:\/\/v3\.fal\.media\/files\//, "an address");
+      for (const { url } of Object.values(said) as Json[])
+        matches(url, /^https:\/\/v3\.fal\.media\/files\//, "an address");
     },
   },
   {
@@ -119,14 +135,18 @@ export const cases: Case[] = [
     title: "PY multipart of 101 MiB, parts side by side",
     needs: ["tls"],
     timeoutMs: 240_000,
-    run: async (ctx) => same((await ctx.python("multipart", { mib: 101 })).same, true, "whether the file is intact"),
+    run: async (ctx) =>
+      same((await ctx.python("multipart", { mib: 101 })).same, true, "whether the file is intact"),
   },
   {
     number: 126,
     title: "expires_at parses in every Python since 3.8",
     async run(ctx) {
-      const { expires_at } = (await ctx.call("/rest/storage/auth/token?storage_type=fal-cdn-v3", { method: "POST", body: {} })).json();
-      // `fromisoformat` before 3.11: an offset with a colon, no Z, and a fraction of three or six digits or none.
+      const { expires_at } = (
+        await ctx.call("/rest/storage/auth/token?storage_type=fal-cdn-v3", { method: "POST", body: {} })
+      ).json();
+      // `fromisoformat` before 3.11: an offset with a colon, no Z, and a fraction of three or six digits or
+      // none.
       matches(expires_at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3}|\.\d{6})?\+\d\d:\d\d$/, "expires_at");
     },
   },
@@ -140,7 +160,9 @@ export const cases: Case[] = [
       const between = await startForwarder(ctx.tlsUrl ?? "", {
         tls: { pem: await readFile(files.pem, "utf8"), ca: await readFile(files.ca, "utf8") },
         change: (answer, { path }) =>
-          path === "/files/upload" ? { ...answer, status: 500, body: Buffer.from('{"detail":"The CDN is ill."}') } : answer,
+          path === "/files/upload"
+            ? { ...answer, status: 500, body: Buffer.from('{"detail":"The CDN is ill."}') }
+            : answer,
       });
       try {
         const { port } = new URL(between.url);
@@ -149,7 +171,9 @@ export const cases: Case[] = [
         const asked = between.seen.map(({ method, headers, path }) => `${method} ${headers.host}${path}`);
         const { pathname } = new URL(url);
         same(
-          asked.map((line) => line.replace(pathname, "{file}").replace(/\?upload=.*/, "?…")).filter((line) => !/auth\/token/.test(line)),
+          asked
+            .map((line) => line.replace(pathname, "{file}").replace(/\?upload=.*/, "?…"))
+            .filter((line) => !/auth\/token/.test(line)),
           [
             "POST v3.fal.media/files/upload",
             "POST rest.fal.ai/storage/upload/initiate?storage_type=gcs",
@@ -194,7 +218,11 @@ export const cases: Case[] = [
     async run(ctx) {
       const url = await uploaded(ctx, "secret", lifecycle({ initial_acl: { default: "hide" } }));
       const sign = async (duration: number): Promise<string> => {
-        const answer = status(await ctx.call(`${url}/sign`, { method: "POST", body: { duration, scope: ["read"] } }), 200, "sign");
+        const answer = status(
+          await ctx.call(`${url}/sign`, { method: "POST", body: { duration, scope: ["read"] } }),
+          200,
+          "sign",
+        );
         return answer.text.trim().replace(/^"|"$/g, "");
       };
       // Two of them: one for two seconds may be over before a busy machine has read it.
@@ -212,8 +240,16 @@ export const cases: Case[] = [
       const { upload_url, file_url } = await initiate(ctx);
       const sent = await put(ctx, upload_url, "0123456789", origin);
       same(sent.header("access-control-allow-origin"), "*", "CORS on PUT");
-      const part = status(await ctx.call(file_url, { key: false, headers: { ...origin, range: "bytes=2-4" } }), 206, "a range");
-      same([part.text, part.header("access-control-allow-origin")], ["234", "*"], "the range, and CORS on GET");
+      const part = status(
+        await ctx.call(file_url, { key: false, headers: { ...origin, range: "bytes=2-4" } }),
+        206,
+        "a range",
+      );
+      same(
+        [part.text, part.header("access-control-allow-origin")],
+        ["234", "*"],
+        "the range, and CORS on GET",
+      );
       const head = status(await ctx.call(file_url, { method: "HEAD", key: false }), 200, "HEAD");
       same([head.header("content-length"), head.bytes.length], ["10", 0], "HEAD");
     },
@@ -222,7 +258,9 @@ export const cases: Case[] = [
     number: 132,
     title: "X-Fal-Object-Lifecycle-Preference holds for produced files",
     async run(ctx) {
-      const headers = { "x-fal-object-lifecycle-preference": JSON.stringify({ expiration_duration_seconds: 2 }) };
+      const headers = {
+        "x-fal-object-lifecycle-preference": JSON.stringify({ expiration_duration_seconds: 2 }),
+      };
       const { request_id: id } = await ctx.submit({ artifact_bytes: 100 }, { headers });
       await ctx.ended(id);
       const { url } = (await ctx.call(ctx.at(id))).json().file;

@@ -7,17 +7,31 @@ import { check, matches, same, status } from "../expect.ts";
 import type { Json } from "../http.ts";
 import type { Delivery } from "../receiver.ts";
 
-const submit = (ctx: Context, url: string, input: Json = {}, headers: Record<string, string> = {}): Promise<Json> =>
-  ctx.submit(input, { query: `?fal_webhook=${encodeURIComponent(url)}`, headers });
+const submit = (
+  ctx: Context,
+  url: string,
+  input: Json = {},
+  headers: Record<string, string> = {},
+): Promise<Json> => ctx.submit(input, { query: `?fal_webhook=${encodeURIComponent(url)}`, headers });
 
 /** As fal's documentation tells receivers to do it; knows nothing of the server but its JWKS. */
 async function verifies(ctx: Context, { headers, raw }: Delivery): Promise<boolean> {
   const { keys } = status(await ctx.call("/.well-known/jwks.json", { key: false }), 200, "the JWKS").json();
   const named = (name: string): string => String(headers[`x-fal-webhook-${name}`]);
-  const message = [named("request-id"), named("user-id"), named("timestamp"), createHash("sha256").update(raw).digest("hex")].join("\n");
-  check(Math.abs(Date.now() / 1000 - Number(named("timestamp"))) <= 300, "the timestamp is further than 300 s away");
+  const message = [
+    named("request-id"),
+    named("user-id"),
+    named("timestamp"),
+    createHash("sha256").update(raw).digest("hex"),
+  ].join("\n");
+  check(
+    Math.abs(Date.now() / 1000 - Number(named("timestamp"))) <= 300,
+    "the timestamp is further than 300 s away",
+  );
   const signature = Buffer.from(named("signature"), "hex");
-  return keys.some((key: Json) => verify(null, Buffer.from(message), createPublicKey({ key, format: "jwk" }), signature));
+  return keys.some((key: Json) =>
+    verify(null, Buffer.from(message), createPublicKey({ key, format: "jwk" }), signature),
+  );
 }
 
 export const cases: Case[] = [
@@ -28,10 +42,22 @@ export const cases: Case[] = [
       const hook = ctx.receiver.hook();
       const { request_id } = await submit(ctx, hook.url, { prompt: "x", seed: 1 });
       const [got] = (await hook.arrived(1)) as [Delivery];
-      same(got.body, { request_id, gateway_request_id: request_id, status: "OK", payload: { echo: "x", attempt: 1, seed: 1 } }, "the body");
+      same(
+        got.body,
+        {
+          request_id,
+          gateway_request_id: request_id,
+          status: "OK",
+          payload: { echo: "x", attempt: 1, seed: 1 },
+        },
+        "the body",
+      );
       same(got.headers["x-fal-webhook-request-id"], request_id, "the request id's header");
       check(await verifies(ctx, got), "the signature does not verify");
-      check(!(await verifies(ctx, { ...got, raw: Buffer.from(`${got.raw} `) })), "the signature verifies another body too");
+      check(
+        !(await verifies(ctx, { ...got, raw: Buffer.from(`${got.raw} `) })),
+        "the signature verifies another body too",
+      );
     },
   },
   {
@@ -50,7 +76,9 @@ export const cases: Case[] = [
     number: 146,
     title: "500, then 200: twice the same request, each with a fresh valid timestamp",
     async run(ctx) {
-      const hook = ctx.receiver.hook((_, nth, response) => void response.writeHead(nth === 1 ? 500 : 200).end());
+      const hook = ctx.receiver.hook(
+        (_, nth, response) => void response.writeHead(nth === 1 ? 500 : 200).end(),
+      );
       const { request_id } = await submit(ctx, hook.url);
       const got = await hook.arrived(2);
       same(
@@ -70,7 +98,10 @@ export const cases: Case[] = [
       const hook = ctx.receiver.hook((_, nth, response) => nth > 1 && void response.writeHead(200).end());
       await submit(ctx, hook.url);
       const [first, second] = (await hook.arrived(2, 80_000)) as [Delivery, Delivery];
-      check(second.atMs - first.atMs >= 1_000, `the second came ${second.atMs - first.atMs} ms after the first`);
+      check(
+        second.atMs - first.atMs >= 1_000,
+        `the second came ${second.atMs - first.atMs} ms after the first`,
+      );
     },
   },
   {
@@ -78,7 +109,9 @@ export const cases: Case[] = [
     title: "a redirect is not followed",
     async run(ctx) {
       const target = ctx.receiver.hook();
-      const hook = ctx.receiver.hook((_, nth, response) => void response.writeHead(nth === 1 ? 302 : 200, { location: target.url }).end());
+      const hook = ctx.receiver.hook(
+        (_, nth, response) => void response.writeHead(nth === 1 ? 302 : 200, { location: target.url }).end(),
+      );
       await submit(ctx, hook.url);
       await hook.arrived(2);
       same(target.deliveries.length, 0, "what the redirect's target got");
@@ -103,8 +136,16 @@ export const cases: Case[] = [
         "http://[::ffff:10.0.0.1]/",
         "http://0x0a000001/",
       ].filter((url) => new URL(url).hostname !== opened))
-        status(await ctx.call(`/queue/${STUB}?fal_webhook=${encodeURIComponent(url)}`, { method: "POST", body: {} }), 400, url);
-      // A name is looked up when it is delivered to: the same receiver hears nothing by a name of this machine.
+        status(
+          await ctx.call(`/queue/${STUB}?fal_webhook=${encodeURIComponent(url)}`, {
+            method: "POST",
+            body: {},
+          }),
+          400,
+          url,
+        );
+      // A name is looked up when it is delivered to: the same receiver hears nothing by a name of this
+      // machine.
       const named = new URL(byName.url);
       named.hostname = "localhost";
       const { request_id } = await submit(ctx, named.href);
@@ -124,7 +165,11 @@ export const cases: Case[] = [
       await submit(ctx, one.url);
       const [old] = (await one.arrived(1)) as [Delivery];
       status(
-        await ctx.call(`${ctx.adminUrl}/v1/signing-keys/rotate`, { method: "POST", body: { now: true }, key: ctx.adminKey ?? "" }),
+        await ctx.call(`${ctx.adminUrl}/v1/signing-keys/rotate`, {
+          method: "POST",
+          body: { now: true },
+          key: ctx.adminKey ?? "",
+        }),
         201,
         "rotate",
       );
@@ -133,7 +178,10 @@ export const cases: Case[] = [
       const two = ctx.receiver.hook();
       await submit(ctx, two.url);
       const [fresh] = (await two.arrived(1)) as [Delivery];
-      check((await verifies(ctx, old)) && (await verifies(ctx, fresh)), "one of the two signatures does not verify");
+      check(
+        (await verifies(ctx, old)) && (await verifies(ctx, fresh)),
+        "one of the two signatures does not verify",
+      );
     },
   },
   {
@@ -145,7 +193,10 @@ export const cases: Case[] = [
       const { request_id } = await submit(ctx, hook.url, { fail: "crash", fail_attempts: 1 });
       const [{ body }] = (await hook.arrived(1, 40_000)) as [Delivery];
       same(body.request_id, request_id, "request_id");
-      check(body.gateway_request_id && body.gateway_request_id !== request_id, "gateway_request_id is the request's id");
+      check(
+        body.gateway_request_id && body.gateway_request_id !== request_id,
+        "gateway_request_id is the request's id",
+      );
     },
   },
   {
@@ -155,7 +206,9 @@ export const cases: Case[] = [
     needs: ["ownServer"],
     timeoutMs: 180_000,
     async run(ctx) {
-      const hook = ctx.receiver.hook((_, nth, response) => void response.writeHead(nth === 1 ? 500 : 200).end());
+      const hook = ctx.receiver.hook(
+        (_, nth, response) => void response.writeHead(nth === 1 ? 500 : 200).end(),
+      );
       const { request_id } = await submit(ctx, hook.url);
       await hook.arrived(1);
       await ctx.server?.restart();
@@ -172,13 +225,22 @@ export const cases: Case[] = [
       const { valid, errors } = await new Validator().validate(structuredClone(document));
       check(valid, `it is not valid: ${JSON.stringify(errors)?.slice(0, 300)}`);
       matches(document.openapi, /^3\.0\./, "openapi");
-      same([document.info["x-fal-metadata"].endpointId, Object.keys(document.paths).length], [STUB, 4], "endpointId and paths");
+      same(
+        [document.info["x-fal-metadata"].endpointId, Object.keys(document.paths).length],
+        [STUB, 4],
+        "endpointId and paths",
+      );
       check(
-        Object.values(document.components.schemas as Json).some((schema: Json) => Array.isArray(schema["x-fal-order-properties"])),
+        Object.values(document.components.schemas as Json).some((schema: Json) =>
+          Array.isArray(schema["x-fal-order-properties"]),
+        ),
         "no schema has x-fal-order-properties",
       );
       const text = status(await ctx.call(`/models/${STUB}/llms.txt`, { key: false }), 200, "llms.txt").text;
-      check(text.includes(STUB) && text.includes("`delay_ms`"), "llms.txt does not name the endpoint and its fields");
+      check(
+        text.includes(STUB) && text.includes("`delay_ms`"),
+        "llms.txt does not name the endpoint and its fields",
+      );
     },
   },
   {
@@ -187,7 +249,10 @@ export const cases: Case[] = [
     needs: ["adminKey"],
     run: async (ctx) =>
       check(
-        Array.isArray(status(await ctx.call(`${ctx.adminUrl}/v1/meta`, { key: false }), 200, "meta").json().webhook_ip_ranges),
+        Array.isArray(
+          status(await ctx.call(`${ctx.adminUrl}/v1/meta`, { key: false }), 200, "meta").json()
+            .webhook_ip_ranges,
+        ),
         "no webhook_ip_ranges",
       ),
   },
@@ -210,9 +275,17 @@ export const cases: Case[] = [
     alone: true,
     async run(ctx) {
       const hook = ctx.receiver.hook();
-      const { request_id: id } = await submit(ctx, hook.url, { delay_ms: 300, fail: "crash", fail_attempts: 1 });
+      const { request_id: id } = await submit(ctx, hook.url, {
+        delay_ms: 300,
+        fail: "crash",
+        fail_attempts: 1,
+      });
       const { events } = await ctx.stream(ctx.at(id, "/status/stream"));
-      matches(events.map(({ status: word }) => word).join(" "), /IN_PROGRESS.*IN_QUEUE.*COMPLETED$/, "the statuses");
+      matches(
+        events.map(({ status: word }) => word).join(" "),
+        /IN_PROGRESS.*IN_QUEUE.*COMPLETED$/,
+        "the statuses",
+      );
       await hook.arrived(1);
       await new Promise((wait) => setTimeout(wait, 1_500));
       same(hook.deliveries.length, 1, "webhooks");

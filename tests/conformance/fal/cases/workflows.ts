@@ -6,9 +6,21 @@ import type { Json } from "../http.ts";
 
 const EXECUTE = "workflows/execute";
 
-const run = (input: Json, over: Json = {}): Json => ({ type: "run", depends: ["input"], app: STUB, input, ...over });
-const display = (fields: Json, depends: string[], type = "display"): Json => ({ type, depends, input: {}, fields });
-const withIds = (nodes: Record<string, Json>): Json => Object.fromEntries(Object.entries(nodes).map(([id, node]) => [id, { id, ...node }]));
+const run = (input: Json, over: Json = {}): Json => ({
+  type: "run",
+  depends: ["input"],
+  app: STUB,
+  input,
+  ...over,
+});
+const display = (fields: Json, depends: string[], type = "display"): Json => ({
+  type,
+  depends,
+  input: {},
+  fields,
+});
+const withIds = (nodes: Record<string, Json>): Json =>
+  Object.fromEntries(Object.entries(nodes).map(([id, node]) => [id, { id, ...node }]));
 
 /** Two nodes, the second fed by the first. */
 const TWO = withIds({
@@ -31,7 +43,10 @@ const save = (ctx: Context, nodes: Json, output: Json, over: Json = {}) =>
         version: "0.1",
         nodes,
         output,
-        schema: { input: { prompt: { name: "prompt", label: "Prompt", type: "string", modelId: "node-first" } }, output: {} },
+        schema: {
+          input: { prompt: { name: "prompt", label: "Prompt", type: "string", modelId: "node-first" } },
+          output: {},
+        },
         ...over,
       },
     },
@@ -49,7 +64,12 @@ const executed = async (ctx: Context, workflow: Json, input: Json = {}): Promise
   (await ctx.stream(`/run/${EXECUTE}/stream`, { method: "POST", body: { input, workflow } })).events;
 
 /** What an ad-hoc workflow of one node answers, whose payload is this. */
-async function echoed(ctx: Context, payload: Json, input: Json, before: Record<string, Json> = {}): Promise<Json> {
+async function echoed(
+  ctx: Context,
+  payload: Json,
+  input: Json,
+  before: Record<string, Json> = {},
+): Promise<Json> {
   const nodes = withIds({
     ...before,
     last: run({ payload }, { depends: ["input", ...Object.keys(before)] }),
@@ -67,17 +87,37 @@ export const cases: Case[] = [
       const endpoint = await saved(ctx, TWO, { text: "$node-second.echo.said", seed: "$node-first.seed" });
       const expected = "a fox";
       const input = { prompt: expected };
-      const submitted = status(await ctx.call(`/queue/${endpoint}`, { method: "POST", body: input }), 200, "submit").json();
+      const submitted = status(
+        await ctx.call(`/queue/${endpoint}`, { method: "POST", body: input }),
+        200,
+        "submit",
+      ).json();
       await ctx.stream(`/queue/${endpoint}/requests/${submitted.request_id}/status/stream`);
       same((await ctx.call(submitted.response_url)).json().text, expected, "the queue's result, bare");
-      same((await ctx.call(`/run/${endpoint}`, { method: "POST", body: input })).json().text, expected, "the run's answer, bare");
+      same(
+        (await ctx.call(`/run/${endpoint}`, { method: "POST", body: input })).json().text,
+        expected,
+        "the run's answer, bare",
+      );
       const { events } = await ctx.stream(`/run/${endpoint}/stream`, { method: "POST", body: input });
       same(events.at(-1)?.output?.text, expected, "the stream's output");
-      same(((await ctx.fal().subscribe(endpoint, { input })).data as Json).text, expected, "what JS subscribe gives");
+      same(
+        ((await ctx.fal().subscribe(endpoint, { input })).data as Json).text,
+        expected,
+        "what JS subscribe gives",
+      );
       same(((await ctx.fal().run(endpoint, { input })).data as Json).text, expected, "what JS run gives");
-      status(await ctx.call(`/run/${endpoint}`, { method: "POST", body: { prompt: 1 } }), 422, "an input that its schema refuses");
+      status(
+        await ctx.call(`/run/${endpoint}`, { method: "POST", body: { prompt: 1 } }),
+        422,
+        "an input that its schema refuses",
+      );
       if (ctx.otherKey)
-        status(await ctx.call(`/queue/${endpoint}`, { method: "POST", body: input, key: ctx.otherKey }), 404, "another's private workflow");
+        status(
+          await ctx.call(`/queue/${endpoint}`, { method: "POST", body: input, key: ctx.otherKey }),
+          404,
+          "another's private workflow",
+        );
     },
   },
   {
@@ -90,13 +130,21 @@ export const cases: Case[] = [
         output: display({ text: "$node-second.echo.said" }, ["node-second"]),
       };
       const input = { prompt: "a fox" };
-      same((await executed(ctx, workflow, input)).at(-1), { type: "output", output: { text: "a fox" } }, "the stream's last event");
+      same(
+        (await executed(ctx, workflow, input)).at(-1),
+        { type: "output", output: { text: "a fox" } },
+        "the stream's last event",
+      );
       same(
         (await ctx.call(`/run/${EXECUTE}`, { method: "POST", body: { input, workflow } })).json(),
         { text: "a fox" },
         "the run's answer",
       );
-      const submitted = status(await ctx.call(`/queue/${EXECUTE}`, { method: "POST", body: { input, workflow } }), 200, "submit").json();
+      const submitted = status(
+        await ctx.call(`/queue/${EXECUTE}`, { method: "POST", body: { input, workflow } }),
+        200,
+        "submit",
+      ).json();
       await ctx.stream(`${submitted.status_url}/stream`);
       same((await ctx.call(submitted.response_url)).json(), { text: "a fox" }, "the queue's result");
     },
@@ -113,11 +161,20 @@ export const cases: Case[] = [
       same([done.type, done.output], ["output", { text: "a fox" }], "done()");
       same(
         events.map(({ type, node_id }) => [type, node_id].filter(Boolean).join(" ")),
-        ["submit node-first", "completion node-first", "submit node-second", "completion node-second", "output"],
+        [
+          "submit node-first",
+          "completion node-first",
+          "submit node-second",
+          "completion node-second",
+          "output",
+        ],
         "the events",
       );
       const [submit, completion] = events;
-      check(typeof submit.request_id === "string" && submit.request_id !== "", "a submit event has no request_id");
+      check(
+        typeof submit.request_id === "string" && submit.request_id !== "",
+        "a submit event has no request_id",
+      );
       same([submit.app_id, completion.app_id], [STUB, STUB], "their apps");
       same(completion.output.echo, "a fox", "the output of a completion");
     },
@@ -141,7 +198,9 @@ export const cases: Case[] = [
       const [left = "", right = ""] = ids;
       await ctx.running(left);
       await ctx.running(right);
-      const states = await Promise.all(ids.map(async (id) => (await ctx.call(ctx.at(id, "/status"))).json().status));
+      const states = await Promise.all(
+        ids.map(async (id) => (await ctx.call(ctx.at(id, "/status"))).json().status),
+      );
       same(states, ["IN_PROGRESS", "IN_PROGRESS"], "their states at one moment");
     },
   },
@@ -163,11 +222,19 @@ export const cases: Case[] = [
       );
       const lost = await executed(
         ctx,
-        withIds({ ...first, last: run({ payload: "$first.echo.images.1.url" }), output: display({ x: "$last.echo" }, []) }),
+        withIds({
+          ...first,
+          last: run({ payload: "$first.echo.images.1.url" }),
+          output: display({ x: "$last.echo" }, []),
+        }),
         { images },
       );
       const end = lost.at(-1);
-      same([end?.type, end?.node_id, end?.error?.status], ["error", "last", 422], "the end of one whose reference leads nowhere");
+      same(
+        [end?.type, end?.node_id, end?.error?.status],
+        ["error", "last", 422],
+        "the end of one whose reference leads nowhere",
+      );
     },
   },
   {
@@ -177,15 +244,23 @@ export const cases: Case[] = [
       const payload = { a: "a $input.x", b: "$input.x ", c: "$input.x" };
       const refused = await ctx.call(`/run/${EXECUTE}`, {
         method: "POST",
-        body: { input: { x: "y" }, workflow: withIds({ a: run({ payload }), output: display({ x: "$a.echo" }, ["a"]) }) },
+        body: {
+          input: { x: "y" },
+          workflow: withIds({ a: run({ payload }), output: display({ x: "$a.echo" }, ["a"]) }),
+        },
       });
       status(refused, 422, "a string that begins with $ and is no reference");
-      same(await echoed(ctx, { a: payload.a, c: payload.c }, { x: "$5" }), { a: payload.a, c: "$5" }, "what the node was given");
+      same(
+        await echoed(ctx, { a: payload.a, c: payload.c }, { x: "$5" }),
+        { a: payload.a, c: "$5" },
+        "what the node was given",
+      );
     },
   },
   {
     number: 170,
-    title: "a failed node: an error event with its status and body, and a clean end; on run and queue its status and body",
+    title:
+      "a failed node: an error event with its status and body, and a clean end; on run and queue its status and body",
     async run(ctx) {
       const failing = run({ fail: "model", error_type: "generation_timeout" });
       const workflow = withIds({
@@ -195,7 +270,11 @@ export const cases: Case[] = [
         output: display({ x: "$never.echo" }, ["never"]),
       });
       const events = await executed(ctx, workflow);
-      const alone = status(await ctx.call(`/run/${STUB}`, { method: "POST", body: failing.input }), 504, "the model alone");
+      const alone = status(
+        await ctx.call(`/run/${STUB}`, { method: "POST", body: failing.input }),
+        504,
+        "the model alone",
+      );
       const end = events.at(-1);
       same([end?.type, end?.node_id, typeof end?.message], ["error", "bad-node", "string"], "the last event");
       same(end?.error, { status: 504, body: alone.json() }, "its error");
@@ -204,10 +283,19 @@ export const cases: Case[] = [
         ["good"],
         "completions",
       );
-      check(!events.some(({ type, node_id }) => type === "output" || node_id === "never"), "something happened after the failure");
-      const answered = status(await ctx.call(`/run/${EXECUTE}`, { method: "POST", body: { input: {}, workflow } }), 504, "the run");
+      check(
+        !events.some(({ type, node_id }) => type === "output" || node_id === "never"),
+        "something happened after the failure",
+      );
+      const answered = status(
+        await ctx.call(`/run/${EXECUTE}`, { method: "POST", body: { input: {}, workflow } }),
+        504,
+        "the run",
+      );
       same(answered.json(), alone.json(), "the run's body");
-      const { request_id, response_url } = (await ctx.call(`/queue/${EXECUTE}`, { method: "POST", body: { input: {}, workflow } })).json();
+      const { request_id, response_url } = (
+        await ctx.call(`/queue/${EXECUTE}`, { method: "POST", body: { input: {}, workflow } })
+      ).json();
       await ctx.stream(`/queue/${EXECUTE}/requests/${request_id}/status/stream`);
       same(status(await ctx.call(response_url), 504, "the result").json(), alone.json(), "the result's body");
     },
@@ -230,10 +318,18 @@ export const cases: Case[] = [
           `${what} is not named: ${JSON.stringify(detail)}`,
         );
         const adhoc = { ...withIds(nodes), output: display({ x: "$a.echo" }, []) };
-        status(await ctx.call(`/run/${EXECUTE}/stream`, { method: "POST", body: { input: {}, workflow: adhoc } }), 422, `${what}, ad-hoc`);
+        status(
+          await ctx.call(`/run/${EXECUTE}/stream`, { method: "POST", body: { input: {}, workflow: adhoc } }),
+          422,
+          `${what}, ad-hoc`,
+        );
       }
       const both = withIds({ ...faulty[0]?.[1], c: run({}, { depends: ["gone"] }) });
-      same(status(await save(ctx, both, { x: "$a.echo" }), 422, "two faults").json().detail.length, 2, "faults named together");
+      same(
+        status(await save(ctx, both, { x: "$a.echo" }), 422, "two faults").json().detail.length,
+        2,
+        "faults named together",
+      );
       const error = await fails(ctx.fal().run(EXECUTE, { input: { input: {}, workflow: both } }), "JS run");
       same(error.status, 422, "what JS throws");
     },
@@ -248,23 +344,44 @@ export const cases: Case[] = [
         shown: display({ text: "$görüntü-1.echo" }, ["görüntü-1"], "output"),
         listed: display(["$a-b-c.echo", "$a-b-c.attempt"], ["a-b-c"]),
       });
-      same((await executed(ctx, nodes)).at(-1)?.output, { text: "one", listed: ["one", 1] }, "what the displays show");
+      same(
+        (await executed(ctx, nodes)).at(-1)?.output,
+        { text: "one", listed: ["one", 1] },
+        "what the displays show",
+      );
       const endpoint = await saved(ctx, nodes, { text: "$görüntü-1.echo" });
-      same((await ctx.call(`/run/${endpoint}`, { method: "POST", body: {} })).json(), { text: "one" }, "what the saved one answers");
+      same(
+        (await ctx.call(`/run/${endpoint}`, { method: "POST", body: {} })).json(),
+        { text: "one" },
+        "what the saved one answers",
+      );
     },
   },
   {
     number: 173,
     title: "each node's request_id is a request on the queue API",
     async run(ctx) {
-      const events = await executed(ctx, { ...TWO, output: display({ text: "$node-second.echo" }, ["node-second"]) }, { prompt: "a fox" });
+      const events = await executed(
+        ctx,
+        { ...TWO, output: display({ text: "$node-second.echo" }, ["node-second"]) },
+        { prompt: "a fox" },
+      );
       const submits = events.filter(({ type }) => type === "submit");
       same(new Set(submits.map(({ request_id }) => request_id)).size, 2, "different request ids");
       for (const { request_id, node_id } of submits) {
-        same(status(await ctx.call(ctx.at(request_id, "/status")), 200, "its status").json().status, "COMPLETED", "its state");
+        same(
+          status(await ctx.call(ctx.at(request_id, "/status")), 200, "its status").json().status,
+          "COMPLETED",
+          "its state",
+        );
         const output = status(await ctx.call(ctx.at(request_id)), 200, "its result").json();
-        same(output, events.find((event) => event.type === "completion" && event.node_id === node_id)?.output, "its result");
-        if (ctx.otherKey) status(await ctx.call(ctx.at(request_id, "/status"), { key: ctx.otherKey }), 404, "to another");
+        same(
+          output,
+          events.find((event) => event.type === "completion" && event.node_id === node_id)?.output,
+          "its result",
+        );
+        if (ctx.otherKey)
+          status(await ctx.call(ctx.at(request_id, "/status"), { key: ctx.otherKey }), 404, "to another");
       }
     },
   },

@@ -1,0 +1,159 @@
+import { describe, expect, it } from "vitest";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { RequestEvent } from "../../core/requests/events.ts";
+import { LIMITS } from "../../core/limits.ts";
+import type { EventLog } from "../../core/requests/event-log.ts";
+import type { Outcome, RequestIdentity } from "../../core/requests/request.ts";
+import { createEventWriter } from "./event-writer.ts";
+
+const REQUEST: RequestIdentity = {
+  requestId: "r",
+  ownerId: "o",
+  endpoint: "a/b",
+  version: "1.0.0",
+  taskQueue: "q",
+  priority: "normal",
+};
+const OK: Outcome = { ok: true, output: { inline: {} }, metrics: {} };
+type Said = Exclude<RequestEvent, { type: "done" }>;
+
+/** The writing half of an event log that answers when it is let, and fails when it is told to. */
+function createLog() {
+  const appended: RequestEvent[] = [];
+  const state = {
+    away: false,
+    standing: undefined as Outcome | undefined,
+    held: undefined as Promise<void> | undefined,
+  };
+  const log: Pick<EventLog, "append" | "complete"> = {
+    async append(_request, event) {
+      if (state.away) throw new TemperaError("store_unavailable");
+      appended.push(event);
+      await state.held;
+    },
+    async complete(_request, outcome) {
+      if (state.away) throw new TemperaError("store_unavailable");
+      if (!state.standing) appended.push({ type: "done", outcome });
+      state.standing ??= outcome;
+      return state.standing;
+    },
+  };
+  const warnings: string[] = [];
+  return {
+    state,
+    appended,
+    warnings,
+    writer: createEventWriter(log as EventLog, REQUEST, (message) => warnings.push(message)),
+  };
+}
+
+const started: Said = { type: "started", attempt: 1, worker: "w" };
+const progress = (step: number): Said => ({ type: "progress", attempt: 1, step, steps: 30 });
+const line = (message: string): Said => ({ type: "log", attempt: 1, level: "INFO", message });
+
+describe("the events of an attempt", () => {
+  it("are appended in order, the end last", async () => {
+    const { writer, appended } = createLog();
+    for (const event of [started, line("a"), progress(1), line("b"), progress(2)]) writer.write(event);
+    expect(await writer.complete(OK)).toBe(OK);
+    expect(appended).toEqual([
+      started,
+      line("a"),
+      progress(1),
+      line("b"),
+      progress(2),
+      { type: "done", outcome: OK },
+    ]);
+  });
+
+  it("leave progress out that a newer one overtook while the log was slow", async () => {
+    const { writer, appended, state } = createLog();
+    let release = (): void => {};
+    state.held = new Promise((resolve) => {
+      release = resolve;
+    });
+    writer.write(started);
+    for (let step = 1; step <= 30; step++) writer.write(progress(step));
+    writer.write(line("almost"));
+    release();
+    await writer.drained();
+    expect(appended).toEqual([started, progress(30), line("almost")]);
+  });
+
+  it("are not lost when they are written in the very moment the last ones were taken", async () => {
+    for (let ticks = 0; ticks < 8; ticks++) {
+      const { writer, appended } = createLog();
+      writer.write(started);
+      let later = Promise.resolve();
+      for (let n = 0; n < ticks; n++) later = later.then(() => {});
+      await later;
+      writer.write(progress(1));
+      await writer.drained();
+      expect(appended, `${ticks} ticks later`).toEqual([started, progress(1)]);
+    }
+  });
+
+  it("give the outcome that stands when somebody was first", async () => {
+    const { writer, state } = createLog();
+    const first: Outcome = { ok: false, error: { code: "client_cancelled", message: "x" }, metrics: {} };
+    state.standing = first;
+    expect(await writer.complete(OK)).toBe(first);
+  });
+});
+
+describe("while the log is away", () => {
+  it("nothing fails, nothing piles up, and the outcome is the attempt's own", async () => {
+    const { writer, appended, warnings, state } = createLog();
+    state.away = true;
+    for (let step = 1; step <= 30; step++) {
+      writer.write(progress(step));
+      writer.write(line("x"));
+    }
+    expect(await writer.complete(OK)).toBe(OK);
+    expect(appended).toEqual([]);
+    expect(warnings.length).toBeGreaterThan(0);
+    expect(warnings.length).toBeLessThan(5);
+  });
+
+  it("the last word about the state is kept, and told when it comes back", async () => {
+    const { writer, appended, state } = createLog();
+    state.away = true;
+    writer.write(progress(1));
+    writer.write(line("lost"));
+    writer.write({ type: "queued", attempt: 1 });
+    writer.write({ type: "started", attempt: 2, worker: "w" });
+    state.away = false;
+    await writer.drained();
+    expect(appended).toContainEqual({ type: "started", attempt: 2, worker: "w" });
+  });
+});
+
+describe("log lines", () => {
+  const lines = async (...messages: string[]): Promise<string[]> => {
+    const { writer, appended } = createLog();
+    for (const message of messages) writer.write(line(message));
+    await writer.drained();
+    return appended.map((event) => (event.type === "log" ? event.message : ""));
+  };
+
+  it("are kept up to their number, the first ones", async () => {
+    const kept = await lines(...Array.from({ length: LIMITS.logLinesMax + 50 }, (_, n) => String(n)));
+    expect(kept).toHaveLength(LIMITS.logLinesMax);
+    expect(kept[0]).toBe("0");
+  });
+
+  it.each(["a", "é", "漢", "😀"])("are cut to their bytes between characters: %s", async (character) => {
+    for (const before of ["", "a", "ab", "abc"]) {
+      const [kept = ""] = await lines(before + character.repeat(LIMITS.logLineBytesMax));
+      const bytes = Buffer.byteLength(kept);
+      expect(bytes).toBeLessThanOrEqual(LIMITS.logLineBytesMax);
+      expect(bytes).toBeGreaterThan(LIMITS.logLineBytesMax - 4);
+      expect(kept.isWellFormed() && !kept.includes("\ufffd")).toBe(true);
+    }
+  });
+
+  it("hold no NUL and no half of a surrogate pair", async () =>
+    expect(await lines("a\u0000b", "a\ud83d")).toEqual(["a\ufffdb", "a\ufffd"]));
+
+  it("that are short stay as they are", async () => expect(await lines("é😀\n\t")).toEqual(["é😀\n\t"]));
+});

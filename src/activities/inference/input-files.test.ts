@@ -1,0 +1,145 @@
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { LIMITS } from "../../core/limits.ts";
+import type { GuardedHttp } from "../../core/operations/guarded-http.ts";
+import { createFetchInput, type FetchInputDependencies } from "./input-files.ts";
+
+const NEVER = new AbortController().signal;
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "tempera-input-files-"));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const fetcher = (
+  download: GuardedHttp["download"] = unexpected,
+  options: Partial<FetchInputDependencies> = {},
+) =>
+  createFetchInput({
+    http: { download },
+    objects: { get: async () => undefined },
+    ownKey: async () => undefined,
+    folder,
+    ...options,
+  });
+const unexpected = () => Promise.reject(new Error("nothing was to be downloaded"));
+const answer = (body: string) => ({
+  contentType: "text/plain",
+  body: Readable.from([Buffer.from(body)], { objectMode: false }),
+});
+
+describe("a data URI", () => {
+  const bytesOf = async (url: string): Promise<Buffer> => {
+    await using fetched = await fetcher()({ file_url: url }, "ann", NEVER);
+    return readFile(fetched.files[0]?.path ?? "");
+  };
+
+  it.each([
+    ["data:,plain%20text", Buffer.from("plain text")],
+    ["data:image/png,%89PNG%0D%0a%FF%00", Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0xff, 0x00])],
+    ["data:text/plain;charset=utf-8,%C3%A9é", Buffer.from("éé")],
+    ["data:application/octet-stream;base64,/%2B8%3D", Buffer.from([0xff, 0xef])],
+  ])("%s is its octets", async (url, bytes) => expect(await bytesOf(url)).toEqual(bytes));
+
+  it.each(["data:,100%", "data:,%4", "data:,%zz", "data:,%-1", "data:;base64,a%"])("%s is refused", (url) =>
+    expect(bytesOf(url)).rejects.toMatchObject({
+      code: "file_download_error",
+      faults: [expect.objectContaining({ loc: ["body", "file_url"] })],
+    }),
+  );
+});
+
+describe("the files of an input", () => {
+  const urls = (n: number) => Array.from({ length: n }, (_, i) => `http://files.example/${i}`);
+
+  it("are fetched a few at a time, each under its own index", async () => {
+    let [now, most] = [0, 0];
+    const fetchInput = fetcher(async (url) => {
+      now += 1;
+      most = Math.max(most, now);
+      await new Promise((resolve) => setTimeout(resolve, 5 + ((Number(url.at(-1)) * 7) % 11)));
+      now -= 1;
+      return answer(url);
+    });
+    await using fetched = await fetchInput({ image_urls: urls(10) }, "ann", NEVER);
+    expect(fetched.input).toEqual({ image_urls: Array.from({ length: 10 }, (_, i) => `attachment:${i}`) });
+    const texts = await Promise.all(fetched.files.map(({ path }) => readFile(path, "utf8")));
+    expect(texts).toEqual(urls(10));
+    expect(most).toBe(LIMITS.inputFilesAtOnce);
+  });
+
+  it("have one time for all of them, and leave nothing behind when it is up", async () => {
+    const fetchInput = fetcher(
+      async (url, { signal }) => {
+        if (url.endsWith("/0")) return answer("quick");
+        return new Promise((_resolve, reject) =>
+          signal.addEventListener("abort", () => reject(signal.reason), { once: true }),
+        );
+      },
+      { withinMs: 50 },
+    );
+    await expect(fetchInput({ image_urls: urls(20) }, "ann", NEVER)).rejects.toMatchObject({
+      code: "file_download_error",
+      message: expect.stringContaining("0.05 s"),
+      faults: [{ loc: ["body", "image_urls", expect.any(Number)], type: "file_download_error" }],
+    });
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it("are given up together when one of them cannot be had", async () => {
+    let given = 0;
+    const fetchInput = fetcher(async (url, { signal }) => {
+      if (url.endsWith("/1")) throw new TemperaError("file_download_error", "There is no such file.");
+      return new Promise((_resolve, reject) =>
+        signal.addEventListener("abort", () => {
+          given += 1;
+          reject(signal.reason);
+        }),
+      );
+    });
+    await expect(fetchInput({ image_urls: urls(9) }, "ann", NEVER)).rejects.toMatchObject({
+      faults: [{ loc: ["body", "image_urls", 1], msg: "There is no such file." }],
+    });
+    expect(given).toBe(LIMITS.inputFilesAtOnce - 1);
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it("are bounded together, however they come", async () => {
+    const fetchInput = fetcher(async () => answer("x".repeat(40)), { bytesMax: 100 });
+    await expect(fetchInput({ image_urls: urls(3) }, "ann", NEVER)).rejects.toMatchObject({
+      code: "file_too_large",
+    });
+    await using fetched = await fetchInput({ image_urls: urls(2) }, "ann", NEVER);
+    expect(fetched.files.map(({ bytes }) => bytes)).toEqual([40, 40]);
+  });
+
+  it("end with the attempt that wanted them", async () => {
+    const gone = new AbortController();
+    const fetchInput = fetcher(
+      async (_url, { signal }) =>
+        new Promise((_resolve, reject) => {
+          if (signal.aborted) return reject(signal.reason);
+          signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+          gone.abort(new Error("cancelled"));
+        }),
+    );
+    await expect(fetchInput({ image_urls: urls(5) }, "ann", gone.signal)).rejects.toThrow("cancelled");
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it("are gone once the attempt has ended", async () => {
+    const fetched = await fetcher(async () => answer("kept"))(
+      { file_url: "http://files.example/x" },
+      "ann",
+      NEVER,
+    );
+    expect(await readdir(folder)).toHaveLength(1);
+    await fetched[Symbol.asyncDispose]();
+    expect(await readdir(folder)).toEqual([]);
+  });
+});

@@ -1,0 +1,51 @@
+import { createHash } from "node:crypto";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { JobSpec } from "../../core/requests/job.ts";
+import type { JsonObject } from "../../core/json/json.ts";
+import type { ModelVersion } from "../../core/models/model.ts";
+import { createInputCheck, type InputCheck } from "../../registry/input-check.ts";
+
+/**
+ * The input of a pipeline's node, completed as a submit completes one. An absent seed is made of the node's
+ * request id, so that another attempt makes the same picture. Throws `input_invalid` with the faults.
+ *
+ * @param warn is told of fields that the model does not know
+ */
+export type CheckNode = (
+  job: Pick<JobSpec, "requestId" | "endpoint" | "version">,
+  input: JsonObject,
+  warn: (message: string) => void,
+) => JsonObject;
+
+/** Checks with the schemas of this worker's models, each compiled once. */
+export function createCheckNode(
+  findModel: (endpoint: string, version: string) => ModelVersion | undefined,
+): CheckNode {
+  const checks = new Map<string, InputCheck>();
+  const checkOf = (endpoint: string, version: string): InputCheck => {
+    const key = `${endpoint}@${version}`;
+    const known = checks.get(key);
+    if (known) return known;
+    const model = findModel(endpoint, version);
+    if (!model)
+      throw new TemperaError("runner_scheduling_failure", `This worker has no ${endpoint} ${version}.`);
+    const made = createInputCheck(model);
+    checks.set(key, made);
+    return made;
+  };
+  return ({ requestId, endpoint, version }, input, warn) => {
+    const checked = checkOf(endpoint, version)(input, (low, high) => seedOf(requestId, low, high));
+    if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
+    if (checked.ignored.length > 0) {
+      const names = checked.ignored.slice(0, 20).map((name) => JSON.stringify(name.slice(0, 80)));
+      warn(
+        `Ignored ${names.length === 1 ? "a field" : "fields"} this model does not know: ${names.join(", ")}`,
+      );
+    }
+    return checked.input;
+  };
+}
+
+/** An integer between the bounds that is always the same for one request. */
+const seedOf = (requestId: string, low: number, high: number): number =>
+  low + (createHash("sha256").update(requestId).digest().readUIntBE(0, 6) % (high - low + 1));

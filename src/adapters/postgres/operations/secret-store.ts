@@ -1,0 +1,16 @@
+import { randomBytes } from "node:crypto";
+import type { SecretStore } from "../../../core/operations/secret-store.ts";
+import { answer, type Sql } from "../connection.ts";
+
+/** The secrets, in Postgres: whoever inserts first has made it, everybody reads the same. */
+export const createSecretStore = (sql: Sql): SecretStore => ({
+  async secret(name) {
+    await answer(
+      sql,
+      sql`INSERT INTO secrets (name, value) VALUES (${name}, ${randomBytes(32)}) ON CONFLICT DO NOTHING`,
+    );
+    const [row] = await answer(sql, sql<{ value: Buffer }[]>`SELECT value FROM secrets WHERE name = ${name}`);
+    if (!row) throw new Error(`the secret ${name} was removed while it was made`);
+    return row.value;
+  },
+});

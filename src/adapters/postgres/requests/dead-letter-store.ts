@@ -1,0 +1,91 @@
+import type { JobSpec } from "../../../core/requests/job.ts";
+import type { DeadLetterStore } from "../../../core/requests/dead-letter-store.ts";
+import type { DeadLetter } from "../../../core/requests/request-store.ts";
+import { isRequestId, type Outcome } from "../../../core/requests/request.ts";
+import { answer, type Sql } from "../connection.ts";
+
+interface DeadLetterRow {
+  request_id: string;
+  owner_id: string;
+  endpoint: string;
+  version: string;
+  reason: string;
+  attempts: number;
+  created_at: Date;
+}
+
+interface DetailRow extends DeadLetterRow {
+  job: JobSpec;
+  outcome: Outcome;
+  retried_as: string | null;
+  retried_at: Date | null;
+}
+
+const letterOf = (row: DeadLetterRow): DeadLetter => ({
+  requestId: row.request_id,
+  ownerId: row.owner_id,
+  endpoint: row.endpoint,
+  version: row.version,
+  reason: row.reason,
+  attempts: row.attempts,
+  createdAtMs: row.created_at.getTime(),
+});
+
+/** The dead letters of jobs, in Postgres; the finish step writes them (`request-store.ts`). */
+export const createDeadLetterStore = (sql: Sql): DeadLetterStore => ({
+  async list({ limit, before }) {
+    const older =
+      before === undefined
+        ? sql``
+        : sql`AND (l.created_at, l.request_id) < (${new Date(before.atMs)}, ${before.requestId}::uuid)`;
+    const rows = await answer(
+      sql,
+      sql<DeadLetterRow[]>`
+        SELECT request_id, owner_id, endpoint, version, reason, attempts, l.created_at
+        FROM dead_letters l JOIN requests USING (request_id)
+        WHERE retried_at IS NULL ${older} ORDER BY l.created_at DESC, l.request_id DESC LIMIT ${limit}`,
+    );
+    return rows.map(letterOf);
+  },
+
+  async find(requestId) {
+    if (!isRequestId(requestId)) return undefined;
+    const [row] = await answer(
+      sql,
+      sql<DetailRow[]>`
+        SELECT request_id, owner_id, endpoint, version, reason, attempts, l.created_at, job, outcome, retried_as, retried_at
+        FROM dead_letters l JOIN requests USING (request_id) WHERE request_id = ${requestId}`,
+    );
+    return (
+      row && {
+        ...letterOf(row),
+        job: row.job,
+        outcome: row.outcome,
+        ...(row.retried_as && { retriedAs: row.retried_as }),
+        ...(row.retried_at && { retriedAtMs: row.retried_at.getTime() }),
+      }
+    );
+  },
+
+  async claimRetry(requestId, newId) {
+    const [row] = await answer(
+      sql,
+      sql<{ retried_as: string }[]>`
+        UPDATE dead_letters SET retried_as = COALESCE(retried_as, ${newId}::uuid) WHERE request_id = ${requestId} RETURNING retried_as`,
+    );
+    return row?.retried_as;
+  },
+
+  async retried(requestId, atMs) {
+    await answer(
+      sql,
+      sql`UPDATE dead_letters SET retried_at = ${new Date(atMs)} WHERE request_id = ${requestId} AND retried_at IS NULL`,
+    );
+  },
+
+  async discard(requestId) {
+    if (!isRequestId(requestId)) return false;
+    const { count } = await answer(sql, sql`DELETE FROM dead_letters WHERE request_id = ${requestId}`);
+    return count > 0;
+  },
+});

@@ -1,0 +1,30 @@
+import { DefaultLogger, Runtime } from "@temporalio/worker";
+import type { Log } from "../../../core/operations/log.ts";
+
+let installed = false;
+
+/**
+ * Sets Temporal's SDK up for this process, once (another call changes nothing), before its first connection:
+ * its warnings go to our log, and it leaves signals alone, since the order in which roles stop is ours.
+ */
+export function installRuntime(log: Log): void {
+  if (installed) return;
+  installed = true;
+  const logger = new DefaultLogger("WARN", ({ level, message, meta }) => {
+    if (message.startsWith("No workflows registered")) return; // GPU workers have none, on purpose
+    const { workflowId, activityType, attempt, taskQueue, error } = (meta ?? {}) as Record<string, unknown>;
+    const fields = {
+      ...(workflowId !== undefined && { requestId: workflowId }),
+      activityType,
+      attempt,
+      taskQueue,
+      ...(error !== undefined && { err: error }),
+    };
+    log[level === "ERROR" ? "error" : "warn"](fields, `temporal: ${message}`);
+  });
+  Runtime.install({
+    logger,
+    shutdownSignals: [],
+    telemetryOptions: { logging: { filter: { core: "WARN", other: "ERROR" }, forward: {} } },
+  });
+}

@@ -1,0 +1,54 @@
+import type { Context } from "hono";
+import { HTTPException } from "hono/http-exception";
+import { CATALOGUE } from "../../../core/errors/catalogue.ts";
+import { errorInfo, isTemperaError } from "../../../core/errors/tempera-error.ts";
+import type { Log } from "../../../core/operations/log.ts";
+import { answerJson } from "../../http/answer-json.ts";
+import { requestIdOf } from "../../http/request-id.ts";
+
+const TYPES: Record<number, string> = {
+  401: "authorization_error",
+  403: "authorization_error",
+  404: "not_found",
+  429: "rate_limited",
+  501: "not_implemented",
+};
+
+/** The Platform API's word for a status (contract §7.3). */
+const typeOf = (status: number): string =>
+  TYPES[status] ?? (status >= 500 ? "server_error" : "validation_error");
+
+/**
+ * Answers an error as the Platform API does: `{"error":{"type","message","request_id"}}` (contract §7.3), and
+ * beside them what a program wants: `code` of docs/errors.md and, for an input that does not fit, its
+ * `faults`.
+ */
+export function platformError(
+  c: Context,
+  error: unknown,
+  { log, headers }: { log: Log; headers?: Record<string, string> },
+): Response {
+  if (!isTemperaError(error)) {
+    if (error instanceof HTTPException) return error.getResponse();
+    log.error({ err: error, path: c.req.path, method: c.req.method }, "unexpected error");
+  }
+  const info = isTemperaError(error)
+    ? errorInfo(error)
+    : { code: "server_error" as const, message: CATALOGUE.server_error.says };
+  if (info.code === "store_unavailable") {
+    // Which store, where and why is for operators.
+    log.warn({ path: c.req.path }, info.message);
+    info.message = CATALOGUE.store_unavailable.says;
+  }
+  const { status } = CATALOGUE[info.code];
+  const { code, message, faults } = info;
+  return answerJson(
+    c,
+    { error: { type: typeOf(status), message, code, ...(faults && { faults }), request_id: requestIdOf(c) } },
+    status,
+    {
+      ...((status === 429 || status === 503) && { "retry-after": "2" }),
+      ...headers,
+    },
+  );
+}

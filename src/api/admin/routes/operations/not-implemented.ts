@@ -1,0 +1,99 @@
+import { z } from "@hono/zod-openapi";
+import { TemperaError } from "../../../../core/errors/tempera-error.ts";
+import type { Verb } from "../../http/describe-route.ts";
+import type { AddVerb } from "../../http/route.ts";
+
+/** The calls of fal's Platform API (contract §10). Those that no subject has added answer 501. */
+const PLATFORM_CALLS = `
+  GET    /v1/models
+  GET    /v1/models/pricing
+  POST   /v1/models/pricing/estimate
+  GET    /v1/models/usage
+  GET    /v1/models/analytics
+  GET    /v1/models/billing-events
+  DELETE /v1/models/requests/{request_id}/payloads
+  GET    /v1/models/requests/by-endpoint
+  GET    /v1/models/requests/search
+  GET    /v1/workflows
+  POST   /v1/workflows
+  GET    /v1/workflows/{username}/{workflow_name}
+  GET    /v1/assets
+  POST   /v1/assets
+  GET    /v1/assets/{rest}
+  POST   /v1/assets/{rest}
+  PUT    /v1/assets/{rest}
+  PATCH  /v1/assets/{rest}
+  DELETE /v1/assets/{rest}
+  GET    /v1/storage/files/acl
+  PUT    /v1/storage/files/acl
+  POST   /v1/storage/files/sign
+  GET    /v1/storage/settings
+  PUT    /v1/storage/settings
+  GET    /v1/serverless/apps
+  GET    /v1/serverless/apps/{owner}/{name}/queue
+  DELETE /v1/serverless/apps/{owner}/{name}/queue
+  GET    /v1/serverless/apps/{owner}/{name}/runners/history
+  GET    /v1/serverless/apps/{owner}/{name}/events
+  GET    /v1/serverless/apps/{owner}/{name}/revisions
+  GET    /v1/serverless/files/list
+  GET    /v1/serverless/files/list/{rest}
+  GET    /v1/serverless/files/file/{rest}
+  POST   /v1/serverless/files/file/url/{rest}
+  POST   /v1/serverless/files/file/local/{rest}
+  GET    /v1/serverless/metrics
+  POST   /v1/serverless/logs/history
+  POST   /v1/serverless/logs/stream
+  GET    /v1/serverless/requests/by-endpoint
+  GET    /v1/serverless/analytics
+  GET    /v1/serverless/usage
+  GET    /v1/compute/instances
+  POST   /v1/compute/instances
+  GET    /v1/compute/instances/{instance_id}
+  DELETE /v1/compute/instances/{instance_id}
+  GET    /v1/keys
+  POST   /v1/keys
+  DELETE /v1/keys/{key_id}
+  GET    /v1/account/billing
+  GET    /v1/account/focus
+  GET    /v1/account/model-access-controls
+  GET    /v1/organization/usage
+  GET    /v1/organization/billing-events
+  GET    /v1/organization/focus
+  GET    /v1/organization/teams
+  GET    /v1/meta
+`
+  .trim()
+  .split("\n")
+  .map((line) => {
+    const [method = "", path = ""] = line.trim().split(/\s+/);
+    return { method: method.toLowerCase() as Verb["method"], path };
+  });
+
+/**
+ * Adds what is left of fal's calls, last of all: a caller is told that a call exists and is not served here.
+ */
+export function addNotImplemented(add: AddVerb, isAdded: (method: string, path: string) => boolean): void {
+  for (const { method, path } of PLATFORM_CALLS) {
+    if (isAdded(method, path)) continue;
+    const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name = ""]) => name);
+    add(
+      {
+        method,
+        path,
+        ...(names.at(-1) === "rest" && { slashes: "rest" }),
+        says: "Not implemented.",
+        scope: "API",
+        params: z.object(Object.fromEntries(names.map((name) => [name, z.string()]))),
+        ...(method !== "get" && { audit: null }),
+        answer: z.object({}),
+        errors: ["not_implemented"],
+      },
+      async () => {
+        throw new TemperaError(
+          "not_implemented",
+          `${method.toUpperCase()} ${path} of fal's Platform API is not implemented here.`,
+        );
+      },
+    );
+  }
+}

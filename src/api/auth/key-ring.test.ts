@@ -1,0 +1,355 @@
+import { createHash } from "node:crypto";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { Key } from "../../core/owners/key.ts";
+import { LIMITS } from "../../core/limits.ts";
+import { steadyClock } from "../../core/operations/clock.ts";
+import type { FoundKey, KeyStore } from "../../core/owners/key-store.ts";
+import { createKeyHashes } from "./key-hashes.ts";
+import { createKeyRing, type KeyRing } from "./key-ring.ts";
+
+/** Keys in memory, with a switch for an outage and counts of the reads. Its clock is the tests'. */
+function createKeyStore() {
+  const keys = new Map<string, Key>();
+  const listeners = new Set<(keyId: string) => void>();
+  const state = { away: false, reads: 0, checks: 0, rehashes: 0, uses: new Map<string, number>() };
+  const changed = (keyId: string): void => listeners.forEach((listener) => void listener(keyId));
+  const found = (key: Key | undefined): FoundKey | undefined =>
+    key && { ...key, ...(key.expiresAtMs !== undefined && { expiresInMs: key.expiresAtMs - now }) };
+  const store: KeyStore = {
+    async insert(key) {
+      keys.set(key.keyId, key);
+      changed(key.keyId);
+    },
+    async find(keyId) {
+      state.reads += 1;
+      if (state.away) throw new TemperaError("store_unavailable");
+      return found(keys.get(keyId));
+    },
+    async findAll(keyIds) {
+      state.checks += 1;
+      if (state.away) throw new TemperaError("store_unavailable");
+      return keyIds.flatMap((keyId) => found(keys.get(keyId)) ?? []);
+    },
+    list: async () => [...keys.values()],
+    async revoke(keyId, atMs) {
+      const key = keys.get(keyId);
+      if (!key || key.revokedAtMs !== undefined) return false;
+      keys.set(keyId, { ...key, revokedAtMs: atMs });
+      changed(keyId);
+      return true;
+    },
+    async rehash(keyId, before, { secretSha256, pepperId }) {
+      state.rehashes += 1;
+      const key = keys.get(keyId);
+      if (key?.secretSha256 !== before.secretSha256) return;
+      keys.set(keyId, { ...key, secretSha256, ...(pepperId !== undefined && { pepperId }) });
+      changed(keyId);
+    },
+    async recordUses(uses) {
+      for (const { keyId, agoMs } of uses) state.uses.set(keyId, now - agoMs);
+    },
+    async onChange(listener) {
+      listeners.add(listener);
+      return async () => void listeners.delete(listener);
+    },
+  };
+  return { ...store, state, listeners, keys };
+}
+
+const SECRET = "5".repeat(64);
+const ID = "6f1c2b3a-0000-4000-8000-00000000000a";
+const HEADER = `Key ${ID}:${SECRET}`;
+const OLD_PEPPER = "a pepper of last year";
+const hashes = createKeyHashes(["a pepper of today", OLD_PEPPER]);
+const KEY: Key = {
+  keyId: ID,
+  ownerId: "ann",
+  alias: "a",
+  scope: "API",
+  createdAtMs: 0,
+  ...hashes.digest(SECRET),
+};
+const PLAIN: Key = { ...KEY, secretSha256: createHash("sha256").update(SECRET).digest("hex") };
+delete PLAIN.pepperId;
+
+let store: ReturnType<typeof createKeyStore>;
+let now: number;
+let ring: KeyRing & AsyncDisposable;
+beforeEach(async () => {
+  vi.useFakeTimers();
+  store = createKeyStore();
+  now = 1_000_000;
+  ring = await createKeyRing({ keys: store, clock: { nowMs: () => now }, hashes });
+  await store.insert(KEY);
+});
+afterEach(async () => {
+  await ring[Symbol.asyncDispose]();
+  vi.useRealTimers();
+});
+/** Lets time pass, for the clock and for the timers. */
+const pass = async (ms: number): Promise<void> => {
+  now += ms;
+  await vi.advanceTimersByTimeAsync(ms);
+};
+const refused = (header: string | undefined) =>
+  ring.authenticate(header).then(
+    () => "accepted",
+    (error: { code: string }) => error.code,
+  );
+
+describe("a key", () => {
+  it("opens for its owner, in its scope", async () =>
+    expect(await ring.authenticate(HEADER)).toEqual({ ownerId: "ann", keyId: ID, scope: "API" }));
+
+  it("is asked for again when it was not looked at for too long", async () => {
+    for (let n = 0; n < 5; n++) await ring.authenticate(HEADER);
+    expect(store.state.reads).toBe(1);
+    now += LIMITS.keyCacheMs; // and no timer ran
+    await ring.authenticate(HEADER);
+    expect(store.state.reads).toBe(2);
+  });
+
+  it.each([
+    ["another secret", `Key ${ID}:${"6".repeat(64)}`],
+    ["a part of the secret", `Key ${ID}:${SECRET.slice(1)}`],
+    ["the stored digest", `Key ${ID}:${KEY.secretSha256}`],
+    ["another id", `Key ${ID.replace("a", "b")}:${SECRET}`],
+  ])("does not open with %s", async (_name, header) => expect(await refused(header)).toBe("key_unknown"));
+
+  it("is told apart when it is missing or malformed, without asking the store", async () => {
+    expect(await refused(undefined)).toBe("key_missing");
+    expect(await refused("Key nonsense")).toBe("key_malformed");
+    expect(store.state.reads).toBe(0);
+  });
+
+  it("with a broken digest in the store opens for nobody", async () => {
+    await store.insert({ ...KEY, secretSha256: "" });
+    expect(await refused(HEADER)).toBe("key_unknown");
+  });
+
+  it("in use is asked for once and looked at with all others from then on, however long it is used", async () => {
+    for (let n = 0; n < 100; n++) {
+      await ring.authenticate(HEADER);
+      await pass(100);
+    }
+    expect(store.state.reads).toBe(1);
+    expect(store.state.checks).toBe(10_000 / LIMITS.keyCheckMs);
+  });
+
+  it("that nobody uses is not looked at for ever", async () => {
+    await ring.authenticate(HEADER);
+    await pass(LIMITS.keyWarmMs + LIMITS.keyCheckMs);
+    const { checks } = store.state;
+    await pass(10 * LIMITS.keyCheckMs);
+    expect(store.state.checks).toBe(checks);
+  });
+
+  it("is noted as used, with others and not at once", async () => {
+    await pass(1_000);
+    await ring.authenticate(HEADER);
+    const usedAtMs = now;
+    expect(store.state.uses.size).toBe(0);
+    await refused(`Key ${ID}:wrong`);
+    await pass(LIMITS.keyUsesMs);
+    expect(Math.abs((store.state.uses.get(ID) ?? 0) - usedAtMs)).toBeLessThanOrEqual(LIMITS.keyUsesMs);
+    await ring.authenticate(HEADER);
+    await ring[Symbol.asyncDispose]();
+    expect(store.state.uses.get(ID)).toBe(now);
+  });
+});
+
+describe("a key that expires", () => {
+  it("opens until that moment, by the store's clock, and says that it has expired only to its holder", async () => {
+    await store.insert({ ...KEY, expiresAtMs: now + 10_000 });
+    expect(await refused(HEADER)).toBe("accepted");
+    await pass(9_999);
+    expect(await refused(HEADER)).toBe("accepted");
+    await pass(1);
+    expect(await refused(HEADER)).toBe("key_expired");
+    expect(await refused(`Key ${ID}:wrong`)).toBe("key_unknown");
+    expect(await ring.recall(ID)).toBeUndefined();
+  });
+
+  it("expires although the store is away", async () => {
+    await store.insert({ ...KEY, expiresAtMs: now + 10_000 });
+    await ring.authenticate(HEADER);
+    store.state.away = true;
+    await pass(10_000);
+    expect(await refused(HEADER)).toBe("key_expired");
+  });
+
+  it.each([-400 * 86_400_000, 400 * 86_400_000])(
+    "is not moved by a clock that jumps by %d ms, and neither is a revocation",
+    async (jump) => {
+      const day = new Date();
+      const own = await createKeyRing({ keys: store, clock: steadyClock, hashes });
+      await store.insert({ ...KEY, expiresAtMs: now + 60_000 });
+      const opens = () =>
+        own.authenticate(HEADER).then(
+          () => "accepted",
+          (error: { code: string }) => error.code,
+        );
+      expect(await opens()).toBe("accepted");
+      vi.setSystemTime(new Date(day.getTime() + jump));
+      expect(await opens()).toBe("accepted");
+      store.listeners.clear();
+      await store.revoke(ID, now);
+      await vi.advanceTimersByTimeAsync(2_000);
+      expect(await opens()).toBe("key_unknown");
+      await own[Symbol.asyncDispose]();
+    },
+  );
+});
+
+describe("a key that was stored in an older way", () => {
+  it.each([
+    ["as plain SHA-256", PLAIN],
+    ["with an older pepper", { ...KEY, ...createKeyHashes([OLD_PEPPER]).digest(SECRET) }],
+  ])("%s opens, and is stored in today's way when it is used, not before", async (_, old) => {
+    await store.insert(old);
+    expect(await refused(`Key ${ID}:wrong`)).toBe("key_unknown");
+    expect(store.keys.get(ID)).toEqual(old);
+    expect(await refused(HEADER)).toBe("accepted");
+    expect(store.keys.get(ID)).toEqual(KEY);
+    expect(await refused(HEADER)).toBe("accepted");
+    expect(store.state.rehashes).toBe(1);
+  });
+
+  it("does not go to and fro between gateways that are given the peppers in another order", async () => {
+    const other = await createKeyRing({
+      keys: store,
+      clock: { nowMs: () => now },
+      hashes: createKeyHashes([OLD_PEPPER, "a pepper of today"]),
+    });
+    for (let n = 0; n < 50; n++) {
+      await ring.authenticate(HEADER);
+      await other.authenticate(HEADER);
+    }
+    expect(store.state.rehashes).toBeLessThanOrEqual(2);
+    await other[Symbol.asyncDispose]();
+  });
+
+  it("with a pepper that is not here is told so, not called unknown", async () => {
+    await store.insert({ ...KEY, ...createKeyHashes(["a pepper that was lost"]).digest(SECRET) });
+    await expect(ring.authenticate(HEADER)).rejects.toMatchObject({
+      code: "key_pepper_missing",
+      message: expect.stringMatching(/with the pepper [0-9a-f]{8}, .*TEMPERA_KEY_PEPPER/),
+    });
+  });
+});
+
+describe("a revoked key", () => {
+  it("is refused at once where the store's word arrives", async () => {
+    await ring.authenticate(HEADER);
+    await store.revoke(ID, now);
+    expect(await refused(HEADER)).toBe("key_unknown");
+  });
+
+  it.each([0, 300, 600, 900])(
+    "is refused within two seconds where it does not, revoked %d ms after a look and used all the time",
+    async (ms) => {
+      await ring.authenticate(HEADER);
+      await pass(5 * LIMITS.keyCheckMs + ms);
+      store.listeners.clear();
+      await store.revoke(ID, now);
+      const revokedAtMs = now;
+      while ((await refused(HEADER)) === "accepted") await pass(50);
+      expect(now - revokedAtMs).toBeLessThan(2_000);
+    },
+  );
+
+  it("is not remembered from a reading that was under way when it was revoked", async () => {
+    let answer: ((key: FoundKey) => void) | undefined;
+    const slow = { ...store, find: () => new Promise<FoundKey>((resolve) => (answer = resolve)) };
+    const own = await createKeyRing({ keys: slow, clock: { nowMs: () => now }, hashes });
+    const first = own.authenticate(HEADER);
+    await store.revoke(ID, now);
+    answer?.(KEY);
+    await first; // it was asked for before
+    const second = own.authenticate(HEADER);
+    answer?.({ ...KEY, revokedAtMs: now });
+    await expect(second).rejects.toMatchObject({ code: "key_unknown" });
+    await own[Symbol.asyncDispose]();
+  });
+
+  it("stays refused while the store is away", async () => {
+    await store.revoke(ID, now);
+    expect(await refused(HEADER)).toBe("key_unknown");
+    store.state.away = true;
+    now += LIMITS.keyCacheMs;
+    expect(await refused(HEADER)).toBe("key_unknown");
+  });
+});
+
+describe("a key that was made a moment ago", () => {
+  it("opens although it was asked for before it was there", async () => {
+    const header = HEADER.replace("a:", "b:");
+    expect(await refused(header)).toBe("key_unknown");
+    await store.insert({ ...KEY, keyId: ID.replace(/a$/, "b") });
+    expect(await refused(header)).toBe("accepted");
+  });
+});
+
+describe("while the store is away", () => {
+  it("a key that was seen lately still opens, with its secret only", async () => {
+    await ring.authenticate(HEADER);
+    store.state.away = true;
+    now += LIMITS.keyStaleMs - 1;
+    expect(await refused(HEADER)).toBe("accepted");
+    expect(await refused(`Key ${ID}:wrong`)).toBe("key_unknown");
+    now += 1;
+    expect(await refused(HEADER)).toBe("store_unavailable");
+  });
+
+  it("a key that was never seen is not called unknown", async () => {
+    store.state.away = true;
+    expect(await refused(HEADER)).toBe("store_unavailable");
+  });
+});
+
+it("stops listening and looking when it is disposed", async () => {
+  await ring.authenticate(HEADER);
+  expect(store.listeners.size).toBe(1);
+  await ring[Symbol.asyncDispose]();
+  expect(store.listeners.size).toBe(0);
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+it("ten thousand keys a second are tried: those in use stay warm, and what is remembered of the others has a bound", async () => {
+  const id = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`;
+  await ring.authenticate(HEADER);
+  const attempt = async (from: number): Promise<void> => {
+    for (let n = from; n < from + 10_000; n++) await refused(`Key ${id(n)}:x`);
+    await pass(1_000);
+    await ring.authenticate(HEADER);
+  };
+  await attempt(0);
+  global.gc?.();
+  const before = process.memoryUsage().heapUsed;
+  for (let second = 1; second < 6; second++) await attempt(second * 10_000);
+  global.gc?.();
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(64 * 1024 * 1024);
+  expect(store.state.reads).toBe(1 + 60_000); // each of the tried once, that in use never again
+});
+
+it("more keys than can be remembered are in use: the oldest is asked for again", async () => {
+  const id = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`;
+  for (let n = 0; n <= LIMITS.keysRememberedMax; n++) {
+    store.keys.set(id(n), { ...KEY, keyId: id(n) });
+    await ring.recall(id(n));
+  }
+  const { reads } = store.state;
+  await ring.recall(id(1));
+  expect(store.state.reads).toBe(reads);
+  await ring.recall(id(0));
+  expect(store.state.reads).toBe(reads + 1);
+});
+
+it("too many look-ups at once are told to come back", async () => {
+  const never = { ...store, find: () => new Promise<never>(() => {}) };
+  const own = await createKeyRing({ keys: never, clock: { nowMs: () => now }, hashes });
+  for (let n = 0; n < LIMITS.keyAsksMax; n++) void own.recall(`key ${n}`);
+  await expect(own.recall("one more")).rejects.toMatchObject({ code: "store_unavailable" });
+  await own[Symbol.asyncDispose]();
+});

@@ -1,0 +1,32 @@
+import type { Context, Hono } from "hono";
+import { LIMITS } from "../../core/limits.ts";
+import { TREES } from "../../fal/index.ts";
+import { readTokenRequest } from "../../fal/tokens.ts";
+import { answerJson } from "../http/answer-json.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+import { methodNotAllowed } from "../http/method-not-allowed.ts";
+import { readJsonBody } from "../http/read-body.ts";
+import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
+
+/**
+ * App tokens (contract §5.2): `POST /rest/tokens/` answers the JWT as a JSON string, `/rest/tokens/realtime`
+ * as `{token}`. 401 without a key, 422 for what is not asked for properly.
+ */
+export function tokenRoutes(app: Hono, api: ApiDependencies): void {
+  const issue = async (c: Context): Promise<string> => {
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"));
+    const { allowedApps, seconds } = readTokenRequest(await readJsonBody(c, LIMITS.tokenRequestBytesMax));
+    return (await api.tokens.issue(caller, "app", { seconds, allowedApps })).token;
+  };
+  const asString = async (c: Context): Promise<Response> =>
+    new Response(JSON.stringify(await issue(c)), {
+      headers: { "content-type": "application/json", [REQUEST_ID_HEADER]: requestIdOf(c) },
+    });
+  const wrongMethod = methodNotAllowed(api, "POST");
+
+  const path = `${TREES.rest.prefix}/tokens`;
+  app.post(path, asString);
+  app.post(`${path}/realtime`, async (c) => answerJson(c, { token: await issue(c) }));
+  app.all(path, wrongMethod);
+  app.all(`${path}/realtime`, wrongMethod);
+}

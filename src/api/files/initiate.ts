@@ -1,0 +1,43 @@
+import type { Context } from "hono";
+import { fileUrl, type NewFile, newFileId, safeFileName } from "../../core/files/file.ts";
+import { LIMITS } from "../../core/limits.ts";
+import { readInitiate } from "../../fal/index.ts";
+import { addressOf } from "../http/address.ts";
+import { answerJson } from "../http/answer-json.ts";
+import { beginParts } from "./parts.ts";
+import { lifecycleOf, type UploadDependencies } from "./receive.ts";
+import { createSignatures } from "./signatures.ts";
+import { readJsonBody } from "../http/read-body.ts";
+
+/**
+ * `POST /rest/storage/upload/initiate` and `…/initiate-multipart`: announces a file. Answers `upload_url`,
+ * which takes the bytes (or the parts, below it) from anybody for a day, and `file_url`, where the file will
+ * be.
+ */
+export const createInitiate = (api: UploadDependencies, { inParts }: { inParts: boolean }) => {
+  const signatures = createSignatures({ secret: api.uploadSecret, clock: api.clock });
+  return async (c: Context): Promise<Response> => {
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"));
+    const lifecycle = lifecycleOf(c, api, caller.ownerId);
+    const { contentType, fileName } = readInitiate(
+      await readJsonBody(c, LIMITS.uploadFormBytesMax),
+      c.req.query("storage_type"),
+    );
+    const uploadUntilMs = api.clock.nowMs() + LIMITS.uploadAddressSeconds * 1000;
+    const name = safeFileName(fileName, contentType);
+    const file: NewFile = {
+      fileId: newFileId(),
+      ownerId: caller.ownerId,
+      name,
+      contentType,
+      lifecycle,
+      uploadUntilMs,
+    };
+    await (inParts ? beginParts(api, file) : api.files.begin(file));
+    const url = fileUrl(addressOf(c, "files", api.publicUrl), file);
+    return answerJson(c, {
+      upload_url: url + signatures.uploadQuery(file.fileId, uploadUntilMs),
+      file_url: url,
+    });
+  };
+};

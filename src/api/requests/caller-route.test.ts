@@ -1,0 +1,23 @@
+import { expect, it } from "vitest";
+import type { Flags } from "../../core/models/flags.ts";
+import type { Registry } from "../../registry/registry.ts";
+import { EXECUTION } from "../pipelines/execution.ts";
+import { callerRoute } from "./caller-route.ts";
+
+const route = (endpoint: string, off: string[] = []) =>
+  callerRoute(
+    {
+      registry: { route: () => undefined, hasApp: () => false } as unknown as Registry,
+      findPipeline: async () => undefined,
+      flags: { isOn: (kind: string, name: string) => !off.includes(`${kind} ${name}`) } as Flags,
+    },
+    { ownerId: "ann" },
+    { endpoint, requestId: "r" },
+  );
+
+it("workflows that come with a call have a route of their own, which a flag can switch off", async () => {
+  expect(await route("workflows/execute")).toBe(EXECUTION);
+  await expect(route("workflows/execute", ["workflow workflows/execute"])).rejects.toMatchObject({
+    code: "switched_off",
+  });
+});

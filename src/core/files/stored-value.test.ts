@@ -1,0 +1,77 @@
+import { Readable } from "node:stream";
+import { describe, expect, it } from "vitest";
+import type { JsonObject } from "../json/json.ts";
+import { LIMITS } from "../limits.ts";
+import { retrieve, store } from "./stored-value.ts";
+
+/** An object store of one run: what was put is what is got, cut into small chunks. */
+function shelf() {
+  const objects = new Map<string, Buffer>();
+  return {
+    objects,
+    async put(key: string, body: Buffer | Readable) {
+      objects.set(key, body as Buffer);
+    },
+    async get(key: string) {
+      const bytes = objects.get(key);
+      const chunks = (bytes ? [...Array(Math.ceil(bytes.length / 7)).keys()] : []).map((i) =>
+        bytes?.subarray(i * 7, i * 7 + 7),
+      );
+      return (
+        bytes && {
+          info: { bytes: bytes.length, contentType: "application/json" },
+          body: Readable.from(chunks),
+        }
+      );
+    },
+  };
+}
+
+/** JSON of exactly `bytes` bytes. */
+const sized = (bytes: number): JsonObject => ({ a: "x".repeat(bytes - '{"a":""}'.length) });
+
+describe("stored values", () => {
+  it("stay inline up to the limit, and go to the object store one byte above it", async () => {
+    const objects = shelf();
+    expect(await store(objects, "k", sized(LIMITS.inlineBytesMax))).toEqual({
+      inline: sized(LIMITS.inlineBytesMax),
+    });
+    expect(objects.objects.size).toBe(0);
+    expect(await store(objects, "k", sized(LIMITS.inlineBytesMax + 1))).toEqual({ ref: "k" });
+    expect(objects.objects.get("k")?.length).toBe(LIMITS.inlineBytesMax + 1);
+  });
+
+  it("are measured in bytes, not in characters", async () => {
+    const objects = shelf();
+    const characters = Math.floor(LIMITS.inlineBytesMax / 3);
+    expect(await store(objects, "k", { a: "漢".repeat(characters) })).toEqual({ ref: "k" });
+    expect(await store(objects, "k", { a: "漢".repeat(characters - 20) })).toHaveProperty("inline");
+  });
+
+  it("come back as they were, from either place, characters cut between chunks included", async () => {
+    const objects = shelf();
+    for (const value of [{ a: 1 }, { a: "é漢😀".repeat(10_000), n: [1.5, null, true] }]) {
+      expect(await retrieve(objects, await store(objects, "k", value))).toEqual(value);
+    }
+  });
+
+  it("are not there for the moment when the object store breaks off in the middle", async () => {
+    async function* cut(): AsyncGenerator<Buffer> {
+      yield Buffer.from('{"a":');
+      throw new Error("read ECONNRESET");
+    }
+    const objects = {
+      get: async () => ({ info: { bytes: 9, contentType: "application/json" }, body: Readable.from(cut()) }),
+    };
+    await expect(retrieve(objects, { ref: "outputs/x.json" })).rejects.toMatchObject({
+      code: "store_unavailable",
+    });
+  });
+
+  it("that the object store has lost are its fault, with their key", async () => {
+    await expect(retrieve(shelf(), { ref: "inputs/x.json" })).rejects.toMatchObject({
+      code: "store_unavailable",
+      message: expect.stringContaining("inputs/x.json"),
+    });
+  });
+});

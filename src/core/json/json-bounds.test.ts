@@ -1,0 +1,56 @@
+import { describe, expect, it } from "vitest";
+import type { Json } from "./json.ts";
+import { isLongerThan, jsonExcess } from "./json-bounds.ts";
+
+const nested = (levels: number): string => `${"[".repeat(levels)}${"]".repeat(levels)}`;
+const excess = (text: string) => jsonExcess(text, { depthMax: 64, valuesMax: 1000 });
+
+describe("JSON before it is parsed", () => {
+  it.each([
+    "",
+    "null",
+    nested(64),
+    `[${nested(63)},${nested(63)}]`,
+    `{"a":"${"[".repeat(1000)}"}`,
+    `{"a":"\\"${"[".repeat(1000)}"}`,
+    `{"a\\\\":"\\\\\\"${",".repeat(2000)}"}`,
+    `[${Array(999).fill(1).join()}]`,
+    "]]]]}}",
+    '"never ends',
+  ])("passes, %#", (text) => expect(excess(text)).toBeUndefined());
+
+  it.each<[string, "depth" | "values"]>([
+    [nested(65), "depth"],
+    [`{"a":${'{"a":'.repeat(64)}1`, "depth"],
+    [`["x\\\\",${"[".repeat(64)}`, "depth"],
+    [`[${Array(1001).fill(1).join()}]`, "values"],
+    [`[${Array(1000).fill("[]").join()}]`, "values"],
+  ])("is too much, %#", (text, what) => expect(excess(text)).toBe(what));
+
+  it("costs no more than a look at the bytes", () => {
+    const bombs = [
+      "[".repeat(32_000_000),
+      `[${"{},".repeat(10_000_000)}`,
+      `{"payload":${"[".repeat(7_800_000)}`,
+    ];
+    const startedAtMs = performance.now();
+    for (const bomb of bombs) expect(excess(bomb)).toBeTruthy();
+    expect(performance.now() - startedAtMs).toBeLessThan(1_000);
+  });
+});
+
+describe("a value that is longer than it may be", () => {
+  it.each([
+    [{ a: "xx" }, 9],
+    [["xx", 1], 6],
+  ] as const)("%j is told from one that is not", (value, length) => {
+    expect(isLongerThan(value as unknown as Json, length)).toBe(false);
+    expect(isLongerThan(value as unknown as Json, length - 1)).toBe(true);
+  });
+
+  it("is looked at no further than that, however often it holds one part", () => {
+    let part: Json = { text: "x" };
+    for (let times = 0; times < 100; times++) part = { one: part, other: part };
+    expect(isLongerThan(part, 10_000)).toBe(true);
+  });
+});

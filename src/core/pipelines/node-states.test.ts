@@ -1,0 +1,46 @@
+import { expect, it } from "vitest";
+import type { LoggedEvent, RequestEvent } from "../requests/events.ts";
+import type { JobSpec } from "../requests/job.ts";
+import { nodesOfEvents, nodesOfRecords } from "./node-states.ts";
+import type { Outcome } from "../requests/request.ts";
+
+const logged = (events: RequestEvent[]): LoggedEvent[] =>
+  events.map((event, at) => ({ id: `${at}-0`, atMs: at, event }));
+const about = (node: string) => ({
+  type: "node" as const,
+  attempt: 1,
+  node,
+  endpoint: `t/${node}`,
+  requestId: `id-${node}`,
+});
+const error = { code: "internal_error", message: "no" } as const;
+const EXPECTED = [
+  { node: "b", endpoint: "t/b", requestId: "id-b", ended: true, cache: "hit" },
+  { node: "a", endpoint: "t/a", requestId: "id-a", ended: true, error },
+  { node: "c", endpoint: "t/c", requestId: "id-c", ended: false },
+];
+
+it("nodes stand in the order in which they were begun, each as it was told of last", () => {
+  const events = logged([
+    { type: "queued", attempt: 0 },
+    { ...about("b"), change: "submitted" },
+    { ...about("a"), change: "submitted" },
+    { ...about("a"), change: "failed", error },
+    { ...about("b"), change: "completed", output: { inline: {} }, cache: "hit", nodes: { done: 1, of: 3 } },
+    { ...about("c"), change: "submitted" },
+  ]);
+  expect(nodesOfEvents(events)).toEqual(EXPECTED);
+});
+
+it("records tell the same when the events are gone", () => {
+  const run = (id: string, outcome?: Outcome) => ({
+    job: { requestId: `id-${id}`, endpoint: `t/${id}`, node: { pipelineId: "p", id } } as JobSpec,
+    ...(outcome && { outcome }),
+  });
+  const records = [
+    run("b", { ok: true, output: { inline: {} }, metrics: {}, cache: "hit" }),
+    run("a", { ok: false, error, metrics: {} }),
+    run("c"),
+  ];
+  expect(nodesOfRecords(records)).toEqual(EXPECTED);
+});

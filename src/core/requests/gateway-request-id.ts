@@ -1,0 +1,15 @@
+import { createHash } from "node:crypto";
+
+/**
+ * The id of a job's last attempt, fal's `gateway_request_id`: the request's own for the first attempt,
+ * another for each later one (contract §8). A UUIDv8 made of request id and attempt, so that every process
+ * names an attempt alike.
+ */
+export function gatewayRequestId(requestId: string, attempt: number): string {
+  if (attempt <= 1) return requestId;
+  const bytes = createHash("sha256").update(`${requestId}/${attempt}`).digest().subarray(0, 16);
+  bytes[6] = ((bytes[6] as number) & 0x0f) | 0x80;
+  bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80;
+  const hex = bytes.toString("hex");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}

@@ -1,0 +1,118 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { createWriteStream } from "node:fs";
+import { access, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { promisify } from "node:util";
+import type { Way } from "./program.ts";
+
+const run = promisify(execFile);
+
+/** A host that does not answer in this time is not reachable: the next way is tried. */
+const CONNECT_WITHIN_MS = 5_000;
+const DOWNLOAD_WITHIN_MS = 5 * 60_000;
+const PROGRESS_EVERY_MS = 15_000;
+
+/** `linux`/`darwin` and `amd64`/`arm64`, as Go programs name their releases. */
+export const goPlatform = {
+  os: process.platform === "win32" ? "windows" : process.platform,
+  arch: process.arch === "x64" ? "amd64" : process.arch,
+};
+
+/** The official build: the program itself, or a `.tar.gz` that holds it. */
+export const download = (url: string, packing: "plain" | "tar.gz"): Way => ({
+  says: `downloading ${url}`,
+  async obtain({ folder, binary }) {
+    const cut = new AbortController();
+    const patience = setTimeout(() => cut.abort(new Error("the host does not answer")), CONNECT_WITHIN_MS);
+    const overall = AbortSignal.timeout(DOWNLOAD_WITHIN_MS);
+    const response = await fetch(url, { signal: AbortSignal.any([cut.signal, overall]) }).catch(
+      (error: unknown) => {
+        const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+        throw cause instanceof Error ? cause : new Error(String(cause));
+      },
+    );
+    clearTimeout(patience);
+    if (!response.ok || !response.body) throw new Error(`HTTP ${response.status}`);
+    const target = join(folder, packing === "plain" ? binary : "archive.tar.gz");
+    await pipeline(Readable.fromWeb(response.body), createWriteStream(target));
+    if (packing === "tar.gz") await run("tar", ["-xzf", target, "-C", folder, binary]);
+    return join(folder, binary);
+  },
+});
+
+/**
+ * Builds a Go module at a fixed version. Two packages at a time: a laptop stays usable, and memory stays low.
+ */
+export const goInstall = (module: string): Way => ({
+  says: `building ${module} with go install (minutes, once)`,
+  async obtain({ folder, binary, log }) {
+    const child = spawn("go", ["install", "-v", "-p", "2", module], {
+      stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, GOBIN: folder },
+    });
+    await finished(child, "go", log);
+    return join(folder, binary);
+  },
+});
+
+/** A package of Debian or Ubuntu; only root may, and only where apt exists. */
+export const aptInstall = (name: string, path: string): Way => ({
+  says: `apt-get install ${name}`,
+  async obtain({ log }) {
+    if (process.getuid?.() !== 0) throw new Error("only root may install packages");
+    await access("/usr/bin/apt-get").catch(() => {
+      throw new Error("there is no apt-get");
+    });
+    if (!(await hasPackageLists())) await apt(["update"], log);
+    await apt(["install", "-y", "--no-install-recommends", name], log);
+    return path;
+  },
+});
+
+async function hasPackageLists(): Promise<boolean> {
+  const lists = await readdir("/var/lib/apt/lists").catch(() => []);
+  return lists.some(
+    (file) => file.endsWith("_Packages") || file.endsWith("_Packages.lz4") || file.endsWith("InRelease"),
+  );
+}
+
+const apt = (args: string[], log: (line: string) => void): Promise<void> =>
+  finished(
+    spawn("apt-get", ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=10", ...args], {
+      stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+    }),
+    "apt-get",
+    log,
+  );
+
+/**
+ * Resolves when the installer has succeeded; says now and then how far it is; rejects with its last words.
+ */
+async function finished(child: ChildProcess, name: string, log: (line: string) => void): Promise<void> {
+  let lines = 0;
+  let last = "";
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    const fresh = text.split("\n").filter((line) => line.trim() !== "");
+    lines += fresh.length;
+    last = fresh.at(-1) ?? last;
+  });
+  const startedAtMs = Date.now();
+  const progress = setInterval(() => {
+    log(`${name}: ${Math.round((Date.now() - startedAtMs) / 1000)} s, ${lines} steps, now ${last}`);
+  }, PROGRESS_EVERY_MS);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      child.once("error", (error: NodeJS.ErrnoException) =>
+        reject(error.code === "ENOENT" ? new Error(`${name} is not installed`) : error),
+      );
+      child.once("close", (code, signal) =>
+        code === 0 ? resolve() : reject(new Error(`${last || `${name} failed`} (${signal ?? code})`)),
+      );
+    });
+  } finally {
+    clearInterval(progress);
+  }
+}

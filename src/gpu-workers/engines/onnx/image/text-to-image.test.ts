@@ -1,0 +1,271 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import sharp from "sharp";
+import { beforeAll, describe, expect, it } from "vitest";
+import { parse } from "yaml";
+import type { JsonObject } from "../../../../core/json/json.ts";
+import type { RunState } from "../../../contract/checkpoint.ts";
+import { loadTextToImage, type TextToImage } from "./text-to-image.ts";
+
+const folder = join(import.meta.dirname, "../../../../../models/fal-ai/qwen-image/1.0.0");
+const manifest = parse(readFileSync(join(folder, "model.yaml"), "utf8"));
+const load = (change: JsonObject = {}) =>
+  loadTextToImage(
+    {
+      endpoint: manifest.endpoint,
+      version: manifest.version,
+      runner: manifest.runner,
+      folder,
+      parameters: { ...manifest.parameters, ...change },
+    },
+    () => {},
+  );
+
+const defaults: JsonObject = {
+  prompt: "a large red circle on a blue background",
+  negative_prompt: " ",
+  image_size: { width: 288, height: 224 },
+  num_inference_steps: 3,
+  guidance_scale: 2.5,
+  num_images: 1,
+  seed: 11,
+  use_turbo: false,
+  enable_safety_checker: false,
+  output_format: "png",
+};
+
+describe("text-to-image", () => {
+  let model: TextToImage;
+  beforeAll(async () => {
+    model = await load();
+  });
+
+  async function run(
+    change: JsonObject = {},
+    {
+      signal = new AbortController().signal,
+      resume,
+      keep,
+    }: { signal?: AbortSignal; resume?: RunState; keep?: (state: RunState) => void } = {},
+  ) {
+    const logs: string[] = [];
+    const steps: string[] = [];
+    const left: { toldMs: number; remainingMs: number }[] = [];
+    const files: {
+      bytes: Uint8Array;
+      fileName: string;
+      contentType: string;
+      width?: number;
+      height?: number;
+    }[] = [];
+    const { output } = await model.run(
+      {
+        requestId: "request",
+        attempt: 1,
+        input: { ...defaults, ...change },
+        files: [],
+        ...(resume && { resume }),
+      },
+      {
+        log: (level, message) => logs.push(`${level} ${message}`),
+        progress: (step, total, remainingMs = Number.NaN) => {
+          steps.push(`${step}/${total}`);
+          left.push({ toldMs: performance.now(), remainingMs });
+        },
+        ...(keep && { checkpoint: (step, state) => keep(structuredClone({ step, ...state() })) }),
+        artifact: async (file, bytes) => ({ $artifact: files.push({ ...file, bytes }) - 1 }),
+      },
+      signal,
+    );
+    const digests = files.map(({ bytes }) => createHash("sha256").update(bytes).digest("hex"));
+    return { output, logs, steps, left, files, digests };
+  }
+
+  it("answers in fal's shape", async () => {
+    const { output, steps, files, logs } = await run();
+    expect(output).toEqual({
+      images: [{ $artifact: 0, width: 288, height: 224 }],
+      timings: { inference: expect.any(Number) },
+      seed: 11,
+      has_nsfw_concepts: [false],
+      prompt: defaults.prompt,
+    });
+    expect([steps[0], steps.at(-1)]).toEqual(["1/3", "3/3"]);
+    expect(files[0]).toMatchObject({ fileName: "11.png", contentType: "image/png", width: 288, height: 224 });
+    expect(logs).toEqual([]);
+  });
+
+  it("makes the same bytes from the same seed, others from another", async () => {
+    const [one, two, other] = [await run(), await run(), await run({ seed: 12 })];
+    expect(one.digests).toEqual(two.digests);
+    expect(other.digests).not.toEqual(one.digests);
+  });
+
+  it("makes image i of several exactly as seed + i alone", async () => {
+    const together = await run({ num_images: 3 });
+    const alone = [await run(), await run({ seed: 12 }), await run({ seed: 13 })];
+    expect(together.digests).toEqual(alone.flatMap(({ digests }) => digests));
+    expect(together.steps.at(-1)).toBe("9/9");
+    expect(together.output.has_nsfw_concepts).toEqual([false, false, false]);
+  });
+
+  it("makes each picture of requests in flight together exactly as alone, whatever shape and step each is at", async () => {
+    const requests: JsonObject[] = [
+      { num_inference_steps: 5 },
+      { num_inference_steps: 4, seed: 21, prompt: "three small green squares on a white background" },
+      { num_inference_steps: 6, seed: 22, guidance_scale: 1 },
+      { num_inference_steps: 3, seed: 23, image_size: { width: 256, height: 256 } },
+      { num_inference_steps: 7, seed: 24, num_images: 3 },
+      { num_inference_steps: 4, seed: 25, guidance_scale: 7, negative_prompt: "a square" },
+    ];
+    const alone: string[][] = [];
+    for (const request of requests) alone.push((await run(request)).digests);
+    const together = await Promise.all(
+      requests.map(async (request, i) => {
+        await sleep(i * 15);
+        return run(request);
+      }),
+    );
+    expect(together.map(({ digests }) => digests)).toEqual(alone);
+  });
+
+  it("one that is cancelled in a shared step leaves the others as they are", async () => {
+    const controller = new AbortController();
+    const cancelled = run({ num_inference_steps: 1000 }, { signal: controller.signal });
+    const other = run({ num_inference_steps: 12 });
+    setTimeout(() => controller.abort(new Error("cancelled")), 40);
+    await expect(cancelled).rejects.toThrow("cancelled");
+    expect((await other).digests).toEqual((await run({ num_inference_steps: 12 })).digests);
+  });
+
+  it("goes on from any step, with the same bytes in the end and the rest of the progress", async () => {
+    const kept: RunState[] = [];
+    const whole = await run({ num_images: 2, num_inference_steps: 5 }, { keep: (state) => kept.push(state) });
+    expect(kept.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    for (const resume of kept) {
+      const rest = await run({ num_images: 2, num_inference_steps: 5 }, { resume: structuredClone(resume) });
+      expect(rest.digests).toEqual(whole.digests);
+      expect([rest.steps[0], rest.steps.at(-1)]).toEqual([`${resume.step + 1}/10`, "10/10"]);
+    }
+  });
+
+  it("keeps the seed that it drew", async () => {
+    let kept: RunState | undefined;
+    const whole = await run({ seed: null }, { keep: (state) => (kept ??= state) });
+    expect((await run({ seed: null }, { ...(kept && { resume: kept }) })).output.seed).toBe(
+      whole.output.seed,
+    );
+  });
+
+  it("begins at the beginning when a checkpoint has another build's form", async () => {
+    const plain = await run();
+    for (const resume of [
+      { step: 1, values: {}, tensors: [] },
+      { step: 1, values: { seed: 11, done: [1] }, tensors: [new Float32Array(3)] },
+    ]) {
+      const ran = await run({}, { resume });
+      expect(ran.digests).toEqual(plain.digests);
+      expect(ran.logs[0]).toMatch(/^WARN The checkpoint .* starting from the beginning\.$/);
+    }
+  });
+
+  it("scales what it was not trained on, and says so", async () => {
+    const { files, logs, output } = await run({
+      image_size: "portrait_16_9",
+      output_format: "jpeg",
+      enable_safety_checker: true,
+    });
+    expect(await sharp(files[0]?.bytes).metadata()).toMatchObject({
+      width: 576,
+      height: 1024,
+      format: "jpeg",
+    });
+    expect(output.images).toEqual([{ $artifact: 0, width: 576, height: 1024 }]);
+    expect(logs).toEqual([
+      "INFO Rendered at 192x352, scaled to 576x1024.",
+      "INFO This model has no safety checker; has_nsfw_concepts is always false.",
+    ]);
+    expect((await run({ image_size: { width: 100 } })).output.images).toEqual([
+      { $artifact: 0, width: 100, height: 512 },
+    ]);
+  });
+
+  it("does no second pass at a guidance of 1 or less, where the negative prompt has no say", async () => {
+    const [plain, negative, none] = [
+      await run({ guidance_scale: 1 }),
+      await run({ guidance_scale: 1, negative_prompt: "red" }),
+      await run({ guidance_scale: 0 }),
+    ];
+    expect(negative.digests).toEqual(plain.digests);
+    expect(none.digests).toEqual(plain.digests);
+    expect((await run()).digests).not.toEqual(plain.digests);
+    expect((await run({ negative_prompt: "a square" })).digests).not.toEqual((await run()).digests);
+  });
+
+  it("takes its own steps and guidance for turbo", async () => {
+    const turbo = await run({ use_turbo: true, num_inference_steps: 99, guidance_scale: 9 });
+    expect(turbo.steps.at(-1)).toBe("10/10");
+    expect(turbo.digests).toEqual((await run({ num_inference_steps: 10, guidance_scale: 1.2 })).digests);
+    expect(turbo.logs).toEqual(["INFO Turbo: 10 steps, guidance 1.2."]);
+  });
+
+  it("tells of the first and the last step, and of those between fifty times a second at most", async () => {
+    const sinceMs = performance.now();
+    const { steps } = await run({ num_inference_steps: 60 });
+    const words = (performance.now() - sinceMs) / 20;
+    expect([steps[0], steps.at(-1)]).toEqual(["1/60", "60/60"]);
+    expect(steps.length).toBeLessThanOrEqual(words + 2);
+    expect(steps.length).toBeGreaterThan(2);
+  });
+
+  it("knows the time that is left, alone and in company", async () => {
+    const ran = [
+      await run({ num_inference_steps: 60 }),
+      ...(await Promise.all([1, 2].map((seed) => run({ num_inference_steps: 60, seed })))),
+    ];
+    for (const { left } of ran) {
+      expect(left.at(-1)?.remainingMs).toBe(0);
+      const endMs = left.at(-1)?.toldMs ?? 0;
+      // The first guess is of one step; the others are held against what came, with room for a machine that
+      // has other work.
+      for (const { toldMs, remainingMs } of left.slice(1).filter((one) => endMs - one.toldMs > 150)) {
+        expect(remainingMs / (endMs - toldMs)).toBeGreaterThan(0.1);
+        expect(remainingMs / (endMs - toldMs)).toBeLessThan(10);
+      }
+    }
+  });
+
+  it("says which words it does not know and what it cut", async () => {
+    const { logs } = await run({ prompt: `a plaid circle ${"very ".repeat(40)}` });
+    expect(logs[0]).toMatch(
+      /^WARN The prompt is longer than the 32 tokens this model reads; the last \d+ were left out\.$/,
+    );
+    expect(logs[1]).toBe("WARN This model does not know: plaid.");
+  });
+
+  it("takes any integer as a seed and draws one when there is none", async () => {
+    for (const seed of [-5, 2 ** 53, 1e300]) expect((await run({ seed })).output.seed).toBe(seed);
+    expect((await run({ seed: null })).output.seed).toEqual(expect.any(Number));
+  });
+
+  it("stops between two steps", async () => {
+    const controller = new AbortController();
+    const running = run({ num_inference_steps: 1000 }, { signal: controller.signal });
+    setTimeout(() => controller.abort(new Error("cancelled")), 50);
+    const sinceMs = performance.now();
+    await expect(running).rejects.toThrow("cancelled");
+    expect(performance.now() - sinceMs).toBeLessThan(350);
+  });
+
+  it("names what is wrong with an input, and with a manifest", async () => {
+    await expect(run({ num_images: 99, image_size: "enormous" })).rejects.toMatchObject({
+      code: "input_invalid",
+      faults: [{ loc: ["body", "image_size"] }, { loc: ["body", "num_images"] }],
+    });
+    await expect(load({ threads: 0, patch: "two" })).rejects.toThrow(
+      /parameters of model.yaml: threads: .*; patch: /,
+    );
+  });
+});

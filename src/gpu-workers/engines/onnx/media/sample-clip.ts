@@ -1,0 +1,71 @@
+/** From a clip to what a network sees of it: square little pictures at even distances in time. */
+import { AV_PIX_FMT_RGB24, SWS_AREA } from "node-av/constants";
+import { Frame, SoftwareScaleContext } from "node-av/lib";
+import { must } from "./ffmpeg.ts";
+import { clipFrames, openClip, unsupported } from "./open-clip.ts";
+
+export interface ClipSampling {
+  /** Pictures a second. */
+  rate: number;
+  /** Pictures in all. Where the clip is over before them, its last frame stays. */
+  count: number;
+  /** Of the squashed picture, in pixels. */
+  side: number;
+  threads: number;
+  signal: AbortSignal;
+}
+
+/**
+ * What is seen at 0, 1/rate, 2/rate, … seconds: float32 [3, count, side, side], -1..1. Rejects with a 422
+ * when nothing can be decoded.
+ */
+export async function sampleClip(
+  path: string,
+  field: string,
+  { rate, count, side, threads, signal }: ClipSampling,
+): Promise<Float32Array> {
+  await using clip = await openClip(path, field);
+  using scale = new SoftwareScaleContext();
+  scale.allocContext();
+  must(scale.setOption("sws_flags", SWS_AREA), "scaling");
+  using small = new Frame();
+  small.alloc();
+  small.format = AV_PIX_FMT_RGB24;
+  small.width = side;
+  small.height = side;
+  must(small.getBuffer(), "memory for a frame");
+
+  const area = side * side;
+  const pixels = new Float32Array(3 * count * area);
+  let taken = 0;
+  /** Puts what is in `small` at every moment before `untilSeconds` that has no picture yet. */
+  const put = (untilSeconds: number): void => {
+    const [stride = 0] = small.linesize;
+    const data = small.data?.[0] as Buffer;
+    for (; taken < count && taken / rate < untilSeconds - 1e-9; taken++) {
+      for (let i = 0; i < area; i++) {
+        const at = Math.floor(i / side) * stride + (i % side) * 3;
+        for (let c = 0; c < 3; c++) pixels[(c * count + taken) * area + i] = (data[at + c] ?? 0) / 127.5 - 1;
+      }
+    }
+  };
+
+  // A frame is scaled only when it is one that is seen at some moment: that shows when the next one is there.
+  using shown = new Frame();
+  shown.alloc();
+  let any = false;
+  for await (const { frame, atSeconds } of clipFrames(clip, field, threads, signal)) {
+    if (any && taken < count && taken / rate < atSeconds - 1e-9) {
+      must(scale.scaleFrameSync(small, shown), "scaling");
+      put(atSeconds);
+    }
+    if (taken >= count) return pixels;
+    shown.unref();
+    must(shown.ref(frame), "holding a frame");
+    any = true;
+  }
+  if (!any) throw unsupported(field, "The video has no frame that can be decoded");
+  must(scale.scaleFrameSync(small, shown), "scaling");
+  put(Number.POSITIVE_INFINITY);
+  return pixels;
+}

@@ -1,0 +1,73 @@
+/** One ONNX network in memory. */
+import { readFile } from "node:fs/promises";
+import * as ort from "onnxruntime-node";
+import { executionProviders, explainProviderError } from "./execution-provider.ts";
+import { fromFloat16, toFloat16 } from "./float16.ts";
+
+export type TensorData = Float32Array | BigInt64Array;
+export type Feed = { data: TensorData; shape: readonly number[] };
+
+export interface OnnxSession {
+  /**
+   * Runs the network; blocks this thread meanwhile. Resolves with its one output. A network whose inputs or
+   * output are float16 takes and gives float32 all the same.
+   */
+  run(feeds: Record<string, Feed>): Promise<{ data: Float32Array; shape: readonly number[] }>;
+}
+
+/**
+ * Opens a network on the device of this engine (`TEMPERA_DEVICE`; the CPU when it is absent).
+ *
+ * @param threads fixed, so that sums are always added in the same order and the same input gives the same bits
+ */
+export async function openOnnxSession(path: string, threads: number): Promise<OnnxSession> {
+  const session = await createSession(path, threads).catch((cause) => {
+    throw new Error(`${path} cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      cause,
+    });
+  });
+  const [outputName] = session.outputNames;
+  if (outputName === undefined) throw new Error(`${path} has no output.`);
+  const halves = new Set(
+    session.inputMetadata.flatMap((input) =>
+      input.isTensor && input.type === "float16" ? [input.name] : [],
+    ),
+  );
+  return {
+    async run(feeds) {
+      const tensors = Object.entries(feeds).map(([name, { data, shape }]) => {
+        if (data instanceof BigInt64Array) return [name, new ort.Tensor("int64", data, shape)] as const;
+        if (halves.has(name)) return [name, new ort.Tensor("float16", toFloat16(data), shape)] as const;
+        return [name, new ort.Tensor("float32", data, shape)] as const;
+      });
+      const output = (await session.run(Object.fromEntries(tensors)))[outputName];
+      if (output?.data instanceof Float32Array) return { data: output.data, shape: output.dims };
+      if (output?.type !== "float16" || !ArrayBuffer.isView(output.data))
+        throw new Error(`${path} did not give float32 or float16 numbers.`);
+      // A `Uint16Array`, or a `Float16Array` where the engine's JavaScript has one: the same bits.
+      const { buffer, byteOffset, byteLength } = output.data;
+      return { data: fromFloat16(new Uint16Array(buffer, byteOffset, byteLength / 2)), shape: output.dims };
+    },
+  };
+}
+
+async function createSession(path: string, threads: number): Promise<ort.InferenceSession> {
+  const device = process.env.TEMPERA_DEVICE ?? "cpu";
+  const options: ort.InferenceSession.SessionOptions = {
+    executionProviders: executionProviders(device),
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    executionMode: "sequential",
+    graphOptimizationLevel: "all",
+    // A thread that sleeps between two operators costs a pass a fifth of its time until it is awake again;
+    // one that spins on when the pass is over takes a core from the platform's other processes. No
+    // `dynamic_block_base`: it is a little faster, and which part of a tensor a thread is given, so the last
+    // bit of it, is then chance.
+    extra: {
+      session: { intra_op: { allow_spinning: "1", spin_duration_us: "50" }, force_spinning_stop: "1" },
+    },
+  };
+  return ort.InferenceSession.create(await readFile(path), options).catch((error) => {
+    throw explainProviderError(device, error);
+  });
+}

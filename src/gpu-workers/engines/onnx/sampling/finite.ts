@@ -1,0 +1,17 @@
+import { TemperaError } from "../../../../core/errors/tempera-error.ts";
+
+/** A sum stays finite only while all its parts are; one of float32 numbers cannot overflow a double. */
+export function allFinite(values: Float32Array): boolean {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] ?? 0;
+  return Number.isFinite(sum);
+}
+
+/**
+ * Throws `runner_server_error` for a decoder's result that is not all numbers: it would pass for a black
+ * picture, or for no sound.
+ */
+export function mustBeFinite(values: Float32Array): void {
+  if (!allFinite(values))
+    throw new TemperaError("runner_server_error", "The decoder gave numbers that are not finite.");
+}

@@ -1,5 +1,0 @@
-import { serveEngine } from "../engine-server.ts";
-import { createOnnxRunner } from "./onnx-runner.ts";
-
-// Not awaited: the bundle is a script. A start that fails ends the process.
-void serveEngine(createOnnxRunner());

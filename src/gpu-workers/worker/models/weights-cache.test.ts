@@ -1,0 +1,103 @@
+import { createHash } from "node:crypto";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import type { WeightFile } from "../../../core/models/published-version.ts";
+import { openWeightsCache } from "./weights-cache.ts";
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "tempera-weights-"));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const CONTENT: Record<string, string> = { "weights/1": "one", "weights/2": "two".repeat(50_000) };
+const file = (path: string, objectKey: string): WeightFile => ({
+  path,
+  objectKey,
+  bytes: CONTENT[objectKey]?.length ?? 0,
+  sha256: createHash("sha256")
+    .update(CONTENT[objectKey] ?? "")
+    .digest("hex"),
+});
+const FILES = [file("a.onnx", "weights/1"), file("unet/model.onnx", "weights/2")];
+const NEVER = new AbortController().signal;
+
+/** An object store that counts, and gives what `content` says. */
+function store(content: Record<string, string> = CONTENT) {
+  const gets: string[] = [];
+  return {
+    gets,
+    get: async (key: string) => {
+      gets.push(key);
+      const text = content[key];
+      return text === undefined
+        ? undefined
+        : {
+            info: { bytes: text.length, contentType: "" },
+            body: Readable.from([Buffer.from(text)], { objectMode: false }),
+          };
+    },
+  };
+}
+
+it("fetches a model's files once, for everybody who asks at the same time, and not again in a later process", async () => {
+  const objects = store();
+  const cache = await openWeightsCache({ folder, objects });
+  const [placed] = await Promise.all([cache.place("d1", FILES, NEVER), cache.place("d1", FILES, NEVER)]);
+  expect(await readFile(join(placed as string, "unet/model.onnx"), "utf8")).toBe(CONTENT["weights/2"]);
+  expect(objects.gets.sort()).toEqual(["weights/1", "weights/2"]);
+  const later = await openWeightsCache({ folder, objects });
+  expect(await later.place("d1", FILES, NEVER)).toBe(placed);
+  expect(objects.gets).toHaveLength(2);
+});
+
+it("fetches again what an earlier process left with another byte in it", async () => {
+  const objects = store();
+  const placed = await (await openWeightsCache({ folder, objects })).place("d1", FILES, NEVER);
+  await writeFile(join(placed, "a.onnx"), "onE");
+  await (await openWeightsCache({ folder, objects })).place("d1", FILES, NEVER);
+  expect(await readFile(join(placed, "a.onnx"), "utf8")).toBe("one");
+});
+
+it.each([
+  ["other bytes", { "weights/1": "onE" }, /a\.onnx: the object store gave/],
+  ["no bytes", {}, /a\.onnx: its bytes are no longer in the object store/],
+])("leaves nothing when the store has %s", async (_, change, says) => {
+  const content: Record<string, string> = { "weights/2": CONTENT["weights/2"] as string, ...change };
+  const cache = await openWeightsCache({ folder, objects: store(content) });
+  await expect(cache.place("d1", FILES, NEVER)).rejects.toThrow(says);
+  expect(await readdir(folder)).toEqual([]);
+});
+
+it("leaves nothing when it is told to stop half-way", async () => {
+  const stop = new AbortController();
+  const objects = {
+    get: async () => ({
+      info: { bytes: 1, contentType: "" },
+      body: Readable.from(
+        (async function* () {
+          yield Buffer.from("o");
+          stop.abort();
+          await new Promise(() => {});
+        })(),
+        { objectMode: false },
+      ),
+    }),
+  };
+  const cache = await openWeightsCache({ folder, objects });
+  await expect(cache.place("d1", FILES, stop.signal)).rejects.toThrow();
+  expect(await readdir(folder)).toEqual([]);
+});
+
+it("is fetched anew after it was dropped", async () => {
+  const objects = store();
+  const cache = await openWeightsCache({ folder, objects });
+  await cache.place("d1", FILES, NEVER);
+  await cache.drop("d1");
+  expect(await readdir(folder)).toEqual([]);
+  await cache.place("d1", FILES, NEVER);
+  expect(objects.gets).toHaveLength(4);
+});

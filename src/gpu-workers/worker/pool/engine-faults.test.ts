@@ -1,0 +1,205 @@
+/**
+ * Engines that hang, or answer what no engine may answer: the run's error, another engine for the next run,
+ * other runs unharmed.
+ */
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterEach, describe, expect, it } from "vitest";
+import type { EngineListener } from "../../../core/engines/engine.ts";
+import type { JsonObject } from "../../../core/json/json.ts";
+import type { ModelVersion } from "../../../core/models/model.ts";
+import { createEnginePool, type EnginePool } from "./engine-pool.ts";
+import { ENGINE_PROGRAMS, type EngineProgram, nodeProgram } from "./engine-programs.ts";
+
+const stub: ModelVersion = {
+  endpoint: "tempera/stub",
+  version: "1.0.0",
+  digest: "0",
+  title: "Stub",
+  description: "",
+  category: "test",
+  runner: "stub",
+  engine: "stub",
+  folder: tmpdir(),
+  parameters: {},
+  restrictions: [],
+  slots: 8,
+  memoryMiB: 100,
+  pinned: false,
+  retry: { attemptsMax: 3, initialMs: 10, backoff: 2, maximumMs: 100 },
+  timeouts: { heartbeatMs: 3000, runMs: 60_000, loadMs: 20_000, silenceMs: 500 },
+  schemas: { input: {}, output: {} },
+};
+
+const protocol = pathToFileURL(join(import.meta.dirname, "../../contract/engine-protocol.ts")).href;
+
+/** Says what its input says, byte for byte when that is a string of hex; `stay` keeps the call open. */
+const ODD_ENGINE = `
+import * as grpc from ${JSON.stringify(import.meta.resolve("@grpc/grpc-js"))};
+import { ENGINE_SERVICE } from ${JSON.stringify(protocol)};
+const { Run } = ENGINE_SERVICE;
+const asIs = { ...Run, responseSerialize: (event) => (Buffer.isBuffer(event) ? event : Run.responseSerialize(event)) };
+const server = new (grpc.default ?? grpc).Server();
+server.addService({ ...ENGINE_SERVICE, Run: asIs }, {
+  Describe: (_, reply) => reply(null, {}),
+  Health: (_, reply) => reply(null, { loaded: true }),
+  Load: (call) => { call.write({ loaded: { memory: { totalMib: 1, usedMib: 1 } } }); call.end(); },
+  Run: (call) => call.on("data", ({ start }) => {
+    const { says, stay } = JSON.parse(start.inputJson);
+    call.write({ started: {} });
+    for (const event of says) call.write(typeof event === "string" ? Buffer.from(event, "hex") : event);
+    if (!stay) call.end();
+  }),
+});
+process.stdin.on("end", () => process.exit(0)).resume();
+server.bindAsync("unix:" + process.argv.at(-1), (grpc.default ?? grpc).ServerCredentials.createInsecure(), () => {});
+`;
+
+function oddProgram(): Record<string, EngineProgram> {
+  const file = join(mkdtempSync(join(tmpdir(), "engine-")), "main.mjs");
+  writeFileSync(file, ODD_ENGINE);
+  return { stub: nodeProgram(file) };
+}
+
+const pools: EnginePool[] = [];
+afterEach(async () => {
+  for (const pool of pools.splice(0)) await pool[Symbol.asyncDispose]();
+});
+
+function setUp(
+  programs: Record<string, EngineProgram> = ENGINE_PROGRAMS,
+  change: Partial<ModelVersion["timeouts"]> = {},
+) {
+  const model = { ...stub, timeouts: { ...stub.timeouts, ...change } };
+  const lines: string[] = [];
+  const pool = createEnginePool({
+    findModel: () => model,
+    programs,
+    folder: mkdtempSync(join(tmpdir(), "pool-")),
+    workerName: "worker-1",
+    log: (level, message) => lines.push(`${level} ${message}`),
+  });
+  pools.push(pool);
+  const run = (input: JsonObject, listener: Partial<EngineListener> = {}) =>
+    pool.run(
+      { requestId: "r", attempt: 1, endpoint: model.endpoint, version: model.version, input },
+      {
+        started: () => {},
+        log: () => {},
+        progress: () => {},
+        artifact: async (_, chunks) => {
+          for await (const chunk of chunks) expect(chunk.length).toBeGreaterThan(0);
+        },
+        ...listener,
+      },
+      new AbortController().signal,
+    );
+  return { pool, lines, run, pid: () => pool.list()[0]?.pid };
+}
+
+describe("an engine that hangs", () => {
+  it("gives no sign of a run for silenceMs: runner_connection_timeout, and the next run has another engine", async () => {
+    const { run, lines, pid } = setUp();
+    await run({});
+    const first = pid();
+    const other = run({ delay_ms: 60_000, steps: 600 }).catch((error: unknown) => error);
+    const sinceMs = performance.now();
+    await expect(run({ fail: "hang" })).rejects.toMatchObject({
+      code: "runner_connection_timeout",
+      message: "The engine gave no sign of this run for 1 s.",
+    });
+    expect(performance.now() - sinceMs).toBeLessThan(2500);
+    // Others on it are handed back at once, to be tried again.
+    expect(await other).toMatchObject({ code: "runner_disconnected" });
+    expect(lines.filter((line) => line.startsWith("ERROR The engine gave no sign"))).toHaveLength(1);
+    expect((await run({ prompt: "after" })).output).toMatchObject({ echo: "after" });
+    expect(pid()).not.toBe(first);
+  });
+
+  it("again and again by one request alone: that request is at fault, and the model stays in rotation", {
+    timeout: 20_000,
+  }, async () => {
+    const { pool, run } = setUp();
+    for (let attempt = 1; attempt <= 3; attempt++) {
+      await expect(run({ fail: "hang" })).rejects.toMatchObject({ code: "runner_connection_timeout" });
+      expect(pool.list()).toMatchObject([{ state: "stopped", failures: 1 }]);
+    }
+    expect((await run({ prompt: "after" })).output).toMatchObject({ echo: "after" });
+  });
+
+  it("a run that takes long but speaks is left alone, also while a listener takes its time", async () => {
+    const { run, pid } = setUp();
+    await run({});
+    const first = pid();
+    const slowly = async (_: unknown, chunks: AsyncIterable<Uint8Array>) => {
+      for await (const _chunk of chunks);
+      await new Promise((resolve) => setTimeout(resolve, 900));
+    };
+    await run({ delay_ms: 1500, steps: 10, artifact_bytes: 10 }, { artifact: slowly });
+    expect(pid()).toBe(first);
+  });
+
+  it("answers nothing at all: it is ended after two heartbeats, and the next run has another engine", async () => {
+    const { run, pid } = setUp(ENGINE_PROGRAMS, { heartbeatMs: 400, silenceMs: 60_000 });
+    await run({});
+    const first = pid() ?? 0;
+    process.kill(first, "SIGSTOP");
+    await expect(run({})).rejects.toMatchObject({ code: "runner_disconnected" });
+    expect((await run({ prompt: "after" })).output).toMatchObject({ echo: "after" });
+    expect(pid()).not.toBe(first);
+  });
+});
+
+describe("an engine that answers garbage", () => {
+  it.each<[string, unknown[]]>([
+    ["bytes that are no message", ["ffffffffff"]],
+    ["an output that is not JSON", [{ output: { json: "{oops", inferenceMs: 1 } }]],
+    ["an output that is no object", [{ output: { json: "[1]", inferenceMs: 1 } }]],
+    ["faults that are not JSON", [{ error: { code: "input_invalid", message: "x", faultsJson: "{" } }]],
+    ["an end without an output", []],
+    [
+      "a file that breaks off",
+      [{ artifact: { index: 0, bytes: 10, contentType: "a/b", fileName: "a" } }, { output: { json: "{}" } }],
+    ],
+    [
+      "more of a file than it announced",
+      [
+        { artifact: { index: 0, bytes: 1, contentType: "a/b", fileName: "a" } },
+        { chunk: { index: 0, data: Buffer.alloc(5).toString("base64") } },
+      ],
+    ],
+    [
+      "a checkpoint that breaks off",
+      [{ checkpoint: { step: 1, bytes: 10 } }, { progress: { step: 2, steps: 3 } }],
+    ],
+    ["a checkpoint that is far too large", [{ checkpoint: { step: 1, bytes: 2 ** 40 } }]],
+  ])("%s: runner_incomplete_response, and the next run has another engine", async (_, says) => {
+    const { run, lines, pid } = setUp(oddProgram());
+    await run({ says: [{ output: { json: "{}" } }] as never });
+    const first = pid();
+    await expect(run({ says: says as never })).rejects.toMatchObject({ code: "runner_incomplete_response" });
+    await expect
+      .poll(() => lines.some((line) => /^ERROR The engine was ended by SIGKILL/.test(line)))
+      .toBe(true);
+    expect((await run({ says: [{ output: { json: '{"fine":true}' } }] as never })).output).toEqual({
+      fine: true,
+    });
+    expect(pid()).not.toBe(first);
+  });
+
+  it("an error of its own, with a code that nobody knows, is a runner_server_error and costs no engine", async () => {
+    const { run, pid } = setUp(oddProgram());
+    await run({ says: [{ output: { json: "{}" } }] as never });
+    const first = pid();
+    await expect(
+      run({ says: [{ error: { code: "melted", message: "It melted.", faultsJson: "" } }] as never }),
+    ).rejects.toMatchObject({
+      code: "runner_server_error",
+      message: "It melted.",
+    });
+    expect((await run({ says: [{ output: { json: "{}" } }] as never })).output).toEqual({});
+    expect(pid()).toBe(first);
+  });
+});

@@ -1,0 +1,594 @@
+import { createHash } from "node:crypto";
+import { mkdtempSync, readdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import type { EngineListener } from "../../../core/engines/engine.ts";
+import type { JsonObject } from "../../../core/json/json.ts";
+import type { ModelVersion } from "../../../core/models/model.ts";
+import { loadRegistry } from "../../../registry/registry.ts";
+import { createEnginePool, type EnginePool } from "./engine-pool.ts";
+import { ENGINE_PROGRAMS, type EngineProgram, nodeProgram } from "./engine-programs.ts";
+
+const stub: ModelVersion = {
+  endpoint: "tempera/stub",
+  version: "1.0.0",
+  digest: "0",
+  title: "Stub",
+  description: "",
+  category: "test",
+  runner: "stub",
+  engine: "stub",
+  folder: tmpdir(),
+  parameters: {},
+  restrictions: [],
+  slots: 64,
+  memoryMiB: 100,
+  pinned: false,
+  retry: { attemptsMax: 3, initialMs: 10, backoff: 2, maximumMs: 100 },
+  timeouts: { heartbeatMs: 3000, runMs: 60_000, loadMs: 20_000 },
+  schemas: { input: {}, output: {} },
+};
+
+const pools: EnginePool[] = [];
+afterEach(async () => {
+  for (const pool of pools.splice(0)) await pool[Symbol.asyncDispose]();
+});
+
+function setUp(
+  change: Partial<ModelVersion> = {},
+  programs: Record<string, EngineProgram> = ENGINE_PROGRAMS,
+) {
+  const model = { ...stub, ...change };
+  const folder = mkdtempSync(join(tmpdir(), "pool-"));
+  const lines: string[] = [];
+  const pool = createEnginePool({
+    findModel: (endpoint, version) =>
+      endpoint === model.endpoint && version === model.version ? model : undefined,
+    programs,
+    folder,
+    workerName: "worker-1",
+    log: (level, message) => lines.push(`${level} ${message}`),
+  });
+  pools.push(pool);
+  const run = (
+    input: JsonObject,
+    { signal = new AbortController().signal, listener = {}, attempt = 1 }: RunOptions = {},
+  ) =>
+    pool.run(
+      { requestId: "r", attempt, endpoint: model.endpoint, version: model.version, input },
+      { ...silent, ...listener },
+      signal,
+    );
+  return { pool, folder, lines, run };
+}
+
+interface RunOptions {
+  signal?: AbortSignal;
+  listener?: Partial<EngineListener>;
+  attempt?: number;
+}
+
+const silent: EngineListener = {
+  started: () => {},
+  log: () => {},
+  progress: () => {},
+  artifact: async (_head, chunks) => {
+    for await (const _ of chunks);
+  },
+};
+
+/** A program that serves nothing: what it does is the text of the file. */
+function fakeEngine(source: string): Record<string, EngineProgram> {
+  const file = join(mkdtempSync(join(tmpdir(), "engine-")), "main.mjs");
+  writeFileSync(file, source);
+  return { stub: nodeProgram(file) };
+}
+
+const alive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+describe("engine pool", () => {
+  it("drops a model: its engine ends, it is no longer listed, and it can be had again", async () => {
+    const { run, pool } = setUp();
+    await run({});
+    const [{ pid } = { pid: undefined }] = pool.list();
+    await pool.drop(stub);
+    expect(pool.list()).toEqual([]);
+    await expect.poll(() => alive(pid as number)).toBe(false);
+    await pool.drop(stub);
+    expect(await run({ prompt: "again" })).toMatchObject({ output: { echo: "again" } });
+  });
+
+  it("drops a model that a request waits for: the request is handed back, and no engine is started that nobody would end", async () => {
+    const { run, pool, lines } = setUp({ slots: 1 });
+    await run({});
+    const running = expect(run({ delay_ms: 60_000, steps: 600 })).rejects.toMatchObject({
+      code: "runner_disconnected",
+    });
+    const waiting = expect(run({})).rejects.toMatchObject({ code: "runner_disconnected" });
+    await pool.drop(stub);
+    await Promise.all([running, waiting]);
+    expect(pool.list()).toEqual([]);
+    expect(lines.filter((line) => line.startsWith("INFO Loaded"))).toHaveLength(1);
+  });
+
+  it("runs a request: started, progress, artifact, output", async () => {
+    const { run, pool } = setUp();
+    const seen: string[] = [];
+    const hash = createHash("sha256");
+    let announced = "";
+    const { output, inferenceMs } = await run(
+      { payload: { a: 1 }, seed: 7, steps: 3, delay_ms: 30, artifact_bytes: 700_000 },
+      {
+        listener: {
+          started: (worker) => seen.push(`started ${worker}`),
+          progress: (step, steps) => seen.push(`progress ${step}/${steps}`),
+          artifact: async (head, chunks) => {
+            seen.push(`artifact ${head.index} ${head.bytes}`);
+            announced = head.sha256;
+            for await (const chunk of chunks) hash.update(chunk);
+          },
+        },
+      },
+    );
+    expect(seen).toEqual([
+      "started worker-1",
+      "progress 1/3",
+      "progress 2/3",
+      "progress 3/3",
+      "artifact 0 700000",
+    ]);
+    expect(hash.digest("hex")).toBe(announced);
+    expect(output).toEqual({ echo: { a: 1 }, attempt: 1, seed: 7, file: { $artifact: 0 } });
+    expect(inferenceMs).toBeGreaterThanOrEqual(29);
+    expect(pool.list()).toMatchObject([
+      { endpoint: "tempera/stub", state: "ready", running: 0, waiting: 0, failures: 0 },
+    ]);
+  });
+
+  it("reads away what a listener leaves of an artifact", async () => {
+    const { run } = setUp();
+    const listener = { artifact: async () => {} };
+    expect((await run({ artifact_bytes: 3_000_000 }, { listener })).output).toMatchObject({
+      file: { $artifact: 0 },
+    });
+  });
+
+  it("hands on what the listener throws when it cannot take an artifact", async () => {
+    const { run } = setUp();
+    const listener = {
+      artifact: () => Promise.reject(Object.assign(new Error("full"), { code: "store_unavailable" })),
+    };
+    await expect(run({ artifact_bytes: 3_000_000 }, { listener })).rejects.toMatchObject({
+      code: "store_unavailable",
+    });
+    expect((await run({})).output).toMatchObject({ attempt: 1 });
+  });
+
+  it("shares one load among concurrent demands, and warm loads ahead", async () => {
+    const { run, pool } = setUp();
+    const [one, two] = await Promise.all([run({ payload: 1 }), run({ payload: 2 }), pool.warm(stub)]);
+    expect([one.output.echo, two.output.echo]).toEqual([1, 2]);
+    expect(pool.list()).toHaveLength(1);
+  });
+
+  it("says runner_disconnected to every run of an engine that dies, and starts another for the next", async () => {
+    const { run, pool } = setUp();
+    await run({});
+    const before = pool.list()[0]?.pid;
+    const beside = run({ delay_ms: 5000 });
+    const fate = expect(beside).rejects.toMatchObject({
+      code: "runner_disconnected",
+      message: "The engine was ended by SIGKILL",
+    });
+    await expect(run({ fail: "crash", delay_ms: 20 })).rejects.toMatchObject({ code: "runner_disconnected" });
+    await fate;
+    expect((await run({ fail: "crash", fail_attempts: 1 }, { attempt: 2 })).output).toMatchObject({
+      attempt: 2,
+    });
+    expect(pool.list()[0]?.pid).not.toBe(before);
+  });
+
+  it("passes on the errors of an engine with code, message and faults", async () => {
+    const { run } = setUp();
+    await expect(run({ fail: "error" })).rejects.toMatchObject({
+      code: "runner_server_error",
+      message: "The stub was asked to fail.",
+    });
+    await expect(run({ fail: "invalid" })).rejects.toMatchObject({
+      code: "input_invalid",
+      faults: [{ loc: ["body", "fail"] }],
+    });
+    await expect(run({ delay_ms: -1 })).rejects.toMatchObject({
+      code: "input_invalid",
+      faults: [{ loc: ["body", "delay_ms"] }],
+    });
+  });
+
+  it("cancels a running run at once, and the engine is free again", async () => {
+    const { run } = setUp({ slots: 1 });
+    await run({});
+    const controller = new AbortController();
+    const running = run({ delay_ms: 60_000, steps: 600 }, { signal: controller.signal });
+    const fate = expect(running).rejects.toMatchObject({ code: "client_cancelled" });
+    await sleep(50);
+    const cancelledMs = performance.now();
+    controller.abort();
+    await fate;
+    await run({});
+    expect(performance.now() - cancelledMs).toBeLessThan(300);
+  });
+
+  it("keeps the runs over `slots` waiting, and a waiting one can be cancelled", async () => {
+    const { run, pool } = setUp({ slots: 1 });
+    await pool.warm(stub);
+    const controller = new AbortController();
+    const first = run({ delay_ms: 200 });
+    const second = run({ payload: "second" }, { signal: controller.signal });
+    const third = run({ payload: "third" });
+    expect(pool.list()).toMatchObject([{ running: 1, waiting: 2 }]);
+    controller.abort();
+    await expect(second).rejects.toMatchObject({ code: "client_cancelled" });
+    expect((await third).output.echo).toBe("third");
+    await first;
+    expect(pool.list()).toMatchObject([{ running: 0, waiting: 0 }]);
+  });
+
+  it("says runner_scheduling_failure, with its last words, of an engine that cannot load", async () => {
+    const { run, pool, lines } = setUp(
+      {},
+      fakeEngine('console.error("the device is on fire"); process.exit(3);'),
+    );
+    await expect(run({})).rejects.toMatchObject({
+      code: "runner_scheduling_failure",
+      message: "The engine of tempera/stub 1.0.0 exited with code 3: the device is on fire",
+    });
+    expect(lines).toContain("ERROR the device is on fire");
+    expect(pool.list()).toMatchObject([{ state: "stopped", failures: 1 }]);
+  });
+
+  it("a request that is cancelled the moment its load begins leaves nothing behind when the load fails", async () => {
+    const { run, pool } = setUp({}, fakeEngine("process.exit(3);"));
+    const controller = new AbortController();
+    const rejections: unknown[] = [];
+    const note = (reason: unknown) => rejections.push(reason);
+    process.on("unhandledRejection", note);
+    const running = run({}, { signal: controller.signal });
+    controller.abort();
+    await expect(running).rejects.toMatchObject({ code: "client_cancelled" });
+    await expect.poll(() => pool.list()[0]?.failures).toBe(1);
+    await sleep(0);
+    process.off("unhandledRejection", note);
+    expect(rejections).toEqual([]);
+  });
+
+  it("pauses longer before each new start of an engine that keeps failing", async () => {
+    const { run } = setUp({}, fakeEngine("process.exit(3);"));
+    const tookMs: number[] = [];
+    for (let i = 0; i < 3; i++) {
+      const sinceMs = performance.now();
+      await expect(run({})).rejects.toMatchObject({ code: "runner_scheduling_failure" });
+      tookMs.push(performance.now() - sinceMs);
+    }
+    // At least the pause; how long a process takes to fail is the machine's affair.
+    expect(tookMs[1]).toBeGreaterThan(240);
+    expect(tookMs[2]).toBeGreaterThan(490);
+  });
+
+  it("pauses no longer when the clock is set back", async () => {
+    const { run } = setUp({}, fakeEngine("process.exit(3);"));
+    await expect(run({})).rejects.toMatchObject({ code: "runner_scheduling_failure" });
+    const now = Date.now;
+    const clock = vi.spyOn(Date, "now").mockImplementation(() => now() - 3_600_000);
+    await expect(run({})).rejects.toMatchObject({ code: "runner_scheduling_failure" });
+    clock.mockRestore();
+  });
+
+  it("gives up an engine that does not come up within loadMs, and one that is asked for an unknown runner", async () => {
+    const { run } = setUp(
+      { timeouts: { ...stub.timeouts, loadMs: 800 } },
+      fakeEngine("setInterval(() => {}, 1000);"),
+    );
+    await expect(run({})).rejects.toMatchObject({
+      code: "runner_scheduling_failure",
+      message: expect.stringContaining("did not start in time"),
+    });
+    const other = setUp({ runner: "text-to-image" });
+    await expect(other.run({})).rejects.toMatchObject({
+      code: "runner_scheduling_failure",
+      message: 'The engine of tempera/stub 1.0.0 could not load: This engine has no runner "text-to-image".',
+    });
+  });
+
+  it("knows no model, no program: runner_scheduling_failure", async () => {
+    const { pool, run } = setUp({}, {});
+    await expect(run({})).rejects.toMatchObject({
+      code: "runner_scheduling_failure",
+      message: expect.stringContaining('no engine "stub"'),
+    });
+    const signal = new AbortController().signal;
+    const unknown = { requestId: "r", attempt: 1, endpoint: "no/model", version: "1.0.0", input: {} };
+    await expect(pool.run(unknown, silent, signal)).rejects.toMatchObject({
+      code: "runner_scheduling_failure",
+    });
+  });
+
+  it("ends an engine that has gone silent", async () => {
+    const { run, pool, lines } = setUp({ timeouts: { ...stub.timeouts, heartbeatMs: 300 } });
+    const running = run({ delay_ms: 60_000 });
+    const fate = expect(running).rejects.toMatchObject({ code: "runner_disconnected" });
+    while (pool.list()[0]?.state !== "ready") await sleep(20);
+    await sleep(50);
+    process.kill(pool.list()[0]?.pid ?? 0, "SIGSTOP");
+    await fate;
+    expect(lines.join("\n")).toContain("does not answer");
+  });
+
+  it("dispose ends its engines, also one that still loads, and fails what runs", async () => {
+    const { run, pool, folder } = setUp();
+    await pool.warm(stub);
+    const pid = pool.list()[0]?.pid ?? 0;
+    const fate = expect(run({ delay_ms: 60_000 })).rejects.toMatchObject({ code: "runner_disconnected" });
+    await pool[Symbol.asyncDispose]();
+    await fate;
+    expect(alive(pid)).toBe(false);
+    expect(() => readdirSync(folder)).toThrow("ENOENT");
+
+    const other = setUp();
+    const loading = expect(other.run({})).rejects.toMatchObject({ code: "runner_disconnected" });
+    await sleep(20);
+    await other.pool[Symbol.asyncDispose]();
+    await loading;
+  });
+});
+
+/** A pool with several models, each of `memoryMiB`, all served by the stub. */
+function setUpMany(
+  models: Record<string, Partial<ModelVersion>>,
+  budgetMiB?: number,
+  programs: Record<string, EngineProgram> = ENGINE_PROGRAMS,
+) {
+  const lines: string[] = [];
+  const pool = createEnginePool({
+    findModel: (endpoint, version) => {
+      const change = models[endpoint];
+      return change && version === stub.version
+        ? { ...stub, memoryMiB: 300, ...change, endpoint }
+        : undefined;
+    },
+    programs,
+    folder: mkdtempSync(join(tmpdir(), "pool-")),
+    workerName: "worker-1",
+    log: (level, message, { endpoint }) => lines.push(`${level} ${endpoint} ${message}`),
+    ...(budgetMiB !== undefined && { budgetMiB }),
+  });
+  pools.push(pool);
+  let requests = 0;
+  const run = (endpoint: string, input: JsonObject = {}, signal = new AbortController().signal) =>
+    pool.run(
+      { requestId: `r${requests++}`, attempt: 1, endpoint, version: stub.version, input },
+      silent,
+      signal,
+    );
+  const status = (endpoint: string) => pool.list().find((each) => each.endpoint === endpoint);
+  const states = () => Object.fromEntries(pool.list().map(({ endpoint, state }) => [endpoint, state]));
+  const until = async (condition: () => boolean) => {
+    while (!condition()) {
+      await new Promise<void>((changed) => {
+        const stop = pool.onChange(() => {
+          stop();
+          changed();
+        });
+      });
+    }
+  };
+  return { pool, lines, run, status, states, until };
+}
+
+describe("engines within the device's memory", { timeout: 30_000 }, () => {
+  it("the least recently used idle engine goes when room is needed, never one that works, and its memory is free only when it is gone", async () => {
+    const { run, status, states } = setUpMany({ "t/a": {}, "t/b": {}, "t/c": {} }, 700);
+    await run("t/a");
+    await run("t/b");
+    const pid = status("t/a")?.pid ?? 0;
+    await run("t/c");
+    expect(states()).toEqual({ "t/a": "stopped", "t/b": "ready", "t/c": "ready" });
+    expect(alive(pid)).toBe(false);
+
+    const long = run("t/b", { delay_ms: 1500 });
+    await run("t/c");
+    // b was used before c, but works.
+    await run("t/a");
+    expect(states()).toEqual({ "t/a": "ready", "t/b": "ready", "t/c": "stopped" });
+    await long;
+  });
+
+  it("a run waits while everything that is loaded works, in the order they came; one that is cancelled meanwhile leaves at once", async () => {
+    const { pool, run, states, until } = setUpMany({ "t/a": {}, "t/b": {}, "t/c": {} }, 500);
+    await pool.warm({ endpoint: "t/a", version: stub.version });
+    const ended: string[] = [];
+    const first = run("t/a", { delay_ms: 600 }).then(() => ended.push("a"));
+    const second = run("t/b", { delay_ms: 10 }).then(() => ended.push("b"));
+    const leaving = new AbortController();
+    const third = expect(run("t/c", {}, leaving.signal)).rejects.toMatchObject({ code: "client_cancelled" });
+    await until(() => states()["t/b"] === "loading");
+    expect(states()["t/a"]).toBe("ready");
+    leaving.abort();
+    await third;
+    expect(ended).toEqual([]);
+    await Promise.all([first, second]);
+    expect(ended).toEqual(["a", "b"]);
+  });
+
+  it("a pinned engine goes only when the others are not enough", async () => {
+    const { pool, run, states } = setUpMany(
+      { "t/pinned": { pinned: true }, "t/plain": {}, "t/other": {}, "t/large": { memoryMiB: 650 } },
+      700,
+    );
+    await pool.warm({ endpoint: "t/pinned", version: stub.version });
+    await run("t/plain");
+    await run("t/other");
+    expect(states()).toMatchObject({ "t/pinned": "ready", "t/plain": "stopped" });
+    await run("t/large");
+    expect(states()).toMatchObject({ "t/pinned": "stopped", "t/other": "stopped", "t/large": "ready" });
+  });
+
+  it("a model larger than the whole budget is refused in one line that says what to do", async () => {
+    const { pool, run } = setUpMany({ "t/huge": { memoryMiB: 900 } }, 700);
+    const says = {
+      code: "runner_scheduling_failure",
+      message:
+        "t/huge 1.0.0 needs 900 MiB and this GPU worker has 700 MiB for engines: serve it on a larger device, or raise TEMPERA_WORKER_MEMORY_MIB.",
+    };
+    expect(() => pool.admit({ endpoint: "t/huge", version: stub.version })).toThrow(
+      expect.objectContaining(says),
+    );
+    await expect(run("t/huge")).rejects.toMatchObject(says);
+  });
+
+  it("what an engine really holds counts when it is more than the manifest says", async () => {
+    const probe = setUpMany({ "t/a": {} });
+    await probe.run("t/a");
+    const holds = probe.status("t/a")?.memoryMiB ?? 0;
+    expect(holds).toBeGreaterThan(20);
+    const { run, states, until, lines } = setUpMany(
+      { "t/a": { memoryMiB: 1 }, "t/b": { memoryMiB: 1 } },
+      Math.round(holds * 1.5),
+    );
+    await run("t/a");
+    await run("t/b");
+    await until(() => states()["t/a"] === "stopped");
+    expect(states()).toEqual({ "t/a": "stopped", "t/b": "ready" });
+    expect(
+      lines.filter((line) =>
+        /^WARN t\/a Holds \d+ MiB, and the manifest says memoryMiB: 1; mend it there/.test(line),
+      ),
+    ).toHaveLength(1);
+  });
+});
+
+describe("a model that keeps crashing its engine", { timeout: 30_000 }, () => {
+  const crash = { fail: "crash", delay_ms: 10 };
+  const lost = { code: "runner_disconnected" };
+
+  it("is out of rotation after three in a row, beside others that work; a reset brings it back", async () => {
+    const { pool, run, status } = setUpMany({ "t/bad": {}, "t/good": {} });
+    for (let i = 0; i < 3; i++) await expect(run("t/bad", crash)).rejects.toMatchObject(lost);
+    expect(status("t/bad")).toMatchObject({
+      state: "out",
+      failures: 3,
+      lastFailure: "The engine was ended by SIGKILL",
+    });
+    await expect(run("t/bad")).rejects.toMatchObject({
+      code: "runner_scheduling_failure",
+      message:
+        "t/bad 1.0.0 is out of rotation on worker-1 (The engine was ended by SIGKILL); when that is mended: tempera engines reset t/bad",
+    });
+    await run("t/good");
+    pool.reset({ endpoint: "t/bad", version: stub.version });
+    expect(status("t/bad")).toMatchObject({ state: "stopped", failures: 0 });
+    expect(status("t/bad")).not.toHaveProperty("lastFailure");
+    await run("t/bad");
+    expect(status("t/bad")).toMatchObject({ state: "ready", failures: 0 });
+  });
+
+  it("a finished run in between begins the count anew; so does a failure that the model itself tells", async () => {
+    const { run, status } = setUpMany({ "t/a": {} });
+    for (let round = 0; round < 2; round++) {
+      for (let i = 0; i < 2; i++) await expect(run("t/a", crash)).rejects.toMatchObject(lost);
+      expect(status("t/a")).toMatchObject({ failures: 2 });
+      if (round === 0) await run("t/a");
+      else await expect(run("t/a", { fail: "error" })).rejects.toMatchObject({ code: "runner_server_error" });
+      expect(status("t/a")).toMatchObject({ state: "ready", failures: 0 });
+    }
+  });
+
+  it("a crash that takes many runs with it is one; those that waited behind it are told at once when it was the last", async () => {
+    const { run, status } = setUpMany({ "t/a": { slots: 4 } });
+    const crowd = () =>
+      Array.from({ length: 6 }, (_, i) =>
+        run("t/a", i === 0 ? { fail: "crash", delay_ms: 300 } : { delay_ms: 3000 }),
+      );
+    for (let round = 1; round <= 3; round++) {
+      const leaving = crowd();
+      const fates = await Promise.all(leaving.slice(0, 4).map((each) => each.catch((error) => error.code)));
+      expect(fates).toEqual(Array(4).fill("runner_disconnected"));
+      expect(status("t/a")?.failures).toBe(round);
+      if (round < 3) process.kill(await pidOf(), "SIGKILL");
+      const rest = await Promise.all(leaving.slice(4).map((each) => each.catch((error) => error.code)));
+      expect(rest).toEqual(Array(2).fill(round < 3 ? "runner_disconnected" : "runner_scheduling_failure"));
+      if (round === 1) round++; // The kill above was the second.
+    }
+
+    async function pidOf(): Promise<number> {
+      while (status("t/a")?.state !== "ready" || status("t/a")?.running !== 2) await sleep(10);
+      await sleep(50);
+      return status("t/a")?.pid ?? 0;
+    }
+  });
+
+  it("a load that dies counts: three failed loads, and nothing more is started", async () => {
+    const { run, status, lines } = setUpMany(
+      { "t/a": {} },
+      undefined,
+      fakeEngine('console.error("no such device"); process.exit(3);'),
+    );
+    for (let i = 0; i < 3; i++)
+      await expect(run("t/a")).rejects.toMatchObject({ code: "runner_scheduling_failure" });
+    expect(status("t/a")).toMatchObject({
+      state: "out",
+      failures: 3,
+      lastFailure: expect.stringContaining("no such device"),
+    });
+    await expect(run("t/a")).rejects.toMatchObject({ message: expect.stringContaining("out of rotation") });
+    expect(lines.filter((line) => line.includes("no such device"))).toHaveLength(3);
+    expect(lines.filter((line) => line.includes("Out of rotation"))).toHaveLength(1);
+  });
+
+  it("an engine that is killed while idle counts, one that was asked to go does not", async () => {
+    const { run, status, states, until } = setUpMany({ "t/a": {}, "t/b": {} }, 500);
+    await run("t/a");
+    await run("t/b");
+    expect(status("t/a")).toMatchObject({ state: "stopped", failures: 0 });
+    process.kill(status("t/b")?.pid ?? 0, "SIGKILL");
+    await until(() => states()["t/b"] === "stopped");
+    expect(status("t/b")).toMatchObject({ failures: 1 });
+  });
+});
+
+describe("a device", () => {
+  it("that the engine cannot use is a load that fails, in one line that says what to do", {
+    timeout: 30_000,
+  }, async () => {
+    const project = resolve(import.meta.dirname, "../../../..");
+    const registry = await loadRegistry({
+      modelsFolder: join(project, "models"),
+      schemasFolder: join(project, "schemas"),
+    });
+    const model = registry.route("fal-ai/qwen-image")?.model as ModelVersion;
+    const pool = createEnginePool({
+      findModel: () => model,
+      programs: ENGINE_PROGRAMS,
+      folder: mkdtempSync(join(tmpdir(), "pool-")),
+      workerName: "worker-1",
+      log: () => {},
+      device: "cuda:99",
+    });
+    pools.push(pool);
+    await expect(pool.warm(model)).rejects.toMatchObject({
+      code: "runner_scheduling_failure",
+      message: expect.stringMatching(
+        /^The engine of fal-ai\/qwen-image \S+ could not load: [^\n]*cuda:99 (needs|cannot be used)[^\n]*TEMPERA_WORKER_DEVICE=cpu\.$/,
+      ),
+    });
+    expect(pool.list()).toMatchObject([{ state: "stopped", failures: 1 }]);
+  });
+});
