@@ -18,7 +18,7 @@ import type { ObjectStore } from "../core/files/object-store.ts";
 import type { OwnerDirectory } from "../core/owners/owner-directory.ts";
 import type { PipelineRuns } from "../core/pipelines/pipeline-run-store.ts";
 import type { PipelineStore } from "../core/pipelines/pipeline-store.ts";
-import type { PlaceStore } from "../core/owners/concurrency-slot-store.ts";
+import type { ConcurrencySlotStore } from "../core/owners/concurrency-slot-store.ts";
 import type { PlanStore } from "../core/owners/plan-store.ts";
 import type { RequestSearch } from "../core/requests/request-search.ts";
 import type { RequestStore } from "../core/requests/request-store.ts";
@@ -122,7 +122,7 @@ export interface ApiDependencies {
   /** The same, asked at the door. */
   limits: OwnerLimits;
   /** The right to run, of owners who may run so many requests at once. */
-  places: Pick<PlaceStore, "take" | "leave">;
+  places: Pick<ConcurrencySlotStore, "take" | "leave">;
   /** What idempotency keys were used for. */
   claims: ClaimStore;
   clock: Clock;

@@ -69,7 +69,7 @@ import type { OwnerDirectory } from "../core/owners/owner-directory.ts";
 import type { OwnerLoad } from "../core/owners/owner-load.ts";
 import type { PipelineRuns } from "../core/pipelines/pipeline-run-store.ts";
 import type { PipelineStore } from "../core/pipelines/pipeline-store.ts";
-import type { PlaceStore } from "../core/owners/concurrency-slot-store.ts";
+import type { ConcurrencySlotStore } from "../core/owners/concurrency-slot-store.ts";
 import type { PlanStore } from "../core/owners/plan-store.ts";
 import type { Quotas } from "../core/owners/quotas.ts";
 import type { RequestSearch } from "../core/requests/request-search.ts";
@@ -144,7 +144,7 @@ export interface Parts extends AsyncDisposable {
   /** What owners have in hand. */
   load: OwnerLoad;
   /** The right to run, of owners who may run so many at once. */
-  places: PlaceStore;
+  places: ConcurrencySlotStore;
   /** What idempotency keys were used for. */
   claims: ClaimStore;
   /** What callers' addresses may lead to beside the public Internet. */

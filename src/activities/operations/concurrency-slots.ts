@@ -2,11 +2,11 @@ import { isTemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Jobs } from "../../core/requests/jobs.ts";
 import type { Log } from "../../core/operations/log.ts";
-import type { PlaceSeeker, PlaceStore } from "../../core/owners/concurrency-slot-store.ts";
+import type { SlotRequest, ConcurrencySlotStore } from "../../core/owners/concurrency-slot-store.ts";
 import { keepDoing } from "../../core/concurrency/periodic-task.ts";
 
 export interface PlacesDependencies {
-  places: PlaceStore;
+  places: ConcurrencySlotStore;
   jobs: Pick<Jobs, "describe" | "grantPlace">;
 }
 
@@ -33,12 +33,12 @@ const unheard = (error: unknown): undefined => {
 
 const leave = async (
   { places }: PlacesDependencies,
-  { requestId, ownerId }: Pick<PlaceSeeker, "requestId" | "ownerId">,
+  { requestId, ownerId }: Pick<SlotRequest, "requestId" | "ownerId">,
 ) => (await places.leave({ requestId, ownerId })).map((granted) => ({ requestId: granted, ownerId }));
 
 /** Takes a place for a job, or a turn in the line; true when it has the place. */
 export const createEnterPlace = (parts: PlacesDependencies) =>
-  async function enterPlace(seeker: PlaceSeeker): Promise<boolean> {
+  async function enterPlace(seeker: SlotRequest): Promise<boolean> {
     const { mine, granted } = await parts.places.enter(seeker);
     await tell(
       parts,
@@ -49,7 +49,7 @@ export const createEnterPlace = (parts: PlacesDependencies) =>
 
 /** Gives a job's place back and tells whose turn has come. */
 export const createLeavePlace = (parts: PlacesDependencies) =>
-  async function leavePlace(left: Pick<PlaceSeeker, "requestId" | "ownerId">): Promise<void> {
+  async function leavePlace(left: Pick<SlotRequest, "requestId" | "ownerId">): Promise<void> {
     await tell(parts, await leave(parts, left));
   };
 

@@ -2,7 +2,7 @@
  * A job that wants one of its owner's places: the requests of one owner that may run at once (`inProgress` of
  * its allowance).
  */
-export interface PlaceSeeker {
+export interface SlotRequest {
   requestId: string;
   ownerId: string;
   /** Lower goes first. */
@@ -14,27 +14,27 @@ export interface PlaceSeeker {
  * says at that moment; without a limit everybody has a place. Every method rejects with `store_unavailable`
  * when Postgres cannot be reached.
  */
-export interface PlaceStore {
+export interface ConcurrencySlotStore {
   /** Takes a place, or refuses at once. Taking one twice is no error. */
-  take(seeker: PlaceSeeker): Promise<boolean>;
+  take(seeker: SlotRequest): Promise<boolean>;
   /**
    * Takes a place or joins the line. `mine`: the place is taken; `granted`: others whose turn came with this,
    * still to be told.
    */
-  enter(seeker: PlaceSeeker): Promise<{ mine: boolean; granted: string[] }>;
+  enter(seeker: SlotRequest): Promise<{ mine: boolean; granted: string[] }>;
   /**
    * Gives a place, or one's turn in the line, back. Returns the requests whose turn has come, still to be
    * told.
    */
-  leave(seeker: Pick<PlaceSeeker, "requestId" | "ownerId">): Promise<string[]>;
+  leave(seeker: Pick<SlotRequest, "requestId" | "ownerId">): Promise<string[]>;
   /** These were told. */
   told(requestIds: string[]): Promise<void>;
   /** Gives the places that a raised limit has made, and returns whoever has one and was never told. */
-  untold(): Promise<Pick<PlaceSeeker, "requestId" | "ownerId">[]>;
+  untold(): Promise<Pick<SlotRequest, "requestId" | "ownerId">[]>;
   /** Places that were taken `olderThanMs` ago or earlier, by turn, after the turn `afterTurn`. */
   old(
     olderThanMs: number,
     afterTurn: number,
     limit: number,
-  ): Promise<(Pick<PlaceSeeker, "requestId" | "ownerId"> & { turn: number })[]>;
+  ): Promise<(Pick<SlotRequest, "requestId" | "ownerId"> & { turn: number })[]>;
 }

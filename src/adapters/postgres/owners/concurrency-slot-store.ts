@@ -1,4 +1,4 @@
-import type { PlaceSeeker, PlaceStore } from "../../../core/owners/concurrency-slot-store.ts";
+import type { SlotRequest, ConcurrencySlotStore } from "../../../core/owners/concurrency-slot-store.ts";
 import { answer, type Sql, storableText } from "../connection.ts";
 
 interface Granted {
@@ -10,8 +10,8 @@ const idsOf = (rows: readonly Granted[]): string[] => rows.map(({ request_id }) 
  * Places, in Postgres. A call is one statement: the functions of the migration that made the table take the
  * owner's lock and judge.
  */
-export const createPlaceStore = (sql: Sql): PlaceStore => {
-  const enter = async ({ requestId, ownerId, priority }: PlaceSeeker, waits: boolean) => {
+export const createPlaceStore = (sql: Sql): ConcurrencySlotStore => {
+  const enter = async ({ requestId, ownerId, priority }: SlotRequest, waits: boolean) => {
     const ids = idsOf(
       await answer(
         sql,
