@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import { createEngineBoard } from "../../../src/adapters/postgres/engines/engine-status-store.ts";
+import { createEngineStatusStore } from "../../../src/adapters/postgres/engines/engine-status-store.ts";
 import type { EngineStatus } from "../../../src/core/engines/engine-status.ts";
 import { LIMITS } from "../../../src/core/limits.ts";
 import type { EngineBoard } from "../../../src/core/engines/engine-status-store.ts";
@@ -15,7 +15,7 @@ let board: EngineBoard;
 beforeAll(async () => {
   database = await testDatabase();
   sql = connectPostgres(database.url, { maxConnections: 3 });
-  board = createEngineBoard(sql);
+  board = createEngineStatusStore(sql);
 });
 afterAll(async () => {
   await sql.end({ timeout: 2 });
@@ -166,7 +166,7 @@ describe("the board of engines", () => {
 
   it("a server that is away is store_unavailable", async () => {
     const nowhere = connectPostgres("postgres://nobody@127.0.0.1:9/none", { maxConnections: 1 });
-    const lost = createEngineBoard(nowhere);
+    const lost = createEngineStatusStore(nowhere);
     await expect(lost.report(worker("one"), [engine("t/a")])).rejects.toMatchObject({
       code: "store_unavailable",
     });

@@ -46,7 +46,7 @@ const engineOf = (row: EngineRow): EngineOnWorker => ({
 });
 
 /** The engines of all GPU workers, in Postgres, by whose clock their age is told. */
-export const createEngineBoard = (sql: Sql): EngineBoard => ({
+export const createEngineStatusStore = (sql: Sql): EngineBoard => ({
   async report({ worker, device, budgetMiB }, engines) {
     const rows = engines.map((engine) => ({
       worker: storableText(worker),

@@ -10,7 +10,7 @@ const idsOf = (rows: readonly Granted[]): string[] => rows.map(({ request_id }) 
  * Places, in Postgres. A call is one statement: the functions of the migration that made the table take the
  * owner's lock and judge.
  */
-export const createPlaceStore = (sql: Sql): ConcurrencySlotStore => {
+export const createConcurrencySlotStore = (sql: Sql): ConcurrencySlotStore => {
   const enter = async ({ requestId, ownerId, priority }: SlotRequest, waits: boolean) => {
     const ids = idsOf(
       await answer(

@@ -23,7 +23,7 @@ const DAY_SECONDS = 24 * 3600;
  * The claims, in Postgres. An id that is made here is a UUIDv7 of the day of the claim and a digest of its
  * name: the same whenever it is made anew on that day, and another one when the key may be used again.
  */
-export const createClaimStore = (sql: Sql): ClaimStore => {
+export const createIdempotencyStore = (sql: Sql): ClaimStore => {
   const named = ({ ownerId, key }: ClaimName) =>
     sql`owner_id = ${storableText(ownerId)} AND key = ${storableText(key)}`;
   return {
