@@ -1,22 +1,22 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { TemperaError } from "../errors/tempera-error.ts";
-import { keepDoing } from "./periodic-task.ts";
+import { PeriodicTask } from "./periodic-task.ts";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-/** Work that ends when it is told to, and the log of what was not done. */
+/** A task whose runs end when the test settles them, and what it logged. */
 function scene() {
-  const under: ReturnType<typeof deferred>[] = [];
-  const said: [level: string, message: string][] = [];
-  const say = (level: string) => (_about: object, message: string) => void said.push([level, message]);
-  const log = { debug: say("debug"), info: say("info"), warn: say("warn"), error: say("error") };
-  const work = () => {
+  const runs: ReturnType<typeof deferred>[] = [];
+  const logged: [level: string, message: string][] = [];
+  const write = (level: string) => (_fields: object, message: string) => void logged.push([level, message]);
+  const log = { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
+  const run = () => {
     const one = deferred();
-    under.push(one);
+    runs.push(one);
     return one.promise;
   };
-  return { under, said, stop: keepDoing(work, { everyMs: 100, otherwise: "it was not done", log }) };
+  return { runs, logged, task: new PeriodicTask(run, { everyMs: 100, description: "the sweep", log }) };
 }
 
 function deferred() {
@@ -29,55 +29,55 @@ function deferred() {
   return { promise, resolve, reject };
 }
 
-it("does it every so often, never twice at once", async () => {
-  const { under, stop } = scene();
+it("runs every so often, never twice at once", async () => {
+  const { runs, task } = scene();
   await vi.advanceTimersByTimeAsync(350);
-  expect(under).toHaveLength(1);
-  under[0]?.resolve();
+  expect(runs).toHaveLength(1);
+  runs[0]?.resolve();
   await vi.advanceTimersByTimeAsync(100);
-  expect(under).toHaveLength(2);
-  under[1]?.resolve();
-  await stop();
+  expect(runs).toHaveLength(2);
+  runs[1]?.resolve();
+  await task.stop();
   await vi.advanceTimersByTimeAsync(500);
-  expect(under).toHaveLength(2);
+  expect(runs).toHaveLength(2);
 });
 
-it("has stopped when what was being done has ended", async () => {
-  const { under, stop } = scene();
+it("resolves stop when the run under way has ended", async () => {
+  const { runs, task } = scene();
   await vi.advanceTimersByTimeAsync(100);
   let stopped = false;
-  const stopping = stop().then(() => {
+  const stopping = task.stop().then(() => {
     stopped = true;
   });
   await vi.advanceTimersByTimeAsync(50);
   expect(stopped).toBe(false);
-  under[0]?.reject(new Error("late"));
+  runs[0]?.reject(new Error("late"));
   await stopping;
 });
 
-it("does not wait for ever for what does not end", async () => {
-  const { under, stop } = scene();
+it("waits two seconds at most for a run that does not end", async () => {
+  const { runs, task } = scene();
   await vi.advanceTimersByTimeAsync(100);
-  const stopping = stop();
+  const stopping = task.stop();
   await vi.advanceTimersByTimeAsync(2_000);
   await stopping;
-  expect(under).toHaveLength(1);
+  expect(runs).toHaveLength(1);
 });
 
-it("goes on after a failure: quietly when a store is away, loudly otherwise", async () => {
-  const { under, said, stop } = scene();
+it("goes on after a failure, logged as an error unless a store is unavailable", async () => {
+  const { runs, logged, task } = scene();
   await vi.advanceTimersByTimeAsync(100);
-  under[0]?.reject(new TemperaError("store_unavailable", "It is away."));
+  runs[0]?.reject(new TemperaError("store_unavailable", "PostgreSQL cannot be reached."));
   await vi.advanceTimersByTimeAsync(100);
-  under[1]?.reject(new Error("broken"));
+  runs[1]?.reject(new Error("broken"));
   await vi.advanceTimersByTimeAsync(100);
-  expect(said).toEqual([
-    ["debug", "it was not done"],
-    ["error", "it was not done"],
+  expect(logged).toEqual([
+    ["debug", "the sweep failed"],
+    ["error", "the sweep failed"],
   ]);
-  under[2]?.reject(new TemperaError("internal_error"));
+  runs[2]?.reject(new TemperaError("internal_error"));
   await vi.advanceTimersByTimeAsync(100);
-  expect(said.at(-1)).toEqual(["error", "it was not done"]);
-  under[3]?.resolve();
-  await stop();
+  expect(logged.at(-1)).toEqual(["error", "the sweep failed"]);
+  runs[3]?.resolve();
+  await task.stop();
 });

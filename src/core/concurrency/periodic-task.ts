@@ -1,36 +1,58 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { errorInfo, isTemperaError } from "../errors/tempera-error.ts";
 import type { Log } from "../operations/log.ts";
 
-/** A sweep with much before it goes on where it was, in the next process. */
+/** How long `stop` waits for a run under way. A sweep that is cut off here goes on in the next process. */
 const STOP_MS = 2_000;
 
+export interface PeriodicTaskOptions {
+  /** Milliseconds from one start to the next; a start is left out while the run before it goes on. */
+  everyMs: number;
+  /** The work as a noun phrase; the log says `<description> failed`. */
+  description: string;
+  log: Log;
+}
+
 /**
- * Does a piece of work every so often, never twice at once, until the returned function is called, which
- * resolves when what was being done then has ended, or has had `STOP_MS` to. A store that is away is waited
- * for.
+ * A piece of work that runs every so often, never twice at once, from the construction until `stop`.
  *
- * @param otherwise what the log says of a time that it was not done: `files were not swept`
+ * A failed run is logged and the next one follows: at debug level while a store is unavailable, which passes,
+ * and as an error otherwise.
  */
-export function keepDoing(
-  work: () => Promise<unknown>,
-  { everyMs, otherwise, log }: { everyMs: number; otherwise: string; log: Log },
-): () => Promise<void> {
-  let working: Promise<unknown> | undefined;
-  const timer = setInterval(() => {
-    if (working) return;
-    working = work()
-      .catch((error) => {
-        if (isTemperaError(error) && error.code === "store_unavailable")
-          log.debug({ err: errorInfo(error) }, otherwise);
-        else log.error({ err: error }, otherwise);
-      })
-      .finally(() => {
-        working = undefined;
-      });
-  }, everyMs);
-  return async () => {
-    clearInterval(timer);
-    await Promise.race([working, sleep(STOP_MS, undefined, { ref: false })]);
-  };
+export class PeriodicTask {
+  readonly #run: () => Promise<unknown>;
+  readonly #options: PeriodicTaskOptions;
+  readonly #timer: NodeJS.Timeout;
+  #running: Promise<void> | undefined;
+
+  constructor(run: () => Promise<unknown>, options: PeriodicTaskOptions) {
+    this.#run = run;
+    this.#options = options;
+    this.#timer = setInterval(() => {
+      this.#running ??= this.#runOnce();
+    }, options.everyMs);
+  }
+
+  /** Starts no further run. Resolves when the run under way has ended, after two seconds at the latest. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    let timer: NodeJS.Timeout | undefined;
+    const timeUp = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, STOP_MS);
+    });
+    await Promise.race([this.#running, timeUp]);
+    clearTimeout(timer);
+  }
+
+  async #runOnce(): Promise<void> {
+    const { description, log } = this.#options;
+    try {
+      await this.#run();
+    } catch (error) {
+      if (isTemperaError(error) && error.code === "store_unavailable")
+        log.debug({ err: errorInfo(error) }, `${description} failed`);
+      else log.error({ err: error }, `${description} failed`);
+    } finally {
+      this.#running = undefined;
+    }
+  }
 }

@@ -1,12 +1,18 @@
-/** Resolves after `ms`, or at once when `signal` aborts; never rejects. */
-export const pause = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
+import { onAbort } from "./with-abort.ts";
+
+/** Resolves after `ms` milliseconds. Rejects with the signal's reason as soon as `signal` aborts. */
+export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  signal?.throwIfAborted();
+  await new Promise<void>((resolve, reject) => {
+    const subscription =
+      signal &&
+      onAbort(signal, () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      });
+    const timer = setTimeout(() => {
+      subscription?.[Symbol.dispose]();
       resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-    if (signal.aborted) done();
+    }, ms);
   });
+}
