@@ -247,6 +247,13 @@ export const SETTINGS = {
       undefined,
       "Where the Temporal UI is opened, such as `https://temporal.example.com`: that page may ask the codec endpoint. Default: the embedded UI.",
     ),
+    workflowThread: setting(
+      "TEMPERA_TEMPORAL_WORKFLOW_THREAD",
+      z.enum(["lean", "sdk"], "must be lean or sdk"),
+      "lean",
+      "Thread that runs workflow code: `lean`, at half the cost, or `sdk`, Temporal's own. " +
+        "With another version of Temporal's SDK than `lean` was written for, it is `sdk`, with a warning.",
+    ),
     payloadKeys: setting(
       "TEMPERA_PAYLOAD_KEYS",
       textThat(parsePayloadKeys),

@@ -1,15 +1,16 @@
 /**
- * Workflow code on a real server: what workflows share and what not, and what becomes of code that does not
- * end.
+ * Workflow code on a real server, on both threads: state shared between workflows, sinks, interceptors, and
+ * code that fails or does not end.
  */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client, Connection } from "@temporalio/client";
-import { NativeConnection } from "@temporalio/worker";
-import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import { bundleWorkflowCode, NativeConnection } from "@temporalio/worker";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { startOrchestratorWorker } from "../../src/adapters/temporal/worker/workers.ts";
 import { workflowBundle } from "../../src/adapters/temporal/worker/workflow-bundle.ts";
+import type { WorkflowThread } from "../../src/adapters/temporal/worker/workflow-worker.ts";
 import { ORCHESTRATOR_QUEUE } from "../../src/core/requests/job.ts";
 import { startTemporal, type TemporalService } from "../../src/dev/services/temporal.ts";
 
@@ -30,93 +31,144 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   for (const close of closing) await close();
-  // The worker that was given up holds on to it until its loop has ended.
+  // The worker whose workflow spins keeps the connection in use until its loop has ended.
   await vi.waitFor(() => connection.close(), 60_000);
   await temporal.stop();
   await rm(folder, { recursive: true, force: true });
 }, 90_000);
 
-const startWorker = async ({ stepLookMs, news = {} }: { stepLookMs?: number; news?: object } = {}) =>
+interface WorkerSetup {
+  thread?: WorkflowThread;
+  stepCheckMs?: number;
+  sinks?: Record<string, object>;
+  bundle?: { codePath: string };
+}
+
+const startWorker = async ({ thread = "lean", stepCheckMs, sinks = {}, bundle }: WorkerSetup = {}) =>
   startOrchestratorWorker(
     { connection, namespace: temporal.namespace, identity: "test", dataConverter: {} },
     {
-      workflowBundle: await workflowBundle({
-        workflowsPath: join(CODE, "workflows.ts"),
-        sources: [CODE],
-        shared: [join(CODE, "shared-state.ts")],
-        cacheFolder: join(folder, "bundles"),
-        lockFile: join(import.meta.dirname, "../../package-lock.json"),
-      }),
+      workflowBundle:
+        bundle ??
+        (await workflowBundle({
+          workflowsPath: join(CODE, "workflows.ts"),
+          sources: [CODE],
+          shared: [join(CODE, "shared-state.ts")],
+          cacheFolder: join(folder, "bundles"),
+          lockFile: join(import.meta.dirname, "../../package-lock.json"),
+        })),
       activities: {},
-      news,
-      ...(stepLookMs !== undefined && { stepLookMs }),
+      sinks,
+      workflowThread: thread,
+      log: { warn: (_, message) => expect.unreachable(message) },
+      ...(stepCheckMs !== undefined && { stepCheckMs }),
     },
   );
 const start = (type: string, workflowId: string) =>
   client.workflow.start(type, { workflowId, taskQueue: ORCHESTRATOR_QUEUE });
 
-it("a variable beside a workflow is that run's own; shared modules are evaluated once", async () => {
-  const worker = await startWorker();
-  const results = [];
-  for (const id of ["a", "b", "c"]) results.push(await (await start("counts", id)).result());
-  await worker.stop();
-  expect(results.map(({ own }) => own)).toEqual([1, 1, 1]);
-  expect(results.map(({ shared }) => shared)).toEqual([1, 2, 3]);
+describe.each(["lean", "sdk"] as const)("on the %s thread", (thread) => {
+  const id = (name: string) => `${thread}-${name}`;
+
+  it("a variable beside a workflow is that run's own; shared modules are evaluated once", async () => {
+    const worker = await startWorker({ thread });
+    const results = [];
+    for (const name of ["a", "b", "c"]) results.push(await (await start("counts", id(name))).result());
+    await worker.stop();
+    expect(results.map(({ own }) => own)).toEqual([1, 1, 1]);
+    expect(results.map(({ shared }) => shared)).toEqual([1, 2, 3]);
+  });
+
+  it("the sink calls of a step are made once it is done, in order", async () => {
+    const called: unknown[] = [];
+    const worker = await startWorker({
+      thread,
+      sinks: { progress: { report: (what: unknown) => called.push(what) } },
+    });
+    await (await start("reports", id("reports"))).result();
+    expect(called).toEqual(["begun", "waited", "done"]);
+    await worker.stop();
+  });
+
+  it("workflow interceptors intercept, and their sink calls arrive beside the workflow's", async () => {
+    const { code } = await bundleWorkflowCode({
+      workflowsPath: join(CODE, "workflows.ts"),
+      workflowInterceptorModules: [join(CODE, "interceptors.ts")],
+      logger: silent,
+    });
+    const codePath = join(folder, `${thread}-intercepted.js`);
+    await writeFile(codePath, code);
+    const called: unknown[] = [];
+    const worker = await startWorker({
+      thread,
+      bundle: { codePath },
+      sinks: { progress: { report: (what: unknown) => called.push(what) } },
+    });
+    const handle = await start("reports", id("intercepted"));
+    expect(await handle.result()).toBe("intercepted result of reports");
+    expect(await handle.query("state")).toBe("intercepted answered");
+    expect(called).toEqual(["entered reports", "begun", "timer of 1 ms", "waited", "done", "left reports"]);
+    await worker.stop();
+  });
+
+  it("an unknown workflow type fails its step, and nothing else", async () => {
+    const worker = await startWorker({ thread });
+    const handle = await start("nothing", id("unknown"));
+    await vi.waitFor(async () => {
+      const { events } = await handle.fetchHistory();
+      expect(JSON.stringify(events)).toContain("no such function is exported by the workflow bundle");
+    }, 20_000);
+    expect(await (await start("counts", id("known"))).result()).toMatchObject({ own: 1 });
+    await handle.terminate();
+    await worker.stop();
+  });
+
+  it("an unhandled rejection fails the step of its workflow alone", async () => {
+    const worker = await startWorker({ thread });
+    const handle = await start("forgets", id("forgetful"));
+    await vi.waitFor(async () => {
+      const { raw } = await handle.describe();
+      expect(raw.pendingWorkflowTask?.attempt).toBeGreaterThan(1);
+    }, 20_000);
+    expect(await (await start("counts", id("beside"))).result()).toMatchObject({ own: 1 });
+    await handle.terminate();
+    await worker.stop();
+  });
 });
 
-it("no stack is taken of promises, and who asks for them is told", async () => {
+it("the lean thread keeps no stack traces of promises, and a query for them says so", async () => {
   const worker = await startWorker();
-  const handle = await start("counts", "asked");
+  const handle = await start("counts", "queried");
   await handle.result();
-  expect(await handle.query("asked")).toBe("answered");
+  expect(await handle.query("state")).toBe("answered");
   await expect(handle.query("__stack_trace")).rejects.toThrow(
     "Workflow stack traces are not enabled on this worker",
   );
   await worker.stop();
 });
 
-it("what a step tells is told once it is done, in order", async () => {
-  const told: unknown[] = [];
-  const worker = await startWorker({ news: { tell: (what: unknown) => told.push(what) } });
-  await (await start("tells", "teller")).result();
-  expect(told).toEqual(["begun", "waited", "done"]);
+it("the sdk thread answers a query for stack traces", async () => {
+  const worker = await startWorker({ thread: "sdk" });
+  const handle = await start("counts", "traced");
+  await handle.result();
+  expect(await handle.query("__stack_trace")).toEqual(expect.any(String));
   await worker.stop();
 });
 
-it("a workflow type that there is not fails its step, and nothing else", async () => {
-  const worker = await startWorker();
-  const handle = await start("nothing", "unknown");
-  await vi.waitFor(async () => {
-    const { events } = await handle.fetchHistory();
-    expect(JSON.stringify(events)).toContain("no such function is exported by the workflow bundle");
-  }, 20_000);
-  expect(await (await start("counts", "known")).result()).toMatchObject({ own: 1 });
-  await handle.terminate();
-  await worker.stop();
-});
-
-it("a rejection that nobody handles fails the step of its workflow alone", async () => {
-  const worker = await startWorker();
-  const handle = await start("forgets", "forgetful");
-  await vi.waitFor(async () => {
-    const { raw } = await handle.describe();
-    expect(raw.pendingWorkflowTask?.attempt).toBeGreaterThan(1);
-  }, 20_000);
-  expect(await (await start("counts", "beside")).result()).toMatchObject({ own: 1 });
-  await handle.terminate();
-  await worker.stop();
-});
-
-it("a loop that does not end is told by its workflow's name, and ends the worker", async () => {
-  const worker = await startWorker({ stepLookMs: 100 });
-  // Steps of others are done in the same breath, and more are asked for while it spins.
+it("a loop that does not end on the lean thread is reported with its workflow, and ends the worker", async () => {
+  const worker = await startWorker({ stepCheckMs: 100 });
+  // Steps of others complete in the same batch, and more are requested while it spins.
   const others = await Promise.all(["before", "too"].map((id) => start("counts", id)));
   await start("spins", "endless");
   others.push(await start("counts", "behind"));
   await expect(worker.ended).rejects.toThrow(
-    "The workflow spins endless has held the thread of all workflows for 0.4 s: a loop in its code does not end. Terminate it in Temporal, and mend its code.",
+    "The workflow spins endless has held the thread of all workflows for 0.4 s: a loop in its code does not " +
+      "end. Terminate it in Temporal, then correct its code.",
   );
   await worker.stop();
   await client.workflow.getHandle("endless").terminate();
   for (const other of others) await other.terminate().catch(() => {}); // most are done
 });
+
+const ignore = (): void => {};
+const silent = { log: ignore, trace: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore };

@@ -71,11 +71,13 @@ describe("recorded histories", () => {
       expect(files).toContain(`${path}.json`);
   });
 
-  it.each(files)("%s replays", async (file) => {
-    // On the thread that they run on.
-    const watch = new StepWatch();
-    await workflowWorker(watch).runReplayHistory({ workflowBundle: await orchestratorBundle() }, read(file));
-    watch.stop();
+  describe.each(["lean", "sdk"] as const)("on the %s thread", (thread) => {
+    it.each(files)("%s replays", async (file) => {
+      const watch = new StepWatch();
+      const worker = await workflowWorker(thread, watch);
+      await worker.runReplayHistory({ workflowBundle: await orchestratorBundle() }, read(file));
+      watch.stop();
+    });
   });
 
   it("an incompatible change is caught", async () => {

@@ -1,8 +1,8 @@
 import { type Client, WorkflowNotFoundError } from "@temporalio/client";
 import { decodeArrayFromPayloads } from "@temporalio/common/lib/internal-non-workflow/index.js";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { JobSpec } from "../../core/requests/job.ts";
 import type { ClosedJob, ClosedJobs } from "../../core/requests/closed-jobs.ts";
+import type { JobSpec } from "../../core/requests/job.ts";
 
 /** The workflow types that carry a request to its outcome. */
 const TYPES = "WorkflowType IN ('inferenceJob', 'pipeline')";

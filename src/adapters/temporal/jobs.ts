@@ -8,8 +8,8 @@ import {
 import { ApplicationFailure, CancelledFailure } from "@temporalio/common";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { SLOT_GRANTED_SIGNAL } from "../../core/owners/concurrency-slot.ts";
 import { ORCHESTRATOR_QUEUE, priorityOf } from "../../core/requests/job.ts";
-import { PLACE_SIGNAL } from "../../core/owners/concurrency-slot.ts";
 import type { Jobs } from "../../core/requests/jobs.ts";
 import { identityOf, type Outcome, type RequestIdentity } from "../../core/requests/request.ts";
 import { deliveryWorkflowId } from "../../core/webhooks/webhook.ts";
@@ -91,9 +91,9 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
       }
     },
 
-    async grantPlace(requestId) {
+    async grantSlot(requestId) {
       try {
-        await call(() => client.workflow.getHandle(requestId).signal(PLACE_SIGNAL));
+        await call(() => client.workflow.getHandle(requestId).signal(SLOT_GRANTED_SIGNAL));
         return true;
       } catch (error) {
         if (error instanceof WorkflowNotFoundError) return false;
@@ -171,7 +171,7 @@ function closedOutcome(error: unknown): Outcome {
   if (cause instanceof CancelledFailure) {
     return {
       ok: false,
-      error: { code: "client_cancelled", message: CATALOGUE.client_cancelled.says },
+      error: { code: "client_cancelled", message: CATALOGUE.client_cancelled.message },
       metrics: {},
     };
   }

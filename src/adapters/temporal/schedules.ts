@@ -1,12 +1,12 @@
 import { type Client, ScheduleAlreadyRunning, ScheduleNotFoundError } from "@temporalio/client";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { ORCHESTRATOR_QUEUE } from "../../core/requests/job.ts";
 import type {
   ScheduledRun,
   ScheduleName,
   ScheduleState,
   Schedules,
 } from "../../core/operations/schedules.ts";
+import { ORCHESTRATOR_QUEUE } from "../../core/requests/job.ts";
 
 /** A workflow that is started again and again. */
 export interface Scheduled {

@@ -3,36 +3,38 @@ import { useShared } from "./shared-state.ts";
 
 let calls = 0;
 
-/** Counts in a variable beside it, and in one of a module that all workflows have in common. */
+/** Counts its calls in a variable beside it, and in a module that all workflows share. */
 export async function counts(): Promise<{ own: number; shared: number }> {
-  setHandler(defineQuery("asked"), () => "answered");
+  setHandler(defineQuery("state"), () => "answered");
   calls++;
   return { own: calls, shared: useShared() };
 }
 
-/** Turns a loop that holds the thread for seconds. It does end, so that no test leaves a thread behind. */
+/** Runs a loop that holds the thread for seconds. It does end, so that no test leaves a thread behind. */
 export async function spins(): Promise<number> {
   let sum = 0;
   for (let i = 0; i < 1e9; i++) sum = (sum + i) % 7;
   return sum;
 }
 
-/** Leaves a promise behind that is rejected. */
+/** Leaves a rejected promise behind without a handler. */
 export async function forgets(): Promise<void> {
   void Promise.reject(new Error("left behind"));
   await new Promise(() => {});
 }
 
-interface News extends Sinks {
-  news: { tell(what: string): void };
+export interface ProgressSinks extends Sinks {
+  progress: { report(what: string): void };
 }
 
-/** Tells of itself in each of its steps, and at the end of the last. */
-export async function tells(): Promise<void> {
-  const { news } = proxySinks<News>();
-  news.tell("begun");
+/** Calls a sink in each of its steps, and at the end of the last. */
+export async function reports(): Promise<string> {
+  setHandler(defineQuery("state"), () => "answered");
+  const { progress } = proxySinks<ProgressSinks>();
+  progress.report("begun");
   await sleep(1);
-  news.tell("waited");
+  progress.report("waited");
   await Promise.resolve();
-  news.tell("done");
+  progress.report("done");
+  return "result of reports";
 }

@@ -1,62 +1,65 @@
-/** How often it is looked whether steps come to an end, and how many looks in vain a step has. */
-const LOOK_MS = 15_000;
-const LOOKS = 4;
+/** Interval of the checks for progress, in milliseconds, and the checks without any before a step is stuck. */
+const CHECK_MS = 15_000;
+const CHECKS_MAX = 4;
 
 /**
- * A watch on workflow code: whether what its thread is asked for, one step after another, comes to an end.
+ * Watches the steps of workflow code, which one thread runs one after another, and reports when the thread no
+ * longer completes any.
  */
 export class StepWatch {
-  /** Rejects when the thread has not come to the end of a step for a minute; the error names the workflow. */
-  readonly stuck: Promise<never>;
   /**
-   * Whose steps were asked for and have not come to an end, the oldest first: it is the one that the thread
-   * is at.
+   * Rejects when the thread has not completed a step for a minute although some are pending. The error names
+   * the workflow.
    */
-  readonly #inHand = new Map<symbol, string>();
-  #ended = 0;
+  readonly stuck: Promise<never>;
+  /** The workflows of pending steps, oldest first: the thread is at the first. */
+  readonly #pending = new Map<symbol, string>();
+  #completed = 0;
   readonly #timer: NodeJS.Timeout;
 
-  constructor(lookMs = LOOK_MS) {
+  constructor(checkMs = CHECK_MS) {
     let reject: (error: Error) => void = () => {};
     this.stuck = new Promise<never>((_, fail) => {
       reject = fail;
     });
-    this.stuck.catch(() => {}); // told by whoever races it with the worker's end
-    let seen = 0;
-    let looks = 0;
-    // Looks are counted, not the clock: a machine that slept for an hour has made one.
+    this.stuck.catch(() => {}); // reported by the caller, who races it with the worker's end
+    let completedBefore = 0;
+    let checks = 0;
+    // Counts checks instead of measuring time: a machine that slept for an hour has made one.
     this.#timer = setInterval(() => {
-      const [oldest] = this.#inHand.values();
-      looks = oldest === undefined || this.#ended !== seen ? 0 : looks + 1;
-      seen = this.#ended;
-      // The first may have come right behind the step's begin.
-      if (looks <= LOOKS) return;
-      const seconds = (LOOKS * lookMs) / 1000;
+      const [oldest] = this.#pending.values();
+      checks = oldest === undefined || this.#completed !== completedBefore ? 0 : checks + 1;
+      completedBefore = this.#completed;
+      // The first check may come right after the step began, so it does not count.
+      if (checks <= CHECKS_MAX) return;
       reject(
         new Error(
-          `The workflow ${oldest} has held the thread of all workflows for ${seconds} s: a loop in its code does not end. Terminate it in Temporal, and mend its code.`,
+          `The workflow ${oldest} has held the thread of all workflows for ${(CHECKS_MAX * checkMs) / 1000} s: ` +
+            "a loop in its code does not end. Terminate it in Temporal, then correct its code.",
         ),
       );
-    }, lookMs);
+    }, checkMs);
     this.#timer.unref();
   }
 
   /**
-   * Counts a step of a workflow.
+   * Counts a step of a workflow as pending until `ran` settles.
    *
-   * @param ran settles once the step's code has run, and not later: steps that are done must not look as if the thread were at them
+   * @param workflow named in the error when the step is stuck
+   * @param ran settles as soon as the step's code has run: a step that is done must not look pending
    */
   async step<T>(workflow: string, ran: Promise<T>): Promise<T> {
     const step = Symbol();
-    this.#inHand.set(step, workflow);
+    this.#pending.set(step, workflow);
     try {
       return await ran;
     } finally {
-      this.#inHand.delete(step);
-      this.#ended++;
+      this.#pending.delete(step);
+      this.#completed++;
     }
   }
 
+  /** Ends the checks; `stuck` stays pending. */
   stop(): void {
     clearInterval(this.#timer);
   }

@@ -1,3 +1,7 @@
+/**
+ * The Temporal workers of the roles: the orchestrator's, which advances workflows, the one that delivers
+ * webhooks, and a GPU worker's, one per model version.
+ */
 import type { DataConverter } from "@temporalio/common";
 import {
   type ActivitySlotInfo,
@@ -7,35 +11,38 @@ import {
   Worker,
 } from "@temporalio/worker";
 import type { Sinks, WorkflowInfo } from "@temporalio/workflow";
-import { ORCHESTRATOR_QUEUE } from "../../../core/requests/job.ts";
 import { LIMITS } from "../../../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../../../core/models/model.ts";
+import type { Log } from "../../../core/operations/log.ts";
+import { ORCHESTRATOR_QUEUE } from "../../../core/requests/job.ts";
 import { WEBHOOK_QUEUE } from "../../../core/webhooks/webhook.ts";
 import { StepWatch } from "./step-watch.ts";
-import { workflowWorker } from "./workflow-worker.ts";
+import { supportedWorkflowThread, type WorkflowThread, workflowWorker } from "./workflow-worker.ts";
 
-/** A worker that is polling. `stop` takes no new work, gives running work `graceMs`, then returns. */
+/** A worker that is polling. */
 export interface RunningWorker {
+  /** Takes no new work, waits for running work until its grace period is over, then resolves. Never rejects. */
   stop(): Promise<void>;
   /** Settles when the worker has ended, for whatever reason; rejects when it broke. */
   ended: Promise<void>;
 }
 
-interface WorkerPlace {
+/** The connection of a worker, and how it presents itself. */
+interface WorkerConnection {
   connection: NativeConnection;
   namespace: string;
-  /** Shown in the Temporal UI as who runs a task. */
+  /** Shown in the Temporal UI as the worker of a task. */
   identity: string;
   /**
-   * How payloads and failures are written. Every worker needs the same: one that lacks it cannot read what is
+   * Encodes payloads and failures. Every worker needs the same one: a worker without it cannot read what is
    * encrypted.
    */
   dataConverter: DataConverter;
 }
 
-const run = (worker: Worker, broken?: Promise<never>): RunningWorker => {
+function run(worker: Worker, broken?: Promise<never>): RunningWorker {
   const ended = broken ? Promise.race([worker.run(), broken]) : worker.run();
-  ended.catch(() => {}); // reported by whoever waits for `ended`
+  ended.catch(() => {}); // reported by the caller, who awaits `ended`
   return {
     ended,
     stop: async () => {
@@ -43,35 +50,37 @@ const run = (worker: Worker, broken?: Promise<never>): RunningWorker => {
       await ended.catch(() => {});
     },
   };
-};
+}
 
-/** Replays and advances workflows, and runs the light activities. */
+/** Parts of the orchestrator's worker. */
+interface OrchestratorWorkerOptions {
+  workflowBundle: { codePath: string };
+  activities: object;
+  /**
+   * Functions that workflows call as they run, by the name of their sink. Each must return at once. They are
+   * not called again when a workflow is replayed.
+   */
+  sinks: Record<string, object>;
+  /** The thread of workflow code; `sdk` where the installed SDK does not support `lean`. */
+  workflowThread: WorkflowThread;
+  log: Pick<Log, "warn">;
+  /** Interval of the checks whether workflow code makes progress, in milliseconds; for tests. */
+  stepCheckMs?: number;
+}
+
+/** Starts the worker that replays and advances workflows, and runs the light activities. */
 export async function startOrchestratorWorker(
-  place: WorkerPlace,
-  {
-    workflowBundle,
-    activities,
-    news,
-    stepLookMs,
-  }: {
-    workflowBundle: { codePath: string };
-    activities: object;
-    /**
-     * What workflows tell as they go; each function returns at once. Not told again when a workflow is
-     * replayed.
-     */
-    news: object;
-    /** How often it is looked whether workflow code comes to an end; for tests. */
-    stepLookMs?: number;
-  },
+  connection: WorkerConnection,
+  { workflowBundle, activities, sinks, workflowThread, log, stepCheckMs }: OrchestratorWorkerOptions,
 ): Promise<RunningWorker> {
-  const watch = new StepWatch(stepLookMs);
-  const worker = await workflowWorker(watch).create({
-    ...place,
+  const watch = new StepWatch(stepCheckMs);
+  const WorkflowWorker = await workflowWorker(supportedWorkflowThread(workflowThread, log), watch);
+  const worker = await WorkflowWorker.create({
+    ...connection,
     taskQueue: ORCHESTRATOR_QUEUE,
     workflowBundle,
     activities,
-    sinks: { news: sinkOf(news) },
+    sinks: Object.fromEntries(Object.entries(sinks).map(([name, functions]) => [name, sinkOf(functions)])),
     maxCachedWorkflows: 800,
     nonStickyToStickyPollRatio: 0.5,
     stickyQueueScheduleToStartTimeout: "3s",
@@ -84,21 +93,22 @@ export async function startOrchestratorWorker(
   return running;
 }
 
-const sinkOf = (functions: object): InjectedSinks<Sinks>[string] =>
-  Object.fromEntries(
-    Object.entries(functions).map(([name, tell]) => [
+function sinkOf(functions: object): InjectedSinks<Sinks>[string] {
+  return Object.fromEntries(
+    Object.entries(functions).map(([name, call]) => [
       name,
-      { fn: (_: WorkflowInfo, ...args: unknown[]) => tell(...args), callDuringReplay: false },
+      { fn: (_: WorkflowInfo, ...args: unknown[]) => call(...args), callDuringReplay: false },
     ]),
   );
+}
 
-/** Makes the attempts of webhook deliveries, many at once: each waits for its receiver. */
+/** Starts the worker that attempts webhook deliveries, many at once since each waits for its receiver. */
 export async function startWebhookWorker(
-  place: WorkerPlace,
+  connection: WorkerConnection,
   { activities }: { activities: object },
 ): Promise<RunningWorker> {
   const worker = await Worker.create({
-    ...place,
+    ...connection,
     taskQueue: WEBHOOK_QUEUE,
     activities,
     maxConcurrentActivityTaskExecutions: LIMITS.webhooksInHandMax,
@@ -111,17 +121,16 @@ export async function startWebhookWorker(
 /** A worker on the queue of one model version. */
 export interface GpuWorker extends RunningWorker {
   /**
-   * Takes nothing new once the polls under way have come back, each with one task at most; what it has goes
-   * on.
+   * Stops polling for tasks. Polls under way still return, with one task each at most; running tasks go on.
    */
   drain(): void;
-  /** Tasks that were taken and have not come to an end. */
+  /** Returns the number of running tasks. */
   inHand(): number;
 }
 
-/** Polls the task queue of one model version, taking as many tasks at once as its engine has slots. */
+/** Starts a worker for one model version. It runs as many tasks at once as the version's engine has slots. */
 export async function startGpuWorker(
-  place: WorkerPlace,
+  connection: WorkerConnection,
   model: Pick<ModelVersion, "endpoint" | "version" | "slots">,
   {
     activities,
@@ -131,9 +140,9 @@ export async function startGpuWorker(
   }: {
     activities: Record<string, (...args: never[]) => Promise<unknown>>;
     graceMs: number;
-    /** `drain` may be called. Costs a call into JavaScript for each poll. */
+    /** Makes `drain` work, at the cost of a call into JavaScript for each poll. */
     drainable: boolean;
-    /** The last task in hand has come to an end. */
+    /** Called when the last running task has ended. */
     onIdle: () => void;
   },
 ): Promise<GpuWorker> {
@@ -154,7 +163,7 @@ export async function startGpuWorker(
   const slots = drainableSlots(model.slots);
   const fixed = (numSlots: number) => ({ type: "fixed-size" as const, numSlots });
   const worker = await Worker.create({
-    ...place,
+    ...connection,
     taskQueue: taskQueueOf(model),
     activities: counted,
     ...(drainable
