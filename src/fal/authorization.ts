@@ -8,10 +8,10 @@ export interface Credential {
 const KEY_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /**
- * The header of a browser that asked its user for a name and a password (RFC 7617), as one with the key that
- * they are. Others stay as they are.
+ * Turns the `Basic` header of a browser (RFC 7617), whose name and password are a key's id and secret, into a
+ * `Key` header. Returns any other header unchanged.
  */
-export function keyOfBasic(header: string): string {
+export function basicToKey(header: string): string {
   const [, credential] = /^basic\s+([A-Za-z0-9+/=]+)$/i.exec(header.trim()) ?? [];
   return credential === undefined ? header : `Key ${Buffer.from(credential, "base64").toString()}`;
 }
@@ -20,7 +20,7 @@ export function keyOfBasic(header: string): string {
  * Reads `Authorization: Key <id>:<secret>`; `Bearer` carries the same credential for login-style clients
  * (contract §9). Throws `key_missing` or `key_malformed`.
  *
- * @param app named in the sentence that says authentication is required
+ * @param app the application that the error sentence names
  */
 export function readAuthorization(header: string | undefined, app: string | undefined): Credential {
   if (!header) {

@@ -12,7 +12,7 @@ describe("X-Tempera-Cache at a submit", () => {
   it.each(["", "no", "hit", "off, on"])(
     "%j is refused in a sentence that says what may be said",
     (header) => {
-      expect(() => wantsCache(header)).toThrow(/X-Tempera-Cache says .*"off"/);
+      expect(() => wantsCache(header)).toThrow(/X-Tempera-Cache is .*"off"/);
     },
   );
 });

@@ -34,7 +34,7 @@ describe("fal's answer to each error", () => {
     }
   });
 
-  it("names each fault with its place, its type, its page and its numbers", () => {
+  it("describes each fault by its location, type, documentation page and numbers", () => {
     const faults = [
       { loc: ["body", "prompt"], msg: "Field required", type: "missing" },
       {
@@ -63,7 +63,7 @@ describe("fal's answer to each error", () => {
     });
   });
 
-  it("says when the start deadline was the caller's own, so that no client tries again", () => {
+  it("marks a start deadline that the caller set, so that no client tries again", () => {
     const { headers } = falError({ code: "startup_timeout", message: "" }, { userTimeout: true });
     expect(headers["x-fal-request-timeout-type"]).toBe("user");
     expect(falError({ code: "startup_timeout", message: "" }).headers).not.toHaveProperty(
@@ -73,11 +73,14 @@ describe("fal's answer to each error", () => {
 });
 
 describe("the catalogue", () => {
-  it.each(ENTRIES)("%s has a status that fits its kind, and a sentence", (_code, { kind, status, says }) => {
-    expect(status).toBeGreaterThanOrEqual(400);
-    expect(status).toBeLessThan(600);
-    if (kind === "input") expect(status).toBe(422);
-    expect(says.length).toBeGreaterThan(3);
-    expect(says).toMatch(/^[\x20-\x7e]+$/);
-  });
+  it.each(ENTRIES)(
+    "%s has a status that fits its kind, and a sentence",
+    (_code, { kind, status, message: says }) => {
+      expect(status).toBeGreaterThanOrEqual(400);
+      expect(status).toBeLessThan(600);
+      if (kind === "input") expect(status).toBe(422);
+      expect(message.length).toBeGreaterThan(3);
+      expect(message).toMatch(/^[\x20-\x7e]+$/);
+    },
+  );
 });

@@ -1,4 +1,4 @@
-/** The one translation of the error catalogue into fal's answers (contract §7). */
+/** Translates the error catalogue into fal's answers (contract §7). No other file does. */
 import { CATALOGUE } from "../core/errors/catalogue.ts";
 import type { ErrorInfo, InputFault } from "../core/errors/tempera-error.ts";
 import type { JsonObject } from "../core/json/json.ts";
@@ -20,7 +20,9 @@ const faultBody = ({ loc, msg, type, ctx }: InputFault): JsonObject => ({
 });
 
 /**
- * @param userTimeout the start deadline was the caller's own: fal's clients must not try such a 504 again
+ * Builds the status, headers and body that fal's clients get for an error.
+ *
+ * @param userTimeout true when the caller set the start deadline: fal's clients must not retry such a 504
  */
 export function falError(
   error: ErrorInfo,

@@ -1,4 +1,6 @@
-/** fal's wire, whole: what `api/` speaks. */
+/**
+ * fal's wire formats: the paths, headers, bodies and events that `api/` reads and writes. Pure translation.
+ */
 export { CACHE_HEADER, wantsCache } from "./cache.ts";
 export { falError } from "./errors.ts";
 export { type DescribedModel, llmsText, openapiDocument } from "./openapi.ts";
@@ -7,8 +9,8 @@ export {
   parseQueuePath,
   proxyTarget,
   QUEUE_METHODS,
+  type QueueAction,
   type QueuePath,
-  type QueueVerb,
   TREES,
   type Tree,
   treeOfHost,
@@ -42,7 +44,7 @@ export {
   readInitiate,
   readParts,
   readSign,
-  saysHowLong,
-  wantedLifecycle,
+  resolveLifecycle,
+  setsLifetime,
 } from "./storage.ts";
 export { parseStreamEventId, streamErrorEvent, streamEvent, streamEventId } from "./stream.ts";

@@ -28,18 +28,18 @@ describe("frames", () => {
     },
   ])("come back as they went, %#", (value) => expect(decodeFrame(encodeFrame(value))).toEqual(value));
 
-  it("every cut of a frame is refused", () => {
+  it("refuses a frame truncated at any byte", () => {
     const whole = encode({
       a: [1, -200, 70_000, 1.5, "text", new Uint8Array(3), { b: null }],
       c: "y".repeat(40),
     });
     for (let end = 0; end < whole.length; end++)
       expect(() => decodeFrame(whole.subarray(0, end))).toThrow(FrameFault);
-    expect(() => decodeFrame(new Uint8Array([...whole, 0xc0]))).toThrow("more behind");
+    expect(() => decodeFrame(new Uint8Array([...whole, 0xc0]))).toThrow("more bytes after");
   });
 
   it.each<[string, number[], string]>([
-    ["an unused type", [0xc1], "extension type"],
+    ["a reserved type", [0xc1], "extension type"],
     ["a timestamp", [...encode({ t: new Date() })], "extension type"],
     ["a list of 2^32 - 1", [0xdd, 0xff, 0xff, 0xff, 0xff], "cut off"],
     [
@@ -54,20 +54,20 @@ describe("frames", () => {
     ["NaN", [...encode({ x: Number.NaN })], "not finite"],
     ["__proto__", [0x81, 0xa9, ...Buffer.from("__proto__"), 0x01], "not msgpack"],
     ["nothing", [], "cut off"],
-  ])("%s is refused", (_, bytes, says) => expect(() => decodeFrame(new Uint8Array(bytes))).toThrow(says));
+  ])("refuses %s", (_, bytes, message) => expect(() => decodeFrame(new Uint8Array(bytes))).toThrow(message));
 
-  it("nesting is bounded before anything recurses", () => {
+  it("bounds the nesting before anything recurses", () => {
     expect(decodeFrame(encode(nested(LIMITS.inputDepthMax - 2)))).toBeTruthy();
     const bomb = new Uint8Array(1_000_000).fill(0x91);
     expect(() => decodeFrame(bomb)).toThrow(`deeper than ${LIMITS.inputDepthMax}`);
   });
 
-  it("lists and objects with lengths of four bytes are read", () =>
+  it("reads lists and objects with lengths of four bytes", () =>
     expect(decodeFrame(new Uint8Array([0xdf, 0, 0, 0, 1, 0xa1, 0x61, 0xdd, 0, 0, 0, 2, 7, 8]))).toEqual({
       a: [7, 8],
     }));
 
-  it("how many values they hold is bounded before they are made, and so is text", () => {
+  it("bounds the number of values, and the length of a text, before anything is decoded", () => {
     const many = Array.from({ length: LIMITS.frameValuesMax + 1 }, () => 0);
     expect(() => decodeFrame(encode({ many }))).toThrow("values");
     expect(() => decodeJsonFrame(JSON.stringify({ many }))).toThrow("values");
@@ -79,13 +79,13 @@ describe("frames", () => {
     );
   });
 
-  it("are read from a piece of a larger buffer", () => {
+  it("reads a frame from a part of a larger buffer", () => {
     const bytes = encode({ a: 1 });
     const large = Buffer.concat([Buffer.from([1, 2, 3]), bytes, Buffer.from([9])]);
     expect(decodeFrame(large.subarray(3, 3 + bytes.length))).toEqual({ a: 1 });
   });
 
-  it("as JSON, bytes are base64", () =>
+  it("writes bytes as base64 in JSON", () =>
     expect(frameJson({ a: Buffer.from("hi"), b: [new Uint8Array([1, 2])] })).toBe(
       '{"a":"aGk=","b":["AQI="]}',
     ));

@@ -1,13 +1,13 @@
 /**
- * msgpack as realtime frames use it (contract §5.3): JSON's values, and bytes. Read in two passes: the first
- * only walks over the bytes, so that a frame whose few bytes announce billions of items, or lists within
- * lists without end, costs nothing. JSON frames likewise.
+ * Frames of realtime sessions (contract §5.3), as msgpack or JSON: JSON's values, and bytes. A frame is read
+ * in two passes. The first only walks over it, so that a frame whose few bytes announce billions of items, or
+ * lists nested without end, costs nothing.
  */
 import { decode, encode } from "@msgpack/msgpack";
 import { jsonExcess } from "../core/json/json-bounds.ts";
 import { LIMITS } from "../core/limits.ts";
 
-/** What a frame may hold: JSON, and bytes wherever a value may stand. */
+/** A value in a frame: JSON, or bytes. */
 export type FrameValue =
   | string
   | number
@@ -18,13 +18,13 @@ export type FrameValue =
   | { [key: string]: FrameValue };
 export type FrameObject = { [key: string]: FrameValue };
 
-/** Why bytes are no frame. The message is for the caller. */
+/** Thrown when bytes or a text are not a valid frame. The message is for the caller. */
 export class FrameFault extends Error {}
 
 /**
- * Reads one object. Throws a `FrameFault` that says what is wrong: not msgpack, cut off, more behind it,
- * nested too deeply, extension types, numbers JSON has not, keys that are no text, or something else than an
- * object at the top.
+ * Reads one msgpack object. Throws a `FrameFault` that names the reason: not msgpack, truncated, trailing
+ * bytes, nested too deeply, an extension type, a number that JSON does not have, a key that is not a string,
+ * or a top-level value that is not an object.
  */
 export function decodeFrame(bytes: Uint8Array): FrameObject {
   walk(bytes);
@@ -40,22 +40,25 @@ export function decodeFrame(bytes: Uint8Array): FrameObject {
   return value as FrameObject;
 }
 
-/** Fields that are `undefined` are left out. */
-export const encodeFrame = (value: FrameObject): Uint8Array => encode(value, { ignoreUndefined: true });
+/** Encodes an object as msgpack. Fields that are `undefined` are left out. */
+export function encodeFrame(value: FrameObject): Uint8Array {
+  return encode(value, { ignoreUndefined: true });
+}
 
-/** The same object for a client that speaks JSON; bytes become base64. */
-export const frameJson = (value: FrameObject): string =>
-  JSON.stringify(value, function (this: Record<string, unknown>, key, item: unknown) {
+/** Encodes an object as JSON, with bytes as base64, for a client that sends JSON. */
+export function frameJson(value: FrameObject): string {
+  return JSON.stringify(value, function (this: Record<string, unknown>, key, item: unknown) {
     // `item` has been through `toJSON` already, which a Buffer has.
     const bytes = this[key];
     return bytes instanceof Uint8Array
       ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64")
       : item;
   });
+}
 
 /**
- * Reads one object of a client that speaks JSON, within the same bounds and a length of its own. Throws a
- * `FrameFault`.
+ * Reads one JSON object within the bounds of `decodeFrame` and at most `LIMITS.textFrameCharactersMax`
+ * characters. Throws a `FrameFault`.
  */
 export function decodeJsonFrame(text: string): FrameObject {
   if (text.length > LIMITS.textFrameCharactersMax) {
@@ -82,10 +85,10 @@ const tooDeep = (): FrameFault =>
 const tooMany = (): FrameFault =>
   new FrameFault(`The frame has more than ${LIMITS.frameValuesMax.toLocaleString("en-US")} values.`);
 
-/** Bytes of the payload behind each fixed-size type, from 0xca (float 32) to 0xd3 (int 64). */
+/** The payload bytes of each fixed-size type, from 0xca (float 32) to 0xd3 (int 64). */
 const NUMBER_BYTES = [4, 8, 1, 2, 4, 8, 1, 2, 4, 8];
 
-/** Walks over exactly one value; throws when the bytes are not that. */
+/** Walks over exactly one value. Throws a `FrameFault` when the bytes are anything else. */
 function walk(bytes: Uint8Array): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
@@ -100,7 +103,7 @@ function walk(bytes: Uint8Array): void {
     const start = take(size);
     return size === 1 ? view.getUint8(start) : size === 2 ? view.getUint16(start) : view.getUint32(start);
   };
-  /** Values still to come, for each level that is open; in a map every other one is a key. */
+  /** The number of values still expected at each open level. In a map every other one is a key. */
   const open: { left: number; map: boolean }[] = [];
   let values = 0;
   const enter = (count: number, map: boolean): void => {
@@ -116,7 +119,7 @@ function walk(bytes: Uint8Array): void {
     const head = view.getUint8(take(1));
     const isText = (head >= 0xa0 && head <= 0xbf) || (head >= 0xd9 && head <= 0xdb);
     if (!isKey && ++values > LIMITS.frameValuesMax) throw tooMany();
-    if (isKey && !isText) throw new FrameFault("The frame has a key that is not text.");
+    if (isKey && !isText) throw new FrameFault("The frame has a key that is not a string.");
     if (head <= 0x7f || head >= 0xe0 || head === 0xc0 || head === 0xc2 || head === 0xc3) {
       // A small number, null, false or true: nothing follows.
     } else if (head <= 0x8f) enter(head & 0x0f, true);
@@ -133,10 +136,10 @@ function walk(bytes: Uint8Array): void {
     else if (head === 0xde || head === 0xdf) enter(length(head === 0xde ? 2 : 4), true);
     else
       throw new FrameFault(
-        "The frame has an extension type or an unused one; send JSON's values and bytes only.",
+        "The frame has an extension type or a reserved one; send only JSON's values and bytes.",
       );
     while (open.at(-1)?.left === 0) open.pop();
   } while (open.length > 0);
   if (at !== bytes.length)
-    throw new FrameFault("The frame has more behind its first value; send one object a frame.");
+    throw new FrameFault("The frame has more bytes after its first value; send one object per frame.");
 }

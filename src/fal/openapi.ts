@@ -1,24 +1,25 @@
 /**
- * The OpenAPI 3.0 description of one endpoint's queue, as fal gives it (contract §10.1). Pure translation.
+ * Descriptions of one endpoint, as fal publishes them: OpenAPI 3.0 of its queue (contract §10.1) and a page
+ * for language models. Pure translation.
  */
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import type { ModelVersion } from "../core/models/model.ts";
 
-/** What of a model version is described. */
+/** The fields of a model version that its descriptions use. */
 export type DescribedModel = Pick<
   ModelVersion,
   "endpoint" | "version" | "title" | "description" | "category" | "schemas"
 >;
 
-/** Where the description's addresses begin, as its reader reaches them. */
+/** Base URLs for the addresses in a description, as its reader reaches them. */
 export interface DescribedAt {
   /** Root of the queue tree. */
   queue: string;
-  /** Root of what the models' pages serve to programs. */
+  /** Root of the models' web pages. */
   web: string;
 }
 
-/** Keywords of JSON Schema 2020-12 that OpenAPI 3.0 does not know and that say nothing to its readers. */
+/** Keywords of JSON Schema 2020-12 that OpenAPI 3.0 does not have and whose loss does not matter. */
 const UNKNOWN = new Set([
   "$schema",
   "$id",
@@ -32,10 +33,10 @@ const UNKNOWN = new Set([
 ]);
 
 /**
- * A schema in the dialect of OpenAPI 3.0: `null` becomes `nullable`, `const` an `enum` of one, exclusive
- * bounds booleans, examples one example, references those of `components`.
+ * Translates a JSON Schema into the dialect of OpenAPI 3.0: `null` becomes `nullable`, `const` an `enum` of
+ * one value, exclusive bounds become booleans, `examples` one example, and references point to `components`.
  *
- * @param prefix of the components that stand for the schema's `$defs`
+ * @param prefix prefix of the component names that replace the schema's `$defs`
  */
 export function openapiSchema(schema: Json, prefix: string): JsonObject {
   if (!isObject(schema)) return {};
@@ -103,7 +104,7 @@ export function openapiSchema(schema: Json, prefix: string): JsonObject {
   return nullable ? { ...made, nullable: true } : made;
 }
 
-/** `fal-ai/qwen-image` → `QwenImage`: what its schemas are called when they have no title. */
+/** Turns an endpoint into a name for its schemas: `fal-ai/qwen-image` → `QwenImage`. */
 const nameOf = (endpoint: string): string =>
   endpoint
     .split("/")
@@ -131,17 +132,17 @@ const QUEUE_STATUS: JsonObject = {
   properties: {
     status: { type: "string", enum: ["IN_QUEUE", "IN_PROGRESS", "COMPLETED"] },
     request_id: { type: "string", description: "The id of the request." },
-    response_url: { type: "string", description: "Where its output is." },
-    status_url: { type: "string", description: "Where it stands." },
+    response_url: { type: "string", description: "Address of its output." },
+    status_url: { type: "string", description: "Address of its status." },
     cancel_url: { type: "string", description: "Cancels it." },
     logs: {
       type: "array",
       nullable: true,
       items: { type: "object", additionalProperties: true },
-      description: "Its log lines, when asked for.",
+      description: "Its log lines, when requested.",
     },
     metrics: { type: "object", additionalProperties: true, description: "Times in seconds." },
-    queue_position: { type: "integer", description: "How many are ahead of it." },
+    queue_position: { type: "integer", description: "The number of requests ahead of it." },
   },
 };
 
@@ -157,12 +158,11 @@ const REQUEST_ID: JsonObject = {
   schema: { type: "string", format: "uuid" },
 };
 
-/** The whole document; valid OpenAPI 3.0. */
+/** Builds the whole document, which is valid OpenAPI 3.0. */
 export function openapiDocument(model: DescribedModel, { queue, web }: DescribedAt): JsonObject {
   const { endpoint, schemas } = model;
   const input = `${nameOf(endpoint)}Input`;
   const output = `${nameOf(endpoint)}Output`;
-  const request = `/${endpoint}/requests/{request_id}`;
   return {
     openapi: "3.0.4",
     info: {
@@ -189,57 +189,63 @@ export function openapiDocument(model: DescribedModel, { queue, web }: Described
         ...componentsOf(schemas.output, output),
       },
     },
-    paths: {
-      [`/${endpoint}`]: {
-        post: {
-          operationId: "submit",
-          requestBody: { required: true, content: json(ref(input)) },
-          responses: answer("The request is queued.", ref("QueueStatus")),
-        },
+    paths: queuePaths(endpoint, { input, output }),
+  };
+}
+
+/** Describes the queue's routes of one endpoint; `input` and `output` name its schemas in `components`. */
+function queuePaths(endpoint: string, { input, output }: { input: string; output: string }): JsonObject {
+  const request = `/${endpoint}/requests/{request_id}`;
+  return {
+    [`/${endpoint}`]: {
+      post: {
+        operationId: "submit",
+        requestBody: { required: true, content: json(ref(input)) },
+        responses: answer("The request is queued.", ref("QueueStatus")),
       },
-      [`${request}/status`]: {
-        get: {
-          operationId: "status",
-          parameters: [
-            REQUEST_ID,
-            {
-              name: "logs",
-              in: "query",
-              required: false,
-              schema: { type: "number" },
-              description: "1 for the log lines.",
-            },
-          ],
-          responses: answer("Where the request stands.", ref("QueueStatus")),
-        },
+    },
+    [`${request}/status`]: {
+      get: {
+        operationId: "status",
+        parameters: [
+          REQUEST_ID,
+          {
+            name: "logs",
+            in: "query",
+            required: false,
+            schema: { type: "number" },
+            description: "1 for the log lines.",
+          },
+        ],
+        responses: answer("The state of the request.", ref("QueueStatus")),
       },
-      [`${request}/cancel`]: {
-        put: {
-          operationId: "cancel",
-          parameters: [REQUEST_ID],
-          responses: {
-            "202": {
-              description: "The cancel was taken.",
-              content: json({
-                type: "object",
-                properties: { status: { type: "string" }, success: { type: "boolean" } },
-              }),
-            },
+    },
+    [`${request}/cancel`]: {
+      put: {
+        operationId: "cancel",
+        parameters: [REQUEST_ID],
+        responses: {
+          "202": {
+            description: "The cancellation is requested.",
+            content: json({
+              type: "object",
+              properties: { status: { type: "string" }, success: { type: "boolean" } },
+            }),
           },
         },
       },
-      [request]: {
-        get: {
-          operationId: "result",
-          parameters: [REQUEST_ID],
-          responses: answer("The output.", ref(output)),
-        },
+    },
+    [request]: {
+      get: {
+        operationId: "result",
+        parameters: [REQUEST_ID],
+        responses: answer("The output.", ref(output)),
       },
     },
   };
 }
 
-/** Fields in the order that the model's author gave them. */
+/** Lists a schema's fields in the order that the model's author gave them. */
 function fieldsOf(schema: JsonObject): [string, JsonObject][] {
   const properties = isObject(schema.properties) ? schema.properties : {};
   const order = Array.isArray(schema["x-fal-order-properties"])
@@ -267,11 +273,12 @@ function fieldLine([name, schema]: [string, JsonObject], required: readonly stri
     typeof schema.minimum === "number" ? `at least ${schema.minimum}` : undefined,
     typeof schema.maximum === "number" ? `at most ${schema.maximum}` : undefined,
   ].filter((text) => text !== undefined);
-  const says = typeof schema.description === "string" ? `: ${schema.description.replace(/\s+/g, " ")}` : "";
-  return `- \`${name}\` (${[typeText(schema), ...bounds].join(", ")})${says}`;
+  const { description } = schema;
+  const text = typeof description === "string" ? `: ${description.replace(/\s+/g, " ")}` : "";
+  return `- \`${name}\` (${[typeText(schema), ...bounds].join(", ")})${text}`;
 }
 
-/** What a language model needs to know to call an endpoint, as Markdown. */
+/** Describes for a language model, as Markdown, how to call an endpoint. */
 export function llmsText(model: DescribedModel, { queue, run, web }: DescribedAt & { run: string }): string {
   const { endpoint, title, description, category, schemas } = model;
   const fields = (schema: JsonObject): string => {
@@ -292,6 +299,13 @@ export function llmsText(model: DescribedModel, { queue, run, web }: DescribedAt
       ]),
   );
   const body = JSON.stringify(example);
+  const curl =
+    `curl -X POST ${run}/${endpoint} -H "Authorization: Key $FAL_KEY"` +
+    ` -H "Content-Type: application/json" -d '${body.replaceAll("'", "'\\''")}'`;
+  const queued =
+    `Queued, for anything that takes a while: \`POST ${queue}/${endpoint}\` answers \`request_id\`,` +
+    ` \`status_url\` and \`response_url\`; poll the\n` +
+    "status until it is `COMPLETED`, then read the response.";
   return `# ${title}
 
 > ${description}
@@ -313,11 +327,11 @@ ${fields(schemas.output)}
 Every call carries \`Authorization: Key <your key>\`. One call that waits:
 
 \`\`\`bash
-curl -X POST ${run}/${endpoint} -H "Authorization: Key $FAL_KEY" -H "Content-Type: application/json" -d '${body.replaceAll("'", "'\\''")}'
+${curl}
 \`\`\`
 
-Queued, for anything that takes a while: \`POST ${queue}/${endpoint}\` answers \`request_id\`, \`status_url\` and \`response_url\`; poll the
-status until it is \`COMPLETED\`, then read the response. With fal's JavaScript client:
+${queued}
+With fal's JavaScript client:
 
 \`\`\`js
 import { fal } from "@fal-ai/client";

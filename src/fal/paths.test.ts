@@ -5,11 +5,11 @@ const ID = "019a1b2c-0000-7000-8000-000000000000";
 
 describe("paths of the queue", () => {
   it.each([
-    ["/fal-ai/qwen-image", { verb: "submit", endpoint: "fal-ai/qwen-image" }],
-    ["/fal-ai/qwen-image/", { verb: "submit", endpoint: "fal-ai/qwen-image" }],
-    ["//fal-ai//flux//dev/", { verb: "submit", endpoint: "fal-ai/flux/dev" }],
-    ["/workflows/u/n/extra/p", { verb: "submit", endpoint: "workflows/u/n/extra/p" }],
-    ["/workflows/execute", { verb: "submit", endpoint: "workflows/execute" }],
+    ["/fal-ai/qwen-image", { action: "submit", endpoint: "fal-ai/qwen-image" }],
+    ["/fal-ai/qwen-image/", { action: "submit", endpoint: "fal-ai/qwen-image" }],
+    ["//fal-ai//flux//dev/", { action: "submit", endpoint: "fal-ai/flux/dev" }],
+    ["/workflows/u/n/extra/p", { action: "submit", endpoint: "workflows/u/n/extra/p" }],
+    ["/workflows/execute", { action: "submit", endpoint: "workflows/execute" }],
   ])("%s submits", (path, expected) => expect(parseQueuePath(path)).toEqual(expected));
 
   describe.each([
@@ -17,8 +17,8 @@ describe("paths of the queue", () => {
     ["full", "fal-ai/wan/v2.2-a14b/text-to-video"],
     ["namespaced", "workflows/u/n"],
     ["without a name", "workflows/execute"],
-    // What fal's JavaScript client makes of that.
-    ["with a name that is none", "workflows/execute/undefined"],
+    // fal's JavaScript client makes this of it.
+    ["with an undefined name", "workflows/execute/undefined"],
     ["with an alias that is called requests", "fal-ai/requests"],
   ])("%s form", (_form, endpoint) => {
     it.each([
@@ -30,9 +30,9 @@ describe("paths of the queue", () => {
       ["//status//stream/", "stream"],
       ["/cancel", "cancel"],
       ["/rerun", "rerun"],
-    ])("…/requests/{id}%s", (suffix, verb) =>
+    ])("…/requests/{id}%s", (suffix, action) =>
       expect(parseQueuePath(`/${endpoint}/requests/${ID}${suffix}`)).toEqual({
-        verb,
+        action,
         endpoint,
         requestId: ID,
       }),
@@ -56,13 +56,13 @@ describe("paths of the queue", () => {
     "/v1/x",
   ])("%s fits no shape", (path) => expect(parseQueuePath(path)).toBeUndefined());
 
-  it("hand a malformed id on, to be told unknown like any other", () =>
+  it("pass a malformed id on, to be refused as unknown like any other", () =>
     expect(parseQueuePath("/a/b/requests/..%2f..%2fetc/status")).toMatchObject({
-      verb: "status",
+      action: "status",
       requestId: "..%2f..%2fetc",
     }));
 
-  it("have one method for each verb", () =>
+  it("have one method for each action", () =>
     expect(QUEUE_METHODS).toEqual({
       submit: "POST",
       status: "GET",
@@ -124,7 +124,7 @@ describe("proxy targets", () => {
     "https://fal.ai//[",
     "https://fal.ai/\\evil.example/llms.txt",
     "https://fal.ai/.//evil.example/llms.txt",
-  ])("%j is none", (url) => expect(proxyTarget(url)).toBeUndefined());
+  ])("refuses %j", (url) => expect(proxyTarget(url)).toBeUndefined());
 
   it.each([
     "https://queue.fal.run/../../v1/keys",
@@ -163,7 +163,7 @@ describe("trees by host name", () => {
     "xqueue.fal.run",
     "run",
     "constructor",
-  ])("%j is none", (authority) => expect(treeOfHost(authority)).toBeUndefined());
+  ])("finds none for %j", (authority) => expect(treeOfHost(authority)).toBeUndefined());
 
   it("no name belongs to two trees", () => {
     const names = Object.values(TREES).flatMap(({ hosts }) => [...hosts]);

@@ -1,30 +1,26 @@
-/** The events of a pipeline's stream (contract §11.5): pure translation. */
+/** Events of a pipeline's stream (contract §11.5). Pure translation. */
 import type { JsonObject } from "../core/json/json.ts";
 
-/** A node as events name it. */
+/** The identity of a node in events. */
 export interface StreamedNode {
   node: string;
   endpoint: string;
   requestId: string;
 }
 
-export const nodeSubmitEvent = ({ node, endpoint, requestId }: StreamedNode): JsonObject => ({
-  type: "submit",
-  node_id: node,
-  app_id: endpoint,
-  request_id: requestId,
-});
+export function nodeSubmitEvent({ node, endpoint, requestId }: StreamedNode): JsonObject {
+  return { type: "submit", node_id: node, app_id: endpoint, request_id: requestId };
+}
 
-export const nodeCompletionEvent = ({ node, endpoint }: StreamedNode, output: JsonObject): JsonObject => ({
-  type: "completion",
-  node_id: node,
-  app_id: endpoint,
-  output,
-});
+export function nodeCompletionEvent({ node, endpoint }: StreamedNode, output: JsonObject): JsonObject {
+  return { type: "completion", node_id: node, app_id: endpoint, output };
+}
 
-export const pipelineOutputEvent = (output: JsonObject): JsonObject => ({ type: "output", output });
+export function pipelineOutputEvent(output: JsonObject): JsonObject {
+  return { type: "output", output };
+}
 
-/** @param node empty when the failure is not a node's */
+/** @param node the node that failed; empty when the pipeline failed outside its nodes */
 export function pipelineErrorEvent(
   node: string,
   { status, body }: { status: number; body: JsonObject },

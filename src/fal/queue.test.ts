@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { LoggedEvent } from "../core/requests/events.ts";
 import { LIMITS } from "../core/limits.ts";
+import type { LoggedEvent } from "../core/requests/events.ts";
 import {
   requestUrls,
   type StatusView,
@@ -32,7 +32,7 @@ const line = (message: string): LoggedEvent => ({
   event: { type: "log", attempt: 1, level: "WARN", message },
 });
 
-describe("what a submit answers", () => {
+describe("the answer to a submit", () => {
   it("has all nine fields that fal's clients read", () =>
     expect(submitBody(BASE, view({}), 3)).toEqual({
       status: "IN_QUEUE",
@@ -44,13 +44,13 @@ describe("what a submit answers", () => {
       metrics: {},
     }));
 
-  it("names the short form, of a namespace three segments", () =>
+  it("has addresses in the short form, with three segments for a namespace", () =>
     expect(requestUrls(BASE, { endpoint: "workflows/u/n/extra/p", requestId: ID }).response_url).toBe(
       `${BASE}/workflows/u/n/requests/${ID}`,
     ));
 });
 
-describe("what a status answers", () => {
+describe("the answer to a status call", () => {
   it("IN_QUEUE: 202 with its position", () => {
     expect(statusBody(BASE, view({ position: 0 }))).toEqual({
       status: "IN_QUEUE",
@@ -92,7 +92,7 @@ describe("what a status answers", () => {
     expect(statusCode("COMPLETED")).toBe(200);
   });
 
-  it("a failure is COMPLETED with an error, never another word", () => {
+  it("a failure is COMPLETED with an error, never another state", () => {
     const error = { code: "runner_disconnected", message: "The runner went away." } as const;
     expect(statusBody(BASE, view({ state: "COMPLETED", error }))).toMatchObject({
       status: "COMPLETED",
@@ -105,12 +105,12 @@ describe("what a status answers", () => {
     });
   });
 
-  it("the reason of a retry is not the request's error yet", () =>
+  it("does not show the reason of a retry as the request's error", () =>
     expect(
       statusBody(BASE, view({ state: "IN_QUEUE", error: { code: "runner_disconnected", message: "gone" } })),
     ).not.toHaveProperty("error"));
 
-  it("logs are null when nobody asked, a list when somebody did, and hold lines only", () => {
+  it("has null logs unless they are requested, and then a list of lines only", () => {
     const events: LoggedEvent[] = [
       { id: "1-0", atMs: 1, event: { type: "queued", attempt: 0 } },
       line("hello"),
@@ -122,7 +122,7 @@ describe("what a status answers", () => {
     ]);
   });
 
-  it("lines of one millisecond have times of their own, in order: clients tell lines apart by time and text", () => {
+  it("gives each line of a millisecond its own time, by which clients distinguish them", () => {
     const lines = [line("a"), { ...line("a"), id: "5-1" }, { ...line("a"), id: "6-0" }];
     const stamps = (statusBody(BASE, view({ logs: lines })).logs as { timestamp: string }[]).map(
       ({ timestamp }) => timestamp,
@@ -149,7 +149,7 @@ describe("what a status answers", () => {
 describe("the headers of a submit", () => {
   const read = (headers: Record<string, string>) => submitOptions((name) => headers[name]);
 
-  it("say nothing by default", () => expect(read({})).toEqual({ priority: "normal", noRetry: false }));
+  it("have defaults", () => expect(read({})).toEqual({ priority: "normal", noRetry: false }));
 
   it.each([
     ["low", "low"],
@@ -195,7 +195,7 @@ describe("the headers of a submit", () => {
     expect(read({ "x-fal-request-timeout": value })).not.toHaveProperty("startTimeoutMs"),
   );
 
-  it("the newer name of the timeout wins, unless it cannot be read", () => {
+  it("prefers the newer name of the timeout, unless its value cannot be read", () => {
     expect(read({ "x-fal-request-start-timeout": "5", "x-fal-request-timeout": "60" }).startTimeoutMs).toBe(
       5_000,
     );

@@ -1,18 +1,22 @@
-/** The queue's bodies (contract §2): pure translation from our records to fal's fields. */
-import { appOf } from "../core/models/endpoint.ts";
+/**
+ * Headers and bodies of the queue (contract §2): translates our records to fal's fields. Pure translation.
+ */
+
 import { CATALOGUE } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
-import { parseEventId } from "../core/requests/event-id.ts";
-import type { LoggedEvent, Progress } from "../core/requests/events.ts";
 import type { JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
+import { appOf } from "../core/models/endpoint.ts";
 import type { RetryCondition } from "../core/models/model.ts";
 import type { NodeState } from "../core/pipelines/node-states.ts";
+import { parseEventId } from "../core/requests/event-id.ts";
+import type { LoggedEvent, Progress } from "../core/requests/events.ts";
 import type { Metrics, Priority, RequestIdentity, RequestState } from "../core/requests/request.ts";
 
 /**
- * The addresses of a request, in the short form that every client follows. `base` is the queue's root as the
- * caller reached it.
+ * Builds the addresses of a request, in the short form that every client follows.
+ *
+ * @param base the queue's root as the caller reached it
  */
 export function requestUrls(
   base: string,
@@ -22,19 +26,21 @@ export function requestUrls(
   return { response_url: url, status_url: `${url}/status`, cancel_url: `${url}/cancel` };
 }
 
-export const submitBody = (
+export function submitBody(
   base: string,
   request: Pick<RequestIdentity, "endpoint" | "requestId">,
   position: number,
-): JsonObject => ({
-  status: "IN_QUEUE",
-  request_id: request.requestId,
-  gateway_request_id: request.requestId,
-  ...requestUrls(base, request),
-  queue_position: position,
-  logs: null,
-  metrics: {},
-});
+): JsonObject {
+  return {
+    status: "IN_QUEUE",
+    request_id: request.requestId,
+    gateway_request_id: request.requestId,
+    ...requestUrls(base, request),
+    queue_position: position,
+    logs: null,
+    metrics: {},
+  };
+}
 
 export interface StatusView extends Pick<RequestIdentity, "endpoint" | "requestId"> {
   state: RequestState;
@@ -43,15 +49,15 @@ export interface StatusView extends Pick<RequestIdentity, "endpoint" | "requestI
   /** Denoising steps done; our addition to fal's body, which clients pass through untouched. */
   progress?: Progress;
   error?: ErrorInfo;
-  /** `undefined` when the caller did not ask for them: fal answers null then, and a list otherwise. */
+  /** `undefined` when the caller did not request them: fal answers null then, and a list otherwise. */
   logs?: LoggedEvent[];
-  /** Of a pipeline; our addition, as is what follows. */
+  /** The nodes of a pipeline. Our addition. */
   nodes?: readonly NodeState[];
-  /** The request that this one runs again. */
+  /** The id of the request that this one runs again. Our addition. */
   rerunOf?: string;
 }
 
-/** What a failed request's status says: fal's webhooks use the same sentence. */
+/** Words a failed request's error for its status, in the sentence that fal's webhooks use too. */
 function errorText({ code, message }: ErrorInfo): string {
   const { kind, status } = CATALOGUE[code];
   return kind === "input" || kind === "model" ? `Invalid status code: ${status}` : message;
@@ -79,7 +85,7 @@ export function statusBody(base: string, view: StatusView): JsonObject {
   return body;
 }
 
-/** Named as in fal's stream of a workflow (contract §11.5). */
+/** Describes a node with the field names of fal's workflow stream (contract §11.5). */
 const nodeEntry = ({ node, endpoint, requestId, ended, cache, error }: NodeState): JsonObject => ({
   node_id: node,
   app_id: endpoint,
@@ -89,12 +95,14 @@ const nodeEntry = ({ node, endpoint, requestId, ended, cache, error }: NodeState
   ...(error && { error: errorText(error), error_type: error.code }),
 });
 
-/** 202 until the end, 200 then: the fal SDK looks at nothing else (contract §2.2). */
-export const statusCode = (state: RequestState): 200 | 202 => (state === "COMPLETED" ? 200 : 202);
+/** Gives 200 for a request that has ended and 202 before: fal's SDK reads nothing else (contract §2.2). */
+export function statusCode(state: RequestState): 200 | 202 {
+  return state === "COMPLETED" ? 200 : 202;
+}
 
 /**
- * The time of a log line, to the microsecond: clients tell lines apart by time and text, so the lines of one
- * millisecond are numbered by their event ids, `<milliseconds>-<n>`.
+ * Formats the time of a log line, to the microsecond. Clients distinguish lines by time and text, so the
+ * lines of one millisecond are numbered by their event ids, `<milliseconds>-<n>`.
  */
 export function logTimestamp(id: string, atMs: number): string {
   const [ms = atMs, n = 0] = parseEventId(id) ?? [];
@@ -106,26 +114,29 @@ function logEntry({ id, atMs, event }: LoggedEvent): JsonObject[] {
   return [{ timestamp: logTimestamp(id, atMs), message: event.message, level: event.level, source: "USER" }];
 }
 
-/** fal's clients spell it `1`/`0` (JavaScript) or `true`/`false` (Python). */
-export const wantsLogs = (value: string | undefined): boolean =>
-  value === "1" || value?.toLowerCase() === "true";
+/** Reads the `logs` parameter. fal's clients write `1`/`0` (JavaScript) or `true`/`false` (Python). */
+export function wantsLogs(value: string | undefined): boolean {
+  return value === "1" || value?.toLowerCase() === "true";
+}
 
-/** The nodes of a pipeline, our addition, are asked for in the same way. */
-export const wantsNodes = (value: string | undefined): boolean => wantsLogs(value);
+/** Reads the `nodes` parameter, our addition for pipelines, which has the form of `logs`. */
+export function wantsNodes(value: string | undefined): boolean {
+  return wantsLogs(value);
+}
 
 export interface SubmitOptions {
   priority: Priority;
   startTimeoutMs?: number;
   noRetry: boolean;
-  /** The caller wants neither input nor output to be kept. */
+  /** False when neither input nor output may be stored beyond the request. */
   storeIo?: false;
-  /** Extra attempts by kind of failure. */
+  /** The most extra attempts for each kind of failure. */
   retryLimits?: Partial<Record<RetryCondition, number>>;
 }
 
 const RETRY_CONDITIONS: readonly RetryCondition[] = ["server_error", "timeout", "connection_error"];
 
-/** `{"timeout": {"retries": 2}}`; what cannot be read is ignored. */
+/** Reads `{"timeout": {"retries": 2}}`. Entries that cannot be read are ignored. */
 function readRetryLimits(header: string | undefined): SubmitOptions["retryLimits"] {
   let config: unknown;
   try {
@@ -143,7 +154,9 @@ function readRetryLimits(header: string | undefined): SubmitOptions["retryLimits
   return limits.length > 0 ? Object.fromEntries(limits) : undefined;
 }
 
-/** The headers that steer a submit (contract §2.1). What cannot be read is ignored, as fal does. */
+/**
+ * Reads the headers that steer a submit (contract §2.1). Values that cannot be read are ignored, as at fal.
+ */
 export function submitOptions(header: (name: string) => string | undefined): SubmitOptions {
   const retryLimits = readRetryLimits(header("x-fal-retry-config"));
   const startTimeoutMs =
@@ -160,7 +173,7 @@ export function submitOptions(header: (name: string) => string | undefined): Sub
 }
 
 /**
- * `30`, `30.0` or `0.5` seconds as milliseconds; anything else, and what lies outside the limits, is
+ * Reads `30`, `30.0` or `0.5` seconds as milliseconds. Any other text, and a time outside the limits, is
  * `undefined`.
  */
 function readSeconds(value: string | undefined): number | undefined {

@@ -2,12 +2,12 @@ import { describe, expect, it } from "vitest";
 import {
   errorMessage,
   looksLikeFrame,
+  parseRealtimePath,
   parseSocketAddress,
   readMaxBuffering,
-  realtimePlace,
 } from "./realtime.ts";
 
-describe("where an upgrade leads", () => {
+describe("the address of an upgrade", () => {
   it.each([
     ["localhost:8080", "/fal-ai/lcm/realtime?fal_jwt_token=a", "run", "/fal-ai/lcm/realtime"],
     ["localhost:8080", "/run/fal-ai/lcm/realtime", "run", "/fal-ai/lcm/realtime"],
@@ -26,7 +26,7 @@ describe("where an upgrade leads", () => {
     ["queue.fal.run", "/fal-ai/lcm"],
     ["localhost", "/wsx/lcm/../.."],
     ["localhost", "/fal-ai/lcm/requests/x"],
-  ])("%s%s leads nowhere", (host, target) => expect(parseSocketAddress(host, target)).toBeUndefined());
+  ])("%s%s is not served", (host, target) => expect(parseSocketAddress(host, target)).toBeUndefined());
 
   it("keeps the query", () =>
     expect(
@@ -36,9 +36,9 @@ describe("where an upgrade leads", () => {
     ).toBe("2"));
 });
 
-describe("which model a path means", () => {
+describe("the endpoint of a realtime path", () => {
   const models = new Set(["fal-ai/lcm", "fal-ai/fast/realtime", "fal-ai/fast", "workflows/u/n"]);
-  const place = (path: string) => realtimePlace(path, (endpoint) => models.has(endpoint));
+  const parse = (path: string) => parseRealtimePath(path, (endpoint) => models.has(endpoint));
 
   it.each([
     ["/fal-ai/lcm/realtime", "fal-ai/lcm", "/realtime", false],
@@ -50,10 +50,10 @@ describe("which model a path means", () => {
     ["/fal-ai/fast/realtime", "fal-ai/fast/realtime", "/realtime", false],
     ["/fal-ai/fast/realtime/realtime", "fal-ai/fast/realtime", "/realtime", false],
     ["/workflows/u/n/realtime", "workflows/u/n", "/realtime", false],
-  ])("%s", (path, endpoint, rest, raw) => expect(place(path)).toEqual({ endpoint, path: rest, raw }));
+  ])("%s", (path, endpoint, rest, raw) => expect(parse(path)).toEqual({ endpoint, path: rest, raw }));
 
-  it.each(["/fal-ai/unknown/realtime", "/fal-ai", "/", ""])("%s means none", (path) =>
-    expect(place(path)).toBeUndefined(),
+  it.each(["/fal-ai/unknown/realtime", "/fal-ai", "/", ""])("%s has none", (path) =>
+    expect(parse(path)).toBeUndefined(),
   );
 });
 
@@ -70,7 +70,7 @@ describe("max_buffering", () => {
   ])("%j", (value, expected) => expect(readMaxBuffering(value)).toBe(expected));
 });
 
-it("an engine's failure is INTERNAL_ERROR, a bad input names its fault, the door's codes are themselves", () => {
+it("reports an engine's failure as INTERNAL_ERROR, an input's faults, and a refusal by its code", () => {
   expect(JSON.parse(errorMessage({ code: "runner_server_error", message: "no" }))).toEqual({
     type: "x-fal-error",
     error: "INTERNAL_ERROR",
@@ -85,7 +85,7 @@ it("an engine's failure is INTERNAL_ERROR, a bad input names its fault, the door
   expect(JSON.parse(errorMessage({ code: "endpoint_unknown", message: "x" })).error).toBe("ENDPOINT_UNKNOWN");
 });
 
-it("a body is told from a start or end frame", () => {
+it("distinguishes a body from a start or end frame", () => {
   expect(looksLikeFrame('{"type":"x","request_id":"y"}')).toBe(true);
   expect(looksLikeFrame('{"echo":{"type":"x","request_id":"y"}}')).toBe(false);
   expect(looksLikeFrame('["type","request_id"]')).toBe(false);

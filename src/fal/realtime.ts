@@ -1,19 +1,20 @@
-/** Where sockets lead and what is said on them beside inputs and outputs (contract §5). */
-import { appLength, isEndpointId, pathSegments } from "../core/models/endpoint.ts";
+/** Addresses of WebSockets, and the messages on them beside inputs and outputs (contract §5). */
+
 import { CATALOGUE } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
+import { appLength, isEndpointId, pathSegments } from "../core/models/endpoint.ts";
 import { onGateway, TREES, treeOfHost } from "./paths.ts";
 
-/** What a socket's address asks for. */
+/** The parsed address of a socket. */
 export interface SocketAddress {
   /** `run`: frames to a model. `ws`: HTTP over WebSocket. */
   tree: "run" | "ws";
-  /** Below the tree, as it was sent. */
+  /** The path below the tree, as it was sent. */
   path: string;
   query: URLSearchParams;
 }
 
-/** Reads the target of an upgrade. `undefined`: no socket is served there. */
+/** Parses the request target of an upgrade. `undefined` when no socket is served there. */
 export function parseSocketAddress(host: string, target: string): SocketAddress | undefined {
   const [rawPath = "", ...query] = target.split("?");
   const tree = treeOfHost(host.toLowerCase());
@@ -27,28 +28,27 @@ export function parseSocketAddress(host: string, target: string): SocketAddress 
   return run === undefined ? undefined : { tree: "run", path: run, query: params };
 }
 
-export interface RealtimePlace {
+export interface RealtimeEndpoint {
   endpoint: string;
   /**
-   * What stands behind the endpoint, with a slash: `/realtime` however often it was said, `/custom`, or
-   * nothing.
+   * The path after the endpoint, with a slash: `/realtime` however often it is repeated, `/custom`, or "".
    */
   path: string;
   /**
-   * Nothing behind the endpoint: a raw socket (`ws_connect`, contract §5.4), whose frames are passed on
-   * untouched.
+   * True when nothing follows the endpoint: a raw socket (`ws_connect`, contract §5.4), whose frames are
+   * passed on unchanged.
    */
   raw: boolean;
 }
 
 /**
- * Which model a path below `/run` means: the longest leading part that is an endpoint. Python doubles
- * `/realtime` where the endpoint's own name ends with it (contract §5.1). `undefined`: none.
+ * Finds the endpoint in a path below `/run`: the longest leading part that `isEndpoint` accepts; `undefined`
+ * when there is none. Python doubles `/realtime` where the endpoint's own name ends with it (contract §5.1).
  */
-export function realtimePlace(
+export function parseRealtimePath(
   path: string,
   isEndpoint: (endpoint: string) => boolean,
-): RealtimePlace | undefined {
+): RealtimeEndpoint | undefined {
   const segments = pathSegments(path);
   for (let count = segments.length; count >= appLength(segments); count--) {
     const endpoint = segments.slice(0, count).join("/");
@@ -61,17 +61,20 @@ export function realtimePlace(
   return undefined;
 }
 
-/** `max_buffering`: 1 to 60 inputs; `undefined` when absent, `"invalid"` for anything else. */
+/** Reads `max_buffering`, 1 to 60 inputs: `undefined` when absent, `"invalid"` for any other value. */
 export function readMaxBuffering(value: string | null): number | undefined | "invalid" {
   if (value === null) return undefined;
   const count = /^\d{1,3}$/.test(value) ? Number(value) : 0;
   return count >= 1 && count <= 60 ? count : "invalid";
 }
 
-/** Ends a failed handshake: JS forgets its token, fetches another and tries again (contract §5.3). */
+/**
+ * Ends a failed handshake. fal's JavaScript client discards its token, fetches another and tries again
+ * (contract §5.3).
+ */
 export const UNAUTHORIZED = JSON.stringify({ status: "error", error: "Unauthorized" });
 
-/** JS swallows it and connects again at the next send. */
+/** Ends an idle session. fal's JavaScript client ignores the message and connects again at the next send. */
 export const TIMEOUT = JSON.stringify({
   type: "x-fal-error",
   error: "TIMEOUT",
@@ -79,9 +82,9 @@ export const TIMEOUT = JSON.stringify({
 });
 
 /**
- * An error as clients read it: `INTERNAL_ERROR` when the engine or the platform failed, `INVALID_INPUT` with
- * the faults in `detail`, else (a refusal at the door, one session too many) the code of the catalogue in
- * capitals.
+ * Encodes an error as clients read it: `INTERNAL_ERROR` when the engine or the platform failed,
+ * `INVALID_INPUT` with the faults in `detail`, and for every other error, such as a refused handshake or one
+ * session too many, the code of the catalogue in capitals.
  */
 export function errorMessage({ code, message, faults }: ErrorInfo): string {
   const { kind } = CATALOGUE[code];
@@ -92,29 +95,34 @@ export function errorMessage({ code, message, faults }: ErrorInfo): string {
   return JSON.stringify({ type: "x-fal-error", error, reason, ...(faults && { detail: faults }) });
 }
 
-/**
- * What clients let pass unseen. `timing`: seconds the engine had an input. `lost`: inputs that went with a
- * lost engine.
- */
-export const timingMessage = (seconds: number): string =>
-  JSON.stringify({ type: "x-fal-message", action: "timings", timing: Math.round(seconds * 1e6) / 1e6 });
-export const resumedMessage = (lost: number): string =>
-  JSON.stringify({ type: "x-fal-message", action: "resumed", lost });
+/** Reports how long the engine had an input. Clients ignore the message. */
+export function timingMessage(seconds: number): string {
+  const timing = Math.round(seconds * 1e6) / 1e6;
+  return JSON.stringify({ type: "x-fal-message", action: "timings", timing });
+}
 
-/** HTTP over WebSocket (contract §5.5). */
-export const startFrame = (requestId: string, status: number, headers: Record<string, string>): string =>
-  JSON.stringify({ type: "start", request_id: requestId, status, headers });
-export const endFrame = (requestId: string, status: number, seconds: number): string =>
-  JSON.stringify({
+/** Reports how many inputs were lost with an engine that is replaced. Clients ignore the message. */
+export function resumedMessage(lost: number): string {
+  return JSON.stringify({ type: "x-fal-message", action: "resumed", lost });
+}
+
+/** Opens an answer of HTTP over WebSocket (contract §5.5). */
+export function startFrame(requestId: string, status: number, headers: Record<string, string>): string {
+  return JSON.stringify({ type: "start", request_id: requestId, status, headers });
+}
+
+/** Ends an answer of HTTP over WebSocket (contract §5.5). `seconds`: from the payload to the first byte. */
+export function endFrame(requestId: string, status: number, seconds: number): string {
+  const firstByteSeconds = Math.round(seconds * 1e4) / 1e4;
+  return JSON.stringify({
     type: "end",
     request_id: requestId,
     status,
-    time_to_first_byte_seconds: Math.round(seconds * 1e4) / 1e4,
+    time_to_first_byte_seconds: firstByteSeconds,
   });
+}
 
-/**
- * Whether a body sent as text would be taken for a start or end frame: one with both `type` and `request_id`.
- */
+/** Tells whether clients would take a body sent as text for a start or end frame: `type` and `request_id`. */
 export function looksLikeFrame(body: string): boolean {
   if (!body.includes('"request_id"') || !body.includes('"type"')) return false;
   try {

@@ -2,8 +2,8 @@ import { describe, expect, it } from "vitest";
 import type { Json } from "../core/json/json.ts";
 import { readRerun } from "./rerun.ts";
 
-describe("what asks for a rerun", () => {
-  it("names a node to begin with, and fields that are to be others", () => {
+describe("the body of a rerun", () => {
+  it("names a node to begin with, and fields to replace", () => {
     expect(readRerun({})).toEqual({ input: {}, nodes: {} });
     expect(
       readRerun({
@@ -24,17 +24,17 @@ describe("what asks for a rerun", () => {
     [{ from: 3, node: "x" }, ["body.node", "body.from"]],
     [{ overrides: { video: { seed: 1 } } }, ["body.overrides.video"]],
     [
-      { overrides: { input: [], nodes: { video: 3, sound: {} } } },
+      { overrides: { input: [], nodes: { video: 3, audio: {} } } },
       ["body.overrides.input", "body.overrides.nodes.video"],
     ],
     [{ overrides: { nodes: [{}] } }, ["body.overrides.nodes"]],
-  ])("%j is refused, all that is wrong named together", (body, places) => {
+  ])("refuses %j and names every fault", (body, locations) => {
     let faults: { loc: (string | number)[] }[] = [];
     try {
       readRerun(body);
     } catch (error) {
       ({ faults } = error as { faults: typeof faults });
     }
-    expect(faults.map(({ loc }) => loc.join(".")).sort()).toEqual([...places].sort());
+    expect(faults.map(({ loc }) => loc.join(".")).sort()).toEqual([...locations].sort());
   });
 });

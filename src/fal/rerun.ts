@@ -1,36 +1,36 @@
 /**
- * What asks for a pipeline's request to be run again in part, our addition to the queue: `{from?, overrides?:
- * {input?, nodes?}}`.
+ * The body that runs a pipeline's request again in part, our addition to the queue:
+ * `{from?, overrides?: {input?, nodes?}}`.
  */
 import { type InputFault, TemperaError } from "../core/errors/tempera-error.ts";
 import type { Json, JsonObject } from "../core/json/json.ts";
 
 export interface Rerun {
-  /** The node that must run again, though its input may be the same. */
+  /** The node that must run again even when its input is the same. */
   from?: string;
-  /** Fields of the pipeline's input that are to be others. */
+  /** Fields of the pipeline's input to replace. */
   input: JsonObject;
-  /** By node: fields of its input that are to be others, whatever the pipeline gives it. */
+  /** By node: fields of its input to replace, whatever the pipeline passes to it. */
   nodes: Record<string, JsonObject>;
 }
 
 /**
- * Reads the body; an empty one runs again what failed, or was never begun. Throws `input_invalid` with all
- * that is wrong.
+ * Reads the body. An empty one runs the nodes again that failed or never began. Throws `input_invalid` with
+ * every fault.
  */
 export function readRerun(body: Json): Rerun {
   const faults: InputFault[] = [];
-  const fault = (loc: string[], msg: string, type: string): void =>
+  const addFault = (loc: string[], msg: string, type: string): void =>
     void faults.push({ loc: ["body", ...loc], msg, type });
   const fields = (value: Json | undefined, loc: string[], known?: string[]): JsonObject => {
     if (value === undefined || value === null) return {};
     if (typeof value !== "object" || Array.isArray(value)) {
-      fault(loc, "Input should be a valid dictionary", "dict_type");
+      addFault(loc, "Input should be a valid dictionary", "dict_type");
       return {};
     }
     for (const name of Object.keys(value)) {
       if (known && !known.includes(name))
-        fault(
+        addFault(
           [...loc, name],
           `Value error, not a field of a rerun; there are ${known.join(" and ")}`,
           "extra_forbidden",
@@ -41,7 +41,7 @@ export function readRerun(body: Json): Rerun {
   const { from, overrides } = fields(body, [], ["from", "overrides"]);
   const { input, nodes } = fields(overrides, ["overrides"], ["input", "nodes"]);
   if (from !== undefined && from !== null && typeof from !== "string")
-    fault(["from"], "Input should be a valid string", "string_type");
+    addFault(["from"], "Input should be a valid string", "string_type");
   const given = Object.entries(fields(nodes, ["overrides", "nodes"]));
   const rerun: Rerun = {
     ...(typeof from === "string" && { from }),

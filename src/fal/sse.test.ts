@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { SSE_HEADERS, SSE_PING, sseEvent } from "./sse.ts";
 
 describe("server-sent events", () => {
-  it("are one line of JSON and a blank line, with an id when they can be resumed after", () => {
+  it("are one line of JSON and a blank line, with an id when a stream can resume after them", () => {
     expect(sseEvent({ a: 1 })).toBe('data: {"a":1}\n\n');
     expect(sseEvent({ a: 1 }, "5-0")).toBe('id: 5-0\ndata: {"a":1}\n\n');
   });
@@ -24,15 +24,15 @@ describe("server-sent events", () => {
     expect(JSON.parse(event.slice("data: ".length))).toEqual({ text });
   });
 
-  it("survive a cut at every byte", () => {
+  it("can be split at any byte", () => {
     const event = sseEvent({ text: "é😀漢" });
     const bytes = Buffer.from(event);
     for (let at = 0; at <= bytes.length; at++)
       expect(bytes.subarray(0, at).toString("utf8") + bytes.subarray(at).toString("utf8")).toBe(event);
   });
 
-  it("ping with a comment, which no client takes for data", () => expect(SSE_PING).toMatch(/^:[^\n]*\n\n$/));
+  it("ping with a comment, which no client reads as data", () => expect(SSE_PING).toMatch(/^:[^\n]*\n\n$/));
 
-  it("are not kept by any cache on the way", () =>
+  it("are not stored by any cache on the way", () =>
     expect(SSE_HEADERS).toMatchObject({ "content-type": "text/event-stream", "cache-control": "no-store" }));
 });

@@ -1,6 +1,6 @@
 /**
- * Server-sent events as fal's clients can read them (contract §2.3, §4.2): LF only, one JSON value an event,
- * pings as comments, and nothing but ASCII on the wire, because the JavaScript client decodes chunk by chunk.
+ * Server-sent events as fal's clients can read them (contract §2.3, §4.2): LF only, one JSON value per event,
+ * pings as comments, and only ASCII on the wire, because the JavaScript client decodes chunk by chunk.
  */
 import type { Json } from "../core/json/json.ts";
 
@@ -10,11 +10,16 @@ const asciiJson = (value: Json): string =>
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
 
-/** `id` is only given to events that can be resumed after (`Last-Event-ID`). */
-export const sseEvent = (data: Json, id?: string): string =>
-  `${id === undefined ? "" : `id: ${id}\n`}data: ${asciiJson(data)}\n\n`;
+/**
+ * Encodes one event.
+ *
+ * @param id only for events after which a stream can be resumed (`Last-Event-ID`)
+ */
+export function sseEvent(data: Json, id?: string): string {
+  return `${id === undefined ? "" : `id: ${id}\n`}data: ${asciiJson(data)}\n\n`;
+}
 
-/** Opens a stream whose first event may be a while: headers and a first byte go out at once. */
+/** Opens a stream whose first event may be late, so that headers and a first byte are sent at once. */
 export const SSE_OPEN = ": open\n\n";
 
 export const SSE_PING = ": ping\n\n";
@@ -22,6 +27,6 @@ export const SSE_PING = ": ping\n\n";
 export const SSE_HEADERS = {
   "content-type": "text/event-stream",
   "cache-control": "no-store",
-  // Tells nginx not to gather events before it passes them on.
+  // Makes nginx pass each event on without buffering.
   "x-accel-buffering": "no",
 } as const;

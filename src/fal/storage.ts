@@ -1,16 +1,18 @@
 /** fal's storage wire (contract §6): headers, bodies and paths of uploads and files. Pure translation. */
 import { type InputFault, TemperaError } from "../core/errors/tempera-error.ts";
-import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import type { Acl, Decision, Lifecycle } from "../core/files/lifecycle.ts";
+import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 
-/** On uploads. */
+/** The lifecycle header of uploads. */
 export const LIFECYCLE_HEADER = "x-fal-object-lifecycle";
-/** On calls of a model, for the files it will produce; Python's client also sends it with uploads. */
+/**
+ * The lifecycle header of calls, for the files that a model produces. Python's client uploads with it too.
+ */
 export const LIFECYCLE_PREFERENCE_HEADER = "x-fal-object-lifecycle-preference";
 
-/** fal's words for lifetimes, in seconds. `never` is none. */
-const WORDS: ReadonlyMap<unknown, number | undefined> = new Map<unknown, number | undefined>([
+/** fal's names for lifetimes, in seconds; `undefined` for a file that never expires. */
+const LIFETIMES: ReadonlyMap<unknown, number | undefined> = new Map<unknown, number | undefined>([
   ["never", undefined],
   ["immediate", 60],
   ["1h", 3_600],
@@ -21,16 +23,16 @@ const WORDS: ReadonlyMap<unknown, number | undefined> = new Map<unknown, number 
 ]);
 const STORAGE_TYPES = ["fal-cdn-v3", "fal-cdn", "gcs"];
 const DECISIONS: readonly unknown[] = ["allow", "forbid", "hide"] satisfies Decision[];
-/** `type/subtype`, parameters allowed: what may stand in a header. */
+/** `type/subtype`, with or without parameters, in characters that a header may have. */
 const CONTENT_TYPE = /^[\w!#$&^.+-]{1,100}\/[\w!#$&^.+-]{1,100}(?:\s*;[\x20-\x7e]{0,200})?$/;
 
 const fault = (loc: InputFault["loc"], msg: string, type: string): TemperaError =>
   new TemperaError("input_invalid", undefined, { faults: [{ loc, msg, type }] });
 
 /**
- * Reads a lifecycle header: JSON of `expiration_duration_seconds` (seconds, one of fal's words, or null for
- * never) and `initial_acl`. Throws `input_invalid` for what cannot be read: a file somebody wants private
- * must not become public.
+ * Reads a lifecycle header: JSON of `expiration_duration_seconds` (seconds, one of `LIFETIMES`, or null for
+ * never) and `initial_acl`. Throws `input_invalid` when it cannot be read: a file that its owner wants
+ * private must not become public.
  */
 function readLifecycle(header: string | undefined, name: string = LIFECYCLE_HEADER): Lifecycle {
   if (header === undefined || header.trim() === "") return {};
@@ -51,8 +53,8 @@ function readLifecycle(header: string | undefined, name: string = LIFECYCLE_HEAD
   return { ...(lifetimeSeconds !== undefined && { lifetimeSeconds }), ...(acl && { acl }) };
 }
 
-/** Whether a lifecycle header says how long: `null` and `never` do, and mean for ever. */
-export function saysHowLong(header: string | undefined): boolean {
+/** Tells whether a lifecycle header sets a lifetime. `null` and `never` do: they mean for ever. */
+export function setsLifetime(header: string | undefined): boolean {
   try {
     const value: unknown = JSON.parse(header ?? "");
     return typeof value === "object" && value !== null && Object.hasOwn(value, "expiration_duration_seconds");
@@ -62,37 +64,36 @@ export function saysHowLong(header: string | undefined): boolean {
 }
 
 /**
- * What a call wants for its files: what its header says, and where it says nothing its owner's defaults. A
- * header without an access list leaves the default one in force: it must not make public what its owner keeps
- * closed.
+ * Merges a call's lifecycle header with its owner's defaults; fields of the header win. A header without an
+ * access list leaves the default one in force: it must not make public what its owner keeps private.
  */
-export function wantedLifecycle(
+export function resolveLifecycle(
   header: string | undefined,
   name: string,
   defaults: Lifecycle | undefined,
 ): Lifecycle {
-  const asked = readLifecycle(header, name);
-  if (!defaults) return asked;
+  const requested = readLifecycle(header, name);
+  if (!defaults) return requested;
   if (header === undefined || header.trim() === "") return defaults;
-  return { ...asked, ...(!asked.acl && defaults.acl && { acl: defaults.acl }) };
+  return { ...requested, ...(!requested.acl && defaults.acl && { acl: defaults.acl }) };
 }
 
 function readLifetime(value: Json | undefined, loc: InputFault["loc"]): number | undefined {
-  if (value === undefined || value === null || WORDS.has(value)) return WORDS.get(value);
+  if (value === undefined || value === null || LIFETIMES.has(value)) return LIFETIMES.get(value);
   if (typeof value !== "number" || !(value > 0))
     throw fault(
       loc,
-      `Input should be a number of seconds above 0, null, or one of ${[...WORDS.keys()].join(", ")}`,
+      `Input should be a number of seconds above 0, null, or one of ${[...LIFETIMES.keys()].join(", ")}`,
       "value_error",
     );
   return value > LIMITS.fileLifetimeSecondsMax ? undefined : value;
 }
 
-/** `{default, rules: [{user, decision}]}`; `undefined` for none. Throws `input_invalid`. */
+/** Reads `{default, rules: [{user, decision}]}`; `undefined` when absent. Throws `input_invalid`. */
 function readAcl(value: unknown, loc: InputFault["loc"]): Acl | undefined {
   if (value === undefined || value === null) return undefined;
   if (!isObject(value)) throw fault(loc, "Input should be a JSON object", "dict_type");
-  const { default: otherwise = "allow", rules = [] } = value;
+  const { default: fallback = "allow", rules = [] } = value;
   const decision = (given: Json | undefined, at: InputFault["loc"]): Decision => {
     if (!DECISIONS.includes(given)) throw fault(at, `Input should be ${DECISIONS.join(", ")}`, "one_of");
     return given as Decision;
@@ -106,7 +107,7 @@ function readAcl(value: unknown, loc: InputFault["loc"]): Acl | undefined {
       "sequence_too_long",
     );
   return {
-    default: decision(otherwise, [...loc, "default"]),
+    default: decision(fallback, [...loc, "default"]),
     rules: (rules ?? []).map((rule, at) => {
       if (!isObject(rule)) throw fault([...loc, "rules", at], "Input should be a JSON object", "dict_type");
       const { user } = rule;
@@ -121,7 +122,9 @@ function readAcl(value: unknown, loc: InputFault["loc"]): Acl | undefined {
   };
 }
 
-/** A content type that can stand in a header; `application/octet-stream` for none. Throws `input_invalid`. */
+/**
+ * Reads a content type that a header may have, by default `application/octet-stream`. Throws `input_invalid`.
+ */
 export function readContentType(value: unknown, loc: InputFault["loc"]): string {
   if (value === undefined || value === null || value === "") return "application/octet-stream";
   if (typeof value !== "string") throw fault(loc, "Input should be a valid string", "string_type");
@@ -130,7 +133,7 @@ export function readContentType(value: unknown, loc: InputFault["loc"]): string 
   return value;
 }
 
-/** The body of both initiate calls. `fileName` is as the caller gave it. Throws `input_invalid`. */
+/** Reads the body of both initiate calls. `fileName` is as the caller sent it. Throws `input_invalid`. */
 export function readInitiate(
   body: Json,
   storageType: string | undefined,
@@ -148,8 +151,8 @@ export function readInitiate(
 }
 
 /**
- * The body that completes an upload: `{parts: [{partNumber, etag}]}` in any order, etags with or without
- * quotes.
+ * Reads the body that completes an upload: `{parts: [{partNumber, etag}]}` in any order, etags with or
+ * without quotes. Throws `input_invalid`.
  */
 export function readParts(body: Json): { number: number; etag: string }[] {
   const parts = isObject(body) ? body.parts : undefined;
@@ -172,7 +175,7 @@ export function readParts(body: Json): { number: number; etag: string }[] {
   });
 }
 
-/** The body of `POST {file}/sign`. Throws `input_invalid`. @returns seconds */
+/** Reads the body of `POST {file}/sign`. Returns seconds. Throws `input_invalid`. */
 export function readSign(body: Json): number {
   if (!isObject(body)) throw fault(["body"], "Input should be a valid dictionary", "model_attributes_type");
   const { duration = 3_600, scope = ["read"] } = body;
@@ -189,26 +192,27 @@ export function readSign(body: Json): number {
 }
 
 /**
- * The answer of the CDN token call. The time is written with an offset and without fractions: older Pythons
- * cannot read it otherwise (contract §6.2).
+ * Builds the answer of the CDN token call. The time has an offset and no fraction: older Pythons cannot read
+ * any other form (contract §6.2).
  *
  * @param filesRoot `http://localhost:8080/files`; clients append `/files/upload/multipart` to `base_url`
  */
-export const cdnTokenBody = (token: string, expiresAtMs: number, filesRoot: string): JsonObject => ({
-  token,
-  token_type: "Bearer",
-  base_url: filesRoot.replace(/\/files$/, ""),
-  expires_at: `${new Date(expiresAtMs).toISOString().slice(0, 19)}+00:00`,
-});
+export function cdnTokenBody(token: string, expiresAtMs: number, filesRoot: string): JsonObject {
+  return {
+    token,
+    token_type: "Bearer",
+    base_url: filesRoot.replace(/\/files$/, ""),
+    expires_at: `${new Date(expiresAtMs).toISOString().slice(0, 19)}+00:00`,
+  };
+}
 
-/** What a path on the files tree is about. */
+/** A parsed path on the files tree. */
 export type FilePath =
   /** An artifact without a record: `ab/ab12….png`. */
   | { kind: "artifact"; path: string; sign: boolean }
   | { kind: "file"; fileId: string; name: string; sign: boolean }
   /**
-   * One part of an upload, or its end. `uploadId`: in Python's form; JavaScript's has a signed address
-   * instead.
+   * One part of an upload, or its completion. Python's form has an `uploadId`, JavaScript's a signed address.
    */
   | { kind: "part"; fileId: string; name: string; uploadId?: string; part: number }
   | { kind: "complete"; fileId: string; name: string; uploadId?: string }
@@ -219,8 +223,8 @@ const ARTIFACT = /^[0-9a-f]{2}\/[0-9a-f]{64}\.[a-z0-9]{1,8}$/;
 const FILE_ID = /^[0-9a-f]{32}$/;
 
 /**
- * What a path below the files root is about; `undefined` when it fits no shape. A doubled `files/` is
- * forgiven: some callers append it to a root that ends with it.
+ * Parses a path below the files root; `undefined` when it fits no shape. A doubled `files/` is ignored: some
+ * callers append it to a root that ends with it.
  *
  * @param path without a leading slash
  */

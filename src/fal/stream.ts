@@ -1,13 +1,12 @@
-/**
- * The events of a model's stream (contract §4): pure translation from ours to what fal's clients are given.
- */
+/** Events of a model's stream (contract §4): translates ours to those that fal's clients read. */
+
+import type { JsonObject } from "../core/json/json.ts";
 import { parseEventId } from "../core/requests/event-id.ts";
 import type { RequestEvent } from "../core/requests/events.ts";
-import type { JsonObject } from "../core/json/json.ts";
 
 /**
- * What an event of a running job shows to who streams it; `undefined`: nothing. Its output, which comes last,
- * is bare.
+ * Translates an event of a running job; `undefined` when the stream does not show it. The output, which comes
+ * last, is sent as it is.
  */
 export function streamEvent(event: Exclude<RequestEvent, { type: "done" }>): JsonObject | undefined {
   switch (event.type) {
@@ -31,16 +30,20 @@ export function streamEvent(event: Exclude<RequestEvent, { type: "done" }>): Jso
   }
 }
 
-/** A failure in mid-stream, as fal's workflow streams spell it (contract §4.2). */
+/** Builds the event of a failure in mid-stream, in the form of fal's workflow streams (contract §4.2). */
 export function streamErrorEvent({ status, body }: { status: number; body: JsonObject }): JsonObject {
   const message = typeof body.detail === "string" ? body.detail : `Invalid status code: ${status}`;
   return { type: "error", message, error: { status, body } };
 }
 
-/** The id of a stream's event names the request too: a caller who comes back says nothing else. */
-export const streamEventId = (requestId: string, eventId: string): string => `${requestId}/${eventId}`;
+/**
+ * Builds the id of a stream's event. It names the request too, because a resuming caller sends nothing else.
+ */
+export function streamEventId(requestId: string, eventId: string): string {
+  return `${requestId}/${eventId}`;
+}
 
-/** `undefined` for anything that `streamEventId` did not make. */
+/** Parses an id that `streamEventId` made; `undefined` for any other text. */
 export function parseStreamEventId(text: string): { requestId: string; eventId: string } | undefined {
   const [requestId = "", eventId = "", ...rest] = text.split("/");
   return rest.length === 0 && parseEventId(eventId)

@@ -1,4 +1,4 @@
-/** What a request for an app token says (contract §5.2). */
+/** The body of a request for an app token (contract §5.2). */
 import { type InputFault, TemperaError } from "../core/errors/tempera-error.ts";
 import type { Json } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
@@ -9,8 +9,8 @@ export interface TokenRequest {
 }
 
 /**
- * Reads `{allowed_apps, token_expiration}`; `duration` is the other name of the second (`/tokens/realtime`).
- * Throws `input_invalid` with the faults.
+ * Reads `{allowed_apps, token_expiration}`. `/tokens/realtime` calls the second field `duration`. Throws
+ * `input_invalid` with every fault.
  */
 export function readTokenRequest(body: Json): TokenRequest {
   const faults: InputFault[] = [];
@@ -22,7 +22,9 @@ export function readTokenRequest(body: Json): TokenRequest {
       ? apps
       : [];
   if (allowedApps.length === 0 || allowedApps.length > LIMITS.tokenAppsMax) {
-    const msg = `Input should be a list of 1 to ${LIMITS.tokenAppsMax} names of applications, such as ["fal-ai/lcm"]`;
+    const msg =
+      `Input should be a list of 1 to ${LIMITS.tokenAppsMax} names of applications, ` +
+      'such as ["fal-ai/lcm"]';
     faults.push({ loc: ["body", "allowed_apps"], msg, type: "list_type" });
   }
   const seconds = expiration ?? LIMITS.tokenSeconds;

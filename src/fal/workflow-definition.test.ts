@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { GraphDraft } from "../core/pipelines/parsed-graph.ts";
 import type { Json } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
+import type { GraphDraft } from "../core/pipelines/parsed-graph.ts";
 import { readContents, readExecution } from "./workflow-definition.ts";
 
 const run = (over: object = {}): Json => ({
@@ -39,7 +39,7 @@ const workedMs = (): number => {
 };
 
 describe("the nodes of a definition", () => {
-  it("run is model, display is output, and an input node is only its defaults", () => {
+  it("reads run as model, display as output, and an input node as defaults", () => {
     const { nodes, input } = read({
       input: { id: "input", type: "input", depends: [], input: { prompt: "a fox", steps: 4 } },
       a: run({ type: "run" }),
@@ -65,7 +65,7 @@ describe("the nodes of a definition", () => {
     });
   });
 
-  it("names of any script, with hyphens", () => {
+  it("accepts names of any script, with hyphens", () => {
     const ids = ["node-image", "görüntü", "画像_1", "a--b", "1", "constructor"];
     expect(
       read({ a: run(), ...Object.fromEntries(ids.map((id) => [id, run()])) }).nodes.map(({ id }) => id),
@@ -89,12 +89,12 @@ describe("the nodes of a definition", () => {
     [
       "the input's name",
       { input: run() },
-      "contents/nodes/input: Value error, 'input' is the name of what the caller gives",
+      "contents/nodes/input: Value error, 'input' is the name of the caller's input",
     ],
     [
-      "an id that is another",
+      "an id that is not the node's name",
       { a: run({ id: "b" }) },
-      "contents/nodes/a/id: Value error, the id is not the name that the node stands under: 'a'",
+      "contents/nodes/a/id: Value error, the id should be the node's name in the map, 'a'",
     ],
     [
       "another type",
@@ -104,7 +104,7 @@ describe("the nodes of a definition", () => {
     ["no type", { a: { app: "tempera/stub" } }, "should be 'run' or 'display'; it has none"],
     ["no app", { a: { type: "run" } }, "contents/nodes/a/app: Field required"],
     [
-      "an app that is none",
+      "an invalid app",
       { a: run({ app: "stub" }) },
       "contents/nodes/a/app: Value error, 'stub' cannot be the id of an endpoint",
     ],
@@ -114,43 +114,44 @@ describe("the nodes of a definition", () => {
       "contents/nodes/a/input: Input should be a valid dictionary",
     ],
     [
-      "depends that is no list",
+      "a `depends` that is not a list",
       { a: run({ depends: "input" }) },
       "contents/nodes/a/depends: Input should be a valid list",
     ],
     [
-      "depends on a number",
+      "a number in `depends`",
       { a: run({ depends: ["input", 3] }) },
       "contents/nodes/a/depends/1: Input should be a valid string",
     ],
-    ["a node that is text", { a: "run" }, "contents/nodes/a: Input should be a valid dictionary"],
+    ["a node that is a string", { a: "run" }, "contents/nodes/a: Input should be a valid dictionary"],
     [
-      "nothing that runs",
+      "a definition without calls",
       { shown: { type: "display", fields: { a: "$input.a" } } },
       "has no node that calls a model",
     ],
-  ])("refuses %s", (_what, nodes, says) => {
-    expect(faults(contents(nodes)).join("\n")).toContain(says);
+  ])("refuses %s", (_what, nodes, message) => {
+    expect(faults(contents(nodes)).join("\n")).toContain(message);
   });
 
   it("names every fault", () => {
     expect(faults(contents({ a: run({ app: 1, depends: 2 }), "b.c": run(), d: null }))).toHaveLength(4);
   });
 
-  it("refuses more nodes than there may be, at once", () => {
+  it("refuses too many nodes quickly", () => {
     const many = (count: number): Json =>
       contents(Object.fromEntries(Array.from({ length: count }, (_, i) => [`n${i}`, run()])));
     expect(faults(many(LIMITS.pipelineNodesMax))).toEqual([]);
     const begun = workedMs();
     expect(faults(many(10_000))).toEqual([
-      "contents/nodes: Value error, the workflow has 10,000 nodes, more than the 500 that one may have; split it into workflows that call one another",
+      "contents/nodes: Value error, the workflow has 10,000 nodes, more than the 500 that one may have; " +
+        "split it into workflows that call one another",
     ]);
     expect(workedMs() - begun).toBeLessThan(1_500);
   });
 });
 
-describe("what a definition takes and answers", () => {
-  it("fields of every kind become a schema, and what is not understood is open", () => {
+describe("the input and output of a definition", () => {
+  it("turns fields of every kind into a schema, in which an unknown type accepts any value", () => {
     const { input } = read(
       { a: run() },
       {
@@ -164,7 +165,7 @@ describe("what a definition takes and answers", () => {
               description: "What to paint",
               modelId: "a",
             },
-            pictures: { type: { kind: "list", elementType: "string" } },
+            images: { type: { kind: "list", elementType: "string" } },
             rows: {
               type: { kind: "list", elementType: { kind: "list", elementType: "integer" } },
               default: [],
@@ -177,17 +178,17 @@ describe("what a definition takes and answers", () => {
     expect(input).toEqual({
       type: "object",
       required: ["prompt"],
-      "x-fal-order-properties": ["prompt", "pictures", "rows", "look"],
+      "x-fal-order-properties": ["prompt", "images", "rows", "look"],
       properties: {
         prompt: { title: "Prompt", description: "What to paint", type: "string" },
-        pictures: { type: "array", items: { type: "string" } },
+        images: { type: "array", items: { type: "string" } },
         rows: { type: "array", items: { type: "array", items: { type: "integer" } }, default: [] },
         look: { default: "plain", enum: ["plain", "wild"] },
       },
     });
   });
 
-  it("a JSON Schema of the SDK, with its references put in their places", () => {
+  it("reads a JSON Schema of the SDK and resolves its references", () => {
     const schema = {
       title: "Input",
       type: "object",
@@ -209,7 +210,7 @@ describe("what a definition takes and answers", () => {
     });
   });
 
-  it("a schema that is large, or branches into itself, is refused and not followed", () => {
+  it("refuses a schema that is large or contains itself, without following it", () => {
     const twice = (name: string): Json => ({
       anyOf: [{ $ref: `#/$defs/${name}` }, { $ref: `#/$defs/${name}` }],
     });
@@ -227,7 +228,7 @@ describe("what a definition takes and answers", () => {
     expect(workedMs() - begun).toBeLessThan(1_500);
   });
 
-  it("without an output, what its displays show: fields by name, a list by its node's", () => {
+  it("defaults the output to the display nodes: fields by name, a list by its node's name", () => {
     const nodes = {
       a: run(),
       shown: { type: "display", fields: { text: "$a.echo" } },
@@ -242,7 +243,7 @@ describe("what a definition takes and answers", () => {
       faults(contents({ ...nodes, again: { type: "display", fields: { text: "$a.seed" } } }, { output: {} })),
     ).toEqual(["contents/nodes/again/fields/text: Value error, another display node shows 'text' too"]);
     expect(faults(contents({ a: run() }, { output: undefined })).join()).toContain(
-      "the workflow answers nothing",
+      "the workflow has no output",
     );
     expect(faults(contents({ a: run() }, { output: "$a" }))).toEqual([
       "contents/output: Input should be a valid dictionary",
@@ -257,7 +258,7 @@ describe("workflows/execute", () => {
     return "faults" in read ? read.faults.map(({ loc, msg }) => `${loc.join("/")}: ${msg}`) : read;
   };
 
-  it("takes the map of nodes, and contents as they are saved", () => {
+  it("accepts the map of nodes, and contents as they are saved", () => {
     const input = { prompt: "a", rows: [[1]], nothing: null, size: { width: 1.5 } };
     expect(execute({ input, workflow })).toMatchObject({
       input,
@@ -282,16 +283,17 @@ describe("workflows/execute", () => {
     });
   });
 
-  it("an input node stands in for what the caller leaves out", () => {
+  it("fills in the fields that the caller leaves out from an input node", () => {
     const preset = { type: "input", input: { prompt: "preset", seed: 1 } };
     expect(execute({ input: { prompt: "given" }, workflow: { input: preset, ...workflow } })).toMatchObject({
       input: { prompt: "given", seed: 1 },
     });
   });
 
-  it("a field called __proto__ is one", () => {
+  it("accepts a field called __proto__", () => {
     const body = JSON.parse(
-      `{"input": {"__proto__": {"a": 1}}, "workflow": {"i": {"type": "input", "input": {"__proto__": {"b": 2}, "c": 3}}}}`,
+      '{"input": {"__proto__": {"a": 1}}, ' +
+        '"workflow": {"i": {"type": "input", "input": {"__proto__": {"b": 2}, "c": 3}}}}',
     );
     Object.assign(body.workflow, workflow);
     const { input } = execute(body) as { input: object };
@@ -306,5 +308,5 @@ describe("workflows/execute", () => {
     [{ input: "x", workflow }, "body/input: Input should be a valid dictionary"],
     [{ workflow: [] }, "body/workflow: Input should be a valid dictionary"],
     [{ workflow: {} }, "body/workflow: Value error, the workflow has no node that calls a model"],
-  ])("refuses %j", (body, says) => expect(execute(body as Json)).toContain(says));
+  ])("refuses %j", (body, message) => expect(execute(body as Json)).toContain(message));
 });

@@ -1,20 +1,21 @@
 /**
- * fal's workflow definitions (contract §11.2, §11.3), read into a draft: the map of nodes as it comes with
- * `workflows/execute`, and the `contents` of a saved workflow. Whether its parts fit one another is for the
- * compiler to say.
+ * Parses fal's workflow definitions (contract §11.2, §11.3) into graphs: the map of nodes that comes with
+ * `workflows/execute`, and the `contents` of a saved workflow. The compiler checks whether the parts of a
+ * graph fit one another.
  */
-import { isEndpointId, pathSegments } from "../core/models/endpoint.ts";
+
 import type { InputFault } from "../core/errors/tempera-error.ts";
-import type { DraftNode, GraphDraft, Location } from "../core/pipelines/parsed-graph.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
+import { isEndpointId, pathSegments } from "../core/models/endpoint.ts";
 import type { JsonSchema } from "../core/models/model.ts";
+import type { DraftNode, GraphDraft, Location } from "../core/pipelines/parsed-graph.ts";
 import { INPUT_SOURCE, isNodeName } from "../core/pipelines/references.ts";
 import { workflowSchema } from "./workflow-schema.ts";
 
 /**
- * `run` and `model` call an endpoint, `display` and `output` show values, `input` stands for what the caller
- * gives.
+ * The types of nodes: `run` and `model` call an endpoint, `display` and `output` show values, `input` is the
+ * caller's.
  */
 const KINDS: ReadonlyMap<Json | undefined, "run" | "display" | "input"> = new Map([
   ["run", "run"],
@@ -26,7 +27,7 @@ const KINDS: ReadonlyMap<Json | undefined, "run" | "display" | "input"> = new Ma
 
 export type ReadDefinition = GraphDraft | { faults: InputFault[] };
 
-/** The `contents` of a saved workflow. A definition without `output` answers what its display nodes show. */
+/** Reads the `contents` of a saved workflow. Without `output`, its display nodes' fields are its output. */
 export function readContents(raw: Json | undefined, loc: Location): ReadDefinition {
   if (!isObject(raw)) return { faults: [notObject(raw, loc)] };
   const faults: InputFault[] = [];
@@ -42,8 +43,8 @@ export function readContents(raw: Json | undefined, loc: Location): ReadDefiniti
 }
 
 /**
- * What `workflows/execute` is given: `{input, workflow}`, where `workflow` is the map of nodes, or contents
- * as they are saved. It answers what its display nodes show. The input's own shape is its schema.
+ * Reads the body of `workflows/execute`: `{input, workflow}`, where `workflow` is the map of nodes, or
+ * contents as they are saved. The schema of its input is made from the input itself.
  */
 export function readExecution(
   body: Json,
@@ -59,15 +60,13 @@ export function readExecution(
   return { input: given, draft: { ...read, input: shapeOf(given) } };
 }
 
-/**
- * Inputs are checked with it at each call, by a program that is made of it: a large one takes seconds to
- * make.
- */
+/** Reads the schema of the input. Its size is bounded: compiling a large one into a check takes seconds. */
 function readInputSchema(raw: Json | undefined, loc: Location, faults: InputFault[]): JsonSchema {
   const budget = { left: LIMITS.pipelineSchemaPartsMax };
   const schema = workflowSchema(raw, budget);
   if (budget.left < 0) {
-    const msg = `Value error, the input has more than ${LIMITS.pipelineSchemaPartsMax} fields and parts of fields`;
+    const most = LIMITS.pipelineSchemaPartsMax;
+    const msg = `Value error, the input has more than ${most} fields and parts of fields`;
     faults.push({ loc, msg, type: "value_error" });
   }
   return schema;
@@ -99,10 +98,13 @@ function readNodes(
     return { nodes, presets };
   }
   const entries = Object.entries(raw);
-  // Before any of them is looked at: ten thousand nodes are refused as fast as one.
+  // Counted before any node is read, so that ten thousand nodes are refused as fast as one.
   const count = entries.reduce((sum, [, node]) => sum + (isObject(node) && node.type === "input" ? 0 : 1), 0);
   if (count > LIMITS.pipelineNodesMax) {
-    const msg = `Value error, the workflow has ${count.toLocaleString("en-US")} nodes, more than the ${LIMITS.pipelineNodesMax} that one may have; split it into workflows that call one another`;
+    const msg =
+      `Value error, the workflow has ${count.toLocaleString("en-US")} nodes, ` +
+      `more than the ${LIMITS.pipelineNodesMax} that one may have; ` +
+      "split it into workflows that call one another";
     faults.push({ loc, msg, type: "value_error" });
     return { nodes, presets };
   }
@@ -114,7 +116,7 @@ function readNodes(
     }
     const kind = KINDS.get(node.type);
     if (kind === "input") {
-      // The caller's input, with what stands for fields that the caller leaves out.
+      // An input node holds the defaults of fields that the caller leaves out.
       if (isObject(node.input)) presets = { ...presets, ...node.input };
       continue;
     }
@@ -139,32 +141,32 @@ function readNode(
   faults: InputFault[],
 ): DraftNode | undefined {
   const before = faults.length;
-  const wrong = (field: Location, msg: string, type = "value_error"): void =>
+  const addFault = (field: Location, msg: string, type = "value_error"): void =>
     void faults.push({ loc: [...loc, ...field], msg, type });
   const fault = nodeNameFault(id);
-  if (fault) wrong([], `Value error, ${fault}`);
+  if (fault) addFault([], `Value error, ${fault}`);
   if (node.id !== undefined && node.id !== id)
-    wrong(["id"], `Value error, the id is not the name that the node stands under: ${quoted(id)}`);
+    addFault(["id"], `Value error, the id should be the node's name in the map, ${quoted(id)}`);
   if (!kind) {
-    const given = node.type === undefined ? "it has none" : `it is ${quoted(node.type)}`;
-    wrong(["type"], `Value error, a node's type should be 'run' or 'display'; ${given}`);
+    const actual = node.type === undefined ? "it has none" : `it is ${quoted(node.type)}`;
+    addFault(["type"], `Value error, a node's type should be 'run' or 'display'; ${actual}`);
     return undefined;
   }
-  const depends = readDepends(node.depends, wrong);
+  const depends = readDepends(node.depends, addFault);
   if (kind === "display") {
     const { fields = {} } = node;
     if (!isObject(fields) && !Array.isArray(fields))
-      wrong(["fields"], "Input should be a valid dictionary or list of references", "dict_type");
+      addFault(["fields"], "Input should be a valid dictionary or list of references", "dict_type");
     return faults.length > before
       ? undefined
       : { id, value: fields, depends, loc, valueLoc: [...loc, "fields"] };
   }
   const { app, input = {} } = node;
   const endpoint = typeof app === "string" ? pathSegments(app).join("/") : "";
-  if (app === undefined) wrong(["app"], "Field required", "missing");
+  if (app === undefined) addFault(["app"], "Field required", "missing");
   else if (!isEndpointId(endpoint))
-    wrong(["app"], `Value error, ${quoted(app)} cannot be the id of an endpoint`);
-  if (!isObject(input)) wrong(["input"], "Input should be a valid dictionary", "dict_type");
+    addFault(["app"], `Value error, ${quoted(app)} cannot be the id of an endpoint`);
+  if (!isObject(input)) addFault(["input"], "Input should be a valid dictionary", "dict_type");
   return faults.length > before
     ? undefined
     : { id, endpoint, value: input, depends, loc, valueLoc: [...loc, "input"] };
@@ -172,31 +174,33 @@ function readNode(
 
 function readDepends(
   raw: Json | undefined,
-  wrong: (field: Location, msg: string, type?: string) => void,
+  addFault: (field: Location, msg: string, type?: string) => void,
 ): string[] {
   if (raw === undefined || raw === null) return [];
   if (!Array.isArray(raw)) {
-    wrong(["depends"], "Input should be a valid list", "list_type");
+    addFault(["depends"], "Input should be a valid list", "list_type");
     return [];
   }
   return raw.flatMap((id, at) => {
     if (typeof id === "string") return [id];
-    wrong(["depends", at], "Input should be a valid string", "string_type");
+    addFault(["depends", at], "Input should be a valid string", "string_type");
     return [];
   });
 }
 
-/** A node's name has to be one that references can name. */
+/** Describes why references could not name a node; `undefined` when they can. */
 function nodeNameFault(id: string): string | undefined {
-  if (id === INPUT_SOURCE)
-    return `'${INPUT_SOURCE}' is the name of what the caller gives; a node needs another`;
+  if (id === INPUT_SOURCE) return `'${INPUT_SOURCE}' is the name of the caller's input; a node needs another`;
   if (id.length > LIMITS.nodeIdCharactersMax)
     return `a node's name has at most ${LIMITS.nodeIdCharactersMax} characters`;
   if (isNodeName(id) && id !== "__proto__") return undefined;
-  return `${quoted(id)} cannot be the name of a node: one has letters and digits of any script, '_' and '-', and does not begin with '-'`;
+  return (
+    `${quoted(id)} cannot be the name of a node: ` +
+    "use letters and digits of any script, '_' and '-', and do not begin with '-'"
+  );
 }
 
-/** What a definition answers: its `output`, else all that its display nodes show. */
+/** Reads a definition's `output`; without one, the fields of all display nodes are its output. */
 function readOutput(
   raw: Json | undefined,
   loc: Location,
@@ -208,7 +212,7 @@ function readOutput(
   const output: JsonObject = {};
   for (const { id, endpoint, value, valueLoc } of nodes) {
     if (endpoint !== undefined) continue;
-    // A list has no names of its own.
+    // The items of a list have no names, so the node's name is used.
     const fields = isObject(value) ? value : { [id]: value };
     for (const [name, field] of Object.entries(fields)) {
       if (Object.hasOwn(output, name)) {
@@ -229,14 +233,14 @@ function readOutput(
   if (Object.keys(output).length === 0 && faults.length === 0) {
     faults.push({
       loc,
-      msg: "Value error, the workflow answers nothing: give it an output, or a display node with fields",
+      msg: "Value error, the workflow has no output: give it an `output`, or a display node with fields",
       type: "value_error",
     });
   }
   return { output, outputLoc: loc };
 }
 
-/** Defaults for fields that the schema does not give any. */
+/** Adds defaults for the fields whose schema has none. */
 function withPresets(schema: JsonSchema, presets: JsonObject): JsonSchema {
   const names = Object.keys(presets).filter((name) => name !== "__proto__");
   if (names.length === 0) return schema;
@@ -257,7 +261,7 @@ function presetsOf({ properties = {} }: JsonSchema): JsonObject {
   return presets;
 }
 
-/** The schema that a value has: its types and its fields, down to where lists begin. */
+/** Derives a schema from a value: its types and its fields, without the items of lists. */
 function shapeOf(value: Json): JsonSchema {
   if (value === null) return { type: "null" };
   if (Array.isArray(value)) return { type: "array" };

@@ -1,99 +1,100 @@
-/**
- * Saved workflows on fal's wire (contract §10, §11.3): what creates and changes one, and how one is shown.
- */
+/** Saved workflows on fal's wire (contract §10, §11.3): the bodies that create, change and show one. */
 import type { InputFault } from "../core/errors/tempera-error.ts";
-import type { GraphDraft } from "../core/pipelines/parsed-graph.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
+import type { GraphDraft } from "../core/pipelines/parsed-graph.ts";
 import type { PipelineSummary, PipelineWords, SavedPipeline } from "../core/pipelines/saved-pipeline.ts";
 import { readContents } from "./workflow-definition.ts";
 
 export interface WorkflowChange {
-  words: Partial<PipelineWords>;
-  /** As it was given, and as it was read. */
+  texts: Partial<PipelineWords>;
+  /** The definition as it was sent, and as it was parsed. */
   definition?: { contents: JsonObject; draft: GraphDraft };
 }
 
 export interface NewWorkflow {
   name: string;
-  words: PipelineWords;
+  texts: PipelineWords;
   definition: { contents: JsonObject; draft: GraphDraft };
 }
 
 type Faulty = { faults: InputFault[] };
-type Wrong = (field: string, msg: string, type?: string) => undefined;
+type AddFault = (field: string, msg: string, type?: string) => undefined;
 
 const NAME = /^[a-zA-Z0-9_-]+$/;
 
-/** `{name, title, is_public?, contents}`, and ours: `description`, `thumbnail_url`, `tags`. */
+/**
+ * Reads `{name, title, is_public?, contents}`, and our additions `description`, `thumbnail_url` and `tags`.
+ */
 export function readNewWorkflow(body: Json): NewWorkflow | Faulty {
-  const { faults, wrong } = collector();
+  const { faults, addFault } = collector();
   if (!isObject(body)) return { faults: [notObject] };
   const { name } = body;
   const named =
     typeof name === "string" && NAME.test(name) && name.length <= LIMITS.pipelineNameCharactersMax;
-  if (name === undefined) wrong("name", "Field required", "missing");
+  if (name === undefined) addFault("name", "Field required", "missing");
   else if (!named)
-    wrong(
+    addFault(
       "name",
       `Input should be 1 to ${LIMITS.pipelineNameCharactersMax} letters, digits, dashes or underscores`,
     );
   for (const field of ["title", "contents"])
-    if (body[field] === undefined) wrong(field, "Field required", "missing");
-  const change = readChange(body, wrong, faults);
-  const { definition, words } = change;
+    if (body[field] === undefined) addFault(field, "Field required", "missing");
+  const change = readChange(body, addFault, faults);
+  const { definition, texts: words } = change;
   if (faults.length > 0 || !named || !definition || words.title === undefined) return { faults };
   return {
     name,
-    words: { isPublic: false, tags: [], ...describedBy(definition.contents), ...words, title: words.title },
+    texts: { isPublic: false, tags: [], ...describedBy(definition.contents), ...words, title: words.title },
     definition,
   };
 }
 
-/** The same fields, those that change. The name is the address of a workflow, and stays. */
+/** Reads those of the same fields that change. The name is the address of a workflow and never changes. */
 export function readWorkflowChange(body: Json, name: string): WorkflowChange | Faulty {
-  const { faults, wrong } = collector();
+  const { faults, addFault } = collector();
   if (!isObject(body)) return { faults: [notObject] };
   if (body.name !== undefined && body.name !== name) {
-    wrong(
+    addFault(
       "name",
       `a workflow's name is its address and does not change; create another and remove '${name}'`,
     );
   }
-  const change = readChange(body, wrong, faults);
+  const change = readChange(body, addFault, faults);
   return faults.length > 0 ? { faults } : change;
 }
 
-function readChange(body: JsonObject, wrong: Wrong, faults: InputFault[]): WorkflowChange {
+function readChange(body: JsonObject, addFault: AddFault, faults: InputFault[]): WorkflowChange {
   const words: Partial<PipelineWords> = {};
   const title = readText(body.title, LIMITS.pipelineTitleCharactersMax);
   if (title === "invalid" || title?.text === "")
-    wrong("title", `Input should be 1 to ${LIMITS.pipelineTitleCharactersMax} characters`);
+    addFault("title", `Input should be 1 to ${LIMITS.pipelineTitleCharactersMax} characters`);
   else if (title) words.title = title.text;
   const { is_public: isPublic, tags } = body;
   if (typeof isPublic === "boolean") words.isPublic = isPublic;
   else if (isPublic !== undefined && isPublic !== null)
-    wrong("is_public", "Input should be a valid boolean", "bool_type");
+    addFault("is_public", "Input should be a valid boolean", "bool_type");
   const description = readText(body.description, LIMITS.pipelineDescriptionCharactersMax);
   if (description === "invalid")
-    wrong("description", `Input should be up to ${LIMITS.pipelineDescriptionCharactersMax} characters`);
+    addFault("description", `Input should be up to ${LIMITS.pipelineDescriptionCharactersMax} characters`);
   else if (description) words.description = description.text;
   const thumbnail = readText(body.thumbnail_url, LIMITS.webhookUrlBytesMax);
   if (thumbnail === "invalid" || (thumbnail && !/^https?:\/\//.test(thumbnail.text)))
-    wrong("thumbnail_url", "Input should be an http(s) URL");
+    addFault("thumbnail_url", "Input should be an http(s) URL");
   else if (thumbnail) words.thumbnailUrl = thumbnail.text;
   if (isTags(tags)) words.tags = tags;
   else if (tags !== undefined && tags !== null) {
-    wrong(
+    addFault(
       "tags",
-      `Input should be a list of up to ${LIMITS.pipelineTagsMax} texts of 1 to ${LIMITS.pipelineTagCharactersMax} characters`,
+      `Input should be a list of up to ${LIMITS.pipelineTagsMax} texts ` +
+        `of 1 to ${LIMITS.pipelineTagCharactersMax} characters`,
     );
   }
-  if (body.contents === undefined) return { words };
+  if (body.contents === undefined) return { texts: words };
   const draft = readContents(body.contents, ["body", "contents"]);
   if ("faults" in draft) faults.push(...draft.faults);
-  else if (isObject(body.contents)) return { words, definition: { contents: body.contents, draft } };
-  return { words };
+  else if (isObject(body.contents)) return { texts: words, definition: { contents: body.contents, draft } };
+  return { texts: words };
 }
 
 function readText(value: Json | undefined, charactersMax: number): { text: string } | "invalid" | undefined {
@@ -108,7 +109,7 @@ const isTags = (value: Json | undefined): value is string[] =>
     (tag) => typeof tag === "string" && tag !== "" && [...tag].length <= LIMITS.pipelineTagCharactersMax,
   );
 
-/** fal's editor keeps the description with the graph. */
+/** Reads the description that fal's editor stores with the graph. */
 function describedBy({ metadata }: JsonObject): Partial<PipelineWords> {
   const described = isObject(metadata)
     ? readText(metadata.description, LIMITS.pipelineDescriptionCharactersMax)
@@ -116,11 +117,11 @@ function describedBy({ metadata }: JsonObject): Partial<PipelineWords> {
   return described && described !== "invalid" ? { description: described.text } : {};
 }
 
-function collector(): { faults: InputFault[]; wrong: Wrong } {
+function collector(): { faults: InputFault[]; addFault: AddFault } {
   const faults: InputFault[] = [];
-  const wrong: Wrong = (field, msg, type = "value_error") =>
+  const addFault: AddFault = (field, msg, type = "value_error") =>
     void faults.push({ loc: ["body", field], msg, type });
-  return { faults, wrong };
+  return { faults, addFault };
 }
 
 const notObject: InputFault = {
@@ -131,32 +132,34 @@ const notObject: InputFault = {
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 
-/** One of the Platform API's list. */
-export const workflowItem = (of: PipelineSummary): JsonObject => ({
-  name: of.name,
-  title: of.title,
-  user_nickname: of.ownerId,
-  created_at: iso(of.createdAtMs),
-  updated_at: iso(of.updatedAtMs),
-  is_public: of.isPublic,
-  version: of.version,
-  ...(of.thumbnailUrl !== undefined && { thumbnail_url: of.thumbnailUrl }),
-  ...(of.description !== undefined && { description: of.description }),
-  tags: of.tags,
-  endpoint_ids: of.calls,
-});
+/** Describes a workflow as an item of the Platform API's list. */
+export function workflowItem(of: PipelineSummary): JsonObject {
+  return {
+    name: of.name,
+    title: of.title,
+    user_nickname: of.ownerId,
+    created_at: iso(of.createdAtMs),
+    updated_at: iso(of.updatedAtMs),
+    is_public: of.isPublic,
+    version: of.version,
+    ...(of.thumbnailUrl !== undefined && { thumbnail_url: of.thumbnailUrl }),
+    ...(of.description !== undefined && { description: of.description }),
+    tags: of.tags,
+    endpoint_ids: of.calls,
+  };
+}
 
-/** One of the older REST API's pages. */
-export const restWorkflowItem = (of: PipelineSummary): JsonObject => ({
-  name: of.name,
-  title: of.title,
-  user_id: of.ownerId,
-  created_at: iso(of.createdAtMs),
-});
+/** Describes a workflow as an item of the older REST API's pages. */
+export function restWorkflowItem(of: PipelineSummary): JsonObject {
+  return { name: of.name, title: of.title, user_id: of.ownerId, created_at: iso(of.createdAtMs) };
+}
 
-export const restWorkflowDetail = (of: SavedPipeline): JsonObject => ({
-  ...restWorkflowItem(of),
-  is_public: of.isPublic,
-  version: of.version,
-  contents: of.contents,
-});
+/** Describes a workflow with its definition, as the older REST API shows one. */
+export function restWorkflowDetail(of: SavedPipeline): JsonObject {
+  return {
+    ...restWorkflowItem(of),
+    is_public: of.isPublic,
+    version: of.version,
+    contents: of.contents,
+  };
+}

@@ -1,12 +1,12 @@
-/** What a workflow definition says of its input and output (contract §11.3), as JSON Schema. */
+/** Translates the input and output fields of a workflow definition (contract §11.3) into JSON Schema. */
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
-import type { JsonSchema } from "../core/models/model.ts";
 import { isSchemaType, plainSchema, type SchemaBudget } from "../core/json/plain-schema.ts";
+import type { JsonSchema } from "../core/models/model.ts";
 
 /**
- * The schema of `schema.input` or `schema.output`: fal's map of fields (`{prompt: {name, label, type,
- * required, modelId}}`), or a whole JSON Schema, which is what the SDK writes. What is not understood leaves
- * the value open; so does a map without fields.
+ * Translates `schema.input` or `schema.output`, either fal's map of fields (`{prompt: {name, label, type,
+ * required, modelId}}`) or a whole JSON Schema, which the SDK writes. An unknown type accepts any value, and
+ * so does a map without fields.
  */
 export function workflowSchema(raw: Json | undefined, budget: SchemaBudget): JsonSchema {
   if (isObject(raw) && raw.type === "object" && isObject(raw.properties))
@@ -25,7 +25,7 @@ export function workflowSchema(raw: Json | undefined, budget: SchemaBudget): Jso
   };
 }
 
-/** One field of fal's map. `type` is a word, or `{kind: "list", elementType}`. */
+/** Translates one field of fal's map. `type` is a name, or `{kind: "list", elementType}`. */
 function fieldSchema({ label, type, ...rest }: JsonObject, budget: SchemaBudget): JsonSchema {
   return {
     ...(typeof label === "string" && { title: label }),
