@@ -38,7 +38,7 @@ export async function schemaTypes(schemasFolder: string): Promise<string> {
   }
   return [
     "/** Written by `npm run schemas:types` from schemas/; change those instead. */\n",
-    'import type { Json } from "../../core/json.ts";\n',
+    'import type { Json } from "../../core/json/json.ts";\n',
     `/** What can be called, by endpoint: what it takes and what it gives. */\nexport interface EndpointTypes {\n${rows.join("\n")}\n}\n`,
     ...declarations,
   ].join("\n");

@@ -12,7 +12,7 @@ import { createLogger } from "../config/logger.ts";
 import { type Connection, createPlatformClient, findKey } from "./platform-client.ts";
 import { watchNodes } from "./watch-nodes.ts";
 
-const ENDPOINT = "tempera/film-with-sound";
+const ENDPOINT = "tempera/text-to-video-with-audio";
 
 interface Options {
   prompt: string;
@@ -73,7 +73,7 @@ function stepsOf(steps: string): object {
   return {
     image_steps: wanted,
     video_steps: Math.min(wanted, 40),
-    sound_steps: Math.min(Math.max(wanted, 4), 50),
+    audio_steps: Math.min(Math.max(wanted, 4), 50),
   };
 }
 
@@ -112,7 +112,7 @@ async function demo({
     const input = {
       prompt,
       video_prompt: motion === "" ? null : `${prompt}, ${motion}`,
-      sound_prompt: sound,
+      audio_prompt: sound,
       num_frames: Number(frames),
       ...stepsOf(steps),
       ...(seed !== undefined && { seed: Number(seed) }),

@@ -1,6 +1,6 @@
 /**
- * How the workflow of a request ends: its outcome stands, whoever asked is told, and the Temporal UI tells
- * the truth about it.
+ * The end of a request's workflow: records the outcome, starts the delivery of the webhook, and closes the
+ * workflow in the state that the Temporal UI should show.
  */
 import {
   ApplicationFailure,
@@ -12,16 +12,16 @@ import {
 import { type JobSpec, PRIORITY_KEY } from "../core/requests/job.ts";
 import type { Outcome } from "../core/requests/request.ts";
 import { deliveryWorkflowId, fairnessKeyOf, type Webhook } from "../core/webhooks/webhook.ts";
-import { type Ended, recordOutcome } from "./inference.ts";
+import { type FinishedWork, recordOutcome } from "./inference.ts";
 import { webhookDelivery } from "./webhook-delivery.ts";
 
 /**
- * Records the outcome, unless that is done, and starts the delivery of its webhook.
+ * Records the outcome, unless it is recorded already, and starts the delivery of the job's webhook.
  *
- * Returns the outcome when it is an output. Throws a `CancelledFailure`, or an `ApplicationFailure` whose
- * details are the outcome and whether attempts were used up, otherwise.
+ * Returns an outcome that has an output. Throws a `CancelledFailure` for a cancelled job, and otherwise an
+ * `ApplicationFailure` whose details are the outcome and whether the attempts were exhausted.
  */
-export async function closeJob({ recorded, ...ended }: Ended & { recorded?: boolean }): Promise<Outcome> {
+export async function closeJob({ recorded, ...ended }: FinishedWork): Promise<Outcome> {
   const { job } = ended;
   const outcome = recorded
     ? ended.outcome
@@ -39,7 +39,9 @@ export async function closeJob({ recorded, ...ended }: Ended & { recorded?: bool
   });
 }
 
-/** Starts the delivery of the job's webhook, which outlives the job; waits only until Temporal has it. */
+/**
+ * Starts the delivery of the job's webhook, which outlives the job. Resolves when Temporal has started it.
+ */
 async function startDelivery(
   job: JobSpec,
   webhook: Webhook,
@@ -62,7 +64,7 @@ async function startDelivery(
       },
     ],
     parentClosePolicy: ParentClosePolicy.ABANDON,
-    // Jobs that wait for their first step go first.
+    // New jobs, which wait for their first step, go first.
     priority: { priorityKey: PRIORITY_KEY.low, fairnessKey: fairnessKeyOf(webhook) },
     staticSummary: `webhook of ${endpoint}`,
   });

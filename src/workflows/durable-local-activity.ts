@@ -3,13 +3,14 @@ import type { OrchestratorActivities } from "../activities/index.ts";
 import { ORCHESTRATOR_QUEUE } from "../core/requests/job.ts";
 
 /**
- * Takes a step that must be taken: quick local tries first; when Postgres is away, a durable activity that
- * tries until it is back.
+ * Calls an activity that a job cannot do without: as a local activity with two quick attempts, then, while
+ * PostgreSQL is unavailable, as a durable activity that is retried until it succeeds.
  *
+ * @param description of the step, for the Temporal UI
  * @param step calls one activity
  */
-export async function untilDone<T>(
-  what: string,
+export async function runLocallyOrDurably<T>(
+  description: string,
   step: (activities: OrchestratorActivities) => Promise<T>,
 ): Promise<T> {
   const local = proxyLocalActivities<OrchestratorActivities>({
@@ -23,7 +24,7 @@ export async function untilDone<T>(
       taskQueue: ORCHESTRATOR_QUEUE,
       startToCloseTimeout: "30s",
       retry: { initialInterval: "500ms", backoffCoefficient: 1.5, maximumInterval: "10s" },
-      summary: `${what} (stores were away)`,
+      summary: `${description} (stores were unavailable)`,
     });
     return step(durable);
   }

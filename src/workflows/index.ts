@@ -1,5 +1,10 @@
 /**
- * The table of workflows. What is exported here is what Temporal can start; the name is the workflow type.
+ * The table of workflows. Temporal can start what is exported here, and the name of the export is the
+ * workflow type.
+ *
+ * Code in this folder is replayed in Temporal's sandbox: it must make the same decisions each time, does no
+ * I/O and calls activities instead. `tests/replay` proves each change against recorded histories; a change
+ * that breaks one needs `patched()`.
  */
 export { inferenceJob } from "./inference-job.ts";
 export { pipeline } from "./pipeline.ts";

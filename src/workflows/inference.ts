@@ -1,4 +1,4 @@
-/** One call of a model, and what becomes of it: what a job and a pipeline's node have in common. */
+/** One call of a model and its outcome: what a job and a node of a pipeline have in common. */
 import { RetryState } from "@temporalio/common";
 import {
   ActivityFailure,
@@ -12,43 +12,33 @@ import { CATALOGUE, type ErrorCode, isErrorCode } from "../core/errors/catalogue
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
 import { type AttemptsBefore, type HandOver, type JobSpec, priorityOf } from "../core/requests/job.ts";
 import type { Outcome } from "../core/requests/request.ts";
-import { untilDone } from "./durable-local-activity.ts";
+import { runLocallyOrDurably } from "./durable-local-activity.ts";
 
-export type Ended = Parameters<OrchestratorActivities["recordOutcome"]>[0];
+/** The argument of the finish step, `recordOutcome`. */
+export type EndedJob = Parameters<OrchestratorActivities["recordOutcome"]>[0];
+
+/** Work that has ended. With `recorded`, its outcome is in PostgreSQL already. */
+export type FinishedWork = EndedJob & { recorded?: boolean };
+
+/** How an activity is named in Temporal, where its workflow calls more than one. */
+interface ActivityNames {
+  activityId?: string;
+  summary: string;
+}
 
 /**
- * Calls the inference activity on the job's task queue, again whenever a GPU worker has let go of it; never
- * rejects. `recorded`: the outcome stands in Postgres already.
- *
- * @param shown how the activity is called in Temporal, where it is not the only one of its workflow
+ * Calls the inference activity on the job's task queue, and calls it again whenever a GPU worker hands the
+ * job over. Never rejects: a failure is an outcome.
  */
 export async function runInference(
   job: JobSpec,
-  shown: { activityId?: string; summary: string } = { summary: `${job.endpoint} ${job.version}` },
-): Promise<Ended & { recorded?: boolean }> {
+  names: ActivityNames = { summary: `${job.endpoint} ${job.version}` },
+): Promise<FinishedWork> {
   let before: AttemptsBefore = { attempts: 0, handOvers: 0, started: false };
   for (;;) {
     const attemptsMax = job.retry.attemptsMax - (before.attempts - before.handOvers);
-    const { infer } = proxyActivities<GpuActivities>({
-      taskQueue: job.taskQueue,
-      startToCloseTimeout: job.timeouts.runMs,
-      heartbeatTimeout: job.timeouts.heartbeatMs,
-      ...(job.startTimeoutMs !== undefined &&
-        !before.started && {
-          scheduleToStartTimeout: Math.max(1, job.submittedAtMs + job.startTimeoutMs - Date.now()),
-        }),
-      retry: {
-        maximumAttempts: attemptsMax,
-        initialInterval: job.retry.initialMs,
-        backoffCoefficient: job.retry.backoff,
-        maximumInterval: Math.max(job.retry.maximumMs, job.retry.initialMs),
-      },
-      priority: priorityOf(job),
-      cancellationType: "TRY_CANCEL",
-      ...shown,
-    });
     try {
-      const result = await infer(job, before);
+      const result = await inferActivity(job, before, attemptsMax, names)(job, before);
       return {
         job,
         outcome: result.outcome,
@@ -70,37 +60,61 @@ export async function runInference(
   }
 }
 
+/** The inference activity with the job's timeouts and the attempts that are left. */
+function inferActivity(
+  job: JobSpec,
+  before: AttemptsBefore,
+  attemptsMax: number,
+  names: ActivityNames,
+): GpuActivities["infer"] {
+  const { startTimeoutMs, submittedAtMs, retry, timeouts } = job;
+  const { infer } = proxyActivities<GpuActivities>({
+    taskQueue: job.taskQueue,
+    startToCloseTimeout: timeouts.runMs,
+    heartbeatTimeout: timeouts.heartbeatMs,
+    ...(startTimeoutMs !== undefined &&
+      !before.started && {
+        scheduleToStartTimeout: Math.max(1, submittedAtMs + startTimeoutMs - Date.now()),
+      }),
+    retry: {
+      maximumAttempts: attemptsMax,
+      initialInterval: retry.initialMs,
+      backoffCoefficient: retry.backoff,
+      maximumInterval: Math.max(retry.maximumMs, retry.initialMs),
+    },
+    priority: priorityOf(job),
+    cancellationType: "TRY_CANCEL",
+    ...names,
+  });
+  return infer;
+}
+
 function handOverOf(error: unknown): HandOver | undefined {
   const cause = error instanceof ActivityFailure ? error.cause : undefined;
   return cause instanceof ApplicationFailure ? (cause.details?.[2] as HandOver | undefined) : undefined;
 }
 
-/** The attempt that failed for good; 0 when none began. */
+/** The number of the attempt that failed finally; 0 when no attempt began. */
 function failedAttempt(error: unknown): number {
   const cause = error instanceof ActivityFailure ? error.cause : undefined;
   return cause instanceof ApplicationFailure && typeof cause.details?.[1] === "number" ? cause.details[1] : 0;
 }
 
-/** What a failed inference activity means to the caller (contract §7.2). */
+/** Translates the failure of an inference activity into the caller's outcome (contract §7.2). */
 export function failedOutcome(error: unknown): Outcome {
-  const metrics = {};
-  const ended = (code: ErrorCode) => ({
-    ok: false as const,
-    error: { code, message: CATALOGUE[code].says },
-    metrics,
-  });
-  if (isCancellation(error)) return ended("client_cancelled");
+  if (isCancellation(error)) return catalogueOutcome("client_cancelled");
   const cause = error instanceof ActivityFailure ? error.cause : error;
   if (cause instanceof TimeoutFailure) {
     switch (cause.timeoutType) {
       case "SCHEDULE_TO_START":
-        return { ...ended("startup_timeout"), userTimeout: true };
+        return { ...catalogueOutcome("startup_timeout"), userTimeout: true };
       case "HEARTBEAT":
-        return ended("runner_disconnected");
+        return catalogueOutcome("runner_disconnected");
       default:
-        return ended("request_timeout");
+        return catalogueOutcome("request_timeout");
     }
   }
+  const metrics = {};
   if (cause instanceof ApplicationFailure && isErrorCode(cause.type)) {
     const info = (cause.details?.[0] ?? { code: cause.type, message: cause.message }) as ErrorInfo;
     return { ok: false, error: info, metrics, ...(info.code === "startup_timeout" && { userTimeout: true }) };
@@ -112,6 +126,12 @@ export function failedOutcome(error: unknown): Outcome {
   };
 }
 
-/** The finish step. */
-export const recordOutcome = (ended: Ended): Promise<Outcome> =>
-  untilDone("record the outcome", (activities) => activities.recordOutcome(ended));
+/** The outcome of work that failed with the catalogue's own message. */
+export function catalogueOutcome(code: ErrorCode, details: Partial<ErrorInfo> = {}): Outcome & { ok: false } {
+  return { ok: false, error: { code, message: CATALOGUE[code].message, ...details }, metrics: {} };
+}
+
+/** The finish step of every job: records its outcome and returns the outcome that stands. */
+export function recordOutcome(ended: EndedJob): Promise<Outcome> {
+  return runLocallyOrDurably("record the outcome", (activities) => activities.recordOutcome(ended));
+}

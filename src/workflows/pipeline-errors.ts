@@ -1,42 +1,58 @@
-/** Errors within a pipeline, as they are thrown through its code and read at its end. */
+/** The errors of a pipeline: thrown through its code and its nodes, and read at its end. */
 import { ApplicationFailure } from "@temporalio/workflow";
 import { isErrorCode } from "../core/errors/catalogue.ts";
 import type { ErrorInfo, InputFault } from "../core/errors/tempera-error.ts";
 import type { Outcome } from "../core/requests/request.ts";
 
-/** What an error within a pipeline is about; `failedNode` of `define-pipeline.ts` reads it too. */
-interface FaultDetail {
+/** The first detail of such an error. `failedNode` of `define-pipeline.ts` reads it too. */
+interface FailureDetail {
   error: ErrorInfo;
   node?: string;
   exhausted?: boolean;
   userTimeout?: boolean;
 }
 
-const thrown = (detail: FaultDetail): ApplicationFailure =>
-  ApplicationFailure.create({
+/** How a pipeline or a node failed. */
+export interface FailedEnd {
+  outcome: Outcome & { ok: false };
+  /** The attempts of a node were used up. */
+  exhausted: boolean;
+}
+
+function failureWith(detail: FailureDetail): ApplicationFailure {
+  return ApplicationFailure.create({
     type: detail.error.code,
     message: detail.error.message,
     nonRetryable: true,
     details: [detail],
   });
+}
 
-/** A fault of the pipeline itself. */
-export const pipelineFault = (
+/** Returns the error for a failure of the pipeline itself. */
+export function pipelineFailure(
   code: ErrorInfo["code"],
   message: string,
   faults?: InputFault[],
-): ApplicationFailure => thrown({ error: { code, message, ...(faults && { faults }) } });
+): ApplicationFailure {
+  return failureWith({ error: { code, message, ...(faults && { faults }) } });
+}
 
-/** A node has failed for good. `exhausted`: its attempts were used up. */
-export const nodeFault = (
+/** Returns the error for a node that failed finally. `exhausted`: its attempts were used up. */
+export function nodeFailure(
   node: string,
   outcome: Outcome & { ok: false },
   exhausted: boolean,
-): ApplicationFailure =>
-  thrown({ node, error: outcome.error, exhausted, ...(outcome.userTimeout && { userTimeout: true }) });
+): ApplicationFailure {
+  return failureWith({
+    node,
+    error: outcome.error,
+    exhausted,
+    ...(outcome.userTimeout && { userTimeout: true }),
+  });
+}
 
-/** The outcome of a pipeline that such an error has ended, or any other that its code threw. */
-export function faultOutcome(error: unknown): { outcome: Outcome & { ok: false }; exhausted: boolean } {
+/** Returns the outcome of a pipeline that ended with this error, or with any other that its code threw. */
+export function failureOutcome(error: unknown): FailedEnd {
   const detail = detailOf(error);
   if (!detail) {
     const message = error instanceof Error ? error.message : String(error);
@@ -62,10 +78,10 @@ export function faultOutcome(error: unknown): { outcome: Outcome & { ok: false }
   };
 }
 
-/** Errors of activities come wrapped; the cause says what they are about. */
-function detailOf(error: unknown): FaultDetail | undefined {
-  for (let at = error; at instanceof Error; at = at.cause) {
-    const detail = (at as { details?: unknown[] }).details?.[0] as FaultDetail | undefined;
+/** Finds the detail in the error or its causes: the errors of activities and child workflows are wrapped. */
+function detailOf(error: unknown): FailureDetail | undefined {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const detail = (cause as { details?: unknown[] }).details?.[0] as FailureDetail | undefined;
     if (detail && isErrorCode(detail.error?.code)) return detail;
   }
   return undefined;

@@ -1,149 +1,141 @@
 /**
- * Values of a pipeline: what is small travels inline, what is large lies in the object store until somebody
- * looks into it.
+ * The values of a pipeline (inputs, outputs, plans). A small value travels inline; a large one lies in the
+ * object store until workflow code reads it.
  */
 import { proxyActivities } from "@temporalio/workflow";
 import type { PipelineActivities } from "../activities/index.ts";
-import { type JobSpec, ORCHESTRATOR_QUEUE } from "../core/requests/job.ts";
+import { Semaphore } from "../core/concurrency/semaphore.ts";
+import { transientKey } from "../core/files/stored-value.ts";
 import type { JsonObject, Stored } from "../core/json/json.ts";
 import { isLongerThan } from "../core/json/json-bounds.ts";
 import { LIMITS } from "../core/limits.ts";
-import { transientKey } from "../core/files/stored-value.ts";
-import { pipelineFault } from "./pipeline-errors.ts";
-import { createTurns } from "./semaphore.ts";
+import { type JobSpec, ORCHESTRATOR_QUEUE } from "../core/requests/job.ts";
+import { pipelineFailure } from "./pipeline-errors.ts";
 
-/** Rare steps, so each is an activity that tries until the store is back. */
-export const valueActivities = (summary: string): PipelineActivities =>
-  proxyActivities<PipelineActivities>({
+/** The activities for large values. These steps are rare, so each is retried until the store is available. */
+export function valueActivities(summary: string): PipelineActivities {
+  return proxyActivities<PipelineActivities>({
     taskQueue: ORCHESTRATOR_QUEUE,
     startToCloseTimeout: "60s",
     retry: { initialInterval: "500ms", backoffCoefficient: 1.5, maximumInterval: "10s" },
     summary,
   });
+}
 
 /**
- * Several at once would be more than one message to Temporal may hold: those that are read come in messages
- * of their own.
+ * Values stored at once: the arguments of several `storeValue` calls in one workflow task could exceed
+ * Temporal's limit for a message. Values that are read arrive in messages of their own.
  */
-const PUT_AT_ONCE = 1;
-const READ_AT_ONCE = 4;
+const STORES_AT_ONCE = 1;
+const READS_AT_ONCE = 4;
 
-/** A value that is put away, and whose it is. */
-export interface Made {
+/** The request that a value belongs to. */
+export interface ValueOwner {
   requestId: string;
   what: "input" | "output";
-  /** In words, for who is told that it is too large. */
-  called: string;
+  /** Names the value in errors: `the output of the node a`. */
+  label: string;
 }
 
 /**
- * What one pipeline reads and puts away. Large values pass through Temporal, which ends a workflow whose
- * history or messages outgrow it without asking it: each has a limit, and all of them together. Everything
- * throws `pipeline_limit` for what is over either.
+ * Reads and stores the values of one run of a pipeline.
+ *
+ * Large values pass through Temporal, which terminates a workflow whose history or messages grow too large.
+ * Therefore each value has a size limit, and so have all of them together. Every method throws
+ * `pipeline_limit` for a value over either limit.
  */
-export interface PipelineValues {
-  /** The value itself. */
-  load<T>(stored: Stored<T>, called: string, bytesMax?: number): Promise<T>;
-  /** As it travels: `core/stored.ts` does the same where there is an object store at hand. */
-  keep(value: JsonObject, made: Made): Promise<Stored<JsonObject>>;
-  /** The plan of a pipeline that a node calls. */
-  keepPlan(plan: JsonObject, requestId: string): Promise<Stored<JsonObject>>;
-  /** Refuses what is too large to be made, before anybody writes it out. */
-  refuseLarge(value: JsonObject, called: string): void;
-}
+export class PipelineValues {
+  readonly #unstored: boolean;
+  readonly #stores = new Semaphore(STORES_AT_ONCE);
+  readonly #reads = new Semaphore(READS_AT_ONCE);
+  #passedBytes = 0;
 
-export function createPipelineValues({ storeIo }: Pick<JobSpec, "storeIo">): PipelineValues {
-  const puts = createTurns(PUT_AT_ONCE);
-  const reads = createTurns(READ_AT_ONCE);
-  let passed = 0;
-
-  function pass(bytes: number, called: string): void {
-    passed += bytes;
-    if (passed <= LIMITS.pipelinePassedBytesMax) return;
-    throw pipelineFault(
-      "pipeline_limit",
-      `With ${called}, the pipeline has handled ${passed} bytes in values of more than ${LIMITS.inlineBytesMax} each; at most ${LIMITS.pipelinePassedBytesMax} are handled. ${REMEDY}`,
-    );
+  constructor({ storeIo }: Pick<JobSpec, "storeIo">) {
+    this.#unstored = storeIo === false;
   }
 
-  async function put(
-    value: JsonObject,
-    to: { key: string; apart?: true },
-    bytes: number,
-    called: string,
-  ): Promise<Stored<JsonObject>> {
-    await puts.take();
+  /** Returns the value itself. */
+  async load<T>(
+    stored: Stored<T>,
+    label: string,
+    bytesMax: number = LIMITS.pipelineValueBytesMax,
+  ): Promise<T> {
+    if ("inline" in stored) return stored.inline;
+    const release = await this.#reads.acquire();
     try {
-      pass(bytes, called);
-      return await valueActivities(`put away ${to.key}`).storeValue({ ...to, value });
+      this.#count(0, label);
+      const { ref } = stored;
+      const value = await valueActivities(`read ${label}`).loadValue({ ref, bytesMax, what: label });
+      this.#count(JSON.stringify(value).length, label);
+      return value as T;
     } finally {
-      puts.give();
+      release();
     }
   }
 
-  return {
-    async load<T>(
-      stored: Stored<T>,
-      called: string,
-      bytesMax: number = LIMITS.pipelineValueBytesMax,
-    ): Promise<T> {
-      if ("inline" in stored) return stored.inline;
-      await reads.take();
-      try {
-        pass(0, called);
-        const value = (await valueActivities(`read ${called}`).loadValue({
-          ref: stored.ref,
-          bytesMax,
-          what: called,
-        })) as T;
-        pass(JSON.stringify(value).length, called);
-        return value;
-      } finally {
-        reads.give();
-      }
-    },
+  /** Returns the value as it travels. `core/files/stored-value.ts` does the same outside of workflows. */
+  async store(value: JsonObject, { requestId, what, label }: ValueOwner): Promise<Stored<JsonObject>> {
+    this.assertSize(value, label);
+    const json = JSON.stringify(value);
+    const bytes =
+      json.length * 3 <= LIMITS.inlineBytesMax ? json.length : new TextEncoder().encode(json).length;
+    if (bytes > LIMITS.pipelineMadeBytesMax) throw tooLarge(label);
+    // No record may hold the values of a request with `storeIo: false`, not even small ones.
+    if (this.#unstored)
+      return this.#put(value, { key: transientKey(requestId, what), apart: true }, bytes, label);
+    if (bytes <= LIMITS.inlineBytesMax) return { inline: value };
+    const folder = what === "input" ? "inputs" : "outcomes";
+    return this.#put(value, { key: `${folder}/${requestId}.json` }, bytes, label);
+  }
 
-    async keep(value, { requestId, what, called }) {
-      refuseLarge(value, called);
-      const json = JSON.stringify(value);
-      const apart = storeIo === false;
-      const bytes =
-        json.length * 3 <= LIMITS.inlineBytesMax ? json.length : new TextEncoder().encode(json).length;
-      if (bytes > LIMITS.pipelineMadeBytesMax) throw tooLarge(called);
-      // What is not to be stored is in no record, however small it is.
-      if (apart) return put(value, { key: transientKey(requestId, what), apart }, bytes, called);
-      if (bytes <= LIMITS.inlineBytesMax) return { inline: value };
-      return put(
-        value,
-        { key: `${what === "input" ? "inputs" : "outcomes"}/${requestId}.json` },
-        bytes,
-        called,
-      );
-    },
+  /** Returns the plan of a pipeline that a node calls, as it travels. */
+  async storePlan(plan: JsonObject, requestId: string): Promise<Stored<JsonObject>> {
+    const bytes = new TextEncoder().encode(JSON.stringify(plan)).length;
+    if (bytes <= LIMITS.inlineBytesMax) return { inline: plan };
+    return this.#put(
+      plan,
+      { key: `inputs/${requestId}-plan.json` },
+      bytes,
+      "the plan of a pipeline that it calls",
+    );
+  }
 
-    async keepPlan(plan, requestId) {
-      const bytes = new TextEncoder().encode(JSON.stringify(plan)).length;
-      if (bytes <= LIMITS.inlineBytesMax) return { inline: plan };
-      return put(
-        plan,
-        { key: `inputs/${requestId}-plan.json` },
-        bytes,
-        "the plan of a pipeline that it calls",
-      );
-    },
+  /** Throws for a value that is too large, without serialising it. */
+  assertSize(value: JsonObject, label: string): void {
+    if (isLongerThan(value, LIMITS.pipelineMadeBytesMax)) throw tooLarge(label);
+  }
 
-    refuseLarge,
-  };
-}
+  async #put(
+    value: JsonObject,
+    target: { key: string; apart?: true },
+    bytes: number,
+    label: string,
+  ): Promise<Stored<JsonObject>> {
+    const release = await this.#stores.acquire();
+    try {
+      this.#count(bytes, label);
+      return await valueActivities(`store ${target.key}`).storeValue({ ...target, value });
+    } finally {
+      release();
+    }
+  }
 
-function refuseLarge(value: JsonObject, called: string): void {
-  if (isLongerThan(value, LIMITS.pipelineMadeBytesMax)) throw tooLarge(called);
+  /** Adds to the bytes that passed through Temporal, and throws when they are too many. */
+  #count(bytes: number, label: string): void {
+    this.#passedBytes += bytes;
+    if (this.#passedBytes <= LIMITS.pipelinePassedBytesMax) return;
+    throw pipelineFailure(
+      "pipeline_limit",
+      `With ${label}, the pipeline has handled ${this.#passedBytes} bytes in values of more than ` +
+        `${LIMITS.inlineBytesMax} bytes each, and the limit is ${LIMITS.pipelinePassedBytesMax}. ${REMEDY}`,
+    );
+  }
 }
 
 const REMEDY = "Pass large files by their addresses.";
 
-const tooLarge = (called: string) =>
-  pipelineFault(
+const tooLarge = (label: string) =>
+  pipelineFailure(
     "pipeline_limit",
-    `A pipeline may make values of ${LIMITS.pipelineMadeBytesMax} bytes, and ${called} is larger. ${REMEDY}`,
+    `A value of a pipeline may have ${LIMITS.pipelineMadeBytesMax} bytes, and ${label} is larger. ${REMEDY}`,
   );

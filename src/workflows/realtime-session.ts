@@ -4,11 +4,11 @@ import { PRIORITY_KEY } from "../core/requests/job.ts";
 import type { SessionEnd, SessionSpec } from "../core/requests/session.ts";
 
 /**
- * A realtime session: one activity that holds an engine's slot for as long as the caller's socket is open,
- * and is tried again elsewhere when its GPU worker is lost. No frame passes through here.
+ * A realtime session: one activity that holds an engine slot while the caller's socket is open. It is retried
+ * on another GPU worker when its own is lost. No frame passes through Temporal.
  *
- * Returns how it ended. Closes as cancelled when its gateway gave it up before a slot was free, and as failed
- * when no worker took it in time or the attempts were used up.
+ * Returns the reason for the end. Closes as cancelled when the gateway gave the session up before a slot was
+ * free, and as failed when no worker took it in time or the attempts were exhausted.
  */
 export async function realtimeSession(session: SessionSpec): Promise<SessionEnd> {
   const { holdSession } = proxyActivities<SessionActivities>({

@@ -1,26 +1,26 @@
 import { continueAsNew, proxyActivities, workflowInfo } from "@temporalio/workflow";
 import type { RetentionActivities } from "../activities/index.ts";
-import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/requests/job.ts";
 import type { RetentionProgress } from "../core/operations/retention.ts";
+import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/requests/job.ts";
 
 /**
- * A sweep of what has lived its time, or of what nothing names any more (docs/retention.md): step after step
- * from where the last one came to. Temporal keeps how far it is, so that a sweep whose orchestrator died goes
- * on there.
+ * A sweep of expired or orphaned data (docs/retention.md). It runs step after step, each from where the last
+ * one ended. Temporal keeps the progress, so a sweep whose orchestrator died continues there.
  *
- * Returns what was deleted, by kind. A schedule starts it; two of a kind never run at once.
+ * Returns the number of deleted items of each kind. A schedule starts it and never runs two sweeps of one
+ * kind at once.
  */
-export async function retention(given: RetentionProgress): Promise<RetentionProgress["deleted"]> {
+export async function retention(start: RetentionProgress): Promise<RetentionProgress["deleted"]> {
   const { retentionStep } = proxyActivities<RetentionActivities>({
     taskQueue: ORCHESTRATOR_QUEUE,
     startToCloseTimeout: "10m",
     heartbeatTimeout: "30s",
-    // What fails here are stores that are away.
+    // An attempt fails only while a store is unavailable.
     retry: { initialInterval: "1s", backoffCoefficient: 2, maximumInterval: "1m" },
     priority: { priorityKey: PRIORITY_KEY.low },
-    summary: given.sweep,
+    summary: start.sweep,
   });
-  let progress = given;
+  let progress = start;
   while (!progress.done) {
     if (workflowInfo().continueAsNewSuggested) await continueAsNew<typeof retention>(progress);
     progress = await retentionStep(progress);

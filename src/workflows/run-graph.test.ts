@@ -1,23 +1,23 @@
 import { describe, expect, it } from "vitest";
 import type { JsonObject, Stored } from "../core/json/json.ts";
 import type { Graph, GraphNode } from "../core/pipelines/pipeline.ts";
-import { faultOutcome } from "./pipeline-errors.ts";
+import { failureOutcome } from "./pipeline-errors.ts";
 import type { PipelineNodes } from "./pipeline-nodes.ts";
 import { runGraph } from "./run-graph.ts";
 
-const look = async (stored: Stored<JsonObject>): Promise<JsonObject> =>
+const read = async (stored: Stored<JsonObject>): Promise<JsonObject> =>
   "inline" in stored ? stored.inline : {};
 
-/** Nodes that end when the test says so; `begun` are those that were run, in their order. */
-function bench() {
-  const begun: { id: string; input: JsonObject }[] = [];
+/** Nodes that end when the test ends them; `started` are the nodes that were run, in their order. */
+function createNodes() {
+  const started: { id: string; input: JsonObject }[] = [];
   const ends = new Map<string, { done(output: JsonObject): void; fail(error: Error): void }>();
   const refused: { id: string; faults: unknown }[] = [];
   const nodes = {
-    look,
+    read,
     run: (_endpoint: string, input: JsonObject, id: string) =>
       new Promise<Stored<JsonObject>>((resolve, reject) => {
-        begun.push({ id, input });
+        started.push({ id, input });
         ends.set(id, { done: (output) => resolve({ inline: output }), fail: reject });
       }),
     refuse: async (_endpoint: string, _input: JsonObject, id: string, faults: unknown) => {
@@ -30,7 +30,7 @@ function bench() {
     ends.get(id)?.done(output);
     await settled();
   };
-  return { nodes, begun, ends, refused, settled, end };
+  return { nodes, started, ends, refused, settled, end };
 }
 
 const node = (id: string, depends: string[], input: JsonObject = {}): GraphNode => ({
@@ -41,8 +41,8 @@ const node = (id: string, depends: string[], input: JsonObject = {}): GraphNode 
 });
 
 describe("a graph", () => {
-  it("begins each node as soon as what it waits for is there, and no sooner", async () => {
-    const { nodes, begun, settled, end } = bench();
+  it("starts each node when its dependencies have ended, and no sooner", async () => {
+    const { nodes, started, settled, end } = createNodes();
     const graph: Graph = {
       nodes: [
         node("a", [], { prompt: "$input.prompt" }),
@@ -55,16 +55,16 @@ describe("a graph", () => {
     };
     const result = runGraph(graph, { prompt: "hello" }, nodes);
     await settled();
-    expect(begun.map(({ id }) => id)).toEqual(["a", "c"]);
+    expect(started.map(({ id }) => id)).toEqual(["a", "c"]);
     await end("a", { images: [{ url: "u" }] });
-    expect(begun.slice(2).sort((one, other) => (one.id < other.id ? -1 : 1))).toEqual([
+    expect(started.slice(2).sort((one, other) => (one.id < other.id ? -1 : 1))).toEqual([
       { id: "b", input: { image: "u" } },
       { id: "e", input: {} },
     ]);
     await end("b", { x: 1 });
-    expect(begun).toHaveLength(4);
+    expect(started).toHaveLength(4);
     await end("c", { y: "$not a reference, since it is a value" });
-    expect(begun.at(-1)).toEqual({
+    expect(started.at(-1)).toEqual({
       id: "d",
       input: { list: [1, { deep: "$not a reference, since it is a value" }] },
     });
@@ -73,8 +73,8 @@ describe("a graph", () => {
     expect(await result).toEqual({ result: true, all: [[{ url: "u" }]] });
   });
 
-  it("a reference that leads nowhere fails its node with 422 and the reference's name", async () => {
-    const { nodes, begun, refused, settled, end } = bench();
+  it("fails a node with 422 and the name of the reference that leads nowhere", async () => {
+    const { nodes, started, refused, settled, end } = createNodes();
     const graph: Graph = {
       nodes: [node("a", []), node("b", ["a"], { image: { url: "$a.images.1.url" } })],
       output: {},
@@ -84,7 +84,7 @@ describe("a graph", () => {
     await settled();
     await end("a", { images: [] });
     await expect(result).rejects.toThrow("b was refused");
-    expect(begun).toHaveLength(1);
+    expect(started).toHaveLength(1);
     expect(refused).toMatchObject([
       {
         id: "b",
@@ -99,8 +99,8 @@ describe("a graph", () => {
     ]);
   });
 
-  it("ends with its first failure; what waits for the failed node never begins", async () => {
-    const { nodes, begun, ends, settled } = bench();
+  it("ends with its first failure and never starts the nodes that depend on the failed one", async () => {
+    const { nodes, started, ends, settled } = createNodes();
     const result = runGraph(
       { nodes: [node("a", []), node("b", ["a"]), node("c", [])], output: {} },
       {},
@@ -110,26 +110,26 @@ describe("a graph", () => {
     await settled();
     ends.get("a")?.fail(new Error("a failed"));
     await expect(result).rejects.toThrow("a failed");
-    expect(begun.map(({ id }) => id)).toEqual(["a", "c"]);
+    expect(started.map(({ id }) => id)).toEqual(["a", "c"]);
   });
 
-  it("an output that cannot be made is a 422 of the pipeline, not of a node", async () => {
-    const { nodes, settled, end } = bench();
+  it("fails the pipeline, not a node, with 422 when its output cannot be made", async () => {
+    const { nodes, settled, end } = createNodes();
     const result = runGraph({ nodes: [node("a", [])], output: { x: "$a.missing" } }, {}, nodes);
     result.catch(() => {});
     await settled();
     await end("a", {});
-    const { outcome } = faultOutcome(await result.catch((error) => error));
+    const { outcome } = failureOutcome(await result.catch((error) => error));
     expect(outcome).toMatchObject({ error: { code: "input_invalid", faults: [{ loc: ["output", "x"] }] } });
     expect(outcome).not.toHaveProperty("node");
   });
 
-  it("of five hundred nodes in a row is no deeper than its promises", async () => {
+  it("runs five hundred nodes in a chain", async () => {
     const chain = Array.from({ length: 500 }, (_, i) =>
       node(`n${i}`, i === 0 ? [] : [`n${i - 1}`], i === 0 ? {} : { before: `$n${i - 1}.i` }),
     );
     let i = 0;
-    const nodes = { look, run: async () => ({ inline: { i: i++ } }) } as unknown as PipelineNodes;
+    const nodes = { read, run: async () => ({ inline: { i: i++ } }) } as unknown as PipelineNodes;
     expect(await runGraph({ nodes: chain, output: { last: "$n499.i" } }, {}, nodes)).toEqual({ last: 499 });
   });
 });

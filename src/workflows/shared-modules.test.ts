@@ -5,7 +5,7 @@ import { expect, it } from "vitest";
 const SRC = join(import.meta.dirname, "..");
 const OWN = readdirSync(join(SRC, "workflows")).filter((name) => /(?<!\.test)\.ts$/.test(name));
 
-/** The platform's own workflow code, and what it loads. */
+/** Returns the platform's own workflow code and every module that it loads. */
 function loaded(files: string[], seen = new Set<string>()): Set<string> {
   for (const file of files) {
     if (seen.has(file)) continue;
@@ -22,39 +22,39 @@ function loaded(files: string[], seen = new Set<string>()): Set<string> {
   return seen;
 }
 
-/** What keeps something from one call to the next, at the top of a module. */
-const KEEPS = [
+/** Declarations at the top of a module that keep state from one call to the next. */
+const STATEFUL = [
   /^(export )?(let|var)\s/,
   /^(export )?const\s[^=]*=\s*new (Map|Set|WeakMap|WeakSet)(<[^(]*>)?\(\)/,
   /^(export )?const\s[^=]*=\s*(\[\]|\{\});/,
   /^(export )?const\s[^=]*=\s*\/.*\/[a-z]*[gy][a-z]*;/,
 ];
 
-it("is told from what it finds", () => {
-  const keeps = (line: string) => KEEPS.some((pattern) => pattern.test(line));
+it("recognises declarations that keep state", () => {
+  const isStateful = (line: string) => STATEFUL.some((pattern) => pattern.test(line));
   for (const line of [
     "let n = 0;",
     "export const seen = new Map<string, number>();",
     "const all: string[] = [];",
     "const WORD = /a/gu;",
   ])
-    expect(keeps(line)).toBe(true);
+    expect(isStateful(line)).toBe(true);
   for (const line of [
     "const NAMES = new Set([1]);",
     "  let n = 0;",
     "const WORD = /^g$/u;",
     "const f = () => [];",
   ])
-    expect(keeps(line)).toBe(false);
+    expect(isStateful(line)).toBe(false);
 });
 
-// All workflows of a process have these modules in common: what one of them kept there, another would find.
+// All workflows of a process share these modules: one would see the state that another left in them.
 it.each([...loaded(OWN.map((name) => join("workflows", name)))])(
-  "%s keeps nothing outside of functions",
+  "%s keeps no state outside of functions",
   (file) => {
-    const kept = readFileSync(join(SRC, file), "utf8")
+    const stateful = readFileSync(join(SRC, file), "utf8")
       .split("\n")
-      .filter((line) => KEEPS.some((pattern) => pattern.test(line)));
-    expect(kept).toEqual([]);
+      .filter((line) => STATEFUL.some((pattern) => pattern.test(line)));
+    expect(stateful).toEqual([]);
   },
 );

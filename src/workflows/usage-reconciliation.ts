@@ -1,19 +1,19 @@
 import { proxyActivities } from "@temporalio/workflow";
 import type { UsageActivities } from "../activities/index.ts";
-import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/requests/job.ts";
 import type { UsageCheck } from "../core/owners/usage-ledger.ts";
+import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../core/requests/job.ts";
 
-/** The window that a look covers. */
+/** The time window of one reconciliation. */
 export interface ReconciliationWindow {
-  /** Its length. Longer than the time between two looks, so that a late one leaves no gap. */
+  /** Length. It exceeds the interval between two reconciliations, so that a late one leaves no gap. */
   windowMs: number;
-  /** How long ago it ends: what has closed in between may not show in Temporal's list yet. */
+  /** Age of the window's end: workflows that closed since then may not be in Temporal's list yet. */
   lagMs: number;
 }
 
 /**
- * Looks at the usage ledger beside Temporal, for the requests that ended within a window (docs/usage.md).
- * Returns what it found.
+ * Compares the usage ledger with Temporal for the requests that ended within the window (docs/usage.md).
+ * Returns the differences.
  */
 export async function usageReconciliation({ windowMs, lagMs }: ReconciliationWindow): Promise<UsageCheck> {
   const { reconcileUsage } = proxyActivities<UsageActivities>({

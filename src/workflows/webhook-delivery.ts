@@ -14,70 +14,61 @@ import { LIMITS } from "../core/limits.ts";
 import { fairnessKeyOf, WEBHOOK_QUEUE, type WebhookDelivery } from "../core/webhooks/webhook.ts";
 
 /**
- * An operator does not want to wait for the next attempt, and says where it and those behind it go; once
- * nothing was said.
+ * The signal with which an operator starts the next attempt now, optionally at another address. `hurry` is
+ * its recorded name.
  */
-const hurry = defineSignal<[url?: string]>("hurry");
+const retryNow = defineSignal<[url?: string]>("hurry");
 
-/** Pauses of a delivery whose host is busy: nothing was sent, so these are no attempts. */
+/** Pauses while the host is busy. Nothing was sent, so these do not count as attempts. */
 const BUSY_INITIAL_MS = 500;
 const BUSY_MAXIMUM_MS = 15_000;
 
-/** Deliveries that began before they asked for room were simply made again. */
-const ASKS_FOR_ROOM = "asks-for-room";
+/**
+ * The patch with which deliveries ask for capacity before they try again. Older deliveries tried again
+ * without asking; the id is recorded in histories.
+ */
+const CAPACITY_CHECK = "asks-for-room";
 
 /**
- * One webhook on its way to its receiver (contract §8): attempts by the schedule in its argument, until the
- * receiver answers 2xx.
+ * The delivery of one webhook to its receiver (contract §8): attempts by the schedule in `delivery.delaysMs`,
+ * until the receiver answers 2xx.
  *
- * One whose host is busy asks for room until there is some, however long: that costs no attempt, and Temporal
- * keeps it, so that its history is begun anew whenever it has grown long.
+ * While the host is busy, the delivery asks for capacity again and again without using up an attempt.
+ * Temporal keeps it however long that takes, and it continues as new when its history has grown long.
  *
- * Closes as Completed when it was delivered, as Failed when its attempts were used up: a dead letter, which
- * `tempera deliveries redeliver` starts again.
+ * Closes as completed when the webhook was delivered, and as failed when the attempts were exhausted: that is
+ * a dead letter, which `tempera deliveries redeliver` starts again.
  *
- * @param firstAttempt where a delivery goes on whose history was begun anew
+ * @param firstAttempt number of the next attempt, for a delivery that continues as new
  */
 export async function webhookDelivery(
   delivery: WebhookDelivery,
   firstAttempt = 1,
 ): Promise<{ attempts: number }> {
-  const { deliverWebhook, recordDeliveryAttempt } = proxyActivities<WebhookActivities>({
-    taskQueue: WEBHOOK_QUEUE,
-    startToCloseTimeout: delivery.timeoutMs + LIMITS.webhookHostWaitMs + 30_000,
-    heartbeatTimeout: LIMITS.webhookHeartbeatMs,
-    // What fails here are stores that are away; receivers that fail are results.
-    retry: { initialInterval: "500ms", backoffCoefficient: 2, maximumInterval: "30s" },
-    priority: { fairnessKey: fairnessKeyOf(delivery) },
-  });
-  const { webhookHostHasRoom } = proxyActivities<WebhookActivities>({
-    taskQueue: WEBHOOK_QUEUE,
-    startToCloseTimeout: "10s",
-    priority: { fairnessKey: fairnessKeyOf(delivery) },
-  });
-  let hurried = false;
-  setHandler(hurry, (url = delivery.url) => {
-    hurried = true;
+  const activities = deliveryActivities(delivery);
+  let retryRequested = false;
+  setHandler(retryNow, (url = delivery.url) => {
+    retryRequested = true;
     delivery = { ...delivery, url };
   });
 
   for (let attempt = firstAttempt; ; attempt++) {
     const nextDelayMs = delivery.delaysMs[attempt - 1];
     const task = { delivery, attempt, ...(nextDelayMs !== undefined && { nextDelayMs }) };
-    hurried = false;
-    let report = await deliverWebhook(task);
+    retryRequested = false;
+    let report = await activities.deliverWebhook(task);
     for (let pauseMs = BUSY_INITIAL_MS; report.busy; pauseMs = Math.min(pauseMs * 2, BUSY_MAXIMUM_MS)) {
       await sleep(pauseMs * (0.5 + Math.random()));
-      if (patched(ASKS_FOR_ROOM)) {
+      if (patched(CAPACITY_CHECK)) {
         if (workflowInfo().continueAsNewSuggested)
           await continueAsNew<typeof webhookDelivery>(delivery, attempt);
-        if (!(await webhookHostHasRoom({ url: delivery.url }))) continue;
+        if (!(await activities.hostHasCapacity({ url: delivery.url }))) continue;
       }
-      report = await deliverWebhook(task);
+      report = await activities.deliverWebhook(task);
     }
     const { delivered, unrecorded } = report;
     if (unrecorded) {
-      await recordDeliveryAttempt({
+      await activities.recordDeliveryAttempt({
         delivery,
         record: unrecorded,
         delivered,
@@ -92,6 +83,25 @@ export async function webhookDelivery(
         nonRetryable: true,
       });
     }
-    await condition(() => hurried, nextDelayMs);
+    await condition(() => retryRequested, nextDelayMs);
   }
+}
+
+/** `webhookHostHasRoom` is the recorded name of the activity that is called `hostHasCapacity` here. */
+function deliveryActivities(delivery: WebhookDelivery) {
+  const priority = { fairnessKey: fairnessKeyOf(delivery) };
+  const { deliverWebhook, recordDeliveryAttempt } = proxyActivities<WebhookActivities>({
+    taskQueue: WEBHOOK_QUEUE,
+    startToCloseTimeout: delivery.timeoutMs + LIMITS.webhookHostWaitMs + 30_000,
+    heartbeatTimeout: LIMITS.webhookHeartbeatMs,
+    // An attempt fails only while a store is unavailable; a receiver that fails is a result.
+    retry: { initialInterval: "500ms", backoffCoefficient: 2, maximumInterval: "30s" },
+    priority,
+  });
+  const { webhookHostHasRoom: hostHasCapacity } = proxyActivities<WebhookActivities>({
+    taskQueue: WEBHOOK_QUEUE,
+    startToCloseTimeout: "10s",
+    priority,
+  });
+  return { deliverWebhook, recordDeliveryAttempt, hostHasCapacity };
 }

@@ -1,24 +1,21 @@
 import { CancellationScope, condition, defineSignal, setHandler } from "@temporalio/workflow";
 import { CATALOGUE } from "../core/errors/catalogue.ts";
+import { SLOT_GRANTED_SIGNAL } from "../core/owners/concurrency-slot.ts";
 import { type JobSpec, PRIORITY_KEY } from "../core/requests/job.ts";
-import { PLACE_SIGNAL } from "../core/owners/concurrency-slot.ts";
-import { type Ended, failedOutcome } from "./inference.ts";
-import { untilDone } from "./durable-local-activity.ts";
+import { runLocallyOrDurably } from "./durable-local-activity.ts";
+import { type FinishedWork, failedOutcome } from "./inference.ts";
 
-/** Told when the job's turn has come. */
-const placeGranted = defineSignal(PLACE_SIGNAL);
-
-/** How a job's work ended, as its finish step is told. */
-type Worked = Ended & { recorded?: boolean };
+const slotGranted = defineSignal(SLOT_GRANTED_SIGNAL);
 
 /**
- * Carries a job out in one of its owner's places, where it needs one, and leaves that whatever came of it.
+ * Runs a job's work in one of its owner's concurrency slots, if the owner has a limit, and releases the slot
+ * however the work ended. Ends with `startup_timeout` when no slot was granted before the start deadline.
  */
-export async function inPlace(job: JobSpec, carryOut: () => Promise<Worked>): Promise<Worked> {
-  if (job.place === undefined) return carryOut();
+export async function withSlot(job: JobSpec, work: () => Promise<FinishedWork>): Promise<FinishedWork> {
+  if (job.place === undefined) return work();
   try {
-    if (job.place === "holds" || (await waitForPlace(job))) return await carryOut();
-    const error = { code: "startup_timeout" as const, message: CATALOGUE.startup_timeout.says };
+    if (job.place === "holds" || (await waitForSlot(job))) return await work();
+    const error = { code: "startup_timeout" as const, message: CATALOGUE.startup_timeout.message };
     return {
       job,
       outcome: { ok: false, error, metrics: {}, userTimeout: true },
@@ -28,29 +25,26 @@ export async function inPlace(job: JobSpec, carryOut: () => Promise<Worked>): Pr
   } catch (error) {
     return { job, outcome: failedOutcome(error), attempts: 0, exhausted: false };
   } finally {
-    await CancellationScope.nonCancellable(() => leavePlace(job));
+    await CancellationScope.nonCancellable(() => releaseSlot(job));
   }
 }
 
 /**
- * Waits for one of the owner's places, as long as the start deadline allows; false when that has passed.
- * Nothing but this workflow waits: no worker and no engine's slot. Nobody has to ask again: whoever leaves a
- * place tells the next, and a sweep tells those who were not.
+ * Waits for one of the owner's slots; returns false when the start deadline passed first. Only this workflow
+ * waits: it occupies no GPU worker and no engine slot. It asks once: a job that releases a slot notifies the
+ * next one, and a periodic repair notifies jobs that were missed.
  */
-async function waitForPlace({
-  requestId,
-  ownerId,
-  priority,
-  submittedAtMs,
-  startTimeoutMs,
-}: JobSpec): Promise<boolean> {
+async function waitForSlot(job: JobSpec): Promise<boolean> {
+  const { requestId, ownerId, priority, submittedAtMs, startTimeoutMs } = job;
   let granted = false;
-  setHandler(placeGranted, () => {
+  setHandler(slotGranted, () => {
     granted = true;
   });
-  const seeker = { requestId, ownerId, priority: PRIORITY_KEY[priority] };
-  const entered = await untilDone("ask for a place", (activities) => activities.enterPlace(seeker));
-  if (entered || granted) return true;
+  const request = { requestId, ownerId, priority: PRIORITY_KEY[priority] };
+  const acquired = await runLocallyOrDurably("acquire a concurrency slot", (activities) =>
+    activities.acquireSlot(request),
+  );
+  if (acquired || granted) return true;
   if (startTimeoutMs === undefined) {
     await condition(() => granted);
     return true;
@@ -58,6 +52,9 @@ async function waitForPlace({
   return condition(() => granted, Math.max(1, submittedAtMs + startTimeoutMs - Date.now()));
 }
 
-/** Gives the place, or the turn in the line, back. */
-const leavePlace = ({ requestId, ownerId }: JobSpec): Promise<void> =>
-  untilDone("leave a place", (activities) => activities.leavePlace({ requestId, ownerId }));
+/** Releases the slot, or leaves the queue for one. */
+function releaseSlot({ requestId, ownerId }: JobSpec): Promise<void> {
+  return runLocallyOrDurably("release a concurrency slot", (activities) =>
+    activities.releaseSlot({ requestId, ownerId }),
+  );
+}

@@ -12,13 +12,13 @@ import { createPlatformClient, type NodeStatus, type Status } from "../../src/cl
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
-const FILM = "tempera/film-with-sound";
+const VIDEO = "tempera/text-to-video-with-audio";
 const SMALL = {
   prompt: "a large red circle",
   num_frames: 17,
   image_steps: 2,
   video_steps: 2,
-  sound_steps: 4,
+  audio_steps: 4,
 };
 
 let test: TestPlatform;
@@ -38,15 +38,15 @@ interface Ran {
 /** Waits for a pipeline's request and reads what is told of it. */
 async function collect(id: string): Promise<Ran> {
   let last: Status | undefined;
-  for await (const status of test.client.follow(FILM, id, { nodes: true })) last = status;
+  for await (const status of test.client.follow(VIDEO, id, { nodes: true })) last = status;
   const nodes = Object.fromEntries((last?.nodes ?? []).map((node) => [node.node_id, node]));
-  return { id, status: last as Status, nodes, output: (await test.client.result(FILM, id)) as Ran["output"] };
+  return { id, status: last as Status, nodes, output: (await test.client.result(VIDEO, id)) as Ran["output"] };
 }
 
 const run = async (input: object, headers: Record<string, string> = {}): Promise<Ran> =>
-  collect((await test.client.submit(FILM, input, headers)).request_id);
+  collect((await test.client.submit(VIDEO, input, headers)).request_id);
 const rerun = async (id: string, body: object): Promise<Ran> =>
-  collect((await test.client.rerun(FILM, id, body)).request_id);
+  collect((await test.client.rerun(VIDEO, id, body)).request_id);
 const cacheOf = ({ nodes }: Ran): object =>
   Object.fromEntries(Object.values(nodes).map(({ node_id, cache }) => [node_id, cache]));
 const requestsOf = ({ nodes }: Ran): Record<string, string> =>
@@ -62,15 +62,15 @@ async function inferred(...runs: Ran[]): Promise<string[]> {
   return names.sort();
 }
 
-const MISS = { image: "miss", video: "miss", sound: "miss" };
-const HIT = { image: "hit", video: "hit", sound: "hit" };
+const MISS = { image: "miss", video: "miss", audio: "miss" };
+const HIT = { image: "hit", video: "hit", audio: "hit" };
 
 describe("a second run with the same input", () => {
   it("does no inference, answers the same, and says so of each node", async () => {
     const input = { ...SMALL, seed: ++seeds };
     const first = await run(input);
     expect(cacheOf(first)).toEqual(MISS);
-    expect(await inferred(first)).toEqual(["image", "sound", "video"]);
+    expect(await inferred(first)).toEqual(["audio", "image", "video"]);
     const second = await run(input);
     expect(cacheOf(second)).toEqual(HIT);
     expect(await inferred(second)).toEqual([]);
@@ -90,9 +90,9 @@ describe("a second run with the same input", () => {
     await run(input);
     const { key } = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "another owner" });
     const other = createPlatformClient({ ...test.platform, key });
-    const { request_id: id } = await other.submit(FILM, input);
+    const { request_id: id } = await other.submit(VIDEO, input);
     let last: Status | undefined;
-    for await (const status of other.follow(FILM, id, { nodes: true })) last = status;
+    for await (const status of other.follow(VIDEO, id, { nodes: true })) last = status;
     expect(last?.nodes?.map(({ cache }) => cache)).toEqual(["miss", "miss", "miss"]);
   });
 
@@ -101,7 +101,7 @@ describe("a second run with the same input", () => {
     const off = { "x-tempera-cache": "off" };
     expect(await inferred(await run(input, off), await run(input, off))).toHaveLength(6);
     expect(cacheOf(await run(input))).toEqual(MISS);
-    const refused = await test.call(`/queue/${FILM}`, {
+    const refused = await test.call(`/queue/${VIDEO}`, {
       method: "POST",
       body: JSON.stringify(input),
       headers: { "x-tempera-cache": "no" },
@@ -113,13 +113,13 @@ describe("a second run with the same input", () => {
     const input = { ...SMALL, seed: ++seeds };
     const first = await run(input);
     await test.client.admin("DELETE", `/v1/models/requests/${requestsOf(first).video}/payloads`);
-    expect(cacheOf(await run(input))).toEqual({ image: "hit", video: "miss", sound: "hit" });
+    expect(cacheOf(await run(input))).toEqual({ image: "hit", video: "miss", audio: "hit" });
   });
 
   it("of two at once runs each node once", async () => {
     const input = { ...SMALL, seed: ++seeds };
     const both = await Promise.all([run(input), run(input)]);
-    expect(await inferred(...both)).toEqual(["image", "sound", "video"]);
+    expect(await inferred(...both)).toEqual(["audio", "image", "video"]);
     expect(both[0].output).toEqual(both[1].output);
   });
 
@@ -132,8 +132,8 @@ describe("a second run with the same input", () => {
       lost.split("/")[1],
     );
     const second = await run(input);
-    // The same bytes are made of the same seed, so the sound that was made for them is still right.
-    expect(cacheOf(second)).toEqual({ image: "hit", video: "miss", sound: "hit" });
+    // The same bytes are made of the same seed, so the audio that was made for them still fits.
+    expect(cacheOf(second)).toEqual({ image: "hit", video: "miss", audio: "hit" });
     expect(second.output).toEqual(first.output);
   });
 });
@@ -161,10 +161,10 @@ describe("npm run demo", () => {
     expect(told.nodes.map(({ node, cache }) => [node, cache])).toEqual([
       ["image", "miss"],
       ["video", "miss"],
-      ["sound", "miss"],
+      ["audio", "miss"],
     ]);
     expect(first.err).toMatch(
-      /^ {2}image {3}fal-ai\/qwen-image, request [0-9a-f-]{36}$.*^ {2}video {3}step 2\/2.*^ {2}sound {3}done: cache miss, /ms,
+      /^ {2}image {3}fal-ai\/qwen-image, request [0-9a-f-]{36}$.*^ {2}video {3}step 2\/2.*^ {2}audio {3}done: cache miss, /ms,
     );
     expect(told).toMatchObject({ seed: 4711, path: join(test.folder, `demo/${told.request_id}.mp4`) });
     expect(await sharp(told.files.picture?.path).metadata()).toMatchObject({
@@ -193,18 +193,18 @@ describe("a rerun", () => {
   it("keeps the nodes that a changed node does not reach, and says what it is a rerun of", async () => {
     const second = await rerun(first.id, { overrides: { nodes: { video: { num_inference_steps: 3 } } } });
     expect(requestsOf(second).image).toBe(requestsOf(first).image);
-    expect(await inferred(second)).toEqual(["image", "sound", "video"]);
-    expect(cacheOf(second)).toEqual({ image: "hit", video: "miss", sound: "miss" });
+    expect(await inferred(second)).toEqual(["audio", "image", "video"]);
+    expect(cacheOf(second)).toEqual({ image: "hit", video: "miss", audio: "miss" });
     expect(second.output.image).toEqual(first.output.image);
     expect(second.output.video).not.toEqual(first.output.video);
     expect(second.status.rerun_of).toBe(first.id);
     const told = (await (
-      await test.call(`/queue/${FILM}/requests/${second.id}/status?nodes=1`)
+      await test.call(`/queue/${VIDEO}/requests/${second.id}/status?nodes=1`)
     ).json()) as Status;
     expect(told).toMatchObject({ rerun_of: first.id, nodes: second.status.nodes });
 
     // A rerun of a rerun begins with what that one changed.
-    const third = await rerun(second.id, { overrides: { input: { sound_prompt: "bell" } } });
+    const third = await rerun(second.id, { overrides: { input: { audio_prompt: "bell" } } });
     expect(requestsOf(third)).toMatchObject({
       image: requestsOf(first).image,
       video: requestsOf(second).video,
@@ -245,7 +245,7 @@ describe("a rerun", () => {
       "--from",
       "image",
       "--set",
-      "sound.num_steps=5",
+      "audio.num_steps=5",
       "--input",
       "num_frames=21",
       "--wait",
@@ -264,7 +264,7 @@ describe("a rerun", () => {
   describe("is refused", () => {
     const answer = async (path: string, body: unknown, key?: string) => {
       const headers = key ? { authorization: `Key ${key}` } : {};
-      const response = await test.call(`/queue/${FILM}/requests/${path}`, {
+      const response = await test.call(`/queue/${VIDEO}/requests/${path}`, {
         method: "POST",
         body: JSON.stringify(body),
         headers,
@@ -280,7 +280,7 @@ describe("a rerun", () => {
         overrides: { nodes: { video: {}, nothing: { seed: 1 } } },
       });
       expect([nodes.status, places(nodes)]).toEqual([422, ["body.from", "body.overrides.nodes.nothing"]]);
-      expect(JSON.stringify(nodes.body)).toContain("image, video, sound");
+      expect(JSON.stringify(nodes.body)).toContain("image, video, audio");
       const input = await answer(`${first.id}/rerun`, {
         overrides: { input: { num_frames: 5, resolution: "9p" } },
       });

@@ -9,9 +9,9 @@ export interface EndpointTypes {
   "fal-ai/qwen-image/image-to-image": { input: FalAiQwenImageImageToImageInput; output: FalAiQwenImageImageToImageOutput };
   "fal-ai/wan/v2.2-a14b/image-to-video": { input: FalAiWanV22A14BImageToVideoInput; output: FalAiWanV22A14BImageToVideoOutput };
   "fal-ai/wan/v2.2-a14b/text-to-video": { input: FalAiWanV22A14BTextToVideoInput; output: FalAiWanV22A14BTextToVideoOutput };
-  "tempera/film-with-sound": { input: TemperaFilmWithSoundInput; output: TemperaFilmWithSoundOutput; checked: TemperaFilmWithSoundChecked };
-  "tempera/picture-to-film": { input: TemperaPictureToFilmInput; output: TemperaPictureToFilmOutput; checked: TemperaPictureToFilmChecked };
   "tempera/stub": { input: TemperaStubInput; output: TemperaStubOutput };
+  "tempera/text-to-video": { input: TemperaTextToVideoInput; output: TemperaTextToVideoOutput; checked: TemperaTextToVideoChecked };
+  "tempera/text-to-video-with-audio": { input: TemperaTextToVideoWithAudioInput; output: TemperaTextToVideoWithAudioOutput; checked: TemperaTextToVideoWithAudioChecked };
 }
 
 type FalAiMmaudioV2Input = {
@@ -588,334 +588,6 @@ type FalAiWanV22A14BTextToVideoOutputFile = {
   file_size?: number | null;
 }
 
-type TemperaFilmWithSoundInput = {
-  /**
-   * What is to be seen: the prompt of the picture.
-   */
-  prompt: string;
-  /**
-   * What is to happen: the prompt of the film. Default: the picture's.
-   */
-  video_prompt?: string | null;
-  /**
-   * What is to be heard: the prompt of the sound. Empty: what the film shows.
-   */
-  sound_prompt?: string;
-  /**
-   * What is not to be seen, in the picture and in the film.
-   */
-  negative_prompt?: string;
-  /**
-   * Shape of the picture and of the film.
-   */
-  aspect_ratio?: "16:9" | "9:16" | "1:1";
-  /**
-   * Resolution of the film.
-   */
-  resolution?: "480p" | "580p" | "720p";
-  /**
-   * Number of frames that the film's model generates.
-   */
-  num_frames?: number;
-  /**
-   * How many of those frames make a second.
-   */
-  frames_per_second?: number;
-  /**
-   * Denoising steps of the picture.
-   */
-  image_steps?: number;
-  /**
-   * Denoising steps of the film.
-   */
-  video_steps?: number;
-  /**
-   * Denoising steps of the sound.
-   */
-  sound_steps?: number;
-  /**
-   * The same seed and the same input make the same film. Default: drawn.
-   */
-  seed?: number | null;
-}
-
-type TemperaFilmWithSoundOutput = {
-  image: TemperaFilmWithSoundOutputImage;
-  silent_video: TemperaFilmWithSoundOutputFile;
-  video: TemperaFilmWithSoundOutputFile1;
-  /**
-   * The seed that was used.
-   */
-  seed: number;
-}
-/**
- * The picture that the film begins with.
- */
-type TemperaFilmWithSoundOutputImage = {
-  /**
-   * The URL where the file can be downloaded from.
-   */
-  url: string;
-  /**
-   * The width of the image in pixels.
-   */
-  width: number;
-  /**
-   * The height of the image in pixels.
-   */
-  height: number;
-  /**
-   * The mime type of the file.
-   */
-  content_type?: string;
-  /**
-   * The name of the file.
-   */
-  file_name?: string;
-  /**
-   * The size of the file in bytes.
-   */
-  file_size?: number;
-}
-/**
- * The film as it was before it had sound.
- */
-type TemperaFilmWithSoundOutputFile = {
-  /**
-   * The URL where the file can be downloaded from.
-   */
-  url: string;
-  /**
-   * The mime type of the file.
-   */
-  content_type?: string | null;
-  /**
-   * The name of the file.
-   */
-  file_name?: string | null;
-  /**
-   * The size of the file in bytes.
-   */
-  file_size?: number | null;
-}
-/**
- * The film with its sound.
- */
-type TemperaFilmWithSoundOutputFile1 = {
-  /**
-   * The URL where the file can be downloaded from.
-   */
-  url: string;
-  /**
-   * The mime type of the file.
-   */
-  content_type?: string | null;
-  /**
-   * The name of the file.
-   */
-  file_name?: string | null;
-  /**
-   * The size of the file in bytes.
-   */
-  file_size?: number | null;
-}
-
-type TemperaFilmWithSoundChecked = {
-  /**
-   * What is to be seen: the prompt of the picture.
-   */
-  prompt: string;
-  /**
-   * What is to happen: the prompt of the film. Default: the picture's.
-   */
-  video_prompt?: string | null;
-  /**
-   * What is to be heard: the prompt of the sound. Empty: what the film shows.
-   */
-  sound_prompt: string;
-  /**
-   * What is not to be seen, in the picture and in the film.
-   */
-  negative_prompt: string;
-  /**
-   * Shape of the picture and of the film.
-   */
-  aspect_ratio: "16:9" | "9:16" | "1:1";
-  /**
-   * Resolution of the film.
-   */
-  resolution: "480p" | "580p" | "720p";
-  /**
-   * Number of frames that the film's model generates.
-   */
-  num_frames: number;
-  /**
-   * How many of those frames make a second.
-   */
-  frames_per_second: number;
-  /**
-   * Denoising steps of the picture.
-   */
-  image_steps: number;
-  /**
-   * Denoising steps of the film.
-   */
-  video_steps: number;
-  /**
-   * Denoising steps of the sound.
-   */
-  sound_steps: number;
-  /**
-   * The same seed and the same input make the same film. Default: drawn.
-   */
-  seed: number;
-}
-
-type TemperaPictureToFilmInput = {
-  /**
-   * What is to be seen: the prompt of the picture.
-   */
-  prompt: string;
-  /**
-   * What is to happen: the prompt of the film. Default: the picture's.
-   */
-  video_prompt?: string | null;
-  /**
-   * What is not to be seen, in the picture and in the film.
-   */
-  negative_prompt?: string;
-  /**
-   * Shape of the picture and of the film.
-   */
-  aspect_ratio?: "16:9" | "9:16" | "1:1";
-  /**
-   * Resolution of the film.
-   */
-  resolution?: "480p" | "580p" | "720p";
-  /**
-   * Number of frames that the film's model generates.
-   */
-  num_frames?: number;
-  /**
-   * How many of those frames make a second.
-   */
-  frames_per_second?: number;
-  /**
-   * Denoising steps of the picture.
-   */
-  image_steps?: number;
-  /**
-   * Denoising steps of the film.
-   */
-  video_steps?: number;
-  /**
-   * The same seed and the same input make the same film. Default: drawn.
-   */
-  seed?: number | null;
-}
-
-type TemperaPictureToFilmOutput = {
-  image: TemperaPictureToFilmOutputImage;
-  video: TemperaPictureToFilmOutputFile;
-  /**
-   * The seed that was used.
-   */
-  seed: number;
-}
-/**
- * The picture that the film begins with.
- */
-type TemperaPictureToFilmOutputImage = {
-  /**
-   * The URL where the file can be downloaded from.
-   */
-  url: string;
-  /**
-   * The width of the image in pixels.
-   */
-  width: number;
-  /**
-   * The height of the image in pixels.
-   */
-  height: number;
-  /**
-   * The mime type of the file.
-   */
-  content_type?: string;
-  /**
-   * The name of the file.
-   */
-  file_name?: string;
-  /**
-   * The size of the file in bytes.
-   */
-  file_size?: number;
-}
-/**
- * The film.
- */
-type TemperaPictureToFilmOutputFile = {
-  /**
-   * The URL where the file can be downloaded from.
-   */
-  url: string;
-  /**
-   * The mime type of the file.
-   */
-  content_type?: string | null;
-  /**
-   * The name of the file.
-   */
-  file_name?: string | null;
-  /**
-   * The size of the file in bytes.
-   */
-  file_size?: number | null;
-}
-
-type TemperaPictureToFilmChecked = {
-  /**
-   * What is to be seen: the prompt of the picture.
-   */
-  prompt: string;
-  /**
-   * What is to happen: the prompt of the film. Default: the picture's.
-   */
-  video_prompt?: string | null;
-  /**
-   * What is not to be seen, in the picture and in the film.
-   */
-  negative_prompt: string;
-  /**
-   * Shape of the picture and of the film.
-   */
-  aspect_ratio: "16:9" | "9:16" | "1:1";
-  /**
-   * Resolution of the film.
-   */
-  resolution: "480p" | "580p" | "720p";
-  /**
-   * Number of frames that the film's model generates.
-   */
-  num_frames: number;
-  /**
-   * How many of those frames make a second.
-   */
-  frames_per_second: number;
-  /**
-   * Denoising steps of the picture.
-   */
-  image_steps: number;
-  /**
-   * Denoising steps of the film.
-   */
-  video_steps: number;
-  /**
-   * The same seed and the same input make the same film. Default: drawn.
-   */
-  seed: number;
-}
-
 type TemperaStubInput = {
   /**
    * Echoed when there is no payload.
@@ -1018,4 +690,332 @@ type TemperaStubOutputFile = {
    * The size of the file in bytes.
    */
   file_size?: number;
+}
+
+type TemperaTextToVideoInput = {
+  /**
+   * The content of the scene: the prompt of the image.
+   */
+  prompt: string;
+  /**
+   * The action in the scene: the prompt of the video. Default: the prompt of the image.
+   */
+  video_prompt?: string | null;
+  /**
+   * Content to avoid in the image and in the video.
+   */
+  negative_prompt?: string;
+  /**
+   * Aspect ratio of the image and of the video.
+   */
+  aspect_ratio?: "16:9" | "9:16" | "1:1";
+  /**
+   * Resolution of the video.
+   */
+  resolution?: "480p" | "580p" | "720p";
+  /**
+   * Number of frames that the video model generates.
+   */
+  num_frames?: number;
+  /**
+   * Number of generated frames per second of video.
+   */
+  frames_per_second?: number;
+  /**
+   * Denoising steps of the image.
+   */
+  image_steps?: number;
+  /**
+   * Denoising steps of the video.
+   */
+  video_steps?: number;
+  /**
+   * The same seed and the same input make the same video. Default: a random seed.
+   */
+  seed?: number | null;
+}
+
+type TemperaTextToVideoOutput = {
+  image: TemperaTextToVideoOutputImage;
+  video: TemperaTextToVideoOutputFile;
+  /**
+   * The seed that was used.
+   */
+  seed: number;
+}
+/**
+ * The image that the video begins with.
+ */
+type TemperaTextToVideoOutputImage = {
+  /**
+   * The URL where the file can be downloaded from.
+   */
+  url: string;
+  /**
+   * The width of the image in pixels.
+   */
+  width: number;
+  /**
+   * The height of the image in pixels.
+   */
+  height: number;
+  /**
+   * The mime type of the file.
+   */
+  content_type?: string;
+  /**
+   * The name of the file.
+   */
+  file_name?: string;
+  /**
+   * The size of the file in bytes.
+   */
+  file_size?: number;
+}
+/**
+ * The video.
+ */
+type TemperaTextToVideoOutputFile = {
+  /**
+   * The URL where the file can be downloaded from.
+   */
+  url: string;
+  /**
+   * The mime type of the file.
+   */
+  content_type?: string | null;
+  /**
+   * The name of the file.
+   */
+  file_name?: string | null;
+  /**
+   * The size of the file in bytes.
+   */
+  file_size?: number | null;
+}
+
+type TemperaTextToVideoChecked = {
+  /**
+   * The content of the scene: the prompt of the image.
+   */
+  prompt: string;
+  /**
+   * The action in the scene: the prompt of the video. Default: the prompt of the image.
+   */
+  video_prompt?: string | null;
+  /**
+   * Content to avoid in the image and in the video.
+   */
+  negative_prompt: string;
+  /**
+   * Aspect ratio of the image and of the video.
+   */
+  aspect_ratio: "16:9" | "9:16" | "1:1";
+  /**
+   * Resolution of the video.
+   */
+  resolution: "480p" | "580p" | "720p";
+  /**
+   * Number of frames that the video model generates.
+   */
+  num_frames: number;
+  /**
+   * Number of generated frames per second of video.
+   */
+  frames_per_second: number;
+  /**
+   * Denoising steps of the image.
+   */
+  image_steps: number;
+  /**
+   * Denoising steps of the video.
+   */
+  video_steps: number;
+  /**
+   * The same seed and the same input make the same video. Default: a random seed.
+   */
+  seed: number;
+}
+
+type TemperaTextToVideoWithAudioInput = {
+  /**
+   * The content of the scene: the prompt of the image.
+   */
+  prompt: string;
+  /**
+   * The action in the scene: the prompt of the video. Default: the prompt of the image.
+   */
+  video_prompt?: string | null;
+  /**
+   * The prompt of the audio. When it is empty, the audio follows what the video shows.
+   */
+  audio_prompt?: string;
+  /**
+   * Content to avoid in the image and in the video.
+   */
+  negative_prompt?: string;
+  /**
+   * Aspect ratio of the image and of the video.
+   */
+  aspect_ratio?: "16:9" | "9:16" | "1:1";
+  /**
+   * Resolution of the video.
+   */
+  resolution?: "480p" | "580p" | "720p";
+  /**
+   * Number of frames that the video model generates.
+   */
+  num_frames?: number;
+  /**
+   * Number of generated frames per second of video.
+   */
+  frames_per_second?: number;
+  /**
+   * Denoising steps of the image.
+   */
+  image_steps?: number;
+  /**
+   * Denoising steps of the video.
+   */
+  video_steps?: number;
+  /**
+   * Denoising steps of the audio.
+   */
+  audio_steps?: number;
+  /**
+   * The same seed and the same input make the same video. Default: a random seed.
+   */
+  seed?: number | null;
+}
+
+type TemperaTextToVideoWithAudioOutput = {
+  image: TemperaTextToVideoWithAudioOutputImage;
+  silent_video: TemperaTextToVideoWithAudioOutputFile;
+  video: TemperaTextToVideoWithAudioOutputFile1;
+  /**
+   * The seed that was used.
+   */
+  seed: number;
+}
+/**
+ * The image that the video begins with.
+ */
+type TemperaTextToVideoWithAudioOutputImage = {
+  /**
+   * The URL where the file can be downloaded from.
+   */
+  url: string;
+  /**
+   * The width of the image in pixels.
+   */
+  width: number;
+  /**
+   * The height of the image in pixels.
+   */
+  height: number;
+  /**
+   * The mime type of the file.
+   */
+  content_type?: string;
+  /**
+   * The name of the file.
+   */
+  file_name?: string;
+  /**
+   * The size of the file in bytes.
+   */
+  file_size?: number;
+}
+/**
+ * The video without audio.
+ */
+type TemperaTextToVideoWithAudioOutputFile = {
+  /**
+   * The URL where the file can be downloaded from.
+   */
+  url: string;
+  /**
+   * The mime type of the file.
+   */
+  content_type?: string | null;
+  /**
+   * The name of the file.
+   */
+  file_name?: string | null;
+  /**
+   * The size of the file in bytes.
+   */
+  file_size?: number | null;
+}
+/**
+ * The video with its audio.
+ */
+type TemperaTextToVideoWithAudioOutputFile1 = {
+  /**
+   * The URL where the file can be downloaded from.
+   */
+  url: string;
+  /**
+   * The mime type of the file.
+   */
+  content_type?: string | null;
+  /**
+   * The name of the file.
+   */
+  file_name?: string | null;
+  /**
+   * The size of the file in bytes.
+   */
+  file_size?: number | null;
+}
+
+type TemperaTextToVideoWithAudioChecked = {
+  /**
+   * The content of the scene: the prompt of the image.
+   */
+  prompt: string;
+  /**
+   * The action in the scene: the prompt of the video. Default: the prompt of the image.
+   */
+  video_prompt?: string | null;
+  /**
+   * The prompt of the audio. When it is empty, the audio follows what the video shows.
+   */
+  audio_prompt: string;
+  /**
+   * Content to avoid in the image and in the video.
+   */
+  negative_prompt: string;
+  /**
+   * Aspect ratio of the image and of the video.
+   */
+  aspect_ratio: "16:9" | "9:16" | "1:1";
+  /**
+   * Resolution of the video.
+   */
+  resolution: "480p" | "580p" | "720p";
+  /**
+   * Number of frames that the video model generates.
+   */
+  num_frames: number;
+  /**
+   * Number of generated frames per second of video.
+   */
+  frames_per_second: number;
+  /**
+   * Denoising steps of the image.
+   */
+  image_steps: number;
+  /**
+   * Denoising steps of the video.
+   */
+  video_steps: number;
+  /**
+   * Denoising steps of the audio.
+   */
+  audio_steps: number;
+  /**
+   * The same seed and the same input make the same video. Default: a random seed.
+   */
+  seed: number;
 }

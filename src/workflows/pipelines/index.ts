@@ -1,13 +1,15 @@
 /**
- * The table of pipelines that are written in TypeScript. A version stays here for as long as runs of it may
- * be alive; of several versions of one id, the newest is what callers get.
+ * The table of pipelines that are written in TypeScript. A version stays here as long as runs of it may be
+ * alive. Callers get the newest version of an id.
  */
 import type { AnyPipeline } from "./define-pipeline.ts";
-import { filmWithSound } from "./video-with-audio.ts";
-import { pictureToFilm } from "./image-to-video.ts";
 import { stubPipeline } from "./stub-pipeline.ts";
+import { textToVideo } from "./text-to-video.ts";
+import { textToVideoWithAudio } from "./text-to-video-with-audio.ts";
 
-export const PIPELINES: readonly AnyPipeline[] = [pictureToFilm, filmWithSound, stubPipeline];
+export const PIPELINES: readonly AnyPipeline[] = [textToVideo, textToVideoWithAudio, stubPipeline];
 
-/** What a plan `{code}` names: `id@version`. */
-export const codeOf = ({ id, version }: Pick<AnyPipeline, "id" | "version">): string => `${id}@${version}`;
+/** The name of a code plan: `id@version`. */
+export function codeOf({ id, version }: Pick<AnyPipeline, "id" | "version">): string {
+  return `${id}@${version}`;
+}

@@ -5,9 +5,9 @@ import type { JsonObject } from "../../core/json/json.ts";
 import { codePipeline } from "../../registry/code-pipeline.ts";
 import { loadRegistry, type Registry } from "../../registry/registry.ts";
 import { createSchemaCheck } from "../../registry/schema-check.ts";
-import { filmWithSound } from "./video-with-audio.ts";
 import { PIPELINES } from "./index.ts";
-import { pictureToFilm } from "./image-to-video.ts";
+import { textToVideo } from "./text-to-video.ts";
+import { textToVideoWithAudio } from "./text-to-video-with-audio.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../../..");
 
@@ -23,15 +23,15 @@ const file = (name: string) => ({
   file_name: name,
   file_size: 1,
 });
-const GIVES: Record<string, JsonObject> = {
-  "fal-ai/qwen-image": { images: [{ url: "http://localhost/files/picture.png", width: 4, height: 2 }] },
+const OUTPUTS: Record<string, JsonObject> = {
+  "fal-ai/qwen-image": { images: [{ url: "http://localhost/files/image.png", width: 4, height: 2 }] },
   "fal-ai/wan/v2.2-a14b/image-to-video": { video: file("silent.mp4"), seed: 1 },
-  "fal-ai/mmaudio-v2": { video: file("film.mp4") },
+  "fal-ai/mmaudio-v2": { video: file("with-audio.mp4") },
 };
 
 /**
- * Runs a pipeline on models that give what they are said to give. Each node's input must be one that its
- * model takes as it is.
+ * Runs a pipeline on models with canned outputs. Checks that each model accepts its node's input without
+ * changes.
  */
 async function play(pipeline: (typeof PIPELINES)[number], input: JsonObject) {
   const checked = registry.route(pipeline.id)?.checkInput(input);
@@ -39,20 +39,20 @@ async function play(pipeline: (typeof PIPELINES)[number], input: JsonObject) {
   const nodes: { node: string | undefined; endpoint: string; input: JsonObject }[] = [];
   const output: JsonObject = await pipeline.work({
     input: checked.input,
-    run: async (endpoint: string, given: JsonObject, { node }: { node?: string } = {}) => {
-      expect(registry.route(endpoint)?.checkInput(given)).toMatchObject({ ignored: [] });
-      nodes.push({ node, endpoint, input: given });
-      return (GIVES[endpoint] ?? {}) as never;
+    run: async (endpoint: string, nodeInput: JsonObject, { node }: { node?: string } = {}) => {
+      expect(registry.route(endpoint)?.checkInput(nodeInput)).toMatchObject({ ignored: [] });
+      nodes.push({ node, endpoint, input: nodeInput });
+      return (OUTPUTS[endpoint] ?? {}) as never;
     },
-    all: () => Promise.reject(new Error("not needed here")),
+    all: () => Promise.reject(new Error("no pipeline here calls it")),
   });
   expect(createSchemaCheck(pipeline.schemas.output, { every: true })(output)).toBeUndefined();
   return { nodes, output, seed: checked.input.seed as number };
 }
 
 describe("the pipelines that ship", () => {
-  it("have the schemas that schemas/pipelines holds for their version", () => {
-    for (const { id, version, schemas } of [pictureToFilm, filmWithSound]) {
+  it("have the schemas in schemas/pipelines of their version", () => {
+    for (const { id, version, schemas } of [textToVideo, textToVideoWithAudio]) {
       for (const name of ["input", "output"] as const) {
         const text = readFileSync(resolve(PROJECT, "schemas/pipelines", id, version, `${name}.json`), "utf8");
         expect(schemas[name]).toEqual(JSON.parse(text));
@@ -60,15 +60,15 @@ describe("the pipelines that ship", () => {
     }
   });
 
-  it("tempera/picture-to-film: a picture, and a film that begins with it", async () => {
-    const { nodes, output, seed } = await play(pictureToFilm, { prompt: "a ball", aspect_ratio: "9:16" });
+  it("tempera/text-to-video generates an image and a video that begins with it", async () => {
+    const { nodes, output, seed } = await play(textToVideo, { prompt: "a ball", aspect_ratio: "9:16" });
     expect(nodes).toMatchObject([
       { node: "image", input: { prompt: "a ball", image_size: "portrait_16_9", seed } },
       {
         node: "video",
         input: {
           prompt: "a ball",
-          image_url: "http://localhost/files/picture.png",
+          image_url: "http://localhost/files/image.png",
           aspect_ratio: "9:16",
           seed,
         },
@@ -77,7 +77,7 @@ describe("the pipelines that ship", () => {
     expect(output).toMatchObject({ image: { width: 4 }, video: { file_name: "silent.mp4" }, seed });
   });
 
-  it("tempera/film-with-sound: the same, with the sound of that film, as long as it", async () => {
+  it("tempera/text-to-video-with-audio adds audio of the length of the video", async () => {
     const input = {
       prompt: "a ball",
       video_prompt: "a ball, it falls",
@@ -85,7 +85,7 @@ describe("the pipelines that ship", () => {
       frames_per_second: 8,
       seed: 70_000,
     };
-    const { nodes, output } = await play(filmWithSound, input);
+    const { nodes, output } = await play(textToVideoWithAudio, input);
     expect(nodes).toMatchObject([
       { node: "image", input: { seed: 70_000 } },
       {
@@ -93,7 +93,7 @@ describe("the pipelines that ship", () => {
         input: { prompt: "a ball, it falls", num_frames: 33, frames_per_second: 8, seed: 70_000 },
       },
       {
-        node: "sound",
+        node: "audio",
         input: {
           prompt: "",
           video_url: "http://localhost/files/silent.mp4",
@@ -104,7 +104,7 @@ describe("the pipelines that ship", () => {
     ]);
     expect(output).toMatchObject({
       silent_video: { file_name: "silent.mp4" },
-      video: { file_name: "film.mp4" },
+      video: { file_name: "with-audio.mp4" },
       seed: 70_000,
     });
   });
@@ -116,7 +116,7 @@ describe("the pipelines that ship", () => {
       seed: 2 ** 32 - 1,
       image_steps: 2,
       video_steps: 2,
-      sound_steps: 4,
+      audio_steps: 4,
     },
     {
       num_frames: 161,
@@ -124,10 +124,10 @@ describe("the pipelines that ship", () => {
       seed: 0,
       image_steps: 250,
       video_steps: 40,
-      sound_steps: 50,
+      audio_steps: 50,
       video_prompt: null,
     },
-  ])("make inputs that their models take at the ends of what they take themselves: %j", async (ends) => {
-    await play(filmWithSound, { prompt: "", ...ends });
+  ])("make inputs that their models accept when their own inputs are at the limits: %j", async (limits) => {
+    await play(textToVideoWithAudio, { prompt: "", ...limits });
   });
 });

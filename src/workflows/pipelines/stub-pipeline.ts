@@ -1,7 +1,7 @@
 import type { JsonObject } from "../../core/json/json.ts";
 import { definePipeline, type InputOf, type SchemaOf } from "./define-pipeline.ts";
 
-/** What a stage's node gets: an input of the stub, or, with `stages`, one of this pipeline. */
+/** The input of a node: one of the stub model or, with `stages`, one of this pipeline. */
 type Step = JsonObject & { stages?: JsonObject[][] };
 
 interface Input {
@@ -19,7 +19,7 @@ const input: SchemaOf<Input> = {
     stages: {
       title: "Stages",
       description:
-        "Inputs of the stub. The stages are run one after another, the inputs of one stage side by side.",
+        "Inputs of the stub model. Stages run one after another; the inputs of a stage run in parallel.",
       type: "array",
       items: { type: "array", items: { type: "object" } },
     },
@@ -34,10 +34,7 @@ const output: SchemaOf<Output> = {
   },
 };
 
-/**
- * As many calls of the stub as one asks for, in the order that one asks for: for development, tests and
- * benches.
- */
+/** Calls the stub model as often and in the order that the input asks for; for development and tests. */
 export const stubPipeline = definePipeline(
   {
     id: "tempera/stub-pipeline",
@@ -50,18 +47,18 @@ export const stubPipeline = definePipeline(
     calls: ["tempera/stub", "tempera/stub-pipeline"],
   },
   async ({ run, all, input: { stages } }) => {
-    const done: JsonObject[][] = [];
+    const completed: JsonObject[][] = [];
     for (const [stage, steps] of stages.entries()) {
       const outputs = await all(
-        steps.map(async (step, place): Promise<JsonObject> => {
-          const options = { node: `stage-${stage + 1}-${place + 1}` };
+        steps.map(async (step, index): Promise<JsonObject> => {
+          const options = { node: `stage-${stage + 1}-${index + 1}` };
           return step.stages
             ? run("tempera/stub-pipeline", step, options)
             : run("tempera/stub", step as InputOf<"tempera/stub">, options);
         }),
       );
-      done.push(outputs);
+      completed.push(outputs);
     }
-    return { stages: done };
+    return { stages: completed };
   },
 );
