@@ -284,9 +284,9 @@ export const LIMITS = {
    * A picture that an input names, as a file. fal's clients send photographs; a raw scan of 64 million pixels
    * fits.
    */
-  pictureBytesMax: 64 * 1024 * 1024,
+  imageBytesMax: 64 * 1024 * 1024,
   /** Its pixels: 8000 × 8000. An engine holds them unpacked, 4 bytes each, while it scales them down. */
-  picturePixelsMax: 64_000_000,
+  imagePixelsMax: 64_000_000,
   /** A clip that an input names, as a file: half a minute of 4K from a camera. */
   clipBytesMax: 256 * 1024 * 1024,
   /**
@@ -366,8 +366,8 @@ export const LIMITS = {
   /** WebSockets: a connection that does not answer a ping for this long is gone. */
   socketPingMs: 20_000,
   /**
-   * Crashes of a model's engine in a row, without a finished run between, before a GPU worker takes the model
-   * out of rotation.
+   * Crashes of a model's engine in a row, without a finished run between, before its GPU worker calls the model
+   * unhealthy and serves it no more.
    */
   engineCrashesMax: 3,
   /** How often a GPU worker says how its engines are, beside each change. */

@@ -1,31 +1,31 @@
-import type { EngineOnWorker, EngineStatus, WorkerStatus } from "./engine-status.ts";
 import type { ModelVersion } from "../models/model.ts";
+import type { EngineOnWorker, EngineStatus, WorkerStatus } from "./engine-status.ts";
 
 type Named = Pick<ModelVersion, "endpoint" | "version">;
 
-export interface Drained {
+export interface DrainOrders {
   /** Everything, whatever else is named. */
   all: boolean;
   models: Named[];
 }
 
 /**
- * Where GPU workers say how their engines are, and operators say which to put back into rotation. The two
+ * Where GPU workers say how their engines are, and operators request resets of unhealthy ones. The two
  * never meet: they are processes that know only the store. Every method rejects with `store_unavailable` when
  * it cannot be reached.
  */
-export interface EngineBoard {
+export interface EngineStatusStore {
   /** Replaces what this worker said before. */
   report(worker: WorkerStatus, engines: readonly EngineStatus[]): Promise<void>;
   /** The worker is going away: nothing of it is listed any more. */
-  leave(worker: string): Promise<void>;
+  remove(worker: string): Promise<void>;
   /** By endpoint, version, worker. Of a worker that died its last word, for `LIMITS.engineReportKeptMs`. */
   list(): Promise<EngineOnWorker[]>;
   /**
-   * Asks the workers that have this endpoint (or the one named) to put it back into rotation. Returns who was
+   * Asks the workers that have this endpoint (or the one named) to serve it again. Returns who was
    * asked.
    */
-  askReset(of: {
+  requestReset(of: {
     endpoint: string;
     version?: string;
     worker?: string;
@@ -42,7 +42,7 @@ export interface EngineBoard {
   /** The same of everything that a worker has or will have. False when no such worker is known. */
   drainWorker(worker: string, on: boolean): Promise<boolean>;
   /** What this worker is to take no new requests of. */
-  drained(worker: string): Promise<Drained>;
+  drained(worker: string): Promise<DrainOrders>;
   /** What this worker was asked for since it last looked; each is given once. */
   takeResets(worker: string): Promise<Named[]>;
   /** Calls `listener` when this worker may have been asked for something. Returns how to stop. */

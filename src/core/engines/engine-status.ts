@@ -6,10 +6,10 @@ export interface EngineStatus {
   endpoint: string;
   version: string;
   /**
-   * `stopped`: no engine; the next request loads one. `out`: out of rotation, because its engine kept
-   * crashing or cannot fit; this worker takes no request of it.
+   * `stopped`: no engine runs; the next request loads one. `unhealthy`: its engine kept crashing, or does not
+   * fit this worker, which takes no requests for it.
    */
-  state: "stopped" | "loading" | "ready" | "out";
+  state: "stopped" | "loading" | "ready" | "unhealthy";
   /** Whether this worker takes requests from the model's task queue now. */
   polled: boolean;
   pid?: number;
@@ -17,7 +17,7 @@ export interface EngineStatus {
   memoryMiB?: number;
   running: number;
   waiting: number;
-  /** Crashes in a row that count towards taking it out of rotation. */
+  /** Crashes in a row that count towards the state `unhealthy`. */
   failures: number;
   lastFailure?: string;
 }

@@ -3,9 +3,9 @@
  * activity sees the pool of them; `gpu-workers/engine.proto` is the same contract on the wire.
  */
 import { type ErrorInfo, TemperaError } from "../errors/tempera-error.ts";
-import type { LogLevel } from "../requests/events.ts";
 import type { InputFile } from "../files/input-file.ts";
 import type { JsonObject } from "../json/json.ts";
+import type { LogLevel } from "../requests/events.ts";
 import type { Frame } from "../requests/session.ts";
 
 export interface EngineRun {

@@ -1,7 +1,7 @@
-import type { EngineBoard } from "./engine-status-store.ts";
+import type { EngineStatusStore } from "./engine-status-store.ts";
 
 /** The durable stores of engines. */
 export interface EngineStores {
   /** Status reports of GPU workers, and what operators ask of them. */
-  engines: EngineBoard;
+  engines: EngineStatusStore;
 }

@@ -29,7 +29,7 @@ describe("docs/errors.md", () => {
     ]);
     const entries = Object.entries(CATALOGUE) as [string, ErrorEntry][];
     expect(rows).toEqual(
-      entries.map(([code, { kind, status, retryable, says }]) => [
+      entries.map(([code, { kind, status, retryable, message: says }]) => [
         `\`${code}\``,
         kind,
         String(status),

@@ -4,7 +4,7 @@ import { errorInfo, isTemperaError, TemperaError } from "./tempera-error.ts";
 
 describe("errors", () => {
   it("say what the catalogue says unless they know better", () => {
-    expect(new TemperaError("queue_full").message).toBe(CATALOGUE.queue_full.says);
+    expect(new TemperaError("queue_full").message).toBe(CATALOGUE.queue_full.message);
     expect(new TemperaError("queue_full", "12 wait").message).toBe("12 wait");
   });
 
@@ -27,7 +27,7 @@ describe("errors", () => {
     const error = new TemperaError("input_invalid", undefined, { faults, cause: new Error("secret") });
     expect(errorInfo(error)).toEqual({
       code: "input_invalid",
-      message: CATALOGUE.input_invalid.says,
+      message: CATALOGUE.input_invalid.message,
       faults,
     });
   });

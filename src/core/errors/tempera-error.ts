@@ -34,7 +34,7 @@ export class TemperaError extends Error {
 
   constructor(
     code: ErrorCode,
-    message: string = CATALOGUE[code].says,
+    message: string = CATALOGUE[code].message,
     options: { faults?: InputFault[]; retryAfterMs?: number; cause?: unknown } = {},
   ) {
     super(message, { cause: options.cause });

@@ -1,7 +1,7 @@
 import type { FilePart, FileRecord, NewFile } from "./file.ts";
 
 /** What is left of a file whose time has passed, or of an upload that was never finished. */
-export type DeadFile = Pick<NewFile, "fileId" | "objectKey" | "partsId">;
+export type ExpiredFile = Pick<NewFile, "fileId" | "objectKey" | "partsId">;
 
 /** The records of files. Every method rejects with `store_unavailable` when Postgres cannot be reached. */
 export interface FileStore {
@@ -30,7 +30,7 @@ export interface FileStore {
   parts(fileId: string): Promise<FilePart[]>;
 
   /** Files that expired, and uploads whose bytes had to come before `unfinishedBeforeMs`. */
-  dead(nowMs: number, unfinishedBeforeMs: number, limit: number): Promise<DeadFile[]>;
+  expired(nowMs: number, unfinishedBeforeMs: number, limit: number): Promise<ExpiredFile[]>;
 
   /** Forgets files. Their bytes must be gone. */
   remove(fileIds: string[]): Promise<void>;

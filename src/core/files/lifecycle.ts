@@ -45,7 +45,7 @@ export function decide(acl: Acl | undefined, ownerId: string, identities: readon
 }
 
 /** The same with a lifetime, unless it has one. @param keptMs `null` and absent: for ever */
-export const lasting = (lifecycle: Lifecycle, keptMs: number | null | undefined): Lifecycle =>
+export const withLifetime = (lifecycle: Lifecycle, keptMs: number | null | undefined): Lifecycle =>
   keptMs === null || keptMs === undefined || lifecycle.lifetimeSeconds !== undefined
     ? lifecycle
     : { ...lifecycle, lifetimeSeconds: keptMs / 1000 };

@@ -8,7 +8,7 @@ export interface Revised<T> {
 
 /**
  * Who may read files that are there, and what an owner's new files get when nothing else is said. Changes
- * name the revision they were decided upon (`undefined`: whatever it is) and throw `changed_meanwhile` when
+ * name the revision they were decided upon (`undefined`: whatever it is) and throw `precondition_failed` when
  * it is no longer the current one. Every method rejects with `store_unavailable` when Postgres cannot be
  * reached.
  */

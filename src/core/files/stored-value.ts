@@ -30,7 +30,7 @@ export const isTransient = (stored: Stored<unknown>): boolean =>
   "ref" in stored && stored.ref.startsWith(TRANSIENT_FOLDER);
 
 /** What stands for a value that was deleted: a key that nothing lies at. */
-export const GONE = { ref: "gone" } as const;
+export const TOMBSTONE = { ref: "gone" } as const;
 
 /** Puts `value` under `key`, however small it is: what carries the reference holds nothing of it. */
 export async function storeApart<T>(
@@ -50,7 +50,7 @@ export async function storeApart<T>(
 export async function retrieve<T>(objects: Pick<ObjectStore, "get">, stored: Stored<T>): Promise<T> {
   if ("inline" in stored) return stored.inline;
   const found = await objects.get(stored.ref);
-  if (!found && (stored.ref === GONE.ref || isTransient(stored))) throw new TemperaError("payload_gone");
+  if (!found && (stored.ref === TOMBSTONE.ref || isTransient(stored))) throw new TemperaError("payload_gone");
   if (!found) throw new TemperaError("store_unavailable", `The object store has lost ${stored.ref}.`);
   const chunks: Buffer[] = [];
   try {

@@ -3,8 +3,9 @@
  * bounded size with the words below and no references in it. What it leaves out is left open, so it accepts
  * at least what the whole schema does.
  */
-import { isObject, type Json, type JsonObject } from "./json.ts";
+
 import type { JsonSchema } from "../models/model.ts";
+import { isObject, type Json, type JsonObject } from "./json.ts";
 
 /**
  * Words that are taken over as they stand. `pattern` is not: an expression of a caller's can hold up a
@@ -75,7 +76,7 @@ export function plainSchema(raw: Json | undefined, root: JsonSchema, budget: Sch
     budget.left -= 1;
     if (!isObject(value) || depth > DEPTH_MAX || budget.left < 0) return {};
     const schema: JsonSchema =
-      typeof value.$ref === "string" ? copy(pointed(root, value.$ref), depth + 1) : {};
+      typeof value.$ref === "string" ? copy(resolvePointer(root, value.$ref), depth + 1) : {};
     for (const word of KEPT) {
       const kept = value[word];
       if (kept !== undefined && (IS_WELL_FORMED[word]?.(kept) ?? true)) schema[word] = kept;
@@ -102,7 +103,7 @@ export function plainSchema(raw: Json | undefined, root: JsonSchema, budget: Sch
 }
 
 /** What a `$ref` within its own document leads to; `undefined` for any other. */
-export function pointed(root: JsonSchema, ref: string): Json | undefined {
+export function resolvePointer(root: JsonSchema, ref: string): Json | undefined {
   if (!ref.startsWith("#")) return undefined;
   let at: Json | undefined = root;
   for (const part of ref.slice(1).split("/").slice(1)) {

@@ -7,7 +7,7 @@ export interface FlagStore {
   /** All of them, by kind, name and owner. */
   list(): Promise<Flag[]>;
   /**
-   * Sets a flag. Rejects with `changed_meanwhile` when it has another revision than the one that was read.
+   * Sets a flag. Rejects with `precondition_failed` when it has another revision than the one that was read.
    *
    * @param revision the one that was read, 0 for none; absent: whatever it is
    */

@@ -2,7 +2,7 @@
  * A flag switches a model, a workflow or a named behaviour on or off: for everybody, for one owner, or for a
  * share of the owners. What has no flag is on.
  */
-import { placeWithin } from "./rollout-bucket.ts";
+import { rolloutBucket } from "./rollout-bucket.ts";
 
 export const FLAG_KINDS = ["model", "workflow", "behaviour"] as const;
 export type FlagKind = (typeof FLAG_KINDS)[number];
@@ -56,7 +56,7 @@ export function readFlags(rows: readonly Flag[]): Flags {
     isOn(kind, name, ownerId) {
       if (shares.size === 0) return true;
       const share = shares.get(keyOf(kind, name, ownerId)) ?? shares.get(keyOf(kind, name, "")) ?? 100;
-      return share >= 100 || (share > 0 && placeWithin(`${kind}/${name}`, ownerId) < share);
+      return share >= 100 || (share > 0 && rolloutBucket(`${kind}/${name}`, ownerId) < share);
     },
   };
 }

@@ -17,7 +17,7 @@ export interface NewVersion {
 }
 
 /** What became of a publish. */
-export type Published =
+export type PublishResult =
   | { done: "published"; head: PublishedHead }
   /** It was there already, with the same content. A removed one is back. */
   | { done: "unchanged"; head: PublishedHead }
@@ -35,13 +35,13 @@ export interface ModelVersionStore {
    *
    * @param check sees the endpoint's other versions as they are at that moment, and throws to refuse
    */
-  publish(version: NewVersion, check: (others: PublishedVersion[]) => void): Promise<Published>;
+  publish(version: NewVersion, check: (others: PublishedVersion[]) => void): Promise<PublishResult>;
 
   /**
    * Changes a version's state.
    *
    * @param revision the one that was read; absent: whatever it is
-   * @returns what it was and is; `undefined` when there is none; rejects with `changed_meanwhile` when it has another revision by now, and
+   * @returns what it was and is; `undefined` when there is none; rejects with `precondition_failed` when it has another revision by now, and
    * with `rollout_running` when a rollout needs it as it is
    */
   setState(
@@ -65,7 +65,7 @@ export interface ModelVersionStore {
    * Lets the weights go of versions that were removed before a moment, as far as no other version has the
    * same: from then on they are abandoned. Returns how many.
    */
-  letGo(removedBeforeMs: number): Promise<number>;
+  releaseWeights(removedBeforeMs: number): Promise<number>;
   /** The object is deleted. */
   forgetUpload(objectKey: string): Promise<void>;
 }

@@ -65,7 +65,7 @@ export interface Restriction {
   field: string;
   /** JSON Schema of the values that are served. */
   accepts: JsonObject;
-  says: string;
+  message: string;
 }
 
 /** The field's schema dialect is 2020-12; `x-fal-order-properties` and friends pass through untouched. */

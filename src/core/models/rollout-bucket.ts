@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
  *
  *     placeWithin("fal-ai/qwen-image", "0191…") // 73.04…
  */
-export function placeWithin(of: string, subject: string): number {
+export function rolloutBucket(of: string, subject: string): number {
   const digest = createHash("sha256").update(of).update("\n").update(subject).digest();
   return (digest.readUInt32BE(0) / 2 ** 32) * 100;
 }

@@ -25,7 +25,7 @@ export interface RolloutStore {
   /**
    * Changes the share of a running one. `undefined`: there is none that runs.
    *
-   * @param revision the one that was read; rejects with `changed_meanwhile` when it is another by now
+   * @param revision the one that was read; rejects with `precondition_failed` when it is another by now
    */
   setShare(
     rolloutId: string,

@@ -1,5 +1,5 @@
-import type { AuditRecord } from "./audit.ts";
 import type { Json } from "../json/json.ts";
+import type { AuditRecord } from "./audit.ts";
 
 export interface AuditQuery {
   limit: number;

@@ -1,11 +1,11 @@
 import { expect, it } from "vitest";
-import { earlierClock } from "./conservative-clock.ts";
+import { conservativeClock } from "./conservative-clock.ts";
 
 it("a machine whose clock is ahead, or is set forward, deletes nothing before its time", async () => {
   let now = 9_000;
   let passed = 50;
   const open = () =>
-    earlierClock({ nowMs: () => now }, { nowMs: async () => 1_000 }, { nowMs: () => passed });
+    conservativeClock({ nowMs: () => now }, { nowMs: async () => 1_000 }, { nowMs: () => passed });
   const ahead = await open();
   now = 500;
   const behind = await open();

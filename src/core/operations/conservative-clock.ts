@@ -9,7 +9,7 @@ import type { Clock } from "./clock.ts";
  *
  * @param steady measures what has passed since
  */
-export async function earlierClock(
+export async function conservativeClock(
   clock: Clock,
   store: { nowMs(): Promise<number> },
   steady: Clock,

@@ -1,6 +1,6 @@
 import type { Readable } from "node:stream";
 
-export interface Posting {
+export interface HttpPost {
   url: string;
   headers: Record<string, string>;
   /** Length of `body`. */
@@ -14,7 +14,7 @@ export interface Posting {
 /**
  * What became of a posting: the receiver's status and the beginning of what it said, or why there is none.
  */
-export type Posted = { status: number; said: string } | { error: string };
+export type PostResult = { status: number; answer: string } | { error: string };
 
 export interface Download {
   contentType: string;
@@ -34,7 +34,7 @@ export interface GuardedHttp {
    * One POST. Redirects are not followed; at most a few KiB of the answer are read. Rejects only when
    * `signal` aborts.
    */
-  post(posting: Posting): Promise<Posted>;
+  post(posting: HttpPost): Promise<PostResult>;
 
   /**
    * One GET, at most `LIMITS.redirectsMax` redirects followed, each judged like the first. Rejects with

@@ -2,7 +2,7 @@ import type { RequestIdentity } from "../requests/request.ts";
 import type { DeletedKind, OwnTimes } from "./retention.ts";
 
 /** A request that has ended, and the bytes that its record names. */
-export interface RetiredRequest extends RequestIdentity {
+export interface PurgedRequest extends RequestIdentity {
   endedAtMs: number;
   /** Keys in the object store that no other record names. */
   refs: string[];
@@ -33,7 +33,7 @@ export interface RetentionStore {
   owners(after: string | undefined, limit: number): Promise<string[]>;
 
   /** An owner's requests that ended before a moment, oldest first. */
-  endedRequests(ownerId: string, beforeMs: number, limit: number): Promise<RetiredRequest[]>;
+  endedRequests(ownerId: string, beforeMs: number, limit: number): Promise<PurgedRequest[]>;
   /**
    * Deletes the records of requests with what hangs on them. Their bytes must be gone. Returns how many there
    * were.
@@ -43,7 +43,7 @@ export interface RetentionStore {
   /**
    * An owner's requests that ended before a moment and whose input and output are still there, oldest first.
    */
-  endedPayloads(ownerId: string, beforeMs: number, limit: number): Promise<RetiredRequest[]>;
+  endedPayloads(ownerId: string, beforeMs: number, limit: number): Promise<PurgedRequest[]>;
   /** Takes input and output out of records. Their bytes must be gone. Returns how many there were. */
   deletePayloads(requestIds: string[], nowMs: number): Promise<number>;
 

@@ -16,25 +16,25 @@ export interface SlotRequest {
  */
 export interface ConcurrencySlotStore {
   /** Takes a place, or refuses at once. Taking one twice is no error. */
-  take(seeker: SlotRequest): Promise<boolean>;
+  acquire(seeker: SlotRequest): Promise<boolean>;
   /**
    * Takes a place or joins the line. `mine`: the place is taken; `granted`: others whose turn came with this,
    * still to be told.
    */
-  enter(seeker: SlotRequest): Promise<{ mine: boolean; granted: string[] }>;
+  acquireOrWait(seeker: SlotRequest): Promise<{ acquired: boolean; granted: string[] }>;
   /**
    * Gives a place, or one's turn in the line, back. Returns the requests whose turn has come, still to be
    * told.
    */
-  leave(seeker: Pick<SlotRequest, "requestId" | "ownerId">): Promise<string[]>;
+  release(seeker: Pick<SlotRequest, "requestId" | "ownerId">): Promise<string[]>;
   /** These were told. */
-  told(requestIds: string[]): Promise<void>;
+  notified(requestIds: string[]): Promise<void>;
   /** Gives the places that a raised limit has made, and returns whoever has one and was never told. */
-  untold(): Promise<Pick<SlotRequest, "requestId" | "ownerId">[]>;
+  unnotified(): Promise<Pick<SlotRequest, "requestId" | "ownerId">[]>;
   /** Places that were taken `olderThanMs` ago or earlier, by turn, after the turn `afterTurn`. */
-  old(
+  heldSince(
     olderThanMs: number,
     afterTurn: number,
     limit: number,
-  ): Promise<(Pick<SlotRequest, "requestId" | "ownerId"> & { turn: number })[]>;
+  ): Promise<(Pick<SlotRequest, "requestId" | "ownerId"> & { position: number })[]>;
 }

@@ -3,7 +3,7 @@
  * every owner has one plan (`default` when nobody gave it another) and may have exceptions of its own, field
  * by field. A field that is absent limits nothing.
  */
-export interface Allowance {
+export interface PlanLimits {
   /** Calls a second that take work in: submits, runs, streams. Below 1 is one call in so many seconds. */
   requestsPerSecond?: number;
   /** Calls beyond that, in a row; they come back at the same pace. */
@@ -34,13 +34,13 @@ export interface Allowance {
 }
 
 /** What one key may have of its own, within what its owner has. */
-export type KeyAllowance = Pick<Allowance, "requestsPerSecond" | "burst" | "sameInputSeconds">;
+export type KeyLimits = Pick<PlanLimits, "requestsPerSecond" | "burst" | "sameInputSeconds">;
 
 export const DEFAULT_PLAN = "default";
 
 export interface Plan {
   planId: string;
-  allowance: Allowance;
+  limits: PlanLimits;
   updatedAtMs: number;
 }
 
@@ -49,12 +49,12 @@ export interface Owner {
   ownerId: string;
   planId: string;
   /** Exceptions: what is named here counts instead of the plan's. */
-  allowance: Allowance;
+  limits: PlanLimits;
   updatedAtMs: number;
 }
 
 /** What each field of an allowance may be; the unit stands in its name. */
-export const ALLOWANCE_RANGES: Record<keyof Allowance, { min: number; max: number; whole: boolean }> = {
+export const LIMIT_RANGES: Record<keyof PlanLimits, { min: number; max: number; whole: boolean }> = {
   requestsPerSecond: { min: 0.001, max: 100_000, whole: false },
   burst: { min: 0, max: 1_000_000, whole: true },
   inProgress: { min: 1, max: 100_000, whole: true },
@@ -67,7 +67,7 @@ export const ALLOWANCE_RANGES: Record<keyof Allowance, { min: number; max: numbe
   sameInputSeconds: { min: 0, max: 3600, whole: true },
 };
 
-export const KEY_ALLOWANCE_FIELDS: readonly (keyof KeyAllowance)[] = [
+export const KEY_LIMIT_FIELDS: readonly (keyof KeyLimits)[] = [
   "requestsPerSecond",
   "burst",
   "sameInputSeconds",

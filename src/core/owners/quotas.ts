@@ -7,7 +7,7 @@ export interface Quota {
   windowSeconds: number;
 }
 
-export type Taken = { ok: true } | { ok: false; retryAfterMs: number };
+export type QuotaDecision = { ok: true } | { ok: false; retryAfterMs: number };
 
 /**
  * Counters that all gateways share. They never reject and never let everything through: where the shared
@@ -18,8 +18,8 @@ export interface Quotas {
    * Whole points. Refused ones are taken all the same when the window is short, which spares a round trip for
    * each of a flood.
    */
-  take(quota: Quota, points: number): Promise<Taken>;
+  take(quota: Quota, points: number): Promise<QuotaDecision>;
   /** Gives points back that were not used after all. */
-  giveBack(quota: Quota, points: number): Promise<void>;
+  refund(quota: Quota, points: number): Promise<void>;
   close(): Promise<void>;
 }

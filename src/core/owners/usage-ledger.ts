@@ -52,7 +52,7 @@ export interface UsageCheck {
   workflows: number;
   /** Entries that were missing, and are written now. */
   written: number;
-  differences: { requestId: string; says: string }[];
+  differences: { requestId: string; description: string }[];
 }
 
 /**

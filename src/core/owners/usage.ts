@@ -4,9 +4,10 @@
  * and keeps it when the request's own record is deleted. Imported by workflow code: types and pure functions
  * only.
  */
-import type { JobSpec } from "../requests/job.ts";
+
 import type { Json, JsonObject } from "../json/json.ts";
 import type { Price } from "../models/model.ts";
+import type { JobSpec } from "../requests/job.ts";
 import type { Outcome } from "../requests/request.ts";
 
 /** A model without a price: every result is one request that costs nothing. */

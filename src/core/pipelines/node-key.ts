@@ -4,9 +4,9 @@
  */
 import { createHash } from "node:crypto";
 import type { InputFile } from "../files/input-file.ts";
+import type { Lifecycle } from "../files/lifecycle.ts";
 import { canonicalJson } from "../json/input-hash.ts";
 import type { Json, JsonObject } from "../json/json.ts";
-import type { Lifecycle } from "../files/lifecycle.ts";
 
 export interface NodeCall {
   /** Results are never shared between owners. */

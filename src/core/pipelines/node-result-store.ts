@@ -20,27 +20,30 @@ export interface NodeClaim {
 }
 
 /** `made`: there is a result. `claimed`: this one is to make it. `busy`: another one is at it. */
-export type Taken = { state: "made"; result: NodeResult } | { state: "claimed" } | { state: "busy" };
+export type NodeResultLookup =
+  | { state: "made"; result: NodeResult }
+  | { state: "claimed" }
+  | { state: "busy" };
 
 /**
  * The results that nodes of pipelines left. Every method rejects with `store_unavailable` when Postgres
  * cannot be reached.
  */
-export interface NodeResults {
+export interface NodeResultStore {
   /** Finds a result, or claims the making of it for `leaseMs`. Of many at once, one has the claim. */
-  take(claim: NodeClaim, leaseMs: number): Promise<Taken>;
+  findOrClaim(claim: NodeClaim, leaseMs: number): Promise<NodeResultLookup>;
 
   /** Finds a result; claims nothing. */
   find(key: string): Promise<NodeResult | undefined>;
 
   /** Goes on holding a claim. */
-  hold(claim: NodeClaim, leaseMs: number): Promise<void>;
+  renew(claim: NodeClaim, leaseMs: number): Promise<void>;
 
   /**
    * Keeps the result of a claim until `expiresAtMs`. One that was lost to another request in between is left
    * to that.
    */
-  keep(claim: NodeClaim, result: NodeResult, expiresAtMs: number): Promise<void>;
+  store(claim: NodeClaim, result: NodeResult, expiresAtMs: number): Promise<void>;
 
   /** Gives a claim up: nothing was made. */
   release(claim: NodeClaim): Promise<void>;

@@ -1,8 +1,8 @@
 import { expect, it } from "vitest";
 import type { LoggedEvent, RequestEvent } from "../requests/events.ts";
 import type { JobSpec } from "../requests/job.ts";
-import { nodesOfEvents, nodesOfRecords } from "./node-states.ts";
 import type { Outcome } from "../requests/request.ts";
+import { nodesOfEvents, nodesOfRecords } from "./node-states.ts";
 
 const logged = (events: RequestEvent[]): LoggedEvent[] =>
   events.map((event, at) => ({ id: `${at}-0`, atMs: at, event }));

@@ -10,7 +10,7 @@ import type { Graph } from "./pipeline.ts";
 /** Where something stands in the body that it came in: what a fault of it is located by. */
 export type Location = InputFault["loc"];
 
-export interface DraftNode {
+export interface ParsedNode {
   id: string;
   /** The endpoint it calls; absent: it calls nothing, and only shows values (`display`). */
   endpoint?: string;
@@ -23,8 +23,8 @@ export interface DraftNode {
   valueLoc: Location;
 }
 
-export interface GraphDraft {
-  nodes: DraftNode[];
+export interface ParsedGraph {
+  nodes: ParsedNode[];
   /** What the pipeline answers, with references. */
   output: Json;
   outputLoc: Location;

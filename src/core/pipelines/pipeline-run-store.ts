@@ -12,7 +12,7 @@ export interface PipelineRun {
  * What is on record of pipelines that ran. Every method rejects with `store_unavailable` when Postgres cannot
  * be reached.
  */
-export interface PipelineRuns {
+export interface PipelineRunStore {
   find(requestId: string): Promise<PipelineRun | undefined>;
   /** Those of its nodes that have a record, oldest first. */
   nodes(requestId: string): Promise<PipelineRun[]>;

@@ -1,6 +1,6 @@
-import type { CompiledGraph } from "./parsed-graph.ts";
 import type { JsonObject } from "../json/json.ts";
-import type { PipelineName, PipelineSummary, PipelineWords, SavedPipeline } from "./saved-pipeline.ts";
+import type { CompiledGraph } from "./parsed-graph.ts";
+import type { PipelineMetadata, PipelineName, PipelineSummary, SavedPipeline } from "./saved-pipeline.ts";
 
 /** What a pipeline does. */
 export interface PipelineContents {
@@ -28,14 +28,14 @@ export interface PipelineStore {
    * on with its versions.
    */
   create(
-    pipeline: PipelineName & PipelineWords & PipelineContents,
+    pipeline: PipelineName & PipelineMetadata & PipelineContents,
     atMs: number,
     ownedMax: number,
   ): Promise<SavedPipeline | "taken" | "full">;
   /** Changes what is given; `contents` make a new version. `undefined`: there is none. */
   update(
     name: PipelineName,
-    change: { words?: Partial<PipelineWords>; contents?: PipelineContents },
+    change: { metadata?: Partial<PipelineMetadata>; contents?: PipelineContents },
     atMs: number,
   ): Promise<SavedPipeline | undefined>;
   /** It is not found any more; its versions stay. False: there is none. */

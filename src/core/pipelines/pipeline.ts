@@ -52,7 +52,7 @@ export type PipelinePlan = { code: string } | { graph: Graph };
  * What a node may call, as it was when the pipeline was submitted: it finishes on these versions, whatever is
  * published meanwhile.
  */
-export type Callee =
+export type CallTarget =
   | {
       kind: "model";
       endpoint: string;
@@ -77,7 +77,7 @@ export type Callee =
  * The result of a node of an earlier run, for a run that need not make it again. It stands for the same call
  * with the same input only.
  */
-export interface KeptNode {
+export interface ReusedNode {
   requestId: string;
   endpoint: string;
   version: string;
@@ -90,7 +90,7 @@ export interface KeptNode {
 export interface PipelinePart {
   plan: Stored<PipelinePlan>;
   /** By endpoint; those of pipelines that are called by pipelines are here too. */
-  callees: Stored<Record<string, Callee>>;
+  callees: Stored<Record<string, CallTarget>>;
   /** How many pipelines are around this one: 0 for one that a caller submitted. */
   depth: number;
   /** When it must have ended, nodes included. */
@@ -98,7 +98,7 @@ export interface PipelinePart {
   /** False: the caller wants every node to run (`X-Tempera-Cache: off`). */
   cache: boolean;
   /** Results of an earlier run that may be kept, by node. */
-  kept?: Stored<Record<string, KeptNode>>;
+  kept?: Stored<Record<string, ReusedNode>>;
   /**
    * Where those results lie, when `kept` itself is put away: the record names them, so that none is deleted
    * meanwhile.
@@ -116,7 +116,7 @@ export interface PipelinePart {
 }
 
 /** Where a node's request belongs. */
-export interface NodePlace {
+export interface NodeRef {
   /** The pipeline's request. */
   pipelineId: string;
   /** The node's name within it. */

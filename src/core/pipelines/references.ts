@@ -16,10 +16,10 @@ export interface Reference {
 }
 
 /** Where something stands within a template. */
-export type TemplateLoc = (string | number)[];
+export type TemplatePath = (string | number)[];
 
 /** A reference as it stands in a template, or a string that begins like one and is none. */
-export type FoundReference = { loc: TemplateLoc; text: string } & (
+export type FoundReference = { loc: TemplatePath; text: string } & (
   | { reference: Reference }
   | { fault: string }
 );
@@ -56,7 +56,7 @@ export function parseReference(text: string): Reference | { fault: string } {
 }
 
 /** Every string of a template that begins with `$`, with its place, in the order in which they stand. */
-export function referencesOf(template: Json, loc: TemplateLoc = []): FoundReference[] {
+export function referencesOf(template: Json, loc: TemplatePath = []): FoundReference[] {
   if (typeof template === "string") {
     if (!template.startsWith("$")) return [];
     const read = parseReference(template);
@@ -69,7 +69,7 @@ export function referencesOf(template: Json, loc: TemplateLoc = []): FoundRefere
 /** A template with its values, or the first reference that leads nowhere. */
 export type Resolved<T extends Json> =
   | { value: T }
-  | { unresolved: { loc: TemplateLoc; text: string; why: string } };
+  | { unresolved: { loc: TemplatePath; text: string; why: string } };
 
 /**
  * Puts values in the place of a template's references. Only what is a value's own is found: no `length`, no
@@ -81,8 +81,8 @@ export function resolveReferences<T extends Json>(
   template: T,
   sourceOf: (source: string) => Json | undefined,
 ): Resolved<T> {
-  let unresolved: { loc: TemplateLoc; text: string; why: string } | undefined;
-  const walk = (value: Json, loc: TemplateLoc): Json => {
+  let unresolved: { loc: TemplatePath; text: string; why: string } | undefined;
+  const walk = (value: Json, loc: TemplatePath): Json => {
     if (typeof value === "string") {
       if (!value.startsWith("$")) return value;
       const found = lookUp(value, sourceOf);

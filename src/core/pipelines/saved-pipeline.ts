@@ -3,9 +3,10 @@
  * Its contents are never changed: other contents are a new version, and a run finishes on the version that it
  * began with.
  */
+
+import type { JsonObject } from "../json/json.ts";
 import { pathSegments } from "../models/endpoint.ts";
 import type { CompiledGraph } from "./parsed-graph.ts";
-import type { JsonObject } from "../json/json.ts";
 
 /** Whose it is and what it is called. */
 export interface PipelineName {
@@ -14,7 +15,7 @@ export interface PipelineName {
 }
 
 /** What is said of a saved pipeline beside what it does. None of it is part of a version. */
-export interface PipelineWords {
+export interface PipelineMetadata {
   title: string;
   /** Others may call it and look at it. */
   isPublic: boolean;
@@ -24,7 +25,7 @@ export interface PipelineWords {
 }
 
 /** As lists show it. */
-export interface PipelineSummary extends PipelineName, PipelineWords {
+export interface PipelineSummary extends PipelineName, PipelineMetadata {
   /** 1, 2, …, also across a removal. */
   version: number;
   /** The endpoints that its nodes call. */

@@ -1,6 +1,6 @@
+import type { Page } from "../webhooks/delivery-store.ts";
 import type { JobSpec } from "./job.ts";
 import type { Outcome } from "./request.ts";
-import type { Page } from "../webhooks/delivery-store.ts";
 import type { DeadLetter } from "./request-store.ts";
 
 export interface DeadLetterDetail extends DeadLetter {
@@ -25,7 +25,7 @@ export interface DeadLetterStore {
    */
   claimRetry(requestId: string, newId: string): Promise<string | undefined>;
   /** The request that tries it again was started. */
-  retried(requestId: string, atMs: number): Promise<void>;
+  markRetried(requestId: string, atMs: number): Promise<void>;
   /** Forgets a letter; the request keeps its outcome. False when there is none. */
   discard(requestId: string): Promise<boolean>;
 }

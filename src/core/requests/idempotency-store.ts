@@ -5,7 +5,7 @@ export interface Claim {
   /** SHA-256 of the endpoint and the input, hex. */
   fingerprint: string;
   /** Made by this very call. */
-  mine: boolean;
+  isOwn: boolean;
   /** What a write was answered, once it was. */
   answer?: Buffer;
   /** Milliseconds since it was claimed, by the clock of the database. */

@@ -2,12 +2,13 @@
  * A job is the Temporal workflow that carries a request to its outcome. `JobSpec` is all it is given: data,
  * so that every duration can be short in a test. Imported by workflow code: types and pure functions only.
  */
-import type { JsonObject, Stored } from "../json/json.ts";
+
 import type { Lifecycle } from "../files/lifecycle.ts";
+import type { JsonObject, Stored } from "../json/json.ts";
 import type { ModelTimeouts, Price, RetryPolicy } from "../models/model.ts";
 import type { PipelinePart } from "../pipelines/pipeline.ts";
-import type { Outcome, RequestIdentity } from "./request.ts";
 import type { Webhook } from "../webhooks/webhook.ts";
+import type { Outcome, RequestIdentity } from "./request.ts";
 
 export const ORCHESTRATOR_QUEUE = "orchestrator";
 

@@ -1,5 +1,5 @@
+import type { NodeRef } from "../pipelines/pipeline.ts";
 import type { JobSpec } from "./job.ts";
-import type { NodePlace } from "../pipelines/pipeline.ts";
 import type { Outcome, RequestIdentity, RequestState } from "./request.ts";
 
 /** What Temporal knows of a job: the answer when neither event log nor Postgres has one. */
@@ -23,17 +23,17 @@ export interface Jobs {
    *
    * @param node where the request is a pipeline's node: its pipeline is asked, and goes by what its code makes of the failure
    */
-  cancel(requestId: string, node?: NodePlace): Promise<"requested" | "finished" | "unknown">;
+  cancel(requestId: string, node?: NodeRef): Promise<"requested" | "finished" | "unknown">;
   /**
    * Tells a job that waits for one of its owner's places that it has one; false when it has ended or is
    * unknown. Rejects with `temporal_unavailable`.
    */
-  grantPlace(requestId: string): Promise<boolean>;
+  grantSlot(requestId: string): Promise<boolean>;
   describe(requestId: string): Promise<JobDescription | undefined>;
   /** Where a node stands whose pipeline still runs. `undefined`: it does not run. */
   describeNode(
     requestId: string,
-    node: NodePlace,
+    node: NodeRef,
   ): Promise<Pick<JobDescription, "state" | "attempt"> | undefined>;
   /** The outcome of a job that has closed, `undefined` while it runs or when it is unknown. */
   outcome(requestId: string): Promise<Outcome | undefined>;

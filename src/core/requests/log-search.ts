@@ -15,7 +15,7 @@ export interface FoundLine {
 }
 
 /** Where a page ends: the next one begins with the line before it. */
-export interface LinePlace {
+export interface LineCursor {
   submittedAtMs: number;
   requestId: string;
   /** Place within the request, from 1. */
@@ -37,7 +37,7 @@ export interface LineQuery {
   /** Words that all stand in the line, in any order. */
   words?: string;
   limit: number;
-  before?: LinePlace;
+  before?: LineCursor;
 }
 
 /** A request that has ended, with the lines it left. */
@@ -57,11 +57,11 @@ export interface LoggedRequest {
  * Every method rejects with `store_unavailable` when what searches cannot be reached.
  */
 export interface LogSearch {
-  search(query: LineQuery): Promise<{ lines: FoundLine[]; next?: LinePlace }>;
+  search(query: LineQuery): Promise<{ lines: FoundLine[]; next?: LineCursor }>;
   /**
    * Takes in the lines of a request that has ended; again changes nothing. They are found within a second.
    */
-  keep(request: LoggedRequest): Promise<void>;
+  index(request: LoggedRequest): Promise<void>;
   /** Takes out the lines of requests. */
-  forget(requestIds: string[]): Promise<void>;
+  remove(requestIds: string[]): Promise<void>;
 }

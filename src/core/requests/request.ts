@@ -5,7 +5,7 @@
  */
 import type { ErrorInfo } from "../errors/tempera-error.ts";
 import type { JsonObject, Stored } from "../json/json.ts";
-import type { NodePlace } from "../pipelines/pipeline.ts";
+import type { NodeRef } from "../pipelines/pipeline.ts";
 
 export type RequestState = "IN_QUEUE" | "IN_PROGRESS" | "COMPLETED";
 export type Priority = "normal" | "low";
@@ -21,7 +21,7 @@ export interface RequestIdentity {
   taskQueue: string;
   priority: Priority;
   /** The pipeline whose node it is, where it is one's. */
-  node?: NodePlace;
+  node?: NodeRef;
   /** The pipeline's request that this one runs again, in part. */
   rerunOf?: string;
 }

@@ -22,28 +22,28 @@ export interface SigningKey {
   revokedAtMs?: number;
 }
 
-const standing = <K extends SigningKey>(keys: readonly K[]): K[] =>
+const notRevoked = <K extends SigningKey>(keys: readonly K[]): K[] =>
   keys.filter(({ revokedAtMs }) => revokedAtMs === undefined);
 
 /** The key that signs at a moment: of those that may, the one that began last. */
 export const signerAt = <K extends SigningKey>(keys: readonly K[], atMs: number): K | undefined =>
-  standing(keys)
+  notRevoked(keys)
     .filter(({ signsFromMs }) => signsFromMs <= atMs)
     .sort((a, b) => b.signsFromMs - a.signsFromMs)[0];
 
 /** A key that is published and does not sign yet, if there is one: a rotation is under way. */
 export const nextSigner = (keys: readonly SigningKey[], atMs: number): SigningKey | undefined =>
-  standing(keys).find(({ signsFromMs }) => signsFromMs > atMs);
+  notRevoked(keys).find(({ signsFromMs }) => signsFromMs > atMs);
 
 /**
  * The keys of the JWKS at a moment, newest first: all but those whose successor has signed for
  * `PUBLISHED_MS`.
  */
 export const publishedAt = <K extends SigningKey>(keys: readonly K[], atMs: number): K[] =>
-  standing(keys)
+  notRevoked(keys)
     .filter(
       (key) =>
-        !standing(keys).some(
+        !notRevoked(keys).some(
           (later) => later.signsFromMs > key.signsFromMs && later.signsFromMs + PUBLISHED_MS <= atMs,
         ),
     )

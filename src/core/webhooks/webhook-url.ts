@@ -2,9 +2,10 @@
  * Where webhooks may be sent to. Apart from `webhook.ts`, which workflow code imports: what it imports is
  * evaluated for every job.
  */
-import { type AllowedPrivate, mayReach, parseAddress } from "../operations/address-policy.ts";
+
 import { TemperaError } from "../errors/tempera-error.ts";
 import { LIMITS } from "../limits.ts";
+import { type AllowedPrivate, mayReach, parseAddress } from "../operations/address-policy.ts";
 
 /**
  * Reads `fal_webhook` of a submit: http(s), no credentials in it, at most `LIMITS.webhookUrlBytesMax` bytes,
