@@ -1,31 +1,18 @@
-/** The ONNX engine's runner: which kinds of inference it has, and the one that was loaded. */
-
-import type { JsonObject } from "../../../core/json/json.ts";
-import type { RunEmitter, Runner, RunnerLoad, RunnerRun } from "../../engine-sdk/engine-server.ts";
+/** The runner of the ONNX engine: loads one model of one of its kinds, and runs it. */
+import type { RunEmitter, Runner, RunnerLoad, RunnerRun } from "../../engine-sdk/runner.ts";
 import { loadImageToImage, loadTextToImage } from "./image/text-to-image.ts";
+import type { LoadedModel, LoadProgress } from "./runtime/loaded-model.ts";
 
-/** A loaded model of one kind. */
-interface LoadedModel {
-  run(
-    run: RunnerRun,
-    emit: RunEmitter,
-    signal: AbortSignal,
-  ): Promise<{ output: JsonObject; inferenceMs: number }>;
-}
-
-/** `runner:` of a manifest → how its models are loaded. */
-const RUNNERS: Record<
-  string,
-  (load: RunnerLoad, progress: (fraction: number, says: string) => void) => Promise<LoadedModel>
-> = {
+/** Loaders by `runner:` of the manifest. */
+const RUNNERS: Record<string, (load: RunnerLoad, progress: LoadProgress) => Promise<LoadedModel>> = {
   "text-to-image": loadTextToImage,
   "image-to-image": loadImageToImage,
-  // FFmpeg is large, and under the GPL: only who makes films loads it.
+  // FFmpeg is large, and under the GPL: only the kinds that read or write videos load it.
   video_to_audio: async (...load) => (await import("./audio/video-to-audio.ts")).loadVideoToAudio(...load),
   wan_video: async (...load) => (await import("./video/wan-video.ts")).loadWanVideo(...load),
 };
 
-/** Runs at once, whatever a manifest says: each holds latents and a finished picture or two. */
+/** The most runs at once, whatever a manifest says: each holds latents and a finished image or two. */
 const RUNS_MAX = 64;
 
 export function createOnnxRunner(): Runner {
@@ -38,13 +25,13 @@ export function createOnnxRunner(): Runner {
       maxBatch: RUNS_MAX,
       supportsCheckpoint: true,
     }),
-    async load(load, progress) {
+    async load(load: RunnerLoad, progress: LoadProgress) {
       const loadModel = RUNNERS[load.runner];
-      if (!loadModel) throw new Error(`There is no runner "${load.runner}".`);
+      if (!loadModel) throw new Error(`The ONNX engine has no runner "${load.runner}".`);
       model = await loadModel(load, progress);
     },
-    async run(run, emit, signal) {
-      if (!model) throw new Error("Nothing is loaded.");
+    async run(run: RunnerRun, emit: RunEmitter, signal: AbortSignal) {
+      if (!model) throw new Error("No model is loaded.");
       return model.run(run, emit, signal);
     },
   };

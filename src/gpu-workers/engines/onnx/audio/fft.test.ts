@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { createRealFft } from "./fft.ts";
+import { RealFft } from "./fft.ts";
 
 const noise = (length: number): Float64Array =>
   Float64Array.from({ length }, (_, i) => Math.sin(i * i * 0.37) + 0.3 * Math.cos(i * 1.7));
 
-/** The definition. */
+/** The transform by its definition. */
 function directTransform(signal: Float64Array): { re: number[]; im: number[] } {
   const bins = Array.from({ length: signal.length / 2 + 1 }, (_, k) => k);
   const sum = (k: number, wave: (angle: number) => number) =>
@@ -12,11 +12,11 @@ function directTransform(signal: Float64Array): { re: number[]; im: number[] } {
   return { re: bins.map((k) => sum(k, Math.cos)), im: bins.map((k) => sum(k, Math.sin)) };
 }
 
-describe("createRealFft", () => {
+describe("RealFft", () => {
   it.each([4, 8, 16, 64, 512])("equals the direct transform, length %i", (size) => {
     const signal = noise(size);
     const [re, im] = [new Float64Array(size / 2 + 1), new Float64Array(size / 2 + 1)];
-    createRealFft(size).forward(signal, re, im);
+    new RealFft(size).forward(signal, re, im);
     const direct = directTransform(signal);
     re.forEach((value, k) => {
       expect(value).toBeCloseTo(direct.re[k] as number, 9);
@@ -24,8 +24,8 @@ describe("createRealFft", () => {
     });
   });
 
-  it.each([4, 32, 1024])("comes back to the signal, length %i", (size) => {
-    const fft = createRealFft(size);
+  it.each([4, 32, 1024])("reverses to the signal, length %i", (size) => {
+    const fft = new RealFft(size);
     const signal = noise(size);
     const [re, im, back] = [
       new Float64Array(size / 2 + 1),
@@ -40,6 +40,6 @@ describe("createRealFft", () => {
   });
 
   it.each([0, 2, 12, 500])("refuses a length of %i", (size) => {
-    expect(() => createRealFft(size)).toThrow(/power of two/);
+    expect(() => new RealFft(size)).toThrow(/power of two/);
   });
 });

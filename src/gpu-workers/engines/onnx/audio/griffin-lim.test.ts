@@ -16,7 +16,7 @@ function magnitudesOf(signal: Float64Array, fft: number, hop: number): Float32Ar
 }
 
 describe("createShortTimeTransform", () => {
-  it("comes back to the signal", () => {
+  it("reverses to the signal", () => {
     const signal = Float64Array.from(
       { length: 40 * 128 },
       (_, i) => Math.sin(i * 0.1) + 0.2 * Math.sin(i * i * 0.001),
@@ -33,7 +33,7 @@ describe("createShortTimeTransform", () => {
     expect(Math.max(...back.map((value, i) => Math.abs(value - (signal[i] ?? 0))))).toBeLessThan(1e-9);
   });
 
-  it("has a tone's energy in the tone's row", () => {
+  it("puts a tone's energy in the tone's row", () => {
     const magnitudes = magnitudesOf(
       Float64Array.from({ length: 8 * 256 }, (_, i) => Math.sin((2 * Math.PI * 1000 * i) / RATE)),
       512,
@@ -45,7 +45,7 @@ describe("createShortTimeTransform", () => {
 });
 
 describe("griffinLim", () => {
-  it("gives sound with the magnitudes it was given: a tone that begins at half a second, a click at a quarter", async () => {
+  it("makes audio of given magnitudes: a tone from half a second on, a click at a quarter", async () => {
     const signal = Float64Array.from({ length: RATE }, (_, i) => {
       const tone = i >= RATE / 2 ? 0.4 * Math.sin((2 * Math.PI * 440 * i) / RATE) : 0;
       const since = i - RATE / 4;
@@ -66,7 +66,7 @@ describe("griffinLim", () => {
     expect(loudness(9000, 15000)).toBeCloseTo(0.4 / Math.SQRT2, 1);
   });
 
-  it("is silent for silence, the same for the same seed, and stops when it is told to", async () => {
+  it("gives silence for silence, equal results for equal seeds, and stops on request", async () => {
     expect(
       Math.max(
         ...(await griffinLim(new Float32Array(257 * 9), { fft: 512, hop: 256, seed: 1n, iterations: 2 })),

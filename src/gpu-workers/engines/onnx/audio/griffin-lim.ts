@@ -1,23 +1,24 @@
 /**
- * From the magnitudes of a spectrogram to sound: Griffin-Lim's algorithm with Perraudin's momentum ("A fast
- * Griffin-Lim algorithm", WASPAA 2013), on the short-time Fourier transform as torch.stft has it: a Hann
- * window, frame t centred on sample t·hop.
+ * Reconstructs audio from the magnitudes of a spectrogram: Griffin-Lim's algorithm with Perraudin's momentum
+ * ("A fast Griffin-Lim algorithm", WASPAA 2013), on the short-time Fourier transform as torch.stft defines
+ * it: a Hann window, frame t centred on sample t·hop.
  */
-import { createRealFft } from "./fft.ts";
+
 import { normalNoise } from "../sampling/philox.ts";
+import { RealFft } from "./fft.ts";
 
 export interface SpectrogramShape {
-  /** Length of the window, a power of two. A column has fft/2 + 1 magnitudes. */
+  /** Length of the window in samples, a power of two. A column has fft/2 + 1 magnitudes. */
   fft: number;
   /** Samples from one column to the next. */
   hop: number;
 }
 
 export interface GriffinLim extends SpectrogramShape {
-  /** Of the phases it begins with. */
+  /** Seed of the initial phases. */
   seed: bigint;
   iterations?: number;
-  /** Asked between two iterations: throws to stop. Awaited, so that the event loop can go on. */
+  /** Called and awaited between two iterations, so that the event loop can go on; throws to stop. */
   between?: () => void | Promise<void>;
 }
 
@@ -25,9 +26,9 @@ const ITERATIONS = 40;
 const MOMENTUM = 0.99;
 
 /**
- * Sound whose spectrogram has these magnitudes, about.
+ * Makes audio whose spectrogram has about these magnitudes.
  *
- * @param magnitudes [fft/2 + 1, columns]
+ * @param magnitudes float32 [fft/2 + 1, columns]
  * @returns (columns − 1) · hop samples
  */
 export async function griffinLim(
@@ -37,20 +38,13 @@ export async function griffinLim(
   const bins = size / 2 + 1;
   const columns = magnitudes.length / bins;
   const transform = createShortTimeTransform({ fft: size, hop }, columns);
-  // Column by column, as the transform has them.
+  // Column by column, as the transform orders them.
   const wanted = new Float64Array(magnitudes.length);
   for (let t = 0; t < columns; t++)
     for (let k = 0; k < bins; k++) wanted[t * bins + k] = magnitudes[k * columns + t] as number;
 
-  const [re, im] = [new Float64Array(wanted.length), new Float64Array(wanted.length)];
+  const [re, im] = withRandomPhases(wanted, seed);
   const [beforeRe, beforeIm] = [new Float64Array(wanted.length), new Float64Array(wanted.length)];
-  const phases = normalNoise(seed, 2 * wanted.length);
-  wanted.forEach((magnitude, i) => {
-    const [x, y] = [phases[2 * i] as number, phases[2 * i + 1] as number];
-    const scale = magnitude / Math.max(1e-9, Math.hypot(x, y));
-    re[i] = x * scale;
-    im[i] = y * scale;
-  });
   const signal = new Float64Array(transform.samples);
   for (let iteration = 0; iteration < iterations; iteration++) {
     await between?.();
@@ -72,12 +66,25 @@ export async function griffinLim(
   return Float32Array.from(signal);
 }
 
+/** Gives complex numbers of these magnitudes, their phases drawn from the seed. */
+function withRandomPhases(magnitudes: Float64Array, seed: bigint): [re: Float64Array, im: Float64Array] {
+  const [re, im] = [new Float64Array(magnitudes.length), new Float64Array(magnitudes.length)];
+  const phases = normalNoise(seed, 2 * magnitudes.length);
+  magnitudes.forEach((magnitude, i) => {
+    const [x, y] = [phases[2 * i] as number, phases[2 * i + 1] as number];
+    const scale = magnitude / Math.max(1e-9, Math.hypot(x, y));
+    re[i] = x * scale;
+    im[i] = y * scale;
+  });
+  return [re, im];
+}
+
 export interface ShortTimeTransform {
-  /** Of a signal of `columns` columns. */
+  /** Samples of a signal that has `columns` columns. */
   readonly samples: number;
-  /** The spectrogram, column by column. Beyond its ends the signal is mirrored. */
+  /** Gives the spectrogram, column by column. Beyond its ends the signal is mirrored. */
   forward(signal: Float64Array, re: Float64Array, im: Float64Array): void;
-  /** The signal whose transform is nearest. */
+  /** Gives the signal whose transform is nearest. */
   inverse(re: Float64Array, im: Float64Array, signal: Float64Array): void;
 }
 
@@ -85,7 +92,7 @@ export function createShortTimeTransform(
   { fft: size, hop }: SpectrogramShape,
   columns: number,
 ): ShortTimeTransform {
-  const fft = createRealFft(size);
+  const fft = new RealFft(size);
   const bins = size / 2 + 1;
   const samples = (columns - 1) * hop;
   const half = size / 2;
@@ -93,7 +100,7 @@ export function createShortTimeTransform(
     { length: size },
     (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / size),
   );
-  // How much window there is at each sample, squared and summed; divides what the inverse adds up.
+  // The sum of the squared windows at each sample: divides the sum that the inverse adds up.
   const weight = new Float64Array(samples + size);
   for (let t = 0; t < columns; t++) {
     for (let i = 0; i < size; i++)
@@ -104,8 +111,8 @@ export function createShortTimeTransform(
   const mirrored = (i: number): number => {
     if (samples === 1) return 0;
     const period = 2 * (samples - 1);
-    const at = ((i % period) + period) % period;
-    return at < samples ? at : period - at;
+    const position = ((i % period) + period) % period;
+    return position < samples ? position : period - position;
   };
   return {
     samples,

@@ -7,10 +7,11 @@ import type { RunState } from "../../../contract/checkpoint.ts";
 import { type TestClip, testClip } from "../media/clip.fixture.ts";
 import { decodeClip } from "../media/decode-clip.ts";
 import { temporaryFile } from "../media/ffmpeg.ts";
-import { loadVideoToAudio, type VideoToAudio } from "./video-to-audio.ts";
 import { writeVideo } from "../media/write-video.ts";
+import type { LoadedModel } from "../runtime/loaded-model.ts";
+import { loadVideoToAudio } from "./video-to-audio.ts";
 
-/** Networks that know the answer, loud where the picture is bright: tiny-models.fixtures/make.py. */
+/** Networks with known results, loud where the video is bright: tiny-models.fixtures/make.py. */
 const TINY = join(import.meta.dirname, "../tiny-models.fixtures/mmaudio");
 const parameters: JsonObject = {
   threads: 1,
@@ -48,9 +49,9 @@ const defaults: JsonObject = {
 };
 
 let folder: string;
-let model: VideoToAudio;
+let model: LoadedModel;
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "tempera-sounds-"));
+  folder = await mkdtemp(join(tmpdir(), "tempera-audio-"));
   model = await load();
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
@@ -77,8 +78,8 @@ async function run(path: string, change: JsonObject = {}, { signal, resume, keep
     {
       log: (level, message) => logs.push(`${level} ${message}`),
       progress: (step, total) => steps.push(`${step}/${total}`),
-      artifact: async (file, made) => {
-        [head, bytes] = [file, Buffer.from(made)];
+      artifact: async (file, content) => {
+        [head, bytes] = [file, Buffer.from(content)];
         return { $artifact: 0 };
       },
       ...(keep && { checkpoint: (step, state) => keep({ step, ...state() }) }),
@@ -88,16 +89,16 @@ async function run(path: string, change: JsonObject = {}, { signal, resume, keep
   await using file = await temporaryFile("made.mp4");
   await writeFile(file.path, bytes);
   const clip = await decodeClip(file.path);
-  const { samples = new Float32Array(), sampleRate = 1 } = clip.sound ?? {};
-  /** Root mean square between two moments. */
+  const { samples = new Float32Array(), sampleRate = 1 } = clip.audio ?? {};
+  /** Root mean square between two times, in seconds. */
   const loudness = (from: number, to: number) => {
     const part = samples.subarray(from * sampleRate, to * sampleRate);
     return Math.sqrt(part.reduce((sum, value) => sum + value ** 2, 0) / part.length);
   };
-  return { output, logs, steps, head, bytes, clip, loudness, soundSeconds: samples.length / sampleRate };
+  return { output, logs, steps, head, bytes, clip, loudness, audioSeconds: samples.length / sampleRate };
 }
 
-/** Two seconds, black until `brightFrom`, then white. */
+/** Writes two seconds of video, black until `brightFrom`, then white. */
 async function flash(brightFrom: number): Promise<string> {
   const size = { width: 64, height: 64 };
   const frames = Array.from({ length: 50 }, (_, i) =>
@@ -119,37 +120,37 @@ async function flash(brightFrom: number): Promise<string> {
 }
 
 describe("video_to_audio", () => {
-  it("answers the clip with a sound that follows what is seen", async () => {
-    const { output, head, clip, loudness, steps, logs, soundSeconds } = await run(await flash(1));
+  it("returns the clip with audio that follows the video", async () => {
+    const { output, head, clip, loudness, steps, logs, audioSeconds } = await run(await flash(1));
     expect(output).toEqual({ video: { $artifact: 0 } });
     expect(head).toEqual({ contentType: "video/mp4", fileName: "5.mp4", width: 64, height: 64 });
     expect(clip.codecs).toEqual(["avc1", "mp4a"]);
     expect(clip.frames).toHaveLength(50);
-    expect(soundSeconds).toBeCloseTo(2, 1);
+    expect(audioSeconds).toBeCloseTo(2, 1);
     expect(loudness(0.1, 0.9)).toBeLessThan(0.02);
     expect(loudness(1.1, 1.9)).toBeGreaterThan(5 * loudness(0.1, 0.9));
     expect(steps).toEqual(["1/4", "2/4", "3/4", "4/4"]);
     expect(logs).toEqual([
-      "INFO The clip lasts 2.00 s, less than the 8 s asked for; the sound ends with it.",
+      "INFO The clip lasts 2.00 s, less than the requested 8 s; the audio ends with it.",
     ]);
   });
 
-  it("hears the flash when it is seen", async () => {
+  it("makes the flash audible when it is visible", async () => {
     const { clip } = await run(await flash(0.52));
-    const { samples = new Float32Array() } = clip.sound ?? {};
+    const { samples = new Float32Array() } = clip.audio ?? {};
     const onset =
       samples.findIndex((_, i) => Math.max(...samples.subarray(i, i + 40).map(Math.abs)) > 0.1) / 16_000;
     expect(Math.abs(onset - 0.52)).toBeLessThan(0.03);
   });
 
-  it("takes the beginning of a longer clip", async () => {
-    const { clip, soundSeconds, logs } = await run(await flash(1), { duration: 1.2 });
-    expect(soundSeconds).toBeCloseTo(1.2, 1);
+  it("uses the beginning of a longer clip", async () => {
+    const { clip, audioSeconds, logs } = await run(await flash(1), { duration: 1.2 });
+    expect(audioSeconds).toBeCloseTo(1.2, 1);
     expect(clip.frames).toHaveLength(30);
     expect(logs).toEqual(["INFO The clip is longer than 1.2 s; its beginning is used."]);
   });
 
-  it("is guided by the picture and the prompt, away from the negative one", async () => {
+  it("is guided by the video and the prompt, away from the negative prompt", async () => {
     const path = await flash(0.5);
     const [plain, strong] = [await run(path), await run(path, { cfg_strength: 3 })];
     expect(strong.loudness(0.7, 1.8)).toBeGreaterThan(1.3 * plain.loudness(0.7, 1.8));
@@ -164,17 +165,17 @@ describe("video_to_audio", () => {
   it("follows the prompt alone when the clip is masked away", async () => {
     const { loudness, logs } = await run(await flash(1), { mask_away_clip: true, prompt: "loud" });
     expect(loudness(1.1, 1.9)).toBeLessThan(2 * loudness(0.1, 0.9));
-    expect(logs.at(-1)).toBe("INFO The sound follows the prompt alone, as asked for.");
+    expect(logs.at(-1)).toBe("INFO The audio follows the prompt alone, as requested.");
   });
 
-  it("gives the same bytes for the same seed; others for another", async () => {
+  it("gives the same bytes for the same seed, and others for another", async () => {
     const path = await flash(1);
     const [one, again, other] = [await run(path), await run(path), await run(path, { seed: 6 })];
     expect(again.bytes.equals(one.bytes)).toBe(true);
     expect(other.bytes.equals(one.bytes)).toBe(false);
   });
 
-  it("goes on from a checkpoint to the same bytes", async () => {
+  it("resumes from a checkpoint to the same bytes", async () => {
     const path = await flash(1);
     const states: RunState[] = [];
     const whole = await run(path, {}, { keep: (state) => states.push(structuredClone(state)) });
@@ -183,17 +184,17 @@ describe("video_to_audio", () => {
     expect(resumed.bytes.equals(whole.bytes)).toBe(true);
   });
 
-  it("encodes a picture again that is no H.264 in MP4, and says so", async () => {
+  it("encodes a video again that is not H.264 in MP4, and logs that", async () => {
     const change: Partial<TestClip> = { container: "webm", encoder: "libvpx-vp9" };
     await using clip = await testClip(change);
     const made = await run(clip.path);
     expect(made.clip.codecs).toEqual(["avc1", "mp4a"]);
-    expect(made.logs).toContain("INFO The picture was encoded again as H.264.");
+    expect(made.logs).toContain("INFO The video was encoded again as H.264.");
   });
 
-  it("refuses what is no clip before anything is made of it", async () => {
+  it("refuses a file that is not a clip before it generates anything", async () => {
     const path = join(folder, "text");
-    await writeFile(path, "no clip");
+    await writeFile(path, "not a clip");
     await expect(run(path)).rejects.toMatchObject({
       code: "input_invalid",
       faults: [{ loc: ["body", "video_url"], type: "unsupported_video_format" }],

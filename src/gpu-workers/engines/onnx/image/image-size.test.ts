@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { IMAGE_SIZE_PRESETS, nativeSizeFor, type PictureSize } from "./image-size.ts";
+import { IMAGE_SIZE_PRESETS, type ImageSize, nativeSizeFor } from "./image-size.ts";
 
-const native: [PictureSize, ...PictureSize[]] = [
+const native: [ImageSize, ...ImageSize[]] = [
   { width: 256, height: 256 },
   { width: 288, height: 224 },
   { width: 224, height: 288 },
@@ -23,7 +23,7 @@ describe("nativeSizeFor", () => {
       height,
     });
   });
-  it("takes the longest shape for strips, and the exact one when there is one", () => {
+  it("chooses the longest shape for strips, and the exact one when it exists", () => {
     expect(nativeSizeFor({ width: 4096, height: 64 }, native)).toEqual({ width: 352, height: 192 });
     expect(nativeSizeFor({ width: 64, height: 4096 }, native)).toEqual({ width: 192, height: 352 });
     expect(nativeSizeFor({ width: 224, height: 288 }, native)).toEqual({ width: 224, height: 288 });

@@ -7,7 +7,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import type { JsonObject } from "../../../../core/json/json.ts";
 import type { RunState } from "../../../contract/checkpoint.ts";
-import { loadImageToImage, loadTextToImage, type TextToImage } from "./text-to-image.ts";
+import type { LoadedModel } from "../runtime/loaded-model.ts";
+import { loadImageToImage, loadTextToImage } from "./text-to-image.ts";
 
 const folder = join(import.meta.dirname, "../../../../../models/fal-ai/qwen-image/image-to-image/1.0.0");
 const { endpoint, version, runner, parameters } = parse(readFileSync(join(folder, "model.yaml"), "utf8"));
@@ -26,17 +27,17 @@ const defaults: JsonObject = {
   output_format: "png",
 };
 
-let made: string;
-let model: TextToImage;
+let folderOfImages: string;
+let model: LoadedModel;
 beforeAll(async () => {
-  made = await mkdtemp(join(tmpdir(), "tempera-image-"));
+  folderOfImages = await mkdtemp(join(tmpdir(), "tempera-image-"));
   model = await loadImageToImage({ endpoint, version, runner, folder, parameters }, () => {});
 });
-afterAll(() => rm(made, { recursive: true, force: true }));
+afterAll(() => rm(folderOfImages, { recursive: true, force: true }));
 
-/** A green square on yellow. */
-async function given(width: number, height: number): Promise<string> {
-  const path = join(made, `${width}x${height}.png`);
+/** Draws a green square on yellow. */
+async function inputImage(width: number, height: number): Promise<string> {
+  const path = join(folderOfImages, `${width}x${height}.png`);
   const square = await sharp({
     create: { width: width >> 1, height: height >> 1, channels: 3, background: "#28a546" },
   })
@@ -50,7 +51,7 @@ async function given(width: number, height: number): Promise<string> {
 }
 
 interface Options {
-  of?: TextToImage;
+  of?: LoadedModel;
   resume?: RunState;
   keep?: (state: RunState) => void;
 }
@@ -78,16 +79,16 @@ async function run(path: string, change: JsonObject = {}, { of = model, resume, 
   return { output, logs, steps, files };
 }
 
-/** Mean difference of two pictures, 0..255. */
+/** Mean difference of two images, 0..255. */
 async function difference(one: Buffer | string, other: Buffer | string): Promise<number> {
   const [a, b] = await Promise.all([one, other].map((file) => sharp(file).removeAlpha().raw().toBuffer()));
-  if (!a || !b) throw new Error("no pictures");
+  if (!a || !b) throw new Error("no images");
   return a.reduce((sum, value, i) => sum + Math.abs(value - (b[i] ?? 0)), 0) / a.length;
 }
 
 describe("image-to-image", () => {
-  it("answers in fal's shape, in the size of the given picture", async () => {
-    const { output, steps, files } = await run(await given(288, 224));
+  it("returns fal's output, in the size of the input image", async () => {
+    const { output, steps, files } = await run(await inputImage(288, 224));
     expect(output).toEqual({
       images: [{ $artifact: 0, width: 288, height: 224 }],
       timings: { inference: expect.any(Number) },
@@ -100,23 +101,23 @@ describe("image-to-image", () => {
     expect(await sharp(files[0]).metadata()).toMatchObject({ width: 288, height: 224, format: "png" });
   });
 
-  it("keeps the picture at a strength of 0, and forgets it at 1", async () => {
-    const path = await given(288, 224);
-    const kept = await run(path, { strength: 0 });
-    expect(kept.steps).toEqual([]);
-    expect(await difference(kept.files[0] as Buffer, path)).toBeLessThan(8);
-    const forgotten = await run(path, { strength: 1 });
-    expect(forgotten.steps.at(-1)).toBe("10/10");
-    const drawing = await loadTextToImage(
+  it("keeps the image at a strength of 0, and ignores it at 1", async () => {
+    const path = await inputImage(288, 224);
+    const unchanged = await run(path, { strength: 0 });
+    expect(unchanged.steps).toEqual([]);
+    expect(await difference(unchanged.files[0] as Buffer, path)).toBeLessThan(8);
+    const ignored = await run(path, { strength: 1 });
+    expect(ignored.steps.at(-1)).toBe("10/10");
+    const textToImage = await loadTextToImage(
       { endpoint, version, runner: "text-to-image", folder, parameters },
       () => {},
     );
-    const drawn = await run(path, { image_size: { width: 288, height: 224 } }, { of: drawing });
-    expect(forgotten.files[0]?.equals(drawn.files[0] as Buffer)).toBe(true);
+    const fromNoise = await run(path, { image_size: { width: 288, height: 224 } }, { of: textToImage });
+    expect(ignored.files[0]?.equals(fromNoise.files[0] as Buffer)).toBe(true);
   });
 
-  it("moves further from the picture the stronger it is", async () => {
-    const path = await given(256, 256);
+  it("moves further from the input image with a higher strength", async () => {
+    const path = await inputImage(256, 256);
     const distances: number[] = [];
     for (const strength of [0, 0.5, 1])
       distances.push(await difference((await run(path, { strength })).files[0] as Buffer, path));
@@ -124,21 +125,21 @@ describe("image-to-image", () => {
     expect(distances[2]).toBeGreaterThan(3 * (distances[0] as number));
   });
 
-  it("makes the size that is asked for, else that of the picture, within bounds", async () => {
+  it("makes the requested size, else that of the input image, within bounds", async () => {
     const size = async (path: string, change: JsonObject) =>
       (await run(path, { strength: 0, ...change })).output.images;
-    expect(await size(await given(100, 100), { image_size: "landscape_16_9" })).toMatchObject([
+    expect(await size(await inputImage(100, 100), { image_size: "landscape_16_9" })).toMatchObject([
       { width: 1024, height: 576 },
     ]);
-    expect(await size(await given(100, 100), { image_size: null })).toMatchObject([
+    expect(await size(await inputImage(100, 100), { image_size: null })).toMatchObject([
       { width: 100, height: 100 },
     ]);
-    expect(await size(await given(16, 32), {})).toMatchObject([{ width: 64, height: 128 }]);
-    expect(await size(await given(4096, 1024), {})).toMatchObject([{ width: 2048, height: 512 }]);
+    expect(await size(await inputImage(16, 32), {})).toMatchObject([{ width: 64, height: 128 }]);
+    expect(await size(await inputImage(4096, 1024), {})).toMatchObject([{ width: 2048, height: 512 }]);
   });
 
-  it("makes image i of several exactly as seed + i alone, and goes on from a checkpoint to the same bytes", async () => {
-    const path = await given(256, 256);
+  it("makes image i exactly as seed + i alone, and resumes from a checkpoint to the same bytes", async () => {
+    const path = await inputImage(256, 256);
     const states: RunState[] = [];
     const two = await run(path, { num_images: 2 }, { keep: (state) => states.push(structuredClone(state)) });
     expect(two.files[1]?.equals((await run(path, { seed: 12 })).files[0] as Buffer)).toBe(true);
@@ -146,9 +147,9 @@ describe("image-to-image", () => {
     expect(resumed.files.map((file, i) => file.equals(two.files[i] as Buffer))).toEqual([true, true]);
   });
 
-  it("refuses what is no picture, before anything is made of it", async () => {
-    const path = join(made, "text");
-    await writeFile(path, "no picture");
+  it("refuses a file that is not an image before it renders anything", async () => {
+    const path = join(folderOfImages, "text");
+    await writeFile(path, "not an image");
     await expect(run(path)).rejects.toMatchObject({
       code: "input_invalid",
       faults: [{ loc: ["body", "image_url"], type: "image_load_error" }],

@@ -5,11 +5,11 @@ import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LIMITS } from "../../../../core/limits.ts";
 import { hugePng } from "./huge-png.fixture.ts";
-import { readPicture } from "./read-image.ts";
+import { readImage } from "./read-image.ts";
 
 let folder: string;
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "tempera-pictures-"));
+  folder = await mkdtemp(join(tmpdir(), "tempera-images-"));
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
@@ -18,15 +18,15 @@ async function file(bytes: Buffer | string): Promise<string> {
   await writeFile(path, bytes);
   return path;
 }
-const read = async (bytes: Buffer | string) => readPicture(await file(bytes), "image_url");
+const read = async (bytes: Buffer | string) => readImage(await file(bytes), "image_url");
 const drawn = (width: number, height: number) =>
   sharp({ create: { width, height, channels: 3, background: { r: 255, g: 0, b: 51 } } });
 const fault = (type: string, ctx?: object) => ({
   faults: [{ loc: ["body", "image_url"], type, ...(ctx && { ctx }) }],
 });
 
-describe("readPicture", () => {
-  it("gives the picture in the size that is asked for, covered and cropped around the middle", async () => {
+describe("readImage", () => {
+  it("gives the image in the requested size, covered and cropped around the middle", async () => {
     const left = await sharp({ create: { width: 50, height: 100, channels: 3, background: "#ffffff" } })
       .png()
       .toBuffer();
@@ -34,17 +34,17 @@ describe("readPicture", () => {
       .composite([{ input: left, left: 0, top: 0 }])
       .png()
       .toBuffer();
-    const picture = await read(bytes);
-    expect(picture.size).toEqual({ width: 200, height: 100 });
-    const wide = await picture.fitted({ width: 40, height: 20 });
+    const image = await read(bytes);
+    expect(image.size).toEqual({ width: 200, height: 100 });
+    const wide = await image.fitted({ width: 40, height: 20 });
     expect([wide[0], wide[39], wide[800], wide[1600]]).toEqual([1, -1, 1, 1]);
     // The square in the middle begins where the white ends.
-    const square = await picture.fitted({ width: 20, height: 20 });
+    const square = await image.fitted({ width: 20, height: 20 });
     expect(square[10]).toBe(-1);
     expect(square).toHaveLength(1200);
   });
 
-  it("reads grey, transparent, turned and many-coloured ones alike", async () => {
+  it("reads grey, transparent, rotated, CMYK and 16-bit images alike", async () => {
     const grey = await (await read(await drawn(8, 8).greyscale().png().toBuffer())).fitted({
       width: 8,
       height: 8,
@@ -54,15 +54,15 @@ describe("readPicture", () => {
       create: { width: 8, height: 8, channels: 4, background: { r: 0, g: 0, b: 0, alpha: 0 } },
     });
     expect((await (await read(await clear.webp().toBuffer())).fitted({ width: 4, height: 4 }))[0]).toBe(1);
-    const turned = await read(await drawn(30, 10).jpeg().withMetadata({ orientation: 6 }).toBuffer());
-    expect(turned.size).toEqual({ width: 10, height: 30 });
+    const rotated = await read(await drawn(30, 10).jpeg().withMetadata({ orientation: 6 }).toBuffer());
+    expect(rotated.size).toEqual({ width: 10, height: 30 });
     const cmyk = await read(await drawn(8, 8).toColourspace("cmyk").jpeg().toBuffer());
     expect((await cmyk.fitted({ width: 8, height: 8 })).length).toBe(192);
     const deep = await read(await drawn(8, 8).toColourspace("rgb16").png().toBuffer());
     expect((await deep.fitted({ width: 8, height: 8 }))[0]).toBeCloseTo(1, 1);
   });
 
-  it("image_load_error: a text file, an empty one, a zip, half a PNG", async () => {
+  it("answers image_load_error for a text file, an empty one, a zip and half a PNG", async () => {
     for (const bytes of ["just text", "", Buffer.concat([Buffer.from("PK\x03\x04"), Buffer.alloc(5000)])]) {
       await expect(read(bytes)).rejects.toMatchObject({
         code: "input_invalid",
@@ -77,7 +77,7 @@ describe("readPicture", () => {
     await expect(half.fitted({ width: 64, height: 64 })).rejects.toMatchObject(fault("image_load_error"));
   });
 
-  it("unsupported_image_format: an SVG, which is a program", async () => {
+  it("answers unsupported_image_format for an SVG, which is a program", async () => {
     const svg =
       '<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><image href="file:///etc/passwd"/></svg>';
     await expect(read(svg)).rejects.toMatchObject(
@@ -85,7 +85,7 @@ describe("readPicture", () => {
     );
   });
 
-  it("image_too_large: a PNG of 30,000 x 30,000 pixels in 110 kB, without unpacking it", async () => {
+  it("answers image_too_large for a PNG of 30,000 x 30,000 pixels, without unpacking it", async () => {
     const bytes = hugePng(30_000);
     expect(bytes.length).toBeLessThan(1e6);
     const before = process.memoryUsage.rss();
@@ -97,12 +97,12 @@ describe("readPicture", () => {
     expect((await read(hugePng(64))).size).toEqual({ width: 64, height: 64 });
   });
 
-  it("file_too_large: more bytes than a picture may have", async () => {
+  it("answers file_too_large for more bytes than an image may have", async () => {
     const path = await file("x");
-    await truncate(path, LIMITS.pictureBytesMax + 1);
-    await expect(readPicture(path, "image_url")).rejects.toMatchObject({
+    await truncate(path, LIMITS.imageBytesMax + 1);
+    await expect(readImage(path, "image_url")).rejects.toMatchObject({
       code: "file_too_large",
-      ...fault("file_too_large", { max_size: LIMITS.pictureBytesMax }),
+      ...fault("file_too_large", { max_size: LIMITS.imageBytesMax }),
     });
   });
 });

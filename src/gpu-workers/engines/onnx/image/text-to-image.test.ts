@@ -7,7 +7,8 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import type { JsonObject } from "../../../../core/json/json.ts";
 import type { RunState } from "../../../contract/checkpoint.ts";
-import { loadTextToImage, type TextToImage } from "./text-to-image.ts";
+import type { LoadedModel } from "../runtime/loaded-model.ts";
+import { loadTextToImage } from "./text-to-image.ts";
 
 const folder = join(import.meta.dirname, "../../../../../models/fal-ai/qwen-image/1.0.0");
 const manifest = parse(readFileSync(join(folder, "model.yaml"), "utf8"));
@@ -37,7 +38,7 @@ const defaults: JsonObject = {
 };
 
 describe("text-to-image", () => {
-  let model: TextToImage;
+  let model: LoadedModel;
   beforeAll(async () => {
     model = await load();
   });
@@ -52,7 +53,7 @@ describe("text-to-image", () => {
   ) {
     const logs: string[] = [];
     const steps: string[] = [];
-    const left: { toldMs: number; remainingMs: number }[] = [];
+    const left: { reportedMs: number; remainingMs: number }[] = [];
     const files: {
       bytes: Uint8Array;
       fileName: string;
@@ -72,7 +73,7 @@ describe("text-to-image", () => {
         log: (level, message) => logs.push(`${level} ${message}`),
         progress: (step, total, remainingMs = Number.NaN) => {
           steps.push(`${step}/${total}`);
-          left.push({ toldMs: performance.now(), remainingMs });
+          left.push({ reportedMs: performance.now(), remainingMs });
         },
         ...(keep && { checkpoint: (step, state) => keep(structuredClone({ step, ...state() })) }),
         artifact: async (file, bytes) => ({ $artifact: files.push({ ...file, bytes }) - 1 }),
@@ -83,7 +84,7 @@ describe("text-to-image", () => {
     return { output, logs, steps, left, files, digests };
   }
 
-  it("answers in fal's shape", async () => {
+  it("returns fal's output", async () => {
     const { output, steps, files, logs } = await run();
     expect(output).toEqual({
       images: [{ $artifact: 0, width: 288, height: 224 }],
@@ -97,7 +98,7 @@ describe("text-to-image", () => {
     expect(logs).toEqual([]);
   });
 
-  it("makes the same bytes from the same seed, others from another", async () => {
+  it("makes the same bytes from the same seed, and others from another", async () => {
     const [one, two, other] = [await run(), await run(), await run({ seed: 12 })];
     expect(one.digests).toEqual(two.digests);
     expect(other.digests).not.toEqual(one.digests);
@@ -111,7 +112,7 @@ describe("text-to-image", () => {
     expect(together.output.has_nsfw_concepts).toEqual([false, false, false]);
   });
 
-  it("makes each picture of requests in flight together exactly as alone, whatever shape and step each is at", async () => {
+  it("makes each image of overlapping requests exactly as alone, at any shape and step", async () => {
     const requests: JsonObject[] = [
       { num_inference_steps: 5 },
       { num_inference_steps: 4, seed: 21, prompt: "three small green squares on a white background" },
@@ -131,7 +132,7 @@ describe("text-to-image", () => {
     expect(together.map(({ digests }) => digests)).toEqual(alone);
   });
 
-  it("one that is cancelled in a shared step leaves the others as they are", async () => {
+  it("does not change other requests when one is cancelled in a shared step", async () => {
     const controller = new AbortController();
     const cancelled = run({ num_inference_steps: 1000 }, { signal: controller.signal });
     const other = run({ num_inference_steps: 12 });
@@ -140,26 +141,29 @@ describe("text-to-image", () => {
     expect((await other).digests).toEqual((await run({ num_inference_steps: 12 })).digests);
   });
 
-  it("goes on from any step, with the same bytes in the end and the rest of the progress", async () => {
-    const kept: RunState[] = [];
-    const whole = await run({ num_images: 2, num_inference_steps: 5 }, { keep: (state) => kept.push(state) });
-    expect(kept.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
-    for (const resume of kept) {
+  it("resumes from any step, with the same bytes in the end and the rest of the progress", async () => {
+    const states: RunState[] = [];
+    const whole = await run(
+      { num_images: 2, num_inference_steps: 5 },
+      { keep: (state) => states.push(state) },
+    );
+    expect(states.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    for (const resume of states) {
       const rest = await run({ num_images: 2, num_inference_steps: 5 }, { resume: structuredClone(resume) });
       expect(rest.digests).toEqual(whole.digests);
       expect([rest.steps[0], rest.steps.at(-1)]).toEqual([`${resume.step + 1}/10`, "10/10"]);
     }
   });
 
-  it("keeps the seed that it drew", async () => {
-    let kept: RunState | undefined;
-    const whole = await run({ seed: null }, { keep: (state) => (kept ??= state) });
-    expect((await run({ seed: null }, { ...(kept && { resume: kept }) })).output.seed).toBe(
+  it("keeps the drawn seed across a resume", async () => {
+    let first: RunState | undefined;
+    const whole = await run({ seed: null }, { keep: (state) => (first ??= state) });
+    expect((await run({ seed: null }, { ...(first && { resume: first }) })).output.seed).toBe(
       whole.output.seed,
     );
   });
 
-  it("begins at the beginning when a checkpoint has another build's form", async () => {
+  it("starts from the beginning when another build wrote the checkpoint", async () => {
     const plain = await run();
     for (const resume of [
       { step: 1, values: {}, tensors: [] },
@@ -171,7 +175,7 @@ describe("text-to-image", () => {
     }
   });
 
-  it("scales what it was not trained on, and says so", async () => {
+  it("scales sizes that it was not trained on, and logs that", async () => {
     const { files, logs, output } = await run({
       image_size: "portrait_16_9",
       output_format: "jpeg",
@@ -192,7 +196,7 @@ describe("text-to-image", () => {
     ]);
   });
 
-  it("does no second pass at a guidance of 1 or less, where the negative prompt has no say", async () => {
+  it("makes no second row at a guidance of 1 or less, where the negative prompt does not count", async () => {
     const [plain, negative, none] = [
       await run({ guidance_scale: 1 }),
       await run({ guidance_scale: 1, negative_prompt: "red" }),
@@ -204,40 +208,40 @@ describe("text-to-image", () => {
     expect((await run({ negative_prompt: "a square" })).digests).not.toEqual((await run()).digests);
   });
 
-  it("takes its own steps and guidance for turbo", async () => {
+  it("uses the manifest's steps and guidance for turbo", async () => {
     const turbo = await run({ use_turbo: true, num_inference_steps: 99, guidance_scale: 9 });
     expect(turbo.steps.at(-1)).toBe("10/10");
     expect(turbo.digests).toEqual((await run({ num_inference_steps: 10, guidance_scale: 1.2 })).digests);
     expect(turbo.logs).toEqual(["INFO Turbo: 10 steps, guidance 1.2."]);
   });
 
-  it("tells of the first and the last step, and of those between fifty times a second at most", async () => {
+  it("reports the first and the last step, and those between fifty times a second at most", async () => {
     const sinceMs = performance.now();
     const { steps } = await run({ num_inference_steps: 60 });
-    const words = (performance.now() - sinceMs) / 20;
+    const reportsMax = (performance.now() - sinceMs) / 20;
     expect([steps[0], steps.at(-1)]).toEqual(["1/60", "60/60"]);
-    expect(steps.length).toBeLessThanOrEqual(words + 2);
+    expect(steps.length).toBeLessThanOrEqual(reportsMax + 2);
     expect(steps.length).toBeGreaterThan(2);
   });
 
-  it("knows the time that is left, alone and in company", async () => {
+  it("estimates the time that is left, alone and beside other requests", async () => {
     const ran = [
       await run({ num_inference_steps: 60 }),
       ...(await Promise.all([1, 2].map((seed) => run({ num_inference_steps: 60, seed })))),
     ];
     for (const { left } of ran) {
       expect(left.at(-1)?.remainingMs).toBe(0);
-      const endMs = left.at(-1)?.toldMs ?? 0;
-      // The first guess is of one step; the others are held against what came, with room for a machine that
-      // has other work.
-      for (const { toldMs, remainingMs } of left.slice(1).filter((one) => endMs - one.toldMs > 150)) {
-        expect(remainingMs / (endMs - toldMs)).toBeGreaterThan(0.1);
-        expect(remainingMs / (endMs - toldMs)).toBeLessThan(10);
+      const endMs = left.at(-1)?.reportedMs ?? 0;
+      // The first estimate is of one step; the others are compared with the real time, with a margin for a
+      // busy machine.
+      for (const { reportedMs, remainingMs } of left.slice(1).filter((one) => endMs - one.reportedMs > 150)) {
+        expect(remainingMs / (endMs - reportedMs)).toBeGreaterThan(0.1);
+        expect(remainingMs / (endMs - reportedMs)).toBeLessThan(10);
       }
     }
   });
 
-  it("says which words it does not know and what it cut", async () => {
+  it("logs which words it does not know and how many tokens it cut", async () => {
     const { logs } = await run({ prompt: `a plaid circle ${"very ".repeat(40)}` });
     expect(logs[0]).toMatch(
       /^WARN The prompt is longer than the 32 tokens this model reads; the last \d+ were left out\.$/,
@@ -245,7 +249,7 @@ describe("text-to-image", () => {
     expect(logs[1]).toBe("WARN This model does not know: plaid.");
   });
 
-  it("takes any integer as a seed and draws one when there is none", async () => {
+  it("accepts any integer as a seed and draws one when there is none", async () => {
     for (const seed of [-5, 2 ** 53, 1e300]) expect((await run({ seed })).output.seed).toBe(seed);
     expect((await run({ seed: null })).output.seed).toEqual(expect.any(Number));
   });
@@ -259,7 +263,7 @@ describe("text-to-image", () => {
     expect(performance.now() - sinceMs).toBeLessThan(350);
   });
 
-  it("names what is wrong with an input, and with a manifest", async () => {
+  it("names every fault of an input, and of a manifest", async () => {
     await expect(run({ num_images: 99, image_size: "enormous" })).rejects.toMatchObject({
       code: "input_invalid",
       faults: [{ loc: ["body", "image_size"] }, { loc: ["body", "num_images"] }],

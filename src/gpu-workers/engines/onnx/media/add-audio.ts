@@ -1,4 +1,4 @@
-/** A clip's picture with another sound: an MP4 with H.264 and AAC. */
+/** Replaces the audio of a clip: an MP4 with H.264 and AAC. */
 import { readFile } from "node:fs/promises";
 import {
   AV_CHANNEL_ORDER_NATIVE,
@@ -20,81 +20,87 @@ import {
   SoftwareScaleContext,
   type Stream,
 } from "node-av/lib";
-import { encodeFrame, must, temporaryFile } from "./ffmpeg.ts";
+import { encodeFrame, temporaryFile, throwIfFailed } from "./ffmpeg.ts";
 import { newYuvFrame, openH264 } from "./h264-encoder.ts";
 import { type Mp4Muxer, openMp4 } from "./mp4-muxer.ts";
-import { clipFrames, type OpenClip, openClip, picturePackets } from "./open-clip.ts";
+import { clipFrames, type OpenClip, openClip, videoPackets } from "./open-clip.ts";
 
-export interface SoundToAdd {
-  /** The clip; what it sounded like is left out. */
+export interface AudioToAdd {
+  /** The clip; its own audio is left out. */
   path: string;
-  /** Where the input names it. */
+  /** The input's field that names the clip, for faults. */
   field: string;
-  /** How much of it is kept. */
+  /** The length that is kept. */
   seconds: number;
-  /** It goes on after that. */
+  /** The clip goes on after `seconds`. */
   isCut: boolean;
-  /** Some of its frames are not shown. */
+  /** The file holds frames that are not shown. */
   hidesFrames: boolean;
-  /** Mono, -1..1. */
+  /** Mono, -1..1, at `sampleRate`. */
   samples: Float32Array;
   sampleRate: number;
   threads: number;
   signal: AbortSignal;
 }
 
-export interface ClipWithSound {
+export interface ClipWithAudio {
   bytes: Buffer;
   width: number;
   height: number;
-  /** The picture is the clip's own, bit for bit; else it was encoded again. */
+  /** The video stream is the clip's own, bit for bit; else it was encoded again. */
   isCopied: boolean;
 }
 
 const AAC_BITS_PER_SECOND = 64_000n;
-/** One channel, in the middle: FFmpeg's native order, bit "front center". */
+/** One channel in the middle: FFmpeg's native order, bit "front center". */
 const MONO = { nbChannels: 1, order: AV_CHANNEL_ORDER_NATIVE, mask: 4n };
 
-export async function addSound(asked: SoundToAdd): Promise<ClipWithSound> {
-  const { path, field, seconds, samples, sampleRate, threads, signal } = asked;
+/** The latest time, in seconds, that a frame may be early at the cut and still belong after it. */
+const CUT_TOLERANCE_SECONDS = 0.0005;
+
+/** Rejects with a 422 that names `field` for a clip that cannot be read, and with the signal's reason. */
+export async function addAudio(request: AudioToAdd): Promise<ClipWithAudio> {
+  const { path, field, seconds, samples, sampleRate, threads, signal } = request;
   await using clip = await openClip(path, field);
   await using file = await temporaryFile("video.mp4");
   await using mp4 = openMp4(file.path);
-  const write = isCopyable(clip, asked) ? copyPicture : encodePicture;
-  const picture = await write(clip, mp4, { field, seconds, threads, signal });
-  await using _ = picture;
-  using sound = await openSound(mp4, samples, sampleRate);
+  const openVideo = isCopyable(clip, request) ? copyVideo : encodeVideo;
+  await using video = await openVideo(clip, mp4, { field, seconds, threads, signal });
+  using audio = await openAudio(mp4, samples, sampleRate);
   await mp4.begin();
-  await picture.write((atSeconds) => sound.writeUntil(atSeconds));
-  await sound.writeUntil(Number.POSITIVE_INFINITY);
+  await video.write((atSeconds) => audio.writeUntil(atSeconds));
+  await audio.writeUntil(Number.POSITIVE_INFINITY);
   await mp4.end();
-  return { bytes: await readFile(file.path), ...picture.size, isCopied: write === copyPicture };
+  return { bytes: await readFile(file.path), ...video.size, isCopied: openVideo === copyVideo };
 }
 
 /**
- * An H.264 picture from an MP4 is copied, unless it must be cut where frames lean on later ones, or lean on
- * some that are not shown.
+ * Tells whether the video stream can be copied: H.264 from an MP4, unless it must be cut while frames depend
+ * on later ones, or frames depend on some that are not shown.
  */
-function isCopyable({ isMp4, stream }: OpenClip, { isCut, hidesFrames }: SoundToAdd): boolean {
+function isCopyable({ isMp4, stream }: OpenClip, { isCut, hidesFrames }: AudioToAdd): boolean {
   const { codecId, format, videoDelay } = stream.codecpar;
   const isPlayable =
     codecId === AV_CODEC_ID_H264 && (format === AV_PIX_FMT_YUV420P || format === AV_PIX_FMT_YUVJ420P);
   return isMp4 && isPlayable && !hidesFrames && !(isCut && videoDelay > 0);
 }
 
-interface Picture extends AsyncDisposable {
+/** The video stream of the new file. */
+interface VideoTrack extends AsyncDisposable {
   size: { width: number; height: number };
-  /** `before` is awaited with the time of each packet, so that the sound is written beside it. */
+  /**
+   * Writes every packet; `before` is awaited with the time of each, so that the audio is written beside it.
+   */
   write(before: (atSeconds: number) => Promise<void>): Promise<void>;
 }
 
-type PictureSource = (
+type VideoSource = (
   clip: OpenClip,
   mp4: Mp4Muxer,
-  how: Pick<SoundToAdd, "field" | "seconds" | "threads" | "signal">,
-) => Promise<Picture>;
+  options: Pick<AudioToAdd, "field" | "seconds" | "threads" | "signal">,
+) => Promise<VideoTrack>;
 
-const copyPicture: PictureSource = async (clip, mp4, { seconds, signal }) => {
+const copyVideo: VideoSource = async (clip, mp4, { seconds, signal }) => {
   const { stream } = clip;
   const target = mp4.copyStream(stream);
   const secondsPerTick = stream.timeBase.num / stream.timeBase.den;
@@ -102,12 +108,12 @@ const copyPicture: PictureSource = async (clip, mp4, { seconds, signal }) => {
     size: { width: stream.codecpar.width, height: stream.codecpar.height },
     async write(before) {
       let start: bigint | undefined;
-      for await (const packet of picturePackets(clip, signal)) {
+      for await (const packet of videoPackets(clip, signal)) {
         start ??= packet.pts;
         packet.pts -= start;
         packet.dts -= start;
         const atSeconds = Number(packet.pts) * secondsPerTick;
-        if (atSeconds >= seconds - 0.0005 && stream.codecpar.videoDelay === 0) return;
+        if (atSeconds >= seconds - CUT_TOLERANCE_SECONDS && stream.codecpar.videoDelay === 0) return;
         await before(atSeconds);
         await mp4.write(packet, stream.timeBase, target);
       }
@@ -116,7 +122,7 @@ const copyPicture: PictureSource = async (clip, mp4, { seconds, signal }) => {
   };
 };
 
-const encodePicture: PictureSource = async (clip, mp4, { field, seconds, threads, signal }) => {
+const encodeVideo: VideoSource = async (clip, mp4, { field, seconds, threads, signal }) => {
   const { stream } = clip;
   const size = { width: evenly(stream.codecpar.width), height: evenly(stream.codecpar.height) };
   const { num, den } = stream.avgFrameRate;
@@ -136,7 +142,7 @@ const encodePicture: PictureSource = async (clip, mp4, { field, seconds, threads
   keepRotation(stream, target);
   const scale = new SoftwareScaleContext();
   scale.allocContext();
-  must(scale.setOption("sws_flags", SWS_BICUBIC), "scaling");
+  throwIfFailed(scale.setOption("sws_flags", SWS_BICUBIC), "scaling");
   const ticksPerSecond = stream.timeBase.den / stream.timeBase.num;
   const usualTicks = BigInt(Math.max(1, Math.round(ticksPerSecond / fps)));
   return {
@@ -149,15 +155,15 @@ const encodePicture: PictureSource = async (clip, mp4, { field, seconds, threads
       };
       let last = -1n;
       for await (const { frame, atSeconds } of clipFrames(clip, field, threads, signal)) {
-        if (atSeconds >= seconds - 0.0005) break;
-        const at = BigInt(Math.round(atSeconds * ticksPerSecond));
-        // Two at one moment: the first stays.
-        if (at <= last) continue;
-        last = at;
-        using picture = newYuvFrame(size);
-        must(scale.scaleFrameSync(picture, frame), "scaling");
-        picture.pts = at;
-        await encodeFrame(encoder, picture, take);
+        if (atSeconds >= seconds - CUT_TOLERANCE_SECONDS) break;
+        const ticks = BigInt(Math.round(atSeconds * ticksPerSecond));
+        // Of two frames at one time the first stays.
+        if (ticks <= last) continue;
+        last = ticks;
+        using scaled = newYuvFrame(size);
+        throwIfFailed(scale.scaleFrameSync(scaled, frame), "scaling");
+        scaled.pts = ticks;
+        await encodeFrame(encoder, scaled, take);
       }
       await encodeFrame(encoder, null, take);
     },
@@ -170,18 +176,19 @@ const encodePicture: PictureSource = async (clip, mp4, { field, seconds, threads
 
 const evenly = (length: number): number => Math.max(2, Math.floor(length / 2) * 2);
 
-/** Telephones store pictures lying and say how to turn them. */
+/** Copies the rotation: telephones store frames on their side, with the angle to turn them by. */
 function keepRotation(source: Stream, target: Stream): void {
   const matrix = source.codecpar.getCodedSideData(AV_PKT_DATA_DISPLAYMATRIX);
-  if (matrix) must(target.codecpar.addCodedSideData(AV_PKT_DATA_DISPLAYMATRIX, matrix), "rotation");
+  if (matrix) throwIfFailed(target.codecpar.addCodedSideData(AV_PKT_DATA_DISPLAYMATRIX, matrix), "rotation");
 }
 
-interface Sound extends Disposable {
-  /** Writes what sounds before a moment. */
+/** The audio stream of the new file. */
+interface AudioTrack extends Disposable {
+  /** Writes the samples before a time, in seconds. */
   writeUntil(atSeconds: number): Promise<void>;
 }
 
-async function openSound(mp4: Mp4Muxer, samples: Float32Array, sampleRate: number): Promise<Sound> {
+async function openAudio(mp4: Mp4Muxer, samples: Float32Array, sampleRate: number): Promise<AudioTrack> {
   const codec = Codec.findEncoderByName(FF_ENCODER_AAC);
   if (!codec) throw new Error("This build of FFmpeg has no AAC encoder.");
   const encoder = new CodecContext();
@@ -192,15 +199,15 @@ async function openSound(mp4: Mp4Muxer, samples: Float32Array, sampleRate: numbe
   encoder.bitRate = AAC_BITS_PER_SECOND;
   encoder.timeBase = new Rational(1, sampleRate);
   encoder.setFlags(AV_CODEC_FLAG_GLOBAL_HEADER);
-  must(await encoder.open2(codec, null), "AAC encoder");
+  throwIfFailed(await encoder.open2(codec, null), "AAC encoder");
   const stream = mp4.addStream(encoder);
   const take = (packet: Packet) => mp4.write(packet, encoder.timeBase, stream);
-  let at = 0;
+  let written = 0;
   let ended = false;
   return {
     async writeUntil(atSeconds) {
-      while (at < samples.length && at / sampleRate <= atSeconds) {
-        const part = samples.slice(at, at + encoder.frameSize);
+      while (written < samples.length && written / sampleRate <= atSeconds) {
+        const part = samples.slice(written, written + encoder.frameSize);
         using frame = Frame.fromAudioBuffer(Buffer.from(part.buffer), {
           nbSamples: part.length,
           format: AV_SAMPLE_FMT_FLTP,
@@ -208,11 +215,11 @@ async function openSound(mp4: Mp4Muxer, samples: Float32Array, sampleRate: numbe
           channelLayout: MONO,
           timeBase: { num: 1, den: sampleRate },
         });
-        frame.pts = BigInt(at);
-        at += part.length;
+        frame.pts = BigInt(written);
+        written += part.length;
         await encodeFrame(encoder, frame, take);
       }
-      if (at < samples.length || ended) return;
+      if (written < samples.length || ended) return;
       ended = true;
       await encodeFrame(encoder, null, take);
     },

@@ -1,27 +1,27 @@
 /**
- * FFmpeg for those who must not load it: forked, it decodes and writes clips for who sends it messages.
- * `src/evaluation/clip-files.ts` is the other end.
+ * A program that decodes and writes clips for processes that must not load FFmpeg: they fork it and send it
+ * messages. `src/evaluation/clip-files.ts` is the other end.
  */
 import { writeFile } from "node:fs/promises";
+import type { ImageSize } from "../image/image-size.ts";
 import { type DecodedClip, decodeClip } from "./decode-clip.ts";
-import type { PictureSize } from "../image/image-size.ts";
 import { writeVideo } from "./write-video.ts";
 
 export type ClipRequest =
-  | { verb: "decode"; path: string; size?: PictureSize }
-  | { verb: "write"; path: string; size: PictureSize; fps: number; frames: Uint8Array[] };
+  | { action: "decode"; path: string; size?: ImageSize }
+  | { action: "write"; path: string; size: ImageSize; fps: number; frames: Uint8Array[] };
 
-export type ClipAnswer = { clip: DecodedClip } | { written: true } | { error: string };
+export type ClipReply = { clip: DecodedClip } | { written: true } | { error: string };
 
-async function answer(request: ClipRequest): Promise<ClipAnswer> {
+async function reply(request: ClipRequest): Promise<ClipReply> {
   try {
-    if (request.verb === "decode") return { clip: await decodeClip(request.path, request.size) };
+    if (request.action === "decode") return { clip: await decodeClip(request.path, request.size) };
     const { path, size, fps, frames } = request;
     const signal = new AbortController().signal;
-    // Messages bring bytes as plain arrays of them.
-    const pictures = frames.map((frame) => Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength));
+    // Messages carry bytes as plain arrays.
+    const buffers = frames.map((frame) => Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength));
     const bytes = await writeVideo({
-      frames: pictures,
+      frames: buffers,
       from: size,
       size,
       fps,
@@ -38,6 +38,5 @@ async function answer(request: ClipRequest): Promise<ClipAnswer> {
 }
 
 process.on("message", async ({ id, request }: { id: number; request: ClipRequest }) => {
-  const answered = await answer(request);
-  process.send?.({ id, answer: answered });
+  process.send?.({ id, reply: await reply(request) });
 });

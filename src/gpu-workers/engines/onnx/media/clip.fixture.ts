@@ -18,8 +18,8 @@ import {
   Rational,
   SoftwareScaleContext,
 } from "node-av/lib";
-import { encodeFrame, must } from "./ffmpeg.ts";
-import type { PictureSize } from "../image/image-size.ts";
+import type { ImageSize } from "../image/image-size.ts";
+import { encodeFrame, throwIfFailed } from "./ffmpeg.ts";
 
 export const BLUE = [45, 85, 220] as const;
 export const RED = [220, 40, 40] as const;
@@ -29,34 +29,34 @@ export interface TestClip {
   encoder: string;
   frames: number;
   fps: number;
-  size: PictureSize;
+  size: ImageSize;
   bFrames: number;
-  /** How often each packet is in the file, one frame after the other. */
+  /** The number of times that each packet is in the file, at successive times. */
   copies: number;
-  /** So many at its beginning are in the file and not shown. */
+  /** The number of frames at the beginning that are in the file and not shown. */
   hidden: number;
   /** Width to height of a pixel. */
   pixelShape: { num: number; den: number };
 }
 
-/** RGB, row by row: the disc is at `share` of its way, 0..1. */
-export function discPicture({ width, height }: PictureSize, share: number): Buffer {
-  const picture = Buffer.alloc(width * height * 3, Buffer.from(BLUE));
+/** Draws an image, RGB, row by row, with the disc at `share` of its way, 0..1. */
+export function discImage({ width, height }: ImageSize, share: number): Buffer {
+  const image = Buffer.alloc(width * height * 3, Buffer.from(BLUE));
   const radius = height / 4;
   const [x0, y0] = [radius + share * (width - 2 * radius), height / 2];
   for (let y = Math.floor(y0 - radius); y < y0 + radius; y++) {
     for (let x = Math.floor(x0 - radius); x < Math.min(width, x0 + radius); x++) {
-      if (Math.hypot(x + 0.5 - x0, y + 0.5 - y0) < radius) picture.set(RED, (y * width + x) * 3);
+      if (Math.hypot(x + 0.5 - x0, y + 0.5 - y0) < radius) image.set(RED, (y * width + x) * 3);
     }
   }
-  return picture;
+  return image;
 }
 
-export function* discFilm(size: PictureSize, frames: number): Generator<Buffer> {
-  for (let i = 0; i < frames; i++) yield discPicture(size, frames === 1 ? 0 : i / (frames - 1));
+export function* discVideo(size: ImageSize, frames: number): Generator<Buffer> {
+  for (let i = 0; i < frames; i++) yield discImage(size, frames === 1 ? 0 : i / (frames - 1));
 }
 
-/** Writes one; disposing removes it. */
+/** Writes a clip; disposing removes it. */
 export async function testClip(
   change: Partial<TestClip> = {},
 ): Promise<AsyncDisposable & { path: string; folder: string }> {
@@ -83,7 +83,7 @@ async function writeTestClip(path: string, clip: TestClip): Promise<void> {
   const codec = Codec.findEncoderByName(name as unknown as FFVideoEncoder);
   if (!codec) throw new Error(`There is no encoder ${name}.`);
   const format = new FormatContext();
-  must(format.allocOutputContext2(null, container, path), "container");
+  throwIfFailed(format.allocOutputContext2(null, container, path), "container");
   using encoder = new CodecContext();
   encoder.allocContext3(codec);
   encoder.width = size.width;
@@ -96,14 +96,14 @@ async function writeTestClip(path: string, clip: TestClip): Promise<void> {
   encoder.maxBFrames = bFrames;
   encoder.bitRate = 400_000n;
   encoder.setFlags(AV_CODEC_FLAG_GLOBAL_HEADER);
-  must(await encoder.open2(codec, null), name);
+  throwIfFailed(await encoder.open2(codec, null), name);
   const stream = format.newStream(null);
   stream.timeBase = encoder.timeBase;
-  must(stream.codecpar.fromContext(encoder), "stream");
-  must(await format.openOutput(), "file");
+  throwIfFailed(stream.codecpar.fromContext(encoder), "stream");
+  throwIfFailed(await format.openOutput(), "file");
   stream.sampleAspectRatio = encoder.sampleAspectRatio;
-  // Times before 0 become an edit list, as telephones write one when a film is cut.
-  must(await format.writeHeader(Dictionary.fromObject({ avoid_negative_ts: "disabled" })), "header");
+  // Times before 0 become an edit list, as telephones write one when a video is cut.
+  throwIfFailed(await format.writeHeader(Dictionary.fromObject({ avoid_negative_ts: "disabled" })), "header");
   using scale = new SoftwareScaleContext();
   scale.allocContext();
   const write = (frame: Frame | null) =>
@@ -115,24 +115,24 @@ async function writeTestClip(path: string, clip: TestClip): Promise<void> {
         written.pts = (packet.pts - BigInt(hidden)) * BigInt(copies) + copy;
         written.dts = (packet.dts - BigInt(hidden)) * BigInt(copies) + copy;
         written.rescaleTs(encoder.timeBase, stream.timeBase);
-        must(await format.interleavedWriteFrame(written), "packet");
+        throwIfFailed(await format.interleavedWriteFrame(written), "packet");
       }
     });
-  let at = 0n;
-  for (const rgb of discFilm(size, frames)) {
+  let ticks = 0n;
+  for (const rgb of discVideo(size, frames)) {
     using source = Frame.fromVideoBuffer(rgb, { ...size, format: AV_PIX_FMT_RGB24 });
-    using picture = new Frame();
-    picture.alloc();
-    picture.format = AV_PIX_FMT_YUV420P;
-    picture.width = size.width;
-    picture.height = size.height;
-    must(picture.getBuffer(), "memory");
-    must(scale.scaleFrameSync(picture, source), "converting");
-    picture.pts = at++;
-    await write(picture);
+    using frame = new Frame();
+    frame.alloc();
+    frame.format = AV_PIX_FMT_YUV420P;
+    frame.width = size.width;
+    frame.height = size.height;
+    throwIfFailed(frame.getBuffer(), "memory");
+    throwIfFailed(scale.scaleFrameSync(frame, source), "converting");
+    frame.pts = ticks++;
+    await write(frame);
   }
   await write(null);
-  must(await format.writeTrailer(), "trailer");
+  throwIfFailed(await format.writeTrailer(), "trailer");
   await format.closeOutput();
   format.freeContext();
 }

@@ -1,4 +1,4 @@
-/** H.264 as browsers play it: yuv420p, BT.709, profile High. */
+/** An H.264 encoder for videos that browsers play: yuv420p, BT.709, profile High. */
 import {
   AV_CODEC_FLAG_GLOBAL_HEADER,
   AV_PIX_FMT_YUV420P,
@@ -9,8 +9,8 @@ import {
   FF_ENCODER_LIBX264,
 } from "node-av/constants";
 import { Codec, CodecContext, Dictionary, Frame, Rational } from "node-av/lib";
-import { must, type TimeBase } from "./ffmpeg.ts";
-import type { PictureSize } from "../image/image-size.ts";
+import type { ImageSize } from "../image/image-size.ts";
+import { type TimeBase, throwIfFailed } from "./ffmpeg.ts";
 
 /** fal's `video_quality` as x264's constant rate factor: 18 passes for visually lossless. */
 const RATE_FACTORS = { low: 32, medium: 26, high: 20, maximum: 14 } as const;
@@ -21,13 +21,13 @@ export type VideoQuality = keyof typeof RATE_FACTORS;
 export type VideoWriteMode = keyof typeof PRESETS;
 
 export interface H264Settings {
-  /** Even numbers: yuv420p has one colour for four pixels. */
-  size: PictureSize;
-  /** Width to height of a pixel as it is shown; square ones when it is absent or 0. */
+  /** Even numbers: yuv420p has one colour per four pixels. */
+  size: ImageSize;
+  /** Width to height of a pixel; square when absent or 0. */
   pixelShape?: TimeBase;
-  /** Of the frames' times. */
+  /** Unit of the frames' times. */
   timeBase: TimeBase;
-  /** Frames per second, about, for frames of uneven distances. */
+  /** Frames per second; about, where frames have uneven distances. */
   fps: number;
   quality: VideoQuality;
   writeMode: VideoWriteMode;
@@ -35,7 +35,7 @@ export interface H264Settings {
   threads: number;
 }
 
-/** An encoder for frames of `newYuvFrame`. */
+/** Opens an encoder for frames of `newYuvFrame`. */
 export async function openH264({
   size,
   pixelShape,
@@ -55,7 +55,7 @@ export async function openH264({
   if (pixelShape) encoder.sampleAspectRatio = new Rational(pixelShape.num, pixelShape.den);
   encoder.timeBase = new Rational(timeBase.num, timeBase.den);
   encoder.framerate = new Rational(Math.round(fps * 1000), 1000);
-  // A key frame every two seconds to jump to. No frame leans on a later one, so that the film can be cut
+  // A key frame every two seconds for seeking. No frame depends on a later one, so that the video can be cut
   // anywhere.
   encoder.gopSize = Math.max(1, Math.round(fps * 2));
   encoder.maxBFrames = 0;
@@ -70,12 +70,12 @@ export async function openH264({
     crf: RATE_FACTORS[quality],
     profile: "high",
   });
-  must(await encoder.open2(codec, options), "H.264 encoder");
+  throwIfFailed(await encoder.open2(codec, options), "H.264 encoder");
   return encoder;
 }
 
-/** An empty frame, with memory for its pixels. */
-export function newYuvFrame({ width, height }: PictureSize): Frame {
+/** Makes an empty frame with memory for its pixels. */
+export function newYuvFrame({ width, height }: ImageSize): Frame {
   const frame = new Frame();
   frame.alloc();
   frame.format = AV_PIX_FMT_YUV420P;
@@ -85,6 +85,6 @@ export function newYuvFrame({ width, height }: PictureSize): Frame {
   frame.colorSpace = AVCOL_SPC_BT709;
   frame.colorPrimaries = AVCOL_PRI_BT709;
   frame.colorTrc = AVCOL_TRC_BT709;
-  must(frame.getBuffer(), "memory for a frame");
+  throwIfFailed(frame.getBuffer(), "memory for a frame");
   return frame;
 }

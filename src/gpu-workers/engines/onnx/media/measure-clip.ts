@@ -1,21 +1,26 @@
-/** What a clip is, found out by reading its packets and not by what its head claims. Nothing is decoded. */
+/** Measures a clip by its packets; its head, which may claim anything, is not trusted. Nothing is decoded. */
 import { AV_PKT_FLAG_DISCARD } from "node-av/constants";
 import { LIMITS } from "../../../../core/limits.ts";
+import type { ImageSize } from "../image/image-size.ts";
 import { inputFault } from "../runtime/input-error.ts";
-import { openClip, picturePackets, unsupported } from "./open-clip.ts";
-import type { PictureSize } from "../image/image-size.ts";
+import { openClip, unsupportedVideo, videoPackets } from "./open-clip.ts";
 
 export interface ClipFacts {
-  size: PictureSize;
-  /** How long its picture lasts, as far as it was looked at. */
+  size: ImageSize;
+  /** Length of its video, as far as it was read. */
   seconds: number;
-  /** It goes on after `secondsMax`. */
+  /** The clip goes on after `secondsMax`. */
   isLonger: boolean;
-  /** The file holds frames that are not shown: telephones cut a film so. */
+  /** The file holds frames that are not shown: telephones cut videos that way. */
   hidesFrames: boolean;
 }
 
-/** Rejects with a 422 when it is no video, has no frames, or is too short. */
+/**
+ * Rejects with a 422 when the file is not a video, has no frames, or is too short.
+ *
+ * @param field      the input's field that names the clip, for faults
+ * @param secondsMax packets after this time are not read
+ */
 export async function measureClip(
   path: string,
   field: string,
@@ -30,33 +35,37 @@ export async function measureClip(
   let frames = 0;
   let isLonger = false;
   let hidesFrames = false;
-  for await (const packet of picturePackets(clip, signal)) {
+  for await (const packet of videoPackets(clip, signal)) {
     if (++frames > LIMITS.clipFramesMax) {
-      throw unsupported(
+      throw unsupportedVideo(
         field,
-        `The video has more than the ${LIMITS.clipFramesMax.toLocaleString("en-US")} frames that are read; send a shorter one.`,
+        `The video has more than the ${LIMITS.clipFramesMax.toLocaleString("en-US")} frames that are read; ` +
+          "send a shorter one.",
       );
     }
     if (packet.flags & AV_PKT_FLAG_DISCARD) {
       hidesFrames = true;
       continue;
     }
-    const at = Number(packet.pts > -(2n ** 62n) ? packet.pts : packet.dts) * secondsPerTick;
-    start = Math.min(start, at);
-    end = Math.max(end, at + (packet.duration > 0n ? Number(packet.duration) * secondsPerTick : usual));
-    // Frames are stored out of order by a few: half a second more, and all up to the limit were seen.
-    if (at - start > secondsMax + 0.5) {
+    const atSeconds = Number(packet.pts > -(2n ** 62n) ? packet.pts : packet.dts) * secondsPerTick;
+    start = Math.min(start, atSeconds);
+    end = Math.max(
+      end,
+      atSeconds + (packet.duration > 0n ? Number(packet.duration) * secondsPerTick : usual),
+    );
+    // Frames are stored slightly out of order: half a second later, all frames up to the limit were read.
+    if (atSeconds - start > secondsMax + 0.5) {
       isLonger = true;
       break;
     }
   }
   const seconds = Math.max(0, end - start);
   if (!(seconds >= LIMITS.clipSecondsMin)) {
-    const says =
+    const message =
       frames === 0
-        ? "The video has no frames; send one that has."
+        ? "The video has no frames; send one that has some."
         : `The video lasts ${seconds.toFixed(3)} s; send one of ${LIMITS.clipSecondsMin} s or more.`;
-    throw inputFault(field, "video_duration_too_short", says, {
+    throw inputFault(field, "video_duration_too_short", message, {
       min_duration: LIMITS.clipSecondsMin,
       provided_duration: seconds,
     });

@@ -16,8 +16,8 @@ const UNSUPPORTED = refused("unsupported_video_format", {
   supported_formats: expect.arrayContaining([".mp4", ".webm"]),
 });
 
-describe("a clip that is not what it claims", () => {
-  it("a text file, an empty file, a picture", async () => {
+describe("a clip that cannot be used is refused", () => {
+  it("when it is a text file, an empty file or an image", async () => {
     await using clip = await testClip();
     for (const bytes of [
       Buffer.from("no video at all"),
@@ -31,7 +31,7 @@ describe("a clip that is not what it claims", () => {
     }
   });
 
-  it("a playlist, which would have this machine fetch what it names", async () => {
+  it("when it is a playlist, which would make this machine fetch other files", async () => {
     await using clip = await testClip();
     const path = join(clip.folder, "list.m3u8");
     await writeFile(
@@ -44,7 +44,7 @@ describe("a clip that is not what it claims", () => {
     await expect(measure(concat)).rejects.toMatchObject(UNSUPPORTED);
   });
 
-  it("a video with no frames", async () => {
+  it("when it has no frames", async () => {
     await using clip = await testClip({ frames: 0 });
     await expect(measure(clip.path)).rejects.toMatchObject({
       code: "input_invalid",
@@ -57,7 +57,7 @@ describe("a clip that is not what it claims", () => {
     });
   });
 
-  it("one that is too short, with how long it is", async () => {
+  it("when it is too short, with its length", async () => {
     await using clip = await testClip({ frames: 1, fps: 50 });
     await expect(measure(clip.path)).rejects.toMatchObject(
       refused("video_duration_too_short", {
@@ -67,7 +67,7 @@ describe("a clip that is not what it claims", () => {
     );
   });
 
-  it("frames of too many pixels, too many frames, too many bytes", async () => {
+  it("when it has too many pixels, frames or bytes", async () => {
     await using large = await testClip({
       frames: 2,
       size: { width: 4098, height: 2304 },
@@ -83,7 +83,7 @@ describe("a clip that is not what it claims", () => {
       container: "avi",
     });
     await expect(measure(many.path)).rejects.toMatchObject(UNSUPPORTED);
-    // A hole: nothing is written.
+    // A sparse file: nothing is written.
     await truncate(many.path, LIMITS.clipBytesMax + 1);
     await expect(measure(many.path)).rejects.toMatchObject({
       code: "file_too_large",
@@ -91,7 +91,7 @@ describe("a clip that is not what it claims", () => {
     });
   });
 
-  it("one that breaks off is taken as far as it goes", async () => {
+  it("but not when it is truncated: it is used as far as it goes", async () => {
     await using clip = await testClip({ container: "matroska", frames: 48 });
     const bytes = await readFile(clip.path);
     await writeFile(clip.path, bytes.subarray(0, Math.floor(bytes.length * 0.6)));
@@ -100,7 +100,7 @@ describe("a clip that is not what it claims", () => {
     expect(seconds).toBeLessThan(4);
   });
 
-  it("one that has frames, none of which can be decoded", async () => {
+  it("when none of its frames can be decoded", async () => {
     await using clip = await testClip();
     const bytes = await readFile(clip.path);
     const data = bytes.indexOf("mdat") + 4;
@@ -111,7 +111,7 @@ describe("a clip that is not what it claims", () => {
 });
 
 describe("measureClip", () => {
-  it("goes by the packets, and looks no further than it must", async () => {
+  it("measures by the packets, and reads no further than it must", async () => {
     await using clip = await testClip({ frames: 36, fps: 12, bFrames: 2 });
     expect(await measure(clip.path)).toEqual({
       size: { width: 96, height: 64 },

@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { BLUE, discFilm, discPicture, RED } from "./clip.fixture.ts";
+import { BLUE, discImage, discVideo, RED } from "./clip.fixture.ts";
 import { decodeClip } from "./decode-clip.ts";
 import { temporaryFile } from "./ffmpeg.ts";
 import { coverSize, type VideoToWrite, writeVideo } from "./write-video.ts";
@@ -8,7 +8,7 @@ import { coverSize, type VideoToWrite, writeVideo } from "./write-video.ts";
 const from = { width: 64, height: 36 };
 const write = (change: Partial<VideoToWrite> = {}) =>
   writeVideo({
-    frames: discFilm(from, 9),
+    frames: discVideo(from, 9),
     from,
     size: { width: 320, height: 180 },
     fps: 16,
@@ -25,7 +25,7 @@ async function decoded(bytes: Buffer) {
   return await decodeClip(file.path);
 }
 
-/** Names and sizes of the boxes that an MP4 file is made of. */
+/** Lists the names of the boxes of an MP4 file. */
 function boxes(bytes: Buffer): string[] {
   const names: string[] = [];
   for (let at = 0; at < bytes.length; at += bytes.readUInt32BE(at))
@@ -34,7 +34,7 @@ function boxes(bytes: Buffer): string[] {
 }
 
 describe("writeVideo", () => {
-  it("has the frames, the rate and the size that were asked for; its index comes first", async () => {
+  it("writes the requested frames, rate and size, with the index first", async () => {
     const bytes = await write();
     const clip = await decoded(bytes);
     expect(clip).toMatchObject({ width: 320, height: 180, fps: 16, codecs: ["avc1"] });
@@ -44,7 +44,7 @@ describe("writeVideo", () => {
     expect(bytes[bytes.indexOf("avcC") + 5]).toBe(100);
   });
 
-  it("keeps colours and places", async () => {
+  it("keeps colours and positions", async () => {
     const { frames } = await decoded(await write({ quality: "maximum" }));
     const at = (frame: Buffer | undefined, x: number, y: number) => [
       ...(frame?.subarray((y * 320 + x) * 3, (y * 320 + x) * 3 + 3) ?? []),
@@ -57,7 +57,7 @@ describe("writeVideo", () => {
     expect(near(at(frames[8], 275, 90), RED)).toBe(true);
   });
 
-  it("gives the same bytes for the same frames; smaller ones for less quality", async () => {
+  it("gives the same bytes for the same frames, and smaller files for less quality", async () => {
     expect((await write()).equals(await write())).toBe(true);
     expect((await write({ quality: "low" })).length).toBeLessThan(
       (await write({ quality: "maximum" })).length,
@@ -66,10 +66,10 @@ describe("writeVideo", () => {
       expect((await decoded(await write({ writeMode }))).frames).toHaveLength(9);
   });
 
-  it("covers another shape and keeps its middle", async () => {
+  it("covers another shape and keeps the middle", async () => {
     const square = { width: 90, height: 90 };
     const { frames, width, height } = await decoded(
-      await write({ frames: [discPicture(from, 0.5)], size: square }),
+      await write({ frames: [discImage(from, 0.5)], size: square }),
     );
     expect([width, height]).toEqual([90, 90]);
     const red = (x: number, y: number) => (frames[0]?.[(y * 90 + x) * 3] ?? 0) > 150;
@@ -99,7 +99,7 @@ describe("writeVideo", () => {
   it("stops between two frames", async () => {
     const controller = new AbortController();
     const frames = (function* () {
-      for (const frame of discFilm(from, 200)) {
+      for (const frame of discVideo(from, 200)) {
         yield frame;
         controller.abort(new Error("cancelled"));
       }

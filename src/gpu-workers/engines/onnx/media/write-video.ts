@@ -1,18 +1,18 @@
-/** From a model's frames to an MP4 that browsers play. */
+/** Encodes a model's frames as an MP4 that browsers play. */
 import { readFile } from "node:fs/promises";
 import { AV_PIX_FMT_RGB24, AVCOL_SPC_RGB, SWS_ACCURATE_RND, SWS_BICUBIC } from "node-av/constants";
 import { Frame, SoftwareScaleContext } from "node-av/lib";
-import { encodeFrame, must, temporaryFile } from "./ffmpeg.ts";
+import type { ImageSize } from "../image/image-size.ts";
+import { encodeFrame, temporaryFile, throwIfFailed } from "./ffmpeg.ts";
 import { newYuvFrame, openH264, type VideoQuality, type VideoWriteMode } from "./h264-encoder.ts";
 import { openMp4 } from "./mp4-muxer.ts";
-import type { PictureSize } from "../image/image-size.ts";
 
 export interface VideoToWrite {
-  /** RGB, 8 bits, row by row, each of the size `from`. One is held at a time. */
+  /** RGB, 8 bits, row by row, each of the size `from`. One is in memory at a time. */
   frames: Iterable<Buffer> | AsyncIterable<Buffer>;
-  from: PictureSize;
-  /** Of the video, in even numbers: frames are scaled to cover it and cropped around the middle. */
-  size: PictureSize;
+  from: ImageSize;
+  /** Size of the video, in even numbers: frames are scaled to cover it and cropped around the middle. */
+  size: ImageSize;
   /** Frames per second, a whole number. */
   fps: number;
   quality: VideoQuality;
@@ -22,8 +22,8 @@ export interface VideoToWrite {
 }
 
 /**
- * The bytes of the file: H.264, yuv420p, index first. The same frames give the same bytes. Rejects with the
- * signal's reason between two frames.
+ * Gives the bytes of the file: H.264, yuv420p, index first. The same frames give the same bytes. Rejects with
+ * the signal's reason between two frames.
  */
 export async function writeVideo({
   frames,
@@ -44,9 +44,9 @@ export async function writeVideo({
   let count = 0n;
   for await (const rgb of frames) {
     signal.throwIfAborted();
-    using picture = scale.toYuv(rgb);
-    picture.pts = count++;
-    await encodeFrame(encoder, picture, async (packet) => {
+    using frame = scale.toYuv(rgb);
+    frame.pts = count++;
+    await encodeFrame(encoder, frame, async (packet) => {
       // The last frame is shown as long as the others.
       packet.duration = 1n;
       await mp4.write(packet, encoder.timeBase, stream);
@@ -64,35 +64,35 @@ interface Scaler extends Disposable {
   toYuv(rgb: Buffer): Frame;
 }
 
-function createScaler(from: PictureSize, size: PictureSize): Scaler {
+function createScaler(from: ImageSize, size: ImageSize): Scaler {
   const cover = coverSize(from, size);
   const context = new SoftwareScaleContext();
   context.allocContext();
-  must(context.setOption("sws_flags", SWS_BICUBIC | SWS_ACCURATE_RND), "scaling");
+  throwIfFailed(context.setOption("sws_flags", SWS_BICUBIC | SWS_ACCURATE_RND), "scaling");
   return {
     toYuv(rgb) {
       using source = Frame.fromVideoBuffer(rgb, { ...from, format: AV_PIX_FMT_RGB24 });
       source.colorSpace = AVCOL_SPC_RGB;
       const scaled = newYuvFrame(cover);
-      // It takes sizes, formats and colours from the two frames.
-      must(context.scaleFrameSync(scaled, source), "scaling");
+      // The scaler reads sizes, formats and colours from the two frames.
+      throwIfFailed(context.scaleFrameSync(scaled, source), "scaling");
       return middleOf(scaled, size);
     },
     [Symbol.dispose]: () => context.freeContext(),
   };
 }
 
-/** The smallest size of the shape of `from` that covers `size`, in even numbers. */
-export function coverSize(from: PictureSize, size: PictureSize): PictureSize {
+/** Gives the smallest size of the shape of `from` that covers `size`, in even numbers. */
+export function coverSize(from: ImageSize, size: ImageSize): ImageSize {
   const scale = Math.max(size.width / from.width, size.height / from.height);
   const even = (length: number, least: number) => Math.max(least, Math.round((length * scale) / 2) * 2);
   return { width: even(from.width, size.width), height: even(from.height, size.height) };
 }
 
-/** The middle of a frame; the frame itself is given up. */
-function middleOf(frame: Frame, { width, height }: PictureSize): Frame {
+/** Crops a frame to its middle; frees the frame itself. */
+function middleOf(frame: Frame, { width, height }: ImageSize): Frame {
   if (frame.width === width && frame.height === height) return frame;
-  // Whole samples of colour: two pixels each way.
+  // Offsets in whole colour samples: two pixels each way.
   const left = Math.floor((frame.width - width) / 4) * 2;
   const top = Math.floor((frame.height - height) / 4) * 2;
   const middle = newYuvFrame({ width, height });

@@ -11,7 +11,7 @@ const folderWith = (...libraries: string[]): string => {
 };
 
 describe("execution providers", () => {
-  it("of each device, with those it falls back to", () => {
+  it("are listed for each device, with their fallbacks", () => {
     expect(executionProviders("cpu")).toEqual(["cpu"]);
     expect(executionProviders("cuda:1", folderWith("shared", "cuda"))).toEqual([
       { name: "cuda", deviceId: 1 },
@@ -24,18 +24,20 @@ describe("execution providers", () => {
     ]);
   });
 
-  it("libraries that are not installed are named in one line, with how to get them", () => {
+  it("are refused without their libraries, in one line that names the remedy", () => {
     const folder = folderWith("shared");
     expect(() => executionProviders("tensorrt:0", folder)).toThrow(
       new Error(
-        `tensorrt:0 needs libonnxruntime_providers_cuda.so, libonnxruntime_providers_tensorrt.so in ${folder}; get them with \`ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node\`, or set TEMPERA_WORKER_DEVICE=cpu.`,
+        "tensorrt:0 needs libonnxruntime_providers_cuda.so, libonnxruntime_providers_tensorrt.so in " +
+          `${folder}; get them with \`ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node\`, ` +
+          "or set TEMPERA_WORKER_DEVICE=cpu.",
       ),
     );
     expect(() => executionProviders("rocm:0")).toThrow('There is no device "rocm:0"');
   });
 
-  it("looks where ONNX Runtime lies", () => {
-    // An install that skipped the CUDA libraries says so; one that has them gives the providers.
+  it("are looked up in ONNX Runtime's own folder", () => {
+    // An installation without the CUDA libraries gives an error; one that has them gives the providers.
     const outcome = (() => {
       try {
         return executionProviders("cuda:0");
@@ -48,11 +50,13 @@ describe("execution providers", () => {
     expect(existsSync(join(folder, "onnxruntime_binding.node"))).toBe(true);
   });
 
-  it("installed, and something they need is not: said in one line; other errors pass through", () => {
+  it("explain in one line that their dependencies are missing; other errors pass through", () => {
     const failed = new Error("OrtSessionOptionsAppendExecutionProvider_Cuda: Failed to load shared library");
     expect(explainProviderError("cuda:0", failed)).toMatchObject({
       message:
-        "cuda:0 cannot be used (OrtSessionOptionsAppendExecutionProvider_Cuda: Failed to load shared library); it needs CUDA 12 and cuDNN 9, found by way of LD_LIBRARY_PATH, and such a GPU. Or set TEMPERA_WORKER_DEVICE=cpu.",
+        "cuda:0 cannot be used (OrtSessionOptionsAppendExecutionProvider_Cuda: Failed to load shared " +
+        "library); it needs CUDA 12 and cuDNN 9 on LD_LIBRARY_PATH, and such a GPU. " +
+        "Or set TEMPERA_WORKER_DEVICE=cpu.",
     });
     const other = new Error("Protobuf parsing failed.");
     expect(explainProviderError("cuda:0", other)).toBe(other);

@@ -1,13 +1,13 @@
-/** What ONNX Runtime computes on, for a device as the configuration names it. */
+/** Execution providers of ONNX Runtime for a device as the configuration names it. */
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 
-/** The places where a network's operators may run, most wanted first; what one cannot do goes to the next. */
+/** Providers that may run a network's operators, preferred first; operators one cannot run go to the next. */
 export type ExecutionProviders = ({ name: "tensorrt" | "cuda"; deviceId: number } | "cpu")[];
 
 const SHARED = "libonnxruntime_providers_shared.so";
-/** The libraries of a provider, in ONNX Runtime's own folder, and what they need in turn from the machine. */
+/** The libraries of a provider, in ONNX Runtime's own folder, and what they need from the machine. */
 const PROVIDERS = {
   cuda: { libraries: [SHARED, "libonnxruntime_providers_cuda.so"], needs: "CUDA 12 and cuDNN 9" },
   tensorrt: {
@@ -17,13 +17,13 @@ const PROVIDERS = {
 } as const;
 
 /**
- * The providers of a device: `cpu`, `cuda:<n>`, `tensorrt:<n>` (which falls back to CUDA, operator by
+ * Gives the providers of a device: `cpu`, `cuda:<n>`, `tensorrt:<n>` (which falls back to CUDA, operator by
  * operator).
  *
  * Throws a sentence with its remedy for a device that is none of these and for one whose libraries are not
  * installed.
  *
- * @param folder where ONNX Runtime's libraries lie
+ * @param folder ONNX Runtime's libraries
  */
 export function executionProviders(device: string, folder = runtimeFolder()): ExecutionProviders {
   if (device === "cpu") return ["cpu"];
@@ -36,7 +36,8 @@ export function executionProviders(device: string, folder = runtimeFolder()): Ex
   const missing = PROVIDERS[name].libraries.filter((library) => !existsSync(join(folder, library)));
   if (missing.length > 0) {
     throw new Error(
-      `${device} needs ${missing.join(", ")} in ${folder}; get them with \`ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node\`, or set TEMPERA_WORKER_DEVICE=cpu.`,
+      `${device} needs ${missing.join(", ")} in ${folder}; get them with ` +
+        "`ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node`, or set TEMPERA_WORKER_DEVICE=cpu.",
     );
   }
   const deviceId = Number(index);
@@ -45,7 +46,7 @@ export function executionProviders(device: string, folder = runtimeFolder()): Ex
     : [{ name, deviceId }, "cpu"];
 }
 
-/** What a provider that is installed and cannot be used means; any other error passes through. */
+/** Explains an error of a provider that is installed but cannot be used; returns any other error as it is. */
 export function explainProviderError(device: string, error: unknown): unknown {
   const name = device.split(":")[0] as keyof typeof PROVIDERS;
   const message = error instanceof Error ? error.message : String(error);
@@ -55,12 +56,13 @@ export function explainProviderError(device: string, error: unknown): unknown {
   )
     return error;
   return new Error(
-    `${device} cannot be used (${message.split("\n")[0]}); it needs ${PROVIDERS[name].needs}, found by way of LD_LIBRARY_PATH, and such a GPU. Or set TEMPERA_WORKER_DEVICE=cpu.`,
+    `${device} cannot be used (${message.split("\n")[0]}); it needs ${PROVIDERS[name].needs} on ` +
+      "LD_LIBRARY_PATH, and such a GPU. Or set TEMPERA_WORKER_DEVICE=cpu.",
     { cause: error },
   );
 }
 
-/** `bin/napi-v6/linux/x64` of the installed onnxruntime-node. */
+/** Finds `bin/napi-v6/linux/x64` of the installed onnxruntime-node. */
 function runtimeFolder(): string {
   const main = createRequire(import.meta.url).resolve("onnxruntime-node");
   return join(dirname(dirname(main)), "bin", "napi-v6", process.platform, process.arch);

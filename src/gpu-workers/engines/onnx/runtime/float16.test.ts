@@ -4,7 +4,7 @@ import { fromFloat16, toFloat16 } from "./float16.ts";
 const bits = (value: number) => toFloat16(Float32Array.of(value))[0];
 
 describe("half precision", () => {
-  it("every one of the 65,536 halves survives the way to float32 and back", () => {
+  it("converts each of the 65,536 halves to float32 and back without loss", () => {
     const all = Uint16Array.from({ length: 65_536 }, (_, i) => i);
     const values = fromFloat16(all);
     const back = toFloat16(values);
@@ -14,7 +14,7 @@ describe("half precision", () => {
     }
   });
 
-  it("knows the values that the standard names", () => {
+  it("converts the values that the standard names", () => {
     const known: [number, number][] = [
       [0x0000, 0],
       [0x0001, 2 ** -24],

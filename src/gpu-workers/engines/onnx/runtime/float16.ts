@@ -1,15 +1,15 @@
 /**
- * Half precision (IEEE 754 binary16), as the bits of unsigned integers: this Node has no `Float16Array`, and
- * ONNX Runtime takes it so.
+ * Half precision (IEEE 754 binary16), as the bits of unsigned integers: Node 20 has no `Float16Array`, and
+ * ONNX Runtime accepts this form.
  */
 
-/** 32-bit view of a number, to take it apart. */
+/** A 32-bit view of a number, to read its bits. */
 const FLOAT = new Float32Array(1);
 const BITS = new Uint32Array(FLOAT.buffer);
 
 /**
- * The nearest half of each number; ties go to the even one, as IEEE 754 rounds. What is too large becomes
- * infinite, what is too small a subnormal or zero; NaN stays NaN.
+ * Rounds each number to the nearest half; ties go to the even one, as IEEE 754 rounds. Numbers that are too
+ * large become infinite, small ones subnormal or zero; NaN stays NaN.
  */
 export function toFloat16(values: Float32Array): Uint16Array {
   const halves = new Uint16Array(values.length);
@@ -17,7 +17,7 @@ export function toFloat16(values: Float32Array): Uint16Array {
   return halves;
 }
 
-/** Exact: every half is a float32. */
+/** Converts halves to float32, exactly: every half is a float32. */
 export function fromFloat16(halves: Uint16Array): Float32Array {
   const values = new Float32Array(halves.length);
   for (let i = 0; i < halves.length; i++) values[i] = TABLE[halves[i] as number] as number;
@@ -37,7 +37,7 @@ function halfOf(value: number): number {
     const rebiased = magnitude - 0x38000000;
     return sign | ((rebiased + 0xfff + ((rebiased >>> 13) & 1)) >>> 13);
   }
-  // Below 2^-25 nothing is left; exactly half of the smallest rounds to even, which is zero.
+  // Below 2^-25 the result is zero; exactly half of the smallest subnormal rounds to even, which is zero.
   if (magnitude <= 0x33000000) return sign;
   const exponent = magnitude >>> 23;
   const mantissa = (magnitude & 0x7fffff) | 0x800000;
@@ -48,7 +48,7 @@ function halfOf(value: number): number {
   return sign | (kept + (dropped > half || (dropped === half && (kept & 1) === 1) ? 1 : 0));
 }
 
-/** The value of each of the 65,536 halves. */
+/** The values of the 65,536 halves. */
 const TABLE = Float32Array.from({ length: 65_536 }, (_, bits) => {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >>> 10) & 0x1f;

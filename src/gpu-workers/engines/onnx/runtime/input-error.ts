@@ -1,4 +1,4 @@
-/** What is wrong with a file of an input, in fal's words (contract §7.1): a 422 that names the field. */
+/** Errors about a file of an input, in fal's terms (contract §7.1): a 422 that names the field. */
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 
 type MediaFaultType =
@@ -11,15 +11,19 @@ type MediaFaultType =
   | "video_duration_too_short";
 
 /**
- * @param says one sentence: the thing, the reason, the remedy
- * @param ctx  the numbers or names that fal sends with this type
+ * Makes the error for one fault of one field.
+ *
+ * @param message one sentence: the thing, the reason, the remedy
+ * @param ctx     the numbers or names that fal sends with this type
  */
 export function inputFault(
   field: string,
   type: MediaFaultType,
-  says: string,
+  message: string,
   ctx?: Record<string, unknown>,
 ): TemperaError {
-  const faults = [{ loc: ["body", field], msg: says, type, ...(ctx && { ctx }) }];
-  return new TemperaError(type === "file_too_large" ? "file_too_large" : "input_invalid", says, { faults });
+  const faults = [{ loc: ["body", field], msg: message, type, ...(ctx && { ctx }) }];
+  return new TemperaError(type === "file_too_large" ? "file_too_large" : "input_invalid", message, {
+    faults,
+  });
 }

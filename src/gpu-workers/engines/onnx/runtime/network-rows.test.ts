@@ -3,14 +3,14 @@ import { describe, expect, it } from "vitest";
 import { createRowPass, createRowRunner, type NetworkRow } from "./network-rows.ts";
 import type { Feed, OnnxSession } from "./onnx-session.ts";
 
-/** Doubles what it is given, in as long as it is told; remembers how many rows each pass had. */
+/** A network that doubles its input in `passMs`, and records the number of rows of each pass. */
 function doubling(passMs = 0): OnnxSession & { batches: number[] } {
   const batches: number[] = [];
   return {
     batches,
     async run({ x }: Record<string, Feed>) {
       batches.push(x?.shape[0] ?? 0);
-      await sleep(passMs); // and what it was given must stand until then
+      await sleep(passMs); // its input must stay unchanged until then
       return {
         data: Float32Array.from(x?.data as Float32Array, (value) => 2 * value),
         shape: x?.shape ?? [],
@@ -23,7 +23,7 @@ const rowsOf = (count: number): NetworkRow[] =>
 const doubled = (count: number) => Array.from({ length: count }, (_, i) => Float32Array.of(2 * i, 2 * i + 1));
 
 describe("createRowPass", () => {
-  it("gives each row its own, and fills a small pass up with copies", async () => {
+  it("gives each row its own output, and fills a small pass up with copies", async () => {
     const network = doubling();
     expect(await createRowPass(network, 2)(rowsOf(3))).toEqual(doubled(3));
     expect(await createRowPass(network, 1)(rowsOf(1))).toEqual(doubled(1));
@@ -31,7 +31,7 @@ describe("createRowPass", () => {
     expect(await createRowPass(network, 2)([])).toEqual([]);
     expect(network.batches).toEqual([3, 2, 4]);
   });
-  it("keeps passes that overlap apart, and those of other sizes", async () => {
+  it("keeps overlapping passes and passes of other sizes apart", async () => {
     const pass = createRowPass(doubling(5), 2);
     for (let i = 0; i < 2; i++) {
       expect(await Promise.all([3, 3, 1, 4].map((count) => pass(rowsOf(count))))).toEqual(
@@ -48,14 +48,14 @@ describe("createRowPass", () => {
 });
 
 describe("createRowRunner", () => {
-  it("takes all rows at once where that is quick", async () => {
+  it("runs all rows at once where that is quick", async () => {
     const network = doubling();
     const run = createRowRunner(network, 2);
     await run(rowsOf(2));
     expect(await run(rowsOf(8))).toEqual(doubled(8));
     expect(network.batches).toEqual([2, 8]);
   });
-  it("takes a few at a time where a pass is slow, and lets the event loop run between", async () => {
+  it("runs a few rows at a time where a pass is slow, and lets the event loop run between", async () => {
     const network = doubling(200);
     const run = createRowRunner(network, 2);
     expect(await run(rowsOf(5))).toEqual(doubled(5));

@@ -1,46 +1,48 @@
 /**
- * Passes of a network for several rows, so that a row gives the same bits whatever other rows share its pass.
+ * Passes of a network for several rows, made so that a row gives the same bits whatever other rows share its
+ * pass.
  */
 import { setImmediate as yieldToEventLoop } from "node:timers/promises";
 import type { OnnxSession, TensorData } from "./onnx-session.ts";
 
-/** What one row of a network is given, input by input; shapes without the batch. */
+/** The inputs of one row of a network, by their names; shapes without the batch. */
 export type NetworkRow = Record<string, { data: TensorData; shape: readonly number[] }>;
 
-/** Runs rows of one shape together; what the network gives for each, in order. May block this thread. */
+/** Runs rows of one shape together; gives the network's output for each, in order. May block this thread. */
 export type RowPass = (rows: readonly NetworkRow[]) => Promise<Float32Array[]>;
 
 /**
- * Passes of a network on so many threads, each of all the rows it is given. With fewer rows than threads, and
- * with one row, onnxruntime multiplies matrices in another order (seen with 1.30, rows 1 to 32, threads 1 to
- * 8), so such a pass is filled up with copies.
+ * Makes passes of a network that runs on so many threads, each of all the rows it is given. With fewer rows
+ * than threads, and with one row, onnxruntime multiplies matrices in another order (seen with 1.30, rows 1 to
+ * 32, threads 1 to 8), so such a pass is filled up with copies.
  */
 export function createRowPass(network: OnnxSession, threads: number): RowPass {
   /**
-   * What the network was given last: most passes are of as many rows as the one before. Taken away while a
-   * pass needs it.
+   * The memory of the last pass's inputs, since most passes have as many rows as the one before. Empty while
+   * a pass uses it.
    */
-  let kept: Record<string, TensorData> = {};
+  let buffers: Record<string, TensorData> = {};
   return async (rows) => {
     const [first] = rows;
     if (!first) return [];
     const batch = Math.max(rows.length, threads, 2);
-    const [before, given] = [kept, {} as Record<string, TensorData>];
-    kept = {};
+    const [reusable, used] = [buffers, {} as Record<string, TensorData>];
+    buffers = {};
     const feeds = Object.fromEntries(
       Object.entries(first).map(([name, { data: like, shape }]) => {
-        const data = before[name]?.length === batch * like.length ? before[name] : likeMany(like, batch);
+        const length = batch * like.length;
+        const data = reusable[name]?.length === length ? reusable[name] : newTensor(like, length);
         for (let row = 0; row < batch; row++) {
           const part = (rows[row] ?? first)[name]?.data;
           if (part?.length !== like.length) throw new Error(`Row ${row} has another ${name} than the first.`);
           (data as Float32Array).set(part as Float32Array, row * like.length);
         }
-        given[name] = data;
+        used[name] = data;
         return [name, { data, shape: [batch, ...shape] }];
       }),
     );
     const { data } = await network.run(feeds);
-    kept = given;
+    buffers = used;
     if (data.length % batch !== 0)
       throw new Error(`The network gave ${data.length} numbers for ${batch} rows.`);
     const count = data.length / batch;
@@ -48,23 +50,23 @@ export function createRowPass(network: OnnxSession, threads: number): RowPass {
   };
 }
 
-const likeMany = (one: TensorData, rows: number): TensorData =>
-  one instanceof BigInt64Array ? new BigInt64Array(rows * one.length) : new Float32Array(rows * one.length);
+function newTensor(like: TensorData, length: number): TensorData {
+  return like instanceof BigInt64Array ? new BigInt64Array(length) : new Float32Array(length);
+}
 
 /**
- * A pass is not made longer than this for another row: the event loop waits for it, and cancels must be seen
- * within 300 ms.
+ * The longest pass that another row may cause, in milliseconds: the event loop waits for it, and cancels must
+ * be seen within 300 ms.
  */
 const PASS_MS_MAX = 150;
 
 /**
- * The same for any number of rows, in as few passes as are short enough; the event loop runs between two of
- * them.
+ * Runs any number of rows, in as few passes as are short enough; the event loop runs between two of them.
  */
 export function createRowRunner(network: OnnxSession, threads: number): RowPass {
   const pass = createRowPass(network, threads);
   const least = Math.max(threads, 2);
-  /** Milliseconds of one row, by its shapes: the best that was seen. */
+  /** Milliseconds of one row, by its shapes: the best so far. */
   const rowMs = new Map<string, number>();
   return async (rows) => {
     const shapes = Object.values(rows[0] ?? {}).map(({ shape }) => shape.join("x"));

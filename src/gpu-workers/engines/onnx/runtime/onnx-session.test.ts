@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { openOnnxSession } from "./onnx-session.ts";
 
-/** A field of a protobuf message: a number or bytes. */
+/** Encodes a field of a protobuf message: a number or bytes. */
 const field = (tag: number, value: number | string | Buffer): Buffer => {
   if (typeof value === "number") return Buffer.from([tag << 3, value]);
   const bytes = Buffer.from(value);
@@ -14,10 +14,7 @@ const message = (...fields: Buffer[]): Buffer => Buffer.concat(fields);
 /** ONNX's numbers of its types (TensorProto.DataType). */
 const TYPES = { float32: 1, float16: 10, int32: 6 } as const;
 
-/**
- * The network `sum = a + b` on vectors of length 4, written by hand in ONNX's protobuf (onnx.proto, opset
- * 14).
- */
+/** Writes the network `sum = a + b` on vectors of length 4, in ONNX's protobuf (onnx.proto, opset 14). */
 function sumNetwork(type: keyof typeof TYPES): string {
   const vector = (name: string) =>
     message(
@@ -37,7 +34,7 @@ function sumNetwork(type: keyof typeof TYPES): string {
   return path;
 }
 
-/** The network `y = log(x)` on a vector of any length. */
+/** Writes the network `y = log(x)` on a vector of any length. */
 function logNetwork(): string {
   const vector = (name: string) =>
     message(
@@ -54,14 +51,14 @@ function logNetwork(): string {
 const vector = (...values: number[]) => ({ data: Float32Array.from(values), shape: [4] });
 
 describe("an ONNX session", () => {
-  it("float32 in and out", async () => {
+  it("runs a float32 network", async () => {
     const session = await openOnnxSession(sumNetwork("float32"), 1);
     const { data, shape } = await session.run({ a: vector(1, 2, 3, 4), b: vector(0.1, 0, -3, 1e9) });
     expect([...data]).toEqual([...Float32Array.from([1.1, 2, 0, 1e9 + 4])]);
     expect(shape).toEqual([4]);
   });
 
-  it("a float16 network takes and gives float32, rounded to what halves can hold", async () => {
+  it("accepts and gives float32 for a float16 network, rounded to halves", async () => {
     const session = await openOnnxSession(sumNetwork("float16"), 1);
     const { data, shape } = await session.run({
       a: vector(1, 0.1, 65_504, -2),
@@ -72,7 +69,7 @@ describe("an ONNX session", () => {
     expect(shape).toEqual([4]);
   });
 
-  it("gives the same bits each time, whichever thread comes first", async () => {
+  it("gives the same bits each time, whichever thread is first", async () => {
     const session = await openOnnxSession(logNetwork(), 4);
     const x = {
       data: Float32Array.from({ length: 200_003 }, (_, i) => 1e-3 + ((i * 7919) % 1009)),
@@ -85,7 +82,7 @@ describe("an ONNX session", () => {
     }
   });
 
-  it("an output of another type is an error that names the file", async () => {
+  it("rejects an output of another type with an error that names the file", async () => {
     const path = sumNetwork("int32");
     const session = await openOnnxSession(path, 1);
     await expect(session.run({ a: vector(1, 2, 3, 4), b: vector(1, 2, 3, 4) })).rejects.toThrow();
@@ -97,15 +94,15 @@ describe("on a device that cannot be used", () => {
     delete process.env.TEMPERA_DEVICE;
   });
 
-  it("says in one line what is missing and how to get it", async () => {
+  it("names in one line what is missing and how to get it", async () => {
     process.env.TEMPERA_DEVICE = "cuda:0";
-    // On a machine that has a GPU and the libraries this opens; there is nothing to say then.
-    const said = await openOnnxSession(sumNetwork("float32"), 1).then(
+    // On a machine that has a GPU and the libraries the session opens without an error.
+    const message = await openOnnxSession(sumNetwork("float32"), 1).then(
       () => undefined,
       (error: Error) => error.message,
     );
-    if (said === undefined) return expect(existsSync("/dev/nvidia0")).toBe(true);
-    expect(said).toMatch(/cuda:0 (needs|cannot be used)[^\n]*TEMPERA_WORKER_DEVICE=cpu\.$/);
-    expect(said.split("\n")).toHaveLength(1);
+    if (message === undefined) return expect(existsSync("/dev/nvidia0")).toBe(true);
+    expect(message).toMatch(/cuda:0 (needs|cannot be used)[^\n]*TEMPERA_WORKER_DEVICE=cpu\.$/);
+    expect(message.split("\n")).toHaveLength(1);
   });
 });

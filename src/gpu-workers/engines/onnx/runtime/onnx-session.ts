@@ -10,7 +10,7 @@ export type Feed = { data: TensorData; shape: readonly number[] };
 export interface OnnxSession {
   /**
    * Runs the network; blocks this thread meanwhile. Resolves with its one output. A network whose inputs or
-   * output are float16 takes and gives float32 all the same.
+   * output are float16 accepts and gives float32 too.
    */
   run(feeds: Record<string, Feed>): Promise<{ data: Float32Array; shape: readonly number[] }>;
 }
@@ -18,7 +18,8 @@ export interface OnnxSession {
 /**
  * Opens a network on the device of this engine (`TEMPERA_DEVICE`; the CPU when it is absent).
  *
- * @param threads fixed, so that sums are always added in the same order and the same input gives the same bits
+ * @param threads fixed, so that sums are always added in the same order and the same input gives the same
+ * bits
  */
 export async function openOnnxSession(path: string, threads: number): Promise<OnnxSession> {
   const session = await createSession(path, threads).catch((cause) => {
@@ -59,10 +60,10 @@ async function createSession(path: string, threads: number): Promise<ort.Inferen
     interOpNumThreads: 1,
     executionMode: "sequential",
     graphOptimizationLevel: "all",
-    // A thread that sleeps between two operators costs a pass a fifth of its time until it is awake again;
-    // one that spins on when the pass is over takes a core from the platform's other processes. No
-    // `dynamic_block_base`: it is a little faster, and which part of a tensor a thread is given, so the last
-    // bit of it, is then chance.
+    // Threads that sleep between two operators lengthen a pass by a fifth, until they are awake again;
+    // threads that spin on after the pass take a core from the platform's other processes.
+    // `dynamic_block_base` is not used: it is a little faster, but the part of a tensor that a thread gets,
+    // and so its last bit, would be chance.
     extra: {
       session: { intra_op: { allow_spinning: "1", spin_duration_us: "50" }, force_spinning_stop: "1" },
     },

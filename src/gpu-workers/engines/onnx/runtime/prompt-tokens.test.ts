@@ -55,7 +55,7 @@ describe("createPromptTokenizer", () => {
     expect([unknown, cut]).toEqual([[], 0]);
   });
 
-  it("cuts what is too long and keeps the end token", () => {
+  it("cuts a prompt that is too long and keeps the end token", () => {
     const { ids, cut } = tokenize("red red red red red red red red red");
     expect([...ids]).toEqual([2n, 5n, 5n, 5n, 5n, 5n, 5n, 3n]);
     expect(cut).toBe(3);
@@ -67,11 +67,11 @@ describe("createPromptTokenizer", () => {
     expect(unknown).toEqual(["plaid"]);
   });
 
-  it.each([" ", "", "\t\n"])("makes the empty prompt of %j", (text) => {
+  it.each([" ", "", "\t\n"])("reads %j as the empty prompt", (text) => {
     expect([...tokenize(text).ids]).toEqual([2n, 3n, 0n, 0n, 0n, 0n, 0n, 0n]);
   });
 
-  it("takes any script without failing", () => {
+  it("accepts any script", () => {
     for (const text of ["красный круг", "赤い円", "🔴".repeat(2000), "x".repeat(8000)]) {
       const { ids } = tokenize(text);
       expect(ids).toHaveLength(8);

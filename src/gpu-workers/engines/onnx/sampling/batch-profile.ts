@@ -1,25 +1,22 @@
 /**
- * How many items of one pass are worth it on this device: measured, since it depends on the network, the
+ * The number of items that one pass is worth on this device: measured, since it depends on the network, the
  * shape and the device.
  */
 
 export interface ProfiledBatch {
   items: number;
-  /** Of one pass; the best of a few. */
+  /** Milliseconds of one pass; the best of a few tries. */
   passMs: number;
 }
 
 /**
- * A pass is not made longer than this for another item: the event loop waits for it, and cancels must be seen
- * within 300 ms.
+ * The longest pass that another item may cause, in milliseconds: the event loop waits for it, and cancels
+ * must be seen within 300 ms.
  */
 const PASS_MS_MAX = 150;
-/**
- * Another item must bring the time of each below this share of the best, or it only makes everybody wait
- * longer.
- */
+/** More items must bring the time of each below this share; else they only make every run wait longer. */
 const GAIN = 0.98;
-const TRIES_MORE = 2;
+const EXTRA_TRIES = 2;
 
 /**
  * Times passes of 1, 2, 4, … items up to `itemsMax`, and stops early where a pass gets too long.
@@ -36,19 +33,20 @@ export async function profileBatches(
     items <= itemsMax;
     items = items < itemsMax ? Math.min(items * 2, itemsMax) : items + 1
   ) {
-    const passMs = Math.min(await time(items), await time(items)); // the first of a size also sets up its memory
+    // The first pass of a size also allocates its memory.
+    const passMs = Math.min(await time(items), await time(items));
     profile.push({ items, passMs });
     if (passMs > PASS_MS_MAX) break;
   }
-  // All sizes once more, in turn: a machine that was busy for a moment slows one try of each, not all tries
-  // of one.
-  for (let i = 0; i < TRIES_MORE; i++)
-    for (const one of profile) one.passMs = Math.min(one.passMs, await time(one.items));
+  // All sizes again, alternating: a machine that is busy for a moment slows one try of each size, not all
+  // tries of one.
+  for (let i = 0; i < EXTRA_TRIES; i++)
+    for (const entry of profile) entry.passMs = Math.min(entry.passMs, await time(entry.items));
   return profile;
 }
 
 /**
- * The smallest number of items at which the time of each is within a whisker of the best, among passes that
+ * Chooses the smallest number of items at which the time of each is within 2 % of the best, among passes that
  * are short enough.
  */
 export function worthwhileItems(profile: readonly ProfiledBatch[]): number {

@@ -5,9 +5,9 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { parse } from "yaml";
 import type { JsonObject } from "../../../../core/json/json.ts";
 import type { RunEmitter } from "../../../engine-sdk/run-emitter.ts";
-import { testClip } from "../media/clip.fixture.ts";
-import { loadTextToImage } from "../image/text-to-image.ts";
 import { loadVideoToAudio } from "../audio/video-to-audio.ts";
+import { loadTextToImage } from "../image/text-to-image.ts";
+import { testClip } from "../media/clip.fixture.ts";
 import { loadWanVideo } from "../video/wan-video.ts";
 
 const MODELS = join(import.meta.dirname, "../../../../../models/fal-ai");
@@ -20,7 +20,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 const signal = new AbortController().signal;
 const emit: RunEmitter = { log: () => {}, progress: () => {}, artifact: async () => ({ $artifact: 0 }) };
 
-/** A model of which some of the decoder's weights are no numbers, as those of one that overflows are. */
+/** Copies a model and makes some of its decoder's weights NaN, as in a model that overflows. */
 async function broken(name: string) {
   const own = join(folder, name);
   await cp(join(MODELS, name), own, { recursive: true });
@@ -33,7 +33,7 @@ async function broken(name: string) {
 
 const fault = { code: "runner_server_error", message: "The decoder gave numbers that are not finite." };
 
-it("a picture that is not all numbers is an error, no black picture", async () => {
+it("fails an image that is not finite, instead of sending a black one", async () => {
   const model = await loadTextToImage(await broken("qwen-image/1.0.0"), () => {});
   const input = {
     prompt: "",
@@ -49,7 +49,7 @@ it("a picture that is not all numbers is an error, no black picture", async () =
   ).rejects.toMatchObject(fault);
 });
 
-it("so is a film", async () => {
+it("fails a video that is not finite", async () => {
   const model = await loadWanVideo(await broken("wan/v2.2-a14b/text-to-video/1.0.0"), () => {});
   const input = {
     prompt: "",
@@ -82,7 +82,7 @@ it("so is a film", async () => {
   await expect(model.run(run, emit, signal)).rejects.toMatchObject(fault);
 });
 
-it("so is a sound", async () => {
+it("fails audio that is not finite", async () => {
   await using clip = await testClip();
   const model = await loadVideoToAudio(await broken("mmaudio-v2/1.0.0"), () => {});
   const input = {

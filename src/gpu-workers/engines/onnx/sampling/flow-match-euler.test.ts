@@ -12,10 +12,10 @@ const close = (actual: Float32Array, expected: number[]) => {
 describe("flowMatchSigmas", () => {
   it("is linear from 1 with shift 1", () => close(flowMatchSigmas(config(), 4, 64), [1, 0.75, 0.5, 0.25, 0]));
 
-  it("bends by a static shift: 3s / (1 + 2s)", () =>
+  it("applies a static shift: 3s / (1 + 2s)", () =>
     close(flowMatchSigmas(config({ shift: 3 }), 4, 64), [1, 2.25 / 2.5, 1.5 / 2, 0.75 / 1.5, 0]));
 
-  // Qwen-Image's scheduler_config.json; at 1024² the picture is 4096 tokens.
+  // Qwen-Image's scheduler_config.json; at 1024² the image is 4096 tokens.
   const qwen = {
     use_dynamic_shifting: true,
     base_shift: 0.5,
@@ -24,7 +24,7 @@ describe("flowMatchSigmas", () => {
     max_image_seq_len: 8192,
   };
 
-  it("draws μ on the line between the two lengths", () => {
+  it("interpolates μ between the two lengths", () => {
     expect(dynamicShift(config(qwen), 256)).toBeCloseTo(0.5, 12);
     expect(dynamicShift(config(qwen), 8192)).toBeCloseTo(0.9, 12);
     expect(dynamicShift(config(qwen), 4096)).toBeCloseTo(0.6935, 4);
@@ -68,7 +68,7 @@ describe("eulerStep", () => {
 });
 
 describe("parseSchedulerConfig", () => {
-  it("refuses what it would sample wrongly", () => {
+  it("refuses configurations that it would sample wrongly", () => {
     expect(() => config({ use_karras_sigmas: true })).toThrow("use_karras_sigmas");
     expect(() => config({ _class_name: "UniPCMultistepScheduler" })).toThrow("UniPCMultistepScheduler");
     expect(() => config({ shift: "3" })).toThrow("shift has the wrong type");

@@ -1,7 +1,9 @@
 /**
  * Rectified-flow sampling as FlowMatchEulerDiscreteScheduler of diffusers does it: noise levels σ from 1 to
- * 0, and Euler steps along the velocity. Reads the `scheduler_config.json` that diffusers writes.
+ * 0, and Euler steps along the velocity.
  */
+
+/** The fields of `scheduler_config.json`, as diffusers writes it. */
 export interface SchedulerConfig {
   num_train_timesteps: number;
   shift: number;
@@ -15,7 +17,7 @@ export interface SchedulerConfig {
   shift_terminal: number | null;
 }
 
-/** The library's own defaults, for what a file leaves out. */
+/** The library's own defaults, for fields that a file leaves out. */
 const DEFAULTS: SchedulerConfig = {
   num_train_timesteps: 1000,
   shift: 1,
@@ -28,7 +30,7 @@ const DEFAULTS: SchedulerConfig = {
   shift_terminal: null,
 };
 
-/** What would change the noise levels and is not implemented here. */
+/** Fields that would change the noise levels and are not implemented here. */
 const UNSUPPORTED = [
   "invert_sigmas",
   "stochastic_sampling",
@@ -37,12 +39,13 @@ const UNSUPPORTED = [
   "use_beta_sigmas",
 ];
 
-/** @throws an error that names the field, when the file asks for something this scheduler does not do */
+/** @throws an error that names the field, when the file configures something that is not implemented here */
 export function parseSchedulerConfig(json: string): SchedulerConfig {
   const file = JSON.parse(json) as Record<string, unknown>;
   if (file._class_name !== undefined && file._class_name !== "FlowMatchEulerDiscreteScheduler") {
     throw new Error(
-      `scheduler_config.json names ${String(file._class_name)}; this runner has FlowMatchEulerDiscreteScheduler only.`,
+      `scheduler_config.json names ${String(file._class_name)}; ` +
+        "this runner has FlowMatchEulerDiscreteScheduler only.",
     );
   }
   for (const name of UNSUPPORTED)
@@ -64,7 +67,7 @@ export function parseSchedulerConfig(json: string): SchedulerConfig {
 }
 
 /**
- * μ of dynamic shifting: the line through (base_image_seq_len, base_shift) and (max_image_seq_len,
+ * Gives μ of dynamic shifting: the line through (base_image_seq_len, base_shift) and (max_image_seq_len,
  * max_shift). Qwen-Image at 1024² has 4096 tokens, which gives 0.6935.
  */
 export function dynamicShift(config: SchedulerConfig, tokens: number): number {
@@ -74,11 +77,11 @@ export function dynamicShift(config: SchedulerConfig, tokens: number): number {
 }
 
 /**
- * The noise levels of a run: `steps` of them, falling from 1, and a closing 0; float32.
+ * Gives the noise levels of a run: `steps` of them, falling from 1, and a closing 0; float32.
  *
  * Starts from linspace(1, 1/steps, steps), as QwenImagePipeline does, and bends it by the shift.
  *
- * @param tokens packed latent tokens of the picture, for dynamic shifting
+ * @param tokens packed latent tokens of the image, for dynamic shifting
  */
 export function flowMatchSigmas(config: SchedulerConfig, steps: number, tokens: number): Float32Array {
   const mu = dynamicShift(config, tokens);
@@ -102,7 +105,8 @@ export function flowMatchSigmas(config: SchedulerConfig, steps: number, tokens: 
 }
 
 /**
- * One Euler step of rectified flow, in place: x ← x + (σ[i+1] − σ[i])·v, in float32.
+ * Makes one Euler step of rectified flow, in place: x ← x + (σ[i+1] − σ[i])·v, in float32. Source:
+ * FlowMatchEulerDiscreteScheduler, `step`.
  *
  * @param latents  noise at σ = 1
  * @param velocity same length, the transformer's prediction at σ[i]
@@ -120,8 +124,12 @@ export function eulerStep(
 }
 
 /**
- * Data as it is at a noise level: σ·noise + (1 − σ)·data, in float32. Source:
- * FlowMatchEulerDiscreteScheduler, `scale_noise`.
+ * Brings data to a noise level: σ·noise + (1 − σ)·data, in float32. Source: FlowMatchEulerDiscreteScheduler,
+ * `scale_noise`.
+ *
+ * @param data  any shape
+ * @param noise same length
  */
-export const addNoise = (data: Float32Array, noise: Float32Array, sigma: number): Float32Array =>
-  noise.map((value, i) => sigma * value + (1 - sigma) * (data[i] ?? 0));
+export function addNoise(data: Float32Array, noise: Float32Array, sigma: number): Float32Array {
+  return noise.map((value, i) => sigma * value + (1 - sigma) * (data[i] ?? 0));
+}

@@ -12,7 +12,7 @@ describe("guide", () => {
     expect([...guide(conditional, unconditional, 1, "none", shape)]).toEqual([...conditional]);
   });
 
-  it("gives each token the length of the conditional one", () => {
+  it("gives each token the length of the conditional token", () => {
     const guided = guide(conditional, unconditional, 2.5, "token", shape);
     const factor = 5 / Math.hypot(6, 7);
     expect(guided[0]).toBeCloseTo(6 * factor, 6);

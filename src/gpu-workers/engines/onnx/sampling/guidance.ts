@@ -1,7 +1,7 @@
 /**
- * True classifier-free guidance, as QwenImagePipeline does it: u + w·(c − u), and, where the model asks for
- * it, each token brought back to the length it has in the conditional prediction, which keeps strong guidance
- * from burning the colours.
+ * True classifier-free guidance, as QwenImagePipeline does it: u + w·(c − u). Where the model's manifest asks
+ * for it, each token is then rescaled to the length it has in the conditional prediction, which keeps strong
+ * guidance from oversaturating the colours.
  */
 export type GuidanceRescale = "none" | "token";
 
@@ -15,10 +15,11 @@ export interface LatentShape {
 }
 
 /**
- * The guided velocity of one picture.
+ * Gives the guided velocity of one item.
  *
- * @param conditional   [channels, height, width], with the prompt
+ * @param conditional   float32 [channels, height, width], with the prompt
  * @param unconditional same shape, with the negative prompt
+ * @param scale         w
  */
 export function guide(
   conditional: Float32Array,
@@ -36,7 +37,7 @@ export function guide(
   return guided;
 }
 
-/** In place: every token of `guided` gets the Euclidean length that the same token has in `reference`. */
+/** Gives every token of `guided`, in place, the Euclidean length that the same token has in `reference`. */
 function rescaleTokens(
   guided: Float32Array,
   reference: Float32Array,

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { type GuidedItem, guidedVelocities } from "./guided-pass.ts";
 import { createRowPass } from "../runtime/network-rows.ts";
 import { type OnnxSession, openOnnxSession } from "../runtime/onnx-session.ts";
+import { type GuidedItem, guidedVelocities } from "./guided-pass.ts";
 import { normalNoise } from "./philox.ts";
 
 const TRANSFORMER = join(
@@ -13,7 +13,7 @@ const [TOKENS, WIDTH] = [32, 128];
 const shape = { channels: 4, height: 14, width: 18, patch: 2 };
 const count = shape.channels * shape.height * shape.width;
 
-/** Item n: latents, noise level, text and guidance all differ; every third needs no second row. */
+/** Makes item n: latents, noise level, text and guidance all differ; every third needs no second row. */
 const item = (n: number): GuidedItem => ({
   latents: { data: normalNoise(BigInt(n), count), shape: [4, 14, 18] },
   sigma: 1 / (n + 1),
@@ -37,7 +37,7 @@ describe.each([1, 2, 3])("a pass on %i threads", (threads) => {
     session = await openOnnxSession(TRANSFORMER, threads);
   });
 
-  it("gives each item the bits it gets alone, however many share it", async () => {
+  it("gives each item the bits it gets alone, however many share the pass", async () => {
     const pass = createRowPass(session, threads);
     const predict = (items: GuidedItem[]) => guidedVelocities(pass, items);
     const items = Array.from({ length: 9 }, (_, n) => item(n));
@@ -48,7 +48,7 @@ describe.each([1, 2, 3])("a pass on %i threads", (threads) => {
     expect(await predict([...items].reverse())).toEqual([...alone].reverse());
   });
 
-  it("says so when the network is another", async () => {
+  it("rejects outputs that do not fit the rows", async () => {
     const other: OnnxSession = { run: async () => ({ data: new Float32Array(7), shape: [7] }) };
     await expect(guidedVelocities(createRowPass(other, threads), [item(0)])).rejects.toThrow(
       /gave 7 numbers for \d rows/,

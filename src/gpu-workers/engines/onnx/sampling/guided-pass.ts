@@ -2,34 +2,37 @@
  * A pass of a transformer with classifier-free guidance, for several items at once: each is one row of the
  * network, or two when it is guided.
  */
-import type { GuidanceRescale, LatentShape } from "./guidance.ts";
-import { guide } from "./guidance.ts";
+
 import type { NetworkRow, RowPass } from "../runtime/network-rows.ts";
 import type { Feed } from "../runtime/onnx-session.ts";
+import type { GuidanceRescale, LatentShape } from "./guidance.ts";
+import { guide } from "./guidance.ts";
 
-/** One item as the network sees it at one step. All of a pass are of one shape. */
+/** One item as the network sees it at one step. All items of a pass have one shape. */
 export interface GuidedItem {
-  /** What the network calls so, without the batch. */
+  /** The network's input `latents`, without the batch. */
   latents: Feed;
-  /** The noise level; the network's timestep is 1000 times that. */
+  /** The noise level, 0..1; the network's timestep is 1000 times that. */
   sigma: number;
   /**
-   * What else the network is given: for what is asked, then for what is not wanted. The second one is not
-   * looked at without guidance.
+   * The network's other inputs: of the prompt, then of the negative prompt. The second one is ignored without
+   * guidance.
    */
   conditions: readonly NetworkRow[];
   guidanceScale: number;
-  /** Of the velocity. */
+  /** Shape of the velocity. */
   shape: LatentShape;
 }
 
 /**
- * Whether there is a second row. Guidance of 1 is the conditional prediction itself, so the second pass would
- * be thrown away.
+ * Tells whether an item needs a second row. Guidance of 1 is the conditional prediction itself, so the second
+ * row would be thrown away.
  */
-export const isGuided = (guidanceScale: number): boolean => guidanceScale > 1;
+export function isGuided(guidanceScale: number): boolean {
+  return guidanceScale > 1;
+}
 
-/** The guided velocity of each item, in order: the same, bit for bit, whatever other items share the pass. */
+/** Gives the guided velocity of each item, in order: the same bits whatever other items share the pass. */
 export async function guidedVelocities(
   pass: RowPass,
   items: readonly GuidedItem[],

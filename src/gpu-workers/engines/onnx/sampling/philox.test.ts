@@ -28,7 +28,7 @@ describe("philox4x32-10", () => {
 });
 
 describe("boxMuller", () => {
-  it("turns u = (1/2, 1/4 + ε) into radius √(2 ln 2) on the upper axis", () => {
+  it("maps u = (1/2, 1/4 + ε) to radius √(2 ln 2) on the upper axis", () => {
     const [x, y] = boxMuller(2 ** 31 - 0.5, 2 ** 30 - 0.5);
     expect(x).toBeCloseTo(0, 12);
     expect(y).toBeCloseTo(Math.sqrt(2 * Math.LN2), 12);

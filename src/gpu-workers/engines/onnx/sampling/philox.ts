@@ -12,7 +12,7 @@ const M1 = 0xcd9e8d57;
 const W0 = 0x9e3779b9;
 const W1 = 0xbb67ae85;
 
-/** Four random 32-bit words of a 128-bit counter under a 64-bit key, both little-endian in words. */
+/** Gives four random 32-bit words for a 128-bit counter and a 64-bit key, both little-endian in words. */
 export function philox4x32([c0, c1, c2, c3]: Four, [k0, k1]: [number, number]): Four {
   for (let round = 0; round < ROUNDS; round++) {
     const high0 = multiplyHigh(M0, c0);
@@ -26,7 +26,7 @@ export function philox4x32([c0, c1, c2, c3]: Four, [k0, k1]: [number, number]): 
   return [c0, c1, c2, c3];
 }
 
-/** The upper half of a 32 × 32 bit product, in 16-bit halves since a double holds 53 bits exactly. */
+/** Gives the upper half of a 32 × 32 bit product, by 16-bit halves since a double holds 53 bits exactly. */
 function multiplyHigh(a: number, b: number): number {
   const [aHigh, aLow, bHigh, bLow] = [a >>> 16, a & 0xffff, b >>> 16, b & 0xffff];
   const middle = aHigh * bLow + Math.floor((aLow * bLow) / 0x10000);
@@ -35,7 +35,7 @@ function multiplyHigh(a: number, b: number): number {
 }
 
 /**
- * `count` standard normal numbers; element i depends on (seed, i) alone.
+ * Draws `count` standard normal numbers, float32; element i depends on (seed, i) alone.
  *
  * @param seed any integer, taken modulo 2⁶⁴
  */
@@ -52,8 +52,8 @@ export function normalNoise(seed: bigint, count: number): Float32Array {
 }
 
 /**
- * Two independent normal numbers of two uniform words; half a unit is added so that the logarithm never sees
- * 0.
+ * Gives two independent normal numbers for two uniform words, 0..2³² − 1. Half a unit is added, so that the
+ * logarithm never sees 0.
  */
 export function boxMuller(a: number, b: number): [number, number] {
   const radius = Math.sqrt(-2 * Math.log((a + 0.5) / 2 ** 32));

@@ -1,11 +1,11 @@
 import { setImmediate as yieldToEventLoop } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import { createStepBatcher, type Denoising, type StepItem } from "./step-batcher.ts";
+import { type Denoising, StepBatcher, type StepItem } from "./step-batcher.ts";
 
 const SIGMAS = Float32Array.of(1, 0.5, 0.25, 0);
 const never = new AbortController().signal;
 
-/** A network that remembers what each pass was made of: the names that stand as conditions. */
+/** A network that records each pass by the conditions of its items, which are names. */
 function network(velocity: (item: StepItem<string>) => number = ({ sigma }) => 4 * sigma) {
   const passes: string[] = [];
   const predict = async (items: readonly StepItem<string>[]) => {
@@ -30,7 +30,7 @@ describe("one denoising", () => {
     const { passes, predict } = network();
     const latents = Float32Array.of(2);
     const steps: number[][] = [];
-    await createStepBatcher({ predict, itemsMax: 8 }).denoise(
+    await new StepBatcher({ predict, itemsMax: 8 }).denoise(
       denoising("a", {
         latents,
         onStep: (done, velocity, sigma) => void steps.push([done, velocity[0] ?? 0, sigma]),
@@ -45,9 +45,9 @@ describe("one denoising", () => {
     expect(latents[0]).toBe(2 - 0.5 * 4 - 0.25 * 2 - 0.25 * 1);
   });
 
-  it("goes on from a step, and has nothing to do when all are done", async () => {
+  it("continues after the steps that are done, and does nothing when all are", async () => {
     const { passes, predict } = network();
-    const batcher = createStepBatcher({ predict, itemsMax: 8 });
+    const batcher = new StepBatcher({ predict, itemsMax: 8 });
     await batcher.denoise(denoising("a", { from: 2 }));
     await batcher.denoise(denoising("b", { from: 3 }));
     expect(passes).toEqual(["a@0.25"]);
@@ -60,27 +60,27 @@ describe("one denoising", () => {
     void yieldToEventLoop().then(() => controller.abort(new Error("enough")));
     const endless = new Float32Array(100_000).fill(1);
     await expect(
-      createStepBatcher({ predict, itemsMax: 8 }).denoise(
+      new StepBatcher({ predict, itemsMax: 8 }).denoise(
         denoising("a", { sigmas: endless, signal: controller.signal }),
       ),
     ).rejects.toThrow("enough");
     expect(passes.length).toBeLessThan(10);
   });
 
-  it("does not begin when it was aborted before", async () => {
+  it("does not begin when the signal is already aborted", async () => {
     const { passes, predict } = network();
     const signal = AbortSignal.abort(new Error("before"));
     await expect(
-      createStepBatcher({ predict, itemsMax: 8 }).denoise(denoising("a", { signal })),
+      new StepBatcher({ predict, itemsMax: 8 }).denoise(denoising("a", { signal })),
     ).rejects.toThrow("before");
     expect(passes).toEqual([]);
   });
 });
 
 describe("several of one shape", () => {
-  it("share each step, join and leave in between, whatever step each is at", async () => {
+  it("share each step, and join and leave between steps, whatever step each is at", async () => {
     const { passes, predict } = network();
-    const batcher = createStepBatcher({ predict, itemsMax: 8 });
+    const batcher = new StepBatcher({ predict, itemsMax: 8 });
     let late: Promise<void> | undefined;
     const first = batcher.denoise(
       denoising("a", {
@@ -99,53 +99,53 @@ describe("several of one shape", () => {
     ]);
   });
 
-  it("walk exactly as each alone", async () => {
+  it("give exactly the result of each alone", async () => {
     const velocity = ({ latents, sigma, condition }: StepItem<string>) =>
       (latents[0] ?? 0) * sigma + condition.length;
     const names = ["a", "bb", "ccc"];
-    const walk = async (together: boolean) => {
-      const batcher = createStepBatcher({ predict: network(velocity).predict, itemsMax: 2 });
+    const denoiseAll = async (together: boolean) => {
+      const batcher = new StepBatcher({ predict: network(velocity).predict, itemsMax: 2 });
       const all = names.map((name) => denoising(name, { latents: Float32Array.of(name.length) }));
       if (together) await Promise.all(all.map((one) => batcher.denoise(one)));
       else for (const one of all) await batcher.denoise(one);
       return all.map(({ latents }) => latents[0]);
     };
-    expect(await walk(true)).toEqual(await walk(false));
+    expect(await denoiseAll(true)).toEqual(await denoiseAll(false));
   });
 
-  it("are never more than fit, and take turns", async () => {
+  it("never exceed the limit of a pass, and alternate", async () => {
     const { passes, predict } = network();
-    const batcher = createStepBatcher({ predict, itemsMax: 2 });
+    const batcher = new StepBatcher({ predict, itemsMax: 2 });
     await Promise.all(["a", "b", "c"].map((name) => batcher.denoise(denoising(name))));
     expect(passes).toEqual(["a@1 b@1", "c@1 a@0.5", "b@0.5 c@0.5", "a@0.25 b@0.25", "c@0.25"]);
   });
 
-  it("go on while one of them looks at its step", async () => {
+  it("continue while the step callback of one is pending", async () => {
     const { passes, predict } = network();
-    const batcher = createStepBatcher({ predict, itemsMax: 8 });
-    let look = () => {};
-    const looking = new Promise<void>((resolve) => {
-      look = resolve;
+    const batcher = new StepBatcher({ predict, itemsMax: 8 });
+    let finishCallback = () => {};
+    const pending = new Promise<void>((resolve) => {
+      finishCallback = resolve;
     });
     const watched = batcher.denoise(
-      denoising("watched", { onStep: (done) => (done === 1 ? looking : undefined) }),
+      denoising("watched", { onStep: (done) => (done === 1 ? pending : undefined) }),
     );
     await batcher.denoise(denoising("b"));
     expect(passes).toEqual(["watched@1 b@1", "b@0.5", "b@0.25"]);
-    look();
+    finishCallback();
     await watched;
     expect(passes.slice(3)).toEqual(["watched@0.5", "watched@0.25"]);
   });
 });
 
 describe("several shapes", () => {
-  it("take turns, however many there are of one", async () => {
+  it("alternate, however many denoisings one shape has", async () => {
     const { passes, predict } = network();
-    const batcher = createStepBatcher({ predict, itemsMax: 2 });
+    const batcher = new StepBatcher({ predict, itemsMax: 2 });
     const crowd = ["a", "b", "c", "d"].map((name) => batcher.denoise(denoising(name)));
     await Promise.all([...crowd, batcher.denoise(denoising("rare", { shapeKey: "two" }))]);
-    const turns = passes.flatMap((pass, i) => (pass.includes("rare") ? [i] : []));
-    expect(turns).toEqual([1, 3, 5]);
+    const passesOfRare = passes.flatMap((pass, i) => (pass.includes("rare") ? [i] : []));
+    expect(passesOfRare).toEqual([1, 3, 5]);
   });
 });
 
@@ -154,7 +154,7 @@ describe("a fault", () => {
     predict: (items: readonly StepItem<string>[]) => Promise<Float32Array[]>,
     more: Partial<Denoising<string>> = {},
   ) => {
-    const batcher = createStepBatcher({ predict, itemsMax: 8 });
+    const batcher = new StepBatcher({ predict, itemsMax: 8 });
     const good = [denoising("good"), denoising("fine")];
     const ends = Promise.all(good.map((one) => batcher.denoise(one)));
     const fault = await batcher.denoise(denoising("bad", more)).catch((error: unknown) => error);
@@ -175,7 +175,7 @@ describe("a fault", () => {
   });
 
   it.each([Number.NaN, Number.POSITIVE_INFINITY])(
-    "a velocity of %f fails that item alone, and says in which step",
+    "in form of a velocity of %f fails that item alone, and names the step",
     async (value) => {
       const { predict } = network(({ condition, sigma }) =>
         condition === "bad" && sigma === 0.25 ? value : 4 * sigma,
@@ -187,7 +187,7 @@ describe("a fault", () => {
     },
   );
 
-  it("a velocity of another size, or none, fails that item alone", async () => {
+  it("in form of a velocity of another size, or none, fails that item alone", async () => {
     const { predict } = network();
     const resize = async (items: readonly StepItem<string>[]) =>
       (await predict(items)).map((velocity, i) =>
@@ -202,17 +202,17 @@ describe("a fault", () => {
     expect(await others(drop)).toMatchObject({ code: "runner_server_error" });
   });
 
-  it("of who looks at a step fails that denoising alone", async () => {
+  it("of a step callback fails that denoising alone", async () => {
     const fail = (): void => {
-      throw new Error("cannot look");
+      throw new Error("callback failed");
     };
-    expect(await others(network().predict, { onStep: fail })).toMatchObject({ message: "cannot look" });
+    expect(await others(network().predict, { onStep: fail })).toMatchObject({ message: "callback failed" });
     expect(await others(network().predict, { onStep: async () => fail() })).toMatchObject({
-      message: "cannot look",
+      message: "callback failed",
     });
   });
 
-  it("an abort in the middle of a shared step ends that denoising alone", async () => {
+  it("by an abort in a shared step ends that denoising alone", async () => {
     const { predict } = network();
     const controller = new AbortController();
     const fault = await others(
@@ -225,9 +225,9 @@ describe("a fault", () => {
     expect(fault).toMatchObject({ message: "gone" });
   });
 
-  it("a pass that does not fit in memory is made in parts, and smaller ones follow", async () => {
+  it("of a pass that does not fit in memory splits it, and later passes are smaller", async () => {
     const { passes, predict } = network();
-    const batcher = createStepBatcher<string>({
+    const batcher = new StepBatcher<string>({
       itemsMax: 8,
       predict: async (items) => {
         if (items.length > 2) throw new Error("Failed to allocate memory");
@@ -242,7 +242,7 @@ describe("a fault", () => {
 });
 
 describe("other work", () => {
-  /** That blocks the thread, as a network does. */
+  /** Blocks the thread, as a network does. */
   const busy = (ms: number): void => {
     const untilMs = performance.now() + ms;
     while (performance.now() < untilMs);
@@ -250,7 +250,7 @@ describe("other work", () => {
 
   it("is done between steps: a piece of 60 ms, then a pass, then the next piece", async () => {
     const { passes, predict } = network();
-    const batcher = createStepBatcher({ predict, itemsMax: 8 });
+    const batcher = new StepBatcher({ predict, itemsMax: 8 });
     const walking = batcher.denoise(denoising("a"));
     const piece = async (name: string) => {
       passes.push(name);
@@ -260,9 +260,9 @@ describe("other work", () => {
     expect(passes).toEqual(["piece 1", "a@1", "piece 2", "a@0.5", "a@0.25"]);
   });
 
-  it("in quick pieces is done at once, so that runs that wait for them begin together", async () => {
+  it("in quick pieces is done before the next pass, so that runs that need it begin together", async () => {
     const { passes, predict } = network();
-    const batcher = createStepBatcher({ predict, itemsMax: 8 });
+    const batcher = new StepBatcher({ predict, itemsMax: 8 });
     const names = ["a", "b", "c"];
     await Promise.all(
       names.map((name) => batcher.between(async () => {}).then(() => batcher.denoise(denoising(name)))),
@@ -271,23 +271,23 @@ describe("other work", () => {
   });
 
   it("lets the event loop run between two pieces", async () => {
-    const batcher = createStepBatcher({ predict: network().predict, itemsMax: 8 });
+    const batcher = new StepBatcher({ predict: network().predict, itemsMax: 8 });
     const order: string[] = [];
     const first = batcher.between(async () => void setImmediate(() => order.push("event")));
     await Promise.all([first, batcher.between(async () => void order.push("piece 2"))]);
     expect(order).toEqual(["event", "piece 2"]);
   });
 
-  it("passes on what it gives and what it throws", async () => {
-    const batcher = createStepBatcher({ predict: network().predict, itemsMax: 8 });
+  it("settles with its result or its error", async () => {
+    const batcher = new StepBatcher({ predict: network().predict, itemsMax: 8 });
     expect(await batcher.between(async () => 5)).toBe(5);
     await expect(batcher.between(async () => Promise.reject(new Error("no")))).rejects.toThrow("no");
     expect(await batcher.whenIdle(async () => 6)).toBe(6);
   });
 
-  it("of idle moments waits until nothing else does", async () => {
+  it("for idle moments waits until nothing else does", async () => {
     const { passes, predict } = network();
-    const batcher = createStepBatcher({ predict, itemsMax: 8 });
+    const batcher = new StepBatcher({ predict, itemsMax: 8 });
     const idle = batcher.whenIdle(async () => void passes.push("idle"));
     await batcher.denoise(denoising("a"));
     await idle;

@@ -3,12 +3,20 @@
  * flight together share each pass of the network, whatever step each is at. They join and leave between two
  * steps.
  *
- * One thing runs at a time, since onnxruntime-node blocks the thread. Between two steps the event loop runs,
- * so that a cancel that has arrived on the socket is seen, and health and progress get through; and there is
- * room for other work of the model (encoding prompts, decoding results), for so long that neither holds up
- * the other much.
+ * One thing runs at a time, since onnxruntime-node blocks the thread. The event loop runs between two steps,
+ * so that a cancel that has arrived on the socket is seen, and health and progress get through. Other work of
+ * the model (encoding prompts, decoding results) is done there too, for so long that neither holds up the
+ * other much.
+ *
+ * The states of a denoising:
+ *
+ * ```
+ * ready ──pass──▶ stepped ──onStep settled──▶ ready … ──last step──▶ ended
+ *   └──────────────── aborted, or an error on it alone ──────────────▶ ended
+ * ```
  */
 import { setImmediate as yieldToEventLoop } from "node:timers/promises";
+import { onAbort } from "../../../../core/concurrency/with-abort.ts";
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 import { allFinite } from "./finite.ts";
 import { eulerStep } from "./flow-match-euler.ts";
@@ -16,6 +24,7 @@ import { eulerStep } from "./flow-match-euler.ts";
 /** One denoising as the network sees it at one step. */
 export interface StepItem<Condition> {
   latents: Float32Array;
+  /** The noise level, 0..1. */
   sigma: number;
   condition: Condition;
 }
@@ -26,215 +35,227 @@ export interface Denoising<Condition> {
    * network.
    */
   shapeKey: string;
-  /** Noise at σ = 1; walked in place, and the finished latents afterwards. */
+  /** Noise at σ = 1; changed in place, and the finished latents afterwards. */
   latents: Float32Array;
   /** `steps + 1` noise levels, the last one 0. */
   sigmas: Float32Array;
   condition: Condition;
-  /** Steps that are done already: `latents` are those after them. */
+  /** Steps that are done already: `latents` are the state after them. */
   from?: number;
   /**
-   * Called after each step with how many are done, the velocity it took (to be read before the first `await`)
-   * and the noise level it has reached. The denoising sits out until what it returns has settled; others go
-   * on.
+   * Called after each step with the number of steps done, the velocity that was applied (valid until the
+   * first `await`) and the noise level that was reached. The denoising waits until the returned promise has
+   * settled; others go on.
    */
   onStep: (done: number, velocity: Float32Array, sigma: number) => void | Promise<void>;
   signal: AbortSignal;
 }
 
-export interface StepBatcher<Condition> {
-  /**
-   * Resolves when all steps are done. Rejects with the signal's reason as soon as it is aborted, with what
-   * the network threw on this item alone, or with `runner_server_error` when its velocity does not fit or is
-   * not finite. Others never notice.
-   */
-  denoise(denoising: Denoising<Condition>): Promise<void>;
-  /** Does a piece of the model's other work between two steps, in the order it was asked for. */
-  between<T>(work: () => Promise<T>): Promise<T>;
-  /** Does a piece of work when nothing else waits. */
-  whenIdle<T>(work: () => Promise<T>): Promise<T>;
-  /** Denoisings that have begun and not ended. */
-  readonly inFlight: number;
-  /** Items of one pass, at most. */
-  itemsMax: number;
-}
-
 export interface StepNetwork<Condition> {
   /**
-   * The (guided) velocity of each item, in order; all are of one shape key. May block the event loop. The
-   * result for an item must not depend on the others.
+   * Predicts the (guided) velocity of each item, in order; all are of one shape key. May block the event
+   * loop. The result for an item must not depend on the others.
    */
   predict: (items: readonly StepItem<Condition>[]) => Promise<readonly Float32Array[]>;
-  /** Items of one pass, at most: the manifest's word. A profile may find less worthwhile. */
+  /** The most items of one pass, as the manifest limits it. A profile may find fewer worthwhile. */
   itemsMax: number;
 }
 
 /**
- * How long the model's other work goes on between two steps, to the end of the piece at hand. Prompts that
- * came together are all encoded before the next pass, so that they begin together; a pass costs the less for
- * each the fuller it is.
+ * The time that the model's other work may take between two steps, in milliseconds; the piece at hand is
+ * finished. Prompts that came together are all encoded before the next pass, so that they begin together; the
+ * fuller a pass is, the less each item costs.
  */
 const BETWEEN_MS = 50;
 
-/** A denoising on its way. */
-interface Walk<Condition> extends Denoising<Condition> {
+/** A denoising that has begun. */
+interface ActiveDenoising<Condition> extends Denoising<Condition> {
   done: number;
   ended: boolean;
   resolve: () => void;
   reject: (reason: unknown) => void;
 }
 
-export function createStepBatcher<Condition>({
-  predict,
-  itemsMax,
-}: StepNetwork<Condition>): StepBatcher<Condition> {
-  /**
-   * Walks that are ready for their next step, by shape. The first shape's turn is next; so is each shape's
-   * first walk.
-   */
-  const ready = new Map<string, Walk<Condition>[]>();
-  /**
-   * Shapes of which a pass failed that was fine in parts: it did not fit in memory. Items that are still
-   * tried together.
-   */
-  const fits = new Map<string, number>();
-  const betweens: (() => Promise<void>)[] = [];
-  const idles: (() => Promise<void>)[] = [];
-  let inFlight = 0;
-  let running = false;
+type Work = () => Promise<void>;
 
-  const enqueue = (walk: Walk<Condition>): void => {
-    const waiting = ready.get(walk.shapeKey);
-    if (waiting) waiting.push(walk);
-    else ready.set(walk.shapeKey, [walk]);
-    run();
-  };
+export class StepBatcher<Condition> {
+  /** The most items of one pass. */
+  itemsMax: number;
+  readonly #predict: StepNetwork<Condition>["predict"];
+  /**
+   * Denoisings that are ready for their next step, by shape key. The first shape is next; within a shape, the
+   * first denoising is.
+   */
+  readonly #ready = new Map<string, ActiveDenoising<Condition>[]>();
+  /**
+   * The most items of one pass of a shape, for shapes of which a pass failed as a whole and succeeded item by
+   * item: it did not fit in memory.
+   */
+  readonly #itemsThatFit = new Map<string, number>();
+  readonly #betweenWork: Work[] = [];
+  readonly #idleWork: Work[] = [];
+  #inFlight = 0;
+  #isRunning = false;
 
-  const run = (): void => {
-    if (running) return;
-    running = true;
+  constructor({ predict, itemsMax }: StepNetwork<Condition>) {
+    this.#predict = predict;
+    this.itemsMax = itemsMax;
+  }
+
+  /** Denoisings that have begun and not ended. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /**
+   * Resolves when all steps are done. Rejects with the signal's reason as soon as it is aborted, with the
+   * error that the network threw on this item alone, or with `runner_server_error` when its velocity has
+   * another size or is not finite. Other denoisings are not affected.
+   */
+  denoise(denoising: Denoising<Condition>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const { signal } = denoising;
+      if (signal.aborted) return reject(signal.reason);
+      const end = (settle: () => void): void => {
+        if (active.ended) return;
+        active.ended = true;
+        this.#inFlight--;
+        listening[Symbol.dispose]();
+        settle();
+      };
+      const active: ActiveDenoising<Condition> = {
+        ...denoising,
+        done: denoising.from ?? 0,
+        ended: false,
+        resolve: () => end(resolve),
+        reject: (reason) => end(() => reject(reason)),
+      };
+      this.#inFlight++;
+      const listening = onAbort(signal, () => active.reject(signal.reason));
+      this.#continue(active);
+    });
+  }
+
+  /** Does a piece of the model's other work between two steps, in the order of the calls. */
+  between<T>(work: () => Promise<T>): Promise<T> {
+    return this.#enqueueWork(this.#betweenWork, work);
+  }
+
+  /** Does a piece of work when nothing else waits. */
+  whenIdle<T>(work: () => Promise<T>): Promise<T> {
+    return this.#enqueueWork(this.#idleWork, work);
+  }
+
+  #enqueueWork<T>(queue: Work[], work: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      queue.push(() => work().then(resolve, reject));
+      this.#start();
+    });
+  }
+
+  #enqueueStep(denoising: ActiveDenoising<Condition>): void {
+    const waiting = this.#ready.get(denoising.shapeKey);
+    if (waiting) waiting.push(denoising);
+    else this.#ready.set(denoising.shapeKey, [denoising]);
+    this.#start();
+  }
+
+  /**
+   * Starts the loop unless it runs: other work, then one step or one piece of idle work, until none is left.
+   */
+  #start(): void {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
     void (async () => {
-      while (betweens.length + ready.size + idles.length > 0) {
+      while (this.#betweenWork.length + this.#ready.size + this.#idleWork.length > 0) {
         await yieldToEventLoop();
-        const untilMs = performance.now() + BETWEEN_MS;
-        while (betweens.length > 0) {
-          await betweens.shift()?.();
-          await yieldToEventLoop();
-          if (performance.now() > untilMs) break;
-        }
-        if (ready.size > 0) await step();
-        else if (betweens.length === 0) await idles.shift()?.();
+        await this.#doBetweenWork();
+        if (this.#ready.size > 0) await this.#step();
+        else if (this.#betweenWork.length === 0) await this.#idleWork.shift()?.();
       }
-      running = false;
+      this.#isRunning = false;
     })();
-  };
+  }
 
-  /** One pass for the shape whose turn it is. */
-  const step = async (): Promise<void> => {
-    for (const [shapeKey, waiting] of ready) {
-      const alive = waiting.filter(({ ended }) => !ended);
-      const batch = alive.splice(
-        0,
-        Math.min(batcher.itemsMax, fits.get(shapeKey) ?? Number.POSITIVE_INFINITY),
-      );
-      // Whoever waits on, waits behind the other shapes.
-      ready.delete(shapeKey);
-      if (alive.length > 0) ready.set(shapeKey, alive);
+  async #doBetweenWork(): Promise<void> {
+    const untilMs = performance.now() + BETWEEN_MS;
+    while (this.#betweenWork.length > 0) {
+      await this.#betweenWork.shift()?.();
+      await yieldToEventLoop();
+      if (performance.now() > untilMs) break;
+    }
+  }
+
+  /** Makes one pass for the first shape that has a denoising left. */
+  async #step(): Promise<void> {
+    for (const [shapeKey, waiting] of this.#ready) {
+      const rest = waiting.filter(({ ended }) => !ended);
+      const fit = this.#itemsThatFit.get(shapeKey) ?? Number.POSITIVE_INFINITY;
+      const batch = rest.splice(0, Math.min(this.itemsMax, fit));
+      // Those that still wait go behind the other shapes.
+      this.#ready.delete(shapeKey);
+      if (rest.length > 0) this.#ready.set(shapeKey, rest);
       if (batch.length === 0) continue;
-      const velocities = await predictEach(batch);
-      batch.forEach((walk, i) => {
-        advance(walk, velocities[i]);
+      const velocities = await this.#predictEach(batch);
+      batch.forEach((denoising, i) => {
+        this.#advance(denoising, velocities[i]);
       });
       return;
     }
-  };
+  }
 
-  const predictEach = async (batch: readonly Walk<Condition>[]): Promise<unknown[]> => {
+  /** Gives, for each denoising, its velocity or the error that it failed with. */
+  async #predictEach(batch: readonly ActiveDenoising<Condition>[]): Promise<unknown[]> {
     try {
       const items = batch.map(({ latents, sigmas, done, condition }) => ({
         latents,
         sigma: sigmas[done] ?? 0,
         condition,
       }));
-      return [...(await predict(items))];
+      return [...(await this.#predict(items))];
     } catch (error) {
       if (batch.length === 1) return [error ?? new Error("The network failed without a reason.")];
-      // Each alone: the one it is about fails, the others go on.
-      const apart: unknown[] = [];
-      for (const walk of batch) {
-        await yieldToEventLoop();
-        apart.push(walk.ended ? undefined : (await predictEach([walk]))[0]);
-      }
-      const shapeKey = batch[0]?.shapeKey ?? "";
-      if (apart.every((velocity) => velocity instanceof Float32Array))
-        fits.set(shapeKey, Math.floor(batch.length / 2));
-      return apart;
+      return this.#predictApart(batch);
     }
-  };
+  }
 
-  const advance = (walk: Walk<Condition>, velocity: unknown): void => {
-    if (walk.ended) return;
+  /** Predicts each item of a failed pass alone: the one at fault fails, the others go on. */
+  async #predictApart(batch: readonly ActiveDenoising<Condition>[]): Promise<unknown[]> {
+    const velocities: unknown[] = [];
+    for (const denoising of batch) {
+      await yieldToEventLoop();
+      velocities.push(denoising.ended ? undefined : (await this.#predictEach([denoising]))[0]);
+    }
+    const shapeKey = batch[0]?.shapeKey ?? "";
+    if (velocities.every((velocity) => velocity instanceof Float32Array))
+      this.#itemsThatFit.set(shapeKey, Math.floor(batch.length / 2));
+    return velocities;
+  }
+
+  #advance(denoising: ActiveDenoising<Condition>, velocity: unknown): void {
+    if (denoising.ended) return;
     try {
-      const { latents, sigmas, done } = walk;
+      const { latents, sigmas, done } = denoising;
       const [sigma, next] = [sigmas[done] ?? 0, sigmas[done + 1] ?? 0];
       const usable = usableVelocity(velocity, latents.length, `step ${done + 1} of ${sigmas.length - 1}`);
       eulerStep(latents, usable, sigma, next);
-      walk.done++;
-      const looking = walk.onStep(walk.done, usable, next);
-      if (looking) looking.then(() => goOn(walk), walk.reject);
-      else goOn(walk);
+      denoising.done++;
+      const observed = denoising.onStep(denoising.done, usable, next);
+      if (observed) observed.then(() => this.#continue(denoising), denoising.reject);
+      else this.#continue(denoising);
     } catch (error) {
-      walk.reject(error);
+      denoising.reject(error);
     }
-  };
+  }
 
-  const goOn = (walk: Walk<Condition>): void => {
-    if (walk.ended) return;
-    if (walk.done + 1 >= walk.sigmas.length) walk.resolve();
-    else enqueue(walk);
-  };
-
-  const inTurn = <T>(queue: (() => Promise<void>)[], work: () => Promise<T>): Promise<T> =>
-    new Promise((resolve, reject) => {
-      queue.push(() => work().then(resolve, reject));
-      run();
-    });
-
-  const batcher: StepBatcher<Condition> = {
-    itemsMax,
-    get inFlight() {
-      return inFlight;
-    },
-    between: (work) => inTurn(betweens, work),
-    whenIdle: (work) => inTurn(idles, work),
-    denoise: (denoising) =>
-      new Promise((resolve, reject) => {
-        const { signal } = denoising;
-        if (signal.aborted) return reject(signal.reason);
-        const end = (settle: () => void): void => {
-          if (walk.ended) return;
-          walk.ended = true;
-          inFlight--;
-          signal.removeEventListener("abort", onAbort);
-          settle();
-        };
-        const onAbort = () => end(() => reject(signal.reason));
-        const walk: Walk<Condition> = {
-          ...denoising,
-          done: denoising.from ?? 0,
-          ended: false,
-          resolve: () => end(resolve),
-          reject: (reason) => end(() => reject(reason)),
-        };
-        inFlight++;
-        signal.addEventListener("abort", onAbort, { once: true });
-        goOn(walk);
-      }),
-  };
-  return batcher;
+  #continue(denoising: ActiveDenoising<Condition>): void {
+    if (denoising.ended) return;
+    if (denoising.done + 1 >= denoising.sigmas.length) denoising.resolve();
+    else this.#enqueueStep(denoising);
+  }
 }
 
-/** @throws what the network threw on this item, or why its velocity cannot be used */
+/** @throws the error that the network threw on this item, or the reason why its velocity cannot be used */
 function usableVelocity(velocity: unknown, count: number, step: string): Float32Array {
   if (!(velocity instanceof Float32Array))
     throw velocity ?? serverError(`The network gave no velocity in ${step}.`);
@@ -247,4 +268,6 @@ function usableVelocity(velocity: unknown, count: number, step: string): Float32
   return velocity;
 }
 
-const serverError = (message: string): TemperaError => new TemperaError("runner_server_error", message);
+function serverError(message: string): TemperaError {
+  return new TemperaError("runner_server_error", message);
+}

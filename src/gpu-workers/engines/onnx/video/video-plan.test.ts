@@ -1,14 +1,14 @@
 import { describe, expect, it } from "vitest";
 import {
-  type FilmAsked,
-  type FilmModel,
-  filmFrames,
-  filmSize,
   nearestAspect,
-  planFilm,
+  planVideo,
+  resampleFrames,
+  type VideoCapabilities,
+  type VideoRequest,
+  videoSize,
 } from "./video-plan.ts";
 
-const model: FilmModel = {
+const model: VideoCapabilities = {
   nativeSizes: [
     { width: 112, height: 64 },
     { width: 64, height: 112 },
@@ -18,24 +18,24 @@ const model: FilmModel = {
   framesMax: 81,
   temporalStride: 4,
 };
-const asked: FilmAsked = {
+const request: VideoRequest = {
   frames: 81,
   fps: 16,
   resolution: "720p",
   aspect: "16:9",
-  interpolated: 0,
+  framesBetween: 0,
   adjustFps: true,
 };
 
-describe("planFilm", () => {
-  it("makes what was asked for", () => {
-    expect(planFilm(asked, model)).toEqual({
+describe("planVideo", () => {
+  it("plans the requested size and length", () => {
+    expect(planVideo(request, model)).toEqual({
       native: { width: 112, height: 64, frames: 81 },
-      film: { width: 1280, height: 720, frames: 81, fps: 16 },
+      output: { width: 1280, height: 720, frames: 81, fps: 16 },
     });
-    expect(planFilm({ ...asked, aspect: "9:16", resolution: "480p" }, model)).toMatchObject({
+    expect(planVideo({ ...request, aspect: "9:16", resolution: "480p" }, model)).toMatchObject({
       native: { width: 64, height: 112 },
-      film: { width: 480, height: 854 },
+      output: { width: 480, height: 854 },
     });
   });
 
@@ -47,28 +47,30 @@ describe("planFilm", () => {
     [81, 81],
     [161, 81],
     [5, 17],
-  ])("%i frames are made of %i rendered ones", (frames, rendered) => {
-    const plan = planFilm({ ...asked, frames }, model);
-    expect([plan.native.frames, plan.film.frames]).toEqual([rendered, frames]);
+  ])("makes %i frames of %i rendered ones", (frames, rendered) => {
+    const plan = planVideo({ ...request, frames }, model);
+    expect([plan.native.frames, plan.output.frames]).toEqual([rendered, frames]);
   });
 
-  it("renders no more than the model can where its largest number is no native one", () => {
-    expect(planFilm({ ...asked, frames: 161 }, { ...model, framesMax: 80 }).native.frames).toBe(77);
+  it("renders no more than the model can where its maximum is not a native length", () => {
+    expect(planVideo({ ...request, frames: 161 }, { ...model, framesMax: 80 }).native.frames).toBe(77);
   });
 
-  it("counts interpolated frames as fal does: between each pair, and as many times the rate, unless the rate is to stay", () => {
-    expect(planFilm({ ...asked, interpolated: 1 }, model).film).toMatchObject({ frames: 161, fps: 32 });
-    expect(planFilm({ ...asked, frames: 17, interpolated: 4, adjustFps: false }, model).film).toMatchObject({
+  it("counts interpolated frames as fal does: between each pair, at a higher rate unless that is off", () => {
+    expect(planVideo({ ...request, framesBetween: 1 }, model).output).toMatchObject({ frames: 161, fps: 32 });
+    expect(
+      planVideo({ ...request, frames: 17, framesBetween: 4, adjustFps: false }, model).output,
+    ).toMatchObject({
       frames: 81,
       fps: 16,
     });
   });
 });
 
-describe("filmSize", () => {
-  it("has the number as its shorter side, in even numbers", () => {
+describe("videoSize", () => {
+  it("uses the number as the shorter side, in even numbers", () => {
     const sizes = (["480p", "580p", "720p"] as const).flatMap((p) =>
-      (["16:9", "9:16", "1:1"] as const).map((aspect) => filmSize(p, aspect)),
+      (["16:9", "9:16", "1:1"] as const).map((aspect) => videoSize(p, aspect)),
     );
     expect(sizes.map(({ width, height }) => `${width}x${height}`)).toEqual(
       "854x480 480x854 480x480 1032x580 580x1032 580x580 1280x720 720x1280 720x720".split(" "),
@@ -88,26 +90,26 @@ describe("nearestAspect", () => {
   });
 });
 
-describe("filmFrames", () => {
-  /** Two pixels, `T` frames, whose brightness rises from -1 to 1. */
+describe("resampleFrames", () => {
+  /** Makes two pixels in `count` frames, whose brightness rises from -1 to 1. */
   const rising = (count: number) =>
     Float32Array.from(
       { length: 3 * count * 2 },
       (_, i) => (2 * (Math.floor(i / 2) % count)) / Math.max(1, count - 1) - 1,
     );
-  const made = (rendered: number, frames: number) =>
-    [...filmFrames(rising(rendered), { width: 2, height: 1 }, frames)].map((picture) => [...picture]);
+  const resample = (rendered: number, frames: number) =>
+    [...resampleFrames(rising(rendered), { width: 2, height: 1 }, frames)].map((image) => [...image]);
 
-  it("takes rendered frames as they are, and blends those between them", () => {
-    expect(made(3, 3)).toEqual([0, 128, 255].map((value) => Array(6).fill(value)));
-    expect(made(3, 5).map(([value]) => value)).toEqual([0, 64, 128, 191, 255]);
-    expect(made(21, 18)).toHaveLength(18);
-    expect(made(21, 18).at(-1)).toEqual(Array(6).fill(255));
-    expect(made(1, 1)).toHaveLength(1);
+  it("copies rendered frames, and blends those between them", () => {
+    expect(resample(3, 3)).toEqual([0, 128, 255].map((value) => Array(6).fill(value)));
+    expect(resample(3, 5).map(([value]) => value)).toEqual([0, 64, 128, 191, 255]);
+    expect(resample(21, 18)).toHaveLength(18);
+    expect(resample(21, 18).at(-1)).toEqual(Array(6).fill(255));
+    expect(resample(1, 1)).toHaveLength(1);
   });
 
-  it("holds what is out of range at its ends", () => {
-    const [picture] = filmFrames(Float32Array.of(-3, 3, 0.5), { width: 1, height: 1 }, 1);
-    expect([...(picture ?? [])]).toEqual([0, 255, 191]);
+  it("clamps values that are out of range", () => {
+    const [image] = resampleFrames(Float32Array.of(-3, 3, 0.5), { width: 1, height: 1 }, 1);
+    expect([...(image ?? [])]).toEqual([0, 255, 191]);
   });
 });

@@ -8,9 +8,10 @@ import type { InputFile } from "../../../../core/files/input-file.ts";
 import type { JsonObject } from "../../../../core/json/json.ts";
 import type { RunState } from "../../../contract/checkpoint.ts";
 import { decodeClip } from "../media/decode-clip.ts";
-import { loadWanVideo, type WanVideo } from "./wan-video.ts";
+import type { LoadedModel } from "../runtime/loaded-model.ts";
+import { loadWanVideo } from "./wan-video.ts";
 
-/** Networks that know the answer: tiny-models.fixtures/make.py says which. */
+/** Networks with known results, described in tiny-models.fixtures/make.py. */
 const TINY = join(import.meta.dirname, "../tiny-models.fixtures/wan");
 const parameters: JsonObject = {
   threads: 1,
@@ -61,12 +62,12 @@ const defaults: JsonObject = {
   video_write_mode: "fast",
 };
 
-/** Means of the token ids of "" and "high", as the tiny transformer makes data of them. */
+/** The data that the tiny transformer makes of the token ids of "" and "high". */
 const [NOTHING, HIGH] = [2.5 / 10 - 1, 10 / 3 / 10 - 1];
 const grey = (value: number): number => (value + 1) * 127.5;
 
 let folder: string;
-let model: WanVideo;
+let model: LoadedModel;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "tempera-wan-"));
   model = await load();
@@ -74,7 +75,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 interface Options {
-  of?: WanVideo;
+  of?: LoadedModel;
   files?: InputFile[];
   signal?: AbortSignal;
   resume?: RunState;
@@ -95,8 +96,8 @@ async function run(
     {
       log: (level, message) => logs.push(`${level} ${message}`),
       progress: (step, total) => steps.push(`${step}/${total}`),
-      artifact: async (file, made) => {
-        [head, bytes] = [file, Buffer.from(made)];
+      artifact: async (file, content) => {
+        [head, bytes] = [file, Buffer.from(content)];
         return { $artifact: 0 };
       },
       ...(keep && { checkpoint: (step, state) => keep({ step, ...state() }) }),
@@ -109,15 +110,15 @@ async function run(
   const clip = await decodeClip(path);
   /** Mean of a frame's first channel, 0..255. */
   const brightness = (frame: number) => {
-    const picture = clip.frames.at(frame) ?? Buffer.alloc(0);
+    const image = clip.frames.at(frame) ?? Buffer.alloc(0);
     let sum = 0;
-    for (let i = 0; i < picture.length; i += 3) sum += picture[i] ?? 0;
-    return sum / (picture.length / 3);
+    for (let i = 0; i < image.length; i += 3) sum += image[i] ?? 0;
+    return sum / (image.length / 3);
   };
   return { output, logs, steps, head, bytes, clip, brightness };
 }
 
-async function given(
+async function inputImage(
   width: number,
   height: number,
   color: string,
@@ -130,7 +131,7 @@ async function given(
 }
 
 describe("wan_video", () => {
-  it("answers in fal's shape, with the film that was asked for", async () => {
+  it("returns fal's output, with the requested video", async () => {
     const { output, steps, head, clip, logs } = await run();
     expect(output).toEqual({ video: { $artifact: 0 }, prompt: "high", seed: 7 });
     expect(head).toEqual({ contentType: "video/mp4", fileName: "7.mp4", width: 480, height: 480 });
@@ -140,7 +141,7 @@ describe("wan_video", () => {
     expect(logs).toEqual(["INFO Rendered at 32x32, scaled to 480x480."]);
   });
 
-  it("shows what the prompt says, as strongly as it is guided; the negative prompt counts", async () => {
+  it("follows the prompt as strongly as it is guided, and the negative prompt", async () => {
     const plain = await run({ guidance_scale: 1 });
     expect(plain.brightness(4)).toBeCloseTo(grey(HIGH), -0.5);
     const { brightness } = await run({ guidance_scale: 3 });
@@ -158,8 +159,8 @@ describe("wan_video", () => {
     expect(huge.head).toMatchObject({ fileName: `${BigInt(1e30)}.mp4` });
   });
 
-  it("begins with the given picture, and goes on with the prompt", async () => {
-    const { files, image_url } = await given(100, 100, "#c8c8c8");
+  it("begins with the input image, and continues with the prompt", async () => {
+    const { files, image_url } = await inputImage(100, 100, "#c8c8c8");
     const { brightness, logs } = await run({ image_url, aspect_ratio: "auto" }, { files });
     expect(brightness(0)).toBeCloseTo(200, -0.5);
     expect(brightness(4)).toBeCloseTo(grey(NOTHING + 3 * (HIGH - NOTHING)), -0.5);
@@ -170,13 +171,13 @@ describe("wan_video", () => {
     [160, 90, "854x480"],
     [90, 160, "480x854"],
     [100, 120, "480x480"],
-  ])("takes the shape of a given picture of %ix%i", async (width, height, size) => {
-    const { files, image_url } = await given(width, height, "#808080");
+  ])("uses the shape of an input image of %ix%i", async (width, height, size) => {
+    const { files, image_url } = await inputImage(width, height, "#808080");
     const { clip } = await run({ image_url, aspect_ratio: "auto" }, { files });
     expect(`${clip.width}x${clip.height}`).toBe(size);
   });
 
-  it("has fal's defaults for interpolation: twice the frames at twice the rate, and says how they came about", async () => {
+  it("interpolates as fal does, twice the frames at twice the rate, and logs how", async () => {
     const { clip, logs } = await run({
       interpolator_model: "film",
       acceleration: "regular",
@@ -186,7 +187,8 @@ describe("wan_video", () => {
     expect(clip.frames).toHaveLength(17);
     expect(logs).toEqual([
       "INFO Rendered at 32x32, scaled to 480x480.",
-      'INFO This model has no interpolator "film": the frame between each pair is blended from both. The film has 17 frames, 16 a second.',
+      'INFO This model has no interpolator "film": the frame between each pair is blended from both. ' +
+        "The video has 17 frames at 16 frames per second.",
       "INFO This model has no accelerated form: every step is computed.",
       "INFO This model has no safety checker; nothing was checked.",
     ]);
@@ -195,15 +197,15 @@ describe("wan_video", () => {
     );
   });
 
-  it("makes lengths that the model has not, and says so", async () => {
+  it("makes lengths that are not native to the model, and logs that", async () => {
     const { clip, logs } = await run({ num_frames: 30 });
     expect(clip.frames).toHaveLength(30);
     expect(logs[1]).toBe(
-      "INFO Rendered 21 frames; the 30 that were asked for are blended from them over the same motion.",
+      "INFO Rendered 21 frames; the 30 requested ones are blended from them over the same motion.",
     );
   });
 
-  it("has two experts: the second one takes over below the boundary, with a guidance of its own", async () => {
+  it("uses the second expert below the boundary, with a guidance of its own", async () => {
     const two = join(folder, "two");
     await cp(TINY, two, { recursive: true });
     await cp(join(TINY, "transformer"), join(two, "transformer_2"), { recursive: true });
@@ -214,7 +216,7 @@ describe("wan_video", () => {
     await expect(load({ boundary: 0.8 })).rejects.toThrow(/transformer_2/);
   });
 
-  it("goes on from a checkpoint to the same bytes", async () => {
+  it("resumes from a checkpoint to the same bytes", async () => {
     const states: RunState[] = [];
     const whole = await run(
       { num_inference_steps: 4 },
@@ -228,7 +230,7 @@ describe("wan_video", () => {
     expect(logs[0]).toMatch(/^WARN The checkpoint was written by another build/);
   });
 
-  it("gives each its own bytes when films share their steps", async () => {
+  it("gives each video its own bytes when videos share their steps", async () => {
     const alone = [await run(), await run({ seed: 8, prompt: "low" }), await run({ guidance_scale: 1 })];
     const together = await Promise.all([run(), run({ seed: 8, prompt: "low" }), run({ guidance_scale: 1 })]);
     together.forEach(({ bytes }, i) => {
@@ -236,7 +238,7 @@ describe("wan_video", () => {
     });
   });
 
-  it("previews a frame from the middle", async () => {
+  it("previews a frame from the middle of the video", async () => {
     const previews: Buffer[] = [];
     await run({ num_inference_steps: 20 }, { previews });
     expect(previews.length).toBeGreaterThan(0);
@@ -250,12 +252,12 @@ describe("wan_video", () => {
     await expect(running).rejects.toThrow("cancelled");
   });
 
-  it("says what it does not know", async () => {
+  it("logs the words that it does not know", async () => {
     const { logs } = await run({ prompt: "high plaid" });
     expect(logs[0]).toBe("WARN This model does not know: plaid.");
   });
 
-  it("names what is wrong with an input, and with a manifest", async () => {
+  it("names every fault of an input, and of a manifest", async () => {
     await expect(run({ num_frames: 0, frames_per_second: 1e6 })).rejects.toMatchObject({
       code: "input_invalid",
       faults: [{ loc: ["body", "num_frames"] }, { loc: ["body", "frames_per_second"] }],

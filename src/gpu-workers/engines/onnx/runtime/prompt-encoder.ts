@@ -1,28 +1,31 @@
-/** From prompts to what a transformer is conditioned on, one row for each. */
+/** Encodes prompts to the rows that condition a transformer. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Remark } from "./loaded-model.ts";
 import { createRowPass, type NetworkRow } from "./network-rows.ts";
 import { openOnnxSession } from "./onnx-session.ts";
-import {
-  createPromptTokenizer,
-  type PromptRemark,
-  type PromptTokens,
-  promptRemarks,
-} from "./prompt-tokens.ts";
+import { createPromptTokenizer, type PromptTokens, promptRemarks } from "./prompt-tokens.ts";
 
-export interface PromptStates {
+export interface PromptEncoder {
   tokenize(prompt: string): PromptTokens;
-  /** `encoder_hidden_states` and `encoder_attention_mask` of each prompt. May block this thread. */
+  /**
+   * Gives `encoder_hidden_states` float32 [L, D] and `encoder_attention_mask` int64 [L] of each prompt, in
+   * order. May block this thread.
+   */
   encode(prompts: readonly PromptTokens[]): Promise<NetworkRow[]>;
-  /** What the caller should know about how the prompt was read. */
-  remarks(prompt: PromptTokens): PromptRemark[];
+  /** Tells the caller how the prompt was read. */
+  remarks(prompt: PromptTokens): Remark[];
 }
 
-/** Opens `tokenizer/` and `text_encoder/` of a model folder. */
-export async function openPromptStates(
+/**
+ * Opens `tokenizer/` and `text_encoder/` of a model folder.
+ *
+ * @param tokensMax L: tokens of a prompt
+ */
+export async function openPromptEncoder(
   folder: string,
   { threads, tokensMax }: { threads: number; tokensMax: number },
-): Promise<PromptStates> {
+): Promise<PromptEncoder> {
   const tokenize = createPromptTokenizer(
     await readFile(join(folder, "tokenizer", "tokenizer.json"), "utf8"),
     tokensMax,
