@@ -1,167 +1,191 @@
+import { LRUCache } from "lru-cache";
+import { PeriodicTask } from "../../core/concurrency/periodic-task.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
+import type { Log } from "../../core/operations/log.ts";
 import type { FoundKey, KeyStore } from "../../core/owners/key-store.ts";
 
-/** A key as it is remembered. */
-export interface RememberedKey {
+export interface CachedKey {
   key: FoundKey;
-  /** Whether its time is over now. */
-  expired(): boolean;
+  /** Tells whether the key has expired by now. */
+  isExpired(): boolean;
 }
 
-export interface KeyMemory extends AsyncDisposable {
-  /** Rejects with `store_unavailable` when Postgres is away and the key was not seen lately. */
-  find(keyId: string): Promise<RememberedKey | undefined>;
-  /** Notes that a key was used now; the store is told with the others. */
-  used(keyId: string): void;
-}
-
-interface Remembered extends RememberedKey {
-  /** When the store was asked. */
-  atMs: number;
-  /** When somebody last asked for it. */
+interface Entry extends CachedKey {
+  /** When the read of it began. */
+  readAtMs: number;
+  /** When a caller last looked it up. */
   wantedAtMs: number;
-  /** Postgres was away: do not ask again before this moment. */
+  /** Postgres was unavailable: no read is tried before this moment. */
   retryAtMs?: number;
 }
 
+interface Read<T> {
+  result: T;
+  /** When the read began. */
+  atMs: number;
+  /** Ids of the keys that changed while it ran, so that what it says of them may be old. */
+  changed: Set<string>;
+}
+
+interface KeyCacheParts {
+  keys: KeyStore;
+  /** Measures ages only: a clock that nobody sets. */
+  clock: Clock;
+  log: Log;
+}
+
 /**
- * What a process knows of the keys that are used here. A key that changed is forgotten as soon as the
- * database says so. Should that word be lost, the keys in use are all looked at again every
- * `LIMITS.keyCheckMs`, with one query, and none is believed for longer than `LIMITS.keyCacheMs`. So asking
- * for a key in use costs no query, and one that was revoked is refused within two seconds whatever happens.
- * While Postgres is away, a key seen in the last `LIMITS.keyStaleMs` still opens: an outage of the store must
- * not stop the queue.
+ * The keys that are in use at this process, in memory.
  *
- * @param clock measures ages only; give it one that nobody sets
+ * - The database announces changes of keys, and a changed key is dropped at once.
+ * - In case an announcement is lost, one query reads all keys in use again every `LIMITS.keyCheckMs`, and an
+ *   entry is valid for `LIMITS.keyCacheMs`. So a key in use costs no query of its own, and a revoked one is
+ *   refused within two seconds in any case.
+ * - While Postgres is unavailable, a key read within the last `LIMITS.keyStaleMs` stays valid: an outage of
+ *   the store must not stop the queue.
  */
-export async function createKeyMemory({ keys, clock }: { keys: KeyStore; clock: Clock }): Promise<KeyMemory> {
-  const known = new Map<string, Remembered>();
+export class KeyCache implements AsyncDisposable {
+  readonly #keys: KeyStore;
+  readonly #clock: Clock;
+  readonly #known = new LRUCache<string, Entry>({ max: LIMITS.keysRememberedMax });
   /**
-   * Ids that there is no key for, and when that was learned. Apart: whoever tries many must not push out
-   * those in use.
+   * Ids without a key, and when that was read. They are kept apart, so that a caller that tries many ids does
+   * not evict the keys in use.
    */
-  const unknown = new Map<string, number>();
-  const asking = new Map<string, Promise<Remembered | undefined>>();
-  /** Of each reading under way: what changed meanwhile, so that its answer may be old. */
-  const readings = new Set<Set<string>>();
-  const uses = new Map<string, number>();
+  readonly #unknown = new LRUCache<string, number>({ max: LIMITS.keysRememberedMax });
+  readonly #lookups = new Map<string, Promise<Entry | undefined>>();
+  /** The `changed` of each read under way. */
+  readonly #reads = new Set<Set<string>>();
+  readonly #uses = new Map<string, number>();
+  readonly #tasks: PeriodicTask[];
+  #stopListening: () => Promise<void> = async () => {};
 
-  const stop = await keys.onChange((keyId) => {
-    known.delete(keyId);
-    unknown.delete(keyId);
-    for (const changed of readings) changed.add(keyId);
-  });
+  private constructor({ keys, clock, log }: KeyCacheParts) {
+    this.#keys = keys;
+    this.#clock = clock;
+    this.#tasks = [
+      new PeriodicTask(() => this.#refreshKeysInUse(), {
+        everyMs: LIMITS.keyCheckMs,
+        description: "checking the keys in use",
+        log,
+      }),
+      new PeriodicTask(() => this.#recordUses(), {
+        everyMs: LIMITS.keyUsesMs,
+        description: "recording the use of keys",
+        log,
+      }),
+    ];
+  }
 
-  const reading = async <T>(
-    read: () => Promise<T>,
-  ): Promise<{ answer: T; atMs: number; changed: Set<string> }> => {
-    const changed = new Set<string>();
-    readings.add(changed);
-    const atMs = clock.nowMs();
-    try {
-      return { answer: await read(), atMs, changed };
-    } finally {
-      readings.delete(changed);
+  /** Makes a cache that listens to the store's announcements. */
+  static async start(parts: KeyCacheParts): Promise<KeyCache> {
+    const cache = new KeyCache(parts);
+    cache.#stopListening = await parts.keys.onChange((keyId) => cache.#drop(keyId));
+    return cache;
+  }
+
+  /** Rejects with `store_unavailable` when Postgres cannot be reached and the key was not read lately. */
+  async find(keyId: string): Promise<CachedKey | undefined> {
+    const nowMs = this.#clock.nowMs();
+    const entry = this.#known.get(keyId);
+    if (entry) {
+      entry.wantedAtMs = nowMs;
+      const ageMs = nowMs - entry.readAtMs;
+      if (ageMs < LIMITS.keyCacheMs) return entry;
+      if (entry.retryAtMs !== undefined && nowMs < entry.retryAtMs && ageMs < LIMITS.keyStaleMs) return entry;
     }
-  };
+    const missingSinceMs = this.#unknown.get(keyId);
+    if (missingSinceMs !== undefined && nowMs - missingSinceMs < LIMITS.keyCacheMs) return undefined;
+    return this.#lookUpOnce(keyId, entry);
+  }
 
-  const remembered = (key: FoundKey, atMs: number, wantedAtMs: number): Remembered => {
-    const endsAtMs = key.expiresInMs === undefined ? Number.POSITIVE_INFINITY : atMs + key.expiresInMs;
-    return { key, atMs, wantedAtMs, expired: () => clock.nowMs() >= endsAtMs };
-  };
+  /** Notes that a key was used now. The store gets the uses of all keys together, later. */
+  noteUse(keyId: string): void {
+    this.#uses.set(keyId, this.#clock.nowMs());
+  }
 
-  const remember = (entry: Remembered): void => {
-    const [oldest] = known.keys();
-    if (known.size >= LIMITS.keysRememberedMax && oldest !== undefined && !known.has(entry.key.keyId))
-      known.delete(oldest);
-    known.set(entry.key.keyId, entry);
-  };
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#tasks.map((task) => task.stop()));
+    await this.#stopListening();
+    await this.#recordUses().catch(() => {});
+  }
 
-  const ask = async (keyId: string, seen: Remembered | undefined): Promise<Remembered | undefined> => {
+  #drop(keyId: string): void {
+    this.#known.delete(keyId);
+    this.#unknown.delete(keyId);
+    for (const changed of this.#reads) changed.add(keyId);
+  }
+
+  /** Callers that look up the same key share one read. */
+  #lookUpOnce(keyId: string, entry: Entry | undefined): Promise<Entry | undefined> {
+    const underWay = this.#lookups.get(keyId);
+    if (underWay) return underWay;
+    if (this.#lookups.size >= LIMITS.keyAsksMax)
+      throw new TemperaError("store_unavailable", "Too many keys are being looked up; try again.");
+    const lookup = this.#lookUp(keyId, entry).finally(() => this.#lookups.delete(keyId));
+    this.#lookups.set(keyId, lookup);
+    return lookup;
+  }
+
+  async #lookUp(keyId: string, last: Entry | undefined): Promise<Entry | undefined> {
     try {
-      const { answer: key, atMs, changed } = await reading(() => keys.find(keyId));
-      const entry = key && remembered(key, atMs, atMs);
+      const { result: key, atMs, changed } = await this.#read(() => this.#keys.find(keyId));
+      const entry = key && this.#entryOf(key, atMs, atMs);
       if (changed.has(keyId)) return entry;
-      if (entry) remember(entry);
+      if (entry) this.#known.set(keyId, entry);
       else {
-        known.delete(keyId);
-        if (unknown.size >= LIMITS.keysRememberedMax) unknown.clear();
-        unknown.set(keyId, atMs);
+        this.#known.delete(keyId);
+        this.#unknown.set(keyId, atMs);
       }
       return entry;
     } catch (error) {
-      if (!seen || clock.nowMs() - seen.atMs >= LIMITS.keyStaleMs) throw error;
-      // The store is away: what is known serves at once for a while, instead of after another wait.
-      seen.retryAtMs = clock.nowMs() + LIMITS.keyRetryMs;
-      return seen;
+      if (!last || this.#clock.nowMs() - last.readAtMs >= LIMITS.keyStaleMs) throw error;
+      // The store is unavailable: for a while the entry serves at once, instead of after another wait.
+      last.retryAtMs = this.#clock.nowMs() + LIMITS.keyRetryMs;
+      return last;
     }
-  };
+  }
 
-  let checking = false;
-  const check = async (): Promise<void> => {
-    const now = clock.nowMs();
-    const wanted = [...known.values()]
-      .filter(({ wantedAtMs }) => now - wantedAtMs < LIMITS.keyWarmMs)
+  async #refreshKeysInUse(): Promise<void> {
+    const nowMs = this.#clock.nowMs();
+    const inUse = [...this.#known.values()]
+      .filter(({ wantedAtMs }) => nowMs - wantedAtMs < LIMITS.keyWarmMs)
       .map(({ key }) => key.keyId);
-    if (wanted.length === 0 || checking) return;
-    checking = true;
-    try {
-      const { answer, atMs, changed } = await reading(() => keys.findAll(wanted));
-      const found = new Map(answer.map((key) => [key.keyId, key]));
-      for (const keyId of wanted) {
-        const seen = known.get(keyId);
-        const key = found.get(keyId);
-        if (!seen || changed.has(keyId) || seen.atMs > atMs) continue;
-        if (key) known.set(keyId, remembered(key, atMs, seen.wantedAtMs));
-        else known.delete(keyId);
-      }
-    } catch {
-      // Whoever needs a key asks for it, and hears what is wrong.
-    } finally {
-      checking = false;
+    if (inUse.length === 0) return;
+    const { result, atMs, changed } = await this.#read(() => this.#keys.findAll(inUse));
+    const found = new Map(result.map((key) => [key.keyId, key]));
+    for (const keyId of inUse) {
+      const entry = this.#known.peek(keyId);
+      const key = found.get(keyId);
+      if (!entry || changed.has(keyId) || entry.readAtMs > atMs) continue;
+      if (key) this.#known.set(keyId, this.#entryOf(key, atMs, entry.wantedAtMs));
+      else this.#known.delete(keyId);
     }
-  };
+  }
 
-  const flush = async (): Promise<void> => {
-    const now = clock.nowMs();
-    const noted = [...uses].map(([keyId, atMs]) => ({ keyId, agoMs: now - atMs }));
-    uses.clear();
-    // A use that is not noted is not worth a refusal; the next one is noted.
-    await keys.recordUses(noted).catch(() => {});
-  };
-  const timers = [
-    setInterval(check, LIMITS.keyCheckMs).unref(),
-    setInterval(flush, LIMITS.keyUsesMs).unref(),
-  ];
+  /** Uses that could not be recorded are dropped: the next use of the key is recorded. */
+  async #recordUses(): Promise<void> {
+    const nowMs = this.#clock.nowMs();
+    const uses = [...this.#uses].map(([keyId, atMs]) => ({ keyId, agoMs: nowMs - atMs }));
+    this.#uses.clear();
+    await this.#keys.recordUses(uses);
+  }
 
-  return {
-    async find(keyId) {
-      const now = clock.nowMs();
-      const seen = known.get(keyId);
-      if (seen) {
-        seen.wantedAtMs = now;
-        if (now - seen.atMs < LIMITS.keyCacheMs) return seen;
-        if (seen.retryAtMs !== undefined && now < seen.retryAtMs && now - seen.atMs < LIMITS.keyStaleMs)
-          return seen;
-      }
-      const missingSince = unknown.get(keyId);
-      if (missingSince !== undefined && now - missingSince < LIMITS.keyCacheMs) return undefined;
-      // Many callers of one key ask once.
-      const under = asking.get(keyId);
-      if (under) return under;
-      if (asking.size >= LIMITS.keyAsksMax)
-        throw new TemperaError("store_unavailable", "Too many keys are being looked up; try again.");
-      const answer = ask(keyId, seen).finally(() => asking.delete(keyId));
-      asking.set(keyId, answer);
-      return answer;
-    },
-    used: (keyId) => void uses.set(keyId, clock.nowMs()),
-    async [Symbol.asyncDispose]() {
-      for (const timer of timers) clearInterval(timer);
-      await stop();
-      await flush();
-    },
-  };
+  async #read<T>(read: () => Promise<T>): Promise<Read<T>> {
+    const changed = new Set<string>();
+    this.#reads.add(changed);
+    const atMs = this.#clock.nowMs();
+    try {
+      return { result: await read(), atMs, changed };
+    } finally {
+      this.#reads.delete(changed);
+    }
+  }
+
+  #entryOf(key: FoundKey, readAtMs: number, wantedAtMs: number): Entry {
+    const endsAtMs = key.expiresInMs === undefined ? Number.POSITIVE_INFINITY : readAtMs + key.expiresInMs;
+    return { key, readAtMs, wantedAtMs, isExpired: () => this.#clock.nowMs() >= endsAtMs };
+  }
 }

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { createKeyHashes } from "./key-hashes.ts";
 
-it("recognises a secret each time, and a wrong one never, whoever was recognised before", () => {
+it("recognises a secret each time and a wrong one never, whatever was recognised before", () => {
   const hashes = createKeyHashes(["a pepper"]);
   const [first, second] = [hashes.digest("first"), hashes.digest("second")];
   for (let i = 0; i < 3; i++) {

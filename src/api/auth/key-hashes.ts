@@ -1,44 +1,46 @@
 import { createHash, createHmac, hash, timingSafeEqual } from "node:crypto";
+import { LRUCache } from "lru-cache";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { SecretDigest } from "../../core/owners/key.ts";
 import { LIMITS } from "../../core/limits.ts";
+import type { SecretDigest } from "../../core/owners/key.ts";
 
-/** How secrets are stored, and told apart from wrong ones. */
+/** Digests of keys' secrets: makes them for the store, and compares secrets with stored ones. */
 export interface KeyHashes {
-  /** What is stored of a secret from now on. */
+  /** Makes the digest that is stored of a new secret. */
   digest(secret: string): SecretDigest;
   /**
-   * Whether a secret is the one that was stored, however it was. Takes the same time for every wrong one.
-   * Throws `key_pepper_missing` when it was stored with a pepper that this process was not given.
+   * Tells whether a secret is the stored one, in whichever way that was stored. Takes the same time for every
+   * wrong secret. Throws `key_pepper_missing` when this process lacks the pepper it was stored with.
    */
   matches(stored: SecretDigest, secret: string): boolean;
-  /** Whether it is stored as it would be stored now. */
+  /** Tells whether a digest was made in today's way: with the newest pepper. */
   isCurrent(stored: SecretDigest): boolean;
 }
 
 /**
- * HMAC-SHA-256 with the first of the peppers; what was stored with another one, or as plain SHA-256, is
- * recognised.
+ * Digests secrets by HMAC-SHA-256 with the newest pepper. Digests made with an older one, or by plain
+ * SHA-256, are still recognised.
  *
  * @param peppers newest first, at least one
  */
 export function createKeyHashes(peppers: readonly (string | Uint8Array)[]): KeyHashes {
   const byId = new Map(peppers.map((pepper) => [pepperIdOf(pepper), pepper]));
   const [newest] = byId.keys();
-  const hmac = (secret: string, pepperId: string | undefined): Buffer => {
+  function hmac(secret: string, pepperId: string | undefined): Buffer {
     if (pepperId === undefined) return hash("sha256", secret, "buffer");
     const pepper = byId.get(pepperId);
     if (pepper !== undefined) return createHmac("sha256", pepper).update(secret).digest();
     throw new TemperaError(
       "key_pepper_missing",
-      `The key was stored with the pepper ${pepperId}, which this process was not given; add it behind the new one in TEMPERA_KEY_PEPPER.`,
+      `The key was stored with the pepper ${pepperId}, which this process does not have; ` +
+        "add that pepper behind the new one in TEMPERA_KEY_PEPPER.",
     );
-  };
+  }
   /**
-   * By what is stored, the plain digest of the secret that was recognised: telling it again costs a third. In
-   * this process's memory only.
+   * The plain digest of each secret that was recognised, by its stored digest: comparing those takes a third
+   * of the time. In this process's memory only.
    */
-  const recognised = new Map<string, Buffer>();
+  const recognised = new LRUCache<string, Buffer>({ max: LIMITS.keysRememberedMax });
   return {
     digest: (secret) => ({
       secretSha256: hmac(secret, newest).toString("hex"),
@@ -51,7 +53,6 @@ export function createKeyHashes(peppers: readonly (string | Uint8Array)[]): KeyH
       const given = hmac(secret, pepperId);
       const expected = Buffer.from(secretSha256, "hex");
       if (expected.length !== given.length || !timingSafeEqual(given, expected)) return false;
-      if (recognised.size >= LIMITS.keysRememberedMax) recognised.clear();
       recognised.set(secretSha256, plain);
       return true;
     },
@@ -59,6 +60,7 @@ export function createKeyHashes(peppers: readonly (string | Uint8Array)[]): KeyH
   };
 }
 
-/** Eight hex digits that name a pepper and cannot be led back to it. */
-const pepperIdOf = (pepper: string | Uint8Array): string =>
-  createHash("sha256").update("tempera key pepper\n").update(pepper).digest("hex").slice(0, 8);
+/** Names a pepper by eight hex digits, from which it cannot be derived. */
+function pepperIdOf(pepper: string | Uint8Array): string {
+  return createHash("sha256").update("tempera key pepper\n").update(pepper).digest("hex").slice(0, 8);
+}

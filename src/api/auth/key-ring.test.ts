@@ -1,14 +1,16 @@
 import { createHash } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { Key } from "../../core/owners/key.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { steadyClock } from "../../core/operations/clock.ts";
+import type { Key } from "../../core/owners/key.ts";
 import type { FoundKey, KeyStore } from "../../core/owners/key-store.ts";
 import { createKeyHashes } from "./key-hashes.ts";
 import { createKeyRing, type KeyRing } from "./key-ring.ts";
 
-/** Keys in memory, with a switch for an outage and counts of the reads. Its clock is the tests'. */
+const silent = { debug() {}, info() {}, warn() {}, error() {} };
+
+/** Keys in memory, with a switch for an outage and counts of the reads, by the tests' clock. */
 function createKeyStore() {
   const keys = new Map<string, Key>();
   const listeners = new Set<(keyId: string) => void>();
@@ -80,7 +82,7 @@ beforeEach(async () => {
   vi.useFakeTimers();
   store = createKeyStore();
   now = 1_000_000;
-  ring = await createKeyRing({ keys: store, clock: { nowMs: () => now }, hashes });
+  ring = await createKeyRing({ keys: store, clock: { nowMs: () => now }, hashes, log: silent });
   await store.insert(KEY);
 });
 afterEach(async () => {
@@ -99,10 +101,10 @@ const refused = (header: string | undefined) =>
   );
 
 describe("a key", () => {
-  it("opens for its owner, in its scope", async () =>
+  it("authenticates its owner, in its scope", async () =>
     expect(await ring.authenticate(HEADER)).toEqual({ ownerId: "ann", keyId: ID, scope: "API" }));
 
-  it("is asked for again when it was not looked at for too long", async () => {
+  it("is read again when its entry is too old", async () => {
     for (let n = 0; n < 5; n++) await ring.authenticate(HEADER);
     expect(store.state.reads).toBe(1);
     now += LIMITS.keyCacheMs; // and no timer ran
@@ -115,20 +117,20 @@ describe("a key", () => {
     ["a part of the secret", `Key ${ID}:${SECRET.slice(1)}`],
     ["the stored digest", `Key ${ID}:${KEY.secretSha256}`],
     ["another id", `Key ${ID.replace("a", "b")}:${SECRET}`],
-  ])("does not open with %s", async (_name, header) => expect(await refused(header)).toBe("key_unknown"));
+  ])("is refused with %s", async (_name, header) => expect(await refused(header)).toBe("key_unknown"));
 
-  it("is told apart when it is missing or malformed, without asking the store", async () => {
+  it("is refused as missing or malformed without a read of the store", async () => {
     expect(await refused(undefined)).toBe("key_missing");
     expect(await refused("Key nonsense")).toBe("key_malformed");
     expect(store.state.reads).toBe(0);
   });
 
-  it("with a broken digest in the store opens for nobody", async () => {
+  it("with a broken digest in the store authenticates nobody", async () => {
     await store.insert({ ...KEY, secretSha256: "" });
     expect(await refused(HEADER)).toBe("key_unknown");
   });
 
-  it("in use is asked for once and looked at with all others from then on, however long it is used", async () => {
+  it("in use is read once by itself, and with all others from then on, however long it is used", async () => {
     for (let n = 0; n < 100; n++) {
       await ring.authenticate(HEADER);
       await pass(100);
@@ -137,7 +139,7 @@ describe("a key", () => {
     expect(store.state.checks).toBe(10_000 / LIMITS.keyCheckMs);
   });
 
-  it("that nobody uses is not looked at for ever", async () => {
+  it("that nobody uses any more is not read for ever", async () => {
     await ring.authenticate(HEADER);
     await pass(LIMITS.keyWarmMs + LIMITS.keyCheckMs);
     const { checks } = store.state;
@@ -145,7 +147,7 @@ describe("a key", () => {
     expect(store.state.checks).toBe(checks);
   });
 
-  it("is noted as used, with others and not at once", async () => {
+  it("is recorded as used together with others, not at once", async () => {
     await pass(1_000);
     await ring.authenticate(HEADER);
     const usedAtMs = now;
@@ -160,7 +162,7 @@ describe("a key", () => {
 });
 
 describe("a key that expires", () => {
-  it("opens until that moment, by the store's clock, and says that it has expired only to its holder", async () => {
+  it("is accepted until then, by the store's clock; only its holder learns of its end", async () => {
     await store.insert({ ...KEY, expiresAtMs: now + 10_000 });
     expect(await refused(HEADER)).toBe("accepted");
     await pass(9_999);
@@ -171,7 +173,7 @@ describe("a key that expires", () => {
     expect(await ring.recall(ID)).toBeUndefined();
   });
 
-  it("expires although the store is away", async () => {
+  it("expires although the store is unavailable", async () => {
     await store.insert({ ...KEY, expiresAtMs: now + 10_000 });
     await ring.authenticate(HEADER);
     store.state.away = true;
@@ -183,7 +185,7 @@ describe("a key that expires", () => {
     "is not moved by a clock that jumps by %d ms, and neither is a revocation",
     async (jump) => {
       const day = new Date();
-      const own = await createKeyRing({ keys: store, clock: steadyClock, hashes });
+      const own = await createKeyRing({ keys: store, clock: steadyClock, hashes, log: silent });
       await store.insert({ ...KEY, expiresAtMs: now + 60_000 });
       const opens = () =>
         own.authenticate(HEADER).then(
@@ -206,7 +208,7 @@ describe("a key that was stored in an older way", () => {
   it.each([
     ["as plain SHA-256", PLAIN],
     ["with an older pepper", { ...KEY, ...createKeyHashes([OLD_PEPPER]).digest(SECRET) }],
-  ])("%s opens, and is stored in today's way when it is used, not before", async (_, old) => {
+  ])("%s is accepted, and is stored in today's way when it is used, not before", async (_, old) => {
     await store.insert(old);
     expect(await refused(`Key ${ID}:wrong`)).toBe("key_unknown");
     expect(store.keys.get(ID)).toEqual(old);
@@ -216,11 +218,12 @@ describe("a key that was stored in an older way", () => {
     expect(store.state.rehashes).toBe(1);
   });
 
-  it("does not go to and fro between gateways that are given the peppers in another order", async () => {
+  it("does not alternate between gateways that have the peppers in another order", async () => {
     const other = await createKeyRing({
       keys: store,
       clock: { nowMs: () => now },
       hashes: createKeyHashes([OLD_PEPPER, "a pepper of today"]),
+      log: silent,
     });
     for (let n = 0; n < 50; n++) {
       await ring.authenticate(HEADER);
@@ -230,7 +233,7 @@ describe("a key that was stored in an older way", () => {
     await other[Symbol.asyncDispose]();
   });
 
-  it("with a pepper that is not here is told so, not called unknown", async () => {
+  it("with a pepper that this process lacks is refused as such, not as unknown", async () => {
     await store.insert({ ...KEY, ...createKeyHashes(["a pepper that was lost"]).digest(SECRET) });
     await expect(ring.authenticate(HEADER)).rejects.toMatchObject({
       code: "key_pepper_missing",
@@ -240,14 +243,14 @@ describe("a key that was stored in an older way", () => {
 });
 
 describe("a revoked key", () => {
-  it("is refused at once where the store's word arrives", async () => {
+  it("is refused at once where the announcement arrives", async () => {
     await ring.authenticate(HEADER);
     await store.revoke(ID, now);
     expect(await refused(HEADER)).toBe("key_unknown");
   });
 
   it.each([0, 300, 600, 900])(
-    "is refused within two seconds where it does not, revoked %d ms after a look and used all the time",
+    "is refused within two seconds where it does not, revoked %d ms after a read and used all the time",
     async (ms) => {
       await ring.authenticate(HEADER);
       await pass(5 * LIMITS.keyCheckMs + ms);
@@ -259,21 +262,21 @@ describe("a revoked key", () => {
     },
   );
 
-  it("is not remembered from a reading that was under way when it was revoked", async () => {
+  it("is not kept from a read that was under way when it was revoked", async () => {
     let answer: ((key: FoundKey) => void) | undefined;
     const slow = { ...store, find: () => new Promise<FoundKey>((resolve) => (answer = resolve)) };
-    const own = await createKeyRing({ keys: slow, clock: { nowMs: () => now }, hashes });
+    const own = await createKeyRing({ keys: slow, clock: { nowMs: () => now }, hashes, log: silent });
     const first = own.authenticate(HEADER);
     await store.revoke(ID, now);
     answer?.(KEY);
-    await first; // it was asked for before
+    await first; // its read began before the revocation
     const second = own.authenticate(HEADER);
     answer?.({ ...KEY, revokedAtMs: now });
     await expect(second).rejects.toMatchObject({ code: "key_unknown" });
     await own[Symbol.asyncDispose]();
   });
 
-  it("stays refused while the store is away", async () => {
+  it("stays refused while the store is unavailable", async () => {
     await store.revoke(ID, now);
     expect(await refused(HEADER)).toBe("key_unknown");
     store.state.away = true;
@@ -283,7 +286,7 @@ describe("a revoked key", () => {
 });
 
 describe("a key that was made a moment ago", () => {
-  it("opens although it was asked for before it was there", async () => {
+  it("is accepted although it was looked up before it existed", async () => {
     const header = HEADER.replace("a:", "b:");
     expect(await refused(header)).toBe("key_unknown");
     await store.insert({ ...KEY, keyId: ID.replace(/a$/, "b") });
@@ -291,8 +294,8 @@ describe("a key that was made a moment ago", () => {
   });
 });
 
-describe("while the store is away", () => {
-  it("a key that was seen lately still opens, with its secret only", async () => {
+describe("while the store is unavailable", () => {
+  it("accepts a key that was read lately, with its secret only", async () => {
     await ring.authenticate(HEADER);
     store.state.away = true;
     now += LIMITS.keyStaleMs - 1;
@@ -302,13 +305,13 @@ describe("while the store is away", () => {
     expect(await refused(HEADER)).toBe("store_unavailable");
   });
 
-  it("a key that was never seen is not called unknown", async () => {
+  it("does not call a key unknown that was never read", async () => {
     store.state.away = true;
     expect(await refused(HEADER)).toBe("store_unavailable");
   });
 });
 
-it("stops listening and looking when it is disposed", async () => {
+it("stops listening and reading when it is disposed", async () => {
   await ring.authenticate(HEADER);
   expect(store.listeners.size).toBe(1);
   await ring[Symbol.asyncDispose]();
@@ -316,7 +319,7 @@ it("stops listening and looking when it is disposed", async () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
-it("ten thousand keys a second are tried: those in use stay warm, and what is remembered of the others has a bound", async () => {
+it("keeps the keys in use while ten thousand others a second are tried, in bounded memory", async () => {
   const id = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`;
   await ring.authenticate(HEADER);
   const attempt = async (from: number): Promise<void> => {
@@ -330,10 +333,10 @@ it("ten thousand keys a second are tried: those in use stay warm, and what is re
   for (let second = 1; second < 6; second++) await attempt(second * 10_000);
   global.gc?.();
   expect(process.memoryUsage().heapUsed - before).toBeLessThan(64 * 1024 * 1024);
-  expect(store.state.reads).toBe(1 + 60_000); // each of the tried once, that in use never again
+  expect(store.state.reads).toBe(1 + 60_000); // each tried key once, the one in use never again
 });
 
-it("more keys than can be remembered are in use: the oldest is asked for again", async () => {
+it("evicts the least recently used key when more are in use than it keeps", async () => {
   const id = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`;
   for (let n = 0; n <= LIMITS.keysRememberedMax; n++) {
     store.keys.set(id(n), { ...KEY, keyId: id(n) });
@@ -346,9 +349,9 @@ it("more keys than can be remembered are in use: the oldest is asked for again",
   expect(store.state.reads).toBe(reads + 1);
 });
 
-it("too many look-ups at once are told to come back", async () => {
+it("rejects with store_unavailable when too many look-ups run at once", async () => {
   const never = { ...store, find: () => new Promise<never>(() => {}) };
-  const own = await createKeyRing({ keys: never, clock: { nowMs: () => now }, hashes });
+  const own = await createKeyRing({ keys: never, clock: { nowMs: () => now }, hashes, log: silent });
   for (let n = 0; n < LIMITS.keyAsksMax; n++) void own.recall(`key ${n}`);
   await expect(own.recall("one more")).rejects.toMatchObject({ code: "store_unavailable" });
   await own[Symbol.asyncDispose]();

@@ -1,88 +1,98 @@
+import { LRUCache } from "lru-cache";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { Key, Scope } from "../../core/owners/key.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
-import type { KeyStore } from "../../core/owners/key-store.ts";
+import type { Log } from "../../core/operations/log.ts";
+import type { Key, Scope } from "../../core/owners/key.ts";
+import type { FoundKey, KeyStore } from "../../core/owners/key-store.ts";
 import { readAuthorization } from "../../fal/authorization.ts";
+import { KeyCache } from "./key-cache.ts";
 import type { KeyHashes } from "./key-hashes.ts";
-import { createKeyMemory } from "./key-cache.ts";
 
+/** The owner and key on whose behalf a call is made. */
 export interface Caller {
   ownerId: string;
   keyId: string;
   scope: Scope;
 }
 
+/** Authenticates callers by their keys. */
 export interface KeyRing {
   /**
-   * Who an `Authorization` header speaks for.
+   * Finds the caller of an `Authorization` header.
    *
    * Rejects with `key_missing`, `key_malformed`, `key_unknown` (also for a revoked key or a wrong secret),
    * `key_expired`, `key_pepper_missing` when this process lacks the pepper it was stored with, or
-   * `store_unavailable` when Postgres is away and the key was not seen lately.
+   * `store_unavailable` when Postgres cannot be reached and the key was not read lately.
    *
-   * @param app named in the sentence that says authentication is required
+   * @param app named in the sentence that asks for authentication
    */
   authenticate(authorization: string | undefined, app?: string): Promise<Caller>;
 
   /**
-   * Who a key speaks for that was authenticated before (a token names it); `undefined` when it is unknown,
-   * was revoked since, or has expired.
+   * Finds the caller of a key that was authenticated before, as a token names it. `undefined` when the key is
+   * unknown, revoked or expired.
    */
   recall(keyId: string): Promise<Caller | undefined>;
 }
 
 /**
- * Authenticates from memory (`createKeyMemory`). A key whose secret is stored in an older way is stored in
- * today's when it is used.
+ * Authenticates from memory (`KeyCache`). A key whose secret is stored in an older way is stored in today's
+ * way when it is used.
  *
- * @param clock measures ages only; give it one that nobody sets
+ * @param clock measures ages only: a clock that nobody sets
  */
 export async function createKeyRing({
   keys,
   clock,
   hashes,
+  log,
 }: {
   keys: KeyStore;
   clock: Clock;
   hashes: KeyHashes;
+  log: Log;
 }): Promise<KeyRing & AsyncDisposable> {
-  const memory = await createKeyMemory({ keys, clock });
-
-  /**
-   * When each was last stored anew from here: while peppers are exchanged, two gateways may each have another
-   * newest one.
-   */
-  const rehashed = new Map<string, number>();
-  const rehash = (key: Key, secret: string): void => {
-    const now = clock.nowMs();
-    if (now - (rehashed.get(key.keyId) ?? Number.NEGATIVE_INFINITY) < LIMITS.keyRehashMs) return;
-    if (rehashed.size >= LIMITS.keysRememberedMax) rehashed.clear();
-    rehashed.set(key.keyId, now);
-    keys.rehash(key.keyId, key, hashes.digest(secret)).catch(() => {}); // a later use tries again
-  };
-
+  const cache = await KeyCache.start({ keys, clock, log });
+  const rehash = createRehash({ keys, clock, hashes });
   return {
     async authenticate(authorization, app) {
       const { keyId, secret } = readAuthorization(authorization, app);
-      const found = await memory.find(keyId);
-      // One that is not there takes the time of one that is.
-      const matches = hashes.matches(found?.key ?? NOBODY, secret);
+      const found = await cache.find(keyId);
+      // An unknown key takes as long as a known one with a wrong secret.
+      const matches = hashes.matches(found?.key ?? NO_KEY, secret);
       if (!found || !matches || found.key.revokedAtMs !== undefined) throw new TemperaError("key_unknown");
-      if (found.expired()) throw new TemperaError("key_expired");
-      const { key } = found;
-      memory.used(keyId);
-      if (!hashes.isCurrent(key)) rehash(key, secret);
-      return { ownerId: key.ownerId, keyId: key.keyId, scope: key.scope };
+      if (found.isExpired()) throw new TemperaError("key_expired");
+      cache.noteUse(keyId);
+      if (!hashes.isCurrent(found.key)) rehash(found.key, secret);
+      return callerOf(found.key);
     },
     async recall(keyId) {
-      const found = await memory.find(keyId);
-      if (!found || found.key.revokedAtMs !== undefined || found.expired()) return undefined;
-      return { ownerId: found.key.ownerId, keyId: found.key.keyId, scope: found.key.scope };
+      const found = await cache.find(keyId);
+      if (!found || found.key.revokedAtMs !== undefined || found.isExpired()) return undefined;
+      return callerOf(found.key);
     },
-    [Symbol.asyncDispose]: () => memory[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => cache[Symbol.asyncDispose](),
   };
 }
 
 /** No secret has this digest. */
-const NOBODY = { secretSha256: "" };
+const NO_KEY = { secretSha256: "" };
+
+function callerOf({ ownerId, keyId, scope }: FoundKey): Caller {
+  return { ownerId, keyId, scope };
+}
+
+/**
+ * Makes the function that stores a key's secret in today's way, at most once per `LIMITS.keyRehashMs`: while
+ * peppers are exchanged, two gateways may disagree about the newest one.
+ */
+function createRehash({ keys, clock, hashes }: { keys: KeyStore; clock: Clock; hashes: KeyHashes }) {
+  const rehashedAtMs = new LRUCache<string, number>({ max: LIMITS.keysRememberedMax });
+  return function rehash(key: Key, secret: string): void {
+    const nowMs = clock.nowMs();
+    if (nowMs - (rehashedAtMs.get(key.keyId) ?? Number.NEGATIVE_INFINITY) < LIMITS.keyRehashMs) return;
+    rehashedAtMs.set(key.keyId, nowMs);
+    keys.rehash(key.keyId, key, hashes.digest(secret)).catch(() => {}); // the next use tries again
+  };
+}

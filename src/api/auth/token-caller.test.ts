@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { tokenAllows } from "./token-caller.ts";
 
-describe("what a token opens", () => {
+describe("a token", () => {
   it.each([
     ["lcm", "fal-ai/lcm/realtime"],
     ["lcm", "fal-ai/lcm"],
@@ -17,7 +17,7 @@ describe("what a token opens", () => {
     ["stream", "tempera/stream/stream"],
     ["realtime", "tempera/realtime"],
     ["workflows/u/stream", "workflows/u/stream/realtime"],
-  ])("%s opens %s", (allowed, path) => expect(tokenAllows(allowed, path)).toBe(true));
+  ])("for %s permits %s", (allowed, path) => expect(tokenAllows(allowed, path)).toBe(true));
 
   it.each([
     ["lcm", "fal-ai/flux/realtime"],
@@ -34,5 +34,5 @@ describe("what a token opens", () => {
     ["tempera/realtime", "tempera/lcm/realtime"],
     ["workflows/u/stream", "workflows/u/n/realtime"],
     ["stream", "tempera/lcm/stream"],
-  ])("%s does not open %s", (allowed, path) => expect(tokenAllows(allowed, path)).toBe(false));
+  ])("for %s does not permit %s", (allowed, path) => expect(tokenAllows(allowed, path)).toBe(false));
 });

@@ -1,37 +1,35 @@
-import { appLength, pathSegments } from "../../core/models/endpoint.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { appLength, pathSegments } from "../../core/models/endpoint.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { Caller } from "./key-ring.ts";
 
-/**
- * What fal's clients put behind an endpoint when they ask for a token, and callers behind the endpoint they
- * mean.
- */
+/** Segments that fal's clients and their callers may append to the endpoint that they mean. */
 const SUFFIXES = new Set(["realtime", "stream"]);
 
 /**
- * The endpoint behind which they stand. An app may be called `stream` itself: only what comes after the app
- * is one of them.
+ * Removes these suffixes from a path and returns its segments. An app may be named `stream` itself, so only a
+ * segment after the app is a suffix.
  */
-const named = (path: string): string[] => {
+function endpointSegments(path: string): string[] {
   const segments = pathSegments(path);
   while (segments.length > appLength(segments) && SUFFIXES.has(segments.at(-1) ?? "")) segments.pop();
   return segments;
-};
+}
 
 /**
- * Whether a token that names `allowed` opens `path`. fal's clients name the alias alone, people the app or
- * the full id (contract §5.2): `lcm`, `fal-ai/lcm` and `fal-ai/lcm/realtime` all open `fal-ai/lcm/realtime`.
+ * Tells whether a token that names `allowed` permits calls to `path`. fal's clients name the alias alone,
+ * people the app or the full id (contract §5.2): `lcm`, `fal-ai/lcm` and `fal-ai/lcm/realtime` all permit
+ * `fal-ai/lcm/realtime`.
  */
 export function tokenAllows(allowed: string, path: string): boolean {
-  const [wanted, segments] = [named(allowed), named(path)];
+  const [wanted, segments] = [endpointSegments(allowed), endpointSegments(path)];
   if (wanted.length === 0) return false;
   if (wanted.length === 1) return wanted[0] === segments[appLength(segments) - 1];
   return wanted.every((segment, i) => segment === segments[i]);
 }
 
 /**
- * Who a `fal_jwt_token` speaks for on an endpoint (the path below `/run` as it was sent will do).
+ * Finds the caller of a `fal_jwt_token`, for an endpoint or for the raw path below `/run`.
  *
  * Rejects with `token_invalid` (forged, expired, key revoked), `token_forbidden` (for another app),
  * `store_unavailable`.

@@ -2,15 +2,15 @@ import type { Context, Hono } from "hono";
 import { LIMITS } from "../../core/limits.ts";
 import { TREES } from "../../fal/index.ts";
 import { readTokenRequest } from "../../fal/tokens.ts";
-import { answerJson } from "../http/answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { answerJson } from "../http/answer-json.ts";
 import { methodNotAllowed } from "../http/method-not-allowed.ts";
 import { readJsonBody } from "../http/read-body.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
 
 /**
- * App tokens (contract §5.2): `POST /rest/tokens/` answers the JWT as a JSON string, `/rest/tokens/realtime`
- * as `{token}`. 401 without a key, 422 for what is not asked for properly.
+ * Adds the routes of app tokens (contract §5.2): `POST /rest/tokens/` answers the JWT as a JSON string,
+ * `/rest/tokens/realtime` as `{token}`. 401 without a key, 422 for an invalid request.
  */
 export function tokenRoutes(app: Hono, api: ApiDependencies): void {
   const issue = async (c: Context): Promise<string> => {

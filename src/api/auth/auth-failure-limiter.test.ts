@@ -2,7 +2,7 @@ import { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
 import { LIMITS } from "../../core/limits.ts";
 import { answerError } from "../http/answer-error.ts";
-import { createKeyGuard } from "./key-guard.ts";
+import { createAuthFailureLimiter } from "./auth-failure-limiter.ts";
 
 const GOOD = "6f1c2b3a-0000-4000-8000-00000000000a";
 const idOf = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`;
@@ -15,7 +15,7 @@ beforeEach(() => {
   now = 0;
   lookups = 0;
   app = new Hono();
-  app.use(createKeyGuard({ nowMs: () => now }));
+  app.use(createAuthFailureLimiter({ nowMs: () => now }));
   app.get("/", (c) => {
     lookups++;
     return c.req.header("authorization") === `Key ${GOOD}:secret` ? c.text("ok") : c.text("no", 401);
@@ -31,8 +31,8 @@ const tryMany = async (count: number, address?: string) => {
   for (let n = 0; n < count; n++) await call(`Key ${idOf(n)}:x`, address);
 };
 
-describe("an address that tries keys", () => {
-  it("is refused without a look-up after so many wrong ones, and told when to come back", async () => {
+describe("an address that guesses keys", () => {
+  it("is refused without a look-up after too many wrong ones, with the time to wait", async () => {
     await tryMany(LIMITS.wrongKeysMax);
     lookups = 0;
     const refused = await call(`Key ${idOf(9999)}:x`);
@@ -44,7 +44,7 @@ describe("an address that tries keys", () => {
     expect((await call(`Key ${GOOD}:secret`)).status).toBe(200);
   }, 30_000);
 
-  it("does not lock out others: neither other addresses, nor a key at the same address that has worked before", async () => {
+  it("locks out neither other addresses nor a key at the same address that was accepted before", async () => {
     expect((await call(`Key ${GOOD}:secret`)).status).toBe(200);
     await tryMany(LIMITS.wrongKeysMax);
     expect((await call(`Key ${GOOD}:secret`)).status).toBe(200);
@@ -52,7 +52,7 @@ describe("an address that tries keys", () => {
     expect((await call(undefined)).status).toBe(401);
   });
 
-  it("is one /64 of IPv6, and the same address however it is written", async () => {
+  it("is a /64 of IPv6, and the same address in every spelling", async () => {
     await tryMany(LIMITS.wrongKeysMax, "2001:db8:1:2::1");
     expect((await call(`Key ${idOf(1)}:x`, "2001:db8:1:2:ffff::7")).status).toBe(429);
     expect((await call(`Key ${idOf(1)}:x`, "2001:db8:1:3::1")).status).toBe(401);
@@ -63,7 +63,7 @@ describe("an address that tries keys", () => {
     expect((await call(`Key ${idOf(1)}:x`, "192.0.2.9")).status).toBe(429);
   });
 
-  it("is not watched for calls that were made from within this process", async () => {
+  it("does not count calls from within this process", async () => {
     for (let n = 0; n < LIMITS.wrongKeysMax + 1; n++)
       expect((await app.request("/", { headers: { authorization: `Key ${idOf(n)}:x` } })).status).toBe(401);
   });
