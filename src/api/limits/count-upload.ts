@@ -1,16 +1,17 @@
 import type { ApiDependencies } from "../dependencies.ts";
 
 /**
- * Takes bytes in on an owner's account. Rejects with `upload_limit`; what does not come about is not counted.
+ * Runs an upload and counts its bytes by the owner's limits; a failed one does not count. Rejects with
+ * `upload_limit`, or as `upload` does.
  */
 export async function countUpload<T>(
   { limits }: Pick<ApiDependencies, "limits">,
   { ownerId, bytes }: { ownerId: string; bytes: number },
-  work: () => Promise<T>,
+  upload: () => Promise<T>,
 ): Promise<T> {
-  const giveBack = await limits.upload(ownerId, bytes);
+  const giveBack = await limits.countUploadBytes(ownerId, bytes);
   try {
-    return await work();
+    return await upload();
   } catch (error) {
     giveBack();
     throw error;

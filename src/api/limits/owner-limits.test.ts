@@ -1,32 +1,32 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { createMemoryQuotas } from "../../adapters/memory/quotas.ts";
-import type { CallerAllowance } from "../../core/owners/plan-store.ts";
+import type { CallerLimits } from "../../core/owners/plan-store.ts";
 import type { Quota, Quotas } from "../../core/owners/quotas.ts";
 import { createOwnerLimits, type OwnerLimits, rateWindow } from "./owner-limits.ts";
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 const CALLER = { ownerId: "ann", keyId: "k1", scope: "API" as const };
 
-let allowance: CallerAllowance;
-let asked: Quota[];
+let limitsOfCaller: CallerLimits;
+let counted: Quota[];
 let limits: OwnerLimits;
 beforeEach(() => {
-  allowance = { owner: {}, key: {} };
-  asked = [];
+  limitsOfCaller = { owner: {}, key: {} };
+  counted = [];
   const memory = createMemoryQuotas();
   const quotas: Quotas = {
     ...memory,
     take: (quota, points) => {
-      asked.push(quota);
+      counted.push(quota);
       return memory.take(quota, points);
     },
   };
   limits = createOwnerLimits({
-    allowances: { of: async () => allowance },
+    effectiveLimits: { of: async () => limitsOfCaller },
     quotas,
     load: {
-      unfinished: () => Promise.reject(new Error("asked")),
-      spent: () => Promise.reject(new Error("asked")),
+      unfinished: () => Promise.reject(new Error("the stores were counted")),
+      spent: () => Promise.reject(new Error("the stores were counted")),
     },
     log: silent,
   });
@@ -35,7 +35,7 @@ const outcomes = async (count: number): Promise<string[]> => {
   const all = [];
   for (let n = 0; n < count; n++)
     all.push(
-      await limits.call(CALLER).then(
+      await limits.countCall(CALLER).then(
         () => "taken",
         (error: { code: string }) => error.code,
       ),
@@ -59,25 +59,25 @@ describe("a rate", () => {
 });
 
 describe("calls", () => {
-  it("without a limit ask nobody", async () => {
+  it("need no store without a limit", async () => {
     await outcomes(3);
-    expect(await limits.queue(CALLER)).toBeUndefined();
-    expect(await limits.spend(CALLER, { unit: "image", unitPrice: 1, currency: "USD" })).toBeDefined();
-    (await limits.upload("ann", 1e12))();
-    expect(asked).toEqual([]);
+    expect(await limits.reserveQueued(CALLER)).toBeUndefined();
+    expect(await limits.reserveSpend(CALLER, { unit: "image", unitPrice: 1, currency: "USD" })).toBeDefined();
+    (await limits.countUploadBytes("ann", 1e12))();
+    expect(counted).toEqual([]);
   });
 
-  it("take the steady part, then the burst, then are refused", async () => {
-    allowance.owner = { requestsPerSecond: 0.01, burst: 2 };
+  it("use up the steady part, then the burst, and are refused after that", async () => {
+    limitsOfCaller.owner = { requestsPerSecond: 0.01, burst: 2 };
     expect(await outcomes(4)).toEqual(["taken", "taken", "taken", "rate_limited"]);
-    // The burst is back when the steady rate has made up for it.
-    expect(asked.find(({ name }) => name === "calls:burst")?.windowSeconds).toBe(200);
+    // The burst is back after as long as the steady rate takes for that many calls.
+    expect(counted.find(({ name }) => name === "calls:burst")?.windowSeconds).toBe(200);
   });
 
   it("count for the key and for its owner", async () => {
-    allowance = { owner: { requestsPerSecond: 100 }, key: { requestsPerSecond: 0.01 } };
+    limitsOfCaller = { owner: { requestsPerSecond: 100 }, key: { requestsPerSecond: 0.01 } };
     expect(await outcomes(2)).toEqual(["taken", "rate_limited"]);
-    expect(new Set(asked.map(({ name }) => name))).toEqual(new Set(["calls", "calls:k1"]));
-    await expect(limits.call(CALLER)).rejects.toThrow(/^This key may make 0.01 calls a second/);
+    expect(new Set(counted.map(({ name }) => name))).toEqual(new Set(["calls", "calls:k1"]));
+    await expect(limits.countCall(CALLER)).rejects.toThrow(/^This key may make 0.01 calls a second/);
   });
 });

@@ -1,20 +1,16 @@
+import { LRUCache } from "lru-cache";
 import { LIMITS } from "../../core/limits.ts";
 
-/** Remembers which owners had a call refused within the last `LIMITS.refusedLatelyMs`. */
-export interface RefusedLately {
+/** The owners that had a call refused within the last `LIMITS.refusedLatelyMs`. */
+export interface RecentRefusals {
   add(ownerId: string): void;
   has(ownerId: string): boolean;
 }
 
-export function createRefusedLately(nowMs: () => number = () => performance.now()): RefusedLately {
-  const refusedAtMs = new Map<string, number>();
+export function createRecentRefusals(nowMs: () => number = () => performance.now()): RecentRefusals {
+  const refusedAtMs = new LRUCache<string, number>({ max: LIMITS.allowancesRememberedMax });
   return {
-    add(ownerId) {
-      refusedAtMs.delete(ownerId);
-      if (refusedAtMs.size >= LIMITS.allowancesRememberedMax)
-        refusedAtMs.delete(refusedAtMs.keys().next().value as string);
-      refusedAtMs.set(ownerId, nowMs());
-    },
+    add: (ownerId) => void refusedAtMs.set(ownerId, nowMs()),
     has: (ownerId) =>
       nowMs() - (refusedAtMs.get(ownerId) ?? Number.NEGATIVE_INFINITY) < LIMITS.refusedLatelyMs,
   };

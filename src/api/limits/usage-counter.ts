@@ -1,109 +1,111 @@
+import { LRUCache } from "lru-cache";
 import { errorInfo, isTemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Log } from "../../core/operations/log.ts";
+import type { Reservation } from "./reservations.ts";
 
-/** Something that was taken and counts: from here until the records have it, from then on by them. */
-export interface Held {
-  /** The records have it: the next count includes it. */
-  recorded(): void;
-  /** It did not come about. */
-  drop(): void;
-}
+/**
+ * Counts what an owner has in the stores.
+ *
+ * @param atMost a count beyond this is of no interest, so it may stop there
+ */
+type CountRecords = (ownerId: string, atMost: number) => Promise<number>;
 
-export interface Tally {
-  /** Takes `points` of an owner's, unless that would be more than `max`; then `undefined`. Never rejects. */
-  take(ownerId: string, max: number, points?: number): Promise<Held | undefined>;
-}
-
+/** What is known of one owner's usage. */
 interface Account {
+  /** The last count of the stores. */
   counted: number;
-  /** By a clock that does not jump; `undefined`: never. */
+  /** When that count ended, by `performance.now()`; `undefined` before the first. */
   countedAtMs?: number;
   counting?: Promise<void>;
-  held: Map<Held, { points: number; recorded: boolean }>;
+  /** Reservations that no count includes yet. */
+  reservations: Map<Reservation, { points: number; recorded: boolean }>;
 }
 
-/**
- * Refusals within so many milliseconds of a count go by that count: a flood must not count the records each
- * time.
- */
-const REFUSED_BY_MS = 100;
+/** A refusal goes by a count that is at most this old, so that a flood of calls does not count each time. */
+const REFUSAL_COUNT_AGE_MS = 100;
 
 /**
- * Knows what each owner has of something, without a look at the records with each call: the last count of
- * them, and what was taken here since. Counts again behind a call every `LIMITS.tallyMs`, and before it
- * refuses. What other gateways take within that time is not known here, so the limit is exact with one
- * gateway, and with several it can be passed by what they take within `LIMITS.tallyMs`. While the records
- * cannot be read, the last count stands and what is taken here goes on adding up.
+ * Usage of one kind, for each owner: the last count of the stores plus the reservations made here since, so
+ * that most calls need no query.
+ *
+ * The stores are counted anew behind a call every `LIMITS.tallyMs`, and before a refusal. Other gateways'
+ * reservations are unknown here until the next count. So the limit is exact with one gateway, and several can
+ * exceed it together by what they accept within `LIMITS.tallyMs`. While the stores cannot be read, the last
+ * count stays valid and reservations go on adding up.
  */
-export function createTally({
-  count,
-  log,
-}: {
-  count: (ownerId: string, atMost: number) => Promise<number>;
-  log: Log;
-}): Tally {
-  const accounts = new Map<string, Account>();
+export class UsageCounter {
+  readonly #count: CountRecords;
+  readonly #log: Log;
+  readonly #accounts = new LRUCache<string, Account>({ max: LIMITS.allowancesRememberedMax });
 
-  const accountOf = (ownerId: string): Account => {
-    const known = accounts.get(ownerId);
-    if (known) return known;
-    if (accounts.size >= LIMITS.allowancesRememberedMax)
-      accounts.delete(accounts.keys().next().value as string);
-    const account: Account = { counted: 0, held: new Map() };
-    accounts.set(ownerId, account);
+  constructor({ count, log }: { count: CountRecords; log: Log }) {
+    this.#count = count;
+    this.#log = log;
+  }
+
+  /** Reserves `points`, or returns `undefined` when that would exceed `max`. Never rejects. */
+  async reserve(ownerId: string, max: number, points = 1): Promise<Reservation | undefined> {
+    const account = this.#accountOf(ownerId);
+    const exceeds = (): boolean => usageOf(account) + points > max;
+    const ageMs = performance.now() - (account.countedAtMs ?? Number.NEGATIVE_INFINITY);
+    if (account.countedAtMs === undefined || (exceeds() && ageMs > REFUSAL_COUNT_AGE_MS))
+      await this.#recount(ownerId, account, max);
+    else if (ageMs > LIMITS.tallyMs)
+      this.#recount(ownerId, account, max).catch((error) =>
+        this.#log.error({ ownerId, err: error }, "counting an owner's usage failed"),
+      );
+    return exceeds() ? undefined : addReservation(account, points);
+  }
+
+  #accountOf(ownerId: string): Account {
+    let account = this.#accounts.get(ownerId);
+    if (!account) {
+      account = { counted: 0, reservations: new Map() };
+      this.#accounts.set(ownerId, account);
+    }
     return account;
-  };
+  }
 
-  const recount = (ownerId: string, account: Account, atMost: number): Promise<void> => {
-    account.counting ??= (async () => {
-      // In the count that starts now are those recorded by now. Of what is recorded meanwhile it may be in
-      // both for a moment.
-      const included = [...account.held].flatMap(([held, { recorded }]) => (recorded ? [held] : []));
-      try {
-        account.counted = await count(ownerId, atMost);
-        for (const held of included) account.held.delete(held);
-      } catch (error) {
-        if (!isTemperaError(error)) throw error;
-        log.warn(
-          { ownerId, err: errorInfo(error) },
-          "what an owner has in hand cannot be counted; the last count stands",
-        );
-      } finally {
-        account.countedAtMs = performance.now();
-        delete account.counting;
-      }
-    })();
+  #recount(ownerId: string, account: Account, atMost: number): Promise<void> {
+    account.counting ??= this.#countOnce(ownerId, account, atMost).finally(() => {
+      account.countedAtMs = performance.now();
+      delete account.counting;
+    });
     return account.counting;
-  };
+  }
 
-  const sum = ({ counted, held }: Account): number => {
-    let all = counted;
-    for (const { points } of held.values()) all += points;
-    return all;
-  };
+  async #countOnce(ownerId: string, account: Account, atMost: number): Promise<void> {
+    // The count that starts now includes what is recorded by now. What is recorded while it runs may count
+    // twice until the next count.
+    const included = [...account.reservations].filter(([, { recorded }]) => recorded);
+    try {
+      account.counted = await this.#count(ownerId, atMost);
+      for (const [reservation] of included) account.reservations.delete(reservation);
+    } catch (error) {
+      if (!isTemperaError(error)) throw error;
+      this.#log.warn(
+        { ownerId, err: errorInfo(error) },
+        "an owner's usage cannot be counted; the last count stays valid",
+      );
+    }
+  }
+}
 
-  return {
-    async take(ownerId, max, points = 1) {
-      const account = accountOf(ownerId);
-      const age =
-        account.countedAtMs === undefined
-          ? Number.POSITIVE_INFINITY
-          : performance.now() - account.countedAtMs;
-      if (account.countedAtMs === undefined || (sum(account) + points > max && age > REFUSED_BY_MS))
-        await recount(ownerId, account, max);
-      else if (age > LIMITS.tallyMs)
-        recount(ownerId, account, max).catch((error) => log.error({ ownerId, err: error }, "a count failed"));
-      if (sum(account) + points > max) return undefined;
-      const state = { points, recorded: false };
-      const held: Held = {
-        recorded: () => {
-          state.recorded = true;
-        },
-        drop: () => void account.held.delete(held),
-      };
-      account.held.set(held, state);
-      return held;
+function usageOf({ counted, reservations }: Account): number {
+  let usage = counted;
+  for (const { points } of reservations.values()) usage += points;
+  return usage;
+}
+
+function addReservation({ reservations }: Account, points: number): Reservation {
+  const state = { points, recorded: false };
+  const reservation: Reservation = {
+    markRecorded: () => {
+      state.recorded = true;
     },
+    release: () => void reservations.delete(reservation),
   };
+  reservations.set(reservation, state);
+  return reservation;
 }

@@ -2,28 +2,28 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { PlanChange } from "../../core/owners/plan-store.ts";
-import { type Allowances, createAllowances } from "./owner-quotas.ts";
+import { createEffectiveLimits, type EffectiveLimits } from "./effective-limits.ts";
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 const ANN = { ownerId: "ann", keyId: "k1" };
 
 let reads: number;
 let answer: () => Promise<number | undefined>;
-let tell: (change: PlanChange) => void;
-let allowances: Allowances & AsyncDisposable;
+let announce: (change: PlanChange) => void;
+let effectiveLimits: EffectiveLimits & AsyncDisposable;
 beforeEach(async () => {
   vi.useFakeTimers({ toFake: ["performance"] });
   reads = 0;
   answer = async () => 5;
-  allowances = await createAllowances({
+  effectiveLimits = await createEffectiveLimits({
     plans: {
-      allowanceOf: async () => {
+      limitsOf: async () => {
         reads++;
         const inProgress = await answer();
         return { owner: inProgress === undefined ? {} : { inProgress }, key: {} };
       },
       onChange: async (listener) => {
-        tell = listener;
+        announce = listener;
         return async () => {};
       },
     },
@@ -32,10 +32,10 @@ beforeEach(async () => {
 });
 afterEach(() => vi.useRealTimers());
 const limit = async (caller: { ownerId: string; keyId?: string } = ANN) =>
-  (await allowances.of(caller)).owner.inProgress;
+  (await effectiveLimits.of(caller)).owner.inProgress;
 
-describe("what a caller may use", () => {
-  it("is asked for once, however many ask at once and afterwards", async () => {
+describe("the limits of a caller", () => {
+  it("are read once for all calls, simultaneous and later ones", async () => {
     await Promise.all(Array.from({ length: 10 }, () => limit()));
     for (let n = 0; n < 10; n++) expect(await limit()).toBe(5);
     expect(reads).toBe(1);
@@ -46,35 +46,36 @@ describe("what a caller may use", () => {
     { kind: "key", id: "k1" },
     { kind: "plan", id: "gold" },
     { kind: "unknown" },
-  ])("is asked for again after a change of %j", async (change) => {
+  ])("are read again after a change of %j", async (change) => {
     await limit();
     answer = async () => 7;
-    tell(change);
+    announce(change);
     expect(await limit()).toBe(7);
   });
 
   it.each<PlanChange>([
     { kind: "owner", id: "bob" },
     { kind: "key", id: "k2" },
-  ])("stays known after a change of %j", async (change) => {
+  ])("stay in memory after a change of %j", async (change) => {
     await limit();
-    tell(change);
+    announce(change);
     await limit();
     expect(reads).toBe(1);
   });
 
-  it("that was read before a change is not remembered after it", async () => {
+  it("that were read before a change are not kept after it", async () => {
     let give = (_: number): void => {};
     answer = () => new Promise((resolve) => (give = resolve));
     const early = limit();
-    tell({ kind: "owner", id: "ann" });
+    await expect.poll(() => reads).toBe(1);
+    announce({ kind: "owner", id: "ann" });
     answer = async () => 7;
     give(5);
     await early;
     expect(await limit()).toBe(7);
   });
 
-  it("is asked for again behind the call when no word of it came for long, and a call does not wait for that", async () => {
+  it("are read again behind a call when they are old, and the call does not wait for that", async () => {
     await limit();
     vi.advanceTimersByTime(LIMITS.allowanceCacheMs);
     answer = async () => 7;
@@ -85,8 +86,8 @@ describe("what a caller may use", () => {
   });
 });
 
-describe("while the store is away", () => {
-  it("is what was known last, and is not asked for with every call", async () => {
+describe("while the store is unavailable", () => {
+  it("those read last stay valid, and are not read with every call", async () => {
     await limit();
     answer = () => Promise.reject(new TemperaError("store_unavailable"));
     vi.advanceTimersByTime(LIMITS.allowanceCacheMs);
@@ -98,19 +99,19 @@ describe("while the store is away", () => {
     await expect.poll(() => limit()).toBe(7);
   });
 
-  it("is what was known last, also when that was forgotten: a database that comes and goes lifts no limit", async () => {
+  it("those read last stay valid even after an invalidation: an outage lifts no limit", async () => {
     await limit();
     answer = () => Promise.reject(new TemperaError("store_unavailable"));
-    tell({ kind: "unknown" });
+    announce({ kind: "unknown" });
     expect(await limit()).toBe(5);
-    tell({ kind: "unknown" });
+    announce({ kind: "unknown" });
     expect(await limit()).toBe(5);
     answer = async () => 7;
-    tell({ kind: "owner", id: "ann" });
+    announce({ kind: "owner", id: "ann" });
     expect(await limit()).toBe(7);
   });
 
-  it("is nothing beyond the platform's own limits for somebody unknown, until the store is back", async () => {
+  it("an unknown caller has only the platform's own limits, until the store is back", async () => {
     answer = () => Promise.reject(new TemperaError("store_unavailable"));
     expect(await limit()).toBeUndefined();
     answer = async () => 7;
@@ -120,7 +121,7 @@ describe("while the store is away", () => {
   });
 });
 
-it("remembers no more callers than it may", async () => {
+it("keeps a bounded number of callers", async () => {
   for (let n = 0; n <= LIMITS.allowancesRememberedMax; n++) await limit({ ownerId: `o${n}` });
   const before = reads;
   await limit({ ownerId: "o0" });
