@@ -1,8 +1,8 @@
+import { LiveValue } from "../../core/concurrency/live-value.ts";
 import { errorInfo } from "../../core/errors/tempera-error.ts";
 import type { Lifecycle } from "../../core/files/lifecycle.ts";
-import type { Log } from "../../core/operations/log.ts";
 import type { StorageControl } from "../../core/files/storage-control.ts";
-import { keepInMemory } from "../requests/invalidated-cache.ts";
+import type { Log } from "../../core/operations/log.ts";
 
 /** What an owner's new files get when the call that makes them says nothing. Known without asking anybody. */
 export interface StorageDefaults extends AsyncDisposable {
@@ -23,11 +23,11 @@ export async function createStorageDefaults({
   storage: StorageControl;
   log: Log;
 }): Promise<StorageDefaults> {
-  const all = await keepInMemory({
+  const all = await LiveValue.start({
     read: () => storage.allDefaults(),
     onChange: (listener) => storage.onChange(listener),
     everyMs: REREAD_MS,
-    unread: (error) =>
+    onReadError: (error) =>
       log.warn({ err: errorInfo(error) }, "storage defaults were not read; the ones before stay in force"),
   });
   return {

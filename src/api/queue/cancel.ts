@@ -1,10 +1,10 @@
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { QueuePath } from "../../fal/index.ts";
-import { answerJson } from "../http/answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { answerJson } from "../http/answer-json.ts";
+import { setRequestId } from "../http/request-id.ts";
 import { createFindRequest } from "../requests/find-request.ts";
-import { answerAbout } from "../http/request-id.ts";
 
 /**
  * Cancels a request, waiting or running (contract §2.5). 202 when the cancel was taken, 400
@@ -17,7 +17,7 @@ export const createCancel = (
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
     const found = await findRequest(caller, requestId ?? "");
-    answerAbout(c, found.requestId);
+    setRequestId(c, found.requestId);
     if (found.state === "COMPLETED") throw new TemperaError("request_finished");
     // Temporal first: the durable record. Then the word that reaches the engine within milliseconds.
     if ((await api.jobs.cancel(found.requestId, found.node)) !== "requested")

@@ -1,5 +1,5 @@
-import { PIPELINE_QUEUE } from "../../core/pipelines/pipeline.ts";
 import { type NodeState, nodesOfEvents, nodesOfRecords } from "../../core/pipelines/node-states.ts";
+import { PIPELINE_QUEUE } from "../../core/pipelines/pipeline.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { FoundRequest } from "../requests/find-request.ts";
 

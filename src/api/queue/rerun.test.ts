@@ -1,17 +1,17 @@
 import { Hono } from "hono";
 import { beforeEach, expect, it } from "vitest";
 import type { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { JobSpec } from "../../core/requests/job.ts";
 import type { ClaimName } from "../../core/requests/idempotency-store.ts";
+import type { JobSpec } from "../../core/requests/job.ts";
 import { answerError } from "../http/answer-error.ts";
 import { createRerun } from "./rerun.ts";
 
-const EARLIER = "019a0000-0000-7000-8000-000000000001";
+const PREVIOUS = "019a0000-0000-7000-8000-000000000001";
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
-const earlier = {
-  requestId: EARLIER,
+const previous = {
+  requestId: PREVIOUS,
   ownerId: "ann",
-  endpoint: "ann/film",
+  endpoint: "ann/video",
   version: "1",
   taskQueue: "pipelines",
   priority: "normal",
@@ -30,10 +30,10 @@ beforeEach(() => {
     keyRing: { authenticate: async () => ({ ownerId: "ann", keyId: "k", scope: "API" }) },
     events: {
       snapshot: async (id: string) =>
-        id === EARLIER
-          ? { ...earlier, state: "COMPLETED", attempt: 1, queuedAtMs: 0 }
+        id === PREVIOUS
+          ? { ...previous, state: "COMPLETED", attempt: 1, queuedAtMs: 0 }
           : started.some(({ requestId }) => requestId === id)
-            ? { ...earlier, requestId: id, state: "IN_PROGRESS", attempt: 1, queuedAtMs: 0 }
+            ? { ...previous, requestId: id, state: "IN_PROGRESS", attempt: 1, queuedAtMs: 0 }
             : undefined,
       append: async () => {},
       position: async () => 0,
@@ -46,27 +46,27 @@ beforeEach(() => {
       cancel: async () => "unknown",
     },
     claims: {
-      claim: async ({ ownerId, key }: ClaimName, asked: { fingerprint: string; requestId?: string }) => {
+      claim: async ({ ownerId, key }: ClaimName, wanted: { fingerprint: string; requestId?: string }) => {
         const name = `${ownerId} ${key}`;
-        const standing = claims.get(name);
-        if (standing) return { mine: false, ...standing, ageMs: 0 };
+        const existing = claims.get(name);
+        if (existing) return { isOwn: false, ...existing, ageMs: 0 };
         const claim = {
-          requestId: asked.requestId ?? "019a0000-0000-7000-8000-00000000000c",
-          fingerprint: asked.fingerprint,
+          requestId: wanted.requestId ?? "019a0000-0000-7000-8000-00000000000c",
+          fingerprint: wanted.fingerprint,
         };
         claims.set(name, claim);
-        return { mine: true, ...claim, ageMs: 0 };
+        return { isOwn: true, ...claim, ageMs: 0 };
       },
       release: async ({ ownerId, key }: ClaimName) => void claims.delete(`${ownerId} ${key}`),
       share: async () => true,
     },
     limits: {
-      call: async () => {},
-      queue: async () => undefined,
-      spend: async () => undefined,
+      countCall: async () => {},
+      reserveQueued: async () => undefined,
+      reserveSpend: async () => undefined,
       of: async () => ({ owner: {}, key: {} }),
     },
-    pipelineRuns: { find: async () => ({ job: earlier }), nodes: async () => [] },
+    pipelineRuns: { find: async () => ({ job: previous }), nodes: async () => [] },
     registry: { pipelines: () => [] },
     findPipeline: async () => undefined,
     flags: { isOn: (kind: string, name: string) => !off.includes(`${kind} ${name}`) },
@@ -79,13 +79,13 @@ beforeEach(() => {
     webhookOf: (url?: string) => url && { url },
   } as never);
   app = new Hono();
-  app.post("/again", (c) => rerun(c, { endpoint: "ann/film", requestId: EARLIER } as never));
+  app.post("/again", (c) => rerun(c, { endpoint: "ann/video", requestId: PREVIOUS } as never));
   app.onError((error, c) => answerError(c, error as TemperaError, { log: silent }));
 });
 const again = (body: object = {}, headers: Record<string, string> = {}, query = "") =>
   app.request(`http://localhost/again${query}`, { method: "POST", body: JSON.stringify(body), headers });
 
-it("with an idempotency key starts once, and is answered with itself afterwards", async () => {
+it("starts a rerun with an idempotency key once, and answers later calls with it", async () => {
   const headers = { "idempotency-key": "once" };
   const first = await again({ from: undefined }, headers);
   expect(first.status).toBe(200);
@@ -100,14 +100,14 @@ it("with an idempotency key starts once, and is answered with itself afterwards"
   expect(JSON.stringify(await other.json())).toContain(started[0]?.requestId);
 });
 
-it("that is refused leaves its idempotency key free", async () => {
+it("leaves the idempotency key of a refused rerun free", async () => {
   const headers = { "idempotency-key": "once" };
   expect((await again({ overrides: { input: { nothing: 1 } } }, headers)).status).toBe(422);
   expect((await again({ overrides: { input: { prompt: "b" } } }, headers)).status).toBe(200);
   expect(started).toHaveLength(1);
 });
 
-it("keeps input and output no longer than a submit does, when its caller says so", async () => {
+it("stores neither input nor output when the caller says so, as a submit does", async () => {
   expect((await again({}, { "x-fal-store-io": "0" })).status).toBe(200);
   expect(started).toMatchObject([
     { storeIo: false, input: { ref: expect.stringContaining(started[0]?.requestId as string) } },
@@ -115,9 +115,9 @@ it("keeps input and output no longer than a submit does, when its caller says so
 });
 
 it.each([
-  ["workflow ann/film", ""],
+  ["workflow ann/video", ""],
   ["behaviour webhooks", "?fal_webhook=http://receiver"],
-])("does not go round the flag of a %s", async (flag, query) => {
+])("refuses a rerun that the flag of a %s forbids", async (flag, query) => {
   off = [flag];
   const answer = await again({}, {}, query);
   expect(answer.status).toBe(403);

@@ -2,11 +2,11 @@ import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { isRequestId, type Outcome } from "../../core/requests/request.ts";
 import type { QueuePath } from "../../fal/index.ts";
-import { answerOutcome } from "../requests/answer-outcome.ts";
-import type { ApiDependencies } from "../dependencies.ts";
-import { createFindRequest } from "../requests/find-request.ts";
 import type { Caller } from "../auth/key-ring.ts";
-import { answerAbout } from "../http/request-id.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+import { setRequestId } from "../http/request-id.ts";
+import { answerOutcome } from "../requests/answer-outcome.ts";
+import { createFindRequest } from "../requests/find-request.ts";
 
 /**
  * Answers a finished request with what its model gave: the bare output, or its error with the error's own
@@ -23,14 +23,14 @@ export const createResult = (
     const id = (requestId ?? "").toLowerCase();
     const ended = isRequestId(id) ? await api.events.outcome(id).catch(() => undefined) : undefined;
     if (ended && ended.snapshot.ownerId !== caller.ownerId) throw new TemperaError("request_unknown");
-    if (ended) answerAbout(c, ended.snapshot.requestId);
+    if (ended) setRequestId(c, ended.snapshot.requestId);
     const outcome = ended?.outcome ?? (await longWay(c, caller, id));
     return answerOutcome(c, api, outcome);
   };
 
   async function longWay(c: Context, caller: Caller, id: string): Promise<Outcome> {
     const found = await findRequest(caller, id);
-    answerAbout(c, found.requestId);
+    setRequestId(c, found.requestId);
     if (found.state !== "COMPLETED") throw new TemperaError("request_unfinished");
     const known =
       found.outcome ??

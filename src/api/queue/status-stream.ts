@@ -1,16 +1,15 @@
 import type { Context } from "hono";
+import { sleep } from "../../core/concurrency/sleep.ts";
 import { isTemperaError } from "../../core/errors/tempera-error.ts";
-import { isAfter } from "../../core/requests/event-id.ts";
-import { advance, asLogLine, type LoggedEvent } from "../../core/requests/events.ts";
-import { readLogLines } from "../../core/requests/log-lines.ts";
-import { pause } from "../../core/concurrency/sleep.ts";
 import { afterEvent, type NodeState, nodesOfEvents } from "../../core/pipelines/node-states.ts";
+import { isAfter, advance, asLogLine, type LoggedEvent } from "../../core/requests/events.ts";
+import { readLogLines } from "../../core/requests/event-log.ts";
 import { type QueuePath, SSE_HEADERS, sseEvent, statusBody, wantsLogs, wantsNodes } from "../../fal/index.ts";
-import { addressOf } from "../http/address.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { createFindRequest, type FoundRequest } from "../requests/find-request.ts";
-import { answerAbout, REQUEST_ID_HEADER } from "../http/request-id.ts";
+import { addressOf } from "../http/address.ts";
+import { REQUEST_ID_HEADER, setRequestId } from "../http/request-id.ts";
 import { sseStream } from "../http/sse-stream.ts";
+import { createFindRequest, type FoundRequest } from "../requests/find-request.ts";
 import { createFindNodes, isPipeline } from "./pipeline-status.ts";
 import { statusView } from "./status.ts";
 
@@ -36,7 +35,7 @@ export const createStatusStream = (
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
     const found = await findRequest(caller, requestId ?? "");
-    answerAbout(c, found.requestId);
+    setRequestId(c, found.requestId);
     const address = addressOf(c, "queue", api.publicUrl);
     const withLogs = wantsLogs(c.req.query("logs"));
     const withNodes = wantsNodes(c.req.query("nodes")) && isPipeline(found);
@@ -156,7 +155,7 @@ export const createStatusStream = (
           );
           if (current.state === "COMPLETED") return;
         }
-        await pause(POLL_MS, gone.signal);
+        await sleep(POLL_MS, gone.signal).catch(() => {});
       }
     }
 

@@ -1,7 +1,7 @@
 import type { Context } from "hono";
-import type { LoggedEvent } from "../../core/requests/events.ts";
-import { readLogLines } from "../../core/requests/log-lines.ts";
 import type { NodeState } from "../../core/pipelines/node-states.ts";
+import type { LoggedEvent } from "../../core/requests/events.ts";
+import { readLogLines } from "../../core/requests/event-log.ts";
 import {
   type QueuePath,
   type StatusView,
@@ -10,11 +10,11 @@ import {
   wantsLogs,
   wantsNodes,
 } from "../../fal/index.ts";
+import type { ApiDependencies } from "../dependencies.ts";
 import { addressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
-import type { ApiDependencies } from "../dependencies.ts";
+import { setRequestId } from "../http/request-id.ts";
 import { createFindRequest, type FoundRequest } from "../requests/find-request.ts";
-import { answerAbout } from "../http/request-id.ts";
 import { createFindNodes } from "./pipeline-status.ts";
 
 /**
@@ -36,7 +36,7 @@ export const createStatus = (
       ? (found.logs ?? (await readLogLines(api.events, found.requestId)))
       : undefined;
     const nodes = wantsNodes(c.req.query("nodes")) ? await findNodes(found) : undefined;
-    answerAbout(c, found.requestId);
+    setRequestId(c, found.requestId);
     return answerJson(
       c,
       statusBody(addressOf(c, "queue", api.publicUrl), statusView(found, logs, nodes)),

@@ -1,24 +1,28 @@
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { JsonObject } from "../../core/json/json.ts";
-import type { Outcome } from "../../core/requests/request.ts";
 import { retrieve } from "../../core/files/stored-value.ts";
+import type { JsonObject } from "../../core/json/json.ts";
 import { unitsOf } from "../../core/owners/usage.ts";
+import type { Outcome } from "../../core/requests/request.ts";
 import { CACHE_HEADER, falError } from "../../fal/index.ts";
-import { answerJson } from "../http/answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { answerJson } from "../http/answer-json.ts";
 
-/** Answers with what a model gave: the bare output, or its error with the error's own status. */
+/**
+ * Answers with a model's outcome: the bare output, or its error with the error's own status.
+ *
+ * @param extraHeaders added to those of the outcome
+ */
 export async function answerOutcome(
   c: Context,
   { objects }: Pick<ApiDependencies, "objects">,
   outcome: Outcome,
-  more: Record<string, string> = {},
+  extraHeaders: Record<string, string> = {},
 ): Promise<Response> {
   if (outcome.ok) {
     const { output, cache } = outcome;
     const value = await retrieve<JsonObject>(objects, output).catch(async (error) => {
-      // Deleted on purpose, or its time has passed: nobody has to try again.
+      // Deleted on purpose, or its retention time has passed: trying again would not help.
       if ("ref" in output && !(await objects.head(output.ref)))
         throw new TemperaError("payload_gone", undefined, { cause: error });
       throw error;
@@ -26,7 +30,7 @@ export async function answerOutcome(
     const headers = {
       "x-fal-billable-units": String(unitsOf(outcome)),
       ...(cache && { [CACHE_HEADER]: cache }),
-      ...more,
+      ...extraHeaders,
     };
     return answerJson(c, value, 200, headers);
   }
@@ -34,6 +38,6 @@ export async function answerOutcome(
   return answerJson(c, body, status, {
     ...headers,
     "x-fal-billable-units": String(unitsOf(outcome)),
-    ...more,
+    ...extraHeaders,
   });
 }

@@ -2,10 +2,10 @@ import { expect, it } from "vitest";
 import type { Flags } from "../../core/models/flags.ts";
 import type { Registry } from "../../registry/registry.ts";
 import { EXECUTION } from "../pipelines/execution.ts";
-import { callerRoute } from "./caller-route.ts";
+import { findCallerRoute } from "./caller-route.ts";
 
 const route = (endpoint: string, off: string[] = []) =>
-  callerRoute(
+  findCallerRoute(
     {
       registry: { route: () => undefined, hasApp: () => false } as unknown as Registry,
       findPipeline: async () => undefined,
@@ -18,6 +18,6 @@ const route = (endpoint: string, off: string[] = []) =>
 it("workflows that come with a call have a route of their own, which a flag can switch off", async () => {
   expect(await route("workflows/execute")).toBe(EXECUTION);
   await expect(route("workflows/execute", ["workflow workflows/execute"])).rejects.toMatchObject({
-    code: "switched_off",
+    code: "disabled_by_operator",
   });
 });

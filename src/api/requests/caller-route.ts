@@ -1,13 +1,13 @@
-import { appOf, EXECUTE } from "../../core/models/endpoint.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { appOf, EXECUTE } from "../../core/models/endpoint.ts";
 import type { Behaviour, Flags } from "../../core/models/flags.ts";
 import type { FindPipeline, Registry, Route } from "../../registry/registry.ts";
 import { EXECUTION } from "../pipelines/execution.ts";
 
 /**
- * The route of an endpoint of the registry. Throws `endpoint_unknown` or `path_unknown`.
+ * Finds the route of an endpoint in the registry. Throws `endpoint_unknown` or `path_unknown`.
  *
- * @param requestId decides which version of a rollout it is; absent: the older one
+ * @param requestId decides the version during a rollout; absent means the older version
  */
 function routeOf(registry: Registry, endpoint: string, requestId?: string): Route {
   const route = registry.route(endpoint, requestId);
@@ -18,32 +18,35 @@ function routeOf(registry: Registry, endpoint: string, requestId?: string): Rout
   throw new TemperaError("path_unknown", `Path /${endpoint.slice(app.length + 1)} not found`);
 }
 
-/** Where saved pipelines are found: behind this owner's name for them. */
-const SAVED = "workflows/";
+/** Begins the endpoints of saved pipelines. */
+const SAVED_PREFIX = "workflows/";
 
 /**
- * The same for a caller, who may have saved pipelines too, or bring one along. What the registry knows is
- * found without waiting. Throws `switched_off` for what a flag keeps from this owner.
+ * Finds the route of an endpoint for a caller: a model or pipeline of the registry, one of the saved
+ * pipelines, or the pipeline that the call brings along. Rejects with `endpoint_unknown`, `path_unknown`, and
+ * `disabled_by_operator` when a flag disables it for this owner.
  */
-export async function callerRoute(
+export async function findCallerRoute(
   { registry, findPipeline, flags }: { registry: Registry; findPipeline: FindPipeline; flags: Flags },
   { ownerId }: { ownerId: string },
   { endpoint, requestId }: { endpoint: string; requestId: string },
 ): Promise<Route> {
   const saved =
-    endpoint !== EXECUTE && endpoint.startsWith(SAVED) ? await findPipeline(endpoint, ownerId) : undefined;
+    endpoint !== EXECUTE && endpoint.startsWith(SAVED_PREFIX)
+      ? await findPipeline(endpoint, ownerId)
+      : undefined;
   const route = endpoint === EXECUTE ? EXECUTION : (saved ?? routeOf(registry, endpoint, requestId));
-  refuseOff(flags, route, ownerId);
+  refuseDisabledRoute(flags, route, ownerId);
   return route;
 }
 
-/** Throws `switched_off` when a flag keeps this model or workflow from this owner. */
-export function refuseOff(flags: Flags, { model, pipeline }: Route, ownerId: string): void {
-  refuseEndpointOff(flags, model ? "model" : "workflow", (model ?? pipeline).endpoint, ownerId);
+/** Throws `disabled_by_operator` when a flag disables this model or workflow for this owner. */
+export function refuseDisabledRoute(flags: Flags, { model, pipeline }: Route, ownerId: string): void {
+  refuseDisabledEndpoint(flags, model ? "model" : "workflow", (model ?? pipeline).endpoint, ownerId);
 }
 
-/** The same for what is known by its name alone. */
-export function refuseEndpointOff(
+/** Does the same for an endpoint that is known by its name alone. */
+export function refuseDisabledEndpoint(
   flags: Flags,
   kind: "model" | "workflow",
   endpoint: string,
@@ -51,13 +54,17 @@ export function refuseEndpointOff(
 ): void {
   if (!flags.isOn(kind, endpoint, ownerId))
     throw new TemperaError(
-      "switched_off",
-      `The ${kind} ${endpoint} is switched off on this server, ${BY_WHOM}`,
+      "disabled_by_operator",
+      `The ${kind} ${endpoint} is switched off on this server, ${DISABLED_FOR}`,
     );
 }
 
-/** Throws `switched_off` when a flag keeps a behaviour from this owner. */
-export function refuseBehaviourOff(
+/**
+ * Throws `disabled_by_operator` when a flag disables a behaviour for this owner.
+ *
+ * @param without a sentence that says how to call without the behaviour
+ */
+export function refuseDisabledBehaviour(
   flags: Flags,
   behaviour: Behaviour,
   ownerId: string,
@@ -65,9 +72,9 @@ export function refuseBehaviourOff(
 ): void {
   if (flags.isOn("behaviour", behaviour, ownerId)) return;
   throw new TemperaError(
-    "switched_off",
-    `${behaviour} is switched off on this server, ${BY_WHOM} ${without}`,
+    "disabled_by_operator",
+    `${behaviour} is switched off on this server, ${DISABLED_FOR} ${without}`,
   );
 }
 
-const BY_WHOM = "for everybody or for you; ask whoever runs it.";
+const DISABLED_FOR = "for everybody or for you; ask whoever runs it.";

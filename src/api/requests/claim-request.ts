@@ -3,81 +3,53 @@ import { errorInfo, isTemperaError } from "../../core/errors/tempera-error.ts";
 import type { Json } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { ClaimName } from "../../core/requests/idempotency-store.ts";
-import type { ApiDependencies } from "../dependencies.ts";
-import { createFindRequest, type FoundRequest } from "./find-request.ts";
 import type { Caller } from "../auth/key-ring.ts";
-import { createRefusedLately } from "../limits/recent-refusals.ts";
-import { answerAbout, requestIdOf } from "../http/request-id.ts";
-import { fingerprintOf, idempotencyKeyOf, reusedKey } from "./idempotency-key.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+import { requestIdOf, setRequestId } from "../http/request-id.ts";
+import { createFindRequest, type FoundRequest } from "./find-request.ts";
+import { fingerprintOf, idempotencyKeyOf, idempotencyKeyReused } from "./idempotency-key.ts";
 
-/** What the idempotency key of a call means for it. */
-export type ClaimedRequest =
-  /** There is an earlier call of this key; its request is the answer. */
-  | { standing: FoundRequest }
-  /**
-   * The request is to be started, under the id that the answer carries from here on. `shared`: somebody else
-   * may be starting it too, and Temporal judges who was first.
-   */
-  | { standing?: undefined; shared: boolean; release(): void };
+/** The claim of a request that is to be started, under the id that the answer carries from now on. */
+export interface NewRequestClaim {
+  existing?: undefined;
+  /** Another call may be starting the same request; Temporal decides which of them was first. */
+  shared: boolean;
+  /** Frees the idempotency key, for a request that is not started after all. */
+  release(): void;
+}
 
-interface Asked {
+/** The meaning of a call's idempotency key: an existing request, which answers the call, or a new one. */
+export type ClaimedRequest = { existing: FoundRequest } | NewRequestClaim;
+
+/** The parts of a call that make two calls the same. */
+export interface ClaimedCall {
   caller: Caller;
   endpoint: string;
   input: Json;
 }
 
 /**
- * Finds out whether a call was made before (docs/limits.md). `undefined`: it carries no idempotency key, and
- * its key has no time in which the same input is the same request; nothing was asked then.
+ * Claims the request of a call: finds out whether the call was made before (docs/limits.md). `undefined`
+ * means that the call has no idempotency key, and its API key sets no time in which equal inputs are one
+ * request.
  *
- * Rejects with `idempotency_key_reused`, with `input_invalid` for a key that is none, and with
- * `store_unavailable`: who wants a promise is not served without it.
- *
- * Rejects with what `allowed` does, the count of this call by its owner's limits: the claim is made beside
- * it, a round trip to each store at the same time, and taken back when the call is refused. Owners whose
- * calls were refused lately are counted first.
+ * Rejects with `idempotency_key_reused`, with `input_invalid` for a malformed idempotency key, and with
+ * `store_unavailable`: a caller who wants the guarantee is not served without it.
  */
-export const createClaimRequest = (
+export function createClaimRequest(
   api: Pick<ApiDependencies, "claims" | "limits" | "events" | "requests" | "jobs" | "clock" | "log">,
-) => {
+) {
   const findRequest = createFindRequest(api);
 
-  const refusedLately = createRefusedLately();
-  return async function claimRequest(
-    c: Context,
-    asked: Asked,
-    allowed: Promise<void>,
-  ): Promise<ClaimedRequest | undefined> {
-    const { ownerId } = asked.caller;
-    const claiming = refusedLately.has(ownerId) ? allowed.then(() => claimed(c, asked)) : claimed(c, asked);
-    // Its failure is the answer of a call that is allowed, and nobody's when it is not.
-    claiming.catch(() => {});
-    try {
-      await allowed;
-    } catch (error) {
-      refusedLately.add(ownerId);
-      claiming.then(
-        (claim) => claim && !claim.standing && claim.release(),
-        () => {},
-      );
-      throw error;
-    }
-    return claiming;
-  };
-
-  async function claimed(
-    c: Context,
-    { caller, endpoint, input }: Asked,
-  ): Promise<ClaimedRequest | undefined> {
+  return async function claimRequest(c: Context, call: ClaimedCall): Promise<ClaimedRequest | undefined> {
     const key = idempotencyKeyOf(c);
-    const { owner, key: ofKey } = key === undefined ? await api.limits.of(caller) : { owner: {}, key: {} };
-    const seconds =
-      key === undefined ? (ofKey.sameInputSeconds ?? owner.sameInputSeconds ?? 0) : LIMITS.idempotencySeconds;
+    const seconds = key === undefined ? await sameInputSeconds(call.caller) : LIMITS.idempotencySeconds;
     if (seconds === 0) return undefined;
-    const fingerprint = fingerprintOf(endpoint, input);
+    const fingerprint = fingerprintOf(call.endpoint, call.input);
+    const { ownerId, keyId } = call.caller;
     const name: ClaimName = {
-      ownerId: caller.ownerId,
-      key: key === undefined ? `same:${caller.keyId}:${fingerprint}` : `key:${key}`,
+      ownerId,
+      key: key === undefined ? `same:${keyId}:${fingerprint}` : `key:${key}`,
     };
     for (;;) {
       const claim = await api.claims.claim(name, {
@@ -86,22 +58,28 @@ export const createClaimRequest = (
         ...(key === undefined && { requestId: requestIdOf(c) }),
       });
       const { requestId } = claim;
-      if (claim.fingerprint !== fingerprint) throw reusedKey(key ?? "", requestId);
-      answerAbout(c, requestId);
-      if (claim.mine) return { shared: false, release: () => void release(name, requestId) };
-      const standing = await find(caller, requestId);
-      if (standing) return { standing };
-      // It was claimed and, as far as anybody knows, not started: its gateway is about to, or has died.
-      // Whoever is first, it is this id.
+      if (claim.fingerprint !== fingerprint) throw idempotencyKeyReused(key ?? "", requestId);
+      setRequestId(c, requestId);
+      if (claim.isOwn) return { shared: false, release: () => release(name, requestId) };
+      const existing = await findStarted(call.caller, requestId);
+      if (existing) return { existing };
+      // The request was claimed and, as far as anybody knows, not started: its gateway is about to start it,
+      // or has died. Both calls use this id.
       if (await api.claims.share(name, requestId)) return { shared: true, release: () => {} };
     }
+  };
+
+  /** Reads for how long equal inputs of a caller are one request; 0 is not at all. */
+  async function sameInputSeconds(caller: Caller): Promise<number> {
+    const { owner, key } = await api.limits.of(caller);
+    return key.sameInputSeconds ?? owner.sameInputSeconds ?? 0;
   }
 
-  /** The request, when there is a job behind it. */
-  async function find(caller: Caller, requestId: string): Promise<FoundRequest | undefined> {
+  /** Finds the request, if it has a job. */
+  async function findStarted(caller: Caller, requestId: string): Promise<FoundRequest | undefined> {
     try {
       const found = await findRequest(caller, requestId);
-      // The event log may have heard of a submit whose job never came to be.
+      // The event log may know a submit whose job was never started.
       if (found.state !== "IN_QUEUE" || (await api.jobs.describe(requestId))) return found;
     } catch (error) {
       if (!isTemperaError(error) || error.code !== "request_unknown") throw error;
@@ -116,4 +94,4 @@ export const createClaimRequest = (
         api.log.warn({ requestId, err: errorInfo(error) }, "the claim of a refused request was not released"),
       );
   }
-};
+}

@@ -7,12 +7,12 @@ import { LIMITS } from "../../core/limits.ts";
 
 const IDEMPOTENCY_HEADERS = ["idempotency-key", "x-idempotency-key"] as const;
 
-/** On an answer that an earlier call with the same key was given. */
+/** The header of an answer that repeats the one to a previous call with the same key. */
 export const REPLAYED_HEADER = "idempotent-replayed";
 
 /**
- * The idempotency key that a call carries, if one. Throws `input_invalid` for what is none, and for two that
- * differ.
+ * Reads the idempotency key of a call; `undefined` when it has none. Throws `input_invalid` for a malformed
+ * key, and for two headers that differ.
  */
 export function idempotencyKeyOf(c: Context): string | undefined {
   const given = IDEMPOTENCY_HEADERS.flatMap((name) => {
@@ -35,17 +35,16 @@ export function idempotencyKeyOf(c: Context): string | undefined {
   return first.value;
 }
 
-/**
- * SHA-256 of what a call asks for, hex: the same for the same values, in whatever order the fields of its
- * objects come.
- */
-export function fingerprintOf(address: string, input: Json): string {
-  return createHash("sha256").update(address).update("\n").update(canonicalJson(input)).digest("hex");
+/** Computes the SHA-256 of an endpoint and an input, hex. The order of fields in objects does not matter. */
+export function fingerprintOf(endpoint: string, input: Json): string {
+  return createHash("sha256").update(endpoint).update("\n").update(canonicalJson(input)).digest("hex");
 }
 
-/** The refusal of a key that was another input's: names the key and what came of that input. */
-export function reusedKey(key: string, requestId: string): TemperaError {
-  const msg = `The idempotency key "${key}" was used with another input before, for the request ${requestId}; take a new key for a new input`;
+/** Makes the refusal of a key that was used with another input; names the request of that input. */
+export function idempotencyKeyReused(key: string, requestId: string): TemperaError {
+  const msg =
+    `The idempotency key "${key}" was used with another input before, for the request ${requestId}; ` +
+    "take a new key for a new input";
   return new TemperaError("idempotency_key_reused", msg, {
     faults: [{ loc: ["header", "idempotency-key"], msg, type: "value_error" }],
   });

@@ -1,84 +1,84 @@
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Context } from "hono";
+import { sleep } from "../../core/concurrency/sleep.ts";
 import { errorInfo, TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Json } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { ClaimName } from "../../core/requests/idempotency-store.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { answerAbout, requestIdOf } from "../http/request-id.ts";
-import { fingerprintOf, idempotencyKeyOf, REPLAYED_HEADER, reusedKey } from "./idempotency-key.ts";
+import { requestIdOf, setRequestId } from "../http/request-id.ts";
+import { fingerprintOf, idempotencyKeyOf, idempotencyKeyReused, REPLAYED_HEADER } from "./idempotency-key.ts";
 
-/**
- * Makes a change once for each idempotency key of an owner, and gives its answer again to later calls with
- * the same key.
- */
+/** Makes a change once for each idempotency key of an owner; later calls with the key get the same answer. */
 export type IdempotentWrite = (
   c: Context,
-  asked: { ownerId: string; input: Json },
+  call: { ownerId: string; input: Json },
   write: () => Promise<Response>,
 ) => Promise<Response>;
 
-/** How often it is looked whether the earlier call has its answer. */
-const LOOK_MS = 100;
+/** Milliseconds between two looks for the answer of a previous call that is still at work. */
+const POLL_MS = 100;
 
-/** Headers of an answer that belong to it. */
-const KEPT_HEADERS = ["content-type", "etag", "location"];
+/** The headers of an answer that are stored with it. */
+const STORED_HEADERS = ["content-type", "etag", "location"];
 
-interface KeptAnswer {
+interface StoredAnswer {
   status: number;
   headers: Record<string, string>;
   body: string | null;
 }
 
+/** A write, and the claim of the idempotency key that names it. */
+interface ClaimedWrite {
+  name: ClaimName;
+  requestId: string;
+  write: () => Promise<Response>;
+}
+
 /**
- * The write of a call with an idempotency key. Answers are kept sealed, since some hold a secret that is
- * shown once. A write that was refused leaves its key free. One whose process died is made again by the next
- * call after `LIMITS.writeClaimMs`: whether it had been made, nobody knows then.
+ * Makes the writes of calls with idempotency keys. Answers are stored encrypted, since some hold a secret
+ * that is shown once. A refused write leaves its key free. If the process of a write dies, the next call
+ * makes the write again after `LIMITS.writeClaimMs`; whether it had been made, nobody knows then.
  *
- * Without a key, the write is simply made. Rejects with `idempotency_key_reused`, and with
- * `store_unavailable` while an earlier call with this key is still at work after `LIMITS.writeAnswerMs`;
- * never with 409.
+ * A call without a key simply writes. Rejects with `idempotency_key_reused`, and with `store_unavailable`
+ * when a previous call with this key is still at work after `LIMITS.writeAnswerMs`; never with 409.
  *
  * @param secret 32 bytes, the same for all processes
  */
-export const createIdempotentWrite = (
+export function createIdempotentWrite(
   { claims, log }: Pick<ApiDependencies, "claims" | "log">,
   secret: Uint8Array,
-): IdempotentWrite => {
+): IdempotentWrite {
   return async (c, { ownerId, input }, write) => {
     const key = idempotencyKeyOf(c);
     if (key === undefined) return write();
     const name: ClaimName = { ownerId, key: `write:${key}` };
-    const mine = requestIdOf(c);
+    const requestId = requestIdOf(c);
     const fingerprint = fingerprintOf(`${c.req.method} ${new URL(c.req.url).pathname}`, input);
     const deadlineMs = performance.now() + LIMITS.writeAnswerMs;
     for (;;) {
-      const claim = await claims.claim(name, {
-        requestId: mine,
-        fingerprint,
-        seconds: LIMITS.idempotencySeconds,
-      });
-      if (claim.mine) return make(name, mine, write);
-      if (claim.fingerprint !== fingerprint) throw reusedKey(key, claim.requestId);
+      const seconds = LIMITS.idempotencySeconds;
+      const claim = await claims.claim(name, { requestId, fingerprint, seconds });
+      if (claim.isOwn) return make({ name, requestId, write });
+      if (claim.fingerprint !== fingerprint) throw idempotencyKeyReused(key, claim.requestId);
       if (claim.answer) {
-        answerAbout(c, claim.requestId);
+        setRequestId(c, claim.requestId);
         return replay(name, claim.answer);
       }
-      const given =
+      const takenOver =
         claim.ageMs > LIMITS.writeClaimMs &&
-        (await claims.takeOver(name, claim.requestId, mine, LIMITS.writeClaimMs));
-      if (given) return make(name, mine, write);
+        (await claims.takeOver(name, claim.requestId, requestId, LIMITS.writeClaimMs));
+      if (takenOver) return make({ name, requestId, write });
       if (performance.now() > deadlineMs)
         throw new TemperaError(
           "store_unavailable",
           "An earlier call with this idempotency key is still at work. Try again.",
         );
-      await sleep(LOOK_MS);
+      await sleep(POLL_MS);
     }
   };
 
-  async function make(name: ClaimName, requestId: string, write: () => Promise<Response>): Promise<Response> {
+  async function make({ name, requestId, write }: ClaimedWrite): Promise<Response> {
     let answer: Response;
     try {
       answer = await write();
@@ -86,44 +86,51 @@ export const createIdempotentWrite = (
       await claims.release(name, requestId).catch(() => {});
       throw error;
     }
-    const headers = Object.fromEntries(
-      KEPT_HEADERS.flatMap((header) => [[header, answer.headers.get(header)]]).filter(([, value]) => value),
-    );
-    const body = answer.body === null ? null : await answer.clone().text();
-    const kept: KeptAnswer = { status: answer.status, headers, body };
+    const stored = JSON.stringify(await storable(answer));
     await claims
-      .answer(name, requestId, seal(secret, aad(name), JSON.stringify(kept)))
+      .answer(name, requestId, seal(secret, additionalData(name), stored))
       .catch((error) =>
         log.warn(
           { requestId, err: errorInfo(error) },
-          "the answer of a write was not kept for its idempotency key",
+          "the answer of a write was not stored for its idempotency key",
         ),
       );
     return answer;
   }
 
   function replay(name: ClaimName, sealed: Buffer): Response {
-    const { status, headers, body } = JSON.parse(unseal(secret, aad(name), sealed)) as KeptAnswer;
+    const stored = JSON.parse(unseal(secret, additionalData(name), sealed)) as StoredAnswer;
+    const { status, headers, body } = stored;
     return new Response(body, { status, headers: { ...headers, [REPLAYED_HEADER]: "true" } });
   }
-};
+}
 
-/** Whose answer it is goes into the seal, so that rows cannot be exchanged. */
-const aad = ({ ownerId, key }: ClaimName): Buffer => Buffer.from(JSON.stringify([ownerId, key]));
+async function storable(answer: Response): Promise<StoredAnswer> {
+  const headers = Object.fromEntries(
+    STORED_HEADERS.flatMap((header) => [[header, answer.headers.get(header)]]).filter(([, value]) => value),
+  );
+  const body = answer.body === null ? null : await answer.clone().text();
+  return { status: answer.status, headers, body };
+}
+
+/** Binds an encrypted answer to its owner and key, so that rows cannot be exchanged. */
+function additionalData({ ownerId, key }: ClaimName): Buffer {
+  return Buffer.from(JSON.stringify([ownerId, key]));
+}
 
 const IV_BYTES = 12;
 const TAG_BYTES = 16;
 
-/** AES-256-GCM: nonce, tag, ciphertext. */
-function seal(secret: Uint8Array, about: Buffer, plain: string): Buffer {
+/** Encrypts by AES-256-GCM. The result is nonce, tag and ciphertext in this order. */
+function seal(secret: Uint8Array, additional: Buffer, plain: string): Buffer {
   const iv = randomBytes(IV_BYTES);
-  const cipher = createCipheriv("aes-256-gcm", secret, iv).setAAD(about);
+  const cipher = createCipheriv("aes-256-gcm", secret, iv).setAAD(additional);
   const sealed = Buffer.concat([cipher.update(plain, "utf8"), cipher.final()]);
   return Buffer.concat([iv, cipher.getAuthTag(), sealed]);
 }
 
-function unseal(secret: Uint8Array, about: Buffer, sealed: Buffer): string {
-  const decipher = createDecipheriv("aes-256-gcm", secret, sealed.subarray(0, IV_BYTES)).setAAD(about);
+function unseal(secret: Uint8Array, additional: Buffer, sealed: Buffer): string {
+  const decipher = createDecipheriv("aes-256-gcm", secret, sealed.subarray(0, IV_BYTES)).setAAD(additional);
   decipher.setAuthTag(sealed.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
   return Buffer.concat([decipher.update(sealed.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]).toString(
     "utf8",

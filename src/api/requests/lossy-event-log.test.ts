@@ -8,9 +8,9 @@ import { createMemoryEventLog } from "../../adapters/memory/event-log.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
 import type { Outcome, RequestIdentity } from "../../core/requests/request.ts";
 import { newRequestId } from "../../core/requests/request-id.ts";
-import { createFindRequest } from "./find-request.ts";
 import { createStatusStream } from "../queue/status-stream.ts";
 import { followJob } from "../run/follow-job.ts";
+import { createFindRequest } from "./find-request.ts";
 
 const CALLER = { ownerId: "ann", keyId: "k", scope: "API" } as const;
 const OUTCOME: Outcome = { ok: true, output: { inline: { a: 1 } }, metrics: {} };
@@ -98,7 +98,7 @@ it("a status stream ends although the log forgot the request before the end was 
   const stream = createStatusStream(api());
   await events.append(request, { type: "queued", attempt: 0 });
   const app = new Hono().get("/", (c) =>
-    stream(c, { verb: "stream", endpoint: "a/b", requestId: request.requestId }),
+    stream(c, { action: "stream", endpoint: "a/b", requestId: request.requestId }),
   );
   const answer = await app.request("/");
   let told = "";

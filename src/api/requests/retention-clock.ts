@@ -1,17 +1,17 @@
+import { LiveValue } from "../../core/concurrency/live-value.ts";
 import { errorInfo } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { Log } from "../../core/operations/log.ts";
-import type { RetentionStore } from "../../core/operations/retention-store.ts";
 import { hasPassed, type RetentionTimes, timesOf } from "../../core/operations/retention.ts";
-import { keepInMemory } from "./invalidated-cache.ts";
+import type { RetentionStore } from "../../core/operations/retention-store.ts";
 
-/** How long each owner's things are kept, from memory. */
+/** The retention times of each owner, from memory. */
 export interface RetentionClock {
   of(ownerId: string): RetentionTimes;
 }
 
-/** Keeps every owner's times in memory, worked out when they are read and not when they are asked for. */
+/** Keeps the retention times of all owners in memory, merged with the installation's when they are read. */
 export async function createRetentionClock({
   retention,
   policy,
@@ -21,28 +21,32 @@ export async function createRetentionClock({
   policy: RetentionTimes;
   log: Log;
 }): Promise<RetentionClock & AsyncDisposable> {
-  const usual = timesOf(policy);
-  const own = await keepInMemory({
+  const defaults = timesOf(policy);
+  const own = await LiveValue.start({
     read: async () =>
       new Map([...(await retention.ownTimes())].map(([ownerId, times]) => [ownerId, timesOf(policy, times)])),
     onChange: (listener) => retention.onChange(listener),
     everyMs: LIMITS.retentionCacheMs,
-    unread: (error) =>
+    onReadError: (error) =>
       log.debug(
         { err: errorInfo(error) },
-        "the owners' retention times were not read; they stay as they were",
+        "the owners' retention times were not read; those read last stay valid",
       ),
   });
   return {
-    of: (ownerId) => own.current.get(ownerId) ?? usual,
+    of: (ownerId) => own.current.get(ownerId) ?? defaults,
     [Symbol.asyncDispose]: () => own[Symbol.asyncDispose](),
   };
 }
 
-/**
- * Tells whether a time of an owner's has passed for a request that ended then; never for one that has not.
- */
-export const createPassed =
-  ({ times, clock }: { times: RetentionClock; clock: Clock }) =>
-  (time: keyof RetentionTimes, ownerId: string, endedAtMs: number | undefined): boolean =>
+/** Tells whether one of an owner's retention times has passed for a request; never for an unfinished one. */
+export type HasPassed = (
+  time: keyof RetentionTimes,
+  ownerId: string,
+  endedAtMs: number | undefined,
+) => boolean;
+
+export function createHasPassed({ times, clock }: { times: RetentionClock; clock: Clock }): HasPassed {
+  return (time, ownerId, endedAtMs) =>
     endedAtMs !== undefined && hasPassed(times.of(ownerId)[time], endedAtMs, clock.nowMs());
+}

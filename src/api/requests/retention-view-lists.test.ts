@@ -1,9 +1,9 @@
 import { expect, it } from "vitest";
-import type { DeadLetterStore } from "../../core/requests/dead-letter-store.ts";
-import type { Page } from "../../core/webhooks/delivery-store.ts";
-import type { EndedQuery, RequestSearch } from "../../core/requests/request-search.ts";
 import type { RetentionTimes } from "../../core/operations/retention.ts";
-import { unexpiredLetters, unexpiredSearch } from "./retention-view-lists.ts";
+import type { DeadLetterStore } from "../../core/requests/dead-letter-store.ts";
+import type { EndedQuery, RequestSearch } from "../../core/requests/request-search.ts";
+import type { Page } from "../../core/webhooks/delivery-store.ts";
+import { deadLetterRetentionView, searchRetentionView } from "./retention-view-lists.ts";
 
 const NOW_MS = 1_000_000;
 const FOR_EVER: RetentionTimes = {
@@ -30,7 +30,7 @@ const all = Array.from({ length: 40 }, (_, i) => ({
 const idsOf = (found: { requestId: string }[]): string[] => found.map(({ requestId }) => requestId);
 
 it("a list of requests skips what has lived its time, and its pages stay full", async () => {
-  const search = unexpiredSearch(
+  const search = searchRetentionView(
     {
       ended: async ({ after, limit }: EndedQuery) =>
         all.filter(({ endedAtMs }) => !after || endedAtMs < after.value).slice(0, limit),
@@ -70,7 +70,7 @@ it("a list of requests skips what has lived its time, and its pages stay full", 
 });
 
 it("a dead letter is gone with its record, and has no input when that has lived its time", async () => {
-  const letters = unexpiredLetters(
+  const letters = deadLetterRetentionView(
     {
       list: async ({ before, limit }: Page) =>
         all.filter(({ createdAtMs }) => !before || createdAtMs < before.atMs).slice(0, limit),

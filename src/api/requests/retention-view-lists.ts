@@ -1,41 +1,42 @@
+import { TOMBSTONE } from "../../core/files/stored-value.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { DeadLetterStore } from "../../core/requests/dead-letter-store.ts";
 import type { EndedRequest, RequestSearch } from "../../core/requests/request-search.ts";
 import type { DeadLetter } from "../../core/requests/request-store.ts";
-import { GONE } from "../../core/files/stored-value.ts";
-import { createPassed, type RetentionClock } from "./retention-clock.ts";
+import { createHasPassed, type RetentionClock } from "./retention-clock.ts";
 
-interface Times {
+interface Parts {
   times: RetentionClock;
   clock: Clock;
 }
 
-/** Fills a page with what may be shown: looks further where some of it may not. */
-async function filled<T>(
+/** Fills a page with entries that may be shown, and reads on where some may not. */
+async function fillPage<T>(
   limit: number,
   read: (after: T | undefined) => Promise<T[]>,
-  shown: (one: T) => boolean,
+  isVisible: (entry: T) => boolean,
 ): Promise<T[]> {
   const found: T[] = [];
   let after: T | undefined;
   for (let pages = 0; pages < LIMITS.expiredPagesMax; pages++) {
     const page = await read(after);
-    found.push(...page.filter(shown));
+    found.push(...page.filter(isVisible));
     after = page.at(-1);
     if (found.length >= limit || page.length < limit) break;
   }
   return found.slice(0, limit);
 }
 
-/** The same search, without what has lived its time and no sweep has come to yet. */
-export const unexpiredSearch = (search: RequestSearch, parts: Times): RequestSearch => {
-  const passed = createPassed(parts);
-  const shown = ({ ownerId, endedAtMs }: EndedRequest): boolean => !passed("requestMs", ownerId, endedAtMs);
+/** Wraps a search so that it shows no request whose retention time has passed. */
+export function searchRetentionView(search: RequestSearch, parts: Parts): RequestSearch {
+  const hasPassed = createHasPassed(parts);
+  const isVisible = ({ ownerId, endedAtMs }: EndedRequest): boolean =>
+    !hasPassed("requestMs", ownerId, endedAtMs);
   return {
     ...search,
     ended: ({ after: given, ...query }) =>
-      filled<EndedRequest>(
+      fillPage<EndedRequest>(
         query.limit,
         (last) => {
           const after = last
@@ -46,51 +47,51 @@ export const unexpiredSearch = (search: RequestSearch, parts: Times): RequestSea
             : given;
           return search.ended({ ...query, ...(after && { after }) });
         },
-        shown,
+        isVisible,
       ),
     async find(requestId) {
       const found = await search.find(requestId);
-      return found && shown(found) ? found : undefined;
+      return found && isVisible(found) ? found : undefined;
     },
     async payloads(requestIds) {
       const found = await search.payloads(requestIds);
       for (const [requestId, { job, outcome, endedAtMs }] of found) {
-        if (!passed("payloadMs", job.ownerId, endedAtMs)) continue;
+        if (!hasPassed("payloadMs", job.ownerId, endedAtMs)) continue;
         found.set(requestId, {
-          job: { ...job, input: GONE },
-          outcome: outcome.ok ? { ...outcome, output: GONE } : outcome,
+          job: { ...job, input: TOMBSTONE },
+          outcome: outcome.ok ? { ...outcome, output: TOMBSTONE } : outcome,
           endedAtMs,
         });
       }
       return found;
     },
   };
-};
+}
 
 /**
- * The same letters, without those whose requests have lived their time, and without inputs that have: such a
- * one cannot be tried again.
+ * Wraps dead letters so that they show none whose request's retention time has passed, and no input whose own
+ * time has: such a letter cannot be retried.
  */
-export const unexpiredLetters = (letters: DeadLetterStore, parts: Times): DeadLetterStore => {
-  const passed = createPassed(parts);
+export function deadLetterRetentionView(letters: DeadLetterStore, parts: Parts): DeadLetterStore {
+  const hasPassed = createHasPassed(parts);
   return {
     ...letters,
     list: ({ before: given, ...page }) =>
-      filled<DeadLetter>(
+      fillPage<DeadLetter>(
         page.limit,
         (last) => {
           const before = last ? { atMs: last.createdAtMs, requestId: last.requestId } : given;
           return letters.list({ ...page, ...(before && { before }) });
         },
-        // A letter is written when its request ends.
-        ({ ownerId, createdAtMs }) => !passed("requestMs", ownerId, createdAtMs),
+        // A letter is written when its request ends, so its creation counts as the end.
+        ({ ownerId, createdAtMs }) => !hasPassed("requestMs", ownerId, createdAtMs),
       ),
     async find(requestId) {
       const found = await letters.find(requestId);
-      if (!found || passed("requestMs", found.ownerId, found.createdAtMs)) return undefined;
-      return passed("payloadMs", found.ownerId, found.createdAtMs)
-        ? { ...found, job: { ...found.job, input: GONE } }
+      if (!found || hasPassed("requestMs", found.ownerId, found.createdAtMs)) return undefined;
+      return hasPassed("payloadMs", found.ownerId, found.createdAtMs)
+        ? { ...found, job: { ...found.job, input: TOMBSTONE } }
         : found;
     },
   };
-};
+}

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { Outcome } from "../../core/requests/request.ts";
 import type { RetentionTimes } from "../../core/operations/retention.ts";
-import { unexpired } from "./retention-view.ts";
+import type { Outcome } from "../../core/requests/request.ts";
+import { retentionView } from "./retention-view.ts";
 
 const NOW_MS = 10_000_000;
 const FOR_EVER: RetentionTimes = {
@@ -21,7 +21,7 @@ const gone = { ok: true, output: { ref: "gone" } };
 function stores(agoMs: number | undefined, outcome: Outcome, times: Partial<RetentionTimes>) {
   const about = { requestId: "r", ownerId: "o", ...(agoMs !== undefined && { endedAtMs: NOW_MS - agoMs }) };
   const logs = [{ id: "1-0" }];
-  return unexpired(
+  return retentionView(
     {
       events: {
         snapshot: async () => about,

@@ -1,78 +1,109 @@
+import { isTransient, TOMBSTONE } from "../../core/files/stored-value.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
 import type { Jobs } from "../../core/requests/jobs.ts";
-import type { RequestStore } from "../../core/requests/request-store.ts";
 import type { Outcome } from "../../core/requests/request.ts";
-import { GONE, isTransient } from "../../core/files/stored-value.ts";
-import { createPassed, type RetentionClock } from "./retention-clock.ts";
+import type { RequestStore } from "../../core/requests/request-store.ts";
+import { createHasPassed, type HasPassed, type RetentionClock } from "./retention-clock.ts";
+
+type EventReads = Pick<EventLog, "snapshot" | "outcome" | "read" | "follow">;
+type RequestReads = Pick<RequestStore, "find">;
+type JobReads = Pick<Jobs, "describe" | "outcome">;
+
+interface Parts {
+  times: RetentionClock;
+  clock: Clock;
+}
+
+/** Hides an output or a record whose retention time has passed. */
+interface Filter {
+  hasPassed: HasPassed;
+  /** Replaces the output of an outcome by a tombstone when it must not be shown any more. */
+  visible(outcome: Outcome, ownerId: string, endedAtMs: number | undefined): Outcome;
+}
 
 /**
- * The same stores, without what has lived its time: what a sweep has not come to yet is not shown either, by
- * whichever store still has it. Asks nobody: the owners' times are in memory.
+ * Wraps stores so that they show nothing whose retention time has passed: what no sweep has deleted yet is
+ * hidden, whichever store still has it. The owners' times are in memory, so this costs no query.
  */
-export function unexpired<
-  E extends Pick<EventLog, "snapshot" | "outcome" | "read" | "follow">,
-  R extends Pick<RequestStore, "find">,
-  J extends Pick<Jobs, "describe" | "outcome">,
->(
-  stores: { events: E; requests: R; jobs: J },
-  { times, clock }: { times: RetentionClock; clock: Clock },
+export function retentionView<E extends EventReads, R extends RequestReads, J extends JobReads>(
+  { events, requests, jobs }: { events: E; requests: R; jobs: J },
+  parts: Parts,
 ): { events: E; requests: R; jobs: J } {
-  const { events, requests, jobs } = stores;
-  const passed = createPassed({ times, clock });
-  const outcomeAsShown = (outcome: Outcome, ownerId: string, endedAtMs: number | undefined): Outcome => {
-    if (!outcome.ok) return outcome;
-    const delivered =
-      isTransient(outcome.output) &&
-      endedAtMs !== undefined &&
-      endedAtMs + LIMITS.unstoredOutputMs <= clock.nowMs();
-    return delivered || passed("payloadMs", ownerId, endedAtMs) ? { ...outcome, output: GONE } : outcome;
-  };
-
+  const filter = createFilter(parts);
   return {
-    events: {
-      ...events,
-      async snapshot(requestId) {
-        const found = await events.snapshot(requestId);
-        return found && !passed("requestMs", found.ownerId, found.endedAtMs) ? found : undefined;
-      },
-      async outcome(requestId) {
-        const found = await events.outcome(requestId);
-        if (!found) return undefined;
-        const { ownerId, endedAtMs } = found.snapshot;
-        return passed("requestMs", ownerId, endedAtMs)
-          ? undefined
-          : { ...found, outcome: outcomeAsShown(found.outcome, ownerId, endedAtMs) };
-      },
+    events: viewEvents(events, filter),
+    requests: viewRequests(requests, filter),
+    jobs: viewJobs(jobs, filter),
+  };
+}
+
+function createFilter({ times, clock }: Parts): Filter {
+  const hasPassed = createHasPassed({ times, clock });
+  return {
+    hasPassed,
+    visible(outcome, ownerId, endedAtMs) {
+      if (!outcome.ok) return outcome;
+      const transientHasPassed =
+        isTransient(outcome.output) &&
+        endedAtMs !== undefined &&
+        endedAtMs + LIMITS.unstoredOutputMs <= clock.nowMs();
+      return transientHasPassed || hasPassed("payloadMs", ownerId, endedAtMs)
+        ? { ...outcome, output: TOMBSTONE }
+        : outcome;
     },
-    requests: {
-      ...requests,
-      async find(requestId) {
-        const found = await requests.find(requestId);
-        if (!found) return undefined;
-        const { ownerId, endedAtMs } = found;
-        if (passed("requestMs", ownerId, endedAtMs)) return undefined;
-        return {
-          ...found,
-          ...(found.outcome && { outcome: outcomeAsShown(found.outcome, ownerId, endedAtMs) }),
-          logs: passed("logMs", ownerId, endedAtMs) ? [] : found.logs,
-        };
-      },
+  };
+}
+
+function viewEvents<E extends EventReads>(events: E, { hasPassed, visible }: Filter): E {
+  return {
+    ...events,
+    async snapshot(requestId: string) {
+      const found = await events.snapshot(requestId);
+      return found && !hasPassed("requestMs", found.ownerId, found.endedAtMs) ? found : undefined;
     },
-    jobs: {
-      ...jobs,
-      async describe(requestId) {
-        const found = await jobs.describe(requestId);
-        return found && !passed("requestMs", found.ownerId, found.endedAtMs) ? found : undefined;
-      },
-      async outcome(requestId) {
-        const found = await jobs.outcome(requestId);
-        if (!found) return undefined;
-        const about = await jobs.describe(requestId);
-        if (!about || passed("requestMs", about.ownerId, about.endedAtMs)) return undefined;
-        return outcomeAsShown(found, about.ownerId, about.endedAtMs);
-      },
+    async outcome(requestId: string) {
+      const found = await events.outcome(requestId);
+      if (!found) return undefined;
+      const { ownerId, endedAtMs } = found.snapshot;
+      return hasPassed("requestMs", ownerId, endedAtMs)
+        ? undefined
+        : { ...found, outcome: visible(found.outcome, ownerId, endedAtMs) };
+    },
+  };
+}
+
+function viewRequests<R extends RequestReads>(requests: R, { hasPassed, visible }: Filter): R {
+  return {
+    ...requests,
+    async find(requestId: string) {
+      const found = await requests.find(requestId);
+      if (!found) return undefined;
+      const { ownerId, endedAtMs } = found;
+      if (hasPassed("requestMs", ownerId, endedAtMs)) return undefined;
+      return {
+        ...found,
+        ...(found.outcome && { outcome: visible(found.outcome, ownerId, endedAtMs) }),
+        logs: hasPassed("logMs", ownerId, endedAtMs) ? [] : found.logs,
+      };
+    },
+  };
+}
+
+function viewJobs<J extends JobReads>(jobs: J, { hasPassed, visible }: Filter): J {
+  return {
+    ...jobs,
+    async describe(requestId: string) {
+      const found = await jobs.describe(requestId);
+      return found && !hasPassed("requestMs", found.ownerId, found.endedAtMs) ? found : undefined;
+    },
+    async outcome(requestId: string) {
+      const outcome = await jobs.outcome(requestId);
+      if (!outcome) return undefined;
+      const job = await jobs.describe(requestId);
+      if (!job || hasPassed("requestMs", job.ownerId, job.endedAtMs)) return undefined;
+      return visible(outcome, job.ownerId, job.endedAtMs);
     },
   };
 }

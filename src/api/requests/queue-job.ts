@@ -1,0 +1,105 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { errorInfo } from "../../core/errors/tempera-error.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+import type { Submission } from "./submission.ts";
+
+/** A job on its way into the queue. */
+export interface QueuedJob {
+  /**
+   * Milliseconds that Temporal took to accept the job. Rejects with `temporal_unavailable`, and then the job
+   * does not run and its reservations are released.
+   */
+  started: Promise<number>;
+  /** Settles when the event log has the job or cannot be reached; never rejects. */
+  announced: Promise<void>;
+  /** Notes that the job has ended: from here on its finish step records what is known of it. */
+  markEnded(): void;
+}
+
+interface QueueOptions {
+  /** Milliseconds after which an unfinished request gets its row; a job that ends sooner saves one write. */
+  recordAfterMs?: number;
+  /**
+   * The idempotency key that names the job. A job with a key whose start is in doubt is left to the next call
+   * with that key. A shared one, which another call may be starting too, is not announced, since it may be
+   * further by now.
+   */
+  claim?: { shared: boolean } | undefined;
+}
+
+type QueueApi = Pick<ApiDependencies, "jobs" | "events" | "requests" | "log">;
+
+/** Queues a job: starts it, then announces it, without waiting for the answer to the start. */
+export function queueJob(
+  api: QueueApi,
+  submission: Submission,
+  { recordAfterMs = 0, claim }: QueueOptions = {},
+): QueuedJob {
+  const { job, reservations } = submission;
+  let recording: NodeJS.Timeout | undefined;
+  const started = start();
+  // The start leaves this process first: what it sets off takes longer than the announcement.
+  const announced = claim?.shared ? Promise.resolve() : nextTurn().then(() => announce(api, submission));
+  return { started, announced, markEnded };
+
+  function markEnded(): void {
+    clearTimeout(recording);
+    reservations.markRecorded();
+  }
+
+  async function start(): Promise<number> {
+    const startedAtMs = performance.now();
+    try {
+      await api.jobs.start(job);
+    } catch (error) {
+      reservations.release();
+      if (!claim?.shared) void announced.then(() => api.events.drop(job)).catch(() => {});
+      // The start may have reached Temporal although its answer did not come back. Without an idempotency key
+      // nobody will ask for that job, so it must not run.
+      if (!claim) void api.jobs.cancel(job.requestId).catch(() => {});
+      throw error;
+    }
+    const startMs = performance.now() - startedAtMs;
+    if (recordAfterMs > 0) recording = setTimeout(() => record(api, submission), recordAfterMs).unref();
+    else record(api, submission);
+    return startMs;
+  }
+}
+
+/** Inserts the request's row. From then on the request counts by the stores. */
+function record(api: QueueApi, { job, reservations }: Submission): void {
+  api.requests
+    .insert(job)
+    .catch((error) =>
+      api.log.warn(
+        { requestId: job.requestId, err: errorInfo(error) },
+        "the request's row was not inserted; the job's finish step will insert it",
+      ),
+    )
+    .finally(() => reservations.markRecorded());
+}
+
+/** Appends to the event log that the job waits, and the names of input fields that its model ignores. */
+async function announce(api: QueueApi, { job, ignored, streamed = false }: Submission): Promise<void> {
+  try {
+    const appends = [api.events.append(job, { type: "queued", attempt: 0, ...(streamed && { streamed }) })];
+    if (ignored.length > 0) {
+      const message = ignoredFieldsMessage(ignored);
+      appends.push(api.events.append(job, { type: "log", attempt: 0, level: "WARN", message }));
+    }
+    await Promise.all(appends);
+  } catch (error) {
+    api.log.warn(
+      { requestId: job.requestId, err: errorInfo(error) },
+      "the event log did not take the submit",
+    );
+  }
+}
+
+function ignoredFieldsMessage(ignored: string[]): string {
+  const names = ignored
+    .map((name) => JSON.stringify(name.slice(0, 80)))
+    .slice(0, 20)
+    .join(", ");
+  return `Ignored ${ignored.length === 1 ? "a field" : "fields"} this model does not know: ${names}`;
+}
