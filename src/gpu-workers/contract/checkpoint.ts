@@ -1,6 +1,6 @@
 /**
- * A checkpoint of the built-in engines: the state of a run after some step, in a form that says what it
- * belongs to.
+ * A checkpoint of the built-in engines: the state of a run after some step, in a format that names the model
+ * version and the input it belongs to.
  *
  * ```
  * "tempera1"  8 bytes
@@ -13,28 +13,28 @@ import { createHash } from "node:crypto";
 import type { InputFile } from "../../core/files/input-file.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 
-/** What a runner needs to go on, apart from its input. */
+/** State that a runner needs to go on, apart from its input. */
 export interface RunState {
-  /** Steps that are done, as progress counts them. */
+  /** Steps done, as counted by progress. */
   step: number;
-  /** Of the runner's own choosing: seeds, positions. */
+  /** Chosen by the runner: seeds, counters. */
   values: JsonObject;
-  /** Of the runner's own choosing: latents. */
+  /** Chosen by the runner: latents. */
   tensors: Float32Array[];
 }
 
-/** What a checkpoint belongs to. */
+/** Model version and input that a checkpoint belongs to. */
 export interface CheckpointOwner {
   /** Digest of the model version. */
   model: string;
-  /** As `inputDigest` has it. */
+  /** Made by `inputDigest`. */
   input: string;
 }
 
 const MAGIC = Buffer.from("tempera1");
 const HEAD_BYTES = MAGIC.length + 4;
 
-/** sha256 in hex over a run's input and what the files that it names hold. */
+/** SHA-256 in hex over a run's input and the contents of the files that it names. */
 export function inputDigest(inputJson: string, files: readonly InputFile[]): string {
   const hash = createHash("sha256").update(inputJson);
   for (const { sha256 } of files) hash.update(`\n${sha256}`);
@@ -61,30 +61,31 @@ export function encodeCheckpoint(
 }
 
 /**
- * @throws an error whose message goes on from "the checkpoint …", when it is not one of this model version
- * and this input
+ * Decodes a checkpoint of this model version and this input.
+ *
+ * @throws an error whose message continues "The checkpoint …" when the bytes are not one
  */
 export function decodeCheckpoint(bytes: Buffer, owner: CheckpointOwner): RunState {
   if (bytes.length < HEAD_BYTES || !bytes.subarray(0, MAGIC.length).equals(MAGIC))
-    throw new Error("is not one of this engine");
+    throw new Error("was not made by this engine");
   const headerEnd = HEAD_BYTES + bytes.readUInt32LE(MAGIC.length);
   const header = headerEnd <= bytes.length ? parseHeader(bytes.subarray(HEAD_BYTES, headerEnd)) : undefined;
-  if (!header) throw new Error("is cut short or garbled");
-  if (header.model !== owner.model) throw new Error("is of another version of the model");
-  if (header.input !== owner.input) throw new Error("is of another input");
+  if (!header) throw new Error("is cut short or damaged");
+  if (header.model !== owner.model) throw new Error("belongs to another version of the model");
+  if (header.input !== owner.input) throw new Error("belongs to another input");
   const numbers = bytes.subarray(headerEnd);
   if (
     numbers.length !== 4 * header.tensors.reduce((sum, length) => sum + length, 0) ||
     digestOf([numbers]) !== header.sha256
   ) {
-    throw new Error("is cut short or garbled");
+    throw new Error("is cut short or damaged");
   }
-  let at = 0;
+  let offset = 0;
   const tensors = header.tensors.map((length) => {
-    // A copy of its own: the bytes need not lie at a multiple of four, and the runner works in place.
+    // Copied: the bytes may lie at an address that is no multiple of four, and the runner computes in place.
     const tensor = new Float32Array(length);
-    numbers.copy(Buffer.from(tensor.buffer), 0, at, at + tensor.byteLength);
-    at += tensor.byteLength;
+    numbers.copy(Buffer.from(tensor.buffer), 0, offset, offset + tensor.byteLength);
+    offset += tensor.byteLength;
     return tensor;
   });
   return { step: header.step, values: header.values, tensors };

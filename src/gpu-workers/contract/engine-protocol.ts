@@ -1,11 +1,14 @@
 /**
  * `engine.proto` for TypeScript: the messages as types, the client, and the service definition for a server.
+ *
+ * This folder is the contract between a GPU worker and an engine process; both sides import it. The meaning of
+ * each message is documented in `engine.proto`.
  */
 import { fileURLToPath } from "node:url";
 import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
-import type { LogLevel } from "../../core/requests/events.ts";
 import type { InputFile } from "../../core/files/input-file.ts";
+import type { LogLevel } from "../../core/requests/events.ts";
 
 export interface Memory {
   totalMib: number;
@@ -33,7 +36,7 @@ export interface LoadRequest {
   checkpoint?: { everySteps: number; everySeconds: number } | null;
 }
 
-/** Exactly one member is set, the one `event` names. */
+/** Exactly one member is set: the one that `event` names. */
 export interface LoadEvent {
   event: "progress" | "loaded";
   progress?: { fraction: number; says: string };
@@ -79,7 +82,13 @@ export interface ArtifactHeadMessage {
   height?: number;
 }
 
-/** What a run answers, as a union; `event` of the wire message tells which member is set. */
+export interface ErrorMessage {
+  code: string;
+  message: string;
+  faultsJson: string;
+}
+
+/** An event of a run. Exactly one member is set: the one that `event` names on the wire. */
 export interface RunEvent {
   event?:
     | "started"
@@ -103,9 +112,9 @@ export interface RunEvent {
   checkpoint?: CheckpointMessage;
   checkpointChunk?: { data: Uint8Array };
   output?: { json: string; inferenceMs: number };
-  error?: { code: string; message: string; faultsJson: string };
+  error?: ErrorMessage;
   frame?: FrameMessage;
-  frameDone?: { sequence: number; error?: { code: string; message: string; faultsJson: string } | null };
+  frameDone?: { sequence: number; error?: ErrorMessage | null };
 }
 
 export interface HealthReply {
@@ -118,9 +127,7 @@ export interface HealthReply {
 /** Largest chunk of an artifact or a checkpoint on the wire. */
 export const CHUNK_BYTES_MAX = 256 * 1024;
 
-/**
- * JSON inputs and outputs may be as large as a request body, and base64 inside them makes one message of it.
- */
+/** Largest message. JSON inputs and outputs, with base64 inside, may be as large as a request body. */
 const MESSAGE_BYTES_MAX = 64 * 1024 * 1024;
 
 export interface EngineClient extends grpc.Client {
@@ -139,7 +146,8 @@ export interface EngineClient extends grpc.Client {
 }
 
 /**
- * Only `sun_path` bytes fit in a Unix socket's address: 108 on Linux, 104 on macOS, the closing NUL included.
+ * Longest path of a Unix socket. `sun_path` of its address has 108 bytes on Linux and 104 on macOS, including
+ * the closing NUL.
  */
 export const SOCKET_PATH_BYTES_MAX = 103;
 
@@ -167,14 +175,15 @@ export const MESSAGE_LIMITS = {
 } as const;
 
 /**
- * A client of the engine behind a Unix socket. It connects at once and again every 10 ms; calls are never
- * retried.
+ * Makes a client of the engine behind a Unix socket. It connects at once, and tries again every 10 ms. Calls are
+ * never retried.
  */
-export const connectEngine = (socket: string): EngineClient =>
-  new EngineClientClass(`unix:${socket}`, grpc.credentials.createInsecure(), {
+export function connectEngine(socket: string): EngineClient {
+  return new EngineClientClass(`unix:${socket}`, grpc.credentials.createInsecure(), {
     ...MESSAGE_LIMITS,
     "grpc.initial_reconnect_backoff_ms": 10,
     "grpc.min_reconnect_backoff_ms": 10,
     "grpc.max_reconnect_backoff_ms": 10,
     "grpc.enable_retries": 0,
   });
+}

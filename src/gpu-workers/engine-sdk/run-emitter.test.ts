@@ -7,16 +7,16 @@ import { createEmitter, type EmitterOptions } from "./run-emitter.ts";
 const owner = { model: "model", input: "input" };
 
 function emitting({
-  free = () => true,
+  accepts = () => true,
   ...options
-}: Partial<EmitterOptions> & { free?: () => boolean } = {}) {
+}: Partial<EmitterOptions> & { accepts?: () => boolean } = {}) {
   const events: RunEvent[] = [];
   const waiting: (() => void)[] = [];
   const emit = createEmitter(
     {
       write: (event) => {
         events.push(event);
-        return free();
+        return accepts();
       },
       drained: () => new Promise((resolve) => waiting.push(resolve)),
     },
@@ -37,21 +37,21 @@ const checkpoints = (policy: { everySteps: number; everySeconds: number }) => ({
 });
 const state = () => ({ values: {}, tensors: [Float32Array.of(1)] });
 
-describe("a file on its way", () => {
-  it("is not interrupted by other events or another file: they follow it in order", async () => {
-    const { emit, drain, kinds } = emitting({ free: () => false });
+describe("a file being sent", () => {
+  it("is not interrupted by other events or another file, which follow in order", async () => {
+    const { emit, drain, kinds } = emitting({ accepts: () => false });
     const sent = emit.artifact({ contentType: "a/b", fileName: "a" }, new Uint8Array(CHUNK_BYTES_MAX + 1));
     const second = emit.artifact({ contentType: "a/b", fileName: "b" }, new Uint8Array(1));
     await Promise.resolve();
     emit.progress(1, 2);
-    emit.log("INFO", "said meanwhile");
+    emit.log("INFO", "logged meanwhile");
     for (let i = 0; i < 4; i++) await drain();
     expect(await Promise.all([sent, second])).toEqual([{ $artifact: 0 }, { $artifact: 1 }]);
     expect(kinds()).toEqual(["artifact", "chunk", "chunk", "progress", "log", "artifact", "chunk"]);
   });
 });
 
-describe("a file that is made while it is sent", () => {
+describe("a streamed file", () => {
   const streamed = (parts: Uint8Array[]) => {
     let reads = 0;
     return {
@@ -64,9 +64,9 @@ describe("a file that is made while it is sent", () => {
     };
   };
 
-  it("is announced with its digest and goes in chunks of the wire's size, made only as they are taken", async () => {
+  it("is announced with its digest, and sent in chunks no faster than they are taken", async () => {
     const content = streamed([new Uint8Array(CHUNK_BYTES_MAX + 5).fill(1), new Uint8Array(7).fill(2)]);
-    const { emit, events, drain, kinds } = emitting({ free: () => false });
+    const { emit, events, drain, kinds } = emitting({ accepts: () => false });
     const sent = emit.streamedArtifact({ contentType: "a/b", fileName: "a" }, content);
     for (let i = 0; i < 3; i++) await drain();
     expect(kinds()).toEqual(["artifact", "chunk", "chunk", "chunk"]);
@@ -80,32 +80,32 @@ describe("a file that is made while it is sent", () => {
     expect(content.reads()).toBe(2);
   });
 
-  it("stops being made when the run is cancelled", async () => {
-    const leaving = new AbortController();
-    let made = 0;
+  it("is no longer produced when the run is cancelled", async () => {
+    const controller = new AbortController();
+    let produced = 0;
     const endless = {
       bytes: 1,
       async *read() {
         for (;;) {
-          if (++made === 3) leaving.abort(new Error("cancelled"));
+          if (++produced === 3) controller.abort(new Error("cancelled"));
           yield new Uint8Array(1);
         }
       },
     };
-    const { emit } = emitting({ signal: leaving.signal });
+    const { emit } = emitting({ signal: controller.signal });
     await expect(emit.streamedArtifact({ contentType: "a/b", fileName: "a" }, endless)).rejects.toThrow(
       "cancelled",
     );
-    expect(made).toBe(3);
+    expect(produced).toBe(3);
   });
 });
 
 describe("checkpoints", () => {
-  it("are asked for when enough steps have passed, and hold the state", () => {
+  it("are requested when enough steps have passed, and hold the state", () => {
     const { emit, events } = emitting({ checkpoints: checkpoints({ everySteps: 2, everySeconds: 0 }) });
-    const asked = vi.fn(state);
-    for (let step = 1; step <= 5; step++) emit.checkpoint?.(step, asked);
-    expect(asked).toHaveBeenCalledTimes(2);
+    const requested = vi.fn(state);
+    for (let step = 1; step <= 5; step++) emit.checkpoint?.(step, requested);
+    expect(requested).toHaveBeenCalledTimes(2);
     expect(events.flatMap(({ checkpoint }) => (checkpoint ? [checkpoint.step] : []))).toEqual([2, 4]);
     const [head, chunk] = events;
     expect(chunk?.checkpointChunk?.data.length).toBe(head?.checkpoint?.bytes);
@@ -115,7 +115,7 @@ describe("checkpoints", () => {
     });
   });
 
-  it("are asked for when enough time has passed, and never when neither counts", () => {
+  it("are requested when enough time has passed, and never when both intervals are 0", () => {
     const past = { ...checkpoints({ everySteps: 0, everySeconds: 10 }), sinceMs: performance.now() - 9_000 };
     const soon = emitting({ checkpoints: past });
     soon.emit.checkpoint?.(1, state);
@@ -131,9 +131,9 @@ describe("checkpoints", () => {
     expect(never.events).toEqual([]);
   });
 
-  it("travel in chunks, and none is made while the last one is still on its way", async () => {
+  it("are sent in chunks, and none is made while the last one is on its way", async () => {
     const { emit, events, drain } = emitting({
-      free: () => false,
+      accepts: () => false,
       checkpoints: checkpoints({ everySteps: 1, everySeconds: 0 }),
     });
     const large = () => ({ values: {}, tensors: [new Float32Array(CHUNK_BYTES_MAX / 2)] });
@@ -150,7 +150,7 @@ describe("checkpoints", () => {
     expect(events.filter(({ checkpoint }) => checkpoint)).toHaveLength(2);
   });
 
-  it("are absent when nobody keeps them", () => {
+  it("are absent when the caller stores none", () => {
     expect(emitting().emit.checkpoint).toBeUndefined();
   });
 });

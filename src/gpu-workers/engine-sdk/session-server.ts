@@ -1,15 +1,17 @@
 /** Serves one realtime session of `engine.proto` for a runner written in TypeScript. */
 import type * as grpc from "@grpc/grpc-js";
-import { errorInfo, TemperaError } from "../../core/errors/tempera-error.ts";
+import { onAbort } from "../../core/concurrency/with-abort.ts";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { decodeFrame, encodeFrame, FrameFault, type FrameObject } from "../../fal/msgpack.ts";
 import type { FrameMessage, RunEvent, RunRequest } from "../contract/engine-protocol.ts";
+import { errorMessage } from "./error-message.ts";
 
 export interface RunnerSession {
   sessionId: string;
-  /** 1 at first; more after the session lost an engine. */
+  /** 1 at first; greater after the session has lost an engine. */
   attempt: number;
-  /** What the caller's address has behind the endpoint: `/realtime`, `/custom`; empty for a raw session. */
+  /** Path of the caller's URL after the endpoint: `/realtime`, `/custom`; empty for a raw session. */
   path: string;
   raw: boolean;
 }
@@ -18,13 +20,15 @@ export interface RunnerSession {
 export type SessionValue = FrameObject | string | Uint8Array;
 
 /**
- * One realtime session of a runner. What it keeps between frames is its own; it is told no end but `signal`.
+ * One realtime session of a runner. It may keep state between frames. Its end is announced by nothing but
+ * `signal`.
  */
 export interface SessionRun {
   /**
-   * Deals with one input; `emit` gives an output, as often as there are any, and resolves when it is on its
-   * way. Inputs come one after the other. What it throws is that input's error, as of `Runner.run`; the
-   * session goes on.
+   * Answers one input. Inputs come one after another. An error that it throws, as `Runner.run` may, belongs to
+   * this input alone; the session goes on.
+   *
+   * @param emit sends an output, any number of them, and resolves when it is on its way
    */
   frame(
     input: SessionValue,
@@ -35,12 +39,12 @@ export interface SessionRun {
 
 type SessionCall = grpc.ServerDuplexStream<RunRequest, RunEvent>;
 
-/** Inputs that an engine lets wait before it stops reading. */
+/** Number of waiting inputs at which an engine stops reading. */
 const WAITING_MAX = 8;
 
 /**
- * The frames of a call as they come, read no faster than they are dealt with; ends with the caller's half of
- * the stream.
+ * Reads the frames of a call, no faster than they are consumed. Ends when the caller ends its half of the
+ * stream; throws the signal's reason when `signal` aborts.
  */
 export function readFrames(call: SessionCall, signal: AbortSignal): AsyncIterable<FrameMessage> {
   const waiting: FrameMessage[] = [];
@@ -56,8 +60,8 @@ export function readFrames(call: SessionCall, signal: AbortSignal): AsyncIterabl
     ended = true;
     wake();
   });
-  signal.addEventListener("abort", () => wake(), { once: true });
   return (async function* () {
+    using _ = onAbort(signal, () => wake());
     for (;;) {
       signal.throwIfAborted();
       const frame = waiting.shift();
@@ -73,7 +77,7 @@ export function readFrames(call: SessionCall, signal: AbortSignal): AsyncIterabl
   })();
 }
 
-/** Deals with a session's frames until the caller closes its half. Rejects when `signal` is aborted. */
+/** Answers a session's frames until there are no more. Rejects with the signal's reason when `signal` aborts. */
 export async function serveFrames(
   frames: AsyncIterable<FrameMessage>,
   { raw }: RunnerSession,
@@ -92,27 +96,24 @@ export async function serveFrames(
       await send({ frameDone: { sequence } });
     } catch (error) {
       signal.throwIfAborted();
-      const { code, message, faults } = errorInfo(error, "runner_server_error");
-      await send({
-        frameDone: { sequence, error: { code, message, faultsJson: faults ? JSON.stringify(faults) : "" } },
-      });
+      await send({ frameDone: { sequence, error: errorMessage(error) } });
     }
   }
 }
 
-const encodeValue = (output: SessionValue): { payload: Uint8Array; text?: boolean } => {
+function encodeValue(output: SessionValue): { payload: Uint8Array; text?: boolean } {
   if (typeof output === "string") return { payload: Buffer.from(output), text: true };
   const payload = output instanceof Uint8Array ? output : encodeFrame(output);
   if (payload.length > LIMITS.frameBytesMax) {
     throw new TemperaError(
       "runner_server_error",
-      `The model's output of ${payload.length} bytes is larger than a frame may be.`,
+      `The model's output of ${payload.length} bytes is larger than a frame may be (${LIMITS.frameBytesMax}).`,
     );
   }
   return { payload };
-};
+}
 
-/** Frames were checked by the gateway; an engine under test is fed by hand. */
+/** The gateway has checked the frames already; those of an engine under test come straight from the test. */
 function decodeInput(payload: Uint8Array): FrameObject {
   try {
     return decodeFrame(payload);

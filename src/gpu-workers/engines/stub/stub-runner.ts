@@ -1,4 +1,4 @@
-/** A runner with canned answers, delays and failures on demand: for development, tests and benches. */
+/** A runner with fixed answers, delays and failures on demand, for development, tests and benchmarks. */
 import { createCipheriv, createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
@@ -6,8 +6,8 @@ import { CATALOGUE, isErrorCode } from "../../../core/errors/catalogue.ts";
 import { type InputFault, TemperaError } from "../../../core/errors/tempera-error.ts";
 import { attachedFile, type InputFile } from "../../../core/files/input-file.ts";
 import type { Json, JsonObject } from "../../../core/json/json.ts";
-import type { RunEmitter, Runner } from "../../engine-sdk/engine-server.ts";
 import type { StreamedBytes } from "../../engine-sdk/run-emitter.ts";
+import type { RunEmitter, Runner } from "../../engine-sdk/runner.ts";
 import type { SessionValue } from "../../engine-sdk/session-server.ts";
 
 const FAILURES = ["none", "error", "crash", "hang", "invalid", "model"] as const;
@@ -22,11 +22,11 @@ interface StubInput {
   delayMs: number;
   steps: number;
   fail: (typeof FAILURES)[number];
-  /** Attempts 1..n fail, later ones work. */
+  /** Attempts 1 to n fail; later ones succeed. */
   failAttempts: number;
   /** The step after which it fails; 0: when all are done. */
   failStep: number;
-  /** With `fail: "model"`: a type of fal's model errors, and its numbers. */
+  /** With `fail: "model"`: a type of fal's model errors, and its context. */
   errorType: string;
   errorCtx: JsonObject;
   artifactBytes: number;
@@ -60,7 +60,7 @@ export function createStubRunner(): Runner {
       if (input.failStep === 0) await fail(fails, signal);
       const output: JsonObject = { echo: input.echo, attempt, seed: input.seed };
       const file = attachedFile(raw.file_url ?? null, files);
-      if (file) output.input_file = await lookAt(file);
+      if (file) output.input_file = await describeFile(file);
       if (input.artifactBytes > 0) {
         const produced = { contentType: "application/octet-stream", fileName: "stub.bin" };
         output.file = await emit.streamedArtifact(
@@ -78,12 +78,12 @@ export function createStubRunner(): Runner {
 }
 
 /**
- * A session echoes: a raw one each frame as it is, another each input's payload after its delay. `fail` works
- * as in a run; `fail_attempts` counts the session's attempts.
+ * Answers a frame of a session with its echo: a raw frame as it is, else the payload of the input after its
+ * delay. `fail` works as in a run; `fail_attempts` counts the attempts of the session.
  */
 async function answerFrame(attempt: number, value: SessionValue, signal: AbortSignal): Promise<SessionValue> {
   if (typeof value === "string" || value instanceof Uint8Array) return value;
-  // Bytes may stand in the payload, which is only handed back.
+  // The payload may contain bytes. It is only sent back.
   const input = parseStubInput(value as JsonObject);
   const fails = attempt <= input.failAttempts ? input.fail : "none";
   refuse(fails, input);
@@ -93,8 +93,8 @@ async function answerFrame(attempt: number, value: SessionValue, signal: AbortSi
 }
 
 /**
- * The refusals that need no work. A type that is no error of the whole model is a fault of the input, as fal
- * has it.
+ * Throws the failures that come before any work. An error type that does not concern the whole model is a fault
+ * of the input, as in fal's protocol.
  */
 function refuse(fails: StubInput["fail"], { errorType, errorCtx }: StubInput): void {
   if (fails !== "invalid" && fails !== "model") return;
@@ -108,8 +108,8 @@ function refuse(fails: StubInput["fail"], { errorType, errorCtx }: StubInput): v
   throw new TemperaError("input_invalid", undefined, { faults });
 }
 
-/** What the run sees of a file that its input named. */
-async function lookAt({ path, contentType }: InputFile): Promise<JsonObject> {
+/** Describes a file that the input named, as the run sees it. */
+async function describeFile({ path, contentType }: InputFile): Promise<JsonObject> {
   const hash = createHash("sha256");
   let bytes = 0;
   for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
@@ -120,7 +120,8 @@ async function lookAt({ path, contentType }: InputFile): Promise<JsonObject> {
 }
 
 /**
- * Waits `delayMs` in all, less the steps that are `done`, with progress after each of `steps` equal parts.
+ * Waits `delayMs` in total, in `steps` equal parts with progress after each. The parts that an earlier attempt
+ * has `done` are skipped.
  */
 async function work(
   { delayMs, steps, previews }: StubInput,
@@ -147,31 +148,34 @@ async function fail(how: StubInput["fail"], signal: AbortSignal): Promise<void> 
   if (how === "hang") await sleep(2 ** 31 - 1, undefined, { signal });
 }
 
-/** Ends the process the way a native fault does: at once, with everything that was running. */
+/** Ends the process as a native fault does: at once, with everything that was running. */
 function crash(): never {
   process.kill(process.pid, "SIGKILL");
   throw new Error("unreachable: the process is dead");
 }
 
 const CHUNK_BYTES = 256 * 1024;
-/** Chunks made in one go: some milliseconds. */
+/** Chunks produced before yielding to the event loop, which takes some milliseconds. */
 const CHUNKS_AT_ONCE = 16;
 
 /**
- * The same bytes for the same seed, on every machine: an AES-128-CTR key stream under a key made of the seed.
+ * Produces the same bytes for the same seed on every machine: an AES-128-CTR key stream under a key derived from
+ * the seed.
  */
-const seededBytes = (seed: number, count: number): StreamedBytes => ({
-  bytes: count,
-  async *read() {
-    const key = createHash("sha256").update(String(seed)).digest().subarray(0, 16);
-    const cipher = createCipheriv("aes-128-ctr", key, Buffer.alloc(16));
-    const zeros = Buffer.alloc(CHUNK_BYTES);
-    for (let at = 0, chunks = 1; at < count; at += CHUNK_BYTES, chunks++) {
-      yield cipher.update(zeros.subarray(0, Math.min(CHUNK_BYTES, count - at)));
-      if (chunks % CHUNKS_AT_ONCE === 0) await setImmediate();
-    }
-  },
-});
+function seededBytes(seed: number, count: number): StreamedBytes {
+  return {
+    bytes: count,
+    async *read() {
+      const key = createHash("sha256").update(String(seed)).digest().subarray(0, 16);
+      const cipher = createCipheriv("aes-128-ctr", key, Buffer.alloc(16));
+      const zeros = Buffer.alloc(CHUNK_BYTES);
+      for (let offset = 0, chunks = 1; offset < count; offset += CHUNK_BYTES, chunks++) {
+        yield cipher.update(zeros.subarray(0, Math.min(CHUNK_BYTES, count - offset)));
+        if (chunks % CHUNKS_AT_ONCE === 0) await setImmediate();
+      }
+    },
+  };
+}
 
 function parseStubInput(input: JsonObject): StubInput {
   const faults: InputFault[] = [];
