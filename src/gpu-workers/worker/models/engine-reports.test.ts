@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { EngineStatus } from "../../../core/engines/engine-status.ts";
+import type { DrainOrders, EngineStatusStore } from "../../../core/engines/engine-status-store.ts";
 import { LIMITS } from "../../../core/limits.ts";
-import type { Drained, EngineBoard } from "../../../core/engines/engine-status-store.ts";
-import { type EngineReports, startEngineReports } from "./engine-reports.ts";
+import { EngineReports } from "./engine-reports.ts";
 
 const engine: EngineStatus = {
   endpoint: "t/a",
@@ -22,72 +22,72 @@ afterEach(async () => {
   reports = undefined;
 });
 
-async function setUp(change: Partial<EngineBoard> = {}) {
+async function setUp(change: Partial<EngineStatusStore> = {}) {
   vi.useFakeTimers();
   const lines: string[] = [];
   const resets: string[] = [];
-  const drains: Drained[] = [];
+  const drains: DrainOrders[] = [];
   const engines = [engine];
-  let tell = () => {};
+  let notify = () => {};
   const takeResets = vi.fn(async (): Promise<{ endpoint: string; version: string }[]> => []);
-  const board = {
+  const store = {
     report: vi.fn(async () => {}),
-    leave: vi.fn(async () => {}),
+    remove: vi.fn(async () => {}),
     list: async () => [],
-    askReset: async () => [],
+    requestReset: async () => [],
     takeResets,
     drain: async () => [],
     drainWorker: async () => false,
     drained: vi.fn(async () => ({ all: false, models: [] })),
     onReset: async (_: string, listener: () => void) => {
-      tell = listener;
+      notify = listener;
       return async () => {};
     },
     ...change,
   };
-  reports = await startEngineReports({
-    board,
+  reports = await EngineReports.start({
+    store,
     worker,
     list: () => engines,
     reset: ({ endpoint }) => resets.push(endpoint),
     drain: (drained) => drains.push(drained),
     log: (level, message) => lines.push(`${level} ${message}`),
   });
-  return { board, engines, takeResets, lines, resets, drains, reports, tell: () => tell() };
+  return { store, engines, takeResets, lines, resets, drains, reports, notify: () => notify() };
 }
 
 describe("engine reports", () => {
-  it("the first is written before the worker goes on; then one for changes that come together, and a sign of life", async () => {
-    const { board, engines, reports: made } = await setUp();
-    expect(board.report).toHaveBeenCalledTimes(1);
-    expect(board.report).toHaveBeenCalledWith(worker, [engine]);
+  it("writes the first at start, then one for changes that come together, and signs of life", async () => {
+    const { store, engines, reports: started } = await setUp();
+    expect(store.report).toHaveBeenCalledTimes(1);
+    expect(store.report).toHaveBeenCalledWith(worker, [engine]);
     engines[0] = { ...engine, failures: 1 };
-    for (let i = 0; i < 5; i++) made.changed();
+    for (let i = 0; i < 5; i++) started.changed();
     await vi.advanceTimersByTimeAsync(LIMITS.engineReportGatherMs);
-    expect(board.report).toHaveBeenCalledTimes(2);
+    expect(store.report).toHaveBeenCalledTimes(2);
     await vi.advanceTimersByTimeAsync(LIMITS.engineReportMs);
-    expect(board.report).toHaveBeenCalledTimes(3);
-    await made[Symbol.asyncDispose]();
-    expect(board.leave).toHaveBeenCalledWith("worker-1");
-    made.changed();
+    expect(store.report).toHaveBeenCalledTimes(3);
+    await started[Symbol.asyncDispose]();
+    expect(store.remove).toHaveBeenCalledWith("worker-1");
+    started.changed();
     await vi.advanceTimersByTimeAsync(10 * LIMITS.engineReportMs);
-    expect(board.report).toHaveBeenCalledTimes(3);
+    expect(store.report).toHaveBeenCalledTimes(3);
   });
 
-  it("how many requests an engine has in hand is told with the sign of life, not with every request", async () => {
-    const { board, engines, reports: made } = await setUp();
+  it("reports numbers of requests with the sign of life, not with every request", async () => {
+    const { store, engines, reports: started } = await setUp();
     engines[0] = { ...engine, running: 1 };
-    made.changed();
+    started.changed();
     await vi.advanceTimersByTimeAsync(LIMITS.engineReportMs - 1);
-    expect(board.report).toHaveBeenCalledTimes(1);
+    expect(store.report).toHaveBeenCalledTimes(1);
     await vi.advanceTimersByTimeAsync(1);
-    expect(board.report).toHaveBeenLastCalledWith(worker, engines);
+    expect(store.report).toHaveBeenLastCalledWith(worker, engines);
   });
 
-  it("what operators ask for is done at once when it is told, and at the next sign of life when it was not", async () => {
-    const { takeResets, resets, tell } = await setUp();
+  it("carries out resets at once when notified, else at the next sign of life", async () => {
+    const { takeResets, resets, notify } = await setUp();
     takeResets.mockResolvedValueOnce([{ endpoint: "t/a", version: "1.0.0" }]);
-    tell();
+    notify();
     await vi.advanceTimersByTimeAsync(0);
     expect(resets).toEqual(["t/a"]);
     takeResets.mockResolvedValueOnce([{ endpoint: "t/b", version: "1.0.0" }]);
@@ -95,7 +95,7 @@ describe("engine reports", () => {
     expect(resets).toEqual(["t/a", "t/b"]);
   });
 
-  it("a board that is away is told once, and once when it is back; nothing else changes", async () => {
+  it("logs once that the store is away, and once that it is back", async () => {
     let away = true;
     const report = vi.fn(async () => {
       if (away) throw new Error("no database");
@@ -112,13 +112,13 @@ describe("engine reports", () => {
     ]);
   });
 
-  it("what is drained is told when it changes, and with each report", async () => {
+  it("hands drained models on when notified, and with each report", async () => {
     const models = [{ endpoint: "t/a", version: "1.0.0" }];
-    let wanted: Drained = { all: false, models };
-    const { drains, tell } = await setUp({ drained: async () => wanted });
+    let wanted: DrainOrders = { all: false, models };
+    const { drains, notify } = await setUp({ drained: async () => wanted });
     expect(drains).toEqual([{ all: false, models }]);
     wanted = { all: true, models: [] };
-    tell();
+    notify();
     await vi.advanceTimersByTimeAsync(0);
     expect(drains.at(-1)).toEqual({ all: true, models: [] });
   });

@@ -1,91 +1,102 @@
 /**
- * Says on the board how this worker's engines are, when one comes, goes or fails, and as a sign of life;
- * takes what operators ask for. How many requests they have in hand changes with every one of them, and rides
- * on the sign of life.
+ * Reports the state of this worker's engines to the engine status store, and carries out what operators request
+ * there. A report is written soon after an engine came, went or failed, and every `LIMITS.engineReportMs` as a
+ * sign of life. The numbers of running and waiting requests change all the time, so a change of them alone
+ * waits for the next sign of life.
  */
 import type { EngineStatus, WorkerStatus } from "../../../core/engines/engine-status.ts";
+import type { DrainOrders, EngineStatusStore } from "../../../core/engines/engine-status-store.ts";
 import { LIMITS } from "../../../core/limits.ts";
 import type { ModelVersion } from "../../../core/models/model.ts";
-import type { Drained, EngineBoard } from "../../../core/engines/engine-status-store.ts";
 
-export interface EngineReportsDependencies {
-  board: EngineBoard;
+export interface EngineReportsOptions {
+  store: EngineStatusStore;
   worker: WorkerStatus;
   list: () => EngineStatus[];
   reset: (model: Pick<ModelVersion, "endpoint" | "version">) => void;
-  /** Called with what operators want no new requests of to be taken, each time anew. */
-  drain: (drained: Drained) => void;
+  /** Called before each report with everything that operators have drained on this worker. */
+  drain: (drained: DrainOrders) => void;
   /**
-   * A board that cannot be reached changes nothing for requests: it is told once, and once when it is back.
+   * Called once when the store cannot be reached, and once when it can be again. Requests are served
+   * meanwhile as ever.
    */
   log: (level: "INFO" | "WARN", message: string) => void;
 }
 
-export interface EngineReports extends AsyncDisposable {
+export class EngineReports implements AsyncDisposable {
+  readonly #options: EngineReportsOptions;
+  #isStoreAway = false;
+  #isStopped = false;
+  #gatherTimer: NodeJS.Timeout | undefined;
+  #interval: NodeJS.Timeout | undefined;
+  /** Reports are written one after another: an older one must not arrive after a newer one. */
+  #writing: Promise<void> = Promise.resolve();
+  /** The last report, without the numbers of requests. */
+  #lastReport = "";
+  #unsubscribe: () => Promise<void> = async () => {};
+
+  private constructor(options: EngineReportsOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when the first report is written, or has failed. */
+  static async start(options: EngineReportsOptions): Promise<EngineReports> {
+    const reports = new EngineReports(options);
+    const { store, worker } = options;
+    reports.#unsubscribe = await store
+      .onReset(worker.worker, () => void reports.#enqueue())
+      .catch(() => async () => {});
+    reports.#interval = setInterval(() => void reports.#enqueue(), LIMITS.engineReportMs);
+    await reports.#enqueue();
+    return reports;
+  }
+
   /**
-   * Something may have changed: if it has, it is reported soon, together with what else changes meanwhile.
+   * Notifies the reports of a possible change. If there is one, it is reported soon, together with other
+   * changes that follow within `LIMITS.engineReportGatherMs`.
    */
-  changed(): void;
-}
+  changed(): void {
+    if (this.#isStopped || this.#gatherTimer) return;
+    if (withoutRequestCounts(this.#options.list()) !== this.#lastReport)
+      this.#gatherTimer = setTimeout(() => void this.#enqueue(), LIMITS.engineReportGatherMs);
+  }
 
-/** Resolves when the first report is written, or could not be. */
-export async function startEngineReports({
-  board,
-  worker,
-  list,
-  reset,
-  drain,
-  log,
-}: EngineReportsDependencies): Promise<EngineReports> {
-  let away = false;
-  let stopped = false;
-  let soon: NodeJS.Timeout | undefined;
-  let working: Promise<void> = Promise.resolve();
-  let told = "";
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { store, worker } = this.#options;
+    this.#isStopped = true;
+    clearInterval(this.#interval);
+    clearTimeout(this.#gatherTimer);
+    await this.#writing;
+    await this.#unsubscribe().catch(() => {});
+    await store.remove(worker.worker).catch(() => {});
+  }
 
-  const report = async (): Promise<void> => {
-    if (stopped) return;
+  #enqueue(): Promise<void> {
+    clearTimeout(this.#gatherTimer);
+    this.#gatherTimer = undefined;
+    this.#writing = this.#writing.then(() => this.#report());
+    return this.#writing;
+  }
+
+  async #report(): Promise<void> {
+    if (this.#isStopped) return;
+    const { store, worker, list, reset, drain, log } = this.#options;
     try {
-      for (const model of await board.takeResets(worker.worker)) reset(model);
-      drain(await board.drained(worker.worker));
+      for (const model of await store.takeResets(worker.worker)) reset(model);
+      drain(await store.drained(worker.worker));
       const engines = list();
-      told = standing(engines);
-      await board.report(worker, engines);
-      if (away) log("INFO", "engines are reported again");
-      away = false;
+      this.#lastReport = withoutRequestCounts(engines);
+      await store.report(worker, engines);
+      if (this.#isStoreAway) log("INFO", "engines are reported again");
+      this.#isStoreAway = false;
     } catch (error) {
-      if (!away)
+      if (!this.#isStoreAway)
         log("WARN", `engines cannot be reported: ${error instanceof Error ? error.message : String(error)}`);
-      away = true;
+      this.#isStoreAway = true;
     }
-  };
-  /** One after the other: an older report must not arrive after a newer one. */
-  const enqueue = (): Promise<void> => {
-    clearTimeout(soon);
-    soon = undefined;
-    working = working.then(report);
-    return working;
-  };
-
-  const unlisten = await board.onReset(worker.worker, () => void enqueue()).catch(() => async () => {});
-  const beating = setInterval(enqueue, LIMITS.engineReportMs);
-  await enqueue();
-  return {
-    changed() {
-      if (!stopped && !soon && standing(list()) !== told)
-        soon = setTimeout(enqueue, LIMITS.engineReportGatherMs);
-    },
-    async [Symbol.asyncDispose]() {
-      stopped = true;
-      clearInterval(beating);
-      clearTimeout(soon);
-      await working;
-      await unlisten().catch(() => {});
-      await board.leave(worker.worker).catch(() => {});
-    },
-  };
+  }
 }
 
-/** All that is reported but the counts of requests. */
-const standing = (engines: readonly EngineStatus[]): string =>
-  JSON.stringify(engines.map(({ running: _, waiting: __, ...rest }) => rest));
+function withoutRequestCounts(engines: readonly EngineStatus[]): string {
+  return JSON.stringify(engines.map(({ running: _, waiting: __, ...rest }) => rest));
+}

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { TemperaError } from "../../../core/errors/tempera-error.ts";
 import type { ModelVersion } from "../../../core/models/model.ts";
 import type { VersionState } from "../../../core/models/published-version.ts";
-import { startServedModels, type WantedVersion } from "./served-models.ts";
+import { ServedModels, type WantedVersion } from "./served-models.ts";
 
 const version = (name: string, state: VersionState = "enabled"): WantedVersion => ({
   endpoint: "acme/echo",
@@ -14,20 +14,20 @@ const version = (name: string, state: VersionState = "enabled"): WantedVersion =
   files: [],
 });
 
-/** A worker of which everything around is in the test's hands. */
+/** Starts a worker's served models, whose surroundings are controlled by the test. */
 function stage(initial: WantedVersion[], { fits = true }: { fits?: boolean } = {}) {
   let wanted = initial;
   const did: string[] = [];
   const needed = new Set<string>();
   const reports = new Map<string, string>();
-  let asked = 0;
+  let checks = 0;
   let storeAway = false;
   let hold: Promise<void> | undefined;
-  const served = startServedModels({
+  const served = ServedModels.start({
     wanted: () => wanted,
     weights: {
-      place: async (digest, _, signal) => {
-        did.push(`place ${digest}`);
+      ensure: async (digest, _, signal) => {
+        did.push(`fetch ${digest}`);
         await hold;
         signal.throwIfAborted();
         if (storeAway) throw new TemperaError("store_unavailable", "The object store is away.");
@@ -41,11 +41,11 @@ function stage(initial: WantedVersion[], { fits = true }: { fits?: boolean } = {
     },
     end: async ({ version: name }) => void did.push(`end ${name}`),
     inUse: async ({ version: name }) => {
-      asked++;
+      checks++;
       return needed.has(name);
     },
-    report: (about, how) =>
-      how ? reports.set(about.version, `${how.state}: ${how.says}`) : reports.delete(about.version),
+    report: ({ version: name }, absence) =>
+      absence ? reports.set(name, `${absence.state}: ${absence.reason}`) : reports.delete(name),
     log: () => {},
     lingerMs: 30,
     lookMs: 5,
@@ -56,13 +56,13 @@ function stage(initial: WantedVersion[], { fits = true }: { fits?: boolean } = {
     needed,
     reports,
     served,
-    get asked() {
-      return asked;
+    get checks() {
+      return checks;
     },
-    set storeAway(now: boolean) {
-      storeAway = now;
+    set storeAway(isAway: boolean) {
+      storeAway = isAway;
     },
-    /** Weights arrive only when the returned function is called. */
+    /** Delays weights until the returned function is called. */
     holdWeights(): () => void {
       let release = (): void => {};
       hold = new Promise((resolve) => {
@@ -72,22 +72,22 @@ function stage(initial: WantedVersion[], { fits = true }: { fits?: boolean } = {
     },
     want(...next: WantedVersion[]) {
       wanted = next;
-      served.changed();
+      served.refresh();
     },
     [Symbol.asyncDispose]: () => served[Symbol.asyncDispose](),
   };
 }
 
 describe("an enabled version", () => {
-  it("is begun once its weights are here, with their folder", async () => {
+  it("is served once its weights are here, with their folder", async () => {
     await using worker = stage([version("1.0.0")]);
-    await expect.poll(() => worker.did).toEqual(["place digest-1.0.0", "begin 1.0.0 in /cache/digest-1.0.0"]);
+    await expect.poll(() => worker.did).toEqual(["fetch digest-1.0.0", "begin 1.0.0 in /cache/digest-1.0.0"]);
     expect(worker.served.find("acme/echo", "1.0.0")?.folder).toBe("/cache/digest-1.0.0");
     worker.want(version("1.0.0"));
     expect(worker.did).toHaveLength(2);
   });
 
-  it("whose weights cannot be had is reported and tried again", async () => {
+  it("is reported and tried again when its weights cannot be fetched", async () => {
     await using worker = stage([]);
     worker.storeAway = true;
     worker.want(version("1.0.0"));
@@ -98,22 +98,22 @@ describe("an enabled version", () => {
     expect(worker.reports.size).toBe(0);
   });
 
-  it("that is larger than the worker is reported, and not tried again", async () => {
+  it("is reported and not tried again when it is larger than the worker", async () => {
     await using worker = stage([version("1.0.0")], { fits: false });
-    await expect.poll(() => worker.reports.get("1.0.0")).toBe("out: too large");
+    await expect.poll(() => worker.reports.get("1.0.0")).toBe("unhealthy: too large");
     worker.want(version("1.0.0"));
-    expect(worker.did).toEqual(["place digest-1.0.0"]);
+    expect(worker.did).toEqual(["fetch digest-1.0.0"]);
     expect(worker.served.find("acme/echo", "1.0.0")).toBeUndefined();
   });
 });
 
 describe("a version that is disabled", () => {
-  it("is served on while anything needs it, then dropped; its weights stay for when it is enabled again", async () => {
+  it("is served while a job needs it, then dropped; its weights stay for the next time", async () => {
     await using worker = stage([version("1.0.0")]);
     await expect.poll(() => worker.did).toHaveLength(2);
     worker.needed.add("1.0.0");
     worker.want(version("1.0.0", "disabled"));
-    await expect.poll(() => worker.asked).toBeGreaterThan(3);
+    await expect.poll(() => worker.checks).toBeGreaterThan(3);
     expect(worker.did).toHaveLength(2);
     expect(worker.served.find("acme/echo", "1.0.0")).toBeDefined();
     worker.needed.clear();
@@ -121,19 +121,19 @@ describe("a version that is disabled", () => {
     worker.want(version("1.0.0"));
     await expect
       .poll(() => worker.did.slice(3))
-      .toEqual(["place digest-1.0.0", "begin 1.0.0 in /cache/digest-1.0.0"]);
+      .toEqual(["fetch digest-1.0.0", "begin 1.0.0 in /cache/digest-1.0.0"]);
   });
 
-  it("is not asked about before gateways must have heard of it", async () => {
+  it("is not checked before gateways must have learned of it", async () => {
     await using worker = stage([version("1.0.0")]);
     await expect.poll(() => worker.did).toHaveLength(2);
     const sinceMs = Date.now();
     worker.want(version("1.0.0", "disabled"));
-    await expect.poll(() => worker.asked, { interval: 1 }).toBe(1);
+    await expect.poll(() => worker.checks, { interval: 1 }).toBe(1);
     expect(Date.now() - sinceMs).toBeGreaterThanOrEqual(29);
   });
 
-  it("and enabled again before it is dropped goes on as if nothing had been", async () => {
+  it("is served on when it is enabled again before it was dropped", async () => {
     await using worker = stage([version("1.0.0")]);
     await expect.poll(() => worker.did).toHaveLength(2);
     worker.want(version("1.0.0", "disabled"));
@@ -144,7 +144,7 @@ describe("a version that is disabled", () => {
     expect(worker.did).not.toContain("end 1.0.0");
   });
 
-  it("while its weights are on their way is dropped after that", async () => {
+  it("is dropped after its weights have arrived, when they were on their way", async () => {
     await using worker = stage([]);
     const release = worker.holdWeights();
     worker.want(version("1.0.0"));
@@ -153,7 +153,7 @@ describe("a version that is disabled", () => {
     await expect.poll(() => worker.did.at(-1)).toBe("end 1.0.0");
   });
 
-  it("when removed takes its weights along", async () => {
+  it("loses its weights when it is removed", async () => {
     await using worker = stage([version("1.0.0")]);
     await expect.poll(() => worker.did).toHaveLength(2);
     worker.want(version("1.0.0", "removed"));
@@ -162,16 +162,16 @@ describe("a version that is disabled", () => {
 });
 
 describe("a worker that starts", () => {
-  it("serves a version that was switched off before, as long as a job needs it", async () => {
+  it("serves a version that was disabled before, as long as a job needs it", async () => {
     await using worker = stage([]);
     worker.needed.add("1.0.0");
     worker.want(version("1.0.0", "disabled"), version("0.9.0", "disabled"));
-    await expect.poll(() => worker.did).toEqual(["place digest-1.0.0", "begin 1.0.0 in /cache/digest-1.0.0"]);
+    await expect.poll(() => worker.did).toEqual(["fetch digest-1.0.0", "begin 1.0.0 in /cache/digest-1.0.0"]);
     worker.needed.clear();
     await expect.poll(() => worker.did.at(-1)).toBe("end 1.0.0");
   });
 
-  it("deletes weights of what was removed while it was away", async () => {
+  it("deletes the weights of a version that was removed before", async () => {
     await using worker = stage([version("0.9.0", "removed")]);
     await expect.poll(() => worker.did).toEqual(["delete digest-0.9.0"]);
   });

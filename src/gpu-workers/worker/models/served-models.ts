@@ -1,6 +1,21 @@
 /**
- * The published versions that a GPU worker serves: those that are enabled now, and those that were until
+ * The published versions that a GPU worker serves: those that are enabled now, and those that were, until
  * everything that runs on them has ended.
+ *
+ * Each version that the worker deals with is in one of these modes:
+ *
+ * - **fetching**: enabled, its weights are on their way. A failure is reported and retried after `retryMs`.
+ *   → serving, refused
+ * - **serving**: in the pool and polled. → winding down, when it is disabled or removed
+ * - **refused**: larger than this worker. It is reported and not tried again.
+ * - **winding down**: no longer enabled, but still served: gateways that do not know yet may send requests, and
+ *   a failed attempt may come back. From `lingerMs` on the worker asks every `lookMs` whether a job needs the
+ *   version. → fetching or serving, when it is enabled again; → settled, when no job needs it
+ * - **settled**: not enabled, and no job needs it. It is dropped from the pool; the weights of a removed
+ *   version are deleted, those of a disabled one stay.
+ *
+ * A version that was disabled before this worker knew of it is settled at first, and winds down when a job
+ * still needs it. Each version has at most one step in progress.
  */
 import { isTemperaError } from "../../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../../core/limits.ts";
@@ -8,38 +23,38 @@ import type { ModelVersion } from "../../../core/models/model.ts";
 import type { PublishedHead, WeightFile } from "../../../core/models/published-version.ts";
 import type { WeightsCache } from "./weights-cache.ts";
 
-/** A published version as a worker is told of it. */
+/** A published version, as the registry describes it to a worker. */
 export interface WantedVersion
   extends Pick<PublishedHead, "endpoint" | "version" | "digest" | "state" | "changedAtMs"> {
-  /** Without a folder. */
+  /** Without its folder. */
   model: ModelVersion;
   files: readonly WeightFile[];
 }
 
-export interface ServedModelsDependencies {
-  /** Every published version of the endpoints that this worker serves, whatever its state. */
+/** Why a version is not in the pool. */
+export interface AbsenceReport {
+  state: "loading" | "unhealthy";
+  reason: string;
+}
+
+export interface ServedModelsOptions {
+  /** Lists every published version of the endpoints that this worker serves, in any state. */
   wanted: () => readonly WantedVersion[];
   weights: WeightsCache;
   /**
-   * Makes a place for a model whose weights are here, and polls its queue. Throws when it does not fit this
-   * worker.
+   * Adds a model whose weights are here to the pool, and polls its queue. Throws `runner_scheduling_failure`
+   * when it does not fit this worker.
    */
   begin: (model: ModelVersion) => void;
-  /** Stops polling, ends its engine, forgets it. Nothing of it runs. */
+  /** Stops polling for a model, ends its engine and forgets it. Nothing runs on it any more. */
   end: (model: ModelVersion) => Promise<void>;
   /**
-   * Whether a job that began before a moment may still need the version, as Temporal knows. Rejects when it
+   * Asks Temporal whether a job that began before a moment may still need the version. Rejects when Temporal
    * cannot be asked.
    */
   inUse: (version: Pick<PublishedHead, "endpoint" | "version">, beganBeforeMs: number) => Promise<boolean>;
-  /**
-   * What the worker's list of engines says of a version that is not in the pool; `undefined`: it is, or is
-   * gone.
-   */
-  report: (
-    version: Pick<PublishedHead, "endpoint" | "version">,
-    how: { state: "loading" | "out"; says: string } | undefined,
-  ) => void;
+  /** Reports a version that is not in the pool; `undefined` takes the last report back. */
+  report: (version: Pick<PublishedHead, "endpoint" | "version">, absence: AbsenceReport | undefined) => void;
   log: (
     level: "INFO" | "WARN" | "ERROR",
     message: string,
@@ -47,193 +62,222 @@ export interface ServedModelsDependencies {
   ) => void;
   lingerMs?: number;
   lookMs?: number;
-  /** Pause before weights that could not be had are asked for again. */
+  /** Pause before weights that could not be fetched are requested again. */
   retryMs?: number;
 }
 
-export interface ServedModels extends AsyncDisposable {
-  /** Looks again at what is wanted. */
-  changed(): void;
-  /** A version that is served here, with its folder. */
-  find(endpoint: string, version: string): ModelVersion | undefined;
-}
-
-interface Serving {
+interface ServedVersion {
   wanted: WantedVersion;
+  /** Set while it is in the pool. */
   model?: ModelVersion;
-  /** It is larger than this worker. */
-  refused?: boolean;
-  /** Since when it is no longer enabled. */
-  retiringSinceMs?: number;
-  work: Promise<void>;
-  working: boolean;
+  isRefused?: boolean;
+  /** Since when it is no longer enabled; set while it winds down. */
+  disabledSinceMs?: number;
+  step: Promise<void>;
+  isStepping: boolean;
 }
 
-export function startServedModels({
-  wanted,
-  weights,
-  begin,
-  end,
-  inUse,
-  report,
-  log,
-  lingerMs = LIMITS.retireLingerMs,
-  lookMs = LIMITS.retireLookMs,
-  retryMs = 5_000,
-}: ServedModelsDependencies): ServedModels {
-  const serving = new Map<string, Serving>();
-  /** Not enabled, and known not to be needed: not asked about again. */
-  const idle = new Set<string>();
-  const stopping = new AbortController();
-  const timers = new Set<NodeJS.Timeout>();
-  const keyOf = ({ endpoint, version }: { endpoint: string; version: string }): string =>
-    `${endpoint}@${version}`;
+export class ServedModels implements AsyncDisposable {
+  readonly #options: Required<ServedModelsOptions>;
+  readonly #versions = new Map<string, ServedVersion>();
+  /** Keys of settled versions: Temporal is not asked about them again. */
+  readonly #settled = new Set<string>();
+  readonly #stopping = new AbortController();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  /** Checks of versions that were disabled before this worker knew of them, one after another. */
+  #checks: Promise<void> = Promise.resolve();
 
-  const later = (ms: number, work: () => void): void => {
-    const timer = setTimeout(() => {
-      timers.delete(timer);
-      if (!stopping.signal.aborted) work();
-    }, ms);
-    timers.add(timer);
-  };
+  private constructor(options: ServedModelsOptions) {
+    this.#options = {
+      lingerMs: LIMITS.retireLingerMs,
+      lookMs: LIMITS.retireLookMs,
+      retryMs: 5_000,
+      ...options,
+    };
+  }
 
-  /**
-   * One thing at a time for each version; each step says in how many milliseconds the next one is due, if one
-   * is.
-   */
-  const step = (key: string): void => {
-    const entry = serving.get(key);
-    if (!entry || entry.working || stopping.signal.aborted) return;
-    entry.working = true;
-    entry.work = (entry.retiringSinceMs === undefined ? serve(entry) : retire(key, entry))
+  static start(options: ServedModelsOptions): ServedModels {
+    const served = new ServedModels(options);
+    served.refresh();
+    return served;
+  }
+
+  /** Compares what is wanted with what is served, after a change of the registry. */
+  refresh(): void {
+    if (this.#stopping.signal.aborted) return;
+    for (const version of this.#options.wanted()) {
+      if (version.state === "enabled") this.#enable(version);
+      else this.#disable(version);
+    }
+  }
+
+  /** Finds a version that is served here, with its folder. */
+  find(endpoint: string, version: string): ModelVersion | undefined {
+    return this.#versions.get(keyOf({ endpoint, version }))?.model;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping.abort(new Error("The GPU worker is shutting down."));
+    for (const timer of this.#timers) clearTimeout(timer);
+    await this.#checks;
+    await Promise.all([...this.#versions.values()].map(({ step }) => step));
+  }
+
+  #enable(version: WantedVersion): void {
+    const key = keyOf(version);
+    const known = this.#versions.get(key);
+    this.#settled.delete(key);
+    if (known) {
+      known.wanted = version;
+      delete known.disabledSinceMs;
+    } else this.#versions.set(key, { wanted: version, step: Promise.resolve(), isStepping: false });
+    this.#step(key);
+  }
+
+  #disable(version: WantedVersion): void {
+    const key = keyOf(version);
+    const known = this.#versions.get(key);
+    if (known) {
+      known.wanted = version;
+      known.disabledSinceMs ??= Date.now();
+      this.#step(key);
+    } else if (!this.#settled.has(key)) {
+      this.#settled.add(key);
+      this.#checks = this.#checks.then(() => this.#checkSettled(version));
+    }
+  }
+
+  /** Starts the next step of a version, unless one is in progress. */
+  #step(key: string): void {
+    const entry = this.#versions.get(key);
+    if (!entry || entry.isStepping || this.#stopping.signal.aborted) return;
+    entry.isStepping = true;
+    const step = entry.disabledSinceMs === undefined ? this.#fetch(entry) : this.#windDown(key, entry);
+    entry.step = step
       .then((nextMs) => {
-        entry.working = false;
-        if (nextMs !== undefined) later(nextMs, () => step(key));
+        entry.isStepping = false;
+        if (nextMs !== undefined) this.#later(nextMs, () => this.#step(key));
       })
       .catch((error) => {
-        entry.working = false;
-        log("ERROR", `Its state here is unclear: ${String(error)}`, entry.wanted);
+        entry.isStepping = false;
+        this.#options.log("ERROR", `Serving this version failed: ${String(error)}`, entry.wanted);
       });
-  };
+  }
 
-  /** Fetches its weights and begins, unless that was done. */
-  const serve = async (entry: Serving): Promise<number | undefined> => {
-    if (entry.model || entry.refused) return undefined;
+  #later(ms: number, work: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      if (!this.#stopping.signal.aborted) work();
+    }, ms);
+    this.#timers.add(timer);
+  }
+
+  /**
+   * Fetches the weights of a version and begins to serve it, unless that was done.
+   *
+   * @returns milliseconds until the next step, or `undefined` when none is due
+   */
+  async #fetch(entry: ServedVersion): Promise<number | undefined> {
+    if (entry.model || entry.isRefused) return undefined;
+    const { weights, begin, report, log } = this.#options;
+    const { signal } = this.#stopping;
     const { wanted: version } = entry;
     const startedMs = Date.now();
     try {
-      report(version, { state: "loading", says: "Its weights are being fetched." });
-      const folder = await weights.place(version.digest, version.files, stopping.signal);
-      if (stopping.signal.aborted) return undefined;
+      report(version, { state: "loading", reason: "Its weights are being fetched." });
+      const folder = await weights.ensure(version.digest, version.files, signal);
+      if (signal.aborted) return undefined;
       entry.model = { ...version.model, folder };
       begin(entry.model);
       report(version, undefined);
       log("INFO", `Served from now on; its weights were here after ${Date.now() - startedMs} ms.`, version);
-      // It may have been switched off meanwhile.
-      return entry.retiringSinceMs === undefined ? undefined : 0;
+      // It may have been disabled meanwhile.
+      return entry.disabledSinceMs === undefined ? undefined : 0;
     } catch (error) {
-      if (stopping.signal.aborted) return undefined;
+      if (signal.aborted) return undefined;
       delete entry.model;
-      const message = error instanceof Error ? error.message : String(error);
-      report(version, { state: "out", says: message });
-      // Larger than this worker: another one may serve it.
-      if (isTemperaError(error) && error.code === "runner_scheduling_failure") {
-        entry.refused = true;
-        log("ERROR", message, version);
-        return undefined;
-      }
-      log("WARN", `Its weights cannot be had: ${message} Trying again in ${retryMs / 1000} s.`, version);
-      return retryMs;
+      return this.#onFetchFailed(entry, version, error);
     }
-  };
+  }
+
+  #onFetchFailed(entry: ServedVersion, version: WantedVersion, error: unknown): number | undefined {
+    const { report, log, retryMs } = this.#options;
+    const reason = error instanceof Error ? error.message : String(error);
+    report(version, { state: "unhealthy", reason });
+    // It is larger than this worker. Another worker may serve it.
+    if (isTemperaError(error) && error.code === "runner_scheduling_failure") {
+      entry.isRefused = true;
+      log("ERROR", reason, version);
+      return undefined;
+    }
+    log("WARN", `Its weights cannot be fetched: ${reason} Trying again in ${retryMs / 1000} s.`, version);
+    return retryMs;
+  }
 
   /**
-   * Polls on until nothing needs it: gateways that have not heard may still send, and a failed attempt comes
-   * back after a pause.
+   * Drops a version that is no longer enabled, as soon as nothing needs it.
+   *
+   * @returns milliseconds until the next step, or `undefined` when none is due
    */
-  const retire = async (key: string, entry: Serving): Promise<number | undefined> => {
-    const { wanted: version, retiringSinceMs = 0 } = entry;
-    const waitMs = retiringSinceMs + lingerMs - Date.now();
-    const needed = waitMs > 0 || (await inUse(version, version.changedAtMs + lingerMs).catch(() => true));
-    if (stopping.signal.aborted) return undefined;
-    if (entry.retiringSinceMs === undefined) return 0; // enabled again meanwhile
-    if (needed) {
-      if (!entry.model) await serve(entry);
+  async #windDown(key: string, entry: ServedVersion): Promise<number | undefined> {
+    const { lookMs, lingerMs, end, report, log } = this.#options;
+    const { wanted: version, disabledSinceMs = 0 } = entry;
+    const waitMs = disabledSinceMs + lingerMs - Date.now();
+    const isNeeded = waitMs > 0 || (await this.#isNeeded(version));
+    if (this.#stopping.signal.aborted) return undefined;
+    if (entry.disabledSinceMs === undefined) return 0; // It was enabled again meanwhile.
+    if (isNeeded) {
+      if (!entry.model) await this.#fetch(entry);
       return Math.max(waitMs, lookMs);
     }
     const { model } = entry;
     delete entry.model;
     if (model) {
       await end(model);
-      log("INFO", `Dropped: it is ${version.state}, and nothing runs on it.`, version);
+      log("INFO", `No longer served: it is ${version.state}, and nothing runs on it.`, version);
     }
     report(version, undefined);
-    if (entry.retiringSinceMs === undefined) return 0;
-    serving.delete(key);
-    idle.add(key);
-    await forget(version);
+    if (entry.disabledSinceMs === undefined) return 0;
+    this.#versions.delete(key);
+    this.#settled.add(key);
+    await this.#deleteWeights(version);
     return undefined;
-  };
-  /** A version that is only disabled may be enabled again: its weights stay. */
-  const forget = async ({ state, digest, endpoint, version }: WantedVersion): Promise<void> => {
+  }
+
+  /** Winds a version down that was disabled before this worker knew of it, if a job still needs it. */
+  async #checkSettled(version: WantedVersion): Promise<void> {
+    const key = keyOf(version);
+    const isNeeded = await this.#isNeeded(version);
+    if (this.#stopping.signal.aborted || this.#versions.has(key) || !this.#settled.has(key)) return;
+    if (!isNeeded) return this.#deleteWeights(version);
+    this.#settled.delete(key);
+    this.#versions.set(key, {
+      wanted: version,
+      disabledSinceMs: Date.now() - this.#options.lingerMs,
+      step: Promise.resolve(),
+      isStepping: false,
+    });
+    this.#step(key);
+  }
+
+  /** A version counts as needed while Temporal cannot be asked. */
+  #isNeeded(version: WantedVersion): Promise<boolean> {
+    const { inUse, lingerMs } = this.#options;
+    return inUse(version, version.changedAtMs + lingerMs).catch(() => true);
+  }
+
+  /** Deletes the weights of a removed version. A disabled one may be enabled again, so its weights stay. */
+  async #deleteWeights({ state, digest, endpoint, version }: WantedVersion): Promise<void> {
     if (state !== "removed") return;
+    const { weights, log } = this.#options;
     await weights
       .drop(digest)
-      .catch((error) => log("WARN", `Its weights stay on the disk: ${String(error)}`, { endpoint, version }));
-  };
+      .catch((error) =>
+        log("WARN", `Its weights could not be deleted: ${String(error)}`, { endpoint, version }),
+      );
+  }
+}
 
-  /**
-   * Versions that were switched off before this worker knew of them: a job may still need one. Asked about
-   * one after another.
-   */
-  let adopting: Promise<void> = Promise.resolve();
-  const adopt = async (version: WantedVersion): Promise<void> => {
-    const key = keyOf(version);
-    const needed = await inUse(version, version.changedAtMs + lingerMs).catch(() => true);
-    if (stopping.signal.aborted || serving.has(key) || !idle.has(key)) return;
-    if (!needed) return forget(version);
-    idle.delete(key);
-    serving.set(key, {
-      wanted: version,
-      retiringSinceMs: Date.now() - lingerMs,
-      work: Promise.resolve(),
-      working: false,
-    });
-    step(key);
-  };
-
-  const changed = (): void => {
-    if (stopping.signal.aborted) return;
-    for (const version of wanted()) {
-      const key = keyOf(version);
-      const known = serving.get(key);
-      if (version.state === "enabled") {
-        idle.delete(key);
-        if (known) {
-          known.wanted = version;
-          delete known.retiringSinceMs;
-        } else serving.set(key, { wanted: version, work: Promise.resolve(), working: false });
-        step(key);
-      } else if (known) {
-        known.wanted = version;
-        known.retiringSinceMs ??= Date.now();
-        step(key);
-      } else if (!idle.has(key)) {
-        idle.add(key);
-        adopting = adopting.then(() => adopt(version));
-      }
-    }
-  };
-
-  changed();
-  return {
-    changed,
-    find: (endpoint, version) => serving.get(keyOf({ endpoint, version }))?.model,
-    async [Symbol.asyncDispose]() {
-      stopping.abort(new Error("The GPU worker is going away."));
-      for (const timer of timers) clearTimeout(timer);
-      await adopting;
-      await Promise.all([...serving.values()].map(({ work }) => work));
-    },
-  };
+function keyOf({ endpoint, version }: { endpoint: string; version: string }): string {
+  return `${endpoint}@${version}`;
 }

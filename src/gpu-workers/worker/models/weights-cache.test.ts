@@ -25,7 +25,7 @@ const file = (path: string, objectKey: string): WeightFile => ({
 const FILES = [file("a.onnx", "weights/1"), file("unet/model.onnx", "weights/2")];
 const NEVER = new AbortController().signal;
 
-/** An object store that counts, and gives what `content` says. */
+/** An object store that holds `content` and records reads. */
 function store(content: Record<string, string> = CONTENT) {
   const gets: string[] = [];
   return {
@@ -43,36 +43,36 @@ function store(content: Record<string, string> = CONTENT) {
   };
 }
 
-it("fetches a model's files once, for everybody who asks at the same time, and not again in a later process", async () => {
+it("fetches a model's files once for concurrent callers, and not again in a later process", async () => {
   const objects = store();
   const cache = await openWeightsCache({ folder, objects });
-  const [placed] = await Promise.all([cache.place("d1", FILES, NEVER), cache.place("d1", FILES, NEVER)]);
-  expect(await readFile(join(placed as string, "unet/model.onnx"), "utf8")).toBe(CONTENT["weights/2"]);
+  const [fetched] = await Promise.all([cache.ensure("d1", FILES, NEVER), cache.ensure("d1", FILES, NEVER)]);
+  expect(await readFile(join(fetched as string, "unet/model.onnx"), "utf8")).toBe(CONTENT["weights/2"]);
   expect(objects.gets.sort()).toEqual(["weights/1", "weights/2"]);
   const later = await openWeightsCache({ folder, objects });
-  expect(await later.place("d1", FILES, NEVER)).toBe(placed);
+  expect(await later.ensure("d1", FILES, NEVER)).toBe(fetched);
   expect(objects.gets).toHaveLength(2);
 });
 
-it("fetches again what an earlier process left with another byte in it", async () => {
+it("fetches files again when a byte of what an earlier process left differs", async () => {
   const objects = store();
-  const placed = await (await openWeightsCache({ folder, objects })).place("d1", FILES, NEVER);
-  await writeFile(join(placed, "a.onnx"), "onE");
-  await (await openWeightsCache({ folder, objects })).place("d1", FILES, NEVER);
-  expect(await readFile(join(placed, "a.onnx"), "utf8")).toBe("one");
+  const fetched = await (await openWeightsCache({ folder, objects })).ensure("d1", FILES, NEVER);
+  await writeFile(join(fetched, "a.onnx"), "onE");
+  await (await openWeightsCache({ folder, objects })).ensure("d1", FILES, NEVER);
+  expect(await readFile(join(fetched, "a.onnx"), "utf8")).toBe("one");
 });
 
 it.each([
   ["other bytes", { "weights/1": "onE" }, /a\.onnx: the object store gave/],
   ["no bytes", {}, /a\.onnx: its bytes are no longer in the object store/],
-])("leaves nothing when the store has %s", async (_, change, says) => {
+])("leaves nothing when the store has %s", async (_, change, message) => {
   const content: Record<string, string> = { "weights/2": CONTENT["weights/2"] as string, ...change };
   const cache = await openWeightsCache({ folder, objects: store(content) });
-  await expect(cache.place("d1", FILES, NEVER)).rejects.toThrow(says);
+  await expect(cache.ensure("d1", FILES, NEVER)).rejects.toThrow(message);
   expect(await readdir(folder)).toEqual([]);
 });
 
-it("leaves nothing when it is told to stop half-way", async () => {
+it("leaves nothing when it is aborted half-way", async () => {
   const stop = new AbortController();
   const objects = {
     get: async () => ({
@@ -88,16 +88,16 @@ it("leaves nothing when it is told to stop half-way", async () => {
     }),
   };
   const cache = await openWeightsCache({ folder, objects });
-  await expect(cache.place("d1", FILES, stop.signal)).rejects.toThrow();
+  await expect(cache.ensure("d1", FILES, stop.signal)).rejects.toThrow();
   expect(await readdir(folder)).toEqual([]);
 });
 
-it("is fetched anew after it was dropped", async () => {
+it("fetches a model again after it was dropped", async () => {
   const objects = store();
   const cache = await openWeightsCache({ folder, objects });
-  await cache.place("d1", FILES, NEVER);
+  await cache.ensure("d1", FILES, NEVER);
   await cache.drop("d1");
   expect(await readdir(folder)).toEqual([]);
-  await cache.place("d1", FILES, NEVER);
+  await cache.ensure("d1", FILES, NEVER);
   expect(objects.gets).toHaveLength(4);
 });

@@ -8,28 +8,29 @@ import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { TemperaError } from "../../../core/errors/tempera-error.ts";
-import { LIMITS } from "../../../core/limits.ts";
 import type { ObjectStore } from "../../../core/files/object-store.ts";
+import { LIMITS } from "../../../core/limits.ts";
 import type { WeightFile } from "../../../core/models/published-version.ts";
 
 export interface WeightsCache {
   /**
-   * The folder that has these files, all of them and with the bytes that their digests say. Fetched when it
-   * is not there; a folder of an earlier process is read once and fetched again when a byte of it is another.
+   * Resolves with the folder that holds all these files, with the bytes that their digests name. Fetches them
+   * when the folder is not there. A folder that an earlier process left is verified once, and fetched again
+   * when any byte differs.
    *
-   * Rejects with `store_unavailable`, `internal_error` for bytes that are not what was published, or the
-   * signal's reason. Nothing half a model is ever seen under the folder's name.
+   * Rejects with `store_unavailable`, with `internal_error` for bytes that are not what was published, or with
+   * the signal's reason. The folder never holds a part of a model.
    *
-   * @param digest of the model version: the folder's name
+   * @param digest digest of the model version: the folder's name
    */
-  place(digest: string, files: readonly WeightFile[], signal: AbortSignal): Promise<string>;
-  /** Deletes a version's folder; nobody may be using it. */
+  ensure(digest: string, files: readonly WeightFile[], signal: AbortSignal): Promise<string>;
+  /** Deletes a version's folder. Nobody may be using it. */
   drop(digest: string): Promise<void>;
 }
 
 const PARTIAL = "partial-";
 
-/** @param folder is this cache's alone; several GPU workers of one machine may share it */
+/** @param folder belongs to weights caches alone; several GPU workers of one machine may share it */
 export async function openWeightsCache({
   folder,
   objects,
@@ -39,37 +40,37 @@ export async function openWeightsCache({
 }): Promise<WeightsCache> {
   await mkdir(folder, { recursive: true });
   await removeOldPartials(folder);
-  /** Folders that this process has read or fetched whole. */
-  const sound = new Set<string>();
-  const placing = new Map<string, Promise<string>>();
+  /** Digests of folders that this process has verified or fetched. */
+  const verified = new Set<string>();
+  const inProgress = new Map<string, Promise<string>>();
 
-  const place = async (
+  const ensure = async (
     digest: string,
     files: readonly WeightFile[],
     signal: AbortSignal,
   ): Promise<string> => {
     const target = join(folder, digest);
-    if (sound.has(digest)) return target;
-    if (await isSound(target, files, signal)) {
-      sound.add(digest);
+    if (verified.has(digest)) return target;
+    if (await isIntact(target, files, signal)) {
+      verified.add(digest);
       return target;
     }
     const partial = join(folder, `${PARTIAL}${randomUUID()}`);
     try {
       await mkdir(partial, { recursive: true });
-      await someAtOnce(files, LIMITS.weightsAtOnce, (file) =>
-        fetch(objects, file, join(partial, file.path), signal),
+      await forEachConcurrently(files, LIMITS.weightsAtOnce, (file) =>
+        fetchFile(objects, file, join(partial, file.path), signal),
       );
       await rm(target, { recursive: true, force: true });
       await rename(partial, target).catch(async (error: NodeJS.ErrnoException) => {
-        // Another worker of this machine was first.
+        // Another worker of this machine may have been faster.
         if (
           (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") ||
-          !(await isSound(target, files, signal))
+          !(await isIntact(target, files, signal))
         )
           throw error;
       });
-      sound.add(digest);
+      verified.add(digest);
       return target;
     } finally {
       await rm(partial, { recursive: true, force: true });
@@ -77,21 +78,21 @@ export async function openWeightsCache({
   };
 
   return {
-    place(digest, files, signal) {
-      const before = placing.get(digest);
-      if (before) return before;
-      const placed = place(digest, files, signal).finally(() => placing.delete(digest));
-      placing.set(digest, placed);
-      return placed;
+    ensure(digest, files, signal) {
+      const shared = inProgress.get(digest);
+      if (shared) return shared;
+      const ensured = ensure(digest, files, signal).finally(() => inProgress.delete(digest));
+      inProgress.set(digest, ensured);
+      return ensured;
     },
     async drop(digest) {
-      sound.delete(digest);
+      verified.delete(digest);
       await rm(join(folder, digest), { recursive: true, force: true });
     },
   };
 }
 
-async function fetch(
+async function fetchFile(
   objects: Pick<ObjectStore, "get">,
   file: WeightFile,
   path: string,
@@ -101,7 +102,7 @@ async function fetch(
   if (!object)
     throw new TemperaError(
       "internal_error",
-      `${file.path}: its bytes are no longer in the object store (${file.objectKey}).`,
+      `${file.path}: its bytes are no longer in the object store (${file.objectKey}); publish the version again.`,
     );
   await mkdir(dirname(path), { recursive: true });
   const hash = createHash("sha256");
@@ -116,11 +117,12 @@ async function fetch(
   if (found !== file.sha256)
     throw new TemperaError(
       "internal_error",
-      `${file.path}: the object store gave ${found.slice(0, 12)}…, published was ${file.sha256.slice(0, 12)}….`,
+      `${file.path}: the object store gave ${found.slice(0, 12)}…, but ` +
+        `${file.sha256.slice(0, 12)}… was published.`,
     );
 }
 
-async function isSound(target: string, files: readonly WeightFile[], signal: AbortSignal): Promise<boolean> {
+async function isIntact(target: string, files: readonly WeightFile[], signal: AbortSignal): Promise<boolean> {
   if (!(await stat(target).catch(() => undefined))?.isDirectory()) return false;
   for (const { path, sha256, bytes } of files) {
     const file = join(target, path);
@@ -133,7 +135,7 @@ async function isSound(target: string, files: readonly WeightFile[], signal: Abo
 }
 
 /**
- * What a worker that was killed had fetched of a model. One that is being fetched now by another worker is
+ * Removes what killed workers had fetched of a model. A partial folder that another worker is filling now is
  * younger than a day.
  */
 async function removeOldPartials(folder: string): Promise<void> {
@@ -145,7 +147,8 @@ async function removeOldPartials(folder: string): Promise<void> {
   }
 }
 
-async function someAtOnce<T>(
+/** Works on at most `atOnce` items at a time. Rejects with the first error after all work has settled. */
+async function forEachConcurrently<T>(
   items: readonly T[],
   atOnce: number,
   work: (item: T) => Promise<void>,

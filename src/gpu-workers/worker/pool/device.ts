@@ -1,32 +1,34 @@
-/** The device of a GPU worker, and how much of its memory engines may hold. */
+/** The memory of a GPU worker's device, and the share of it that engines may hold. */
 import { execFile } from "node:child_process";
 import { totalmem } from "node:os";
 import { promisify } from "node:util";
 
 const MIB = 2 ** 20;
 
-/** Of the host: the rest is for the platform's own processes and the system. */
+/** Share of the host's memory. The rest is for the platform's own processes and the system. */
 const CPU_SHARE = 0.75;
-/** Of a GPU: the rest is for the driver's contexts, one for each process. */
+/** Share of a GPU's memory. The rest is for the driver's contexts, one for each process. */
 const GPU_SHARE = 0.9;
 
 export interface Budget {
   budgetMiB: number;
-  /** Of the device; `undefined` when it was not asked. */
+  /** Memory of the device; `undefined` when it was not queried. */
   totalMiB?: number;
 }
 
 /**
- * What the engines on a device may hold together: what is configured, else a share of the device's memory.
+ * Determines the memory that all engines on a device may hold together: the configured amount, else a share of
+ * the device's memory.
  *
- * Throws a sentence with its remedy when a GPU's memory cannot be told and nothing is configured.
+ * Throws a sentence with its remedy when nothing is configured and a GPU's memory cannot be determined.
  *
  * @param device `cpu`, `cuda:<n>` or `tensorrt:<n>`
+ * @param queryGpu gives the total memory of the GPU with this index, in MiB
  */
 export async function memoryBudget(
   device: string,
   configuredMiB: number | undefined,
-  ask = askNvidiaSmi,
+  queryGpu: (index: string) => Promise<string> = queryNvidiaSmi,
 ): Promise<Budget> {
   if (device === "cpu") {
     const totalMiB = hostMiB();
@@ -36,29 +38,27 @@ export async function memoryBudget(
   const index = device.slice(device.indexOf(":") + 1);
   let totalMiB: number;
   try {
-    totalMiB = Number.parseInt(await ask(index), 10);
-    if (!(totalMiB > 0)) throw new Error("nvidia-smi told no number");
+    totalMiB = Number.parseInt(await queryGpu(index), 10);
+    if (!(totalMiB > 0)) throw new Error("nvidia-smi printed no number");
   } catch (error) {
-    const why = ((error as { stderr?: string }).stderr?.trim() || (error as Error).message).split("\n")[0];
+    const reason = ((error as { stderr?: string }).stderr?.trim() || (error as Error).message).split("\n")[0];
     throw new Error(
-      `The memory of ${device} cannot be told (${why}); set TEMPERA_WORKER_MEMORY_MIB, or TEMPERA_WORKER_DEVICE=cpu where there is no such GPU.`,
+      `The memory of ${device} cannot be determined (${reason}); set TEMPERA_WORKER_MEMORY_MIB, or ` +
+        "TEMPERA_WORKER_DEVICE=cpu where there is no such GPU.",
       { cause: error },
     );
   }
   return { budgetMiB: Math.floor(totalMiB * GPU_SHARE), totalMiB };
 }
 
-/** A container's limit, where there is one below the host's memory. */
+/** Memory of the host, or of its container when that is limited to less. */
 function hostMiB(): number {
   const limit = process.constrainedMemory();
   return Math.round((limit > 0 ? Math.min(limit, totalmem()) : totalmem()) / MIB);
 }
 
-const askNvidiaSmi = async (index: string): Promise<string> =>
-  (
-    await promisify(execFile)(
-      "nvidia-smi",
-      ["--query-gpu=memory.total", "--format=csv,noheader,nounits", "-i", index],
-      { timeout: 10_000 },
-    )
-  ).stdout;
+async function queryNvidiaSmi(index: string): Promise<string> {
+  const args = ["--query-gpu=memory.total", "--format=csv,noheader,nounits", "-i", index];
+  const { stdout } = await promisify(execFile)("nvidia-smi", args, { timeout: 10_000 });
+  return stdout;
+}

@@ -1,6 +1,6 @@
 /**
- * Engines that hang, or answer what no engine may answer: the run's error, another engine for the next run,
- * other runs unharmed.
+ * Engines that hang or break the contract: the error of the run, another engine for the next run, and other runs
+ * unharmed.
  */
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,8 +10,8 @@ import { afterEach, describe, expect, it } from "vitest";
 import type { EngineListener } from "../../../core/engines/engine.ts";
 import type { JsonObject } from "../../../core/json/json.ts";
 import type { ModelVersion } from "../../../core/models/model.ts";
-import { createEnginePool, type EnginePool } from "./engine-pool.ts";
-import { ENGINE_PROGRAMS, type EngineProgram, nodeProgram } from "./engine-programs.ts";
+import { ENGINE_PROGRAMS, type EngineProgram, nodeProgram } from "../process/engine-programs.ts";
+import { EnginePool } from "./engine-pool.ts";
 
 const stub: ModelVersion = {
   endpoint: "tempera/stub",
@@ -35,26 +35,27 @@ const stub: ModelVersion = {
 
 const protocol = pathToFileURL(join(import.meta.dirname, "../../contract/engine-protocol.ts")).href;
 
-/** Says what its input says, byte for byte when that is a string of hex; `stay` keeps the call open. */
+/** Sends the `events` of its input, byte for byte when one is a string of hex; `stay` keeps the call open. */
 const ODD_ENGINE = `
 import * as grpc from ${JSON.stringify(import.meta.resolve("@grpc/grpc-js"))};
 import { ENGINE_SERVICE } from ${JSON.stringify(protocol)};
 const { Run } = ENGINE_SERVICE;
-const asIs = { ...Run, responseSerialize: (event) => (Buffer.isBuffer(event) ? event : Run.responseSerialize(event)) };
+const serialize = (event) => (Buffer.isBuffer(event) ? event : Run.responseSerialize(event));
 const server = new (grpc.default ?? grpc).Server();
-server.addService({ ...ENGINE_SERVICE, Run: asIs }, {
+server.addService({ ...ENGINE_SERVICE, Run: { ...Run, responseSerialize: serialize } }, {
   Describe: (_, reply) => reply(null, {}),
   Health: (_, reply) => reply(null, { loaded: true }),
   Load: (call) => { call.write({ loaded: { memory: { totalMib: 1, usedMib: 1 } } }); call.end(); },
   Run: (call) => call.on("data", ({ start }) => {
-    const { says, stay } = JSON.parse(start.inputJson);
+    const { events, stay } = JSON.parse(start.inputJson);
     call.write({ started: {} });
-    for (const event of says) call.write(typeof event === "string" ? Buffer.from(event, "hex") : event);
+    for (const event of events) call.write(typeof event === "string" ? Buffer.from(event, "hex") : event);
     if (!stay) call.end();
   }),
 });
 process.stdin.on("end", () => process.exit(0)).resume();
-server.bindAsync("unix:" + process.argv.at(-1), (grpc.default ?? grpc).ServerCredentials.createInsecure(), () => {});
+const credentials = (grpc.default ?? grpc).ServerCredentials.createInsecure();
+server.bindAsync("unix:" + process.argv.at(-1), credentials, () => {});
 `;
 
 function oddProgram(): Record<string, EngineProgram> {
@@ -74,7 +75,7 @@ function setUp(
 ) {
   const model = { ...stub, timeouts: { ...stub.timeouts, ...change } };
   const lines: string[] = [];
-  const pool = createEnginePool({
+  const pool = new EnginePool({
     findModel: () => model,
     programs,
     folder: mkdtempSync(join(tmpdir(), "pool-")),
@@ -100,7 +101,7 @@ function setUp(
 }
 
 describe("an engine that hangs", () => {
-  it("gives no sign of a run for silenceMs: runner_connection_timeout, and the next run has another engine", async () => {
+  it("sends nothing for silenceMs: runner_connection_timeout, and another engine for the next run", async () => {
     const { run, lines, pid } = setUp();
     await run({});
     const first = pid();
@@ -108,17 +109,17 @@ describe("an engine that hangs", () => {
     const sinceMs = performance.now();
     await expect(run({ fail: "hang" })).rejects.toMatchObject({
       code: "runner_connection_timeout",
-      message: "The engine gave no sign of this run for 1 s.",
+      message: "The engine sent nothing about this run for 1 s.",
     });
     expect(performance.now() - sinceMs).toBeLessThan(2500);
-    // Others on it are handed back at once, to be tried again.
+    // Other runs on it fail at once, to be tried again.
     expect(await other).toMatchObject({ code: "runner_disconnected" });
-    expect(lines.filter((line) => line.startsWith("ERROR The engine gave no sign"))).toHaveLength(1);
+    expect(lines.filter((line) => line.startsWith("ERROR The engine sent nothing"))).toHaveLength(1);
     expect((await run({ prompt: "after" })).output).toMatchObject({ echo: "after" });
     expect(pid()).not.toBe(first);
   });
 
-  it("again and again by one request alone: that request is at fault, and the model stays in rotation", {
+  it("hangs again and again in one request alone: the model stays available", {
     timeout: 20_000,
   }, async () => {
     const { pool, run } = setUp();
@@ -129,7 +130,7 @@ describe("an engine that hangs", () => {
     expect((await run({ prompt: "after" })).output).toMatchObject({ echo: "after" });
   });
 
-  it("a run that takes long but speaks is left alone, also while a listener takes its time", async () => {
+  it("is left alone while a long run sends events, and while a listener is slow", async () => {
     const { run, pid } = setUp();
     await run({});
     const first = pid();
@@ -141,7 +142,7 @@ describe("an engine that hangs", () => {
     expect(pid()).toBe(first);
   });
 
-  it("answers nothing at all: it is ended after two heartbeats, and the next run has another engine", async () => {
+  it("is ended after two missed heartbeats, and the next run has another engine", async () => {
     const { run, pid } = setUp(ENGINE_PROGRAMS, { heartbeatMs: 400, silenceMs: 60_000 });
     await run({});
     const first = pid() ?? 0;
@@ -152,7 +153,7 @@ describe("an engine that hangs", () => {
   });
 });
 
-describe("an engine that answers garbage", () => {
+describe("an engine that breaks the contract", () => {
   it.each<[string, unknown[]]>([
     ["bytes that are no message", ["ffffffffff"]],
     ["an output that is not JSON", [{ output: { json: "{oops", inferenceMs: 1 } }]],
@@ -174,32 +175,34 @@ describe("an engine that answers garbage", () => {
       "a checkpoint that breaks off",
       [{ checkpoint: { step: 1, bytes: 10 } }, { progress: { step: 2, steps: 3 } }],
     ],
-    ["a checkpoint that is far too large", [{ checkpoint: { step: 1, bytes: 2 ** 40 } }]],
-  ])("%s: runner_incomplete_response, and the next run has another engine", async (_, says) => {
+    ["a checkpoint that is much too large", [{ checkpoint: { step: 1, bytes: 2 ** 40 } }]],
+  ])("sends %s: runner_incomplete_response, and another engine for the next run", async (_, events) => {
     const { run, lines, pid } = setUp(oddProgram());
-    await run({ says: [{ output: { json: "{}" } }] as never });
+    await run({ events: [{ output: { json: "{}" } }] as never });
     const first = pid();
-    await expect(run({ says: says as never })).rejects.toMatchObject({ code: "runner_incomplete_response" });
+    await expect(run({ events: events as never })).rejects.toMatchObject({
+      code: "runner_incomplete_response",
+    });
     await expect
       .poll(() => lines.some((line) => /^ERROR The engine was ended by SIGKILL/.test(line)))
       .toBe(true);
-    expect((await run({ says: [{ output: { json: '{"fine":true}' } }] as never })).output).toEqual({
+    expect((await run({ events: [{ output: { json: '{"fine":true}' } }] as never })).output).toEqual({
       fine: true,
     });
     expect(pid()).not.toBe(first);
   });
 
-  it("an error of its own, with a code that nobody knows, is a runner_server_error and costs no engine", async () => {
+  it("keeps its engine after an error with an unknown code, which becomes runner_server_error", async () => {
     const { run, pid } = setUp(oddProgram());
-    await run({ says: [{ output: { json: "{}" } }] as never });
+    await run({ events: [{ output: { json: "{}" } }] as never });
     const first = pid();
     await expect(
-      run({ says: [{ error: { code: "melted", message: "It melted.", faultsJson: "" } }] as never }),
+      run({ events: [{ error: { code: "melted", message: "It melted.", faultsJson: "" } }] as never }),
     ).rejects.toMatchObject({
       code: "runner_server_error",
       message: "It melted.",
     });
-    expect((await run({ says: [{ output: { json: "{}" } }] as never })).output).toEqual({});
+    expect((await run({ events: [{ output: { json: "{}" } }] as never })).output).toEqual({});
     expect(pid()).toBe(first);
   });
 });

@@ -8,8 +8,8 @@ import type { EngineListener } from "../../../core/engines/engine.ts";
 import type { JsonObject } from "../../../core/json/json.ts";
 import type { ModelVersion } from "../../../core/models/model.ts";
 import { loadRegistry } from "../../../registry/registry.ts";
-import { createEnginePool, type EnginePool } from "./engine-pool.ts";
-import { ENGINE_PROGRAMS, type EngineProgram, nodeProgram } from "./engine-programs.ts";
+import { ENGINE_PROGRAMS, type EngineProgram, nodeProgram } from "../process/engine-programs.ts";
+import { EnginePool } from "./engine-pool.ts";
 
 const stub: ModelVersion = {
   endpoint: "tempera/stub",
@@ -43,7 +43,7 @@ function setUp(
   const model = { ...stub, ...change };
   const folder = mkdtempSync(join(tmpdir(), "pool-"));
   const lines: string[] = [];
-  const pool = createEnginePool({
+  const pool = new EnginePool({
     findModel: (endpoint, version) =>
       endpoint === model.endpoint && version === model.version ? model : undefined,
     programs,
@@ -79,7 +79,7 @@ const silent: EngineListener = {
   },
 };
 
-/** A program that serves nothing: what it does is the text of the file. */
+/** A program that serves nothing; its source is given. */
 function fakeEngine(source: string): Record<string, EngineProgram> {
   const file = join(mkdtempSync(join(tmpdir(), "engine-")), "main.mjs");
   writeFileSync(file, source);
@@ -96,7 +96,7 @@ const alive = (pid: number): boolean => {
 };
 
 describe("engine pool", () => {
-  it("drops a model: its engine ends, it is no longer listed, and it can be had again", async () => {
+  it("drops a model: its engine ends, it is no longer listed, and it can be loaded again", async () => {
     const { run, pool } = setUp();
     await run({});
     const [{ pid } = { pid: undefined }] = pool.list();
@@ -107,7 +107,7 @@ describe("engine pool", () => {
     expect(await run({ prompt: "again" })).toMatchObject({ output: { echo: "again" } });
   });
 
-  it("drops a model that a request waits for: the request is handed back, and no engine is started that nobody would end", async () => {
+  it("drops a model while a request waits: hands the request back and starts no engine for it", async () => {
     const { run, pool, lines } = setUp({ slots: 1 });
     await run({});
     const running = expect(run({ delay_ms: 60_000, steps: 600 })).rejects.toMatchObject({
@@ -154,7 +154,7 @@ describe("engine pool", () => {
     ]);
   });
 
-  it("reads away what a listener leaves of an artifact", async () => {
+  it("skips the part of an artifact that a listener does not read", async () => {
     const { run } = setUp();
     const listener = { artifact: async () => {} };
     expect((await run({ artifact_bytes: 3_000_000 }, { listener })).output).toMatchObject({
@@ -162,7 +162,7 @@ describe("engine pool", () => {
     });
   });
 
-  it("hands on what the listener throws when it cannot take an artifact", async () => {
+  it("rejects with what the listener throws when it cannot take an artifact", async () => {
     const { run } = setUp();
     const listener = {
       artifact: () => Promise.reject(Object.assign(new Error("full"), { code: "store_unavailable" })),
@@ -173,31 +173,31 @@ describe("engine pool", () => {
     expect((await run({})).output).toMatchObject({ attempt: 1 });
   });
 
-  it("shares one load among concurrent demands, and warm loads ahead", async () => {
+  it("shares one load among concurrent runs and `warm`", async () => {
     const { run, pool } = setUp();
     const [one, two] = await Promise.all([run({ payload: 1 }), run({ payload: 2 }), pool.warm(stub)]);
     expect([one.output.echo, two.output.echo]).toEqual([1, 2]);
     expect(pool.list()).toHaveLength(1);
   });
 
-  it("says runner_disconnected to every run of an engine that dies, and starts another for the next", async () => {
+  it("fails every run of an engine that dies with runner_disconnected, and starts another for the next", async () => {
     const { run, pool } = setUp();
     await run({});
     const before = pool.list()[0]?.pid;
-    const beside = run({ delay_ms: 5000 });
-    const fate = expect(beside).rejects.toMatchObject({
+    const other = run({ delay_ms: 5000 });
+    const otherFails = expect(other).rejects.toMatchObject({
       code: "runner_disconnected",
       message: "The engine was ended by SIGKILL",
     });
     await expect(run({ fail: "crash", delay_ms: 20 })).rejects.toMatchObject({ code: "runner_disconnected" });
-    await fate;
+    await otherFails;
     expect((await run({ fail: "crash", fail_attempts: 1 }, { attempt: 2 })).output).toMatchObject({
       attempt: 2,
     });
     expect(pool.list()[0]?.pid).not.toBe(before);
   });
 
-  it("passes on the errors of an engine with code, message and faults", async () => {
+  it("passes errors of an engine on with code, message and faults", async () => {
     const { run } = setUp();
     await expect(run({ fail: "error" })).rejects.toMatchObject({
       code: "runner_server_error",
@@ -213,7 +213,7 @@ describe("engine pool", () => {
     });
   });
 
-  it("cancels a running run at once, and the engine is free again", async () => {
+  it("cancels a run at once, and the engine is free again", async () => {
     const { run } = setUp({ slots: 1 });
     await run({});
     const controller = new AbortController();
@@ -227,7 +227,7 @@ describe("engine pool", () => {
     expect(performance.now() - cancelledMs).toBeLessThan(300);
   });
 
-  it("keeps the runs over `slots` waiting, and a waiting one can be cancelled", async () => {
+  it("lets runs beyond `slots` wait, and cancels a waiting one", async () => {
     const { run, pool } = setUp({ slots: 1 });
     await pool.warm(stub);
     const controller = new AbortController();
@@ -242,7 +242,7 @@ describe("engine pool", () => {
     expect(pool.list()).toMatchObject([{ running: 0, waiting: 0 }]);
   });
 
-  it("says runner_scheduling_failure, with its last words, of an engine that cannot load", async () => {
+  it("fails with runner_scheduling_failure and the last line of stderr when an engine cannot load", async () => {
     const { run, pool, lines } = setUp(
       {},
       fakeEngine('console.error("the device is on fire"); process.exit(3);'),
@@ -255,22 +255,22 @@ describe("engine pool", () => {
     expect(pool.list()).toMatchObject([{ state: "stopped", failures: 1 }]);
   });
 
-  it("a request that is cancelled the moment its load begins leaves nothing behind when the load fails", async () => {
+  it("leaves no unhandled rejection when a load fails whose request was cancelled as it began", async () => {
     const { run, pool } = setUp({}, fakeEngine("process.exit(3);"));
     const controller = new AbortController();
     const rejections: unknown[] = [];
-    const note = (reason: unknown) => rejections.push(reason);
-    process.on("unhandledRejection", note);
+    const record = (reason: unknown) => rejections.push(reason);
+    process.on("unhandledRejection", record);
     const running = run({}, { signal: controller.signal });
     controller.abort();
     await expect(running).rejects.toMatchObject({ code: "client_cancelled" });
     await expect.poll(() => pool.list()[0]?.failures).toBe(1);
     await sleep(0);
-    process.off("unhandledRejection", note);
+    process.off("unhandledRejection", record);
     expect(rejections).toEqual([]);
   });
 
-  it("pauses longer before each new start of an engine that keeps failing", async () => {
+  it("delays each start of an engine that keeps failing longer than the one before", async () => {
     const { run } = setUp({}, fakeEngine("process.exit(3);"));
     const tookMs: number[] = [];
     for (let i = 0; i < 3; i++) {
@@ -278,12 +278,12 @@ describe("engine pool", () => {
       await expect(run({})).rejects.toMatchObject({ code: "runner_scheduling_failure" });
       tookMs.push(performance.now() - sinceMs);
     }
-    // At least the pause; how long a process takes to fail is the machine's affair.
+    // At least the delay; the time that a process takes to fail depends on the machine.
     expect(tookMs[1]).toBeGreaterThan(240);
     expect(tookMs[2]).toBeGreaterThan(490);
   });
 
-  it("pauses no longer when the clock is set back", async () => {
+  it("delays a start no longer when the clock is set back", async () => {
     const { run } = setUp({}, fakeEngine("process.exit(3);"));
     await expect(run({})).rejects.toMatchObject({ code: "runner_scheduling_failure" });
     const now = Date.now;
@@ -292,7 +292,7 @@ describe("engine pool", () => {
     clock.mockRestore();
   });
 
-  it("gives up an engine that does not come up within loadMs, and one that is asked for an unknown runner", async () => {
+  it("gives up an engine that is not up within loadMs, and one that has no such runner", async () => {
     const { run } = setUp(
       { timeouts: { ...stub.timeouts, loadMs: 800 } },
       fakeEngine("setInterval(() => {}, 1000);"),
@@ -308,7 +308,7 @@ describe("engine pool", () => {
     });
   });
 
-  it("knows no model, no program: runner_scheduling_failure", async () => {
+  it("refuses an unknown model and an unknown engine with runner_scheduling_failure", async () => {
     const { pool, run } = setUp({}, {});
     await expect(run({})).rejects.toMatchObject({
       code: "runner_scheduling_failure",
@@ -321,7 +321,7 @@ describe("engine pool", () => {
     });
   });
 
-  it("ends an engine that has gone silent", async () => {
+  it("ends an engine that has become silent", async () => {
     const { run, pool, lines } = setUp({ timeouts: { ...stub.timeouts, heartbeatMs: 300 } });
     const running = run({ delay_ms: 60_000 });
     const fate = expect(running).rejects.toMatchObject({ code: "runner_disconnected" });
@@ -332,7 +332,7 @@ describe("engine pool", () => {
     expect(lines.join("\n")).toContain("does not answer");
   });
 
-  it("dispose ends its engines, also one that still loads, and fails what runs", async () => {
+  it("ends its engines at disposal, also one that still loads, and fails what runs", async () => {
     const { run, pool, folder } = setUp();
     await pool.warm(stub);
     const pid = pool.list()[0]?.pid ?? 0;
@@ -350,14 +350,14 @@ describe("engine pool", () => {
   });
 });
 
-/** A pool with several models, each of `memoryMiB`, all served by the stub. */
+/** Makes a pool of several models, 300 MiB each by default, all served by the stub. */
 function setUpMany(
   models: Record<string, Partial<ModelVersion>>,
   budgetMiB?: number,
   programs: Record<string, EngineProgram> = ENGINE_PROGRAMS,
 ) {
   const lines: string[] = [];
-  const pool = createEnginePool({
+  const pool = new EnginePool({
     findModel: (endpoint, version) => {
       const change = models[endpoint];
       return change && version === stub.version
@@ -394,7 +394,7 @@ function setUpMany(
 }
 
 describe("engines within the device's memory", { timeout: 30_000 }, () => {
-  it("the least recently used idle engine goes when room is needed, never one that works, and its memory is free only when it is gone", async () => {
+  it("evicts the least recently used idle engine, never a busy one, and waits until it is gone", async () => {
     const { run, status, states } = setUpMany({ "t/a": {}, "t/b": {}, "t/c": {} }, 700);
     await run("t/a");
     await run("t/b");
@@ -405,13 +405,13 @@ describe("engines within the device's memory", { timeout: 30_000 }, () => {
 
     const long = run("t/b", { delay_ms: 1500 });
     await run("t/c");
-    // b was used before c, but works.
+    // b was used before c but is busy.
     await run("t/a");
     expect(states()).toEqual({ "t/a": "ready", "t/b": "ready", "t/c": "stopped" });
     await long;
   });
 
-  it("a run waits while everything that is loaded works, in the order they came; one that is cancelled meanwhile leaves at once", async () => {
+  it("lets runs wait in order while every engine is busy, and a cancelled one leaves at once", async () => {
     const { pool, run, states, until } = setUpMany({ "t/a": {}, "t/b": {}, "t/c": {} }, 500);
     await pool.warm({ endpoint: "t/a", version: stub.version });
     const ended: string[] = [];
@@ -428,7 +428,7 @@ describe("engines within the device's memory", { timeout: 30_000 }, () => {
     expect(ended).toEqual(["a", "b"]);
   });
 
-  it("a pinned engine goes only when the others are not enough", async () => {
+  it("evicts a pinned engine only when the others are not enough", async () => {
     const { pool, run, states } = setUpMany(
       { "t/pinned": { pinned: true }, "t/plain": {}, "t/other": {}, "t/large": { memoryMiB: 650 } },
       700,
@@ -441,20 +441,21 @@ describe("engines within the device's memory", { timeout: 30_000 }, () => {
     expect(states()).toMatchObject({ "t/pinned": "stopped", "t/other": "stopped", "t/large": "ready" });
   });
 
-  it("a model larger than the whole budget is refused in one line that says what to do", async () => {
+  it("refuses a model larger than the whole budget in one line with the remedy", async () => {
     const { pool, run } = setUpMany({ "t/huge": { memoryMiB: 900 } }, 700);
-    const says = {
+    const refusal = {
       code: "runner_scheduling_failure",
       message:
-        "t/huge 1.0.0 needs 900 MiB and this GPU worker has 700 MiB for engines: serve it on a larger device, or raise TEMPERA_WORKER_MEMORY_MIB.",
+        "t/huge 1.0.0 needs 900 MiB and this GPU worker has 700 MiB for engines: " +
+        "serve it on a larger device, or raise TEMPERA_WORKER_MEMORY_MIB.",
     };
     expect(() => pool.admit({ endpoint: "t/huge", version: stub.version })).toThrow(
-      expect.objectContaining(says),
+      expect.objectContaining(refusal),
     );
-    await expect(run("t/huge")).rejects.toMatchObject(says);
+    await expect(run("t/huge")).rejects.toMatchObject(refusal);
   });
 
-  it("what an engine really holds counts when it is more than the manifest says", async () => {
+  it("counts what an engine really holds when that is more than the manifest declares", async () => {
     const probe = setUpMany({ "t/a": {} });
     await probe.run("t/a");
     const holds = probe.status("t/a")?.memoryMiB ?? 0;
@@ -469,7 +470,9 @@ describe("engines within the device's memory", { timeout: 30_000 }, () => {
     expect(states()).toEqual({ "t/a": "stopped", "t/b": "ready" });
     expect(
       lines.filter((line) =>
-        /^WARN t\/a Holds \d+ MiB, and the manifest says memoryMiB: 1; mend it there/.test(line),
+        /^WARN t\/a The engine holds \d+ MiB, and the manifest declares memoryMiB: 1\. Correct the/.test(
+          line,
+        ),
       ),
     ).toHaveLength(1);
   });
@@ -479,18 +482,19 @@ describe("a model that keeps crashing its engine", { timeout: 30_000 }, () => {
   const crash = { fail: "crash", delay_ms: 10 };
   const lost = { code: "runner_disconnected" };
 
-  it("is out of rotation after three in a row, beside others that work; a reset brings it back", async () => {
+  it("is unhealthy after three in a row, beside others that work; a reset makes it available", async () => {
     const { pool, run, status } = setUpMany({ "t/bad": {}, "t/good": {} });
     for (let i = 0; i < 3; i++) await expect(run("t/bad", crash)).rejects.toMatchObject(lost);
     expect(status("t/bad")).toMatchObject({
-      state: "out",
+      state: "unhealthy",
       failures: 3,
       lastFailure: "The engine was ended by SIGKILL",
     });
     await expect(run("t/bad")).rejects.toMatchObject({
       code: "runner_scheduling_failure",
       message:
-        "t/bad 1.0.0 is out of rotation on worker-1 (The engine was ended by SIGKILL); when that is mended: tempera engines reset t/bad",
+        "t/bad 1.0.0 is unhealthy on worker-1 (The engine was ended by SIGKILL). " +
+        "Fix the cause, then run: tempera engines reset t/bad",
     });
     await run("t/good");
     pool.reset({ endpoint: "t/bad", version: stub.version });
@@ -500,7 +504,7 @@ describe("a model that keeps crashing its engine", { timeout: 30_000 }, () => {
     expect(status("t/bad")).toMatchObject({ state: "ready", failures: 0 });
   });
 
-  it("a finished run in between begins the count anew; so does a failure that the model itself tells", async () => {
+  it("counts from zero after a finished run, and after a failure that the model itself answered", async () => {
     const { run, status } = setUpMany({ "t/a": {} });
     for (let round = 0; round < 2; round++) {
       for (let i = 0; i < 2; i++) await expect(run("t/a", crash)).rejects.toMatchObject(lost);
@@ -511,19 +515,19 @@ describe("a model that keeps crashing its engine", { timeout: 30_000 }, () => {
     }
   });
 
-  it("a crash that takes many runs with it is one; those that waited behind it are told at once when it was the last", async () => {
+  it("counts a crash of many runs once, and refuses the waiting runs at once after the last one", async () => {
     const { run, status } = setUpMany({ "t/a": { slots: 4 } });
     const crowd = () =>
       Array.from({ length: 6 }, (_, i) =>
         run("t/a", i === 0 ? { fail: "crash", delay_ms: 300 } : { delay_ms: 3000 }),
       );
     for (let round = 1; round <= 3; round++) {
-      const leaving = crowd();
-      const fates = await Promise.all(leaving.slice(0, 4).map((each) => each.catch((error) => error.code)));
+      const runs = crowd();
+      const fates = await Promise.all(runs.slice(0, 4).map((each) => each.catch((error) => error.code)));
       expect(fates).toEqual(Array(4).fill("runner_disconnected"));
       expect(status("t/a")?.failures).toBe(round);
       if (round < 3) process.kill(await pidOf(), "SIGKILL");
-      const rest = await Promise.all(leaving.slice(4).map((each) => each.catch((error) => error.code)));
+      const rest = await Promise.all(runs.slice(4).map((each) => each.catch((error) => error.code)));
       expect(rest).toEqual(Array(2).fill(round < 3 ? "runner_disconnected" : "runner_scheduling_failure"));
       if (round === 1) round++; // The kill above was the second.
     }
@@ -535,7 +539,7 @@ describe("a model that keeps crashing its engine", { timeout: 30_000 }, () => {
     }
   });
 
-  it("a load that dies counts: three failed loads, and nothing more is started", async () => {
+  it("counts loads that die: after three of them no engine is started", async () => {
     const { run, status, lines } = setUpMany(
       { "t/a": {} },
       undefined,
@@ -544,16 +548,18 @@ describe("a model that keeps crashing its engine", { timeout: 30_000 }, () => {
     for (let i = 0; i < 3; i++)
       await expect(run("t/a")).rejects.toMatchObject({ code: "runner_scheduling_failure" });
     expect(status("t/a")).toMatchObject({
-      state: "out",
+      state: "unhealthy",
       failures: 3,
       lastFailure: expect.stringContaining("no such device"),
     });
-    await expect(run("t/a")).rejects.toMatchObject({ message: expect.stringContaining("out of rotation") });
+    await expect(run("t/a")).rejects.toMatchObject({
+      message: expect.stringContaining("is unhealthy on worker-1"),
+    });
     expect(lines.filter((line) => line.includes("no such device"))).toHaveLength(3);
-    expect(lines.filter((line) => line.includes("Out of rotation"))).toHaveLength(1);
+    expect(lines.filter((line) => line.includes("Unhealthy after 3 crashes"))).toHaveLength(1);
   });
 
-  it("an engine that is killed while idle counts, one that was asked to go does not", async () => {
+  it("counts an engine that is killed while idle, but not one that was evicted", async () => {
     const { run, status, states, until } = setUpMany({ "t/a": {}, "t/b": {} }, 500);
     await run("t/a");
     await run("t/b");
@@ -564,8 +570,8 @@ describe("a model that keeps crashing its engine", { timeout: 30_000 }, () => {
   });
 });
 
-describe("a device", () => {
-  it("that the engine cannot use is a load that fails, in one line that says what to do", {
+describe("a device that the engine cannot use", () => {
+  it("fails the load in one line with the remedy", {
     timeout: 30_000,
   }, async () => {
     const project = resolve(import.meta.dirname, "../../../..");
@@ -574,7 +580,7 @@ describe("a device", () => {
       schemasFolder: join(project, "schemas"),
     });
     const model = registry.route("fal-ai/qwen-image")?.model as ModelVersion;
-    const pool = createEnginePool({
+    const pool = new EnginePool({
       findModel: () => model,
       programs: ENGINE_PROGRAMS,
       folder: mkdtempSync(join(tmpdir(), "pool-")),

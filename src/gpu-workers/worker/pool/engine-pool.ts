@@ -1,444 +1,384 @@
 /**
  * The pool of engines of one GPU worker: one process for each loaded model version, started on demand and
  * kept warm within the device's memory.
+ *
+ * The states of a model version are documented at `PoolEntry`. The pool moves entries between them:
+ *
+ * - stopped → loading: a run takes a slot and finds no engine, or `warm` is called. The load waits for the
+ *   delay of the circuit breaker, then for memory: idle engines are evicted, else it waits for a change.
+ * - loading → ready: the process has loaded the model. A process that cannot load it is a crash.
+ * - ready → stopped: the engine was evicted, dropped, or crashed.
+ * - any → unhealthy: the crash was one too many for the circuit breaker. `reset` leads back to stopped.
+ *
+ * Memory is reserved from before a process starts until after it has exited.
  */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type Engines, RunHandedOver, type SessionEngines } from "../../../core/engines/engine.ts";
-import type { EngineStatus } from "../../../core/engines/engine-status.ts";
+import type { Release } from "../../../core/concurrency/semaphore.ts";
+import { sleep } from "../../../core/concurrency/sleep.ts";
+import { withAbort } from "../../../core/concurrency/with-abort.ts";
+import {
+  type EngineListener,
+  type EngineResult,
+  type EngineRun,
+  type EngineSession,
+  type Engines,
+  RunHandedOver,
+  type SessionEngines,
+  type SessionListener,
+} from "../../../core/engines/engine.ts";
 import { CATALOGUE } from "../../../core/errors/catalogue.ts";
 import { isTemperaError, TemperaError } from "../../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../../../core/models/model.ts";
-import { type CrashRecord, createCrashRecord } from "./circuit-breaker.ts";
-import { type EngineLog, type EngineProcess, startEngine } from "./engine-process.ts";
-import type { EngineProgram } from "./engine-programs.ts";
+import type { Frame } from "../../../core/requests/session.ts";
 import { SOCKET_PATH_BYTES_MAX } from "../../contract/engine-protocol.ts";
-import { leaversFor } from "./eviction.ts";
-import { createSlots, type Slots } from "./slots.ts";
+import { type EngineLog, type EngineProcess, startEngine } from "../process/engine-process.ts";
+import type { EngineProgram } from "../process/engine-programs.ts";
+import { DeviceMemory, type MemoryReservation } from "./device-memory.ts";
+import { evictionCandidates } from "./eviction.ts";
+import { PoolEntry, type PoolStatus } from "./pool-entry.ts";
 
-type Named = Pick<ModelVersion, "endpoint" | "version">;
+export type { PoolStatus };
 
-export interface EnginePoolDependencies {
+type VersionName = Pick<ModelVersion, "endpoint" | "version">;
+
+export interface EnginePoolOptions {
   findModel: (endpoint: string, version: string) => ModelVersion | undefined;
-  /** `engine:` of a manifest → the program that serves it. */
+  /** Maps `engine:` of a manifest to the program that serves it. */
   programs: Record<string, EngineProgram>;
   /**
-   * Where the sockets are made; must be this pool's alone, and short (a Unix socket's path holds about 100
-   * bytes).
+   * Folder of the sockets. It belongs to this pool alone, and its path must be short: the path of a Unix
+   * socket holds about 100 bytes.
    */
   folder: string;
-  /** What `started` says of where a request runs. */
+  /** Reported by the `started` event of every run. */
   workerName: string;
   log: EngineLog;
-  /** Told to every engine: `cpu`, `cuda:0`, `tensorrt:0`. */
+  /** Device handed to every engine: `cpu`, `cuda:0`, `tensorrt:0`. @default "cpu" */
   device?: string;
-  /** What the engines may hold together. Default: no bound. */
+  /** Memory that all engines together may hold. @default unbounded */
   budgetMiB?: number;
 }
 
-/** What the pool knows of one model version. */
-export interface PoolStatus extends Omit<EngineStatus, "polled"> {
-  /**
-   * What its engine needs: what the manifest says, or what one has held right after its load when that was
-   * more.
-   */
-  needMiB: number;
-  pinned: boolean;
-  lastUsedMs: number;
-}
+/** An engine that dies sooner than this after its load crashed early: the next start is delayed. */
+const EARLY_CRASH_MS = 1000;
 
-export interface EnginePool extends Engines, SessionEngines, AsyncDisposable {
-  /**
-   * Makes a place for a model version: it is listed from now on. Throws `runner_scheduling_failure` when it
-   * is larger than the whole budget.
-   */
-  admit(model: Named): void;
-  /** Loads a model version before it is asked for. Rejects with `runner_scheduling_failure`. */
-  warm(model: Named): Promise<void>;
-  /** Ends a model version's engine and forgets it. What still runs on it fails as if the engine had gone. */
-  drop(model: Named): Promise<void>;
-  list(): PoolStatus[];
-  /** Puts a model version back into rotation and forgets its crashes. */
-  reset(model: Named): void;
-  /** Calls `listener` after each change of what `list` says, except for memory. Returns how to stop. */
-  onChange(listener: () => void): () => void;
-}
+export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
+  readonly #options: EnginePoolOptions & { device: string };
+  readonly #memory: DeviceMemory;
+  readonly #entries = new Map<string, PoolEntry>();
+  readonly #closing = new AbortController();
+  /** Ends of evicted engines that have not exited yet. */
+  readonly #stopping = new Set<Promise<void>>();
+  readonly #listeners = new Set<() => void>();
+  #sockets = 0;
 
-/**
- * An engine that dies sooner than this after its load counts as one that hardly came up: the next start
- * waits.
- */
-const EARLY_DEATH_MS = 1000;
+  constructor(options: EnginePoolOptions) {
+    this.#options = { ...options, device: options.device ?? "cpu" };
+    this.#memory = new DeviceMemory(options.budgetMiB ?? Number.POSITIVE_INFINITY);
+  }
 
-/** The place of one model version in the pool; its engine comes and goes. */
-interface Seat {
-  model: ModelVersion;
-  slots: Slots;
-  crashes: CrashRecord;
-  needMiB: number;
-  pinned: boolean;
-  lastUsedMs: number;
-  /** What its engine is at work on. */
-  running: Set<{ requestId: string }>;
-  engine?: EngineProcess;
-  /** The load under way, shared by everyone who waits for it. */
-  loading?: Promise<EngineProcess>;
-}
+  run(run: EngineRun, listener: EngineListener, signal: AbortSignal): Promise<EngineResult> {
+    return this.#withEngine(run, run.requestId, signal, (engine, stop) => engine.run(run, listener, stop));
+  }
 
-export function createEnginePool({
-  findModel,
-  programs,
-  folder,
-  workerName,
-  log,
-  device = "cpu",
-  budgetMiB = Number.POSITIVE_INFINITY,
-}: EnginePoolDependencies): EnginePool {
-  const seats = new Map<string, Seat>();
-  const closing = new AbortController();
-  /** Memory that is spoken for: one entry for each process from before its start until after its end. */
-  const held = new Map<symbol, number>();
-  const ending = new Set<Promise<void>>();
-  const listeners = new Set<() => void>();
-  let sockets = 0;
-
-  const changed = () => {
-    for (const listener of [...listeners]) listener();
-  };
-
-  const refuseTooLarge = ({ model, needMiB }: Seat) => {
-    if (needMiB <= budgetMiB) return;
-    throw new TemperaError(
-      "runner_scheduling_failure",
-      `${model.endpoint} ${model.version} needs ${needMiB} MiB and this GPU worker has ${budgetMiB} MiB for engines: serve it on a larger device, or raise TEMPERA_WORKER_MEMORY_MIB.`,
+  hold(
+    session: EngineSession,
+    inputs: AsyncIterable<Frame>,
+    listener: SessionListener,
+    signal: AbortSignal,
+  ): Promise<void> {
+    return this.#withEngine(session, session.sessionId, signal, (engine, stop) =>
+      engine.hold(session, inputs, listener, stop),
     );
-  };
+  }
 
-  const seatOf = ({ endpoint, version }: Named): Seat => {
-    const place = taskQueueOf({ endpoint, version });
-    const known = seats.get(place);
+  /**
+   * Adds a model version to the list. Throws `runner_scheduling_failure` when it is unknown or larger than
+   * the whole budget.
+   */
+  admit(model: VersionName): void {
+    this.#entryOf(model);
+  }
+
+  /** Loads a model version before it is needed. Rejects with `runner_scheduling_failure`. */
+  async warm(model: VersionName): Promise<void> {
+    await this.#engineOf(this.#entryOf(model));
+  }
+
+  /** Ends a model version's engine and forgets it. What still runs on it fails as if the engine had crashed. */
+  async drop(model: VersionName): Promise<void> {
+    const key = taskQueueOf(model);
+    const entry = this.#entries.get(key);
+    if (!entry) return;
+    this.#entries.delete(key);
+    await entry.loading?.catch(() => {});
+    await this.#evict(entry, "Unloaded because its version is no longer served");
+    this.#notify();
+  }
+
+  list(): PoolStatus[] {
+    return [...this.#entries.values()].map((entry) => entry.status());
+  }
+
+  /** Makes an unhealthy model version available again and forgets its crashes. */
+  reset(model: VersionName): void {
+    const entry = this.#entryOf(model);
+    if (entry.breaker.isOpen) this.#options.log("INFO", "Healthy again after a reset.", nameOf(entry.model));
+    entry.breaker.reset();
+    this.#notify();
+  }
+
+  /** Calls `listener` after each change of `list`, except for memory. Returns how to unsubscribe. */
+  onChange(listener: () => void): () => void {
+    const own = () => listener();
+    this.#listeners.add(own);
+    return () => void this.#listeners.delete(own);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort(new RunHandedOver("The GPU worker is shutting down."));
+    const entries = [...this.#entries.values()];
+    await Promise.allSettled(entries.map(({ loading }) => loading));
+    await Promise.all([...entries.map(({ engine }) => engine?.stop()), ...this.#stopping]);
+    await rm(this.#options.folder, { recursive: true, force: true });
+  }
+
+  #notify(): void {
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  #entryOf(name: VersionName): PoolEntry {
+    const key = taskQueueOf(name);
+    const known = this.#entries.get(key);
     if (known) return known;
-    const model = findModel(endpoint, version);
+    const model = this.#options.findModel(name.endpoint, name.version);
     if (!model)
-      throw new TemperaError(
-        "runner_scheduling_failure",
-        `This GPU worker has no model ${endpoint} ${version}.`,
-      );
-    const { slots, memoryMiB: needMiB, pinned } = model;
-    const seat: Seat = {
-      model,
-      slots: createSlots(slots),
-      crashes: createCrashRecord(),
-      needMiB,
-      pinned,
-      lastUsedMs: 0,
-      running: new Set(),
-    };
-    refuseTooLarge(seat);
-    seats.set(place, seat);
-    return seat;
-  };
-
-  const refuseOut = ({ model, crashes }: Seat) => {
-    if (!crashes.out) return;
-    throw new TemperaError(
-      "runner_scheduling_failure",
-      `${model.endpoint} ${model.version} is out of rotation on ${workerName} (${crashes.lastFailure}); when that is mended: tempera engines reset ${model.endpoint}`,
-    );
-  };
-
-  const crashed = (seat: Seat, reason: string, running: string[], early: boolean) => {
-    const { endpoint, version } = seat.model;
-    const before = seat.crashes.out;
-    seat.crashes.crashed(reason, running, early);
-    if (seat.crashes.out && !before)
-      log(
-        "ERROR",
-        `Out of rotation after ${LIMITS.engineCrashesMax} crashes in a row; \`tempera engines reset ${endpoint}\` puts it back.`,
-        {
-          endpoint,
-          version,
-        },
-      );
-    changed();
-  };
-
-  const freeMiB = (): number => budgetMiB - [...held.values()].reduce((sum, mib) => sum + mib, 0);
-
-  const idleBeside = (seat: Seat): Seat[] =>
-    [...seats.values()].filter(
-      (other) => other !== seat && other.engine && other.slots.running === 0 && other.slots.waiting === 0,
-    );
-
-  /** Ends an engine that nobody uses. Its memory is free when it is gone. */
-  const evict = (seat: Seat, why = "Unloaded to make room"): Promise<void> => {
-    const { engine, model, needMiB } = seat;
-    if (!engine) return Promise.resolve();
-    delete seat.engine;
-    log("INFO", `${why}: ${needMiB} MiB.`, {
-      endpoint: model.endpoint,
-      version: model.version,
-      pid: engine.pid,
-    });
-    const gone: Promise<void> = engine.stop().finally(() => ending.delete(gone));
-    ending.add(gone);
-    return gone;
-  };
+      throw unavailable(`This GPU worker does not serve the model ${name.endpoint} ${name.version}.`);
+    const entry = new PoolEntry(model);
+    refuseTooLarge(entry, this.#memory.budgetMiB);
+    this.#entries.set(key, entry);
+    return entry;
+  }
 
   /**
-   * Who waits for room takes it in the order they came: a large model is not overtaken by small ones for
-   * ever.
+   * Takes a slot and an engine for `work`, starting an engine first when none is loaded. Releases the slot
+   * when the work has ended.
    */
-  let line: Promise<unknown> = Promise.resolve();
-  const takeRoom = (seat: Seat): Promise<symbol> => {
-    const taken = line.then(async () => {
-      for (;;) {
-        closing.signal.throwIfAborted();
-        const leavers = leaversFor(seat.needMiB, freeMiB(), idleBeside(seat));
-        if (leavers?.length === 0) break;
-        await (leavers ? Promise.all(leavers.map((leaver) => evict(leaver))) : nextChange());
-      }
-      const token = Symbol(seat.model.endpoint);
-      held.set(token, seat.needMiB);
-      return token;
-    });
-    line = taken.catch(() => {});
-    return taken;
-  };
-  const nextChange = (): Promise<void> =>
-    new Promise((resolve) => {
-      const done = () => {
-        listeners.delete(done);
-        closing.signal.removeEventListener("abort", done);
-        resolve();
-      };
-      listeners.add(done);
-      closing.signal.addEventListener("abort", done, { once: true });
-    });
-  const giveRoom = (token: symbol) => {
-    held.delete(token);
-    changed();
-  };
-
-  const start = async (seat: Seat): Promise<EngineProcess> => {
-    const { endpoint, version, engine: kind } = seat.model;
-    const program = Object.hasOwn(programs, kind) ? programs[kind] : undefined;
-    if (!program)
-      throw new TemperaError(
-        "runner_scheduling_failure",
-        `There is no engine "${kind}"; ${endpoint} ${version} names it.`,
-      );
-    const socket = join(folder, `${process.pid}-${sockets++}.sock`);
-    if (Buffer.byteLength(socket) > SOCKET_PATH_BYTES_MAX) {
-      throw new TemperaError(
-        "runner_scheduling_failure",
-        `${socket} is too long for a Unix socket: choose a shorter data folder.`,
-      );
-    }
-    await pause(seat.crashes.startAfterMs - performance.now(), closing.signal);
-    refuseOut(seat);
-    const room = await takeRoom(seat);
-    const sinceMs = Date.now();
-    let engine: EngineProcess;
-    try {
-      engine = await startEngine({
-        model: seat.model,
-        program,
-        socket,
-        workerName,
-        device,
-        log,
-        signal: closing.signal,
-      });
-    } catch (error) {
-      giveRoom(room);
-      if (!closing.signal.aborted)
-        crashed(seat, error instanceof Error ? error.message : String(error), [], true);
-      throw error;
-    }
-    const readyMs = Date.now();
-    log("INFO", `Loaded in ${readyMs - sinceMs} ms.`, { endpoint, version, pid: engine.pid });
-    seat.engine = engine;
-    seat.lastUsedMs = readyMs;
-    void engine.exited.then((how) => {
-      const unasked = seat.engine === engine;
-      if (unasked) delete seat.engine;
-      giveRoom(room);
-      if (!unasked || closing.signal.aborted) return;
-      log("ERROR", `The engine ${how}`, { endpoint, version, pid: engine.pid });
-      const running = [...seat.running].map(({ requestId }) => requestId);
-      crashed(seat, `The engine ${how}`, running, Date.now() - readyMs < EARLY_DEATH_MS);
-    });
-    holdsMore(seat, engine.memoryMiB, room);
-    return engine;
-  };
-
-  /** What an engine really holds may be more than its manifest says: the budget goes by what is true. */
-  const holdsMore = (seat: Seat, memoryMiB: number, room: symbol) => {
-    if (memoryMiB <= seat.needMiB) return;
-    const { endpoint, version } = seat.model;
-    log("WARN", `Holds ${memoryMiB} MiB, and the manifest says memoryMiB: ${seat.needMiB}; mend it there.`, {
-      endpoint,
-      version,
-    });
-    seat.needMiB = memoryMiB;
-    held.set(room, memoryMiB);
-    const over = leaversFor(0, freeMiB(), idleBeside(seat)) ?? idleBeside(seat);
-    for (const other of over) void evict(other);
-  };
-
-  const engineOf = (seat: Seat): Promise<EngineProcess> => {
-    if (seat.engine) return Promise.resolve(seat.engine);
-    if (!seat.loading) {
-      seat.loading = start(seat).finally(() => {
-        delete seat.loading;
-        changed();
-      });
-      changed();
-    }
-    return seat.loading;
-  };
-
-  /**
-   * Takes a slot and an engine, loading one first when none is warm; gives the slot back when the work has
-   * ended.
-   */
-  const withEngine = async <T>(
-    model: Named,
+  async #withEngine<T>(
+    model: VersionName,
     requestId: string,
     signal: AbortSignal,
     work: (engine: EngineProcess, stop: AbortSignal) => Promise<T>,
-  ): Promise<T> => {
-    const seat = seatOf(model);
-    const stop = AbortSignal.any([signal, closing.signal]);
+  ): Promise<T> {
+    const entry = this.#entryOf(model);
+    const stop = AbortSignal.any([signal, this.#closing.signal]);
     const run = { requestId };
-    let release: (() => void) | undefined;
+    let release: Release | undefined;
     try {
-      release = await seat.slots.acquire(stop);
-      // An engine that is started for a seat that was dropped would be nobody's, and never end.
-      if (seats.get(taskQueueOf(model)) !== seat)
-        throw new RunHandedOver("The model's version is gone from this worker.");
-      refuseOut(seat);
-      const engine = seat.engine ?? (await unlessAborted(engineOf(seat), stop));
-      seat.running.add(run);
+      release = await entry.slots.acquire(stop);
+      // An engine started for a dropped entry would belong to nobody and never be ended.
+      if (this.#entries.get(taskQueueOf(model)) !== entry)
+        throw new RunHandedOver("This GPU worker no longer serves this version of the model.");
+      refuseUnhealthy(entry, this.#options.workerName);
+      const engine = entry.engine ?? (await withAbort(this.#engineOf(entry), stop));
+      entry.running.add(run);
       const result = await work(engine, stop);
-      seat.crashes.finished();
+      entry.breaker.recordSuccess();
       return result;
     } catch (error) {
       if (signal.aborted) throw new TemperaError("client_cancelled");
-      if (closing.signal.aborted) throw new RunHandedOver("The GPU worker is going away.");
-      if (isOwnAnswer(error)) seat.crashes.finished();
+      if (this.#closing.signal.aborted) throw new RunHandedOver("The GPU worker is shutting down.");
+      if (isAnswerOfModel(error)) entry.breaker.recordSuccess();
       throw error;
     } finally {
-      seat.running.delete(run);
-      seat.lastUsedMs = Date.now();
+      entry.running.delete(run);
+      entry.lastUsedMs = Date.now();
       release?.();
-      changed();
+      this.#notify();
     }
-  };
-
-  return {
-    run: (run, listener, signal) =>
-      withEngine(run, run.requestId, signal, (engine, stop) => engine.run(run, listener, stop)),
-
-    hold: (session, inputs, listener, signal) =>
-      withEngine(session, session.sessionId, signal, (engine, stop) =>
-        engine.hold(session, inputs, listener, stop),
-      ),
-
-    admit: (model) => void seatOf(model),
-
-    async warm(model) {
-      await engineOf(seatOf(model));
-    },
-
-    async drop({ endpoint, version }) {
-      const place = taskQueueOf({ endpoint, version });
-      const seat = seats.get(place);
-      if (!seat) return;
-      seats.delete(place);
-      await seat.loading?.catch(() => {});
-      await evict(seat, "Unloaded: its version is gone");
-      changed();
-    },
-
-    list: () =>
-      [...seats.values()].map(({ model, slots, engine, loading, crashes, needMiB, pinned, lastUsedMs }) => ({
-        endpoint: model.endpoint,
-        version: model.version,
-        state: crashes.out
-          ? ("out" as const)
-          : engine
-            ? ("ready" as const)
-            : loading
-              ? ("loading" as const)
-              : ("stopped" as const),
-        ...(engine && { pid: engine.pid, memoryMiB: engine.memoryMiB }),
-        running: slots.running,
-        waiting: slots.waiting,
-        failures: crashes.count,
-        ...(crashes.lastFailure !== undefined && { lastFailure: crashes.lastFailure }),
-        needMiB,
-        pinned,
-        lastUsedMs,
-      })),
-
-    reset(model) {
-      const seat = seatOf(model);
-      if (seat.crashes.out)
-        log("INFO", "Back in rotation.", { endpoint: model.endpoint, version: model.version });
-      seat.crashes.reset();
-      changed();
-    },
-
-    onChange(listener) {
-      const own = () => listener();
-      listeners.add(own);
-      return () => void listeners.delete(own);
-    },
-
-    async [Symbol.asyncDispose]() {
-      closing.abort(new RunHandedOver("The GPU worker is going away."));
-      const all = [...seats.values()];
-      await Promise.allSettled(all.map((seat) => seat.loading));
-      await Promise.all([...all.map((seat) => seat.engine?.stop()), ...ending]);
-      await rm(folder, { recursive: true, force: true });
-    },
-  };
-}
-
-/** The model's own word on a request: the engine was there to say it. */
-const isOwnAnswer = (error: unknown): boolean =>
-  isTemperaError(error) && (error.code === "runner_server_error" || CATALOGUE[error.code].kind === "model");
-
-/**
- * Rejects with the signal's reason as soon as it aborts; the promise itself goes on for the others who wait
- * for it.
- */
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) {
-    promise.catch(() => {}); // Nobody may wait for it any more, and a rejection that nobody sees ends the process.
-    return Promise.reject(signal.reason);
   }
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
+
+  #engineOf(entry: PoolEntry): Promise<EngineProcess> {
+    if (entry.engine) return Promise.resolve(entry.engine);
+    if (!entry.loading) {
+      entry.loading = this.#load(entry).finally(() => {
+        delete entry.loading;
+        this.#notify();
+      });
+      this.#notify();
+    }
+    return entry.loading;
+  }
+
+  async #load(entry: PoolEntry): Promise<EngineProcess> {
+    const { programs, folder, workerName } = this.#options;
+    const { signal } = this.#closing;
+    const program = programOf(programs, entry.model);
+    const socket = socketPath(folder, this.#sockets++);
+    const delayMs = entry.breaker.startAfterMs - performance.now();
+    if (delayMs > 0) await sleep(delayMs, signal);
+    refuseUnhealthy(entry, workerName);
+    const memory = await this.#memory.reserve(entry.needMiB, () => this.#makeRoom(entry), signal);
+    const engine = await this.#start(entry, program, socket, memory);
+    const readyMs = Date.now();
+    entry.engine = engine;
+    entry.lastUsedMs = readyMs;
+    void engine.exited.then((reason) => this.#onExit(entry, engine, memory, reason, readyMs));
+    this.#correctNeed(entry, engine.memoryMiB, memory);
+    return engine;
+  }
+
+  async #start(
+    entry: PoolEntry,
+    program: EngineProgram,
+    socket: string,
+    memory: MemoryReservation,
+  ): Promise<EngineProcess> {
+    const { workerName, device, log } = this.#options;
+    const { model } = entry;
+    const startedMs = Date.now();
+    try {
+      const { signal } = this.#closing;
+      const engine = await startEngine({ model, program, socket, workerName, device, log, signal });
+      log("INFO", `Loaded in ${Date.now() - startedMs} ms.`, { ...nameOf(model), pid: engine.pid });
+      return engine;
+    } catch (error) {
+      memory.release();
+      this.#notify();
+      if (!this.#closing.signal.aborted)
+        this.#recordCrash(entry, error instanceof Error ? error.message : String(error), [], true);
+      throw error;
+    }
+  }
+
+  /** Releases the memory of an engine that has exited, and records a crash unless the pool ended it. */
+  #onExit(
+    entry: PoolEntry,
+    engine: EngineProcess,
+    memory: MemoryReservation,
+    reason: string,
+    readyMs: number,
+  ): void {
+    const isCrash = entry.engine === engine;
+    if (isCrash) delete entry.engine;
+    memory.release();
+    this.#notify();
+    if (!isCrash || this.#closing.signal.aborted) return;
+    this.#options.log("ERROR", `The engine ${reason}`, { ...nameOf(entry.model), pid: engine.pid });
+    const running = [...entry.running].map(({ requestId }) => requestId);
+    this.#recordCrash(entry, `The engine ${reason}`, running, Date.now() - readyMs < EARLY_CRASH_MS);
+  }
+
+  #recordCrash(entry: PoolEntry, reason: string, running: string[], isEarly: boolean): void {
+    const wasOpen = entry.breaker.isOpen;
+    entry.breaker.recordCrash(reason, running, isEarly);
+    if (entry.breaker.isOpen && !wasOpen)
+      this.#options.log(
+        "ERROR",
+        `Unhealthy after ${LIMITS.engineCrashesMax} crashes in a row. Fix the cause, then run ` +
+          `\`tempera engines reset ${entry.model.endpoint}\`.`,
+        nameOf(entry.model),
+      );
+    this.#notify();
+  }
+
+  #idleBeside(entry: PoolEntry): PoolEntry[] {
+    return [...this.#entries.values()].filter((other) => other !== entry && other.isIdle);
+  }
+
+  /** Evicts idle engines when that makes enough room for the entry; else resolves at the next change. */
+  async #makeRoom(entry: PoolEntry): Promise<void> {
+    const { freeMiB } = this.#memory;
+    const candidates = evictionCandidates(entry.needMiB, freeMiB, this.#idleBeside(entry));
+    if (candidates) await Promise.all(candidates.map((candidate) => this.#evict(candidate)));
+    else await this.#nextChange();
+  }
+
+  async #nextChange(): Promise<void> {
+    let unsubscribe = (): void => {};
+    const changed = new Promise<void>((resolve) => {
+      unsubscribe = this.onChange(resolve);
+    });
+    try {
+      await withAbort(changed, this.#closing.signal);
+    } finally {
+      unsubscribe();
+    }
+  }
+
+  /** Ends an idle engine. Its memory is free once the process has exited, which is awaited. */
+  #evict(entry: PoolEntry, reason = "Unloaded to make room for another model"): Promise<void> {
+    const { engine, model, needMiB } = entry;
+    if (!engine) return Promise.resolve();
+    delete entry.engine;
+    this.#options.log("INFO", `${reason}: ${needMiB} MiB.`, { ...nameOf(model), pid: engine.pid });
+    const stopped: Promise<void> = engine.stop().finally(() => this.#stopping.delete(stopped));
+    this.#stopping.add(stopped);
+    return stopped;
+  }
+
+  /**
+   * Corrects the need of an entry whose engine holds more than its manifest declares, and evicts idle engines
+   * when the budget is exceeded by that.
+   */
+  #correctNeed(entry: PoolEntry, memoryMiB: number, memory: MemoryReservation): void {
+    if (memoryMiB <= entry.needMiB) return;
+    this.#options.log(
+      "WARN",
+      `The engine holds ${memoryMiB} MiB, and the manifest declares memoryMiB: ${entry.needMiB}. ` +
+        "Correct the manifest.",
+      nameOf(entry.model),
+    );
+    entry.needMiB = memoryMiB;
+    memory.resize(memoryMiB);
+    const idle = this.#idleBeside(entry);
+    for (const other of evictionCandidates(0, this.#memory.freeMiB, idle) ?? idle) void this.#evict(other);
+  }
 }
 
-const pause = (ms: number, signal: AbortSignal): Promise<void> =>
-  ms <= 0
-    ? Promise.resolve()
-    : new Promise((resolve, reject) => {
-        const onAbort = () => {
-          clearTimeout(timer);
-          reject(signal.reason);
-        };
-        const timer = setTimeout(() => {
-          signal.removeEventListener("abort", onAbort);
-          resolve();
-        }, ms);
-        signal.addEventListener("abort", onAbort, { once: true });
-      });
+function nameOf({ endpoint, version }: VersionName): VersionName {
+  return { endpoint, version };
+}
+
+function unavailable(message: string): TemperaError {
+  return new TemperaError("runner_scheduling_failure", message);
+}
+
+function refuseTooLarge({ model, needMiB }: PoolEntry, budgetMiB: number): void {
+  if (needMiB <= budgetMiB) return;
+  throw unavailable(
+    `${model.endpoint} ${model.version} needs ${needMiB} MiB and this GPU worker has ${budgetMiB} MiB for ` +
+      "engines: serve it on a larger device, or raise TEMPERA_WORKER_MEMORY_MIB.",
+  );
+}
+
+function refuseUnhealthy({ model, breaker }: PoolEntry, workerName: string): void {
+  if (!breaker.isOpen) return;
+  throw unavailable(
+    `${model.endpoint} ${model.version} is unhealthy on ${workerName} (${breaker.lastFailure}). ` +
+      `Fix the cause, then run: tempera engines reset ${model.endpoint}`,
+  );
+}
+
+function programOf(programs: Record<string, EngineProgram>, model: ModelVersion): EngineProgram {
+  const program = Object.hasOwn(programs, model.engine) ? programs[model.engine] : undefined;
+  if (program) return program;
+  throw unavailable(
+    `There is no engine "${model.engine}", which the manifest of ${model.endpoint} ${model.version} names.`,
+  );
+}
+
+function socketPath(folder: string, index: number): string {
+  const path = join(folder, `${process.pid}-${index}.sock`);
+  if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX) return path;
+  throw unavailable(`${path} is too long for a Unix socket: choose a shorter data folder.`);
+}
+
+/** The error is the model's own answer to a request, so the engine was alive to give it. */
+function isAnswerOfModel(error: unknown): boolean {
+  return (
+    isTemperaError(error) && (error.code === "runner_server_error" || CATALOGUE[error.code].kind === "model")
+  );
+}

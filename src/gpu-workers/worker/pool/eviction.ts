@@ -1,35 +1,36 @@
-/** Who holds memory of the device, and could give it back. */
+/** Eviction of engines: which idle ones are unloaded when another model needs the memory of the device. */
+
+/** A holder of device memory that can be evicted. */
 export interface Resident {
   needMiB: number;
-  /** Goes only when the others are not enough. */
+  /** Evicted only when the others are not enough. */
   pinned: boolean;
   lastUsedMs: number;
 }
 
 /**
- * Which of the idle ones have to leave so that `needMiB` fit into `freeMiB`: the least recently used first,
- * the pinned last, and none that need not. `undefined`: not even all of them would do.
+ * Chooses which of the idle residents to evict so that `needMiB` fits into `freeMiB`: the least recently used
+ * first, the pinned last, and none that can stay. Returns `undefined` when evicting all of them is not enough.
  */
-export function leaversFor<T extends Resident>(
+export function evictionCandidates<T extends Resident>(
   needMiB: number,
   freeMiB: number,
   idle: readonly T[],
 ): T[] | undefined {
   let missingMiB = needMiB - freeMiB;
-  const chosen: T[] = [];
+  const candidates: T[] = [];
   const order = [...idle].sort((a, b) => Number(a.pinned) - Number(b.pinned) || a.lastUsedMs - b.lastUsedMs);
   for (const resident of order) {
     if (missingMiB <= 0) break;
-    chosen.push(resident);
+    candidates.push(resident);
     missingMiB -= resident.needMiB;
   }
   if (missingMiB > 0) return undefined;
-  // A large one chosen late may have made small ones before it unnecessary. The most precious are let off
-  // first.
-  for (const resident of [...chosen].reverse()) {
+  // A large candidate chosen late may make earlier small ones unnecessary. The most valuable are spared first.
+  for (const resident of [...candidates].reverse()) {
     if (missingMiB + resident.needMiB > 0) continue;
-    chosen.splice(chosen.indexOf(resident), 1);
+    candidates.splice(candidates.indexOf(resident), 1);
     missingMiB += resident.needMiB;
   }
-  return chosen;
+  return candidates;
 }

@@ -1,17 +1,17 @@
 import { expect, it, vi } from "vitest";
 import type { ModelVersion } from "../../../core/models/model.ts";
 import type { PoolStatus } from "../pool/engine-pool.ts";
-import { startQueueTurns } from "./poll-scheduler.ts";
+import { PollScheduler } from "./poll-scheduler.ts";
 
 const model = (version: string, memoryMiB = 100): ModelVersion =>
   ({ endpoint: "acme/echo", version, memoryMiB, pinned: false, slots: 1 }) as ModelVersion;
 
-/** Turns of a worker of 250 MiB whose pollings are in the test's hands. */
-async function start(models: ModelVersion[], { inHand = 0, waiting = 0, turnMs = 10_000 } = {}) {
+/** Starts the scheduler of a worker of 250 MiB whose polling is controlled by the test. */
+async function start(models: ModelVersion[], { inHand = 0, waiting = 0, waitMaxMs = 10_000 } = {}) {
   const did: string[] = [];
   let opened: Promise<void> | undefined;
   let looks = 0;
-  const turns = await startQueueTurns({
+  const scheduler = await PollScheduler.start({
     models,
     pool: { list: () => [] as PoolStatus[], onChange: () => () => {} },
     budgetMiB: 250,
@@ -30,14 +30,14 @@ async function start(models: ModelVersion[], { inHand = 0, waiting = 0, turnMs =
       return waiting;
     },
     log: () => {},
-    turnMs,
+    waitMaxMs,
   });
   return {
-    turns,
+    scheduler,
     did,
-    /** How often it was looked for what waits. */
+    /** How often the backlogs were read. */
     looks: () => looks,
-    /** What is opened from now on takes until the returned function is called. */
+    /** Delays each opening from now on until the returned function is called. */
     holdOpening(): () => void {
       let release = (): void => {};
       opened = new Promise((resolve) => {
@@ -48,57 +48,57 @@ async function start(models: ModelVersion[], { inHand = 0, waiting = 0, turnMs =
   };
 }
 
-it("polls for a model that is added, and no more for one that is removed", async () => {
-  const { turns, did } = await start([model("1.0.0")]);
-  turns.add(model("1.1.0"));
-  await expect.poll(() => turns.polled(model("1.1.0"))).toBe(true);
-  await turns.remove(model("1.0.0"));
-  expect(turns.polled(model("1.0.0"))).toBe(false);
+it("polls for an added model, and no longer for a removed one", async () => {
+  const { scheduler, did } = await start([model("1.0.0")]);
+  scheduler.add(model("1.1.0"));
+  await expect.poll(() => scheduler.isPolled(model("1.1.0"))).toBe(true);
+  await scheduler.remove(model("1.0.0"));
+  expect(scheduler.isPolled(model("1.0.0"))).toBe(false);
   expect(did).toEqual(["open 1.0.0", "open 1.1.0", "stop 1.0.0"]);
-  await turns.stop();
+  await scheduler.stop();
 });
 
-it("removes one whose polling is only just being opened", async () => {
-  const { turns, did, holdOpening } = await start([]);
+it("removes a model whose queue is still opening", async () => {
+  const { scheduler, did, holdOpening } = await start([]);
   const release = holdOpening();
-  turns.add(model("1.0.0"));
-  const removed = turns.remove(model("1.0.0"));
+  scheduler.add(model("1.0.0"));
+  const removed = scheduler.remove(model("1.0.0"));
   release();
   await removed;
   expect(did).toEqual(["open 1.0.0", "stop 1.0.0"]);
-  await turns.stop();
+  await scheduler.stop();
 });
 
-it("gives the room of a removed model to one that waited for it", async () => {
-  const { turns, did } = await start([model("1.0.0", 200)]);
-  turns.add(model("1.1.0", 200));
-  await turns.remove(model("1.0.0"));
-  await expect.poll(() => turns.polled(model("1.1.0"))).toBe(true);
+it("gives the memory of a removed model to one that waited for it", async () => {
+  const { scheduler, did } = await start([model("1.0.0", 200)]);
+  scheduler.add(model("1.1.0", 200));
+  await scheduler.remove(model("1.0.0"));
+  await expect.poll(() => scheduler.isPolled(model("1.1.0"))).toBe(true);
   expect(did).toEqual(["open 1.0.0", "stop 1.0.0", "open 1.1.0"]);
-  await turns.stop();
+  await scheduler.stop();
 });
 
-it("comes to an end while a model is being removed", async () => {
-  const { turns, holdOpening } = await start([]);
+it("stops while a model is being removed", async () => {
+  const { scheduler, holdOpening } = await start([]);
   const release = holdOpening();
-  turns.add(model("1.0.0"));
-  const removed = turns.remove(model("1.0.0"));
-  const stopped = turns.stop();
+  scheduler.add(model("1.0.0"));
+  const removed = scheduler.remove(model("1.0.0"));
+  const stopped = scheduler.stop();
   release();
   await Promise.all([removed, stopped]);
-  expect(turns.polled(model("1.0.0"))).toBe(false);
+  expect(scheduler.isPolled(model("1.0.0"))).toBe(false);
 });
 
-it("a clock that is set back keeps nobody waiting longer", async () => {
-  const { turns, did, looks } = await start([model("1.0.0", 200), model("1.1.0", 200)], {
+it("drains a busy queue in time although the clock is set back", async () => {
+  const { scheduler, did, looks } = await start([model("1.0.0", 200), model("1.1.0", 200)], {
     inHand: 1,
     waiting: 1,
-    turnMs: 1200,
+    waitMaxMs: 1200,
   });
-  await expect.poll(looks).toBeGreaterThan(1); // so that the first one has been noted
+  await expect.poll(looks).toBeGreaterThan(1); // so that the first backlog has been noted
   const now = Date.now;
   const clock = vi.spyOn(Date, "now").mockImplementation(() => now() - 3_600_000);
   await expect.poll(() => did, { timeout: 4000 }).toEqual(["open 1.0.0", "drain 1.0.0"]);
   clock.mockRestore();
-  await turns.stop();
+  await scheduler.stop();
 });

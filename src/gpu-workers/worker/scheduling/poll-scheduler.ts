@@ -1,240 +1,284 @@
-/** Opens and closes the polling of this worker's task queues as the rota says. */
-
+/**
+ * The poll scheduler of a GPU worker: opens and closes the polling of its task queues according to the polling
+ * plan.
+ *
+ * Each model version has a queue in one of five modes:
+ *
+ * - **closed**: not polled. While any closed queue could be polled, the scheduler looks every
+ *   `LIMITS.backlogLookMs` for requests that wait in it, which the plan takes into account.
+ * - **opening**: polling is being started. → open
+ * - **open**: polled. The plan closes it when it is idle and its memory is needed, or when it is unavailable;
+ *   it drains it when it is busy and others have waited too long. → closing, draining
+ * - **draining**: takes nothing new, finishes the requests it has. → closing, once the last one has ended
+ * - **closing**: polling is being stopped; requests still running get their grace period. → closed
+ *
+ * Opening and closing are the only asynchronous moves. Each end of one, each change of the pool, each end of
+ * a queue's last request and each look at the backlogs calls `#step`, which makes a new plan and starts its
+ * moves. A move that fails makes `ended` reject; so does polling that breaks later.
+ */
+import type { DrainOrders } from "../../../core/engines/engine-status-store.ts";
 import { LIMITS } from "../../../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../../../core/models/model.ts";
-import type { Drained } from "../../../core/engines/engine-status-store.ts";
 import type { EnginePool } from "../pool/engine-pool.ts";
-import { nextMoves, type QueueState } from "./polling-plan.ts";
+import { planPolling, type QueueState } from "./polling-plan.ts";
 
-/** A task queue that is being polled. */
+/** The polling of one task queue. */
 export interface Polling {
-  /** Requests that were taken from it and have not come to an end. */
+  /** Requests that were taken from the queue and have not ended. */
   inHand(): number;
-  /** Takes nothing new from now on, as far as that can be known; what it has goes on. */
+  /** Takes nothing new from now on, as far as that can be known. What it has goes on. */
   drain(): void;
-  /** Takes nothing new, gives running work its time of grace, then returns. */
+  /** Takes nothing new, gives running requests their grace period, then resolves. */
   stop(): Promise<void>;
-  /** Rejects when it broke. */
+  /** Rejects when polling broke. */
   ended: Promise<void>;
 }
 
-export interface QueueTurnsDependencies {
+export interface PollSchedulerOptions {
   models: readonly ModelVersion[];
   pool: Pick<EnginePool, "list" | "onChange">;
   budgetMiB: number;
-  /** `onIdle` is called when the last request in hand has come to an end. */
+  /** Starts polling. `onIdle` must be called when the last request in hand has ended. */
   startPolling: (model: ModelVersion, onIdle: () => void) => Promise<Polling>;
-  /** Tasks that nobody has taken from a task queue. */
+  /** Counts the tasks of a task queue that nobody has taken. */
   backlog: (taskQueue: string) => Promise<number>;
   log: (level: "INFO" | "WARN", message: string, about: { endpoint: string; version: string }) => void;
-  turnMs?: number;
-  /** What is not polled from the start. */
-  drained?: Drained;
-}
-
-export interface QueueTurns {
-  /** Polls for one more model, as soon as it fits. */
-  add(model: ModelVersion): void;
-  /** Polls no more for a model; resolves when what it had in hand has ended or its time of grace is over. */
-  remove(model: Pick<ModelVersion, "endpoint" | "version">): Promise<void>;
-  polled(model: Pick<ModelVersion, "endpoint" | "version">): boolean;
-  /**
-   * These are not polled from now on; what they have in hand gets its time of grace. What is not named is
-   * polled again.
-   */
-  drain(drained: Drained): void;
-  /** Calls `listener` when a queue was opened or closed. */
-  onChange(listener: () => void): void;
-  /** Stops polling and gives running work its time of grace. */
-  stop(): Promise<void>;
-  /** Settles when all has stopped; rejects when a polling broke. */
-  ended: Promise<void>;
+  /** How long requests wait behind busy models before one of those has to make room. */
+  waitMaxMs?: number;
+  /** What is not polled from the start. @default nothing */
+  drained?: DrainOrders;
 }
 
 interface Queue {
-  model: ModelVersion;
-  taskQueue: string;
-  state: "closed" | "opening" | "open" | "draining" | "closing";
+  readonly model: ModelVersion;
+  readonly taskQueue: string;
+  mode: "closed" | "opening" | "open" | "draining" | "closing";
   polling?: Polling;
-  /** Both of a clock that is never set. */
-  turnSinceMs: number;
+  /** When polling began, by a clock that is never set back. */
+  openSinceMs: number;
+  /** Since when requests are known to wait, by the same clock. */
   waitingSinceMs?: number;
-  /** Not polled again. */
-  leaving?: boolean;
+  /** Its model is being removed: it is not polled again. */
+  isRemoved?: boolean;
 }
 
-/** Resolves when the queues that fit are polled; rejects, and polls none, when one of them cannot be. */
-export async function startQueueTurns({
-  models,
-  pool,
-  budgetMiB,
-  startPolling,
-  backlog,
-  log,
-  turnMs = LIMITS.turnMs,
-  drained = { all: false, models: [] },
-}: QueueTurnsDependencies): Promise<QueueTurns> {
-  const queueOf = (model: ModelVersion): Queue => ({
-    model,
-    taskQueue: taskQueueOf(model),
-    state: "closed",
-    turnSinceMs: 0,
-  });
-  const queues = models.map(queueOf);
-  const listeners = new Set<() => void>();
-  const isDrained = ({ endpoint, version }: ModelVersion): boolean =>
-    drained.all || drained.models.some((model) => model.endpoint === endpoint && model.version === version);
-  let stopping = false;
-  let looking: NodeJS.Timeout | undefined;
-  let stopped = (): void => {};
-  let fail = (_error: unknown): void => {};
-  const failures: unknown[] = [];
-  const ended = new Promise<void>((resolve, reject) => {
-    stopped = resolve;
-    fail = reject;
-  });
-  ended.catch(() => {}); // reported by whoever waits for it
-  const broke = (error: unknown): void => {
-    failures.push(error);
-    fail(error);
-  };
-  const tell = () => {
-    for (const listener of listeners) listener();
-  };
+type PlannedQueue = QueueState & { queue: Queue };
 
-  const once = (listener: () => void): void => {
-    const own = () => {
-      listeners.delete(own);
-      listener();
-    };
-    listeners.add(own);
-  };
+export class PollScheduler {
+  /** Settles when all polling has stopped; rejects when polling of a queue broke. */
+  readonly ended: Promise<void>;
+  readonly #options: PollSchedulerOptions & { waitMaxMs: number };
+  readonly #queues: Queue[];
+  readonly #listeners = new Set<() => void>();
+  /** Moves in progress. */
+  readonly #moves = new Set<Promise<void>>();
+  readonly #failures: unknown[] = [];
+  #settleEnd!: { resolve: () => void; reject: (error: unknown) => void };
+  #drained: DrainOrders;
+  #isStopping = false;
+  #backlogTimer: NodeJS.Timeout | undefined;
+  #unsubscribe = (): void => {};
 
-  const open = async (queue: Queue): Promise<void> => {
-    queue.state = "opening";
-    delete queue.waitingSinceMs;
-    const polling = await startPolling(queue.model, () => step());
-    polling.ended.catch(broke);
-    queue.polling = polling;
-    queue.turnSinceMs = performance.now();
-    queue.state = "open";
-  };
-  const close = async (queue: Queue): Promise<void> => {
-    queue.state = "closing";
-    await queue.polling?.stop();
-    delete queue.polling;
-    queue.state = "closed";
-  };
+  private constructor(options: PollSchedulerOptions) {
+    this.#options = { ...options, waitMaxMs: options.waitMaxMs ?? LIMITS.turnMs };
+    this.#drained = options.drained ?? { all: false, models: [] };
+    this.#queues = options.models.map(closedQueue);
+    this.ended = new Promise((resolve, reject) => {
+      this.#settleEnd = { resolve, reject };
+    });
+    this.ended.catch(() => {}); // Reported by whoever waits for it.
+  }
 
-  const statesOf = (): (QueueState & { queue: Queue })[] => {
-    const seats = new Map(pool.list().map((status) => [taskQueueOf(status), status]));
-    return queues.map((queue) => {
-      const seat = seats.get(queue.taskQueue);
+  /** Resolves when the queues that fit are polled. When one of them cannot be, rejects and polls none. */
+  static async start(options: PollSchedulerOptions): Promise<PollScheduler> {
+    const scheduler = new PollScheduler(options);
+    scheduler.#step();
+    await Promise.all(scheduler.#moves);
+    if (scheduler.#failures.length > 0) {
+      await scheduler.#closeAll();
+      throw scheduler.#failures[0];
+    }
+    scheduler.#unsubscribe = options.pool.onChange(() => scheduler.#step());
+    return scheduler;
+  }
+
+  /** Adds a model, which is polled as soon as it fits. */
+  add(model: ModelVersion): void {
+    this.#queues.push(closedQueue(model));
+    this.#step();
+  }
+
+  /**
+   * Stops polling for a model. Resolves when its requests have ended or their grace period is over, also when
+   * `stop` comes first.
+   */
+  async remove(model: Pick<ModelVersion, "endpoint" | "version">): Promise<void> {
+    const queue = this.#queues.find(({ taskQueue }) => taskQueue === taskQueueOf(model));
+    if (!queue) return;
+    queue.isRemoved = true;
+    this.#step();
+    while (queue.mode !== "closed") await this.#nextChange();
+    this.#queues.splice(this.#queues.indexOf(queue), 1);
+  }
+
+  isPolled(model: Pick<ModelVersion, "endpoint" | "version">): boolean {
+    return this.#queues.some(({ taskQueue, mode }) => mode === "open" && taskQueue === taskQueueOf(model));
+  }
+
+  /**
+   * Replaces the set of drained models: they are not polled from now on, and their requests get their grace
+   * period. Models that are no longer named are polled again.
+   */
+  drain(drained: DrainOrders): void {
+    this.#drained = drained;
+    this.#step();
+  }
+
+  /** Calls `listener` whenever a queue was opened or closed. */
+  onChange(listener: () => void): void {
+    this.#listeners.add(listener);
+  }
+
+  /** Stops polling and gives running requests their grace period. */
+  async stop(): Promise<void> {
+    this.#unsubscribe();
+    await this.#closeAll();
+    this.#notify();
+    this.#settleEnd.resolve();
+  }
+
+  /** Makes a plan and starts its moves. */
+  #step(): void {
+    if (this.#isStopping) return;
+    const states = this.#states();
+    for (const { queue, running } of states)
+      if (queue.mode === "draining" && running === 0) this.#begin(this.#close(queue));
+    const { budgetMiB, waitMaxMs, log } = this.#options;
+    const plan = planPolling(states, { budgetMiB, waitMaxMs, nowMs: performance.now() });
+    for (const { queue } of plan.open) this.#begin(this.#open(queue));
+    for (const state of plan.close) {
+      log("INFO", `No longer polled: ${this.#reasonToClose(state)}.`, state.queue.model);
+      this.#begin(this.#close(state.queue));
+    }
+    for (const { queue } of plan.drain) {
+      const message = "Takes no new requests for now: requests for other models have waited long enough.";
+      log("INFO", message, queue.model);
+      queue.mode = "draining";
+      queue.polling?.drain();
+    }
+    if (states.some(couldBePolled))
+      this.#backlogTimer ??= setTimeout(() => void this.#readBacklogs(), LIMITS.backlogLookMs);
+  }
+
+  #states(): PlannedQueue[] {
+    const statuses = new Map(this.#options.pool.list().map((status) => [taskQueueOf(status), status]));
+    return this.#queues.map((queue) => {
+      const status = statuses.get(queue.taskQueue);
       return {
         queue,
-        needMiB: seat?.needMiB ?? queue.model.memoryMiB,
+        needMiB: status?.needMiB ?? queue.model.memoryMiB,
         pinned: queue.model.pinned,
-        lastUsedMs: seat?.lastUsedMs ?? 0,
-        out: seat?.state === "out" || queue.leaving === true || isDrained(queue.model),
-        polling: queue.state === "closed" || queue.state === "open" ? queue.state : "closing",
+        lastUsedMs: status?.lastUsedMs ?? 0,
+        unavailable:
+          status?.state === "unhealthy" || queue.isRemoved === true || this.#isDrained(queue.model),
+        polling: queue.mode === "closed" || queue.mode === "open" ? queue.mode : "closing",
         running: queue.polling?.inHand() ?? 0,
-        turnSinceMs: queue.turnSinceMs,
+        openSinceMs: queue.openSinceMs,
         ...(queue.waitingSinceMs !== undefined && { waitingSinceMs: queue.waitingSinceMs }),
       };
     });
-  };
-
-  const pending = new Set<Promise<void>>();
-  const begin = (work: Promise<void>): void => {
-    const done: Promise<void> = work.then(tell, broke).finally(() => {
-      pending.delete(done);
-      step();
-    });
-    pending.add(done);
-  };
-  /** Everything it does is begun here and told when it is done, which is the next step. */
-  const step = (): void => {
-    if (stopping) return;
-    const states = statesOf();
-    for (const { queue, running } of states)
-      if (queue.state === "draining" && running === 0) begin(close(queue));
-    const moves = nextMoves(states, { budgetMiB, turnMs, nowMs: performance.now() });
-    for (const { queue } of moves.open) begin(open(queue));
-    for (const { queue, out } of moves.close) {
-      const why = queue.leaving
-        ? "its version is gone"
-        : isDrained(queue.model)
-          ? "an operator drains it"
-          : out
-            ? "out of rotation"
-            : "others need the memory";
-      log("INFO", `Not polled for now: ${why}.`, queue.model);
-      begin(close(queue));
-    }
-    for (const { queue } of moves.drain) {
-      log("INFO", "Takes no new requests for now: those of others have waited long enough.", queue.model);
-      queue.state = "draining";
-      queue.polling?.drain();
-    }
-    if (states.some(({ queue, out }) => queue.state === "closed" && !out))
-      looking ??= setTimeout(look, LIMITS.backlogLookMs);
-  };
-  /** Looks for requests of the queues that nobody polls here. */
-  const look = async (): Promise<void> => {
-    const unpolled = statesOf().filter(({ queue, out }) => queue.state === "closed" && !out);
-    await Promise.all(
-      unpolled.map(async ({ queue }) => {
-        const waiting = await backlog(queue.taskQueue).catch(() => undefined); // Temporal is away: asked again soon
-        if (waiting === undefined) return;
-        if (waiting === 0) delete queue.waitingSinceMs;
-        else queue.waitingSinceMs ??= performance.now();
-      }),
-    );
-    looking = undefined;
-    step();
-  };
-
-  const stopAll = async (): Promise<void> => {
-    stopping = true;
-    clearTimeout(looking);
-    await Promise.all(pending);
-    await Promise.all(queues.filter(({ polling }) => polling).map(close));
-  };
-
-  step();
-  await Promise.all(pending);
-  if (failures.length > 0) {
-    await stopAll();
-    throw failures[0];
   }
-  const unsubscribe = pool.onChange(step);
-  return {
-    polled: (model) =>
-      queues.some(({ taskQueue, state }) => state === "open" && taskQueue === taskQueueOf(model)),
-    drain(wanted) {
-      drained = wanted;
-      step();
-    },
-    onChange: (listener) => void listeners.add(listener),
-    add(model) {
-      queues.push(queueOf(model));
-      step();
-    },
-    async remove(model) {
-      const queue = queues.find(({ taskQueue }) => taskQueue === taskQueueOf(model));
-      if (!queue) return;
-      queue.leaving = true;
-      step();
-      // An end of the worker closes it too.
-      while (queue.state !== "closed") await new Promise<void>((resolve) => once(resolve));
-      queues.splice(queues.indexOf(queue), 1);
-    },
-    ended,
-    async stop() {
-      unsubscribe();
-      await stopAll();
-      tell();
-      stopped();
-    },
-  };
+
+  #isDrained({ endpoint, version }: ModelVersion): boolean {
+    const { all, models } = this.#drained;
+    return all || models.some((model) => model.endpoint === endpoint && model.version === version);
+  }
+
+  #reasonToClose({ queue, unavailable }: PlannedQueue): string {
+    if (queue.isRemoved) return "its version is no longer served";
+    if (this.#isDrained(queue.model)) return "an operator drains it";
+    return unavailable ? "it is unhealthy" : "other models need the memory";
+  }
+
+  /** Follows a move to its end, which calls for the next step. */
+  #begin(move: Promise<void>): void {
+    const done: Promise<void> = move
+      .then(
+        () => this.#notify(),
+        (error) => this.#fail(error),
+      )
+      .finally(() => {
+        this.#moves.delete(done);
+        this.#step();
+      });
+    this.#moves.add(done);
+  }
+
+  async #open(queue: Queue): Promise<void> {
+    queue.mode = "opening";
+    delete queue.waitingSinceMs;
+    const polling = await this.#options.startPolling(queue.model, () => this.#step());
+    polling.ended.catch((error) => this.#fail(error));
+    queue.polling = polling;
+    queue.openSinceMs = performance.now();
+    queue.mode = "open";
+  }
+
+  async #close(queue: Queue): Promise<void> {
+    queue.mode = "closing";
+    await queue.polling?.stop();
+    delete queue.polling;
+    queue.mode = "closed";
+  }
+
+  async #closeAll(): Promise<void> {
+    this.#isStopping = true;
+    clearTimeout(this.#backlogTimer);
+    await Promise.all(this.#moves);
+    await Promise.all(this.#queues.filter(({ polling }) => polling).map((queue) => this.#close(queue)));
+  }
+
+  /** Notes in which queues that are not polled here requests wait. */
+  async #readBacklogs(): Promise<void> {
+    await Promise.all(
+      this.#states()
+        .filter(couldBePolled)
+        .map(async ({ queue }) => {
+          // While Temporal cannot be reached the queue keeps its state; it is asked again soon.
+          const waiting = await this.#options.backlog(queue.taskQueue).catch(() => undefined);
+          if (waiting === undefined) return;
+          if (waiting === 0) delete queue.waitingSinceMs;
+          else queue.waitingSinceMs ??= performance.now();
+        }),
+    );
+    this.#backlogTimer = undefined;
+    this.#step();
+  }
+
+  #fail(error: unknown): void {
+    this.#failures.push(error);
+    this.#settleEnd.reject(error);
+  }
+
+  #notify(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  #nextChange(): Promise<void> {
+    return new Promise((resolve) => {
+      const listener = () => {
+        this.#listeners.delete(listener);
+        resolve();
+      };
+      this.#listeners.add(listener);
+    });
+  }
+}
+
+function closedQueue(model: ModelVersion): Queue {
+  return { model, taskQueue: taskQueueOf(model), mode: "closed", openSinceMs: 0 };
+}
+
+function couldBePolled({ queue, unavailable }: PlannedQueue): boolean {
+  return queue.mode === "closed" && !unavailable;
 }

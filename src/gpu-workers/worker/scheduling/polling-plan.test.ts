@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { nextMoves, type QueueState } from "./polling-plan.ts";
+import { planPolling, type QueueState } from "./polling-plan.ts";
 
 type Named = QueueState & { name: string };
 
@@ -8,64 +8,64 @@ const queue = (name: string, over: Partial<QueueState> = {}): Named => ({
   needMiB: 100,
   pinned: false,
   lastUsedMs: 0,
-  out: false,
+  unavailable: false,
   polling: "closed",
   running: 0,
-  turnSinceMs: 0,
+  openSinceMs: 0,
   ...over,
 });
-const moves = (queues: Named[], budgetMiB: number, nowMs = 0) => {
-  const { open, close, drain } = nextMoves(queues, { budgetMiB, turnMs: 1000, nowMs });
+const plan = (queues: Named[], budgetMiB: number, nowMs = 0) => {
+  const { open, close, drain } = planPolling(queues, { budgetMiB, waitMaxMs: 1000, nowMs });
   const names = (list: Named[]) => list.map(({ name }) => name);
   return { open: names(open), close: names(close), drain: names(drain) };
 };
-const nothing = { open: [], close: [], drain: [] };
+const noChange = { open: [], close: [], drain: [] };
 
-describe("the rota", () => {
-  it("polls all when all fit, and never one that is out of rotation", () => {
-    expect(moves([queue("a"), queue("b")], 200)).toEqual({ ...nothing, open: ["a", "b"] });
-    expect(moves([queue("a"), queue("b", { out: true })], 200)).toEqual({ ...nothing, open: ["a"] });
-    expect(moves([queue("a", { polling: "open", out: true, running: 1 })], 200)).toEqual({
-      ...nothing,
+describe("the polling plan", () => {
+  it("opens all queues when all fit, and closes an unavailable one", () => {
+    expect(plan([queue("a"), queue("b")], 200)).toEqual({ ...noChange, open: ["a", "b"] });
+    expect(plan([queue("a"), queue("b", { unavailable: true })], 200)).toEqual({ ...noChange, open: ["a"] });
+    expect(plan([queue("a", { polling: "open", unavailable: true, running: 1 })], 200)).toEqual({
+      ...noChange,
       close: ["a"],
     });
   });
 
-  it("when not all fit: the pinned first, then who was used last", () => {
+  it("opens pinned queues first when not all fit, then the most recently used", () => {
     const all = [queue("a", { lastUsedMs: 5 }), queue("b", { lastUsedMs: 9 }), queue("c", { pinned: true })];
-    expect(moves(all, 200)).toEqual({ ...nothing, open: ["c", "b"] });
+    expect(plan(all, 200)).toEqual({ ...noChange, open: ["c", "b"] });
   });
 
-  it("requests wait: an idle one leaves first, and only then does the other come in", () => {
+  it("closes an idle queue for waiting requests, and opens theirs once it is closed", () => {
     const idle = queue("a", { polling: "open" });
     const wanted = queue("b", { waitingSinceMs: 0 });
-    expect(moves([idle, wanted], 100)).toEqual({ ...nothing, close: ["a"] });
-    expect(moves([{ ...idle, polling: "closing" }, wanted], 100)).toEqual(nothing);
-    expect(moves([{ ...idle, polling: "closed" }, wanted], 100)).toEqual({ ...nothing, open: ["b"] });
+    expect(plan([idle, wanted], 100)).toEqual({ ...noChange, close: ["a"] });
+    expect(plan([{ ...idle, polling: "closing" }, wanted], 100)).toEqual(noChange);
+    expect(plan([{ ...idle, polling: "closed" }, wanted], 100)).toEqual({ ...noChange, open: ["b"] });
   });
 
-  it("one at work stays until those that wait have waited a turn; then it takes nothing new", () => {
+  it("drains a busy queue once others have waited for waitMaxMs", () => {
     const busy = queue("a", { polling: "open", running: 2 });
     const wanted = queue("b", { waitingSinceMs: 0 });
-    expect(moves([busy, wanted], 100, 999)).toEqual(nothing);
-    expect(moves([busy, wanted], 100, 1000)).toEqual({ ...nothing, drain: ["a"] });
-    expect(moves([{ ...busy, polling: "closing" }, wanted], 100, 2000)).toEqual(nothing);
+    expect(plan([busy, wanted], 100, 999)).toEqual(noChange);
+    expect(plan([busy, wanted], 100, 1000)).toEqual({ ...noChange, drain: ["a"] });
+    expect(plan([{ ...busy, polling: "closing" }, wanted], 100, 2000)).toEqual(noChange);
   });
 
-  it("the longest turn ends first", () => {
-    const long = queue("long", { polling: "open", running: 1, turnSinceMs: 10, lastUsedMs: 50 });
-    const short = queue("short", { polling: "open", running: 1, turnSinceMs: 40, lastUsedMs: 20 });
-    expect(moves([short, long, queue("c", { waitingSinceMs: 0 })], 200, 1000)).toEqual({
-      ...nothing,
+  it("drains the queue first that has been open longest", () => {
+    const long = queue("long", { polling: "open", running: 1, openSinceMs: 10, lastUsedMs: 50 });
+    const short = queue("short", { polling: "open", running: 1, openSinceMs: 40, lastUsedMs: 20 });
+    expect(plan([short, long, queue("c", { waitingSinceMs: 0 })], 200, 1000)).toEqual({
+      ...noChange,
       drain: ["long"],
     });
   });
 
-  it("small ones do not keep a large one out for ever", () => {
+  it("does not let small models keep a large one out for ever", () => {
     const small = queue("small", { polling: "open", running: 1 });
     const large = queue("large", { needMiB: 200, waitingSinceMs: 0 });
     const other = queue("other", { waitingSinceMs: 500 });
-    expect(moves([small, large, other], 200, 900)).toEqual({ ...nothing, open: ["other"] });
-    expect(moves([small, large, other], 200, 1000)).toEqual({ ...nothing, drain: ["small"] });
+    expect(plan([small, large, other], 200, 900)).toEqual({ ...noChange, open: ["other"] });
+    expect(plan([small, large, other], 200, 1000)).toEqual({ ...noChange, drain: ["small"] });
   });
 });

@@ -1,96 +1,127 @@
 /**
- * The rota: which task queues a GPU worker polls when its models do not all fit its memory at once.
+ * The polling plan: which task queues a GPU worker polls when its models do not all fit its memory at once.
  *
- * A poll is a promise to take what comes, so the models that are polled always fit together, and a worker
- * never holds a request that another worker had room for. A model that is not polled gets its turn when
+ * A poll is a promise to take what comes. The models that are polled therefore always fit together, and a worker
+ * never holds a request for which another worker had memory. A model that is not polled gets memory when
  * requests wait for it (docs/decisions/0016).
  */
-import { leaversFor, type Resident } from "../pool/eviction.ts";
+import { evictionCandidates, type Resident } from "../pool/eviction.ts";
 
 export interface QueueState extends Resident {
-  /** Out of rotation: not polled at all. */
-  out: boolean;
-  /** `closing`: takes nothing new and has not come to its end, so its memory may still be in use. */
+  /** Not polled at all: its model is unhealthy, drained by an operator, or being removed. */
+  unavailable: boolean;
+  /** `closing`: takes nothing new but has not ended yet, so its memory may still be in use. */
   polling: "closed" | "open" | "closing";
+  /** Requests in progress. */
   running: number;
   /** Since when it is polled. */
-  turnSinceMs: number;
-  /** Since when requests are known to wait for it, of one that is not polled. */
+  openSinceMs: number;
+  /** Since when requests are known to wait for a queue that is not polled. */
   waitingSinceMs?: number;
 }
 
-export interface Moves<T> {
+export interface PollingPlan<T> {
   open: T[];
-  /** Idle, or out of rotation. */
+  /** Idle or unavailable queues. */
   close: T[];
-  /** At work: takes nothing new, finishes what it has, and closes when it is idle. */
+  /** Busy queues: they take nothing new, finish what they have, and close when they are idle. */
   drain: T[];
 }
 
+export interface PlanOptions {
+  budgetMiB: number;
+  /** How long requests wait behind busy models before one of those has to make room. */
+  waitMaxMs: number;
+  nowMs: number;
+}
+
 /**
- * @param turnMs how long requests wait behind models that are at work before one of those has to make room
+ * Plans the next changes of polling:
+ *
+ * 1. Unavailable queues close.
+ * 2. Queues with waiting requests open, the longest wait first. When one does not fit, idle queues close for
+ *    it; after `waitMaxMs` busy ones drain for it. Only then does the plan look no further: nobody overtakes a
+ *    queue for which memory is being freed.
+ * 3. Memory that nobody waits for goes to the other closed queues, so that their next request is taken at once.
  */
-export function nextMoves<T extends QueueState>(
+export function planPolling<T extends QueueState>(
   queues: readonly T[],
-  { budgetMiB, turnMs, nowMs }: { budgetMiB: number; turnMs: number; nowMs: number },
-): Moves<T> {
-  const moves: Moves<T> = {
+  options: PlanOptions,
+): PollingPlan<T> {
+  const plan: PollingPlan<T> = {
     open: [],
-    close: queues.filter(({ out, polling }) => out && polling === "open"),
+    close: queues.filter(({ unavailable, polling }) => unavailable && polling === "open"),
     drain: [],
   };
-  let freeMiB = budgetMiB;
-  for (const { polling, needMiB } of queues) if (polling !== "closed") freeMiB -= needMiB;
-  const staying = new Set(queues.filter(({ out, polling }) => polling === "open" && !out));
-  const open = (queue: T) => {
-    moves.open.push(queue);
+  let freeMiB = options.budgetMiB - memoryOf(queues.filter(({ polling }) => polling !== "closed"));
+  const open = (queue: T): void => {
+    plan.open.push(queue);
     freeMiB -= queue.needMiB;
   };
 
-  const closed = queues.filter(({ out, polling }) => polling === "closed" && !out);
-  const waiting = closed
-    .filter(({ waitingSinceMs }) => waitingSinceMs !== undefined)
-    .sort((a, b) => (a.waitingSinceMs ?? 0) - (b.waitingSinceMs ?? 0));
-  let blocked = false;
-  for (const queue of waiting) {
+  const closed = queues.filter(({ unavailable, polling }) => polling === "closed" && !unavailable);
+  let isBlocked = false;
+  for (const queue of longestWaitFirst(closed)) {
     if (queue.needMiB <= freeMiB) {
       open(queue);
       continue;
     }
-    blocked = true;
-    // Memory of those that are closing already is on its way.
-    const comingMiB = queues
-      .filter(({ polling }) => polling === "closing")
-      .reduce((sum, { needMiB }) => sum + needMiB, freeMiB);
-    if (queue.needMiB <= comingMiB) break;
-    const idle = leaversFor(
-      queue.needMiB,
-      comingMiB,
-      [...staying].filter(({ running }) => running === 0),
-    );
-    if (idle) {
-      moves.close.push(...idle);
-      break;
-    }
-    if (nowMs - (queue.waitingSinceMs ?? nowMs) < turnMs) continue;
-    // Longest turn first. Nobody else comes in before this one.
-    const byTurn = [...staying].map((at) => ({
-      at,
-      needMiB: at.needMiB,
-      pinned: false,
-      lastUsedMs: at.turnSinceMs,
-    }));
-    for (const { at } of leaversFor(queue.needMiB, comingMiB, byTurn) ?? [])
-      (at.running === 0 ? moves.close : moves.drain).push(at);
-    break;
+    isBlocked = true;
+    if (freeMemoryFor(queue, queues, freeMiB, options, plan)) break;
   }
-  // Room that nobody waits for goes to whoever fits, so that their next request is taken at once.
-  if (!blocked) {
-    const rest = closed.filter((queue) => !moves.open.includes(queue));
-    for (const queue of rest.sort(
-      (a, b) => Number(b.pinned) - Number(a.pinned) || b.lastUsedMs - a.lastUsedMs,
-    ))
+  if (!isBlocked)
+    for (const queue of mostValuableFirst(closed.filter((each) => !plan.open.includes(each))))
       if (queue.needMiB <= freeMiB) open(queue);
+  return plan;
+}
+
+/**
+ * Adds to the plan what has to close or drain so that the waiting queue fits.
+ *
+ * @returns false when the queue has to wait longer, and others may open before it
+ */
+function freeMemoryFor<T extends QueueState>(
+  queue: T,
+  queues: readonly T[],
+  freeMiB: number,
+  { waitMaxMs, nowMs }: PlanOptions,
+  plan: PollingPlan<T>,
+): boolean {
+  // The memory of queues that are closing already becomes free soon.
+  const expectedMiB = freeMiB + memoryOf(queues.filter(({ polling }) => polling === "closing"));
+  if (queue.needMiB <= expectedMiB) return true;
+
+  const polled = queues.filter(({ polling, unavailable }) => polling === "open" && !unavailable);
+  const idle = polled.filter(({ running }) => running === 0);
+  const idleEnough = evictionCandidates(queue.needMiB, expectedMiB, idle);
+  if (idleEnough) {
+    plan.close.push(...idleEnough);
+    return true;
   }
-  return moves;
+  if (nowMs - (queue.waitingSinceMs ?? nowMs) < waitMaxMs) return false;
+
+  // The queue that has been polled longest makes room first, pinned or not.
+  const byAge = polled.map((candidate) => ({
+    candidate,
+    needMiB: candidate.needMiB,
+    pinned: false,
+    lastUsedMs: candidate.openSinceMs,
+  }));
+  for (const { candidate } of evictionCandidates(queue.needMiB, expectedMiB, byAge) ?? [])
+    (candidate.running === 0 ? plan.close : plan.drain).push(candidate);
+  return true;
+}
+
+function memoryOf(queues: readonly QueueState[]): number {
+  return queues.reduce((sum, { needMiB }) => sum + needMiB, 0);
+}
+
+function longestWaitFirst<T extends QueueState>(closed: readonly T[]): T[] {
+  return closed
+    .filter(({ waitingSinceMs }) => waitingSinceMs !== undefined)
+    .sort((a, b) => (a.waitingSinceMs ?? 0) - (b.waitingSinceMs ?? 0));
+}
+
+function mostValuableFirst<T extends QueueState>(closed: readonly T[]): T[] {
+  return [...closed].sort((a, b) => Number(b.pinned) - Number(a.pinned) || b.lastUsedMs - a.lastUsedMs);
 }

@@ -1,10 +1,11 @@
 /**
  * Starts a built-in engine from one file: `node launch-engine.cjs <main.ts> <socket>`.
  *
- * tsx and the packages of an engine, each resolved and read by itself, take longer than opening a small
- * model, and compiling them takes a good part of the rest. So the program is bundled once, kept in
- * `node_modules/.cache/tempera` with what V8 made of it, and made again when any source is another. Plain
- * JavaScript of the older form: it runs before anything can read TypeScript, and sooner.
+ * Resolving and reading tsx and the packages of an engine one by one takes longer than opening a small model,
+ * and compiling them takes a good part of the rest. The program is therefore bundled once and kept in
+ * `node_modules/.cache/tempera`, together with the code that V8 compiled from it. The bundle is built again
+ * after any change of the sources. This file is CommonJS because it runs before TypeScript can be read, and
+ * because that starts faster.
  */
 const { createHash } = require("node:crypto");
 const {
@@ -25,29 +26,26 @@ const { Script } = require("node:vm");
 
 const PROJECT = join(__dirname, "../../../..");
 const CACHE = join(PROJECT, "node_modules/.cache/tempera");
-/** What an engine may import (docs/architecture/00-overview.md). */
+/** Folders of `src` that an engine may import (docs/architecture/00-overview.md). */
 const ROOMS = ["core", "fal", "gpu-workers", "registry"];
-/** Packages with native files beside their code: they stay where they are. */
+/** Packages with native files beside their code. They are loaded from node_modules, not bundled. */
 const NATIVE = ["node-av", "onnxruntime-node", "sharp"];
 /**
- * When what V8 has compiled by then is kept, unless the process ends sooner: the first runs have been through
- * what a run needs.
+ * Delay before V8's compiled code is written to the cache, unless the process ends sooner. The first runs have
+ * compiled by then what a run needs.
  */
-const KEEP_CODE_AFTER_MS = 5_000;
+const WRITE_CODE_AFTER_MS = 5_000;
 
 const main = process.argv[2] ?? "";
 const folder = join(CACHE, `${basename(dirname(main))}-${sourceDigest(main)}`);
 if (existsSync(folder)) run(folder);
 else bundle(main, folder).then(() => run(folder));
 
-/**
- * Runs the bundle, from V8's code for it where that is there and of this V8; else keeps that code for the
- * next start.
- */
+/** Runs the bundle from V8's compiled code when the cache has it for this V8; else writes it for the next start. */
 function run(folder) {
   const filename = join(folder, "main.cjs");
-  const kept = join(folder, `main.${process.versions.v8}.code`);
-  const cachedData = existsSync(kept) ? readFileSync(kept) : undefined;
+  const codeFile = join(folder, `main.${process.versions.v8}.code`);
+  const cachedData = existsSync(codeFile) ? readFileSync(codeFile) : undefined;
   const script = new Script(
     `(function (require, module, exports, __filename, __dirname) {${readFileSync(filename, "utf8")}\n})`,
     {
@@ -58,21 +56,22 @@ function run(folder) {
   const module = { exports: {} };
   script.runInThisContext()(createRequire(filename), module, module.exports, filename, folder);
   if (cachedData && !script.cachedDataRejected) return;
-  const keep = () => {
+  const writeCode = () => {
     clearTimeout(timer);
-    process.off("exit", keep);
+    process.off("exit", writeCode);
     try {
-      writeFileSync(`${kept}.${process.pid}`, script.createCachedData());
-      renameSync(`${kept}.${process.pid}`, kept);
+      const partial = `${codeFile}.${process.pid}`;
+      writeFileSync(partial, script.createCachedData());
+      renameSync(partial, codeFile);
     } catch {
-      // The folder cannot be written to, or is gone: the next start compiles again.
+      // The folder cannot be written to or is gone. The next start compiles again.
     }
   };
-  const timer = setTimeout(keep, KEEP_CODE_AFTER_MS).unref();
-  process.on("exit", keep);
+  const timer = setTimeout(writeCode, WRITE_CODE_AFTER_MS).unref();
+  process.on("exit", writeCode);
 }
 
-/** Of names, sizes and times: reading the sources would take as long as running them. */
+/** Digests names, sizes and times of the sources: reading the sources would take as long as running them. */
 function sourceDigest(main) {
   const hash = createHash("sha256").update(main);
   const add = (path) => {
@@ -90,7 +89,7 @@ function sourceDigest(main) {
 }
 
 async function bundle(main, folder) {
-  // Of the same version that tsx runs everything else through.
+  // The version that tsx uses for everything else.
   const { build } = createRequire(require.resolve("tsx"))("esbuild");
   const partial = `${folder}.${process.pid}`;
   mkdirSync(partial, { recursive: true });
@@ -107,21 +106,21 @@ async function bundle(main, folder) {
     external: NATIVE,
     logLevel: "error",
     plugins: [
-      { name: "places", setup: keepPlaces },
+      { name: "source-urls", setup: keepSourceUrls },
       { name: "languages", setup: leaveOutLanguages },
     ],
   });
   try {
     renameSync(partial, folder);
   } catch (error) {
-    // Another engine has done the same meanwhile.
+    // Another engine may have built the same bundle meanwhile.
     if (!existsSync(folder)) throw error;
     rmSync(partial, { recursive: true, force: true });
   }
 }
 
-/** A source file finds what lies beside it by its own address, not by the bundle's. */
-function keepPlaces({ onLoad }) {
+/** Keeps `import.meta` of each source file: it finds what lies beside it by its own URL, not by the bundle's. */
+function keepSourceUrls({ onLoad }) {
   onLoad({ filter: /[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
     const text = await readFile(path, "utf8");
     const contents = text
@@ -133,8 +132,8 @@ function keepPlaces({ onLoad }) {
 }
 
 /**
- * zod brings its messages in fifty languages; it speaks English without them, and they are a third of the
- * bundle.
+ * Leaves out zod's messages in fifty languages, a third of the bundle. zod's messages are English without
+ * them.
  */
 function leaveOutLanguages({ onLoad }) {
   onLoad({ filter: /zod[\\/]v4[\\/]locales[\\/]index\.js$/ }, () => ({ contents: "export {}" }));

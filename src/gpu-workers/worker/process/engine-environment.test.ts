@@ -11,7 +11,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-it("an engine, which runs others' code, is given none of the platform's secrets", async () => {
+it("hides the platform's secrets from engines, which run other people's code", async () => {
   for (const name of [
     "DATABASE_URL",
     "REDIS_URL",
@@ -23,7 +23,8 @@ it("an engine, which runs others' code, is given none of the platform's secrets"
   ])
     vi.stubEnv(name, "hunter2");
   const print =
-    "console.error(Object.keys(process.env).sort().join() + (JSON.stringify(process.env).includes('hunter2') ? ' LEAK' : ' tight')); process.exit(1)";
+    "const leaks = JSON.stringify(process.env).includes('hunter2');" +
+    "console.error(Object.keys(process.env).sort().join() + (leaks ? ' LEAK' : ' tight')); process.exit(1)";
   const started = startEngine({
     model: { endpoint: "e/e", version: "1.0.0", timeouts: { loadMs: 20_000 } } as ModelVersion,
     program: { command: [process.execPath, "-e", print] },

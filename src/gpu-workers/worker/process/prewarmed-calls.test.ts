@@ -4,7 +4,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as grpc from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { type CallsAhead, createCallsAhead } from "./prewarmed-calls.ts";
 import {
   connectEngine,
   ENGINE_SERVICE,
@@ -12,18 +11,19 @@ import {
   type RunEvent,
   type RunRequest,
 } from "../../contract/engine-protocol.ts";
+import { PrewarmedCalls } from "./prewarmed-calls.ts";
 
 type Served = grpc.ServerDuplexStream<RunRequest, RunEvent>;
 
 let folder: string;
 let server: grpc.Server;
 let client: EngineClient;
-let calls: CallsAhead;
-/** Calls as the server sees them, in the order they were opened. */
+let calls: PrewarmedCalls;
+/** Calls as the server sees them, in the order of their opening. */
 let served: Served[];
 let onOpen: (count: number) => void;
 
-/** Resolves when so many calls were opened in all. */
+/** Resolves when this many calls were opened in total. */
 const opened = (count: number): Promise<void> =>
   new Promise((resolve) => {
     if (served.length >= count) return resolve();
@@ -51,7 +51,7 @@ beforeEach(async () => {
     server.bindAsync(`unix:${socket}`, grpc.ServerCredentials.createInsecure(), done),
   );
   client = connectEngine(socket);
-  calls = createCallsAhead(client, (work) => work());
+  calls = new PrewarmedCalls(client, (work) => work());
 });
 
 afterEach(async () => {
@@ -62,27 +62,27 @@ afterEach(async () => {
 });
 
 /** Runs a call to its end. */
-async function finish(call: ReturnType<EngineClient["run"]>, on: Served | undefined): Promise<void> {
+async function finish(call: ReturnType<EngineClient["run"]>, atServer: Served | undefined): Promise<void> {
   call.end();
   call.resume();
-  on?.end();
+  atServer?.end();
   await once(call, "status");
 }
 
-it("opens the next call when one has ended, and gives that one", async () => {
+it("opens the next call when one has ended, and hands that one out", async () => {
   const first = calls.take();
   await opened(1);
   await finish(first, served[0]);
   await opened(2);
   const second = calls.take();
-  const said = once(served[1] as Served, "data");
+  const received = once(served[1] as Served, "data");
   second.write({ start: { requestId: "second", attempt: 1, inputJson: "{}" } });
-  expect((await said)[0]).toMatchObject({ start: { requestId: "second" } });
+  expect((await received)[0]).toMatchObject({ start: { requestId: "second" } });
   expect(served).toHaveLength(2);
 });
 
-it("does so by itself, a moment later", async () => {
-  const own = createCallsAhead(client);
+it("opens the next call a moment later by default", async () => {
+  const own = new PrewarmedCalls(client);
   const first = own.take();
   await opened(1);
   await finish(first, served[0]);
@@ -90,7 +90,7 @@ it("does so by itself, a moment later", async () => {
   own.close();
 });
 
-it("gives everybody a call of his own", async () => {
+it("hands every taker a different call", async () => {
   const [one, two] = [calls.take(), calls.take()];
   expect(one).not.toBe(two);
   await opened(2);
@@ -101,13 +101,13 @@ it("gives everybody a call of his own", async () => {
   await opened(4);
 });
 
-it("does not give one that the engine has ended meanwhile", async () => {
+it("does not hand out a call that the engine has ended", async () => {
   const first = calls.take();
   await opened(1);
   await finish(first, served[0]);
   await opened(2);
   served[1]?.emit("error", { code: grpc.status.UNAVAILABLE, details: "gone" });
-  // The answer to a call that is opened later comes later.
+  // The answer to a call that is opened later arrives later.
   const probe = client.run();
   probe.on("error", () => {});
   await opened(3);
@@ -117,7 +117,7 @@ it("does not give one that the engine has ended meanwhile", async () => {
   await finish(third, served[3]);
 });
 
-it("opens none when it is closed, and gives up the one that waits", async () => {
+it("opens no call once it is closed, and cancels the prewarmed one", async () => {
   const [first, second] = [calls.take(), calls.take()];
   await opened(2);
   await finish(first, served[0]);

@@ -11,8 +11,8 @@ const start = (
     encoding: "utf8",
   });
 
-it("runs a module on the Python that TEMPERA_PYTHON names, with the packages of engines/python in reach", () => {
-  // The same answer whatever is installed: `echo` shows what would be run.
+it("runs a module or a file on the Python that TEMPERA_PYTHON names", () => {
+  // `echo` prints the command instead of running it, whatever is installed.
   expect(start(pythonProgram("some_module"), { TEMPERA_PYTHON: "echo" }).stdout).toBe(
     "-m some_module /tmp/socket\n",
   );
@@ -22,10 +22,10 @@ it("runs a module on the Python that TEMPERA_PYTHON names, with the packages of 
   expect(ENGINE_PROGRAMS.diffusers?.environment).toContain("TEMPERA_PYTHON");
 });
 
-it("says in one line that the Python is not there, and what to do", () => {
+it("reports a missing Python in one line with the remedy", () => {
   const { status, stderr } = start(pythonProgram("tempera_diffusers"), { TEMPERA_PYTHON: "/no/such/python" });
   expect(status).toBe(1);
   expect(stderr).toBe(
-    "/no/such/python is not there; install Python 3.11 or newer, or set TEMPERA_PYTHON to its path.\n",
+    "/no/such/python does not exist; install Python 3.11 or newer, or set TEMPERA_PYTHON to its path.\n",
   );
 });

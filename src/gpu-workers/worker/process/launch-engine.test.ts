@@ -4,11 +4,11 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { ENGINE_PROGRAMS, type EngineProgram } from "./engine-programs.ts";
 import { connectEngine } from "../../contract/engine-protocol.ts";
+import { ENGINE_PROGRAMS, type EngineProgram } from "./engine-programs.ts";
 
 it.skipIf(!existsSync("/proc/self/maps"))(
-  "an engine starts without FFmpeg, which is large and under the GPL",
+  "starts an engine without loading FFmpeg, which is large and under the GPL",
   async () => {
     const folder = await mkdtemp(join(tmpdir(), "tempera-launch-"));
     const socket = join(folder, "engine.sock");

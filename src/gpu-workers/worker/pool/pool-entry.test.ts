@@ -1,11 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { createSlots } from "./slots.ts";
+import type { ModelVersion } from "../../../core/models/model.ts";
+import { PoolEntry } from "./pool-entry.ts";
 
-describe("slots", () => {
+const slotsOf = (count: number) => new PoolEntry({ slots: count } as ModelVersion).slots;
+
+describe("slots of a pool entry", () => {
   const never = new AbortController().signal;
 
-  it("gives slots in the order they were asked for, and counts", async () => {
-    const slots = createSlots(2);
+  it("are granted in the order of the requests, and counted", async () => {
+    const slots = slotsOf(2);
     const [one, two] = [await slots.acquire(never), await slots.acquire(never)];
     const order: string[] = [];
     const next = async (name: string) => {
@@ -26,8 +29,8 @@ describe("slots", () => {
     expect([slots.running, slots.waiting]).toEqual([0, 0]);
   });
 
-  it("lets go of a waiting one whose signal aborts, and refuses an aborted one", async () => {
-    const slots = createSlots(1);
+  it("reject a waiting request whose signal aborts, and one whose signal has aborted", async () => {
+    const slots = slotsOf(1);
     const release = await slots.acquire(never);
     const controller = new AbortController();
     const waiting = slots.acquire(controller.signal);

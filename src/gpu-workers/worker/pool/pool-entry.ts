@@ -1,0 +1,80 @@
+/**
+ * One model version in the engine pool, from its admission until it is dropped. Engines come and go under it.
+ *
+ * Its state is derived, never stored:
+ *
+ * - **stopped**: no engine runs. The next run, or `EnginePool.warm`, starts one.
+ * - **loading**: an engine is being started, or its start waits for memory or for the delay after an early
+ *   crash. Every run that arrives shares this load.
+ * - **ready**: an engine is loaded. It runs up to `slots` requests at once. An idle engine may be evicted,
+ *   a crashed one ends by itself; both lead back to stopped.
+ * - **unhealthy**: the circuit breaker is open. Runs are refused until an operator resets the entry.
+ */
+import { Semaphore } from "../../../core/concurrency/semaphore.ts";
+import type { EngineStatus } from "../../../core/engines/engine-status.ts";
+import type { ModelVersion } from "../../../core/models/model.ts";
+import type { EngineProcess } from "../process/engine-process.ts";
+import { CircuitBreaker } from "./circuit-breaker.ts";
+
+/** What the pool knows of one model version. */
+export interface PoolStatus extends Omit<EngineStatus, "polled"> {
+  /**
+   * Memory that its engine needs: what the manifest declares, or what an engine held right after its load
+   * when that was more.
+   */
+  needMiB: number;
+  pinned: boolean;
+  lastUsedMs: number;
+}
+
+export class PoolEntry {
+  readonly model: ModelVersion;
+  /** Bounds the runs on its engine; further runs wait here. */
+  readonly slots: Semaphore;
+  readonly breaker = new CircuitBreaker();
+  /** Runs that the engine is working on. */
+  readonly running = new Set<{ requestId: string }>();
+  needMiB: number;
+  lastUsedMs = 0;
+  engine?: EngineProcess;
+  /** The load in progress, shared by every run that waits for it. */
+  loading?: Promise<EngineProcess>;
+
+  constructor(model: ModelVersion) {
+    this.model = model;
+    this.slots = new Semaphore(model.slots);
+    this.needMiB = model.memoryMiB;
+  }
+
+  get pinned(): boolean {
+    return this.model.pinned;
+  }
+
+  /** Its engine is loaded, and nobody uses it or waits for it: it can be evicted. */
+  get isIdle(): boolean {
+    return this.engine !== undefined && this.slots.running === 0 && this.slots.waiting === 0;
+  }
+
+  get state(): EngineStatus["state"] {
+    if (this.breaker.isOpen) return "unhealthy";
+    if (this.engine) return "ready";
+    return this.loading ? "loading" : "stopped";
+  }
+
+  status(): PoolStatus {
+    const { model, engine, slots, breaker, needMiB, pinned, lastUsedMs } = this;
+    return {
+      endpoint: model.endpoint,
+      version: model.version,
+      state: this.state,
+      ...(engine && { pid: engine.pid, memoryMiB: engine.memoryMiB }),
+      running: slots.running,
+      waiting: slots.waiting,
+      failures: breaker.crashes,
+      ...(breaker.lastFailure !== undefined && { lastFailure: breaker.lastFailure }),
+      needMiB,
+      pinned,
+      lastUsedMs,
+    };
+  }
+}

@@ -1,0 +1,86 @@
+/**
+ * One call of an engine's `Run`, as a GPU worker makes it: what a run and a realtime session have in common.
+ */
+import { onAbort } from "../../../core/concurrency/with-abort.ts";
+import { isErrorCode } from "../../../core/errors/catalogue.ts";
+import {
+  type ErrorInfo,
+  type InputFault,
+  isTemperaError,
+  TemperaError,
+} from "../../../core/errors/tempera-error.ts";
+import type { ErrorMessage } from "../../contract/engine-protocol.ts";
+import type { PrewarmedCalls, RunCall } from "./prewarmed-calls.ts";
+
+/**
+ * Makes a call, and cancels it when `exchange` rejects or `signal` aborts.
+ *
+ * Rejects with `client_cancelled` as soon as `signal` aborts, `runner_disconnected` when the connection broke,
+ * or what `exchange` rejected with.
+ */
+export async function withCall<T>(
+  calls: PrewarmedCalls,
+  signal: AbortSignal,
+  exchange: (call: RunCall) => Promise<T>,
+): Promise<T> {
+  signal.throwIfAborted();
+  const call = calls.take();
+  let subscription: Disposable | undefined;
+  const cancelled = new Promise<never>((_, reject) => {
+    subscription = onAbort(signal, () => {
+      call.cancel();
+      reject(new TemperaError("client_cancelled"));
+    });
+  });
+  try {
+    return await Promise.race([cancelled, exchange(call)]);
+  } catch (error) {
+    call.cancel();
+    if (signal.aborted) throw new TemperaError("client_cancelled");
+    if (!isTemperaError(error) && isGrpcError(error))
+      throw new TemperaError("runner_disconnected", `The connection to the engine broke: ${error.details}`, {
+        cause: error,
+      });
+    throw error;
+  } finally {
+    subscription?.[Symbol.dispose]();
+  }
+}
+
+/** A failure of the engine itself, in contrast to an error that it answered or that a listener threw. */
+export class EngineFault extends TemperaError {}
+
+/** An answer that the engine contract does not allow. */
+export function contractBroken(message: string, cause?: unknown): EngineFault {
+  return new EngineFault("runner_incomplete_response", message, { cause });
+}
+
+/** Finds the failure of the engine itself behind an error, if there is one. */
+export function engineFaultOf(error: unknown): EngineFault | undefined {
+  if (error instanceof EngineFault) return error;
+  // grpc-js reports bytes that are no message of the contract this way.
+  const isGarbled = isGrpcError(error) && error.details.startsWith("Response message parsing error");
+  return isGarbled ? contractBroken("The engine sent a message that cannot be read.", error) : undefined;
+}
+
+/** Reads an error that the engine answered. Throws `EngineFault` when its faults are not JSON. */
+export function readEngineError({ code, message, faultsJson }: ErrorMessage): ErrorInfo {
+  let faults: InputFault[] | undefined;
+  try {
+    faults = faultsJson ? (JSON.parse(faultsJson) as InputFault[]) : undefined;
+  } catch (cause) {
+    throw contractBroken("The engine answered an error whose faults are not JSON.", cause);
+  }
+  return { code: isErrorCode(code) ? code : "runner_server_error", message, ...(faults && { faults }) };
+}
+
+export function temperaErrorOf({ code, message, faults }: ErrorInfo): TemperaError {
+  return new TemperaError(code, message, faults && { faults });
+}
+
+/** gRPC errors carry numeric status codes; `TemperaError`s and system errors carry strings. */
+function isGrpcError(error: unknown): error is { code: number; details: string } {
+  return (
+    typeof error === "object" && error !== null && typeof (error as { code?: unknown }).code === "number"
+  );
+}

@@ -1,0 +1,213 @@
+/**
+ * One engine process: started, loaded with one model version, watched, and ended.
+ *
+ * A folder of three layers: `spawn-engine.ts` is the operating system's side of the process, `load-model.ts`
+ * and `engine-call.ts` are the calls of `engine.proto`, and `EngineProcess` here puts them together.
+ */
+import { rm } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import type {
+  EngineListener,
+  EngineResult,
+  EngineRun,
+  EngineSession,
+  SessionListener,
+} from "../../../core/engines/engine.ts";
+import { isTemperaError, TemperaError } from "../../../core/errors/tempera-error.ts";
+import type { ModelVersion } from "../../../core/models/model.ts";
+import type { LogLevel } from "../../../core/requests/events.ts";
+import type { Frame } from "../../../core/requests/session.ts";
+import { connectEngine, type EngineClient, type HealthReply } from "../../contract/engine-protocol.ts";
+import type { EngineProgram } from "./engine-programs.ts";
+import { runOnEngine } from "./engine-run.ts";
+import { holdOnEngine } from "./engine-session.ts";
+import { endOf, loadModel } from "./load-model.ts";
+import { PrewarmedCalls } from "./prewarmed-calls.ts";
+import { type SpawnedEngine, spawnEngine } from "./spawn-engine.ts";
+
+export type EngineLog = (
+  level: LogLevel,
+  message: string,
+  about: { endpoint: string; version: string; pid?: number },
+) => void;
+
+export interface EngineStart {
+  model: ModelVersion;
+  program: EngineProgram;
+  /** Path of the Unix socket. The engine makes it; it is removed when the engine is gone. */
+  socket: string;
+  workerName: string;
+  /** Given to the engine as `TEMPERA_DEVICE`. @default "cpu" */
+  device?: string;
+  log: EngineLog;
+  /** Ends a process that is still loading. */
+  signal: AbortSignal;
+}
+
+/** How long a process may take to exit by itself after it was asked to. */
+const STOP_GRACE_MS = 2000;
+
+/**
+ * Starts an engine and loads its model version.
+ *
+ * Rejects with `runner_scheduling_failure` when the engine cannot be started, dies, refuses the load, or takes
+ * longer than `timeouts.loadMs`; the message ends with the last line that it wrote to stderr. Nothing is left
+ * running then.
+ */
+export async function startEngine(start: EngineStart): Promise<EngineProcess> {
+  const { model, program, socket, device = "cpu", log, signal } = start;
+  const name = { endpoint: model.endpoint, version: model.version };
+  const spawned = await spawnEngine({
+    program,
+    socket,
+    device,
+    onLine: (level, message, pid) => log(level, message, { ...name, ...(pid && { pid }) }),
+  });
+  const { child, exited } = spawned;
+  const client = connectEngine(socket);
+  const calls = new PrewarmedCalls(client);
+  void exited.then(() => {
+    calls.close();
+    client.close();
+    return rm(socket, { force: true });
+  });
+  try {
+    const memoryMiB = await loadModel(client, model, exited, signal, (message) =>
+      log("DEBUG", message, { ...name, ...(child.pid && { pid: child.pid }) }),
+    );
+    return new EngineProcess(start, spawned, client, calls, memoryMiB);
+  } catch (error) {
+    child.kill("SIGKILL");
+    await exited;
+    if (isTemperaError(error) || signal.aborted) throw error;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new TemperaError(
+      "runner_scheduling_failure",
+      `The engine of ${name.endpoint} ${name.version} ${reason}`,
+      { cause: error },
+    );
+  }
+}
+
+/**
+ * An engine with its model version loaded. Its process is killed when it misses a sign of life, hangs in a run
+ * or breaks the engine contract: such an engine cannot be trusted with anything more.
+ */
+export class EngineProcess {
+  readonly pid: number;
+  /** Resolves when the process is gone, with how it ended; see `SpawnedEngine.exited`. */
+  readonly exited: Promise<string>;
+  readonly #start: EngineStart;
+  readonly #child: SpawnedEngine["child"];
+  readonly #calls: PrewarmedCalls;
+  #memoryMiB: number;
+  /** A run has found the engine faulty, and its process has been killed for it. */
+  #isFaulty = false;
+
+  constructor(
+    start: EngineStart,
+    { child, exited }: SpawnedEngine,
+    client: EngineClient,
+    calls: PrewarmedCalls,
+    memoryMiB: number,
+  ) {
+    this.pid = child.pid ?? 0;
+    this.exited = exited;
+    this.#start = start;
+    this.#child = child;
+    this.#calls = calls;
+    this.#memoryMiB = memoryMiB;
+    const stopWatching = watchHealth(client, start.model.timeouts.heartbeatMs, {
+      onAnswer: ({ memory }) => {
+        this.#memoryMiB = memory.usedMib;
+      },
+      onSilence: (reason) => this.#kill(`The engine does not answer (${reason}); it is ended.`),
+    });
+    void exited.then(stopWatching);
+  }
+
+  /** Memory that the process holds, as of its load or its last sign of life. */
+  get memoryMiB(): number {
+    return this.#memoryMiB;
+  }
+
+  /** Runs a request as `Engines.run` does; a process that dies meanwhile is `runner_disconnected`. */
+  async run(run: EngineRun, listener: EngineListener, signal: AbortSignal): Promise<EngineResult> {
+    const { workerName: worker, model } = this.#start;
+    const onFault = (reason: string) => {
+      this.#isFaulty = true;
+      this.#kill(`${reason} The engine is ended.`);
+    };
+    const target = { worker, silenceMs: model.timeouts.silenceMs, onFault };
+    try {
+      return await runOnEngine(this.#calls, target, run, listener, signal);
+    } catch (error) {
+      throw await this.#explain(error);
+    }
+  }
+
+  /** Holds a session as `SessionEngines.hold` does; a process that dies meanwhile is `runner_disconnected`. */
+  async hold(
+    session: EngineSession,
+    inputs: AsyncIterable<Frame>,
+    listener: SessionListener,
+    signal: AbortSignal,
+  ): Promise<void> {
+    try {
+      await holdOnEngine(this.#calls, this.#start.workerName, session, inputs, listener, signal);
+    } catch (error) {
+      throw await this.#explain(error);
+    }
+  }
+
+  /** Asks the process to exit, and kills it when it takes longer than two seconds. Resolves when it is gone. */
+  async stop(): Promise<void> {
+    this.#child.stdin.end();
+    const timer = setTimeout(() => this.#child.kill("SIGKILL"), STOP_GRACE_MS);
+    await this.exited;
+    clearTimeout(timer);
+  }
+
+  #kill(message: string): void {
+    const { endpoint, version } = this.#start.model;
+    this.#start.log("ERROR", message, { endpoint, version, pid: this.pid });
+    this.#child.kill("SIGKILL");
+  }
+
+  /** Replaces the error of a broken connection by how the process ended. */
+  async #explain(error: unknown): Promise<unknown> {
+    // A run that found the engine faulty ends after the engine, so that it counts as running at its end.
+    if (this.#isFaulty) await Promise.race([this.exited, sleep(STOP_GRACE_MS, undefined, { ref: false })]);
+    if (!isTemperaError(error) || error.code !== "runner_disconnected") return error;
+    const reason = await endOf(this.exited);
+    return reason ? new TemperaError("runner_disconnected", `The engine ${reason}`, { cause: error }) : error;
+  }
+}
+
+/**
+ * Asks for a sign of life every `heartbeatMs`. Calls `onSilence` once when no answer comes within the same
+ * time. Returns a function that stops asking.
+ */
+function watchHealth(
+  client: EngineClient,
+  heartbeatMs: number,
+  { onAnswer, onSilence }: { onAnswer: (reply: HealthReply) => void; onSilence: (reason: string) => void },
+): () => void {
+  let stopped = false;
+  const stop = () => {
+    stopped = true;
+    clearInterval(timer);
+  };
+  const ask = () => {
+    const deadline = Date.now() + heartbeatMs;
+    client.health({}, { deadline }, (error: { details: string } | null, reply?: HealthReply) => {
+      if (stopped) return;
+      if (!error) return reply && onAnswer(reply);
+      stop();
+      onSilence(error.details);
+    });
+  };
+  const timer = setInterval(ask, heartbeatMs);
+  timer.unref();
+  return stop;
+}

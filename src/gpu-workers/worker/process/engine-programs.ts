@@ -1,0 +1,53 @@
+/** The engines that a GPU worker can start: maps `engine:` of a manifest to the program that serves it. */
+import { createRequire } from "node:module";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+export interface EngineProgram {
+  /** Program and arguments. The path of the socket is appended. */
+  command: readonly [string, ...string[]];
+  /** Variables of the GPU worker's environment that the engine needs beyond the basic ones. */
+  environment?: readonly string[];
+}
+
+/** A TypeScript or JavaScript program, run by this Node as the platform is: through tsx, without a build. */
+export function nodeProgram(file: URL | string, environment: readonly string[] = []): EngineProgram {
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
+  return {
+    command: [process.execPath, "--import", tsx, typeof file === "string" ? file : fileURLToPath(file)],
+    environment,
+  };
+}
+
+/**
+ * Initial size of V8's heap, in MiB. An engine keeps about 12 MiB in it. Because it also frees images outside of
+ * the heap, V8 would mark a smaller heap twice a second, on four threads that take the cores from the networks.
+ */
+const HEAP_MIB = 64;
+
+/** A built-in engine, bundled into one file at its first start, so that its process starts much faster. */
+function bundledProgram(main: URL, environment: readonly string[] = []): EngineProgram {
+  const launcher = fileURLToPath(new URL("./launch-engine.cjs", import.meta.url));
+  return {
+    command: [process.execPath, `--initial-heap-size=${HEAP_MIB}`, launcher, fileURLToPath(main)],
+    environment,
+  };
+}
+
+/**
+ * An engine written in Python: a module of `engines/python`, or the path of a file. It runs on the Python that
+ * the worker's variable TEMPERA_PYTHON names, else on `python3`. That Python must have the packages that the
+ * engine needs (docs/real-checkpoints.md).
+ */
+export function pythonProgram(module: string, environment: readonly string[] = []): EngineProgram {
+  const start = fileURLToPath(new URL("../../../../engines/python/start.sh", import.meta.url));
+  return { command: [start, module], environment: ["TEMPERA_PYTHON", ...environment] };
+}
+
+export const ENGINE_PROGRAMS: Record<string, EngineProgram> = {
+  onnx: bundledProgram(new URL("../../engines/onnx/main.ts", import.meta.url), [
+    "CUDA_VISIBLE_DEVICES",
+    "LD_LIBRARY_PATH",
+  ]),
+  diffusers: pythonProgram("tempera_diffusers", ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]),
+  stub: bundledProgram(new URL("../../engines/stub/main.ts", import.meta.url)),
+};
