@@ -3,27 +3,32 @@ import type { EngineOnWorker, EngineStatus, WorkerStatus } from "./engine-status
 
 type Named = Pick<ModelVersion, "endpoint" | "version">;
 
+/** An operator's orders to a worker to take no new requests. */
 export interface DrainOrders {
-  /** Everything, whatever else is named. */
+  /** Drains every model, whatever `models` names. */
   all: boolean;
   models: Named[];
 }
 
 /**
- * Where GPU workers say how their engines are, and operators request resets of unhealthy ones. The two
- * never meet: they are processes that know only the store. Every method rejects with `store_unavailable` when
- * it cannot be reached.
+ * The engine status store is where GPU workers report the state of their engines, and where operators request
+ * resets and drains of them. The two sides are separate processes that share only this store.
+ *
+ * Every method rejects with `store_unavailable` when the store cannot be reached.
  */
 export interface EngineStatusStore {
-  /** Replaces what this worker said before. */
+  /** Replaces this worker's earlier report. */
   report(worker: WorkerStatus, engines: readonly EngineStatus[]): Promise<void>;
-  /** The worker is going away: nothing of it is listed any more. */
+  /** Removes a worker that stops: nothing of it is listed any more. */
   remove(worker: string): Promise<void>;
-  /** By endpoint, version, worker. Of a worker that died its last word, for `LIMITS.engineReportKeptMs`. */
+  /**
+   * Lists by endpoint, version and worker. The last report of a worker that died is listed for
+   * `LIMITS.engineReportKeptMs`.
+   */
   list(): Promise<EngineOnWorker[]>;
   /**
-   * Asks the workers that have this endpoint (or the one named) to serve it again. Returns who was
-   * asked.
+   * Asks the workers that have this endpoint (or only the named one) to put it back into rotation. Returns the
+   * workers that it asked.
    */
   requestReset(of: {
     endpoint: string;
@@ -31,20 +36,20 @@ export interface EngineStatusStore {
     worker?: string;
   }): Promise<{ worker: string; version: string }[]>;
   /**
-   * Asks the workers that have this endpoint (or the one named) to take no new requests of it, or to take
-   * them again. It stands until it is taken back, also over a restart of a worker that keeps its name.
-   * Returns who was asked.
+   * Orders the workers that have this endpoint (or only the named one) to take no new requests of it, or to
+   * take them again. An order holds until it is withdrawn, also over a restart of a worker that keeps its
+   * name. Returns the workers that it ordered.
    */
   drain(
     of: { endpoint: string; version?: string; worker?: string },
     on: boolean,
   ): Promise<{ worker: string; version: string }[]>;
-  /** The same of everything that a worker has or will have. False when no such worker is known. */
+  /** Does the same for everything that a worker has or will have. False when no such worker is known. */
   drainWorker(worker: string, on: boolean): Promise<boolean>;
-  /** What this worker is to take no new requests of. */
+  /** Returns the orders that hold for this worker. */
   drained(worker: string): Promise<DrainOrders>;
-  /** What this worker was asked for since it last looked; each is given once. */
+  /** Takes the resets that were requested of this worker since its last call; each is returned once. */
   takeResets(worker: string): Promise<Named[]>;
-  /** Calls `listener` when this worker may have been asked for something. Returns how to stop. */
+  /** Calls `listener` when something may have been requested of this worker. Returns how to stop. */
   onReset(worker: string, listener: () => void): Promise<() => Promise<void>>;
 }

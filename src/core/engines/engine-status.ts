@@ -1,6 +1,6 @@
 /**
- * The state of one model version on one GPU worker, as an operator sees it: written by the worker, read by
- * the admin role.
+ * An engine status is the state of one model version on one GPU worker, as an operator sees it: written by the
+ * worker, read by the admin service.
  */
 export interface EngineStatus {
   endpoint: string;
@@ -13,7 +13,7 @@ export interface EngineStatus {
   /** Whether this worker takes requests from the model's task queue now. */
   polled: boolean;
   pid?: number;
-  /** Held by the engine's process, as it last said. */
+  /** Memory of the engine's process, as it last reported. */
   memoryMiB?: number;
   running: number;
   waiting: number;
@@ -22,19 +22,19 @@ export interface EngineStatus {
   lastFailure?: string;
 }
 
-/** What a GPU worker says of itself with each report. */
+/** The part of a status report that is about the GPU worker itself. */
 export interface WorkerStatus {
   /** Unique among the workers that are alive. */
   worker: string;
   /** `cpu`, `cuda:0`, `tensorrt:0`. */
   device: string;
-  /** What its engines may hold together. */
+  /** Memory that its engines may hold together. */
   budgetMiB: number;
 }
 
 export interface EngineOnWorker extends EngineStatus, WorkerStatus {
-  /** An operator wants the worker to take no new requests of it. */
+  /** An operator has drained it: the worker takes no new requests of it. */
   drained: boolean;
-  /** How long ago the worker said so, by the store's clock. */
+  /** Time since the worker reported it, by the store's clock. */
   ageMs: number;
 }

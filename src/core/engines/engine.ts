@@ -1,6 +1,8 @@
 /**
- * An engine is a process that has one model version loaded on one device and runs it. `Engines` is how an
- * activity sees the pool of them; `gpu-workers/engine.proto` is the same contract on the wire.
+ * An engine is a process that has one model version loaded on one device and runs it. Activities see the pool
+ * of engines as `Engines`; `gpu-workers/contract/engine.proto` is the same contract on the wire.
+ *
+ * This folder has the engines' contract, the status that GPU workers report of them, and where it is kept.
  */
 import { type ErrorInfo, TemperaError } from "../errors/tempera-error.ts";
 import type { InputFile } from "../files/input-file.ts";
@@ -14,9 +16,9 @@ export interface EngineRun {
   endpoint: string;
   version: string;
   input: JsonObject;
-  /** What the input names as `attachment:<index>`. */
+  /** The files that the input refers to as `attachment:<index>`. */
   files?: InputFile[];
-  /** What the newest checkpoint of an earlier attempt held; the engine goes on from it when it fits. */
+  /** The newest checkpoint of an earlier attempt; the engine continues from it when it can. */
   checkpoint?: Uint8Array;
 }
 
@@ -38,26 +40,23 @@ export interface EngineListener {
   started(worker: string): void;
   log(level: LogLevel, message: string): void;
   progress(step: number, steps: number, remainingMs?: number): void;
-  /** Small pictures of the unfinished result. The engine makes them only for a listener that takes them. */
+  /** Small images of the unfinished result. The engine makes them only for a listener that takes them. */
   preview?(step: number, contentType: string, data: Uint8Array): void;
-  /**
-   * The state after some step, for the next attempt. The engine hands it out only to a listener that takes
-   * it.
-   */
+  /** The state after some step, for the next attempt. The engine sends it only to a listener that takes it. */
   checkpoint?(step: number, bytes: Uint8Array): void;
-  /** Must drain `chunks`; the run goes on when it resolves. */
+  /** Must read all of `chunks`; the run continues when it resolves. */
   artifact(head: ArtifactHead, chunks: AsyncIterable<Uint8Array>): Promise<void>;
 }
 
 export interface EngineResult {
-  /** The model's output; produced files stand in it as `{"$artifact": n}`. */
+  /** The model's output; it refers to produced files as `{"$artifact": n}`. */
   output: JsonObject;
   inferenceMs: number;
 }
 
 /**
- * A run whose worker lets go of it before its end: the worker stops, or serves the model no more. Nothing has
- * failed.
+ * Ends a run that its GPU worker hands over before the end, because the worker stops or no longer serves the
+ * model. Nothing has failed: another worker runs the request, and no attempt is used up.
  */
 export class RunHandedOver extends TemperaError {
   constructor(message: string) {
@@ -67,13 +66,17 @@ export class RunHandedOver extends TemperaError {
 
 export interface Engines {
   /**
-   * Runs one request on an engine of its model version, loading one first when none is warm.
+   * Runs one request on an engine of its model version, and loads an engine first when none is warm.
    *
-   * Rejects with a `TemperaError`: `RunHandedOver` when this worker lets go of it, `runner_disconnected` when
-   * the engine died, `runner_server_error` when it failed on this input, `runner_connection_timeout` when it
-   * gave no sign for `timeouts.silenceMs`, `runner_incomplete_response` when it answered what no engine may
-   * answer, `input_invalid` when it refused the input, `client_cancelled` when `signal` was aborted (the
-   * engine stops between two steps), `runner_scheduling_failure` when no engine could be started.
+   * Rejects with a `TemperaError`:
+   * - `RunHandedOver`              this worker hands the run over
+   * - `runner_disconnected`        the engine died
+   * - `runner_server_error`        the engine failed on this input
+   * - `runner_connection_timeout`  the engine sent nothing for `timeouts.silenceMs`
+   * - `runner_incomplete_response` the engine's response breaks the contract
+   * - `input_invalid`              the engine refused the input
+   * - `client_cancelled`           `signal` was aborted; the engine stops between two steps
+   * - `runner_scheduling_failure`  no engine could be started
    */
   run(run: EngineRun, listener: EngineListener, signal: AbortSignal): Promise<EngineResult>;
 }
@@ -83,25 +86,25 @@ export interface EngineSession {
   attempt: number;
   endpoint: string;
   version: string;
-  /** What the caller's address has behind the endpoint: `/realtime`, `/custom`; empty for a raw session. */
+  /** The part of the caller's address behind the endpoint: `/realtime`, `/custom`; empty for a raw session. */
   path: string;
-  /** Payloads are the caller's own; else each is one msgpack object. */
+  /** Payloads are bytes or text in the caller's own format; otherwise each is one msgpack object. */
   raw: boolean;
 }
 
 export interface SessionListener {
-  /** The engine holds a slot and takes inputs. Called once, before anything else. */
+  /** The session has a slot of an engine, which takes inputs now. Called once, before anything else. */
   started(worker: string): void;
-  /** The engine goes on when it resolves. */
+  /** The engine continues when it resolves. */
   output(frame: Frame): Promise<void>;
-  /** The engine is done with an input, and failed on it when there is an error. */
+  /** The engine has finished an input; with `error`, it failed on it. */
   settled(sequence: number, error: ErrorInfo | undefined): Promise<void>;
 }
 
 export interface SessionEngines {
   /**
-   * Holds a slot of the model version's engine for a realtime session, until `inputs` end. Rejects as
-   * `Engines.run` does; `runner_server_error` also when the engine has no sessions.
+   * Holds a slot of the model version's engine for a realtime session until `inputs` end. Rejects as
+   * `Engines.run` does; with `runner_server_error` also when the engine does not support sessions.
    */
   hold(
     session: EngineSession,
@@ -110,3 +113,9 @@ export interface SessionEngines {
     signal: AbortSignal,
   ): Promise<void>;
 }
+
+/**
+ * Names the object that holds a request's checkpoint: the state of its unfinished run after some step, which
+ * only the engine can read. A request has at most one, the newest; it is deleted when the request ends.
+ */
+export const checkpointKey = (requestId: string): string => `checkpoints/${requestId}`;

@@ -5,7 +5,7 @@ import { isLongerThan, jsonExcess } from "./json-bounds.ts";
 const nested = (levels: number): string => `${"[".repeat(levels)}${"]".repeat(levels)}`;
 const excess = (text: string) => jsonExcess(text, { depthMax: 64, valuesMax: 1000 });
 
-describe("JSON before it is parsed", () => {
+describe("jsonExcess", () => {
   it.each([
     "",
     "null",
@@ -17,7 +17,7 @@ describe("JSON before it is parsed", () => {
     `[${Array(999).fill(1).join()}]`,
     "]]]]}}",
     '"never ends',
-  ])("passes, %#", (text) => expect(excess(text)).toBeUndefined());
+  ])("finds nothing to refuse, %#", (text) => expect(excess(text)).toBeUndefined());
 
   it.each<[string, "depth" | "values"]>([
     [nested(65), "depth"],
@@ -25,9 +25,9 @@ describe("JSON before it is parsed", () => {
     [`["x\\\\",${"[".repeat(64)}`, "depth"],
     [`[${Array(1001).fill(1).join()}]`, "values"],
     [`[${Array(1000).fill("[]").join()}]`, "values"],
-  ])("is too much, %#", (text, what) => expect(excess(text)).toBe(what));
+  ])("names the exceeded bound, %#", (text, what) => expect(excess(text)).toBe(what));
 
-  it("costs no more than a look at the bytes", () => {
+  it("scans 30 MB of brackets in less than a second", () => {
     const bombs = [
       "[".repeat(32_000_000),
       `[${"{},".repeat(10_000_000)}`,
@@ -39,16 +39,16 @@ describe("JSON before it is parsed", () => {
   });
 });
 
-describe("a value that is longer than it may be", () => {
+describe("isLongerThan", () => {
   it.each([
     [{ a: "xx" }, 9],
     [["xx", 1], 6],
-  ] as const)("%j is told from one that is not", (value, length) => {
+  ] as const)("measures %j exactly", (value, length) => {
     expect(isLongerThan(value as unknown as Json, length)).toBe(false);
     expect(isLongerThan(value as unknown as Json, length - 1)).toBe(true);
   });
 
-  it("is looked at no further than that, however often it holds one part", () => {
+  it("stops at the bound, however often a value contains one part", () => {
     let part: Json = { text: "x" };
     for (let times = 0; times < 100; times++) part = { one: part, other: part };
     expect(isLongerThan(part, 10_000)).toBe(true);

@@ -1,6 +1,6 @@
 /**
- * What JSON may be before it is parsed, or written. The parser takes seconds for a few MB of brackets and
- * makes a value of each, while everybody else waits; looking at the text costs milliseconds.
+ * Bounds of JSON that are checked before it is parsed or written. The parser takes seconds for a few MB of
+ * brackets, and blocks every other caller meanwhile; a scan of the text takes milliseconds.
  */
 
 import type { Json } from "./json.ts";
@@ -10,9 +10,9 @@ const BACKSLASH = 0x5c;
 const COMMA = 0x2c;
 
 /**
- * Which bound a text goes over: nested deeper than `depthMax` lists and objects, or more than about
- * `valuesMax` values (commas and opening brackets are counted). `undefined`: neither. Text that is no JSON is
- * left for the parser to refuse.
+ * Names the bound that a text exceeds: nested deeper than `depthMax` lists and objects, or more than about
+ * `valuesMax` values (it counts commas and opening brackets). Returns `undefined` when it exceeds neither, and
+ * for text that is not JSON, which the parser will refuse.
  */
 export function jsonExcess(
   text: string,
@@ -37,8 +37,8 @@ export function jsonExcess(
 }
 
 /**
- * Where the text that begins with the quote at `start` ends; -1: nowhere. Long texts, such as data URIs, are
- * not walked over.
+ * Finds the closing quote of the string that begins with the quote at `start`; -1: there is none. It jumps from
+ * quote to quote, so that long strings such as data URIs cost little.
  */
 function endOfText(text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); end >= 0; end = text.indexOf('"', end + 1)) {
@@ -50,9 +50,9 @@ function endOfText(text: string, start: number): number {
 }
 
 /**
- * Whether the JSON of a value is longer than `charactersMax`; text is counted as if nothing in it had to be
- * escaped. A value that holds another one many times is small in memory and may be without end when it is
- * written: it is looked at no further than that.
+ * Tells whether the JSON of a value is longer than `charactersMax`, with strings counted as if nothing had to
+ * be escaped. The walk stops at that length: a value that contains another one many times is small in memory
+ * and may be endless when written.
  */
 export function isLongerThan(value: Json, charactersMax: number): boolean {
   let left = charactersMax;

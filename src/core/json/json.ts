@@ -1,9 +1,10 @@
+/** JSON values and the bounds, hashes and schemas of them; nothing here knows of requests or models. */
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: Json };
 
 /**
- * A value that may be too big to travel: carried inline up to `LIMITS.inlineBytesMax`, else by its key in the
- * object store.
+ * A value that may be too large to be passed on: inline up to `LIMITS.inlineBytesMax`, otherwise the key of an
+ * object in the object store.
  */
 export type Stored<T> = { inline: T } | { ref: string };
 

@@ -1,17 +1,17 @@
 /**
- * JSON Schemas whose author is not trusted, or whose parts are to stand alone: what is left is a tree of
- * bounded size with the words below and no references in it. What it leaves out is left open, so it accepts
- * at least what the whole schema does.
+ * A plain schema is a copy of a JSON Schema from an untrusted author, or of a part of one: a tree of bounded
+ * size with the keywords below and without references. It accepts at least what the original accepts, because
+ * a keyword that is left out restricts nothing.
  */
 
 import type { JsonSchema } from "../models/model.ts";
 import { isObject, type Json, type JsonObject } from "./json.ts";
 
 /**
- * Words that are taken over as they stand. `pattern` is not: an expression of a caller's can hold up a
+ * Keywords that are copied unchanged. `pattern` is not among them: a caller's regular expression can block a
  * process for minutes.
  */
-const KEPT = [
+const COPIED_KEYWORDS = [
   "title",
   "description",
   "default",
@@ -49,25 +49,29 @@ const IS_WELL_FORMED: Record<string, (value: Json) => boolean> = {
   ),
 };
 
-/** Words whose value is one schema, and those whose value is a list of them. */
-const ONE = ["items", "additionalProperties"] as const;
-const SEVERAL = ["anyOf", "oneOf", "allOf"] as const;
+/** Keywords whose value is one schema. */
+const SCHEMA_KEYWORDS = ["items", "additionalProperties"] as const;
+/** Keywords whose value is a list of schemas. */
+const SCHEMA_LIST_KEYWORDS = ["anyOf", "oneOf", "allOf"] as const;
 
 const TYPES = new Set(["string", "number", "integer", "boolean", "object", "array", "null"]);
 
 export const isSchemaType = (word: unknown): word is string => typeof word === "string" && TYPES.has(word);
 
-/** How many schemas may yet be taken over, those within others included. Below zero: some were left out. */
+/** The number of schemas that may still be copied, nested ones included. Below zero: some were left out. */
 export interface SchemaBudget {
   left: number;
 }
 
-/** Deeper than this a schema says nothing more. */
+/** Schemas nested deeper than this are replaced by the empty schema. */
 const DEPTH_MAX = 24;
 
 /**
- * @param root what its `$ref`s lead into
- * @param budget what is left of it afterwards; references that branch into themselves would grow without end
+ * Copies a schema as a plain schema.
+ *
+ * @param root the document that its `$ref`s point into
+ * @param budget is reduced by the schemas copied; without it, references that branch into themselves would
+ *   grow without end
  */
 export function plainSchema(raw: Json | undefined, root: JsonSchema, budget: SchemaBudget): JsonSchema {
   return copy(raw, 0);
@@ -77,18 +81,18 @@ export function plainSchema(raw: Json | undefined, root: JsonSchema, budget: Sch
     if (!isObject(value) || depth > DEPTH_MAX || budget.left < 0) return {};
     const schema: JsonSchema =
       typeof value.$ref === "string" ? copy(resolvePointer(root, value.$ref), depth + 1) : {};
-    for (const word of KEPT) {
-      const kept = value[word];
-      if (kept !== undefined && (IS_WELL_FORMED[word]?.(kept) ?? true)) schema[word] = kept;
+    for (const word of COPIED_KEYWORDS) {
+      const copied = value[word];
+      if (copied !== undefined && (IS_WELL_FORMED[word]?.(copied) ?? true)) schema[word] = copied;
     }
     const types = [value.type ?? []].flat().filter(isSchemaType);
     if (types.length > 0) schema.type = types.length === 1 ? (types[0] as string) : [...new Set(types)];
-    for (const word of ONE) {
+    for (const word of SCHEMA_KEYWORDS) {
       const inner = value[word];
       if (typeof inner === "boolean") schema[word] = inner;
       else if (inner !== undefined) schema[word] = copy(inner, depth + 1);
     }
-    for (const word of SEVERAL) {
+    for (const word of SCHEMA_LIST_KEYWORDS) {
       const inner = value[word];
       if (Array.isArray(inner) && inner.length > 0) schema[word] = inner.map((each) => copy(each, depth + 1));
     }
@@ -102,17 +106,17 @@ export function plainSchema(raw: Json | undefined, root: JsonSchema, budget: Sch
   }
 }
 
-/** What a `$ref` within its own document leads to; `undefined` for any other. */
+/** Resolves a `$ref` within its own document (JSON Pointer); `undefined` for any other. */
 export function resolvePointer(root: JsonSchema, ref: string): Json | undefined {
   if (!ref.startsWith("#")) return undefined;
-  let at: Json | undefined = root;
+  let target: Json | undefined = root;
   for (const part of ref.slice(1).split("/").slice(1)) {
     const name = part.replaceAll("~1", "/").replaceAll("~0", "~");
-    at = Array.isArray(at)
-      ? at[Number(name)]
-      : isObject(at) && Object.hasOwn(at, name)
-        ? at[name]
+    target = Array.isArray(target)
+      ? target[Number(name)]
+      : isObject(target) && Object.hasOwn(target, name)
+        ? target[name]
         : undefined;
   }
-  return at;
+  return target;
 }

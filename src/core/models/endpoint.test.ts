@@ -10,7 +10,7 @@ describe("endpoint ids", () => {
     "comfy/u/n/extra",
     "a/requests",
     "A_b.c/D-e",
-  ])("takes %s", (id) => expect(isEndpointId(id)).toBe(true));
+  ])("accepts %s", (id) => expect(isEndpointId(id)).toBe(true));
 
   it.each([
     ["nothing", ""],
@@ -26,15 +26,15 @@ describe("endpoint ids", () => {
     ["another script", "fal-ai/моdель"],
     ["a segment of 129 characters", `fal-ai/${"a".repeat(129)}`],
     ["13 segments", `${"a/".repeat(12)}a`],
-    ["the word that begins a request's address", "fal-ai/wan/requests"],
-    ["the same further in", "fal-ai/wan/requests/x"],
+    ['a segment "requests" behind the app', "fal-ai/wan/requests"],
+    ['a segment "requests" further in', "fal-ai/wan/requests/x"],
   ])("refuses %s", (_what, id) => expect(isEndpointId(id)).toBe(false));
 
-  it("lets no tree of routes own an endpoint", () => {
+  it("refuses owners that are named like a route of the server", () => {
     for (const owner of RESERVED_OWNERS) expect(isEndpointId(`${owner}/x`)).toBe(false);
   });
 
-  it("names the app, with and without a namespace", () => {
+  it("have their app in the first two segments, three with a namespace", () => {
     expect(appOf("fal-ai/wan/v2.2-a14b/text-to-video")).toBe("fal-ai/wan");
     expect(appOf("workflows/u/n/extra/p")).toBe("workflows/u/n");
     expect(appOf("comfy/u/n")).toBe("comfy/u/n");
@@ -43,5 +43,5 @@ describe("endpoint ids", () => {
     expect(appOf("comfy/execute/x")).toBe("comfy/execute/x");
   });
 
-  it("forgives doubled and trailing slashes", () => expect(pathSegments("//a///b/")).toEqual(["a", "b"]));
+  it("may have doubled and trailing slashes", () => expect(pathSegments("//a///b/")).toEqual(["a", "b"]));
 });

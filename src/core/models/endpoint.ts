@@ -6,12 +6,12 @@
 const NAMESPACES = new Set(["workflows", "comfy"]);
 
 /**
- * Runs a workflow that comes with the call. It is an app of its own, the only one of its namespace that
- * belongs to nobody (contract §11.1).
+ * The endpoint that runs a workflow given in the call itself. It is an app of its own, the only one of its
+ * namespace without an owner (contract §11.1).
  */
 export const EXECUTE = "workflows/execute";
 
-/** Names that a tree of routes uses, so they cannot own an endpoint (design §4). */
+/** First path segments of the server's own routes, so no endpoint's owner may have such a name (design §4). */
 export const RESERVED_OWNERS = new Set([
   "run",
   "queue",
@@ -29,22 +29,22 @@ export const RESERVED_OWNERS = new Set([
 
 const SEGMENT = /^[A-Za-z0-9._-]{1,128}$/;
 
-/** Splits a path into segments; empty ones (doubled or trailing slashes) vanish. */
+/** Splits a path into segments; empty ones (from doubled or trailing slashes) are dropped. */
 export const pathSegments = (path: string): string[] => path.split("/").filter((segment) => segment !== "");
 
-/** How many leading segments name the app of this path. */
+/** Counts the leading segments that name the app of this path. */
 export const appLength = (segments: readonly string[]): number =>
   NAMESPACES.has(segments[0] ?? "") && `${segments[0]}/${segments[1]}` !== EXECUTE ? 3 : 2;
 
-/** `owner/alias` of an endpoint id. `appOf("fal-ai/wan/v2.2-a14b/text-to-video") === "fal-ai/wan"` */
+/** Returns the app of an endpoint id. `appOf("fal-ai/wan/v2.2-a14b/text-to-video") === "fal-ai/wan"` */
 export function appOf(endpoint: string): string {
   const segments = pathSegments(endpoint);
   return segments.slice(0, appLength(segments)).join("/");
 }
 
 /**
- * Whether a string can be an endpoint id at all; says nothing about whether a model answers it. Behind the
- * app, a segment `requests` would be read as the start of a request's address.
+ * Tells whether a string has the form of an endpoint id, whether or not a model serves it. Behind the app, a
+ * segment `requests` is not allowed: it would be read as the start of a request's address.
  */
 export function isEndpointId(id: string): boolean {
   const segments = pathSegments(id);

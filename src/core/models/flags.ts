@@ -1,23 +1,24 @@
 /**
  * A flag switches a model, a workflow or a named behaviour on or off: for everybody, for one owner, or for a
- * share of the owners. What has no flag is on.
+ * share of the owners. Without a flag it is on.
  */
-import { rolloutBucket } from "./rollout-bucket.ts";
+import { rolloutBucket } from "./rollout.ts";
 
 export const FLAG_KINDS = ["model", "workflow", "behaviour"] as const;
 export type FlagKind = (typeof FLAG_KINDS)[number];
 
 /**
- * The behaviours that can be switched off, and what that does. Requests that run keep what they were started
- * with.
+ * The behaviours that can be switched off, each with the effect. Running requests keep the behaviours with
+ * which they were started.
  */
 export const BEHAVIOURS = {
   webhooks:
-    "Submits may name a webhook. Off: a submit with `fal_webhook` is refused; deliveries on their way go on.",
-  realtime: "Realtime sockets may be opened. Off: new ones are refused; open ones go on.",
+    "Submits may name a webhook. Off: a submit with `fal_webhook` is refused; deliveries under way continue.",
+  realtime: "Realtime sockets may be opened. Off: new ones are refused; open ones continue.",
   node_cache:
-    "Nodes of pipelines may answer with the result of an earlier run. Off: every node runs, and none is kept for later.",
-  previews: "Streams carry previews. Off: they have progress and the output, and nothing between.",
+    "Nodes of pipelines may reuse the result of an earlier run. Off: every node runs, and no result is " +
+    "stored for later.",
+  previews: "Streams carry previews. Off: they carry only progress and the output.",
 } as const satisfies Record<string, string>;
 export type Behaviour = keyof typeof BEHAVIOURS;
 
@@ -25,28 +26,27 @@ export const isBehaviour = (name: string): name is Behaviour => Object.hasOwn(BE
 
 export interface Flag {
   kind: FlagKind;
-  /** An endpoint, or a behaviour's name. */
+  /** An endpoint, or the name of a behaviour. */
   name: string;
-  /** The owner it is for; absent: everybody. */
+  /** The owner it applies to; absent: everybody. */
   ownerId?: string;
-  /** Percent of the owners it is on for: 0 is off, 100 is on. */
+  /** Percentage of the owners for whom it is on: 0 is off, 100 is on. */
   share: number;
-  /** Key that set it. */
+  /** Id of the key that set it. */
   changedBy: string;
   changedAtMs: number;
   revision: number;
 }
 
-/** What is on. */
+/** The flags, in memory. */
 export interface Flags {
   /**
-   * Whether it is on for this owner: by the owner's own flag, else by the one for everybody. Reads memory
-   * only.
+   * Tells whether it is on for this owner: by the owner's own flag, otherwise by the one for everybody.
    */
   isOn(kind: FlagKind, name: string, ownerId: string): boolean;
 }
 
-/** Makes flags of their rows. */
+/** Indexes flags by what they apply to. */
 export function readFlags(rows: readonly Flag[]): Flags {
   const keyOf = (kind: FlagKind, name: string, ownerId: string): string => `${kind}\n${name}\n${ownerId}`;
   const shares = new Map(

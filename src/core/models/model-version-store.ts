@@ -6,43 +6,43 @@ import type {
   WeightFile,
 } from "./published-version.ts";
 
-/** A version that is about to be published. Its weights are in the object store already. */
+/** A version to be published. Its weights are in the object store already. */
 export interface NewVersion {
   model: VersionContent;
   files: WeightFile[];
   state: Exclude<VersionState, "removed">;
   pushedBy: string;
-  /** The push that put the weights there. */
+  /** The push that uploaded the weights. */
   pushId: string;
 }
 
-/** What became of a publish. */
+/** The result of `ModelVersionStore.publish`. */
 export type PublishResult =
   | { done: "published"; head: PublishedHead }
-  /** It was there already, with the same content. A removed one is back. */
+  /** It was published already, with the same content. If it had been removed, it is back. */
   | { done: "unchanged"; head: PublishedHead }
-  /** This version is taken by other content. */
+  /** This version is published with different content. */
   | { done: "taken"; digest: string };
 
-/** The published versions. Every method rejects with `store_unavailable` when Postgres cannot be reached. */
+/** Stores the published versions. Every method rejects with `store_unavailable` when PostgreSQL cannot be reached. */
 export interface ModelVersionStore {
-  /** Every version, whatever its state, in no order. */
+  /** Lists every version, whatever its state, in no order. */
   heads(): Promise<PublishedHead[]>;
   content(endpoint: string, version: string): Promise<PublishedVersion | undefined>;
 
   /**
-   * Publishes a version, all or nothing. Who publishes for the same endpoint at the same time waits.
+   * Publishes a version, all or nothing. Publishes for one endpoint run one after the other.
    *
-   * @param check sees the endpoint's other versions as they are at that moment, and throws to refuse
+   * @param check is called with the endpoint's other versions as they are at that moment; throws to refuse
    */
   publish(version: NewVersion, check: (others: PublishedVersion[]) => void): Promise<PublishResult>;
 
   /**
-   * Changes a version's state.
+   * Changes a version's state. Rejects with `precondition_failed` when its revision is no longer the given one,
+   * and with `rollout_running` when a rollout needs the version as it is.
    *
-   * @param revision the one that was read; absent: whatever it is
-   * @returns what it was and is; `undefined` when there is none; rejects with `precondition_failed` when it has another revision by now, and
-   * with `rollout_running` when a rollout needs it as it is
+   * @param revision the revision that was read; absent: any
+   * @returns the version before and after; `undefined` when there is no such version
    */
   setState(
     endpoint: string,
@@ -51,21 +51,21 @@ export interface ModelVersionStore {
     revision?: number,
   ): Promise<{ before: PublishedHead; after: PublishedHead } | undefined>;
 
-  /** Writes down that a push is about to put an object into the object store. */
+  /** Records that a push is about to put an object into the object store. */
   beginUpload(pushId: string, objectKey: string): Promise<void>;
   /**
-   * What a push put there and nobody needs: it was refused, or the same content was there before. Nothing of
-   * it is published from then on: a publish that is still under way is waited for, and one that comes later
-   * rejects with `upload_interrupted`.
+   * Abandons a push that was refused, or whose content was published before, and returns the keys of its
+   * objects that nothing else needs. Nothing of the push is published from then on: a publish under way is
+   * waited for, and a later one rejects with `upload_interrupted`.
    */
   leftOver(pushId: string): Promise<string[]>;
-  /** The same, in the same way, of all pushes that began before a moment: their processes were killed. */
+  /** Does the same for all pushes that began before a moment: their processes were killed. */
   abandoned(beforeMs: number): Promise<string[]>;
   /**
-   * Lets the weights go of versions that were removed before a moment, as far as no other version has the
-   * same: from then on they are abandoned. Returns how many.
+   * Gives up the weights of versions that were removed before a moment, unless another version shares them:
+   * `abandoned` returns them from then on. Returns their number.
    */
   releaseWeights(removedBeforeMs: number): Promise<number>;
-  /** The object is deleted. */
+  /** Forgets an upload whose object has been deleted. */
   forgetUpload(objectKey: string): Promise<void>;
 }

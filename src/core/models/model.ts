@@ -1,74 +1,71 @@
 /**
  * A model version is one manifest, one pair of JSON Schemas, and weights. It is immutable once published; its
  * digest covers all three.
+ *
+ * This folder has what can be called: endpoints, model versions, how versions are published and rolled out,
+ * and the flags that switch them off.
  */
 import type { JsonObject } from "../json/json.ts";
 
 export interface RetryPolicy {
-  /** Tries in all, the first included. fal's ceiling is 10. */
+  /** Total number of attempts, the first included. fal's maximum is 10. */
   attemptsMax: number;
   initialMs: number;
   backoff: number;
   maximumMs: number;
-  /**
-   * Extra attempts that one request allows after a failure of a kind, where that is fewer than the model's.
-   */
+  /** Retries that one request allows after failures of a kind, where it allows fewer than the model. */
   limits?: Partial<Record<RetryCondition, number>>;
 }
 
-/**
- * The kinds of failure whose retries fal's callers may limit one by one (contract §2.1,
- * `X-Fal-Retry-Config`).
- */
+/** A kind of failure whose retries a caller may limit (`X-Fal-Retry-Config`, contract §2.1). */
 export type RetryCondition = "server_error" | "timeout" | "connection_error";
 
-/** What a model costs. */
+/** The price of a model. */
 export interface Price {
   /**
-   * What is counted: `image`, `megapixel`, `second` (of inference), or a word for one result, `request` or
-   * `video`.
+   * The unit that is counted: `image`, `megapixel`, `second` (of inference), or a word for one result, such as
+   * `request` or `video`.
    */
   unit: string;
-  /** Of one unit. */
+  /** Price of one unit. */
   unitPrice: number;
   /** ISO 4217: `USD`. */
   currency: string;
 }
 
 export interface ModelTimeouts {
-  /** Silence after which a running attempt counts as lost. */
+  /** Time without a heartbeat after which a running attempt counts as lost. */
   heartbeatMs: number;
   /** Longest time one attempt may run. */
   runMs: number;
   /** Longest time an engine may take to load the weights. */
   loadMs: number;
   /**
-   * Longest time a run may go on without a word of its engine; longer, and the engine counts as hung and is
-   * ended. Absent: for ever.
+   * Longest time that a run may continue without a message from its engine. After that the engine counts as
+   * hung and is killed. Absent: no limit.
    */
   silenceMs?: number;
 }
 
 /**
- * When the state of a run is kept, so that another attempt goes on from there: as soon as either has passed.
- * 0: not by this.
+ * Intervals at which the state of a run is saved, so that another attempt continues from there. The one that
+ * passes first counts; 0 switches one off.
  */
 export interface CheckpointPolicy {
   everySteps: number;
   everySeconds: number;
 }
 
-/**
- * A field of the public schema that this version can serve only in part: values outside `accepts` are a 422.
- */
+/** A field of the public schema that this version serves only in part: values outside `accepts` are a 422. */
 export interface Restriction {
   field: string;
   /** JSON Schema of the values that are served. */
   accepts: JsonObject;
+  /** The sentence that refuses any other value. */
   message: string;
 }
 
-/** The field's schema dialect is 2020-12; `x-fal-order-properties` and friends pass through untouched. */
+/** A JSON Schema, dialect 2020-12. Keywords such as `x-fal-order-properties` pass through untouched. */
 export type JsonSchema = JsonObject;
 
 export interface ModelVersion {
@@ -81,31 +78,31 @@ export interface ModelVersion {
   category: string;
   /** The kind of inference it needs: `text-to-image`, `stub`, … */
   runner: string;
-  /** The engine program that serves it: `onnx`, `stub`. */
+  /** Name of the engine program that serves it: `onnx`, `stub`. */
   engine: string;
-  /** When this version was put where it is; for those of a folder, when its manifest was written there. */
+  /** Time of publication; for versions in the models folder, when the manifest was written there. */
   publishedAtMs?: number;
   /** Absolute path of the model folder. */
   folder: string;
-  /** What the runner needs to know beyond the weights; the runner documents it. */
+  /** Values that the runner needs beyond the weights; the runner documents them. */
   parameters: JsonObject;
   restrictions: Restriction[];
-  /** How many requests its engine runs at once. */
+  /** Requests that its engine runs at once. */
   slots: number;
   memoryMiB: number;
-  /** Load at start instead of at the first request. */
+  /** Loads at start instead of at the first request. */
   pinned: boolean;
-  /** Takes realtime sessions. */
+  /** Supports realtime sessions. */
   realtime?: boolean;
   retry: RetryPolicy;
   timeouts: ModelTimeouts;
-  /** Absent: as its engine sees fit. */
+  /** Absent: the engine decides. */
   checkpoint?: CheckpointPolicy;
-  /** Absent: it costs nothing. */
+  /** Absent: free of charge. */
   price?: Price;
   schemas: { input: JsonSchema; output: JsonSchema };
 }
 
-/** The Temporal task queue of a model version. */
+/** Names the Temporal task queue of a model version. */
 export const taskQueueOf = (model: Pick<ModelVersion, "endpoint" | "version">): string =>
   `gpu/${model.endpoint}/${model.version}`;

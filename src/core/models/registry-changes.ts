@@ -1,16 +1,16 @@
-/** What can change: each is a table of its own. */
+/** A part of the registry that can change; each has a table of its own. */
 export type RegistryPart = "versions" | "rollouts" | "flags";
 
 /**
- * Says that something of the registry has changed. Every method rejects with `store_unavailable` when
- * Postgres cannot be reached.
+ * Announces changes of the registry. Every method rejects with `store_unavailable` when PostgreSQL cannot be
+ * reached.
  */
 export interface RegistryChanges {
-  /** A text for each part, another one after each change of it. */
+  /** Returns a revision of each part, as a string that differs after each change of the part. */
   marks(): Promise<Record<RegistryPart, string>>;
   /**
-   * Calls `listener` as soon as the database says so; what changes while its connection is lost is not told.
-   * Returns how to stop.
+   * Calls `listener` for each change, at once; changes during a lost connection are missed. Returns how to
+   * stop.
    */
   onChange(listener: () => void): Promise<() => Promise<void>>;
 }

@@ -2,30 +2,30 @@ import type { Rollout, RolloutRules, VersionRecord } from "./rollout.ts";
 
 export interface NewRollout {
   endpoint: string;
-  /** The newest enabled version before. */
+  /** The newest enabled version before the rollout. */
   fromVersion: string;
-  /** It lies in the models folder, where nobody can disable it. */
+  /** `fromVersion` is in the models folder and cannot be disabled. */
   fromFolder?: boolean;
-  /** A published version; enabled in the same moment. */
+  /** A published version; the start of the rollout enables it. */
   toVersion: string;
   share: number;
   rules?: RolloutRules;
   startedBy: string;
 }
 
-/** The rollouts. Every method rejects with `store_unavailable` when Postgres cannot be reached. */
+/** Stores the rollouts. Every method rejects with `store_unavailable` when PostgreSQL cannot be reached. */
 export interface RolloutStore {
-  /** The running ones and the last hundred that ended, newest first. */
+  /** Lists the running rollouts and the last hundred that ended, newest first. */
   list(): Promise<Rollout[]>;
   /**
-   * Starts one. Rejects with `rollout_running` when the endpoint has one already, `version_unknown` when
-   * there is no such version to enable, and `rollout_invalid` when `fromVersion` is not what serves any more.
+   * Starts a rollout. Rejects with `rollout_running` when the endpoint has one already, `version_unknown` when
+   * there is no `toVersion` to enable, and `rollout_invalid` when `fromVersion` no longer serves the endpoint.
    */
   start(rollout: NewRollout): Promise<Rollout>;
   /**
-   * Changes the share of a running one. `undefined`: there is none that runs.
+   * Changes the share of a running rollout. Returns `undefined` when it is not running.
    *
-   * @param revision the one that was read; rejects with `precondition_failed` when it is another by now
+   * @param revision the revision that was read; rejects with `precondition_failed` when it has changed since
    */
   setShare(
     rolloutId: string,
@@ -33,8 +33,8 @@ export interface RolloutStore {
     revision?: number,
   ): Promise<{ before: Rollout; after: Rollout } | undefined>;
   /**
-   * Ends a running one; rolled back, its newer version is disabled in the same moment. `undefined`: there is
-   * none that runs.
+   * Ends a running rollout; one that is rolled back has its newer version disabled in the same step. Returns
+   * `undefined` when it is not running.
    */
   end(
     rolloutId: string,
@@ -43,10 +43,10 @@ export interface RolloutStore {
   ): Promise<{ before: Rollout; after: Rollout } | undefined>;
 
   /**
-   * Takes the running ones with rules that nobody has looked at for `everyMs`: each is handed to one of those
-   * who ask.
+   * Claims the running rollouts whose rules have not been checked for `everyMs`: of several callers, one gets
+   * each.
    */
   due(everyMs: number): Promise<Rollout[]>;
-  /** What a version did since a moment. */
+  /** Counts the ended requests of a version since a moment. */
   record(endpoint: string, version: string, sinceMs: number): Promise<VersionRecord>;
 }

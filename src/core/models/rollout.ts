@@ -1,24 +1,26 @@
 /**
  * A rollout sends a share of an endpoint's requests, by hash of the request id, to a newer version. It ends
- * promoted (the newer version serves everybody) or rolled back (the newer version is disabled): by hand, or
- * by its rules.
+ * promoted (the newer version serves everybody) or rolled back (the newer version is disabled), either by an
+ * operator or by its rules.
  */
+import { createHash } from "node:crypto";
+
 export type RolloutState = "running" | "promoted" | "rolled_back";
 
 /**
- * What is watched. Both versions are looked at over the same window; a caller's own faults and cancels count
- * for nothing.
+ * Rules that end a rollout. Both versions are compared over the same window; errors of the caller's and
+ * cancels are not counted.
  */
 export interface RolloutRules {
-  /** The window that is looked at, back from now. */
+  /** Length of the compared window, which ends now. */
   windowSeconds: number;
-  /** Fewer ended requests of the newer version in the window say nothing. */
+  /** Ended requests of the newer version in the window, below which nothing is decided. */
   requestsMin: number;
-  /** Percentage points by which the newer version's error rate may be above the older one's. */
+  /** Percentage points by which the newer version's error rate may exceed the older one's. */
   errorMargin: number;
-  /** Times the older version's p95 that the newer one's may be. */
+  /** Factor by which the newer version's p95 may exceed the older one's. */
   p95Ratio: number;
-  /** Promoted when it was not worse for this long, at its present share. Absent: a person promotes it. */
+  /** Time at the present share without being worse, after which it is promoted. Absent: by an operator only. */
   promoteAfterSeconds?: number;
 }
 
@@ -27,26 +29,26 @@ export interface Rollout {
   endpoint: string;
   fromVersion: string;
   toVersion: string;
-  /** Percent of the requests that go to the newer version. */
+  /** Percentage of the requests that go to the newer version. */
   share: number;
   state: RolloutState;
-  /** Absent: it is promoted or rolled back by hand. */
+  /** Absent: an operator promotes it or rolls it back. */
   rules?: RolloutRules;
-  /** Why it ended. */
+  /** The reason of its end. */
   reason?: string;
   startedBy: string;
   startedAtMs: number;
-  /** Since when it is as it is. */
+  /** Time of the last change of its state or share. */
   changedAtMs: number;
   revision: number;
 }
 
-/** What a version did in the window of a rollout. */
+/** The ended requests of a version in the window of a rollout. */
 export interface VersionRecord {
-  /** Requests that ended, callers' own faults and cancels aside. */
+  /** Ended requests, without errors of the caller's and cancels. */
   ended: number;
   failed: number;
-  /** Of those that succeeded, from start to end. Absent when there are none. */
+  /** Duration of those that succeeded. Absent when there are none. */
   p95Ms?: number;
 }
 
@@ -54,7 +56,7 @@ export type Verdict = { keep: string } | { rollBack: string } | { promote: strin
 
 const percent = (rate: number): string => `${(rate * 100).toFixed(1)} %`;
 
-/** Judges a rollout by its rules. `keep` says what it waits for. Reasons are sentences for an operator. */
+/** Judges a rollout by its rules. The reasons are sentences for an operator; `keep` tells what is missing. */
 export function judge(
   { fromVersion, toVersion, changedAtMs }: Pick<Rollout, "fromVersion" | "toVersion" | "changedAtMs">,
   rules: RolloutRules,
@@ -62,26 +64,44 @@ export function judge(
   nowMs: number,
 ): Verdict {
   if (to.ended < rules.requestsMin)
-    return { keep: `${toVersion} ended ${to.ended} requests of the ${rules.requestsMin} that are needed.` };
+    return { keep: `${toVersion} has ended ${to.ended} requests; ${rules.requestsMin} are needed.` };
   const rate = ({ ended, failed }: VersionRecord): number => (ended === 0 ? 0 : failed / ended);
   const over = `in ${rules.windowSeconds} s`;
   if ((rate(to) - rate(from)) * 100 > rules.errorMargin) {
     const beside = `${fromVersion} fails ${percent(rate(from))} of ${from.ended}`;
     return {
-      rollBack: `${toVersion} fails ${percent(rate(to))} of ${to.ended} requests ${over}, ${beside}; ${rules.errorMargin} points more are allowed.`,
+      rollBack:
+        `${toVersion} fails ${percent(rate(to))} of ${to.ended} requests ${over}, ${beside}; ` +
+        `${rules.errorMargin} percentage points more are allowed.`,
     };
   }
   if (from.p95Ms !== undefined && to.p95Ms !== undefined && to.p95Ms > from.p95Ms * rules.p95Ratio) {
     return {
-      rollBack: `${toVersion} has a p95 of ${Math.round(to.p95Ms)} ms ${over}, ${fromVersion} one of ${Math.round(from.p95Ms)} ms; ${rules.p95Ratio} times that are allowed.`,
+      rollBack:
+        `${toVersion} has a p95 of ${Math.round(to.p95Ms)} ms ${over}, ` +
+        `${fromVersion} one of ${Math.round(from.p95Ms)} ms; ${rules.p95Ratio} times that is allowed.`,
     };
   }
   const goodSeconds = Math.floor((nowMs - changedAtMs) / 1000);
   if (rules.promoteAfterSeconds === undefined)
-    return { keep: `${toVersion} is not worse; promote it by hand.` };
+    return { keep: `${toVersion} is not worse. Promote it by hand.` };
   if (goodSeconds < rules.promoteAfterSeconds)
-    return { keep: `${toVersion} is not worse; promoted after ${rules.promoteAfterSeconds} s.` };
+    return { keep: `${toVersion} is not worse. It is promoted after ${rules.promoteAfterSeconds} s.` };
   return {
-    promote: `${toVersion} was not worse for ${goodSeconds} s: ${percent(rate(to))} of ${to.ended} requests failed.`,
+    promote:
+      `${toVersion} was not worse for ${goodSeconds} s: ` +
+      `${percent(rate(to))} of ${to.ended} requests failed.`,
   };
+}
+
+/**
+ * Returns the stable position of `subject` within `scope`, from 0 up to 100. It belongs to a share of n % when
+ * it is below n, so raising a share keeps everybody who was in it. Positions are evenly spread, and unrelated
+ * for two different scopes: they are the first 32 bits of a SHA-256.
+ *
+ *     rolloutBucket("fal-ai/qwen-image", "0191…") // 73.04…
+ */
+export function rolloutBucket(scope: string, subject: string): number {
+  const digest = createHash("sha256").update(scope).update("\n").update(subject).digest();
+  return (digest.readUInt32BE(0) / 2 ** 32) * 100;
 }

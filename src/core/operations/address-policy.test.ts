@@ -3,9 +3,9 @@ import { mayReach, parseAllowedPrivate } from "./address-policy.ts";
 
 const NONE = parseAllowedPrivate("");
 
-describe("addresses that callers name", () => {
+describe("mayReach", () => {
   it.each(["8.8.8.8", "1.1.1.1", "172.15.0.1", "172.32.0.1", "2606:4700:4700::1111", "[2a00:1450::1]"])(
-    "%s is public",
+    "allows the public address %s",
     (address) => {
       expect(mayReach(address, NONE)).toBe(true);
     },
@@ -39,17 +39,21 @@ describe("addresses that callers name", () => {
     "64:ff9b::7f00:1",
     "64:ff9b::10.0.0.1",
     "2002:7f00:1::",
+    "::ffff:0x7f.0.0.1",
+    "0x7f000001",
+    "0177.0.0.1",
+    "127.1",
     "not an address",
     "1.2.3",
     "1.2.3.4.5",
     "256.1.1.1",
     "1::2::3",
     "",
-  ])("%j is not", (address) => {
+  ])("refuses %j", (address) => {
     expect(mayReach(address, NONE)).toBe(false);
   });
 
-  it("what the configuration opens is open, and no more", () => {
+  it("allows the private addresses of the configuration, and no others", () => {
     const allowed = parseAllowedPrivate("10.1.0.0/16, ::1, 127.0.0.2");
     for (const address of ["10.1.0.0", "10.1.255.255", "::1", "127.0.0.2", "8.8.8.8"])
       expect(mayReach(address, allowed), address).toBe(true);

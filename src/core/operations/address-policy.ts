@@ -1,86 +1,54 @@
 /**
- * Which IP addresses the platform may be sent to on a caller's word. Public ones only, unless the
- * configuration opens more: a URL in a request must not reach what only this machine and its neighbours can
- * reach. Pure; names are resolved elsewhere, and what they resolve to is judged here.
+ * The address policy says to which IP addresses the platform may connect on a caller's behalf: to public ones
+ * only, unless the configuration allows more. A URL in a request must not reach what only this machine and its
+ * neighbours can reach. Names are resolved elsewhere; the resolved addresses are judged here.
+ *
+ * This folder has what the whole installation shares: clocks, logs, secrets, schedules, retention, the audit
+ * log, and safe outbound HTTP.
  */
+import ipaddr from "ipaddr.js";
 
-/** A range of addresses: the first `bits` bits of `bytes` (4 of IPv4, 16 of IPv6). */
-export interface AddressRange {
-  bytes: number[];
-  bits: number;
-}
+export type Address = ipaddr.IPv4 | ipaddr.IPv6;
+
+/** A range of addresses: those that share the first bits of an address. */
+export type AddressRange = [address: Address, bits: number];
 
 /**
- * An address as bytes, most significant first; `undefined` for anything else. Takes what URLs and resolvers
- * give: dotted IPv4, IPv6 with `::`, a dotted tail or a zone, in brackets or not.
+ * Parses an address; `undefined` for anything else. Takes the forms that URLs and resolvers have: dotted IPv4,
+ * IPv6 with `::`, with a dotted tail or a zone, in brackets or not. Octal and hexadecimal IPv4 is refused.
  */
-export function parseAddress(text: string): number[] | undefined {
+export function parseAddress(text: string): Address | undefined {
   const plain = text.replace(/^\[(.*)\]$/, "$1").replace(/%.*$/, "");
-  return plain.includes(":") ? parseV6(plain) : parseV4(plain);
+  if (ipaddr.IPv4.isValidFourPartDecimal(plain)) return ipaddr.IPv4.parse(plain);
+  return plain.includes(":") && ipaddr.IPv6.isValid(plain) ? ipaddr.IPv6.parse(plain) : undefined;
 }
 
-function parseV4(text: string): number[] | undefined {
-  const parts = text.split(".");
-  if (parts.length !== 4 || !parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) <= 255))
-    return undefined;
-  return parts.map(Number);
-}
-
-function parseV6(text: string): number[] | undefined {
-  const halves = text.split("::");
-  if (halves.length > 2) return undefined;
-  const groups = (half: string): number[] | undefined => {
-    const bytes: number[] = [];
-    const parts = half === "" ? [] : half.split(":");
-    for (const [index, part] of parts.entries()) {
-      const v4 = index === parts.length - 1 && part.includes(".") ? parseV4(part) : undefined;
-      if (v4) bytes.push(...v4);
-      else if (/^[0-9a-f]{1,4}$/i.test(part))
-        bytes.push(Number.parseInt(part, 16) >> 8, Number.parseInt(part, 16) & 0xff);
-      else return undefined;
-    }
-    return bytes;
-  };
-  const head = groups(halves[0] ?? "");
-  const tail = halves.length === 2 ? groups(halves[1] ?? "") : [];
-  if (!head || !tail) return undefined;
-  const zeros = 16 - head.length - tail.length;
-  if (halves.length === 2 ? zeros < 2 : zeros !== 0) return undefined;
-  return [...head, ...new Array<number>(zeros).fill(0), ...tail];
-}
-
-/** `10.0.0.0/8`, `fd00::/8`, or one address; `undefined` for anything else. */
+/** Parses `10.0.0.0/8`, `fd00::/8`, or one address; `undefined` for anything else. */
 function parseRange(text: string): AddressRange | undefined {
-  const [address = "", prefix, ...rest] = text.trim().split("/");
-  const bytes = parseAddress(address);
-  if (!bytes || rest.length > 0) return undefined;
-  if (prefix === undefined) return { bytes, bits: bytes.length * 8 };
-  if (!/^\d{1,3}$/.test(prefix) || Number(prefix) > bytes.length * 8) return undefined;
-  return { bytes, bits: Number(prefix) };
+  const [first = "", prefix, ...rest] = text.trim().split("/");
+  const address = parseAddress(first);
+  if (!address || rest.length > 0) return undefined;
+  const bitsMax = address.toByteArray().length * 8;
+  if (prefix === undefined) return [address, bitsMax];
+  if (!/^\d{1,3}$/.test(prefix) || Number(prefix) > bitsMax) return undefined;
+  return [address, Number(prefix)];
 }
 
-function within(address: number[], { bytes, bits }: AddressRange): boolean {
-  if (address.length !== bytes.length) return false;
-  for (let index = 0; index * 8 < bits; index++) {
-    const kept = Math.min(8, bits - index * 8);
-    const mask = (0xff << (8 - kept)) & 0xff;
-    if (((address[index] ?? 0) & mask) !== ((bytes[index] ?? 0) & mask)) return false;
-  }
-  return true;
-}
+const isWithin = (address: Address, [start, bits]: AddressRange): boolean =>
+  address.kind() === start.kind() && address.match(start, bits);
 
 const range = (text: string): AddressRange => parseRange(text) as AddressRange;
 
 /**
- * The special-purpose blocks of IPv4 (IANA registry, RFC 6890), and Azure's host, which answers for the
- * metadata of its machines.
+ * The special-purpose blocks of IPv4 (IANA registry, RFC 6890), and the host of Azure that serves the metadata
+ * of its machines.
  */
 const SPECIAL_V4 = [
   "0.0.0.0/8", // this network, and the unspecified address
   "10.0.0.0/8",
   "100.64.0.0/10", // carrier-grade NAT; Alibaba's metadata
   "127.0.0.0/8",
-  "168.63.129.16", // Azure's host
+  "168.63.129.16/32", // Azure's host
   "169.254.0.0/16", // link-local; the metadata of most clouds
   "172.16.0.0/12",
   "192.0.0.0/24", // protocol assignments; Oracle's metadata
@@ -96,37 +64,35 @@ const SPECIAL_V4 = [
 
 /**
  * Global unicast is one block of IPv6; loopback, link-local, unique-local, multicast and IPv4-mapped
- * addresses lie outside it.
+ * addresses are outside it.
  */
 const GLOBAL_V6 = range("2000::/3");
 const SPECIAL_V6 = ["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"].map(range);
-/** NAT64: an IPv6 network reaches the IPv4 address in the last four bytes through it (RFC 6052). */
+/** NAT64: an IPv6 network uses it to reach the IPv4 address in the last four bytes (RFC 6052). */
 const NAT64 = range("64:ff9b::/96");
 
-/** Whether an address is one of the public Internet. */
-function isPublicAddress(text: string): boolean {
-  const address = parseAddress(text);
-  if (!address) return false;
-  if (address.length === 4) return !SPECIAL_V4.some((special) => within(address, special));
-  if (within(address, NAT64)) return isPublicAddress(address.slice(12).join("."));
-  return within(address, GLOBAL_V6) && !SPECIAL_V6.some((special) => within(address, special));
+/** Tells whether an address is part of the public Internet. */
+function isPublicAddress(address: Address): boolean {
+  if (address instanceof ipaddr.IPv4) return !SPECIAL_V4.some((special) => isWithin(address, special));
+  if (isWithin(address, NAT64)) return isPublicAddress(new ipaddr.IPv4(address.toByteArray().slice(12)));
+  return isWithin(address, GLOBAL_V6) && !SPECIAL_V6.some((special) => isWithin(address, special));
 }
 
-/** What may be reached beside the public Internet: everything, or these ranges. */
+/** The addresses that may be reached besides the public Internet: all, or these ranges. */
 export type AllowedPrivate = "all" | readonly AddressRange[];
 
-/** Whether a request may be sent to an address. `text` is an address, not a name. */
+/** Tells whether a request may be sent to an address. `text` is an address, not a name. */
 export function mayReach(text: string, allowed: AllowedPrivate): boolean {
-  if (allowed === "all") return parseAddress(text) !== undefined;
-  if (isPublicAddress(text)) return true;
   const address = parseAddress(text);
-  return address !== undefined && allowed.some((open) => within(address, open));
+  if (!address) return false;
+  if (allowed === "all" || isPublicAddress(address)) return true;
+  return allowed.some((open) => isWithin(address, open));
 }
 
 /**
- * Reads the setting: `all`, or addresses and ranges (`10.1.0.0/16, ::1`) separated by commas; empty for none.
+ * Parses the setting: `all`, or addresses and ranges (`10.1.0.0/16, ::1`) separated by commas; empty for none.
  *
- * @throws Error naming the part that is neither
+ * @throws Error that names the part that is neither
  */
 export function parseAllowedPrivate(text: string): AllowedPrivate {
   if (text.trim().toLowerCase() === "all") return "all";
@@ -136,7 +102,7 @@ export function parseAllowedPrivate(text: string): AllowedPrivate {
     .filter((part) => part !== "")
     .map((part) => {
       const parsed = parseRange(part);
-      if (!parsed) throw new Error(`"${part}" is no address and no range like 10.0.0.0/8`);
+      if (!parsed) throw new Error(`"${part}" is neither an address nor a range like 10.0.0.0/8`);
       return parsed;
     });
 }

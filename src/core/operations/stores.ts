@@ -1,5 +1,5 @@
 import type { AuditLog } from "./audit-log.ts";
-import type { PayloadKeyRecord } from "./payload-key-record.ts";
+import type { PayloadKeyRecord } from "./payload-keys.ts";
 import type { RetentionStore } from "./retention-store.ts";
 import type { SecretStore } from "./secret-store.ts";
 

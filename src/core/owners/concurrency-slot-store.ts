@@ -1,7 +1,12 @@
 /**
- * A job that wants one of its owner's places: the requests of one owner that may run at once (`inProgress` of
- * its allowance).
+ * A concurrency slot is an owner's right to have one request running: an owner with the limit `inProgress` has
+ * that many. Jobs that get none wait, in their own workflows, for the signal below.
  */
+
+/** The Temporal signal that notifies a waiting job of its slot. */
+export const SLOT_GRANTED_SIGNAL = "placeGranted";
+
+/** A job's request for one of its owner's slots. */
 export interface SlotRequest {
   requestId: string;
   ownerId: string;

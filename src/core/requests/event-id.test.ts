@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { isAfter, parseEventId } from "./event-id.ts";
+import { isAfter, parseEventId } from "./events.ts";
 
 describe("event ids", () => {
   it("order by number, not by text", () => {

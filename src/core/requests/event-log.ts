@@ -1,4 +1,4 @@
-import type { LoggedEvent, RequestEvent, Snapshot } from "./events.ts";
+import { asLogLine, type LoggedEvent, type RequestEvent, type Snapshot } from "./events.ts";
 import type { Outcome, RequestIdentity } from "./request.ts";
 
 /**
@@ -51,4 +51,13 @@ export interface EventLog {
   onCancel(listener: (requestId: string) => void): Promise<() => Promise<void>>;
 
   close(): Promise<void>;
+}
+
+/** Reads the log lines of a request, oldest first; none while the event log is unavailable. */
+export async function readLogLines(
+  events: Pick<EventLog, "read">,
+  requestId: string,
+): Promise<LoggedEvent[]> {
+  const read = await events.read(requestId).catch(() => []);
+  return read.flatMap((event) => asLogLine(event) ?? []);
 }

@@ -1,24 +1,18 @@
-import { randomBytes } from "node:crypto";
+import { randomInt } from "node:crypto";
+import { v7 } from "uuid";
 
-/**
- * The millisecond of the last id, and its place within it: ids of one process rise even within a millisecond.
- */
+const SEQUENCE_MAX = 2 ** 32 - 1;
+/** The millisecond and the sequence number of the last id of this process. */
 let last = { ms: 0, sequence: 0 };
-const SEQUENCE_MAX = 0xfff;
 
 /**
- * A UUIDv7 (RFC 9562 §5.7, with the counter of §6.2 method 1): 48 bits of Unix milliseconds, a 12-bit
- * sequence that starts at random in the lower half, 62 random bits. Sorts by time of creation; what was made
- * in one millisecond keeps its order.
+ * Makes a request id: a UUIDv7 (RFC 9562 §5.7) that sorts by time of creation. Ids of one process rise also
+ * within a millisecond, and when the clock goes back: the sequence begins at random in its lower half and counts
+ * up until the next millisecond.
  */
 export function newRequestId(nowMs: number = Date.now()): string {
-  const bytes = randomBytes(16);
-  if (nowMs > last.ms) last = { ms: nowMs, sequence: bytes.readUInt16BE(6) & (SEQUENCE_MAX >> 1) };
+  if (nowMs > last.ms) last = { ms: nowMs, sequence: randomInt(2 ** 31) };
   else if (last.sequence < SEQUENCE_MAX) last.sequence++;
   else last = { ms: last.ms + 1, sequence: 0 };
-  bytes.writeUIntBE(last.ms, 0, 6);
-  bytes.writeUInt16BE(0x7000 | last.sequence, 6);
-  bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80;
-  const hex = bytes.toString("hex");
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+  return v7({ msecs: last.ms, seq: last.sequence });
 }

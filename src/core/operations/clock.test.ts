@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { conservativeClock } from "./conservative-clock.ts";
+import { conservativeClock } from "./clock.ts";
 
 it("a machine whose clock is ahead, or is set forward, deletes nothing before its time", async () => {
   let now = 9_000;
