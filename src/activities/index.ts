@@ -1,20 +1,21 @@
 /** The activities, as workflows see them: types only, so that no driver reaches replayed code. */
-import type {
-  createDeliverWebhook,
-  createRecordAttempt,
-  createWebhookHostHasRoom,
-} from "./webhooks/deliver-webhook.ts";
+
 import type { createHoldSession } from "./inference/hold-session.ts";
 import type { createInfer } from "./inference/infer.ts";
+import type { createRecordOutcome } from "./inference/record-outcome.ts";
+import type { createAcquireSlot, createReleaseSlot } from "./operations/concurrency-slots.ts";
+import type { createReconcileUsage } from "./operations/reconcile-usage.ts";
+import type { createRetentionStep } from "./operations/retention-step.ts";
 import type {
   createCheckPipelineInput,
   createLoadValue,
   createStoreValue,
 } from "./pipelines/pipeline-values.ts";
-import type { createEnterPlace, createLeavePlace } from "./operations/concurrency-slots.ts";
-import type { createReconcileUsage } from "./operations/reconcile-usage.ts";
-import type { createRecordOutcome } from "./inference/record-outcome.ts";
-import type { createRetentionStep } from "./operations/retention-step.ts";
+import type {
+  createDeliverWebhook,
+  createRecordAttempt,
+  createWebhookHostHasCapacity,
+} from "./webhooks/deliver-webhook.ts";
 
 /** On `gpu/<endpoint>/<version>`. */
 export interface GpuActivities {
@@ -24,8 +25,8 @@ export interface GpuActivities {
 /** On `orchestrator`, and as local activities there. */
 export interface OrchestratorActivities {
   recordOutcome: ReturnType<typeof createRecordOutcome>;
-  enterPlace: ReturnType<typeof createEnterPlace>;
-  leavePlace: ReturnType<typeof createLeavePlace>;
+  acquireSlot: ReturnType<typeof createAcquireSlot>;
+  releaseSlot: ReturnType<typeof createReleaseSlot>;
 }
 
 /** On `orchestrator`: values of pipelines that are too big to travel. */
@@ -49,7 +50,7 @@ export interface UsageActivities {
 export interface WebhookActivities {
   deliverWebhook: ReturnType<typeof createDeliverWebhook>;
   recordDeliveryAttempt: ReturnType<typeof createRecordAttempt>;
-  webhookHostHasRoom: ReturnType<typeof createWebhookHostHasRoom>;
+  webhookHostHasRoom: ReturnType<typeof createWebhookHostHasCapacity>;
 }
 
 /** On `gpu/<endpoint>/<version>` too. */
@@ -57,4 +58,4 @@ export interface SessionActivities {
   holdSession: ReturnType<typeof createHoldSession>;
 }
 
-export type { PipelineNews } from "./pipelines/pipeline-event-sink.ts";
+export type { PipelineEventSink, PipelineNode } from "./pipelines/pipeline-event-sink.ts";

@@ -75,7 +75,7 @@ describe("SIGTERM to one of two GPU workers in the middle of running jobs", () =
     for (const id of ids) {
       const { logs } = await cluster.client.status(STUB, id);
       const handed = logs?.filter(({ message }) =>
-        /^Attempt 1 failed: The GPU worker (was shut down|is going away)/.test(message),
+        /^Attempt 1 failed: The GPU worker (was shut down|is shutting down)/.test(message),
       );
       expect(handed).toHaveLength(1);
       await expect

@@ -7,14 +7,13 @@ import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
-  type CheckpointKeeper,
-  createCheckpointKeeper,
-} from "../../src/activities/inference/checkpoint-keeper.ts";
+  CheckpointStore,
+} from "../../src/activities/inference/checkpoint-store.ts";
 import { createFileObjectStore } from "../../src/adapters/object-store/file-object-store.ts";
 import type { JsonObject } from "../../src/core/json/json.ts";
 import type { ModelVersion } from "../../src/core/models/model.ts";
-import { createEnginePool, type EnginePool } from "../../src/gpu-workers/worker/pool/engine-pool.ts";
-import { ENGINE_PROGRAMS } from "../../src/gpu-workers/worker/pool/engine-programs.ts";
+import { EnginePool } from "../../src/gpu-workers/worker/pool/engine-pool.ts";
+import { ENGINE_PROGRAMS } from "../../src/gpu-workers/worker/process/engine-programs.ts";
 import { loadRegistry } from "../../src/registry/registry.ts";
 import { type Cluster, startCluster } from "./cluster.ts";
 
@@ -59,7 +58,7 @@ afterAll(async () => {
 });
 
 function poolOf(...models: ModelVersion[]): EnginePool {
-  const pool = createEnginePool({
+  const pool = new EnginePool({
     findModel: (endpoint) => models.find((model) => model.endpoint === endpoint),
     programs: ENGINE_PROGRAMS,
     folder: mkdtempSync(join(folder, "sockets-")),
@@ -79,7 +78,7 @@ async function attempt(
     number = 1,
     keeper,
     onState = () => {},
-  }: { number?: number; keeper?: CheckpointKeeper; onState?: (step: number) => void } = {},
+  }: { number?: number; keeper?: CheckpointStore; onState?: (step: number) => void } = {},
 ): Promise<Ran> {
   const ran: Ran = { digests: [], steps: [], lines: [] };
   const checkpoint = number > 1 ? await keeper?.find() : undefined;
@@ -102,7 +101,7 @@ async function attempt(
       },
       ...(keeper && {
         checkpoint: (step: number, bytes: Uint8Array) => {
-          keeper.take(step, bytes);
+          keeper.save(step, bytes);
           onState(step);
         },
       }),
@@ -131,7 +130,7 @@ describe("kill -9 of the engine", () => {
     async (at) => {
       const warnings: string[] = [];
       const newKeeper = () =>
-        createCheckpointKeeper(objects(), `kill-${at}`, (message) => warnings.push(message));
+        new CheckpointStore(objects(), `kill-${at}`, (message) => warnings.push(message));
       const first = newKeeper();
       const onState = (step: number) => {
         if (step === at) process.kill(pool.list()[0]?.pid ?? 0, "SIGKILL");
@@ -139,7 +138,7 @@ describe("kill -9 of the engine", () => {
       await expect(attempt(pool, QWEN, picture, { keeper: first, onState })).rejects.toMatchObject({
         code: "runner_disconnected",
       });
-      await first.settled();
+      await first.flush();
 
       // The next attempt may be another worker's: it knows the request, and nothing else.
       const second = newKeeper();
@@ -149,7 +148,7 @@ describe("kill -9 of the engine", () => {
       expect([rest.steps[0], rest.steps.at(-1)]).toEqual([from + 1, STEPS]);
       // No step is lost that had been handed out; a later one may have come before the blow.
       expect(from).toBeGreaterThanOrEqual(Math.min(at, STEPS - 1));
-      await second.drop();
+      await second.remove();
       expect(warnings).toEqual([]);
     },
   );
@@ -166,8 +165,8 @@ describe("kill -9 of the engine", () => {
     for (const request of requests) alone.push((await attempt(pool, QWEN, request)).digests);
     const together = await Promise.all(
       requests.map(async (request) => {
-        const keeper = createCheckpointKeeper(objects(), `shared-${request.seed}`, () => {});
-        await attempt(pool, QWEN, request, { keeper, onState }).catch(() => keeper.settled());
+        const keeper = new CheckpointStore(objects(), `shared-${request.seed}`, () => {});
+        await attempt(pool, QWEN, request, { keeper, onState }).catch(() => keeper.flush());
         return (await attempt(pool, QWEN, request, { number: 2, keeper })).digests;
       }),
     );

@@ -7,8 +7,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
   createNodeCache,
   type NodeCache,
-  type NodeMaking,
-  type NodeTurn,
+  type ResultClaim,
+  type CacheLookup,
 } from "../../src/activities/pipelines/node-cache.ts";
 import { createFileObjectStore } from "../../src/adapters/object-store/file-object-store.ts";
 import { connectPostgres, type Sql } from "../../src/adapters/postgres/connection.ts";
@@ -16,7 +16,7 @@ import { createNodeResultStore } from "../../src/adapters/postgres/pipelines/nod
 import { TemperaError } from "../../src/core/errors/tempera-error.ts";
 import type { JobSpec } from "../../src/core/requests/job.ts";
 import type { JsonObject } from "../../src/core/json/json.ts";
-import type { NodeResults } from "../../src/core/pipelines/node-result-store.ts";
+import type { NodeResultStore } from "../../src/core/pipelines/node-result-store.ts";
 import type { ObjectStore } from "../../src/core/files/object-store.ts";
 import { leakCheck } from "../setup/leak-check.ts";
 import { testDatabase } from "../setup/test-database.ts";
@@ -31,14 +31,14 @@ let database: Awaited<ReturnType<typeof testDatabase>>;
 let folder: string;
 let objects: ObjectStore;
 let sql: Sql;
-let results: NodeResults;
+let results: NodeResultStore;
 let cache: NodeCache;
 let nowMs: number;
 const warned: string[] = [];
 const parts = () => ({
   results,
   objects,
-  ownKey: async (url: string) =>
+  resolveFileUrl: async (url: string) =>
     url.startsWith("http://localhost/files/") ? url.slice("http://localhost/files/".length) : undefined,
   findModel: () => ({ engine: "stub", runner: "stub" }),
   clock: { nowMs: () => nowMs },
@@ -84,11 +84,11 @@ const job = (over: Partial<JobSpec> = {}): JobSpec => ({
   ...over,
 });
 const INPUT: JsonObject = { prompt: "x", seed: 1 };
-const open = (of = job(), input = INPUT, signal = never): Promise<NodeTurn> =>
-  cache.open(of, { input, files: [] }, signal);
-const making = (turn: NodeTurn): NodeMaking => {
-  if (!("made" in turn)) throw new Error("an earlier result was found where there should be none");
-  return turn;
+const open = (of = job(), input = INPUT, signal = never): Promise<CacheLookup> =>
+  cache.lookUp(of, { input, files: [] }, signal);
+const making = (lookup: CacheLookup): ResultClaim => {
+  if ("output" in lookup) throw new Error("an earlier result was found where there should be none");
+  return lookup;
 };
 const output = { inline: { seed: 1 } };
 /** Resolves when somebody waits for a result that another one makes. */
@@ -103,16 +103,16 @@ const waits = async (waiter: Promise<unknown>): Promise<void> => {
 describe("a node's result", () => {
   it("is found by the next node of this owner, model and input, and by no other", async () => {
     const first = job();
-    await making(await open(first)).made(output, []);
+    await making(await open(first)).store(output, []);
     expect(await open()).toEqual({ output, madeBy: first.requestId });
     for (const other of [
       job({ ownerId: "bob" }),
       job({ modelDigest: "e" }),
       job({ lifecycle: { lifetimeSeconds: 60 } }),
     ]) {
-      await making(await open(other)).gaveUp();
+      await making(await open(other)).release();
     }
-    await making(await open(job(), { ...INPUT, seed: 2 })).gaveUp();
+    await making(await open(job(), { ...INPUT, seed: 2 })).release();
   });
 
   it("of two at once is made by one; the other waits, however long that takes, and gets it", async () => {
@@ -120,7 +120,7 @@ describe("a node's result", () => {
     const second = open();
     // Longer than a claim stands that nobody holds.
     await waits(second);
-    await first.made(output, []);
+    await first.store(output, []);
     expect(await second).toMatchObject({ output });
   });
 
@@ -128,17 +128,17 @@ describe("a node's result", () => {
     const first = making(await open());
     const second = open();
     await waits(second);
-    await first.gaveUp();
-    await making(await second).made(output, []);
+    await first.release();
+    await making(await second).store(output, []);
     expect(await open()).toMatchObject({ output });
   });
 
   it("is made by who waited when its maker's process is gone", async () => {
     // A claim that nobody holds, as a killed GPU worker leaves it.
-    const gone = await createNodeCache({ ...parts(), results: { ...results, hold: async () => {} } });
-    const dead = making(await gone.open(job(), { input: INPUT, files: [] }, never));
-    await making(await open()).made(output, []);
-    await dead.gaveUp();
+    const gone = await createNodeCache({ ...parts(), results: { ...results, renew: async () => {} } });
+    const dead = making(await gone.lookUp(job(), { input: INPUT, files: [] }, never));
+    await making(await open()).store(output, []);
+    await dead.release();
     await gone[Symbol.asyncDispose]();
     expect(await open()).toMatchObject({ output });
   });
@@ -151,7 +151,7 @@ describe("a node's result", () => {
     const cancel = new TemperaError("client_cancelled");
     cancelled.abort(cancel);
     await expect(second).rejects.toBe(cancel);
-    await first.gaveUp();
+    await first.release();
   });
 
   it("is made again when one of its files is gone, or it itself is", async () => {
@@ -161,39 +161,39 @@ describe("a node's result", () => {
     const kept = { ref: "outcomes/one.json" };
     for (const lost of [...files, kept.ref]) {
       await Promise.all([...files, kept.ref].map(put));
-      await making(await open()).made(
+      await making(await open()).store(
         kept,
         files.map((key) => `http://localhost/files/${key}`),
       );
       expect(await open()).toMatchObject({ output: kept });
       await objects.delete(lost);
-      await making(await open()).gaveUp();
+      await making(await open()).release();
     }
   });
 
   it("ends with its files, and after the configured time at most", async () => {
     const short = { lifecycle: { lifetimeSeconds: 3600 } };
     nowMs -= 3600 * 1000 - 60_000;
-    await making(await open(job(short))).made(output, []);
+    await making(await open(job(short))).store(output, []);
     expect(await open(job(short))).toMatchObject({ output });
     nowMs -= 60_001;
     await sql`DELETE FROM node_results`;
-    await making(await open(job(short))).made(output, []);
-    await making(await open(job(short))).gaveUp();
+    await making(await open(job(short))).store(output, []);
+    await making(await open(job(short))).release();
 
     nowMs = Date.now() - DAY_MS - 1;
-    await making(await open()).made(output, []);
-    await making(await open()).gaveUp();
+    await making(await open()).store(output, []);
+    await making(await open()).release();
   });
 
   it("is neither kept nor looked for when the store is away: the node runs", async () => {
     const away = () => Promise.reject(new TemperaError("store_unavailable", "PostgreSQL is away."));
-    const without = await createNodeCache({ ...parts(), results: { ...results, take: away, keep: away } });
-    await making(await without.open(job(), { input: INPUT, files: [] }, never)).made(output, []);
+    const without = await createNodeCache({ ...parts(), results: { ...results, findOrClaim: away, store: away } });
+    await making(await without.lookUp(job(), { input: INPUT, files: [] }, never)).store(output, []);
     expect(warned).toEqual([expect.stringContaining("PostgreSQL is away.")]);
     await without[Symbol.asyncDispose]();
-    const disabled = await createNodeCache({ ...parts(), keepMs: 0, results: { ...results, take: away } });
-    await making(await disabled.open(job(), { input: INPUT, files: [] }, never)).made(output, []);
+    const disabled = await createNodeCache({ ...parts(), keepMs: 0, results: { ...results, findOrClaim: away } });
+    await making(await disabled.lookUp(job(), { input: INPUT, files: [] }, never)).store(output, []);
     expect(warned).toHaveLength(1);
     await disabled[Symbol.asyncDispose]();
   });

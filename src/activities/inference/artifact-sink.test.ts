@@ -5,9 +5,9 @@ import { describe, expect, it } from "vitest";
 import type { ArtifactHead } from "../../core/engines/engine.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { createArtifactSink } from "./artifact-sink.ts";
+import { ArtifactSink } from "./artifact-sink.ts";
 
-const BYTES = Buffer.from("a picture");
+const BYTES = Buffer.from("an image");
 const SHA256 = createHash("sha256").update(BYTES).digest("hex");
 const HEAD: ArtifactHead = {
   index: 0,
@@ -22,7 +22,7 @@ async function* chunks(...parts: Uint8Array[]): AsyncGenerator<Uint8Array> {
   yield* parts;
 }
 
-function createShelf() {
+function createObjects() {
   const stored = new Map<string, { body: Buffer; info: object }>();
   return {
     stored,
@@ -35,8 +35,8 @@ function createShelf() {
   };
 }
 
-const sinkOn = (objects: ReturnType<typeof createShelf>, inline = false) =>
-  createArtifactSink({
+const sinkOn = (objects: ReturnType<typeof createObjects>, inline = false) =>
+  new ArtifactSink({
     objects,
     files: { begin: unexpected, claim: unexpected, store: unexpected },
     clock: { nowMs: () => 0 },
@@ -49,10 +49,10 @@ const unexpected = () => Promise.reject(new Error("a record was written for a fi
 
 describe("a produced file", () => {
   it("is stored under its content before the output names it", async () => {
-    const shelf = createShelf();
-    const sink = sinkOn(shelf);
-    await sink.take(HEAD, chunks(BYTES.subarray(0, 3), BYTES.subarray(3)));
-    expect(shelf.stored.get(KEY)).toEqual({
+    const objects = createObjects();
+    const sink = sinkOn(objects);
+    await sink.store(HEAD, chunks(BYTES.subarray(0, 3), BYTES.subarray(3)));
+    expect(objects.stored.get(KEY)).toEqual({
       body: BYTES,
       info: { bytes: BYTES.length, contentType: "image/png" },
     });
@@ -62,7 +62,7 @@ describe("a produced file", () => {
           url: `http://localhost:8080/files/${KEY.slice("artifacts/".length)}`,
           content_type: "image/png",
           file_name: "a.png",
-          file_size: 9,
+          file_size: 8,
           width: 4,
           height: 2,
         },
@@ -71,53 +71,53 @@ describe("a produced file", () => {
     });
   });
 
-  it("is stored although it is wanted inline when it is too large for an answer", async () => {
+  it("is stored despite the wish for a data URI when it is too large for a response", async () => {
     const large = Buffer.alloc(LIMITS.inlineFileBytesMax + 1);
     const sha256 = createHash("sha256").update(large).digest("hex");
-    const shelf = createShelf();
-    const sink = sinkOn(shelf, true);
-    await sink.take({ ...HEAD, bytes: large.length, sha256 }, chunks(large));
+    const objects = createObjects();
+    const sink = sinkOn(objects, true);
+    await sink.store({ ...HEAD, bytes: large.length, sha256 }, chunks(large));
     expect(sink.resolve({ file: { $artifact: 0 } })).toMatchObject({
       file: { url: expect.stringContaining(`/files/${sha256.slice(0, 2)}/`) },
     });
-    expect(shelf.stored.size).toBe(1);
+    expect(objects.stored.size).toBe(1);
   });
 
-  it("is a data URI and stored nowhere when it is wanted inline", async () => {
-    const shelf = createShelf();
-    const sink = sinkOn(shelf, true);
-    await sink.take(HEAD, chunks(BYTES));
+  it("is a data URI and not stored when the caller wants it inline", async () => {
+    const objects = createObjects();
+    const sink = sinkOn(objects, true);
+    await sink.store(HEAD, chunks(BYTES));
     expect(sink.resolve({ image: { $artifact: 0 } })).toMatchObject({
       image: { url: `data:image/png;base64,${BYTES.toString("base64")}` },
     });
-    expect(shelf.stored.size).toBe(0);
+    expect(objects.stored.size).toBe(0);
   });
 
   it.each<[string, Uint8Array[]]>([
     ["too few", [BYTES.subarray(1)]],
     ["too many", [BYTES, BYTES]],
-    ["others", [Buffer.from("a pictura")]],
+    ["others", [Buffer.from("an imaga")]],
     ["none", []],
-  ])("whose bytes are %s than announced is refused, and not stored", async (_name, parts) => {
+  ])("is refused and not stored when its bytes are %s than announced", async (_name, parts) => {
     for (const inline of [false, true]) {
-      const shelf = createShelf();
-      await expect(sinkOn(shelf, inline).take(HEAD, chunks(...parts))).rejects.toMatchObject({
+      const objects = createObjects();
+      await expect(sinkOn(objects, inline).store(HEAD, chunks(...parts))).rejects.toMatchObject({
         code: "runner_incomplete_response",
         message: expect.stringContaining("a.png"),
       });
-      expect(shelf.stored.size).toBe(0);
+      expect(objects.stored.size).toBe(0);
     }
   });
 
-  it("of a type without a known extension is stored as bytes", async () => {
-    const shelf = createShelf();
-    await sinkOn(shelf).take({ ...HEAD, contentType: "application/x-unheard-of" }, chunks(BYTES));
-    expect([...shelf.stored.keys()][0]).toMatch(/\.bin$/);
+  it("is stored as .bin when its type has no known extension", async () => {
+    const objects = createObjects();
+    await sinkOn(objects).store({ ...HEAD, contentType: "application/x-unheard-of" }, chunks(BYTES));
+    expect([...objects.stored.keys()][0]).toMatch(/\.bin$/);
   });
 });
 
 describe("a produced file with a lifecycle", () => {
-  /** One record: who may put its bytes where, and where they are. */
+  /** The record of one file: the claimed key, and the stored one. */
   function createRecord() {
     let claimed: string | undefined;
     let stored: string | undefined;
@@ -137,11 +137,11 @@ describe("a produced file with a lifecycle", () => {
       },
     };
   }
-  const keeping = (
-    objects: ReturnType<typeof createShelf>,
+  const recordingSink = (
+    objects: ReturnType<typeof createObjects>,
     files: Partial<ReturnType<typeof createRecord>>,
   ) =>
-    createArtifactSink({
+    new ArtifactSink({
       objects,
       files: files as ReturnType<typeof createRecord>,
       clock: { nowMs: () => 0 },
@@ -155,42 +155,45 @@ describe("a produced file with a lifecycle", () => {
       warn: () => {},
     });
 
-  it("leaves one object behind when the attempt before was lost between its bytes and its record", async () => {
-    const [shelf, record] = [createShelf(), createRecord()];
-    const lost = keeping(shelf, { ...record, store: () => Promise.reject(new Error("the worker died")) });
-    await expect(lost.take(HEAD, chunks(BYTES))).rejects.toThrow("the worker died");
-    await keeping(shelf, record).take(HEAD, chunks(BYTES));
-    expect([...shelf.stored.keys()]).toEqual([record.stored()]);
+  it("leaves one object when an earlier attempt was lost between the bytes and the record", async () => {
+    const [objects, record] = [createObjects(), createRecord()];
+    const lost = recordingSink(objects, {
+      ...record,
+      store: () => Promise.reject(new Error("the worker died")),
+    });
+    await expect(lost.store(HEAD, chunks(BYTES))).rejects.toThrow("the worker died");
+    await recordingSink(objects, record).store(HEAD, chunks(BYTES));
+    expect([...objects.stored.keys()]).toEqual([record.stored()]);
   });
 
-  it("leaves one object behind when an attempt that was given up puts its bytes last", async () => {
-    const [shelf, record] = [createShelf(), createRecord()];
+  it("leaves one object when an abandoned attempt stores its bytes last", async () => {
+    const [objects, record] = [createObjects(), createRecord()];
     let goOn = (): void => {};
     const held = new Promise<void>((resolve) => {
       goOn = resolve;
     });
-    const slow = keeping(
-      { ...shelf, put: (key, body, info) => held.then(() => shelf.put(key, body, info)) },
+    const slow = recordingSink(
+      { ...objects, put: (key, body, info) => held.then(() => objects.put(key, body, info)) },
       record,
-    ).take(HEAD, chunks(BYTES));
-    await keeping(shelf, record).take(HEAD, chunks(BYTES));
+    ).store(HEAD, chunks(BYTES));
+    await recordingSink(objects, record).store(HEAD, chunks(BYTES));
     goOn();
     await slow;
-    expect([...shelf.stored.keys()]).toEqual([record.stored()]);
+    expect([...objects.stored.keys()]).toEqual([record.stored()]);
   });
 });
 
 describe("an output", () => {
-  it("that names a file which never came is incomplete", () =>
-    expect(() => sinkOn(createShelf()).resolve({ image: { $artifact: 3 } })).toThrow(
+  it("is incomplete when it names a file that the engine never sent", () =>
+    expect(() => sinkOn(createObjects()).resolve({ image: { $artifact: 3 } })).toThrow(
       expect.objectContaining({ code: "runner_incomplete_response" }),
     ));
 
-  it("without files passes through, odd names and null included", () => {
+  it("passes through without changes when it has no files, odd names and null included", () => {
     const output = JSON.parse(
       '{"a":[null,1,"x",{"b":true}],"$artifact":"text","__proto__":{"polluted":1}}',
     ) as JsonObject;
-    const resolved = sinkOn(createShelf()).resolve(output);
+    const resolved = sinkOn(createObjects()).resolve(output);
     expect(JSON.stringify(resolved)).toBe(JSON.stringify(output));
     expect(({} as { polluted?: number }).polluted).toBeUndefined();
   });

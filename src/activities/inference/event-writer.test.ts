@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { RequestEvent } from "../../core/requests/events.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
+import type { RequestEvent } from "../../core/requests/events.ts";
 import type { Outcome, RequestIdentity } from "../../core/requests/request.ts";
-import { createEventWriter } from "./event-writer.ts";
+import { EventWriter } from "./event-writer.ts";
 
 const REQUEST: RequestIdentity = {
   requestId: "r",
@@ -15,14 +15,14 @@ const REQUEST: RequestIdentity = {
   priority: "normal",
 };
 const OK: Outcome = { ok: true, output: { inline: {} }, metrics: {} };
-type Said = Exclude<RequestEvent, { type: "done" }>;
+type AttemptEvent = Exclude<RequestEvent, { type: "done" }>;
 
-/** The writing half of an event log that answers when it is let, and fails when it is told to. */
+/** An event log that waits for `held` and fails while `away`. */
 function createLog() {
   const appended: RequestEvent[] = [];
   const state = {
     away: false,
-    standing: undefined as Outcome | undefined,
+    first: undefined as Outcome | undefined,
     held: undefined as Promise<void> | undefined,
   };
   const log: Pick<EventLog, "append" | "complete"> = {
@@ -33,9 +33,9 @@ function createLog() {
     },
     async complete(_request, outcome) {
       if (state.away) throw new TemperaError("store_unavailable");
-      if (!state.standing) appended.push({ type: "done", outcome });
-      state.standing ??= outcome;
-      return state.standing;
+      if (!state.first) appended.push({ type: "done", outcome });
+      state.first ??= outcome;
+      return state.first;
     },
   };
   const warnings: string[] = [];
@@ -43,16 +43,16 @@ function createLog() {
     state,
     appended,
     warnings,
-    writer: createEventWriter(log as EventLog, REQUEST, (message) => warnings.push(message)),
+    writer: new EventWriter(log as EventLog, REQUEST, (message) => warnings.push(message)),
   };
 }
 
-const started: Said = { type: "started", attempt: 1, worker: "w" };
-const progress = (step: number): Said => ({ type: "progress", attempt: 1, step, steps: 30 });
-const line = (message: string): Said => ({ type: "log", attempt: 1, level: "INFO", message });
+const started: AttemptEvent = { type: "started", attempt: 1, worker: "w" };
+const progress = (step: number): AttemptEvent => ({ type: "progress", attempt: 1, step, steps: 30 });
+const line = (message: string): AttemptEvent => ({ type: "log", attempt: 1, level: "INFO", message });
 
 describe("the events of an attempt", () => {
-  it("are appended in order, the end last", async () => {
+  it("are appended in order, the outcome last", async () => {
     const { writer, appended } = createLog();
     for (const event of [started, line("a"), progress(1), line("b"), progress(2)]) writer.write(event);
     expect(await writer.complete(OK)).toBe(OK);
@@ -66,7 +66,7 @@ describe("the events of an attempt", () => {
     ]);
   });
 
-  it("leave progress out that a newer one overtook while the log was slow", async () => {
+  it("skip progress that newer progress replaced while the log was slow", async () => {
     const { writer, appended, state } = createLog();
     let release = (): void => {};
     state.held = new Promise((resolve) => {
@@ -80,7 +80,7 @@ describe("the events of an attempt", () => {
     expect(appended).toEqual([started, progress(30), line("almost")]);
   });
 
-  it("are not lost when they are written in the very moment the last ones were taken", async () => {
+  it("are not lost when they are written at the moment when the queue was sent", async () => {
     for (let ticks = 0; ticks < 8; ticks++) {
       const { writer, appended } = createLog();
       writer.write(started);
@@ -93,16 +93,16 @@ describe("the events of an attempt", () => {
     }
   });
 
-  it("give the outcome that stands when somebody was first", async () => {
+  it("return the first outcome when another writer was first", async () => {
     const { writer, state } = createLog();
     const first: Outcome = { ok: false, error: { code: "client_cancelled", message: "x" }, metrics: {} };
-    state.standing = first;
+    state.first = first;
     expect(await writer.complete(OK)).toBe(first);
   });
 });
 
-describe("while the log is away", () => {
-  it("nothing fails, nothing piles up, and the outcome is the attempt's own", async () => {
+describe("while the event log is unavailable", () => {
+  it("drops events, warns, and returns the attempt's own outcome", async () => {
     const { writer, appended, warnings, state } = createLog();
     state.away = true;
     for (let step = 1; step <= 30; step++) {
@@ -115,7 +115,7 @@ describe("while the log is away", () => {
     expect(warnings.length).toBeLessThan(5);
   });
 
-  it("the last word about the state is kept, and told when it comes back", async () => {
+  it("keeps the last state event and appends it when the log is available again", async () => {
     const { writer, appended, state } = createLog();
     state.away = true;
     writer.write(progress(1));

@@ -1,10 +1,11 @@
 import { ApplicationFailure, CancelledFailure, Context } from "@temporalio/activity";
-import type { SessionEngines } from "../../core/engines/engine.ts";
+import type { SessionEngines, SessionListener } from "../../core/engines/engine.ts";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { type ErrorInfo, errorInfo } from "../../core/errors/tempera-error.ts";
-import { LIMITS } from "../../core/limits.ts";
+import type { SessionEnd, SessionSpec, ToGateway } from "../../core/requests/session.ts";
 import type { FrameChannel } from "../../core/requests/sessions.ts";
-import type { Frame, SessionEnd, SessionSpec, ToGateway } from "../../core/requests/session.ts";
+import { FrameQueue } from "./frame-queue.ts";
+import { publicError } from "./public-error.ts";
 
 export interface HoldSessionDependencies {
   /** The pool that runs models on this worker's device. */
@@ -13,135 +14,140 @@ export interface HoldSessionDependencies {
 }
 
 /**
- * The activity of a realtime session: holds a slot of an engine on this GPU worker and relays frames, until
- * the caller's gateway says that the caller left, or falls silent.
+ * The activity of a realtime session: holds an engine slot on this GPU worker and relays frames, until the
+ * caller's gateway reports that the caller left, or falls silent.
  *
  * Throws an `ApplicationFailure` whose type is a code of the error catalogue and whose first detail is the
- * `ErrorInfo`; Temporal tries again, on whichever worker is there, when the engine or the worker was lost.
- * Frames under way are lost then.
+ * `ErrorInfo`. Temporal retries it, on any worker that serves the model, when the engine or the worker was
+ * lost; frames in transit are lost then.
  */
-export const createHoldSession = ({ engines, frames }: HoldSessionDependencies) =>
-  async function holdSession(session: SessionSpec): Promise<SessionEnd> {
-    const context = Context.current();
-    const { attempt } = context.info;
-    const gone = new AbortController();
-    let reason: SessionEnd["reason"] = "caller_left";
-    let heardAtMs = performance.now();
-    let settledThrough = 0;
-    let inputs = 0;
-    let worker: string | undefined;
-
-    const waiting = createFrameQueue();
-    const channel = await frames.openWorker(session.sessionId, (message) => {
-      heardAtMs = performance.now();
-      if (message.type === "end") gone.abort();
-      else if (message.type === "input" && message.attempt === attempt) waiting.push(message.frame);
-    });
-    const tell = (message: ToGateway): Promise<void> =>
-      channel.send(message).catch((error) => context.log.warn(`frame channel: ${String(error)}`));
-    const report = (message: string): void => context.log.error(message);
-    const pulse = (): void =>
-      void (worker !== undefined && tell({ type: "pulse", attempt, worker, settledThrough }));
-
-    const beat = setInterval(
-      () => {
-        context.heartbeat({ inputs });
-        if (performance.now() - heardAtMs > session.silenceMs) {
-          reason = "gateway_lost";
-          gone.abort();
-        }
-      },
-      Math.max(200, session.heartbeatMs / 4),
-    );
-    const pulsing = setInterval(pulse, session.pulseMs);
-    try {
-      const { sessionId, endpoint, version, path, raw } = session;
-      await engines.hold(
-        { sessionId, attempt, endpoint, version, path, raw },
-        waiting,
-        {
-          started: (name) => {
-            worker = name;
-            pulse();
-          },
-          output: (frame) => tell({ type: "output", attempt, frame }),
-          settled: (sequence, error) => {
-            settledThrough = sequence;
-            inputs++;
-            return tell({
-              type: "settled",
-              attempt,
-              sequence,
-              ...(error && { error: publicError(error, report) }),
-            });
-          },
-        },
-        AbortSignal.any([gone.signal, context.cancellationSignal]),
-      );
-      return { reason, inputs };
-    } catch (error) {
-      if (gone.signal.aborted) return { reason, inputs };
-      if (context.cancellationSignal.aborted && !context.cancellationDetails?.workerShutdown) {
-        throw new CancelledFailure("The session was ended.");
-      }
-      const info: ErrorInfo = context.cancellationSignal.aborted
-        ? { code: "runner_disconnected", message: "The GPU worker was shut down." }
-        : publicError(errorInfo(error, "runner_server_error"), report);
-      const { retryable } = CATALOGUE[info.code];
-      await tell({
-        type: "ended",
-        attempt,
-        error: info,
-        final: !retryable || attempt >= session.retry.attemptsMax,
-      });
-      throw ApplicationFailure.create({
-        type: info.code,
-        message: info.message,
-        nonRetryable: !retryable,
-        details: [info],
-      });
-    } finally {
-      clearInterval(beat);
-      clearInterval(pulsing);
-      waiting.end();
-      await channel.close();
-    }
-  };
-
-/** Inputs on their way to the engine. The gateway sends few ahead; one that sends more loses the oldest. */
-function createFrameQueue(): AsyncIterable<Frame> & { push(frame: Frame): void; end(): void } {
-  const waiting: Frame[] = [];
-  let ended = false;
-  let wake = (): void => {};
-  return {
-    push(frame) {
-      if (waiting.length >= LIMITS.framesBufferedMax) waiting.shift();
-      waiting.push(frame);
-      wake();
-    },
-    end() {
-      ended = true;
-      wake();
-    },
-    async *[Symbol.asyncIterator]() {
-      for (;;) {
-        const frame = waiting.shift();
-        if (frame) yield frame;
-        else if (ended) return;
-        else
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-      }
-    },
+export function createHoldSession({ engines, frames }: HoldSessionDependencies) {
+  return async function holdSession(session: SessionSpec): Promise<SessionEnd> {
+    const attempt = new SessionAttempt(session, Context.current());
+    await attempt.connect(frames);
+    return attempt.run(engines);
   };
 }
 
 /**
- * A store that failed on the way is our own trouble: callers get a plain sentence, operators the whole one.
+ * One attempt of a session: connected to the gateway, then relaying until one side ends it. Two timers run
+ * meanwhile: heartbeats to Temporal, which also detect a silent gateway, and pulses to the gateway.
  */
-function publicError(info: ErrorInfo, tell: (message: string) => void): ErrorInfo {
-  if (CATALOGUE[info.code].kind !== "gateway") return info;
-  tell(info.message);
-  return { code: "internal_error", message: CATALOGUE.internal_error.says };
+class SessionAttempt {
+  readonly #session: SessionSpec;
+  readonly #context: Context;
+  readonly #attempt: number;
+  readonly #inputs = new FrameQueue();
+  /** Aborts when the caller has left or the gateway is lost. */
+  readonly #callerGone = new AbortController();
+  #channel: Awaited<ReturnType<FrameChannel["openWorker"]>> | undefined;
+  #reason: SessionEnd["reason"] = "caller_left";
+  #heardAtMs = performance.now();
+  #settledThrough = 0;
+  #settledInputs = 0;
+  /** The worker's name, once its engine has started. */
+  #worker: string | undefined;
+
+  constructor(session: SessionSpec, context: Context) {
+    this.#session = session;
+    this.#context = context;
+    this.#attempt = context.info.attempt;
+  }
+
+  /** Opens the channel to the gateway. */
+  async connect(frames: FrameChannel): Promise<void> {
+    this.#channel = await frames.openWorker(this.#session.sessionId, (message) => {
+      this.#heardAtMs = performance.now();
+      if (message.type === "end") this.#callerGone.abort();
+      else if (message.type === "input" && message.attempt === this.#attempt)
+        this.#inputs.push(message.frame);
+    });
+  }
+
+  /** Holds the slot until the session ends. Returns how it ended. */
+  async run(engines: SessionEngines): Promise<SessionEnd> {
+    const { sessionId, endpoint, version, path, raw, heartbeatMs, pulseMs } = this.#session;
+    const heartbeat = setInterval(() => this.#beat(), Math.max(200, heartbeatMs / 4));
+    const pulse = setInterval(() => this.#pulse(), pulseMs);
+    try {
+      await engines.hold(
+        { sessionId, attempt: this.#attempt, endpoint, version, path, raw },
+        this.#inputs,
+        this.#listener(),
+        AbortSignal.any([this.#callerGone.signal, this.#context.cancellationSignal]),
+      );
+      return this.#end();
+    } catch (error) {
+      if (this.#callerGone.signal.aborted) return this.#end();
+      throw await this.#fail(error);
+    } finally {
+      clearInterval(heartbeat);
+      clearInterval(pulse);
+      this.#inputs.end();
+      await this.#channel?.close();
+    }
+  }
+
+  #end(): SessionEnd {
+    return { reason: this.#reason, inputs: this.#settledInputs };
+  }
+
+  #listener(): SessionListener {
+    const attempt = this.#attempt;
+    return {
+      started: (worker) => {
+        this.#worker = worker;
+        this.#pulse();
+      },
+      output: (frame) => this.#send({ type: "output", attempt, frame }),
+      settled: (sequence, error) => {
+        this.#settledThrough = sequence;
+        this.#settledInputs++;
+        const failed = error ? { error: publicError(error, this.#report) } : {};
+        return this.#send({ type: "settled", attempt, sequence, ...failed });
+      },
+    };
+  }
+
+  #beat(): void {
+    this.#context.heartbeat({ inputs: this.#settledInputs });
+    if (performance.now() - this.#heardAtMs > this.#session.silenceMs) {
+      this.#reason = "gateway_lost";
+      this.#callerGone.abort();
+    }
+  }
+
+  #pulse(): void {
+    if (this.#worker === undefined) return;
+    const settledThrough = this.#settledThrough;
+    void this.#send({ type: "pulse", attempt: this.#attempt, worker: this.#worker, settledThrough });
+  }
+
+  /** Notifies the gateway of a failure. Returns the failure for Temporal, which decides whether it retries. */
+  async #fail(error: unknown): Promise<ApplicationFailure | CancelledFailure> {
+    const { cancellationSignal, cancellationDetails } = this.#context;
+    if (cancellationSignal.aborted && !cancellationDetails?.workerShutdown)
+      return new CancelledFailure("The session was ended.");
+    const info: ErrorInfo = cancellationSignal.aborted
+      ? { code: "runner_disconnected", message: "The GPU worker was shut down." }
+      : publicError(errorInfo(error, "runner_server_error"), this.#report);
+    const { retryable } = CATALOGUE[info.code];
+    const final = !retryable || this.#attempt >= this.#session.retry.attemptsMax;
+    await this.#send({ type: "ended", attempt: this.#attempt, error: info, final });
+    return ApplicationFailure.create({
+      type: info.code,
+      message: info.message,
+      nonRetryable: !retryable,
+      details: [info],
+    });
+  }
+
+  /** Sends to the gateway; a failure is only logged. */
+  async #send(message: ToGateway): Promise<void> {
+    await this.#channel
+      ?.send(message)
+      .catch((error) => this.#context.log.warn(`frame channel: ${String(error)}`));
+  }
+
+  readonly #report = (message: string): void => this.#context.log.error(message);
 }

@@ -23,12 +23,12 @@ const fetcher = (
   createFetchInput({
     http: { download },
     objects: { get: async () => undefined },
-    ownKey: async () => undefined,
+    resolveFileUrl: async () => undefined,
     folder,
     ...options,
   });
-const unexpected = () => Promise.reject(new Error("nothing was to be downloaded"));
-const answer = (body: string) => ({
+const unexpected = () => Promise.reject(new Error("no download was expected"));
+const textDownload = (body: string) => ({
   contentType: "text/plain",
   body: Readable.from([Buffer.from(body)], { objectMode: false }),
 });
@@ -44,7 +44,7 @@ describe("a data URI", () => {
     ["data:image/png,%89PNG%0D%0a%FF%00", Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0xff, 0x00])],
     ["data:text/plain;charset=utf-8,%C3%A9é", Buffer.from("éé")],
     ["data:application/octet-stream;base64,/%2B8%3D", Buffer.from([0xff, 0xef])],
-  ])("%s is its octets", async (url, bytes) => expect(await bytesOf(url)).toEqual(bytes));
+  ])("%s decodes to its bytes", async (url, bytes) => expect(await bytesOf(url)).toEqual(bytes));
 
   it.each(["data:,100%", "data:,%4", "data:,%zz", "data:,%-1", "data:;base64,a%"])("%s is refused", (url) =>
     expect(bytesOf(url)).rejects.toMatchObject({
@@ -64,7 +64,7 @@ describe("the files of an input", () => {
       most = Math.max(most, now);
       await new Promise((resolve) => setTimeout(resolve, 5 + ((Number(url.at(-1)) * 7) % 11)));
       now -= 1;
-      return answer(url);
+      return textDownload(url);
     });
     await using fetched = await fetchInput({ image_urls: urls(10) }, "ann", NEVER);
     expect(fetched.input).toEqual({ image_urls: Array.from({ length: 10 }, (_, i) => `attachment:${i}`) });
@@ -73,10 +73,10 @@ describe("the files of an input", () => {
     expect(most).toBe(LIMITS.inputFilesAtOnce);
   });
 
-  it("have one time for all of them, and leave nothing behind when it is up", async () => {
+  it("share one time limit, and leave no files after it", async () => {
     const fetchInput = fetcher(
       async (url, { signal }) => {
-        if (url.endsWith("/0")) return answer("quick");
+        if (url.endsWith("/0")) return textDownload("quick");
         return new Promise((_resolve, reject) =>
           signal.addEventListener("abort", () => reject(signal.reason), { once: true }),
         );
@@ -91,13 +91,13 @@ describe("the files of an input", () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  it("are given up together when one of them cannot be had", async () => {
-    let given = 0;
+  it("are aborted together when one of them fails", async () => {
+    let aborted = 0;
     const fetchInput = fetcher(async (url, { signal }) => {
       if (url.endsWith("/1")) throw new TemperaError("file_download_error", "There is no such file.");
       return new Promise((_resolve, reject) =>
         signal.addEventListener("abort", () => {
-          given += 1;
+          aborted += 1;
           reject(signal.reason);
         }),
       );
@@ -105,12 +105,12 @@ describe("the files of an input", () => {
     await expect(fetchInput({ image_urls: urls(9) }, "ann", NEVER)).rejects.toMatchObject({
       faults: [{ loc: ["body", "image_urls", 1], msg: "There is no such file." }],
     });
-    expect(given).toBe(LIMITS.inputFilesAtOnce - 1);
+    expect(aborted).toBe(LIMITS.inputFilesAtOnce - 1);
     expect(await readdir(folder)).toEqual([]);
   });
 
-  it("are bounded together, however they come", async () => {
-    const fetchInput = fetcher(async () => answer("x".repeat(40)), { bytesMax: 100 });
+  it("share one size limit", async () => {
+    const fetchInput = fetcher(async () => textDownload("x".repeat(40)), { bytesMax: 100 });
     await expect(fetchInput({ image_urls: urls(3) }, "ann", NEVER)).rejects.toMatchObject({
       code: "file_too_large",
     });
@@ -118,7 +118,7 @@ describe("the files of an input", () => {
     expect(fetched.files.map(({ bytes }) => bytes)).toEqual([40, 40]);
   });
 
-  it("end with the attempt that wanted them", async () => {
+  it("are aborted with their attempt", async () => {
     const gone = new AbortController();
     const fetchInput = fetcher(
       async (_url, { signal }) =>
@@ -132,8 +132,8 @@ describe("the files of an input", () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  it("are gone once the attempt has ended", async () => {
-    const fetched = await fetcher(async () => answer("kept"))(
+  it("are removed when the attempt has ended", async () => {
+    const fetched = await fetcher(async () => textDownload("kept"))(
       { file_url: "http://files.example/x" },
       "ann",
       NEVER,

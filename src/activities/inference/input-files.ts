@@ -6,10 +6,12 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import { attachment, type InputFile, type InputUrl, inputUrls } from "../../core/files/input-file.ts";
+import type { ObjectStore } from "../../core/files/object-store.ts";
 import type { Json, JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Download, GuardedHttp } from "../../core/operations/guarded-http.ts";
-import type { ObjectStore } from "../../core/files/object-store.ts";
+import { decodeDataUri } from "./data-uri.ts";
+import type { ResolveFileUrl } from "./file-url-resolver.ts";
 
 export interface FetchedInput extends AsyncDisposable {
   /** The input with each fetched URL replaced by `attachment:<index>`. */
@@ -18,140 +20,177 @@ export interface FetchedInput extends AsyncDisposable {
 }
 
 /**
- * Fetches what the `…_url` fields of an input name, for one attempt; disposing removes the files.
+ * Downloads the files that the `…_url` fields of an input name, for one attempt. Disposing of the result
+ * removes them.
  *
- * Rejects with `file_download_error` or `file_too_large`, their faults naming the field (contract §7.1).
+ * Rejects with `file_download_error` or `file_too_large`; their faults name the field (contract §7.1).
  */
 export type FetchInput = (input: JsonObject, ownerId: string, signal: AbortSignal) => Promise<FetchedInput>;
 
 export interface FetchInputDependencies {
   http: Pick<GuardedHttp, "download">;
   objects: Pick<ObjectStore, "get">;
-  /**
-   * The key of an object of our own that an address names and that this owner may read: it is read without a
-   * detour over the network.
-   */
-  ownKey: (url: string, ownerId: string) => Promise<string | undefined>;
-  /** Where the files are put, each input's in a folder of its own. */
+  /** Finds files of this platform, which are read from the object store without a detour over the network. */
+  resolveFileUrl: ResolveFileUrl;
+  /** The files of each input are written to a folder of their own in this one. */
   folder: string;
-  /** How long all files of one input may take together, and how large they may be together. */
+  /** Time for all files of one input together, in milliseconds. */
   withinMs?: number;
+  /** Size of all files of one input together. */
   bytesMax?: number;
 }
 
-export const createFetchInput = ({
-  http,
-  objects,
-  ownKey,
-  folder: root,
-  withinMs = LIMITS.inputFilesMs,
-  bytesMax: bytesMaxTogether = LIMITS.inputFilesBytesMax,
-}: FetchInputDependencies): FetchInput => {
-  const open = async (
-    url: string,
-    ownerId: string,
-    bytesMax: number,
-    signal: AbortSignal,
-  ): Promise<Download> => {
-    if (/^data:/i.test(url)) return dataUri(url, bytesMax);
-    if (!/^https?:/i.test(url))
-      throw new TemperaError("file_download_error", "The address is no http, https or data URL.");
-    const key = await ownKey(url, ownerId);
-    const own = key === undefined ? undefined : await objects.get(key);
-    if (!own) return http.download(url, { bytesMax, timeoutMs: withinMs, signal });
-    if (own.info.bytes > bytesMax) own.body.destroy();
-    if (own.info.bytes > bytesMax) throw new TemperaError("file_too_large");
-    return { contentType: own.info.contentType, body: own.body };
-  };
-
+/** Creates the function that the inference activity downloads input files with. */
+export function createFetchInput(dependencies: FetchInputDependencies): FetchInput {
   return async function fetchInput(input, ownerId, signal) {
     const urls = inputUrls(input);
     if (urls.length === 0) return { input, files: [], [Symbol.asyncDispose]: async () => {} };
-    if (urls.length > LIMITS.inputFilesMax) {
-      const { loc } = urls[LIMITS.inputFilesMax] as InputUrl;
-      const msg = `The input names ${urls.length} files, more than the ${LIMITS.inputFilesMax} that are fetched.`;
-      throw fault("file_download_error", loc, msg);
-    }
-    const folder = await mkdtemp(join(root, "input-"));
+    assertCount(urls);
+    const folder = await mkdtemp(join(dependencies.folder, "input-"));
     const remove = () => rm(folder, { recursive: true, force: true });
-    const files: InputFile[] = [];
-    const completed = structuredClone(input);
-    let bytesLeft = bytesMaxTogether;
-    // An engine's slot is held meanwhile: their time is one, and the first that cannot be had ends it for the
-    // others.
-    const late = AbortSignal.timeout(withinMs);
-    const failed = new AbortController();
-    const wanted = AbortSignal.any([signal, late, failed.signal]);
-
-    const fetchOne = async (index: number, { url, loc }: InputUrl): Promise<void> => {
-      const bytesMax = Math.min(LIMITS.inputFileBytesMax, bytesLeft);
-      const count = (bytes: number): void => {
-        bytesLeft -= bytes;
-        if (bytesLeft < 0) throw new TemperaError("file_too_large");
-      };
-      try {
-        wanted.throwIfAborted();
-        const file = await save(
-          await open(url, ownerId, bytesMax, wanted),
-          join(folder, String(index)),
-          count,
-          wanted,
-        );
-        files[index] = file;
-        replace(completed, loc, attachment(index));
-      } catch (error) {
-        signal.throwIfAborted();
-        failed.signal.throwIfAborted();
-        if (late.aborted)
-          throw fault(
-            "file_download_error",
-            loc,
-            `The files of the input did not all come within ${withinMs / 1000} s.`,
-          );
-        if (
-          !isTemperaError(error) ||
-          (error.code !== "file_download_error" && error.code !== "file_too_large")
-        )
-          throw error;
-        if (error.code === "file_download_error") throw fault(error.code, loc, error.message);
-        const together = bytesLeft < 0 || bytesMax < LIMITS.inputFileBytesMax;
-        const max_size = together ? bytesMaxTogether : bytesMax;
-        const what = together ? "The files of the input are together" : "The file is";
-        throw fault(error.code, loc, `${what} larger than ${max_size.toLocaleString("en-US")} bytes.`, {
-          max_size,
-        });
-      }
-    };
-    const queue = urls.entries();
-    const fetchSome = async (): Promise<void> => {
-      for (const [index, url] of queue) await fetchOne(index, url);
-    };
-    const fetching = Array.from({ length: LIMITS.inputFilesAtOnce }, fetchSome);
+    const downloads = new InputDownloads(dependencies, { input, ownerId, folder, signal });
     try {
-      await Promise.all(fetching);
-      return { input: completed, files, [Symbol.asyncDispose]: remove };
+      await downloads.fetchAll(urls);
+      return { input: downloads.input, files: downloads.files, [Symbol.asyncDispose]: remove };
     } catch (error) {
-      failed.abort(error);
-      await Promise.allSettled(fetching);
       await remove();
       throw error;
     }
   };
-};
+}
 
-const fault = (
+function assertCount(urls: InputUrl[]): void {
+  const excess = urls[LIMITS.inputFilesMax];
+  if (!excess) return;
+  const message = `The input names ${urls.length} files, more than the ${LIMITS.inputFilesMax} that are fetched.`;
+  throw fileError("file_download_error", excess.loc, message);
+}
+
+/**
+ * The downloads of one input. They share a time limit and a size limit, since the attempt holds an engine slot
+ * meanwhile, and the first failure aborts the others.
+ */
+class InputDownloads {
+  readonly input: JsonObject;
+  readonly files: InputFile[] = [];
+  readonly #dependencies: FetchInputDependencies;
+  readonly #ownerId: string;
+  readonly #folder: string;
+  readonly #withinMs: number;
+  readonly #bytesMax: number;
+  #bytesLeft: number;
+  /** The attempt's own signal. */
+  readonly #attempt: AbortSignal;
+  readonly #timeout: AbortSignal;
+  readonly #failed = new AbortController();
+  readonly #signal: AbortSignal;
+
+  constructor(
+    dependencies: FetchInputDependencies,
+    {
+      input,
+      ownerId,
+      folder,
+      signal,
+    }: { input: JsonObject; ownerId: string; folder: string; signal: AbortSignal },
+  ) {
+    this.input = structuredClone(input);
+    this.#dependencies = dependencies;
+    this.#ownerId = ownerId;
+    this.#folder = folder;
+    this.#withinMs = dependencies.withinMs ?? LIMITS.inputFilesMs;
+    this.#bytesMax = dependencies.bytesMax ?? LIMITS.inputFilesBytesMax;
+    this.#bytesLeft = this.#bytesMax;
+    this.#attempt = signal;
+    this.#timeout = AbortSignal.timeout(this.#withinMs);
+    this.#signal = AbortSignal.any([signal, this.#timeout, this.#failed.signal]);
+  }
+
+  /** Downloads the files, several at a time. Rejects when all downloads have ended. */
+  async fetchAll(urls: InputUrl[]): Promise<void> {
+    const queue = urls.entries();
+    const fetchNext = async (): Promise<void> => {
+      for (const [index, url] of queue) await this.#fetch(index, url);
+    };
+    const workers = Array.from({ length: LIMITS.inputFilesAtOnce }, fetchNext);
+    try {
+      await Promise.all(workers);
+    } catch (error) {
+      this.#failed.abort(error);
+      await Promise.allSettled(workers);
+      throw error;
+    }
+  }
+
+  async #fetch(index: number, { url, loc }: InputUrl): Promise<void> {
+    const bytesMax = Math.min(LIMITS.inputFileBytesMax, this.#bytesLeft);
+    try {
+      this.#signal.throwIfAborted();
+      const download = await this.#open(url, bytesMax);
+      this.files[index] = await save(download, join(this.#folder, String(index)), {
+        count: (bytes) => this.#count(bytes),
+        signal: this.#signal,
+      });
+      replaceAt(this.input, loc, attachment(index));
+    } catch (error) {
+      throw this.#errorOf(error, loc, bytesMax);
+    }
+  }
+
+  async #open(url: string, bytesMax: number): Promise<Download> {
+    if (/^data:/i.test(url)) return decodeDataUri(url, bytesMax);
+    if (!/^https?:/i.test(url))
+      throw new TemperaError("file_download_error", "The address is no http, https or data URL.");
+    const { http, objects, resolveFileUrl } = this.#dependencies;
+    const key = await resolveFileUrl(url, this.#ownerId);
+    const object = key === undefined ? undefined : await objects.get(key);
+    if (!object) return http.download(url, { bytesMax, timeoutMs: this.#withinMs, signal: this.#signal });
+    if (object.info.bytes > bytesMax) {
+      object.body.destroy();
+      throw new TemperaError("file_too_large");
+    }
+    return { contentType: object.info.contentType, body: object.body };
+  }
+
+  #count(bytes: number): void {
+    this.#bytesLeft -= bytes;
+    if (this.#bytesLeft < 0) throw new TemperaError("file_too_large");
+  }
+
+  /** Returns the error of a download for the caller, with the field that names the file. */
+  #errorOf(error: unknown, loc: InputUrl["loc"], bytesMax: number): unknown {
+    if (this.#attempt.aborted) return this.#attempt.reason;
+    if (this.#failed.signal.aborted) return this.#failed.signal.reason;
+    if (this.#timeout.aborted) {
+      const message = `The files of the input did not all arrive within ${this.#withinMs / 1000} s.`;
+      return fileError("file_download_error", loc, message);
+    }
+    if (!isTemperaError(error)) return error;
+    if (error.code === "file_download_error") return fileError(error.code, loc, error.message);
+    if (error.code !== "file_too_large") return error;
+    const together = this.#bytesLeft < 0 || bytesMax < LIMITS.inputFileBytesMax;
+    const max_size = together ? this.#bytesMax : bytesMax;
+    const subject = together ? "The files of the input are together" : "The file is";
+    const message = `${subject} larger than ${max_size.toLocaleString("en-US")} bytes.`;
+    return fileError("file_too_large", loc, message, { max_size });
+  }
+}
+
+function fileError(
   code: "file_download_error" | "file_too_large",
   loc: (string | number)[],
   msg: string,
   ctx?: Record<string, unknown>,
-): TemperaError =>
-  new TemperaError(code, msg, { faults: [{ loc: ["body", ...loc], msg, type: code, ...(ctx && { ctx }) }] });
+): TemperaError {
+  const fault = { loc: ["body", ...loc], msg, type: code, ...(ctx && { ctx }) };
+  return new TemperaError(code, msg, { faults: [fault] });
+}
 
+/** Writes a download to a file. `count` sees the size of each chunk and may throw. */
 async function save(
   { contentType, body }: Download,
   path: string,
-  count: (bytes: number) => void,
-  signal: AbortSignal,
+  { count, signal }: { count: (bytes: number) => void; signal: AbortSignal },
 ): Promise<InputFile> {
   const hash = createHash("sha256");
   let bytes = 0;
@@ -171,50 +210,9 @@ async function save(
   return { path, contentType, bytes, sha256: hash.digest("hex") };
 }
 
-/**
- * `data:[<type>][;base64],<data>` (RFC 2397). It is in memory already, within the limit of a request body.
- */
-function dataUri(url: string, bytesMax: number): Download {
-  const comma = url.indexOf(",");
-  const head = url.slice("data:".length, comma);
-  if (comma < 0 || head.length > 200)
-    throw new TemperaError("file_download_error", "The data URI has no comma between its type and its data.");
-  const base64 = /;base64$/i.test(head);
-  const data = url.slice(comma + 1);
-  const bytes = base64 ? fromBase64(data) : fromPercent(data);
-  if (bytes.length > bytesMax) throw new TemperaError("file_too_large");
-  const contentType = head.replace(/;base64$/i, "") || "text/plain;charset=US-ASCII";
-  return { contentType, body: Readable.from([bytes], { objectMode: false }) };
-}
-
-function fromBase64(data: string): Buffer {
-  const text = data.includes("%") ? fromPercent(data).toString("latin1") : data;
-  if (!/^[A-Za-z0-9+/_-]*={0,2}$/.test(text))
-    throw new TemperaError("file_download_error", "The data URI is not base64.");
-  return Buffer.from(text, "base64");
-}
-
-/** Each `%XX` is one octet, whatever it is part of; other characters are their UTF-8. */
-function fromPercent(data: string): Buffer {
-  if (/%(?![0-9a-f]{2})/i.test(data)) {
-    throw new TemperaError(
-      "file_download_error",
-      "The data URI has a % that is not followed by two hexadecimal digits.",
-    );
-  }
-  const text = Buffer.from(data);
-  let end = 0;
-  for (let at = 0; at < text.length; at++) {
-    const byte = text[at] as number;
-    text[end++] = byte === 0x25 ? 16 * hexDigit(text[++at] as number) + hexDigit(text[++at] as number) : byte;
-  }
-  return text.subarray(0, end);
-}
-
-const hexDigit = (code: number): number => (code <= 0x39 ? code - 0x30 : (code | 0x20) - 0x57);
-
-function replace(input: JsonObject, loc: (string | number)[], value: string): void {
-  let at: Json = input;
-  for (const step of loc.slice(0, -1)) at = (at as JsonObject)[step] as Json;
-  (at as JsonObject)[loc.at(-1) as string | number] = value;
+/** Sets the value at a location of the input. */
+function replaceAt(input: JsonObject, loc: (string | number)[], value: string): void {
+  let parent: Json = input;
+  for (const step of loc.slice(0, -1)) parent = (parent as JsonObject)[step] as Json;
+  (parent as JsonObject)[loc.at(-1) as string | number] = value;
 }

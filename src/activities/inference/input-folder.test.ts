@@ -19,7 +19,7 @@ async function deadPid(): Promise<number> {
   return child.pid ?? 0;
 }
 
-it("removes what a killed worker of this host left, and nothing of anybody else's", async () => {
+it("removes the folders of killed workers of this host and no others", async () => {
   const dead = await deadPid();
   const left = `tempera-inputs-gpu_1-${dead}-abc123`;
   const kept = [

@@ -3,31 +3,30 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 
 /**
- * `tempera-inputs-<host>-<process id>-<random>`: the host, since machines may share a folder and not their
- * process ids.
+ * The prefix of `tempera-inputs-<host>-<process id>-<random>`. It contains the host, since machines may share
+ * a folder but not their process ids.
  */
-const prefixOf = (host: string): string => `tempera-inputs-${host.replace(/[^A-Za-z0-9.]/g, "_")}-`;
+function prefixOf(host: string): string {
+  return `tempera-inputs-${host.replace(/[^A-Za-z0-9.]/g, "_")}-`;
+}
 
-/**
- * A folder for input files that is removed with its process: at its end, or when it was killed, by the next
- * one.
- */
+/** A folder for input files. It is removed at the end of its process or, if that was killed, by the next one. */
 export interface InputFolder extends AsyncDisposable {
   path: string;
 }
 
 /**
- * Makes the folder that a GPU worker puts its input files into, and removes those of workers of this host
- * that are no more.
+ * Creates the folder for the input files of a GPU worker, and removes the folders of workers of this host
+ * that have died.
  *
- * @param parent the system's folder for temporary files
+ * @param parent the folder of the system for temporary files
  */
 export async function openInputFolder(parent: string, host = hostname()): Promise<InputFolder> {
   const prefix = prefixOf(host);
   for (const name of await readdir(parent)) {
     const pid = name.startsWith(prefix) ? /^(\d+)-[^-]*$/.exec(name.slice(prefix.length))?.[1] : undefined;
     const path = join(parent, name);
-    if (pid !== undefined && !(await isUsed(Number(pid), path)))
+    if (pid !== undefined && !(await isInUse(Number(pid), path)))
       await rm(path, { recursive: true, force: true });
   }
   const path = await mkdtemp(join(parent, `${prefix}${process.pid}-`));
@@ -35,19 +34,19 @@ export async function openInputFolder(parent: string, host = hostname()): Promis
 }
 
 /**
- * Whether its process lives. A container's has the same id each time: what was last used before this one
- * began is not its own.
+ * Checks whether the folder's process is alive. A process in a container has the same id after each restart:
+ * a folder that was last used before this process started belongs to an earlier one.
  */
-async function isUsed(pid: number, path: string): Promise<boolean> {
+async function isInUse(pid: number, path: string): Promise<boolean> {
   if (pid === process.pid) {
-    const made = await stat(path).catch(() => undefined);
-    return made !== undefined && made.mtimeMs >= Date.now() - process.uptime() * 1000;
+    const found = await stat(path).catch(() => undefined);
+    return found !== undefined && found.mtimeMs >= Date.now() - process.uptime() * 1000;
   }
   try {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    // Another user's process lives too.
+    // EPERM: the process of another user is alive too.
     return (error as NodeJS.ErrnoException).code !== "ESRCH";
   }
 }

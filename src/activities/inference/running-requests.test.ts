@@ -15,7 +15,7 @@ function createAnnouncer() {
 }
 
 describe("running requests", () => {
-  it("hear their own cancel and nobody else's", async () => {
+  it("receive their own cancel and no other", async () => {
     const announcer = createAnnouncer();
     const running = await createRunningRequests(announcer);
     const [a, b] = [running.track("a"), running.track("b")];
@@ -26,7 +26,7 @@ describe("running requests", () => {
     expect(b.signal.aborted).toBe(false);
   });
 
-  it("hear nothing once they have ended", async () => {
+  it("receive nothing after they have ended", async () => {
     const announcer = createAnnouncer();
     const running = await createRunningRequests(announcer);
     const ended = running.track("a");
@@ -35,7 +35,7 @@ describe("running requests", () => {
     expect(ended.signal.aborted).toBe(false);
   });
 
-  it("keep the next attempt's ear when the last one's end comes late", async () => {
+  it("keep the subscription of the next attempt when the last one ends late", async () => {
     const announcer = createAnnouncer();
     const running = await createRunningRequests(announcer);
     const first = running.track("a");
@@ -45,7 +45,7 @@ describe("running requests", () => {
     expect(second.signal.aborted).toBe(true);
   });
 
-  it("listen once for the whole process, until they are disposed", async () => {
+  it("subscribe once for the whole process, until they are disposed", async () => {
     const announcer = createAnnouncer();
     const running = await createRunningRequests(announcer);
     for (const id of ["a", "b", "c"]) running.track(id);

@@ -1,12 +1,9 @@
 import { errorInfo, isTemperaError } from "../../core/errors/tempera-error.ts";
+import type { ListedObject, ObjectStore } from "../../core/files/object-store.ts";
+import { TRANSIENT_FOLDER } from "../../core/files/stored-value.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
-import type { EventLog } from "../../core/requests/event-log.ts";
-import type { Jobs } from "../../core/requests/jobs.ts";
 import type { Log } from "../../core/operations/log.ts";
-import type { LogSearch } from "../../core/requests/log-search.ts";
-import type { ListedObject, ObjectStore } from "../../core/files/object-store.ts";
-import type { RetentionStore, RetiredRequest } from "../../core/operations/retention-store.ts";
 import {
   cutoff,
   type DeletedKind,
@@ -14,9 +11,12 @@ import {
   type RetentionTimes,
   timesOf,
 } from "../../core/operations/retention.ts";
-import { TRANSIENT_FOLDER } from "../../core/files/stored-value.ts";
+import type { PurgedRequest, RetentionStore } from "../../core/operations/retention-store.ts";
+import type { EventLog } from "../../core/requests/event-log.ts";
+import type { Jobs } from "../../core/requests/jobs.ts";
+import type { LogSearch } from "../../core/requests/log-search.ts";
 
-export interface RetireDependencies {
+export interface PurgeDependencies {
   retention: RetentionStore;
   objects: Pick<ObjectStore, "list" | "delete" | "head">;
   /** What is deleted from a record is forgotten here too. */
@@ -24,14 +24,14 @@ export interface RetireDependencies {
   /** And here, where the outcome of a small request lies in its workflow's history. */
   jobs: Pick<Jobs, "describe" | "forget">;
   /** And where log lines are searched, when that is not the record itself. */
-  logSearch: Pick<LogSearch, "forget">;
+  logSearch: Pick<LogSearch, "remove">;
   files: { remove(fileIds: string[]): Promise<void> };
   policy: RetentionPolicy;
   clock: Clock;
   log: Log;
 }
 
-export interface Batch {
+export interface PurgedBatch {
   deleted: number;
   /** Where the next batch goes on. */
   after?: string | undefined;
@@ -42,7 +42,7 @@ export interface Batch {
 /** Owners looked at in one batch, when most have nothing to delete. */
 const OWNERS = 50;
 
-type Retire = (deps: RetireDependencies, after: string | undefined, limit: number) => Promise<Batch>;
+type Retire = (deps: PurgeDependencies, after: string | undefined, limit: number) => Promise<PurgedBatch>;
 
 /**
  * How each kind is deleted. Bytes go before the record that names them: a sweep that dies in between finds
@@ -54,7 +54,7 @@ const RETIRE: Record<Exclude<DeletedKind, "file">, Retire> = {
     if (ended.length === 0) return 0;
     await deleteBytes(deps, ended);
     await forget(deps, ended);
-    await deps.logSearch.forget(ended.map(({ requestId }) => requestId));
+    await deps.logSearch.remove(ended.map(({ requestId }) => requestId));
     await deps.retention.deleteRequests(ended.map(({ requestId }) => requestId));
     return ended.length;
   }),
@@ -76,7 +76,7 @@ const RETIRE: Record<Exclude<DeletedKind, "file">, Retire> = {
     if (ended.length === 0) return 0;
     // First where they are found: a sweep that dies in between, or a search that is away, finds the record
     // again.
-    await logSearch.forget(ended);
+    await logSearch.remove(ended);
     await retention.deleteLogs(ended);
     return ended.length;
   }),
@@ -171,17 +171,17 @@ const RETIRE: Record<Exclude<DeletedKind, "file">, Retire> = {
 };
 
 /** Deletes the next batch of a kind: at most `limit` of it. */
-export const retireBatch = (
-  deps: RetireDependencies,
+export const purgeBatch = (
+  deps: PurgeDependencies,
   kind: DeletedKind,
   after: string | undefined,
   limit: number,
-): Promise<Batch> => RETIRE[kind as Exclude<DeletedKind, "file">](deps, after, limit);
+): Promise<PurgedBatch> => RETIRE[kind as Exclude<DeletedKind, "file">](deps, after, limit);
 
 /** What each owner has a time for. `after` is the owner before the one whose turn it is. */
 function ofOwners(
   time: keyof RetentionTimes,
-  retire: (deps: RetireDependencies, ownerId: string, beforeMs: number, limit: number) => Promise<number>,
+  retire: (deps: PurgeDependencies, ownerId: string, beforeMs: number, limit: number) => Promise<number>,
 ): Retire {
   return async (deps, after, limit) => {
     const { retention, policy, clock } = deps;
@@ -206,8 +206,8 @@ function ofOwners(
 function ofObjects(
   kind: DeletedKind,
   folder: string,
-  ageMs: (deps: RetireDependencies) => number | null,
-  select: (deps: RetireDependencies, objects: ListedObject[]) => Promise<ListedObject[]>,
+  ageMs: (deps: PurgeDependencies) => number | null,
+  select: (deps: PurgeDependencies, objects: ListedObject[]) => Promise<ListedObject[]>,
 ): Retire {
   return async (deps, after, limit) => {
     const { objects, retention, clock } = deps;
@@ -243,7 +243,7 @@ const requestOf = ({ key }: { key: string }): string[] => UUID.exec(key)?.slice(
  * Of the requests that these objects are named after, those that have ended, or that nobody knows any more.
  */
 async function endedOf(
-  { retention, jobs }: RetireDependencies,
+  { retention, jobs }: PurgeDependencies,
   objects: ListedObject[],
 ): Promise<Set<string>> {
   const ids = [...new Set(objects.flatMap(requestOf))];
@@ -257,7 +257,7 @@ async function endedOf(
   return ended;
 }
 
-async function deleteBytes({ objects }: RetireDependencies, requests: RetiredRequest[]): Promise<void> {
+async function deleteBytes({ objects }: PurgeDependencies, requests: PurgedRequest[]): Promise<void> {
   for (const key of new Set(requests.flatMap(({ refs }) => refs))) await objects.delete(key);
 }
 
@@ -266,8 +266,8 @@ async function deleteBytes({ objects }: RetireDependencies, requests: RetiredReq
  * each of them.
  */
 async function forget(
-  { events, jobs, clock, log }: RetireDependencies,
-  requests: RetiredRequest[],
+  { events, jobs, clock, log }: PurgeDependencies,
+  requests: PurgedRequest[],
 ): Promise<void> {
   const sinceMs = clock.nowMs() - LIMITS.retentionEchoMs;
   for (const request of requests) {

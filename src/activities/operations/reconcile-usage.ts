@@ -1,10 +1,10 @@
 import { Context } from "@temporalio/activity";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
+import type { UsageCheck, UsageLedger } from "../../core/owners/usage-ledger.ts";
 import type { ClosedJobs } from "../../core/requests/closed-jobs.ts";
 import type { Jobs } from "../../core/requests/jobs.ts";
 import type { RequestStore } from "../../core/requests/request-store.ts";
-import type { UsageCheck, UsageLedger } from "../../core/owners/usage-ledger.ts";
 
 export interface ReconcileUsageDependencies {
   ledger: UsageLedger;
@@ -41,8 +41,8 @@ export const createReconcileUsage = ({
   }): Promise<UsageCheck> {
     const context = Context.current();
     const differences: UsageCheck["differences"] = [];
-    const differs = (requestId: string, says: string): void => {
-      if (differences.length < LIMITS.usageDifferencesMax) differences.push({ requestId, says });
+    const differs = (requestId: string, description: string): void => {
+      if (differences.length < LIMITS.usageDifferencesMax) differences.push({ requestId, description });
     };
     let workflows = 0;
     let written = 0;

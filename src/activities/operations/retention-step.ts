@@ -1,15 +1,14 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { Context } from "@temporalio/activity";
 import { LIMITS } from "../../core/limits.ts";
-import { steadyClock } from "../../core/operations/clock.ts";
+import { conservativeClock, steadyClock } from "../../core/operations/clock.ts";
 import {
   KINDS_OF,
   RETENTION_PACE,
   type RetentionPace,
   type RetentionProgress,
 } from "../../core/operations/retention.ts";
-import { earlierClock } from "../../core/operations/conservative-clock.ts";
-import { type RetireDependencies, retireBatch } from "./purge.ts";
+import { type PurgeDependencies, purgeBatch } from "./purge.ts";
 
 /** How often it says that it is there: several times within the heartbeat that its workflow expects. */
 const BEAT_MS = 5_000;
@@ -26,13 +25,13 @@ export const createRetentionStep = ({
   stepMs = LIMITS.retentionStepMs,
   beatMs = BEAT_MS,
   ...deps
-}: RetireDependencies & { pace?: RetentionPace; stepMs?: number; beatMs?: number }) =>
+}: PurgeDependencies & { pace?: RetentionPace; stepMs?: number; beatMs?: number }) =>
   async function retentionStep(given: RetentionProgress): Promise<RetentionProgress> {
     const context = Context.current();
     const { cancellationSignal: signal } = context;
     const before = context.info.heartbeatDetails as RetentionProgress | undefined;
     let progress = before?.sweep === given.sweep ? before : given;
-    const timed = { ...deps, clock: await earlierClock(deps.clock, deps.retention, steadyClock) };
+    const timed = { ...deps, clock: await conservativeClock(deps.clock, deps.retention, steadyClock) };
     // A batch of a slow object store takes longer than a heartbeat may: it would be begun again and again.
     const beating = setInterval(() => context.heartbeat(progress), beatMs);
     try {
@@ -43,7 +42,7 @@ export const createRetentionStep = ({
         const kind = kinds[progress.kind];
         if (kind === undefined) return { ...progress, done: true };
         const startedAtMs = performance.now();
-        const { deleted, after, through } = await retireBatch(timed, kind, progress.after, pace.batch);
+        const { deleted, after, through } = await purgeBatch(timed, kind, progress.after, pace.batch);
         const { after: _, ...rest } = progress;
         progress = {
           ...rest,

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { JobSpec } from "../../core/requests/job.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import type { ModelVersion } from "../../core/models/model.ts";
+import type { JobSpec } from "../../core/requests/job.ts";
 import { createInputCheck, type InputCheck } from "../../registry/input-check.ts";
 
 /**

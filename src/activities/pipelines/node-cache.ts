@@ -1,152 +1,196 @@
-import type { JobSpec } from "../../core/requests/job.ts";
-import type { JsonObject, Stored } from "../../core/json/json.ts";
+import { sleep } from "../../core/concurrency/sleep.ts";
 import { expiryOf } from "../../core/files/lifecycle.ts";
+import type { ObjectStore } from "../../core/files/object-store.ts";
+import type { JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { ModelVersion } from "../../core/models/model.ts";
-import { nodeKey } from "../../core/pipelines/node-key.ts";
-import { pause } from "../../core/concurrency/sleep.ts";
 import type { Clock } from "../../core/operations/clock.ts";
-import type { NodeClaim, NodeResult, NodeResults, Taken } from "../../core/pipelines/node-result-store.ts";
-import type { ObjectStore } from "../../core/files/object-store.ts";
+import { nodeKey } from "../../core/pipelines/node-key.ts";
+import type {
+  NodeClaim,
+  NodeResult,
+  NodeResultLookup,
+  NodeResultStore,
+} from "../../core/pipelines/node-result-store.ts";
+import type { JobSpec } from "../../core/requests/job.ts";
+import type { ResolveFileUrl } from "../inference/file-url-resolver.ts";
 import type { FetchedInput } from "../inference/input-files.ts";
 
-/**
- * A node before its run: an earlier result that stands for its own and the request that made it, or its turn
- * to make one.
- */
-export type NodeTurn = { output: Stored<JsonObject>; madeBy: string } | NodeMaking;
+/** The result of a lookup: an earlier result, or the claim to make one. */
+export type CacheLookup = CachedResult | ResultClaim;
 
-/** The turn of a node to make a result. It must end with either. */
-export interface NodeMaking {
-  /** The run gave this, and these files with it. Others may have it from now on. */
-  made(output: Stored<JsonObject>, files: string[]): Promise<void>;
-  /** The run gave nothing. Who waited for it makes it now. */
-  gaveUp(): Promise<void>;
+/** An earlier result, and the request that made it. */
+export interface CachedResult {
+  output: Stored<JsonObject>;
+  madeBy: string;
 }
 
-const NOT_KEPT: NodeMaking = { made: async () => {}, gaveUp: async () => {} };
-
-export interface NodeCache extends AsyncDisposable {
-  /**
-   * Looks for an earlier result of the same owner, model version and input. While another request is making
-   * that very result, waits for it (single flight), and takes its place when it fails or falls silent.
-   * Rejects with the signal's reason.
-   *
-   * A store that is away costs the reuse and nothing else: the node runs.
-   */
-  open(job: JobSpec, fetched: Pick<FetchedInput, "input" | "files">, signal: AbortSignal): Promise<NodeTurn>;
+/** The claim of a node to make a result. It must end with one of the two calls. */
+export interface ResultClaim {
+  /** Stores the output and the addresses of its files. From now on other nodes may reuse it. */
+  store(output: Stored<JsonObject>, files: string[]): Promise<void>;
+  /** Gives up. A node that waited for the result makes it now. */
+  release(): Promise<void>;
 }
+
+/** The claim of a node whose result is not cached. */
+const UNCACHED: ResultClaim = { store: async () => {}, release: async () => {} };
 
 export interface NodeCacheDependencies {
-  results: NodeResults;
+  results: NodeResultStore;
   objects: Pick<ObjectStore, "head">;
-  /** The key of an object of our own that an address names and that this owner may read. */
-  ownKey: (url: string, ownerId: string) => Promise<string | undefined>;
+  resolveFileUrl: ResolveFileUrl;
   findModel: (endpoint: string, version: string) => Pick<ModelVersion, "engine" | "runner"> | undefined;
   clock: Clock;
-  /** How long a result is reused at most; it ends sooner with its files. 0: not at all. */
+  /** How long a result may be reused; it ends earlier with the lifetime of its files. 0: never. */
   keepMs: number;
   warn: (message: string) => void;
-  /** Silence after which a claim may be taken over. */
+  /** A claim that was not renewed for this long may be taken over. */
   leaseMs?: number;
 }
 
-/**
- * The results of nodes, as the activity that runs one sees them. Listens once, for the whole process, to
- * claims that end.
- */
-export async function createNodeCache(parts: NodeCacheDependencies): Promise<NodeCache> {
-  const { results, clock, keepMs, warn, leaseMs = LIMITS.nodeClaimMs } = parts;
-  const waiting = new Map<string, Set<() => void>>();
-  const stop = await results.onSettled((key) => {
-    for (const wake of waiting.get(key) ?? []) wake();
-  });
-
-  /** Listens for the end of a key's claim from now on. */
-  const listen = (key: string): { ended: AbortSignal } & Disposable => {
-    const woken = new AbortController();
-    const wake = (): void => woken.abort();
-    const wakes = waiting.get(key) ?? new Set();
-    waiting.set(key, wakes.add(wake));
-    return {
-      ended: woken.signal,
-      [Symbol.dispose]: () => {
-        wakes.delete(wake);
-        if (wakes.size === 0 && waiting.get(key) === wakes) waiting.delete(key);
-      },
-    };
-  };
-
-  const taken = async (claim: NodeClaim, signal: AbortSignal): Promise<Exclude<Taken, { state: "busy" }>> => {
-    for (;;) {
-      signal.throwIfAborted();
-      // Before the look, so that no end is missed between the two.
-      using claimed = listen(claim.key);
-      const found = await results.take(claim, leaseMs);
-      if (found.state === "claimed") return found;
-      if (found.state === "busy")
-        await pause(LIMITS.nodeClaimLookMs, AbortSignal.any([signal, claimed.ended]));
-      else if (await stillThere(parts, found.result, claim.ownerId)) return found;
-      else await results.forget(claim.key, found.result.requestId);
-    }
-  };
-
-  return {
-    async open(job, { input, files }, signal) {
-      if (keepMs === 0) return NOT_KEPT;
-      const model = parts.findModel(job.endpoint, job.version);
-      const runner = model ? `${model.engine}/${model.runner}` : "";
-      const claim: NodeClaim = {
-        key: nodeKey({ ...job, runner, input, files }),
-        ownerId: job.ownerId,
-        endpoint: job.endpoint,
-        version: job.version,
-        requestId: job.requestId,
-      };
-      const unused = (error: unknown): void =>
-        warn(`the result of this node is not reused or kept: ${String(error)}`);
-      let found: Exclude<Taken, { state: "busy" }>;
-      try {
-        found = await taken(claim, signal);
-      } catch (error) {
-        signal.throwIfAborted();
-        unused(error);
-        return NOT_KEPT;
-      }
-      if (found.state === "made") return { output: found.result.output, madeBy: found.result.requestId };
-      const startedAtMs = clock.nowMs();
-      const holding = setInterval(() => results.hold(claim, leaseMs).catch(unused), leaseMs / 3);
-      return {
-        async made(output, files) {
-          clearInterval(holding);
-          // A file's time began at the earliest when this attempt did.
-          const expiresAtMs = Math.min(
-            startedAtMs + keepMs,
-            expiryOf(job.lifecycle ?? {}, startedAtMs) ?? Number.POSITIVE_INFINITY,
-          );
-          await results.keep(claim, { requestId: job.requestId, output, files }, expiresAtMs).catch(unused);
-        },
-        async gaveUp() {
-          clearInterval(holding);
-          await results.release(claim).catch(unused);
-        },
-      };
-    },
-    [Symbol.asyncDispose]: stop,
-  };
+/** Creates the cache and its one subscription to the claims that end in other processes. */
+export async function createNodeCache(dependencies: NodeCacheDependencies): Promise<NodeCache> {
+  const ended = new EndedClaims();
+  const unsubscribe = await dependencies.results.onSettled((key) => ended.announce(key));
+  return new NodeCache(dependencies, ended, unsubscribe);
 }
 
 /**
- * Whether everything that a result names can still be had by its owner: its files, and itself when it lies in
- * the object store.
+ * The results of pipeline nodes, as the inference activity uses them: single flight over all workers. An
+ * unavailable store costs only the reuse: the node runs then.
  */
-async function stillThere(
-  { objects, ownKey }: Pick<NodeCacheDependencies, "objects" | "ownKey">,
-  { output, files }: NodeResult,
-  ownerId: string,
-): Promise<boolean> {
-  const keys = await Promise.all(files.map((url) => ownKey(url, ownerId)));
-  const all = [...keys, ...("ref" in output ? [output.ref] : [])];
-  const heads = await Promise.all(all.map((key) => (key === undefined ? undefined : objects.head(key))));
-  return heads.every((head) => head !== undefined);
+export class NodeCache implements AsyncDisposable {
+  readonly #dependencies: NodeCacheDependencies;
+  readonly #leaseMs: number;
+  readonly #ended: EndedClaims;
+  readonly #unsubscribe: () => Promise<void>;
+
+  constructor(dependencies: NodeCacheDependencies, ended: EndedClaims, unsubscribe: () => Promise<void>) {
+    this.#dependencies = dependencies;
+    this.#leaseMs = dependencies.leaseMs ?? LIMITS.nodeClaimMs;
+    this.#ended = ended;
+    this.#unsubscribe = unsubscribe;
+  }
+
+  /**
+   * Looks for an earlier result of the same owner, model version and input. While another request is making
+   * that result, waits for it, and takes its claim over when it fails or stops renewing. Rejects with the
+   * signal's reason.
+   */
+  async lookUp(
+    job: JobSpec,
+    fetched: Pick<FetchedInput, "input" | "files">,
+    signal: AbortSignal,
+  ): Promise<CacheLookup> {
+    if (this.#dependencies.keepMs === 0) return UNCACHED;
+    const claim = this.#claimOf(job, fetched);
+    try {
+      const found = await this.#findOrClaim(claim, signal);
+      if (found.state === "made") return { output: found.result.output, madeBy: found.result.requestId };
+    } catch (error) {
+      signal.throwIfAborted();
+      this.#warn(error);
+      return UNCACHED;
+    }
+    return this.#hold(claim, job);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#unsubscribe();
+  }
+
+  #claimOf(job: JobSpec, { input, files }: Pick<FetchedInput, "input" | "files">): NodeClaim {
+    const { ownerId, endpoint, version, requestId } = job;
+    const model = this.#dependencies.findModel(endpoint, version);
+    const runner = model ? `${model.engine}/${model.runner}` : "";
+    return { key: nodeKey({ ...job, runner, input, files }), ownerId, endpoint, version, requestId };
+  }
+
+  /** Waits until there is a usable result, or the claim is this request's own. */
+  async #findOrClaim(
+    claim: NodeClaim,
+    signal: AbortSignal,
+  ): Promise<Exclude<NodeResultLookup, { state: "busy" }>> {
+    const { results } = this.#dependencies;
+    for (;;) {
+      signal.throwIfAborted();
+      // Subscribed before the lookup, so that no end of a claim is missed in between.
+      using watch = this.#ended.watch(claim.key);
+      const found = await results.findOrClaim(claim, this.#leaseMs);
+      if (found.state === "claimed") return found;
+      if (found.state === "busy") await pauseUntil(watch.signal, LIMITS.nodeClaimLookMs, signal);
+      else if (await this.#isAvailable(found.result, claim.ownerId)) return found;
+      else await results.forget(claim.key, found.result.requestId);
+    }
+  }
+
+  /** Renews the claim until it ends. */
+  #hold(claim: NodeClaim, job: JobSpec): ResultClaim {
+    const { results, clock, keepMs } = this.#dependencies;
+    const leaseMs = this.#leaseMs;
+    const warn = (error: unknown) => this.#warn(error);
+    const startedAtMs = clock.nowMs();
+    const renewal = setInterval(() => results.renew(claim, leaseMs).catch(warn), leaseMs / 3);
+    return {
+      async store(output, files) {
+        clearInterval(renewal);
+        // The lifetime of a file began when this attempt did, at the earliest.
+        const expiresAtMs = Math.min(
+          startedAtMs + keepMs,
+          expiryOf(job.lifecycle ?? {}, startedAtMs) ?? Number.POSITIVE_INFINITY,
+        );
+        await results.store(claim, { requestId: job.requestId, output, files }, expiresAtMs).catch(warn);
+      },
+      async release() {
+        clearInterval(renewal);
+        await results.release(claim).catch(warn);
+      },
+    };
+  }
+
+  /** Checks that the owner can still read all files of a result, and its output where that is an object. */
+  async #isAvailable({ output, files }: NodeResult, ownerId: string): Promise<boolean> {
+    const { objects, resolveFileUrl } = this.#dependencies;
+    const fileKeys = await Promise.all(files.map((url) => resolveFileUrl(url, ownerId)));
+    const keys = [...fileKeys, ...("ref" in output ? [output.ref] : [])];
+    const heads = await Promise.all(keys.map((key) => (key === undefined ? undefined : objects.head(key))));
+    return heads.every((head) => head !== undefined);
+  }
+
+  #warn(error: unknown): void {
+    this.#dependencies.warn(`the result of this node is neither reused nor cached: ${String(error)}`);
+  }
+}
+
+/** Watchers of claims, by key. */
+class EndedClaims {
+  readonly #watchers = new Map<string, Set<AbortController>>();
+
+  /** Returns a signal that aborts when the claim of this key ends. Dispose of it when it is not needed. */
+  watch(key: string): { signal: AbortSignal } & Disposable {
+    const watcher = new AbortController();
+    const watchers = this.#watchers.get(key) ?? new Set();
+    this.#watchers.set(key, watchers.add(watcher));
+    return {
+      signal: watcher.signal,
+      [Symbol.dispose]: () => {
+        watchers.delete(watcher);
+        if (watchers.size === 0 && this.#watchers.get(key) === watchers) this.#watchers.delete(key);
+      },
+    };
+  }
+
+  announce(key: string): void {
+    for (const watcher of this.#watchers.get(key) ?? []) watcher.abort();
+  }
+}
+
+/** Sleeps until `ended` aborts, at most `ms`. Rejects with the reason of `signal` when that aborts. */
+async function pauseUntil(ended: AbortSignal, ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await sleep(ms, AbortSignal.any([signal, ended]));
+  } catch {
+    signal.throwIfAborted();
+  }
 }

@@ -4,42 +4,42 @@
  * Temporal. All of it is freshness: what is lost with this process is made good by the outcomes' records.
  */
 import { errorInfo } from "../../core/errors/tempera-error.ts";
-import type { NodeChange, RequestEvent } from "../../core/requests/events.ts";
-import type { JobSpec } from "../../core/requests/job.ts";
 import type { JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import type { EventLog } from "../../core/requests/event-log.ts";
 import type { Log } from "../../core/operations/log.ts";
-import type { RequestStore } from "../../core/requests/request-store.ts";
+import type { EventLog } from "../../core/requests/event-log.ts";
+import type { NodeChange, RequestEvent } from "../../core/requests/events.ts";
+import type { JobSpec } from "../../core/requests/job.ts";
 import type { RequestIdentity } from "../../core/requests/request.ts";
+import type { RequestStore } from "../../core/requests/request-store.ts";
 
 /** A node as its pipeline tells of it. */
-export interface NodeNews {
+export interface PipelineNode {
   node: string;
   endpoint: string;
   requestId: string;
 }
 
-export type PipelineNews = {
+export type PipelineEventSink = {
   /** The pipeline's workflow has taken its first step. */
-  began(pipeline: RequestIdentity): void;
+  started(pipeline: RequestIdentity): void;
   /** A node's request was made and waits for a GPU. */
-  submitted(pipeline: RequestIdentity, node: NodeNews, job: JobSpec): void;
+  submitted(pipeline: RequestIdentity, node: PipelineNode, job: JobSpec): void;
   /** A node need not run: this is what it gave in an earlier run. */
-  kept(
+  reused(
     pipeline: RequestIdentity,
-    node: NodeNews,
+    node: PipelineNode,
     output: Stored<JsonObject>,
     nodes: { done: number; of: number },
   ): void;
   /** A node has ended. */
-  ended(pipeline: RequestIdentity, node: NodeNews, change: NodeChange): void;
+  ended(pipeline: RequestIdentity, node: PipelineNode, change: NodeChange): void;
 };
 
 /**
  * The same, to be called with the identity of who writes. Each returns at once; the work goes on behind it.
  */
-export function createPipelineNews({
+export function createPipelineEventSink({
   events,
   requests,
   log,
@@ -49,7 +49,7 @@ export function createPipelineNews({
   requests: Pick<RequestStore, "insert">;
   log: Log;
   identity: string;
-}): PipelineNews & { stop(): void } {
+}): PipelineEventSink & { stop(): void } {
   const rows = new Map<string, NodeJS.Timeout>();
 
   const append = (request: RequestIdentity, event: Exclude<RequestEvent, { type: "done" }>): void => {
@@ -79,7 +79,7 @@ export function createPipelineNews({
   };
 
   return {
-    began(pipeline) {
+    started(pipeline) {
       append(pipeline, { type: "started", attempt: ATTEMPT, worker: identity });
     },
 
@@ -89,7 +89,7 @@ export function createPipelineNews({
       recordLater(job);
     },
 
-    kept(pipeline, node, output, nodes) {
+    reused(pipeline, node, output, nodes) {
       append(pipeline, { type: "node", attempt: ATTEMPT, ...node, change: "submitted" });
       append(pipeline, {
         type: "node",

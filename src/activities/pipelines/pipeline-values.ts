@@ -4,10 +4,10 @@
  */
 import { ApplicationFailure } from "@temporalio/common";
 import { type ErrorInfo, errorInfo, type InputFault, TemperaError } from "../../core/errors/tempera-error.ts";
-import type { Json, JsonObject, Stored } from "../../core/json/json.ts";
-import type { JsonSchema } from "../../core/models/model.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
 import { retrieve, store, storeApart } from "../../core/files/stored-value.ts";
+import type { Json, JsonObject, Stored } from "../../core/json/json.ts";
+import type { JsonSchema } from "../../core/models/model.ts";
 import { createInputCheck } from "../../registry/input-check.ts";
 
 /**

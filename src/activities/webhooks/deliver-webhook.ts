@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { Context } from "@temporalio/activity";
-import { gatewayRequestId } from "../../core/requests/gateway-request-id.ts";
+import type { ObjectStore } from "../../core/files/object-store.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
-import type { DeliveryStore } from "../../core/webhooks/delivery-store.ts";
 import type { GuardedHttp } from "../../core/operations/guarded-http.ts";
-import type { ObjectStore } from "../../core/files/object-store.ts";
+import { gatewayRequestId } from "../../core/requests/gateway-request-id.ts";
+import type { DeliveryStore } from "../../core/webhooks/delivery-store.ts";
 import type { SigningKeys } from "../../core/webhooks/signing-key-store.ts";
 import { type DeliveryAttempt, hostOf, type WebhookDelivery } from "../../core/webhooks/webhook.ts";
 import {
@@ -17,10 +17,10 @@ import {
   webhookHeaders,
   webhookMessage,
 } from "../../fal/webhook.ts";
-import type { HostGate } from "./host-limiter.ts";
+import type { HostLimiter } from "./host-limiter.ts";
 
 export interface DeliverWebhookDependencies {
-  gate: HostGate;
+  hostLimiter: HostLimiter;
   http: Pick<GuardedHttp, "post">;
   signingKeys: Pick<SigningKeys, "sign">;
   deliveries: Pick<DeliveryStore, "record">;
@@ -55,7 +55,7 @@ export type AttemptReport =
  * tries again, and that is no attempt.
  */
 export function createDeliverWebhook({
-  gate,
+  hostLimiter: gate,
   http,
   signingKeys,
   deliveries,
@@ -72,7 +72,7 @@ export function createDeliverWebhook({
     const heartbeat = setInterval(() => context.heartbeat(), LIMITS.webhookHeartbeatMs / 4);
     let leave: (() => void) | undefined;
     try {
-      leave = await gate.enter(hostOf(delivery.url), signal);
+      leave = await gate.acquire(hostOf(delivery.url), signal);
       if (!leave) return { busy: true };
       const body = await bodyOf(delivery, objects);
       const signed = {
@@ -124,9 +124,9 @@ export function createDeliverWebhook({
  * stays in its workflow's history each time. Of this orchestrator; another one may have room when it has
  * none.
  */
-export const createWebhookHostHasRoom = ({ gate }: { gate: HostGate }) =>
+export const createWebhookHostHasCapacity = ({ gate }: { gate: HostLimiter }) =>
   async function webhookHostHasRoom({ url }: { url: string }): Promise<boolean> {
-    return gate.hasRoom(hostOf(url));
+    return gate.hasCapacity(hostOf(url));
   };
 
 export interface AttemptRecord {
@@ -153,8 +153,8 @@ const recordAttempt = (
   });
 
 /** What a receiver's refusal reads like in the record: its status, and the beginning of its words. */
-function refusal({ status, said }: { status: number; said: string }): string {
-  const words = said.toWellFormed().replace(/\s+/g, " ").trim().slice(0, 500);
+function refusal({ status, answer }: { status: number; answer: string }): string {
+  const words = answer.toWellFormed().replace(/\s+/g, " ").trim().slice(0, 500);
   const what =
     status >= 300 && status <= 399 ? `redirected (${status}), which is not followed` : `answered ${status}`;
   return `The receiver ${what}${words === "" ? "." : `: ${words}`}`;

@@ -4,14 +4,14 @@ import { LIMITS } from "../../core/limits.ts";
  * How many attempts go to one host at once. A host that is stuck holds its own few places and no others: who
  * finds its line full is told so, and comes back later.
  */
-export interface HostGate {
+export interface HostLimiter {
   /**
    * Resolves with how to leave, or with `undefined` when the host's line is full or has not moved for
    * `waitMs`.
    */
-  enter(host: string, signal: AbortSignal): Promise<(() => void) | undefined>;
+  acquire(host: string, signal: AbortSignal): Promise<(() => void) | undefined>;
   /** Whether somebody who came now would be let in or into the line. */
-  hasRoom(host: string): boolean;
+  hasCapacity(host: string): boolean;
 }
 
 interface Line {
@@ -20,14 +20,14 @@ interface Line {
 }
 
 /** The gate of one orchestrator's webhooks. */
-export const createWebhookGate = (): HostGate =>
-  createHostGate({
+export const createWebhookHostLimiter = (): HostLimiter =>
+  createHostLimiter({
     inFlightMax: LIMITS.webhookHostInFlightMax,
     waitingMax: LIMITS.webhookHostWaitingMax,
     waitMs: LIMITS.webhookHostWaitMs,
   });
 
-export function createHostGate({
+export function createHostLimiter({
   inFlightMax,
   waitingMax,
   waitMs,
@@ -35,7 +35,7 @@ export function createHostGate({
   inFlightMax: number;
   waitingMax: number;
   waitMs: number;
-}): HostGate {
+}): HostLimiter {
   const lines = new Map<string, Line>();
 
   const leave = (host: string, line: Line) => () => {
@@ -46,11 +46,11 @@ export function createHostGate({
   };
 
   return {
-    hasRoom(host) {
+    hasCapacity(host) {
       const line = lines.get(host);
       return !line || line.inFlight < inFlightMax || line.waiting.length < waitingMax;
     },
-    async enter(host, signal) {
+    async acquire(host, signal) {
       signal.throwIfAborted();
       const line = lines.get(host) ?? { inFlight: 0, waiting: [] };
       lines.set(host, line);
