@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import type { Config } from "../config/settings.ts";
 import { codePipeline } from "../registry/code-pipeline.ts";
+import type { Log } from "../core/operations/log.ts";
 import { loadRegistry, type Registry } from "../registry/registry.ts";
 import { PIPELINES } from "../workflows/pipelines/index.ts";
 
@@ -11,9 +12,10 @@ export const PROJECT = resolve(import.meta.dirname, "../..");
 export const ENCODED_FAILURES = resolve(PROJECT, "src/workflows/encoded-failures.cjs");
 
 /** Reads and checks the configured model packages; throws `RegistryFaults`. */
-export const openRegistry = ({ folders }: Config): Promise<Registry> =>
+export const openRegistry = ({ folders }: Config, log?: Pick<Log, "warn">): Promise<Registry> =>
   loadRegistry({
     modelsFolder: resolve(PROJECT, folders.models),
     schemasFolder: resolve(PROJECT, folders.schemas),
     pipelines: PIPELINES.map(codePipeline),
+    ...(log && { log }),
   });

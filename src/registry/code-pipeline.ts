@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { PipelineVersion } from "../core/pipelines/pipeline.ts";
 
-/** What is known of a pipeline that is written in TypeScript, without its code. */
+/** The description of a pipeline that is written in TypeScript, without its code. */
 interface CodePipeline
   extends Pick<PipelineVersion, "version" | "title" | "description" | "category" | "schemas"> {
   id: string;
@@ -9,8 +9,8 @@ interface CodePipeline
 }
 
 /**
- * The version that a definition of the table makes. Its digest is that of its name: what a version does never
- * changes.
+ * Makes the version of a pipeline from the table of definitions. Its digest covers its name and not its code:
+ * a version's behaviour never changes.
  */
 export function codePipeline({
   id,

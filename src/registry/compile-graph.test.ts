@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { CompiledGraph } from "../core/pipelines/parsed-graph.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import type { JsonSchema } from "../core/models/model.ts";
+import type { CompiledGraph } from "../core/pipelines/parsed-graph.ts";
 import { readContents } from "../fal/workflow-definition.ts";
 import { type Callable, createCompileGraph, type FindCallable } from "./compile-graph.ts";
 
@@ -37,9 +37,9 @@ const compile = (
   { nodes, output = { x: "$input.prompt" }, input = { prompt: { type: "string" } } }: Written,
   by = find,
 ) => {
-  const draft = readContents({ nodes, output, schema: { input } }, []);
-  if ("faults" in draft) throw new Error(JSON.stringify(draft.faults));
-  return compileGraph(draft, by);
+  const parsed = readContents({ nodes, output, schema: { input } }, []);
+  if ("faults" in parsed) throw new Error(JSON.stringify(parsed.faults));
+  return compileGraph(parsed, by);
 };
 const compiled = (written: Written, by = find): CompiledGraph => {
   const made = compile(written, by);
@@ -65,33 +65,33 @@ const image = (input: JsonObject = { prompt: "$input.prompt" }): JsonObject => (
   app: "fal-ai/qwen-image",
   input,
 });
-const film = (input: JsonObject): JsonObject => ({
+const video = (input: JsonObject): JsonObject => ({
   type: "run",
   app: "fal-ai/wan/v2.2-a14b/image-to-video",
   input: { prompt: "x", ...input },
 });
 
 describe("a graph", () => {
-  it("has its nodes in order, each with the calls it waits for: declared, referenced, and those behind a display", () => {
+  it("sorts its nodes, each with the calls it waits for: declared, referenced, or through a display", () => {
     const { graph, calls } = compiled({
       nodes: {
-        last: stub({ payload: { deep: [{ url: "$film.video.url" }] } }, { depends: ["shown"] }),
+        last: stub({ payload: { deep: [{ url: "$video.video.url" }] } }, { depends: ["shown"] }),
         shown: {
           type: "display",
           depends: ["input"],
           fields: { image: "$image.images.0.url", also: "$first.echo" },
         },
-        film: film({ image_url: "$image.images.0.url" }),
+        video: video({ image_url: "$image.images.0.url" }),
         image: image(),
         first: stub({ prompt: "a $input.prompt" }, { depends: ["input"] }),
       },
-      output: { video: "$film.video", text: "no reference: $5" },
+      output: { video: "$video.video", text: "no reference: $5" },
     });
     expect(graph.nodes.map(({ id, endpoint, depends }) => [id, endpoint, depends])).toEqual([
       ["image", "fal-ai/qwen-image", []],
       ["first", "tempera/stub", []],
-      ["film", "fal-ai/wan/v2.2-a14b/image-to-video", ["image"]],
-      ["last", "tempera/stub", expect.arrayContaining(["film", "image", "first"])],
+      ["video", "fal-ai/wan/v2.2-a14b/image-to-video", ["image"]],
+      ["last", "tempera/stub", expect.arrayContaining(["video", "image", "first"])],
     ]);
     expect(graph.nodes[1]?.input).toEqual({ prompt: "a $input.prompt" });
     expect(calls.toSorted()).toEqual([
@@ -101,10 +101,10 @@ describe("a graph", () => {
     ]);
   });
 
-  it("has the output schema of what feeds its output, standing alone", () => {
+  it("derives its output schema from its sources, without references", () => {
     const { schemas } = compiled({
-      nodes: { image: image(), film: film({ image_url: "$image.images.0.url" }) },
-      output: { video: "$film.video", size: { width: "$image.images.0.width" }, note: "fixed" },
+      nodes: { image: image(), video: video({ image_url: "$image.images.0.url" }) },
+      output: { video: "$video.video", size: { width: "$image.images.0.width" }, note: "fixed" },
     });
     expect(schemas.output).toMatchObject({
       type: "object",
@@ -118,7 +118,7 @@ describe("a graph", () => {
     expect(JSON.stringify(schemas.output)).not.toContain("$ref");
   });
 
-  it("names of any script and with hyphens are waited for like others", () => {
+  it("waits for nodes with names of any script and with hyphens", () => {
     const { graph } = compiled({
       nodes: {
         "画像-1": stub(),
@@ -131,7 +131,7 @@ describe("a graph", () => {
   });
 });
 
-describe("refused, with all that is wrong named together", () => {
+describe("a graph is refused for", () => {
   it.each<[string, Written, string]>([
     [
       "an unknown endpoint",
@@ -161,7 +161,8 @@ describe("refused, with all that is wrong named together", () => {
     [
       "a place in what is no list",
       { nodes: { a: image(), b: stub({ payload: "$a.images.0.url.0" }) } },
-      "nodes/b/input/payload: '$a.images.0.url.0' leads nowhere: $a.images.0.url is a string without a place 0",
+      "nodes/b/input/payload: '$a.images.0.url.0' leads nowhere: $a.images.0.url " +
+        "is a string without an item 0",
     ],
     [
       "a field of a list",
@@ -197,31 +198,33 @@ describe("refused, with all that is wrong named together", () => {
     ],
     [
       "a list where a string belongs",
-      { nodes: { a: image(), b: film({ image_url: "$a.images" }) } },
-      "nodes/b/input/image_url: '$a.images' is a list of objects, and here belongs a string; '$a.images.0.url' would fit",
+      { nodes: { a: image(), b: video({ image_url: "$a.images" }) } },
+      "nodes/b/input/image_url: '$a.images' is a list of objects, but this field takes a string; " +
+        "'$a.images.0.url' would fit",
     ],
     [
       "a file where its address belongs",
-      { nodes: { a: image(), b: film({ image_url: "$a.images.0" }) } },
-      "nodes/b/input/image_url: '$a.images.0' is an object, and here belongs a string; '$a.images.0.url' would fit",
+      { nodes: { a: image(), b: video({ image_url: "$a.images.0" }) } },
+      "nodes/b/input/image_url: '$a.images.0' is an object, but this field takes a string; " +
+        "'$a.images.0.url' would fit",
     ],
     [
       "a number where a string belongs",
       { nodes: { a: image(), b: image({ prompt: "$a.seed" }) } },
-      "'$a.seed' is an integer, and here belongs a string",
+      "'$a.seed' is an integer, but this field takes a string",
     ],
     [
       "a string where a number belongs",
       { nodes: { a: stub({ delay_ms: "$input.prompt" }) } },
-      "nodes/a/input/delay_ms: '$input.prompt' is a string, and here belongs an integer",
+      "nodes/a/input/delay_ms: '$input.prompt' is a string, but this field takes an integer",
     ],
     [
-      "a list around what should not be in one",
-      { nodes: { a: image(), b: film({ image_url: ["$a.images.0.url"] }) } },
-      "nodes/b/input/image_url: this is a list, and here belongs a string",
+      "a list where a string belongs, around an address",
+      { nodes: { a: image(), b: video({ image_url: ["$a.images.0.url"] }) } },
+      "nodes/b/input/image_url: this is a list, but this field takes a string",
     ],
     [
-      "a written value that does not fit",
+      "a literal value that does not fit",
       { nodes: { a: stub({ steps: -1, prompt: "$input.prompt" }) } },
       "nodes/a/input/steps: Input should be greater than or equal to 0",
     ],
@@ -231,7 +234,7 @@ describe("refused, with all that is wrong named together", () => {
       "nodes/a/depends: the nodes wait for one another: 'a' waits for 'a'",
     ],
     [
-      "a circle through a display",
+      "a cycle through a display",
       {
         nodes: {
           a: stub({}, { depends: ["d"] }),
@@ -242,13 +245,13 @@ describe("refused, with all that is wrong named together", () => {
       },
       "nodes/a/depends: the nodes wait for one another: 'a' waits for 'd' waits for 'b' waits for 'a'",
     ],
-  ])("%s", (_what, written, says) => {
+  ])("%s", (_what, written, message) => {
     const found = faults(written);
     expect(found).toHaveLength(1);
-    expect(found[0]).toContain(says);
+    expect(found[0]).toContain(message);
   });
 
-  it("each circle once, and what is wrong beside them", () => {
+  it("each cycle once, with the other faults", () => {
     const written = {
       nodes: {
         a: stub({ payload: "$b.echo" }),
@@ -269,7 +272,7 @@ describe("refused, with all that is wrong named together", () => {
   });
 });
 
-describe("left to the run, where schemas do not tell", () => {
+describe("left to the run, where schemas leave it open", () => {
   const of = (output: JsonSchema, into: JsonSchema): string[] => {
     const by: FindCallable = (id) =>
       id === "x/from"
@@ -322,7 +325,7 @@ describe("left to the run, where schemas do not tell", () => {
     ["never anything", { type: "null" }, { type: "string" }],
   ])("but not %s", (_what, output, into) => expect(of(output, into)).toHaveLength(1));
 
-  it("schemas that refer to themselves, or branch without end, cost little", () => {
+  it("bounds the time for schemas that contain themselves or branch without end", () => {
     const tree: JsonSchema = {
       $defs: { t: { type: "object", required: ["t"], properties: { t: { $ref: "#/$defs/t" } } } },
       properties: { v: { $ref: "#/$defs/t" } },
@@ -354,7 +357,7 @@ describe("left to the run, where schemas do not tell", () => {
     }
   });
 
-  it("a full-sized graph is compiled in a moment", () => {
+  it("compiles a graph of the largest size quickly", () => {
     const nodes: JsonObject = {};
     for (let i = 0; i < 500; i++)
       nodes[`n${i}`] = stub(
@@ -365,19 +368,19 @@ describe("left to the run, where schemas do not tell", () => {
     expect(workedMs() - begun).toBeLessThan(4_000);
   });
 
-  it("whatever stands anywhere in a definition, it is compiled or refused with faults that say where", () => {
+  it("compiles or refuses any definition, and locates every fault", () => {
     const whole: JsonObject = {
       nodes: {
         input: { type: "input", input: { prompt: "x" } },
         image: image(),
-        film: film({ image_url: "$image.images.0.url" }),
+        video: video({ image_url: "$image.images.0.url" }),
         shown: {
           type: "display",
-          depends: ["film"],
-          fields: { video: "$film.video", list: ["$image.images"] },
+          depends: ["video"],
+          fields: { video: "$video.video", list: ["$image.images"] },
         },
       },
-      output: { video: "$film.video" },
+      output: { video: "$video.video" },
       schema: {
         input: { prompt: { type: { kind: "list", elementType: "string" }, required: true } },
         output: { video: { label: "Video" } },
@@ -393,10 +396,10 @@ describe("left to the run, where schemas do not tell", () => {
       "$input",
       "$image.images.0",
       "input",
-      "film",
+      "video",
       [],
       [[]],
-      ["$film"],
+      ["$video"],
       {},
       { $ref: "#" },
       { type: 1 },
@@ -407,34 +410,34 @@ describe("left to the run, where schemas do not tell", () => {
       state = (state * 1_103_515_245 + 12_345) % 2 ** 31;
       return Math.floor((state / 2 ** 31) * bound);
     };
-    const places = (value: Json): [JsonObject | Json[], string | number][] =>
+    const positions = (value: Json): [JsonObject | Json[], string | number][] =>
       typeof value !== "object" || value === null
         ? []
         : (Object.entries(value) as [string, Json][]).flatMap(([name, inner]) => [
             [value, name] as [JsonObject, string],
-            ...places(inner),
+            ...positions(inner),
           ]);
-    let taken = 0;
+    let compiledCount = 0;
     for (let round = 0; round < 3_000; round++) {
       const spoiled = structuredClone(whole);
       for (let change = below(3); change >= 0; change--) {
-        const all = places(spoiled);
+        const all = positions(spoiled);
         const [parent, name] = all[below(all.length)] as [JsonObject, string];
         parent[name] = structuredClone(odd[below(odd.length)] as Json);
       }
-      const draft = readContents(spoiled, ["body"]);
-      const made = "faults" in draft ? draft : compileGraph(draft, find);
-      if (!("faults" in made)) taken += 1;
+      const parsed = readContents(spoiled, ["body"]);
+      const made = "faults" in parsed ? parsed : compileGraph(parsed, find);
+      if (!("faults" in made)) compiledCount += 1;
       else {
         expect(made.faults.length).toBeGreaterThan(0);
         for (const { loc, msg, type } of made.faults)
           expect([loc[0], typeof msg, typeof type]).toEqual(["body", "string", "string"]);
       }
     }
-    expect(taken).toBeGreaterThan(0);
+    expect(compiledCount).toBeGreaterThan(0);
   });
 
-  it("the definitions themselves are left as they are", () => {
+  it("does not change the definition", () => {
     const nodes = { a: stub({ error_ctx: {} }) };
     const before = structuredClone(nodes);
     compiled({ nodes });

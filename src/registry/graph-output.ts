@@ -1,21 +1,21 @@
-import type { GraphDraft } from "../core/pipelines/parsed-graph.ts";
 import { isObject, type Json } from "../core/json/json.ts";
+import { plainSchema } from "../core/json/plain-schema.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { JsonSchema } from "../core/models/model.ts";
-import { plainSchema } from "../core/json/plain-schema.ts";
+import type { ParsedGraph } from "../core/pipelines/parsed-graph.ts";
 import { referencesOf } from "../core/pipelines/references.ts";
 import type { ReferenceType } from "./reference-type.ts";
 import { typeOfValue } from "./value-type.ts";
 
-/** Deeper than this an output is open. */
+/** Deeper than this, the schema of an output accepts any value. */
 const DEPTH_MAX = 8;
 
 /**
- * The schema of what a definition answers: the types of what feeds it, under the titles and descriptions that
- * it gives itself.
+ * Derives the schema of a definition's output from the types of its sources, with the titles and
+ * descriptions of the definition.
  */
 export function graphOutputSchema(
-  { output, outputFields }: Pick<GraphDraft, "output" | "outputFields">,
+  { output, outputFields }: Pick<ParsedGraph, "output" | "outputFields">,
   typeOf: ReferenceType,
 ): JsonSchema {
   const budget = { left: LIMITS.pipelineOutputPartsMax };

@@ -2,13 +2,13 @@ import { createHash } from "node:crypto";
 import type { CompiledGraph } from "../core/pipelines/parsed-graph.ts";
 import type { PipelineVersion } from "../core/pipelines/pipeline.ts";
 
-/** What a graph is called, and whose it is. */
+/** The name, the texts and the owner of a graph. */
 interface Named extends Pick<PipelineVersion, "endpoint" | "title" | "description" | "ownerId"> {
-  /** By default made of the digest: what comes with a call has no versions. */
+  /** By default derived from the digest, for graphs that come with a call and have no versions. */
   version?: string;
 }
 
-/** The pipeline that a compiled graph is. Its digest covers what it does and what it takes. */
+/** Makes a pipeline of a compiled graph. Its digest covers the graph and its input schema. */
 export function graphPipeline(
   { graph, schemas, calls }: CompiledGraph,
   { version, ...named }: Named,

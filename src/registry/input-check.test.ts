@@ -10,8 +10,8 @@ const QWEN = JSON.parse(
 const check = createInputCheck({
   schemas: { input: QWEN, output: {} },
   restrictions: [
-    { field: "loras", accepts: { maxItems: 0 }, says: "This model has no LoRA layers." },
-    { field: "acceleration", accepts: { const: "none" }, says: "This model has one speed." },
+    { field: "loras", accepts: { maxItems: 0 }, message: "This model has no LoRA layers." },
+    { field: "acceleration", accepts: { const: "none" }, message: "This model has one speed." },
   ],
 });
 const simple = (properties: JsonObject, rest: JsonObject = {}) =>
@@ -53,7 +53,7 @@ describe("an input that fits", () => {
     });
   });
 
-  it("keeps what was given, falsy values too", () => {
+  it("keeps the caller's values, falsy ones too", () => {
     const given = {
       prompt: "",
       guidance_scale: 0,
@@ -65,7 +65,7 @@ describe("an input that fits", () => {
     expect(accepted(given).input).toMatchObject(given);
   });
 
-  it("is left as it was: what is completed is a copy", () => {
+  it("is not changed: the completed input is a copy", () => {
     const raw = { prompt: "x", image_size: { width: 640, height: 480 } };
     const { input } = accepted(raw);
     (input.image_size as JsonObject).width = 1;
@@ -110,20 +110,20 @@ describe("the seed", () => {
     }
   });
 
-  it("is not drawn for a model that has none, or whose seed is no integer", () => {
+  it("is not drawn for a model without a seed, or whose seed is not an integer", () => {
     expect(accepted({}, simple({ a: {} })).input).toEqual({});
     expect(accepted({}, simple({ seed: { type: "string" } })).input).toEqual({});
   });
 });
 
-describe("fields the schema does not know", () => {
-  it("are set aside and named, whatever they hold", () => {
+describe("fields that are not in the schema", () => {
+  it("are left out and named, whatever their values", () => {
     const { input, ignored } = accepted({ prompt: "x", extra: { deep: [1] }, Prompt: "y" });
     expect(ignored).toEqual(["extra", "Prompt"]);
     expect(input).not.toHaveProperty("extra");
   });
 
-  it("are kept by a schema that says it is open", () =>
+  it("are kept by a schema with additional properties", () =>
     expect(
       accepted({ a: 1, b: 2 }, simple({ a: {} }, { additionalProperties: { type: "integer" } })),
     ).toEqual({
@@ -144,7 +144,7 @@ describe("fields the schema does not know", () => {
     },
   );
 
-  it("do not stand in for a required field through a prototype", () =>
+  it("do not satisfy a required field through a prototype", () =>
     expect(faults(JSON.parse('{"__proto__":{"prompt":"x"}}') as Json)).toMatchObject([{ type: "missing" }]));
 
   it("inside a value stay plain data", () => {
@@ -163,7 +163,7 @@ describe("an input that does not fit", () => {
     ["null", null],
     ["a number", 5],
     ["false", false],
-  ])("%s is no object", (_name, raw) =>
+  ])("%s is not an object", (_name, raw) =>
     expect(faults(raw)).toMatchObject([{ loc: ["body"], type: "model_attributes_type" }]),
   );
 
@@ -184,19 +184,19 @@ describe("an input that does not fit", () => {
       "image_size.width less_than_equal",
     ]));
 
-  it("null is a value, not an absence", () =>
+  it("treats null as a value, not as an absent field", () =>
     expect(faults({ prompt: null, num_images: null }).map(({ type }) => type)).toEqual([
       "string_type",
       "int_type",
     ]));
 
-  it("a number that is no number is no number", () =>
+  it("refuses an infinite number", () =>
     expect(faults(JSON.parse('{"prompt":"x","guidance_scale":1e999}') as Json)).toMatchObject([
       { type: "float_type" },
     ]));
 });
 
-describe("a field that is served only in part", () => {
+describe("a restricted field", () => {
   it("is a 422 with the model's own sentence", () =>
     expect(faults({ prompt: "x", loras: [{ path: "https://example.com/a" }], acceleration: "high" })).toEqual(
       [
@@ -205,14 +205,14 @@ describe("a field that is served only in part", () => {
       ],
     ));
 
-  it("is taken within what it serves", () =>
+  it("is accepted within its restriction", () =>
     expect(accepted({ prompt: "x", loras: [], acceleration: "none" }).ignored).toEqual([]));
 
-  it("says first that a value does not fit the schema at all", () =>
+  it("reports a fault of the schema before one of the restriction", () =>
     expect(faults({ prompt: "x", acceleration: "warp" })).toMatchObject([{ type: "one_of" }]));
 });
 
-describe("text that nothing can hold", () => {
+describe("text that nothing can store", () => {
   it.each<[string, string, (string | number)[]]>([
     ["a NUL", '{"prompt":"a\\u0000b"}', ["body", "prompt"]],
     ["half a surrogate pair", '{"prompt":"a\\ud83d"}', ["body", "prompt"]],
@@ -221,7 +221,7 @@ describe("text that nothing can hold", () => {
     ["in a field's name", '{"prompt":"x","a\\u0000b":1}', ["body"]],
     ["half a pair in a name", '{"prompt":"x","loras":[{"\\ud800":1}]}', ["body", "loras", 0]],
     ["in an unknown field", '{"prompt":"x","extra":{"a":["\\u0000"]}}', ["body", "extra", "a", 0]],
-  ])("%s is refused where it stands", (_name, json, loc) =>
+  ])("refuses %s and locates it", (_name, json, loc) =>
     expect(faults(JSON.parse(json) as Json)).toEqual([
       { loc, msg: expect.stringMatching(/NUL|surrogate/), type: "value_error" },
     ]),
@@ -232,29 +232,29 @@ describe("size", () => {
   const nested = (levels: number): Json =>
     JSON.parse(`{"prompt":"x","extra":${"[".repeat(levels)}1${"]".repeat(levels)}}`) as Json;
 
-  it("nesting is taken up to the limit and refused above it", () => {
+  it("accepts nesting up to the limit and refuses it above", () => {
     expect(accepted(nested(LIMITS.inputDepthMax - 1)).ignored).toEqual(["extra"]);
     expect(faults(nested(LIMITS.inputDepthMax))).toMatchObject([{ type: "recursion_loop" }]);
   });
 
-  it("a hundred thousand levels end in an answer, not in a full stack", () => {
+  it("answers a hundred thousand levels without a stack overflow", () => {
     const [fault] = faults(nested(100_000));
     expect(fault?.type).toBe("recursion_loop");
     expect(fault?.loc.length).toBeLessThan(10);
   });
 
-  it("a huge text is measured, in characters", () => {
+  it("measures a huge text in characters", () => {
     expect(faults({ prompt: "a".repeat(20_000_000) })).toMatchObject([{ type: "sequence_too_long" }]);
     expect(accepted({ prompt: "😀".repeat(8000) }).ignored).toEqual([]);
   });
 
-  it("a million faults are one fault", () =>
+  it("reports one of a million faults", () =>
     expect(faults({ prompt: "x", loras: Array(1_000_000).fill(0) })).toHaveLength(1));
 
-  it("a thousand faults are the first hundred", () =>
+  it("reports the first hundred of a thousand faults", () =>
     expect(faults({ prompt: "x", loras: Array(1_000).fill(0) })).toHaveLength(LIMITS.inputFaultsMax));
 
-  it("a hundred thousand unknown fields are set aside", () => {
+  it("leaves out a hundred thousand unknown fields", () => {
     const many = Object.fromEntries(Array.from({ length: 100_000 }, (_, n) => [`f${n}`, n]));
     expect(accepted({ prompt: "x", ...many }).ignored).toHaveLength(100_000);
   });

@@ -1,7 +1,7 @@
 /**
  * Checks an input against its model version before anything is queued, and completes it: defaults are
- * applied, a seed is drawn when absent (so that a retry makes the same picture), unknown fields are set aside
- * as fal does.
+ * applied, an absent seed is drawn (so that a retry makes the same image), and unknown fields are left out,
+ * as at fal.
  */
 import { randomInt } from "node:crypto";
 import type { InputFault } from "../core/errors/tempera-error.ts";
@@ -10,14 +10,15 @@ import { LIMITS } from "../core/limits.ts";
 import type { ModelVersion } from "../core/models/model.ts";
 import { createSchemaCheck } from "./schema-check.ts";
 
+/** The completed input with the names of the fields that were left out, or the faults. */
 export type CheckedInput = { input: JsonObject; ignored: string[] } | { faults: InputFault[] };
-/** Gives an integer between two bounds, both included. */
+/** Draws an integer between two bounds, both included. */
 export type DrawSeed = (low: number, high: number) => number;
 
 /**
- * The raw input is left as it is.
+ * Checks and completes an input. The raw input is not changed.
  *
- * @param draw where an absent seed comes from; by default it is random
+ * @param draw draws an absent seed, by default at random
  */
 export type InputCheck = (raw: Json, draw?: DrawSeed) => CheckedInput;
 
@@ -31,8 +32,8 @@ export function createInputCheck({
     properties?: JsonObject;
     additionalProperties?: Json;
   };
-  // Most inputs fit, and a huge one must not be answered with a huge list, so the first fault is looked for
-  // first.
+  // Most inputs fit, and a huge one must not get a huge list as its answer. So the check that stops at the
+  // first fault runs first.
   const firstFault = createSchemaCheck(schemas.input, { every: false });
   const everyFault = createSchemaCheck(schemas.input, { every: true });
   const accepts = restrictions.map((restriction) => ({
@@ -66,9 +67,9 @@ export function createInputCheck({
     const refused = accepts.filter(({ field, check }) => input[field] !== undefined && check(input[field]));
     if (refused.length > 0) {
       return {
-        faults: refused.map(({ field, says }) => ({
+        faults: refused.map(({ field, message }) => ({
           loc: ["body", field],
-          msg: says,
+          msg: message,
           type: "feature_not_supported",
         })),
       };
@@ -78,12 +79,12 @@ export function createInputCheck({
   };
 }
 
-/** torch's and fal's usual range: a seed fits an unsigned 32-bit integer. */
+/** The usual range of torch and fal: a seed fits an unsigned 32-bit integer. */
 const SEED_MAX = 2 ** 32 - 1;
 
 /**
- * What a seed may be drawn from: the field's own bounds, wherever pydantic wrote them. `undefined`: it is no
- * integer.
+ * Finds the range from which a seed is drawn: the field's own bounds, wherever pydantic wrote them.
+ * `undefined` when the field is not an integer.
  */
 function seedRange(field: JsonObject): { low: number; high: number } | undefined {
   const branches = [field, ...((field.anyOf ?? field.oneOf ?? []) as JsonObject[])];
@@ -97,15 +98,15 @@ function seedRange(field: JsonObject): { low: number; high: number } | undefined
 }
 
 interface Walk {
-  /** Where the walk stands. */
+  /** The location of the current value. */
   loc: (string | number)[];
-  /** Values seen. */
+  /** The number of values walked. */
   values: number;
 }
 
 /**
- * Finds text that no store and no tokenizer can hold (NUL characters and halves of surrogate pairs, in fields
- * and in their names) and what is nested deeper than anything should walk.
+ * Finds text that no store and no tokenizer accepts (NUL characters and halves of surrogate pairs, in values
+ * and in field names), and nesting deeper than `LIMITS.inputDepthMax`.
  */
 function unusableValue(value: Json, walk: Walk): InputFault | undefined {
   walk.values += 1;

@@ -2,8 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { Flag } from "../core/models/flags.ts";
 import type { ModelVersion } from "../core/models/model.ts";
 import type { PublishedVersion, VersionState, WeightFile } from "../core/models/published-version.ts";
-import type { Rollout } from "../core/models/rollout.ts";
-import { placeWithin } from "../core/models/rollout-bucket.ts";
+import { type Rollout, rolloutBucket } from "../core/models/rollout.ts";
 import { createInputCheck } from "./input-check.ts";
 import { createLiveRegistry } from "./live-registry.ts";
 import type { Registry } from "./registry.ts";
@@ -29,8 +28,7 @@ const model = (endpoint: string, version: string): ModelVersion => ({
 });
 
 /**
- * A store in memory that counts what it is asked, and a registry of the models folder with `acme/folder
- * 1.0.0`.
+ * A store in memory that counts its reads, and a registry of the models folder with `acme/folder 1.0.0`.
  */
 function stage() {
   const folder = model("acme/folder", "1.0.0");
@@ -47,26 +45,26 @@ function stage() {
   let rollouts: Rollout[] = [];
   let flags: Flag[] = [];
   let revision = 0;
-  let asked = 0;
+  let reads = 0;
   let away = false;
-  const told = new Set<() => void>();
-  const ask = async <T>(answer: () => T): Promise<T> => {
-    asked++;
+  const listeners = new Set<() => void>();
+  const read = async <T>(answer: () => T): Promise<T> => {
+    reads++;
     if (away) throw new Error("away");
     return answer();
   };
   return {
-    get asked() {
-      return asked;
+    get reads() {
+      return reads;
     },
     contentReads: 0,
-    /** Happens once, when the versions were read and nothing else yet. */
+    /** Runs once, after the versions were read and before anything else. */
     between: undefined as (() => void) | undefined,
     set away(now: boolean) {
       away = now;
     },
-    tell: () => {
-      for (const listener of told) listener();
+    notify: () => {
+      for (const listener of listeners) listener();
     },
     publish(endpoint: string, version: string, state: VersionState = "enabled", files: WeightFile[] = []) {
       const { folder: _, ...content } = model(endpoint, version);
@@ -105,7 +103,7 @@ function stage() {
         base,
         versions: {
           heads: async () => {
-            const heads = await ask(() =>
+            const heads = await read(() =>
               [...versions.values()].map(({ model: _, files: __, ...head }) => head),
             );
             this.between?.();
@@ -113,19 +111,19 @@ function stage() {
             return heads;
           },
           content: (endpoint, version) =>
-            ask(() => {
+            read(() => {
               this.contentReads++;
               return versions.get(`${endpoint}@${version}`);
             }),
         },
-        rollouts: { list: () => ask(() => rollouts) },
-        flags: { list: () => ask(() => flags) },
+        rollouts: { list: () => read(() => rollouts) },
+        flags: { list: () => read(() => flags) },
         changes: {
           marks: () =>
-            ask(() => ({ versions: String(revision), rollouts: String(revision), flags: String(revision) })),
+            read(() => ({ versions: String(revision), rollouts: String(revision), flags: String(revision) })),
           onChange: async (listener) => {
-            told.add(listener);
-            return async () => void told.delete(listener);
+            listeners.add(listener);
+            return async () => void listeners.delete(listener);
           },
         },
         log: { debug() {}, info() {}, warn() {}, error() {} },
@@ -135,15 +133,15 @@ function stage() {
   };
 }
 
-describe("what is known", () => {
-  it("is read from memory: a thousand submits ask the store nothing", async () => {
+describe("the state of the registry", () => {
+  it("is read from memory: a thousand submits read nothing from the store", async () => {
     const store = stage();
     store.publish("acme/pushed", "1.0.0");
     store.publish("acme/pushed", "1.1.0");
     store.rollOut({ endpoint: "acme/pushed", fromVersion: "1.0.0", toVersion: "1.1.0", share: 20 });
     store.flag({ kind: "model", name: "acme/pushed", share: 50 });
     await using registry = await store.open();
-    const { asked } = store;
+    const { reads } = store;
     for (let i = 0; i < 1000; i++) {
       registry.route("acme/pushed", `id-${i}`);
       registry.route("acme/folder", `id-${i}`);
@@ -152,37 +150,37 @@ describe("what is known", () => {
       registry.isOn("model", "acme/pushed", `owner-${i}`);
       registry.list();
     }
-    expect(store.asked).toBe(asked);
+    expect(store.reads).toBe(reads);
   });
 
-  it("is brought up to date when it is told, and without a word at the next look", async () => {
+  it("is read again after a notification, and without one at the next poll", async () => {
     const store = stage();
-    await using told = await store.open(60_000);
-    await using looks = await store.open(20);
+    await using notified = await store.open(60_000);
+    await using polling = await store.open(20);
     store.publish("acme/pushed", "1.0.0");
-    store.tell();
-    for (const registry of [told, looks])
+    store.notify();
+    for (const registry of [notified, polling])
       await expect.poll(() => registry.route("acme/pushed")?.model?.version).toBe("1.0.0");
     store.publish("acme/pushed", "1.1.0");
-    await expect.poll(() => looks.route("acme/pushed")?.model?.version).toBe("1.1.0");
-    expect(told.route("acme/pushed")?.model?.version).toBe("1.0.0");
+    await expect.poll(() => polling.route("acme/pushed")?.model?.version).toBe("1.1.0");
+    expect(notified.route("acme/pushed")?.model?.version).toBe("1.0.0");
   });
 
-  it("stays while the store is away, and is put right after", async () => {
+  it("is served on while the store is away, and read again afterwards", async () => {
     const store = stage();
     store.publish("acme/pushed", "1.0.0");
     await using registry = await store.open(20);
     store.away = true;
     store.publish("acme/pushed", "1.1.0");
-    store.tell();
-    const { asked } = store;
-    await expect.poll(() => store.asked).toBeGreaterThan(asked + 2);
+    store.notify();
+    const { reads } = store;
+    await expect.poll(() => store.reads).toBeGreaterThan(reads + 2);
     expect(registry.route("acme/pushed")?.model?.version).toBe("1.0.0");
     store.away = false;
     await expect.poll(() => registry.route("acme/pushed")?.model?.version).toBe("1.1.0");
   });
 
-  it("reads what never changes once, whatever is switched", async () => {
+  it("reads the content of a version once, whatever its state becomes", async () => {
     const store = stage();
     store.publish("acme/pushed", "1.0.0");
     await using registry = await store.open();
@@ -196,7 +194,7 @@ describe("what is known", () => {
   });
 });
 
-it("where the weights of a version lie is read anew when it was removed and pushed again", async () => {
+it("reads the keys of a version's weights again when it was removed and pushed again", async () => {
   const store = stage();
   const file = (objectKey: string): WeightFile => ({
     path: "w.onnx",
@@ -212,8 +210,8 @@ it("where the weights of a version lie is read anew when it was removed and push
   expect(late.published()[0]?.files).toEqual([file("weights/second/0")]);
 });
 
-describe("what serves", () => {
-  it("is the newest enabled version; a disabled one takes nothing and is no longer found", async () => {
+describe("the version that serves an endpoint", () => {
+  it("is the newest enabled one; a disabled one serves nothing and is no longer found", async () => {
     const store = stage();
     store.publish("acme/pushed", "1.9.0");
     store.publish("acme/pushed", "1.10.0");
@@ -233,7 +231,7 @@ describe("what serves", () => {
     ]);
   });
 
-  it("of a package of the models folder, a newer one that was pushed; the folder's when that goes", async () => {
+  it("is a newer pushed one before that of the models folder, until it is disabled", async () => {
     const store = stage();
     store.publish("acme/folder", "1.1.0");
     await using registry = await store.open();
@@ -244,7 +242,7 @@ describe("what serves", () => {
     expect(registry.route("acme/folder")?.model?.version).toBe("1.0.0");
   });
 
-  it("is shared in a rollout by the request's id, the same in every process", async () => {
+  it("is chosen in a rollout by the request's id, the same in every process", async () => {
     const store = stage();
     store.publish("acme/folder", "1.1.0");
     store.rollOut({ endpoint: "acme/folder", fromVersion: "1.0.0", toVersion: "1.1.0", share: 25 });
@@ -254,19 +252,19 @@ describe("what serves", () => {
     const chosen = ids.filter((id) => one.route("acme/folder", id)?.model?.version === "1.1.0");
     expect(chosen.length / ids.length).toBeGreaterThan(0.21);
     expect(chosen.length / ids.length).toBeLessThan(0.29);
-    expect(chosen).toEqual(ids.filter((id) => placeWithin("acme/folder", id) < 25));
+    expect(chosen).toEqual(ids.filter((id) => rolloutBucket("acme/folder", id) < 25));
     expect(
       ids.every(
         (id) =>
           one.route("acme/folder", id)?.model?.version === other.route("acme/folder", id)?.model?.version,
       ),
     ).toBe(true);
-    // Whoever asks without a request, as documentation does, is shown the version that most callers get.
+    // Without a request, as for documentation, it is the version that most callers get.
     expect(one.route("acme/folder")?.model?.version).toBe("1.0.0");
   });
 });
 
-it("a rollout that is rolled back while it is read is never seen by halves, with the newer version for everybody", async () => {
+it("serves the older version to everybody when a rollout is rolled back while it is read", async () => {
   const store = stage();
   store.publish("acme/pushed", "1.0.0");
   store.publish("acme/pushed", "1.1.0");
@@ -281,7 +279,7 @@ it("a rollout that is rolled back while it is read is never seen by halves, with
 });
 
 describe("flags", () => {
-  it("an owner's own comes before the one for everybody; a share is of owners", async () => {
+  it("prefers an owner's flag to the one for everybody, and applies a share to owners", async () => {
     const store = stage();
     store.flag({ kind: "behaviour", name: "webhooks", share: 0 });
     store.flag({ kind: "behaviour", name: "webhooks", ownerId: "friend", share: 100 });

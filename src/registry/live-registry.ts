@@ -1,42 +1,40 @@
 /**
- * The live registry: the packages of the models folder, and the versions that were published since. Kept in
- * memory, so that a read asks nobody; brought up to date when the store says that something changed, and by
- * looking now and then in case its word was lost.
+ * The live registry: the packages of the models folder and the published versions, rollouts and flags. It is
+ * held in memory, so that a lookup needs no store. It is read again whenever the store announces a change,
+ * and periodically in case an announcement was lost.
  */
-import { appOf } from "../core/models/endpoint.ts";
+
 import { errorInfo } from "../core/errors/tempera-error.ts";
-import { type Flags, readFlags } from "../core/models/flags.ts";
 import { LIMITS } from "../core/limits.ts";
-import type { ModelVersion } from "../core/models/model.ts";
+import { appOf } from "../core/models/endpoint.ts";
 import type { FlagStore } from "../core/models/flag-store.ts";
-import type { Log } from "../core/operations/log.ts";
+import { type Flags, readFlags } from "../core/models/flags.ts";
+import type { ModelVersion } from "../core/models/model.ts";
 import type { ModelVersionStore } from "../core/models/model-version-store.ts";
+import type { PublishedHead, WeightFile } from "../core/models/published-version.ts";
 import type { RegistryChanges, RegistryPart } from "../core/models/registry-changes.ts";
+import { type Rollout, rolloutBucket } from "../core/models/rollout.ts";
 import type { RolloutStore } from "../core/models/rollout-store.ts";
-import { newestFirst, type PublishedHead, type WeightFile } from "../core/models/published-version.ts";
-import type { Rollout } from "../core/models/rollout.ts";
-import { placeWithin } from "../core/models/rollout-bucket.ts";
+import type { Log } from "../core/operations/log.ts";
 import { createInputCheck } from "./input-check.ts";
 import { byEndpoint, type ModelRoute, type Registry } from "./registry.ts";
 
-/**
- * A published version as this process knows it. Its folder is empty: weights are fetched by whoever runs it.
- */
+/** A published version. Its folder is empty: the GPU worker that runs it fetches its weights. */
 export interface LiveVersion extends PublishedHead {
   model: ModelVersion;
   files: WeightFile[];
 }
 
 export interface LiveRegistry extends Registry, Flags, AsyncDisposable {
-  /** Every published version, whatever its state. */
+  /** Lists every published version, in any state. */
   published(): LiveVersion[];
-  /** The versions that lie in the models folder: always there, always enabled. */
+  /** Lists the versions of the models folder, which are always enabled. */
   inFolder(): ModelVersion[];
-  /** The rollout of an endpoint that runs. */
+  /** Finds the running rollout of an endpoint. */
   rollout(endpoint: string): Rollout | undefined;
-  /** Looks now. Rejects with `store_unavailable`; what was known stays. */
+  /** Reads the changes now. Rejects with `store_unavailable`; the state from before is served on. */
   refresh(): Promise<void>;
-  /** Calls `listener` after each change of the versions. Returns how to stop. */
+  /** Calls `listener` after each change of the versions. Returns a function that ends the subscription. */
   onChange(listener: () => void): () => void;
 }
 
@@ -47,54 +45,90 @@ export interface LiveRegistryDependencies {
   flags: Pick<FlagStore, "list">;
   changes: RegistryChanges;
   log: Log;
-  /** How often it looks although nothing was said. */
+  /** Milliseconds between two reads without an announcement. @default LIMITS.registryPollMs */
   pollMs?: number;
 }
 
-/** What serves an endpoint of which versions were published. */
-interface Served {
+/** The routes of an endpoint that has published versions. */
+interface ServedEndpoint {
   newest: ModelRoute;
-  /** The rollout's two versions. */
+  /** The two versions of a running rollout, and the share of requests that `to` serves, in percent. */
   rollout?: { share: number; from: ModelRoute; to: ModelRoute };
 }
 
-/** How often what changes while it is read is read again in one look. */
+/** Lookup tables over the versions that are enabled. Replaced as a whole by each change. */
+interface LookupTables {
+  /** By endpoint: those with published versions. */
+  served: ReadonlyMap<string, ServedEndpoint>;
+  enabled: ModelVersion[];
+  /** By endpoint and version: the published ones. */
+  byVersion: ReadonlyMap<string, ModelVersion>;
+  apps: ReadonlySet<string>;
+}
+
+/** The most times that one refresh reads a state again that changed while it was read. */
 const READS_MAX = 5;
 
-/** Rejects with `store_unavailable` when the store cannot be read at the start. */
-export async function createLiveRegistry({
-  base,
-  versions,
-  rollouts,
-  flags,
-  changes,
-  log,
-  pollMs = LIMITS.registryPollMs,
-}: LiveRegistryDependencies): Promise<LiveRegistry> {
-  const folder = base.list();
-  const inFolder = new Set(folder.map(({ endpoint, version }) => `${endpoint}@${version}`));
-  const listeners = new Set<() => void>();
-  /**
-   * By endpoint and version. Its manifest and schemas never change, so they are read once, and its input
-   * check made once.
-   */
-  const known = new Map<string, LiveVersion>();
-  const routes = new Map<ModelVersion, ModelRoute>();
-  let seen: Partial<Record<RegistryPart, string>> = {};
-  let running: Rollout[] = [];
-  let on: Flags = readFlags([]);
-  let served = new Map<string, Served>();
-  let enabled: ModelVersion[] = folder;
-  let byVersion = new Map<string, ModelVersion>();
-  let apps = new Set<string>();
+const keyOf = ({ endpoint, version }: { endpoint: string; version: string }): string =>
+  `${endpoint}@${version}`;
 
-  const readVersions = async (): Promise<void> => {
-    const heads = await versions.heads();
+/** The state that was read from the store last, with lookup tables over it. */
+class RegistryState {
+  readonly #dependencies: LiveRegistryDependencies;
+  readonly #folder: ModelVersion[];
+  /** By endpoint and version. Manifests and schemas never change, so they are read once. */
+  #versions = new Map<string, LiveVersion>();
+  #marks: Partial<Record<RegistryPart, string>> = {};
+  /** The input checks, which take long to compile, are reused while a version exists. */
+  readonly #routes = new Map<ModelVersion, ModelRoute>();
+  rollouts: Rollout[] = [];
+  flags: Flags = readFlags([]);
+  tables: LookupTables;
+
+  constructor(dependencies: LiveRegistryDependencies, folder: ModelVersion[]) {
+    this.#dependencies = dependencies;
+    this.#folder = folder;
+    this.tables = this.#makeTables();
+  }
+
+  get published(): LiveVersion[] {
+    return [...this.#versions.values()].sort(byEndpoint);
+  }
+
+  /** Reads the parts that have changed. Returns true when versions or rollouts are among them. */
+  async read(): Promise<boolean> {
+    const { changes, rollouts, flags } = this.#dependencies;
+    // Marks are read before their parts: a change in between is found by the next read.
+    let marks = await changes.marks();
+    let changed = false;
+    for (let reads = 1; ; reads++) {
+      const versionsChanged = marks.versions !== this.#marks.versions;
+      const rolloutsChanged = marks.rollouts !== this.#marks.rollouts;
+      if (!versionsChanged && !rolloutsChanged) break;
+      changed = true;
+      if (versionsChanged) this.#versions = await this.#readVersions();
+      if (rolloutsChanged) this.rollouts = (await rollouts.list()).filter(({ state }) => state === "running");
+      // A rollout begins or ends together with a change of its version. With only one of the two changes
+      // read, the newer version would serve everybody.
+      const after = await changes.marks();
+      const consistent = after.versions === marks.versions && after.rollouts === marks.rollouts;
+      if (consistent || reads === READS_MAX) break;
+      marks = after;
+    }
+    if (marks.flags !== this.#marks.flags) this.flags = readFlags(await flags.list());
+    this.#marks = marks;
+    if (changed) this.tables = this.#makeTables();
+    return changed;
+  }
+
+  async #readVersions(): Promise<Map<string, LiveVersion>> {
+    const { versions, log } = this.#dependencies;
+    const inFolder = new Set(this.#folder.map(keyOf));
     const fresh = new Map<string, LiveVersion>();
-    for (const head of heads) {
-      const key = `${head.endpoint}@${head.version}`;
-      const before = known.get(key);
-      // Weights of a removed version are let go, and lie elsewhere when it is pushed again.
+    for (const head of await versions.heads()) {
+      const key = keyOf(head);
+      const before = this.#versions.get(key);
+      // The weights of a removed version are deleted, and have other keys when it is pushed again.
       if (before && (before.state !== "removed" || head.state === "removed")) {
         fresh.set(key, { ...before, ...head });
         continue;
@@ -102,10 +136,8 @@ export async function createLiveRegistry({
       const content = await versions.content(head.endpoint, head.version);
       if (!content) continue;
       if (inFolder.has(key)) {
-        log.warn(
-          { endpoint: head.endpoint, version: head.version },
-          "lies in the models folder and was published too: the folder's is served",
-        );
+        const { endpoint, version } = head;
+        log.warn({ endpoint, version }, "is in the models folder and published too: the folder's is served");
         continue;
       }
       fresh.set(key, {
@@ -114,131 +146,77 @@ export async function createLiveRegistry({
         files: content.files,
       });
     }
-    known.clear();
-    for (const [key, version] of fresh) known.set(key, version);
-  };
+    return fresh;
+  }
 
-  const routeTo = (model: ModelVersion): ModelRoute => {
-    const route = routes.get(model) ?? { model, checkInput: createInputCheck(model) };
-    routes.set(model, route);
-    return route;
-  };
-
-  /** Works out what serves what. */
-  const arrange = (): void => {
-    const live = [...known.values()].filter(({ state }) => state === "enabled").map(({ model }) => model);
-    const all = [...folder, ...live].sort(byEndpoint);
-    const next = new Map<string, Served>();
-    for (const endpoint of new Set(live.map(({ endpoint: each }) => each))) {
+  #makeTables(): LookupTables {
+    const versions = [...this.#versions.values()];
+    const enabled = versions.filter(({ state }) => state === "enabled").map(({ model }) => model);
+    const all = [...this.#folder, ...enabled].sort(byEndpoint);
+    const served = new Map<string, ServedEndpoint>();
+    for (const endpoint of new Set(enabled.map((model) => model.endpoint))) {
       const own = all.filter((model) => model.endpoint === endpoint);
       const [newest] = own;
-      if (!newest) continue;
-      const rollout = running.find((each) => each.endpoint === endpoint);
-      const from = own.find(({ version }) => version === rollout?.fromVersion);
-      const to = own.find(({ version }) => version === rollout?.toVersion);
-      next.set(endpoint, {
-        newest: routeTo(newest),
-        ...(rollout &&
-          from &&
-          to && { rollout: { share: rollout.share, from: routeTo(from), to: routeTo(to) } }),
-      });
+      if (newest)
+        served.set(endpoint, { newest: this.#routeTo(newest), ...this.#rolloutAmong(own, endpoint) });
     }
-    const kept = new Set([...known.values()].map(({ model }) => model));
-    for (const model of routes.keys()) if (!kept.has(model) && !folder.includes(model)) routes.delete(model);
-    served = next;
-    enabled = live.length === 0 ? folder : all;
-    byVersion = new Map(live.map((model) => [`${model.endpoint}@${model.version}`, model]));
-    apps = new Set(live.map(({ endpoint }) => appOf(endpoint)));
-  };
+    const existing = new Set([...versions.map(({ model }) => model), ...this.#folder]);
+    for (const model of this.#routes.keys()) if (!existing.has(model)) this.#routes.delete(model);
+    return {
+      served,
+      enabled: enabled.length === 0 ? this.#folder : all,
+      byVersion: new Map(enabled.map((model) => [keyOf(model), model])),
+      apps: new Set(enabled.map(({ endpoint }) => appOf(endpoint))),
+    };
+  }
 
-  const look = async (): Promise<void> => {
-    // Read before what it marks: a change in between is found by the next look.
-    let marks = await changes.marks();
-    let changed = false;
-    for (let reads = 1; ; reads++) {
-      const versionsChanged = marks.versions !== seen.versions;
-      const rolloutsChanged = marks.rollouts !== seen.rollouts;
-      if (!versionsChanged && !rolloutsChanged) break;
-      changed = true;
-      if (versionsChanged) await readVersions();
-      if (rolloutsChanged) running = (await rollouts.list()).filter(({ state }) => state === "running");
-      // A rollout begins or ends with its version in one moment: seen by halves, the newer version would
-      // serve everybody.
-      const after = await changes.marks();
-      const whole = after.versions === marks.versions && after.rollouts === marks.rollouts;
-      if (whole || reads === READS_MAX) break;
-      marks = after;
-    }
-    if (marks.flags !== seen.flags) on = readFlags(await flags.list());
-    seen = marks;
-    if (!changed) return;
-    arrange();
-    for (const listener of [...listeners]) listener();
-  };
+  #rolloutAmong(models: readonly ModelVersion[], endpoint: string): Pick<ServedEndpoint, "rollout"> {
+    const rollout = this.rollouts.find((each) => each.endpoint === endpoint);
+    const from = models.find(({ version }) => version === rollout?.fromVersion);
+    const to = models.find(({ version }) => version === rollout?.toVersion);
+    if (!rollout || !from || !to) return {};
+    return { rollout: { share: rollout.share, from: this.#routeTo(from), to: this.#routeTo(to) } };
+  }
 
-  /** One look at a time; who asks during one gets the next, which began after the question. */
-  let looking: Promise<void> | undefined;
-  let following: Promise<void> | undefined;
-  const refresh = (): Promise<void> => {
-    if (!looking) {
-      looking = look().finally(() => {
-        looking = undefined;
-      });
-      return looking;
-    }
-    following ??= looking
-      .catch(() => {})
-      .then(() => {
-        following = undefined;
-        return refresh();
-      });
-    return following;
-  };
-  let away = false;
-  const refreshSoon = (): void =>
-    void refresh().then(
-      () => {
-        away = false;
-      },
-      (error) => {
-        if (!away)
-          log.warn(
-            { err: errorInfo(error) },
-            "the registry cannot be read: what was known goes on being served",
-          );
-        away = true;
-      },
-    );
+  #routeTo(model: ModelVersion): ModelRoute {
+    const route = this.#routes.get(model) ?? { model, checkInput: createInputCheck(model) };
+    this.#routes.set(model, route);
+    return route;
+  }
+}
 
-  const unlisten = await changes.onChange(refreshSoon);
+/** Rejects with `store_unavailable` when the store cannot be read at the start. */
+export async function createLiveRegistry(dependencies: LiveRegistryDependencies): Promise<LiveRegistry> {
+  const { base, changes, log, pollMs = LIMITS.registryPollMs } = dependencies;
+  const folder = base.list();
+  const state = new RegistryState(dependencies, folder);
+  const listeners = new Set<() => void>();
+  const reads = oneAtATime(async () => {
+    if (await state.read()) for (const listener of [...listeners]) listener();
+  });
+  const refresh = (): Promise<void> => reads.run();
+  const refreshInBackground = logFailures(refresh, log);
+
+  const unsubscribe = await changes.onChange(refreshInBackground);
   try {
     await refresh();
   } catch (error) {
-    await unlisten();
+    await unsubscribe();
     throw error;
   }
-  const poll = setInterval(refreshSoon, pollMs);
-  poll.unref();
+  const poll = setInterval(refreshInBackground, pollMs).unref();
 
   return {
-    route(endpoint, requestId) {
-      const live = served.get(endpoint);
-      if (!live) return base.route(endpoint, requestId);
-      if (!live.rollout) return live.newest;
-      const { share, from, to } = live.rollout;
-      return requestId !== undefined && placeWithin(endpoint, requestId) < share ? to : from;
-    },
-    find: (endpoint, version) => byVersion.get(`${endpoint}@${version}`) ?? base.find(endpoint, version),
-    hasApp: (app) => base.hasApp(app) || apps.has(app),
-    list: () => enabled,
+    route: (endpoint, requestId) => routeOf(state.tables, base, endpoint, requestId),
+    find: (endpoint, version) =>
+      state.tables.byVersion.get(keyOf({ endpoint, version })) ?? base.find(endpoint, version),
+    hasApp: (app) => base.hasApp(app) || state.tables.apps.has(app),
+    list: () => state.tables.enabled,
     pipelines: base.pipelines,
-    isOn: (kind, name, ownerId) => on.isOn(kind, name, ownerId),
-    published: () =>
-      [...known.values()].sort((a, b) =>
-        a.endpoint === b.endpoint ? newestFirst(a.version, b.version) : a.endpoint < b.endpoint ? -1 : 1,
-      ),
+    isOn: (kind, name, ownerId) => state.flags.isOn(kind, name, ownerId),
+    published: () => state.published,
     inFolder: () => folder,
-    rollout: (endpoint) => running.find((each) => each.endpoint === endpoint),
+    rollout: (endpoint) => state.rollouts.find((each) => each.endpoint === endpoint),
     refresh,
     onChange(listener) {
       const own = () => listener();
@@ -247,7 +225,54 @@ export async function createLiveRegistry({
     },
     async [Symbol.asyncDispose]() {
       clearInterval(poll);
-      await Promise.allSettled([unlisten(), looking, following]);
+      await Promise.allSettled([unsubscribe(), reads.idle()]);
     },
   };
+}
+
+function routeOf({ served }: LookupTables, base: Registry, endpoint: string, requestId?: string) {
+  const live = served.get(endpoint);
+  if (!live) return base.route(endpoint, requestId);
+  if (!live.rollout) return live.newest;
+  const { share, from, to } = live.rollout;
+  return requestId !== undefined && rolloutBucket(endpoint, requestId) < share ? to : from;
+}
+
+/**
+ * Runs `work` never twice at once. A call during a run gets the run after it, which begins after the call;
+ * all calls of that time share it. `idle` resolves or rejects with the runs under way.
+ */
+function oneAtATime(work: () => Promise<void>): { run(): Promise<void>; idle(): Promise<unknown> } {
+  let current: Promise<void> | undefined;
+  let following: Promise<void> | undefined;
+  const run = (): Promise<void> => {
+    if (!current) {
+      current = work().finally(() => {
+        current = undefined;
+      });
+      return current;
+    }
+    following ??= current
+      .catch(() => {})
+      .then(() => {
+        following = undefined;
+        return run();
+      });
+    return following;
+  };
+  return { run, idle: () => Promise.allSettled([current, following]) };
+}
+
+/** Makes a function that starts a refresh. Of failures in a row, the first is logged. */
+function logFailures(refresh: () => Promise<void>, log: Log): () => void {
+  let failing = false;
+  const succeeded = (): void => {
+    failing = false;
+  };
+  const failed = (error: unknown): void => {
+    if (!failing)
+      log.warn({ err: errorInfo(error) }, "the registry cannot be read; its last state is served on");
+    failing = true;
+  };
+  return () => void refresh().then(succeeded, failed);
 }

@@ -1,7 +1,7 @@
 /**
  * A model archive is a model package in one file, tar or tar.gz: `model.yaml`, `schemas/input.json`,
- * `schemas/output.json`, and the weights where the manifest has them. It comes from a caller: nothing in it
- * is believed, and nothing of it is written where it says.
+ * `schemas/output.json`, and the weights at the paths of the manifest. It comes from a caller: nothing in it
+ * is trusted, and no file is written to a path that it names.
  */
 import { createHash } from "node:crypto";
 import { once } from "node:events";
@@ -10,9 +10,9 @@ import { Parser, type ReadEntry } from "tar";
 import { TemperaError } from "../core/errors/tempera-error.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { VersionContent } from "../core/models/published-version.ts";
-import { checkPackage, type ManifestCheck, readManifest } from "./package-check.ts";
+import { checkPackage, type ManifestCheck } from "./package-check.ts";
 
-/** Files of an archive that are read here and are no weights. */
+/** The text files of an archive, with the most bytes of each. Every other file holds weights. */
 const TEXTS: Record<string, number> = {
   "model.yaml": LIMITS.manifestBytesMax,
   "schemas/input.json": LIMITS.schemaBytesMax,
@@ -28,18 +28,18 @@ export interface ArchivedFile {
 const refused = (text: string): TemperaError => new TemperaError("package_invalid", text);
 
 /**
- * Reads an archive to its end and checks it whole.
+ * Reads an archive to its end and checks it as a whole. Rejects with `package_invalid`, with all faults of
+ * the package in one message.
  *
  * @param body the archive; its own errors pass through
- * @param keep takes the bytes of one weight file and returns when they are put away
- * @returns rejects with `package_invalid`, all faults of the package in one message
+ * @param storeWeights stores the bytes of one weight file, and returns when that is done
  */
 export async function readModelArchive(
   body: AsyncIterable<Uint8Array>,
   {
     checkManifest,
-    keep,
-  }: { checkManifest: ManifestCheck; keep: (bytes: Readable, size: number) => Promise<void> },
+    storeWeights,
+  }: { checkManifest: ManifestCheck; storeWeights: (bytes: Readable, size: number) => Promise<void> },
 ): Promise<{ model: VersionContent; files: ArchivedFile[] }> {
   const texts = new Map<string, string>();
   const files = new Map<string, ArchivedFile>();
@@ -48,9 +48,7 @@ export async function readModelArchive(
     const textMax = Object.hasOwn(TEXTS, path) ? TEXTS[path] : undefined;
     if (textMax !== undefined) {
       if (size > textMax)
-        throw refused(
-          `${path} has ${size.toLocaleString("en-US")} bytes; at most ${textMax.toLocaleString("en-US")} are read.`,
-        );
+        throw refused(`${path} has ${countOf(size)} bytes; at most ${countOf(textMax)} are read.`);
       const chunks: Uint8Array[] = [];
       for await (const chunk of bytes) chunks.push(chunk);
       texts.set(path, Buffer.concat(chunks).toString("utf8"));
@@ -63,13 +61,21 @@ export async function readModelArchive(
         yield chunk;
       }
     }
-    await keep(Readable.from(hashed(), { objectMode: false }), size);
+    await storeWeights(Readable.from(hashed(), { objectMode: false }), size);
     files.set(path, { path, sha256: hash.digest("hex"), bytes: size });
   }
+  return { model: await checkContent(texts, files, checkManifest), files: [...files.values()] };
+}
 
+/** Checks the content of an archive together. Rejects with `package_invalid`. */
+async function checkContent(
+  texts: ReadonlyMap<string, string>,
+  files: ReadonlyMap<string, ArchivedFile>,
+  checkManifest: ManifestCheck,
+): Promise<VersionContent> {
   const manifestText = texts.get("model.yaml");
   if (manifestText === undefined) throw refused("The archive has no model.yaml at its top.");
-  const manifest = readManifest(manifestText, checkManifest);
+  const manifest = checkManifest(manifestText);
   if ("faults" in manifest) throw refused(manifest.faults.join("; "));
   const model = await checkPackage(manifest, {
     manifestText,
@@ -78,11 +84,11 @@ export async function readModelArchive(
   });
   const unnamed = [...files.keys()]
     .filter((path) => !Object.hasOwn(manifest.files, path))
-    .map((path) => `${shown(path)}: model.yaml does not name it`);
+    .map((path) => `${shown(path)}: is not named in model.yaml`);
   const faults = [...("faults" in model ? model.faults : []), ...unnamed];
   if ("faults" in model || faults.length > 0)
     throw refused(faults.slice(0, LIMITS.inputFaultsMax).join("; "));
-  return { model, files: [...files.values()] };
+  return model;
 }
 
 interface Entry {
@@ -92,132 +98,164 @@ interface Entry {
 }
 
 /**
- * The files of an archive, one after another: the next one comes when the bytes of the one before were read.
+ * Reads the files of an archive one after another. The next one begins once the bytes of the one before it
+ * were read.
  */
 async function* entriesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<Entry> {
-  let failure: unknown;
-  let total = 0;
-  let count = 0;
-  const waiting: ReadEntry[] = [];
-  let ended = false;
-  let wake = (): void => {};
-  const changed = (): Promise<void> =>
-    new Promise((resolve) => {
-      wake = resolve;
-    });
-  const fail = (error: unknown): void => {
-    failure ??= error;
-    for (const entry of waiting) entry.resume();
-    wake();
-  };
-
-  const parser = new Parser({
-    strict: true,
-    maxMetaEntrySize: 64 * 1024,
-    onReadEntry: (entry) => {
-      total += entry.size;
-      count++;
-      const fault = failure === undefined ? entryFault(entry, total, count) : undefined;
-      if (fault) fail(refused(fault));
-      if (failure !== undefined || entry.type === "Directory") return void entry.resume();
-      waiting.push(entry);
-      wake();
-    },
-  });
-  parser.on("error", (error: Error) =>
-    fail(refused(`The archive cannot be read (${error.message}); send a whole tar.gz.`)),
-  );
-  parser.on("end", () => {
-    ended = true;
-    wake();
-  });
-
-  let breakOff = (): void => {};
-  const broken = new Promise<void>((resolve) => {
-    breakOff = resolve;
-  });
-
-  /** Feeds the parser, which holds back while an entry is not read. */
-  const feeding = (async () => {
-    for await (const chunk of body) {
-      if (failure !== undefined) return;
-      if (!parser.write(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)))
-        await Promise.race([once(parser, "drain"), broken]);
-    }
-    if (failure === undefined) parser.end();
-  })();
-  feeding.catch((error) => {
-    // The caller went away, or the bytes broke: that, and not what it looks like from inside the archive.
-    failure = error;
-    wake();
-  });
-
+  const reader = new ArchiveReader();
+  const feeding = reader.feed(body);
+  feeding.catch((error) => reader.fail(error));
   try {
-    for (;;) {
-      const next = waiting.shift();
-      if (failure !== undefined) throw failure;
-      if (next) {
-        yield { path: pathOf(next.path), size: next.size, bytes: bytesOf(next, () => failure, changed) };
-        continue;
-      }
-      if (ended) break;
-      await changed();
-    }
+    for (let entry = await reader.next(); entry; entry = await reader.next())
+      yield { path: pathOf(entry.path), size: entry.size, bytes: reader.bytesOf(entry) };
     await feeding;
-    if (count === 0) throw refused("The archive is empty, or no tar or tar.gz.");
+    if (reader.entries === 0) throw refused("The archive is empty, or it is not a tar or tar.gz.");
   } finally {
-    failure ??= refused("The archive was given up.");
-    breakOff();
-    for (const entry of waiting) entry.resume();
+    reader.abandon();
   }
 }
 
-/** The bytes of an entry; ends with the archive's failure when that breaks meanwhile. */
-async function* bytesOf(
-  entry: ReadEntry,
-  failure: () => unknown,
-  changed: () => Promise<void>,
-): AsyncGenerator<Uint8Array> {
-  let seen = 0;
-  const chunks = entry[Symbol.asyncIterator]();
-  for (;;) {
-    const next = await Promise.race([chunks.next(), failed(failure, changed)]);
-    if (next === "failed") throw failure();
-    if (next.done) break;
-    const chunk = next.value as Uint8Array;
-    seen += chunk.length;
-    yield chunk;
-  }
-  if (failure() !== undefined) throw failure();
-  if (seen !== entry.size) throw refused(`${shown(entry.path)} ends after ${seen} bytes of ${entry.size}.`);
-}
+/**
+ * Parses a tar stream. Its parser pushes entries; the consumer pulls them, and waits for a change meanwhile.
+ * There is one waiter at a time: the consumer waits for the next entry, or for the bytes of the current one.
+ *
+ * The first failure wins and is final: a fault of the archive, an error of the stream that feeds it, or the
+ * consumer that leaves early. From then on entries are drained, and consumers get the failure.
+ */
+class ArchiveReader {
+  readonly #parser: Parser;
+  readonly #pending: ReadEntry[] = [];
+  #stopFeeding = (): void => {};
+  readonly #abandoned = new Promise<void>((resolve) => {
+    this.#stopFeeding = resolve;
+  });
+  #wake = (): void => {};
+  #failure: unknown;
+  #ended = false;
+  #bytes = 0;
+  /** The number of entries so far, folders included. */
+  entries = 0;
 
-async function failed(failure: () => unknown, changed: () => Promise<void>): Promise<"failed"> {
-  while (failure() === undefined) await changed();
-  return "failed";
+  constructor() {
+    this.#parser = new Parser({
+      strict: true,
+      maxMetaEntrySize: 64 * 1024,
+      onReadEntry: (entry) => this.#onEntry(entry),
+    });
+    this.#parser.on("error", (error: Error) =>
+      this.#failWith(refused(`The archive cannot be read (${error.message}); send a whole tar.gz.`)),
+    );
+    this.#parser.on("end", () => {
+      this.#ended = true;
+      this.#wake();
+    });
+  }
+
+  /** Feeds the parser, which pauses the stream while an entry is not read. */
+  async feed(body: AsyncIterable<Uint8Array>): Promise<void> {
+    for await (const chunk of body) {
+      if (this.#failure !== undefined) return;
+      if (!this.#parser.write(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)))
+        await Promise.race([once(this.#parser, "drain"), this.#abandoned]);
+    }
+    if (this.#failure === undefined) this.#parser.end();
+  }
+
+  /** Reports that the stream broke. Replaces any fault that was found in its truncated content. */
+  fail(error: unknown): void {
+    this.#failure = error;
+    this.#wake();
+  }
+
+  /** Gives the next file, or `undefined` after the last. */
+  async next(): Promise<ReadEntry | undefined> {
+    for (;;) {
+      const entry = this.#pending.shift();
+      if (this.#failure !== undefined) throw this.#failure;
+      if (entry || this.#ended) return entry;
+      await this.#change();
+    }
+  }
+
+  /** Reads the bytes of an entry. Throws the archive's failure when that breaks meanwhile. */
+  async *bytesOf(entry: ReadEntry): AsyncGenerator<Uint8Array> {
+    let seen = 0;
+    const chunks = entry[Symbol.asyncIterator]();
+    for (;;) {
+      const next = await Promise.race([chunks.next(), this.#failed()]);
+      if (next === "failed") throw this.#failure;
+      if (next.done) break;
+      const chunk = next.value as Uint8Array;
+      seen += chunk.length;
+      yield chunk;
+    }
+    if (this.#failure !== undefined) throw this.#failure;
+    if (seen !== entry.size) throw refused(`${shown(entry.path)} ends after ${seen} bytes of ${entry.size}.`);
+  }
+
+  /** Ends the feeding, and drains the entries that were not read. */
+  abandon(): void {
+    this.#failure ??= refused("The archive was not read to its end.");
+    this.#stopFeeding();
+    for (const entry of this.#pending) entry.resume();
+  }
+
+  #onEntry(entry: ReadEntry): void {
+    this.#bytes += entry.size;
+    this.entries++;
+    const fault = this.#failure === undefined ? entryFault(entry, this.#bytes, this.entries) : undefined;
+    if (fault) this.#failWith(refused(fault));
+    if (this.#failure !== undefined || entry.type === "Directory") return void entry.resume();
+    this.#pending.push(entry);
+    this.#wake();
+  }
+
+  #failWith(error: unknown): void {
+    this.#failure ??= error;
+    for (const entry of this.#pending) entry.resume();
+    this.#wake();
+  }
+
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  async #failed(): Promise<"failed"> {
+    while (this.#failure === undefined) await this.#change();
+    return "failed";
+  }
 }
 
 const pathOf = (path: string): string => path.replace(/^(\.\/)+/, "").replace(/\/+$/, "");
 
-/** What is wrong with an entry before a byte of it is read. */
+/** Finds the fault of an entry before any byte of it is read. */
 function entryFault({ type, path, size }: ReadEntry, total: number, count: number): string | undefined {
   if (count > LIMITS.packageFilesMax)
-    return `The archive has more than ${LIMITS.packageFilesMax.toLocaleString("en-US")} entries.`;
+    return `The archive has more than ${countOf(LIMITS.packageFilesMax)} entries.`;
   if (total > LIMITS.packageBytesMax)
-    return `The archive holds more than ${LIMITS.packageBytesMax.toLocaleString("en-US")} bytes.`;
+    return `The archive holds more than ${countOf(LIMITS.packageBytesMax)} bytes.`;
   if (size > LIMITS.packageFileBytesMax)
-    return `${shown(path)} has ${size.toLocaleString("en-US")} bytes; at most ${LIMITS.packageFileBytesMax.toLocaleString("en-US")} are kept of one file.`;
+    return (
+      `${shown(path)} has ${countOf(size)} bytes; ` +
+      `a file may have at most ${countOf(LIMITS.packageFileBytesMax)}.`
+    );
   if (type !== "File" && type !== "OldFile" && type !== "ContiguousFile" && type !== "Directory")
-    return `${shown(path)} is a ${type}; a package holds plain files only.`;
+    return `${shown(path)} is a ${type}; a package may have plain files only.`;
   const plain = pathOf(path);
   if (plain === "" && type === "Directory") return undefined;
   const segments = plain.split("/");
-  const sound =
+  const valid =
     plain.length <= LIMITS.packagePathCharactersMax &&
     segments.every((part) => /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/.test(part));
-  return sound
-    ? undefined
-    : `${shown(path)} is no name for a file of a package: letters, digits, dots, dashes and underscores, below the package.`;
+  if (valid) return undefined;
+  return (
+    `${shown(path)} is not a valid path in a package: ` +
+    "use letters, digits, dots, dashes and underscores, below the package."
+  );
 }
+
+const countOf = (count: number): string => count.toLocaleString("en-US");
 
 const shown = (path: string): string => JSON.stringify(path.slice(0, 100));

@@ -9,7 +9,7 @@ const MANIFEST = new URL("../../schemas/manifest.json", import.meta.url);
 const PAGE = readFileSync(new URL("../../docs/adding-a-model.md", import.meta.url), "utf8");
 
 /**
- * What each field of the manifest is, mappings like `retry` taken apart: `[name, required, default,
+ * Lists the fields of the manifest, those of mappings like `retry` one by one, as `[name, required, default,
  * description]`.
  */
 function manifestFields(schema: JsonObject, prefix = ""): [string, string, string, string | undefined][] {
@@ -60,7 +60,7 @@ describe("docs/adding-a-model.md", () => {
     for (const [name, , , meaning] of rows) expect(meaning?.length, name).toBeGreaterThan(10);
   });
 
-  it("walks to a model that can be called, and refuses what it says is refused", async () => {
+  it("leads to a model that can be called, with the refusals that the page promises", async () => {
     const registry = await loadWalk();
     expect(registry.list().map(({ endpoint, version }) => `${endpoint} ${version}`)).toEqual([
       "acme/echo 1.0.0",

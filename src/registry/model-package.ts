@@ -7,16 +7,15 @@ import { createReadStream, existsSync, readFileSync, statSync } from "node:fs";
 import { join, normalize, relative, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { ModelVersion } from "../core/models/model.ts";
-import { checkPackage, type ManifestCheck, readManifest } from "./package-check.ts";
+import { checkPackage, type ManifestCheck } from "./package-check.ts";
 
 export interface PackageFaults {
-  /** The folder, as it was found. */
   folder: string;
   faults: string[];
 }
 
 /**
- * Reads and checks one model package. All its faults are returned together, each a sentence that names the
+ * Reads and checks one model package. All its faults are returned together, each a sentence that names its
  * file.
  *
  * @param folder the package's folder, `<modelsFolder>/<endpoint>/<version>`
@@ -35,20 +34,20 @@ export async function readModelPackage(
   } catch (error) {
     return { folder, faults: [`model.yaml: ${(error as Error).message.split("\n")[0]}`] };
   }
-  const manifest = readManifest(manifestText, checkManifest);
+  const manifest = checkManifest(manifestText);
   if ("faults" in manifest) return { folder, faults: manifest.faults };
 
-  const place = relative(modelsFolder, folder).split(sep).join("/");
+  const path = relative(modelsFolder, folder).split(sep).join("/");
   const misplaced =
-    place === `${manifest.endpoint}/${manifest.version}`
+    path === `${manifest.endpoint}/${manifest.version}`
       ? []
-      : [`model.yaml: says ${manifest.endpoint}/${manifest.version} but lies in ${place}`];
+      : [`model.yaml: is for ${manifest.endpoint}/${manifest.version} but lies in ${path}`];
   const checked = await checkPackage(manifest, {
     manifestText,
     schema: (name) => {
-      const label = `schemas/models/${place}/${name}.json`;
-      const path = join(schemasFolder, "models", place, `${name}.json`);
-      return { label, text: existsSync(path) ? readFileSync(path, "utf8") : undefined };
+      const label = `schemas/models/${path}/${name}.json`;
+      const file = join(schemasFolder, "models", path, `${name}.json`);
+      return { label, text: existsSync(file) ? readFileSync(file, "utf8") : undefined };
     },
     fileDigest: (file) => fileDigest(folder, file),
   });
@@ -68,7 +67,7 @@ async function fileDigest(folder: string, file: string): Promise<{ sha256: strin
   );
 }
 
-/** The SHA-256 of a file, hex. */
+/** Gives the SHA-256 of a file, hex. */
 async function sha256File(path: string): Promise<string> {
   const hash = createHash("sha256");
   await pipeline(createReadStream(path), hash);

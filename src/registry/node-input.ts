@@ -1,19 +1,19 @@
 import type { InputFault } from "../core/errors/tempera-error.ts";
-import type { DraftNode, Location } from "../core/pipelines/parsed-graph.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import type { JsonSchema } from "../core/models/model.ts";
+import type { Location, ParsedNode } from "../core/pipelines/parsed-graph.ts";
 import { referencesOf } from "../core/pipelines/references.ts";
-import { briefly, type ReferenceType } from "./reference-type.ts";
+import { type ReferenceType, shorten } from "./reference-type.ts";
 import { createSchemaCheck, type SchemaCheck } from "./schema-check.ts";
 import { canFeed, typeInWords, typeOfValue, typeWithin, type ValueType } from "./value-type.ts";
 
 /**
- * What is wrong with the input of a node, given the schema of what it calls and what its references stand
- * for.
+ * Checks the input of a node against the schema of the endpoint that it calls, as far as the types of its
+ * references are known. Returns the faults.
  */
-export type NodeInputCheck = (node: DraftNode, schema: JsonSchema, typeOf: ReferenceType) => InputFault[];
+export type NodeInputCheck = (node: ParsedNode, schema: JsonSchema, typeOf: ReferenceType) => InputFault[];
 
-/** Checks of written-out values are kept from one definition to the next: each costs milliseconds to make. */
+/** Compiled checks of literal values are reused from one definition to the next: each takes milliseconds. */
 export function createNodeInputCheck(): NodeInputCheck {
   const checks = new WeakMap<JsonSchema, SchemaCheck>();
 
@@ -27,7 +27,7 @@ export function createNodeInputCheck(): NodeInputCheck {
     }
     const literals: JsonObject = {};
     for (const [name, value] of Object.entries(node.value)) {
-      // Models set aside what they do not know.
+      // Models ignore unknown fields.
       if (!Object.hasOwn(properties, name)) continue;
       if (referencesOf(value).length === 0) literals[name] = structuredClone(value);
       else
@@ -48,7 +48,7 @@ export function createNodeInputCheck(): NodeInputCheck {
     ];
   };
 
-  /** Checks some fields of an input: nothing that speaks of the whole. */
+  /** Compiles a check of single fields, without the keywords that concern the whole input. */
   function literalCheck(schema: JsonSchema): SchemaCheck {
     const known = checks.get(schema);
     if (known) return known;
@@ -62,22 +62,23 @@ export function createNodeInputCheck(): NodeInputCheck {
   }
 }
 
-/** A value with references in it against what its place takes. */
+/** Checks a value with references against the type that its position accepts. */
 function templateFaults(value: Json, target: ValueType, loc: Location, typeOf: ReferenceType): InputFault[] {
   const wrong = (msg: string): InputFault[] => [{ loc, msg: `Value error, ${msg}`, type: "value_error" }];
   const [reference] = typeof value === "string" ? referencesOf(value) : [];
   if (reference) {
-    // Whatever is wrong with the reference itself is said elsewhere.
+    // A fault of the reference itself is reported by the compiler.
     const type = "reference" in reference ? typeOf(reference.reference) : { fault: "" };
     if ("fault" in type || canFeed(type, target)) return [];
     const better = betterReference(reference.text, type, target);
-    const advice = better ? `; '${briefly(better)}' would fit` : "";
+    const advice = better ? `; '${shorten(better)}' would fit` : "";
     return wrong(
-      `'${briefly(reference.text)}' is ${typeInWords(type)}, and here belongs ${typeInWords(target)}${advice}`,
+      `'${shorten(reference.text)}' is ${typeInWords(type)}, ` +
+        `but this field takes ${typeInWords(target)}${advice}`,
     );
   }
   if (!canFeed(typeOfValue(value), target))
-    return wrong(`this is ${typeInWords(typeOfValue(value))}, and here belongs ${typeInWords(target)}`);
+    return wrong(`this is ${typeInWords(typeOfValue(value))}, but this field takes ${typeInWords(target)}`);
   if (typeof value !== "object" || value === null) return [];
   const parts: [string | number, Json][] = Array.isArray(value)
     ? value.map((item, at) => [at, item])
@@ -88,7 +89,7 @@ function templateFaults(value: Json, target: ValueType, loc: Location, typeOf: R
   });
 }
 
-/** A longer reference that would fit: people send the file where its address belongs. */
+/** Finds a longer reference that would fit: people often name a file where its address belongs. */
 function betterReference(text: string, type: ValueType, target: ValueType): string | undefined {
   for (const path of [["url"], [0], [0, "url"]]) {
     let at: ValueType | undefined = type;

@@ -1,8 +1,8 @@
-/** The order in which nodes can run, and what stands in its way. */
+/** The order in which the nodes of a graph can run. */
 
 /**
- * Nodes in an order in which each comes after those it waits for, or the circles that there are, each as a
- * way around it.
+ * Sorts nodes so that each comes after those it waits for, or finds the cycles, each as the list of its
+ * nodes.
  */
 export function nodeOrder(
   waitsFor: ReadonlyMap<string, ReadonlySet<string>>,
@@ -26,22 +26,22 @@ export function nodeOrder(
   return left.size === 0 ? { order } : { cycles: cyclesAmong(new Set(left.keys()), waitsFor) };
 }
 
-/** @param stuck every one of them waits for another of them */
+/** @param stuck nodes of which each waits for another of them */
 function cyclesAmong(stuck: Set<string>, waitsFor: ReadonlyMap<string, ReadonlySet<string>>): string[][] {
   const cycles: string[][] = [];
   for (const start of stuck) {
-    const way: string[] = [];
-    const places = new Map<string, number>();
+    const path: string[] = [];
+    const positions = new Map<string, number>();
     for (let at: string | undefined = start; at !== undefined && stuck.has(at); at = next(at)) {
-      const before = places.get(at);
+      const before = positions.get(at);
       if (before !== undefined) {
-        cycles.push(way.slice(before));
+        cycles.push(path.slice(before));
         break;
       }
-      places.set(at, way.push(at) - 1);
+      positions.set(at, path.push(at) - 1);
     }
-    // What led into a circle, or into one that is named already, is no circle of its own.
-    for (const id of way) stuck.delete(id);
+    // A path into a cycle is not a cycle of its own.
+    for (const id of path) stuck.delete(id);
   }
   return cycles;
 

@@ -1,15 +1,14 @@
 /**
- * Checks what a model package says, wherever it was read from: a folder at start, or an archive that is
- * pushed.
+ * Checks of a model package, wherever it comes from: a folder at the start, or an archive that is pushed.
  */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { ErrorObject, ValidateFunction } from "ajv";
+import type { ErrorObject } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { parse } from "yaml";
+import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { isEndpointId } from "../core/models/endpoint.ts";
-import type { JsonObject } from "../core/json/json.ts";
 import type {
   CheckpointPolicy,
   JsonSchema,
@@ -19,7 +18,9 @@ import type {
   RetryPolicy,
 } from "../core/models/model.ts";
 import type { VersionContent } from "../core/models/published-version.ts";
+import type { Log } from "../core/operations/log.ts";
 
+/** The parsed `model.yaml`; `schemas/manifest.json` describes each field. */
 export interface Manifest {
   endpoint: string;
   version: string;
@@ -41,44 +42,68 @@ export interface Manifest {
   files: Record<string, string>;
 }
 
-export type ManifestCheck = ValidateFunction<Manifest>;
+/** Parses and checks the text of a `model.yaml`. All its faults are returned together, each a sentence. */
+export type ManifestCheck = (text: string) => Manifest | { faults: string[] };
 
-const describe = (error: ErrorObject): string =>
-  `${error.instancePath || "/"} ${error.message}${"additionalProperty" in error.params ? ` (${error.params.additionalProperty})` : ""}`;
+function describe({ instancePath, message, params }: ErrorObject): string {
+  const property = "additionalProperty" in params ? ` (${params.additionalProperty})` : "";
+  return `${instancePath || "/"} ${message}${property}`;
+}
 
-/** Compiles `schemas/manifest.json`; throws when that file itself is broken. */
-export function createManifestCheck(schemasFolder: string): ManifestCheck {
+/**
+ * Compiles `schemas/manifest.json` into a check; throws when that file itself is broken.
+ *
+ * @param log warned about fields that have another name today
+ */
+export function createManifestCheck(schemasFolder: string, log?: Pick<Log, "warn">): ManifestCheck {
   const schema = JSON.parse(readFileSync(join(schemasFolder, "manifest.json"), "utf8"));
-  return new Ajv2020({ allErrors: true, useDefaults: true, strict: false, logger: false }).compile<Manifest>(
-    schema,
-  );
+  const ajv = new Ajv2020({ allErrors: true, useDefaults: true, strict: false, logger: false });
+  const validate = ajv.compile<Manifest>(schema);
+  return (text) => {
+    let manifest: Json;
+    try {
+      manifest = parse(text);
+    } catch (error) {
+      return { faults: [`model.yaml: ${(error as Error).message.split("\n")[0]}`] };
+    }
+    if (renameSays(manifest)) {
+      const { endpoint, version } = manifest as JsonObject;
+      log?.warn({ endpoint, version }, 'model.yaml has restrictions with "says"; rename it to "message"');
+    }
+    if (validate(manifest)) return manifest;
+    return { faults: (validate.errors ?? []).map((error) => `model.yaml: ${describe(error)}`) };
+  };
 }
 
-/** Reads `model.yaml`. */
-export function readManifest(text: string, check: ManifestCheck): Manifest | { faults: string[] } {
-  let manifest: unknown;
-  try {
-    manifest = parse(text);
-  } catch (error) {
-    return { faults: [`model.yaml: ${(error as Error).message.split("\n")[0]}`] };
-  }
-  if (!check(manifest))
-    return { faults: (check.errors ?? []).map((error) => `model.yaml: ${describe(error)}`) };
-  return manifest;
+/**
+ * Renames the field of manifests from before `message` was its name, in place. Returns true if it was used.
+ */
+function renameSays(manifest: Json): boolean {
+  if (!isObject(manifest) || !Array.isArray(manifest.restrictions)) return false;
+  const old = manifest.restrictions.filter((each): each is JsonObject => isObject(each) && "says" in each);
+  manifest.restrictions = manifest.restrictions.map((each) => (isObject(each) ? withMessage(each) : each));
+  return old.length > 0;
 }
 
-/** What belongs to a manifest. */
+/** Reads a restriction of today, or one whose sentence has the former name `says`. */
+function withMessage<T extends { message?: Json; says?: Json }>(restriction: T): T {
+  if (restriction.says === undefined || restriction.message !== undefined) return restriction;
+  const { says: message, ...rest } = restriction;
+  return { ...rest, message } as T;
+}
+
+/** The texts and files of a package. */
 export interface PackageTexts {
   manifestText: string;
-  /** The text of a schema and what it is called in a fault; no text when there is none. */
+  /** The text of a schema, `undefined` when it is missing, and its name in faults. */
   schema(name: "input" | "output"): { label: string; text: string | undefined };
-  /** The SHA-256 of a weight file, or what is wrong with it. */
+  /** The SHA-256 of a weight file, or the reason why there is none. */
   fileDigest(path: string): Promise<{ sha256: string } | { fault: string }>;
 }
 
 /**
- * Checks a manifest that could be read together with what belongs to it. All faults are returned together,
- * each a sentence that names the file.
+ * Checks a manifest together with its schemas and weight files. All faults are returned together, each a
+ * sentence that names the file.
  */
 export async function checkPackage(
   manifest: Manifest,
@@ -87,44 +112,23 @@ export async function checkPackage(
   const faults: string[] = [];
   if (!isEndpointId(manifest.endpoint))
     faults.push(
-      `model.yaml: /endpoint "${manifest.endpoint}" is not an endpoint id (owner/alias[/path], owner not reserved)`,
+      `model.yaml: /endpoint "${manifest.endpoint}" is not an endpoint id ` +
+        "(owner/alias[/path], owner not reserved)",
     );
 
   const digest = createHash("sha256").update(manifestText);
-  const readSchema = (name: "input" | "output"): JsonSchema => {
+  const schemaNamed = (name: "input" | "output"): JsonSchema => {
     const { label, text } = schemaOf(name);
-    if (text === undefined) {
-      faults.push(`${label}: missing`);
-      return {};
-    }
+    if (text !== undefined) digest.update(text);
     try {
-      digest.update(text);
-      const schema = JSON.parse(text) as unknown;
-      if (typeof schema !== "object" || schema === null || Array.isArray(schema))
-        throw new Error("is not a JSON Schema object");
-      if ((schema as JsonObject).type !== "object")
-        throw new Error('must describe an object ("type": "object")');
-      if (name === "input" && !Object.hasOwn(schema, "properties"))
-        throw new Error('must list its fields in "properties"');
-      new Ajv2020({ strict: false, validateFormats: false, logger: false }).compile(schema);
-      return schema as JsonSchema;
+      return parseSchema(name, text);
     } catch (error) {
       faults.push(`${label}: ${(error as Error).message}`);
       return {};
     }
   };
-  const schemas = { input: readSchema("input"), output: readSchema("output") };
-
-  const properties = (schemas.input.properties ?? {}) as JsonObject;
-  for (const { field, accepts } of manifest.restrictions) {
-    if (schemas.input.properties && !Object.hasOwn(properties, field))
-      faults.push(`model.yaml: /restrictions names "${field}", which input.json has not`);
-    try {
-      new Ajv2020({ strict: false, validateFormats: false, logger: false }).compile(accepts);
-    } catch (error) {
-      faults.push(`model.yaml: /restrictions/${field}/accepts: ${(error as Error).message}`);
-    }
-  }
+  const schemas = { input: schemaNamed("input"), output: schemaNamed("output") };
+  faults.push(...restrictionFaults(manifest.restrictions, schemas.input));
 
   // On a disk a name is a file or a folder; an archive can have both.
   for (const file of Object.keys(manifest.files))
@@ -139,7 +143,7 @@ export async function checkPackage(
     }
     if (found.sha256 !== expected)
       faults.push(
-        `${file}: digest is ${found.sha256.slice(0, 12)}…, model.yaml says ${expected.slice(0, 12)}…`,
+        `${file}: digest is ${found.sha256.slice(0, 12)}…, model.yaml has ${expected.slice(0, 12)}…`,
       );
     digest.update(`${file}\n${expected}\n`);
   }
@@ -147,4 +151,33 @@ export async function checkPackage(
 
   const { files: _, ...rest } = manifest;
   return { ...rest, schemas, digest: digest.digest("hex") };
+}
+
+const compile = (schema: JsonObject) =>
+  new Ajv2020({ strict: false, validateFormats: false, logger: false }).compile(schema);
+
+/** Parses and compiles one schema of a package. Throws an error whose message is a fault. */
+function parseSchema(name: "input" | "output", text: string | undefined): JsonSchema {
+  if (text === undefined) throw new Error("missing");
+  const schema = JSON.parse(text) as Json;
+  if (!isObject(schema)) throw new Error("is not a JSON Schema object");
+  if (schema.type !== "object") throw new Error('must describe an object ("type": "object")');
+  if (name === "input" && !Object.hasOwn(schema, "properties"))
+    throw new Error('must list its fields in "properties"');
+  compile(schema);
+  return schema;
+}
+
+function restrictionFaults(restrictions: readonly Restriction[], { properties }: JsonSchema): string[] {
+  return restrictions.flatMap(({ field, accepts }) => {
+    const faults: string[] = [];
+    if (properties && !Object.hasOwn(properties as JsonObject, field))
+      faults.push(`model.yaml: /restrictions names "${field}", which is not a field of input.json`);
+    try {
+      compile(accepts);
+    } catch (error) {
+      faults.push(`model.yaml: /restrictions/${field}/accepts: ${(error as Error).message}`);
+    }
+    return faults;
+  });
 }

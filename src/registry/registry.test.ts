@@ -32,9 +32,9 @@ function write(path: string, content: string): void {
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 const SCHEMA = { type: "object", properties: { prompt: { type: "string" } } };
 
-/** A sound package, with what `change` says otherwise. */
+/** Writes a valid package with some of its parts replaced. */
 function addPackage(
-  place: string,
+  path: string,
   {
     manifest = {},
     text,
@@ -49,8 +49,8 @@ function addPackage(
     files?: Record<string, string>;
   } = {},
 ): void {
-  const segments = place.split("/");
-  const sound = {
+  const segments = path.split("/");
+  const valid = {
     endpoint: segments.slice(0, -1).join("/"),
     version: segments.at(-1) ?? "",
     title: "A model",
@@ -61,10 +61,10 @@ function addPackage(
     memoryMiB: 10,
     files: Object.fromEntries(Object.entries(files).map(([name, content]) => [name, sha256(content)])),
   };
-  write(`models/${place}/model.yaml`, text ?? stringify({ ...sound, ...manifest }));
-  for (const [name, content] of Object.entries(files)) write(`models/${place}/${name}`, content);
-  if (input !== null) write(`schemas/models/${place}/input.json`, input);
-  if (output !== null) write(`schemas/models/${place}/output.json`, output);
+  write(`models/${path}/model.yaml`, text ?? stringify({ ...valid, ...manifest }));
+  for (const [name, content] of Object.entries(files)) write(`models/${path}/${name}`, content);
+  if (input !== null) write(`schemas/models/${path}/input.json`, input);
+  if (output !== null) write(`schemas/models/${path}/output.json`, output);
 }
 
 const load = () => loadRegistry({ modelsFolder: join(root, "models"), schemasFolder: join(root, "schemas") });
@@ -82,8 +82,8 @@ async function faults(): Promise<string[]> {
     .map((line) => line.trim());
 }
 
-describe("a registry of sound packages", () => {
-  it("routes each endpoint to its newest version, and still knows the older ones", async () => {
+describe("a registry of valid packages", () => {
+  it("routes each endpoint to its newest version, and still finds the older ones", async () => {
     for (const version of ["1.9.0", "1.10.0", "1.2.30"]) addPackage(`fal-ai/wan/fast/${version}`);
     const registry = await load();
     expect(registry.route("fal-ai/wan/fast")?.model?.version).toBe("1.10.0");
@@ -110,7 +110,7 @@ describe("a registry of sound packages", () => {
     });
   });
 
-  it("gives a digest that covers the manifest, both schemas and the weights, and not the place on disk", async () => {
+  it("computes a digest of the manifest, both schemas and the weights, and not of the path", async () => {
     const digest = async (change: Parameters<typeof addPackage>[1]): Promise<string | undefined> => {
       addPackage("a/b/1.0.0", change);
       return (await load()).find("a/b", "1.0.0")?.digest;
@@ -128,7 +128,7 @@ describe("a registry of sound packages", () => {
 
   it("may be empty", async () => expect((await load()).list()).toEqual([]));
 
-  it("leaves hidden folders, stray files and dangling links alone", async () => {
+  it("ignores hidden folders, stray files and dangling links", async () => {
     write("models/.cache/x/model.yaml", "nonsense");
     write("models/README.md", "words");
     symlinkSync(join(root, "nowhere"), join(root, "models/broken"));
@@ -136,13 +136,33 @@ describe("a registry of sound packages", () => {
     expect((await load()).list()).toHaveLength(1);
   });
 
-  it("of a folder that is not there says which", async () =>
+  it("reads `says`, the former name of a restriction's message, with a warning", async () => {
+    addPackage("a/b/1.0.0", {
+      manifest: {
+        restrictions: [{ field: "prompt", accepts: { maxLength: 1 }, says: "Short prompts only." }],
+      },
+    });
+    const warnings: string[] = [];
+    const registry = await loadRegistry({
+      modelsFolder: join(root, "models"),
+      schemasFolder: join(root, "schemas"),
+      log: { warn: (fields, message) => void warnings.push(`${JSON.stringify(fields)} ${message}`) },
+    });
+    expect(registry.route("a/b")?.checkInput({ prompt: "long" })).toMatchObject({
+      faults: [{ loc: ["body", "prompt"], msg: "Short prompts only." }],
+    });
+    expect(warnings).toEqual([
+      '{"endpoint":"a/b","version":"1.0.0"} model.yaml has restrictions with "says"; rename it to "message"',
+    ]);
+  });
+
+  it("names a missing folder", async () =>
     await expect(
       loadRegistry({ modelsFolder: join(root, "none"), schemasFolder: join(root, "schemas") }),
     ).rejects.toThrow(/no models folder .*none; .*TEMPERA_MODELS/));
 });
 
-describe("a faulty package is refused, by name", () => {
+describe("a faulty package is refused for", () => {
   it.each<[string, Parameters<typeof addPackage>[1], RegExp]>([
     ["no YAML", { text: "endpoint: [" }, /^a\/b\/1\.0\.0: model\.yaml: /],
     ["an empty manifest", { text: "" }, /model\.yaml: \/ must be object/],
@@ -150,21 +170,21 @@ describe("a faulty package is refused, by name", () => {
     ["a field too many", { manifest: { sloots: 2 } }, /model\.yaml: .*additional properties \(sloots\)/],
     ["a wrong type", { manifest: { slots: "many" } }, /model\.yaml: \/slots must be integer/],
     ["no attempts at all", { manifest: { retry: { attemptsMax: 0 } } }, /\/retry\/attemptsMax must be >= 1/],
-    ["a version that is none", { manifest: { version: "latest" } }, /\/version must match pattern/],
+    ["an invalid version", { manifest: { version: "latest" } }, /\/version must match pattern/],
     [
-      "a digest that is none",
+      "an invalid digest",
       { manifest: { files: { "weights.bin": "abc" } } },
       /\/files\/weights\.bin must match pattern/,
     ],
     [
       "another endpoint than its folder",
       { manifest: { endpoint: "c/d" } },
-      /says c\/d\/1\.0\.0 but lies in a\/b\/1\.0\.0/,
+      /is for c\/d\/1\.0\.0 but lies in a\/b\/1\.0\.0/,
     ],
     [
       "another version than its folder",
       { manifest: { version: "2.0.0" } },
-      /says a\/b\/2\.0\.0 but lies in a\/b\/1\.0\.0/,
+      /is for a\/b\/2\.0\.0 but lies in a\/b\/1\.0\.0/,
     ],
     ["a missing input schema", { input: null }, /schemas\/models\/a\/b\/1\.0\.0\/input\.json: missing/],
     ["a missing output schema", { output: null }, /schemas\/models\/a\/b\/1\.0\.0\/output\.json: missing/],
@@ -192,13 +212,13 @@ describe("a faulty package is refused, by name", () => {
       /input\.json: must list its fields in "properties"/,
     ],
     [
-      "a restriction of no field",
-      { manifest: { restrictions: [{ field: "lora", accepts: {}, says: "x" }] } },
+      "a restriction of an unknown field",
+      { manifest: { restrictions: [{ field: "lora", accepts: {}, message: "x" }] } },
       /\/restrictions names "lora"/,
     ],
     [
-      "a restriction that is no schema",
-      { manifest: { restrictions: [{ field: "prompt", accepts: { type: "banana" }, says: "x" }] } },
+      "a restriction with an invalid schema",
+      { manifest: { restrictions: [{ field: "prompt", accepts: { type: "banana" }, message: "x" }] } },
       /\/restrictions\/prompt\/accepts: /,
     ],
     [
@@ -214,7 +234,7 @@ describe("a faulty package is refused, by name", () => {
     [
       "a wrong digest",
       { manifest: { files: { "weights.bin": "0".repeat(64) } } },
-      /weights\.bin: digest is 50e721e49c01…, model\.yaml says 000000000000…/,
+      /weights\.bin: digest is 50e721e49c01…, model\.yaml has 000000000000…/,
     ],
     [
       "a folder as a file",
@@ -247,8 +267,8 @@ describe("a faulty package is refused, by name", () => {
     expect((await faults()).join()).toMatch(/is not an endpoint id/);
   });
 
-  it("all faults of all packages together, the sound ones left out", async () => {
-    addPackage("a/sound/1.0.0");
+  it("all faults of all packages together, without the valid ones", async () => {
+    addPackage("a/valid/1.0.0");
     addPackage("a/bad/1.0.0", { manifest: { slots: 0, memoryMiB: "x" } });
     addPackage("b/bad/1.0.0", { input: null, output: "{", manifest: { endpoint: "b/other" } });
     expect((await faults()).map((fault) => fault.split(" ").slice(0, 2).join(" "))).toEqual([

@@ -1,13 +1,14 @@
 /**
- * The registry: what can be called. Read from `models/` and `schemas/` at start, checked whole, then only
- * looked at.
+ * The registry: every endpoint that can be called. It is read from `models/` and `schemas/` at the start and
+ * checked as a whole; it never changes afterwards. `live-registry.ts` adds the published versions.
  */
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { appOf } from "../core/models/endpoint.ts";
 import type { ModelVersion } from "../core/models/model.ts";
-import type { PipelineVersion } from "../core/pipelines/pipeline.ts";
 import { newestFirst } from "../core/models/published-version.ts";
+import type { Log } from "../core/operations/log.ts";
+import type { PipelineVersion } from "../core/pipelines/pipeline.ts";
 import { createInputCheck, type InputCheck } from "./input-check.ts";
 import { type PackageFaults, readModelPackage } from "./model-package.ts";
 import { createManifestCheck } from "./package-check.ts";
@@ -26,40 +27,34 @@ export interface PipelineRoute {
   checkInput: InputCheck;
 }
 
-/** What an endpoint leads to. */
+/** The model or pipeline behind an endpoint. */
 export type Route = ModelRoute | PipelineRoute;
 
-/** A saved pipeline that this owner may call, for endpoints that the registry does not know. */
+/** Finds a saved pipeline that an owner may call, for endpoints that the registry does not have. */
 export type FindPipeline = (endpoint: string, ownerId: string) => Promise<PipelineRoute | undefined>;
 
 export interface Registry {
-  /** The version that serves an endpoint now: the newest, or the one that a rollout has for this request. */
+  /** Finds the version that serves an endpoint: the newest, or the one that a rollout gives this request. */
   route(endpoint: string, requestId?: string): Route | undefined;
-  /** One published version, for jobs that started on it. */
+  /** Finds one version, for jobs that started on it. */
   find(endpoint: string, version: string): ModelVersion | undefined;
-  /**
-   * Whether any endpoint of this app (`owner/alias`) exists: tells an unknown path from an unknown
-   * application.
-   */
+  /** Tells whether an app (`owner/alias`) has any endpoint: an unknown path is not an unknown application. */
   hasApp(app: string): boolean;
-  /** Every model version, by endpoint, newest first. */
+  /** Lists every model version, by endpoint, newest first. */
   list(): ModelVersion[];
-  /** Every pipeline that came with the program, by endpoint, newest first. */
+  /** Lists every pipeline that comes with the program, by endpoint, newest first. */
   pipelines(): PipelineVersion[];
 }
 
-/**
- * Start was refused: one or more model packages are faulty. The message names every fault of every package.
- */
+/** Thrown at the start when model packages are faulty. The message names every fault of every package. */
 export class RegistryFaults extends Error {
   readonly packages: PackageFaults[];
   constructor(packages: PackageFaults[], modelsFolder: string) {
     const lines = packages.flatMap(({ folder, faults }) =>
       faults.map((fault) => `  ${relative(modelsFolder, folder) || folder}: ${fault}`),
     );
-    super(
-      `${packages.length} model package${packages.length === 1 ? " is" : "s are"} faulty; mend or remove:\n${lines.join("\n")}`,
-    );
+    const count = packages.length === 1 ? "1 model package is" : `${packages.length} model packages are`;
+    super(`${count} faulty; mend or remove:\n${lines.join("\n")}`);
     this.packages = packages;
   }
 }
@@ -75,20 +70,23 @@ function packageFolders(folder: string): string[] {
     .flatMap(packageFolders);
 }
 
-/** Sorts by endpoint, each newest first. */
-export const byEndpoint = <T extends { endpoint: string; version: string }>(a: T, b: T): number =>
-  a.endpoint < b.endpoint ? -1 : a.endpoint > b.endpoint ? 1 : newestFirst(a.version, b.version);
+/** Sorts by endpoint, and the versions of an endpoint newest first. */
+export function byEndpoint<T extends { endpoint: string; version: string }>(a: T, b: T): number {
+  return a.endpoint < b.endpoint ? -1 : a.endpoint > b.endpoint ? 1 : newestFirst(a.version, b.version);
+}
 
 /**
  * Reads all model packages.
  *
  * @param folders.pipelines those that come with the program
+ * @param folders.log warned about manifests with fields that have another name today
  * @throws RegistryFaults naming every fault of every package
  */
 export async function loadRegistry(folders: {
   modelsFolder: string;
   schemasFolder: string;
   pipelines?: readonly PipelineVersion[];
+  log?: Pick<Log, "warn">;
 }): Promise<Registry> {
   const modelsFolder = resolve(folders.modelsFolder);
   const schemasFolder = resolve(folders.schemasFolder);
@@ -96,7 +94,7 @@ export async function loadRegistry(folders: {
     throw new Error(
       `There is no models folder ${modelsFolder}; make it, or set TEMPERA_MODELS to the one you mean.`,
     );
-  const checkManifest = createManifestCheck(schemasFolder);
+  const checkManifest = createManifestCheck(schemasFolder, folders.log);
   const read = await Promise.all(
     packageFolders(modelsFolder).map((folder) =>
       readModelPackage(folder, { modelsFolder, schemasFolder, checkManifest }),
@@ -129,8 +127,7 @@ export async function loadRegistry(folders: {
   };
 }
 
-/** Compiles a pipeline's input check. Throws when its schema is none. */
-export const pipelineRoute = (pipeline: PipelineVersion): PipelineRoute => ({
-  pipeline,
-  checkInput: createInputCheck({ schemas: pipeline.schemas, restrictions: [] }),
-});
+/** Compiles a pipeline's input check. Throws when its schema is not a JSON Schema. */
+export function pipelineRoute(pipeline: PipelineVersion): PipelineRoute {
+  return { pipeline, checkInput: createInputCheck({ schemas: pipeline.schemas, restrictions: [] }) };
+}

@@ -1,8 +1,10 @@
 /**
- * What in a new version's schemas breaks the callers of the old one: inputs that were taken and no longer
- * are, outputs that they may not know how to read.
+ * Finds the changes in a new version's schemas that break the callers of the old one: inputs that are no
+ * longer accepted, and outputs that callers may not know how to read.
  */
-import type { Json, JsonObject } from "../core/json/json.ts";
+import { canonicalJson } from "../core/json/input-hash.ts";
+import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
+import { resolvePointer } from "../core/json/plain-schema.ts";
 import type { JsonSchema, Restriction } from "../core/models/model.ts";
 
 export interface Contract {
@@ -11,7 +13,8 @@ export interface Contract {
 }
 
 /**
- * Each break is a sentence that begins with where it is. Empty: every caller of the old version can go on.
+ * Compares two versions. Each break is a sentence that begins with its location; the list is empty when every
+ * caller of the old version can use the new one.
  */
 export function schemaBreaks(from: Contract, to: Contract): string[] {
   const input = narrowings(from.schemas.input, to.schemas.input, "input", {
@@ -19,8 +22,7 @@ export function schemaBreaks(from: Contract, to: Contract): string[] {
     sup: to.schemas.input,
     side: "input",
   });
-  // Whoever reads outputs is in the opposite place: what the new version may say has to fit what they were
-  // promised.
+  // For outputs the direction is reversed: the values of the new version have to fit the old schema.
   const output = narrowings(to.schemas.output, from.schemas.output, "output", {
     sub: to.schemas.output,
     sup: from.schemas.output,
@@ -36,10 +38,10 @@ function restricted(from: Contract, to: Contract): string[] {
     .filter(
       ({ field, accepts }) => Object.hasOwn(known, field) && !before.has(JSON.stringify([field, accepts])),
     )
-    .map(({ field }) => `input.${field}: is served in part only now`);
+    .map(({ field }) => `input.${field}: has new restrictions`);
 }
 
-/** `sub` is the schema of the values that come, `sup` the one that has to take them. */
+/** `sub` is the schema of the values that are sent, `sup` the one that has to accept them. */
 interface Sides {
   sub: JsonSchema;
   sup: JsonSchema;
@@ -47,7 +49,7 @@ interface Sides {
 }
 
 /** Keywords that annotate and do not constrain. */
-const SILENT = new Set([
+const ANNOTATIONS = new Set([
   "$schema",
   "$id",
   "$defs",
@@ -64,8 +66,8 @@ const SILENT = new Set([
   "contentMediaType",
   "contentEncoding",
 ]);
-/** Keywords that are compared below. */
-const JUDGED = new Set([
+/** Keywords that are compared one by one below. */
+const COMPARED = new Set([
   "type",
   "enum",
   "const",
@@ -89,16 +91,16 @@ const JUDGED = new Set([
 const LOWER = ["minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"] as const;
 const UPPER = ["maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"] as const;
 
-/** Deeper than this, schemas that refer to themselves are taken for equal. */
+/** Deeper than this, schemas that refer to themselves count as equal. */
 const DEPTH_MAX = 12;
 
-/** Where a value of `sub` may not fit `sup`. */
+/** Lists the locations where a value of `sub` may not fit `sup`. */
 function narrowings(subRaw: Json, supRaw: Json, at: string, sides: Sides, depth = 0): string[] {
   const sub = resolved(subRaw, sides.sub);
   const sup = resolved(supRaw, sides.sup);
   if (depth > DEPTH_MAX || sup === true || sub === false) return [];
   if (isSame(sub, sup)) return referredFaults(sub, at, sides, depth);
-  if (sup === false || sup === undefined) return [`${at}: is no longer taken`];
+  if (sup === false || sup === undefined) return [`${at}: is no longer accepted`];
   const a = typeof sub === "object" && sub !== null ? (sub as JsonObject) : {};
   const b = sup as JsonObject;
 
@@ -119,7 +121,7 @@ function narrowings(subRaw: Json, supRaw: Json, at: string, sides: Sides, depth 
   ];
 }
 
-/** Two texts that are the same may refer to definitions that are not. */
+/** Compares the references of two equal schemas: they may point to definitions that differ. */
 function referredFaults(schema: Json | undefined, at: string, sides: Sides, depth: number): string[] {
   if (!JSON.stringify(schema ?? null).includes('"$ref"')) return [];
   const node = schema as JsonObject;
@@ -136,7 +138,9 @@ function referredFaults(schema: Json | undefined, at: string, sides: Sides, dept
 const branchesOf = (schema: JsonObject): Json[] | undefined =>
   (schema.anyOf ?? schema.oneOf) as Json[] | undefined;
 
-/** Each branch that may come needs one that takes it. The nearest one says what is wrong. */
+/**
+ * Each branch that may be sent needs one that accepts it. Otherwise the faults of the closest one are shown.
+ */
 function branchFaults(sub: Json[], sup: Json[], at: string, sides: Sides, depth: number): string[] {
   return sub.flatMap((branch) => {
     const tried = sup.map((other) => narrowings(branch, other, at, sides, depth + 1));
@@ -152,49 +156,53 @@ function typesOf({ type }: JsonObject): Set<string> | undefined {
 const mayBe = (schema: JsonObject, type: string): boolean => typesOf(schema)?.has(type) ?? true;
 
 function typeFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides): string[] {
-  const may = typesOf(b);
-  if (!may) return [];
-  const come = typesOf(a);
-  const says = (types: Set<string> | undefined): string => (types ? [...types].join(" or ") : "any type");
-  const fits = come && [...come].every((type) => may.has(type) || (type === "integer" && may.has("number")));
-  if (fits) return [];
+  const accepted = typesOf(b);
+  if (!accepted) return [];
+  const sent = typesOf(a);
+  const words = (types: Set<string> | undefined): string => (types ? [...types].join(" or ") : "any type");
+  const isAccepted = (type: string): boolean =>
+    accepted.has(type) || (type === "integer" && accepted.has("number"));
+  if (sent && [...sent].every(isAccepted)) return [];
   return [
     side === "input"
-      ? `${at}: takes ${says(may)} only, not ${says(come)}`
-      : `${at}: may be ${says(come)} now, not ${says(may)} only`,
+      ? `${at}: takes ${words(accepted)} only, not ${words(sent)}`
+      : `${at}: may be ${words(sent)} now, not ${words(accepted)} only`,
   ];
 }
 
 function valueFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides): string[] {
   const listOf = ({ enum: list, const: only }: JsonObject): Json[] | undefined =>
     (list as Json[] | undefined) ?? (only === undefined ? undefined : [only]);
-  const may = listOf(b);
-  if (!may) return [];
-  const come = listOf(a);
+  const accepted = listOf(b);
+  if (!accepted) return [];
+  const sent = listOf(a);
   const values = (list: Json[]): string =>
     list
       .slice(0, 5)
       .map((value) => JSON.stringify(value))
       .join(", ");
-  if (!come)
+  if (!sent)
     return [
-      side === "input" ? `${at}: takes ${values(may)} only` : `${at}: may be other than ${values(may)} now`,
+      side === "input"
+        ? `${at}: takes ${values(accepted)} only`
+        : `${at}: may be other than ${values(accepted)} now`,
     ];
-  const left = come.filter((value) => !may.some((other) => JSON.stringify(other) === JSON.stringify(value)));
-  if (left.length === 0) return [];
+  const known = new Set(accepted.map((value) => JSON.stringify(value)));
+  const rest = sent.filter((value) => !known.has(JSON.stringify(value)));
+  if (rest.length === 0) return [];
   return [
-    side === "input" ? `${at}: ${values(left)} is no longer taken` : `${at}: may be ${values(left)} now`,
+    side === "input" ? `${at}: ${values(rest)} is no longer accepted` : `${at}: may be ${values(rest)} now`,
   ];
 }
 
 function boundFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides): string[] {
   const faults: string[] = [];
   const judge = (word: string, tighter: (sup: number, sub: number) => boolean): void => {
-    const [come, may] = [a[word], b[word]];
-    if (typeof may !== "number" || (typeof come === "number" && !tighter(may, come))) return;
-    // A list of values says more than a bound of them.
+    const [sent, accepted] = [a[word], b[word]];
+    if (typeof accepted !== "number" || (typeof sent === "number" && !tighter(accepted, sent))) return;
+    // Listed values are compared in `valueFaults`, whatever the bounds.
     if (a.enum !== undefined || a.const !== undefined) return;
-    // A bound of strings says nothing about numbers.
+    // A bound of strings does not concern numbers.
     const about = word.endsWith("Length")
       ? "string"
       : word.endsWith("Items")
@@ -203,7 +211,7 @@ function boundFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides):
           ? "object"
           : undefined;
     if (about && !mayBe(a, about)) return;
-    const [before, after] = side === "input" ? [come, may] : [may, come];
+    const [before, after] = side === "input" ? [sent, accepted] : [accepted, sent];
     faults.push(`${at}: ${word} ${before ?? "unbounded"} became ${after ?? "unbounded"}`);
   };
   for (const word of LOWER) judge(word, (sup, sub) => sup > sub);
@@ -213,50 +221,67 @@ function boundFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides):
 
 function fieldFaults(a: JsonObject, b: JsonObject, at: string, sides: Sides, depth: number): string[] {
   if (!mayBe(a, "object")) return [];
-  const [come, may] = [a, b].map(({ properties = {} }) => properties as JsonObject) as [
-    JsonObject,
-    JsonObject,
+  return [
+    ...propertyFaults(a, b, at, sides, depth),
+    ...requiredFaults(a, b, at, sides),
+    ...otherFieldFaults(a, b, at, sides, depth),
   ];
-  const [comes, needs] = [a, b].map(({ required = [] }) => new Set(required as string[])) as [
-    Set<string>,
-    Set<string>,
-  ];
+}
+
+const propertiesOf = ({ properties = {} }: JsonObject): JsonObject => properties as JsonObject;
+const requiredOf = ({ required = [] }: JsonObject): Set<string> => new Set(required as string[]);
+
+function propertyFaults(a: JsonObject, b: JsonObject, at: string, sides: Sides, depth: number): string[] {
+  const accepted = propertiesOf(b);
   const faults: string[] = [];
-  // The top of an input is closed unless it says otherwise: what it does not list is set aside
+  // The top level of an input is closed by default: fields that it does not list are ignored
   // (adding-a-model.md).
   const open = b.additionalProperties ?? !(sides.side === "input" && at === "input");
-  for (const [name, field] of Object.entries(come)) {
-    if (Object.hasOwn(may, name))
-      faults.push(...narrowings(field, may[name] as Json, `${at}.${name}`, sides, depth + 1));
-    // For a reader a new field is no trouble, unless the old schema said that there are no others.
+  for (const [name, field] of Object.entries(propertiesOf(a))) {
+    if (Object.hasOwn(accepted, name))
+      faults.push(...narrowings(field, accepted[name] as Json, `${at}.${name}`, sides, depth + 1));
+    // A new field of an output is no break, unless the old schema excludes other fields.
     else if (sides.side === "input" ? open !== true : open === false)
       faults.push(
         sides.side === "input"
           ? `${at}.${name}: was removed`
-          : `${at}.${name}: is new, and the old schema says that there are no others`,
+          : `${at}.${name}: is new, and the old schema excludes other fields`,
       );
   }
-  for (const name of needs) {
-    if (comes.has(name)) continue;
+  return faults;
+}
+
+function requiredFaults(a: JsonObject, b: JsonObject, at: string, sides: Sides): string[] {
+  const [sent, accepted] = [propertiesOf(a), propertiesOf(b)];
+  const [always, needed] = [requiredOf(a), requiredOf(b)];
+  const faults: string[] = [];
+  for (const name of needed) {
+    if (always.has(name)) continue;
     if (sides.side === "input") {
       // A default fills it in.
-      const fallback = (resolved(may[name], sides.sup) as JsonObject | undefined)?.default;
+      const fallback = (resolved(accepted[name], sides.sup) as JsonObject | undefined)?.default;
       if (fallback === undefined) faults.push(`${at}.${name}: is required now`);
     } else
       faults.push(
-        Object.hasOwn(come, name) ? `${at}.${name}: may be absent now` : `${at}.${name}: was removed`,
+        Object.hasOwn(sent, name) ? `${at}.${name}: may be absent now` : `${at}.${name}: was removed`,
       );
   }
   if (sides.side === "output")
-    for (const name of Object.keys(may))
-      if (!Object.hasOwn(come, name) && !needs.has(name)) faults.push(`${at}.${name}: was removed`);
+    for (const name of Object.keys(accepted))
+      if (!Object.hasOwn(sent, name) && !needed.has(name)) faults.push(`${at}.${name}: was removed`);
+  return faults;
+}
+
+/** Compares `additionalProperties`. */
+function otherFieldFaults(a: JsonObject, b: JsonObject, at: string, sides: Sides, depth: number): string[] {
+  const faults: string[] = [];
   if (
     sides.side === "input" &&
     at !== "input" &&
     (a.additionalProperties ?? true) !== false &&
     b.additionalProperties === false
   )
-    faults.push(`${at}: takes no other fields any more`);
+    faults.push(`${at}: no longer takes other fields`);
   if (typeof a.additionalProperties === "object" && typeof b.additionalProperties === "object")
     faults.push(...narrowings(a.additionalProperties, b.additionalProperties, `${at}.*`, sides, depth + 1));
   else if (
@@ -269,60 +294,38 @@ function fieldFaults(a: JsonObject, b: JsonObject, at: string, sides: Sides, dep
   return faults;
 }
 
-/**
- * Whatever else constrains has to be as it was: nobody can say in general which of two patterns is narrower.
- */
+/** Any other constraint must be the same: in general nothing can decide which of two patterns is narrower. */
 function otherFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides): string[] {
   const words = new Set([...Object.keys(a), ...Object.keys(b)]);
   return (
     [...words]
-      .filter((word) => !SILENT.has(word) && !JUDGED.has(word) && !word.startsWith("x-"))
-      // What only the coming side has narrows what comes, which is no trouble.
+      .filter((word) => !ANNOTATIONS.has(word) && !COMPARED.has(word) && !word.startsWith("x-"))
+      // A constraint on the sent values alone only narrows them, which is no break.
       .filter((word) => b[word] !== undefined && !isSame(a[word], b[word]))
       .map((word) =>
         side === "input" || a[word] !== undefined
-          ? `${at}: ${word} is another one`
-          : `${at}: ${word} is gone`,
+          ? `${at}: ${word} has changed`
+          : `${at}: ${word} was removed`,
       )
   );
 }
 
-/** Follows `$ref` inside the document; what is beside it counts too. */
+/** Follows `$ref` within its document. Keywords beside a reference override those of its target. */
 function resolved(schema: Json | undefined, root: JsonSchema): Json | undefined {
   let at = schema;
   for (let hops = 0; hops < 8; hops++) {
-    if (typeof at !== "object" || at === null || Array.isArray(at) || typeof at.$ref !== "string") break;
+    if (!isObject(at) || typeof at.$ref !== "string") break;
     const { $ref, ...beside } = at;
-    const target = ($ref as string)
-      .replace(/^#\/?/, "")
-      .split("/")
-      .filter((part) => part !== "")
-      .reduce<Json | undefined>(
-        (node, part) => (node as JsonObject | undefined)?.[part.replaceAll("~1", "/").replaceAll("~0", "~")],
-        root,
-      );
-    at =
-      typeof target === "object" && target !== null && !Array.isArray(target)
-        ? { ...target, ...beside }
-        : target;
+    const target = resolvePointer(root, $ref as string);
+    at = isObject(target) ? { ...target, ...beside } : target;
   }
-  if (typeof at !== "object" || at === null || Array.isArray(at) || !Array.isArray(at.allOf)) return at;
-  // pydantic wraps a reference in a list of one to hang a description on it.
+  if (!isObject(at) || !Array.isArray(at.allOf)) return at;
+  // pydantic wraps a reference in a list of one to add a description to it.
   const [only, ...more] = at.allOf;
   const { allOf: _, ...beside } = at;
   return more.length > 0 ? at : resolved({ ...(only as JsonObject), ...beside }, root);
 }
 
-/** Equal but for what does not constrain. */
 function isSame(a: Json | undefined, b: Json | undefined): boolean {
-  return stable(a) === stable(b);
-}
-
-function stable(value: Json | undefined): string {
-  if (typeof value !== "object" || value === null) return JSON.stringify(value ?? null);
-  if (Array.isArray(value)) return `[${value.map(stable).join(",")}]`;
-  return `{${Object.keys(value)
-    .sort()
-    .map((name) => `${JSON.stringify(name)}:${stable(value[name])}`)
-    .join(",")}}`;
+  return canonicalJson(a ?? null) === canonicalJson(b ?? null);
 }

@@ -6,7 +6,7 @@ import { createSchemaCheck } from "./schema-check.ts";
 const faultsOf = (field: JsonObject, value: unknown, schema: JsonObject = {}) =>
   createSchemaCheck({ type: "object", properties: { x: field }, ...schema }, { every: true })({ x: value });
 
-describe("faults in pydantic's words", () => {
+describe("faults as pydantic words them", () => {
   it.each<[string, JsonObject, unknown, object]>([
     ["string", { type: "string" }, 5, { type: "string_type", msg: "Input should be a valid string" }],
     ["integer", { type: "integer" }, "5", { type: "int_type", msg: "Input should be a valid integer" }],
@@ -62,7 +62,7 @@ describe("faults in pydantic's words", () => {
     expect(faultsOf(field, value)).toMatchObject([{ loc: ["body", "x"], ...expected }]),
   );
 
-  it("a missing field and one too many are named by their own place", () => {
+  it("locates a missing field and one too many by their names", () => {
     const field = { type: "object", required: ["a"], properties: { a: {} }, additionalProperties: false };
     expect(faultsOf(field, { b: 1 })).toEqual([
       { loc: ["body", "x", "a"], msg: "Field required", type: "missing" },
@@ -70,7 +70,7 @@ describe("faults in pydantic's words", () => {
     ]);
   });
 
-  it("what a condition found wrong is said once", () => {
+  it("reports the faults of a condition once", () => {
     const schema = JSON.parse(
       '{"if": {"properties": {"x": {"const": "a"}}}, "then": {"required": ["y"]}}',
     ) as JsonObject;
@@ -79,7 +79,7 @@ describe("faults in pydantic's words", () => {
     ]);
   });
 
-  it("places count in lists and name fields, also those that look like numbers or hold slashes", () => {
+  it("locates items by number and fields by name, also names that look like numbers or have slashes", () => {
     expect(faultsOf({ type: "array", items: { type: "string" } }, ["a", 1])).toMatchObject([
       { loc: ["body", "x", 1] },
     ]);
@@ -90,7 +90,7 @@ describe("faults in pydantic's words", () => {
     ]);
   });
 
-  it("a format that is not known is no fault, and prints nothing", () =>
+  it("ignores an unknown format, and prints nothing", () =>
     expect(faultsOf({ format: "binary" }, "x")).toBeUndefined());
 });
 
@@ -104,12 +104,12 @@ describe("unions", () => {
   const faults = (value: unknown, field: JsonObject = sizeOrName) =>
     faultsOf(field, value, { $defs: { Size: size } });
 
-  it("take either form", () => {
+  it("accept either form", () => {
     expect(faults("square")).toBeUndefined();
     expect(faults({ width: 1, height: 100 })).toBeUndefined();
   });
 
-  it("answer for the branch whose type fits, with all its faults", () => {
+  it("report all faults of the branch whose type fits", () => {
     expect(faults("huge")).toMatchObject([{ loc: ["body", "x"], type: "one_of" }]);
     expect(faults({ width: 101, height: "a" })).toMatchObject([
       { loc: ["body", "x", "width"], type: "less_than_equal" },
@@ -118,7 +118,7 @@ describe("unions", () => {
     expect(faults({ width: 1 })).toMatchObject([{ loc: ["body", "x", "height"], type: "missing" }]);
   });
 
-  it("name what would fit when no branch does", () =>
+  it("name the accepted forms when no branch fits", () =>
     expect(faultsOf({ anyOf: [{ type: "string" }, { type: "object" }] }, 5)).toEqual([
       {
         loc: ["body", "x"],
@@ -127,12 +127,12 @@ describe("unions", () => {
       },
     ]));
 
-  it("with null are the other branch, as pydantic's Optional is", () =>
+  it("with null report the other branch, like pydantic's Optional", () =>
     expect(faultsOf({ anyOf: [{ type: "integer", minimum: 3 }, { type: "null" }] }, "x")).toMatchObject([
       { loc: ["body", "x"], type: "int_type" },
     ]));
 
-  it("in a list answer for the item that is wrong", () => {
+  it("in a list report the faulty item", () => {
     const list = { type: "array", items: sizeOrName };
     expect(faults(["square", "huge", { width: 1, height: 1 }, { width: 1 }], list)).toMatchObject([
       { loc: ["body", "x", 1], type: "one_of" },
@@ -140,19 +140,19 @@ describe("unions", () => {
     ]);
   });
 
-  it("inside unions answer for the innermost", () => {
+  it("inside unions report the innermost", () => {
     const nested = { anyOf: [{ type: "object", properties: { size: sizeOrName } }, { type: "null" }] };
     expect(faults({ size: { width: 1, height: 1000 } }, nested)).toMatchObject([
       { loc: ["body", "x", "size", "height"], type: "less_than_equal" },
     ]);
   });
 
-  it("that want exactly one form refuse a value that fits two", () =>
+  it("refuse a value that fits two forms when exactly one is allowed", () =>
     expect(faultsOf({ oneOf: [{ type: "integer" }, { type: "number" }] }, 5)).toMatchObject([
       { loc: ["body", "x"], type: "value_error" },
     ]));
 
-  it("do not swallow the faults of other fields", () => {
+  it("do not hide the faults of other fields", () => {
     const schema: JsonObject = {
       type: "object",
       required: ["y"],

@@ -1,6 +1,6 @@
 /**
- * Checks a value against a JSON Schema and says what is wrong with it in fal's words, which are pydantic's
- * (contract §7.1).
+ * Checks values against JSON Schemas and words the faults as fal does, which is as pydantic does (contract
+ * §7.1).
  */
 import type { ErrorObject, ValidateFunction } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
@@ -11,8 +11,8 @@ import type { JsonSchema } from "../core/models/model.ts";
 type Location = InputFault["loc"];
 
 /**
- * JSON has numbers that are none once parsed (1e999), so `strictNumbers`; keywords like
- * `x-fal-order-properties` pass, so not `strict`.
+ * `strictNumbers`, because JSON has numbers that are infinite once parsed (1e999). Not `strict`, so that
+ * keywords like `x-fal-order-properties` pass.
  */
 const OPTIONS = {
   useDefaults: true,
@@ -23,15 +23,17 @@ const OPTIONS = {
   logger: false,
 } as const;
 
-/** The faults of a value; `undefined` when it fits. Defaults are filled in, in place. */
+/** Gives the faults of a value, or `undefined` when it fits. Defaults are filled in, in place. */
 export type SchemaCheck = (value: unknown) => InputFault[] | undefined;
 
 /**
- * @param every all faults instead of the first: costs memory for each of them, so only for values of bounded
- * size
+ * Compiles a schema into a check.
+ *
+ * @param every true to report all faults instead of the first. Each costs memory, so only for values of
+ * bounded size
  */
 export function createSchemaCheck(schema: JsonSchema, { every }: { every: boolean }): SchemaCheck {
-  // That the schema is one was checked when its package was read.
+  // The schema itself was checked when its package was read.
   const ajv = new Ajv2020({ ...OPTIONS, allErrors: every });
   formats.default.default(ajv);
   const { $defs = {}, definitions = {}, components = {} } = schema;
@@ -53,7 +55,9 @@ export function createSchemaCheck(schema: JsonSchema, { every }: { every: boolea
 const isUnion = ({ keyword }: ErrorObject): boolean => keyword === "anyOf" || keyword === "oneOf";
 const isWithin = (path: string, outer: string): boolean => path === outer || path.startsWith(`${outer}/`);
 
-/** Of a union, only the branch that the caller meant speaks. */
+/**
+ * Translates errors into faults. Of a union, only the faults of the branch that the caller meant are shown.
+ */
 function inputFaults(
   errors: ErrorObject[],
   root: unknown,
@@ -67,7 +71,7 @@ function inputFaults(
       ),
   );
   const faults = errors
-    // What an `if` found wrong has its own errors.
+    // The errors that an `if` led to are in the list themselves.
     .filter(
       ({ keyword, instancePath }) =>
         keyword !== "if" && !outermost.some((union) => isWithin(instancePath, union.instancePath)),
@@ -85,7 +89,7 @@ function inputFaults(
   });
 }
 
-/** The fault types that say "not this branch of the union at all". */
+/** The types of faults that rule out a branch of a union. */
 const MISTYPED = new Set([
   "string_type",
   "int_type",
@@ -98,11 +102,11 @@ const MISTYPED = new Set([
 ]);
 
 /**
- * The faults of the branch whose type fits the value, or of the only one that is not null; without one, all
- * that would be accepted is named.
+ * Chooses the faults of the branch whose type fits the value, or of the only one that is not null. Without
+ * one, a single fault names everything that is accepted.
  *
  * @param tried the faults of each branch, located from the value on
- * @param loc where the value stands
+ * @param loc the location of the value
  */
 function unionFaults(tried: InputFault[][], loc: Location): InputFault[] {
   if (tried.some((faults) => faults.length === 0))
@@ -120,8 +124,8 @@ function unionFaults(tried: InputFault[][], loc: Location): InputFault[] {
 }
 
 /**
- * `["body", "loras", 0, "path"]`: numbers count list items, texts name fields, also those that look like
- * numbers.
+ * Locates an error: `["body", "loras", 0, "path"]`. Numbers are items of lists, strings are names of fields,
+ * also of fields that look like numbers.
  */
 function location({ instancePath }: ErrorObject, root: unknown): Location {
   const loc: Location = ["body"];
@@ -134,7 +138,8 @@ function location({ instancePath }: ErrorObject, root: unknown): Location {
   return loc;
 }
 
-const TYPE_NAMES: Record<string, [type: string, says: string]> = {
+/** The fault type and message for each JSON type. */
+const TYPE_NAMES: Record<string, [type: string, message: string]> = {
   string: ["string_type", "Input should be a valid string"],
   integer: ["int_type", "Input should be a valid integer"],
   number: ["float_type", "Input should be a valid number"],
@@ -144,95 +149,91 @@ const TYPE_NAMES: Record<string, [type: string, says: string]> = {
   null: ["none_required", "Input should be None"],
 };
 
-function fault({ keyword, params, data, message }: ErrorObject, loc: Location): InputFault {
-  switch (keyword) {
-    case "required":
-      return { loc: [...loc, params.missingProperty], msg: "Field required", type: "missing" };
-    case "additionalProperties":
-      return {
-        loc: [...loc, params.additionalProperty],
-        msg: "Extra inputs are not permitted",
-        type: "extra_forbidden",
-      };
-    case "type": {
-      const wanted = ([] as string[]).concat(params.type).find((type) => type !== "null") ?? "null";
-      if (wanted === "integer" && Number.isFinite(data)) {
-        return {
-          loc,
-          msg: "Input should be a valid integer, got a number with a fractional part",
-          type: "int_from_float",
-        };
-      }
-      const [type, msg] = TYPE_NAMES[wanted] ?? ["value_error", message ?? "Input has the wrong type"];
-      return { loc, msg, type };
-    }
-    case "minimum":
-      return {
-        loc,
-        msg: `Input should be greater than or equal to ${params.limit}`,
-        type: "greater_than_equal",
-        ctx: { ge: params.limit },
-      };
-    case "maximum":
-      return {
-        loc,
-        msg: `Input should be less than or equal to ${params.limit}`,
-        type: "less_than_equal",
-        ctx: { le: params.limit },
-      };
-    case "exclusiveMinimum":
-      return {
-        loc,
-        msg: `Input should be greater than ${params.limit}`,
-        type: "greater_than",
-        ctx: { gt: params.limit },
-      };
-    case "exclusiveMaximum":
-      return {
-        loc,
-        msg: `Input should be less than ${params.limit}`,
-        type: "less_than",
-        ctx: { lt: params.limit },
-      };
-    case "multipleOf":
-      return {
-        loc,
-        msg: `Input should be a multiple of ${params.multipleOf}`,
-        type: "multiple_of",
-        ctx: { multiple_of: params.multipleOf },
-      };
-    case "minLength":
-    case "minItems":
-      return {
-        loc,
-        msg: `Input should have at least ${params.limit} ${keyword === "minLength" ? "characters" : "items"}`,
-        type: "sequence_too_short",
-        ctx: { min_length: params.limit },
-      };
-    case "maxLength":
-    case "maxItems":
-      return {
-        loc,
-        msg: `Input should have at most ${params.limit} ${keyword === "maxLength" ? "characters" : "items"}`,
-        type: "sequence_too_long",
-        ctx: { max_length: params.limit },
-      };
-    case "enum":
-    case "const": {
-      const allowed: unknown[] = params.allowedValues ?? [params.allowedValue];
-      const expected = allowed.map((value) => `'${String(value)}'`).join(", ");
-      return { loc, msg: `Input should be ${expected}`, type: "one_of", ctx: { expected: allowed } };
-    }
-    case "format":
-      return { loc, msg: `Input should be a valid ${params.format}`, type: "value_error" };
-    case "pattern":
-      return {
-        loc,
-        msg: `String should match pattern '${params.pattern}'`,
-        type: "string_pattern_mismatch",
-        ctx: { pattern: params.pattern },
-      };
-    default:
-      return { loc, msg: `Value error, ${message ?? "the value is not allowed"}`, type: "value_error" };
-  }
+type Params = ErrorObject["params"];
+
+/** The wording of a fault for each keyword that concerns a single value. */
+const BY_KEYWORD: Record<string, (params: Params, error: ErrorObject) => Omit<InputFault, "loc">> = {
+  type: typeFault,
+  minimum: ({ limit }) => ({
+    msg: `Input should be greater than or equal to ${limit}`,
+    type: "greater_than_equal",
+    ctx: { ge: limit },
+  }),
+  maximum: ({ limit }) => ({
+    msg: `Input should be less than or equal to ${limit}`,
+    type: "less_than_equal",
+    ctx: { le: limit },
+  }),
+  exclusiveMinimum: ({ limit }) => ({
+    msg: `Input should be greater than ${limit}`,
+    type: "greater_than",
+    ctx: { gt: limit },
+  }),
+  exclusiveMaximum: ({ limit }) => ({
+    msg: `Input should be less than ${limit}`,
+    type: "less_than",
+    ctx: { lt: limit },
+  }),
+  multipleOf: ({ multipleOf }) => ({
+    msg: `Input should be a multiple of ${multipleOf}`,
+    type: "multiple_of",
+    ctx: { multiple_of: multipleOf },
+  }),
+  minLength: ({ limit }) => tooShort(limit, "characters"),
+  minItems: ({ limit }) => tooShort(limit, "items"),
+  maxLength: ({ limit }) => tooLong(limit, "characters"),
+  maxItems: ({ limit }) => tooLong(limit, "items"),
+  enum: ({ allowedValues }) => oneOf(allowedValues),
+  const: ({ allowedValue }) => oneOf([allowedValue]),
+  format: ({ format }) => ({ msg: `Input should be a valid ${format}`, type: "value_error" }),
+  pattern: ({ pattern }) => ({
+    msg: `String should match pattern '${pattern}'`,
+    type: "string_pattern_mismatch",
+    ctx: { pattern },
+  }),
+};
+
+function fault(error: ErrorObject, loc: Location): InputFault {
+  const { keyword, params, message } = error;
+  if (keyword === "required")
+    return { loc: [...loc, params.missingProperty], msg: "Field required", type: "missing" };
+  if (keyword === "additionalProperties")
+    return {
+      loc: [...loc, params.additionalProperty],
+      msg: "Extra inputs are not permitted",
+      type: "extra_forbidden",
+    };
+  const worded = Object.hasOwn(BY_KEYWORD, keyword) ? BY_KEYWORD[keyword]?.(params, error) : undefined;
+  return {
+    loc,
+    ...(worded ?? { msg: `Value error, ${message ?? "the value is not allowed"}`, type: "value_error" }),
+  };
+}
+
+function typeFault(params: Params, { data, message }: ErrorObject): Omit<InputFault, "loc"> {
+  const expected = ([] as string[]).concat(params.type).find((type) => type !== "null") ?? "null";
+  if (expected === "integer" && Number.isFinite(data))
+    return {
+      msg: "Input should be a valid integer, got a number with a fractional part",
+      type: "int_from_float",
+    };
+  const [type, msg] = TYPE_NAMES[expected] ?? ["value_error", message ?? "Input has the wrong type"];
+  return { msg, type };
+}
+
+const tooShort = (limit: number, parts: string): Omit<InputFault, "loc"> => ({
+  msg: `Input should have at least ${limit} ${parts}`,
+  type: "sequence_too_short",
+  ctx: { min_length: limit },
+});
+
+const tooLong = (limit: number, parts: string): Omit<InputFault, "loc"> => ({
+  msg: `Input should have at most ${limit} ${parts}`,
+  type: "sequence_too_long",
+  ctx: { max_length: limit },
+});
+
+function oneOf(allowed: unknown[]): Omit<InputFault, "loc"> {
+  const expected = allowed.map((value) => `'${String(value)}'`).join(", ");
+  return { msg: `Input should be ${expected}`, type: "one_of", ctx: { expected: allowed } };
 }

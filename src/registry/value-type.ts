@@ -1,26 +1,26 @@
 /**
- * What a value can be, as its JSON Schema tells: used to look along references and to see whether what comes
- * out of one node can ever go into another. Wherever a schema leaves something open, the answer is "perhaps".
+ * Types of values as JSON Schemas describe them: used to follow references, and to decide whether the output
+ * of one node can ever be the input of another. Wherever a schema leaves a type open, the answer is yes.
  */
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
+import { resolvePointer } from "../core/json/plain-schema.ts";
 import type { JsonSchema } from "../core/models/model.ts";
-import { pointed } from "../core/json/plain-schema.ts";
 
-/** A schema, and the document that its `$ref`s lead into. */
+/** A schema, and the document that its `$ref`s point into. */
 export interface ValueType {
   schema: Json;
   root: JsonSchema;
 }
 
-/** One of the things that a value can be: no references and no unions in it. */
+/** One alternative of a type, without references and unions. */
 interface Form {
   types: string[];
   schema: JsonObject;
 }
 
 /**
- * More forms than this, or deeper references, count as open: schemas of callers must not cost what they
- * please.
+ * A type with more forms than this, or deeper references, counts as open: the schemas of callers must not
+ * cost arbitrary time.
  */
 const FORMS_MAX = 64;
 const REFERENCES_DEEP_MAX = 16;
@@ -28,20 +28,20 @@ const REFERENCES_DEEP_MAX = 16;
 /** Fields and items are compared this deep. */
 const COMPARED_DEEP_MAX = 4;
 
-/** Comparisons for one question; past that the answer is "perhaps". */
+/** Comparisons for one `canFeed`; after these the answer is yes. */
 const COMPARISONS_MAX = 2_000;
 
-/** All that a value can be; `undefined`: anything. */
+/** Lists the alternatives of a type; `undefined` when it is open. */
 function formsOf({ schema, root }: ValueType): Form[] | undefined {
   const forms: Form[] = [];
   return collect(schema, 0) ? forms : undefined;
 
-  /** False: it is open. */
+  /** Adds the forms of a schema. False when it is open. */
   function collect(part: Json | undefined, depth: number): boolean {
     if (!isObject(part) || depth > REFERENCES_DEEP_MAX || forms.length > FORMS_MAX) return false;
     const types = typesOf(part);
     if (types.length > 0) return forms.push({ types, schema: part }) > 0;
-    if (typeof part.$ref === "string") return collect(pointed(root, part.$ref), depth + 1);
+    if (typeof part.$ref === "string") return collect(resolvePointer(root, part.$ref), depth + 1);
     const union = part.anyOf ?? part.oneOf;
     if (Array.isArray(union)) return union.length > 0 && union.every((each) => collect(each, depth + 1));
     if (Array.isArray(part.allOf) && part.allOf.length === 1) return collect(part.allOf[0], depth + 1);
@@ -64,10 +64,12 @@ function typeOf(value: Json): string {
   return typeof value;
 }
 
-/** The type of a value that is there, without looking into it. */
-export const typeOfValue = (value: Json): ValueType => ({ schema: { type: typeOf(value) }, root: {} });
+/** Gives the type of a value, without the types of its fields or items. */
+export function typeOfValue(value: Json): ValueType {
+  return { schema: { type: typeOf(value) }, root: {} };
+}
 
-/** What a field of an object or a place in a list can be; `undefined`: there can be none. */
+/** Gives the type of an object's field or a list's item; `undefined` when there can be none. */
 export function typeWithin(type: ValueType, part: string | number): ValueType | undefined {
   const forms = formsOf(type);
   if (!forms) return { schema: true, root: {} };
@@ -78,18 +80,15 @@ export function typeWithin(type: ValueType, part: string | number): ValueType | 
   return { schema: found.length === 1 ? (found[0] as Json) : { anyOf: found }, root: type.root };
 }
 
-function itemOf({ types, schema }: Form, place: number): Json[] {
+function itemOf({ types, schema }: Form, index: number): Json[] {
   if (!types.includes("array")) return [];
-  if (typeof schema.maxItems === "number" && place >= schema.maxItems) return [];
-  const own = Array.isArray(schema.prefixItems) ? schema.prefixItems[place] : undefined;
+  if (typeof schema.maxItems === "number" && index >= schema.maxItems) return [];
+  const own = Array.isArray(schema.prefixItems) ? schema.prefixItems[index] : undefined;
   const item = own ?? schema.items ?? true;
   return item === false ? [] : [item];
 }
 
-/**
- * A schema that names fields and does not speak of others has no others: so are the outputs of models
- * written.
- */
+/** A schema that lists fields and does not mention others has no others: models' outputs are written so. */
 function fieldOf({ types, schema }: Form, name: string): Json[] {
   if (!types.includes("object")) return [];
   const { properties, additionalProperties, patternProperties } = schema;
@@ -100,7 +99,7 @@ function fieldOf({ types, schema }: Form, name: string): Json[] {
   return additionalProperties === false ? [] : [additionalProperties];
 }
 
-/** Whether a value of one type can ever be taken where another is wanted. */
+/** Tells whether a value of one type can ever be accepted where the other is expected. */
 export function canFeed(source: ValueType, target: ValueType): boolean {
   let left = COMPARISONS_MAX;
   return fits(source, target, 0);
@@ -152,7 +151,9 @@ export function canFeed(source: ValueType, target: ValueType): boolean {
   }
 }
 
-/** `null` counts only where nothing else is possible: a field that may be absent is worth a try. */
+/**
+ * Removes `null` unless it is the only alternative: a field that is absent in one run may be set in another.
+ */
 function withoutNull(forms: Form[] | undefined): Form[] | undefined {
   if (!forms) return undefined;
   const rest = forms
@@ -164,7 +165,7 @@ function withoutNull(forms: Form[] | undefined): Form[] | undefined {
   return rest.length > 0 ? rest : forms;
 }
 
-/** False when both name the values they know, and have none in common. */
+/** False when both list their values and have none in common. */
 function sameValues(a: JsonObject, b: JsonObject): boolean {
   const [given, wanted] = [valuesOf(a), valuesOf(b)];
   return !given || !wanted || given.some((value) => wanted.includes(value));
@@ -187,7 +188,7 @@ const NAMES: Record<string, string> = {
   array: "a list",
 };
 
-/** In words: `a string`, `a list of objects`, `a string or null`. */
+/** Words a type for an error sentence: `a string`, `a list of objects`, `a string or null`. */
 export function typeInWords(type: ValueType): string {
   const forms = formsOf(type);
   if (!forms) return "any value";

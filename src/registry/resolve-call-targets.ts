@@ -1,18 +1,18 @@
 import { TemperaError } from "../core/errors/tempera-error.ts";
 import { LIMITS } from "../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../core/models/model.ts";
-import type { Callee, PipelineVersion } from "../core/pipelines/pipeline.ts";
+import type { CallTarget, PipelineVersion } from "../core/pipelines/pipeline.ts";
 import type { FindPipeline, Registry, Route } from "./registry.ts";
 
-/** What finds what a pipeline calls. */
-export interface CalleeSources {
+/** Finds the models and pipelines that a pipeline may call. */
+export interface CallTargetSources {
   registry: Pick<Registry, "route">;
-  /** Pipelines that are saved, which this owner may call. */
+  /** Finds a saved pipeline that `ownerId` may call. */
   findPipeline: FindPipeline;
   ownerId: string;
 }
 
-const modelCallee = (model: ModelVersion): Callee => ({
+const modelTarget = (model: ModelVersion): CallTarget => ({
   kind: "model",
   endpoint: model.endpoint,
   version: model.version,
@@ -23,7 +23,7 @@ const modelCallee = (model: ModelVersion): Callee => ({
   timeouts: { heartbeatMs: model.timeouts.heartbeatMs, runMs: model.timeouts.runMs },
 });
 
-const pipelineCallee = ({ endpoint, version, digest, plan, schemas }: PipelineVersion): Callee => ({
+const pipelineTarget = ({ endpoint, version, digest, plan, schemas }: PipelineVersion): CallTarget => ({
   kind: "pipeline",
   endpoint,
   version,
@@ -33,26 +33,27 @@ const pipelineCallee = ({ endpoint, version, digest, plan, schemas }: PipelineVe
 });
 
 /**
- * Everything that a pipeline may call, at its version of this moment, and what those pipelines may call in
- * turn, by endpoint.
+ * Resolves every endpoint that a pipeline may call, and those that its pipelines may call in turn, to the
+ * version that serves it now. The result is by endpoint.
  *
- * Throws `endpoint_unknown` when one is not there or not this owner's to call, and `pipeline_limit` when
- * graphs call one another without end, are nested too deep, or have too many nodes together.
+ * Throws `endpoint_unknown` when an endpoint does not exist or this owner may not call it, and
+ * `pipeline_limit` when graphs call one another without end, are nested too deep, or have too many nodes
+ * together.
  */
-export async function resolveCallees(
+export async function resolveCallTargets(
   pipeline: PipelineVersion,
-  sources: CalleeSources,
-): Promise<Record<string, Callee>> {
-  const callees: Record<string, Callee> = {};
+  sources: CallTargetSources,
+): Promise<Record<string, CallTarget>> {
+  const targets: Record<string, CallTarget> = {};
   const called = new Map<string, PipelineVersion>([[pipeline.endpoint, pipeline]]);
   const waiting = [pipeline];
   for (let next = waiting.pop(); next; next = waiting.pop()) {
     for (const endpoint of next.calls) {
-      if (Object.hasOwn(callees, endpoint)) continue;
-      if (Object.keys(callees).length >= LIMITS.pipelineNodesMax) {
+      if (Object.hasOwn(targets, endpoint)) continue;
+      if (Object.keys(targets).length >= LIMITS.pipelineNodesMax) {
         throw new TemperaError(
           "pipeline_limit",
-          `${pipeline.endpoint} may call more than ${LIMITS.pipelineNodesMax} endpoints.`,
+          `${pipeline.endpoint} calls more than ${LIMITS.pipelineNodesMax} endpoints, which is the limit.`,
         );
       }
       const route = await find(endpoint, sources);
@@ -61,9 +62,9 @@ export async function resolveCallees(
           "endpoint_unknown",
           `${next.endpoint} calls ${endpoint}, which is not served here.`,
         );
-      if (route.model) callees[endpoint] = modelCallee(route.model);
+      if (route.model) targets[endpoint] = modelTarget(route.model);
       else {
-        callees[endpoint] = pipelineCallee(route.pipeline);
+        targets[endpoint] = pipelineTarget(route.pipeline);
         called.set(endpoint, route.pipeline);
         waiting.push(route.pipeline);
       }
@@ -73,33 +74,34 @@ export async function resolveCallees(
   if (height > LIMITS.pipelineDepthMax) {
     throw new TemperaError(
       "pipeline_limit",
-      `${pipeline.endpoint} nests pipelines ${height} deep; at most ${LIMITS.pipelineDepthMax} are run.`,
+      `${pipeline.endpoint} nests pipelines ${height} deep; the limit is ${LIMITS.pipelineDepthMax}.`,
     );
   }
   if (nodes > LIMITS.pipelineNodesMax) {
     throw new TemperaError(
       "pipeline_limit",
-      `${pipeline.endpoint} has ${nodes} nodes, those of the pipelines it calls included; at most ${LIMITS.pipelineNodesMax} are run.`,
+      `${pipeline.endpoint} has ${nodes} nodes, with those of the pipelines it calls; ` +
+        `the limit is ${LIMITS.pipelineNodesMax}.`,
     );
   }
-  return callees;
+  return targets;
 }
 
 async function find(
   endpoint: string,
-  { registry, findPipeline, ownerId }: CalleeSources,
+  { registry, findPipeline, ownerId }: CallTargetSources,
 ): Promise<Route | undefined> {
   return registry.route(endpoint) ?? (await findPipeline(endpoint, ownerId));
 }
 
 interface Size {
   nodes: number;
-  /** Pipelines within one another, this one included. */
+  /** Levels of pipelines that call one another, this one included. */
   height: number;
 }
 
 /**
- * The size of a graph and of the graphs that it calls. What code calls is only known when it runs, and
+ * Measures a graph and the graphs that it calls. The calls of code are only known when it runs, and are
  * counted then.
  */
 function measure(
@@ -120,10 +122,10 @@ function measure(
   }
   const size: Size = { nodes: pipeline.plan.graph.nodes.length, height: 1 };
   for (const { endpoint } of pipeline.plan.graph.nodes) {
-    const callee = called.get(endpoint);
-    if (!callee) continue;
-    const inner = measure(callee, called, inside, known);
-    // A number that stays one, however the sizes multiply.
+    const target = called.get(endpoint);
+    if (!target) continue;
+    const inner = measure(target, called, inside, known);
+    // Bounded, because the sizes multiply with each level.
     size.nodes = Math.min(1e9, size.nodes + inner.nodes);
     size.height = Math.max(size.height, inner.height + 1);
   }

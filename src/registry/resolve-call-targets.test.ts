@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { ModelVersion } from "../core/models/model.ts";
 import type { Graph, PipelineVersion } from "../core/pipelines/pipeline.ts";
-import { resolveCallees } from "./resolve-endpoints.ts";
 import type { PipelineRoute, Route } from "./registry.ts";
+import { resolveCallTargets } from "./resolve-call-targets.ts";
 
 const model = {
   endpoint: "a/model",
@@ -30,7 +30,7 @@ const saved = (name: string, calls: string[], ownerId = "ann"): PipelineVersion 
 };
 
 const resolve = (pipeline: PipelineVersion, others: PipelineVersion[] = []) =>
-  resolveCallees(pipeline, {
+  resolveCallTargets(pipeline, {
     ownerId: "ann",
     registry: { route: (endpoint) => (endpoint === model.endpoint ? ({ model } as Route) : undefined) },
     findPipeline: async (endpoint, ownerId) => {
@@ -41,17 +41,17 @@ const resolve = (pipeline: PipelineVersion, others: PipelineVersion[] = []) =>
     },
   });
 
-describe("what a pipeline calls", () => {
-  it("is pinned whole, with what the pipelines among it call", async () => {
+describe("the call targets of a pipeline", () => {
+  it("are all pinned, with those of the pipelines among them", async () => {
     const inner = saved("inner", ["a/model"]);
-    const callees = await resolve(saved("outer", ["workflows/ann/inner"]), [inner]);
-    expect(Object.keys(callees).sort()).toEqual(["a/model", "workflows/ann/inner"]);
-    expect(callees["a/model"]).toMatchObject({
+    const targets = await resolve(saved("outer", ["workflows/ann/inner"]), [inner]);
+    expect(Object.keys(targets).sort()).toEqual(["a/model", "workflows/ann/inner"]);
+    expect(targets["a/model"]).toMatchObject({
       kind: "model",
       version: "1.2.0",
       taskQueue: "gpu/a/model/1.2.0",
     });
-    expect(callees["workflows/ann/inner"]).toMatchObject({
+    expect(targets["workflows/ann/inner"]).toMatchObject({
       kind: "pipeline",
       digest: "inner",
       plan: inner.plan,
@@ -61,14 +61,17 @@ describe("what a pipeline calls", () => {
   it.each([
     ["a/none", []],
     ["workflows/ann/theirs", [saved("theirs", ["a/model"], "bob")]],
-  ])("%s is not there, or another owner's: 404 that names it and who calls it", async (endpoint, others) => {
-    await expect(resolve(saved("outer", [endpoint]), others)).rejects.toMatchObject({
-      code: "endpoint_unknown",
-      message: expect.stringContaining(`workflows/ann/outer calls ${endpoint}`),
-    });
-  });
+  ])(
+    "are refused when %s is missing or another owner's, with its name and its caller's",
+    async (endpoint, others) => {
+      await expect(resolve(saved("outer", [endpoint]), others)).rejects.toMatchObject({
+        code: "endpoint_unknown",
+        message: expect.stringContaining(`workflows/ann/outer calls ${endpoint}`),
+      });
+    },
+  );
 
-  it("in a circle is refused with the circle", async () => {
+  it("are refused when they form a cycle, with the cycle", async () => {
     const [a, b] = [saved("a", ["workflows/ann/b"]), saved("b", ["a/model", "workflows/ann/a"])];
     await expect(resolve(a, [b])).rejects.toMatchObject({
       code: "pipeline_limit",
@@ -79,7 +82,7 @@ describe("what a pipeline calls", () => {
     });
   });
 
-  it("nested too deep, or more nodes together than are run, is refused before it runs", async () => {
+  it("are refused when they nest too deep or have too many nodes together", async () => {
     const tower = Array.from({ length: 9 }, (_, i) =>
       saved(`t${i}`, [i === 8 ? "a/model" : `workflows/ann/t${i + 1}`]),
     );
@@ -93,7 +96,7 @@ describe("what a pipeline calls", () => {
       saved(`w${i}`, Array(30).fill(i === 7 ? "a/model" : `workflows/ann/w${i + 1}`)),
     );
     await expect(resolve(wide[0] as PipelineVersion, wide)).rejects.toMatchObject({
-      message: expect.stringContaining("at most 500"),
+      message: expect.stringContaining("the limit is 500"),
     });
   });
 });
