@@ -1,4 +1,4 @@
-/** What operators see of the engines, and what they can do about them, on a running platform. */
+/** Engines as operators see and control them, on a running platform. */
 import { execFile } from "node:child_process";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -65,7 +65,7 @@ const tempera = (...args: string[]): Promise<{ code: number; out: string; err: s
   });
 
 describe("GET /v1/engines", () => {
-  it("says what is loaded, where, and what it does", async () => {
+  it("lists what is loaded, where, and its requests", async () => {
     expect(await engine()).toMatchObject({
       endpoint_id: STUB,
       version: "1.0.0",
@@ -88,10 +88,10 @@ describe("GET /v1/engines", () => {
 });
 
 describe("a model that keeps crashing its engine", () => {
-  it("three crashes: out, with the reason; its queue is not polled, requests wait; a reset brings it back and they run", async () => {
+  it("is unhealthy after three crashes: requests wait, and run after a reset", async () => {
     for (let i = 0; i < 3; i++) await crash();
     await expect.poll(engine, { timeout: 5_000 }).toMatchObject({
-      state: "out",
+      state: "unhealthy",
       polled: false,
       pid: null,
       failures: 3,
@@ -99,13 +99,13 @@ describe("a model that keeps crashing its engine", () => {
     });
     const listed = await tempera("engines", "list");
     expect(listed.out).toMatch(
-      /^tempera\/stub +1\.0\.0 +worker-1 +cpu +out +no +0 +0 +3 +The engine was ended by SIGKILL$/m,
+      /^tempera\/stub +1\.0\.0 +worker-1 +cpu +unhealthy +no +0 +0 +3 +The engine was ended by SIGKILL$/m,
     );
 
     const { request_id } = await test.client.submit(STUB, { prompt: "patient" });
     await expect.poll(() => test.backlog(STUB), { timeout: 15_000 }).toBe(1);
     expect(await test.client.status(STUB, request_id)).toMatchObject({ status: "IN_QUEUE" });
-    // Who set a deadline is told when it has passed.
+    // A request with a deadline fails when it has passed.
     const hurried = await test.call(`/${STUB}`, {
       method: "POST",
       body: "{}",
@@ -125,7 +125,7 @@ describe("a model that keeps crashing its engine", () => {
       .toMatchObject({ state: "ready", polled: true, failures: 0, last_failure: null });
   });
 
-  it("one request that crashes its engine at every attempt ends with its own error, and the model goes on", async () => {
+  it("stays available when one request crashes its engine at every attempt", async () => {
     const { request_id } = await test.client.submit(STUB, { fail: "crash" });
     const ends: (string | undefined)[] = [];
     for await (const { status, error_type } of test.client.follow(STUB, request_id))
@@ -139,7 +139,7 @@ describe("a model that keeps crashing its engine", () => {
 });
 
 describe("POST /v1/engines/reset", () => {
-  it("404 a model or worker that nobody has; 422 without an endpoint; 403 without the scope", async () => {
+  it("answers 404 for an unknown model or worker, 422 without an endpoint, 401 without a key", async () => {
     for (const body of [
       { endpoint_id: "no/model" },
       { endpoint_id: STUB, worker: "nobody" },
@@ -148,7 +148,7 @@ describe("POST /v1/engines/reset", () => {
       const answer = await admin("POST", "/v1/engines/reset", body);
       expect(answer.status).toBe(404);
       expect(await answer.json()).toMatchObject({
-        error: { type: "not_found", message: "No GPU worker has such a model." },
+        error: { type: "not_found", message: "No GPU worker serves this model." },
       });
     }
     for (const body of [{}, { endpoint_id: 7 }, { endpoint_id: STUB, worker: [] }, []])
@@ -156,11 +156,11 @@ describe("POST /v1/engines/reset", () => {
     expect((await fetch(`${test.platform.adminUrl}/v1/engines`)).status).toBe(401);
     expect(await tempera("engines", "reset", "no/model")).toMatchObject({
       code: 1,
-      err: "tempera: No GPU worker has such a model.\n",
+      err: "tempera: No GPU worker serves this model.\n",
     });
   });
 
-  it("a model that is in rotation stays in it; one version and one worker can be named", async () => {
+  it("leaves a healthy model as it is, and takes a version and a worker", async () => {
     const answer = await admin("POST", "/v1/engines/reset", {
       endpoint_id: STUB,
       version: "1.0.0",
@@ -190,7 +190,7 @@ describe("a drained GPU worker", () => {
     for await (const { status } of test.client.follow(STUB, id)) if (status === "COMPLETED") return;
   };
 
-  it("finishes what it has, takes nothing new, also by model; takes requests again when told to", async () => {
+  it("finishes its requests and takes no new ones until it is resumed, also by model", async () => {
     const { request_id: running } = await test.client.submit(STUB, { delay_ms: 1_500, steps: 3 });
     for await (const { status } of test.client.follow(STUB, running)) if (status === "IN_PROGRESS") break;
     expect(JSON.parse((await tempera("workers", "drain", "worker-1", "--json")).out)).toEqual({

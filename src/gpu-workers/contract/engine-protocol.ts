@@ -1,8 +1,8 @@
 /**
  * `engine.proto` for TypeScript: the messages as types, the client, and the service definition for a server.
  *
- * This folder is the contract between a GPU worker and an engine process; both sides import it. The meaning of
- * each message is documented in `engine.proto`.
+ * This folder is the contract between a GPU worker and an engine process; both sides import it. The meaning
+ * of each message is documented in `engine.proto`.
  */
 import { fileURLToPath } from "node:url";
 import * as grpc from "@grpc/grpc-js";
@@ -175,8 +175,8 @@ export const MESSAGE_LIMITS = {
 } as const;
 
 /**
- * Makes a client of the engine behind a Unix socket. It connects at once, and tries again every 10 ms. Calls are
- * never retried.
+ * Makes a client of the engine behind a Unix socket. It connects at once, and tries again every 10 ms. Calls
+ * are never retried.
  */
 export function connectEngine(socket: string): EngineClient {
   return new EngineClientClass(`unix:${socket}`, grpc.credentials.createInsecure(), {

@@ -28,15 +28,15 @@ export interface RunEmitter {
   log(level: LogLevel, message: string): void;
   progress(step: number, steps: number, remainingMs?: number): void;
   /**
-   * Absent when nobody watches. `data` is an image file of at most `LIMITS.previewBytesMax` bytes; a larger one
-   * is left out.
+   * Absent when nobody watches. `data` is an image file of at most `LIMITS.previewBytesMax` bytes; a larger
+   * one is left out.
    */
   preview?(step: number, contentType: string, data: Uint8Array): void;
   /** Resolves when the bytes are on their way, with the object that stands for the file in the output. */
   artifact(file: ProducedFile, bytes: Uint8Array): Promise<{ $artifact: number }>;
   /**
-   * Offers the state after a step; absent when the caller stores no checkpoints. `state` is called only when a
-   * checkpoint is due, and its result is encoded before this method returns.
+   * Offers the state after a step; absent when the caller stores no checkpoints. `state` is called only when
+   * a checkpoint is due, and its result is encoded before this method returns.
    */
   checkpoint?(step: number, state: () => Omit<RunState, "step">): void;
 }

@@ -20,13 +20,18 @@ export interface RunnerRun {
   requestId: string;
   attempt: number;
   input: JsonObject;
-  /** Files that the input names, fetched. `attachedFile` finds the one that a value of the input stands for. */
+  /**
+   * Files that the input names, fetched. `attachedFile` finds the one that a value of the input stands for.
+   */
   files: readonly InputFile[];
   /** Verified state that an earlier attempt at this very input handed out; the run goes on from it. */
   resume?: RunState;
 }
 
-/** The inference of one engine. It throws `TemperaError`s; anything else that `run` throws is a `runner_server_error`. */
+/**
+ * The inference of one engine. It throws `TemperaError`s; anything else that `run` throws is a
+ * `runner_server_error`.
+ */
 export interface Runner {
   describe(): Omit<Capabilities, "memory">;
   /**

@@ -25,8 +25,8 @@ export type SessionValue = FrameObject | string | Uint8Array;
  */
 export interface SessionRun {
   /**
-   * Answers one input. Inputs come one after another. An error that it throws, as `Runner.run` may, belongs to
-   * this input alone; the session goes on.
+   * Answers one input. Inputs come one after another. An error that it throws, as `Runner.run` may, belongs
+   * to this input alone; the session goes on.
    *
    * @param emit sends an output, any number of them, and resolves when it is on its way
    */
@@ -77,7 +77,9 @@ export function readFrames(call: SessionCall, signal: AbortSignal): AsyncIterabl
   })();
 }
 
-/** Answers a session's frames until there are no more. Rejects with the signal's reason when `signal` aborts. */
+/**
+ * Answers a session's frames until there are no more. Rejects with the signal's reason when `signal` aborts.
+ */
 export async function serveFrames(
   frames: AsyncIterable<FrameMessage>,
   { raw }: RunnerSession,
@@ -107,7 +109,8 @@ function encodeValue(output: SessionValue): { payload: Uint8Array; text?: boolea
   if (payload.length > LIMITS.frameBytesMax) {
     throw new TemperaError(
       "runner_server_error",
-      `The model's output of ${payload.length} bytes is larger than a frame may be (${LIMITS.frameBytesMax}).`,
+      `The model's output of ${payload.length} bytes is larger than a frame may be ` +
+        `(${LIMITS.frameBytesMax} bytes).`,
     );
   }
   return { payload };

@@ -1,6 +1,7 @@
 /**
- * The suite that judges an engine: it starts the process as the pool does and speaks `engine.proto` to it, so
- * it fits an engine in any language. An engine passes with one file that calls `describeEngine`.
+ * The suite that checks an engine against `engine.proto`. It starts the process as the engine pool does and
+ * calls it over its socket, so it fits an engine in any language. A test file of an engine is one call of
+ * `describeEngine`.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -13,7 +14,6 @@ import { isErrorCode } from "../../../src/core/errors/catalogue.ts";
 import type { JsonObject } from "../../../src/core/json/json.ts";
 import { LIMITS } from "../../../src/core/limits.ts";
 import { decodeFrame, encodeFrame } from "../../../src/fal/msgpack.ts";
-import type { EngineProgram } from "../../../src/gpu-workers/worker/pool/engine-programs.ts";
 import {
   type Capabilities,
   CHUNK_BYTES_MAX,
@@ -24,32 +24,30 @@ import {
   type LoadRequest,
   type RunEvent,
 } from "../../../src/gpu-workers/contract/engine-protocol.ts";
+import type { EngineProgram } from "../../../src/gpu-workers/worker/process/engine-programs.ts";
 
 export interface EngineUnderTest {
   program: EngineProgram;
   load: LoadRequest;
   inputs: {
-    /** Is done in a moment, produces at least one file, and gives the same bytes every time. */
+    /** An input that takes a moment, produces at least one file, and gives the same bytes every time. */
     quick: JsonObject;
-    /** What makes of `quick` a run with at least one preview; absent when the engine has none. */
+    /** Fields that give `quick` at least one preview; absent when the engine has no previews. */
     previewed?: JsonObject;
-    /**
-     * What makes of `quick` a run that hands out checkpoints, one after each step; absent when the engine has
-     * none.
-     */
+    /** Fields that give `quick` a checkpoint after each step; absent when the engine has no checkpoints. */
     checkpointed?: JsonObject;
-    /** Takes at least two seconds, in many steps. */
+    /** An input that takes at least two seconds, in many steps. */
     slow: JsonObject;
-    /** Is refused as `input_invalid`. */
+    /** An input that is refused as `input_invalid`. */
     bad: JsonObject;
   };
-  /** For an engine that holds realtime sessions: inputs of one. */
+  /** Inputs of a realtime session; absent when the engine has none. */
   session?: {
-    /** Is answered in a moment, with at least one frame. */
+    /** An input that is answered in a moment, with at least one frame. */
     quick: JsonObject;
-    /** Takes at least two seconds. */
+    /** An input that takes at least two seconds. */
     slow: JsonObject;
-    /** Is refused as `input_invalid`. */
+    /** An input that is refused as `input_invalid`. */
     bad: JsonObject;
   };
 }
@@ -70,7 +68,7 @@ interface Ran {
 interface Options {
   previews?: boolean;
   checkpoints?: boolean;
-  /** To go on from. */
+  /** The checkpoint to resume from. */
   checkpoint?: Buffer;
 }
 
@@ -133,10 +131,9 @@ export function describeEngine(name: string, { program, load, inputs, session }:
         ...(announced && { checkpoint: announced }),
       },
     });
-    for (let at = 0; at < (checkpoint?.length ?? 0); at += CHUNK_BYTES_MAX) {
-      call.write({
-        checkpointChunk: { data: checkpoint?.subarray(at, at + CHUNK_BYTES_MAX) ?? new Uint8Array() },
-      });
+    for (let offset = 0; offset < (checkpoint?.length ?? 0); offset += CHUNK_BYTES_MAX) {
+      const data = checkpoint?.subarray(offset, offset + CHUNK_BYTES_MAX) ?? new Uint8Array();
+      call.write({ checkpointChunk: { data } });
     }
     call.end();
     return call;
@@ -157,7 +154,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
     );
     for await (const event of call) {
       if (state > 0) {
-        // The same holds for a checkpoint.
+        // Nothing may come between a checkpoint's head and its last chunk.
         expect(event.event).toBe("checkpointChunk");
         const data = event.checkpointChunk?.data ?? new Uint8Array();
         const checkpoint = ran.checkpoints.at(-1);
@@ -220,7 +217,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       expect(capabilities.memory.usedMib).toBeGreaterThan(0);
     });
 
-    it("loads with progress that never falls, and `loaded` last", async () => {
+    it("loads with progress that never falls, and sends `loaded` last", async () => {
       const fractions = loading.flatMap(({ progress }) => (progress ? [progress.fraction] : []));
       expect(fractions).toEqual([...fractions].sort((a, b) => a - b));
       expect(fractions.every((fraction) => fraction >= 0 && fraction <= 1)).toBe(true);
@@ -228,11 +225,11 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       expect(await healthCall(engine.client)).toMatchObject({ loaded: true, running: 0, waiting: 0 });
     });
 
-    it("loads once", async () => {
+    it("refuses a second load", async () => {
       await expect(loadEngine(engine.client)).rejects.toMatchObject({ code: 9 });
     });
 
-    it("runs: `started` first, progress that rises to the end, whole files, an output last that names them", async () => {
+    it("sends `started`, rising progress, whole files, and last an output that names them", async () => {
       const ran = await run(engine.client, inputs.quick);
       expect(ran.events[0]?.event).toBe("started");
       expect(ran.events.filter(({ started }) => started)).toHaveLength(1);
@@ -266,9 +263,9 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       expect(named.sort()).toEqual(ran.files.map(({ index }) => index));
     });
 
-    it("waits for the start of a call that was opened before, and holds nothing for it", async () => {
+    it("waits for the start of a call that was opened early, and holds nothing for it", async () => {
       const call = engine.client.run();
-      // It was opened first, on the same connection: it has arrived when these are answered.
+      // The call was opened first on the same connection, so it has arrived when these are answered.
       const between = await run(engine.client, inputs.quick);
       expect((await healthCall(engine.client)).running).toBe(0);
       call.write({ start: { requestId: "late", attempt: 1, inputJson: JSON.stringify(inputs.quick) } });
@@ -285,17 +282,17 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       expect(one.files.map(({ sha256 }) => sha256)).toEqual(two.files.map(({ sha256 }) => sha256));
     });
 
-    it("previews: only for who asked, small, of steps that were done, and with the same files", async () => {
+    it("sends small previews of finished steps on request only, with the same files", async () => {
       const input = { ...inputs.quick, ...inputs.previewed };
-      const [asked, not] = [
+      const [requested, plain] = [
         await run(engine.client, input, { previews: true }),
         await run(engine.client, input),
       ];
-      expect(not.events.filter(({ preview }) => preview)).toEqual([]);
-      expect(asked.files.map(({ sha256 }) => sha256)).toEqual(not.files.map(({ sha256 }) => sha256));
-      const steps = asked.events.findLast(({ progress }) => progress)?.progress?.steps ?? 0;
-      const previews = asked.events.flatMap(({ preview }) => (preview ? [preview] : []));
-      // Whoever can preview says by which input; whoever cannot sends none.
+      expect(plain.events.filter(({ preview }) => preview)).toEqual([]);
+      expect(requested.files.map(({ sha256 }) => sha256)).toEqual(plain.files.map(({ sha256 }) => sha256));
+      const steps = requested.events.findLast(({ progress }) => progress)?.progress?.steps ?? 0;
+      const previews = requested.events.flatMap(({ preview }) => (preview ? [preview] : []));
+      // An engine with previews names an input for them; one without sends none.
       expect(previews.length > 0).toBe(inputs.previewed !== undefined);
       for (const { step, contentType, data } of previews) {
         expect(step).toBeGreaterThan(0);
@@ -306,7 +303,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       }
     });
 
-    it("refuses a bad input with an error and lives on", async () => {
+    it("refuses a bad input with an error and goes on", async () => {
       const error = last(await run(engine.client, inputs.bad))?.error;
       expect(error?.code).toBe("input_invalid");
       const faults = JSON.parse(error?.faultsJson ?? "") as { loc: unknown[]; msg: string; type: string }[];
@@ -316,7 +313,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
     });
 
     it.each(["{", "[]", "null", '"text"', ""])(
-      "answers %j, which is no input, with an error",
+      "answers %j, which is not an input, with an error",
       async (json) => {
         const error = last(await run(engine.client, json))?.error;
         expect(isErrorCode(error?.code)).toBe(true);
@@ -346,13 +343,13 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       await new Promise<void>((resolve) =>
         call.on("data", ({ progress }: RunEvent) => progress && resolve()),
       );
-      const askedMs = performance.now();
+      const requestedMs = performance.now();
       expect(await healthCall(engine.client)).toMatchObject({ loaded: true, running: 1 });
-      expect(performance.now() - askedMs).toBeLessThan(1000);
+      expect(performance.now() - requestedMs).toBeLessThan(1000);
       call.cancel();
     });
 
-    it("runs as many at once as it has slots, keeps the others waiting, and ends them all", async () => {
+    it("runs as many requests at once as it has slots, and lets the others wait", async () => {
       const count = Math.min(load.slots, 8) + 2;
       const calls = Array.from({ length: load.slots + 1 }, () =>
         open(engine.client, JSON.stringify(inputs.slow)),
@@ -395,7 +392,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
     }, 60_000);
     afterAll(() => engine?.stop());
 
-    it("says whether it hands any out, and does only for who keeps them, with the same files", async () => {
+    it("declares whether it hands out checkpoints, and does so only on request", async () => {
       expect((await describeCall(engine.client)).supportsCheckpoint).toBe(inputs.checkpointed !== undefined);
       expect(plain.checkpoints).toEqual([]);
       expect(digests(kept)).toEqual(digests(plain));
@@ -408,7 +405,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
     });
 
     const bad: [string, () => Buffer][] = [
-      ["that is no checkpoint", () => Buffer.from("state: fine, thank you")],
+      ["that is not a checkpoint", () => Buffer.from("state: fine, thank you")],
       ["that is empty", () => Buffer.alloc(0)],
       ["of zeros", () => Buffer.alloc(600_000)],
     ];
@@ -419,13 +416,13 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       expect(lines(ran, "WARN").length).toBe(lines(plain, "WARN").length + 1);
     };
 
-    it.each(bad)("leaves one alone %s, with a warning", async (_, bytes) => {
+    it.each(bad)("ignores a checkpoint %s, with a warning", async (_, bytes) => {
       startsOver(await run(engine.client, input, { checkpoint: bytes() }));
     });
 
     if (!inputs.checkpointed) return;
 
-    it("goes on from any, with the rest of the progress and the same files, and says from where", async () => {
+    it("resumes from each checkpoint with the same files, and logs from which step", async () => {
       for (const { step, bytes } of kept.checkpoints) {
         const rest = await run(engine.client, input, { checkpoint: bytes, checkpoints: true });
         expect(digests(rest)).toEqual(digests(plain));
@@ -436,7 +433,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       }
     });
 
-    it("goes on in another process", async () => {
+    it("resumes in another process", async () => {
       const other = await start();
       try {
         await loadEngine(other.client, everyStep);
@@ -449,7 +446,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       }
     }, 60_000);
 
-    it("leaves one alone that was cut short, changed, or belongs to another input", async () => {
+    it("ignores a checkpoint that is cut short, changed, or of another input", async () => {
       const { bytes = Buffer.alloc(0) } = kept.checkpoints[0] ?? {};
       startsOver(await run(engine.client, input, { checkpoint: bytes.subarray(0, bytes.length - 1) }));
       const changed = Buffer.from(bytes);
@@ -459,7 +456,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       startsOver(await run(engine.client, input, { checkpoint: checkpoints[0]?.bytes ?? Buffer.alloc(0) }));
     });
 
-    it("leaves one alone of another version of the model", async () => {
+    it("ignores a checkpoint of another version of the model", async () => {
       const other = await start();
       try {
         await loadEngine(other.client, { ...everyStep, digest: "b".repeat(64) });
@@ -495,7 +492,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       return { call, next, frame, ended: async () => (await events.next()).done === true };
     };
 
-    it("says whether it holds sessions, and refuses them with an error when it does not", async () => {
+    it("declares whether it has sessions, and refuses them with an error when it has none", async () => {
       expect((await describeCall(engine.client)).supportsRealtime === true).toBe(session !== undefined);
       if (session) return;
       const { next, ended } = openSession();
@@ -505,7 +502,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
 
     if (!session) return;
 
-    it("answers frames in order, each until its frame_done; ends with `output` when the caller has no more", async () => {
+    it("answers frames in order, each until its frame_done, and ends with `output`", async () => {
       const { call, next, frame, ended } = openSession();
       expect((await next()).event).toBe("started");
       expect(await healthCall(engine.client)).toMatchObject({ running: 1 });
@@ -527,7 +524,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       expect(await healthCall(engine.client)).toMatchObject({ running: 0 });
     });
 
-    it("a bad frame fails alone", async () => {
+    it("fails a bad frame alone", async () => {
       const { call, next, frame } = openSession();
       expect((await next()).event).toBe("started");
       frame(1, session.bad);
@@ -541,7 +538,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       expect((await next()).event).toBe("output");
     });
 
-    it("stops within 300 ms of a cancel, in the middle of a frame, and gives its slot back", async () => {
+    it("stops within 300 ms of a cancel in the middle of a frame, and releases its slot", async () => {
       const { call, next, frame } = openSession();
       expect((await next()).event).toBe("started");
       frame(1, session.slow);
@@ -552,7 +549,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       expect(performance.now() - cancelledMs).toBeLessThan(300);
     });
 
-    it("keeps frames that come while it waits for a slot", async () => {
+    it("keeps frames that arrive while it waits for a slot", async () => {
       const holders = Array.from({ length: load.slots }, () => openSession());
       for (const { next } of holders) expect((await next()).event).toBe("started");
       const waiting = openSession();
@@ -566,7 +563,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
   });
 
   describe(`engine process: ${name}`, () => {
-    it("refuses to run before it has loaded, and to load what it has no runner for", async () => {
+    it("refuses a run before the load, and a load without a runner for it", async () => {
       const engine = await start();
       try {
         await expect(run(engine.client, inputs.quick)).rejects.toMatchObject({ code: 9 });
@@ -580,7 +577,7 @@ export function describeEngine(name: string, { program, load, inputs, session }:
       }
     }, 30_000);
 
-    it("goes when its parent goes, also in the middle of a run", async () => {
+    it("exits when its parent exits, also in the middle of a run", async () => {
       const engine = await start();
       try {
         await loadEngine(engine.client);

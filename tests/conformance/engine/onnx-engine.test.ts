@@ -1,7 +1,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { ENGINE_PROGRAMS, type EngineProgram } from "../../../src/gpu-workers/worker/pool/engine-programs.ts";
+import {
+  ENGINE_PROGRAMS,
+  type EngineProgram,
+} from "../../../src/gpu-workers/worker/process/engine-programs.ts";
 import { describeEngine } from "./engine-suite.ts";
 
 const models = join(import.meta.dirname, "../../../models");
@@ -11,7 +14,7 @@ const loadOf = (name: string) => {
   return { endpoint, version, runner, folder, parametersJson: JSON.stringify(parameters), slots: 4 };
 };
 
-const picture = {
+const imageInput = {
   prompt: "a large red circle on a blue background",
   negative_prompt: " ",
   image_size: "square",
@@ -24,19 +27,19 @@ const picture = {
   output_format: "png",
 };
 
-describeEngine("onnx, pictures", {
+describeEngine("onnx, images", {
   program: ENGINE_PROGRAMS.onnx as EngineProgram,
   load: loadOf("fal-ai/qwen-image/1.0.0"),
   inputs: {
-    quick: picture,
+    quick: imageInput,
     previewed: { num_inference_steps: 40, num_images: 1 },
     checkpointed: { num_inference_steps: 5 },
-    slow: { ...picture, num_inference_steps: 1000, num_images: 4 },
-    bad: { ...picture, image_size: "enormous", num_images: 0 },
+    slow: { ...imageInput, num_inference_steps: 1000, num_images: 4 },
+    bad: { ...imageInput, image_size: "enormous", num_images: 0 },
   },
 });
 
-const film = {
+const videoInput = {
   prompt: "a large red circle moves to the right on a blue background",
   negative_prompt: "",
   num_frames: 17,
@@ -58,14 +61,14 @@ const film = {
   video_write_mode: "fast",
 };
 
-describeEngine("onnx, films", {
+describeEngine("onnx, videos", {
   program: ENGINE_PROGRAMS.onnx as EngineProgram,
   load: loadOf("fal-ai/wan/v2.2-a14b/text-to-video/1.0.0"),
   inputs: {
-    quick: film,
+    quick: videoInput,
     previewed: { num_inference_steps: 60 },
     checkpointed: { num_inference_steps: 5 },
-    slow: { ...film, num_inference_steps: 1000 },
-    bad: { ...film, num_frames: 1_000_000, frames_per_second: 0 },
+    slow: { ...videoInput, num_inference_steps: 1000 },
+    bad: { ...videoInput, num_frames: 1_000_000, frames_per_second: 0 },
   },
 });

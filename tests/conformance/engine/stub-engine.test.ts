@@ -1,4 +1,7 @@
-import { ENGINE_PROGRAMS, type EngineProgram } from "../../../src/gpu-workers/worker/pool/engine-programs.ts";
+import {
+  ENGINE_PROGRAMS,
+  type EngineProgram,
+} from "../../../src/gpu-workers/worker/process/engine-programs.ts";
 import { describeEngine } from "./engine-suite.ts";
 
 describeEngine("stub", {

@@ -93,8 +93,8 @@ async function answerFrame(attempt: number, value: SessionValue, signal: AbortSi
 }
 
 /**
- * Throws the failures that come before any work. An error type that does not concern the whole model is a fault
- * of the input, as in fal's protocol.
+ * Throws the failures that come before any work. An error type that does not concern the whole model is a
+ * fault of the input, as in fal's protocol.
  */
 function refuse(fails: StubInput["fail"], { errorType, errorCtx }: StubInput): void {
   if (fails !== "invalid" && fails !== "model") return;
@@ -120,8 +120,8 @@ async function describeFile({ path, contentType }: InputFile): Promise<JsonObjec
 }
 
 /**
- * Waits `delayMs` in total, in `steps` equal parts with progress after each. The parts that an earlier attempt
- * has `done` are skipped.
+ * Waits `delayMs` in total, in `steps` equal parts with progress after each. The parts that an earlier
+ * attempt has `done` are skipped.
  */
 async function work(
   { delayMs, steps, previews }: StubInput,
@@ -159,8 +159,8 @@ const CHUNK_BYTES = 256 * 1024;
 const CHUNKS_AT_ONCE = 16;
 
 /**
- * Produces the same bytes for the same seed on every machine: an AES-128-CTR key stream under a key derived from
- * the seed.
+ * Produces the same bytes for the same seed on every machine: an AES-128-CTR key stream under a key derived
+ * from the seed.
  */
 function seededBytes(seed: number, count: number): StreamedBytes {
   return {

@@ -1,8 +1,8 @@
 /**
- * Reports the state of this worker's engines to the engine status store, and carries out what operators request
- * there. A report is written soon after an engine came, went or failed, and every `LIMITS.engineReportMs` as a
- * sign of life. The numbers of running and waiting requests change all the time, so a change of them alone
- * waits for the next sign of life.
+ * Reports the state of this worker's engines to the engine status store, and carries out what operators
+ * request there. A report is written soon after an engine came, went or failed, and every
+ * `LIMITS.engineReportMs` as a sign of life. The numbers of running and waiting requests change all the time,
+ * so a change of them alone waits for the next sign of life.
  */
 import type { EngineStatus, WorkerStatus } from "../../../core/engines/engine-status.ts";
 import type { DrainOrders, EngineStatusStore } from "../../../core/engines/engine-status-store.ts";

@@ -8,9 +8,9 @@
  *   → serving, refused
  * - **serving**: in the pool and polled. → winding down, when it is disabled or removed
  * - **refused**: larger than this worker. It is reported and not tried again.
- * - **winding down**: no longer enabled, but still served: gateways that do not know yet may send requests, and
- *   a failed attempt may come back. From `lingerMs` on the worker asks every `lookMs` whether a job needs the
- *   version. → fetching or serving, when it is enabled again; → settled, when no job needs it
+ * - **winding down**: no longer enabled, but still served: gateways that do not know yet may send requests,
+ *   and a failed attempt may come back. After `lingerMs` the worker asks every `lookMs` whether a job needs
+ *   the version. → fetching or serving, when it is enabled again; → settled, when no job needs it
  * - **settled**: not enabled, and no job needs it. It is dropped from the pool; the weights of a removed
  *   version are deleted, those of a disabled one stay.
  *
@@ -89,8 +89,8 @@ export class ServedModels implements AsyncDisposable {
 
   private constructor(options: ServedModelsOptions) {
     this.#options = {
-      lingerMs: LIMITS.retireLingerMs,
-      lookMs: LIMITS.retireLookMs,
+      lingerMs: LIMITS.disabledVersionLingerMs,
+      lookMs: LIMITS.disabledVersionLookMs,
       retryMs: 5_000,
       ...options,
     };

@@ -18,8 +18,8 @@ export interface WeightsCache {
    * when the folder is not there. A folder that an earlier process left is verified once, and fetched again
    * when any byte differs.
    *
-   * Rejects with `store_unavailable`, with `internal_error` for bytes that are not what was published, or with
-   * the signal's reason. The folder never holds a part of a model.
+   * Rejects with `store_unavailable`, with `internal_error` for bytes that are not what was published, or
+   * with the signal's reason. The folder never holds a part of a model.
    *
    * @param digest digest of the model version: the folder's name
    */
@@ -102,7 +102,8 @@ async function fetchFile(
   if (!object)
     throw new TemperaError(
       "internal_error",
-      `${file.path}: its bytes are no longer in the object store (${file.objectKey}); publish the version again.`,
+      `${file.path}: its bytes are no longer in the object store (${file.objectKey}); ` +
+        "publish the version again.",
     );
   await mkdir(dirname(path), { recursive: true });
   const hash = createHash("sha256");

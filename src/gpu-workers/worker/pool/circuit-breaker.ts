@@ -1,6 +1,6 @@
 /**
- * The circuit breaker of one model version on one GPU worker. It delays starts of an engine that crashed early,
- * and refuses them after too many crashes in a row.
+ * The circuit breaker of one model version on one GPU worker. It delays starts of an engine that crashed
+ * early, and refuses them after too many crashes in a row.
  *
  * A crash is an engine that ends unasked, or a load that fails. The breaker has two states:
  *

@@ -17,8 +17,8 @@ export interface Budget {
 }
 
 /**
- * Determines the memory that all engines on a device may hold together: the configured amount, else a share of
- * the device's memory.
+ * Determines the memory that all engines on a device may hold together: the configured amount, else a share
+ * of the device's memory.
  *
  * Throws a sentence with its remedy when nothing is configured and a GPU's memory cannot be determined.
  *

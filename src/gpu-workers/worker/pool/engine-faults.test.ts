@@ -1,6 +1,6 @@
 /**
- * Engines that hang or break the contract: the error of the run, another engine for the next run, and other runs
- * unharmed.
+ * Engines that hang or break the contract: the error of the run, another engine for the next run, and other
+ * runs unharmed.
  */
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -101,7 +101,7 @@ function setUp(
 }
 
 describe("an engine that hangs", () => {
-  it("sends nothing for silenceMs: runner_connection_timeout, and another engine for the next run", async () => {
+  it("fails a run without events for silenceMs, and gives the next run another engine", async () => {
     const { run, lines, pid } = setUp();
     await run({});
     const first = pid();

@@ -107,7 +107,9 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     await this.#engineOf(this.#entryOf(model));
   }
 
-  /** Ends a model version's engine and forgets it. What still runs on it fails as if the engine had crashed. */
+  /**
+   * Ends a model version's engine and forgets it. What still runs on it fails as if the engine had crashed.
+   */
   async drop(model: VersionName): Promise<void> {
     const key = taskQueueOf(model);
     const entry = this.#entries.get(key);

@@ -10,7 +10,8 @@ export interface Resident {
 
 /**
  * Chooses which of the idle residents to evict so that `needMiB` fits into `freeMiB`: the least recently used
- * first, the pinned last, and none that can stay. Returns `undefined` when evicting all of them is not enough.
+ * first, the pinned last, and none that can stay. Returns `undefined` when evicting all of them is not
+ * enough.
  */
 export function evictionCandidates<T extends Resident>(
   needMiB: number,
@@ -26,7 +27,8 @@ export function evictionCandidates<T extends Resident>(
     missingMiB -= resident.needMiB;
   }
   if (missingMiB > 0) return undefined;
-  // A large candidate chosen late may make earlier small ones unnecessary. The most valuable are spared first.
+  // A large candidate chosen late may make earlier small ones unnecessary. The most valuable are spared
+  // first.
   for (const resident of [...candidates].reverse()) {
     if (missingMiB + resident.needMiB > 0) continue;
     candidates.splice(candidates.indexOf(resident), 1);

@@ -16,7 +16,7 @@ import type { ModelVersion } from "../../../core/models/model.ts";
 import type { EngineProcess } from "../process/engine-process.ts";
 import { CircuitBreaker } from "./circuit-breaker.ts";
 
-/** What the pool knows of one model version. */
+/** The status of one model version in the pool. */
 export interface PoolStatus extends Omit<EngineStatus, "polled"> {
   /**
    * Memory that its engine needs: what the manifest declares, or what an engine held right after its load

@@ -15,8 +15,8 @@ import type { PrewarmedCalls, RunCall } from "./prewarmed-calls.ts";
 /**
  * Makes a call, and cancels it when `exchange` rejects or `signal` aborts.
  *
- * Rejects with `client_cancelled` as soon as `signal` aborts, `runner_disconnected` when the connection broke,
- * or what `exchange` rejected with.
+ * Rejects with `client_cancelled` as soon as `signal` aborts, `runner_disconnected` when the connection
+ * broke, or what `exchange` rejected with.
  */
 export async function withCall<T>(
   calls: PrewarmedCalls,

@@ -44,15 +44,15 @@ export interface EngineStart {
   signal: AbortSignal;
 }
 
-/** How long a process may take to exit by itself after it was asked to. */
+/** Time that a process has to exit by itself, before it is killed. */
 const STOP_GRACE_MS = 2000;
 
 /**
  * Starts an engine and loads its model version.
  *
- * Rejects with `runner_scheduling_failure` when the engine cannot be started, dies, refuses the load, or takes
- * longer than `timeouts.loadMs`; the message ends with the last line that it wrote to stderr. Nothing is left
- * running then.
+ * Rejects with `runner_scheduling_failure` when the engine cannot be started, dies, refuses the load, or
+ * takes longer than `timeouts.loadMs`; the message ends with the last line that it wrote to stderr. Nothing
+ * is left running then.
  */
 export async function startEngine(start: EngineStart): Promise<EngineProcess> {
   const { model, program, socket, device = "cpu", log, signal } = start;
@@ -90,8 +90,8 @@ export async function startEngine(start: EngineStart): Promise<EngineProcess> {
 }
 
 /**
- * An engine with its model version loaded. Its process is killed when it misses a sign of life, hangs in a run
- * or breaks the engine contract: such an engine cannot be trusted with anything more.
+ * An engine with its model version loaded. Its process is killed when it misses a sign of life, hangs in a
+ * run or breaks the engine contract: such an engine cannot be trusted with anything more.
  */
 export class EngineProcess {
   readonly pid: number;
@@ -146,7 +146,9 @@ export class EngineProcess {
     }
   }
 
-  /** Holds a session as `SessionEngines.hold` does; a process that dies meanwhile is `runner_disconnected`. */
+  /**
+   * Holds a session as `SessionEngines.hold` does; a process that dies meanwhile is `runner_disconnected`.
+   */
   async hold(
     session: EngineSession,
     inputs: AsyncIterable<Frame>,
@@ -160,7 +162,9 @@ export class EngineProcess {
     }
   }
 
-  /** Asks the process to exit, and kills it when it takes longer than two seconds. Resolves when it is gone. */
+  /**
+   * Asks the process to exit, and kills it when it takes longer than two seconds. Resolves when it is gone.
+   */
   async stop(): Promise<void> {
     this.#child.stdin.end();
     const timer = setTimeout(() => this.#child.kill("SIGKILL"), STOP_GRACE_MS);

@@ -19,8 +19,9 @@ export function nodeProgram(file: URL | string, environment: readonly string[] =
 }
 
 /**
- * Initial size of V8's heap, in MiB. An engine keeps about 12 MiB in it. Because it also frees images outside of
- * the heap, V8 would mark a smaller heap twice a second, on four threads that take the cores from the networks.
+ * Initial size of V8's heap, in MiB. An engine keeps about 12 MiB in it. Because it also frees images outside
+ * of the heap, V8 would mark a smaller heap twice a second, on four threads that take the cores from the
+ * networks.
  */
 const HEAP_MIB = 64;
 
@@ -34,9 +35,9 @@ function bundledProgram(main: URL, environment: readonly string[] = []): EngineP
 }
 
 /**
- * An engine written in Python: a module of `engines/python`, or the path of a file. It runs on the Python that
- * the worker's variable TEMPERA_PYTHON names, else on `python3`. That Python must have the packages that the
- * engine needs (docs/real-checkpoints.md).
+ * An engine written in Python: a module of `engines/python`, or the path of a file. It runs on the Python
+ * that the worker's variable TEMPERA_PYTHON names, else on `python3`. That Python must have the packages that
+ * the engine needs (docs/real-checkpoints.md).
  */
 export function pythonProgram(module: string, environment: readonly string[] = []): EngineProgram {
   const start = fileURLToPath(new URL("../../../../engines/python/start.sh", import.meta.url));

@@ -138,7 +138,8 @@ async function relayCheckpoint(
 ): Promise<void> {
   if (bytes > LIMITS.checkpointBytesMax)
     throw contractBroken(
-      `The engine announced a checkpoint of ${bytes} bytes; at most ${LIMITS.checkpointBytesMax} are allowed.`,
+      `The engine announced a checkpoint of ${bytes} bytes; ` +
+        `at most ${LIMITS.checkpointBytesMax} are allowed.`,
     );
   const chunks: Uint8Array[] = [];
   for (let left = bytes; left > 0; ) {

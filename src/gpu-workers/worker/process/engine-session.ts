@@ -28,7 +28,9 @@ export function holdOnEngine(
   });
 }
 
-/** Sends the inputs, then waits for ever: the session ends when the engine says so. Rejects as `inputs` does. */
+/**
+ * Sends the inputs, then waits for ever: the session ends when the engine says so. Rejects as `inputs` does.
+ */
 async function sendFrames(call: RunCall, inputs: AsyncIterable<Frame>): Promise<never> {
   for await (const { sequence, payload, text = false } of inputs)
     await write(call, { frame: { sequence, payload, text } });
@@ -36,7 +38,9 @@ async function sendFrames(call: RunCall, inputs: AsyncIterable<Frame>): Promise<
   return new Promise<never>(() => {});
 }
 
-/** Resolves when the message is on its way. The error of a call that has ended is left to the reading side. */
+/**
+ * Resolves when the message is on its way. The error of a call that has ended is left to the reading side.
+ */
 function write(call: RunCall, message: RunRequest): Promise<void> {
   return new Promise((resolve) => {
     call.write(message, () => resolve());

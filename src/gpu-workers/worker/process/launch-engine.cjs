@@ -31,8 +31,8 @@ const ROOMS = ["core", "fal", "gpu-workers", "registry"];
 /** Packages with native files beside their code. They are loaded from node_modules, not bundled. */
 const NATIVE = ["node-av", "onnxruntime-node", "sharp"];
 /**
- * Delay before V8's compiled code is written to the cache, unless the process ends sooner. The first runs have
- * compiled by then what a run needs.
+ * Delay before V8's compiled code is written to the cache, unless the process ends sooner. The first runs
+ * have compiled by then what a run needs.
  */
 const WRITE_CODE_AFTER_MS = 5_000;
 
@@ -41,7 +41,10 @@ const folder = join(CACHE, `${basename(dirname(main))}-${sourceDigest(main)}`);
 if (existsSync(folder)) run(folder);
 else bundle(main, folder).then(() => run(folder));
 
-/** Runs the bundle from V8's compiled code when the cache has it for this V8; else writes it for the next start. */
+/**
+ * Runs the bundle from V8's compiled code when the cache has it for this V8; else writes it for the next
+ * start.
+ */
 function run(folder) {
   const filename = join(folder, "main.cjs");
   const codeFile = join(folder, `main.${process.versions.v8}.code`);
@@ -119,7 +122,9 @@ async function bundle(main, folder) {
   }
 }
 
-/** Keeps `import.meta` of each source file: it finds what lies beside it by its own URL, not by the bundle's. */
+/**
+ * Keeps `import.meta` of each source file: it finds what lies beside it by its own URL, not by the bundle's.
+ */
 function keepSourceUrls({ onLoad }) {
   onLoad({ filter: /[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
     const text = await readFile(path, "utf8");

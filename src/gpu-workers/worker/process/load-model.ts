@@ -4,7 +4,7 @@ import { withAbort } from "../../../core/concurrency/with-abort.ts";
 import type { ModelVersion } from "../../../core/models/model.ts";
 import type { EngineClient, LoadEvent } from "../../contract/engine-protocol.ts";
 
-/** How long the end of a process may take to be noticed after its connection broke. */
+/** Longest time from the break of a connection until the end of its process is noticed. */
 const END_NOTICED_WITHIN_MS = 250;
 
 /**
@@ -36,8 +36,8 @@ export async function loadModel(
 }
 
 /**
- * Resolves with how the process ended, or `undefined` when it lives on. A broken connection is often the first
- * sign of a dead process; the way the process ended says more, so it gets a moment to be noticed.
+ * Resolves with how the process ended, or `undefined` when it lives on. A broken connection is often the
+ * first sign of a dead process; the way the process ended says more, so it gets a moment to be noticed.
  */
 export function endOf(exited: Promise<string>): Promise<string | undefined> {
   return Promise.race([exited, sleep(END_NOTICED_WITHIN_MS, undefined)]);

@@ -1,8 +1,8 @@
 /**
  * Calls of an engine's `Run`, one of them opened before there is a request for it.
  *
- * Opening a call takes the two processes as long as a small request does, so it happens while nobody waits for
- * it: after each call that has ended, once its result has been passed on.
+ * Opening a call takes the two processes as long as a small request does, so it happens while nobody waits
+ * for it: after each call that has ended, once its result has been passed on.
  */
 import type { EngineClient } from "../../contract/engine-protocol.ts";
 
@@ -30,8 +30,8 @@ export class PrewarmedCalls {
   }
 
   /**
-   * Takes the prewarmed call, or opens one when there is none. The taker learns the end of the call by reading
-   * it. Throws once the client is closed.
+   * Takes the prewarmed call, or opens one when there is none. The taker learns the end of the call by
+   * reading it. Throws once the client is closed.
    */
   take(): RunCall {
     const call = this.#ready ?? this.#open();

@@ -35,7 +35,7 @@ async function start(models: ModelVersion[], { inHand = 0, waiting = 0, waitMaxM
   return {
     scheduler,
     did,
-    /** How often the backlogs were read. */
+    /** Number of times that a backlog was read. */
     looks: () => looks,
     /** Delays each opening from now on until the returned function is called. */
     holdOpening(): () => void {

@@ -1,6 +1,6 @@
 /**
- * The poll scheduler of a GPU worker: opens and closes the polling of its task queues according to the polling
- * plan.
+ * The poll scheduler of a GPU worker: opens and closes the polling of its task queues according to the
+ * polling plan.
  *
  * Each model version has a queue in one of five modes:
  *
@@ -43,9 +43,9 @@ export interface PollSchedulerOptions {
   /** Counts the tasks of a task queue that nobody has taken. */
   backlog: (taskQueue: string) => Promise<number>;
   log: (level: "INFO" | "WARN", message: string, about: { endpoint: string; version: string }) => void;
-  /** How long requests wait behind busy models before one of those has to make room. */
+  /** Longest time that requests wait behind busy models before one of those has to make room. */
   waitMaxMs?: number;
-  /** What is not polled from the start. @default nothing */
+  /** Models that are not polled from the start. @default none */
   drained?: DrainOrders;
 }
 
@@ -80,7 +80,7 @@ export class PollScheduler {
   #unsubscribe = (): void => {};
 
   private constructor(options: PollSchedulerOptions) {
-    this.#options = { ...options, waitMaxMs: options.waitMaxMs ?? LIMITS.turnMs };
+    this.#options = { ...options, waitMaxMs: options.waitMaxMs ?? LIMITS.waitBehindBusyModelsMs };
     this.#drained = options.drained ?? { all: false, models: [] };
     this.#queues = options.models.map(closedQueue);
     this.ended = new Promise((resolve, reject) => {

@@ -1,9 +1,9 @@
 /**
  * The polling plan: which task queues a GPU worker polls when its models do not all fit its memory at once.
  *
- * A poll is a promise to take what comes. The models that are polled therefore always fit together, and a worker
- * never holds a request for which another worker had memory. A model that is not polled gets memory when
- * requests wait for it (docs/decisions/0016).
+ * A poll is a promise to take what comes. The models that are polled therefore always fit together, and a
+ * worker never holds a request for which another worker had memory. A model that is not polled gets memory
+ * when requests wait for it (docs/decisions/0016).
  */
 import { evictionCandidates, type Resident } from "../pool/eviction.ts";
 
@@ -30,7 +30,7 @@ export interface PollingPlan<T> {
 
 export interface PlanOptions {
   budgetMiB: number;
-  /** How long requests wait behind busy models before one of those has to make room. */
+  /** Longest time that requests wait behind busy models before one of those has to make room. */
   waitMaxMs: number;
   nowMs: number;
 }
@@ -40,9 +40,10 @@ export interface PlanOptions {
  *
  * 1. Unavailable queues close.
  * 2. Queues with waiting requests open, the longest wait first. When one does not fit, idle queues close for
- *    it; after `waitMaxMs` busy ones drain for it. Only then does the plan look no further: nobody overtakes a
- *    queue for which memory is being freed.
- * 3. Memory that nobody waits for goes to the other closed queues, so that their next request is taken at once.
+ *    it; after `waitMaxMs` busy ones drain for it. While memory is being freed for a queue, none after it
+ *    opens.
+ * 3. Memory that no request waits for goes to the other closed queues, so that their next request is taken at
+ *    once.
  */
 export function planPolling<T extends QueueState>(
   queues: readonly T[],
