@@ -160,9 +160,9 @@ export const LIMITS = {
    * How long a GPU worker goes on polling for a version that was disabled, although nothing of it runs:
    * gateways may hear of it later.
    */
-  retireLingerMs: 10_000,
+  disabledVersionLingerMs: 10_000,
   /** How often it looks whether anything of such a version still runs. */
-  retireLookMs: 2_000,
+  disabledVersionLookMs: 2_000,
   /** How often the rules of rollouts are looked at. */
   rolloutCheckMs: 5_000,
   /** What begins or completes an upload: 10,000 parts with their etags fit. */
@@ -384,7 +384,7 @@ export const LIMITS = {
    * How long requests of such a model wait while the others have work, before one of those is asked to make
    * room.
    */
-  turnMs: 10_000,
+  waitBehindBusyModelsMs: 10_000,
   /**
    * Node results: silence after which another request may make a result that one has claimed. Claims are held
    * three times as often.

@@ -1,6 +1,6 @@
 /**
- * An artifact is a produced file: immutable, addressed by its content. The same bytes have the same key, so a
- * retry that makes them again changes nothing.
+ * An artifact is a file that a request produced: immutable, and addressed by its content. The same bytes have
+ * the same key, so a retry that makes them again changes nothing.
  */
 import type { ArtifactHead } from "../engines/engine.ts";
 
@@ -14,14 +14,14 @@ const EXTENSIONS: Record<string, string> = {
   "application/json": "json",
 };
 
-/** What a file of a type is called: `png`; `bin` for a type that is not known. */
+/** Returns the file name extension of a content type, such as `png`; `bin` for an unknown type. */
 export const extensionOf = (contentType: string): string =>
   EXTENSIONS[contentType.split(";")[0]?.trim().toLowerCase() ?? ""] ?? "bin";
 
-/** `artifacts/ab/ab12….png`, where `ab12…` is the SHA-256 of the bytes. */
+/** Returns `artifacts/ab/ab12….png`, where `ab12…` is the SHA-256 of the bytes. */
 export const artifactKey = ({ sha256, contentType }: Pick<ArtifactHead, "sha256" | "contentType">): string =>
   `artifacts/${sha256.slice(0, 2)}/${sha256}.${EXTENSIONS[contentType] ?? "bin"}`;
 
-/** Where the gateway serves an object of the artifacts tree. */
+/** Returns the URL at which the gateway serves an artifact. */
 export const artifactUrl = (publicUrl: string, key: string): string =>
   `${publicUrl}/files/${key.slice("artifacts/".length)}`;

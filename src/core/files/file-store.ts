@@ -1,37 +1,40 @@
 import type { FilePart, FileRecord, NewFile } from "./file.ts";
 
-/** What is left of a file whose time has passed, or of an upload that was never finished. */
+/** A file to be deleted: its lifetime is over, or its upload was never finished. */
 export type ExpiredFile = Pick<NewFile, "fileId" | "objectKey" | "partsId">;
 
-/** The records of files. Every method rejects with `store_unavailable` when Postgres cannot be reached. */
+/** Stores the records of files. Every method rejects with `store_unavailable` when PostgreSQL cannot be reached. */
 export interface FileStore {
-  /** Records a file whose bytes are still to come; one that is there already is left as it is. */
+  /** Records a file whose bytes are still to come; an existing record is left as it is. */
   begin(file: NewFile): Promise<void>;
 
   find(fileId: string): Promise<FileRecord | undefined>;
 
   /**
-   * Makes `objectKey` the place where the file's bytes are being put; what another writer has put elsewhere
-   * no longer counts. Returns that other place, or `undefined` when the file is there already, or is not
-   * known.
+   * Makes `objectKey` the object that the file's bytes are being written to; bytes that another writer has put
+   * elsewhere no longer count. Returns the key before, or `undefined` when the file is stored already or is
+   * not known.
    */
   claim(fileId: string, objectKey: string): Promise<{ before: string | undefined } | undefined>;
 
-  /** The file is there. False when it was before, is not known, or another writer has claimed it since. */
+  /**
+   * Records that the file is stored. False when it was stored before, is not known, or another writer has
+   * claimed it since.
+   */
   store(fileId: string, objectKey: string, stored: NonNullable<FileRecord["stored"]>): Promise<boolean>;
 
   /**
-   * Records a part, replacing an earlier one of its number. False when the file is there already, or is not
+   * Records a part and replaces an earlier one of its number. False when the file is stored already or is not
    * known.
    */
   putPart(fileId: string, part: FilePart): Promise<boolean>;
 
-  /** By number. Empty when the file is there already. */
+  /** Lists the parts by number; none when the file is stored already. */
   parts(fileId: string): Promise<FilePart[]>;
 
-  /** Files that expired, and uploads whose bytes had to come before `unfinishedBeforeMs`. */
+  /** Lists files that expired, and uploads that had to be finished before `unfinishedBeforeMs`. */
   expired(nowMs: number, unfinishedBeforeMs: number, limit: number): Promise<ExpiredFile[]>;
 
-  /** Forgets files. Their bytes must be gone. */
+  /** Deletes the records of files. Their bytes must have been deleted before. */
   remove(fileIds: string[]): Promise<void>;
 }

@@ -1,7 +1,9 @@
 /**
- * A file is what somebody uploaded, or an artifact that was produced with a lifecycle: bytes in the object
- * store and a record of whose they are, who may read them and until when. Artifacts without a lifecycle need
- * no record (`artifact.ts`).
+ * A file is an upload, or an artifact that was produced with a lifecycle: bytes in the object store, and a
+ * record of the owner, the readers and the lifetime. Artifacts without a lifecycle have no record
+ * (`artifact.ts`).
+ *
+ * This folder has the bytes that requests take and make, the object store, and the values stored in it.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { extensionOf } from "./artifact.ts";
@@ -9,23 +11,23 @@ import type { Lifecycle } from "./lifecycle.ts";
 
 /** A file whose bytes are still to come. */
 export interface NewFile {
-  /** 32 hex digits. Nobody can guess one: for a public file it is the key to it. */
+  /** 32 random hex digits: whoever knows the id of a public file can read it. */
   fileId: string;
   ownerId: string;
-  /** The last segment of its address, see `safeFileName`. */
+  /** The last segment of its URL, see `safeFileName`. */
   name: string;
   contentType: string;
   lifecycle: Lifecycle;
-  /** Where its bytes go; absent until somebody sends them. */
+  /** Key of the object that its bytes are written to; absent until the upload begins. */
   objectKey?: string;
-  /** The store's name for its upload when it arrives in parts. */
+  /** The object store's id of the upload, when it arrives in parts. */
   partsId?: string;
-  /** When its bytes must have come. */
+  /** Deadline of the upload. */
   uploadUntilMs: number;
 }
 
 export interface FileRecord extends NewFile {
-  /** Absent until the bytes are there, all of them. */
+  /** Absent until all bytes are stored. */
   stored?: { bytes: number; etag: string; expiresAtMs?: number };
 }
 
@@ -40,27 +42,27 @@ export interface FilePart {
 export const newFileId = (): string => randomBytes(16).toString("hex");
 
 /**
- * The same for every attempt that makes the same file for a request. It names the request and the bytes, so
- * it cannot be guessed.
+ * Makes the id of a file that a request produced: the same for every attempt that makes the same file. It is
+ * derived from the request and the bytes, so it cannot be guessed.
  */
 export const producedFileId = (requestId: string, index: number, sha256: string): string =>
   createHash("sha256").update(`${requestId}/${index}/${sha256}`).digest("hex").slice(0, 32);
 
-/** Where a writer puts the bytes of a file. Every writer has a place of its own: two of them never mix. */
+/** Names the object that a writer puts the bytes of a file into. Each writer has its own, so two never mix. */
 export const fileKey = (fileId: string, writer = randomBytes(4).toString("hex")): string =>
   `files/${fileId.slice(0, 2)}/${fileId}-${writer}`;
 
-/** @param root of the files tree: `http://localhost:8080/files` */
+/** @param root URL below which files are served: `http://localhost:8080/files` */
 export const fileUrl = (root: string, { fileId, name }: Pick<NewFile, "fileId" | "name">): string =>
   `${root}/${fileId}/${name}`;
 
 const NAME_CHARACTERS_MAX = 100;
-/** Names that Windows keeps for devices, whatever their extension. */
+/** Names that Windows reserves for devices, whatever their extension. */
 const DEVICE = /^(con|prn|aux|nul|com\d|lpt\d)$/i;
 
 /**
- * A name that is harmless in every path, URL and file system: the last segment of what the caller gave,
- * accents dropped, everything but `[A-Za-z0-9._-]` replaced, at most 100 characters with its extension kept.
+ * Makes a name that is safe in every path, URL and file system: the last segment of the given name, without
+ * accents, with everything but `[A-Za-z0-9._-]` replaced, at most 100 characters with its extension kept.
  *
  *     safeFileName("C:\\tmp\\Señal 1.PNG", "image/png") // "Senal_1.PNG"
  *     safeFileName("../../etc/passwd", "text/plain") // "passwd"

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { inputUrls } from "./input-file.ts";
 
-it("finds addresses below fields that are named like addresses and hold something else", () => {
+it("finds URLs below fields that are named like URLs and contain objects or lists", () => {
   const input = {
     image_urls: ["https://a.example/1", { mask_url: "file:///etc/passwd" }],
     video_url: { cover_url: "https://a.example/2" },

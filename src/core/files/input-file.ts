@@ -1,11 +1,11 @@
 /**
- * An input file is what a URL of a request's input names, fetched for the engine before it runs. In the input
- * that the engine is given, the URL is replaced by `attachment:<index>`.
+ * An input file is a file that a URL in a request's input names, fetched for the engine before the run. In the
+ * input that the engine gets, the URL is replaced by `attachment:<index>`.
  */
 import type { Json, JsonObject } from "../json/json.ts";
 
 export interface InputFile {
-  /** Where it lies while the run lasts; read-only, absolute. */
+  /** Absolute path of the fetched file during the run; read-only. */
   path: string;
   contentType: string;
   bytes: number;
@@ -13,21 +13,20 @@ export interface InputFile {
   sha256: string;
 }
 
-/** A URL of the input, and where it stands. */
+/** A URL of the input, and its location. */
 export interface InputUrl {
   url: string;
-  /** The way to it, without `body`. */
+  /** Path to it within the input, without `body`. */
   loc: (string | number)[];
 }
 
 /**
- * What stands in fields called `…_url` and `…_urls`, at any depth, in the order it stands there. All of it,
- * whatever it begins with: what is not fetched must not reach an engine, which might read
- * `file:///etc/passwd`.
+ * Lists the values of fields named `…_url` and `…_urls`, at any depth, in their order. It lists them whatever
+ * their scheme: a URL that is not fetched must not reach an engine, which might read `file:///etc/passwd`.
  */
 export function inputUrls(input: JsonObject): InputUrl[] {
   const found: InputUrl[] = [];
-  const take = (value: Json, loc: (string | number)[]): void => {
+  const add = (value: Json, loc: (string | number)[]): void => {
     if (typeof value !== "string") walk(value, loc);
     else if (value !== "") found.push({ url: value, loc });
   };
@@ -35,9 +34,9 @@ export function inputUrls(input: JsonObject): InputUrl[] {
     if (typeof value !== "object" || value === null) return;
     for (const [name, item] of Array.isArray(value) ? value.entries() : Object.entries(value)) {
       const here = [...loc, name];
-      if (typeof name === "string" && name.endsWith("_url")) take(item, here);
+      if (typeof name === "string" && name.endsWith("_url")) add(item, here);
       else if (typeof name === "string" && name.endsWith("_urls") && Array.isArray(item)) {
-        for (const [index, url] of item.entries()) take(url, [...here, index]);
+        for (const [index, url] of item.entries()) add(url, [...here, index]);
       } else walk(item, here);
     }
   };
@@ -47,7 +46,7 @@ export function inputUrls(input: JsonObject): InputUrl[] {
 
 export const attachment = (index: number): string => `attachment:${index}`;
 
-/** The file that a value of an engine's input stands for, if it stands for one. */
+/** Returns the file that a value of an engine's input refers to, if it refers to one. */
 export function attachedFile(value: Json | undefined, files: readonly InputFile[]): InputFile | undefined {
   const [, index] = typeof value === "string" ? (/^attachment:(\d{1,4})$/.exec(value) ?? []) : [];
   return index === undefined ? undefined : files[Number(index)];

@@ -1,37 +1,37 @@
 /**
- * A lifecycle is how long a file is kept and who may read it (contract §6.3). Imported by workflow code:
- * types and pure functions only.
+ * A lifecycle is the lifetime of a file and the list of its readers (contract §6.3). Workflow code imports
+ * this: types and pure functions only.
  */
 
-/** `allow` shows the file, `forbid` refuses it (403), `hide` denies that it exists (404). */
+/** `allow` serves the file, `forbid` refuses it (403), `hide` answers as if it did not exist (404). */
 export type Decision = "allow" | "forbid" | "hide";
 
-/** Who may read a file. Its owner always may. */
+/** The access list of a file. Its owner may always read it. */
 export interface Acl {
-  /** For everybody whom no rule names, and for callers without a key. */
+  /** Applies to readers that no rule names, and to readers without a key. */
   default: Decision;
   /** `user` is the owner of a key. */
   rules: { user: string; decision: Decision }[];
 }
 
 export interface Lifecycle {
-  /** Seconds from the moment the file is there until it is gone; absent: never. */
+  /** Seconds from the moment that the file is stored until it is deleted; absent: for ever. */
   lifetimeSeconds?: number;
-  /** Absent: everybody who has the address. */
+  /** Absent: everybody who has the URL may read it. */
   acl?: Acl;
 }
 
 const RANK: Record<Decision, number> = { hide: 0, forbid: 1, allow: 2 };
 
-/** Whether nobody needs to say who they are. */
+/** Tells whether a file can be read without any identity. */
 export const isPublic = (acl: Acl | undefined): boolean =>
   acl === undefined || (acl.default === "allow" && acl.rules.length === 0);
 
 /**
- * What a reader gets to see. One who comes with several identities (a key and a signed address) has the most
- * permissive decision of them; one with none has the default.
+ * Decides about a reader. With several identities (a key and a signed URL) the most permissive decision counts;
+ * without any, the default.
  *
- * @param identities key owners for whom the reader speaks
+ * @param identities owners of the keys that the reader presents
  */
 export function decide(acl: Acl | undefined, ownerId: string, identities: readonly string[]): Decision {
   if (acl === undefined || identities.includes(ownerId)) return "allow";
@@ -44,12 +44,12 @@ export function decide(acl: Acl | undefined, ownerId: string, identities: readon
   );
 }
 
-/** The same with a lifetime, unless it has one. @param keptMs `null` and absent: for ever */
+/** Returns the lifecycle with a lifetime, unless it has one. @param keptMs `null` and absent: for ever */
 export const withLifetime = (lifecycle: Lifecycle, keptMs: number | null | undefined): Lifecycle =>
   keptMs === null || keptMs === undefined || lifecycle.lifetimeSeconds !== undefined
     ? lifecycle
     : { ...lifecycle, lifetimeSeconds: keptMs / 1000 };
 
-/** When a file that is there since `storedAtMs` is gone; `undefined`: never. */
+/** Returns the end of life of a file that was stored at `storedAtMs`; `undefined`: never. */
 export const expiryOf = ({ lifetimeSeconds }: Lifecycle, storedAtMs: number): number | undefined =>
   lifetimeSeconds === undefined ? undefined : storedAtMs + lifetimeSeconds * 1000;

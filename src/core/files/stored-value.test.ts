@@ -4,8 +4,8 @@ import type { JsonObject } from "../json/json.ts";
 import { LIMITS } from "../limits.ts";
 import { retrieve, store } from "./stored-value.ts";
 
-/** An object store of one run: what was put is what is got, cut into small chunks. */
-function shelf() {
+/** An object store in memory that returns objects in chunks of seven bytes. */
+function memoryObjects() {
   const objects = new Map<string, Buffer>();
   return {
     objects,
@@ -31,8 +31,8 @@ function shelf() {
 const sized = (bytes: number): JsonObject => ({ a: "x".repeat(bytes - '{"a":""}'.length) });
 
 describe("stored values", () => {
-  it("stay inline up to the limit, and go to the object store one byte above it", async () => {
-    const objects = shelf();
+  it("stay inline up to the limit, and are stored as objects one byte above it", async () => {
+    const objects = memoryObjects();
     expect(await store(objects, "k", sized(LIMITS.inlineBytesMax))).toEqual({
       inline: sized(LIMITS.inlineBytesMax),
     });
@@ -42,34 +42,37 @@ describe("stored values", () => {
   });
 
   it("are measured in bytes, not in characters", async () => {
-    const objects = shelf();
+    const objects = memoryObjects();
     const characters = Math.floor(LIMITS.inlineBytesMax / 3);
     expect(await store(objects, "k", { a: "漢".repeat(characters) })).toEqual({ ref: "k" });
     expect(await store(objects, "k", { a: "漢".repeat(characters - 20) })).toHaveProperty("inline");
   });
 
-  it("come back as they were, from either place, characters cut between chunks included", async () => {
-    const objects = shelf();
+  it("are read unchanged from both, also when a character is split between chunks", async () => {
+    const objects = memoryObjects();
     for (const value of [{ a: 1 }, { a: "é漢😀".repeat(10_000), n: [1.5, null, true] }]) {
       expect(await retrieve(objects, await store(objects, "k", value))).toEqual(value);
     }
   });
 
-  it("are not there for the moment when the object store breaks off in the middle", async () => {
-    async function* cut(): AsyncGenerator<Buffer> {
+  it("reject with store_unavailable when reading is interrupted", async () => {
+    async function* interrupted(): AsyncGenerator<Buffer> {
       yield Buffer.from('{"a":');
       throw new Error("read ECONNRESET");
     }
     const objects = {
-      get: async () => ({ info: { bytes: 9, contentType: "application/json" }, body: Readable.from(cut()) }),
+      get: async () => ({
+        info: { bytes: 9, contentType: "application/json" },
+        body: Readable.from(interrupted()),
+      }),
     };
     await expect(retrieve(objects, { ref: "outputs/x.json" })).rejects.toMatchObject({
       code: "store_unavailable",
     });
   });
 
-  it("that the object store has lost are its fault, with their key", async () => {
-    await expect(retrieve(shelf(), { ref: "inputs/x.json" })).rejects.toMatchObject({
+  it("reject with store_unavailable and the key when the object is missing", async () => {
+    await expect(retrieve(memoryObjects(), { ref: "inputs/x.json" })).rejects.toMatchObject({
       code: "store_unavailable",
       message: expect.stringContaining("inputs/x.json"),
     });

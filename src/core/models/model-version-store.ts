@@ -58,7 +58,7 @@ export interface ModelVersionStore {
    * objects that nothing else needs. Nothing of the push is published from then on: a publish under way is
    * waited for, and a later one rejects with `upload_interrupted`.
    */
-  leftOver(pushId: string): Promise<string[]>;
+  abandonPush(pushId: string): Promise<string[]>;
   /** Does the same for all pushes that began before a moment: their processes were killed. */
   abandoned(beforeMs: number): Promise<string[]>;
   /**

@@ -3,9 +3,9 @@ import type { AuditRecord } from "./audit.ts";
 
 export interface AuditQuery {
   limit: number;
-  /** Newest first: what this names comes next. */
+  /** Cursor: the page continues, newest first, after the record that this names. */
   before?: { atMs: number; id: string };
-  /** The whole action, or what it begins with up to a dot: `keys` finds `keys.create`. */
+  /** The whole action, or its beginning up to a dot: `keys` finds `keys.create`. */
   action?: string;
   subject?: string;
   keyId?: string;
@@ -14,11 +14,11 @@ export interface AuditQuery {
   endMs?: number;
 }
 
-/** The record of changes. Every method rejects with `store_unavailable` when Postgres cannot be reached. */
+/** Stores the audit records. Every method rejects with `store_unavailable` when PostgreSQL cannot be reached. */
 export interface AuditLog {
-  /** Says that a change is about to be made. */
+  /** Records that a change is about to be made. */
   begin(record: Omit<AuditRecord, "state" | "after" | "errorCode">): Promise<void>;
-  /** Says how it went. A subject that was known only afterwards is put right. */
-  settle(auditId: string, how: { after?: Json; subject?: string } | { errorCode: string }): Promise<void>;
+  /** Records the result of the change. A subject that was not known before is corrected. */
+  settle(auditId: string, result: { after?: Json; subject?: string } | { errorCode: string }): Promise<void>;
   list(query: AuditQuery): Promise<AuditRecord[]>;
 }

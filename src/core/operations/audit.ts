@@ -1,30 +1,30 @@
 /**
- * An audit record says who changed what through the admin service, what it was before and what it became. It
- * is begun before the change and settled after it: a change whose process died half-way leaves one that is
+ * An audit record tells who changed a thing through the admin service, and the thing before and after. It is
+ * begun before the change and settled after it: a change whose process died half-way leaves a record that is
  * still `begun`.
  */
 import type { Json } from "../json/json.ts";
 
-/** `begun`: nobody knows whether the change was made. `failed`: it was refused or went wrong. */
+/** `begun`: it is unknown whether the change was made. `failed`: it was refused, or an error occurred. */
 export type AuditState = "begun" | "made" | "failed";
 
 export interface AuditRecord {
   /** UUIDv7. */
   auditId: string;
   atMs: number;
-  /** The key that asked. */
+  /** Id of the key that requested the change. */
   keyId: string;
   ownerId: string;
-  /** What was done: `keys.create`, `queue.flush`, … */
+  /** Name of the change: `keys.create`, `queue.flush`, … */
   action: string;
-  /** To what: a key's id, an endpoint, an owner. */
+  /** The changed thing: the id of a key, an endpoint, an owner. */
   subject: string;
-  /** The `x-fal-request-id` of the answer. */
+  /** The `x-fal-request-id` of the response. */
   requestId: string;
   state: AuditState;
-  /** Never holds a secret. */
+  /** Never contains a secret. */
   before?: Json;
   after?: Json;
-  /** The code of the catalogue that a failed change ended with. */
+  /** The error code of a failed change. */
   errorCode?: string;
 }

@@ -1,32 +1,28 @@
+/** A clock tells milliseconds. Code takes one as a dependency, so that tests can set the time. */
 export interface Clock {
   nowMs(): number;
 }
 
-/** The time of day: for what is stored and shown. It jumps when somebody sets it. */
+/** The time of day, for times that are stored or shown. It jumps when the machine's clock is set. */
 export const systemClock: Clock = { nowMs: () => Date.now() };
 
-/**
- * Time since the process began: for ages and waits, which no change of the time of day makes longer or
- * shorter.
- */
+/** Time since the process started, for ages and waits, which no change of the time of day affects. */
 export const steadyClock: Clock = { nowMs: () => performance.now() };
 
 /**
- * A clock for what is deleted at its time: the earlier of this machine's and the store's, and from then on
- * steady. A machine whose clock is ahead, or is set forward meanwhile, deletes nothing before its time. Good
- * for a while: take another one for the next batch of work.
+ * Makes a clock for deletions: it starts at the earlier of this machine's time and the store's, and is steady
+ * from then on. A machine whose clock is ahead, or is set forward meanwhile, so deletes nothing too early. Make
+ * a new one for each batch of work. Rejects with `store_unavailable`.
  *
- * Rejects with `store_unavailable`.
- *
- * @param steady measures what has passed since
+ * @param steady measures the time since the start
  */
 export async function conservativeClock(
   clock: Clock,
   store: { nowMs(): Promise<number> },
   steady: Clock,
 ): Promise<Clock> {
-  const theirsMs = await store.nowMs();
+  const storeMs = await store.nowMs();
   const sinceMs = steady.nowMs();
-  const startMs = Math.min(clock.nowMs(), theirsMs);
+  const startMs = Math.min(clock.nowMs(), storeMs);
   return { nowMs: () => startMs + steady.nowMs() - sinceMs };
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { createClosing } from "./closing.ts";
 
-describe("closing", () => {
+describe("createClosing", () => {
   it("closes in the opposite order, each once", async () => {
     const closed: number[] = [];
     const closing = createClosing();
@@ -11,7 +11,7 @@ describe("closing", () => {
     expect(closed).toEqual([3, 2, 1]);
   });
 
-  it("closes everything although one close fails, then throws the first failure", async () => {
+  it("closes everything when one close fails, then throws the first failure", async () => {
     const closed: string[] = [];
     const closing = createClosing();
     closing.defer(() => closed.push("first opened"));

@@ -1,12 +1,12 @@
-/** What was opened, closed again in the opposite order (Node 20 has no `AsyncDisposableStack`). */
+/** A stack of close functions that run in the opposite order (Node 20 has no `AsyncDisposableStack`). */
 export interface Closing extends AsyncDisposable {
   defer(close: () => unknown): void;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
- * Disposing closes everything, even when one close fails; the first failure is thrown at the end. Later calls
- * do nothing.
+ * Makes an empty stack. Disposing of it runs every function, even when one fails, and then throws the first
+ * failure. Later disposals do nothing.
  */
 export function createClosing(): Closing {
   const closes: (() => unknown)[] = [];

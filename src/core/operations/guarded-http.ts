@@ -1,44 +1,42 @@
 import type { Readable } from "node:stream";
 
+/** A POST request to an address that a caller named. */
 export interface HttpPost {
   url: string;
   headers: Record<string, string>;
   /** Length of `body`. */
   bytes: number;
   body: Buffer | Readable;
-  /** From the name look-up to the head of the answer. */
+  /** Longest time from the name lookup to the head of the response. */
   timeoutMs: number;
   signal?: AbortSignal;
 }
 
-/**
- * What became of a posting: the receiver's status and the beginning of what it said, or why there is none.
- */
+/** The receiver's status and the beginning of its response, or the reason that there is none. */
 export type PostResult = { status: number; answer: string } | { error: string };
 
+/** The response of a GET request. */
 export interface Download {
   contentType: string;
-  /**
-   * Ends with an error (`file_too_large`, `file_download_error`) when it breaks off, grows too large or takes
-   * too long.
-   */
+  /** Fails with `file_too_large` or `file_download_error` when it is interrupted, too large or too slow. */
   body: Readable;
 }
 
 /**
- * Requests to addresses that callers name. Only public addresses are reached, or those the configuration
- * allows; a name is judged by what it resolves to, and the connection goes to the address that was judged.
+ * Sends requests to addresses that callers named. Only public addresses are reached, and those that the
+ * configuration allows. A name is judged by the address that it resolves to, and the connection goes to that
+ * address.
  */
 export interface GuardedHttp {
   /**
-   * One POST. Redirects are not followed; at most a few KiB of the answer are read. Rejects only when
-   * `signal` aborts.
+   * Sends one POST request. It follows no redirects and reads at most a few KiB of the response. Rejects only
+   * when `signal` aborts.
    */
   post(posting: HttpPost): Promise<PostResult>;
 
   /**
-   * One GET, at most `LIMITS.redirectsMax` redirects followed, each judged like the first. Rejects with
-   * `file_download_error` or `file_too_large`, in a sentence that repeats neither query nor credentials.
+   * Sends one GET request and follows at most `LIMITS.redirectsMax` redirects, each judged like the first.
+   * Rejects with `file_download_error` or `file_too_large`; the message repeats neither query nor credentials.
    */
   download(
     url: string,

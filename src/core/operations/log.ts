@@ -1,4 +1,4 @@
-/** Structured logging: fields first, then a sentence. pino fits as it is. */
+/** A structured log: fields first, then a sentence. A pino logger implements it. */
 export interface Log {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;

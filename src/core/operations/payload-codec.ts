@@ -1,16 +1,16 @@
-/** A value as Temporal stores it: its bytes, and how they are to be read. */
+/** A value as Temporal stores it: its bytes, and the metadata that describes their encoding. */
 export interface StoredPayload {
   metadata?: { [name: string]: Uint8Array } | null;
   data?: Uint8Array | null;
 }
 
-/** Between what Temporal stores and what it stands for. */
+/** Converts between payloads and the form in which Temporal stores them. */
 export interface PayloadCodec {
-  /** Encrypts, where that is configured. */
+  /** Encrypts when encryption is configured. */
   encode(payloads: StoredPayload[]): Promise<StoredPayload[]>;
   /**
-   * Rejects with `payload_unreadable` when a key is missing or wrong. What is not encrypted comes back as it
-   * is.
+   * Decrypts. Returns unencrypted payloads unchanged. Rejects with `payload_unreadable` when a key is missing
+   * or wrong.
    */
   decode(payloads: StoredPayload[]): Promise<StoredPayload[]>;
 }

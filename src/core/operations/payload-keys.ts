@@ -1,16 +1,16 @@
 /**
- * Payload keys encrypt what Temporal stores: inputs, outputs, memos, failures. There are several, so that one
- * can be replaced while what the others encrypted is still read.
+ * Payload keys encrypt the data that Temporal stores: inputs, outputs, memos, failures. There may be several,
+ * so that one can be replaced while data that the others encrypted is still read.
  */
 export interface PayloadKeys {
-  /** What encrypts from now on; `undefined`: nothing is encrypted any more. */
+  /** The key that encrypts new data; `undefined`: new data is not encrypted. */
   newest: PayloadKey | undefined;
   /** Every key that decrypts, by its id. */
   byId: ReadonlyMap<string, PayloadKey>;
 }
 
 export interface PayloadKey {
-  /** Stands in the open beside what it encrypted. */
+  /** Stored unencrypted beside the data that the key encrypted. */
   id: string;
   /** 32 bytes: AES-256. */
   bytes: Uint8Array;
@@ -19,8 +19,9 @@ export interface PayloadKey {
 const KEY_BYTES = 32;
 
 /**
- * Reads `<id>:<32 bytes in base64>` with commas between them, the one that encrypts first; `off` first: only
- * decrypt. Throws a sentence that names a faulty key by its place and id, never by its bytes.
+ * Parses keys of the form `<id>:<32 bytes in base64>`, separated by commas. The first one encrypts; with `off`
+ * in its place, all only decrypt. Throws an error that names a faulty key by its position and id, never by its
+ * bytes.
  *
  * @example parsePayloadKeys("off,2026:q83v…=").newest // → undefined
  */
@@ -37,23 +38,23 @@ export function parsePayloadKeys(text: string): PayloadKeys {
     const bytes = Buffer.from(base64, "base64");
     if (bytes.length !== KEY_BYTES)
       throw new Error(`the key "${id}" has ${bytes.length} bytes, it must have ${KEY_BYTES}`);
-    if (byId.has(id)) throw new Error(`the id "${id}" is there twice; each key needs its own`);
+    if (byId.has(id)) throw new Error(`the id "${id}" is used twice; give each key its own id`);
     byId.set(id, { id, bytes });
   }
   return { newest: off ? undefined : byId.values().next().value, byId };
 }
 
-/** A key that encrypted, without the key. */
+/** The identity of a key that encrypted, without its bytes. */
 export interface UsedPayloadKey {
   id: string;
-  /** Equal for equal keys, and leads to none. */
+  /** A value that is equal for equal keys and does not reveal the key. */
   checkValue: string;
 }
 
-/** Remembers which keys encrypted what Temporal may still hold. Rejects with `store_unavailable`. */
+/** Records the keys that encrypted data that Temporal may still have. Rejects with `store_unavailable`. */
 export interface PayloadKeyRecord {
-  /** Notes that a key encrypts now. What is noted of the id already keeps its check value. */
+  /** Records that a key encrypts now. An id that is recorded already keeps its check value. */
   note(key: UsedPayloadKey): Promise<void>;
-  /** Those that encrypted in the last `withinMs`. */
+  /** Lists the keys that encrypted in the last `withinMs`. */
   used(withinMs: number): Promise<UsedPayloadKey[]>;
 }

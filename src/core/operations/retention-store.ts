@@ -1,81 +1,80 @@
 import type { RequestIdentity } from "../requests/request.ts";
 import type { DeletedKind, OwnTimes } from "./retention.ts";
 
-/** A request that has ended, and the bytes that its record names. */
+/** An ended request that is to be purged, with the objects that its record names. */
 export interface PurgedRequest extends RequestIdentity {
   endedAtMs: number;
-  /** Keys in the object store that no other record names. */
+  /** Keys of objects that no other record names. */
   refs: string[];
 }
 
 export interface DeletedTotal {
   kind: DeletedKind;
-  /** Ever, and on this day. */
+  /** Number since the installation, and today. */
   items: number;
   itemsToday: number;
 }
 
 /**
- * What retention reads and deletes of the records. Deletions count themselves, in the same statement
- * (`totals`). Every method rejects with `store_unavailable` when Postgres cannot be reached.
+ * Finds and deletes records for retention. Each deletion is counted in the same statement (`totals`). Every
+ * method rejects with `store_unavailable` when PostgreSQL cannot be reached.
  */
 export interface RetentionStore {
-  /** The time of day as the store has it. */
+  /** Returns the store's time of day. */
   nowMs(): Promise<number>;
-  /** Times that owners have instead of the installation's. */
+  /** Returns the retention times that owners have instead of the installation's. */
   ownTimes(): Promise<Map<string, OwnTimes>>;
-  /** `undefined` gives the owner the installation's times again. */
+  /** Sets an owner's times; `undefined` restores the installation's. */
   setOwnTimes(ownerId: string, times: OwnTimes | undefined): Promise<void>;
-  /** Calls `listener` when some owner's times have changed, until the returned function is called. */
+  /** Calls `listener` when the times of some owner have changed. Returns how to stop. */
   onChange(listener: () => void): Promise<() => Promise<void>>;
 
-  /** Owners that have requests, by name, from the one after `after` on. */
+  /** Lists owners that have requests, by name, those after `after`. */
   owners(after: string | undefined, limit: number): Promise<string[]>;
 
-  /** An owner's requests that ended before a moment, oldest first. */
+  /** Lists an owner's requests that ended before a moment, oldest first. */
   endedRequests(ownerId: string, beforeMs: number, limit: number): Promise<PurgedRequest[]>;
   /**
-   * Deletes the records of requests with what hangs on them. Their bytes must be gone. Returns how many there
-   * were.
+   * Deletes the records of requests and all that depends on them. Their objects must have been deleted before.
+   * Returns the number of records.
    */
   deleteRequests(requestIds: string[]): Promise<number>;
 
-  /**
-   * An owner's requests that ended before a moment and whose input and output are still there, oldest first.
-   */
+  /** Lists an owner's requests that ended before a moment and still have input and output, oldest first. */
   endedPayloads(ownerId: string, beforeMs: number, limit: number): Promise<PurgedRequest[]>;
-  /** Takes input and output out of records. Their bytes must be gone. Returns how many there were. */
+  /**
+   * Deletes input and output from records. Their objects must have been deleted before. Returns the number of
+   * records.
+   */
   deletePayloads(requestIds: string[], nowMs: number): Promise<number>;
 
-  /** An owner's requests that ended before a moment and whose log lines are still there, oldest first. */
+  /** Lists an owner's requests that ended before a moment and still have log lines, oldest first. */
   endedLogs(ownerId: string, beforeMs: number, limit: number): Promise<string[]>;
-  /**
-   * Takes the log lines out of records. No search may still find them. Returns how many records there were.
-   */
+  /** Deletes log lines from records. No search may still find them. Returns the number of records. */
   deleteLogs(requestIds: string[]): Promise<number>;
 
   deleteUsage(beforeMs: number, limit: number): Promise<number>;
-  /** Results of nodes whose time has passed; none where there are no pipelines. */
+  /** Deletes expired results of pipeline nodes. Returns their number. */
   deleteCachedResults(nowMs: number, limit: number): Promise<number>;
 
-  /** Of these keys, those that a record, other than of these requests, or a kept result of a node names. */
+  /** Returns those of the keys that a stored node result names, or a record of any other request. */
   named(keys: string[], requestIds?: string[]): Promise<Set<string>>;
-  /** Of these artifacts, those that the input of an unfinished request or a kept result of a node names. */
+  /** Returns those of the artifacts that a stored node result or the input of an unfinished request names. */
   artifactsInUse(keys: string[]): Promise<Set<string>>;
-  /** Of these requests, those that are recorded, and whether they have ended. */
+  /** Returns those of the requests that have a record, and whether they have ended. */
   recorded(requestIds: string[]): Promise<Map<string, { ended: boolean }>>;
   /**
-   * Of these requests, those whose webhook is still on its way, or was not tried yet, and nodes of pipelines
-   * under way.
+   * Returns those of the requests whose webhook is still being delivered or was not tried yet, and those that
+   * are nodes of running pipelines.
    */
   undelivered(requestIds: string[]): Promise<Set<string>>;
 
-  /** Files that are there, by id, from the one after `after` on. */
+  /** Lists stored files by id, those after `after`. */
   storedFiles(after: string | undefined, limit: number): Promise<{ fileId: string; objectKey: string }[]>;
-  /** Of these keys, those at which a file lies or is being put. */
+  /** Returns those of the keys that belong to a file, stored or being uploaded. */
   fileKeys(keys: string[]): Promise<Set<string>>;
 
-  /** Counts what was deleted outside of the records. */
+  /** Counts deletions outside of the records. */
   count(kind: DeletedKind, items: number): Promise<void>;
   totals(): Promise<DeletedTotal[]>;
 }

@@ -1,11 +1,11 @@
 /**
- * Retention is how long what a request leaves behind is kept. Each kind has a time of its own: the
- * installation's, unless the owner has another one, unless the request does. Nothing is shown once its time
- * has passed; the workflow `retention` deletes it soon after. Imported by workflow code: types and pure
+ * Retention decides how long the data of a request is kept. Each kind of data has a retention time: the
+ * installation's, unless the owner has another one, unless the request does. Data is not shown once its time
+ * has passed; the workflow `retention` deletes it soon after. Workflow code imports this: types and pure
  * functions only.
  */
 
-/** In milliseconds; `null` is for ever. */
+/** Retention times in milliseconds; `null` is for ever. */
 export interface RetentionTimes {
   /** The record of a request, its delivery and its dead letter, from its end. */
   requestMs: number | null;
@@ -13,16 +13,16 @@ export interface RetentionTimes {
   payloadMs: number | null;
   /** Its log lines, from its end; at most as long as its record. */
   logMs: number | null;
-  /** The files it produced, from when they are there, unless its caller said how long. */
+  /** The files it produced, from when they are stored, unless its caller gave a lifetime. */
   artifactMs: number | null;
-  /** Uploaded files, from when they are there, unless their caller said how long. */
+  /** Uploaded files, from when they are stored, unless their caller gave a lifetime. */
   uploadMs: number | null;
 }
 
-/** What an owner has instead of the installation's times; what is absent is the installation's. */
+/** The times that an owner has instead of the installation's; for an absent one, the installation's counts. */
 export type OwnTimes = Partial<RetentionTimes>;
 
-/** Times of what belongs to no single owner. */
+/** Retention times of data that belongs to no single owner. */
 export interface SharedTimes {
   /** Entries of the usage ledger. */
   usageMs: number | null;
@@ -38,7 +38,7 @@ export const RETENTION_FIELDS = [
   "uploadMs",
 ] as const satisfies (keyof RetentionTimes)[];
 
-/** The times of one owner. */
+/** Computes the times of one owner. */
 export function timesOf(policy: RetentionTimes, own: OwnTimes = {}): RetentionTimes {
   const of = (field: keyof RetentionTimes): number | null =>
     own[field] === undefined ? policy[field] : own[field];
@@ -54,18 +54,15 @@ export function timesOf(policy: RetentionTimes, own: OwnTimes = {}): RetentionTi
   };
 }
 
-/**
- * The moment before which something must have ended for its time to have passed; `undefined` when it never
- * does.
- */
+/** Returns the moment before which data must have ended for its time to have passed; `undefined`: never. */
 export const cutoff = (timeMs: number | null, nowMs: number): number | undefined =>
   timeMs === null ? undefined : nowMs - timeMs;
 
-/** Whether the time of something that ended, or was there, at `sinceMs` has passed. */
+/** Tells whether the retention time of data that ended, or was stored, at `sinceMs` has passed. */
 export const hasPassed = (timeMs: number | null, sinceMs: number, nowMs: number): boolean =>
   timeMs !== null && sinceMs + timeMs <= nowMs;
 
-/** What the sweep of the expired goes through, in this order: what names others before what is named. */
+/** The kinds that the sweep of expired data deletes, in this order: referring data before referred data. */
 export const EXPIRED_KINDS = [
   "request",
   "payload",
@@ -76,35 +73,34 @@ export const EXPIRED_KINDS = [
   "usage",
 ] as const;
 
-/** What the sweep of orphans goes through: bytes that no record names, then records whose bytes are gone. */
+/** The kinds that the sweep of orphans deletes: bytes without a record, then records without bytes. */
 export const ORPHAN_KINDS = ["artifact", "orphaned payload", "orphaned file", "file without bytes"] as const;
 
-/** `file`: those with a lifecycle of their own, whose time may be seconds (`sweep-files.ts`). */
+/** `file`: files with a lifecycle of their own, whose lifetime may be seconds (`sweep-files.ts`). */
 export type DeletedKind = (typeof EXPIRED_KINDS)[number] | (typeof ORPHAN_KINDS)[number] | "file";
 
-/** `expired` deletes what has lived its time; `orphans` what nothing names. */
+/** `expired` deletes data whose time has passed; `orphans` deletes data that nothing refers to. */
 export type RetentionSweep = "expired" | "orphans";
 
-/**
- * What a run of the workflow is given, and carries from step to step: where it is, and what it has deleted.
- */
+/** The state that a run of the workflow carries from step to step: its position, and its deletions. */
 export interface RetentionProgress {
   sweep: RetentionSweep;
-  /** Place in the list of kinds. */
+  /** Index in the list of kinds. */
   kind: number;
-  /** Within the kind: the owner, key or id that was looked at last. */
+  /** Cursor within the kind: the owner, key or id that was processed last. */
   after?: string;
   deleted: Partial<Record<DeletedKind, number>>;
   done?: boolean;
 }
 
-/** A sweep at its beginning. */
+/** Returns the state of a sweep at its beginning. */
 export const sweepFrom = (sweep: RetentionSweep): RetentionProgress => ({ sweep, kind: 0, deleted: {} });
 
-/** A pause between batches, so that live work goes on: this many times as long as the batch took. */
+/** The pace of a sweep: it pauses between batches, so that it does not slow down live requests. */
 export interface RetentionPace {
   /** Records of one batch. */
   batch: number;
+  /** Length of the pause, as a multiple of the time that the batch took. */
   pauseFactor: number;
   pauseMsMin: number;
 }

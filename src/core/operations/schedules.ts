@@ -1,4 +1,4 @@
-/** What the platform does by itself, again and again. */
+/** The periodic work that Temporal starts. */
 export const SCHEDULES = ["retention", "orphans", "usage"] as const;
 export type ScheduleName = (typeof SCHEDULES)[number];
 
@@ -6,7 +6,7 @@ export interface ScheduledRun {
   workflowId: string;
   startedAtMs: number;
   state: "RUNNING" | "COMPLETED" | "FAILED";
-  /** What it returned. */
+  /** Return value of the workflow. */
   result?: unknown;
 }
 
@@ -19,10 +19,10 @@ export interface ScheduleState {
   runs: ScheduledRun[];
 }
 
-/** The schedules, kept by Temporal. Every method rejects with `temporal_unavailable`. */
+/** Reads and triggers the schedules in Temporal. Every method rejects with `temporal_unavailable`. */
 export interface Schedules {
-  /** `undefined` before the first orchestrator has made it. */
+  /** Returns `undefined` before the first orchestrator has created the schedule. */
   state(name: ScheduleName): Promise<ScheduleState | undefined>;
-  /** Starts a run now, unless one is under way. False when there is no such schedule. */
+  /** Starts a run now, unless one is running. False when there is no such schedule. */
   trigger(name: ScheduleName): Promise<boolean>;
 }

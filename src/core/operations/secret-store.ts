@@ -1,8 +1,8 @@
 /**
- * Secrets of this installation, the same for all its processes. Rejects with `store_unavailable` when
- * Postgres cannot be reached.
+ * Stores secrets that all processes of the installation share. Rejects with `store_unavailable` when
+ * PostgreSQL cannot be reached.
  */
 export interface SecretStore {
-  /** 32 random bytes, made by the first process that asks for this name. */
+  /** Returns 32 random bytes; the first process that asks for a name makes them. */
   secret(name: string): Promise<Uint8Array>;
 }

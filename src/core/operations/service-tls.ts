@@ -1,14 +1,14 @@
 /**
- * How a service is spoken to over TLS. What is absent is the driver's default; without `ca` that is what
- * Node.js trusts.
+ * The TLS settings of a connection to a service. For an absent field the driver's default counts; without `ca`
+ * these are the authorities that Node.js trusts.
  */
 export interface ServiceTls {
-  /** Authorities its certificate may come from, PEM. */
+  /** Authorities that may have signed the service's certificate, PEM. */
   ca?: string;
-  /** Certificate to show to it, PEM; with `key`, or neither. */
+  /** Client certificate, PEM; set both this and `key`, or neither. */
   cert?: string;
-  /** Private key of that certificate, PEM. */
+  /** Private key of the client certificate, PEM. */
   key?: string;
-  /** The name its certificate must carry, where that is not the host of its address. */
+  /** Name that the service's certificate must have, if it differs from the host of the address. */
   serverName?: string;
 }

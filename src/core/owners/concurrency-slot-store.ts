@@ -10,36 +10,36 @@ export const SLOT_GRANTED_SIGNAL = "placeGranted";
 export interface SlotRequest {
   requestId: string;
   ownerId: string;
-  /** Lower goes first. */
+  /** A lower value is granted first. */
   priority: number;
 }
 
 /**
- * Who holds a place and who waits for one. Judged in one step by the database, by what the owner's allowance
- * says at that moment; without a limit everybody has a place. Every method rejects with `store_unavailable`
- * when Postgres cannot be reached.
+ * Grants slots, and queues requests that have to wait. The database decides in one step, by the owner's limit at
+ * that moment; without a limit every request gets a slot. Every method rejects with `store_unavailable` when
+ * PostgreSQL cannot be reached.
  */
 export interface ConcurrencySlotStore {
-  /** Takes a place, or refuses at once. Taking one twice is no error. */
-  acquire(seeker: SlotRequest): Promise<boolean>;
+  /** Acquires a slot, or returns false at once. Acquiring one twice is not an error. */
+  acquire(request: SlotRequest): Promise<boolean>;
   /**
-   * Takes a place or joins the line. `mine`: the place is taken; `granted`: others whose turn came with this,
-   * still to be told.
+   * Acquires a slot or joins the queue. `acquired`: the request has a slot. `granted`: other requests that got
+   * a slot in this step and have to be notified.
    */
-  acquireOrWait(seeker: SlotRequest): Promise<{ acquired: boolean; granted: string[] }>;
+  acquireOrWait(request: SlotRequest): Promise<{ acquired: boolean; granted: string[] }>;
   /**
-   * Gives a place, or one's turn in the line, back. Returns the requests whose turn has come, still to be
-   * told.
+   * Releases a slot, or leaves the queue. Returns the requests that got a slot in this step and have to be
+   * notified.
    */
-  release(seeker: Pick<SlotRequest, "requestId" | "ownerId">): Promise<string[]>;
-  /** These were told. */
-  notified(requestIds: string[]): Promise<void>;
-  /** Gives the places that a raised limit has made, and returns whoever has one and was never told. */
+  release(request: Pick<SlotRequest, "requestId" | "ownerId">): Promise<string[]>;
+  /** Records that these requests were notified of their slots. */
+  markNotified(requestIds: string[]): Promise<void>;
+  /** Grants slots that a raised limit made available. Returns all requests that have a slot unnotified. */
   unnotified(): Promise<Pick<SlotRequest, "requestId" | "ownerId">[]>;
-  /** Places that were taken `olderThanMs` ago or earlier, by turn, after the turn `afterTurn`. */
+  /** Lists slots that were acquired at least `olderThanMs` ago, by position, those after `afterPosition`. */
   heldSince(
     olderThanMs: number,
-    afterTurn: number,
+    afterPosition: number,
     limit: number,
   ): Promise<(Pick<SlotRequest, "requestId" | "ownerId"> & { position: number })[]>;
 }

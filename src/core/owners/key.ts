@@ -1,8 +1,8 @@
 /**
- * A key is what a caller authenticates with: `<key id>:<secret>`, a UUID and 32 random bytes in hex. It
- * belongs to an owner, who sees what any of the owner's keys submitted. Of the secret only its HMAC-SHA-256
- * with a pepper is stored, so that one who reads the table can neither use a key nor make one. The secret has
- * 256 random bits: a slow hash would add nothing.
+ * A key authenticates a caller: `<key id>:<secret>`, a UUID and 32 random bytes in hex. It belongs to an owner,
+ * who sees the requests of all the owner's keys. Only an HMAC-SHA-256 of the secret with a pepper is stored, so
+ * that a reader of the table can neither use a key nor make one. The secret has 256 random bits: a slow hash
+ * would add nothing.
  */
 export type Scope = "API" | "ADMIN";
 
@@ -13,16 +13,16 @@ export interface Key extends SecretDigest {
   scope: Scope;
   createdAtMs: number;
   revokedAtMs?: number;
-  /** From then on it opens no more. */
+  /** Time from which the key is refused. */
   expiresAtMs?: number;
-  /** To within a minute. */
+  /** Exact to a minute. */
   lastUsedAtMs?: number;
 }
 
-/** What is stored of a secret. */
+/** The stored digest of a secret. */
 export interface SecretDigest {
-  /** Hex. HMAC-SHA-256 with the pepper; plain SHA-256 without one, as keys were stored at first. */
+  /** Hex. HMAC-SHA-256 with the pepper; plain SHA-256 without one, the form of the first releases. */
   secretSha256: string;
-  /** The pepper's name; says nothing of it. */
+  /** Id of the pepper, which does not reveal it. */
   pepperId?: string;
 }

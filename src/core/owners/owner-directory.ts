@@ -1,21 +1,22 @@
 /**
- * Who there is: an owner is a name on keys, and comes with the first one, or with a plan that was given to
- * it.
+ * An owner is the name on keys that belong together. It exists from its first key on, or from the first plan
+ * that it was given. The directory lists all owners.
  */
 export interface OwnerRecord {
   ownerId: string;
-  /** Keys that open, and all there ever were. */
+  /** Keys that are accepted now. */
   keysActive: number;
+  /** All keys, revoked and expired ones included. */
   keys: number;
   /** Absent without a key. */
   firstKeyAtMs?: number;
 }
 
-/** Every method rejects with `store_unavailable` when Postgres cannot be reached. */
+/** Every method rejects with `store_unavailable` when PostgreSQL cannot be reached. */
 export interface OwnerDirectory {
-  /** By name, from the one after `after` on. */
+  /** Lists owners by name, those after `after`. */
   list(after: string | undefined, limit: number): Promise<OwnerRecord[]>;
   find(ownerId: string): Promise<OwnerRecord | undefined>;
-  /** Requests of an owner that have not ended, and when the newest of all was submitted. */
+  /** Returns the number of an owner's unfinished requests, and the time of the newest submit. */
   work(ownerId: string): Promise<{ unfinished: number; lastSubmittedAtMs?: number }>;
 }

@@ -1,13 +1,13 @@
 /**
- * What an owner has in hand, as the records say. Every method rejects with `store_unavailable` when Postgres
- * cannot be reached.
+ * An owner's load is the number of its unfinished requests and its spending, according to the records. Every
+ * method rejects with `store_unavailable` when PostgreSQL cannot be reached.
  */
 export interface OwnerLoad {
-  /** Requests that have not ended, counted up to `atMost`. */
+  /** Counts the unfinished requests, up to `atMost`. */
   unfinished(ownerId: string, atMost: number): Promise<number>;
   /**
-   * Prices of its requests since midnight or the first of the month, UTC: as the ledger has them, and of one
-   * unit each while they have not ended.
+   * Sums the prices of its requests since midnight or the first of the month, UTC: the cost in the ledger, and
+   * the price of one unit for each unfinished request.
    */
   spent(ownerId: string, since: "day" | "month"): Promise<number>;
 }

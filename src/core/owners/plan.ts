@@ -1,39 +1,41 @@
 /**
- * An allowance is what an owner or a key may use, and its share of the GPUs. A plan is an allowance by name;
- * every owner has one plan (`default` when nobody gave it another) and may have exceptions of its own, field
- * by field. A field that is absent limits nothing.
+ * A plan is a named set of limits on what an owner may use, with the owner's share of the GPUs. Every owner has
+ * one plan (`default` unless it was given another one) and may have exceptions, field by field. An absent field
+ * limits nothing.
+ *
+ * This folder has owners and their keys, the limits of both, and the ledger of what they used.
  */
 export interface PlanLimits {
-  /** Calls a second that take work in: submits, runs, streams. Below 1 is one call in so many seconds. */
+  /** Submits, runs and streams per second. A value below 1 allows one call in several seconds. */
   requestsPerSecond?: number;
-  /** Calls beyond that, in a row; they come back at the same pace. */
+  /** Calls that may exceed the rate in a row; they become available again at the same rate. */
   burst?: number;
   /**
-   * Requests that run at once, wherever. More direct runs are refused; more queue requests wait, without an
-   * engine's slot.
+   * Requests that run at once, on any model. Further direct runs are refused; further queue requests wait,
+   * without occupying a slot of an engine.
    */
   inProgress?: number;
-  /** Queue requests that have not ended, running ones included. */
+  /** Unfinished queue requests, running ones included. */
   queued?: number;
   /** Bytes uploaded within 24 hours. */
   uploadBytesPerDay?: number;
-  /** Prices of the requests submitted since midnight UTC, in the currency of the price list. */
+  /** Total price of the requests since midnight UTC, in the currency of the price list. */
   spendPerDay?: number;
-  /** The same since the first of the month, UTC. */
+  /** Total price since the first of the month, UTC. */
   spendPerMonth?: number;
   /**
-   * Share of every GPU queue beside other owners' (1 when absent): with 2, two of its jobs go for one of
-   * theirs.
+   * Weight of the owner in every GPU queue (1 when absent): with weight 2, two of its jobs start for each job of
+   * an owner with weight 1.
    */
   weight?: number;
   /**
-   * Submits with the same endpoint and input within so many seconds are one request, for clients that try
-   * again blindly.
+   * Seconds within which submits with the same endpoint and input are one request, for clients that retry
+   * without an idempotency key.
    */
   sameInputSeconds?: number;
 }
 
-/** What one key may have of its own, within what its owner has. */
+/** Limits that one key may have, in addition to those of its owner. */
 export type KeyLimits = Pick<PlanLimits, "requestsPerSecond" | "burst" | "sameInputSeconds">;
 
 export const DEFAULT_PLAN = "default";
@@ -44,16 +46,16 @@ export interface Plan {
   updatedAtMs: number;
 }
 
-/** An owner somebody has said something about; all others have the default plan and no exceptions. */
+/** An owner with a plan or exceptions; all other owners have the default plan and no exceptions. */
 export interface Owner {
   ownerId: string;
   planId: string;
-  /** Exceptions: what is named here counts instead of the plan's. */
+  /** Exceptions, which count instead of the plan's limits. */
   limits: PlanLimits;
   updatedAtMs: number;
 }
 
-/** What each field of an allowance may be; the unit stands in its name. */
+/** The allowed values of each limit; its unit is part of its name. */
 export const LIMIT_RANGES: Record<keyof PlanLimits, { min: number; max: number; whole: boolean }> = {
   requestsPerSecond: { min: 0.001, max: 100_000, whole: false },
   burst: { min: 0, max: 1_000_000, whole: true },

@@ -1,7 +1,7 @@
-/** So many points in each window of time, for one owner. */
+/** A quota allows an owner a number of points in each window of time. */
 export interface Quota {
   ownerId: string;
-  /** What is counted, for example `requests`; with the owner it names the counter. */
+  /** Name of the counted thing, for example `requests`; with the owner it identifies the counter. */
   name: string;
   limit: number;
   windowSeconds: number;
@@ -10,16 +10,16 @@ export interface Quota {
 export type QuotaDecision = { ok: true } | { ok: false; retryAfterMs: number };
 
 /**
- * Counters that all gateways share. They never reject and never let everything through: where the shared
- * store is away, each process counts for itself, so that an owner has at most its limit at each gateway.
+ * Counters that all gateways share. Their methods never reject, and never allow everything: while the shared
+ * store is unavailable, each process counts by itself, so that an owner has at most its limit at each gateway.
  */
 export interface Quotas {
   /**
-   * Whole points. Refused ones are taken all the same when the window is short, which spares a round trip for
-   * each of a flood.
+   * Takes whole points. In a short window, refused points count too: that saves a round trip for each call of a
+   * flood.
    */
   take(quota: Quota, points: number): Promise<QuotaDecision>;
-  /** Gives points back that were not used after all. */
+  /** Returns points that were not used. */
   refund(quota: Quota, points: number): Promise<void>;
   close(): Promise<void>;
 }

@@ -1,6 +1,6 @@
 import type { UsageEntry } from "./usage.ts";
 
-/** What of the ledger is meant. A list that is absent means all. */
+/** Selects entries of the ledger. An absent list selects all. */
 export interface UsageQuery {
   /** Inclusive. */
   startMs: number;
@@ -15,17 +15,18 @@ export interface UsageQuery {
 export const TIMEFRAMES = ["minute", "hour", "day", "week", "month"] as const;
 export type Timeframe = (typeof TIMEFRAMES)[number];
 
-/** What one price was paid for. */
+/** The sum of the entries with one price. */
 export interface UsageSum {
   endpoint: string;
   unit: string;
   unitPrice: number;
   currency: string;
-  /** Units. */
+  /** Number of units. */
   quantity: number;
   cost: number;
-  /** Entries, and those of them with an output. */
+  /** Number of entries. */
   requests: number;
+  /** Number of entries with an output. */
   results: number;
   deviceSeconds: number;
   attempts: number;
@@ -33,7 +34,7 @@ export interface UsageSum {
 }
 
 export interface UsageBucket extends UsageSum {
-  /** When the bucket begins. */
+  /** Begin of the bucket. */
   atMs: number;
 }
 
@@ -43,50 +44,50 @@ export interface UsageTotal extends UsageSum {
   day: string;
 }
 
-/** A look at the ledger beside Temporal. */
+/** A comparison of the ledger with Temporal. */
 export interface UsageCheck {
   checkedAtMs: number;
   fromMs: number;
   untilMs: number;
-  /** Workflows that Temporal closed within the window. */
+  /** Number of workflows that Temporal closed within the window. */
   workflows: number;
-  /** Entries that were missing, and are written now. */
+  /** Number of missing entries that the comparison wrote. */
   written: number;
   differences: { requestId: string; description: string }[];
 }
 
 /**
- * The usage ledger. Entries are written with their outcome, by `RequestStore.finish`. Every method rejects
+ * The usage ledger. `RequestStore.finish` writes its entries together with the outcomes. Every method rejects
  * with `store_unavailable`.
  */
 export interface UsageLedger {
-  /** Newest first. */
+  /** Lists entries, newest first. */
   entries(
     query: UsageQuery & { limit: number; before?: { atMs: number; requestId: string } },
   ): Promise<UsageEntry[]>;
 
   /**
-   * By time, endpoint and price, oldest first.
+   * Sums entries by time, endpoint and price, oldest first.
    *
    * @param timezone an IANA name; buckets begin at its hours and days
-   * @param widen the window is made whole buckets
+   * @param widen extends the window to whole buckets
    */
   buckets(
     query: UsageQuery & { timeframe: Timeframe; timezone: string; widen?: boolean; limit: number },
   ): Promise<UsageBucket[]>;
 
-  /** By owner, endpoint, price and day, newest day first. */
+  /** Sums entries by owner, endpoint, price and day, newest day first. */
   totals(query: UsageQuery & { limit: number }): Promise<UsageTotal[]>;
 
-  /** Of these requests, those that have an entry, and whether it is one of an output. */
+  /** Returns those of the requests that have an entry, and whether it has an output. */
   known(requestIds: string[]): Promise<Map<string, boolean>>;
 
-  /** Writes the entries of recorded outcomes that have none, at most `limit`; returns their requests. */
+  /** Writes missing entries of recorded outcomes, at most `limit`. Returns their request ids. */
   writeMissing(window: { fromMs: number; untilMs: number }, limit: number): Promise<string[]>;
 
-  /** Keeps what a look found; the same window again replaces it. */
+  /** Stores a comparison; one of the same window replaces it. */
   recordCheck(check: UsageCheck): Promise<void>;
 
-  /** Newest first. */
+  /** Lists comparisons, newest first. */
   checks(limit: number): Promise<UsageCheck[]>;
 }

@@ -3,7 +3,7 @@ import type { JobSpec } from "../requests/job.ts";
 import type { Outcome } from "../requests/request.ts";
 import { billableUnits, unitsMade, usageOf } from "./usage.ts";
 
-describe("what an output counts", () => {
+describe("billableUnits", () => {
   it.each([
     ["image", { images: [{}, {}, {}] }, 3],
     ["images", { image: { url: "x" } }, 1],
@@ -22,12 +22,12 @@ describe("what an output counts", () => {
     ["second", {}, 2.345679],
     ["request", { images: [{}, {}] }, 1],
     ["video", {}, 1],
-  ])("%s of %j: %d", (unit, output, units) => {
+  ])("counts in %s of %j: %d", (unit, output, units) => {
     expect(billableUnits(unit, output as never, 2.3456789)).toBe(units);
   });
 });
 
-describe("an entry", () => {
+describe("usageOf", () => {
   const job = {
     requestId: "r",
     ownerId: "o",
@@ -40,7 +40,7 @@ describe("an entry", () => {
   const ok: Outcome = { ok: true, output: { inline: {} }, metrics: { inference_time: 1.5 }, units: 4 };
   const failed: Outcome = { ok: false, error: { code: "runner_disconnected", message: "gone" }, metrics: {} };
 
-  it("the attempt that gave the output counts, those before it do not", () => {
+  it("counts the attempt that produced the output, and none before it", () => {
     expect(usageOf({ job, outcome: ok, attempts: 3, endedAtMs: 7 })).toEqual({
       requestId: "r",
       parentId: "p",
@@ -57,7 +57,7 @@ describe("an entry", () => {
       attemptsUncounted: 2,
     });
   });
-  it("of a failure nothing counts; a result that nobody made costs nothing; without a price it is one request at 0", () => {
+  it("counts nothing of a failure or a reused result, and one request at price 0 without a price", () => {
     expect(usageOf({ job, outcome: failed, attempts: 5, endedAtMs: 7 })).toMatchObject({
       ok: false,
       units: 0,
@@ -79,9 +79,9 @@ describe("an entry", () => {
   });
 });
 
-it("an output counts for the request that made it, also when a later attempt finds it, and for no other", () => {
-  const pictures = { images: [{}, {}] };
-  expect(unitsMade("image", pictures, { cache: "miss", inferenceMs: 1_500 })).toBe(2);
-  expect(unitsMade("image", pictures, { cache: "miss" })).toBe(2);
-  expect(unitsMade("image", pictures, { cache: "hit" })).toBe(0);
+it("unitsMade counts an output for its own request, also in a later attempt, and for no other", () => {
+  const output = { images: [{}, {}] };
+  expect(unitsMade("image", output, { cache: "miss", inferenceMs: 1_500 })).toBe(2);
+  expect(unitsMade("image", output, { cache: "miss" })).toBe(2);
+  expect(unitsMade("image", output, { cache: "hit" })).toBe(0);
 });

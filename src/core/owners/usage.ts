@@ -1,8 +1,7 @@
 /**
- * Usage is what a request cost: how many units of its model's price, how long it held a device, which of its
- * attempts count. The ledger has one entry for each request that ended (a node of a pipeline is a request),
- * and keeps it when the request's own record is deleted. Imported by workflow code: types and pure functions
- * only.
+ * Usage is the cost of a request: the units of its model's price, the time on the device, and the attempts that
+ * count. The ledger has one entry for each request that ended (a node of a pipeline is a request), also after
+ * the request's record is deleted. Workflow code imports this: types and pure functions only.
  */
 
 import type { Json, JsonObject } from "../json/json.ts";
@@ -15,7 +14,7 @@ const NO_PRICE: Price = { unit: "request", unitPrice: 0, currency: "USD" };
 
 export interface UsageEntry {
   requestId: string;
-  /** The pipeline whose node it was. */
+  /** Request id of the pipeline whose node it was. */
   parentId?: string;
   ownerId: string;
   keyId: string;
@@ -25,36 +24,35 @@ export interface UsageEntry {
   ok: boolean;
   /** In `price.unit`; 0 when it gave no output. */
   units: number;
-  /** As it was at submit. */
+  /** The price at the time of the submit. */
   price: Price;
-  /** Seconds of inference of the attempt that gave the output. */
+  /** Seconds of inference of the attempt that produced the output. */
   deviceSeconds: number;
   attempts: number;
-  /** Of those, the ones that nobody pays for: what failed, was lost or was cancelled. */
+  /** The part of `attempts` that is not billed: failed, lost and cancelled ones. */
   attemptsUncounted: number;
 }
 
 const UNIT_DIGITS = 1e6;
 
-/** How a price's unit is counted. A unit that is not here counts results: one each. */
+/** The counting functions of units. For any other unit each result counts 1. */
 const COUNTED: Record<string, (output: JsonObject, inferenceSeconds: number) => number> = {
-  image: (output) => picturesOf(output).length || 1,
+  image: (output) => imagesOf(output).length || 1,
   megapixel: (output) =>
-    picturesOf(output).reduce((sum, { width, height }) => sum + (pixels(width) * pixels(height)) / 1e6, 0) ||
-    1,
+    imagesOf(output).reduce((sum, { width, height }) => sum + (pixels(width) * pixels(height)) / 1e6, 0) || 1,
   second: (_, inferenceSeconds) => inferenceSeconds,
 };
 
 const pixels = (side: Json | undefined): number => (typeof side === "number" && side > 0 ? side : 0);
-const picturesOf = ({ images, image }: JsonObject): JsonObject[] =>
+const imagesOf = ({ images, image }: JsonObject): JsonObject[] =>
   (Array.isArray(images) ? images : image === undefined ? [] : [image]).filter(
     (each): each is JsonObject => typeof each === "object" && each !== null && !Array.isArray(each),
   );
 
 /**
- * What an output counts in its model's unit: `image` its pictures, `megapixel` their area, `second` the
- * seconds on the device, anything else (`request`, `video`, …) 1. A plural counts like its singular. To six
- * decimal places.
+ * Counts an output in its model's unit: `image` counts its images, `megapixel` their area, `second` the seconds
+ * on the device, anything else (`request`, `video`, …) counts 1. A plural is the same as its singular. The
+ * result is rounded to six decimal places.
  *
  *     billableUnits("image", { images: [{}, {}] }, 1.5) // 2
  */
@@ -64,9 +62,9 @@ export function billableUnits(unit: string, output: JsonObject, inferenceSeconds
 }
 
 /**
- * The same for an output that need not have been made by this attempt. One that another request made counts
- * nothing; what an earlier attempt of the same request made, and could not record any more, is billed now,
- * its seconds on the device being lost.
+ * Counts an output that this attempt may not have produced itself. An output of another request counts 0. An
+ * output of an earlier attempt of the same request, which could not record it, is billed now; its seconds on
+ * the device are lost.
  */
 export const unitsMade = (
   unit: string,
@@ -75,19 +73,19 @@ export const unitsMade = (
 ) => (cache === "hit" ? 0 : billableUnits(unit, output, inferenceMs / 1000));
 
 /**
- * The units of an outcome: those its worker counted, 1 for one that was made before workers counted, 0 for an
- * error.
+ * Returns the units of an outcome: those that its worker counted, 1 for an outcome from before workers counted,
+ * 0 for an error.
  */
 export const unitsOf = (outcome: Outcome): number => {
-  // Nothing was run for a result that is an earlier one.
+  // A reused result took no inference.
   if (!outcome.ok || outcome.cache === "hit") return 0;
   return outcome.units ?? 1;
 };
 
 /**
- * The ledger's entry of a job that has ended. The attempt that gave the output counts; the failed ones before
- * it, and all of a job without output, do not. A result that no attempt made, because an earlier one stood in
- * for it, costs nothing.
+ * Makes the ledger entry of a job that has ended. The attempt that produced the output counts; failed attempts
+ * before it, and all attempts of a job without output, do not. A reused result, which no attempt produced, costs
+ * nothing.
  */
 export function usageOf({
   job,
