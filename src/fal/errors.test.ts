@@ -75,7 +75,7 @@ describe("fal's answer to each error", () => {
 describe("the catalogue", () => {
   it.each(ENTRIES)(
     "%s has a status that fits its kind, and a sentence",
-    (_code, { kind, status, message: says }) => {
+    (_code, { kind, status, message }) => {
       expect(status).toBeGreaterThanOrEqual(400);
       expect(status).toBeLessThan(600);
       if (kind === "input") expect(status).toBe(422);

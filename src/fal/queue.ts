@@ -9,8 +9,7 @@ import { LIMITS } from "../core/limits.ts";
 import { appOf } from "../core/models/endpoint.ts";
 import type { RetryCondition } from "../core/models/model.ts";
 import type { NodeState } from "../core/pipelines/node-states.ts";
-import { parseEventId } from "../core/requests/event-id.ts";
-import type { LoggedEvent, Progress } from "../core/requests/events.ts";
+import { type LoggedEvent, type Progress, parseEventId } from "../core/requests/events.ts";
 import type { Metrics, Priority, RequestIdentity, RequestState } from "../core/requests/request.ts";
 
 /**

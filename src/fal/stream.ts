@@ -1,8 +1,7 @@
 /** Events of a model's stream (contract §4): translates ours to those that fal's clients read. */
 
 import type { JsonObject } from "../core/json/json.ts";
-import { parseEventId } from "../core/requests/event-id.ts";
-import type { RequestEvent } from "../core/requests/events.ts";
+import { parseEventId, type RequestEvent } from "../core/requests/events.ts";
 
 /**
  * Translates an event of a running job; `undefined` when the stream does not show it. The output, which comes

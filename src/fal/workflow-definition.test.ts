@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Json } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
-import type { GraphDraft } from "../core/pipelines/parsed-graph.ts";
+import type { ParsedGraph } from "../core/pipelines/parsed-graph.ts";
 import { readContents, readExecution } from "./workflow-definition.ts";
 
 const run = (over: object = {}): Json => ({
@@ -22,14 +22,14 @@ const contents = (nodes: object, over: object = {}): Json => ({
   },
   ...over,
 });
-const read = (nodes: object, over: object = {}): GraphDraft => {
-  const draft = readContents(contents(nodes, over), ["body", "contents"]);
-  if ("faults" in draft) throw new Error(JSON.stringify(draft.faults));
-  return draft;
+const read = (nodes: object, over: object = {}): ParsedGraph => {
+  const parsed = readContents(contents(nodes, over), ["body", "contents"]);
+  if ("faults" in parsed) throw new Error(JSON.stringify(parsed.faults));
+  return parsed;
 };
 const faults = (raw: Json): string[] => {
-  const draft = readContents(raw, ["contents"]);
-  return "faults" in draft ? draft.faults.map(({ loc, msg }) => `${loc.join("/")}: ${msg}`) : [];
+  const parsed = readContents(raw, ["contents"]);
+  return "faults" in parsed ? parsed.faults.map(({ loc, msg }) => `${loc.join("/")}: ${msg}`) : [];
 };
 
 /** Milliseconds of work done so far: what a busy machine takes away does not count. */
@@ -262,7 +262,7 @@ describe("workflows/execute", () => {
     const input = { prompt: "a", rows: [[1]], nothing: null, size: { width: 1.5 } };
     expect(execute({ input, workflow })).toMatchObject({
       input,
-      draft: {
+      parsed: {
         output: { text: "$a.echo" },
         input: {
           additionalProperties: false,
@@ -276,10 +276,10 @@ describe("workflows/execute", () => {
       },
     });
     expect(execute({ input, workflow: contents({ a: run() }) })).toMatchObject({
-      draft: { output: { text: "$a.echo" } },
+      parsed: { output: { text: "$a.echo" } },
     });
     expect(execute({ workflow: { ...workflow, nodes: run() } })).toMatchObject({
-      draft: { nodes: [{ id: "a" }, { id: "shown" }, { id: "nodes" }] },
+      parsed: { nodes: [{ id: "a" }, { id: "shown" }, { id: "nodes" }] },
     });
   });
 

@@ -9,7 +9,7 @@ import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import { isEndpointId, pathSegments } from "../core/models/endpoint.ts";
 import type { JsonSchema } from "../core/models/model.ts";
-import type { DraftNode, GraphDraft, Location } from "../core/pipelines/parsed-graph.ts";
+import type { Location, ParsedGraph, ParsedNode } from "../core/pipelines/parsed-graph.ts";
 import { INPUT_SOURCE, isNodeName } from "../core/pipelines/references.ts";
 import { workflowSchema } from "./workflow-schema.ts";
 
@@ -25,7 +25,7 @@ const KINDS: ReadonlyMap<Json | undefined, "run" | "display" | "input"> = new Ma
   ["input", "input"],
 ]);
 
-export type ReadDefinition = GraphDraft | { faults: InputFault[] };
+export type ReadDefinition = ParsedGraph | { faults: InputFault[] };
 
 /** Reads the `contents` of a saved workflow. Without `output`, its display nodes' fields are its output. */
 export function readContents(raw: Json | undefined, loc: Location): ReadDefinition {
@@ -48,7 +48,7 @@ export function readContents(raw: Json | undefined, loc: Location): ReadDefiniti
  */
 export function readExecution(
   body: Json,
-): { input: JsonObject; draft: GraphDraft } | { faults: InputFault[] } {
+): { input: JsonObject; parsed: ParsedGraph } | { faults: InputFault[] } {
   if (!isObject(body)) return { faults: [notObject(body, ["body"])] };
   const { input = {}, workflow } = body;
   if (!isObject(input)) return { faults: [notObject(input, ["body", "input"])] };
@@ -57,7 +57,7 @@ export function readExecution(
   const read = whole ? readContents(workflow, loc) : readNodeMap(workflow, loc);
   if ("faults" in read) return read;
   const given = { ...presetsOf(read.input), ...input };
-  return { input: given, draft: { ...read, input: shapeOf(given) } };
+  return { input: given, parsed: { ...read, input: shapeOf(given) } };
 }
 
 /** Reads the schema of the input. Its size is bounded: compiling a large one into a check takes seconds. */
@@ -90,8 +90,8 @@ function readNodes(
   raw: Json | undefined,
   loc: Location,
   faults: InputFault[],
-): { nodes: DraftNode[]; presets: JsonObject } {
-  const nodes: DraftNode[] = [];
+): { nodes: ParsedNode[]; presets: JsonObject } {
+  const nodes: ParsedNode[] = [];
   let presets: JsonObject = {};
   if (!isObject(raw)) {
     faults.push(notObject(raw, loc));
@@ -139,7 +139,7 @@ function readNode(
   node: JsonObject,
   loc: Location,
   faults: InputFault[],
-): DraftNode | undefined {
+): ParsedNode | undefined {
   const before = faults.length;
   const addFault = (field: Location, msg: string, type = "value_error"): void =>
     void faults.push({ loc: [...loc, ...field], msg, type });
@@ -204,7 +204,7 @@ function nodeNameFault(id: string): string | undefined {
 function readOutput(
   raw: Json | undefined,
   loc: Location,
-  nodes: DraftNode[],
+  nodes: ParsedNode[],
   faults: InputFault[],
 ): { output: Json; outputLoc: Location } {
   if (raw !== undefined && !isObject(raw)) faults.push(notObject(raw, loc));

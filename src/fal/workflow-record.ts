@@ -2,20 +2,20 @@
 import type { InputFault } from "../core/errors/tempera-error.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
-import type { GraphDraft } from "../core/pipelines/parsed-graph.ts";
-import type { PipelineSummary, PipelineWords, SavedPipeline } from "../core/pipelines/saved-pipeline.ts";
+import type { ParsedGraph } from "../core/pipelines/parsed-graph.ts";
+import type { PipelineMetadata, PipelineSummary, SavedPipeline } from "../core/pipelines/saved-pipeline.ts";
 import { readContents } from "./workflow-definition.ts";
 
 export interface WorkflowChange {
-  texts: Partial<PipelineWords>;
+  metadata: Partial<PipelineMetadata>;
   /** The definition as it was sent, and as it was parsed. */
-  definition?: { contents: JsonObject; draft: GraphDraft };
+  definition?: { contents: JsonObject; parsed: ParsedGraph };
 }
 
 export interface NewWorkflow {
   name: string;
-  texts: PipelineWords;
-  definition: { contents: JsonObject; draft: GraphDraft };
+  metadata: PipelineMetadata;
+  definition: { contents: JsonObject; parsed: ParsedGraph };
 }
 
 type Faulty = { faults: InputFault[] };
@@ -41,11 +41,17 @@ export function readNewWorkflow(body: Json): NewWorkflow | Faulty {
   for (const field of ["title", "contents"])
     if (body[field] === undefined) addFault(field, "Field required", "missing");
   const change = readChange(body, addFault, faults);
-  const { definition, texts: words } = change;
-  if (faults.length > 0 || !named || !definition || words.title === undefined) return { faults };
+  const { definition, metadata } = change;
+  if (faults.length > 0 || !named || !definition || metadata.title === undefined) return { faults };
   return {
     name,
-    texts: { isPublic: false, tags: [], ...describedBy(definition.contents), ...words, title: words.title },
+    metadata: {
+      isPublic: false,
+      tags: [],
+      ...describedBy(definition.contents),
+      ...metadata,
+      title: metadata.title,
+    },
     definition,
   };
 }
@@ -65,24 +71,24 @@ export function readWorkflowChange(body: Json, name: string): WorkflowChange | F
 }
 
 function readChange(body: JsonObject, addFault: AddFault, faults: InputFault[]): WorkflowChange {
-  const words: Partial<PipelineWords> = {};
+  const metadata: Partial<PipelineMetadata> = {};
   const title = readText(body.title, LIMITS.pipelineTitleCharactersMax);
   if (title === "invalid" || title?.text === "")
     addFault("title", `Input should be 1 to ${LIMITS.pipelineTitleCharactersMax} characters`);
-  else if (title) words.title = title.text;
+  else if (title) metadata.title = title.text;
   const { is_public: isPublic, tags } = body;
-  if (typeof isPublic === "boolean") words.isPublic = isPublic;
+  if (typeof isPublic === "boolean") metadata.isPublic = isPublic;
   else if (isPublic !== undefined && isPublic !== null)
     addFault("is_public", "Input should be a valid boolean", "bool_type");
   const description = readText(body.description, LIMITS.pipelineDescriptionCharactersMax);
   if (description === "invalid")
     addFault("description", `Input should be up to ${LIMITS.pipelineDescriptionCharactersMax} characters`);
-  else if (description) words.description = description.text;
+  else if (description) metadata.description = description.text;
   const thumbnail = readText(body.thumbnail_url, LIMITS.webhookUrlBytesMax);
   if (thumbnail === "invalid" || (thumbnail && !/^https?:\/\//.test(thumbnail.text)))
     addFault("thumbnail_url", "Input should be an http(s) URL");
-  else if (thumbnail) words.thumbnailUrl = thumbnail.text;
-  if (isTags(tags)) words.tags = tags;
+  else if (thumbnail) metadata.thumbnailUrl = thumbnail.text;
+  if (isTags(tags)) metadata.tags = tags;
   else if (tags !== undefined && tags !== null) {
     addFault(
       "tags",
@@ -90,11 +96,11 @@ function readChange(body: JsonObject, addFault: AddFault, faults: InputFault[]):
         `of 1 to ${LIMITS.pipelineTagCharactersMax} characters`,
     );
   }
-  if (body.contents === undefined) return { texts: words };
-  const draft = readContents(body.contents, ["body", "contents"]);
-  if ("faults" in draft) faults.push(...draft.faults);
-  else if (isObject(body.contents)) return { texts: words, definition: { contents: body.contents, draft } };
-  return { texts: words };
+  if (body.contents === undefined) return { metadata };
+  const parsed = readContents(body.contents, ["body", "contents"]);
+  if ("faults" in parsed) faults.push(...parsed.faults);
+  else if (isObject(body.contents)) return { metadata, definition: { contents: body.contents, parsed } };
+  return { metadata };
 }
 
 function readText(value: Json | undefined, charactersMax: number): { text: string } | "invalid" | undefined {
@@ -110,7 +116,7 @@ const isTags = (value: Json | undefined): value is string[] =>
   );
 
 /** Reads the description that fal's editor stores with the graph. */
-function describedBy({ metadata }: JsonObject): Partial<PipelineWords> {
+function describedBy({ metadata }: JsonObject): Partial<PipelineMetadata> {
   const described = isObject(metadata)
     ? readText(metadata.description, LIMITS.pipelineDescriptionCharactersMax)
     : undefined;

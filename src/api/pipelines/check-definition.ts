@@ -1,27 +1,28 @@
-import { EXECUTE } from "../../core/models/endpoint.ts";
 import { type InputFault, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
-import type { CompiledGraph, GraphDraft, Location } from "../../core/pipelines/parsed-graph.ts";
 import type { Json } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { resolveCallees } from "../../registry/resolve-endpoints.ts";
+import { EXECUTE } from "../../core/models/endpoint.ts";
+import type { CompiledGraph, Location, ParsedGraph } from "../../core/pipelines/parsed-graph.ts";
 import { type Callable, createCompileGraph } from "../../registry/compile-graph.ts";
 import { graphPipeline } from "../../registry/graph-pipeline.ts";
 import type { FindPipeline, Registry } from "../../registry/registry.ts";
+import { resolveCallTargets } from "../../registry/resolve-call-targets.ts";
 
-/** Whose definition it is, what it is called, and where it stands in the body. */
+/** The owner and the endpoint of a definition, and its location in the body. */
 interface Definition {
   ownerId: string;
   endpoint: string;
   loc: Location;
 }
 
-export type CheckDefinition = (draft: GraphDraft, definition: Definition) => Promise<CompiledGraph>;
+export type CheckDefinition = (parsed: ParsedGraph, definition: Definition) => Promise<CompiledGraph>;
 
 /**
- * Checks a definition whole, before it is saved or run: against what it calls, and what that calls in turn.
+ * Checks and compiles a definition before it is saved or run, against the endpoints that it calls and those
+ * that they call in turn.
  *
- * Throws `input_invalid` with all its faults; rejects with `store_unavailable` when a saved pipeline cannot
- * be looked up.
+ * Rejects with `input_invalid` with all faults, and with `store_unavailable` when a saved pipeline cannot be
+ * looked up.
  */
 export function createCheckDefinition({
   registry,
@@ -32,12 +33,12 @@ export function createCheckDefinition({
 }): CheckDefinition {
   const compileGraph = createCompileGraph();
 
-  return async (draft, { ownerId, endpoint: self, loc }) => {
-    const endpoints = new Set(draft.nodes.flatMap(({ endpoint }) => endpoint ?? []));
+  return async (parsed, { ownerId, endpoint: self, loc }) => {
+    const endpoints = new Set(parsed.nodes.flatMap(({ endpoint }) => endpoint ?? []));
     const callables = new Map<string, Callable | { fault: string }>();
     for (const endpoint of endpoints) callables.set(endpoint, await callable(endpoint));
     const compiled = compileGraph(
-      draft,
+      parsed,
       (endpoint) => callables.get(endpoint) ?? { fault: notServed(endpoint) },
     );
     if ("faults" in compiled) throw definitionError(compiled.faults);
@@ -52,11 +53,11 @@ export function createCheckDefinition({
       return route ? (route.model ?? route.pipeline).schemas : { fault: notServed(endpoint) };
     }
 
-    /** What it calls may be pipelines, which call others. */
+    /** Resolves the endpoints that its pipelines call in turn. */
     async function checkDepth(graph: CompiledGraph): Promise<void> {
       const pipeline = graphPipeline(graph, { endpoint: self, title: "", description: "" });
       try {
-        await resolveCallees(pipeline, { registry, findPipeline, ownerId });
+        await resolveCallTargets(pipeline, { registry, findPipeline, ownerId });
       } catch (error) {
         if (!isTemperaError(error) || error.code === "store_unavailable") throw error;
         throw definitionError([
@@ -70,7 +71,7 @@ export function createCheckDefinition({
 const notServed = (endpoint: string): string =>
   `there is no endpoint '${endpoint.slice(0, 120)}' that you could call`;
 
-/** Every fault is in the sentence too: not every answer has room for a list. Of very many, the first. */
+/** Lists the faults, of very many the first, and repeats them in the message: not every answer has a list. */
 export function definitionError(all: InputFault[]): TemperaError {
   const faults = all.slice(0, LIMITS.inputFaultsMax);
   const sentence = faults
@@ -83,11 +84,11 @@ export function definitionError(all: InputFault[]): TemperaError {
   return new TemperaError("input_invalid", sentence + more, { faults });
 }
 
-/** A definition travels with each of its runs. Throws `input_invalid`. */
+/** Bounds the size of a definition, which is stored with each of its runs. Throws `input_invalid`. */
 export function refuseTooLarge(definition: Json, loc: Location): void {
   const bytes = Buffer.byteLength(JSON.stringify(definition));
   if (bytes <= LIMITS.pipelinePlanBytesMax) return;
   const [has, most] = [bytes, LIMITS.pipelinePlanBytesMax].map((count) => count.toLocaleString("en-US"));
-  const msg = `Value error, the workflow has ${has} bytes of JSON; at most ${most} are taken`;
+  const msg = `Value error, the workflow has ${has} bytes of JSON; at most ${most} are accepted`;
   throw definitionError([{ loc, msg, type: "value_error" }]);
 }

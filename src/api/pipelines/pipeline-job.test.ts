@@ -37,16 +37,19 @@ async function job(off: string[]) {
   return { made, routed };
 }
 
-it("finds its callees by its own request id, so that a rollout gives a run one version", async () => {
+it("resolves its targets by its own request id, so that a rollout gives a run one version", async () => {
   const { made, routed } = await job([]);
   expect(routed).toEqual(["r-1"]);
   expect(made.pipeline.cache).toBe(true);
 });
 
-it("runs every node when the cache of nodes is switched off", async () =>
+it("does not use the cache of nodes while a flag disables it", async () =>
   expect((await job(["node_cache"])).made.pipeline.cache).toBe(false));
 
-it("is refused when a model that it calls is switched off", async () => {
+it("is refused when a flag disables a model that it calls", async () => {
   const error = await job(["acme/model"]).catch((thrown: TemperaError) => thrown);
-  expect(error).toMatchObject({ code: "switched_off", message: expect.stringContaining("acme/model") });
+  expect(error).toMatchObject({
+    code: "disabled_by_operator",
+    message: expect.stringContaining("acme/model"),
+  });
 });

@@ -1,21 +1,21 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { JobSpec } from "../../core/requests/job.ts";
+import { store } from "../../core/files/stored-value.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Price, RetryPolicy } from "../../core/models/model.ts";
 import { PIPELINE_QUEUE, type PipelineVersion } from "../../core/pipelines/pipeline.ts";
-import { store } from "../../core/files/stored-value.ts";
-import { resolveCallees } from "../../registry/resolve-endpoints.ts";
+import type { JobSpec } from "../../core/requests/job.ts";
 import type { Route } from "../../registry/registry.ts";
+import { resolveCallTargets } from "../../registry/resolve-call-targets.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { refuseOff } from "../requests/caller-route.ts";
+import { refuseDisabledRoute } from "../requests/caller-route.ts";
 
 /**
- * What of a job its pipeline decides. Everything that it may call is looked up now, so that it finishes on
- * the versions it began with.
+ * Builds the parts of a job that its pipeline determines. The targets of all its calls are resolved now, so
+ * that it finishes on the versions with which it began.
  *
- * Rejects with `pipeline_limit` when the input is too large for a workflow to look into, with what
- * `resolveCallees` throws, with `switched_off` when a flag keeps one of them from this owner, and with
+ * Rejects with `pipeline_limit` when the input is too large for a workflow, with the errors of
+ * `resolveCallTargets`, with `disabled_by_operator` when a flag disables a target for this owner, and with
  * `store_unavailable`.
  */
 export async function pipelineJob(
@@ -32,18 +32,18 @@ export async function pipelineJob(
     Required<Pick<JobSpec, "pipeline">>
 > {
   refuseLarge(input);
-  const switchedOn = <T extends Route>(route: T | undefined): T | undefined => {
-    if (route) refuseOff(api.flags, route, ownerId);
+  const enabled = <T extends Route>(route: T | undefined): T | undefined => {
+    if (route) refuseDisabledRoute(api.flags, route, ownerId);
     return route;
   };
-  const callees = await resolveCallees(pipeline, {
-    registry: { route: (endpoint) => switchedOn(api.registry.route(endpoint, requestId)) },
-    findPipeline: async (endpoint, owner) => switchedOn(await api.findPipeline(endpoint, owner)),
+  const targets = await resolveCallTargets(pipeline, {
+    registry: { route: (endpoint) => enabled(api.registry.route(endpoint, requestId)) },
+    findPipeline: async (endpoint, owner) => enabled(await api.findPipeline(endpoint, owner)),
     ownerId,
   });
   const [plan, stored] = await Promise.all([
     store(api.objects, `inputs/${requestId}-plan.json`, pipeline.plan),
-    store(api.objects, `inputs/${requestId}-callees.json`, callees),
+    store(api.objects, `inputs/${requestId}-callees.json`, targets),
   ]);
   return {
     endpoint: pipeline.endpoint,
@@ -63,14 +63,14 @@ export async function pipelineJob(
 }
 
 /**
- * What a pipeline costs is known when its nodes have run. Until then it is next to nothing, which is too much
- * where nothing is left.
+ * The price of a pipeline until its nodes have run and the real one is known. It is next to nothing, but more
+ * than an exhausted budget.
  */
 export const PIPELINE_PRICE: Price = { unit: "pipeline", unitPrice: 1e-9, currency: "USD" };
 
 /**
- * A pipeline is not tried again as a whole. This is the most that any of its nodes is: fal's ceiling
- * (contract §2.6); its model may say fewer.
+ * The most attempts of each node of a pipeline: fal's ceiling (contract §2.6). The policy of a node's model
+ * may allow fewer. A pipeline itself is never retried as a whole.
  */
 export const PIPELINE_RETRY: RetryPolicy = {
   attemptsMax: 10,
@@ -78,12 +78,13 @@ export const PIPELINE_RETRY: RetryPolicy = {
   backoff: 2,
   maximumMs: 60_000,
 };
-/**
- * The workflow looks into the input itself, so what it could not hold is refused before anything is queued.
- */
+
+/** Refuses an input that is too large for a workflow's memory. Throws `pipeline_limit`. */
 export function refuseLarge(input: JsonObject): void {
   const bytes = Buffer.byteLength(JSON.stringify(input));
   if (bytes <= LIMITS.pipelineValueBytesMax) return;
-  const message = `The input is ${bytes} bytes, and a pipeline's may have ${LIMITS.pipelineValueBytesMax} at most; upload large files and pass their addresses.`;
+  const message =
+    `The input is ${bytes} bytes, and a pipeline's may have ${LIMITS.pipelineValueBytesMax} at most; ` +
+    "upload large files and pass their addresses.";
   throw new TemperaError("pipeline_limit", message);
 }

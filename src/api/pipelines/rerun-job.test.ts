@@ -1,12 +1,12 @@
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
-import { type JobSpec, refsOf } from "../../core/requests/job.ts";
+import { TOMBSTONE } from "../../core/files/stored-value.ts";
 import type { JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import type { KeptNode, PipelinePart } from "../../core/pipelines/pipeline.ts";
+import type { PipelinePart, ReusedNode } from "../../core/pipelines/pipeline.ts";
 import type { PipelineRun } from "../../core/pipelines/pipeline-run-store.ts";
-import { GONE } from "../../core/files/stored-value.ts";
-import { type EarlierRun, rerunJob } from "./rerun-job.ts";
+import { type JobSpec, refsOf } from "../../core/requests/job.ts";
+import { type PreviousRun, rerunJob } from "./rerun-job.ts";
 
 const ID = "019a1b2c-0000-7000-8000-000000000001";
 
@@ -50,7 +50,7 @@ const node = (id: string, output: JsonObject): PipelineRun => ({
   outcome: { ok: true, output: { inline: output }, metrics: {} },
 });
 
-const earlier = (nodes: PipelineRun[], part: Partial<PipelinePart> = {}): EarlierRun => ({
+const previous = (nodes: PipelineRun[], part: Partial<PipelinePart> = {}): PreviousRun => ({
   job: {
     requestId: ID,
     ownerId: "ann",
@@ -66,99 +66,105 @@ const earlier = (nodes: PipelineRun[], part: Partial<PipelinePart> = {}): Earlie
       cache: false,
       ...part,
     },
-  } as unknown as EarlierRun["job"],
+  } as unknown as PreviousRun["job"],
   nodes,
 });
 
-const asked = { requestId: "new", rerun: { input: {}, nodes: {} }, cache: true };
+const request = { requestId: "new", rerun: { input: {}, nodes: {} }, cache: true };
 
 describe("the job of a rerun", () => {
-  it("has what the first run had, what its nodes gave, and a time of its own", async () => {
+  it("has the input of the first run, the results of its nodes, and a new deadline", async () => {
     const { api, read } = createApi();
-    const { pipeline, input, rerunOf } = await rerunJob(api, earlier([node("1", { x: 1 })]), asked);
+    const { pipeline, input, rerunOf } = await rerunJob(api, previous([node("1", { x: 1 })]), request);
     expect({ input, rerunOf }).toEqual({ input: { inline: { prompt: "a", seed: 1 } }, rerunOf: ID });
     expect(pipeline).toMatchObject({
       plan: { inline: { code: "t/p@1.0.0" } },
       cache: true,
       deadlineMs: 1_000 + LIMITS.pipelineMs,
     });
-    const kept = read(pipeline?.kept);
-    expect(kept).toEqual({
-      "1": { ...kept["1"], endpoint: "t/a", version: "1.0.0", output: { inline: { x: 1 } } },
+    const results = read(pipeline?.kept);
+    expect(results).toEqual({
+      "1": { ...results["1"], endpoint: "t/a", version: "1.0.0", output: { inline: { x: 1 } } },
     });
   });
 
   it.each(["workflows/execute", "t/a"])(
-    "is refused while a flag keeps %s, itself or what it calls, from its owner",
+    "is refused while a flag disables %s, itself or a target, for its owner",
     async (off) => {
       const { api } = createApi([off]);
-      const callees = {
+      const targets = {
         inline: { "t/a": { kind: "model", endpoint: "t/a" } },
       } as unknown as PipelinePart["callees"];
-      await expect(rerunJob(api, earlier([node("1", {})], { callees }), asked)).rejects.toMatchObject({
-        code: "switched_off",
+      await expect(
+        rerunJob(api, previous([node("1", {})], { callees: targets }), request),
+      ).rejects.toMatchObject({
+        code: "disabled_by_operator",
         message: expect.stringContaining(off),
       });
     },
   );
 
-  it("runs every node that it does not keep when the cache of nodes is switched off", async () => {
-    const { pipeline } = await rerunJob(createApi(["node_cache"]).api, earlier([]), asked);
+  it("does not read the cache of nodes while a flag disables it", async () => {
+    const { pipeline } = await rerunJob(createApi(["node_cache"]).api, previous([]), request);
     expect(pipeline?.cache).toBe(false);
   });
 
-  it("of a run whose input is not kept any more says so, though its plan has gone with it", async () => {
-    const before = earlier([], { plan: { ref: "inputs/x-plan.json" } });
-    before.job.input = GONE;
-    await expect(rerunJob(createApi().api, before, asked)).rejects.toMatchObject({ code: "payload_gone" });
+  it("is refused when the first run's input was deleted, and its plan with it", async () => {
+    const before = previous([], { plan: { ref: "inputs/x-plan.json" } });
+    before.job.input = TOMBSTONE;
+    await expect(rerunJob(createApi().api, before, request)).rejects.toMatchObject({ code: "payload_gone" });
   });
 
-  it("is none where a version that it calls is no longer served", async () => {
-    const callees = {
+  it("is refused when a version that it calls is no longer served", async () => {
+    const targets = {
       inline: { "t/a": { kind: "model", endpoint: "t/a", version: "0.9.0" } },
     } as unknown as PipelinePart["callees"];
-    await expect(rerunJob(createApi().api, earlier([], { callees }), asked)).rejects.toMatchObject({
+    await expect(
+      rerunJob(createApi().api, previous([], { callees: targets }), request),
+    ).rejects.toMatchObject({
       code: "endpoint_unknown",
     });
   });
 
-  it("keeps a node that called a pipeline under what it was given, not under what its check made of that", async () => {
+  it("reuses a nested pipeline's result by the hash of the node's input, not of the completed one", async () => {
     const { api, read } = createApi();
     const called = node("1", { x: 1 });
-    called.job.pipeline = { givenHash: "of what it was given" } as PipelinePart;
-    const { pipeline } = await rerunJob(api, earlier([called]), asked);
-    expect(read(pipeline?.kept)).toMatchObject({ "1": { inputHash: "of what it was given" } });
+    called.job.pipeline = { givenHash: "of the node's input" } as PipelinePart;
+    const { pipeline } = await rerunJob(api, previous([called]), request);
+    expect(read(pipeline?.kept)).toMatchObject({ "1": { inputHash: "of the node's input" } });
   });
 
-  it("takes over what an earlier rerun changed, and changes it further", async () => {
+  it("merges its overrides into those of a previous rerun", async () => {
     const { api } = createApi();
-    const before = earlier([node("1", {}), node("2", {})], {
+    const before = previous([node("1", {}), node("2", {})], {
       overrides: { "1": { a: 1, b: 1 }, "2": { c: 1 } },
     });
     const { pipeline } = await rerunJob(api, before, {
-      ...asked,
+      ...request,
       rerun: { from: "2", input: {}, nodes: { "1": { b: 2 } } },
     });
     expect(pipeline).toMatchObject({ from: "2", overrides: { "1": { a: 1, b: 2 }, "2": { c: 1 } } });
   });
 
-  it("gives outputs that are together too much for a workflow by where they lie", async () => {
+  it("refers to outputs by key when they are too large together", async () => {
     const { api, read, stored } = createApi();
     const text = "x".repeat(LIMITS.inlineBytesMax / 2);
     const nodes = Array.from({ length: LIMITS.pipelineNodesMax }, (_, at) => node(String(at), { text, at }));
-    const { pipeline } = await rerunJob(api, earlier(nodes), asked);
-    const kept: Record<string, KeptNode> = read(pipeline?.kept);
-    expect(Object.keys(kept)).toHaveLength(LIMITS.pipelineNodesMax);
-    expect(Buffer.byteLength(JSON.stringify(kept))).toBeLessThan(LIMITS.pipelinePlanBytesMax);
-    // What is kept is the new request's too, so that it is not deleted with the earlier one's.
+    const { pipeline } = await rerunJob(api, previous(nodes), request);
+    const results: Record<string, ReusedNode> = read(pipeline?.kept);
+    expect(Object.keys(results)).toHaveLength(LIMITS.pipelineNodesMax);
+    expect(Buffer.byteLength(JSON.stringify(results))).toBeLessThan(LIMITS.pipelinePlanBytesMax);
+    // The new request refers to the results too, so that they are not deleted with the previous one.
     expect(refsOf({ input: { inline: {} }, pipeline } as JobSpec)).toEqual(
-      expect.arrayContaining(Object.values(kept).map(({ output: at }) => ("ref" in at ? at.ref : "inline"))),
+      expect.arrayContaining(
+        Object.values(results).map(({ output: at }) => ("ref" in at ? at.ref : "inline")),
+      ),
     );
-    const output = kept["7"]?.output ?? { ref: "" };
+    const output = results["7"]?.output ?? { ref: "" };
     expect(JSON.parse(String(stored.get("ref" in output ? output.ref : "")))).toEqual({ text, at: 7 });
   });
 
-  it("has a few outputs in memory at once, however many nodes there are", async () => {
+  it("has at most a few outputs in memory at once", async () => {
     const { api, stored } = createApi();
     const nodes = Array.from({ length: 100 }, (_, at) => node(String(at), {}));
     for (const [at, { outcome }] of nodes.entries())
@@ -171,14 +177,14 @@ describe("the job of a rerun", () => {
       await new Promise((resolve) => setImmediate(resolve));
       return get(key).finally(() => reading--);
     };
-    await rerunJob(api, earlier(nodes), asked);
+    await rerunJob(api, previous(nodes), request);
     expect(most).toBeLessThanOrEqual(8);
   });
 
-  it("of a definition that is no longer at hand takes the fields that the first run had, and no other", async () => {
+  it("accepts only the fields of the first run when the definition no longer exists", async () => {
     const { api } = createApi();
     const change = (input: JsonObject) =>
-      rerunJob(api, earlier([]), { ...asked, rerun: { input, nodes: {} } });
+      rerunJob(api, previous([]), { ...request, rerun: { input, nodes: {} } });
     expect((await change({ prompt: "b" })).input).toEqual({ inline: { prompt: "b", seed: 1 } });
     await expect(change({ colour: "red" })).rejects.toMatchObject({
       code: "input_invalid",
@@ -186,11 +192,11 @@ describe("the job of a rerun", () => {
     });
   });
 
-  it("refuses fields of nodes that are too large to travel", async () => {
+  it("refuses fields of nodes that are too large", async () => {
     const { api } = createApi();
     const nodes = { "1": { text: "x".repeat(LIMITS.inlineBytesMax) } };
     await expect(
-      rerunJob(api, earlier([node("1", {})]), { ...asked, rerun: { input: {}, nodes } }),
+      rerunJob(api, previous([node("1", {})]), { ...request, rerun: { input: {}, nodes } }),
     ).rejects.toMatchObject({
       faults: [{ loc: ["body", "overrides", "nodes"] }],
     });

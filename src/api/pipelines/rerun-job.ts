@@ -1,37 +1,37 @@
 import { type InputFault, TemperaError } from "../../core/errors/tempera-error.ts";
+import { retrieve, store, storeApart, transientKey } from "../../core/files/stored-value.ts";
 import { inputHash } from "../../core/json/input-hash.ts";
-import type { JobSpec } from "../../core/requests/job.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import type { KeptNode, PipelinePart, PipelinePlan } from "../../core/pipelines/pipeline.ts";
+import type { PipelinePart, PipelinePlan, ReusedNode } from "../../core/pipelines/pipeline.ts";
 import type { PipelineRun } from "../../core/pipelines/pipeline-run-store.ts";
-import { retrieve, store, storeApart, transientKey } from "../../core/files/stored-value.ts";
+import type { JobSpec } from "../../core/requests/job.ts";
 import type { Rerun } from "../../fal/index.ts";
 import { pipelineRoute } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { refuseGone } from "./assert-callees-available.ts";
-import { outputThere } from "./assert-output-available.ts";
+import { assertTargetsAvailable } from "./assert-targets-available.ts";
+import { isOutputAvailable } from "./is-output-available.ts";
 import { refuseLarge } from "./pipeline-job.ts";
 
 /** A pipeline's request that ran, with its nodes. */
-export interface EarlierRun {
+export interface PreviousRun {
   job: JobSpec & { pipeline: PipelinePart };
   nodes: PipelineRun[];
 }
 
 /**
- * What of a job an earlier run decides: the plan, the versions of what it calls and the input, with what is
- * to be others. The results of its nodes come along; each is kept whose input is still the same when its turn
- * comes.
+ * Builds the parts of a job that its previous run determines: the plan, the versions of its call targets, and
+ * the input with the overrides. The results of the previous run's nodes are handed on; a node reuses its
+ * result when its input is still the same.
  *
- * Throws `input_invalid` for an input that does not fit the pipeline, and for nodes that it has not;
- * `payload_gone` when the earlier run's input is not kept any more; `endpoint_unknown` when a version that it
- * calls is no longer served; `switched_off` when a flag keeps the pipeline, or anything that it calls, from
- * its owner.
+ * Rejects with `input_invalid` for an input that does not fit the pipeline and for unknown nodes,
+ * `payload_gone` when the previous run's input has been deleted, `endpoint_unknown` when a version that it
+ * calls is no longer served, and `disabled_by_operator` when a flag disables the pipeline, or a target of it,
+ * for its owner.
  */
 export async function rerunJob(
   api: Pick<ApiDependencies, "objects" | "files" | "clock" | "registry" | "findPipeline" | "flags">,
-  { job, nodes }: EarlierRun,
+  { job, nodes }: PreviousRun,
   {
     requestId,
     rerun,
@@ -40,44 +40,38 @@ export async function rerunJob(
   }: { requestId: string; rerun: Rerun; cache: boolean; storeIo?: false | undefined },
 ): Promise<Pick<JobSpec, "input" | "pipeline" | "rerunOf">> {
   const { plan, callees, depth } = job.pipeline;
-  // Before anything else is read: the rest of what it was given goes with it.
-  const first = await retrieve<JsonObject>(api.objects, job.input);
-  await refuseGone(api, job);
-  const before = job.pipeline.kept
-    ? await retrieve<Record<string, KeptNode>>(api.objects, job.pipeline.kept)
+  // First, because the other stored parts were deleted together with the input.
+  const firstInput = await retrieve<JsonObject>(api.objects, job.input);
+  await assertTargetsAvailable(api, job);
+  const inherited = job.pipeline.kept
+    ? await retrieve<Record<string, ReusedNode>>(api.objects, job.pipeline.kept)
     : {};
-  const kept: Record<string, KeptNode> = {
-    ...(await stillThere(api, before)),
-    ...Object.fromEntries((await aFewAtOnce(nodes, (node) => keptNode(api, node))).flat()),
+  const results: Record<string, ReusedNode> = {
+    ...(await availableOf(api, inherited)),
+    ...Object.fromEntries((await inBatches(nodes, (node) => resultOf(api, node))).flat()),
   };
   const known = new Set([
-    ...Object.keys(before),
+    ...Object.keys(inherited),
     ...nodes.flatMap((node) => node.job.node?.id ?? []),
     ...nodesOf(await retrieve<PipelinePlan>(api.objects, plan)),
   ]);
   refuseUnknown(known, rerun);
   const overrides = merge(job.pipeline.overrides ?? {}, rerun.nodes);
-  if (Buffer.byteLength(JSON.stringify(overrides)) > LIMITS.inlineBytesMax) {
-    throw faulty([
-      {
-        loc: ["body", "overrides", "nodes"],
-        msg: `Value error, the nodes' fields are larger than ${LIMITS.inlineBytesMax.toLocaleString("en-US")} bytes; upload large values and give their addresses`,
-        type: "value_error",
-      },
-    ]);
-  }
+  refuseLargeOverrides(overrides);
   const input =
-    Object.keys(rerun.input).length === 0 ? first : await changedInput(api, job, first, rerun.input);
+    Object.keys(rerun.input).length === 0
+      ? firstInput
+      : await changedInput(api, job, firstInput, rerun.input);
   refuseLarge(input);
-  const slimmed = await slim(api, kept);
-  const [storedInput, storedKept] = await Promise.all([
+  const slimmed = await slim(api, results);
+  const [storedInput, storedResults] = await Promise.all([
     storeIo === false
       ? storeApart(api.objects, transientKey(requestId, "input"), input)
       : store(api.objects, `inputs/${requestId}.json`, input),
     store(api.objects, `inputs/${requestId}-kept.json`, slimmed),
   ]);
-  const keptRefs =
-    "ref" in storedKept
+  const outputRefs =
+    "ref" in storedResults
       ? Object.values(slimmed).flatMap(({ output }) => ("ref" in output ? [output.ref] : []))
       : [];
   return {
@@ -89,57 +83,67 @@ export async function rerunJob(
       depth,
       deadlineMs: api.clock.nowMs() + LIMITS.pipelineMs,
       cache: cache && api.flags.isOn("behaviour", "node_cache", job.ownerId),
-      kept: storedKept,
-      ...(keptRefs.length > 0 && { keptRefs }),
+      kept: storedResults,
+      ...(outputRefs.length > 0 && { keptRefs: outputRefs }),
       ...(Object.keys(overrides).length > 0 && { overrides }),
       ...(rerun.from !== undefined && { from: rerun.from }),
     },
   };
 }
 
-/** Outputs are looked into, and may be large: not those of hundreds of nodes together. */
-const LOOKED_AT_ONCE = 8;
-
-async function aFewAtOnce<T, R>(all: readonly T[], look: (each: T) => Promise<R>): Promise<R[]> {
-  const looked: R[] = [];
-  for (let at = 0; at < all.length; at += LOOKED_AT_ONCE)
-    looked.push(...(await Promise.all(all.slice(at, at + LOOKED_AT_ONCE).map(look))));
-  return looked;
+/** Throws `input_invalid` when the overrides are too large to be a part of the job. */
+function refuseLargeOverrides(overrides: Record<string, JsonObject>): void {
+  if (Buffer.byteLength(JSON.stringify(overrides)) <= LIMITS.inlineBytesMax) return;
+  const most = LIMITS.inlineBytesMax.toLocaleString("en-US");
+  const msg =
+    `Value error, the nodes' fields are larger than ${most} bytes; ` +
+    "upload large values and pass their addresses";
+  throw faulty([{ loc: ["body", "overrides", "nodes"], msg, type: "value_error" }]);
 }
 
-/** Of what the earlier run was itself given to keep, what can still be kept. */
-async function stillThere(
+/** Outputs are read whole and may be large, so only so many are read at once. */
+const BATCH_SIZE = 8;
+
+async function inBatches<T, R>(all: readonly T[], work: (each: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (let at = 0; at < all.length; at += BATCH_SIZE)
+    results.push(...(await Promise.all(all.slice(at, at + BATCH_SIZE).map(work))));
+  return results;
+}
+
+/** Filters the results that the previous run itself was given to those that are still available. */
+async function availableOf(
   api: Pick<ApiDependencies, "objects" | "files" | "clock">,
-  kept: Record<string, KeptNode>,
-): Promise<Record<string, KeptNode>> {
-  const all = Object.entries(kept);
-  const there = await aFewAtOnce(all, ([, { output }]) => outputThere(api, output));
-  return Object.fromEntries(all.filter((_, at) => there[at]));
+  results: Record<string, ReusedNode>,
+): Promise<Record<string, ReusedNode>> {
+  const all = Object.entries(results);
+  const available = await inBatches(all, ([, { output }]) => isOutputAvailable(api, output));
+  return Object.fromEntries(all.filter((_, at) => available[at]));
 }
 
-/** What a node left, under its name; nothing when it failed or was cancelled, or its files have gone. */
-async function keptNode(
+/** Gives a node's result under its name; none when it failed, was cancelled, or its files were deleted. */
+async function resultOf(
   api: Pick<ApiDependencies, "objects" | "files" | "clock">,
   { job, outcome }: PipelineRun,
-): Promise<[string, KeptNode][]> {
-  if (!job.node || !outcome?.ok || !(await outputThere(api, outcome.output))) return [];
+): Promise<[string, ReusedNode][]> {
+  if (!job.node || !outcome?.ok || !(await isOutputAvailable(api, outcome.output))) return [];
   const { requestId, endpoint, version } = job;
-  // The record of a pipeline that the node called has the input that was made of it.
+  // The input of a nested pipeline is completed from the node's, whose hash its record has.
   const hash = job.pipeline?.givenHash ?? inputHash(await retrieve<JsonObject>(api.objects, job.input));
   return [[job.node.id, { requestId, endpoint, version, inputHash: hash, output: outcome.output }]];
 }
 
 /**
- * The workflow reads all of it at its beginning: where the outputs are too much for that, it is given where
- * they lie.
+ * Replaces the outputs by references when they are too large together: the workflow reads all results when it
+ * begins.
  */
 async function slim(
   { objects }: Pick<ApiDependencies, "objects">,
-  kept: Record<string, KeptNode>,
-): Promise<Record<string, KeptNode>> {
-  if (Buffer.byteLength(JSON.stringify(kept)) <= LIMITS.pipelinePlanBytesMax / 2) return kept;
-  const slimmed: [string, KeptNode][] = [];
-  for (const [name, node] of Object.entries(kept)) {
+  results: Record<string, ReusedNode>,
+): Promise<Record<string, ReusedNode>> {
+  if (Buffer.byteLength(JSON.stringify(results)) <= LIMITS.pipelinePlanBytesMax / 2) return results;
+  const slimmed: [string, ReusedNode][] = [];
+  for (const [name, node] of Object.entries(results)) {
     if ("inline" in node.output) {
       const ref = `outcomes/${node.requestId}.json`;
       const bytes = Buffer.from(JSON.stringify(node.output.inline));
@@ -150,9 +154,7 @@ async function slim(
   return Object.fromEntries(slimmed);
 }
 
-/**
- * The names that are known before it runs: those of a graph. What code calls is known from the records alone.
- */
+/** Lists the nodes of a graph. The nodes of code are only known from the records of a run. */
 const nodesOf = (plan: PipelinePlan): string[] =>
   "graph" in plan ? plan.graph.nodes.map(({ id }) => id) : [];
 
@@ -167,7 +169,7 @@ function refuseUnknown(known: ReadonlySet<string>, { from, nodes }: Rerun): void
   if (faults.length > 0) throw faulty(faults.slice(0, LIMITS.inputFaultsMax));
 }
 
-/** A rerun of a rerun changes what that one changed, and leaves the rest of it as it was. */
+/** Merges the overrides of a rerun into those of the run that it repeats. */
 const merge = (
   before: Record<string, JsonObject>,
   more: Record<string, JsonObject>,
@@ -177,8 +179,8 @@ const merge = (
 });
 
 /**
- * The first run's input with other fields, checked as at a submit. Of a definition that is no longer at hand,
- * a field must be one that the first run had: what it means is for the nodes to say.
+ * Replaces fields of the first run's input and checks it as at a submit. When the definition no longer
+ * exists, only fields that the first run had can be replaced, and the nodes check their values.
  */
 async function changedInput(
   api: Pick<ApiDependencies, "registry" | "findPipeline">,
@@ -191,12 +193,13 @@ async function changedInput(
   const checked = route
     ? route.checkInput(input)
     : { input, ignored: Object.keys(fields).filter((name) => !Object.hasOwn(before, name)) };
-  const place = (loc: (string | number)[]) => ["body", "overrides", "input", ...loc.slice(1)];
-  if ("faults" in checked) throw faulty(checked.faults.map((fault) => ({ ...fault, loc: place(fault.loc) })));
+  const inBody = (loc: (string | number)[]) => ["body", "overrides", "input", ...loc.slice(1)];
+  if ("faults" in checked)
+    throw faulty(checked.faults.map((fault) => ({ ...fault, loc: inBody(fault.loc) })));
   if (checked.ignored.length > 0) {
     throw faulty(
       checked.ignored.map((name) => ({
-        loc: place(["body", name]),
+        loc: inBody(["body", name]),
         msg: "Value error, the pipeline has no such field",
         type: "value_error",
       })),

@@ -4,36 +4,35 @@ import { LIMITS } from "../../core/limits.ts";
 import type { PipelineName } from "../../core/pipelines/saved-pipeline.ts";
 import { TREES } from "../../fal/index.ts";
 import { restWorkflowDetail, restWorkflowItem } from "../../fal/workflow-record.ts";
-import { answerJson } from "../http/answer-json.ts";
-import type { ApiDependencies } from "../dependencies.ts";
 import type { Caller } from "../auth/key-ring.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+import { answerJson } from "../http/answer-json.ts";
 import { methodNotAllowed } from "../http/method-not-allowed.ts";
 import { readJsonBody } from "../http/read-body.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
-import { createPipelineKeeper } from "./pipeline-keeper.ts";
+import { createSavedPipelineService } from "./saved-pipeline-service.ts";
 
 const PAGE_SIZE = 50;
 const PAGE_SIZE_MAX = 100;
 const PAGE_MAX = 1_000_000;
 
 /**
- * Saved workflows as fal's SDK keeps them (contract §11.3): `/rest/workflows`, and below it
- * `/{user_id}/{name}`.
+ * Serves saved workflows to fal's SDK (contract §11.3): `/rest/workflows`, and below it `/{user_id}/{name}`.
  */
 export function pipelineRoutes(
   app: Hono,
   api: Pick<ApiDependencies, "keyRing" | "limits" | "pipelines" | "checkDefinition" | "clock" | "log">,
 ): void {
-  const keeper = createPipelineKeeper(api);
-  const keyed = (verb: (c: Context, caller: Caller) => Promise<Response>) => async (c: Context) =>
-    verb(c, await api.keyRing.authenticate(c.req.header("authorization")));
+  const service = createSavedPipelineService(api);
+  const authenticated = (handle: (c: Context, caller: Caller) => Promise<Response>) => async (c: Context) =>
+    handle(c, await api.keyRing.authenticate(c.req.header("authorization")));
   const named = (c: Context): PipelineName => ({
     ownerId: c.req.param("user_id") ?? "",
     name: c.req.param("name") ?? "",
   });
-  /** Checking a definition is work: it counts as a call of the caller's. */
+  /** Reads a definition. Checking it takes time, so it counts as a call of the caller. */
   const readBody = async (c: Context, caller: Caller) => {
-    await api.limits.call(caller);
+    await api.limits.countCall(caller);
     return readJsonBody(c, LIMITS.pipelineBodyBytesMax);
   };
 
@@ -52,35 +51,36 @@ export function pipelineRoutes(
   const create = async (c: Context, caller: Caller) =>
     answerJson(
       c,
-      restWorkflowDetail(await (await keeper.create(caller, await readBody(c, caller))).save()),
+      restWorkflowDetail(await (await service.create(caller, await readBody(c, caller))).save()),
       201,
     );
   const show = async (c: Context, caller: Caller) =>
-    answerJson(c, restWorkflowDetail(await keeper.show(caller, named(c))));
+    answerJson(c, restWorkflowDetail(await service.show(caller, named(c))));
   const update = async (c: Context, caller: Caller) =>
     answerJson(
       c,
-      restWorkflowDetail(await (await keeper.update(caller, named(c), await readBody(c, caller))).save()),
+      restWorkflowDetail(await (await service.update(caller, named(c), await readBody(c, caller))).save()),
     );
   const remove = async (c: Context, caller: Caller): Promise<Response> => {
-    await keeper.remove(caller, named(c));
+    await service.remove(caller, named(c));
     return c.body(null, 204, { [REQUEST_ID_HEADER]: requestIdOf(c) });
   };
 
   const all = `${TREES.rest.prefix}/workflows`;
   const one = `${all}/:user_id/:name`;
-  app.get(all, keyed(list));
-  app.post(all, keyed(create));
+  app.get(all, authenticated(list));
+  app.post(all, authenticated(create));
   app.all(all, methodNotAllowed(api, "GET, HEAD, POST"));
-  app.get(one, keyed(show));
-  app.patch(one, keyed(update));
-  app.delete(one, keyed(remove));
+  app.get(one, authenticated(show));
+  app.patch(one, authenticated(update));
+  app.delete(one, authenticated(remove));
   app.all(one, methodNotAllowed(api, "GET, HEAD, PATCH, DELETE"));
 }
 
-function countOf(c: Context, field: string, preset: number, max: number): number {
+/** Reads a whole number from 1 to `max` in the query. Throws `input_invalid`. */
+function countOf(c: Context, field: string, fallback: number, max: number): number {
   const text = c.req.query(field);
-  if (text === undefined) return preset;
+  if (text === undefined) return fallback;
   if (/^\d{1,9}$/.test(text) && Number(text) >= 1 && Number(text) <= max) return Number(text);
   const msg = `Input should be an integer from 1 to ${max}`;
   throw new TemperaError("input_invalid", `${field}: ${msg}`, {

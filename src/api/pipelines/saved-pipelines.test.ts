@@ -7,8 +7,8 @@ import { createSavedPipelines } from "./saved-pipelines.ts";
 
 const saved = (over: Partial<SavedPipeline> = {}): SavedPipeline => ({
   ownerId: "ann",
-  name: "film",
-  title: "Film",
+  name: "video",
+  title: "Video",
   isPublic: false,
   tags: [],
   version: 1,
@@ -57,60 +57,61 @@ beforeEach(async () => {
   now = 1_000_000;
   ({ findPipeline } = await createSavedPipelines({ pipelines: store, clock: { nowMs: () => now } }));
 });
-const version = async (endpoint = "workflows/ann/film", ownerId = "ann") =>
+const version = async (endpoint = "workflows/ann/video", ownerId = "ann") =>
   (await findPipeline(endpoint, ownerId))?.pipeline.version;
 
 describe("saved pipelines of a gateway", () => {
-  it("are read once, by however many who call them, until their time is over", async () => {
+  it("are read once for any number of callers until they expire", async () => {
     store.put(saved());
-    expect(await Promise.all([version(), version(), version("workflows//ann/film/")])).toEqual([
+    expect(await Promise.all([version(), version(), version("workflows//ann/video/")])).toEqual([
       "1",
       "1",
       "1",
     ]);
     expect(await version()).toBe("1");
     expect(store.state.reads).toBe(1);
-    const route = await findPipeline("workflows/ann/film", "ann");
+    const route = await findPipeline("workflows/ann/video", "ann");
     now += LIMITS.pipelineCacheMs;
-    // What it is checked with is made once, as long as it does not change.
-    expect(await findPipeline("workflows/ann/film", "ann")).toBe(route);
+    // Its input check is compiled once, as long as it does not change.
+    expect(await findPipeline("workflows/ann/video", "ann")).toBe(route);
     expect(store.state.reads).toBe(2);
   });
 
-  it("are their owner's, and everybody's when public", async () => {
+  it("are found by their owner, and by everybody when public", async () => {
     store.put(saved());
     store.put(saved({ name: "open", isPublic: true }));
-    expect(await version("workflows/ann/film", "bob")).toBeUndefined();
+    expect(await version("workflows/ann/video", "bob")).toBeUndefined();
     expect(await version("workflows/ann/open", "bob")).toBe("1");
-    expect((await findPipeline("workflows/ann/film", "ann"))?.pipeline).toMatchObject({
-      endpoint: "workflows/ann/film",
+    expect((await findPipeline("workflows/ann/video", "ann"))?.pipeline).toMatchObject({
+      endpoint: "workflows/ann/video",
       ownerId: "ann",
     });
     expect((await findPipeline("workflows/ann/open", "bob"))?.pipeline).not.toHaveProperty("ownerId");
-    for (const other of ["workflows/ann", "workflows/ann/film/more", "comfy/ann/film", "ann/film"])
+    for (const other of ["workflows/ann", "workflows/ann/video/more", "comfy/ann/video", "ann/video"])
       expect(await version(other)).toBeUndefined();
   });
 
-  it("change as soon as the database says so", async () => {
+  it("change as soon as the database announces it", async () => {
     store.put(saved());
     await version();
     store.put(saved({ version: 2 }));
     expect(await version()).toBe("2");
   });
 
-  it("one that is not there is not remembered: it can be called as soon as it is saved", async () => {
+  it("are not cached while they are missing: a new one can be called as soon as it is saved", async () => {
     expect(await version()).toBeUndefined();
     store.put(saved());
     expect(await version()).toBe("1");
   });
 
-  it("what was read while it changed is not remembered", async () => {
+  it("are not cached when they changed while they were read", async () => {
     store.put(saved());
     let release = (): void => {};
     store.state.hold = new Promise((resolve) => {
       release = resolve;
     });
     const early = version();
+    await expect.poll(() => store.state.reads).toBe(1);
     store.put(saved({ version: 2 }));
     const late = version();
     release();
@@ -119,7 +120,7 @@ describe("saved pipelines of a gateway", () => {
     expect(await version()).toBe("2");
   });
 
-  it("go on being served while the store is away, once they were seen", async () => {
+  it("are served on while the store is away, once they were read", async () => {
     store.put(saved());
     await version();
     store.state.away = true;

@@ -1,21 +1,19 @@
-import type { Json, JsonObject, Stored } from "../../core/json/json.ts";
 import { retrieve } from "../../core/files/stored-value.ts";
-import type { ApiDependencies } from "../dependencies.ts";
+import type { Json, JsonObject, Stored } from "../../core/json/json.ts";
 import { namedFile } from "../admin/routes/files/named-file.ts";
+import type { ApiDependencies } from "../dependencies.ts";
 
 type Stores = Pick<ApiDependencies, "objects" | "files" | "clock">;
 
-/**
- * Whether an output can still be handed on: itself, and every file of ours that it names.
- */
-export async function outputThere(stores: Stores, output: Stored<JsonObject>): Promise<boolean> {
+/** Tells whether an output can still be used: it exists, and so does every file of this server in it. */
+export async function isOutputAvailable(stores: Stores, output: Stored<JsonObject>): Promise<boolean> {
   if ("ref" in output && !(await stores.objects.head(output.ref))) return false;
   const urls = urlsOf(await retrieve(stores.objects, output));
-  const there = await Promise.all([...urls].map((url) => fileThere(stores, url)));
-  return there.every(Boolean);
+  const available = await Promise.all([...urls].map((url) => isFileAvailable(stores, url)));
+  return available.every(Boolean);
 }
 
-/** Every text that is an address, at any depth. */
+/** Collects every string that is an address, at any depth. */
 function urlsOf(output: JsonObject): Set<string> {
   const urls = new Set<string>();
   const walk = (value: Json): void => {
@@ -26,7 +24,7 @@ function urlsOf(output: JsonObject): Set<string> {
   return urls;
 }
 
-async function fileThere({ objects, files, clock }: Stores, url: string): Promise<boolean> {
+async function isFileAvailable({ objects, files, clock }: Stores, url: string): Promise<boolean> {
   const named = namedFile(url);
   if (!named) return true;
   if (named.kind === "artifact") return (await objects.head(named.key)) !== undefined;

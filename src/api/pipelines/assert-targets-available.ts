@@ -1,0 +1,39 @@
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { retrieve } from "../../core/files/stored-value.ts";
+import type { Flags } from "../../core/models/flags.ts";
+import type { CallTarget, PipelinePart } from "../../core/pipelines/pipeline.ts";
+import type { JobSpec } from "../../core/requests/job.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+import { refuseDisabledEndpoint } from "../requests/caller-route.ts";
+
+/**
+ * Refuses to run a pipeline again when a target that it calls is no longer available. GPU workers no longer
+ * serve a version that was disabled since, so its node would wait until the pipeline's deadline. An endpoint
+ * that an operator has disabled stays disabled.
+ *
+ * Throws `endpoint_unknown` and `disabled_by_operator`; rejects with `store_unavailable`.
+ *
+ * @param flags absent when an operator starts the run: flags do not apply then
+ */
+export async function assertTargetsAvailable(
+  { objects, registry, flags }: Pick<ApiDependencies, "objects" | "registry"> & { flags?: Flags },
+  {
+    endpoint,
+    ownerId,
+    pipeline,
+  }: Pick<JobSpec, "endpoint" | "ownerId"> & { pipeline: Pick<PipelinePart, "callees"> },
+): Promise<void> {
+  if (flags) refuseDisabledEndpoint(flags, "workflow", endpoint, ownerId);
+  const targets = await retrieve<Record<string, CallTarget>>(objects, pipeline.callees);
+  for (const target of Object.values(targets)) {
+    if (target.kind === "model" && !registry.find(target.endpoint, target.version)) {
+      throw new TemperaError(
+        "endpoint_unknown",
+        `${target.endpoint} ${target.version}, which this request of ${endpoint} calls, ` +
+          "is no longer served; submit its input as a new request.",
+      );
+    }
+    if (flags)
+      refuseDisabledEndpoint(flags, target.kind === "model" ? "model" : "workflow", target.endpoint, ownerId);
+  }
+}
