@@ -1,3 +1,6 @@
+/**
+ * The connection pool to PostgreSQL, and what all stores share: timeouts, transactions, error translation.
+ */
 import { isIP } from "node:net";
 import postgres from "postgres";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
@@ -9,25 +12,25 @@ export type Sql = postgres.Sql;
 const CONNECT_SECONDS = 2;
 
 /**
- * Longest wait for an answer, queueing for a connection included: a frozen server must not hold its callers.
+ * Longest wait for an answer, including the wait for a connection: a frozen server must not block callers.
  */
 const ANSWER_MS = 5_000;
 
 /**
- * Pause before a connection is tried again, in seconds. The driver's own grows to 20, and queries wait that
- * long with it.
+ * Pause before the next attempt to connect, in seconds. The driver's default grows to 20 s, and queries wait
+ * for it.
  */
 const backoffSeconds = (attempts: number): number => Math.min(0.1 * attempts, 0.5);
 
 /**
- * Opens a pool of at most `maxConnections` connections. Nothing is connected before the first query; lost
- * connections are opened again by the next one.
+ * Creates a pool of at most `maxConnections` connections. The first query opens the first connection; a lost
+ * connection is opened again by the next query.
  */
-export const connectPostgres = (
+export function connectPostgres(
   databaseUrl: string,
   { maxConnections, tls }: { maxConnections: number; tls?: ServiceTls | undefined },
-): Sql =>
-  postgres(databaseUrl, {
+): Sql {
+  return postgres(databaseUrl, {
     max: maxConnections,
     connect_timeout: CONNECT_SECONDS,
     backoff: backoffSeconds,
@@ -36,10 +39,11 @@ export const connectPostgres = (
     connection: { application_name: "tempera" },
     ...(tls && { ssl: sslOf(databaseUrl, tls) }),
   });
+}
 
 /**
- * The certificate must carry the name that is asked for, else the host of the address; the driver leaves
- * addresses of numbers out.
+ * Returns the driver's TLS options. The certificate must carry `serverName`, or the host of the address where
+ * that is a name: the driver checks no IP addresses.
  */
 function sslOf(databaseUrl: string, { ca, cert, key, serverName }: ServiceTls): object {
   const host = new URL(databaseUrl).hostname.replace(/^\[|\]$/g, "");
@@ -53,33 +57,35 @@ function sslOf(databaseUrl: string, { ca, cert, key, serverName }: ServiceTls): 
   };
 }
 
-/** `host:port/database` of a URL, for messages: no user, no password. */
+/** Returns `host:port/database` of a URL for messages, without user and password. */
 export function databaseName(databaseUrl: string): string {
   const { hostname, port, pathname } = new URL(databaseUrl);
   return `${hostname}:${port || 5432}${pathname}`;
 }
 
-/** What a column of text can hold: PostgreSQL has no NUL in it. JSON columns keep theirs, escaped. */
-export const storableText = (text: string): string => text.replaceAll("\u0000", "\ufffd");
+/** Replaces NUL, which a text column of PostgreSQL cannot hold. JSON columns store it escaped. */
+export function storableText(text: string): string {
+  return text.replaceAll("\u0000", "\ufffd");
+}
 
 /**
- * What a failed query means. SQLSTATE 08, 28, 3D, 53, 57P and 25006 are a server that is away, refuses us,
- * lacks the database, is full, is stopping, or only answers reads; the driver's own codes and the system's
- * are a connection that broke. Anything else is a fault of ours and passes through.
+ * Error codes of a server that cannot be used. SQLSTATE 08, 28, 3D, 53, 57P and 25006: it is away, refuses
+ * the login, lacks the database, is full, is stopping, or accepts only reads. The driver's and the system's
+ * codes: the connection broke. Any other error is a bug of ours and passes through.
  */
 const AWAY =
   /^(08|28|3D|53|57P|25006|CONNECT|ECONN|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)/;
 
 /**
- * Passes a query's answer through; a server that cannot be used, or stays silent, becomes
- * `store_unavailable`.
+ * Awaits a query. Rejects with `store_unavailable` when the server cannot be used or does not answer within
+ * five seconds; any other error of the query passes through.
  */
 export async function answer<T>(sql: Sql, query: PromiseLike<T>): Promise<T> {
   let silence: NodeJS.Timeout | undefined;
   const silent = new Promise<never>((_, reject) => {
     silence = setTimeout(
-      // After a stall of this process the answer may be here already, unread: one turn of the loop lets it
-      // win.
+      // After a stall of this process the answer may have arrived unread: one iteration of the event loop
+      // lets it win.
       () =>
         setImmediate(() =>
           reject(Object.assign(new Error(`no answer in ${ANSWER_MS} ms`), { code: "ETIMEDOUT" })),
@@ -101,4 +107,12 @@ export async function answer<T>(sql: Sql, query: PromiseLike<T>): Promise<T> {
   } finally {
     clearTimeout(silence);
   }
+}
+
+/**
+ * Runs `work` in one transaction and commits it. When `work` rejects, the transaction is rolled back and the
+ * error passes through.
+ */
+export function inTransaction<T>(sql: Sql, work: (tx: Sql) => Promise<T>): Promise<T> {
+  return answer(sql, sql.begin((tx) => work(tx as unknown as Sql)) as Promise<T>);
 }

@@ -13,16 +13,17 @@ import { databaseName } from "./connection.ts";
 const MIGRATIONS = fileURLToPath(new URL("../../../infra/migrations", import.meta.url));
 
 /**
- * Processes that start at once migrate at once. Whoever loses a race finds that migration done when it tries
- * again, so it loses one for each at most, and one for dbmate's own table.
+ * Attempts at a migration. Processes that start at the same time migrate at the same time: the loser of a
+ * race finds that migration done at its next attempt, so it loses at most one race per migration, and one for
+ * dbmate's own table.
  */
-const TRIES = readdirSync(MIGRATIONS).length + 2;
+const ATTEMPTS_MAX = readdirSync(MIGRATIONS).length + 2;
 
 /**
- * Brings a database to the newest migration with dbmate, whose program comes inside its npm package. Harmless
- * to repeat.
+ * Brings a database to the newest migration with dbmate, whose binary is part of its npm package. May be
+ * repeated.
  *
- * Rejects with `store_unavailable` in one line that names the database, never its password.
+ * Rejects with `store_unavailable`; its one-line message names the database, never its password.
  */
 export async function migrate(
   databaseUrl: string,
@@ -38,9 +39,10 @@ export async function migrate(
 }
 
 /**
- * The address as dbmate's driver reads it. That driver takes files only, and a private key only when nobody
- * else can read it: what was read elsewhere is written into a folder of its own. A name that is not the
- * host's cannot be told to it, so that then the certificate's authority is checked and its name is not.
+ * Returns the address with the TLS options of dbmate's driver. That driver reads certificates from files
+ * only, and a private key only when no other user can read it, so they are written to `folder`. It has no
+ * option for a name other than the host's: with a `serverName`, it checks the certificate's authority and not
+ * its name.
  */
 async function withTls(url: URL, { ca, cert, key, serverName }: ServiceTls, folder: string): Promise<URL> {
   url.searchParams.set("sslmode", serverName === undefined ? "verify-full" : "verify-ca");
@@ -68,10 +70,11 @@ async function run(url: URL): Promise<void> {
       const why = (stderr.trim().split("\n").at(-1) || message)
         .replace(/^Error: /, "")
         .replaceAll(url.password || "\u0000", "***");
-      if (attempt < TRIES && /already exists|duplicate key|concurrently/.test(why)) continue;
+      if (attempt < ATTEMPTS_MAX && /already exists|duplicate key|concurrently/.test(why)) continue;
       throw new TemperaError(
         "store_unavailable",
-        `PostgreSQL at ${databaseName(url.href)} cannot be migrated (${why}); start it, or correct DATABASE_URL.`,
+        `PostgreSQL at ${databaseName(url.href)} cannot be migrated (${why}); ` +
+          "start it, or correct DATABASE_URL.",
       );
     }
   }

@@ -86,7 +86,7 @@ describe.each<[string, boolean, () => LogSearch]>([
       endedAtMs: submittedAtMs + 1000,
       logs,
     });
-    await search.keep({
+    await search.index({
       requestId,
       ownerId,
       endpoint,
@@ -199,9 +199,9 @@ describe.each<[string, boolean, () => LogSearch]>([
     await speak({ requestId, lines });
     expect(await find({ requestId }, 2)).toHaveLength(2);
     await sql`UPDATE requests SET logs = '[]', log_words = NULL WHERE request_id = ${requestId}`;
-    await search.forget([requestId, newRequestId()]);
+    await search.remove([requestId, newRequestId()]);
     expect(await find({ requestId })).toEqual([]);
-    await search.forget([]);
+    await search.remove([]);
   });
 
   it.runIf(there)("a request with as much to say as it may is taken", async () => {

@@ -36,7 +36,7 @@ const pushOf = (endpoint: string): { version: NewVersion; objectKey: string } =>
 it("a push that was given up, or swept by a clock that is ahead, is not published with nothing behind it", async () => {
   const store = createModelVersionStore(sql);
   const { version, objectKey } = pushOf("acme/swept");
-  for (const takeBack of [() => store.abandoned(Date.now() + 60_000), () => store.leftOver(version.pushId)]) {
+  for (const takeBack of [() => store.abandoned(Date.now() + 60_000), () => store.abandonPush(version.pushId)]) {
     await store.beginUpload(version.pushId, objectKey);
     expect(await takeBack()).toContain(objectKey);
     // Its bytes are being deleted.
@@ -58,7 +58,7 @@ it("weights of a publish that is under way are not taken back", async () => {
     // Where a publish is when its answer is late.
     await tx`SELECT FROM model_uploads WHERE push_id = ${version.pushId} FOR UPDATE`;
     holding = true;
-    takenBack = store.leftOver(version.pushId).finally(() => expect(holding).toBe(false));
+    takenBack = store.abandonPush(version.pushId).finally(() => expect(holding).toBe(false));
     await tx`DELETE FROM model_uploads WHERE push_id = ${version.pushId}`;
     holding = false;
   });

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
 import { createNodeResultStore } from "../../../src/adapters/postgres/pipelines/node-result-store.ts";
 import { LIMITS } from "../../../src/core/limits.ts";
-import type { NodeClaim, NodeResult, NodeResults } from "../../../src/core/pipelines/node-result-store.ts";
+import type { NodeClaim, NodeResult, NodeResultStore } from "../../../src/core/pipelines/node-result-store.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 
@@ -11,7 +11,7 @@ leakCheck();
 
 let database: Awaited<ReturnType<typeof testDatabase>>;
 let sql: Sql;
-let results: NodeResults;
+let results: NodeResultStore;
 beforeAll(async () => {
   database = await testDatabase();
   sql = connectPostgres(database.url, { maxConnections: 5 });
@@ -47,17 +47,17 @@ describe("results of nodes", () => {
       NodeClaim,
     ];
     expect(await results.find(first.key)).toBeUndefined();
-    expect(await results.take(first, LEASE_MS)).toEqual({ state: "claimed" });
-    expect(await results.take(second, LEASE_MS)).toEqual({ state: "busy" });
-    expect(await results.take(first, LEASE_MS)).toEqual({ state: "claimed" });
-    await results.keep(first, resultOf(first), later());
-    expect(await results.take(second, LEASE_MS)).toEqual({ state: "made", result: resultOf(first) });
+    expect(await results.findOrClaim(first, LEASE_MS)).toEqual({ state: "claimed" });
+    expect(await results.findOrClaim(second, LEASE_MS)).toEqual({ state: "busy" });
+    expect(await results.findOrClaim(first, LEASE_MS)).toEqual({ state: "claimed" });
+    await results.store(first, resultOf(first), later());
+    expect(await results.findOrClaim(second, LEASE_MS)).toEqual({ state: "made", result: resultOf(first) });
     expect(await results.find(first.key)).toEqual(resultOf(first));
   });
 
   it("of many who ask at once, one makes it", async () => {
     const key = newKey();
-    const taken = await Promise.all(Array.from({ length: 20 }, () => results.take(claimOf(key), LEASE_MS)));
+    const taken = await Promise.all(Array.from({ length: 20 }, () => results.findOrClaim(claimOf(key), LEASE_MS)));
     expect(taken.filter(({ state }) => state === "claimed")).toHaveLength(1);
     expect(taken.filter(({ state }) => state === "busy")).toHaveLength(19);
   });
@@ -67,16 +67,16 @@ describe("results of nodes", () => {
       NodeClaim,
       NodeClaim,
     ];
-    await results.take(lost, LEASE_MS);
+    await results.findOrClaim(lost, LEASE_MS);
     await lapse(lost.key);
-    await results.hold(lost, LEASE_MS);
-    expect(await results.take(next, LEASE_MS)).toEqual({ state: "busy" });
+    await results.renew(lost, LEASE_MS);
+    expect(await results.findOrClaim(next, LEASE_MS)).toEqual({ state: "busy" });
     await lapse(lost.key);
-    expect(await results.take(next, LEASE_MS)).toEqual({ state: "claimed" });
-    await results.keep(lost, resultOf(lost), later());
+    expect(await results.findOrClaim(next, LEASE_MS)).toEqual({ state: "claimed" });
+    await results.store(lost, resultOf(lost), later());
     await results.release(lost);
     expect(await results.find(lost.key)).toBeUndefined();
-    await results.keep(next, resultOf(next), later());
+    await results.store(next, resultOf(next), later());
     expect(await results.find(lost.key)).toEqual(resultOf(next));
   });
 
@@ -87,26 +87,26 @@ describe("results of nodes", () => {
         key,
       }),
     ) as [NodeClaim, NodeClaim, NodeClaim];
-    await results.take(first, LEASE_MS);
-    await results.keep(first, resultOf(first), Date.now() - 1);
+    await results.findOrClaim(first, LEASE_MS);
+    await results.store(first, resultOf(first), Date.now() - 1);
     expect(await results.find(first.key)).toBeUndefined();
-    expect(await results.take(second, LEASE_MS)).toEqual({ state: "claimed" });
-    await results.keep(second, resultOf(second), later());
+    expect(await results.findOrClaim(second, LEASE_MS)).toEqual({ state: "claimed" });
+    await results.store(second, resultOf(second), later());
     await results.forget(first.key, first.requestId);
     expect(await results.find(first.key)).toEqual(resultOf(second));
     await results.forget(first.key, second.requestId);
-    expect(await results.take(third, LEASE_MS)).toEqual({ state: "claimed" });
+    expect(await results.findOrClaim(third, LEASE_MS)).toEqual({ state: "claimed" });
   });
 
   it("are forgotten with the payloads of the request that made them, claims are not", async () => {
     const made = claimOf(newKey());
     const claimed = { ...claimOf(newKey()), requestId: made.requestId };
-    await results.take(made, LEASE_MS);
-    await results.keep(made, resultOf(made), later());
-    await results.take(claimed, LEASE_MS);
+    await results.findOrClaim(made, LEASE_MS);
+    await results.store(made, resultOf(made), later());
+    await results.findOrClaim(claimed, LEASE_MS);
     await results.forgetMadeBy(made.requestId);
     expect(await results.find(made.key)).toBeUndefined();
-    expect(await results.take(claimOf(claimed.key), LEASE_MS)).toEqual({ state: "busy" });
+    expect(await results.findOrClaim(claimOf(claimed.key), LEASE_MS)).toEqual({ state: "busy" });
   });
 
   it("says when a claim has ended, made or given up", async () => {
@@ -122,15 +122,15 @@ describe("results of nodes", () => {
       if (heard.length === 2) wake();
     });
     const alone = claimOf(newKey());
-    for (const claim of [made, given, forgotten, alone]) await results.take(claim, LEASE_MS);
+    for (const claim of [made, given, forgotten, alone]) await results.findOrClaim(claim, LEASE_MS);
     for (const { key } of [made, given, forgotten])
-      expect(await results.take(claimOf(key), LEASE_MS)).toEqual({ state: "busy" });
+      expect(await results.findOrClaim(claimOf(key), LEASE_MS)).toEqual({ state: "busy" });
     const both = new Promise<void>((resolve) => {
       wake = resolve;
     });
     // Of a claim that nobody waited for, nobody is told.
     await results.release(alone);
-    await results.keep(made, resultOf(made), later());
+    await results.store(made, resultOf(made), later());
     await results.forget(made.key, made.requestId);
     await results.release(given);
     await both;
@@ -146,13 +146,13 @@ describe("results of nodes", () => {
       NodeClaim,
     ];
     await results.sweep(Date.now());
-    for (const claim of [old, young, left, held]) await results.take(claim, LEASE_MS);
-    await results.keep(old, resultOf(old), Date.now() - 1);
-    await results.keep(young, resultOf(young), later());
+    for (const claim of [old, young, left, held]) await results.findOrClaim(claim, LEASE_MS);
+    await results.store(old, resultOf(old), Date.now() - 1);
+    await results.store(young, resultOf(young), later());
     await lapse(left.key, LIMITS.nodeClaimKeptMs + 1);
     await lapse(held.key, LIMITS.nodeClaimKeptMs - 60_000);
     expect(await results.sweep(Date.now())).toBe(2);
     expect(await results.find(young.key)).toEqual(resultOf(young));
-    expect(await results.take(claimOf(old.key), LEASE_MS)).toEqual({ state: "claimed" });
+    expect(await results.findOrClaim(claimOf(old.key), LEASE_MS)).toEqual({ state: "claimed" });
   });
 });

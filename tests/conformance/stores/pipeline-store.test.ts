@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
 import { createPipelineStore } from "../../../src/adapters/postgres/pipelines/pipeline-store.ts";
 import type { PipelineContents, PipelineStore } from "../../../src/core/pipelines/pipeline-store.ts";
-import type { PipelineName, PipelineWords } from "../../../src/core/pipelines/saved-pipeline.ts";
+import type { PipelineName, PipelineMetadata } from "../../../src/core/pipelines/saved-pipeline.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 
@@ -31,7 +31,7 @@ const does = (note: string, calls = ["tempera/stub"]): PipelineContents => ({
   },
 });
 let made = 0;
-const pipeline = (over: Partial<PipelineName & PipelineWords & PipelineContents> = {}) => ({
+const pipeline = (over: Partial<PipelineName & PipelineMetadata & PipelineContents> = {}) => ({
   ownerId: "ann",
   name: `p${made++}`,
   title: "A pipeline",
@@ -49,11 +49,11 @@ describe("pipeline store", () => {
     expect(await create(one)).toEqual(saved);
     expect(await pipelines.find(one)).toEqual(saved);
 
-    const renamed = await pipelines.update(one, { words: { title: "Another", isPublic: true } }, AT + 1);
+    const renamed = await pipelines.update(one, { metadata: { title: "Another", isPublic: true } }, AT + 1);
     expect(renamed).toEqual({ ...saved, title: "Another", isPublic: true, updatedAtMs: AT + 1 });
     const second = await pipelines.update(
       one,
-      { words: { tags: [] }, contents: does("second", ["a/b", "c/d"]) },
+      { metadata: { tags: [] }, contents: does("second", ["a/b", "c/d"]) },
       AT + 2,
     );
     expect(second).toMatchObject({
@@ -73,7 +73,7 @@ describe("pipeline store", () => {
     expect(await pipelines.remove(one, AT + 3)).toBe(true);
     expect(await pipelines.remove(one, AT + 4)).toBe(false);
     expect(await pipelines.find(one)).toBeUndefined();
-    expect(await pipelines.update(one, { words: { title: "x" } }, AT + 5)).toBeUndefined();
+    expect(await pipelines.update(one, { metadata: { title: "x" } }, AT + 5)).toBeUndefined();
   });
 
   it("what a field is not told stays, and a field is emptied by saying so", async () => {
@@ -81,7 +81,7 @@ describe("pipeline store", () => {
     await create(one);
     await pipelines.update(
       one,
-      { words: { description: undefined } as unknown as Partial<PipelineWords> },
+      { metadata: { description: undefined } as unknown as Partial<PipelineMetadata> },
       AT,
     );
     expect(await pipelines.find(one)).toMatchObject({ thumbnailUrl: "https://x/y.png", tags: ["a"] });

@@ -52,7 +52,7 @@ describe.each([
   it("take points back that were not used, of a refused call too", async () => {
     await take(2);
     expect((await take(5)).ok).toBe(false);
-    await quotas.giveBack(quota, 5);
+    await quotas.refund(quota, 5);
     expect((await take(1)).ok).toBe(true);
   });
 

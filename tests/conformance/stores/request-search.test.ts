@@ -7,7 +7,7 @@ import type { EndedQuery, RequestSearch } from "../../../src/core/requests/reque
 import type { RequestStore } from "../../../src/core/requests/request-store.ts";
 import type { Outcome } from "../../../src/core/requests/request.ts";
 import { newRequestId } from "../../../src/core/requests/request-id.ts";
-import { GONE } from "../../../src/core/files/stored-value.ts";
+import { TOMBSTONE } from "../../../src/core/files/stored-value.ts";
 import { fillRequests } from "../../load/bench-requests.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
@@ -130,8 +130,8 @@ describe("the list of requests", () => {
     expect(await search.erasePayloads(id)).toBe(true);
     const bare = (await search.payloads([id])).get(id);
     expect(bare).toMatchObject({
-      job: { input: GONE },
-      outcome: { ok: true, output: GONE },
+      job: { input: TOMBSTONE },
+      outcome: { ok: true, output: TOMBSTONE },
     });
     expect(JSON.stringify(bare)).not.toContain("NUL");
     const waits = job({ endpoint: "erase/a" });

@@ -2,7 +2,8 @@ import { mkdtemp, rm, utimes } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type RetireDependencies, retireBatch } from "../../../src/activities/operations/purge.ts";
+import { purgeBatch } from "../../../src/activities/operations/purge.ts";
+import type { PurgeDependencies } from "../../../src/activities/operations/purge-batches.ts";
 import { createFileObjectStore } from "../../../src/adapters/object-store/file-object-store.ts";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
 import { createDeliveryStore } from "../../../src/adapters/postgres/webhooks/delivery-store.ts";
@@ -48,7 +49,7 @@ let objects: ObjectStore;
 /** Jobs that Temporal says are running, and those that it was told to forget. */
 let running: Set<string>;
 let forgotten: string[];
-let deps: RetireDependencies;
+let deps: PurgeDependencies;
 beforeEach(async () => {
   database = await testDatabase();
   folder = await mkdtemp(join(tmpdir(), "tempera-retention-"));
@@ -67,7 +68,7 @@ beforeEach(async () => {
       describe: async (requestId) => (running.has(requestId) ? ({ state: "IN_QUEUE" } as never) : undefined),
       forget: async (requestId) => void forgotten.push(requestId),
     },
-    logSearch: { forget: async () => {} },
+    logSearch: { remove: async () => {} },
     policy: POLICY,
     clock: { nowMs: () => NOW_MS },
     log: { debug() {}, info() {}, warn() {}, error() {} },
@@ -110,17 +111,17 @@ const recorded = async (...ids: string[]): Promise<boolean[]> => {
 /** A whole sweep, in batches of `limit`. */
 async function sweep(
   which: RetentionSweep,
-  with_: Partial<RetireDependencies> = {},
+  with_: Partial<PurgeDependencies> = {},
   limit = 3,
 ): Promise<Partial<Record<DeletedKind, number>>> {
   const all: Partial<Record<DeletedKind, number>> = {};
   for (const kind of KINDS_OF[which]) {
     for (let after: string | undefined, batches = 0; ; batches++) {
       if (batches > 1000) throw new Error(`${kind} does not end`);
-      const batch = await retireBatch({ ...deps, ...with_ }, kind, after, limit);
+      const batch = await purgeBatch({ ...deps, ...with_ }, kind, after, limit);
       if (batch.deleted > 0) all[kind] = (all[kind] ?? 0) + batch.deleted;
       expect(batch.deleted).toBeLessThanOrEqual(limit);
-      if (batch.through) break;
+      if (batch.done) break;
       after = batch.after;
     }
   }
@@ -246,11 +247,11 @@ describe("the sweep of the expired", () => {
 
   it("lines go from the search first: while that is away the record keeps them, and is found again", async () => {
     const id = await ended(11 * DAY_MS);
-    const away = { forget: () => Promise.reject(new Error("away")) };
+    const away = { remove: () => Promise.reject(new Error("away")) };
     await expect(sweep("expired", { logSearch: away })).rejects.toThrow("away");
     expect(await requests.find(id)).toMatchObject({ logs });
     const found: string[] = [];
-    expect(await sweep("expired", { logSearch: { forget: async (ids) => void found.push(...ids) } })).toEqual(
+    expect(await sweep("expired", { logSearch: { remove: async (ids) => void found.push(...ids) } })).toEqual(
       { log: 1 },
     );
     expect(found).toEqual([id]);
@@ -262,7 +263,7 @@ describe("the sweep of the expired", () => {
       await ended(200 * DAY_MS, { requestId, input: { ref: await put(`inputs/${requestId}.json`) } });
     }
     let left = 4;
-    const dying: RetireDependencies["objects"] = {
+    const dying: PurgeDependencies["objects"] = {
       ...objects,
       delete: async (key) => {
         if (left-- === 0) throw new Error("killed");

@@ -221,7 +221,7 @@ describe("checkRollouts", () => {
     await check(slow);
     expect(await now()).toMatchObject({ state: "running", share: 5 });
     expect(await audited()).toEqual([
-      { action: "rollouts.rollback", state: "failed", error_code: "changed_meanwhile" },
+      { action: "rollouts.rollback", state: "failed", error_code: "precondition_failed" },
     ]);
     await check();
     expect((await now())?.state).toBe("rolled_back");

@@ -158,7 +158,7 @@ describe("the ledger", () => {
       untilMs: 4,
       workflows: 9,
       written: 2,
-      differences: [{ requestId: "x", says: "odd" }],
+      differences: [{ requestId: "x", description: "odd" }],
     };
     await ledger.recordCheck(check);
     await ledger.recordCheck({ ...check, checkedAtMs: 6, written: 0, differences: [] });

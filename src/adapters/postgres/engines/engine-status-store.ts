@@ -1,13 +1,16 @@
-import type { EngineOnWorker, EngineStatus } from "../../../core/engines/engine-status.ts";
+import type { EngineOnWorker, EngineStatus, WorkerStatus } from "../../../core/engines/engine-status.ts";
+import type { EngineStatusStore } from "../../../core/engines/engine-status-store.ts";
 import { LIMITS } from "../../../core/limits.ts";
-import type { EngineBoard } from "../../../core/engines/engine-status-store.ts";
 import { answer, type Sql, storableText } from "../connection.ts";
 
-/** The channel of the trigger in the migration that made the tables. Its payload is the worker's name. */
+/** The channel that the tables' trigger notifies. Its payload is the worker's name. */
 const CHANNEL = "engine_resets";
 
-/** In the table of drains: everything of a worker. */
+/** Stands for every endpoint and version of a worker in the table of drains. */
 const ALL = "*";
+
+/** States as the column has them: `out` is `unhealthy`. */
+type StoredState = Exclude<EngineStatus["state"], "unhealthy"> | "out";
 
 interface EngineRow {
   worker: string;
@@ -15,7 +18,7 @@ interface EngineRow {
   version: string;
   device: string;
   budget_mib: number;
-  state: EngineStatus["state"];
+  state: StoredState;
   polled: boolean;
   pid: number | null;
   memory_mib: number | null;
@@ -33,7 +36,7 @@ const engineOf = (row: EngineRow): EngineOnWorker => ({
   budgetMiB: row.budget_mib,
   endpoint: row.endpoint,
   version: row.version,
-  state: row.state,
+  state: row.state === "out" ? "unhealthy" : row.state,
   polled: row.polled,
   running: row.running,
   waiting: row.waiting,
@@ -45,51 +48,47 @@ const engineOf = (row: EngineRow): EngineOnWorker => ({
   ...(row.last_failure !== null && { lastFailure: row.last_failure }),
 });
 
-/** The engines of all GPU workers, in Postgres, by whose clock their age is told. */
-export const createEngineStatusStore = (sql: Sql): EngineBoard => ({
-  async report({ worker, device, budgetMiB }, engines) {
-    const rows = engines.map((engine) => ({
-      worker: storableText(worker),
-      endpoint: engine.endpoint,
-      version: engine.version,
-      device,
-      budget_mib: budgetMiB,
-      state: engine.state,
-      polled: engine.polled,
-      pid: engine.pid ?? null,
-      memory_mib: engine.memoryMiB ?? null,
-      running: engine.running,
-      waiting: engine.waiting,
-      failures: engine.failures,
-      last_failure:
-        engine.lastFailure === undefined
-          ? null
-          : storableText(engine.lastFailure).slice(0, LIMITS.logLineBytesMax),
-    }));
+interface NamedVersion {
+  worker: string;
+  version: string;
+}
+
+/** Creates the PostgreSQL store of engine status. Ages are measured by the clock of the database. */
+export function createEngineStatusStore(sql: Sql): EngineStatusStore {
+  return { ...reports(sql), ...resets(sql), ...drains(sql) };
+}
+
+const millisecondsAgo = (sql: Sql, ms: number) => sql`now() - ${ms} * interval '1 millisecond'`;
+
+const reports = (sql: Sql): Pick<EngineStatusStore, "report" | "remove" | "list"> => ({
+  async report(worker, engines) {
+    const rows = engines.map((engine) => rowOf(worker, engine));
     await answer(
       sql,
-      sql.begin((both) => [
-        both`
-          DELETE FROM engines WHERE worker = ${storableText(worker)}
-          OR reported_at < now() - ${LIMITS.engineReportKeptMs} * interval '1 millisecond'`,
+      sql.begin((tx) => [
+        tx`
+          DELETE FROM engines WHERE worker = ${storableText(worker.worker)}
+          OR reported_at < ${millisecondsAgo(sql, LIMITS.engineReportKeptMs)}`,
         ...(rows.length === 0
           ? []
           : [
-              both`
-                INSERT INTO engines SELECT worker, endpoint, version, device, budget_mib, state, polled, pid, memory_mib, running, waiting,
-                  failures, last_failure, now() FROM jsonb_populate_recordset(NULL::engines, ${both.json(rows)})
+              tx`
+                INSERT INTO engines
+                SELECT worker, endpoint, version, device, budget_mib, state, polled, pid, memory_mib, running,
+                       waiting, failures, last_failure, now()
+                FROM jsonb_populate_recordset(NULL::engines, ${tx.json(rows)})
                 ON CONFLICT DO NOTHING`,
             ]),
       ]),
     );
   },
 
-  async leave(worker) {
+  async remove(worker) {
     await answer(
       sql,
-      sql.begin((all) => [
-        all`DELETE FROM engines WHERE worker = ${storableText(worker)}`,
-        all`DELETE FROM engine_resets WHERE worker = ${storableText(worker)}`,
+      sql.begin((tx) => [
+        tx`DELETE FROM engines WHERE worker = ${storableText(worker)}`,
+        tx`DELETE FROM engine_resets WHERE worker = ${storableText(worker)}`,
       ]),
     );
   },
@@ -100,76 +99,52 @@ export const createEngineStatusStore = (sql: Sql): EngineBoard => ({
       sql<EngineRow[]>`
         SELECT *, round(extract(epoch FROM now() - reported_at) * 1000)::float8 AS age_ms,
           EXISTS (SELECT FROM engine_drains d WHERE d.worker = engines.worker
-                  AND (d.endpoint = ${ALL} OR (d.endpoint, d.version) = (engines.endpoint, engines.version))) AS drained
-        FROM engines
-        WHERE reported_at >= now() - ${LIMITS.engineReportKeptMs} * interval '1 millisecond' ORDER BY endpoint, version, worker`,
+                  AND (d.endpoint = ${ALL} OR (d.endpoint, d.version) = (engines.endpoint, engines.version))
+          ) AS drained
+        FROM engines WHERE reported_at >= ${millisecondsAgo(sql, LIMITS.engineReportKeptMs)}
+        ORDER BY endpoint, version, worker`,
     );
     return rows.map(engineOf);
   },
+});
 
-  async askReset({ endpoint, version, worker }) {
+const rowOf = ({ worker, device, budgetMiB }: WorkerStatus, engine: EngineStatus) => ({
+  worker: storableText(worker),
+  endpoint: engine.endpoint,
+  version: engine.version,
+  device,
+  budget_mib: budgetMiB,
+  state: (engine.state === "unhealthy" ? "out" : engine.state) satisfies StoredState,
+  polled: engine.polled,
+  pid: engine.pid ?? null,
+  memory_mib: engine.memoryMiB ?? null,
+  running: engine.running,
+  waiting: engine.waiting,
+  failures: engine.failures,
+  last_failure:
+    engine.lastFailure === undefined
+      ? null
+      : storableText(engine.lastFailure).slice(0, LIMITS.logLineBytesMax),
+});
+
+const isAlive = (sql: Sql) => sql`AND reported_at >= ${millisecondsAgo(sql, LIMITS.engineReportSilenceMs)}`;
+
+const hasVersionAndWorker = (sql: Sql, { version, worker }: { version?: string; worker?: string }) => sql`
+  ${version === undefined ? sql`` : sql`AND version = ${storableText(version)}`}
+  ${worker === undefined ? sql`` : sql`AND worker = ${storableText(worker)}`}`;
+
+const resets = (sql: Sql): Pick<EngineStatusStore, "requestReset" | "takeResets" | "onReset"> => ({
+  async requestReset(of) {
     const rows = await answer(
       sql,
-      sql<{ worker: string; version: string }[]>`
+      sql<NamedVersion[]>`
         WITH meant AS (
-          SELECT worker, endpoint, version FROM engines WHERE endpoint = ${storableText(endpoint)}
-          AND reported_at >= now() - ${LIMITS.engineReportSilenceMs} * interval '1 millisecond'
-          ${version === undefined ? sql`` : sql`AND version = ${storableText(version)}`}
-          ${worker === undefined ? sql`` : sql`AND worker = ${storableText(worker)}`}
-        ), asked AS (INSERT INTO engine_resets SELECT * FROM meant ON CONFLICT DO NOTHING)
+          SELECT worker, endpoint, version FROM engines
+          WHERE endpoint = ${storableText(of.endpoint)} ${isAlive(sql)} ${hasVersionAndWorker(sql, of)}
+        ), requested AS (INSERT INTO engine_resets SELECT * FROM meant ON CONFLICT DO NOTHING)
         SELECT worker, version FROM meant ORDER BY worker, version`,
     );
-    return rows.map(({ worker: name, version: which }) => ({ worker: name, version: which }));
-  },
-
-  async drain({ endpoint, version, worker }, on) {
-    // Those that are alive are asked to; whoever was asked is asked back, alive or not.
-    const meant = sql`
-      SELECT worker, endpoint, version FROM ${on ? sql`engines` : sql`engine_drains`} WHERE endpoint = ${storableText(endpoint)}
-      ${on ? sql`AND reported_at >= now() - ${LIMITS.engineReportSilenceMs} * interval '1 millisecond'` : sql``}
-      ${version === undefined ? sql`` : sql`AND version = ${storableText(version)}`}
-      ${worker === undefined ? sql`` : sql`AND worker = ${storableText(worker)}`}`;
-    const rows = await answer(
-      sql,
-      sql<{ worker: string; version: string }[]>`
-        WITH meant AS (${meant}), changed AS (
-          ${
-            on
-              ? sql`INSERT INTO engine_drains SELECT * FROM meant ON CONFLICT DO NOTHING`
-              : sql`DELETE FROM engine_drains d USING meant m
-                    WHERE (d.worker, d.endpoint, d.version) = (m.worker, m.endpoint, m.version)`
-          }
-        )
-        SELECT worker, version FROM meant ORDER BY worker, version`,
-    );
-    return rows.map(({ worker: name, version: which }) => ({ worker: name, version: which }));
-  },
-
-  async drainWorker(worker, on) {
-    const name = storableText(worker);
-    const { count } = await answer(
-      sql,
-      on
-        ? sql`INSERT INTO engine_drains SELECT DISTINCT worker, ${ALL}, ${ALL} FROM engines WHERE worker = ${name}
-              ON CONFLICT (worker, endpoint, version) DO UPDATE SET endpoint = excluded.endpoint`
-        : sql`DELETE FROM engine_drains WHERE worker = ${name}`,
-    );
-    return count > 0;
-  },
-
-  async drained(worker) {
-    const rows = await answer(
-      sql,
-      sql<
-        { endpoint: string; version: string }[]
-      >`SELECT endpoint, version FROM engine_drains WHERE worker = ${storableText(worker)}`,
-    );
-    return {
-      all: rows.some(({ endpoint }) => endpoint === ALL),
-      models: rows
-        .filter(({ endpoint }) => endpoint !== ALL)
-        .map(({ endpoint, version }) => ({ endpoint, version })),
-    };
+    return rows.map(({ worker, version }) => ({ worker, version }));
   },
 
   async takeResets(worker) {
@@ -182,7 +157,7 @@ export const createEngineStatusStore = (sql: Sql): EngineBoard => ({
   },
 
   async onReset(worker, listener) {
-    // What was asked while the driver's connection for this was lost is found at the worker's next report.
+    // A reset requested while the driver's connection was lost is found at the worker's next report.
     const { unlisten } = await answer(
       sql,
       sql.listen(CHANNEL, (name) => {
@@ -190,5 +165,54 @@ export const createEngineStatusStore = (sql: Sql): EngineBoard => ({
       }),
     );
     return unlisten;
+  },
+});
+
+const drains = (sql: Sql): Pick<EngineStatusStore, "drain" | "drainWorker" | "drained"> => ({
+  async drain(of, on) {
+    // A drain applies to workers that are alive. It is taken back from every worker that has it, alive or
+    // not.
+    const meant = sql`
+      SELECT worker, endpoint, version FROM ${on ? sql`engines` : sql`engine_drains`}
+      WHERE endpoint = ${storableText(of.endpoint)} ${on ? isAlive(sql) : sql``}
+      ${hasVersionAndWorker(sql, of)}`;
+    const change = on
+      ? sql`INSERT INTO engine_drains SELECT * FROM meant ON CONFLICT DO NOTHING`
+      : sql`DELETE FROM engine_drains d USING meant m
+            WHERE (d.worker, d.endpoint, d.version) = (m.worker, m.endpoint, m.version)`;
+    const rows = await answer(
+      sql,
+      sql<NamedVersion[]>`
+        WITH meant AS (${meant}), changed AS (${change})
+        SELECT worker, version FROM meant ORDER BY worker, version`,
+    );
+    return rows.map(({ worker, version }) => ({ worker, version }));
+  },
+
+  async drainWorker(worker, on) {
+    const name = storableText(worker);
+    const { count } = await answer(
+      sql,
+      on
+        ? sql`INSERT INTO engine_drains
+              SELECT DISTINCT worker, ${ALL}, ${ALL} FROM engines WHERE worker = ${name}
+              ON CONFLICT (worker, endpoint, version) DO UPDATE SET endpoint = excluded.endpoint`
+        : sql`DELETE FROM engine_drains WHERE worker = ${name}`,
+    );
+    return count > 0;
+  },
+
+  async drained(worker) {
+    const rows = await answer(
+      sql,
+      sql<{ endpoint: string; version: string }[]>`
+        SELECT endpoint, version FROM engine_drains WHERE worker = ${storableText(worker)}`,
+    );
+    return {
+      all: rows.some(({ endpoint }) => endpoint === ALL),
+      models: rows
+        .filter(({ endpoint }) => endpoint !== ALL)
+        .map(({ endpoint, version }) => ({ endpoint, version })),
+    };
   },
 });

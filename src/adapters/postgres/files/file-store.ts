@@ -1,6 +1,6 @@
 import type { FilePart, FileRecord } from "../../../core/files/file.ts";
+import type { ExpiredFile, FileStore } from "../../../core/files/file-store.ts";
 import type { Lifecycle } from "../../../core/files/lifecycle.ts";
-import type { DeadFile, FileStore } from "../../../core/files/file-store.ts";
 import { answer, type Sql, storableText } from "../connection.ts";
 
 interface FileRow {
@@ -17,14 +17,14 @@ interface FileRow {
   expires_at: Date | null;
 }
 
-const placeOf = (row: Pick<FileRow, "file_id" | "object_key" | "parts_id">): DeadFile => ({
+const expiredOf = (row: Pick<FileRow, "file_id" | "object_key" | "parts_id">): ExpiredFile => ({
   fileId: row.file_id,
   ...(row.object_key !== null && { objectKey: row.object_key }),
   ...(row.parts_id !== null && { partsId: row.parts_id }),
 });
 
 const recordOf = (row: FileRow): FileRecord => ({
-  ...placeOf(row),
+  ...expiredOf(row),
   ownerId: row.owner_id,
   name: row.name,
   contentType: row.content_type,
@@ -39,14 +39,20 @@ const recordOf = (row: FileRow): FileRecord => ({
   }),
 });
 
-/** The records of files, in Postgres. */
-export const createFileStore = (sql: Sql): FileStore => ({
+/** Creates the PostgreSQL store of file records. */
+export function createFileStore(sql: Sql): FileStore {
+  return { ...records(sql), ...uploadParts(sql), ...expiry(sql) };
+}
+
+const records = (sql: Sql): Pick<FileStore, "begin" | "find" | "claim" | "store"> => ({
   async begin({ fileId, ownerId, name, contentType, lifecycle, objectKey, partsId, uploadUntilMs }) {
     await answer(
       sql,
-      sql`INSERT INTO files (file_id, owner_id, name, content_type, lifecycle, object_key, parts_id, upload_until)
+      sql`INSERT INTO files (file_id, owner_id, name, content_type, lifecycle, object_key, parts_id,
+                             upload_until)
           VALUES (${fileId}, ${storableText(ownerId)}, ${storableText(name)}, ${storableText(contentType)},
-                  ${JSON.stringify(lifecycle)}::text::json, ${objectKey ?? null}, ${partsId ?? null}, ${new Date(uploadUntilMs)})
+                  ${JSON.stringify(lifecycle)}::text::json, ${objectKey ?? null}, ${partsId ?? null},
+                  ${new Date(uploadUntilMs)})
           ON CONFLICT (file_id) DO NOTHING`,
     );
   },
@@ -63,11 +69,11 @@ export const createFileStore = (sql: Sql): FileStore => ({
     const [row] = await answer(
       sql,
       sql<{ before: string | null }[]>`
-        WITH standing AS (
+        WITH existing AS (
           SELECT file_id, object_key FROM files WHERE file_id = ${fileId} AND etag IS NULL FOR UPDATE
         )
-        UPDATE files SET object_key = ${objectKey} FROM standing WHERE files.file_id = standing.file_id
-        RETURNING standing.object_key AS before`,
+        UPDATE files SET object_key = ${objectKey} FROM existing WHERE files.file_id = existing.file_id
+        RETURNING existing.object_key AS before`,
     );
     return row && { before: row.before ?? undefined };
   },
@@ -77,7 +83,8 @@ export const createFileStore = (sql: Sql): FileStore => ({
       sql,
       sql<{ won: boolean }[]>`
         WITH stored AS (
-          UPDATE files SET bytes = ${bytes}, etag = ${etag}, expires_at = ${expiresAtMs === undefined ? null : new Date(expiresAtMs)}
+          UPDATE files SET bytes = ${bytes}, etag = ${etag},
+                           expires_at = ${expiresAtMs === undefined ? null : new Date(expiresAtMs)}
           WHERE file_id = ${fileId} AND object_key = ${objectKey} AND etag IS NULL
           RETURNING file_id
         ), used AS (
@@ -87,9 +94,11 @@ export const createFileStore = (sql: Sql): FileStore => ({
     );
     return row?.won ?? false;
   },
+});
 
+const uploadParts = (sql: Sql): Pick<FileStore, "putPart" | "parts"> => ({
   async putPart(fileId, { number, etag, bytes }) {
-    // The share lock keeps a completion out until the part is written, and the other way round.
+    // The share lock makes a completion wait until the part is written, and a part until the completion is.
     const { count } = await answer(
       sql,
       sql`INSERT INTO file_parts (file_id, number, etag, bytes)
@@ -108,18 +117,22 @@ export const createFileStore = (sql: Sql): FileStore => ({
     );
     return rows.map(({ number, etag, bytes }): FilePart => ({ number, etag, bytes: Number(bytes) }));
   },
+});
 
-  async dead(nowMs, unfinishedBeforeMs, limit) {
+const expiry = (sql: Sql): Pick<FileStore, "expired" | "remove"> => ({
+  async expired(nowMs, unfinishedBeforeMs, limit) {
     const rows = await answer(
       sql,
       sql<Pick<FileRow, "file_id" | "object_key" | "parts_id">[]>`
-        (SELECT file_id, object_key, parts_id FROM files WHERE expires_at <= ${new Date(nowMs)} ORDER BY expires_at LIMIT ${limit})
+        (SELECT file_id, object_key, parts_id FROM files WHERE expires_at <= ${new Date(nowMs)}
+         ORDER BY expires_at LIMIT ${limit})
         UNION ALL
-        (SELECT file_id, object_key, parts_id FROM files WHERE etag IS NULL AND upload_until <= ${new Date(unfinishedBeforeMs)}
+        (SELECT file_id, object_key, parts_id FROM files
+         WHERE etag IS NULL AND upload_until <= ${new Date(unfinishedBeforeMs)}
          ORDER BY upload_until LIMIT ${limit})
         LIMIT ${limit}`,
     );
-    return rows.map(placeOf);
+    return rows.map(expiredOf);
   },
 
   async remove(fileIds) {

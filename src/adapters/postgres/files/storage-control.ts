@@ -3,16 +3,21 @@ import type { Lifecycle } from "../../../core/files/lifecycle.ts";
 import type { StorageControl } from "../../../core/files/storage-control.ts";
 import { answer, type Sql, storableText } from "../connection.ts";
 
-/** The channel of the trigger in the migration that made the table. */
+/** The channel that the table's trigger notifies. */
 const CHANNEL = "storage_defaults_changed";
 
-/** Access lists and defaults of files, in Postgres. */
-export const createStorageControl = (sql: Sql): StorageControl => ({
+/** Creates the PostgreSQL store of files' access lists and of owners' defaults. */
+export function createStorageControl(sql: Sql): StorageControl {
+  return { ...accessLists(sql), ...defaults(sql) };
+}
+
+const accessLists = (sql: Sql): Pick<StorageControl, "aclOf" | "setAcl"> => ({
   async aclOf(fileId) {
     const [row] = await answer(
       sql,
       sql<{ owner_id: string; lifecycle: Lifecycle; revision: number }[]>`
-        SELECT owner_id, lifecycle, revision FROM files WHERE file_id = ${storableText(fileId)} AND etag IS NOT NULL`,
+        SELECT owner_id, lifecycle, revision FROM files
+        WHERE file_id = ${storableText(fileId)} AND etag IS NOT NULL`,
     );
     return row && { value: { ownerId: row.owner_id, acl: row.lifecycle.acl }, revision: row.revision };
   },
@@ -21,12 +26,11 @@ export const createStorageControl = (sql: Sql): StorageControl => ({
     for (;;) {
       const [row] = await answer(
         sql,
-        sql<
-          { lifecycle: Lifecycle; revision: number }[]
-        >`SELECT lifecycle, revision FROM files WHERE file_id = ${storableText(fileId)}`,
+        sql<{ lifecycle: Lifecycle; revision: number }[]>`
+          SELECT lifecycle, revision FROM files WHERE file_id = ${storableText(fileId)}`,
       );
       if (!row) throw new TemperaError("file_unknown");
-      if (revision !== undefined && revision !== row.revision) throw new TemperaError("changed_meanwhile");
+      if (revision !== undefined && revision !== row.revision) throw new TemperaError("precondition_failed");
       const lifecycle: Lifecycle = { ...row.lifecycle, acl };
       const [set] = await answer(
         sql,
@@ -34,11 +38,15 @@ export const createStorageControl = (sql: Sql): StorageControl => ({
           UPDATE files SET lifecycle = ${JSON.stringify(lifecycle)}::text::json, revision = revision + 1
           WHERE file_id = ${storableText(fileId)} AND revision = ${row.revision} RETURNING revision`,
       );
-      // Changed between the look and the change: look again.
+      // Somebody changed it between the two statements: read it again.
       if (set) return { value: acl, revision: set.revision };
     }
   },
+});
 
+const defaults = (
+  sql: Sql,
+): Pick<StorageControl, "defaultsOf" | "setDefaults" | "allDefaults" | "onChange"> => ({
   async defaultsOf(ownerId) {
     const [row] = await answer(
       sql,
@@ -49,23 +57,24 @@ export const createStorageControl = (sql: Sql): StorageControl => ({
   },
 
   async setDefaults(ownerId, defaults, revision) {
-    const text = JSON.stringify(defaults);
+    const text = sql`${JSON.stringify(defaults)}::text::json`;
+    const insert = sql`
+      INSERT INTO storage_defaults (owner_id, lifecycle, revision)
+      VALUES (${storableText(ownerId)}, ${text}, 1)`;
     const [row] = await answer(
       sql,
       revision === 0
-        ? sql<{ revision: number }[]>`
-            INSERT INTO storage_defaults (owner_id, lifecycle, revision) VALUES (${storableText(ownerId)}, ${text}::text::json, 1)
-            ON CONFLICT DO NOTHING RETURNING revision`
+        ? sql<{ revision: number }[]>`${insert} ON CONFLICT DO NOTHING RETURNING revision`
         : revision === undefined
           ? sql<{ revision: number }[]>`
-              INSERT INTO storage_defaults (owner_id, lifecycle, revision) VALUES (${storableText(ownerId)}, ${text}::text::json, 1)
-              ON CONFLICT (owner_id) DO UPDATE SET lifecycle = excluded.lifecycle, revision = storage_defaults.revision + 1
+              ${insert} ON CONFLICT (owner_id) DO UPDATE
+                SET lifecycle = excluded.lifecycle, revision = storage_defaults.revision + 1
               RETURNING revision`
           : sql<{ revision: number }[]>`
-              UPDATE storage_defaults SET lifecycle = ${text}::text::json, revision = revision + 1
+              UPDATE storage_defaults SET lifecycle = ${text}, revision = revision + 1
               WHERE owner_id = ${storableText(ownerId)} AND revision = ${revision} RETURNING revision`,
     );
-    if (!row) throw new TemperaError("changed_meanwhile");
+    if (!row) throw new TemperaError("precondition_failed");
     return { value: defaults, revision: row.revision };
   },
 

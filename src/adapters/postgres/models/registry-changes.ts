@@ -1,12 +1,12 @@
 import type { RegistryChanges } from "../../../core/models/registry-changes.ts";
 import { answer, type Sql } from "../connection.ts";
 
-/** The channel of the triggers in the migration that made the tables. */
+/** The channel that the tables' triggers notify. */
 const CHANNEL = "registry_changed";
 
 /**
- * What has changed in the registry, in Postgres. A part's mark is the number and the sum of its rows'
- * revisions, which never come twice.
+ * Creates the PostgreSQL source of registry changes. A part's mark is the count of its rows and the sum of
+ * their revisions, a pair that never repeats.
  */
 export const createRegistryChanges = (sql: Sql): RegistryChanges => ({
   async marks() {
@@ -21,7 +21,7 @@ export const createRegistryChanges = (sql: Sql): RegistryChanges => ({
   },
 
   async onChange(listener) {
-    // The driver keeps a connection of its own for this. When that was lost, it listens again and calls the
+    // The driver uses a connection of its own for this. When that was lost, it subscribes again and calls the
     // third argument.
     const { unlisten } = await answer(sql, sql.listen(CHANNEL, listener, listener));
     return unlisten;

@@ -1,5 +1,5 @@
-import type { AuditRecord, AuditState } from "../../../core/operations/audit.ts";
 import type { Json } from "../../../core/json/json.ts";
+import type { AuditRecord, AuditState } from "../../../core/operations/audit.ts";
 import type { AuditLog } from "../../../core/operations/audit-log.ts";
 import { answer, type Sql, storableText } from "../connection.ts";
 
@@ -31,27 +31,31 @@ const recordOf = (row: AuditRow): AuditRecord => ({
   ...(row.error_code !== null && { errorCode: row.error_code }),
 });
 
-/** The record of changes, in Postgres. */
+/** Creates the PostgreSQL audit log. */
 export const createAuditLog = (sql: Sql): AuditLog => {
   const json = (value: Json | undefined) =>
     value === undefined ? sql`NULL` : sql`${JSON.stringify(value)}::text::json`;
+  const isActionOrBelow = (action: string) => sql`
+    AND (action = ${storableText(action)} OR starts_with(action, ${`${storableText(action)}.`}))`;
   return {
     async begin({ auditId, atMs, keyId, ownerId, action, subject, requestId, before }) {
       await answer(
         sql,
         sql`INSERT INTO audit (audit_id, at, key_id, owner_id, action, subject, request_id, state, before)
-            VALUES (${auditId}, ${new Date(atMs)}, ${storableText(keyId)}, ${storableText(ownerId)}, ${action}, ${storableText(subject)},
-                    ${requestId}, 'begun', ${json(before)})`,
+            VALUES (${auditId}, ${new Date(atMs)}, ${storableText(keyId)}, ${storableText(ownerId)},
+                    ${action}, ${storableText(subject)}, ${requestId}, 'begun', ${json(before)})`,
       );
     },
 
-    async settle(auditId, how) {
+    async settle(auditId, result) {
       await answer(
         sql,
-        "errorCode" in how
-          ? sql`UPDATE audit SET state = 'failed', error_code = ${how.errorCode} WHERE audit_id = ${auditId}`
-          : sql`UPDATE audit SET state = 'made', after = ${json(how.after)},
-                  subject = ${how.subject === undefined ? sql`subject` : storableText(how.subject)} WHERE audit_id = ${auditId}`,
+        "errorCode" in result
+          ? sql`UPDATE audit SET state = 'failed', error_code = ${result.errorCode}
+                WHERE audit_id = ${auditId}`
+          : sql`UPDATE audit SET state = 'made', after = ${json(result.after)},
+                  subject = ${result.subject === undefined ? sql`subject` : storableText(result.subject)}
+                WHERE audit_id = ${auditId}`,
       );
     },
 
@@ -60,8 +64,12 @@ export const createAuditLog = (sql: Sql): AuditLog => {
         sql,
         sql<AuditRow[]>`
           SELECT * FROM audit WHERE true
-          ${before === undefined ? sql`` : sql`AND (at, audit_id) < (${new Date(before.atMs)}, ${before.id}::uuid)`}
-          ${action === undefined ? sql`` : sql`AND (action = ${storableText(action)} OR starts_with(action, ${`${storableText(action)}.`}))`}
+          ${
+            before === undefined
+              ? sql``
+              : sql`AND (at, audit_id) < (${new Date(before.atMs)}, ${before.id}::uuid)`
+          }
+          ${action === undefined ? sql`` : isActionOrBelow(action)}
           ${subject === undefined ? sql`` : sql`AND subject = ${storableText(subject)}`}
           ${keyId === undefined ? sql`` : sql`AND key_id = ${storableText(keyId)}`}
           ${ownerId === undefined ? sql`` : sql`AND owner_id = ${storableText(ownerId)}`}

@@ -1,12 +1,13 @@
-import type { PayloadKeyRecord } from "../../../core/operations/payload-key-record.ts";
+import type { PayloadKeyRecord } from "../../../core/operations/payload-keys.ts";
 import { answer, type Sql } from "../connection.ts";
 
-/** Which keys encrypted, in Postgres; by its clock. */
+/** Creates the PostgreSQL record of encryption keys in use. Times are by the clock of the database. */
 export const createPayloadKeyRecord = (sql: Sql): PayloadKeyRecord => ({
   async note({ id, checkValue }) {
     await answer(
       sql,
-      sql`INSERT INTO payload_keys (key_id, check_value, last_encrypted_at) VALUES (${id}, ${checkValue}, clock_timestamp())
+      sql`INSERT INTO payload_keys (key_id, check_value, last_encrypted_at)
+          VALUES (${id}, ${checkValue}, clock_timestamp())
           ON CONFLICT (key_id) DO UPDATE SET last_encrypted_at = EXCLUDED.last_encrypted_at`,
     );
   },

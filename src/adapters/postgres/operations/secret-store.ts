@@ -2,7 +2,10 @@ import { randomBytes } from "node:crypto";
 import type { SecretStore } from "../../../core/operations/secret-store.ts";
 import { answer, type Sql } from "../connection.ts";
 
-/** The secrets, in Postgres: whoever inserts first has made it, everybody reads the same. */
+/**
+ * Creates the PostgreSQL store of secrets. The first process to insert a secret decides it; all read the
+ * same.
+ */
 export const createSecretStore = (sql: Sql): SecretStore => ({
   async secret(name) {
     await answer(
@@ -10,7 +13,7 @@ export const createSecretStore = (sql: Sql): SecretStore => ({
       sql`INSERT INTO secrets (name, value) VALUES (${name}, ${randomBytes(32)}) ON CONFLICT DO NOTHING`,
     );
     const [row] = await answer(sql, sql<{ value: Buffer }[]>`SELECT value FROM secrets WHERE name = ${name}`);
-    if (!row) throw new Error(`the secret ${name} was removed while it was made`);
+    if (!row) throw new Error(`the secret ${name} was removed right after it was created`);
     return row.value;
   },
 });

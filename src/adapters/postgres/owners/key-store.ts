@@ -2,7 +2,7 @@ import type { Scope } from "../../../core/owners/key.ts";
 import type { FoundKey, KeyStore } from "../../../core/owners/key-store.ts";
 import { answer, type Sql, storableText } from "../connection.ts";
 
-/** The channel of the trigger in the migration that made the table. */
+/** The channel that the table's trigger notifies. */
 const CHANNEL = "keys_changed";
 
 interface KeyRow {
@@ -32,84 +32,91 @@ const keyOf = (row: KeyRow): FoundKey => ({
   ...(row.last_used_at && { lastUsedAtMs: row.last_used_at.getTime() }),
 });
 
-/** The keys, in Postgres. */
-export const createKeyStore = (sql: Sql): KeyStore => {
-  /** How long a key still opens is told by the server's clock, however those of its clients go. */
-  const rows = () => sql`
-    SELECT keys.*, key_uses.last_used_at,
-           (EXTRACT(EPOCH FROM expires_at - clock_timestamp()) * 1000)::float8 AS expires_in_ms
-    FROM keys LEFT JOIN key_uses USING (key_id)`;
-  return {
-    async insert({ keyId, ownerId, alias, scope, secretSha256, pepperId, createdAtMs, expiresAtMs }) {
-      await answer(
-        sql,
-        sql`INSERT INTO keys (key_id, owner_id, alias, scope, secret_sha256, pepper_id, created_at, expires_at)
-            VALUES (${keyId}, ${storableText(ownerId)}, ${storableText(alias)}, ${scope}, ${secretSha256}, ${pepperId ?? null},
-                    ${new Date(createdAtMs)}, ${expiresAtMs === undefined ? null : new Date(expiresAtMs)})`,
-      );
-    },
+/** Creates the PostgreSQL store of keys. */
+export function createKeyStore(sql: Sql): KeyStore {
+  return { ...queries(sql), ...changes(sql) };
+}
 
-    async find(keyId) {
-      const [row] = await answer(sql, sql<KeyRow[]>`${rows()} WHERE key_id = ${storableText(keyId)}`);
-      return row && keyOf(row);
-    },
+/** Selects keys. The server's clock decides how long a key still opens, whatever its clients' clocks say. */
+const selectKeys = (sql: Sql) => sql`
+  SELECT keys.*, key_uses.last_used_at,
+         (EXTRACT(EPOCH FROM expires_at - clock_timestamp()) * 1000)::float8 AS expires_in_ms
+  FROM keys LEFT JOIN key_uses USING (key_id)`;
 
-    async list({ limit, before }) {
-      const older =
-        before === undefined
-          ? sql``
-          : sql`WHERE (created_at, key_id) < (${new Date(before.atMs)}, ${storableText(before.id)})`;
-      const found = await answer(
-        sql,
-        sql<KeyRow[]>`${rows()} ${older} ORDER BY created_at DESC, key_id DESC LIMIT ${limit}`,
-      );
-      return found.map(keyOf);
-    },
+const queries = (sql: Sql): Pick<KeyStore, "find" | "list" | "findAll" | "onChange"> => ({
+  async find(keyId) {
+    const [row] = await answer(sql, sql<KeyRow[]>`${selectKeys(sql)} WHERE key_id = ${storableText(keyId)}`);
+    return row && keyOf(row);
+  },
 
-    async findAll(keyIds) {
-      return (
-        await answer(sql, sql<KeyRow[]>`${rows()} WHERE key_id = ANY(${sql.array(keyIds.map(storableText))})`)
-      ).map(keyOf);
-    },
+  async list({ limit, before }) {
+    const older =
+      before === undefined
+        ? sql``
+        : sql`WHERE (created_at, key_id) < (${new Date(before.atMs)}, ${storableText(before.id)})`;
+    const found = await answer(
+      sql,
+      sql<KeyRow[]>`${selectKeys(sql)} ${older} ORDER BY created_at DESC, key_id DESC LIMIT ${limit}`,
+    );
+    return found.map(keyOf);
+  },
 
-    async revoke(keyId, atMs) {
-      const { count } = await answer(
-        sql,
-        sql`UPDATE keys SET revoked_at = ${new Date(atMs)} WHERE key_id = ${storableText(keyId)} AND revoked_at IS NULL`,
-      );
-      return count > 0;
-    },
+  async findAll(keyIds) {
+    const ids = sql.array(keyIds.map(storableText));
+    return (await answer(sql, sql<KeyRow[]>`${selectKeys(sql)} WHERE key_id = ANY(${ids})`)).map(keyOf);
+  },
 
-    async rehash(keyId, before, after) {
-      await answer(
-        sql,
-        sql`UPDATE keys SET secret_sha256 = ${after.secretSha256}, pepper_id = ${after.pepperId ?? null}
-            WHERE key_id = ${storableText(keyId)} AND secret_sha256 = ${before.secretSha256}`,
-      );
-    },
+  async onChange(listener) {
+    // The driver uses a connection of its own for this, and subscribes again when it was lost. Changes in
+    // between are not announced; callers bound how long they cache a key.
+    const { unlisten } = await answer(sql, sql.listen(CHANNEL, listener));
+    return unlisten;
+  },
+});
 
-    async recordUses(uses) {
-      if (uses.length === 0) return;
-      // In the order of their ids, so that two gateways that note the same keys do not wait for one another
-      // crosswise.
-      const sorted = [...uses].sort((a, b) => (a.keyId < b.keyId ? -1 : 1));
-      await answer(
-        sql,
-        sql`INSERT INTO key_uses (key_id, last_used_at)
-            SELECT key_id, clock_timestamp() - ago * interval '1 millisecond'
-            FROM unnest(${sql.array(sorted.map(({ keyId }) => storableText(keyId)))}::text[],
-                        ${sql.array(sorted.map(({ agoMs }) => Math.round(agoMs)))}::float8[]) AS used (key_id, ago)
-            JOIN keys USING (key_id)
-            ORDER BY key_id
-            ON CONFLICT (key_id) DO UPDATE SET last_used_at = GREATEST(key_uses.last_used_at, EXCLUDED.last_used_at)`,
-      );
-    },
+const changes = (sql: Sql): Pick<KeyStore, "insert" | "revoke" | "rehash" | "recordUses"> => ({
+  async insert({ keyId, ownerId, alias, scope, secretSha256, pepperId, createdAtMs, expiresAtMs }) {
+    await answer(
+      sql,
+      sql`INSERT INTO keys (key_id, owner_id, alias, scope, secret_sha256, pepper_id, created_at, expires_at)
+          VALUES (${keyId}, ${storableText(ownerId)}, ${storableText(alias)}, ${scope}, ${secretSha256},
+                  ${pepperId ?? null}, ${new Date(createdAtMs)},
+                  ${expiresAtMs === undefined ? null : new Date(expiresAtMs)})`,
+    );
+  },
 
-    async onChange(listener) {
-      // The driver keeps a connection of its own for this, and listens again when it was lost. What changed
-      // in between is not told; callers bound how long they remember a key.
-      const { unlisten } = await answer(sql, sql.listen(CHANNEL, listener));
-      return unlisten;
-    },
-  };
-};
+  async revoke(keyId, atMs) {
+    const { count } = await answer(
+      sql,
+      sql`UPDATE keys SET revoked_at = ${new Date(atMs)}
+          WHERE key_id = ${storableText(keyId)} AND revoked_at IS NULL`,
+    );
+    return count > 0;
+  },
+
+  async rehash(keyId, before, after) {
+    await answer(
+      sql,
+      sql`UPDATE keys SET secret_sha256 = ${after.secretSha256}, pepper_id = ${after.pepperId ?? null}
+          WHERE key_id = ${storableText(keyId)} AND secret_sha256 = ${before.secretSha256}`,
+    );
+  },
+
+  async recordUses(uses) {
+    if (uses.length === 0) return;
+    // In the order of their ids, so that two gateways that record the same keys cannot deadlock.
+    const sorted = [...uses].sort((a, b) => (a.keyId < b.keyId ? -1 : 1));
+    const ids = sql.array(sorted.map(({ keyId }) => storableText(keyId)));
+    const ages = sql.array(sorted.map(({ agoMs }) => Math.round(agoMs)));
+    await answer(
+      sql,
+      sql`INSERT INTO key_uses (key_id, last_used_at)
+          SELECT key_id, clock_timestamp() - ago * interval '1 millisecond'
+          FROM unnest(${ids}::text[], ${ages}::float8[]) AS used (key_id, ago)
+          JOIN keys USING (key_id)
+          ORDER BY key_id
+          ON CONFLICT (key_id) DO UPDATE
+            SET last_used_at = GREATEST(key_uses.last_used_at, EXCLUDED.last_used_at)`,
+    );
+  },
+});

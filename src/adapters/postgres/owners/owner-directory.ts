@@ -15,7 +15,7 @@ const ownerOf = (row: OwnerRow): OwnerRecord => ({
   ...(row.first_key_at && { firstKeyAtMs: row.first_key_at.getTime() }),
 });
 
-/** Who there is, in Postgres. */
+/** Creates the PostgreSQL directory of owners. */
 export const createOwnerDirectory = (sql: Sql): OwnerDirectory => {
   const owners = async ({
     after,
@@ -30,11 +30,16 @@ export const createOwnerDirectory = (sql: Sql): OwnerDirectory => {
       sql,
       sql<OwnerRow[]>`
         WITH named AS (SELECT owner_id FROM keys UNION SELECT owner_id FROM owners), page AS (
-          SELECT owner_id FROM named WHERE true ${after === undefined ? sql`` : sql`AND owner_id > ${storableText(after)}`}
-          ${ownerId === undefined ? sql`` : sql`AND owner_id = ${storableText(ownerId)}`} ORDER BY owner_id LIMIT ${limit}
+          SELECT owner_id FROM named WHERE true
+          ${after === undefined ? sql`` : sql`AND owner_id > ${storableText(after)}`}
+          ${ownerId === undefined ? sql`` : sql`AND owner_id = ${storableText(ownerId)}`}
+          ORDER BY owner_id LIMIT ${limit}
         )
-        SELECT page.owner_id, count(key_id) FILTER (WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()))::integer AS keys_active, count(key_id)::integer AS keys,
-               min(created_at) AS first_key_at
+        SELECT page.owner_id,
+               count(key_id) FILTER (
+                 WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+               )::integer AS keys_active,
+               count(key_id)::integer AS keys, min(created_at) AS first_key_at
         FROM page LEFT JOIN keys USING (owner_id) GROUP BY page.owner_id ORDER BY page.owner_id`,
     );
     return rows.map(ownerOf);
@@ -47,7 +52,8 @@ export const createOwnerDirectory = (sql: Sql): OwnerDirectory => {
       const [row] = await answer(
         sql,
         sql<{ unfinished: number; last: Date | null }[]>`
-          SELECT (SELECT count(*)::integer FROM requests WHERE outcome IS NULL AND owner_id = ${storableText(ownerId)}) AS unfinished,
+          SELECT (SELECT count(*)::integer FROM requests
+                  WHERE outcome IS NULL AND owner_id = ${storableText(ownerId)}) AS unfinished,
                  (SELECT max(submitted_at) FROM requests WHERE owner_id = ${storableText(ownerId)}) AS last`,
       );
       return {

@@ -1,14 +1,16 @@
 import type { OwnerLoad } from "../../../core/owners/owner-load.ts";
 import { answer, type Sql, storableText } from "../connection.ts";
 
-/** What owners have in hand, counted in the records. */
+/** Creates the PostgreSQL source of owners' load, computed from the records of requests. */
 export const createOwnerLoad = (sql: Sql): OwnerLoad => ({
   async unfinished(ownerId, atMost) {
     const [row] = await answer(
       sql,
       sql<{ count: number }[]>`
         SELECT count(*)::int AS count
-        FROM (SELECT FROM requests WHERE owner_id = ${storableText(ownerId)} AND outcome IS NULL AND parent_id IS NULL LIMIT ${atMost}) counted`,
+        FROM (SELECT FROM requests
+              WHERE owner_id = ${storableText(ownerId)} AND outcome IS NULL AND parent_id IS NULL
+              LIMIT ${atMost}) counted`,
     );
     return row?.count ?? 0;
   },
@@ -18,9 +20,11 @@ export const createOwnerLoad = (sql: Sql): OwnerLoad => ({
       sql,
       sql<{ spent: number }[]>`
         SELECT (COALESCE((SELECT sum(units * unit_price) FROM usage
-                          WHERE owner_id = ${storableText(ownerId)} AND ended_at >= date_trunc(${since}, now(), 'UTC')), 0)
+                          WHERE owner_id = ${storableText(ownerId)}
+                            AND ended_at >= date_trunc(${since}, now(), 'UTC')), 0)
               + COALESCE((SELECT sum((job -> 'price' ->> 'unitPrice')::numeric) FROM requests
-                          WHERE owner_id = ${storableText(ownerId)} AND outcome IS NULL), 0))::float8 AS spent`,
+                          WHERE owner_id = ${storableText(ownerId)} AND outcome IS NULL), 0)
+               )::float8 AS spent`,
     );
     return row?.spent ?? 0;
   },

@@ -1,6 +1,6 @@
-import type { JobSpec } from "../../../core/requests/job.ts";
 import { LIMITS } from "../../../core/limits.ts";
-import type { PipelineRun, PipelineRuns } from "../../../core/pipelines/pipeline-run-store.ts";
+import type { PipelineRun, PipelineRunStore } from "../../../core/pipelines/pipeline-run-store.ts";
+import type { JobSpec } from "../../../core/requests/job.ts";
 import { isRequestId, type Outcome } from "../../../core/requests/request.ts";
 import { answer, type Sql } from "../connection.ts";
 
@@ -11,8 +11,8 @@ interface RunRow {
 
 const runOf = ({ job, outcome }: RunRow): PipelineRun => ({ job, ...(outcome && { outcome }) });
 
-/** The records of pipelines and of their nodes, in Postgres, beside those of all requests. */
-export const createPipelineRunStore = (sql: Sql): PipelineRuns => ({
+/** Creates the PostgreSQL store of pipeline runs. They are records of requests like any other. */
+export const createPipelineRunStore = (sql: Sql): PipelineRunStore => ({
   async find(requestId) {
     if (!isRequestId(requestId)) return undefined;
     const [row] = await answer(

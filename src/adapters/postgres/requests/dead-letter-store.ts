@@ -1,18 +1,8 @@
-import type { JobSpec } from "../../../core/requests/job.ts";
 import type { DeadLetterStore } from "../../../core/requests/dead-letter-store.ts";
-import type { DeadLetter } from "../../../core/requests/request-store.ts";
+import type { JobSpec } from "../../../core/requests/job.ts";
 import { isRequestId, type Outcome } from "../../../core/requests/request.ts";
 import { answer, type Sql } from "../connection.ts";
-
-interface DeadLetterRow {
-  request_id: string;
-  owner_id: string;
-  endpoint: string;
-  version: string;
-  reason: string;
-  attempts: number;
-  created_at: Date;
-}
+import { type DeadLetterRow, deadLetterOfRow } from "./request-rows.ts";
 
 interface DetailRow extends DeadLetterRow {
   job: JobSpec;
@@ -21,17 +11,7 @@ interface DetailRow extends DeadLetterRow {
   retried_at: Date | null;
 }
 
-const letterOf = (row: DeadLetterRow): DeadLetter => ({
-  requestId: row.request_id,
-  ownerId: row.owner_id,
-  endpoint: row.endpoint,
-  version: row.version,
-  reason: row.reason,
-  attempts: row.attempts,
-  createdAtMs: row.created_at.getTime(),
-});
-
-/** The dead letters of jobs, in Postgres; the finish step writes them (`request-store.ts`). */
+/** Creates the PostgreSQL store of dead letters. `RequestStore.finish` writes them. */
 export const createDeadLetterStore = (sql: Sql): DeadLetterStore => ({
   async list({ limit, before }) {
     const older =
@@ -45,7 +25,7 @@ export const createDeadLetterStore = (sql: Sql): DeadLetterStore => ({
         FROM dead_letters l JOIN requests USING (request_id)
         WHERE retried_at IS NULL ${older} ORDER BY l.created_at DESC, l.request_id DESC LIMIT ${limit}`,
     );
-    return rows.map(letterOf);
+    return rows.map(deadLetterOfRow);
   },
 
   async find(requestId) {
@@ -53,12 +33,13 @@ export const createDeadLetterStore = (sql: Sql): DeadLetterStore => ({
     const [row] = await answer(
       sql,
       sql<DetailRow[]>`
-        SELECT request_id, owner_id, endpoint, version, reason, attempts, l.created_at, job, outcome, retried_as, retried_at
+        SELECT request_id, owner_id, endpoint, version, reason, attempts, l.created_at, job, outcome,
+               retried_as, retried_at
         FROM dead_letters l JOIN requests USING (request_id) WHERE request_id = ${requestId}`,
     );
     return (
       row && {
-        ...letterOf(row),
+        ...deadLetterOfRow(row),
         job: row.job,
         outcome: row.outcome,
         ...(row.retried_as && { retriedAs: row.retried_as }),
@@ -71,15 +52,17 @@ export const createDeadLetterStore = (sql: Sql): DeadLetterStore => ({
     const [row] = await answer(
       sql,
       sql<{ retried_as: string }[]>`
-        UPDATE dead_letters SET retried_as = COALESCE(retried_as, ${newId}::uuid) WHERE request_id = ${requestId} RETURNING retried_as`,
+        UPDATE dead_letters SET retried_as = COALESCE(retried_as, ${newId}::uuid)
+        WHERE request_id = ${requestId} RETURNING retried_as`,
     );
     return row?.retried_as;
   },
 
-  async retried(requestId, atMs) {
+  async markRetried(requestId, atMs) {
     await answer(
       sql,
-      sql`UPDATE dead_letters SET retried_at = ${new Date(atMs)} WHERE request_id = ${requestId} AND retried_at IS NULL`,
+      sql`UPDATE dead_letters SET retried_at = ${new Date(atMs)}
+          WHERE request_id = ${requestId} AND retried_at IS NULL`,
     );
   },
 

@@ -1,5 +1,5 @@
-import type { DeliveryRecord, DeliveryStore } from "../../../core/webhooks/delivery-store.ts";
 import { isRequestId } from "../../../core/requests/request.ts";
+import type { DeliveryRecord, DeliveryStore } from "../../../core/webhooks/delivery-store.ts";
 import type { DeliveryAttempt, DeliveryState } from "../../../core/webhooks/webhook.ts";
 import { answer, type Sql, storableText } from "../connection.ts";
 
@@ -53,37 +53,10 @@ const attemptOf = (row: AttemptRow): DeliveryAttempt => ({
   ...(row.error !== null && { error: row.error }),
 });
 
-/** The record of deliveries, in Postgres. */
+/** Creates the PostgreSQL record of webhook deliveries. */
 export const createDeliveryStore = (sql: Sql): DeliveryStore => ({
-  async record({ requestId, ownerId, endpoint, url, round, retryOf }, attempt, { state, nextAttemptAtMs }) {
-    const startedAt = new Date(attempt.startedAtMs);
-    const endedAt = new Date(attempt.startedAtMs + attempt.durationMs);
-    const error = attempt.error === undefined ? null : storableText(attempt.error);
-    // One statement. A repeated attempt changes nothing; an older round does not speak over a newer one. A
-    // request that was deleted meanwhile takes its delivery with it.
-    await answer(
-      sql,
-      sql`
-        WITH delivery AS (
-          INSERT INTO deliveries (request_id, owner_id, endpoint, url, state, round, attempts, created_at, updated_at,
-                                  next_attempt_at, last_status, last_error, retry_of)
-          SELECT ${requestId}::uuid, ${storableText(ownerId)}, ${endpoint}, ${storableText(url)}, ${state}, ${round}, 1, ${startedAt}, ${endedAt},
-                 ${nextAttemptAtMs === undefined ? null : new Date(nextAttemptAtMs)}::timestamptz, ${attempt.status ?? null}::integer, ${error}::text,
-                 ${retryOf ?? null}::uuid
-          WHERE EXISTS (SELECT FROM requests WHERE request_id = ${requestId})
-          ON CONFLICT (request_id) DO UPDATE
-            SET url = excluded.url, state = excluded.state, round = excluded.round, attempts = deliveries.attempts + 1,
-                updated_at = excluded.updated_at, next_attempt_at = excluded.next_attempt_at,
-                last_status = excluded.last_status, last_error = excluded.last_error
-            WHERE deliveries.round <= excluded.round
-              AND NOT EXISTS (SELECT FROM delivery_attempts a WHERE a.request_id = excluded.request_id
-                                AND a.round = excluded.round AND a.attempt >= ${attempt.attempt})
-          RETURNING request_id
-        )
-        INSERT INTO delivery_attempts (request_id, round, attempt, started_at, duration_ms, status, error)
-        SELECT request_id, ${attempt.round}, ${attempt.attempt}, ${startedAt}, ${attempt.durationMs}, ${attempt.status ?? null}::integer, ${error}::text
-        FROM delivery ON CONFLICT DO NOTHING`,
-    );
+  async record(delivery, attempt, next) {
+    await answer(sql, recordStatement(sql, delivery, attempt, next));
   },
 
   async find(requestId) {
@@ -95,9 +68,8 @@ export const createDeliveryStore = (sql: Sql): DeliveryStore => ({
     if (!row) return undefined;
     const attempts = await answer(
       sql,
-      sql<
-        AttemptRow[]
-      >`SELECT * FROM delivery_attempts WHERE request_id = ${requestId} ORDER BY round, attempt`,
+      sql<AttemptRow[]>`
+        SELECT * FROM delivery_attempts WHERE request_id = ${requestId} ORDER BY round, attempt`,
     );
     return { delivery: deliveryOf(row), attempts: attempts.map(attemptOf) };
   },
@@ -111,8 +83,51 @@ export const createDeliveryStore = (sql: Sql): DeliveryStore => ({
     const rows = await answer(
       sql,
       sql<DeliveryRow[]>`
-        SELECT * FROM deliveries WHERE true ${ofState} ${older} ORDER BY created_at DESC, request_id DESC LIMIT ${limit}`,
+        SELECT * FROM deliveries WHERE true ${ofState} ${older}
+        ORDER BY created_at DESC, request_id DESC LIMIT ${limit}`,
     );
     return rows.map(deliveryOf);
   },
 });
+
+/**
+ * Records an attempt and the delivery's state after it, in one statement. A repeated attempt changes nothing,
+ * and an attempt of an older round does not change the state of a newer one. The delivery of a request that
+ * was deleted meanwhile is not written.
+ */
+function recordStatement(
+  sql: Sql,
+  { requestId, ownerId, endpoint, url, round, retryOf }: RecordParameters[0],
+  attempt: RecordParameters[1],
+  { state, nextAttemptAtMs }: RecordParameters[2],
+) {
+  const startedAt = new Date(attempt.startedAtMs);
+  const endedAt = new Date(attempt.startedAtMs + attempt.durationMs);
+  const nextAt = nextAttemptAtMs === undefined ? null : new Date(nextAttemptAtMs);
+  const status = sql`${attempt.status ?? null}::integer`;
+  const error = sql`${attempt.error === undefined ? null : storableText(attempt.error)}::text`;
+  return sql`
+    WITH delivery AS (
+      INSERT INTO deliveries (request_id, owner_id, endpoint, url, state, round, attempts, created_at,
+                              updated_at, next_attempt_at, last_status, last_error, retry_of)
+      SELECT ${requestId}::uuid, ${storableText(ownerId)}, ${endpoint}, ${storableText(url)}, ${state},
+             ${round}, 1, ${startedAt}, ${endedAt}, ${nextAt}::timestamptz, ${status}, ${error},
+             ${retryOf ?? null}::uuid
+      WHERE EXISTS (SELECT FROM requests WHERE request_id = ${requestId})
+      ON CONFLICT (request_id) DO UPDATE
+        SET url = excluded.url, state = excluded.state, round = excluded.round,
+            attempts = deliveries.attempts + 1, updated_at = excluded.updated_at,
+            next_attempt_at = excluded.next_attempt_at, last_status = excluded.last_status,
+            last_error = excluded.last_error
+        WHERE deliveries.round <= excluded.round
+          AND NOT EXISTS (SELECT FROM delivery_attempts a WHERE a.request_id = excluded.request_id
+                            AND a.round = excluded.round AND a.attempt >= ${attempt.attempt})
+      RETURNING request_id
+    )
+    INSERT INTO delivery_attempts (request_id, round, attempt, started_at, duration_ms, status, error)
+    SELECT request_id, ${attempt.round}, ${attempt.attempt}, ${startedAt}, ${attempt.durationMs}, ${status},
+           ${error}
+    FROM delivery ON CONFLICT DO NOTHING`;
+}
+
+type RecordParameters = Parameters<DeliveryStore["record"]>;

@@ -3,7 +3,7 @@ import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connec
 import { createEngineStatusStore } from "../../../src/adapters/postgres/engines/engine-status-store.ts";
 import type { EngineStatus } from "../../../src/core/engines/engine-status.ts";
 import { LIMITS } from "../../../src/core/limits.ts";
-import type { EngineBoard } from "../../../src/core/engines/engine-status-store.ts";
+import type { EngineStatusStore } from "../../../src/core/engines/engine-status-store.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 
@@ -11,7 +11,7 @@ leakCheck();
 
 let database: Awaited<ReturnType<typeof testDatabase>>;
 let sql: Sql;
-let board: EngineBoard;
+let board: EngineStatusStore;
 beforeAll(async () => {
   database = await testDatabase();
   sql = connectPostgres(database.url, { maxConnections: 3 });
@@ -46,7 +46,7 @@ describe("the board of engines", () => {
     await board.report(worker("two"), [engine("t/b"), engine("t/a")]);
     await board.report(worker("one"), [engine("t/a", { state: "loading" }), engine("t/gone")]);
     const full = engine("t/a", {
-      state: "out",
+      state: "unhealthy",
       polled: false,
       pid: 7,
       memoryMiB: 123,
@@ -75,7 +75,7 @@ describe("the board of engines", () => {
       drained: false,
       ageMs: expect.any(Number),
     });
-    await board.leave("one");
+    await board.remove("one");
     expect((await board.list()).map(({ worker: name }) => name)).toEqual(["two", "two"]);
   });
 
@@ -100,17 +100,17 @@ describe("the board of engines", () => {
     });
     const stop = await board.onReset("one", told);
 
-    expect(await board.askReset({ endpoint: "t/a" })).toEqual([
+    expect(await board.requestReset({ endpoint: "t/a" })).toEqual([
       { worker: "one", version: "1.0.0" },
       { worker: "one", version: "2.0.0" },
       { worker: "two", version: "1.0.0" },
     ]);
     await telling;
-    expect(await board.askReset({ endpoint: "t/a", version: "2.0.0" })).toEqual([
+    expect(await board.requestReset({ endpoint: "t/a", version: "2.0.0" })).toEqual([
       { worker: "one", version: "2.0.0" },
     ]);
-    expect(await board.askReset({ endpoint: "t/a", worker: "dead" })).toEqual([]);
-    expect(await board.askReset({ endpoint: "t/none" })).toEqual([]);
+    expect(await board.requestReset({ endpoint: "t/a", worker: "dead" })).toEqual([]);
+    expect(await board.requestReset({ endpoint: "t/none" })).toEqual([]);
 
     const taken = await board.takeResets("one");
     expect(taken.sort((a, b) => (a.version < b.version ? -1 : 1))).toEqual([
@@ -142,7 +142,7 @@ describe("the board of engines", () => {
       all: false,
       models: [{ endpoint: "t/a", version: "1.0.0" }],
     });
-    await board.leave("one");
+    await board.remove("one");
     await board.report(worker("one"), [engine("t/a"), engine("t/b")]);
     const drained = async () =>
       (await board.list()).filter((each) => each.drained).map((each) => `${each.endpoint} ${each.worker}`);
