@@ -1,37 +1,38 @@
 import { describe, expect, it } from "vitest";
-import { isInStep, soundOnsets } from "./audio-judge.ts";
-import { drawSoundingClip, type SoundingClip } from "./audible-clip.ts";
+import { type AudibleClip, drawAudibleClip } from "./audible-clip.ts";
+import { audioOnsets, isInStep } from "./audio-judge.ts";
 
 const RATE = 16_000;
 
-/** A sound that dies away, at each moment, over a little noise. */
-function sounding(events: number[], seconds = 4, decay = 20): Float32Array {
+/** Makes a decaying tone at each event, over a little noise. */
+function tonesAt(events: number[], seconds = 4, decay = 20): Float32Array {
   const samples = Float32Array.from({ length: seconds * RATE }, (_, i) => 2e-4 * Math.sin(i * i));
   for (const event of events) {
     for (let i = 0; i < RATE / 2; i++) {
-      const at = Math.round(event * RATE) + i;
-      if (at < samples.length)
-        samples[at] =
-          (samples[at] ?? 0) + 0.6 * Math.sin((2 * Math.PI * 660 * i) / RATE) * Math.exp((-decay * i) / RATE);
+      const index = Math.round(event * RATE) + i;
+      if (index < samples.length)
+        samples[index] =
+          (samples[index] ?? 0) +
+          0.6 * Math.sin((2 * Math.PI * 660 * i) / RATE) * Math.exp((-decay * i) / RATE);
     }
   }
   return samples;
 }
 
-describe("soundOnsets", () => {
-  it("hears each sound when it begins", () => {
+describe("audioOnsets", () => {
+  it("finds the beginning of each tone", () => {
     const events = [0.31, 0.9, 1.62, 3.205];
-    const heard = soundOnsets(sounding(events), RATE);
+    const heard = audioOnsets(tonesAt(events), RATE);
     expect(heard).toHaveLength(4);
-    heard.forEach((at, i) => {
-      expect(Math.abs(at - (events[i] ?? 0))).toBeLessThanOrEqual(0.011);
+    heard.forEach((seconds, i) => {
+      expect(Math.abs(seconds - (events[i] ?? 0))).toBeLessThanOrEqual(0.011);
     });
   });
-  it("hears nothing in silence and in steady noise, and one that begins at once", () => {
-    expect(soundOnsets(sounding([]), RATE)).toEqual([]);
-    expect(soundOnsets(new Float32Array(0), RATE)).toEqual([]);
+  it("finds nothing in silence and in steady noise, and an onset at the start", () => {
+    expect(audioOnsets(tonesAt([]), RATE)).toEqual([]);
+    expect(audioOnsets(new Float32Array(0), RATE)).toEqual([]);
     expect(
-      soundOnsets(
+      audioOnsets(
         Float32Array.from({ length: RATE }, (_, i) => 0.2 * Math.sin(i)),
         RATE,
       ),
@@ -40,7 +41,7 @@ describe("soundOnsets", () => {
 });
 
 describe("isInStep", () => {
-  it("wants every event within a tenth of a second, and nothing else", () => {
+  it("requires every event within a tenth of a second, and nothing else", () => {
     expect(isInStep([0.5, 1.02], [0.55, 1])).toBe(true);
     expect(isInStep([1.02, 0.5], [0.55, 1])).toBe(true);
     expect(isInStep([], [])).toBe(true);
@@ -50,8 +51,8 @@ describe("isInStep", () => {
   });
 });
 
-describe("drawSoundingClip", () => {
-  const clip: SoundingClip = {
+describe("drawAudibleClip", () => {
+  const clip: AudibleClip = {
     action: "bounce",
     shape: "circle",
     color: "red",
@@ -66,8 +67,8 @@ describe("drawSoundingClip", () => {
     before: 0.5,
     longest: 1,
   };
-  /** Centre of what is not white, in pixels; undefined when all is. */
-  const centre = (frame: Uint8Array | undefined, { width }: SoundingClip = clip) => {
+  /** Finds the centre of the pixels that are not white; undefined when all are white. */
+  const centre = (frame: Uint8Array | undefined, { width }: AudibleClip = clip) => {
     let [sx, sy, n] = [0, 0, 0];
     for (let i = 0; i < (frame?.length ?? 0) / 3; i++) {
       if ((frame?.[i * 3 + 1] ?? 255) > 140) continue;
@@ -75,23 +76,23 @@ describe("drawSoundingClip", () => {
     }
     return n > 0 ? { x: sx / n, y: sy / n } : undefined;
   };
-  it("bounces: on the floor at each event, at the ceiling between far ones", () => {
-    const frames = drawSoundingClip(clip);
+  it("draws bounces: on the floor at each event, at the ceiling between distant events", () => {
+    const frames = drawAudibleClip(clip);
     expect(frames).toHaveLength(40);
     const radius = 0.2 * 48;
     for (const k of [10, 30, 39]) expect(centre(frames[k])?.y).toBeCloseTo(48 - radius, 0);
     expect(centre(frames[20])?.y).toBeCloseTo(radius, 0);
     expect(centre(frames[20])?.x).toBeCloseTo(32, 0);
   });
-  it("runs between the walls: at the right one at the first event, at the left one at the second", () => {
-    const frames = drawSoundingClip({ ...clip, action: "walls" });
+  it("draws runs between walls: at the right wall at the first event, at the left at the second", () => {
+    const frames = drawAudibleClip({ ...clip, action: "walls" });
     const radius = 0.2 * 48;
     expect(centre(frames[10])?.x).toBeCloseTo(64 - radius, 0);
     expect(centre(frames[20])?.x).toBeCloseTo(32, 0);
     expect(centre(frames[30])?.x).toBeCloseTo(radius, 0);
   });
-  it("flashes: not there before, there at the event, gone again", () => {
-    const frames = drawSoundingClip({ ...clip, action: "blink", before: 0.1, longest: 0.3 });
+  it("draws flashes: invisible before, visible at the event, invisible again", () => {
+    const frames = drawAudibleClip({ ...clip, action: "blink", before: 0.1, longest: 0.3 });
     expect([0, 1, 2, 9, 10, 15, 16, 30].map((k) => centre(frames[k]) !== undefined)).toEqual([
       true,
       true,

@@ -3,8 +3,8 @@
  * training/tempera_training/scenes.py does.
  */
 import {
-  type Picture,
   type Rgb,
+  type RgbImage,
   SCENE_COLORS,
   type SceneColor,
   type SceneShape,
@@ -21,11 +21,11 @@ export interface SceneToDraw {
   x: number;
   y: number;
   radius: number;
-  /** Left out: it is. */
+  /** @default true */
   isVisible?: boolean;
 }
 
-/** Edges are soft over one pixel. */
+/** Draws a scene; edges are soft over one pixel. */
 export function drawScene({
   width,
   height,
@@ -36,7 +36,7 @@ export function drawScene({
   y,
   radius,
   isVisible = true,
-}: SceneToDraw): Picture {
+}: SceneToDraw): RgbImage {
   const [ground, ink]: [Rgb, Rgb] = [SCENE_COLORS[background], SCENE_COLORS[color]];
   const data = new Uint8Array(width * height * 3);
   const distance: (u: number, v: number) => number = SHAPES[shape];

@@ -1,7 +1,6 @@
 /**
- * Judges a drawn scene by its pixels alone: which background colour, which colour of the shape, which shape.
- * The palette and the shapes mirror training/tempera_training/scenes.py, the only other place that knows
- * them.
+ * Judges a drawn scene by its pixels alone: colour of the background, colour of the shape, and shape. The
+ * palette and the shapes mirror training/tempera_training/scenes.py, the only other file that has them.
  */
 export const SCENE_COLORS = {
   red: [220, 40, 40],
@@ -21,7 +20,7 @@ export type SceneColor = keyof typeof SCENE_COLORS;
 export type SceneShape = keyof typeof SHAPES;
 
 /**
- * Signed distance-like fields, negative inside, of shapes of radius 1; u points right, v down
+ * Signed distance-like fields of shapes of radius 1, negative inside; u points right, v down
  * (`shape_distance` of scenes.py).
  */
 export const SHAPES = {
@@ -40,15 +39,15 @@ export const SHAPES = {
 
 export interface Judgement {
   background: SceneColor;
-  /** Absent when there is nothing on the background. */
+  /** Absent when the background is empty. */
   color?: SceneColor;
-  /** Absent when what is there looks like none of the shapes. */
+  /** Absent when the object resembles none of the shapes. */
   shape?: SceneShape;
-  /** How well the shape fits the nearest template, 0..1. */
+  /** Intersection over union of the object and the nearest template, 0..1. */
   overlap: number;
 }
 
-export interface Picture {
+export interface RgbImage {
   /** RGB, 8 bits, row by row. */
   data: Uint8Array;
   width: number;
@@ -56,44 +55,45 @@ export interface Picture {
 }
 
 /**
- * Pixels this far from the background, of 441, belong to something: half the distance of the two nearest
+ * Pixels this far from the background (of 441) belong to an object: half the distance of the two nearest
  * colours.
  */
-const STANDS_OUT = 40;
-/** Side of the square that masks are compared in. */
+const OBJECT_DISTANCE_MIN = 40;
+/** Side of the square masks that are compared, in cells. */
 const MASK_SIDE = 48;
 /**
- * A worse overlap than this is no shape at all. Drawn scenes overlap by 0.93 and more, small ones blurred by
- * an autoencoder by 0.68.
+ * The least overlap that counts as a shape. Drawn scenes overlap by 0.93 and more, small ones blurred by an
+ * autoencoder by 0.68.
  */
 const OVERLAP_MIN = 0.65;
 
 /**
- * The border's median is the background; the largest thing that stands out is the shape; its eroded middle
- * has its colour; its mask, stretched to a square, is compared with each shape's by intersection over union.
+ * Judges an image: the median of its border is the background, the largest component that differs from it is
+ * the object, and the object's eroded middle has its colour. The object's mask, stretched to a square, is
+ * compared with each shape's by intersection over union.
  */
-export function judgeScene(picture: Picture): Judgement {
-  const { width, height } = picture;
-  const ground = median(picture, border(width, height, 3));
+export function judgeScene(image: RgbImage): Judgement {
+  const { width, height } = image;
+  const ground = median(image, border(width, height, 3));
   const background = nearestColor(ground);
   const rough = largestComponent(
-    select(picture, (pixel) => distance(pixel, ground) > STANDS_OUT),
+    select(image, (pixel) => distance(pixel, ground) > OBJECT_DISTANCE_MIN),
     width,
   );
   if (rough.length < 16) return { background, overlap: 0 };
-  const ink = median(picture, inner(rough, width));
-  // The edge of a blurred shape is where its colour has come half way from the background's.
+  const ink = median(image, inner(rough, width));
+  // The edge of a blurred object is half way between the two colours.
   const [dr, dg, db] = [ink[0] - ground[0], ink[1] - ground[1], ink[2] - ground[2]];
   const span = dr * dr + dg * dg + db * db;
   const half = ([r, g, b]: Rgb) =>
     (r - ground[0]) * dr + (g - ground[1]) * dg + (b - ground[2]) * db > span / 2;
-  const exact = largestComponent(select(picture, half), width);
+  const exact = largestComponent(select(image, half), width);
   const mask = squareMask(exact.length > 0 ? exact : rough, width);
   const [shape, overlap] = bestShape(mask);
   return { background, color: nearestColor(ink), ...(overlap >= OVERLAP_MIN && { shape }), overlap };
 }
 
-const pixelAt = ({ data }: Picture, i: number): Rgb => [
+const pixelAt = ({ data }: RgbImage, i: number): Rgb => [
   data[i * 3] ?? 0,
   data[i * 3 + 1] ?? 0,
   data[i * 3 + 2] ?? 0,
@@ -108,9 +108,9 @@ export function nearestColor(rgb: Rgb): SceneColor {
   );
 }
 
-function median(picture: Picture, pixels: number[]): Rgb {
+function median(image: RgbImage, pixels: number[]): Rgb {
   const middle = (channel: 0 | 1 | 2) =>
-    pixels.map((i) => pixelAt(picture, i)[channel]).sort((a, b) => a - b)[pixels.length >> 1] ?? 0;
+    pixels.map((i) => pixelAt(image, i)[channel]).sort((a, b) => a - b)[pixels.length >> 1] ?? 0;
   return [middle(0), middle(1), middle(2)];
 }
 
@@ -121,10 +121,10 @@ function border(width: number, height: number, thickness: number): number[] {
   });
 }
 
-const select = (picture: Picture, keep: (pixel: Rgb) => boolean): Uint8Array =>
-  Uint8Array.from({ length: picture.width * picture.height }, (_, i) => (keep(pixelAt(picture, i)) ? 1 : 0));
+const select = (image: RgbImage, keep: (pixel: Rgb) => boolean): Uint8Array =>
+  Uint8Array.from({ length: image.width * image.height }, (_, i) => (keep(pixelAt(image, i)) ? 1 : 0));
 
-/** Indices of the largest set of marked pixels that touch by their sides. */
+/** Finds the indices of the largest set of marked pixels that touch by their sides. */
 function largestComponent(marked: Uint8Array, width: number): number[] {
   const left = Uint8Array.from(marked);
   let largest: number[] = [];
@@ -132,9 +132,8 @@ function largestComponent(marked: Uint8Array, width: number): number[] {
     if (!left[start]) continue;
     const found = [start];
     left[start] = 0;
-    for (let at = 0; at < found.length; at++) {
-      const i = found[at] ?? 0;
-      for (const next of neighbours(i, width)) {
+    for (let head = 0; head < found.length; head++) {
+      for (const next of neighbours(found[head] ?? 0, width)) {
         if (!left[next]) continue;
         left[next] = 0;
         found.push(next);
@@ -145,7 +144,7 @@ function largestComponent(marked: Uint8Array, width: number): number[] {
   return largest;
 }
 
-/** The four pixels beside one; those outside the picture are indices that hold nothing. */
+/** Gives the four neighbours of a pixel; indices outside the image hold nothing. */
 const neighbours = (i: number, width: number): number[] => [
   ...(i % width > 0 ? [i - 1] : []),
   ...(i % width < width - 1 ? [i + 1] : []),
@@ -153,17 +152,17 @@ const neighbours = (i: number, width: number): number[] => [
   i + width,
 ];
 
-/** A component without its rim of two pixels; all of it when nothing would be left. */
+/** Erodes a component by two pixels; gives all of it when little would be left. */
 function inner(component: number[], width: number): number[] {
-  let kept = component;
+  let eroded = component;
   for (let round = 0; round < 2; round++) {
-    const inside = new Set(kept);
-    kept = kept.filter((i) => neighbours(i, width).every((next) => inside.has(next)));
+    const inside = new Set(eroded);
+    eroded = eroded.filter((i) => neighbours(i, width).every((next) => inside.has(next)));
   }
-  return kept.length > 8 ? kept : component;
+  return eroded.length > 8 ? eroded : component;
 }
 
-/** A component's bounding box, stretched to MASK_SIDE × MASK_SIDE. */
+/** Stretches the bounding box of a component to MASK_SIDE × MASK_SIDE. */
 function squareMask(component: number[], width: number): boolean[] {
   const inside = new Set(component);
   let [left, right, top, bottom] = [Number.POSITIVE_INFINITY, 0, Number.POSITIVE_INFINITY, 0];

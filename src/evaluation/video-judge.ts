@@ -1,20 +1,20 @@
 /**
- * Judges a film of one moving shape by its pixels alone; `observe` and `ssim` of
+ * Judges a video of one moving shape by its pixels alone; `observe` and `ssim` of
  * training/tempera_training/video/judge.py do the same.
  */
-import { nearestColor, type Picture, type Rgb, type SceneColor } from "./scene-judge.ts";
+import { nearestColor, type Rgb, type RgbImage, type SceneColor } from "./scene-judge.ts";
 
 export type Direction = "left" | "right" | "up" | "down";
 
-export interface FilmJudgement {
+export interface VideoJudgement {
   background: SceneColor;
-  /** Absent when there is nothing on the background. */
+  /** Absent when the background is empty. */
   color?: SceneColor;
-  /** Absent when it stays where it is. */
+  /** Absent when the shape does not move. */
   motion?: Direction;
 }
 
-export interface Film {
+export interface RgbVideo {
   width: number;
   height: number;
   /** RGB, 8 bits, row by row. */
@@ -22,23 +22,23 @@ export interface Film {
 }
 
 /**
- * A pixel is far from the background at a quarter of the way from black to white in one channel, or at half
- * the farthest pixel's distance.
+ * The least distance of a shape's pixel from the background: a quarter of the way from black to white in one
+ * channel, or half the farthest pixel's distance if that is more.
  */
 const FAR_MIN = 0.25 * 127.5;
-/** The farthest but a few: one pixel in two thousand may be an artefact. */
+/** The quantile that counts as the farthest pixel: one in two thousand may be an artefact. */
 const FARTHEST_SHARE = 0.9995;
-/** Fewer pixels are no shape, in a picture of 112 × 64. */
+/** The fewest pixels of a shape, in an image of 112 × 64. */
 const PIXELS_MIN = 6;
-/** A shape that moves less than this share of the picture does not move. */
+/** The least motion, as a share of the image. */
 const MOTION_MIN = 0.08;
 
 /**
- * The median of the edges of all frames is the background; what is far from it is the shape, its median the
- * colour. The place of the shape in the last fifth of the frames against the first fifth is the motion; the
- * larger direction counts.
+ * Judges a video: the median of the edges of all frames is the background, pixels far from it are the shape,
+ * and their median is its colour. The position of the shape in the last fifth of the frames against the first
+ * fifth is the motion; the larger direction counts.
  */
-export function judgeFilm({ width, height, frames }: Film): FilmJudgement {
+export function judgeVideo({ width, height, frames }: RgbVideo): VideoJudgement {
   const edges = Array.from({ length: width * height }, (_, i) => i).filter((i) => {
     const [x, y] = [i % width, Math.floor(i / width)];
     return x === 0 || y === 0 || x === width - 1 || y === height - 1;
@@ -57,13 +57,14 @@ export function judgeFilm({ width, height, frames }: Film): FilmJudgement {
   );
   if (shown.length === 0) return { background };
   const color = nearestColor(medianOf(frames, (frame) => marked[frame] ?? []));
-  const places = shown.map((pixels) => ({
+  const positions = shown.map((pixels) => ({
     x: pixels.reduce((sum, i) => sum + (i % width) + 0.5, 0) / pixels.length / width,
     y: pixels.reduce((sum, i) => sum + Math.floor(i / width) + 0.5, 0) / pixels.length / height,
   }));
-  const fifth = Math.max(1, Math.floor(places.length / 5));
+  const fifth = Math.max(1, Math.floor(positions.length / 5));
   const moved = (axis: "x" | "y") =>
-    middle(places.slice(-fifth).map((p) => p[axis])) - middle(places.slice(0, fifth).map((p) => p[axis]));
+    middle(positions.slice(-fifth).map((one) => one[axis])) -
+    middle(positions.slice(0, fifth).map((one) => one[axis]));
   const [dx, dy] = [moved("x"), moved("y")];
   if (Math.max(Math.abs(dx), Math.abs(dy)) < MOTION_MIN) return { background, color };
   const motion = Math.abs(dx) > Math.abs(dy) ? (dx < 0 ? "left" : "right") : dy < 0 ? "up" : "down";
@@ -73,13 +74,13 @@ export function judgeFilm({ width, height, frames }: Film): FilmJudgement {
 const distanceTo = (frame: Uint8Array, i: number, [r, g, b]: Rgb): number =>
   Math.hypot((frame[i * 3] ?? 0) - r, (frame[i * 3 + 1] ?? 0) - g, (frame[i * 3 + 2] ?? 0) - b);
 
-/** Per channel, of some pixels of each frame. Counted, since there are many. */
+/** Gives the median of some pixels of each frame, per channel; by counting, since there are many. */
 function medianOf(frames: readonly Uint8Array[], pixelsOf: (frame: number) => readonly number[]): Rgb {
   const channel = (c: 0 | 1 | 2): number => {
     const counts = new Uint32Array(256);
     let total = 0;
-    frames.forEach((frame, at) => {
-      for (const i of pixelsOf(at)) {
+    frames.forEach((frame, index) => {
+      for (const i of pixelsOf(index)) {
         const value = frame[i * 3 + c] ?? 0;
         counts[value] = (counts[value] ?? 0) + 1;
         total++;
@@ -97,10 +98,10 @@ function medianOf(frames: readonly Uint8Array[], pixelsOf: (frame: number) => re
 
 function farthest(distances: readonly Float32Array[]): number {
   const all = new Float32Array(distances.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
+  let offset = 0;
   for (const distance of distances) {
-    all.set(distance, at);
-    at += distance.length;
+    all.set(distance, offset);
+    offset += distance.length;
   }
   return all.sort()[Math.floor((all.length - 1) * FARTHEST_SHARE)] ?? 0;
 }
@@ -111,12 +112,12 @@ const WINDOW = 7;
 const [C1, C2] = [0.01 ** 2, 0.03 ** 2];
 
 /**
- * Structural similarity of two pictures of one size, 1 for equal ones (Wang et al., "Image quality
- * assessment", 2004): brightness, a box window of 7 × 7, the mean over the picture.
+ * Computes the structural similarity of two images of one size, 1 for equal ones (Wang et al., "Image quality
+ * assessment", 2004): of the luma, with a box window of 7 × 7, the mean over the image.
  */
-export function structuralSimilarity(one: Picture, other: Picture): number {
+export function structuralSimilarity(one: RgbImage, other: RgbImage): number {
   const { width, height } = one;
-  const luma = ({ data }: Picture) =>
+  const luma = ({ data }: RgbImage) =>
     Float64Array.from(
       { length: width * height },
       (_, i) =>
