@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Snapshot } from "../core/requests/events.ts";
-import type { JobSpec } from "../core/requests/job.ts";
 import type { JsonObject } from "../core/json/json.ts";
 import type { ModelVersion } from "../core/models/model.ts";
+import type { Snapshot } from "../core/requests/events.ts";
+import type { JobSpec } from "../core/requests/job.ts";
 import { isRequestId } from "../core/requests/request.ts";
 import { createInputCheck } from "../registry/input-check.ts";
 import type { ApiDependencies } from "./dependencies.ts";
@@ -65,9 +65,9 @@ function createTestGateway() {
     },
     requests: { insert: async () => {} },
     limits: {
-      call: async () => {},
-      queue: async () => undefined,
-      spend: async () => undefined,
+      countCall: async () => {},
+      reserveQueued: async () => undefined,
+      reserveSpend: async () => undefined,
       of: async () => ({ owner: {}, key: {} }),
     },
     objects: unused,
@@ -129,13 +129,13 @@ describe("the proxy form", () => {
   );
 
   it.each([{}, { origin: "https://app.example.com" }])(
-    "carries the id of the request, not one of its own (%j)",
+    "carries the id of the request, not an id of the proxy call (%j)",
     async (headers) => {
-      const { headers: answered, body } = await submit(
+      const { headers: replied, body } = await submit(
         "https://queue.fal.run/a/b/c",
         headers as Record<string, string>,
       );
-      expect(answered.get("x-fal-request-id")).toBe(body.request_id);
+      expect(replied.get("x-fal-request-id")).toBe(body.request_id);
       const result = await proxied(`https://queue.fal.run/a/b/requests/${DONE.requestId}`, {
         headers: headers as Record<string, string>,
       });
@@ -144,8 +144,8 @@ describe("the proxy form", () => {
     },
   );
 
-  it("refuses TRACE, of which no request can be made, as every path does", async () => {
-    // Node's server gives such a request its method afterwards.
+  it("refuses TRACE, which cannot be forwarded, as every path does", async () => {
+    // Node's server sets the method of such a request afterwards.
     const request = new Request(`http://localhost${PROXY_PATH}`, {
       headers: { "x-fal-target-url": "https://queue.fal.run/a/b/c" },
     });
@@ -184,7 +184,7 @@ describe("the proxy form", () => {
     expect(test.jobs).toEqual([]);
   });
 
-  it("cannot reach what is outside its tree, nor itself", async () => {
+  it("reaches neither paths outside the target's tree nor the proxy form itself", async () => {
     for (const path of ["../../health/live", "%2e%2e/health/live", "..%2f..%2fhealth/live"])
       expect((await proxied(`https://queue.fal.run/${path}`)).body).not.toEqual({ status: "live" });
     expect((await proxied(`https://queue.fal.run${PROXY_PATH}`)).status).not.toBe(200);
@@ -201,7 +201,7 @@ describe("a wrong method", () => {
     ["POST", "/api/openapi/queue/openapi.json", "GET, HEAD"],
     ["PUT", "/models/a/b/c/llms.txt", "GET, HEAD"],
     ["POST", "/llms.txt", "GET, HEAD"],
-  ])("%s %s is 405 and says which are right", async (method, path, allow) => {
+  ])("%s %s is 405 and names the allowed ones", async (method, path, allow) => {
     const response = await test.gateway.request(path, { method });
     expect([response.status, response.headers.get("allow")]).toEqual([405, allow]);
     expect(await response.json()).toEqual({ detail: "Method Not Allowed" });
@@ -235,7 +235,7 @@ describe("every answer has a request id", () => {
     ["a list", "[]", 422],
     ["an input that does not fit", '{"prompt":5}', 422],
     ["a body that is too large", JSON.stringify({ prompt: "a".repeat(10_001) }), 413],
-  ])("and nothing is queued: %s", async (_name, body, status) => {
+  ])("also when nothing is queued because of %s", async (_name, body, status) => {
     const response = await test.gateway.request("/queue/a/b/c", { method: "POST", body });
     expect(response.status).toBe(status);
     expect(((await response.json()) as JsonObject).detail).toBeTruthy();

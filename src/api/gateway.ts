@@ -1,23 +1,25 @@
-import { type Context, Hono } from "hono";
+import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { cors } from "hono/cors";
 import { TemperaError } from "../core/errors/tempera-error.ts";
 import {
   parseQueuePath,
   proxyTarget,
   QUEUE_METHODS,
+  type QueueAction,
   type QueuePath,
-  type QueueVerb,
   TREES,
 } from "../fal/index.ts";
+import { createAuthFailureLimiter } from "./auth/auth-failure-limiter.ts";
+import { tokenRoutes } from "./auth/token-routes.ts";
+import type { ApiDependencies } from "./dependencies.ts";
+import { filesRoutes } from "./files/routes.ts";
+import { storageRoutes } from "./files/storage-routes.ts";
 import { rawPath } from "./http/address.ts";
 import { answerError } from "./http/answer-error.ts";
 import { answerJson } from "./http/answer-json.ts";
-import type { ApiDependencies } from "./dependencies.ts";
-import { filesRoutes } from "./files/routes.ts";
-import { createReady } from "./http/ready.ts";
-import { believeForwarded, createGetPath, ingressRoutes } from "./http/host-routing.ts";
-import { createKeyGuard } from "./auth/key-guard.ts";
+import { createGetPath, trustForwardedOrigin, unservedTreeRoutes } from "./http/host-routing.ts";
 import { methodNotAllowed } from "./http/method-not-allowed.ts";
+import { createReady } from "./http/ready.ts";
 import { modelRoutes } from "./models/routes.ts";
 import { pipelineRoutes } from "./pipelines/routes.ts";
 import { createCancel } from "./queue/cancel.ts";
@@ -26,13 +28,11 @@ import { createResult } from "./queue/result.ts";
 import { createStatus } from "./queue/status.ts";
 import { createStatusStream } from "./queue/status-stream.ts";
 import { createSubmit } from "./queue/submit.ts";
-import { tokenRoutes } from "./auth/token-routes.ts";
 import { runRoutes } from "./run/routes.ts";
-import { storageRoutes } from "./files/storage-routes.ts";
 import { webhookRoutes } from "./webhooks/jwks.ts";
 
-/** Headers a browser's script may read (contract §1.5). */
-const EXPOSED = [
+/** Headers that a browser's script may read (contract §1.5). */
+const EXPOSED_HEADERS = [
   "x-fal-request-id",
   "x-fal-error-type",
   "x-fal-retryable",
@@ -49,74 +49,21 @@ const EXPOSED = [
 
 export const PROXY_PATH = "/api/fal/proxy";
 
-/** The public HTTP service: the table of its routes. */
+/** Builds the public HTTP service: the table of its routes. */
 export function createGateway(api: ApiDependencies): Hono {
-  const verbs: Record<QueueVerb, (c: Context, path: QueuePath) => Promise<Response>> = {
-    submit: createSubmit(api),
-    status: createStatus(api),
-    stream: createStatusStream(api),
-    result: createResult(api),
-    cancel: createCancel(api),
-    rerun: createRerun(api),
-  };
-  const ready = createReady(api);
-
   const app = new Hono({ getPath: createGetPath(api.trustProxy === true) });
-  if (api.trustProxy) app.use(believeForwarded);
-  // Only browsers send an origin; everybody else is spared the headers. Files are kept in caches that a page
-  // shares with plain `<img>` tags, which send none.
-  const browsers = cors({
-    origin: "*",
-    allowMethods: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-    exposeHeaders: EXPOSED,
-    maxAge: 86_400,
-  });
-  app.use(createKeyGuard(api));
-  app.use((c, next) =>
-    c.req.header("origin") || c.req.path.startsWith("/files/") ? browsers(c, next) : next(),
-  );
+  if (api.trustProxy) app.use(trustForwardedOrigin);
+  app.use(createAuthFailureLimiter(api));
+  app.use(createBrowserHeaders());
 
-  app.all(`${TREES.queue.prefix}/*`, async (c) => {
-    const path = parseQueuePath(rawPath(c).slice(TREES.queue.prefix.length));
-    try {
-      if (!path) throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
-      if (c.req.method !== QUEUE_METHODS[path.verb]) {
-        return methodNotAllowed(api, QUEUE_METHODS[path.verb])(c);
-      }
-      return await verbs[path.verb](c, path);
-    } catch (error) {
-      return answerError(c, error, { log: api.log, ...(path && { verb: path.verb }) });
-    }
-  });
+  queueRoutes(app, api);
   const runAtRoot = runRoutes(app, api);
   filesRoutes(app, api);
-  app.all(PROXY_PATH, async (c) => {
-    const path = proxyTarget(c.req.header("x-fal-target-url") ?? "");
-    if (!path) throw new TemperaError("proxy_target_invalid");
-    // No path knows it, and no request can be made with it.
-    if (c.req.method === "TRACE") return methodNotAllowed(api, "GET, HEAD, POST, PUT, DELETE")(c);
-    // Put into our own address, not resolved against it: no path can name another host.
-    const url = new URL(c.req.url);
-    const query = path.indexOf("?");
-    url.pathname = query < 0 ? path : path.slice(0, query);
-    url.search = query < 0 ? "" : path.slice(query);
-    const headers = new Headers(c.req.raw.headers);
-    headers.delete("x-fal-target-url");
-    const { method, body } = c.req.raw;
-    const hasBody = method !== "GET" && method !== "HEAD" && body;
-    const { signal } = c.req.raw;
-    const inner = new Request(url, {
-      method,
-      headers,
-      signal,
-      ...(hasBody && { body, duplex: "half" }),
-    } as RequestInit);
-    return app.fetch(inner, c.env);
-  });
+  proxyRoutes(app, api);
   app.get("/health/live", (c) => answerJson(c, { status: "live" }));
-  app.get("/health/ready", ready);
+  app.get("/health/ready", createReady(api));
 
-  ingressRoutes(app);
+  unservedTreeRoutes(app);
   webhookRoutes(app, api);
   storageRoutes(app, api);
   pipelineRoutes(app, api);
@@ -125,4 +72,65 @@ export function createGateway(api: ApiDependencies): Hono {
   app.all("*", runAtRoot);
   app.onError((error, c) => answerError(c, error, api));
   return app;
+}
+
+/** Adds CORS headers for browsers. Only browsers send an origin, so other callers are spared the headers. */
+function createBrowserHeaders(): MiddlewareHandler {
+  const addHeaders = cors({
+    origin: "*",
+    allowMethods: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+    exposeHeaders: EXPOSED_HEADERS,
+    maxAge: 86_400,
+  });
+  // A cached file serves scripts as well as plain `<img>` tags, which send no origin.
+  return (c, next) =>
+    c.req.header("origin") || c.req.path.startsWith("/files/") ? addHeaders(c, next) : next();
+}
+
+/** Adds fal's queue: `POST /queue/{endpoint}`, and what follows `/requests/{id}` below it. */
+function queueRoutes(app: Hono, api: ApiDependencies): void {
+  const actions: Record<QueueAction, (c: Context, path: QueuePath) => Promise<Response>> = {
+    submit: createSubmit(api),
+    status: createStatus(api),
+    stream: createStatusStream(api),
+    result: createResult(api),
+    cancel: createCancel(api),
+    rerun: createRerun(api),
+  };
+  app.all(`${TREES.queue.prefix}/*`, async (c) => {
+    const path = parseQueuePath(rawPath(c).slice(TREES.queue.prefix.length));
+    try {
+      if (!path) throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
+      if (c.req.method !== QUEUE_METHODS[path.action])
+        return methodNotAllowed(api, QUEUE_METHODS[path.action])(c);
+      return await actions[path.action](c, path);
+    } catch (error) {
+      return answerError(c, error, { log: api.log, ...(path && { action: path.action }) });
+    }
+  });
+}
+
+/** Adds the proxy form: a call whose target stands in a header is dispatched to that path of this gateway. */
+function proxyRoutes(app: Hono, api: ApiDependencies): void {
+  app.all(PROXY_PATH, async (c) => {
+    const target = proxyTarget(c.req.header("x-fal-target-url") ?? "");
+    if (!target) throw new TemperaError("proxy_target_invalid");
+    // No path has this method, and no request can be made with it.
+    if (c.req.method === "TRACE") return methodNotAllowed(api, "GET, HEAD, POST, PUT, DELETE")(c);
+    return app.fetch(requestTo(target, c), c.env);
+  });
+}
+
+function requestTo(target: string, c: Context): Request {
+  // The target is put into our own address, not resolved against it, so that it cannot name another host.
+  const url = new URL(c.req.url);
+  const query = target.indexOf("?");
+  url.pathname = query < 0 ? target : target.slice(0, query);
+  url.search = query < 0 ? "" : target.slice(query);
+  const { method, body, signal } = c.req.raw;
+  const headers = new Headers(c.req.raw.headers);
+  headers.delete("x-fal-target-url");
+  const hasBody = method !== "GET" && method !== "HEAD" && body;
+  const init = { method, headers, signal, ...(hasBody && { body, duplex: "half" }) };
+  return new Request(url, init as RequestInit);
 }

@@ -33,38 +33,38 @@ const tryMany = async (count: number, address?: string) => {
 
 describe("an address that guesses keys", () => {
   it("is refused without a look-up after too many wrong ones, with the time to wait", async () => {
-    await tryMany(LIMITS.wrongKeysMax);
+    await tryMany(LIMITS.authFailuresMax);
     lookups = 0;
     const refused = await call(`Key ${idOf(9999)}:x`);
     expect(refused.status).toBe(429);
-    expect(refused.headers.get("retry-after")).toBe(String(LIMITS.wrongKeysSeconds));
+    expect(refused.headers.get("retry-after")).toBe(String(LIMITS.authFailureWindowSeconds));
     await tryMany(10_000);
     expect(lookups).toBe(0);
-    now += LIMITS.wrongKeysSeconds * 1000;
+    now += LIMITS.authFailureWindowSeconds * 1000;
     expect((await call(`Key ${GOOD}:secret`)).status).toBe(200);
   }, 30_000);
 
   it("locks out neither other addresses nor a key at the same address that was accepted before", async () => {
     expect((await call(`Key ${GOOD}:secret`)).status).toBe(200);
-    await tryMany(LIMITS.wrongKeysMax);
+    await tryMany(LIMITS.authFailuresMax);
     expect((await call(`Key ${GOOD}:secret`)).status).toBe(200);
     expect((await call(`Key ${GOOD}:secret`, "192.0.2.2")).status).toBe(200);
     expect((await call(undefined)).status).toBe(401);
   });
 
   it("is a /64 of IPv6, and the same address in every spelling", async () => {
-    await tryMany(LIMITS.wrongKeysMax, "2001:db8:1:2::1");
+    await tryMany(LIMITS.authFailuresMax, "2001:db8:1:2::1");
     expect((await call(`Key ${idOf(1)}:x`, "2001:db8:1:2:ffff::7")).status).toBe(429);
     expect((await call(`Key ${idOf(1)}:x`, "2001:db8:1:3::1")).status).toBe(401);
-    for (let n = 0; n < LIMITS.wrongKeysMax; n++)
+    for (let n = 0; n < LIMITS.authFailuresMax; n++)
       await call(`Key ${idOf(n)}:x`, `2001:db8::${(n + 1).toString(16)}`);
     expect((await call(`Key ${idOf(1)}:x`, "2001:db8::a:b:c:d")).status).toBe(429);
-    await tryMany(LIMITS.wrongKeysMax, "::ffff:192.0.2.9");
+    await tryMany(LIMITS.authFailuresMax, "::ffff:192.0.2.9");
     expect((await call(`Key ${idOf(1)}:x`, "192.0.2.9")).status).toBe(429);
   });
 
   it("does not count calls from within this process", async () => {
-    for (let n = 0; n < LIMITS.wrongKeysMax + 1; n++)
+    for (let n = 0; n < LIMITS.authFailuresMax + 1; n++)
       expect((await app.request("/", { headers: { authorization: `Key ${idOf(n)}:x` } })).status).toBe(401);
   });
 });

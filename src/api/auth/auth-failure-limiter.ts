@@ -12,13 +12,13 @@ interface Failures {
   sinceMs: number;
 }
 
-const WINDOW_MS = LIMITS.wrongKeysSeconds * 1000;
+const WINDOW_MS = LIMITS.authFailureWindowSeconds * 1000;
 
 /**
- * Makes guessing keys slow: an address that has sent `LIMITS.wrongKeysMax` wrong keys within
- * `LIMITS.wrongKeysSeconds` gets 429 before any look-up, until that window is over. Other callers at the same
- * address (an office, a proxy) are not locked out with it: a key that was accepted at this gateway before
- * stays accepted.
+ * Makes guessing keys slow: an address that has sent `LIMITS.authFailuresMax` wrong keys within
+ * `LIMITS.authFailureWindowSeconds` gets 429 before any look-up, until that window is over. Other callers at
+ * the same address (an office, a proxy) are not locked out with it: a key that was accepted at this gateway
+ * before stays accepted.
  *
  * @param trustProxy the address is the last one of `X-Forwarded-For`, which the proxy has added
  * @param nowMs a clock that nobody sets
@@ -30,8 +30,8 @@ export function createAuthFailureLimiter({
   trustProxy?: boolean;
   nowMs?: () => number;
 }): MiddlewareHandler {
-  const failures = new LRUCache<string, Failures>({ max: LIMITS.wrongKeyAddressesMax });
-  const acceptedKeys = new LRUCache<string, true>({ max: LIMITS.keysRememberedMax });
+  const failures = new LRUCache<string, Failures>({ max: LIMITS.authFailureAddressesMax });
+  const acceptedKeys = new LRUCache<string, true>({ max: LIMITS.keysCachedMax });
   /** Calls that are counted already: those in the proxy form pass here twice. */
   const counted = new WeakSet<object>();
 
@@ -56,7 +56,7 @@ export function createAuthFailureLimiter({
     if (authorization === undefined || sender === undefined) return next();
     const keyId = keyIdOf(authorization);
     const known = failures.size === 0 ? undefined : failuresOf(networkOf(sender));
-    if (known && known.count >= LIMITS.wrongKeysMax && !acceptedKeys.has(keyId))
+    if (known && known.count >= LIMITS.authFailuresMax && !acceptedKeys.has(keyId))
       throw new TemperaError("too_many_auth_failures", undefined, {
         retryAfterMs: known.sinceMs + WINDOW_MS - nowMs(),
       });

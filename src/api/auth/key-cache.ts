@@ -49,12 +49,12 @@ interface KeyCacheParts {
 export class KeyCache implements AsyncDisposable {
   readonly #keys: KeyStore;
   readonly #clock: Clock;
-  readonly #known = new LRUCache<string, Entry>({ max: LIMITS.keysRememberedMax });
+  readonly #known = new LRUCache<string, Entry>({ max: LIMITS.keysCachedMax });
   /**
    * Ids without a key, and when that was read. They are kept apart, so that a caller that tries many ids does
    * not evict the keys in use.
    */
-  readonly #unknown = new LRUCache<string, number>({ max: LIMITS.keysRememberedMax });
+  readonly #unknown = new LRUCache<string, number>({ max: LIMITS.keysCachedMax });
   readonly #lookups = new Map<string, Promise<Entry | undefined>>();
   /** The `changed` of each read under way. */
   readonly #reads = new Set<Set<string>>();
@@ -122,7 +122,7 @@ export class KeyCache implements AsyncDisposable {
   #lookUpOnce(keyId: string, entry: Entry | undefined): Promise<Entry | undefined> {
     const underWay = this.#lookups.get(keyId);
     if (underWay) return underWay;
-    if (this.#lookups.size >= LIMITS.keyAsksMax)
+    if (this.#lookups.size >= LIMITS.keyLookupsMax)
       throw new TemperaError("store_unavailable", "Too many keys are being looked up; try again.");
     const lookup = this.#lookUp(keyId, entry).finally(() => this.#lookups.delete(keyId));
     this.#lookups.set(keyId, lookup);

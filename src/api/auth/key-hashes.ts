@@ -40,7 +40,7 @@ export function createKeyHashes(peppers: readonly (string | Uint8Array)[]): KeyH
    * The plain digest of each secret that was recognised, by its stored digest: comparing those takes a third
    * of the time. In this process's memory only.
    */
-  const recognised = new LRUCache<string, Buffer>({ max: LIMITS.keysRememberedMax });
+  const recognised = new LRUCache<string, Buffer>({ max: LIMITS.keysCachedMax });
   return {
     digest: (secret) => ({
       secretSha256: hmac(secret, newest).toString("hex"),

@@ -338,7 +338,7 @@ it("keeps the keys in use while ten thousand others a second are tried, in bound
 
 it("evicts the least recently used key when more are in use than it keeps", async () => {
   const id = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`;
-  for (let n = 0; n <= LIMITS.keysRememberedMax; n++) {
+  for (let n = 0; n <= LIMITS.keysCachedMax; n++) {
     store.keys.set(id(n), { ...KEY, keyId: id(n) });
     await ring.recall(id(n));
   }
@@ -352,7 +352,7 @@ it("evicts the least recently used key when more are in use than it keeps", asyn
 it("rejects with store_unavailable when too many look-ups run at once", async () => {
   const never = { ...store, find: () => new Promise<never>(() => {}) };
   const own = await createKeyRing({ keys: never, clock: { nowMs: () => now }, hashes, log: silent });
-  for (let n = 0; n < LIMITS.keyAsksMax; n++) void own.recall(`key ${n}`);
+  for (let n = 0; n < LIMITS.keyLookupsMax; n++) void own.recall(`key ${n}`);
   await expect(own.recall("one more")).rejects.toMatchObject({ code: "store_unavailable" });
   await own[Symbol.asyncDispose]();
 });

@@ -88,7 +88,7 @@ function callerOf({ ownerId, keyId, scope }: FoundKey): Caller {
  * peppers are exchanged, two gateways may disagree about the newest one.
  */
 function createRehash({ keys, clock, hashes }: { keys: KeyStore; clock: Clock; hashes: KeyHashes }) {
-  const rehashedAtMs = new LRUCache<string, number>({ max: LIMITS.keysRememberedMax });
+  const rehashedAtMs = new LRUCache<string, number>({ max: LIMITS.keysCachedMax });
   return function rehash(key: Key, secret: string): void {
     const nowMs = clock.nowMs();
     if (nowMs - (rehashedAtMs.get(key.keyId) ?? Number.NEGATIVE_INFINITY) < LIMITS.keyRehashMs) return;

@@ -3,16 +3,16 @@ import { HTTPException } from "hono/http-exception";
 import { describe, expect, it } from "vitest";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Log } from "../../core/operations/log.ts";
-import type { QueueVerb } from "../../fal/index.ts";
+import type { QueueAction } from "../../fal/index.ts";
 import { answerError } from "./answer-error.ts";
 
-/** What a caller sees of an error, and what was logged. */
-async function answer(error: unknown, verb?: QueueVerb) {
+/** Answers an error, and returns the response and what was logged. */
+async function answer(error: unknown, action?: QueueAction) {
   const logged: { fields: object; message: string }[] = [];
   const note = (fields: object, message: string): void => void logged.push({ fields, message });
   const log: Log = { debug: note, info: note, warn: note, error: note };
   const app = new Hono();
-  app.get("/x", (c) => answerError(c, error, { log, ...(verb && { verb }) }));
+  app.get("/x", (c) => answerError(c, error, { log, ...(action && { action }) }));
   const response = await app.request("/x");
   return {
     status: response.status,
@@ -22,8 +22,8 @@ async function answer(error: unknown, verb?: QueueVerb) {
   };
 }
 
-describe("an error's answer", () => {
-  it("is fal's", async () => {
+describe("the answer to an error", () => {
+  it("has fal's shape", async () => {
     const { status, body, headers, logged } = await answer(
       new TemperaError("runner_disconnected", "It went away."),
     );
@@ -36,33 +36,30 @@ describe("an error's answer", () => {
     expect(logged).toEqual([]);
   });
 
-  it.each(["status", "stream", "cancel"] as const)(
-    "has fal's words where fal has words: %s",
-    async (verb) => {
-      expect(await answer(new TemperaError("request_unknown"), verb)).toMatchObject({
-        status: 404,
-        body: { status: "NOT_FOUND" },
-      });
-      expect(await answer(new TemperaError("request_finished"), verb)).toMatchObject({
-        status: 400,
-        body: { status: "ALREADY_COMPLETED" },
-      });
-      expect(await answer(new TemperaError("key_unknown"), verb)).toMatchObject({
-        status: 401,
-        body: { detail: "No user found for Key ID and Secret" },
-      });
-    },
-  );
+  it.each(["status", "stream", "cancel"] as const)("has fal's word for the action %s", async (action) => {
+    expect(await answer(new TemperaError("request_unknown"), action)).toMatchObject({
+      status: 404,
+      body: { status: "NOT_FOUND" },
+    });
+    expect(await answer(new TemperaError("request_finished"), action)).toMatchObject({
+      status: 400,
+      body: { status: "ALREADY_COMPLETED" },
+    });
+    expect(await answer(new TemperaError("key_unknown"), action)).toMatchObject({
+      status: 401,
+      body: { detail: "No user found for Key ID and Secret" },
+    });
+  });
 
-  it("has a detail elsewhere", async () => {
-    for (const verb of ["result", "submit", undefined] as const)
-      expect(await answer(new TemperaError("request_unknown"), verb)).toMatchObject({
+  it("has a detail for other actions", async () => {
+    for (const action of ["result", "submit", undefined] as const)
+      expect(await answer(new TemperaError("request_unknown"), action)).toMatchObject({
         status: 404,
         body: { detail: "Request not found" },
       });
   });
 
-  it("tells nothing of what went wrong inside, and logs it whole", async () => {
+  it("hides an unexpected error, and logs it whole", async () => {
     const error = new Error("connect ECONNREFUSED postgres://user:secret@host");
     const { status, body, logged } = await answer(error);
     expect({ status, body }).toEqual({ status: 500, body: { detail: "Internal Server Error" } });
@@ -72,11 +69,11 @@ describe("an error's answer", () => {
   });
 
   it.each([[undefined], [null], ["text"], [{ code: "ECONNRESET" }], [{ code: "__proto__" }]])(
-    "takes whatever was thrown: %j",
+    "is a 500 for whatever was thrown: %j",
     async (error) => expect((await answer(error)).status).toBe(500),
   );
 
-  it("lets the framework's own answers pass", async () => {
+  it("passes the framework's own responses on", async () => {
     const response = new Response(JSON.stringify({ detail: "teapot" }), { status: 418 });
     expect(await answer(new HTTPException(418, { res: response }))).toMatchObject({
       status: 418,

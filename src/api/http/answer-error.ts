@@ -3,22 +3,30 @@ import { HTTPException } from "hono/http-exception";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { errorInfo, isTemperaError } from "../../core/errors/tempera-error.ts";
 import type { Log } from "../../core/operations/log.ts";
-import { falError, type QueueVerb } from "../../fal/index.ts";
+import { falError, type QueueAction } from "../../fal/index.ts";
 import { answerJson } from "./answer-json.ts";
 
-/** The bodies fal gives to status and cancel instead of a `detail` (contract §2.2, §2.5). */
+/** The words by which fal answers status and cancel instead of a `detail` (contract §2.2, §2.5). */
 const STATUS_WORDS: Record<string, string> = {
   request_unknown: "NOT_FOUND",
   request_finished: "ALREADY_COMPLETED",
 };
+const ACTIONS_WITH_WORDS: readonly (QueueAction | undefined)[] = ["status", "stream", "cancel"];
 
 /**
- * Answers an error in fal's shape. What is not of the catalogue is logged whole and answered as a plain 500.
+ * Answers an error in fal's shape. An error outside the catalogue is logged whole and answered as a plain
+ * 500.
+ *
+ * @param action the queue action that failed, if one did
  */
 export function answerError(
   c: Context,
   error: unknown,
-  { log, verb, headers: more }: { log: Log; verb?: QueueVerb; headers?: Record<string, string> },
+  {
+    log,
+    action,
+    headers: extraHeaders,
+  }: { log: Log; action?: QueueAction; headers?: Record<string, string> },
 ): Response {
   if (!isTemperaError(error)) {
     if (error instanceof HTTPException) return error.getResponse();
@@ -27,12 +35,11 @@ export function answerError(
   }
   const info = errorInfo(error);
   if (error.code === "store_unavailable") {
-    // Which store, where and why is for operators.
+    // Operators need to know which store, where and why; callers do not.
     log.warn({ path: c.req.path }, info.message);
-    info.message = CATALOGUE.store_unavailable.says;
+    info.message = CATALOGUE.store_unavailable.message;
   }
   const { status, headers, body } = falError(info);
-  const word =
-    verb === "status" || verb === "stream" || verb === "cancel" ? STATUS_WORDS[error.code] : undefined;
-  return answerJson(c, word ? { status: word } : body, status, { ...headers, ...more });
+  const word = ACTIONS_WITH_WORDS.includes(action) ? STATUS_WORDS[error.code] : undefined;
+  return answerJson(c, word ? { status: word } : body, status, { ...headers, ...extraHeaders });
 }

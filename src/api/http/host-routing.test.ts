@@ -2,12 +2,12 @@ import { Hono } from "hono";
 import { describe, expect, it } from "vitest";
 import { TREES } from "../../fal/index.ts";
 import { addressOf, rawPath } from "./address.ts";
-import { believeForwarded, createGetPath } from "./host-routing.ts";
+import { createGetPath, trustForwardedOrigin } from "./host-routing.ts";
 
 /**
- * An application that says where a request was taken to be meant for, and how its caller is given addresses.
+ * Calls an application that answers with the path it was dispatched to and the addresses it would give out.
  */
-function say(
+function dispatch(
   url: string,
   {
     trust = false,
@@ -16,7 +16,7 @@ function say(
   }: { trust?: boolean; publicUrl?: string; headers?: Record<string, string> } = {},
 ) {
   const app = new Hono({ getPath: createGetPath(trust) });
-  if (trust) app.use(believeForwarded);
+  if (trust) app.use(trustForwardedOrigin);
   app.all("*", (c) =>
     c.json({
       path: c.req.path,
@@ -32,7 +32,7 @@ function say(
   );
 }
 
-describe("by prefix", () => {
+describe("a call by prefix", () => {
   it.each([
     "http://localhost:8080",
     "https://127.0.0.1:8443",
@@ -40,9 +40,9 @@ describe("by prefix", () => {
     "https://inference.example.com",
     "https://fal.run.example.com",
   ])("%s", async (origin) => {
-    const said = await say(`${origin}/queue/a/b/?logs=1`);
-    expect(said).toMatchObject({ path: "/queue/a/b", raw: "/queue/a/b/" });
-    expect(said.addresses).toEqual({
+    const answer = await dispatch(`${origin}/queue/a/b/?logs=1`);
+    expect(answer).toMatchObject({ path: "/queue/a/b", raw: "/queue/a/b/" });
+    expect(answer.addresses).toEqual({
       queue: `${origin}/queue`,
       run: `${origin}/run`,
       rest: `${origin}/rest`,
@@ -50,8 +50,8 @@ describe("by prefix", () => {
     });
   });
 
-  it("below the public URL when there is one", async () => {
-    const { addresses } = await say("http://10.0.0.7:8080/queue/a/b", {
+  it("gets addresses below the public URL when there is one", async () => {
+    const { addresses } = await dispatch("http://10.0.0.7:8080/queue/a/b", {
       publicUrl: "https://x.example.com/tempera",
     });
     expect(addresses).toMatchObject({
@@ -61,74 +61,76 @@ describe("by prefix", () => {
   });
 });
 
-describe("by fal's host names", () => {
+describe("a call by one of fal's host names", () => {
   it.each(Object.values(TREES).flatMap(({ hosts, prefix }) => hosts.map((host) => [host, prefix] as const)))(
-    "%s is %j",
+    "%s is dispatched to the prefix %j",
     async (host, prefix) => {
       for (const authority of [host, `${host}:8443`, host.toUpperCase()]) {
-        const said = await say(`https://${authority}/a/b%20c?x=/y`);
-        expect(said).toMatchObject({ path: `${prefix}/a/b c`, raw: `${prefix}/a/b%20c` });
+        const answer = await dispatch(`https://${authority}/a/b%20c?x=/y`);
+        expect(answer).toMatchObject({ path: `${prefix}/a/b c`, raw: `${prefix}/a/b%20c` });
       }
-      expect((await say(`https://${host}/`)).path).toBe(prefix || "/");
+      expect((await dispatch(`https://${host}/`)).path).toBe(prefix || "/");
     },
   );
 
-  it("addresses follow: the same host, without a prefix; the other trees by their own names", async () => {
-    expect((await say("https://queue.falrun.com/a/b")).addresses).toEqual({
+  it("gets addresses on the same host without a prefix, and on fal's names for the other trees", async () => {
+    expect((await dispatch("https://queue.falrun.com/a/b")).addresses).toEqual({
       queue: "https://queue.falrun.com",
       run: "https://fal.run",
       rest: "https://rest.fal.ai",
       files: "https://v3.fal.media/files",
     });
-    expect((await say("http://rest.fal.ai:8080/tokens/")).addresses).toMatchObject({
+    expect((await dispatch("http://rest.fal.ai:8080/tokens/")).addresses).toMatchObject({
       rest: "http://rest.fal.ai:8080",
       files: "http://v3.fal.media:8080/files",
     });
   });
 
-  it("the public URL stands for the trees that the caller did not come by", async () => {
-    const { addresses } = await say("https://rest.fal.ai/tokens/", { publicUrl: "https://x.example.com" });
+  it("gets the public URL for the trees whose names it did not use", async () => {
+    const { addresses } = await dispatch("https://rest.fal.ai/tokens/", {
+      publicUrl: "https://x.example.com",
+    });
     expect(addresses).toMatchObject({ rest: "https://rest.fal.ai", files: "https://x.example.com/files" });
   });
 
-  it("the files' host has the prefix in its own paths, once", async () => {
-    expect(await say("https://v3.fal.media/files/ab/c.png")).toMatchObject({
+  it("has the prefix once on the host of the files, whose own paths contain it", async () => {
+    expect(await dispatch("https://v3.fal.media/files/ab/c.png")).toMatchObject({
       path: "/files/ab/c.png",
       raw: "/files/ab/c.png",
     });
   });
 
-  it("no path of a host leaves its tree", async () => {
+  it("cannot leave the tree of its host by any path", async () => {
     for (const path of ["/../health/live", "/%2e%2e/health/live", "//health/live", "/health/live"])
-      expect((await say(`https://queue.fal.run${path}`)).path).toMatch(/^\/queue\//);
+      expect((await dispatch(`https://queue.fal.run${path}`)).path).toMatch(/^\/queue\//);
   });
 });
 
-describe("behind a proxy", () => {
+describe("a call through a proxy", () => {
   const headers = { "x-forwarded-proto": "https", "x-forwarded-host": "queue.fal.run" };
 
-  it("is not believed unless the configuration says so", async () => {
-    const said = await say("http://10.0.0.7:8080/queue/a/b", { headers });
-    expect(said).toMatchObject({ path: "/queue/a/b", addresses: { queue: "http://10.0.0.7:8080/queue" } });
+  it("ignores the forwarded headers unless the configuration trusts them", async () => {
+    const answer = await dispatch("http://10.0.0.7:8080/queue/a/b", { headers });
+    expect(answer).toMatchObject({ path: "/queue/a/b", addresses: { queue: "http://10.0.0.7:8080/queue" } });
   });
 
-  it("decides the tree and the addresses when it is", async () => {
-    const said = await say("http://10.0.0.7:8080/a/b", { headers, trust: true });
-    expect(said).toMatchObject({
+  it("uses the trusted headers for the tree and the addresses", async () => {
+    const answer = await dispatch("http://10.0.0.7:8080/a/b", { headers, trust: true });
+    expect(answer).toMatchObject({
       path: "/queue/a/b",
       raw: "/queue/a/b",
       addresses: { queue: "https://queue.fal.run" },
     });
   });
 
-  it("the first of several counts; one of the two is enough", async () => {
+  it("uses the first of several values, and one header without the other", async () => {
     const chained = { "x-forwarded-proto": "https, http", "x-forwarded-host": "x.example.com:444, 10.0.0.8" };
-    expect((await say("http://10.0.0.7/queue/a/b", { headers: chained, trust: true })).addresses.queue).toBe(
-      "https://x.example.com:444/queue",
-    );
     expect(
-      (await say("http://x/queue/a/b", { headers: { "x-forwarded-proto": "https" }, trust: true })).addresses
-        .queue,
+      (await dispatch("http://10.0.0.7/queue/a/b", { headers: chained, trust: true })).addresses.queue,
+    ).toBe("https://x.example.com:444/queue");
+    expect(
+      (await dispatch("http://x/queue/a/b", { headers: { "x-forwarded-proto": "https" }, trust: true }))
+        .addresses.queue,
     ).toBe("https://x/queue");
   });
 
@@ -142,11 +144,11 @@ describe("behind a proxy", () => {
     "-x",
     "x:99999999",
     "",
-  ])("what cannot be a host is not believed: %j", async (host) => {
-    const said = await say("http://x/queue/a/b", {
+  ])("ignores what cannot be a host: %j", async (host) => {
+    const answer = await dispatch("http://x/queue/a/b", {
       headers: { "x-forwarded-host": host, "x-forwarded-proto": "gopher" },
       trust: true,
     });
-    expect(said.addresses.queue).toBe("http://x/queue");
+    expect(answer.addresses.queue).toBe("http://x/queue");
   });
 });

@@ -14,36 +14,34 @@ app.post("/echo", async (c) =>
   c.text(`${await c.req.text()} ${c.req.header("x-mine")} ${c.req.header("upgrade") ?? "none"}`),
 );
 
-/**
- * Sends raw requests on one connection; resolves with everything that came until the server has closed it.
- */
+/** Sends raw requests on one connection; resolves with all data that came until the server closed it. */
 async function raw(...requests: string[]): Promise<string> {
   const socket = connect(server.port, "127.0.0.1");
-  let said = "";
+  let received = "";
   socket.on("data", (chunk) => {
-    said += chunk;
+    received += chunk;
   });
   for (const request of requests) socket.write(request);
   await once(socket, "close");
-  return said;
+  return received;
 }
 
-it("goes on with HTTP/1.1 for who offers another protocol than WebSocket, body and connection included", async () => {
+it("serves a request by HTTP/1.1, body and all, although it offers another protocol", async () => {
   const upgrade = vi.fn();
   server = await listen(app, { host: "127.0.0.1", port: 0, name: "test", setting: "NONE", upgrade });
   const offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n";
-  const said = await raw(
+  const received = await raw(
     `POST /echo HTTP/1.1\r\nHost: x\r\n${offer}X-Mine: yes\r\nContent-Length: 5\r\n\r\nhe`,
     "llo",
     "POST /echo HTTP/1.1\r\nHost: x\r\nX-Mine: again\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",
   );
-  expect(said).toContain("hello yes none");
-  expect(said).toContain("hi again none");
-  expect(said.match(/HTTP\/1\.1 200/g)).toHaveLength(2);
+  expect(received).toContain("hello yes none");
+  expect(received).toContain("hi again none");
+  expect(received.match(/HTTP\/1\.1 200/g)).toHaveLength(2);
   expect(upgrade).not.toHaveBeenCalled();
 });
 
-it("hands a WebSocket's upgrade on", async () => {
+it("hands the upgrade to a WebSocket on", async () => {
   server = await listen(app, {
     host: "127.0.0.1",
     port: 0,
@@ -56,7 +54,7 @@ it("hands a WebSocket's upgrade on", async () => {
   ).toContain("418 /s");
 });
 
-it("gives a body all the time it needs, and a head a minute: Node alone would cut every upload after five", async () => {
+it("limits the time of a head to a minute and of a body not at all (Node: five minutes)", async () => {
   server = await listen(app, { host: "127.0.0.1", port: 0, name: "test", setting: "NONE" });
   let node: Server | undefined;
   const seen = (message: unknown): void => {

@@ -12,55 +12,50 @@ interface Certificate {
 }
 
 /**
- * Takes a connection that asks to become a WebSocket. Whoever stops the listener ends those first: it waits
- * for them.
+ * Takes over a connection that is to become a WebSocket. Close such connections before the listener is
+ * stopped: `stop` waits for them.
  */
 export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 
 /**
- * A request's head is awaited for a minute. Its body has no time here, where all bodies would have the same:
- * uploads have hours and JSON minutes, and whoever reads one keeps it (`files/upload-body.ts`,
- * `read-body.ts`).
+ * A request's head has a minute to arrive. Its body has no limit here, since all bodies would have the same
+ * one: uploads need hours, JSON needs minutes, and the readers of bodies set their own
+ * (`files/upload-body.ts`, `read-body.ts`).
  *
  * A connection without a request stays open for longer than clients and load balancers keep theirs (60 s is
- * common): were it closed here first, as after Node's five seconds, a request on its way just then would be
- * lost.
+ * common). If it were closed here first, as Node does after five seconds, a request on its way at that moment
+ * would be lost.
  */
 const TIMES = { headersTimeout: 60_000, requestTimeout: 0, keepAliveTimeout: 75_000 };
 
-/** A connection that has not finished its TLS handshake by then is cut. */
+/** Milliseconds that a connection has for its TLS handshake. */
 const HANDSHAKE_WITHIN_MS = 10_000;
 
 export interface HttpServer {
   port: number;
-  /** Of a TLS listener: what connections get from now on. Open ones keep theirs. */
+  /** Replaces the certificate of a TLS listener for new connections. Open ones keep theirs. */
   useCertificate(certificate: Certificate): void;
-  /** Takes no new connections, lets answers end for at most `graceMs`, then cuts what is left. */
+  /** Accepts no new connections, lets answers finish for at most `graceMs`, then closes what is left. */
   stop(graceMs: number): Promise<void>;
 }
 
+interface ListenOptions {
+  host: string;
+  port: number;
+  /** The service, for the error message. */
+  name: string;
+  /** The setting of the port, for the error message. */
+  setting: string;
+  tls?: Certificate;
+  upgrade?: UpgradeHandler;
+}
+
 /**
- * Listens, over TLS when given a certificate (HTTP/1.1 either way); rejects with a sentence that names the
- * port when it is taken.
+ * Listens, over TLS when there is a certificate (HTTP/1.1 in both cases). Rejects with a message that names
+ * the port and its setting when the port cannot be opened.
  */
-export function listen(
-  app: Hono,
-  {
-    host,
-    port,
-    name,
-    setting,
-    tls,
-    upgrade,
-  }: {
-    host: string;
-    port: number;
-    name: string;
-    setting: string;
-    tls?: Certificate;
-    upgrade?: UpgradeHandler;
-  },
-): Promise<HttpServer> {
+export function listen(app: Hono, options: ListenOptions): Promise<HttpServer> {
+  const { host, port, tls, upgrade } = options;
   return new Promise((resolve, reject) => {
     const secure = tls && {
       createServer: createTlsServer,
@@ -74,59 +69,63 @@ export function listen(
     const server: ServerType = serve(
       { fetch: app.fetch, hostname: host, port, serverOptions: TIMES, ...secure },
       () => {
-        server.off("error", refused);
-        const close = (): Promise<void> => new Promise((done) => server.close(() => done()));
-        resolve({
-          port: (server.address() as AddressInfo).port,
-          useCertificate: (certificate) =>
-            "setSecureContext" in server && server.setSecureContext(certificate),
-          stop: async (graceMs) => {
-            const closed = close();
-            if ("closeIdleConnections" in server) server.closeIdleConnections();
-            const timer = setTimeout(
-              () => "closeAllConnections" in server && server.closeAllConnections(),
-              graceMs,
-            );
-            await closed;
-            clearTimeout(timer);
-          },
-        });
+        server.off("error", refuse);
+        resolve(httpServer(server));
       },
     );
-    if (upgrade) {
-      server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-        if (request.headers.upgrade?.toLowerCase() === "websocket") upgrade(request, socket, head);
-        else serveAsItIs(server, request, socket, head);
-      });
-    }
-    const refused = (error: NodeJS.ErrnoException): void => {
-      reject(
-        error.code === "EADDRINUSE"
-          ? new Error(
-              `Port ${port} (${name}) is in use; stop the other program or set ${setting} to a free port.`,
-              { cause: error },
-            )
-          : error.code === "EACCES"
-            ? new Error(
-                `Port ${port} (${name}) may not be opened by this user; set ${setting} to a port above 1023.`,
-                { cause: error },
-              )
-            : error,
-      );
-    };
-    server.once("error", refused);
+    if (upgrade) addUpgradeHandler(server, upgrade);
+    const refuse = (error: NodeJS.ErrnoException): void => reject(listenError(error, options));
+    server.once("error", refuse);
   });
 }
 
-/** Hop headers of an upgrade. */
+function httpServer(server: ServerType): HttpServer {
+  return {
+    port: (server.address() as AddressInfo).port,
+    useCertificate: (certificate) => "setSecureContext" in server && server.setSecureContext(certificate),
+    async stop(graceMs) {
+      const closed = new Promise<void>((done) => server.close(() => done()));
+      if ("closeIdleConnections" in server) server.closeIdleConnections();
+      const timer = setTimeout(
+        () => "closeAllConnections" in server && server.closeAllConnections(),
+        graceMs,
+      );
+      await closed;
+      clearTimeout(timer);
+    },
+  };
+}
+
+function listenError(error: NodeJS.ErrnoException, { port, name, setting }: ListenOptions): Error {
+  if (error.code === "EADDRINUSE")
+    return new Error(
+      `Port ${port} (${name}) is in use; stop the other program or set ${setting} to a free port.`,
+      { cause: error },
+    );
+  if (error.code === "EACCES")
+    return new Error(
+      `Port ${port} (${name}) may not be opened by this user; set ${setting} to a port above 1023.`,
+      { cause: error },
+    );
+  return error;
+}
+
+function addUpgradeHandler(server: ServerType, upgrade: UpgradeHandler): void {
+  server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    if (request.headers.upgrade?.toLowerCase() === "websocket") upgrade(request, socket, head);
+    else serveWithoutUpgrade(server, request, socket, head);
+  });
+}
+
+/** The headers that offer an upgrade. */
 const UPGRADE_HEADERS = new Set(["connection", "upgrade", "http2-settings"]);
 
 /**
- * Goes on with HTTP/1.1 for a caller who offered another protocol than WebSocket, as Java's client does with
- * every request (`Upgrade: h2c`): Node gives such connections away once anybody listens for upgrades, so this
- * one is handed back with the request as if it had offered nothing.
+ * Serves a request by HTTP/1.1 although it offers another protocol than WebSocket, as Java's client does with
+ * every request (`Upgrade: h2c`). Node gives up such a connection once there is a listener for upgrades, so
+ * the connection is handed back to the server with the request written anew, without the offer.
  */
-function serveAsItIs(
+function serveWithoutUpgrade(
   server: ServerType,
   { method, url, rawHeaders }: IncomingMessage,
   socket: Duplex,

@@ -4,11 +4,11 @@ import type { Log } from "../../core/operations/log.ts";
 import { answerError } from "./answer-error.ts";
 
 /**
- * What a path answers to every other method (contract §7.3): 405.
+ * Makes the handler that answers 405 to all other methods of a path (contract §7.3).
  *
- * @param allow those it knows, as the header has them: `GET, HEAD`
+ * @param allow the methods that the path has, as in the header: `GET, HEAD`
  */
-export const methodNotAllowed =
-  ({ log }: { log: Log }, allow: string) =>
-  (c: Context): Response =>
+export function methodNotAllowed({ log }: { log: Log }, allow: string) {
+  return (c: Context): Response =>
     answerError(c, new TemperaError("method_not_allowed"), { log, headers: { allow } });
+}

@@ -4,7 +4,7 @@ import type { Json } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { readJsonBody } from "./read-body.ts";
 
-/** What a body reads as under a limit, or the error it is refused with. */
+/** Reads a body under a limit; resolves with its value or with the error. */
 async function read(
   body: string | Uint8Array | ReadableStream<Uint8Array> | undefined,
   { bytesMax = 1000, headers = {} }: { bytesMax?: number; headers?: Record<string, string> } = {},
@@ -26,7 +26,7 @@ async function read(
   return result as Json;
 }
 
-/** A body of unannounced length. `taken` counts the bytes that were asked for. */
+/** A body of undeclared length. `taken` counts the bytes that were read from it. */
 function stream(chunk: Uint8Array, count: number) {
   const state = { taken: 0 };
   let left = count;
@@ -44,7 +44,7 @@ function stream(chunk: Uint8Array, count: number) {
 }
 
 describe("a body", () => {
-  it("reads the same with its length announced and without, also behind a byte order mark", async () => {
+  it("reads the same with and without a declared length, also behind a byte order mark", async () => {
     const bytes = new TextEncoder().encode('\ufeff{"a":"é"}');
     expect(await read(bytes, { headers: { "content-length": String(bytes.length) } })).toEqual({ a: "é" });
     expect(await read(stream(bytes, 1).body)).toEqual({ a: "é" });
@@ -75,10 +75,10 @@ describe("a body", () => {
       }),
   );
 
-  it("of bytes that are no text does not break", async () =>
+  it("of bytes that are not text is read with replacement characters", async () =>
     expect(await read(new Uint8Array([0x22, 0xff, 0xfe, 0x22]))).toBe("\ufffd\ufffd"));
 
-  it("is read across chunks that cut characters", async () => {
+  it("is read across chunks that split characters", async () => {
     const bytes = Buffer.from('{"a":"é漢😀"}');
     const body = new ReadableStream({
       start(controller) {
@@ -93,7 +93,7 @@ describe("a body", () => {
 describe("a body that is too large", () => {
   const json = (bytes: number): string => `"${"a".repeat(bytes - 2)}"`;
 
-  it("is refused one byte above the limit, announced or not", async () => {
+  it("is refused one byte above the limit, with a declared length or without", async () => {
     expect(await read(json(1000))).toHaveLength(998);
     expect(await read(json(1000), { headers: { "content-length": "1000" } })).toHaveLength(998);
     expect(await read(json(1001), { headers: { "content-length": "1001" } })).toMatchObject({
@@ -102,37 +102,37 @@ describe("a body that is too large", () => {
     expect(await read(stream(Buffer.from("aaaaaaaaaa"), 101).body)).toMatchObject({ code: "body_too_large" });
   });
 
-  it("says how much is accepted", async () =>
+  it("is refused with the number of bytes that are accepted", async () =>
     expect(await read(json(2000))).toMatchObject({ message: expect.stringContaining("1,000 bytes") }));
 
-  it("is read on for a while, so that its caller gets the answer, but not for ever", async () => {
+  it("is read up to a bound, so that its caller gets the answer", async () => {
     const { body, state } = stream(new Uint8Array(100), 1_000_000);
     expect(await read(body)).toMatchObject({ code: "body_too_large" });
     expect(state.taken).toBeGreaterThan(2000);
     expect(state.taken).toBeLessThan(20_000);
   });
 
-  it("is refused although its length was announced as something that is no number", async () =>
+  it("is refused although its declared length is not a number", async () =>
     expect(await read(json(2000), { headers: { "content-length": "small" } })).toMatchObject({
       code: "body_too_large",
     }));
 });
 
-describe("a body that does not come", () => {
+describe("a body that does not arrive", () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
-  it.each([{}, { "content-length": "100" }])("is given up after its time, headers %j", async (headers) => {
+  it.each([{}, { "content-length": "100" }])("is refused after its time, headers %j", async (headers) => {
     const body = new ReadableStream<Uint8Array>({
       start: (controller) => controller.enqueue(Buffer.from("{")),
     });
     const reading = read(body, { headers: headers as Record<string, string> });
     await vi.advanceTimersByTimeAsync(LIMITS.bodyMs + 1);
-    expect(await reading).toMatchObject({ code: "body_overdue" });
+    expect(await reading).toMatchObject({ code: "request_body_timeout" });
   });
 });
 
-describe("a body that would take long to parse", () => {
+describe("a body that would take too long to parse", () => {
   it.each([
     ["[".repeat(900), "recursion_loop"],
     [
@@ -141,7 +141,7 @@ describe("a body that would take long to parse", () => {
         .join()}]`,
       "sequence_too_long",
     ],
-  ])("is refused before, %#", async (text, type) => {
+  ])("is refused before it is parsed, %#", async (text, type) => {
     let faults: unknown;
     const app = new Hono();
     app.post("/", async (c) => {

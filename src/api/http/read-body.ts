@@ -5,21 +5,21 @@ import { jsonExcess } from "../../core/json/json-bounds.ts";
 import { LIMITS } from "../../core/limits.ts";
 
 /**
- * How many times the limit is still read and thrown away, so that the caller gets its answer instead of a
- * broken pipe.
+ * A body that is too large is read and dropped up to this multiple of the limit, so that the caller gets its
+ * answer instead of a broken pipe.
  */
 const DRAIN_FACTOR = 8;
 
 /**
- * Reads a JSON body of at most `bytesMax` bytes; an absent one is `{}`. Throws `body_too_large`,
- * `body_overdue`, `body_not_json`, or `input_invalid` for what would take too long to parse.
+ * Reads a JSON body of at most `bytesMax` bytes; an absent one is `{}`. Rejects with `body_too_large`,
+ * `request_body_timeout`, `body_not_json`, and `input_invalid` for one that would take too long to parse.
  */
 export async function readJsonBody(c: Context, bytesMax: number): Promise<Json> {
-  const announced = Number(c.req.header("content-length") ?? Number.NaN);
-  const text = await inTime(announced <= bytesMax ? c.req.text() : readCounted(c, bytesMax));
+  const declaredBytes = Number(c.req.header("content-length") ?? Number.NaN);
+  const text = await withDeadline(declaredBytes <= bytesMax ? c.req.text() : readCounted(c, bytesMax));
   if (text.trim() === "") return {};
   const excess = jsonExcess(text, { depthMax: LIMITS.inputDepthMax, valuesMax: LIMITS.inputValuesMax });
-  if (excess) throw tooMuch(excess);
+  if (excess) throw excessError(excess);
   try {
     return JSON.parse(text) as Json;
   } catch (error) {
@@ -27,7 +27,7 @@ export async function readJsonBody(c: Context, bytesMax: number): Promise<Json> 
   }
 }
 
-function tooMuch(excess: "depth" | "values"): TemperaError {
+function excessError(excess: "depth" | "values"): TemperaError {
   const fault =
     excess === "depth"
       ? { msg: `Input is nested deeper than ${LIMITS.inputDepthMax} levels`, type: "recursion_loop" }
@@ -38,13 +38,13 @@ function tooMuch(excess: "depth" | "values"): TemperaError {
   return new TemperaError("input_invalid", fault.msg, { faults: [{ loc: ["body"], ...fault }] });
 }
 
-/** A body that comes slower is given up: it holds a connection and what it has sent so far. */
-async function inTime(reading: Promise<string>): Promise<string> {
+/** Rejects when a body takes longer than `LIMITS.bodyMs`: it holds a connection and memory meanwhile. */
+async function withDeadline(reading: Promise<string>): Promise<string> {
   let timer: NodeJS.Timeout | undefined;
-  const overdue = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new TemperaError("body_overdue")), LIMITS.bodyMs);
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new TemperaError("request_body_timeout")), LIMITS.bodyMs);
   });
-  return Promise.race([reading, overdue]).finally(() => clearTimeout(timer));
+  return Promise.race([reading, timeout]).finally(() => clearTimeout(timer));
 }
 
 async function readCounted(c: Context, bytesMax: number): Promise<string> {
@@ -58,9 +58,10 @@ async function readCounted(c: Context, bytesMax: number): Promise<string> {
   if (bytes > bytesMax) {
     throw new TemperaError(
       "body_too_large",
-      `The body is larger than the ${bytesMax.toLocaleString("en-US")} bytes this server accepts; upload large files and send their URLs.`,
+      `The body is larger than the ${bytesMax.toLocaleString("en-US")} bytes this server accepts; ` +
+        "upload large files and send their URLs.",
     );
   }
-  // As `text()` reads it: without the mark that some programs put before UTF-8.
+  // Like `text()`, drops the byte order mark that some programs put before UTF-8.
   return new TextDecoder().decode(Buffer.concat(chunks));
 }

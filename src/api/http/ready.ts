@@ -1,15 +1,14 @@
 import type { Context } from "hono";
 import { newRequestId } from "../../core/requests/request-id.ts";
-import { answerJson } from "./answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { answerJson } from "./answer-json.ts";
 
 /**
- * 200 when Temporal answers, so that submits can be taken; 503 otherwise. What else is away is named: it
- * degrades, it does not stop.
+ * Answers the readiness probe: 200 when Temporal answers, so that submits can be accepted, and 503 otherwise.
+ * Names the state of the other services too; without one of them the gateway degrades, but does not stop.
  */
-export const createReady =
-  (api: Pick<ApiDependencies, "jobs" | "events" | "requests" | "objects">) =>
-  async (c: Context): Promise<Response> => {
+export function createReady(api: Pick<ApiDependencies, "jobs" | "events" | "requests" | "objects">) {
+  return async (c: Context): Promise<Response> => {
     const probe = newRequestId();
     const state = async (check: Promise<unknown>): Promise<"ok" | "away"> =>
       check.then(
@@ -29,3 +28,4 @@ export const createReady =
       temporal === "ok" ? 200 : 503,
     );
   };
+}

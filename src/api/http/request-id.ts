@@ -1,18 +1,20 @@
 import type { Context } from "hono";
 import { newRequestId } from "../../core/requests/request-id.ts";
 
-/** On every answer, good or bad: fal's clients tell a broken ingress by its absence (contract §3). */
+/** Set on every answer, good or bad: fal's clients recognise a broken proxy by its absence (contract §3). */
 export const REQUEST_ID_HEADER = "x-fal-request-id";
 const VARIABLE = "requestId";
 
-/** Makes an answer about a request carry that request's id. */
-export const answerAbout = (c: Context, id: string): void => c.set(VARIABLE, id);
+/** Makes the answer carry the id of the request that it is about. */
+export function setRequestId(c: Context, id: string): void {
+  c.set(VARIABLE, id);
+}
 
-/** The id this answer carries, made at the first call; a submit makes it the id of the new request. */
+/** Returns the id that the answer carries, made at the first use. A submit gives it to the new request. */
 export function requestIdOf(c: Context): string {
   const known: string | undefined = c.get(VARIABLE);
   if (known) return known;
   const id = newRequestId();
-  answerAbout(c, id);
+  setRequestId(c, id);
   return id;
 }

@@ -4,7 +4,7 @@ import { sseStream } from "./sse-stream.ts";
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-it("a stream whose events break off leaves no clock running", async () => {
+it("leaves no timer running when the events throw", async () => {
   async function* broken(): AsyncGenerator<string> {
     yield ": open\n\n";
     throw new Error("broken");

@@ -2,16 +2,19 @@ import { LIMITS } from "../../core/limits.ts";
 import { SSE_PING } from "../../fal/index.ts";
 
 /**
- * The body of an answer in server-sent events. Sends what `events` gives, a comment after
- * `LIMITS.keepAliveMs` of silence, and aborts `gone` when the reader leaves. Events are asked for one by one,
- * as the reader takes them.
+ * Makes the body of a stream of server-sent events. Sends the `events`, and a comment after
+ * `LIMITS.keepAliveMs` of silence. Pulls events one by one, as the reader takes them, and aborts `closed`
+ * when the reader leaves.
  */
-export function sseStream(events: AsyncGenerator<string>, gone: AbortController): ReadableStream<Uint8Array> {
+export function sseStream(
+  events: AsyncGenerator<string>,
+  closed: AbortController,
+): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   let ping: NodeJS.Timeout | undefined;
   return new ReadableStream<Uint8Array>({
     start(controller) {
-      // A reader who has not taken the last one needs no other.
+      // A reader that has not taken the last comment needs no further one.
       ping = setInterval(
         () => (controller.desiredSize ?? 0) > 0 && controller.enqueue(encoder.encode(SSE_PING)),
         LIMITS.keepAliveMs,
@@ -22,7 +25,7 @@ export function sseStream(events: AsyncGenerator<string>, gone: AbortController)
         clearInterval(ping); // a stream that breaks is not cancelled
         throw error;
       });
-      if (gone.signal.aborted) return;
+      if (closed.signal.aborted) return;
       if (!done) {
         ping?.refresh();
         return controller.enqueue(encoder.encode(value));
@@ -32,7 +35,7 @@ export function sseStream(events: AsyncGenerator<string>, gone: AbortController)
     },
     cancel() {
       clearInterval(ping);
-      gone.abort();
+      closed.abort();
       void events.return(undefined);
     },
   });

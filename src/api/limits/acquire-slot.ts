@@ -7,11 +7,9 @@ import type { ApiDependencies } from "../dependencies.ts";
  * releases it at its end. Rejects with `concurrent_requests_limit` when all are in use, and with
  * `store_unavailable` when that cannot be known: an outage does not lift a limit.
  */
-export async function acquireSlot(
-  { slots }: Pick<ApiDependencies, "slots">,
-  { requestId, ownerId, priority, place }: JobSpec,
-): Promise<void> {
-  if (place !== "holds") return;
+export async function acquireSlot({ slots }: Pick<ApiDependencies, "slots">, job: JobSpec): Promise<void> {
+  if (job.place !== "holds") return;
+  const { requestId, ownerId, priority } = job;
   if (await slots.acquire({ requestId, ownerId, priority: PRIORITY_KEY[priority] })) return;
   throw new TemperaError(
     "concurrent_requests_limit",

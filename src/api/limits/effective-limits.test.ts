@@ -77,7 +77,7 @@ describe("the limits of a caller", () => {
 
   it("are read again behind a call when they are old, and the call does not wait for that", async () => {
     await limit();
-    vi.advanceTimersByTime(LIMITS.allowanceCacheMs);
+    vi.advanceTimersByTime(LIMITS.limitsCacheMs);
     answer = async () => 7;
     expect(await limit()).toBe(5);
     await Promise.resolve();
@@ -90,7 +90,7 @@ describe("while the store is unavailable", () => {
   it("those read last stay valid, and are not read with every call", async () => {
     await limit();
     answer = () => Promise.reject(new TemperaError("store_unavailable"));
-    vi.advanceTimersByTime(LIMITS.allowanceCacheMs);
+    vi.advanceTimersByTime(LIMITS.limitsCacheMs);
     for (let n = 0; n < 10; n++) expect(await limit()).toBe(5);
     expect(reads).toBe(2);
     vi.advanceTimersByTime(LIMITS.keyCacheMs);
@@ -122,10 +122,10 @@ describe("while the store is unavailable", () => {
 });
 
 it("keeps a bounded number of callers", async () => {
-  for (let n = 0; n <= LIMITS.allowancesRememberedMax; n++) await limit({ ownerId: `o${n}` });
+  for (let n = 0; n <= LIMITS.limitsCachedMax; n++) await limit({ ownerId: `o${n}` });
   const before = reads;
   await limit({ ownerId: "o0" });
   expect(reads).toBe(before + 1);
-  await limit({ ownerId: `o${LIMITS.allowancesRememberedMax}` });
+  await limit({ ownerId: `o${LIMITS.limitsCachedMax}` });
   expect(reads).toBe(before + 1);
 });

@@ -23,7 +23,7 @@ const NO_LIMITS: CallerLimits = { owner: {}, key: {} };
 
 /**
  * Keeps callers' limits in memory, so that a submit usually needs no query. The database announces changes;
- * in case an announcement is lost, limits older than `LIMITS.allowanceCacheMs` are read again behind the call
+ * in case an announcement is lost, limits older than `LIMITS.limitsCacheMs` are read again behind the call
  * that finds them so old.
  */
 export async function createEffectiveLimits({
@@ -47,8 +47,8 @@ export async function createEffectiveLimits({
         throw error;
       }
     },
-    ttlMs: LIMITS.allowanceCacheMs,
-    entriesMax: LIMITS.allowancesRememberedMax,
+    ttlMs: LIMITS.limitsCacheMs,
+    entriesMax: LIMITS.limitsCachedMax,
     staleWhileRevalidate: true,
     // Limits that were read last are better than none, even if they are known to have changed since.
     onReadError(error, last) {

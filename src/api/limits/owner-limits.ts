@@ -65,7 +65,6 @@ export function rateWindow(perSecond: number): { limit: number; windowSeconds: n
   return { limit: Math.max(1, pointsIn(windowSeconds)), windowSeconds };
 }
 
-/** What the checks are made of. */
 interface LimitParts {
   effectiveLimits: EffectiveLimits;
   quotas: Quotas;

@@ -57,7 +57,7 @@ describe("a usage counter", () => {
 
   it("counts a recorded reservation once, not twice", async () => {
     for (let n = 0; n < 4; n++) record(await reserve(5));
-    vi.advanceTimersByTime(LIMITS.tallyMs + 1);
+    vi.advanceTimersByTime(LIMITS.usageCounterMs + 1);
     await reserve(5);
     await Promise.resolve();
     vi.advanceTimersByTime(200);
@@ -78,9 +78,9 @@ describe("a usage counter", () => {
     recorded = 3;
     record(await reserve(5));
     recorded = undefined;
-    vi.advanceTimersByTime(LIMITS.tallyMs + 1);
+    vi.advanceTimersByTime(LIMITS.usageCounterMs + 1);
     expect(await reserve(5)).toBeDefined();
-    vi.advanceTimersByTime(LIMITS.tallyMs + 1);
+    vi.advanceTimersByTime(LIMITS.usageCounterMs + 1);
     expect(await reserve(5)).toBeUndefined();
   });
 });

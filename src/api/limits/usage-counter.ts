@@ -11,7 +11,7 @@ import type { Reservation } from "./reservations.ts";
  */
 type CountRecords = (ownerId: string, atMost: number) => Promise<number>;
 
-/** What is known of one owner's usage. */
+/** The usage of one owner, as far as it is known here. */
 interface Account {
   /** The last count of the stores. */
   counted: number;
@@ -29,15 +29,15 @@ const REFUSAL_COUNT_AGE_MS = 100;
  * Usage of one kind, for each owner: the last count of the stores plus the reservations made here since, so
  * that most calls need no query.
  *
- * The stores are counted anew behind a call every `LIMITS.tallyMs`, and before a refusal. Other gateways'
- * reservations are unknown here until the next count. So the limit is exact with one gateway, and several can
- * exceed it together by what they accept within `LIMITS.tallyMs`. While the stores cannot be read, the last
- * count stays valid and reservations go on adding up.
+ * The stores are counted anew behind a call every `LIMITS.usageCounterMs`, and before a refusal. Other
+ * gateways' reservations are unknown here until the next count. So the limit is exact with one gateway, and
+ * several can exceed it together by what they accept within `LIMITS.usageCounterMs`. While the stores cannot
+ * be read, the last count stays valid and reservations go on adding up.
  */
 export class UsageCounter {
   readonly #count: CountRecords;
   readonly #log: Log;
-  readonly #accounts = new LRUCache<string, Account>({ max: LIMITS.allowancesRememberedMax });
+  readonly #accounts = new LRUCache<string, Account>({ max: LIMITS.limitsCachedMax });
 
   constructor({ count, log }: { count: CountRecords; log: Log }) {
     this.#count = count;
@@ -51,7 +51,7 @@ export class UsageCounter {
     const ageMs = performance.now() - (account.countedAtMs ?? Number.NEGATIVE_INFINITY);
     if (account.countedAtMs === undefined || (exceeds() && ageMs > REFUSAL_COUNT_AGE_MS))
       await this.#recount(ownerId, account, max);
-    else if (ageMs > LIMITS.tallyMs)
+    else if (ageMs > LIMITS.usageCounterMs)
       this.#recount(ownerId, account, max).catch((error) =>
         this.#log.error({ ownerId, err: error }, "counting an owner's usage failed"),
       );

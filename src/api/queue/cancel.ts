@@ -7,22 +7,22 @@ import { setRequestId } from "../http/request-id.ts";
 import { createFindRequest } from "../requests/find-request.ts";
 
 /**
- * Cancels a request, waiting or running (contract §2.5). 202 when the cancel was taken, 400
+ * Cancels a request, waiting or running (contract §2.5). 202 when the cancel was accepted, 400
  * `ALREADY_COMPLETED` when the request had ended, 404 when it is unknown or another owner's.
  */
-export const createCancel = (
+export function createCancel(
   api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs">,
-) => {
+) {
   const findRequest = createFindRequest(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
     const found = await findRequest(caller, requestId ?? "");
     setRequestId(c, found.requestId);
     if (found.state === "COMPLETED") throw new TemperaError("request_finished");
-    // Temporal first: the durable record. Then the word that reaches the engine within milliseconds.
+    // Temporal first, as the durable record; then the announcement, which reaches the engine in milliseconds.
     if ((await api.jobs.cancel(found.requestId, found.node)) !== "requested")
       throw new TemperaError("request_finished");
     await api.events.announceCancel(found.requestId).catch(() => {});
     return answerJson(c, { status: "CANCELLATION_REQUESTED" }, 202);
   };
-};
+}

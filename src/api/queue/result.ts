@@ -9,26 +9,25 @@ import { answerOutcome } from "../requests/answer-outcome.ts";
 import { createFindRequest } from "../requests/find-request.ts";
 
 /**
- * Answers a finished request with what its model gave: the bare output, or its error with the error's own
- * status. 400 while it is not finished, 404 when it is not the caller's.
+ * Answers with a finished request's outcome: the model's bare output, or its error with the error's own
+ * status. 400 while the request is unfinished, 404 when it is unknown or another owner's.
  */
-export const createResult = (
+export function createResult(
   api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs" | "objects">,
-) => {
+) {
   const findRequest = createFindRequest(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
-    // An ended request's outcome is one read of the event log away; everything else is found the long way
-    // round.
+    // The outcome of an ended request is usually one read of the event log; else the other stores are read.
     const id = (requestId ?? "").toLowerCase();
     const ended = isRequestId(id) ? await api.events.outcome(id).catch(() => undefined) : undefined;
     if (ended && ended.snapshot.ownerId !== caller.ownerId) throw new TemperaError("request_unknown");
     if (ended) setRequestId(c, ended.snapshot.requestId);
-    const outcome = ended?.outcome ?? (await longWay(c, caller, id));
+    const outcome = ended?.outcome ?? (await findOutcome(c, caller, id));
     return answerOutcome(c, api, outcome);
   };
 
-  async function longWay(c: Context, caller: Caller, id: string): Promise<Outcome> {
+  async function findOutcome(c: Context, caller: Caller, id: string): Promise<Outcome> {
     const found = await findRequest(caller, id);
     setRequestId(c, found.requestId);
     if (found.state !== "COMPLETED") throw new TemperaError("request_unfinished");
@@ -40,4 +39,4 @@ export const createResult = (
       throw new TemperaError("store_unavailable", "The result cannot be read right now. Try again.");
     return known;
   }
-};
+}

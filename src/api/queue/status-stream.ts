@@ -2,181 +2,236 @@ import type { Context } from "hono";
 import { sleep } from "../../core/concurrency/sleep.ts";
 import { isTemperaError } from "../../core/errors/tempera-error.ts";
 import { afterEvent, type NodeState, nodesOfEvents } from "../../core/pipelines/node-states.ts";
-import { isAfter, advance, asLogLine, type LoggedEvent } from "../../core/requests/events.ts";
 import { readLogLines } from "../../core/requests/event-log.ts";
+import { advance, asLogLine, isAfter, type LoggedEvent } from "../../core/requests/events.ts";
 import { type QueuePath, SSE_HEADERS, sseEvent, statusBody, wantsLogs, wantsNodes } from "../../fal/index.ts";
+import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { addressOf } from "../http/address.ts";
 import { REQUEST_ID_HEADER, setRequestId } from "../http/request-id.ts";
 import { sseStream } from "../http/sse-stream.ts";
-import { createFindRequest, type FoundRequest } from "../requests/find-request.ts";
+import { createFindRequest, type FindRequest, type FoundRequest } from "../requests/find-request.ts";
 import { createFindNodes, isPipeline } from "./pipeline-status.ts";
 import { statusView } from "./status.ts";
 
-/** How often a waiting request's position, or a request whose event log is away, is looked at again. */
+/** Milliseconds between two looks at a waiting request's position, and at a request without an event log. */
 const POLL_MS = 1_000;
 
-/** How often a running request is looked at behind the event log's back. */
+/** Milliseconds between two looks at a running request in the stores behind the event log. */
 const RECHECK_MS = 10_000;
 
+type StatusStreamApi = Pick<
+  ApiDependencies,
+  "clock" | "keyRing" | "events" | "requests" | "pipelineRuns" | "jobs" | "publicUrl" | "log"
+>;
+
 /**
- * Streams a request's status as server-sent events until it has ended (contract §2.3): one at once, one for
- * each change, each with only the log lines that are new. Events carry ids; `Last-Event-ID` goes on after
- * one. 404 before the stream opens.
+ * Streams a request's status as server-sent events until it has ended (contract §2.3): one event at once and
+ * one for each change, each with only the log lines that are new. Events carry ids, and `Last-Event-ID`
+ * resumes after one. Answers 404 before the stream opens.
  */
-export const createStatusStream = (
-  api: Pick<
-    ApiDependencies,
-    "clock" | "keyRing" | "events" | "requests" | "pipelineRuns" | "jobs" | "publicUrl" | "log"
-  >,
-) => {
+export function createStatusStream(api: StatusStreamApi) {
   const findRequest = createFindRequest(api);
   const findNodes = createFindNodes(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
     const found = await findRequest(caller, requestId ?? "");
     setRequestId(c, found.requestId);
-    const address = addressOf(c, "queue", api.publicUrl);
-    const withLogs = wantsLogs(c.req.query("logs"));
-    const withNodes = wantsNodes(c.req.query("nodes")) && isPipeline(found);
-    const lastEventId = c.req.header("last-event-id");
-    const gone = new AbortController();
+    const closed = new AbortController();
+    const stream = new StatusStream(api, {
+      caller,
+      found,
+      findRequest,
+      findNodes,
+      address: addressOf(c, "queue", api.publicUrl),
+      withLogs: wantsLogs(c.req.query("logs")),
+      withNodes: wantsNodes(c.req.query("nodes")) && isPipeline(found),
+      lastEventId: c.req.header("last-event-id"),
+      signal: closed.signal,
+    });
+    const body = sseStream(stream.events(), closed);
+    return c.body(body, 200, { ...SSE_HEADERS, [REQUEST_ID_HEADER]: found.requestId });
+  };
+}
 
-    /** The last event that was told, so that no log line is told twice. */
-    let told: string | undefined;
-    let nodes: readonly NodeState[] | undefined;
-    const say = (request: FoundRequest, news: LoggedEvent[], id?: string): string => {
-      told = id ?? told;
-      return sseEvent(statusBody(address, statusView(request, withLogs ? news : undefined, nodes)), id);
-    };
+interface StatusStreamOptions {
+  caller: Caller;
+  /** The request when the stream was opened. */
+  found: FoundRequest;
+  findRequest: FindRequest;
+  findNodes: ReturnType<typeof createFindNodes>;
+  /** Begins the addresses in the events. */
+  address: string;
+  withLogs: boolean;
+  withNodes: boolean;
+  /** The last event that the caller has got by a previous stream. */
+  lastEventId: string | undefined;
+  /** Aborts when the caller closes the stream. */
+  signal: AbortSignal;
+}
 
-    /** Follows the event log; ends after COMPLETED. Throws when the log goes away. */
-    async function* follow(): AsyncGenerator<string> {
-      let current = found;
-      const backlog = await api.events.read(found.requestId);
-      const seen = backlog.at(-1)?.id;
-      const resumed =
-        lastEventId && backlog.some(({ id }) => id === lastEventId)
-          ? backlog.slice(backlog.findIndex(({ id }) => id === lastEventId) + 1)
-          : backlog;
-      for (const { atMs, event } of backlog) current = { ...current, ...advance(undefined, event, atMs) };
-      if (current.state === "IN_QUEUE") current = { ...current, position: found.position };
-      if (withNodes) nodes = nodesOfEvents(backlog);
-      yield say(
-        current,
-        resumed.flatMap((event) => asLogLine(event) ?? []),
-        seen,
-      );
-      if (current.state === "COMPLETED") return;
-      let unheard = false;
-      for await (const { id, atMs, event } of mergePosition(seen, () => current)) {
-        if (event === "position") {
-          // Also finds out when the request has ended without the log's knowledge: `done` follows by itself
-          // then.
-          const { state, position } = await findRequest(caller, found.requestId);
-          // The log has had its time to tell of the end: it has forgotten the request.
-          if (unheard && state === "COMPLETED") return yield* poll();
-          unheard = state === "COMPLETED";
-          if (unheard || position === current.position) continue;
-          current = { ...current, position };
-          yield say(current, []);
+/** Comes in between the events of the log when it is time to look at the request again. */
+const REMINDER = "reminder";
+
+/**
+ * The events of one status stream. It follows the event log, and changes over to polling the other stores
+ * when the log is unavailable or has lost the request; it never goes back.
+ */
+class StatusStream {
+  readonly #api: StatusStreamApi;
+  readonly #options: StatusStreamOptions;
+  /** The id of the last event that was sent, so that no log line is sent twice. */
+  #lastSentId: string | undefined;
+  #nodes: readonly NodeState[] | undefined;
+
+  constructor(api: StatusStreamApi, options: StatusStreamOptions) {
+    this.#api = api;
+    this.#options = options;
+  }
+
+  async *events(): AsyncGenerator<string> {
+    const { found, findNodes, withNodes, signal } = this.#options;
+    // Postgres or Temporal have answered, so the request has ended: there is nothing to follow.
+    if (withNodes && found.outcome) this.#nodes = await findNodes(found).catch(() => undefined);
+    if (found.outcome) return yield this.#render(found, found.logs ?? []);
+    try {
+      yield* this.#follow();
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!isTemperaError(error))
+        this.#api.log.error(
+          { requestId: found.requestId, err: error },
+          "the status stream broke; polling instead",
+        );
+      yield* this.#poll();
+    }
+  }
+
+  /** Follows the event log; ends after COMPLETED. Throws when the log becomes unavailable. */
+  async *#follow(): AsyncGenerator<string> {
+    const { caller, found, findRequest, lastEventId, withNodes } = this.#options;
+    const backlog = await this.#api.events.read(found.requestId);
+    const lastId = backlog.at(-1)?.id;
+    let current = afterBacklog(found, backlog);
+    if (withNodes) this.#nodes = nodesOfEvents(backlog);
+    const newLines = eventsAfter(backlog, lastEventId).flatMap((event) => asLogLine(event) ?? []);
+    yield this.#render(current, newLines, lastId);
+    if (current.state === "COMPLETED") return;
+    let endedUnlogged = false;
+    for await (const next of this.#withReminders(lastId, () => current.state)) {
+      if (next !== REMINDER) {
+        if (!this.#isShown(next)) continue;
+        current = await this.#advance(current, next);
+        const line = this.#lineOf(next);
+        yield this.#render(current, line ? [line] : [], next.id);
+        if (current.state === "COMPLETED") return;
+        continue;
+      }
+      // This look also notices an end that the log does not know, and writes it there: `done` follows then.
+      const { state, position } = await findRequest(caller, found.requestId);
+      // The log had its time to announce the end, so it has lost the request.
+      if (endedUnlogged && state === "COMPLETED") return yield* this.#poll();
+      endedUnlogged = state === "COMPLETED";
+      if (endedUnlogged || position === current.position) continue;
+      current = { ...current, position };
+      yield this.#render(current, []);
+    }
+  }
+
+  /**
+   * Merges the log's new events with reminders to look again: every second while the request waits, less
+   * often while it runs.
+   */
+  async *#withReminders(
+    afterId: string | undefined,
+    state: () => FoundRequest["state"],
+  ): AsyncGenerator<LoggedEvent | typeof REMINDER> {
+    const { found, signal } = this.#options;
+    const events = this.#api.events.follow(found.requestId, afterId, signal)[Symbol.asyncIterator]();
+    let next = events.next();
+    try {
+      while (true) {
+        let timer: NodeJS.Timeout | undefined;
+        const reminder = new Promise<typeof REMINDER>((resolve) => {
+          timer = setTimeout(() => resolve(REMINDER), state() === "IN_QUEUE" ? POLL_MS : RECHECK_MS);
+        });
+        const first = await Promise.race([next, reminder]).finally(() => clearTimeout(timer));
+        if (first === REMINDER) {
+          yield REMINDER;
           continue;
         }
-        const line = withLogs ? asLogLine({ id, atMs, event }) : undefined;
-        if (nodes) nodes = afterEvent(nodes, event);
-        if (
-          (event.type === "log" && !withLogs) ||
-          (event.type === "node" && !line && !nodes && event.change !== "completed") ||
-          event.type === "preview" ||
-          event.type === "resumed"
-        )
-          continue;
-        current = { ...current, ...advance(undefined, event, atMs) };
-        if (event.type === "queued")
-          current = {
-            ...current,
-            position: await api.events.position({ ...current, attempt: event.attempt, queuedAtMs: atMs }),
-          };
-        yield say(current, line ? [line] : [], id);
+        if (first.done) return;
+        yield first.value;
+        next = events.next();
+      }
+    } finally {
+      next.catch(() => {});
+      void events.return?.();
+    }
+  }
+
+  /** Polls the stores behind the event log every second, until the request has ended there. */
+  async *#poll(): AsyncGenerator<string> {
+    const { caller, found, findRequest, findNodes, withNodes, signal } = this.#options;
+    let last = "";
+    while (!signal.aborted) {
+      const current = await findRequest(caller, found.requestId).catch(() => undefined);
+      const key = JSON.stringify([current?.state, current?.position, current?.progress]);
+      if (current && key !== last) {
+        last = key;
+        if (withNodes) this.#nodes = await findNodes(current).catch(() => this.#nodes);
+        const lines =
+          current.state === "COMPLETED"
+            ? (current.logs ?? (await readLogLines(this.#api.events, current.requestId)))
+            : [];
+        yield this.#render(
+          current,
+          lines.filter(({ id }) => isAfter(id, this.#lastSentId)),
+        );
         if (current.state === "COMPLETED") return;
       }
+      await sleep(POLL_MS, signal).catch(() => {}); // the loop ends at an abort
     }
+  }
 
-    /**
-     * The log's new events, and a reminder to look again: once a second while the request waits, now and then
-     * while it runs.
-     */
-    async function* mergePosition(
-      afterId: string | undefined,
-      current: () => FoundRequest,
-    ): AsyncGenerator<LoggedEvent | { id: string; atMs: number; event: "position" }> {
-      const events = api.events.follow(found.requestId, afterId, gone.signal)[Symbol.asyncIterator]();
-      let next = events.next();
-      try {
-        while (true) {
-          let timer: NodeJS.Timeout | undefined;
-          const reminder = new Promise<"position">((resolve) => {
-            timer = setTimeout(
-              () => resolve("position"),
-              current().state === "IN_QUEUE" ? POLL_MS : RECHECK_MS,
-            );
-          });
-          const first = await Promise.race([next, reminder]).finally(() => clearTimeout(timer));
-          if (first === "position") {
-            yield { id: "", atMs: Date.now(), event: "position" };
-            continue;
-          }
-          if (first.done) return;
-          yield first.value;
-          next = events.next();
-        }
-      } finally {
-        next.catch(() => {});
-        void events.return?.();
-      }
-    }
+  /** Applies an event to the nodes, and tells whether the caller gets a status for it. */
+  #isShown(logged: LoggedEvent): boolean {
+    const { event } = logged;
+    if (this.#nodes) this.#nodes = afterEvent(this.#nodes, event);
+    if (event.type === "preview" || event.type === "resumed") return false;
+    if (event.type === "log") return this.#options.withLogs;
+    if (event.type === "node")
+      return Boolean(this.#lineOf(logged) || this.#nodes) || event.change === "completed";
+    return true;
+  }
 
-    /** Without the event log: looks again every second, so that nobody waits for ever. */
-    async function* poll(): AsyncGenerator<string> {
-      let last = "";
-      while (!gone.signal.aborted) {
-        const current = await findRequest(caller, found.requestId).catch(() => undefined);
-        const key = JSON.stringify([current?.state, current?.position, current?.progress]);
-        if (current && key !== last) {
-          last = key;
-          if (withNodes) nodes = await findNodes(current).catch(() => nodes);
-          const logs =
-            current.state === "COMPLETED"
-              ? (current.logs ?? (await readLogLines(api.events, current.requestId)))
-              : [];
-          yield say(
-            current,
-            logs.filter(({ id }) => isAfter(id, told)),
-          );
-          if (current.state === "COMPLETED") return;
-        }
-        await sleep(POLL_MS, gone.signal).catch(() => {});
-      }
-    }
+  #lineOf(event: LoggedEvent): LoggedEvent | undefined {
+    return this.#options.withLogs ? asLogLine(event) : undefined;
+  }
 
-    async function* events(): AsyncGenerator<string> {
-      // Already over, and told by Postgres or Temporal: there is nothing to follow.
-      if (withNodes && found.outcome) nodes = await findNodes(found).catch(() => undefined);
-      if (found.outcome) return yield say(found, found.logs ?? []);
-      try {
-        yield* follow();
-        if (gone.signal.aborted) return;
-      } catch (error) {
-        if (gone.signal.aborted) return;
-        if (!isTemperaError(error))
-          api.log.error(
-            { requestId: found.requestId, err: error },
-            "the status stream broke; polling instead",
-          );
-        yield* poll();
-      }
-    }
+  async #advance(current: FoundRequest, { event, atMs }: LoggedEvent): Promise<FoundRequest> {
+    const next = { ...current, ...advance(undefined, event, atMs) };
+    if (event.type !== "queued") return next;
+    const position = await this.#api.events.position({ ...next, attempt: event.attempt, queuedAtMs: atMs });
+    return { ...next, position };
+  }
 
-    return c.body(sseStream(events(), gone), 200, { ...SSE_HEADERS, [REQUEST_ID_HEADER]: found.requestId });
-  };
-};
+  #render(request: FoundRequest, newLines: LoggedEvent[], id?: string): string {
+    this.#lastSentId = id ?? this.#lastSentId;
+    const view = statusView(request, this.#options.withLogs ? newLines : undefined, this.#nodes);
+    return sseEvent(statusBody(this.#options.address, view), id);
+  }
+}
+
+/** Applies the events so far to a request that was found before they were read. */
+function afterBacklog(found: FoundRequest, backlog: LoggedEvent[]): FoundRequest {
+  let current = found;
+  for (const { atMs, event } of backlog) current = { ...current, ...advance(undefined, event, atMs) };
+  return current.state === "IN_QUEUE" ? { ...current, position: found.position } : current;
+}
+
+/** Returns the events after `lastEventId`, or all when it is not among them. */
+function eventsAfter(backlog: LoggedEvent[], lastEventId: string | undefined): LoggedEvent[] {
+  if (!lastEventId) return backlog;
+  return backlog.slice(backlog.findIndex(({ id }) => id === lastEventId) + 1);
+}

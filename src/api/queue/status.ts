@@ -1,7 +1,7 @@
 import type { Context } from "hono";
 import type { NodeState } from "../../core/pipelines/node-states.ts";
-import type { LoggedEvent } from "../../core/requests/events.ts";
 import { readLogLines } from "../../core/requests/event-log.ts";
+import type { LoggedEvent } from "../../core/requests/events.ts";
 import {
   type QueuePath,
   type StatusView,
@@ -18,15 +18,15 @@ import { createFindRequest, type FoundRequest } from "../requests/find-request.t
 import { createFindNodes } from "./pipeline-status.ts";
 
 /**
- * Answers where a request stands: 202 while it waits or runs, 200 once it has ended, 404 when it is not the
- * caller's.
+ * Answers with a request's status: 202 while it waits or runs, 200 once it has ended, 404 when it is unknown
+ * or another owner's.
  */
-export const createStatus = (
+export function createStatus(
   api: Pick<
     ApiDependencies,
     "clock" | "keyRing" | "events" | "requests" | "pipelineRuns" | "jobs" | "publicUrl"
   >,
-) => {
+) {
   const findRequest = createFindRequest(api);
   const findNodes = createFindNodes(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
@@ -43,9 +43,9 @@ export const createStatus = (
       statusCode(found.state),
     );
   };
-};
+}
 
-/** Written out: it is made for each status poll. */
+/** Builds the view of a request. Fields are copied one by one, since every status poll does this. */
 export function statusView(
   found: FoundRequest,
   logs: LoggedEvent[] | undefined,

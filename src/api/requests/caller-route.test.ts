@@ -15,7 +15,7 @@ const route = (endpoint: string, off: string[] = []) =>
     { endpoint, requestId: "r" },
   );
 
-it("workflows that come with a call have a route of their own, which a flag can switch off", async () => {
+it("routes workflows that come with a call to a route of their own, which a flag can disable", async () => {
   expect(await route("workflows/execute")).toBe(EXECUTION);
   await expect(route("workflows/execute", ["workflow workflows/execute"])).rejects.toMatchObject({
     code: "disabled_by_operator",

@@ -11,15 +11,15 @@ const OK: Outcome = { ok: true, output: { inline: { a: 1 } }, metrics: {} };
 let now: number;
 let events: EventLog;
 let recorded: Outcome | undefined;
-let asked: string[];
+let reads: string[];
 let request: RequestIdentity;
-/** What Temporal knows of a node. */
+/** Temporal's description of a node. */
 let nodeRuns: { state: RequestState; attempt: number } | undefined;
 beforeEach(async () => {
   now = 1_000_000;
   events = createMemoryEventLog({ clock: { nowMs: () => now } });
   recorded = undefined;
-  asked = [];
+  reads = [];
   nodeRuns = undefined;
   request = {
     requestId: newRequestId(),
@@ -40,7 +40,7 @@ const find = () =>
     events,
     requests: {
       find: async () => {
-        asked.push("requests");
+        reads.push("requests");
         return (
           recorded && { ...request, keyId: "k", submittedAtMs: 0, attempts: 1, logs: [], outcome: recorded }
         );
@@ -48,7 +48,7 @@ const find = () =>
     } as never,
     jobs: {
       outcome: async () => {
-        asked.push("jobs");
+        reads.push("jobs");
         return undefined;
       },
       describe: async () => undefined,
@@ -56,49 +56,49 @@ const find = () =>
     } as never,
   });
 
-describe("a request whose end the event log has not heard of", () => {
-  it("is found out within seconds, and made known to the log", async () => {
+describe("a request whose end is missing from the event log", () => {
+  it("is found to have ended within seconds, and its end is written to the log", async () => {
     const findRequest = find();
     recorded = OK;
     expect((await findRequest(CALLER, request.requestId)).state).toBe("IN_PROGRESS");
-    expect(asked).toEqual([]);
+    expect(reads).toEqual([]);
     now += 11_000;
     expect(await findRequest(CALLER, request.requestId)).toMatchObject({ state: "COMPLETED", outcome: OK });
     expect((await events.outcome(request.requestId))?.outcome).toEqual(OK);
   });
 
-  it("a request that does run costs the other stores one look in ten seconds", async () => {
+  it("costs the other stores one read in ten seconds while it runs", async () => {
     const findRequest = find();
     for (let poll = 0; poll < 300; poll++) {
       now += 100;
       expect((await findRequest(CALLER, request.requestId)).state).toBe("IN_PROGRESS");
     }
-    expect(asked.length).toBeLessThanOrEqual(6);
+    expect(reads.length).toBeLessThanOrEqual(6);
   });
 });
 
 describe("a node of a pipeline", () => {
   const node = { pipelineId: newRequestId(), id: "n" };
 
-  it("is looked for in its pipeline when only its row is known", async () => {
+  it("is found in its pipeline when only its row is known", async () => {
     nodeRuns = { state: "IN_PROGRESS", attempt: 2 };
-    const unheard = { ...request, requestId: newRequestId(), node };
+    const unlogged = { ...request, requestId: newRequestId(), node };
     const findRequest = createFindRequest({
       clock: { nowMs: () => now },
       events,
       requests: {
-        find: async () => ({ ...unheard, keyId: "k", submittedAtMs: 0, attempts: 0, logs: [] }),
+        find: async () => ({ ...unlogged, keyId: "k", submittedAtMs: 0, attempts: 0, logs: [] }),
       } as never,
       jobs: { describeNode: async () => nodeRuns } as never,
     });
-    expect(await findRequest(CALLER, unheard.requestId)).toMatchObject({
+    expect(await findRequest(CALLER, unlogged.requestId)).toMatchObject({
       state: "IN_PROGRESS",
       attempt: 2,
       node,
     });
   });
 
-  it("that runs is left alone; one whose pipeline ended without a word of it has failed", async () => {
+  it("is unchanged while it runs, and has failed when its pipeline ended without its outcome", async () => {
     const unfinished = { ...request, requestId: newRequestId(), node };
     await events.append(unfinished, { type: "queued", attempt: 0 });
     const findRequest = find();

@@ -1,5 +1,5 @@
 /**
- * An event log that forgets a request before its end was read: what follows the request ends all the same,
+ * An event log that loses a request before its end was read: whoever follows the request still gets the end,
  * from the other stores.
  */
 import { Hono } from "hono";
@@ -17,7 +17,7 @@ const OUTCOME: Outcome = { ok: true, output: { inline: { a: 1 } }, metrics: {} }
 
 let events: EventLog;
 let request: RequestIdentity;
-/** What Postgres knows. */
+/** The outcome in Postgres. */
 let recorded: Outcome | undefined;
 beforeEach(() => {
   vi.useFakeTimers();
@@ -37,7 +37,7 @@ afterEach(async () => {
   vi.useRealTimers();
 });
 
-/** The stores as the gateway has them. */
+/** The stores of the gateway. */
 const api = () =>
   ({
     keyRing: { authenticate: async () => CALLER },
@@ -50,7 +50,7 @@ const api = () =>
     clock: { nowMs: () => Date.now() },
   }) as never;
 
-/** The log has room for two requests: this one goes, and then ends. */
+/** Evicts the request, since the log has room for two, and ends it then. */
 async function endForgotten(): Promise<void> {
   for (let others = 0; others < 2; others++)
     await events.append({ ...request, requestId: newRequestId() }, { type: "queued", attempt: 0 });
@@ -58,10 +58,10 @@ async function endForgotten(): Promise<void> {
   recorded = OUTCOME;
 }
 
-describe("a job that is followed", () => {
-  /** Follows it, and puts what is told into the returned list. */
+describe("following a job", () => {
+  /** Follows it, and puts the events into the returned list. */
   function follow(afterId?: string) {
-    const told: string[] = [];
+    const received: string[] = [];
     const followed = {
       caller: CALLER,
       requestId: request.requestId,
@@ -70,46 +70,46 @@ describe("a job that is followed", () => {
     const ended = (async () => {
       const from = { api: api(), findRequest: createFindRequest(api()) };
       for await (const { event } of followJob(from, followed, new AbortController().signal))
-        told.push(event.type);
+        received.push(event.type);
     })();
-    return { told, ended };
+    return { received, ended };
   }
 
-  it("is told from the other stores when the log forgot it before anybody looked", async () => {
+  it("yields the end from the other stores when the log lost the request in between", async () => {
     await events.append(request, { type: "queued", attempt: 0 });
-    const { told, ended } = follow();
+    const { received, ended } = follow();
     await vi.advanceTimersByTimeAsync(1);
     await endForgotten();
     await vi.advanceTimersByTimeAsync(30_000);
-    expect(told).toEqual(["queued", "done"]);
+    expect(received).toEqual(["queued", "done"]);
     await ended;
   });
 
-  it("is told from the other stores when its log is gone as a whole", async () => {
+  it("yields the end from the other stores when the request's log is gone as a whole", async () => {
     recorded = OUTCOME;
-    const { told, ended } = follow("1700000000000-3");
+    const { received, ended } = follow("1700000000000-3");
     await vi.advanceTimersByTimeAsync(30_000);
-    expect(told).toEqual(["done"]);
+    expect(received).toEqual(["done"]);
     await ended;
   });
 });
 
-it("a status stream ends although the log forgot the request before the end was read", async () => {
+it("ends a status stream although the log lost the request before its end was read", async () => {
   const stream = createStatusStream(api());
   await events.append(request, { type: "queued", attempt: 0 });
   const app = new Hono().get("/", (c) =>
     stream(c, { action: "stream", endpoint: "a/b", requestId: request.requestId }),
   );
   const answer = await app.request("/");
-  let told = "";
+  let received = "";
   const write = (text: string): void => {
-    told += text;
+    received += text;
   };
   const ended = answer.body?.pipeThrough(new TextDecoderStream()).pipeTo(new WritableStream({ write }));
   await vi.advanceTimersByTimeAsync(1);
-  expect(told).toContain('"status":"IN_QUEUE"');
+  expect(received).toContain('"status":"IN_QUEUE"');
   await endForgotten();
   await vi.advanceTimersByTimeAsync(30_000);
-  expect(told.match(/"status":"COMPLETED"/g)).toHaveLength(1);
+  expect(received.match(/"status":"COMPLETED"/g)).toHaveLength(1);
   await ended;
 });

@@ -6,7 +6,7 @@ import type { Page } from "../../core/webhooks/delivery-store.ts";
 import { deadLetterRetentionView, searchRetentionView } from "./retention-view-lists.ts";
 
 const NOW_MS = 1_000_000;
-const FOR_EVER: RetentionTimes = {
+const FOREVER: RetentionTimes = {
   requestMs: null,
   payloadMs: null,
   logMs: null,
@@ -15,11 +15,11 @@ const FOR_EVER: RetentionTimes = {
 };
 const times = {
   of: (ownerId: string): RetentionTimes =>
-    ownerId === "short" ? { ...FOR_EVER, requestMs: 5_000, payloadMs: 1_000 } : FOR_EVER,
+    ownerId === "short" ? { ...FOREVER, requestMs: 5_000, payloadMs: 1_000 } : FOREVER,
 };
 const clock = { nowMs: () => NOW_MS };
 
-/** One request a second, the newest first; every second one of an owner whose things live five. */
+/** One request a second, newest first; the owner of every second one keeps requests for five seconds. */
 const all = Array.from({ length: 40 }, (_, i) => ({
   requestId: `r${i}`,
   ownerId: i % 2 === 0 ? "short" : "long",
@@ -29,7 +29,7 @@ const all = Array.from({ length: 40 }, (_, i) => ({
 }));
 const idsOf = (found: { requestId: string }[]): string[] => found.map(({ requestId }) => requestId);
 
-it("a list of requests skips what has lived its time, and its pages stay full", async () => {
+it("skips expired requests in a list, and keeps the pages full", async () => {
   const search = searchRetentionView(
     {
       ended: async ({ after, limit }: EndedQuery) =>
@@ -69,7 +69,7 @@ it("a list of requests skips what has lived its time, and its pages stay full", 
     });
 });
 
-it("a dead letter is gone with its record, and has no input when that has lived its time", async () => {
+it("hides a dead letter with its record, and its input when that has expired", async () => {
   const letters = deadLetterRetentionView(
     {
       list: async ({ before, limit }: Page) =>

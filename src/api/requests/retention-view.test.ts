@@ -4,7 +4,7 @@ import type { Outcome } from "../../core/requests/request.ts";
 import { retentionView } from "./retention-view.ts";
 
 const NOW_MS = 10_000_000;
-const FOR_EVER: RetentionTimes = {
+const FOREVER: RetentionTimes = {
   requestMs: null,
   payloadMs: null,
   logMs: null,
@@ -17,7 +17,7 @@ const failed: Outcome = { ok: false, error: { code: "internal_error", message: "
 const apart: Outcome = { ok: true, output: { ref: "transient/x/output.json" }, metrics: {} };
 const gone = { ok: true, output: { ref: "gone" } };
 
-/** Stores that all know one request, which ended so long ago. */
+/** Stores that all know one request, which ended `agoMs` ago. */
 function stores(agoMs: number | undefined, outcome: Outcome, times: Partial<RetentionTimes>) {
   const about = { requestId: "r", ownerId: "o", ...(agoMs !== undefined && { endedAtMs: NOW_MS - agoMs }) };
   const logs = [{ id: "1-0" }];
@@ -33,7 +33,7 @@ function stores(agoMs: number | undefined, outcome: Outcome, times: Partial<Rete
       jobs: { describe: async () => about, outcome: async () => outcome },
     } as never,
     {
-      times: { of: (ownerId) => ({ ...FOR_EVER, ...(ownerId === "o" && times) }) },
+      times: { of: (ownerId) => ({ ...FOREVER, ...(ownerId === "o" && times) }) },
       clock: { nowMs: () => NOW_MS },
     },
   );
@@ -47,15 +47,15 @@ const shown = async ({ events, requests, jobs }: ReturnType<typeof stores>) => (
   result: await jobs.outcome("r"),
 });
 
-describe("what is shown", () => {
-  it("everything, while its time lasts; what has not ended has none", async () => {
+describe("a retention view", () => {
+  it("shows everything within its time, and unfinished requests always", async () => {
     const all = { snapshot: true, events: kept, record: kept, logs: 1, job: true, result: kept };
     expect(await shown(stores(999, kept, { requestMs: 1000, payloadMs: 1000, logMs: 1000 }))).toEqual(all);
     expect(await shown(stores(undefined, kept, { requestMs: 1 }))).toEqual(all);
     expect(await shown(stores(NOW_MS, kept, {}))).toEqual(all);
   });
 
-  it("nothing, by no store, once the record's time has passed", async () => {
+  it("shows nothing in any store once the record's time has passed", async () => {
     expect(await shown(stores(1000, kept, { requestMs: 1000 }))).toEqual({
       snapshot: false,
       events: undefined,
@@ -66,7 +66,7 @@ describe("what is shown", () => {
     });
   });
 
-  it("that it ended and how, once the payload's time has passed; errors are no payloads", async () => {
+  it("shows the end without the output once the payload has expired; errors are no payloads", async () => {
     const after = await shown(stores(1000, kept, { payloadMs: 1000, logMs: 1000 }));
     expect(after).toMatchObject({
       snapshot: true,
@@ -83,7 +83,7 @@ describe("what is shown", () => {
     });
   });
 
-  it("an output that was not to be kept, for an hour", async () => {
+  it("shows an output that was not to be stored for an hour", async () => {
     expect(await shown(stores(3_599_999, apart, {}))).toMatchObject({
       events: apart,
       record: apart,

@@ -30,7 +30,7 @@ export interface Submission {
   job: JobSpec;
   /** Fields of the input that the model does not know. */
   ignored: string[];
-  /** What the request uses up of its owner's limits until the stores have it. */
+  /** The parts of its owner's limits that the request uses up until the stores have it. */
   reservations: Reservations;
   /** The caller streams it. */
   streamed?: boolean;

@@ -1,16 +1,16 @@
 import type { Hono } from "hono";
 import { jwksBody } from "../../fal/webhook.ts";
-import { answerJson } from "../http/answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { answerJson } from "../http/answer-json.ts";
 import { methodNotAllowed } from "../http/method-not-allowed.ts";
 
-/**
- * Receivers may remember the keys for a day (contract §8); we ask for less, so that a revoked one is
- * forgotten sooner.
- */
+/** Receivers may cache the keys for a day (contract §8); an hour drops a revoked key sooner. */
 const CACHE = "public, max-age=3600";
 
-/** The public keys that webhooks verify with. No key is asked for. 503 while none can be read. */
+/**
+ * Adds the routes of the public keys that verify webhooks. They need no authentication, and answer 503 while
+ * the keys cannot be read.
+ */
 export function webhookRoutes(
   app: Hono,
   { signingKeys, log }: Pick<ApiDependencies, "signingKeys" | "log">,
