@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { describe, expect, it } from "vitest";
-import type { AuditRecord } from "../../core/operations/audit.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { type AdminDependencies, adminOpenapi, createAdmin } from "./admin.ts";
+import type { AuditRecord } from "../../core/operations/audit.ts";
 import { createKeyHashes } from "../auth/key-hashes.ts";
+import { type AdminDependencies, adminOpenapi, createAdmin } from "./admin.ts";
 
 const COMMITTED = readFileSync(new URL("../../../schemas/admin/openapi.json", import.meta.url), "utf8");
 
@@ -18,9 +18,9 @@ const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
   Object.entries(methods).map(([method, operation]) => ({ method: method.toUpperCase(), path, operation })),
 );
 
-/** An admin service on which every key is of `scope` and every store is missing. */
+/** Creates an admin service without stores, on which every key has `scope`. */
 function adminFor(scope: "API" | "ADMIN" | undefined, over: Partial<AdminDependencies> = {}): OpenAPIHono {
-  const note = (): void => {};
+  const ignore = (): void => {};
   return createAdmin({
     keyRing: {
       authenticate: async (authorization: string | undefined) => {
@@ -31,9 +31,9 @@ function adminFor(scope: "API" | "ADMIN" | undefined, over: Partial<AdminDepende
     },
     keyHashes: createKeyHashes(["a pepper"]),
     clock: { nowMs: () => 1_000_000 },
-    log: { debug: note, info: note, warn: note, error: note },
+    log: { debug: ignore, info: ignore, warn: ignore, error: ignore },
     webhookSources: [],
-    idempotentWrite: (_c: unknown, _asked: unknown, write: () => Promise<Response>) => write(),
+    idempotentWrite: (_c: unknown, _write: unknown, write: () => Promise<Response>) => write(),
     ...over,
   } as unknown as AdminDependencies) as unknown as OpenAPIHono;
 }
@@ -41,9 +41,9 @@ function adminFor(scope: "API" | "ADMIN" | undefined, over: Partial<AdminDepende
 const filled = (path: string): string => path.replace(/\{\w+\}/g, "x");
 
 describe("the OpenAPI document", () => {
-  it("is what the code says (npm run schemas:openapi)", () => expect(COMMITTED).toBe(adminOpenapi()));
+  it("equals the committed file (npm run schemas:openapi)", () => expect(COMMITTED).toBe(adminOpenapi()));
 
-  it("has every route, and no other", () => {
+  it("has every route and no other", () => {
     const routed = adminFor("ADMIN")
       .routes.filter(
         ({ method, path }) => method !== "ALL" && path !== "/health/live" && path !== "/v1/openapi.json",
@@ -53,7 +53,7 @@ describe("the OpenAPI document", () => {
     expect(new Set(routed).size).toBe(routed.length);
   });
 
-  it("says how each change is audited", () => {
+  it("states the audit action of every change", () => {
     for (const { method, path, operation } of operations) {
       const reads = method === "GET" || path.startsWith("/v1/openapi");
       if (reads) expect(operation["x-tempera-audit"], path).toBeUndefined();
@@ -66,7 +66,7 @@ describe("scopes", () => {
   const closed = operations.filter(({ operation }) => operation["x-tempera-scope"] !== "none");
 
   it.each(closed)(
-    "$method $path refuses who has no key, or one that is unknown",
+    "$method $path refuses a request without a key or with an unknown one",
     async ({ method, path, operation }) => {
       const none = await adminFor("ADMIN").request(filled(path), { method });
       if (operation["x-tempera-scope"] !== "optional") expect(none.status).toBe(401);
@@ -82,7 +82,7 @@ describe("scopes", () => {
   );
 
   it.each(closed.filter(({ operation }) => operation["x-tempera-scope"] === "ADMIN"))(
-    "$method $path refuses a key with every scope but ADMIN before it reads anything",
+    "$method $path refuses a key of scope API before it reads anything",
     async ({ method, path }) => {
       const response = await adminFor("API").request(filled(path), {
         method,
@@ -102,8 +102,12 @@ describe("an audit record", () => {
     const audit = {
       begin: async (begun: Partial<AuditRecord> & { auditId: string }) =>
         void records.set(begun.auditId, { ...begun, state: "begun" }),
-      settle: async (id: string, how: object) =>
-        void records.set(id, { ...records.get(id), ...how, state: "errorCode" in how ? "failed" : "made" }),
+      settle: async (id: string, ending: object) =>
+        void records.set(id, {
+          ...records.get(id),
+          ...ending,
+          state: "errorCode" in ending ? "failed" : "made",
+        }),
     };
     return { records, audit: audit as unknown as AdminDependencies["audit"] };
   };
@@ -114,7 +118,7 @@ describe("an audit record", () => {
       body: JSON.stringify(body),
     });
 
-  it("is begun before the change, and says who, what and what became of it, without the secret", async () => {
+  it("is begun before the change; holds the caller, the action and the result, but no secret", async () => {
     const { records, audit } = record();
     const insert = async (): Promise<void> =>
       expect([...records.values()].map(({ state }) => state)).toEqual(["begun"]);
@@ -140,7 +144,7 @@ describe("an audit record", () => {
     expect(JSON.stringify([...records.values()])).not.toContain(key_secret);
   });
 
-  it("says how a change failed", async () => {
+  it("holds the error code of a failed change", async () => {
     const { records, audit } = record();
     const insert = async (): Promise<void> => {
       throw new TemperaError("store_unavailable", "PostgreSQL at db:5432 cannot be used");
@@ -152,7 +156,7 @@ describe("an audit record", () => {
     expect([...records.values()]).toMatchObject([{ state: "failed", errorCode: "store_unavailable" }]);
   });
 
-  it("that cannot be begun keeps the change from being made", async () => {
+  it("prevents the change when it cannot be begun", async () => {
     let inserted = 0;
     const audit = {
       begin: () => Promise.reject(new TemperaError("store_unavailable")),
@@ -164,7 +168,7 @@ describe("an audit record", () => {
     expect({ status: response.status, inserted }).toEqual({ status: 503, inserted: 0 });
   });
 
-  it("is not made for what does not fit", async () => {
+  it("is not written for an invalid request", async () => {
     const { records, audit } = record();
     const response = await create(adminFor("ADMIN", { audit }), { alias: "", scope: "ROOT", ownr: "acme" });
     expect(response.status).toBe(422);
@@ -173,7 +177,8 @@ describe("an audit record", () => {
     };
     expect(error.type).toBe("validation_error");
     expect(error.message).toBe(
-      `alias: Input should be 1 to 100 printable ASCII characters; scope: Input should be 'API' or 'ADMIN'; Unknown field "ownr" (did you mean "owner"?)`,
+      `alias: Input should be 1 to 100 printable ASCII characters; scope: Input should be 'API' or ` +
+        `'ADMIN'; Unknown field "ownr" (did you mean "owner"?)`,
     );
     expect(error.faults).toHaveLength(3);
     expect(records.size).toBe(0);
@@ -181,13 +186,13 @@ describe("an audit record", () => {
 });
 
 describe("an idempotency key", () => {
-  it("is kept for every change, and for none whose body is a stream: two of them cannot be compared", async () => {
-    const kept: string[] = [];
+  it("is kept for every change but those with a stream as body, which cannot be compared", async () => {
+    const replayable: string[] = [];
     const app = adminFor("ADMIN", {
       audit: { begin: async () => {}, settle: async () => {} } as never,
       keys: { insert: async () => {} } as never,
       idempotentWrite: async (c, _, write) => {
-        kept.push(c.req.path);
+        replayable.push(c.req.path);
         return write();
       },
     });
@@ -198,7 +203,7 @@ describe("an idempotency key", () => {
     expect(
       (await app.request("/v1/registry/versions", { method: "POST", headers, body: "an archive" })).status,
     ).toBe(411);
-    expect(kept).toEqual(["/v1/keys"]);
+    expect(replayable).toEqual(["/v1/keys"]);
   });
 });
 
@@ -242,7 +247,7 @@ describe("models and prices", () => {
     registry: { list: () => models, pipelines: () => [pipeline], route } as never,
     publicUrl: "http://here",
   });
-  const ask = async (path: string, body?: object) => {
+  const call = async (path: string, body?: object) => {
     const init = body ? { method: "POST", body: JSON.stringify(body) } : {};
     const response = await app.request(`/v1/models${path}`, {
       headers: { authorization: "Key x:y" },
@@ -251,11 +256,11 @@ describe("models and prices", () => {
     return { status: response.status, body: (await response.json()) as never };
   };
   const found = async (query: string): Promise<string[]> =>
-    ((await ask(query)).body as { models: { endpoint_id: string }[] }).models.map(
+    ((await call(query)).body as { models: { endpoint_id: string }[] }).models.map(
       ({ endpoint_id }) => endpoint_id,
     );
 
-  it("are found by words, category and status", async () => {
+  it("finds models by words, category and status", async () => {
     expect(await found("?q=draws%20CHEE")).toEqual(["t/cheese"]);
     expect(await found("?category=text-to-video")).toEqual(["t/bread"]);
     expect(await found("?status=deprecated")).toEqual([]);
@@ -264,14 +269,14 @@ describe("models and prices", () => {
       "t/apple",
       "t/bread",
     ]);
-    expect((await ask("?expand=everything")).status).toBe(422);
+    expect((await call("?expand=everything")).status).toBe(422);
     expect(
-      (await ask(`?${Array.from({ length: 51 }, (_, n) => `endpoint_id=t/${n}`).join("&")}`)).status,
+      (await call(`?${Array.from({ length: 51 }, (_, n) => `endpoint_id=t/${n}`).join("&")}`)).status,
     ).toBe(422);
   });
 
-  it("a schema that cannot be made is an error in its place, and the others come", async () => {
-    const { status, body } = await ask("?expand=openapi-3.0");
+  it("returns an error in place of a schema that cannot be made, and all other schemas", async () => {
+    const { status, body } = await call("?expand=openapi-3.0");
     expect(status).toBe(200);
     expect(body).toMatchObject({
       models: [
@@ -283,8 +288,8 @@ describe("models and prices", () => {
     });
   });
 
-  it("cost what their manifests say, or nothing", async () => {
-    expect((await ask("/pricing?endpoint_id=t/apple&endpoint_id=t/cheese")).body).toEqual({
+  it("takes prices from the manifests; a model without one is free", async () => {
+    expect((await call("/pricing?endpoint_id=t/apple&endpoint_id=t/cheese")).body).toEqual({
       prices: [
         { endpoint_id: "t/apple", unit_price: 0.1, unit: "image", currency: "USD" },
         { endpoint_id: "t/cheese", unit_price: 0, unit: "request", currency: "USD" },
@@ -292,10 +297,10 @@ describe("models and prices", () => {
       next_cursor: null,
       has_more: false,
     });
-    expect((await ask("/pricing")).status).toBe(422);
-    expect((await ask("/pricing?endpoint_id=t/none")).status).toBe(404);
+    expect((await call("/pricing")).status).toBe(422);
+    expect((await call("/pricing?endpoint_id=t/none")).status).toBe(404);
     const estimate = (endpoints: object, estimate_type = "unit_price") =>
-      ask("/pricing/estimate", { estimate_type, endpoints });
+      call("/pricing/estimate", { estimate_type, endpoints });
     expect(
       (await estimate({ "t/apple": { unit_quantity: 3 }, "t/cheese": { unit_quantity: 9 } })).body,
     ).toEqual({
@@ -323,7 +328,7 @@ describe("models and prices", () => {
 });
 
 describe("refusals", () => {
-  it("405 names the methods of the path; 404 does not echo more than 200 characters of it", async () => {
+  it("names the methods of the path in a 405, and echoes at most 200 characters of it in a 404", async () => {
     const wrong = await adminFor("ADMIN").request("/v1/keys", { method: "PUT" });
     expect(wrong.status).toBe(405);
     expect(wrong.headers.get("allow")).toBe("GET, HEAD, POST");
@@ -332,7 +337,7 @@ describe("refusals", () => {
     expect((await unknown.text()).length).toBeLessThan(500);
   });
 
-  it("an unexpected error tells nothing of itself", async () => {
+  it("reveals nothing of an unexpected error", async () => {
     const list = async (): Promise<never> => {
       throw new Error("postgres://user:secret@db");
     };

@@ -1,34 +1,37 @@
 import { errorInfo } from "../../../core/errors/tempera-error.ts";
 import type { Json } from "../../../core/json/json.ts";
 import { newRequestId } from "../../../core/requests/request-id.ts";
-import type { ApiDependencies } from "../../dependencies.ts";
 import type { Caller } from "../../auth/key-ring.ts";
+import type { ApiDependencies } from "../../dependencies.ts";
 
-/** What is about to be changed. `before`: what the subject is now, as its verbs answer it; never a secret. */
+/** The subject of a change. `before`: its state until now, as its routes show it; never a secret. */
 export interface Change {
   subject: string;
   before?: Json;
 }
 
+/** Makes the change; returns its result, and for the audit record the new state and, if new, the subject. */
+export type MakeChange<T> = () => Promise<{ result: T; after?: Json; subject?: string }>;
+
 /**
- * Makes a change between the two halves of its audit record: it is not made when the record cannot be begun,
- * and a process that dies half-way leaves one that says so. What goes wrong with the second half alone is
- * logged: the change stands.
+ * Makes a change between the two halves of its audit record. The change is not made when the record cannot be
+ * begun. A process that dies halfway leaves a record in state `begun`. A failure to complete the record is
+ * only logged, because the change has been made.
  */
 export const createAudited =
   ({ audit, clock, log }: Pick<ApiDependencies, "audit" | "clock" | "log">) =>
   async <T>(
-    { caller, ...what }: Change & { action: string; caller: Caller; requestId: string },
-    make: () => Promise<{ result: T; after?: Json; subject?: string }>,
+    { caller, ...change }: Change & { action: string; caller: Caller; requestId: string },
+    make: MakeChange<T>,
   ): Promise<T> => {
     const atMs = clock.nowMs();
     const auditId = newRequestId(atMs);
-    await audit.begin({ ...what, auditId, atMs, keyId: caller.keyId, ownerId: caller.ownerId });
-    const settle = (how: Parameters<typeof audit.settle>[1]): Promise<void> =>
+    await audit.begin({ ...change, auditId, atMs, keyId: caller.keyId, ownerId: caller.ownerId });
+    const settle = (ending: Parameters<typeof audit.settle>[1]): Promise<void> =>
       audit
-        .settle(auditId, how)
+        .settle(auditId, ending)
         .catch((error) =>
-          log.error({ err: errorInfo(error), auditId, ...what }, "the audit record stays open"),
+          log.error({ err: errorInfo(error), auditId, ...change }, "the audit record was not completed"),
         );
     try {
       const { result, after, subject } = await make();

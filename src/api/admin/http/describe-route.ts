@@ -5,58 +5,58 @@ import type { Scope } from "../../../core/owners/key.ts";
 export type Fields = z.ZodObject;
 type Method = "get" | "post" | "put" | "patch" | "delete";
 
-/** Who may call a verb. `optional`: a key is looked at when there is one. */
-export type VerbScope = Scope | "optional" | "none";
+/** The key that a route needs. `optional`: a key is checked when the request has one. */
+export type RouteScope = Scope | "optional" | "none";
 
-/** What a verb is: its contract, and all that the OpenAPI document says of it. */
-export interface Verb<
-  S extends VerbScope = VerbScope,
+/** The contract of a route, from which its OpenAPI description is made. */
+export interface Route<
+  S extends RouteScope = RouteScope,
   P extends Fields = Fields,
   Q extends Fields = Fields,
   B extends z.ZodType = z.ZodType,
   A extends z.ZodType = z.ZodType,
 > {
   method: Method;
-  /** As OpenAPI has it: `/v1/keys/{key_id}`. */
+  /** The path in OpenAPI's form: `/v1/keys/{key_id}`. */
   path: string;
-  /** The last parameter of the path that may hold slashes, such as an endpoint's name. */
-  slashes?: string;
-  /** One sentence. */
-  says: string;
+  /** The last parameter of the path, if it may contain slashes, such as an endpoint's name. */
+  wildcard?: string;
+  /** One or two sentences for the OpenAPI document. */
+  summary: string;
   scope: S;
   params?: P;
   query?: Q;
-  /** Of at most `bodyBytesMax`. An absent one is read as `{}`. */
+  /** The JSON body, of at most `bodyBytesMax`. An absent body is read as `{}`. */
   body?: B;
-  /** For a verb whose body may be larger or must be smaller; `LIMITS.adminBodyBytesMax` when absent. */
+  /** @default LIMITS.adminBodyBytesMax */
   bodyBytesMax?: number;
   /**
-   * Its body is a stream that the handler reads: two of them cannot be compared before one is taken in, so no
-   * idempotency key is kept for it. Only for what is the same when it is made twice.
+   * The handler reads the body as a stream. Two streams cannot be compared before one is read, so no
+   * idempotency key is kept for the route. Use it only for changes that have the same effect when repeated.
    */
-  streams?: true;
+  streamsBody?: true;
   /**
-   * A browser's own way of sending a key (`Authorization: Basic`) is taken as well. Only for what changes
-   * nothing: any page can make a browser send it.
+   * Also accepts a key in a browser's own form (`Authorization: Basic`). Use it only for routes that change
+   * nothing: any web page can make a browser send it.
    */
-  basic?: true;
+  basicAuth?: true;
   /**
-   * The action in the audit record. Absent for reads only; `null` for another method that changes nothing.
+   * The action in the audit record. Absent for a GET; `null` for another method that changes nothing.
    */
   audit?: string | null;
-  /** It changes what several people may change at once (`revision.ts`). */
+  /** Marks a change of a resource with revisions (`etag.ts`). */
   ifMatch?: "required" | "optional";
-  /** Of a good answer; 200 when absent. */
+  /** The status of a success. @default 200 */
   status?: 200 | 201 | 202 | 204;
-  /** The body of a good answer. Absent: none (204), or a `Response` of the handler's own. */
-  answer?: A;
-  /** The media type of a `Response` of the handler's own. */
-  media?: string;
-  /** What it may refuse with beyond `scope` and an input that does not fit. */
+  /** The schema of a success's body. Absent for 204, and for a handler that returns its own `Response`. */
+  response?: A;
+  /** The media type of the handler's own `Response`. */
+  mediaType?: string;
+  /** The error codes of the handler, beyond those of `scope` and of input validation. */
   errors?: ErrorCode[];
 }
 
-/** The body of every answer that refuses (contract §7.3). */
+/** The body of every error reply (contract §7.3). */
 const ERROR = z
   .object({
     error: z.object({
@@ -69,7 +69,7 @@ const ERROR = z
         "not_implemented",
       ]),
       message: z.string(),
-      code: z.string().openapi({ description: "The code of docs/errors.md." }),
+      code: z.string().openapi({ description: "The error code (docs/errors.md)." }),
       faults: z
         .array(
           z.object({ loc: z.array(z.union([z.string(), z.number()])), msg: z.string(), type: z.string() }),
@@ -81,49 +81,20 @@ const ERROR = z
   .openapi("Error");
 
 const IF_MATCH = z.object({
-  "if-match": z
-    .string()
-    .openapi({ description: "The ETag of what was read, or `*` to overwrite whatever is there." }),
+  "if-match": z.string().openapi({
+    description: "The ETag of the state that the change is based on, or `*` to overwrite any state.",
+  }),
 });
 
-/** What the OpenAPI document says of a verb. */
-export function describeVerb(verb: Verb<never, never, never, never, never> | Verb) {
-  const {
-    method,
-    path,
-    says,
-    scope,
-    params,
-    query,
-    body,
-    answer,
-    media,
-    status = 200,
-    errors = [],
-    audit,
-    ifMatch,
-  } = verb as Verb;
-  const refusals: ErrorCode[] = [
-    ...(scope === "none" ? [] : (["key_unknown"] as const)),
-    ...(scope === "ADMIN" ? (["scope_missing"] as const) : []),
-    ...(params || query || body ? (["input_invalid"] as const) : []),
-    ...(ifMatch ? (["changed_meanwhile"] as const) : []),
-    ...(ifMatch === "required" ? (["version_required"] as const) : []),
-    ...errors,
-  ];
-  const byStatus = new Map<number, string[]>();
-  for (const code of new Set(refusals))
-    byStatus.set(CATALOGUE[code].status, [...(byStatus.get(CATALOGUE[code].status) ?? []), code]);
-  const content = answer
-    ? { "application/json": { schema: answer } }
-    : media
-      ? { [media]: { schema: z.string() } }
-      : undefined;
+/** Returns a route's description for the OpenAPI document. */
+export function describeRoute(route: Route) {
+  const { method, path, summary, scope, params, query, body, status = 200, audit, ifMatch } = route;
+  const content = successContent(route);
   return {
     method,
     path,
-    summary: says,
-    tags: [subjectOf(path)],
+    summary,
+    tags: [tagOf(path)],
     ...(scope !== "none" && { security: scope === "optional" ? [{}, { key: [] }] : [{ key: [] }] }),
     "x-tempera-scope": scope,
     ...(audit && { "x-tempera-audit": audit }),
@@ -135,19 +106,40 @@ export function describeVerb(verb: Verb<never, never, never, never, never> | Ver
     },
     responses: {
       [status]: {
-        description: status === 204 ? "Done." : "Well.",
+        description: status === 204 ? "Success, without a body." : "Success.",
         ...(content && status !== 204 && { content }),
       },
-      ...Object.fromEntries(
-        [...byStatus].map(([each, codes]) => [
-          each,
-          { description: codes.join(", "), content: { "application/json": { schema: ERROR } } },
-        ]),
-      ),
+      ...errorResponses(route),
     },
   };
 }
 
+function successContent({ response, mediaType }: Route) {
+  if (response) return { "application/json": { schema: response } };
+  return mediaType ? { [mediaType]: { schema: z.string() } } : undefined;
+}
+
+/** Returns the error replies of a route, by status. */
+function errorResponses({ scope, params, query, body, ifMatch, errors = [] }: Route) {
+  const codes: ErrorCode[] = [
+    ...(scope === "none" ? [] : (["key_unknown"] as const)),
+    ...(scope === "ADMIN" ? (["scope_missing"] as const) : []),
+    ...(params || query || body ? (["input_invalid"] as const) : []),
+    ...(ifMatch ? (["precondition_failed"] as const) : []),
+    ...(ifMatch === "required" ? (["precondition_required"] as const) : []),
+    ...errors,
+  ];
+  const byStatus = new Map<number, ErrorCode[]>();
+  for (const code of new Set(codes)) {
+    const { status } = CATALOGUE[code];
+    byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
+  }
+  const content = { "application/json": { schema: ERROR } };
+  return Object.fromEntries(
+    [...byStatus].map(([status, each]) => [status, { description: each.join(", "), content }]),
+  );
+}
+
 /** `/v1/serverless/apps/…` → `serverless`. */
-const subjectOf = (path: string): string =>
+const tagOf = (path: string): string =>
   path.split("/").find((part) => part !== "" && part !== "v1" && part !== "tempera") ?? "v1";

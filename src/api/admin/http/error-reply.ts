@@ -14,16 +14,16 @@ const TYPES: Record<number, string> = {
   501: "not_implemented",
 };
 
-/** The Platform API's word for a status (contract §7.3). */
+/** Returns the Platform API's error type for a status (contract §7.3). */
 const typeOf = (status: number): string =>
   TYPES[status] ?? (status >= 500 ? "server_error" : "validation_error");
 
 /**
- * Answers an error as the Platform API does: `{"error":{"type","message","request_id"}}` (contract §7.3), and
- * beside them what a program wants: `code` of docs/errors.md and, for an input that does not fit, its
+ * Replies with an error in the Platform API's form: `{"error":{"type","message","request_id"}}` (contract
+ * §7.3), with two fields for programs beside them: the `code` (docs/errors.md) and, for invalid input, its
  * `faults`.
  */
-export function platformError(
+export function errorReply(
   c: Context,
   error: unknown,
   { log, headers }: { log: Log; headers?: Record<string, string> },
@@ -34,11 +34,11 @@ export function platformError(
   }
   const info = isTemperaError(error)
     ? errorInfo(error)
-    : { code: "server_error" as const, message: CATALOGUE.server_error.says };
+    : { code: "server_error" as const, message: CATALOGUE.server_error.message };
   if (info.code === "store_unavailable") {
-    // Which store, where and why is for operators.
+    // The store's name, address and cause are for operators only.
     log.warn({ path: c.req.path }, info.message);
-    info.message = CATALOGUE.store_unavailable.says;
+    info.message = CATALOGUE.store_unavailable.message;
   }
   const { status } = CATALOGUE[info.code];
   const { code, message, faults } = info;

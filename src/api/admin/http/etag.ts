@@ -1,30 +1,31 @@
 /**
- * What several people may change at once has a revision: a number that grows with each change, in its ETag. A
- * change says with `If-Match` which one it was decided upon, and is refused (412 `changed_meanwhile`) when
- * that is no longer the current one. The store compares and changes in one statement; comparing here first
- * would leave a gap.
+ * Optimistic locking. A resource that several people may change at the same time has a revision: a number
+ * that grows with each change, sent as its ETag. A change names the revision that it is based on in
+ * `If-Match`, and is refused with 412 `precondition_failed` when another change came first. The store
+ * compares and changes in one statement; a comparison here would leave a gap between the two.
  *
- * A verb says `ifMatch: "required"` (or `"optional"` where fal's clients, which send none, call it), hands
- * `asked.revision` on to its store, and answers with `new Answered(body, etag(revision))`.
+ * A route states `ifMatch: "required"` (or `"optional"` where fal's clients call it, which send no
+ * `If-Match`), hands `request.revision` to its store, and returns `new Reply(body, etag(revision))`.
  */
 import { TemperaError } from "../../../core/errors/tempera-error.ts";
 
-/** The header that tells a revision. */
+/** Returns the header that carries a revision. */
 export const etag = (revision: number): Record<string, string> => ({ etag: `"${revision}"` });
 
 /**
- * The revision that `If-Match` names; `undefined` for `*`, and for an absent one where it is optional.
+ * Returns the revision that `If-Match` names; `undefined` for `*`, and for an absent header where it is
+ * optional.
  *
- * Throws `version_required` when it is absent and required, `changed_meanwhile` for what no revision ever
- * was.
+ * Throws `precondition_required` when the header is absent and required, and `precondition_failed` for a
+ * value that is no revision.
  */
-export function revisionGiven(
+export function ifMatchRevision(
   ifMatch: string | undefined,
   kind: "required" | "optional",
 ): number | undefined {
-  if (ifMatch === undefined && kind === "required") throw new TemperaError("version_required");
+  if (ifMatch === undefined && kind === "required") throw new TemperaError("precondition_required");
   if (ifMatch === undefined || ifMatch.trim() === "*") return undefined;
   const [, revision] = /^\s*(?:W\/)?"(\d{1,15})"\s*$/.exec(ifMatch) ?? [];
-  if (revision === undefined) throw new TemperaError("changed_meanwhile");
+  if (revision === undefined) throw new TemperaError("precondition_failed");
   return Number(revision);
 }

@@ -4,17 +4,18 @@ import { TemperaError } from "../../../core/errors/tempera-error.ts";
 const LIMIT_DEFAULT = 50;
 const LIMIT_MAXIMUM = 1000;
 
-/** `limit` of a list: 1 to `maximum`. */
-export const limitQuery = (maximum: number, standard: number) =>
-  z
+/** Returns the schema of a list's `limit`: 1 to `maximum`. */
+export function limitQuery(maximum: number, standard: number) {
+  return z
     .string()
     .regex(/^\d{1,4}$/, `Input should be an integer from 1 to ${maximum}`)
     .transform(Number)
     .refine((limit) => limit >= 1 && limit <= maximum, `Input should be an integer from 1 to ${maximum}`)
     .default(standard)
     .openapi({ type: "integer", minimum: 1, maximum, default: standard });
+}
 
-const CURSOR = z.string().openapi({ description: "A `next_cursor` of this list." });
+const CURSOR = z.string().openapi({ description: "The `next_cursor` of the page before." });
 
 /** The query of every list: `query: PAGE_QUERY.extend({ state: … })`. */
 export const PAGE_QUERY = z.object({
@@ -23,13 +24,13 @@ export const PAGE_QUERY = z.object({
 });
 
 /**
- * What every list answers beside its items (contract §10): `answer: z.object({ keys: z.array(KEY),
- * ...PAGE_ANSWER })`.
+ * The fields of every list's response beside its items (contract §10): `response: z.object({ keys:
+ * z.array(KEY), ...PAGE_FIELDS })`.
  */
-export const PAGE_ANSWER = { next_cursor: z.string().nullable(), has_more: z.boolean() };
+export const PAGE_FIELDS = { next_cursor: z.string().nullable(), has_more: z.boolean() };
 
-/** The answer of a list that is always whole. */
-export const WHOLE = { next_cursor: null, has_more: false };
+/** The page fields of a list that always has a single page. */
+export const SINGLE_PAGE = { next_cursor: null, has_more: false };
 
 const cursorInvalid = (): TemperaError => {
   const msg = "Input should be a next_cursor of this list";
@@ -38,11 +39,13 @@ const cursorInvalid = (): TemperaError => {
   });
 };
 
-/** A cursor of the values that the last item of a page is ordered by. Opaque to callers. */
+/**
+ * Makes a cursor of the values that a list is ordered by, taken from the page's last item. Opaque to callers.
+ */
 export const cursorOf = (...values: (string | number)[]): string =>
   Buffer.from(JSON.stringify(values)).toString("base64url");
 
-/** The values of a cursor, as `shape` says they must be. Throws `input_invalid` for a text that is none. */
+/** Reads the values of a cursor, which must fit `shape`. Throws `input_invalid` for any other text. */
 export function readCursor<T extends z.ZodType>(cursor: string, shape: T): z.output<T> {
   try {
     return shape.parse(JSON.parse(Buffer.from(cursor, "base64url").toString("utf8")));
@@ -56,7 +59,7 @@ const NEWEST_FIRST = z.tuple([
   z.string().regex(/^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i),
 ]);
 
-/** Where a page of a list that is newest first begins: after what its cursor names. */
+/** Returns the start of a page of a newest-first list: after the item that the cursor names. */
 export function pageAfter({ cursor }: { cursor?: string | undefined }): {
   before?: { atMs: number; id: string };
 } {
@@ -66,9 +69,10 @@ export function pageAfter({ cursor }: { cursor?: string | undefined }): {
 }
 
 /**
- * A page of `limit` items, of one more that was asked for, and where the next one begins.
+ * Makes a page of at most `limit` items, with the cursor of the next page.
  *
- * @param cursor of an item: the values that the list is ordered by
+ * @param found up to `limit + 1` items; the extra one shows that there is another page
+ * @param cursor returns the cursor of an item
  */
 export function paged<T>(
   found: T[],
@@ -81,6 +85,6 @@ export function paged<T>(
   return { items, next_cursor: more ? cursor(last) : null, has_more: more };
 }
 
-/** Where a page of a list that is ordered by a text begins: after the text that its cursor names. */
+/** Returns the start of a page of a list that is ordered by a text: after the text that the cursor names. */
 export const textAfter = ({ cursor }: { cursor?: string | undefined }): string | undefined =>
   cursor === undefined ? undefined : readCursor(cursor, z.tuple([z.string()]))[0];

@@ -1,64 +1,69 @@
 /**
- * How the admin service's routes are made. One file per subject (`keys.ts`, `engines.ts`) exports a function
- * that adds its verbs:
+ * The framework of the admin service's routes. Each file of `admin/routes` is one resource (`keys.ts`,
+ * `engines.ts`) and exports a function that adds its routes:
  *
- *     export function addKeyVerbs(add: AddVerb, { keys, clock }: Pick<PlatformDependencies, "keys" | "clock">): void {
- *       add(
+ *     export function addKeyRoutes(addRoute: AddRoute, { keys }: Pick<ApiDependencies, "keys">) {
+ *       addRoute(
  *         {
  *           method: "delete",
  *           path: "/v1/keys/{key_id}",
- *           says: "Refuses a key from now on.",
- *           scope: "ADMIN",                         // who may: API (ADMIN may too), ADMIN, "optional" (a key or none), "none"
- *           params: z.object({ key_id: z.uuid() }), // and `query`, `body`: what does not fit is a 422 before `handle` runs
- *           audit: "keys.revoke",                   // every verb that changes something; `null` for a POST that only reads
- *           status: 204,                            // 200 when absent; `answer` is the schema of the body, none with 204
- *           errors: ["key_not_found"],              // codes of the catalogue, for the document
+ *           summary: "Revokes a key.",
+ *           scope: "ADMIN",                         // the key it needs: API, ADMIN, "optional" or "none"
+ *           params: z.object({ key_id: z.uuid() }), // also `query` and `body`; a mismatch replies 422
+ *           audit: "keys.revoke",                   // every change has one; `null` for a POST that reads
+ *           status: 204,                            // default 200; `response` is the schema of the body
+ *           errors: ["key_not_found"],              // codes of the catalogue, for the OpenAPI document
  *         },
  *         async ({ params, change }) =>
- *           // Makes the audit record around the change; its `after` is what the subject became.
- *           change({ subject: params.key_id, before: … }, async () => { …; return { after: …, result: undefined }; }),
+ *           // Writes the audit record around the change; `after` is the new state of the subject.
+ *           change({ subject: params.key_id }, async () => { …; return { after: …, result: undefined }; }),
  *       );
  *     }
  *
- * and is called in the table of `admin.ts`. The value that the handler returns is the body of the answer and
- * must have the type of `answer`, so the OpenAPI document (`npm run schemas:openapi`) cannot say anything
- * else than the code. Errors are thrown as `TemperaError` and answered in the Platform API's form. Lists page
- * with `PAGE_QUERY`, `pageAfter` and `paged` of `page.ts`; what two admins may change at once is guarded with
- * `revision.ts`.
+ * `admin.ts` calls each of these functions once. The value that a handler returns becomes the body of the
+ * reply and must have the type of `response`, so the OpenAPI document (`npm run schemas:openapi`) and the
+ * code cannot differ. Handlers throw `TemperaError`; `error-reply.ts` translates it into the Platform API's
+ * form. Lists use `PAGE_QUERY`, `pageAfter` and `paged` of `page.ts`. Resources that two admins may change at
+ * the same time use `If-Match` (`etag.ts`).
  */
 import type { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { TemperaError } from "../../../core/errors/tempera-error.ts";
 import type { Json } from "../../../core/json/json.ts";
-import type { Scope } from "../../../core/owners/key.ts";
 import { LIMITS } from "../../../core/limits.ts";
-import { keyOfBasic } from "../../../fal/authorization.ts";
-import { answerJson } from "../../http/answer-json.ts";
-import type { ApiDependencies } from "../../dependencies.ts";
-import type { IdempotentWrite } from "../../requests/idempotent-write.ts";
+import type { Scope } from "../../../core/owners/key.ts";
+import { basicToKey } from "../../../fal/authorization.ts";
 import type { Caller } from "../../auth/key-ring.ts";
+import type { ApiDependencies } from "../../dependencies.ts";
+import { answerJson } from "../../http/answer-json.ts";
 import { readJsonBody } from "../../http/read-body.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../../http/request-id.ts";
-import { type Change, createAudited } from "./audited.ts";
-import { describeVerb, type Fields, type Verb, type VerbScope } from "./describe-route.ts";
+import type { IdempotentWrite } from "../../requests/idempotent-write.ts";
+import { type Change, createAudited, type MakeChange } from "./audited.ts";
+import { describeRoute, type Fields, type Route, type RouteScope } from "./describe-route.ts";
+import { ifMatchRevision } from "./etag.ts";
 import { faultsOf } from "./schema-errors.ts";
-import { revisionGiven } from "./etag.ts";
 
-/** What a handler is given. */
-export interface Asked<S extends VerbScope, P extends Fields, Q extends Fields, B extends z.ZodType> {
+/** The validated request, as a handler receives it. */
+export interface RequestContext<
+  S extends RouteScope,
+  P extends Fields,
+  Q extends Fields,
+  B extends z.ZodType,
+> {
   c: Context;
   caller: S extends Scope ? Caller : S extends "optional" ? Caller | undefined : undefined;
   params: z.output<P>;
   query: z.output<Q>;
   body: z.output<B>;
-  /** What `If-Match` names; `undefined`: whatever it is. */
+  /** The revision that `If-Match` names; `undefined` accepts any. */
   revision: number | undefined;
-  /** Makes a change and its audit record. */
-  change: <T>(what: Change, make: () => Promise<{ result: T; after?: Json; subject?: string }>) => Promise<T>;
+  /** Makes a change and writes its audit record. */
+  change: <T>(subject: Change, make: MakeChange<T>) => Promise<T>;
 }
 
 /** A body with headers of its own. */
-export class Answered<T> {
+export class Reply<T> {
   readonly body: T;
   readonly headers: Record<string, string>;
   constructor(body: T, headers: Record<string, string>) {
@@ -67,90 +72,110 @@ export class Answered<T> {
   }
 }
 
-export type AddVerb = <
-  S extends VerbScope,
+export type AddRoute = <
+  S extends RouteScope,
   P extends Fields = z.ZodObject<Record<never, never>>,
   Q extends Fields = z.ZodObject<Record<never, never>>,
   B extends z.ZodType = z.ZodType<Record<never, never>>,
   A extends z.ZodType = z.ZodVoid,
 >(
-  verb: Verb<S, P, Q, B, A>,
-  handle: (asked: Asked<S, P, Q, B>) => Promise<z.input<A> | Answered<z.input<A>> | Response>,
+  route: Route<S, P, Q, B, A>,
+  handle: (request: RequestContext<S, P, Q, B>) => Promise<z.input<A> | Reply<z.input<A>> | Response>,
 ) => void;
 
+/** The dependencies of the framework itself. */
+type Dependencies = Pick<ApiDependencies, "keyRing" | "audit" | "clock" | "log"> & {
+  idempotentWrite: IdempotentWrite;
+};
+
+type Handler = (request: object) => Promise<unknown>;
+
 /**
- * Adds verbs to an app and to its OpenAPI document. Each goes in one order: who, may they, is the input
- * right, do, record, answer.
+ * Returns a function that adds routes to an app and to its OpenAPI document. Every route runs in one order:
+ * authenticate, authorize, validate, handle, write the audit record, reply.
+ *
+ * The returned function throws when a route is added twice, or when one that is not a GET states no audit
+ * action.
  */
-export function createAddVerb(
+export function createAddRoute(
   app: Pick<OpenAPIHono, "openAPIRegistry" | "on">,
-  api: Pick<ApiDependencies, "keyRing" | "audit" | "clock" | "log"> & { idempotentWrite: IdempotentWrite },
-): AddVerb {
+  api: Dependencies,
+): AddRoute {
   const audited = createAudited(api);
   const added = new Set<string>();
-  return (verb, handle) => {
-    const name = `${verb.method} ${verb.path}`;
-    if (added.has(name)) throw new Error(`${name} is added twice`);
+  return (definition, handle) => {
+    const route = definition as unknown as Route;
+    const name = `${route.method} ${route.path}`;
+    if (added.has(name)) throw new Error(`The route ${name} is added twice.`);
     added.add(name);
-    app.openAPIRegistry.registerPath(describeVerb(verb));
-    if (verb.method !== "get" && verb.audit === undefined)
-      throw new Error(`${verb.method} ${verb.path} does not say how it is audited`);
-    const path = verb.path.replace(/\{(\w+)\}/g, (_, name: string) =>
-      name === verb.slashes ? `:${name}{.+}` : `:${name}`,
+    app.openAPIRegistry.registerPath(describeRoute(route));
+    if (route.method !== "get" && route.audit === undefined)
+      throw new Error(`The route ${name} needs an audit action, or null when it changes nothing.`);
+    app.on([route.method.toUpperCase()], honoPath(route), (c) =>
+      serve({ route, handle: handle as unknown as Handler, audited, api }, c),
     );
-    app.on([verb.method.toUpperCase()], path, async (c) => {
-      const caller = await callerOf(c, verb, api);
-      const params = fitting(verb.params, c.req.param(), "path");
-      const query = fitting(verb.query, single(c.req.queries()), "query");
-      const body =
-        verb.body &&
-        fitting(verb.body, await readJsonBody(c, verb.bodyBytesMax ?? LIMITS.adminBodyBytesMax), "body");
-      let changed = false;
-      const asked = {
-        c,
-        caller,
-        params,
-        query,
-        body,
-        revision: verb.ifMatch && revisionGiven(c.req.header("if-match"), verb.ifMatch),
-        change: <T>(
-          what: Change,
-          make: () => Promise<{ result: T; after?: Json; subject?: string }>,
-        ): Promise<T> => {
-          changed = true;
-          if (!caller || !verb.audit)
-            throw new Error(`${verb.path} changes something and does not say how it is audited`);
-          return audited({ ...what, action: verb.audit, caller, requestId: requestIdOf(c) }, make);
-        },
-      };
-      const answered = async (): Promise<Response> => {
-        const answer = await handle(asked as never);
-        // A verb that forgets its record is found by the first test that calls it.
-        if (verb.audit && !changed) throw new Error(`${verb.path} made no audit record`);
-        if (answer instanceof Response) return answer;
-        const { body: value, headers } = answer instanceof Answered ? answer : new Answered(answer, {});
-        if (verb.status === 204)
-          return c.body(null, 204, { [REQUEST_ID_HEADER]: requestIdOf(c), ...headers });
-        return answerJson(c, value as object, verb.status ?? 200, headers);
-      };
-      if (!verb.audit || !caller || verb.streams) return answered();
-      const { ownerId } = caller;
-      return api.idempotentWrite(
-        c,
-        { ownerId, input: { query: query as Json, body: (body ?? null) as Json } },
-        answered,
-      );
-    });
   };
 }
 
-async function callerOf(
+/** `/v1/flags/{kind}/{name}` in Hono's form: `/v1/flags/:kind/:name`. A wildcard also matches slashes. */
+const honoPath = ({ path, wildcard }: Route): string =>
+  path.replace(/\{(\w+)\}/g, (_, name: string) => (name === wildcard ? `:${name}{.+}` : `:${name}`));
+
+interface ServedRoute {
+  route: Route;
+  handle: Handler;
+  audited: ReturnType<typeof createAudited>;
+  api: Dependencies;
+}
+
+/** Serves one request to a route, in the order of `createAddRoute`. */
+async function serve({ route, handle, audited, api }: ServedRoute, c: Context): Promise<Response> {
+  const caller = await authenticate(c, route, api);
+  const params = validated(route.params, c.req.param(), "path");
+  const query = validated(route.query, queryValues(c.req.queries()), "query");
+  const body =
+    route.body &&
+    validated(route.body, await readJsonBody(c, route.bodyBytesMax ?? LIMITS.adminBodyBytesMax), "body");
+  let changed = false;
+  const change = <T>(subject: Change, make: MakeChange<T>): Promise<T> => {
+    changed = true;
+    if (!caller || !route.audit)
+      throw new Error(`The route ${route.path} makes a change without an audit action.`);
+    return audited({ ...subject, action: route.audit, caller, requestId: requestIdOf(c) }, make);
+  };
+  const revision = route.ifMatch && ifMatchRevision(c.req.header("if-match"), route.ifMatch);
+  const reply = async (): Promise<Response> => {
+    const result = await handle({ c, caller, params, query, body, revision, change });
+    // The first test that calls a route without its audit record fails here.
+    if (route.audit && !changed) throw new Error(`The route ${route.path} wrote no audit record.`);
+    return responseOf(c, route, result);
+  };
+  if (!route.audit || !caller || route.streamsBody) return reply();
+  const input = { query: query as Json, body: (body ?? null) as Json };
+  return api.idempotentWrite(c, { ownerId: caller.ownerId, input }, reply);
+}
+
+/** Turns the value that a handler returned into the response. */
+function responseOf(c: Context, { status = 200 }: Route, result: unknown): Response {
+  if (result instanceof Response) return result;
+  const { body, headers } = result instanceof Reply ? result : new Reply(result, {});
+  if (status === 204) return c.body(null, 204, { [REQUEST_ID_HEADER]: requestIdOf(c), ...headers });
+  return answerJson(c, body as object, status, headers);
+}
+
+/**
+ * Returns the caller of a request, or `undefined` where the route's scope permits a request without a key.
+ *
+ * Rejects with the errors of `KeyRing.authenticate`, and with `scope_missing` for an API key on a route of
+ * scope ADMIN.
+ */
+async function authenticate(
   c: Context,
-  { scope, basic }: { scope: VerbScope; basic?: true },
+  { scope, basicAuth }: Pick<Route, "scope" | "basicAuth">,
   { keyRing }: Pick<ApiDependencies, "keyRing">,
 ): Promise<Caller | undefined> {
-  const given = c.req.header("authorization");
-  const authorization = basic && given !== undefined ? keyOfBasic(given) : given;
+  const header = c.req.header("authorization");
+  const authorization = basicAuth && header !== undefined ? basicToKey(header) : header;
   if (scope === "none" || (scope === "optional" && authorization === undefined)) return undefined;
   const caller = await keyRing.authenticate(authorization);
   if (scope === "ADMIN" && caller.scope !== "ADMIN")
@@ -158,23 +183,23 @@ async function callerOf(
   return caller;
 }
 
-/** Query parameters: one that is repeated is a list. */
-const single = (queries: Record<string, string[]>): Record<string, string | string[]> =>
+/** Returns the query parameters by name; one that is repeated becomes a list. */
+const queryValues = (queries: Record<string, string[]>): Record<string, string | string[]> =>
   Object.fromEntries(
     Object.entries(queries).map(([name, values]) => [name, values.length === 1 ? (values[0] ?? "") : values]),
   );
 
-/** The value as its schema reads it. Throws `input_invalid` with every fault. */
-function fitting(schema: z.ZodType | undefined, value: unknown, where: "path" | "query" | "body"): unknown {
+/** Returns the value as its schema reads it. Throws `input_invalid` with every fault. */
+function validated(
+  schema: z.ZodType | undefined,
+  value: unknown,
+  location: "path" | "query" | "body",
+): unknown {
   if (!schema) return {};
   const read = schema.safeParse(value);
   if (read.success) return read.data;
-  const faults = faultsOf(
-    read.error,
-    value,
-    where,
-    "shape" in schema ? Object.keys(schema.shape as object) : [],
-  );
-  const says = faults.map(({ loc, msg }) => (loc.length > 1 ? `${loc.slice(1).join(".")}: ${msg}` : msg));
-  throw new TemperaError("input_invalid", says.join("; "), { faults });
+  const known = "shape" in schema ? Object.keys(schema.shape as object) : [];
+  const faults = faultsOf(read.error, value, location, known);
+  const messages = faults.map(({ loc, msg }) => (loc.length > 1 ? `${loc.slice(1).join(".")}: ${msg}` : msg));
+  throw new TemperaError("input_invalid", messages.join("; "), { faults });
 }

@@ -1,10 +1,14 @@
+/**
+ * The admin API of GPU workers: `workers.ts` shows and drains whole workers, `engines.ts` the model versions
+ * on them. Workers and the admin service never talk to each other: both use the engine status store.
+ */
 import { z } from "@hono/zod-openapi";
 import type { EngineOnWorker } from "../../../../core/engines/engine-status.ts";
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../../../core/limits.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
-import { PAGE_ANSWER, WHOLE } from "../../http/page.ts";
-import type { AddVerb } from "../../http/route.ts";
+import { PAGE_FIELDS, SINGLE_PAGE } from "../../http/page.ts";
+import type { AddRoute } from "../../http/route.ts";
 
 const ENGINE = z
   .object({
@@ -12,13 +16,15 @@ const ENGINE = z
     version: z.string(),
     worker: z.string(),
     device: z.string(),
-    state: z
-      .enum(["stopped", "loading", "ready", "out", "lost"])
-      .openapi({ description: "out: out of rotation; lost: its worker says nothing any more" }),
+    state: z.enum(["stopped", "loading", "ready", "unhealthy", "lost"]).openapi({
+      description:
+        "unhealthy: its engine kept crashing or does not fit, so the worker takes no requests of it; " +
+        "lost: its worker no longer reports",
+    }),
     drained: z
       .boolean()
-      .openapi({ description: "An operator wants the worker to take no new requests of it." }),
-    polled: z.boolean().openapi({ description: "Whether the worker takes requests of the model now." }),
+      .openapi({ description: "true: an operator has stopped the worker from taking requests of it" }),
+    polled: z.boolean().openapi({ description: "true: the worker takes requests of the model now" }),
     pid: z.int().nullable(),
     memory_mib: z.number().nullable(),
     budget_mib: z.number(),
@@ -30,9 +36,10 @@ const ENGINE = z
   })
   .openapi("Engine");
 
-const NAME = z.string().min(1, "Input should be a valid string");
+/** A model version on a GPU worker, as the API shows it. */
+export type EngineView = z.output<typeof ENGINE>;
 
-const engineBody = (engine: EngineOnWorker): z.input<typeof ENGINE> => ({
+const engineBody = (engine: EngineOnWorker): EngineView => ({
   endpoint_id: engine.endpoint,
   version: engine.version,
   worker: engine.worker,
@@ -50,58 +57,65 @@ const engineBody = (engine: EngineOnWorker): z.input<typeof ENGINE> => ({
   reported_seconds_ago: Math.round(engine.ageMs / 100) / 10,
 });
 
-type Which = { endpoint: string; version?: string; worker?: string };
+const NAME = z.string().min(1, "Input should be a valid string");
+const SELECTION = z.strictObject({ endpoint_id: NAME, version: NAME.nullish(), worker: NAME.nullish() });
+const REQUESTED = z.object({
+  requested: z.array(z.object({ endpoint_id: z.string(), worker: z.string(), version: z.string() })),
+});
 
-/** The model versions on the GPU workers. */
-export function addEngineVerbs(add: AddVerb, { engines }: Pick<ApiDependencies, "engines">): void {
-  add(
+/** The workers and versions that a reset, a drain or a resume was requested of. */
+export type RequestedView = z.output<typeof REQUESTED>;
+
+type Selection = { endpoint: string; version?: string; worker?: string };
+
+/** Adds the routes of engines: the model versions on the GPU workers. */
+export function addEngineRoutes(addRoute: AddRoute, { engines }: Pick<ApiDependencies, "engines">): void {
+  addRoute(
     {
       method: "get",
       path: "/v1/engines",
-      says: "Lists every model version on every GPU worker.",
+      summary: "Lists every model version on every GPU worker.",
       scope: "ADMIN",
-      answer: z.object({ engines: z.array(ENGINE), ...PAGE_ANSWER }),
+      response: z.object({ engines: z.array(ENGINE), ...PAGE_FIELDS }),
     },
-    async () => ({ engines: (await engines.list()).map(engineBody), ...WHOLE }),
+    async () => ({ engines: (await engines.list()).map(engineBody), ...SINGLE_PAGE }),
   );
 
-  const which = z.strictObject({ endpoint_id: NAME, version: NAME.nullish(), worker: NAME.nullish() });
-  const answer = z.object({
-    asked: z.array(z.object({ endpoint_id: z.string(), worker: z.string(), version: z.string() })),
-  });
-  const verbs = {
+  const actions = {
     reset: {
-      says: "Asks workers to put a model back into rotation; each does so within moments.",
-      ask: (of: Which) => engines.askReset(of),
+      summary: "Asks workers to serve an unhealthy model again. Each does so within moments.",
+      request: (selection: Selection) => engines.requestReset(selection),
     },
     drain: {
-      says: "Asks workers to take no new requests of a model; those in hand have the workers' time of grace, then others go on with them.",
-      ask: (of: Which) => engines.drain(of, true),
+      summary:
+        "Asks workers to take no new requests of a model. Requests that run have a grace period; " +
+        "afterwards other workers continue them.",
+      request: (selection: Selection) => engines.drain(selection, true),
     },
     resume: {
-      says: "Asks workers to take requests of a drained model again.",
-      ask: (of: Which) => engines.drain(of, false),
+      summary: "Asks workers to take requests of a drained model again.",
+      request: (selection: Selection) => engines.drain(selection, false),
     },
   };
-  for (const [verb, { says, ask }] of Object.entries(verbs)) {
-    add(
+  for (const [action, { summary, request }] of Object.entries(actions)) {
+    addRoute(
       {
         method: "post",
-        path: `/v1/engines/${verb}`,
-        says,
+        path: `/v1/engines/${action}`,
+        summary,
         scope: "ADMIN",
-        body: which,
-        audit: `engines.${verb}`,
+        body: SELECTION,
+        audit: `engines.${action}`,
         status: 202,
-        answer,
+        response: REQUESTED,
         errors: ["engine_unknown"],
       },
       async ({ body: { endpoint_id: endpoint, version, worker }, change }) =>
         change({ subject: endpoint }, async () => {
-          const found = await ask({ endpoint, ...(version && { version }), ...(worker && { worker }) });
+          const found = await request({ endpoint, ...(version && { version }), ...(worker && { worker }) });
           if (found.length === 0) throw new TemperaError("engine_unknown");
-          const asked = found.map((each) => ({ endpoint_id: endpoint, ...each }));
-          return { after: asked, result: { asked } };
+          const requested = found.map((each) => ({ endpoint_id: endpoint, ...each }));
+          return { after: requested, result: { requested } };
         }),
     );
   }

@@ -1,13 +1,13 @@
 import { onGateway, parseFilePath, TREES, treeOfHost } from "../../../../fal/index.ts";
 
-/** A file that an address of ours names: one with a record, or an artifact without. */
+/** A file of this platform: one with a record, or an artifact, which has none. */
 export type NamedFile =
   | { kind: "file"; fileId: string; name: string }
   | { kind: "artifact"; path: string; key: string; sha256: string };
 
 /**
- * The file that an address names, whichever way of reaching the files tree it takes; `undefined` for an
- * address of anything else.
+ * Returns the file that a URL of this platform names, on the gateway's host or on the files host; `undefined`
+ * for any other URL.
  *
  *     namedFile("http://localhost:8080/files/ab/ab12….png") // { kind: "artifact", … }
  */

@@ -1,27 +1,33 @@
+/**
+ * The admin API of files: access lists, signed URLs, and the settings of new files. Callers manage their own
+ * files here; keys of scope ADMIN manage everybody's.
+ */
 import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 import { fileUrl } from "../../../../core/files/file.ts";
 import type { Acl, Lifecycle } from "../../../../core/files/lifecycle.ts";
 import { LIMITS } from "../../../../core/limits.ts";
-import { addressOf } from "../../../http/address.ts";
+import type { Caller } from "../../../auth/key-ring.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
 import { createFindReadable } from "../../../files/readable.ts";
 import { createSignatures } from "../../../files/signatures.ts";
-import type { Caller } from "../../../auth/key-ring.ts";
-import { type NamedFile, namedFile } from "./named-file.ts";
+import { addressOf } from "../../../http/address.ts";
 import { etag } from "../../http/etag.ts";
-import { type AddVerb, Answered } from "../../http/route.ts";
+import { type AddRoute, Reply } from "../../http/route.ts";
+import { type NamedFile, namedFile } from "./named-file.ts";
 
 const DECISION = z.enum(["allow", "forbid", "hide"]);
 const RULE = z.object({ user: z.string().min(1).max(LIMITS.aclUserCharactersMax), decision: DECISION });
 const ACL = z.object({ default: DECISION, rules: z.array(RULE) }).openapi("Acl", {
-  description: "forbid answers 403, hide 404; the file's owner always may. `user` is the owner of a key.",
+  description:
+    "forbid replies with 403, hide with 404. The file's owner can always read it. `user` is an owner " +
+    "of keys.",
 });
 const NEW_ACL = z.strictObject({ default: DECISION, rules: z.array(RULE).max(LIMITS.aclRulesMax).nullish() });
 
 const SETTINGS = z
   .object({
-    expiration_duration_seconds: z.number().nullable().openapi({ description: "null: for ever" }),
+    expiration_duration_seconds: z.number().nullable().openapi({ description: "null: files never expire" }),
     initial_acl: ACL.nullable(),
   })
   .openapi("StorageSettings");
@@ -30,7 +36,7 @@ const NEW_SETTINGS = z.strictObject({
   initial_acl: NEW_ACL.nullish(),
 });
 
-const FILE_QUERY = z.object({ url: z.string().max(2048).openapi({ description: "The file's address." }) });
+const FILE_QUERY = z.object({ url: z.string().max(2048).openapi({ description: "The URL of the file." }) });
 
 const PUBLIC: Acl = { default: "allow", rules: [] };
 
@@ -44,89 +50,103 @@ const aclOf = ({ default: otherwise, rules }: z.output<typeof NEW_ACL>): Acl => 
   rules: rules ?? [],
 });
 
+/** Throws `file_unknown` for a URL that names no file of this platform. */
 const fileOf = (url: string): NamedFile => {
   const named = namedFile(url);
   if (!named) throw new TemperaError("file_unknown");
   return named;
 };
 
-/** Who may read which file, and what new files get (contract §6.3, §10). */
-export function addStorageVerbs(
-  add: AddVerb,
-  {
-    storage,
-    files,
-    objects,
-    clock,
-    uploadSecret,
-    publicUrl,
-  }: Pick<ApiDependencies, "storage" | "files" | "objects" | "clock" | "uploadSecret" | "publicUrl">,
-): void {
-  /** A file with a record that this caller may manage. Another owner's is not there. */
-  const managed = async (url: string, caller: Caller) => {
-    const named = fileOf(url);
-    if (named.kind === "artifact") {
-      const msg =
-        "This file is found by its content alone and open to whoever has its address; ask for an access list when it is made";
-      throw new TemperaError("input_invalid", `url: ${msg}`, {
-        faults: [{ loc: ["query", "url"], msg, type: "value_error" }],
-      });
-    }
-    const found = await storage.aclOf(named.fileId);
-    if (!found || (found.value.ownerId !== caller.ownerId && caller.scope !== "ADMIN"))
-      throw new TemperaError("file_unknown");
-    return { fileId: named.fileId, acl: found.value.acl ?? PUBLIC, revision: found.revision };
-  };
+type Dependencies = Pick<
+  ApiDependencies,
+  "storage" | "files" | "objects" | "clock" | "uploadSecret" | "publicUrl"
+>;
 
-  add(
+/** Adds the routes of access lists, signed URLs and storage settings (contract §6.3, §10). */
+export function addStorageRoutes(addRoute: AddRoute, api: Dependencies): void {
+  addAclRoutes(addRoute, api);
+  addSignRoute(addRoute, api);
+  addSettingsRoutes(addRoute, api);
+}
+
+/**
+ * Finds a file with a record that the caller may manage.
+ *
+ * Rejects with `input_invalid` for an artifact, which has no access list, and with `file_unknown` for another
+ * owner's file.
+ */
+async function managedFile({ storage }: Dependencies, url: string, caller: Caller) {
+  const named = fileOf(url);
+  if (named.kind === "artifact") {
+    const msg =
+      "This file is named by its content and open to everybody who has its URL; " +
+      "request an access list in the call that makes the file";
+    throw new TemperaError("input_invalid", `url: ${msg}`, {
+      faults: [{ loc: ["query", "url"], msg, type: "value_error" }],
+    });
+  }
+  const found = await storage.aclOf(named.fileId);
+  if (!found || (found.value.ownerId !== caller.ownerId && caller.scope !== "ADMIN"))
+    throw new TemperaError("file_unknown");
+  return { fileId: named.fileId, acl: found.value.acl ?? PUBLIC, revision: found.revision };
+}
+
+function addAclRoutes(addRoute: AddRoute, api: Dependencies): void {
+  addRoute(
     {
       method: "get",
       path: "/v1/storage/files/acl",
-      says: "Tells who may read a file of the caller's.",
+      summary: "Shows the access list of one of the caller's files.",
       scope: "API",
       query: FILE_QUERY,
-      answer: ACL,
+      response: ACL,
       errors: ["file_unknown"],
     },
     async ({ query, caller }) => {
       const named = fileOf(query.url);
       if (named.kind === "artifact") {
-        if (!(await objects.head(named.key))) throw new TemperaError("file_unknown");
+        if (!(await api.objects.head(named.key))) throw new TemperaError("file_unknown");
         return PUBLIC;
       }
-      const { acl, revision } = await managed(query.url, caller);
-      return new Answered(acl, etag(revision));
+      const { acl, revision } = await managedFile(api, query.url, caller);
+      return new Reply(acl, etag(revision));
     },
   );
 
-  add(
+  addRoute(
     {
       method: "put",
       path: "/v1/storage/files/acl",
-      says: "Replaces who may read a file of the caller's. Caches that hold a public file are not told.",
+      summary:
+        "Replaces the access list of one of the caller's files. HTTP caches may keep copies of a " +
+        "public file.",
       scope: "API",
       query: FILE_QUERY,
       body: NEW_ACL,
       ifMatch: "optional",
       audit: "files.acl",
-      answer: ACL,
+      response: ACL,
       errors: ["file_unknown"],
     },
     async ({ query, body, caller, revision, change }) => {
-      const { fileId, acl: before } = await managed(query.url, caller);
+      const { fileId, acl: before } = await managedFile(api, query.url, caller);
       return change({ subject: fileId, before: { ...before } }, async () => {
-        const set = await storage.setAcl(fileId, aclOf(body), revision);
-        return { after: { ...set.value }, result: new Answered(set.value, etag(set.revision)) };
+        const set = await api.storage.setAcl(fileId, aclOf(body), revision);
+        return { after: { ...set.value }, result: new Reply(set.value, etag(set.revision)) };
       });
     },
   );
+}
 
+function addSignRoute(addRoute: AddRoute, api: Dependencies): void {
+  const { files, objects, clock, uploadSecret, publicUrl } = api;
   const findReadable = createFindReadable({ files, clock });
-  add(
+  addRoute(
     {
       method: "post",
       path: "/v1/storage/files/sign",
-      says: "Makes an address that reads a file on the caller's behalf for some time. It cannot be taken back.",
+      summary:
+        "Makes a URL that reads a file on the caller's behalf for a limited time. It cannot be revoked.",
       scope: "API",
       query: FILE_QUERY,
       body: z.strictObject({
@@ -137,14 +157,14 @@ export function addStorageVerbs(
           .default(3600),
       }),
       audit: null,
-      answer: z.object({ signed_url: z.string() }),
+      response: z.object({ signed_url: z.string() }),
       errors: ["file_unknown", "file_forbidden"],
     },
     async ({ c, query, body, caller }) => {
       const named = fileOf(query.url);
       const root = addressOf(c, "files", publicUrl);
       if (named.kind === "artifact") {
-        // Everybody may read it, for ever: its address is the signed one.
+        // Everybody may read an artifact without a time limit, so its own URL serves as the signed one.
         if (!(await objects.head(named.key))) throw new TemperaError("file_unknown");
         return { signed_url: `${root}/${named.path}` };
       }
@@ -157,31 +177,34 @@ export function addStorageVerbs(
       };
     },
   );
+}
 
-  add(
+function addSettingsRoutes(addRoute: AddRoute, { storage }: Dependencies): void {
+  addRoute(
     {
       method: "get",
       path: "/v1/storage/settings",
-      says: "Tells what new files of the caller's get when the call that makes them says nothing.",
+      summary:
+        "Shows the settings of the caller's new files, which apply when a call states none of its own.",
       scope: "API",
-      answer: SETTINGS,
+      response: SETTINGS,
     },
     async ({ caller }) => {
       const { value, revision } = await storage.defaultsOf(caller.ownerId);
-      return new Answered(settingsBody(value), etag(revision));
+      return new Reply(settingsBody(value), etag(revision));
     },
   );
 
-  add(
+  addRoute(
     {
       method: "put",
       path: "/v1/storage/settings",
-      says: "Replaces all of them; what is absent is as if it had never been set.",
+      summary: "Replaces the settings of the caller's new files. An absent field returns to its default.",
       scope: "API",
       body: NEW_SETTINGS,
       ifMatch: "optional",
       audit: "storage.settings",
-      answer: SETTINGS,
+      response: SETTINGS,
     },
     async ({ body: { expiration_duration_seconds, initial_acl }, caller, revision, change }) => {
       const before = settingsBody((await storage.defaultsOf(caller.ownerId)).value);
@@ -194,7 +217,7 @@ export function addStorageVerbs(
         };
         const set = await storage.setDefaults(caller.ownerId, defaults, revision);
         const after = settingsBody(set.value);
-        return { after, result: new Answered(after, etag(set.revision)) };
+        return { after, result: new Reply(after, etag(set.revision)) };
       });
     },
   );

@@ -1,14 +1,18 @@
+/**
+ * The admin API of models: the catalogue that callers see (`models.ts`, `pricing.ts`, `apps.ts`), and the
+ * control of what is served (`registry.ts`, `rollouts.ts`, `flags.ts`).
+ */
 import { z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { errorInfo } from "../../../../core/errors/tempera-error.ts";
 import type { JsonObject } from "../../../../core/json/json.ts";
 import type { ModelVersion } from "../../../../core/models/model.ts";
 import { openapiDocument } from "../../../../fal/index.ts";
-import { addressOf } from "../../../http/address.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
+import { addressOf } from "../../../http/address.ts";
+import { cursorOf, PAGE_FIELDS, PAGE_QUERY, paged, textAfter } from "../../http/page.ts";
+import type { AddRoute } from "../../http/route.ts";
 import { allServed, ENDPOINT_IDS, listed, type Served, servedOf } from "./endpoints.ts";
-import { cursorOf, PAGE_ANSWER, PAGE_QUERY, paged, readCursor } from "../../http/page.ts";
-import type { AddVerb } from "../../http/route.ts";
 
 const EXPANSION_FAILED = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
 
@@ -30,7 +34,7 @@ const MODEL = z
       model_url: z.string(),
       kind: z.enum(["inference", "training"]),
     }),
-    version: z.string().openapi({ description: "The version that serves it now." }),
+    version: z.string().openapi({ description: "The version that serves the endpoint now." }),
     digest: z.string(),
     openapi: z.union([z.record(z.string(), z.unknown()), EXPANSION_FAILED]).optional(),
     enterprise_status: z.enum(["ready", "pending"]).optional(),
@@ -41,14 +45,28 @@ const MODEL = z
         slots: z.int(),
         memory_mib: z.number(),
         pinned: z.boolean(),
-        versions: z.array(z.string()).openapi({ description: "All that can be called, newest first." }),
+        versions: z
+          .array(z.string())
+          .openapi({ description: "All versions that can be called, newest first." }),
       })
       .optional()
-      .openapi({ description: "Of models, for keys of scope ADMIN." }),
+      .openapi({ description: "For models only, and for keys of scope ADMIN only." }),
   })
   .openapi("Model");
 
-/** Whether each word of a search stands in what is said of a model. */
+const QUERY = PAGE_QUERY.extend({
+  endpoint_id: ENDPOINT_IDS.optional(),
+  q: z
+    .string()
+    .max(200)
+    .optional()
+    .openapi({ description: "Words of the endpoint, the title, the description or the category." }),
+  category: z.string().max(100).optional(),
+  status: z.enum(["active", "deprecated"]).optional(),
+  expand: listed(z.enum(["openapi-3.0", "enterprise_status"]), 2).optional(),
+});
+
+/** Returns true if the model's texts contain every word of a search. */
 function matches({ endpoint, title, description, category }: Served, q: string): boolean {
   const text = `${endpoint} ${title} ${description} ${category}`.toLowerCase();
   return q
@@ -59,7 +77,23 @@ function matches({ endpoint, title, description, category }: Served, q: string):
 
 const publishedAt = ({ publishedAtMs = 0 }: Served): string => new Date(publishedAtMs).toISOString();
 
-/** How a model version is run, and which others of its endpoint can be called. */
+const metadataBody = (c: Context, model: Served, publicUrl: string | undefined) => ({
+  display_name: model.title,
+  category: model.category,
+  description: model.description,
+  status: "active" as const,
+  tags: [],
+  updated_at: publishedAt(model),
+  date: publishedAt(model),
+  is_favorited: false,
+  highlighted: false,
+  pinned: false,
+  thumbnail_url: "",
+  model_url: `${addressOf(c, "web", publicUrl)}/models/${model.endpoint}/llms.txt`,
+  kind: "inference" as const,
+});
+
+/** Returns how a model version is run, with the other versions of its endpoint that can be called. */
 const servingBody = (
   { endpoint, runner, engine, slots, memoryMiB, pinned }: ModelVersion,
   all: ModelVersion[],
@@ -72,51 +106,24 @@ const servingBody = (
   versions: all.filter((each) => each.endpoint === endpoint).map(({ version }) => version),
 });
 
-/** What can be called (contract §10). */
-export function addModelVerbs(
-  add: AddVerb,
-  { registry, publicUrl, log }: Pick<ApiDependencies, "registry" | "publicUrl" | "log">,
-): void {
-  /** The OpenAPI document of a model; one that cannot be made must not take the list with it. */
-  const openapiOf = (c: Context, model: Served): JsonObject => {
-    try {
-      return openapiDocument(model, {
-        queue: addressOf(c, "queue", publicUrl),
-        web: addressOf(c, "web", publicUrl),
-      });
-    } catch (error) {
-      log.error(
-        { err: errorInfo(error), endpoint: model.endpoint, version: model.version },
-        "its OpenAPI document cannot be made",
-      );
-      return {
-        error: { code: "openapi_unavailable", message: "The OpenAPI document of this model cannot be made." },
-      };
-    }
-  };
+type Dependencies = Pick<ApiDependencies, "registry" | "publicUrl" | "log">;
 
-  add(
+/** Adds the route of the catalogue: the models and pipelines that can be called (contract §10). */
+export function addModelRoutes(addRoute: AddRoute, api: Dependencies): void {
+  const { registry, publicUrl } = api;
+  addRoute(
     {
       method: "get",
       path: "/v1/models",
-      says: "Lists, finds and describes what can be called, by endpoint.",
+      summary: "Lists, searches and describes the models and pipelines that can be called, by endpoint.",
       scope: "optional",
-      query: PAGE_QUERY.extend({
-        endpoint_id: ENDPOINT_IDS.optional(),
-        q: z
-          .string()
-          .max(200)
-          .optional()
-          .openapi({ description: "Words of endpoint, title, description or category." }),
-        category: z.string().max(100).optional(),
-        status: z.enum(["active", "deprecated"]).optional(),
-        expand: listed(z.enum(["openapi-3.0", "enterprise_status"]), 2).optional(),
-      }),
-      answer: z.object({ models: z.array(MODEL), ...PAGE_ANSWER }),
+      query: QUERY,
+      response: z.object({ models: z.array(MODEL), ...PAGE_FIELDS }),
       errors: ["endpoint_unknown"],
     },
-    async ({ c, caller, query: { limit, cursor, endpoint_id, q, category, status, expand } }) => {
-      const after = cursor === undefined ? undefined : readCursor(cursor, z.tuple([z.string()]))[0];
+    async ({ c, caller, query }) => {
+      const { limit, cursor, endpoint_id, q, category, status, expand } = query;
+      const after = textAfter({ cursor });
       const found = (endpoint_id ? servedOf(registry, endpoint_id) : allServed(registry)).filter(
         (model) =>
           (after === undefined || model.endpoint > after) &&
@@ -129,24 +136,10 @@ export function addModelVerbs(
       const models = items.map(
         (model): z.input<typeof MODEL> => ({
           endpoint_id: model.endpoint,
-          metadata: {
-            display_name: model.title,
-            category: model.category,
-            description: model.description,
-            status: "active",
-            tags: [],
-            updated_at: publishedAt(model),
-            date: publishedAt(model),
-            is_favorited: false,
-            highlighted: false,
-            pinned: false,
-            thumbnail_url: "",
-            model_url: `${addressOf(c, "web", publicUrl)}/models/${model.endpoint}/llms.txt`,
-            kind: "inference",
-          },
+          metadata: metadataBody(c, model, publicUrl),
           version: model.version,
           digest: model.digest,
-          ...(expand?.includes("openapi-3.0") && { openapi: openapiOf(c, model) }),
+          ...(expand?.includes("openapi-3.0") && { openapi: openapiOf(c, model, api) }),
           ...(expand?.includes("enterprise_status") && { enterprise_status: "ready" as const }),
           ...(caller?.scope === "ADMIN" &&
             model.model && { serving: servingBody(model.model, registry.list()) }),
@@ -155,4 +148,22 @@ export function addModelVerbs(
       return { models, ...page };
     },
   );
+}
+
+/** Returns the OpenAPI document of a model, or an error in its stead, so that the list is never lost. */
+function openapiOf(c: Context, model: Served, { publicUrl, log }: Dependencies): JsonObject {
+  try {
+    return openapiDocument(model, {
+      queue: addressOf(c, "queue", publicUrl),
+      web: addressOf(c, "web", publicUrl),
+    });
+  } catch (error) {
+    log.error(
+      { err: errorInfo(error), endpoint: model.endpoint, version: model.version },
+      "the OpenAPI document of a model cannot be made",
+    );
+    return {
+      error: { code: "openapi_unavailable", message: "The OpenAPI document of this model cannot be made." },
+    };
+  }
 }

@@ -18,64 +18,58 @@ export type PublishDependencies = Pick<
   ApiDependencies,
   "objects" | "modelVersions" | "liveRegistry" | "log" | "clock"
 > & {
-  /** Knows what a model.yaml may say. */
+  /** Checks the content of a model.yaml. */
   checkManifest: ManifestCheck;
 };
 
 export interface Publishing {
   body: AsyncIterable<Uint8Array>;
+  /** The id of the key that publishes. */
   pushedBy: string;
   state: Exclude<VersionState, "removed">;
-  /** Publish although callers of the version before break. */
+  /** Publishes although callers of the version before break. */
   breaking: boolean;
 }
 
 /**
- * Takes an archive in: its weights go to the object store as they come, under names of this push alone; when
- * all of it is there and sound, the version is published in one transaction that makes them its own. Whatever
- * ends it earlier, the weights go again.
+ * Publishes a model version from an archive. The weights go to the object store while the archive is read,
+ * under keys of this push alone. When the whole archive is valid, one transaction publishes the version and
+ * makes the weights its own. After any failure, the weights are deleted again.
  *
- * Rejects with `package_invalid`, `upload_interrupted`, `version_taken`, `schema_breaks`,
+ * Rejects with `package_invalid`, `upload_interrupted`, `version_taken`, `breaking_schema_change`,
  * `store_unavailable`.
  */
 export async function publishArchive(
-  { objects, modelVersions, liveRegistry, checkManifest, log }: PublishDependencies,
+  api: PublishDependencies,
   { body, pushedBy, state, breaking }: Publishing,
 ): Promise<{ head: PublishedHead; alreadyThere: boolean; breaks: string[] }> {
+  const { objects, modelVersions, checkManifest, log } = api;
   const pushId = randomUUID();
-  let puts = 0;
   const keys: string[] = [];
-  const keep = async (bytes: Readable, size: number): Promise<void> => {
+  let puts = 0;
+  const storeWeights = async (bytes: Readable, size: number): Promise<void> => {
     const key = `weights/${pushId}/${puts++}`;
-    // Written down first: a process that is killed leaves bytes that can be found.
+    // The key is recorded first, so that the sweep finds the bytes of a process that was killed.
     await modelVersions.beginUpload(pushId, key);
     await objects.put(key, bytes, { bytes: size, contentType: "application/octet-stream" });
     keys.push(key);
   };
   try {
-    const { model, files } = await readModelArchive(body, { checkManifest, keep });
-    const inFolder = liveRegistry.inFolder().filter(({ endpoint }) => endpoint === model.endpoint);
-    const there = inFolder.find(({ version }) => version === model.version);
-    if (there) throw takenBy(model, there.digest, "in the models folder");
-    if (liveRegistry.pipelines().some(({ endpoint }) => endpoint === model.endpoint))
-      throw new TemperaError(
-        "package_invalid",
-        `${model.endpoint} is a pipeline of this server; give the model another name.`,
-      );
+    const { model, files } = await readModelArchive(body, { checkManifest, storeWeights });
+    const inFolder = folderVersions(api, model);
     let breaks: string[] = [];
     const version = { model, files: weightsOf(files, keys), state, pushedBy, pushId };
     const published = await modelVersions.publish(version, (others) => {
       const enabled = others.filter((other) => other.state === "enabled").map(({ model: each }) => each);
       breaks = breaksOf(model, [...inFolder, ...enabled]);
-      if (breaks.length > 0 && !breaking) throw new TemperaError("schema_breaks", breaksText(model, breaks));
+      if (breaks.length > 0 && !breaking)
+        throw new TemperaError("breaking_schema_change", breaksText(model, breaks));
     });
     if (published.done === "taken") throw takenBy(model, published.digest, "published");
     return { head: published.head, alreadyThere: published.done === "unchanged", breaks };
   } finally {
-    await dropLeftOver(
-      { objects, modelVersions },
-      await modelVersions.leftOver(pushId).catch(() => []),
-    ).catch((error) =>
+    const left = await modelVersions.abandonPush(pushId).catch(() => []);
+    await deleteObjects(api, left).catch((error) =>
       log.warn(
         { pushId, err: errorInfo(error) },
         "bytes of a push that was not published stay until the next sweep",
@@ -84,8 +78,25 @@ export async function publishArchive(
   }
 }
 
-/** Deletes objects of pushes that nobody needs. */
-async function dropLeftOver(
+/**
+ * Returns the versions of a model's endpoint in the models folder. Throws `version_taken` when the model's
+ * own version is among them, and `package_invalid` when the endpoint is a built-in pipeline.
+ */
+function folderVersions({ liveRegistry }: PublishDependencies, model: VersionContent): ModelInFolder[] {
+  const inFolder = liveRegistry.inFolder().filter(({ endpoint }) => endpoint === model.endpoint);
+  const same = inFolder.find(({ version }) => version === model.version);
+  if (same) throw takenBy(model, same.digest, "in the models folder");
+  if (liveRegistry.pipelines().some(({ endpoint }) => endpoint === model.endpoint))
+    throw new TemperaError(
+      "package_invalid",
+      `${model.endpoint} is a pipeline of this server; give the model another name.`,
+    );
+  return inFolder;
+}
+
+type ModelInFolder = ReturnType<PublishDependencies["liveRegistry"]["inFolder"]>[number];
+
+async function deleteObjects(
   { objects, modelVersions }: Pick<PublishDependencies, "objects" | "modelVersions">,
   keys: string[],
 ): Promise<void> {
@@ -96,17 +107,17 @@ async function dropLeftOver(
 }
 
 /**
- * Deletes what pushes left whose process was killed, and the weights of versions that were removed long ago.
- * Returns how many objects went.
+ * Deletes the objects of pushes whose process was killed, and the weights of versions that were removed more
+ * than `LIMITS.removedWeightsKeptMs` ago. Returns the number of deleted objects.
  */
 export async function sweepPushes({
   objects,
   modelVersions,
   clock,
 }: Pick<PublishDependencies, "objects" | "modelVersions" | "clock">): Promise<number> {
-  await modelVersions.letGo(clock.nowMs() - LIMITS.removedWeightsKeptMs);
+  await modelVersions.releaseWeights(clock.nowMs() - LIMITS.removedWeightsKeptMs);
   const keys = await modelVersions.abandoned(clock.nowMs() - LIMITS.pushAbandonedMs);
-  await dropLeftOver({ objects, modelVersions }, keys);
+  await deleteObjects({ objects, modelVersions }, keys);
   return keys.length;
 }
 
@@ -115,17 +126,18 @@ const weightsOf = (files: ArchivedFile[], keys: string[]): WeightFile[] =>
 
 const takenBy = (
   { endpoint, version, digest }: VersionContent,
-  standing: string,
-  where: string,
+  existingDigest: string,
+  location: "in the models folder" | "published",
 ): TemperaError =>
   new TemperaError(
     "version_taken",
-    standing === digest
-      ? `${endpoint} ${version} lies ${where} already, with this content.`
-      : `${endpoint} ${version} is ${where} with other content: digest ${standing}, this one has ${digest}. Raise its version.`,
+    existingDigest === digest
+      ? `${endpoint} ${version} is already ${location}, with this content.`
+      : `${endpoint} ${version} is already ${location} with other content: digest ${existingDigest}, ` +
+          `this one's is ${digest}. Raise the version.`,
   );
 
-/** What breaks the callers of the newest version before this one. */
+/** Returns the changes that break callers of the newest version before this one. */
 function breaksOf(model: VersionContent, others: (Contract & { version: string })[]): string[] {
   const [before] = others
     .filter(({ version }) => newestFirst(version, model.version) > 0)
@@ -133,10 +145,14 @@ function breaksOf(model: VersionContent, others: (Contract & { version: string }
   return before ? schemaBreaks(before, model).map((text) => `${text} (since ${before.version})`) : [];
 }
 
-/** Breaks that are named in one answer. */
+/** The number of breaks that one error message names. */
 const BREAKS_NAMED = 20;
 
-const breaksText = ({ endpoint, version }: VersionContent, breaks: string[]): string => {
+function breaksText({ endpoint, version }: VersionContent, breaks: string[]): string {
   const more = breaks.length > BREAKS_NAMED ? `; and ${breaks.length - BREAKS_NAMED} more` : "";
-  return `${endpoint} ${version} breaks callers of the version before: ${breaks.slice(0, BREAKS_NAMED).join("; ")}${more}. Keep what was promised, or push with --breaking.`;
-};
+  return (
+    `${endpoint} ${version} breaks callers of the version before: ` +
+    `${breaks.slice(0, BREAKS_NAMED).join("; ")}${more}. Restore what callers rely on, or push with ` +
+    `--breaking.`
+  );
+}

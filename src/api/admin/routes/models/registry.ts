@@ -3,13 +3,13 @@ import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../../../core/limits.ts";
 import type { ModelVersion } from "../../../../core/models/model.ts";
 import { newestFirst, type PublishedHead } from "../../../../core/models/published-version.ts";
-import type { LiveVersion } from "../../../../registry/live-registry.ts";
+import type { LiveRegistry, LiveVersion } from "../../../../registry/live-registry.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
 import { uploadBody } from "../../../files/upload-body.ts";
-import { PAGE_ANSWER, WHOLE } from "../../http/page.ts";
-import { type PublishDependencies, publishArchive } from "./publish-archive.ts";
 import { etag } from "../../http/etag.ts";
-import { type AddVerb, Answered } from "../../http/route.ts";
+import { PAGE_FIELDS, SINGLE_PAGE } from "../../http/page.ts";
+import { type AddRoute, Reply } from "../../http/route.ts";
+import { type PublishDependencies, publishArchive } from "./publish-archive.ts";
 
 const VERSION = z
   .object({
@@ -17,10 +17,10 @@ const VERSION = z
     version: z.string(),
     digest: z.string(),
     state: z.enum(["enabled", "disabled", "removed"]),
-    source: z
-      .enum(["folder", "pushed"])
-      .openapi({ description: "folder: it lies in the models folder of this process and is always enabled" }),
-    serves: z.boolean().openapi({ description: "Whether requests go to it now, all or a share of them." }),
+    source: z.enum(["folder", "pushed"]).openapi({
+      description: "folder: the version is in the models folder of this process and is always enabled",
+    }),
+    serves: z.boolean().openapi({ description: "true: all requests or a share of them go to it now" }),
     title: z.string(),
     category: z.string(),
     runner: z.string(),
@@ -34,19 +34,28 @@ const VERSION = z
   })
   .openapi("ModelVersion");
 
-const WHOLE_VERSION = VERSION.extend({
+const VERSION_DETAIL = VERSION.extend({
   manifest: z.record(z.string(), z.unknown()),
   input_schema: z.record(z.string(), z.unknown()),
   output_schema: z.record(z.string(), z.unknown()),
   files: z.array(z.object({ path: z.string(), sha256: z.string(), bytes: z.int() })),
-}).openapi("WholeModelVersion");
+}).openapi("ModelVersionDetail");
 
-const NAME = z.object({ version: z.string(), endpoint_id: z.string() });
+const HEAD = z.object({
+  endpoint_id: z.string(),
+  version: z.string(),
+  digest: z.string(),
+  state: VERSION.shape.state,
+  revision: z.int(),
+});
+
+const PARAMS = z.object({ version: z.string(), endpoint_id: z.string() });
+const VERSION_PATH = "/v1/registry/versions/{version}/{endpoint_id}";
 const YES = z.enum(["true", "false"]).default("false");
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 
-const headBody = (head: PublishedHead) => ({
+const headBody = (head: PublishedHead): z.input<typeof HEAD> => ({
   endpoint_id: head.endpoint,
   version: head.version,
   digest: head.digest,
@@ -54,75 +63,83 @@ const headBody = (head: PublishedHead) => ({
   revision: head.revision,
 });
 
-/** Models that are added, switched and removed while everything runs. */
-export function addRegistryVerbs(
-  add: AddVerb,
-  api: PublishDependencies & Pick<ApiDependencies, "liveRegistry">,
-): void {
-  const { liveRegistry, modelVersions } = api;
+/** Returns true if requests go to the version now, all or a share of them. */
+function serves(registry: LiveRegistry, { endpoint, version }: ModelVersion): boolean {
+  const rollout = registry.rollout(endpoint);
+  if (!rollout) return registry.route(endpoint)?.model?.version === version;
+  if (version === rollout.toVersion) return rollout.share > 0;
+  return version === rollout.fromVersion && rollout.share < 100;
+}
 
-  const serves = ({ endpoint, version }: Pick<ModelVersion, "endpoint" | "version">): boolean => {
-    const rollout = liveRegistry.rollout(endpoint);
-    if (rollout)
-      return version === rollout.toVersion
-        ? rollout.share > 0
-        : version === rollout.fromVersion && rollout.share < 100;
-    return liveRegistry.route(endpoint)?.model?.version === version;
-  };
-  const body = (model: ModelVersion, live?: LiveVersion): z.input<typeof VERSION> => ({
-    endpoint_id: model.endpoint,
-    version: model.version,
-    digest: model.digest,
-    state: live?.state ?? "enabled",
-    source: live ? "pushed" : "folder",
-    serves: (live === undefined || live.state === "enabled") && serves(model),
-    title: model.title,
-    category: model.category,
-    runner: model.runner,
-    engine: model.engine,
-    slots: model.slots,
-    memory_mib: model.memoryMiB,
-    pushed_by: live?.pushedBy ?? null,
-    pushed_at: live ? iso(live.pushedAtMs) : null,
-    changed_at: live ? iso(live.changedAtMs) : null,
-    revision: live?.revision ?? null,
-  });
+/** Describes a version. Without `live`, it is one of the models folder. */
+const versionBody = (
+  registry: LiveRegistry,
+  model: ModelVersion,
+  live?: LiveVersion,
+): z.input<typeof VERSION> => ({
+  endpoint_id: model.endpoint,
+  version: model.version,
+  digest: model.digest,
+  state: live?.state ?? "enabled",
+  source: live ? "pushed" : "folder",
+  serves: (live === undefined || live.state === "enabled") && serves(registry, model),
+  title: model.title,
+  category: model.category,
+  runner: model.runner,
+  engine: model.engine,
+  slots: model.slots,
+  memory_mib: model.memoryMiB,
+  pushed_by: live?.pushedBy ?? null,
+  pushed_at: live ? iso(live.pushedAtMs) : null,
+  changed_at: live ? iso(live.changedAtMs) : null,
+  revision: live?.revision ?? null,
+});
 
-  add(
+type Dependencies = PublishDependencies & Pick<ApiDependencies, "liveRegistry">;
+
+/** Adds the routes of model versions, which are published, enabled and removed while the platform runs. */
+export function addRegistryRoutes(addRoute: AddRoute, api: Dependencies): void {
+  addListRoute(addRoute, api);
+  addDetailRoute(addRoute, api);
+  addPublishRoute(addRoute, api);
+  addStateRoute(addRoute, api);
+}
+
+function addListRoute(addRoute: AddRoute, { liveRegistry }: Dependencies): void {
+  addRoute(
     {
       method: "get",
       path: "/v1/registry/versions",
-      says: "Lists every version of every model, whatever its state, by endpoint and newest first.",
+      summary: "Lists every version of every model, in any state, by endpoint and newest version first.",
       scope: "ADMIN",
       query: z.object({ endpoint_id: z.string().optional() }),
-      answer: z.object({ versions: z.array(VERSION), ...PAGE_ANSWER }),
+      response: z.object({ versions: z.array(VERSION), ...PAGE_FIELDS }),
     },
     async ({ query: { endpoint_id: only } }) => {
       await liveRegistry.refresh();
-      const all = [
-        ...liveRegistry.inFolder().map((model) => body(model)),
-        ...liveRegistry.published().map((live) => body(live.model, live)),
+      const versions = [
+        ...liveRegistry.inFolder().map((model) => versionBody(liveRegistry, model)),
+        ...liveRegistry.published().map((live) => versionBody(liveRegistry, live.model, live)),
       ].filter(({ endpoint_id }) => only === undefined || endpoint_id === only);
-      all.sort((a, b) =>
-        a.endpoint_id === b.endpoint_id
-          ? newestFirst(a.version, b.version)
-          : a.endpoint_id < b.endpoint_id
-            ? -1
-            : 1,
-      );
-      return { versions: all, ...WHOLE };
+      versions.sort((a, b) => {
+        if (a.endpoint_id === b.endpoint_id) return newestFirst(a.version, b.version);
+        return a.endpoint_id < b.endpoint_id ? -1 : 1;
+      });
+      return { versions, ...SINGLE_PAGE };
     },
   );
+}
 
-  add(
+function addDetailRoute(addRoute: AddRoute, { liveRegistry }: Dependencies): void {
+  addRoute(
     {
       method: "get",
-      path: "/v1/registry/versions/{version}/{endpoint_id}",
-      slashes: "endpoint_id",
-      says: "Tells all of one version: its manifest, schemas and files.",
+      path: VERSION_PATH,
+      wildcard: "endpoint_id",
+      summary: "Shows one version with its manifest, its schemas and the list of its files.",
       scope: "ADMIN",
-      params: NAME,
-      answer: WHOLE_VERSION,
+      params: PARAMS,
+      response: VERSION_DETAIL,
       errors: ["version_unknown"],
     },
     async ({ params: { endpoint_id: endpoint, version } }) => {
@@ -133,11 +150,11 @@ export function addRegistryVerbs(
       const model =
         live?.model ??
         liveRegistry.inFolder().find((each) => each.endpoint === endpoint && each.version === version);
-      if (!model) throw unknown(endpoint, version);
+      if (!model) throw versionUnknown(endpoint, version);
       const { schemas, digest: _, folder: __, ...manifest } = model;
-      return new Answered(
+      return new Reply(
         {
-          ...body(model, live),
+          ...versionBody(liveRegistry, model, live),
           manifest: manifest as unknown as Record<string, unknown>,
           input_schema: schemas.input,
           output_schema: schemas.output,
@@ -147,108 +164,100 @@ export function addRegistryVerbs(
       );
     },
   );
+}
 
-  add(
+function addPublishRoute(addRoute: AddRoute, api: Dependencies): void {
+  addRoute(
     {
       method: "post",
       path: "/v1/registry/versions",
-      says: "Publishes a model version from an archive, the body (tar or tar.gz). Gateways and GPU workers know it within five seconds.",
+      summary:
+        "Publishes a model version from an archive (tar or tar.gz), which is the body. " +
+        "Gateways and GPU workers load it within five seconds.",
       scope: "ADMIN",
       query: z.object({
         breaking: YES.openapi({
-          description: "Publish although its schemas break callers of the version before.",
+          description: "Publishes although the schemas break callers of the version before.",
         }),
         state: z.enum(["enabled", "disabled"]).default("enabled"),
       }),
       audit: "models.push",
-      streams: true,
+      streamsBody: true,
       status: 201,
-      answer: z.object({
-        endpoint_id: z.string(),
-        version: z.string(),
-        digest: z.string(),
-        state: VERSION.shape.state,
-        revision: z.int(),
-        already_there: z.boolean(),
-        breaks: z.array(z.string()),
-      }),
+      response: HEAD.extend({ already_there: z.boolean(), breaks: z.array(z.string()) }),
       errors: [
         "length_required",
         "body_too_large",
         "upload_interrupted",
         "package_invalid",
         "version_taken",
-        "schema_breaks",
+        "breaking_schema_change",
       ],
     },
     async ({ c, caller, query: { breaking, state }, change }) => {
       const upload = uploadBody(c, LIMITS.packageBytesMax);
-      // The record is begun before a byte is kept: who pushed what came to nothing is worth knowing too.
+      // The audit record begins before the first byte is stored, so that failed pushes are recorded too.
       return change({ subject: "a model archive" }, async () => {
-        const pushing = { body: upload.stream, pushedBy: caller.keyId, state, breaking: breaking === "true" };
-        const { head, alreadyThere, breaks } = await publishArchive(api, pushing);
-        // This process answers as if it had always known; the others are told.
-        await liveRegistry.refresh().catch(() => {});
-        const answer = headBody(head);
+        const push = { body: upload.stream, pushedBy: caller.keyId, state, breaking: breaking === "true" };
+        const { head, alreadyThere, breaks } = await publishArchive(api, push);
+        // Refreshes this process at once; the database notifies the others.
+        await api.liveRegistry.refresh().catch(() => {});
+        const reply = headBody(head);
         return {
-          subject: `${answer.endpoint_id} ${answer.version}`,
-          after: { ...answer, ...(breaks.length > 0 && { breaks }) },
-          result: new Answered({ ...answer, already_there: alreadyThere, breaks }, etag(answer.revision)),
-        };
-      });
-    },
-  );
-
-  add(
-    {
-      method: "put",
-      path: "/v1/registry/versions/{version}/{endpoint_id}",
-      slashes: "endpoint_id",
-      says: "Enables, disables or removes a version. What runs on it finishes.",
-      scope: "ADMIN",
-      params: NAME,
-      body: z.strictObject({ state: z.enum(["enabled", "disabled", "removed"]) }),
-      audit: "models.state",
-      ifMatch: "optional",
-      answer: z.object({
-        endpoint_id: z.string(),
-        version: z.string(),
-        digest: z.string(),
-        state: VERSION.shape.state,
-        revision: z.int(),
-      }),
-      errors: ["version_unknown", "version_taken", "rollout_running"],
-    },
-    async ({ params: { endpoint_id: endpoint, version }, body: { state }, revision, change }) => {
-      const before = (await modelVersions.heads()).find(
-        (each) => each.endpoint === endpoint && each.version === version,
-      );
-      if (!before) {
-        if (liveRegistry.find(endpoint, version)) {
-          throw new TemperaError(
-            "version_taken",
-            `${endpoint} ${version} lies in the models folder and is always there; take it out there, or switch the model off: tempera flags set model ${endpoint} off`,
-          );
-        }
-        throw unknown(endpoint, version);
-      }
-      if (before.state === "removed" && state !== "removed")
-        throw new TemperaError("version_unknown", `${endpoint} ${version} was removed; push it again.`);
-      return change({ subject: `${endpoint} ${version}`, before: headBody(before) }, async () => {
-        const changed = await modelVersions.setState(endpoint, version, state, revision);
-        if (!changed) throw unknown(endpoint, version);
-        await liveRegistry.refresh().catch(() => {});
-        return {
-          after: headBody(changed.after),
-          result: new Answered(headBody(changed.after), etag(changed.after.revision)),
+          subject: `${reply.endpoint_id} ${reply.version}`,
+          after: { ...reply, ...(breaks.length > 0 && { breaks }) },
+          result: new Reply({ ...reply, already_there: alreadyThere, breaks }, etag(reply.revision)),
         };
       });
     },
   );
 }
 
-const unknown = (endpoint: string, version: string): TemperaError =>
+function addStateRoute(addRoute: AddRoute, { liveRegistry, modelVersions }: Dependencies): void {
+  addRoute(
+    {
+      method: "put",
+      path: VERSION_PATH,
+      wildcard: "endpoint_id",
+      summary: "Enables, disables or removes a version. Requests that run on it finish.",
+      scope: "ADMIN",
+      params: PARAMS,
+      body: z.strictObject({ state: z.enum(["enabled", "disabled", "removed"]) }),
+      audit: "models.state",
+      ifMatch: "optional",
+      response: HEAD,
+      errors: ["version_unknown", "version_taken", "rollout_running"],
+    },
+    async ({ params: { endpoint_id: endpoint, version }, body: { state }, revision, change }) => {
+      const before = (await modelVersions.heads()).find(
+        (each) => each.endpoint === endpoint && each.version === version,
+      );
+      if (!before)
+        throw liveRegistry.find(endpoint, version)
+          ? versionInFolder(endpoint, version)
+          : versionUnknown(endpoint, version);
+      if (before.state === "removed" && state !== "removed")
+        throw new TemperaError("version_unknown", `${endpoint} ${version} was removed; push it again.`);
+      return change({ subject: `${endpoint} ${version}`, before: headBody(before) }, async () => {
+        const changed = await modelVersions.setState(endpoint, version, state, revision);
+        if (!changed) throw versionUnknown(endpoint, version);
+        await liveRegistry.refresh().catch(() => {});
+        const after = headBody(changed.after);
+        return { after, result: new Reply(after, etag(after.revision)) };
+      });
+    },
+  );
+}
+
+const versionUnknown = (endpoint: string, version: string): TemperaError =>
   new TemperaError(
     "version_unknown",
     `There is no version ${version} of ${endpoint}; see \`tempera models list --all\`.`,
+  );
+
+const versionInFolder = (endpoint: string, version: string): TemperaError =>
+  new TemperaError(
+    "version_taken",
+    `${endpoint} ${version} is in the models folder and is always enabled; remove it from the folder, ` +
+      `or switch the model off: tempera flags set model ${endpoint} off`,
   );

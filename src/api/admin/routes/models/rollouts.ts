@@ -4,9 +4,9 @@ import { newestFirst } from "../../../../core/models/published-version.ts";
 import type { Rollout, RolloutRules } from "../../../../core/models/rollout.ts";
 import type { LiveRegistry } from "../../../../registry/live-registry.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
-import { PAGE_ANSWER, WHOLE } from "../../http/page.ts";
 import { etag } from "../../http/etag.ts";
-import { type AddVerb, Answered } from "../../http/route.ts";
+import { PAGE_FIELDS, SINGLE_PAGE } from "../../http/page.ts";
+import { type AddRoute, Reply } from "../../http/route.ts";
 
 const SHARE = z.number().min(0, "Input should be from 0 to 100").max(100, "Input should be from 0 to 100");
 
@@ -16,32 +16,25 @@ const RULES = z.strictObject({
     .min(10)
     .max(86_400)
     .default(300)
-    .openapi({ description: "How far back is looked." }),
-  requests_min: z
-    .int()
-    .min(1)
-    .max(1_000_000)
-    .default(20)
-    .openapi({ description: "Fewer ended requests of the newer version say nothing." }),
-  error_margin: z
-    .number()
-    .min(0)
-    .max(100)
-    .default(2)
-    .openapi({ description: "Percentage points by which its error rate may be above the older version's." }),
-  p95_ratio: z
-    .number()
-    .min(1)
-    .max(100)
-    .default(1.5)
-    .openapi({ description: "Times the older version's p95 that its own may be." }),
+    .openapi({ description: "Seconds before now whose ended requests are compared." }),
+  requests_min: z.int().min(1).max(1_000_000).default(20).openapi({
+    description:
+      "Ended requests of the newer version in the window below which the versions are not compared.",
+  }),
+  error_margin: z.number().min(0).max(100).default(2).openapi({
+    description: "Percentage points by which the newer version's error rate may exceed the older version's.",
+  }),
+  p95_ratio: z.number().min(1).max(100).default(1.5).openapi({
+    description: "Factor by which the newer version's p95 duration may exceed the older version's.",
+  }),
   promote_after_seconds: z
     .int()
     .min(10)
     .max(30 * 86_400)
     .optional()
     .openapi({
-      description: "Promoted when it was not worse for this long. Without it a person promotes it.",
+      description:
+        "Promotes the newer version when it has not been worse for this long. Default: a person promotes it.",
     }),
 });
 
@@ -52,7 +45,7 @@ const ROLLOUT = z
     from_version: z.string(),
     to_version: z.string(),
     share: z.number().openapi({
-      description: "Percent of the requests, by hash of their id, that go to the newer version.",
+      description: "Percentage of the requests, by a hash of their ids, that go to the newer version.",
     }),
     state: z.enum(["running", "promoted", "rolled_back"]),
     rules: RULES.nullable(),
@@ -63,6 +56,8 @@ const ROLLOUT = z
     revision: z.int(),
   })
   .openapi("Rollout");
+
+const PARAMS = z.object({ rollout_id: z.string() });
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 
@@ -97,36 +92,50 @@ const rolloutBody = (rollout: Rollout) => ({
   revision: rollout.revision,
 });
 
-/** Shares of requests for newer versions. */
-export function addRolloutVerbs(
-  add: AddVerb,
-  { rollouts, liveRegistry }: Pick<ApiDependencies, "rollouts" | "liveRegistry">,
-): void {
-  const running = async (rolloutId: string): Promise<Rollout> => {
-    const found = (await rollouts.list()).find(
-      (each) => each.rolloutId === rolloutId && each.state === "running",
-    );
-    if (!found) throw new TemperaError("rollout_unknown");
-    return found;
-  };
-  const subjectOf = ({ endpoint, toVersion }: Rollout): string => `${endpoint} ${toVersion}`;
+/** Returns the two halves of a change's result: the audit record's new state, and the reply. */
+const changedTo = (rollout: Rollout) => ({
+  after: rolloutBody(rollout),
+  result: new Reply(rolloutBody(rollout), etag(rollout.revision)),
+});
 
-  add(
+const subjectOf = ({ endpoint, toVersion }: Rollout): string => `${endpoint} ${toVersion}`;
+
+type Dependencies = Pick<ApiDependencies, "rollouts" | "liveRegistry">;
+
+/** Adds the routes of rollouts, which send a share of an endpoint's requests to a newer version. */
+export function addRolloutRoutes(addRoute: AddRoute, api: Dependencies): void {
+  addRoute(
     {
       method: "get",
       path: "/v1/rollouts",
-      says: "Lists the rollouts that run and the last hundred that ended, newest first.",
+      summary: "Lists the running rollouts and the last hundred that ended, newest first.",
       scope: "ADMIN",
-      answer: z.object({ rollouts: z.array(ROLLOUT), ...PAGE_ANSWER }),
+      response: z.object({ rollouts: z.array(ROLLOUT), ...PAGE_FIELDS }),
     },
-    async () => ({ rollouts: (await rollouts.list()).map(rolloutBody), ...WHOLE }),
+    async () => ({ rollouts: (await api.rollouts.list()).map(rolloutBody), ...SINGLE_PAGE }),
   );
+  addStartRoute(addRoute, api);
+  addShareRoute(addRoute, api);
+  addEndRoutes(addRoute, api);
+}
 
-  add(
+/** Throws `rollout_unknown` when the rollout does not exist or has ended. */
+async function runningRollout({ rollouts }: Dependencies, rolloutId: string): Promise<Rollout> {
+  const found = (await rollouts.list()).find(
+    (each) => each.rolloutId === rolloutId && each.state === "running",
+  );
+  if (!found) throw new TemperaError("rollout_unknown");
+  return found;
+}
+
+function addStartRoute(addRoute: AddRoute, { rollouts, liveRegistry }: Dependencies): void {
+  addRoute(
     {
       method: "post",
       path: "/v1/rollouts",
-      says: "Sends a share of an endpoint's requests to a newer version, which is enabled in the same moment.",
+      summary:
+        "Sends a share of an endpoint's requests to a newer version, which is enabled in the same " +
+        "transaction.",
       scope: "ADMIN",
       body: z.strictObject({
         endpoint_id: z.string(),
@@ -136,117 +145,113 @@ export function addRolloutVerbs(
       }),
       audit: "rollouts.start",
       status: 201,
-      answer: ROLLOUT,
+      response: ROLLOUT,
       errors: ["version_unknown", "rollout_running", "rollout_invalid"],
     },
     async ({ body: { endpoint_id: endpoint, to_version: toVersion, share, rules }, caller, change }) => {
       await liveRegistry.refresh();
-      const fromVersion = fromOf(liveRegistry, endpoint, toVersion);
+      const fromVersion = servingVersion(liveRegistry, endpoint, toVersion);
       return change({ subject: `${endpoint} ${toVersion}` }, async () => {
-        const fromFolder = liveRegistry
-          .inFolder()
-          .some((each) => each.endpoint === endpoint && each.version === fromVersion);
-        const started = { endpoint, fromVersion, fromFolder, toVersion, share, startedBy: caller.keyId };
-        const rollout = await rollouts.start({ ...started, ...(rules && { rules: rulesOf(rules) }) });
+        const fromFolder = isInFolder(liveRegistry, endpoint, fromVersion);
+        const start = { endpoint, fromVersion, fromFolder, toVersion, share, startedBy: caller.keyId };
+        const rollout = await rollouts.start({ ...start, ...(rules && { rules: rulesOf(rules) }) });
         await liveRegistry.refresh().catch(() => {});
-        return {
-          after: rolloutBody(rollout),
-          result: new Answered(rolloutBody(rollout), etag(rollout.revision)),
-        };
+        return changedTo(rollout);
       });
     },
   );
+}
 
-  add(
+function addShareRoute(addRoute: AddRoute, api: Dependencies): void {
+  addRoute(
     {
       method: "put",
       path: "/v1/rollouts/{rollout_id}/share",
-      says: "Changes the share of a rollout. Whoever was in a smaller one stays.",
+      summary:
+        "Changes the share of a rollout. Requests that belonged to a smaller share belong to a larger one.",
       scope: "ADMIN",
-      params: z.object({ rollout_id: z.string() }),
+      params: PARAMS,
       body: z.strictObject({ share: SHARE }),
       audit: "rollouts.share",
       ifMatch: "optional",
-      answer: ROLLOUT,
+      response: ROLLOUT,
       errors: ["rollout_unknown"],
     },
     async ({ params, body: { share }, revision, change }) => {
-      const before = await running(params.rollout_id);
+      const before = await runningRollout(api, params.rollout_id);
       return change({ subject: subjectOf(before), before: rolloutBody(before) }, async () => {
-        const changed = await rollouts.setShare(before.rolloutId, share, revision);
+        const changed = await api.rollouts.setShare(before.rolloutId, share, revision);
         if (!changed) throw new TemperaError("rollout_unknown");
-        await liveRegistry.refresh().catch(() => {});
-        return {
-          after: rolloutBody(changed.after),
-          result: new Answered(rolloutBody(changed.after), etag(changed.after.revision)),
-        };
+        await api.liveRegistry.refresh().catch(() => {});
+        return changedTo(changed.after);
       });
     },
   );
+}
 
-  for (const [verb, state, says] of [
-    ["promote", "promoted", "The newer version serves everybody from now on."],
+function addEndRoutes(addRoute: AddRoute, api: Dependencies): void {
+  for (const [action, state, summary] of [
+    ["promote", "promoted", "Sends all requests to the newer version and ends the rollout."],
     [
       "rollback",
       "rolled_back",
-      "The older version serves everybody again, and the newer one is disabled; what runs on it finishes.",
+      "Sends all requests to the older version again, disables the newer one, and ends the rollout. " +
+        "Requests that run on the newer version finish.",
     ],
   ] as const) {
-    add(
+    addRoute(
       {
         method: "post",
-        path: `/v1/rollouts/{rollout_id}/${verb}`,
-        says,
+        path: `/v1/rollouts/{rollout_id}/${action}`,
+        summary,
         scope: "ADMIN",
-        params: z.object({ rollout_id: z.string() }),
+        params: PARAMS,
         body: z.strictObject({ reason: z.string().min(1).max(500).default("By hand.") }),
-        audit: `rollouts.${verb}`,
+        audit: `rollouts.${action}`,
         ifMatch: "optional",
-        answer: ROLLOUT,
+        response: ROLLOUT,
         errors: ["rollout_unknown"],
       },
       async ({ params, body: { reason }, revision, change }) => {
-        const before = await running(params.rollout_id);
+        const before = await runningRollout(api, params.rollout_id);
         return change({ subject: subjectOf(before), before: rolloutBody(before) }, async () => {
-          const ended = await rollouts.end(before.rolloutId, { state, reason }, revision);
+          const ended = await api.rollouts.end(before.rolloutId, { state, reason }, revision);
           if (!ended) throw new TemperaError("rollout_unknown");
-          await liveRegistry.refresh().catch(() => {});
-          return {
-            after: rolloutBody(ended.after),
-            result: new Answered(rolloutBody(ended.after), etag(ended.after.revision)),
-          };
+          await api.liveRegistry.refresh().catch(() => {});
+          return changedTo(ended.after);
         });
       },
     );
   }
 }
 
-/** The version that serves now, from which the rollout goes. Throws when there can be no such rollout. */
-function fromOf(registry: LiveRegistry, endpoint: string, toVersion: string): string {
+const isInFolder = (registry: LiveRegistry, endpoint: string, version: string): boolean =>
+  registry.inFolder().some((each) => each.endpoint === endpoint && each.version === version);
+
+/**
+ * Returns the version that serves an endpoint now and that a rollout to `toVersion` starts from.
+ *
+ * Throws `version_unknown` or `rollout_invalid` when such a rollout is impossible.
+ */
+function servingVersion(registry: LiveRegistry, endpoint: string, toVersion: string): string {
   const published = registry
     .published()
     .filter((each) => each.endpoint === endpoint && each.state !== "removed");
-  const to = published.find(({ version }) => version === toVersion);
-  if (!to) {
-    const inFolder = registry
-      .inFolder()
-      .some((each) => each.endpoint === endpoint && each.version === toVersion);
-    if (inFolder) {
+  if (!published.some(({ version }) => version === toVersion)) {
+    if (isInFolder(registry, endpoint, toVersion))
       throw new TemperaError(
         "rollout_invalid",
-        `${endpoint} ${toVersion} lies in the models folder, where nothing can take it back; push it instead.`,
+        `${endpoint} ${toVersion} is in the models folder and cannot be rolled back; push it instead.`,
       );
-    }
     throw new TemperaError(
       "version_unknown",
       `There is no version ${toVersion} of ${endpoint}; push it first, with --disabled.`,
     );
   }
-  const enabled = [...registry.inFolder(), ...published.filter(({ state }) => state === "enabled")]
+  const [from] = [...registry.inFolder(), ...published.filter(({ state }) => state === "enabled")]
     .filter((each) => each.endpoint === endpoint && each.version !== toVersion)
     .map(({ version }) => version)
     .sort(newestFirst);
-  const [from] = enabled;
   if (from === undefined)
     throw new TemperaError(
       "rollout_invalid",

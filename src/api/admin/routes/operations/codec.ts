@@ -3,84 +3,86 @@ import type { MiddlewareHandler } from "hono";
 import { LIMITS } from "../../../../core/limits.ts";
 import type { Log } from "../../../../core/operations/log.ts";
 import type { PayloadCodec, StoredPayload } from "../../../../core/operations/payload-codec.ts";
-import type { AddVerb } from "../../http/route.ts";
+import type { AddRoute } from "../../http/route.ts";
 
-/** What the verbs below stand under; the Temporal UI is given this address as its codec server. */
+/** The path of the codec server, which the Temporal UI is configured with. */
 export const CODEC_PATH = "/v1/tempera/codec";
 
 const BASE64 = z.string().regex(/^[A-Za-z0-9+/_-]*={0,2}$/, "Input should be base64");
-/** `temporal.api.common.v1.Payload` as protobuf's JSON has it. */
+/** `temporal.api.common.v1.Payload` in protobuf's JSON form. */
 const PAYLOAD = z
   .object({ metadata: z.record(z.string(), BASE64).optional(), data: BASE64.optional() })
   .openapi("Payload");
 const PAYLOADS = z.object({ payloads: z.array(PAYLOAD).max(LIMITS.codecPayloadsMax) });
 
 /**
- * The codec endpoint of Temporal's UI and CLI: they send what the server stores and show what comes back.
- * Whoever asks needs a key of scope ADMIN, which reads every caller's inputs. A browser cannot send our
- * header, so here its own way of asking for a name and a password is taken too: the key's id and its secret.
+ * Adds the routes of the codec server for Temporal's UI and CLI: they send stored payloads and show the
+ * decoded ones. The routes need a key of scope ADMIN, because they show every caller's inputs. A browser
+ * cannot send a `Key` header, so they also accept HTTP basic authentication: the key's id as the user name
+ * and its secret as the password.
  */
-export function addCodecVerbs(
-  add: AddVerb,
+export function addCodecRoutes(
+  addRoute: AddRoute,
   { payloadCodec, log }: { payloadCodec: PayloadCodec; log: Log },
 ): void {
-  add(
+  addRoute(
     {
       method: "get",
       path: CODEC_PATH,
-      says: "Lets a browser ask for the key that it then sends with what the Temporal UI decodes.",
+      summary:
+        "Makes a browser ask its user for the key that it then sends with the payloads of the Temporal UI.",
       scope: "ADMIN",
-      basic: true,
-      answer: z.object({ signed_in: z.literal(true) }),
+      basicAuth: true,
+      response: z.object({ signed_in: z.literal(true) }),
     },
     async () => ({ signed_in: true as const }),
   );
 
-  for (const [direction, says] of [
-    ["decode", "Decrypts payloads, so that the Temporal UI can show them."],
-    ["encode", "Encrypts payloads as the platform does, where that is configured."],
+  for (const [direction, summary] of [
+    ["decode", "Decrypts payloads for the Temporal UI."],
+    ["encode", "Encrypts payloads as the platform does, if encryption is configured."],
   ] as const) {
-    add(
+    addRoute(
       {
         method: "post",
         path: `${CODEC_PATH}/${direction}`,
-        says,
+        summary,
         scope: "ADMIN",
-        basic: true,
+        basicAuth: true,
         body: PAYLOADS,
         bodyBytesMax: LIMITS.codecBodyBytesMax,
         audit: null,
-        answer: PAYLOADS,
+        response: PAYLOADS,
         errors: ["payload_unreadable"],
       },
       async ({ body: { payloads }, caller }) => {
         log.info({ keyId: caller.keyId, payloads: payloads.length }, `payloads: ${direction}`);
-        return { payloads: (await payloadCodec[direction](payloads.map(storedOf))).map(writtenOf) };
+        return { payloads: (await payloadCodec[direction](payloads.map(decodeBase64))).map(encodeBase64) };
       },
     );
   }
 }
 
-const storedOf = ({ metadata, data }: z.output<typeof PAYLOAD>): StoredPayload => ({
+const decodeBase64 = ({ metadata, data }: z.output<typeof PAYLOAD>): StoredPayload => ({
   metadata: Object.fromEntries(
     Object.entries(metadata ?? {}).map(([name, value]) => [name, Buffer.from(value, "base64")]),
   ),
   ...(data !== undefined && { data: Buffer.from(data, "base64") }),
 });
 
-const writtenOf = ({ metadata, data }: StoredPayload): z.input<typeof PAYLOAD> => ({
+const encodeBase64 = ({ metadata, data }: StoredPayload): z.input<typeof PAYLOAD> => ({
   metadata: Object.fromEntries(
     Object.entries(metadata ?? {}).map(([name, value]) => [name, Buffer.from(value).toString("base64")]),
   ),
   ...(data && { data: Buffer.from(data).toString("base64") }),
 });
 
-/** How long a browser need not ask again whether it may ask. */
+/** The time for which a browser caches the reply to a preflight request. */
 const PREFLIGHT_SECONDS = "600";
 
 /**
- * Lets the pages of the Temporal UI, and no others, ask from a browser; and tells a browser how to ask its
- * user for a key.
+ * Allows the pages of the Temporal UI, and no others, to call the codec server from a browser (CORS), and
+ * makes the browser ask its user for a key.
  */
 export const codecForBrowsers =
   (uiOrigins: readonly string[]): MiddlewareHandler =>

@@ -1,15 +1,15 @@
 import { z } from "@hono/zod-openapi";
-import type { AddVerb } from "../../http/route.ts";
+import type { AddRoute } from "../../http/route.ts";
 
-/** What anybody may know of this installation (contract §8). */
-export function addMetaVerbs(add: AddVerb, { webhookSources }: { webhookSources: string[] }): void {
-  add(
+/** Adds the route of the installation's public facts (contract §8). */
+export function addMetaRoutes(addRoute: AddRoute, { webhookSources }: { webhookSources: string[] }): void {
+  addRoute(
     {
       method: "get",
       path: "/v1/meta",
-      says: "Tells the addresses that webhooks come from, as ranges.",
+      summary: "Shows the IP address ranges that webhooks come from.",
       scope: "none",
-      answer: z.object({ webhook_ip_ranges: z.array(z.string()) }),
+      response: z.object({ webhook_ip_ranges: z.array(z.string()) }),
     },
     async () => ({ webhook_ip_ranges: webhookSources }),
   );

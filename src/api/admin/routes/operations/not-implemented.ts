@@ -1,9 +1,9 @@
 import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
-import type { Verb } from "../../http/describe-route.ts";
-import type { AddVerb } from "../../http/route.ts";
+import type { Route } from "../../http/describe-route.ts";
+import type { AddRoute } from "../../http/route.ts";
 
-/** The calls of fal's Platform API (contract §10). Those that no subject has added answer 501. */
+/** The calls of fal's Platform API (contract §10). Those without a route of their own reply with 501. */
 const PLATFORM_CALLS = `
   GET    /v1/models
   GET    /v1/models/pricing
@@ -66,26 +66,30 @@ const PLATFORM_CALLS = `
   .split("\n")
   .map((line) => {
     const [method = "", path = ""] = line.trim().split(/\s+/);
-    return { method: method.toLowerCase() as Verb["method"], path };
+    return { method: method.toLowerCase() as Route["method"], path };
   });
 
 /**
- * Adds what is left of fal's calls, last of all: a caller is told that a call exists and is not served here.
+ * Adds a route for each of fal's calls that has none yet, so that callers learn that the call exists and is
+ * not implemented. Call it after all other `add…Routes`.
  */
-export function addNotImplemented(add: AddVerb, isAdded: (method: string, path: string) => boolean): void {
+export function addNotImplementedRoutes(
+  addRoute: AddRoute,
+  isAdded: (method: string, path: string) => boolean,
+): void {
   for (const { method, path } of PLATFORM_CALLS) {
     if (isAdded(method, path)) continue;
     const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name = ""]) => name);
-    add(
+    addRoute(
       {
         method,
         path,
-        ...(names.at(-1) === "rest" && { slashes: "rest" }),
-        says: "Not implemented.",
+        ...(names.at(-1) === "rest" && { wildcard: "rest" }),
+        summary: "Not implemented.",
         scope: "API",
         params: z.object(Object.fromEntries(names.map((name) => [name, z.string()]))),
         ...(method !== "get" && { audit: null }),
-        answer: z.object({}),
+        response: z.object({}),
         errors: ["not_implemented"],
       },
       async () => {

@@ -1,18 +1,18 @@
 import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
-import type { ScheduleState } from "../../../../core/operations/schedules.ts";
 import {
   type OwnTimes,
   RETENTION_FIELDS,
   type RetentionTimes,
   timesOf,
 } from "../../../../core/operations/retention.ts";
+import type { ScheduleState } from "../../../../core/operations/schedules.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
-import type { AddVerb } from "../../http/route.ts";
+import type { AddRoute } from "../../http/route.ts";
 
 const YEARS_MAX_SECONDS = 100 * 365 * 24 * 3600;
 
-/** Seconds; `null` is for ever. */
+/** A retention time in seconds; `null` means forever. */
 const SECONDS = z.number().min(1).max(YEARS_MAX_SECONDS).nullable();
 
 const NAMES = {
@@ -52,6 +52,15 @@ const SCHEDULE = z
   })
   .openapi("RetentionSchedule");
 
+const STATUS = z.object({
+  times: TIMES.extend({ usage_seconds: SECONDS }),
+  deleted: z.array(z.object({ kind: z.string(), items: z.number(), items_today: z.number() })),
+  sweeps: z.array(SCHEDULE),
+});
+
+/** The state of retention, as the API shows it. */
+export type RetentionView = z.output<typeof STATUS>;
+
 const OWNER_TIMES = z.object({ owner: z.string(), own: OWN, effective: TIMES });
 
 const seconds = (ms: number | null): number | null => (ms === null ? null : ms / 1000);
@@ -71,8 +80,8 @@ const ownBody = (own: OwnTimes): Record<string, number | null> =>
 const ownOf = (body: z.output<typeof OWN>): OwnTimes =>
   Object.fromEntries(
     RETENTION_FIELDS.flatMap((field) => {
-      const given = body[NAMES[field]];
-      return given === undefined ? [] : [[field, given === null ? null : given * 1000]];
+      const time = body[NAMES[field]];
+      return time === undefined ? [] : [[field, time === null ? null : time * 1000]];
     }),
   );
 
@@ -92,22 +101,24 @@ const scheduleBody = (
   })),
 });
 
-/** How long things are kept, and what was deleted. */
-export function addRetentionVerbs(
-  add: AddVerb,
-  { retention, policy, schedules }: Pick<ApiDependencies, "retention" | "policy" | "schedules">,
-): void {
-  add(
+type Dependencies = Pick<ApiDependencies, "retention" | "policy" | "schedules">;
+
+/** Adds the routes of retention: the times for which data is kept, and the sweeps that delete it. */
+export function addRetentionRoutes(addRoute: AddRoute, api: Dependencies): void {
+  addStatusRoute(addRoute, api);
+  addRunRoute(addRoute, api);
+  addOwnerRoutes(addRoute, api);
+}
+
+function addStatusRoute(addRoute: AddRoute, { retention, policy, schedules }: Dependencies): void {
+  addRoute(
     {
       method: "get",
       path: "/v1/tempera/retention",
-      says: "The installation's times, what was deleted by kind, and the sweeps.",
+      summary:
+        "Shows the installation's retention times, the number of deleted items by kind, and the sweeps.",
       scope: "ADMIN",
-      answer: z.object({
-        times: TIMES.extend({ usage_seconds: SECONDS }),
-        deleted: z.array(z.object({ kind: z.string(), items: z.number(), items_today: z.number() })),
-        sweeps: z.array(SCHEDULE),
-      }),
+      response: STATUS,
     },
     async () => {
       const [totals, expired, orphans] = await Promise.all([
@@ -125,17 +136,19 @@ export function addRetentionVerbs(
       };
     },
   );
+}
 
-  add(
+function addRunRoute(addRoute: AddRoute, { schedules }: Dependencies): void {
+  addRoute(
     {
       method: "post",
       path: "/v1/tempera/retention/run",
-      says: "Starts a sweep now, unless one is under way.",
+      summary: "Starts a sweep now, unless one is running.",
       scope: "ADMIN",
       body: z.strictObject({ sweep: z.enum(["expired", "orphans"]).default("expired") }),
       audit: "retention.run",
       status: 202,
-      answer: z.object({ status: z.literal("STARTED"), sweep: z.string() }),
+      response: z.object({ status: z.literal("STARTED"), sweep: z.string() }),
       errors: ["schedule_unknown"],
     },
     async ({ body: { sweep }, change }) =>
@@ -145,44 +158,48 @@ export function addRetentionVerbs(
         return { result: { status: "STARTED" as const, sweep } };
       }),
   );
+}
 
-  const OWNER = z.object({ owner: z.string().min(1).max(200) });
+function addOwnerRoutes(addRoute: AddRoute, { retention, policy }: Dependencies): void {
+  const path = "/v1/tempera/retention/owners/{owner}";
+  const params = z.object({ owner: z.string().min(1).max(200) });
+  const ownerBody = (owner: string, own: OwnTimes): z.input<typeof OWNER_TIMES> => ({
+    owner,
+    own: ownBody(own),
+    effective: timesBody(timesOf(policy, own)),
+  });
 
-  add(
+  addRoute(
     {
       method: "get",
-      path: "/v1/tempera/retention/owners/{owner}",
-      says: "The times of one owner: its own, and what holds for it.",
+      path,
+      summary: "Shows the retention times of one owner: its own, and the ones in force.",
       scope: "ADMIN",
-      params: OWNER,
-      answer: OWNER_TIMES,
+      params,
+      response: OWNER_TIMES,
     },
-    async ({ params: { owner } }) => {
-      const own = (await retention.ownTimes()).get(owner) ?? {};
-      return { owner, own: ownBody(own), effective: timesBody(timesOf(policy, own)) };
-    },
+    async ({ params: { owner } }) => ownerBody(owner, (await retention.ownTimes()).get(owner) ?? {}),
   );
 
-  add(
+  addRoute(
     {
       method: "put",
-      path: "/v1/tempera/retention/owners/{owner}",
-      says: "Sets the times of one owner; what is left out is the installation's. Seen everywhere within seconds.",
+      path,
+      summary:
+        "Sets the retention times of one owner. An absent time is the installation's. " +
+        "All processes apply the change within seconds.",
       scope: "ADMIN",
-      params: OWNER,
+      params,
       body: OWN,
       audit: "retention.set",
-      answer: OWNER_TIMES,
+      response: OWNER_TIMES,
     },
     async ({ params: { owner }, body, change }) => {
       const before = (await retention.ownTimes()).get(owner) ?? {};
       const own = ownOf(body);
       return change({ subject: owner, before: ownBody(before) }, async () => {
         await retention.setOwnTimes(owner, Object.keys(own).length === 0 ? undefined : own);
-        return {
-          after: ownBody(own),
-          result: { owner, own: ownBody(own), effective: timesBody(timesOf(policy, own)) },
-        };
+        return { after: ownBody(own), result: ownerBody(owner, own) };
       });
     },
   );

@@ -3,9 +3,9 @@ import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 import type { Key } from "../../../../core/owners/key.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
-import { cursorOf, PAGE_ANSWER, PAGE_QUERY, pageAfter, paged } from "../../http/page.ts";
+import { cursorOf, PAGE_FIELDS, PAGE_QUERY, pageAfter, paged } from "../../http/page.ts";
+import type { AddRoute } from "../../http/route.ts";
 import { TIME_QUERY } from "../../http/time.ts";
-import type { AddVerb } from "../../http/route.ts";
 
 const KEY = z
   .object({
@@ -14,8 +14,8 @@ const KEY = z
     scope: z.enum(["API", "ADMIN"]),
     owner: z.string(),
     created_at: z.string(),
-    expires_at: z.string().nullable().openapi({ description: "From then on it opens no more." }),
-    last_used_at: z.string().nullable().openapi({ description: "To within a minute." }),
+    expires_at: z.string().nullable().openapi({ description: "The key is refused from this time on." }),
+    last_used_at: z.string().nullable().openapi({ description: "Accurate to one minute." }),
     revoked_at: z.string().nullable(),
   })
   .openapi("Key");
@@ -28,11 +28,10 @@ const NEW_KEY = z.strictObject({
     .regex(/^[A-Za-z0-9._-]{1,64}$/, "Input should be 1 to 64 letters, digits, dots, dashes or underscores")
     .optional()
     .openapi({
-      description:
-        "Keys of one owner see each other's requests. Without one, the key is an owner of its own.",
+      description: "Keys of one owner see each other's requests. Default: a new owner with this key alone.",
     }),
   expires_at: TIME_QUERY.optional().openapi({
-    description: "From then on it opens no more. Without one it never expires.",
+    description: "The key is refused from this time on. Default: it never expires.",
   }),
 });
 
@@ -58,19 +57,24 @@ const keyBody = ({
   revoked_at: revokedAtMs === undefined ? null : iso(revokedAtMs),
 });
 
-/** What callers authenticate with (contract §10). */
-export function addKeyVerbs(
-  add: AddVerb,
-  { keys, keyHashes, clock }: Pick<ApiDependencies, "keys" | "keyHashes" | "clock">,
-): void {
-  add(
+type Dependencies = Pick<ApiDependencies, "keys" | "keyHashes" | "clock">;
+
+/** Adds the routes of API keys, with which callers authenticate (contract §10). */
+export function addKeyRoutes(addRoute: AddRoute, api: Dependencies): void {
+  addListRoute(addRoute, api);
+  addCreateRoute(addRoute, api);
+  addRevokeRoute(addRoute, api);
+}
+
+function addListRoute(addRoute: AddRoute, { keys }: Dependencies): void {
+  addRoute(
     {
       method: "get",
       path: "/v1/keys",
-      says: "Lists the keys, newest first, without secrets.",
+      summary: "Lists the keys, newest first, without their secrets.",
       scope: "ADMIN",
       query: PAGE_QUERY,
-      answer: z.object({ keys: z.array(KEY), ...PAGE_ANSWER }),
+      response: z.object({ keys: z.array(KEY), ...PAGE_FIELDS }),
     },
     async ({ query: { limit, cursor } }) => {
       const found = await keys.list({ ...pageAfter({ cursor }), limit: limit + 1 });
@@ -80,17 +84,19 @@ export function addKeyVerbs(
       return { keys: items.map(keyBody), ...page };
     },
   );
+}
 
-  add(
+function addCreateRoute(addRoute: AddRoute, { keys, keyHashes, clock }: Dependencies): void {
+  addRoute(
     {
       method: "post",
       path: "/v1/keys",
-      says: "Makes a key. Its secret is shown this once.",
+      summary: "Creates a key. Its secret is shown in this response only.",
       scope: "ADMIN",
       body: NEW_KEY,
       audit: "keys.create",
       status: 201,
-      answer: KEY.extend({ key_secret: z.string(), key: z.string() }),
+      response: KEY.extend({ key_secret: z.string(), key: z.string() }),
     },
     async ({ body: { alias, scope, owner, expires_at: expiresAtMs }, change }) => {
       const keyId = randomUUID();
@@ -116,12 +122,21 @@ export function addKeyVerbs(
       });
     },
   );
+}
 
-  add(
+function notInTheFuture(): TemperaError {
+  const msg = "Input should be in the future";
+  return new TemperaError("input_invalid", `expires_at: ${msg}`, {
+    faults: [{ loc: ["body", "expires_at"], msg, type: "value_error" }],
+  });
+}
+
+function addRevokeRoute(addRoute: AddRoute, { keys, clock }: Dependencies): void {
+  addRoute(
     {
       method: "delete",
       path: "/v1/keys/{key_id}",
-      says: "Refuses a key from now on; gateways do so within two seconds.",
+      summary: "Revokes a key. Gateways refuse it within two seconds.",
       scope: "ADMIN",
       params: z.object({ key_id: z.string() }),
       audit: "keys.revoke",
@@ -139,11 +154,4 @@ export function addKeyVerbs(
       });
     },
   );
-}
-
-function notInTheFuture(): TemperaError {
-  const msg = "Input should be in the future";
-  return new TemperaError("input_invalid", `expires_at: ${msg}`, {
-    faults: [{ loc: ["body", "expires_at"], msg, type: "value_error" }],
-  });
 }

@@ -2,64 +2,66 @@ import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 import type { Plan } from "../../../../core/owners/plan.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
-import { ALLOWANCE, ALLOWANCE_CHANGE, allowanceBody, readAllowance } from "./quota-schema.ts";
-import { PAGE_ANSWER, WHOLE } from "../../http/page.ts";
-import type { AddVerb } from "../../http/route.ts";
+import { PAGE_FIELDS, SINGLE_PAGE } from "../../http/page.ts";
+import type { AddRoute } from "../../http/route.ts";
+import { limitsBody, PLAN_LIMITS, PLAN_LIMITS_CHANGE, readLimits } from "./limits-schema.ts";
 
-/** What owners and plans may be called. */
+/** The name of an owner or a plan. */
 export const NAME = z
   .string()
   .regex(/^[A-Za-z0-9._-]{1,64}$/, "Input should be 1 to 64 letters, digits, dots, dashes or underscores");
 
-const PLAN = z.object({ plan: z.string(), allowance: ALLOWANCE, updated_at: z.string() }).openapi("Plan");
+const PLAN = z.object({ plan: z.string(), limits: PLAN_LIMITS, updated_at: z.string() }).openapi("Plan");
 
-const planBody = ({ planId, allowance, updatedAtMs }: Plan) => ({
+const planBody = ({ planId, limits, updatedAtMs }: Plan) => ({
   plan: planId,
-  allowance: allowanceBody(allowance),
+  limits: limitsBody(limits),
   updated_at: new Date(updatedAtMs).toISOString(),
 });
 
 /**
- * Plans: what their owners may use (docs/limits.md). Two admins who change different fields of one plan at
- * the same time both have their way; of two who change the same field, the later one has.
+ * Adds the routes of plans: named sets of limits that owners have (docs/limits.md). When two admins change a
+ * plan at the same time, changes of different fields are both kept; of the same field, the later one is.
  */
-export function addPlanVerbs(add: AddVerb, { plans }: Pick<ApiDependencies, "plans">): void {
-  add(
+export function addPlanRoutes(addRoute: AddRoute, { plans }: Pick<ApiDependencies, "plans">): void {
+  addRoute(
     {
       method: "get",
       path: "/v1/tempera/plans",
-      says: "Lists the plans by name.",
+      summary: "Lists the plans by name.",
       scope: "ADMIN",
-      answer: z.object({ plans: z.array(PLAN), ...PAGE_ANSWER }),
+      response: z.object({ plans: z.array(PLAN), ...PAGE_FIELDS }),
     },
-    async () => ({ plans: (await plans.plans()).map(planBody), ...WHOLE }),
+    async () => ({ plans: (await plans.plans()).map(planBody), ...SINGLE_PAGE }),
   );
 
-  add(
+  addRoute(
     {
       method: "patch",
       path: "/v1/tempera/plans/{plan}",
-      says: "Changes the named fields of a plan, and makes it when there is none. Gateways go by it within seconds.",
+      summary:
+        "Changes the named fields of a plan, and creates the plan if there is none. " +
+        "Gateways apply the change within seconds.",
       scope: "ADMIN",
       params: z.object({ plan: NAME }),
-      body: ALLOWANCE_CHANGE,
+      body: PLAN_LIMITS_CHANGE,
       audit: "plans.change",
-      answer: PLAN,
+      response: PLAN,
     },
     async ({ params, body, change }) => {
       const before = await plans.plan(params.plan);
       return change({ subject: params.plan, ...(before && { before: planBody(before) }) }, async () => {
-        const after = planBody(await plans.changePlan(params.plan, readAllowance(body)));
+        const after = planBody(await plans.changePlan(params.plan, readLimits(body)));
         return { after, result: after };
       });
     },
   );
 
-  add(
+  addRoute(
     {
       method: "delete",
       path: "/v1/tempera/plans/{plan}",
-      says: "Removes a plan that no owner has.",
+      summary: "Removes a plan that no owner has.",
       scope: "ADMIN",
       params: z.object({ plan: z.string() }),
       audit: "plans.remove",

@@ -1,24 +1,25 @@
 import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../../../core/limits.ts";
+import type { UsageEntry } from "../../../../core/owners/usage.ts";
 import {
   TIMEFRAMES,
   type Timeframe,
   type UsageBucket,
   type UsageCheck,
   type UsageSum,
+  type UsageTotal,
 } from "../../../../core/owners/usage-ledger.ts";
 import { isRequestId } from "../../../../core/requests/request.ts";
-import type { UsageEntry } from "../../../../core/owners/usage.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
-import { cursorOf, PAGE_ANSWER, PAGE_QUERY, pageAfter, paged } from "../../http/page.ts";
+import { cursorOf, PAGE_FIELDS, PAGE_QUERY, pageAfter, paged } from "../../http/page.ts";
+import type { AddRoute } from "../../http/route.ts";
 import { TIME_QUERY } from "../../http/time.ts";
-import type { AddVerb } from "../../http/route.ts";
 
 const DAY_MS = 24 * 3600 * 1000;
 const NANO = 1e9;
 
-/** One value, or several of them as a repeated key. */
+/** Returns the schema of a query parameter that may be repeated. */
 const several = (each: z.ZodString) =>
   z
     .union([each, z.array(each).max(50)])
@@ -74,7 +75,7 @@ const EVENT = z
     cost_total: z.number(),
     cost_estimate_nano_usd: z
       .number()
-      .openapi({ description: "The cost in billionths of `currency`, whichever it is." }),
+      .openapi({ description: "The cost in billionths of `currency`, whatever the currency is." }),
     owner: z.string(),
     api_key_id: z.string(),
     parent_request_id: z.string().nullable(),
@@ -87,7 +88,7 @@ const EVENT = z
 const TOTAL = z
   .object({
     owner: z.string(),
-    day: z.string().openapi({ description: "In UTC." }),
+    day: z.string().openapi({ description: "A day in UTC." }),
     endpoint_id: z.string(),
     ...COST,
     requests: z.number(),
@@ -105,14 +106,16 @@ const CHECK = z
     until: z.string(),
     workflows: z.number(),
     written: z.number(),
-    differences: z.array(z.object({ request_id: z.string(), says: z.string() })),
+    differences: z.array(z.object({ request_id: z.string(), message: z.string() })),
   })
   .openapi("UsageCheck");
 
-/** Sums of which some are missing would be wrong without a sign. */
-function refuseMany(rows: unknown[]): void {
+/** Throws `input_invalid` when rows were cut off: sums of incomplete rows would be wrong without a sign. */
+function refuseCutOff(rows: unknown[]): void {
   if (rows.length <= LIMITS.usageRowsMax) return;
-  const msg = `The answer would have more than ${LIMITS.usageRowsMax.toLocaleString("en-US")} rows; ask for less time, or for single owners or endpoints`;
+  const rowsMax = LIMITS.usageRowsMax.toLocaleString("en-US");
+  const remedy = "ask for less time, or for single owners or endpoints";
+  const msg = `The response would have more than ${rowsMax} rows; ${remedy}`;
   throw new TemperaError("input_invalid", `start: ${msg}`, {
     faults: [{ loc: ["query", "start"], msg, type: "value_error" }],
   });
@@ -120,7 +123,7 @@ function refuseMany(rows: unknown[]): void {
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 
-/** fal's fields of a cost. Tempera gives no discounts. */
+/** Returns the fields of a cost as fal names them. Tempera has no discounts. */
 const costBody = ({
   unit,
   unitPrice,
@@ -176,10 +179,13 @@ const checkBody = ({
   until: iso(untilMs),
   workflows,
   written,
-  differences: differences.map(({ requestId, says }) => ({ request_id: requestId, says })),
+  differences: differences.map(({ requestId, description }) => ({
+    request_id: requestId,
+    message: description,
+  })),
 });
 
-/** Buckets that begin at the same moment, in one. */
+/** Merges the buckets that begin at the same time. */
 function series(buckets: UsageBucket[]): { bucket: string; results: z.input<typeof RESULT>[] }[] {
   const found = new Map<number, z.input<typeof RESULT>[]>();
   for (const bucket of buckets) {
@@ -190,7 +196,7 @@ function series(buckets: UsageBucket[]): { bucket: string; results: z.input<type
   return [...found].map(([atMs, results]) => ({ bucket: iso(atMs), results }));
 }
 
-/** The same over all time of the query, by endpoint and price. */
+/** Sums the buckets by endpoint and price, over the whole time of the query. */
 function summary(buckets: UsageBucket[]): z.input<typeof RESULT>[] {
   const found = new Map<string, UsageBucket>();
   for (const bucket of buckets) {
@@ -206,80 +212,86 @@ function summary(buckets: UsageBucket[]): z.input<typeof RESULT>[] {
   return [...found.values()].map((sum) => ({ endpoint_id: sum.endpoint, ...costBody(sum) }));
 }
 
-/** What requests cost (contract §10), by the usage ledger. */
-export function addUsageVerbs(
-  add: AddVerb,
-  { ledger, schedules, clock }: Pick<ApiDependencies, "ledger" | "schedules" | "clock">,
-): void {
-  /** The query's window; the last 24 hours unless it says otherwise. */
-  const windowOf = (
-    { start, end }: { start?: number | undefined; end?: number | undefined },
-    lastMs = DAY_MS,
-  ) => {
-    const endMs = end ?? clock.nowMs() + 1;
-    const startMs = start ?? endMs - lastMs;
-    if (startMs > endMs) {
-      const msg = "Input should not be before start";
-      throw new TemperaError("input_invalid", `end: ${msg}`, {
-        faults: [{ loc: ["query", "end"], msg, type: "value_error" }],
-      });
-    }
-    return { startMs, endMs };
-  };
-  const filterOf = ({
-    endpoint_id,
-    api_key_id,
-  }: {
-    endpoint_id?: string[] | undefined;
-    api_key_id?: string[] | undefined;
-  }) => ({
-    ...(endpoint_id && { endpoints: endpoint_id }),
-    ...(api_key_id && { keyIds: api_key_id }),
-  });
+type Dependencies = Pick<ApiDependencies, "ledger" | "schedules" | "clock">;
 
-  add(
+/** Adds the routes of the usage ledger: units, costs and the ledger's checks (contract §10). */
+export function addUsageRoutes(addRoute: AddRoute, api: Dependencies): void {
+  addUsageRoute(addRoute, api);
+  addBillingEventsRoute(addRoute, api);
+  addTotalsRoute(addRoute, api);
+  addCheckRoutes(addRoute, api);
+}
+
+/** Returns the time window of a query: by default, the last `defaultMs` before its end. */
+function windowOf(
+  { start, end }: { start?: number | undefined; end?: number | undefined },
+  nowMs: number,
+  defaultMs = DAY_MS,
+): { startMs: number; endMs: number } {
+  const endMs = end ?? nowMs + 1;
+  const startMs = start ?? endMs - defaultMs;
+  if (startMs > endMs) {
+    const msg = "Input should not be before start";
+    throw new TemperaError("input_invalid", `end: ${msg}`, {
+      faults: [{ loc: ["query", "end"], msg, type: "value_error" }],
+    });
+  }
+  return { startMs, endMs };
+}
+
+const filterOf = ({
+  endpoint_id,
+  api_key_id,
+}: {
+  endpoint_id?: string[] | undefined;
+  api_key_id?: string[] | undefined;
+}) => ({
+  ...(endpoint_id && { endpoints: endpoint_id }),
+  ...(api_key_id && { keyIds: api_key_id }),
+});
+
+const USAGE_QUERY = z.object({
+  ...FILTER,
+  timezone: TIMEZONE,
+  timeframe: z.enum(TIMEFRAMES).default("day"),
+  expand: several(z.string().max(40)).openapi({ description: "`time_series` (the default) and `summary`." }),
+  bound_to_timeframe: z
+    .enum(["true", "false"])
+    .default("true")
+    .openapi({ description: "`true` widens the time window to whole buckets." }),
+  login_username: several(z.string().max(200)).openapi({ description: "Owners of keys." }),
+});
+
+function addUsageRoute(addRoute: AddRoute, { ledger, clock }: Dependencies): void {
+  addRoute(
     {
       method: "get",
       path: "/v1/models/usage",
-      says: "Units and costs by time, endpoint and price.",
+      summary: "Sums units and costs by time, endpoint and price.",
       scope: "ADMIN",
-      query: z.object({
-        ...FILTER,
-        timezone: TIMEZONE,
-        timeframe: z.enum(TIMEFRAMES).default("day"),
-        expand: several(z.string().max(40)).openapi({
-          description: "`time_series` (the default) and `summary`.",
-        }),
-        bound_to_timeframe: z
-          .enum(["true", "false"])
-          .default("true")
-          .openapi({ description: "Whether the window is widened to whole buckets." }),
-        login_username: several(z.string().max(200)).openapi({ description: "Owners of keys." }),
-      }),
-      answer: z.object({
+      query: USAGE_QUERY,
+      response: z.object({
         time_series: z.array(z.object({ bucket: z.string(), results: z.array(RESULT) })).optional(),
         summary: z.array(RESULT).optional(),
       }),
     },
     async ({ query }) => {
-      const { startMs, endMs } = windowOf(query);
-      const widen = query.bound_to_timeframe === "true";
-      const owners = query.login_username ?? [undefined];
+      const { startMs, endMs } = windowOf(query, clock.nowMs());
       const buckets: UsageBucket[] = [];
-      for (const ownerId of owners) {
+      for (const ownerId of query.login_username ?? [undefined]) {
         buckets.push(
           ...(await ledger.buckets({
             ...filterOf(query),
             ...(ownerId !== undefined && { ownerId }),
             startMs,
             endMs,
-            widen,
+            widen: query.bound_to_timeframe === "true",
             timeframe: query.timeframe as Timeframe,
             timezone: query.timezone,
             limit: LIMITS.usageRowsMax + 1,
           })),
         );
-        refuseMany(buckets);
+        refuseCutOff(buckets);
       }
       buckets.sort((a, b) => a.atMs - b.atMs);
       const expand = query.expand ?? ["time_series"];
@@ -289,12 +301,14 @@ export function addUsageVerbs(
       };
     },
   );
+}
 
-  add(
+function addBillingEventsRoute(addRoute: AddRoute, { ledger, clock }: Dependencies): void {
+  addRoute(
     {
       method: "get",
       path: "/v1/models/billing-events",
-      says: "Lists what single requests cost, newest first.",
+      summary: "Lists the costs of single requests, newest first.",
       scope: "ADMIN",
       query: PAGE_QUERY.extend({
         ...FILTER,
@@ -302,13 +316,14 @@ export function addUsageVerbs(
         login_username: z.string().max(200).optional(),
         expand: several(z.string().max(40)),
       }),
-      answer: z.object({ billing_events: z.array(EVENT), ...PAGE_ANSWER }),
+      response: z.object({ billing_events: z.array(EVENT), ...PAGE_FIELDS }),
     },
     async ({ query }) => {
       const { limit, request_id, login_username } = query;
       const { before } = pageAfter(query);
-      // A request that is named is found whenever it was.
-      const window = request_id ? windowOf(query, clock.nowMs()) : windowOf(query);
+      const nowMs = clock.nowMs();
+      // A request that is named by its id is found whatever its age.
+      const window = request_id ? windowOf(query, nowMs, nowMs) : windowOf(query, nowMs);
       const entries = await ledger.entries({
         ...filterOf(query),
         ...window,
@@ -323,61 +338,65 @@ export function addUsageVerbs(
       return { billing_events: items.map(eventBody), ...page };
     },
   );
+}
 
-  add(
+function addTotalsRoute(addRoute: AddRoute, { ledger, clock }: Dependencies): void {
+  addRoute(
     {
       method: "get",
       path: "/v1/tempera/usage",
-      says: "Totals by owner, endpoint, price and day, newest day first.",
+      summary: "Sums usage by owner, endpoint, price and day, newest day first.",
       scope: "ADMIN",
       query: z.object({ ...FILTER, owner: z.string().max(200).optional() }),
-      answer: z.object({ totals: z.array(TOTAL) }),
+      response: z.object({ totals: z.array(TOTAL) }),
     },
     async ({ query }) => {
       const { owner } = query;
       const found = await ledger.totals({
         ...filterOf(query),
-        ...windowOf(query, 30 * DAY_MS),
+        ...windowOf(query, clock.nowMs(), 30 * DAY_MS),
         ...(owner !== undefined && { ownerId: owner }),
         limit: LIMITS.usageRowsMax + 1,
       });
-      refuseMany(found);
-      return {
-        totals: found.map((total) => ({
-          owner: total.ownerId,
-          day: total.day,
-          endpoint_id: total.endpoint,
-          ...costBody(total),
-          requests: total.requests,
-          results: total.results,
-          device_seconds: total.deviceSeconds,
-          attempts: total.attempts,
-          attempts_uncounted: total.attemptsUncounted,
-        })),
-      };
+      refuseCutOff(found);
+      return { totals: found.map(totalBody) };
     },
   );
+}
 
-  add(
+const totalBody = (total: UsageTotal): z.input<typeof TOTAL> => ({
+  owner: total.ownerId,
+  day: total.day,
+  endpoint_id: total.endpoint,
+  ...costBody(total),
+  requests: total.requests,
+  results: total.results,
+  device_seconds: total.deviceSeconds,
+  attempts: total.attempts,
+  attempts_uncounted: total.attemptsUncounted,
+});
+
+function addCheckRoutes(addRoute: AddRoute, { ledger, schedules }: Dependencies): void {
+  addRoute(
     {
       method: "get",
       path: "/v1/tempera/usage/checks",
-      says: "Lists the looks at the ledger beside Temporal, newest first.",
+      summary: "Lists the comparisons of the ledger with Temporal, newest first.",
       scope: "ADMIN",
-      answer: z.object({ checks: z.array(CHECK) }),
+      response: z.object({ checks: z.array(CHECK) }),
     },
     async () => ({ checks: (await ledger.checks(100)).map(checkBody) }),
   );
 
-  add(
+  addRoute(
     {
       method: "post",
       path: "/v1/tempera/usage/checks",
-      says: "Looks at the ledger beside Temporal now: the requests that ended in the last two hours.",
+      summary: "Compares the ledger with Temporal now, for the requests that ended in the last two hours.",
       scope: "ADMIN",
       audit: "usage.check",
       status: 202,
-      answer: z.object({ status: z.literal("STARTED") }),
+      response: z.object({ status: z.literal("STARTED") }),
       errors: ["schedule_unknown"],
     },
     async ({ change }) =>

@@ -9,8 +9,8 @@ import {
 } from "../../../../core/pipelines/saved-pipeline.ts";
 import { workflowItem } from "../../../../fal/workflow-record.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
-import { createPipelineKeeper } from "../../../pipelines/pipeline-keeper.ts";
-import type { AddVerb } from "../../http/route.ts";
+import { createSavedPipelineService } from "../../../pipelines/saved-pipeline-service.ts";
+import type { AddRoute } from "../../http/route.ts";
 
 const ITEM = z.object({
   name: z.string(),
@@ -30,21 +30,24 @@ const CONTENTS = z
   .openapi({ description: "{name, version, nodes, output, schema, metadata?}" });
 const WORKFLOW = z.object({ workflow: ITEM.extend({ contents: CONTENTS }).openapi("Workflow") });
 
+/** A saved workflow without its definition, as the API shows it. */
+export type WorkflowView = z.output<typeof ITEM>;
+
 /**
- * What is wrong with a record is said together with what is wrong with its definition, so nothing of it is
- * judged here.
+ * Describes a body without checking it. The pipeline service checks the record together with its definition,
+ * so that one error names all faults of both.
  */
-const given = (
+const unchecked = (
   fields: Record<string, { type: "string" | "boolean" | "array" | "object"; description?: string }>,
 ) =>
   z.looseObject(
     Object.fromEntries(
-      Object.entries(fields).map(([name, said]) => [name, z.unknown().optional().openapi(said)]),
+      Object.entries(fields).map(([name, schema]) => [name, z.unknown().optional().openapi(schema)]),
     ),
   );
-const WORDS = {
+const RECORD = {
   title: { type: "string" },
-  is_public: { type: "boolean", description: "Others may call it and look at it. Default false." },
+  is_public: { type: "boolean", description: "Lets others call the workflow and read it. Default: false." },
   contents: {
     type: "object",
     description: "The definition: {name, version, nodes, output, schema, metadata?}",
@@ -54,145 +57,161 @@ const WORDS = {
   tags: { type: "array" },
 } as const;
 
-const ONE = z.object({ username: z.string(), workflow_name: z.string() });
+const PARAMS = z.object({ username: z.string(), workflow_name: z.string() });
+const WORKFLOW_PATH = "/v1/workflows/{username}/{workflow_name}";
+
+const nameOf = ({ username, workflow_name }: z.output<typeof PARAMS>) => ({
+  ownerId: username,
+  name: workflow_name,
+});
 
 const itemBody = (of: PipelineSummary) => workflowItem(of) as z.input<typeof ITEM>;
 const workflowBody = (of: SavedPipeline): z.input<typeof WORKFLOW> => ({
   workflow: { ...itemBody(of), contents: of.contents },
 });
-/** In the audit record a workflow stands without its definition: the versions are kept. */
+/** Returns the workflow for the audit record: without its definition, whose versions the store keeps. */
 const audited = (of: PipelineSummary): JsonObject => workflowItem(of);
 
-/**
- * Saved workflows (contract §10, §11.3): what a key sees and changes is its owner's, and it sees what others
- * made public.
- */
-export function addWorkflowVerbs(
-  add: AddVerb,
-  api: Pick<ApiDependencies, "pipelines" | "checkDefinition" | "clock">,
-): void {
-  const keeper = createPipelineKeeper(api);
+type Dependencies = Pick<ApiDependencies, "pipelines" | "checkDefinition" | "clock">;
+type Service = ReturnType<typeof createSavedPipelineService>;
 
-  add(
+/**
+ * Adds the routes of saved workflows (contract §10, §11.3). A key manages the workflows of its owner, and
+ * reads the public ones of other owners.
+ */
+export function addWorkflowRoutes(addRoute: AddRoute, api: Dependencies): void {
+  const service = createSavedPipelineService(api);
+  addListRoute(addRoute, api);
+  addCreateRoute(addRoute, service);
+  addShowRoute(addRoute, service);
+  addChangeRoute(addRoute, service);
+  addRemoveRoute(addRoute, service);
+}
+
+function addListRoute(addRoute: AddRoute, { pipelines }: Dependencies): void {
+  addRoute(
     {
       method: "get",
       path: "/v1/workflows",
-      says: "Lists the caller's workflows, newest first.",
+      summary: "Lists the caller's workflows, newest first.",
       scope: "API",
       query: z.object({
         search: z
           .string()
           .optional()
-          .openapi({ description: "Text in the name, the title or the description." }),
+          .openapi({ description: "A text in the name, the title or the description." }),
         used_endpoint_ids: z
           .union([z.string(), z.array(z.string())])
           .optional()
-          .openapi({ description: "Only those that call one of these." }),
+          .openapi({ description: "Endpoints of which the workflow must call at least one." }),
       }),
-      answer: z.object({ workflows: z.array(ITEM), total: z.number() }),
+      response: z.object({ workflows: z.array(ITEM), total: z.number() }),
     },
     async ({ caller: { ownerId }, query: { search, used_endpoint_ids = [] } }) => {
       const calls = [used_endpoint_ids].flat().flatMap((ids) => ids.split(",").filter((id) => id !== ""));
-      const filter = { ...(search && { search }), ...(calls.length > 0 && { calls }) };
-      const { items, total } = await api.pipelines.list({
+      const { items, total } = await pipelines.list({
         ownerId,
-        ...filter,
+        ...(search && { search }),
+        ...(calls.length > 0 && { calls }),
         limit: LIMITS.pipelinesOfOwnerMax,
         offset: 0,
       });
       return { workflows: items.map(itemBody), total };
     },
   );
+}
 
-  add(
+function addCreateRoute(addRoute: AddRoute, service: Service): void {
+  addRoute(
     {
       method: "post",
       path: "/v1/workflows",
-      says: "Saves a workflow. All that is wrong with its definition is named together.",
+      summary: "Saves a workflow. An error names all faults of its definition.",
       scope: "API",
-      body: given({ name: { type: "string" }, ...WORDS }),
+      body: unchecked({ name: { type: "string" }, ...RECORD }),
       bodyBytesMax: LIMITS.pipelineBodyBytesMax,
       audit: "workflows.create",
       status: 201,
-      answer: WORKFLOW,
-      errors: ["pipeline_exists", "pipelines_exhausted"],
+      response: WORKFLOW,
+      errors: ["pipeline_exists", "saved_pipelines_limit"],
     },
     async ({ caller, body, change }) => {
-      const { name, save } = await keeper.create(caller, body as Json);
+      const { name, save } = await service.create(caller, body as Json);
       return change({ subject: savedEndpoint(name) }, async () => {
         const saved = await save();
         return { after: audited(saved), result: workflowBody(saved) };
       });
     },
   );
+}
 
-  add(
+function addShowRoute(addRoute: AddRoute, service: Service): void {
+  addRoute(
     {
       method: "get",
-      path: "/v1/workflows/{username}/{workflow_name}",
-      says: "Shows one, as it is now or as a version was.",
+      path: WORKFLOW_PATH,
+      summary: "Shows one workflow, in its current or in a named version.",
       scope: "API",
-      params: ONE,
+      params: PARAMS,
       query: z.object({ version: z.string().optional() }),
-      answer: WORKFLOW,
+      response: WORKFLOW,
       errors: ["pipeline_unknown"],
     },
     async ({ caller, params, query: { version } }) => {
       if (version !== undefined && !/^[1-9]\d{0,8}$/.test(version))
         throw new TemperaError("pipeline_unknown");
-      const name = { ownerId: params.username, name: params.workflow_name };
-      return workflowBody(
-        await keeper.show(caller, name, version === undefined ? undefined : Number(version)),
-      );
+      const number = version === undefined ? undefined : Number(version);
+      return workflowBody(await service.show(caller, nameOf(params), number));
     },
   );
+}
 
-  add(
+function addChangeRoute(addRoute: AddRoute, service: Service): void {
+  addRoute(
     {
       method: "patch",
-      path: "/v1/workflows/{username}/{workflow_name}",
-      says: "Changes what is given. Contents are a new version; what runs goes on with the one it began with.",
+      path: WORKFLOW_PATH,
+      summary:
+        "Changes the named fields. New contents become a new version; requests that run keep their version.",
       scope: "API",
-      params: ONE,
-      body: given(WORDS),
+      params: PARAMS,
+      body: unchecked(RECORD),
       bodyBytesMax: LIMITS.pipelineBodyBytesMax,
       audit: "workflows.change",
-      answer: WORKFLOW,
+      response: WORKFLOW,
       errors: ["pipeline_unknown"],
     },
     async ({ caller, params, body, change }) => {
-      const checked = await keeper.update(
-        caller,
-        { ownerId: params.username, name: params.workflow_name },
-        body as Json,
-      );
+      const { name, before, save } = await service.update(caller, nameOf(params), body as Json);
       return change(
-        { subject: savedEndpoint(checked.name), ...(checked.before && { before: audited(checked.before) }) },
+        { subject: savedEndpoint(name), ...(before && { before: audited(before) }) },
         async () => {
-          const saved = await checked.save();
+          const saved = await save();
           return { after: audited(saved), result: workflowBody(saved) };
         },
       );
     },
   );
+}
 
-  add(
+function addRemoveRoute(addRoute: AddRoute, service: Service): void {
+  addRoute(
     {
       method: "delete",
-      path: "/v1/workflows/{username}/{workflow_name}",
-      says: "Removes one. What runs on it goes on.",
+      path: WORKFLOW_PATH,
+      summary: "Removes a workflow. Requests that run on it finish.",
       scope: "API",
-      params: ONE,
+      params: PARAMS,
       audit: "workflows.remove",
       status: 204,
       errors: ["pipeline_unknown"],
     },
     async ({ caller, params, change }) => {
-      const name = { ownerId: params.username, name: params.workflow_name };
+      const name = nameOf(params);
       if (name.ownerId !== caller.ownerId) throw new TemperaError("pipeline_unknown");
-      const before = await keeper.show(caller, name);
+      const before = await service.show(caller, name);
       return change({ subject: savedEndpoint(name), before: audited(before) }, async () => {
-        await keeper.remove(caller, name);
+        await service.remove(caller, name);
         return { result: undefined };
       });
     },

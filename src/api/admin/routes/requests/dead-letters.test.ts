@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { JobSpec } from "../../../../core/requests/job.ts";
-import { addDeadLetterVerbs } from "./dead-letters.ts";
+import { addDeadLetterRoutes } from "./dead-letters.ts";
 
 const DEAD = "019a0000-0000-7000-8000-000000000001";
 
@@ -9,13 +9,14 @@ it.each([
   ["waits", "waits"],
   [undefined, undefined],
 ])(
-  "a retry of what had its owner's place as %s goes in one as %s: nobody took it for it",
+  "retries a job whose concurrency slot was in state %s with one in state %s, because nothing acquired " +
+    "a slot for it",
   async (place, expected) => {
     const started: JobSpec[] = [];
-    let retry: ((asked: object) => Promise<unknown>) | undefined;
-    addDeadLetterVerbs(
-      ((verb: { path: string }, handle: never) => {
-        if (verb.path.endsWith("/retry")) retry = handle;
+    let retry: ((request: object) => Promise<unknown>) | undefined;
+    addDeadLetterRoutes(
+      ((route: { path: string }, handle: never) => {
+        if (route.path.endsWith("/retry")) retry = handle;
       }) as never,
       {
         deadLetters: {
@@ -25,7 +26,7 @@ it.each([
             job: { requestId: DEAD, endpoint: "a/b", version: "1", input: { inline: {} }, place },
           }),
           claimRetry: async (_: string, id: string) => id,
-          retried: async () => {},
+          markRetried: async () => {},
         },
         registry: { find: () => ({}) },
         events: { append: async () => {} },

@@ -1,14 +1,14 @@
 import { z } from "@hono/zod-openapi";
 import { errorInfo, TemperaError } from "../../../../core/errors/tempera-error.ts";
-import type { JobSpec } from "../../../../core/requests/job.ts";
 import { LIMITS } from "../../../../core/limits.ts";
 import type { DeadLetterDetail } from "../../../../core/requests/dead-letter-store.ts";
-import type { DeadLetter } from "../../../../core/requests/request-store.ts";
+import type { JobSpec } from "../../../../core/requests/job.ts";
 import { newRequestId } from "../../../../core/requests/request-id.ts";
+import type { DeadLetter } from "../../../../core/requests/request-store.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
-import { refuseGone } from "../../../pipelines/assert-callees-available.ts";
-import { cursorOf, PAGE_ANSWER, PAGE_QUERY, pageAfter, paged } from "../../http/page.ts";
-import type { AddVerb } from "../../http/route.ts";
+import { assertTargetsAvailable } from "../../../pipelines/assert-targets-available.ts";
+import { cursorOf, PAGE_FIELDS, PAGE_QUERY, pageAfter, paged } from "../../http/page.ts";
+import type { AddRoute } from "../../http/route.ts";
 
 const DEAD_LETTER = z
   .object({
@@ -22,7 +22,10 @@ const DEAD_LETTER = z
   })
   .openapi("DeadLetter");
 
-const letterBody = (letter: DeadLetter): z.input<typeof DEAD_LETTER> => ({
+/** A dead letter, as the API lists it. */
+export type DeadLetterView = z.output<typeof DEAD_LETTER>;
+
+const letterBody = (letter: DeadLetter): DeadLetterView => ({
   request_id: letter.requestId,
   owner: letter.ownerId,
   endpoint_id: letter.endpoint,
@@ -32,34 +35,40 @@ const letterBody = (letter: DeadLetter): z.input<typeof DEAD_LETTER> => ({
   created_at: new Date(letter.createdAtMs).toISOString(),
 });
 
-const REQUEST = z.object({ request_id: z.string() });
+const PARAMS = z.object({ request_id: z.string() });
 
-type Needs = Pick<
+type Dependencies = Pick<
   ApiDependencies,
   "deadLetters" | "jobs" | "events" | "requests" | "objects" | "registry" | "clock" | "log"
 >;
 
-/** Jobs that used up their attempts and wait for a person. */
-export function addDeadLetterVerbs(add: AddVerb, api: Needs): void {
-  const { deadLetters } = api;
-  const known = async (requestId: string): Promise<DeadLetterDetail> => {
-    const found = await deadLetters.find(requestId.toLowerCase());
-    if (!found) throw new TemperaError("dead_letter_unknown");
-    return found;
-  };
+/** Adds the routes of dead letters: jobs that used up their attempts and wait for an operator's decision. */
+export function addDeadLetterRoutes(addRoute: AddRoute, api: Dependencies): void {
+  addReadRoutes(addRoute, api);
+  addRetryRoute(addRoute, api);
+  addDiscardRoute(addRoute, api);
+}
 
-  add(
+/** Throws `dead_letter_unknown`. */
+async function existing({ deadLetters }: Dependencies, requestId: string): Promise<DeadLetterDetail> {
+  const found = await deadLetters.find(requestId.toLowerCase());
+  if (!found) throw new TemperaError("dead_letter_unknown");
+  return found;
+}
+
+function addReadRoutes(addRoute: AddRoute, api: Dependencies): void {
+  addRoute(
     {
       method: "get",
       path: "/v1/dead-letters",
-      says: "Lists the jobs that used up their attempts and wait for a person, newest first.",
+      summary: "Lists the jobs that used up their attempts and wait for a decision, newest first.",
       scope: "ADMIN",
       query: PAGE_QUERY,
-      answer: z.object({ dead_letters: z.array(DEAD_LETTER), ...PAGE_ANSWER }),
+      response: z.object({ dead_letters: z.array(DEAD_LETTER), ...PAGE_FIELDS }),
     },
     async ({ query: { limit, cursor } }) => {
       const { before } = pageAfter({ cursor });
-      const found = await deadLetters.list({
+      const found = await api.deadLetters.list({
         limit: limit + 1,
         ...(before && { before: { atMs: before.atMs, requestId: before.id } }),
       });
@@ -70,14 +79,14 @@ export function addDeadLetterVerbs(add: AddVerb, api: Needs): void {
     },
   );
 
-  add(
+  addRoute(
     {
       method: "get",
       path: "/v1/dead-letters/{request_id}",
-      says: "Shows one letter, its error, and its input when that is not too big to stand here.",
+      summary: "Shows one dead letter with its error, and with its input if that is small.",
       scope: "ADMIN",
-      params: REQUEST,
-      answer: DEAD_LETTER.extend({
+      params: PARAMS,
+      response: DEAD_LETTER.extend({
         error: z.unknown(),
         input: z.unknown(),
         webhook_url: z.string().nullable(),
@@ -88,7 +97,7 @@ export function addDeadLetterVerbs(add: AddVerb, api: Needs): void {
       errors: ["dead_letter_unknown"],
     },
     async ({ params }) => {
-      const found = await known(params.request_id);
+      const found = await existing(api, params.request_id);
       return {
         ...letterBody(found),
         error: found.outcome.ok ? null : found.outcome.error,
@@ -100,20 +109,24 @@ export function addDeadLetterVerbs(add: AddVerb, api: Needs): void {
       };
     },
   );
+}
 
-  add(
+function addRetryRoute(addRoute: AddRoute, api: Dependencies): void {
+  addRoute(
     {
       method: "post",
       path: "/v1/dead-letters/{request_id}/retry",
-      says: "Starts a new request that does the same (decision 12). Asked again it answers the same id and starts nothing twice.",
+      summary:
+        "Starts a new request with the same input (decision 12). " +
+        "A repeated call returns the same id and starts nothing.",
       scope: "ADMIN",
-      params: REQUEST,
+      params: PARAMS,
       audit: "dead-letters.retry",
-      answer: z.object({ request_id: z.string(), retry_of: z.string(), endpoint_id: z.string() }),
+      response: z.object({ request_id: z.string(), retry_of: z.string(), endpoint_id: z.string() }),
       errors: ["dead_letter_unknown", "endpoint_unknown", "file_unknown", "temporal_unavailable"],
     },
     async ({ params, change }) => {
-      const found = await known(params.request_id);
+      const found = await existing(api, params.request_id);
       const { endpoint } = found.job;
       return change({ subject: found.requestId, before: letterBody(found) }, async () => {
         const requestId = await retry(api, found);
@@ -124,22 +137,24 @@ export function addDeadLetterVerbs(add: AddVerb, api: Needs): void {
       });
     },
   );
+}
 
-  add(
+function addDiscardRoute(addRoute: AddRoute, api: Dependencies): void {
+  addRoute(
     {
       method: "delete",
       path: "/v1/dead-letters/{request_id}",
-      says: "Forgets a letter: nobody waits for it any more. The request keeps its outcome.",
+      summary: "Deletes a dead letter without a retry. The request keeps its outcome.",
       scope: "ADMIN",
-      params: REQUEST,
+      params: PARAMS,
       audit: "dead-letters.discard",
       status: 204,
       errors: ["dead_letter_unknown"],
     },
     async ({ params, change }) => {
-      const found = await known(params.request_id);
+      const found = await existing(api, params.request_id);
       return change({ subject: found.requestId, before: letterBody(found) }, async () => {
-        if (!(await deadLetters.discard(found.requestId))) throw new TemperaError("dead_letter_unknown");
+        if (!(await api.deadLetters.discard(found.requestId))) throw new TemperaError("dead_letter_unknown");
         return { result: undefined };
       });
     },
@@ -147,47 +162,60 @@ export function addDeadLetterVerbs(add: AddVerb, api: Needs): void {
 }
 
 /**
- * Starts the request that tries a dead letter again; returns its id.
+ * Starts the request that retries a dead letter; returns its id.
  *
- * Throws `endpoint_unknown` when the model version is no longer served, `file_unknown` when the input is
- * gone.
+ * Rejects with `endpoint_unknown` when the model version is no longer served, and with `file_unknown` when
+ * the input is no longer stored.
  */
-async function retry(api: Needs, found: DeadLetterDetail): Promise<string> {
+async function retry(api: Dependencies, found: DeadLetterDetail): Promise<string> {
   const { job: dead } = found;
+  await assertRetryable(api, dead);
+  // The id is stored before the start: a concurrent retry, or one after a crash, starts the same request.
+  const requestId = await api.deadLetters.claimRetry(found.requestId, newRequestId(api.clock.nowMs()));
+  if (requestId === undefined) throw new TemperaError("dead_letter_unknown");
+  if (found.retriedAtMs === undefined) {
+    await startRetry(api, retryJob(dead, requestId, found.requestId, api.clock.nowMs()));
+    await api.deadLetters.markRetried(found.requestId, api.clock.nowMs());
+  }
+  return requestId;
+}
+
+async function assertRetryable({ objects, registry }: Dependencies, dead: JobSpec): Promise<void> {
   if (dead.pipeline)
-    await refuseGone({ objects: api.objects, registry: api.registry }, { ...dead, pipeline: dead.pipeline });
-  else if (!api.registry.find(dead.endpoint, dead.version)) {
+    await assertTargetsAvailable({ objects, registry }, { ...dead, pipeline: dead.pipeline });
+  else if (!registry.find(dead.endpoint, dead.version)) {
     throw new TemperaError(
       "endpoint_unknown",
       `${dead.endpoint} ${dead.version} is no longer served; submit the input to a version that is.`,
     );
   }
-  if ("ref" in dead.input && !(await api.objects.head(dead.input.ref))) {
-    throw new TemperaError("file_unknown", "The input of this request is no longer stored; submit it anew.");
-  }
-  // Named in the store before it is started: whoever comes in between, or after a crash, starts the same one.
-  const requestId = await api.deadLetters.claimRetry(found.requestId, newRequestId(api.clock.nowMs()));
-  if (requestId === undefined) throw new TemperaError("dead_letter_unknown");
-  if (found.retriedAtMs === undefined) {
-    const job: JobSpec = { ...dead, requestId, submittedAtMs: api.clock.nowMs(), retryOf: found.requestId };
-    // Nobody has taken a place for it, as somebody had for a run: it waits for one.
-    if (job.place) job.place = "waits";
-    if (job.pipeline) job.pipeline = { ...job.pipeline, deadlineMs: api.clock.nowMs() + LIMITS.pipelineMs };
-    delete job.logged; // the lines of the first submit stay with it
-    const queued = api.events.append(job, { type: "queued", attempt: 0 });
-    queued.catch((error) =>
-      api.log.warn({ requestId, err: errorInfo(error) }, "the event log did not take the retry"),
+  if ("ref" in dead.input && !(await objects.head(dead.input.ref)))
+    throw new TemperaError("file_unknown", "The input of this request is no longer stored; submit it again.");
+}
+
+/** Makes the job of a retry from the dead job. */
+function retryJob(dead: JobSpec, requestId: string, retryOf: string, nowMs: number): JobSpec {
+  const job: JobSpec = { ...dead, requestId, submittedAtMs: nowMs, retryOf };
+  // A direct run acquires its concurrency slot before its job starts. Nothing did so here, so the job waits.
+  if (job.place) job.place = "waits";
+  if (job.pipeline) job.pipeline = { ...job.pipeline, deadlineMs: nowMs + LIMITS.pipelineMs };
+  delete job.logged; // the log lines of the first submit belong to that request
+  return job;
+}
+
+async function startRetry({ events, jobs, requests, log }: Dependencies, job: JobSpec): Promise<void> {
+  const { requestId } = job;
+  const queued = events.append(job, { type: "queued", attempt: 0 });
+  queued.catch((error) =>
+    log.warn({ requestId, err: errorInfo(error) }, "the retry was not announced in the event log"),
+  );
+  await jobs.start(job);
+  await requests
+    .insert(job)
+    .catch((error) =>
+      log.warn(
+        { requestId, err: errorInfo(error) },
+        "the request's row was not inserted; its finish step will insert it",
+      ),
     );
-    await api.jobs.start(job);
-    await api.requests
-      .insert(job)
-      .catch((error) =>
-        api.log.warn(
-          { requestId, err: errorInfo(error) },
-          "the request's row was not inserted; its finish step will",
-        ),
-      );
-    await api.deadLetters.retried(found.requestId, api.clock.nowMs());
-  }
-  return requestId;
 }

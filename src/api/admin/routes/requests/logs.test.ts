@@ -1,15 +1,15 @@
 import { expect, it } from "vitest";
 import { LIMITS } from "../../../../core/limits.ts";
-import { addLogVerbs } from "./logs.ts";
+import { addLogRoutes } from "./logs.ts";
 
 let revoked = false;
 const caller = (ownerId: string) => ({ ownerId, keyId: `key of ${ownerId}`, scope: "API" });
 
 function streams(body: object[] = []): (ownerId: string) => Promise<Response> {
-  let stream: ((asked: object) => Promise<Response>) | undefined;
-  addLogVerbs(
-    ((verb: { path: string }, handle: never) => {
-      if (verb.path.endsWith("/stream")) stream = handle;
+  let stream: ((request: object) => Promise<Response>) | undefined;
+  addLogRoutes(
+    ((route: { path: string }, handle: never) => {
+      if (route.path.endsWith("/stream")) stream = handle;
     }) as never,
     {
       keyRing: { recall: async () => (revoked ? undefined : caller("ann")) },
@@ -23,7 +23,7 @@ function streams(body: object[] = []): (ownerId: string) => Promise<Response> {
   return async (ownerId) => stream?.({ query: {}, body, caller: caller(ownerId), c }) as Promise<Response>;
 }
 
-it("leaves room for others' log streams, and gives a place back when its reader leaves", async () => {
+it("limits the log streams of one owner only, and frees one when its reader leaves", async () => {
   const open = streams();
   const mine: Response[] = [];
   for (let n = 0; n < LIMITS.logStreamsOfOwnerMax; n++) mine.push(await open("ann"));
@@ -34,7 +34,7 @@ it("leaves room for others' log streams, and gives a place back when its reader 
   for (const each of [...mine.slice(1), theirs, again]) await each.body?.cancel();
 });
 
-it("refuses a level that there is not, and looks for no other one instead", async () => {
+it("refuses an unknown level instead of ignoring it", async () => {
   const open = streams([{ key: "level", value: "LOUD" }]);
   await expect(open("ann")).rejects.toMatchObject({
     code: "input_invalid",
@@ -46,6 +46,6 @@ it("ends a log stream whose key was revoked", async () => {
   const reader = (await streams()("ann")).body?.getReader();
   expect((await reader?.read())?.done).toBe(false);
   revoked = true;
-  // The test's own time is the limit: one that goes on never ends.
+  // The timeout of this test is the limit: a stream that goes on never ends.
   for (;;) if ((await reader?.read())?.done) break;
 }, 5_000);

@@ -1,9 +1,9 @@
 import { beforeEach, expect, it } from "vitest";
 import { producedFileId } from "../../../../core/files/file.ts";
-import type { JobSpec } from "../../../../core/requests/job.ts";
 import type { Json } from "../../../../core/json/json.ts";
+import type { JobSpec } from "../../../../core/requests/job.ts";
 import type { Outcome } from "../../../../core/requests/request.ts";
-import { addPayloadVerbs } from "./payloads.ts";
+import { addPayloadRoutes } from "./payloads.ts";
 
 const SHA = "ab".repeat(32);
 const ids = Object.fromEntries(
@@ -12,34 +12,35 @@ const ids = Object.fromEntries(
 const file = (fileId: string): string => `http://localhost:8080/files/${fileId}/a.png`;
 const ok = (output: Json): Outcome => ({ ok: true, output: { inline: output as never }, metrics: {} });
 
-interface Kept {
+interface Recorded {
   job: Partial<JobSpec>;
   outcome?: Outcome;
 }
-let kept: Map<string, Kept>;
+let records: Map<string, Recorded>;
 let objects: Set<string>;
 let files: Map<string, { ownerId: string; objectKey: string; stored: { etag: string } }>;
 let erased: string[];
-/** What the event log, and Temporal, know of. */
-let heard: string[];
-let submitted: string[];
-/** What each request names in the object store. */
+/** Requests that the event log knows. */
+let inEventLog: string[];
+/** Requests that Temporal knows. */
+let inTemporal: string[];
+/** The objects that each request refers to. */
 let refs: Map<string, string[]>;
 beforeEach(() => {
-  kept = new Map();
+  records = new Map();
   objects = new Set();
   files = new Map();
   erased = [];
   refs = new Map();
-  heard = [];
-  submitted = [];
+  inEventLog = [];
+  inTemporal = [];
 });
 
 function erase(
   requestId: string,
 ): Promise<{ cdn_delete_results: { link: string; exception: string | null }[] }> {
-  let handler: ((asked: object) => Promise<never>) | undefined;
-  const recordOf = (id: string, { job, outcome }: Kept) => ({
+  let handler: ((request: object) => Promise<never>) | undefined;
+  const recordOf = (id: string, { job, outcome }: Recorded) => ({
     requestId: id,
     ownerId: "ann",
     endpoint: "a/b",
@@ -47,22 +48,22 @@ function erase(
     ...(outcome && { outcome }),
   });
   const find = async (id: string) => {
-    const found = kept.get(id);
+    const found = records.get(id);
     return found && recordOf(id, found);
   };
-  addPayloadVerbs(
+  addPayloadRoutes(
     ((_: object, handle: never) => (handler = handle)) as never,
     {
       requests: {
         find,
         nodes: async (id: string) =>
-          [...kept]
+          [...records]
             .filter(([, { job }]) => job.node?.pipelineId === id)
             .map(([nodeId, each]) => recordOf(nodeId, each)),
       },
       requestSearch: {
-        payloads: async (asked: string[]) =>
-          new Map([...kept].filter(([id, { outcome }]) => outcome && asked.includes(id))),
+        payloads: async (requested: string[]) =>
+          new Map([...records].filter(([id, { outcome }]) => outcome && requested.includes(id))),
         erasePayloads: async (id: string) => void erased.push(id),
         namedElsewhere: async () => new Set(),
       },
@@ -82,10 +83,13 @@ function erase(
       },
       nodeResults: { forgetMadeBy: async () => {} },
       deliveries: { find: async () => undefined },
-      events: { drop: async () => {}, snapshot: async (id: string) => (heard.includes(id) ? {} : undefined) },
+      events: {
+        drop: async () => {},
+        snapshot: async (id: string) => (inEventLog.includes(id) ? {} : undefined),
+      },
       jobs: {
         forget: async () => {},
-        describe: async (id: string) => (submitted.includes(id) ? {} : undefined),
+        describe: async (id: string) => (inTemporal.includes(id) ? {} : undefined),
       },
       log: { warn() {} },
     } as never,
@@ -96,9 +100,9 @@ function erase(
   }) as never;
 }
 
-it("leaves what another request names as well: a retry has the input of its dead letter", async () => {
+it("keeps an object that another request uses: a retry shares the input of its dead letter", async () => {
   const input = { ref: `inputs/${ids.one}.json` };
-  kept.set(ids.one, {
+  records.set(ids.one, {
     job: { input },
     outcome: { ok: false, error: { code: "runner_disconnected", message: "" }, metrics: {} },
   });
@@ -112,12 +116,12 @@ it("leaves what another request names as well: a retry has the input of its dead
   expect([...objects]).toEqual([]);
 });
 
-it("deletes a file that the request made, and no upload that its output only names", async () => {
+it("deletes a file that the request produced, but no upload that its output names", async () => {
   const made = producedFileId(ids.one, 1, SHA);
   const uploaded = "c".repeat(32);
   for (const fileId of [made, uploaded])
     files.set(fileId, { ownerId: "ann", objectKey: `files/${fileId}`, stored: { etag: SHA } });
-  kept.set(ids.one, {
+  records.set(ids.one, {
     job: { input: { inline: {} } },
     outcome: ok({ image: { url: file(made) }, first: { url: file(uploaded) } }),
   });
@@ -129,23 +133,23 @@ it("deletes a file that the request made, and no upload that its output only nam
   expect([...files.keys()]).toEqual([uploaded]);
 });
 
-it("takes the nodes of a pipeline along, and keeps a node's while its pipeline runs", async () => {
+it("deletes a pipeline's payloads with its nodes', but none of a node while its pipeline runs", async () => {
   const made = producedFileId(ids.node, 0, SHA);
   files.set(made, { ownerId: "ann", objectKey: "k", stored: { etag: SHA } });
-  const node: Kept = {
+  const node: Recorded = {
     job: { node: { pipelineId: ids.pipeline, id: "n" }, input: { ref: "inputs/node" }, taskQueue: "gpu" },
     outcome: ok({ url: file(made) }),
   };
   objects.add("inputs/node");
-  kept.set(ids.node, node);
-  kept.set(ids.pipeline, { job: { input: { inline: {} } } });
+  records.set(ids.node, node);
+  records.set(ids.pipeline, { job: { input: { inline: {} } } });
   await expect(erase(ids.node)).rejects.toMatchObject({
     code: "request_unfinished",
     message: expect.stringContaining(ids.pipeline),
   });
-  kept.set(ids.pipeline, { job: { input: { inline: {} } }, outcome: ok({ out: file(made) }) });
+  records.set(ids.pipeline, { job: { input: { inline: {} } }, outcome: ok({ out: file(made) }) });
   expect((await erase(ids.pipeline)).cdn_delete_results).toEqual([{ link: file(made), exception: null }]);
-  // The pipeline last: who was cut off asks for it again.
+  // The pipeline comes last, so that a call after a failure can repeat the deletion.
   expect({ erased, objects: [...objects], files: files.size }).toEqual({
     erased: [ids.node, ids.pipeline],
     objects: [],
@@ -153,9 +157,9 @@ it("takes the nodes of a pipeline along, and keeps a node's while its pipeline r
   });
 });
 
-it("of a request whose record is on its way says that it has not ended, and not that there is none", async () => {
-  heard = [ids.one];
-  submitted = [ids.other];
+it("reports a request without a record yet as unfinished, not as unknown", async () => {
+  inEventLog = [ids.one];
+  inTemporal = [ids.other];
   for (const id of [ids.one, ids.other])
     await expect(erase(id)).rejects.toMatchObject({ code: "request_unfinished" });
   await expect(erase(ids.node)).rejects.toMatchObject({ code: "request_unknown" });

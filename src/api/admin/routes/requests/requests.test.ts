@@ -1,13 +1,13 @@
 import { expect, it } from "vitest";
-import { addRequestVerbs } from "./requests.ts";
+import { addRequestRoutes } from "./requests.ts";
 
 const IDS = [1, 2, 3].map((n) => `019a0000-0000-7000-8000-00000000000${n}`);
 
-it("bills in the list what the ledger bills: nothing for an earlier result or an error", async () => {
-  let list: ((asked: object) => Promise<{ items: { billable_units: number }[] }>) | undefined;
-  addRequestVerbs(
-    ((verb: { path: string }, handle: never) => {
-      if (verb.path.includes("serverless")) list = handle;
+it("shows the units that the ledger bills: none for a cached result or an error", async () => {
+  let list: ((request: object) => Promise<{ items: { billable_units: number }[] }>) | undefined;
+  addRequestRoutes(
+    ((route: { path: string }, handle: never) => {
+      if (route.path.includes("serverless")) list = handle;
     }) as never,
     {
       requestSearch: {
@@ -31,9 +31,9 @@ it("bills in the list what the ledger bills: nothing for an earlier result or an
       clock: { nowMs: () => 1_000_000 },
     } as never,
   );
-  const answer = await list?.({
+  const page = await list?.({
     query: { endpoint_id: ["a/b"], limit: 10, sort_by: "ended_at" },
     caller: { ownerId: "ann", scope: "API" },
   });
-  expect(answer?.items.map(({ billable_units }) => billable_units)).toEqual([2, 0, 0]);
+  expect(page?.items.map(({ billable_units }) => billable_units)).toEqual([2, 0, 0]);
 });

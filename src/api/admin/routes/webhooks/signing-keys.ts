@@ -1,7 +1,7 @@
 import { z } from "@hono/zod-openapi";
 import { publishedAt, type SigningKey, signerAt } from "../../../../core/webhooks/signing-key.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
-import type { AddVerb } from "../../http/route.ts";
+import type { AddRoute } from "../../http/route.ts";
 
 const SIGNING_KEY = z
   .object({
@@ -9,7 +9,8 @@ const SIGNING_KEY = z
     public_key: z.string(),
     state: z.enum(["next", "signing", "retired", "forgotten", "revoked"]).openapi({
       description:
-        "next: published, does not sign yet. retired: signs no more. Both, and the one that signs, verify.",
+        "next: published and not signing yet; retired: published and no longer signing; " +
+        "forgotten: no longer published. Receivers accept signatures of published keys only.",
     }),
     created_at: z.string(),
     signs_from: z.string(),
@@ -17,13 +18,10 @@ const SIGNING_KEY = z
   })
   .openapi("SigningKey");
 
-type State = z.input<typeof SIGNING_KEY>["state"];
+/** A signing key without its private half, as the API shows it. */
+export type SigningKeyView = z.output<typeof SIGNING_KEY>;
 
-const keyBody = (
-  key: SigningKey,
-  all: readonly SigningKey[],
-  nowMs: number,
-): z.input<typeof SIGNING_KEY> => ({
+const keyBody = (key: SigningKey, all: readonly SigningKey[], nowMs: number): SigningKeyView => ({
   key_id: key.keyId,
   public_key: key.publicKey,
   state: stateOf(key, all, nowMs),
@@ -32,47 +30,50 @@ const keyBody = (
   revoked_at: key.revokedAtMs === undefined ? null : new Date(key.revokedAtMs).toISOString(),
 });
 
-function stateOf(key: SigningKey, all: readonly SigningKey[], nowMs: number): State {
+function stateOf(key: SigningKey, all: readonly SigningKey[], nowMs: number): SigningKeyView["state"] {
   if (key.revokedAtMs !== undefined) return "revoked";
   if (key.signsFromMs > nowMs) return "next";
   if (signerAt(all, nowMs)?.keyId === key.keyId) return "signing";
   return publishedAt(all, nowMs).some(({ keyId }) => keyId === key.keyId) ? "retired" : "forgotten";
 }
 
-/** What webhooks are signed with. */
-export function addSigningKeyVerbs(
-  add: AddVerb,
+/** Adds the routes of the keys that sign webhooks. */
+export function addSigningKeyRoutes(
+  addRoute: AddRoute,
   { signingKeys, clock }: Pick<ApiDependencies, "signingKeys" | "clock">,
 ): void {
-  const listed = async (): Promise<z.input<typeof SIGNING_KEY>[]> => {
+  const listed = async (): Promise<SigningKeyView[]> => {
     const all = await signingKeys.list();
     return all.map((key) => keyBody(key, all, clock.nowMs()));
   };
 
-  add(
+  addRoute(
     {
       method: "get",
       path: "/v1/signing-keys",
-      says: "Lists every key that webhooks were ever signed with, newest first.",
+      summary: "Lists all keys that have ever signed webhooks, newest first.",
       scope: "ADMIN",
-      answer: z.object({ signing_keys: z.array(SIGNING_KEY) }),
+      response: z.object({ signing_keys: z.array(SIGNING_KEY) }),
     },
     async () => ({ signing_keys: await listed() }),
   );
 
-  add(
+  addRoute(
     {
       method: "post",
       path: "/v1/signing-keys/rotate",
-      says: "Makes a new signing key. It signs 25 hours from now.",
+      summary: "Creates a new signing key, which signs webhooks from 25 hours later on.",
       scope: "ADMIN",
       body: z.strictObject({
-        now: z.boolean().default(false).openapi({ description: "It signs at once." }),
-        revoke: z.boolean().default(false).openapi({ description: "The ones before it leave the JWKS." }),
+        now: z.boolean().default(false).openapi({ description: "The new key signs at once." }),
+        revoke: z
+          .boolean()
+          .default(false)
+          .openapi({ description: "Removes all previous keys from the JWKS." }),
       }),
       audit: "signing-keys.rotate",
       status: 201,
-      answer: SIGNING_KEY,
+      response: SIGNING_KEY,
       errors: ["rotation_pending"],
     },
     async ({ body, change }) => {
