@@ -99,8 +99,8 @@ describe("plans and owners", () => {
 
   it("404 for a plan or a key that is not there; another scope is refused", async () => {
     expect((await admin("PATCH", "/v1/tempera/owners/bob", { plan: "nonesuch" })).status).toBe(404);
-    expect((await admin("GET", `/v1/tempera/keys/${randomUUID()}/allowance`)).status).toBe(404);
-    expect((await admin("PATCH", `/v1/tempera/keys/${randomUUID()}/allowance`, { burst: 1 })).status).toBe(
+    expect((await admin("GET", `/v1/tempera/keys/${randomUUID()}/limits`)).status).toBe(404);
+    expect((await admin("PATCH", `/v1/tempera/keys/${randomUUID()}/limits`, { burst: 1 })).status).toBe(
       404,
     );
     const made = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "api" });
