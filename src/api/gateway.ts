@@ -12,8 +12,7 @@ import {
 import { createAuthFailureLimiter } from "./auth/auth-failure-limiter.ts";
 import { tokenRoutes } from "./auth/token-routes.ts";
 import type { ApiDependencies } from "./dependencies.ts";
-import { filesRoutes } from "./files/routes.ts";
-import { storageRoutes } from "./files/storage-routes.ts";
+import { filesRoutes, storageRoutes } from "./files/routes.ts";
 import { rawPath } from "./http/address.ts";
 import { answerError } from "./http/answer-error.ts";
 import { answerJson } from "./http/answer-json.ts";

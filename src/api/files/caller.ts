@@ -1,17 +1,17 @@
-import type { ApiDependencies } from "../dependencies.ts";
 import type { Caller } from "../auth/key-ring.ts";
+import type { ApiDependencies } from "../dependencies.ts";
 
 const JWT = /^bearer\s+([\w-]+\.[\w-]+\.[\w-]+)$/i;
 
 /**
- * Who an `Authorization` header on the files tree speaks for: a CDN token (`Bearer`, contract §6.2) or a key.
- * Rejects like `KeyRing.authenticate` and `Tokens.verify`.
+ * Authenticates callers of the files tree, by a CDN token (`Bearer`, contract §6.2) or by a key. Rejects as
+ * `KeyRing.authenticate` and `Tokens.verify` do.
  */
-export const createFileCaller =
-  ({ keyRing, tokens }: Pick<ApiDependencies, "keyRing" | "tokens">) =>
-  async (authorization: string | undefined): Promise<Caller> => {
+export function createFileCaller({ keyRing, tokens }: Pick<ApiDependencies, "keyRing" | "tokens">) {
+  return async (authorization: string | undefined): Promise<Caller> => {
     const token = JWT.exec(authorization?.trim() ?? "")?.[1];
     return token === undefined
       ? keyRing.authenticate(authorization)
       : (await tokens.verify(token, "cdn")).caller;
   };
+}

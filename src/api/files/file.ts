@@ -5,43 +5,40 @@ import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts
 import { isPublic } from "../../core/files/lifecycle.ts";
 import type { ObjectInfo } from "../../core/files/object-store.ts";
 import { falError } from "../../fal/index.ts";
-import { answerJson } from "../http/answer-json.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { answerJson } from "../http/answer-json.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
 import { createFileCaller } from "./caller.ts";
 import type { FindReadable } from "./readable.ts";
 import { createSignatures } from "./signatures.ts";
 
 /**
- * Types that a browser only shows. Any other could run as a page of this server, so it is opened in a
- * sandbox.
+ * Content types that a browser only displays. Any other could run as a page of this server, so a sandbox
+ * isolates it.
  */
 const SHOWN =
   /^(?:image\/(?!svg)|video\/|audio\/|font\/|text\/plain\b|application\/(?:octet-stream|json|pdf|zip)\b)/i;
 const FOR_EVER = "public, max-age=31536000, immutable";
 
-/**
- * Serves an artifact without a record (docs/decisions/0007): no database is asked. 404 for anything that is
- * none.
- */
-export const createArtifact =
-  ({ objects }: Pick<ApiDependencies, "objects">) =>
-  async (c: Context, path: string): Promise<Response> => {
+/** Serves an artifact without a record (docs/decisions/0007), without a database. 404 when it is missing. */
+export function createArtifact({ objects }: Pick<ApiDependencies, "objects">) {
+  return async (c: Context, path: string): Promise<Response> => {
     const key = `artifacts/${path}`;
     const info = await objects.head(key);
     if (!info) throw new TemperaError("file_unknown");
     return serve(c, objects, { ...info, key, etag: path.slice(3, 67), cacheControl: FOR_EVER });
   };
+}
 
 /**
- * Serves a file with a record (docs/decisions/0011): an upload, or an artifact with a lifecycle. A reader
- * speaks for the owner of the key or CDN token in `Authorization` and for the one in `?identity=`; what is
- * not valid of those speaks for nobody.
+ * Serves a file with a record (docs/decisions/0011): an upload, or an artifact with a lifecycle. A reader has
+ * the identity of the key or CDN token in `Authorization` and the one in `?identity=`; an invalid one is
+ * ignored.
  */
-export const createFile = (
+export function createFile(
   api: Pick<ApiDependencies, "objects" | "keyRing" | "tokens" | "clock" | "uploadSecret">,
   findReadable: FindReadable,
-) => {
+) {
   const callerOf = createFileCaller(api);
   const signatures = createSignatures({ secret: api.uploadSecret, clock: api.clock });
   const identitiesOf = async (c: Context, fileId: string): Promise<string[]> => {
@@ -51,7 +48,7 @@ export const createFile = (
       authorization === undefined
         ? undefined
         : await callerOf(authorization).catch((error) => {
-            // Whether a hidden file exists must not show in how a bad key is refused.
+            // A bad key gets the answer of no key, so that it does not reveal hidden files.
             if (isTemperaError(error) && CATALOGUE[error.code].status === 401) return undefined;
             throw error;
           });
@@ -72,9 +69,9 @@ export const createFile = (
         : `public, max-age=${Math.min(left, 31_536_000)}, immutable`;
     return serve(c, api.objects, { key, bytes: stored.bytes, etag: stored.etag, contentType, cacheControl });
   };
-};
+}
 
-/** GET and HEAD of an object: one `Range`, conditional requests. 416 for a range outside it. */
+/** Answers GET and HEAD of an object, with one `Range` and conditions. 416 for a range outside the object. */
 async function serve(
   c: Context,
   objects: ApiDependencies["objects"],
@@ -110,7 +107,7 @@ async function serve(
   if (range === "unsatisfiable") {
     const { status, body } = falError({
       code: "range_unsatisfiable",
-      message: CATALOGUE.range_unsatisfiable.says,
+      message: CATALOGUE.range_unsatisfiable.message,
     });
     return answerJson(c, body, status, { "content-range": `bytes */${bytes}` });
   }
@@ -124,8 +121,8 @@ async function serve(
 }
 
 /**
- * One byte range (RFC 9110 §14): `bytes=0-99`, `bytes=100-`, `bytes=-100`. Anything else is ignored, as the
- * RFC allows.
+ * Parses one byte range (RFC 9110 §14): `bytes=0-99`, `bytes=100-`, `bytes=-100`. Any other header is
+ * ignored, as the RFC allows.
  *
  * @param bytes the object's length
  */

@@ -4,17 +4,17 @@ import { LIMITS } from "../../core/limits.ts";
 import { readInitiate } from "../../fal/index.ts";
 import { addressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
+import { readJsonBody } from "../http/read-body.ts";
 import { beginParts } from "./parts.ts";
 import { lifecycleOf, type UploadDependencies } from "./receive.ts";
 import { createSignatures } from "./signatures.ts";
-import { readJsonBody } from "../http/read-body.ts";
 
 /**
  * `POST /rest/storage/upload/initiate` and `…/initiate-multipart`: announces a file. Answers `upload_url`,
- * which takes the bytes (or the parts, below it) from anybody for a day, and `file_url`, where the file will
- * be.
+ * which accepts the bytes (or the parts, below it) from anybody for a day, and `file_url`, the file's address
+ * after the upload.
  */
-export const createInitiate = (api: UploadDependencies, { inParts }: { inParts: boolean }) => {
+export function createInitiate(api: UploadDependencies, { inParts }: { inParts: boolean }) {
   const signatures = createSignatures({ secret: api.uploadSecret, clock: api.clock });
   return async (c: Context): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"));
@@ -40,4 +40,4 @@ export const createInitiate = (api: UploadDependencies, { inParts }: { inParts: 
       file_url: url,
     });
   };
-};
+}

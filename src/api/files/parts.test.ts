@@ -13,11 +13,11 @@ const FILE = {
   partsId: "p",
   uploadUntilMs: 1,
 };
-/** The MD5 of the one part, and of the file that was made of it. */
+/** The MD5 of the one part, and the etag of the file that was made of it. */
 const PART = "d41d8cd98f00b204e9800998ecf8427e";
 const WHOLE = "59adb24ef3cdbe0297f05b395827453f-1";
 
-it("a completion finds the file that one beside it has made meanwhile, and its parts used", async () => {
+it("completes with the file that a concurrent completion has made of the same parts", async () => {
   let found: FileRecord = FILE;
   const complete = createComplete({
     keyRing: { authenticate: async () => ({ ownerId: "ann", keyId: "k", scope: "API" }) },
@@ -33,9 +33,9 @@ it("a completion finds the file that one beside it has made meanwhile, and its p
   } as never);
   const { fileId, name } = FILE;
   const app = new Hono().post("/", (c) => complete(c, { fileId, name, uploadId: fileId }));
-  const ask = () =>
+  const send = () =>
     app.request("/", { method: "POST", body: JSON.stringify({ parts: [{ partNumber: 1, etag: PART }] }) });
-  const answer = await ask();
+  const answer = await send();
   expect([answer.status, await answer.json()]).toEqual([
     200,
     { access_url: `http://localhost/files/${fileId}/${name}` },

@@ -6,24 +6,24 @@ import { LIMITS } from "../../core/limits.ts";
 import { readParts } from "../../fal/index.ts";
 import { addressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
-import { countUpload } from "../limits/count-upload.ts";
 import { readJsonBody } from "../http/read-body.ts";
+import { countUpload } from "../limits/count-upload.ts";
 import { createFileCaller } from "./caller.ts";
-import { announcedFile, keepFile, type UploadDependencies } from "./receive.ts";
+import { readAnnouncedFile, storeFile, type UploadDependencies } from "./receive.ts";
 import { createSignatures } from "./signatures.ts";
 import { uploadBody } from "./upload-body.ts";
 
 /**
- * Which upload a path names: with `uploadId` its owner speaks (Python), without it a signed address does
- * (JavaScript).
+ * An upload as its path names it. With an `uploadId` (Python) its owner authenticates; without one
+ * (JavaScript) the address is signed.
  */
-interface Named {
+interface UploadPath {
   fileId: string;
   name: string;
   uploadId?: string;
 }
 
-/** Records a file that will come in parts. */
+/** Records a file that will be uploaded in parts. */
 export async function beginParts(
   { objects, files }: Pick<UploadDependencies, "objects" | "files">,
   file: NewFile,
@@ -33,29 +33,29 @@ export async function beginParts(
 }
 
 /** `POST /files/upload/multipart`: begins a file in parts. Answers its address and the id of the upload. */
-export const createMultipart = (api: UploadDependencies) => {
+export function createMultipart(api: UploadDependencies) {
   const callerOf = createFileCaller(api);
   return async (c: Context): Promise<Response> => {
     const caller = await callerOf(c.req.header("authorization"));
-    const file = announcedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadAddressSeconds * 1000);
+    const file = readAnnouncedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadAddressSeconds * 1000);
     await beginParts(api, file);
     return answerJson(c, {
       access_url: fileUrl(addressOf(c, "files", api.publicUrl), file),
       uploadId: file.fileId,
     });
   };
-};
+}
 
 /**
- * Finds the upload and checks who asks. Rejects with `upload_unknown`, `upload_forbidden`, or what is wrong
- * with the caller.
+ * Finds an upload and authenticates its caller. Rejects with `upload_unknown`, `upload_forbidden`, or an
+ * error of the authentication.
  */
-const createFindUpload = (api: UploadDependencies) => {
+function createFindUpload(api: UploadDependencies) {
   const callerOf = createFileCaller(api);
   const signatures = createSignatures({ secret: api.uploadSecret, clock: api.clock });
   return async (
     c: Context,
-    { fileId, name, uploadId }: Named,
+    { fileId, name, uploadId }: UploadPath,
   ): Promise<FileRecord & { objectKey: string; partsId: string }> => {
     const caller = uploadId === undefined ? undefined : await callerOf(c.req.header("authorization"));
     if (!caller) signatures.checkUpload(fileId, c.req.query("upload"));
@@ -68,20 +68,21 @@ const createFindUpload = (api: UploadDependencies) => {
       throw new TemperaError("upload_unknown", "This upload takes no parts; send its bytes in one body.");
     return { ...file, partsId, objectKey };
   };
-};
+}
 
 /**
- * `PUT …/<n>`: one part, in any order and beside others; one that is sent again replaces the earlier. Answers
- * its etag both as a header, which Python's client reads, and in the body, which JavaScript's does.
+ * `PUT …/<n>`: accepts one part, in any order and at the same time as others. A part that is sent again
+ * replaces the former one. Answers its etag as a header, which Python's client reads, and in the body, which
+ * JavaScript's client reads.
  */
-export const createPart = (api: UploadDependencies) => {
+export function createPart(api: UploadDependencies) {
   const find = createFindUpload(api);
-  return async (c: Context, path: Named & { part: number }): Promise<Response> => {
+  return async (c: Context, path: UploadPath & { part: number }): Promise<Response> => {
     const file = await find(c, path);
     if (file.stored)
       throw new TemperaError("upload_finished", "The upload is complete; it takes no more parts.");
     if (file.uploadUntilMs <= api.clock.nowMs())
-      throw new TemperaError("upload_unknown", "The time of this upload has passed.");
+      throw new TemperaError("upload_unknown", "This upload has expired; begin another one.");
     const { part: number } = path;
     if (number < 1 || number > LIMITS.uploadPartsMax)
       throw new TemperaError(
@@ -105,23 +106,23 @@ export const createPart = (api: UploadDependencies) => {
     });
     return answerJson(c, { partNumber: number, etag: `"${etag}"` }, 200, { etag: `"${etag}"` });
   };
-};
+}
 
 /**
- * `POST …/complete`: makes the file of its parts, named in any order. Again with the same parts it answers
- * the same. 400 when the list is not all of the parts from 1 on with their etags, 409 other parts than those
- * the file was made of.
+ * `POST …/complete`: makes the file of its parts, listed in any order. A repetition with the same parts gets
+ * the same answer. 400 unless the list has all parts from 1 on with their etags; 409 when the file was made
+ * of other parts.
  */
-export const createComplete = (api: UploadDependencies) => {
+export function createComplete(api: UploadDependencies) {
   const find = createFindUpload(api);
-  return async (c: Context, path: Named): Promise<Response> => {
+  return async (c: Context, path: UploadPath): Promise<Response> => {
     let file = await find(c, path);
     const listed = readParts(await readJsonBody(c, LIMITS.uploadFormBytesMax)).sort(
       (a, b) => a.number - b.number,
     );
     const etag = wholeEtag(listed);
     const parts = file.stored ? [] : await api.files.parts(file.fileId);
-    // None any more, when a completion beside this one has used them.
+    // A concurrent completion may have used the parts.
     if (!file.stored && parts.length === 0) file = await find(c, path);
     if (file.stored && file.stored.etag !== etag) throw new TemperaError("upload_finished");
     if (!file.stored) {
@@ -132,11 +133,11 @@ export const createComplete = (api: UploadDependencies) => {
         bytes,
         contentType: file.contentType,
       });
-      await keepFile(api, file, file.objectKey, { bytes, etag });
+      await storeFile(api, file, file.objectKey, { bytes, etag });
     }
     return answerJson(c, { access_url: fileUrl(addressOf(c, "files", api.publicUrl), file) });
   };
-};
+}
 
 const bytesOf = (parts: readonly FilePart[]): number => parts.reduce((sum, { bytes }) => sum + bytes, 0);
 
@@ -148,7 +149,7 @@ function checkTotal(bytes: number): void {
     );
 }
 
-/** As S3 makes it: the MD5 of the parts' MD5s, and how many they are. */
+/** Computes the etag as S3 does: the MD5 of the parts' MD5s, and the number of parts. */
 function wholeEtag(parts: readonly { etag: string }[]): string {
   const md5 = createHash("md5");
   for (const { etag } of parts) md5.update(Buffer.from(etag, "hex"));
@@ -156,8 +157,8 @@ function wholeEtag(parts: readonly { etag: string }[]): string {
 }
 
 /**
- * Throws `upload_parts_invalid`, naming the part, unless the list is all of the parts that came: 1, 2, …
- * without a gap, each once, with its newest etag, and none but the last below the least size.
+ * Throws `upload_parts_invalid`, naming the part, unless the list has exactly the uploaded parts: 1, 2, …
+ * without a gap, each once, with its newest etag, and none but the last below the minimum size.
  *
  * @param listed by number
  * @param parts by number
@@ -170,13 +171,14 @@ function checkParts(listed: readonly { number: number; etag: string }[], parts: 
     if (listed[at - 1]?.number === number) throw wrong(`Part ${number} is named twice.`);
     if (number !== at + 1) throw wrong(`Part ${at + 1} is missing from the list.`);
     const part = known.get(number);
-    if (!part) throw wrong(`Part ${number} never came; send it.`);
+    if (!part) throw wrong(`Part ${number} was not uploaded; send it.`);
     if (part.etag !== etag.toLowerCase()) throw wrong(`Part ${number} has another etag; send it again.`);
     if (part.bytes < LIMITS.uploadPartBytesMin && number < listed.length)
       throw wrong(
-        `Part ${number} has ${part.bytes} bytes; all but the last need ${LIMITS.uploadPartBytesMin.toLocaleString("en-US")}.`,
+        `Part ${number} has ${part.bytes} bytes; ` +
+          `all but the last need ${LIMITS.uploadPartBytesMin.toLocaleString("en-US")}.`,
       );
   }
   const left = parts.find(({ number }) => number > listed.length);
-  if (left) throw wrong(`Part ${left.number} came but is not in the list.`);
+  if (left) throw wrong(`Part ${left.number} was uploaded but is not in the list.`);
 }

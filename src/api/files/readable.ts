@@ -7,14 +7,13 @@ export type ReadableFile = FileRecord & { objectKey: string; stored: NonNullable
 export type FindReadable = (fileId: string, identities: () => Promise<string[]>) => Promise<ReadableFile>;
 
 /**
- * Finds a file that a reader may read. Rejects with `file_unknown` when it is not there, not there yet,
- * expired or hidden, and with `file_forbidden` when it is forbidden.
+ * Finds a file that a reader may read. Rejects with `file_unknown` when it does not exist, is not uploaded
+ * yet, has expired or is hidden, and with `file_forbidden` when it is forbidden.
  *
- * `identities`, the key owners the reader speaks for, are asked for only when the file is not everybody's.
+ * `identities`, the owners whose keys the reader has, are only read for a file that is not public.
  */
-export const createFindReadable =
-  ({ files, clock }: Pick<ApiDependencies, "files" | "clock">): FindReadable =>
-  async (fileId, identities) => {
+export function createFindReadable({ files, clock }: Pick<ApiDependencies, "files" | "clock">): FindReadable {
+  return async (fileId, identities) => {
     const file = await files.find(fileId);
     if (!file?.stored || file.objectKey === undefined) throw new TemperaError("file_unknown");
     const { stored, objectKey, ownerId, lifecycle } = file;
@@ -27,3 +26,4 @@ export const createFindReadable =
     }
     return { ...file, stored, objectKey };
   };
+}

@@ -8,19 +8,19 @@ import {
   newFileId,
   safeFileName,
 } from "../../core/files/file.ts";
-import { expiryOf, type Lifecycle, lasting } from "../../core/files/lifecycle.ts";
+import { expiryOf, type Lifecycle, withLifetime } from "../../core/files/lifecycle.ts";
 import { LIMITS } from "../../core/limits.ts";
 import {
   LIFECYCLE_HEADER,
   LIFECYCLE_PREFERENCE_HEADER,
   readContentType,
-  saysHowLong,
-  wantedLifecycle,
+  resolveLifecycle,
+  setsLifetime,
 } from "../../fal/index.ts";
+import type { Caller } from "../auth/key-ring.ts";
+import type { ApiDependencies } from "../dependencies.ts";
 import { addressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
-import type { ApiDependencies } from "../dependencies.ts";
-import type { Caller } from "../auth/key-ring.ts";
 import { countUpload } from "../limits/count-upload.ts";
 import { createFileCaller } from "./caller.ts";
 import { createSignatures } from "./signatures.ts";
@@ -42,15 +42,15 @@ export type UploadDependencies = Pick<
 >;
 
 /**
- * The file that a caller announces by headers, as Python's client does (contract §6.2). Throws
+ * Reads the file that a caller announces by headers, as Python's client does (contract §6.2). Throws
  * `input_invalid`.
  */
-export const announcedFile = (
+export function readAnnouncedFile(
   c: Context,
   api: Pick<ApiDependencies, "storageDefaults" | "times">,
   caller: Caller,
   uploadUntilMs: number,
-): NewFile => {
+): NewFile {
   const contentType = readContentType(c.req.header("content-type"), ["header", "content-type"]);
   return {
     fileId: newFileId(),
@@ -60,11 +60,11 @@ export const announcedFile = (
     lifecycle: lifecycleOf(c, api, caller.ownerId),
     uploadUntilMs,
   };
-};
+}
 
 /**
- * The lifecycle that an upload asks for; what it does not say is its owner's default, then the
- * installation's. Throws `input_invalid`.
+ * Reads the lifecycle of an upload. Absent fields are the owner's defaults, then the installation's. Throws
+ * `input_invalid`.
  */
 export function lifecycleOf(
   c: Context,
@@ -73,21 +73,21 @@ export function lifecycleOf(
 ): Lifecycle {
   const name = c.req.header(LIFECYCLE_HEADER) === undefined ? LIFECYCLE_PREFERENCE_HEADER : LIFECYCLE_HEADER;
   const header = c.req.header(name);
-  const lifecycle = wantedLifecycle(header, name, storageDefaults.of(ownerId));
-  return saysHowLong(header) ? lifecycle : lasting(lifecycle, times?.of(ownerId).uploadMs);
+  const lifecycle = resolveLifecycle(header, name, storageDefaults.of(ownerId));
+  return setsLifetime(header) ? lifecycle : withLifetime(lifecycle, times?.of(ownerId).uploadMs);
 }
 
-/** Header values come as Latin-1; clients send the bytes of UTF-8. */
+/** Decodes a file name: header values are read as Latin-1, and clients send UTF-8. */
 const readFileName = (header: string | undefined): string | undefined =>
   header === undefined ? undefined : Buffer.from(header, "latin1").toString("utf8");
 
 /**
- * Makes a file be there. Whoever was first with these bytes, the answer is the same; other bytes are
- * `upload_finished`.
+ * Marks a file as uploaded. When a concurrent upload did that first with the same bytes, the result is the
+ * same; with other bytes, this one rejects with `upload_finished`.
  *
- * @param etag what tells these bytes from others
+ * @param etag identifies the bytes
  */
-export async function keepFile(
+export async function storeFile(
   { files, objects, clock, log }: Pick<ApiDependencies, "files" | "objects" | "clock" | "log">,
   file: NewFile,
   objectKey: string,
@@ -102,48 +102,48 @@ export async function keepFile(
     })
   )
     return;
-  const standing = await files.find(file.fileId);
-  if (standing?.objectKey !== objectKey)
+  const existing = await files.find(file.fileId);
+  if (existing?.objectKey !== objectKey)
     await objects
       .delete(objectKey)
       .catch((error) =>
-        log.warn({ objectKey, err: errorInfo(error) }, "an upload that lost was not deleted"),
+        log.warn({ objectKey, err: errorInfo(error) }, "the object of a superseded upload was not deleted"),
       );
-  if (!standing) throw new TemperaError("upload_unknown");
-  if (!standing.stored)
+  if (!existing) throw new TemperaError("upload_unknown");
+  if (!existing.stored)
     throw new TemperaError(
       "upload_interrupted",
       "Another upload to this address began meanwhile. Try again.",
     );
-  if (standing.stored.etag !== etag) throw new TemperaError("upload_finished");
+  if (existing.stored.etag !== etag) throw new TemperaError("upload_finished");
 }
 
-/** `POST /files/upload`: a whole file in one body. Answers its address. */
-export const createUpload = (api: UploadDependencies) => {
+/** `POST /files/upload`: accepts a whole file in one body. Answers its address. */
+export function createUpload(api: UploadDependencies) {
   const callerOf = createFileCaller(api);
   return async (c: Context): Promise<Response> => {
     const caller = await callerOf(c.req.header("authorization"));
-    const file = announcedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadBodyMs);
+    const file = readAnnouncedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadBodyMs);
     const body = uploadBody(c, LIMITS.fileBytesMax);
     const objectKey = fileKey(file.fileId);
     await countUpload(api, { ownerId: caller.ownerId, bytes: body.bytes }, async () => {
       await api.files.begin({ ...file, objectKey });
       await api.objects.put(objectKey, body.stream, { bytes: body.bytes, contentType: file.contentType });
-      await keepFile(api, file, objectKey, { bytes: body.bytes, etag: body.sha256() });
+      await storeFile(api, file, objectKey, { bytes: body.bytes, etag: body.sha256() });
     });
     return answerJson(c, { access_url: fileUrl(addressOf(c, "files", api.publicUrl), file) });
   };
-};
+}
 
 /**
- * `PUT {upload_url}`: the bytes of an initiated upload, from anybody who has the address. All of them or
- * nothing: a body that breaks off can be sent again, and so can one whose answer was lost. 403 a forged or
- * expired address, 404 an unknown upload, 409 other bytes for a file that is there.
+ * `PUT {upload_url}`: accepts the bytes of an initiated upload from anybody who has the address. An
+ * interrupted body leaves nothing and can be sent again, and so can one whose answer was lost. 403 for a
+ * forged or expired address, 404 for an unknown upload, 409 for other bytes than those of an uploaded file.
  */
-export const createReceive = (api: UploadDependencies) => {
+export function createReceive(api: UploadDependencies) {
   const signatures = createSignatures({ secret: api.uploadSecret, clock: api.clock });
 
-  /** The file is there: only the same bytes may come again. */
+  /** Accepts the same bytes again after the upload has finished. */
   const receiveAgain = async (c: Context, { stored }: FileRecord): Promise<Response> => {
     const body = uploadBody(c, LIMITS.fileBytesMax);
     if (body.bytes !== stored?.bytes) throw new TemperaError("upload_finished");
@@ -172,13 +172,16 @@ export const createReceive = (api: UploadDependencies) => {
         api.objects
           .delete(before)
           .catch((error) =>
-            api.log.warn({ before, err: errorInfo(error) }, "an upload given up was not deleted"),
+            api.log.warn(
+              { before, err: errorInfo(error) },
+              "the object of an interrupted upload was not deleted",
+            ),
           );
       }
       await api.objects.put(objectKey, body.stream, { bytes: body.bytes, contentType: file.contentType });
-      await keepFile(api, file, objectKey, { bytes: body.bytes, etag: body.sha256() });
+      await storeFile(api, file, objectKey, { bytes: body.bytes, etag: body.sha256() });
       return body.sha256();
     });
     return answerJson(c, {}, 200, { etag: `"${etag}"` });
   };
-};
+}

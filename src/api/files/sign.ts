@@ -3,8 +3,8 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { fileUrl } from "../../core/files/file.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { readSign } from "../../fal/index.ts";
-import { addressOf } from "../http/address.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { addressOf } from "../http/address.ts";
 import { readJsonBody } from "../http/read-body.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
 import { createFileCaller } from "./caller.ts";
@@ -12,14 +12,14 @@ import type { FindReadable } from "./readable.ts";
 import { createSignatures } from "./signatures.ts";
 
 /**
- * `POST {file}/sign` `{duration, scope: ["read"]}`: an address that reads the file on the caller's behalf for
- * `duration` seconds, as text. It opens no more than the caller may read: 401 without a key, 403 or 404 as
- * the caller would get.
+ * `POST {file}/sign` `{duration, scope: ["read"]}`: answers, as text, an address that reads the file on the
+ * caller's behalf for `duration` seconds. 401 without a key; 403 or 404 when the caller could not read the
+ * file either.
  */
-export const createSign = (
+export function createSign(
   api: Pick<ApiDependencies, "keyRing" | "tokens" | "clock" | "uploadSecret" | "publicUrl">,
   findReadable: FindReadable,
-) => {
+) {
   const callerOf = createFileCaller(api);
   const signatures = createSignatures({ secret: api.uploadSecret, clock: api.clock });
   return async (c: Context, { fileId, name }: { fileId: string; name: string }): Promise<Response> => {
@@ -32,15 +32,15 @@ export const createSign = (
       [REQUEST_ID_HEADER]: requestIdOf(c),
     });
   };
-};
+}
 
 /**
- * The same of an artifact without a record: everybody may read it, for ever, so its address is the signed
- * one. 401 without a key, 404 when there is none.
+ * Answers the same for an artifact without a record. Everybody can read it for ever, so the result is its own
+ * address. 401 without a key, 404 when it is missing.
  */
-export const createSignArtifact = (
+export function createSignArtifact(
   api: Pick<ApiDependencies, "keyRing" | "tokens" | "objects" | "publicUrl">,
-) => {
+) {
   const callerOf = createFileCaller(api);
   return async (c: Context, path: string): Promise<Response> => {
     await callerOf(c.req.header("authorization"));
@@ -50,4 +50,4 @@ export const createSignArtifact = (
       [REQUEST_ID_HEADER]: requestIdOf(c),
     });
   };
-};
+}

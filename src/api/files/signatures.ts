@@ -3,21 +3,19 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 
 /**
- * What stands in addresses instead of a header. Each is an HMAC-SHA256 with the installation's secret
- * `uploads`, so every gateway takes what another has signed, and nothing is stored.
+ * Signatures in addresses, in place of an `Authorization` header. Each is an HMAC-SHA256 with the
+ * installation's secret `uploads`, so that every gateway accepts the signatures of the others and none is
+ * stored.
  */
 export interface Signatures {
-  /** The query `?upload=…` that lets whoever has it send the bytes of a file until `untilMs`. */
+  /** Makes the query `?upload=…`, with which anybody can send the bytes of a file until `untilMs`. */
   uploadQuery(fileId: string, untilMs: number): string;
-  /**
-   * Throws `upload_forbidden` for a value of that query that was changed, is of another file, or has expired.
-   */
+  /** Throws `upload_forbidden` when the value of that query is forged, of another file, or expired. */
   checkUpload(fileId: string, value: string | undefined): void;
-  /** The query `?identity=…` that reads a file on behalf of an owner of keys until `untilMs`. */
+  /** Makes the query `?identity=…`, which reads a file on behalf of an owner until `untilMs`. */
   identityQuery(fileId: string, ownerId: string, untilMs: number): string;
   /**
-   * On whose behalf a value of that query reads; `undefined` when it is not valid, of another file, or has
-   * expired.
+   * Gives the owner in the value of that query; `undefined` when it is forged, of another file, or expired.
    */
   identityOf(fileId: string, value: string | undefined): string | undefined;
 }
@@ -25,7 +23,7 @@ export interface Signatures {
 const seconds = (ms: number): string => String(Math.floor(ms / 1000));
 
 export function createSignatures({ secret, clock }: { secret: Uint8Array; clock: Clock }): Signatures {
-  /** The fields of different uses never look alike: their names are part of what is signed. */
+  /** Signs fields. The first one names the use, so that no signature is valid for another use. */
   const sign = (...fields: string[]): string =>
     createHmac("sha256", secret).update(JSON.stringify(fields)).digest("base64url");
   const matches = (given: string, expected: string): boolean =>
@@ -44,7 +42,8 @@ export function createSignatures({ secret, clock }: { secret: Uint8Array; clock:
     },
     identityQuery(fileId, ownerId, untilMs) {
       const until = seconds(untilMs);
-      return `?identity=${until}.${Buffer.from(ownerId).toString("base64url")}.${sign("read", fileId, ownerId, until)}`;
+      const owner = Buffer.from(ownerId).toString("base64url");
+      return `?identity=${until}.${owner}.${sign("read", fileId, ownerId, until)}`;
     },
     identityOf(fileId, value) {
       const [, until = "", owner = "", given = ""] =

@@ -4,18 +4,15 @@ import type { Lifecycle } from "../../core/files/lifecycle.ts";
 import type { StorageControl } from "../../core/files/storage-control.ts";
 import type { Log } from "../../core/operations/log.ts";
 
-/** What an owner's new files get when the call that makes them says nothing. Known without asking anybody. */
+/** The default lifecycle of each owner's new files, held in memory. */
 export interface StorageDefaults extends AsyncDisposable {
   of(ownerId: string): Lifecycle | undefined;
 }
 
-/**
- * How often they are read again although no change was told: a notification may have been lost with its
- * connection.
- */
+/** Time between two reads without a notification: one may have been lost with its connection. */
 const REREAD_MS = 60_000;
 
-/** Holds every owner's defaults in memory. */
+/** Rejects with `store_unavailable` when the defaults cannot be read at the start. */
 export async function createStorageDefaults({
   storage,
   log,
@@ -28,7 +25,7 @@ export async function createStorageDefaults({
     onChange: (listener) => storage.onChange(listener),
     everyMs: REREAD_MS,
     onReadError: (error) =>
-      log.warn({ err: errorInfo(error) }, "storage defaults were not read; the ones before stay in force"),
+      log.warn({ err: errorInfo(error) }, "storage defaults were not read; the last ones stay in force"),
   });
   return {
     of: (ownerId) => all.current.get(ownerId),

@@ -7,7 +7,7 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 /**
- * Reads a body that gives a byte every `everyMs`, `count` of them; resolves with how many came, or the code
+ * Reads a body that sends `count` bytes, one every `everyMs`. Resolves with the number that came, or the code
  * of the error.
  */
 async function receive(everyMs: number, count: number): Promise<{ code: string } | number> {
@@ -35,24 +35,24 @@ async function receive(everyMs: number, count: number): Promise<{ code: string }
     return c.text("");
   });
   const headers = { "content-length": String(count) };
-  const answered = app.request("/", { method: "PUT", body, headers, duplex: "half" } as RequestInit);
+  const response = app.request("/", { method: "PUT", body, headers, duplex: "half" } as RequestInit);
   while (vi.getTimerCount() > 0 || result === 0) await vi.advanceTimersByTimeAsync(everyMs);
-  await answered;
+  await response;
   return result;
 }
 
 const MINUTE = 60_000;
 
-it("an upload may take longer than any other request", async () =>
+it("accepts an upload that takes longer than any other request may", async () =>
   expect(await receive(MINUTE / 2, 60)).toBe(60));
 
-it("one that trickles for ever breaks off after its time", async () => {
+it("interrupts an upload that trickles once its time is over", async () => {
   const startedAtMs = Date.now();
   expect(await receive(MINUTE / 2, 1000)).toEqual({ code: "upload_interrupted" });
   expect(Date.now() - startedAtMs).toBeLessThan(LIMITS.uploadBodyMs + 2 * MINUTE);
 });
 
-it("one that falls silent breaks off before", async () => {
+it("interrupts an upload that sends nothing for a while before that", async () => {
   const startedAtMs = Date.now();
   expect(await receive(LIMITS.uploadSilenceMs + 1000, 3)).toEqual({ code: "upload_interrupted" });
   expect(Date.now() - startedAtMs).toBeLessThan(3 * LIMITS.uploadSilenceMs);

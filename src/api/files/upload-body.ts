@@ -5,22 +5,22 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 
 export interface UploadBody {
-  /** As announced; the stream has neither more nor fewer. */
+  /** The announced length; the stream has exactly as many bytes. */
   bytes: number;
   /**
-   * Ends with `upload_interrupted` when the caller goes away, falls silent, or takes longer than
-   * `LIMITS.uploadBodyMs`.
+   * Fails with `upload_interrupted` when the caller disconnects, sends nothing for `LIMITS.uploadSilenceMs`,
+   * or takes longer than `LIMITS.uploadBodyMs`.
    */
   stream: Readable;
-  /** Of what has been read, hex. */
+  /** Gives the hex digest of the bytes that were read so far. */
   sha256(): string;
 }
 
 /**
- * The body of an upload, as it comes: nothing of it is held. Throws `length_required`, or `body_too_large`
- * before a byte is read.
+ * Streams the body of an upload without buffering. Throws `length_required`, or `body_too_large` before any
+ * byte is read.
  *
- * @param bytesMax the length that is too much when it is exceeded
+ * @param bytesMax the greatest accepted length
  */
 export function uploadBody(c: Context, bytesMax: number): UploadBody {
   const announced = c.req.header("content-length");
@@ -48,8 +48,8 @@ export function uploadBody(c: Context, bytesMax: number): UploadBody {
 }
 
 /**
- * The chunks of a request's body. It is not cancelled when the reader stops early: that would cut the
- * connection before the answer that says why.
+ * Reads the chunks of a request's body. An early stop of the consumer does not cancel it: that would cut the
+ * connection before the answer with the error.
  */
 async function* chunksOf(body: ReadableStream<Uint8Array> | null): AsyncGenerator<Uint8Array> {
   if (!body) return;
