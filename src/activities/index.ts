@@ -1,4 +1,8 @@
-/** The activities, as workflows see them: types only, so that no driver reaches replayed code. */
+/**
+ * The activities: the steps of workflows that do I/O, in folders by subject. This table gives their types and
+ * names to workflows, types only, so that no driver reaches replayed code. The names are recorded in
+ * histories.
+ */
 
 import type { createHoldSession } from "./inference/hold-session.ts";
 import type { createInfer } from "./inference/infer.ts";
@@ -17,43 +21,43 @@ import type {
   createWebhookHostHasCapacity,
 } from "./webhooks/deliver-webhook.ts";
 
-/** On `gpu/<endpoint>/<version>`. */
+/** On the task queue `gpu/<endpoint>/<version>`. */
 export interface GpuActivities {
   infer: ReturnType<typeof createInfer>;
 }
 
-/** On `orchestrator`, and as local activities there. */
+/** On the task queue `orchestrator`, and as local activities there. */
 export interface OrchestratorActivities {
   recordOutcome: ReturnType<typeof createRecordOutcome>;
   acquireSlot: ReturnType<typeof createAcquireSlot>;
   releaseSlot: ReturnType<typeof createReleaseSlot>;
 }
 
-/** On `orchestrator`: values of pipelines that are too big to travel. */
+/** On the task queue `orchestrator`: values of pipelines that are too large for Temporal. */
 export interface PipelineActivities {
   loadValue: ReturnType<typeof createLoadValue>;
   storeValue: ReturnType<typeof createStoreValue>;
   checkPipelineInput: ReturnType<typeof createCheckPipelineInput>;
 }
 
-/** On `orchestrator` too. */
+/** On the task queue `orchestrator`. */
 export interface RetentionActivities {
   retentionStep: ReturnType<typeof createRetentionStep>;
 }
 
-/** On `orchestrator` too. */
+/** On the task queue `orchestrator`. */
 export interface UsageActivities {
   reconcileUsage: ReturnType<typeof createReconcileUsage>;
 }
 
-/** On `webhooks`. */
+/** On the task queue `webhooks`. */
 export interface WebhookActivities {
   deliverWebhook: ReturnType<typeof createDeliverWebhook>;
   recordDeliveryAttempt: ReturnType<typeof createRecordAttempt>;
   webhookHostHasRoom: ReturnType<typeof createWebhookHostHasCapacity>;
 }
 
-/** On `gpu/<endpoint>/<version>` too. */
+/** On the task queue `gpu/<endpoint>/<version>`. */
 export interface SessionActivities {
   holdSession: ReturnType<typeof createHoldSession>;
 }

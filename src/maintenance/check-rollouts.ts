@@ -1,10 +1,10 @@
 import { errorInfo } from "../core/errors/tempera-error.ts";
+import { judge, type Rollout } from "../core/models/rollout.ts";
+import type { RolloutStore } from "../core/models/rollout-store.ts";
 import type { AuditLog } from "../core/operations/audit-log.ts";
 import type { Clock } from "../core/operations/clock.ts";
 import type { Log } from "../core/operations/log.ts";
-import type { RolloutStore } from "../core/models/rollout-store.ts";
 import { newRequestId } from "../core/requests/request-id.ts";
-import { judge, type Rollout } from "../core/models/rollout.ts";
 
 export interface CheckRolloutsDependencies {
   rollouts: Pick<RolloutStore, "due" | "record" | "end">;
@@ -13,12 +13,13 @@ export interface CheckRolloutsDependencies {
   log: Log;
 }
 
-/** Who the audit record says it was. */
-const BY = "rollout-rules";
+/** The actor in the audit records. */
+const ACTOR = "rollout-rules";
 
 /**
- * Looks at the rollouts that have rules, and promotes or rolls back those whose rules say so
- * (docs/decisions/0018). Each that is due is handed to one orchestrator; one that dies with it is due again.
+ * Judges the rollouts that have rules by these rules, and promotes them or rolls them back
+ * (docs/decisions/0018). A due rollout is given to one orchestrator; when that one dies, it becomes due
+ * again.
  *
  * Rejects with `store_unavailable`.
  */
@@ -29,7 +30,7 @@ export async function checkRollouts(
   for (const rollout of await rollouts.due(everyMs)) {
     const { rules, endpoint, fromVersion, toVersion } = rollout;
     if (!rules) continue;
-    // What ended before the rollout is no evidence.
+    // Requests that ended before the rollout are no evidence.
     const sinceMs = Math.max(clock.nowMs() - rules.windowSeconds * 1000, rollout.startedAtMs);
     const [from, to] = await Promise.all([
       rollouts.record(endpoint, fromVersion, sinceMs),
@@ -43,7 +44,7 @@ export async function checkRollouts(
         : (["promoted", verdict.promote] as const);
     const record = await beginRecord({ audit, clock }, rollout, state);
     try {
-      // Somebody may have changed it since it was read: then this verdict is about what no longer is.
+      // An operator may have changed the rollout since it was read: then the verdict no longer applies.
       const ended = await rollouts.end(rollout.rolloutId, { state, reason }, rollout.revision);
       await audit.settle(record, ended ? { after: { state, reason } } : { errorCode: "rollout_unknown" });
       if (ended)
@@ -53,7 +54,7 @@ export async function checkRollouts(
         );
     } catch (error) {
       await audit.settle(record, { errorCode: errorInfo(error, "server_error").code }).catch(() => {});
-      if (errorInfo(error, "server_error").code !== "changed_meanwhile") throw error;
+      if (errorInfo(error, "server_error").code !== "precondition_failed") throw error;
     }
   }
 }
@@ -67,8 +68,8 @@ async function beginRecord(
   await audit.begin({
     auditId,
     atMs: clock.nowMs(),
-    keyId: BY,
-    ownerId: BY,
+    keyId: ACTOR,
+    ownerId: ACTOR,
     action: state === "promoted" ? "rollouts.promote" : "rollouts.rollback",
     subject: `${rollout.endpoint} ${rollout.toVersion}`,
     requestId: auditId,

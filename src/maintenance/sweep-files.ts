@@ -1,46 +1,46 @@
-import { LIMITS } from "../core/limits.ts";
-import type { Clock } from "../core/operations/clock.ts";
 import type { FileStore } from "../core/files/file-store.ts";
 import type { ObjectStore } from "../core/files/object-store.ts";
+import { LIMITS } from "../core/limits.ts";
+import type { Clock } from "../core/operations/clock.ts";
 import type { RetentionStore } from "../core/operations/retention-store.ts";
 
-/** Files removed between two looks at the records. */
+/** Files that one query returns. */
 const BATCH = 100;
 
-interface SweepFilesDependencies {
-  files: Pick<FileStore, "dead" | "remove">;
+export interface SweepFilesDependencies {
+  files: Pick<FileStore, "expired" | "remove">;
   objects: Pick<ObjectStore, "delete" | "abortParts">;
-  /** Counts what went, with everything else that retention deletes. */
+  /** Counts the deleted files, with everything else that retention deletes. */
   retention: Pick<RetentionStore, "count">;
   clock: Clock;
 }
 
 /**
- * Beside the workflow `retention`, and not part of it: a file's own time may be a minute (fal's word
- * `immediate`), and nothing of it needs to be remembered from one look to the next.
+ * Deletes the bytes and the records of files whose lifetime has ended, and of abandoned uploads. The bytes go
+ * first, so that no bytes are left without a record. Several processes may do it at once. Returns the number
+ * of deleted files.
  *
- * Removes the bytes and the records of files whose time has passed, and of uploads that were given up: bytes
- * first, so that none are left without a record. Any number of processes may do it at once. Returns how many
- * went.
+ * This is no part of the workflow `retention`: the lifetime of a file may be as short as a minute (fal's
+ * `immediate`), and a run needs to remember nothing of the run before it.
  */
 export async function sweepFiles({
   files,
   objects,
   retention,
   clock,
-}: Omit<SweepFilesDependencies, "log">): Promise<number> {
+}: SweepFilesDependencies): Promise<number> {
   for (let removed = 0; ; ) {
     const nowMs = clock.nowMs();
-    // A body that came in time may still be on its way.
-    const dead = await files.dead(nowMs, nowMs - LIMITS.uploadBodyMs, BATCH);
-    for (const { objectKey, partsId } of dead) {
+    // A body that began to arrive in time may still be arriving.
+    const expired = await files.expired(nowMs, nowMs - LIMITS.uploadBodyMs, BATCH);
+    for (const { objectKey, partsId } of expired) {
       if (objectKey === undefined) continue;
       if (partsId !== undefined) await objects.abortParts({ key: objectKey, uploadId: partsId });
       await objects.delete(objectKey);
     }
-    await files.remove(dead.map(({ fileId }) => fileId));
-    await retention.count("file", dead.length);
-    removed += dead.length;
-    if (dead.length < BATCH) return removed;
+    await files.remove(expired.map(({ fileId }) => fileId));
+    await retention.count("file", expired.length);
+    removed += expired.length;
+    if (expired.length < BATCH) return removed;
   }
 }

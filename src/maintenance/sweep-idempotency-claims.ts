@@ -1,9 +1,9 @@
 import type { ClaimStore } from "../core/requests/idempotency-store.ts";
 
-/** Claims deleted in one statement. */
+/** Claims that one statement deletes. */
 const BATCH = 1_000;
 
-/** Deletes the claims of idempotency keys whose time has passed. */
+/** Deletes the expired claims of idempotency keys. */
 export async function sweepClaims({ claims }: { claims: Pick<ClaimStore, "sweep"> }): Promise<void> {
   while ((await claims.sweep(BATCH)) === BATCH);
 }

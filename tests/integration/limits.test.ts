@@ -4,18 +4,18 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { freeLostPlaces } from "../../src/activities/operations/concurrency-slots.ts";
-import { createPlaceStore } from "../../src/adapters/postgres/owners/concurrency-slot-store.ts";
+import { createConcurrencySlotStore } from "../../src/adapters/postgres/owners/concurrency-slot-store.ts";
 import { createJobs } from "../../src/adapters/temporal/jobs.ts";
-import type { Allowance } from "../../src/core/owners/plan.ts";
+import type { PlanLimits } from "../../src/core/owners/plan.ts";
 import { startRedis } from "../../src/dev/services/redis.ts";
 import type { Service } from "../../src/dev/services/service.ts";
+import { releaseLostSlots } from "../../src/maintenance/repair-concurrency-slots.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const STUB = "tempera/stub";
 let test: TestPlatform;
 let urls: [string, string];
-/** Of its own, since it is killed. */
+/** A Redis of this file's own, since it is killed. */
 let redis: Service;
 let folder: string;
 beforeAll(async () => {
@@ -39,24 +39,25 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** An owner of a test's own, with an allowance. */
+/** Makes an owner for one test, with limits. */
 async function owner(
-  allowance: Allowance,
+  limits: PlanLimits,
 ): Promise<{ ownerId: string; keyId: string; headers: Record<string, string> }> {
   const ownerId = `o-${randomUUID().slice(0, 8)}`;
   const made = await test.client.admin<{ key: string; key_id: string }>("POST", "/v1/keys", {
     alias: "a key",
     owner: ownerId,
   });
-  await allow(ownerId, allowance);
+  await setLimits(ownerId, limits);
   return {
     ownerId,
     keyId: made.key_id,
     headers: { authorization: `Key ${made.key}`, "content-type": "application/json" },
   };
 }
-const allow = (ownerId: string, allowance: Allowance) =>
-  test.sql`INSERT INTO owners (owner_id, allowance) VALUES (${ownerId}, ${JSON.stringify(allowance)}::text::jsonb)
+const setLimits = (ownerId: string, limits: PlanLimits) =>
+  test.sql`INSERT INTO owners (owner_id, allowance)
+           VALUES (${ownerId}, ${JSON.stringify(limits)}::text::jsonb)
            ON CONFLICT (owner_id) DO UPDATE SET allowance = excluded.allowance`;
 const submit = (
   url: string,
@@ -77,7 +78,7 @@ const stateOf = async (headers: Record<string, string>, id: string): Promise<str
   const answer = await fetch(`${urls[0]}/queue/${STUB}/requests/${id}/status`, { headers });
   return ((await answer.json()) as { status: string }).status;
 };
-/** Refused as fal's clients want to be told. */
+/** Checks a refusal: the status and headers that fal's clients read. */
 async function expectRefused(answer: Response | undefined, type: string): Promise<void> {
   expect(answer?.status).toBe(429);
   expect(Number(answer?.headers.get("retry-after"))).toBeGreaterThanOrEqual(1);
@@ -90,8 +91,8 @@ const statuses = (answers: Response[]) => ({
   refused: answers.filter(({ status }) => status === 429),
 });
 
-describe("calls a second", () => {
-  it("are counted over all gateways, with the burst, and come back", async () => {
+describe("the rate of calls", () => {
+  it("is counted over all gateways, with the burst, and recovers", async () => {
     const flood = async (): Promise<number> => {
       const { headers } = await owner({ requestsPerSecond: 0.02, burst: 3 });
       const { taken, refused } = statuses(
@@ -115,7 +116,7 @@ describe("calls a second", () => {
         .toBe(200);
   });
 
-  it("of one key are counted beside its owner's other keys", async () => {
+  it("of one key is counted apart from its owner's other keys", async () => {
     const { ownerId, keyId, headers } = await owner({ requestsPerSecond: 1000 });
     await test.sql`INSERT INTO key_allowances VALUES (${keyId}, '{"requestsPerSecond": 0.05}')`;
     expect((await submit(urls[0], headers)).status).toBe(200);
@@ -129,7 +130,7 @@ describe("calls a second", () => {
     expect((await submit(urls[0], { authorization: `Key ${other.key}` })).status).toBe(200);
   });
 
-  it("are not looked at for reads", async () => {
+  it("does not count reads", async () => {
     const { headers } = await owner({ requestsPerSecond: 0.05 });
     const id = await idOf(await submit(urls[0], headers));
     for (let i = 0; i < 5; i++)
@@ -138,10 +139,10 @@ describe("calls a second", () => {
       ).toBeLessThan(300);
   });
 
-  it("changed by an administrator count within seconds at both gateways", async () => {
+  it("follows an administrator's change within seconds at both gateways", async () => {
     const { ownerId, headers } = await owner({});
     for (const url of urls) expect((await submit(url, headers)).status).toBe(200);
-    await allow(ownerId, { requestsPerSecond: 0.01 });
+    await setLimits(ownerId, { requestsPerSecond: 0.01 });
     for (const url of urls)
       await expect
         .poll(async () => (await submit(url, headers)).status, { timeout: 2_000, interval: 50 })
@@ -150,7 +151,7 @@ describe("calls a second", () => {
 });
 
 describe("queued requests", () => {
-  it("are counted until they have ended; a refused one is not", async () => {
+  it("are counted until they have ended; refused ones are not counted", async () => {
     const { headers } = await owner({ queued: 3 });
     const ids = await Promise.all(
       Array.from({ length: 3 }, async () => idOf(await submit(urls[0], headers, { delay_ms: 60_000 }))),
@@ -164,7 +165,7 @@ describe("queued requests", () => {
 });
 
 describe("requests in progress", () => {
-  it("beyond the limit wait their turn, without a slot; a direct run is refused, and taken when one has ended", async () => {
+  it("beyond the limit wait outside the GPU queue, and direct runs are refused until one has ended", async () => {
     const { headers } = await owner({ inProgress: 2 });
     const ids: string[] = [];
     for (let i = 0; i < 5; i++)
@@ -173,7 +174,7 @@ describe("requests in progress", () => {
       (await Promise.all(ids.map((id) => stateOf(headers, id)))).filter((state) => state === "IN_PROGRESS")
         .length;
     await expect.poll(running, { timeout: 10_000 }).toBe(2);
-    // The stub has 64 slots: those who wait are in no GPU queue.
+    // The stub's engine has 64 slots: the waiting requests are in no GPU queue.
     expect(await test.backlog(STUB)).toBe(0);
     await expectRefused(await run(urls[1], headers), "concurrent_requests_limit");
     for (const id of ids) {
@@ -185,7 +186,7 @@ describe("requests in progress", () => {
     await expect.poll(() => test.sql`SELECT FROM places`, { timeout: 10_000 }).toHaveLength(0);
   });
 
-  it("go first by priority, then by turn, and stop when the start deadline passes or the caller cancels", async () => {
+  it("get their slots by priority and age, and stop waiting at their deadline or a cancel", async () => {
     const { headers } = await owner({ inProgress: 1 });
     const first = await idOf(await submit(urls[0], headers, { delay_ms: 60_000 }));
     await expect.poll(() => stateOf(headers, first), { timeout: 10_000 }).toBe("IN_PROGRESS");
@@ -220,30 +221,30 @@ describe("requests in progress", () => {
     expect(normalStart).toBeLessThan(lowStart);
   });
 
-  it("a raised limit lets those who wait go on", async () => {
+  it("that wait go on when the limit is raised", async () => {
     const { ownerId, headers } = await owner({ inProgress: 1 });
     const ids = await Promise.all(
       Array.from({ length: 4 }, async () => idOf(await submit(urls[0], headers, { delay_ms: 300 }))),
     );
-    await allow(ownerId, {});
+    await setLimits(ownerId, {});
     await Promise.all(ids.map(ended));
   });
 
-  it("a job that an operator ended gives its place back", async () => {
+  it("release their slot when an operator ends the job", async () => {
     const { headers } = await owner({ inProgress: 1 });
     const first = await idOf(await submit(urls[0], headers, { delay_ms: 60_000 }));
     await expect.poll(() => stateOf(headers, first), { timeout: 10_000 }).toBe("IN_PROGRESS");
     const second = await idOf(await submit(urls[0], headers, { delay_ms: 10 }));
     await test.temporal.workflow.getHandle(first).terminate();
-    // As old as it must be before Temporal is asked about it, and looked at now instead of within a minute.
+    // Old enough for Temporal to be asked about it, and checked now instead of within a minute.
     await test.sql`UPDATE places SET taken_at = taken_at - interval '2 minutes' WHERE request_id = ${first}`;
-    await freeLostPlaces({ places: createPlaceStore(test.sql), jobs: createJobs(test.temporal) });
+    await releaseLostSlots({ slots: createConcurrencySlotStore(test.sql), jobs: createJobs(test.temporal) });
     expect((await ended(second))?.outcome).toMatchObject({ ok: true });
   });
 });
 
 describe("uploaded bytes", () => {
-  it("are counted as they begin, whoever has the address, and given back when nothing came of them", async () => {
+  it("are counted at their begin, whoever uses the address, and given back after a failure", async () => {
     const { headers } = await owner({ uploadBytesPerDay: 1_000 });
     const upload = async (bytes: number): Promise<Response> => {
       const initiate = await fetch(`${urls[0]}/rest/storage/upload/initiate`, {
@@ -264,11 +265,11 @@ describe("uploaded bytes", () => {
 });
 
 describe("spend", () => {
-  it("counts the price of what is submitted, waits for nobody's bill, and answers as an account without balance", async () => {
+  it("counts the prices of submits at once, and refuses as fal does without balance", async () => {
     const { headers } = await owner({ spendPerDay: 1, spendPerMonth: 100 });
     const answers = [];
     for (let n = 0; n < 5; n++) answers.push(await submit(urls[n % 2] as string, headers, { delay_ms: 20 }));
-    // 0.4 each: two fit at each gateway, which know of one another's within two seconds.
+    // 0.4 each: two fit at each gateway, and each counts the other's within two seconds.
     expect(answers.filter(({ status }) => status === 200).length).toBeGreaterThanOrEqual(2);
     expect(answers.filter(({ status }) => status === 200).length).toBeLessThanOrEqual(4);
     for (const url of urls)
@@ -292,19 +293,22 @@ describe("spend", () => {
   });
 });
 
+/** A script that moves the clock of a process, by `+1` milliseconds for instance. */
+const jumpingClock = (jump: string): string => `const now=Date.now;Date.now=()=>now()${jump}`;
+
 describe("a clock that jumps", () => {
   it.each(["+2 * 86400e3", "-2 * 86400e3"])(
-    "by %s ms at one gateway moves no limit and no idempotency key",
+    "by %s ms at one gateway changes no limit and no idempotency key",
     async (jump) => {
       const jumped = await test.secondGateway({
         TEMPERA_MODELS: join(folder, "models"),
-        NODE_OPTIONS: `--import=${encodeURI(`data:text/javascript,const now=Date.now;Date.now=()=>now()${jump}`)}`,
+        NODE_OPTIONS: `--import=${encodeURI(`data:text/javascript,${jumpingClock(jump)}`)}`,
       });
       const { headers } = await owner({ requestsPerSecond: 0.02 });
-      const told = await (await submit(jumped.url, (await owner({})).headers)).json();
-      // Ids begin with the time they were made at.
+      const submitted = await (await submit(jumped.url, (await owner({})).headers)).json();
+      // Ids begin with the time of their creation.
       const madeAtMs = Number.parseInt(
-        (told as { request_id: string }).request_id.replace("-", "").slice(0, 12),
+        (submitted as { request_id: string }).request_id.replace("-", "").slice(0, 12),
         16,
       );
       expect(Math.abs(madeAtMs - Date.now())).toBeGreaterThan(86_400_000);
@@ -324,8 +328,8 @@ describe("a clock that jumps", () => {
   );
 });
 
-describe("Redis away", () => {
-  it("each gateway counts for itself: no limit is lifted, nobody waits, and afterwards they count together again", async () => {
+describe("without Redis", () => {
+  it("each gateway counts for itself, without waiting, and they count together again afterwards", async () => {
     const { headers } = await owner({ requestsPerSecond: 0.02 });
     for (const url of urls) await submit(url, (await owner({})).headers);
     await redis.stop();

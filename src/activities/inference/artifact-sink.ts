@@ -157,7 +157,8 @@ async function* verified(head: ArtifactHead, chunks: AsyncIterable<Uint8Array>):
   if (bytes !== head.bytes || hash.digest("hex") !== head.sha256) {
     throw new TemperaError(
       "runner_incomplete_response",
-      `The engine sent ${bytes} bytes of ${head.fileName}, which are not the ${head.bytes} that it announced.`,
+      `The engine sent ${bytes} bytes of ${head.fileName}, which are not the ${head.bytes} bytes that ` +
+        "it announced.",
     );
   }
 }

@@ -33,7 +33,9 @@ export class CheckpointStore {
     return this.#savedStep;
   }
 
-  /** Returns the newest checkpoint of an earlier attempt; `undefined` when there is none or it is unreadable. */
+  /**
+   * Returns the newest checkpoint of an earlier attempt; `undefined` when there is none or it is unreadable.
+   */
   async find(): Promise<Uint8Array | undefined> {
     this.#used = true;
     try {

@@ -8,8 +8,8 @@ type AttemptEvent = Exclude<RequestEvent, { type: "done" }>;
 
 /**
  * Writes the events of one attempt to the event log, in order. The event log shows progress and no results
- * depend on it, so it must never slow a job down: after a failed append, the queued events are dropped, except
- * the last one about the request's state.
+ * depend on it, so it must never slow a job down: after a failed append, the queued events are dropped,
+ * except the last one about the request's state.
  */
 export class EventWriter {
   readonly #log: EventLog;
@@ -67,7 +67,8 @@ export class EventWriter {
   }
 
   #flush(): void {
-    // An event that is written between the end of `#send` and this callback would otherwise wait for the next.
+    // An event that is written between the end of `#send` and this callback would otherwise wait for the
+    // next.
     this.#sending ??= this.#send().finally(() => {
       this.#sending = undefined;
       if (this.#queue.length > 0) this.#flush();

@@ -2,8 +2,8 @@ import { LIMITS } from "../../core/limits.ts";
 import type { Frame } from "../../core/requests/session.ts";
 
 /**
- * The inputs of a session on their way to the engine. The gateway sends few of them ahead; when a gateway sends
- * more than `LIMITS.framesBufferedMax`, the oldest are dropped.
+ * The inputs of a session on their way to the engine. The gateway sends few of them ahead; when a gateway
+ * sends more than `LIMITS.framesBufferedMax`, the oldest are dropped.
  */
 export class FrameQueue implements AsyncIterable<Frame> {
   readonly #frames: Frame[] = [];

@@ -123,7 +123,9 @@ class SessionAttempt {
     void this.#send({ type: "pulse", attempt: this.#attempt, worker: this.#worker, settledThrough });
   }
 
-  /** Notifies the gateway of a failure. Returns the failure for Temporal, which decides whether it retries. */
+  /**
+   * Notifies the gateway of a failure. Returns the failure for Temporal, which decides whether it retries.
+   */
   async #fail(error: unknown): Promise<ApplicationFailure | CancelledFailure> {
     const { cancellationSignal, cancellationDetails } = this.#context;
     if (cancellationSignal.aborted && !cancellationDetails?.workerShutdown)

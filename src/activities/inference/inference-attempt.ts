@@ -305,8 +305,8 @@ export class InferenceAttempt implements Disposable {
   }
 
   /**
-   * Aborts the attempt at the caller's start deadline. Temporal's own deadline ended when this worker took the
-   * task, but a request whose engine is still loading has not started.
+   * Aborts the attempt at the caller's start deadline. Temporal's own deadline ended when this worker took
+   * the task, but a request whose engine is still loading has not started.
    */
   #startTimerOf({ startTimeoutMs, submittedAtMs }: JobSpec): NodeJS.Timeout | undefined {
     if (startTimeoutMs === undefined || this.#startedBefore) return undefined;
@@ -342,7 +342,9 @@ export function attemptFailure(
   });
 }
 
-/** Retries that the caller allows after a failure of this kind. All attempts count, whatever failed in them. */
+/**
+ * Retries that the caller allows after a failure of this kind. All attempts count, whatever failed in them.
+ */
 function retriesAllowed({ limits }: RetryPolicy, code: ErrorCode): number {
   return limits?.[conditionOf(code)] ?? Number.POSITIVE_INFINITY;
 }

@@ -62,13 +62,13 @@ export function createFetchInput(dependencies: FetchInputDependencies): FetchInp
 function assertCount(urls: InputUrl[]): void {
   const excess = urls[LIMITS.inputFilesMax];
   if (!excess) return;
-  const message = `The input names ${urls.length} files, more than the ${LIMITS.inputFilesMax} that are fetched.`;
+  const message = `The input names ${urls.length} files, and at most ${LIMITS.inputFilesMax} are fetched.`;
   throw fileError("file_download_error", excess.loc, message);
 }
 
 /**
- * The downloads of one input. They share a time limit and a size limit, since the attempt holds an engine slot
- * meanwhile, and the first failure aborts the others.
+ * The downloads of one input. They share a time limit and a size limit, since the attempt holds an engine
+ * slot meanwhile, and the first failure aborts the others.
  */
 class InputDownloads {
   readonly input: JsonObject;

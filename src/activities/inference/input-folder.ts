@@ -10,7 +10,9 @@ function prefixOf(host: string): string {
   return `tempera-inputs-${host.replace(/[^A-Za-z0-9.]/g, "_")}-`;
 }
 
-/** A folder for input files. It is removed at the end of its process or, if that was killed, by the next one. */
+/**
+ * A folder for input files. It is removed at the end of its process or, if that was killed, by the next one.
+ */
 export interface InputFolder extends AsyncDisposable {
   path: string;
 }

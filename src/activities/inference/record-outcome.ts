@@ -32,8 +32,8 @@ export interface RecordOutcomeDependencies {
 
 /**
  * The finish step of every job (design §4, step 4): writes the outcome to the event log and to PostgreSQL,
- * stores the job's log lines, writes a dead letter when the attempts were used up, and deletes the checkpoint.
- * Idempotent. Returns the recorded outcome, which is another one if another writer was first.
+ * stores the job's log lines, writes a dead letter when the attempts were used up, and deletes the
+ * checkpoint. Idempotent. Returns the recorded outcome, which is another one if another writer was first.
  *
  * Rejects with `store_unavailable` while PostgreSQL is unavailable. The event log may be unavailable.
  */

@@ -2,7 +2,7 @@ import { Context } from "@temporalio/activity";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { UsageCheck, UsageLedger } from "../../core/owners/usage-ledger.ts";
-import type { ClosedJobs } from "../../core/requests/closed-jobs.ts";
+import type { ClosedJob, ClosedJobs } from "../../core/requests/closed-jobs.ts";
 import type { Jobs } from "../../core/requests/jobs.ts";
 import type { RequestStore } from "../../core/requests/request-store.ts";
 
@@ -14,25 +14,24 @@ export interface ReconcileUsageDependencies {
   clock: Clock;
 }
 
-/** Workflows, or requests, compared at a time. */
+/** Workflows, or requests, that are compared at once. */
 const PAGE = 500;
 
+const UNWRITABLE = "Temporal has closed it, and its record could not be written.";
+const LEDGER_HAS_ERROR = "Temporal reports an output; the ledger has an error.";
+const LEDGER_HAS_OUTPUT = "Temporal reports a failure; the ledger has an output.";
+
 /**
- * Looks at the usage ledger beside Temporal and beside the records of requests, for those that ended within a
- * window.
+ * Compares the usage ledger with Temporal and with the records of requests, for the requests that ended
+ * within a window.
  *
- * What is missing is written: from the record where there is one (a node of a pipeline has one and no
- * workflow), else from the workflow, with its record. What does not agree is told and left: a person decides.
- * Returns and keeps what was found.
+ * Missing entries are written: from the record if there is one (a node of a pipeline has a record and no
+ * workflow), otherwise from the workflow, together with its record. Contradictions are only reported, for a
+ * person to decide. Stores the result and returns it.
  */
-export const createReconcileUsage = ({
-  ledger,
-  closedJobs,
-  jobs,
-  requests,
-  clock,
-}: ReconcileUsageDependencies) =>
-  async function reconcileUsage({
+export function createReconcileUsage(dependencies: ReconcileUsageDependencies) {
+  const { ledger, closedJobs, clock } = dependencies;
+  return async function reconcileUsage({
     fromMs,
     untilMs,
   }: {
@@ -40,51 +39,67 @@ export const createReconcileUsage = ({
     untilMs: number;
   }): Promise<UsageCheck> {
     const context = Context.current();
-    const differences: UsageCheck["differences"] = [];
-    const differs = (requestId: string, description: string): void => {
-      if (differences.length < LIMITS.usageDifferencesMax) differences.push({ requestId, description });
+    const check: UsageCheck = {
+      checkedAtMs: 0,
+      fromMs,
+      untilMs,
+      workflows: 0,
+      written: 0,
+      differences: [],
     };
-    let workflows = 0;
-    let written = 0;
     for (;;) {
       const found = await ledger.writeMissing({ fromMs, untilMs }, PAGE);
-      written += found.length;
+      check.written += found.length;
       context.heartbeat();
       if (found.length < PAGE) break;
     }
     for await (const page of closedJobs.list({ fromMs, untilMs }, PAGE)) {
-      workflows += page.length;
-      const known = await ledger.known(page.map(({ requestId }) => requestId));
-      for (const { requestId, ok, closedAtMs } of page) {
-        const entered = known.get(requestId);
-        if (entered === undefined) {
-          const started = await closedJobs.started(requestId);
-          const outcome = await jobs.outcome(requestId);
-          // Temporal forgot it between the two: its retention is over.
-          if (!started || !outcome) continue;
-          // How often it was tried is not in the outcome: once, so that nothing is billed that was not made.
-          await requests.finish({ job: started.job, outcome, attempts: 1, endedAtMs: closedAtMs, logs: [] });
-          if ((await ledger.known([requestId])).has(requestId)) written++;
-          else differs(requestId, "Temporal has closed it, and its record could not be written.");
-        } else if (entered !== ok) {
-          differs(
-            requestId,
-            ok
-              ? "Temporal says it gave an output; the ledger has an error."
-              : "Temporal says it failed; the ledger has an output.",
-          );
-        }
-      }
+      await comparePage(dependencies, page, check);
       context.heartbeat();
     }
-    const check: UsageCheck = {
-      checkedAtMs: clock.nowMs(),
-      fromMs,
-      untilMs,
-      workflows,
-      written,
-      differences,
-    };
+    check.checkedAtMs = clock.nowMs();
     await ledger.recordCheck(check);
     return check;
   };
+}
+
+/** Compares one page of closed workflows with the ledger, and adds what it finds to the check. */
+async function comparePage(
+  dependencies: ReconcileUsageDependencies,
+  page: ClosedJob[],
+  check: UsageCheck,
+): Promise<void> {
+  const entries = await dependencies.ledger.known(page.map(({ requestId }) => requestId));
+  check.workflows += page.length;
+  for (const job of page) {
+    const { requestId, ok } = job;
+    const entry = entries.get(requestId);
+    if (entry === ok) continue;
+    if (entry !== undefined) addDifference(check, requestId, ok ? LEDGER_HAS_ERROR : LEDGER_HAS_OUTPUT);
+    else {
+      const written = await writeFromWorkflow(dependencies, job);
+      if (written) check.written++;
+      else if (written === false) addDifference(check, requestId, UNWRITABLE);
+    }
+  }
+}
+
+/**
+ * Writes the record and the entry of a workflow. Returns whether the ledger has the entry now, and
+ * `undefined` for a workflow that Temporal's retention has deleted meanwhile.
+ */
+async function writeFromWorkflow(
+  { ledger, closedJobs, jobs, requests }: ReconcileUsageDependencies,
+  { requestId, closedAtMs }: ClosedJob,
+): Promise<boolean | undefined> {
+  const started = await closedJobs.started(requestId);
+  const outcome = await jobs.outcome(requestId);
+  if (!started || !outcome) return undefined;
+  // The outcome does not contain the number of attempts: one, so that nothing is billed that was not made.
+  await requests.finish({ job: started.job, outcome, attempts: 1, endedAtMs: closedAtMs, logs: [] });
+  return (await ledger.known([requestId])).has(requestId);
+}
+
+function addDifference({ differences }: UsageCheck, requestId: string, description: string): void {
+  if (differences.length < LIMITS.usageDifferencesMax) differences.push({ requestId, description });
+}

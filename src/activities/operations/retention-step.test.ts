@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { sweepFrom } from "../../core/operations/retention.ts";
 import { createRetentionStep } from "./retention-step.ts";
 
-it("says that it is there while one batch takes long, with how far it is", async () => {
+it("sends heartbeats with its progress while one batch takes long", async () => {
   const beats: unknown[] = [];
   let longEnough = (): void => {};
   const slow = new Promise<void>((resolve) => {
@@ -13,7 +13,7 @@ it("says that it is there while one batch takes long, with how far it is", async
   const step = createRetentionStep({
     retention: {
       nowMs: async () => 0,
-      // An object store far away, which takes its time for each of a hundred.
+      // A store that takes long for one batch.
       ownTimes: () => slow.then(() => new Map()),
       owners: none,
       count: async () => {},
@@ -29,7 +29,7 @@ it("says that it is there while one batch takes long, with how far it is", async
       usageMs: null,
     },
     clock: { nowMs: () => 0 },
-    beatMs: 5,
+    heartbeatMs: 5,
   } as unknown as Parameters<typeof createRetentionStep>[0]);
   const context = {
     cancellationSignal: new AbortController().signal,

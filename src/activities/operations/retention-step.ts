@@ -1,64 +1,82 @@
-import { setTimeout as pause } from "node:timers/promises";
 import { Context } from "@temporalio/activity";
+import { sleep } from "../../core/concurrency/sleep.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { conservativeClock, steadyClock } from "../../core/operations/clock.ts";
 import {
+  type DeletedKind,
   KINDS_OF,
   RETENTION_PACE,
   type RetentionPace,
   type RetentionProgress,
 } from "../../core/operations/retention.ts";
-import { type PurgeDependencies, purgeBatch } from "./purge.ts";
+import { purgeBatch } from "./purge.ts";
+import type { PurgeDependencies, PurgedBatch } from "./purge-batches.ts";
 
-/** How often it says that it is there: several times within the heartbeat that its workflow expects. */
-const BEAT_MS = 5_000;
+/** Interval of the heartbeats: several within the timeout that the workflow sets. */
+const HEARTBEAT_MS = 5_000;
+
+export interface RetentionStepOptions {
+  pace?: RetentionPace;
+  /** Length of a step. */
+  stepMs?: number;
+  heartbeatMs?: number;
+}
 
 /**
- * One step of a sweep: batch after batch, a pause behind each, until a while has passed or the sweep is
- * through. Returns how far it is; its workflow asks for the next step from there.
+ * One step of a sweep: purges batch after batch, with a pause after each, until `stepMs` have passed or the
+ * sweep is done. Returns the progress; the workflow starts the next step from there.
  *
- * How far it is goes into each heartbeat too: an attempt whose orchestrator died is followed by one that goes
- * on from there. Rejects with `store_unavailable`; what was deleted until then stays deleted and counted.
+ * Each heartbeat carries the progress too: when the orchestrator dies, the next attempt continues there.
+ * Rejects with `store_unavailable`; what was deleted until then stays deleted and counted.
  */
-export const createRetentionStep = ({
+export function createRetentionStep({
   pace = RETENTION_PACE,
   stepMs = LIMITS.retentionStepMs,
-  beatMs = BEAT_MS,
-  ...deps
-}: PurgeDependencies & { pace?: RetentionPace; stepMs?: number; beatMs?: number }) =>
-  async function retentionStep(given: RetentionProgress): Promise<RetentionProgress> {
+  heartbeatMs = HEARTBEAT_MS,
+  ...dependencies
+}: PurgeDependencies & RetentionStepOptions) {
+  return async function retentionStep(start: RetentionProgress): Promise<RetentionProgress> {
     const context = Context.current();
     const { cancellationSignal: signal } = context;
     const before = context.info.heartbeatDetails as RetentionProgress | undefined;
-    let progress = before?.sweep === given.sweep ? before : given;
-    const timed = { ...deps, clock: await conservativeClock(deps.clock, deps.retention, steadyClock) };
-    // A batch of a slow object store takes longer than a heartbeat may: it would be begun again and again.
-    const beating = setInterval(() => context.heartbeat(progress), beatMs);
+    let progress = before?.sweep === start.sweep ? before : start;
+    const clock = await conservativeClock(dependencies.clock, dependencies.retention, steadyClock);
+    // A batch on a slow object store can take longer than the heartbeat timeout, and would be retried
+    // forever.
+    const heartbeat = setInterval(() => context.heartbeat(progress), heartbeatMs);
     try {
-      const untilMs = performance.now() + stepMs;
+      const endMs = performance.now() + stepMs;
       const kinds = KINDS_OF[progress.sweep];
-      while (performance.now() < untilMs) {
+      while (performance.now() < endMs) {
         signal.throwIfAborted();
         const kind = kinds[progress.kind];
         if (kind === undefined) return { ...progress, done: true };
         const startedAtMs = performance.now();
-        const { deleted, after, through } = await purgeBatch(timed, kind, progress.after, pace.batch);
-        const { after: _, ...rest } = progress;
-        progress = {
-          ...rest,
-          ...(through ? { kind: progress.kind + 1 } : after !== undefined && { after }),
-          deleted: {
-            ...progress.deleted,
-            ...(deleted > 0 && { [kind]: (progress.deleted[kind] ?? 0) + deleted }),
-          },
-        };
+        const batch = await purgeBatch({ ...dependencies, clock }, kind, progress.after, pace.batch);
+        progress = advance(progress, kind, batch);
         context.heartbeat(progress);
         const tookMs = performance.now() - startedAtMs;
-        if (!through || deleted > 0)
-          await pause(Math.max(pace.pauseMsMin, tookMs * pace.pauseFactor), undefined, { signal });
+        if (!batch.done || batch.deleted > 0)
+          await sleep(Math.max(pace.pauseMsMin, tookMs * pace.pauseFactor), signal);
       }
       return progress;
     } finally {
-      clearInterval(beating);
+      clearInterval(heartbeat);
     }
   };
+}
+
+/** Adds a batch to the progress of a sweep. */
+function advance(
+  progress: RetentionProgress,
+  kind: DeletedKind,
+  { deleted, after, done }: PurgedBatch,
+): RetentionProgress {
+  const { after: _, ...rest } = progress;
+  const total = (progress.deleted[kind] ?? 0) + deleted;
+  return {
+    ...rest,
+    ...(done ? { kind: progress.kind + 1 } : after !== undefined && { after }),
+    deleted: { ...progress.deleted, ...(deleted > 0 && { [kind]: total }) },
+  };
+}

@@ -26,7 +26,7 @@ const check = createCheckNode((endpoint, version) =>
 const job = { requestId: "019a0000-0000-4000-8000-000000000001", endpoint: "a/b", version: "1.0.0" };
 
 describe("the input of a node", () => {
-  it("is completed: defaults, and a seed that another attempt of it draws again and another node does not", () => {
+  it("gets its defaults, and a seed that is the same for each attempt and differs between nodes", () => {
     const first = check(job, { prompt: "x" }, () => {});
     expect(first).toMatchObject({ prompt: "x", steps: 4 });
     expect(first.seed).toBeGreaterThanOrEqual(10);
@@ -41,7 +41,7 @@ describe("the input of a node", () => {
     expect(check(job, { prompt: "x", seed: 12 }, () => {}).seed).toBe(12);
   });
 
-  it("tells of what the model does not know, and leaves it out", () => {
+  it("loses fields that the model does not know, with a warning", () => {
     const warned: string[] = [];
     expect(check(job, { prompt: "x", colour: "red" }, (line) => warned.push(line))).not.toHaveProperty(
       "colour",
@@ -62,7 +62,7 @@ describe("the input of a node", () => {
     }
   });
 
-  it("of a version that this worker has not is another worker's", () => {
+  it("is refused for a version that this worker does not have", () => {
     expect(() => check({ ...job, version: "2.0.0" }, {}, () => {})).toThrow("This worker has no a/b 2.0.0.");
   });
 });

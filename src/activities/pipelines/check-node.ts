@@ -6,10 +6,11 @@ import type { JobSpec } from "../../core/requests/job.ts";
 import { createInputCheck, type InputCheck } from "../../registry/input-check.ts";
 
 /**
- * The input of a pipeline's node, completed as a submit completes one. An absent seed is made of the node's
- * request id, so that another attempt makes the same picture. Throws `input_invalid` with the faults.
+ * Checks the input of a pipeline's node and completes it as a submit does. An absent seed is derived from the
+ * node's request id, so that another attempt generates the same image. Throws `input_invalid` with the
+ * faults.
  *
- * @param warn is told of fields that the model does not know
+ * @param warn receives a message about fields that the model does not know
  */
 export type CheckNode = (
   job: Pick<JobSpec, "requestId" | "endpoint" | "version">,
@@ -17,7 +18,7 @@ export type CheckNode = (
   warn: (message: string) => void,
 ) => JsonObject;
 
-/** Checks with the schemas of this worker's models, each compiled once. */
+/** Creates a check with the schemas of this worker's models. Each schema is compiled once. */
 export function createCheckNode(
   findModel: (endpoint: string, version: string) => ModelVersion | undefined,
 ): CheckNode {
@@ -29,9 +30,9 @@ export function createCheckNode(
     const model = findModel(endpoint, version);
     if (!model)
       throw new TemperaError("runner_scheduling_failure", `This worker has no ${endpoint} ${version}.`);
-    const made = createInputCheck(model);
-    checks.set(key, made);
-    return made;
+    const check = createInputCheck(model);
+    checks.set(key, check);
+    return check;
   };
   return ({ requestId, endpoint, version }, input, warn) => {
     const checked = checkOf(endpoint, version)(input, (low, high) => seedOf(requestId, low, high));
@@ -46,6 +47,7 @@ export function createCheckNode(
   };
 }
 
-/** An integer between the bounds that is always the same for one request. */
-const seedOf = (requestId: string, low: number, high: number): number =>
-  low + (createHash("sha256").update(requestId).digest().readUIntBE(0, 6) % (high - low + 1));
+/** Returns an integer within the bounds, always the same one for a request. */
+function seedOf(requestId: string, low: number, high: number): number {
+  return low + (createHash("sha256").update(requestId).digest().readUIntBE(0, 6) % (high - low + 1));
+}

@@ -119,7 +119,7 @@ export class NodeCache implements AsyncDisposable {
       using watch = this.#ended.watch(claim.key);
       const found = await results.findOrClaim(claim, this.#leaseMs);
       if (found.state === "claimed") return found;
-      if (found.state === "busy") await pauseUntil(watch.signal, LIMITS.nodeClaimLookMs, signal);
+      if (found.state === "busy") await pauseUntil(watch.signal, LIMITS.nodeClaimPollMs, signal);
       else if (await this.#isAvailable(found.result, claim.ownerId)) return found;
       else await results.forget(claim.key, found.result.requestId);
     }

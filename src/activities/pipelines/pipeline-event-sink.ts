@@ -1,7 +1,7 @@
 /**
- * What the workflow of a pipeline says of itself and its nodes while it runs: the events and rows that
- * callers look at meanwhile. Called by the workflow through sinks, so that it costs a node no step of
- * Temporal. All of it is freshness: what is lost with this process is made good by the outcomes' records.
+ * The event sink of pipelines: while a pipeline runs, its workflow announces what happens to it and to its
+ * nodes, and callers see these events and rows. The workflow calls it through Temporal's sinks, so that it
+ * adds no step to the history. Events that are lost with this process are made good by the recorded outcomes.
  */
 import { errorInfo } from "../../core/errors/tempera-error.ts";
 import type { JsonObject, Stored } from "../../core/json/json.ts";
@@ -13,7 +13,7 @@ import type { JobSpec } from "../../core/requests/job.ts";
 import type { RequestIdentity } from "../../core/requests/request.ts";
 import type { RequestStore } from "../../core/requests/request-store.ts";
 
-/** A node as its pipeline tells of it. */
+/** A node in the events of its pipeline. */
 export interface PipelineNode {
   node: string;
   endpoint: string;
@@ -21,11 +21,11 @@ export interface PipelineNode {
 }
 
 export type PipelineEventSink = {
-  /** The pipeline's workflow has taken its first step. */
+  /** The pipeline's workflow has started. */
   started(pipeline: RequestIdentity): void;
-  /** A node's request was made and waits for a GPU. */
+  /** A node's request was created and waits for a GPU worker. */
   submitted(pipeline: RequestIdentity, node: PipelineNode, job: JobSpec): void;
-  /** A node need not run: this is what it gave in an earlier run. */
+  /** A node does not run: its output is the one of an earlier run. */
   reused(
     pipeline: RequestIdentity,
     node: PipelineNode,
@@ -37,7 +37,8 @@ export type PipelineEventSink = {
 };
 
 /**
- * The same, to be called with the identity of who writes. Each returns at once; the work goes on behind it.
+ * Creates the sink. Its functions return at once and write in the background; `stop` drops the rows that are
+ * not written yet.
  */
 export function createPipelineEventSink({
   events,
@@ -48,6 +49,7 @@ export function createPipelineEventSink({
   events: Pick<EventLog, "append" | "announceCancel">;
   requests: Pick<RequestStore, "insert">;
   log: Log;
+  /** This process, as the events name it. */
   identity: string;
 }): PipelineEventSink & { stop(): void } {
   const rows = new Map<string, NodeJS.Timeout>();
@@ -58,12 +60,12 @@ export function createPipelineEventSink({
       .catch((error) =>
         log.warn(
           { requestId: request.requestId, err: errorInfo(error) },
-          "the event log did not take a pipeline's event",
+          "the event log did not append an event of a pipeline",
         ),
       );
   };
-  /** The node's row, when it is still running after a while: a quick one has a write less. */
-  const recordLater = (job: JobSpec): void => {
+  /** Inserts a node's row if the node still runs after a while, which spares quick nodes one write. */
+  const insertLater = (job: JobSpec): void => {
     const timer = setTimeout(() => {
       rows.delete(job.requestId);
       requests
@@ -71,7 +73,7 @@ export function createPipelineEventSink({
         .catch((error) =>
           log.warn(
             { requestId: job.requestId, err: errorInfo(error) },
-            "a node's row was not inserted; its end will",
+            "the row of a node was not inserted; its outcome will insert it",
           ),
         );
     }, LIMITS.nodeRecordAfterMs);
@@ -86,7 +88,7 @@ export function createPipelineEventSink({
     submitted(pipeline, node, job) {
       append(job, { type: "queued", attempt: 0 });
       append(pipeline, { type: "node", attempt: ATTEMPT, ...node, change: "submitted" });
-      recordLater(job);
+      insertLater(job);
     },
 
     reused(pipeline, node, output, nodes) {
@@ -106,7 +108,7 @@ export function createPipelineEventSink({
       clearTimeout(rows.get(node.requestId));
       rows.delete(node.requestId);
       if (change.change === "failed" && change.error.code === "client_cancelled") {
-        // Temporal tells a GPU worker of it at its next heartbeat; this does within milliseconds.
+        // Temporal notifies the GPU worker at its next heartbeat; this does it within milliseconds.
         events.announceCancel(node.requestId).catch(() => {});
       }
       append(pipeline, { type: "node", attempt: ATTEMPT, ...node, ...change });
@@ -119,5 +121,5 @@ export function createPipelineEventSink({
   };
 }
 
-/** A pipeline is not tried again as a whole. */
+/** A pipeline has one attempt: only its nodes are retried. */
 const ATTEMPT = 1;

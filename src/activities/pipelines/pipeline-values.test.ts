@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { createLoadValue } from "./pipeline-values.ts";
 
-it("a value that was deleted is not asked for again: its pipeline ends, and says which", async () => {
+it("fails without a retry, with the name of the value, when a value was deleted", async () => {
   const objects = { head: async () => undefined, get: async () => undefined };
   await expect(
     createLoadValue({ objects })({ ref: "outcomes/x.json", bytesMax: 10, what: "the output of a" }),

@@ -1,9 +1,7 @@
-/**
- * Values of pipelines that are too big to travel inside Temporal: what their workflows ask of the object
- * store.
- */
+/** The activities for values of pipelines that are too large for Temporal. They lie in the object store. */
 import { ApplicationFailure } from "@temporalio/common";
-import { type ErrorInfo, errorInfo, type InputFault, TemperaError } from "../../core/errors/tempera-error.ts";
+import type { ErrorCode } from "../../core/errors/catalogue.ts";
+import type { ErrorInfo, InputFault } from "../../core/errors/tempera-error.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
 import { retrieve, store, storeApart } from "../../core/files/stored-value.ts";
 import type { Json, JsonObject, Stored } from "../../core/json/json.ts";
@@ -11,11 +9,11 @@ import type { JsonSchema } from "../../core/models/model.ts";
 import { createInputCheck } from "../../registry/input-check.ts";
 
 /**
- * Reads what was put away. Rejects with `pipeline_limit` when it is larger than `bytesMax`, and with
- * `payload_gone` when it was deleted; `store_unavailable` is tried again.
+ * Reads a stored value. Rejects with `pipeline_limit` when it is larger than `bytesMax`, and with
+ * `payload_gone` when it was deleted; `store_unavailable` is retried. `what` names the value in the error.
  */
-export const createLoadValue = ({ objects }: { objects: Pick<ObjectStore, "get" | "head"> }) =>
-  async function loadValue({
+export function createLoadValue({ objects }: { objects: Pick<ObjectStore, "get" | "head"> }) {
+  return async function loadValue({
     ref,
     bytesMax,
     what,
@@ -24,24 +22,20 @@ export const createLoadValue = ({ objects }: { objects: Pick<ObjectStore, "get" 
     bytesMax: number;
     what: string;
   }): Promise<Json> {
-    const there = await objects.head(ref);
-    if (!there)
-      throw refusal(new TemperaError("payload_gone", `${what} is no longer stored; run the pipeline again.`));
-    const { bytes } = there;
-    if (bytes > bytesMax) {
-      throw refusal(
-        new TemperaError(
-          "pipeline_limit",
-          `${what} is ${bytes} bytes; what a pipeline looks into itself may have ${bytesMax} at most.`,
-        ),
+    const info = await objects.head(ref);
+    if (!info) throw permanentFailure("payload_gone", `${what} is no longer stored; run the pipeline again.`);
+    if (info.bytes > bytesMax)
+      throw permanentFailure(
+        "pipeline_limit",
+        `${what} has ${info.bytes} bytes, and a pipeline's own code may read ${bytesMax} at most.`,
       );
-    }
     return retrieve<Json>(objects, { ref });
   };
+}
 
-/** Puts a value away that is too big to travel; `apart`: one that no record may hold, however small it is. */
-export const createStoreValue = ({ objects }: { objects: Pick<ObjectStore, "put"> }) =>
-  async function storeValue({
+/** Stores a value. With `apart`, it goes to the object store however small it is: no record may hold it. */
+export function createStoreValue({ objects }: { objects: Pick<ObjectStore, "put"> }) {
+  return async function storeValue({
     key,
     value,
     apart,
@@ -52,10 +46,11 @@ export const createStoreValue = ({ objects }: { objects: Pick<ObjectStore, "put"
   }): Promise<Stored<JsonObject>> {
     return apart ? storeApart(objects, key, value) : store(objects, key, value);
   };
+}
 
-/** Checks what a node gives to the pipeline that it calls, as a submit does, and completes it. */
-export const createCheckPipelineInput = ({ objects }: { objects: Pick<ObjectStore, "get" | "put"> }) =>
-  async function checkPipelineInput({
+/** Checks the input of a node that calls a pipeline, and completes it, as a submit does. */
+export function createCheckPipelineInput({ objects }: { objects: Pick<ObjectStore, "get" | "put"> }) {
+  return async function checkPipelineInput({
     schema,
     input,
     key,
@@ -63,9 +58,9 @@ export const createCheckPipelineInput = ({ objects }: { objects: Pick<ObjectStor
   }: {
     schema: JsonSchema;
     input: Stored<JsonObject>;
-    /** Where the completed input is put when it is too big to travel. */
+    /** The key of the completed input, when it is too large to travel inline. */
     key: string;
-    /** No record may hold it, however small it is. */
+    /** No record may hold the input, however small it is. */
     apart?: true;
   }): Promise<{ input: Stored<JsonObject> } | { faults: InputFault[] }> {
     const check = createInputCheck({ schemas: { input: schema, output: {} }, restrictions: [] });
@@ -73,14 +68,15 @@ export const createCheckPipelineInput = ({ objects }: { objects: Pick<ObjectStor
     if ("faults" in checked) return checked;
     return { input: await (apart ? storeApart : store)(objects, key, checked.input) };
   };
+}
 
-/** An error that another try would only repeat. */
-function refusal(error: TemperaError): ApplicationFailure {
-  const info: ErrorInfo = errorInfo(error);
+/** Returns a failure that a retry would only repeat. */
+function permanentFailure(code: ErrorCode, message: string): ApplicationFailure {
+  const error: ErrorInfo = { code, message };
   return ApplicationFailure.create({
-    type: info.code,
-    message: info.message,
+    type: code,
+    message,
     nonRetryable: true,
-    details: [{ error: info }],
+    details: [{ error }],
   });
 }

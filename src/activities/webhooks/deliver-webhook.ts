@@ -1,30 +1,22 @@
-import { createHash } from "node:crypto";
-import { Readable } from "node:stream";
 import { Context } from "@temporalio/activity";
+import type { Release } from "../../core/concurrency/semaphore.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
-import type { GuardedHttp } from "../../core/operations/guarded-http.ts";
-import { gatewayRequestId } from "../../core/requests/gateway-request-id.ts";
+import type { GuardedHttp, PostResult } from "../../core/operations/guarded-http.ts";
 import type { DeliveryStore } from "../../core/webhooks/delivery-store.ts";
 import type { SigningKeys } from "../../core/webhooks/signing-key-store.ts";
 import { type DeliveryAttempt, hostOf, type WebhookDelivery } from "../../core/webhooks/webhook.ts";
-import {
-  errorBody,
-  okFrame,
-  payloadErrorBody,
-  type WebhookIds,
-  webhookHeaders,
-  webhookMessage,
-} from "../../fal/webhook.ts";
+import { webhookHeaders, webhookMessage } from "../../fal/webhook.ts";
 import type { HostLimiter } from "./host-limiter.ts";
+import { webhookBody } from "./webhook-body.ts";
 
 export interface DeliverWebhookDependencies {
   hostLimiter: HostLimiter;
   http: Pick<GuardedHttp, "post">;
   signingKeys: Pick<SigningKeys, "sign">;
   deliveries: Pick<DeliveryStore, "record">;
-  /** Where outputs over the inline limit lie. */
+  /** Holds the outputs over the inline limit. */
   objects: Pick<ObjectStore, "head" | "get">;
   clock: Clock;
 }
@@ -38,96 +30,102 @@ export interface AttemptTask {
 }
 
 export type AttemptReport =
-  /** Too many attempts go to this host right now; nothing was sent. */
+  /** Too many attempts go to this host now; nothing was sent. */
   | { busy: true }
   | {
       busy?: false;
       delivered: boolean;
-      /** What to record, when Postgres did not take it. */
+      /** The record of the attempt, when PostgreSQL could not store it. */
       unrecorded?: DeliveryAttempt;
     };
 
 /**
  * One attempt of a delivery: a POST with a fresh timestamp and signature (contract §8).
  *
- * Returns how it went; a receiver that refuses, stays silent or is not allowed is no error here. Throws
- * `store_unavailable` when the output or the signing key cannot be read, before anything was sent: Temporal
- * tries again, and that is no attempt.
+ * Returns the result. A receiver that refuses, does not respond or is not allowed is a result and no error.
+ * Throws `store_unavailable` when the output or the signing key cannot be read, before anything was sent:
+ * Temporal retries the activity, and that does not count as an attempt.
  */
-export function createDeliverWebhook({
-  hostLimiter: gate,
-  http,
-  signingKeys,
-  deliveries,
-  objects,
-  clock,
-}: DeliverWebhookDependencies) {
-  return async function deliverWebhook({
-    delivery,
-    attempt,
-    nextDelayMs,
-  }: AttemptTask): Promise<AttemptReport> {
+export function createDeliverWebhook(dependencies: DeliverWebhookDependencies) {
+  return async function deliverWebhook(task: AttemptTask): Promise<AttemptReport> {
     const context = Context.current();
-    const signal = context.cancellationSignal;
     const heartbeat = setInterval(() => context.heartbeat(), LIMITS.webhookHeartbeatMs / 4);
-    let leave: (() => void) | undefined;
+    let release: Release | undefined;
     try {
-      leave = await gate.acquire(hostOf(delivery.url), signal);
-      if (!leave) return { busy: true };
-      const body = await bodyOf(delivery, objects);
-      const signed = {
-        requestId: delivery.requestId,
-        userId: delivery.ownerId,
-        timestamp: String(Math.floor(clock.nowMs() / 1000)),
-      };
-      const { signature } = await signingKeys.sign(webhookMessage(signed, body.sha256));
-      const startedAtMs = clock.nowMs();
-      const posted = await http.post({
-        url: delivery.url,
-        headers: webhookHeaders(signed, signature),
-        bytes: body.bytes,
-        body: await body.open(),
-        timeoutMs: delivery.timeoutMs,
-        signal,
-      });
-      leave();
-      const delivered = "status" in posted && posted.status >= 200 && posted.status <= 299;
-      const record: DeliveryAttempt = {
-        round: delivery.round,
-        attempt,
-        startedAtMs,
-        durationMs: Math.max(0, clock.nowMs() - startedAtMs),
-        ...("status" in posted && { status: posted.status }),
-        ...(!delivered && { error: "error" in posted ? posted.error : refusal(posted) }),
-      };
-      try {
-        await recordAttempt(deliveries, {
-          delivery,
-          record,
-          delivered,
-          ...(nextDelayMs !== undefined && { nextDelayMs }),
-        });
-        return { delivered };
-      } catch (error) {
-        context.log.warn(`an attempt of a webhook was not recorded, its workflow will: ${String(error)}`);
-        return { delivered, unrecorded: record };
-      }
+      const host = hostOf(task.delivery.url);
+      release = await dependencies.hostLimiter.acquire(host, context.cancellationSignal);
+      if (!release) return { busy: true };
+      const { delivered, record } = await post(dependencies, task, context.cancellationSignal);
+      release();
+      return await report(dependencies.deliveries, { ...task, delivered, record });
     } finally {
-      leave?.();
+      release?.();
       clearInterval(heartbeat);
     }
   };
 }
 
-/**
- * Whether an attempt sent away may come again: asked without the outcome, since what an activity is given
- * stays in its workflow's history each time. Of this orchestrator; another one may have room when it has
- * none.
- */
-export const createWebhookHostHasCapacity = ({ gate }: { gate: HostLimiter }) =>
-  async function webhookHostHasRoom({ url }: { url: string }): Promise<boolean> {
-    return gate.hasCapacity(hostOf(url));
+/** Signs and sends the webhook. Returns the record of the attempt. */
+async function post(
+  { http, signingKeys, objects, clock }: DeliverWebhookDependencies,
+  { delivery, attempt }: AttemptTask,
+  signal: AbortSignal,
+): Promise<{ delivered: boolean; record: DeliveryAttempt }> {
+  const body = await webhookBody(delivery, objects);
+  const signed = {
+    requestId: delivery.requestId,
+    userId: delivery.ownerId,
+    timestamp: String(Math.floor(clock.nowMs() / 1000)),
   };
+  const { signature } = await signingKeys.sign(webhookMessage(signed, body.sha256));
+  const startedAtMs = clock.nowMs();
+  const result = await http.post({
+    url: delivery.url,
+    headers: webhookHeaders(signed, signature),
+    bytes: body.bytes,
+    body: await body.open(),
+    timeoutMs: delivery.timeoutMs,
+    signal,
+  });
+  const delivered = "status" in result && result.status >= 200 && result.status <= 299;
+  const record: DeliveryAttempt = {
+    round: delivery.round,
+    attempt,
+    startedAtMs,
+    durationMs: Math.max(0, clock.nowMs() - startedAtMs),
+    ...("status" in result && { status: result.status }),
+    ...(!delivered && { error: "error" in result ? result.error : refusalMessage(result) }),
+  };
+  return { delivered, record };
+}
+
+/** Records an attempt. A record that PostgreSQL could not store goes to the workflow, which tries again. */
+async function report(
+  deliveries: Pick<DeliveryStore, "record">,
+  { delivery, delivered, record, nextDelayMs }: AttemptTask & { delivered: boolean; record: DeliveryAttempt },
+): Promise<AttemptReport> {
+  try {
+    const next = nextDelayMs === undefined ? {} : { nextDelayMs };
+    await recordAttempt(deliveries, { delivery, record, delivered, ...next });
+    return { delivered };
+  } catch (error) {
+    Context.current().log.warn(
+      `an attempt of a webhook was not recorded; its workflow will record it: ${String(error)}`,
+    );
+    return { delivered, unrecorded: record };
+  }
+}
+
+/**
+ * Checks whether a refused attempt may come again. The activity has no access to the outcome, since the
+ * argument of each call stays in the workflow's history. The answer is about this orchestrator; another one
+ * may have capacity when this one has none. `webhookHostHasRoom` is the recorded name of the activity.
+ */
+export function createWebhookHostHasCapacity({ hostLimiter }: { hostLimiter: HostLimiter }) {
+  return async function webhookHostHasCapacity({ url }: { url: string }): Promise<boolean> {
+    return hostLimiter.hasCapacity(hostOf(url));
+  };
+}
 
 export interface AttemptRecord {
   delivery: WebhookDelivery;
@@ -136,86 +134,28 @@ export interface AttemptRecord {
   nextDelayMs?: number;
 }
 
-/** Keeps how an attempt went, for when Postgres was away at its end. Harmless to repeat. */
-export const createRecordAttempt = ({ deliveries }: { deliveries: Pick<DeliveryStore, "record"> }) =>
-  async function recordDeliveryAttempt(task: AttemptRecord): Promise<void> {
+/** Records an attempt at whose end PostgreSQL was unavailable. Idempotent. */
+export function createRecordAttempt({ deliveries }: { deliveries: Pick<DeliveryStore, "record"> }) {
+  return async function recordDeliveryAttempt(task: AttemptRecord): Promise<void> {
     await recordAttempt(deliveries, task);
   };
+}
 
-const recordAttempt = (
+function recordAttempt(
   deliveries: Pick<DeliveryStore, "record">,
   { delivery, record, delivered, nextDelayMs }: AttemptRecord,
-): Promise<void> =>
-  deliveries.record(delivery, record, {
+): Promise<void> {
+  const endedAtMs = record.startedAtMs + record.durationMs;
+  return deliveries.record(delivery, record, {
     state: delivered ? "delivered" : nextDelayMs === undefined ? "dead" : "pending",
-    ...(!delivered &&
-      nextDelayMs !== undefined && { nextAttemptAtMs: record.startedAtMs + record.durationMs + nextDelayMs }),
+    ...(!delivered && nextDelayMs !== undefined && { nextAttemptAtMs: endedAtMs + nextDelayMs }),
   });
+}
 
-/** What a receiver's refusal reads like in the record: its status, and the beginning of its words. */
-function refusal({ status, answer }: { status: number; answer: string }): string {
-  const words = answer.toWellFormed().replace(/\s+/g, " ").trim().slice(0, 500);
-  const what =
+/** Describes the response of a receiver that refused: its status and the beginning of its text. */
+function refusalMessage({ status, answer }: Extract<PostResult, { status: number }>): string {
+  const text = answer.toWellFormed().replace(/\s+/g, " ").trim().slice(0, 500);
+  const summary =
     status >= 300 && status <= 399 ? `redirected (${status}), which is not followed` : `answered ${status}`;
-  return `The receiver ${what}${words === "" ? "." : `: ${words}`}`;
-}
-
-interface Body {
-  bytes: number;
-  sha256: string;
-  /** The bytes again, to send. */
-  open(): Promise<Buffer | Readable>;
-}
-
-/**
- * The body of a delivery. An output in the object store is read twice, to sign and to send, and never held
- * whole.
- */
-async function bodyOf(
-  delivery: WebhookDelivery,
-  objects: DeliverWebhookDependencies["objects"],
-): Promise<Body> {
-  const { outcome, requestId, retryOf } = delivery;
-  const about: WebhookIds = {
-    requestId,
-    gatewayRequestId: gatewayRequestId(requestId, delivery.jobAttempts),
-    ...(retryOf !== undefined && { retryOf }),
-  };
-  if (!outcome.ok) return whole(errorBody(about, outcome.error));
-  const frame = okFrame(about);
-  if ("inline" in outcome.output)
-    return whole(`${frame.before}${JSON.stringify(outcome.output.inline)}${frame.after}`);
-
-  const { ref } = outcome.output;
-  const info = await objects.head(ref);
-  if (!info) return whole(payloadErrorBody(about, "The output is no longer stored."));
-  if (info.contentType !== "application/json")
-    return whole(payloadErrorBody(about, `The output is ${info.contentType}, not JSON.`));
-  const parts = async function* (): AsyncGenerator<Buffer> {
-    yield Buffer.from(frame.before);
-    const found = await objects.get(ref);
-    if (!found) throw new Error("the output vanished while it was sent");
-    for await (const chunk of found.body) yield chunk as Buffer;
-    yield Buffer.from(frame.after);
-  };
-  const hash = createHash("sha256");
-  let bytes = 0;
-  for await (const part of parts()) {
-    hash.update(part);
-    bytes += part.length;
-  }
-  return {
-    bytes,
-    sha256: hash.digest("hex"),
-    open: async () => Readable.from(parts(), { objectMode: false }),
-  };
-}
-
-function whole(text: string): Body {
-  const buffer = Buffer.from(text);
-  return {
-    bytes: buffer.length,
-    sha256: createHash("sha256").update(buffer).digest("hex"),
-    open: async () => buffer,
-  };
+  return `The receiver ${summary}${text === "" ? "." : `: ${text}`}`;
 }

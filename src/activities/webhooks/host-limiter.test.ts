@@ -1,32 +1,33 @@
 import { describe, expect, it } from "vitest";
-import { createHostLimiter } from "./host-limiter.ts";
+import { HostLimiter } from "./host-limiter.ts";
 
 const NEVER = new AbortController().signal;
+const createLimiter = () => new HostLimiter({ inFlightMax: 1, waitingMax: 1, waitMs: 60_000 });
 
-it("a place is not lost with somebody who is called off in the moment of being let in", async () => {
-  const gate = createHostLimiter({ inFlightMax: 1, waitingMax: 1, waitMs: 60_000 });
-  const leave = await gate.acquire("a", NEVER);
-  const calledOff = new AbortController();
-  const second = gate.acquire("a", calledOff.signal);
-  leave?.();
-  calledOff.abort();
+it("passes the slot on when its attempt is cancelled at the moment of the grant", async () => {
+  const limiter = createLimiter();
+  const release = await limiter.acquire("a", NEVER);
+  const cancelled = new AbortController();
+  const second = limiter.acquire("a", cancelled.signal);
+  release?.();
+  cancelled.abort();
   await expect(second).rejects.toThrow();
-  expect(await gate.acquire("a", AbortSignal.timeout(500))).toBeTypeOf("function");
+  expect(await limiter.acquire("a", AbortSignal.timeout(500))).toBeTypeOf("function");
 });
 
-describe("room at a host", () => {
-  it("ends with its line, host by host, and is there again when somebody leaves", async () => {
-    const gate = createHostLimiter({ inFlightMax: 1, waitingMax: 1, waitMs: 60_000 });
-    expect(gate.hasCapacity("a")).toBe(true);
-    const leave = await gate.acquire("a", NEVER);
-    expect(gate.hasCapacity("a")).toBe(true); // in the line
-    const second = gate.acquire("a", NEVER);
-    expect(gate.hasCapacity("a")).toBe(false);
-    expect(await gate.acquire("a", NEVER)).toBeUndefined();
-    expect(gate.hasCapacity("b")).toBe(true);
-    leave?.();
-    expect(gate.hasCapacity("a")).toBe(true);
+describe("the capacity of a host", () => {
+  it("ends with its queue, host by host, and is there again after a release", async () => {
+    const limiter = createLimiter();
+    expect(limiter.hasCapacity("a")).toBe(true);
+    const release = await limiter.acquire("a", NEVER);
+    expect(limiter.hasCapacity("a")).toBe(true); // in the queue
+    const second = limiter.acquire("a", NEVER);
+    expect(limiter.hasCapacity("a")).toBe(false);
+    expect(await limiter.acquire("a", NEVER)).toBeUndefined();
+    expect(limiter.hasCapacity("b")).toBe(true);
+    release?.();
+    expect(limiter.hasCapacity("a")).toBe(true);
     (await second)?.();
-    expect(gate.hasCapacity("a")).toBe(true);
+    expect(limiter.hasCapacity("a")).toBe(true);
   });
 });

@@ -1,90 +1,81 @@
+import { type Release, Semaphore } from "../../core/concurrency/semaphore.ts";
 import { LIMITS } from "../../core/limits.ts";
 
+/** The limits of each host. */
+export interface HostLimits {
+  /** Attempts at once. */
+  inFlightMax: number;
+  /** Attempts in the queue. */
+  waitingMax: number;
+  /** The longest wait in the queue, in milliseconds. */
+  waitMs: number;
+}
+
 /**
- * How many attempts go to one host at once. A host that is stuck holds its own few places and no others: who
- * finds its line full is told so, and comes back later.
+ * Limits the delivery attempts to each host, so that a slow host occupies only its own share. An attempt that
+ * finds the queue of its host full is refused at once, and its delivery comes back later.
  */
-export interface HostLimiter {
+export class HostLimiter {
+  readonly #limits: HostLimits;
+  readonly #hosts = new Map<string, Semaphore>();
+
+  constructor(limits: HostLimits) {
+    this.#limits = limits;
+  }
+
   /**
-   * Resolves with how to leave, or with `undefined` when the host's line is full or has not moved for
-   * `waitMs`.
+   * Resolves with the release, or with `undefined` when the host's queue is full or the wait took longer than
+   * `waitMs`. Rejects with the signal's reason.
    */
-  acquire(host: string, signal: AbortSignal): Promise<(() => void) | undefined>;
-  /** Whether somebody who came now would be let in or into the line. */
-  hasCapacity(host: string): boolean;
+  async acquire(host: string, signal: AbortSignal): Promise<Release | undefined> {
+    signal.throwIfAborted();
+    const semaphore = this.#hosts.get(host) ?? new Semaphore(this.#limits.inFlightMax);
+    this.#hosts.set(host, semaphore);
+    const free = semaphore.tryAcquire();
+    if (free) return this.#releaseOf(host, semaphore, free);
+    if (semaphore.waiting >= this.#limits.waitingMax) return undefined;
+    try {
+      const release = await this.#wait(semaphore, signal);
+      return release && this.#releaseOf(host, semaphore, release);
+    } finally {
+      this.#forgetIfIdle(host, semaphore);
+    }
+  }
+
+  /** Returns true when an attempt would be admitted now, or may join the queue. */
+  hasCapacity(host: string): boolean {
+    const semaphore = this.#hosts.get(host);
+    const { inFlightMax, waitingMax } = this.#limits;
+    return !semaphore || semaphore.running < inFlightMax || semaphore.waiting < waitingMax;
+  }
+
+  async #wait(semaphore: Semaphore, signal: AbortSignal): Promise<Release | undefined> {
+    const timeout = AbortSignal.timeout(this.#limits.waitMs);
+    try {
+      return await semaphore.acquire(AbortSignal.any([signal, timeout]));
+    } catch {
+      signal.throwIfAborted();
+      return undefined;
+    }
+  }
+
+  #releaseOf(host: string, semaphore: Semaphore, release: Release): Release {
+    return () => {
+      release();
+      this.#forgetIfIdle(host, semaphore);
+    };
+  }
+
+  #forgetIfIdle(host: string, semaphore: Semaphore): void {
+    if (semaphore.running === 0 && this.#hosts.get(host) === semaphore) this.#hosts.delete(host);
+  }
 }
 
-interface Line {
-  inFlight: number;
-  waiting: ((entered: boolean) => void)[];
-}
-
-/** The gate of one orchestrator's webhooks. */
-export const createWebhookHostLimiter = (): HostLimiter =>
-  createHostLimiter({
+/** Creates the limiter of one orchestrator's webhooks. */
+export function createWebhookHostLimiter(): HostLimiter {
+  return new HostLimiter({
     inFlightMax: LIMITS.webhookHostInFlightMax,
     waitingMax: LIMITS.webhookHostWaitingMax,
     waitMs: LIMITS.webhookHostWaitMs,
   });
-
-export function createHostLimiter({
-  inFlightMax,
-  waitingMax,
-  waitMs,
-}: {
-  inFlightMax: number;
-  waitingMax: number;
-  waitMs: number;
-}): HostLimiter {
-  const lines = new Map<string, Line>();
-
-  const leave = (host: string, line: Line) => () => {
-    const next = line.waiting.shift();
-    if (next) return next(true);
-    line.inFlight -= 1;
-    if (line.inFlight === 0) lines.delete(host);
-  };
-
-  return {
-    hasCapacity(host) {
-      const line = lines.get(host);
-      return !line || line.inFlight < inFlightMax || line.waiting.length < waitingMax;
-    },
-    async acquire(host, signal) {
-      signal.throwIfAborted();
-      const line = lines.get(host) ?? { inFlight: 0, waiting: [] };
-      lines.set(host, line);
-      if (line.inFlight < inFlightMax) {
-        line.inFlight += 1;
-        return once(leave(host, line));
-      }
-      if (line.waiting.length >= waitingMax) return undefined;
-      const entered = await new Promise<boolean>((resolve) => {
-        const settle = (value: boolean) => {
-          clearTimeout(timer);
-          signal.removeEventListener("abort", giveUp);
-          resolve(value);
-        };
-        const giveUp = () => {
-          line.waiting = line.waiting.filter((each) => each !== settle);
-          settle(false);
-        };
-        const timer = setTimeout(giveUp, waitMs);
-        signal.addEventListener("abort", giveUp, { once: true });
-        line.waiting.push(settle);
-      });
-      // Who is called off in the moment of being let in gives the place on.
-      if (entered && signal.aborted) leave(host, line)();
-      signal.throwIfAborted();
-      return entered ? once(leave(host, line)) : undefined;
-    },
-  };
 }
-
-const once = (work: () => void): (() => void) => {
-  let done = false;
-  return () => {
-    if (!done) work();
-    done = true;
-  };
-};
