@@ -1,4 +1,6 @@
-"""Puts the engine contract into the package: the one source of `engine.proto` lies outside of this folder."""
+"""
+Copies the engine contract into the package: the one source of `engine.proto` lies outside of this folder.
+"""
 
 import shutil
 from pathlib import Path
@@ -6,7 +8,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-CONTRACT = Path(__file__).resolve().parents[2] / "src" / "gpu-workers" / "engine.proto"
+CONTRACT = Path(__file__).resolve().parents[2] / "src" / "gpu-workers" / "contract" / "engine.proto"
 
 
 class BuildWithContract(build_py):

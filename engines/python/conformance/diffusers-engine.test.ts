@@ -4,13 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll } from "vitest";
-import { ENGINE_PROGRAMS, type EngineProgram } from "../../../src/gpu-workers/worker/pool/engine-programs.ts";
+import {
+  ENGINE_PROGRAMS,
+  type EngineProgram,
+} from "../../../src/gpu-workers/worker/process/engine-programs.ts";
 import { describeEngine } from "../../../tests/conformance/engine/engine-suite.ts";
 
-/**
- * Random weights in networks of QwenImagePipeline's own classes, a thousandth of a thousandth of the real
- * ones in size.
- */
+/** A folder of QwenImagePipeline with random weights in networks a millionth of the real size. */
 const work = mkdtempSync(join(tmpdir(), "tiny-qwen-image-"));
 const folder = join(work, "model");
 execFileSync(process.env.TEMPERA_PYTHON || "python3", [

@@ -1,5 +1,5 @@
 import { fileURLToPath } from "node:url";
-import { pythonProgram } from "../../../src/gpu-workers/worker/pool/engine-programs.ts";
+import { pythonProgram } from "../../../src/gpu-workers/worker/process/engine-programs.ts";
 import { describeEngine } from "../../../tests/conformance/engine/engine-suite.ts";
 
 describeEngine("python", {

@@ -1,7 +1,8 @@
 """
-Where a run can be cancelled in the middle of a denoising step: before each layer of each network.
+Cancelling a run in the middle of a denoising step: before each layer of each network.
 
-A step of a 14-billion-parameter model at 720p takes half a minute; its layers take a fraction of a second each.
+A step of a model with 14 billion parameters at 720p takes half a minute; each of its layers takes a fraction
+of a second.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ _run: ContextVar[Run | None] = ContextVar("run", default=None)
 
 @contextmanager
 def cancelled_by(run: Run) -> Iterator[None]:
-    """What this thread computes in here ends with `RunCancelled` when the run is cancelled."""
+    """Ends the computations of this thread with `RunCancelled` when the run is cancelled."""
     token = _run.set(run)
     try:
         yield
@@ -26,7 +27,10 @@ def cancelled_by(run: Run) -> Iterator[None]:
 
 
 def add_cancel_points(pipeline: Any) -> None:
-    """Layers are what lies in a `ModuleList`: the blocks of transformers and encoders, the stages of autoencoders."""
+    """
+    Adds a check before each layer. Layers are the members of a `ModuleList`: the blocks of transformers and
+    encoders, the stages of autoencoders.
+    """
     for component in pipeline.components.values():
         if not isinstance(component, torch.nn.Module):
             continue

@@ -1,4 +1,4 @@
-"""One denoising by a pipeline: its steps reported, its state handed out, and gone on from."""
+"""One denoising by a pipeline: reports its steps, hands out its state, and resumes from it."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from tempera_engine import EngineError, Run
 
-from .scheduler_state import NoPlainState, give_state, take_state
+from .scheduler_state import UnserializableState, read_state, write_state
 
 JSON = "json"
 LATENTS = "latents"
@@ -19,26 +19,35 @@ LATENTS = "latents"
 
 class Denoising:
     """
-    Goes around one call of a pipeline, which has a scheduler of its own for it:
+    Wraps one call of a pipeline, which gets a scheduler of its own for it:
 
         denoising = Denoising(run, pipeline, scheduler, draw)
         pipeline(…, **denoising.arguments)
 
-    :param draw: makes a preview of what the latents would be without the noise that is left in them; None: there are none
+    :param draw: makes a preview of latents without the noise that is left in them; None for no previews
     """
 
-    def __init__(self, run: Run, pipeline: Any, scheduler: Any, draw: Callable[[torch.Tensor], tuple[str, bytes]] | None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        pipeline: Any,
+        scheduler: Any,
+        draw: Callable[[torch.Tensor], tuple[str, bytes]] | None,
+    ) -> None:
         self._run = run
         self._scheduler = scheduler
         self._device = pipeline._execution_device
         self._draw = draw
-        self._guess: Callable[[], torch.Tensor] | None = None
-        self._keeps = True
-        self._from = 0
+        self._estimate: Callable[[], torch.Tensor] | None = None
+        self._offers_checkpoints = True
+        self._resumed_step = 0
         self._steps = 0
         self._state: dict[str, Any] | None = None
         self._tensors: dict[str, torch.Tensor] = {}
-        self.arguments: dict[str, Any] = {"callback_on_step_end": self._step_done, "callback_on_step_end_tensor_inputs": [LATENTS]}
+        self.arguments: dict[str, Any] = {
+            "callback_on_step_end": self._step_done,
+            "callback_on_step_end_tensor_inputs": [LATENTS],
+        }
         run.resume(self._read)
         if self._state is not None:
             self.arguments[LATENTS] = self._tensors[LATENTS]
@@ -46,7 +55,7 @@ class Denoising:
         self._watch(scheduler)
 
     def _watch(self, scheduler: Any) -> None:
-        """Goes around two methods of the scheduler. Pipelines look at their signatures, which stay."""
+        """Wraps two methods of the scheduler. Pipelines inspect their signatures, which stay the same."""
         own_set_timesteps, own_step = scheduler.set_timesteps, scheduler.step
         all_timesteps: torch.Tensor | None = None
 
@@ -56,48 +65,57 @@ class Denoising:
             own_set_timesteps(*args, **kwargs)
             self._steps = len(scheduler.timesteps)
             if self._state is not None:
-                give_state(scheduler, self._state, self._tensors, self._device)
-                # The pipeline goes through those that are left …
+                read_state(scheduler, self._state, self._tensors, self._device)
+                # The pipeline iterates over the remaining timesteps …
                 all_timesteps = scheduler.timesteps
-                scheduler.timesteps = scheduler.timesteps[self._from :]
+                scheduler.timesteps = scheduler.timesteps[self._resumed_step :]
 
         @wraps(own_step)
         def step(*args: Any, **kwargs: Any) -> Any:
             nonlocal all_timesteps
             if all_timesteps is not None:
-                # … while the scheduler reckons with all of them: UniPC lowers its order towards the last.
+                # … while the scheduler needs all of them: UniPC lowers its order towards the last ones.
                 scheduler.timesteps, all_timesteps = all_timesteps, None
             if self._draw is not None:
-                self._guess = _data_of(scheduler, *args)
+                self._estimate = _estimate_data(scheduler, *args)
             return own_step(*args, **kwargs)
 
         scheduler.set_timesteps, scheduler.step = set_timesteps, step
 
-    def _step_done(self, _pipeline: Any, index: int, _timestep: Any, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Called by the pipeline after each step. What it raises ends the call, before anything is decoded."""
-        step = self._from + index + 1
+    def _step_done(
+        self, _pipeline: Any, index: int, _timestep: Any, values: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Called by the pipeline after each step. An exception ends the call before anything is decoded."""
+        step = self._resumed_step + index + 1
         latents = values[LATENTS]
-        # Also waits for the device, which is steps behind otherwise: progress is of what is done.
+        # The check also waits for the device, which may be steps behind, so that progress counts finished
+        # steps.
         if not torch.isfinite(latents).all():
-            raise EngineError("runner_server_error", f"The latents are no numbers after step {step}; the model may need another dtype.")
+            raise EngineError(
+                "runner_server_error",
+                f"The latents contain no numbers after step {step}; the model may need another dtype.",
+            )
         self._run.progress(step, self._steps)
         if step == self._steps:
-            # The result itself is next.
+            # The result itself follows.
             return {}
-        draw, guess = self._draw, self._guess
-        if draw is not None and guess is not None:
-            self._run.preview(step, lambda: draw(guess()))
-        if self._keeps:
+        draw, estimate = self._draw, self._estimate
+        if draw is not None and estimate is not None:
+            self._run.preview(step, lambda: draw(estimate()))
+        if self._offers_checkpoints:
             try:
                 self._run.checkpoint(step, lambda: self._write(latents))
-            except NoPlainState as attribute:
-                self._keeps = False
-                self._run.log("WARN", f"The scheduler's {attribute} cannot be kept; a retry begins at the beginning.")
+            except UnserializableState as attribute:
+                self._offers_checkpoints = False
+                self._run.log(
+                    "WARN",
+                    f"The scheduler's {attribute} cannot be stored; a retry will start from the beginning.",
+                )
         return {}
 
     def _write(self, latents: torch.Tensor) -> bytes:
         tensors = {LATENTS: latents.detach().cpu().contiguous()}
-        state = take_state(self._scheduler, tensors)
+        state = write_state(self._scheduler, tensors)
         text = torch.frombuffer(bytearray(json.dumps(state).encode()), dtype=torch.uint8)
         return save_tensors({**tensors, JSON: text})
 
@@ -108,11 +126,13 @@ class Denoising:
             tensors[LATENTS]
         except (SafetensorError, KeyError, ValueError):
             raise ValueError("its tensors cannot be read") from None
-        self._from, self._state, self._tensors = step, state, tensors
+        self._resumed_step, self._state, self._tensors = step, state, tensors
 
 
-def _data_of(scheduler: Any, velocity: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor) -> Callable[[], torch.Tensor] | None:
-    """What the network takes the data to be, x − σ·v: of flow matching, whose timesteps are σ in thousandths."""
+def _estimate_data(
+    scheduler: Any, velocity: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor
+) -> Callable[[], torch.Tensor] | None:
+    """Estimates the data as x − σ·v, for flow matching, whose timesteps are σ in thousandths."""
     if "flow" not in (scheduler.config.get("prediction_type") or "flow_prediction"):
         return None
     sigma = timestep / scheduler.config.num_train_timesteps

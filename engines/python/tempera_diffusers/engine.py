@@ -1,4 +1,4 @@
-"""The engine: which pipelines it has, loading one, running it."""
+"""The engine: its pipelines, loading one of them, running it."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from tempera_engine.memory import MIB, host_memory
 
 
 class LoadedPipeline(Protocol):
-    """A pipeline of one kind, called with the fields of fal's endpoints of that kind."""
+    """A loaded pipeline of one kind, which runs the inputs of fal's endpoints of that kind."""
 
     def run(self, run: Run) -> dict[str, Any]: ...
 
@@ -23,14 +23,17 @@ class DiffusersEngine(Engine):
         return Capabilities(
             runners=["text-to-image", "wan_video"],
             artifact_types=["image/png", "image/jpeg", "video/mp4"],
-            # A pipeline of diffusers keeps the state of its run in itself.
+            # A pipeline of diffusers holds the state of its run, so it has one run at a time.
             max_batch=1,
             supports_checkpoint=True,
         )
 
     def load(self, model: Model, progress: Progress) -> None:
-        # torch, diffusers and transformers take seconds to import. They do so in silence, and never ask a network for a file.
-        os.environ.update({"DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"})
+        # torch, diffusers and transformers take seconds to import. They must stay silent and never download a
+        # file.
+        os.environ.update(
+            {"DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
+        )
         try:
             from .parameters import Parameters
             from .pipeline_folder import load_pipeline
@@ -38,21 +41,27 @@ class DiffusersEngine(Engine):
             from .wan_video import WanVideo
         except ModuleNotFoundError as missing:
             raise ModuleNotFoundError(
-                f"{sys.executable} has no package {missing.name}; install engines/python/requirements.txt into it, "
-                "or set TEMPERA_PYTHON to a Python that has it."
+                f"{sys.executable} has no package {missing.name}; install "
+                "engines/python/requirements.txt into it, or set TEMPERA_PYTHON to a Python that has it."
             ) from None
 
-        # `_class_name` of model_index.json → the runner it serves, and how it is called.
+        # Maps `_class_name` of model_index.json to the runner that it serves and the class that calls it.
         kinds: dict[str, tuple[str, Any]] = {
             "QwenImagePipeline": ("text-to-image", TextToImage),
             "WanPipeline": ("wan_video", WanVideo),
             "WanImageToVideoPipeline": ("wan_video", WanVideo),
         }
         parameters = Parameters.parse(model.parameters, os.environ.get("TEMPERA_DEVICE") or "cpu")
-        loading = load_pipeline(model.folder, parameters, {name: runner for name, (runner, _) in kinds.items()}, model.runner, progress)
-        self.checkpoint_format = loading.checkpoint_format
-        self._device = loading.device
-        self._loaded = kinds[loading.class_name][1](loading.pipeline, parameters)
+        loaded = load_pipeline(
+            model.folder,
+            parameters,
+            {name: runner for name, (runner, _) in kinds.items()},
+            model.runner,
+            progress,
+        )
+        self.checkpoint_format = loaded.checkpoint_format
+        self._device = loaded.device
+        self._loaded = kinds[loaded.class_name][1](loaded.pipeline, parameters)
 
     def run(self, run: Run) -> dict[str, Any]:
         import torch
@@ -67,7 +76,8 @@ class DiffusersEngine(Engine):
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             raise EngineError(
-                "runner_server_error", "The device has too little memory for this request; ask for a smaller or shorter one."
+                "runner_server_error",
+                "The device has too little memory for this request; ask for a smaller or shorter one.",
             ) from None
 
     def memory(self) -> Memory:
@@ -76,4 +86,6 @@ class DiffusersEngine(Engine):
         import torch
 
         _, total = torch.cuda.mem_get_info(self._device)
-        return Memory(total_mib=total // MIB, used_mib=max(1, torch.cuda.memory_reserved(self._device) // MIB))
+        return Memory(
+            total_mib=total // MIB, used_mib=max(1, torch.cuda.memory_reserved(self._device) // MIB)
+        )

@@ -1,4 +1,4 @@
-"""Reading the fields of an input. Faults are collected, so that the caller is told all of them at once."""
+"""Reads the fields of an input and collects their faults, so that the caller learns all of them at once."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from tempera_engine import Fault, InputInvalid
 
 
 class Fields:
-    """Read every field, then `check()`; until then a faulty field has its default."""
+    """Read every field, then call `check()`. Until then a faulty field has its default."""
 
     def __init__(self, input_value: Mapping[str, Any]) -> None:
         self._input = input_value
@@ -22,7 +22,7 @@ class Fields:
         self._faults.append(Fault(loc, msg, type, ctx or {}))
 
     def text(self, name: str, default: str | None = None) -> str:
-        """Without a default it must be there."""
+        """Reads a string. Without a default the field is required."""
         value = self._input.get(name, default)
         if isinstance(value, str):
             return value
@@ -61,7 +61,10 @@ class Fields:
         return default
 
     def seed(self) -> int:
-        """Any integer, taken modulo 2⁶³. Drawn at submit, so that a retry makes the same thing; 0 for who calls the engine by hand."""
+        """
+        Reads the seed: any integer, taken modulo 2⁶³. The platform draws it at submit, so that a retry gives
+        the same result; without the platform it is 0.
+        """
         value = self._input.get("seed")
         if value is None:
             return 0
@@ -70,17 +73,21 @@ class Fields:
             return 0
         return int(value) % 2**63
 
-    def unsupported(self, name: str, present: bool, says: str) -> None:
-        """A field of the public schema that this engine does not serve."""
+    def unsupported(self, name: str, present: bool, message: str) -> None:
+        """Refuses a field of the public schema that this engine does not support."""
         if present:
-            self.fault([name], says, "feature_not_supported")
+            self.fault([name], message, "feature_not_supported")
 
     def _within(self, name: str, value: float, default: float, low: float, high: float) -> float:
         if value < low:
-            self.fault([name], f"Input should be greater than or equal to {low}", "greater_than_equal", {"ge": low})
+            self.fault(
+                [name], f"Input should be greater than or equal to {low}", "greater_than_equal", {"ge": low}
+            )
             return default
         if value > high:
-            self.fault([name], f"Input should be less than or equal to {high}", "less_than_equal", {"le": high})
+            self.fault(
+                [name], f"Input should be less than or equal to {high}", "less_than_equal", {"le": high}
+            )
             return default
         return value
 

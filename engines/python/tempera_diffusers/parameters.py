@@ -1,4 +1,4 @@
-"""`parameters:` of the manifest of a model that this engine runs."""
+"""`parameters:` in the manifest of a model that this engine runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,49 +11,63 @@ OFFLOADS = ("none", "model", "sequential")
 @dataclass(frozen=True)
 class Parameters:
     device: str = "cpu"
-    """`cuda`, `cuda:1`, `mps` or `cpu`. Default: the GPU worker's own."""
+    """`cuda`, `cuda:1`, `mps` or `cpu`. Default: the device of the GPU worker."""
     dtype: str = ""
-    """Of the networks: `bfloat16`, `float16`, `float32`. Default: bfloat16, on a CPU float32."""
+    """Type of the networks: `bfloat16`, `float16`, `float32`. Default: bfloat16; float32 on a CPU."""
     vaeDtype: str = ""
-    """Of the autoencoder alone. Default: float32 for Wan, whose decoder loses detail in less; else `dtype`."""
+    """Type of the autoencoder. Default: float32 for Wan, whose decoder loses detail in less; else `dtype`."""
     offload: str = "none"
     """
-    What of the networks lies in host memory while it is not used: `model`, each network as a whole (the device holds the largest
-    one); `sequential`, each layer by itself (a few GB of device memory, many times slower); `none`.
+    Parts that are kept in host memory while they are not used. `model`: whole networks, so the device holds
+    the largest one; `sequential`: single layers, which takes a few GB of device memory and is many times
+    slower; `none`.
     """
     vaeTiling: bool = False
-    """Decode in tiles: less memory for large pictures, at the risk of faint seams."""
+    """Decode in tiles: less memory for large images, at the risk of faint seams."""
     threads: int = 0
-    """CPU threads, on a CPU. Fixed, so that the same seed gives the same bytes. 0: as torch sees fit."""
+    """CPU threads, on a CPU. Set it so that the same seed gives the same bytes. 0: the default of torch."""
     pixelsMax: int = 2048 * 2048
-    """Largest picture that may be asked for, in pixels; for videos, `resolutions` decides."""
+    """Largest image that may be requested, in pixels. For videos, `resolutions` is the limit."""
     turbo: Mapping[str, float] = field(default_factory=lambda: {"steps": 10, "guidanceScale": 1.2})
-    """What `use_turbo` stands for."""
-    resolutions: Mapping[str, list[int]] = field(default_factory=lambda: {"480p": [832, 480], "580p": [1024, 576], "720p": [1280, 720]})
-    """Of videos: longer and shorter side at 16:9, in pixels. Other shapes have about as many pixels."""
+    """Settings that `use_turbo` selects."""
+    resolutions: Mapping[str, list[int]] = field(
+        default_factory=lambda: {"480p": [832, 480], "580p": [1024, 576], "720p": [1280, 720]}
+    )
+    """Longer and shorter side of videos at 16:9, in pixels. Other aspect ratios have about as many pixels."""
 
     @staticmethod
     def parse(given: Mapping[str, Any], worker_device: str = "cpu") -> "Parameters":
         """
-        Raises `ValueError` that names every fault.
+        Reads and checks the parameters. Raises a `ValueError` that names every fault.
 
-        :param worker_device: `cpu`, `cuda:<n>` or `tensorrt:<n>`, as in TEMPERA_DEVICE; the last is the same card without TensorRT
+        :param worker_device: `cpu`, `cuda:<n>` or `tensorrt:<n>`, as in TEMPERA_DEVICE; `tensorrt:<n>` is
+            taken for `cuda:<n>`
         """
         known = Parameters.__dataclass_fields__
-        faults = [f"{name}: there is no such parameter ({', '.join(known)})" for name in given if name not in known]
-        usual = {"device": worker_device.replace("tensorrt", "cuda")}
-        merged = Parameters(**{**usual, **{name: value for name, value in given.items() if name in known}})
+        faults = [
+            f"{name}: there is no such parameter ({', '.join(known)})" for name in given if name not in known
+        ]
+        defaults = {"device": worker_device.replace("tensorrt", "cuda")}
+        merged = Parameters(**{**defaults, **{name: value for name, value in given.items() if name in known}})
 
         def demand(name: str, fits: bool, wanted: str) -> None:
             if not fits:
                 faults.append(f"{name}: {getattr(merged, name)!r} should be {wanted}")
 
         base = str(merged.device).split(":")
-        demand("device", base[0] in ("cuda", "mps", "cpu") and all(part.isdigit() for part in base[1:]), "cuda, cuda:<number>, mps or cpu")
+        demand(
+            "device",
+            base[0] in ("cuda", "mps", "cpu") and all(part.isdigit() for part in base[1:]),
+            "cuda, cuda:<number>, mps or cpu",
+        )
         demand("dtype", merged.dtype in ("", *DTYPES), f"one of {', '.join(DTYPES)}")
         demand("vaeDtype", merged.vaeDtype in ("", *DTYPES), f"one of {', '.join(DTYPES)}")
         demand("offload", merged.offload in OFFLOADS, f"one of {', '.join(OFFLOADS)}")
-        demand("offload", merged.offload == "none" or base[0] == "cuda", "none on this device: it moves networks between host and GPU")
+        demand(
+            "offload",
+            merged.offload == "none" or base[0] == "cuda",
+            "none on this device: it moves networks between host and GPU",
+        )
         demand("vaeTiling", isinstance(merged.vaeTiling, bool), "true or false")
         demand("threads", _is_integer(merged.threads, 0, 1024), "an integer from 0 to 1024")
         demand("pixelsMax", _is_integer(merged.pixelsMax, 1024, 2**28), f"an integer from 1024 to {2**28}")

@@ -1,4 +1,7 @@
-"""Loading a pipeline folder: `model_index.json` and the component folders it names, as `save_pretrained` of diffusers writes them."""
+"""
+Loads a pipeline folder: `model_index.json` and the component folders that it names, as `save_pretrained` of
+diffusers writes them.
+"""
 
 import json
 from collections.abc import Mapping
@@ -21,22 +24,26 @@ class LoadedFolder:
     class_name: str
     device: torch.device
     checkpoint_format: str
-    """Two processes with the same text here compute the same."""
+    """Two processes with the same text compute the same results."""
 
 
-def load_pipeline(folder: Path, parameters: Parameters, classes: Mapping[str, str], runner: str, progress: Progress) -> LoadedFolder:
+def load_pipeline(
+    folder: Path, parameters: Parameters, classes: Mapping[str, str], runner: str, progress: Progress
+) -> LoadedFolder:
     """
-    Loads it from disk alone, weights from safetensors files only, which hold no code.
+    Loads a pipeline from disk alone, and weights from safetensors files only, which contain no code.
 
     Raises `ValueError` or `OSError` with a sentence for the operator.
 
-    :param classes: pipeline classes this engine can call → the runner each serves
+    :param classes: maps the pipeline classes that this engine can call to their runners
     """
     class_name = _read_class(folder)
     if class_name not in classes:
         raise ValueError(f"model_index.json names {class_name}; this engine has {', '.join(classes)}.")
     if classes[class_name] != runner:
-        raise ValueError(f"{class_name} serves the runner {classes[class_name]}; model.yaml says {runner}.")
+        raise ValueError(
+            f"{class_name} serves the runner {classes[class_name]}, but model.yaml names {runner}."
+        )
     device = _open_device(parameters)
     dtype = parameters.dtype or ("float32" if device.type == "cpu" else "bfloat16")
     vae_dtype = parameters.vaeDtype or ("float32" if class_name.startswith("Wan") else dtype)
@@ -44,14 +51,16 @@ def load_pipeline(folder: Path, parameters: Parameters, classes: Mapping[str, st
         torch.set_num_threads(parameters.threads)
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
-        # Into this process's log, with their levels, instead of onto stderr by themselves.
+        # Their messages go to this process's log with their levels, instead of directly to stderr.
         library.utils.logging.disable_default_handler()
         library.utils.logging.enable_propagation()
     progress(0.1, "libraries")
 
     dtypes = {"default": getattr(torch, dtype), "vae": getattr(torch, vae_dtype)}
     try:
-        pipeline = getattr(diffusers, class_name).from_pretrained(folder, dtype=dtypes, local_files_only=True, use_safetensors=True)
+        pipeline = getattr(diffusers, class_name).from_pretrained(
+            folder, dtype=dtypes, local_files_only=True, use_safetensors=True
+        )
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"The pipeline cannot be loaded: {reason}") from error
@@ -68,23 +77,30 @@ def load_pipeline(folder: Path, parameters: Parameters, classes: Mapping[str, st
     pipeline.set_progress_bar_config(disable=True)
     add_cancel_points(pipeline)
     progress(1, f"onto {device}")
-    versions = f"diffusers {diffusers.__version__}, transformers {transformers.__version__}, torch {torch.__version__}"
+    libraries = (diffusers, transformers, torch)
+    versions = ", ".join(f"{library.__name__} {library.__version__}" for library in libraries)
     return LoadedFolder(pipeline, class_name, device, f"{class_name} {dtype} vae {vae_dtype}, {versions}")
 
 
 def _read_class(folder: Path) -> str:
     index = folder / "model_index.json"
     if not index.is_file():
-        raise FileNotFoundError("There is no model_index.json; the package's folder must be a pipeline folder of diffusers.")
+        raise FileNotFoundError(
+            "There is no model_index.json; the package's folder must be a pipeline folder of diffusers."
+        )
     try:
         content = json.loads(index.read_text())
         class_name = content["_class_name"]
     except (ValueError, KeyError, TypeError):
-        raise ValueError("model_index.json does not say `_class_name`; it should be as save_pretrained of diffusers writes it.") from None
+        raise ValueError(
+            "model_index.json has no `_class_name`; it should be as save_pretrained of diffusers writes it."
+        ) from None
     components = [name for name, entry in content.items() if isinstance(entry, list) and entry[0] is not None]
     missing = [name for name in components if not (folder / name).is_dir()]
     if missing:
-        raise FileNotFoundError(f"model_index.json names {', '.join(missing)}; there is no such folder beside it.")
+        raise FileNotFoundError(
+            f"model_index.json names {', '.join(missing)}; there is no such folder beside it."
+        )
     return str(class_name)
 
 
@@ -95,8 +111,11 @@ def _open_device(parameters: Parameters) -> torch.device:
         if (device.index or 0) >= count:
             raise ValueError(
                 f"The device is {parameters.device}, and torch sees {count} CUDA devices; "
-                "check the driver and CUDA_VISIBLE_DEVICES, or choose cpu (TEMPERA_WORKER_DEVICE, or parameters.device of model.yaml)."
+                "check the driver and CUDA_VISIBLE_DEVICES, or choose cpu "
+                "(TEMPERA_WORKER_DEVICE, or parameters.device of model.yaml)."
             )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("The device is mps, and torch has none here; set parameters.device of model.yaml to cpu.")
+        raise ValueError(
+            "The device is mps, which torch does not have here; set parameters.device of model.yaml to cpu."
+        )
     return device

@@ -1,9 +1,9 @@
 """
-The state of a scheduler of diffusers between two steps, as plain data and tensors, and back.
+Converts the state of a diffusers scheduler between two steps to plain data and tensors, and back.
 
-A scheduler keeps its state in attributes: the step it is at, and, when it is a multistep one (UniPC), what the network said at
-the steps before. All attributes of plain kinds are taken, so it fits schedulers that are not written yet; one with an attribute of
-another kind (a random generator, say) has no checkpoints.
+A scheduler keeps its state in attributes: its current step and, for a multistep scheduler (UniPC), the
+network's output at the steps before. All attributes of plain types are stored, so this also fits future
+schedulers. A scheduler with an attribute of another type, such as a random generator, has no checkpoints.
 """
 
 from typing import Any
@@ -11,15 +11,17 @@ from typing import Any
 import torch
 
 DERIVED = ("timesteps",)
-"""Made anew by `set_timesteps`; while a run goes on from a step it holds the rest only."""
+"""Computed by `set_timesteps`. In a resumed run it holds the remaining timesteps only."""
 
 
-class NoPlainState(Exception):
-    """An attribute of the scheduler cannot be written down; the text names it."""
+class UnserializableState(Exception):
+    """An attribute of the scheduler cannot be stored. The text names it."""
 
 
-def take_state(scheduler: Any, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """The attributes as JSON holds them; tensors go into `tensors`, under the names that stand in their place."""
+def write_state(scheduler: Any, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """
+    Returns the attributes as JSON values. Tensors are added to `tensors` under the names that replace them.
+    """
 
     def plain(name: str, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
@@ -31,15 +33,23 @@ def take_state(scheduler: Any, tensors: dict[str, torch.Tensor]) -> dict[str, An
             return {"list": [plain(name, item) for item in value]}
         if value is None or isinstance(value, bool | int | float | str):
             return {"value": value}
-        raise NoPlainState(f"{type(scheduler).__name__}.{name}")
+        raise UnserializableState(f"{type(scheduler).__name__}.{name}")
 
-    attributes = {name: value for name, value in vars(scheduler).items() if name not in DERIVED and not callable(value)}
+    attributes = {
+        name: value for name, value in vars(scheduler).items() if name not in DERIVED and not callable(value)
+    }
     attributes.pop("_internal_dict", None)  # Its configuration.
     return {name: plain(name, value) for name, value in attributes.items()}
 
 
-def give_state(scheduler: Any, state: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> None:
-    """:param device: where tensors go that were not on the host"""
+def read_state(
+    scheduler: Any, state: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device
+) -> None:
+    """
+    Sets the attributes of a scheduler.
+
+    :param device: receives the tensors that were not on the host
+    """
 
     def value(entry: dict[str, Any]) -> Any:
         if "tensor" in entry:

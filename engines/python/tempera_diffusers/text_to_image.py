@@ -1,4 +1,4 @@
-"""fal's text-to-image input (`fal-ai/qwen-image`) → `QwenImagePipeline`."""
+"""Runs fal's text-to-image input (`fal-ai/qwen-image`) on `QwenImagePipeline`."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tempera_engine import File, Run
 from .denoising import Denoising
 from .fields import Fields
 from .parameters import Parameters
-from .pictures import to_bytes, write_picture
+from .images import to_bytes, write_image
 from .preview import draw_preview
 
 # https://fal.ai: ImageSize
@@ -26,14 +26,14 @@ STEPS_MIN = 2
 """A single step divides by zero where the last noise level is stretched (`shift_terminal`)."""
 
 PROMPT_TOKENS_MAX = 1024
-"""What Qwen-Image's text encoder was trained with; longer prompts are cut."""
+"""Longest prompt that Qwen-Image's text encoder was trained with; longer ones are cut."""
 
 
 class TextToImage:
     def __init__(self, pipeline: Any, parameters: Parameters) -> None:
         self._pipeline = pipeline
         self._parameters = parameters
-        # Two by two latents make a token.
+        # Two by two latents form a token.
         self._multiple = pipeline.vae_scale_factor * 2
 
     def run(self, run: Run) -> dict[str, Any]:
@@ -48,17 +48,19 @@ class TextToImage:
         format = fields.choice("output_format", "png", ["png", "jpeg"])
         if fields.flag("use_turbo", False):
             steps, guidance = int(self._parameters.turbo["steps"]), self._parameters.turbo["guidanceScale"]
-        fields.unsupported("loras", bool(run.input.get("loras")), "This engine loads no LoRA weights; leave `loras` empty.")
+        fields.unsupported(
+            "loras", bool(run.input.get("loras")), "This engine loads no LoRA weights; leave `loras` empty."
+        )
         acceleration = fields.choice("acceleration", "none", ["none", "regular", "high"])
         checks = fields.flag("enable_safety_checker", True)
         fields.check()
 
-        # What is rendered covers what is asked for.
+        # The rendered size covers the requested one.
         rendered = (_up_to(width, self._multiple), _up_to(height, self._multiple))
         if rendered != (width, height):
             run.log("INFO", f"Rendered at {rendered[0]}x{rendered[1]}, scaled to {width}x{height}.")
         if acceleration != "none":
-            run.log("INFO", "This engine has no accelerated form; every step is computed.")
+            run.log("INFO", "This engine has no acceleration; every step is computed.")
         if checks:
             run.log("INFO", "This engine has no safety checker; has_nsfw_concepts is always false.")
 
@@ -66,39 +68,48 @@ class TextToImage:
 
         def draw(packed: torch.Tensor) -> tuple[str, bytes]:
             vae = self._pipeline.vae
-            return draw_preview(vae, self._pipeline._unpack_latents(packed, rendered[1], rendered[0], self._pipeline.vae_scale_factor))
+            return draw_preview(
+                vae,
+                self._pipeline._unpack_latents(
+                    packed, rendered[1], rendered[0], self._pipeline.vae_scale_factor
+                ),
+            )
 
-        # The decoder would push what works off the device, and be pushed off again.
-        shows = draw if self._parameters.offload == "none" else None
+        # With offloading, the decoder and the working network would move each other off the device at each
+        # preview.
+        draw_or_none = draw if self._parameters.offload == "none" else None
         try:
             pixels = self._pipeline(
                 prompt=prompt,
-                # Guidance of 1 is the conditional prediction itself; without a negative prompt the second pass is left out.
+                # Guidance of 1 is the conditional prediction itself: without a negative prompt the second
+                # pass is skipped.
                 negative_prompt=negative if guidance > 1 else None,
                 true_cfg_scale=guidance,
                 width=rendered[0],
                 height=rendered[1],
                 num_inference_steps=steps,
                 num_images_per_prompt=count,
-                # Noise from the CPU is the same on every device. Picture i is what seed + i alone gives.
+                # Noise from the CPU is the same on every device. Image i is what seed + i alone gives.
                 generator=[torch.Generator("cpu").manual_seed(seed + i) for i in range(count)],
                 max_sequence_length=PROMPT_TOKENS_MAX,
                 output_type="np",
-                **Denoising(run, self._pipeline, scheduler, shows).arguments,
+                **Denoising(run, self._pipeline, scheduler, draw_or_none).arguments,
             ).images
         finally:
-            # A call that was broken off left a network on the device.
+            # An interrupted call leaves a network on the device.
             self._pipeline.maybe_free_model_hooks()
 
         images = []
         for i, values in enumerate(pixels):
             run.check()
-            picture = Image.fromarray(to_bytes(values))
-            if picture.size != (width, height):
-                picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+            image = Image.fromarray(to_bytes(values))
+            if image.size != (width, height):
+                image = image.resize((width, height), Image.Resampling.LANCZOS)
             name = f"{seed + i}.{'jpg' if format == 'jpeg' else 'png'}"
             file = File(f"image/{format}", name, width=width, height=height)
-            images.append({**run.artifact(file, write_picture(picture, format)), "width": width, "height": height})
+            images.append(
+                {**run.artifact(file, write_image(image, format)), "width": width, "height": height}
+            )
         return {
             "images": images,
             "timings": {"inference": round(run.seconds, 3)},
@@ -108,11 +119,15 @@ class TextToImage:
         }
 
     def _read_size(self, fields: Fields, value: Any) -> tuple[int, int]:
-        """A preset's name, or {width, height}, of which a side that is left out is 512."""
+        """Reads the name of a preset, or {width, height}, in which a missing side is 512."""
         if isinstance(value, str):
             if value in IMAGE_SIZES:
                 return IMAGE_SIZES[value]
-            fields.fault(["image_size"], f"Input should be {', '.join(map(repr, IMAGE_SIZES))} or an object", "literal_error")
+            fields.fault(
+                ["image_size"],
+                f"Input should be {', '.join(map(repr, IMAGE_SIZES))} or an object",
+                "literal_error",
+            )
             return IMAGE_SIZES["square"]
         if not isinstance(value, dict):
             fields.fault(["image_size"], "Input should be a size's name or {width, height}", "dict_type")
@@ -125,8 +140,8 @@ class TextToImage:
                 side = 512
             sides.append(side)
         if sides[0] * sides[1] > self._parameters.pixelsMax:
-            says = f"This model makes pictures of {self._parameters.pixelsMax} pixels at most."
-            fields.fault(["image_size"], says, "feature_not_supported")
+            message = f"This model makes images of {self._parameters.pixelsMax} pixels at most."
+            fields.fault(["image_size"], message, "feature_not_supported")
         return (sides[0], sides[1])
 
 

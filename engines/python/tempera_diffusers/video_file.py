@@ -1,4 +1,4 @@
-"""Writing MP4: H.264, yuv420p, the index at the front, so that a browser plays it while it loads."""
+"""Writes MP4: H.264, yuv420p, with the index at the front, so that a browser plays it while it loads."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,17 +7,19 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-# fal's names → x264's constant rate factor (smaller is better) and preset.
+# Map fal's names to x264's constant rate factor (smaller is better) and preset.
 QUALITIES = {"low": "32", "medium": "28", "high": "23", "maximum": "17"}
 WRITE_MODES = {"fast": "veryfast", "balanced": "medium", "small": "slow"}
 
 
-def write_mp4(path: Path, frames: Iterable[NDArray[np.uint8]], *, frames_per_second: int, quality: str, write_mode: str) -> None:
+def write_mp4(
+    path: Path, frames: Iterable[NDArray[np.uint8]], *, frames_per_second: int, quality: str, write_mode: str
+) -> None:
     """
-    Writes the frames, each [height, width, 3], RGB; even sides.
+    Writes the frames, each RGB of shape [height, width, 3] with even sides.
 
-    :param quality: of `QUALITIES`
-    :param write_mode: of `WRITE_MODES`
+    :param quality: a key of `QUALITIES`
+    :param write_mode: a key of `WRITE_MODES`
     """
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file:
         stream = None

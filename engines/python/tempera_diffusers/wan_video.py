@@ -1,4 +1,7 @@
-"""fal's input for Wan (`fal-ai/wan/v2.2-a14b/text-to-video`, `…/image-to-video`) → `WanPipeline`, `WanImageToVideoPipeline`."""
+"""
+Runs fal's input for Wan (`fal-ai/wan/v2.2-a14b/text-to-video`, `…/image-to-video`) on `WanPipeline` and
+`WanImageToVideoPipeline`.
+"""
 
 import math
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ from tempera_engine import File, Run
 from .denoising import Denoising
 from .fields import Fields
 from .parameters import Parameters
-from .pictures import fill, read_picture, to_bytes
+from .images import fill, read_image, to_bytes
 from .preview import draw_preview
 from .video_file import QUALITIES, WRITE_MODES, write_mp4
 
@@ -36,9 +39,11 @@ class WanVideo:
         fields = Fields(run.input)
         prompt = fields.text("prompt")
         negative = fields.text("negative_prompt", "")
-        asked = fields.integer("num_frames", 81, 17, 161)
+        requested = fields.integer("num_frames", 81, 17, 161)
         frames_per_second = fields.integer("frames_per_second", 16, 4, 60)
-        resolution = fields.choice("resolution", list(self._parameters.resolutions)[-1], list(self._parameters.resolutions))
+        resolution = fields.choice(
+            "resolution", list(self._parameters.resolutions)[-1], list(self._parameters.resolutions)
+        )
         shapes = [*SHAPES, "auto"] if self._takes_image else SHAPES
         shape = fields.choice("aspect_ratio", "auto" if self._takes_image else "16:9", shapes)
         steps = fields.integer("num_inference_steps", 27, 2, 40)
@@ -51,19 +56,27 @@ class WanVideo:
         between = fields.integer("num_interpolated_frames", 1, 0, 4)
         interpolator = fields.choice("interpolator_model", "film", ["none", "film", "rife"])
         expands = fields.flag("enable_prompt_expansion", False)
-        checks = fields.flag("enable_safety_checker", False) or fields.flag("enable_output_safety_checker", False)
-        fields.unsupported("loras", bool(run.input.get("loras")), "This engine loads no LoRA weights; leave `loras` empty.")
+        checks = fields.flag("enable_safety_checker", False) or fields.flag(
+            "enable_output_safety_checker", False
+        )
+        fields.unsupported(
+            "loras", bool(run.input.get("loras")), "This engine loads no LoRA weights; leave `loras` empty."
+        )
         fields.check()
 
         first, last = self._read_images(run)
         width, height = self._frame_size(resolution, shape, first)
-        # The autoencoder makes one frame, then four at a time: what is asked for is covered, and the rest is cut off.
+        # The autoencoder makes one frame, then four at a time: the surplus of the last four is cut off.
         stride = self._pipeline.vae_scale_factor_temporal
-        rendered = -(-(asked - 1) // stride) * stride + 1
-        if rendered != asked:
-            run.log("INFO", f"Rendered {rendered} frames, the first {asked} of which are kept.")
+        rendered = -(-(requested - 1) // stride) * stride + 1
+        if rendered != requested:
+            run.log("INFO", f"Rendered {rendered} frames; the video has the first {requested} of them.")
         if interpolator != "none" and between > 0:
-            run.log("INFO", f"This engine does not interpolate: the video has {asked} frames, {frames_per_second} a second.")
+            run.log(
+                "INFO",
+                f"This engine does not interpolate: the video has {requested} frames, "
+                f"{frames_per_second} a second.",
+            )
         if expands:
             run.log("INFO", "This engine does not expand prompts; the prompt is used as it is.")
         if checks:
@@ -78,8 +91,9 @@ class WanVideo:
         def draw(latents: torch.Tensor) -> tuple[str, bytes]:
             return draw_preview(self._pipeline.vae, latents)
 
-        # The decoder would push what works off the device, and be pushed off again.
-        shows = draw if self._parameters.offload == "none" else None
+        # With offloading, the decoder and the working network would move each other off the device at each
+        # preview.
+        draw_or_none = draw if self._parameters.offload == "none" else None
         try:
             frames = self._pipeline(
                 prompt=prompt,
@@ -93,20 +107,29 @@ class WanVideo:
                 generator=torch.Generator("cpu").manual_seed(seed),
                 output_type="np",
                 **arguments,
-                **Denoising(run, self._pipeline, self._scheduler(shift), shows).arguments,
-            ).frames[0][:asked]
+                **Denoising(run, self._pipeline, self._scheduler(shift), draw_or_none).arguments,
+            ).frames[0][:requested]
         finally:
-            # A call that was broken off left a network on the device.
+            # An interrupted call leaves a network on the device.
             self._pipeline.maybe_free_model_hooks()
 
         with TemporaryDirectory(prefix="tempera-video-") as folder:
             path = Path(folder) / "video.mp4"
-            write_mp4(path, _pixels(frames, run), frames_per_second=frames_per_second, quality=quality, write_mode=write_mode)
+            write_mp4(
+                path,
+                _pixels(frames, run),
+                frames_per_second=frames_per_second,
+                quality=quality,
+                write_mode=write_mode,
+            )
             video = run.artifact(File("video/mp4", f"{seed}.mp4", width=width, height=height), path)
         return {"video": video, "prompt": prompt, "seed": seed}
 
     def _scheduler(self, shift: float) -> Any:
-        """A fresh one, with the noise levels bent as asked: UniPC calls it `flow_shift`, flow-match Euler `shift`."""
+        """
+        Makes a scheduler with shifted noise levels. UniPC calls the shift `flow_shift`, flow-match Euler
+        `shift`.
+        """
         scheduler = self._pipeline.scheduler
         name = "flow_shift" if "flow_shift" in scheduler.config else "shift"
         return type(scheduler).from_config(scheduler.config, **{name: shift})
@@ -114,19 +137,22 @@ class WanVideo:
     def _read_images(self, run: Run) -> tuple[Image.Image | None, Image.Image | None]:
         if not self._takes_image:
             return None, None
-        first = read_picture(run.input_file(run.input.get("image_url")), "image_url")
+        first = read_image(run.input_file(run.input.get("image_url")), "image_url")
         end = run.input.get("end_image_url")
-        return first, read_picture(run.input_file(end), "end_image_url") if end else None
+        return first, read_image(run.input_file(end), "end_image_url") if end else None
 
     def _frame_size(self, resolution: str, shape: str, image: Image.Image | None) -> tuple[int, int]:
-        """Width and height, multiples of what the networks need. `auto` is the shape of the image."""
+        """
+        Returns width and height as multiples of what the networks need. `auto` is the aspect ratio of the
+        image.
+        """
         long, short = self._parameters.resolutions[resolution]
         if shape == "16:9":
             return self._down(long), self._down(short)
         if shape == "9:16":
             return self._down(short), self._down(long)
         ratio = image.width / image.height if shape == "auto" and image is not None else 1.0
-        # A strip of pixels is not made a film of.
+        # Extreme aspect ratios are limited.
         ratio = min(max(ratio, 1 / 4), 4)
         return self._down(math.sqrt(long * short * ratio)), self._down(math.sqrt(long * short / ratio))
 
@@ -135,7 +161,7 @@ class WanVideo:
 
 
 def _pixels(frames: NDArray[np.float32], run: Run) -> Iterator[NDArray[np.uint8]]:
-    """One frame at a time: all of them as bytes would lie beside all of them as numbers."""
+    """Converts one frame at a time, so that not all frames are in memory twice."""
     for frame in frames:
         run.check()
         yield to_bytes(frame)

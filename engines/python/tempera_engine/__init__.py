@@ -1,4 +1,7 @@
-"""An engine for Tempera in Python: fill in `Engine`, hand it to `serve`. README.md beside this package walks through it."""
+"""
+An engine for Tempera in Python: implement `Engine` and pass it to `serve`. README.md beside this package is a
+walk through it.
+"""
 
 import sys
 

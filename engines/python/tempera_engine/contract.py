@@ -1,8 +1,9 @@
 """
-`engine.proto` for Python: its messages and the names of its calls, made from the file itself when this module is imported.
+`engine.proto` for Python: its messages and the name of its service, built from the file when this module is
+imported.
 
-There is no generated code to grow stale: the one source is `src/gpu-workers/contract/engine.proto` of the repository; an installed
-package carries a copy that its build made (setup.py).
+There is no generated code that could become stale. The one source is `src/gpu-workers/contract/engine.proto`
+of the repository; an installed package contains a copy that its build made (setup.py).
 """
 
 from pathlib import Path
@@ -20,30 +21,35 @@ CHUNK_BYTES_MAX = 256 * 1024
 """Largest chunk of a file or a checkpoint on the wire."""
 
 CHECKPOINT_BYTES_MAX = 256 * 1024 * 1024
-"""Largest checkpoint, its head included."""
+"""Largest checkpoint, including its header."""
 
 PREVIEW_BYTES_MAX = 48 * 1024
-"""Largest preview, as a picture file."""
+"""Largest preview, as an image file."""
 
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
-"""JSON inputs may be as large as a request body, and base64 inside them makes one message of it."""
+"""Largest message: JSON inputs, with base64 inside, may be as large as a request body."""
 
 
 def _proto_file() -> Path:
-    places = [HERE.parents[2] / "src" / "gpu-workers" / "engine.proto", HERE / "engine.proto"]
-    for place in places:
-        if place.is_file():
-            return place
-    raise FileNotFoundError(f"engine.proto is at none of {', '.join(map(str, places))}; install the package with pip, from the repository.")
+    paths = [HERE.parents[2] / "src" / "gpu-workers" / "contract" / "engine.proto", HERE / "engine.proto"]
+    for path in paths:
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"engine.proto is at none of {', '.join(map(str, paths))}; "
+        "install the package with pip, from the repository."
+    )
 
 
 def _load_messages() -> dict[str, Any]:
     proto = _proto_file()
     with TemporaryDirectory() as folder:
         compiled = Path(folder) / "engine.descriptors"
-        status = protoc.main(["protoc", f"--proto_path={proto.parent}", f"--descriptor_set_out={compiled}", proto.name])
+        status = protoc.main(
+            ["protoc", f"--proto_path={proto.parent}", f"--descriptor_set_out={compiled}", proto.name]
+        )
         if status != 0:
-            raise RuntimeError(f"{proto} cannot be compiled; protoc says why above.")
+            raise RuntimeError(f"{proto} cannot be compiled; protoc printed the reason above.")
         files = descriptor_pb2.FileDescriptorSet.FromString(compiled.read_bytes())
     pool = descriptor_pool.DescriptorPool()
     for file in files.file:
@@ -53,4 +59,4 @@ def _load_messages() -> dict[str, Any]:
 
 
 MESSAGES = _load_messages()
-"""The message classes by name: `MESSAGES["RunEvent"](started=MESSAGES["Started"]())`."""
+"""Message classes by name: `MESSAGES["RunEvent"](started=MESSAGES["Started"]())`."""

@@ -1,4 +1,4 @@
-"""What an engine may raise. The codes are those of the error catalogue, docs/errors.md."""
+"""Exceptions that an engine may raise. Their codes are those of the error catalogue, docs/errors.md."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 
 class EngineError(Exception):
     """
-    Ends a run with a code of the catalogue and a sentence that the caller reads: no paths, no secrets.
+    Ends a run with a code of the catalogue and a sentence for the caller, without paths and secrets.
 
-    Any other exception ends it with `runner_server_error`, with its own text.
+    Any other exception ends the run with `runner_server_error` and the text of the exception.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -18,18 +18,23 @@ class EngineError(Exception):
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault of an input, as fal's 422 lists them: `Fault(["num_frames"], "Input should be …", "less_than_equal", {"le": 161})`."""
+    """
+    One fault of an input, as fal's 422 lists them:
+    `Fault(["num_frames"], "Input should be …", "less_than_equal", {"le": 161})`.
+    """
 
     loc: list[str | int]
-    """The way to the value inside the input, without `body`. Empty: the input as a whole."""
+    """Path to the value inside the input, without `body`. Empty for the input as a whole."""
     msg: str
     type: str
-    """fal's or pydantic's name: `missing`, `int_type`, `image_load_error`, `feature_not_supported`, …"""
+    """Type of fal or pydantic: `missing`, `int_type`, `image_load_error`, `feature_not_supported`, …"""
     ctx: dict[str, Any] = field(default_factory=dict)
 
 
 class InputInvalid(EngineError):
-    """The input does not fit this model: a 422 with these faults, of which there is at least one."""
+    """
+    The input does not fit this model. The caller gets a 422 with these faults; there must be at least one.
+    """
 
     def __init__(self, faults: list[Fault], message: str = "The input does not fit this model.") -> None:
         super().__init__("input_invalid", message)
@@ -38,7 +43,7 @@ class InputInvalid(EngineError):
 
 class RunCancelled(BaseException):
     """
-    Nobody waits for the run any more. Raised inside it by everything that `Run` offers, so an engine seldom needs to know.
+    Nobody waits for the run any more. Every method of `Run` raises it, so an engine seldom handles it.
 
-    No `Exception`, so that an engine's own `except Exception` does not swallow it.
+    It is not an `Exception`, so that an engine's own `except Exception` does not swallow it.
     """

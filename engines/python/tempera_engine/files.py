@@ -1,4 +1,4 @@
-"""Files that a run takes and files that it makes."""
+"""Files that a run reads and files that it produces."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file that the input names, fetched. It may be read until the run ends, and is gone after it."""
+    """A file that the input names, fetched. It may be read until the run ends; then it is deleted."""
 
     path: Path
     content_type: str
-    """As the place it came from said; the bytes may be something else."""
+    """Media type that the file's source declared. The bytes may be something else."""
     bytes: int
     sha256: str
     """Lower-case hex."""
@@ -20,19 +20,22 @@ class InputFile:
 
 @dataclass(frozen=True)
 class File:
-    """What is said of a file that a run makes."""
+    """Description of a file that a run produces."""
 
     content_type: str
     """One of `Capabilities.artifact_types`."""
     name: str
     """Letters, digits, `.`, `_` and `-`."""
     width: int | None = None
-    """In pixels, of pictures and videos."""
+    """In pixels, for images and videos."""
     height: int | None = None
 
 
 def digest_of(source: bytes | Path) -> tuple[int, str]:
-    """How many bytes there are, and their SHA-256 in hex. A file is read in pieces, so it may be larger than memory."""
+    """
+    Returns the size in bytes and the SHA-256 in hex. A file is read in pieces, so it may be larger than
+    memory.
+    """
     if isinstance(source, bytes):
         return len(source), hashlib.sha256(source).hexdigest()
     with source.open("rb") as file:
@@ -41,10 +44,10 @@ def digest_of(source: bytes | Path) -> tuple[int, str]:
 
 
 def chunks_of(source: bytes | Path, size: int) -> Iterator[bytes]:
-    """The bytes in pieces of at most `size`, of which none is empty."""
+    """Yields the bytes in pieces of at most `size` bytes; no piece is empty."""
     if isinstance(source, bytes):
-        for at in range(0, len(source), size):
-            yield source[at : at + size]
+        for offset in range(0, len(source), size):
+            yield source[offset : offset + size]
         return
     with source.open("rb") as file:
         while chunk := file.read(size):

@@ -1,4 +1,4 @@
-"""How much memory there is, and how much this process holds."""
+"""Memory of the device, and the part of it that this process holds."""
 
 import os
 import resource
@@ -16,12 +16,15 @@ class Memory:
 
 
 def host_memory() -> Memory:
-    """The host's memory and this process's resident part of it (on systems without /proc: its peak)."""
+    """
+    Returns the memory of the host and the resident memory of this process (its peak, on systems without
+    /proc).
+    """
     page = os.sysconf("SC_PAGE_SIZE")
     statm = Path("/proc/self/statm")
     if statm.is_file():
         used = int(statm.read_text().split()[1]) * page
     else:
-        # macOS counts in bytes, the others in KiB.
+        # macOS counts in bytes, other systems in KiB.
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Memory(total_mib=os.sysconf("SC_PHYS_PAGES") * page // MIB, used_mib=max(1, used // MIB))

@@ -1,4 +1,7 @@
-"""Serves `engine.proto` for an `Engine`: the wire on the event loop's thread, the work on threads of its own."""
+"""
+Serves `engine.proto` for an `Engine`. The protocol runs on the thread of the event loop, the work in other
+threads.
+"""
 
 import asyncio
 import json
@@ -11,7 +14,7 @@ from typing import Any
 
 import grpc
 
-from .checkpoint import Belongs, input_digest
+from .checkpoint import CheckpointOwner, input_digest
 from .contract import CHECKPOINT_BYTES_MAX, MESSAGE_BYTES_MAX, MESSAGES, SERVICE
 from .engine import Engine, Model
 from .errors import EngineError, Fault, InputInvalid, RunCancelled
@@ -20,14 +23,17 @@ from .run import CheckpointPolicy, Run
 from .slots import Slots
 
 EVENTS_WAITING_MAX = 16
-"""Events of one run that wait to be sent; then its thread waits. 16 chunks of a file are 4 MiB."""
+"""Events of one run that may wait to be sent before its thread waits too. 16 chunks of a file are 4 MiB."""
 
 log = logging.getLogger("tempera_engine")
 
 
 async def start_server(engine: Engine, socket: str) -> grpc.aio.Server:
-    """Serves the engine on a Unix socket; resolves when it accepts connections."""
-    options = [("grpc.max_receive_message_length", MESSAGE_BYTES_MAX), ("grpc.max_send_message_length", MESSAGE_BYTES_MAX)]
+    """Serves the engine on a Unix socket. Returns when it accepts connections."""
+    options = [
+        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ]
     server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers((_EngineService(engine).handlers(),))
     server.add_insecure_port(f"unix:{socket}")
@@ -42,25 +48,34 @@ class _EngineService:
         self._state = "empty"
         self._model_digest = ""
         self._policy = CheckpointPolicy()
-        # The load and every run have threads of this pool; the event loop's own stays free to answer health.
+        # The load and all runs use threads of this pool. The thread of the event loop stays free to answer
+        # health.
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="run")
-        # The event loop itself holds its tasks but weakly.
+        # The event loop itself holds only weak references to its tasks.
         self._tasks: set[asyncio.Task[None]] = set()
 
     def handlers(self) -> grpc.GenericRpcHandler:
         def message(name: str) -> dict[str, Callable[[bytes], Any]]:
             return {"request_deserializer": MESSAGES[name].FromString}
 
-        def answer(name: str) -> dict[str, Callable[[Any], bytes]]:
+        def reply(name: str) -> dict[str, Callable[[Any], bytes]]:
             return {"response_serializer": MESSAGES[name].SerializeToString}
 
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "Describe": grpc.unary_unary_rpc_method_handler(self.describe, **message("DescribeRequest"), **answer("Capabilities")),
-                "Load": grpc.unary_stream_rpc_method_handler(self.load, **message("LoadRequest"), **answer("LoadEvent")),
-                "Run": grpc.stream_stream_rpc_method_handler(self.run, **message("RunRequest"), **answer("RunEvent")),
-                "Health": grpc.unary_unary_rpc_method_handler(self.health, **message("HealthRequest"), **answer("HealthReply")),
+                "Describe": grpc.unary_unary_rpc_method_handler(
+                    self.describe, **message("DescribeRequest"), **reply("Capabilities")
+                ),
+                "Load": grpc.unary_stream_rpc_method_handler(
+                    self.load, **message("LoadRequest"), **reply("LoadEvent")
+                ),
+                "Run": grpc.stream_stream_rpc_method_handler(
+                    self.run, **message("RunRequest"), **reply("RunEvent")
+                ),
+                "Health": grpc.unary_unary_rpc_method_handler(
+                    self.health, **message("HealthRequest"), **reply("HealthReply")
+                ),
             },
         )
 
@@ -77,15 +92,22 @@ class _EngineService:
 
     async def health(self, _request: Any, _context: Any) -> Any:
         return MESSAGES["HealthReply"](
-            loaded=self._state == "loaded", running=self._slots.running, waiting=self._slots.waiting, memory=self._memory()
+            loaded=self._state == "loaded",
+            running=self._slots.running,
+            waiting=self._slots.waiting,
+            memory=self._memory(),
         )
 
     async def load(self, request: Any, context: Any) -> None:
         if self._state != "empty":
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "This engine has its model version already.")
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION, "This engine has its model version already."
+            )
         can = self._engine.describe()
         if request.runner not in can.runners:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, f'This engine has no runner "{request.runner}".')
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION, f'This engine has no runner "{request.runner}".'
+            )
         self._state = "loading"
         try:
             slots = max(1, min(request.slots, can.max_batch))
@@ -104,7 +126,7 @@ class _EngineService:
         except Exception as error:
             self._state = "empty"
             log.exception("The model version cannot be loaded.")
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, _says(error))
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, _message_of(error))
         self._model_digest = f"{request.endpoint} {request.version} {request.digest}"
         if request.HasField("checkpoint"):
             self._policy = CheckpointPolicy(request.checkpoint.every_steps, request.checkpoint.every_seconds)
@@ -115,12 +137,12 @@ class _EngineService:
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[Any] = asyncio.Queue()
 
-        def progress(fraction: float, says: str) -> None:
-            event = MESSAGES["LoadEvent"](progress=MESSAGES["LoadProgress"](fraction=fraction, says=says))
+        def progress(fraction: float, loaded: str) -> None:
+            event = MESSAGES["LoadEvent"](progress=MESSAGES["LoadProgress"](fraction=fraction, says=loaded))
             loop.call_soon_threadsafe(events.put_nowait, event)
 
         work = loop.run_in_executor(self._threads, self._engine.load, model, progress)
-        # The end of the work wakes the reader after everything that was said before it.
+        # The end of the work wakes the reader after all progress before it.
         work.add_done_callback(lambda _: events.put_nowait(None))
         while (event := await events.get()) is not None:
             yield event
@@ -131,7 +153,7 @@ class _EngineService:
         if self._state != "loaded":
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "Nothing is loaded.")
         if start.HasField("session"):
-            refused = EngineError("runner_server_error", "This engine holds no realtime sessions.")
+            refused = EngineError("runner_server_error", "This engine has no realtime sessions.")
             await context.write(_error_event(refused))
             return
         # Cancelling the call ends this coroutine while it waits.
@@ -139,7 +161,7 @@ class _EngineService:
         await self._answer(start, checkpoint, context)
 
     async def _answer(self, start: Any, checkpoint: bytes | None, context: Any) -> None:
-        """Works on a run that has its slot, and sees to it that the slot is given back when the work has really ended."""
+        """Works on a run that has its slot, and releases the slot when the work has really ended."""
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[Any] = asyncio.Queue(maxsize=EVENTS_WAITING_MAX)
 
@@ -163,7 +185,8 @@ class _EngineService:
                 self._slots.release()
             else:
                 run._cancel()
-                # The thread may wait for room to say something; nobody reads it any more, so it is thrown away.
+                # The thread may be waiting to send an event. Nobody reads events any more, so they are
+                # discarded.
                 self._spawn(_drain(events))
             raise
 
@@ -174,27 +197,31 @@ class _EngineService:
 
     def _make_run(self, start: Any, checkpoint: bytes | None, emit: Callable[[Any], None]) -> Run:
         value = _parse_input(start.input_json)
-        files = [InputFile(Path(file.path), file.content_type, file.bytes, file.sha256) for file in start.files]
-        keeps = start.checkpoints and self._engine.describe().supports_checkpoint
+        files = [
+            InputFile(Path(file.path), file.content_type, file.bytes, file.sha256) for file in start.files
+        ]
+        stores_checkpoints = start.checkpoints and self._engine.describe().supports_checkpoint
         return Run(
             request_id=start.request_id,
             attempt=start.attempt,
             input_value=value,
             files=files,
             previews=start.previews,
-            belongs=Belongs(self._model_digest, input_digest(value, files), self._engine.checkpoint_format),
-            policy=self._policy if keeps else None,
+            owner=CheckpointOwner(
+                self._model_digest, input_digest(value, files), self._engine.checkpoint_format
+            ),
+            policy=self._policy if stores_checkpoints else None,
             checkpoint=checkpoint,
             emit=emit,
         )
 
     def _work(self, run: Run, emit: Callable[[Any], None]) -> None:
-        """On a thread of its own. The last event is the output or the error; after a cancel nobody waits for either."""
+        """Runs in a thread. The last event is the output or the error; after a cancel there is neither."""
         began = time.monotonic()
         try:
             output = self._engine.run(run)
             inference_ms = (time.monotonic() - began) * 1000
-            # The compact form: a worker finds {"$artifact":0} in it by its text.
+            # Compact JSON: a worker looks for the text {"$artifact":0} in it.
             text = json.dumps(output, separators=(",", ":"), allow_nan=False)
             last = MESSAGES["RunEvent"](output=MESSAGES["Output"](json=text, inference_ms=inference_ms))
         except RunCancelled:
@@ -212,7 +239,9 @@ class _EngineService:
 
 
 async def _read_start(requests: AsyncIterator[Any], context: Any) -> tuple[Any, bytes | None]:
-    """The start of a run, and the checkpoint that came with it, if one did; the latter may be cut short."""
+    """
+    Reads the start of a run and the checkpoint that came with it, if any. The checkpoint may be cut short.
+    """
     start = None
     chunks: list[bytes] = []
     left = 0
@@ -241,7 +270,7 @@ async def _drain(events: asyncio.Queue[Any]) -> None:
 def _parse_parameters(text: str) -> dict[str, Any]:
     value = json.loads(text or "{}")
     if not isinstance(value, dict):
-        raise ValueError("parameters of model.yaml are no mapping.")
+        raise ValueError("parameters of model.yaml must be a mapping.")
     return value
 
 
@@ -251,22 +280,32 @@ def _parse_input(text: str) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise InputInvalid([Fault([], "Input should be a valid dictionary", "dict_type")], "The input is not a JSON object.")
+        raise InputInvalid(
+            [Fault([], "Input should be a valid dictionary", "dict_type")], "The input is not a JSON object."
+        )
     return value
 
 
 def _error_event(error: BaseException) -> Any:
     code = error.code if isinstance(error, EngineError) else "runner_server_error"
     faults = _faults_json(error.faults) if isinstance(error, InputInvalid) else ""
-    return MESSAGES["RunEvent"](error=MESSAGES["Error"](code=code, message=_says(error), faults_json=faults))
+    return MESSAGES["RunEvent"](
+        error=MESSAGES["Error"](code=code, message=_message_of(error), faults_json=faults)
+    )
 
 
 def _faults_json(faults: Sequence[Fault]) -> str:
     listed = [
-        {"loc": ["body", *fault.loc], "msg": fault.msg, "type": fault.type, **({"ctx": fault.ctx} if fault.ctx else {})} for fault in faults
+        {
+            "loc": ["body", *fault.loc],
+            "msg": fault.msg,
+            "type": fault.type,
+            **({"ctx": fault.ctx} if fault.ctx else {}),
+        }
+        for fault in faults
     ]
     return json.dumps(listed)
 
 
-def _says(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Slots: how many runs go on at once; the others wait in the order they came."""
+"""Slots bound the number of simultaneous runs; further runs wait in the order of their arrival."""
 
 import asyncio
 
@@ -10,7 +10,9 @@ class Slots:
         self.waiting = 0
 
     async def acquire(self) -> None:
-        """Returns when the caller has a slot, which it must give back by `release`, once. May be cancelled while it waits."""
+        """
+        Returns when the caller has a slot, which it must release once. May be cancelled while it waits.
+        """
         self.waiting += 1
         try:
             await self._free.acquire()

@@ -9,7 +9,7 @@ from tempera_engine import Engine, Model
 
 @pytest.fixture(scope="session")
 def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A tiny pipeline folder by its kind, made once."""
+    """Makes a tiny pipeline folder of each kind once."""
     import tiny_pipelines
 
     made: dict[str, Path] = {}
@@ -28,7 +28,7 @@ PARAMETERS = {"device": "cpu", "threads": 1, "resolutions": {"480p": [64, 48], "
 
 @pytest.fixture(scope="session")
 def load(pipeline_folder: Callable[[str], Path]) -> Callable[..., Engine]:
-    """A diffusers engine with a tiny pipeline in it; the same one each time a kind is asked for."""
+    """Loads a diffusers engine with a tiny pipeline; each kind has one engine."""
     from tempera_diffusers.engine import DiffusersEngine
 
     loaded: dict[str, Engine] = {}
@@ -37,7 +37,9 @@ def load(pipeline_folder: Callable[[str], Path]) -> Callable[..., Engine]:
         if kind not in loaded:
             runner = "text-to-image" if kind == "text-to-image" else "wan_video"
             loaded[kind] = DiffusersEngine()
-            loaded[kind].load(Model("acme/tiny", "1.0.0", runner, pipeline_folder(kind), PARAMETERS), lambda *_: None)
+            loaded[kind].load(
+                Model("acme/tiny", "1.0.0", runner, pipeline_folder(kind), PARAMETERS), lambda *_: None
+            )
         return loaded[kind]
 
     return engine
@@ -45,5 +47,5 @@ def load(pipeline_folder: Callable[[str], Path]) -> Callable[..., Engine]:
 
 @pytest.fixture
 def runs() -> Any:
-    """`runs(engine, input, …)`: one run without the wire; see `judged.py`."""
+    """`runs(engine, input, …)` runs an input without the protocol; see `judged.py`."""
     return judge

@@ -1,4 +1,4 @@
-"""Runs an engine as the server does, without the wire, and keeps all it said."""
+"""Runs an engine as the server does, but without the protocol, and records all its events."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tempera_engine import Engine, InputFile, Run, RunCancelled
-from tempera_engine.checkpoint import Belongs, input_digest
+from tempera_engine.checkpoint import CheckpointOwner, input_digest
 from tempera_engine.run import CheckpointPolicy
 
 EVERY_STEP = CheckpointPolicy(every_steps=1, every_seconds=0)
@@ -27,11 +27,19 @@ class Judged:
 
     @property
     def previews(self) -> list[tuple[int, bytes]]:
-        return [(event.preview.step, event.preview.data) for event in self.events if event.WhichOneof("event") == "preview"]
+        return [
+            (event.preview.step, event.preview.data)
+            for event in self.events
+            if event.WhichOneof("event") == "preview"
+        ]
 
     @property
     def logs(self) -> list[tuple[str, str]]:
-        return [(event.log.level, event.log.message) for event in self.events if event.WhichOneof("event") == "log"]
+        return [
+            (event.log.level, event.log.message)
+            for event in self.events
+            if event.WhichOneof("event") == "log"
+        ]
 
     @property
     def digests(self) -> list[str]:
@@ -48,22 +56,22 @@ def judge(
     previews: bool = False,
     on_event: Callable[[Run, Any], None] = lambda run, event: None,
 ) -> Judged:
-    """One run. What the engine raises passes through, but a cancel, which is remembered."""
+    """Runs one input. Passes exceptions of the engine through, except for a cancel, which is recorded."""
     judged = Judged()
-    at = 0
+    checkpoint_step = 0
 
     def emit(event: Any) -> None:
-        nonlocal at
+        nonlocal checkpoint_step
         kind = event.WhichOneof("event")
         if kind == "artifact":
             judged.files.append(b"")
         elif kind == "chunk":
             judged.files[-1] += event.chunk.data
         elif kind == "checkpoint":
-            at = event.checkpoint.step
-            judged.checkpoints[at] = b""
+            checkpoint_step = event.checkpoint.step
+            judged.checkpoints[checkpoint_step] = b""
         elif kind == "checkpoint_chunk":
-            judged.checkpoints[at] += event.checkpoint_chunk.data
+            judged.checkpoints[checkpoint_step] += event.checkpoint_chunk.data
         judged.events.append(event)
         on_event(run, event)
 
@@ -73,7 +81,7 @@ def judge(
         input_value=input_value,
         files=files,
         previews=previews,
-        belongs=Belongs("acme/tiny 1.0.0", input_digest(input_value, files), engine.checkpoint_format),
+        owner=CheckpointOwner("acme/tiny 1.0.0", input_digest(input_value, files), engine.checkpoint_format),
         policy=policy,
         checkpoint=checkpoint,
         emit=emit,

@@ -1,4 +1,4 @@
-"""An engine for tests: its input says what it does."""
+"""An engine for tests, whose input selects its behaviour."""
 
 import os
 import threading
@@ -6,7 +6,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tempera_engine import Capabilities, Engine, EngineError, Fault, File, InputInvalid, Model, Progress, Run, serve
+from tempera_engine import (
+    Capabilities,
+    Engine,
+    EngineError,
+    Fault,
+    File,
+    InputInvalid,
+    Model,
+    Progress,
+    Run,
+    serve,
+)
 
 
 def filled(value: int, size: int) -> bytes:
@@ -15,7 +26,12 @@ def filled(value: int, size: int) -> bytes:
 
 class OddEngine(Engine):
     def describe(self) -> Capabilities:
-        return Capabilities(runners=["any"], artifact_types=["application/octet-stream"], max_batch=2, supports_checkpoint=True)
+        return Capabilities(
+            runners=["any"],
+            artifact_types=["application/octet-stream"],
+            max_batch=2,
+            supports_checkpoint=True,
+        )
 
     def load(self, model: Model, progress: Progress) -> None:
         if "fail" in model.parameters:
@@ -35,7 +51,12 @@ class OddEngine(Engine):
             case "raise":
                 raise RuntimeError("a tensor does not fit another")
             case "refuse":
-                raise InputInvalid([Fault([], "Not at all", "value_error"), Fault(["a", 1], "Nor this", "int_type", {"le": 3})])
+                raise InputInvalid(
+                    [
+                        Fault([], "Not at all", "value_error"),
+                        Fault(["a", 1], "Nor this", "int_type", {"le": 3}),
+                    ]
+                )
             case "give up":
                 raise EngineError("generation_timeout", "It would take days.")
             case "lie":
@@ -47,7 +68,7 @@ class OddEngine(Engine):
                     try:
                         run.check()
                         threading.Event().wait(0.01)
-                        run.progress(1, 2) if run.input.get("said") is None else None
+                        run.progress(1, 2) if run.input.get("silent") is None else None
                     except Exception:
                         pass
             case "go back":

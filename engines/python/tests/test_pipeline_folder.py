@@ -12,57 +12,62 @@ from tempera_diffusers.parameters import Parameters
 
 
 def load(folder: Path, runner: str = "text-to-image", **parameters: Any) -> list[tuple[float, str]]:
-    said: list[tuple[float, str]] = []
+    reports: list[tuple[float, str]] = []
     model = Model("acme/tiny", "1.0.0", runner, folder, {"device": "cpu", "threads": 1, **parameters})
-    DiffusersEngine().load(model, lambda fraction, says: said.append((fraction, says)))
-    return said
+    DiffusersEngine().load(model, lambda fraction, loaded: reports.append((fraction, loaded)))
+    return reports
 
 
 @pytest.fixture
 def copy(pipeline_folder: Callable[[str], Path], tmp_path: Path) -> Path:
-    """A pipeline folder to spoil."""
+    """A copy of a pipeline folder, to be damaged."""
     return Path(shutil.copytree(pipeline_folder("text-to-image"), tmp_path / "model"))
 
 
-def test_loading_tells_how_far_it_is(copy: Path) -> None:
+def test_reports_the_progress_of_a_load(copy: Path) -> None:
     fractions = [fraction for fraction, _ in load(copy)]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
 
 
-def test_a_folder_without_an_index(tmp_path: Path) -> None:
+def test_refuses_a_folder_without_an_index(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no model_index.json"):
         load(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "not json", '{"_class_name": '])
-def test_an_index_that_says_nothing(copy: Path, content: str) -> None:
+def test_refuses_an_index_without_a_class(copy: Path, content: str) -> None:
     (copy / "model_index.json").write_text(content)
-    with pytest.raises(ValueError, match="does not say `_class_name`"):
+    with pytest.raises(ValueError, match="has no `_class_name`"):
         load(copy)
 
 
-def test_a_pipeline_that_this_engine_cannot_call(copy: Path) -> None:
+def test_refuses_a_pipeline_that_the_engine_cannot_call(copy: Path) -> None:
     (copy / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
-    with pytest.raises(ValueError, match="names StableDiffusionPipeline; this engine has QwenImagePipeline, WanPipeline, WanImageToVideo"):
+    with pytest.raises(
+        ValueError,
+        match="names StableDiffusionPipeline; this engine has QwenImagePipeline, WanPipeline, WanImageToVideo",
+    ):
         load(copy)
 
 
-def test_a_runner_that_the_pipeline_does_not_serve(copy: Path) -> None:
-    with pytest.raises(ValueError, match="QwenImagePipeline serves the runner text-to-image; model.yaml says wan_video"):
+def test_refuses_a_runner_that_the_pipeline_does_not_serve(copy: Path) -> None:
+    with pytest.raises(
+        ValueError, match="QwenImagePipeline serves the runner text-to-image, but model.yaml names wan_video"
+    ):
         load(copy, "wan_video")
 
 
-def test_a_component_that_is_missing(copy: Path) -> None:
+def test_names_a_missing_component(copy: Path) -> None:
     shutil.rmtree(copy / "vae")
     with pytest.raises(FileNotFoundError, match="names vae; there is no such folder"):
         load(copy)
 
 
-@pytest.mark.parametrize("spoil", ["cut short", "gone", "config", "shape"])
-def test_weights_that_cannot_be_read(copy: Path, spoil: str) -> None:
+@pytest.mark.parametrize("damage", ["cut short", "gone", "config", "shape"])
+def test_refuses_weights_that_cannot_be_read(copy: Path, damage: str) -> None:
     weights = next((copy / "transformer").glob("*.safetensors"))
-    match spoil:
+    match damage:
         case "cut short":
             weights.write_bytes(weights.read_bytes()[:1000])
         case "gone":
@@ -71,12 +76,14 @@ def test_weights_that_cannot_be_read(copy: Path, spoil: str) -> None:
             (copy / "transformer" / "config.json").write_text("{")
         case "shape":
             config = json.loads((copy / "transformer" / "config.json").read_text())
-            (copy / "transformer" / "config.json").write_text(json.dumps({**config, "num_attention_heads": 4}))
+            (copy / "transformer" / "config.json").write_text(
+                json.dumps({**config, "num_attention_heads": 4})
+            )
     with pytest.raises(ValueError, match="^The pipeline cannot be loaded: [^\n]+$"):
         load(copy)
 
 
-def test_weights_that_could_hold_code_are_not_read(copy: Path) -> None:
+def test_does_not_read_weights_that_could_contain_code(copy: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
@@ -87,12 +94,15 @@ def test_weights_that_could_hold_code_are_not_read(copy: Path) -> None:
         load(copy)
 
 
-def test_a_device_that_is_not_there(copy: Path) -> None:
-    with pytest.raises(ValueError, match="device is cuda:99, and torch sees \\d+ CUDA devices; check the driver and CUDA_VISIBLE"):
+def test_reports_a_missing_device(copy: Path) -> None:
+    with pytest.raises(
+        ValueError,
+        match="device is cuda:99, and torch sees \\d+ CUDA devices; check the driver and CUDA_VISIBLE",
+    ):
         load(copy, device="cuda:99")
 
 
-def test_parameters_are_checked_all_at_once() -> None:
+def test_reports_all_faulty_parameters_together() -> None:
     wrong = {
         "device": "tpu",
         "dtype": "float8",
@@ -120,25 +130,34 @@ def test_parameters_are_checked_all_at_once() -> None:
         ("cpu", {"device": "cuda"}, "cuda"),
     ],
 )
-def test_the_device_is_the_workers_unless_the_manifest_says_otherwise(worker: str, given: dict[str, Any], device: str) -> None:
+def test_uses_the_device_of_the_worker_unless_the_manifest_names_one(
+    worker: str, given: dict[str, Any], device: str
+) -> None:
     assert Parameters.parse(given, worker).device == device
 
 
-def test_the_workers_device_comes_from_its_environment(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_the_device_of_the_worker_from_the_environment(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TEMPERA_DEVICE", "cuda:98")
     with pytest.raises(ValueError, match="device is cuda:98"):
         DiffusersEngine().load(Model("acme/tiny", "1.0.0", "text-to-image", copy), lambda *_: None)
 
 
-def test_offload_needs_a_gpu() -> None:
+def test_refuses_offload_without_a_gpu() -> None:
     with pytest.raises(ValueError, match="offload: 'model' should be none on this device"):
         Parameters.parse({"device": "cpu", "offload": "model"})
 
 
-def test_another_dtype_is_another_form_of_checkpoint(copy: Path) -> None:
+def test_gives_another_dtype_another_checkpoint_format(copy: Path) -> None:
     formats = []
     for dtype in ("float32", "bfloat16"):
         engine = DiffusersEngine()
-        engine.load(Model("acme/tiny", "1.0.0", "text-to-image", copy, {"device": "cpu", "threads": 1, "dtype": dtype}), lambda *_: None)
+        engine.load(
+            Model(
+                "acme/tiny", "1.0.0", "text-to-image", copy, {"device": "cpu", "threads": 1, "dtype": dtype}
+            ),
+            lambda *_: None,
+        )
         formats.append(engine.checkpoint_format)
     assert len(set(formats)) == 2

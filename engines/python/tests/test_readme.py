@@ -1,4 +1,4 @@
-"""The README's engine works as it stands there."""
+"""Runs the engine of the README as it is printed there."""
 
 import json
 import re
@@ -7,12 +7,15 @@ from pathlib import Path
 from wire import ROOT, started
 
 
-def test_the_engine_of_the_readme(tmp_path: Path) -> None:
+def test_runs_the_engine_of_the_readme(tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     program = tmp_path / "my_engine.py"
     program.write_text(code)
     with started(program, tmp_path) as client:
-        assert [event.WhichOneof("event") for event in client.load(runner="shout", parameters_json='{"mark": "?"}')] == ["progress", "loaded"]
+        assert [
+            event.WhichOneof("event")
+            for event in client.load(runner="shout", parameters_json='{"mark": "?"}')
+        ] == ["progress", "loaded"]
         events = client.run('{"prompt": "hello there"}')
         assert [event.progress.step for event in events if event.WhichOneof("event") == "progress"] == [1, 2]
         assert json.loads(events[-1].output.json) == {"text": "HELLO? THERE?", "file": {"$artifact": 0}}

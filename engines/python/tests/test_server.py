@@ -26,7 +26,7 @@ def fresh(tmp_path: Path) -> Iterator[Client]:
         yield client
 
 
-def ask(client: Client, **input_value: Any) -> list[Any]:
+def run(client: Client, **input_value: Any) -> list[Any]:
     return client.run(json.dumps(input_value))
 
 
@@ -55,17 +55,24 @@ def output(events: list[Any]) -> Any:
         ),
         ("lie", "runner_server_error", "Out of range float values are not JSON compliant", None),
         ("secret", "runner_server_error", "Object of type object is not JSON serializable", None),
-        ("go back", "runner_server_error", "Progress goes from 2 of 3 to 1 of 3; steps must rise to the same end.", None),
+        (
+            "go back",
+            "runner_server_error",
+            "Progress goes from 2 of 3 to 1 of 3; the step must rise and the number of steps must stay.",
+            None,
+        ),
     ],
 )
-def test_what_an_engine_raises_is_an_error_of_the_contract(client: Client, do: str, code: str, message: str, faults: Any) -> None:
-    error = ask(client, do=do)[-1].error
+def test_answers_exceptions_of_the_engine_with_contract_errors(
+    client: Client, do: str, code: str, message: str, faults: Any
+) -> None:
+    error = run(client, do=do)[-1].error
     assert (error.code, error.message[: len(message)]) == (code, message)
     assert (json.loads(error.faults_json) if error.faults_json else None) == faults
-    assert output(ask(client)) == {}
+    assert output(run(client)) == {}
 
 
-def test_a_file_larger_than_memory_would_like_comes_in_chunks_from_disk(client: Client, tmp_path: Path) -> None:
+def test_sends_a_large_file_from_disk_in_chunks_without_loading_it(client: Client, tmp_path: Path) -> None:
     size = 300 * 2**20 + 5
     before = client.health().memory.used_mib
     digest, left, highest = hashlib.sha256(), size, 0
@@ -87,7 +94,7 @@ def test_a_file_larger_than_memory_would_like_comes_in_chunks_from_disk(client: 
     assert not path.exists()
 
 
-def test_a_cancel_cannot_be_swallowed_and_gives_the_slot_back(client: Client) -> None:
+def test_releases_the_slot_of_a_cancelled_run_that_swallows_exceptions(client: Client) -> None:
     """The engine of this run catches every `Exception`."""
     call = client.open('{"do": "swallow"}')
     assert next(call).WhichOneof("event") == "started"
@@ -96,10 +103,10 @@ def test_a_cancel_cannot_be_swallowed_and_gives_the_slot_back(client: Client) ->
     until = time.monotonic() + 0.3
     while client.health().running > 0:
         assert time.monotonic() < until, "still running 300 ms after its cancel"
-    assert output(ask(client)) == {}
+    assert output(run(client)) == {}
 
 
-def test_a_run_that_waits_for_a_slot_can_be_cancelled_too(client: Client) -> None:
+def test_cancels_a_run_that_waits_for_a_slot(client: Client) -> None:
     holders = [client.open('{"do": "swallow"}') for _ in range(2)]
     for holder in holders:
         assert next(holder).WhichOneof("event") == "started"
@@ -112,11 +119,11 @@ def test_a_run_that_waits_for_a_slot_can_be_cancelled_too(client: Client) -> Non
     assert client.health().running == 2
     for holder in holders:
         holder.cancel()
-    assert output(ask(client)) == {}
+    assert output(run(client)) == {}
 
 
-def test_a_cancel_in_the_middle_of_a_file_that_nobody_reads(client: Client, tmp_path: Path) -> None:
-    """The run's thread waits for room to send by then."""
+def test_cancels_a_run_in_the_middle_of_a_file_that_nobody_reads(client: Client, tmp_path: Path) -> None:
+    """By then the thread of the run waits until it can send."""
     path = tmp_path / "zeros"
     call = client.open(json.dumps({"do": "file", "path": str(path), "bytes": 200 * 2**20}))
     while next(call).WhichOneof("event") != "chunk":
@@ -125,7 +132,7 @@ def test_a_cancel_in_the_middle_of_a_file_that_nobody_reads(client: Client, tmp_
     until = time.monotonic() + 0.3
     while client.health().running > 0:
         assert time.monotonic() < until, "still running 300 ms after its cancel"
-    assert output(ask(client)) == {}
+    assert output(run(client)) == {}
 
 
 def policy(**values: Any) -> Any:
@@ -133,7 +140,7 @@ def policy(**values: Any) -> Any:
 
 
 def checkpoints(events: list[Any]) -> dict[int, bytes]:
-    """By step. Nothing may come between a head and its last chunk."""
+    """Collects checkpoints by step. Nothing may come between a head and its last chunk."""
     found: dict[int, bytes] = {}
     left, step = 0, 0
     for event in events:
@@ -153,67 +160,67 @@ def checkpoints(events: list[Any]) -> dict[int, bytes]:
 STATE = json.dumps({"do": "state", "bytes": 1_000_000, "steps": 5})
 
 
-def test_checkpoints_come_as_often_as_the_manifest_says_and_only_to_who_keeps_them(fresh: Client) -> None:
+def test_hands_out_checkpoints_at_the_interval_of_the_manifest_on_request_only(fresh: Client) -> None:
     fresh.load(checkpoint=policy(every_steps=2))
     assert sorted(checkpoints(fresh.run(STATE, checkpoints=True))) == [2, 4]
     assert checkpoints(fresh.run(STATE)) == {}
 
 
-def test_there_is_none_after_the_last_step(fresh: Client) -> None:
+def test_hands_out_no_checkpoint_after_the_last_step(fresh: Client) -> None:
     fresh.load(checkpoint=policy(every_steps=1))
     whole = json.dumps({"do": "state", "bytes": 10, "steps": 10})
     assert sorted(checkpoints(fresh.run(whole, checkpoints=True))) == list(range(1, 10))
 
 
-def test_a_policy_of_zeros_has_none(fresh: Client) -> None:
+def test_hands_out_no_checkpoint_with_intervals_of_zero(fresh: Client) -> None:
     fresh.load(checkpoint=policy())
     assert checkpoints(fresh.run(STATE, checkpoints=True)) == {}
 
 
-def test_a_policy_of_seconds_goes_by_the_clock(fresh: Client) -> None:
+def test_hands_out_checkpoints_at_an_interval_in_seconds(fresh: Client) -> None:
     fresh.load(checkpoint=policy(every_seconds=0.000001))
     assert sorted(checkpoints(fresh.run(STATE, checkpoints=True))) == [1, 2, 3, 4, 5]
 
 
 def in_chunks(data: bytes) -> list[bytes]:
-    return [data[at : at + CHUNK_BYTES_MAX] for at in range(0, len(data), CHUNK_BYTES_MAX)]
+    return [data[offset : offset + CHUNK_BYTES_MAX] for offset in range(0, len(data), CHUNK_BYTES_MAX)]
 
 
-def test_a_checkpoint_goes_to_another_process(tmp_path: Path) -> None:
+def test_resumes_from_a_checkpoint_of_another_process(tmp_path: Path) -> None:
     same = {"digest": "a" * 64, "checkpoint": policy(every_steps=1)}
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     with started(PROGRAM, tmp_path / "one") as one, started(PROGRAM, tmp_path / "two") as two:
         one.load(**same)
-        kept = checkpoints(one.run(STATE, checkpoints=True))[3]
+        checkpoint = checkpoints(one.run(STATE, checkpoints=True))[3]
         two.load(**same)
-        head = MESSAGES["Checkpoint"](step=3, bytes=len(kept))
-        events = two.run(STATE, checkpoint=head, chunks=in_chunks(kept))
+        head = MESSAGES["Checkpoint"](step=3, bytes=len(checkpoint))
+        events = two.run(STATE, checkpoint=head, chunks=in_chunks(checkpoint))
         assert output(events) == {"state": [3, 1_000_000, "03"]}
         assert [event.log.message for event in events if event.WhichOneof("event") == "log"] == [
-            "Goes on from step 3, where an earlier attempt left off."
+            "Going on from step 3."
         ]
-        # The order of an input's fields is not the input.
-        turned = json.dumps(dict(reversed(json.loads(STATE).items())))
-        assert output(two.run(turned, checkpoint=head, chunks=in_chunks(kept)))["state"] is not None
+        # The order of the fields does not matter.
+        reordered = json.dumps(dict(reversed(json.loads(STATE).items())))
+        assert output(two.run(reordered, checkpoint=head, chunks=in_chunks(checkpoint)))["state"] is not None
 
     (tmp_path / "three").mkdir()
     with started(PROGRAM, tmp_path / "three") as other:
         other.load(digest="b" * 64)
-        events = other.run(STATE, checkpoint=head, chunks=in_chunks(kept))
+        events = other.run(STATE, checkpoint=head, chunks=in_chunks(checkpoint))
         assert output(events) == {"state": None}
         assert "another model version" in events[1].log.message
 
 
 @pytest.mark.parametrize("announced", [10, 999_999_999_999, 0])
-def test_a_checkpoint_that_is_not_what_was_announced_is_left_alone(client: Client, announced: int) -> None:
+def test_ignores_a_checkpoint_that_differs_from_its_announcement(client: Client, announced: int) -> None:
     head = MESSAGES["Checkpoint"](step=3, bytes=announced)
     events = client.run(STATE, checkpoint=head, chunks=[b"not a checkpoint"])
     assert output(events) == {"state": None}
     assert events[1].log.level == "WARN"
 
 
-def test_a_state_that_is_too_large_ends_the_checkpoints_and_not_the_run(fresh: Client) -> None:
+def test_goes_on_without_checkpoints_when_the_state_is_too_large(fresh: Client) -> None:
     fresh.load(checkpoint=policy(every_steps=1))
     events = fresh.run(json.dumps({"do": "state", "bytes": 256 * 2**20, "steps": 3}), checkpoints=True)
     assert [event.log.level for event in events if event.WhichOneof("event") == "log"] == ["WARN"]
@@ -221,38 +228,52 @@ def test_a_state_that_is_too_large_ends_the_checkpoints_and_not_the_run(fresh: C
     assert output(events) == {"state": None}
 
 
-def test_an_input_file_is_found_by_what_stands_in_the_input(client: Client, tmp_path: Path) -> None:
+def test_finds_an_input_file_by_the_value_in_the_input(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "note"
     path.write_text("hello")
     files = [MESSAGES["InputFile"](path=str(path), content_type="text/plain", bytes=5)]
-    for value, found in (("attachment:0", "hello"), ("attachment:1", None), (str(path), None), ("attachment:00000", None), (7, None)):
-        assert output(client.run(json.dumps({"do": "look", "file_url": value}), files=files)) == {"bytes": found}
+    for value, found in (
+        ("attachment:0", "hello"),
+        ("attachment:1", None),
+        (str(path), None),
+        ("attachment:00000", None),
+        (7, None),
+    ):
+        assert output(client.run(json.dumps({"do": "look", "file_url": value}), files=files)) == {
+            "bytes": found
+        }
 
 
-def test_a_session_is_refused_with_an_error(client: Client) -> None:
+def test_refuses_a_session_with_an_error(client: Client) -> None:
     events = client.run("{}", session=MESSAGES["Session"](path="/realtime"))
-    assert [(event.error.code, event.error.message) for event in events] == [("runner_server_error", "This engine holds no realtime sessions.")]
+    assert [(event.error.code, event.error.message) for event in events] == [
+        ("runner_server_error", "This engine has no realtime sessions.")
+    ]
     assert client.health().running == 0
 
 
-def test_a_call_without_a_start_is_an_invalid_argument(client: Client) -> None:
+def test_answers_a_call_without_a_start_with_invalid_argument(client: Client) -> None:
     with pytest.raises(grpc.RpcError) as raised:
         list(client._run(iter(()), timeout=5))
     assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_a_load_that_fails_says_why_and_may_be_tried_again(fresh: Client) -> None:
-    for parameters, says in (('{"fail": "why not"}', "why not"), ("{", "property name"), ("[]", "parameters")):
+def test_gives_the_reason_of_a_failed_load_which_can_be_retried(fresh: Client) -> None:
+    for parameters, reason in (
+        ('{"fail": "why not"}', "why not"),
+        ("{", "property name"),
+        ("[]", "parameters"),
+    ):
         with pytest.raises(grpc.RpcError) as raised:
             fresh.load(parameters_json=parameters)
         assert raised.value.code() == grpc.StatusCode.FAILED_PRECONDITION
-        assert says in raised.value.details()
+        assert reason in raised.value.details()
     assert [event.WhichOneof("event") for event in fresh.load()] == ["progress", "progress", "loaded"]
 
 
-def test_its_log_is_lines_of_json(fresh: Client) -> None:
+def test_logs_lines_of_json(fresh: Client) -> None:
     fresh.load()
-    ask(fresh, do="raise")
+    run(fresh, do="raise")
     assert fresh.process.stdin and fresh.process.stderr
     fresh.process.stdin.close()
     assert fresh.process.wait(2) == 0

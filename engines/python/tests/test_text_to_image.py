@@ -31,7 +31,7 @@ def pixels(file: bytes) -> Any:
     return np.asarray(Image.open(io.BytesIO(file)).convert("RGB")).astype(int)
 
 
-def test_makes_what_fal_answers(engine: Any, runs: Any) -> None:
+def test_gives_the_output_of_fal(engine: Any, runs: Any) -> None:
     ran = runs(engine, INPUT)
     assert ran.output == {
         "images": [{"$artifact": 0, "width": 64, "height": 48}],
@@ -41,12 +41,12 @@ def test_makes_what_fal_answers(engine: Any, runs: Any) -> None:
         "prompt": INPUT["prompt"],
     }
     assert ran.steps == [1, 2, 3, 4, 5]
-    picture = Image.open(io.BytesIO(ran.files[0]))
-    assert (picture.format, picture.size) == ("PNG", (64, 48))
+    image = Image.open(io.BytesIO(ran.files[0]))
+    assert (image.format, image.size) == ("PNG", (64, 48))
     assert pixels(ran.files[0]).std() > 1
 
 
-def test_the_fields_reach_the_pipeline(engine: Any, runs: Any) -> None:
+def test_passes_the_fields_to_the_pipeline(engine: Any, runs: Any) -> None:
     plain = runs(engine, INPUT).digests
     assert runs(engine, INPUT).digests == plain
     for change in (
@@ -57,29 +57,29 @@ def test_the_fields_reach_the_pipeline(engine: Any, runs: Any) -> None:
         {"num_inference_steps": 4},
     ):
         assert runs(engine, {**INPUT, **change}).digests != plain, change
-    # A guidance of 1 is no guidance: the negative prompt is not looked at.
+    # A guidance of 1 is no guidance: the negative prompt is not used.
     unguided = {**INPUT, "guidance_scale": 1}
     assert runs(engine, unguided).digests == runs(engine, {**unguided, "negative_prompt": "sharp"}).digests
 
 
-def test_each_of_several_pictures_is_what_its_seed_alone_gives(engine: Any, runs: Any) -> None:
+def test_makes_each_of_several_images_from_its_own_seed(engine: Any, runs: Any) -> None:
     several = runs(engine, {**INPUT, "num_images": 3})
     assert [image["$artifact"] for image in several.output["images"]] == [0, 1, 2]
     assert len(set(several.digests)) == 3
     for i, file in enumerate(several.files):
         alone = runs(engine, {**INPUT, "seed": 7 + i}).files[0]
-        # Less than 1/255 on average; the same, most often.
+        # They differ by less than 1/255 on average; mostly they are equal.
         assert np.abs(pixels(file) - pixels(alone)).mean() < 1
 
 
-def test_a_size_that_the_network_cannot_make_is_scaled(engine: Any, runs: Any) -> None:
+def test_scales_to_a_size_that_the_network_cannot_make(engine: Any, runs: Any) -> None:
     ran = runs(engine, {**INPUT, "image_size": {"width": 70, "height": 50}, "output_format": "jpeg"})
-    picture = Image.open(io.BytesIO(ran.files[0]))
-    assert (picture.format, picture.size) == ("JPEG", (70, 50))
+    image = Image.open(io.BytesIO(ran.files[0]))
+    assert (image.format, image.size) == ("JPEG", (70, 50))
     assert ("INFO", "Rendered at 80x64, scaled to 70x50.") in ran.logs
 
 
-def test_turbo_is_what_the_manifest_says(engine: Any, runs: Any) -> None:
+def test_uses_the_turbo_settings_of_the_manifest(engine: Any, runs: Any) -> None:
     assert runs(engine, {**INPUT, "use_turbo": True}).steps == list(range(1, 11))
 
 
@@ -105,68 +105,80 @@ def test_turbo_is_what_the_manifest_says(engine: Any, runs: Any) -> None:
         ({"loras": [{"path": "https://example.com/a.safetensors"}]}, ["loras"], "feature_not_supported"),
     ],
 )
-def test_a_bad_input_costs_nothing(engine: Any, runs: Any, change: dict[str, Any], loc: list[Any], type: str) -> None:
-    said: list[Any] = []
+def test_refuses_a_bad_input_before_any_work(
+    engine: Any, runs: Any, change: dict[str, Any], loc: list[Any], type: str
+) -> None:
+    events: list[Any] = []
     with pytest.raises(InputInvalid) as raised:
-        runs(engine, {**INPUT, **change}, on_event=lambda _, event: said.append(event))
+        runs(engine, {**INPUT, **change}, on_event=lambda _, event: events.append(event))
     assert [(fault.loc, fault.type) for fault in raised.value.faults] == [(loc, type)]
-    assert said == []
+    assert events == []
 
 
-def test_all_faults_are_told_at_once(engine: Any, runs: Any) -> None:
+def test_reports_all_faults_together(engine: Any, runs: Any) -> None:
     with pytest.raises(InputInvalid) as raised:
         runs(engine, {**INPUT, "image_size": "enormous", "num_images": 0, "seed": "x"})
     assert [fault.loc[0] for fault in raised.value.faults] == ["image_size", "num_images", "seed"]
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 2**64 + 1, 10**30, 1e300])
-def test_any_integer_is_a_seed(engine: Any, runs: Any, seed: Any) -> None:
+def test_takes_any_integer_as_a_seed(engine: Any, runs: Any, seed: Any) -> None:
     assert runs(engine, {**INPUT, "seed": seed, "num_inference_steps": 2, "num_images": 2}).files
 
 
-def test_a_run_that_was_cut_off_at_any_step_goes_on_to_the_same_picture(engine: Any, runs: Any) -> None:
+def test_resumes_from_any_step_to_the_same_image(engine: Any, runs: Any) -> None:
     several = {**INPUT, "num_images": 2}
     whole = runs(engine, several, policy=EVERY_STEP)
     assert sorted(whole.checkpoints) == [1, 2, 3, 4]
     for step, checkpoint in whole.checkpoints.items():
         rest = runs(engine, several, policy=EVERY_STEP, checkpoint=checkpoint)
         assert rest.steps == list(range(step + 1, 6))
-        assert rest.logs == [("INFO", f"Goes on from step {step}, where an earlier attempt left off.")]
+        assert rest.logs == [("INFO", f"Going on from step {step}.")]
         assert rest.digests == whole.digests
-        # And from a checkpoint of a run that had itself gone on.
+        # The same holds for checkpoints of a resumed run.
         for later, again in rest.checkpoints.items():
             assert again == whole.checkpoints[later]
 
 
 @pytest.mark.parametrize(
-    ("spoil", "why"),
+    ("damage", "reason"),
     [
         (lambda data: data[: len(data) // 2], "it is damaged"),
-        (lambda data: data[:30], "its head cannot be read"),
-        (lambda data: b"", "it is no checkpoint"),
-        (lambda data: b"PK\x03\x04" * 1000, "it is no checkpoint"),
+        (lambda data: data[:30], "its header cannot be read"),
+        (lambda data: b"", "it is not a checkpoint"),
+        (lambda data: b"PK\x03\x04" * 1000, "it is not a checkpoint"),
         (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "it is damaged"),
-        (lambda data: data.replace(b"acme/tiny 1.0.0", b"acme/tiny 1.0.1"), "it is of another model version"),
-        (lambda data: data.replace(b"QwenImagePipeline", b"QwenImagePipelinf"), "it is of another form"),
+        (
+            lambda data: data.replace(b"acme/tiny 1.0.0", b"acme/tiny 1.0.1"),
+            "it belongs to another model version",
+        ),
+        (
+            lambda data: data.replace(b"QwenImagePipeline", b"QwenImagePipelinf"),
+            "it belongs to another format",
+        ),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_left_alone(engine: Any, runs: Any, spoil: Any, why: str) -> None:
+def test_ignores_a_checkpoint_that_does_not_fit(engine: Any, runs: Any, damage: Any, reason: str) -> None:
     whole = runs(engine, INPUT, policy=EVERY_STEP)
-    again = runs(engine, INPUT, checkpoint=spoil(whole.checkpoints[3]))
-    assert again.logs == [("WARN", f"The checkpoint of an earlier attempt is left alone: {why}. The run begins at its beginning.")]
+    again = runs(engine, INPUT, checkpoint=damage(whole.checkpoints[3]))
+    assert again.logs == [
+        ("WARN", f"The checkpoint of an earlier attempt is ignored: {reason}. Starting from the beginning.")
+    ]
     assert again.steps == [1, 2, 3, 4, 5]
     assert again.digests == whole.digests
 
 
-def test_a_checkpoint_of_another_input_is_left_alone(engine: Any, runs: Any) -> None:
+def test_ignores_a_checkpoint_of_another_input(engine: Any, runs: Any) -> None:
     checkpoint = runs(engine, INPUT, policy=EVERY_STEP).checkpoints[3]
     other = {**INPUT, "seed": 8}
     again = runs(engine, other, checkpoint=checkpoint)
-    assert again.logs[0][1].startswith("The checkpoint of an earlier attempt is left alone: it is of another input.")
+    assert again.logs[0][1].startswith(
+        "The checkpoint of an earlier attempt is ignored: it belongs to another input."
+    )
     assert again.digests == runs(engine, other).digests
 
 
-def test_a_cancel_between_steps_ends_the_run_and_leaves_the_engine_whole(engine: Any, runs: Any) -> None:
+def test_cancels_a_run_between_steps_and_goes_on(engine: Any, runs: Any) -> None:
     plain = runs(engine, INPUT).digests
 
     def at_step_2(run: Any, event: Any) -> None:
@@ -179,7 +191,7 @@ def test_a_cancel_between_steps_ends_the_run_and_leaves_the_engine_whole(engine:
     assert runs(engine, INPUT).digests == plain
 
 
-def test_a_cancel_in_the_middle_of_a_step_ends_it_there(engine: Any, runs: Any) -> None:
+def test_cancels_a_run_in_the_middle_of_a_step(engine: Any, runs: Any) -> None:
     blocks = engine._loaded._pipeline.transformer.transformer_blocks
     calls: list[int] = []
     cancel: Any = None
@@ -195,9 +207,12 @@ def test_a_cancel_in_the_middle_of_a_step_ends_it_there(engine: Any, runs: Any) 
         nonlocal cancel
         cancel = run._cancel
 
-    hooks = [blocks[0].register_forward_hook(first_block_done), blocks[1].register_forward_hook(second_block_done)]
+    hooks = [
+        blocks[0].register_forward_hook(first_block_done),
+        blocks[1].register_forward_hook(second_block_done),
+    ]
     try:
-        # The line about the size comes before the first step, so the run is known by then.
+        # The log line about the size comes before the first step, so the run is known by then.
         ran = runs(engine, {**INPUT, "image_size": {"width": 70, "height": 50}}, on_event=remember)
     finally:
         for hook in hooks:
@@ -207,21 +222,28 @@ def test_a_cancel_in_the_middle_of_a_step_ends_it_there(engine: Any, runs: Any) 
     assert ran.steps == []
 
 
-def test_previews_show_the_unfinished_picture_and_change_nothing(engine: Any, runs: Any) -> None:
+def test_shows_the_unfinished_image_in_previews_and_changes_nothing(engine: Any, runs: Any) -> None:
     large = {**INPUT, "image_size": {"width": 320, "height": 160}, "num_inference_steps": 12}
     watched = runs(engine, large, previews=True)
     assert watched.digests == runs(engine, large).digests
     assert watched.previews
     for step, data in watched.previews:
         assert 0 < step < 12
-        picture = Image.open(io.BytesIO(data))
-        assert (picture.format, picture.size) == ("JPEG", (256, 128))
+        image = Image.open(io.BytesIO(data))
+        assert (image.format, image.size) == ("JPEG", (256, 128))
 
 
-def test_a_preview_late_in_the_run_is_near_the_picture(engine: Any, runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the network takes the data to be comes nearer from step to step; with no bound on their time there is one for each."""
+def test_shows_previews_that_come_closer_to_the_image(
+    engine: Any, runs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The estimate of the data improves from step to step. Without a limit on their time every step has a
+    preview.
+    """
     monkeypatch.setattr("tempera_engine.run.PREVIEW_SHARE", 1e9)
-    watched = runs(engine, {**INPUT, "image_size": {"width": 64, "height": 64}, "num_inference_steps": 8}, previews=True)
+    watched = runs(
+        engine, {**INPUT, "image_size": {"width": 64, "height": 64}, "num_inference_steps": 8}, previews=True
+    )
     assert [step for step, _ in watched.previews] == [1, 2, 3, 4, 5, 6, 7]
     final = pixels(watched.files[0])
     distances = [np.abs(pixels(data) - final).mean() for _, data in watched.previews]
@@ -229,7 +251,7 @@ def test_a_preview_late_in_the_run_is_near_the_picture(engine: Any, runs: Any, m
     assert distances[-1] < 8
 
 
-def test_a_scheduler_whose_state_cannot_be_written_down_has_no_checkpoints(
+def test_hands_out_no_checkpoints_of_a_scheduler_whose_state_cannot_be_stored(
     engine: Any, runs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler_class = type(engine._loaded._pipeline.scheduler)
@@ -240,18 +262,23 @@ def test_a_scheduler_whose_state_cannot_be_written_down_has_no_checkpoints(
         self.noise_source = torch.Generator()
 
     plain = runs(engine, INPUT).digests
-    # Pipelines look at its signature.
+    # Pipelines inspect its signature.
     with_a_generator.__signature__ = inspect.signature(own)  # type: ignore[attr-defined]
     monkeypatch.setattr(scheduler_class, "set_timesteps", with_a_generator)
     ran = runs(engine, INPUT, policy=EVERY_STEP)
     assert ran.checkpoints == {}
-    says = "The scheduler's FlowMatchEulerDiscreteScheduler.noise_source cannot be kept; a retry begins at the beginning."
-    assert ran.logs == [("WARN", says)]
+    message = (
+        "The scheduler's FlowMatchEulerDiscreteScheduler.noise_source cannot be stored; "
+        "a retry will start from the beginning."
+    )
+    assert ran.logs == [("WARN", message)]
     assert ran.digests == plain
 
 
-def test_latents_that_are_no_numbers_are_an_error_at_once(engine: Any, runs: Any) -> None:
-    hook = engine._loaded._pipeline.transformer.proj_out.register_forward_hook(lambda *_: torch.full_like(_[2], float("nan")))
+def test_fails_at_once_when_latents_are_not_numbers(engine: Any, runs: Any) -> None:
+    hook = engine._loaded._pipeline.transformer.proj_out.register_forward_hook(
+        lambda *_: torch.full_like(_[2], float("nan"))
+    )
     try:
         with pytest.raises(EngineError, match="no numbers after step 1") as raised:
             runs(engine, INPUT)
@@ -261,7 +288,7 @@ def test_latents_that_are_no_numbers_are_an_error_at_once(engine: Any, runs: Any
     assert runs(engine, INPUT).files
 
 
-def test_a_device_that_is_full_is_an_error_with_a_remedy(engine: Any, runs: Any) -> None:
+def test_names_the_remedy_when_the_device_is_full(engine: Any, runs: Any) -> None:
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
@@ -274,5 +301,5 @@ def test_a_device_that_is_full_is_an_error_with_a_remedy(engine: Any, runs: Any)
     assert raised.value.code == "runner_server_error"
 
 
-def test_a_cancel_is_no_exception_that_a_library_could_swallow() -> None:
+def test_raises_a_cancel_that_is_not_an_exception_for_libraries() -> None:
     assert not issubclass(RunCancelled, Exception)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 import pytest
 import torch
 from judged import EVERY_STEP
@@ -42,7 +41,7 @@ def input_file(path: Path, data: bytes, content_type: str = "image/png") -> Inpu
     return InputFile(path, content_type, len(data), hashlib.sha256(data).hexdigest())
 
 
-def picture(color: str, width: int = 64, height: int = 48) -> bytes:
+def image_bytes(color: str, width: int = 64, height: int = 48) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (width, height), color).save(out, "PNG")
     return out.getvalue()
@@ -50,12 +49,12 @@ def picture(color: str, width: int = 64, height: int = 48) -> bytes:
 
 @pytest.fixture
 def red(tmp_path: Path) -> InputFile:
-    return input_file(tmp_path / "red.png", picture("red"))
+    return input_file(tmp_path / "red.png", image_bytes("red"))
 
 
 @pytest.fixture
 def blue(tmp_path: Path) -> InputFile:
-    return input_file(tmp_path / "blue.png", picture("blue"))
+    return input_file(tmp_path / "blue.png", image_bytes("blue"))
 
 
 IMAGE_INPUT = {**INPUT, "image_url": "attachment:0", "aspect_ratio": "auto"}
@@ -78,7 +77,7 @@ def probe(data: bytes) -> dict[str, Any]:
 
 @pytest.fixture
 def steps_by_expert(text_engine: Any) -> Any:
-    """How often each of the two networks is asked, while the test runs."""
+    """Counts the calls of each of the two networks while the test runs."""
     pipeline = text_engine._loaded._pipeline
     counts = {"transformer": 0, "transformer_2": 0}
 
@@ -94,7 +93,7 @@ def steps_by_expert(text_engine: Any) -> Any:
         hook.remove()
 
 
-def test_text_becomes_the_film_that_was_asked_for(text_engine: Any, runs: Any) -> None:
+def test_makes_the_requested_video_from_text(text_engine: Any, runs: Any) -> None:
     ran = runs(text_engine, INPUT)
     assert ran.output == {"video": {"$artifact": 0}, "prompt": INPUT["prompt"], "seed": 7}
     assert ran.steps == [1, 2, 3, 4, 5, 6]
@@ -102,34 +101,48 @@ def test_text_becomes_the_film_that_was_asked_for(text_engine: Any, runs: Any) -
     assert probe(ran.files[0]) == {"codec": "h264", **expected}
 
 
-@pytest.mark.parametrize(("asked", "rendered"), [(18, 21), (20, 21), (21, 21)])
-def test_exactly_as_many_frames_as_asked_for(text_engine: Any, runs: Any, asked: int, rendered: int) -> None:
-    ran = runs(text_engine, {**INPUT, "num_frames": asked, "num_inference_steps": 2})
-    assert probe(ran.files[0])["frames"] == asked
-    said = [message for _, message in ran.logs]
-    assert said == ([] if asked == rendered else [f"Rendered {rendered} frames, the first {asked} of which are kept."])
+@pytest.mark.parametrize(("requested", "rendered"), [(18, 21), (20, 21), (21, 21)])
+def test_gives_exactly_the_requested_number_of_frames(
+    text_engine: Any, runs: Any, requested: int, rendered: int
+) -> None:
+    ran = runs(text_engine, {**INPUT, "num_frames": requested, "num_inference_steps": 2})
+    assert probe(ran.files[0])["frames"] == requested
+    messages = [message for _, message in ran.logs]
+    cut = f"Rendered {rendered} frames; the video has the first {requested} of them."
+    assert messages == ([] if requested == rendered else [cut])
 
 
 @pytest.mark.parametrize(
     ("change", "size"),
-    [({"aspect_ratio": "9:16"}, (48, 64)), ({"aspect_ratio": "1:1"}, (48, 48)), ({"resolution": "720p"}, (96, 64))],
+    [
+        ({"aspect_ratio": "9:16"}, (48, 64)),
+        ({"aspect_ratio": "1:1"}, (48, 48)),
+        ({"resolution": "720p"}, (96, 64)),
+    ],
 )
-def test_shape_and_resolution(text_engine: Any, runs: Any, change: dict[str, Any], size: tuple[int, int]) -> None:
+def test_follows_aspect_ratio_and_resolution(
+    text_engine: Any, runs: Any, change: dict[str, Any], size: tuple[int, int]
+) -> None:
     assert probe(runs(text_engine, {**INPUT, **change, "num_inference_steps": 2}).files[0])["size"] == size
 
 
-def test_the_experts_share_the_steps_at_the_boundary(text_engine: Any, runs: Any, steps_by_expert: dict[str, int]) -> None:
+def test_divides_the_steps_between_the_experts_at_the_boundary(
+    text_engine: Any, runs: Any, steps_by_expert: dict[str, int]
+) -> None:
     runs(text_engine, INPUT)
-    # σ of six steps at shift 5: 1, 0.96, 0.91, 0.83, 0.71, 0.5; the first three are above the boundary of 0.875. Two calls each.
+    # σ of six steps at shift 5: 1, 0.96, 0.91, 0.83, 0.71, 0.5; the first three are above the boundary of
+    # 0.875. Two calls each.
     assert steps_by_expert == {"transformer": 6, "transformer_2": 6}
 
 
-def test_a_smaller_shift_gives_the_second_expert_more_steps(text_engine: Any, runs: Any, steps_by_expert: dict[str, int]) -> None:
+def test_gives_the_second_expert_more_steps_at_a_smaller_shift(
+    text_engine: Any, runs: Any, steps_by_expert: dict[str, int]
+) -> None:
     runs(text_engine, {**INPUT, "shift": 1})
     assert steps_by_expert["transformer"] < steps_by_expert["transformer_2"]
 
 
-def test_the_fields_reach_the_pipeline(text_engine: Any, runs: Any) -> None:
+def test_passes_the_fields_to_the_pipeline(text_engine: Any, runs: Any) -> None:
     plain = runs(text_engine, INPUT).digests
     assert runs(text_engine, INPUT).digests == plain
     for change in (
@@ -144,23 +157,36 @@ def test_the_fields_reach_the_pipeline(text_engine: Any, runs: Any) -> None:
         assert runs(text_engine, {**INPUT, **change}).digests != plain, change
 
 
-def test_what_fal_does_by_default_and_this_engine_does_not_is_said(text_engine: Any, runs: Any) -> None:
-    ran = runs(text_engine, {"prompt": "a star", "num_frames": 17, "num_inference_steps": 2, "resolution": "480p", "enable_prompt_expansion": True})
+def test_logs_the_defaults_of_fal_that_it_does_not_support(text_engine: Any, runs: Any) -> None:
+    ran = runs(
+        text_engine,
+        {
+            "prompt": "a star",
+            "num_frames": 17,
+            "num_inference_steps": 2,
+            "resolution": "480p",
+            "enable_prompt_expansion": True,
+        },
+    )
     assert [message for _, message in ran.logs] == [
         "This engine does not interpolate: the video has 17 frames, 16 a second.",
         "This engine does not expand prompts; the prompt is used as it is.",
     ]
 
 
-def test_an_image_becomes_a_film_of_its_shape(image_engine: Any, runs: Any, tmp_path: Path) -> None:
-    tall = input_file(tmp_path / "tall.png", picture("red", 60, 120))
+def test_makes_a_video_with_the_aspect_ratio_of_the_image(
+    image_engine: Any, runs: Any, tmp_path: Path
+) -> None:
+    tall = input_file(tmp_path / "tall.png", image_bytes("red", 60, 120))
     ran = runs(image_engine, IMAGE_INPUT, files=[tall])
     width, height = probe(ran.files[0])["size"]
     assert (width, height) == (32, 64)
     assert probe(ran.files[0])["frames"] == 17
 
 
-def test_first_and_last_image_both_count(image_engine: Any, runs: Any, red: InputFile, blue: InputFile) -> None:
+def test_uses_both_the_first_and_the_last_image(
+    image_engine: Any, runs: Any, red: InputFile, blue: InputFile
+) -> None:
     first = runs(image_engine, IMAGE_INPUT, files=[red])
     assert runs(image_engine, IMAGE_INPUT, files=[red]).digests == first.digests
     assert runs(image_engine, IMAGE_INPUT, files=[blue]).digests != first.digests
@@ -183,28 +209,30 @@ def test_first_and_last_image_both_count(image_engine: Any, runs: Any, red: Inpu
         ({"loras": [{"path": "https://example.com/a.safetensors"}]}, "loras", "feature_not_supported"),
     ],
 )
-def test_a_bad_input_costs_nothing(text_engine: Any, runs: Any, change: dict[str, Any], loc: str, type: str) -> None:
+def test_refuses_a_bad_input_before_any_work(
+    text_engine: Any, runs: Any, change: dict[str, Any], loc: str, type: str
+) -> None:
     with pytest.raises(InputInvalid) as raised:
         runs(text_engine, {**INPUT, **change})
     assert [(fault.loc, fault.type) for fault in raised.value.faults] == [([loc], type)]
 
 
-def test_an_image_that_is_missing(image_engine: Any, runs: Any) -> None:
+def test_refuses_an_input_without_an_image(image_engine: Any, runs: Any) -> None:
     with pytest.raises(InputInvalid) as raised:
         runs(image_engine, INPUT)
     assert [(fault.loc, fault.type) for fault in raised.value.faults] == [(["image_url"], "missing")]
 
 
-def test_an_address_is_no_file(image_engine: Any, runs: Any) -> None:
-    """What was not fetched for the engine is not read, wherever it points."""
+def test_does_not_read_a_path_in_the_input(image_engine: Any, runs: Any) -> None:
+    """Only files that were fetched for the engine are read."""
     with pytest.raises(InputInvalid) as raised:
         runs(image_engine, {**IMAGE_INPUT, "image_url": "/etc/passwd"})
     assert raised.value.faults[0].type == "missing"
 
 
 def huge_png() -> bytes:
-    """A PNG whose head says 30,000 × 30,000."""
-    data = bytearray(picture("red"))
+    """Makes a PNG whose header declares 30,000 × 30,000 pixels."""
+    data = bytearray(image_bytes("red"))
     data[16:24] = (30_000).to_bytes(4, "big") * 2
     import zlib
 
@@ -218,43 +246,53 @@ def huge_png() -> bytes:
         (b"this is a text file", "image_load_error"),
         (b"", "image_load_error"),
         (b"PK\x03\x04" + b"\0" * 5000, "image_load_error"),
-        (picture("red")[:60], "image_load_error"),
+        (image_bytes("red")[:60], "image_load_error"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "image_load_error"),
         (huge_png(), "image_too_large"),
     ],
     ids=["text", "empty", "zip", "cut short", "postscript", "huge"],
 )
 @pytest.mark.parametrize("field", ["image_url", "end_image_url"])
-def test_an_image_that_is_none(image_engine: Any, runs: Any, tmp_path: Path, red: InputFile, field: str, data: bytes, type: str) -> None:
+def test_an_image_that_is_none(
+    image_engine: Any, runs: Any, tmp_path: Path, red: InputFile, field: str, data: bytes, type: str
+) -> None:
     bad = input_file(tmp_path / "bad.png", data)
     with pytest.raises(InputInvalid) as raised:
-        runs(image_engine, {**IMAGE_INPUT, "image_url": "attachment:0", field: "attachment:1"}, files=[red, bad])
+        runs(
+            image_engine,
+            {**IMAGE_INPUT, "image_url": "attachment:0", field: "attachment:1"},
+            files=[red, bad],
+        )
     assert [(fault.loc, fault.type) for fault in raised.value.faults] == [([field], type)]
 
 
 @pytest.mark.parametrize("kind", ["text", "image"])
-def test_a_run_that_was_cut_off_at_any_step_goes_on_to_the_same_film(
+def test_resumes_from_any_step_to_the_same_video(
     kind: str, text_engine: Any, image_engine: Any, runs: Any, red: InputFile
 ) -> None:
-    engine, input_value, files = (text_engine, INPUT, []) if kind == "text" else (image_engine, IMAGE_INPUT, [red])
+    engine, input_value, files = (
+        (text_engine, INPUT, []) if kind == "text" else (image_engine, IMAGE_INPUT, [red])
+    )
     whole = runs(engine, input_value, files=files, policy=EVERY_STEP)
     assert sorted(whole.checkpoints) == [1, 2, 3, 4, 5]
     for step, checkpoint in whole.checkpoints.items():
         rest = runs(engine, input_value, files=files, policy=EVERY_STEP, checkpoint=checkpoint)
         assert rest.steps == list(range(step + 1, 7))
-        # Also what the multistep scheduler remembers is the same, so the checkpoints are.
+        # The memory of the multistep scheduler is restored too, so the checkpoints are equal.
         assert rest.checkpoints == {later: whole.checkpoints[later] for later in range(step + 1, 6)}
         assert rest.digests == whole.digests
 
 
-def test_a_checkpoint_of_another_image_is_left_alone(image_engine: Any, runs: Any, red: InputFile, blue: InputFile) -> None:
+def test_ignores_a_checkpoint_of_another_image(
+    image_engine: Any, runs: Any, red: InputFile, blue: InputFile
+) -> None:
     checkpoint = runs(image_engine, IMAGE_INPUT, files=[red], policy=EVERY_STEP).checkpoints[3]
     again = runs(image_engine, IMAGE_INPUT, files=[blue], checkpoint=checkpoint)
     assert again.logs[0][0] == "WARN"
     assert again.digests == runs(image_engine, IMAGE_INPUT, files=[blue]).digests
 
 
-def test_a_cancel_while_frames_are_decoded_leaves_the_engine_whole(text_engine: Any, runs: Any) -> None:
+def test_cancels_a_run_while_frames_are_decoded_and_goes_on(text_engine: Any, runs: Any) -> None:
     plain = runs(text_engine, INPUT).digests
     cancel: Any = None
     layers: list[int] = []
@@ -277,18 +315,18 @@ def test_a_cancel_while_frames_are_decoded_leaves_the_engine_whole(text_engine: 
     assert runs(text_engine, INPUT).digests == plain
 
 
-def test_frames_that_are_no_numbers_are_an_error(text_engine: Any, runs: Any) -> None:
+def test_fails_when_frames_are_not_numbers(text_engine: Any, runs: Any) -> None:
     vae = text_engine._loaded._pipeline.vae
     hook = vae.decoder.register_forward_hook(lambda *_: torch.full_like(_[2], float("nan")))
     try:
-        with pytest.raises(EngineError, match="no numbers") as raised:
+        with pytest.raises(EngineError, match="are not numbers") as raised:
             runs(text_engine, INPUT)
     finally:
         hook.remove()
     assert raised.value.code == "runner_server_error"
 
 
-def test_previews_are_of_the_first_frame_and_change_nothing(text_engine: Any, runs: Any) -> None:
+def test_shows_the_first_frame_in_previews_and_changes_nothing(text_engine: Any, runs: Any) -> None:
     watched = runs(text_engine, {**INPUT, "num_inference_steps": 20}, previews=True)
     assert watched.digests == runs(text_engine, {**INPUT, "num_inference_steps": 20}).digests
     assert watched.previews
@@ -297,7 +335,7 @@ def test_previews_are_of_the_first_frame_and_change_nothing(text_engine: Any, ru
         assert Image.open(io.BytesIO(data)).size == (64, 48)
 
 
-def test_one_expert_serves_alone(runs: Any, tmp_path: Path) -> None:
+def test_runs_with_a_single_expert(runs: Any, tmp_path: Path) -> None:
     import tiny_pipelines
     from tempera_diffusers.engine import DiffusersEngine
 

@@ -1,6 +1,6 @@
 """
-Makes pipeline folders of the classes that real checkpoints have, a few hundred kilobytes each, with random weights and nothing
-downloaded: what they make is noise, but it is made by the very code that runs the real ones.
+Makes pipeline folders of the classes of real checkpoints, a few hundred kilobytes each, with random weights
+and without downloads. Their results are noise, made by the same code that runs the real checkpoints.
 
     python tests/tiny_pipelines.py text-to-image /tmp/tiny-qwen-image
 """
@@ -21,14 +21,23 @@ from diffusers import (
     WanPipeline,
     WanTransformer3DModel,
 )
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer, T5Tokenizer, UMT5Config, UMT5EncoderModel
+from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+    T5Tokenizer,
+    UMT5Config,
+    UMT5EncoderModel,
+)
 
 TEXT_WIDTH = 32
 LATENT_CHANNELS = 16
 
 
 def qwen_image() -> QwenImagePipeline:
-    """Text to picture; true classifier-free guidance, dynamic shift, 16 pixels per token, as Qwen-Image."""
+    """
+    Text to image with true classifier-free guidance, dynamic shift and 16 pixels per token, as in Qwen-Image.
+    """
     torch.manual_seed(0)
     tokenizer = _byte_tokenizer()
     return QwenImagePipeline(
@@ -44,8 +53,10 @@ def qwen_image() -> QwenImagePipeline:
             joint_attention_dim=TEXT_WIDTH,
             axes_dims_rope=(4, 6, 6),
         ).eval(),
-        vae=AutoencoderKLQwenImage(base_dim=8, z_dim=LATENT_CHANNELS, dim_mult=[1, 1, 1, 1], num_res_blocks=1).eval(),
-        # As Qwen-Image's own scheduler_config.json.
+        vae=AutoencoderKLQwenImage(
+            base_dim=8, z_dim=LATENT_CHANNELS, dim_mult=[1, 1, 1, 1], num_res_blocks=1
+        ).eval(),
+        # Equals scheduler_config.json of Qwen-Image.
         scheduler=FlowMatchEulerDiscreteScheduler(
             use_dynamic_shifting=True,
             base_shift=0.5,
@@ -58,28 +69,42 @@ def qwen_image() -> QwenImagePipeline:
 
 
 def wan_text_to_video(*, experts: int = 2) -> WanPipeline:
-    """Text to video; two experts and UniPC over flow sigmas, as Wan 2.2 A14B. With one expert as Wan 2.1."""
+    """
+    Text to video with two experts and UniPC over flow sigmas, as in Wan 2.2 A14B; with one expert as in Wan
+    2.1.
+    """
     torch.manual_seed(0)
-    return WanPipeline(**_wan_parts(experts, in_channels=LATENT_CHANNELS), boundary_ratio=0.875 if experts == 2 else None)
+    return WanPipeline(
+        **_wan_parts(experts, in_channels=LATENT_CHANNELS), boundary_ratio=0.875 if experts == 2 else None
+    )
 
 
 def wan_image_to_video() -> WanImageToVideoPipeline:
-    """Image to video; the first frame's latents and their mask are channels of the transformers, as Wan 2.2 A14B has it."""
+    """
+    Image to video; the latents of the first frame and their mask are channels of the transformers, as in Wan
+    2.2 A14B.
+    """
     torch.manual_seed(0)
     return WanImageToVideoPipeline(**_wan_parts(2, in_channels=2 * LATENT_CHANNELS + 4), boundary_ratio=0.9)
 
 
 def _wan_parts(experts: int, *, in_channels: int) -> dict[str, Any]:
     tokenizer = _letter_tokenizer()
-    text = UMT5Config(vocab_size=len(tokenizer), d_model=TEXT_WIDTH, d_kv=8, d_ff=32, num_layers=2, num_heads=4)
+    text = UMT5Config(
+        vocab_size=len(tokenizer), d_model=TEXT_WIDTH, d_kv=8, d_ff=32, num_layers=2, num_heads=4
+    )
     networks = [_wan_transformer(in_channels) for _ in range(experts)]
     return {
         "tokenizer": tokenizer,
         "text_encoder": UMT5EncoderModel(text).eval(),
         "transformer": networks[0],
         "transformer_2": networks[1] if experts == 2 else None,
-        "vae": AutoencoderKLWan(base_dim=4, z_dim=LATENT_CHANNELS, dim_mult=[1, 1, 1, 1], num_res_blocks=1).eval(),
-        "scheduler": UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
+        "vae": AutoencoderKLWan(
+            base_dim=4, z_dim=LATENT_CHANNELS, dim_mult=[1, 1, 1, 1], num_res_blocks=1
+        ).eval(),
+        "scheduler": UniPCMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+        ),
     }
 
 
@@ -106,15 +131,28 @@ def _qwen_text_encoder(words: int) -> Qwen2_5_VLForConditionalGeneration:
             "num_hidden_layers": 2,
             "num_attention_heads": 2,
             "num_key_value_heads": 2,
-            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1_000_000.0},
+            "rope_parameters": {
+                "rope_type": "default",
+                "mrope_section": [2, 3, 3],
+                "rope_theta": 1_000_000.0,
+            },
         },
-        vision_config={"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": TEXT_WIDTH},
+        vision_config={
+            "depth": 1,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_heads": 2,
+            "out_hidden_size": TEXT_WIDTH,
+        },
     )
     return Qwen2_5_VLForConditionalGeneration(config)
 
 
 def _byte_tokenizer() -> Qwen2Tokenizer:
-    """Qwen's tokenizer without its merges: each byte is a token, written as the letter that byte-level BPE gives it."""
+    """
+    Makes Qwen's tokenizer without its merges: each byte is a token, written as the letter that byte-level BPE
+    gives it.
+    """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
@@ -125,12 +163,16 @@ def _byte_tokenizer() -> Qwen2Tokenizer:
 
 
 def _letter_tokenizer() -> T5Tokenizer:
-    """UMT5's kind of tokenizer, whose pieces are single letters."""
+    """Makes a tokenizer of UMT5's type whose pieces are single letters."""
     pieces = ["<pad>", "</s>", "<unk>", "▁", *"abcdefghijklmnopqrstuvwxyz0123456789,.-"]
     return T5Tokenizer(vocab=[(piece, -float(i)) for i, piece in enumerate(pieces)], extra_ids=0)
 
 
-PIPELINES = {"text-to-image": qwen_image, "text-to-video": wan_text_to_video, "image-to-video": wan_image_to_video}
+PIPELINES = {
+    "text-to-image": qwen_image,
+    "text-to-video": wan_text_to_video,
+    "image-to-video": wan_image_to_video,
+}
 
 if __name__ == "__main__":
     if len(sys.argv) != 3 or sys.argv[1] not in PIPELINES:

@@ -1,4 +1,4 @@
-"""An engine's process, and a client of it: what the GPU worker does, in Python."""
+"""Starts an engine's process and calls it as a GPU worker does."""
 
 import os
 import subprocess
@@ -30,13 +30,26 @@ class Client:
         self._health = call("unary_unary", "Health", "HealthRequest", "HealthReply")
 
     def load(self, **request: Any) -> list[Any]:
-        return list(self._load(MESSAGES["LoadRequest"](**{"runner": "any", "endpoint": "acme/any", "version": "1.0.0", **request}), timeout=60))
+        return list(
+            self._load(
+                MESSAGES["LoadRequest"](
+                    **{"runner": "any", "endpoint": "acme/any", "version": "1.0.0", **request}
+                ),
+                timeout=60,
+            )
+        )
 
     def open(self, input_json: str, *, chunks: list[bytes] | None = None, **start: Any) -> Any:
-        """:param chunks: of a checkpoint, which `start` announces by `checkpoint`"""
+        """
+        Opens a run.
+
+        :param chunks: chunks of the checkpoint that `start` announces by `checkpoint`
+        """
 
         def messages() -> Iterator[Any]:
-            yield MESSAGES["RunRequest"](start=MESSAGES["RunStart"](request_id="request", attempt=1, input_json=input_json, **start))
+            yield MESSAGES["RunRequest"](
+                start=MESSAGES["RunStart"](request_id="request", attempt=1, input_json=input_json, **start)
+            )
             for chunk in chunks or []:
                 yield MESSAGES["RunRequest"](checkpoint_chunk=MESSAGES["CheckpointChunk"](data=chunk))
 
