@@ -1,24 +1,24 @@
+import { sleep } from "../../core/concurrency/sleep.ts";
 import { isTemperaError } from "../../core/errors/tempera-error.ts";
 import type { RequestEvent } from "../../core/requests/events.ts";
-import { pause } from "../../core/concurrency/sleep.ts";
 import type { Outcome } from "../../core/requests/request.ts";
+import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { createFindRequest } from "../requests/find-request.ts";
-import type { Caller } from "../auth/key-ring.ts";
 
-/** How often a job whose events are followed is looked up behind the event log's back. */
+/** Time without an event after which a followed job is looked up in the other stores. */
 const RECHECK_MS = 10_000;
 
-/** The same while the event log is away. */
+/** Time between two lookups while the event log is away. */
 const POLL_MS = 1_000;
 
-/** An event of a job. Without an id it did not come from the event log: the end, as another store told it. */
+/** An event of a job. Without an id it is the end as another store has it, and not from the event log. */
 interface FollowedEvent {
   id?: string;
   event: RequestEvent;
 }
 
-/** What is waited for: the caller's request, its events after `afterId`. */
+/** The caller's request to follow, and the event after which to begin. */
 export interface Followed {
   caller: Caller;
   requestId: string;
@@ -26,12 +26,11 @@ export interface Followed {
 }
 
 /**
- * The events of a job as they come, up to `done`, which is always the last: from the event log, raced with
- * what Postgres and Temporal know of its end (design §4, step 5), so that a lost event log delays an answer
- * and loses none. Ends early only when `signal` aborts.
+ * Yields the events of a job as they happen, up to `done`, which is always the last. They come from the event
+ * log; in parallel, its end is looked up in Postgres and Temporal (design §4, step 5), so that a lost event
+ * log delays an answer and loses none. Ends early only when `signal` aborts.
  *
- * The event log is subscribed to at the first `next`: ask for it before the job is started and nothing is
- * missed.
+ * The first `next` subscribes to the event log: call it before the job is started, and no event is missed.
  */
 export async function* followJob(
   {
@@ -49,11 +48,11 @@ export async function* followJob(
   let ended: Outcome | undefined;
   try {
     for (;;) {
-      const first = await orElse(next, ended ? POLL_MS : RECHECK_MS);
+      const first = await withinMs(next, ended ? POLL_MS : RECHECK_MS);
       if (first === undefined) {
-        // The log has had its time to tell of the end: it has forgotten the job, or takes it for told.
+        // The log had the time to deliver the end, so it has lost the job or regards the end as delivered.
         if (ended) return yield { event: { type: "done", outcome: ended } };
-        // Should the job have ended unheard, this makes the event log know it, and `done` follows.
+        // If the job has ended unnoticed, this lookup adds the end to the event log, and `done` follows.
         ended = await knownOutcome();
         continue;
       }
@@ -71,7 +70,7 @@ export async function* followJob(
   while (!signal.aborted) {
     const outcome = await knownOutcome();
     if (outcome) return yield { event: { type: "done", outcome } };
-    await pause(POLL_MS, signal);
+    await sleep(POLL_MS, signal).catch(() => {});
   }
 
   async function knownOutcome(): Promise<Outcome | undefined> {
@@ -81,8 +80,8 @@ export async function* followJob(
   }
 }
 
-/** What `work` gives, or `undefined` when that takes longer than `ms`. */
-async function orElse<T>(work: Promise<T>, ms: number): Promise<T | undefined> {
+/** Resolves with the result of `work`, or with `undefined` when that takes longer than `ms`. */
+async function withinMs<T>(work: Promise<T>, ms: number): Promise<T | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {
     timer = setTimeout(() => resolve(undefined), ms);

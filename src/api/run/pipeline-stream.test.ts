@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { RequestEvent } from "../../core/requests/events.ts";
 import type { RequestRecord } from "../../core/requests/request-store.ts";
-import { createPipelineTeller } from "./pipeline-stream.ts";
+import { createPipelineStream } from "./pipeline-stream.ts";
 
 const node = (id: string) => ({
   type: "node" as const,
@@ -33,42 +33,42 @@ const record = (id: string, ok = true) =>
       : { ok, error: { code: "internal_error", message: "" }, metrics: {} },
   }) as unknown as RequestRecord;
 
-/** What a stream tells of these events, when the records of nodes are these. */
-async function told(
+/** Lists the lines of a stream of these events, given these records of nodes and these events sent before. */
+async function linesOf(
   events: RequestEvent[],
   records: RequestRecord[],
-  known: RequestEvent[] = [],
+  sent: RequestEvent[] = [],
 ): Promise<string[]> {
   const requests = { nodes: async () => records };
-  const teller = createPipelineTeller({ objects: {}, requests } as never, "p");
-  for (const event of known) teller.known(event);
+  const stream = createPipelineStream({ objects: {}, requests } as never, "p");
+  for (const event of sent) stream.markSent(event);
   const lines: string[] = [];
   for (const event of events)
-    for await (const body of teller.tell(event))
+    for await (const body of stream.translate(event))
       lines.push([body.type, body.node_id].filter(Boolean).join(" "));
   return lines;
 }
 
 describe("a pipeline's stream", () => {
-  it("tells of each node once, and of the output last", async () => {
-    expect(await told([submitted("a"), completed("a"), done], [record("a")])).toEqual([
+  it("shows each node once, and the output last", async () => {
+    expect(await linesOf([submitted("a"), completed("a"), done], [record("a")])).toEqual([
       "submit a",
       "completion a",
       "output",
     ]);
   });
 
-  it("says nothing twice that its log says twice", async () => {
+  it("shows an event once that its log has twice", async () => {
     const twice = [submitted("a"), submitted("a"), completed("a"), submitted("a"), completed("a"), done];
-    expect(await told(twice, [])).toEqual(["submit a", "completion a", "output"]);
+    expect(await linesOf(twice, [])).toEqual(["submit a", "completion a", "output"]);
   });
 
-  it("tells of a node's submit before its completion, though the log has lost it", async () => {
-    expect(await told([completed("a"), done], [])).toEqual(["submit a", "completion a", "output"]);
+  it("shows a node's submit before its completion, even when the log has lost it", async () => {
+    expect(await linesOf([completed("a"), done], [])).toEqual(["submit a", "completion a", "output"]);
   });
 
-  it("makes good what the event log has lost, before the end", async () => {
-    expect(await told([submitted("a"), done], [record("a"), record("b"), record("c", false)])).toEqual([
+  it("adds the nodes that the event log has lost, before the end", async () => {
+    expect(await linesOf([submitted("a"), done], [record("a"), record("b"), record("c", false)])).toEqual([
       "submit a",
       "completion a",
       "submit b",
@@ -77,9 +77,9 @@ describe("a pipeline's stream", () => {
     ]);
   });
 
-  it("of a caller who came back does not repeat what it was told", async () => {
+  it("does not repeat events for a caller who returned", async () => {
     expect(
-      await told(
+      await linesOf(
         [completed("b"), done],
         [record("a"), record("b")],
         [submitted("a"), completed("a"), submitted("b")],
@@ -99,7 +99,7 @@ describe("a pipeline's stream", () => {
     };
     const requests = { nodes: async () => [] };
     const bodies: unknown[] = [];
-    for await (const body of createPipelineTeller({ objects: {}, requests } as never, "p").tell(failed))
+    for await (const body of createPipelineStream({ objects: {}, requests } as never, "p").translate(failed))
       bodies.push(body);
     expect(bodies).toEqual([
       {

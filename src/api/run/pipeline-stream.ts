@@ -1,6 +1,6 @@
-import type { RequestEvent } from "../../core/requests/events.ts";
-import type { JsonObject } from "../../core/json/json.ts";
 import { retrieve } from "../../core/files/stored-value.ts";
+import type { JsonObject } from "../../core/json/json.ts";
+import type { RequestEvent } from "../../core/requests/events.ts";
 import {
   falError,
   nodeCompletionEvent,
@@ -12,22 +12,22 @@ import {
 import type { ApiDependencies } from "../dependencies.ts";
 
 /**
- * What the events of a pipeline's job show to who streams it (contract §11.5): each node's submit and
- * completion, then one output or one error. Nodes whose events the log has lost are told of from their
- * records before the end.
+ * Translates the events of a pipeline's job for its stream (contract §11.5): each node's submit and
+ * completion, then one output or one error. Nodes whose events the log has lost are added from their records
+ * before the end.
  */
-export function createPipelineTeller(api: Pick<ApiDependencies, "objects" | "requests">, requestId: string) {
+export function createPipelineStream(api: Pick<ApiDependencies, "objects" | "requests">, requestId: string) {
   const submitted = new Set<string>();
   const completed = new Set<string>();
 
-  /** Takes note of an event that the caller was told of before the connection was lost. */
-  function known(event: RequestEvent): void {
+  /** Notes an event that the caller received before its connection was lost. */
+  function markSent(event: RequestEvent): void {
     if (event.type !== "node") return;
     submitted.add(event.node);
     if (event.change === "completed") completed.add(event.node);
   }
 
-  async function* missing(): AsyncGenerator<JsonObject> {
+  async function* missingNodes(): AsyncGenerator<JsonObject> {
     const nodes = await api.requests.nodes(requestId).catch(() => []);
     for (const record of nodes) {
       if (!record.node || !record.outcome?.ok) continue;
@@ -42,18 +42,18 @@ export function createPipelineTeller(api: Pick<ApiDependencies, "objects" | "req
     }
   }
 
-  async function* tell(event: RequestEvent): AsyncGenerator<JsonObject> {
+  async function* translate(event: RequestEvent): AsyncGenerator<JsonObject> {
     if (event.type === "node") {
-      // A workflow's step that is taken again, since its process died, may say again what it has said.
-      const [begun, ended] = [submitted.has(event.node), completed.has(event.node)];
-      known(event);
-      if (!begun) yield nodeSubmitEvent(event);
-      if (event.change === "completed" && !ended)
+      // A step of a workflow that is repeated, because its process died, repeats its events too.
+      const [wasSubmitted, wasCompleted] = [submitted.has(event.node), completed.has(event.node)];
+      markSent(event);
+      if (!wasSubmitted) yield nodeSubmitEvent(event);
+      if (event.change === "completed" && !wasCompleted)
         yield nodeCompletionEvent(event, await retrieve<JsonObject>(api.objects, event.output));
     }
     if (event.type !== "done") return;
     const { outcome } = event;
-    yield* missing();
+    yield* missingNodes();
     if (outcome.ok) yield pipelineOutputEvent(await retrieve<JsonObject>(api.objects, outcome.output));
     else
       yield pipelineErrorEvent(
@@ -62,5 +62,5 @@ export function createPipelineTeller(api: Pick<ApiDependencies, "objects" | "req
       );
   }
 
-  return { known, tell };
+  return { markSent, translate };
 }

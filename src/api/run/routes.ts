@@ -1,31 +1,31 @@
 import type { Context, Hono } from "hono";
-import { appLength, isEndpointId, pathSegments } from "../../core/models/endpoint.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { appLength, isEndpointId, pathSegments } from "../../core/models/endpoint.ts";
 import { TREES } from "../../fal/index.ts";
-import { rawPath } from "../http/address.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { rawPath } from "../http/address.ts";
 import { methodNotAllowed } from "../http/method-not-allowed.ts";
-import { createInFlight } from "./in-flight.ts";
+import { createOwnerLimiter } from "./owner-limiter.ts";
 import { createRun, type RunApi } from "./run.ts";
 import { createStream } from "./stream.ts";
 
 const METHODS = ["POST", "GET"];
 
 /**
- * Sync runs and streams: `/run/{endpoint}` and `/run/{endpoint}/stream`. Returned is the handler of the same
- * at the root, which belongs behind every other route.
+ * Serves sync runs and streams: `/run/{endpoint}` and `/run/{endpoint}/stream`. Returns the handler of the
+ * same paths at the root, which has to come after every other route.
  */
 export function runRoutes(
   app: Hono,
   api: RunApi & Pick<ApiDependencies, "runsMax">,
 ): (c: Context) => Promise<Response> {
-  const inFlight = createInFlight(
+  const openCalls = createOwnerLimiter(
     () => api.runsMax,
     "runs and streams open",
     "Wait for one, or submit to the queue.",
   );
-  const run = createRun(api, inFlight);
-  const stream = createStream(api, inFlight);
+  const run = createRun(api, openCalls);
+  const stream = createStream(api, openCalls);
 
   const serve = async (c: Context, path: string): Promise<Response> => {
     const segments = pathSegments(path);
@@ -35,7 +35,7 @@ export function runRoutes(
     if (!METHODS.includes(c.req.method)) {
       return methodNotAllowed(api, METHODS.join(", "))(c);
     }
-    // A model may be called `stream` itself.
+    // The name of a model may end with `stream` itself.
     const streamed =
       segments.at(-1) === "stream" && segments.length > appLength(segments) && !api.registry.route(endpoint);
     return streamed ? stream(c, segments.slice(0, -1).join("/")) : run(c, endpoint);

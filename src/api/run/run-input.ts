@@ -3,22 +3,22 @@ import type { Json, JsonObject } from "../../core/json/json.ts";
 import type { JsonSchema } from "../../core/models/model.ts";
 import { readJsonBody } from "../http/read-body.ts";
 
-/** Query parameters that are the platform's, not the model's. */
-const isOurs = (name: string): boolean => name.startsWith("fal_") || name === "logs";
+/** Recognises query parameters of the platform, which are not fields of the model. */
+const isPlatformParameter = (name: string): boolean => name.startsWith("fal_") || name === "logs";
 
 /**
- * The input of a run: the JSON body, or with `GET` the query, as fal's clients put it there (contract §1.3).
- * A query holds text alone, so what the schema calls a number, a boolean, a list or an object is read as
- * such; what cannot be is left for the input check to name.
+ * Reads the input of a run: the JSON body, or with `GET` the query, as fal's clients send it (contract §1.3).
+ * A query has only text, so values are read as the number, boolean, list or object of the schema. A value
+ * that cannot be read stays a text, for the input check to refuse.
  *
- * Throws `body_too_large`, `body_overdue` or `body_not_json`.
+ * Throws `body_too_large`, `request_body_timeout` or `body_not_json`.
  */
 export async function readRunInput(c: Context, schema: JsonSchema, bytesMax: number): Promise<Json> {
   if (c.req.method !== "GET") return readJsonBody(c, bytesMax);
   const { properties = {} } = schema as { properties?: JsonObject };
   const input: JsonObject = {};
   for (const [name, values] of Object.entries(c.req.queries())) {
-    if (isOurs(name)) continue;
+    if (isPlatformParameter(name)) continue;
     const types = typesOf(properties[name]);
     const [first = ""] = values;
     if (types.has("array") && (values.length > 1 || !first.trimStart().startsWith("["))) {
@@ -29,7 +29,7 @@ export async function readRunInput(c: Context, schema: JsonSchema, bytesMax: num
   return input;
 }
 
-/** The JSON types that a schema allows, however pydantic wrote it. */
+/** Collects the JSON types that a schema allows, in any form that pydantic writes. */
 function typesOf(schema: Json | undefined): Set<string> {
   if (typeof schema !== "object" || schema === null || Array.isArray(schema)) return new Set();
   const { type, anyOf, oneOf } = schema;

@@ -1,27 +1,30 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Context } from "hono";
-import { appOf } from "../../core/models/endpoint.ts";
+import { onAbort } from "../../core/concurrency/with-abort.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import type { JobSpec } from "../../core/requests/job.ts";
 import type { Json } from "../../core/json/json.ts";
+import { appOf } from "../../core/models/endpoint.ts";
+import type { JobSpec } from "../../core/requests/job.ts";
+import type { Outcome } from "../../core/requests/request.ts";
 import type { Route } from "../../registry/registry.ts";
-import { answerOutcome } from "../requests/answer-outcome.ts";
-import type { ApiDependencies } from "../dependencies.ts";
-import { createFindRequest, type FoundRequest } from "../requests/find-request.ts";
-import { type ClaimedRequest, createClaimRequest } from "../requests/claim-request.ts";
-import { REPLAYED_HEADER } from "../requests/idempotency-key.ts";
-import { type Intake, queueJob, readIntake } from "../requests/submission.ts";
 import type { Caller } from "../auth/key-ring.ts";
-import { bodyOfCall } from "../http/request-body.ts";
-import { takePlace } from "../limits/acquire-slot.ts";
+import type { ApiDependencies } from "../dependencies.ts";
 import { requestIdOf } from "../http/request-id.ts";
-import { callerRoute } from "../requests/caller-route.ts";
+import { acquireSlot } from "../limits/acquire-slot.ts";
+import { createAdmitCall } from "../requests/admit-call.ts";
+import { answerOutcome } from "../requests/answer-outcome.ts";
+import { findCallerRoute } from "../requests/caller-route.ts";
+import type { ClaimedRequest } from "../requests/claim-request.ts";
+import { createFindRequest, type FoundRequest } from "../requests/find-request.ts";
+import { REPLAYED_HEADER } from "../requests/idempotency-key.ts";
+import { queueJob } from "../requests/queue-job.ts";
+import { prepareSubmission, readSubmission, type Submission } from "../requests/submission.ts";
 import { cancelJob } from "./cancel-job.ts";
 import { followJob } from "./follow-job.ts";
-import type { InFlight } from "./in-flight.ts";
+import type { OwnerLimiter } from "./owner-limiter.ts";
 import { readRunInput } from "./run-input.ts";
 
-/** A run that takes longer is listed while it runs. */
+/** A run that takes longer gets its row, and is listed, while it runs. */
 const RECORD_AFTER_MS = 1_000;
 
 export type RunApi = Pick<
@@ -36,7 +39,7 @@ export type RunApi = Pick<
   | "events"
   | "requests"
   | "objects"
-  | "places"
+  | "slots"
   | "claims"
   | "limits"
   | "clock"
@@ -46,101 +49,122 @@ export type RunApi = Pick<
 >;
 
 /**
- * Runs a model and answers with its output, as one call (contract §3): the job of a submit with a single
- * attempt, waited for. Cancelled when the caller leaves, unless an idempotency key says that it comes back:
- * then the next call with that key waits for the same job, and is given the same answer.
+ * Runs a model and answers with its output in the same call (contract §3): a submitted job with a single
+ * attempt, whose end the call waits for. The job is cancelled when the caller disconnects, unless an
+ * idempotency key announces that the caller may return: then the next call with that key waits for the same
+ * job, and gets the same answer.
  *
- * 401, 404, 400, 413, 422 and 503 as a submit; 429 when the caller has too many of these open; then what the
- * result says.
+ * 401, 404, 400, 413, 422 and 503 as for a submit; 429 when the caller has too many calls open; any status of
+ * the result.
  */
-export const createRun = (api: RunApi, inFlight: InFlight) => {
+export function createRun(api: RunApi, openCalls: OwnerLimiter) {
   const findRequest = createFindRequest(api);
-  const claimRequest = createClaimRequest(api);
+  const admitCall = createAdmitCall(api);
   return async (c: Context, endpoint: string): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
-    const route = await callerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
-    using _place = inFlight.take(caller.ownerId);
+    const route = await findCallerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
+    using _open = openCalls.acquire(caller.ownerId);
     const { schemas } = route.model ?? route.pipeline;
-    const allowed = api.limits.call(caller);
-    const raw = await bodyOfCall(readRunInput(c, schemas.input, api.bodyBytesMax), allowed);
-    const claim = await claimRequest(c, { caller, endpoint, input: raw }, allowed);
-    if (claim?.standing?.state === "COMPLETED") return await replay(c, claim.standing);
-    const intake = claim?.standing ? undefined : await begin(c, { route, caller, raw }, claim);
-    const requestId = requestIdOf(c);
+    const { input: raw, claim } = await admitCall(c, {
+      caller,
+      endpoint,
+      readBody: async () => ({ input: await readRunInput(c, schemas.input, api.bodyBytesMax) }),
+    });
+    if (claim?.existing?.state === "COMPLETED") return await replay(api, c, claim.existing);
+    const submission = claim?.existing ? undefined : await prepare(api, c, { route, caller, raw }, claim);
+    return await answerWhenEnded(api, c, { findRequest, caller, submission, claim });
+  };
+}
 
-    const stop = new AbortController();
-    const events = followJob({ api, findRequest }, { caller, requestId }, stop.signal);
-    const gone = c.req.raw.signal;
-    const leave = (): void => {
+interface PendingRun {
+  findRequest: ReturnType<typeof createFindRequest>;
+  caller: Caller;
+  /** The job to start; absent when an idempotency key named one that runs already. */
+  submission: Submission | undefined;
+  claim: ClaimedRequest | undefined;
+}
+
+/** Checks the input of a new job and acquires a concurrency slot of its owner. */
+function prepare(
+  api: RunApi,
+  c: Context,
+  call: { route: Route; caller: Caller; raw: Json },
+  claim: ClaimedRequest | undefined,
+): Promise<Submission> {
+  return prepareSubmission(claim, async (reservations) => {
+    const submission = await readSubmission(api, c, { ...call, reservations, direct: true });
+    await acquireSlot(api, submission.job);
+    return submission;
+  });
+}
+
+/** Starts the job if it is new, waits for its end and answers with its outcome. */
+async function answerWhenEnded(
+  api: RunApi,
+  c: Context,
+  { findRequest, caller, submission, claim }: PendingRun,
+): Promise<Response> {
+  const requestId = requestIdOf(c);
+  const stop = new AbortController();
+  const events = followJob({ api, findRequest }, { caller, requestId }, stop.signal);
+  const headers = claim?.existing ? { [REPLAYED_HEADER]: "true" } : {};
+  try {
+    const newClaim = claim?.existing ? undefined : claim;
+    const queued =
+      submission && queueJob(api, submission, { recordAfterMs: RECORD_AFTER_MS, claim: newClaim });
+    // The subscription begins after the start was sent and before it is answered, so that the end of a quick
+    // job arrives as an event and needs no read.
+    const first = nextTurn().then(() => events.next());
+    first.catch(() => {});
+    await queued?.started.catch((error) => {
+      // With an idempotency key, another call may have started the job, in the same slot.
+      if (submission && !claim) releaseSlot(api, submission.job);
+      throw error;
+    });
+    using _subscription = onAbort(c.req.raw.signal, () => {
       stop.abort();
       if (!claim) cancelJob(api, requestId);
-    };
-    const headers = claim?.standing ? { [REPLAYED_HEADER]: "true" } : {};
-    try {
-      const queueing =
-        intake &&
-        queueJob(api, intake, { recordAfterMs: RECORD_AFTER_MS, claim: claim?.standing ? undefined : claim });
-      // Behind the start and ahead of its answer, so that a quick job's end is told and not read back.
-      let next = nextTurn().then(() => events.next());
-      next.catch(() => {});
-      await queueing?.started.catch((error) => {
-        // With a key, somebody else may have started it, in the same place.
-        if (intake?.job.place && !claim) leavePlace(intake.job);
-        throw error;
-      });
-      gone.addEventListener("abort", leave, { once: true });
-      if (gone.aborted) leave();
-      let servedFrom: string | undefined;
-      for (;;) {
-        const { done, value } = await next;
-        if (done) throw new TemperaError("client_disconnected");
-        if (value.event.type === "started") servedFrom = value.event.worker;
-        if (value.event.type === "done") {
-          queueing?.ended();
-          const from = servedFrom === undefined ? {} : { "x-fal-served-from": servedFrom };
-          return await answerOutcome(c, api, value.event.outcome, { ...headers, ...from });
-        }
-        next = events.next();
-      }
-    } finally {
-      gone.removeEventListener("abort", leave);
-      // Behind the answer: nobody waits for it.
-      setImmediate(() => {
-        stop.abort();
-        void events.return(undefined);
-      });
-    }
-  };
-
-  /** A run that is to be started, in one of its owner's places. */
-  async function begin(
-    c: Context,
-    asked: { route: Route; caller: Caller; raw: Json },
-    claim: ClaimedRequest | undefined,
-  ): Promise<Intake> {
-    try {
-      const intake = await readIntake(api, c, { ...asked, direct: true });
-      await takePlace(api, intake);
-      return intake;
-    } catch (error) {
-      if (claim && !claim.standing) claim.release();
-      throw error;
-    }
+    });
+    const { outcome, worker } = await waitForEnd(first, events);
+    queued?.markEnded();
+    const servedFrom = worker === undefined ? {} : { "x-fal-served-from": worker };
+    return await answerOutcome(c, api, outcome, { ...headers, ...servedFrom });
+  } finally {
+    // After the answer, which does not depend on it.
+    setImmediate(() => {
+      stop.abort();
+      void events.return(undefined);
+    });
   }
+}
 
-  function leavePlace(job: JobSpec): void {
-    // Should this fail too, the place is found to be nobody's within a minute.
-    api.places.leave(job).catch(() => {});
+/** Reads events up to `done`. `worker`: the GPU worker of the last attempt. Rejects when they end before. */
+async function waitForEnd(
+  first: ReturnType<ReturnType<typeof followJob>["next"]>,
+  events: ReturnType<typeof followJob>,
+): Promise<{ outcome: Outcome; worker?: string }> {
+  let worker: string | undefined;
+  for (let next = first; ; next = events.next()) {
+    const { done, value } = await next;
+    if (done) throw new TemperaError("client_disconnected");
+    if (value.event.type === "started") ({ worker } = value.event);
+    if (value.event.type === "done")
+      return { outcome: value.event.outcome, ...(worker !== undefined && { worker }) };
   }
+}
 
-  /** The outcome of a run that has ended. */
-  async function replay(c: Context, { requestId, outcome }: FoundRequest): Promise<Response> {
-    const known =
-      outcome ??
-      (await api.events.outcome(requestId).catch(() => undefined))?.outcome ??
-      (await api.jobs.outcome(requestId));
-    if (!known)
-      throw new TemperaError("store_unavailable", "The result cannot be read right now. Try again.");
-    return answerOutcome(c, api, known, { [REPLAYED_HEADER]: "true" });
-  }
-};
+/** Releases the concurrency slot, if it has one, of a job that did not start. */
+export function releaseSlot({ slots }: Pick<RunApi, "slots">, job: JobSpec): void {
+  // Should this fail too, the slot is found to be unused within a minute.
+  if (job.place) slots.release(job).catch(() => {});
+}
+
+/** Answers with the outcome of a run that has ended before. */
+async function replay(api: RunApi, c: Context, { requestId, outcome }: FoundRequest): Promise<Response> {
+  const known =
+    outcome ??
+    (await api.events.outcome(requestId).catch(() => undefined))?.outcome ??
+    (await api.jobs.outcome(requestId));
+  if (!known) throw new TemperaError("store_unavailable", "The result cannot be read right now. Try again.");
+  return answerOutcome(c, api, known, { [REPLAYED_HEADER]: "true" });
+}

@@ -1,10 +1,11 @@
 import type { Context } from "hono";
-import { appOf } from "../../core/models/endpoint.ts";
+import { onAbort } from "../../core/concurrency/with-abort.ts";
 import { errorInfo, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
-import type { LoggedEvent, RequestEvent } from "../../core/requests/events.ts";
-import type { JsonObject } from "../../core/json/json.ts";
-import { isRequestId } from "../../core/requests/request.ts";
 import { retrieve } from "../../core/files/stored-value.ts";
+import type { JsonObject } from "../../core/json/json.ts";
+import { appOf } from "../../core/models/endpoint.ts";
+import type { LoggedEvent, RequestEvent } from "../../core/requests/events.ts";
+import { isRequestId } from "../../core/requests/request.ts";
 import {
   falError,
   parseStreamEventId,
@@ -16,208 +17,236 @@ import {
   streamEventId,
 } from "../../fal/index.ts";
 import type { Route } from "../../registry/registry.ts";
-import { createFindRequest } from "../requests/find-request.ts";
-import { queueJob, readIntake } from "../requests/submission.ts";
 import type { Caller } from "../auth/key-ring.ts";
-import { takePlace } from "../limits/acquire-slot.ts";
 import { callerOfToken } from "../auth/token-caller.ts";
-import { answerAbout, REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
-import { callerRoute } from "../requests/caller-route.ts";
+import { REQUEST_ID_HEADER, requestIdOf, setRequestId } from "../http/request-id.ts";
 import { sseStream } from "../http/sse-stream.ts";
+import { acquireSlot } from "../limits/acquire-slot.ts";
+import { findCallerRoute } from "../requests/caller-route.ts";
+import { createFindRequest } from "../requests/find-request.ts";
+import { queueJob } from "../requests/queue-job.ts";
+import { prepareSubmission, readSubmission } from "../requests/submission.ts";
 import { cancelJob } from "./cancel-job.ts";
 import { followJob } from "./follow-job.ts";
-import type { InFlight } from "./in-flight.ts";
-import { createPipelineTeller } from "./pipeline-stream.ts";
-import type { RunApi } from "./run.ts";
+import type { OwnerLimiter } from "./owner-limiter.ts";
+import { createPipelineStream } from "./pipeline-stream.ts";
+import { type RunApi, releaseSlot } from "./run.ts";
 import { readRunInput } from "./run-input.ts";
 
-/**
- * How long after its caller left a stream's job goes on, for the caller to come back with `Last-Event-ID`.
- */
+/** Time for a disconnected caller to return with `Last-Event-ID`, before the stream's job is cancelled. */
 const RETURN_WITHIN_MS = 5_000;
 
-/** A job and the place in its events from which a stream tells them. */
-interface Attached {
+/** A job whose events a stream sends. */
+interface StreamedJob {
   caller: Caller;
   requestId: string;
+  /** The last event that the caller received over a previous connection. */
   afterId?: string;
-  /** How many callers have come back to it so far. */
-  returns: number;
-  /** It is known to be a stream's: it ends when its caller has left for good. */
-  ours: boolean;
-  /** What the caller was told of before. */
-  told: RequestEvent[];
+  /** The events that the caller received over a previous connection. */
+  sentEvents: RequestEvent[];
+  /** The number of times that a caller has resumed the stream. */
+  resumptions: number;
+  /** True when the job is known to have begun as a stream: then it ends when its caller does not return. */
+  beganAsStream: boolean;
 }
 
-/** What an event shows to who streams it. */
-type Teller = (event: RequestEvent) => AsyncIterable<JsonObject>;
+/** Translates an event of a job into the bodies of the stream's events. */
+type Translate = (event: RequestEvent) => AsyncIterable<JsonObject>;
+
+interface StreamContext {
+  api: RunApi;
+  findRequest: ReturnType<typeof createFindRequest>;
+}
 
 /**
- * Runs a model and tells what happens as server-sent events (contract §4): progress and previews as they
- * come, the whole output last. A failure after the stream has opened is an error event and then a clean end.
+ * Runs a model and sends its events as they happen, as server-sent events (contract §4): progress and
+ * previews, the whole output last. A failure after the stream has opened is an error event and then a clean
+ * end.
  *
- * Every event has an id. A caller who lost the connection comes back with `Last-Event-ID` within
- * `RETURN_WITHIN_MS` (any time, when it was the gateway that went away) and is told the rest; the body is not
- * looked at then. 204 when there is no rest: browsers ask again after a clean end and stop at that answer.
- * Who does not come back has the job cancelled. Only streams are come back to: a queue request outlives
- * whoever looks at it (contract §2.5).
+ * Every event has an id. A caller who lost the connection returns with `Last-Event-ID` within
+ * `RETURN_WITHIN_MS` (at any time, when it was the gateway that stopped) and gets the remaining events; the
+ * body is not read then. 204 when there are none: browsers connect again after a clean end, and stop at that
+ * answer. The job of a caller who does not return is cancelled. Only streams can be resumed: a request of the
+ * queue outlives its observers (contract §2.5).
  */
-export const createStream = (api: RunApi, inFlight: InFlight) => {
-  const findRequest = createFindRequest(api);
+export function createStream(api: RunApi, openCalls: OwnerLimiter) {
+  const context = { api, findRequest: createFindRequest(api) };
 
   return async (c: Context, endpoint: string): Promise<Response> => {
-    const token = c.req.query("fal_jwt_token");
-    const authorization = c.req.header("authorization");
-    const caller =
-      token !== undefined && authorization === undefined
-        ? await callerOfToken(api, token, endpoint)
-        : await api.keyRing.authenticate(authorization, appOf(endpoint));
-    const route = await callerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
-    const place = inFlight.take(caller.ownerId);
+    const caller = await authenticate(api, c, endpoint);
+    const route = await findCallerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
+    const open = openCalls.acquire(caller.ownerId);
     try {
-      const gone = new AbortController();
-      // An empty one is none: browsers' event sources forget their id that way.
+      const disconnected = new AbortController();
+      // Browsers' event sources send an empty id to reset it.
       const lastEventId = c.req.header("last-event-id") || undefined;
-      const attached =
+      const resumed =
         lastEventId === undefined
           ? undefined
-          : await resume(caller, (route.model ?? route.pipeline).endpoint, lastEventId);
-      if (attached === "over") {
-        place[Symbol.dispose]();
+          : await resume(context, caller, (route.model ?? route.pipeline).endpoint, lastEventId);
+      if (resumed === "ended") {
+        open[Symbol.dispose]();
         return c.body(null, 204, {
           [REQUEST_ID_HEADER]: parseStreamEventId(lastEventId ?? "")?.requestId ?? "",
         });
       }
-      const { job, events } = attached
-        ? { job: attached, events: follow(attached, gone.signal) }
-        : await begin();
-      answerAbout(c, job.requestId);
-      gone.signal.addEventListener("abort", () => void cancelUnlessResumed(job), { once: true });
-      const told = tell(job, events, tellerOf(route, job), place);
-      return c.body(sseStream(told, gone), 200, { ...SSE_HEADERS, [REQUEST_ID_HEADER]: job.requestId });
-
-      async function begin() {
-        await api.limits.call(caller);
-        const raw = await readRunInput(c, (route.model ?? route.pipeline).schemas.input, api.bodyBytesMax);
-        const intake = await readIntake(api, c, { route, caller, raw, direct: true, streamed: true });
-        await takePlace(api, intake);
-        const job: Attached = { caller, requestId: intake.job.requestId, returns: 0, ours: true, told: [] };
-        const events = follow(job, gone.signal);
-        // Before the start, so that what happens at once is not read back but told.
-        const first = events.next();
-        first.catch(() => {});
-        try {
-          await queueJob(api, intake).started;
-        } catch (error) {
-          gone.abort();
-          if (intake.job.place) api.places.leave(intake.job).catch(() => {});
-          throw error;
-        }
-        return { job, events: withFirst(first, events) };
-      }
+      const { job, events } = resumed
+        ? { job: resumed, events: follow(context, resumed, disconnected.signal) }
+        : await begin(context, c, { caller, route, disconnected });
+      setRequestId(c, job.requestId);
+      onAbort(disconnected.signal, () => void cancelUnlessResumed(api, job));
+      const sent = encodeEvents(api, job, { events, translate: translatorFor(api, route, job), open });
+      return c.body(sseStream(sent, disconnected), 200, {
+        ...SSE_HEADERS,
+        [REQUEST_ID_HEADER]: job.requestId,
+      });
     } catch (error) {
-      place[Symbol.dispose]();
+      open[Symbol.dispose]();
       throw error;
     }
   };
+}
 
-  function follow({ caller, requestId, afterId }: Attached, signal: AbortSignal) {
-    return followJob(
-      { api, findRequest },
-      { caller, requestId, ...(afterId !== undefined && { afterId }) },
-      signal,
-    );
+function authenticate(api: RunApi, c: Context, endpoint: string): Promise<Caller> {
+  const token = c.req.query("fal_jwt_token");
+  const authorization = c.req.header("authorization");
+  return token !== undefined && authorization === undefined
+    ? callerOfToken(api, token, endpoint)
+    : api.keyRing.authenticate(authorization, appOf(endpoint));
+}
+
+/** Starts a job. Aborts `disconnected` when the start fails. */
+async function begin(
+  context: StreamContext,
+  c: Context,
+  { caller, route, disconnected }: { caller: Caller; route: Route; disconnected: AbortController },
+) {
+  const { api } = context;
+  await api.limits.countCall(caller);
+  const raw = await readRunInput(c, (route.model ?? route.pipeline).schemas.input, api.bodyBytesMax);
+  const submission = await prepareSubmission(undefined, async (reservations) => {
+    const options = { direct: true, streamed: true };
+    const read = await readSubmission(api, c, { route, caller, raw, reservations, ...options });
+    await acquireSlot(api, read.job);
+    return read;
+  });
+  const { requestId } = submission.job;
+  const job: StreamedJob = { caller, requestId, resumptions: 0, beganAsStream: true, sentEvents: [] };
+  const events = follow(context, job, disconnected.signal);
+  // Subscribes before the start, so that the first events arrive as such and need no read.
+  const first = events.next();
+  first.catch(() => {});
+  try {
+    await queueJob(api, submission).started;
+  } catch (error) {
+    disconnected.abort();
+    releaseSlot(api, submission.job);
+    throw error;
   }
+  return { job, events: withFirst(first, events) };
+}
 
-  /** Finds the job that an event id names. `over`: that was its last event. Throws `request_unknown`. */
-  async function resume(caller: Caller, endpoint: string, lastEventId: string): Promise<Attached | "over"> {
-    const named = parseStreamEventId(lastEventId);
-    if (!named || !isRequestId(named.requestId)) throw new TemperaError("request_unknown");
-    const found = await findRequest(caller, named.requestId);
-    if (found.endpoint !== endpoint) throw new TemperaError("request_unknown");
-    const { requestId } = found;
-    const before = await api.events.read(requestId).catch(() => []);
-    const ours = streamed(before);
-    if (ours === false) throw new TemperaError("request_unknown");
-    if (found.state !== "COMPLETED")
-      await api.events.append(found, { type: "resumed", attempt: found.attempt ?? 0 }).catch(() => {});
-    const backlog = await api.events.read(requestId).catch(() => []);
-    if (backlog.at(-1)?.event.type === "done" && backlog.at(-1)?.id === named.eventId) return "over";
-    const told = backlog
-      .slice(0, backlog.findIndex(({ id }) => id === named.eventId) + 1)
-      .map(({ event }) => event);
-    return {
-      caller,
-      requestId,
-      afterId: named.eventId,
-      returns: countReturns(backlog),
-      ours: ours === true,
-      told,
-    };
+function follow(context: StreamContext, { caller, requestId, afterId }: StreamedJob, signal: AbortSignal) {
+  return followJob(context, { caller, requestId, ...(afterId !== undefined && { afterId }) }, signal);
+}
+
+/**
+ * Finds the job of an event id, or `"ended"` when that event was its last. Rejects with `request_unknown`.
+ */
+async function resume(
+  { api, findRequest }: StreamContext,
+  caller: Caller,
+  endpoint: string,
+  lastEventId: string,
+): Promise<StreamedJob | "ended"> {
+  const parsed = parseStreamEventId(lastEventId);
+  if (!parsed || !isRequestId(parsed.requestId)) throw new TemperaError("request_unknown");
+  const found = await findRequest(caller, parsed.requestId);
+  if (found.endpoint !== endpoint) throw new TemperaError("request_unknown");
+  const { requestId } = found;
+  const streamed = beganAsStream(await api.events.read(requestId).catch(() => []));
+  if (streamed === false) throw new TemperaError("request_unknown");
+  if (found.state !== "COMPLETED")
+    await api.events.append(found, { type: "resumed", attempt: found.attempt ?? 0 }).catch(() => {});
+  const backlog = await api.events.read(requestId).catch(() => []);
+  const last = backlog.at(-1);
+  if (last?.event.type === "done" && last.id === parsed.eventId) return "ended";
+  const received = backlog.slice(0, backlog.findIndex(({ id }) => id === parsed.eventId) + 1);
+  return {
+    caller,
+    requestId,
+    afterId: parsed.eventId,
+    sentEvents: received.map(({ event }) => event),
+    resumptions: countResumptions(backlog),
+    beganAsStream: streamed === true,
+  };
+}
+
+/** The stream of a pipeline shows its nodes, the stream of a model its steps. */
+function translatorFor(api: RunApi, route: Route, { requestId, sentEvents }: StreamedJob): Translate {
+  if (!route.pipeline) return (event) => translateModelEvent(api, event);
+  const { markSent, translate } = createPipelineStream(api, requestId);
+  for (const event of sentEvents) markSent(event);
+  return translate;
+}
+
+async function* translateModelEvent(
+  { objects }: Pick<RunApi, "objects">,
+  event: RequestEvent,
+): AsyncGenerator<JsonObject> {
+  if (event.type !== "done") {
+    const body = streamEvent(event);
+    if (body) yield body;
+    return;
   }
+  const { outcome } = event;
+  if (outcome.ok) yield await retrieve<JsonObject>(objects, outcome.output);
+  else yield streamErrorEvent(falError(outcome.error, { userTimeout: outcome.userTimeout === true }));
+}
 
-  /** A pipeline tells of its nodes, a model of its steps. */
-  function tellerOf(route: Route, { requestId, told }: Attached): Teller {
-    if (!route.pipeline) return tellModel;
-    const teller = createPipelineTeller(api, requestId);
-    for (const event of told) teller.known(event);
-    return teller.tell;
-  }
-
-  async function* tellModel(event: RequestEvent): AsyncGenerator<JsonObject> {
-    if (event.type !== "done") {
-      const body = streamEvent(event);
-      if (body) yield body;
-    } else if (event.outcome.ok) yield await retrieve<JsonObject>(api.objects, event.outcome.output);
-    else
-      yield streamErrorEvent(
-        falError(event.outcome.error, { userTimeout: event.outcome.userTimeout === true }),
-      );
-  }
-
-  async function* tell(
-    job: Attached,
-    events: ReturnType<typeof follow>,
-    teller: Teller,
-    place: Disposable,
-  ): AsyncGenerator<string> {
-    try {
-      yield SSE_OPEN;
-      for await (const { id, event } of events) {
-        const eventId = id === undefined ? undefined : streamEventId(job.requestId, id);
-        for await (const body of teller(event)) yield sseEvent(body, eventId);
-      }
-    } catch (error) {
-      // A broken connection would end the process of a JavaScript client (contract §4.2, S7).
-      if (!isTemperaError(error)) api.log.error({ requestId: job.requestId, err: error }, "a stream broke");
-      const info = isTemperaError(error) ? errorInfo(error) : errorInfo(new TemperaError("server_error"));
-      yield sseEvent(streamErrorEvent(falError(info)));
-    } finally {
-      place[Symbol.dispose]();
-      void events.return(undefined);
+/** Encodes a job's events as server-sent events. Disposes of `open` at the end. */
+async function* encodeEvents(
+  { log }: Pick<RunApi, "log">,
+  { requestId }: StreamedJob,
+  { events, translate, open }: { events: ReturnType<typeof follow>; translate: Translate; open: Disposable },
+): AsyncGenerator<string> {
+  try {
+    yield SSE_OPEN;
+    for await (const { id, event } of events) {
+      const eventId = id === undefined ? undefined : streamEventId(requestId, id);
+      for await (const body of translate(event)) yield sseEvent(body, eventId);
     }
+  } catch (error) {
+    // A broken connection would end the process of a JavaScript client (contract §4.2, S7).
+    if (!isTemperaError(error)) log.error({ requestId, err: error }, "a stream failed");
+    const info = isTemperaError(error) ? errorInfo(error) : errorInfo(new TemperaError("server_error"));
+    yield sseEvent(streamErrorEvent(falError(info)));
+  } finally {
+    open[Symbol.dispose]();
+    void events.return(undefined);
   }
+}
 
-  async function cancelUnlessResumed({ requestId, returns, ours }: Attached): Promise<void> {
-    if (!ours) return;
-    await new Promise((resolve) => setTimeout(resolve, RETURN_WITHIN_MS).unref());
-    const backlog = await api.events.read(requestId).catch(() => []);
-    if (backlog.at(-1)?.event.type === "done" || countReturns(backlog) > returns) return;
-    cancelJob(api, requestId);
-  }
-};
+/** Cancels the job of a disconnected caller who has not returned after `RETURN_WITHIN_MS`. */
+async function cancelUnlessResumed(api: RunApi, job: StreamedJob): Promise<void> {
+  if (!job.beganAsStream) return;
+  await new Promise((resolve) => setTimeout(resolve, RETURN_WITHIN_MS).unref());
+  const backlog = await api.events.read(job.requestId).catch(() => []);
+  if (backlog.at(-1)?.event.type === "done" || countResumptions(backlog) > job.resumptions) return;
+  cancelJob(api, job.requestId);
+}
 
-const countReturns = (backlog: { event: { type: string } }[]): number =>
+const countResumptions = (backlog: LoggedEvent[]): number =>
   backlog.filter(({ event }) => event.type === "resumed").length;
 
-/** Whether a request began as a stream; `undefined` when its first events are lost. */
-function streamed(backlog: LoggedEvent[]): boolean | undefined {
+/** Tells whether a request began as a stream; `undefined` when its first events are lost. */
+function beganAsStream(backlog: LoggedEvent[]): boolean | undefined {
   for (const { event } of backlog)
     if (event.type === "queued" && event.attempt === 0) return event.streamed === true;
   return undefined;
 }
 
-/** A generator whose first value was asked for already. */
+/** Continues a generator whose first value was requested already. */
 async function* withFirst<T>(first: Promise<IteratorResult<T>>, rest: AsyncGenerator<T>): AsyncGenerator<T> {
   try {
     const { done, value } = await first;
