@@ -1,263 +1,92 @@
+import { onAbort } from "../../core/concurrency/with-abort.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { isAfter } from "../../core/requests/event-id.ts";
+import { LIMITS } from "../../core/limits.ts";
+import { type Clock, systemClock } from "../../core/operations/clock.ts";
+import type { EventLog } from "../../core/requests/event-log.ts";
 import {
   advance,
   firstSnapshot,
+  isAfter,
   type LoggedEvent,
   type RequestEvent,
   type Snapshot,
 } from "../../core/requests/events.ts";
 import { PRIORITY_KEY } from "../../core/requests/job.ts";
-import { LIMITS } from "../../core/limits.ts";
-import { type Clock, systemClock } from "../../core/operations/clock.ts";
-import type { EventLog } from "../../core/requests/event-log.ts";
 import type { Outcome, RequestIdentity } from "../../core/requests/request.ts";
-import { createWaitingLine, type WaitingLine } from "./pending-queue.ts";
+import { PendingQueue } from "./pending-queue.ts";
 
 export interface MemoryEventLogOptions {
   clock?: Clock;
+  /** Events kept per request. */
   eventsMax?: number;
+  /** Time to live of a request after its last event, in milliseconds. */
   ttlMs?: number;
-  /** Requests kept in all; over it the longest finished go first, then the longest silent. */
+  /** Requests kept in all; beyond it the oldest finished ones are evicted first, then the longest silent. */
   requestsMax?: number;
   /** Characters of event JSON kept in all, evicted in the same order. An outcome may be 32 KiB. */
   charactersMax?: number;
 }
 
-interface Entry {
-  logged: LoggedEvent;
-  characters: number;
-}
-
-interface Remembered {
-  snapshot: Snapshot;
-  entries: Entry[];
-  characters: number;
-  lastAtMs: number;
-  outcome?: Outcome;
-}
-
-/** How often requests whose time is over are looked for. */
+/** Interval of the sweeps for requests whose time to live is over, in milliseconds. */
 const SWEEP_MS = 60_000;
 
 /**
- * The event log of a platform that runs as one process: the same rules as on Redis, in this process's memory,
- * within a fixed number of requests, events and characters.
+ * Creates the event log of a platform that is one process: the same rules as on Redis, in this process's
+ * memory, within a fixed number of requests, events and characters.
  */
 export function createMemoryEventLog(options: MemoryEventLogOptions = {}): EventLog {
   const { clock = systemClock, eventsMax = LIMITS.eventsMax, ttlMs = LIMITS.eventsTtlMs } = options;
   const { requestsMax = 10_000, charactersMax = 128 * 1024 * 1024 } = options;
-
-  /**
-   * In order of the last event, longest silent first, so that sweeping and evicting look at the front only.
-   */
-  const running = new Map<string, Remembered>();
-  const finished = new Map<string, Remembered>();
-  const lines = new Map<string, WaitingLine>();
-  const followers = new Map<string, Set<() => void>>();
+  const histories = new RequestHistories({ clock, eventsMax, ttlMs, requestsMax, charactersMax });
   const cancelListeners = new Set<(requestId: string) => void>();
-  let characters = 0;
-  let closed = false;
-  let lastMs = 0;
-  let lastN = 0;
-
-  const recall = (requestId: string): Remembered | undefined =>
-    running.get(requestId) ?? finished.get(requestId);
-
-  const nextId = (): string => {
-    const nowMs = Date.now();
-    if (nowMs > lastMs) {
-      lastMs = nowMs;
-      lastN = 0;
-    } else lastN += 1;
-    return `${lastMs}-${lastN}`;
-  };
-
-  const leaveLine = (taskQueue: string, requestId: string): void => {
-    const line = lines.get(taskQueue);
-    line?.leave(requestId);
-    if (line?.length() === 0) lines.delete(taskQueue);
-  };
-
-  const enterLine = ({ taskQueue, requestId, priority }: RequestIdentity): void => {
-    let line = lines.get(taskQueue);
-    if (!line) {
-      line = createWaitingLine();
-      lines.set(taskQueue, line);
-    }
-    line.enter(requestId, PRIORITY_KEY[priority]);
-  };
-
-  const forget = (requestId: string): void => {
-    const known = recall(requestId);
-    if (!known) return;
-    characters -= known.characters;
-    leaveLine(known.snapshot.taskQueue, requestId);
-    running.delete(requestId);
-    finished.delete(requestId);
-  };
-
-  const evict = (): void => {
-    while (running.size + finished.size > requestsMax || characters > charactersMax) {
-      const [oldest] = finished.size > 0 ? finished.keys() : running.keys();
-      if (oldest === undefined) return;
-      forget(oldest);
-    }
-  };
-
-  const sweep = (): void => {
-    const before = clock.nowMs() - ttlMs;
-    for (const requests of [running, finished]) {
-      for (const [requestId, { lastAtMs }] of requests) {
-        if (lastAtMs > before) break;
-        forget(requestId);
-      }
-    }
-  };
-  const sweeping = setInterval(sweep, Math.min(SWEEP_MS, ttlMs));
-  sweeping.unref();
-
-  /** False when the event is not legal there. */
-  const put = (request: RequestIdentity, event: RequestEvent): boolean => {
-    const { requestId } = request;
-    const atMs = clock.nowMs();
-    const known = recall(requestId);
-    const changes = advance(known?.snapshot, event, atMs);
-    if (!changes) return false;
-
-    // Through JSON, so that nobody holds a piece of the log in hand and what comes back is what Redis would
-    // give.
-    const text = JSON.stringify(event);
-    const logged: LoggedEvent = { id: nextId(), atMs, event: JSON.parse(text) };
-    const now: Remembered = known ?? {
-      snapshot: firstSnapshot(request, event, atMs),
-      entries: [],
-      characters: 0,
-      lastAtMs: atMs,
-    };
-    now.snapshot = { ...now.snapshot, ...changes };
-    now.entries.push({ logged, characters: text.length });
-    now.characters += text.length;
-    now.lastAtMs = atMs;
-    characters += text.length;
-    if (now.entries.length > eventsMax) {
-      const dropped = now.entries.shift();
-      now.characters -= dropped?.characters ?? 0;
-      characters -= dropped?.characters ?? 0;
-    }
-
-    running.delete(requestId); // set anew, it goes to the end of the order
-    if (logged.event.type === "done") {
-      now.outcome = logged.event.outcome;
-      finished.set(requestId, now);
-    } else running.set(requestId, now);
-    if (event.type === "queued") enterLine(request);
-    if (event.type === "started" || event.type === "done") leaveLine(request.taskQueue, requestId);
-    evict();
-    for (const wake of followers.get(requestId) ?? []) wake();
-    return true;
-  };
-
-  const after = (requestId: string, afterId: string | undefined): LoggedEvent[] => {
-    const entries = recall(requestId)?.entries ?? [];
-    // Followers ask for the last few of many: look from the end.
-    let from = entries.length;
-    while (from > 0 && isAfter((entries[from - 1] as Entry).logged.id, afterId)) from -= 1;
-    return entries.slice(from).map(({ logged }) => structuredClone(logged));
-  };
-
-  const open = (): void => {
-    if (closed) throw new TemperaError("store_unavailable", "The event log is closed.");
-  };
-
-  async function* follow(
-    requestId: string,
-    afterId: string | undefined,
-    signal: AbortSignal,
-  ): AsyncGenerator<LoggedEvent> {
-    open();
-    let wake = () => {};
-    const onEvent = () => wake();
-    const waiting = followers.get(requestId) ?? new Set();
-    followers.set(requestId, waiting.add(onEvent));
-    signal.addEventListener("abort", onEvent);
-    try {
-      let lastId = afterId;
-      while (!signal.aborted) {
-        const batch = after(requestId, lastId);
-        for (const entry of batch) {
-          if (signal.aborted) return;
-          lastId = entry.id;
-          yield entry;
-          if (entry.event.type === "done") return;
-        }
-        if (batch.length > 0) continue;
-        open();
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-          if (signal.aborted) resolve();
-        });
-      }
-    } finally {
-      signal.removeEventListener("abort", onEvent);
-      waiting.delete(onEvent);
-      if (waiting.size === 0 && followers.get(requestId) === waiting) followers.delete(requestId);
-    }
-  }
-
   return {
     async append(request, event) {
-      open();
-      put(request, event);
+      histories.append(request, event);
     },
 
     async complete(request, outcome) {
-      open();
-      put(request, { type: "done", outcome });
-      return structuredClone(recall(request.requestId)?.outcome ?? outcome);
+      histories.append(request, { type: "done", outcome });
+      return structuredClone(histories.find(request.requestId)?.outcome ?? outcome);
     },
 
     async snapshot(requestId) {
-      open();
-      const known = recall(requestId);
+      const known = histories.find(requestId);
       return known && { ...known.snapshot };
     },
 
     async position({ state, taskQueue, requestId }) {
-      open();
-      return state === "IN_QUEUE" ? (lines.get(taskQueue)?.position(requestId) ?? 0) : 0;
+      const queue = histories.queue(taskQueue);
+      return state === "IN_QUEUE" ? (queue?.position(requestId) ?? 0) : 0;
     },
 
     async waiting(taskQueue) {
-      open();
-      return lines.get(taskQueue)?.length() ?? 0;
+      return histories.queue(taskQueue)?.length ?? 0;
     },
 
     async read(requestId, afterId) {
-      open();
-      return after(requestId, afterId);
+      histories.assertOpen();
+      return histories.eventsAfter(requestId, afterId);
     },
 
     async outcome(requestId) {
-      open();
-      const known = recall(requestId);
+      const known = histories.find(requestId);
       return known?.outcome && { snapshot: { ...known.snapshot }, outcome: structuredClone(known.outcome) };
     },
 
-    follow,
+    follow: (requestId, afterId, signal) => follow(histories, requestId, afterId, signal),
 
     async drop(request) {
-      open();
-      forget(request.requestId);
+      histories.assertOpen();
+      histories.remove(request.requestId);
     },
 
     async announceCancel(requestId) {
-      open();
+      histories.assertOpen();
       for (const listener of cancelListeners) queueMicrotask(() => listener(requestId));
     },
 
     async onCancel(listener) {
-      open();
+      histories.assertOpen();
       // Wrapped, so that one function given twice is two listeners.
       const own = (requestId: string) => listener(requestId);
       cancelListeners.add(own);
@@ -265,9 +94,209 @@ export function createMemoryEventLog(options: MemoryEventLogOptions = {}): Event
     },
 
     async close() {
-      closed = true;
-      clearInterval(sweeping);
-      for (const waiting of followers.values()) for (const wake of waiting) wake();
+      histories.close();
     },
   };
+}
+
+interface History {
+  snapshot: Snapshot;
+  entries: { logged: LoggedEvent; characters: number }[];
+  characters: number;
+  lastAtMs: number;
+  outcome?: Outcome;
+}
+
+/**
+ * The events and the snapshot of each request. A request is in `#running` until its `done`, then in
+ * `#finished`; it is removed when its time to live is over, or to make room for others.
+ *
+ * Where not said otherwise, public methods throw `store_unavailable` once the log is closed.
+ */
+class RequestHistories {
+  readonly #options: Required<MemoryEventLogOptions>;
+  /** By time of the last event, longest silent first: sweeps and evictions look at the front only. */
+  readonly #running = new Map<string, History>();
+  readonly #finished = new Map<string, History>();
+  readonly #queues = new Map<string, PendingQueue>();
+  readonly #followers = new Map<string, Set<() => void>>();
+  readonly #sweeping: NodeJS.Timeout;
+  #characters = 0;
+  #closed = false;
+  #lastId = { ms: 0, n: 0 };
+
+  constructor(options: Required<MemoryEventLogOptions>) {
+    this.#options = options;
+    this.#sweeping = setInterval(() => this.#sweep(), Math.min(SWEEP_MS, options.ttlMs));
+    this.#sweeping.unref();
+  }
+
+  assertOpen(): void {
+    if (this.#closed) throw new TemperaError("store_unavailable", "The event log is closed.");
+  }
+
+  find(requestId: string): History | undefined {
+    this.assertOpen();
+    return this.#find(requestId);
+  }
+
+  queue(taskQueue: string): PendingQueue | undefined {
+    this.assertOpen();
+    return this.#queues.get(taskQueue);
+  }
+
+  /** Returns copies of the events after `afterId`, of all events without it. Works on a closed log too. */
+  eventsAfter(requestId: string, afterId: string | undefined): LoggedEvent[] {
+    const entries = this.#find(requestId)?.entries ?? [];
+    // Followers want the last few of many, so the search begins at the end.
+    let from = entries.length;
+    while (from > 0 && isAfter((entries[from - 1] as (typeof entries)[0]).logged.id, afterId)) from -= 1;
+    return entries.slice(from).map(({ logged }) => structuredClone(logged));
+  }
+
+  /** Appends an event; one that is not legal in the request's state is ignored. */
+  append(request: RequestIdentity, event: RequestEvent): void {
+    this.assertOpen();
+    const { requestId } = request;
+    const atMs = this.#options.clock.nowMs();
+    const known = this.#find(requestId);
+    const changes = advance(known?.snapshot, event, atMs);
+    if (!changes) return;
+    const history = known ?? {
+      snapshot: firstSnapshot(request, event, atMs),
+      entries: [],
+      characters: 0,
+      lastAtMs: atMs,
+    };
+    history.snapshot = { ...history.snapshot, ...changes };
+    const logged = this.#push(history, event, atMs);
+    this.#running.delete(requestId); // inserted again, it moves to the end of the order
+    if (logged.event.type === "done") {
+      history.outcome = logged.event.outcome;
+      this.#finished.set(requestId, history);
+    } else this.#running.set(requestId, history);
+    if (event.type === "queued") this.#enqueue(request);
+    if (event.type === "started" || event.type === "done") this.#dequeue(request.taskQueue, requestId);
+    this.#evict();
+    for (const notify of this.#followers.get(requestId) ?? []) notify();
+  }
+
+  /** Removes a request, on a closed log too. */
+  remove(requestId: string): void {
+    const known = this.#find(requestId);
+    if (!known) return;
+    this.#characters -= known.characters;
+    this.#dequeue(known.snapshot.taskQueue, requestId);
+    this.#running.delete(requestId);
+    this.#finished.delete(requestId);
+  }
+
+  /** Calls `listener` after each event of a request, and when the log is closed. Returns how to stop. */
+  onEvent(requestId: string, listener: () => void): () => void {
+    this.assertOpen();
+    const listeners = this.#followers.get(requestId) ?? new Set();
+    this.#followers.set(requestId, listeners.add(listener));
+    return () => {
+      listeners.delete(listener);
+      if (listeners.size === 0 && this.#followers.get(requestId) === listeners)
+        this.#followers.delete(requestId);
+    };
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearInterval(this.#sweeping);
+    for (const listeners of this.#followers.values()) for (const notify of listeners) notify();
+  }
+
+  #find(requestId: string): History | undefined {
+    return this.#running.get(requestId) ?? this.#finished.get(requestId);
+  }
+
+  #push(history: History, event: RequestEvent, atMs: number): LoggedEvent {
+    // Through JSON: callers keep no reference into the log, and it returns exactly what Redis would.
+    const text = JSON.stringify(event);
+    const logged: LoggedEvent = { id: this.#nextId(), atMs, event: JSON.parse(text) };
+    history.entries.push({ logged, characters: text.length });
+    history.lastAtMs = atMs;
+    this.#count(history, text.length);
+    if (history.entries.length > this.#options.eventsMax)
+      this.#count(history, -(history.entries.shift()?.characters ?? 0));
+    return logged;
+  }
+
+  #count(history: History, characters: number): void {
+    history.characters += characters;
+    this.#characters += characters;
+  }
+
+  #nextId(): string {
+    const nowMs = Date.now();
+    this.#lastId =
+      nowMs > this.#lastId.ms ? { ms: nowMs, n: 0 } : { ms: this.#lastId.ms, n: this.#lastId.n + 1 };
+    return `${this.#lastId.ms}-${this.#lastId.n}`;
+  }
+
+  #enqueue({ taskQueue, requestId, priority }: RequestIdentity): void {
+    const queue = this.#queues.get(taskQueue) ?? new PendingQueue();
+    this.#queues.set(taskQueue, queue);
+    queue.add(requestId, PRIORITY_KEY[priority]);
+  }
+
+  #dequeue(taskQueue: string, requestId: string): void {
+    const queue = this.#queues.get(taskQueue);
+    queue?.remove(requestId);
+    if (queue?.length === 0) this.#queues.delete(taskQueue);
+  }
+
+  #evict(): void {
+    const { requestsMax, charactersMax } = this.#options;
+    while (this.#running.size + this.#finished.size > requestsMax || this.#characters > charactersMax) {
+      const [oldest] = this.#finished.size > 0 ? this.#finished.keys() : this.#running.keys();
+      if (oldest === undefined) return;
+      this.remove(oldest);
+    }
+  }
+
+  #sweep(): void {
+    const before = this.#options.clock.nowMs() - this.#options.ttlMs;
+    for (const requests of [this.#running, this.#finished]) {
+      for (const [requestId, { lastAtMs }] of requests) {
+        if (lastAtMs > before) break;
+        this.remove(requestId);
+      }
+    }
+  }
+}
+
+async function* follow(
+  histories: RequestHistories,
+  requestId: string,
+  afterId: string | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<LoggedEvent> {
+  let notify = () => {};
+  const stop = histories.onEvent(requestId, () => notify());
+  const subscription = onAbort(signal, () => notify());
+  try {
+    let lastId = afterId;
+    while (!signal.aborted) {
+      const batch = histories.eventsAfter(requestId, lastId);
+      for (const entry of batch) {
+        if (signal.aborted) return;
+        lastId = entry.id;
+        yield entry;
+        if (entry.event.type === "done") return;
+      }
+      if (batch.length > 0) continue;
+      histories.assertOpen();
+      await new Promise<void>((resolve) => {
+        notify = resolve;
+        if (signal.aborted) resolve();
+      });
+    }
+  } finally {
+    subscription[Symbol.dispose]();
+    stop();
+  }
 }

@@ -1,10 +1,7 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { ChannelEnd, FrameChannel } from "../../core/requests/sessions.ts";
 
-/**
- * The way of frames inside one process. A message arrives in a later turn of the event loop, as it would over
- * a network.
- */
+/** Creates the frame channel of one process. A message arrives in a later iteration of the event loop. */
 export function createMemoryFrameChannel(): FrameChannel {
   const listeners = new Map<string, Set<(message: unknown) => void>>();
   let closed = false;
@@ -22,8 +19,8 @@ export function createMemoryFrameChannel(): FrameChannel {
     return {
       async send(message) {
         if (closed) throw unavailable();
-        for (const hear of listeners.get(to) ?? [])
-          setImmediate(() => listeners.get(to)?.has(hear) && hear(message));
+        for (const receive of listeners.get(to) ?? [])
+          setImmediate(() => listeners.get(to)?.has(receive) && receive(message));
       },
       async close() {
         here.delete(own);

@@ -1,57 +1,53 @@
 /**
- * One task queue's waiting requests in order: priority first, then time of queueing. Positions are found by
+ * The waiting requests of one task queue in order: by priority, then by queueing time. A position is found by
  * bisection.
  */
-export interface WaitingLine {
-  /** A request that waits already keeps its place. */
-  enter(requestId: string, rank: number): void;
-  leave(requestId: string): void;
-  /** How many are ahead; 0 for one that does not wait. */
-  position(requestId: string): number;
-  length(): number;
-}
+export class PendingQueue {
+  readonly #entries: Entry[] = [];
+  readonly #byRequest = new Map<string, Entry>();
+  #sequence = 0;
 
-interface Place {
-  rank: number;
-  ticket: number;
-  requestId: string;
-}
+  get length(): number {
+    return this.#entries.length;
+  }
 
-export function createWaitingLine(): WaitingLine {
-  const line: Place[] = [];
-  const places = new Map<string, Place>();
-  let tickets = 0;
+  /** Adds a request; a lower rank goes first. A request that waits already keeps its position. */
+  add(requestId: string, rank: number): void {
+    if (this.#byRequest.has(requestId)) return;
+    const entry = { rank, sequence: ++this.#sequence, requestId };
+    this.#byRequest.set(requestId, entry);
+    this.#entries.splice(this.#countBefore(entry), 0, entry);
+  }
 
-  /** How many places are before this one. */
-  const countBefore = ({ rank, ticket }: Place): number => {
+  remove(requestId: string): void {
+    const entry = this.#byRequest.get(requestId);
+    if (!entry) return;
+    this.#byRequest.delete(requestId);
+    this.#entries.splice(this.#countBefore(entry), 1);
+  }
+
+  /** Returns the number of requests ahead; 0 for a request that does not wait. */
+  position(requestId: string): number {
+    const entry = this.#byRequest.get(requestId);
+    return entry ? this.#countBefore(entry) : 0;
+  }
+
+  #countBefore({ rank, sequence }: Entry): number {
     let low = 0;
-    let high = line.length;
+    let high = this.#entries.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      const at = line[middle] as Place;
-      if (at.rank < rank || (at.rank === rank && at.ticket < ticket)) low = middle + 1;
+      const at = this.#entries[middle] as Entry;
+      if (at.rank < rank || (at.rank === rank && at.sequence < sequence)) low = middle + 1;
       else high = middle;
     }
     return low;
-  };
+  }
+}
 
-  return {
-    enter(requestId, rank) {
-      if (places.has(requestId)) return;
-      const place = { rank, ticket: ++tickets, requestId };
-      places.set(requestId, place);
-      line.splice(countBefore(place), 0, place);
-    },
-    leave(requestId) {
-      const place = places.get(requestId);
-      if (!place) return;
-      places.delete(requestId);
-      line.splice(countBefore(place), 1);
-    },
-    position(requestId) {
-      const place = places.get(requestId);
-      return place ? countBefore(place) : 0;
-    },
-    length: () => line.length,
-  };
+interface Entry {
+  rank: number;
+  /** Rises with the time of queueing. */
+  sequence: number;
+  requestId: string;
 }

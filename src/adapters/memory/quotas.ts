@@ -1,34 +1,32 @@
+import { LRUCache } from "lru-cache";
 import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
-import type { Quota, Quotas, Taken } from "../../core/owners/quotas.ts";
+import type { Quota, QuotaDecision, Quotas } from "../../core/owners/quotas.ts";
 
-/** Different limits that are remembered: one for each plan and kind, and there are few plans. */
+/** Limiters kept: one for each limit that plans have, and there are few plans. */
 const LIMITERS_MAX = 1_000;
 
-/** What a limiter's refusal means; anything else it rejects with is a failure of its store. */
-export function refusal(error: unknown, { windowSeconds }: Quota): Taken {
+/** Maps a limiter's refusal to a decision; throws anything else, a failure of the limiter's store. */
+export function refusal(error: unknown, { windowSeconds }: Quota): QuotaDecision {
   if (!(error instanceof RateLimiterRes)) throw error;
-  // A clock that was set back would have callers wait for as long as it was set back.
+  // Bounded by the window: after the clock was set back, callers would otherwise wait for that long.
   return { ok: false, retryAfterMs: Math.min(Math.max(error.msBeforeNext, 1), windowSeconds * 1000) };
 }
 
 /**
- * One limiter for each limit, since theirs is fixed when they are made. The counters belong to the owner and
+ * Returns a limiter for each limit, since a limiter's limit is fixed. The counters belong to the owner and
  * the name alone.
  */
-export function limiters<L>(make: (quota: Quota) => L): (quota: Quota) => L {
-  const made = new Map<string, L>();
+export function limiters<L extends object>(make: (quota: Quota) => L): (quota: Quota) => L {
+  const made = new LRUCache<string, L>({ max: LIMITERS_MAX });
   return (quota) => {
     const name = `${quota.limit}/${quota.windowSeconds}`;
-    const known = made.get(name);
-    if (known) return known;
-    if (made.size >= LIMITERS_MAX) made.clear();
-    const limiter = make(quota);
+    const limiter = made.get(name) ?? make(quota);
     made.set(name, limiter);
     return limiter;
   };
 }
 
-/** The counters of a platform that is one process, and of each gateway while Redis is away. */
+/** Creates the counters of a platform that is one process, and of each gateway while Redis is unavailable. */
 export function createMemoryQuotas(): Quotas {
   const limiterOf = limiters(
     ({ limit, windowSeconds }) => new RateLimiterMemory({ points: limit, duration: windowSeconds }),
@@ -43,7 +41,7 @@ export function createMemoryQuotas(): Quotas {
         return refusal(error, quota);
       }
     },
-    async giveBack(quota, points) {
+    async refund(quota, points) {
       await limiterOf(quota).reward(keyOf(quota), points);
     },
     async close() {},

@@ -1,15 +1,14 @@
 /**
- * Appends one event and moves the snapshot on, in one atomic step.
+ * Appends one event and updates the snapshot, in one atomic step.
  *
- * What an event changes is computed by core's `advance` and handed in. The script only enforces, on the state
- * as it stands in Redis, the two refusals that `advance` makes: nothing follows the end, and no attempt
- * speaks over its successor. The conformance suite drives this and the in-memory log with the same random
- * events and compares them.
+ * The caller computes with core's `advance` what an event changes. The script only enforces the two refusals
+ * of `advance` on the state that Redis has: no event follows the end, and no attempt overrides a later one.
+ * The conformance suite applies the same random events to this and to the in-memory log and compares them.
  *
  * KEYS: snapshot hash, event stream. ARGV: attempt (empty for `done`), event JSON, its time, entries to keep,
- * time to live in ms, channel, length of the first fields, the fields of a request heard of for the first
- * time (field, value, …), the fields that change (field, value, …). Returns { 1 } when appended; { 0, state }
- * when refused; { 0, state, event JSON } when a `done` stands already.
+ * time to live in ms, channel, length of the initial fields, the fields of a request that is not known yet
+ * (field, value, …), the fields that change (field, value, …). Returns { 1 } when appended; { 0, state } when
+ * refused; { 0, state, event JSON } when there is a `done` already.
  */
 export const APPEND_SCRIPT = `
 local before = redis.call('HMGET', KEYS[1], 'state', 'attempt')
@@ -31,5 +30,5 @@ redis.call('PUBLISH', ARGV[6], id .. ' ' .. ARGV[3] .. ' ' .. ARGV[2])
 return { 1 }
 `;
 
-/** What the script answers. */
-export type AppendReply = [accepted: 1] | [accepted: 0, state: string, standing?: string];
+/** The script's reply; `existing` is the JSON of the `done` that was there first. */
+export type AppendReply = [accepted: 1] | [accepted: 0, state: string, existing?: string];

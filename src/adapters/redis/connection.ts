@@ -5,43 +5,41 @@ import type { ServiceTls } from "../../core/operations/service-tls.ts";
 
 export interface RedisConnection {
   client: Redis;
-  /**
-   * Awaits a command; rejects with `store_unavailable` when it fails, or at the latest after the time one
-   * answer may take.
-   */
+  /** Awaits a command. Rejects with `store_unavailable` when it fails or takes longer than `answerMs`. */
   answer<T>(command: Promise<T>): Promise<T>;
+  /** Creates a `store_unavailable` that names this Redis. @param why a predicate, "went away" */
   unavailable(why: string, cause?: unknown): TemperaError;
 }
 
 export interface RedisConnectionOptions {
   /** `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS. */
   url: string;
-  /** With which certificates; an address with `rediss://` speaks TLS without any. */
+  /** Certificates. An address with `rediss://` speaks TLS without any. */
   tls?: ServiceTls | undefined;
-  /** Longest wait for one answer, reconnecting included. */
+  /** Longest wait for one reply, reconnecting included, in milliseconds. */
   answerMs: number;
-  /** Told when the connection is lost and when it is back, once each. */
-  log?: ((line: string) => void) | undefined;
+  /** Receives one sentence when the connection is lost, and one when it is back. */
+  log?: ((message: string) => void) | undefined;
 }
 
-/** Silence on a socket with commands under way after which it is given up and a new one is opened. */
+/** Silence on a socket with pending commands after which it is closed and a new one is opened. */
 const SOCKET_SILENCE_MS = 3_000;
 
 /**
- * A connection that comes back by itself and never makes a caller wait for it: while Redis is away, every
- * command is rejected with the next failed attempt to reconnect (a quarter of a second apart), or after
- * `answerMs` when Redis is frozen.
+ * Opens a connection that reconnects by itself and never makes a caller wait for that. While Redis is away,
+ * every command is rejected at the next failed attempt to reconnect (a quarter of a second apart), or after
+ * `answerMs` when Redis hangs.
  */
 export function connectRedis(options: RedisConnectionOptions): RedisConnection {
   const where = hostOf(options.url);
   const client = new Redis(options.url, {
     ...(options.tls && { tls: tlsOf(options.tls) }),
     enableAutoPipelining: true,
-    // In-flight commands fail with their connection. Sent again, an append whose reply was lost would be
-    // there twice.
+    // Pending commands fail with their connection. Sent again, an append whose reply was lost would be
+    // applied twice.
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
-    // Subscriptions are renewed by their owner, who knows which are still wanted.
+    // `createSubscriptions` renews subscriptions: it knows which are still wanted.
     autoResubscribe: false,
     retryStrategy: (times) => Math.min(25 * times, 250),
     connectTimeout: 2_000,
@@ -67,7 +65,7 @@ export function connectRedis(options: RedisConnectionOptions): RedisConnection {
 
   const failed = (error: unknown) => {
     const text = error instanceof Error ? error.message : String(error);
-    // "Reached the max retries per request limit" says nothing; the error of the attempt does.
+    // "Reached the max retries per request limit" explains nothing; the error of the attempt does.
     const root = lost && lastError instanceof Error ? lastError.message : text;
     return unavailable(`cannot be used: ${root || text}`, error);
   };
@@ -78,8 +76,8 @@ export function connectRedis(options: RedisConnectionOptions): RedisConnection {
     answer: (command) =>
       new Promise((resolve, reject) => {
         const timer = setTimeout(
-          // After a stall of this process the reply may be here already, unread: one turn of the loop lets it
-          // win.
+          // After a stall of this process the reply may have arrived unread: one iteration of the event loop
+          // lets it win.
           () => setImmediate(() => reject(unavailable(`has not answered in ${options.answerMs} ms`))),
           options.answerMs,
         );
@@ -102,7 +100,7 @@ const tlsOf = ({ serverName, ...files }: ServiceTls): ConnectionOptions => ({
   ...(serverName !== undefined && { servername: serverName }),
 });
 
-/** `host:port` of a URL, for messages: no user, no password. */
+/** Returns `host:port` of a URL for messages, without user and password. */
 function hostOf(url: string): string {
   const { hostname, port } = new URL(url);
   return `${hostname}:${port || 6379}`;

@@ -1,25 +1,26 @@
-import type { ChannelEnd, FrameChannel } from "../../core/requests/sessions.ts";
 import type { ServiceTls } from "../../core/operations/service-tls.ts";
 import type { Frame, ToGateway, ToWorker } from "../../core/requests/session.ts";
+import type { ChannelEnd, FrameChannel } from "../../core/requests/sessions.ts";
 import { connectRedis } from "./connection.ts";
 import { createSubscriptions } from "./subscriptions.ts";
 
 export interface RedisFrameChannelOptions {
-  /** As of the event log. */
+  /** `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS. */
   url: string;
-  /** With which certificates, where Redis speaks TLS. */
+  /** Certificates, where Redis speaks TLS. */
   tls?: ServiceTls | undefined;
-  /** What every channel begins with. */
+  /** Begins every channel. @default "tempera:" */
   prefix?: string;
-  /** Longest wait for one answer of Redis. */
+  /** Longest wait for one reply of Redis, in milliseconds. @default 2000 */
   answerMs?: number;
-  log?: (line: string) => void;
+  /** Receives a sentence when Redis cannot be reached, and when it is back. */
+  log?: (message: string) => void;
 }
 
 /**
- * The way of frames over Redis: one pub/sub channel for each direction of a session, on connections of its
- * own, so that large frames do not hold up the event log. What is under way when Redis goes is lost; when it
- * is back the ends hear each other again.
+ * Creates the frame channel on Redis: one pub/sub channel for each direction of a session, on connections of
+ * its own, so that large frames do not delay the event log. Messages under way are lost when Redis goes away;
+ * when it is back, the two ends are connected again.
  */
 export function createRedisFrameChannel({
   url,
@@ -60,7 +61,7 @@ export function createRedisFrameChannel({
 
 type Message = ToGateway | ToWorker;
 
-/** Four bytes with the length of the head, the head as JSON, and a frame's payload behind it as it is. */
+/** Encodes a message: the length of the head in four bytes, the head as JSON, and the payload of a frame. */
 export function encodeMessage(message: Message): Buffer {
   const frame = "frame" in message ? message.frame : undefined;
   const { payload, ...rest }: Partial<Frame> = frame ?? {};
@@ -70,7 +71,7 @@ export function encodeMessage(message: Message): Buffer {
   return Buffer.concat([length, head, ...(payload ? [payload] : [])]);
 }
 
-/** `undefined` for bytes that are no message: another program may know the channel's name. */
+/** Returns `undefined` for bytes that are no message: another program may publish on the channel. */
 export function decodeMessage(bytes: Buffer): Message | undefined {
   if (bytes.length < 4) return undefined;
   const end = 4 + bytes.readUInt32BE(0);

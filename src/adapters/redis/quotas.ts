@@ -1,35 +1,36 @@
 import { RateLimiterRedis } from "rate-limiter-flexible";
-import type { Quota, Quotas } from "../../core/owners/quotas.ts";
 import type { ServiceTls } from "../../core/operations/service-tls.ts";
+import type { Quota, Quotas } from "../../core/owners/quotas.ts";
 import { createMemoryQuotas, limiters, refusal } from "../memory/quotas.ts";
 import { connectRedis } from "./connection.ts";
 
-/** Longest wait for Redis: a limit must not cost a caller more than this. */
+/** Longest wait for Redis, in milliseconds: a limit must not delay a caller for longer. */
 const ANSWER_MS = 250;
-/** How long Redis is not asked again after it failed to answer. */
+/** Pause before Redis is tried again after a failure, in milliseconds. */
 const PAUSE_MS = 1_000;
 /**
- * Refusals of windows up to this long are remembered here until the window ends: a flood costs Redis nothing.
+ * Refusals in windows up to this length are cached here until the window ends: a flood does not reach Redis.
  */
-const REMEMBERED_SECONDS = 10;
+const CACHED_SECONDS = 10;
 
 export interface RedisQuotasOptions {
   url: string;
-  /** With which certificates, where Redis speaks TLS. */
+  /** Certificates, where Redis speaks TLS. */
   tls?: ServiceTls | undefined;
-  /** What every key begins with. */
+  /** Begins every key. */
   prefix: string;
-  log?: (line: string) => void;
+  /** Receives a sentence when Redis cannot be reached, and when it is back. */
+  log?: (message: string) => void;
 }
 
 /**
- * The counters of all gateways, in Redis: keys `<prefix>limits:{<owner>}:<name>`, so that in a cluster all of
- * one owner's are in one slot. While Redis is away or silent, each gateway counts for itself, and an owner
- * has its limit at each of them.
+ * Creates the counters that all gateways share, in Redis: keys `<prefix>limits:{<owner>}:<name>`, so that in
+ * a cluster all counters of one owner are on one node. While Redis is unavailable, each gateway counts for
+ * itself, and an owner has its limit at each of them.
  */
 export function createRedisQuotas({ url, tls, prefix, log }: RedisQuotasOptions): Quotas {
   const redis = connectRedis({ url, tls, answerMs: ANSWER_MS, log });
-  const own = createMemoryQuotas();
+  const local = createMemoryQuotas();
   const limiterOf = limiters(
     ({ limit, windowSeconds }) =>
       new RateLimiterRedis({
@@ -38,19 +39,19 @@ export function createRedisQuotas({ url, tls, prefix, log }: RedisQuotasOptions)
         points: limit,
         duration: windowSeconds,
         rejectIfRedisNotReady: true,
-        ...(windowSeconds <= REMEMBERED_SECONDS && { inMemoryBlockOnConsumed: limit + 1 }),
+        ...(windowSeconds <= CACHED_SECONDS && { inMemoryBlockOnConsumed: limit + 1 }),
       }),
   );
   const keyOf = ({ ownerId, name }: Quota): string => `{${ownerId}}:${name}`;
-  /** By a clock that does not jump. */
-  let awayUntilMs = 0;
+  /** By the monotonic clock. */
+  let pausedUntilMs = 0;
 
-  /** What Redis says, or `undefined` when it does not. */
-  const ask = async <T>(
+  /** Runs a command; `undefined` while Redis is unavailable. @param refused maps the limiter's refusal */
+  const attempt = async <T>(
     command: () => Promise<T>,
     refused?: (error: unknown) => T,
   ): Promise<T | undefined> => {
-    if (performance.now() < awayUntilMs) return undefined;
+    if (performance.now() < pausedUntilMs) return undefined;
     try {
       return await redis.answer(
         command().catch((error: unknown) => {
@@ -59,25 +60,25 @@ export function createRedisQuotas({ url, tls, prefix, log }: RedisQuotasOptions)
         }),
       );
     } catch {
-      awayUntilMs = performance.now() + PAUSE_MS;
+      pausedUntilMs = performance.now() + PAUSE_MS;
       return undefined;
     }
   };
 
   return {
     async take(quota, points) {
-      const said = await ask(
+      const decision = await attempt(
         () =>
           limiterOf(quota)
             .consume(keyOf(quota), points)
             .then(() => ({ ok: true as const })),
         (error) => refusal(error, quota),
       );
-      return said ?? own.take(quota, points);
+      return decision ?? local.take(quota, points);
     },
-    async giveBack(quota, points) {
-      const said = await ask(() => limiterOf(quota).reward(keyOf(quota), points));
-      if (said === undefined) await own.giveBack(quota, points);
+    async refund(quota, points) {
+      const decision = await attempt(() => limiterOf(quota).reward(keyOf(quota), points));
+      if (decision === undefined) await local.refund(quota, points);
     },
     async close() {
       redis.client.disconnect();

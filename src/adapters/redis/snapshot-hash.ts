@@ -1,11 +1,8 @@
-/**
- * The snapshot as a Redis hash: one field per property; objects as JSON, numbers as decimals, all else as it
- * is.
- */
+/** Snapshots as Redis hashes: one field per property; objects as JSON, numbers as decimals, text as it is. */
 import type { Snapshot } from "../../core/requests/events.ts";
 import type { Priority, RequestState } from "../../core/requests/request.ts";
 
-/** `[field, value, …]`, absent properties left out. */
+/** Returns `[field, value, …]` without absent properties. */
 export function encodeSnapshot(part: Partial<Snapshot>): string[] {
   const fields: string[] = [];
   for (const [name, value] of Object.entries(part)) {
@@ -16,8 +13,8 @@ export function encodeSnapshot(part: Partial<Snapshot>): string[] {
 }
 
 /**
- * `undefined` for the empty hash, which is how Redis says "no such key". Written out by hand: it runs on each
- * status poll.
+ * Returns `undefined` for the empty hash, Redis' reply for a missing key. It names each field, for speed: it
+ * runs at each status poll.
  */
 export function decodeSnapshot(hash: Record<string, string>): Snapshot | undefined {
   const { requestId, ownerId, endpoint, version, taskQueue, priority, state, attempt, queuedAtMs } = hash;
