@@ -3,15 +3,15 @@ import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { createSchedules } from "../adapters/temporal/schedules.ts";
 import { createAdmin } from "../api/admin/admin.ts";
-import { createIdempotentWrite } from "../api/requests/idempotent-write.ts";
+import { sweepPushes } from "../api/admin/routes/models/publish-archive.ts";
 import { createKeyRing } from "../api/auth/key-ring.ts";
+import { listen } from "../api/http/listen.ts";
 import { createCheckDefinition } from "../api/pipelines/check-definition.ts";
 import { createFindPipeline } from "../api/pipelines/saved-pipelines.ts";
-import { sweepPushes } from "../api/admin/routes/models/publish-archive.ts";
+import { createIdempotentWrite } from "../api/requests/idempotent-write.ts";
 import { createRetentionClock } from "../api/requests/retention-clock.ts";
-import { listen } from "../api/http/listen.ts";
-import { unexpired } from "../api/requests/retention-view.ts";
-import { unexpiredLetters, unexpiredSearch } from "../api/requests/retention-view-lists.ts";
+import { retentionView } from "../api/requests/retention-view.ts";
+import { deadLetterRetentionView, searchRetentionView } from "../api/requests/retention-view-lists.ts";
 import { createWebhookOf } from "../api/webhooks/requested-webhook.ts";
 import type { Config } from "../config/settings.ts";
 import { errorInfo } from "../core/errors/tempera-error.ts";
@@ -34,15 +34,15 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
   }
   const policy = retentionPolicy(config);
   const times = await createRetentionClock({ retention: parts.retention, policy, log: parts.log });
-  const keyRing = await createKeyRing({ keys, clock: steadyClock, hashes: parts.keyHashes });
+  const keyRing = await createKeyRing({ keys, clock: steadyClock, hashes: parts.keyHashes, log: parts.log });
   const app = createAdmin({
     ...parts,
-    ...unexpired(
+    ...retentionView(
       { events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) },
       { times, clock: systemClock },
     ),
-    requestSearch: unexpiredSearch(parts.requestSearch, { times, clock: systemClock }),
-    deadLetters: unexpiredLetters(parts.deadLetters, { times, clock: systemClock }),
+    requestSearch: searchRetentionView(parts.requestSearch, { times, clock: systemClock }),
+    deadLetters: deadLetterRetentionView(parts.deadLetters, { times, clock: systemClock }),
     keyRing,
     times,
     policy,
@@ -58,7 +58,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
     temporalUiOrigins: temporalUiOrigins(config),
     clock: systemClock,
-    checkManifest: createManifestCheck(resolve(PROJECT, config.folders.schemas)),
+    checkManifest: createManifestCheck(resolve(PROJECT, config.folders.schemas), parts.log),
     trustProxy: config.server.trustProxy,
   });
   const sweeping = keepSweepingPushes(parts);

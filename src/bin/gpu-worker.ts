@@ -1,222 +1,245 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { createCheckNode } from "../activities/pipelines/check-node.ts";
+import type { GpuActivities, SessionActivities } from "../activities/index.ts";
+import { createFileUrlResolver } from "../activities/inference/file-url-resolver.ts";
 import { createHoldSession } from "../activities/inference/hold-session.ts";
 import { createInfer } from "../activities/inference/infer.ts";
 import { createFetchInput } from "../activities/inference/input-files.ts";
 import { openInputFolder } from "../activities/inference/input-folder.ts";
-import { createNodeCache } from "../activities/pipelines/node-cache.ts";
-import { createOwnKey } from "../activities/inference/file-url-resolver.ts";
 import { createRecordOutcome } from "../activities/inference/record-outcome.ts";
 import { createRunningRequests } from "../activities/inference/running-requests.ts";
+import { createCheckNode } from "../activities/pipelines/check-node.ts";
+import { createNodeCache } from "../activities/pipelines/node-cache.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
 import { createBacklog } from "../adapters/temporal/backlog.ts";
 import { createVersionInUse } from "../adapters/temporal/version-in-use.ts";
 import { startGpuWorker } from "../adapters/temporal/worker/workers.ts";
-import { createClosing } from "../core/operations/closing.ts";
 import type { EngineStatus } from "../core/engines/engine-status.ts";
 import { isTemperaError } from "../core/errors/tempera-error.ts";
 import { type ModelVersion, taskQueueOf } from "../core/models/model.ts";
 import { systemClock } from "../core/operations/clock.ts";
+import { type Closing, createClosing } from "../core/operations/closing.ts";
 import type { Log } from "../core/operations/log.ts";
+import { EngineReports } from "../gpu-workers/worker/models/engine-reports.ts";
+import { ServedModels } from "../gpu-workers/worker/models/served-models.ts";
+import { openWeightsCache } from "../gpu-workers/worker/models/weights-cache.ts";
 import { memoryBudget } from "../gpu-workers/worker/pool/device.ts";
 import {
-  createEnginePool,
-  type EnginePool,
+  EnginePool,
+  type EnginePoolOptions,
   type PoolStatus,
 } from "../gpu-workers/worker/pool/engine-pool.ts";
-import { ENGINE_PROGRAMS } from "../gpu-workers/worker/pool/engine-programs.ts";
-import { startEngineReports } from "../gpu-workers/worker/models/engine-reports.ts";
-import { startQueueTurns } from "../gpu-workers/worker/scheduling/poll-scheduler.ts";
-import { type ServedModels, startServedModels } from "../gpu-workers/worker/models/served-models.ts";
-import { openWeightsCache } from "../gpu-workers/worker/models/weights-cache.ts";
+import { ENGINE_PROGRAMS } from "../gpu-workers/worker/process/engine-programs.ts";
+import { PollScheduler } from "../gpu-workers/worker/scheduling/poll-scheduler.ts";
 import type { Parts } from "./parts.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
 const LOG_METHOD = { DEBUG: "debug", INFO: "info", WARN: "warn", ERROR: "error" } as const;
 
-/** Polls the task queues of the models of its device and owns the pool of their engines. */
+type WorkerLog = (level: keyof typeof LOG_METHOD, message: string, about?: object) => void;
+
+type FindModel = (endpoint: string, version: string) => ModelVersion | undefined;
+
+/** Starts the role that polls the task queues of its device's models and owns the pool of their engines. */
 export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const { config, registry, log } = parts;
-  const wanted = config.worker.models?.split(",").map((endpoint) => endpoint.trim());
-  const known = new Set([...registry.inFolder(), ...registry.published()].map(({ endpoint }) => endpoint));
-  const unknown = wanted?.filter((endpoint) => !known.has(endpoint)) ?? [];
-  if (unknown.length > 0)
-    throw new Error(
-      `TEMPERA_WORKER_MODELS names ${unknown.join(", ")}, which no model package serves; see \`tempera models list\`.`,
-    );
-  const isMine = ({ endpoint }: { endpoint: string }): boolean => !wanted || wanted.includes(endpoint);
-  const all = registry.inFolder().filter(isMine);
+  const isMine = chosenModels(parts);
+  const inFolder = registry.inFolder().filter(isMine);
   const { device } = config.worker;
   const { budgetMiB } = await memoryBudget(device, config.worker.memoryMiB);
+  const workerLog: WorkerLog = (level, message, about = {}) => log[LOG_METHOD[level]](about, message);
 
   const closing = createClosing();
-  const sockets = await mkdtemp(join(tmpdir(), "tempera-"));
-  closing.defer(() => rm(sockets, { recursive: true, force: true }));
   let served: ServedModels | undefined;
-  /** Of this worker, those included that are no longer enabled and still have work. */
-  const findModel = (endpoint: string, version: string): ModelVersion | undefined =>
+  /** Finds a model of this worker, also one that is no longer enabled and still has work. */
+  const findModel: FindModel = (endpoint, version) =>
     served?.find(endpoint, version) ??
-    all.find((model) => model.endpoint === endpoint && model.version === version);
-  const pool = createEnginePool({
-    findModel,
-    programs: ENGINE_PROGRAMS,
-    folder: sockets,
-    workerName: parts.identity,
-    device,
-    budgetMiB,
-    log: (level, message, about) => log[LOG_METHOD[level]](about, message),
-  });
-  closing.defer(() => pool[Symbol.asyncDispose]());
-  const { models, refused } = admitAll(all, pool, log);
-  const running = await createRunningRequests(parts.events);
-  closing.defer(() => running[Symbol.asyncDispose]());
-
-  const inputs = await openInputFolder(tmpdir());
-  closing.defer(() => inputs[Symbol.asyncDispose]());
-
-  const ownKey = createOwnKey({ files: parts.files, clock: systemClock });
-  const nodeCache = await createNodeCache({
-    results: parts.nodeResults,
-    objects: parts.objects,
-    ownKey,
-    findModel: registry.find,
-    clock: systemClock,
-    keepMs: config.pipelines.cacheSeconds * 1000,
-    warn: (message) => log.warn({}, message),
-  });
-  closing.defer(() => nodeCache[Symbol.asyncDispose]());
-
-  const infer = createInfer({
-    engines: pool,
-    events: parts.events,
-    requests: parts.requests,
-    objects: parts.objects,
-    files: parts.files,
-    clock: systemClock,
-    running,
-    checkNode: createCheckNode(findModel),
-    fetchInput: createFetchInput({
-      http: createGuardedFetch({ allowed: parts.allowedPrivate, trusted: [`${parts.publicUrl}/files/`] }),
-      objects: parts.objects,
-      folder: inputs.path,
-      ownKey,
-    }),
-    nodeCache,
-    recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
-    publicUrl: parts.publicUrl,
-  });
-  const holdSession = createHoldSession({ engines: pool, frames: parts.frames });
-  const { connection } = parts;
+    inFolder.find((model) => model.endpoint === endpoint && model.version === version);
+  const pool = await openPool(parts, { findModel, device, budgetMiB, log: workerLog }, closing);
+  const { models, refused } = admitAll(inFolder, pool, log);
+  const activities = await createGpuActivities(parts, { pool, findModel }, closing);
   await warmPinned(models, pool, budgetMiB, log);
-  const turns = await startQueueTurns({
+  const scheduler = await PollScheduler.start({
     models,
     pool,
     budgetMiB,
-    startPolling: (model, onIdle) =>
-      startGpuWorker(
-        {
-          connection,
-          namespace: config.temporal.namespace,
-          identity: parts.identity,
-          dataConverter: parts.dataConverter,
-        },
-        model,
-        {
-          activities: { infer, holdSession },
-          graceMs: config.worker.graceSeconds * 1000,
-          // Models that are pushed later may need this one's memory.
-          drainable: true,
-          onIdle,
-        },
-      ),
+    startPolling: (model, onIdle) => startPolling(parts, model, activities, onIdle),
     backlog: createBacklog(parts.client),
-    // A worker that was drained and started again does not take requests until it is told to.
+    // A worker that was drained and started again takes no requests until the drain is lifted.
     drained: await parts.engines.drained(parts.identity),
-    log: (level, message, about) => log[LOG_METHOD[level]](about, message),
+    log: workerLog,
   });
-  /** Published versions that are not in the pool, and why. */
+  /** Reports of published versions that are not in the pool, by task queue. */
   const absent = new Map<string, EngineStatus>();
-  const reports = await startEngineReports({
-    board: parts.engines,
+  const reports = await EngineReports.start({
+    store: parts.engines,
     worker: { worker: parts.identity, device, budgetMiB },
     list: () => [
-      ...pool.list().map((status) => statusOf(status, turns.polled(status))),
+      ...pool.list().map((status) => statusOf(status, scheduler.isPolled(status))),
       ...refused,
       ...absent.values(),
     ],
-    reset: pool.reset,
-    drain: turns.drain,
-    log: (level, message) => log[LOG_METHOD[level]]({}, message),
+    reset: (model) => pool.reset(model),
+    drain: (drained) => scheduler.drain(drained),
+    log: workerLog,
   });
   closing.defer(() => reports[Symbol.asyncDispose]());
-  const weights = await openWeightsCache({
-    folder: resolve(config.folders.weights ?? join(config.folders.data, "weights")),
-    objects: parts.objects,
-  });
-  const inUse = createVersionInUse(parts.client);
-  served = startServedModels({
-    wanted: () => registry.published().filter(isMine),
-    weights,
-    begin: (model) => {
-      pool.admit(model);
-      turns.add(model);
-      const together = pool.list().reduce((sum, { needMiB }) => sum + needMiB, 0);
-      if (model.pinned && together <= budgetMiB)
-        void pool
-          .warm(model)
-          .catch((error) =>
-            log.error(
-              { endpoint: model.endpoint, version: model.version, err: error },
-              "a pinned model did not load",
-            ),
-          );
-    },
-    end: async (model) => {
-      await turns.remove(model);
-      await pool.drop(model);
-    },
-    inUse,
-    report: ({ endpoint, version }, how) => {
-      const place = taskQueueOf({ endpoint, version });
-      if (how)
-        absent.set(place, {
-          endpoint,
-          version,
-          state: how.state,
-          polled: false,
-          running: 0,
-          waiting: 0,
-          failures: 0,
-          lastFailure: how.says,
-        });
-      else absent.delete(place);
-      reports.changed();
-    },
-    log: (level, message, about) => log[LOG_METHOD[level]](about, message),
-  });
-  const serving = served;
-  closing.defer(registry.onChange(serving.changed));
-  pool.onChange(reports.changed);
-  turns.onChange(reports.changed);
+  const serving = await servePublished(parts, { isMine, pool, scheduler, budgetMiB, absent, reports });
+  served = serving;
+  closing.defer(registry.onChange(() => serving.refresh()));
+  pool.onChange(() => reports.changed());
+  scheduler.onChange(() => reports.changed());
   log.info(
     { models: models.map(({ endpoint, version }) => `${endpoint}@${version}`), device, budgetMiB },
     "serving",
   );
   return {
-    ended: turns.ended,
+    ended: scheduler.ended,
     stop: async () => {
       await serving[Symbol.asyncDispose]();
-      await turns.stop();
+      await scheduler.stop();
       await closing[Symbol.asyncDispose]();
     },
   };
 }
 
 /**
- * Gives each model its place in the pool. One that is larger than the whole budget is told and not served;
- * the others are.
+ * Reads which endpoints this worker serves; all, when none are configured. Throws when the configuration names
+ * an endpoint that no package serves.
+ */
+function chosenModels({ config, registry }: Parts): (model: { endpoint: string }) => boolean {
+  const wanted = config.worker.models?.split(",").map((endpoint) => endpoint.trim());
+  if (!wanted) return () => true;
+  const known = new Set([...registry.inFolder(), ...registry.published()].map(({ endpoint }) => endpoint));
+  const unknown = wanted.filter((endpoint) => !known.has(endpoint));
+  if (unknown.length > 0) {
+    throw new Error(
+      `TEMPERA_WORKER_MODELS names ${unknown.join(", ")}, which no model package serves; ` +
+        "see `tempera models list`.",
+    );
+  }
+  return ({ endpoint }) => wanted.includes(endpoint);
+}
+
+async function openPool(
+  { identity }: Parts,
+  options: Pick<EnginePoolOptions, "findModel" | "device" | "budgetMiB" | "log">,
+  closing: Closing,
+): Promise<EnginePool> {
+  const sockets = await mkdtemp(join(tmpdir(), "tempera-"));
+  closing.defer(() => rm(sockets, { recursive: true, force: true }));
+  const pool = new EnginePool({
+    ...options,
+    programs: ENGINE_PROGRAMS,
+    folder: sockets,
+    workerName: identity,
+  });
+  closing.defer(() => pool[Symbol.asyncDispose]());
+  return pool;
+}
+
+/** Creates the activities of the GPU task queues. */
+async function createGpuActivities(
+  parts: Parts,
+  { pool, findModel }: { pool: EnginePool; findModel: FindModel },
+  closing: Closing,
+): Promise<GpuActivities & SessionActivities> {
+  const running = await createRunningRequests(parts.events);
+  closing.defer(() => running[Symbol.asyncDispose]());
+  const inputs = await openInputFolder(tmpdir());
+  closing.defer(() => inputs[Symbol.asyncDispose]());
+  const resolveFileUrl = createFileUrlResolver({ files: parts.files, clock: systemClock });
+  const nodeCache = await createNodeCache({
+    results: parts.nodeResults,
+    objects: parts.objects,
+    resolveFileUrl,
+    findModel: parts.registry.find,
+    clock: systemClock,
+    keepMs: parts.config.pipelines.cacheSeconds * 1000,
+    warn: (message) => parts.log.warn({}, message),
+  });
+  closing.defer(() => nodeCache[Symbol.asyncDispose]());
+  const fetchInput = createFetchInput({
+    http: createGuardedFetch({ allowed: parts.allowedPrivate, trusted: [`${parts.publicUrl}/files/`] }),
+    objects: parts.objects,
+    folder: inputs.path,
+    resolveFileUrl,
+  });
+  return {
+    infer: createInfer({
+      ...parts,
+      engines: pool,
+      clock: systemClock,
+      running,
+      checkNode: createCheckNode(findModel),
+      fetchInput,
+      nodeCache,
+      recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
+    }),
+    holdSession: createHoldSession({ engines: pool, frames: parts.frames }),
+  };
+}
+
+const startPolling = (
+  { config, connection, identity, dataConverter }: Parts,
+  model: ModelVersion,
+  activities: GpuActivities & SessionActivities,
+  onIdle: () => void,
+) =>
+  startGpuWorker({ connection, namespace: config.temporal.namespace, identity, dataConverter }, model, {
+    activities: { ...activities },
+    graceMs: config.worker.graceSeconds * 1000,
+    // Models that are pushed later may need this one's memory.
+    drainable: true,
+    onIdle,
+  });
+
+interface PublishedOptions {
+  isMine: (model: { endpoint: string }) => boolean;
+  pool: EnginePool;
+  scheduler: PollScheduler;
+  budgetMiB: number;
+  absent: Map<string, EngineStatus>;
+  reports: EngineReports;
+}
+
+/** Serves published versions as they come and go. */
+async function servePublished(
+  { config, registry, objects, client, log }: Parts,
+  { isMine, pool, scheduler, budgetMiB, absent, reports }: PublishedOptions,
+): Promise<ServedModels> {
+  const weights = await openWeightsCache({
+    folder: resolve(config.folders.weights ?? join(config.folders.data, "weights")),
+    objects,
+  });
+  return ServedModels.start({
+    wanted: () => registry.published().filter(isMine),
+    weights,
+    begin: (model) => {
+      pool.admit(model);
+      scheduler.add(model);
+      const together = pool.list().reduce((sum, { needMiB }) => sum + needMiB, 0);
+      if (model.pinned && together <= budgetMiB) void warm(model, pool, log);
+    },
+    end: async (model) => {
+      await scheduler.remove(model);
+      await pool.drop(model);
+    },
+    inUse: createVersionInUse(client),
+    report: ({ endpoint, version }, absence) => {
+      const key = taskQueueOf({ endpoint, version });
+      if (absence) absent.set(key, statusOfAbsent({ endpoint, version }, absence.state, absence.reason));
+      else absent.delete(key);
+      reports.changed();
+    },
+    log: (level, message, about) => log[LOG_METHOD[level]](about, message),
+  });
+}
+
+/**
+ * Admits each model to the pool. A model that is larger than the whole budget is logged and not served; the
+ * others are. Throws when there is no model that fits.
  */
 function admitAll(
   all: readonly ModelVersion[],
@@ -232,16 +255,7 @@ function admitAll(
       if (!isTemperaError(error)) throw error;
       const { endpoint, version } = model;
       log.error({ endpoint, version }, error.message);
-      refused.push({
-        endpoint,
-        version,
-        state: "out",
-        polled: false,
-        running: 0,
-        waiting: 0,
-        failures: 0,
-        lastFailure: error.message,
-      });
+      refused.push(statusOfAbsent(model, "unhealthy", error.message));
       return false;
     }
   });
@@ -251,7 +265,7 @@ function admitAll(
 
 /**
  * Loads the pinned models before any queue is polled, as far as they fit together. One that cannot be loaded
- * is polled all the same, so that its requests say why.
+ * is polled all the same, so that its requests name the reason.
  */
 async function warmPinned(
   models: readonly ModelVersion[],
@@ -265,26 +279,40 @@ async function warmPinned(
     if (memoryMiB > freeMiB) {
       log.warn(
         { endpoint, version, memoryMiB, freeMiB },
-        "pinned, and no room beside the other pinned models: loaded when it is asked for",
+        "a pinned model does not fit beside the other pinned models; it is loaded on demand",
       );
       return false;
     }
     freeMiB -= memoryMiB;
     return true;
   });
-  await Promise.all(
-    fitting.map((model) =>
-      pool
-        .warm(model)
-        .catch((error) =>
-          log.error(
-            { endpoint: model.endpoint, version: model.version, err: error },
-            "a pinned model did not load",
-          ),
-        ),
-    ),
-  );
+  await Promise.all(fitting.map((model) => warm(model, pool, log)));
 }
+
+/** Loads a model. A failure is logged: its requests will name the reason. */
+async function warm(model: ModelVersion, pool: EnginePool, log: Log): Promise<void> {
+  try {
+    await pool.warm(model);
+  } catch (error) {
+    const { endpoint, version } = model;
+    log.error({ endpoint, version, err: error }, "a pinned model did not load");
+  }
+}
+
+const statusOfAbsent = (
+  { endpoint, version }: Pick<ModelVersion, "endpoint" | "version">,
+  state: "loading" | "unhealthy",
+  lastFailure: string,
+): EngineStatus => ({
+  endpoint,
+  version,
+  state,
+  polled: false,
+  running: 0,
+  waiting: 0,
+  failures: 0,
+  lastFailure,
+});
 
 const statusOf = (
   { needMiB: _, pinned: __, lastUsedMs: ___, ...status }: PoolStatus,

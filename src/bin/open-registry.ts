@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import type { Config } from "../config/settings.ts";
-import { codePipeline } from "../registry/code-pipeline.ts";
 import type { Log } from "../core/operations/log.ts";
+import { codePipeline } from "../registry/code-pipeline.ts";
 import { loadRegistry, type Registry } from "../registry/registry.ts";
 import { PIPELINES } from "../workflows/pipelines/index.ts";
 
@@ -9,7 +9,7 @@ import { PIPELINES } from "../workflows/pipelines/index.ts";
 export const PROJECT = resolve(import.meta.dirname, "../..");
 
 /** The module that writes failures as payloads, so that they can be encrypted. */
-export const ENCODED_FAILURES = resolve(PROJECT, "src/workflows/encoded-failures.cjs");
+export const ENCODED_FAILURES = resolve(import.meta.dirname, "../workflows/encoded-failures.cjs");
 
 /** Reads and checks the configured model packages; throws `RegistryFaults`. */
 export const openRegistry = ({ folders }: Config, log?: Pick<Log, "warn">): Promise<Registry> =>

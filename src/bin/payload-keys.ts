@@ -1,8 +1,12 @@
 import { createHmac } from "node:crypto";
 import type { Config } from "../config/settings.ts";
 import { LIMITS } from "../core/limits.ts";
-import { type PayloadKey, type PayloadKeys, parsePayloadKeys } from "../core/operations/payload-keys.ts";
-import type { PayloadKeyRecord } from "../core/operations/payload-key-record.ts";
+import {
+  type PayloadKey,
+  type PayloadKeyRecord,
+  type PayloadKeys,
+  parsePayloadKeys,
+} from "../core/operations/payload-keys.ts";
 
 /** The configured keys; without any, nothing is encrypted and nothing decrypts. */
 export const payloadKeysOf = ({ temporal }: Config): PayloadKeys =>

@@ -5,13 +5,16 @@ import { keyFile } from "../config/key-file.ts";
 import type { Config } from "../config/settings.ts";
 import { createClosing } from "../core/operations/closing.ts";
 import type { Log } from "../core/operations/log.ts";
-import { startEmbeddedStack } from "../dev/embedded-stack.ts";
+import { type EmbeddedStack, startEmbeddedStack } from "../dev/embedded-stack.ts";
+import { type Addresses, configuredS3 } from "./addresses.ts";
 import { ensureAdminKey, startAdmin } from "./admin.ts";
 import { startGateway } from "./gateway.ts";
 import { startGpuWorkerRole } from "./gpu-worker.ts";
 import { openRegistry } from "./open-registry.ts";
-import { orchestratorBundle, startOrchestrator } from "./orchestrator.ts";
-import { openParts, type Parts, s3Of } from "./parts.ts";
+import { startOrchestrator } from "./orchestrator.ts";
+import { orchestratorBundle } from "./orchestrator-bundle.ts";
+import { openParts, type Parts } from "./parts.ts";
+import type { Role } from "./role.ts";
 import { certificateSource } from "./tls.ts";
 
 /** The whole platform in this process, with whatever services are not configured by address embedded. */
@@ -46,60 +49,30 @@ export async function startPlatform(
 ): Promise<Platform> {
   const closing = createClosing();
   try {
-    const registry = await openRegistry(config);
-    const data = resolve(config.folders.data);
-    await mkdir(data, { recursive: true }).catch((error) => {
-      throw new Error(
-        `The data folder ${data} cannot be made (${(error as Error).message}); set TEMPERA_DATA to one that can.`,
-        {
-          cause: error,
-        },
-      );
-    });
-    // A certificate that cannot be had is said before anything is started for it.
+    const registry = await openRegistry(config, log);
+    const data = await makeDataFolder(config);
+    // A certificate that cannot be had is reported before any service is started.
     if (config.tls.enabled) await certificateSource(config);
     const bundling = orchestratorBundle(config);
     bundling.catch(() => {}); // awaited by the orchestrator
-    const stack = await startEmbeddedStack({
-      folder: data,
-      ports: {
-        temporal: config.temporal.port,
-        temporalUi: config.temporal.uiPort,
-        postgres: config.postgres.port,
-      },
-      wants: { temporal: !config.temporal.address, postgres: !config.postgres.url },
-      log: say,
-    });
+    const stack = await startServices(config, data, say);
     closing.defer(() => stack.stop());
-    const s3 = s3Of(config);
-    const parts = await openParts(
-      config,
-      registry,
-      {
-        temporal: config.temporal.address ?? stack.temporal?.url ?? "",
-        databaseUrl: config.postgres.url ?? stack.postgres?.url ?? "",
-        ...(config.redis.url && { redisUrl: config.redis.url }),
-        ...(s3 && { s3 }),
-      },
-      log,
-    );
+    const parts = await openParts(config, registry, addressesOf(config, stack), log);
     closing.defer(() => parts[Symbol.asyncDispose]());
 
+    const started = async <R extends Role>(starting: Promise<R>): Promise<R> => {
+      const role = await starting;
+      closing.defer(() => role.stop());
+      return role;
+    };
     const [orchestrator, gpuWorker] = await Promise.all([
-      startOrchestrator(parts, bundling).then((role) => {
-        closing.defer(() => role.stop());
-        return role;
-      }),
-      startGpuWorkerRole(parts).then((role) => {
-        closing.defer(() => role.stop());
-        return role;
-      }),
+      started(startOrchestrator(parts, bundling)),
+      started(startGpuWorkerRole(parts)),
     ]);
     const key = config.keys.admin ?? (await firstKey(parts, keyFile(data)));
-    const admin = await startAdmin({ ...parts, config: { ...config, keys: { ...config.keys, admin: key } } });
-    closing.defer(() => admin.stop());
-    const gateway = await startGateway(parts);
-    closing.defer(() => gateway.stop());
+    const keyed = { ...config, keys: { ...config.keys, admin: key } };
+    const admin = await started(startAdmin({ ...parts, config: keyed }));
+    const gateway = await started(startGateway(parts));
 
     return {
       url: `http://localhost:${gateway.port}`,
@@ -120,10 +93,45 @@ export async function startPlatform(
   }
 }
 
-/** The key kept in the data folder; a new one at the first start, and when the kept one was revoked. */
+async function makeDataFolder({ folders }: Config): Promise<string> {
+  const data = resolve(folders.data);
+  await mkdir(data, { recursive: true }).catch((error) => {
+    throw new Error(
+      `The data folder ${data} cannot be made (${(error as Error).message}); set TEMPERA_DATA to one that can.`,
+      { cause: error },
+    );
+  });
+  return data;
+}
+
+/** Starts the services that no address is configured for. */
+const startServices = (config: Config, data: string, say: (line: string) => void): Promise<EmbeddedStack> =>
+  startEmbeddedStack({
+    folder: data,
+    ports: {
+      temporal: config.temporal.port,
+      temporalUi: config.temporal.uiPort,
+      postgres: config.postgres.port,
+    },
+    wants: { temporal: !config.temporal.address, postgres: !config.postgres.url },
+    log: say,
+  });
+
+/** The configured addresses, and those of the embedded services where there are none. */
+function addressesOf(config: Config, stack: EmbeddedStack): Addresses {
+  const s3 = configuredS3(config);
+  return {
+    temporal: config.temporal.address ?? stack.temporal?.url ?? "",
+    databaseUrl: config.postgres.url ?? stack.postgres?.url ?? "",
+    ...(config.redis.url && { redisUrl: config.redis.url }),
+    ...(s3 && { s3 }),
+  };
+}
+
+/** Reads the key in the data folder. Makes a new one at the first start, and when that one was revoked. */
 async function firstKey(parts: Parts, path: string): Promise<string> {
-  const kept = (await readFile(path, "utf8").catch(() => "")).trim();
-  if (kept && (await ensureAdminKey(parts, kept))) return kept;
+  const stored = (await readFile(path, "utf8").catch(() => "")).trim();
+  if (stored && (await ensureAdminKey(parts, stored))) return stored;
   const key = `${randomUUID()}:${randomBytes(32).toString("hex")}`;
   await writeFile(path, `${key}\n`, { mode: 0o600 });
   return key;

@@ -6,8 +6,9 @@ import { createLogger, type Logger } from "../config/logger.ts";
 import { createMask } from "../config/masked.ts";
 import type { Config } from "../config/settings.ts";
 import { watchConfig } from "../config/watch-config.ts";
+import { configuredAddresses } from "./addresses.ts";
 import { openRegistry } from "./open-registry.ts";
-import { configuredAddresses, openParts, type Parts } from "./parts.ts";
+import { openParts, type Parts } from "./parts.ts";
 
 /** A started role. `stop` drains it; `ended` settles when it ended by itself, and rejects when it broke. */
 export interface Role {
@@ -74,7 +75,12 @@ export async function runRole(name: string, start: (parts: Parts) => Promise<Rol
     mask = createMask(config);
     const log = createLogger(config.log, name, { mask });
     followConfig(config, log, flags);
-    const parts = await openParts(config, await openRegistry(config), configuredAddresses(config, name), log);
+    const parts = await openParts(
+      config,
+      await openRegistry(config, log),
+      configuredAddresses(config, name),
+      log,
+    );
     const role = await start(parts);
     const finish = async (code: number): Promise<void> => {
       try {
