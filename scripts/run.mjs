@@ -20,6 +20,7 @@ const TASKS = {
   "bench:realtime": ["tests/load/bench-realtime.ts"],
   "bench:retention": ["tests/load/bench-retention.ts"],
   "bench:sync": ["tests/load/bench-sync.ts"],
+  build: ["scripts/build.mjs"],
   conformance: ["tests/conformance/fal/main.ts"],
   demo: ["src/cli/demo.ts"],
   "models:evaluate": ["src/evaluation/models-evaluate.ts"],
@@ -28,6 +29,7 @@ const TASKS = {
   start: ["src/bin/all-in-one.ts"],
   tempera: ["src/cli/tempera.ts"],
   test: ["node_modules/vitest/vitest.mjs", "run"],
+  "test:node": ["scripts/test-node.mjs"],
   "test:python-engine": ["scripts/test-python-engine.mjs"],
   verify: ["scripts/verify.mjs"],
 };

@@ -1,4 +1,26 @@
 #!/usr/bin/env node
-/** The `tempera` command: `npx tempera …` in a clone, `tempera …` once linked. */
-process.argv.splice(2, 0, "tempera");
-await import("./run.mjs");
+/**
+ * The `tempera` command: `npx tempera …` in a clone, `tempera …` once linked. It runs from `dist/` where that was
+ * built after the last change of the source, and from the source else.
+ */
+import { readdirSync, statSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+const SOURCE = fileURLToPath(new URL("../src/", import.meta.url));
+const BUILT = fileURLToPath(new URL("../dist/built.json", import.meta.url));
+
+if (isBuilt()) {
+  await import("../dist/cli/tempera.js");
+} else {
+  process.argv.splice(2, 0, "tempera");
+  await import("./run.mjs");
+}
+
+function isBuilt() {
+  const builtMs = statSync(BUILT, { throwIfNoEntry: false })?.mtimeMs;
+  if (builtMs === undefined) return false;
+  // An image has no source.
+  if (!statSync(SOURCE, { throwIfNoEntry: false })) return true;
+  const names = readdirSync(SOURCE, { recursive: true, encoding: "utf8" });
+  return names.every((name) => statSync(SOURCE + name).mtimeMs <= builtMs);
+}

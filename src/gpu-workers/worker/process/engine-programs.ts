@@ -25,8 +25,13 @@ export function nodeProgram(file: URL | string, environment: readonly string[] =
  */
 const HEAP_MIB = 64;
 
-/** A built-in engine, bundled into one file at its first start, so that its process starts much faster. */
-function bundledProgram(main: URL, environment: readonly string[] = []): EngineProgram {
+/**
+ * A built-in engine. It runs from a bundle in one file, which starts much faster: made at its first start, or by
+ * `npm run build` for processes that run from `dist/`.
+ */
+function bundledProgram(name: string, environment: readonly string[] = []): EngineProgram {
+  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
+  const main = new URL(`../../engines/${name}/main.${extension}`, import.meta.url);
   const launcher = fileURLToPath(new URL("./launch-engine.cjs", import.meta.url));
   return {
     command: [process.execPath, `--initial-heap-size=${HEAP_MIB}`, launcher, fileURLToPath(main)],
@@ -45,10 +50,7 @@ export function pythonProgram(module: string, environment: readonly string[] = [
 }
 
 export const ENGINE_PROGRAMS: Record<string, EngineProgram> = {
-  onnx: bundledProgram(new URL("../../engines/onnx/main.ts", import.meta.url), [
-    "CUDA_VISIBLE_DEVICES",
-    "LD_LIBRARY_PATH",
-  ]),
+  onnx: bundledProgram("onnx", ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]),
   diffusers: pythonProgram("tempera_diffusers", ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]),
-  stub: bundledProgram(new URL("../../engines/stub/main.ts", import.meta.url)),
+  stub: bundledProgram("stub"),
 };

@@ -6,6 +6,9 @@
  * `node_modules/.cache/tempera`, together with the code that V8 compiled from it. The bundle is built again
  * after any change of the sources. This file is CommonJS because it runs before TypeScript can be read, and
  * because that starts faster.
+ *
+ * `npm run build` makes the bundles of `dist/` ahead (`--bundle <main.ts> <folder>`); a process that runs from
+ * there names `main.js` and builds nothing.
  */
 const { createHash } = require("node:crypto");
 const {
@@ -20,8 +23,7 @@ const {
 } = require("node:fs");
 const { readFile } = require("node:fs/promises");
 const { createRequire } = require("node:module");
-const { basename, dirname, join } = require("node:path");
-const { pathToFileURL } = require("node:url");
+const { basename, dirname, join, relative } = require("node:path");
 const { Script } = require("node:vm");
 
 const PROJECT = join(__dirname, "../../../..");
@@ -36,10 +38,16 @@ const NATIVE = ["node-av", "onnxruntime-node", "sharp"];
  */
 const WRITE_CODE_AFTER_MS = 5_000;
 
-const main = process.argv[2] ?? "";
-const folder = join(CACHE, `${basename(dirname(main))}-${sourceDigest(main)}`);
-if (existsSync(folder)) run(folder);
-else bundle(main, folder).then(() => run(folder));
+const [, , main = "", ...rest] = process.argv;
+if (main === "--bundle") {
+  bundle(rest[0], rest[1]);
+} else if (main.endsWith(".js")) {
+  run(join(PROJECT, "dist/engine-bundles", basename(dirname(main))));
+} else {
+  const folder = join(CACHE, `${basename(dirname(main))}-${sourceDigest(main)}`);
+  if (existsSync(folder)) run(folder);
+  else bundle(main, folder).then(() => run(folder));
+}
 
 /**
  * Runs the bundle from V8's compiled code when the cache has it for this V8; else writes it for the next
@@ -109,7 +117,7 @@ async function bundle(main, folder) {
     external: NATIVE,
     logLevel: "error",
     plugins: [
-      { name: "source-urls", setup: keepSourceUrls },
+      { name: "source-urls", setup: (plugin) => keepSourceUrls(plugin, folder) },
       { name: "languages", setup: leaveOutLanguages },
     ],
   });
@@ -123,15 +131,19 @@ async function bundle(main, folder) {
 }
 
 /**
- * Keeps `import.meta` of each source file: it finds what lies beside it by its own URL, not by the bundle's.
+ * Keeps `import.meta` of each source file: it finds what lies beside it by its own URL, not by the bundle's. In
+ * `dist/` that is the URL of its translation. Paths are relative to the bundle, so that a project can be moved.
  */
-function keepSourceUrls({ onLoad }) {
+function keepSourceUrls({ onLoad }, folder) {
   onLoad({ filter: /[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
     const text = await readFile(path, "utf8");
+    const inSource = relative(join(PROJECT, "src"), path);
+    const module = folder.startsWith(CACHE) ? path : join(PROJECT, "dist", inSource.replace(/\.ts$/, ".js"));
+    const file = `require("node:path").join(__dirname, ${JSON.stringify(relative(folder, module))})`;
     const contents = text
-      .replaceAll("import.meta.url", JSON.stringify(pathToFileURL(path).href))
-      .replaceAll("import.meta.dirname", JSON.stringify(dirname(path)))
-      .replaceAll("import.meta.filename", JSON.stringify(path));
+      .replaceAll("import.meta.url", `require("node:url").pathToFileURL(${file}).href`)
+      .replaceAll("import.meta.dirname", `require("node:path").dirname(${file})`)
+      .replaceAll("import.meta.filename", file);
     return { loader: "ts", contents };
   });
 }

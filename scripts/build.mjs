@@ -1,0 +1,55 @@
+/**
+ * Translates the source into `dist/`, file by file: `npm run build`. Images and the `tempera` command run from
+ * there; development and the tests run the source (docs/decisions/0009).
+ *
+ * A file keeps its path, so that what it finds relative to itself (schemas, migrations, other programs) is found
+ * from `dist/` too. The workflow code is bundled for Temporal's sandbox beside it.
+ */
+import { execFileSync } from "node:child_process";
+import { copyFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
+const SOURCE = join(ROOT, "src");
+const OUTPUT = join(ROOT, "dist");
+
+const startedAtMs = Date.now();
+const files = readdirSync(SOURCE, { recursive: true, encoding: "utf8" }).sort();
+const modules = files.filter(
+  (name) => /(?<!\.(test|fixture))\.ts$/.test(name) && !name.includes(".fixtures/"),
+);
+/** Files that a module reads or runs by their path. */
+const assets = files.filter((name) => /(?<!\.test)\.(cjs|mjs|proto)$/.test(name));
+
+rmSync(OUTPUT, { recursive: true, force: true });
+await build({
+  absWorkingDir: ROOT,
+  entryPoints: modules.map((name) => join(SOURCE, name)),
+  outbase: SOURCE,
+  outdir: OUTPUT,
+  bundle: true,
+  plugins: [{ name: "one file a module", setup: keepImports }],
+  platform: "node",
+  format: "esm",
+  target: "node20.19",
+  sourcemap: "linked",
+  logLevel: "warning",
+});
+for (const name of assets) {
+  mkdirSync(dirname(join(OUTPUT, name)), { recursive: true });
+  copyFileSync(join(SOURCE, name), join(OUTPUT, name));
+}
+// In a process of its own: it runs what was just built.
+execFileSync(process.execPath, [join(OUTPUT, "bin/build-bundles.js")], { cwd: ROOT, stdio: "inherit" });
+writeFileSync(join(OUTPUT, "built.json"), `${JSON.stringify({ node: process.versions.node })}\n`);
+process.stderr.write(`Built ${modules.length} modules into dist/ in ${Date.now() - startedAtMs} ms.\n`);
+
+/** Leaves every import where it is, and points those of our own at the translated file. */
+function keepImports({ onResolve }) {
+  onResolve({ filter: /.*/ }, ({ path, kind }) => {
+    if (kind === "entry-point") return undefined;
+    return { path: path.startsWith(".") ? path.replace(/\.ts$/, ".js") : path, external: true };
+  });
+}
