@@ -9,8 +9,8 @@ export interface LiveValueOptions<T> {
 }
 
 /**
- * A value that is wanted on every call and changes seldom, kept in memory as a whole: read at the start, after
- * each announcement of a change, and every so often.
+ * A value that is wanted on every call and changes seldom, kept in memory as a whole: read at the start,
+ * after each announcement of a change, and every so often.
  *
  * Reads do not overlap, and an announcement during a read leads to another one. After a failed read the last
  * value stays.

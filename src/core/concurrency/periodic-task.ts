@@ -1,7 +1,7 @@
 import { errorInfo, isTemperaError } from "../errors/tempera-error.ts";
 import type { Log } from "../operations/log.ts";
 
-/** How long `stop` waits for a run under way. A sweep that is cut off here goes on in the next process. */
+/** Longest wait of `stop` for a run under way. A sweep that is cut off continues in the next process. */
 const STOP_MS = 2_000;
 
 export interface PeriodicTaskOptions {

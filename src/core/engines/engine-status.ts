@@ -1,6 +1,6 @@
 /**
- * An engine status is the state of one model version on one GPU worker, as an operator sees it: written by the
- * worker, read by the admin service.
+ * An engine status is the state of one model version on one GPU worker, as an operator sees it: written by
+ * the worker, read by the admin service.
  */
 export interface EngineStatus {
   endpoint: string;
@@ -10,7 +10,7 @@ export interface EngineStatus {
    * fit this worker, which takes no requests for it.
    */
   state: "stopped" | "loading" | "ready" | "unhealthy";
-  /** Whether this worker takes requests from the model's task queue now. */
+  /** True while this worker takes requests from the model's task queue. */
   polled: boolean;
   pid?: number;
   /** Memory of the engine's process, as it last reported. */

@@ -42,7 +42,9 @@ export interface EngineListener {
   progress(step: number, steps: number, remainingMs?: number): void;
   /** Small images of the unfinished result. The engine makes them only for a listener that takes them. */
   preview?(step: number, contentType: string, data: Uint8Array): void;
-  /** The state after some step, for the next attempt. The engine sends it only to a listener that takes it. */
+  /**
+   * The state after some step, for the next attempt. The engine sends it only to a listener that takes it.
+   */
   checkpoint?(step: number, bytes: Uint8Array): void;
   /** Must read all of `chunks`; the run continues when it resolves. */
   artifact(head: ArtifactHead, chunks: AsyncIterable<Uint8Array>): Promise<void>;
@@ -86,7 +88,9 @@ export interface EngineSession {
   attempt: number;
   endpoint: string;
   version: string;
-  /** The part of the caller's address behind the endpoint: `/realtime`, `/custom`; empty for a raw session. */
+  /**
+   * The part of the caller's address behind the endpoint: `/realtime`, `/custom`; empty for a raw session.
+   */
   path: string;
   /** Payloads are bytes or text in the caller's own format; otherwise each is one msgpack object. */
   raw: boolean;

@@ -19,32 +19,32 @@ const tableUnder = (heading: string): string[][] =>
     );
 
 describe("docs/errors.md", () => {
-  it("is the catalogue, code by code, in its order", () => {
-    const rows = tableUnder("The catalogue").map(([code, kind, status, retry, says]) => [
+  it("lists the codes of the catalogue in the same order", () => {
+    const rows = tableUnder("The catalogue").map(([code, kind, status, retry, message]) => [
       code,
       kind,
       status,
       retry,
-      says,
+      message,
     ]);
     const entries = Object.entries(CATALOGUE) as [string, ErrorEntry][];
     expect(rows).toEqual(
-      entries.map(([code, { kind, status, retryable, message: says }]) => [
+      entries.map(([code, { kind, status, retryable, message }]) => [
         `\`${code}\``,
         kind,
         String(status),
         retryable ? "yes" : "no",
-        says,
+        message,
       ]),
     );
   });
 
-  it("says of each code when it happens", () => {
+  it("explains when each code occurs", () => {
     for (const [code, , , , , when] of tableUnder("The catalogue"))
       expect(when?.length, code).toBeGreaterThan(10);
   });
 
-  it("names every fault type that the registry gives, and no other", () => {
+  it("lists every fault type that the registry reports, and no other", () => {
     const source = ["input-check", "schema-check"]
       .map((name) => readFileSync(new URL(`../../registry/${name}.ts`, import.meta.url), "utf8"))
       .join("\n");
@@ -57,7 +57,7 @@ describe("docs/errors.md", () => {
     expect([...named].sort()).toEqual([...new Set(given)].sort());
   });
 
-  it("tells the limits of the code", () => {
+  it("states the limits of the code", () => {
     expect(PAGE).toContain(`deeper than ${LIMITS.inputDepthMax} levels`);
     expect(PAGE).toContain(`At most ${LIMITS.inputFaultsMax} faults`);
     expect(PAGE).toContain(`more than ${LIMITS.inputValuesExplainedMax.toLocaleString("en-US")} values`);
@@ -66,7 +66,7 @@ describe("docs/errors.md", () => {
 
 describe("error codes", () => {
   it.each(["toString", "constructor", "__proto__", "", "Key_missing", 5, null, undefined])(
-    "%j is none",
+    "%j is not an error code",
     (value) => expect(isErrorCode(value)).toBe(false),
   );
 });

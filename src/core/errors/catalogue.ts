@@ -1,20 +1,24 @@
 /**
- * The error catalogue: the only place an error code is born.
+ * The error catalogue defines every error code of the platform: its status, its public message, and whether
+ * the call can be retried. A test holds `docs/errors.md` equal to it.
  *
- * `kind` decides the body a fal client sees (fal contract §7):
- * - `input`   422 with a list of faults, `{"detail":[{loc,msg,type,…}]}`: the caller's input does not fit the model
- * - `model`   the same list under a status of its own: the model failed, and says how
- * - `request` `{"detail":text,"error_type":code}` and `X-Fal-Error-Type`: the platform could not carry the request out
- * - `gateway` `{"detail":text}`: refused at the door, nothing was queued
- *
- * `says` is what the public reads; a thrown error may carry a more exact sentence. `docs/errors.md` equals
- * this table (tested).
+ * This folder has the catalogue and `TemperaError`, the one error class.
  */
+
+/** One entry of the catalogue. */
 export interface ErrorEntry {
+  /**
+   * The kind decides the body of the response to a fal client (fal contract §7):
+   * - `input`   the input does not fit the model: 422 and a list of faults, `{"detail":[{loc,msg,type,…}]}`
+   * - `model`   the model failed: the same list, under another status
+   * - `request` the platform failed: `{"detail":text,"error_type":code}` and `X-Fal-Error-Type`
+   * - `gateway` the gateway refused the call, and nothing was queued: `{"detail":text}`
+   */
   kind: "input" | "model" | "request" | "gateway";
   status: number;
-  /** Whether the same call may succeed later without a change by the caller. */
+  /** The same call may succeed later without a change by the caller. */
   retryable: boolean;
+  /** The public message; a thrown error may have a more exact one. */
   message: string;
 }
 
@@ -46,8 +50,8 @@ export const CATALOGUE = {
     message: "A file named in the input is too large.",
   },
 
-  // The model, in fal's own words for it (fal contract §7.1). What is wrong with an input is a type of a
-  // fault of `input_invalid`.
+  // Failures of the model, with fal's own codes (fal contract §7.1). Faults of an input have types of their
+  // own, in the list of `input_invalid`.
   internal_server_error: { kind: "model", status: 500, retryable: false, message: "The model failed." },
   generation_timeout: {
     kind: "model",
@@ -68,7 +72,7 @@ export const CATALOGUE = {
     message: "A service that the model depends on cannot be reached.",
   },
 
-  // The platform, while it carried a request (fal contract §7.2).
+  // Failures of the platform while it ran a request (fal contract §7.2).
   request_timeout: {
     kind: "request",
     status: 504,
@@ -184,7 +188,7 @@ export const CATALOGUE = {
     message: "Something failed inside the platform.",
   },
 
-  // The door.
+  // Refusals by the gateway.
   key_missing: {
     kind: "gateway",
     status: 401,
@@ -316,14 +320,16 @@ export const CATALOGUE = {
     status: 426,
     retryable: false,
     message:
-      "This address speaks WebSocket only. Connect to it directly; it cannot be reached through the proxy.",
+      "This address speaks WebSocket only. Connect to it directly; it cannot be reached " +
+      "through the proxy.",
   },
   misdirected_request: {
     kind: "gateway",
     status: 421,
     retryable: false,
     message:
-      "The Platform API is not served on this port. Call the admin service, on the port TEMPERA_ADMIN_PORT (8081 by default).",
+      "The Platform API is not served on this port. Call the admin service, on the port " +
+      "TEMPERA_ADMIN_PORT (8081 by default).",
   },
   proxy_target_invalid: { kind: "gateway", status: 400, retryable: false, message: "Invalid request" },
   body_not_json: {
@@ -393,7 +399,8 @@ export const CATALOGUE = {
     status: 428,
     retryable: false,
     message:
-      "Send `If-Match` with the ETag that you read, so that no other change is overwritten, or `If-Match: *` to overwrite.",
+      "Send `If-Match` with the ETag that you read, so that no other change is overwritten, or " +
+      "`If-Match: *` to overwrite.",
   },
   package_invalid: {
     kind: "gateway",

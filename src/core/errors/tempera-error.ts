@@ -1,10 +1,10 @@
 import { CATALOGUE, type ErrorCode, isErrorCode } from "./catalogue.ts";
 
 /**
- * One fault of an input, in the words of fal's model errors (contract §7.1).
+ * A fault is one entry of the list of errors in an input, in the form of fal's model errors (contract §7.1).
  *
- * `type` is fal's or pydantic's name (`missing`, `greater_than_equal`, `feature_not_supported`, …), `ctx` its
- * numbers.
+ * `type` is fal's or pydantic's name (`missing`, `greater_than_equal`, `feature_not_supported`, …), and `ctx`
+ * has the numbers of it.
  */
 export interface InputFault {
   loc: (string | number)[];
@@ -13,19 +13,16 @@ export interface InputFault {
   ctx?: Record<string, unknown>;
 }
 
-/** An error as it is stored, sent between processes and answered. */
+/** The form of an error that is stored, sent between processes, and put into responses. */
 export interface ErrorInfo {
   code: ErrorCode;
   message: string;
   faults?: InputFault[];
-  /** When the same call may succeed, from now; absent: nobody knows. */
+  /** Milliseconds from now until the same call may succeed; absent: unknown. */
   retryAfterMs?: number;
 }
 
-/**
- * The one error of this program: a code of the catalogue, a sentence, and the faults when the code is
- * `input_invalid`.
- */
+/** The error class of this program: a code of the catalogue, a message, and faults with `input_invalid`. */
 export class TemperaError extends Error {
   override readonly name = "TemperaError";
   readonly code: ErrorCode;
@@ -44,12 +41,12 @@ export class TemperaError extends Error {
   }
 }
 
-/** Recognises errors by their code, never by class: errors cross processes and the workflow sandbox. */
+/** Recognises an error by its code, not by its class: errors cross processes and the workflow sandbox. */
 export const isTemperaError = (error: unknown): error is TemperaError =>
   typeof error === "object" && error !== null && isErrorCode((error as { code?: unknown }).code);
 
 /**
- * The storable form of whatever was thrown; what is not of the catalogue becomes `fallback`, its text kept.
+ * Converts a thrown value; one without a code of the catalogue gets the code `fallback` and keeps its text.
  */
 export function errorInfo(error: unknown, fallback: ErrorCode = "internal_error"): ErrorInfo {
   if (isTemperaError(error)) {

@@ -3,7 +3,10 @@ import type { FilePart, FileRecord, NewFile } from "./file.ts";
 /** A file to be deleted: its lifetime is over, or its upload was never finished. */
 export type ExpiredFile = Pick<NewFile, "fileId" | "objectKey" | "partsId">;
 
-/** Stores the records of files. Every method rejects with `store_unavailable` when PostgreSQL cannot be reached. */
+/**
+ * Stores the records of files. Every method rejects with `store_unavailable` when PostgreSQL cannot be
+ * reached.
+ */
 export interface FileStore {
   /** Records a file whose bytes are still to come; an existing record is left as it is. */
   begin(file: NewFile): Promise<void>;
@@ -11,9 +14,9 @@ export interface FileStore {
   find(fileId: string): Promise<FileRecord | undefined>;
 
   /**
-   * Makes `objectKey` the object that the file's bytes are being written to; bytes that another writer has put
-   * elsewhere no longer count. Returns the key before, or `undefined` when the file is stored already or is
-   * not known.
+   * Makes `objectKey` the object that the file's bytes are being written to; bytes that another writer has
+   * put elsewhere no longer count. Returns the key before, or `undefined` when the file is stored already or
+   * is not known.
    */
   claim(fileId: string, objectKey: string): Promise<{ before: string | undefined } | undefined>;
 

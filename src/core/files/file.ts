@@ -48,7 +48,9 @@ export const newFileId = (): string => randomBytes(16).toString("hex");
 export const producedFileId = (requestId: string, index: number, sha256: string): string =>
   createHash("sha256").update(`${requestId}/${index}/${sha256}`).digest("hex").slice(0, 32);
 
-/** Names the object that a writer puts the bytes of a file into. Each writer has its own, so two never mix. */
+/**
+ * Names the object that a writer puts the bytes of a file into. Each writer has its own, so two never mix.
+ */
 export const fileKey = (fileId: string, writer = randomBytes(4).toString("hex")): string =>
   `files/${fileId.slice(0, 2)}/${fileId}-${writer}`;
 

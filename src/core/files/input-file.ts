@@ -1,6 +1,6 @@
 /**
- * An input file is a file that a URL in a request's input names, fetched for the engine before the run. In the
- * input that the engine gets, the URL is replaced by `attachment:<index>`.
+ * An input file is a file that a URL in a request's input names, fetched for the engine before the run. In
+ * the input that the engine gets, the URL is replaced by `attachment:<index>`.
  */
 import type { Json, JsonObject } from "../json/json.ts";
 

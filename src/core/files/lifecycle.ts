@@ -28,8 +28,8 @@ export const isPublic = (acl: Acl | undefined): boolean =>
   acl === undefined || (acl.default === "allow" && acl.rules.length === 0);
 
 /**
- * Decides about a reader. With several identities (a key and a signed URL) the most permissive decision counts;
- * without any, the default.
+ * Decides about a reader. With several identities (a key and a signed URL) the most permissive decision
+ * counts; without any, the default.
  *
  * @param identities owners of the keys that the reader presents
  */

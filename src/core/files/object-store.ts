@@ -20,9 +20,9 @@ export interface PartsUpload {
 }
 
 /**
- * The object store has the bytes: files, artifacts, checkpoints, and values over the inline limit. Objects are
- * immutable: a key is written once, and writing it again with the same bytes changes nothing. Only a checkpoint
- * is replaced by a newer one under the same key.
+ * The object store has the bytes: files, artifacts, checkpoints, and values over the inline limit. Objects
+ * are immutable: a key is written once, and writing it again with the same bytes changes nothing. Only a
+ * checkpoint is replaced by a newer one under the same key.
  *
  * Keys are relative paths of `[A-Za-z0-9._-]` segments; anything else rejects with `file_unknown`. Every
  * method rejects with `store_unavailable` when the store cannot be reached or is full.
@@ -49,17 +49,18 @@ export interface ObjectStore {
    */
   beginParts(key: string, contentType: string): Promise<string>;
   /**
-   * Puts a part of `bytes` bytes, in any order and concurrently; a part that is put again replaces the earlier
-   * one. Returns their MD5 in hex. Rejects with `upload_unknown` once the upload is complete or aborted.
+   * Puts a part of `bytes` bytes, in any order and concurrently; a part that is put again replaces the
+   * earlier one. Returns their MD5 in hex. Rejects with `upload_unknown` once the upload is complete or
+   * aborted.
    *
    * @param number 1 to 10,000
    */
   putPart(upload: PartsUpload, number: number, body: Buffer | Readable, bytes: number): Promise<string>;
   /**
-   * Joins the parts by rising number into the object, without holding them in memory. Calling it again with the
-   * same parts changes nothing. Rejects with `upload_parts_invalid` for a part that does not exist with that
-   * etag, and with `upload_unknown` for an upload that was aborted. Each part but the last must have at least
-   * `LIMITS.uploadPartBytesMin` bytes, as S3 requires.
+   * Joins the parts by rising number into the object, without holding them in memory. Calling it again with
+   * the same parts changes nothing. Rejects with `upload_parts_invalid` for a part that does not exist with
+   * that etag, and with `upload_unknown` for an upload that was aborted. Each part but the last must have at
+   * least `LIMITS.uploadPartBytesMin` bytes, as S3 requires.
    */
   completeParts(
     upload: PartsUpload,

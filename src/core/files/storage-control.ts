@@ -8,9 +8,9 @@ export interface Revised<T> {
 
 /**
  * Storage control has the access lists of stored files, and the default lifecycle of each owner's new files.
- * A change names the revision that it was decided on (`undefined`: any) and rejects with `precondition_failed`
- * when that is no longer current. Every method rejects with `store_unavailable` when PostgreSQL cannot be
- * reached.
+ * A change names the revision that it was decided on (`undefined`: any) and rejects with
+ * `precondition_failed` when that is no longer current. Every method rejects with `store_unavailable` when
+ * PostgreSQL cannot be reached.
  */
 export interface StorageControl {
   /** Returns `undefined` when there is no such file. */

@@ -1,6 +1,6 @@
 /**
- * An input hash tells two inputs apart: SHA-256 over their canonical JSON, in hex. It is computed in JavaScript,
- * because workflow code compares the inputs of nodes and cannot load `node:crypto`.
+ * An input hash tells two inputs apart: SHA-256 over their canonical JSON, in hex. It is computed in
+ * JavaScript, because workflow code compares the inputs of nodes and cannot load `node:crypto`.
  */
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";

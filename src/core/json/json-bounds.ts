@@ -11,8 +11,8 @@ const COMMA = 0x2c;
 
 /**
  * Names the bound that a text exceeds: nested deeper than `depthMax` lists and objects, or more than about
- * `valuesMax` values (it counts commas and opening brackets). Returns `undefined` when it exceeds neither, and
- * for text that is not JSON, which the parser will refuse.
+ * `valuesMax` values (it counts commas and opening brackets). Returns `undefined` when it exceeds neither,
+ * and for text that is not JSON, which the parser will refuse.
  */
 export function jsonExcess(
   text: string,
@@ -37,8 +37,8 @@ export function jsonExcess(
 }
 
 /**
- * Finds the closing quote of the string that begins with the quote at `start`; -1: there is none. It jumps from
- * quote to quote, so that long strings such as data URIs cost little.
+ * Finds the closing quote of the string that begins with the quote at `start`; -1: there is none. It jumps
+ * from quote to quote, so that long strings such as data URIs cost little.
  */
 function endOfText(text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); end >= 0; end = text.indexOf('"', end + 1)) {

@@ -3,8 +3,8 @@ export type Json = string | number | boolean | null | Json[] | { [key: string]: 
 export type JsonObject = { [key: string]: Json };
 
 /**
- * A value that may be too large to be passed on: inline up to `LIMITS.inlineBytesMax`, otherwise the key of an
- * object in the object store.
+ * A value that may be too large to be passed on: inline up to `LIMITS.inlineBytesMax`, otherwise the key of
+ * an object in the object store.
  */
 export type Stored<T> = { inline: T } | { ref: string };
 

@@ -11,7 +11,9 @@ const NAMESPACES = new Set(["workflows", "comfy"]);
  */
 export const EXECUTE = "workflows/execute";
 
-/** First path segments of the server's own routes, so no endpoint's owner may have such a name (design §4). */
+/**
+ * First path segments of the server's own routes, so no endpoint's owner may have such a name (design §4).
+ */
 export const RESERVED_OWNERS = new Set([
   "run",
   "queue",

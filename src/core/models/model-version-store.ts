@@ -24,7 +24,10 @@ export type PublishResult =
   /** This version is published with different content. */
   | { done: "taken"; digest: string };
 
-/** Stores the published versions. Every method rejects with `store_unavailable` when PostgreSQL cannot be reached. */
+/**
+ * Stores the published versions. Every method rejects with `store_unavailable` when PostgreSQL cannot be
+ * reached.
+ */
 export interface ModelVersionStore {
   /** Lists every version, whatever its state, in no order. */
   heads(): Promise<PublishedHead[]>;
@@ -38,8 +41,8 @@ export interface ModelVersionStore {
   publish(version: NewVersion, check: (others: PublishedVersion[]) => void): Promise<PublishResult>;
 
   /**
-   * Changes a version's state. Rejects with `precondition_failed` when its revision is no longer the given one,
-   * and with `rollout_running` when a rollout needs the version as it is.
+   * Changes a version's state. Rejects with `precondition_failed` when its revision is no longer the given
+   * one, and with `rollout_running` when a rollout needs the version as it is.
    *
    * @param revision the revision that was read; absent: any
    * @returns the version before and after; `undefined` when there is no such version

@@ -23,8 +23,8 @@ export type RetryCondition = "server_error" | "timeout" | "connection_error";
 /** The price of a model. */
 export interface Price {
   /**
-   * The unit that is counted: `image`, `megapixel`, `second` (of inference), or a word for one result, such as
-   * `request` or `video`.
+   * The unit that is counted: `image`, `megapixel`, `second` (of inference), or a word for one result, such
+   * as `request` or `video`.
    */
   unit: string;
   /** Price of one unit. */

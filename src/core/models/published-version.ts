@@ -21,7 +21,9 @@ export interface WeightFile {
   objectKey: string;
 }
 
-/** The part of a model version that is the same everywhere: without its folder and its time of publication. */
+/**
+ * The part of a model version that is the same everywhere: without its folder and its time of publication.
+ */
 export type VersionContent = Omit<ModelVersion, "folder" | "publishedAtMs">;
 
 /** The identity and the changing state of a published version. */

@@ -18,8 +18,9 @@ export interface RolloutStore {
   /** Lists the running rollouts and the last hundred that ended, newest first. */
   list(): Promise<Rollout[]>;
   /**
-   * Starts a rollout. Rejects with `rollout_running` when the endpoint has one already, `version_unknown` when
-   * there is no `toVersion` to enable, and `rollout_invalid` when `fromVersion` no longer serves the endpoint.
+   * Starts a rollout. Rejects with `rollout_running` when the endpoint has one already, `version_unknown`
+   * when there is no `toVersion` to enable, and `rollout_invalid` when `fromVersion` no longer serves the
+   * endpoint.
    */
   start(rollout: NewRollout): Promise<Rollout>;
   /**

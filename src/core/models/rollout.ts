@@ -20,7 +20,9 @@ export interface RolloutRules {
   errorMargin: number;
   /** Factor by which the newer version's p95 may exceed the older one's. */
   p95Ratio: number;
-  /** Time at the present share without being worse, after which it is promoted. Absent: by an operator only. */
+  /**
+   * Time at the present share without being worse, after which it is promoted. Absent: by an operator only.
+   */
   promoteAfterSeconds?: number;
 }
 
@@ -95,9 +97,9 @@ export function judge(
 }
 
 /**
- * Returns the stable position of `subject` within `scope`, from 0 up to 100. It belongs to a share of n % when
- * it is below n, so raising a share keeps everybody who was in it. Positions are evenly spread, and unrelated
- * for two different scopes: they are the first 32 bits of a SHA-256.
+ * Returns the stable position of `subject` within `scope`, from 0 up to 100. It belongs to a share of n %
+ * when it is below n, so raising a share keeps everybody who was in it. Positions are evenly spread, and
+ * unrelated for two different scopes: they are the first 32 bits of a SHA-256.
  *
  *     rolloutBucket("fal-ai/qwen-image", "0191…") // 73.04…
  */

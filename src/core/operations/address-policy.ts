@@ -1,7 +1,7 @@
 /**
- * The address policy says to which IP addresses the platform may connect on a caller's behalf: to public ones
- * only, unless the configuration allows more. A URL in a request must not reach what only this machine and its
- * neighbours can reach. Names are resolved elsewhere; the resolved addresses are judged here.
+ * The address policy says to which IP addresses the platform may connect on a caller's behalf: to public
+ * ones only, unless the configuration allows more. A URL in a request must not reach what only this machine
+ * and its neighbours can reach. Names are resolved elsewhere; the resolved addresses are judged here.
  *
  * This folder has what the whole installation shares: clocks, logs, secrets, schedules, retention, the audit
  * log, and safe outbound HTTP.
@@ -14,8 +14,9 @@ export type Address = ipaddr.IPv4 | ipaddr.IPv6;
 export type AddressRange = [address: Address, bits: number];
 
 /**
- * Parses an address; `undefined` for anything else. Takes the forms that URLs and resolvers have: dotted IPv4,
- * IPv6 with `::`, with a dotted tail or a zone, in brackets or not. Octal and hexadecimal IPv4 is refused.
+ * Parses an address; `undefined` for anything else. Takes the forms that URLs and resolvers have: dotted
+ * IPv4, IPv6 with `::`, with a dotted tail or a zone, in brackets or not. Octal and hexadecimal IPv4 is
+ * refused.
  */
 export function parseAddress(text: string): Address | undefined {
   const plain = text.replace(/^\[(.*)\]$/, "$1").replace(/%.*$/, "");
@@ -40,8 +41,8 @@ const isWithin = (address: Address, [start, bits]: AddressRange): boolean =>
 const range = (text: string): AddressRange => parseRange(text) as AddressRange;
 
 /**
- * The special-purpose blocks of IPv4 (IANA registry, RFC 6890), and the host of Azure that serves the metadata
- * of its machines.
+ * The special-purpose blocks of IPv4 (IANA registry, RFC 6890), and the host of Azure that serves the
+ * metadata of its machines.
  */
 const SPECIAL_V4 = [
   "0.0.0.0/8", // this network, and the unspecified address
@@ -90,7 +91,8 @@ export function mayReach(text: string, allowed: AllowedPrivate): boolean {
 }
 
 /**
- * Parses the setting: `all`, or addresses and ranges (`10.1.0.0/16, ::1`) separated by commas; empty for none.
+ * Parses the setting: `all`, or addresses and ranges (`10.1.0.0/16, ::1`) separated by commas; empty for
+ * none.
  *
  * @throws Error that names the part that is neither
  */

@@ -14,7 +14,9 @@ export interface AuditQuery {
   endMs?: number;
 }
 
-/** Stores the audit records. Every method rejects with `store_unavailable` when PostgreSQL cannot be reached. */
+/**
+ * Stores the audit records. Every method rejects with `store_unavailable` when PostgreSQL cannot be reached.
+ */
 export interface AuditLog {
   /** Records that a change is about to be made. */
   begin(record: Omit<AuditRecord, "state" | "after" | "errorCode">): Promise<void>;

@@ -10,9 +10,9 @@ export const systemClock: Clock = { nowMs: () => Date.now() };
 export const steadyClock: Clock = { nowMs: () => performance.now() };
 
 /**
- * Makes a clock for deletions: it starts at the earlier of this machine's time and the store's, and is steady
- * from then on. A machine whose clock is ahead, or is set forward meanwhile, so deletes nothing too early. Make
- * a new one for each batch of work. Rejects with `store_unavailable`.
+ * Makes a clock for deletions: it starts at the earlier of this machine's time and the store's, and is
+ * steady from then on. A machine whose clock is ahead, or is set forward meanwhile, so deletes nothing too
+ * early. Make a new one for each batch of work. Rejects with `store_unavailable`.
  *
  * @param steady measures the time since the start
  */

@@ -36,7 +36,8 @@ export interface GuardedHttp {
 
   /**
    * Sends one GET request and follows at most `LIMITS.redirectsMax` redirects, each judged like the first.
-   * Rejects with `file_download_error` or `file_too_large`; the message repeats neither query nor credentials.
+   * Rejects with `file_download_error` or `file_too_large`; the message repeats neither query nor
+   * credentials.
    */
   download(
     url: string,

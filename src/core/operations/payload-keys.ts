@@ -19,9 +19,9 @@ export interface PayloadKey {
 const KEY_BYTES = 32;
 
 /**
- * Parses keys of the form `<id>:<32 bytes in base64>`, separated by commas. The first one encrypts; with `off`
- * in its place, all only decrypt. Throws an error that names a faulty key by its position and id, never by its
- * bytes.
+ * Parses keys of the form `<id>:<32 bytes in base64>`, separated by commas. The first one encrypts; with
+ * `off` in its place, all only decrypt. Throws an error that names a faulty key by its position and id,
+ * never by its bytes.
  *
  * @example parsePayloadKeys("off,2026:q83v…=").newest // → undefined
  */

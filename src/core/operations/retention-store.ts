@@ -35,8 +35,8 @@ export interface RetentionStore {
   /** Lists an owner's requests that ended before a moment, oldest first. */
   endedRequests(ownerId: string, beforeMs: number, limit: number): Promise<PurgedRequest[]>;
   /**
-   * Deletes the records of requests and all that depends on them. Their objects must have been deleted before.
-   * Returns the number of records.
+   * Deletes the records of requests and all that depends on them. Their objects must have been deleted
+   * before. Returns the number of records.
    */
   deleteRequests(requestIds: string[]): Promise<number>;
 

@@ -19,7 +19,9 @@ export interface RetentionTimes {
   uploadMs: number | null;
 }
 
-/** The times that an owner has instead of the installation's; for an absent one, the installation's counts. */
+/**
+ * The times that an owner has instead of the installation's; for an absent one, the installation's counts.
+ */
 export type OwnTimes = Partial<RetentionTimes>;
 
 /** Retention times of data that belongs to no single owner. */

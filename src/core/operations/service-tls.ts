@@ -1,6 +1,6 @@
 /**
- * The TLS settings of a connection to a service. For an absent field the driver's default counts; without `ca`
- * these are the authorities that Node.js trusts.
+ * The TLS settings of a connection to a service. For an absent field the driver's default counts; without
+ * `ca` these are the authorities that Node.js trusts.
  */
 export interface ServiceTls {
   /** Authorities that may have signed the service's certificate, PEM. */

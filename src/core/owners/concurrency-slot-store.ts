@@ -1,6 +1,6 @@
 /**
- * A concurrency slot is an owner's right to have one request running: an owner with the limit `inProgress` has
- * that many. Jobs that get none wait, in their own workflows, for the signal below.
+ * A concurrency slot is an owner's right to have one request running: an owner with the limit `inProgress`
+ * has that many. Jobs that get none wait, in their own workflows, for the signal below.
  */
 
 /** The Temporal signal that notifies a waiting job of its slot. */
@@ -15,16 +15,16 @@ export interface SlotRequest {
 }
 
 /**
- * Grants slots, and queues requests that have to wait. The database decides in one step, by the owner's limit at
- * that moment; without a limit every request gets a slot. Every method rejects with `store_unavailable` when
- * PostgreSQL cannot be reached.
+ * Grants slots, and queues requests that have to wait. The database decides in one step, by the owner's
+ * limit at that moment; without a limit every request gets a slot. Every method rejects with
+ * `store_unavailable` when PostgreSQL cannot be reached.
  */
 export interface ConcurrencySlotStore {
   /** Acquires a slot, or returns false at once. Acquiring one twice is not an error. */
   acquire(request: SlotRequest): Promise<boolean>;
   /**
-   * Acquires a slot or joins the queue. `acquired`: the request has a slot. `granted`: other requests that got
-   * a slot in this step and have to be notified.
+   * Acquires a slot or joins the queue. `acquired`: the request has a slot. `granted`: other requests that
+   * got a slot in this step and have to be notified.
    */
   acquireOrWait(request: SlotRequest): Promise<{ acquired: boolean; granted: string[] }>;
   /**

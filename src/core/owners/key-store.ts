@@ -17,8 +17,8 @@ export interface KeyStore {
   /** Revokes a key. False when there is no such key, or it was revoked before. */
   revoke(keyId: string, atMs: number): Promise<boolean>;
   /**
-   * Replaces the digest of a secret by another one of the same secret. Does nothing when `before` is no longer
-   * the stored one, because another process was faster.
+   * Replaces the digest of a secret by another one of the same secret. Does nothing when `before` is no
+   * longer the stored one, because another process was faster.
    */
   rehash(keyId: string, before: SecretDigest, after: SecretDigest): Promise<void>;
   /**

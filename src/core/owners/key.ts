@@ -1,8 +1,8 @@
 /**
- * A key authenticates a caller: `<key id>:<secret>`, a UUID and 32 random bytes in hex. It belongs to an owner,
- * who sees the requests of all the owner's keys. Only an HMAC-SHA-256 of the secret with a pepper is stored, so
- * that a reader of the table can neither use a key nor make one. The secret has 256 random bits: a slow hash
- * would add nothing.
+ * A key authenticates a caller: `<key id>:<secret>`, a UUID and 32 random bytes in hex. It belongs to an
+ * owner, who sees the requests of all the owner's keys. Only an HMAC-SHA-256 of the secret with a pepper is
+ * stored, so that a reader of the table can neither use a key nor make one. The secret has 256 random bits:
+ * a slow hash would add nothing.
  */
 export type Scope = "API" | "ADMIN";
 

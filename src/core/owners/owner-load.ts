@@ -6,8 +6,8 @@ export interface OwnerLoad {
   /** Counts the unfinished requests, up to `atMost`. */
   unfinished(ownerId: string, atMost: number): Promise<number>;
   /**
-   * Sums the prices of its requests since midnight or the first of the month, UTC: the cost in the ledger, and
-   * the price of one unit for each unfinished request.
+   * Sums the prices of its requests since midnight or the first of the month, UTC: the cost in the ledger,
+   * and the price of one unit for each unfinished request.
    */
   spent(ownerId: string, since: "day" | "month"): Promise<number>;
 }

@@ -12,7 +12,9 @@ export type PlanChange = { kind: "plan" | "owner" | "key"; id: string } | { kind
 /** Limits to set; `null` removes one. */
 export type LimitsChange = { [Field in keyof PlanLimits]?: PlanLimits[Field] | null };
 
-/** Stores plans and limits. Every method rejects with `store_unavailable` when PostgreSQL cannot be reached. */
+/**
+ * Stores plans and limits. Every method rejects with `store_unavailable` when PostgreSQL cannot be reached.
+ */
 export interface PlanStore {
   /** Reads the limits of a caller with one query. */
   limitsOf(ownerId: string, keyId: string): Promise<CallerLimits>;

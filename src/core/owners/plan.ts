@@ -1,7 +1,7 @@
 /**
- * A plan is a named set of limits on what an owner may use, with the owner's share of the GPUs. Every owner has
- * one plan (`default` unless it was given another one) and may have exceptions, field by field. An absent field
- * limits nothing.
+ * A plan is a named set of limits on what an owner may use, with the owner's share of the GPUs. Every owner
+ * has one plan (`default` unless it was given another one) and may have exceptions, field by field. An
+ * absent field limits nothing.
  *
  * This folder has owners and their keys, the limits of both, and the ledger of what they used.
  */
@@ -24,8 +24,8 @@ export interface PlanLimits {
   /** Total price since the first of the month, UTC. */
   spendPerMonth?: number;
   /**
-   * Weight of the owner in every GPU queue (1 when absent): with weight 2, two of its jobs start for each job of
-   * an owner with weight 1.
+   * Weight of the owner in every GPU queue (1 when absent): with weight 2, two of its jobs start for each
+   * job of an owner with weight 1.
    */
   weight?: number;
   /**

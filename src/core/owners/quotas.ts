@@ -11,12 +11,13 @@ export type QuotaDecision = { ok: true } | { ok: false; retryAfterMs: number };
 
 /**
  * Counters that all gateways share. Their methods never reject, and never allow everything: while the shared
- * store is unavailable, each process counts by itself, so that an owner has at most its limit at each gateway.
+ * store is unavailable, each process counts by itself, so that an owner has at most its limit at each
+ * gateway.
  */
 export interface Quotas {
   /**
-   * Takes whole points. In a short window, refused points count too: that saves a round trip for each call of a
-   * flood.
+   * Takes whole points. In a short window, refused points count too: that saves a round trip for each call
+   * of a flood.
    */
   take(quota: Quota, points: number): Promise<QuotaDecision>;
   /** Returns points that were not used. */

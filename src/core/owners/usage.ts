@@ -1,7 +1,7 @@
 /**
- * Usage is the cost of a request: the units of its model's price, the time on the device, and the attempts that
- * count. The ledger has one entry for each request that ended (a node of a pipeline is a request), also after
- * the request's record is deleted. Workflow code imports this: types and pure functions only.
+ * Usage is the cost of a request: the units of its model's price, the time on the device, and the attempts
+ * that count. The ledger has one entry for each request that ended (a node of a pipeline is a request), also
+ * after the request's record is deleted. Workflow code imports this: types and pure functions only.
  */
 
 import type { Json, JsonObject } from "../json/json.ts";
@@ -50,9 +50,9 @@ const imagesOf = ({ images, image }: JsonObject): JsonObject[] =>
   );
 
 /**
- * Counts an output in its model's unit: `image` counts its images, `megapixel` their area, `second` the seconds
- * on the device, anything else (`request`, `video`, …) counts 1. A plural is the same as its singular. The
- * result is rounded to six decimal places.
+ * Counts an output in its model's unit: `image` counts its images, `megapixel` their area, `second` the
+ * seconds on the device, anything else (`request`, `video`, …) counts 1. A plural is the same as its
+ * singular. The result is rounded to six decimal places.
  *
  *     billableUnits("image", { images: [{}, {}] }, 1.5) // 2
  */
@@ -73,8 +73,8 @@ export const unitsMade = (
 ) => (cache === "hit" ? 0 : billableUnits(unit, output, inferenceMs / 1000));
 
 /**
- * Returns the units of an outcome: those that its worker counted, 1 for an outcome from before workers counted,
- * 0 for an error.
+ * Returns the units of an outcome: those that its worker counted, 1 for an outcome from before workers
+ * counted, 0 for an error.
  */
 export const unitsOf = (outcome: Outcome): number => {
   // A reused result took no inference.
@@ -83,9 +83,9 @@ export const unitsOf = (outcome: Outcome): number => {
 };
 
 /**
- * Makes the ledger entry of a job that has ended. The attempt that produced the output counts; failed attempts
- * before it, and all attempts of a job without output, do not. A reused result, which no attempt produced, costs
- * nothing.
+ * Makes the ledger entry of a job that has ended. The attempt that produced the output counts; failed
+ * attempts before it, and all attempts of a job without output, do not. A reused result, which no attempt
+ * produced, costs nothing.
  */
 export function usageOf({
   job,

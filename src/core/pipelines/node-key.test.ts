@@ -10,8 +10,8 @@ const CALL: NodeCall = {
   files: [{ sha256: "aa", contentType: "image/png" }],
 };
 
-describe("the key of a node", () => {
-  it("is the same however the input is ordered", () => {
+describe("nodeKey", () => {
+  it("ignores the order of the input's fields", () => {
     const { seed, prompt, image_url } = CALL.input as Record<string, string>;
     const other = { ...CALL, input: { seed, image_url, prompt } as NodeCall["input"] };
     expect(nodeKey(other)).toBe(nodeKey(CALL));
@@ -28,8 +28,8 @@ describe("the key of a node", () => {
     ["bytes of a file", { files: [{ sha256: "ab", contentType: "image/png" }] }],
     ["type of a file", { files: [{ sha256: "aa", contentType: "image/jpeg" }] }],
     ["number of files", { files: [...CALL.files, ...CALL.files] }],
-    ["lifetime of what is made", { lifecycle: { lifetimeSeconds: 60 } }],
-    ["readers of what is made", { lifecycle: { acl: { default: "hide", rules: [] } } }],
+    ["lifetime of produced files", { lifecycle: { lifetimeSeconds: 60 } }],
+    ["readers of produced files", { lifecycle: { acl: { default: "hide", rules: [] } } }],
   ])("changes with the %s", (_what, change) => {
     expect(nodeKey({ ...CALL, ...change })).not.toBe(nodeKey(CALL));
   });

@@ -1,6 +1,6 @@
 /**
- * What the result of a node is remembered under: everything that decides it, and whose it is. Two nodes of
- * one key are the same call, so the result of either is the result of both.
+ * A node key identifies the result of a node: a hash of its owner and of everything that decides the result.
+ * Two nodes with one key are the same call, so the result of either serves both.
  */
 import { createHash } from "node:crypto";
 import type { InputFile } from "../files/input-file.ts";
@@ -12,22 +12,21 @@ export interface NodeCall {
   /** Results are never shared between owners. */
   ownerId: string;
   endpoint: string;
-  /** Of the model version: its manifest, schemas and weights. */
+  /** Digest of the model version: its manifest, schemas and weights. */
   modelDigest: string;
   /** The engine program and the kind of inference it runs: `onnx/text-to-image`. */
   runner: string;
-  /** As the engine is given it: with its defaults and its seed, and each file as `attachment:<index>`. */
+  /** The input that the engine gets: with defaults and seed, and each file as `attachment:<index>`. */
   input: JsonObject;
-  /** Those files, in that order. A file counts by its bytes, wherever it was fetched from. */
+  /** Those files, in that order. A file counts by its bytes, not by its URL. */
   files: readonly Pick<InputFile, "sha256" | "contentType">[];
   /**
-   * A file that is kept for a day, or shown to few, is not the same result as one that everybody sees for
-   * ever.
+   * A file that is kept for a day, or that few may read, is not the same result as a public, permanent one.
    */
   lifecycle?: Lifecycle;
 }
 
-/** sha256, hex. */
+/** Returns the SHA-256 of the call, hex. */
 export const nodeKey = ({
   ownerId,
   endpoint,
@@ -40,7 +39,7 @@ export const nodeKey = ({
   createHash("sha256")
     .update(
       canonicalJson([
-        // Of this form of a key: another form must begin with another number.
+        // Version of the key's form: another form must begin with another number.
         1,
         ownerId,
         endpoint,

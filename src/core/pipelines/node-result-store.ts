@@ -1,60 +1,60 @@
 import type { JsonObject, Stored } from "../json/json.ts";
 
-/** The result of a node, for later nodes of the same key (`node-key.ts`). */
+/** The result of a node, which later nodes with the same key reuse (`node-key.ts`). */
 export interface NodeResult {
-  /** The node's request that made it. */
+  /** The request of the node that produced it. */
   requestId: string;
   output: Stored<JsonObject>;
-  /** Addresses of the files that were made with it: without them it is worth nothing. */
+  /** URLs of the files that belong to it: without them the result is worthless. */
   files: string[];
 }
 
-/** Who makes a result, so that nobody else does meanwhile. */
+/** A claim reserves the making of a result for one request. */
 export interface NodeClaim {
   key: string;
   ownerId: string;
   endpoint: string;
   version: string;
-  /** The node's request. Its own claim never stands in its way: another attempt takes it over. */
+  /** The request of the node. Its own claim does not block it: its next attempt takes the claim over. */
   requestId: string;
 }
 
-/** `made`: there is a result. `claimed`: this one is to make it. `busy`: another one is at it. */
+/** `made`: there is a result. `claimed`: this request makes it. `busy`: another request is making it. */
 export type NodeResultLookup =
   | { state: "made"; result: NodeResult }
   | { state: "claimed" }
   | { state: "busy" };
 
 /**
- * The results that nodes of pipelines left. Every method rejects with `store_unavailable` when Postgres
- * cannot be reached.
+ * Stores the results of pipeline nodes for reuse. Every method rejects with `store_unavailable` when
+ * PostgreSQL cannot be reached.
  */
 export interface NodeResultStore {
-  /** Finds a result, or claims the making of it for `leaseMs`. Of many at once, one has the claim. */
+  /** Finds a result, or claims it for `leaseMs`. Of several concurrent callers, one gets the claim. */
   findOrClaim(claim: NodeClaim, leaseMs: number): Promise<NodeResultLookup>;
 
-  /** Finds a result; claims nothing. */
+  /** Finds a result without claiming it. */
   find(key: string): Promise<NodeResult | undefined>;
 
-  /** Goes on holding a claim. */
+  /** Renews a claim. */
   renew(claim: NodeClaim, leaseMs: number): Promise<void>;
 
   /**
-   * Keeps the result of a claim until `expiresAtMs`. One that was lost to another request in between is left
-   * to that.
+   * Stores the result of a claim until `expiresAtMs`. Does nothing when the claim was lost to another
+   * request in between.
    */
   store(claim: NodeClaim, result: NodeResult, expiresAtMs: number): Promise<void>;
 
-  /** Gives a claim up: nothing was made. */
+  /** Releases a claim without a result. */
   release(claim: NodeClaim): Promise<void>;
 
-  /** Forgets a result, if it is still the one that `requestId` made. */
+  /** Deletes a result if it is still the one that `requestId` produced. */
   forget(key: string, requestId: string): Promise<void>;
 
-  /** Forgets everything that a request made: its payloads are deleted. */
+  /** Deletes all results that a request produced, because its payloads are deleted. */
   forgetMadeBy(requestId: string): Promise<void>;
 
-  /** Forgets results whose time has passed and claims that nobody holds. Returns how many went. */
+  /** Deletes expired results and claims. Returns their number. */
   sweep(nowMs: number): Promise<number>;
 
   /** Calls `listener` with each key whose claim has ended, with a result or without. Returns how to stop. */

@@ -5,7 +5,7 @@ import type { Outcome } from "../requests/request.ts";
 import { nodesOfEvents, nodesOfRecords } from "./node-states.ts";
 
 const logged = (events: RequestEvent[]): LoggedEvent[] =>
-  events.map((event, at) => ({ id: `${at}-0`, atMs: at, event }));
+  events.map((event, index) => ({ id: `${index}-0`, atMs: index, event }));
 const about = (node: string) => ({
   type: "node" as const,
   attempt: 1,
@@ -20,7 +20,7 @@ const EXPECTED = [
   { node: "c", endpoint: "t/c", requestId: "id-c", ended: false },
 ];
 
-it("nodes stand in the order in which they were begun, each as it was told of last", () => {
+it("nodesOfEvents lists nodes in the order of their begin, each in its last state", () => {
   const events = logged([
     { type: "queued", attempt: 0 },
     { ...about("b"), change: "submitted" },
@@ -32,7 +32,7 @@ it("nodes stand in the order in which they were begun, each as it was told of la
   expect(nodesOfEvents(events)).toEqual(EXPECTED);
 });
 
-it("records tell the same when the events are gone", () => {
+it("nodesOfRecords computes the same from the records", () => {
   const run = (id: string, outcome?: Outcome) => ({
     job: { requestId: `id-${id}`, endpoint: `t/${id}`, node: { pipelineId: "p", id } } as JobSpec,
     ...(outcome && { outcome }),

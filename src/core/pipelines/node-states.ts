@@ -1,4 +1,4 @@
-/** The nodes of a pipeline's request, as its caller is shown them. */
+/** A node state is the state of one node of a pipeline's request, as the caller sees it. */
 import type { ErrorInfo } from "../errors/tempera-error.ts";
 import type { LoggedEvent, RequestEvent } from "../requests/events.ts";
 import type { PipelineRun } from "./pipeline-run-store.ts";
@@ -6,18 +6,15 @@ import type { PipelineRun } from "./pipeline-run-store.ts";
 export interface NodeState {
   node: string;
   endpoint: string;
-  /** Its own request; of a result that was kept, the one that made it. */
+  /** Request id of the node; for a reused result, of the request that produced it. */
   requestId: string;
   ended: boolean;
-  /** Of one that gave its output: whether that is an earlier one. */
+  /** For a node with an output: `hit` when it is a reused one. */
   cache?: "hit" | "miss";
   error?: ErrorInfo;
 }
 
-/**
- * The nodes after one more event, in the order in which they were begun. Every other event leaves them as
- * they are.
- */
+/** Returns the nodes after an event, in the order of their begin. Events of other types change nothing. */
 export function afterEvent(nodes: readonly NodeState[], event: RequestEvent): readonly NodeState[] {
   if (event.type !== "node") return nodes;
   const { node, endpoint, requestId } = event;
@@ -29,15 +26,15 @@ export function afterEvent(nodes: readonly NodeState[], event: RequestEvent): re
     ...(event.change === "completed" && { cache: event.cache }),
     ...(event.change === "failed" && { error: event.error }),
   };
-  const at = nodes.findIndex((before) => before.node === node);
-  return at < 0 ? [...nodes, state] : nodes.with(at, state);
+  const index = nodes.findIndex((before) => before.node === node);
+  return index < 0 ? [...nodes, state] : nodes.with(index, state);
 }
 
-/** Each node that was begun, as far as these events tell. */
+/** Computes the states of all nodes that have begun, from the events. */
 export const nodesOfEvents = (events: readonly LoggedEvent[]): readonly NodeState[] =>
   events.reduce<readonly NodeState[]>((nodes, { event }) => afterEvent(nodes, event), []);
 
-/** The same of the records, for when the events are gone. */
+/** Computes the same from the records, when the events are lost. */
 export const nodesOfRecords = (runs: readonly PipelineRun[]): NodeState[] =>
   runs.flatMap(({ job: { node, endpoint, requestId }, outcome }) =>
     node

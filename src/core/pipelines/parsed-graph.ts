@@ -1,40 +1,41 @@
 /**
- * A draft is a graph as somebody wrote it: read, and checked against nothing yet. Compiling makes a `Graph`
- * of it, or says all that is wrong with it.
+ * A parsed graph is a workflow definition as its author wrote it: read, and not checked yet. Compiling turns
+ * it into a `Graph`, or reports all its faults.
  */
 import type { InputFault } from "../errors/tempera-error.ts";
 import type { Json } from "../json/json.ts";
 import type { JsonSchema } from "../models/model.ts";
 import type { Graph } from "./pipeline.ts";
 
-/** Where something stands in the body that it came in: what a fault of it is located by. */
+/** The path of a value in the body of the call, by which faults are located. */
 export type Location = InputFault["loc"];
 
 export interface ParsedNode {
   id: string;
-  /** The endpoint it calls; absent: it calls nothing, and only shows values (`display`). */
+  /** The endpoint that it calls; absent: it calls nothing and only shows values (`display`). */
   endpoint?: string;
-  /** What holds its references: the input of a call, the shown fields of a display. */
+  /** The value with its references: the input of a call, or the shown fields of a display. */
   value: Json;
-  /** The nodes it says it waits for; may name `input`. */
+  /** The nodes that it declares to wait for; may name `input`. */
   depends: string[];
-  /** Of the node, and of `value`. */
+  /** Location of the node. */
   loc: Location;
+  /** Location of `value`. */
   valueLoc: Location;
 }
 
 export interface ParsedGraph {
   nodes: ParsedNode[];
-  /** What the pipeline answers, with references. */
+  /** The output of the pipeline, with references. */
   output: Json;
   outputLoc: Location;
-  /** What the caller's input may be. */
+  /** Schema of the caller's input. */
   input: JsonSchema;
-  /** What is said of the fields of the output: titles and descriptions, by field. */
+  /** Titles and descriptions of the output, by field. */
   outputFields: Record<string, JsonSchema>;
 }
 
-/** What compiling makes of a draft. */
+/** The result of compiling a parsed graph. */
 export interface CompiledGraph {
   graph: Graph;
   schemas: { input: JsonSchema; output: JsonSchema };

@@ -2,7 +2,7 @@ import type { JsonObject } from "../json/json.ts";
 import type { CompiledGraph } from "./parsed-graph.ts";
 import type { PipelineMetadata, PipelineName, PipelineSummary, SavedPipeline } from "./saved-pipeline.ts";
 
-/** What a pipeline does. */
+/** The definition of a saved pipeline, as written and compiled. */
 export interface PipelineContents {
   contents: JsonObject;
   compiled: CompiledGraph;
@@ -10,43 +10,43 @@ export interface PipelineContents {
 
 export interface PipelineQuery {
   ownerId: string;
-  /**
-   * Text in the name, the title or the description; large and small letters as the database has them, A to Z
-   * at least.
-   */
+  /** Text in the name, the title or the description; case-insensitive, at least for A to Z. */
   search?: string;
-  /** Only those that call one of these. */
+  /** Selects pipelines that call one of these endpoints. */
   calls?: string[];
   limit: number;
   offset: number;
 }
 
-/** The saved pipelines. Every method rejects with `store_unavailable` when Postgres cannot be reached. */
+/**
+ * Stores the saved pipelines. Every method rejects with `store_unavailable` when PostgreSQL cannot be
+ * reached.
+ */
 export interface PipelineStore {
   /**
-   * `taken`: this owner has one of that name; `full`: this owner has `ownedMax`. One of a removed name goes
-   * on with its versions.
+   * Creates a pipeline. `taken`: the owner has one with this name; `full`: the owner has `ownedMax`
+   * pipelines. A removed pipeline's name continues its version numbers.
    */
   create(
     pipeline: PipelineName & PipelineMetadata & PipelineContents,
     atMs: number,
     ownedMax: number,
   ): Promise<SavedPipeline | "taken" | "full">;
-  /** Changes what is given; `contents` make a new version. `undefined`: there is none. */
+  /** Changes the given parts; `contents` make a new version. Returns `undefined` when there is none. */
   update(
     name: PipelineName,
     change: { metadata?: Partial<PipelineMetadata>; contents?: PipelineContents },
     atMs: number,
   ): Promise<SavedPipeline | undefined>;
-  /** It is not found any more; its versions stay. False: there is none. */
+  /** Removes a pipeline from view; its versions stay. False when there is none. */
   remove(name: PipelineName, atMs: number): Promise<boolean>;
-  /** The newest version, or that one. */
+  /** Finds the newest version, or the given one. */
   find(name: PipelineName, version?: number): Promise<SavedPipeline | undefined>;
-  /** Newest first, and how many there are on all pages. */
+  /** Lists pipelines, newest first, with the total number of all pages. */
   list(query: PipelineQuery): Promise<{ items: PipelineSummary[]; total: number }>;
   /**
-   * Calls `listener` with the name of each that changes, as soon as the database says so. Returns how to
-   * stop.
+   * Calls `listener` with the name of each pipeline that changes, as soon as the database announces it.
+   * Returns how to stop.
    */
   onChange(listener: (name: PipelineName) => void): Promise<() => Promise<void>>;
 }

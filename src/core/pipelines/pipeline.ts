@@ -1,38 +1,38 @@
 /**
- * A pipeline is several model calls joined into one workflow; a node is one call of it, and a request of its
- * own. A pipeline is either TypeScript (`src/workflows/pipelines/`) or a graph, which is what a fal workflow
- * definition is compiled to. Imported by workflow code: types and pure functions only.
+ * A pipeline joins several model calls into one workflow. A node is one of these calls, and a request of its
+ * own. A pipeline is either TypeScript (`src/workflows/pipelines/`), or a graph, compiled from a fal workflow
+ * definition. Workflow code imports this: types and pure functions only.
+ *
+ * This folder has pipelines, graphs and their references, saved pipelines, and the reuse of node results.
  */
 import type { Json, JsonObject, Stored } from "../json/json.ts";
 import type { JsonSchema, ModelTimeouts, Price, RetryPolicy } from "../models/model.ts";
 
-/** One node of a graph. Strings of its input that begin with `$` are references (contract §11.4). */
+/** One node of a graph. Strings in its input that begin with `$` are references (contract §11.4). */
 export interface GraphNode {
   id: string;
-  /** The endpoint it calls: a model's or another pipeline's. */
+  /** The endpoint that it calls: a model's or another pipeline's. */
   endpoint: string;
   input: JsonObject;
-  /** The nodes it waits for: declared and referenced ones, without `input`. */
+  /** The nodes that it waits for: declared and referenced ones, without `input`. */
   depends: string[];
 }
 
-/** A checked definition: its nodes in an order in which each comes after those it waits for. */
+/** A checked definition. Each node comes after those that it waits for. */
 export interface Graph {
   nodes: GraphNode[];
-  /** What the pipeline answers, with references. */
+  /** The output of the pipeline, with references. */
   output: Json;
 }
 
-/**
- * The task queue in the identity of a pipeline: a word for its records, since its workflow waits for no GPU.
- */
+/** The task queue in a pipeline's records. It is only a name, because a pipeline itself waits for no GPU. */
 export const PIPELINE_QUEUE = "pipelines";
 
 /** A pipeline that can be called: the counterpart of a model version. */
 export interface PipelineVersion {
   endpoint: string;
   version: string;
-  /** sha256 over everything that decides what it does, hex. */
+  /** SHA-256 over everything that decides its behaviour, hex. */
   digest: string;
   title: string;
   description: string;
@@ -41,16 +41,16 @@ export interface PipelineVersion {
   /** Every endpoint that its nodes may call. */
   calls: string[];
   plan: PipelinePlan;
-  /** Who may call it; absent: everybody. */
+  /** The only owner that may call it; absent: everybody may. */
   ownerId?: string;
 }
 
-/** What a pipeline's workflow does: code of the table of pipelines, by `id@version`, or a graph. */
+/** The program of a pipeline: code from the table of pipelines, by `id@version`, or a graph. */
 export type PipelinePlan = { code: string } | { graph: Graph };
 
 /**
- * What a node may call, as it was when the pipeline was submitted: it finishes on these versions, whatever is
- * published meanwhile.
+ * A call target is a version that nodes of a pipeline may call. Targets are fixed when the pipeline is
+ * submitted: it finishes on these versions, whatever is published meanwhile.
  */
 export type CallTarget =
   | {
@@ -69,56 +69,58 @@ export type CallTarget =
       version: string;
       digest: string;
       plan: PipelinePlan;
-      /** What a node's input is checked against before its workflow is started. */
+      /** Schema that a node's input is checked against before its workflow is started. */
       input: JsonSchema;
     };
 
 /**
- * The result of a node of an earlier run, for a run that need not make it again. It stands for the same call
- * with the same input only.
+ * A reused node is the result of a node of an earlier run, for a run that need not make it again. It is used
+ * only for the same call with the same input.
  */
 export interface ReusedNode {
   requestId: string;
   endpoint: string;
   version: string;
-  /** Of the input that the workflow made for it (`inputHash`). */
+  /** `inputHash` of the input that the workflow made for it. */
   inputHash: string;
   output: Stored<JsonObject>;
 }
 
-/** What the job of a pipeline carries beyond that of a model (`JobSpec`). */
+/**
+ * The part of a job (`JobSpec`) that only pipelines have. Its field names are recorded in workflow
+ * histories.
+ */
 export interface PipelinePart {
   plan: Stored<PipelinePlan>;
-  /** By endpoint; those of pipelines that are called by pipelines are here too. */
+  /** Call targets by endpoint, also those of pipelines that this one calls. */
   callees: Stored<Record<string, CallTarget>>;
-  /** How many pipelines are around this one: 0 for one that a caller submitted. */
+  /** Number of pipelines that this one is nested in: 0 for one that a caller submitted. */
   depth: number;
-  /** When it must have ended, nodes included. */
+  /** Deadline of the whole pipeline. */
   deadlineMs: number;
-  /** False: the caller wants every node to run (`X-Tempera-Cache: off`). */
+  /** False when the caller wants every node to run (`X-Tempera-Cache: off`). */
   cache: boolean;
-  /** Results of an earlier run that may be kept, by node. */
+  /** Results of an earlier run that may be reused, by node. */
   kept?: Stored<Record<string, ReusedNode>>;
   /**
-   * Where those results lie, when `kept` itself is put away: the record names them, so that none is deleted
-   * meanwhile.
+   * Keys of those results, when `kept` itself is stored as an object: the record names them, so that none is
+   * deleted meanwhile.
    */
   keptRefs?: string[];
-  /** Inputs of single nodes to be changed, by node; merged over what the pipeline would give them. */
+  /** Changes of the inputs of single nodes, by node; merged over the inputs that the pipeline makes. */
   overrides?: Record<string, JsonObject>;
-  /** The node that must run again, whatever is kept. */
+  /** The node that must run again, whatever could be reused. */
   from?: string;
   /**
-   * Of one that a node called: `inputHash` of what the node was given. Its job has that input checked and
-   * completed.
+   * For a pipeline called by a node: `inputHash` of the node's input, before it was checked and completed.
    */
   givenHash?: string;
 }
 
-/** Where a node's request belongs. */
+/** A reference to a node: its pipeline's request, and its name there. */
 export interface NodeRef {
-  /** The pipeline's request. */
+  /** Request id of the pipeline. */
   pipelineId: string;
-  /** The node's name within it. */
+  /** Name of the node within it. */
   id: string;
 }

@@ -10,7 +10,7 @@ describe("a reference", () => {
     ["$fal_ai_flux_1.images.10", "fal_ai_flux_1", ["images", 10]],
     ["$bild-größe.größe", "bild-größe", ["größe"]],
     ["$2nd.x", "2nd", ["x"]],
-  ])("%s is read", (text, source, path) => expect(parseReference(text)).toEqual({ text, source, path }));
+  ])("%s is parsed", (text, source, path) => expect(parseReference(text)).toEqual({ text, source, path }));
 
   it.each([
     "$",
@@ -24,13 +24,13 @@ describe("a reference", () => {
     "$-a",
     "$input.x y",
     "$input.99999999999",
-  ])("%j is none, and says so", (text) => {
+  ])("%j is refused with a fault that quotes it", (text) => {
     const read = parseReference(text);
     expect(read).toHaveProperty("fault");
     expect((read as { fault: string }).fault).toContain(JSON.stringify(text));
   });
 
-  it("is found at any depth, with its place, faulty ones too", () => {
+  it("is found at any depth, with its path, invalid ones too", () => {
     const template = { a: ["x", { b: "$input.p" }], c: "$n.0", d: "costs $5", e: "$$" };
     expect(
       referencesOf(template).map((found) => [
@@ -45,7 +45,7 @@ describe("a reference", () => {
   });
 });
 
-describe("resolving", () => {
+describe("resolveReferences", () => {
   const values: Record<string, Json> = {
     input: { prompt: "a $5 note", none: null, list: [[1, 2], [3]] },
     image: { images: [{ url: "u0" }, { url: "u1" }] },
@@ -53,7 +53,7 @@ describe("resolving", () => {
   const resolve = (template: Json) =>
     resolveReferences(template, (source) => (Object.hasOwn(values, source) ? values[source] : undefined));
 
-  it("puts values of any kind in place, and does not look into them again", () => {
+  it("inserts values of any kind, and does not resolve references inside them", () => {
     expect(
       resolve({
         p: "$input.prompt",
@@ -68,30 +68,30 @@ describe("resolving", () => {
 
   it.each([
     ["$input.absent", 'an object without "absent"'],
-    ["$image.images.2.url", "$image.images is a list of 2 without place 2"],
+    ["$image.images.2.url", "$image.images is a list of 2 without item 2"],
     ["$image.images.url", 'a list of 2 without "url"'],
     ["$image.images.length", 'without "length"'],
     ["$input.toString", 'without "toString"'],
-    ["$input.prompt.0", "a string without place 0"],
+    ["$input.prompt.0", "a string without item 0"],
     ["$input.none.x", 'null without "x"'],
     ["$nobody.x", 'there is no "nobody"'],
     ["$constructor", 'there is no "constructor"'],
-    ["$$", "is no reference"],
-  ])("%s leads nowhere, and why is said", (text, why) => {
+    ["$$", "is not a valid reference"],
+  ])("%s has no value, and the reason is given", (text, why) => {
     const resolved = resolve({ deep: [text] });
     expect(resolved).toMatchObject({ unresolved: { loc: ["deep", 0], text } });
     expect("unresolved" in resolved && resolved.unresolved.why).toContain(why);
   });
 
-  it("a field called __proto__ stays one", () => {
+  it("keeps a field named __proto__", () => {
     const resolved = resolve(JSON.parse('{"__proto__": "$input.prompt"}'));
     expect(JSON.stringify(resolved)).toBe('{"value":{"__proto__":"a $5 note"}}');
   });
 });
 
 describe("a node's name", () => {
-  it.each(["image", "node-1", "größe", "1"])("%s will do", (name) => expect(isNodeName(name)).toBe(true));
-  it.each(["input", "", "a.b", "a b", "$a", "-a", "a/b"])("%j will not", (name) =>
+  it.each(["image", "node-1", "größe", "1"])("may be %s", (name) => expect(isNodeName(name)).toBe(true));
+  it.each(["input", "", "a.b", "a b", "$a", "-a", "a/b"])("may not be %j", (name) =>
     expect(isNodeName(name)).toBe(false),
   );
 });

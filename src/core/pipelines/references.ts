@@ -1,61 +1,63 @@
 /**
- * A reference is a string that stands for a value of a pipeline's input or of a node's output:
- * `$input.prompt`, `$image.images.0.url` (contract §11.4). It is the whole string: nothing is put into the
- * middle of a text. Every string that begins with `$` is one, so a text that does cannot be written in a
- * definition, only come from the input. Imported by workflow code: pure functions only.
+ * A reference is a string that names a value of a pipeline's input or of a node's output: `$input.prompt`,
+ * `$image.images.0.url` (contract §11.4). It is always a whole string; references inside a text are not
+ * supported. Every string that begins with `$` is a reference, so a text that begins with `$` cannot be
+ * written in a definition; it can only come from the input. Workflow code imports this: pure functions only.
  */
 import type { Json, JsonObject } from "../json/json.ts";
 
 export interface Reference {
-  /** As it is written. */
+  /** The reference as written. */
   text: string;
-  /** `input`, or the node whose output is meant. */
+  /** `input`, or the name of a node. */
   source: string;
-  /** Names are fields, numbers are places in a list. */
+  /** Strings are fields, numbers are list indexes. */
   path: (string | number)[];
 }
 
-/** Where something stands within a template. */
+/** The path of a value within a template. */
 export type TemplatePath = (string | number)[];
 
-/** A reference as it stands in a template, or a string that begins like one and is none. */
+/** A reference found in a template, or a string that begins like one and is not valid. */
 export type FoundReference = { loc: TemplatePath; text: string } & (
   | { reference: Reference }
   | { fault: string }
 );
 
-/** The name that stands for what the caller gave. No node may be called so. */
+/** The source name of the caller's input. No node may have this name. */
 export const INPUT_SOURCE = "input";
 
-/** Nodes' names have hyphens in fal's own examples; those of other languages than English are names too. */
+/** Names of nodes may have hyphens, as in fal's own examples, and letters of any language. */
 const SOURCE = /^[\p{ID_Continue}][\p{ID_Continue}-]*$/u;
 const FIELD = /^[\p{ID_Start}_][\p{ID_Continue}]*$/u;
-const PLACE = /^\d{1,9}$/;
+const INDEX = /^\d{1,9}$/;
 
-/** Whether a node may have this name: what can be referred to. */
+/** Tells whether a node may have this name, so that references can name it. */
 export const isNodeName = (name: string): boolean => SOURCE.test(name) && name !== INPUT_SOURCE;
 
-/** Reads a string that begins with `$`. */
+/** Parses a string that begins with `$`. */
 export function parseReference(text: string): Reference | { fault: string } {
   const [source = "", ...parts] = text.slice(1).split(".");
   if (!SOURCE.test(source)) {
     return {
-      fault: `${quoted(text)} begins with $ and is no reference; one reads $input.field or $node.field.0.field`,
+      fault:
+        `${quoted(text)} begins with $ and is not a valid reference; ` +
+        "write $input.field or $node.field.0.field",
     };
   }
   const path: (string | number)[] = [];
   for (const part of parts) {
-    if (PLACE.test(part)) path.push(Number(part));
+    if (INDEX.test(part)) path.push(Number(part));
     else if (FIELD.test(part)) path.push(part);
     else
       return {
-        fault: `${quoted(text)} has ${quoted(part)} where a field's name or a place in a list belongs`,
+        fault: `${quoted(text)} has ${quoted(part)} in place of a field name or a list index`,
       };
   }
   return { text, source, path };
 }
 
-/** Every string of a template that begins with `$`, with its place, in the order in which they stand. */
+/** Lists every string of a template that begins with `$`, with its path, in their order. */
 export function referencesOf(template: Json, loc: TemplatePath = []): FoundReference[] {
   if (typeof template === "string") {
     if (!template.startsWith("$")) return [];
@@ -66,16 +68,16 @@ export function referencesOf(template: Json, loc: TemplatePath = []): FoundRefer
   return entriesOf(template).flatMap(([name, value]) => referencesOf(value, [...loc, name]));
 }
 
-/** A template with its values, or the first reference that leads nowhere. */
+/** A resolved template, or the first reference that has no value. */
 export type Resolved<T extends Json> =
   | { value: T }
   | { unresolved: { loc: TemplatePath; text: string; why: string } };
 
 /**
- * Puts values in the place of a template's references. Only what is a value's own is found: no `length`, no
+ * Replaces the references of a template by their values. Only own fields are found: no `length`, no
  * prototype.
  *
- * @param sourceOf what a source stands for; `undefined`: there is none of that name
+ * @param sourceOf returns the value of a source; `undefined` when there is none with that name
  */
 export function resolveReferences<T extends Json>(
   template: T,
@@ -93,7 +95,7 @@ export function resolveReferences<T extends Json>(
     if (typeof value !== "object" || value === null) return value;
     if (Array.isArray(value)) return value.map((item, index) => walk(item, [...loc, index]));
     const made: JsonObject = {};
-    // Not assigned, so that a field called `__proto__` stays one.
+    // An assignment to `__proto__` would set the prototype instead of a field.
     for (const [name, inner] of Object.entries(value)) {
       Object.defineProperty(made, name, {
         value: walk(inner, [...loc, name]),
@@ -119,10 +121,12 @@ function lookUp(
   let value: Json = found;
   let walked = `$${reference.source}`;
   for (const part of reference.path) {
-    const next: Json | undefined = typeof part === "number" ? placeOf(value, part) : fieldOf(value, part);
+    const next: Json | undefined = typeof part === "number" ? itemAt(value, part) : fieldOf(value, part);
     if (next === undefined)
       return {
-        why: `${walked} is ${kindOf(value)} without ${typeof part === "number" ? `place ${part}` : quoted(part)}`,
+        why:
+          `${walked} is ${kindOf(value)} without ` +
+          (typeof part === "number" ? `item ${part}` : quoted(part)),
       };
     value = next;
     walked += `.${part}`;
@@ -130,8 +134,8 @@ function lookUp(
   return { value };
 }
 
-const placeOf = (value: Json, place: number): Json | undefined =>
-  Array.isArray(value) ? value[place] : undefined;
+const itemAt = (value: Json, index: number): Json | undefined =>
+  Array.isArray(value) ? value[index] : undefined;
 
 const fieldOf = (value: Json, field: string): Json | undefined =>
   typeof value === "object" && value !== null && !Array.isArray(value) && Object.hasOwn(value, field)

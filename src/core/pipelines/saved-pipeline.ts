@@ -1,32 +1,32 @@
 /**
- * A saved pipeline is a definition that an owner keeps under a name and calls as `workflows/{owner}/{name}`.
- * Its contents are never changed: other contents are a new version, and a run finishes on the version that it
- * began with.
+ * A saved pipeline is a definition that an owner saved under a name and calls as `workflows/{owner}/{name}`.
+ * Contents never change: other contents are a new version, and a run finishes on the version that it began
+ * with.
  */
 
 import type { JsonObject } from "../json/json.ts";
 import { pathSegments } from "../models/endpoint.ts";
 import type { CompiledGraph } from "./parsed-graph.ts";
 
-/** Whose it is and what it is called. */
+/** The identity of a saved pipeline. */
 export interface PipelineName {
   ownerId: string;
   name: string;
 }
 
-/** What is said of a saved pipeline beside what it does. None of it is part of a version. */
+/** The metadata of a saved pipeline, which is not part of its versions. */
 export interface PipelineMetadata {
   title: string;
-  /** Others may call it and look at it. */
+  /** Other owners may call it and read it. */
   isPublic: boolean;
   description?: string;
   thumbnailUrl?: string;
   tags: string[];
 }
 
-/** As lists show it. */
+/** A saved pipeline in a list, without its contents. */
 export interface PipelineSummary extends PipelineName, PipelineMetadata {
-  /** 1, 2, …, also across a removal. */
+  /** 1, 2, …; a removal does not reset it. */
   version: number;
   /** The endpoints that its nodes call. */
   calls: string[];
@@ -35,7 +35,7 @@ export interface PipelineSummary extends PipelineName, PipelineMetadata {
 }
 
 export interface SavedPipeline extends PipelineSummary {
-  /** The definition as it was given. */
+  /** The definition as its author sent it. */
   contents: JsonObject;
   compiled: CompiledGraph;
 }
@@ -44,7 +44,7 @@ const NAMESPACE = "workflows";
 
 export const savedEndpoint = ({ ownerId, name }: PipelineName): string => `${NAMESPACE}/${ownerId}/${name}`;
 
-/** The name in `workflows/{owner}/{name}`; `undefined` for every other endpoint. */
+/** Parses `workflows/{owner}/{name}`; `undefined` for every other endpoint. */
 export function savedName(endpoint: string): PipelineName | undefined {
   const [namespace, ownerId = "", name = "", ...rest] = pathSegments(endpoint);
   return namespace === NAMESPACE && name !== "" && rest.length === 0 ? { ownerId, name } : undefined;

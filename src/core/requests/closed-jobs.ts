@@ -3,18 +3,15 @@ import type { JobSpec } from "./job.ts";
 /** A job that Temporal has closed. */
 export interface ClosedJob {
   requestId: string;
-  /** It gave an output. */
+  /** It produced an output. */
   ok: boolean;
   closedAtMs: number;
 }
 
-/** What Temporal knows of jobs that have closed. Both methods reject with `temporal_unavailable`. */
+/** Reads closed jobs from Temporal. Both methods reject with `temporal_unavailable`. */
 export interface ClosedJobs {
-  /** Those that closed within a window, at most `pageSize` at a time. */
+  /** Lists jobs that closed within a window, in pages of at most `pageSize`. */
   list(window: { fromMs: number; untilMs: number }, pageSize: number): AsyncIterable<ClosedJob[]>;
-  /**
-   * What a job was started with, and how often it was tried at least; `undefined` when Temporal knows no such
-   * job.
-   */
+  /** Returns the input of a job and the time of its start; `undefined` when Temporal does not know it. */
   started(requestId: string): Promise<{ job: JobSpec; startedAtMs: number } | undefined>;
 }

@@ -2,52 +2,54 @@ import { asLogLine, type LoggedEvent, type RequestEvent, type Snapshot } from ".
 import type { Outcome, RequestIdentity } from "./request.ts";
 
 /**
- * The event log: what happens right now, for status reads, streams and sync waiters. Losing it loses no
- * result.
+ * The event log has the current events of requests, for status reads, streams and callers that wait. When it
+ * is lost, no result is lost.
  *
  * Every method rejects with `store_unavailable` when the log cannot be reached.
  */
 export interface EventLog {
   /**
-   * Appends an event and moves the snapshot on (`advance`), in one atomic step. Events that are not legal
-   * there (after the end, or of an attempt that was given up) are dropped silently.
+   * Appends an event and updates the snapshot (`advance`), atomically. An event that is not legal at this
+   * point (after the end, or of an abandoned attempt) is dropped silently.
    */
   append(request: RequestIdentity, event: Exclude<RequestEvent, { type: "done" }>): Promise<void>;
 
-  /** Appends `done` unless the request has one; returns the outcome that stands. First writer wins. */
+  /** Appends `done` unless the request has one. The first writer wins: returns the stored outcome. */
   complete(request: RequestIdentity, outcome: Outcome): Promise<Outcome>;
 
-  /** One read of the store. `undefined`: the log does not know the request. */
+  /** Reads the snapshot; `undefined` when the log does not know the request. */
   snapshot(requestId: string): Promise<Snapshot | undefined>;
 
-  /** How many requests of the same task queue are ahead of a waiting one; 0 = next. Of other requests: 0. */
+  /**
+   * Counts the requests of the same task queue ahead of a waiting one; 0 for the next, and for other states.
+   */
   position(snapshot: Snapshot): Promise<number>;
 
-  /** How many requests wait in a task queue. */
+  /** Counts the requests that wait in a task queue. */
   waiting(taskQueue: string): Promise<number>;
 
-  /** The events after `afterId` (all of them when absent), oldest first. */
+  /** Reads the events after `afterId` (all when absent), oldest first. */
   read(requestId: string, afterId?: string): Promise<LoggedEvent[]>;
 
-  /** The outcome and its snapshot, once there is one. */
+  /** Reads the outcome and the snapshot, once there is an outcome. */
   outcome(requestId: string): Promise<{ snapshot: Snapshot; outcome: Outcome } | undefined>;
 
   /**
-   * The events after `afterId`, then each new one as it comes, until `done` was given or `signal` aborts.
-   * No event is missed or given twice. Ends with `store_unavailable` when the log goes away.
+   * Yields the events after `afterId`, then each new one, until `done` or until `signal` aborts. No event is
+   * missed or yielded twice. Fails with `store_unavailable` when the log cannot be reached any more.
    */
   follow(requestId: string, afterId: string | undefined, signal: AbortSignal): AsyncIterable<LoggedEvent>;
 
-  /** Forgets a request: its submit was not accepted after all. */
+  /** Deletes a request whose submit was not accepted. */
   drop(request: RequestIdentity): Promise<void>;
 
   /**
-   * Tells every GPU worker, within milliseconds, that a request was cancelled. Temporal holds the durable
-   * record.
+   * Notifies every GPU worker, within milliseconds, that a request was cancelled. Temporal has the durable
+   * record of it.
    */
   announceCancel(requestId: string): Promise<void>;
 
-  /** Calls `listener` for each announced cancel until the returned function is called. */
+  /** Calls `listener` for each announced cancel. Returns how to stop. */
   onCancel(listener: (requestId: string) => void): Promise<() => Promise<void>>;
 
   close(): Promise<void>;

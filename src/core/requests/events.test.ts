@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { advance, firstSnapshot, type RequestEvent, type Snapshot } from "./events.ts";
+import { advance, firstSnapshot, isAfter, parseEventId, type RequestEvent, type Snapshot } from "./events.ts";
 import type { Outcome, RequestIdentity } from "./request.ts";
 
 const REQUEST: RequestIdentity = {
@@ -13,7 +13,7 @@ const REQUEST: RequestIdentity = {
 const OK: Outcome = { ok: true, output: { inline: {} }, metrics: { inference_time: 1 } };
 const FAILED: Outcome = { ok: false, error: { code: "runner_disconnected", message: "gone" }, metrics: {} };
 
-/** What a log makes of these events: the state after each legal one. */
+/** Applies events as a log does: returns the snapshot after the legal ones. */
 function play(...events: RequestEvent[]): Snapshot {
   let snapshot = firstSnapshot(REQUEST, events[0] as RequestEvent, 0);
   events.forEach((event, atMs) => {
@@ -52,7 +52,7 @@ describe("a request's state", () => {
     });
   });
 
-  it("drops what an attempt says that was given up", () => {
+  it("drops the events of an abandoned attempt", () => {
     const now = play(queued(0), started(1), queued(1), started(2));
     for (const event of [
       queued(1),
@@ -70,7 +70,7 @@ describe("a request's state", () => {
       expect(advance(over, event, 9)).toBeUndefined();
   });
 
-  it("takes the end in any state: a cancel may come before the start", () => {
+  it("accepts the end in any state, because a cancel may come before the start", () => {
     expect(advance(undefined, done(OK), 4)).toMatchObject({ state: "COMPLETED", endedAtMs: 4 });
     expect(advance(play(queued(0)), done(FAILED), 4)).toMatchObject({
       error: { code: "runner_disconnected" },
@@ -82,13 +82,13 @@ describe("a request's state", () => {
       {},
     ));
 
-  it("is running when the first that is heard is an attempt that speaks", () => {
+  it("is IN_PROGRESS when the first event comes from an attempt", () => {
     expect(play(progress(3, 4))).toMatchObject({ state: "IN_PROGRESS", attempt: 3, progress: { step: 4 } });
     expect(play(queued(2)).state).toBe("IN_QUEUE");
     expect(play(done(OK)).state).toBe("COMPLETED");
   });
 
-  it("keeps the identity and nothing else of what it was given", () => {
+  it("contains only the identity of what it was made from", () => {
     const given = { ...REQUEST, keyId: "secret", input: { inline: {} } };
     expect(Object.keys(firstSnapshot(given, queued(0), 0)).sort()).toEqual(
       [
@@ -103,5 +103,22 @@ describe("a request's state", () => {
         "version",
       ].sort(),
     );
+  });
+});
+
+describe("event ids", () => {
+  it("are ordered as numbers, not as text", () => {
+    expect(isAfter("5-10", "5-9")).toBe(true);
+    expect(isAfter("10-0", "9-99")).toBe(true);
+    expect(isAfter("5-9", "5-9")).toBe(false);
+    expect(isAfter("5-8", "5-9")).toBe(false);
+  });
+
+  it("treat ids that no log has given out as absent", () => {
+    for (const id of ["", "5", "-", "5-", "$", "+", "5-1-2", "99999999999999999-0", " 5-1", "５-1"]) {
+      expect(parseEventId(id)).toBeUndefined();
+      expect(isAfter("5-1", id)).toBe(true);
+    }
+    expect(isAfter("5-1", undefined)).toBe(true);
   });
 });

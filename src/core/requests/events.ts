@@ -1,6 +1,6 @@
 /**
- * Events are what happens to a request right now. They live in the event log, which may vanish at any time:
- * no result is lost, only freshness (design §3).
+ * An event is a change of a running request. Events are in the event log, which may be lost at any time: no
+ * result is lost with it, only current information (design §3).
  */
 import type { ErrorInfo } from "../errors/tempera-error.ts";
 import type { JsonObject, Stored } from "../json/json.ts";
@@ -16,8 +16,8 @@ export type LogLevel = "DEBUG" | "INFO" | "WARN" | "ERROR";
 
 export type RequestEvent =
   /**
-   * Waiting for a runner: at submit (attempt 0; `streamed` when that was a stream), and again after a failed
-   * attempt, with its reason.
+   * The request waits for a runner: after the submit (attempt 0; `streamed` when a stream submitted it), and
+   * after a failed attempt, with the reason.
    */
   | { type: "queued"; attempt: number; reason?: ErrorInfo; streamed?: true }
   /** A GPU worker's engine has begun attempt n (1, 2, …). */
@@ -26,44 +26,44 @@ export type RequestEvent =
   /** `step` of `steps` denoising steps are done. */
   | { type: "progress"; attempt: number; step: number; steps: number; remainingMs?: number }
   /**
-   * A picture of the unfinished result after `step`; `data` is base64 of at most `LIMITS.previewBytesMax`
+   * An image of the unfinished result after `step`; `data` is base64 of at most `LIMITS.previewBytesMax`
    * bytes.
    */
   | { type: "preview"; attempt: number; step: number; contentType: string; data: string }
-  /** A node of this pipeline: its request was made, or has ended. */
+  /** The request of a node of this pipeline was submitted, or has ended. */
   | ({ type: "node"; attempt: number; node: string; endpoint: string; requestId: string } & NodeChange)
-  /** Whoever streams it lost the connection and has come back. */
+  /** The caller that streams it lost the connection and has reconnected. */
   | { type: "resumed"; attempt: number }
-  /** The end. The first `done` of a request wins; later ones are not appended. */
+  /** The request has ended. The first `done` of a request wins; later ones are not appended. */
   | { type: "done"; outcome: Outcome };
 
-/** What has become of a pipeline's node. `cache` says whether its result is an earlier one. */
+/** A change of a pipeline's node. `cache` is `hit` when its result is a reused one. */
 export type NodeChange =
   | { change: "submitted" }
   | {
       change: "completed";
       output: Stored<JsonObject>;
       cache: "hit" | "miss";
-      /** Of the pipeline: nodes done, and nodes known so far. */
+      /** Finished and known nodes of the pipeline. */
       nodes: { done: number; of: number };
     }
   | { change: "failed"; error: ErrorInfo };
 
-/** Denoising steps done, and the time the rest will take if it goes on like this. */
+/** Finished denoising steps, and the estimated time of the remaining ones. */
 export interface Progress {
   step: number;
   steps: number;
   remainingMs?: number;
 }
 
-/** An event as the log keeps it. `id` sorts within its request and is what `Last-Event-ID` carries. */
+/** An event in the log. Its `id` sorts within the request and is the value of `Last-Event-ID`. */
 export interface LoggedEvent {
   id: string;
   atMs: number;
   event: RequestEvent;
 }
 
-/** What the event log knows of a request without reading its events: enough to answer a status poll. */
+/** A snapshot is the current state of a request in the event log: enough to answer a status poll. */
 export interface Snapshot extends RequestIdentity {
   state: RequestState;
   attempt: number;
@@ -76,8 +76,9 @@ export interface Snapshot extends RequestIdentity {
 }
 
 /**
- * What an event changes in the snapshot. `undefined` means the event is not legal there and must be dropped:
- * nothing follows the end, and an attempt that was given up must not speak over its successor.
+ * Returns the changes of the snapshot by an event. `undefined` means that the event is not legal at this
+ * point and must be dropped: nothing follows the end, and an abandoned attempt must not overwrite its
+ * successor.
  */
 export function advance(
   before: Pick<Snapshot, "state" | "attempt"> | undefined,
@@ -90,7 +91,7 @@ export function advance(
     case "queued":
       return { state: "IN_QUEUE", attempt: event.attempt, queuedAtMs: atMs };
     case "started":
-      // What an earlier attempt had done is not done any more.
+      // A new attempt begins from the first step.
       return {
         state: "IN_PROGRESS",
         attempt: event.attempt,
@@ -124,8 +125,8 @@ export function advance(
 }
 
 /**
- * What is known of a request when `event` is the first that the log hears of it: its submit's `queued` as a
- * rule, anything else when the log was lost in between. An attempt that speaks is running.
+ * Makes the snapshot of a request whose first event in the log is `event`: usually `queued` of its submit,
+ * any other one when the log was lost in between. An attempt that sends events is running.
  */
 export function firstSnapshot(request: RequestIdentity, event: RequestEvent, atMs: number): Snapshot {
   const attempt = event.type === "done" ? 0 : event.attempt;
@@ -137,7 +138,7 @@ export function firstSnapshot(request: RequestIdentity, event: RequestEvent, atM
   };
 }
 
-/** What an event is in its request's log: a log line as it is, and a pipeline's node as a sentence. */
+/** Converts an event to a log line: a log event is one, and a change of a node becomes a sentence. */
 export function asLogLine({ id, atMs, event }: LoggedEvent): LoggedEvent | undefined {
   if (event.type === "log") return { id, atMs, event };
   if (event.type !== "node") return undefined;
@@ -150,8 +151,8 @@ export function asLogLine({ id, atMs, event }: LoggedEvent): LoggedEvent | undef
     case "submitted":
       return line("INFO", `Node ${event.node}: ${event.endpoint}, request ${event.requestId}.`);
     case "completed": {
-      const earlier = event.cache === "hit" ? ", from an earlier result" : "";
-      return line("INFO", `Node ${event.node} is done (${event.nodes.done} of ${event.nodes.of})${earlier}.`);
+      const reused = event.cache === "hit" ? ", from an earlier result" : "";
+      return line("INFO", `Node ${event.node} is done (${event.nodes.done} of ${event.nodes.of})${reused}.`);
     }
     case "failed":
       return line("ERROR", `Node ${event.node} failed: ${event.error.message}`);
@@ -164,14 +165,17 @@ export function asLogLine({ id, atMs, event }: LoggedEvent): LoggedEvent | undef
  */
 const EVENT_ID = /^(\d{1,15})-(\d{1,15})$/;
 
-/** The two numbers of an id, `undefined` for what is none: a `Last-Event-ID` is whatever a client sends. */
+/**
+ * Parses an id into its two numbers; `undefined` for anything else that a client sends as `Last-Event-ID`.
+ */
 export function parseEventId(id: string): readonly [ms: number, n: number] | undefined {
   const match = EVENT_ID.exec(id);
   return match ? [Number(match[1]), Number(match[2])] : undefined;
 }
 
 /**
- * Whether `id` comes after `other`; everything comes after what is no id. `isAfter("5-10", "5-9") === true`
+ * Tells whether `id` comes after `other`; every id comes after an invalid one. `isAfter("5-10", "5-9") ===
+ * true`
  */
 export function isAfter(id: string, other: string | undefined): boolean {
   const b = other === undefined ? undefined : parseEventId(other);

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 
 /**
- * The id of a job's last attempt, fal's `gateway_request_id`: the request's own for the first attempt,
- * another for each later one (contract §8). A UUIDv8 made of request id and attempt, so that every process
- * names an attempt alike.
+ * Makes fal's `gateway_request_id` of an attempt (contract §8): the request's own id for the first attempt,
+ * and another one for each later attempt. It is a UUIDv8 of request id and attempt, the same in every
+ * process.
  */
 export function gatewayRequestId(requestId: string, attempt: number): string {
   if (attempt <= 1) return requestId;

@@ -1,52 +1,53 @@
-/** The claim that an idempotency key is: what it was first used for, and the request that came of it. */
+/** A claim is an idempotency key that was used: the call that it was first used for, and its request. */
 export interface Claim {
-  /** Whoever asked first. */
+  /** The request of the first call. */
   requestId: string;
   /** SHA-256 of the endpoint and the input, hex. */
   fingerprint: string;
-  /** Made by this very call. */
+  /** True when the present call made the claim. */
   isOwn: boolean;
-  /** What a write was answered, once it was. */
+  /** The response of a write, once there is one. */
   answer?: Buffer;
-  /** Milliseconds since it was claimed, by the clock of the database. */
+  /** Milliseconds since the claim was made, by the database's clock. */
   ageMs: number;
 }
 
-/** Names a claim. Owners do not see each other's keys. */
+/** The name of a claim. Each owner has its own keys. */
 export interface ClaimName {
   ownerId: string;
   key: string;
 }
 
 /**
- * The judge of who was first. Lives by the clock of the database alone, so that gateways whose clocks differ
- * or jump agree. Every method rejects with `store_unavailable` when Postgres cannot be reached.
+ * Stores claims and decides which call was first. It uses only the database's clock, so that gateways whose
+ * clocks differ or jump agree. Every method rejects with `store_unavailable` when PostgreSQL cannot be
+ * reached.
  */
 export interface ClaimStore {
   /**
-   * Claims the key, or tells who has it; one statement. A claim is forgotten after `seconds`.
+   * Makes a claim, or returns the existing one, in one statement. A claim expires after `seconds`.
    *
-   * @param requestId without it, the request is given an id that follows from the name of the claim, and the claim need not be on disk
-   *   when this resolves: were it lost, the next call would get the same id, and whoever starts requests would know it. Such a claim
-   *   must last a day.
+   * @param requestId absent: the id of the request is derived from the name of the claim. Such a claim need
+   *   not be on disk when this resolves: if it were lost, the next call would get the same id, and starting
+   *   the request twice would be noticed. It must last a day.
    */
   claim(name: ClaimName, claim: { requestId?: string; fingerprint: string; seconds: number }): Promise<Claim>;
 
-  /** Says that another caller relies on the claim from now on; false when it was released meanwhile. */
+  /** Records that another call relies on the claim; false when the claim was released before. */
   share(name: ClaimName, requestId: string): Promise<boolean>;
 
-  /** Takes a claim back whose request was refused; one that another caller relies on stays. */
+  /** Releases the claim of a refused request; a claim that another call relies on stays. */
   release(name: ClaimName, requestId: string): Promise<void>;
 
-  /** Keeps what a write was answered. */
+  /** Stores the response of a write. */
   answer(name: ClaimName, requestId: string, answer: Buffer): Promise<void>;
 
   /**
-   * Takes over the claim of a write that was never answered, when it is older than `olderThanMs`; false when
-   * somebody else did.
+   * Takes over the claim of a write without a response, when it is older than `olderThanMs`; false when
+   * another call was faster.
    */
   takeOver(name: ClaimName, requestId: string, newRequestId: string, olderThanMs: number): Promise<boolean>;
 
-  /** Deletes up to `limit` claims whose time has passed; returns how many went. */
+  /** Deletes up to `limit` expired claims. Returns their number. */
   sweep(limit: number): Promise<number>;
 }

@@ -1,6 +1,7 @@
 /**
- * A job is the Temporal workflow that carries a request to its outcome. `JobSpec` is all it is given: data,
- * so that every duration can be short in a test. Imported by workflow code: types and pure functions only.
+ * A job is the Temporal workflow that runs a request until its outcome. `JobSpec` is its whole input;
+ * durations are part of it, so that they can be short in tests. Workflow code imports this: types and pure
+ * functions only.
  */
 
 import type { Lifecycle } from "../files/lifecycle.ts";
@@ -13,19 +14,19 @@ import type { Outcome, RequestIdentity } from "./request.ts";
 export const ORCHESTRATOR_QUEUE = "orchestrator";
 
 /**
- * What a job has behind it when its inference activity is called once more, since a GPU worker let go of it.
+ * The earlier attempts of a job whose inference activity is called anew after a hand-over by a GPU worker.
  */
 export interface AttemptsBefore {
   attempts: number;
-  /** Those of them that a worker let go of; they count for nothing in the retry policy. */
+  /** The part of `attempts` that was handed over; the retry policy does not count it. */
   handOvers: number;
-  /** Whether any of them has reached an engine: from then on there is no time to start any more. */
+  /** True once an attempt has reached an engine: the start deadline no longer applies. */
   started: boolean;
 }
 
 /**
- * Third detail of the failure of such an attempt. The next one is a new activity, since Temporal counts the
- * attempts of one by itself.
+ * The third detail of the failure of an attempt that was handed over. The next attempt is a new activity,
+ * because Temporal counts the attempts of an activity by itself.
  */
 export interface HandOver {
   handedOver: true;
@@ -33,69 +34,60 @@ export interface HandOver {
 }
 
 /**
- * What a request asks for. One that is a `node` of a pipeline is an activity of that pipeline's workflow, and
- * no workflow of its own.
+ * The input of a job. The job of a pipeline's `node` is an activity of the pipeline's workflow, not a
+ * workflow of its own. The field names are recorded in workflow histories and must not change.
  */
 export interface JobSpec extends RequestIdentity {
   keyId: string;
   modelDigest: string;
   input: Stored<JsonObject>;
   submittedAtMs: number;
-  /** The submit itself left lines in the request's log. */
+  /** The submit itself wrote lines to the request's log. */
   logged?: boolean;
-  /** Time to start, from submit; absent means as long as it takes. Set by `X-Fal-Request-Timeout`. */
+  /** Start deadline, from the submit; absent: none. Set by `X-Fal-Request-Timeout`. */
   startTimeoutMs?: number;
-  /** Whom to tell when it has ended; absent: nobody. */
+  /** The webhook that gets the outcome; absent: none. */
   webhook?: Webhook;
-  /** The request whose dead letter this one tries again. */
+  /** The request whose dead letter this one retries. */
   retryOf?: string;
-  /** A call that waits for it started it, and tries again itself: it leaves no dead letter. */
+  /** A call that waits for the outcome started it and retries by itself, so it leaves no dead letter. */
   direct?: boolean;
-  /** Its owner's share of the GPU queue, beside other owners'; absent: 1. */
+  /** Weight of its owner in the GPU queue; absent: 1. */
   weight?: number;
   /**
-   * Its owner may run so many at once only: it `waits` for a place before it goes to the GPU queue, or
-   * `holds` one from its submit on.
+   * Present when its owner has a limited number of concurrency slots: the job `waits` for a slot before it
+   * goes to the GPU queue, or `holds` one since its submit.
    */
   place?: "waits" | "holds";
-  /** Somebody streams it and is shown previews. */
+  /** The caller streams it and gets previews. */
   previews?: boolean;
-  /**
-   * How long the files it produces are kept, and who may read them; absent: for ever, by everybody who has
-   * the address.
-   */
+  /** Lifetime and readers of the files that it produces; absent: for ever, and everybody who has the URL. */
   lifecycle?: Lifecycle;
-  /** Present when it is a pipeline's; its workflow type is then `pipeline`. */
+  /** Present for pipelines, whose workflow type is `pipeline`. */
   pipeline?: PipelinePart;
-  /**
-   * The result may be an earlier one of the same owner and the same input, and is kept for later ones. Nodes
-   * only.
-   */
+  /** Only for nodes: an earlier result of the same owner and input may be reused, and this one is stored. */
   cache?: boolean;
-  /** What the model cost at submit; absent: nothing. */
+  /** Price of the model at the time of the submit; absent: free of charge. */
   price?: Price;
-  /**
-   * False: input and output are kept apart from every record, for as long as it takes to deliver them
-   * (`X-Fal-Store-IO: 0`).
-   */
+  /** False: input and output are stored apart from all records, only until delivery (`X-Fal-Store-IO: 0`). */
   storeIo?: false;
   retry: RetryPolicy;
   timeouts: Pick<ModelTimeouts, "heartbeatMs" | "runMs">;
 }
 
-/** What an operator can filter jobs by in the Temporal UI. `temporal/README.md` says how they are created. */
+/** Search attributes by which operators filter jobs in the Temporal UI (see `temporal/README.md`). */
 export const SEARCH_ATTRIBUTES = {
   endpoint: "TemperaEndpoint",
   version: "TemperaVersion",
   owner: "TemperaOwner",
 } as const;
 
-/** Temporal's priority keys: 1 is soonest, 5 last (temporal-notes §2). */
+/** Temporal's priority keys: 1 is first, 5 is last. */
 export const PRIORITY_KEY = { normal: 3, low: 5 } as const;
 
 /**
- * Keys in the object store that the record of a job names. What stands inside of a caller's own values is
- * none.
+ * Lists the keys of objects that the record of a job refers to. Strings in a caller's own values do not
+ * count.
  */
 export function refsOf(
   { input, pipeline }: Pick<JobSpec, "input" | "pipeline">,
@@ -103,7 +95,7 @@ export function refsOf(
 ): string[] {
   const named: (Stored<unknown> | undefined)[] = [input, pipeline?.plan, pipeline?.callees, pipeline?.kept];
   if (outcome?.ok) named.push(outcome.output);
-  // What an earlier run kept for this one is still the earlier one's.
+  // Results that this run reuses belong to the request that produced them.
   if (pipeline?.kept && "inline" in pipeline.kept)
     named.push(...Object.values(pipeline.kept.inline).map(({ output }) => output));
   return [
@@ -115,8 +107,7 @@ export function refsOf(
 }
 
 /**
- * How Temporal is to order a job among the others: first by priority, then by turns of owners, as their
- * weights have it.
+ * Returns the order of a job in Temporal: by priority first, then fairly between owners, by their weights.
  */
 export const priorityOf = ({
   priority,

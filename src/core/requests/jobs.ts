@@ -2,7 +2,7 @@ import type { NodeRef } from "../pipelines/pipeline.ts";
 import type { JobSpec } from "./job.ts";
 import type { Outcome, RequestIdentity, RequestState } from "./request.ts";
 
-/** What Temporal knows of a job: the answer when neither event log nor Postgres has one. */
+/** The state of a job in Temporal, which is used when neither event log nor PostgreSQL knows it. */
 export interface JobDescription extends RequestIdentity {
   state: RequestState;
   attempt: number;
@@ -10,36 +10,35 @@ export interface JobDescription extends RequestIdentity {
   endedAtMs?: number;
 }
 
-/** The jobs: Temporal owns whether one exists, whether it runs, and how it ended. */
+/** Starts and reads jobs. Temporal has the truth about whether a job exists, runs, and how it ended. */
 export interface Jobs {
   /**
-   * Resolves when Temporal has accepted the job (starting one twice is no error). Rejects with
+   * Starts a job; resolves when Temporal has accepted it. Starting one twice is not an error. Rejects with
    * `temporal_unavailable`.
    */
   start(job: JobSpec): Promise<void>;
   /**
-   * Asks a job to stop. `finished`: it had ended; `unknown`: there is none. Rejects with
+   * Requests the cancel of a job. `finished`: it had ended; `unknown`: there is none. Rejects with
    * `temporal_unavailable`.
    *
-   * @param node where the request is a pipeline's node: its pipeline is asked, and goes by what its code makes of the failure
+   * @param node present for a node of a pipeline: the pipeline cancels it, and its code handles the failure
    */
   cancel(requestId: string, node?: NodeRef): Promise<"requested" | "finished" | "unknown">;
   /**
-   * Tells a job that waits for one of its owner's places that it has one; false when it has ended or is
-   * unknown. Rejects with `temporal_unavailable`.
+   * Notifies a waiting job that it was granted a concurrency slot; false when it has ended or is unknown.
+   * Rejects with `temporal_unavailable`.
    */
   grantSlot(requestId: string): Promise<boolean>;
   describe(requestId: string): Promise<JobDescription | undefined>;
-  /** Where a node stands whose pipeline still runs. `undefined`: it does not run. */
+  /** Returns the state of a node while its pipeline runs; `undefined` when that does not run. */
   describeNode(
     requestId: string,
     node: NodeRef,
   ): Promise<Pick<JobDescription, "state" | "attempt"> | undefined>;
-  /** The outcome of a job that has closed, `undefined` while it runs or when it is unknown. */
+  /** Returns the outcome of a closed job; `undefined` while it runs or when it is unknown. */
   outcome(requestId: string): Promise<Outcome | undefined>;
   /**
-   * Deletes what Temporal keeps of a job that has closed, its delivery's included; unknown and running ones
-   * are left as they are.
+   * Deletes a closed job and its delivery from Temporal. Unknown and running ones are left as they are.
    */
   forget(requestId: string): Promise<void>;
 }

@@ -1,6 +1,6 @@
 import type { LogLevel } from "./events.ts";
 
-/** One line of a request's log, as it is found. */
+/** A line of a request's log that a search found. */
 export interface FoundLine {
   requestId: string;
   ownerId: string;
@@ -14,16 +14,16 @@ export interface FoundLine {
   atMs: number;
 }
 
-/** Where a page ends: the next one begins with the line before it. */
+/** The end of a page; the next page begins with the line before it. */
 export interface LineCursor {
   submittedAtMs: number;
   requestId: string;
-  /** Place within the request, from 1. */
+  /** Number of the line within the request, from 1. */
   line: number;
 }
 
 export interface LineQuery {
-  /** When the line was written; both inclusive. */
+  /** Time of the line; both bounds are inclusive. */
   startMs: number;
   endMs: number;
   ownerId?: string;
@@ -34,13 +34,13 @@ export interface LineQuery {
   app?: string;
   version?: string;
   levels?: LogLevel[];
-  /** Words that all stand in the line, in any order. */
+  /** Words that the line contains, in any order. */
   words?: string;
   limit: number;
   before?: LineCursor;
 }
 
-/** A request that has ended, with the lines it left. */
+/** An ended request with its log lines. */
 export interface LoggedRequest {
   requestId: string;
   ownerId: string;
@@ -51,17 +51,15 @@ export interface LoggedRequest {
 }
 
 /**
- * The search in the log lines of requests that have ended. Lines of one request stand together: the newest
- * request first, and of each the newest line.
+ * Searches the log lines of ended requests. Results are grouped by request: the newest request first, and of
+ * each request the newest line first.
  *
- * Every method rejects with `store_unavailable` when what searches cannot be reached.
+ * Every method rejects with `store_unavailable` when the search service cannot be reached.
  */
 export interface LogSearch {
   search(query: LineQuery): Promise<{ lines: FoundLine[]; next?: LineCursor }>;
-  /**
-   * Takes in the lines of a request that has ended; again changes nothing. They are found within a second.
-   */
+  /** Indexes the lines of an ended request; they are found within a second. Repeating it changes nothing. */
   index(request: LoggedRequest): Promise<void>;
-  /** Takes out the lines of requests. */
+  /** Removes the lines of requests. */
   remove(requestIds: string[]): Promise<void>;
 }

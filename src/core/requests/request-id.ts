@@ -7,8 +7,8 @@ let last = { ms: 0, sequence: 0 };
 
 /**
  * Makes a request id: a UUIDv7 (RFC 9562 §5.7) that sorts by time of creation. Ids of one process rise also
- * within a millisecond, and when the clock goes back: the sequence begins at random in its lower half and counts
- * up until the next millisecond.
+ * within a millisecond, and when the clock goes back: the sequence begins at random in its lower half and
+ * counts up until the next millisecond.
  */
 export function newRequestId(nowMs: number = Date.now()): string {
   if (nowMs > last.ms) last = { ms: nowMs, sequence: randomInt(2 ** 31) };

@@ -1,38 +1,38 @@
 import type { JobSpec } from "./job.ts";
 import type { Outcome, RequestIdentity } from "./request.ts";
 
-/** A request that has ended, as lists show it. */
+/** An ended request in a list. */
 export interface EndedRequest {
   requestId: string;
   ownerId: string;
   endpoint: string;
   submittedAtMs: number;
-  /** Absent when it ended before it began. */
+  /** Absent when it ended before it started. */
   startedAtMs?: number;
   endedAtMs: number;
-  /** What its caller was answered. */
+  /** HTTP status of the response that its caller got. */
   statusCode: number;
-  /** From the start of the attempt that ended it to its end; 0 when it never began. */
+  /** Duration of its last attempt; 0 when it never started. */
   seconds: number;
 }
 
 export interface EndedQuery {
-  /** One at least. */
+  /** At least one. */
   endpoints: string[];
-  /** Absent: of everybody. */
+  /** Absent: requests of all owners. */
   ownerId?: string;
-  /** Ended within [start, end). */
+  /** Time of the end, within [start, end). */
   startMs: number;
   endMs: number;
   status?: "success" | "error" | "user_error";
-  /** Newest end first, or longest first. */
+  /** By end, newest first, or by duration, longest first. */
   sortBy: "ended_at" | "duration";
-  /** What this names comes next: when it ended in milliseconds, or how long it took in seconds. */
+  /** Cursor: the page continues after this request. `value` is its end in ms, or its duration in s. */
   after?: { value: number; requestId: string };
   limit: number;
 }
 
-/** The input and output of a request as its record has them: values, or keys in the object store. */
+/** The input and output in the record of a request: values, or keys of objects. */
 export interface Payloads {
   job: JobSpec;
   outcome: Outcome;
@@ -40,26 +40,23 @@ export interface Payloads {
 }
 
 /**
- * What is looked for among the records of requests. Every method rejects with `store_unavailable` when
- * Postgres cannot be reached.
+ * Searches the records of requests. Every method rejects with `store_unavailable` when PostgreSQL cannot be
+ * reached.
  */
 export interface RequestSearch {
   ended(query: EndedQuery): Promise<EndedRequest[]>;
-  /** One that has ended. */
+  /** Finds an ended request. */
   find(requestId: string): Promise<EndedRequest | undefined>;
-  /** Of requests that have ended. */
+  /** Reads the payloads of ended requests. */
   payloads(requestIds: string[]): Promise<Map<string, Payloads>>;
-  /**
-   * Takes input and output out of the record: what is left names bytes that are not there. False when it has
-   * not ended.
-   */
+  /** Replaces input and output in the record by tombstones. False when the request has not ended. */
   erasePayloads(requestId: string): Promise<boolean>;
   /**
-   * Of these artifacts (SHA-256, hex), those that the output of a request beside these or the input of an
-   * unfinished one names.
+   * Returns those of the artifacts (SHA-256, hex) that the output of any other request names, or the input
+   * of an unfinished one.
    */
   namedElsewhere(sha256s: string[], requestIds: string[]): Promise<Set<string>>;
-  /** Requests without an outcome, by id (oldest first), from the one after `after` on. */
+  /** Lists requests without an outcome by id (oldest first), those after `after`. */
   unfinished(
     of: { endpoints: string[]; ownerId?: string },
     after: string | undefined,

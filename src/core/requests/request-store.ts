@@ -3,7 +3,7 @@ import type { JobSpec } from "./job.ts";
 import type { Outcome, RequestIdentity } from "./request.ts";
 
 /**
- * The searchable record of a request. A projection: Temporal owns whether the job exists and how it ended.
+ * The searchable record of a request. Temporal has the truth about whether its job exists and how it ended.
  */
 export interface RequestRecord extends RequestIdentity {
   keyId: string;
@@ -16,6 +16,7 @@ export interface RequestRecord extends RequestIdentity {
   logs: LoggedEvent[];
 }
 
+/** The end of a job, as it is recorded. */
 export interface FinishedJob {
   job: JobSpec;
   outcome: Outcome;
@@ -24,11 +25,12 @@ export interface FinishedJob {
   endedAtMs: number;
   logs: LoggedEvent[];
   /**
-   * Present when the job used up its attempts and waits for a person; never for one that a caller waited for.
+   * Present when the job used up its attempts and waits for an operator; never when a caller waited for it.
    */
   deadLetter?: { reason: string };
 }
 
+/** A failed request that waits for an operator. */
 export interface DeadLetter {
   requestId: string;
   ownerId: string;
@@ -49,25 +51,28 @@ export interface ActiveQuery {
   limit: number;
 }
 
-/** Every method rejects with `store_unavailable` when Postgres cannot be reached. */
+/**
+ * Stores the records of requests. Every method rejects with `store_unavailable` when PostgreSQL cannot be
+ * reached.
+ */
 export interface RequestStore {
-  /** Records a submitted request; one that is already there is left as it is. */
+  /** Records a submitted request; an existing record is left as it is. */
   insert(job: JobSpec): Promise<void>;
 
   /**
-   * Records how a job ended, creating the row when the submit's own insert never came, and its dead letter,
-   * in one transaction. First writer wins: returns the outcome that stands.
+   * Records the end of a job and its dead letter in one transaction, and creates the record when the submit
+   * did not. The first writer wins: returns the stored outcome.
    */
   finish(finished: FinishedJob): Promise<Outcome>;
 
   find(requestId: string): Promise<RequestRecord | undefined>;
 
-  /** Requests that have not ended, or not before a moment; the newest first. */
+  /** Lists requests that are unfinished, or ended after a moment; newest first. */
   active(query: ActiveQuery): Promise<(RequestIdentity & { ended: boolean })[]>;
 
-  /** The requests of a pipeline's nodes, oldest first: at most `LIMITS.pipelineNodesMax`. */
+  /** Lists the requests of a pipeline's nodes, oldest first, at most `LIMITS.pipelineNodesMax`. */
   nodes(pipelineId: string): Promise<RequestRecord[]>;
 
-  /** Newest first. */
+  /** Lists dead letters, newest first. */
   deadLetters(limit: number): Promise<DeadLetter[]>;
 }

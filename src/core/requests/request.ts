@@ -1,7 +1,9 @@
 /**
- * A request is what a client submitted. Its id (UUIDv7) is also the workflow id of its job. Its state is one
- * of three words, fal's own: a failure or a cancel is COMPLETED with an error, and a retry goes back from
- * IN_PROGRESS to IN_QUEUE.
+ * A request is one call of a model or pipeline that a client submitted. Its id (UUIDv7) is also the workflow
+ * id of its job. Its state is one of fal's three: a failure or a cancel is COMPLETED with an error, and a
+ * retry goes back from IN_PROGRESS to IN_QUEUE.
+ *
+ * This folder has requests, their jobs, events and records, and realtime sessions.
  */
 import type { ErrorInfo } from "../errors/tempera-error.ts";
 import type { JsonObject, Stored } from "../json/json.ts";
@@ -10,23 +12,23 @@ import type { NodeRef } from "../pipelines/pipeline.ts";
 export type RequestState = "IN_QUEUE" | "IN_PROGRESS" | "COMPLETED";
 export type Priority = "normal" | "low";
 
-/** What every record, event and log line of a request says about where it belongs. */
+/** The identity of a request, which every record, snapshot and job of it contains. */
 export interface RequestIdentity {
   requestId: string;
-  /** Who may see it: the owner of the key that submitted it. */
+  /** Owner of the key that submitted it; only this owner may see it. */
   ownerId: string;
   endpoint: string;
   version: string;
-  /** The GPU task queue it waits in; queue positions are counted there. */
+  /** The GPU task queue that it waits in; queue positions are counted there. */
   taskQueue: string;
   priority: Priority;
-  /** The pipeline whose node it is, where it is one's. */
+  /** Present when it is a node of a pipeline. */
   node?: NodeRef;
-  /** The pipeline's request that this one runs again, in part. */
+  /** Request id of the pipeline run that this one reruns in part. */
   rerunOf?: string;
 }
 
-/** The identity alone, of whatever carries one: a job, a record, a snapshot. */
+/** Extracts the identity from a job, a record or a snapshot. */
 export const identityOf = ({
   requestId,
   ownerId,
@@ -47,7 +49,7 @@ export const identityOf = ({
   ...(rerunOf !== undefined && { rerunOf }),
 });
 
-/** Where the time of a finished request went, in seconds. */
+/** The times of a finished request, in seconds. */
 export interface Metrics {
   /** Seconds of inference on the engine; fal's `metrics.inference_time`. */
   inference_time?: number;
@@ -55,24 +57,24 @@ export interface Metrics {
   queue_time?: number;
 }
 
-/** How a job ended. */
+/** The outcome of a job. */
 export type Outcome =
   | {
       ok: true;
       output: Stored<JsonObject>;
       metrics: Metrics;
-      /** What is billed, in the unit of the model's price; absent: 1. */
+      /** Billed units, in the unit of the model's price; absent: 1. */
       units?: number;
-      /** Of a node of a pipeline: whether its result is an earlier one. */
+      /** For a node of a pipeline: `hit` when its result is a reused one. */
       cache?: "hit" | "miss";
     }
   | {
       ok: false;
       error: ErrorInfo;
       metrics: Metrics;
-      /** The start deadline was the caller's own (contract §2.1). */
+      /** The start deadline was set by the caller (contract §2.1). */
       userTimeout?: boolean;
-      /** The node of a pipeline whose failure this is. */
+      /** The node of a pipeline that caused the failure. */
       node?: string;
     };
 

@@ -1,14 +1,15 @@
 /**
- * A realtime session is one caller's socket that holds one slot of an engine for as long as it is open. It is
- * a Temporal workflow (its id is the session id) with one long activity on the model's task queue; frames
- * travel beside Temporal, between the gateway that has the socket and the GPU worker that has the engine.
- * Imported by workflow code: types and pure functions only.
+ * A realtime session is one caller's socket that holds a slot of an engine while it is open. It is a Temporal
+ * workflow (its id is the session id) with one long activity on the model's task queue. Frames do not pass
+ * through Temporal, but directly between the gateway with the socket and the GPU worker with the engine.
+ * Workflow code imports this: types and pure functions only.
  */
 import type { ErrorInfo } from "../errors/tempera-error.ts";
 import type { RetryPolicy } from "../models/model.ts";
 
+/** The input of a session's workflow. */
 export interface SessionSpec {
-  /** A UUIDv7, as a request's. */
+  /** A UUIDv7, like the id of a request. */
   sessionId: string;
   ownerId: string;
   keyId: string;
@@ -16,53 +17,52 @@ export interface SessionSpec {
   version: string;
   modelDigest: string;
   taskQueue: string;
-  /** What the caller's address has behind the endpoint: `/realtime`, `/custom`; empty for a raw socket. */
+  /** The part of the caller's address behind the endpoint: `/realtime`, `/custom`; empty for a raw socket. */
   path: string;
-  /**
-   * Frames are bytes or text of the caller's own making, passed on as they are; else each is a msgpack
-   * object.
-   */
+  /** Frames are bytes or text in the caller's own format, passed on unchanged; otherwise msgpack objects. */
   raw: boolean;
-  /** Longest wait for a slot, at the start and after a loss. */
+  /** Longest wait for a slot, at the start and after the loss of an engine. */
   startMs: number;
-  /** Longest life. */
+  /** Longest duration of the session. */
   sessionMs: number;
   heartbeatMs: number;
-  /** How often each end says that it is there. */
+  /** Interval at which each end signals that it is alive. */
   pulseMs: number;
-  /** Silence after which the GPU worker takes the gateway for gone. */
+  /** Silence after which the GPU worker regards the gateway as gone. */
   silenceMs: number;
-  /** `attemptsMax` counts the losses of an engine or a GPU worker that a session survives. */
+  /** `attemptsMax` limits the losses of an engine or a GPU worker that a session survives. */
   retry: RetryPolicy;
 }
 
-/** One message of a caller or of the engine. */
+/** One message of the caller or the engine. */
 export interface Frame {
-  /** 1, 2, … as the gateway numbered the inputs; an output bears the number of the input it answers. */
+  /** 1, 2, …: the number that the gateway gave to the input; an output has the number of its input. */
   sequence: number;
   payload: Uint8Array;
-  /** A raw frame that is text: `payload` is its UTF-8. */
+  /** True for a raw frame of text; `payload` is its UTF-8. */
   text?: boolean;
 }
 
 /**
- * Gateway → GPU worker. `attempt` names the one worker that is meant: one that was given up may still be
- * listening.
+ * Messages from the gateway to the GPU worker. `attempt` identifies the addressed worker: one of an abandoned
+ * attempt may still listen.
  */
 export type ToWorker = { type: "here" } | { type: "input"; attempt: number; frame: Frame } | { type: "end" };
 
-/** GPU worker → gateway. The first `pulse` of an attempt says that its engine is ready. */
+/** Messages from the GPU worker to the gateway. The first `pulse` of an attempt reports a ready engine. */
 export type ToGateway =
   | { type: "pulse"; attempt: number; worker: string; settledThrough: number }
   | { type: "output"; attempt: number; frame: Frame }
-  /** The engine is done with an input; with `error` when it failed on it. Inputs are settled in order. */
+  /** The engine has finished an input; with `error`, it failed on it. Inputs are settled in order. */
   | { type: "settled"; attempt: number; sequence: number; error?: ErrorInfo }
-  /** The attempt is over. `final`: no other follows. */
+  /** The attempt has ended. `final`: no other one follows. */
   | { type: "ended"; attempt: number; error: ErrorInfo; final: boolean };
 
-/** How a session ended well. `caller_left`: the gateway said so; `gateway_lost`: it fell silent. */
+/**
+ * A successful end. `caller_left`: the gateway ended the session; `gateway_lost`: it sent no more messages.
+ */
 export interface SessionEnd {
   reason: "caller_left" | "gateway_lost";
-  /** Inputs that the last attempt's engine has dealt with. */
+  /** Number of inputs that the last attempt's engine finished. */
   inputs: number;
 }

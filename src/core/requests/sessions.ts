@@ -1,19 +1,19 @@
 import type { SessionSpec, ToGateway, ToWorker } from "./session.ts";
 
-/** The sessions, as Temporal has them. */
+/** Starts and cancels sessions in Temporal. */
 export interface Sessions {
-  /** Resolves when Temporal has accepted the session. Rejects with `temporal_unavailable`. */
+  /** Starts a session; resolves when Temporal has accepted it. Rejects with `temporal_unavailable`. */
   start(session: SessionSpec): Promise<void>;
   /**
-   * Ends a session, waiting or running; one that has ended or is unknown is left as it is. Rejects with
+   * Cancels a waiting or running session. An ended or unknown one is left as it is. Rejects with
    * `temporal_unavailable`.
    */
   cancel(sessionId: string): Promise<void>;
 }
 
 /**
- * One end of a session's way. `send` keeps the order; it rejects with `store_unavailable` when the message
- * cannot be on its way.
+ * One end of a session's channel. `send` keeps the order of messages, and rejects with `store_unavailable`
+ * when a message cannot be sent.
  */
 export interface ChannelEnd<Out> {
   send(message: Out): Promise<void>;
@@ -21,11 +21,11 @@ export interface ChannelEnd<Out> {
 }
 
 /**
- * The way that frames take between a gateway and a GPU worker, beside Temporal. Nothing is kept: who is not
- * there when a message is sent has missed it. Both ends repeat what matters (`pulse`, `here`), so a loss of
- * messages is survived.
+ * The channel of a session carries frames between a gateway and a GPU worker. Messages are not stored: an
+ * end that is not open misses them. Both ends repeat the important ones (`pulse`, `here`), so a session
+ * survives a loss.
  *
- * Opening resolves when every later message of the other end will reach `listener`; rejects with
+ * Opening resolves when every later message of the other end will reach `listener`. It rejects with
  * `store_unavailable`.
  */
 export interface FrameChannel {

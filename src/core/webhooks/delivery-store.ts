@@ -1,34 +1,37 @@
 import type { DeliveryAttempt, DeliveryState, WebhookDelivery } from "./webhook.ts";
 
-/** What is kept of a delivery. Temporal owns whether one is under way; this is its searchable record. */
+/** The searchable record of a delivery. Temporal has the truth about whether it is running. */
 export interface DeliveryRecord {
   requestId: string;
   ownerId: string;
   endpoint: string;
   url: string;
   state: DeliveryState;
-  /** Times it was started: once by its job, then by operators. */
+  /** Number of its starts: the first by its job, later ones by operators. */
   round: number;
   attempts: number;
   createdAtMs: number;
   updatedAtMs: number;
-  /** When it is tried next; absent once it is delivered or dead. */
+  /** Time of the next attempt; absent once it is delivered or dead. */
   nextAttemptAtMs?: number;
   lastStatus?: number;
   lastError?: string;
-  /** The request whose dead letter this request tries again. */
+  /** The request whose dead letter this request retries. */
   retryOf?: string;
 }
 
-/** A place in a list, newest first: what `before` names comes next. */
+/** A page of a list, newest first; it continues after the item that `before` names. */
 export interface Page {
   limit: number;
   before?: { atMs: number; requestId: string };
 }
 
-/** Every method rejects with `store_unavailable` when Postgres cannot be reached. */
+/**
+ * Stores records of deliveries. Every method rejects with `store_unavailable` when PostgreSQL cannot be
+ * reached.
+ */
 export interface DeliveryStore {
-  /** Records an attempt and the state it leaves. Harmless to repeat. */
+  /** Records an attempt and the state after it. Repeating it changes nothing. */
   record(
     delivery: Pick<WebhookDelivery, "requestId" | "ownerId" | "endpoint" | "url" | "round" | "retryOf">,
     attempt: DeliveryAttempt,
@@ -37,15 +40,15 @@ export interface DeliveryStore {
 
   find(requestId: string): Promise<{ delivery: DeliveryRecord; attempts: DeliveryAttempt[] } | undefined>;
 
-  /** Newest first. */
+  /** Lists deliveries, newest first. */
   list(page: Page & { state?: DeliveryState }): Promise<DeliveryRecord[]>;
 }
 
-/** Starts deliveries on behalf of operators; the first one of a request is started by its job. */
+/** Starts deliveries for operators; the first delivery of a request is started by its job. */
 export interface Deliveries {
   /**
-   * Starts a delivery; one that is waiting for its next attempt makes it at once instead, to this one's
-   * address. Rejects with `temporal_unavailable`.
+   * Starts a delivery. One that waits for its next attempt makes it now instead, to the URL of the given one.
+   * Rejects with `temporal_unavailable`.
    */
-  start(delivery: WebhookDelivery): Promise<"started" | "hurried">;
+  start(delivery: WebhookDelivery): Promise<"started" | "retried_now">;
 }

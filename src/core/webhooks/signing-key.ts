@@ -1,12 +1,11 @@
 /**
- * Signing keys are what webhooks are signed with (Ed25519). Receivers take the public halves from the JWKS
- * and may remember it for a day, so a key is published before it signs, and stays published after it has
- * stopped.
+ * A signing key signs webhooks (Ed25519). Receivers get its public half from the JWKS and may cache that for
+ * a day, so a key is published before it signs, and stays published after it has stopped signing.
  */
 
 /**
- * How long before its first signature a new key is published, and how long after its last one it still is. A
- * day, and an hour for clocks.
+ * Time for which a key is published before its first signature, and after its last one: a day, and an hour
+ * for clocks that differ.
  */
 export const PUBLISHED_MS = 25 * 3600 * 1000;
 
@@ -16,27 +15,27 @@ export interface SigningKey {
   /** The JWKS' `x`: 32 bytes, base64url. */
   publicKey: string;
   createdAtMs: number;
-  /** From then on it signs, until a later key does. */
+  /** Time from which it signs, until a later key does. */
   signsFromMs: number;
-  /** Taken out of use at once, by an operator who believes it stolen. */
+  /** Set when an operator took it out of use at once, for example because it was stolen. */
   revokedAtMs?: number;
 }
 
 const notRevoked = <K extends SigningKey>(keys: readonly K[]): K[] =>
   keys.filter(({ revokedAtMs }) => revokedAtMs === undefined);
 
-/** The key that signs at a moment: of those that may, the one that began last. */
+/** Finds the key that signs at a moment: the newest of those that may. */
 export const signerAt = <K extends SigningKey>(keys: readonly K[], atMs: number): K | undefined =>
   notRevoked(keys)
     .filter(({ signsFromMs }) => signsFromMs <= atMs)
     .sort((a, b) => b.signsFromMs - a.signsFromMs)[0];
 
-/** A key that is published and does not sign yet, if there is one: a rotation is under way. */
+/** Finds the key that is published and does not sign yet, if a rotation is under way. */
 export const nextSigner = (keys: readonly SigningKey[], atMs: number): SigningKey | undefined =>
   notRevoked(keys).find(({ signsFromMs }) => signsFromMs > atMs);
 
 /**
- * The keys of the JWKS at a moment, newest first: all but those whose successor has signed for
+ * Lists the keys of the JWKS at a moment, newest first: those whose successor has not signed for
  * `PUBLISHED_MS`.
  */
 export const publishedAt = <K extends SigningKey>(keys: readonly K[], atMs: number): K[] =>

@@ -1,6 +1,6 @@
 /**
- * Where webhooks may be sent to. Apart from `webhook.ts`, which workflow code imports: what it imports is
- * evaluated for every job.
+ * The check of a webhook's URL. It is separate from `webhook.ts`, because workflow code imports that, and
+ * every import is evaluated there for each job.
  */
 
 import { TemperaError } from "../errors/tempera-error.ts";
@@ -8,8 +8,9 @@ import { LIMITS } from "../limits.ts";
 import { type AllowedPrivate, mayReach, parseAddress } from "../operations/address-policy.ts";
 
 /**
- * Reads `fal_webhook` of a submit: http(s), no credentials in it, at most `LIMITS.webhookUrlBytesMax` bytes,
- * and not an address that may not be reached. A name is looked up only when it is delivered to.
+ * Checks `fal_webhook` of a submit: an http(s) URL without credentials, of at most
+ * `LIMITS.webhookUrlBytesMax` bytes, and not an IP address that may not be reached. Names are resolved only
+ * at delivery.
  *
  * @throws TemperaError `webhook_invalid`
  */
@@ -31,7 +32,8 @@ export function checkWebhookUrl(text: string, allowed: AllowedPrivate): string {
     return refuse("has a user name or password in it; leave them out, deliveries are signed.");
   if (parseAddress(url.hostname) && !mayReach(url.hostname, allowed))
     return refuse(
-      `names ${url.hostname}, which is not public; the operator can allow it with TEMPERA_ALLOW_PRIVATE_ADDRESSES.`,
+      `names ${url.hostname}, which is not public; the operator can allow it with ` +
+        "TEMPERA_ALLOW_PRIVATE_ADDRESSES.",
     );
   url.hash = "";
   return url.href;

@@ -1,45 +1,47 @@
 /**
- * A delivery is one webhook on its way to its receiver: the workflow `webhookDelivery`, `<request
- * id>/webhook`. It makes its attempts by a schedule that is data, so that every delay can be short in a test.
- * Imported by workflow code: types and pure functions only.
+ * A delivery sends the outcome of a request to its webhook: the workflow `webhookDelivery`, with the id
+ * `<request id>/webhook`. The schedule of its attempts is data, so that every delay can be short in a test.
+ * Workflow code imports this: types and pure functions only.
+ *
+ * This folder has webhooks, their deliveries, and the keys that sign them.
  */
 import type { Outcome, RequestIdentity } from "../requests/request.ts";
 
-/** The task queue of the attempts; orchestrators poll it. */
+/** The task queue of the attempts, which orchestrators poll. */
 export const WEBHOOK_QUEUE = "webhooks";
 
-/** What a submit asked to be told to, and how it is tried. */
+/** The URL that a submit named, and the schedule of attempts. */
 export interface Webhook {
   url: string;
-  /** Pauses between attempts; there is one attempt more than pauses. */
+  /** Pauses between attempts; there is one more attempt than pauses. */
   delaysMs: number[];
-  /** Longest time one attempt may take, from the name look-up to the head of the answer. */
+  /** Longest time of one attempt, from the name lookup to the head of the response. */
   timeoutMs: number;
 }
 
-/** Everything a delivery needs. The outcome is inline up to 32 KiB, else a reference. */
+/** The input of a delivery. The outcome is inline up to 32 KiB, otherwise a reference. */
 export interface WebhookDelivery
   extends Webhook,
     Pick<RequestIdentity, "requestId" | "ownerId" | "endpoint"> {
   outcome: Outcome;
-  /** Attempts of the job; decides `gateway_request_id`. */
+  /** Number of attempts of the job, which decides `gateway_request_id`. */
   jobAttempts: number;
-  /** 1 for the delivery that the job started; each redelivery by an operator is one more. */
+  /** 1 for the delivery that the job started; one more for each redelivery by an operator. */
   round: number;
-  /** The request whose dead letter this request tries again. */
+  /** The request whose dead letter this request retries. */
   retryOf?: string;
 }
 
-/** How one attempt went. */
+/** The result of one attempt. */
 export interface DeliveryAttempt {
   round: number;
   /** 1, 2, … within its round. */
   attempt: number;
   startedAtMs: number;
   durationMs: number;
-  /** The receiver's status; absent when it gave none. */
+  /** The receiver's status; absent when there was no response. */
   status?: number;
-  /** Why it failed, in a sentence. Absent after a 2xx. */
+  /** The reason of the failure, a sentence. Absent after a 2xx status. */
   error?: string;
 }
 
@@ -47,11 +49,11 @@ export type DeliveryState = "pending" | "delivered" | "dead";
 
 export const deliveryWorkflowId = (requestId: string): string => `${requestId}/webhook`;
 
-/** `host:port`: what shares one allowance of attempts in flight. */
+/** Returns `host:port`, for which concurrent attempts are limited. */
 export const hostOf = (url: string): string => new URL(url).host;
 
 /**
- * Deliveries to different receivers take turns, whatever the backlog of one of them; Temporal allows 64
- * bytes.
+ * Returns Temporal's fairness key: deliveries to different receivers alternate, whatever the backlog of one
+ * of them. Temporal allows 64 bytes.
  */
 export const fairnessKeyOf = ({ url }: Pick<Webhook, "url">): string => hostOf(url).slice(-64);
