@@ -1,12 +1,12 @@
-/** Films, sound for them, and the whole chain: picture → film → sound, as fal's callers ask for them. */
+/** Videos, audio for them, and the whole chain image → video → audio, called as fal's clients do. */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type ClipFiles, openClipFiles } from "../../src/evaluation/clip-files.ts";
-import { structuralSimilarity } from "../../src/evaluation/video-judge.ts";
 import { drawScene } from "../../src/evaluation/scene-drawing.ts";
+import { structuralSimilarity } from "../../src/evaluation/video-judge.ts";
 import { inBrowser } from "../conformance/fal/browser.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
@@ -14,7 +14,7 @@ const TEXT_TO_VIDEO = "fal-ai/wan/v2.2-a14b/text-to-video";
 const IMAGE_TO_VIDEO = "fal-ai/wan/v2.2-a14b/image-to-video";
 const VIDEO_TO_AUDIO = "fal-ai/mmaudio-v2";
 const PROMPT = "a large red circle moves to the right on a blue background";
-/** Little of everything. */
+/** Small settings, so that a test takes seconds. */
 const SMALL = {
   num_frames: 17,
   num_inference_steps: 4,
@@ -27,7 +27,7 @@ let test: TestPlatform;
 let clips: ClipFiles;
 let folder: string;
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "tempera-films-"));
+  folder = await mkdtemp(join(tmpdir(), "tempera-videos-"));
   clips = openClipFiles();
   test = await startTestPlatform();
 });
@@ -37,7 +37,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** What is used of the browser's. */
+/** The part of the browser's element that is used. */
 interface VideoElement extends EventTarget {
   muted: boolean;
   src: string;
@@ -50,7 +50,7 @@ interface VideoElement extends EventTarget {
   webkitAudioDecodedByteCount: number;
 }
 
-interface Film {
+interface VideoOutput {
   video: { url: string; content_type: string; file_name: string; file_size: number };
   prompt?: string;
   seed?: number;
@@ -59,7 +59,7 @@ interface Film {
 async function run(endpoint: string, input: object) {
   const { request_id: requestId } = await test.client.submit(endpoint, input);
   for await (const status of test.client.follow(endpoint, requestId)) expect(status.error).toBeUndefined();
-  const output = (await test.client.result(endpoint, requestId)) as Film;
+  const output = (await test.client.result(endpoint, requestId)) as VideoOutput;
   const bytes = Buffer.from(await (await fetch(output.video.url)).arrayBuffer());
   const path = join(folder, `${requestId}.mp4`);
   await writeFile(path, bytes);
@@ -68,7 +68,7 @@ async function run(endpoint: string, input: object) {
 }
 
 describe(TEXT_TO_VIDEO, () => {
-  it("makes a film of a prompt alone: fal's defaults, fal's output", async () => {
+  it("makes a video of a prompt alone, with fal's defaults and output", async () => {
     const { output, bytes, path, logs } = await run(TEXT_TO_VIDEO, { prompt: PROMPT, seed: 3 });
     expect(output).toEqual({
       video: {
@@ -80,11 +80,11 @@ describe(TEXT_TO_VIDEO, () => {
       prompt: PROMPT,
       seed: 3,
     });
-    const film = await clips.decode(path, { width: 128, height: 72 });
-    // 81 frames at 16 a second, and one between each pair at twice the rate.
-    expect([film.frames.length, film.fps, film.codecs]).toEqual([161, 32, ["avc1"]]);
+    const video = await clips.decode(path, { width: 128, height: 72 });
+    // 81 frames at 16 per second, and one between each pair at twice the rate.
+    expect([video.frames.length, video.fps, video.codecs]).toEqual([161, 32, ["avc1"]]);
     expect(logs.join("\n")).toMatch(
-      /Rendered at 112x64, scaled to 1280x720\.\n.*no interpolator "film".*161 frames, 32 a second/,
+      /Rendered at 112x64, scaled to 1280x720\.\n.*interpolator "film".*161 frames at 32 frames per second/,
     );
   }, 120_000);
 
@@ -107,14 +107,14 @@ describe(TEXT_TO_VIDEO, () => {
       },
       { width: 854, height: 480, fps: 4, frames: 65 },
     ],
-  ])("has the size, rate and length of %j", async (asked, has) => {
-    const { path } = await run(TEXT_TO_VIDEO, { prompt: PROMPT, ...SMALL, ...asked });
+  ])("has the size, rate and length of %j", async (options, expected) => {
+    const { path } = await run(TEXT_TO_VIDEO, { prompt: PROMPT, ...SMALL, ...options });
     const { width, height, fps, frames, timesSeconds } = await clips.decode(path);
-    expect({ width, height, fps, frames: frames.length }).toEqual(has);
-    expect(timesSeconds.at(-1)).toBeCloseTo((has.frames - 1) / has.fps, 4);
+    expect({ width, height, fps, frames: frames.length }).toEqual(expected);
+    expect(timesSeconds.at(-1)).toBeCloseTo((expected.frames - 1) / expected.fps, 4);
   });
 
-  it("gives the same bytes for the same seed, at the same address; others for another", async () => {
+  it("gives the same bytes at the same URL for the same seed, and others for another", async () => {
     const [one, again, other] = await Promise.all(
       [4, 4, 5].map((seed) => run(TEXT_TO_VIDEO, { prompt: PROMPT, ...SMALL, seed })),
     );
@@ -122,7 +122,7 @@ describe(TEXT_TO_VIDEO, () => {
     expect(other?.output.video.url).not.toBe(one?.output.video.url);
   });
 
-  it("stops soon after a cancel, and serves the next at once", async () => {
+  it("stops soon after a cancel, and serves the next request at once", async () => {
     const { request_id: requestId } = await test.client.submit(TEXT_TO_VIDEO, {
       prompt: PROMPT,
       num_frames: 161,
@@ -138,7 +138,7 @@ describe(TEXT_TO_VIDEO, () => {
     expect((await run(TEXT_TO_VIDEO, { prompt: PROMPT, ...SMALL })).bytes.length).toBeGreaterThan(0);
   });
 
-  it("refuses at submit what cannot be made, with fal's words", async () => {
+  it("refuses inputs that it cannot make at submit, with fal's error types", async () => {
     const cases: [object, string, string][] = [
       [{ num_frames: 0 }, "num_frames", "greater_than_equal"],
       [{ num_frames: 1_000_000 }, "num_frames", "less_than_equal"],
@@ -146,20 +146,20 @@ describe(TEXT_TO_VIDEO, () => {
       [{ resolution: "4k" }, "resolution", "one_of"],
       [{ enable_prompt_expansion: true }, "enable_prompt_expansion", "feature_not_supported"],
     ];
-    for (const [asked, field, type] of cases) {
-      const answer = await test.call(`/queue/${TEXT_TO_VIDEO}`, {
+    for (const [options, field, type] of cases) {
+      const response = await test.call(`/queue/${TEXT_TO_VIDEO}`, {
         method: "POST",
-        body: JSON.stringify({ prompt: PROMPT, ...asked }),
+        body: JSON.stringify({ prompt: PROMPT, ...options }),
         headers: { "content-type": "application/json" },
       });
-      expect(answer.status).toBe(422);
-      expect(await answer.json()).toMatchObject({ detail: [{ loc: ["body", field], type }] });
+      expect(response.status).toBe(422);
+      expect(await response.json()).toMatchObject({ detail: [{ loc: ["body", field], type }] });
     }
   });
 });
 
-describe("a picture, a film that begins with it, and its sound", () => {
-  it("goes from one to the next by its address, and plays in a browser", async () => {
+describe("an image, a video that begins with it, and its audio", () => {
+  it("passes each on to the next model by URL, and plays in a browser", async () => {
     const scene = {
       width: 448,
       height: 256,
@@ -174,21 +174,21 @@ describe("a picture, a film that begins with it, and its sound", () => {
     const png = await sharp(data, { raw: { width, height, channels: 3 } })
       .png()
       .toBuffer();
-    const film = await run(IMAGE_TO_VIDEO, {
+    const video = await run(IMAGE_TO_VIDEO, {
       ...SMALL,
       prompt: PROMPT,
       image_url: `data:image/png;base64,${png.toString("base64")}`,
       num_frames: 33,
       num_inference_steps: 10,
     });
-    const { frames, width: filmWidth } = await clips.decode(film.path, { width, height });
-    expect(filmWidth).toBe(width);
+    const { frames, width: videoWidth } = await clips.decode(video.path, { width, height });
+    expect(videoWidth).toBe(width);
     expect(
       structuralSimilarity({ data: frames[0] as Uint8Array, width, height }, drawScene(scene)),
     ).toBeGreaterThan(0.8);
 
     const { output, path, bytes } = await run(VIDEO_TO_AUDIO, {
-      video_url: film.output.video.url,
+      video_url: video.output.video.url,
       prompt: "drum",
       seed: 1,
       num_steps: 8,
@@ -201,48 +201,51 @@ describe("a picture, a film that begins with it, and its sound", () => {
         file_size: bytes.length,
       },
     });
-    const sounding = await clips.decode(path);
-    expect(sounding.codecs).toEqual(["avc1", "mp4a"]);
-    // The picture is the film's own, bit for bit.
-    const own = await clips.decode(film.path);
-    expect(Buffer.concat(sounding.frames).equals(Buffer.concat(own.frames))).toBe(true);
+    const withAudio = await clips.decode(path);
+    expect(withAudio.codecs).toEqual(["avc1", "mp4a"]);
+    // The video stream is copied, bit for bit.
+    const silent = await clips.decode(video.path);
+    expect(Buffer.concat(withAudio.frames).equals(Buffer.concat(silent.frames))).toBe(true);
     const seconds = 33 / 16;
-    expect((sounding.sound?.samples.length ?? 0) / (sounding.sound?.sampleRate ?? 1)).toBeCloseTo(seconds, 1);
+    expect((withAudio.audio?.samples.length ?? 0) / (withAudio.audio?.sampleRate ?? 1)).toBeCloseTo(
+      seconds,
+      1,
+    );
 
     const played = await inBrowser(async (base64) => {
       const { document } = globalThis as unknown as {
         document: { createElement(name: "video"): VideoElement };
       };
-      const video = document.createElement("video");
-      video.muted = true;
+      const element = document.createElement("video");
+      element.muted = true;
       const blob = await (await fetch(`data:video/mp4;base64,${base64}`)).blob();
-      video.src = URL.createObjectURL(blob);
+      element.src = URL.createObjectURL(blob);
       const until = (event: string) =>
         new Promise<void>((resolve, reject) => {
-          video.addEventListener(event, () => resolve(), { once: true });
-          video.addEventListener(
+          element.addEventListener(event, () => resolve(), { once: true });
+          element.addEventListener(
             "error",
-            () => reject(new Error(video.error?.message ?? "it does not play")),
+            () => reject(new Error(element.error?.message ?? "it does not play")),
             { once: true },
           );
         });
       await until("canplay");
       const ended = until("ended");
-      await video.play();
+      await element.play();
       await ended;
-      const { videoWidth, videoHeight, duration } = video;
-      const { totalVideoFrames } = video.getVideoPlaybackQuality();
+      const { videoWidth, videoHeight, duration } = element;
+      const { totalVideoFrames } = element.getVideoPlaybackQuality();
       return {
         videoWidth,
         videoHeight,
         duration,
         totalVideoFrames,
-        soundBytes: video.webkitAudioDecodedByteCount,
+        audioBytes: element.webkitAudioDecodedByteCount,
       };
     }, bytes.toString("base64"));
     expect(played).toMatchObject({ videoWidth: 854, videoHeight: 480, totalVideoFrames: 33 });
-    const { duration, soundBytes } = played as { duration: number; soundBytes: number };
+    const { duration, audioBytes } = played as { duration: number; audioBytes: number };
     expect(duration).toBeCloseTo(seconds, 1);
-    expect(soundBytes).toBeGreaterThan(0);
+    expect(audioBytes).toBeGreaterThan(0);
   }, 120_000);
 });

@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => test[Symbol.asyncDispose]());
 
-interface Picture {
+interface ImagesOutput {
   images: {
     url: string;
     width: number;
@@ -24,20 +24,20 @@ interface Picture {
   prompt: string;
 }
 
-async function draw(input: object): Promise<{ output: Picture; requestId: string }> {
+async function render(input: object): Promise<{ output: ImagesOutput; requestId: string }> {
   const { request_id: requestId } = await test.client.submit(QWEN, {
     num_inference_steps: 6,
     prompt: "a large red circle on a blue background",
     ...input,
   });
   for await (const status of test.client.follow(QWEN, requestId)) expect(status.error).toBeUndefined();
-  return { output: (await test.client.result(QWEN, requestId)) as Picture, requestId };
+  return { output: (await test.client.result(QWEN, requestId)) as ImagesOutput, requestId };
 }
 const bytesOf = async (url: string): Promise<Buffer> => Buffer.from(await (await fetch(url)).arrayBuffer());
 
 describe("fal-ai/qwen-image", () => {
-  it("has fal's output, whole", async () => {
-    const { output } = await draw({ seed: 3, num_images: 2 });
+  it("returns fal's whole output", async () => {
+    const { output } = await render({ seed: 3, num_images: 2 });
     expect(output).toMatchObject({
       seed: 3,
       has_nsfw_concepts: [false, false],
@@ -57,18 +57,18 @@ describe("fal-ai/qwen-image", () => {
     }
   });
 
-  it("the same seed gives the same bytes, alone or in a set; another seed others", async () => {
+  it("gives the same bytes for the same seed, alone or in a set, and others for another seed", async () => {
     const [one, again, next] = await Promise.all([
-      draw({ seed: 11, num_images: 2 }),
-      draw({ seed: 11 }),
-      draw({ seed: 12 }),
+      render({ seed: 11, num_images: 2 }),
+      render({ seed: 11 }),
+      render({ seed: 12 }),
     ]);
     expect(again.output.images[0]?.url).toBe(one.output.images[0]?.url);
     expect(next.output.images[0]?.url).toBe(one.output.images[1]?.url);
     expect(next.output.images[0]?.url).not.toBe(one.output.images[0]?.url);
   });
 
-  it("every preset and a free size come out as asked, and the log says how", async () => {
+  it("renders every preset and a custom size, and logs how", async () => {
     const sizes: [unknown, number, number][] = [
       ["square_hd", 1024, 1024],
       ["square", 512, 512],
@@ -79,7 +79,7 @@ describe("fal-ai/qwen-image", () => {
       [{ width: 333, height: 777 }, 333, 777],
     ];
     for (const [image_size, width, height] of sizes) {
-      const { output, requestId } = await draw({ image_size, num_inference_steps: 2 });
+      const { output, requestId } = await render({ image_size, num_inference_steps: 2 });
       expect(await sharp(await bytesOf(output.images[0]?.url ?? "")).metadata()).toMatchObject({
         width,
         height,
@@ -89,8 +89,8 @@ describe("fal-ai/qwen-image", () => {
     }
   });
 
-  it("jpeg, and sync_mode as a data URI that leaves no stored media", async () => {
-    const { output } = await draw({ output_format: "jpeg", sync_mode: true });
+  it("returns a JPEG as a data URI in sync_mode", async () => {
+    const { output } = await render({ output_format: "jpeg", sync_mode: true });
     const url = output.images[0]?.url ?? "";
     expect(url).toMatch(/^data:image\/jpeg;base64,/);
     expect(await sharp(Buffer.from(url.split(",")[1] ?? "", "base64")).metadata()).toMatchObject({
@@ -99,7 +99,7 @@ describe("fal-ai/qwen-image", () => {
     });
   });
 
-  it("a running picture stops between two steps, within 300 ms of the cancel", async () => {
+  it("stops a running request between two steps soon after the cancel", async () => {
     const { request_id: requestId } = await test.client.submit(QWEN, {
       prompt: "x",
       num_inference_steps: 250,
@@ -118,17 +118,17 @@ describe("fal-ai/qwen-image", () => {
     }
     expect(steps).toBeLessThan(250);
     expect(stoppedMs).toBeLessThan(1_000);
-    // The engine is free again at once: the next picture does not wait for the cancelled one.
+    // The engine is free again at once: the next request does not wait for the cancelled one.
     const startedAtMs = performance.now();
-    await draw({ num_inference_steps: 2 });
+    await render({ num_inference_steps: 2 });
     expect(performance.now() - startedAtMs).toBeLessThan(10_000);
   });
 });
 
 describe("fal-ai/qwen-image/image-to-image", () => {
   const EDIT = "fal-ai/qwen-image/image-to-image";
-  it("goes on from a picture at one of our own addresses, in its size, with fal's output", async () => {
-    const { output: first } = await draw({ seed: 3, image_size: { width: 256, height: 256 } });
+  it("starts from an image at a URL of the platform, in its size, with fal's output", async () => {
+    const { output: first } = await render({ seed: 3, image_size: { width: 256, height: 256 } });
     const url = first.images[0]?.url ?? "";
     const edit = async (strength: number) => {
       const input = {
@@ -139,14 +139,14 @@ describe("fal-ai/qwen-image/image-to-image", () => {
       };
       const { request_id: requestId } = await test.client.submit(EDIT, input);
       for await (const status of test.client.follow(EDIT, requestId)) expect(status.error).toBeUndefined();
-      const output = (await test.client.result(EDIT, requestId)) as Picture;
+      const output = (await test.client.result(EDIT, requestId)) as ImagesOutput;
       expect(output).toMatchObject({
         seed: 5,
         has_nsfw_concepts: [false],
         images: [{ width: 256, height: 256, content_type: "image/png" }],
       });
-      const pixels = async (address: string) =>
-        sharp(await bytesOf(address))
+      const pixels = async (imageUrl: string) =>
+        sharp(await bytesOf(imageUrl))
           .removeAlpha()
           .raw()
           .toBuffer();
