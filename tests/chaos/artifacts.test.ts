@@ -1,6 +1,5 @@
 /**
- * A produced file larger than memory, from the engine to the caller, and what it takes of everybody on its
- * way.
+ * A produced file larger than memory, from the engine to the caller, and the memory that each process needs.
  */
 import { createHash, randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -17,7 +16,7 @@ interface Produced {
   file: { url: string; file_size: number };
 }
 
-describe.each(["files", "S3"] as const)("a file of 2 GiB, kept as %s", (kept) => {
+describe.each(["files", "S3"] as const)("a file of 2 GiB, stored in %s", (store) => {
   let cluster: Cluster;
   beforeAll(async () => {
     const s3 = {
@@ -26,8 +25,8 @@ describe.each(["files", "S3"] as const)("a file of 2 GiB, kept as %s", (kept) =>
       S3_SECRET_KEY: process.env.TEST_S3_SECRET_KEY ?? "",
       S3_BUCKET: `large-${randomUUID()}`,
     };
-    if (kept === "S3") expect(s3.S3_ENDPOINT).not.toBe("");
-    cluster = await startCluster(STUB, kept === "S3" ? s3 : {});
+    if (store === "S3") expect(s3.S3_ENDPOINT).not.toBe("");
+    cluster = await startCluster(STUB, store === "S3" ? s3 : {});
   });
   afterAll(() => cluster[Symbol.asyncDispose]());
 
@@ -46,20 +45,20 @@ describe.each(["files", "S3"] as const)("a file of 2 GiB, kept as %s", (kept) =>
     url: string,
     range?: string,
   ): Promise<{ status: number; bytes: number; sha256: string; first: Buffer }> => {
-    const answer = await fetch(url, { headers: range === undefined ? {} : { range } });
+    const response = await fetch(url, { headers: range === undefined ? {} : { range } });
     const hash = createHash("sha256");
     let bytes = 0;
     let first: Buffer | undefined;
-    for await (const chunk of answer.body as unknown as AsyncIterable<Uint8Array>) {
+    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
       first ??= Buffer.from(chunk.subarray(0, 64));
       hash.update(chunk);
       bytes += chunk.length;
     }
-    return { status: answer.status, bytes, sha256: hash.digest("hex"), first: first ?? Buffer.alloc(0) };
+    return { status: response.status, bytes, sha256: hash.digest("hex"), first: first ?? Buffer.alloc(0) };
   };
 
-  it(`takes less than ${EXTRA_MIB_MAX} MiB more of the GPU worker, its engine and the gateway; every range of it is served`, async () => {
-    // What a process grows by with its first request and its first download is not the file's.
+  it(`adds less than ${EXTRA_MIB_MAX} MiB to each process, and every range of it is served`, async () => {
+    // The first request and the first download make a process grow once, whatever their size.
     await read(await produce(1, 1024));
     const [engine] = await cluster.engines();
     const pids = new Map<string, number>([
@@ -68,12 +67,12 @@ describe.each(["files", "S3"] as const)("a file of 2 GiB, kept as %s", (kept) =>
     ]);
     const before = new Map<string, number>();
     const most = new Map<string, number>();
-    const look = async (): Promise<void> => {
+    const measure = async (): Promise<void> => {
       for (const [name, pid] of pids) most.set(name, Math.max(most.get(name) ?? 0, await residentMib(pid)));
     };
-    await look();
+    await measure();
     for (const [name, mib] of most) before.set(name, mib);
-    const looking = setInterval(look, 50);
+    const measuring = setInterval(measure, 50);
     const url = await produce(2, BYTES);
     const digest = /([0-9a-f]{64})\.bin$/.exec(new URL(url).pathname)?.[1];
     const whole = await read(url);
@@ -85,10 +84,10 @@ describe.each(["files", "S3"] as const)("a file of 2 GiB, kept as %s", (kept) =>
       late.first,
     );
     expect((await read(url, `bytes=${BYTES}-`)).status).toBe(416);
-    clearInterval(looking);
+    clearInterval(measuring);
     const extra = [...most].map(([name, mib]) => [name, Math.round(mib - (before.get(name) ?? 0))] as const);
     process.stderr.write(
-      `2 GiB as ${kept}: ${extra.map(([name, mib]) => `${name} +${mib} MiB`).join(", ")}\n`,
+      `2 GiB in ${store}: ${extra.map(([name, mib]) => `${name} +${mib} MiB`).join(", ")}\n`,
     );
     for (const [name, mib] of extra) expect(mib, name).toBeLessThan(EXTRA_MIB_MAX);
   }, 600_000);

@@ -1,6 +1,6 @@
 /**
- * The platform as it stands in production: every service and every role a process of its own, each of which
- * can be killed.
+ * The platform as in production: every service and every role is a process of its own, and each can be
+ * killed.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
@@ -12,8 +12,8 @@ import { createFileObjectStore } from "../../src/adapters/object-store/file-obje
 import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
 import { createRequestStore } from "../../src/adapters/postgres/requests/request-store.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
-import { createClosing } from "../../src/core/operations/closing.ts";
 import type { ObjectStore } from "../../src/core/files/object-store.ts";
+import { createClosing } from "../../src/core/operations/closing.ts";
 import type { RequestStore } from "../../src/core/requests/request-store.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startPostgres } from "../../src/dev/services/postgres.ts";
@@ -36,26 +36,26 @@ export interface Cluster extends AsyncDisposable {
   objects: ObjectStore;
   url: string;
   databaseUrl: string;
-  /** Of scope ADMIN. */
+  /** A key of scope ADMIN. */
   key: string;
-  /** SIGKILL, no goodbye; resolves when the process is gone. */
+  /** Kills a part with SIGKILL; resolves when its process has ended. */
   kill(part: Part): Promise<void>;
   /** Starts a killed part again; resolves when it is ready. */
   restart(part: Part): Promise<void>;
-  /** Starts one more GPU worker; resolves when it is ready. It is killed with the cluster. */
+  /** Starts one more GPU worker, which is killed with the cluster; resolves when it is ready. */
   addGpuWorker(more: Record<string, string>): Promise<ChildProcess>;
   /**
-   * Sends a signal to a role or an added worker; resolves with its exit code (`null`: ended by the signal
-   * itself).
+   * Sends a signal to a role or an added worker; resolves with its exit code, `null` when the signal killed
+   * it.
    */
   end(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null>;
-  /** The process of a role. */
+  /** Returns the process of a role. */
   child(role: (typeof ROLES)[number]): ChildProcess;
-  /** Process id of a role. */
+  /** Returns the process id of a role. */
   pid(role: (typeof ROLES)[number]): number;
-  /** Requests that a GPU worker has begun. */
+  /** Returns the requests that GPU workers have started. */
   running(): Promise<string[]>;
-  /** Process ids of the engines. */
+  /** Returns the process ids of the engines. */
   engines(): Promise<number[]>;
 }
 
@@ -106,12 +106,12 @@ export async function startCluster(models: string, more: Record<string, string> 
       stdio: ["ignore", "ignore", "pipe"],
     });
     await new Promise<void>((done, fail) => {
-      let said = "";
+      let output = "";
       child.stderr.on("data", (chunk: Buffer) => {
-        said = (said + chunk).slice(-8000);
-        if (said.includes("is ready")) done();
+        output = (output + chunk).slice(-8000);
+        if (output.includes("is ready")) done();
       });
-      child.once("exit", (code) => fail(new Error(`${name} ended (${code}) before it was ready: ${said}`)));
+      child.once("exit", (code) => fail(new Error(`${name} ended (${code}) before it was ready: ${output}`)));
     });
     return child;
   };
@@ -179,7 +179,7 @@ export async function startCluster(models: string, more: Record<string, string> 
   };
 }
 
-/** The engine programs among a process's children. */
+/** Returns the engine processes among the children of a process. */
 async function engineProcesses(parent: number): Promise<number[]> {
   const { readdir, readFile } = await import("node:fs/promises");
   const found: number[] = [];
@@ -189,7 +189,7 @@ async function engineProcesses(parent: number): Promise<number[]> {
     const parentId = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
     if (parentId !== parent) continue;
     const command = await readFile(`/proc/${name}/cmdline`, "utf8").catch(() => "");
-    if (/gpu-workers\/.*-engine\/main/.test(command)) found.push(Number(name));
+    if (/gpu-workers\/engines\/\w+\/main\./.test(command)) found.push(Number(name));
   }
   return found;
 }

@@ -1,4 +1,4 @@
-/** A GPU worker that is asked to go, beside another one. */
+/** A GPU worker that is shut down while another one serves the same model. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Cluster, startCluster } from "./cluster.ts";
 
@@ -30,16 +30,16 @@ const submit = async (
 const submitAll = (delayMs: number): Promise<string[]> =>
   Promise.all(Array.from({ length: JOBS }, (_, i) => submit(i, delayMs)));
 
-/** Follows a request to its end; its output, and how often it was seen to begin. */
-async function ended(id: string): Promise<Result & { begins: number }> {
-  let begins = 0;
+/** Follows a request to its end. Returns its output, and how often it started. */
+async function ended(id: string): Promise<Result & { starts: number }> {
+  let starts = 0;
   let before = "";
   for await (const { status, error } of cluster.client.follow(STUB, id)) {
     expect(error).toBeUndefined();
-    if (status === "IN_PROGRESS" && before !== status) begins++;
+    if (status === "IN_PROGRESS" && before !== status) starts++;
     before = status;
   }
-  return { ...((await cluster.client.result(STUB, id)) as Result), begins };
+  return { ...((await cluster.client.result(STUB, id)) as Result), starts };
 }
 
 const allRunning = async (ids: string[]): Promise<void> => {
@@ -53,24 +53,24 @@ const workers = async (): Promise<string[]> => {
 };
 
 describe("SIGTERM to one of two GPU workers in the middle of running jobs", () => {
-  it("jobs longer than the grace are handed over and end elsewhere, once each, without a heartbeat having to run out", async () => {
+  it("hands long jobs over; they end elsewhere without a heartbeat timeout", async () => {
     const leaving = cluster.child("gpu-worker");
     const ids = await submitAll(25_000);
-    await allRunning(ids); // all on the only worker there is
+    await allRunning(ids); // all on the only worker
     const second = await cluster.addGpuWorker({ TEMPERA_WORKER_NAME: "second" });
     expect(await workers()).toEqual(["first", "second"]);
 
-    const askedAtMs = Date.now();
-    const gone = cluster.end(leaving, "SIGTERM");
+    const signalledAtMs = Date.now();
+    const exited = cluster.end(leaving, "SIGTERM");
     const late = await submit(99, 10);
     const finals = Promise.all([...ids, late].map(ended));
-    expect(await gone).toBe(0);
-    expect(Date.now() - askedAtMs).toBeLessThan(GRACE_MS + 8_000);
+    expect(await exited).toBe(0);
+    expect(Date.now() - signalledAtMs).toBeLessThan(GRACE_MS + 8_000);
     expect(await workers()).toEqual(["second"]);
 
     const results = await finals;
     expect(results.map(({ seed }) => seed)).toEqual([...Array(JOBS).keys(), 99]);
-    // The second attempt of each was the last: none was lost to a timeout, and none was begun a third time.
+    // The second attempt of each was the last: none ran into a timeout, and none was started a third time.
     expect(results.map(({ attempt }) => attempt)).toEqual([...Array(JOBS).fill(2), 1]);
     for (const id of ids) {
       const { logs } = await cluster.client.status(STUB, id);
@@ -84,7 +84,7 @@ describe("SIGTERM to one of two GPU workers in the middle of running jobs", () =
     }
     expect(await cluster.requests.deadLetters(100)).toEqual([]);
 
-    // Shorter ones are finished where they run.
+    // Shorter jobs end on their worker.
     const short = await submitAll(700);
     await allRunning(short);
     expect(await cluster.end(second, "SIGTERM")).toBe(0);
@@ -92,19 +92,19 @@ describe("SIGTERM to one of two GPU workers in the middle of running jobs", () =
     expect(await workers()).toEqual([]);
   });
 
-  it("a second signal ends it at once; its jobs are taken up by another when their heartbeats have run out", async () => {
+  it("ends at once at a second signal, and its jobs follow after the heartbeat timeout", async () => {
     const patient = await cluster.addGpuWorker({
       TEMPERA_WORKER_NAME: "patient",
       TEMPERA_GRACE_SECONDS: "120",
     });
     const id = await submit(7, 15_000);
     await allRunning([id]);
-    const gone = cluster.end(patient, "SIGTERM");
-    await new Promise((later) => setTimeout(later, 1_000)); // a second thought, not one Ctrl-C that came twice
-    const askedAtMs = Date.now();
+    const exited = cluster.end(patient, "SIGTERM");
+    await new Promise((later) => setTimeout(later, 1_000)); // later than one Ctrl-C that is delivered twice
+    const signalledAtMs = Date.now();
     patient.kill("SIGTERM");
-    expect(await gone).toBe(130);
-    expect(Date.now() - askedAtMs).toBeLessThan(2_000);
+    expect(await exited).toBe(130);
+    expect(Date.now() - signalledAtMs).toBeLessThan(2_000);
     const third = await cluster.addGpuWorker({ TEMPERA_WORKER_NAME: "third" });
     expect(await ended(id)).toMatchObject({ seed: 7, attempt: 2 });
     expect(await cluster.end(third, "SIGTERM")).toBe(0);
@@ -112,7 +112,7 @@ describe("SIGTERM to one of two GPU workers in the middle of running jobs", () =
 });
 
 describe("SIGTERM to one GPU worker after another, more often than a job has attempts", () => {
-  it("uses none of them up, unless the caller wants one only; each goes on where the last one was", async () => {
+  it("uses up no attempt, unless the caller allows one only, and continues each job", async () => {
     const start = (n: number) =>
       cluster.addGpuWorker({ TEMPERA_WORKER_NAME: `worker-${n}`, TEMPERA_GRACE_SECONDS: "0.2" });
     let serving = await start(0);
@@ -154,17 +154,25 @@ describe("SIGTERM to one GPU worker after another, more often than a job has att
 });
 
 describe("a GPU worker that cannot serve", () => {
-  it("ends in one line: no model fits its budget; its device is not there", async () => {
+  it("exits with one line when no model fits its budget, and when its device does not exist", async () => {
     const refusal = (env: Record<string, string>): Promise<string> =>
       cluster.addGpuWorker(env).then(
         () => "started",
         (error: Error) => error.message,
       );
-    expect(await refusal({ TEMPERA_WORKER_MEMORY_MIB: "10" })).toMatch(
-      /\ntempera: tempera\/stub 1\.0\.0 needs 50 MiB and this GPU worker has 10 MiB for engines: serve it on a larger device, or raise TEMPERA_WORKER_MEMORY_MIB\.\n$/,
+    const noModelFits = await refusal({ TEMPERA_WORKER_MEMORY_MIB: "10" });
+    expect(noModelFits).toMatch(
+      new RegExp(
+        /\ntempera: tempera\/stub 1\.0\.0 needs 50 MiB and this GPU worker has 10 MiB for /.source +
+          /engines: serve it on a larger device, or raise TEMPERA_WORKER_MEMORY_MIB\.\n$/.source,
+      ),
     );
-    expect(await refusal({ TEMPERA_WORKER_DEVICE: "cuda:99" })).toMatch(
-      /tempera: The memory of cuda:99 cannot be told \(.*\); set TEMPERA_WORKER_MEMORY_MIB, or TEMPERA_WORKER_DEVICE=cpu where there is no such GPU\.\n$/,
+    const noSuchDevice = await refusal({ TEMPERA_WORKER_DEVICE: "cuda:99" });
+    expect(noSuchDevice).toMatch(
+      new RegExp(
+        /tempera: The memory of cuda:99 cannot be determined \(.*\); set TEMPERA_WORKER_MEMORY_MIB, or /.source +
+          /TEMPERA_WORKER_DEVICE=cpu where there is no such GPU\.\n$/.source,
+      ),
     );
   });
 });

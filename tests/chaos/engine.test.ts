@@ -1,4 +1,4 @@
-/** Engines that die in the middle of a generation, and models whose files are broken. */
+/** Engines that are killed in the middle of a generation, and models with broken files. */
 import { createHash } from "node:crypto";
 import { cpSync, mkdtempSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
@@ -6,9 +6,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import {
-  CheckpointStore,
-} from "../../src/activities/inference/checkpoint-store.ts";
+import { CheckpointStore } from "../../src/activities/inference/checkpoint-store.ts";
 import { createFileObjectStore } from "../../src/adapters/object-store/file-object-store.ts";
 import type { JsonObject } from "../../src/core/json/json.ts";
 import type { ModelVersion } from "../../src/core/models/model.ts";
@@ -22,7 +20,7 @@ const QWEN = "fal-ai/qwen-image";
 const PROJECT = resolve(import.meta.dirname, "../..");
 const STEPS = 20;
 
-const picture: JsonObject = {
+const image: JsonObject = {
   prompt: "a large red circle on a blue background",
   negative_prompt: " ",
   image_size: { width: 256, height: 256 },
@@ -35,7 +33,7 @@ const picture: JsonObject = {
   output_format: "png",
 };
 
-interface Ran {
+interface AttemptRun {
   digests: string[];
   steps: number[];
   lines: string[];
@@ -69,19 +67,19 @@ function poolOf(...models: ModelVersion[]): EnginePool {
   return pool;
 }
 
-/** One attempt, as the inference activity makes it. */
+/** Runs one attempt as the inference activity does. */
 async function attempt(
   pool: EnginePool,
   endpoint: string,
   input: JsonObject,
   {
     number = 1,
-    keeper,
-    onState = () => {},
-  }: { number?: number; keeper?: CheckpointStore; onState?: (step: number) => void } = {},
-): Promise<Ran> {
-  const ran: Ran = { digests: [], steps: [], lines: [] };
-  const checkpoint = number > 1 ? await keeper?.find() : undefined;
+    checkpoints,
+    onStep = () => {},
+  }: { number?: number; checkpoints?: CheckpointStore; onStep?: (step: number) => void } = {},
+): Promise<AttemptRun> {
+  const ran: AttemptRun = { digests: [], steps: [], lines: [] };
+  const checkpoint = number > 1 ? await checkpoints?.find() : undefined;
   await pool.run(
     {
       requestId: "request",
@@ -97,12 +95,12 @@ async function attempt(
       progress: (step) => {
         ran.steps.push(step);
         // The last step has no checkpoint: only the decoder is left to run.
-        if (step === STEPS) onState(step);
+        if (step === STEPS) onStep(step);
       },
-      ...(keeper && {
+      ...(checkpoints && {
         checkpoint: (step: number, bytes: Uint8Array) => {
-          keeper.save(step, bytes);
-          onState(step);
+          checkpoints.save(step, bytes);
+          onStep(step);
         },
       }),
       artifact: async (_, chunks) => {
@@ -119,55 +117,55 @@ async function attempt(
 describe("kill -9 of the engine", () => {
   const objects = () => createFileObjectStore({ folder: join(folder, "objects") });
   let pool: EnginePool;
-  let whole: Ran;
+  let whole: AttemptRun;
   beforeAll(async () => {
     pool = poolOf(qwen);
-    whole = await attempt(pool, QWEN, picture);
+    whole = await attempt(pool, QWEN, image);
   });
 
   it.each(Array.from({ length: STEPS }, (_, i) => i + 1))(
-    "at step %i of 20: the same picture, from the step the log names",
-    async (at) => {
+    "at step %i of 20 gives the same image, from the step in the log",
+    async (killStep) => {
       const warnings: string[] = [];
-      const newKeeper = () =>
-        new CheckpointStore(objects(), `kill-${at}`, (message) => warnings.push(message));
-      const first = newKeeper();
-      const onState = (step: number) => {
-        if (step === at) process.kill(pool.list()[0]?.pid ?? 0, "SIGKILL");
+      const newStore = () =>
+        new CheckpointStore(objects(), `kill-${killStep}`, (message) => warnings.push(message));
+      const first = newStore();
+      const onStep = (step: number) => {
+        if (step === killStep) process.kill(pool.list()[0]?.pid ?? 0, "SIGKILL");
       };
-      await expect(attempt(pool, QWEN, picture, { keeper: first, onState })).rejects.toMatchObject({
+      await expect(attempt(pool, QWEN, image, { checkpoints: first, onStep })).rejects.toMatchObject({
         code: "runner_disconnected",
       });
       await first.flush();
 
-      // The next attempt may be another worker's: it knows the request, and nothing else.
-      const second = newKeeper();
-      const rest = await attempt(pool, QWEN, picture, { number: 2, keeper: second });
+      // The next attempt may be on another worker, which knows the request and nothing else.
+      const second = newStore();
+      const rest = await attempt(pool, QWEN, image, { number: 2, checkpoints: second });
       expect(rest.digests).toEqual(whole.digests);
       const from = Number(/INFO Going on from step (\d+)\./.exec(rest.lines.join("\n"))?.[1] ?? 0);
       expect([rest.steps[0], rest.steps.at(-1)]).toEqual([from + 1, STEPS]);
-      // No step is lost that had been handed out; a later one may have come before the blow.
-      expect(from).toBeGreaterThanOrEqual(Math.min(at, STEPS - 1));
+      // No step with a stored checkpoint is lost; a later one may have been stored before the kill.
+      expect(from).toBeGreaterThanOrEqual(Math.min(killStep, STEPS - 1));
       await second.remove();
       expect(warnings).toEqual([]);
     },
   );
 
-  it("leaves a picture that shares its steps with it as it is", async () => {
+  it("does not change an image that shares its steps with it", async () => {
     let killed = false;
-    const onState = (step: number) => {
+    const onStep = (step: number) => {
       if (killed || step < 10) return;
       killed = true;
       process.kill(pool.list()[0]?.pid ?? 0, "SIGKILL");
     };
-    const requests = [1, 2, 3].map((seed) => ({ ...picture, seed }));
+    const requests = [1, 2, 3].map((seed) => ({ ...image, seed }));
     const alone: string[][] = [];
     for (const request of requests) alone.push((await attempt(pool, QWEN, request)).digests);
     const together = await Promise.all(
       requests.map(async (request) => {
-        const keeper = new CheckpointStore(objects(), `shared-${request.seed}`, () => {});
-        await attempt(pool, QWEN, request, { keeper, onState }).catch(() => keeper.flush());
-        return (await attempt(pool, QWEN, request, { number: 2, keeper })).digests;
+        const checkpoints = new CheckpointStore(objects(), `shared-${request.seed}`, () => {});
+        await attempt(pool, QWEN, request, { checkpoints, onStep }).catch(() => checkpoints.flush());
+        return (await attempt(pool, QWEN, request, { number: 2, checkpoints })).digests;
       }),
     );
     expect(killed).toBe(true);
@@ -175,28 +173,25 @@ describe("kill -9 of the engine", () => {
   });
 });
 
-describe("a model whose files are broken", () => {
+describe("a model with broken files", () => {
   const NETWORK = "transformer/model.onnx";
-  /**
-   * A copy of the picture model, spoilt. Its digests are not looked at: that is the registry's part, at
-   * start.
-   */
-  const spoilt = (endpoint: string, spoil: (model: string) => void): ModelVersion => {
+  /** A broken copy of the image model. Only the registry checks digests, at its start. */
+  const broken = (endpoint: string, damage: (model: string) => void): ModelVersion => {
     const copy = mkdtempSync(join(folder, "model-"));
     cpSync(qwen.folder, copy, { recursive: true });
-    spoil(copy);
+    damage(copy);
     return { ...qwen, endpoint, folder: copy };
   };
 
-  it("cut short: the load says which, and the next one is tried all the same", async () => {
-    const cut = spoilt("test/cut", (model) => truncateSync(join(model, NETWORK), 100_000));
+  it("fails to load with the name of a truncated file, and a second load is attempted", async () => {
+    const cut = broken("test/cut", (model) => truncateSync(join(model, NETWORK), 100_000));
     const pool = poolOf(qwen, cut);
-    const other = attempt(pool, QWEN, picture);
-    const faults = await Promise.all(
-      [1, 2].map(() => attempt(pool, "test/cut", picture).catch((error: unknown) => error)),
+    const other = attempt(pool, QWEN, image);
+    const errors = await Promise.all(
+      [1, 2].map(() => attempt(pool, "test/cut", image).catch((error: unknown) => error)),
     );
-    for (const fault of faults) {
-      expect(fault).toMatchObject({
+    for (const error of errors) {
+      expect(error).toMatchObject({
         code: "runner_scheduling_failure",
         message: expect.stringMatching(/test\/cut .*could not load: .*transformer\/model\.onnx/),
       });
@@ -204,14 +199,14 @@ describe("a model whose files are broken", () => {
     expect((await other).digests).toHaveLength(1);
   });
 
-  it("another network in its place: runner_server_error, the engine lives, other models too", async () => {
-    const swapped = spoilt("test/swapped", (model) =>
+  it("fails with runner_server_error when a file is another network, and the engine survives", async () => {
+    const swapped = broken("test/swapped", (model) =>
       cpSync(join(model, "vae_decoder/model.onnx"), join(model, NETWORK)),
     );
     const pool = poolOf(qwen, swapped);
-    const other = attempt(pool, QWEN, picture);
+    const other = attempt(pool, QWEN, image);
     for (let i = 0; i < 2; i++)
-      await expect(attempt(pool, "test/swapped", picture)).rejects.toMatchObject({
+      await expect(attempt(pool, "test/swapped", image)).rejects.toMatchObject({
         code: "runner_server_error",
       });
     const state = pool.list().find(({ endpoint }) => endpoint === "test/swapped");
@@ -219,8 +214,8 @@ describe("a model whose files are broken", () => {
     expect((await other).digests).toHaveLength(1);
   });
 
-  it("weights that are no numbers: runner_server_error that names the step", async () => {
-    const nan = spoilt("test/nan", (model) => {
+  it("fails with runner_server_error and the step when weights are not numbers", async () => {
+    const nan = broken("test/nan", (model) => {
       const file = join(model, NETWORK);
       const bytes = readFileSync(file);
       // The middle of the file is weights, float16: all ones is not a number.
@@ -228,7 +223,7 @@ describe("a model whose files are broken", () => {
       writeFileSync(file, bytes);
     });
     const pool = poolOf(nan);
-    await expect(attempt(pool, "test/nan", picture)).rejects.toMatchObject({
+    await expect(attempt(pool, "test/nan", image)).rejects.toMatchObject({
       code: "runner_server_error",
       message: "The network gave numbers that are not finite in step 1 of 20.",
     });
@@ -245,12 +240,12 @@ describe("checkpoints of the platform's jobs", () => {
   const input = { seed: 3, delay_ms: 6_000, steps: 30, artifact_bytes: 2_000 };
   const submit = async (more: object = {}) =>
     (await cluster.client.submit(STUB, { ...input, ...more })).request_id;
-  const kept = async (id: string) => (await cluster.objects.head(`checkpoints/${id}`)) !== undefined;
-  const keptFrom = (id: string, step: number) =>
+  const hasCheckpoint = async (id: string) => (await cluster.objects.head(`checkpoints/${id}`)) !== undefined;
+  const checkpointFrom = (id: string, step: number) =>
     expect
       .poll(async () => (await cluster.client.status(STUB, id)).progress?.step ?? 0, { timeout: 30_000 })
       .toBeGreaterThanOrEqual(step)
-      .then(() => expect.poll(() => kept(id)).toBe(true));
+      .then(() => expect.poll(() => hasCheckpoint(id)).toBe(true));
   const ended = async (id: string) => {
     for (const until = Date.now() + 60_000; Date.now() < until; await sleep(100)) {
       const status = await cluster.client.status(STUB, id);
@@ -260,10 +255,10 @@ describe("checkpoints of the platform's jobs", () => {
   };
 
   it.each(["engine", "gpu-worker"] as const)(
-    "kill -9 of the %s: the next attempt goes on, and nothing is left behind",
+    "kill -9 of the %s: the next attempt continues, and no checkpoint is left",
     async (part) => {
       const id = await submit();
-      await keptFrom(id, 15);
+      await checkpointFrom(id, 15);
       if (part === "engine") process.kill((await cluster.engines())[0] ?? 0, "SIGKILL");
       else {
         await cluster.kill("gpu-worker");
@@ -279,26 +274,27 @@ describe("checkpoints of the platform's jobs", () => {
         attempt: 2,
         file: { file_size: 2_000 },
       });
-      await expect.poll(() => kept(id)).toBe(false);
+      await expect.poll(() => hasCheckpoint(id)).toBe(false);
     },
   );
 
-  it("a job that is cancelled, or fails for good, leaves nothing behind", async () => {
+  it("are removed when a job is cancelled or fails finally", async () => {
     const [cancelled, failed] = [await submit(), await submit({ fail: "error", fail_step: 20 })];
-    await keptFrom(cancelled, 5);
+    await checkpointFrom(cancelled, 5);
     await cluster.client.cancel(STUB, cancelled);
     expect((await ended(failed)).error).toBeDefined();
     await ended(cancelled);
-    for (const id of [cancelled, failed]) await expect.poll(() => kept(id), { timeout: 10_000 }).toBe(false);
+    for (const id of [cancelled, failed])
+      await expect.poll(() => hasCheckpoint(id), { timeout: 10_000 }).toBe(false);
   });
 
-  it("a job whose attempts are used up goes on each time, and leaves nothing behind", async () => {
+  it("are used by each attempt of a failing job, and removed at its end", async () => {
     const id = await submit({ delay_ms: 3_000, fail: "crash", fail_step: 25 });
     const { error, logs } = await ended(id);
     expect(error).toBeDefined();
-    const said =
+    const resumed =
       logs?.map(({ message }) => message).filter((message) => message.startsWith("Going on")) ?? [];
-    expect(said.length).toBe(4);
-    await expect.poll(() => kept(id), { timeout: 10_000 }).toBe(false);
+    expect(resumed.length).toBe(4);
+    await expect.poll(() => hasCheckpoint(id), { timeout: 10_000 }).toBe(false);
   });
 });

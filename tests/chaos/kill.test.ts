@@ -6,17 +6,17 @@ const STUB = "tempera/stub";
 const JOBS = 20;
 const seeds = Array.from({ length: JOBS }, (_, i) => 1000 + i);
 
-/** What a caller holds in the end, without what may differ between runs of the same request. */
+/** The part of an output that is the same in all runs of a request. */
 interface Result {
   seed: number;
   file: { url: string };
 }
 
 let cluster: Cluster;
-let unharmed: Map<number, string>;
+let expected: Map<number, string>;
 beforeAll(async () => {
   cluster = await startCluster(STUB);
-  unharmed = await filesOf(await submitAll(0));
+  expected = await filesOf(await submitAll(0));
 });
 afterAll(() => cluster[Symbol.asyncDispose]());
 
@@ -35,7 +35,7 @@ const submitAll = (delayMs: number): Promise<string[]> =>
     ),
   );
 
-/** Follows all requests to their end, whatever breaks in between; the files by seed. */
+/** Follows all requests to their end, whatever fails in between. Returns the files by seed. */
 async function filesOf(ids: string[]): Promise<Map<number, string>> {
   const files = new Map<number, string>();
   await Promise.all(
@@ -48,7 +48,7 @@ async function filesOf(ids: string[]): Promise<Map<number, string>> {
   return files;
 }
 
-/** Polls like the Python client does, patient with a gateway that is away. */
+/** Polls as the Python client does, and tolerates an unavailable gateway. */
 async function ended(id: string): Promise<void> {
   for (const until = Date.now() + 90_000; Date.now() < until; ) {
     const status = await cluster.client.status(STUB, id).catch(() => undefined);
@@ -75,7 +75,7 @@ describe.each<Part | "engine">([
   "postgres",
   "redis",
 ])("kill -9 of %s in the middle of 20 running jobs", (part) => {
-  it("all 20 end, each with one outcome, and the same files as without the fault", async () => {
+  it("lets all 20 end, each with one outcome and the same files as without the failure", async () => {
     const ids = await submitAll(2_000);
     await allRunning(ids);
     if (part === "engine") {
@@ -86,9 +86,9 @@ describe.each<Part | "engine">([
       await cluster.kill(part);
       await cluster.restart(part);
     }
-    expect(await filesOf(ids)).toEqual(unharmed);
+    expect(await filesOf(ids)).toEqual(expected);
 
-    // One outcome each: what Postgres keeps is what callers were given.
+    // One outcome each: PostgreSQL has the one that callers received.
     for (const id of ids) {
       await expect
         .poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 60_000 })
@@ -100,8 +100,8 @@ describe.each<Part | "engine">([
   });
 });
 
-describe("submits while a service is away", () => {
-  it("Temporal: 503 with Retry-After, nothing queued; finished requests can still be read", async () => {
+describe("submits while a service is unavailable", () => {
+  it("are refused with 503 without Temporal; ended requests can still be read", async () => {
     const [id] = await submitAll(0);
     await ended(id as string);
     await cluster.kill("temporal");
@@ -122,7 +122,7 @@ describe("submits while a service is away", () => {
   });
 
   it.each(["redis", "postgres"] as const)(
-    "%s: submits are taken, jobs run, results are read",
+    "are accepted without %s; jobs run and results can be read",
     async (part) => {
       await cluster.kill(part);
       const { request_id: id } = await cluster.client.submit(STUB, { seed: 5 });

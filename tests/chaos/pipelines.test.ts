@@ -10,11 +10,11 @@ const STUB = "tempera/stub";
 const PIPELINE = "tempera/stub-pipeline";
 const PIPELINES = 30;
 const NODES = 3;
-/** How long a node of the stub takes: three of them leave time to be hit. */
+/** Duration of a stub node: three of them leave time for a failure. */
 const NODE_MS = 600;
 
-/** What the pipelines' webhooks told, by request id. */
-const told = new Map<string, Json[]>();
+/** The payloads of the pipelines' webhooks, by request id. */
+const delivered = new Map<string, Json[]>();
 const receiver = createServer((incoming, response) => {
   let text = "";
   incoming.on("data", (chunk) => {
@@ -22,7 +22,7 @@ const receiver = createServer((incoming, response) => {
   });
   incoming.on("end", () => {
     const { request_id: id, payload } = JSON.parse(text) as { request_id: string; payload: Json };
-    told.set(id, [...(told.get(id) ?? []), payload]);
+    delivered.set(id, [...(delivered.get(id) ?? []), payload]);
     response.end();
   });
 });
@@ -49,7 +49,7 @@ const submitAll = (): Promise<string[]> => {
   );
 };
 
-/** Polls like the Python client does, patient with a gateway that is away. */
+/** Polls as the Python client does, and tolerates an unavailable gateway. */
 async function ended(endpoint: string, id: string): Promise<void> {
   for (const until = Date.now() + 120_000; Date.now() < until; ) {
     const status = await cluster.client.status(endpoint, id).catch(() => undefined);
@@ -59,7 +59,7 @@ async function ended(endpoint: string, id: string): Promise<void> {
   throw new Error(`${id} did not end`);
 }
 
-async function strike(part: Part | "engine"): Promise<void> {
+async function killPart(part: Part | "engine"): Promise<void> {
   if (part === "engine") {
     const [engine] = await cluster.engines();
     expect(engine).toBeDefined();
@@ -70,11 +70,8 @@ async function strike(part: Part | "engine"): Promise<void> {
   await cluster.restart(part);
 }
 
-/**
- * A delivery whose attempt was under way when one of these was killed is attempted again: its receiver may
- * hear it twice.
- */
-const MAY_TELL_TWICE = new Set<Part | "engine">(["orchestrator", "temporal", "postgres"]);
+/** An attempt of a delivery that was interrupted by one of these is made again: it may arrive twice. */
+const MAY_DELIVER_TWICE = new Set<Part | "engine">(["orchestrator", "temporal", "postgres"]);
 
 describe.each<Part | "engine">([
   "engine",
@@ -85,15 +82,15 @@ describe.each<Part | "engine">([
   "postgres",
   "redis",
 ])("kill -9 of %s", (part) => {
-  it(`at a random moment of ${PIPELINES} pipelines: all end, each node with one outcome, one webhook each`, async () => {
+  it(`lets ${PIPELINES} pipelines end, each node with one outcome, and one webhook each`, async () => {
     const ids = await submitAll();
     const afterMs = Math.round(Math.random() * NODE_MS * NODES);
     await sleep(afterMs);
-    await strike(part);
+    await killPart(part);
     await Promise.all(ids.map((id) => ended(PIPELINE, id)));
 
     for (const [i, id] of ids.entries()) {
-      const about = `pipeline ${i} (${id}), struck after ${afterMs} ms`;
+      const about = `pipeline ${i} (${id}), killed after ${afterMs} ms`;
       const { stages } = (await cluster.client.result(PIPELINE, id)) as {
         stages: { echo: string; attempt: number }[][];
       };
@@ -101,8 +98,7 @@ describe.each<Part | "engine">([
         stages.flat().map(({ echo }) => echo),
         about,
       ).toEqual([`${i}/0`, `${i}/1`, `${i}/2`]);
-      // A node that were run again behind its record would have given the pipeline another attempt than the
-      // record has.
+      // The pipeline's output and the record must show the same attempt of a node: it was not run once more.
       const nodes = await cluster.requests.nodes(id);
       expect(nodes.map(({ node }) => node?.id).sort(), about).toEqual([
         "stage-1-1",
@@ -112,15 +108,15 @@ describe.each<Part | "engine">([
       for (const [stage, outputs] of stages.entries()) {
         const record = nodes.find(({ node }) => node?.id === `stage-${stage + 1}-1`);
         expect(record?.outcome, about).toMatchObject({ ok: true, output: { inline: outputs[0] } });
-        // Whose end Redis was away for is known as ended some seconds later.
+        // A node that ended while Redis was unavailable shows its end some seconds later.
         await ended(STUB, record?.requestId ?? "");
         expect(await cluster.client.result(STUB, record?.requestId ?? ""), about).toEqual(outputs[0]);
       }
       await expect
-        .poll(() => told.get(id)?.length ?? 0, { timeout: 60_000, message: `webhook of ${about}` })
+        .poll(() => delivered.get(id)?.length ?? 0, { timeout: 60_000, message: `webhook of ${about}` })
         .toBeGreaterThan(0);
-      for (const payload of told.get(id) ?? []) expect(payload, about).toEqual({ stages });
-      if (!MAY_TELL_TWICE.has(part)) expect(told.get(id), about).toHaveLength(1);
+      for (const payload of delivered.get(id) ?? []) expect(payload, about).toEqual({ stages });
+      if (!MAY_DELIVER_TWICE.has(part)) expect(delivered.get(id), about).toHaveLength(1);
     }
     expect(
       (await cluster.requests.deadLetters(100)).filter(({ requestId }) => ids.includes(requestId)),

@@ -1,4 +1,4 @@
-/** Two GPU workers with room for one model each, and three models. */
+/** Two GPU workers with memory for one model each, and three models. */
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -8,7 +8,7 @@ import { type Cluster, startCluster } from "./cluster.ts";
 const PROJECT = resolve(import.meta.dirname, "../..");
 const A = "test/a";
 const B = "test/b";
-/** Runs several at once, so that it is never idle between two of them. */
+/** Runs several requests at once, so that it is never idle between two of them. */
 const MANY = "test/many";
 
 interface EngineView {
@@ -22,7 +22,7 @@ interface EngineView {
 let cluster: Cluster;
 let folder: string;
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "tempera-rota-"));
+  folder = await mkdtemp(join(tmpdir(), "tempera-polling-"));
   const stub = "tempera/stub/1.0.0";
   const manifest = await readFile(join(PROJECT, "models", stub, "model.yaml"), "utf8");
   const schemas = join(folder, "schemas");
@@ -57,12 +57,12 @@ afterAll(async () => {
 
 const submit = async (endpoint: string, delayMs: number): Promise<string> =>
   (await cluster.client.submit(endpoint, { delay_ms: delayMs, steps: 5 })).request_id;
-const status = async (endpoint: string, id: string): Promise<string> =>
+const statusOf = async (endpoint: string, id: string): Promise<string> =>
   (await cluster.client.status(endpoint, id)).status;
-const reached = async (endpoint: string, id: string, wanted: string): Promise<void> => {
-  for await (const { status: is, error } of cluster.client.follow(endpoint, id)) {
+const reached = async (endpoint: string, id: string, expected: string): Promise<void> => {
+  for await (const { status, error } of cluster.client.follow(endpoint, id)) {
     expect(error).toBeUndefined();
-    if (is === wanted) return;
+    if (status === expected) return;
   }
 };
 const engines = async (): Promise<EngineView[]> =>
@@ -72,8 +72,8 @@ const runningAt = async (endpoint: string): Promise<string[]> =>
     .filter(({ endpoint_id, running }) => endpoint_id === endpoint && running > 0)
     .map(({ worker }) => worker);
 
-describe("a GPU worker takes no request it has no room for", () => {
-  it("each polls only what fits: the second model goes to the worker that is idle, however long the first one works", async () => {
+describe("a GPU worker with memory for one of several models", () => {
+  it("leaves the second model to the idle worker, however long the first one runs", async () => {
     expect((await engines()).filter(({ polled }) => polled)).toHaveLength(2);
     const long = await submit(A, 60_000);
     await reached(A, long, "IN_PROGRESS");
@@ -83,21 +83,21 @@ describe("a GPU worker takes no request it has no room for", () => {
     expect(await runningAt(B)).not.toEqual(await runningAt(A));
     await reached(B, short, "COMPLETED");
 
-    // And back: the idle worker changes its model once more, the busy one goes on with its own.
+    // And back: the idle worker changes its model once more, and the busy one keeps its own.
     const again = await submit(A, 100);
     await reached(A, again, "COMPLETED");
-    expect(await status(A, long)).toBe("IN_PROGRESS");
+    expect(await statusOf(A, long)).toBe("IN_PROGRESS");
     await cluster.client.cancel(A, long);
     await reached(A, long, "COMPLETED").catch(() => {});
   });
 
-  it("a stream of requests for one model does not keep the other out for ever", async () => {
+  it("serves another model in the middle of a stream of requests for one", async () => {
     const many = await Promise.all(Array.from({ length: 150 }, () => submit(MANY, 1_000)));
     await reached(MANY, many[0] as string, "COMPLETED");
     const other = await submit(B, 100);
     await reached(B, other, "COMPLETED");
-    const left = await Promise.all(many.map((id) => status(MANY, id)));
-    expect(left.filter((is) => is !== "COMPLETED").length).toBeGreaterThan(0);
+    const statuses = await Promise.all(many.map((id) => statusOf(MANY, id)));
+    expect(statuses.filter((status) => status !== "COMPLETED").length).toBeGreaterThan(0);
     for (const id of many) await reached(MANY, id, "COMPLETED");
   });
 });

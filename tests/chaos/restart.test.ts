@@ -1,7 +1,4 @@
-/**
- * The embedded default as a person runs it: one process, Ctrl-C, and what it says when something is in the
- * way.
- */
+/** The embedded default, as a person runs it: one process, Ctrl-C, and the messages of a refused start. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -37,7 +34,7 @@ afterAll(async () => {
 interface Started {
   child: ChildProcess;
   ended: Promise<number | null>;
-  said(): string;
+  output(): string;
 }
 
 /** Starts `src/bin/all-in-one.ts`. */
@@ -47,12 +44,12 @@ function start(more: Record<string, string> = {}): Started {
     env: { ...process.env, ...env, ...more },
   });
   children.add(child);
-  let said = "";
+  let output = "";
   child.stdout?.on("data", (chunk: Buffer) => {
-    said += chunk;
+    output += chunk;
   });
   child.stderr?.on("data", (chunk: Buffer) => {
-    said += chunk;
+    output += chunk;
   });
   const ended = new Promise<number | null>((done) =>
     child.once("exit", (code) => {
@@ -60,12 +57,12 @@ function start(more: Record<string, string> = {}): Started {
       done(code);
     }),
   );
-  return { child, ended, said: () => said };
+  return { child, ended, output: () => output };
 }
 
 async function startReady(): Promise<Started & { client: PlatformClient }> {
   const started = start();
-  await expect.poll(started.said, { timeout: 60_000, interval: 50 }).toMatch(/Ctrl-C stops it/);
+  await expect.poll(started.output, { timeout: 60_000, interval: 50 }).toMatch(/Ctrl-C stops it/);
   const key = (await readFile(join(folder, "data", "key"), "utf8")).trim();
   const client = createPlatformClient({
     url: `http://localhost:${env.TEMPERA_PORT}`,
@@ -76,7 +73,7 @@ async function startReady(): Promise<Started & { client: PlatformClient }> {
 }
 
 describe("npm start", () => {
-  it("a request submitted before Ctrl-C is finished after the next start; the curl line works as it is pasted", async () => {
+  it("finishes requests after Ctrl-C and the next start; its curl line works", async () => {
     const first = await startReady();
     const { request_id: running } = await first.client.submit(STUB, {
       delay_ms: 2_000,
@@ -93,19 +90,19 @@ describe("npm start", () => {
       for await (const status of second.client.follow(STUB, id)) expect(status.error).toBeUndefined();
       expect(await second.client.result(STUB, id)).toMatchObject({ seed: id === running ? 1 : 2 });
     }
-    const [, curl = ""] = /^ {2}(curl .*)$/m.exec(second.said()) ?? [];
+    const [, curl = ""] = /^ {2}(curl .*)$/m.exec(second.output()) ?? [];
     const shell = spawn("sh", ["-c", curl]);
-    let answer = "";
+    let response = "";
     shell.stdout.on("data", (chunk: Buffer) => {
-      answer += chunk;
+      response += chunk;
     });
     await new Promise((done) => shell.once("close", done));
-    expect(JSON.parse(answer)).toMatchObject({ status: "IN_QUEUE" });
+    expect(JSON.parse(response)).toMatchObject({ status: "IN_QUEUE" });
     second.child.kill("SIGTERM");
     expect(await second.ended).toBe(0);
   });
 
-  it("kill -9 leaves nothing behind that stops the next start, and loses nothing", async () => {
+  it("starts after kill -9 and loses nothing", async () => {
     const first = await startReady();
     const { request_id: id } = await first.client.submit(STUB, { delay_ms: 1_000, seed: 3 });
     first.child.kill("SIGKILL");
@@ -118,20 +115,20 @@ describe("npm start", () => {
   });
 });
 
-describe("what is in the way is one line that says what and what to do", () => {
-  /** The line after `tempera: `; nothing else but progress may stand before it. */
+describe("a refused start prints one line with the reason and the remedy", () => {
+  /** Returns the line after `tempera: `. Only progress may precede it. */
   async function refusal(more: Record<string, string>): Promise<string> {
     const started = start({ TEMPERA_DATA: join(folder, "refused"), ...more });
     expect(await started.ended).toBe(1);
-    expect(started.said()).not.toMatch(/^\s+at /m);
-    return /^tempera: (.*)$/m.exec(started.said())?.[1] ?? started.said();
+    expect(started.output()).not.toMatch(/^\s+at /m);
+    return /^tempera: (.*)$/m.exec(started.output())?.[1] ?? started.output();
   }
 
   it.each([
     ["TEMPERA_PORT", "gateway"],
     ["TEMPERA_TEMPORAL_PORT", "Temporal"],
     ["TEMPERA_POSTGRES_PORT", "PostgreSQL"],
-  ])("%s in use", async (variable, name) => {
+  ])("when %s is in use", async (variable, name) => {
     const server = createServer();
     await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
     const { port } = server.address() as { port: number };
@@ -145,18 +142,18 @@ describe("what is in the way is one line that says what and what to do", () => {
     }
   });
 
-  it("an unreachable DATABASE_URL, without its password", async () => {
+  it("when DATABASE_URL is unreachable, without its password", async () => {
     const line = await refusal({ DATABASE_URL: "postgres://someone:hidden@127.0.0.1:9/none" });
     expect(line).toMatch(/127\.0\.0\.1:9/);
     expect(line).toMatch(/DATABASE_URL/);
     expect(line).not.toMatch(/hidden/);
   });
 
-  it("an unreachable TEMPORAL_ADDRESS", async () => {
+  it("when TEMPORAL_ADDRESS is unreachable", async () => {
     expect(await refusal({ TEMPORAL_ADDRESS: "127.0.0.1:9" })).toMatch(/127\.0\.0\.1:9.*TEMPORAL_ADDRESS/);
   });
 
-  it("a Temporal binary that is none, and one that cannot be had", async () => {
+  it("when the Temporal binary does not exist or cannot be downloaded", async () => {
     expect(await refusal({ TEMPORAL_CLI: "/no/such/temporal" })).toMatch(
       /TEMPORAL_CLI names \/no\/such\/temporal/,
     );
@@ -168,20 +165,20 @@ describe("what is in the way is one line that says what and what to do", () => {
     expect(line).toMatch(/Temporal CLI not found.*Set TEMPORAL_CLI/);
   });
 
-  it("a faulty model package, every fault named", async () => {
+  it("when a model package is faulty, with every fault", async () => {
     const models = join(folder, "models");
     await mkdir(join(models, "a/b/1.0.0"), { recursive: true });
     await writeFile(join(models, "a/b/1.0.0/model.yaml"), "endpoint: a/b\nversion: 1.0.0\n");
     const started = start({ TEMPERA_MODELS: models });
     expect(await started.ended).toBe(1);
-    expect(started.said()).toMatch(/a\/b\/1\.0\.0: model\.yaml: .*'title'/);
-    expect(started.said()).toMatch(/a\/b\/1\.0\.0: model\.yaml: .*'runner'/);
+    expect(started.output()).toMatch(/a\/b\/1\.0\.0: model\.yaml: .*'title'/);
+    expect(started.output()).toMatch(/a\/b\/1\.0\.0: model\.yaml: .*'runner'/);
   });
 
-  it("a faulty configuration, every fault named", async () => {
+  it("when the configuration is faulty, with every fault", async () => {
     const started = start({ TEMPERA_PORT: "eighty", TEMPERA_LOG_LEVEL: "loud" });
     expect(await started.ended).toBe(1);
-    expect(started.said()).toMatch(/TEMPERA_PORT/);
-    expect(started.said()).toMatch(/TEMPERA_LOG_LEVEL/);
+    expect(started.output()).toMatch(/TEMPERA_PORT/);
+    expect(started.output()).toMatch(/TEMPERA_LOG_LEVEL/);
   });
 });

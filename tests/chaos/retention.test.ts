@@ -1,8 +1,5 @@
-/**
- * A sweep whose orchestrator is killed half-way goes on where it was: nothing is left, and everything is
- * counted once.
- */
-import { setTimeout as pause } from "node:timers/promises";
+/** A sweep continues after its orchestrator was killed: it deletes everything and counts each item once. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../src/adapters/postgres/connection.ts";
 import { createRetentionStore } from "../../src/adapters/postgres/operations/retention-store.ts";
@@ -28,17 +25,17 @@ const left = async (): Promise<number> =>
     await sql<{ left: number }[]>`SELECT count(*)::integer AS left FROM requests WHERE owner_id = 'expired'`
   )[0]?.left ?? 0;
 
-it("goes on after a kill, beside jobs, in the same run", async () => {
+it("continues in the same run after a kill, while jobs run", async () => {
   await insertExpired(sql, RECORDS);
   const young = (await cluster.client.submit(STUB, { prompt: "young" })).request_id;
   await cluster.client.admin("POST", "/v1/tempera/retention/run", {});
-  while ((await left()) === RECORDS) await pause(20);
+  while ((await left()) === RECORDS) await sleep(20);
   await cluster.kill("orchestrator");
   const half = await left();
   expect(half).toBeGreaterThan(0);
   expect(half).toBeLessThan(RECORDS);
   await cluster.restart("orchestrator");
-  while ((await left()) > 0) await pause(100);
+  while ((await left()) > 0) await sleep(100);
   const { sweeps } = await cluster.client.admin<{ sweeps: { sweep: string; runs: { state: string }[] }[] }>(
     "GET",
     "/v1/tempera/retention",

@@ -1,4 +1,4 @@
-/** Uploads while the gateway dies, and how much memory a large one takes. */
+/** Uploads while the gateway is killed, and the memory that a large one needs. */
 import { createHash, randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createServer, request } from "node:http";
@@ -15,23 +15,23 @@ beforeAll(async () => {
 afterAll(() => cluster[Symbol.asyncDispose]());
 
 async function initiate(
-  how: "initiate" | "initiate-multipart",
+  action: "initiate" | "initiate-multipart",
 ): Promise<{ upload_url: string; file_url: string }> {
-  const answer = await fetch(`${cluster.url}/rest/storage/upload/${how}`, {
+  const response = await fetch(`${cluster.url}/rest/storage/upload/${action}`, {
     method: "POST",
     headers: { authorization: `Key ${cluster.key}`, "content-type": "application/json" },
     body: JSON.stringify({ content_type: "application/octet-stream", file_name: "big.bin" }),
   });
-  return (await answer.json()) as { upload_url: string; file_url: string };
+  return (await response.json()) as { upload_url: string; file_url: string };
 }
 
-/** Resident memory of the gateway, in MiB. */
+/** Returns the resident memory of the gateway, in MiB. */
 async function residentMib(): Promise<number> {
   const status = await readFile(`/proc/${cluster.pid("gateway")}/status`, "utf8");
   return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) / 1024;
 }
 
-/** PUTs `count` times `chunk`, as fast as it is taken; the status and the digest of what was sent. */
+/** Sends `chunk` `count` times in one PUT. Returns the status and the digest of the sent bytes. */
 function put(url: string, chunk: Buffer, count: number): Promise<{ status: number; sha256: string }> {
   return new Promise((done, fail) => {
     const hash = createHash("sha256");
@@ -65,19 +65,19 @@ async function digest(url: string): Promise<string> {
 }
 
 describe("a large upload", () => {
-  it("of 1 GiB takes less than 100 MB of the gateway's memory, in and out", async () => {
+  it("of 1 GiB needs less than 100 MB of the gateway's memory, in and out", async () => {
     const warm = await initiate("initiate");
     await put(warm.upload_url, randomBytes(MIB), 64);
     const before = await residentMib();
     let most = before;
-    const looking = setInterval(async () => {
+    const measuring = setInterval(async () => {
       most = Math.max(most, await residentMib());
     }, 50);
     const { upload_url, file_url } = await initiate("initiate");
     const { status, sha256 } = await put(upload_url, randomBytes(MIB), 1024);
     expect(status).toBe(200);
     expect(await digest(file_url)).toBe(sha256);
-    clearInterval(looking);
+    clearInterval(measuring);
     process.stderr.write(
       `1 GiB up and down: resident memory ${Math.round(before)} MiB, at most ${Math.round(most)} MiB\n`,
     );
@@ -86,9 +86,9 @@ describe("a large upload", () => {
 });
 
 describe("a restart of the gateway", () => {
-  it("in the middle of an upload in parts: the parts that came stay, the rest is sent on", async () => {
+  it("in the middle of an upload in parts keeps the parts that arrived", async () => {
     const { upload_url, file_url } = await initiate("initiate-multipart");
-    const at = (path: string): string => {
+    const partUrl = (path: string): string => {
       const url = new URL(upload_url);
       url.pathname += path;
       return url.href;
@@ -96,24 +96,24 @@ describe("a restart of the gateway", () => {
     const bodies = [randomBytes(5 * MIB), randomBytes(5 * MIB), randomBytes(100)];
     const send = async (i: number) =>
       (await (
-        await fetch(at(`/${i + 1}`), { method: "PUT", body: new Uint8Array(bodies[i] as Buffer) })
+        await fetch(partUrl(`/${i + 1}`), { method: "PUT", body: new Uint8Array(bodies[i] as Buffer) })
       ).json()) as object;
     const first = await send(0);
-    const cut = put(at("/2"), Buffer.alloc(64 * 1024), 5 * 16).catch((error: Error) => error);
+    const cut = put(partUrl("/2"), Buffer.alloc(64 * 1024), 5 * 16).catch((error: Error) => error);
     await cluster.kill("gateway");
     await cut;
     await cluster.restart("gateway");
     const parts = [first, await send(1), await send(2)];
-    expect((await fetch(at("/complete"), { method: "POST", body: JSON.stringify({ parts }) })).status).toBe(
-      200,
-    );
+    expect(
+      (await fetch(partUrl("/complete"), { method: "POST", body: JSON.stringify({ parts }) })).status,
+    ).toBe(200);
     const sha256 = createHash("sha256").update(Buffer.concat(bodies)).digest("hex");
     expect(await digest(file_url)).toBe(sha256);
   });
 });
 
 describe("a restart of the orchestrator", () => {
-  it("in the middle of a webhook's back-off: the delivery goes on, and arrives once", async () => {
+  it("in the middle of a webhook's back-off continues the delivery, which arrives once", async () => {
     const got: string[] = [];
     let wake = (): void => {};
     const receiver = createServer((incoming, response) => {
