@@ -12,7 +12,7 @@ afterAll(() => test[Symbol.asyncDispose]());
 const send = (body: string | Buffer, path = QWEN, headers: Record<string, string> = {}): Promise<Response> =>
   test.call(path, { method: "POST", body, headers: { "content-type": "application/json", ...headers } });
 
-/** Refused at the door: the contract's status and body, an id, and no job of that id. */
+/** Checks a refusal before the queue: the contract's status and body, an id, and no job with that id. */
 async function refused(response: Response, status: number): Promise<{ detail: unknown }> {
   expect(response.status).toBe(status);
   const id = response.headers.get("x-fal-request-id") ?? "";
@@ -33,13 +33,13 @@ const faults = async (
     msg: string;
   }[];
 
-describe("422 in fal's words", () => {
-  it("a missing field", async () => {
+describe("422 in fal's format", () => {
+  it("for a missing field", async () => {
     expect(await faults({})).toMatchObject([
       { loc: ["body", "prompt"], msg: "Field required", type: "missing" },
     ]);
   });
-  it("wrong types", async () => {
+  it("for wrong types", async () => {
     const found = await faults({ prompt: 5, num_images: "two", enable_safety_checker: "yes" });
     expect(found.map(({ loc, type }) => [loc[1], type])).toEqual(
       expect.arrayContaining([
@@ -49,7 +49,7 @@ describe("422 in fal's words", () => {
       ]),
     );
   });
-  it("numbers out of range, with their limits", async () => {
+  it("for numbers out of range, with their limits", async () => {
     const found = await faults({ prompt: "x", num_inference_steps: 9999, guidance_scale: -1, num_images: 0 });
     expect(found).toEqual(
       expect.arrayContaining([
@@ -67,7 +67,7 @@ describe("422 in fal's words", () => {
       ]),
     );
   });
-  it("an unknown image size, and one that is too small", async () => {
+  it("for an unknown image size, and for one that is too small", async () => {
     expect(await faults({ prompt: "x", image_size: "enormous" })).toMatchObject([
       { loc: ["body", "image_size"], type: "one_of" },
     ]);
@@ -75,7 +75,7 @@ describe("422 in fal's words", () => {
       { loc: ["body", "image_size", "width"] },
     ]);
   });
-  it("what this model cannot do", async () => {
+  it("for features that this model does not have", async () => {
     expect(
       await faults({ prompt: "x", loras: [{ path: "https://example.test/a.safetensors" }] }),
     ).toMatchObject([{ loc: ["body", "loras"], type: "feature_not_supported" }]);
@@ -83,12 +83,12 @@ describe("422 in fal's words", () => {
       { loc: ["body", "acceleration"], type: "feature_not_supported" },
     ]);
   });
-  it("a prompt of 1 MB", async () => {
+  it("for a prompt of 1 MB", async () => {
     expect(await faults({ prompt: "a".repeat(1_000_000) })).toMatchObject([
       { loc: ["body", "prompt"], type: "sequence_too_long" },
     ]);
   });
-  it("NUL bytes and halves of surrogate pairs", async () => {
+  it("for NUL bytes and lone surrogates", async () => {
     expect(await faults({ prompt: "a\u0000b" })).toMatchObject([
       { loc: ["body", "prompt"], type: "value_error" },
     ]);
@@ -96,14 +96,14 @@ describe("422 in fal's words", () => {
       { loc: ["body", "prompt"], type: "value_error" },
     ]);
   });
-  it("deep nesting", async () => {
+  it("for deep nesting", async () => {
     const deep = `{"prompt": "x", "extra": ${"[".repeat(100_000)}${"]".repeat(100_000)}}`;
     await refused(await send(deep), 422);
   });
-  it("arrays, strings and null instead of an object", async () => {
+  it("for arrays, strings, numbers and null in place of an object", async () => {
     for (const body of ["[]", '"text"', "null", "5"]) await refused(await send(body), 422);
   });
-  it("does not let an input reach Object.prototype", async () => {
+  it("for an input that names Object.prototype, which it does not reach", async () => {
     await refused(
       await send('{"__proto__": {"prompt": "x"}, "constructor": {"prototype": {"polluted": 1}}}'),
       422,
@@ -112,12 +112,12 @@ describe("422 in fal's words", () => {
   });
 });
 
-describe("bodies that are not an input", () => {
-  it("400 malformed JSON", async () => {
+describe("bodies that are not inputs", () => {
+  it("are 400 as malformed JSON", async () => {
     for (const body of ["{", "prompt=hello", "{'prompt': 1}", Buffer.from([0xff, 0xfe, 0x00])])
       await refused(await send(body), 400);
   });
-  it("413 a body of 50 MB, announced or not", async () => {
+  it("are 413 at 50 MB, with a declared length or without", async () => {
     const big = Buffer.alloc(50_000_000, 0x61);
     await refused(await send(big), 413);
     const stream = new ReadableStream<Uint8Array>({
@@ -136,8 +136,8 @@ describe("bodies that are not an input", () => {
   });
 });
 
-describe("prompts in any script are taken", () => {
-  it("Chinese, Arabic, emoji, combining marks, right-to-left, very long words", async () => {
+describe("prompts in any script", () => {
+  it("are accepted: Chinese, Arabic, emoji, combining marks, right-to-left, very long words", async () => {
     for (const prompt of [
       "一个红色的圆",
       "دائرة حمراء كبيرة",
@@ -159,8 +159,8 @@ describe("prompts in any script are taken", () => {
   });
 });
 
-describe("who and where", () => {
-  it("401 a missing, malformed, unknown or revoked key", async () => {
+describe("authentication and routing", () => {
+  it("answers 401 to a missing, malformed, unknown or revoked key", async () => {
     const cases: [Record<string, string>, RegExp][] = [
       [{ authorization: "" }, /Authentication is required/],
       [{ authorization: "Key nonsense" }, /Invalid Key Authorization header format/],
@@ -168,10 +168,10 @@ describe("who and where", () => {
       [{ authorization: "Key 0190aaaa-0000-7000-8000-000000000000:secret" }, /No user found/],
       [{ authorization: `Key ${test.platform.key}x` }, /No user found/],
     ];
-    for (const [headers, says] of cases) {
+    for (const [headers, message] of cases) {
       const response = await send('{"prompt":"x"}', QWEN, headers);
       expect(response.status).toBe(401);
-      expect(((await response.json()) as { detail: string }).detail).toMatch(says);
+      expect(((await response.json()) as { detail: string }).detail).toMatch(message);
       expect(response.headers.get("x-fal-request-id")).toBeTruthy();
     }
     const made = await test.client.admin<{ key: string; key_id: string }>("POST", "/v1/keys", {
@@ -184,7 +184,7 @@ describe("who and where", () => {
     await expect.poll(status, { timeout: 4_000, interval: 50 }).toBe(401);
   });
 
-  it("404 an unknown application and an unknown path", async () => {
+  it("answers 404 to an unknown application and an unknown path", async () => {
     const app = await refused(await send("{}", "/queue/nobody/nothing"), 404);
     expect(app.detail).toBe('Application "nothing" not found');
     const path = await refused(await send("{}", `${QWEN}/no/such/path`), 404);
@@ -201,7 +201,7 @@ describe("who and where", () => {
     }
   });
 
-  it("405 a wrong method", async () => {
+  it("answers 405 to a wrong method", async () => {
     const id = "0190aaaa-0000-7000-8000-000000000000";
     for (const [method, path, allow] of [
       ["GET", QWEN, "POST"],
@@ -216,7 +216,7 @@ describe("who and where", () => {
     }
   });
 
-  it("admin calls need an ADMIN key", async () => {
+  it("requires an ADMIN key for admin calls", async () => {
     const made = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "plain" });
     const response = await fetch(`${test.platform.adminUrl}/v1/keys`, {
       headers: { authorization: `Key ${made.key}` },
@@ -234,8 +234,8 @@ describe("who and where", () => {
   });
 });
 
-describe("header garbage never is a 500", () => {
-  it("timeouts, priorities, queue lengths, event ids", async () => {
+describe("malformed headers are never a 500", () => {
+  it("for timeouts, priorities, retry settings and queue lengths", async () => {
     for (const headers of [
       { "x-fal-request-timeout": "soon" },
       { "x-fal-request-timeout": "-5" },
@@ -249,7 +249,7 @@ describe("header garbage never is a 500", () => {
         (await send('{"delay_ms":0}', "/queue/tempera/stub", headers as Record<string, string>)).status,
       ).toBe(200);
     }
-    // What somebody wants private must not become public because it was misspelt.
+    // A file that is meant to be private must not become public because of a typing error.
     const preference = { "x-fal-object-lifecycle-preference": "{" };
     expect((await send('{"delay_ms":0}', "/queue/tempera/stub", preference)).status).toBe(422);
     for (const length of ["", "x", "-1", "1e9"])

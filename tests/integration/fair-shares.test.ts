@@ -1,4 +1,4 @@
-/** One GPU slot, an owner with a thousand jobs in front of it, and another owner's first. */
+/** Fairness between owners: one engine slot, an owner with a thousand jobs, and another owner's first job. */
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const STUB = "tempera/stub";
-/** Long beside what the platform itself takes on a loaded machine. */
+/** Long compared to the platform's own overhead on a loaded machine. */
 const SERVICE_MS = 1_000;
 let test: TestPlatform;
 let models: string;
@@ -45,14 +45,15 @@ const startedAfterMs = async (requestId: string): Promise<number> => {
   const { startedAtMs = Number.NaN, submittedAtMs } = (await test.record(requestId)) ?? { submittedAtMs: 0 };
   return startedAtMs - submittedAtMs;
 };
-/** Who was served since, one letter a job, in the order they began. */
+/** The owners of the jobs that were served since, in the order of their starts. */
 const servedSince = async (sinceMs: number): Promise<string[]> =>
   (
     await test.sql<{ owner_id: string }[]>`
-      SELECT owner_id FROM requests WHERE started_at > ${new Date(sinceMs)} AND outcome IS NOT NULL ORDER BY started_at`
+      SELECT owner_id FROM requests
+      WHERE started_at > ${new Date(sinceMs)} AND outcome IS NOT NULL ORDER BY started_at`
   ).map(({ owner_id }) => owner_id);
 
-it("gives an owner of weight 3 three turns for one of another's", { timeout: 120_000 }, async () => {
+it("runs three jobs of an owner of weight 3 for one of another owner", { timeout: 120_000 }, async () => {
   const [heavy, light] = await Promise.all([ownerKey("heavy"), ownerKey("light")]);
   await test.sql`INSERT INTO plans VALUES ('triple', '{"weight": 3}')`;
   await test.sql`INSERT INTO owners (owner_id, plan_id) VALUES ('heavy', 'triple')`;
@@ -76,7 +77,7 @@ it("delays another owner's first job by no more than two service times", { timeo
   const [many, few] = await Promise.all([ownerKey("many"), ownerKey("few")]);
   const before = Date.now();
   await submitMany(many, 1_000, SERVICE_MS);
-  // All of them are in the GPU queue: none is on its way through Temporal, where jobs are taken as they come.
+  // All of them are in the GPU queue; on their way through Temporal jobs are taken in the order of arrival.
   const inQueue = async () => (await test.backlog(STUB)) + (await servedSince(before)).length;
   await expect.poll(inQueue, { timeout: 90_000, interval: 500 }).toBeGreaterThanOrEqual(999);
   for (let i = 0; i < 3; i++)

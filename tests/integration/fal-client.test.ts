@@ -1,4 +1,4 @@
-/** The unmodified official JavaScript client, with nothing but `proxyUrl` set. */
+/** The unmodified official JavaScript client, with only `proxyUrl` set. */
 import { createFalClient, type QueueStatus, ValidationError } from "@fal-ai/client";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
@@ -16,7 +16,7 @@ const client = () =>
   });
 
 describe("fal.subscribe", () => {
-  it("polling: a prompt becomes a picture, with logs on the way", async () => {
+  it("makes an image of a prompt by polling, with logs on the way", async () => {
     const updates: QueueStatus[] = [];
     const { data, requestId } = await client().subscribe("fal-ai/qwen-image", {
       input: { prompt: "a large red circle on a blue background", num_inference_steps: 8, seed: 5 },
@@ -36,7 +36,7 @@ describe("fal.subscribe", () => {
     expect(bytes.subarray(1, 4).toString()).toBe("PNG");
   });
 
-  it("streaming: every log line exactly once", async () => {
+  it("gets every log line exactly once by streaming", async () => {
     const messages: string[] = [];
     await client().subscribe("fal-ai/qwen-image", {
       input: { prompt: "a small green heart on a white background", num_inference_steps: 4 },
@@ -49,7 +49,7 @@ describe("fal.subscribe", () => {
     expect(messages.length).toBeGreaterThan(0);
   });
 
-  it("a bad input is a ValidationError at submit", async () => {
+  it("throws a ValidationError at the submit of a bad input", async () => {
     const failure = await client()
       .subscribe("fal-ai/qwen-image", { input: { prompt: "x", num_images: 99 } })
       .catch((error) => error);
@@ -60,7 +60,7 @@ describe("fal.subscribe", () => {
 });
 
 describe("fal.queue", () => {
-  it("submit, status, cancel, result", async () => {
+  it("submits, reads the status, cancels and reads the result", async () => {
     const { queue } = client();
     const { request_id: requestId } = await queue.submit("tempera/stub", {
       input: { delay_ms: 30_000, steps: 300 },
@@ -87,7 +87,7 @@ describe("the proxy", () => {
     expect(Array.isArray(body.logs)).toBe(true);
   });
 
-  it("400 for a foreign host, a missing header and what is no URL", async () => {
+  it("answers 400 to a foreign host, a missing header and a malformed URL", async () => {
     for (const target of [
       "https://example.test/x",
       "http://127.0.0.1:8080/",
@@ -103,7 +103,7 @@ describe("the proxy", () => {
     }
   });
 
-  it("carries the inner request's id", async () => {
+  it("carries the id of the inner request", async () => {
     const { request_id: id } = await test.client.submit("tempera/stub", {});
     const response = await proxied(`https://queue.fal.run/tempera/stub/requests/${id}/status`);
     expect(response.headers.get("x-fal-request-id")).toBe(id);

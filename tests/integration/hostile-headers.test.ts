@@ -1,5 +1,5 @@
 /**
- * Heads that no client sends: forged, torn and huge ones. Each is refused on its own, and the next caller is
+ * Request heads that no client sends: forged, broken and huge ones. Each is refused, and the next call is
  * served.
  */
 import { connect } from "node:net";
@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => test[Symbol.asyncDispose]());
 
-/** Sends bytes as they are; what came back, once the connection is closed. */
+/** Sends bytes unchanged; resolves with all that came back once the connection is closed. */
 const send = (base: string, text: string): Promise<string> =>
   new Promise((resolve, reject) => {
     const { hostname, port } = new URL(base);
@@ -38,7 +38,7 @@ const serves = async (): Promise<void> => {
   expect((await fetch(`${test.platform.adminUrl}/health/live`)).status).toBe(200);
 };
 
-it("a line break in a value, however it is written, becomes no header of an answer", async () => {
+it("never turns a line break in a value into a header of an answer", async () => {
   const broken = "a%0d%0ax-injected:%20yes";
   const raw = "a\rx-injected: yes";
   const auth = `Authorization: Key ${test.platform.key}\r\n`;
@@ -47,8 +47,10 @@ it("a line break in a value, however it is written, becomes no header of an answ
       `GET /queue/${broken} HTTP/1.1\r\n${END}${auth}\r\n`,
       `GET /v1/keys/${broken} HTTP/1.1\r\n${END}${auth}\r\n`,
       `GET /files/${broken}?x=${broken} HTTP/1.1\r\n${END}${auth}\r\n`,
-      `POST /queue/tempera/stub?fal_webhook=http://x/${broken} HTTP/1.1\r\n${END}${auth}X-Fal-Request-Timeout: ${broken}\r\nContent-Length: 2\r\n\r\n{}`,
-      `OPTIONS /v1/tempera/codec/decode HTTP/1.1\r\n${END}Origin: ${broken}\r\nAccess-Control-Request-Headers: ${broken}\r\n\r\n`,
+      `POST /queue/tempera/stub?fal_webhook=http://x/${broken} HTTP/1.1\r\n${END}${auth}` +
+        `X-Fal-Request-Timeout: ${broken}\r\nContent-Length: 2\r\n\r\n{}`,
+      `OPTIONS /v1/tempera/codec/decode HTTP/1.1\r\n${END}Origin: ${broken}\r\n` +
+        `Access-Control-Request-Headers: ${broken}\r\n\r\n`,
       `GET /health/live HTTP/1.1\r\n${END}X-Mine: ${raw}\r\n\r\n`,
       `GET /health/live HTTP/1.1\r\n${END}Origin: ${raw}\r\n\r\n`,
     ]) {
@@ -61,7 +63,7 @@ it("a line break in a value, however it is written, becomes no header of an answ
 });
 
 describe("a huge head", () => {
-  it("of one value, of many, and of one name is a 431 and costs nobody else anything", async () => {
+  it("with a huge value, many values or a huge name is a 431, and other calls are served", async () => {
     for (const [, base] of bases())
       for (const huge of [
         `Authorization: Key ${"k".repeat(1_000_000)}\r\n`,
@@ -76,7 +78,7 @@ describe("a huge head", () => {
     await serves();
   });
 
-  it("that just fits is read, and refused as what it is", async () => {
+  it("that just fits is read, and its key refused", async () => {
     for (const [, base] of bases()) {
       const path = base === test.platform.url ? "/queue/tempera/stub/requests/x/status" : "/v1/keys";
       const answer = await send(
@@ -89,11 +91,12 @@ describe("a huge head", () => {
   });
 });
 
-it("two lengths, a length beside chunks, and a torn head are refused before anything reads a body", async () => {
+it("refuses two lengths, a length beside chunks, and a broken head before a body is read", async () => {
   for (const [, base] of bases())
     for (const head of [
       "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-      "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n",
+      "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" +
+        "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n",
       "Content-Length: -1\r\n\r\n",
       "Content-Length: 1e3\r\n\r\n",
       " folded: yes\r\n\r\n",

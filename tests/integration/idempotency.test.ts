@@ -35,7 +35,9 @@ const submit = (url: string, input: unknown, key?: string, header = "idempotency
 const ended = async (requestId: string): Promise<void> => {
   for await (const { status } of test.client.follow(STUB, requestId)) if (status === "COMPLETED") return;
 };
-/** Those of the requests that have a workflow, which is named by the request and so is one. */
+/**
+ * The requests that have a workflow. A workflow is named by its request, so there is at most one for each.
+ */
 const jobsOf = async (requestIds: string[]): Promise<string[]> => {
   const states = await Promise.all(requestIds.map((id) => test.workflow(id)));
   return requestIds.filter((_, i) => states[i] !== undefined);
@@ -44,7 +46,7 @@ const rows = async (key: string) =>
   test.sql<{ request_id: string }[]>`SELECT request_id FROM claims WHERE key = ${`key:${key}`}`;
 
 describe("a submit with an idempotency key", () => {
-  it("is the same request the second time, at another gateway, while it runs and when it is done", async () => {
+  it("is the same request again at another gateway, while it runs and after its end", async () => {
     const key = randomUUID();
     const first = await submit(urls[0], { prompt: "x", delay_ms: 300 }, key);
     expect(first.status).toBe(200);
@@ -62,7 +64,7 @@ describe("a submit with an idempotency key", () => {
     });
   });
 
-  it("422 with another input or another endpoint, naming the key and the request; never 409", async () => {
+  it("is 422 with another input or endpoint, names the key and the request, and is never 409", async () => {
     const key = randomUUID();
     const first = await submit(urls[0], { prompt: "x" }, key);
     const other = await submit(urls[1], { prompt: "y" }, key);
@@ -74,7 +76,7 @@ describe("a submit with an idempotency key", () => {
     await ended(first.body.request_id as string);
   });
 
-  it("422 for a key that is none, and for two that differ; nothing is kept of either", async () => {
+  it("is 422 for a malformed key and for two that differ, and stores nothing", async () => {
     const tooLong = "x".repeat(256);
     expect((await submit(urls[0], {}, tooLong)).status).toBe(422);
     expect(await rows(tooLong)).toHaveLength(0);
@@ -88,7 +90,7 @@ describe("a submit with an idempotency key", () => {
     expect(await rows("a")).toHaveLength(0);
   });
 
-  it("starts one job when two gateways are asked at the same instant, many times over", async () => {
+  it("starts one job for simultaneous calls at two gateways, many times over", async () => {
     const pairs = await Promise.all(
       Array.from({ length: 20 }, async () => {
         const key = randomUUID();
@@ -107,7 +109,7 @@ describe("a submit with an idempotency key", () => {
     expect(await jobsOf(pairs)).toHaveLength(20);
   });
 
-  it("an input that the model refuses leaves the key free for the right one", async () => {
+  it("leaves the key free after an input that the model refuses", async () => {
     const key = randomUUID();
     expect((await submit(urls[0], { delay_ms: "soon" }, key)).status).toBe(422);
     await expect.poll(() => rows(key)).toHaveLength(0);
@@ -119,13 +121,13 @@ describe("a submit with an idempotency key", () => {
   it("is started by the next call when the gateway that claimed the key died before the start", async () => {
     const key = randomUUID();
     const claimed = randomUUID();
-    // What a gateway leaves that dies between its claim and its start: the claim, and perhaps a word in the
-    // event log.
+    // A gateway that dies between claim and start leaves the claim, and perhaps an entry in the event log.
     const first = await submit(urls[0], { prompt: key }, randomUUID());
     const [{ fingerprint, owner_id }] = await test.sql<[{ fingerprint: string; owner_id: string }]>`
       SELECT fingerprint, owner_id FROM claims WHERE request_id = ${first.body.request_id as string}`;
     await test.sql`INSERT INTO claims (owner_id, key, request_id, fingerprint, expires_at)
-                   VALUES (${owner_id}, ${`key:${key}`}, ${claimed}, ${fingerprint}, now() + interval '1 hour')`;
+                   VALUES (${owner_id}, ${`key:${key}`}, ${claimed}, ${fingerprint},
+                           now() + interval '1 hour')`;
     const next = await submit(urls[1], { prompt: key }, key);
     expect(next).toMatchObject({ status: 200, body: { request_id: claimed } });
     await ended(claimed);
@@ -133,12 +135,13 @@ describe("a submit with an idempotency key", () => {
     await ended(first.body.request_id as string);
   });
 
-  it("is forgotten after its time, by the clock of the database", async () => {
+  it("expires by the clock of the database", async () => {
     const key = randomUUID();
     const [{ owner_id }] = await test.sql<[{ owner_id: string }]>`SELECT owner_id FROM claims LIMIT 1`;
     const yesterdays = randomUUID();
     await test.sql`INSERT INTO claims (owner_id, key, request_id, fingerprint, expires_at)
-                   VALUES (${owner_id}, ${`key:${key}`}, ${yesterdays}, 'of another input', now() - interval '1 second')`;
+                   VALUES (${owner_id}, ${`key:${key}`}, ${yesterdays}, 'of another input',
+                           now() - interval '1 second')`;
     const next = await submit(urls[0], { prompt: "b" }, key);
     expect(next.status).toBe(200);
     expect(next.body.request_id).not.toBe(yesterdays);
@@ -146,18 +149,18 @@ describe("a submit with an idempotency key", () => {
     await ended(next.body.request_id as string);
   });
 
-  it("is the same request although a crash of the database lost the claim", async () => {
+  it("is the same request although a database crash lost the claim", async () => {
     const key = randomUUID();
     const first = await submit(urls[0], { prompt: key, delay_ms: 300 }, key);
     await test.sql`DELETE FROM claims WHERE key = ${`key:${key}`}`;
     const again = await submit(urls[1], { prompt: key, delay_ms: 300 }, key);
     expect(again).toMatchObject({ status: 200, body: { request_id: first.body.request_id } });
     await ended(first.body.request_id as string);
-    // Its job went on undisturbed by the second start.
+    // The second start did not disturb its job.
     expect((await test.record(first.body.request_id as string))?.outcome).toMatchObject({ ok: true });
   });
 
-  it("belongs to its owner: another's is another request", async () => {
+  it("is another request for another owner", async () => {
     const key = randomUUID();
     const first = await submit(urls[0], { prompt: "a" }, key);
     const made = await test.client.admin<{ key: string }>("POST", "/v1/keys", {
@@ -175,7 +178,7 @@ describe("a submit with an idempotency key", () => {
     await ended(first.body.request_id as string);
   });
 
-  it("a submit without one asks the claims nothing", async () => {
+  it("makes no claim without a key", async () => {
     const [{ before }] = await test.sql<[{ before: number }]>`SELECT count(*)::int AS before FROM claims`;
     const first = await submit(urls[0], { prompt: "same" });
     const second = await submit(urls[0], { prompt: "same" });
@@ -187,7 +190,7 @@ describe("a submit with an idempotency key", () => {
 });
 
 describe("a sync run with an idempotency key", () => {
-  it("gives the same answer again without running again, at another gateway", async () => {
+  it("has the same answer at another gateway without a second run", async () => {
     const key = randomUUID();
     const first = await call(urls[0], `/${STUB}`, { prompt: "run" }, { "idempotency-key": key });
     const again = await call(urls[1], `/${STUB}`, { prompt: "run" }, { "idempotency-key": key });
@@ -197,7 +200,7 @@ describe("a sync run with an idempotency key", () => {
     expect(again.headers.get("idempotent-replayed")).toBe("true");
   });
 
-  it("gives a failure again too", async () => {
+  it("repeats a failure too", async () => {
     const key = randomUUID();
     const first = await call(urls[0], `/${STUB}`, { fail: "error" }, { "idempotency-key": key });
     const again = await call(urls[1], `/${STUB}`, { fail: "error" }, { "idempotency-key": key });
@@ -206,7 +209,7 @@ describe("a sync run with an idempotency key", () => {
     expect(again.headers.get("x-fal-request-id")).toBe(first.headers.get("x-fal-request-id"));
   });
 
-  it("goes on when its caller leaves, and the next call waits for it and is answered", async () => {
+  it("goes on when its caller leaves, and answers the next call", async () => {
     const key = randomUUID();
     const left = new AbortController();
     const first = fetch(`${urls[0]}/${STUB}`, {
@@ -226,8 +229,8 @@ describe("a sync run with an idempotency key", () => {
   });
 });
 
-describe("a key whose callers try again blindly", () => {
-  it("has the same input within its seconds as one request, and another input as another", async () => {
+describe("a key with sameInputSeconds", () => {
+  it("makes one request of equal inputs within that time, and another one of another input", async () => {
     const made = await test.client.admin<{ key: string; key_id: string }>("POST", "/v1/keys", {
       alias: "python",
       owner: "python",
@@ -242,7 +245,7 @@ describe("a key whose callers try again blindly", () => {
     expect(new Set(ids).size).toBe(1);
     const other = await call(urls[0], `/queue/${STUB}`, { prompt: "q", seed: 1 }, headers);
     expect(other.body.request_id).not.toBe(ids[0]);
-    // Its time is over by the database's clock.
+    // The claim has expired by the database's clock.
     await test.sql`UPDATE claims SET expires_at = now() - interval '1 second' WHERE key LIKE 'same:%'`;
     expect(
       (await call(urls[0], `/queue/${STUB}`, { prompt: "p", seed: 1 }, headers)).body.request_id,

@@ -1,6 +1,4 @@
-/**
- * Keys as a whole platform keeps them: what the database holds of one, how soon one that is over is refused.
- */
+/** Keys on a whole platform: what the database holds of them, and how soon revoked ones are refused. */
 import { createHash } from "node:crypto";
 import postgres from "postgres";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -35,7 +33,7 @@ const use = (key: string): Promise<Response> =>
     headers: { authorization: `Key ${key}` },
   });
 
-it("the database holds nothing that opens, nor what it was hashed with", async () => {
+it("stores neither the secret nor the pepper in the database", async () => {
   const { key, key_id, key_secret } = await make();
   expect((await use(key)).status).toBe(404);
   const [row] = await sql`SELECT * FROM keys WHERE key_id = ${key_id}`;
@@ -52,11 +50,12 @@ it("the database holds nothing that opens, nor what it was hashed with", async (
   expect(listed).not.toContain(row?.secret_sha256);
 });
 
-it("a key of before peppers opens, and is stored anew when it is used", async () => {
+it("accepts a key from before peppers, and stores its digest anew when it is used", async () => {
   const secret = "f".repeat(64);
   const keyId = "6f1c2b3a-0000-4000-8000-00000000000f";
   const plain = createHash("sha256").update(secret).digest("hex");
-  await sql`INSERT INTO keys (key_id, owner_id, alias, scope, secret_sha256, created_at) VALUES (${keyId}, 'old', 'old', 'API', ${plain}, now())`;
+  await sql`INSERT INTO keys (key_id, owner_id, alias, scope, secret_sha256, created_at)
+            VALUES (${keyId}, 'old', 'old', 'API', ${plain}, now())`;
   expect((await use(`${keyId}:${secret}`)).status).toBe(404);
   const stored = async () =>
     (await sql`SELECT secret_sha256, pepper_id FROM keys WHERE key_id = ${keyId}`)[0];
@@ -65,30 +64,31 @@ it("a key of before peppers opens, and is stored anew when it is used", async ()
   expect((await use(`${keyId}:${secret}`)).status).toBe(404);
 });
 
-it("a revoked key is refused by every gateway within two seconds, although nobody is told", async () => {
+it("refuses a revoked key at every gateway within two seconds, without an announcement", async () => {
   const { key, key_id } = await make();
   const other = await createKeyRing({
     keys: createKeyStore(sql),
     clock: steadyClock,
     hashes: createKeyHashes([PEPPER]),
+    log: { debug() {}, info() {}, warn() {}, error() {} },
   });
-  const opensThere = () =>
+  const acceptsThere = () =>
     other.authenticate(`Key ${key}`).then(
       () => true,
       () => false,
     );
-  const opensHere = async () => (await use(key)).status === 404;
-  const both = async () => (await Promise.all([opensHere(), opensThere()])).some(Boolean);
-  // In use for longer than one look, so that both know it warm.
+  const acceptsHere = async () => (await use(key)).status === 404;
+  const both = async () => (await Promise.all([acceptsHere(), acceptsThere()])).some(Boolean);
+  // In use for longer than one check, so that both gateways have it in their caches.
   const warmUntil = performance.now() + 1_300;
   while (performance.now() < warmUntil) expect(await both()).toBe(true);
   await sql`ALTER TABLE keys DISABLE TRIGGER keys_announce`;
   try {
     await sql`UPDATE keys SET revoked_at = now() WHERE key_id = ${key_id}`;
     const revokedAt = performance.now();
-    // Each is asked until it refuses and no longer: an address that goes on with a wrong key is slowed down.
+    // Each gateway gets calls until it refuses one: an address that goes on with a wrong key is slowed down.
     for (let [here, there] = [true, true]; here || there; ) {
-      [here, there] = await Promise.all([here && opensHere(), there && opensThere()]);
+      [here, there] = await Promise.all([here && acceptsHere(), there && acceptsThere()]);
     }
     expect(performance.now() - revokedAt).toBeLessThan(2_000);
     expect((await use(key)).status).toBe(401);
@@ -98,7 +98,7 @@ it("a revoked key is refused by every gateway within two seconds, although nobod
   }
 });
 
-it("an expired key says so; a time that is over is refused when it is made", async () => {
+it("refuses an expired key as such, and the creation of one that has expired already", async () => {
   const { key } = await make({ expires_at: new Date(Date.now() + 1_500).toISOString() });
   expect((await use(key)).status).toBe(404);
   await expect.poll(async () => (await use(key)).status, { timeout: 5_000 }).toBe(401);

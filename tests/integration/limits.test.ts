@@ -165,7 +165,7 @@ describe("queued requests", () => {
 });
 
 describe("requests in progress", () => {
-  it("beyond the limit wait outside the GPU queue, and direct runs are refused until one has ended", async () => {
+  it("beyond the limit wait outside the GPU queue, and direct runs are refused", async () => {
     const { headers } = await owner({ inProgress: 2 });
     const ids: string[] = [];
     for (let i = 0; i < 5; i++)
@@ -329,7 +329,7 @@ describe("a clock that jumps", () => {
 });
 
 describe("without Redis", () => {
-  it("each gateway counts for itself, without waiting, and they count together again afterwards", async () => {
+  it("each gateway counts for itself at once, and together again afterwards", async () => {
     const { headers } = await owner({ requestsPerSecond: 0.02 });
     for (const url of urls) await submit(url, (await owner({})).headers);
     await redis.stop();

@@ -1,7 +1,4 @@
-/**
- * Plans and owners through the admin service and the command line, and changes that are made once for an
- * idempotency key.
- */
+/** Plans and owners by the admin service and the command line, and admin changes with idempotency keys. */
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { join, resolve } from "node:path";
@@ -46,7 +43,7 @@ const tempera = (...args: string[]): Promise<{ code: number; out: string; err: s
   });
 
 describe("plans and owners", () => {
-  it("are made, changed field by field, shown and removed from the command line", {
+  it("are created, changed field by field, shown and removed from the command line", {
     timeout: 240_000,
   }, async () => {
     expect(
@@ -72,7 +69,7 @@ describe("plans and owners", () => {
     );
   });
 
-  it("two administrators who change different fields at the same time both have their way", async () => {
+  it("keep the changes of administrators who change different fields at the same time", async () => {
     await Promise.all(
       ["burst", "queued", "in_progress", "upload_bytes_per_day"].map((field) =>
         admin("PATCH", "/v1/tempera/plans/shared", { [field]: 5 }),
@@ -81,7 +78,7 @@ describe("plans and owners", () => {
     expect((await admin("GET", "/v1/tempera/plans")).body.plans).toContainEqual(
       expect.objectContaining({
         plan: "shared",
-        allowance: expect.objectContaining({ burst: 5, queued: 5, in_progress: 5, upload_bytes_per_day: 5 }),
+        limits: expect.objectContaining({ burst: 5, queued: 5, in_progress: 5, upload_bytes_per_day: 5 }),
       }),
     );
   });
@@ -97,19 +94,17 @@ describe("plans and owners", () => {
     expect(await test.sql`SELECT FROM plans WHERE plan_id LIKE 'x%'`).toHaveLength(0);
   });
 
-  it("404 for a plan or a key that is not there; another scope is refused", async () => {
+  it("are 404 for an unknown plan or key, and 403 for a key of another scope", async () => {
     expect((await admin("PATCH", "/v1/tempera/owners/bob", { plan: "nonesuch" })).status).toBe(404);
     expect((await admin("GET", `/v1/tempera/keys/${randomUUID()}/limits`)).status).toBe(404);
-    expect((await admin("PATCH", `/v1/tempera/keys/${randomUUID()}/limits`, { burst: 1 })).status).toBe(
-      404,
-    );
+    expect((await admin("PATCH", `/v1/tempera/keys/${randomUUID()}/limits`, { burst: 1 })).status).toBe(404);
     const made = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: "api" });
     expect(
       (await admin("GET", "/v1/tempera/plans", undefined, { authorization: `Key ${made.key}` })).status,
     ).toBe(403);
   });
 
-  it("leave a record of who changed what, before and after", async () => {
+  it("are recorded in the audit log, before and after each change", async () => {
     await admin("PATCH", "/v1/tempera/owners/carol", { exceptions: { queued: 1 } });
     await admin("PATCH", "/v1/tempera/owners/carol", { exceptions: { queued: 2 } });
     const { audit } = (await admin("GET", "/v1/tempera/audit?subject=carol")).body as {
@@ -126,21 +121,21 @@ describe("a change with an idempotency key", () => {
   const create = (alias: string, key: string) =>
     admin("POST", "/v1/keys", { alias }, { "idempotency-key": key });
 
-  it("is made once, and answered alike, secret included, also to those who ask at the same instant", async () => {
+  it("is made once and has the same answer, secret included, for simultaneous calls", async () => {
     const key = randomUUID();
     const answers = await Promise.all(Array.from({ length: 5 }, () => create("once", key)));
     expect(answers.map(({ status }) => status)).toEqual([201, 201, 201, 201, 201]);
     expect(new Set(answers.map(({ body }) => body.key)).size).toBe(1);
     expect(answers.filter(({ headers }) => headers.get("idempotent-replayed") === "true")).toHaveLength(4);
     expect(await test.sql`SELECT FROM keys WHERE alias = 'once'`).toHaveLength(1);
-    // What is kept of it tells nobody the secret.
+    // The stored answer does not reveal the secret.
     const [{ answer }] = await test.sql<
       [{ answer: Buffer }]
     >`SELECT answer FROM claims WHERE key = ${`write:${key}`}`;
     expect(answer.toString("latin1")).not.toContain(String(answers[0]?.body.key_secret));
   });
 
-  it("422 with another body; a refused one leaves the key free", async () => {
+  it("is 422 with another body, and a refused one leaves the key free", async () => {
     const key = randomUUID();
     expect((await create("\u0000", key)).status).toBe(422);
     expect((await create("first", key)).status).toBe(201);
@@ -149,7 +144,7 @@ describe("a change with an idempotency key", () => {
     expect(JSON.stringify(reused.body)).toContain(key);
   });
 
-  it("an answer without a body is given again without one", async () => {
+  it("repeats an answer without a body without one", async () => {
     const made = await create("to revoke", randomUUID());
     const key = randomUUID();
     for (const replayed of [null, "true"]) {
@@ -165,7 +160,8 @@ describe("a change with an idempotency key", () => {
     const key = randomUUID();
     const first = await create("died", randomUUID());
     await test.sql`INSERT INTO claims (owner_id, key, request_id, fingerprint, expires_at, claimed_at)
-                   SELECT owner_id, ${`write:${key}`}, ${randomUUID()}, fingerprint, expires_at, now() - interval '1 hour'
+                   SELECT owner_id, ${`write:${key}`}, ${randomUUID()}, fingerprint, expires_at,
+                          now() - interval '1 hour'
                    FROM claims WHERE request_id = ${first.headers.get("x-fal-request-id")}`;
     const next = await create("died", key);
     expect(next.status).toBe(201);

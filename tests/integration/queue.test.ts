@@ -29,7 +29,7 @@ const running = async (id: string): Promise<void> => {
 };
 
 describe("submit", () => {
-  it("answers fal's nine fields, with addresses that work", async () => {
+  it("answers with fal's nine fields, and its addresses work", async () => {
     const response = await post(`/queue/${STUB}`, { prompt: "hello" });
     expect(response.status).toBe(200);
     const body = await json(response);
@@ -51,14 +51,14 @@ describe("submit", () => {
     expect(result.headers.get("x-fal-request-id")).toBe(body.request_id);
   });
 
-  it("ignores unknown fields with a line in the request's log", async () => {
+  it("ignores unknown fields, and names them in the request's log", async () => {
     const id = await submit({ prompt: "x", colour: "red" });
     await finished(id);
     const { logs } = await json(test.call(at(id, "/status?logs=1")));
     expect(JSON.stringify(logs)).toContain("colour");
   });
 
-  it("fal_max_queue_length refuses with 429 before anything is queued", async () => {
+  it("refuses with 429 by fal_max_queue_length before anything is queued", async () => {
     const running = await Promise.all(Array.from({ length: 64 }, () => submit({ delay_ms: 3000 })));
     const waiting = await Promise.all(Array.from({ length: 3 }, () => submit({})));
     const refused = await post(`/queue/${STUB}?fal_max_queue_length=0`, {});
@@ -70,7 +70,7 @@ describe("submit", () => {
 });
 
 describe("status", () => {
-  it("is 202 while it waits and runs, 200 at the end; logs are null, or a list when asked for", async () => {
+  it("is 202 for a waiting and a running request and 200 at the end, with logs only on demand", async () => {
     const id = await submit({ delay_ms: 400, steps: 4 });
     const seen: string[] = [];
     for await (const status of test.client.follow(STUB, id)) {
@@ -89,7 +89,7 @@ describe("status", () => {
     expect((body.metrics as Body).inference_time).toBeGreaterThan(0.3);
   });
 
-  it("short form, full form and trailing slashes are the same request", async () => {
+  it("finds the same request by the short form, the full form and with trailing slashes", async () => {
     const id = await submit({});
     await finished(id);
     for (const path of [
@@ -105,7 +105,7 @@ describe("status", () => {
       expect(await (await test.call(path)).text()).toBe(bare);
   });
 
-  it("404 NOT_FOUND for an unknown, a malformed and another owner's request", async () => {
+  it("is 404 NOT_FOUND for an unknown, a malformed and another owner's id", async () => {
     const id = await submit({});
     const made = await test.client.admin<{ key: string }>("POST", "/v1/keys", {
       alias: "stranger",
@@ -132,7 +132,7 @@ describe("status stream", () => {
   const read = async (id: string, headers: Record<string, string> = {}): Promise<string> =>
     (await test.call(at(id, "/status/stream?logs=1"), { headers })).text();
 
-  it("streams every state, ends after COMPLETED, whatever Accept says", async () => {
+  it("streams every state and ends after COMPLETED, whatever the Accept header is", async () => {
     const id = await submit({ delay_ms: 200, steps: 5 });
     const response = await test.call(at(id, "/status/stream"), { headers: { accept: "application/json" } });
     expect(response.headers.get("content-type")).toMatch(/^text\/event-stream/);
@@ -142,7 +142,7 @@ describe("status stream", () => {
     expect(states.filter((state) => state === "COMPLETED")).toHaveLength(1);
   });
 
-  it("gives one COMPLETED event when it is opened after the end", async () => {
+  it("sends one COMPLETED event when it is opened after the end", async () => {
     const id = await submit({});
     await finished(id);
     const events = (await read(id)).trim().split("\n\n");
@@ -150,7 +150,7 @@ describe("status stream", () => {
     expect(JSON.parse(events[0]?.split("data: ")[1] ?? "").status).toBe("COMPLETED");
   });
 
-  it("goes on after Last-Event-ID without giving a log line twice", async () => {
+  it("resumes after Last-Event-ID without sending a log line twice", async () => {
     const id = await submit({ delay_ms: 50, steps: 3, unknown_field: 1 });
     await finished(id);
     const whole = await read(id);
@@ -164,7 +164,7 @@ describe("status stream", () => {
     expect(logs(await read(id, { "last-event-id": "garbage" }))).toEqual(logs(whole));
   });
 
-  it("404 as JSON before the stream opens", async () => {
+  it("answers 404 as JSON before the stream opens", async () => {
     const response = await test.call(at("0190aaaa-0000-7000-8000-000000000000", "/status/stream"));
     expect(response.status).toBe(404);
     expect(await json(response)).toEqual({ status: "NOT_FOUND" });
@@ -172,7 +172,7 @@ describe("status stream", () => {
 });
 
 describe("cancel", () => {
-  it("stops a running request within 300 ms; its result is 499, a second cancel never a 500", async () => {
+  it("stops a running request in a second; its result is 499, and a second cancel is 400", async () => {
     const id = await submit({ delay_ms: 60_000, steps: 600 });
     let cancelledAtMs = 0;
     for await (const status of test.client.follow(STUB, id)) {
@@ -193,7 +193,7 @@ describe("cancel", () => {
     expect(await json(again)).toEqual({ status: "ALREADY_COMPLETED" });
   });
 
-  it("a waiting request never starts", async () => {
+  it("keeps a waiting request from ever starting", async () => {
     const blockers = await Promise.all(Array.from({ length: 64 }, () => submit({ delay_ms: 5_000 })));
     await Promise.all(blockers.map(running));
     const id = await submit({});
@@ -207,7 +207,7 @@ describe("cancel", () => {
 });
 
 describe("result", () => {
-  it("400 before the end", async () => {
+  it("is 400 before the end", async () => {
     const id = await submit({ delay_ms: 300 });
     const early = await test.call(at(id));
     expect(early.status).toBe(400);
@@ -215,7 +215,7 @@ describe("result", () => {
     await finished(id);
   });
 
-  it("survives payloads over the inline limit, in and out", async () => {
+  it("carries inputs and outputs over the inline limit", async () => {
     const payload = { text: "é😀".repeat(40_000) };
     const id = await submit({ payload });
     await finished(id);
@@ -224,7 +224,7 @@ describe("result", () => {
 });
 
 describe("jobs", () => {
-  it("X-Fal-Request-Timeout: a request that did not start in time is a 504 of the user's own", async () => {
+  it("end with 504 as the user's timeout when they do not start within X-Fal-Request-Timeout", async () => {
     const blockers = await Promise.all(Array.from({ length: 64 }, () => submit({ delay_ms: 6_000 })));
     await Promise.all(blockers.map(running));
     const id = await submit({}, { "x-fal-request-timeout": "1.0" });
@@ -237,13 +237,13 @@ describe("jobs", () => {
     await Promise.all(blockers.map(finished));
   });
 
-  it("a start deadline does not stop a request that runs", async () => {
+  it("do not end by a start deadline once they run", async () => {
     const id = await submit({ delay_ms: 1_500 }, { "x-fal-request-timeout": "1" });
     await finished(id);
     expect((await test.call(at(id))).status).toBe(200);
   });
 
-  it("an engine that crashes is tried again: IN_PROGRESS, back to IN_QUEUE, then the output", async () => {
+  it("run again after an engine crash: IN_PROGRESS, back to IN_QUEUE, then the output", async () => {
     const id = await submit({ delay_ms: 20, fail: "crash", fail_attempts: 1 });
     const states: string[] = [];
     for await (const { status } of test.client.follow(STUB, id))
@@ -252,7 +252,7 @@ describe("jobs", () => {
     expect(await json(test.call(at(id)))).toMatchObject({ attempt: 2 });
   });
 
-  it("a fault on every attempt ends the job with the request error and a dead letter", async () => {
+  it("end with the request error and a dead letter after a crash in every attempt", async () => {
     const id = await submit({ fail: "crash" });
     await finished(id);
     const result = await test.call(at(id));
@@ -263,13 +263,13 @@ describe("jobs", () => {
       .toContain(id);
   });
 
-  it("X-Fal-No-Retry: one attempt only", async () => {
+  it("have one attempt only with X-Fal-No-Retry", async () => {
     const id = await submit({ fail: "crash", fail_attempts: 1 }, { "x-fal-no-retry": "true" });
     await finished(id);
     expect((await test.call(at(id))).status).toBe(503);
   });
 
-  it("a model's own failure is not tried again", async () => {
+  it("do not retry a model's own failure", async () => {
     const id = await submit({ fail: "error" });
     await finished(id);
     const result = await test.call(at(id));
@@ -277,7 +277,7 @@ describe("jobs", () => {
     expect(await json(result)).toMatchObject({ error_type: "runner_server_error" });
   });
 
-  it("low priority waits behind a later normal one", async () => {
+  it("of low priority wait behind later normal ones", async () => {
     const blockers = await Promise.all(Array.from({ length: 64 }, () => submit({ delay_ms: 60_000 })));
     await Promise.all(blockers.map(running));
     const low = await Promise.all(

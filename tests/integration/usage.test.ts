@@ -1,7 +1,4 @@
-/**
- * What requests cost, what their logs say, and what is left of them: the ledger, the log search and retention
- * on a whole platform.
- */
+/** The usage ledger, the log search and retention, on a whole platform. */
 import { readdir, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -55,7 +52,7 @@ const billed = async (id: string): Promise<Event[]> =>
     .billing_events;
 
 describe("the ledger", () => {
-  it("has one entry for each outcome, however often it was tried; the result says the same units", async () => {
+  it("has one entry for each outcome, whatever the attempts, with the units of the result", async () => {
     const good = await ended(await submit({ prompt: "x" }));
     const retried = await ended(await submit({ fail: "crash", fail_attempts: 1 }));
     const bad = await ended(await submit({ fail: "error" }));
@@ -91,7 +88,7 @@ describe("the ledger", () => {
     );
   });
 
-  it("a look beside Temporal finds a missing entry and writes it", async () => {
+  it("gets a missing entry by the comparison with Temporal", async () => {
     const id = await ended(await submit({ prompt: "lost" }));
     const { attempts: _, ...before } = (await billed(id))[0] as Event;
     await platform.sql`DELETE FROM usage WHERE request_id = ${id}`;
@@ -109,13 +106,13 @@ describe("the ledger", () => {
     expect(await platform.record(id)).toMatchObject({ requestId: id, outcome: { ok: true } });
     const again = await platform.run<{ written: number }>("usageReconciliation", [window]);
     expect(again.written).toBe(0);
-    // What does not agree is told, and left to people.
+    // A difference is reported and left to people.
     await platform.sql`UPDATE usage SET ok = false WHERE request_id = ${id}`;
     const differing = await platform.run<{ differences: { requestId: string }[] }>("usageReconciliation", [
       window,
     ]);
     expect(differing.differences).toEqual([
-      { requestId: id, says: expect.stringContaining("the ledger has an error") },
+      { requestId: id, description: expect.stringContaining("the ledger has an error") },
     ]);
     await platform.sql`UPDATE usage SET ok = true WHERE request_id = ${id}`;
   });
@@ -180,7 +177,7 @@ describe("log lines", () => {
     await expect(history("", "POST", [{ key: "colour", value: "x" }])).rejects.toThrow();
   });
 
-  it("are another owner's affair", async () => {
+  it("are hidden from another owner", async () => {
     const id = await ended(await submit({ "secret words": 1 }));
     const { key } = await admin<{ key: string }>("POST", "/v1/keys", { alias: "other" });
     const answer = await fetch(`${platform.platform.adminUrl}/v1/serverless/logs/history?request_id=${id}`, {
@@ -190,7 +187,7 @@ describe("log lines", () => {
     expect(((await answer.json()) as { items: unknown[] }).items).toEqual([]);
   });
 
-  it("stream while they are said, and end with their request", async () => {
+  it("are streamed while they are written, until the end of their request", async () => {
     const id = await submit({ delay_ms: 3_000, "said early": 1 });
     const stream = await fetch(`${platform.platform.adminUrl}/v1/serverless/logs/stream?request_id=${id}`, {
       method: "POST",
@@ -216,7 +213,7 @@ describe("log lines", () => {
 });
 
 describe("X-Fal-Store-IO: 0", () => {
-  it("no record, event or history holds input or output; the result can be read for its hour, and then it is gone", async () => {
+  it("stores no input and no output; the result can be read for an hour", async () => {
     const secret = "a-very-private-prompt";
     const id = await ended(await submit({ prompt: secret }, { "x-fal-store-io": "0" }));
     const answer = await result(id);
@@ -229,7 +226,7 @@ describe("X-Fal-Store-IO: 0", () => {
     const history = await historyOf(id);
     expect(history).toContain(`transient/${id}/input.json`);
     expect(history).not.toContain(secret);
-    // Of the object store, the input is gone with the job; the output waits for its reader.
+    // In the object store, the input was deleted with the job; the output waits for its reader.
     expect(await objectsBelow(`transient/${id}`)).toEqual(["output.json"]);
     const before = new Date(Date.now() - 2 * 3_600_000);
     await utimes(join(platform.folder, "objects/transient", id, "output.json"), before, before);
@@ -245,7 +242,7 @@ describe("X-Fal-Store-IO: 0", () => {
 });
 
 describe("X-Fal-Store-IO: 0 of a pipeline", () => {
-  it("no record of it or of its nodes holds input or output, one that is a pipeline itself included", async () => {
+  it("stores no input and no output of its nodes either, inner pipelines included", async () => {
     const secret = "another-private-prompt";
     const inner = { stages: [[{ prompt: secret }]] };
     const input = { stages: [[{ prompt: secret }], [inner]] };
@@ -262,14 +259,14 @@ describe("X-Fal-Store-IO: 0 of a pipeline", () => {
       ) SELECT request_id, job::text || outcome::text AS everything FROM family`;
     expect(rows).toHaveLength(4);
     for (const { everything } of rows) expect(everything).not.toContain(secret);
-    // Their inputs are gone with them; the outputs wait for their reader.
+    // Their inputs were deleted with the jobs; the outputs wait for their reader.
     for (const { request_id } of rows)
       expect(await objectsBelow(`transient/${request_id}`)).toEqual(["output.json"]);
   });
 });
 
 describe("retention", () => {
-  it("an owner's time is short: nothing is shown from then on, and then nothing is left", async () => {
+  it("hides what an owner's time has passed for at once, and deletes it then", async () => {
     const { key, owner } = await admin<{ key: string; owner: string }>("POST", "/v1/keys", {
       alias: "short",
       owner: "short-lived",
@@ -300,7 +297,7 @@ describe("retention", () => {
     expect(JSON.stringify(await platform.sql`SELECT * FROM requests WHERE request_id = ${id}`)).not.toContain(
       "gone soon",
     );
-    // Neither does Temporal have it any more, nor the event log; Temporal takes its time for that.
+    // Temporal and the event log lose it too, Temporal after a while.
     while (await historyOf(id).catch(() => undefined)) await new Promise((next) => setTimeout(next, 100));
     await admin("PUT", `/v1/tempera/retention/owners/${owner}`, { request_seconds: 1 });
     await until(`/queue/${STUB}/requests/${id}/status`, 404);

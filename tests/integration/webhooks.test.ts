@@ -1,4 +1,4 @@
-/** Webhooks as receivers get them, dead letters and signing keys as operators handle them. */
+/** Webhooks from the receiver's view; dead letters and signing keys from the operator's. */
 import { createHash, createPublicKey, type JsonWebKey, verify } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Delivery, type Receiver, startReceiver } from "../conformance/fal/receiver.ts";
@@ -39,7 +39,7 @@ interface DeliveryView {
   attempts: number;
   history: { round: number; attempt: number; status: number | null; error: string | null }[];
 }
-/** The record of a delivery, once `enough` of it is written. */
+/** Resolves with the record of a delivery once it is `enough`. */
 async function delivery(requestId: string, enough: (view: DeliveryView) => boolean): Promise<DeliveryView> {
   let found: DeliveryView | undefined;
   await expect
@@ -56,7 +56,7 @@ async function delivery(requestId: string, enough: (view: DeliveryView) => boole
   return found as DeliveryView;
 }
 
-/** A receiver's own check, from the documentation of fal's webhooks alone. */
+/** Verifies a webhook as a receiver would, by the documentation of fal's webhooks alone. */
 async function verifies({ headers, raw }: Delivery): Promise<boolean> {
   const { keys } = (await (await fetch(`${test.platform.url}/.well-known/jwks.json`)).json()) as {
     keys: JsonWebKey[];
@@ -70,7 +70,7 @@ async function verifies({ headers, raw }: Delivery): Promise<boolean> {
 }
 
 describe("a delivery", () => {
-  it("of an output is signed, and verifies against the JWKS; a changed body does not", async () => {
+  it("of an output verifies against the JWKS, and a changed body does not", async () => {
     const hook = receiver.hook();
     const { request_id } = await submit(hook.url, { prompt: "told é", seed: 3 });
     const [got] = (await hook.arrived(1)) as [Delivery];
@@ -92,7 +92,7 @@ describe("a delivery", () => {
     });
   });
 
-  it("of a failure carries what the result endpoint answers", async () => {
+  it("of a failure carries the body of the result endpoint", async () => {
     const hook = receiver.hook();
     const { request_id } = await submit(hook.url, { fail: "invalid" });
     const [got] = (await hook.arrived(1)) as [Delivery];
@@ -100,7 +100,7 @@ describe("a delivery", () => {
     expect(got.body.payload).toEqual(await (await test.call(`/queue/${STUB}/requests/${request_id}`)).json());
   });
 
-  it("of a big output is whole", async () => {
+  it("of a big output is complete", async () => {
     const hook = receiver.hook();
     const payload = "ü".repeat(300_000);
     await submit(hook.url, { payload });
@@ -109,7 +109,7 @@ describe("a delivery", () => {
     expect(await verifies(got)).toBe(true);
   });
 
-  it("after a platform retry names the attempt that made it", async () => {
+  it("after a retry by the platform names the attempt that succeeded", async () => {
     const hook = receiver.hook();
     const { request_id } = await submit(hook.url, { fail: "crash", fail_attempts: 1 });
     const [got] = (await hook.arrived(1)) as [Delivery];
@@ -117,7 +117,7 @@ describe("a delivery", () => {
     expect(got.body.gateway_request_id).not.toBe(request_id);
   });
 
-  it("is tried again after a 500, with a fresh timestamp and signature", async () => {
+  it("is repeated after a 500, with a new timestamp and signature", async () => {
     const hook = receiver.hook(
       (_got, nth, response) => void response.writeHead(nth === 1 ? 500 : 200).end("not now"),
     );
@@ -140,7 +140,7 @@ describe("a delivery", () => {
         void response.writeHead(302, { location: "/elsewhere" }).end(),
       /redirected/,
     ],
-  ])("to a receiver that %s is used up, and waits for an operator", async (_how, reply, says) => {
+  ])("to a receiver that %s uses up its attempts, and waits for an operator", async (_how, reply, error) => {
     let mended = false;
     const hook = receiver.hook((got, nth, response) =>
       mended ? void response.writeHead(204).end() : reply(got, nth, response),
@@ -148,7 +148,7 @@ describe("a delivery", () => {
     const { request_id } = await submit(hook.url);
     const dead = await delivery(request_id, ({ state }) => state === "dead");
     expect(dead.history.map(({ attempt }) => attempt)).toEqual([1, 2, 3]);
-    expect(dead.history[0]?.error).toMatch(says);
+    expect(dead.history[0]?.error).toMatch(error);
     const { deliveries } = await test.client.admin<{ deliveries: { request_id: string }[] }>(
       "GET",
       "/v1/deliveries?state=dead",
@@ -160,7 +160,7 @@ describe("a delivery", () => {
     expect(again.history.at(-1)).toMatchObject({ round: 2, attempt: 1, status: 204 });
   });
 
-  it("that is answered by a gigabyte reads next to nothing of it", async () => {
+  it("reads almost nothing of an answer of a gigabyte", async () => {
     let sent = 0;
     const chunk = Buffer.alloc(1024 * 1024);
     const hook = receiver.hook((_got, _nth, response) => {
@@ -179,7 +179,7 @@ describe("a delivery", () => {
     expect(sent).toBeLessThan(64 * 1024 * 1024);
   });
 
-  it("keeps nobody else's waiting while its host is stuck", async () => {
+  it("to a stuck host does not delay those to other hosts", async () => {
     const stuck = receiver.hook(() => {});
     const other = await startReceiver("127.0.0.2");
     try {
@@ -213,7 +213,7 @@ describe("an address that cannot be used", () => {
 });
 
 describe("signing keys", () => {
-  it("rotate: the new key is published before it signs, and what either signed verifies", async () => {
+  it("rotate: the new key is published before it signs, and the signatures of both verify", async () => {
     const before = receiver.hook();
     await submit(before.url);
     const [old] = (await before.arrived(1)) as [Delivery];
@@ -236,7 +236,7 @@ describe("signing keys", () => {
 });
 
 describe("a dead letter", () => {
-  it("is retried as a new request, once; and discarded", async () => {
+  it("is retried once, as a new request, and can be discarded", async () => {
     const hook = receiver.hook();
     const { request_id } = await submit(
       hook.url,
@@ -259,15 +259,15 @@ describe("a dead letter", () => {
     const [first, second] = [await retry(), await retry()];
     expect(first.request_id).not.toBe(request_id);
     expect(second.request_id).toBe(first.request_id);
-    const [, told] = (await hook.arrived(2, 60_000)) as [Delivery, Delivery];
-    expect(told.body).toMatchObject({ request_id: first.request_id, retry_of: request_id });
+    const [, retried] = (await hook.arrived(2, 60_000)) as [Delivery, Delivery];
+    expect(retried.body).toMatchObject({ request_id: first.request_id, retry_of: request_id });
     await delivery(first.request_id, ({ state }) => state === "delivered");
-    // Until the workflow that delivered it has closed too, there is nothing to start again.
+    // A delivery can be started again only when the workflow of the previous one has closed.
     const redeliver = () =>
       test.client.admin<{ status: string }>("POST", `/v1/deliveries/${first.request_id}/redeliver`, {});
     await expect.poll(async () => (await redeliver()).status, { timeout: 20_000 }).toBe("STARTED");
-    const [, , retold] = (await hook.arrived(3, 60_000)) as [Delivery, Delivery, Delivery];
-    expect(retold.body).toEqual(told.body);
+    const [, , redelivered] = (await hook.arrived(3, 60_000)) as [Delivery, Delivery, Delivery];
+    expect(redelivered.body).toEqual(retried.body);
     await test.client.admin("DELETE", `/v1/dead-letters/${first.request_id}`);
     await expect(test.client.admin("GET", `/v1/dead-letters/${first.request_id}`)).rejects.toMatchObject({
       status: 404,
