@@ -1,6 +1,6 @@
 import { sleep } from "@temporalio/workflow";
 
-/** A job that waits before it works: histories recorded without the timer cannot replay on it. */
+/** A job with an additional timer: histories that were recorded without it cannot be replayed. */
 export async function inferenceJob(): Promise<void> {
   await sleep("1 minute");
 }

@@ -2,25 +2,22 @@
  * Records the histories that `replay.test.ts` replays: `node --import tsx tests/replay/record-histories.ts
  * [name …]`.
  *
- * A recorded history is never recorded again to make a test pass: it stands for jobs that are running
- * somewhere. Record new names for new paths; a change that breaks an old one needs `patched()`.
+ * A recorded history is never recorded again to make a test pass: it represents jobs that run somewhere.
+ * Record new names for new paths; a change that breaks an old history needs `patched()`.
  */
-import { execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { Client, Connection, WorkflowNotFoundError } from "@temporalio/client";
 import { startPlatform } from "../../src/bin/platform.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { createLogger } from "../../src/config/logger.ts";
-import { ORCHESTRATOR_QUEUE } from "../../src/core/requests/job.ts";
 import { LIMITS } from "../../src/core/limits.ts";
+import { ORCHESTRATOR_QUEUE } from "../../src/core/requests/job.ts";
 import { freePort } from "../../src/dev/services/port.ts";
-import { findProgram } from "../../src/dev/services/program.ts";
-import { TEMPORAL_CLI } from "../../src/dev/services/temporal.ts";
+import { saveHistory } from "./save-history.ts";
 
 const STUB = "tempera/stub";
 const submit = async (
@@ -39,7 +36,7 @@ const running = async (client: PlatformClient, id: string): Promise<void> => {
   for await (const { status } of client.follow(STUB, id)) if (status !== "IN_QUEUE") return;
 };
 
-/** Drains the GPU worker until it has let go of a request, then lets it serve again. */
+/** Drains the GPU worker until it has handed over a request, then lets it serve again. */
 async function drainAndResume(client: PlatformClient, endpoint: string, id: string): Promise<void> {
   await client.admin("POST", "/v1/tempera/workers/worker/drain");
   for await (const { logs } of client.follow(endpoint, id))
@@ -47,7 +44,7 @@ async function drainAndResume(client: PlatformClient, endpoint: string, id: stri
   await client.admin("POST", "/v1/tempera/workers/worker/resume");
 }
 
-/** A webhook receiver that refuses as many deliveries as the address says. */
+/** A webhook receiver that refuses as many deliveries as its address demands. */
 const receiver = createServer((incoming, response) => {
   const address = new URL(incoming.url ?? "/", "http://receiver");
   const refuse = Number(address.searchParams.get("refuse"));
@@ -57,19 +54,23 @@ const receiver = createServer((incoming, response) => {
 });
 const deliveries = new Map<string, number>();
 await new Promise<void>((open) => receiver.listen(0, "127.0.0.1", open));
-let hooks = 0;
-/** Submits a job whose webhook is refused so many times; returns its request id once it has ended. */
-async function hooked(client: PlatformClient, refuse: number, input: object = {}): Promise<string> {
+let sequence = 0;
+/** Submits a job whose webhook is refused `refuse` times. Returns its request id when it has ended. */
+async function submitWithWebhook(
+  client: PlatformClient,
+  refuse: number,
+  input: object = {},
+): Promise<string> {
   const { port } = receiver.address() as { port: number };
-  const hook = `http://127.0.0.1:${port}/${++hooks}?refuse=${refuse}`;
+  const hook = `http://127.0.0.1:${port}/${++sequence}?refuse=${refuse}`;
   const id = await submit(client, input, {}, `?fal_webhook=${encodeURIComponent(hook)}`);
   for await (const _ of client.follow(STUB, id));
   return id;
 }
 
-/** Starts a workflow of the orchestrator's own; returns its id. */
-async function started(workflowType: string, argument: object): Promise<string> {
-  const workflowId = `recorded/${++hooks}`;
+/** Starts a workflow of the orchestrator. Returns its id. */
+async function startWorkflow(workflowType: string, argument: object): Promise<string> {
+  const workflowId = `recorded/${++sequence}`;
   await temporal.workflow.start(workflowType, {
     workflowId,
     taskQueue: ORCHESTRATOR_QUEUE,
@@ -79,18 +80,18 @@ async function started(workflowType: string, argument: object): Promise<string> 
 }
 
 /**
- * A receiver that answers nobody until one of them has been sent away: a webhook beyond what goes to one host
- * at once.
+ * Submits more webhooks to one host than it may have in flight and in its queue. The receiver responds to
+ * none until one attempt was refused. Returns the id of that delivery.
  */
-async function sentAway(client: PlatformClient): Promise<string> {
+async function refuseForCapacity(client: PlatformClient): Promise<string> {
   const held: ServerResponse[] = [];
   const slow = createServer((_incoming, response) => void held.push(response));
   await new Promise<void>((open) => slow.listen(0, "127.0.0.1", open));
   const { port } = slow.address() as { port: number };
-  const beyond = LIMITS.webhookHostInFlightMax + LIMITS.webhookHostWaitingMax + 1;
+  const count = LIMITS.webhookHostInFlightMax + LIMITS.webhookHostWaitingMax + 1;
   const hook = encodeURIComponent(`http://127.0.0.1:${port}/`);
   const ids = await Promise.all(
-    Array.from({ length: beyond }, () => submit(client, {}, {}, `?fal_webhook=${hook}`)),
+    Array.from({ length: count }, () => submit(client, {}, {}, `?fal_webhook=${hook}`)),
   );
   for (const id of ids) for await (const _ of client.follow(STUB, id));
   for (;;) {
@@ -110,8 +111,8 @@ async function sentAway(client: PlatformClient): Promise<string> {
   }
 }
 
-/** The activities and child workflows of a pipeline, once there are so many. */
-async function begun(id: string, count: number): Promise<string[]> {
+/** Returns the pending activities and child workflows of a pipeline when there are `count` of them. */
+async function pendingNodes(id: string, count: number): Promise<string[]> {
   for (;;) {
     const { raw } = await temporal.workflow.getHandle(id).describe();
     const nodes = [
@@ -123,14 +124,14 @@ async function begun(id: string, count: number): Promise<string[]> {
 }
 
 /**
- * Each makes one workflow take one path and returns its id; files are called by the workflow type,
- * `inference-job` when the name has none.
+ * Each function makes one workflow take one path and returns its id. A file has the workflow type in its
+ * name; `inference-job` where the key has none.
  */
 const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
   success: (client) => submit(client, { prompt: "hello" }),
   "recorded-by-worker": (client) => submit(client, { prompt: "hello" }),
   retry: (client) => submit(client, { fail: "crash", fail_attempts: 1 }),
-  // The worker lets go of it, and takes it again as another activity.
+  // The worker hands it over, and runs it again as another activity.
   "handed-over": async (client) => {
     const id = await submit(client, { delay_ms: 6_000, steps: 6 });
     await running(client, id);
@@ -139,26 +140,27 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
   },
   failure: (client) => submit(client, { fail: "error" }),
   exhausted: (client) => submit(client, { fail: "crash" }, { "x-fal-no-retry": "1" }),
-  webhook: (client) => hooked(client, 0),
-  "webhook-failure": (client) => hooked(client, 0, { fail: "error" }),
-  "webhook-delivery.delivered": async (client) => `${await hooked(client, 0)}/webhook`,
-  "webhook-delivery.retried": async (client) => `${await hooked(client, 2)}/webhook`,
-  "webhook-delivery.used-up": async (client) => `${await hooked(client, 100)}/webhook`,
-  // `sent-away-before-asking` was recorded on this path when such a delivery did not ask for room yet.
-  "webhook-delivery.sent-away": sentAway,
-  "retention.nothing": () => started("retention", { sweep: "expired", kind: 0, deleted: {} }),
-  "retention.orphans": () => started("retention", { sweep: "orphans", kind: 0, deleted: {} }),
+  webhook: (client) => submitWithWebhook(client, 0),
+  "webhook-failure": (client) => submitWithWebhook(client, 0, { fail: "error" }),
+  "webhook-delivery.delivered": async (client) => `${await submitWithWebhook(client, 0)}/webhook`,
+  "webhook-delivery.retried": async (client) => `${await submitWithWebhook(client, 2)}/webhook`,
+  "webhook-delivery.used-up": async (client) => `${await submitWithWebhook(client, 100)}/webhook`,
+  // `sent-away-before-asking` was recorded on this path before such a delivery asked for capacity.
+  "webhook-delivery.sent-away": refuseForCapacity,
+  "retention.nothing": () => startWorkflow("retention", { sweep: "expired", kind: 0, deleted: {} }),
+  "retention.orphans": () => startWorkflow("retention", { sweep: "orphans", kind: 0, deleted: {} }),
   "retention.steps": async (client) => {
     await client.admin("PUT", "/v1/tempera/retention/owners/admin", { request_seconds: 1 });
     for (let i = 0; i < 3; i++) for await (const _ of client.follow(STUB, await submit(client, {})));
     await new Promise((next) => setTimeout(next, 1_500));
-    const id = await started("retention", { sweep: "expired", kind: 0, deleted: {} });
+    const id = await startWorkflow("retention", { sweep: "expired", kind: 0, deleted: {} });
     await temporal.workflow.getHandle(id).result();
     await client.admin("PUT", "/v1/tempera/retention/owners/admin", {});
     return id;
   },
-  "usage-reconciliation.checked": () => started("usageReconciliation", { windowMs: 3_600_000, lagMs: 0 }),
-  // Sequential nodes, nodes side by side, a value too big to travel, and a pipeline as a node.
+  "usage-reconciliation.checked": () =>
+    startWorkflow("usageReconciliation", { windowMs: 3_600_000, lagMs: 0 }),
+  // Sequential nodes, parallel nodes, a value that is too large to travel inline, and a pipeline as a node.
   "pipeline.success": (client) =>
     submitPipeline(client, [
       [{ prompt: "a" }],
@@ -167,7 +169,7 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
     ]),
   "pipeline.retry": (client) =>
     submitPipeline(client, [[{ prompt: "a" }], [{ fail: "crash", fail_attempts: 1 }]]),
-  // The second attempt of the node goes on from the state that the first one kept after its third step.
+  // The second attempt of the node continues from the checkpoint of the first one.
   "pipeline.resume": (client) =>
     submitPipeline(client, [
       [{ prompt: "a" }],
@@ -175,7 +177,7 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
     ]),
   "pipeline.handed-over": async (client) => {
     const id = await submitPipeline(client, [[{ delay_ms: 6_000, steps: 6 }]]);
-    const [node = ""] = await begun(id, 1);
+    const [node = ""] = await pendingNodes(id, 1);
     await running(client, node);
     await drainAndResume(client, STUB, node);
     return id;
@@ -194,13 +196,13 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
     const id = await submitPipeline(client, [
       [{ delay_ms: 60_000, steps: 600 }, { stages: [[{ delay_ms: 60_000, steps: 600 }]] }],
     ]);
-    await begun(id, 2);
+    await pendingNodes(id, 2);
     await client.cancel(PIPELINE, id);
     return id;
   },
   "pipeline.cancel-node": async (client) => {
     const id = await submitPipeline(client, [[{ delay_ms: 60_000, steps: 600 }]]);
-    const [node = ""] = await begun(id, 1);
+    const [node = ""] = await pendingNodes(id, 1);
     await client.cancel(STUB, node);
     return id;
   },
@@ -233,7 +235,7 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
   },
 };
 
-// So that a sweep of little takes more than one step.
+// Makes a small sweep take more than one step.
 Object.assign(LIMITS, { retentionStepMs: 1 });
 
 const folder = await mkdtemp(join(tmpdir(), "tempera-record-"));
@@ -256,45 +258,20 @@ const connection = await Connection.connect({ address: `127.0.0.1:${config.tempo
 const temporal = new Client({ connection, namespace: config.temporal.namespace });
 try {
   const client = createPlatformClient(platform);
-  const temporalCli = await findProgram(TEMPORAL_CLI, { log: () => {} });
-  const wanted = process.argv.slice(2);
+  const selected = process.argv.slice(2);
   for (const [name, path] of Object.entries(PATHS)) {
-    if (wanted.length > 0 && !wanted.includes(name)) continue;
+    if (selected.length > 0 && !selected.includes(name)) continue;
     const id = await path(client);
     if (!id.includes("/")) for await (const _ of client.follow(STUB, id));
     const handle = temporal.workflow.getHandle(id);
-    // A delivery is started after its request has ended.
+    // The delivery of a webhook starts after its request has ended.
     while (
       await handle.result().then(
         () => false,
         (error) => error instanceof WorkflowNotFoundError,
       )
     );
-    const place = [
-      "--address",
-      `127.0.0.1:${config.temporal.port}`,
-      "--namespace",
-      config.temporal.namespace,
-    ];
-    const { stdout } = await promisify(execFile)(temporalCli, [
-      "workflow",
-      "show",
-      "-w",
-      id,
-      "-o",
-      "json",
-      ...place,
-    ]);
-    const history = JSON.parse(stdout, (key, value) => {
-      if (key === "identity") return "tempera";
-      // Stack traces name the machine they were made on, and replay does not look at them.
-      return key === "stackTrace" ? "" : value;
-    });
-    await writeFile(
-      join(import.meta.dirname, "histories", `${name.includes(".") ? name : `inference-job.${name}`}.json`),
-      `${JSON.stringify(history, null, 1)}\n`,
-    );
-    process.stdout.write(`${name}: ${history.events.length} events\n`);
+    await saveHistory(config.temporal, id, name.includes(".") ? name : `inference-job.${name}`);
   }
 } finally {
   await connection.close();

@@ -1,12 +1,10 @@
 /**
- * Records the histories of `realtimeSession`, as `record-histories.ts` does those of jobs:
- * `node --import tsx tests/replay/record-sessions.ts [name …]`. What is recorded is never recorded again.
+ * Records the histories of `realtimeSession`, as `record-histories.ts` records those of jobs:
+ * `node --import tsx tests/replay/record-sessions.ts [name …]`. A recorded history is never recorded again.
  */
-import { execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { encode } from "@msgpack/msgpack";
 import { Client, Connection } from "@temporalio/client";
 import { createSessions } from "../../src/adapters/temporal/sessions.ts";
@@ -16,9 +14,8 @@ import { createLogger } from "../../src/config/logger.ts";
 import { newRequestId } from "../../src/core/requests/request-id.ts";
 import type { SessionSpec } from "../../src/core/requests/session.ts";
 import { freePort } from "../../src/dev/services/port.ts";
-import { findProgram } from "../../src/dev/services/program.ts";
-import { TEMPORAL_CLI } from "../../src/dev/services/temporal.ts";
 import { openSocket } from "../integration/sockets.ts";
+import { saveHistory } from "./save-history.ts";
 
 const STUB = "tempera/stub";
 const folder = await mkdtemp(join(tmpdir(), "tempera-record-"));
@@ -38,7 +35,7 @@ const connection = await Connection.connect({ address: `127.0.0.1:${config.tempo
 const temporal = new Client({ connection, namespace: config.temporal.namespace });
 const sessions = createSessions(temporal);
 
-/** A session on a queue that nobody polls. */
+/** Returns a session on a task queue without workers. */
 const unserved = (startMs: number): SessionSpec => ({
   sessionId: newRequestId(),
   ownerId: "admin",
@@ -57,7 +54,7 @@ const unserved = (startMs: number): SessionSpec => ({
   retry: { attemptsMax: 10, initialMs: 200, backoff: 2, maximumMs: 2_000 },
 });
 
-/** Sends inputs on a socket of its own, each after the answer to the one before; returns the session's id. */
+/** Sends inputs on a new socket, each after the output of the one before. Returns the session's id. */
 async function session(inputs: { input: object; until: string }[]): Promise<string> {
   const socket = await openSocket(`ws://127.0.0.1:${config.server.port}/${STUB}/realtime`, {
     headers: { authorization: `Key ${platform.key}` },
@@ -76,7 +73,7 @@ async function session(inputs: { input: object; until: string }[]): Promise<stri
   }
 }
 
-/** Each makes one session take one path and returns its id. */
+/** Each function makes one session take one path and returns its id. */
 const PATHS: Record<string, () => Promise<string>> = {
   closed: () => session([{ input: { prompt: "hello" }, until: "hello" }]),
   retry: () =>
@@ -101,41 +98,16 @@ const PATHS: Record<string, () => Promise<string>> = {
 
 const recorded = new Set<string>();
 try {
-  const temporalCli = await findProgram(TEMPORAL_CLI, { log: () => {} });
-  const wanted = process.argv.slice(2);
+  const selected = process.argv.slice(2);
   for (const [name, path] of Object.entries(PATHS)) {
-    if (wanted.length > 0 && !wanted.includes(name)) continue;
+    if (selected.length > 0 && !selected.includes(name)) continue;
     const id = await path();
     recorded.add(id);
     await temporal.workflow
       .getHandle(id)
       .result()
       .catch(() => {});
-    const place = [
-      "--address",
-      `127.0.0.1:${config.temporal.port}`,
-      "--namespace",
-      config.temporal.namespace,
-    ];
-    const { stdout } = await promisify(execFile)(temporalCli, [
-      "workflow",
-      "show",
-      "-w",
-      id,
-      "-o",
-      "json",
-      ...place,
-    ]);
-    const history = JSON.parse(stdout, (key, value) => {
-      if (key === "identity") return "tempera";
-      // Stack traces name the machine they were made on, and replay does not look at them.
-      return key === "stackTrace" ? "" : value;
-    });
-    await writeFile(
-      join(import.meta.dirname, "histories", `realtime-session.${name}.json`),
-      `${JSON.stringify(history, null, 1)}\n`,
-    );
-    process.stdout.write(`${name}: ${history.events.length} events\n`);
+    await saveHistory(config.temporal, id, `realtime-session.${name}`);
   }
 } finally {
   await connection.close();

@@ -1,6 +1,5 @@
 /**
- * Recorded histories are replayed on today's workflow code: a change that running jobs could not survive
- * fails here.
+ * Replays recorded histories on the current workflow code: a change that would break running jobs fails here.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +8,7 @@ import { DeterminismViolationError } from "@temporalio/workflow";
 import { describe, expect, it } from "vitest";
 import { StepWatch } from "../../src/adapters/temporal/worker/step-watch.ts";
 import { workflowWorker } from "../../src/adapters/temporal/worker/workflow-worker.ts";
-import { orchestratorBundle } from "../../src/bin/orchestrator.ts";
+import { orchestratorBundle } from "../../src/bin/orchestrator-bundle.ts";
 
 const FOLDER = join(import.meta.dirname, "histories");
 const read = (file: string): { events: { eventType: string }[] } =>
@@ -33,14 +32,14 @@ describe("recorded histories", () => {
     }
   });
 
-  it("cover a webhook's start, each end of its delivery, and its way past a busy host", () => {
+  it("cover the start of a webhook, each end of its delivery, and a busy host", () => {
     for (const path of ["inference-job.webhook", "inference-job.webhook-failure"])
       expect(files).toContain(`${path}.json`);
     for (const path of ["delivered", "retried", "used-up", "sent-away-before-asking", "sent-away"])
       expect(files).toContain(`webhook-delivery.${path}.json`);
   });
 
-  it("cover a pipeline's success, retry, cancel, failure, the resume of a node, and its limits", () => {
+  it("cover success, retry, cancel, failure and limits of a pipeline, and the resume of a node", () => {
     for (const path of [
       "success",
       "retry",
@@ -56,12 +55,12 @@ describe("recorded histories", () => {
     }
   });
 
-  it("cover a session's end, its loss of an engine, and both ways to get no slot", () => {
+  it("cover the end of a session, the loss of its engine, and both ways to get no slot", () => {
     for (const path of ["closed", "retry", "start-timeout", "cancel-waiting"])
       expect(files).toContain(`realtime-session.${path}.json`);
   });
 
-  it("cover sweeps with nothing and something to delete, of both kinds, and a look at the ledger", () => {
+  it("cover both sweeps, with and without items to delete, and a check of the ledger", () => {
     for (const path of [
       "retention.nothing",
       "retention.steps",
@@ -80,7 +79,7 @@ describe("recorded histories", () => {
     });
   });
 
-  it("an incompatible change is caught", async () => {
+  it("catch an incompatible change", async () => {
     const { code } = await bundleWorkflowCode({
       workflowsPath: join(import.meta.dirname, "incompatible-workflows.ts"),
       logger: silent,
