@@ -1,3 +1,7 @@
+/**
+ * Authentication: API keys (`key-ring.ts`, with `key-cache.ts` and `key-hashes.ts`), the short-lived tokens
+ * that stand for a key (`tokens.ts`), and the limiter of wrong keys (`auth-failure-limiter.ts`).
+ */
 import { LRUCache } from "lru-cache";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";

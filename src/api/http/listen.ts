@@ -1,3 +1,7 @@
+/**
+ * HTTP plumbing that the services share: listeners, addresses and host routing, request ids, bodies, answers
+ * and streams.
+ */
 import type { IncomingMessage } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";

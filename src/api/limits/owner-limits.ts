@@ -1,3 +1,7 @@
+/**
+ * The limits of owners and keys, as the gateway enforces them: which limits apply (`effective-limits.ts`),
+ * what is used of them (`usage-counter.ts`), and what a request reserves of them (`reservations.ts`).
+ */
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Price } from "../../core/models/model.ts";
 import type { Log } from "../../core/operations/log.ts";

@@ -1,3 +1,4 @@
+/** The descriptions of models for programs: OpenAPI documents and `llms.txt`. */
 import type { Context, Hono } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { type DescribedModel, llmsText, openapiDocument } from "../../fal/index.ts";

@@ -1,3 +1,7 @@
+/**
+ * fal's queue, one file per action: submit, status, status stream, result, cancel and rerun. What a submit
+ * has in common with runs and streams is in `../requests`.
+ */
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { appOf } from "../../core/models/endpoint.ts";

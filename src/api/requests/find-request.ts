@@ -124,9 +124,9 @@ class RequestFinder {
   }
 
   /**
-   * Finds out whether a request that is unfinished in the event log has ended all the same: the log was unavailable
-   * at its end, or an operator ended it. Asks at most once in `RECHECK_MS`, and writes an end that it finds
-   * to the log.
+   * Finds out whether a request that is unfinished in the event log has ended all the same: the log was
+   * unavailable at its end, or an operator ended it. Asks at most once in `RECHECK_MS`, and writes an end
+   * that it finds to the log.
    */
   async #hasEndedUnlogged(snapshot: Snapshot): Promise<boolean> {
     if (snapshot.state === "COMPLETED") return false;

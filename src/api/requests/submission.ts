@@ -1,5 +1,8 @@
 /**
- * Requests before they are queued: what a submit, a sync run and a stream have in common (design §4, step 1).
+ * Requests at the gateway: admitting a call (`admit-call.ts`), making its submission (this file, design §4,
+ * step 1), queueing its job (`queue-job.ts`), finding it again (`find-request.ts`), idempotency
+ * (`claim-request.ts`, `idempotent-write.ts`), and the view that hides what retention has expired
+ * (`retention-view.ts`).
  */
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";

@@ -1,3 +1,6 @@
+/**
+ * Webhooks at the gateway: their public keys, and the webhook that a submit names (`requested-webhook.ts`).
+ */
 import type { Hono } from "hono";
 import { jwksBody } from "../../fal/webhook.ts";
 import type { ApiDependencies } from "../dependencies.ts";
