@@ -1,6 +1,6 @@
 /**
- * The least a gateway on Temporal could be: a Hono route that starts the bare workflow and answers its id; no
- * key, no check, no record.
+ * A minimal gateway on Temporal: a Hono route that starts the bare workflow and replies with its id; no key,
+ * no check, no record.
  */
 import { randomUUID } from "node:crypto";
 import { serve } from "@hono/node-server";

@@ -1,9 +1,9 @@
 /**
- * The other side of `bench:engine`: the networks of a picture model in a bare loop of `session.run`, no
- * platform, no engine, plain JavaScript. Told over IPC how many pictures to make in batches of what size;
- * answers with the seconds it took.
+ * The baseline of `bench:engine`: the networks of an image model in a bare loop of `session.run`, no
+ * platform, no engine, plain JavaScript. Receives the number of images and the size of a batch over IPC;
+ * replies with the seconds that it took.
  *
- * `node bare-onnx.mjs <model folder> <threads>`; with `once` behind it, only opens the sessions and ends.
+ * `node bare-onnx.mjs <model folder> <threads>`; with `once` as the last argument it only opens the sessions.
  */
 import { join } from "node:path";
 import { InferenceSession, Tensor } from "onnxruntime-node";
@@ -29,10 +29,10 @@ if (once) process.exit(0);
 const noise = (count) => Float32Array.from({ length: count }, () => Math.random() * 2 - 1);
 
 /**
- * `batch` pictures of one size: prompts encoded, `steps` passes with guidance (two rows each), each picture
- * decoded.
+ * Makes `batch` images of one size: encodes prompts, makes `steps` passes with guidance (two rows each), and
+ * decodes each image.
  */
-async function pictures({ batch, steps, tokens, channels, height, width }) {
+async function makeImages({ batch, steps, tokens, channels, height, width }) {
   const states = [];
   for (let i = 0; i < batch; i++) {
     const ids = new Tensor(
@@ -65,7 +65,7 @@ async function pictures({ batch, steps, tokens, channels, height, width }) {
 
 process.on("message", async ({ count, ...shape }) => {
   const sinceMs = performance.now();
-  for (let made = 0; made < count; made += shape.batch) await pictures(shape);
+  for (let done = 0; done < count; done += shape.batch) await makeImages(shape);
   process.send({ seconds: (performance.now() - sinceMs) / 1000 });
 });
 process.send("ready");

@@ -1,5 +1,5 @@
 /**
- * The least a status read could be: a Hono route that does one HGETALL and answers a body of the same size.
+ * A minimal status read: a Hono route that does one HGETALL and replies with a body of the same size.
  */
 import { serve } from "@hono/node-server";
 import { Hono } from "hono";

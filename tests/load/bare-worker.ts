@@ -1,4 +1,4 @@
-/** Serves `bare-workflows.ts`: a workflow worker, and a worker for the activity on a queue of its own. */
+/** Serves `bare-workflows.ts`: a workflow worker, and an activity worker on a task queue of its own. */
 import { join } from "node:path";
 import { NativeConnection, Worker } from "@temporalio/worker";
 

@@ -1,6 +1,5 @@
 /**
- * The straight-forward way on Temporal: one workflow with one activity, nothing else. The benchmark's other
- * side.
+ * The baseline on Temporal that benchmarks compare with: one workflow with one activity, nothing else.
  */
 import { proxyActivities } from "@temporalio/workflow";
 
@@ -11,12 +10,12 @@ const { noop } = proxyActivities<{ noop(input: unknown): Promise<unknown> }>({
 
 export const bare = (input: unknown): Promise<unknown> => noop(input);
 
-/** So many of them one after another. */
+/** Calls the activity so many times, one after the other. */
 export async function bareChain(calls: number): Promise<void> {
   for (let i = 0; i < calls; i++) await noop({});
 }
 
-/** So many of them started together. */
+/** Calls the activity so many times at once. */
 export async function bareFan(calls: number): Promise<void> {
   await Promise.all(Array.from({ length: calls }, () => noop({})));
 }

@@ -1,7 +1,7 @@
 /**
- * `npm run bench:engine`: what the engine and the platform add to a bare loop of `session.run`, on the same
- * network files with the same threads. The sides take turns on one machine; ratios of one run count, absolute
- * times say little.
+ * `npm run bench:engine`: the cost that the engine and the platform add to a bare loop of `session.run`, on
+ * the same network files with the same threads. The sides alternate on one machine: ratios within one run are
+ * comparable, absolute times are not.
  */
 import { type ChildProcess, fork, spawn } from "node:child_process";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
@@ -11,8 +11,8 @@ import { Agent, request } from "undici";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import type { JsonObject } from "../../src/core/json/json.ts";
 import type { ModelVersion } from "../../src/core/models/model.ts";
-import { type EngineProcess, startEngine } from "../../src/gpu-workers/worker/pool/engine-process.ts";
-import { ENGINE_PROGRAMS, type EngineProgram } from "../../src/gpu-workers/worker/pool/engine-programs.ts";
+import { type EngineProcess, startEngine } from "../../src/gpu-workers/worker/process/engine-process.ts";
+import { ENGINE_PROGRAMS, type EngineProgram } from "../../src/gpu-workers/worker/process/engine-programs.ts";
 import { loadRegistry } from "../../src/registry/registry.ts";
 import { type Bench, percentile, round, runBench, say } from "./harness.ts";
 
@@ -22,12 +22,12 @@ const BARE = join(import.meta.dirname, "bare-onnx.mjs");
 const IN_FLIGHT = [1, 2, 4, 8, 16] as const;
 const STEPS = 20;
 /**
- * As progress counts: six of each of four pictures. More than one picture has, so that the rates are those of
- * the manifest as it is.
+ * Steps between two checkpoints, as progress counts them: six of each of four images. One image has fewer, so
+ * that the rates are those without checkpoints.
  */
 const CHECKPOINT_STEPS = 24;
 
-const picture = (change: JsonObject = {}): JsonObject => ({
+const imageInput = (change: JsonObject = {}): JsonObject => ({
   prompt: "a large red circle on a blue background",
   negative_prompt: " ",
   image_size: { width: 256, height: 256 },
@@ -41,28 +41,28 @@ const picture = (change: JsonObject = {}): JsonObject => ({
   ...change,
 });
 
-/** Makes that many pictures, so many at once; resolves with the pictures per second. */
+/** Makes `count` images, `inFlight` at once; resolves with the images per second. */
 type Side = (count: number, inFlight: number) => Promise<number>;
 
 /**
- * `count` calls of `one`, `inFlight` at once. The first and the last ones, while there are fewer in flight,
- * are not counted.
+ * Makes `count` calls of `makeOne`, `inFlight` at once. The first and the last calls, while fewer are in
+ * flight, are not counted.
  */
-const inTurns =
-  (one: () => Promise<unknown>): Side =>
+const callsOf =
+  (makeOne: () => Promise<unknown>): Side =>
   async (count, inFlight) => {
     let left = count;
     const endsMs: number[] = [];
     await Promise.all(
       Array.from({ length: inFlight }, async () => {
         while (left-- > 0) {
-          await one();
+          await makeOne();
           endsMs.push(performance.now());
         }
       }),
     );
-    // From the end of the first lot to the end of the last but one: those that started together may end
-    // together.
+    // From the end of the first `inFlight` calls to the end of the last but one lot: calls that started
+    // together may end together.
     return (
       (1000 * (count - 2 * inFlight)) / ((endsMs[count - inFlight - 1] ?? 0) - (endsMs[inFlight - 1] ?? 0))
     );
@@ -71,10 +71,10 @@ const inTurns =
 function startBare({ closing }: Bench, model: ModelVersion, threads: number): Promise<Side> {
   const child = fork(BARE, [model.folder, String(threads)], { execArgv: ["--initial-heap-size=64"] });
   closing.defer(() => void child.kill("SIGKILL"));
-  const answer = <T>() => new Promise<T>((done) => child.once("message", (message) => done(message as T)));
+  const reply = <T>() => new Promise<T>((done) => child.once("message", (message) => done(message as T)));
   const { latentChannels, pixelsPerLatent, textTokensMax } = model.parameters as Record<string, number>;
   const side = 256 / Number(pixelsPerLatent);
-  return answer().then(() => async (count, batch) => {
+  return reply().then(() => async (count, batch) => {
     child.send({
       count,
       batch,
@@ -84,7 +84,7 @@ function startBare({ closing }: Bench, model: ModelVersion, threads: number): Pr
       height: side,
       width: side,
     });
-    return count / (await answer<{ seconds: number }>()).seconds;
+    return count / (await reply<{ seconds: number }>()).seconds;
   });
 }
 
@@ -110,8 +110,8 @@ const openEngine = (
     return engine;
   });
 
-/** Runs one picture on an engine; resolves with the moment of its first step. */
-async function draw(engine: EngineProcess, model: ModelVersion, input = picture()): Promise<number> {
+/** Makes one image on an engine; resolves with the time of its first step. */
+async function makeImage(engine: EngineProcess, model: ModelVersion, input = imageInput()): Promise<number> {
   let firstStepMs = 0;
   await engine.run(
     { requestId: "bench", attempt: 1, endpoint: model.endpoint, version: model.version, input },
@@ -132,7 +132,7 @@ async function draw(engine: EngineProcess, model: ModelVersion, input = picture(
 
 const ended = (child: ChildProcess) => new Promise((done) => child.once("exit", done));
 
-/** A fresh process until its sessions are open, beside a fresh engine until its first step. */
+/** Compares a fresh process until its sessions are open with a fresh engine until its first step. */
 async function measureColdStart(bench: Bench, model: ModelVersion, threads: number, rounds: number) {
   const [bareMs, engineMs]: [number[], number[]] = [[], []];
   for (let i = 0; i <= rounds; i++) {
@@ -141,7 +141,7 @@ async function measureColdStart(bench: Bench, model: ModelVersion, threads: numb
     bareMs.push(performance.now() - sinceMs);
     sinceMs = performance.now();
     const engine = await openEngine(bench, model);
-    engineMs.push((await draw(engine, model, picture({ num_inference_steps: 1 }))) - sinceMs);
+    engineMs.push((await makeImage(engine, model, imageInput({ num_inference_steps: 1 }))) - sinceMs);
     await engine.stop();
     if (i === 0) bareMs.length = engineMs.length = 0; // The first reads the files from disk.
   }
@@ -160,7 +160,7 @@ const spread = (values: number[]) => ({
   ...(values.length >= 50 && { p99: round(percentile(values, 99)) }),
 });
 
-/** A copy of the model packages in which pictures hand out checkpoints every few steps. */
+/** Copies the model packages, with checkpoints every few steps for images. */
 function modelsWithCheckpoints({ folder }: Bench): string {
   const copy = join(folder, "models");
   cpSync(join(PROJECT, "models"), copy, { recursive: true });
@@ -173,7 +173,7 @@ function modelsWithCheckpoints({ folder }: Bench): string {
   return copy;
 }
 
-await runBench("bench:engine", "pictures through a bare loop, the engine and the platform", async (bench) => {
+await runBench("bench:engine", "images from a bare loop, the engine and the platform", async (bench) => {
   const { closing, key, atMost, atLeast, rounds, scale, quick } = bench;
   const modelsFolder = modelsWithCheckpoints(bench);
   const registry = await loadRegistry({ modelsFolder, schemasFolder: join(PROJECT, "schemas") });
@@ -183,8 +183,7 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
   say("cold starts …");
   const cold = await measureColdStart(bench, model, threads, quick ? 2 : 5);
 
-  // Each engine measures what its passes take when it has nothing else to do: one after the other, so that
-  // neither is slowed.
+  // Each engine profiles its passes when it is idle: one engine after the other, so that neither is slowed.
   let profiled = () => {};
   const profile = new Promise<void>((resolve) => {
     profiled = resolve;
@@ -197,21 +196,21 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
   closing.defer(() => agent.close());
   const headers = { authorization: `Key ${key}`, "content-type": "application/json" };
   const call = async (path: string, input: JsonObject) => {
-    const answer = await request(`${url}${path}`, {
+    const response = await request(`${url}${path}`, {
       method: "POST",
       headers,
       body: JSON.stringify(input),
       dispatcher: agent,
     });
-    if (answer.statusCode !== 200)
-      throw new Error(`${path}: ${answer.statusCode} ${await answer.body.text()}`);
-    return answer.body;
+    if (response.statusCode !== 200)
+      throw new Error(`${path}: ${response.statusCode} ${await response.body.text()}`);
+    return response.body;
   };
 
   const sides: Record<"bare" | "engine" | "platform", Side> = {
     bare: await startBare(bench, model, threads),
-    engine: inTurns(() => draw(engine, model)),
-    platform: inTurns(async () => (await call(`/${QWEN}`, picture())).dump()),
+    engine: callsOf(() => makeImage(engine, model)),
+    platform: callsOf(async () => (await call(`/${QWEN}`, imageInput())).dump()),
   };
   const names = Object.keys(sides) as (keyof typeof sides)[];
 
@@ -224,7 +223,7 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
     for (const inFlight of IN_FLIGHT) {
       const count = Math.max(3, Math.ceil((Math.max(12, 6 * inFlight) * scale) / inFlight)) * inFlight;
       for (const name of i % 2 === 0 ? names : [...names].reverse()) {
-        await sides[name](inFlight, inFlight); // who has waited for the others begins slowly
+        await sides[name](inFlight, inFlight); // a side that was idle begins slowly
         perSecond[name][inFlight].push(await sides[name](count, inFlight));
       }
     }
@@ -232,7 +231,7 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
   }
   type InFlight = (typeof IN_FLIGHT)[number];
   const rate = (name: keyof typeof sides, inFlight: InFlight) => percentile(perSecond[name][inFlight], 50);
-  /** Round by round, since the machine is not as fast in each. */
+  /** Gives the median of the rounds' ratios, since the machine's speed differs between rounds. */
   const ratio = (
     name: keyof typeof sides,
     inFlight: InFlight,
@@ -248,7 +247,7 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
   const bestBatch = IN_FLIGHT.reduce((best, batch) =>
     rate("bare", batch) > rate("bare", best) ? batch : best,
   );
-  atLeast("engine / bare loop, pictures per second, 1 in flight", ratio("engine", 1, "bare", 1), 0.95);
+  atLeast("engine / bare loop, images per second, 1 in flight", ratio("engine", 1, "bare", 1), 0.95);
   atLeast("engine, 8 in flight / bare loop, best fixed batch", ratio("engine", 8, "bare", bestBatch), 0.95);
   atLeast("platform / engine, 8 in flight", ratio("platform", 8, "engine", 8), 0.9);
 
@@ -258,7 +257,7 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
     const sinceMs = performance.now();
     const body = await call(
       `/${QWEN}/stream`,
-      picture({ num_inference_steps: 2, prompt: `a small green heart, ${i}` }),
+      imageInput({ num_inference_steps: 2, prompt: `a small green heart, ${i}` }),
     );
     let text = "";
     for await (const chunk of body) {
@@ -275,7 +274,7 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
     atMost(`kill -9 at step ${at} of 30: time lost, ms`, lostMs, allowedMs);
 
   bench.report({
-    pictures_per_second: Object.fromEntries(
+    images_per_second: Object.fromEntries(
       names.map((name) => [name, Object.fromEntries(IN_FLIGHT.map((n) => [n, spread(perSecond[name][n])]))]),
     ),
     cold_start: cold,
@@ -285,11 +284,11 @@ await runBench("bench:engine", "pictures through a bare loop, the engine and the
 });
 
 /**
- * A job of four pictures of 30 steps; the engine is killed at some step, and the time it takes is held
- * against one that is left alone.
+ * Runs jobs of four images of 30 steps, kills the engine at some step, and compares the time with an
+ * undisturbed job.
  */
 async function measureResume(bench: Bench, client: PlatformClient) {
-  const input = picture({ num_inference_steps: 30, num_images: 4 });
+  const input = imageInput({ num_inference_steps: 30, num_images: 4 });
   const total = 30 * 4;
   const once = async (killAt = 0): Promise<number> => {
     const sinceMs = performance.now();
@@ -307,14 +306,14 @@ async function measureResume(bench: Bench, client: PlatformClient) {
   const found: { at: number; whole_ms: number; lostMs: number; allowedMs: number }[] = [];
   for (const at of [8, 18, 27]) {
     const lostMs = (await once(at)) - wholeMs;
-    // These steps may be done again: those since the last checkpoint, and one that was on its way.
+    // These steps may be repeated: those since the last checkpoint, and one checkpoint that was being sent.
     const allowedMs = 2000 + ((CHECKPOINT_STEPS + 4) * wholeMs) / total;
     found.push({ at, whole_ms: round(wholeMs), lostMs: round(lostMs), allowedMs: round(allowedMs) });
   }
   return found;
 }
 
-/** The engine programs among a process's children. */
+/** Finds the engine programs among a process's children. */
 function engineChildren(parent: number): number[] {
   const children = readFileSync(`/proc/${parent}/task/${parent}/children`, "utf8")
     .trim()

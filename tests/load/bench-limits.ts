@@ -1,7 +1,8 @@
 /**
- * `npm run bench:limits`: what the door costs, how soon a change at it is seen, and what many records and
- * their deletion cost. One process has a gateway with keys, limits, flags and idempotency keys beside one
- * with none of it, in turns; ratios of one run count, absolute times say little.
+ * `npm run bench:limits`: the cost of the checks at the gateway, the delay until another gateway sees a
+ * change of them, and the cost of many records and of their deletion. One process has a gateway with keys,
+ * limits, flags and idempotency keys and one without any, which alternate: ratios within one run are
+ * comparable, absolute times are not.
  */
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -18,7 +19,7 @@ import { type Job, newSide, runRound, type Side, summary } from "./rounds.ts";
 
 const IN_FLIGHT = [1, 4] as const;
 
-/** Everything that a plan can limit, none of it reached. */
+/** Every limit of a plan, so high that none is reached. */
 const ALL_LIMITS = {
   requests_per_second: 50_000,
   burst: 50_000,
@@ -27,31 +28,31 @@ const ALL_LIMITS = {
   weight: 2,
 };
 
-/** Reads of the tables that say who may do what and what can be called. A warm submit makes none. */
-const READS_DOOR =
+/** Reads of the tables of keys, limits, flags and models. A warm submit makes none. */
+const READS_CHECKS =
   /^\s*(SELECT|WITH)\b.*\b(keys|plans|owners|key_allowances|flags|model_versions|rollouts)\b/is;
 
-/** Longer than whatever a gateway reads on a clock. */
+/** Longer than the interval of everything that a gateway reads periodically. */
 const CLOCK_MS = 5_000;
 
-/** How soon a change must be seen by another gateway. */
+/** Limits of the delay until another gateway sees a change. */
 const REVOCATION_MS = 2_000;
 const CHANGE_MS = 5_000;
 
-/** Refused by the model's schema, so behind everything at the door, and nothing is queued. */
-const MISFIT = JSON.stringify({ prompt: 5 });
-const BEHIND_THE_DOOR = 422;
+/** An input that the model's schema refuses: every other check comes before, and nothing is queued. */
+const INVALID_INPUT = JSON.stringify({ prompt: 5 });
+const PASSED_ALL_CHECKS = 422;
 
-interface Door {
+interface GatewayTarget {
   url: string;
   headers: Record<string, string>;
-  /** Each submit has an idempotency key of its own. */
+  /** Each submit has its own idempotency key. */
   keyed: boolean;
 }
 
-/** One no-op job, submitted and waited for. */
+/** Submits one no-op job and waits for it. */
 const submitTo =
-  ({ url, headers, keyed }: Door, agent: Agent, client: Client): Job =>
+  ({ url, headers, keyed }: GatewayTarget, agent: Agent, client: Client): Job =>
   async () => {
     const startedAtMs = performance.now();
     const answer = await request(`${url}/queue/${STUB}`, {
@@ -80,7 +81,7 @@ const countOf = (texts: string[]): Map<string, number> => {
 
 await runBench(
   "bench:limits",
-  "the door of the gateway: keys, limits, flags, idempotency; changes, retention, lists",
+  "the gateway's checks (keys, limits, flags, idempotency), changes, retention, lists",
   async (bench) => {
     const { closing, key, processes, start, atMost, atLeast, rounds, scale, quick } = bench;
     const { url, adminUrl, temporal, databaseUrl, env } = await bench.startPlatform({
@@ -99,7 +100,7 @@ await runBench(
       body?: object | Buffer,
     ): Promise<T> => {
       const archive = Buffer.isBuffer(body);
-      const answer = await request(`${adminUrl}${path}`, {
+      const response = await request(`${adminUrl}${path}`, {
         method,
         headers: {
           authorization: `Key ${key}`,
@@ -108,8 +109,8 @@ await runBench(
         ...(body && { body: archive ? body : JSON.stringify(body) }),
         dispatcher: agent,
       });
-      const text = await answer.body.text();
-      if (answer.statusCode >= 300) throw new Error(`${method} ${path}: ${answer.statusCode} ${text}`);
+      const text = await response.body.text();
+      if (response.statusCode >= 300) throw new Error(`${method} ${path}: ${response.statusCode} ${text}`);
       return (text === "" ? undefined : JSON.parse(text)) as T;
     };
     const newKey = (owner: string) =>
@@ -118,7 +119,7 @@ await runBench(
     const openPort = await freePort();
     const guardedPort = await freePort();
     await start(
-      "tests/load/two-doors.ts",
+      "tests/load/two-gateways.ts",
       { ...env, TEMPERA_PORT: String(guardedPort), BENCH_OPEN_PORT: String(openPort) },
       "is ready",
     );
@@ -126,27 +127,27 @@ await runBench(
     await admin("PATCH", "/v1/tempera/owners/guarded", { plan: "everything" });
     await admin("PUT", `/v1/flags/model/${STUB}`, { share: 100, owner: "guarded" });
     await admin("PUT", "/v1/flags/behaviour/previews", { share: 50 });
-    const guarded: Door = {
+    const guarded: GatewayTarget = {
       url: `http://127.0.0.1:${guardedPort}`,
       headers: { authorization: `Key ${(await newKey("guarded")).key}` },
       keyed: true,
     };
-    const open: Door = { url: `http://127.0.0.1:${openPort}`, headers: {}, keyed: false };
-    const doors = { open: submitTo(open, agent, client), guarded: submitTo(guarded, agent, client) };
+    const open: GatewayTarget = { url: `http://127.0.0.1:${openPort}`, headers: {}, keyed: false };
+    const jobsOf = { open: submitTo(open, agent, client), guarded: submitTo(guarded, agent, client) };
 
     say("warming up …");
-    for (const job of [doors.open, doors.guarded, doors.open, doors.guarded])
+    for (const job of [jobsOf.open, jobsOf.guarded, jobsOf.open, jobsOf.guarded])
       await runRound(undefined, job, { inFlight: 4, jobs: quick ? 50 : 300, processes });
 
-    const submits: Record<string, Record<keyof typeof doors, ReturnType<typeof summary>>> = {};
+    const submits: Record<string, Record<keyof typeof jobsOf, ReturnType<typeof summary>>> = {};
     for (const inFlight of IN_FLIGHT) {
-      const sides: Record<keyof typeof doors, Side> = { open: newSide(), guarded: newSide() };
+      const sides: Record<keyof typeof jobsOf, Side> = { open: newSide(), guarded: newSide() };
       const jobs = Math.round(20 * inFlight * scale);
-      // Short turns: whatever else the machine begins to do meanwhile falls on both sides.
+      // Short rounds, so that other load of the machine falls on both sides.
       for (let i = 0; i < rounds * 4; i++) {
         const order = ["open", "guarded"] as const;
         for (const name of i % 2 === 0 ? order : [...order].reverse())
-          await runRound(sides[name], doors[name], { inFlight, jobs, processes });
+          await runRound(sides[name], jobsOf[name], { inFlight, jobs, processes });
       }
       submits[inFlight] = { open: summary(sides.open), guarded: summary(sides.guarded) };
       say(`${inFlight} in flight: ${JSON.stringify(submits[inFlight])}`);
@@ -173,43 +174,43 @@ await runBench(
     const startedAtMs = performance.now();
     await runRound(undefined, warmJob, { inFlight: 4, jobs: submitted, processes });
     const tookMs = performance.now() - startedAtMs;
-    const whileSubmitting = countOf(counted.statements.filter((text) => READS_DOOR.test(text)));
+    const whileSubmitting = countOf(counted.statements.filter((text) => READS_CHECKS.test(text)));
     const claims = counted.statements.filter((text) => text.includes("INSERT INTO claims")).length;
     counted.statements.length = 0;
-    // What is read on a clock, submits or none, is not theirs.
+    // Periodic reads happen without submits too, so they are subtracted.
     await sleep(tookMs + CLOCK_MS);
-    const withoutSubmits = countOf(counted.statements.filter((text) => READS_DOOR.test(text)));
-    const theirs = [...whileSubmitting].map(([text, times]) =>
+    const withoutSubmits = countOf(counted.statements.filter((text) => READS_CHECKS.test(text)));
+    const ofSubmits = [...whileSubmitting].map(([text, times]) =>
       Math.max(0, times - (withoutSubmits.get(text) ?? 0)),
     );
-    const reads = theirs.reduce((all, times) => all + times, 0);
+    const reads = ofSubmits.reduce((all, times) => all + times, 0);
     atMost("queries for keys, limits, flags and registry per warm submit", reads / submitted, 0);
     atLeast("claims of idempotency keys seen by the same count, per submit", claims / submitted, 1);
 
-    say("changes at the door …");
-    const answerAt = async (at: string, credential: string, endpoint = STUB): Promise<number> => {
-      const answer = await request(`${at}/queue/${endpoint}`, {
+    say("changes of keys, limits, flags and models …");
+    const statusOf = async (gatewayUrl: string, credential: string, endpoint = STUB): Promise<number> => {
+      const response = await request(`${gatewayUrl}/queue/${endpoint}`, {
         method: "POST",
         headers: { authorization: `Key ${credential}`, "content-type": "application/json" },
-        body: MISFIT,
+        body: INVALID_INPUT,
         dispatcher: agent,
       });
-      await answer.body.dump();
-      return answer.statusCode;
+      await response.body.dump();
+      return response.statusCode;
     };
-    /** Milliseconds from the call that makes a change until the second gateway answers so. */
+    /** Makes a change; gives the milliseconds until the second gateway replies with the status. */
     const seenAfter = async (
-      ask: () => Promise<number>,
+      readStatus: () => Promise<number>,
       status: number,
       change: () => Promise<unknown>,
     ): Promise<number> => {
       const sinceMs = performance.now();
       await change();
       for (;;) {
-        const said = await ask();
-        if (said === status) return performance.now() - sinceMs;
+        const found = await readStatus();
+        if (found === status) return performance.now() - sinceMs;
         if (performance.now() - sinceMs > 60_000)
-          throw new Error(`the second gateway answers ${said}, not ${status}`);
+          throw new Error(`the second gateway replies ${found}, not ${status}`);
         await sleep(5);
       }
     };
@@ -222,23 +223,23 @@ await runBench(
     for (let i = 0; i < (quick ? 2 : 10); i++) {
       const owner = `owner-${i}`;
       const made = await newKey(owner);
-      for (const at of [url, secondUrl]) {
-        const said = await answerAt(at, made.key);
-        if (said !== BEHIND_THE_DOOR) throw new Error(`a fresh key is answered ${said}`);
+      for (const gatewayUrl of [url, secondUrl]) {
+        const status = await statusOf(gatewayUrl, made.key);
+        if (status !== PASSED_ALL_CHECKS) throw new Error(`a new key gets the status ${status}`);
       }
-      const atSecond = (): Promise<number> => answerAt(secondUrl, made.key);
+      const atSecond = (): Promise<number> => statusOf(secondUrl, made.key);
       const flag = `/v1/flags/model/${STUB}`;
       seen.flags.push(await seenAfter(atSecond, 403, () => admin("PUT", flag, { share: 0, owner })));
       seen.flags.push(
-        await seenAfter(atSecond, BEHIND_THE_DOOR, () => admin("DELETE", `${flag}?owner=${owner}`)),
+        await seenAfter(atSecond, PASSED_ALL_CHECKS, () => admin("DELETE", `${flag}?owner=${owner}`)),
       );
       const endpoint = `bench/pushed-${i}`;
       const archive = await packageArchive(bench.folder, { endpoint });
-      const atPushed = (): Promise<number> => answerAt(secondUrl, made.key, endpoint);
+      const atPushed = (): Promise<number> => statusOf(secondUrl, made.key, endpoint);
       const unknown = await atPushed();
       if (unknown !== 404) throw new Error(`a model that was not pushed is answered ${unknown}`);
       seen.pushes.push(
-        await seenAfter(atPushed, BEHIND_THE_DOOR, () => admin("POST", "/v1/registry/versions", archive)),
+        await seenAfter(atPushed, PASSED_ALL_CHECKS, () => admin("POST", "/v1/registry/versions", archive)),
       );
       const slow = { exceptions: { requests_per_second: 0.001 } };
       seen.limits.push(
@@ -270,7 +271,7 @@ await runBench(
         in_more_time_without: [...withoutSubmits],
       },
       seen_after_ms: Object.fromEntries(
-        Object.entries(seen).map(([what, times]) => [what, times.map(round)]),
+        Object.entries(seen).map(([change, times]) => [change, times.map(round)]),
       ),
       retention,
       requests,

@@ -1,6 +1,6 @@
 /**
- * `npm run bench:queue`: what the platform adds to bare Temporal. Both sides run in one process tree on the
- * same Temporal server, alternating; ratios of one run count, absolute times say little.
+ * `npm run bench:queue`: the cost that the platform adds to bare Temporal. Both sides alternate in one
+ * process tree on the same Temporal server: ratios within one run are comparable, absolute times are not.
  */
 import { Client, Connection } from "@temporalio/client";
 import { Agent, request } from "undici";
@@ -11,7 +11,7 @@ import { bareJob, type Job, newSide, runRound, type Side, summary } from "./roun
 
 const IN_FLIGHT = [1, 4, 16, 64] as const;
 
-/** One job through the HTTP API, as a client that waits on the status stream. */
+/** Runs one job through the HTTP API, as a client that follows the status stream. */
 const throughGateway =
   (url: string, key: string, agent: Agent, client?: Client): Job =>
   async () => {
@@ -48,21 +48,20 @@ const throughGateway =
   };
 
 /**
- * The bare workflow, started through an HTTP hop that does nothing else: what of a submit's cost is the hop
- * itself, with the job that it has started already at work on the same cores. For comparison; no measure is
- * taken of it.
+ * Starts the bare workflow through an HTTP hop that does nothing else: the share of a submit's cost that is
+ * the hop itself, while the started job works on the same cores. For comparison only; no check uses it.
  */
 const throughBareGateway =
   (url: string, agent: Agent, client: Client): Job =>
   async () => {
     const startedAtMs = performance.now();
-    const answer = await request(`${url}/submit`, {
+    const response = await request(`${url}/submit`, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: "{}",
       dispatcher: agent,
     });
-    const { id, start_ms: startMs } = (await answer.body.json()) as { id: string; start_ms: number };
+    const { id, start_ms: startMs } = (await response.body.json()) as { id: string; start_ms: number };
     const submitMs = performance.now() - startedAtMs;
     await client.workflow.getHandle(id).result();
     return { submitMs, gatewayMs: submitMs - startMs, wholeMs: performance.now() - startedAtMs };
@@ -154,9 +153,9 @@ await runBench("bench:queue", "the queue API beside bare Temporal, on one server
   const statusHeaders = { authorization: `Key ${key}` };
   let statusBody = "";
   for (;;) {
-    const answer = await request(`${url}${statusPath}`, { headers: statusHeaders, dispatcher: agent });
-    statusBody = await answer.body.text();
-    if (answer.statusCode === 200) break;
+    const response = await request(`${url}${statusPath}`, { headers: statusHeaders, dispatcher: agent });
+    statusBody = await response.body.text();
+    if (response.statusCode === 200) break;
   }
   const routePort = await freePort();
   const redisKey = `tempera:{${requestId}}:snapshot`;
@@ -185,7 +184,7 @@ await runBench("bench:queue", "the queue API beside bare Temporal, on one server
           (await httpLoad({ ...load, port, path: statusPath, headers: statusHeaders })).requestsPerSecond,
         ),
     ];
-    for (const turn of i % 2 === 0 ? order : order.reverse()) await turn();
+    for (const measureSide of i % 2 === 0 ? order : order.reverse()) await measureSide();
     if (i === 0) reads.bare.length = reads.tempera.length = 0; // the first round warms both up
   }
   const bareReads = percentile(reads.bare, 50);
@@ -197,8 +196,8 @@ await runBench("bench:queue", "the queue API beside bare Temporal, on one server
   const polls: number[] = [];
   for (const until = performance.now() + 5_000; performance.now() < until; ) {
     const startedAtMs = performance.now();
-    const answer = await request(`${url}${statusPath}`, { headers: statusHeaders, dispatcher: agent });
-    await answer.body.dump();
+    const response = await request(`${url}${statusPath}`, { headers: statusHeaders, dispatcher: agent });
+    await response.body.dump();
     polls.push(performance.now() - startedAtMs);
   }
   busy = false;
@@ -206,7 +205,7 @@ await runBench("bench:queue", "the queue API beside bare Temporal, on one server
   atMost("status read p99 with 16 jobs in flight, ms", percentile(polls, 99), 20);
 
   process.kill(temporal.pid, "SIGSTOP");
-  const without = await httpLoad({
+  const frozen = await httpLoad({
     port,
     path: statusPath,
     headers: statusHeaders,
@@ -215,8 +214,8 @@ await runBench("bench:queue", "the queue API beside bare Temporal, on one server
     expected: 200,
   });
   process.kill(temporal.pid, "SIGCONT");
-  atMost("status reads that failed while Temporal was frozen", without.unexpected, 0);
-  atLeast("status reads answered while Temporal was frozen", without.latenciesMs.length, 100);
+  atMost("status reads that failed while Temporal was frozen", frozen.unexpected, 0);
+  atLeast("status reads answered while Temporal was frozen", frozen.latenciesMs.length, 100);
 
   say("the embedded default …");
   const embeddedJob = throughGateway(await bench.startEmbedded(), key, agent);
@@ -240,10 +239,11 @@ await runBench("bench:queue", "the queue API beside bare Temporal, on one server
   });
 });
 
-async function runWhile(goOn: () => boolean, job: Job, inFlight: number): Promise<void> {
+/** Keeps `inFlight` jobs running while `condition` holds. */
+async function runWhile(condition: () => boolean, job: Job, inFlight: number): Promise<void> {
   await Promise.all(
     Array.from({ length: inFlight }, async () => {
-      while (goOn()) await job();
+      while (condition()) await job();
     }),
   );
 }

@@ -1,7 +1,7 @@
 /**
- * `node --import tsx tests/load/bench-realtime.ts`: how long a frame takes to the engine and back. Every role
- * is a process of its own and frames travel over Redis, as in production; then the embedded default; beside
- * both a bare WebSocket echo.
+ * `npm run bench:realtime`: the round trip of a frame to the engine and back. First every role is a process
+ * of its own and frames travel over Redis, as in production; then the embedded default. A bare WebSocket echo
+ * is measured for comparison.
  */
 import { randomBytes } from "node:crypto";
 import { encode } from "@msgpack/msgpack";
@@ -15,7 +15,7 @@ const summary = (ms: number[], seconds?: number) => ({
 });
 
 interface Socket {
-  /** Sends one frame and resolves with the milliseconds until its output is here. */
+  /** Sends one frame; resolves with the milliseconds until its output has arrived. */
   roundTrip(frame: Uint8Array): Promise<number>;
   close(): Promise<void>;
 }
@@ -25,21 +25,21 @@ async function connect(url: string, key?: string): Promise<Socket> {
     perMessageDeflate: false,
     ...(key && { headers: { authorization: `Key ${key}` } }),
   });
-  let answered = (): void => {};
-  let broke = (_: Error): void => {};
+  let onOutput = (): void => {};
+  let onFailure = (_: Error): void => {};
   ws.on("message", (data, isBinary) => {
-    if (isBinary) return answered();
+    if (isBinary) return onOutput();
     const { type, error, reason } = JSON.parse(String(data));
-    if (type !== "x-fal-message") broke(new Error(`${error}: ${reason}`));
+    if (type !== "x-fal-message") onFailure(new Error(`${error}: ${reason}`));
   });
-  ws.on("close", (code) => broke(new Error(`the socket closed with ${code}`)));
+  ws.on("close", (code) => onFailure(new Error(`the socket closed with ${code}`)));
   await new Promise((open, fail) => ws.once("open", open).once("error", fail));
   return {
     roundTrip: (frame) =>
       new Promise((done, fail) => {
         const startedAtMs = performance.now();
-        answered = () => done(performance.now() - startedAtMs);
-        broke = fail;
+        onOutput = () => done(performance.now() - startedAtMs);
+        onFailure = fail;
         ws.send(frame);
       }),
     close: () =>
@@ -51,11 +51,11 @@ async function connect(url: string, key?: string): Promise<Socket> {
 }
 
 const small = encode({ prompt: "a small frame" });
-const picture = encode({ payload: randomBytes(100 * 1024) });
+const large = encode({ payload: randomBytes(100 * 1024) });
 
 /**
- * One socket at a time: connect → first output, then small frames, then frames of 100 KiB; then sixteen
- * sockets at once.
+ * Measures one socket at a time, from connecting to the first output, then small frames, then frames of 100
+ * KiB (the size of an image); then sixteen sockets at once.
  */
 async function measure(url: string, scale: number, key?: string) {
   const first: number[] = [];
@@ -74,19 +74,19 @@ async function measure(url: string, scale: number, key?: string) {
   const socket = await connect(url, key);
   await trips(socket, small, 200);
   const smallMs = await trips(socket, small, 1000 * scale);
-  await trips(socket, picture, 20);
-  const pictureMs = await trips(socket, picture, 200 * scale);
+  await trips(socket, large, 20);
+  const largeMs = await trips(socket, large, 200 * scale);
   await socket.close();
   const sockets = await Promise.all(Array.from({ length: 16 }, () => connect(url, key)));
-  await Promise.all(sockets.map((each) => trips(each, small, 20)));
+  await Promise.all(sockets.map((one) => trips(one, small, 20)));
   const startedAtMs = performance.now();
-  const manyMs = (await Promise.all(sockets.map((each) => trips(each, small, 200 * scale)))).flat();
+  const manyMs = (await Promise.all(sockets.map((one) => trips(one, small, 200 * scale)))).flat();
   const seconds = (performance.now() - startedAtMs) / 1000;
-  await Promise.all(sockets.map((each) => each.close()));
+  await Promise.all(sockets.map((one) => one.close()));
   return {
     connect_to_first_output: summary(first),
     small: summary(smallMs),
-    picture_100_kib: summary(pictureMs),
+    image_100_kib: summary(largeMs),
     sixteen_sockets: summary(manyMs, seconds),
   };
 }
@@ -109,7 +109,7 @@ await runBench("bench:realtime", "round trips of realtime frames through the stu
 
   atMost("round trip of a small frame p50, over Redis, ms", production.small.p50_ms, 10);
   atMost("round trip of a small frame p50, embedded, ms", embedded.small.p50_ms, 10);
-  atMost("round trip of 100 KiB p50, over Redis, ms", production.picture_100_kib.p50_ms, 40);
+  atMost("round trip of 100 KiB p50, over Redis, ms", production.image_100_kib.p50_ms, 40);
   atMost("connect to first output p50, over Redis, ms", production.connect_to_first_output.p50_ms, 250);
   bench.report({ bare_echo: bare, over_redis: production, embedded });
 });

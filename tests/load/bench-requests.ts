@@ -1,5 +1,5 @@
 /**
- * How the list of requests does as the table grows: its first page with ten thousand records, and with a
+ * Measures the list of requests as the table grows: its first page with ten thousand records, and with a
  * million.
  */
 import { connectPostgres, type Sql } from "../../src/adapters/postgres/connection.ts";
@@ -12,28 +12,33 @@ const ENDPOINTS = 5;
 const OWNERS = 50;
 
 /**
- * Adds ended requests up to `records`, one a few milliseconds after the other, one in fifty of them failed.
+ * Adds ended requests up to `records`, a few milliseconds apart; one in fifty failed.
  */
 export async function fillRequests(sql: Sql, records: number): Promise<void> {
-  const [{ there } = { there: 0 }] = await sql<
-    { there: number }[]
-  >`SELECT count(*)::integer AS there FROM requests`;
-  if (there >= records) return;
+  const [{ existing } = { existing: 0 }] = await sql<
+    { existing: number }[]
+  >`SELECT count(*)::integer AS existing FROM requests`;
+  if (existing >= records) return;
   await sql`
-    INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job, submitted_at, started_at, ended_at,
-                          attempts, outcome, logs, status_code)
-    SELECT gen_random_uuid(), 'owner-' || n % ${OWNERS}::integer, 'key', 'bench/model-' || n % ${ENDPOINTS}::integer, '1.0.0',
-           'gpu/bench/model/1.0.0', 'normal', json_build_object('input', json_build_object('inline', json_build_object('prompt', repeat('p', 100)))),
+    INSERT INTO requests (request_id, owner_id, key_id, endpoint, version, task_queue, priority, job,
+                          submitted_at, started_at, ended_at, attempts, outcome, logs, status_code)
+    SELECT gen_random_uuid(), 'owner-' || n % ${OWNERS}::integer, 'key',
+           'bench/model-' || n % ${ENDPOINTS}::integer, '1.0.0', 'gpu/bench/model/1.0.0', 'normal',
+           json_build_object('input',
+             json_build_object('inline', json_build_object('prompt', repeat('p', 100)))),
            ended - interval '2 seconds', ended - (n % 97) * interval '10 milliseconds', ended, 1,
-           CASE WHEN n % 50 = 0 THEN '{"ok":false,"error":{"code":"input_invalid","message":"x"},"metrics":{}}'::json
-                ELSE json_build_object('ok', true, 'output', json_build_object('inline', json_build_object('images', repeat('o', 200))), 'metrics', '{}'::json) END,
+           CASE WHEN n % 50 = 0
+                THEN '{"ok":false,"error":{"code":"input_invalid","message":"x"},"metrics":{}}'::json
+                ELSE json_build_object('ok', true, 'output',
+                       json_build_object('inline', json_build_object('images', repeat('o', 200))),
+                       'metrics', '{}'::json) END,
            '[]', CASE WHEN n % 50 = 0 THEN 422 ELSE 200 END
-    FROM generate_series(${there}::integer + 1, ${records}::integer) AS n,
+    FROM generate_series(${existing}::integer + 1, ${records}::integer) AS n,
          LATERAL (SELECT date_trunc('milliseconds', now()) - n * interval '50 milliseconds' AS ended) AS at`;
   await sql`VACUUM ANALYZE requests`;
 }
 
-/** Each kind of first page, of the day until now. */
+/** Queries for each kind of first page, of the last day. */
 function pagesAt(nowMs: number): Record<string, EndedQuery> {
   const day = { startMs: nowMs - 24 * 3600 * 1000, endMs: nowMs + 60_000, limit: 51 };
   return {
@@ -51,19 +56,18 @@ function pagesAt(nowMs: number): Record<string, EndedQuery> {
 
 export interface RequestPages {
   /**
-   * By kind of page: p95 in milliseconds with few records and with many, and how many times the one is of the
-   * other.
+   * By kind of page: p95 in milliseconds with few records and with many, and the ratio of many to few.
    */
   pages: Record<string, { few_ms: number; many_ms: number; times: number }>;
-  /** The kind that the measure is about: the list's first page as it is by default. */
+  /** The ratio of the page that the check is about: the list's first page by default. */
   newest_times: number;
 }
 
 /**
- * Fills two databases and reads the same pages of both in turns, so that whatever else the machine does falls
+ * Fills two databases and reads the same pages of both alternately, so that other load of the machine falls
  * on both.
  *
- * @param databaseUrl of a server on which databases can be made
+ * @param databaseUrl a server that permits to create databases
  */
 export async function measureRequestPages(
   databaseUrl: string,
@@ -93,7 +97,7 @@ export async function measureRequestPages(
           if (i >= 0) times[side]?.push(performance.now() - startedAtMs);
         }
       }
-      const [fewMs = 0, manyMs = 0] = times.map((each) => percentile(each, 95));
+      const [fewMs = 0, manyMs = 0] = times.map((ofSide) => percentile(ofSide, 95));
       pages[name] = { few_ms: round(fewMs), many_ms: round(manyMs), times: round(manyMs / fewMs) };
     }
     return { pages, newest_times: pages.newest?.times ?? Number.NaN };

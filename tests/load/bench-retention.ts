@@ -1,4 +1,4 @@
-/** `npm run bench:retention`: deleting what has lived its time must not slow what lives. */
+/** `npm run bench:retention`: the deletion of expired records must not slow down running jobs. */
 import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
 import { runBench } from "./harness.ts";
 import { measureRetention } from "./retention-measure.ts";

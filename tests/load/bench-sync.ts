@@ -1,7 +1,7 @@
 /**
- * `npm run bench:sync`: a call that is waited for. Sync runs beside the bare Temporal workflow of
- * `bench:queue`, the first byte of a stream, a thousand status streams at once, and a burst of webhooks to a
- * receiver that is down for a minute.
+ * `npm run bench:sync`: synchronous calls. Sync runs beside the bare Temporal workflow of `bench:queue`, the
+ * first byte of a stream, a thousand status streams at once, and a burst of webhooks to a receiver that is
+ * down for a minute.
  */
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -14,37 +14,37 @@ import { bareJob, type Job, newSide, runRound, summary } from "./rounds.ts";
 
 const COLLECT_GARBAGE = new URL("./collect-garbage.mjs", import.meta.url).href;
 
-/** A platform, and how to speak to it. */
-interface Place {
+/** A running platform with the client that calls it. */
+interface Platform {
   url: string;
   agent: Agent;
   headers: Record<string, string>;
 }
 
-/** One sync run of the stub engine, which takes no time of its own for an empty input. */
+/** Makes one sync run of the stub engine, which takes no time for an empty input. */
 const syncJob =
-  ({ url, agent, headers }: Place, client: Client): Job =>
+  ({ url, agent, headers }: Platform, client: Client): Job =>
   async () => {
     const startedAtMs = performance.now();
-    const answer = await request(`${url}/${STUB}`, {
+    const response = await request(`${url}/${STUB}`, {
       method: "POST",
       headers,
       body: "{}",
       dispatcher: agent,
     });
-    const output = await answer.body.text();
+    const output = await response.body.text();
     const wholeMs = performance.now() - startedAtMs;
-    if (answer.statusCode !== 200) throw new Error(`run: ${answer.statusCode} ${output}`);
+    if (response.statusCode !== 200) throw new Error(`run: ${response.statusCode} ${output}`);
     return {
       submitMs: wholeMs,
       wholeMs,
-      closed: client.workflow.getHandle(String(answer.headers["x-fal-request-id"])).result(),
+      closed: client.workflow.getHandle(String(response.headers["x-fal-request-id"])).result(),
     };
   };
 
-async function measureRuns(bench: Bench, there: Place, client: Client) {
+async function measureRuns(bench: Bench, platform: Platform, client: Client) {
   const { processes, rounds, scale, atMost } = bench;
-  const [bareRun, syncRun] = [bareJob(client), syncJob(there, client)];
+  const [bareRun, syncRun] = [bareJob(client), syncJob(platform, client)];
   say("warming up …");
   for (const job of [bareRun, syncRun, bareRun, syncRun])
     await runRound(undefined, job, { inFlight: 16, jobs: 200, processes });
@@ -52,12 +52,12 @@ async function measureRuns(bench: Bench, there: Place, client: Client) {
   for (const inFlight of [1, 16]) {
     const sides = { bare: newSide(), tempera: newSide() };
     const jobs = Math.round((inFlight === 1 ? 100 : 300) * scale);
-    const turns = [
+    const measurements = [
       () => runRound(sides.bare, bareRun, { inFlight, jobs, processes }),
       () => runRound(sides.tempera, syncRun, { inFlight, jobs, processes }),
     ];
     for (let i = 0; i < rounds; i++)
-      for (const turn of i % 2 === 0 ? turns : [...turns].reverse()) await turn();
+      for (const measure of i % 2 === 0 ? measurements : [...measurements].reverse()) await measure();
     figures[inFlight] = { bare: summary(sides.bare), tempera: summary(sides.tempera) };
     say(`${inFlight} in flight: ${JSON.stringify(figures[inFlight])}`);
     for (const [p, limit] of [
@@ -73,18 +73,18 @@ async function measureRuns(bench: Bench, there: Place, client: Client) {
   return figures;
 }
 
-async function measureFirstByte({ scale, atMost }: Bench, { url, agent, headers }: Place) {
+async function measureFirstByte({ scale, atMost }: Bench, { url, agent, headers }: Platform) {
   const ms: number[] = [];
   for (let i = 0; i < 200 * scale; i++) {
     const startedAtMs = performance.now();
-    const answer = await request(`${url}/${STUB}/stream`, {
+    const response = await request(`${url}/${STUB}/stream`, {
       method: "POST",
       headers,
       body: JSON.stringify({ delay_ms: 20, steps: 2 }),
       dispatcher: agent,
     });
     let first = true;
-    for await (const _ of answer.body) {
+    for await (const _ of response.body) {
       if (first) ms.push(performance.now() - startedAtMs);
       first = false;
     }
@@ -94,9 +94,10 @@ async function measureFirstByte({ scale, atMost }: Bench, { url, agent, headers 
 }
 
 /**
- * Streams on jobs that hardly do anything: how late each hears of an event, and what each costs the gateway.
+ * Opens status streams on jobs that do little; measures the delay of each event, and the memory that each
+ * stream costs the gateway.
  */
-async function measureStatusStreams(bench: Bench, { url, agent, headers }: Place) {
+async function measureStatusStreams(bench: Bench, { url, agent, headers }: Platform) {
   const count = Math.round(1000 * bench.scale);
   const jobs = 20;
   const gateway = bench.processes.gateway ?? 0;
@@ -106,18 +107,18 @@ async function measureStatusStreams(bench: Bench, { url, agent, headers }: Place
     return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${gateway}/status`, "utf8"))?.[1]);
   };
   const submit = async (input: object): Promise<string> => {
-    const answer = await request(`${url}/queue/${STUB}`, {
+    const response = await request(`${url}/queue/${STUB}`, {
       method: "POST",
       headers,
       body: JSON.stringify(input),
       dispatcher: agent,
     });
-    return ((await answer.body.json()) as { request_id: string }).request_id;
+    return ((await response.body.json()) as { request_id: string }).request_id;
   };
-  /** Steps that come long after the streams have opened. */
+  /** Steps that are made long after the streams have opened. */
   const [delayMs, steps] = [90_000, 6];
   const ids = await Promise.all(Array.from({ length: jobs }, () => submit({ delay_ms: delayMs, steps })));
-  const heardAtMs = new Map<string, number[]>();
+  const receivedAtMs = new Map<string, number[]>();
   let opened = 0;
   let finished = 0;
   const open = async (id: string, signal?: AbortSignal) => {
@@ -141,18 +142,22 @@ async function measureStatusStreams(bench: Bench, { url, agent, headers }: Place
         const step = /"progress":\{"step":(\d+)/.exec(text.slice(0, end))?.[1];
         text = text.slice(end + 2);
         if (step !== undefined)
-          heardAtMs.set(`${id} ${step}`, [...(heardAtMs.get(`${id} ${step}`) ?? []), performance.now()]);
+          receivedAtMs.set(`${id} ${step}`, [
+            ...(receivedAtMs.get(`${id} ${step}`) ?? []),
+            performance.now(),
+          ]);
       }
     }
     finished++;
   };
-  // What the process grows by with a thousand is now and then room that V8 makes at once, for whatever comes:
-  // three times a thousand are opened, and the one in the middle is told of. The first two are gone before
-  // the events come.
-  const leaving = new AbortController();
+  // V8 sometimes enlarges its heap in advance, so the growth by one thousand streams varies: three times a
+  // thousand are opened, and the median is reported. The first two lots are closed before the events come.
+  const closingFirstLots = new AbortController();
   const sizes = [await residentKib()];
   for (let lot = 0; lot < 2; lot++) {
-    await Promise.all(Array.from({ length: count }, (_, i) => open(ids[i % jobs] as string, leaving.signal)));
+    await Promise.all(
+      Array.from({ length: count }, (_, i) => open(ids[i % jobs] as string, closingFirstLots.signal)),
+    );
     await sleep(3_000);
     sizes.push(await residentKib());
   }
@@ -160,24 +165,24 @@ async function measureStatusStreams(bench: Bench, { url, agent, headers }: Place
   while (opened < 3 * count) await sleep(50);
   await sleep(3_000);
   sizes.push(await residentKib());
-  leaving.abort();
+  closingFirstLots.abort();
   say(`${count} status streams are open; waiting for their events …`);
   await following;
-  // Each event reaches the streams of its job; the first one to hear it is as near to its moment as can be
-  // told from outside.
+  // Each event reaches all streams of its job; the first one to receive it is the best estimate of the
+  // event's own time.
   const late: number[] = [];
   let missed = 0;
   for (const id of ids)
     for (let step = 1; step <= steps; step++) {
-      const heard = heardAtMs.get(`${id} ${step}`) ?? [];
-      missed += Math.max(0, Math.ceil((count - ids.indexOf(id)) / jobs) - heard.length);
-      const firstMs = Math.min(...heard);
-      late.push(...heard.map((at) => at - firstMs));
+      const received = receivedAtMs.get(`${id} ${step}`) ?? [];
+      missed += Math.max(0, Math.ceil((count - ids.indexOf(id)) / jobs) - received.length);
+      const firstMs = Math.min(...received);
+      late.push(...received.map((atMs) => atMs - firstMs));
     }
   const grownKib = sizes.slice(1).map((size, i) => (size - (sizes[i] ?? 0)) / count);
   const kib = percentile(grownKib, 50);
   bench.atMost(`events that ${count} status streams missed`, missed + (count - finished), 0);
-  bench.atMost(`slowest of ${count} status streams to hear an event, ms`, Math.max(...late), 250);
+  bench.atMost(`slowest of ${count} status streams to receive an event, ms`, Math.max(...late), 250);
   bench.atMost("memory of a status stream, KiB", kib, 40);
   return {
     streams: count,
@@ -190,21 +195,21 @@ async function measureStatusStreams(bench: Bench, { url, agent, headers }: Place
   };
 }
 
-/** 500 webhooks to a receiver that answers 500 for its first minute, and others to one that is well. */
-async function measureWebhooks(bench: Bench, { url, agent, headers }: Place) {
+/** Sends 500 webhooks to a receiver that replies 500 for its first minute, and others to a healthy one. */
+async function measureWebhooks(bench: Bench, { url, agent, headers }: Platform) {
   const count = Math.round(500 * bench.scale);
   const failingMs = 60_000;
   const startedAtMs = performance.now();
   const delivered = new Map<string, number>();
   const healthyAtMs = new Map<string, number>();
   let refused = 0;
-  const receive = (host: string, take: (id: string) => number) =>
+  const startReceiver = (host: string, statusFor: (id: string) => number) =>
     new Promise<string>((open) => {
       const server = createServer((incoming, response) => {
         incoming
           .resume()
           .once("end", () =>
-            response.writeHead(take(String(incoming.headers["x-fal-webhook-request-id"]))).end(),
+            response.writeHead(statusFor(String(incoming.headers["x-fal-webhook-request-id"]))).end(),
           );
       });
       bench.closing.defer(() => {
@@ -213,7 +218,7 @@ async function measureWebhooks(bench: Bench, { url, agent, headers }: Place) {
       });
       server.listen(0, host, () => open(`http://${host}:${(server.address() as AddressInfo).port}/`));
     });
-  const sick = await receive("127.0.0.1", (id) => {
+  const failingUrl = await startReceiver("127.0.0.1", (id) => {
     if (performance.now() - startedAtMs < failingMs) {
       refused++;
       return 500;
@@ -221,25 +226,25 @@ async function measureWebhooks(bench: Bench, { url, agent, headers }: Place) {
     delivered.set(id, (delivered.get(id) ?? 0) + 1);
     return 200;
   });
-  const well = await receive("127.0.0.2", (id) => {
+  const healthyUrl = await startReceiver("127.0.0.2", (id) => {
     healthyAtMs.set(id, performance.now());
     return 200;
   });
   const submit = async (hook: string): Promise<string> => {
-    const answer = await request(`${url}/queue/${STUB}?fal_webhook=${encodeURIComponent(hook)}`, {
+    const response = await request(`${url}/queue/${STUB}?fal_webhook=${encodeURIComponent(hook)}`, {
       method: "POST",
       headers,
       body: "{}",
       dispatcher: agent,
     });
-    return ((await answer.body.json()) as { request_id: string }).request_id;
+    return ((await response.body.json()) as { request_id: string }).request_id;
   };
-  /** From the end of each job to the arrival of its webhook. */
-  const healthy = async (): Promise<number[]> => {
+  /** Measures the milliseconds from the end of each job to the arrival of its webhook. */
+  const measureHealthy = async (): Promise<number[]> => {
     const endedAtMs = new Map<string, number>();
     const jobs: Promise<void>[] = [];
     for (let i = 0; i < 50; i++) {
-      const id = await submit(well);
+      const id = await submit(healthyUrl);
       jobs.push(
         request(`${url}/queue/${STUB}/requests/${id}/status/stream`, {
           headers,
@@ -256,14 +261,14 @@ async function measureWebhooks(bench: Bench, { url, agent, headers }: Place) {
     while (![...endedAtMs.keys()].every((id) => healthyAtMs.has(id))) await sleep(20);
     return [...endedAtMs].map(([id, atMs]) => Math.max(0, (healthyAtMs.get(id) ?? 0) - atMs));
   };
-  const alone = await healthy();
+  const alone = await measureHealthy();
   say(`${count} webhooks to a receiver that is down for a minute …`);
   for (let i = 0; i < count; i += 20)
-    await Promise.all(Array.from({ length: Math.min(20, count - i) }, () => submit(sick)));
-  const beside = await healthy();
+    await Promise.all(Array.from({ length: Math.min(20, count - i) }, () => submit(failingUrl)));
+  const beside = await measureHealthy();
   while (delivered.size < count && performance.now() - startedAtMs < 480_000) await sleep(250);
   const seconds = (performance.now() - startedAtMs) / 1000;
-  // One that came twice would come soon after.
+  // A second delivery would come soon after.
   await sleep(2_000);
   bench.atMost(`webhooks of ${count} that were not delivered`, count - delivered.size, 0);
   bench.atMost(
@@ -272,7 +277,7 @@ async function measureWebhooks(bench: Bench, { url, agent, headers }: Place) {
     0,
   );
   bench.atMost(
-    "delivery to a receiver that is well p99, beside the one that is down, ms",
+    "delivery to a healthy receiver p99, beside the one that is down, ms",
     percentile(beside, 99),
     5_000,
   );
@@ -298,15 +303,15 @@ await runBench("bench:sync", "sync runs, streams and webhooks on the stub engine
   const agent = new Agent({ connections: 4096, pipelining: 1 });
   bench.closing.defer(() => agent.destroy());
   const client = new Client({ connection, namespace: temporal.namespace });
-  const there: Place = {
+  const platform: Platform = {
     url,
     agent,
     headers: { authorization: `Key ${bench.key}`, "content-type": "application/json" },
   };
 
-  const runs = await measureRuns(bench, there, client);
-  const firstByte = await measureFirstByte(bench, there);
-  const streams = await measureStatusStreams(bench, there);
-  const webhooks = await measureWebhooks(bench, there);
+  const runs = await measureRuns(bench, platform, client);
+  const firstByte = await measureFirstByte(bench, platform);
+  const streams = await measureStatusStreams(bench, platform);
+  const webhooks = await measureWebhooks(bench, platform);
   bench.report({ sync: runs, stream: firstByte, status_streams: streams, webhooks });
 });

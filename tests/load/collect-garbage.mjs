@@ -1,6 +1,6 @@
 /**
- * For `node --import`: the process collects its garbage when it is sent SIGUSR2, so that what it holds can be
- * read from its resident size. Without that, when V8 last found the time decides.
+ * For `node --import`: makes the process collect its garbage at SIGUSR2, so that its resident size shows the
+ * memory in use. Without that, the time of V8's last collection decides.
  */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";

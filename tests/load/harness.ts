@@ -1,6 +1,6 @@
 /**
- * What every bench has: its options, services and programs of its own, figures, and checks against its
- * measures.
+ * The harness of the benchmarks: their options, their own services and programs, figures, and checks against
+ * limits. Each `bench-*.ts` is one benchmark; `bare-*` are the baselines they compare with.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
@@ -32,38 +32,38 @@ interface Check {
 }
 
 export interface Bench {
-  /** Of `--scale`: how much of everything, as a factor. */
+  /** `--scale`: a factor for the amount of work. */
   scale: number;
   rounds: number;
-  /** Of `--quick`: once around, to see that it works. */
+  /** `--quick`: one round, which shows that the benchmark works. */
   quick: boolean;
   closing: ReturnType<typeof createClosing>;
   folder: string;
-  /** Of scope ADMIN, in every platform of this bench. */
+  /** An API key of scope ADMIN, in every platform of this benchmark. */
   key: string;
   /** Process ids by name, for `cpuTimes`. */
   processes: Record<string, number>;
-  /** Starts a program of the project and waits for the line that says it is ready. */
+  /** Starts a program of the project and waits until its output contains `ready`. */
   start(program: string, env: Record<string, string>, ready: string): Promise<ChildProcess>;
-  /** Temporal, PostgreSQL and Redis, and every role of a platform as a process of its own. */
+  /** Starts Temporal, PostgreSQL and Redis, and every role of a platform as a process of its own. */
   startPlatform(env?: Record<string, string>): Promise<{
     url: string;
     adminUrl: string;
     temporal: TemporalService;
     redisUrl: string;
     databaseUrl: string;
-    /** What its processes were started with, for one more of them. */
+    /** The environment of its processes, for starting another one. */
     env: Record<string, string>;
   }>;
-  /** The embedded default, all in one process. */
+  /** Starts the embedded default, all in one process; gives its URL. */
   startEmbedded(env?: Record<string, string>): Promise<string>;
   atMost(name: string, value: number, limit: number): void;
   atLeast(name: string, value: number, limit: number): void;
-  /** Prints the report, which ends with the checks; with `--check` a failed one is exit status 1. */
+  /** Prints the figures and the checks; with `--check` a failed check sets the exit status 1. */
   report(figures: object): void;
 }
 
-/** Runs a bench and stops whatever it has started. */
+/** Runs a benchmark and stops everything that it started. */
 export async function runBench(
   name: string,
   description: string,
@@ -72,10 +72,10 @@ export async function runBench(
   const options = new Command(name)
     .description(description)
     .option("--json", "print the figures as JSON")
-    .option("--check", "exit 1 when a measure falls short")
+    .option("--check", "exit with 1 when a check fails")
     .option("--rounds <n>", "alternating rounds of each side", "5")
-    .option("--scale <n>", "how much of everything, as a factor", "1")
-    .option("--quick", "one round: shows that the bench works, not what it measures")
+    .option("--scale <n>", "a factor for the amount of work", "1")
+    .option("--quick", "one round: shows that the benchmark works; its figures mean nothing")
     .parse()
     .opts<{ json?: boolean; check?: boolean; quick?: boolean; rounds: string; scale: string }>();
   const closing = createClosing();
@@ -105,15 +105,15 @@ export async function runBench(
       clearTimeout(timer);
     });
     await new Promise<void>((done, fail) => {
-      let said = "";
+      let output = "";
       const listen = (chunk: Buffer): void => {
-        said = (said + chunk).slice(-4000);
-        if (said.includes(ready)) done();
+        output = (output + chunk).slice(-4000);
+        if (output.includes(ready)) done();
       };
       child.stdout?.on("data", listen);
       child.stderr?.on("data", listen);
       child.once("exit", (code) =>
-        fail(new Error(`${program} ended (${code}) before it was ready: ${said}`)),
+        fail(new Error(`${program} ended (${code}) before it was ready: ${output}`)),
       );
     });
     return child;
@@ -153,7 +153,7 @@ export async function runBench(
         TEMPERA_LOG_FORMAT: "json",
         ...env,
       };
-      await start("src/bin/admin.ts", shared, "is ready"); // makes the key, the tables and the namespace
+      await start("src/bin/admin.ts", shared, "is ready"); // creates the key, the tables and the namespace
       await Promise.all(
         ["orchestrator", "gpu-worker", "gateway"].map((role) =>
           start(`src/bin/${role}.ts`, shared, "is ready"),
@@ -184,15 +184,15 @@ export async function runBench(
       await start("src/bin/all-in-one.ts", own, "Ctrl-C stops it");
       return `http://127.0.0.1:${port}`;
     },
-    atMost: (what, value, limit) =>
-      void checks.push({ name: what, value: round(value), limit, pass: value <= limit }),
-    atLeast: (what, value, limit) =>
-      void checks.push({ name: what, value: round(value), limit, pass: value >= limit }),
+    atMost: (name, value, limit) =>
+      void checks.push({ name, value: round(value), limit, pass: value <= limit }),
+    atLeast: (name, value, limit) =>
+      void checks.push({ name, value: round(value), limit, pass: value >= limit }),
     report(figures) {
       if (options.json) process.stdout.write(`${JSON.stringify({ ...figures, checks }, null, 2)}\n`);
       else
-        for (const { name: what, value, limit, pass } of checks)
-          process.stdout.write(`${pass ? "pass" : "FAIL"}  ${what}: ${value} (limit ${limit})\n`);
+        for (const { name, value, limit, pass } of checks)
+          process.stdout.write(`${pass ? "pass" : "FAIL"}  ${name}: ${value} (limit ${limit})\n`);
       if (options.check && checks.some(({ pass }) => !pass)) process.exitCode = 1;
     },
   };

@@ -3,13 +3,13 @@ import { connect } from "node:net";
 export interface LoadResult {
   requestsPerSecond: number;
   latenciesMs: number[];
-  /** Answers whose status was not `expected`. */
+  /** Responses whose status was not `expected`. */
   unexpected: number;
 }
 
 /**
- * Sends the same GET over `connections` keep-alive connections, one at a time on each, for `seconds`. Bare
- * sockets: the load must cost less than what it measures, since both share the machine.
+ * Sends the same GET over `connections` keep-alive connections, one at a time on each, for `seconds`. Uses
+ * bare sockets: the load must cost less than the measured server, since both share the machine.
  */
 export async function httpLoad({
   port,
@@ -28,7 +28,7 @@ export async function httpLoad({
 }): Promise<LoadResult> {
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
   const request = Buffer.from(`GET ${path} HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\n${lines.join("")}\r\n`);
-  const wanted = `HTTP/1.1 ${expected} `;
+  const expectedStart = `HTTP/1.1 ${expected} `;
   const latenciesMs: number[] = [];
   let unexpected = 0;
   const until = performance.now() + seconds * 1000;
@@ -58,10 +58,10 @@ export async function httpLoad({
             if (head < 0) return;
             const length = /content-length: (\d+)/i.exec(text.slice(0, head))?.[1];
             if (length === undefined)
-              return reject(new Error(`an answer without a length: ${text.slice(0, 200)}`));
+              return reject(new Error(`a response without a content length: ${text.slice(0, 200)}`));
             if (text.length < head + 4 + Number(length)) return;
             latenciesMs.push(performance.now() - sentAtMs);
-            if (!text.startsWith(wanted)) unexpected++;
+            if (!text.startsWith(expectedStart)) unexpected++;
             text = "";
             next();
           });

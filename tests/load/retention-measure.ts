@@ -1,5 +1,5 @@
-/** Retention deletes expired records while jobs run: what it costs them. */
-import { setTimeout as pause } from "node:timers/promises";
+/** Measures what the deletion of expired records costs running jobs. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { Agent, request } from "undici";
 import type { Sql } from "../../src/adapters/postgres/connection.ts";
 import { insertExpired } from "./expired-records.ts";
@@ -7,12 +7,12 @@ import { type Bench, percentile, round, STUB, say } from "./harness.ts";
 
 const RECORDS = 100_000;
 const IN_FLIGHT = 4;
-/** Of each stretch without retention, one before it and one after. */
+/** The length of each period without retention: one before it, one after. */
 const QUIET_SECONDS = 15;
 
 /**
- * Takes the measure on a running platform and adds its checks: p95 of a job from call to output, four in
- * flight, while 100,000 expired records are deleted, beside the same without. Returns the figures.
+ * Measures on a running platform and adds its checks: p95 of a job from call to output, four in flight, while
+ * 100,000 expired records are deleted, compared with p95 without a deletion. Returns the figures.
  */
 export async function measureRetention(
   { key, scale, quick, atMost, atLeast }: Pick<Bench, "key" | "scale" | "quick" | "atMost" | "atLeast">,
@@ -23,21 +23,21 @@ export async function measureRetention(
   const headers = { authorization: `Key ${key}`, "content-type": "application/json" };
   const job = async (): Promise<number> => {
     const startedAtMs = performance.now();
-    const answer = await request(`${url}/${STUB}`, {
+    const response = await request(`${url}/${STUB}`, {
       method: "POST",
       headers,
       body: "{}",
       dispatcher: agent,
     });
-    const body = await answer.body.text();
-    if (answer.statusCode !== 200) throw new Error(`run: ${answer.statusCode} ${body}`);
+    const body = await response.body.text();
+    if (response.statusCode !== 200) throw new Error(`run: ${response.statusCode} ${body}`);
     return performance.now() - startedAtMs;
   };
-  const jobsWhile = async (goesOn: () => boolean): Promise<number[]> => {
+  const jobsWhile = async (condition: () => boolean): Promise<number[]> => {
     const tookMs: number[] = [];
     await Promise.all(
       Array.from({ length: IN_FLIGHT }, async () => {
-        while (goesOn()) tookMs.push(await job());
+        while (condition()) tookMs.push(await job());
       }),
     );
     return tookMs;
@@ -55,12 +55,8 @@ export async function measureRetention(
 
   say(`retention: ${records} expired records …`);
   await insertExpired(sql, records);
-  await jobsWhile(
-    (
-      (jobs) => () =>
-        jobs-- > 0
-    )(100),
-  );
+  let warmups = 100;
+  await jobsWhile(() => warmups-- > 0);
   const before = await quiet();
   const startedAtMs = performance.now();
   const started = await fetch(`${adminUrl}/v1/tempera/retention/run`, {
@@ -73,7 +69,7 @@ export async function measureRetention(
   const [during] = await Promise.all([
     jobsWhile(() => deleting),
     (async () => {
-      while (await left()) await pause(500);
+      while (await left()) await sleep(500);
       deleting = false;
     })(),
   ]);

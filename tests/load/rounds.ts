@@ -1,4 +1,4 @@
-/** Rounds of jobs, timed: the two sides of a comparison take turns on one server. */
+/** Timed rounds of jobs: the two sides of a comparison alternate on one server. */
 import { randomUUID } from "node:crypto";
 import type { Client } from "@temporalio/client";
 import { cpuTimes } from "./cpu-time.ts";
@@ -8,7 +8,7 @@ export interface Side {
   /** CPU milliseconds by process. */
   cpu: Record<string, number>;
   submitMs: number[];
-  /** Each submit less the Temporal start inside it, which the gateway tells in `Server-Timing`. */
+  /** Each submit less the Temporal start inside it, which the gateway reports in `Server-Timing`. */
   gatewayMs: number[];
   wholeMs: number[];
   jobs: number;
@@ -33,8 +33,8 @@ export const summary = ({ submitMs, gatewayMs, wholeMs, jobs, seconds, cpu }: Si
 });
 
 /**
- * Runs one job. `closed` settles when its workflow has: a job counts as in flight until then on both sides,
- * so that both keep the same number of workflows open on the server while latencies are taken.
+ * Runs one job. `closed` settles when its workflow has ended: a job counts as in flight until then on both
+ * sides, so that both keep the same number of workflows open on the server while latencies are measured.
  */
 export type Job = () => Promise<{
   submitMs: number;
@@ -69,7 +69,7 @@ export async function runRound(
     side.cpu[name] = (side.cpu[name] ?? 0) + ms - (before[name] ?? 0);
 }
 
-/** One bare workflow with a no-op activity, started and waited for. */
+/** Starts one bare workflow with a no-op activity and waits for it. */
 export const bareJob =
   (client: Client): Job =>
   async () => {

@@ -1,14 +1,14 @@
 /**
- * One process with two gateways of the same parts: everything at the door of the one, nothing at that of the
- * other. No key is looked at there, no limit counted, no flag read; routes, registry, stores and everything
- * behind the door are the same objects.
+ * One process with two gateways of the same parts: one with all checks of a caller, one without. The open one
+ * reads no key and no flag and counts no limit; routes, registry, stores and everything after the checks are
+ * the same objects.
  */
 import { startGateway } from "../../src/bin/gateway.ts";
 import { runRole } from "../../src/bin/role.ts";
 
 const CALLER = { ownerId: "open", keyId: "open", scope: "API" as const };
 
-await runRole("two doors", async (parts) => {
+await runRole("two gateways", async (parts) => {
   const { config } = parts;
   const guarded = await startGateway(parts);
   const open = await startGateway(
@@ -21,10 +21,10 @@ await runRole("two doors", async (parts) => {
       flags: { isOn: () => true },
       limits: {
         of: async () => ({ owner: {}, key: {} }),
-        call: async () => {},
-        queue: async () => undefined,
-        spend: async () => undefined,
-        upload: async () => () => {},
+        countCall: async () => {},
+        reserveQueued: async () => undefined,
+        reserveSpend: async () => undefined,
+        countUploadBytes: async () => () => {},
       },
     },
   );
