@@ -1,25 +1,25 @@
 /**
- * Bytes that all sockets of a gateway keep in memory together: each is bounded, but a thousand of them would
- * not be.
+ * Counts the bytes that all sockets of a gateway hold in memory together: each has a bound, but a thousand
+ * sockets would not.
  */
 export interface ByteBudget {
   add(bytes: number): void;
   remove(bytes: number): void;
-  /** Whether more is kept than may be: whoever has just added gives something up. */
-  readonly over: boolean;
+  /** True while more bytes are held than allowed. The socket that added last must then give up some. */
+  readonly exceeded: boolean;
 }
 
 export function createByteBudget(bytesMax: number): ByteBudget {
-  let kept = 0;
+  let held = 0;
   return {
     add(bytes) {
-      kept += bytes;
+      held += bytes;
     },
     remove(bytes) {
-      kept -= bytes;
+      held -= bytes;
     },
-    get over() {
-      return kept > bytesMax;
+    get exceeded() {
+      return held > bytesMax;
     },
   };
 }

@@ -25,22 +25,22 @@ const route = { model, checkInput: createInputCheck(model) };
 const bytes = new Uint8Array([1, 2, 3]);
 
 describe("bytes in a frame", () => {
-  it("pass where the schema says binary or nothing, and are the same bytes afterwards; defaults are applied", () => {
-    const frame = { image: bytes, anything: { deep: [bytes, "x"] }, unknown: { gone: bytes } };
+  it("are accepted unchanged where the schema has `binary` or no type; defaults are applied", () => {
+    const frame = { image: bytes, anything: { deep: [bytes, "x"] }, unknown: { dropped: bytes } };
     expect(checkFrame(route, frame)).toEqual({
       input: { image: bytes, anything: { deep: [bytes, "x"] }, prompt: "none" },
     });
-    expect(frame.unknown.gone).toBe(bytes);
+    expect(frame.unknown.dropped).toBe(bytes);
   });
 
   it.each([
     ["prompt", { image: bytes, prompt: bytes }, ["body", "prompt"]],
     ["list", { image: bytes, list: [bytes] }, ["body", "list", 0]],
-  ])("are refused in %s, which has a type of its own", (_, frame, loc) =>
+  ])("are refused in %s, which has another type", (_, frame, loc) =>
     expect(checkFrame(route, frame)).toMatchObject({ faults: [{ loc, msg: "Input should not be bytes" }] }),
   );
 
-  it("leave the rest of the schema to its check", () => {
+  it("leave the other fields to the check of the schema", () => {
     expect(checkFrame(route, {})).toMatchObject({ faults: [{ loc: ["body", "image"], type: "missing" }] });
     expect(checkFrame(route, { image: 5 })).toHaveProperty("faults");
     expect(checkFrame(route, { image: "short", prompt: 5 })).toMatchObject({
@@ -49,13 +49,13 @@ describe("bytes in a frame", () => {
   });
 });
 
-describe("files that a frame names", () => {
+describe("addresses of files in a frame", () => {
   const refused = (loc: (string | number)[]) => ({
-    faults: [{ loc, msg: expect.stringContaining("names no files"), type: "value_error" }],
+    faults: [{ loc, msg: expect.stringContaining("cannot name files"), type: "value_error" }],
   });
 
   it.each(["file:///etc/passwd", "attachment:0", "https://example.com/a.png", "data:image/png;base64,AAAA"])(
-    "%s is refused",
+    "refuse %s",
     (image_url) => {
       expect(checkFrame(route, { image: bytes, image_url })).toEqual(refused(["body", "image_url"]));
       expect(checkJson(route, { image: "short", image_url })).toEqual(refused(["body", "image_url"]));
@@ -65,7 +65,7 @@ describe("files that a frame names", () => {
     },
   );
 
-  it("are no trouble where they are empty or unknown to the model", () => {
+  it("are ignored where they are empty or in unknown fields", () => {
     expect(checkJson(route, { image: "short", image_url: "", video_url: "file:///etc/passwd" })).toEqual({
       input: { image: "short", image_url: "", prompt: "none" },
     });

@@ -1,7 +1,4 @@
-/**
- * Checks a realtime input with its model's schema, in which bytes may stand where the schema leaves room for
- * them.
- */
+/** Checks realtime inputs with their model's schema, which may allow bytes in place of some values. */
 import type { InputFault } from "../../core/errors/tempera-error.ts";
 import { inputUrls } from "../../core/files/input-file.ts";
 import type { Json, JsonObject } from "../../core/json/json.ts";
@@ -10,19 +7,19 @@ import type { FrameObject, FrameValue } from "../../fal/msgpack.ts";
 import type { ModelRoute } from "../../registry/registry.ts";
 
 /**
- * What stands for bytes while the schema is looked at: JSON Schema has no bytes, and a string of `format:
- * binary` means them.
+ * Replaces bytes during the check of the schema: JSON Schema has no bytes, and describes them as a string of
+ * `format: binary`.
  */
-const STAND_IN = "bytes";
+const PLACEHOLDER = "bytes";
 
 export type CheckedFrame = { input: FrameObject } | { faults: InputFault[] };
 
 /**
- * The input with defaults applied and unknown fields left out, or its faults. Files that it names are a
- * fault.
+ * Checks an input: gives it with defaults applied and unknown fields left out, or its faults. The address of
+ * a file is a fault.
  *
- * Bytes pass in a field whose schema says `"format": "binary"`, and anywhere inside one that names no type at
- * all.
+ * Bytes are accepted in a field whose schema has `"format": "binary"`, and anywhere inside a field whose
+ * schema has no type at all.
  */
 export function checkFrame(
   { model, checkInput }: Pick<ModelRoute, "model" | "checkInput">,
@@ -51,15 +48,14 @@ export function checkFrame(
   return checked;
 }
 
-/** The same for a frame that was JSON: it holds no bytes, so the schema sees it as it is. */
+/** Checks an input that was sent as JSON, which has no bytes. */
 export function checkJson({ checkInput }: Pick<ModelRoute, "checkInput">, frame: Json): CheckedFrame {
   const checked = checkInput(frame);
   if ("faults" in checked) return checked;
-  // A session has no folder of fetched files, and an address as it came might be read by the engine itself
-  // (`file:///etc/passwd`).
+  // A session does not fetch files, and the engine itself might open an address (`file:///etc/passwd`).
   const named = inputUrls(checked.input);
   if (named.length === 0) return { input: checked.input };
-  const msg = "A realtime input names no files; send bytes, or call the model on the queue";
+  const msg = "A realtime input cannot name files; send bytes, or call the model on the queue";
   return {
     faults: named
       .slice(0, LIMITS.inputFaultsMax)
@@ -82,7 +78,7 @@ function replaceBytes(
 ): Json {
   if (value instanceof Uint8Array) {
     found.push({ path, bytes: value });
-    return STAND_IN;
+    return PLACEHOLDER;
   }
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return value.map((item, index) => replaceBytes(item, [...path, index], found));
@@ -91,7 +87,9 @@ function replaceBytes(
   );
 }
 
-/** Unknown fields are gone from the checked input, and their bytes with them. */
+/**
+ * Puts bytes back at their path. Unknown fields, which the check has removed, are skipped with their bytes.
+ */
 function putBack(input: FrameObject, path: (string | number)[], bytes: Uint8Array): void {
   let at: FrameValue | undefined = input;
   for (const step of path.slice(0, -1)) {

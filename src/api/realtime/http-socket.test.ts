@@ -15,7 +15,7 @@ const OPEN = 1;
 let request: RequestIdentity;
 let events: EventLog;
 let inputs: ReturnType<typeof createByteBudget>;
-/** Whether Postgres knows that the request has ended. */
+/** True once Postgres knows that the request has ended. */
 let recorded: boolean;
 beforeEach(() => {
   vi.useFakeTimers();
@@ -36,7 +36,7 @@ afterEach(async () => {
   vi.useRealTimers();
 });
 
-/** How sockets are opened at one gateway, where an owner may have that many; each as its caller sees it. */
+/** Opens sockets at one gateway, where an owner may have `runsMax`; each as its caller sees it. */
 function gateway(fetchInner: InnerFetch, runsMax = 10) {
   const api = {
     keyRing: { authenticate: async (key = CALLER.ownerId) => ({ ...CALLER, ownerId: key }) },
@@ -64,36 +64,36 @@ function gateway(fetchInner: InnerFetch, runsMax = 10) {
   };
   const open = createHttpSocket(api as unknown as Parameters<typeof createHttpSocket>[0], fetchInner);
   return async (path: string, authorization?: string) => {
-    const said: string[] = [];
+    const sent: string[] = [];
     const ws = Object.assign(new EventEmitter(), {
       OPEN,
       readyState: OPEN,
       bufferedAmount: 0,
       close: vi.fn(),
-      send: (data: string) => said.push(data),
+      send: (data: string) => sent.push(data),
     });
     const headers = authorization === undefined ? {} : { authorization };
     const serve = await open({ tree: "ws", path, query: new URLSearchParams() }, {
       headers,
     } as IncomingMessage);
     serve(ws as unknown as WebSocket);
-    return { ws, said };
+    return { ws, sent };
   };
 }
 const connect = (path: string, fetchInner: InnerFetch) => gateway(fetchInner)(path);
 
-it("a job that ends unheard is answered all the same, from what Postgres knows", async () => {
-  const { ws, said } = await connect("/a/b", async ({ method }) =>
+it("answers a job whose end the event log has lost, from Postgres", async () => {
+  const { ws, sent } = await connect("/a/b", async ({ method }) =>
     Response.json(method === "POST" ? { request_id: request.requestId } : { a: 1 }),
   );
   await events.append(request, { type: "queued", attempt: 0 });
   await events.append(request, { type: "started", attempt: 1, worker: "w" });
   ws.emit("message", Buffer.from("{}"));
   await vi.advanceTimersByTimeAsync(5_000);
-  expect(said).toEqual([]);
-  recorded = true; // and nobody told the event log
+  expect(sent).toEqual([]);
+  recorded = true; // and the event log does not
   await vi.advanceTimersByTimeAsync(25_000);
-  expect(said.map((message) => JSON.parse(message))).toMatchObject([
+  expect(sent.map((message) => JSON.parse(message))).toMatchObject([
     { type: "start", status: 200 },
     { a: 1 },
     { type: "end", status: 200 },
@@ -101,10 +101,10 @@ it("a job that ends unheard is answered all the same, from what Postgres knows",
   ws.emit("close");
 });
 
-it("who leaves a stream between two events cancels it", async () => {
+it("cancels a stream whose caller disconnects between two events", async () => {
   const cancel = vi.fn();
   let signal: AbortSignal | undefined;
-  const { ws, said } = await connect("/a/b/stream", async (inner) => {
+  const { ws, sent } = await connect("/a/b/stream", async (inner) => {
     signal = inner.signal;
     const body = new ReadableStream({
       start: (controller) => controller.enqueue(Buffer.from('data: {"n":1}\n\n')),
@@ -113,14 +113,14 @@ it("who leaves a stream between two events cancels it", async () => {
     return new Response(body, { headers: { "content-type": "text/event-stream" } });
   });
   ws.emit("message", Buffer.from("{}"));
-  await expect.poll(() => said).toContain('{"n":1}');
+  await expect.poll(() => sent).toContain('{"n":1}');
   expect(cancel).not.toHaveBeenCalled();
   ws.emit("close");
   await expect.poll(() => cancel).toHaveBeenCalledTimes(1);
   expect(signal?.aborted).toBe(true);
 });
 
-it("payloads of all sockets wait within one budget: who goes over it is closed, and takes what it sent along", async () => {
+it("closes the socket whose payload exceeds the budget of all sockets, and drops its payloads", async () => {
   const never: InnerFetch = () => new Promise(() => {});
   const [ann, bob] = [await connect("/a/b", never), await connect("/a/b", never)];
   for (const { ws } of [ann, bob]) ws.emit("message", Buffer.from("{}")); // in work
@@ -131,14 +131,14 @@ it("payloads of all sockets wait within one budget: who goes over it is closed, 
   expect(bob.ws.close).toHaveBeenCalledWith(1013, expect.any(String));
   expect(ann.ws.close).not.toHaveBeenCalled();
   ann.ws.emit("message", Buffer.alloc(40));
-  expect(inputs.over).toBe(false);
+  expect(inputs.exceeded).toBe(false);
   ann.ws.emit("close");
   bob.ws.emit("close");
   inputs.add(100);
-  expect(inputs.over).toBe(false);
+  expect(inputs.exceeded).toBe(false);
 });
 
-it("an owner has so many sockets: one more is closed and says why, others' are not, and a close gives the place back", async () => {
+it("closes an owner's socket beyond the limit with a reason, and counts a closed one no longer", async () => {
   const join = gateway(() => new Promise(() => {}), 1);
   const first = await join("/a/b");
   expect((await join("/a/b")).ws.close).toHaveBeenCalledWith(1013, expect.stringContaining("1 sockets open"));

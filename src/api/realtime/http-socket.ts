@@ -1,22 +1,23 @@
 import type { IncomingMessage } from "node:http";
 import type { RawData, WebSocket } from "ws";
-import { appOf, isEndpointId, pathSegments } from "../../core/models/endpoint.ts";
+import { sleep } from "../../core/concurrency/sleep.ts";
+import { onAbort } from "../../core/concurrency/with-abort.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { pause } from "../../core/concurrency/sleep.ts";
+import { appOf, isEndpointId, pathSegments } from "../../core/models/endpoint.ts";
 import { newRequestId } from "../../core/requests/request-id.ts";
 import { TREES } from "../../fal/index.ts";
 import { endFrame, looksLikeFrame, type SocketAddress, startFrame } from "../../fal/realtime.ts";
-import type { ApiDependencies } from "../dependencies.ts";
-import { createFindRequest } from "../requests/find-request.ts";
 import type { Caller } from "../auth/key-ring.ts";
+import type { ApiDependencies } from "../dependencies.ts";
 import { REQUEST_ID_HEADER } from "../http/request-id.ts";
+import { createFindRequest } from "../requests/find-request.ts";
 import { followJob } from "../run/follow-job.ts";
-import { createInFlight } from "../run/in-flight.ts";
+import { createOwnerLimiter } from "../run/owner-limiter.ts";
 import type { ByteBudget } from "./byte-budget.ts";
-import { endSocket, type ServedSocket, sendOn } from "./socket-end.ts";
+import { endSocket, type ServedSocket, sendOrTerminate } from "./socket-end.ts";
 
-/** The gateway's own routes, called without a network in between. */
+/** Calls the gateway's own routes without a network. */
 export type InnerFetch = (request: Request) => Response | Promise<Response>;
 
 type Api = Pick<
@@ -32,14 +33,14 @@ type Api = Pick<
   | "bodyBytesMax"
   | "runsMax"
 > & {
-  /** What waits in all sockets of the gateway. */
+  /** The budget of the payloads that wait in all sockets of the gateway. */
   inputs: ByteBudget;
 };
 
-/** How often a result is asked for while the event log is away. */
+/** Time between two reads of a result while a store is away. */
 const POLL_MS = 1_000;
 
-/** Headers of an answer that say something about the connection it did not come by. */
+/** Headers of an answer that concern its HTTP connection, and not the socket. */
 const HOP_HEADERS = new Set([
   "connection",
   "content-length",
@@ -49,21 +50,19 @@ const HOP_HEADERS = new Set([
 ]);
 
 /**
- * Serves HTTP over WebSocket (contract §5.5): each text message is the input of one request, carried as a
- * queue request is. It is answered by a `start` frame with status and headers, the body in one frame (one for
- * each event of a stream, on `/ws/{id}/stream`), and an `end` frame; several payloads are answered in the
- * order they came.
+ * Serves HTTP over WebSocket (contract §5.5). Each text message is the input of one request, which is run as
+ * a request of the queue. Its answer is a `start` frame with status and headers, the body in one frame (on
+ * `/ws/{id}/stream` in one for each event), and an `end` frame. Several payloads are answered in order.
  *
  * The upgrade itself is refused with 401 (the key) or 404 (the endpoint); a socket beyond the owner's
- * `runsMax` is closed with 1013. A caller who leaves cancels what runs.
+ * `runsMax` is closed with 1013. The running request of a caller who disconnects is cancelled.
  */
-export const createHttpSocket = (api: Api, fetchInner: InnerFetch) => {
-  const open = createInFlight(() => api.runsMax, "sockets open", "Close one first.");
+export function createHttpSocket(api: Api, fetchInner: InnerFetch) {
+  const openSockets = createOwnerLimiter(() => api.runsMax, "sockets open", "Close one first.");
   return async (
     { path }: SocketAddress,
     { headers }: IncomingMessage,
   ): Promise<(ws: WebSocket) => ServedSocket> => {
-    const authorization = headers.authorization ?? "";
     const segments = pathSegments(path);
     const endpoint = segments.join("/");
     const caller = await api.keyRing.authenticate(headers.authorization, appOf(endpoint));
@@ -75,176 +74,203 @@ export const createHttpSocket = (api: Api, fetchInner: InnerFetch) => {
         `Application "${appOf(endpoint).split("/").at(-1)}" not found`,
       );
     }
-    // `X-Fal-Queue-Priority` and its like on the upgrade hold for every payload.
-    const steering = Object.fromEntries(
-      Object.entries(headers).filter(
-        (entry): entry is [string, string] => entry[0].startsWith("x-fal-") && typeof entry[1] === "string",
-      ),
-    );
-    const inner: Inner = (method, target, { body, signal } = {}) =>
-      Promise.resolve(
-        fetchInner(
-          new Request(`http://gateway${target}`, {
-            method,
-            headers: { ...steering, authorization, "content-type": "application/json" },
-            ...(body && { body }),
-            ...(signal && { signal }),
-          }),
-        ),
-      );
+    const call = createInnerCall(fetchInner, headers);
     return (ws) => {
       try {
-        // Counted only here, where there is a socket whose close gives the place back.
-        const place = open.take(caller.ownerId);
-        ws.once("close", () => place[Symbol.dispose]());
+        // Counted only here, where there is a socket whose close ends the count.
+        const counted = openSockets.acquire(caller.ownerId);
+        ws.once("close", () => counted[Symbol.dispose]());
       } catch (error) {
         if (!isTemperaError(error)) throw error;
-        const leave = () => endSocket(ws, 1013, error.message);
-        leave();
-        return { goAway: async () => leave() };
+        const close = () => endSocket(ws, 1013, error.message);
+        close();
+        return { goAway: async () => close() };
       }
-      return serve(api, ws, streamed ? streamAnswer(inner, model) : queueAnswer(api, caller, inner, model));
+      return new PayloadSocket(
+        api,
+        ws,
+        streamed ? viaStream(call, model) : viaQueue(api, caller, call, model),
+      );
     };
   };
-};
+}
 
-/** Gives the answer to one payload. */
-type Answer = (payload: Buffer, gone: AbortSignal) => Promise<Response>;
-type Inner = (
+/** Calls a route of the gateway on the caller's behalf. */
+type InnerCall = (
   method: string,
   target: string,
   init?: { body?: Buffer; signal?: AbortSignal },
 ) => Promise<Response>;
 
-/** As a request of the queue: submit, wait for the end, give the result. */
-const queueAnswer = (api: Api, caller: Caller, inner: Inner, endpoint: string): Answer => {
+function createInnerCall(fetchInner: InnerFetch, headers: IncomingMessage["headers"]): InnerCall {
+  // `X-Fal-Queue-Priority` and similar headers of the upgrade apply to every payload.
+  const falHeaders = Object.fromEntries(
+    Object.entries(headers).filter(
+      (entry): entry is [string, string] => entry[0].startsWith("x-fal-") && typeof entry[1] === "string",
+    ),
+  );
+  const authorization = headers.authorization ?? "";
+  return async (method, target, { body, signal } = {}) =>
+    fetchInner(
+      new Request(`http://gateway${target}`, {
+        method,
+        headers: { ...falHeaders, authorization, "content-type": "application/json" },
+        ...(body && { body }),
+        ...(signal && { signal }),
+      }),
+    );
+}
+
+/** Answers one payload. `closed` aborts when its socket closes. */
+type Answer = (payload: Buffer, closed: AbortSignal) => Promise<Response>;
+
+/** Answers through the queue: submits the payload, waits for the end and reads the result. */
+function viaQueue(api: Api, caller: Caller, call: InnerCall, endpoint: string): Answer {
   const findRequest = createFindRequest(api);
-  return async (payload, gone) => {
-    const submitted = await inner("POST", `${TREES.queue.prefix}/${endpoint}`, { body: payload });
+  return async (payload, closed) => {
+    const submitted = await call("POST", `${TREES.queue.prefix}/${endpoint}`, { body: payload });
     if (submitted.status !== 200) return submitted;
     const { request_id: requestId } = (await submitted.json()) as { request_id: string };
     const address = `${TREES.queue.prefix}/${appOf(endpoint)}/requests/${requestId}`;
-    const cancel = (): void =>
-      void inner("PUT", `${address}/cancel`).catch((error) =>
-        api.log.warn({ requestId, err: error }, "not cancelled"),
+    using _subscription = onAbort(closed, () => {
+      call("PUT", `${address}/cancel`).catch((error) =>
+        api.log.warn({ requestId, err: error }, "the request of a closed socket was not cancelled"),
       );
-    gone.addEventListener("abort", cancel, { once: true });
-    if (gone.aborted) cancel();
-    try {
-      for (;;) {
-        for await (const { event } of followJob({ api, findRequest }, { caller, requestId }, gone))
-          if (event.type === "done") break;
-        const result = await inner("GET", address);
-        // A store may be away: then it is asked until it knows.
-        if (result.status !== 400 && result.status < 500) return result;
-        if (gone.aborted || (await unfinished(result)) === false) return result;
-        await pause(POLL_MS, gone);
-      }
-    } finally {
-      gone.removeEventListener("abort", cancel);
+    });
+    for (;;) {
+      for await (const { event } of followJob({ api, findRequest }, { caller, requestId }, closed))
+        if (event.type === "done") break;
+      const result = await call("GET", address);
+      // While a store is away, the result is read again until it is known.
+      if (result.status !== 400 && result.status < 500) return result;
+      if (closed.aborted || !(await isPending(result))) return result;
+      await sleep(POLL_MS, closed).catch(() => {});
     }
   };
-};
+}
 
-/** Whether a result's answer means "ask again": the request goes on, or a store is away for the moment. */
-async function unfinished(answer: Response): Promise<boolean> {
+/** Tells whether a result should be read again: the request goes on, or a store is away for the moment. */
+async function isPending(answer: Response): Promise<boolean> {
   if (answer.headers.get("x-fal-error-type")) return false;
   if (answer.status === 503) return true;
   const { detail } = (await answer.clone().json()) as { detail?: unknown };
   return answer.status === 400 && detail === "Request is still in progress";
 }
 
-/** As a streamed run: one frame for each event. */
-const streamAnswer =
-  (inner: Inner, endpoint: string): Answer =>
-  (payload, gone) =>
-    inner("POST", `${TREES.run.prefix}/${endpoint}/stream`, { body: payload, signal: gone });
-
-function serve(
-  { log, bodyBytesMax, inputs }: Pick<Api, "log" | "bodyBytesMax" | "inputs">,
-  ws: WebSocket,
-  answer: Answer,
-): ServedSocket {
-  const waiting: Buffer[] = [];
-  let waitingBytes = 0;
-  let working = false;
-  const gone = new AbortController();
-  ws.once("close", () => gone.abort());
-  const idle: NodeJS.Timeout = setTimeout(
-    () => (working ? void idle.refresh() : endSocket(ws, 1000, "idle")),
-    LIMITS.socketIdleMs,
-  );
-  ws.once("close", () => clearTimeout(idle));
-  const forget = (): void => {
-    inputs.remove(waitingBytes);
-    waitingBytes = 0;
-    waiting.length = 0;
-  };
-  ws.once("close", forget);
-
-  const work = async (): Promise<void> => {
-    if (working) return;
-    working = true;
-    for (let payload = waiting.shift(); payload && !gone.signal.aborted; payload = waiting.shift()) {
-      waitingBytes -= payload.length;
-      inputs.remove(payload.length);
-      const askedAtMs = performance.now();
-      const response = await answer(payload, gone.signal);
-      await relay(ws, response, askedAtMs, gone.signal);
-      idle.refresh();
-    }
-    working = false;
-  };
-
-  ws.on("message", (data: RawData) => {
-    if (ws.readyState !== ws.OPEN) return; // it is being closed, and nothing of it is kept
-    const payload = data as Buffer;
-    waiting.push(payload);
-    waitingBytes += payload.length;
-    inputs.add(payload.length);
-    if (inputs.over) {
-      forget();
-      return endSocket(ws, 1013, "Too much waits in this gateway; try again later.");
-    }
-    if (waiting.length > LIMITS.socketPayloadsMax || waitingBytes > bodyBytesMax) {
-      forget();
-      return endSocket(ws, 1008, "Too many payloads wait for their answer.");
-    }
-    work().catch((error) => {
-      log.error({ err: error }, "HTTP over WebSocket broke");
-      endSocket(ws, 1011, "Internal Server Error");
-    });
-  });
-  return { goAway: async () => endSocket(ws, 1012, "The gateway restarts; connect again.") };
+/** Answers with a streamed run, in one frame for each event. */
+function viaStream(call: InnerCall, endpoint: string): Answer {
+  return (payload, closed) =>
+    call("POST", `${TREES.run.prefix}/${endpoint}/stream`, { body: payload, signal: closed });
 }
 
-/** An HTTP answer as frames. A stream whose caller leaves is cancelled then, not at its next event. */
-async function relay(ws: WebSocket, response: Response, askedAtMs: number, gone: AbortSignal): Promise<void> {
+/** A socket whose payloads are answered one after another. It closes when too many wait or after idleness. */
+class PayloadSocket implements ServedSocket {
+  readonly #api: Pick<Api, "log" | "bodyBytesMax" | "inputs">;
+  readonly #ws: WebSocket;
+  readonly #answer: Answer;
+  readonly #waiting: Buffer[] = [];
+  #waitingBytes = 0;
+  #working = false;
+  readonly #closed = new AbortController();
+  readonly #idle: NodeJS.Timeout;
+
+  constructor(api: Pick<Api, "log" | "bodyBytesMax" | "inputs">, ws: WebSocket, answer: Answer) {
+    this.#api = api;
+    this.#ws = ws;
+    this.#answer = answer;
+    this.#idle = setTimeout(() => this.#onIdle(), LIMITS.socketIdleMs);
+    ws.once("close", () => {
+      this.#closed.abort();
+      clearTimeout(this.#idle);
+      this.#dropWaiting();
+    });
+    ws.on("message", (data: RawData) => this.#onPayload(data as Buffer));
+  }
+
+  async goAway(): Promise<void> {
+    endSocket(this.#ws, 1012, "The gateway restarts; connect again.");
+  }
+
+  #onIdle(): void {
+    if (this.#working) this.#idle.refresh();
+    else endSocket(this.#ws, 1000, "idle");
+  }
+
+  #onPayload(payload: Buffer): void {
+    if (this.#ws.readyState !== this.#ws.OPEN) return; // it is closing, and its payloads are ignored
+    const { inputs, bodyBytesMax, log } = this.#api;
+    this.#waiting.push(payload);
+    this.#waitingBytes += payload.length;
+    inputs.add(payload.length);
+    if (inputs.exceeded) this.#refuse(1013, "Too much waits in this gateway; try again later.");
+    else if (this.#waiting.length > LIMITS.socketPayloadsMax || this.#waitingBytes > bodyBytesMax)
+      this.#refuse(1008, "Too many payloads wait for their answer.");
+    else
+      this.#work().catch((error) => {
+        log.error({ err: error }, "HTTP over WebSocket failed");
+        endSocket(this.#ws, 1011, "Internal Server Error");
+      });
+  }
+
+  #refuse(code: number, reason: string): void {
+    this.#dropWaiting();
+    endSocket(this.#ws, code, reason);
+  }
+
+  #dropWaiting(): void {
+    this.#api.inputs.remove(this.#waitingBytes);
+    this.#waitingBytes = 0;
+    this.#waiting.length = 0;
+  }
+
+  /** Answers the waiting payloads, unless that is under way already. */
+  async #work(): Promise<void> {
+    if (this.#working) return;
+    this.#working = true;
+    const { signal } = this.#closed;
+    for (let next = this.#waiting.shift(); next && !signal.aborted; next = this.#waiting.shift()) {
+      this.#waitingBytes -= next.length;
+      this.#api.inputs.remove(next.length);
+      const receivedAtMs = performance.now();
+      const response = await this.#answer(next, signal);
+      await relay(this.#ws, response, receivedAtMs, signal);
+      this.#idle.refresh();
+    }
+    this.#working = false;
+  }
+}
+
+/**
+ * Sends an HTTP answer as frames. A stream is cancelled as soon as `closed` aborts, not at its next event.
+ */
+async function relay(
+  ws: WebSocket,
+  response: Response,
+  receivedAtMs: number,
+  closed: AbortSignal,
+): Promise<void> {
   const { status } = response;
   const requestId = response.headers.get(REQUEST_ID_HEADER) ?? newRequestId();
   const headers = Object.fromEntries([...response.headers].filter(([name]) => !HOP_HEADERS.has(name)));
   const type = response.headers.get("content-type") ?? "";
-  sendOn(ws, startFrame(requestId, status, headers));
-  const seconds = (performance.now() - askedAtMs) / 1000;
+  sendOrTerminate(ws, startFrame(requestId, status, headers));
+  const seconds = (performance.now() - receivedAtMs) / 1000;
   if (type.startsWith("text/event-stream") && response.body) {
     const reader = response.body.getReader();
-    const leave = (): void => void reader.cancel().catch(() => {});
-    gone.addEventListener("abort", leave, { once: true });
-    if (gone.aborted) leave();
+    using _subscription = onAbort(closed, () => void reader.cancel().catch(() => {}));
     for await (const data of eventData(reader)) sendBody(ws, data);
-    gone.removeEventListener("abort", leave);
   } else if (/^(text\/|application\/json)/.test(type)) sendBody(ws, await response.text());
-  else sendOn(ws, new Uint8Array(await response.arrayBuffer()));
-  sendOn(ws, endFrame(requestId, status, seconds));
+  else sendOrTerminate(ws, new Uint8Array(await response.arrayBuffer()));
+  sendOrTerminate(ws, endFrame(requestId, status, seconds));
 }
 
-/** A text that would be taken for one of our own frames goes as bytes. */
+/** Sends a body as text, or as bytes when clients would take the text for a frame of ours. */
 const sendBody = (ws: WebSocket, text: string): void =>
-  sendOn(ws, looksLikeFrame(text) ? Buffer.from(text) : text);
+  sendOrTerminate(ws, looksLikeFrame(text) ? Buffer.from(text) : text);
 
 /**
- * The `data` of each server-sent event. Our own streams have LF only and one `data` line an event (contract
- * §4.2).
+ * Yields the `data` of each server-sent event. Our own streams have LF only and one `data` line per event
+ * (contract §4.2).
  */
 async function* eventData(body: ReadableStreamDefaultReader<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder();

@@ -1,219 +1,272 @@
 /**
- * A realtime session as the gateway sees it: inputs go to whichever GPU worker holds it now, outputs come
- * back.
+ * A realtime session as the gateway has it: it sends inputs to the GPU worker that holds the session now, and
+ * receives their outputs.
  */
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { type ErrorInfo, errorInfo } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Log } from "../../core/operations/log.ts";
-import type { ChannelEnd, FrameChannel, Sessions } from "../../core/requests/sessions.ts";
 import type { Frame, SessionSpec, ToGateway, ToWorker } from "../../core/requests/session.ts";
+import type { ChannelEnd, FrameChannel, Sessions } from "../../core/requests/sessions.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 
 export interface SessionListener {
   output(frame: Frame): void;
-  /** The engine is done with an input after `seconds`, and failed on it when there is an error. */
+  /** The engine has finished an input after `seconds`, with an error when it failed. */
   settled(sequence: number, seconds: number, error: ErrorInfo | undefined): void;
-  /** Inputs that will get no answer: pushed out by newer ones, or lost with an engine. */
+  /** Inputs will get no answer: newer ones replaced them, or they were lost with an engine. */
   dropped(sequences: number[]): void;
-  /** Another engine took over; `lost` inputs went with the one before. */
+  /** Another engine took over; `lost` inputs were with the one before. */
   resumed(lost: number): void;
-  /** The session cannot go on. Called at most once, and not after `close`. */
+  /** The session cannot continue. Called at most once, and not after `close`. */
   failed(error: ErrorInfo): void;
 }
 
 export interface Session {
-  /** Takes an input; past the bound the oldest that waits is dropped. Returns its number. */
+  /** Takes an input and returns its number. Drops the oldest waiting inputs when a bound is exceeded. */
   send(payload: Uint8Array, text: boolean): number;
-  /** Whether inputs wait or are being worked on. */
+  /** True while inputs wait or are with the engine. */
   readonly busy: boolean;
-  /** Gives the engine's slot back. */
+  /** Ends the session, which frees the engine's slot. */
   close(): Promise<void>;
 }
 
 export interface SessionOptions {
-  /** Inputs that may wait for the engine. */
+  /** The most inputs that wait for the engine. */
   bufferedMax: number;
-  /** Inputs that may be with the GPU worker. */
+  /** The most inputs that are with the GPU worker. */
   inFlightMax: number;
 }
 
-/** Missing pulses after which a worker counts as away and inputs are kept instead of sent. */
-const PULSES_MISSED_MAX = 3;
+interface SessionApi {
+  sessions: Sessions;
+  frames: FrameChannel;
+  log: Log;
+  /** The budget of all sessions' waiting inputs together. */
+  inputs: ByteBudget;
+}
 
-/**
- * Opens a session; it takes inputs at once. What goes wrong, also at the start, is told by `failed`.
- *
- * @param api `inputs`: what the inputs of all sessions that wait may take together
- */
+/** Missed pulses after which a worker counts as lost, and inputs wait instead of being sent. */
+const MISSED_PULSES_MAX = 3;
+
+/** Opens a session, which takes inputs at once. Errors, also of the start, are reported to `failed`. */
 export function openSession(
-  {
-    sessions,
-    frames,
-    log,
-    inputs,
-  }: { sessions: Sessions; frames: FrameChannel; log: Log; inputs: ByteBudget },
+  api: SessionApi,
   spec: SessionSpec,
-  { bufferedMax, inFlightMax }: SessionOptions,
+  options: SessionOptions,
   listener: SessionListener,
 ): Session {
-  const waiting: Frame[] = [];
-  let waitingBytes = 0;
-  /** When each input went to the engine. */
-  const inFlight = new Map<number, number>();
-  let sequence = 0;
-  let attempt = 0;
-  let heldByWorker = false;
-  let pulsedAtMs = 0;
-  let withoutWorkerSinceMs = performance.now();
-  let closed = false;
-  let channel: ChannelEnd<ToWorker> | undefined;
+  return new GatewaySession(api, spec, options, listener);
+}
 
-  const fail = (error: ErrorInfo): void => {
-    if (closed) return;
-    void close();
-    listener.failed(error);
-  };
-  const tell = (message: ToWorker): void => {
-    channel
+/**
+ * States: without a worker (at the start, and whenever the worker misses its pulses or gives the session up),
+ * with a worker (from its first pulse), closed.
+ *
+ * - Without a worker inputs wait. `spec.startMs` in that state fails the session.
+ * - With a worker at most `inFlightMax` inputs are with it; the others wait.
+ * - Each worker has an attempt number. A pulse of a higher attempt means that another worker took over:
+ *   inputs
+ *   that were with the former one are lost, and messages of the former one are ignored from then on.
+ */
+class GatewaySession implements Session {
+  readonly #api: SessionApi;
+  readonly #spec: SessionSpec;
+  readonly #options: SessionOptions;
+  readonly #listener: SessionListener;
+  readonly #waiting: Frame[] = [];
+  #waitingBytes = 0;
+  /** The time at which each input was sent to the worker. */
+  readonly #inFlight = new Map<number, number>();
+  #sequence = 0;
+  #attempt = 0;
+  #hasWorker = false;
+  #pulsedAtMs = 0;
+  #withoutWorkerSinceMs = performance.now();
+  #closed = false;
+  #channel: ChannelEnd<ToWorker> | undefined;
+  readonly #heartbeat: NodeJS.Timeout;
+  readonly #opening: Promise<void>;
+
+  constructor(api: SessionApi, spec: SessionSpec, options: SessionOptions, listener: SessionListener) {
+    this.#api = api;
+    this.#spec = spec;
+    this.#options = options;
+    this.#listener = listener;
+    this.#heartbeat = setInterval(() => this.#beat(), spec.pulseMs);
+    this.#opening = this.#open();
+  }
+
+  get busy(): boolean {
+    return this.#waiting.length > 0 || this.#inFlight.size > 0;
+  }
+
+  send(payload: Uint8Array, text: boolean): number {
+    const frame: Frame = { sequence: ++this.#sequence, payload, ...(text && { text }) };
+    if (this.#closed) return frame.sequence;
+    this.#waiting.push(frame);
+    this.#waitingBytes += payload.length;
+    this.#api.inputs.add(payload.length);
+    this.#sendWaiting();
+    const dropped: number[] = [];
+    while (this.#exceedsBounds()) {
+      const oldest = this.#takeOldest();
+      if (!oldest) break;
+      dropped.push(oldest.sequence);
+    }
+    if (dropped.length > 0) this.#listener.dropped(dropped);
+    return frame.sequence;
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearInterval(this.#heartbeat);
+    while (this.#takeOldest());
+    await this.#opening;
+    // A worker receives the message within milliseconds; without one, the session is cancelled in Temporal.
+    const received = this.#channel?.send({ type: "end" }).then(
+      () => this.#hasWorker,
+      () => false,
+    );
+    if (!(await received)) await this.#cancel();
+    await this.#channel?.close();
+  }
+
+  async #open(): Promise<void> {
+    const { frames, sessions, log } = this.#api;
+    const { sessionId } = this.#spec;
+    try {
+      this.#channel = await frames.openGateway(sessionId, (message) => this.#receive(message));
+      if (!this.#closed) await sessions.start(this.#spec);
+    } catch (error) {
+      const info = errorInfo(error);
+      log.warn({ sessionId, err: info }, "a realtime session did not start");
+      this.#fail({ code: info.code, message: CATALOGUE[info.code].message });
+    }
+  }
+
+  async #cancel(): Promise<void> {
+    const { sessions, log } = this.#api;
+    const { sessionId } = this.#spec;
+    try {
+      await sessions.cancel(sessionId);
+    } catch (error) {
+      log.warn(
+        { sessionId, err: errorInfo(error) },
+        "a session was not cancelled; it ends for lack of messages",
+      );
+    }
+  }
+
+  #fail(error: ErrorInfo): void {
+    if (this.#closed) return;
+    void this.close();
+    this.#listener.failed(error);
+  }
+
+  #sendToWorker(message: ToWorker): void {
+    this.#channel
       ?.send(message)
       .catch((error) =>
-        log.debug({ sessionId: spec.sessionId, err: errorInfo(error) }, "a frame was not sent"),
+        this.#api.log.debug(
+          { sessionId: this.#spec.sessionId, err: errorInfo(error) },
+          "a frame was not sent",
+        ),
       );
-  };
+  }
 
-  const takeOldest = (): Frame | undefined => {
-    const frame = waiting.shift();
-    waitingBytes -= frame?.payload.length ?? 0;
-    inputs.remove(frame?.payload.length ?? 0);
+  #exceedsBounds(): boolean {
+    return (
+      this.#waiting.length > this.#options.bufferedMax ||
+      this.#waitingBytes > LIMITS.framesBufferedBytesMax ||
+      this.#api.inputs.exceeded
+    );
+  }
+
+  #takeOldest(): Frame | undefined {
+    const frame = this.#waiting.shift();
+    const bytes = frame?.payload.length ?? 0;
+    this.#waitingBytes -= bytes;
+    this.#api.inputs.remove(bytes);
     return frame;
-  };
+  }
 
-  /** Sends what the engine may have. */
-  const pump = (): void => {
-    while (heldByWorker && inFlight.size < inFlightMax) {
-      const frame = takeOldest();
+  /** Sends as many waiting inputs as the worker may have. */
+  #sendWaiting(): void {
+    while (this.#hasWorker && this.#inFlight.size < this.#options.inFlightMax) {
+      const frame = this.#takeOldest();
       if (!frame) return;
-      inFlight.set(frame.sequence, performance.now());
-      tell({ type: "input", attempt, frame });
+      this.#inFlight.set(frame.sequence, performance.now());
+      this.#sendToWorker({ type: "input", attempt: this.#attempt, frame });
     }
-  };
-  const away = (): void => {
-    if (!heldByWorker) return;
-    heldByWorker = false;
-    withoutWorkerSinceMs = performance.now();
-  };
-  /** Inputs up to this one are done; those whose own word got lost have no answer. */
-  const settleThrough = (last: number): void => {
-    const missed = [...inFlight.keys()].filter((each) => each <= last);
-    for (const each of missed) inFlight.delete(each);
-    if (missed.length > 0) listener.dropped(missed);
-  };
+  }
 
-  const hear = (message: ToGateway): void => {
-    if (closed || message.attempt < attempt) return;
+  #receive(message: ToGateway): void {
+    if (this.#closed || message.attempt < this.#attempt) return;
     switch (message.type) {
-      case "pulse": {
-        pulsedAtMs = performance.now();
-        if (message.attempt > attempt) {
-          const lost = [...inFlight.keys()];
-          inFlight.clear();
-          const resumed = attempt > 0;
-          attempt = message.attempt;
-          if (lost.length > 0) listener.dropped(lost);
-          if (resumed) listener.resumed(lost.length);
-        }
-        heldByWorker = true;
-        settleThrough(message.settledThrough);
-        pump();
+      case "pulse":
+        this.#onPulse(message);
         break;
-      }
       case "output":
-        listener.output(message.frame);
+        this.#listener.output(message.frame);
         break;
       case "settled": {
-        const sentAtMs = inFlight.get(message.sequence);
+        const sentAtMs = this.#inFlight.get(message.sequence);
         if (sentAtMs === undefined) return;
-        inFlight.delete(message.sequence);
-        listener.settled(message.sequence, (performance.now() - sentAtMs) / 1000, message.error);
-        pump();
+        this.#inFlight.delete(message.sequence);
+        this.#listener.settled(message.sequence, (performance.now() - sentAtMs) / 1000, message.error);
+        this.#sendWaiting();
         break;
       }
       case "ended":
-        if (message.final) fail(message.error);
-        else away();
+        if (message.final) this.#fail(message.error);
+        else this.#loseWorker();
         break;
     }
-  };
+  }
 
-  const beat = (): void => {
-    tell({ type: "here" });
-    const now = performance.now();
-    if (heldByWorker && now - pulsedAtMs > spec.pulseMs * PULSES_MISSED_MAX) away();
-    if (!heldByWorker && now - withoutWorkerSinceMs > spec.startMs) {
-      fail({
+  #onPulse({ attempt, settledThrough }: Extract<ToGateway, { type: "pulse" }>): void {
+    this.#pulsedAtMs = performance.now();
+    if (attempt > this.#attempt) this.#changeWorker(attempt);
+    this.#hasWorker = true;
+    // The engine has finished these inputs, but the messages about them were lost.
+    this.#dropInFlight((sequence) => sequence <= settledThrough);
+    this.#sendWaiting();
+  }
+
+  #changeWorker(attempt: number): void {
+    const resumed = this.#attempt > 0;
+    this.#attempt = attempt;
+    const lost = this.#dropInFlight(() => true);
+    if (resumed) this.#listener.resumed(lost);
+  }
+
+  /** Drops the matching inputs that are with the worker. Returns their number. */
+  #dropInFlight(matches: (sequence: number) => boolean): number {
+    const dropped = [...this.#inFlight.keys()].filter(matches);
+    for (const sequence of dropped) this.#inFlight.delete(sequence);
+    if (dropped.length > 0) this.#listener.dropped(dropped);
+    return dropped.length;
+  }
+
+  #loseWorker(): void {
+    if (!this.#hasWorker) return;
+    this.#hasWorker = false;
+    this.#withoutWorkerSinceMs = performance.now();
+  }
+
+  /** Tells the worker that the gateway is alive, and checks that the worker is. */
+  #beat(): void {
+    this.#sendToWorker({ type: "here" });
+    const nowMs = performance.now();
+    const { pulseMs, startMs } = this.#spec;
+    if (this.#hasWorker && nowMs - this.#pulsedAtMs > pulseMs * MISSED_PULSES_MAX) this.#loseWorker();
+    if (!this.#hasWorker && nowMs - this.#withoutWorkerSinceMs > startMs) {
+      this.#fail({
         code: "runner_scheduling_failure",
         message: "No engine was free to hold the session in time; try again later.",
       });
     }
-  };
-  const beating = setInterval(beat, spec.pulseMs);
-
-  const opening = (async () => {
-    try {
-      channel = await frames.openGateway(spec.sessionId, hear);
-      if (!closed) await sessions.start(spec);
-    } catch (error) {
-      const info = errorInfo(error);
-      log.warn({ sessionId: spec.sessionId, err: info }, "a realtime session did not start");
-      fail({ code: info.code, message: CATALOGUE[info.code].says });
-    }
-  })();
-
-  async function close(): Promise<void> {
-    if (closed) return;
-    closed = true;
-    clearInterval(beating);
-    while (takeOldest());
-    await opening;
-    // The worker hears it in a moment; Temporal is told too where no worker may be listening.
-    const heard = channel?.send({ type: "end" }).then(
-      () => heldByWorker,
-      () => false,
-    );
-    if (!(await heard)) {
-      await sessions
-        .cancel(spec.sessionId)
-        .catch((error) =>
-          log.warn(
-            { sessionId: spec.sessionId, err: errorInfo(error) },
-            "a session was not cancelled; silence will end it",
-          ),
-        );
-    }
-    await channel?.close();
   }
-
-  return {
-    send(payload, text) {
-      const frame: Frame = { sequence: ++sequence, payload, ...(text && { text }) };
-      if (closed) return frame.sequence;
-      waiting.push(frame);
-      waitingBytes += payload.length;
-      inputs.add(payload.length);
-      pump();
-      const dropped: number[] = [];
-      while (waiting.length > bufferedMax || waitingBytes > LIMITS.framesBufferedBytesMax || inputs.over) {
-        const oldest = takeOldest();
-        if (!oldest) break;
-        dropped.push(oldest.sequence);
-      }
-      if (dropped.length > 0) listener.dropped(dropped);
-      return frame.sequence;
-    },
-    get busy() {
-      return waiting.length > 0 || inFlight.size > 0;
-    },
-    close,
-  };
 }

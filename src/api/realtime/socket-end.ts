@@ -1,26 +1,27 @@
-/** How sockets are written to and ended: a caller who does not read or answer holds nothing. */
+/** Writing to sockets and ending them, so that callers who do not read or answer use up nothing. */
 import { WebSocket } from "ws";
 import { LIMITS } from "../../core/limits.ts";
 
-/** A socket of ours and how it wants to be told to end. */
+/** A socket that the gateway serves. */
 export interface ServedSocket {
   /**
-   * The gateway goes away. Resolves when nobody needs to be told any more; the socket may still be closing.
+   * Ends the socket because the gateway stops. Resolves when its session has ended; the socket itself may
+   * still be closing.
    */
   goAway(): Promise<void>;
 }
 
 /**
- * The most bytes of UTF-8 that fit into a close frame beside its code (RFC 6455 §5.5); `ws` throws for more.
+ * The most bytes of UTF-8 that a close frame can have beside its code (RFC 6455 §5.5); `ws` throws for more.
  */
 const REASON_BYTES_MAX = 123;
 
 /**
- * Ends a socket: a close frame with as much of the reason as fits, and a cut when it is not answered in time.
+ * Ends a socket with a close frame, whose reason is truncated to fit. Terminates it without a timely answer.
  */
 export function endSocket(ws: WebSocket, code = 1000, reason = ""): void {
   if (ws.readyState === WebSocket.CLOSING || ws.readyState === WebSocket.CLOSED) return;
-  // As the middle of a stream, so that a character that is cut in two is left out.
+  // Decoded as the middle of a stream, which leaves out a character that is cut in two.
   ws.close(
     code,
     new TextDecoder().decode(Buffer.from(reason).subarray(0, REASON_BYTES_MAX), { stream: true }),
@@ -29,14 +30,18 @@ export function endSocket(ws: WebSocket, code = 1000, reason = ""): void {
   ws.once("close", () => clearTimeout(timer));
 }
 
-/** Sends, unless the caller has stopped reading: then the socket is cut, so that nothing piles up. */
-export function sendOn(ws: WebSocket, data: string | Uint8Array, binary = typeof data !== "string"): void {
+/** Sends, or terminates the socket when its caller has stopped reading, so that nothing accumulates. */
+export function sendOrTerminate(
+  ws: WebSocket,
+  data: string | Uint8Array,
+  binary = typeof data !== "string",
+): void {
   if (ws.readyState !== WebSocket.OPEN) return;
   if (ws.bufferedAmount > LIMITS.socketBacklogBytesMax) ws.terminate();
   else ws.send(data, { binary });
 }
 
-/** Cuts the sockets with the most outputs unread until all of them together hold at most `bytesMax`. */
+/** Terminates the sockets with the most unread bytes until all of them together have at most `bytesMax`. */
 export function shedBacklog(
   sockets: Iterable<Pick<WebSocket, "bufferedAmount" | "terminate">>,
   bytesMax: number,
@@ -45,26 +50,28 @@ export function shedBacklog(
     .filter(({ bufferedAmount }) => bufferedAmount > 0)
     .map((ws) => ({ ws, bytes: ws.bufferedAmount }));
   lagging.sort((a, b) => b.bytes - a.bytes);
-  let kept = lagging.reduce((sum, { bytes }) => sum + bytes, 0);
+  let unread = lagging.reduce((sum, { bytes }) => sum + bytes, 0);
   for (const { ws, bytes } of lagging) {
-    if (kept <= bytesMax) return;
+    if (unread <= bytesMax) return;
     ws.terminate();
-    kept -= bytes;
+    unread -= bytes;
   }
 }
 
-/** Pings; a peer that has not answered the last one is gone. Returns how to stop. */
-export function keepAlive(ws: WebSocket): () => void {
-  let answered = true;
+/**
+ * Pings a peer, and terminates the socket if the last ping was not answered. Returns a function that stops.
+ */
+export function startPings(ws: WebSocket): () => void {
+  let isAlive = true;
   ws.on("pong", () => {
-    answered = true;
+    isAlive = true;
   });
   const timer = setInterval(() => {
-    if (!answered) {
+    if (!isAlive) {
       ws.terminate();
       return;
     }
-    answered = false;
+    isAlive = false;
     ws.ping();
   }, LIMITS.socketPingMs);
   return () => clearInterval(timer);

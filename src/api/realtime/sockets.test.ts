@@ -4,7 +4,7 @@ import { expect, it, vi } from "vitest";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { createSockets } from "./sockets.ts";
 
-it("a connection that breaks while its upgrade is refused in a shutdown is no uncaught error", async () => {
+it("survives a connection that breaks while its upgrade is refused in a shutdown", async () => {
   let known = (): void => {};
   const authenticate = () =>
     new Promise<never>((_, reject) => {

@@ -1,4 +1,7 @@
-/** WebSockets of the gateway: the one handler of upgrades, and what every socket has in common. */
+/**
+ * WebSockets of the gateway: the handler of upgrades, and the parts that all sockets share. Realtime sessions
+ * are served by `realtime-socket.ts`, HTTP over WebSocket by `http-socket.ts`.
+ */
 import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocket, WebSocketServer } from "ws";
@@ -13,145 +16,159 @@ import { REQUEST_ID_HEADER } from "../http/request-id.ts";
 import { createByteBudget } from "./byte-budget.ts";
 import { createHttpSocket, type InnerFetch } from "./http-socket.ts";
 import { createRealtimeSocket } from "./realtime-socket.ts";
-import { keepAlive, type ServedSocket, shedBacklog } from "./socket-end.ts";
+import { type ServedSocket, shedBacklog, startPings } from "./socket-end.ts";
 
 export interface Sockets {
-  /** Takes an HTTP server's upgrade; answers it as plain HTTP when no socket is served there. */
-  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  /** How many are open. */
+  /** Handles an HTTP server's upgrade. Answers it as plain HTTP when it is refused. */
+  readonly upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+  /** The number of open sockets. */
   readonly open: number;
-  /** Says goodbye to all of them and takes no more. */
+  /** Ends all sockets and refuses new ones. Resolves when all have closed and their sessions have ended. */
   stop(): Promise<void>;
 }
 
 /**
- * A socket that answers a close frame without a code with 1000: clients would report an echoed 1005 as an
- * error (contract §5.3).
+ * Answers a close frame without a code with 1000: clients would report an echoed 1005 as an error
+ * (contract §5.3).
  */
-class PoliteWebSocket extends WebSocket {
+class CleanClosingWebSocket extends WebSocket {
   override close(code = 1000, reason?: string | Buffer): void {
     super.close(code, reason);
   }
 }
 
-/**
- * @param fetchInner the gateway's own routes, for payloads that are HTTP requests in disguise
- */
-export function createSockets(
-  api: Pick<
-    ApiDependencies,
-    | "registry"
-    | "flags"
-    | "keyRing"
-    | "tokens"
-    | "events"
-    | "requests"
-    | "jobs"
-    | "objects"
-    | "sessions"
-    | "frames"
-    | "clock"
-    | "log"
-    | "bodyBytesMax"
-    | "runsMax"
-    | "trustProxy"
-    | "realtime"
-  >,
-  fetchInner: InnerFetch,
-): Sockets {
-  const served = new Map<WebSocket, ServedSocket>();
-  let stopping = false;
-  /** Upgrades that are being looked at. */
-  let opening = 0;
-  const serverOf = (maxPayload: number) =>
-    new WebSocketServer({
-      noServer: true,
-      clientTracking: false,
-      WebSocket: PoliteWebSocket,
-      maxPayload,
-      // Contexts are not kept between messages: each would hold 300 KiB for the life of its socket.
-      perMessageDeflate: {
-        threshold: 1024,
-        concurrencyLimit: 4,
-        serverNoContextTakeover: true,
-        clientNoContextTakeover: true,
-      },
-    });
-  const servers = { run: serverOf(LIMITS.frameBytesMax), ws: serverOf(api.bodyBytesMax) };
-  // One payload as large as any body must fit.
-  const inputs = createByteBudget(Math.max(LIMITS.socketsInputBytesMax, 2 * api.bodyBytesMax));
-  const realtime = createRealtimeSocket({ ...api, inputs });
-  const http = createHttpSocket(
-    {
+type Api = Pick<
+  ApiDependencies,
+  | "registry"
+  | "flags"
+  | "keyRing"
+  | "tokens"
+  | "events"
+  | "requests"
+  | "jobs"
+  | "objects"
+  | "sessions"
+  | "frames"
+  | "clock"
+  | "log"
+  | "bodyBytesMax"
+  | "runsMax"
+  | "trustProxy"
+  | "realtime"
+>;
+
+/** @param fetchInner the gateway's own routes, for payloads that are HTTP requests */
+export function createSockets(api: Api, fetchInner: InnerFetch): Sockets {
+  return new GatewaySockets(api, fetchInner);
+}
+
+type Serve = (ws: WebSocket) => ServedSocket;
+
+class GatewaySockets implements Sockets {
+  readonly #api: Api;
+  readonly #servers: Record<SocketAddress["tree"], WebSocketServer>;
+  readonly #openers: Record<
+    SocketAddress["tree"],
+    (address: SocketAddress, request: IncomingMessage) => Promise<Serve>
+  >;
+  readonly #served = new Map<WebSocket, ServedSocket>();
+  readonly #shedding: NodeJS.Timeout;
+  /** Upgrades that are being checked. */
+  #pending = 0;
+  #stopping = false;
+
+  constructor(api: Api, fetchInner: InnerFetch) {
+    this.#api = api;
+    this.#servers = { run: createServer(LIMITS.frameBytesMax), ws: createServer(api.bodyBytesMax) };
+    // One payload as large as any body must fit.
+    const inputs = createByteBudget(Math.max(LIMITS.socketsInputBytesMax, 2 * api.bodyBytesMax));
+    const http = {
       ...api,
       inputs,
-      // It may change while it runs, and a copy would not.
+      // The limit may change at run time, and a copied value would not.
       get runsMax() {
         return api.runsMax;
       },
-    },
-    fetchInner,
-  );
-  const shedding = setInterval(
-    () => shedBacklog(served.keys(), LIMITS.socketsBacklogBytesMax),
-    LIMITS.socketsBacklogCheckMs,
-  ).unref();
+    };
+    this.#openers = {
+      run: createRealtimeSocket({ ...api, inputs }),
+      ws: createHttpSocket(http, fetchInner),
+    };
+    this.#shedding = setInterval(
+      () => shedBacklog(this.#served.keys(), LIMITS.socketsBacklogBytesMax),
+      LIMITS.socketsBacklogCheckMs,
+    ).unref();
+  }
 
-  const accept = (
-    address: SocketAddress,
-    request: IncomingMessage,
-    socket: Duplex,
-    head: Buffer,
-    gone: () => void,
-    serve: (ws: WebSocket) => ServedSocket,
-  ) =>
-    servers[address.tree].handleUpgrade(request, socket, head, (ws) => {
-      socket.off("error", gone); // `ws` has a listener of its own now
-      served.set(ws, serve(ws));
-      ws.on("error", (error) => api.log.debug({ err: error }, "a socket broke")); // `close` follows
-      const stopPings = keepAlive(ws);
-      ws.once("close", () => {
-        served.delete(ws);
-        stopPings();
-      });
-    });
+  get open(): number {
+    return this.#served.size;
+  }
 
-  return {
-    upgrade(request, socket, head) {
-      const gone = (): void => void socket.destroy();
-      socket.on("error", gone);
-      const address = parseSocketAddress(hostOf(request, api.trustProxy === true), request.url ?? "/");
-      const serve = async (): Promise<void> => {
-        if (!address)
-          throw new TemperaError(
-            "path_unknown",
-            `No WebSocket is served at ${(request.url ?? "/").split("?")[0]?.slice(0, 200)}`,
-          );
-        if (stopping) throw goingAway();
-        if (served.size + opening > api.realtime.socketsMax) throw new TemperaError("sockets_exhausted");
-        const open = address.tree === "ws" ? await http(address, request) : await realtime(address, request);
-        if (stopping) throw goingAway();
-        // A refusal goes on listening: the connection may break while it is told.
-        if (!socket.destroyed) accept(address, request, socket, head, gone, open);
-      };
-      opening++;
-      serve()
-        .catch((error) => refuse(socket, error, api.log))
-        .finally(() => opening--);
-    },
-    get open() {
-      return served.size;
-    },
-    async stop() {
-      stopping = true;
-      clearInterval(shedding);
-      const closing = [...served].map(([ws, { goAway }]) => {
-        const closed = new Promise<void>((resolve) => ws.once("close", () => resolve()));
-        return Promise.all([goAway(), closed]);
-      });
-      await Promise.all(closing);
-    },
+  readonly upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    const onError = (): void => void socket.destroy();
+    socket.on("error", onError);
+    this.#pending++;
+    this.#upgrade(request, socket, head, onError)
+      .catch((error) => refuse(socket, error, this.#api.log))
+      .finally(() => this.#pending--);
   };
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    clearInterval(this.#shedding);
+    const closing = [...this.#served].map(([ws, socket]) => {
+      const closed = new Promise<void>((resolve) => ws.once("close", () => resolve()));
+      return Promise.all([socket.goAway(), closed]);
+    });
+    await Promise.all(closing);
+  }
+
+  async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, onError: () => void): Promise<void> {
+    const host = hostOf(request, this.#api.trustProxy === true);
+    const address = parseSocketAddress(host, request.url ?? "/");
+    if (!address)
+      throw new TemperaError(
+        "path_unknown",
+        `No WebSocket is served at ${(request.url ?? "/").split("?")[0]?.slice(0, 200)}`,
+      );
+    if (this.#stopping) throw goingAway();
+    if (this.#served.size + this.#pending > this.#api.realtime.socketsMax)
+      throw new TemperaError("sockets_limit");
+    const serve = await this.#openers[address.tree](address, request);
+    if (this.#stopping) throw goingAway();
+    // A refused connection still needs a listener: it may break while the refusal is sent.
+    if (socket.destroyed) return;
+    this.#servers[address.tree].handleUpgrade(request, socket, head, (ws) => {
+      socket.off("error", onError); // `ws` has a listener of its own now
+      this.#accept(ws, serve);
+    });
+  }
+
+  #accept(ws: WebSocket, serve: Serve): void {
+    this.#served.set(ws, serve(ws));
+    ws.on("error", (error) => this.#api.log.debug({ err: error }, "a socket failed")); // `close` follows
+    const stopPings = startPings(ws);
+    ws.once("close", () => {
+      this.#served.delete(ws);
+      stopPings();
+    });
+  }
+}
+
+function createServer(maxPayload: number): WebSocketServer {
+  return new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    WebSocket: CleanClosingWebSocket,
+    maxPayload,
+    // Contexts are not kept between messages: each would use 300 KiB for the life of its socket.
+    perMessageDeflate: {
+      threshold: 1024,
+      concurrencyLimit: 4,
+      serverNoContextTakeover: true,
+      clientNoContextTakeover: true,
+    },
+  });
 }
 
 const goingAway = (): TemperaError =>
@@ -162,16 +179,16 @@ const hostOf = ({ headers }: IncomingMessage, trustProxy: boolean): string => {
   return (Array.isArray(forwarded) ? forwarded[0] : forwarded)?.split(",")[0]?.trim() || headers.host || "";
 };
 
-/** Answers an upgrade as plain HTTP, in the shape of every other error. */
+/** Answers an upgrade with an error, as plain HTTP. */
 function refuse(socket: Duplex, error: unknown, log: ApiDependencies["log"]): void {
   if (!isTemperaError(error)) log.error({ err: error }, "unexpected error in an upgrade");
   const info = isTemperaError(error)
     ? errorInfo(error)
-    : { code: "server_error" as const, message: CATALOGUE.server_error.says };
+    : { code: "server_error" as const, message: CATALOGUE.server_error.message };
   if (info.code === "store_unavailable") {
-    // Which store, where and why is for operators.
+    // The details are for operators only.
     log.warn({}, info.message);
-    info.message = CATALOGUE.store_unavailable.says;
+    info.message = CATALOGUE.store_unavailable.message;
   }
   const { status, headers, body } = falError(info);
   const text = JSON.stringify(body);
