@@ -1,6 +1,5 @@
 /**
- * HTTP to addresses that callers name: what is refused, what is bounded, and that a name cannot change its
- * mind in between.
+ * HTTP to addresses that callers name: refusals, bounds, and names whose address changes between requests.
  */
 import { createServer, type RequestListener, type Server } from "node:http";
 import { text } from "node:stream/consumers";
@@ -16,7 +15,7 @@ afterEach(() => {
     server.close();
   }
 });
-/** Listens on one address of this machine; the port. */
+/** Listens on one address of this machine. Resolves with the port. */
 const serve = (host: string, answer: RequestListener, port = 0): Promise<number> =>
   new Promise((open) => {
     const server = createServer(answer);
@@ -31,7 +30,7 @@ const download = (http: ReturnType<typeof guard>, url: string, bytesMax = 1_000)
   http.download(url, { bytesMax, timeoutMs: 5_000, signal: new AbortController().signal });
 
 describe("a name", () => {
-  it("that resolves to another address on the second look is judged on every look", async () => {
+  it("that resolves to another address the second time is checked each time", async () => {
     let reached = 0;
     const port = await serve("127.0.0.1", (_, response) => {
       reached++;
@@ -46,7 +45,7 @@ describe("a name", () => {
     expect(reached).toBe(0);
   });
 
-  it("is connected to at the address that was judged, not at the others it has", async () => {
+  it("is connected to at the address that was checked, not at its other addresses", async () => {
     let reached = 0;
     const port = await serve("127.0.0.1", (_, response) => {
       reached++;
@@ -62,7 +61,7 @@ describe("a name", () => {
     expect(reached).toBe(0);
   });
 
-  it("that cannot be found says so", async () => {
+  it("that cannot be found is reported as such", async () => {
     const nowhere = guard(() => Promise.reject(new Error("the name nowhere.example cannot be found")));
     expect(await post(nowhere, "http://nowhere.example/")).toEqual({
       error: expect.stringContaining("cannot be found"),
@@ -71,7 +70,7 @@ describe("a name", () => {
 });
 
 describe("a redirect", () => {
-  it("to what is not public is refused when a file is fetched, and never followed by a delivery", async () => {
+  it("to what is not public is refused for a download, and never followed by a delivery", async () => {
     let reached = 0;
     const inner = await serve("127.0.0.1", (_, response) => {
       reached++;
@@ -88,7 +87,7 @@ describe("a redirect", () => {
     expect(reached).toBe(0);
   });
 
-  it("in a circle ends", async () => {
+  it("in a circle ends with an error", async () => {
     const port = await serve("127.0.0.2", (_, response) => response.writeHead(302, { location: "/" }).end());
     await expect(
       download(
@@ -99,16 +98,16 @@ describe("a redirect", () => {
   });
 });
 
-describe("an answer", () => {
-  it("is given as it comes", async () => {
+describe("a response", () => {
+  it("is streamed with its content type", async () => {
     const port = await serve("127.0.0.2", (_, response) =>
-      response.writeHead(200, { "content-type": "image/png" }).end("a picture"),
+      response.writeHead(200, { "content-type": "image/png" }).end("an image"),
     );
     const { contentType, body } = await download(
       guard(async (name) => [name]),
       `http://127.0.0.2:${port}/`,
     );
-    expect([contentType, await text(body)]).toEqual(["image/png", "a picture"]);
+    expect([contentType, await text(body)]).toEqual(["image/png", "an image"]);
   });
 
   it.each([
@@ -125,7 +124,7 @@ describe("an answer", () => {
     await expect(reading).rejects.toMatchObject({ code: "file_too_large" });
   });
 
-  it("that never comes ends in time", async () => {
+  it("that never comes ends at the timeout", async () => {
     const port = await serve("127.0.0.2", () => {});
     const startedAtMs = performance.now();
     expect(

@@ -1,24 +1,25 @@
 import { isIP, type LookupFunction } from "node:net";
 import { Readable } from "node:stream";
 import { Client, type Dispatcher } from "undici";
-import { type AllowedPrivate, mayReach } from "../../core/operations/address-policy.ts";
+import { onAbort, withAbort } from "../../core/concurrency/with-abort.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
-import type { GuardedHttp } from "../../core/operations/guarded-http.ts";
+import { type AllowedPrivate, mayReach } from "../../core/operations/address-policy.ts";
+import type { Download, GuardedHttp, HttpPost, PostResult } from "../../core/operations/guarded-http.ts";
 import { type Resolve, resolveName } from "./resolve.ts";
 
 export interface GuardedFetchOptions {
   allowed: AllowedPrivate;
-  /** Addresses that are reached wherever they lie, with all below them: the platform's own files. */
+  /** URL prefixes that may be reached whatever their address: the platform's own files. */
   trusted?: readonly string[];
-  /** How names become addresses; the system's way, unless a test needs another. */
+  /** Resolves names; for tests. @default resolveName */
   resolve?: Resolve;
 }
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const USER_AGENT = "tempera";
 
-/** `scheme://host[:port]/path` of a URL, for messages: no query, no credentials. */
+/** Returns `scheme://host[:port]/path` of a URL for messages, without query and credentials. */
 function shown(url: string): string {
   if (!URL.canParse(url)) return "the address";
   const { origin, pathname } = new URL(url);
@@ -27,8 +28,8 @@ function shown(url: string): string {
 }
 
 /**
- * What a failed connection means, in words. Addresses that were judged are not repeated: they are the
- * operator's business.
+ * Describes a failed connection as a predicate. It leaves out the resolved addresses: they are for operators
+ * only.
  */
 function reason(error: unknown): string {
   const { code, message } = error as { code?: string; message?: string };
@@ -50,20 +51,37 @@ function reason(error: unknown): string {
   }
 }
 
-/** A refusal or failure before there was an answer; its message is the whole sentence. */
+/** A refusal, or a failure before there was a response; its message is a whole sentence. */
 class NotReached extends Error {}
 
 /**
- * HTTP to addresses that callers name, over connections that live for one request: what was judged is what is
- * connected to, and nothing is shared between callers.
+ * Creates an HTTP client for addresses that callers name. Each request has a connection of its own to an
+ * address that was checked, and no connection is shared between callers.
  */
-export function createGuardedFetch({
-  allowed,
-  trusted = [],
-  resolve = resolveName,
-}: GuardedFetchOptions): GuardedHttp {
-  /** The addresses behind a URL's host that may be connected to. */
-  async function judged(url: URL): Promise<string[]> {
+export function createGuardedFetch(options: GuardedFetchOptions): GuardedHttp {
+  const send = sending(options);
+  return {
+    post: (posting) => post(send, posting),
+    download: (url, limits) => download(send, url, limits),
+  };
+}
+
+interface OutboundRequest {
+  method: "GET" | "POST";
+  headers: Record<string, string>;
+  body?: Buffer | Readable;
+  signal: AbortSignal;
+}
+
+/** Sends one request to a checked address. `close` ends the connection, whatever is still under way. */
+type Send = (
+  url: string,
+  request: OutboundRequest,
+) => Promise<{ response: Dispatcher.ResponseData; close: () => void }>;
+
+function sending({ allowed, trusted = [], resolve = resolveName }: GuardedFetchOptions): Send {
+  /** Resolves a URL's host to the addresses that may be connected to. */
+  async function checkedAddresses(url: URL): Promise<string[]> {
     const name = url.hostname.replace(/^\[(.*)\]$/, "$1");
     const addresses = await resolve(name).catch((error: Error) => {
       throw new NotReached(`${shown(url.href)}: ${error.message}`);
@@ -73,39 +91,19 @@ export function createGuardedFetch({
       : addresses.filter((address) => mayReach(address, allowed));
     if (open.length === 0) {
       throw new NotReached(
-        `${shown(url.href)} leads to an address that is not public; the operator can allow it with TEMPERA_ALLOW_PRIVATE_ADDRESSES.`,
+        `${shown(url.href)} leads to an address that is not public; ` +
+          "the operator can allow it with TEMPERA_ALLOW_PRIVATE_ADDRESSES.",
       );
     }
     return open;
   }
 
-  /**
-   * One request, to the addresses that were judged. `close` ends the connection, whatever is still under way.
-   */
-  async function request(
-    address: string,
-    {
-      method,
-      headers,
-      body,
-      signal,
-    }: {
-      method: "GET" | "POST";
-      headers: Record<string, string>;
-      body?: Buffer | Readable;
-      signal: AbortSignal;
-    },
-  ): Promise<{ answer: Dispatcher.ResponseData; close: () => void }> {
+  return async (address, { method, headers, body, signal }) => {
     const url = new URL(address);
-    const addresses = await until(signal, judged(url));
-    // A literal host is connected to without a look-up, and was judged as it stands.
-    const pinned: LookupFunction = (_name, options, callback) => {
-      const found = addresses.map((each) => ({ address: each, family: isIP(each) }));
-      if (options.all) callback(null, found);
-      else callback(null, found[0]?.address ?? "", found[0]?.family);
-    };
+    signal.throwIfAborted();
+    const addresses = await withAbort(checkedAddresses(url), signal);
     const client = new Client(url.origin, {
-      connect: { lookup: pinned, timeout: LIMITS.outboundConnectMs },
+      connect: { lookup: lookupOf(addresses), timeout: LIMITS.outboundConnectMs },
       pipelining: 0,
       headersTimeout: 0,
       bodyTimeout: 0,
@@ -113,122 +111,139 @@ export function createGuardedFetch({
     });
     const close = () => void client.destroy().catch(() => {});
     try {
-      const answer = await client.request({
+      const response = await client.request({
         method,
         path: `${url.pathname}${url.search}`,
         headers: { "user-agent": USER_AGENT, ...headers },
         body: body ?? null,
         signal,
       });
-      answer.body.on("error", () => {}); // what reads it hears of it; what does not, need not
-      return { answer, close };
+      response.body.on("error", () => {}); // reported to its reader, if there is one
+      return { response, close };
     } catch (error) {
       close();
       signal.throwIfAborted();
       throw new NotReached(`${url.host} ${reason(error)}`, { cause: error });
     }
-  }
-
-  return {
-    async post({ url, headers, bytes, body, timeoutMs, signal }) {
-      const clock = AbortSignal.timeout(timeoutMs);
-      const either = signal ? AbortSignal.any([clock, signal]) : clock;
-      try {
-        const { answer, close } = await request(url, {
-          method: "POST",
-          headers: { ...headers, "content-length": String(bytes) },
-          body,
-          signal: either,
-        });
-        try {
-          return { status: answer.statusCode, said: await beginning(answer.body, either) };
-        } finally {
-          close();
-        }
-      } catch (error) {
-        signal?.throwIfAborted();
-        if (clock.aborted)
-          return { error: `${new URL(url).host} did not answer within ${timeoutMs / 1000} s` };
-        return { error: error instanceof Error ? error.message : String(error) };
-      } finally {
-        if (body instanceof Readable) body.destroy();
-      }
-    },
-
-    async download(address, { bytesMax, timeoutMs, signal }) {
-      const clock = AbortSignal.timeout(timeoutMs);
-      const either = AbortSignal.any([clock, signal]);
-      const failed = (error: unknown, url: string): unknown => {
-        if (signal.aborted) return signal.reason;
-        if (isTemperaError(error)) return error;
-        const why = clock.aborted
-          ? `took longer than ${timeoutMs / 1000} s`
-          : error instanceof NotReached
-            ? error.message
-            : reason(error);
-        const sentence = error instanceof NotReached ? why : `${shown(url)} ${why}`;
-        return new TemperaError("file_download_error", `The file cannot be downloaded: ${sentence}`, {
-          cause: error,
-        });
-      };
-      let url = address;
-      for (let hops = 0; ; hops++) {
-        let close: (() => void) | undefined;
-        try {
-          const asked = await request(url, { method: "GET", headers: { accept: "*/*" }, signal: either });
-          close = asked.close;
-          const { answer } = asked;
-          if (REDIRECTS.has(answer.statusCode)) {
-            url = nextHop(url, answer.headers.location, hops);
-            close();
-            continue;
-          }
-          if (answer.statusCode < 200 || answer.statusCode > 299)
-            throw new NotReached(`${shown(url)} answers ${answer.statusCode}.`);
-          const announced = Number(answer.headers["content-length"] ?? 0);
-          if (announced > bytesMax) throw tooLarge(bytesMax);
-          const type = answer.headers["content-type"];
-          return {
-            contentType: (typeof type === "string" ? type : "application/octet-stream").slice(0, 200),
-            body: Readable.from(
-              bounded(answer.body, asked.close, (error) => failed(error, url), bytesMax, announced),
-              { objectMode: false },
-            ),
-          };
-        } catch (error) {
-          close?.();
-          throw failed(error, url);
-        }
-      }
-    },
   };
+}
+
+/** Pins a connection to these addresses. An IP address in a URL needs no lookup, and was checked as it is. */
+const lookupOf =
+  (addresses: readonly string[]): LookupFunction =>
+  (_name, options, callback) => {
+    const found = addresses.map((each) => ({ address: each, family: isIP(each) }));
+    if (options.all) callback(null, found);
+    else callback(null, found[0]?.address ?? "", found[0]?.family);
+  };
+
+async function post(
+  send: Send,
+  { url, headers, bytes, body, timeoutMs, signal }: HttpPost,
+): Promise<PostResult> {
+  const timeout = AbortSignal.timeout(timeoutMs);
+  const either = signal ? AbortSignal.any([timeout, signal]) : timeout;
+  try {
+    const { response, close } = await send(url, {
+      method: "POST",
+      headers: { ...headers, "content-length": String(bytes) },
+      body,
+      signal: either,
+    });
+    try {
+      return { status: response.statusCode, answer: await beginning(response.body, either) };
+    } finally {
+      close();
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (timeout.aborted) return { error: `${new URL(url).host} did not answer within ${timeoutMs / 1000} s` };
+    return { error: error instanceof Error ? error.message : String(error) };
+  } finally {
+    if (body instanceof Readable) body.destroy();
+  }
+}
+
+async function download(
+  send: Send,
+  address: string,
+  { bytesMax, timeoutMs, signal }: { bytesMax: number; timeoutMs: number; signal: AbortSignal },
+): Promise<Download> {
+  const timeout = AbortSignal.timeout(timeoutMs);
+  const either = AbortSignal.any([timeout, signal]);
+  let url = address;
+  const failed = (error: unknown): unknown => {
+    if (signal.aborted) return signal.reason;
+    if (isTemperaError(error)) return error;
+    const whole = error instanceof NotReached;
+    const late = `took longer than ${timeoutMs / 1000} s`;
+    const why = timeout.aborted ? late : whole ? error.message : reason(error);
+    return new TemperaError(
+      "file_download_error",
+      `The file cannot be downloaded: ${whole ? why : `${shown(url)} ${why}`}`,
+      { cause: error },
+    );
+  };
+  for (let hops = 0; ; hops++) {
+    let close: (() => void) | undefined;
+    try {
+      const sent = await send(url, { method: "GET", headers: { accept: "*/*" }, signal: either });
+      close = sent.close;
+      const { response } = sent;
+      if (REDIRECTS.has(response.statusCode)) {
+        url = nextHop(url, response.headers.location, hops);
+        close();
+        continue;
+      }
+      if (response.statusCode < 200 || response.statusCode > 299)
+        throw new NotReached(`${shown(url)} answers ${response.statusCode}.`);
+      const announced = Number(response.headers["content-length"] ?? 0);
+      if (announced > bytesMax) throw tooLarge(bytesMax);
+      const type = response.headers["content-type"];
+      return {
+        contentType: (typeof type === "string" ? type : "application/octet-stream").slice(0, 200),
+        body: Readable.from(bounded(response.body, { close, failed, bytesMax, announced }), {
+          objectMode: false,
+        }),
+      };
+    } catch (error) {
+      close?.();
+      throw failed(error);
+    }
+  }
 }
 
 const tooLarge = (bytesMax: number): TemperaError =>
   new TemperaError("file_too_large", `The file is larger than ${bytesMax.toLocaleString("en-US")} bytes.`);
 
-/** A redirect's target; no way from https back to http, where the file could be exchanged. */
+/** Returns a redirect's target. From https to http is refused, since others could replace the file there. */
 function nextHop(from: string, location: string | string[] | undefined, hops: number): string {
   if (typeof location !== "string" || !URL.canParse(location, from))
     throw new NotReached(`${shown(from)} redirects to nowhere.`);
   if (hops >= LIMITS.redirectsMax)
     throw new NotReached(`${shown(from)} redirects more than ${LIMITS.redirectsMax} times.`);
   const next = new URL(location, from);
-  const legal =
+  const isAllowed =
     next.protocol === "https:" || (next.protocol === "http:" && new URL(from).protocol === "http:");
-  if (!legal) throw new NotReached(`${shown(from)} redirects to ${next.protocol}, which is not followed.`);
+  if (!isAllowed)
+    throw new NotReached(`${shown(from)} redirects to ${next.protocol}, which is not followed.`);
   return next.href;
 }
 
-/**
- * The bytes of an answer, at most `bytesMax` and as many as were announced. Closes the connection at its end.
- */
+interface Bounds {
+  /** Called at the end. */
+  close: () => void;
+  /** Translates an error for the reader. */
+  failed: (error: unknown) => unknown;
+  bytesMax: number;
+  /** The response's `content-length`, 0 when it has none. */
+  announced: number;
+}
+
+/** Yields the bytes of a response: at most `bytesMax`, and not fewer than were announced. */
 async function* bounded(
   body: Readable,
-  close: () => void,
-  failed: (error: unknown) => unknown,
-  bytesMax: number,
-  announced: number,
+  { close, failed, bytesMax, announced }: Bounds,
 ): AsyncGenerator<Buffer> {
   let bytes = 0;
   try {
@@ -246,19 +261,17 @@ async function* bounded(
   }
 }
 
-/** How long the rest of an answer may take once its head was there: it is for people, and decides nothing. */
-const SAID_MS = 1_000;
+/** Longest wait for the body of a response, in milliseconds: it is shown to people and decides nothing. */
+const BODY_MS = 1_000;
 
 /**
- * The first `LIMITS.webhookAnswerBytesMax` bytes of an answer, as text; what cannot be read in time is left
- * out.
+ * Reads the first `LIMITS.webhookAnswerBytesMax` bytes of a response as text, or those that arrive in time.
  */
 async function beginning(body: Readable, signal: AbortSignal): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  const end = AbortSignal.any([signal, AbortSignal.timeout(SAID_MS)]);
-  const stop = () => body.destroy();
-  end.addEventListener("abort", stop, { once: true });
+  const end = AbortSignal.any([signal, AbortSignal.timeout(BODY_MS)]);
+  const subscription = onAbort(end, () => body.destroy());
   try {
     for await (const chunk of body as AsyncIterable<Buffer>) {
       chunks.push(chunk.subarray(0, LIMITS.webhookAnswerBytesMax - bytes));
@@ -266,25 +279,9 @@ async function beginning(body: Readable, signal: AbortSignal): Promise<string> {
       if (bytes >= LIMITS.webhookAnswerBytesMax) break;
     }
   } catch {
-    // Broken off: what came is what there is.
+    // The response broke off: what arrived is returned.
   } finally {
-    end.removeEventListener("abort", stop);
+    subscription[Symbol.dispose]();
   }
   return Buffer.concat(chunks).toString("utf8");
-}
-
-/** Rejects when the signal aborts, whether or not the work has ended. */
-async function until<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  signal.throwIfAborted();
-  let stop = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(signal.reason);
-    signal.addEventListener("abort", stop, { once: true });
-  });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener("abort", stop);
-    work.catch(() => {});
-  }
 }

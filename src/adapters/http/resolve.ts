@@ -1,14 +1,14 @@
 import { lookup, Resolver } from "node:dns/promises";
 import { isIP } from "node:net";
 
-/** The addresses of a name, at least one. Rejects with a sentence. */
+/** Resolves a name to its addresses, at least one. Rejects with an error whose message is a sentence. */
 export type Resolve = (name: string) => Promise<string[]>;
 
 const QUERY = { timeout: 2_000, tries: 2 };
 
 /**
- * Resolves names without making the process wait for a name server that is stuck: the system's resolver holds
- * one of four threads that files need too, so it is asked only about names that DNS does not know
+ * Resolves names so that a name server that hangs does not block the process. The system's resolver occupies
+ * one of four threads that file operations need too, so it is used only for names that DNS does not know
  * (`localhost`, the hosts file, search domains).
  */
 export const resolveName: Resolve = async (name) => {

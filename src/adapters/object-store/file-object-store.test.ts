@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { setImmediate as turn } from "node:timers/promises";
+import { setImmediate as nextIteration } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { createFileObjectStore } from "./file-object-store.ts";
@@ -16,14 +16,22 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 
 const KEY = "files/ab/one-1111";
 
-/** Begins to put an object in a process of its own, and kills that in the middle. */
+/** Begins to put an object in another process, and kills that process in the middle. */
 async function putAndDie(): Promise<void> {
   const store = fileURLToPath(new URL("./file-object-store.ts", import.meta.url));
   const code = `
     import { Readable } from "node:stream";
     import { createFileObjectStore } from ${JSON.stringify(store)};
-    const body = async function* () { for (;;) { yield Buffer.alloc(65536); process.stdout.write("."); await new Promise((r) => setTimeout(r, 5)); } };
-    await createFileObjectStore({ folder: ${JSON.stringify(folder)} }).put(${JSON.stringify(KEY)}, Readable.from(body()), { bytes: 2 ** 40, contentType: "a/b" });`;
+    const body = async function* () {
+      for (;;) {
+        yield Buffer.alloc(65536);
+        process.stdout.write(".");
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    };
+    const info = { bytes: 2 ** 40, contentType: "a/b" };
+    const store = createFileObjectStore({ folder: ${JSON.stringify(folder)} });
+    await store.put(${JSON.stringify(KEY)}, Readable.from(body()), info);`;
   const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", code], {
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -36,16 +44,16 @@ async function putAndDie(): Promise<void> {
   await ended;
 }
 
-it("deletes what a killed writer left of an object, and nothing beside it", async () => {
+it("deletes the temporary files of a killed writer with their object, and nothing beside it", async () => {
   await putAndDie();
-  const place = join(folder, dirname(KEY));
-  expect(await readdir(place)).toEqual([expect.stringMatching(/^one-1111@[0-9a-f-]{36}$/)]);
+  const parent = join(folder, dirname(KEY));
+  expect(await readdir(parent)).toEqual([expect.stringMatching(/^one-1111@[0-9a-f-]{36}$/)]);
   const store = createFileObjectStore({ folder });
   const info = { bytes: 1, contentType: "a/b" };
   await store.put(`${KEY}1`, Buffer.from("x"), info);
   const uploadId = await store.beginParts(KEY, "a/b");
   await store.delete(KEY);
-  expect((await readdir(place)).sort()).toEqual([
+  expect((await readdir(parent)).sort()).toEqual([
     "one-11111",
     "one-11111@info",
     `one-1111@parts-${uploadId}`,
@@ -53,7 +61,7 @@ it("deletes what a killed writer left of an object, and nothing beside it", asyn
   await store.put(KEY, Buffer.from("y"), info);
   await store.delete(KEY);
   expect(await store.head(KEY)).toBeUndefined();
-  expect((await readdir(place)).sort()).toEqual([
+  expect((await readdir(parent)).sort()).toEqual([
     "one-11111",
     "one-11111@info",
     `one-1111@parts-${uploadId}`,
@@ -61,7 +69,7 @@ it("deletes what a killed writer left of an object, and nothing beside it", asyn
   await store.delete("files/none/x");
 });
 
-it("does not know an object whose bytes somebody removed by hand, until it is put again", async () => {
+it("treats an object as missing when its bytes were removed by hand, until it is put again", async () => {
   const store = createFileObjectStore({ folder });
   const info = { bytes: 1, contentType: "a/b" };
   await store.put(KEY, Buffer.from("x"), info);
@@ -72,7 +80,7 @@ it("does not know an object whose bytes somebody removed by hand, until it is pu
   expect(await store.head(KEY)).toEqual(info);
 });
 
-it("joins the parts of an upload for each of those who ask for it at once, wherever the first of them is", async () => {
+it("completes an upload for concurrent callers at any point of the first one's work", async () => {
   const store = createFileObjectStore({ folder });
   const upload = { key: KEY, uploadId: await store.beginParts(KEY, "a/b") };
   const bytes = 256 * 1024;
@@ -87,7 +95,7 @@ it("joins the parts of an upload for each of those who ask for it at once, where
   const joining: Promise<void>[] = [];
   for (let caller = 0; caller < 20; caller++) {
     joining.push(store.completeParts(upload, parts, info));
-    for (let turns = 0; turns < 10; turns++) await turn();
+    for (let i = 0; i < 10; i++) await nextIteration();
   }
   expect((await Promise.allSettled(joining)).filter(({ status }) => status === "rejected")).toEqual([]);
   expect(await store.head(KEY)).toEqual(info);

@@ -15,83 +15,97 @@ const MISSING = new Set(["ENOENT", "ENOTDIR"]);
 const UPLOAD_ID = /^[0-9a-f-]{36}$/;
 
 /**
- * Objects as files below a folder. Each has a file `<key>@info` beside it that is written last: an object is
- * there when its info is. Parts wait in a folder `<key>@parts-<id>` and are joined in one go. No key has an
- * `@`, so what belongs to the store never meets an object.
+ * Creates an object store in a folder. Each object is a file with a file `<key>@info` beside it that is
+ * written last: an object exists when its info does. Parts are in a folder `<key>@parts-<id>` and are joined
+ * at the end. Keys have no `@`, so the store's own files never collide with an object.
  */
 export function createFileObjectStore({ folder }: { folder: string }): ObjectStore {
-  const pathOf = (key: string): string => join(folder, objectKey(key));
-  const infoOf = (path: string): string => `${path}@info`;
+  const files = new ObjectFiles(folder);
+  return { ...objects(files), ...partUploads(files) };
+}
 
-  const failed = (error: unknown): unknown => {
+/** Paths below the folder, and writes that leave nothing behind when they fail. */
+class ObjectFiles {
+  readonly folder: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  pathOf(key: string): string {
+    return join(this.folder, objectKey(key));
+  }
+
+  infoOf(path: string): string {
+    return `${path}@info`;
+  }
+
+  async readInfo(path: string): Promise<ObjectInfo | undefined> {
+    const text = await this.unlessMissing(readFile(this.infoOf(path), "utf8"));
+    return text === undefined ? undefined : (JSON.parse(text) as ObjectInfo);
+  }
+
+  /** Translates an error of the file system to `store_unavailable`; any other passes through. */
+  failed(error: unknown): unknown {
     const { code, message } = error as NodeJS.ErrnoException;
     if (isTemperaError(error) || typeof code !== "string") return error;
     const text = FULL.has(code)
-      ? `There is no space left for files in ${folder}; free some, or set TEMPERA_DATA to a folder with more.`
-      : `Files in ${folder} cannot be used (${message}); mend that, or set TEMPERA_DATA to another folder.`;
+      ? `There is no space left for files in ${this.folder}; ` +
+        "free some, or set TEMPERA_DATA to a folder with more."
+      : `Files in ${this.folder} cannot be used (${message}); ` +
+        "correct that, or set TEMPERA_DATA to another folder.";
     return new TemperaError("store_unavailable", text, { cause: error });
-  };
-  const unlessMissing = async <T>(work: Promise<T>): Promise<T | undefined> => {
+  }
+
+  async unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
     try {
       return await work;
     } catch (error) {
       if (MISSING.has((error as NodeJS.ErrnoException).code ?? "")) return undefined;
-      throw failed(error);
+      throw this.failed(error);
     }
-  };
-
-  const infoAt = async (path: string): Promise<ObjectInfo | undefined> => {
-    const text = await unlessMissing(readFile(infoOf(path), "utf8"));
-    return text === undefined ? undefined : (JSON.parse(text) as ObjectInfo);
-  };
+  }
 
   /**
-   * Writes a body to a file of its own, then lets `keep` put that in its place. Nothing is left when either
-   * fails.
+   * Writes a body to a temporary file beside `path`, then calls `keep` to move it. The temporary file is
+   * removed when either fails.
    */
-  const write = async (
+  async write(
     { key, path, body, bytes }: { key: string; path: string; body: Buffer | Readable; bytes: number },
-    seen: Transform[],
+    through: Transform[],
     keep: (partial: string) => Promise<void>,
-  ): Promise<void> => {
+  ): Promise<void> {
     const partial = `${path}@${randomUUID()}`;
     const content = objectBody(key, body, bytes);
     try {
       await mkdir(dirname(path), { recursive: true });
-      await pipeline([content.stream, ...seen, createWriteStream(partial)]);
+      await pipeline([content.stream, ...through, createWriteStream(partial)]);
       await keep(partial);
     } catch (error) {
       content.stream.destroy();
       await rm(partial, { force: true }).catch(() => {});
-      // What the source threw is its own affair, except that its disk may be this one.
+      // An error of the source passes through, unless it is a full disk, which may be this one.
       const full = FULL.has((error as NodeJS.ErrnoException).code ?? "");
-      throw content.broke(error) && !full ? error : failed(error);
+      throw content.broke(error) && !full ? error : this.failed(error);
     }
-  };
-  const put = async (
-    key: string,
-    body: Buffer | Readable,
-    { bytes, contentType }: ObjectInfo,
-  ): Promise<void> => {
-    const path = pathOf(key);
-    await write({ key, path, body, bytes }, [], async (partial) => {
+  }
+
+  async put(key: string, body: Buffer | Readable, { bytes, contentType }: ObjectInfo): Promise<void> {
+    const path = this.pathOf(key);
+    await this.write({ key, path, body, bytes }, [], async (partial) => {
       await rename(partial, path);
       await writeFile(partial, JSON.stringify({ bytes, contentType } satisfies ObjectInfo));
-      await rename(partial, infoOf(path));
+      await rename(partial, this.infoOf(path));
     });
-  };
+  }
 
   /**
-   * What comes after `after` below a folder of keys, by rising key: a name counts as its whole key, so that
-   * `a-b` comes before `a/c`.
+   * Lists what comes after `after` below a folder of keys, by rising key. A folder's name counts as the whole
+   * key: `a-b` comes before `a/c`.
    */
-  const objectsBelow = async (
-    of: string,
-    after: string | undefined,
-    limit: number,
-  ): Promise<ListedObject[]> => {
+  async list(of: string, after: string | undefined, limit: number): Promise<ListedObject[]> {
     const found: ListedObject[] = [];
-    const entries = (await unlessMissing(readdir(join(folder, of), { withFileTypes: true }))) ?? [];
+    const entries = (await this.unlessMissing(readdir(join(this.folder, of), { withFileTypes: true }))) ?? [];
     const keys = entries
       .flatMap((entry) =>
         entry.name.includes("@") ? [] : [`${of}${entry.name}${entry.isDirectory() ? "/" : ""}`],
@@ -100,128 +114,134 @@ export function createFileObjectStore({ folder }: { folder: string }): ObjectSto
     for (const key of keys) {
       if (found.length >= limit) break;
       if (key.endsWith("/")) {
-        // All of it comes before `after`, unless `after` lies within.
+        // All of a folder comes before `after`, unless `after` is in it.
         if (after !== undefined && key < after && !after.startsWith(key)) continue;
-        found.push(...(await objectsBelow(key, after, limit - found.length)));
+        found.push(...(await this.list(key, after, limit - found.length)));
       } else if (after === undefined || key > after) {
-        const info = await infoAt(join(folder, key));
-        const file = info && (await unlessMissing(stat(join(folder, key))));
+        const path = join(this.folder, key);
+        const info = await this.readInfo(path);
+        const file = info && (await this.unlessMissing(stat(path)));
         if (info && file) found.push({ key, bytes: info.bytes, modifiedAtMs: file.mtimeMs });
       }
     }
     return found;
-  };
+  }
+}
 
-  /** A folder of parts, each a file `<number>-<MD5>`; it is there from `beginParts` until the upload ends. */
-  const partsOf = ({ key, uploadId }: PartsUpload): string => {
-    if (!UPLOAD_ID.test(uploadId)) throw new TemperaError("upload_unknown");
-    return `${pathOf(key)}@parts-${uploadId}`;
-  };
-  const partsThere = async (parts: string): Promise<boolean> =>
-    (await unlessMissing(stat(parts))) !== undefined;
+const objects = (files: ObjectFiles): Pick<ObjectStore, "put" | "head" | "get" | "delete" | "list"> => ({
+  put: (key, body, info) => files.put(key, body, info),
 
-  return {
-    put,
+  async head(key) {
+    const path = files.pathOf(key);
+    const info = await files.readInfo(path);
+    // Somebody may have removed the bytes by hand.
+    return info && (await files.unlessMissing(stat(path))) && info;
+  },
 
-    async head(key) {
-      const path = pathOf(key);
-      const info = await infoAt(path);
-      // Somebody may have removed the bytes by hand.
-      return info && (await unlessMissing(stat(path))) && info;
-    },
+  async get(key, range) {
+    const path = files.pathOf(key);
+    const info = await files.readInfo(path);
+    if (!info) return undefined;
+    if (range) checkRange(range, info);
+    // Opened here, so that an object that is deleted meanwhile is still read to its end.
+    const file = await files.unlessMissing(open(path));
+    return file && { info, body: file.createReadStream(range) };
+  },
 
-    async get(key, range) {
-      const path = pathOf(key);
-      const info = await infoAt(path);
-      if (!info) return undefined;
-      if (range) checkRange(range, info);
-      // Opened before it is handed out: an object that vanishes now is still read to its end.
-      const file = await unlessMissing(open(path));
-      return file && { info, body: file.createReadStream(range) };
-    },
+  async delete(key) {
+    const path = files.pathOf(key);
+    await files.unlessMissing(rm(files.infoOf(path), { force: true }));
+    await files.unlessMissing(rm(path, { force: true }));
+    // Temporary files of writers that were killed. Uploads in parts are aborted by `abortParts`.
+    const beside = `${basename(path)}@`;
+    for (const name of (await files.unlessMissing(readdir(dirname(path)))) ?? [])
+      if (name.startsWith(beside) && !name.startsWith(`${beside}parts-`))
+        await files.unlessMissing(rm(join(dirname(path), name), { force: true }));
+  },
 
-    async delete(key) {
-      const path = pathOf(key);
-      await unlessMissing(rm(infoOf(path), { force: true }));
-      await unlessMissing(rm(path, { force: true }));
-      // What a writer that was killed had written of it. Uploads in parts are given up by `abortParts`.
-      const beside = `${basename(path)}@`;
-      for (const name of (await unlessMissing(readdir(dirname(path)))) ?? [])
-        if (name.startsWith(beside) && !name.startsWith(`${beside}parts-`))
-          await unlessMissing(rm(join(dirname(path), name), { force: true }));
-    },
+  list: async (of, after, limit) => files.list(objectFolder(of), after, limit),
+});
 
-    list: async (of, after, limit) =>
-      (await unlessMissing(objectsBelow(objectFolder(of), after, limit))) ?? [],
+/** Returns the folder of an upload's parts, each a file `<number>-<MD5>`. It exists until the upload ends. */
+function partsFolder(files: ObjectFiles, { key, uploadId }: PartsUpload): string {
+  if (!UPLOAD_ID.test(uploadId)) throw new TemperaError("upload_unknown");
+  return `${files.pathOf(key)}@parts-${uploadId}`;
+}
 
-    async beginParts(key) {
-      const uploadId = randomUUID();
-      await mkdir(partsOf({ key, uploadId }), { recursive: true }).catch((error) => {
-        throw failed(error);
-      });
-      return uploadId;
-    },
+const partUploads = (
+  files: ObjectFiles,
+): Pick<ObjectStore, "beginParts" | "putPart" | "completeParts" | "abortParts"> => ({
+  async beginParts(key) {
+    const uploadId = randomUUID();
+    await mkdir(partsFolder(files, { key, uploadId }), { recursive: true }).catch((error) => {
+      throw files.failed(error);
+    });
+    return uploadId;
+  },
 
-    async putPart(upload, number, body, bytes) {
-      const parts = partsOf(upload);
-      if (!(await partsThere(parts))) throw new TemperaError("upload_unknown");
-      const md5 = createHash("md5");
-      const seen = new Transform({
-        transform(chunk, _encoding, done) {
-          md5.update(chunk);
-          done(null, chunk);
-        },
-      });
-      let etag = "";
-      await write(
-        { key: upload.key, path: join(parts, String(number)), body, bytes },
-        [seen],
-        async (partial) => {
-          etag = md5.digest("hex");
-          await rename(partial, join(parts, `${number}-${etag}`));
-        },
+  async putPart(upload, number, body, bytes) {
+    const folder = partsFolder(files, upload);
+    if (!(await files.unlessMissing(stat(folder)))) throw new TemperaError("upload_unknown");
+    const md5 = createHash("md5");
+    const hashing = new Transform({
+      transform(chunk, _encoding, done) {
+        md5.update(chunk);
+        done(null, chunk);
+      },
+    });
+    let etag = "";
+    const target = { key: upload.key, path: join(folder, String(number)), body, bytes };
+    await files.write(target, [hashing], async (partial) => {
+      etag = md5.digest("hex");
+      await rename(partial, join(folder, `${number}-${etag}`));
+    });
+    for (const name of (await files.unlessMissing(readdir(folder))) ?? [])
+      if (name.startsWith(`${number}-`) && name !== `${number}-${etag}`)
+        await rm(join(folder, name), { force: true });
+    return etag;
+  },
+
+  completeParts: (upload, parts, info) => joinParts(files, upload, parts, info),
+
+  async abortParts(upload) {
+    await files.unlessMissing(rm(partsFolder(files, upload), { recursive: true, force: true }));
+  },
+});
+
+async function joinParts(
+  files: ObjectFiles,
+  upload: PartsUpload,
+  parts: { number: number; etag: string }[],
+  info: ObjectInfo,
+): Promise<void> {
+  const folder = partsFolder(files, upload);
+  // An earlier or a concurrent call may have joined the parts; it removes their folder then.
+  const alreadyJoined = async (): Promise<boolean> =>
+    (await files.readInfo(files.pathOf(upload.key)))?.bytes === info.bytes;
+  if (!(await files.unlessMissing(stat(folder)))) {
+    if (await alreadyJoined()) return;
+    throw new TemperaError("upload_unknown");
+  }
+  const paths: string[] = [];
+  for (const { number, etag } of [...parts].sort((a, b) => a.number - b.number)) {
+    const path = join(folder, `${number}-${etag.replace(/[^0-9a-f]/g, "")}`);
+    if (!(await files.unlessMissing(stat(path)))) {
+      if (await alreadyJoined()) return;
+      throw new TemperaError(
+        "upload_parts_invalid",
+        `Part ${number} is not there with that etag; send it again.`,
       );
-      for (const name of (await unlessMissing(readdir(parts))) ?? [])
-        if (name.startsWith(`${number}-`) && name !== `${number}-${etag}`)
-          await rm(join(parts, name), { force: true });
-      return etag;
-    },
-
-    async completeParts(upload, parts, info) {
-      const path = partsOf(upload);
-      // Before, or beside this call: who has joined the parts takes them away.
-      const alreadyJoined = async (): Promise<boolean> =>
-        (await infoAt(pathOf(upload.key)))?.bytes === info.bytes;
-      if (!(await partsThere(path))) {
-        if (await alreadyJoined()) return;
-        throw new TemperaError("upload_unknown");
-      }
-      const files: string[] = [];
-      for (const { number, etag } of [...parts].sort((a, b) => a.number - b.number)) {
-        const file = join(path, `${number}-${etag.replace(/[^0-9a-f]/g, "")}`);
-        if (!(await unlessMissing(stat(file)))) {
-          if (await alreadyJoined()) return;
-          throw new TemperaError(
-            "upload_parts_invalid",
-            `Part ${number} is not there with that etag; send it again.`,
-          );
-        }
-        files.push(file);
-      }
-      async function* joined(): AsyncGenerator<Buffer> {
-        for (const file of files) yield* createReadStream(file);
-      }
-      try {
-        await put(upload.key, Readable.from(joined(), { objectMode: false }), info);
-      } catch (error) {
-        if (MISSING.has((error as NodeJS.ErrnoException).code ?? "") && (await alreadyJoined())) return;
-        throw error;
-      }
-      await rm(path, { recursive: true, force: true });
-    },
-
-    async abortParts(upload) {
-      await unlessMissing(rm(partsOf(upload), { recursive: true, force: true }));
-    },
-  };
+    }
+    paths.push(path);
+  }
+  async function* joined(): AsyncGenerator<Buffer> {
+    for (const path of paths) yield* createReadStream(path);
+  }
+  try {
+    await files.put(upload.key, Readable.from(joined(), { objectMode: false }), info);
+  } catch (error) {
+    if (MISSING.has((error as NodeJS.ErrnoException).code ?? "") && (await alreadyJoined())) return;
+    throw error;
+  }
+  await rm(folder, { recursive: true, force: true });
 }

@@ -2,18 +2,16 @@ import { Readable } from "node:stream";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 
 export interface ObjectBody {
-  /**
-   * The bytes; ends with an error when they are more or fewer than announced, or when their source breaks.
-   */
+  /** The bytes. Fails when there are more or fewer than announced, or when their source fails. */
   stream: Readable;
-  /** Whether an error of a write came from the bytes' side, not from the store's. */
+  /** Returns whether an error of a write came from the bytes' source, and not from the store. */
   broke(error: unknown): boolean;
 }
 
-/** The body of an object on its way into a store. */
+/** Checks the length of an object's body while it is written to a store. */
 export function objectBody(key: string, body: Buffer | Readable, bytes: number): ObjectBody {
   const source = body instanceof Readable ? body : [body];
-  const faults: unknown[] = [];
+  const errors: unknown[] = [];
   async function* checked(): AsyncGenerator<Uint8Array> {
     let seen = 0;
     try {
@@ -25,15 +23,15 @@ export function objectBody(key: string, body: Buffer | Readable, bytes: number):
       if (seen !== bytes)
         throw new TemperaError(
           "internal_error",
-          `${key} was to be ${bytes} bytes and is ${seen > bytes ? "more" : seen}.`,
+          `${key} was announced with ${bytes} bytes and has ${seen > bytes ? "more" : seen}.`,
         );
     } catch (error) {
-      faults.push(error);
+      errors.push(error);
       throw error;
     }
   }
   return {
     stream: Readable.from(checked(), { objectMode: false }),
-    broke: (error) => faults.includes(error),
+    broke: (error) => errors.includes(error),
   };
 }

@@ -4,8 +4,8 @@ import type { ObjectInfo } from "../../core/files/object-store.ts";
 const KEY = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}(\/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199})*$/;
 
 /**
- * Passes a key through that can name an object; throws `file_unknown` for any other: no `..`, no hidden
- * files, no odd characters, nothing that a file system finds too long.
+ * Returns a key that can name an object; throws `file_unknown` for any other: no `..`, no hidden files, no
+ * special characters, nothing too long for a file system.
  */
 export function objectKey(key: string): string {
   if (key.length > 500 || !KEY.test(key)) throw new TemperaError("file_unknown");
@@ -13,8 +13,8 @@ export function objectKey(key: string): string {
 }
 
 /**
- * Passes a folder of keys through: whole segments, each with a `/` behind it. Throws `file_unknown` for
- * anything else.
+ * Returns a folder of keys: whole segments, each with a `/` after it. Throws `file_unknown` for anything
+ * else.
  */
 export function objectFolder(folder: string): string {
   if (!folder.endsWith("/")) throw new TemperaError("file_unknown");

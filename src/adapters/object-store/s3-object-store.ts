@@ -17,190 +17,221 @@ export interface S3ObjectStoreOptions {
   region: string;
   accessKey: string;
   secretKey: string;
-  /** With which certificates, for `https:`. */
+  /** Certificates, for `https:`. */
   tls?: ServiceTls | undefined;
 }
 
 const MISSING = new Set(["NotFound", "NoSuchKey", "NoSuchBucket"]);
 const NO_UPLOAD = "NoSuchUpload";
-/** How S3 says that a part is not what its caller thinks. */
+/** Error codes of S3 for parts that do not exist as named, are out of order or too small. */
 const PARTS_WRONG = new Set(["InvalidPart", "InvalidPartOrder", "EntityTooSmall"]);
-/** Longest silence of the store while it takes a request, up to the first byte of its answer. */
+/** Longest silence of the store from the request to the first byte of its response, in milliseconds. */
 const SILENCE_MS = 10_000;
-/** The same while the bytes of an object are on their way, which may be the turn of whoever makes them. */
+/** Longest silence while the bytes of an object are sent, in milliseconds; their source may cause it. */
 const UPLOAD_SILENCE_MS = 60_000;
-/** How long an upload may take to begin. */
+/** Time in which an upload must begin. */
 const UPLOAD_SECONDS = 3_600;
 const MADE_BY_ANOTHER = new Set(["BucketAlreadyOwnedByYou", "BucketAlreadyExists"]);
 
 /**
- * Objects in a bucket of an S3-compatible store, which is made when it does not exist.
- * Rejects with `store_unavailable` when the store cannot be reached or refuses the keys.
+ * Opens a bucket of an S3-compatible store, and creates it when it does not exist. Rejects with
+ * `store_unavailable` when the store cannot be reached or refuses the keys.
  */
-export async function createS3ObjectStore({
-  endpoint,
-  bucket,
-  region,
-  accessKey,
-  secretKey,
-  tls,
-}: S3ObjectStoreOptions): Promise<ObjectStore> {
-  const { hostname, port, protocol } = new URL(endpoint);
-  const useSSL = protocol === "https:";
-  const agent = tls && useSSL ? agentOf(tls) : undefined;
-  const client = new Client({
-    endPoint: hostname,
-    port: port ? Number(port) : useSSL ? 443 : 80,
-    useSSL,
-    region,
-    accessKey,
-    secretKey,
-    ...(agent && { transportAgent: agent }),
-    transport: { request: boundedBy(SILENCE_MS, useSSL ? https : http) },
-    // Whoever calls has a retry policy; the driver's own prints to the console.
-    retryOptions: { disableRetry: true },
-  });
+export async function createS3ObjectStore(options: S3ObjectStoreOptions): Promise<ObjectStore> {
+  const bucket = new Bucket(options);
+  await bucket.ensureExists();
+  return { ...objects(bucket), ...partUploads(bucket) };
+}
 
-  const codeOf = (error: unknown): string => (error as { code?: string }).code ?? "";
-  const failed = (error: unknown): unknown => {
+/** One bucket: its client, and the translation of its errors. */
+class Bucket {
+  readonly name: string;
+  readonly client: Client;
+  readonly agent: https.Agent | undefined;
+  readonly #region: string;
+  readonly #address: string;
+
+  constructor({ endpoint, bucket, region, accessKey, secretKey, tls }: S3ObjectStoreOptions) {
+    const { hostname, port: givenPort, protocol } = new URL(endpoint);
+    const useSSL = protocol === "https:";
+    const port = givenPort ? Number(givenPort) : useSSL ? 443 : 80;
+    this.name = bucket;
+    this.agent = tls && useSSL ? agentOf(tls) : undefined;
+    this.#region = region;
+    this.#address = `${hostname}:${port}`;
+    this.client = new Client({
+      endPoint: hostname,
+      port,
+      useSSL,
+      region,
+      accessKey,
+      secretKey,
+      ...(this.agent && { transportAgent: this.agent }),
+      transport: { request: boundedBy(SILENCE_MS, useSSL ? https : http) },
+      // Callers retry by their own policies; the driver's retries print to the console.
+      retryOptions: { disableRetry: true },
+    });
+  }
+
+  async ensureExists(): Promise<void> {
+    if (await this.answer(this.client.bucketExists(this.name))) return;
+    await this.client.makeBucket(this.name, this.#region).catch((error) => {
+      if (!MADE_BY_ANOTHER.has(codeOf(error))) throw this.failed(error);
+    });
+  }
+
+  /** Returns the error as it is when it is a `TemperaError`, otherwise as `store_unavailable`. */
+  failed(error: unknown): unknown {
     if (isTemperaError(error)) return error;
     const why = (error as Error).message || codeOf(error);
     return new TemperaError(
       "store_unavailable",
-      `The object store at ${hostname}:${port || (useSSL ? 443 : 80)} cannot be used (${why}); start it, or correct S3_ENDPOINT and its keys.`,
+      `The object store at ${this.#address} cannot be used (${why}); ` +
+        "start it, or correct S3_ENDPOINT and its keys.",
       { cause: error },
     );
-  };
-  const answer = async <T>(work: Promise<T>): Promise<T> =>
-    work.catch((error) => {
-      throw failed(error);
-    });
-  const unlessMissing = async <T>(work: Promise<T>): Promise<T | undefined> =>
-    work.catch((error) => {
-      if (MISSING.has(codeOf(error))) return undefined;
-      throw failed(error);
-    });
+  }
 
-  if (!(await answer(client.bucketExists(bucket)))) {
-    await client.makeBucket(bucket, region).catch((error) => {
-      if (!MADE_BY_ANOTHER.has(codeOf(error))) throw failed(error);
+  async answer<T>(work: Promise<T>): Promise<T> {
+    return work.catch((error) => {
+      throw this.failed(error);
     });
   }
 
-  const head = async (key: string): Promise<ObjectInfo | undefined> => {
-    const found = await unlessMissing(client.statObject(bucket, objectKey(key)));
+  async unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
+    return work.catch((error) => {
+      if (MISSING.has(codeOf(error))) return undefined;
+      throw this.failed(error);
+    });
+  }
+
+  async head(key: string): Promise<ObjectInfo | undefined> {
+    const found = await this.unlessMissing(this.client.statObject(this.name, objectKey(key)));
     return (
       found && {
         bytes: found.size,
         contentType: String(found.metaData["content-type"] ?? "application/octet-stream"),
       }
     );
-  };
-
-  return {
-    async put(key, body, { bytes, contentType }) {
-      const content = objectBody(objectKey(key), body, bytes);
-      try {
-        const url = await client.presignedPutObject(bucket, key, UPLOAD_SECONDS);
-        await upload(url, content.stream, { "content-length": bytes, "content-type": contentType }, agent);
-      } catch (error) {
-        throw content.broke(error) ? error : failed(error);
-      } finally {
-        content.stream.destroy();
-      }
-    },
-
-    head,
-
-    async get(key, range) {
-      const info = await head(key);
-      if (!info) return undefined;
-      if (range) checkRange(range, info);
-      const body = await unlessMissing(
-        range
-          ? client.getPartialObject(bucket, key, range.start, range.end - range.start + 1)
-          : client.getObject(bucket, key),
-      );
-      return body && { info, body };
-    },
-
-    async delete(key) {
-      await answer(client.removeObject(bucket, objectKey(key)));
-    },
-
-    async list(folder, after, limit) {
-      const found: ListedObject[] = [];
-      const listing = client.listObjectsV2(bucket, objectFolder(folder), true, after ?? "");
-      try {
-        for await (const { name, size, lastModified } of listing as AsyncIterable<{
-          name?: string;
-          size: number;
-          lastModified?: Date;
-        }>) {
-          if (name === undefined) continue;
-          found.push({ key: name, bytes: size, modifiedAtMs: lastModified?.getTime() ?? 0 });
-          if (found.length >= limit) break;
-        }
-        return found;
-      } catch (error) {
-        throw failed(error);
-      } finally {
-        listing.destroy();
-      }
-    },
-
-    beginParts: (key, contentType) =>
-      answer(client.initiateNewMultipartUpload(bucket, objectKey(key), { "content-type": contentType })),
-
-    async putPart({ key, uploadId }, number, body, bytes) {
-      const content = objectBody(objectKey(key), body, bytes);
-      try {
-        const query = { partNumber: String(number), uploadId };
-        const url = await client.presignedUrl("PUT", bucket, key, UPLOAD_SECONDS, query);
-        const { etag } = await upload(url, content.stream, { "content-length": bytes }, agent);
-        return (etag ?? "").replaceAll('"', "");
-      } catch (error) {
-        if (codeOf(error) === NO_UPLOAD)
-          throw new TemperaError("upload_unknown", undefined, { cause: error });
-        throw content.broke(error) ? error : failed(error);
-      } finally {
-        content.stream.destroy();
-      }
-    },
-
-    async completeParts({ key, uploadId }, parts, info) {
-      const rising = [...parts]
-        .sort((a, b) => a.number - b.number)
-        .map(({ number, etag }) => ({ part: number, etag }));
-      try {
-        await client.completeMultipartUpload(bucket, objectKey(key), uploadId, rising);
-      } catch (error) {
-        const code = codeOf(error);
-        if (PARTS_WRONG.has(code))
-          throw new TemperaError(
-            "upload_parts_invalid",
-            `The parts cannot be joined (${(error as Error).message}).`,
-            { cause: error },
-          );
-        if (code !== NO_UPLOAD) throw failed(error);
-        // It may have been completed before, by a caller that did not hear the answer.
-        if ((await head(key))?.bytes !== info.bytes)
-          throw new TemperaError("upload_unknown", undefined, { cause: error });
-      }
-    },
-
-    async abortParts({ key, uploadId }) {
-      await client
-        .abortMultipartUpload(bucket, objectKey(key), encodeURIComponent(uploadId))
-        .catch((error) => {
-          if (codeOf(error) !== NO_UPLOAD) throw failed(error);
-        });
-    },
-  };
+  }
 }
 
+const codeOf = (error: unknown): string => (error as { code?: string }).code ?? "";
+
+const objects = (bucket: Bucket): Pick<ObjectStore, "put" | "head" | "get" | "delete" | "list"> => ({
+  async put(key, body, { bytes, contentType }) {
+    const content = objectBody(objectKey(key), body, bytes);
+    try {
+      const url = await bucket.client.presignedPutObject(bucket.name, key, UPLOAD_SECONDS);
+      await upload(
+        url,
+        content.stream,
+        { "content-length": bytes, "content-type": contentType },
+        bucket.agent,
+      );
+    } catch (error) {
+      throw content.broke(error) ? error : bucket.failed(error);
+    } finally {
+      content.stream.destroy();
+    }
+  },
+
+  head: (key) => bucket.head(key),
+
+  async get(key, range) {
+    const info = await bucket.head(key);
+    if (!info) return undefined;
+    if (range) checkRange(range, info);
+    const body = await bucket.unlessMissing(
+      range
+        ? bucket.client.getPartialObject(bucket.name, key, range.start, range.end - range.start + 1)
+        : bucket.client.getObject(bucket.name, key),
+    );
+    return body && { info, body };
+  },
+
+  async delete(key) {
+    await bucket.answer(bucket.client.removeObject(bucket.name, objectKey(key)));
+  },
+
+  async list(folder, after, limit) {
+    const found: ListedObject[] = [];
+    const listing = bucket.client.listObjectsV2(bucket.name, objectFolder(folder), true, after ?? "");
+    try {
+      for await (const { name, size, lastModified } of listing as AsyncIterable<{
+        name?: string;
+        size: number;
+        lastModified?: Date;
+      }>) {
+        if (name === undefined) continue;
+        found.push({ key: name, bytes: size, modifiedAtMs: lastModified?.getTime() ?? 0 });
+        if (found.length >= limit) break;
+      }
+      return found;
+    } catch (error) {
+      throw bucket.failed(error);
+    } finally {
+      listing.destroy();
+    }
+  },
+});
+
+const partUploads = (
+  bucket: Bucket,
+): Pick<ObjectStore, "beginParts" | "putPart" | "completeParts" | "abortParts"> => ({
+  beginParts: (key, contentType) =>
+    bucket.answer(
+      bucket.client.initiateNewMultipartUpload(bucket.name, objectKey(key), { "content-type": contentType }),
+    ),
+
+  async putPart({ key, uploadId }, number, body, bytes) {
+    const content = objectBody(objectKey(key), body, bytes);
+    try {
+      const query = { partNumber: String(number), uploadId };
+      const url = await bucket.client.presignedUrl("PUT", bucket.name, key, UPLOAD_SECONDS, query);
+      const { etag } = await upload(url, content.stream, { "content-length": bytes }, bucket.agent);
+      return (etag ?? "").replaceAll('"', "");
+    } catch (error) {
+      if (codeOf(error) === NO_UPLOAD) throw new TemperaError("upload_unknown", undefined, { cause: error });
+      throw content.broke(error) ? error : bucket.failed(error);
+    } finally {
+      content.stream.destroy();
+    }
+  },
+
+  async completeParts({ key, uploadId }, parts, info) {
+    const rising = [...parts]
+      .sort((a, b) => a.number - b.number)
+      .map(({ number, etag }) => ({ part: number, etag }));
+    try {
+      await bucket.client.completeMultipartUpload(bucket.name, objectKey(key), uploadId, rising);
+    } catch (error) {
+      const code = codeOf(error);
+      if (PARTS_WRONG.has(code))
+        throw new TemperaError(
+          "upload_parts_invalid",
+          `The parts cannot be joined (${(error as Error).message}).`,
+          { cause: error },
+        );
+      if (code !== NO_UPLOAD) throw bucket.failed(error);
+      // An earlier call may have completed it, whose response was lost.
+      if ((await bucket.head(key))?.bytes !== info.bytes)
+        throw new TemperaError("upload_unknown", undefined, { cause: error });
+    }
+  },
+
+  async abortParts({ key, uploadId }) {
+    await bucket.client
+      .abortMultipartUpload(bucket.name, objectKey(key), encodeURIComponent(uploadId))
+      .catch((error) => {
+        if (codeOf(error) !== NO_UPLOAD) throw bucket.failed(error);
+      });
+  },
+});
+
 /**
- * Connections with the configured certificates, kept open between requests as those of Node's own agent are.
+ * Creates an agent with the configured certificates that keeps connections open, as Node's default agent
+ * does.
  */
 const agentOf = ({ serverName, ...files }: ServiceTls): https.Agent =>
   new https.Agent({
@@ -212,26 +243,26 @@ const agentOf = ({ serverName, ...files }: ServiceTls): https.Agent =>
   });
 
 /**
- * `request` of `node:http` that gives up on a server that stays silent. Once the answer has begun it may take
- * any time: a browser that plays a film reads as slowly as it likes.
+ * Wraps `request` of `node:http`: it fails when the server stays silent until the response begins. The
+ * response may then take any time: a browser that plays a video reads slowly.
  */
 const boundedBy = (silenceMs: number, { request }: Pick<typeof http, "request">): typeof http.request =>
-  ((options: http.RequestOptions, answered: (response: http.IncomingMessage) => void) => {
+  ((options: http.RequestOptions, onResponse: (response: http.IncomingMessage) => void) => {
     const sent = request({ ...options, timeout: silenceMs }, (response) => {
       sent.setTimeout(0);
-      answered(response);
+      onResponse(response);
     });
     sent.once("timeout", () => sent.destroy(new Error(`no answer in ${silenceMs} ms`)));
     return sent;
   }) as typeof http.request;
 
 /**
- * Puts an object, or a part of one, in one request, as its bytes come: the store keeps all of it or nothing.
- * (The driver's own way holds up to 64 MiB in memory, and beyond that ends the process when the bytes break
- * off.)
+ * Puts an object, or a part of one, in one request, while its bytes arrive: the store keeps all of it or
+ * nothing. (The driver's `putObject` holds up to 64 MiB in memory, and beyond that ends the process when the
+ * bytes break off.)
  *
  * @param url signed by the driver
- * @returns the headers of the store's answer
+ * @returns the headers of the store's response
  */
 async function upload(
   url: string,
@@ -241,12 +272,12 @@ async function upload(
 ): Promise<http.IncomingHttpHeaders> {
   const { request } = url.startsWith("https:") ? https : http;
   const sent = request(url, { method: "PUT", headers, timeout: UPLOAD_SILENCE_MS, ...(agent && { agent }) });
-  sent.once("timeout", () => sent.destroy(new Error("the upload came to a halt")));
+  sent.once("timeout", () => sent.destroy(new Error("the upload stalled")));
   sent.once("finish", () => sent.setTimeout(SILENCE_MS));
-  const answered = new Promise<http.IncomingMessage>((resolve, reject) => {
+  const responded = new Promise<http.IncomingMessage>((resolve, reject) => {
     sent.once("response", resolve).once("error", reject);
   });
-  const [response] = await Promise.all([answered, pipeline(bytes, sent)]);
+  const [response] = await Promise.all([responded, pipeline(bytes, sent)]);
   const answer = await text(response);
   if (response.statusCode !== 200) {
     const code = /<Code>([^<]+)/.exec(answer)?.[1];
