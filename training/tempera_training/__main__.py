@@ -5,20 +5,39 @@ from pathlib import Path
 
 import torch
 
-from . import picture
-from .sound import stages as sound
+from . import image
+from .audio import stages as audio
 from .video import stages as video
 
-MODELS = {"picture": picture, "video": video, "sound": sound}
+MODELS = {"image": image, "video": video, "audio": audio}
 
-parser = argparse.ArgumentParser(prog="python -m tempera_training", description="Train a demonstration model from nothing, on a CPU.")
+parser = argparse.ArgumentParser(
+    prog="python -m tempera_training", description="Train a demonstration model from nothing, on a CPU."
+)
 parser.add_argument("model", choices=list(MODELS))
-parser.add_argument("--work", type=Path, help="checkpoints and latents; a run that is cut off goes on from here (default: work/MODEL)")
-parser.add_argument("--out", type=Path, action="append", help="the model folder to write; the video model is written to each that is given")
-parser.add_argument("--minutes", action="append", default=[], metavar="STAGE=N", help="another budget for a stage than its own")
+parser.add_argument(
+    "--work",
+    type=Path,
+    help="checkpoints and latents; a run that is cut off goes on from here (default: work/MODEL)",
+)
+parser.add_argument(
+    "--out",
+    type=Path,
+    action="append",
+    help="the model folder to write; the video model is written to each that is given",
+)
+parser.add_argument(
+    "--minutes",
+    action="append",
+    default=[],
+    metavar="STAGE=N",
+    help="another budget for a stage than its own",
+)
 parser.add_argument("--examples", type=int, help="training examples drawn and encoded")
 parser.add_argument("--threads", type=int, default=2)
-parser.add_argument("--no-compile", action="store_true", help="picture: skip torch.compile (needs a C++ compiler)")
+parser.add_argument(
+    "--no-compile", action="store_true", help="picture: skip torch.compile (needs a C++ compiler)"
+)
 parser.add_argument("--only", metavar="STAGE", help="run this stage alone")
 parser.add_argument("--until", metavar="STAGE", help="stop after this stage")
 a = parser.parse_args()

@@ -20,7 +20,13 @@ PEAK_RATE = 2e-3
 
 
 def train_text_encoder(
-    out: Path, words: list[str], length: int, classes: list[int], sample: Callable[[random.Random], tuple[str, list[int]]], minutes: float, batch: int = 96,
+    out: Path,
+    words: list[str],
+    length: int,
+    classes: list[int],
+    sample: Callable[[random.Random], tuple[str, list[int]]],
+    minutes: float,
+    batch: int = 96,
 ) -> None:
     """Cross-entropy of linear heads on the mean of the text states. `sample` draws a sentence and one label per head
     (-100: the sentence does not say). Resumes from `out`."""
@@ -35,14 +41,27 @@ def train_text_encoder(
         spent, step = saved["spent"], saved["step"]
         if saved["done"]:
             return
-        encoder.load_state_dict(saved["text_encoder"]), heads.load_state_dict(saved["heads"]), optimizer.load_state_dict(saved["optimizer"])
+        (
+            encoder.load_state_dict(saved["text_encoder"]),
+            heads.load_state_dict(saved["heads"]),
+            optimizer.load_state_dict(saved["optimizer"]),
+        )
     rng, budget, share = random.Random(step), Budget(minutes, spent), spent / (minutes * 60)
 
     def save(done: bool) -> None:
-        save_whole({"text_encoder": encoder.state_dict(), "heads": heads.state_dict(), "optimizer": optimizer.state_dict(),
-                    "spent": budget.spent, "step": step, "done": done}, out)
+        save_whole(
+            {
+                "text_encoder": encoder.state_dict(),
+                "heads": heads.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "spent": budget.spent,
+                "step": step,
+                "done": done,
+            },
+            out,
+        )
 
-    right, told = torch.zeros(len(classes)), torch.zeros(len(classes))
+    correct, labelled = torch.zeros(len(classes)), torch.zeros(len(classes))
     while share < 1:
         for group in optimizer.param_groups:
             group["lr"] = PEAK_RATE * warm_stable_decay(step, share)
@@ -52,18 +71,23 @@ def train_text_encoder(
         ids, mask, labels = ids[:, :longest], mask[:, :longest], torch.tensor([label for _, label in drawn])
         states, keep = encoder(ids, mask), mask[:, :, None].float()
         answers = heads((states * keep).sum(1) / keep.sum(1)).split(classes, 1)
-        losses = [F.cross_entropy(a, labels[:, i]) for i, a in enumerate(answers) if (labels[:, i] >= 0).any()]
+        losses = [
+            F.cross_entropy(a, labels[:, i]) for i, a in enumerate(answers) if (labels[:, i] >= 0).any()
+        ]
         optimizer.zero_grad()
         torch.stack(losses).sum().backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         for i, a in enumerate(answers):
-            told[i] += (labels[:, i] >= 0).sum()
-            right[i] += (a.argmax(1) == labels[:, i]).sum()
+            labelled[i] += (labels[:, i] >= 0).sum()
+            correct[i] += (a.argmax(1) == labels[:, i]).sum()
         step, share = step + 1, budget.tick()
         if step % 100 == 0:
-            print(f"text step {step} {budget.spent:.0f}s right {[round(v, 3) for v in (right / told).tolist()]}", flush=True)
-            right.zero_(), told.zero_()
+            print(
+                f"text step {step} {budget.spent:.0f}s correct {[round(v, 3) for v in (correct / labelled).tolist()]}",
+                flush=True,
+            )
+            correct.zero_(), labelled.zero_()
         if step % 500 == 0:
             save(done=False)
     save(done=True)

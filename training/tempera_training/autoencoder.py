@@ -39,7 +39,11 @@ def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
             return
     last = time.time()
     while spent < minutes * 60:
-        rate = 2e-3 * min(1, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent / (minutes * 60))))
+        rate = (
+            2e-3
+            * min(1, (step + 1) / 50)
+            * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent / (minutes * 60))))
+        )
         for group in optimizer.param_groups:
             group["lr"] = rate
         x = _batch(batch, rng)
@@ -58,7 +62,10 @@ def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
         step, now = step + 1, time.time()
         spent, last = spent + now - last, now
         if step % 100 == 0:
-            print(f"autoencoder step {step} {spent:.0f}s l1 {pixel:.4f} gradient {gradient:.4f} kl {kl:.3f}", flush=True)
+            print(
+                f"autoencoder step {step} {spent:.0f}s l1 {pixel:.4f} gradient {gradient:.4f} kl {kl:.3f}",
+                flush=True,
+            )
         if step % 500 == 0:
             _save(out, encoder, decoder, spent, step, optimizer=optimizer.state_dict())
     with torch.no_grad():
@@ -66,16 +73,31 @@ def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
         mean, log_variance = encoder(x).chunk(2, 1)
         y = decoder(mean).clamp(-1, 1)
         psnr = (10 * torch.log10(4 / (x - y).pow(2).mean((1, 2, 3)))).mean().item()
-        print(f"autoencoder done: {step} steps, PSNR {psnr:.1f} dB, posterior std {(0.5 * log_variance).exp().mean((0, 2, 3)).tolist()}")
-        _save(out, encoder, decoder, spent, step, psnr=psnr, mean=mean.mean((0, 2, 3)), std=mean.std((0, 2, 3)))
+        print(
+            f"autoencoder done: {step} steps, PSNR {psnr:.1f} dB, posterior std {(0.5 * log_variance).exp().mean((0, 2, 3)).tolist()}"
+        )
+        _save(
+            out, encoder, decoder, spent, step, psnr=psnr, mean=mean.mean((0, 2, 3)), std=mean.std((0, 2, 3))
+        )
     from PIL import Image
 
     sheet = torch.cat([torch.cat(list(x[:8]), 2), torch.cat(list(y[:8]), 2)], 1)
-    Image.fromarray(((sheet.clamp(-1, 1) + 1) * 127.5).byte().permute(1, 2, 0).numpy()).save(out.with_suffix(".png"))
+    Image.fromarray(((sheet.clamp(-1, 1) + 1) * 127.5).byte().permute(1, 2, 0).numpy()).save(
+        out.with_suffix(".png")
+    )
 
 
 def _save(out: Path, encoder, decoder, spent, step, **more) -> None:
-    save_whole({"encoder": encoder.state_dict(), "decoder": decoder.state_dict(), "spent": spent, "step": step, **more}, out)
+    save_whole(
+        {
+            "encoder": encoder.state_dict(),
+            "decoder": decoder.state_dict(),
+            "spent": spent,
+            "step": step,
+            **more,
+        },
+        out,
+    )
 
 
 def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
@@ -121,10 +143,22 @@ def refine_decoder(autoencoder: Path, out: Path, minutes: float, batch: int = 12
     torch.manual_seed(step)
 
     def save() -> None:
-        save_whole({"decoder": decoder.state_dict(), "optimizer": optimizer.state_dict(), "spent": spent, "step": step}, out)
+        save_whole(
+            {
+                "decoder": decoder.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "spent": spent,
+                "step": step,
+            },
+            out,
+        )
 
     while spent < minutes * 60:
-        rate = 1.5e-3 * min(1, (step + 1) / 50) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent / (minutes * 60))))
+        rate = (
+            1.5e-3
+            * min(1, (step + 1) / 50)
+            * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent / (minutes * 60))))
+        )
         for group in optimizer.param_groups:
             group["lr"] = rate
         height, width = rng.choice(BUCKETS)

@@ -31,8 +31,16 @@ class Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.PixelUnshuffle(4), nn.Conv2d(48, 32, 3, padding=1), nn.SiLU(), nn.Conv2d(32, 64, 3, 2, 1), Residual(64),
-            nn.Conv2d(64, 96, 3, 2, 1), Residual(96), Residual(96), nn.GroupNorm(8, 96), nn.SiLU(),
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(48, 32, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(32, 64, 3, 2, 1),
+            Residual(64),
+            nn.Conv2d(64, 96, 3, 2, 1),
+            Residual(96),
+            Residual(96),
+            nn.GroupNorm(8, 96),
+            nn.SiLU(),
             nn.Conv2d(96, 2 * LATENT_CHANNELS, 3, padding=1),
         )
 
@@ -46,10 +54,22 @@ class Decoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.Conv2d(LATENT_CHANNELS, 128, 3, padding=1), Residual(128), Residual(128), Residual(128),
-            nn.Conv2d(128, 4 * 64, 3, padding=1), nn.PixelShuffle(2), Residual(64), Residual(64), nn.SiLU(),
-            nn.Conv2d(64, 4 * 40, 3, padding=1), nn.PixelShuffle(2), Residual(40), nn.GroupNorm(8, 40), nn.SiLU(),
-            nn.Conv2d(40, 48, 3, padding=1), nn.PixelShuffle(4),
+            nn.Conv2d(LATENT_CHANNELS, 128, 3, padding=1),
+            Residual(128),
+            Residual(128),
+            Residual(128),
+            nn.Conv2d(128, 4 * 64, 3, padding=1),
+            nn.PixelShuffle(2),
+            Residual(64),
+            Residual(64),
+            nn.SiLU(),
+            nn.Conv2d(64, 4 * 40, 3, padding=1),
+            nn.PixelShuffle(2),
+            Residual(40),
+            nn.GroupNorm(8, 40),
+            nn.SiLU(),
+            nn.Conv2d(40, 48, 3, padding=1),
+            nn.PixelShuffle(4),
         )
 
     def forward(self, latents):
@@ -60,7 +80,11 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q, self.kv, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.q, self.kv, self.out = (
+            nn.Linear(width, width),
+            nn.Linear(width, 2 * width),
+            nn.Linear(width, width),
+        )
         self.q_norm, self.k_norm = nn.RMSNorm(width // heads, eps=1e-6), nn.RMSNorm(width // heads, eps=1e-6)
 
     def forward(self, x, context=None, bias=None, rope=None):
@@ -88,7 +112,9 @@ def rotate(x, rope):
 
 
 def mlp(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+    return nn.Sequential(
+        nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
+    )
 
 
 def attention_bias(mask, dtype):
@@ -103,7 +129,14 @@ class TextEncoder(nn.Module):
         self.token = nn.Embedding(vocabulary, TEXT_WIDTH)
         self.position = nn.Parameter(torch.randn(length, TEXT_WIDTH) * 0.02)
         self.blocks = nn.ModuleList(
-            nn.ModuleList([nn.LayerNorm(TEXT_WIDTH), Attention(TEXT_WIDTH, heads), nn.LayerNorm(TEXT_WIDTH), mlp(TEXT_WIDTH)])
+            nn.ModuleList(
+                [
+                    nn.LayerNorm(TEXT_WIDTH),
+                    Attention(TEXT_WIDTH, heads),
+                    nn.LayerNorm(TEXT_WIDTH),
+                    mlp(TEXT_WIDTH),
+                ]
+            )
             for _ in range(depth)
         )
         self.norm = nn.LayerNorm(TEXT_WIDTH)
@@ -131,7 +164,9 @@ class Block(nn.Module):
 
     def forward(self, x, modulation, text, text_bias, rope, bias=None):
         shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.table).unbind(1)
-        x = x + gate1[:, None] * self.self_attention(self.norm1(x) * (1 + scale1[:, None]) + shift1[:, None], bias=bias, rope=rope)
+        x = x + gate1[:, None] * self.self_attention(
+            self.norm1(x) * (1 + scale1[:, None]) + shift1[:, None], bias=bias, rope=rope
+        )
         x = x + self.cross_attention(self.norm2(x), text, text_bias)
         return x + gate2[:, None] * self.feed_forward(self.norm3(x) * (1 + scale2[:, None]) + shift2[:, None])
 
@@ -160,14 +195,24 @@ class Transformer(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         quarter = width // heads // 4
-        self.register_buffer("time_frequencies", torch.exp(-math.log(10000) * torch.arange(64) / 64), persistent=False)
-        self.register_buffer("rope_frequencies", 100.0 ** (-torch.arange(quarter) / quarter), persistent=False)
-        self.register_buffer("position_frequencies", 2.0 ** (torch.arange(8) / 2 - 1) * math.pi / 2, persistent=False)
+        self.register_buffer(
+            "time_frequencies", torch.exp(-math.log(10000) * torch.arange(64) / 64), persistent=False
+        )
+        self.register_buffer(
+            "rope_frequencies", 100.0 ** (-torch.arange(quarter) / quarter), persistent=False
+        )
+        self.register_buffer(
+            "position_frequencies", 2.0 ** (torch.arange(8) / 2 - 1) * math.pi / 2, persistent=False
+        )
 
     def forward(self, latents, timestep, encoder_hidden_states, encoder_attention_mask):
         b, channels, height, width = latents.shape
         rows, columns, p = height // PATCH, width // PATCH, PATCH
-        x = latents.reshape(b, channels, rows, p, columns, p).permute(0, 2, 4, 1, 3, 5).reshape(b, rows * columns, -1)
+        x = (
+            latents.reshape(b, channels, rows, p, columns, p)
+            .permute(0, 2, 4, 1, 3, 5)
+            .reshape(b, rows * columns, -1)
+        )
         rope, absolute = self.positions(rows, columns, x)
         x = self.patchify(x) + self.position(absolute)
         angle = timestep[:, None] * self.time_frequencies
@@ -180,11 +225,23 @@ class Transformer(nn.Module):
             x = block(x, modulation, text, bias, rope)
         shift, scale = (condition[:, None] + self.table).unbind(1)
         x = self.unpatchify(self.norm(x) * (1 + scale[:, None]) + shift[:, None])
-        return x.reshape(b, rows, columns, channels, p, p).permute(0, 3, 1, 4, 2, 5).reshape(b, channels, height, width)
+        return (
+            x.reshape(b, rows, columns, channels, p, p)
+            .permute(0, 3, 1, 4, 2, 5)
+            .reshape(b, channels, height, width)
+        )
 
     def positions(self, rows, columns, like):
-        row = torch.arange(rows, device=like.device, dtype=like.dtype)[:, None].expand(rows, columns).reshape(-1)
-        column = torch.arange(columns, device=like.device, dtype=like.dtype)[None].expand(rows, columns).reshape(-1)
+        row = (
+            torch.arange(rows, device=like.device, dtype=like.dtype)[:, None]
+            .expand(rows, columns)
+            .reshape(-1)
+        )
+        column = (
+            torch.arange(columns, device=like.device, dtype=like.dtype)[None]
+            .expand(rows, columns)
+            .reshape(-1)
+        )
         angle = torch.cat([row[:, None] * self.rope_frequencies, column[:, None] * self.rope_frequencies], -1)
         y = ((row + 0.5) / rows * 2 - 1)[:, None] * self.position_frequencies
         x = ((column + 0.5) / columns * 2 - 1)[:, None] * self.position_frequencies

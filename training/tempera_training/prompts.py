@@ -6,49 +6,74 @@ import re
 import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from .scenes import COLOR_NAMES, PLACES, SHAPES, SIZES, Scene
+from .scenes import COLOR_NAMES, POSITIONS, SHAPES, SIZES, Scene
 
 LENGTH = 32  # tokens, [BOS] and [EOS] included
 WORD = r"[a-z0-9]+|[^a-z0-9\s]"  # ASCII classes only: JavaScript's \w and Python's differ
 SPECIAL = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"]
 
-SHAPE_WORDS = {"circle": ["circle", "circle", "disc"], "square": ["square", "square", "box"], "triangle": ["triangle"],
-          "ring": ["ring", "ring", "hoop"], "heart": ["heart"], "cross": ["cross", "cross", "plus"]}
+SHAPE_WORDS = {
+    "circle": ["circle", "circle", "disc"],
+    "square": ["square", "square", "box"],
+    "triangle": ["triangle"],
+    "ring": ["ring", "ring", "hoop"],
+    "heart": ["heart"],
+    "cross": ["cross", "cross", "plus"],
+}
 COLOR_WORDS = {"purple": ["purple", "purple", "violet"], "cyan": ["cyan", "cyan", "turquoise"]}
-SIZE_WORDS = {"small": ["small", "tiny", "little"], "medium": ["medium", "medium-sized", ""], "large": ["large", "big", "huge"]}
+SIZE_WORDS = {
+    "small": ["small", "tiny", "little"],
+    "medium": ["medium", "medium-sized", ""],
+    "large": ["large", "big", "huge"],
+}
 ONE = ["a", "one", "a single", "the"]
-_PLACE = {
+_POSITION = {
     "center": ["in the center", "in the middle", "at the center", "", ""],
-    "left": ["on the left", "at the left", "on the left side"], "right": ["on the right", "at the right", "on the right side"],
-    "top": ["at the top", "on top", "near the top"], "bottom": ["at the bottom", "near the bottom", "on the bottom"],
+    "left": ["on the left", "at the left", "on the left side"],
+    "right": ["on the right", "at the right", "on the right side"],
+    "top": ["at the top", "on top", "near the top"],
+    "bottom": ["at the bottom", "near the bottom", "on the bottom"],
 }
 GROUND = ["background", "background", "background", "backdrop", "canvas", "wall", "surface"]
-FILLER = ["nice", "shiny", "beautiful", "please", "pretty", "very", "simple", "flat", "clean", "bright", "minimal", "zebra"]
+FILLER = [
+    "nice",
+    "shiny",
+    "beautiful",
+    "please",
+    "pretty",
+    "very",
+    "simple",
+    "flat",
+    "clean",
+    "bright",
+    "minimal",
+    "zebra",
+]
 
 TEMPLATES = [
-    "{n} {size} {fg} {shape} {place} on {a} {bg} {ground}",
-    "{n} {size} {fg} {shape} on {a} {bg} {ground} {place}",
-    "{size} {fg} {shape} {place} , {bg} {ground}",
-    "{a} {bg} {ground} with {n} {size} {fg} {shape} {place}",
-    "draw {n} {fg} {shape} {place} , {size} , {bg} {ground}",
-    "a picture of {n} {size} {fg} {shape} {place} , with {a} {bg} {ground}",
-    "an image of {n} {size} {fg} {shape} {place} on {bg}",
-    "{n} {size} {shape} in {fg} {place} over {a} {bg} {ground}",
-    "paint {n} {size} {fg} {shape} {place} over {a} {bg} {ground}",
-    "{place} {n} {size} {fg} {shape} , the {ground} is {bg}",
-    "the {ground} is {bg} and there is {n} {size} {fg} {shape} {place}",
-    "{bg} {ground} , {n} {size} {fg} {shape} {place}",
-    "{fg} {shape} {place} , {size} , on {bg}",
+    "{n} {size} {fg} {shape} {position} on {a} {bg} {ground}",
+    "{n} {size} {fg} {shape} on {a} {bg} {ground} {position}",
+    "{size} {fg} {shape} {position} , {bg} {ground}",
+    "{a} {bg} {ground} with {n} {size} {fg} {shape} {position}",
+    "draw {n} {fg} {shape} {position} , {size} , {bg} {ground}",
+    "a picture of {n} {size} {fg} {shape} {position} , with {a} {bg} {ground}",
+    "an image of {n} {size} {fg} {shape} {position} on {bg}",
+    "{n} {size} {shape} in {fg} {position} over {a} {bg} {ground}",
+    "paint {n} {size} {fg} {shape} {position} over {a} {bg} {ground}",
+    "{position} {n} {size} {fg} {shape} , the {ground} is {bg}",
+    "the {ground} is {bg} and there is {n} {size} {fg} {shape} {position}",
+    "{bg} {ground} , {n} {size} {fg} {shape} {position}",
+    "{fg} {shape} {position} , {size} , on {bg}",
     "{fg} {shape} on {bg}",
-    "{n} {fg} {size} {shape} {place} in front of {a} {bg} {ground}",
-    "show me {n} {size} {fg} {shape} {place} against {a} {bg} {ground}",
-    "{n} {shape} , {fg} , {size} , {place} , {ground} {bg}",
-    "an illustration of {n} {size} {fg} {shape} {place} against {bg}",
-    "a drawing : {n} {size} {fg} {shape} {place} ; {bg} {ground}",
-    "{n} {size} {shape} {place} that is {fg} , on {a} {bg} {ground}",
-    "i want {n} {size} {fg} {shape} {place} and {a} {bg} {ground}",
-    "on {a} {bg} {ground} , {n} {size} {fg} {shape} {place}",
-    "{n} {fg} {shape} {place} , {bg} behind it",
+    "{n} {fg} {size} {shape} {position} in front of {a} {bg} {ground}",
+    "show me {n} {size} {fg} {shape} {position} against {a} {bg} {ground}",
+    "{n} {shape} , {fg} , {size} , {position} , {ground} {bg}",
+    "an illustration of {n} {size} {fg} {shape} {position} against {bg}",
+    "a drawing : {n} {size} {fg} {shape} {position} ; {bg} {ground}",
+    "{n} {size} {shape} {position} that is {fg} , on {a} {bg} {ground}",
+    "i want {n} {size} {fg} {shape} {position} and {a} {bg} {ground}",
+    "on {a} {bg} {ground} , {n} {size} {fg} {shape} {position}",
+    "{n} {fg} {shape} {position} , {bg} behind it",
 ]
 
 
@@ -57,13 +82,24 @@ def sentence(scene: Scene, rng: random.Random) -> str:
     shape = rng.choice(SHAPE_WORDS[SHAPES[scene.shape]])
     if shape == "plus":
         shape = "plus sign"
-    color, ground = ([*COLOR_WORDS.get(name, [name])] for name in (COLOR_NAMES[scene.color], COLOR_NAMES[scene.background]))
+    color, ground = (
+        [*COLOR_WORDS.get(name, [name])] for name in (COLOR_NAMES[scene.color], COLOR_NAMES[scene.background])
+    )
     background = rng.choice(ground)
-    words = rng.choice(TEMPLATES).format(
-        n=rng.choice(ONE), size=rng.choice(SIZE_WORDS[list(SIZES)[scene.size]]), fg=rng.choice(color),
-        shape=shape, place=rng.choice(_PLACE[list(PLACES)[scene.place]]),
-        a="an" if background == "orange" else "a", bg=background, ground=rng.choice(GROUND),
-    ).split()
+    words = (
+        rng.choice(TEMPLATES)
+        .format(
+            n=rng.choice(ONE),
+            size=rng.choice(SIZE_WORDS[list(SIZES)[scene.size]]),
+            fg=rng.choice(color),
+            shape=shape,
+            position=rng.choice(_POSITION[list(POSITIONS)[scene.position]]),
+            a="an" if background == "orange" else "a",
+            bg=background,
+            ground=rng.choice(GROUND),
+        )
+        .split()
+    )
     if rng.random() < 0.15:
         words.insert(rng.randrange(len(words)), rng.choice(FILLER))
     if rng.random() < 0.15:
@@ -74,8 +110,18 @@ def sentence(scene: Scene, rng: random.Random) -> str:
 
 def vocabulary() -> list[str]:
     words: set[str] = set()
-    tables = [*SHAPE_WORDS.values(), *COLOR_WORDS.values(), *SIZE_WORDS.values(), *_PLACE.values(), ONE, GROUND, COLOR_NAMES]
-    for phrase in [p for table in tables for p in table] + [f for f in FILLER if f != "zebra"]:  # zebra trains [UNK]
+    tables = [
+        *SHAPE_WORDS.values(),
+        *COLOR_WORDS.values(),
+        *SIZE_WORDS.values(),
+        *_POSITION.values(),
+        ONE,
+        GROUND,
+        COLOR_NAMES,
+    ]
+    for phrase in [p for table in tables for p in table] + [
+        f for f in FILLER if f != "zebra"
+    ]:  # zebra trains [UNK]
         words.update(re.findall(WORD, phrase))
     for template in TEMPLATES:
         words.update(re.findall(WORD, re.sub(r"\{\w+\}", " ", template)))
@@ -92,7 +138,9 @@ def build_tokenizer(words: list[str] | None = None) -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), "removed", invert=True)
-    tokenizer.post_processor = processors.TemplateProcessing(single="[BOS] $A [EOS]", special_tokens=[("[BOS]", 2), ("[EOS]", 3)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[BOS] $A [EOS]", special_tokens=[("[BOS]", 2), ("[EOS]", 3)]
+    )
     tokenizer.add_special_tokens(SPECIAL)
     return tokenizer
 

@@ -12,15 +12,22 @@ import torch
 import torch.nn.functional as F
 
 COLORS = {  # sRGB, 0..255
-    "red": (220, 40, 40), "green": (40, 165, 70), "blue": (45, 85, 220), "yellow": (245, 215, 50),
-    "purple": (140, 55, 180), "orange": (245, 135, 30), "pink": (250, 150, 190), "cyan": (60, 205, 220),
-    "white": (245, 245, 245), "black": (20, 20, 24),
+    "red": (220, 40, 40),
+    "green": (40, 165, 70),
+    "blue": (45, 85, 220),
+    "yellow": (245, 215, 50),
+    "purple": (140, 55, 180),
+    "orange": (245, 135, 30),
+    "pink": (250, 150, 190),
+    "cyan": (60, 205, 220),
+    "white": (245, 245, 245),
+    "black": (20, 20, 24),
 }
 COLOR_NAMES = list(COLORS)
 PALETTE = torch.tensor([COLORS[name] for name in COLOR_NAMES], dtype=torch.float32) / 127.5 - 1  # -1..1
 SHAPES = ["circle", "square", "triangle", "ring", "heart", "cross"]
 SIZES = {"small": 0.17, "medium": 0.25, "large": 0.36}  # radius / min(height, width)
-PLACES = {"center": (0, 0), "left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}
+POSITIONS = {"center": (0, 0), "left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}
 
 # Native sizes (height, width): all near 64 transformer tokens of 32 x 32 pixels, one for each family of aspect ratios.
 BUCKETS = [(256, 256), (224, 288), (288, 224), (192, 352), (352, 192)]
@@ -32,7 +39,7 @@ class Scene:
     color: int
     background: int
     size: int
-    place: int
+    position: int
 
     def held_out(self) -> bool:
         """One in twelve (shape, colour, background) triples is never trained on."""
@@ -82,7 +89,7 @@ def sample_scene(rng: random.Random) -> Scene:
         color=color,
         background=rng.choice([c for c in range(len(COLORS)) if c != color]),
         size=rng.randrange(len(SIZES)),
-        place=rng.randrange(len(PLACES)),
+        position=rng.randrange(len(POSITIONS)),
     )
 
 
@@ -106,22 +113,24 @@ def draw_shapes(image: torch.Tensor, shape, color, cx, cy, radius, on) -> torch.
     return torch.lerp(image, color[:, :, None, None].expand_as(image), inside[:, None])
 
 
-def render(scenes: list[Scene], height: int, width: int, rng: random.Random, jitter: float = 0.03) -> torch.Tensor:
-    """Draws scenes with small random changes of place, size and colour. Returns [B,3,height,width] in -1..1."""
+def render(
+    scenes: list[Scene], height: int, width: int, rng: random.Random, jitter: float = 0.03
+) -> torch.Tensor:
+    """Draws scenes with small random changes of position, size and colour. Returns [B,3,height,width] in -1..1."""
     b, short = len(scenes), min(height, width)
     noise = torch.Generator().manual_seed(rng.randrange(2**31))
     background = PALETTE[[s.background for s in scenes]] + torch.randn(b, 3, generator=noise) * jitter
     color = (PALETTE[[s.color for s in scenes]] + torch.randn(b, 3, generator=noise) * jitter).clamp(-1, 1)
     image = background.clamp(-1, 1)[:, :, None, None].expand(b, 3, height, width).clone()
-    places = torch.zeros(3, b)  # cx, cy, radius
+    positions = torch.zeros(3, b)  # cx, cy, radius
     for i, s in enumerate(scenes):
         radius = list(SIZES.values())[s.size] * short * rng.uniform(0.93, 1.07)
-        dx, dy = list(PLACES.values())[s.place]
+        dx, dy = list(POSITIONS.values())[s.position]
         reach = rng.uniform(0.8, 0.95)
         cx = width / 2 + dx * max(width / 2 - radius * 1.12, 0) * reach + rng.uniform(-0.03, 0.03) * short
         cy = height / 2 + dy * max(height / 2 - radius * 1.12, 0) * reach + rng.uniform(-0.03, 0.03) * short
-        places[:, i] = torch.tensor([cx, cy, radius])
-    return draw_shapes(image, torch.tensor([s.shape for s in scenes]), color, *places, torch.ones(b))
+        positions[:, i] = torch.tensor([cx, cy, radius])
+    return draw_shapes(image, torch.tensor([s.shape for s in scenes]), color, *positions, torch.ones(b))
 
 
 def collage(b: int, side: int) -> torch.Tensor:
@@ -129,9 +138,16 @@ def collage(b: int, side: int) -> torch.Tensor:
     image = (torch.rand(b, 3, 1, 1) * 2 - 1).expand(b, 3, side, side).clone()
     for _ in range(3):
         image = draw_shapes(
-            image, torch.randint(0, len(SHAPES), (b,)), torch.rand(b, 3) * 2 - 1, torch.rand(b) * side, torch.rand(b) * side,
-            (0.08 + 0.5 * torch.rand(b) ** 2) * side, (torch.rand(b) < 0.8).float(),
+            image,
+            torch.randint(0, len(SHAPES), (b,)),
+            torch.rand(b, 3) * 2 - 1,
+            torch.rand(b) * side,
+            torch.rand(b) * side,
+            (0.08 + 0.5 * torch.rand(b) ** 2) * side,
+            (torch.rand(b) < 0.8).float(),
         )
     ramp = torch.linspace(-1, 1, side)
-    slope = torch.randn(b, 3, 1, 1) * ramp.view(1, 1, 1, side) + torch.randn(b, 3, 1, 1) * ramp.view(1, 1, side, 1)
+    slope = torch.randn(b, 3, 1, 1) * ramp.view(1, 1, 1, side) + torch.randn(b, 3, 1, 1) * ramp.view(
+        1, 1, side, 1
+    )
     return (image + slope * 0.25 * (torch.rand(b, 1, 1, 1) < 0.3)).clamp(-1, 1)

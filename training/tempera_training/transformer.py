@@ -21,7 +21,9 @@ def _noise_levels(b: int) -> torch.Tensor:
     return torch.where(torch.rand(b) < 0.1, torch.rand(b), sigma)
 
 
-def train_transformer(latents: Path, out: Path, minutes: float, batch: int = 48, compiled: bool = True) -> None:
+def train_transformer(
+    latents: Path, out: Path, minutes: float, batch: int = 48, compiled: bool = True
+) -> None:
     """Muon (Jordan et al., 2024) for the blocks' matrices, AdamW for the rest; one cosine schedule to zero over `minutes`,
     prompt dropped one time in ten (for guidance), weights averaged.
 
@@ -34,7 +36,9 @@ def train_transformer(latents: Path, out: Path, minutes: float, batch: int = 48,
     torch.manual_seed(0)
     text_encoder, transformer = TextEncoder(len(tokenizer.vocab), LENGTH), Transformer()
     parameters = [*text_encoder.parameters(), *transformer.parameters()]
-    optimizers = transformer_optimizers([*text_encoder.named_parameters(), *transformer.named_parameters()], PEAK_RATE)
+    optimizers = transformer_optimizers(
+        [*text_encoder.named_parameters(), *transformer.named_parameters()], PEAK_RATE
+    )
     average = [p.detach().clone() for p in parameters]
     spent, step = 0.0, 0
     if out.exists():
@@ -42,7 +46,10 @@ def train_transformer(latents: Path, out: Path, minutes: float, batch: int = 48,
         spent, step = saved["spent"], saved["step"]
         if saved["done"]:
             return
-        text_encoder.load_state_dict(saved["text_encoder_raw"]), transformer.load_state_dict(saved["transformer_raw"])
+        (
+            text_encoder.load_state_dict(saved["text_encoder_raw"]),
+            transformer.load_state_dict(saved["transformer_raw"]),
+        )
         for optimizer, state in zip(optimizers, saved.get("optimizers", [])):
             optimizer.load_state_dict(state)
         average, rng = saved["average"], random.Random(step)
@@ -50,28 +57,50 @@ def train_transformer(latents: Path, out: Path, minutes: float, batch: int = 48,
 
     def save(done: bool) -> None:
         raw = [p.detach().clone() for p in parameters]
-        state = {"text_encoder_raw": {k: v.clone() for k, v in text_encoder.state_dict().items()},
-                 "transformer_raw": {k: v.clone() for k, v in transformer.state_dict().items()}}
+        state = {
+            "text_encoder_raw": {k: v.clone() for k, v in text_encoder.state_dict().items()},
+            "transformer_raw": {k: v.clone() for k, v in transformer.state_dict().items()},
+        }
         with torch.no_grad():
             for p, a in zip(parameters, average):
                 p.copy_(a)
-        state |= {"text_encoder": {k: v.clone() for k, v in text_encoder.state_dict().items()},
-                  "transformer": {k: v.clone() for k, v in transformer.state_dict().items()}}
+        state |= {
+            "text_encoder": {k: v.clone() for k, v in text_encoder.state_dict().items()},
+            "transformer": {k: v.clone() for k, v in transformer.state_dict().items()},
+        }
         with torch.no_grad():
             for p, r in zip(parameters, raw):
                 p.copy_(r)
-        save_whole({**state, "optimizers": [o.state_dict() for o in optimizers], "average": average, "spent": spent, "step": step, "done": done}, out)
+        save_whole(
+            {
+                **state,
+                "optimizers": [o.state_dict() for o in optimizers],
+                "average": average,
+                "spent": spent,
+                "step": step,
+                "done": done,
+            },
+            out,
+        )
 
     predict = torch.compile(transformer, dynamic=False) if compiled else transformer
-    print(f"text encoder {sum(p.numel() for p in text_encoder.parameters())}, transformer {sum(p.numel() for p in transformer.parameters())} parameters")
+    print(
+        f"text encoder {sum(p.numel() for p in text_encoder.parameters())}, transformer {sum(p.numel() for p in transformer.parameters())} parameters"
+    )
     budget, last, saved_at, total = minutes * 60, time.time(), spent, 0.0
     while spent < budget:
-        rate = PEAK_RATE * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent / budget)))
+        rate = (
+            PEAK_RATE
+            * min(1, (step + 1) / 100)
+            * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent / budget)))
+        )
         begin_step(optimizers, rate)
         clean, scenes = data[rng.choices(sizes, weights)[0]]
         index = torch.randint(len(scenes), (batch,))
         x = clean[index].float()
-        ids, mask = tokenizer(["" if rng.random() < 0.1 else sentence(scenes[i], rng) for i in index.tolist()])
+        ids, mask = tokenizer(
+            ["" if rng.random() < 0.1 else sentence(scenes[i], rng) for i in index.tolist()]
+        )
         sigma, noise = _noise_levels(batch), torch.randn_like(x)
         s = sigma.view(-1, 1, 1, 1)
         with torch.autocast("cpu", torch.bfloat16):

@@ -14,8 +14,14 @@ from .networks import LATENT_CHANNELS, VideoDecoder, VideoEncoder
 PEAK_RATE = 2e-3
 # (height, width, frames): clips encoded in ten thousand, share of the transformer's steps. A step has as many tokens whatever its bucket.
 BUCKETS = {
-    (64, 112, 17): (2900, 0.34), (64, 112, 33): (1700, 0.20), (64, 112, 81): (420, 0.06), (64, 64, 17): (1900, 0.14), (64, 64, 33): (940, 0.07),
-    (64, 64, 81): (280, 0.03), (112, 64, 17): (1300, 0.12), (112, 64, 33): (560, 0.04),
+    (64, 112, 17): (2900, 0.34),
+    (64, 112, 33): (1700, 0.20),
+    (64, 112, 81): (420, 0.06),
+    (64, 64, 17): (1900, 0.14),
+    (64, 64, 33): (940, 0.07),
+    (64, 64, 81): (280, 0.03),
+    (112, 64, 17): (1300, 0.12),
+    (112, 64, 33): (560, 0.04),
 }
 
 
@@ -33,7 +39,15 @@ def _piece(b: int, rng: random.Random) -> torch.Tensor:
     frames = rng.choice([9, 17, 17, 33, 81])
     start = rng.randrange((frames - 9) // TEMPORAL_STRIDE + 1) * TEMPORAL_STRIDE
     drawn = b - b // 6
-    clips = render_clips(sample_clips(drawn, rng, held_out=False), frames, height, width, rng, only=slice(start, start + 9), crop=crop)
+    clips = render_clips(
+        sample_clips(drawn, rng, held_out=False),
+        frames,
+        height,
+        width,
+        rng,
+        only=slice(start, start + 9),
+        crop=crop,
+    )
     height, width = clips.shape[3:]
     still = collage(b - drawn, max(height, width))[:, :, None, :height, :width].expand(-1, -1, 9, -1, -1)
     return torch.cat([clips, still])
@@ -51,12 +65,26 @@ def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
         spent, step = saved["spent"], saved["step"]
         if saved["done"]:
             return
-        encoder.load_state_dict(saved["encoder"]), decoder.load_state_dict(saved["decoder"]), optimizer.load_state_dict(saved["optimizer"])
+        (
+            encoder.load_state_dict(saved["encoder"]),
+            decoder.load_state_dict(saved["decoder"]),
+            optimizer.load_state_dict(saved["optimizer"]),
+        )
     rng, budget, share = random.Random(1 + step), Budget(minutes, spent), spent / (minutes * 60)
 
     def save(done: bool, **more) -> None:
-        save_whole({"encoder": encoder.state_dict(), "decoder": decoder.state_dict(), "optimizer": optimizer.state_dict(),
-                    "spent": budget.spent, "step": step, "done": done, **more}, out)
+        save_whole(
+            {
+                "encoder": encoder.state_dict(),
+                "decoder": decoder.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "spent": budget.spent,
+                "step": step,
+                "done": done,
+                **more,
+            },
+            out,
+        )
 
     while share < 1:
         for group in optimizer.param_groups:
@@ -75,7 +103,10 @@ def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
         optimizer.step()
         step, share = step + 1, budget.tick()
         if step % 50 == 0:
-            print(f"autoencoder step {step} {budget.spent:.0f}s l1 {pixel:.4f} gradient {gradient:.4f} kl {kl:.3f}", flush=True)
+            print(
+                f"autoencoder step {step} {budget.spent:.0f}s l1 {pixel:.4f} gradient {gradient:.4f} kl {kl:.3f}",
+                flush=True,
+            )
         if step % 200 == 0:
             save(done=False)
     with torch.no_grad():
@@ -83,12 +114,19 @@ def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
         mean, log_variance = encoder(x).chunk(2, 1)
         y = decoder(mean).clamp(-1, 1)
     psnr = (10 * torch.log10(4 / (x - y).pow(2).mean((1, 2, 3, 4)))).mean().item()
-    print(f"autoencoder done: {step} steps, PSNR {psnr:.1f} dB, posterior std {(0.5 * log_variance).exp().mean((0, 2, 3, 4)).tolist()}", flush=True)
+    print(
+        f"autoencoder done: {step} steps, PSNR {psnr:.1f} dB, posterior std {(0.5 * log_variance).exp().mean((0, 2, 3, 4)).tolist()}",
+        flush=True,
+    )
     save(done=True, psnr=psnr, mean=mean.mean((0, 2, 3, 4)), std=mean.std((0, 2, 3, 4)))
     from PIL import Image
 
-    sheet = torch.cat([torch.cat([torch.cat(list(v[i].transpose(0, 1)[::2]), 2) for v in (x, y)], 1) for i in range(6)], 1)
-    Image.fromarray(((sheet.clamp(-1, 1) + 1) * 127.5).byte().permute(1, 2, 0).numpy()).save(out.with_suffix(".png"))
+    sheet = torch.cat(
+        [torch.cat([torch.cat(list(v[i].transpose(0, 1)[::2]), 2) for v in (x, y)], 1) for i in range(6)], 1
+    )
+    Image.fromarray(((sheet.clamp(-1, 1) + 1) * 127.5).byte().permute(1, 2, 0).numpy()).save(
+        out.with_suffix(".png")
+    )
 
 
 def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
@@ -108,7 +146,9 @@ def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
             while len(clips) < count * parts / 10000:
                 batch, custom = sample_clips(16, rng, held_out=False), len(clips) % 32 == 0
                 with torch.autocast("cpu", torch.bfloat16):
-                    z = encoder(render_clips(batch, frames, height, width, rng, free=custom))[:, :LATENT_CHANNELS].float()
+                    z = encoder(render_clips(batch, frames, height, width, rng, free=custom))[
+                        :, :LATENT_CHANNELS
+                    ].float()
                 latents.append(((z - mean) / std).half())
                 clips += batch
                 free += [custom] * 16
@@ -133,11 +173,25 @@ def refine_decoder(autoencoder: Path, out: Path, minutes: float, batch: int = 18
         if state["done"]:
             return
         decoder.load_state_dict(state["decoder"]), optimizer.load_state_dict(state["optimizer"])
-    rng, std, budget, share = random.Random(5 + step), saved["std"].view(1, -1, 1, 1, 1), Budget(minutes, spent), spent / (minutes * 60)
+    rng, std, budget, share = (
+        random.Random(5 + step),
+        saved["std"].view(1, -1, 1, 1, 1),
+        Budget(minutes, spent),
+        spent / (minutes * 60),
+    )
     torch.manual_seed(step)
 
     def save(done: bool) -> None:
-        save_whole({"decoder": decoder.state_dict(), "optimizer": optimizer.state_dict(), "spent": budget.spent, "step": step, "done": done}, out)
+        save_whole(
+            {
+                "decoder": decoder.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "spent": budget.spent,
+                "step": step,
+                "done": done,
+            },
+            out,
+        )
 
     while share < 1:
         for group in optimizer.param_groups:
@@ -156,7 +210,9 @@ def refine_decoder(autoencoder: Path, out: Path, minutes: float, batch: int = 18
         optimizer.step()
         step, share = step + 1, budget.tick()
         if step % 50 == 0:
-            print(f"decoder step {step} {budget.spent:.0f}s l1 {pixel:.4f} gradient {gradient:.4f}", flush=True)
+            print(
+                f"decoder step {step} {budget.spent:.0f}s l1 {pixel:.4f} gradient {gradient:.4f}", flush=True
+            )
         if step % 200 == 0:
             save(done=False)
     save(done=True)

@@ -38,16 +38,22 @@ def sample_clips(n: int, rng: random.Random, held_out: bool, motions: list[str] 
     while len(clips) < n:
         color = rng.randrange(len(COLORS))
         clip = Clip(
-            shape=rng.randrange(len(SHAPES)), color=color, background=rng.choice([c for c in range(len(COLORS)) if c != color]),
+            shape=rng.randrange(len(SHAPES)),
+            color=color,
+            background=rng.choice([c for c in range(len(COLORS)) if c != color]),
             size=rng.randrange(len(SIZES)),
-            motion=MOTIONS.index(rng.choice(motions)) if motions else rng.choices(range(len(MOTIONS)), _WEIGHTS)[0],
+            motion=MOTIONS.index(rng.choice(motions))
+            if motions
+            else rng.choices(range(len(MOTIONS)), _WEIGHTS)[0],
         )
         if clip.held_out() == held_out:
             clips.append(clip)
     return clips
 
 
-def bounce_height(u: torch.Tensor, fall: float, restitution: float = 0.75) -> tuple[torch.Tensor, list[float]]:
+def bounce_height(
+    u: torch.Tensor, fall: float, restitution: float = 0.75
+) -> tuple[torch.Tensor, list[float]]:
     """Height over the floor (1 at u = 0, 0 on the floor) of something dropped at u = 0 that first lands at u = `fall`.
 
     After a landing the speed is `restitution` times what it was, so the k-th flight lasts 2 * fall * restitution**k and rises
@@ -64,7 +70,9 @@ def bounce_height(u: torch.Tensor, fall: float, restitution: float = 0.75) -> tu
     return height.clamp(0, 1), landings
 
 
-def trajectory(clip: Clip, frames: int, height: int, width: int, rng: random.Random, free: bool = False) -> torch.Tensor:
+def trajectory(
+    clip: Clip, frames: int, height: int, width: int, rng: random.Random, free: bool = False
+) -> torch.Tensor:
     """Centre x, centre y, radius (pixels) and visibility (0 or 1) for each frame: [4, frames].
 
     With a given first frame the shape starts anywhere, and what follows follows from that. Without one (`free`) it starts where
@@ -75,7 +83,12 @@ def trajectory(clip: Clip, frames: int, height: int, width: int, rng: random.Ran
     room = 0.1 if free else 0.9
     x = width / 2 + max(width / 2 - 1.1 * radius, 0) * rng.uniform(-room, room)
     y = height / 2 + max(height / 2 - 1.1 * radius, 0) * rng.uniform(-room, room)
-    xs, ys, radii, on = torch.full_like(u, x), torch.full_like(u, y), torch.full_like(u, radius), torch.ones_like(u)
+    xs, ys, radii, on = (
+        torch.full_like(u, x),
+        torch.full_like(u, y),
+        torch.full_like(u, radius),
+        torch.ones_like(u),
+    )
     motion = MOTIONS[clip.motion]
     if motion in DIRECTIONS:  # most of the way across; the shape may end partly outside
         start = rng.uniform(0.78, 0.82) if free else rng.uniform(0.25, 0.85)
@@ -99,8 +112,15 @@ def trajectory(clip: Clip, frames: int, height: int, width: int, rng: random.Ran
 
 
 def render_clips(
-    clips: list[Clip], frames: int, height: int, width: int, rng: random.Random, jitter: float = 0.03, only: slice = slice(None),
-    crop: int | None = None, free: bool = False,
+    clips: list[Clip],
+    frames: int,
+    height: int,
+    width: int,
+    rng: random.Random,
+    jitter: float = 0.03,
+    only: slice = slice(None),
+    crop: int | None = None,
+    free: bool = False,
 ) -> torch.Tensor:
     """Draws clips of `frames` frames with small random changes of place, size, speed and colour, or `only` some of their frames.
 
@@ -110,17 +130,27 @@ def render_clips(
     """
     b = len(clips)
     noise = torch.Generator().manual_seed(rng.randrange(2**31))
-    background = (PALETTE[[c.background for c in clips]] + torch.randn(b, 3, generator=noise) * jitter).clamp(-1, 1)
+    background = (PALETTE[[c.background for c in clips]] + torch.randn(b, 3, generator=noise) * jitter).clamp(
+        -1, 1
+    )
     color = (PALETTE[[c.color for c in clips]] + torch.randn(b, 3, generator=noise) * jitter).clamp(-1, 1)
-    places = torch.stack([trajectory(c, frames, height, width, rng, free) for c in clips], 1)[:, :, only]
-    frames = places.shape[2]
+    positions = torch.stack([trajectory(c, frames, height, width, rng, free) for c in clips], 1)[:, :, only]
+    frames = positions.shape[2]
     if crop:
         for i, size in enumerate((width, height)):
-            near = places[i].mean(1) - crop / 2 + (torch.rand(b, generator=noise) - 0.5) * crop * 0.8
-            places[i] -= near.clamp(0, size - crop).round()[:, None]
+            near = positions[i].mean(1) - crop / 2 + (torch.rand(b, generator=noise) - 0.5) * crop * 0.8
+            positions[i] -= near.clamp(0, size - crop).round()[:, None]
         height = width = crop
-    places = places.reshape(4, b * frames)
+    positions = positions.reshape(4, b * frames)
     canvas = background.repeat_interleave(frames, 0)[:, :, None, None].expand(b * frames, 3, height, width)
     shape = torch.tensor([c.shape for c in clips]).repeat_interleave(frames)
-    video = draw_shapes(canvas, shape, color.repeat_interleave(frames, 0), places[0], places[1], places[2], places[3])
+    video = draw_shapes(
+        canvas,
+        shape,
+        color.repeat_interleave(frames, 0),
+        positions[0],
+        positions[1],
+        positions[2],
+        positions[3],
+    )
     return video.view(b, frames, 3, height, width).transpose(1, 2)

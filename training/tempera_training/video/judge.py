@@ -36,11 +36,25 @@ def observe(video: torch.Tensor) -> dict:
     decides, and below 0.08 there is none.
     """
     _, frames, height, width = video.shape
-    edge = torch.cat([video[:, :, 0].flatten(1), video[:, :, -1].flatten(1), video[:, :, :, 0].flatten(1), video[:, :, :, -1].flatten(1)], 1)
+    edge = torch.cat(
+        [
+            video[:, :, 0].flatten(1),
+            video[:, :, -1].flatten(1),
+            video[:, :, :, 0].flatten(1),
+            video[:, :, :, -1].flatten(1),
+        ],
+        1,
+    )
     background = edge.median(1).values
     far = (video - background.view(3, 1, 1, 1)).norm(dim=0)
     inside = far > max(0.25, 0.5 * float(far.flatten().kthvalue(max(1, int(far.numel() * 0.9995))).values))
-    seen = {"background": nearest_color(background), "color": None, "motion": None, "visible": 0.0, "area": []}
+    seen = {
+        "background": nearest_color(background),
+        "color": None,
+        "motion": None,
+        "visible": 0.0,
+        "area": [],
+    }
     area = inside.sum((1, 2))
     shown = area >= 6
     seen["visible"], seen["area"] = shown.float().mean().item(), (area / (height * width)).tolist()
@@ -52,7 +66,9 @@ def observe(video: torch.Tensor) -> dict:
     n = max(1, len(cx) // 5)
     dx, dy = ((v[-n:].median() - v[:n].median()).item() for v in (cx, cy))
     if max(abs(dx), abs(dy)) >= 0.08:
-        seen["motion"] = ("left" if dx < 0 else "right") if abs(dx) > abs(dy) else ("up" if dy < 0 else "down")
+        seen["motion"] = (
+            ("left" if dx < 0 else "right") if abs(dx) > abs(dy) else ("up" if dy < 0 else "down")
+        )
     seen["cx"], seen["cy"] = cx.tolist(), cy.tolist()
     return seen
 
@@ -78,11 +94,21 @@ def judge_shape(video: torch.Tensor) -> str | None:
         top, bottom = rows.nonzero()[[0, -1]].flatten().tolist()
         left, right = columns.nonzero()[[0, -1]].flatten().tolist()
         # Extents of the shapes of radius 1: half width and top/bottom of each.
-        for i, (half, up, down) in enumerate([(1, 1, 1), (0.88, 0.88, 0.88), (1.08, 1, 0.85), (1.03, 1.03, 1.03), (1.0, 0.93, 0.94), (1, 1, 1)]):
+        for i, (half, up, down) in enumerate(
+            [(1, 1, 1), (0.88, 0.88, 0.88), (1.08, 1, 0.85), (1.03, 1.03, 1.03), (1.0, 0.93, 0.94), (1, 1, 1)]
+        ):
             r = ((right + 1 - left) / (2 * half) + (bottom + 1 - top) / (up + down)) / 2
             cx, cy = (left + right + 1) / 2, top + r * up
             blank = torch.zeros(1, 3, height, width)
-            one = draw_shapes(blank, torch.tensor([i]), torch.ones(1, 3), torch.tensor([cx]), torch.tensor([cy]), torch.tensor([r]), torch.ones(1))[0, 0]
+            one = draw_shapes(
+                blank,
+                torch.tensor([i]),
+                torch.ones(1, 3),
+                torch.tensor([cx]),
+                torch.tensor([cy]),
+                torch.tensor([r]),
+                torch.ones(1),
+            )[0, 0]
             votes[i] += torch.minimum(one, cover).sum() / torch.maximum(one, cover).sum()
     return SHAPES[int(votes.argmax())] if votes.max() > 0 else None
 
@@ -104,7 +130,10 @@ class Pipeline:
     def __init__(self, folder: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        self.run = {p.parent.name: onnxruntime.InferenceSession(p, options, providers=["CPUExecutionProvider"]) for p in folder.glob("*/model.onnx")}
+        self.run = {
+            p.parent.name: onnxruntime.InferenceSession(p, options, providers=["CPUExecutionProvider"])
+            for p in folder.glob("*/model.onnx")
+        }
         self.tokenizer = FastTokenizer(words())
 
     def encode(self, image: torch.Tensor) -> torch.Tensor:
@@ -114,9 +143,22 @@ class Pipeline:
         ids, mask = self.tokenizer(texts)
         longest = int(mask.sum(1).max())
         ids, mask = ids[:, :longest].contiguous(), mask[:, :longest].contiguous()
-        return torch.from_numpy(self.run["text_encoder"].run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0]), mask
+        return torch.from_numpy(
+            self.run["text_encoder"].run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0]
+        ), mask
 
-    def generate(self, prompts: list[str], frames: int, height: int, width: int, first: torch.Tensor | None, steps: int, guidance: float, shift: float, seed: int):
+    def generate(
+        self,
+        prompts: list[str],
+        frames: int,
+        height: int,
+        width: int,
+        first: torch.Tensor | None,
+        steps: int,
+        guidance: float,
+        shift: float,
+        seed: int,
+    ):
         """Videos [B,3,frames,height,width]; `first` [B,3,height,width] in -1..1 or None."""
         b, latent_frames = len(prompts), (frames - 1) // TEMPORAL_STRIDE + 1
         shape = (b, LATENT_CHANNELS, latent_frames, height // DOWNSCALE, width // DOWNSCALE)
@@ -128,9 +170,20 @@ class Pipeline:
         sigmas = shift * sigmas / (1 + (shift - 1) * sigmas)
         for now, then in zip(sigmas[:-1], sigmas[1:]):
             joined = model_input(x, condition, given).numpy()
-            velocity = [torch.from_numpy(self.run["transformer"].run(None, {
-                "latents": joined, "timestep": np.full(b, now * 1000, np.float32), "encoder_hidden_states": h.numpy(), "encoder_attention_mask": m.numpy(),
-            })[0]) for h, m in texts]
+            velocity = [
+                torch.from_numpy(
+                    self.run["transformer"].run(
+                        None,
+                        {
+                            "latents": joined,
+                            "timestep": np.full(b, now * 1000, np.float32),
+                            "encoder_hidden_states": h.numpy(),
+                            "encoder_attention_mask": m.numpy(),
+                        },
+                    )[0]
+                )
+                for h, m in texts
+            ]
             v = velocity[0] if len(velocity) == 1 else velocity[1] + guidance * (velocity[0] - velocity[1])
             x = x + (then - now) * v
         return torch.from_numpy(self.run["vae_decoder"].run(None, {"latents": x.numpy()})[0])
@@ -138,15 +191,28 @@ class Pipeline:
 
 def first_frame(spec: dict) -> torch.Tensor:
     """The picture an evaluation entry describes: [1,3,height,width] in -1..1."""
-    background = PALETTE[COLOR_NAMES.index(spec["background"])].view(1, 3, 1, 1).expand(1, 3, spec["height"], spec["width"])
-    place = [torch.tensor([float(spec[k])]) for k in ("x", "y", "radius")]
-    return draw_shapes(background, torch.tensor([SHAPES.index(spec["shape"])]), PALETTE[[COLOR_NAMES.index(spec["color"])]], *place, torch.ones(1))
+    background = (
+        PALETTE[COLOR_NAMES.index(spec["background"])]
+        .view(1, 3, 1, 1)
+        .expand(1, 3, spec["height"], spec["width"])
+    )
+    position = [torch.tensor([float(spec[k])]) for k in ("x", "y", "radius")]
+    return draw_shapes(
+        background,
+        torch.tensor([SHAPES.index(spec["shape"])]),
+        PALETTE[[COLOR_NAMES.index(spec["color"])]],
+        *position,
+        torch.ones(1),
+    )
 
 
 def contact_sheet(videos: list[torch.Tensor], path: Path, across: int = 12) -> None:
     from PIL import Image
 
-    rows = [torch.cat([v[:, t] for t in torch.linspace(0, v.shape[1] - 1, across).round().long().tolist()], 2) for v in videos]
+    rows = [
+        torch.cat([v[:, t] for t in torch.linspace(0, v.shape[1] - 1, across).round().long().tolist()], 2)
+        for v in videos
+    ]
     sheet = torch.cat(rows, 1).clamp(-1, 1)
     Image.fromarray(((sheet + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()).save(path)
 
@@ -163,11 +229,23 @@ def main() -> None:
     a = parser.parse_args()
     torch.set_num_threads(1)
     entries = json.loads((a.folder / "evaluation.json").read_text())[: a.count]
-    pipeline, right, videos, close, wrong = Pipeline(a.folder), {k: 0 for k in ("background", "color", "motion", "shape")}, [], [], []
+    pipeline, right, videos, close, wrong = (
+        Pipeline(a.folder),
+        {k: 0 for k in ("background", "color", "motion", "shape")},
+        [],
+        [],
+        [],
+    )
     for entry in entries:
         given = first_frame(entry["first"]) if "first" in entry else None
-        height, width = (entry["first"]["height"], entry["first"]["width"]) if given is not None else (entry["height"], entry["width"])
-        video = pipeline.generate([entry["prompt"]], a.frames, height, width, given, a.steps, a.guidance, a.shift, entry["seed"])[0]
+        height, width = (
+            (entry["first"]["height"], entry["first"]["width"])
+            if given is not None
+            else (entry["height"], entry["width"])
+        )
+        video = pipeline.generate(
+            [entry["prompt"]], a.frames, height, width, given, a.steps, a.guidance, a.shift, entry["seed"]
+        )[0]
         seen = observe(video)
         for key in ("background", "color", "motion"):
             right[key] += seen[key] == entry[key]
@@ -177,7 +255,10 @@ def main() -> None:
         if given is not None:
             close.append(ssim(video[:, 0], given[0]))
         videos.append(video)
-    print({k: round(v / len(entries), 3) for k, v in right.items()}, "SSIM of the first frame: mean %.3f, lowest %.3f" % (np.mean(close), min(close)) if close else "")
+    print(
+        {k: round(v / len(entries), 3) for k, v in right.items()},
+        "SSIM of the first frame: mean %.3f, lowest %.3f" % (np.mean(close), min(close)) if close else "",
+    )
     for prompt, seen in wrong:
         print("  motion", seen, "|", prompt)
     if a.sheet:

@@ -26,8 +26,16 @@ class VideoEncoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.PixelUnshuffle(4), nn.Conv2d(3 * TEMPORAL_STRIDE * 16, 64, 3, padding=1), nn.SiLU(), Residual(64),
-            nn.Conv2d(64, 96, 3, 2, 1), Residual(96), Residual(96), nn.GroupNorm(8, 96), nn.SiLU(), nn.Conv2d(96, 2 * LATENT_CHANNELS, 3, padding=1),
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(3 * TEMPORAL_STRIDE * 16, 64, 3, padding=1),
+            nn.SiLU(),
+            Residual(64),
+            nn.Conv2d(64, 96, 3, 2, 1),
+            Residual(96),
+            Residual(96),
+            nn.GroupNorm(8, 96),
+            nn.SiLU(),
+            nn.Conv2d(96, 2 * LATENT_CHANNELS, 3, padding=1),
         )
 
     def forward(self, video):
@@ -44,9 +52,17 @@ class VideoDecoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.Conv2d(3 * LATENT_CHANNELS, 112, 3, padding=1), Residual(112), Residual(112),
-            nn.Conv2d(112, 4 * 64, 3, padding=1), nn.PixelShuffle(2), Residual(64), Residual(64), nn.GroupNorm(8, 64), nn.SiLU(),
-            nn.Conv2d(64, 3 * TEMPORAL_STRIDE * 16, 3, padding=1), nn.PixelShuffle(4),
+            nn.Conv2d(3 * LATENT_CHANNELS, 112, 3, padding=1),
+            Residual(112),
+            Residual(112),
+            nn.Conv2d(112, 4 * 64, 3, padding=1),
+            nn.PixelShuffle(2),
+            Residual(64),
+            Residual(64),
+            nn.GroupNorm(8, 64),
+            nn.SiLU(),
+            nn.Conv2d(64, 3 * TEMPORAL_STRIDE * 16, 3, padding=1),
+            nn.PixelShuffle(4),
         )
 
     def forward(self, latents):
@@ -54,7 +70,11 @@ class VideoDecoder(nn.Module):
         before = torch.cat([latents[:, :, :1], latents[:, :, :-1]], 2)
         after = torch.cat([latents[:, :, 1:], latents[:, :, -1:]], 2)
         z = torch.cat([before, latents, after], 1).transpose(1, 2).reshape(-1, 3 * channels, h, w)
-        return self.net(z).reshape(b, -1, 3, DOWNSCALE * h, DOWNSCALE * w).transpose(1, 2)[:, :, TEMPORAL_STRIDE - 1 :]
+        return (
+            self.net(z)
+            .reshape(b, -1, 3, DOWNSCALE * h, DOWNSCALE * w)
+            .transpose(1, 2)[:, :, TEMPORAL_STRIDE - 1 :]
+        )
 
 
 class VideoTransformer(nn.Module):
@@ -83,15 +103,23 @@ class VideoTransformer(nn.Module):
         for layer in (self.unpatchify, self.modulation):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        self.register_buffer("time_frequencies", torch.exp(-math.log(10000) * torch.arange(64) / 64), persistent=False)
+        self.register_buffer(
+            "time_frequencies", torch.exp(-math.log(10000) * torch.arange(64) / 64), persistent=False
+        )
         self.register_buffer("frame_frequencies", 50.0 ** (-torch.arange(6) / 6), persistent=False)
         self.register_buffer("rope_frequencies", 50.0 ** (-torch.arange(5) / 5), persistent=False)
-        self.register_buffer("position_frequencies", 2.0 ** (torch.arange(8) / 2 - 1) * math.pi / 2, persistent=False)
+        self.register_buffer(
+            "position_frequencies", 2.0 ** (torch.arange(8) / 2 - 1) * math.pi / 2, persistent=False
+        )
 
     def forward(self, latents, timestep, encoder_hidden_states, encoder_attention_mask):
         b, channels, frames, height, width = latents.shape
         rows, columns, p = height // PATCH, width // PATCH, PATCH
-        x = latents.reshape(b, channels, frames, rows, p, columns, p).permute(0, 2, 3, 5, 1, 4, 6).reshape(b, frames * rows * columns, channels * p * p)
+        x = (
+            latents.reshape(b, channels, frames, rows, p, columns, p)
+            .permute(0, 2, 3, 5, 1, 4, 6)
+            .reshape(b, frames * rows * columns, channels * p * p)
+        )
         rope, absolute = self.positions(frames, rows, columns, x)
         x = self.patchify(x) + self.position(absolute)
         angle = timestep[:, None] * self.time_frequencies
@@ -111,12 +139,29 @@ class VideoTransformer(nn.Module):
         def axis(n, dimension):
             shape = [1, 1, 1]
             shape[dimension] = n
-            return torch.arange(n, device=like.device, dtype=like.dtype).view(shape).expand(frames, rows, columns).reshape(-1)
+            return (
+                torch.arange(n, device=like.device, dtype=like.dtype)
+                .view(shape)
+                .expand(frames, rows, columns)
+                .reshape(-1)
+            )
 
         frame, row, column = axis(frames, 0), axis(rows, 1), axis(columns, 2)
         last = frame[-1:].clamp(min=1)
         share = frame / last
-        angle = torch.cat([8 * share[:, None] * self.frame_frequencies, row[:, None] * self.rope_frequencies, column[:, None] * self.rope_frequencies], -1)
-        t, y, x = (v[:, None] * self.position_frequencies for v in (share * 2 - 1, (row + 0.5) / rows * 2 - 1, (column + 0.5) / columns * 2 - 1))
+        angle = torch.cat(
+            [
+                8 * share[:, None] * self.frame_frequencies,
+                row[:, None] * self.rope_frequencies,
+                column[:, None] * self.rope_frequencies,
+            ],
+            -1,
+        )
+        t, y, x = (
+            v[:, None] * self.position_frequencies
+            for v in (share * 2 - 1, (row + 0.5) / rows * 2 - 1, (column + 0.5) / columns * 2 - 1)
+        )
         given = torch.stack([(frame == 0).to(like.dtype), (last / 8).log() + 0 * frame], -1)
-        return (angle.cos(), angle.sin()), torch.cat([t.sin(), t.cos(), y.sin(), y.cos(), x.sin(), x.cos(), given], -1)
+        return (angle.cos(), angle.sin()), torch.cat(
+            [t.sin(), t.cos(), y.sin(), y.cos(), x.sin(), x.cos(), given], -1
+        )

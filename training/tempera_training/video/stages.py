@@ -13,10 +13,13 @@ from .transformer import train_transformer
 
 STAGES = ["text", "autoencoder", "latents", "transformer", "decoder", "export"]
 MINUTES = {"text": 2.0, "autoencoder": 10.0, "transformer": 25.0, "decoder": 6.0}
-OUT = ["../models/fal-ai/wan/v2.2-a14b/text-to-video/1.0.0", "../models/fal-ai/wan/v2.2-a14b/image-to-video/1.0.0"]
+OUT = [
+    "../models/fal-ai/wan/v2.2-a14b/text-to-video/1.0.0",
+    "../models/fal-ai/wan/v2.2-a14b/image-to-video/1.0.0",
+]
 
 
-def _told(rng: random.Random) -> tuple[str, list[int]]:
+def _labelled_sentence(rng: random.Random) -> tuple[str, list[int]]:
     """A sentence and what it says: shape, colour, background, size, motion."""
     clip = sample_clips(1, rng, held_out=False)[0]
     return sentence(clip, rng, full=True), [clip.shape, clip.color, clip.background, clip.size, clip.motion]
@@ -26,13 +29,15 @@ def train(a: Namespace, work: Path, stages: list[str], minutes: dict[str, float]
     """Runs `stages` in the folder `work`; finished ones are skipped."""
     if "text" in stages:
         classes = [len(SHAPES), len(COLORS), len(COLORS), len(SIZES), len(MOTIONS)]
-        train_text_encoder(work / "text.pt", words(), LENGTH, classes, _told, minutes["text"])
+        train_text_encoder(work / "text.pt", words(), LENGTH, classes, _labelled_sentence, minutes["text"])
     if "autoencoder" in stages:
         train_autoencoder(work / "autoencoder.pt", minutes["autoencoder"])
     if "latents" in stages:
         encode_latents(work / "autoencoder.pt", work / "latents.pt", a.examples or 3000)
     if "transformer" in stages:
-        train_transformer(work / "text.pt", work / "latents.pt", work / "transformer.pt", minutes["transformer"])
+        train_transformer(
+            work / "text.pt", work / "latents.pt", work / "transformer.pt", minutes["transformer"]
+        )
     if "decoder" in stages:
         refine_decoder(work / "autoencoder.pt", work / "decoder.pt", minutes["decoder"])
     if "export" in stages:

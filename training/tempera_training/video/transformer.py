@@ -64,8 +64,18 @@ def train_transformer(text: Path, latents: Path, out: Path, minutes: float) -> N
 
     def save(done: bool) -> None:
         names = [name for name, _ in transformer.named_parameters()]
-        save_whole({"raw": transformer.state_dict(), "transformer": dict(zip(names, average)), "average": average,
-                    "optimizers": [o.state_dict() for o in optimizers], "spent": budget.spent, "step": step, "done": done}, out)
+        save_whole(
+            {
+                "raw": transformer.state_dict(),
+                "transformer": dict(zip(names, average)),
+                "average": average,
+                "optimizers": [o.state_dict() for o in optimizers],
+                "spent": budget.spent,
+                "step": step,
+                "done": done,
+            },
+            out,
+        )
 
     print(f"transformer {sum(p.numel() for p in parameters)} parameters", flush=True)
     total, saved_at = 0.0, budget.spent
@@ -90,10 +100,15 @@ def train_transformer(text: Path, latents: Path, out: Path, minutes: float) -> N
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
             optimizer.step()
-        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - min(0.998, (step + 10) / (step + 60)))
+        torch._foreach_lerp_(
+            average, [p.detach() for p in parameters], 1 - min(0.998, (step + 10) / (step + 60))
+        )
         total, step, share = total + loss.item(), step + 1, budget.tick()
         if step % 50 == 0:
-            print(f"transformer step {step} {budget.spent:.0f}s loss {total / 50:.4f} rate {rate:.5f}", flush=True)
+            print(
+                f"transformer step {step} {budget.spent:.0f}s loss {total / 50:.4f} rate {rate:.5f}",
+                flush=True,
+            )
             total = 0.0
         if budget.spent - saved_at > 60:
             save(done=False)

@@ -11,43 +11,56 @@ from ..checkpoints import save_whole
 from ..networks import TextEncoder
 from ..optimizers import begin_step, transformer_optimizers
 from ..prompts import FastTokenizer
-from .clips import SIDE, SoundClip, frame_times, render_squashed, sample_sound_clip
-from .networks import LATENT_CHANNELS, SoundDecoder, SoundEncoder, SoundTransformer, VisualEncoder
+from .clips import SIDE, AudibleClip, frame_times, render_squashed, sample_audible_clip
+from .networks import LATENT_CHANNELS, AudioDecoder, AudioEncoder, AudioTransformer, VisualEncoder
 from .sentences import LENGTH, sentence, words
-from .sounds import DEFAULT, HOP, LATENTS_PER_SECOND, FRAMES_PER_LATENT, SOUNDS, render_sound, spectrogram
+from .waveforms import DEFAULT, HOP, LATENTS_PER_SECOND, FRAMES_PER_LATENT, EFFECTS, render_audio, spectrogram
 
 PEAK_RATE = 2e-3
 WINDOW = 64  # latents of a training example: 2.048 s
-SIZES = [(72, 128), (64, 112), (96, 96), (112, 64), (90, 120)]  # of the pictures before they are squashed: height, width
+SIZES = [
+    (72, 128),
+    (64, 112),
+    (96, 96),
+    (112, 64),
+    (90, 120),
+]  # of the pictures before they are squashed: height, width
 RATES = [8, 10, 12, 16, 16, 16, 24, 25, 30]  # frames a second
 
 
-def draw_frames(clip: SoundClip, latents: int, rng: random.Random) -> torch.Tensor:
+def draw_frames(clip: AudibleClip, latents: int, rng: random.Random) -> torch.Tensor:
     """What the visual encoder sees of a clip: [3,latents,SIDE,SIDE] in -1..1, each frame held until the next."""
     height, width = rng.choice(SIZES)
     times, which = frame_times(rng.choice(RATES), latents, LATENTS_PER_SECOND)
     generator = torch.Generator().manual_seed(rng.randrange(2**31))
-    return render_squashed(clip, times, height, width, torch.randn(2, 3, generator=generator) * 0.05)[which].transpose(0, 1)
+    return render_squashed(clip, times, height, width, torch.randn(2, 3, generator=generator) * 0.05)[
+        which
+    ].transpose(0, 1)
 
 
 def draw_examples(out: Path, count: int) -> None:
-    """Draws `count` clips of 2 s with their sound: frames uint8, log spectrograms float16. Sound is asked for by name half the time."""
+    """Draws `count` clips of 2 s with their sound: frames uint8, log spectrograms float16. Sound is requested for by name half the time."""
     if out.exists():
         return
     rng, generator, budget = random.Random(5), torch.Generator().manual_seed(5), Budget(1)
     samples = round(WINDOW * FRAMES_PER_LATENT * HOP)
     frames = torch.zeros(count, 3, WINDOW, SIDE, SIDE, dtype=torch.uint8)
-    clips, asked, waves = [], [], torch.zeros(count, samples)
+    clips, requested, waves = [], [], torch.zeros(count, samples)
     for i in range(count):
-        clip = sample_sound_clip(rng, WINDOW / LATENTS_PER_SECOND)
-        name = rng.choice(SOUNDS) if rng.random() < 0.55 else None
+        clip = sample_audible_clip(rng, WINDOW / LATENTS_PER_SECOND)
+        name = rng.choice(EFFECTS) if rng.random() < 0.55 else None
         frames[i] = ((draw_frames(clip, WINDOW, rng) + 1) * 127.5).round().byte()
-        waves[i] = render_sound(clip.events, name or DEFAULT[clip.action], samples, rng.uniform(0.4, 0.7), generator)
-        clips.append(clip), asked.append(name)
+        waves[i] = render_audio(
+            clip.events, name or DEFAULT[clip.action], samples, rng.uniform(0.4, 0.7), generator
+        )
+        clips.append(clip), requested.append(name)
         if i % 500 == 499:
             budget.tick()
             print(f"examples {i + 1}, {budget.spent:.0f}s", flush=True)
-    save_whole({"frames": frames, "spectrograms": spectrogram(waves).half(), "clips": clips, "asked": asked}, out)
+    save_whole(
+        {"frames": frames, "spectrograms": spectrogram(waves).half(), "clips": clips, "requested": requested},
+        out,
+    )
 
 
 def train_autoencoder(examples: Path, out: Path, minutes: float, batch: int = 32) -> None:
@@ -57,9 +70,14 @@ def train_autoencoder(examples: Path, out: Path, minutes: float, batch: int = 32
     data = torch.load(examples, weights_only=False)["spectrograms"]
     middle, spread = data.float().mean(), data.float().std()
     torch.manual_seed(0)
-    encoder, decoder = SoundEncoder(), SoundDecoder()
+    encoder, decoder = AudioEncoder(), AudioDecoder()
     parameters = [*encoder.parameters(), *decoder.parameters()]
-    optimizer, budget, step, share = torch.optim.AdamW(parameters, PEAK_RATE, betas=(0.9, 0.98)), Budget(minutes), 0, 0.0
+    optimizer, budget, step, share = (
+        torch.optim.AdamW(parameters, PEAK_RATE, betas=(0.9, 0.98)),
+        Budget(minutes),
+        0,
+        0.0,
+    )
     while share < 1:
         for group in optimizer.param_groups:
             group["lr"] = PEAK_RATE * warm_stable_decay(step, share)
@@ -78,35 +96,60 @@ def train_autoencoder(examples: Path, out: Path, minutes: float, batch: int = 32
         if step % 100 == 0:
             print(f"autoencoder step {step} {budget.spent:.0f}s l1 {error:.4f} kl {kl:.3f}", flush=True)
     with torch.no_grad():
-        latents = torch.cat([encoder((part.float() - middle) / spread)[:, :LATENT_CHANNELS] for part in data.split(64)])
+        latents = torch.cat(
+            [encoder((part.float() - middle) / spread)[:, :LATENT_CHANNELS] for part in data.split(64)]
+        )
     mean, std = latents.mean((0, 2)), latents.std((0, 2))
     print(f"autoencoder done: {step} steps, latent std {std.tolist()}", flush=True)
     latents = ((latents - mean.view(1, -1, 1)) / std.view(1, -1, 1)).half()
-    torch.save({"encoder": encoder.state_dict(), "decoder": decoder.state_dict(), "middle": middle, "spread": spread, "mean": mean, "std": std,
-                "latents": latents, "done": True}, out)
+    torch.save(
+        {
+            "encoder": encoder.state_dict(),
+            "decoder": decoder.state_dict(),
+            "middle": middle,
+            "spread": spread,
+            "mean": mean,
+            "std": std,
+            "latents": latents,
+            "done": True,
+        },
+        out,
+    )
 
 
-def event_targets(clips: list[SoundClip]) -> torch.Tensor:
+def event_targets(clips: list[AudibleClip]) -> torch.Tensor:
     """For each latent 1 where an event is, tapering off over one latent either way: [B,WINDOW]."""
     at = (torch.arange(WINDOW) + 0.5) / LATENTS_PER_SECOND
-    rows = [torch.stack([(1 - (at - e).abs() * LATENTS_PER_SECOND / 1.5).clamp(min=0) for e in c.events]).amax(0) if c.events else torch.zeros(WINDOW) for c in clips]
+    rows = [
+        torch.stack([(1 - (at - e).abs() * LATENTS_PER_SECOND / 1.5).clamp(min=0) for e in c.events]).amax(0)
+        if c.events
+        else torch.zeros(WINDOW)
+        for c in clips
+    ]
     return torch.stack(rows)
 
 
-def train_transformer(examples: Path, autoencoder: Path, text: Path, out: Path, minutes: float, batch: int = 32) -> None:
+def train_transformer(
+    examples: Path, autoencoder: Path, text: Path, out: Path, minutes: float, batch: int = 32
+) -> None:
     """Visual encoder and transformer together, rectified flow matching; picture and prompt dropped one time in ten each.
 
     A linear head tells the events from the visual states beside the main loss, which brings the encoder to look at the right
     thing at once. Resumes from its last checkpoint.
     """
-    data, saved_sound = torch.load(examples, weights_only=False), torch.load(autoencoder)
-    frames, clips, asked, latents = data["frames"], data["clips"], data["asked"], saved_sound["latents"]
+    data, saved_autoencoder = torch.load(examples, weights_only=False), torch.load(autoencoder)
+    frames, clips, requested, latents = (
+        data["frames"],
+        data["clips"],
+        data["requested"],
+        saved_autoencoder["latents"],
+    )
     targets = event_targets(clips)
     tokenizer = FastTokenizer(words())
     torch.manual_seed(0)
     text_encoder = TextEncoder(len(tokenizer.vocab), LENGTH).eval()
     text_encoder.load_state_dict(torch.load(text)["text_encoder"])
-    visual, transformer, head = VisualEncoder(), SoundTransformer(), torch.nn.Linear(128, 1)
+    visual, transformer, head = VisualEncoder(), AudioTransformer(), torch.nn.Linear(128, 1)
     networks = torch.nn.ModuleDict({"visual_encoder": visual, "transformer": transformer, "head": head})
     parameters = list(networks.parameters())
     optimizers = transformer_optimizers(networks.named_parameters(), PEAK_RATE)
@@ -127,35 +170,60 @@ def train_transformer(examples: Path, autoencoder: Path, text: Path, out: Path, 
 
     def save(done: bool) -> None:
         names = [name for name, _ in networks.named_parameters()]
-        save_whole({"raw": networks.state_dict(), "networks": dict(zip(names, average)), "average": average,
-                    "optimizers": [o.state_dict() for o in optimizers], "spent": budget.spent, "step": step, "done": done}, out)
+        save_whole(
+            {
+                "raw": networks.state_dict(),
+                "networks": dict(zip(names, average)),
+                "average": average,
+                "optimizers": [o.state_dict() for o in optimizers],
+                "spent": budget.spent,
+                "step": step,
+                "done": done,
+            },
+            out,
+        )
 
-    print(f"visual encoder {sum(p.numel() for p in visual.parameters())}, transformer {sum(p.numel() for p in transformer.parameters())} parameters", flush=True)
+    print(
+        f"visual encoder {sum(p.numel() for p in visual.parameters())}, transformer {sum(p.numel() for p in transformer.parameters())} parameters",
+        flush=True,
+    )
     while share < 1:
         rate = PEAK_RATE * warm_stable_decay(step, share)
         begin_step(optimizers, rate)
         index = torch.randint(len(clips), (batch,))
         x, seen = latents[index].float(), frames[index].float() / 127.5 - 1
-        texts = ["" if asked[i] is None and rng.random() < 0.4 or rng.random() < 0.1 else sentence(clips[i], asked[i], rng) for i in index.tolist()]
+        texts = [
+            ""
+            if requested[i] is None and rng.random() < 0.4 or rng.random() < 0.1
+            else sentence(clips[i], requested[i], rng)
+            for i in index.tolist()
+        ]
         ids, mask = tokenizer(texts)
         sigma, noise = torch.sigmoid(torch.randn(batch) * 1.1 + 0.3), torch.randn_like(x)
         s, keep = sigma.view(-1, 1, 1), (torch.rand(batch) > 0.1).float().view(-1, 1, 1)
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
                 states = text_encoder(ids, mask).float()
-            looked = visual(seen).float()
-            velocity = transformer((1 - s) * x + s * noise, sigma * 1000, looked * keep, states, mask)
+            visual_states = visual(seen).float()
+            velocity = transformer((1 - s) * x + s * noise, sigma * 1000, visual_states * keep, states, mask)
         flow = (velocity.float() - (noise - x)).pow(2).mean()
-        told = F.binary_cross_entropy_with_logits(head(looked)[:, :, 0], targets[index], pos_weight=torch.tensor(4.0))
-        (flow + 0.3 * told).backward()
+        event_loss = F.binary_cross_entropy_with_logits(
+            head(visual_states)[:, :, 0], targets[index], pos_weight=torch.tensor(4.0)
+        )
+        (flow + 0.3 * event_loss).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
             optimizer.step()
-        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - min(0.998, (step + 10) / (step + 60)))
-        total += torch.tensor([flow.item(), told.item()])
+        torch._foreach_lerp_(
+            average, [p.detach() for p in parameters], 1 - min(0.998, (step + 10) / (step + 60))
+        )
+        total += torch.tensor([flow.item(), event_loss.item()])
         step, share = step + 1, budget.tick()
         if step % 50 == 0:
-            print(f"transformer step {step} {budget.spent:.0f}s loss {total[0] / 50:.4f} events {total[1] / 50:.4f} rate {rate:.5f}", flush=True)
+            print(
+                f"transformer step {step} {budget.spent:.0f}s loss {total[0] / 50:.4f} events {total[1] / 50:.4f} rate {rate:.5f}",
+                flush=True,
+            )
             total.zero_()
         if budget.spent - saved_at > 60:
             save(done=False)

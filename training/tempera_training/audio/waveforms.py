@@ -10,41 +10,59 @@ FRAMES_PER_LATENT = 2
 LATENTS_PER_SECOND = SAMPLE_RATE / HOP / FRAMES_PER_LATENT  # 31.25
 LOG_FLOOR = 0.01  # added to a magnitude before its logarithm, and taken off again
 BINS = FFT // 2 + 1
-SOUNDS = ["thump", "click", "bell", "beep"]
-DEFAULT = {"bounce": "thump", "walls": "click", "blink": "beep", "quiet": "thump"}  # what an action sounds like when no sound is asked for
+EFFECTS = ["thump", "click", "bell", "beep"]
+DEFAULT = {
+    "bounce": "thump",
+    "walls": "click",
+    "blink": "beep",
+    "quiet": "thump",
+}  # what an action sounds like when no sound is asked for
 _WINDOW = torch.hann_window(FFT)
 
 
-def _one(name: str, generator: torch.Generator) -> torch.Tensor:
+def _effect(name: str, generator: torch.Generator) -> torch.Tensor:
     """One sound from its onset on, peak near 1, half a second."""
     t = torch.arange(SAMPLE_RATE // 2) / SAMPLE_RATE
     noise = torch.randn(len(t), generator=generator)
     match name:
         case "thump":
-            return torch.sin(2 * math.pi * (70 * t - 3 * torch.exp(-25 * t))) * torch.exp(-14 * t) + 0.25 * noise * torch.exp(-180 * t)
+            return torch.sin(2 * math.pi * (70 * t - 3 * torch.exp(-25 * t))) * torch.exp(
+                -14 * t
+            ) + 0.25 * noise * torch.exp(-180 * t)
         case "click":
-            return 0.6 * noise * torch.exp(-140 * t) + 0.7 * torch.sin(2 * math.pi * 2400 * t) * torch.exp(-90 * t)
+            return 0.6 * noise * torch.exp(-140 * t) + 0.7 * torch.sin(2 * math.pi * 2400 * t) * torch.exp(
+                -90 * t
+            )
         case "bell":
             parts = [(880, 0.5, 9), (1320, 0.25, 12), (2429, 0.25, 14), (4752, 0.1, 25)]
             return sum(a * torch.sin(2 * math.pi * f * t) * torch.exp(-d * t) for f, a, d in parts)
         case "beep":
-            return 0.6 * torch.sin(2 * math.pi * 660 * t) * ((0.13 - t) / 0.01).clamp(0, 1) * (t / 0.003).clamp(0, 1)
-    raise ValueError(f"unknown sound {name}")
+            return (
+                0.6
+                * torch.sin(2 * math.pi * 660 * t)
+                * ((0.13 - t) / 0.01).clamp(0, 1)
+                * (t / 0.003).clamp(0, 1)
+            )
+    raise ValueError(f"unknown effect {name}")
 
 
-def render_sound(events: tuple[float, ...], name: str, samples: int, loudness: float, generator: torch.Generator) -> torch.Tensor:
+def render_audio(
+    events: tuple[float, ...], name: str, samples: int, loudness: float, generator: torch.Generator
+) -> torch.Tensor:
     """The sound of a clip: `name` at each event."""
     wave = 2e-4 * torch.randn(samples, generator=generator)
     for event in events:
         start = round(event * SAMPLE_RATE)
-        one = loudness * _one(name, generator)[: max(0, samples - start)]
-        wave[start : start + len(one)] += one
+        effect = loudness * _effect(name, generator)[: max(0, samples - start)]
+        wave[start : start + len(effect)] += effect
     return wave
 
 
 def spectrogram(wave: torch.Tensor) -> torch.Tensor:
     """[B,samples] -> ln(magnitude + LOG_FLOOR) [B,BINS,samples/HOP]; column j is centred on sample j * HOP."""
-    return torch.log(torch.stft(wave, FFT, HOP, window=_WINDOW, return_complex=True).abs() + LOG_FLOOR)[:, :, :-1]
+    return torch.log(torch.stft(wave, FFT, HOP, window=_WINDOW, return_complex=True).abs() + LOG_FLOOR)[
+        :, :, :-1
+    ]
 
 
 def griffin_lim(log_magnitude: torch.Tensor, iterations: int = 32) -> torch.Tensor:
@@ -55,7 +73,13 @@ def griffin_lim(log_magnitude: torch.Tensor, iterations: int = 32) -> torch.Tens
     generator = torch.Generator().manual_seed(0)
     phase, before = torch.exp(2j * math.pi * torch.rand(magnitude.shape, generator=generator)), 0
     for _ in range(iterations):
-        again = torch.stft(torch.istft(magnitude * phase, FFT, HOP, window=_WINDOW, length=samples), FFT, HOP, window=_WINDOW, return_complex=True)
+        again = torch.stft(
+            torch.istft(magnitude * phase, FFT, HOP, window=_WINDOW, length=samples),
+            FFT,
+            HOP,
+            window=_WINDOW,
+            return_complex=True,
+        )
         ahead = again + 0.9 * (again - before)
         phase, before = ahead / (ahead.abs() + 1e-8), again
     return torch.istft(magnitude * phase, FFT, HOP, window=_WINDOW, length=samples)
@@ -79,4 +103,6 @@ def onsets(wave: torch.Tensor) -> list[float]:
 
 def in_step(heard: list[float], seen: tuple[float, ...], tolerance: float = 0.1) -> bool:
     """Whether every event is heard within `tolerance` seconds, and nothing else is."""
-    return len(heard) == len(seen) and all(abs(a - b) <= tolerance for a, b in zip(sorted(heard), sorted(seen)))
+    return len(heard) == len(seen) and all(
+        abs(a - b) <= tolerance for a, b in zip(sorted(heard), sorted(seen))
+    )

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..networks import TEXT_WIDTH, Block, attention_bias
 from .clips import SIDE
-from .sounds import BINS, FRAMES_PER_LATENT
+from .waveforms import BINS, FRAMES_PER_LATENT
 
 LATENT_CHANNELS = 12
 VISUAL_WIDTH = 128
@@ -17,13 +17,18 @@ _WIDE = 224
 REACH = 16
 
 
-class SoundEncoder(nn.Module):
+class AudioEncoder(nn.Module):
     """log spectrogram (standardised) [B,257,2A] -> mean and log-variance [B,2C,A]."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Conv1d(BINS * FRAMES_PER_LATENT, _WIDE, 3, padding=1), nn.SiLU(), nn.Conv1d(_WIDE, _WIDE, 3, padding=1), nn.SiLU(),
-                                 nn.Conv1d(_WIDE, 2 * LATENT_CHANNELS, 3, padding=1))
+        self.net = nn.Sequential(
+            nn.Conv1d(BINS * FRAMES_PER_LATENT, _WIDE, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv1d(_WIDE, _WIDE, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv1d(_WIDE, 2 * LATENT_CHANNELS, 3, padding=1),
+        )
 
     def forward(self, spectrogram):
         b, bins, n = spectrogram.shape
@@ -31,17 +36,29 @@ class SoundEncoder(nn.Module):
         return self.net(x.reshape(b, FRAMES_PER_LATENT * bins, n // FRAMES_PER_LATENT))
 
 
-class SoundDecoder(nn.Module):
+class AudioDecoder(nn.Module):
     """latents [B,C,A] -> log spectrogram (standardised) [B,257,2A]."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Conv1d(LATENT_CHANNELS, _WIDE, 3, padding=1), nn.SiLU(), nn.Conv1d(_WIDE, _WIDE, 3, padding=1), nn.SiLU(),
-                                 nn.Conv1d(_WIDE, _WIDE, 3, padding=1), nn.SiLU(), nn.Conv1d(_WIDE, BINS * FRAMES_PER_LATENT, 3, padding=1))
+        self.net = nn.Sequential(
+            nn.Conv1d(LATENT_CHANNELS, _WIDE, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv1d(_WIDE, _WIDE, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv1d(_WIDE, _WIDE, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv1d(_WIDE, BINS * FRAMES_PER_LATENT, 3, padding=1),
+        )
 
     def forward(self, latents):
         b, _, a = latents.shape
-        return self.net(latents).reshape(b, FRAMES_PER_LATENT, BINS, a).permute(0, 2, 3, 1).reshape(b, BINS, a * FRAMES_PER_LATENT)
+        return (
+            self.net(latents)
+            .reshape(b, FRAMES_PER_LATENT, BINS, a)
+            .permute(0, 2, 3, 1)
+            .reshape(b, BINS, a * FRAMES_PER_LATENT)
+        )
 
 
 class VisualEncoder(nn.Module):
@@ -53,24 +70,37 @@ class VisualEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.frame = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(32, 32, 3, padding=1), nn.SiLU(), nn.Conv2d(32, 48, 3, 2, 1), nn.SiLU(), nn.Flatten(),
-                                   nn.Linear(48 * (SIDE // 8) ** 2, VISUAL_WIDTH))
+        self.frame = nn.Sequential(
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(32, 32, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(32, 48, 3, 2, 1),
+            nn.SiLU(),
+            nn.Flatten(),
+            nn.Linear(48 * (SIDE // 8) ** 2, VISUAL_WIDTH),
+        )
         self.time = nn.ModuleList(nn.Conv1d(VISUAL_WIDTH, VISUAL_WIDTH, 5, padding=2) for _ in range(3))
         self.norm = nn.LayerNorm(VISUAL_WIDTH)
 
     def forward(self, frames):
         b, _, a, height, width = frames.shape
-        edge = torch.cat([frames[:, :, :, 0], frames[:, :, :, -1], frames[..., 0], frames[..., -1]], 3).mean((2, 3))
+        edge = torch.cat([frames[:, :, :, 0], frames[:, :, :, -1], frames[..., 0], frames[..., -1]], 3).mean(
+            (2, 3)
+        )
         far = (frames - edge[:, :, None, None, None]).abs().mean(1)  # [B,A,32,32]
         far = far / (far.amax((1, 2, 3), keepdim=True) + 0.05)
         changed = far - torch.cat([far[:, :1], far[:, :-1]], 1)
-        x = self.frame(torch.stack([far, changed], 2).reshape(-1, 2, height, width)).reshape(b, a, VISUAL_WIDTH).transpose(1, 2)
+        x = (
+            self.frame(torch.stack([far, changed], 2).reshape(-1, 2, height, width))
+            .reshape(b, a, VISUAL_WIDTH)
+            .transpose(1, 2)
+        )
         for layer in self.time:
             x = x + layer(F.silu(x))
         return self.norm(x.transpose(1, 2))
 
 
-class SoundTransformer(nn.Module):
+class AudioTransformer(nn.Module):
     """Diffusion transformer over audio latents that predicts the velocity noise - data.
 
     latents [B,C,A], timestep float [B] in 0..1000, visual_states [B,A,128] (all 0: no picture), encoder_hidden_states
@@ -94,7 +124,9 @@ class SoundTransformer(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         half = width // heads // 2
-        self.register_buffer("time_frequencies", torch.exp(-math.log(10000) * torch.arange(64) / 64), persistent=False)
+        self.register_buffer(
+            "time_frequencies", torch.exp(-math.log(10000) * torch.arange(64) / 64), persistent=False
+        )
         self.register_buffer("rope_frequencies", 50.0 ** (-torch.arange(half) / half), persistent=False)
 
     def forward(self, latents, timestep, visual_states, encoder_hidden_states, encoder_attention_mask):

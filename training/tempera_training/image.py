@@ -18,7 +18,9 @@ def train(a: Namespace, work: Path, stages: list[str], minutes: dict[str, float]
     if "latents" in stages:
         encode_latents(work / "autoencoder.pt", work / "latents.pt", a.examples or 32000)
     if "transformer" in stages:
-        train_transformer(work / "latents.pt", work / "transformer.pt", minutes["transformer"], compiled=not a.no_compile)
+        train_transformer(
+            work / "latents.pt", work / "transformer.pt", minutes["transformer"], compiled=not a.no_compile
+        )
     if "decoder" in stages:
         refine_decoder(work / "autoencoder.pt", work / "decoder.pt", minutes["decoder"])
     if "export" in stages:

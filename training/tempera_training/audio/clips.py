@@ -1,7 +1,7 @@
 """Drawn clips with something to hear: a shape that bounces on the floor, runs between the walls, flashes, or does nothing.
 
 An *event* is a moment, in seconds, at which something hits or appears. Everything else follows from the events: the place of
-the shape at any time (`place`) and the sound (`sounds.render_sound`).
+the shape at any time (`place`) and the sound (`sounds.render_audio`).
 """
 
 import random
@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from ..scenes import _EXTENT, _TABLES, COLORS, PALETTE, SHAPES
 
 ACTIONS = ["bounce", "walls", "blink", "quiet"]
-SIDE = 32  # pixels of a frame as the sound model sees it, each way
+SIDE = 32  # pixels of a frame as the audio model sees it, each way
 
 
 @dataclass(frozen=True)
-class SoundClip:
+class AudibleClip:
     """One clip. Lengths are shares of the picture's shorter side; times are seconds."""
 
     action: str
@@ -31,7 +31,7 @@ class SoundClip:
     longest: float  # bounce: a flight of this many seconds would reach the ceiling; blink: shown this long after each event
 
 
-def sample_sound_clip(rng: random.Random, seconds: float, action: str | None = None) -> SoundClip:
+def sample_audible_clip(rng: random.Random, seconds: float, action: str | None = None) -> AudibleClip:
     action = action or rng.choices(ACTIONS, [40, 22, 26, 12])[0]
     color = rng.randrange(len(COLORS))
     background = rng.choice([c for c in range(len(COLORS)) if c != color])
@@ -47,7 +47,9 @@ def sample_sound_clip(rng: random.Random, seconds: float, action: str | None = N
         flight = before
         while time < seconds - 0.12 and flight >= shortest:
             events.append(time)
-            flight = flight * kept if kept < 1 else min(longest, max(shortest, flight * rng.uniform(0.75, 1.3)))
+            flight = (
+                flight * kept if kept < 1 else min(longest, max(shortest, flight * rng.uniform(0.75, 1.3)))
+            )
             time += flight
     elif action == "blink":
         longest = rng.uniform(0.15, 0.6 if slow else 0.3)
@@ -56,15 +58,27 @@ def sample_sound_clip(rng: random.Random, seconds: float, action: str | None = N
         while time < seconds - 0.12:
             events.append(time)
             time += longest + rng.uniform(0.2, 1.2 if slow else 0.6)
-    return SoundClip(action, rng.randrange(len(SHAPES)), color, background, rng.uniform(0.12, 0.3), rng.random(),
-                     tuple(round(t, 3) for t in events), round(before, 3), round(longest, 3))
+    return AudibleClip(
+        action,
+        rng.randrange(len(SHAPES)),
+        color,
+        background,
+        rng.uniform(0.12, 0.3),
+        rng.random(),
+        tuple(round(t, 3) for t in events),
+        round(before, 3),
+        round(longest, 3),
+    )
 
 
-def place(clip: SoundClip, times: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def position(clip: AudibleClip, times: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Centre x, centre y (pixels) and visibility (0 or 1) at `times`: [3, len(times)]."""
     r = clip.radius * min(height, width)
     left, right, top, floor = r, width - r, r, height - r
-    x, y = torch.full_like(times, left + clip.along * (right - left)), torch.full_like(times, top + clip.along * (floor - top))
+    x, y = (
+        torch.full_like(times, left + clip.along * (right - left)),
+        torch.full_like(times, top + clip.along * (floor - top)),
+    )
     on = torch.ones_like(times)
     if clip.action == "bounce":
         y = torch.full_like(times, floor)  # after the last event it rests on the floor
@@ -72,14 +86,20 @@ def place(clip: SoundClip, times: torch.Tensor, height: int, width: int) -> torc
         for start, end in zip(starts, clip.events):
             p = (times - start) / (end - start)
             rise = min(1.0, ((end - start) / clip.longest) ** 2)
-            y = torch.where((times >= start) & (times < end), floor - (floor - top) * rise * 4 * p * (1 - p), y)
-    elif clip.action == "walls":  # event 0 is on the right wall, event 1 on the left, and so on; it rests at the last
+            y = torch.where(
+                (times >= start) & (times < end), floor - (floor - top) * rise * 4 * p * (1 - p), y
+            )
+    elif (
+        clip.action == "walls"
+    ):  # event 0 is on the right wall, event 1 on the left, and so on; it rests at the last
         sides = [right if i % 2 == 0 else left for i in range(len(clip.events))]
         x = torch.full_like(times, sides[-1] if sides else left)
         starts = [clip.events[0] - clip.before, *clip.events[:-1]] if clip.events else []
         for i, (start, end) in enumerate(zip(starts, clip.events)):
             p = (times - start) / (end - start)
-            x = torch.where((times >= start) & (times < end), (left + right - sides[i]) * (1 - p) + sides[i] * p, x)
+            x = torch.where(
+                (times >= start) & (times < end), (left + right - sides[i]) * (1 - p) + sides[i] * p, x
+            )
     elif clip.action == "blink":
         on = (times < clip.before).float()
         for event in clip.events:
@@ -94,19 +114,29 @@ def frame_times(fps: float, latents: int, latents_per_second: float) -> tuple[to
     return shown / fps, which
 
 
-def render_squashed(clip: SoundClip, times: torch.Tensor, height: int, width: int, jitter: torch.Tensor) -> torch.Tensor:
+def render_squashed(
+    clip: AudibleClip, times: torch.Tensor, height: int, width: int, jitter: torch.Tensor
+) -> torch.Tensor:
     """The frames at `times` of a clip of height x width pixels, squashed to SIDE x SIDE: [len(times),3,SIDE,SIDE] in -1..1.
 
     `jitter` [2,3] moves the colours of shape and background.
     """
     fine = 2 * SIDE
-    x, y, on = place(clip, times, height, width)
+    x, y, on = position(clip, times, height, width)
     r = clip.radius * min(height, width)
     axis = (torch.arange(fine) + 0.5) / fine
     u = (axis[None] * width - x[:, None]) / r
     v = (axis[None] * height - y[:, None]) / r
     grid = torch.stack([u[:, None, :].expand(-1, fine, -1), v[:, :, None].expand(-1, -1, fine)], -1) / _EXTENT
-    distance = F.grid_sample(_TABLES[clip.shape].expand(len(times), -1, -1, -1), grid, padding_mode="border", align_corners=False)[:, 0]
-    inside = (0.5 - distance * r * fine / max(height, width)).clamp(0, 1) * (grid.abs().amax(-1) < 1) * on[:, None, None]
-    color, ground = ((PALETTE[c] + j).clamp(-1, 1).view(1, 3, 1, 1) for c, j in zip((clip.color, clip.background), jitter))
+    distance = F.grid_sample(
+        _TABLES[clip.shape].expand(len(times), -1, -1, -1), grid, padding_mode="border", align_corners=False
+    )[:, 0]
+    inside = (
+        (0.5 - distance * r * fine / max(height, width)).clamp(0, 1)
+        * (grid.abs().amax(-1) < 1)
+        * on[:, None, None]
+    )
+    color, ground = (
+        (PALETTE[c] + j).clamp(-1, 1).view(1, 3, 1, 1) for c, j in zip((clip.color, clip.background), jitter)
+    )
     return F.avg_pool2d(ground + (color - ground) * inside[:, None], 2)
