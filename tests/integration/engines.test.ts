@@ -168,7 +168,7 @@ describe("POST /v1/engines/reset", () => {
     });
     expect([answer.status, await answer.json()]).toEqual([
       202,
-      { asked: [{ endpoint_id: STUB, version: "1.0.0", worker: "worker-1" }] },
+      { requested: [{ endpoint_id: STUB, version: "1.0.0", worker: "worker-1" }] },
     ]);
     expect(await engine()).toMatchObject({ state: "ready", polled: true });
   });
