@@ -1,6 +1,6 @@
 /**
  * Judges audio by the times at which its events begin; `onsets` and `in_step` of
- * training/tempera_training/audio/events.py do the same.
+ * training/tempera_training/audio/waveforms.py do the same.
  */
 
 /** The interval at which loudness is measured. */

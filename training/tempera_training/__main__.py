@@ -1,4 +1,8 @@
-"""python -m tempera_training {picture,video,sound} [--work DIR] [--out DIR]... [--minutes STAGE=N]... [--until STAGE]"""
+"""Trains a demonstration model.
+
+python -m tempera_training {image,video,audio} [--work DIR] [--out DIR]...
+    [--minutes STAGE=N]... [--until STAGE]
+"""
 
 import argparse
 from pathlib import Path
@@ -18,25 +22,25 @@ parser.add_argument("model", choices=list(MODELS))
 parser.add_argument(
     "--work",
     type=Path,
-    help="checkpoints and latents; a run that is cut off goes on from here (default: work/MODEL)",
+    help="checkpoints and latents; an interrupted run resumes from here (default: work/MODEL)",
 )
 parser.add_argument(
     "--out",
     type=Path,
     action="append",
-    help="the model folder to write; the video model is written to each that is given",
+    help="the model folder to write; the video model is written to each given folder",
 )
 parser.add_argument(
     "--minutes",
     action="append",
     default=[],
     metavar="STAGE=N",
-    help="another budget for a stage than its own",
+    help="a budget for a stage other than its own",
 )
 parser.add_argument("--examples", type=int, help="training examples drawn and encoded")
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument(
-    "--no-compile", action="store_true", help="picture: skip torch.compile (needs a C++ compiler)"
+    "--no-compile", action="store_true", help="image: skip torch.compile (needs a C++ compiler)"
 )
 parser.add_argument("--only", metavar="STAGE", help="run this stage alone")
 parser.add_argument("--until", metavar="STAGE", help="stop after this stage")

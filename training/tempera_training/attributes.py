@@ -1,6 +1,7 @@
-"""A text encoder trained alone, to tell what a sentence says: seconds of work that save the transformer most of its learning.
+"""Trains a text encoder alone, to classify the attributes that a sentence names.
 
-The transformer then conditions on states that already separate colours, shapes and motions, and the encoder stays as it is.
+Seconds of work save the transformer most of its learning: it then conditions on states that already separate
+colours, shapes and motions. The encoder is frozen afterwards.
 """
 
 import random
@@ -28,8 +29,10 @@ def train_text_encoder(
     minutes: float,
     batch: int = 96,
 ) -> None:
-    """Cross-entropy of linear heads on the mean of the text states. `sample` draws a sentence and one label per head
-    (-100: the sentence does not say). Resumes from `out`."""
+    """Minimises the cross-entropy of linear heads on the mean of the text states. Resumes from `out`.
+
+    `sample` draws a sentence and one label per head (-100: the sentence does not name the attribute).
+    """
     tokenizer = FastTokenizer(words)
     torch.manual_seed(0)
     encoder, heads = TextEncoder(len(words), length), nn.Linear(TEXT_WIDTH, sum(classes))
@@ -84,7 +87,8 @@ def train_text_encoder(
         step, share = step + 1, budget.tick()
         if step % 100 == 0:
             print(
-                f"text step {step} {budget.spent:.0f}s correct {[round(v, 3) for v in (correct / labelled).tolist()]}",
+                f"text step {step} {budget.spent:.0f}s "
+                f"correct {[round(v, 3) for v in (correct / labelled).tolist()]}",
                 flush=True,
             )
             correct.zero_(), labelled.zero_()

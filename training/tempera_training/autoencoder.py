@@ -1,4 +1,4 @@
-"""Stage 1: the autoencoder. Stage 2: the latents of the training scenes, encoded once. Stage 4: a sharper decoder."""
+"""Stage 1: the autoencoder. Stage 2: the latents of the training scenes. Stage 4: a sharper decoder."""
 
 import math
 import random
@@ -22,7 +22,7 @@ def _batch(b: int, rng: random.Random) -> torch.Tensor:
 
 
 def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
-    """L1 + image-gradient L1 + a light KL term; AdamW with one cosine schedule over `minutes`. Resumes from `out`."""
+    """Minimises L1, image-gradient L1 and a light KL term; AdamW, one cosine schedule. Resumes from `out`."""
     rng = random.Random(1)
     torch.manual_seed(0)
     encoder, decoder = Encoder(), Decoder()
@@ -74,7 +74,8 @@ def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
         y = decoder(mean).clamp(-1, 1)
         psnr = (10 * torch.log10(4 / (x - y).pow(2).mean((1, 2, 3)))).mean().item()
         print(
-            f"autoencoder done: {step} steps, PSNR {psnr:.1f} dB, posterior std {(0.5 * log_variance).exp().mean((0, 2, 3)).tolist()}"
+            f"autoencoder done: {step} steps, PSNR {psnr:.1f} dB, "
+            f"posterior std {(0.5 * log_variance).exp().mean((0, 2, 3)).tolist()}"
         )
         _save(
             out, encoder, decoder, spent, step, psnr=psnr, mean=mean.mean((0, 2, 3)), std=mean.std((0, 2, 3))
@@ -101,7 +102,10 @@ def _save(out: Path, encoder, decoder, spent, step, **more) -> None:
 
 
 def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
-    """Encodes `count` training scenes, shared out over the buckets: {(H, W): (latents float16 [N,C,H/16,W/16], scenes)}."""
+    """Encodes `count` training scenes over the buckets.
+
+    Saves {(H, W): (latents float16 [N,C,H/16,W/16], scenes)}.
+    """
     if out.exists():
         return
     saved, encoder, rng = torch.load(autoencoder), Encoder(), random.Random(77)
@@ -124,9 +128,10 @@ def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
 
 
 def refine_decoder(autoencoder: Path, out: Path, minutes: float, batch: int = 12) -> None:
-    """Trains the decoder alone on whole scenes while the encoder, and so the latents, stay as they are.
+    """Trains the decoder alone on whole scenes; the encoder, and so the latents, stay as they are.
 
-    It can run after or beside the transformer. Latents get a little noise, as the transformer's are never exact. Resumes from `out`.
+    It can run after or beside the transformer. Latents get a little noise, since the transformer's are never
+    exact. Resumes from `out`.
     """
     saved, encoder, decoder = torch.load(autoencoder), Encoder(), Decoder()
     encoder.load_state_dict(saved["encoder"]), decoder.load_state_dict(saved["decoder"])

@@ -1,4 +1,4 @@
-"""What a stage keeps between its steps."""
+"""Checkpoints of the stages."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import torch
 
 
 def save_whole(state: dict, out: Path) -> None:
-    """Replaces `out` at once: a run that is cut off meanwhile leaves the checkpoint before."""
+    """Replaces `out` atomically: an interrupted run leaves the previous checkpoint."""
     partial = out.with_suffix(".partial")
     torch.save(state, partial)
     partial.replace(out)

@@ -1,6 +1,7 @@
-"""Last stage: the networks as ONNX files in a model folder laid out like a diffusers pipeline.
+"""Last stage: exports the networks as ONNX files in a model folder laid out like a diffusers pipeline.
 
-python -m tempera_training.export WORK OUT     (an unfinished transformer.pt will do: its averaged weights are taken)
+python -m tempera_training.export WORK OUT
+An unfinished transformer.pt is accepted; its averaged weights are used.
 """
 
 import hashlib
@@ -35,14 +36,15 @@ from .prompts import LENGTH, FastTokenizer, build_tokenizer, sentence
 from .scenes import COLOR_NAMES, SHAPES, sample_scenes
 
 OPSET = 20
-SMALL = 256  # tensors of fewer elements stay float32: they are norms and biases, and weigh nothing
-FLOAT16_TOLERANCE = (
-    0.02  # of outputs of order 1, between torch in float32 and the stored half-precision weights
-)
+SMALL = 256  # smaller tensors stay float32: norms and biases, which need little space
+# Greatest difference of outputs of order 1 between torch in float32 and the stored half-precision weights.
+FLOAT16_TOLERANCE = 0.02
 
 
 class LatentEncoder(nn.Module):
-    """image [B,3,H,W] in -1..1 -> latents [B,C,H/16,W/16] of zero mean and unit variance, as the transformer knows them."""
+    """image [B,3,H,W] in -1..1 -> latents [B,C,H/16,W/16] of zero mean and unit variance, for the
+    transformer.
+    """
 
     def __init__(self, autoencoder: dict) -> None:
         super().__init__()
@@ -56,7 +58,7 @@ class LatentEncoder(nn.Module):
 
 
 class LatentDecoder(nn.Module):
-    """The way back: latents [B,C,h,w] of zero mean and unit variance -> image [B,3,16h,16w] in -1..1."""
+    """latents [B,C,h,w] of zero mean and unit variance -> image [B,3,16h,16w] in -1..1."""
 
     def __init__(self, autoencoder: dict, decoder: dict) -> None:
         super().__init__()
@@ -70,9 +72,10 @@ class LatentDecoder(nn.Module):
 
 
 def compact(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drops what the exporter leaves for debugging (1 MB a model) and stores weights as float16 with a Cast to float32.
+    """Drops the exporter's debugging data (1 MB a model) and stores weights as float16 with a Cast to
+    float32.
 
-    ONNX Runtime folds the casts when it loads the file, so computing stays in float32 and costs nothing more.
+    ONNX Runtime folds the casts when it loads the file, so the computation stays in float32 at no extra cost.
     """
     graph = model.graph
     graph.ClearField("doc_string")
@@ -104,7 +107,7 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
 def export_network(
     network: nn.Module, example: dict, output: str, shapes: dict, path: Path, trials: list[dict]
 ) -> None:
-    """Writes one network and compares it with torch on every trial input. Raises when they differ by more than halves explain."""
+    """Writes one network and compares it with torch on every trial input; raises above FLOAT16_TOLERANCE."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "model.onnx"
@@ -139,7 +142,7 @@ def export_network(
 
 
 def evaluation_prompts(count: int, seed: int = 20260) -> list[dict]:
-    """Prompts of scenes never trained on, with what a judge must find in the picture."""
+    """Makes prompts of held-out scenes, with the attributes that a judge must find in the image."""
     rng = random.Random(seed)
     return [
         {
@@ -154,7 +157,10 @@ def evaluation_prompts(count: int, seed: int = 20260) -> list[dict]:
 
 
 def write_scheduler(out: Path, shift: float = 1.0) -> None:
-    """Writes the scheduler's configuration unless there is one: its shift is tuned by hand with `npm run models:evaluate`, and survives an export."""
+    """Writes the scheduler's configuration unless the file exists.
+
+    Its shift is tuned by hand with `npm run models:evaluate`, and survives an export.
+    """
     scheduler = {
         "_class_name": "FlowMatchEulerDiscreteScheduler",
         "num_train_timesteps": 1000,
@@ -168,13 +174,15 @@ def write_scheduler(out: Path, shift: float = 1.0) -> None:
 
 
 def write_evaluation(folder: Path, entries: list[dict]) -> None:
-    """`evaluation.json`: what a judge must find, an entry a line."""
+    """Writes `evaluation.json`: the attributes that a judge must find, one entry per line."""
     lines = ",\n".join("  " + json.dumps(entry) for entry in entries)
     (folder / "evaluation.json").write_text(f"[\n{lines}\n]\n")
 
 
 def refresh_digests(manifest: Path) -> None:
-    """Rewrites the `files:` block, the last of model.yaml, with the SHA-256 of every weight file. Nothing to do without a manifest."""
+    """Rewrites the `files:` block, the last of model.yaml, with the SHA-256 of every weight file, if there is
+    a manifest.
+    """
     if not manifest.exists():
         return
     folder = manifest.parent
@@ -194,15 +202,16 @@ def refresh_digests(manifest: Path) -> None:
 
 
 def export(work: Path, out: Path) -> None:
-    """Reads autoencoder.pt, transformer.pt and, when there is one, decoder.pt of `work`; writes the model folder `out`."""
+    """Reads autoencoder.pt, transformer.pt and, if it exists, decoder.pt of `work`; writes `out`."""
     warnings.filterwarnings("ignore")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it regrets at length that torchvision is absent
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns at length that torchvision is absent
     torch.manual_seed(0)
     autoencoder, saved = torch.load(work / "autoencoder.pt"), torch.load(work / "transformer.pt")
     refined = work / "decoder.pt"
     decoder = torch.load(refined) if refined.exists() else autoencoder
     print(
-        f"transformer: step {saved['step']}, {saved['spent'] / 60:.0f} min, {'finished' if saved['done'] else 'unfinished'}",
+        f"transformer: step {saved['step']}, {saved['spent'] / 60:.0f} min, "
+        f"{'finished' if saved['done'] else 'unfinished'}",
         flush=True,
     )
 

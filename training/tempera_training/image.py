@@ -1,4 +1,4 @@
-"""The stages of the picture model, in order."""
+"""The stages of the image model, in order."""
 
 from argparse import Namespace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The networks of the picture model, laid out like Qwen-Image's components: text encoder, transformer, autoencoder."""
+"""The networks of the image model, laid out like Qwen-Image's components."""
 
 import math
 
@@ -49,7 +49,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """latents [B,C,h,w] -> image [B,3,16h,16w]; upsampling by pixel shuffle keeps it quick on a CPU."""
+    """latents [B,C,h,w] -> image [B,3,16h,16w]; upsampling by pixel shuffle keeps it fast on a CPU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,13 +99,16 @@ class Attention(nn.Module):
 
 
 def attend(q, k, v, bias=None):
-    """Softmax attention of [B,heads,N,d], written out: torch's fused one takes five times as long backward in bfloat16 on a CPU."""
+    """Softmax attention of [B,heads,N,d], written out.
+
+    torch's fused attention takes five times as long backward in bfloat16 on a CPU.
+    """
     scores = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5
     return (scores if bias is None else scores + bias).softmax(-1) @ v
 
 
 def rotate(x, rope):
-    """Rotary position embedding in real form (Su et al., 2021): ONNX has no complex numbers."""
+    """Applies rotary position embedding (Su et al., 2021) in real form: ONNX has no complex numbers."""
     cos, sin = rope
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
@@ -174,9 +177,10 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Diffusion transformer (Peebles & Xie, 2023) that predicts the velocity noise - data.
 
-    latents [B,C,h,w] (h, w even), timestep float [B] in 0..1000, encoder_hidden_states [B,L,128], encoder_attention_mask
-    int64 [B,L] -> velocity [B,C,h,w]. The mean of the text states joins the time embedding: on so small a model the
-    scene's class is learned several times sooner that way than through cross-attention alone.
+    latents [B,C,h,w] (h, w even), timestep float [B] in 0..1000, encoder_hidden_states [B,L,128],
+    encoder_attention_mask int64 [B,L] -> velocity [B,C,h,w]. The mean of the text states is added to the time
+    embedding: so small a model learns the scene's class several times faster that way than through
+    cross-attention alone.
     """
 
     def __init__(self, width: int = 128, depth: int = 6, heads: int = 4) -> None:

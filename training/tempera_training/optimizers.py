@@ -8,7 +8,7 @@ import torch
 def transformer_optimizers(
     named_parameters: Iterable[tuple[str, torch.nn.Parameter]], rate: float
 ) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al., 2024) for the blocks' matrices, AdamW for the rest."""
+    """Makes Muon (Jordan et al., 2024) for the blocks' matrices and AdamW for the rest."""
     named = list(named_parameters)
     matrices = [p for n, p in named if "blocks" in n and p.ndim == 2 and "table" not in n]
     chosen = {id(p) for p in matrices}

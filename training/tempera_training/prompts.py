@@ -1,4 +1,4 @@
-"""Sentences for scenes, and the word-level tokenizer made from exactly the words that training uses."""
+"""Sentences for scenes, and the word-level tokenizer of exactly the words that training uses."""
 
 import random
 import re
@@ -78,7 +78,7 @@ TEMPLATES = [
 
 
 def sentence(scene: Scene, rng: random.Random) -> str:
-    """A prompt for a scene: a random template and synonyms, sometimes a word added or an article dropped."""
+    """Makes a prompt for a scene: a random template and synonyms, sometimes an extra word or no article."""
     shape = rng.choice(SHAPE_WORDS[SHAPES[scene.shape]])
     if shape == "plus":
         shape = "plus sign"
@@ -130,9 +130,10 @@ def vocabulary() -> list[str]:
 
 
 def build_tokenizer(words: list[str] | None = None) -> Tokenizer:
-    """The tokenizer of `words` (special tokens first), of the picture model's when not given.
+    """Builds the tokenizer of `words` (special tokens first), by default of the image model's.
 
-    WordPiece without continuation pieces, which is word level: the JavaScript tokenizers library has no WordLevel model.
+    WordPiece without continuation pieces, which is word level: the JavaScript tokenizers library has no
+    WordLevel model.
     """
     vocab = {word: i for i, word in enumerate(words or vocabulary())}
     tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
@@ -146,7 +147,7 @@ def build_tokenizer(words: list[str] | None = None) -> Tokenizer:
 
 
 class FastTokenizer:
-    """The same ids as `build_tokenizer` for ASCII text, quick enough for the training loop."""
+    """Gives the same ids as `build_tokenizer` for ASCII text, fast enough for the training loop."""
 
     def __init__(self, words: list[str] | None = None) -> None:
         self.vocab = {word: i for i, word in enumerate(words or vocabulary())}

@@ -1,7 +1,7 @@
-"""Drawn scenes: what the demonstration models learn from.
+"""Drawn scenes, the training data of the image model.
 
-A scene is one shape on a plain background. `Scene` is the description, `render` draws batches of them,
-`shape_distance` is the only definition of each shape (the judge in src/cli mirrors it).
+A scene is one shape on a plain background. `Scene` is the description, `render` draws batches of scenes, and
+`shape_distance` is the only definition of each shape (the judge in src/evaluation mirrors it).
 """
 
 import math
@@ -29,7 +29,8 @@ SHAPES = ["circle", "square", "triangle", "ring", "heart", "cross"]
 SIZES = {"small": 0.17, "medium": 0.25, "large": 0.36}  # radius / min(height, width)
 POSITIONS = {"center": (0, 0), "left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}
 
-# Native sizes (height, width): all near 64 transformer tokens of 32 x 32 pixels, one for each family of aspect ratios.
+# Native sizes (height, width): all near 64 transformer tokens of 32 x 32 pixels, one per family of aspect
+# ratios.
 BUCKETS = [(256, 256), (224, 288), (288, 224), (192, 352), (352, 192)]
 
 
@@ -42,12 +43,14 @@ class Scene:
     position: int
 
     def held_out(self) -> bool:
-        """One in twelve (shape, colour, background) triples is never trained on."""
+        """Tells whether the scene is held out: one in twelve (shape, colour, background) triples is never
+        trained on.
+        """
         return (self.shape * 7 + self.color * 5 + self.background * 3) % 12 == 0
 
 
 def shape_distance(shape: str, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Signed distance-like field (negative inside) of a shape of radius 1; u points right, v down."""
+    """Computes a signed distance-like field, negative inside, of a shape of radius 1; u right, v down."""
     r = torch.hypot(u, v)
     match shape:
         case "circle":
@@ -103,7 +106,9 @@ def sample_scenes(n: int, rng: random.Random, held_out: bool) -> list[Scene]:
 
 
 def draw_shapes(image: torch.Tensor, shape, color, cx, cy, radius, on) -> torch.Tensor:
-    """Paints one shape a picture: image [B,3,H,W] in -1..1, shape int [B], color [B,3], the rest float [B] in pixels."""
+    """Draws one shape per image: image [B,3,H,W] in -1..1, shape int [B], color [B,3], the rest float [B] in
+    pixels.
+    """
     _, _, height, width = image.shape
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     r = radius[:, None, None]
@@ -116,7 +121,7 @@ def draw_shapes(image: torch.Tensor, shape, color, cx, cy, radius, on) -> torch.
 def render(
     scenes: list[Scene], height: int, width: int, rng: random.Random, jitter: float = 0.03
 ) -> torch.Tensor:
-    """Draws scenes with small random changes of position, size and colour. Returns [B,3,height,width] in -1..1."""
+    """Draws scenes with small random changes of position, size and colour: [B,3,height,width] in -1..1."""
     b, short = len(scenes), min(height, width)
     noise = torch.Generator().manual_seed(rng.randrange(2**31))
     background = PALETTE[[s.background for s in scenes]] + torch.randn(b, 3, generator=noise) * jitter
@@ -134,7 +139,9 @@ def render(
 
 
 def collage(b: int, side: int) -> torch.Tensor:
-    """Random shapes in random colours with gradients: teaches the autoencoder more than the palette."""
+    """Draws random shapes in random colours with gradients, so that the autoencoder learns more than the
+    palette.
+    """
     image = (torch.rand(b, 3, 1, 1) * 2 - 1).expand(b, 3, side, side).clone()
     for _ in range(3):
         image = draw_shapes(

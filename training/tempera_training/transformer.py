@@ -1,4 +1,4 @@
-"""Stage 3: text encoder and transformer together, by rectified flow matching on the encoded latents."""
+"""Stage 3: trains text encoder and transformer together, by rectified flow matching on latents."""
 
 import math
 import random
@@ -16,7 +16,9 @@ PEAK_RATE = 1.5e-3
 
 
 def _noise_levels(b: int) -> torch.Tensor:
-    """Logit-normal (Esser et al., 2024), leaning to the noisy end where the scene is decided, plus one tenth uniform."""
+    """Draws logit-normal levels (Esser et al., 2024), biased to the noisy end that decides the scene; a tenth
+    uniform.
+    """
     sigma = torch.sigmoid(torch.randn(b) * 1.1 + 0.4)
     return torch.where(torch.rand(b) < 0.1, torch.rand(b), sigma)
 
@@ -24,11 +26,11 @@ def _noise_levels(b: int) -> torch.Tensor:
 def train_transformer(
     latents: Path, out: Path, minutes: float, batch: int = 48, compiled: bool = True
 ) -> None:
-    """Muon (Jordan et al., 2024) for the blocks' matrices, AdamW for the rest; one cosine schedule to zero over `minutes`,
-    prompt dropped one time in ten (for guidance), weights averaged.
+    """Trains with Muon (Jordan et al., 2024) for the blocks' matrices and AdamW for the rest.
 
-    A run that is cut off goes on from its last checkpoint (every two minutes) with the schedule where it was; a
-    checkpoint without optimizers is a warm start.
+    One cosine schedule to zero over `minutes`; the prompt is dropped one time in ten (for guidance); weights
+    are averaged. An interrupted run resumes from its last checkpoint (every two minutes) at the same point of
+    the schedule; a checkpoint without optimizers is a warm start.
     """
     data = torch.load(latents, weights_only=False)
     sizes, weights = list(data), [len(data[size][1]) for size in data]
@@ -85,7 +87,8 @@ def train_transformer(
 
     predict = torch.compile(transformer, dynamic=False) if compiled else transformer
     print(
-        f"text encoder {sum(p.numel() for p in text_encoder.parameters())}, transformer {sum(p.numel() for p in transformer.parameters())} parameters"
+        f"text encoder {sum(p.numel() for p in text_encoder.parameters())}, "
+        f"transformer {sum(p.numel() for p in transformer.parameters())} parameters"
     )
     budget, last, saved_at, total = minutes * 60, time.time(), spent, 0.0
     while spent < budget:

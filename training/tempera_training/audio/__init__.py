@@ -1,1 +1,1 @@
-"""The sound model: what is heard when the shapes of drawn clips hit something or flash."""
+"""The audio model: effects for the events of drawn clips, in which shapes hit something or flash."""

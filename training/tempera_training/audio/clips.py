@@ -1,7 +1,7 @@
-"""Drawn clips with something to hear: a shape that bounces on the floor, runs between the walls, flashes, or does nothing.
+"""Drawn clips with audible events: a shape bounces, runs between the walls, flashes, or does nothing.
 
-An *event* is a moment, in seconds, at which something hits or appears. Everything else follows from the events: the place of
-the shape at any time (`place`) and the sound (`sounds.render_audio`).
+An *event* is a time, in seconds, at which the shape hits something or appears. The position of the shape at
+any time (`position`) and the audio (`waveforms.render_audio`) follow from the events.
 """
 
 import random
@@ -18,17 +18,23 @@ SIDE = 32  # pixels of a frame as the audio model sees it, each way
 
 @dataclass(frozen=True)
 class AudibleClip:
-    """One clip. Lengths are shares of the picture's shorter side; times are seconds."""
+    """One clip. Lengths are shares of the shorter side of a frame; times are in seconds."""
 
     action: str
     shape: int
     color: int
     background: int
     radius: float
-    along: float  # bounce: x; walls: y; else x and y; 0..1 of the room the shape has on that axis
+    # Position on the axis that it does not move along (bounce: x; walls: y; else both), 0..1 of the free
+    # space.
+    along: float
     events: tuple[float, ...]
-    before: float  # bounce and walls: how long before the first event the flight began; blink: shown until this time (0: not shown)
-    longest: float  # bounce: a flight of this many seconds would reach the ceiling; blink: shown this long after each event
+    # Bounce and walls: seconds from the beginning of the flight to the first event; blink: visible until this
+    # time (0: invisible).
+    before: float
+    # Bounce: a flight of this many seconds would reach the ceiling; blink: visible this long after each
+    # event.
+    longest: float
 
 
 def sample_audible_clip(rng: random.Random, seconds: float, action: str | None = None) -> AudibleClip:
@@ -42,7 +48,7 @@ def sample_audible_clip(rng: random.Random, seconds: float, action: str | None =
         before = rng.uniform(0.35, 2.0 if slow else 0.9)
         time = before * rng.uniform(0.3, 1.0)
         longest = max(before, rng.uniform(0.8, 2.2 if slow else 1.4))
-        shortest = max(0.28, 0.35 * longest)  # a lower bounce could not be seen
+        shortest = max(0.28, 0.35 * longest)  # a lower bounce would be invisible
         kept = rng.choice([1.0, 1.0, rng.uniform(0.6, 0.95)])  # each flight this much shorter than the last
         flight = before
         while time < seconds - 0.12 and flight >= shortest:
@@ -72,7 +78,7 @@ def sample_audible_clip(rng: random.Random, seconds: float, action: str | None =
 
 
 def position(clip: AudibleClip, times: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Centre x, centre y (pixels) and visibility (0 or 1) at `times`: [3, len(times)]."""
+    """Computes centre x, centre y (pixels) and visibility (0 or 1) at `times`: [3, len(times)]."""
     r = clip.radius * min(height, width)
     left, right, top, floor = r, width - r, r, height - r
     x, y = (
@@ -108,7 +114,9 @@ def position(clip: AudibleClip, times: torch.Tensor, height: int, width: int) ->
 
 
 def frame_times(fps: float, latents: int, latents_per_second: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """The frames of a clip of `fps` that are on show at each latent: their times, and for each latent the index among them."""
+    """Gives the times of the frames that are visible at the latents, and for each latent the index among
+    them.
+    """
     index = torch.floor(torch.arange(latents) / latents_per_second * fps + 1e-4).long()
     shown, which = torch.unique(index, return_inverse=True)
     return shown / fps, which
@@ -117,9 +125,10 @@ def frame_times(fps: float, latents: int, latents_per_second: float) -> tuple[to
 def render_squashed(
     clip: AudibleClip, times: torch.Tensor, height: int, width: int, jitter: torch.Tensor
 ) -> torch.Tensor:
-    """The frames at `times` of a clip of height x width pixels, squashed to SIDE x SIDE: [len(times),3,SIDE,SIDE] in -1..1.
+    """Draws the frames at `times` of a clip of height x width pixels, squashed: [len(times),3,SIDE,SIDE] in
+    -1..1.
 
-    `jitter` [2,3] moves the colours of shape and background.
+    `jitter` [2,3] shifts the colours of shape and background.
     """
     fine = 2 * SIDE
     x, y, on = position(clip, times, height, width)

@@ -1,6 +1,7 @@
-"""Last stage: the sound networks as ONNX files.
+"""Last stage: exports the audio networks as ONNX files.
 
-python -m tempera_training.audio.export WORK OUT     (an unfinished transformer.pt will do: its averaged weights are taken)
+python -m tempera_training.audio.export WORK OUT
+An unfinished transformer.pt is accepted; its averaged weights are used.
 """
 
 import logging
@@ -42,7 +43,7 @@ class SpectrogramDecoder(nn.Module):
 
 
 def evaluation(count: int, seed: int = 20262) -> list[dict]:
-    """Clips of 1 to 12 s to draw, and when something must be heard in them."""
+    """Samples clips of 1 to 12 s to draw, with the times of their audible events."""
     rng, entries = random.Random(seed), []
     for i in range(1, count + 1):
         seconds = rng.choice([1.5, 2, 3, 4, 4, 5, 6, 8, 8, 12])
@@ -78,7 +79,8 @@ def export(work: Path, out: Path) -> None:
     torch.manual_seed(0)
     saved, quick = torch.load(work / "transformer.pt"), FastTokenizer(words())
     print(
-        f"transformer: step {saved['step']}, {saved['spent'] / 60:.0f} min, {'finished' if saved['done'] else 'unfinished'}",
+        f"transformer: step {saved['step']}, {saved['spent'] / 60:.0f} min, "
+        f"{'finished' if saved['done'] else 'unfinished'}",
         flush=True,
     )
     text_encoder, visual, transformer = (

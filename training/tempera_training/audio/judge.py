@@ -1,4 +1,4 @@
-"""Whether what is heard is in step with what is seen. The figures of the model card come from here.
+"""Judges whether audible events match the visible ones. The figures of the model card come from here.
 
 python -m tempera_training.audio.judge FOLDER [--steps N] [--cfg C] [--count N] [--wav FOLDER]
 runs the exported networks of the model folder on its evaluation.json, at the API's defaults.
@@ -24,7 +24,7 @@ from .waveforms import LATENTS_PER_SECOND, SAMPLE_RATE, griffin_lim, in_step, on
 
 
 class Pipeline:
-    """The exported networks, run as the platform's runner does."""
+    """Runs the exported networks as the platform's runner does."""
 
     def __init__(self, folder: Path) -> None:
         options = onnxruntime.SessionOptions()
@@ -45,7 +45,7 @@ class Pipeline:
         cfg: float,
         seed: int,
     ) -> torch.Tensor:
-        """Sound [samples] of 512 samples a latent; `frames` [3,latents,32,32] or None for no picture."""
+        """Generates audio, 512 samples per latent; `frames` [3,latents,32,32] or None for no video."""
         visual_states = (
             np.zeros((1, latents, 128), np.float32)
             if frames is None
@@ -121,7 +121,8 @@ def main() -> None:
         by_action[entry["action"], bool(ok)] += 1
         if not ok:
             print(
-                f"  {entry['action']} {entry['color']} on {entry['background']}, {entry['prompt']!r}: seen {list(clip.events)}, heard {[round(t, 2) for t in heard]}"
+                f"  {entry['action']} {entry['color']} on {entry['background']}, {entry['prompt']!r}: "
+                f"seen {list(clip.events)}, heard {[round(t, 2) for t in heard]}"
             )
         if a.wav:
             a.wav.mkdir(parents=True, exist_ok=True)

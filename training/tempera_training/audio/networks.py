@@ -1,4 +1,7 @@
-"""The networks of the sound model, laid out like MMAudio's: text encoder, visual encoder, flow transformer over audio latents, audio autoencoder."""
+"""The networks of the audio model, laid out like MMAudio's.
+
+Text encoder, visual encoder, flow transformer over audio latents, audio autoencoder.
+"""
 
 import math
 
@@ -13,7 +16,7 @@ from .waveforms import BINS, FRAMES_PER_LATENT
 LATENT_CHANNELS = 12
 VISUAL_WIDTH = 128
 _WIDE = 224
-# A latent attends to those at most this far away (half a second): a sound has no matter with what is far off, and so any length will do.
+# A latent attends to those at most this far away (half a second): effects are local, so any length works.
 REACH = 16
 
 
@@ -64,8 +67,8 @@ class AudioDecoder(nn.Module):
 class VisualEncoder(nn.Module):
     """frames [B,3,A,32,32] in -1..1, one for each audio latent -> visual_states [B,A,128].
 
-    Colours say nothing about when something happens, so the first thing taken is how far each pixel is from the colour along the
-    edges of the clip, as a share of the farthest, and how that changed since the frame before.
+    Colours carry no timing, so the input is the distance of each pixel from the colour along the edges of the
+    clip, as a share of the farthest, and its change since the previous frame.
     """
 
     def __init__(self) -> None:
@@ -103,9 +106,10 @@ class VisualEncoder(nn.Module):
 class AudioTransformer(nn.Module):
     """Diffusion transformer over audio latents that predicts the velocity noise - data.
 
-    latents [B,C,A], timestep float [B] in 0..1000, visual_states [B,A,128] (all 0: no picture), encoder_hidden_states
-    [B,L,128], encoder_attention_mask int64 [B,L] -> velocity [B,C,A]. What is seen is added latent by latent, as MMAudio's
-    synchronisation features are; attention reaches half a second either way.
+    latents [B,C,A], timestep float [B] in 0..1000, visual_states [B,A,128] (all 0: no video),
+    encoder_hidden_states [B,L,128], encoder_attention_mask int64 [B,L] -> velocity [B,C,A]. Visual states are
+    added latent by latent, like MMAudio's synchronisation features; attention reaches half a second either
+    way.
     """
 
     def __init__(self, width: int = 128, depth: int = 4, heads: int = 4) -> None:

@@ -1,4 +1,4 @@
-"""Sentences for what is heard, and the words they use."""
+"""Sentences for audio, and the words they use."""
 
 import random
 import re
@@ -43,7 +43,7 @@ _MOTION = {"bounce": "bounce", "walls": "right", "blink": "blink", "quiet": "sti
 
 
 def sentence(clip: AudibleClip, effect: str | None, rng: random.Random) -> str:
-    """A prompt that tells what is seen, what is heard, or both; `effect` None leaves the choice to the model."""
+    """Makes a prompt that names scene, effect, or both; `effect` None leaves the choice to the model."""
     scene = rng.choice(_ACTION[clip.action])
     if rng.random() < 0.5:
         scene = video.sentence(
@@ -60,7 +60,7 @@ def sentence(clip: AudibleClip, effect: str | None, rng: random.Random) -> str:
 
 
 def words() -> list[str]:
-    """The vocabulary: the video model's, and the words for sounds."""
+    """The vocabulary: the video model's, and the words for effects."""
     phrases = [p for table in (_EFFECT, _ACTION) for row in table.values() for p in row] + [
         re.sub(r"\{\w+\}", " ", t) for t in _ALONE + _WITH
     ]
@@ -69,5 +69,5 @@ def words() -> list[str]:
 
 
 def labels(clip: AudibleClip, effect: str | None) -> list[int]:
-    """What `attributes` learns to tell: which sound is asked for, 0 for none."""
+    """The label that `attributes` learns: the requested effect, 0 for none."""
     return [EFFECTS.index(effect) + 1 if effect else 0]

@@ -1,4 +1,4 @@
-"""The stages of the sound model, in order."""
+"""The stages of the audio model, in order."""
 
 import random
 from argparse import Namespace
@@ -16,7 +16,7 @@ OUT = ["../models/fal-ai/mmaudio-v2/1.0.0"]
 
 
 def _labelled_sentence(rng: random.Random) -> tuple[str, list[int]]:
-    """A sentence and the sound it asks for."""
+    """Samples a sentence and the label of the effect that it requests."""
     clip, effect = sample_audible_clip(rng, 2), rng.choice([None, *EFFECTS])
     return sentence(clip, effect, rng), labels(clip, effect)
 

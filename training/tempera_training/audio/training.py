@@ -1,4 +1,4 @@
-"""The stages of the sound model: examples drawn once, spectrogram autoencoder, visual encoder and transformer together."""
+"""The stages of the audio model: examples, autoencoder, visual encoder and transformer together."""
 
 import random
 from pathlib import Path
@@ -24,12 +24,12 @@ SIZES = [
     (96, 96),
     (112, 64),
     (90, 120),
-]  # of the pictures before they are squashed: height, width
-RATES = [8, 10, 12, 16, 16, 16, 24, 25, 30]  # frames a second
+]  # height, width of frames before squashing
+RATES = [8, 10, 12, 16, 16, 16, 24, 25, 30]  # frames per second
 
 
 def draw_frames(clip: AudibleClip, latents: int, rng: random.Random) -> torch.Tensor:
-    """What the visual encoder sees of a clip: [3,latents,SIDE,SIDE] in -1..1, each frame held until the next."""
+    """Draws a clip for the visual encoder: [3,latents,SIDE,SIDE] in -1..1, each frame held until the next."""
     height, width = rng.choice(SIZES)
     times, which = frame_times(rng.choice(RATES), latents, LATENTS_PER_SECOND)
     generator = torch.Generator().manual_seed(rng.randrange(2**31))
@@ -39,7 +39,10 @@ def draw_frames(clip: AudibleClip, latents: int, rng: random.Random) -> torch.Te
 
 
 def draw_examples(out: Path, count: int) -> None:
-    """Draws `count` clips of 2 s with their sound: frames uint8, log spectrograms float16. Sound is requested for by name half the time."""
+    """Draws `count` clips of 2 s with their audio: frames uint8, log spectrograms float16.
+
+    Half of the clips request an effect by name.
+    """
     if out.exists():
         return
     rng, generator, budget = random.Random(5), torch.Generator().manual_seed(5), Budget(1)
@@ -64,7 +67,9 @@ def draw_examples(out: Path, count: int) -> None:
 
 
 def train_autoencoder(examples: Path, out: Path, minutes: float, batch: int = 32) -> None:
-    """L1 and a light KL term on standardised log spectrograms, quiet columns counting less. Adds latents of all examples to `out`."""
+    """Minimises L1 and a light KL term on standardised log spectrograms; saves the latents of all examples
+    too.
+    """
     if out.exists() and torch.load(out)["done"]:
         return
     data = torch.load(examples, weights_only=False)["spectrograms"]
@@ -118,7 +123,7 @@ def train_autoencoder(examples: Path, out: Path, minutes: float, batch: int = 32
 
 
 def event_targets(clips: list[AudibleClip]) -> torch.Tensor:
-    """For each latent 1 where an event is, tapering off over one latent either way: [B,WINDOW]."""
+    """Gives 1 for each latent at an event, tapering off over one latent either way: [B,WINDOW]."""
     at = (torch.arange(WINDOW) + 0.5) / LATENTS_PER_SECOND
     rows = [
         torch.stack([(1 - (at - e).abs() * LATENTS_PER_SECOND / 1.5).clamp(min=0) for e in c.events]).amax(0)
@@ -132,10 +137,10 @@ def event_targets(clips: list[AudibleClip]) -> torch.Tensor:
 def train_transformer(
     examples: Path, autoencoder: Path, text: Path, out: Path, minutes: float, batch: int = 32
 ) -> None:
-    """Visual encoder and transformer together, rectified flow matching; picture and prompt dropped one time in ten each.
+    """Trains visual encoder and transformer together, by rectified flow matching.
 
-    A linear head tells the events from the visual states beside the main loss, which brings the encoder to look at the right
-    thing at once. Resumes from its last checkpoint.
+    Video and prompt are each dropped one time in ten. Beside the main loss a linear head predicts the events
+    from the visual states, so that the encoder learns quickly what matters. Resumes from its last checkpoint.
     """
     data, saved_autoencoder = torch.load(examples, weights_only=False), torch.load(autoencoder)
     frames, clips, requested, latents = (
@@ -184,7 +189,8 @@ def train_transformer(
         )
 
     print(
-        f"visual encoder {sum(p.numel() for p in visual.parameters())}, transformer {sum(p.numel() for p in transformer.parameters())} parameters",
+        f"visual encoder {sum(p.numel() for p in visual.parameters())}, "
+        f"transformer {sum(p.numel() for p in transformer.parameters())} parameters",
         flush=True,
     )
     while share < 1:
@@ -221,7 +227,8 @@ def train_transformer(
         step, share = step + 1, budget.tick()
         if step % 50 == 0:
             print(
-                f"transformer step {step} {budget.spent:.0f}s loss {total[0] / 50:.4f} events {total[1] / 50:.4f} rate {rate:.5f}",
+                f"transformer step {step} {budget.spent:.0f}s loss {total[0] / 50:.4f} "
+                f"events {total[1] / 50:.4f} rate {rate:.5f}",
                 flush=True,
             )
             total.zero_()

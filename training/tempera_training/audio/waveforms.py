@@ -1,4 +1,4 @@
-"""The four sounds, their spectrograms, and the way back from spectrogram to sound."""
+"""The four effects, their spectrograms, and the reconstruction of audio from spectrograms."""
 
 import math
 
@@ -8,20 +8,16 @@ SAMPLE_RATE = 16000
 FFT, HOP = 512, 256
 FRAMES_PER_LATENT = 2
 LATENTS_PER_SECOND = SAMPLE_RATE / HOP / FRAMES_PER_LATENT  # 31.25
-LOG_FLOOR = 0.01  # added to a magnitude before its logarithm, and taken off again
+LOG_FLOOR = 0.01  # added to a magnitude before its logarithm, and subtracted again
 BINS = FFT // 2 + 1
 EFFECTS = ["thump", "click", "bell", "beep"]
-DEFAULT = {
-    "bounce": "thump",
-    "walls": "click",
-    "blink": "beep",
-    "quiet": "thump",
-}  # what an action sounds like when no sound is asked for
+# The effect of each action when none is requested.
+DEFAULT = {"bounce": "thump", "walls": "click", "blink": "beep", "quiet": "thump"}
 _WINDOW = torch.hann_window(FFT)
 
 
 def _effect(name: str, generator: torch.Generator) -> torch.Tensor:
-    """One sound from its onset on, peak near 1, half a second."""
+    """Synthesises one effect from its onset on, peak near 1, half a second."""
     t = torch.arange(SAMPLE_RATE // 2) / SAMPLE_RATE
     noise = torch.randn(len(t), generator=generator)
     match name:
@@ -49,7 +45,7 @@ def _effect(name: str, generator: torch.Generator) -> torch.Tensor:
 def render_audio(
     events: tuple[float, ...], name: str, samples: int, loudness: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """The sound of a clip: `name` at each event."""
+    """Renders the audio of a clip: the effect `name` at each event."""
     wave = 2e-4 * torch.randn(samples, generator=generator)
     for event in events:
         start = round(event * SAMPLE_RATE)
@@ -59,14 +55,14 @@ def render_audio(
 
 
 def spectrogram(wave: torch.Tensor) -> torch.Tensor:
-    """[B,samples] -> ln(magnitude + LOG_FLOOR) [B,BINS,samples/HOP]; column j is centred on sample j * HOP."""
+    """[B,samples] -> ln(magnitude + LOG_FLOOR) [B,BINS,samples/HOP]; column j centred on sample j * HOP."""
     return torch.log(torch.stft(wave, FFT, HOP, window=_WINDOW, return_complex=True).abs() + LOG_FLOOR)[
         :, :, :-1
     ]
 
 
 def griffin_lim(log_magnitude: torch.Tensor, iterations: int = 32) -> torch.Tensor:
-    """[B,BINS,n] -> sound [B, n * HOP], phases found by Griffin & Lim (1984) with the momentum of Perraudin et al. (2013)."""
+    """[B,BINS,n] -> audio [B, n * HOP]: Griffin & Lim (1984) with the momentum of Perraudin et al. (2013)."""
     magnitude = (log_magnitude.exp() - LOG_FLOOR).clamp(min=0)
     magnitude = torch.cat([magnitude, magnitude[:, :, -1:]], 2)
     samples = log_magnitude.shape[2] * HOP
@@ -86,10 +82,10 @@ def griffin_lim(log_magnitude: torch.Tensor, iterations: int = 32) -> torch.Tens
 
 
 def onsets(wave: torch.Tensor) -> list[float]:
-    """When sounds begin, in seconds: the judge's ear.
+    """Finds the times at which audible events begin, in seconds.
 
-    Level in dB of each 10 ms; an onset is a level over -38 dB that is 12 dB over the lowest of the five before it, at least
-    150 ms after the last onset.
+    Level in dB of each 10 ms; an onset is a level over -38 dB that is 12 dB over the lowest of the five
+    before it, at least 150 ms after the last onset.
     """
     n = len(wave) // 160
     level = 10 * torch.log10(wave[: n * 160].view(n, 160).pow(2).mean(1) + 1e-7)
@@ -102,7 +98,7 @@ def onsets(wave: torch.Tensor) -> list[float]:
 
 
 def in_step(heard: list[float], seen: tuple[float, ...], tolerance: float = 0.1) -> bool:
-    """Whether every event is heard within `tolerance` seconds, and nothing else is."""
+    """Tells whether every event is audible within `tolerance` seconds, and nothing else is."""
     return len(heard) == len(seen) and all(
         abs(a - b) <= tolerance for a, b in zip(sorted(heard), sorted(seen))
     )

@@ -1,4 +1,4 @@
-"""The stages of the video autoencoder: training it, then encoding the training clips once."""
+"""The stages of the video autoencoder: its training, then the encoding of the training clips."""
 
 import random
 from pathlib import Path
@@ -12,7 +12,8 @@ from .clips import NATIVE, TEMPORAL_STRIDE, render_clips, sample_clips
 from .networks import LATENT_CHANNELS, VideoDecoder, VideoEncoder
 
 PEAK_RATE = 2e-3
-# (height, width, frames): clips encoded in ten thousand, share of the transformer's steps. A step has as many tokens whatever its bucket.
+# (height, width, frames): encoded clips per ten thousand, share of the transformer's steps. All steps have
+# about the same number of tokens.
 BUCKETS = {
     (64, 112, 17): (2900, 0.34),
     (64, 112, 33): (1700, 0.20),
@@ -29,9 +30,11 @@ _CROP = 48
 
 
 def _piece(b: int, rng: random.Random) -> torch.Tensor:
-    """Nine frames of clips of several lengths, some of them the start of the clip; one in six is a still collage.
+    """Draws nine frames of clips of several lengths, some from the start of the clip; one in six is a still
+    collage.
 
-    Three times in four a square around the shape, as most of a whole picture is plain; `b` counts those, of whole ones there are fewer.
+    Three times in four only a square around the shape, since most of a frame is plain; `b` is the number of
+    such squares, of whole frames there are fewer.
     """
     height, width = rng.choice(NATIVE)
     crop = _CROP if rng.random() < 0.75 else None
@@ -54,7 +57,7 @@ def _piece(b: int, rng: random.Random) -> torch.Tensor:
 
 
 def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
-    """L1 + image-gradient L1 + a light KL term. Resumes from `out`."""
+    """Minimises L1, image-gradient L1 and a light KL term. Resumes from `out`."""
     torch.manual_seed(0)
     encoder, decoder = VideoEncoder(), VideoDecoder()
     parameters = [*encoder.parameters(), *decoder.parameters()]
@@ -104,7 +107,8 @@ def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
         step, share = step + 1, budget.tick()
         if step % 50 == 0:
             print(
-                f"autoencoder step {step} {budget.spent:.0f}s l1 {pixel:.4f} gradient {gradient:.4f} kl {kl:.3f}",
+                f"autoencoder step {step} {budget.spent:.0f}s l1 {pixel:.4f} "
+                f"gradient {gradient:.4f} kl {kl:.3f}",
                 flush=True,
             )
         if step % 200 == 0:
@@ -115,7 +119,8 @@ def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
         y = decoder(mean).clamp(-1, 1)
     psnr = (10 * torch.log10(4 / (x - y).pow(2).mean((1, 2, 3, 4)))).mean().item()
     print(
-        f"autoencoder done: {step} steps, PSNR {psnr:.1f} dB, posterior std {(0.5 * log_variance).exp().mean((0, 2, 3, 4)).tolist()}",
+        f"autoencoder done: {step} steps, PSNR {psnr:.1f} dB, "
+        f"posterior std {(0.5 * log_variance).exp().mean((0, 2, 3, 4)).tolist()}",
         flush=True,
     )
     save(done=True, psnr=psnr, mean=mean.mean((0, 2, 3, 4)), std=mean.std((0, 2, 3, 4)))
@@ -130,9 +135,10 @@ def train_autoencoder(out: Path, minutes: float, batch: int = 18) -> None:
 
 
 def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
-    """Encodes `count` training clips, shared out over the buckets: {(H, W, T): (latents float16 [N,C,F,h,w], clips, free)}.
+    """Encodes `count` training clips over the buckets.
 
-    Every other batch is of free clips, those that start where that motion does by custom.
+    Saves {(H, W, T): (latents float16 [N,C,F,h,w], clips, free)}. Every other batch is of free clips, which
+    start at the usual position of their motion.
     """
     if out.exists():
         return
@@ -159,9 +165,10 @@ def encode_latents(autoencoder: Path, out: Path, count: int) -> None:
 
 
 def refine_decoder(autoencoder: Path, out: Path, minutes: float, batch: int = 18) -> None:
-    """Trains the decoder alone on drawn clips while the encoder, and so the latents, stay as they are.
+    """Trains the decoder alone on drawn clips; the encoder, and so the latents, stay as they are.
 
-    It can run after or beside the transformer. Latents get a little noise, as the transformer's are never exact. Resumes from `out`.
+    It can run after or beside the transformer. Latents get a little noise, since the transformer's are never
+    exact. Resumes from `out`.
     """
     saved, encoder, decoder = torch.load(autoencoder), VideoEncoder(), VideoDecoder()
     encoder.load_state_dict(saved["encoder"]), decoder.load_state_dict(saved["decoder"])

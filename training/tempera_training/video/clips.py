@@ -29,7 +29,7 @@ class Clip:
     motion: int
 
     def held_out(self) -> bool:
-        """The same (shape, colour, background) triples as for pictures are never trained on."""
+        """Tells whether the clip is held out, by the same (shape, colour, background) triples as images."""
         return Scene(self.shape, self.color, self.background, 0, 0).held_out()
 
 
@@ -54,10 +54,11 @@ def sample_clips(n: int, rng: random.Random, held_out: bool, motions: list[str] 
 def bounce_height(
     u: torch.Tensor, fall: float, restitution: float = 0.75
 ) -> tuple[torch.Tensor, list[float]]:
-    """Height over the floor (1 at u = 0, 0 on the floor) of something dropped at u = 0 that first lands at u = `fall`.
+    """Computes the height over the floor (1 at u = 0, 0 on the floor) of a shape that first lands at u =
+    `fall`.
 
-    After a landing the speed is `restitution` times what it was, so the k-th flight lasts 2 * fall * restitution**k and rises
-    to restitution**(2k). Returns the heights and the landings up to u = 1.
+    Each landing multiplies the speed by `restitution`, so the k-th flight lasts 2 * fall * restitution**k and
+    rises to restitution**(2k). Returns the heights and the landings up to u = 1.
     """
     height, landings = 1 - (u / fall) ** 2, []
     start, k = fall, 1
@@ -73,10 +74,10 @@ def bounce_height(
 def trajectory(
     clip: Clip, frames: int, height: int, width: int, rng: random.Random, free: bool = False
 ) -> torch.Tensor:
-    """Centre x, centre y, radius (pixels) and visibility (0 or 1) for each frame: [4, frames].
+    """Computes centre x, centre y, radius (pixels) and visibility (0 or 1) for each frame: [4, frames].
 
-    With a given first frame the shape starts anywhere, and what follows follows from that. Without one (`free`) it starts where
-    that motion starts by custom, give or take a little: so small a model could not make all its frames agree on any other place.
+    With a given first frame the shape starts anywhere. Without one (`free`) it starts near the usual position
+    of its motion: so small a model could not make all frames agree on a random position.
     """
     u = torch.linspace(0, 1, frames) if frames > 1 else torch.zeros(1)
     radius = list(SIZES.values())[clip.size] * min(height, width) * rng.uniform(0.95, 1.05)
@@ -122,11 +123,11 @@ def render_clips(
     crop: int | None = None,
     free: bool = False,
 ) -> torch.Tensor:
-    """Draws clips of `frames` frames with small random changes of place, size, speed and colour, or `only` some of their frames.
+    """Draws clips of `frames` frames with small random changes of position, size, speed and colour.
 
-    `crop`: only a square of so many pixels that the shape is in or near, another place in each clip, the same in all its frames.
-    `free`: as clips without a given first frame start, see `trajectory`.
-    Returns [B,3,frames,height,width] in -1..1.
+    `only`: some of the frames. `crop`: the side in pixels of a square in or near which the shape is; its
+    position differs between clips and is the same in all frames of a clip. `free`: without a given first
+    frame, see `trajectory`. Returns [B,3,frames,height,width] in -1..1.
     """
     b = len(clips)
     noise = torch.Generator().manual_seed(rng.randrange(2**31))

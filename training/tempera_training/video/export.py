@@ -1,7 +1,8 @@
-"""Last stage: the video networks as ONNX files, in the folders of text-to-video and image-to-video.
+"""Last stage: exports the video networks as ONNX files, to the folders of text-to-video and image-to-video.
 
-python -m tempera_training.video.export WORK OUT...     (an unfinished transformer.pt will do: its averaged weights are taken)
-A folder whose name's parent is image-to-video gets prompts with a first frame.
+python -m tempera_training.video.export WORK OUT...
+An unfinished transformer.pt is accepted; its averaged weights are used. A folder whose parent is named
+image-to-video gets prompts with a first frame.
 """
 
 import logging
@@ -32,7 +33,7 @@ from .networks import (
 )
 from .sentences import LENGTH, sentence, words
 
-SHIFT = 3.0  # of the scheduler when the caller gives none
+SHIFT = 3.0  # of the scheduler, by default
 
 
 class _Normalised(nn.Module):
@@ -55,7 +56,7 @@ class LatentEncoder(_Normalised):
 
 
 class LatentDecoder(_Normalised):
-    """The way back: latents -> video [B,3,4(F-1)+1,8h,8w] in -1..1."""
+    """latents [B,C,F,h,w] of zero mean and unit variance -> video [B,3,4(F-1)+1,8h,8w] in -1..1."""
 
     def __init__(self, autoencoder: dict, decoder: dict) -> None:
         super().__init__(autoencoder)
@@ -67,7 +68,7 @@ class LatentDecoder(_Normalised):
 
 
 def _first_frame(clip: Clip, height: int, width: int, rng: random.Random) -> dict:
-    """How the given picture is drawn: the palette's colours, centre and radius in pixels."""
+    """Describes the input image: the palette's colours, centre and radius in pixels."""
     x, y, radius, _ = trajectory(clip, 17, height, width, rng)[:, 0].tolist()
     return {
         "width": width,
@@ -82,7 +83,7 @@ def _first_frame(clip: Clip, height: int, width: int, rng: random.Random) -> dic
 
 
 def evaluation(count: int, with_first: bool, seed: int = 20261) -> list[dict]:
-    """Prompts of clips never trained on, one of the four directions each, with what a judge must find."""
+    """Makes prompts of held-out clips, each with one of the four directions, and the attributes to find."""
     rng, entries = random.Random(seed + with_first), []
     sizes = [(64, 112), (64, 112), (64, 64), (112, 64)]
     for i, clip in enumerate(sample_clips(count, rng, held_out=True, motions=DIRECTIONS), start=1):
@@ -108,7 +109,9 @@ def evaluation(count: int, with_first: bool, seed: int = 20261) -> list[dict]:
 
 
 def export(work: Path, outs: list[Path]) -> None:
-    """Reads text.pt, autoencoder.pt, transformer.pt and, when there is one, decoder.pt of `work`; writes the model folders `outs`."""
+    """Reads text.pt, autoencoder.pt, transformer.pt and, if it exists, decoder.pt of `work`; writes the
+    folders `outs`.
+    """
     warnings.filterwarnings("ignore")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     torch.manual_seed(0)
@@ -116,7 +119,8 @@ def export(work: Path, outs: list[Path]) -> None:
     refined = work / "decoder.pt"
     decoder = torch.load(refined) if refined.exists() else autoencoder
     print(
-        f"transformer: step {saved['step']}, {saved['spent'] / 60:.0f} min, {'finished' if saved['done'] else 'unfinished'}",
+        f"transformer: step {saved['step']}, {saved['spent'] / 60:.0f} min, "
+        f"{'finished' if saved['done'] else 'unfinished'}",
         flush=True,
     )
     out, quick = outs[0], FastTokenizer(words())

@@ -1,12 +1,12 @@
-"""What a clip shows, told from its pixels: background, colour, motion. The figures of the model card come from here.
+"""Judges clips by their pixels: background, colour, motion. The figures of the model card come from here.
 
-python -m tempera_training.video.judge FOLDER [--frames N] [--steps N] [--guidance G] [--shift S] [--count N] [--sheet FILE]
+python -m tempera_training.video.judge FOLDER [--frames N] [--steps N] [--guidance G] [--shift S]
+    [--count N] [--sheet FILE]
 runs the exported networks of the model folder on its evaluation.json.
 """
 
 import argparse
 import json
-import random
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from ..prompts import FastTokenizer
 from ..scenes import COLOR_NAMES, PALETTE, SHAPES, draw_shapes
-from .clips import MOTIONS, TEMPORAL_STRIDE, render_clips, sample_clips
+from .clips import TEMPORAL_STRIDE
 from .networks import DOWNSCALE, LATENT_CHANNELS
 from .sentences import words
 from .transformer import model_input
@@ -27,13 +27,14 @@ def nearest_color(rgb: torch.Tensor) -> str:
 
 
 def observe(video: torch.Tensor) -> dict:
-    """What [3,T,H,W] in -1..1 shows.
+    """Finds the attributes of a video [3,T,H,W] in -1..1.
 
-    Background: the median of the pixels on the four edges over all frames. A pixel belongs to the shape when it is farther
-    from the background (Euclidean, -1..1) than half the farthest one in a hundred thousand of the whole clip (at least 0.25). Colour: the
-    median of the shape's pixels. Place: the mean of the shape's pixels in each frame that has at least 6 of them.
-    Motion: the median place of the last fifth of those frames against the first fifth; the larger of |dx| / width, |dy| / height
-    decides, and below 0.08 there is none.
+    Background: the median of the pixels on the four edges over all frames. A pixel belongs to the shape when
+    its distance from the background (Euclidean, -1..1) is above half the distance of the farthest pixel
+    (quantile 0.9995 of the clip), and at least 0.25. Colour: the median of the shape's pixels. Position: the
+    mean of the shape's pixels in each frame that has at least 6 of them. Motion: the median position of the
+    last fifth of those frames against the first fifth; the larger of |dx| / width, |dy| / height decides, and
+    below 0.08 there is none.
     """
     _, frames, height, width = video.shape
     edge = torch.cat(
@@ -74,7 +75,9 @@ def observe(video: torch.Tensor) -> dict:
 
 
 def judge_shape(video: torch.Tensor) -> str | None:
-    """The shape whose drawing overlaps best with the foreground, over eight frames; None when nothing is seen."""
+    """Finds the shape whose drawing overlaps best with the foreground, over eight frames; None without a
+    foreground.
+    """
     _, frames, height, width = video.shape
     seen = observe(video)
     if seen["color"] is None:
@@ -93,7 +96,7 @@ def judge_shape(video: torch.Tensor) -> str | None:
             continue
         top, bottom = rows.nonzero()[[0, -1]].flatten().tolist()
         left, right = columns.nonzero()[[0, -1]].flatten().tolist()
-        # Extents of the shapes of radius 1: half width and top/bottom of each.
+        # Extents of the shapes of radius 1: half the width, top and bottom of each.
         for i, (half, up, down) in enumerate(
             [(1, 1, 1), (0.88, 0.88, 0.88), (1.08, 1, 0.85), (1.03, 1.03, 1.03), (1.0, 0.93, 0.94), (1, 1, 1)]
         ):
@@ -114,7 +117,9 @@ def judge_shape(video: torch.Tensor) -> str | None:
 
 
 def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Structural similarity (Wang et al., 2004) of two pictures [3,H,W] in -1..1: luma, 7 x 7 box window, mean over the picture."""
+    """Computes the structural similarity (Wang et al., 2004) of two images [3,H,W] in -1..1: luma, 7 x 7 box
+    window.
+    """
     weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
     x, y = (((v + 1) / 2 * weights).sum(0)[None, None] for v in (a, b))
     pool = lambda v: F.avg_pool2d(v, 7, 1)  # noqa: E731
@@ -125,7 +130,7 @@ def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 class Pipeline:
-    """The exported networks, run as the platform's runner does."""
+    """Runs the exported networks as the platform's runner does."""
 
     def __init__(self, folder: Path) -> None:
         options = onnxruntime.SessionOptions()
@@ -159,7 +164,7 @@ class Pipeline:
         shift: float,
         seed: int,
     ):
-        """Videos [B,3,frames,height,width]; `first` [B,3,height,width] in -1..1 or None."""
+        """Generates videos [B,3,frames,height,width]; `first` [B,3,height,width] in -1..1 or None."""
         b, latent_frames = len(prompts), (frames - 1) // TEMPORAL_STRIDE + 1
         shape = (b, LATENT_CHANNELS, latent_frames, height // DOWNSCALE, width // DOWNSCALE)
         x = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -190,7 +195,7 @@ class Pipeline:
 
 
 def first_frame(spec: dict) -> torch.Tensor:
-    """The picture an evaluation entry describes: [1,3,height,width] in -1..1."""
+    """Draws the input image of an evaluation entry: [1,3,height,width] in -1..1."""
     background = (
         PALETTE[COLOR_NAMES.index(spec["background"])]
         .view(1, 3, 1, 1)

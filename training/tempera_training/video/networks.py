@@ -1,4 +1,7 @@
-"""The networks of the video model, laid out like Wan's: text encoder (the picture model's kind), 3-D transformer, 3-D autoencoder."""
+"""The networks of the video model, laid out like Wan's.
+
+Text encoder (as the image model's), 3-D transformer, 3-D autoencoder.
+"""
 
 import math
 
@@ -12,15 +15,15 @@ from .clips import TEMPORAL_STRIDE
 LATENT_CHANNELS = 8
 DOWNSCALE = 8  # pixels per latent, each way
 PATCH = 2  # latents per transformer token, each way in space
-MASK_CHANNELS = TEMPORAL_STRIDE  # one for each frame of a latent frame, as Wan has it
+MASK_CHANNELS = TEMPORAL_STRIDE  # one for each frame of a latent frame, as in Wan
 FRAMES_MAX = 41  # latent frames: 161 frames
 
 
 class VideoEncoder(nn.Module):
     """video [B,3,4(F-1)+1,H,W] in -1..1 -> mean and log-variance [B,2C,F,H/8,W/8].
 
-    Four frames become the channels of one latent frame; the first frame stands for four by itself. A latent frame sees its
-    own frames only, so the first frame alone encodes to just what it is within a video.
+    Four frames become the channels of one latent frame; the first frame is repeated to four. A latent frame
+    depends on its own frames only, so the first frame alone encodes to the same latents as within a video.
     """
 
     def __init__(self) -> None:
@@ -47,7 +50,10 @@ class VideoEncoder(nn.Module):
 
 
 class VideoDecoder(nn.Module):
-    """latents [B,C,F,h,w] -> video [B,3,4(F-1)+1,8h,8w]. Each latent frame is decoded with a look at its two neighbours."""
+    """latents [B,C,F,h,w] -> video [B,3,4(F-1)+1,8h,8w].
+
+    Each latent frame is decoded with its two neighbours.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,11 +86,11 @@ class VideoDecoder(nn.Module):
 class VideoTransformer(nn.Module):
     """Diffusion transformer over latent frames, with full attention; predicts the velocity noise - data.
 
-    latents [B,C+4+C,F,h,w] (noisy latents, mask, latents of the given frames; h, w even), timestep float [B] in 0..1000,
-    encoder_hidden_states [B,L,128], encoder_attention_mask int64 [B,L] -> velocity [B,C,F,h,w].
+    latents [B,C+4+C,F,h,w] (noisy latents, mask, latents of the given frames; h, w even), timestep float [B]
+    in 0..1000, encoder_hidden_states [B,L,128], encoder_attention_mask int64 [B,L] -> velocity [B,C,F,h,w].
 
-    Time is told as the share of the clip that went by, in the rotary embedding too: what happens in a clip is spread over
-    its length, and so a length never trained on is one in between.
+    Time is encoded as the share of the clip, in the rotary embedding too: motions are spread over the length
+    of a clip, so the model interpolates to lengths that it was not trained on.
     """
 
     def __init__(self, width: int = 128, depth: int = 4, heads: int = 4) -> None:

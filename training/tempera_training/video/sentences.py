@@ -95,7 +95,7 @@ _TEMPLATES = [
 
 
 def sentence(clip: Clip, rng: random.Random, full: bool = False) -> str:
-    """A prompt for a clip: a random template and synonyms, sometimes a word added or an article dropped.
+    """Makes a prompt for a clip: a random template and synonyms, sometimes an extra word or no article.
 
     `full` leaves out the short forms that do not name the background.
     """

@@ -20,7 +20,7 @@ OUT = [
 
 
 def _labelled_sentence(rng: random.Random) -> tuple[str, list[int]]:
-    """A sentence and what it says: shape, colour, background, size, motion."""
+    """Samples a sentence and its labels: shape, colour, background, size, motion."""
     clip = sample_clips(1, rng, held_out=False)[0]
     return sentence(clip, rng, full=True), [clip.shape, clip.color, clip.background, clip.size, clip.motion]
 

@@ -1,4 +1,4 @@
-"""The stage that trains the video transformer, by rectified flow matching on the encoded clips, text encoder as it is."""
+"""Trains the video transformer by rectified flow matching on encoded clips; the text encoder is frozen."""
 
 import random
 from pathlib import Path
@@ -15,17 +15,20 @@ from .networks import MASK_CHANNELS, PATCH, VideoTransformer
 from .sentences import LENGTH, sentence, words
 
 PEAK_RATE = 2e-3
-TOKENS = 1800  # of a batch, whatever the size and length of its clips
+TOKENS = 1800  # of a batch, for clips of any size and length
 
 
 def noise_levels(b: int) -> torch.Tensor:
-    """Logit-normal, leaning to the noisy end where the scene and its motion are decided, plus one tenth uniform."""
+    """Draws logit-normal levels, biased to the noisy end that decides scene and motion; one tenth uniform."""
     sigma = torch.sigmoid(torch.randn(b) * 1.1 + 1.0)
     return torch.where(torch.rand(b) < 0.1, torch.rand(b), sigma)
 
 
 def model_input(noisy: torch.Tensor, first: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
-    """Noisy latents, mask and condition latents in Wan's channel order; `given` bool [B]: the first latent frame is."""
+    """Joins noisy latents, mask and condition latents in Wan's channel order.
+
+    `given` bool [B]: the first latent frame is given.
+    """
     b, _, frames, h, w = noisy.shape
     keep = given.to(noisy.dtype).view(b, 1, 1, 1, 1)
     mask = torch.zeros(b, MASK_CHANNELS, frames, h, w)
@@ -36,8 +39,11 @@ def model_input(noisy: torch.Tensor, first: torch.Tensor, given: torch.Tensor) -
 
 
 def train_transformer(text: Path, latents: Path, out: Path, minutes: float) -> None:
-    """Muon (Jordan et al., 2024) for the blocks' matrices, AdamW for the rest; prompt dropped one time in ten (for guidance),
-    first frame given to every clip that does not start by custom and now and then to those too, weights averaged. Resumes from its last checkpoint."""
+    """Trains with Muon (Jordan et al., 2024) for the blocks' matrices and AdamW for the rest.
+
+    The prompt is dropped one time in ten (for guidance); the first frame is given to every clip that starts
+    anywhere, and sometimes to the others; weights are averaged. Resumes from its last checkpoint.
+    """
     data = torch.load(latents, weights_only=False)
     sizes = list(data)
     weights = [BUCKETS[size][1] for size in sizes]
