@@ -1,12 +1,13 @@
 /**
- * From a prompt to a film with sound in one call, with the official JavaScript client, unmodified: what the
- * pipeline's nodes do is told as it happens, and each is a request of its own.
+ * From a prompt to a video with audio in one call, with the unmodified official JavaScript client. The stream
+ * reports the progress of the pipeline's nodes; each node is a request of its own.
  *
  *     export TEMPERA_KEY=$(cat .tempera/key)
- *     node examples/javascript/pipeline.mjs ["a large red circle on a blue background"] ["it bounces on the floor"] [film.mp4]
+ *     node examples/javascript/pipeline.mjs ["a large red circle on a blue background"] \
+ *       ["it bounces on the floor"] [video.mp4]
  *
- * TEMPERA_URL says where the platform is; default http://localhost:8080. Outside this repository: `npm
- * install @fal-ai/client`.
+ * TEMPERA_URL is the address of the platform; default: http://localhost:8080. Outside of this repository:
+ * `npm install @fal-ai/client`.
  */
 import { writeFile } from "node:fs/promises";
 import { fal } from "@fal-ai/client";
@@ -15,7 +16,7 @@ const url = process.env.TEMPERA_URL ?? "http://localhost:8080";
 const [
   scene = "a large red circle on a blue background",
   motion = "it bounces on the floor",
-  file = "film.mp4",
+  file = "video.mp4",
 ] = process.argv.slice(2);
 
 fal.config({
@@ -23,7 +24,7 @@ fal.config({
   proxyUrl: { url: `${url}/api/fal/proxy`, when: "always" },
 });
 
-const stream = await fal.stream("tempera/film-with-sound", {
+const stream = await fal.stream("tempera/text-to-video-with-audio", {
   input: { prompt: scene, video_prompt: `${scene}, ${motion}`, num_frames: 33, seed: 7 },
 });
 for await (const event of stream) {

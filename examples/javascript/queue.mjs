@@ -1,14 +1,15 @@
 /**
- * The queue from separate programs: submit now, collect later, or cancel. The request id is all that has to
- * be kept.
+ * The queue from separate programs: submit now, fetch the output later, or cancel. Only the request id has to
+ * be stored.
  *
  *     export TEMPERA_KEY=$(cat .tempera/key)
- *     node examples/javascript/queue.mjs submit "a small green heart on a white background"   # prints the request id
+ *     node examples/javascript/queue.mjs submit "a small green heart on a white background"
  *     node examples/javascript/queue.mjs status <request id>
- *     node examples/javascript/queue.mjs collect <request id>                                 # waits, prints the output
+ *     node examples/javascript/queue.mjs collect <request id>
  *     node examples/javascript/queue.mjs cancel <request id>
  *
- * TEMPERA_URL says where the platform is; default http://localhost:8080.
+ * `submit` prints the request id; `collect` waits and prints the output. TEMPERA_URL is the address of the
+ * platform; default: http://localhost:8080.
  */
 import { ApiError, fal } from "@fal-ai/client";
 
@@ -41,7 +42,8 @@ const COMMANDS = {
 const [command = "", argument] = process.argv.slice(2);
 if (!Object.hasOwn(COMMANDS, command) || argument === undefined) {
   console.error(
-    "usage: node queue.mjs submit <prompt> | status <request id> | collect <request id> | cancel <request id>",
+    "usage: node queue.mjs submit <prompt> | status <request id> | collect <request id> | " +
+      "cancel <request id>",
   );
   process.exit(2);
 }
@@ -49,8 +51,8 @@ try {
   await COMMANDS[command](argument);
 } catch (error) {
   if (!(error instanceof ApiError)) throw error;
-  // The platform's own words; a cancelled request is 499, an unknown one 404, one that has ended cannot be
-  // cancelled (400).
+  // The platform's error: 499 for a cancelled request, 404 for an unknown one, 400 for the cancel of an ended
+  // one.
   console.error(`${error.status} ${JSON.stringify(error.body)}`);
   process.exit(1);
 }

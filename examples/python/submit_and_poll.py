@@ -1,9 +1,10 @@
-"""The queue from Python, with the standard library alone: submit, poll, collect the output, save the picture.
+"""The queue from Python with the standard library alone: submit, poll, fetch the output, save the image.
 
     export TEMPERA_KEY=$(cat .tempera/key)
-    python3 examples/python/submit_and_poll.py ["a large red circle on a blue background"] [picture.png]
+    python3 examples/python/submit_and_poll.py ["a large red circle on a blue background"] [image.png]
 
-TEMPERA_URL says where the platform is; default http://localhost:8080. The official client is in subscribe.py.
+TEMPERA_URL is the address of the platform; default: http://localhost:8080. subscribe.py uses the official
+client.
 """
 
 import json
@@ -18,17 +19,19 @@ POLL_SECONDS = 0.2
 
 
 def call(method: str, address: str, body: dict | None = None) -> dict:
-    """The JSON answer of the platform; exits with its words when it refuses."""
-    headers = {"Authorization": f"Key {os.environ.get('TEMPERA_KEY', '')}", "Content-Type": "application/json"}
+    """Returns the JSON response of the platform; exits with the platform's error."""
+    key = os.environ.get("TEMPERA_KEY", "")
+    headers = {"Authorization": f"Key {key}", "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, data, headers, method=method)) as answer:
-            return json.load(answer)
+        request = urllib.request.Request(address, data, headers, method=method)
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
     except urllib.error.HTTPError as error:
         sys.exit(f"{error.code} {error.read().decode()}")
 
 
-def main(prompt: str = "a large red circle on a blue background", file: str = "picture.png") -> None:
+def main(prompt: str = "a large red circle on a blue background", file: str = "image.png") -> None:
     submitted = call("POST", f"{URL}/queue/fal-ai/qwen-image", {"prompt": prompt})
     print("request", submitted["request_id"])
 

@@ -1,4 +1,4 @@
-"""The official Python client, unmodified: one call from prompt to output, with logs; then the picture is saved.
+"""The unmodified official Python client: one call from prompt to output, with logs; then the image is saved.
 
     npm start -- --tls
 
@@ -6,9 +6,9 @@
     export FAL_QUEUE_RUN_HOST=localhost:8443/queue
     export SSL_CERT_FILE="$PWD/.tempera/tls/ca.pem"
     export FAL_KEY="$(cat .tempera/key)"
-    python3 examples/python/subscribe.py ["a large red circle on a blue background"] [picture.png]
+    python3 examples/python/subscribe.py ["a large red circle on a blue background"] [image.png]
 
-Needs `pip install fal-client`. There is no line in it that would be another with fal.
+Needs `pip install fal-client`. The same code runs on fal.
 """
 
 import sys
@@ -25,7 +25,7 @@ def show(status: fal_client.Status) -> None:
             print(" ", line["message"])
 
 
-def main(prompt: str = "a large red circle on a blue background", file: str = "picture.png") -> None:
+def main(prompt: str = "a large red circle on a blue background", file: str = "image.png") -> None:
     output = fal_client.subscribe(
         "fal-ai/qwen-image",
         {"prompt": prompt},

@@ -1,12 +1,12 @@
-/** Every example, and the two calls of the README, run as a reader runs them. */
+/** Runs every example, and the two calls of the README, as a reader does. */
 import { execFile, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openClipFiles } from "../../src/evaluation/clip-files.ts";
 import { freePort } from "../../src/dev/services/port.ts";
+import { openClipFiles } from "../../src/evaluation/clip-files.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
@@ -18,56 +18,56 @@ beforeAll(async () => {
 });
 afterAll(() => test[Symbol.asyncDispose]());
 
-interface Ran {
+interface ProgramRun {
   code: number;
-  /** What it printed, both streams. */
-  said: string;
+  /** Standard output and standard error. */
+  output: string;
 }
 
 /**
- * Runs a program of this machine in the project's folder, told where the platform is. Rejects when there is
- * no such program.
+ * Runs a program of this machine in the project's folder, with the address and a key of the platform. Rejects
+ * when there is no such program.
  */
-const run = (program: string, args: string[], env: Record<string, string> = {}): Promise<Ran> =>
+const run = (program: string, args: string[], env: Record<string, string> = {}): Promise<ProgramRun> =>
   new Promise((done, fail) => {
     const child = { ...process.env, TEMPERA_URL: test.platform.url, TEMPERA_KEY: test.platform.key, ...env };
     execFile(program, args, { cwd: PROJECT, env: child }, (error, stdout, stderr) => {
       if (error && typeof error.code !== "number")
         return fail(new Error(`${program} cannot be run; install it. ${error.message}`));
-      done({ code: error ? Number(error.code) : 0, said: stdout + stderr });
+      done({ code: error ? Number(error.code) : 0, output: stdout + stderr });
     });
   });
 
-const curl = (args: string[], env?: Record<string, string>): Promise<Ran> =>
+const curl = (args: string[], env?: Record<string, string>): Promise<ProgramRun> =>
   run("sh", ["examples/curl/queue.sh", ...args], env);
-const node = (name: string, ...args: string[]): Promise<Ran> =>
+const node = (name: string, ...args: string[]): Promise<ProgramRun> =>
   run(process.execPath, [`examples/javascript/${name}.mjs`, ...args]);
-const python = (args: string[], env?: Record<string, string>): Promise<Ran> =>
+const python = (args: string[], env?: Record<string, string>): Promise<ProgramRun> =>
   run("python3", ["examples/python/submit_and_poll.py", ...args], env);
 
-async function expectPicture(file: string): Promise<void> {
+async function expectImage(file: string): Promise<void> {
   expect(await sharp(file).metadata()).toMatchObject({ format: "png", width: 1024, height: 768 });
 }
 
 describe("curl/queue.sh", () => {
-  it("prints each change and saves the picture", async () => {
+  it("prints each change and saves the image", async () => {
     const file = join(test.folder, "curl.png");
-    const { code, said } = await curl([PROMPT, file]);
-    expect(said).toMatch(/^data: .*"status":"COMPLETED"/m);
-    expect(said).toContain(`saved ${file}`);
+    const { code, output } = await curl([PROMPT, file]);
+    expect(output).toMatch(/^data: .*"status":"COMPLETED"/m);
+    expect(output).toContain(`saved ${file}`);
     expect(code).toBe(0);
-    await expectPicture(file);
+    await expectImage(file);
   });
 
-  it("ends with the platform's words when it is refused", async () => {
-    const { code, said } = await curl([PROMPT], { TEMPERA_KEY: "wrong" });
+  it("ends with the platform's error when it is refused", async () => {
+    const { code, output } = await curl([PROMPT], { TEMPERA_KEY: "wrong" });
     expect(code).toBe(1);
-    expect(said).toContain("Invalid Key Authorization header format");
+    expect(output).toContain("Invalid Key Authorization header format");
   });
 });
 
 describe("typescript/webhook-receiver.ts", () => {
-  it("says what is signed and refuses what is not, in under thirty lines", async () => {
+  it("prints signed webhooks and refuses unsigned ones, in under thirty lines", async () => {
     const file = join(PROJECT, "examples/typescript/webhook-receiver.ts");
     expect(
       readFileSync(file, "utf8")
@@ -105,71 +105,75 @@ describe("typescript/webhook-receiver.ts", () => {
 });
 
 describe("javascript/subscribe.mjs", () => {
-  it("prints logs and progress and saves the picture", async () => {
+  it("prints logs and progress and saves the image", async () => {
     const file = join(test.folder, "subscribe.png");
-    const { code, said } = await node("subscribe", PROMPT, file);
-    expect(said).toMatch(/^step \d+\/30$/m);
-    expect(said).toContain("has_nsfw_concepts is always false");
-    expect(said).toContain(`saved ${file} (1024x768`);
+    const { code, output } = await node("subscribe", PROMPT, file);
+    expect(output).toMatch(/^step \d+\/30$/m);
+    expect(output).toContain("has_nsfw_concepts is always false");
+    expect(output).toContain(`saved ${file} (1024x768`);
     expect(code).toBe(0);
-    await expectPicture(file);
+    await expectImage(file);
   });
 });
 
-describe("javascript/film.mjs", () => {
-  it("goes from a prompt to a film with sound", async () => {
-    const file = join(test.folder, "film.mp4");
-    const { code, said } = await node("film", "a large red circle on a blue background", "bounces", file);
-    expect(said).toMatch(
+describe("javascript/video.mjs", () => {
+  it("generates a video with audio from a prompt", async () => {
+    const file = join(test.folder, "video.mp4");
+    const { code, output } = await node("video", "a large red circle on a blue background", "bounces", file);
+    expect(output).toMatch(
       /^fal-ai\/qwen-image\n.*^fal-ai\/wan\/v2\.2-a14b\/image-to-video\n.*^fal-ai\/mmaudio-v2\n/ms,
     );
-    expect(said).toContain(`saved ${file} (`);
+    expect(output).toContain(`saved ${file} (`);
     expect(code).toBe(0);
     await using clips = openClipFiles();
-    const film = await clips.decode(file, { width: 64, height: 36 });
-    expect(film).toMatchObject({ fps: 32, codecs: ["avc1", "mp4a"] });
-    expect(film.frames).toHaveLength(161);
+    const video = await clips.decode(file, { width: 64, height: 36 });
+    expect(video).toMatchObject({ fps: 32, codecs: ["avc1", "mp4a"] });
+    expect(video.frames).toHaveLength(161);
   }, 120_000);
 });
 
 describe("javascript/workflow.mjs", () => {
-  it("tells of each node and saves the film; the same definition can be saved and called", async () => {
+  it("prints each node and saves the video; the same definition can be saved and called", async () => {
     const file = join(test.folder, "workflow.mp4");
-    const { code, said } = await node(
+    const { code, output } = await node(
       "workflow",
       "a large red circle on a blue background",
       "it bounces",
       file,
     );
-    expect(said).toMatch(
-      /^picture runs fal-ai\/qwen-image, request \S+\npicture is done\nfilm runs \S+image-to-video, request \S+\nfilm is done\n/,
+    expect(output).toMatch(
+      new RegExp(
+        /^image runs fal-ai\/qwen-image, request \S+\nimage is done\n/.source +
+          /video runs \S+image-to-video, request \S+\nvideo is done\n/.source,
+      ),
     );
-    expect(said).toContain(`saved ${file}`);
+    expect(output).toContain(`saved ${file}`);
     expect(code).toBe(0);
     await using clips = openClipFiles();
     expect((await clips.decode(file, { width: 64, height: 36 })).codecs).toEqual(["avc1"]);
 
-    const definition = readFileSync(join(PROJECT, "examples/workflows/picture-to-film.json"), "utf8");
-    const body = `{"name": "picture-to-film", "title": "Picture to film", "contents": ${definition}}`;
+    const definition = readFileSync(join(PROJECT, "examples/workflows/text-to-video.json"), "utf8");
+    const body = `{"name": "text-to-video", "title": "Text to video", "contents": ${definition}}`;
     const saved = await test.call("/rest/workflows/", { method: "POST", body });
-    expect([saved.status, ((await saved.json()) as { name?: string }).name]).toEqual([
-      201,
-      "picture-to-film",
-    ]);
+    expect([saved.status, ((await saved.json()) as { name?: string }).name]).toEqual([201, "text-to-video"]);
   }, 120_000);
 });
 
 describe("javascript/pipeline.mjs", () => {
-  it("is told what the nodes do, and saves the film", async () => {
+  it("prints the progress of the nodes and saves the video", async () => {
     const file = join(test.folder, "pipeline.mp4");
-    const { code, said } = await node(
+    const { code, output } = await node(
       "pipeline",
       "a large red circle on a blue background",
       "it bounces on the floor",
       file,
     );
-    expect(said).toMatch(
-      /^image: fal-ai\/qwen-image, request \S+\nimage: done\nvideo: .*^video: done\nsound: .*^sound: done\nsaved /ms,
+    expect(output).toMatch(
+      new RegExp(
+        /^image: fal-ai\/qwen-image, request \S+\nimage: done\n/.source +
+          /video: .*^video: done\naudio: .*^audio: done\nsaved /.source,
+        "ms",
+      ),
     );
     expect(code).toBe(0);
     await using clips = openClipFiles();
@@ -178,9 +182,9 @@ describe("javascript/pipeline.mjs", () => {
 });
 
 describe("curl/rerun.sh", () => {
-  it("runs a pipeline, and again with another sound: the other nodes are kept", async () => {
-    const { code, said } = await run("sh", ["examples/curl/rerun.sh", 'a "large" red circle']);
-    const statuses = said.split("\n").filter((line) => line.startsWith('{"status"'));
+  it("runs a pipeline, then a rerun with other audio that reuses the other nodes", async () => {
+    const { code, output } = await run("sh", ["examples/curl/rerun.sh", 'a "large" red circle']);
+    const statuses = output.split("\n").filter((line) => line.startsWith('{"status"'));
     const [first, again] = statuses.map(
       (line) =>
         JSON.parse(line) as { request_id: string; rerun_of?: string; nodes: { request_id: string }[] },
@@ -191,56 +195,56 @@ describe("curl/rerun.sh", () => {
     );
     expect(requests).toHaveLength(3);
     expect(anew).toEqual([requests?.[0], requests?.[1], expect.not.stringMatching(requests?.[2] ?? "")]);
-    expect(said).toMatch(/"silent_video":/);
+    expect(output).toMatch(/"silent_video":/);
     expect(code).toBe(0);
   }, 120_000);
 
-  it("ends with the platform's words when it is refused", async () => {
-    const { code, said } = await run("sh", ["examples/curl/rerun.sh"], { TEMPERA_KEY: "wrong" });
+  it("ends with the platform's error when it is refused", async () => {
+    const { code, output } = await run("sh", ["examples/curl/rerun.sh"], { TEMPERA_KEY: "wrong" });
     expect(code).toBe(1);
-    expect(said).toContain("Invalid Key Authorization header format");
+    expect(output).toContain("Invalid Key Authorization header format");
   });
 });
 
 describe("javascript/queue.mjs", () => {
   it("submits now, collects later", async () => {
     const submitted = await node("queue", "submit", PROMPT);
-    const requestId = submitted.said.trim();
-    const { code, said } = await node("queue", "collect", requestId);
-    expect(JSON.parse(said)).toMatchObject({ prompt: PROMPT, images: [{ width: 1024, height: 768 }] });
+    const requestId = submitted.output.trim();
+    const { code, output } = await node("queue", "collect", requestId);
+    expect(JSON.parse(output)).toMatchObject({ prompt: PROMPT, images: [{ width: 1024, height: 768 }] });
     expect(code).toBe(0);
-    expect((await node("queue", "status", requestId)).said).toBe("COMPLETED\n");
+    expect((await node("queue", "status", requestId)).output).toBe("COMPLETED\n");
     expect(await node("queue", "cancel", requestId)).toMatchObject({
       code: 1,
-      said: expect.stringMatching(/^400 .*ALREADY_COMPLETED/),
+      output: expect.stringMatching(/^400 .*ALREADY_COMPLETED/),
     });
   });
 
-  it("cancels; what is collected then is the cancel", async () => {
+  it("cancels, and collects the cancel", async () => {
     const input = { prompt: PROMPT, num_inference_steps: 250, num_images: 4 };
     const { request_id: requestId } = await test.client.submit("fal-ai/qwen-image", input);
-    expect(await node("queue", "cancel", requestId)).toEqual({ code: 0, said: "cancel requested\n" });
+    expect(await node("queue", "cancel", requestId)).toEqual({ code: 0, output: "cancel requested\n" });
     expect(await node("queue", "collect", requestId)).toMatchObject({
       code: 1,
-      said: expect.stringMatching(/^499 .*client_cancelled/),
+      output: expect.stringMatching(/^499 .*client_cancelled/),
     });
   });
 });
 
 describe("python/submit_and_poll.py", () => {
-  it("prints states and logs and saves the picture", async () => {
+  it("prints states and logs and saves the image", async () => {
     const file = join(test.folder, "python.png");
-    const { code, said } = await python([PROMPT, file]);
-    expect(said).toContain("has_nsfw_concepts is always false");
-    expect(said).toContain(`saved ${file} (1024x768`);
+    const { code, output } = await python([PROMPT, file]);
+    expect(output).toContain("has_nsfw_concepts is always false");
+    expect(output).toContain(`saved ${file} (1024x768`);
     expect(code).toBe(0);
-    await expectPicture(file);
+    await expectImage(file);
   });
 
-  it("ends with the platform's words when it is refused", async () => {
-    const { code, said } = await python([""], { TEMPERA_KEY: "wrong" });
+  it("ends with the platform's error when it is refused", async () => {
+    const { code, output } = await python([""], { TEMPERA_KEY: "wrong" });
     expect(code).toBe(1);
-    expect(said).toMatch(/^401 .*Invalid Key/);
+    expect(output).toMatch(/^401 .*Invalid Key/);
   });
 });
 
@@ -257,19 +261,19 @@ describe("README.md", () => {
       .replaceAll(".tempera/key", join(test.folder, "key"));
   };
 
-  it("the curl call works as it is pasted", async () => {
-    const { code, said } = await run("sh", ["-c", block("sh", "curl")], { TEMPERA_KEY: "" });
+  it("has a curl call that works as it is pasted", async () => {
+    const { code, output } = await run("sh", ["-c", block("sh", "curl")], { TEMPERA_KEY: "" });
     expect(code).toBe(0);
-    expect(JSON.parse(said)).toMatchObject({ status: "IN_QUEUE", queue_position: expect.any(Number) });
+    expect(JSON.parse(output)).toMatchObject({ status: "IN_QUEUE", queue_position: expect.any(Number) });
   });
 
-  it("the JavaScript call works as it is pasted", async () => {
-    const { code, said } = await run(process.execPath, [
+  it("has a JavaScript call that works as it is pasted", async () => {
+    const { code, output } = await run(process.execPath, [
       "--input-type=module",
       "--eval",
       block("js", "fal.subscribe"),
     ]);
-    expect(said).toMatch(new RegExp(`^${test.platform.url}/files/[0-9a-f]{2}/[0-9a-f]{64}\\.png\n$`));
+    expect(output).toMatch(new RegExp(`^${test.platform.url}/files/[0-9a-f]{2}/[0-9a-f]{64}\\.png\n$`));
     expect(code).toBe(0);
   });
 });

@@ -1,12 +1,13 @@
 /**
- * From a prompt to a film with sound, with the official JavaScript client, unmodified: a picture, a film that
- * begins with it, its sound.
+ * From a prompt to a video with audio, with the unmodified official JavaScript client: an image, a video that
+ * begins with it, and the audio of the video.
  *
  *     export TEMPERA_KEY=$(cat .tempera/key)
- *     node examples/javascript/film.mjs ["a large red circle on a blue background"] ["bounces on the floor"] [film.mp4]
+ *     node examples/javascript/video.mjs ["a large red circle on a blue background"] \
+ *       ["bounces on the floor"] [video.mp4]
  *
- * TEMPERA_URL says where the platform is; default http://localhost:8080. Outside this repository: `npm
- * install @fal-ai/client`.
+ * TEMPERA_URL is the address of the platform; default: http://localhost:8080. Outside of this repository:
+ * `npm install @fal-ai/client`.
  */
 import { writeFile } from "node:fs/promises";
 import { fal } from "@fal-ai/client";
@@ -15,7 +16,7 @@ const url = process.env.TEMPERA_URL ?? "http://localhost:8080";
 const [
   scene = "a large red circle on a blue background",
   motion = "bounces on the floor",
-  file = "film.mp4",
+  file = "video.mp4",
 ] = process.argv.slice(2);
 
 fal.config({
@@ -23,7 +24,7 @@ fal.config({
   proxyUrl: { url: `${url}/api/fal/proxy`, when: "always" },
 });
 
-async function make(endpoint, input) {
+async function generate(endpoint, input) {
   console.log(endpoint);
   const { data } = await fal.subscribe(endpoint, {
     input,
@@ -37,13 +38,13 @@ async function make(endpoint, input) {
   return data;
 }
 
-// What one model made is given to the next by its address: nothing is downloaded in between.
-const { images } = await make("fal-ai/qwen-image", { prompt: scene, image_size: "landscape_16_9" });
-const film = await make("fal-ai/wan/v2.2-a14b/image-to-video", {
+// The output of one model is passed to the next by its address: nothing is downloaded in between.
+const { images } = await generate("fal-ai/qwen-image", { prompt: scene, image_size: "landscape_16_9" });
+const silent = await generate("fal-ai/wan/v2.2-a14b/image-to-video", {
   prompt: `${scene}, it ${motion}`,
   image_url: images[0].url,
 });
-const { video } = await make("fal-ai/mmaudio-v2", { prompt: "drum", video_url: film.video.url });
+const { video } = await generate("fal-ai/mmaudio-v2", { prompt: "drum", video_url: silent.video.url });
 
 const bytes = await fetch(video.url);
 await writeFile(file, Buffer.from(await bytes.arrayBuffer()));
