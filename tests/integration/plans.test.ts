@@ -59,7 +59,9 @@ describe("plans and owners", () => {
       "ann: plan gold; requests_per_second=50 in_progress=2 queued=9 weight=3",
     );
     expect((await tempera("owners", "list")).out).toMatch(/ann\s+\d+\s+gold/);
-    expect((await tempera("plans", "remove", "gold")).err).toContain("Owners have this plan");
+    expect((await tempera("plans", "remove", "gold")).err).toContain(
+      "This plan is in use. Give its owners another plan first.",
+    );
     await tempera("owners", "set", "ann", "--plan", "default", "queued=none");
     expect((await tempera("plans", "remove", "gold")).code).toBe(0);
     expect((await tempera("plans", "remove", "gold")).err).toContain("There is no such plan.");
