@@ -1,6 +1,6 @@
 /**
- * `npm run demo`: one whole pipeline on the platform, from a prompt to a film with sound, through the public
- * HTTP API.
+ * `npm run demo`: runs one whole pipeline on the platform, from a prompt to a video with audio, through the
+ * public HTTP API.
  */
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
@@ -9,15 +9,21 @@ import { type Platform, startPlatform } from "../bin/platform.ts";
 import { refuseStart } from "../bin/role.ts";
 import { loadConfig } from "../config/load-config.ts";
 import { createLogger } from "../config/logger.ts";
-import { type Connection, createPlatformClient, findKey } from "./platform-client.ts";
-import { watchNodes } from "./watch-nodes.ts";
+import {
+  type Connection,
+  createPlatformClient,
+  findKey,
+  type PlatformClient,
+  type Status,
+} from "./platform-client.ts";
+import { type EndedNode, watchNodes } from "./watch-nodes.ts";
 
 const ENDPOINT = "tempera/text-to-video-with-audio";
 
 interface Options {
   prompt: string;
   motion: string;
-  sound: string;
+  audio: string;
   seed?: string;
   steps: string;
   frames: string;
@@ -26,18 +32,36 @@ interface Options {
   json?: boolean;
 }
 
-interface MadeFile {
+interface OutputFile {
   url: string;
 }
 
-interface Film {
-  image: MadeFile & { width: number; height: number };
-  silent_video: MadeFile;
-  video: MadeFile;
+interface Output {
+  image: OutputFile & { width: number; height: number };
+  silent_video: OutputFile;
+  video: OutputFile;
   seed: number;
 }
 
-/** A running platform at the configured address, or one started for this demo. */
+interface SavedFile {
+  path: string;
+  bytes: number;
+}
+
+/** The result of one demo, with its saved files and its durations. */
+interface Report {
+  requestId: string;
+  output: Output;
+  files: { image: SavedFile; silentVideo: SavedFile; video: SavedFile };
+  nodes: EndedNode[];
+  seconds: { queue: number; inference: number; total: number };
+  /** The page of the pipeline's workflow in the Temporal UI, if the UI's address is known. */
+  workflowPage: string | undefined;
+  /** True if the platform was started for this demo and stops with it. */
+  isTemporary: boolean;
+}
+
+/** Connects to the platform at the configured address, or starts one for this demo. */
 async function reachPlatform(): Promise<
   Connection & { platform?: Platform; temporalUi: string | undefined }
 > {
@@ -67,17 +91,22 @@ async function reachPlatform(): Promise<
   return { ...platform, platform };
 }
 
-/** The steps of all three models, each within what it takes. */
-function stepsOf(steps: string): object {
-  const wanted = Number(steps);
+/** Returns the pipeline's input. The steps are limited to what each of the three models accepts. */
+function inputOf({ prompt, motion, audio, seed, steps, frames }: Options): object {
+  const stepCount = Number(steps);
   return {
-    image_steps: wanted,
-    video_steps: Math.min(wanted, 40),
-    audio_steps: Math.min(Math.max(wanted, 4), 50),
+    prompt,
+    video_prompt: motion === "" ? null : `${prompt}, ${motion}`,
+    audio_prompt: audio,
+    num_frames: Number(frames),
+    image_steps: stepCount,
+    video_steps: Math.min(stepCount, 40),
+    audio_steps: Math.min(Math.max(stepCount, 4), 50),
+    ...(seed !== undefined && { seed: Number(seed) }),
   };
 }
 
-async function save(path: string, { url }: MadeFile): Promise<{ path: string; bytes: number }> {
+async function save(path: string, { url }: OutputFile): Promise<SavedFile> {
   const file = await fetch(url);
   if (!file.ok)
     throw new Error(
@@ -89,112 +118,110 @@ async function save(path: string, { url }: MadeFile): Promise<{ path: string; by
   return { path, bytes: bytes.length };
 }
 
-/** What all three files are called, without their ends. */
-const stemOf = (out: string, requestId: string): string =>
-  resolve(/\.(png|mp4)$/.test(out) ? out.slice(0, -4) : join(out, requestId));
+async function saveAll(
+  out: string,
+  requestId: string,
+  { image, silent_video, video }: Output,
+): Promise<Report["files"]> {
+  // All three files have the same name up to the extension.
+  const stem = resolve(/\.(png|mp4)$/.test(out) ? out.slice(0, -4) : join(out, requestId));
+  const [savedImage, silentVideo, savedVideo] = await Promise.all([
+    save(`${stem}.png`, image),
+    save(`${stem}-silent.mp4`, silent_video),
+    save(`${stem}.mp4`, video),
+  ]);
+  return { image: savedImage, silentVideo, video: savedVideo };
+}
 
-async function demo({
-  prompt,
-  motion,
-  sound,
-  seed,
-  steps,
-  frames,
-  cache,
-  out,
-  json,
-}: Options): Promise<void> {
+/** Submits the pipeline and follows it to its end. */
+async function runPipeline(
+  client: PlatformClient,
+  options: Options,
+): Promise<{ requestId: string; output: Output; last: Status; nodes: EndedNode[] }> {
+  const headers: Record<string, string> = options.cache ? {} : { "x-tempera-cache": "off" };
+  const { request_id: requestId } = await client.submit(ENDPOINT, inputOf(options), headers);
+  process.stderr.write(`  request ${requestId}\n`);
+  const { last, nodes } = await watchNodes(client, ENDPOINT, requestId, process.stderr);
+  const output = (await client.result(ENDPOINT, requestId)) as Output;
+  return { requestId, output, last, nodes };
+}
+
+async function demo(options: Options): Promise<void> {
   const { platform, temporalUi, ...connection } = await reachPlatform();
   try {
-    const client = createPlatformClient(connection);
+    const { prompt, motion, out, json } = options;
     process.stderr.write(`  ${ENDPOINT}: “${prompt}, ${motion}”\n`);
     const startedAtMs = Date.now();
-    const input = {
-      prompt,
-      video_prompt: motion === "" ? null : `${prompt}, ${motion}`,
-      audio_prompt: sound,
-      num_frames: Number(frames),
-      ...stepsOf(steps),
-      ...(seed !== undefined && { seed: Number(seed) }),
-    };
-    const { request_id: requestId } = await client.submit(
-      ENDPOINT,
-      input,
-      cache ? {} : { "x-tempera-cache": "off" },
-    );
-    process.stderr.write(`  request ${requestId}\n`);
-    const { last, nodes } = await watchNodes(client, ENDPOINT, requestId, process.stderr);
-    const film = (await client.result(ENDPOINT, requestId)) as Film;
-    const totalSeconds = (Date.now() - startedAtMs) / 1000;
-
-    const stem = stemOf(out, requestId);
-    const [picture, silent, whole] = await Promise.all([
-      save(`${stem}.png`, film.image),
-      save(`${stem}-silent.mp4`, film.silent_video),
-      save(`${stem}.mp4`, film.video),
-    ]);
+    const client = createPlatformClient(connection);
+    const { requestId, output, last, nodes } = await runPipeline(client, options);
+    const total = (Date.now() - startedAtMs) / 1000;
     const { queue_time: queue = 0, inference_time: inference = 0 } = last.metrics;
-    const workflow =
-      temporalUi && `${temporalUi}/namespaces/${loadConfig().temporal.namespace}/workflows/${requestId}`;
-    if (json) {
-      const { width, height } = film.image;
-      const files = { picture, silent_film: silent, film: whole };
-      const report = {
-        path: whole.path,
-        request_id: requestId,
-        seed: film.seed,
-        width,
-        height,
-        bytes: whole.bytes,
-        files,
-      };
-      const told = nodes.map(({ node, endpoint, requestId: id, ...rest }) => ({
-        node,
-        endpoint,
-        request_id: id,
-        ...rest,
-      }));
-      const seconds = { queue, inference, total: totalSeconds };
-      process.stdout.write(
-        `${JSON.stringify({ ...report, nodes: told, seconds, temporal_ui: workflow ?? null })}\n`,
-      );
-      return;
-    }
-    process.stdout.write(
-      [
-        "",
-        `  picture    ${picture.path}  (${film.image.width}x${film.image.height}, ${picture.bytes} bytes, seed ${film.seed})`,
-        `  film       ${silent.path}  (${silent.bytes} bytes)`,
-        `  with sound ${whole.path}  (${whole.bytes} bytes)`,
-        `  request    ${requestId}`,
-        ...nodes.map(
-          ({ node, endpoint, requestId: id }) => `             ${node.padEnd(7)} ${endpoint}  ${id}`,
-        ),
-        `  timings    inference ${inference.toFixed(2)} s, in all ${totalSeconds.toFixed(2)} s`,
-        ...(workflow
-          ? [`  Temporal   ${workflow}${platform ? "  (while the platform runs: npm start)" : ""}`]
-          : []),
-        "",
-        "",
-      ].join("\n"),
-    );
+    const { namespace } = loadConfig().temporal;
+    const report: Report = {
+      requestId,
+      output,
+      files: await saveAll(out, requestId, output),
+      nodes,
+      seconds: { queue, inference, total },
+      workflowPage: temporalUi && `${temporalUi}/namespaces/${namespace}/workflows/${requestId}`,
+      isTemporary: platform !== undefined,
+    };
+    process.stdout.write(json ? reportJson(report) : reportText(report));
   } finally {
     await platform?.stop();
   }
 }
 
+function reportJson({ requestId, output, files, nodes, seconds, workflowPage }: Report): string {
+  const { width, height } = output.image;
+  return `${JSON.stringify({
+    path: files.video.path,
+    request_id: requestId,
+    seed: output.seed,
+    width,
+    height,
+    bytes: files.video.bytes,
+    files: { image: files.image, silent_video: files.silentVideo, video: files.video },
+    nodes: nodes.map(({ node, endpoint, requestId: id, ...rest }) => ({
+      node,
+      endpoint,
+      request_id: id,
+      ...rest,
+    })),
+    seconds,
+    temporal_ui: workflowPage ?? null,
+  })}\n`;
+}
+
+function reportText({ requestId, output, files, nodes, seconds, workflowPage, isTemporary }: Report): string {
+  const { image, silentVideo, video } = files;
+  const { width, height } = output.image;
+  const lines = [
+    "",
+    `  image      ${image.path}  (${width}x${height}, ${image.bytes} bytes, seed ${output.seed})`,
+    `  silent     ${silentVideo.path}  (${silentVideo.bytes} bytes)`,
+    `  with audio ${video.path}  (${video.bytes} bytes)`,
+    `  request    ${requestId}`,
+    ...nodes.map(({ node, endpoint, requestId: id }) => `             ${node.padEnd(7)} ${endpoint}  ${id}`),
+    `  durations  inference ${seconds.inference.toFixed(2)} s, total ${seconds.total.toFixed(2)} s`,
+  ];
+  if (workflowPage)
+    lines.push(`  Temporal   ${workflowPage}${isTemporary ? "  (while the platform runs: npm start)" : ""}`);
+  return [...lines, "", ""].join("\n");
+}
+
 const program = new Command("demo")
-  .description("one whole pipeline, from a prompt to a picture to a film to a film with sound")
-  .option("--prompt <text>", "what to draw", "a large red circle on a blue background")
-  .option("--motion <text>", "what happens in the film", "it bounces on the floor")
-  .option("--sound <text>", "what is heard; default: what the film shows", "")
-  .option("--seed <number>", "the same seed makes the same film; default: drawn")
+  .description("run one whole pipeline: from a prompt to an image, to a video, to a video with audio")
+  .option("--prompt <text>", "content of the image", "a large red circle on a blue background")
+  .option("--motion <text>", "motion in the video", "it bounces on the floor")
+  .option("--audio <text>", "content of the audio; default: derived from the video", "")
+  .option("--seed <number>", "seed of the results: the same seed makes the same video; default: random")
   .option("--steps <number>", "denoising steps of each model", "30")
-  .option("--frames <number>", "frames of the film, 17 to 161", "81")
-  .option("--no-cache", "run every node, though this very film was made before")
+  .option("--frames <number>", "frames of the video, 17 to 161", "81")
+  .option("--no-cache", "run every node, even if its result is cached")
   .option(
     "--out <folder or file>",
-    "where to save the files; x.png is saved beside x-silent.mp4 and x.mp4",
+    "folder of the files; with x.png they are x.png, x-silent.mp4 and x.mp4",
     "out",
   )
   .option("--json", "print the result as one JSON line")

@@ -5,15 +5,15 @@ import { dirname, join, resolve } from "node:path";
 import { create } from "tar";
 import { parse } from "yaml";
 
-/** A model archive on its way to a platform. Gone when it is disposed of. */
+/** A model archive in a temporary folder, which its disposal deletes. */
 export interface PackedModel extends AsyncDisposable {
   file: string;
   bytes: number;
 }
 
 /**
- * Packs a package folder: `model.yaml`, the weights that it names, and its schemas, which lie in `schemas/`
- * of the folder or where those of the models folder lie. What is in it is checked by who takes it.
+ * Packs a package folder: `model.yaml`, the weights that it names, and its schemas. The schemas are in
+ * `schemas/` of the package folder, or in `schemasFolder`. The receiver checks the content.
  *
  * @param schemasFolder `schemas/`, with `models/<endpoint>/<version>/{input,output}.json` in it
  */
@@ -26,14 +26,14 @@ export async function packModel(folder: string, schemasFolder: string): Promise<
     version?: unknown;
     files?: Record<string, string>;
   };
-  const schemaPlaces = [
+  const schemaFolders = [
     join(folder, "schemas"),
     join(schemasFolder, "models", String(endpoint), String(version)),
   ];
-  const schemas = schemaPlaces.find((place) => existsSync(join(place, "input.json")));
-  if (!schemas) throw new Error(`There is no input.json in ${schemaPlaces.join(" or ")}.`);
+  const schemas = schemaFolders.find((path) => existsSync(join(path, "input.json")));
+  if (!schemas) throw new Error(`There is no input.json in ${schemaFolders.join(" or ")}.`);
 
-  // Laid out as the archive is to be; weights are linked, not copied, and packed as what they link to.
+  // A folder with the layout of the archive. The weights are symbolic links, which `tar` follows.
   const staging = await mkdtemp(join(tmpdir(), "tempera-push-"));
   try {
     const layout = join(staging, "package");
@@ -44,12 +44,12 @@ export async function packModel(folder: string, schemasFolder: string): Promise<
     for (const path of Object.keys(files ?? {})) {
       const source = resolve(folder, path);
       if (!source.startsWith(resolve(folder)) || !statSync(source, { throwIfNoEntry: false })?.isFile())
-        throw new Error(`${path}: model.yaml names it and it is not in ${folder}.`);
+        throw new Error(`${path}: model.yaml names this file, but it is not in ${folder}.`);
       await mkdir(dirname(join(layout, path)), { recursive: true });
       await symlink(source, join(layout, path));
     }
     const file = join(staging, "package.tar.gz");
-    // Weights hardly shrink: the fastest level is the right one.
+    // Weights hardly compress, so the fastest level is enough.
     const paths = ["model.yaml", "schemas", ...Object.keys(files ?? {})];
     await create({ file, cwd: layout, follow: true, portable: true, gzip: { level: 1 } }, paths);
     return {

@@ -1,16 +1,18 @@
+/** The command's client of a running platform: the queue API and the admin service, over HTTP. */
 import { createReadStream, readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { Readable } from "node:stream";
+import { type EventSourceMessage, EventSourceParserStream } from "eventsource-parser/stream";
 import { keyFile } from "../config/key-file.ts";
 
-/** Where a platform is and who is asking, as every command that talks to one needs it. */
+/** The addresses of a platform and the key that calls it. */
 export interface Connection {
   url: string;
   adminUrl: string;
   key: string;
 }
 
-/** A status as the queue API gives it. */
+/** The status of a request, as the queue API returns it. */
 export interface Status {
   status: "IN_QUEUE" | "IN_PROGRESS" | "COMPLETED";
   request_id: string;
@@ -20,9 +22,9 @@ export interface Status {
   progress?: { step: number; steps: number; remaining_seconds?: number };
   error?: string;
   error_type?: string;
-  /** Of a pipeline, where they were asked for. */
+  /** The nodes of a pipeline, with `nodes=1` only. */
   nodes?: NodeStatus[];
-  /** The request that this one runs again. */
+  /** The request that this rerun repeats. */
   rerun_of?: string;
 }
 
@@ -36,8 +38,9 @@ export interface NodeStatus {
   error?: string;
 }
 
-/** What the platform refused, or why it was not reached, in a sentence. */
+/** A refusal by the platform, or a failure to reach it. The message is one sentence. */
 export class PlatformError extends Error {
+  /** The HTTP status; `undefined` when the platform was not reached. */
   readonly status: number | undefined;
   readonly body: unknown;
   constructor(message: string, status?: number, body?: unknown) {
@@ -47,10 +50,13 @@ export class PlatformError extends Error {
   }
 }
 
-/** `--key`, else `TEMPERA_KEY`, else `FAL_KEY`, else the one that `npm start` keeps in the data folder. */
-export function findKey(given: string | undefined, env: NodeJS.ProcessEnv = process.env): string {
-  const named = given ?? env.TEMPERA_KEY ?? env.FAL_KEY;
-  if (named) return named;
+/**
+ * Returns the key of `--key`, `TEMPERA_KEY`, `FAL_KEY` or the file that `npm start` writes to the data
+ * folder, whichever is found first.
+ */
+export function findKey(option: string | undefined, env: NodeJS.ProcessEnv = process.env): string {
+  const key = option ?? env.TEMPERA_KEY ?? env.FAL_KEY;
+  if (key) return key;
   try {
     return readFileSync(keyFile(env.TEMPERA_DATA ?? ".tempera"), "utf8").trim();
   } catch {
@@ -58,7 +64,7 @@ export function findKey(given: string | undefined, env: NodeJS.ProcessEnv = proc
   }
 }
 
-/** A sentence for an error answer of the queue API or of the Platform API. */
+/** Returns a sentence for an error reply of the queue API or of the Platform API. */
 function errorText(status: number, body: unknown): string {
   const { detail, error } = (body ?? {}) as {
     detail?: unknown;
@@ -77,12 +83,13 @@ function errorText(status: number, body: unknown): string {
   return `HTTP ${status}`;
 }
 
+/** Every method rejects with a `PlatformError`. */
 export interface PlatformClient {
   submit(endpoint: string, input: unknown, headers?: Record<string, string>): Promise<Status>;
   status(endpoint: string, requestId: string): Promise<Status>;
   result(endpoint: string, requestId: string): Promise<unknown>;
   cancel(endpoint: string, requestId: string): Promise<void>;
-  /** Runs a pipeline's request again; what it answers is of the new one. */
+  /** Runs a pipeline's request again. Resolves with the status of the new request. */
   rerun(
     endpoint: string,
     requestId: string,
@@ -90,15 +97,16 @@ export interface PlatformClient {
     headers?: Record<string, string>,
   ): Promise<Status>;
   /**
-   * Each change of the request's status until it has ended, and with `nodes` of its nodes; goes on after a
-   * broken connection.
+   * Yields each change of the request's status until it has ended, and with `nodes` each change of its nodes.
+   * After a broken connection, it continues with the event after the last one.
    */
   follow(endpoint: string, requestId: string, options?: { nodes?: boolean }): AsyncGenerator<Status>;
   admin<T>(method: string, path: string, body?: unknown): Promise<T>;
-  /** Sends a file to the admin service, as it is read. */
+  /** Sends a file to the admin service as a stream. */
   sendFile<T>(path: string, file: string, contentType: string): Promise<T>;
   /**
-   * The same of what several people may change at once: with the revision that was read, and demanding one.
+   * Calls the admin service about a resource with revisions: returns its ETag, and with `change` sends one in
+   * `If-Match`.
    */
   adminRevised<T>(
     method: string,
@@ -107,107 +115,140 @@ export interface PlatformClient {
   ): Promise<{ body: T; etag: string | undefined }>;
 }
 
-/** Talks to a running platform over HTTP, like any client. Rejects with a `PlatformError`. */
-export function createPlatformClient({ url, adminUrl, key }: Connection): PlatformClient {
-  const request = async (
-    method: string,
-    address: string,
-    { body, headers }: { body?: unknown; headers?: Record<string, string> } = {},
-  ): Promise<Response> => {
-    const init: RequestInit = {
-      method,
-      headers: { authorization: `Key ${key}`, "content-type": "application/json", ...headers },
-    };
-    if (body !== undefined) init.body = JSON.stringify(body);
-    return answered(address, init);
-  };
-  const answered = async (address: string, init: RequestInit): Promise<Response> => {
-    const response = await fetch(address, init).catch((error: Error) => {
-      const cause = (error.cause as { code?: string } | undefined)?.code ?? error.message;
-      throw new PlatformError(
-        `No platform answers at ${new URL(address).origin} (${cause}); start one with \`npm start\`, or pass --url.`,
-      );
-    });
-    if (response.ok) return response;
-    const answer: unknown = await response.json().catch(() => undefined);
-    throw new PlatformError(errorText(response.status, answer), response.status, answer);
-  };
-  const queue = (endpoint: string, rest = ""): string => `${url}/queue/${endpoint}${rest}`;
-  const json = async <T>(response: Promise<Response>): Promise<T> => (await (await response).json()) as T;
+/** Creates a client of a running platform. */
+export const createPlatformClient = (connection: Connection): PlatformClient =>
+  new HttpPlatformClient(connection);
 
-  return {
-    submit: (endpoint, input, headers) =>
-      json(request("POST", queue(endpoint), { body: input, ...(headers && { headers }) })),
-    status: (endpoint, id) => json(request("GET", queue(endpoint, `/requests/${id}/status?logs=1`))),
-    result: (endpoint, id) => json(request("GET", queue(endpoint, `/requests/${id}`))),
-    cancel: async (endpoint, id) => {
-      await request("PUT", queue(endpoint, `/requests/${id}/cancel`));
-    },
-    rerun: (endpoint, id, body, headers) =>
-      json(request("POST", queue(endpoint, `/requests/${id}/rerun`), { body, ...(headers && { headers }) })),
-    async *follow(endpoint, id, { nodes = false } = {}) {
-      let lastEventId: string | undefined;
-      for (;;) {
-        const headers = lastEventId === undefined ? {} : { "last-event-id": lastEventId };
-        const response = await request(
-          "GET",
-          queue(endpoint, `/requests/${id}/status/stream?logs=1${nodes ? "&nodes=1" : ""}`),
-          {
-            headers,
-          },
-        );
-        try {
-          for await (const event of serverSentEvents(response)) {
-            lastEventId = event.id ?? lastEventId;
-            const status = JSON.parse(event.data) as Status;
-            yield status;
-            if (status.status === "COMPLETED") return;
-          }
-        } catch (error) {
-          if (error instanceof SyntaxError) throw error;
-          // The connection broke: go on after the last event.
+class HttpPlatformClient implements PlatformClient {
+  readonly #url: string;
+  readonly #adminUrl: string;
+  readonly #key: string;
+
+  constructor({ url, adminUrl, key }: Connection) {
+    this.#url = url;
+    this.#adminUrl = adminUrl;
+    this.#key = key;
+  }
+
+  submit(endpoint: string, input: unknown, headers: Record<string, string> = {}): Promise<Status> {
+    return this.#json("POST", this.#queue(endpoint), { body: input, headers });
+  }
+
+  status(endpoint: string, requestId: string): Promise<Status> {
+    return this.#json("GET", this.#queue(endpoint, `/requests/${requestId}/status?logs=1`));
+  }
+
+  result(endpoint: string, requestId: string): Promise<unknown> {
+    return this.#json("GET", this.#queue(endpoint, `/requests/${requestId}`));
+  }
+
+  async cancel(endpoint: string, requestId: string): Promise<void> {
+    await this.#request("PUT", this.#queue(endpoint, `/requests/${requestId}/cancel`));
+  }
+
+  rerun(
+    endpoint: string,
+    requestId: string,
+    body: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<Status> {
+    return this.#json("POST", this.#queue(endpoint, `/requests/${requestId}/rerun`), { body, headers });
+  }
+
+  async *follow(
+    endpoint: string,
+    requestId: string,
+    { nodes = false }: { nodes?: boolean } = {},
+  ): AsyncGenerator<Status> {
+    const path = `/requests/${requestId}/status/stream?logs=1${nodes ? "&nodes=1" : ""}`;
+    let lastEventId: string | undefined;
+    for (;;) {
+      const headers = lastEventId === undefined ? {} : { "last-event-id": lastEventId };
+      const response = await this.#request("GET", this.#queue(endpoint, path), { headers });
+      try {
+        for await (const event of serverSentEvents(response)) {
+          lastEventId = event.id ?? lastEventId;
+          const status = JSON.parse(event.data) as Status;
+          yield status;
+          if (status.status === "COMPLETED") return;
         }
+      } catch (error) {
+        if (error instanceof SyntaxError) throw error;
+        // The connection broke; the next one continues after the last event.
       }
-    },
-    adminRevised: async <T>(
-      method: string,
-      path: string,
-      change?: { body: unknown; ifMatch: string | undefined },
-    ) => {
-      const headers = change?.ifMatch === undefined ? {} : { "if-match": change.ifMatch };
-      const response = await request(method, `${adminUrl}${path}`, { body: change?.body, headers });
-      return { body: (await response.json()) as T, etag: response.headers.get("etag") ?? undefined };
-    },
-    admin: async <T>(method: string, path: string, body?: unknown): Promise<T> => {
-      const response = await request(method, `${adminUrl}${path}`, { body });
-      return (response.status === 204 ? undefined : await response.json()) as T;
-    },
-    sendFile: async <T>(path: string, file: string, contentType: string): Promise<T> => {
-      const { size } = await stat(file);
-      const response = await answered(`${adminUrl}${path}`, {
-        method: "POST",
-        headers: { authorization: `Key ${key}`, "content-type": contentType, "content-length": String(size) },
-        body: Readable.toWeb(createReadStream(file)),
-        duplex: "half",
-      } as RequestInit);
-      return (await response.json()) as T;
-    },
-  };
-}
-
-/** Reads `id:` and `data:` of each event; comments are pings. */
-async function* serverSentEvents(response: Response): AsyncGenerator<{ id?: string; data: string }> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
-    text += decoder.decode(chunk, { stream: true });
-    const events = text.split("\n\n");
-    text = events.pop() ?? "";
-    for (const event of events) {
-      const fields = event.split("\n").map((line) => line.split(/: ?(.*)/s, 2) as [string, string]);
-      const data = fields.find(([name]) => name === "data")?.[1];
-      const id = fields.find(([name]) => name === "id")?.[1];
-      if (data !== undefined) yield { data, ...(id !== undefined && { id }) };
     }
   }
+
+  async admin<T>(method: string, path: string, body?: unknown): Promise<T> {
+    const response = await this.#request(method, `${this.#adminUrl}${path}`, { body });
+    return (response.status === 204 ? undefined : await response.json()) as T;
+  }
+
+  async adminRevised<T>(
+    method: string,
+    path: string,
+    change?: { body: unknown; ifMatch: string | undefined },
+  ): Promise<{ body: T; etag: string | undefined }> {
+    const headers = change?.ifMatch === undefined ? {} : { "if-match": change.ifMatch };
+    const response = await this.#request(method, `${this.#adminUrl}${path}`, { body: change?.body, headers });
+    return { body: (await response.json()) as T, etag: response.headers.get("etag") ?? undefined };
+  }
+
+  async sendFile<T>(path: string, file: string, contentType: string): Promise<T> {
+    const { size } = await stat(file);
+    const response = await send(`${this.#adminUrl}${path}`, {
+      method: "POST",
+      headers: {
+        authorization: `Key ${this.#key}`,
+        "content-type": contentType,
+        "content-length": String(size),
+      },
+      body: Readable.toWeb(createReadStream(file)),
+      duplex: "half",
+    } as RequestInit);
+    return (await response.json()) as T;
+  }
+
+  #queue(endpoint: string, rest = ""): string {
+    return `${this.#url}/queue/${endpoint}${rest}`;
+  }
+
+  async #json<T>(method: string, address: string, options?: RequestOptions): Promise<T> {
+    return (await (await this.#request(method, address, options)).json()) as T;
+  }
+
+  #request(method: string, address: string, { body, headers }: RequestOptions = {}): Promise<Response> {
+    const init: RequestInit = {
+      method,
+      headers: { authorization: `Key ${this.#key}`, "content-type": "application/json", ...headers },
+    };
+    if (body !== undefined) init.body = JSON.stringify(body);
+    return send(address, init);
+  }
+}
+
+interface RequestOptions {
+  body?: unknown;
+  headers?: Record<string, string>;
+}
+
+/** Resolves with a response of status 2xx. Rejects with a `PlatformError` otherwise. */
+async function send(address: string, init: RequestInit): Promise<Response> {
+  const response = await fetch(address, init).catch((error: Error) => {
+    const cause = (error.cause as { code?: string } | undefined)?.code ?? error.message;
+    const { origin } = new URL(address);
+    throw new PlatformError(
+      `No platform answers at ${origin} (${cause}); start one with \`npm start\`, or pass --url.`,
+    );
+  });
+  if (response.ok) return response;
+  const body: unknown = await response.json().catch(() => undefined);
+  throw new PlatformError(errorText(response.status, body), response.status, body);
+}
+
+/** Yields the events of a response in server-sent events, without its comments. */
+function serverSentEvents({ body }: Response): AsyncIterable<EventSourceMessage> {
+  if (!body) return (async function* () {})();
+  const text: ReadableStream<string> = body.pipeThrough(new TextDecoderStream());
+  return text.pipeThrough(new EventSourceParserStream());
 }

@@ -4,15 +4,15 @@ const BAR_WIDTH = 28;
 
 export interface ProgressView {
   show(status: Status): void;
-  /** Ends the line the bar stands on. */
+  /** Ends the line of the progress bar. */
   end(): void;
 }
 
 /**
- * Shows a request on its way: place in the queue, a bar for its denoising steps, its log lines. A terminal
- * gets a bar that is drawn over; anything else gets plain lines.
+ * Creates a view of a request's progress: its position in the queue, its steps and its log lines. A terminal
+ * gets a bar that is redrawn in place; any other output gets plain lines.
  *
- * @param label what every line begins with
+ * @param label prefix of every line
  */
 export function createProgressView(
   out: Pick<NodeJS.WriteStream, "write" | "isTTY">,
@@ -42,7 +42,8 @@ export function createProgressView(
       } else if (status === "IN_PROGRESS" && progress) {
         const { step, steps, remaining_seconds: left } = progress;
         const done = Math.round((step / Math.max(steps, 1)) * BAR_WIDTH);
-        const text = `step ${String(step).padStart(String(steps).length)}/${steps}${left === undefined ? "" : `, ${left.toFixed(1)} s left`}`;
+        const number = String(step).padStart(String(steps).length);
+        const text = `step ${number}/${steps}${left === undefined ? "" : `, ${left.toFixed(1)} s left`}`;
         last = "progress";
         if (!out.isTTY) return line(text);
         clear();

@@ -1,4 +1,4 @@
-/** `npm run schemas:openapi`: writes the admin service's OpenAPI document, as its code says it is. */
+/** `npm run schemas:openapi`: writes the admin service's OpenAPI document from its routes. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { adminOpenapi } from "../api/admin/admin.ts";

@@ -1,4 +1,4 @@
-/** Rows as aligned columns, for a terminal. */
+/** Aligns rows in columns for a terminal. */
 export function table(header: string[], rows: string[][]): string {
   const widths = header.map((title, column) =>
     Math.max(title.length, ...rows.map((row) => (row[column] ?? "").length)),

@@ -1,29 +1,39 @@
+/**
+ * The `tempera` command. The folders of `commands/` group its subcommands by what they are about:
+ *
+ * - `requests`: submit and follow requests, search logs, saved workflows, webhooks, dead letters
+ * - `models`: publish, roll out and switch models; GPU workers and the engines on them
+ * - `owners`: keys, plans and limits, usage, access to files
+ * - `operations`: the installation itself: configuration, TLS, retention, audit log, diagnosis
+ *
+ * Each file adds the subcommands of one resource of the admin API, or of the queue API.
+ */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
+import { addEngineCommands } from "./commands/models/engines.ts";
+import { addFlagCommands } from "./commands/models/flags.ts";
+import { addModelCommands } from "./commands/models/models.ts";
+import { addRolloutCommands } from "./commands/models/rollouts.ts";
+import { addWorkerCommands } from "./commands/models/workers.ts";
 import { addAuditCommands } from "./commands/operations/audit.ts";
-import { addConfigCommands, collect } from "./commands/operations/config.ts";
+import { addConfigCommands } from "./commands/operations/config.ts";
+import { addRetentionCommands } from "./commands/operations/retention.ts";
+import { addSigningKeyCommands } from "./commands/operations/signing-keys.ts";
+import { addTlsCommands } from "./commands/operations/tls.ts";
+import { collect, connect } from "./commands/options.ts";
+import { addKeyCommands } from "./commands/owners/keys.ts";
+import { addPlanCommands } from "./commands/owners/plans.ts";
+import { addStorageCommands } from "./commands/owners/storage.ts";
+import { addUsageCommands } from "./commands/owners/usage.ts";
 import { addDeadLetterCommands } from "./commands/requests/dead-letters.ts";
 import { addDeliveryCommands } from "./commands/requests/deliveries.ts";
 import { addEndedRequestCommands } from "./commands/requests/ended-requests.ts";
-import { addEngineCommands } from "./commands/models/engines.ts";
-import { addFlagCommands } from "./commands/models/flags.ts";
-import { addKeyCommands } from "./commands/owners/keys.ts";
-import { addModelCommands } from "./commands/models/models.ts";
 import { addPipelineCommands } from "./commands/requests/pipelines.ts";
 import { addPipelineRerunCommand } from "./commands/requests/pipelines-rerun.ts";
-import { addPlanCommands } from "./commands/owners/plans.ts";
 import { addRequestCommands } from "./commands/requests/requests.ts";
-import { addRetentionCommands } from "./commands/operations/retention.ts";
-import { addRolloutCommands } from "./commands/models/rollouts.ts";
-import { addSigningKeyCommands } from "./commands/operations/signing-keys.ts";
-import { addStorageCommands } from "./commands/owners/storage.ts";
-import { addTlsCommands } from "./commands/operations/tls.ts";
-import { addUsageCommands } from "./commands/owners/usage.ts";
-import { addWorkerCommands } from "./commands/models/workers.ts";
-import { createPlatformClient, findKey, type PlatformClient } from "./platform-client.ts";
 
-// The platform itself is loaded only by the commands that need it: the others answer in a blink.
+// Only the commands that need the platform's code import it, so that all others start quickly.
 const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "../../package.json"), "utf8")) as {
   version: string;
 };
@@ -35,33 +45,24 @@ const program = new Command("tempera")
   .version(version)
   .option(
     "--url <url>",
-    "the gateway (TEMPERA_URL)",
+    "URL of the gateway (TEMPERA_URL)",
     process.env.TEMPERA_URL ?? `http://localhost:${process.env.TEMPERA_PORT ?? 8080}`,
   )
   .option(
     "--admin-url <url>",
-    "the admin service (TEMPERA_ADMIN_URL)",
+    "URL of the admin service (TEMPERA_ADMIN_URL)",
     process.env.TEMPERA_ADMIN_URL ?? `http://localhost:${process.env.TEMPERA_ADMIN_PORT ?? 8081}`,
   )
-  .option("--key <key>", "your key (TEMPERA_KEY, FAL_KEY, or the one in the data folder)")
+  .option("--key <key>", "your key (TEMPERA_KEY, FAL_KEY, or the key in the data folder)")
   .showHelpAfterError();
-
-const connect = (command: Command): PlatformClient => {
-  const { url, adminUrl, key } = command.optsWithGlobals<{ url: string; adminUrl: string; key?: string }>();
-  return createPlatformClient({
-    url: url.replace(/\/+$/, ""),
-    adminUrl: adminUrl.replace(/\/+$/, ""),
-    key: findKey(key),
-  });
-};
 
 program
   .command("start")
-  .description("run the whole platform, with embedded services for those that are not configured")
-  .option("--tls", "serve over HTTPS too, with a certificate of a local authority (TEMPERA_TLS)")
+  .description("run the whole platform; services that are not configured run embedded")
+  .option("--tls", "serve HTTPS too, with a certificate of a local authority (TEMPERA_TLS)")
   .option(
     "--set <setting=value>",
-    "override one setting, such as server.port=9000; may be given several times",
+    "override a setting, such as server.port=9000; may be repeated",
     collect,
     [],
   )
@@ -92,7 +93,7 @@ addTlsCommands(program);
 addConfigCommands(program);
 program
   .command("doctor")
-  .description("what is installed, reachable or missing, and the remedy")
+  .description("check everything that the platform needs, and show how to fix what is missing")
   .option("--json", "print the findings as JSON")
   .action(async ({ json }: { json?: boolean }, command: Command) => {
     const { url } = command.optsWithGlobals<{ url: string }>();

@@ -1,7 +1,7 @@
 import type { NodeStatus, PlatformClient, Status } from "./platform-client.ts";
 import { createProgressView } from "./progress-view.ts";
 
-/** A node that has ended, with where its time went. */
+/** A node that has ended, with its queue time and its inference time in seconds. */
 export interface EndedNode {
   node: string;
   endpoint: string;
@@ -13,8 +13,8 @@ export interface EndedNode {
 type Out = Pick<NodeJS.WriteStream, "write" | "isTTY">;
 
 /**
- * Follows a pipeline's request to its end, showing each of its nodes on its way: a bar on a terminal, plain
- * lines elsewhere. Returns its last status and its nodes, in the order in which they were begun.
+ * Follows a pipeline's request to its end and shows the progress of each node. Returns the last status of the
+ * request, and its nodes in the order in which they ended.
  */
 export async function watchNodes(
   client: Pick<PlatformClient, "follow">,
@@ -22,17 +22,17 @@ export async function watchNodes(
   requestId: string,
   out: Out,
 ): Promise<{ last: Status; nodes: EndedNode[] }> {
-  const begun = new Map<string, Promise<Status["metrics"]>>();
+  const watched = new Map<string, Promise<Status["metrics"]>>();
   const ended = new Map<string, Promise<EndedNode>>();
   let last: Status | undefined;
   for await (const status of client.follow(endpoint, requestId, { nodes: true })) {
     for (const node of status.nodes ?? []) {
-      const watching = begun.get(node.node_id) ?? watchNode(client, node, out);
-      begun.set(node.node_id, watching);
+      const watching = watched.get(node.node_id) ?? watchNode(client, node, out);
+      watched.set(node.node_id, watching);
       if (node.status === "COMPLETED" && !ended.has(node.node_id)) {
         ended.set(
           node.node_id,
-          watching.then((metrics) => tellEnd(node, metrics, out)),
+          watching.then((metrics) => showEnd(node, metrics, out)),
         );
       }
     }
@@ -43,7 +43,7 @@ export async function watchNodes(
 
 const labelOf = ({ node_id: node }: NodeStatus): string => `${node.padEnd(7)} `;
 
-/** Shows a node until its own request has ended; returns what that says of its time. */
+/** Shows the progress of a node until its own request has ended; returns the metrics of that request. */
 async function watchNode(
   client: Pick<PlatformClient, "follow">,
   node: NodeStatus,
@@ -60,16 +60,16 @@ async function watchNode(
   return metrics;
 }
 
-function tellEnd(
+function showEnd(
   node: NodeStatus,
   { queue_time: queue = 0, inference_time: inference = 0 }: Status["metrics"],
   out: Out,
 ): EndedNode {
-  const how =
+  const result =
     node.cache === "hit"
-      ? "cache hit, an earlier result"
+      ? "cache hit, the result of a previous request"
       : `cache miss, inference ${inference.toFixed(2)} s, queue ${queue.toFixed(2)} s`;
-  out.write(`  ${labelOf(node)}${node.error === undefined ? `done: ${how}` : `failed: ${node.error}`}\n`);
+  out.write(`  ${labelOf(node)}${node.error === undefined ? `done: ${result}` : `failed: ${node.error}`}\n`);
   return {
     node: node.node_id,
     endpoint: node.app_id,

@@ -1,16 +1,21 @@
+/** Output of commands that list things: pages of the Platform API, times and JSON. */
 import type { PlatformClient } from "../platform-client.ts";
 
-/** The most that one page of the Platform API has. */
+/** The largest page of the Platform API. */
 const PAGE_MAX = 1000;
 
 /** Prints a value as indented JSON. */
 export const print = (value: unknown): void =>
   void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
 
-/** A time to the second, for a column. */
+/** Cuts a time to seconds, for a column. */
 export const shortTime = (iso: string | null): string => iso?.slice(0, 19) ?? "";
 
-/** Up to `limit` items of a list of the Platform API, page by page. */
+/**
+ * Reads up to `limit` items of a list of the Platform API, page by page.
+ *
+ * @param field the field of a page that holds its items
+ */
 export async function listed<T>(
   client: PlatformClient,
   path: string,
@@ -19,19 +24,19 @@ export async function listed<T>(
   filter: Record<string, string> = {},
   pageMax = PAGE_MAX,
 ): Promise<T[]> {
-  const wanted = /^[1-9]\d{0,6}$/.test(limit) ? Number(limit) : Number.NaN;
-  if (Number.isNaN(wanted)) throw new Error(`--limit ${limit} is not a number from 1 to 9999999.`);
+  const itemsMax = /^[1-9]\d{0,6}$/.test(limit) ? Number(limit) : Number.NaN;
+  if (Number.isNaN(itemsMax)) throw new Error(`--limit ${limit} is not a number from 1 to 9999999.`);
   const items: T[] = [];
   let cursor: string | null = null;
   do {
     const query = new URLSearchParams({
       ...filter,
-      limit: String(Math.min(wanted - items.length, pageMax)),
+      limit: String(Math.min(itemsMax - items.length, pageMax)),
       ...(cursor && { cursor }),
     });
     const page: Record<string, unknown> = await client.admin("GET", `${path}?${query}`);
     items.push(...(page[field] as T[]));
     cursor = page.next_cursor as string | null;
-  } while (cursor && items.length < wanted);
+  } while (cursor && items.length < itemsMax);
   return items;
 }

@@ -1,100 +1,85 @@
 import type { Command } from "commander";
-import type { PlatformClient } from "../../platform-client.ts";
+import type { EngineView, RequestedView } from "../../../api/admin/routes/engines/engines.ts";
 import { table } from "../../table.ts";
 import { print } from "../listing.ts";
+import { type Connect, JSON_OPTION } from "../options.ts";
 
-interface EngineView {
-  endpoint_id: string;
-  version: string;
-  worker: string;
-  device: string;
-  state: "stopped" | "loading" | "ready" | "out" | "lost";
-  polled: boolean;
-  drained: boolean;
-  pid: number | null;
-  memory_mib: number | null;
-  running: number;
-  waiting: number;
-  failures: number;
-  last_failure: string | null;
-}
+const HEADER = [
+  "ENDPOINT",
+  "VERSION",
+  "WORKER",
+  "DEVICE",
+  "STATE",
+  "POLLED",
+  "PID",
+  "MIB",
+  "RUNNING",
+  "WAITING",
+  "FAILURES",
+  "LAST FAILURE",
+];
 
-/**
- * `engines list|reset|drain|resume`: what GPU workers have loaded, and what they take requests of. Needs a
- * key of scope ADMIN.
- */
-export function addEngineCommands(program: Command, connect: (command: Command) => PlatformClient): void {
+const rowOf = (engine: EngineView): string[] => [
+  engine.endpoint_id,
+  engine.version,
+  engine.worker,
+  engine.device,
+  engine.state,
+  engine.polled ? "yes" : engine.drained ? "drained" : "no",
+  String(engine.pid ?? ""),
+  String(engine.memory_mib ?? ""),
+  String(engine.running),
+  String(engine.waiting),
+  String(engine.failures),
+  (engine.last_failure ?? "").slice(0, 100),
+];
+
+/** Adds `engines list|reset|drain|resume`: the engines of the GPU workers. Needs a key of scope ADMIN. */
+export function addEngineCommands(program: Command, connect: Connect): void {
   const engines = program
     .command("engines")
-    .description("the engines of the GPU workers (needs a key of scope ADMIN)");
+    .description("list, reset and drain the engines of the GPU workers (needs a key of scope ADMIN)");
   engines
     .command("list")
-    .description("list every model on every GPU worker; `out` is out of rotation, with the reason")
-    .option("--json", "print the answer as JSON")
+    .description("list every model on every GPU worker; an `unhealthy` one has its last failure")
+    .option(...JSON_OPTION)
     .action(async ({ json }: { json?: boolean }, command: Command) => {
       const { engines: all } = await connect(command).admin<{ engines: EngineView[] }>("GET", "/v1/engines");
       if (json) return print(all);
-      const rows = all.map((each) => [
-        each.endpoint_id,
-        each.version,
-        each.worker,
-        each.device,
-        each.state,
-        each.polled ? "yes" : each.drained ? "drained" : "no",
-        String(each.pid ?? ""),
-        String(each.memory_mib ?? ""),
-        String(each.running),
-        String(each.waiting),
-        String(each.failures),
-        (each.last_failure ?? "").slice(0, 100),
-      ]);
-      const header = [
-        "ENDPOINT",
-        "VERSION",
-        "WORKER",
-        "DEVICE",
-        "STATE",
-        "POLLED",
-        "PID",
-        "MIB",
-        "RUNS",
-        "WAIT",
-        "FAILS",
-        "LAST FAILURE",
-      ];
-      process.stdout.write(`${table(header, rows)}\n`);
+      process.stdout.write(`${table(HEADER, all.map(rowOf))}\n`);
     });
-  const verbs = {
-    reset: ["put a model back into rotation", "asked to serve it again"],
-    drain: [
-      "take no new requests of a model; what is running ends, or goes on elsewhere",
-      "asked to take nothing new of it",
-    ],
-    resume: ["take requests of a drained model again", "asked to take its requests again"],
-  };
-  for (const [verb, [says, done]] of Object.entries(verbs)) {
+  addActions(engines, connect);
+}
+
+const ACTIONS = {
+  reset: ["serve an unhealthy model again", "asked to serve it again"],
+  drain: [
+    "take no new requests of a model; running requests finish, or continue on another worker",
+    "asked to take no new requests of it",
+  ],
+  resume: ["take requests of a drained model again", "asked to take requests of it again"],
+};
+
+function addActions(engines: Command, connect: Connect): void {
+  for (const [action, [description, done]] of Object.entries(ACTIONS)) {
     engines
-      .command(verb)
-      .description(`${says}, on every GPU worker that has it or on one`)
+      .command(action)
+      .description(`${description}; on all GPU workers that have it, or on one`)
       .argument("<endpoint>")
-      .option("--model-version <version>", "this version only")
-      .option("--worker <name>", "on this GPU worker only")
+      .option("--model-version <version>", "only this version")
+      .option("--worker <name>", "only on this GPU worker")
       .action(
         async (
           endpoint: string,
           { modelVersion, worker }: { modelVersion?: string; worker?: string },
           command: Command,
         ) => {
-          const { asked } = await connect(command).admin<{ asked: { worker: string; version: string }[] }>(
-            "POST",
-            `/v1/engines/${verb}`,
-            {
-              endpoint_id: endpoint,
-              ...(modelVersion !== undefined && { version: modelVersion }),
-              ...(worker !== undefined && { worker }),
-            },
-          );
-          for (const each of asked)
+          const { requested } = await connect(command).admin<RequestedView>("POST", `/v1/engines/${action}`, {
+            endpoint_id: endpoint,
+            ...(modelVersion !== undefined && { version: modelVersion }),
+            ...(worker !== undefined && { worker }),
+          });
+          for (const each of requested)
             process.stderr.write(`${endpoint} ${each.version} on ${each.worker}: ${done}.\n`);
         },
       );

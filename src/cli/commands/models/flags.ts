@@ -1,15 +1,8 @@
 import type { Command } from "commander";
-import type { PlatformClient } from "../../platform-client.ts";
+import type { FlagView } from "../../../api/admin/routes/models/flags.ts";
 import { table } from "../../table.ts";
 import { print, shortTime } from "../listing.ts";
-
-interface FlagView {
-  kind: string;
-  name: string;
-  owner: string | null;
-  share: number;
-  changed_at: string;
-}
+import { type Connect, JSON_OPTION } from "../options.ts";
 
 const pathOf = (kind: string, name: string): string =>
   `/v1/flags/${encodeURIComponent(kind)}/${name.split("/").map(encodeURIComponent).join("/")}`;
@@ -17,7 +10,7 @@ const pathOf = (kind: string, name: string): string =>
 const shareText = (share: number): string =>
   share === 0 ? "off" : share === 100 ? "on" : `on for ${share} % of the owners`;
 
-/** `on`, `off`, or a percentage. */
+/** Reads `on`, `off`, or a percentage. */
 function shareOf(value: string): number {
   if (value === "on" || value === "off") return value === "on" ? 100 : 0;
   const share = Number(value.replace(/%$/, ""));
@@ -26,15 +19,15 @@ function shareOf(value: string): number {
   return share;
 }
 
-/** `flags list|set|clear`: needs a key of scope ADMIN. */
-export function addFlagCommands(program: Command, connect: (command: Command) => PlatformClient): void {
+/** Adds `flags list|set|clear`: switches of models, workflows and behaviours. Needs a key of scope ADMIN. */
+export function addFlagCommands(program: Command, connect: Connect): void {
   const flags = program
     .command("flags")
-    .description("models, workflows and behaviours on or off (needs a key of scope ADMIN)");
+    .description("switch models, workflows and behaviours on or off (needs a key of scope ADMIN)");
   flags
     .command("list")
-    .description("the flags that are set, and the behaviours that can be; what has no flag is on")
-    .option("--json", "print the answer as JSON")
+    .description("list the flags that are set, and all behaviours; whatever has no flag is on")
+    .option(...JSON_OPTION)
     .action(async ({ json }: { json?: boolean }, command: Command) => {
       const found = await connect(command).admin<{ flags: FlagView[]; behaviours: Record<string, string> }>(
         "GET",
@@ -48,16 +41,16 @@ export function addFlagCommands(program: Command, connect: (command: Command) =>
         shareText(flag.share),
         shortTime(flag.changed_at),
       ]);
-      process.stdout.write(`${table(["KIND", "NAME", "FOR", "IS", "SINCE"], rows)}\n\n`);
-      process.stdout.write(`${table(["BEHAVIOUR", "WHAT IT DOES"], Object.entries(found.behaviours))}\n`);
+      process.stdout.write(`${table(["KIND", "NAME", "OWNER", "STATE", "SINCE"], rows)}\n\n`);
+      process.stdout.write(`${table(["BEHAVIOUR", "DESCRIPTION"], Object.entries(found.behaviours))}\n`);
     });
   flags
     .command("set")
     .description("switch something on or off, or on for a share of the owners")
     .argument("<kind>", "model, workflow or behaviour")
-    .argument("<name>", "an endpoint, or the behaviour's name")
+    .argument("<name>", "an endpoint, or the name of a behaviour")
     .argument("<on|off|percent>")
-    .option("--owner <name>", "for this owner only")
+    .option("--owner <name>", "only for this owner")
     .action(
       async (kind: string, name: string, value: string, { owner }: { owner?: string }, command: Command) => {
         const body = { share: shareOf(value), ...(owner !== undefined && { owner }) };
@@ -69,13 +62,13 @@ export function addFlagCommands(program: Command, connect: (command: Command) =>
     );
   flags
     .command("clear")
-    .description("take a flag away")
+    .description("remove a flag")
     .argument("<kind>")
     .argument("<name>")
-    .option("--owner <name>", "the flag for this owner")
+    .option("--owner <name>", "the flag of this owner")
     .action(async (kind: string, name: string, { owner }: { owner?: string }, command: Command) => {
       const query = owner === undefined ? "" : `?owner=${encodeURIComponent(owner)}`;
       await connect(command).admin("DELETE", `${pathOf(kind, name)}${query}`);
-      process.stderr.write("Cleared.\n");
+      process.stderr.write("Removed.\n");
     });
 }

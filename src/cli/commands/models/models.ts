@@ -1,34 +1,29 @@
 import type { Command } from "commander";
+import type { ModelView } from "../../../api/admin/routes/models/models.ts";
+import type { VersionView } from "../../../api/admin/routes/models/registry.ts";
 import { openRegistry } from "../../../bin/open-registry.ts";
 import { loadConfig } from "../../../config/load-config.ts";
-import type { PlatformClient } from "../../platform-client.ts";
 import { table } from "../../table.ts";
 import { print } from "../listing.ts";
+import { type Connect, JSON_OPTION } from "../options.ts";
 import { addRegistryCommands, versionsTable } from "./registry.ts";
 
-interface ModelView {
-  endpoint_id: string;
-  version: string;
-  digest: string;
-  serving?: { runner: string; engine: string; slots: number };
-  metadata: { display_name: string };
-}
-
-/** `models list|check`, and those that change what is served. */
-export function addModelCommands(program: Command, connect: (command: Command) => PlatformClient): void {
-  const models = program.command("models").description("what can be called");
+/** Adds `models list|check` and the commands of `registry.ts`. */
+export function addModelCommands(program: Command, connect: Connect): void {
+  const models = program.command("models").description("list, check and publish models");
   models
     .command("list")
-    .description("list the models a running platform serves (needs a key of scope ADMIN)")
-    .option("--all", "every version, whatever its state, and where it came from")
-    .option("--json", "print the answer as JSON")
-    .action(async ({ json, all: whole }: { json?: boolean; all?: boolean }, command: Command) => {
-      if (whole && json)
+    .description("list the models that a running platform serves (needs a key of scope ADMIN)")
+    .option("--all", "every version in any state, with its source")
+    .option(...JSON_OPTION)
+    .action(async ({ json, all: everyVersion }: { json?: boolean; all?: boolean }, command: Command) => {
+      const client = connect(command);
+      if (everyVersion && json)
         return print(
-          (await connect(command).admin<{ versions: unknown[] }>("GET", "/v1/registry/versions")).versions,
+          (await client.admin<{ versions: VersionView[] }>("GET", "/v1/registry/versions")).versions,
         );
-      if (whole) return void process.stdout.write(`${await versionsTable(connect(command))}\n`);
-      const { models: all } = await connect(command).admin<{ models: ModelView[] }>("GET", "/v1/models");
+      if (everyVersion) return void process.stdout.write(`${await versionsTable(client)}\n`);
+      const { models: all } = await client.admin<{ models: ModelView[] }>("GET", "/v1/models");
       if (json) return void process.stdout.write(`${JSON.stringify(all)}\n`);
       const rows = all.map((model) => [
         model.endpoint_id,
@@ -46,7 +41,7 @@ export function addModelCommands(program: Command, connect: (command: Command) =
   addRegistryCommands(models, connect);
   models
     .command("check")
-    .description("check the model packages in the models folder, without starting anything")
+    .description("check the packages in the models folder without starting the platform")
     .action(async () => {
       const registry = await openRegistry(loadConfig());
       for (const { endpoint, version, digest } of registry.list())

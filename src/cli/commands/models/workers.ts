@@ -1,68 +1,58 @@
 import type { Command } from "commander";
-import type { PlatformClient } from "../../platform-client.ts";
+import type { WorkerView } from "../../../api/admin/routes/engines/workers.ts";
 import { table } from "../../table.ts";
 import { print } from "../listing.ts";
+import { type Connect, JSON_OPTION } from "../options.ts";
 
-interface WorkerView {
-  worker: string;
-  device: string;
-  state: string;
-  budget_mib: number;
-  memory_mib: number;
-  models: number;
-  ready: number;
-  running: number;
-  waiting: number;
-}
+const HEADER = ["WORKER", "DEVICE", "STATE", "LOADED", "RUNNING", "WAITING", "MIB"];
 
-/** `workers list|drain|resume`: the GPU workers. Needs a key of scope ADMIN. */
-export function addWorkerCommands(program: Command, connect: (command: Command) => PlatformClient): void {
-  const workers = program.command("workers").description("the GPU workers (needs a key of scope ADMIN)");
+const rowOf = (worker: WorkerView): string[] => [
+  worker.worker,
+  worker.device,
+  worker.state,
+  `${worker.ready}/${worker.models}`,
+  String(worker.running),
+  String(worker.waiting),
+  `${worker.memory_mib}/${worker.budget_mib}`,
+];
+
+/** Adds `workers list|drain|resume`: the GPU workers. Needs a key of scope ADMIN. */
+export function addWorkerCommands(program: Command, connect: Connect): void {
+  const workers = program
+    .command("workers")
+    .description("list and drain the GPU workers (needs a key of scope ADMIN)");
   workers
     .command("list")
     .description("list the GPU workers")
-    .option("--json", "print the answer as JSON")
+    .option(...JSON_OPTION)
     .action(async ({ json }: { json?: boolean }, command: Command) => {
       const { workers: all } = await connect(command).admin<{ workers: WorkerView[] }>(
         "GET",
         "/v1/tempera/workers",
       );
       if (json) return print(all);
-      const rows = all.map(
-        ({ worker, device, state, models, ready, running, waiting, memory_mib, budget_mib }) => [
-          worker,
-          device,
-          state,
-          `${ready}/${models}`,
-          String(running),
-          String(waiting),
-          `${memory_mib}/${budget_mib}`,
-        ],
-      );
-      process.stdout.write(
-        `${table(["WORKER", "DEVICE", "STATE", "LOADED", "RUNS", "WAIT", "MIB"], rows)}\n`,
-      );
+      process.stdout.write(`${table(HEADER, all.map(rowOf))}\n`);
     });
-  for (const [verb, says] of [
+  for (const [action, description] of [
     [
       "drain",
-      "take no new requests; what is running ends, or goes on elsewhere after the worker's time of grace",
+      "take no new requests; running requests finish, or continue on another worker after the grace period",
     ],
     ["resume", "take requests again"],
   ] as const) {
     workers
-      .command(verb)
-      .description(says)
-      .argument("<worker>", "its name, as `workers list` shows it")
-      .option("--json", "print the answer as JSON")
+      .command(action)
+      .description(description)
+      .argument("<worker>", "name of the worker, as `workers list` shows it")
+      .option(...JSON_OPTION)
       .action(async (worker: string, { json }: { json?: boolean }, command: Command) => {
-        const path = `/v1/tempera/workers/${encodeURIComponent(worker)}/${verb}`;
-        const answer = await connect(command).admin<{ worker: string; drained: boolean }>("POST", path);
-        if (json) return print(answer);
+        const path = `/v1/tempera/workers/${encodeURIComponent(worker)}/${action}`;
+        const reply = await connect(command).admin<{ worker: string; drained: boolean }>("POST", path);
+        if (json) return print(reply);
         process.stderr.write(
-          verb === "drain"
-            ? "Asked to drain; `workers list` shows when it is drained.\n"
-            : "Asked to go on.\n",
+          action === "drain"
+            ? "The worker drains; `workers list` shows when it is drained.\n"
+            : "The worker takes requests again.\n",
         );
       });
   }

@@ -1,61 +1,50 @@
 import type { Command } from "commander";
-import type { PlatformClient } from "../../platform-client.ts";
+import type { AuditView } from "../../../api/admin/routes/operations/audit.ts";
 import { table } from "../../table.ts";
 import { listed, print, shortTime } from "../listing.ts";
+import { type Connect, JSON_OPTION, LIMIT_OPTION } from "../options.ts";
 
-interface AuditView {
-  at: string;
-  key_id: string;
-  owner: string;
-  action: string;
-  subject: string;
-  state: string;
-  error_code: string | null;
+interface ListOptions {
+  action?: string;
+  subject?: string;
+  by?: string;
+  since?: string;
+  limit: string;
+  json?: boolean;
 }
 
-/** `audit list`: who changed what through the admin service. Needs a key of scope ADMIN. */
-export function addAuditCommands(program: Command, connect: (command: Command) => PlatformClient): void {
-  const audit = program.command("audit").description("who changed what (needs a key of scope ADMIN)");
+/** Adds `audit list`: the changes that were made through the admin service. Needs a key of scope ADMIN. */
+export function addAuditCommands(program: Command, connect: Connect): void {
+  const audit = program.command("audit").description("list changes (needs a key of scope ADMIN)");
   audit
     .command("list")
-    .description("list changes, newest first; --json has what was before and after")
-    .option("--action <action>", "only these: keys.create, or keys for all of them")
-    .option("--subject <subject>", "of one key, endpoint, owner, …")
-    .option("--by <owner>", "made with keys of this owner")
+    .description("list changes, newest first; --json includes the states before and after")
+    .option(
+      "--action <action>",
+      "only this action, such as keys.create, or all with this prefix, such as keys",
+    )
+    .option("--subject <subject>", "only of this key, endpoint, owner, …")
+    .option("--by <owner>", "only made with keys of this owner")
     .option("--since <time>", "an ISO date or date-time")
-    .option("--limit <n>", "how many at most", "50")
-    .option("--json", "print the answer as JSON")
-    .action(
-      async (
-        options: Record<"action" | "subject" | "by" | "since", string | undefined> & {
-          limit: string;
-          json?: boolean;
-        },
-        command,
-      ) => {
-        const { action, subject, by, since, limit, json } = options;
-        const all = await listed<AuditView>(
-          connect(command as Command),
-          "/v1/tempera/audit",
-          "audit",
-          limit,
-          {
-            ...(action && { action }),
-            ...(subject && { subject }),
-            ...(by && { owner: by }),
-            ...(since && { start: since }),
-          },
-        );
-        if (json) return print(all);
-        const rows = all.map((record) => [
-          shortTime(record.at),
-          record.owner,
-          record.key_id.slice(0, 8),
-          record.action,
-          record.subject,
-          record.error_code ? `${record.state}: ${record.error_code}` : record.state,
-        ]);
-        process.stdout.write(`${table(["AT", "BY", "KEY", "ACTION", "SUBJECT", "STATE"], rows)}\n`);
-      },
-    );
+    .option(...LIMIT_OPTION, "50")
+    .option(...JSON_OPTION)
+    .action(async ({ action, subject, by, since, limit, json }: ListOptions, command: Command) => {
+      const filter = {
+        ...(action && { action }),
+        ...(subject && { subject }),
+        ...(by && { owner: by }),
+        ...(since && { start: since }),
+      };
+      const all = await listed<AuditView>(connect(command), "/v1/tempera/audit", "audit", limit, filter);
+      if (json) return print(all);
+      const rows = all.map((record) => [
+        shortTime(record.at),
+        record.owner,
+        record.key_id.slice(0, 8),
+        record.action,
+        record.subject,
+        record.error_code ? `${record.state}: ${record.error_code}` : record.state,
+      ]);
+      process.stdout.write(`${table(["TIME", "OWNER", "KEY", "ACTION", "SUBJECT", "STATE"], rows)}\n`);
+    });
 }

@@ -1,15 +1,16 @@
 import type { Command } from "commander";
 import { table } from "../../table.ts";
+import { collect, JSON_OPTION } from "../options.ts";
 
-/** `config show`: the values that this machine's files, environment and options come to. Talks to nobody. */
+/** Adds `config show`: the settings of this machine's files, environment and options. Calls no platform. */
 export function addConfigCommands(program: Command): void {
   program
     .command("config")
-    .description("what the platform is configured with when it is started from here")
+    .description("show the settings of a platform that is started here")
     .command("show")
-    .description("print every setting with its value and where that is from; secrets are masked")
-    .option("--set <setting=value>", "override one setting, as for start", collect, [])
-    .option("--json", "print the settings as JSON")
+    .description("print every setting with its value and its source; secrets are masked")
+    .option("--set <setting=value>", "override a setting, as for start; may be repeated", collect, [])
+    .option(...JSON_OPTION)
     .action(async ({ set, json }: { set: string[]; json?: boolean }) => {
       const { showConfig } = await import("../../../config/show-config.ts");
       const shown = showConfig(process.env, set);
@@ -21,6 +22,3 @@ export function addConfigCommands(program: Command): void {
       process.stdout.write(`${table(["SETTING", "VALUE", "SOURCE"], rows)}\n`);
     });
 }
-
-/** Gathers the values of an option that may be given several times. */
-export const collect = (value: string, before: string[]): string[] => [...before, value];

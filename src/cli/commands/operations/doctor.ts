@@ -1,3 +1,4 @@
+/** `tempera doctor`: the diagnosis of an installation, before and after its start. */
 import { access, constants, mkdir, statfs } from "node:fs/promises";
 import { connect } from "node:net";
 import { resolve } from "node:path";
@@ -11,136 +12,152 @@ import { memoryBudget } from "../../../gpu-workers/worker/pool/device.ts";
 
 interface Finding {
   check: string;
-  /** `missing` is what stops the platform from starting; `note` is worth knowing. */
+  /** `missing` prevents a start of the platform; `note` does not. */
   state: "ok" | "note" | "missing";
-  says: string;
+  message: string;
   remedy?: string;
 }
+
+type Result = Omit<Finding, "check">;
+type Check = (config: Config, url: string) => Promise<Result>;
 
 /** Free space below which the embedded stores are likely to fail soon. */
 const FREE_BYTES_MIN = 1024 ** 3;
 const PROBE_MS = 2_000;
 
+/** The checks that need a valid configuration, in the order of the report. */
+const CHECKS: Record<string, Check> = {
+  models: checkModels,
+  device: checkDevice,
+  "data folder": checkDataFolder,
+  Temporal: checkTemporal,
+  PostgreSQL: checkPostgres,
+  "event log": async ({ redis }) =>
+    redis.url
+      ? reach(hostAndPort(redis.url, 6379), "REDIS_URL")
+      : { state: "ok", message: "in memory (single process)" },
+  "object store": async ({ objects }) =>
+    objects.endpoint
+      ? reach(hostAndPort(objects.endpoint, 443), "S3_ENDPOINT")
+      : { state: "ok", message: "files in the data folder" },
+  platform: checkPlatform,
+};
+
 /**
- * Looks at everything the platform needs and prints what it found, each with its remedy.
+ * Checks everything that the platform needs, and prints each finding with its remedy.
  *
- * @returns the exit status: 1 when something is missing
+ * @returns the exit status: 1 if something is missing
  */
 export async function doctor({ url, json }: { url: string; json: boolean }): Promise<number> {
   const findings: Finding[] = [];
-  const look = async (check: string, work: () => Promise<Omit<Finding, "check">>): Promise<void> => {
-    const found = await work().catch(
-      (error: Error): Omit<Finding, "check"> => ({ state: "missing", says: error.message }),
+  const check = async (name: string, work: () => Promise<Result>): Promise<void> => {
+    const result = await work().catch(
+      (error: Error): Result => ({ state: "missing", message: error.message }),
     );
-    findings.push({ check, ...found });
-    if (json) return;
-    const mark = { ok: "ok     ", note: "note   ", missing: "MISSING" }[found.state];
-    process.stdout.write(
-      `${mark}  ${check.padEnd(14)} ${found.says}\n${found.remedy ? `${" ".repeat(25)}→ ${found.remedy}\n` : ""}`,
-    );
+    findings.push({ check: name, ...result });
+    if (!json) process.stdout.write(findingText(name, result));
   };
 
-  await look("Node.js", async () => ({ state: "ok", says: process.version }));
-  let config: Config | undefined;
-  await look("configuration", async () => {
-    config = loadConfig();
-    return { state: "ok", says: "no faults" };
+  await check("Node.js", async () => ({ state: "ok", message: process.version }));
+  let loaded: Config | undefined;
+  await check("configuration", async () => {
+    loaded = loadConfig();
+    return { state: "ok", message: "valid" };
   });
-  if (config) {
-    const known = config;
-    const { folders, temporal, postgres, redis, objects, server, worker } = known;
-    await look("models", async () => {
-      const models = (await openRegistry(known)).list();
-      return models.length > 0
-        ? { state: "ok", says: models.map(({ endpoint, version }) => `${endpoint} ${version}`).join(", ") }
-        : {
-            state: "note",
-            says: "there is no model package",
-            remedy: "docs/adding-a-model.md walks through making one",
-          };
-    });
-    await look("device", async () => {
-      const { budgetMiB, totalMiB } = await memoryBudget(worker.device, worker.memoryMiB);
-      const says = `${worker.device}, ${budgetMiB} MiB for engines${totalMiB === undefined ? "" : ` of ${totalMiB} MiB`}`;
-      const tooLarge = (
-        await openRegistry(known).then(
-          (registry) => registry.list(),
-          () => [],
-        )
-      ).filter(({ memoryMiB }) => memoryMiB > budgetMiB);
-      if (tooLarge.length === 0) return { state: "ok", says };
-      const names = tooLarge
-        .map(({ endpoint, version, memoryMiB }) => `${endpoint} ${version} (${memoryMiB} MiB)`)
-        .join(", ");
-      return {
-        state: "note",
-        says: `${says}; too large for it: ${names}`,
-        remedy: "serve them on a larger device, or raise TEMPERA_WORKER_MEMORY_MIB",
-      };
-    });
-    await look("data folder", async () => {
-      const folder = resolve(folders.data);
-      await mkdir(folder, { recursive: true });
-      await access(folder, constants.W_OK);
-      const { bavail, bsize } = await statfs(folder);
-      const free = bavail * bsize;
-      const says = `${folder}, ${(free / 1024 ** 3).toFixed(1)} GiB free`;
-      return free < FREE_BYTES_MIN
-        ? { state: "note", says, remedy: "free some space, or set TEMPERA_DATA to a folder with more" }
-        : { state: "ok", says };
-    });
-    await look("Temporal", async () => {
-      if (temporal.address) return reach(temporal.address, "TEMPORAL_ADDRESS");
-      const { path, problem } = await locateProgram(TEMPORAL_CLI);
-      return path
-        ? { state: "ok", says: `embedded, ${path}` }
-        : {
-            state: "note",
-            says: `embedded, not installed yet (${problem})`,
-            remedy: "the first start gets it; or set TEMPORAL_CLI, or TEMPORAL_ADDRESS to a running one",
-          };
-    });
-    await look("PostgreSQL", async () => {
-      if (postgres.url) return reach(hostAndPort(postgres.url, 5432), "DATABASE_URL");
-      await postgresBinaries(false);
-      return { state: "ok", says: "embedded" };
-    });
-    await look("event log", async () =>
-      redis.url
-        ? reach(hostAndPort(redis.url, 6379), "REDIS_URL")
-        : { state: "ok", says: "in memory (single process)" },
-    );
-    await look("object store", async () =>
-      objects.endpoint
-        ? reach(hostAndPort(objects.endpoint, 443), "S3_ENDPOINT")
-        : { state: "ok", says: "files in the data folder" },
-    );
-    await look("platform", async () => {
-      const health = await fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(PROBE_MS) }).catch(
-        () => undefined,
-      );
-      if (!health) {
-        const free = await portIsFree(server.port);
-        return free
-          ? { state: "note", says: `not running at ${url}`, remedy: "npm start" }
-          : {
-              state: "note",
-              says: `another program answers on port ${server.port}`,
-              remedy: "stop it, or set TEMPERA_PORT",
-            };
-      }
-      const { status, services } = (await health.json().catch(() => ({}))) as {
-        status?: string;
-        services?: object;
-      };
-      return {
-        state: status === "ready" ? "ok" : "note",
-        says: `${status ?? "not a Tempera"} at ${url} ${services ? JSON.stringify(services) : ""}`,
-      };
-    });
-  }
+  const config = loaded;
+  if (config) for (const [name, work] of Object.entries(CHECKS)) await check(name, () => work(config, url));
   if (json) process.stdout.write(`${JSON.stringify({ findings }, null, 2)}\n`);
   return findings.some(({ state }) => state === "missing") ? 1 : 0;
+}
+
+function findingText(name: string, { state, message, remedy }: Result): string {
+  const mark = { ok: "ok     ", note: "note   ", missing: "MISSING" }[state];
+  return `${mark}  ${name.padEnd(14)} ${message}\n${remedy ? `${" ".repeat(25)}→ ${remedy}\n` : ""}`;
+}
+
+async function checkModels(config: Config): Promise<Result> {
+  const models = (await openRegistry(config)).list();
+  if (models.length > 0)
+    return {
+      state: "ok",
+      message: models.map(({ endpoint, version }) => `${endpoint} ${version}`).join(", "),
+    };
+  return {
+    state: "note",
+    message: "there is no model package",
+    remedy: "docs/adding-a-model.md shows how to make one",
+  };
+}
+
+async function checkDevice(config: Config): Promise<Result> {
+  const { device, memoryMiB } = config.worker;
+  const { budgetMiB, totalMiB } = await memoryBudget(device, memoryMiB);
+  const total = totalMiB === undefined ? "" : ` of ${totalMiB} MiB`;
+  const message = `${device}, ${budgetMiB} MiB for engines${total}`;
+  const models = await openRegistry(config).then(
+    (registry) => registry.list(),
+    () => [],
+  );
+  const tooLarge = models.filter((model) => model.memoryMiB > budgetMiB);
+  if (tooLarge.length === 0) return { state: "ok", message };
+  const names = tooLarge.map((model) => `${model.endpoint} ${model.version} (${model.memoryMiB} MiB)`);
+  return {
+    state: "note",
+    message: `${message}; too large for it: ${names.join(", ")}`,
+    remedy: "serve them on a larger device, or raise TEMPERA_WORKER_MEMORY_MIB",
+  };
+}
+
+async function checkDataFolder({ folders }: Config): Promise<Result> {
+  const folder = resolve(folders.data);
+  await mkdir(folder, { recursive: true });
+  await access(folder, constants.W_OK);
+  const { bavail, bsize } = await statfs(folder);
+  const freeBytes = bavail * bsize;
+  const message = `${folder}, ${(freeBytes / 1024 ** 3).toFixed(1)} GiB free`;
+  return freeBytes < FREE_BYTES_MIN
+    ? { state: "note", message, remedy: "free some space, or set TEMPERA_DATA to a folder with more" }
+    : { state: "ok", message };
+}
+
+async function checkTemporal({ temporal }: Config): Promise<Result> {
+  if (temporal.address) return reach(temporal.address, "TEMPORAL_ADDRESS");
+  const { path, problem } = await locateProgram(TEMPORAL_CLI);
+  if (path) return { state: "ok", message: `embedded, ${path}` };
+  return {
+    state: "note",
+    message: `embedded, not installed yet (${problem})`,
+    remedy: "the first start installs it; or set TEMPORAL_CLI, or TEMPORAL_ADDRESS to a running server",
+  };
+}
+
+async function checkPostgres({ postgres }: Config): Promise<Result> {
+  if (postgres.url) return reach(hostAndPort(postgres.url, 5432), "DATABASE_URL");
+  await postgresBinaries(false);
+  return { state: "ok", message: "embedded" };
+}
+
+async function checkPlatform({ server }: Config, url: string): Promise<Result> {
+  const health = await fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(PROBE_MS) }).catch(
+    () => undefined,
+  );
+  if (!health) {
+    if (await portIsFree(server.port))
+      return { state: "note", message: `not running at ${url}`, remedy: "npm start" };
+    return {
+      state: "note",
+      message: `another program uses port ${server.port}`,
+      remedy: "stop it, or set TEMPERA_PORT",
+    };
+  }
+  const { status, services } = (await health.json().catch(() => ({}))) as {
+    status?: string;
+    services?: object;
+  };
+  return {
+    state: status === "ready" ? "ok" : "note",
+    message: `${status ?? "not a Tempera"} at ${url} ${services ? JSON.stringify(services) : ""}`,
+  };
 }
 
 const hostAndPort = (address: string, fallback: number): string => {
@@ -148,24 +165,25 @@ const hostAndPort = (address: string, fallback: number): string => {
   return `${hostname}:${port || (protocol === "http:" ? 80 : fallback)}`;
 };
 
-const open = (address: string): Promise<boolean> =>
+/** Resolves with true if something accepts TCP connections at `host:port`. */
+const isListening = (address: string): Promise<boolean> =>
   new Promise((done) => {
     const [, host = "localhost", port = "0"] = /^(.*):(\d+)$/.exec(address) ?? [];
     const socket = connect({ host, port: Number(port), timeout: PROBE_MS });
-    const end = (answer: boolean) => () => {
+    const end = (listening: boolean) => () => {
       socket.destroy();
-      done(answer);
+      done(listening);
     };
     socket.once("connect", end(true)).once("error", end(false)).once("timeout", end(false));
   });
 
-async function reach(address: string, setting: string): Promise<Omit<Finding, "check">> {
-  if (await open(address)) return { state: "ok", says: `answers at ${address}` };
+async function reach(address: string, setting: string): Promise<Result> {
+  if (await isListening(address)) return { state: "ok", message: `answers at ${address}` };
   return {
     state: "missing",
-    says: `nothing answers at ${address}`,
+    message: `nothing answers at ${address}`,
     remedy: `start it, or correct ${setting}`,
   };
 }
 
-const portIsFree = async (port: number): Promise<boolean> => !(await open(`127.0.0.1:${port}`));
+const portIsFree = async (port: number): Promise<boolean> => !(await isListening(`127.0.0.1:${port}`));

@@ -1,25 +1,18 @@
 import type { Command } from "commander";
-import type { PlatformClient } from "../../platform-client.ts";
+import type { SigningKeyView } from "../../../api/admin/routes/webhooks/signing-keys.ts";
 import { table } from "../../table.ts";
 import { print, shortTime } from "../listing.ts";
+import { type Connect, JSON_OPTION } from "../options.ts";
 
-interface SigningKeyView {
-  key_id: string;
-  state: string;
-  created_at: string;
-  signs_from: string;
-  revoked_at: string | null;
-}
-
-/** `signing-keys list|rotate`: what webhooks are signed with. Needs a key of scope ADMIN. */
-export function addSigningKeyCommands(program: Command, connect: (command: Command) => PlatformClient): void {
+/** Adds `signing-keys list|rotate`: the keys that sign webhooks. Needs a key of scope ADMIN. */
+export function addSigningKeyCommands(program: Command, connect: Connect): void {
   const keys = program
     .command("signing-keys")
-    .description("what webhooks are signed with (needs a key of scope ADMIN)");
+    .description("list and rotate the keys that sign webhooks (needs a key of scope ADMIN)");
   keys
     .command("list")
-    .description("list every signing key, newest first")
-    .option("--json", "print the answer as JSON")
+    .description("list all signing keys, newest first")
+    .option(...JSON_OPTION)
     .action(async ({ json }: { json?: boolean }, command: Command) => {
       const { signing_keys: all } = await connect(command).admin<{ signing_keys: SigningKeyView[] }>(
         "GET",
@@ -37,22 +30,22 @@ export function addSigningKeyCommands(program: Command, connect: (command: Comma
   keys
     .command("rotate")
     .description(
-      "publish a new key; it signs once receivers have had a day to fetch it, and old signatures go on verifying",
+      "publish a new key; it signs after a day, in which receivers fetch it. Existing signatures stay valid",
     )
     .option(
       "--now",
-      "sign with it at once; receivers that remember the old keys refuse deliveries until they fetch again",
+      "sign with the new key at once; receivers refuse deliveries until they fetch the keys again",
     )
-    .option("--revoke", "also withdraw the keys before it: they may have leaked. Implies --now")
-    .option("--json", "print the answer as JSON")
+    .option("--revoke", "also withdraw all previous keys, because they may have leaked. Implies --now")
+    .option(...JSON_OPTION)
     .action(async (options: { now?: boolean; revoke?: boolean; json?: boolean }, command: Command) => {
       const { now = false, revoke = false, json } = options;
-      const made = await connect(command).admin<SigningKeyView>("POST", "/v1/signing-keys/rotate", {
+      const created = await connect(command).admin<SigningKeyView>("POST", "/v1/signing-keys/rotate", {
         now,
         revoke,
       });
-      if (json) return print(made);
-      process.stdout.write(`${made.key_id}\n`);
-      process.stderr.write(`It signs from ${made.signs_from}.\n`);
+      if (json) return print(created);
+      process.stdout.write(`${created.key_id}\n`);
+      process.stderr.write(`The key signs from ${created.signs_from}.\n`);
     });
 }

@@ -1,20 +1,10 @@
 import { type Command, InvalidArgumentError } from "commander";
-import type { PlatformClient } from "../../platform-client.ts";
+import type { KeyView } from "../../../api/admin/routes/owners/keys.ts";
 import { table } from "../../table.ts";
-import { listed } from "../listing.ts";
+import { listed, shortTime } from "../listing.ts";
+import { type Connect, JSON_OPTION, LIMIT_OPTION } from "../options.ts";
 
-interface KeyView {
-  key_id: string;
-  alias: string;
-  scope: string;
-  owner: string;
-  created_at: string;
-  expires_at: string | null;
-  last_used_at: string | null;
-  revoked_at: string | null;
-}
-
-interface NewKeyOptions {
+interface CreateOptions {
   scope: string;
   owner?: string;
   expires?: string;
@@ -23,7 +13,7 @@ interface NewKeyOptions {
 
 const UNIT_MS = { m: 60_000, h: 3_600_000, d: 86_400_000, w: 7 * 86_400_000 };
 
-/** `90d`, `12h`, or a date, as the moment it names. */
+/** Returns the time of an expiry: `90d` or `12h` from now, or a date. */
 function expiryOf(text: string): string {
   const [, count, unit] = /^(\d{1,5})([mhdw])$/.exec(text) ?? [];
   if (count && unit)
@@ -33,37 +23,22 @@ function expiryOf(text: string): string {
   return new Date(text).toISOString();
 }
 
-/** `keys create|list|revoke`: needs a key of scope ADMIN. */
-export function addKeyCommands(program: Command, connect: (command: Command) => PlatformClient): void {
+function validityOf({ revoked_at, expires_at }: KeyView): string {
+  if (revoked_at) return `revoked ${shortTime(revoked_at)}`;
+  return expires_at ? `until ${shortTime(expires_at)}` : "";
+}
+
+/** Adds `keys create|list|revoke`. Needs a key of scope ADMIN. */
+export function addKeyCommands(program: Command, connect: Connect): void {
   const keys = program
     .command("keys")
     .description("create, list and revoke keys (needs a key of scope ADMIN)");
-  keys
-    .command("create")
-    .description("make a key; its secret is shown this once")
-    .argument("<alias>", "what it is for")
-    .option("--scope <API|ADMIN>", "what it may do", "API")
-    .option("--owner <name>", "keys of one owner see each other's requests; default: an owner of its own")
-    .option(
-      "--expires <when>",
-      "when it stops opening: in 90d, 12h or 30m, or a date such as 2027-01-31; default: never",
-      expiryOf,
-    )
-    .option("--json", "print the answer as JSON")
-    .action(async (alias: string, { scope, owner, expires, json }: NewKeyOptions, command: Command) => {
-      const body = { alias, scope, ...(owner && { owner }), ...(expires && { expires_at: expires }) };
-      const made = await connect(command).admin<KeyView & { key: string }>("POST", "/v1/keys", body);
-      process.stdout.write(json ? `${JSON.stringify(made)}\n` : `${made.key}\n`);
-      if (!json)
-        process.stderr.write(
-          `Keep it now: it is not shown again. Scope ${made.scope}, owner ${made.owner}${made.expires_at ? `, until ${made.expires_at}` : ""}.\n`,
-        );
-    });
+  addCreate(keys, connect);
   keys
     .command("list")
-    .description("list keys, newest first")
-    .option("--limit <n>", "how many at most", "1000")
-    .option("--json", "print the answer as JSON")
+    .description("list the keys, newest first")
+    .option(...LIMIT_OPTION, "1000")
+    .option(...JSON_OPTION)
     .action(async ({ limit, json }: { limit: string; json?: boolean }, command: Command) => {
       const all = await listed<KeyView>(connect(command), "/v1/keys", "keys", limit);
       if (json) return void process.stdout.write(`${JSON.stringify(all)}\n`);
@@ -72,22 +47,43 @@ export function addKeyCommands(program: Command, connect: (command: Command) => 
         key.alias,
         key.scope,
         key.owner,
-        key.created_at.slice(0, 19),
-        key.last_used_at?.slice(0, 19) ?? "never",
-        key.revoked_at
-          ? `revoked ${key.revoked_at.slice(0, 19)}`
-          : key.expires_at
-            ? `until ${key.expires_at.slice(0, 19)}`
-            : "",
+        shortTime(key.created_at),
+        key.last_used_at ? shortTime(key.last_used_at) : "never",
+        validityOf(key),
       ]);
       process.stdout.write(`${table(["ID", "ALIAS", "SCOPE", "OWNER", "CREATED", "LAST USED", ""], rows)}\n`);
     });
   keys
     .command("revoke")
-    .description("refuse a key from now on")
+    .description("revoke a key; it is refused within two seconds")
     .argument("<key-id>")
     .action(async (keyId: string, _: object, command: Command) => {
       await connect(command).admin("DELETE", `/v1/keys/${encodeURIComponent(keyId)}`);
       process.stderr.write("Revoked.\n");
+    });
+}
+
+function addCreate(keys: Command, connect: Connect): void {
+  keys
+    .command("create")
+    .description("create a key; its secret is shown this once")
+    .argument("<alias>", "name that shows what the key is for")
+    .option("--scope <API|ADMIN>", "calls that the key may make", "API")
+    .option("--owner <name>", "keys of one owner see each other's requests; default: a new owner")
+    .option(
+      "--expires <time>",
+      "end of validity: in 90d, 12h or 30m, or on a date such as 2027-01-31; default: never",
+      expiryOf,
+    )
+    .option(...JSON_OPTION)
+    .action(async (alias: string, { scope, owner, expires, json }: CreateOptions, command: Command) => {
+      const body = { alias, scope, ...(owner && { owner }), ...(expires && { expires_at: expires }) };
+      const created = await connect(command).admin<KeyView & { key: string }>("POST", "/v1/keys", body);
+      if (json) return void process.stdout.write(`${JSON.stringify(created)}\n`);
+      process.stdout.write(`${created.key}\n`);
+      const until = created.expires_at ? `, until ${created.expires_at}` : "";
+      process.stderr.write(
+        `Store it now: it is not shown again. Scope ${created.scope}, owner ${created.owner}${until}.\n`,
+      );
     });
 }

@@ -1,31 +1,42 @@
+/**
+ * Commands about owners and what belongs to them: plans, owners and the limits of both (`plans.ts`), keys,
+ * usage and the access to files.
+ */
 import type { Command } from "commander";
-import type { PlatformClient } from "../../platform-client.ts";
 import { table } from "../../table.ts";
 import { listed, print, shortTime } from "../listing.ts";
+import { type Connect, JSON_OPTION, LIMIT_OPTION } from "../options.ts";
 
-type AllowanceView = Record<string, number | null>;
+type LimitsView = Record<string, number | null>;
 interface PlanView {
   plan: string;
-  allowance: AllowanceView;
+  limits: LimitsView;
   updated_at: string | null;
 }
 interface OwnerView {
   owner: string;
   keys_active: number;
   plan: string;
-  exceptions: AllowanceView;
-  allowance?: AllowanceView;
+  exceptions: LimitsView;
+  limits?: LimitsView;
   updated_at: string | null;
 }
+interface KeyLimitsView {
+  key_id: string;
+  limits: LimitsView;
+}
+interface JsonOption {
+  json?: boolean;
+}
 
-const limitsText = (allowance: AllowanceView): string =>
-  Object.entries(allowance)
+const limitsText = (limits: LimitsView): string =>
+  Object.entries(limits)
     .flatMap(([name, value]) => (value === null ? [] : [`${name}=${value}`]))
     .join(" ");
 
-/** `requests_per_second=5 queued=none`: what to set, and what to take away. */
-function readFields(fields: string[]): Record<string, number | null> {
-  return Object.fromEntries(
+/** Reads `requests_per_second=5 queued=none`: limits to set, and limits to remove. */
+const readFields = (fields: string[]): LimitsView =>
+  Object.fromEntries(
     fields.map((field) => {
       const [, name, value] = /^([a-z_]+)=(none|-?\d+(?:\.\d+)?)$/.exec(field) ?? [];
       if (name === undefined)
@@ -35,44 +46,52 @@ function readFields(fields: string[]): Record<string, number | null> {
       return [name, value === "none" ? null : Number(value)];
     }),
   );
-}
 
 const show = (json: boolean | undefined, value: unknown, line: string): void =>
   json ? print(value) : void process.stdout.write(`${line}\n`);
 
-/** `plans …` and `owners …`: what owners and keys may use. Needs a key of scope ADMIN. */
-export function addPlanCommands(program: Command, connect: (command: Command) => PlatformClient): void {
+/** Adds `plans …` and `owners …`: the limits of owners and keys. Needs a key of scope ADMIN. */
+export function addPlanCommands(program: Command, connect: Connect): void {
+  addPlans(program, connect);
+  const owners = program
+    .command("owners")
+    .description("show and change the plans of owners, and their exceptions (needs a key of scope ADMIN)");
+  addOwnerList(owners, connect);
+  addOwner(owners, connect);
+  addKeyLimits(owners, connect);
+}
+
+function addPlans(program: Command, connect: Connect): void {
   const plans = program
     .command("plans")
-    .description("what owners may use, by name (needs a key of scope ADMIN)");
+    .description("list and change plans: named limits of owners (needs a key of scope ADMIN)");
   plans
     .command("list")
-    .option("--json", "print the answer as JSON")
-    .action(async ({ json }: { json?: boolean }, command: Command) => {
+    .description("list the plans by name")
+    .option(...JSON_OPTION)
+    .action(async ({ json }: JsonOption, command: Command) => {
       const { plans: all } = await connect(command).admin<{ plans: PlanView[] }>("GET", "/v1/tempera/plans");
       if (json) return print(all);
-      const rows = all.map(({ plan, allowance, updated_at }) => [
+      const rows = all.map(({ plan, limits, updated_at }) => [
         plan,
         shortTime(updated_at),
-        limitsText(allowance),
+        limitsText(limits),
       ]);
-      process.stdout.write(`${table(["PLAN", "CHANGED", "ALLOWS"], rows)}\n`);
+      process.stdout.write(`${table(["PLAN", "CHANGED", "LIMITS"], rows)}\n`);
     });
   plans
     .command("set")
     .description(
-      "change fields of a plan, or make one: `plans set gold requests_per_second=50 burst=100 weight=3 queued=none`",
+      "change limits of a plan, or create one: " +
+        "`plans set gold requests_per_second=50 burst=100 weight=3 queued=none`",
     )
     .argument("<plan>")
     .argument("[fields...]", "<name>=<number>, or <name>=none for no limit")
-    .option("--json", "print the answer as JSON")
-    .action(async (plan: string, fields: string[], { json }: { json?: boolean }, command: Command) => {
-      const made = await connect(command).admin<PlanView>(
-        "PATCH",
-        `/v1/tempera/plans/${encodeURIComponent(plan)}`,
-        readFields(fields),
-      );
-      show(json, made, `${made.plan}: ${limitsText(made.allowance) || "no limits"}`);
+    .option(...JSON_OPTION)
+    .action(async (plan: string, fields: string[], { json }: JsonOption, command: Command) => {
+      const path = `/v1/tempera/plans/${encodeURIComponent(plan)}`;
+      const changed = await connect(command).admin<PlanView>("PATCH", path, readFields(fields));
+      show(json, changed, `${changed.plan}: ${limitsText(changed.limits) || "no limits"}`);
     });
   plans
     .command("remove")
@@ -82,16 +101,15 @@ export function addPlanCommands(program: Command, connect: (command: Command) =>
       await connect(command).admin("DELETE", `/v1/tempera/plans/${encodeURIComponent(plan)}`);
       process.stderr.write("Removed.\n");
     });
+}
 
-  const owners = program
-    .command("owners")
-    .description("which plan each owner has, and its exceptions (needs a key of scope ADMIN)");
+function addOwnerList(owners: Command, connect: Connect): void {
   owners
     .command("list")
-    .description("list owners: their keys, plan and exceptions")
-    .option("--limit <n>", "how many at most", "50")
-    .option("--json", "print the answer as JSON")
-    .action(async ({ json, limit }: { json?: boolean; limit: string }, command: Command) => {
+    .description("list the owners with their keys, plans and exceptions")
+    .option(...LIMIT_OPTION, "50")
+    .option(...JSON_OPTION)
+    .action(async ({ json, limit }: JsonOption & { limit: string }, command: Command) => {
       const all = await listed<OwnerView>(connect(command), "/v1/tempera/owners", "owners", limit);
       if (json) return print(all);
       const rows = all.map(({ owner, keys_active, plan, exceptions, updated_at }) => [
@@ -103,21 +121,20 @@ export function addPlanCommands(program: Command, connect: (command: Command) =>
       ]);
       process.stdout.write(`${table(["OWNER", "KEYS", "PLAN", "CHANGED", "EXCEPTIONS"], rows)}\n`);
     });
+}
+
+function addOwner(owners: Command, connect: Connect): void {
+  const path = (owner: string): string => `/v1/tempera/owners/${encodeURIComponent(owner)}`;
+  const line = ({ owner, plan, limits = {} }: OwnerView): string =>
+    `${owner}: plan ${plan}; ${limitsText(limits) || "no limits"}`;
   owners
     .command("show")
-    .description("what an owner may use: its plan's allowance with its exceptions")
+    .description("show the limits of an owner: the plan's, with the owner's exceptions")
     .argument("<owner>")
-    .option("--json", "print the answer as JSON")
-    .action(async (owner: string, { json }: { json?: boolean }, command: Command) => {
-      const found = await connect(command).admin<OwnerView>(
-        "GET",
-        `/v1/tempera/owners/${encodeURIComponent(owner)}`,
-      );
-      show(
-        json,
-        found,
-        `${found.owner}: plan ${found.plan}; ${limitsText(found.allowance ?? {}) || "no limits"}`,
-      );
+    .option(...JSON_OPTION)
+    .action(async (owner: string, { json }: JsonOption, command: Command) => {
+      const found = await connect(command).admin<OwnerView>("GET", path(owner));
+      show(json, found, line(found));
     });
   owners
     .command("set")
@@ -125,45 +142,41 @@ export function addPlanCommands(program: Command, connect: (command: Command) =>
       "give an owner a plan, or exceptions: `owners set ann --plan gold in_progress=4 queued=none`",
     )
     .argument("<owner>")
-    .argument("[exceptions...]", "<name>=<number>, or <name>=none to go by the plan again")
-    .option("--plan <plan>", "the plan it has from now on")
-    .option("--json", "print the answer as JSON")
+    .argument("[exceptions...]", "<name>=<number>, or <name>=none to return to the plan's limit")
+    .option("--plan <plan>", "the new plan of the owner")
+    .option(...JSON_OPTION)
     .action(
       async (
         owner: string,
         fields: string[],
-        { plan, json }: { plan?: string; json?: boolean },
+        { plan, json }: JsonOption & { plan?: string },
         command: Command,
       ) => {
-        const made = await connect(command).admin<OwnerView>(
-          "PATCH",
-          `/v1/tempera/owners/${encodeURIComponent(owner)}`,
-          {
-            ...(plan !== undefined && { plan }),
-            exceptions: readFields(fields),
-          },
-        );
-        show(
-          json,
-          made,
-          `${made.owner}: plan ${made.plan}; ${limitsText(made.allowance ?? {}) || "no limits"}`,
-        );
+        const changed = await connect(command).admin<OwnerView>("PATCH", path(owner), {
+          ...(plan !== undefined && { plan }),
+          exceptions: readFields(fields),
+        });
+        show(json, changed, line(changed));
       },
     );
+}
+
+function addKeyLimits(owners: Command, connect: Connect): void {
   owners
     .command("key")
     .description(
-      "what one key has of its own: `owners key <key-id> requests_per_second=1 same_input_seconds=30`",
+      "show or change the limits of one key: `owners key <key-id> requests_per_second=1 " +
+        "same_input_seconds=30`",
     )
     .argument("<key-id>")
-    .argument("[fields...]", "<name>=<number>, or <name>=none; without any, it is shown")
-    .option("--json", "print the answer as JSON")
-    .action(async (keyId: string, fields: string[], { json }: { json?: boolean }, command: Command) => {
-      const path = `/v1/tempera/keys/${encodeURIComponent(keyId)}/allowance`;
+    .argument("[fields...]", "<name>=<number>, or <name>=none; without fields, the limits are shown")
+    .option(...JSON_OPTION)
+    .action(async (keyId: string, fields: string[], { json }: JsonOption, command: Command) => {
+      const path = `/v1/tempera/keys/${encodeURIComponent(keyId)}/limits`;
       const client = connect(command);
       const found = await (fields.length === 0
-        ? client.admin<{ key_id: string; allowance: AllowanceView }>("GET", path)
-        : client.admin<{ key_id: string; allowance: AllowanceView }>("PATCH", path, readFields(fields)));
-      show(json, found, `${found.key_id}: ${limitsText(found.allowance) || "nothing of its own"}`);
+        ? client.admin<KeyLimitsView>("GET", path)
+        : client.admin<KeyLimitsView>("PATCH", path, readFields(fields)));
+      show(json, found, `${found.key_id}: ${limitsText(found.limits) || "no limits of its own"}`);
     });
 }

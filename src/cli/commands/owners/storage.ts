@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { type PlatformClient, PlatformError } from "../../platform-client.ts";
 import { print } from "../listing.ts";
+import type { Connect } from "../options.ts";
 
 interface Settings {
   expiration_duration_seconds: number | null;
@@ -21,53 +22,42 @@ const secondsOf = (text: string, option: string): number => {
   return seconds;
 };
 
-/** `storage settings|acl|sign`: who may read files, and what new ones get. */
-export function addStorageCommands(program: Command, connect: (command: Command) => PlatformClient): void {
-  const storage = program.command("storage").description("who may read your files, and what new ones get");
+/** Adds `storage settings|acl|sign`: the access to files, and the settings of new ones. */
+export function addStorageCommands(program: Command, connect: Connect): void {
+  const storage = program
+    .command("storage")
+    .description("control the access to your files, and the settings of new ones");
   storage
     .command("settings")
-    .description("show what your new files get when the call says nothing; with options, change it")
-    .option("--expires <seconds|never>", "how long they are kept")
+    .description(
+      "show the settings of your new files, which apply if a call states none; options change them",
+    )
+    .option("--expires <seconds|never>", "time after which files are deleted")
     .option(
       "--acl <json|none>",
-      'who may read them: {"default":"forbid","rules":[{"user":"acme","decision":"allow"}]}',
+      'access list: {"default":"forbid","rules":[{"user":"acme","decision":"allow"}]}',
     )
-    .action(async ({ expires, acl }: { expires?: string; acl?: string }, command: Command) => {
-      const client = connect(command);
-      const { body: before, etag } = await client.adminRevised<Settings>("GET", "/v1/storage/settings");
-      if (expires === undefined && acl === undefined) return print(before);
-      const seconds =
-        expires === undefined
-          ? before.expiration_duration_seconds
-          : expires === "never"
-            ? null
-            : secondsOf(expires, "--expires");
-      const initial_acl =
-        acl === undefined ? before.initial_acl : acl === "none" ? null : jsonOf(acl, "--acl");
-      const body = { expiration_duration_seconds: seconds, initial_acl };
-      print(
-        (await client.adminRevised<Settings>("PUT", "/v1/storage/settings", { body, ifMatch: etag })).body,
-      );
-    });
+    .action(async (options: { expires?: string; acl?: string }, command: Command) =>
+      print(await settings(connect(command), options)),
+    );
   storage
     .command("acl")
-    .description("show who may read a file of yours; with --set, change it")
-    .argument("<url>", "the file's address")
+    .description("show the access list of one of your files; --set replaces it")
+    .argument("<url>", "URL of the file")
     .option("--set <json>", '{"default":"allow|forbid|hide","rules":[{"user","decision"}]}')
     .action(async (url: string, { set }: { set?: string }, command: Command) => {
       const client = connect(command);
       const path = `/v1/storage/files/acl?url=${encodeURIComponent(url)}`;
       const { body, etag } = await client.adminRevised<object>("GET", path);
       if (set === undefined) return print(body);
-      print(
-        (await client.adminRevised<object>("PUT", path, { body: jsonOf(set, "--set"), ifMatch: etag })).body,
-      );
+      const change = { body: jsonOf(set, "--set"), ifMatch: etag };
+      print((await client.adminRevised<object>("PUT", path, change)).body);
     });
   storage
     .command("sign")
-    .description("make an address that reads a file on your behalf for some time")
-    .argument("<url>", "the file's address")
-    .option("--seconds <n>", "for how long", "3600")
+    .description("make a URL that reads a file on your behalf for a limited time")
+    .argument("<url>", "URL of the file")
+    .option("--seconds <n>", "validity in seconds", "3600")
     .action(async (url: string, { seconds }: { seconds: string }, command: Command) => {
       const path = `/v1/storage/files/sign?url=${encodeURIComponent(url)}`;
       const { signed_url } = await connect(command).admin<{ signed_url: string }>("POST", path, {
@@ -75,4 +65,19 @@ export function addStorageCommands(program: Command, connect: (command: Command)
       });
       process.stdout.write(`${signed_url}\n`);
     });
+}
+
+/** Changes the named settings, if any, and returns all of them. */
+async function settings(
+  client: PlatformClient,
+  { expires, acl }: { expires?: string; acl?: string },
+): Promise<Settings> {
+  const { body: before, etag } = await client.adminRevised<Settings>("GET", "/v1/storage/settings");
+  if (expires === undefined && acl === undefined) return before;
+  const after = { ...before };
+  if (expires !== undefined)
+    after.expiration_duration_seconds = expires === "never" ? null : secondsOf(expires, "--expires");
+  if (acl !== undefined) after.initial_acl = acl === "none" ? null : jsonOf(acl, "--acl");
+  const change = { body: after, ifMatch: etag };
+  return (await client.adminRevised<Settings>("PUT", "/v1/storage/settings", change)).body;
 }

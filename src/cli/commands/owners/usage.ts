@@ -1,107 +1,94 @@
 import type { Command } from "commander";
-import type { PlatformClient } from "../../platform-client.ts";
+import type { UsageCheckView, UsageTotalView } from "../../../api/admin/routes/owners/usage.ts";
 import { table } from "../../table.ts";
 import { print, shortTime } from "../listing.ts";
+import { type Connect, JSON_OPTION } from "../options.ts";
 
-interface TotalView {
-  owner: string;
-  day: string;
-  endpoint_id: string;
-  unit: string;
-  quantity: number;
-  cost: number;
-  currency: string;
-  requests: number;
-  results: number;
-  device_seconds: number;
-  attempts_uncounted: number;
+interface UsageOptions {
+  owner?: string;
+  endpoint?: string;
+  from?: string;
+  until?: string;
+  json?: boolean;
 }
 
-interface CheckView {
-  checked_at: string;
-  from: string;
-  until: string;
-  workflows: number;
-  written: number;
-  differences: { request_id: string; says: string }[];
-}
+const TOTALS_HEADER = [
+  "DAY",
+  "OWNER",
+  "ENDPOINT",
+  "REQUESTS",
+  "RESULTS",
+  "UNITS",
+  "COST",
+  "DEVICE S",
+  "FREE ATTEMPTS",
+];
 
-/** `usage`: what requests cost, by the ledger. Needs a key of scope ADMIN. */
-export function addUsageCommands(program: Command, connect: (command: Command) => PlatformClient): void {
+const totalRow = (total: UsageTotalView): string[] => [
+  total.day,
+  total.owner,
+  total.endpoint_id,
+  String(total.requests),
+  String(total.results),
+  `${total.quantity} ${total.unit}`,
+  `${total.cost} ${total.currency}`,
+  total.device_seconds.toFixed(1),
+  String(total.attempts_uncounted),
+];
+
+const checkRow = (check: UsageCheckView): string[] => {
+  const [first] = check.differences;
+  return [
+    shortTime(check.from),
+    shortTime(check.until),
+    String(check.workflows),
+    String(check.written),
+    String(check.differences.length),
+    first ? `${first.request_id}: ${first.message}` : "",
+  ];
+};
+
+/** Adds `usage` and `usage checks`: the usage ledger. Needs a key of scope ADMIN. */
+export function addUsageCommands(program: Command, connect: Connect): void {
   const usage = program
     .command("usage")
-    .description("what was used and what it costs, by owner, endpoint and day (needs a key of scope ADMIN)")
-    .option("--owner <owner>", "of one owner")
-    .option("--endpoint <endpoint>", "of one endpoint")
-    .option("--from <date>", "from this day on (2026-11-01); 30 days ago when absent")
-    .option("--until <date>", "before this day; now when absent")
-    .option("--json", "print the answer as JSON")
-    .action(
-      async (
-        options: { owner?: string; endpoint?: string; from?: string; until?: string; json?: boolean },
-        command: Command,
-      ) => {
-        const query = new URLSearchParams();
-        const given = {
-          owner: options.owner,
-          endpoint_id: options.endpoint,
-          start: options.from,
-          end: options.until,
-        };
-        for (const [name, value] of Object.entries(given)) if (value !== undefined) query.set(name, value);
-        const { totals } = await connect(command).admin<{ totals: TotalView[] }>(
-          "GET",
-          `/v1/tempera/usage?${query}`,
-        );
-        if (options.json) return print(totals);
-        const rows = totals.map((each) => [
-          each.day,
-          each.owner,
-          each.endpoint_id,
-          String(each.requests),
-          String(each.results),
-          `${each.quantity} ${each.unit}`,
-          `${each.cost} ${each.currency}`,
-          each.device_seconds.toFixed(1),
-          String(each.attempts_uncounted),
-        ]);
-        const head = [
-          "DAY",
-          "OWNER",
-          "ENDPOINT",
-          "REQUESTS",
-          "RESULTS",
-          "UNITS",
-          "COST",
-          "DEVICE S",
-          "FREE TRIES",
-        ];
-        process.stdout.write(`${table(head, rows)}\n`);
-      },
-    );
+    .description("show usage and its cost by owner, endpoint and day (needs a key of scope ADMIN)")
+    .option("--owner <owner>", "only of this owner")
+    .option("--endpoint <endpoint>", "only of this endpoint")
+    .option("--from <date>", "first day (2026-11-01); default: 30 days ago")
+    .option("--until <date>", "the day after the last one; default: now")
+    .option(...JSON_OPTION)
+    .action(async (options: UsageOptions, command: Command) => {
+      const { owner, endpoint, from, until, json } = options;
+      const query = new URLSearchParams({
+        ...(owner !== undefined && { owner }),
+        ...(endpoint !== undefined && { endpoint_id: endpoint }),
+        ...(from !== undefined && { start: from }),
+        ...(until !== undefined && { end: until }),
+      });
+      const { totals } = await connect(command).admin<{ totals: UsageTotalView[] }>(
+        "GET",
+        `/v1/tempera/usage?${query}`,
+      );
+      if (json) return print(totals);
+      process.stdout.write(`${table(TOTALS_HEADER, totals.map(totalRow))}\n`);
+    });
   usage
     .command("checks")
-    .description("the looks at the ledger beside Temporal, newest first")
-    .option("--run", "look now, at the last two hours")
-    .option("--json", "print the answer as JSON")
+    .description("list the comparisons of the ledger with Temporal, newest first")
+    .option("--run", "start a comparison of the last two hours now")
+    .option(...JSON_OPTION)
     .action(async (_: object, command: Command) => {
       const { run, json } = command.optsWithGlobals<{ run?: boolean; json?: boolean }>();
       const client = connect(command);
       if (run) {
         await client.admin("POST", "/v1/tempera/usage/checks");
-        process.stderr.write("A look was started; `tempera usage checks` shows it when it is through.\n");
+        process.stderr.write("Started; `tempera usage checks` shows the result when it has ended.\n");
         return;
       }
-      const { checks } = await client.admin<{ checks: CheckView[] }>("GET", "/v1/tempera/usage/checks");
+      const { checks } = await client.admin<{ checks: UsageCheckView[] }>("GET", "/v1/tempera/usage/checks");
       if (json) return print(checks);
-      const rows = checks.map((each) => [
-        shortTime(each.from),
-        shortTime(each.until),
-        String(each.workflows),
-        String(each.written),
-        String(each.differences.length),
-        each.differences[0] ? `${each.differences[0].request_id}: ${each.differences[0].says}` : "",
-      ]);
-      process.stdout.write(`${table(["FROM", "UNTIL", "JOBS", "WRITTEN", "DIFFER", ""], rows)}\n`);
+      const header = ["FROM", "UNTIL", "WORKFLOWS", "WRITTEN", "DIFFERENCES", ""];
+      process.stdout.write(`${table(header, checks.map(checkRow))}\n`);
     });
 }

@@ -1,29 +1,22 @@
 import type { Command } from "commander";
-import type { PlatformClient } from "../../platform-client.ts";
+import type { DeadLetterView } from "../../../api/admin/routes/requests/dead-letters.ts";
 import { table } from "../../table.ts";
 import { listed, print, shortTime } from "../listing.ts";
+import { type Connect, JSON_OPTION, LIMIT_OPTION } from "../options.ts";
 
-interface DeadLetterView {
-  request_id: string;
-  owner: string;
-  endpoint_id: string;
-  version: string;
-  reason: string;
-  attempts: number;
-  created_at: string;
-}
-
-/** `dead-letters list|show|retry|discard`: jobs that used up their attempts. Needs a key of scope ADMIN. */
-export function addDeadLetterCommands(program: Command, connect: (command: Command) => PlatformClient): void {
+/**
+ * Adds `dead-letters list|show|retry|discard`: jobs that used up their attempts. Needs a key of scope ADMIN.
+ */
+export function addDeadLetterCommands(program: Command, connect: Connect): void {
   const letters = program
     .command("dead-letters")
-    .description("jobs that used up their attempts and wait for you (needs a key of scope ADMIN)");
+    .description("retry or discard jobs that used up their attempts (needs a key of scope ADMIN)");
   const path = (id: string, rest = ""): string => `/v1/dead-letters/${encodeURIComponent(id)}${rest}`;
   letters
     .command("list")
-    .description("list dead letters, newest first")
-    .option("--limit <n>", "how many at most", "50")
-    .option("--json", "print the answer as JSON")
+    .description("list the dead letters, newest first")
+    .option(...LIMIT_OPTION, "50")
+    .option(...JSON_OPTION)
     .action(async ({ limit, json }: { limit: string; json?: boolean }, command: Command) => {
       const all = await listed<DeadLetterView>(connect(command), "/v1/dead-letters", "dead_letters", limit);
       if (json) return print(all);
@@ -35,18 +28,18 @@ export function addDeadLetterCommands(program: Command, connect: (command: Comma
         shortTime(each.created_at),
         each.reason.slice(0, 80),
       ]);
-      process.stdout.write(`${table(["REQUEST", "MODEL", "OWNER", "TRIES", "SINCE", "REASON"], rows)}\n`);
+      process.stdout.write(`${table(["REQUEST", "MODEL", "OWNER", "ATTEMPTS", "SINCE", "REASON"], rows)}\n`);
     });
   letters
     .command("show")
-    .description("show one dead letter, its input and its error, as JSON")
+    .description("show one dead letter with its input and its error, as JSON")
     .argument("<request-id>")
     .action(async (id: string, _: object, command: Command) =>
       print(await connect(command).admin("GET", path(id))),
     );
   letters
     .command("retry")
-    .description("run it again as a new request; prints the new request's id")
+    .description("run the job again as a new request; prints the new request's id")
     .argument("<request-id>")
     .action(async (id: string, _: object, command: Command) => {
       const { request_id } = await connect(command).admin<{ request_id: string }>("POST", path(id, "/retry"));
@@ -54,7 +47,7 @@ export function addDeadLetterCommands(program: Command, connect: (command: Comma
     });
   letters
     .command("discard")
-    .description("nobody waits for it any more; the request keeps its error")
+    .description("delete a dead letter without a retry; the request keeps its error")
     .argument("<request-id>")
     .action(async (id: string, _: object, command: Command) => {
       await connect(command).admin("DELETE", path(id));

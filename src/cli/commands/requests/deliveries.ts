@@ -1,50 +1,62 @@
 import type { Command } from "commander";
-import type { PlatformClient } from "../../platform-client.ts";
+import type { DeliveryDetailView, DeliveryView } from "../../../api/admin/routes/webhooks/deliveries.ts";
 import { table } from "../../table.ts";
 import { listed, print, shortTime } from "../listing.ts";
+import { type Connect, JSON_OPTION, LIMIT_OPTION } from "../options.ts";
 
-interface DeliveryView {
-  request_id: string;
-  endpoint_id: string;
-  url: string;
-  state: string;
-  rounds: number;
-  attempts: number;
-  created_at: string;
-  next_attempt_at: string | null;
-  last_status: number | null;
-  last_error: string | null;
-}
-
-interface AttemptView {
-  round: number;
-  attempt: number;
-  started_at: string;
-  duration_ms: number;
-  status: number | null;
-  error: string | null;
-}
-
-/** `deliveries list|show|redeliver`: webhooks on their way to their receivers. Needs a key of scope ADMIN. */
-export function addDeliveryCommands(program: Command, connect: (command: Command) => PlatformClient): void {
+/** Adds `deliveries list|show|redeliver`: the deliveries of webhooks. Needs a key of scope ADMIN. */
+export function addDeliveryCommands(program: Command, connect: Connect): void {
   const deliveries = program
     .command("deliveries")
-    .description("webhooks: which arrived, which wait, which gave up (needs a key of scope ADMIN)");
+    .description("list and repeat deliveries of webhooks (needs a key of scope ADMIN)");
+  addList(deliveries, connect);
+  deliveries
+    .command("show")
+    .description("show one delivery and each of its attempts")
+    .argument("<request-id>")
+    .option(...JSON_OPTION)
+    .action(async (id: string, { json }: { json?: boolean }, command: Command) => {
+      const path = `/v1/deliveries/${encodeURIComponent(id)}`;
+      const found = await connect(command).admin<DeliveryDetailView>("GET", path);
+      if (json) return print(found);
+      process.stdout.write(`${found.endpoint_id}  ${found.state}  ${found.url}\n`);
+      const rows = found.history.map((each) => [
+        `${each.round}.${each.attempt}`,
+        shortTime(each.started_at),
+        `${each.duration_ms} ms`,
+        String(each.status ?? "-"),
+        each.error ?? "",
+      ]);
+      process.stdout.write(`${table(["ATTEMPT", "STARTED", "DURATION", "STATUS", "ERROR"], rows)}\n`);
+      if (found.next_attempt_at) process.stdout.write(`next attempt: ${shortTime(found.next_attempt_at)}\n`);
+    });
+  deliveries
+    .command("redeliver")
+    .description("start the schedule of attempts again; a waiting delivery makes its next attempt now")
+    .argument("<request-id>")
+    .option("--to <url>", "deliver to this URL instead of the original one")
+    .action(async (id: string, { to }: { to?: string }, command: Command) => {
+      const path = `/v1/deliveries/${encodeURIComponent(id)}/redeliver`;
+      const body = to === undefined ? {} : { url: to };
+      const { status } = await connect(command).admin<{ status: string }>("POST", path, body);
+      process.stderr.write(
+        status === "RETRIED_NOW" ? "It was waiting; the next attempt is made now.\n" : "Started again.\n",
+      );
+    });
+}
+
+function addList(deliveries: Command, connect: Connect): void {
   deliveries
     .command("list")
-    .description("list deliveries, newest first")
-    .option("--state <pending|delivered|dead>", "only these; dead ones used up their attempts")
-    .option("--limit <n>", "how many at most", "50")
-    .option("--json", "print the answer as JSON")
+    .description("list the deliveries, newest first")
+    .option("--state <pending|delivered|dead>", "only in this state; dead ones used up their attempts")
+    .option(...LIMIT_OPTION, "50")
+    .option(...JSON_OPTION)
     .action(
       async ({ state, limit, json }: { state?: string; limit: string; json?: boolean }, command: Command) => {
-        const all = await listed<DeliveryView>(
-          connect(command),
-          "/v1/deliveries",
-          "deliveries",
-          limit,
-          state === undefined ? {} : { state },
-        );
+        const filter = state === undefined ? {} : { state };
+        const client = connect(command);
+        const all = await listed<DeliveryView>(client, "/v1/deliveries", "deliveries", limit, filter);
         if (json) return print(all);
         const rows = all.map((each) => [
           each.request_id,
@@ -55,45 +67,8 @@ export function addDeliveryCommands(program: Command, connect: (command: Command
           each.url.slice(0, 60),
           (each.last_error ?? "").slice(0, 60),
         ]);
-        process.stdout.write(`${table(["REQUEST", "STATE", "TRIES", "CREATED", "NEXT", "URL", ""], rows)}\n`);
+        const header = ["REQUEST", "STATE", "ATTEMPTS", "CREATED", "NEXT", "URL", "LAST ERROR"];
+        process.stdout.write(`${table(header, rows)}\n`);
       },
     );
-  deliveries
-    .command("show")
-    .description("show one delivery and each of its attempts")
-    .argument("<request-id>")
-    .option("--json", "print the answer as JSON")
-    .action(async (id: string, { json }: { json?: boolean }, command: Command) => {
-      const found = await connect(command).admin<DeliveryView & { history: AttemptView[] }>(
-        "GET",
-        `/v1/deliveries/${encodeURIComponent(id)}`,
-      );
-      if (json) return print(found);
-      process.stdout.write(`${found.endpoint_id}  ${found.state}  ${found.url}\n`);
-      const rows = found.history.map((each) => [
-        `${each.round}.${each.attempt}`,
-        shortTime(each.started_at),
-        `${each.duration_ms} ms`,
-        String(each.status ?? "-"),
-        each.error ?? "",
-      ]);
-      process.stdout.write(`${table(["TRY", "AT", "TOOK", "STATUS", ""], rows)}\n`);
-      if (found.next_attempt_at) process.stdout.write(`next ${shortTime(found.next_attempt_at)}\n`);
-    });
-  deliveries
-    .command("redeliver")
-    .description("try again from the start of the schedule; one that waits for its next attempt makes it now")
-    .argument("<request-id>")
-    .option("--to <url>", "to another address")
-    .action(async (id: string, { to }: { to?: string }, command: Command) => {
-      const path = `/v1/deliveries/${encodeURIComponent(id)}/redeliver`;
-      const { status } = await connect(command).admin<{ status: string }>(
-        "POST",
-        path,
-        to === undefined ? {} : { url: to },
-      );
-      process.stderr.write(
-        status === "HURRIED" ? "It was waiting; the next attempt is made now.\n" : "Started again.\n",
-      );
-    });
 }

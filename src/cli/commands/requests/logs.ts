@@ -1,66 +1,50 @@
 import type { Command } from "commander";
-import type { PlatformClient } from "../../platform-client.ts";
-import { print } from "../listing.ts";
+import type { LogLineView } from "../../../api/admin/routes/requests/logs.ts";
+import { listed, print } from "../listing.ts";
+import { type Connect, JSON_OPTION, LIMIT_OPTION } from "../options.ts";
 
-interface LineView {
-  timestamp: string;
-  level: string;
-  message: string;
-  app: string;
-  labels: { request_id: string };
+interface SearchOptions {
+  request?: string;
+  endpoint?: string;
+  level?: string;
+  from?: string;
+  until?: string;
+  limit: string;
+  json?: boolean;
 }
 
-/** The most that one answer holds. */
-const PAGE_MAX = 1000;
-
 /**
- * `logs search`, beside `logs <endpoint> <request-id>`, which it cannot be taken for: an endpoint has a
- * slash. With a key of scope API, of its owner's.
+ * Adds `logs search` beside `logs <endpoint> <request-id>`. The two cannot be confused, because an endpoint
+ * contains a slash. A key of scope API finds the lines of its owner's requests.
  */
-export function addLogSearchCommand(logs: Command, connect: (command: Command) => PlatformClient): void {
+export function addLogSearchCommand(logs: Command, connect: Connect): void {
   logs
     .command("search")
-    .description("find log lines: the newest request first")
-    .argument("[words...]", "words that all stand in the line")
-    .option("--request <id>", "of one request")
-    .option("--endpoint <endpoint>", "of an endpoint and what lies below it")
+    .description("find log lines, newest request first")
+    .argument("[words...]", "words that the line must all contain")
+    .option("--request <id>", "only of this request")
+    .option("--endpoint <endpoint>", "only of this endpoint and the endpoints below it")
     .option("--level <level>", "DEBUG, INFO, WARN or ERROR")
-    .option("--from <time>", "from then on; 24 hours ago when absent")
-    .option("--until <time>", "up to then; now when absent")
-    .option("--limit <n>", "how many at most", "100")
-    .option("--json", "print the answer as JSON")
-    .action(
-      async (words: string[], options: Record<string, string> & { json?: boolean }, command: Command) => {
-        const { request, endpoint, level, from, until, limit = "100", json } = options;
-        const wanted = /^[1-9]\d{0,6}$/.test(limit) ? Number(limit) : Number.NaN;
-        if (Number.isNaN(wanted)) throw new Error(`--limit ${limit} is not a number from 1 to 9999999.`);
-        const given = {
-          search: words.join(" ") || undefined,
-          request_id: request,
-          app_id: endpoint,
-          level,
-          start: from,
-          end: until,
-        };
-        const query = new URLSearchParams();
-        for (const [name, value] of Object.entries(given)) if (value !== undefined) query.set(name, value);
-        const client = connect(command);
-        const lines: LineView[] = [];
-        for (let cursor: string | null = ""; cursor !== null && lines.length < wanted; ) {
-          query.set("limit", String(Math.min(PAGE_MAX, wanted - lines.length)));
-          if (cursor) query.set("cursor", cursor);
-          const page: { items: LineView[]; next_cursor: string | null } = await client.admin(
-            "GET",
-            `/v1/serverless/logs/history?${query}`,
-          );
-          lines.push(...page.items);
-          cursor = page.next_cursor;
-        }
-        if (json) return print(lines);
-        for (const { timestamp, level: of, message, labels } of lines)
-          process.stdout.write(
-            `${timestamp.slice(0, 23)}  ${of.padEnd(5)}  ${labels.request_id}  ${message}\n`,
-          );
-      },
-    );
+    .option("--from <time>", "earliest time; default: 24 hours ago")
+    .option("--until <time>", "latest time; default: now")
+    .option(...LIMIT_OPTION, "100")
+    .option(...JSON_OPTION)
+    .action(async (words: string[], options: SearchOptions, command: Command) => {
+      const { request, endpoint, level, from, until, limit, json } = options;
+      const filter = {
+        ...(words.length > 0 && { search: words.join(" ") }),
+        ...(request !== undefined && { request_id: request }),
+        ...(endpoint !== undefined && { app_id: endpoint }),
+        ...(level !== undefined && { level }),
+        ...(from !== undefined && { start: from }),
+        ...(until !== undefined && { end: until }),
+      };
+      const path = "/v1/serverless/logs/history";
+      const lines = await listed<LogLineView>(connect(command), path, "items", limit, filter);
+      if (json) return print(lines);
+      for (const { timestamp, level: lineLevel, message, labels } of lines)
+        process.stdout.write(
+          `${timestamp.slice(0, 23)}  ${lineLevel.padEnd(5)}  ${labels.request_id}  ${message}\n`,
+        );
+    });
 }

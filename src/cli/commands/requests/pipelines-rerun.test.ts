@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { rerunBody } from "./pipelines-rerun.ts";
 
-describe("what a rerun is asked with", () => {
-  it("takes values that are JSON for what they say, and any other for text", () => {
+describe("rerunBody", () => {
+  it("parses values that are JSON, and takes all others as text", () => {
     const set = [
       "video.num_frames=33",
       "video.prompt=it falls",
       'my-node.loras=[{"path":"a=b"}]',
-      "sound.seed=null",
+      "audio.seed=null",
     ];
     expect(rerunBody({ from: "video", set, input: ["prompt=a ball", "seed=7", 'title="7"'] })).toEqual({
       from: "video",
@@ -16,7 +16,7 @@ describe("what a rerun is asked with", () => {
         nodes: {
           video: { num_frames: 33, prompt: "it falls" },
           "my-node": { loras: [{ path: "a=b" }] },
-          sound: { seed: null },
+          audio: { seed: null },
         },
       },
     });
@@ -28,7 +28,7 @@ describe("what a rerun is asked with", () => {
     ["--set .num_frames=33", { set: [".num_frames=33"], input: [] }],
     ["--set video.=33", { set: ["video.=33"], input: [] }],
     ["--input =33", { set: [], input: ["=33"] }],
-  ])("%s is refused in a sentence that names it", (named, options) => {
+  ])("refuses %s in a sentence that names it", (named, options) => {
     expect(() => rerunBody(options)).toThrow(named);
   });
 });

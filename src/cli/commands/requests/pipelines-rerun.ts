@@ -1,5 +1,7 @@
 import type { Command } from "commander";
-import { type PlatformClient, PlatformError } from "../../platform-client.ts";
+import { PlatformError } from "../../platform-client.ts";
+import { print } from "../listing.ts";
+import { type Connect, collect } from "../options.ts";
 import { watch } from "./requests.ts";
 
 interface Options {
@@ -11,35 +13,37 @@ interface Options {
   cache: boolean;
 }
 
-/** The queue finds a request by its id alone; what stands before it is looked at for tokens only. */
+/** An endpoint for the path. The queue finds a request by its id, and checks the endpoint for tokens only. */
 const ANY_PIPELINE = "tempera/pipelines";
 
-const collect = (value: string, before: string[]): string[] => [...before, value];
-
-/** `tempera pipelines rerun`: a pipeline's request again, keeping what the change does not touch. */
-export function addPipelineRerunCommand(
-  program: Command,
-  connect: (command: Command) => PlatformClient,
-): void {
+/**
+ * Adds `pipelines rerun`: runs a pipeline's request again and reuses the results that a change leaves valid.
+ */
+export function addPipelineRerunCommand(program: Command, connect: Connect): void {
   const pipelines =
     program.commands.find((command) => command.name() === "pipelines") ?? program.command("pipelines");
   pipelines
     .command("rerun")
     .description(
-      "run a pipeline's request again, keeping the results of all nodes that the change does not touch",
+      "run a pipeline's request again, reusing the results of all nodes that the change does not affect",
     )
-    .argument("<request-id>", "of the pipeline, once it has ended")
-    .option("--from <node>", "a node that must run again, though nothing of it is changed")
+    .argument("<request-id>", "an ended request of the pipeline")
+    .option("--from <node>", "run this node again even if nothing of it has changed")
     .option(
       "--set <node.field=value>",
-      "a field of one node's input, as JSON or text; may be given again",
+      "change a field of a node's input, as JSON or text; may be repeated",
       collect,
       [],
     )
-    .option("--input <field=value>", "a field of the pipeline's input, likewise", collect, [])
+    .option(
+      "--input <field=value>",
+      "change a field of the pipeline's input, as JSON or text; may be repeated",
+      collect,
+      [],
+    )
     .option("-w, --wait", "wait for the output, showing progress")
-    .option("--low", "run after every request of normal priority")
-    .option("--no-cache", "run every node that is not kept, whatever ran before elsewhere")
+    .option("--low", "run after all requests of normal priority")
+    .option("--no-cache", "run all affected nodes, without cached results of other requests")
     .action(async (id: string, options: Options, command: Command) => {
       const client = connect(command);
       const headers = {
@@ -55,7 +59,7 @@ export function addPipelineRerunCommand(
 }
 
 /**
- * What the options ask for, as the queue takes it.
+ * Returns the body of the rerun call.
  *
  *     rerunBody({ set: ["video.num_frames=33"], input: ["prompt=a ball"] })
  *     // { overrides: { input: { prompt: "a ball" }, nodes: { video: { num_frames: 33 } } } }
@@ -63,27 +67,25 @@ export function addPipelineRerunCommand(
 export function rerunBody({ from, set, input }: Pick<Options, "from" | "set" | "input">): object {
   const nodes: Record<string, Record<string, unknown>> = {};
   for (const text of set) {
-    const [place, value] = assignment("--set", text);
-    const dot = place.indexOf(".");
-    if (dot <= 0 || dot === place.length - 1)
-      throw new PlatformError(`--set ${text}: say which field of which node, as in video.num_frames=33.`);
-    const [node, field] = [place.slice(0, dot), place.slice(dot + 1)];
+    const [path, value] = assignment("--set", text);
+    const dot = path.indexOf(".");
+    if (dot <= 0 || dot === path.length - 1)
+      throw new PlatformError(`--set ${text}: name the node and the field, as in video.num_frames=33.`);
+    const [node, field] = [path.slice(0, dot), path.slice(dot + 1)];
     nodes[node] = { ...nodes[node], [field]: value };
   }
   const fields = Object.fromEntries(input.map((text) => assignment("--input", text)));
   return { ...(from !== undefined && { from }), overrides: { input: fields, nodes } };
 }
 
-/** `name=value`, where a value that is JSON is what it says and any other is text. */
+/** Reads `name=value`. A value that is valid JSON is parsed; any other is text. */
 function assignment(option: string, text: string): [string, unknown] {
-  const at = text.indexOf("=");
-  if (at <= 0) throw new PlatformError(`${option} ${text}: there is no value; write name=value.`);
-  const value = text.slice(at + 1);
+  const equals = text.indexOf("=");
+  if (equals <= 0) throw new PlatformError(`${option} ${text}: there is no value; write name=value.`);
+  const value = text.slice(equals + 1);
   try {
-    return [text.slice(0, at), JSON.parse(value)];
+    return [text.slice(0, equals), JSON.parse(value)];
   } catch {
-    return [text.slice(0, at), value];
+    return [text.slice(0, equals), value];
   }
 }
-
-const print = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);

@@ -1,18 +1,15 @@
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
+import type { WorkflowView } from "../../../api/admin/routes/pipelines/workflows.ts";
 import type { PlatformClient } from "../../platform-client.ts";
 import { table } from "../../table.ts";
 import { print, shortTime } from "../listing.ts";
+import { type Connect, JSON_OPTION } from "../options.ts";
 
-interface PipelineView {
-  name: string;
-  title: string;
-  user_nickname: string;
-  created_at: string;
-  updated_at: string;
-  is_public: boolean;
-  version: number;
-  endpoint_ids: string[];
+interface ListOptions {
+  search?: string;
+  calls?: string;
+  json?: boolean;
 }
 
 interface SaveOptions {
@@ -24,76 +21,18 @@ interface SaveOptions {
 }
 
 /**
- * `pipelines list|show|create|update|delete`: workflow definitions that are kept, and called as
+ * Adds `pipelines list|show|create|update|delete`: saved workflows, which are called as
  * `workflows/{owner}/{name}`.
  */
-export function addPipelineCommands(program: Command, connect: (command: Command) => PlatformClient): void {
-  const pipelines = program.command("pipelines").description("your saved workflows (docs/workflows.md)");
-  pipelines
-    .command("list")
-    .description("list them, newest first")
-    .option("--search <text>", "only those with this in their name, title or description")
-    .option("--calls <endpoint>", "only those that call this endpoint")
-    .option("--json", "print the answer as JSON")
-    .action(
-      async (
-        { search, calls, json }: { search?: string; calls?: string; json?: boolean },
-        command: Command,
-      ) => {
-        const query = new URLSearchParams({
-          ...(search && { search }),
-          ...(calls && { used_endpoint_ids: calls }),
-        });
-        const all = await listOf(connect(command), query);
-        if (json) return print(all);
-        const rows = all.map((each) => [
-          addressOf(each),
-          String(each.version),
-          each.is_public ? "public" : "",
-          shortTime(each.updated_at),
-          each.title.slice(0, 40),
-        ]);
-        process.stdout.write(`${table(["ENDPOINT", "VERSION", "", "CHANGED", "TITLE"], rows)}\n`);
-      },
-    );
-  pipelines
-    .command("show")
-    .description("show one, its definition included, as JSON")
-    .argument("<name>", "name, or owner/name of a public one of somebody else")
-    .option("--at <version>", "as that version was")
-    .action(async (name: string, { at }: { at?: string }, command: Command) => {
-      const client = connect(command);
-      const query = at === undefined ? "" : `?version=${encodeURIComponent(at)}`;
-      print(
-        (await client.admin<{ workflow: unknown }>("GET", `${await pathOf(client, name)}${query}`)).workflow,
-      );
-    });
-  withSaveOptions(
-    pipelines.command("create").description("save a definition; prints the endpoint it is called by"),
-  )
-    .argument("<file>", "JSON: a definition, or {name, title, contents}; - reads it from standard input")
-    .option("--name <name>", "letters, digits, - and _; by default the definition's own")
-    .action(async (file: string, options: SaveOptions, command: Command) => {
-      const body = bodyOf(file, options);
-      const name = options.name ?? body.name;
-      if (typeof name !== "string") throw new Error(`${file} has no name; give it one with --name.`);
-      const filled = { ...body, name, title: options.title ?? body.title ?? name };
-      saved(await connect(command).admin("POST", "/v1/workflows", filled), options);
-    });
-  withSaveOptions(
-    pipelines.command("update").description("save another version; what runs on the one before goes on"),
-  )
-    .argument("<name>")
-    .argument("[file]", "as for create; absent: only what the options say changes")
-    .action(async (name: string, file: string | undefined, options: SaveOptions, command: Command) => {
-      const client = connect(command);
-      const { name: _other, ...body } = bodyOf(file, options);
-      const change = { ...body, ...(options.title !== undefined && { title: options.title }) };
-      saved(await client.admin("PATCH", await pathOf(client, name), change), options);
-    });
+export function addPipelineCommands(program: Command, connect: Connect): void {
+  const pipelines = program
+    .command("pipelines")
+    .description("list and change your saved workflows (docs/workflows.md)");
+  addRead(pipelines, connect);
+  addSave(pipelines, connect);
   pipelines
     .command("delete")
-    .description("remove one; what runs on it goes on")
+    .description("remove a workflow; running requests finish")
     .argument("<name>")
     .action(async (name: string, _: object, command: Command) => {
       const client = connect(command);
@@ -102,20 +41,84 @@ export function addPipelineCommands(program: Command, connect: (command: Command
     });
 }
 
+function addRead(pipelines: Command, connect: Connect): void {
+  pipelines
+    .command("list")
+    .description("list your workflows, newest first")
+    .option("--search <text>", "only with this text in the name, the title or the description")
+    .option("--calls <endpoint>", "only workflows that call this endpoint")
+    .option(...JSON_OPTION)
+    .action(async ({ search, calls, json }: ListOptions, command: Command) => {
+      const query = new URLSearchParams({
+        ...(search && { search }),
+        ...(calls && { used_endpoint_ids: calls }),
+      });
+      const all = await listOf(connect(command), query);
+      if (json) return print(all);
+      const rows = all.map((each) => [
+        endpointOf(each),
+        String(each.version),
+        each.is_public ? "public" : "",
+        shortTime(each.updated_at),
+        each.title.slice(0, 40),
+      ]);
+      process.stdout.write(`${table(["ENDPOINT", "VERSION", "", "CHANGED", "TITLE"], rows)}\n`);
+    });
+  pipelines
+    .command("show")
+    .description("show a workflow with its definition, as JSON")
+    .argument("<name>", "name of your workflow, or owner/name of another owner's public one")
+    .option("--at <version>", "show this version")
+    .action(async (name: string, { at }: { at?: string }, command: Command) => {
+      const client = connect(command);
+      const query = at === undefined ? "" : `?version=${encodeURIComponent(at)}`;
+      const path = `${await pathOf(client, name)}${query}`;
+      print((await client.admin<{ workflow: unknown }>("GET", path)).workflow);
+    });
+}
+
+function addSave(pipelines: Command, connect: Connect): void {
+  withSaveOptions(
+    pipelines.command("create").description("save a workflow; prints the endpoint that calls it"),
+  )
+    .argument("<file>", "JSON: a definition, or {name, title, contents}; - reads standard input")
+    .option("--name <name>", "letters, digits, - and _; default: the definition's own name")
+    .action(async (file: string, options: SaveOptions, command: Command) => {
+      const body = bodyOf(file, options);
+      const name = options.name ?? body.name;
+      if (typeof name !== "string") throw new Error(`${file} has no name; give it one with --name.`);
+      const filled = { ...body, name, title: options.title ?? body.title ?? name };
+      printSaved(await connect(command).admin("POST", "/v1/workflows", filled), options);
+    });
+  withSaveOptions(
+    pipelines
+      .command("update")
+      .description("save a new version; running requests keep the version that they started with"),
+  )
+    .argument("<name>")
+    .argument("[file]", "as for create; without a file, only the options' fields change")
+    .action(async (name: string, file: string | undefined, options: SaveOptions, command: Command) => {
+      const client = connect(command);
+      const { name: _other, ...body } = bodyOf(file, options);
+      const change = { ...body, ...(options.title !== undefined && { title: options.title }) };
+      printSaved(await client.admin("PATCH", await pathOf(client, name), change), options);
+    });
+}
+
 const withSaveOptions = (command: Command): Command =>
   command
-    .option("--title <text>", "what people read")
-    .option("--public", "others may call it and look at it")
-    .option("--private", "they may not")
-    .option("--json", "print the answer as JSON");
+    .option("--title <text>", "title for people")
+    .option("--public", "let others call the workflow and read it")
+    .option("--private", "keep the workflow to yourself")
+    .option(...JSON_OPTION);
 
-const addressOf = ({ user_nickname, name }: Pick<PipelineView, "user_nickname" | "name">): string =>
+const endpointOf = ({ user_nickname, name }: Pick<WorkflowView, "user_nickname" | "name">): string =>
   `workflows/${user_nickname}/${name}`;
 
-const listOf = async (client: PlatformClient, query: URLSearchParams): Promise<PipelineView[]> =>
-  (await client.admin<{ workflows: PipelineView[] }>("GET", `/v1/workflows?${query}`)).workflows;
+const listOf = async (client: PlatformClient, query: URLSearchParams): Promise<WorkflowView[]> =>
+  (await client.admin<{ workflows: WorkflowView[] }>("GET", `/v1/workflows?${query}`)).workflows;
 
-/** A bare name is one of the caller's own, whose owner the platform knows. */
+/** Returns the path of a workflow. A bare name is one of the caller's own, whose owner the platform knows. */
 async function pathOf(client: PlatformClient, name: string): Promise<string> {
   const [owner, alias, ...rest] = name.replace(/^workflows\//, "").split("/");
   if (rest.length > 0) throw new Error(`${name} is neither a name nor owner/name.`);
@@ -128,35 +131,39 @@ async function pathOf(client: PlatformClient, name: string): Promise<string> {
   return path(own.user_nickname, own.name);
 }
 
-/** What a file holds, as a body: a definition alone becomes its contents. */
+/** Returns the body of a save from a file. A bare definition becomes the body's contents. */
 function bodyOf(file: string | undefined, options: SaveOptions): Record<string, unknown> {
-  if (options.public && options.private) throw new Error("--public and --private cannot both be.");
-  const visible = options.public ? { is_public: true } : options.private ? { is_public: false } : {};
-  if (file === undefined) return visible;
-  let read: unknown;
-  try {
-    read = JSON.parse(readFileSync(file === "-" ? 0 : file, "utf8"));
-  } catch (error) {
-    throw new Error(`${file} cannot be read as JSON (${(error as Error).message}).`);
-  }
-  if (typeof read !== "object" || read === null || Array.isArray(read))
-    throw new Error(`${file} is not a JSON object.`);
-  const given = read as Record<string, unknown>;
-  if (given.contents !== undefined) return { ...given, ...visible };
-  const { name, title } = given;
+  if (options.public && options.private) throw new Error("--public and --private exclude each other.");
+  const visibility = options.public ? { is_public: true } : options.private ? { is_public: false } : {};
+  if (file === undefined) return visibility;
+  const record = readObject(file);
+  if (record.contents !== undefined) return { ...record, ...visibility };
+  const { name, title } = record;
   return {
     ...(name !== undefined && { name }),
     ...(title !== undefined && { title }),
-    contents: given,
-    ...visible,
+    contents: record,
+    ...visibility,
   };
 }
 
-function saved({ workflow }: { workflow: PipelineView }, { json }: SaveOptions): void {
+function readObject(file: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(file === "-" ? 0 : file, "utf8"));
+  } catch (error) {
+    throw new Error(`${file} cannot be read as JSON (${(error as Error).message}).`);
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new Error(`${file} is not a JSON object.`);
+  return value as Record<string, unknown>;
+}
+
+function printSaved({ workflow }: { workflow: WorkflowView }, { json }: SaveOptions): void {
   if (json) {
     print(workflow);
     return;
   }
-  process.stdout.write(`${addressOf(workflow)}\n`);
+  process.stdout.write(`${endpointOf(workflow)}\n`);
   process.stderr.write(`Version ${workflow.version}.\n`);
 }

@@ -1,13 +1,17 @@
+/**
+ * Commands about requests: submit and follow them (`requests.ts`), search their logs, list the ended ones,
+ * saved workflows and reruns of pipelines, deliveries of webhooks, and dead letters.
+ */
 import { readFileSync } from "node:fs";
 import { text } from "node:stream/consumers";
 import type { Command } from "commander";
 import { type PlatformClient, PlatformError, type Status } from "../../platform-client.ts";
 import { createProgressView } from "../../progress-view.ts";
+import { print } from "../listing.ts";
+import type { Connect } from "../options.ts";
 import { addLogSearchCommand } from "./logs.ts";
 
-const print = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
-
-/** `--input`: a JSON object as it stands, the name of a file that holds one, or `-` for standard input. */
+/** Reads `--input`: a JSON object, the name of a file that holds one, or `-` for standard input. */
 async function readInput(input: string): Promise<unknown> {
   const source =
     input === "-" ? await text(process.stdin) : input.trimStart().startsWith("{") ? input : fileText(input);
@@ -28,7 +32,7 @@ function fileText(path: string): string {
   }
 }
 
-/** Follows a request to its end on standard error; returns its last status. */
+/** Shows the progress of a request on standard error until it has ended; returns its last status. */
 export async function watch(client: PlatformClient, endpoint: string, requestId: string): Promise<Status> {
   const view = createProgressView(process.stderr);
   let last: Status | undefined;
@@ -40,69 +44,75 @@ export async function watch(client: PlatformClient, endpoint: string, requestId:
   return last as Status;
 }
 
-/** `submit`, `status`, `logs`, `result`, `cancel`: the queue, from a terminal. */
-export function addRequestCommands(program: Command, connect: (command: Command) => PlatformClient): void {
-  const endpointAndId = (name: string, says: string): Command =>
-    program
-      .command(name)
-      .description(says)
-      .argument("<endpoint>", "as it was submitted to, e.g. fal-ai/qwen-image")
-      .argument("<request-id>");
+interface SubmitOptions {
+  input: string;
+  wait?: boolean;
+  low?: boolean;
+  startTimeout?: string;
+}
 
-  program
-    .command("submit")
-    .description("submit a request; prints its id, or with --wait its output")
-    .argument("<endpoint>", "e.g. fal-ai/qwen-image")
-    .requiredOption("-i, --input <json|file|->", "the model's input")
-    .option("-w, --wait", "wait for the output, showing progress")
-    .option("--low", "run after every request of normal priority")
-    .option("--start-timeout <seconds>", "give up when it has not started by then")
-    .action(
-      async (
-        endpoint: string,
-        options: { input: string; wait?: boolean; low?: boolean; startTimeout?: string },
-        command: Command,
-      ) => {
-        const client = connect(command);
-        const headers = {
-          ...(options.low && { "x-fal-queue-priority": "low" }),
-          ...(options.startTimeout && { "x-fal-request-timeout": options.startTimeout }),
-        };
-        const submitted = await client.submit(endpoint, await readInput(options.input), headers);
-        if (!options.wait) return print(submitted);
-        process.stderr.write(`  request ${submitted.request_id}\n`);
-        await watch(client, endpoint, submitted.request_id);
-        print(await client.result(endpoint, submitted.request_id));
-      },
-    );
-
-  endpointAndId("status", "show where a request stands").action(
+/** Adds `submit`, `status`, `logs`, `result` and `cancel`: the queue API. */
+export function addRequestCommands(program: Command, connect: Connect): void {
+  addSubmit(program, connect);
+  addLogs(program, connect);
+  endpointAndId(program, "status", "print the status of a request").action(
     async (endpoint: string, id: string, _: object, command: Command) =>
       print(await connect(command).status(endpoint, id)),
   );
-
-  const logs = endpointAndId("logs", "show a request's log lines, or find lines of any")
-    .option("-f, --follow", "go on until the request has ended")
-    .action(async (endpoint: string, id: string, { follow }: { follow?: boolean }, command: Command) => {
-      const client = connect(command);
-      const show = ({ logs }: Status): void => {
-        for (const { timestamp, level, message } of logs ?? [])
-          process.stdout.write(`${timestamp} ${level.padEnd(5)} ${message}\n`);
-      };
-      if (!follow) return show(await client.status(endpoint, id));
-      for await (const status of client.follow(endpoint, id)) show(status);
-    });
-  addLogSearchCommand(logs, connect);
-
-  endpointAndId("result", "print a finished request's output").action(
+  endpointAndId(program, "result", "print the output of a finished request").action(
     async (endpoint: string, id: string, _: object, command: Command) =>
       print(await connect(command).result(endpoint, id)),
   );
-
-  endpointAndId("cancel", "cancel a request, waiting or running").action(
+  endpointAndId(program, "cancel", "cancel a waiting or running request").action(
     async (endpoint: string, id: string, _: object, command: Command) => {
       await connect(command).cancel(endpoint, id);
       process.stderr.write("Cancel requested.\n");
     },
   );
+}
+
+const endpointAndId = (program: Command, name: string, description: string): Command =>
+  program
+    .command(name)
+    .description(description)
+    .argument("<endpoint>", "endpoint that the request was submitted to, e.g. fal-ai/qwen-image")
+    .argument("<request-id>");
+
+function addSubmit(program: Command, connect: Connect): void {
+  program
+    .command("submit")
+    .description("submit a request; prints its id, or with --wait its output")
+    .argument("<endpoint>", "e.g. fal-ai/qwen-image")
+    .requiredOption("-i, --input <json|file|->", "input of the model")
+    .option("-w, --wait", "wait for the output, showing progress")
+    .option("--low", "run after all requests of normal priority")
+    .option("--start-timeout <seconds>", "cancel the request if it has not started by then")
+    .action(async (endpoint: string, options: SubmitOptions, command: Command) => {
+      const client = connect(command);
+      const headers = {
+        ...(options.low && { "x-fal-queue-priority": "low" }),
+        ...(options.startTimeout && { "x-fal-request-timeout": options.startTimeout }),
+      };
+      const submitted = await client.submit(endpoint, await readInput(options.input), headers);
+      if (!options.wait) return print(submitted);
+      process.stderr.write(`  request ${submitted.request_id}\n`);
+      await watch(client, endpoint, submitted.request_id);
+      print(await client.result(endpoint, submitted.request_id));
+    });
+}
+
+function addLogs(program: Command, connect: Connect): void {
+  const logs = endpointAndId(program, "logs", "print the log lines of a request, or search all log lines")
+    .option("-f, --follow", "continue until the request has ended")
+    .action(async (endpoint: string, id: string, { follow }: { follow?: boolean }, command: Command) => {
+      const client = connect(command);
+      if (!follow) return printLogs(await client.status(endpoint, id));
+      for await (const status of client.follow(endpoint, id)) printLogs(status);
+    });
+  addLogSearchCommand(logs, connect);
+}
+
+function printLogs({ logs }: Status): void {
+  for (const { timestamp, level, message } of logs ?? [])
+    process.stdout.write(`${timestamp} ${level.padEnd(5)} ${message}\n`);
 }

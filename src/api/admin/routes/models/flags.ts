@@ -22,21 +22,16 @@ const FLAG = z
   })
   .openapi("Flag");
 
+/** A flag, as the API shows it. */
+export type FlagView = z.output<typeof FLAG>;
+
 const PARAMS = z.object({ kind: z.enum(FLAG_KINDS), name: z.string().min(1).max(500) });
 const OWNER = z
   .string()
   .regex(/^[A-Za-z0-9._-]{1,64}$/, "Input should be 1 to 64 letters, digits, dots, dashes or underscores")
   .optional();
 
-const flagBody = ({
-  kind,
-  name,
-  ownerId,
-  share,
-  changedBy,
-  changedAtMs,
-  revision,
-}: Flag): z.input<typeof FLAG> => ({
+const flagBody = ({ kind, name, ownerId, share, changedBy, changedAtMs, revision }: Flag): FlagView => ({
   kind,
   name,
   owner: ownerId ?? null,

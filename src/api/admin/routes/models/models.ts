@@ -54,6 +54,9 @@ const MODEL = z
   })
   .openapi("Model");
 
+/** A model or a pipeline, as the API shows it. */
+export type ModelView = z.output<typeof MODEL>;
+
 const QUERY = PAGE_QUERY.extend({
   endpoint_id: ENDPOINT_IDS.optional(),
   q: z

@@ -34,6 +34,9 @@ const VERSION = z
   })
   .openapi("ModelVersion");
 
+/** A model version, as the API lists it. */
+export type VersionView = z.output<typeof VERSION>;
+
 const VERSION_DETAIL = VERSION.extend({
   manifest: z.record(z.string(), z.unknown()),
   input_schema: z.record(z.string(), z.unknown()),
@@ -48,6 +51,11 @@ const HEAD = z.object({
   state: VERSION.shape.state,
   revision: z.int(),
 });
+
+const PUSHED = HEAD.extend({ already_there: z.boolean(), breaks: z.array(z.string()) });
+
+/** The result of a push, as the API shows it. */
+export type PushedView = z.output<typeof PUSHED>;
 
 const PARAMS = z.object({ version: z.string(), endpoint_id: z.string() });
 const VERSION_PATH = "/v1/registry/versions/{version}/{endpoint_id}";
@@ -184,7 +192,7 @@ function addPublishRoute(addRoute: AddRoute, api: Dependencies): void {
       audit: "models.push",
       streamsBody: true,
       status: 201,
-      response: HEAD.extend({ already_there: z.boolean(), breaks: z.array(z.string()) }),
+      response: PUSHED,
       errors: [
         "length_required",
         "body_too_large",

@@ -57,6 +57,9 @@ const ROLLOUT = z
   })
   .openapi("Rollout");
 
+/** A rollout, as the API shows it. */
+export type RolloutView = z.output<typeof ROLLOUT>;
+
 const PARAMS = z.object({ rollout_id: z.string() });
 
 const iso = (ms: number): string => new Date(ms).toISOString();

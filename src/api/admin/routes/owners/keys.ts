@@ -20,6 +20,9 @@ const KEY = z
   })
   .openapi("Key");
 
+/** A key without its secret, as the API shows it. */
+export type KeyView = z.output<typeof KEY>;
+
 const NEW_KEY = z.strictObject({
   alias: z.string().regex(/^[\x20-\x7e]{1,100}$/, "Input should be 1 to 100 printable ASCII characters"),
   scope: z.enum(["API", "ADMIN"]).default("API"),
@@ -46,7 +49,7 @@ const keyBody = ({
   revokedAtMs,
   expiresAtMs,
   lastUsedAtMs,
-}: Key): z.input<typeof KEY> => ({
+}: Key): KeyView => ({
   key_id: keyId,
   alias,
   scope,

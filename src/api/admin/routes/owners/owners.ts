@@ -9,7 +9,6 @@ import { DEFAULT_PLAN, KEY_LIMIT_FIELDS, type Owner, type PlanLimits } from "../
 import type { ApiDependencies } from "../../../dependencies.ts";
 import { cursorOf, PAGE_FIELDS, PAGE_QUERY, paged, textAfter } from "../../http/page.ts";
 import type { AddRoute } from "../../http/route.ts";
-import { NAME } from "./plans.ts";
 import {
   KEY_LIMITS,
   KEY_LIMITS_CHANGE,
@@ -18,6 +17,7 @@ import {
   PLAN_LIMITS_CHANGE,
   readLimits,
 } from "./limits-schema.ts";
+import { NAME } from "./plans.ts";
 
 const OWNER = z
   .object({

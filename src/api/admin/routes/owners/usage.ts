@@ -99,6 +99,9 @@ const TOTAL = z
   })
   .openapi("UsageTotal");
 
+/** The usage of one owner, endpoint, price and day, as the API shows it. */
+export type UsageTotalView = z.output<typeof TOTAL>;
+
 const CHECK = z
   .object({
     checked_at: z.string(),
@@ -109,6 +112,9 @@ const CHECK = z
     differences: z.array(z.object({ request_id: z.string(), message: z.string() })),
   })
   .openapi("UsageCheck");
+
+/** A comparison of the ledger with Temporal, as the API shows it. */
+export type UsageCheckView = z.output<typeof CHECK>;
 
 /** Throws `input_invalid` when rows were cut off: sums of incomplete rows would be wrong without a sign. */
 function refuseCutOff(rows: unknown[]): void {
