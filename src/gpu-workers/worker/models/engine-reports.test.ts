@@ -63,7 +63,7 @@ describe("engine reports", () => {
     expect(store.report).toHaveBeenCalledWith(worker, [engine]);
     engines[0] = { ...engine, failures: 1 };
     for (let i = 0; i < 5; i++) started.changed();
-    await vi.advanceTimersByTimeAsync(LIMITS.engineReportGatherMs);
+    await vi.advanceTimersByTimeAsync(LIMITS.engineReportDebounceMs);
     expect(store.report).toHaveBeenCalledTimes(2);
     await vi.advanceTimersByTimeAsync(LIMITS.engineReportMs);
     expect(store.report).toHaveBeenCalledTimes(3);

@@ -27,7 +27,7 @@ export class EngineReports implements AsyncDisposable {
   readonly #options: EngineReportsOptions;
   #isStoreAway = false;
   #isStopped = false;
-  #gatherTimer: NodeJS.Timeout | undefined;
+  #debounceTimer: NodeJS.Timeout | undefined;
   #interval: NodeJS.Timeout | undefined;
   /** Reports are written one after another: an older one must not arrive after a newer one. */
   #writing: Promise<void> = Promise.resolve();
@@ -53,27 +53,27 @@ export class EngineReports implements AsyncDisposable {
 
   /**
    * Notifies the reports of a possible change. If there is one, it is reported soon, together with other
-   * changes that follow within `LIMITS.engineReportGatherMs`.
+   * changes that follow within `LIMITS.engineReportDebounceMs`.
    */
   changed(): void {
-    if (this.#isStopped || this.#gatherTimer) return;
+    if (this.#isStopped || this.#debounceTimer) return;
     if (withoutRequestCounts(this.#options.list()) !== this.#lastReport)
-      this.#gatherTimer = setTimeout(() => void this.#enqueue(), LIMITS.engineReportGatherMs);
+      this.#debounceTimer = setTimeout(() => void this.#enqueue(), LIMITS.engineReportDebounceMs);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     const { store, worker } = this.#options;
     this.#isStopped = true;
     clearInterval(this.#interval);
-    clearTimeout(this.#gatherTimer);
+    clearTimeout(this.#debounceTimer);
     await this.#writing;
     await this.#unsubscribe().catch(() => {});
     await store.remove(worker.worker).catch(() => {});
   }
 
   #enqueue(): Promise<void> {
-    clearTimeout(this.#gatherTimer);
-    this.#gatherTimer = undefined;
+    clearTimeout(this.#debounceTimer);
+    this.#debounceTimer = undefined;
     this.#writing = this.#writing.then(() => this.#report());
     return this.#writing;
   }

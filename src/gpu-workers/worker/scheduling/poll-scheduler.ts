@@ -5,7 +5,7 @@
  * Each model version has a queue in one of five modes:
  *
  * - **closed**: not polled. While any closed queue could be polled, the scheduler looks every
- *   `LIMITS.backlogLookMs` for requests that wait in it, which the plan takes into account.
+ *   `LIMITS.backlogCheckMs` for requests that wait in it, which the plan takes into account.
  * - **opening**: polling is being started. → open
  * - **open**: polled. The plan closes it when it is idle and its memory is needed, or when it is unavailable;
  *   it drains it when it is busy and others have waited too long. → closing, draining
@@ -167,7 +167,7 @@ export class PollScheduler {
       queue.polling?.drain();
     }
     if (states.some(couldBePolled))
-      this.#backlogTimer ??= setTimeout(() => void this.#readBacklogs(), LIMITS.backlogLookMs);
+      this.#backlogTimer ??= setTimeout(() => void this.#readBacklogs(), LIMITS.backlogCheckMs);
   }
 
   #states(): PlannedQueue[] {
