@@ -10,7 +10,7 @@ import {
 import type { GpuActivities, OrchestratorActivities } from "../activities/index.ts";
 import { CATALOGUE, type ErrorCode, isErrorCode } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
-import { type AttemptsBefore, type HandOver, type JobSpec, priorityOf } from "../core/requests/job.ts";
+import { type PreviousAttempts, type HandOver, type JobSpec, priorityOf } from "../core/requests/job.ts";
 import type { Outcome } from "../core/requests/request.ts";
 import { runLocallyOrDurably } from "./durable-local-activity.ts";
 
@@ -34,7 +34,7 @@ export async function runInference(
   job: JobSpec,
   names: ActivityNames = { summary: `${job.endpoint} ${job.version}` },
 ): Promise<FinishedWork> {
-  let before: AttemptsBefore = { attempts: 0, handOvers: 0, started: false };
+  let before: PreviousAttempts = { attempts: 0, handOvers: 0, started: false };
   for (;;) {
     const attemptsMax = job.retry.attemptsMax - (before.attempts - before.handOvers);
     try {
@@ -63,7 +63,7 @@ export async function runInference(
 /** The inference activity with the job's timeouts and the attempts that are left. */
 function inferActivity(
   job: JobSpec,
-  before: AttemptsBefore,
+  before: PreviousAttempts,
   attemptsMax: number,
   names: ActivityNames,
 ): GpuActivities["infer"] {

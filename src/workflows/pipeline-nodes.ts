@@ -69,8 +69,8 @@ export class PipelineNodes {
     const override = own(this.#job.pipeline.overrides, name);
     const input = override ? { ...templateInput, ...override } : templateInput;
     this.#options.values.assertSize(input, inputLabel(name));
-    const earlier = this.#findReusable(name, endpoint, target.version, input);
-    if (earlier) return this.#reuse(name, earlier);
+    const previous = this.#findReusable(name, endpoint, target.version, input);
+    if (previous) return this.#reuse(name, previous);
     const release = await this.#slots.acquire();
     try {
       // Another node may have failed while this one waited.
@@ -163,10 +163,12 @@ export class PipelineNodes {
    */
   #findReusable(name: string, endpoint: string, version: string, input: JsonObject): ReusedNode | undefined {
     if (name === this.#job.pipeline.from) return undefined;
-    const earlier = own(this.#options.reusable, name);
+    const previous = own(this.#options.reusable, name);
     const same =
-      earlier?.endpoint === endpoint && earlier.version === version && earlier.inputHash === inputHash(input);
-    return same ? earlier : undefined;
+      previous?.endpoint === endpoint &&
+      previous.version === version &&
+      previous.inputHash === inputHash(input);
+    return same ? previous : undefined;
   }
 
   #reuse(name: string, { requestId, endpoint, output }: ReusedNode): Stored<JsonObject> {

@@ -1,6 +1,6 @@
 import { CancellationScope, condition, defineSignal, setHandler } from "@temporalio/workflow";
 import { CATALOGUE } from "../core/errors/catalogue.ts";
-import { SLOT_GRANTED_SIGNAL } from "../core/owners/concurrency-slot.ts";
+import { SLOT_GRANTED_SIGNAL } from "../core/owners/concurrency-slot-store.ts";
 import { type JobSpec, PRIORITY_KEY } from "../core/requests/job.ts";
 import { runLocallyOrDurably } from "./durable-local-activity.ts";
 import { type FinishedWork, failedOutcome } from "./inference.ts";

@@ -13,7 +13,7 @@ import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
 import { createRequestStore } from "../../src/adapters/postgres/requests/request-store.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import type { ObjectStore } from "../../src/core/files/object-store.ts";
-import { createClosing } from "../../src/core/operations/closing.ts";
+import { createCloseStack } from "../../src/core/operations/close-stack.ts";
 import type { RequestStore } from "../../src/core/requests/request-store.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startPostgres } from "../../src/dev/services/postgres.ts";
@@ -60,7 +60,7 @@ export interface Cluster extends AsyncDisposable {
 }
 
 export async function startCluster(models: string, more: Record<string, string> = {}): Promise<Cluster> {
-  const closing = createClosing();
+  const closing = createCloseStack();
   const folder = await mkdtemp(join(tmpdir(), "tempera-chaos-"));
   closing.defer(() => rm(folder, { recursive: true, force: true }));
   const log = (): void => {};

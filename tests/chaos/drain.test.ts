@@ -170,8 +170,9 @@ describe("a GPU worker that cannot serve", () => {
     const noSuchDevice = await refusal({ TEMPERA_WORKER_DEVICE: "cuda:99" });
     expect(noSuchDevice).toMatch(
       new RegExp(
-        /tempera: The memory of cuda:99 cannot be determined \(.*\); set TEMPERA_WORKER_MEMORY_MIB, or /.source +
-          /TEMPERA_WORKER_DEVICE=cpu where there is no such GPU\.\n$/.source,
+        /tempera: The memory of cuda:99 cannot be determined \(.*\); /.source +
+          /set TEMPERA_WORKER_MEMORY_MIB, or TEMPERA_WORKER_DEVICE=cpu where there is no such GPU\.\n$/
+            .source,
       ),
     );
   });

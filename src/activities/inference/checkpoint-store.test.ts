@@ -71,7 +71,9 @@ describe("the checkpoint store of a job", () => {
   });
 
   it("makes no request for a job without checkpoints", async () => {
-    const { createStore } = setUp(() => ({ delete: async () => Promise.reject(new Error("asked")) }));
+    const { createStore } = setUp(() => ({
+      delete: async () => Promise.reject(new Error("no request was expected")),
+    }));
     await createStore().remove();
   });
 

@@ -4,7 +4,7 @@ import type { FileStore } from "../../core/files/file-store.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
-import type { AttemptsBefore, JobSpec } from "../../core/requests/job.ts";
+import type { PreviousAttempts, JobSpec } from "../../core/requests/job.ts";
 import type { Outcome } from "../../core/requests/request.ts";
 import type { RequestStore } from "../../core/requests/request-store.ts";
 import type { CheckNode } from "../pipelines/check-node.ts";
@@ -59,7 +59,7 @@ export interface InferResult {
  * an attempt.
  */
 export function createInfer(dependencies: InferDependencies) {
-  return async function infer(job: JobSpec, before?: AttemptsBefore): Promise<InferResult> {
+  return async function infer(job: JobSpec, before?: PreviousAttempts): Promise<InferResult> {
     const context = Context.current();
     const attempt = (before?.attempts ?? 0) + context.info.attempt;
     if (attempt > 1) {

@@ -7,7 +7,7 @@ import type { JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { RetryCondition, RetryPolicy } from "../../core/models/model.ts";
 import { unitsMade } from "../../core/owners/usage.ts";
-import type { AttemptsBefore, HandOver, JobSpec } from "../../core/requests/job.ts";
+import type { PreviousAttempts, HandOver, JobSpec } from "../../core/requests/job.ts";
 import type { Outcome } from "../../core/requests/request.ts";
 import type { CachedResult, ResultClaim } from "../pipelines/node-cache.ts";
 import { ArtifactSink } from "./artifact-sink.ts";
@@ -24,7 +24,7 @@ export interface AttemptStart {
   job: JobSpec;
   /** Number of this attempt, over all activities of the job. */
   attempt: number;
-  before: AttemptsBefore | undefined;
+  before: PreviousAttempts | undefined;
   context: Context;
 }
 
@@ -62,7 +62,7 @@ export class InferenceAttempt implements Disposable {
   readonly #dependencies: InferDependencies;
   readonly #job: JobSpec;
   readonly #attempt: number;
-  readonly #before: AttemptsBefore | undefined;
+  readonly #before: PreviousAttempts | undefined;
   readonly #context: Context;
   readonly #events: EventWriter;
   readonly #checkpoints: CheckpointStore;

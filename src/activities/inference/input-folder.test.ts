@@ -22,13 +22,13 @@ async function deadPid(): Promise<number> {
 it("removes the folders of killed workers of this host and no others", async () => {
   const dead = await deadPid();
   const left = `tempera-inputs-gpu_1-${dead}-abc123`;
-  const kept = [
+  const others = [
     `tempera-inputs-gpu_1-${process.ppid}-abc123`,
     `tempera-inputs-gpu_2-${dead}-abc123`,
     `tempera-inputs-gpu_1-notes`,
     "other",
   ];
-  for (const name of [left, ...kept]) await mkdir(join(parent, name));
+  for (const name of [left, ...others]) await mkdir(join(parent, name));
   await writeFile(join(parent, left, "0"), "a file");
   // A container that was started again: the same process id.
   const before = `tempera-inputs-gpu_1-${process.pid}-abc123`;
@@ -37,8 +37,8 @@ it("removes the folders of killed workers of this host and no others", async () 
   await utimes(join(parent, before), anHourAgo, anHourAgo);
   const [first, second] = [await openInputFolder(parent, "gpu/1"), await openInputFolder(parent, "gpu/1")];
   const own = [first, second].map(({ path }) => path.slice(parent.length + 1));
-  expect((await readdir(parent)).sort()).toEqual([...kept, ...own].sort());
+  expect((await readdir(parent)).sort()).toEqual([...others, ...own].sort());
   await first[Symbol.asyncDispose]();
   await second[Symbol.asyncDispose]();
-  expect((await readdir(parent)).sort()).toEqual([...kept].sort());
+  expect((await readdir(parent)).sort()).toEqual([...others].sort());
 });

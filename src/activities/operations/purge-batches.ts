@@ -65,7 +65,7 @@ export function ofOwners(
 ): Purge {
   return async (dependencies, after, limit) => {
     const { retention, policy, clock } = dependencies;
-    const ownTimes = await retention.ownTimes();
+    const ownTimes = await retention.ownerTimes();
     const owners = await retention.owners(after, OWNERS_PER_BATCH);
     let cursor = after;
     for (const ownerId of owners) {

@@ -36,6 +36,17 @@ export type PipelineEventSink = {
   ended(pipeline: RequestIdentity, node: PipelineNode, change: NodeChange): void;
 };
 
+export interface PipelineEventSinkDependencies {
+  events: Pick<EventLog, "append" | "announceCancel">;
+  requests: Pick<RequestStore, "insert">;
+  log: Log;
+  /** This process, as the events name it. */
+  identity: string;
+}
+
+/** A pipeline has one attempt: only its nodes are retried. */
+const ATTEMPT = 1;
+
 /**
  * Creates the sink. Its functions return at once and write in the background; `stop` drops the rows that are
  * not written yet.
@@ -45,15 +56,8 @@ export function createPipelineEventSink({
   requests,
   log,
   identity,
-}: {
-  events: Pick<EventLog, "append" | "announceCancel">;
-  requests: Pick<RequestStore, "insert">;
-  log: Log;
-  /** This process, as the events name it. */
-  identity: string;
-}): PipelineEventSink & { stop(): void } {
-  const rows = new Map<string, NodeJS.Timeout>();
-
+}: PipelineEventSinkDependencies): PipelineEventSink & { stop(): void } {
+  const rows = new DelayedRows(requests, log);
   const append = (request: RequestIdentity, event: Exclude<RequestEvent, { type: "done" }>): void => {
     events
       .append(request, event)
@@ -64,21 +68,8 @@ export function createPipelineEventSink({
         ),
       );
   };
-  /** Inserts a node's row if the node still runs after a while, which spares quick nodes one write. */
-  const insertLater = (job: JobSpec): void => {
-    const timer = setTimeout(() => {
-      rows.delete(job.requestId);
-      requests
-        .insert(job)
-        .catch((error) =>
-          log.warn(
-            { requestId: job.requestId, err: errorInfo(error) },
-            "the row of a node was not inserted; its outcome will insert it",
-          ),
-        );
-    }, LIMITS.nodeRecordAfterMs);
-    rows.set(job.requestId, timer.unref());
-  };
+  const appendNode = (pipeline: RequestIdentity, node: PipelineNode, change: NodeChange): void =>
+    append(pipeline, { type: "node", attempt: ATTEMPT, ...node, ...change });
 
   return {
     started(pipeline) {
@@ -87,39 +78,67 @@ export function createPipelineEventSink({
 
     submitted(pipeline, node, job) {
       append(job, { type: "queued", attempt: 0 });
-      append(pipeline, { type: "node", attempt: ATTEMPT, ...node, change: "submitted" });
-      insertLater(job);
+      appendNode(pipeline, node, { change: "submitted" });
+      rows.insertLater(job);
     },
 
     reused(pipeline, node, output, nodes) {
-      append(pipeline, { type: "node", attempt: ATTEMPT, ...node, change: "submitted" });
-      append(pipeline, {
-        type: "node",
-        attempt: ATTEMPT,
-        ...node,
-        change: "completed",
-        output,
-        cache: "hit",
-        nodes,
-      });
+      appendNode(pipeline, node, { change: "submitted" });
+      appendNode(pipeline, node, { change: "completed", output, cache: "hit", nodes });
     },
 
     ended(pipeline, node, change) {
-      clearTimeout(rows.get(node.requestId));
-      rows.delete(node.requestId);
+      rows.cancel(node.requestId);
       if (change.change === "failed" && change.error.code === "client_cancelled") {
         // Temporal notifies the GPU worker at its next heartbeat; this does it within milliseconds.
         events.announceCancel(node.requestId).catch(() => {});
       }
-      append(pipeline, { type: "node", attempt: ATTEMPT, ...node, ...change });
+      appendNode(pipeline, node, change);
     },
 
-    stop() {
-      for (const timer of rows.values()) clearTimeout(timer);
-      rows.clear();
-    },
+    stop: () => rows.stop(),
   };
 }
 
-/** A pipeline has one attempt: only its nodes are retried. */
-const ATTEMPT = 1;
+/**
+ * Rows of nodes. A row is inserted when its node still runs after a while, which spares quick nodes one
+ * write.
+ */
+class DelayedRows {
+  readonly #requests: Pick<RequestStore, "insert">;
+  readonly #log: Log;
+  /** By request id. */
+  readonly #timers = new Map<string, NodeJS.Timeout>();
+
+  constructor(requests: Pick<RequestStore, "insert">, log: Log) {
+    this.#requests = requests;
+    this.#log = log;
+  }
+
+  insertLater(job: JobSpec): void {
+    const timer = setTimeout(() => void this.#insert(job), LIMITS.nodeRecordAfterMs);
+    this.#timers.set(job.requestId, timer.unref());
+  }
+
+  cancel(requestId: string): void {
+    clearTimeout(this.#timers.get(requestId));
+    this.#timers.delete(requestId);
+  }
+
+  stop(): void {
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#timers.clear();
+  }
+
+  async #insert(job: JobSpec): Promise<void> {
+    this.#timers.delete(job.requestId);
+    await this.#requests
+      .insert(job)
+      .catch((error) =>
+        this.#log.warn(
+          { requestId: job.requestId, err: errorInfo(error) },
+          "the row of a node was not inserted; its outcome will insert it",
+        ),
+      );
+  }
+}

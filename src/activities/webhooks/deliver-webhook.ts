@@ -5,7 +5,7 @@ import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { GuardedHttp, PostResult } from "../../core/operations/guarded-http.ts";
 import type { DeliveryStore } from "../../core/webhooks/delivery-store.ts";
-import type { SigningKeys } from "../../core/webhooks/signing-key-store.ts";
+import type { SigningKeyStore } from "../../core/webhooks/signing-key-store.ts";
 import { type DeliveryAttempt, hostOf, type WebhookDelivery } from "../../core/webhooks/webhook.ts";
 import { webhookHeaders, webhookMessage } from "../../fal/webhook.ts";
 import type { HostLimiter } from "./host-limiter.ts";
@@ -14,7 +14,7 @@ import { webhookBody } from "./webhook-body.ts";
 export interface DeliverWebhookDependencies {
   hostLimiter: HostLimiter;
   http: Pick<GuardedHttp, "post">;
-  signingKeys: Pick<SigningKeys, "sign">;
+  signingKeys: Pick<SigningKeyStore, "sign">;
   deliveries: Pick<DeliveryStore, "record">;
   /** Holds the outputs over the inline limit. */
   objects: Pick<ObjectStore, "head" | "get">;
