@@ -1,16 +1,16 @@
 import type { Client } from "@temporalio/client";
 import { within } from "./within.ts";
 
-/** TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY of Temporal's API. */
+/** `TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY` of Temporal's API. */
 const ACTIVITY_QUEUE = 2;
 const ANSWER_MS = 2_000;
 
 /**
- * How many activity tasks wait in a task queue because nobody has taken them. Rejects when Temporal does not
- * answer.
+ * Creates the count of activity tasks that wait in a task queue for a worker. It rejects when Temporal does
+ * not answer.
  *
- * Asks for the older of Temporal's two counts: the newer one (`reportStats`) is remembered by the server for
- * five seconds.
+ * It uses the older of Temporal's two counts: the server caches the newer one (`reportStats`) for five
+ * seconds.
  */
 export const createBacklog =
   ({ connection, options: { namespace } }: Client) =>

@@ -10,7 +10,7 @@ const TYPES = "WorkflowType IN ('inferenceJob', 'pipeline')";
 const unavailable = (error: unknown): TemperaError =>
   new TemperaError("temporal_unavailable", undefined, { cause: error });
 
-/** Jobs that have closed, by Temporal's visibility store, which may be some seconds behind. */
+/** Creates the port to closed jobs, from Temporal's visibility store, which may be some seconds behind. */
 export const createClosedJobs = (client: Client): ClosedJobs => ({
   async *list({ fromMs, untilMs }, pageSize) {
     const [from, until] = [fromMs, untilMs].map((ms) => new Date(ms).toISOString());

@@ -8,7 +8,9 @@ import { within } from "./within.ts";
 const unreachable = (address: string, cause: unknown): TemperaError =>
   new TemperaError(
     "temporal_unavailable",
-    `Temporal at ${address} cannot be reached (${cause instanceof Error ? cause.message.split("\n")[0] : String(cause)}); start it or correct TEMPORAL_ADDRESS.`,
+    `Temporal at ${address} cannot be reached ` +
+      `(${cause instanceof Error ? cause.message.split("\n")[0] : String(cause)}); ` +
+      "start it or correct TEMPORAL_ADDRESS.",
     { cause },
   );
 
@@ -20,17 +22,17 @@ const tlsOf = ({ ca, cert, key, serverName }: ServiceTls): TLSConfig => ({
 
 export interface TemporalConnection {
   client: Client;
-  /** The client's, which workers poll on as well. */
+  /** The client's connection, which workers poll on too. */
   connection: NativeConnection;
 }
 
 /**
- * Connects a process, once. Rejects with `temporal_unavailable` when the server does not answer within
- * `timeoutMs`.
+ * Opens the one connection of a process. Rejects with `temporal_unavailable` when the server does not answer
+ * within `timeoutMs`.
  *
- * The client has the workers' kind of connection, too: that of its own package sets the namespace of every
- * call in an `AsyncLocalStorage`, and once a process has used one, Node 20 pays for it at every promise; its
- * gRPC also runs on the thread that answers callers.
+ * The client uses the workers' kind of connection. That of the client package sets the namespace of each call
+ * in an `AsyncLocalStorage`, which in Node 20 costs time at every promise once it is used; its gRPC also runs
+ * on the thread that serves callers.
  */
 export async function connectTemporal(
   {
@@ -53,7 +55,7 @@ export async function connectTemporal(
       connection,
     };
   } catch (error) {
-    // One that comes too late has nobody else to close it.
+    // A connection that arrives after the timeout is closed here: nobody else has it.
     void connecting.then((connection) => connection.close()).catch(() => {});
     throw unreachable(address, error);
   }

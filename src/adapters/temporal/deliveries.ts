@@ -4,13 +4,15 @@ import type { Deliveries } from "../../core/webhooks/delivery-store.ts";
 import { deliveryWorkflowId, fairnessKeyOf } from "../../core/webhooks/webhook.ts";
 import { within } from "./within.ts";
 
-/** Names that the workflow gives itself. */
+/** The workflow type of a delivery, and its signal that makes the next attempt start now. */
 const WEBHOOK_DELIVERY = "webhookDelivery";
-const HURRY = "hurry";
+const RETRY_NOW = "hurry";
 
 /**
- * Deliveries started by operators, each under the id of the one that the job started: two of a request never
- * run at once.
+ * Creates the port that starts deliveries for operators. They have the workflow id of the delivery that the
+ * job started, so that two deliveries of a request never run at once.
+ *
+ * @param deadlineMs longest wait for one reply of Temporal
  */
 export const createDeliveries = (
   client: Client,
@@ -31,7 +33,7 @@ export const createDeliveries = (
           staticSummary: `webhook of ${delivery.endpoint}, by an operator`,
         }),
       );
-    for (let tries = 1; ; tries++) {
+    for (let attempt = 1; ; attempt++) {
       try {
         await start();
         return "started";
@@ -39,11 +41,11 @@ export const createDeliveries = (
         if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
       }
       try {
-        await within(deadlineMs, client.workflow.getHandle(workflowId).signal(HURRY, delivery.url));
-        return "hurried";
+        await within(deadlineMs, client.workflow.getHandle(workflowId).signal(RETRY_NOW, delivery.url));
+        return "retried_now";
       } catch (error) {
-        // It ended between the two calls: now it can be started.
-        if (!(error instanceof WorkflowNotFoundError) || tries > 1) throw error;
+        // It ended between the two calls, so it can be started now.
+        if (!(error instanceof WorkflowNotFoundError) || attempt > 1) throw error;
       }
     }
   },

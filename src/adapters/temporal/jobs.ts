@@ -2,13 +2,14 @@ import {
   type Client,
   isGrpcServiceError,
   WorkflowExecutionAlreadyStartedError,
+  type WorkflowExecutionDescription,
   WorkflowFailedError,
   WorkflowNotFoundError,
 } from "@temporalio/client";
 import { ApplicationFailure, CancelledFailure } from "@temporalio/common";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { SLOT_GRANTED_SIGNAL } from "../../core/owners/concurrency-slot.ts";
+import { SLOT_GRANTED_SIGNAL } from "../../core/owners/concurrency-slot-store.ts";
 import { ORCHESTRATOR_QUEUE, priorityOf } from "../../core/requests/job.ts";
 import type { Jobs } from "../../core/requests/jobs.ts";
 import { identityOf, type Outcome, type RequestIdentity } from "../../core/requests/request.ts";
@@ -24,17 +25,35 @@ const CARRIES_REQUEST = new Set([INFERENCE_JOB, PIPELINE]);
 /** The signal of a pipeline that cancels one of its nodes. */
 const CANCEL_NODE = "cancelNode";
 
-/** gRPC: the server did not answer, or was too busy to. */
+/** gRPC status codes of a server that did not answer, or was too busy. */
 const GRPC_UNAVAILABLE = new Set([1, 4, 8, 14]);
 
 const GRPC_NOT_FOUND = 5;
 
-/** pendingActivities[].state: 2 STARTED, 3 CANCEL_REQUESTED. */
+/** Values of `pendingActivities[].state` while an attempt runs: 2 STARTED, 3 CANCEL_REQUESTED. */
 const RUNNING_STATES = new Set([2, 3]);
 
-/** The jobs, kept by Temporal: one `inferenceJob` or `pipeline` workflow a request, its id the request id. */
+/**
+ * Creates the port to jobs on Temporal: one `inferenceJob` or `pipeline` workflow per request, with the
+ * request id as its workflow id.
+ *
+ * @param deadlineMs longest wait for one reply of Temporal
+ */
 export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?: number } = {}): Jobs {
-  const call = async <T>(work: () => Promise<T>): Promise<T> => {
+  const temporal = { client, call: calling(deadlineMs) };
+  return { ...changes(temporal), ...queries(temporal), ...deletion(temporal) };
+}
+
+interface Temporal {
+  client: Client;
+  /**
+   * Runs a request within the deadline. Rejects with `temporal_unavailable` when Temporal does not answer.
+   */
+  call<T>(work: () => Promise<T>): Promise<T>;
+}
+
+function calling(deadlineMs: number): Temporal["call"] {
+  return async (work) => {
     try {
       return await within(deadlineMs, work());
     } catch (error) {
@@ -47,16 +66,25 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
       throw error;
     }
   };
-  const describe = (requestId: string) =>
-    call(() => client.workflow.getHandle(requestId).describe()).catch((error) => {
-      if (error instanceof WorkflowNotFoundError) return undefined;
-      throw error;
-    });
+}
 
-  return {
-    async start(job) {
-      await call(() =>
-        client.workflow.start(job.pipeline ? PIPELINE : INFERENCE_JOB, {
+async function describeWorkflow(
+  { client, call }: Temporal,
+  workflowId: string,
+): Promise<WorkflowExecutionDescription | undefined> {
+  try {
+    return await call(() => client.workflow.getHandle(workflowId).describe());
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return undefined;
+    throw error;
+  }
+}
+
+const changes = (temporal: Temporal): Pick<Jobs, "start" | "cancel" | "grantSlot"> => ({
+  async start(job) {
+    await temporal
+      .call(() =>
+        temporal.client.workflow.start(job.pipeline ? PIPELINE : INFERENCE_JOB, {
           workflowId: job.requestId,
           taskQueue: ORCHESTRATOR_QUEUE,
           args: [job],
@@ -72,102 +100,102 @@ export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?
           memo: { request: identityOf(job) },
           staticSummary: `${job.endpoint} ${job.version}`,
         }),
-      ).catch((error) => {
+      )
+      .catch((error) => {
         if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
       });
-    },
+  },
 
-    async cancel(requestId, node) {
-      const workflowId = node?.pipelineId ?? requestId;
-      const handle = client.workflow.getHandle(workflowId);
-      try {
-        await call<unknown>(() => (node ? handle.signal(CANCEL_NODE, requestId) : handle.cancel()));
-        return "requested";
-      } catch (error) {
-        // Temporal answers the same for a closed workflow and for none.
-        if (error instanceof WorkflowNotFoundError)
-          return (await describe(workflowId)) ? "finished" : "unknown";
-        throw error;
-      }
-    },
+  async cancel(requestId, node) {
+    const workflowId = node?.pipelineId ?? requestId;
+    const handle = temporal.client.workflow.getHandle(workflowId);
+    try {
+      await temporal.call<unknown>(() => (node ? handle.signal(CANCEL_NODE, requestId) : handle.cancel()));
+      return "requested";
+    } catch (error) {
+      // Temporal replies the same for a closed workflow and for an unknown one.
+      if (error instanceof WorkflowNotFoundError)
+        return (await describeWorkflow(temporal, workflowId)) ? "finished" : "unknown";
+      throw error;
+    }
+  },
 
-    async grantSlot(requestId) {
-      try {
-        await call(() => client.workflow.getHandle(requestId).signal(SLOT_GRANTED_SIGNAL));
-        return true;
-      } catch (error) {
-        if (error instanceof WorkflowNotFoundError) return false;
-        throw error;
-      }
-    },
+  async grantSlot(requestId) {
+    try {
+      await temporal.call(() => temporal.client.workflow.getHandle(requestId).signal(SLOT_GRANTED_SIGNAL));
+      return true;
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return false;
+      throw error;
+    }
+  },
+});
 
-    async describe(requestId) {
-      const found = await describe(requestId);
-      const identity = found?.memo?.request as RequestIdentity | undefined;
-      if (!found || !CARRIES_REQUEST.has(found.type) || !identity) return undefined;
-      const pending = found.raw.pendingActivities?.find(({ activityType }) => activityType?.name === "infer");
-      // A pipeline waits for nothing itself.
-      const running =
-        found.type === PIPELINE || (pending !== undefined && RUNNING_STATES.has(pending.state ?? 0));
-      return {
-        ...identity,
-        state: found.status.name !== "RUNNING" ? "COMPLETED" : running ? "IN_PROGRESS" : "IN_QUEUE",
-        attempt: found.type === PIPELINE ? 1 : (pending?.attempt ?? 1),
-        submittedAtMs: found.startTime.getTime(),
-        ...(found.closeTime && { endedAtMs: found.closeTime.getTime() }),
-      };
-    },
+const queries = (temporal: Temporal): Pick<Jobs, "describe" | "describeNode" | "outcome"> => ({
+  async describe(requestId) {
+    const found = await describeWorkflow(temporal, requestId);
+    const identity = found?.memo?.request as RequestIdentity | undefined;
+    if (!found || !CARRIES_REQUEST.has(found.type) || !identity) return undefined;
+    const pending = found.raw.pendingActivities?.find(({ activityType }) => activityType?.name === "infer");
+    // A pipeline itself never waits in a queue.
+    const running =
+      found.type === PIPELINE || (pending !== undefined && RUNNING_STATES.has(pending.state ?? 0));
+    return {
+      ...identity,
+      state: found.status.name !== "RUNNING" ? "COMPLETED" : running ? "IN_PROGRESS" : "IN_QUEUE",
+      attempt: found.type === PIPELINE ? 1 : (pending?.attempt ?? 1),
+      submittedAtMs: found.startTime.getTime(),
+      ...(found.closeTime && { endedAtMs: found.closeTime.getTime() }),
+    };
+  },
 
-    async describeNode(requestId, { pipelineId }) {
-      const found = await describe(pipelineId);
-      if (found?.status.name !== "RUNNING") return undefined;
-      const pending = found.raw.pendingActivities?.find(({ activityId }) => activityId === requestId);
-      // One that is neither waiting nor running has just ended: its record is on its way.
-      const waits = pending !== undefined && !RUNNING_STATES.has(pending.state ?? 0);
-      return { state: waits ? "IN_QUEUE" : "IN_PROGRESS", attempt: pending?.attempt ?? 1 };
-    },
+  async describeNode(requestId, { pipelineId }) {
+    const found = await describeWorkflow(temporal, pipelineId);
+    if (found?.status.name !== "RUNNING") return undefined;
+    const pending = found.raw.pendingActivities?.find(({ activityId }) => activityId === requestId);
+    // A node that neither waits nor runs has just ended, and its record is being written.
+    const waits = pending !== undefined && !RUNNING_STATES.has(pending.state ?? 0);
+    return { state: waits ? "IN_QUEUE" : "IN_PROGRESS", attempt: pending?.attempt ?? 1 };
+  },
 
-    async outcome(requestId) {
-      const found = await describe(requestId);
-      if (!found || !CARRIES_REQUEST.has(found.type) || found.status.name === "RUNNING") return undefined;
-      try {
-        return (await call(() => client.workflow.getHandle(requestId).result())) as Outcome;
-      } catch (error) {
-        return closedOutcome(error);
-      }
-    },
+  async outcome(requestId) {
+    const found = await describeWorkflow(temporal, requestId);
+    if (!found || !CARRIES_REQUEST.has(found.type) || found.status.name === "RUNNING") return undefined;
+    try {
+      return (await temporal.call(() => temporal.client.workflow.getHandle(requestId).result())) as Outcome;
+    } catch (error) {
+      return closedOutcome(error);
+    }
+  },
+});
 
-    async forget(requestId) {
-      for (const workflowId of [requestId, deliveryWorkflowId(requestId)]) {
-        const found = await call(() => client.workflow.getHandle(workflowId).describe()).catch((error) => {
-          if (error instanceof WorkflowNotFoundError) return undefined;
-          throw error;
-        });
-        // Temporal would end a running one.
-        if (!found || found.status.name === "RUNNING") continue;
-        const workflowExecution = { workflowId, runId: found.runId };
-        await call(() =>
-          client.workflowService.deleteWorkflowExecution({
-            namespace: client.options.namespace,
-            workflowExecution,
-          }),
-        ).catch((error) => {
-          if ((error as { code?: number }).code !== GRPC_NOT_FOUND) throw error;
-        });
-      }
-    },
-  };
-}
+const deletion = (temporal: Temporal): Pick<Jobs, "forget"> => ({
+  async forget(requestId) {
+    const { client, call } = temporal;
+    for (const workflowId of [requestId, deliveryWorkflowId(requestId)]) {
+      const found = await describeWorkflow(temporal, workflowId);
+      // The deletion of a running workflow would terminate it.
+      if (!found || found.status.name === "RUNNING") continue;
+      const workflowExecution = { workflowId, runId: found.runId };
+      const { namespace } = client.options;
+      await call(() =>
+        client.workflowService.deleteWorkflowExecution({ namespace, workflowExecution }),
+      ).catch((error) => {
+        if ((error as { code?: number }).code !== GRPC_NOT_FOUND) throw error;
+      });
+    }
+  },
+});
 
 /**
- * A job that failed carries its outcome as the failure's first detail; one that was terminated by hand has
- * none.
+ * Returns the outcome of a workflow that did not complete. A failed job has it as the failure's first detail;
+ * a terminated one has none.
  */
 function closedOutcome(error: unknown): Outcome {
   if (!(error instanceof WorkflowFailedError)) throw error;
   const { cause } = error;
   if (cause instanceof ApplicationFailure && cause.details?.[0]) return cause.details[0] as Outcome;
-  // A cancelled workflow closes without details; only its caller cancels one.
+  // A cancelled workflow closes without details. Only its caller cancels a job.
   if (cause instanceof CancelledFailure) {
     return {
       ok: false,

@@ -22,7 +22,7 @@ it.each([
   [new Uint8Array([0, 255, 1])],
   [undefined],
   ["x".repeat(100_000)],
-])("what goes in comes out, and cannot be read between (%#)", async (value) => {
+])("decodes what it encoded, and what it encoded is unreadable (%#)", async (value) => {
   const sealed = await seal(ONE, value);
   expect(Buffer.from(sealed.metadata?.encoding ?? []).toString()).toBe("binary/encrypted");
   expect(Buffer.from(sealed.metadata?.["encryption-key-id"] ?? []).toString()).toBe("one");
@@ -31,13 +31,13 @@ it.each([
   expect(await open(ONE, sealed)).toEqual(value);
 });
 
-it("the same value is never the same bytes twice", async () => {
+it("encodes the same value to other bytes each time", async () => {
   const [a, b] = [await seal(ONE, "v"), await seal(ONE, "v")];
   expect(Buffer.from(a.data ?? []).equals(b.data ?? Buffer.of())).toBe(false);
 });
 
 describe("several keys", () => {
-  it("the first encrypts, each decrypts what it made", async () => {
+  it("encrypts with the first key, and decrypts with each", async () => {
     const old = await seal(ONE, "old");
     const rotated = `${TWO},${ONE}`;
     expect(Buffer.from((await seal(rotated, "new")).metadata?.["encryption-key-id"] ?? []).toString()).toBe(
@@ -47,38 +47,41 @@ describe("several keys", () => {
     expect(await open(rotated, await seal(rotated, "new"))).toBe("new");
   });
 
-  it("off decrypts and no longer encrypts", async () => {
+  it("decrypts and does not encrypt with `off` in place of the first key", async () => {
     expect(await open(`off,${ONE}`, await seal(ONE, "old"))).toBe("old");
     expect(await seal(`off,${ONE}`, "new")).toEqual(payload("new"));
   });
 });
 
-it("what was stored before encryption was turned on passes through", async () =>
+it("passes payloads through that were stored before encryption was turned on", async () =>
   expect(await open(ONE, payload("plain"))).toBe("plain"));
 
-describe("what cannot be opened says why", () => {
+describe("a payload that cannot be decrypted", () => {
   const why = async (keys: string, sealed: Payload) =>
     open(keys, sealed).then(
       () => "opened",
       (error: { code: string; message: string }) => `${error.code}: ${error.message}`,
     );
 
-  it("a key that is not here is named, and those that are", async () => {
+  it("names the missing key and the configured ones", async () => {
     const sealed = await seal(ONE, "v");
     expect(await why(TWO, sealed)).toMatch(
-      /^payload_unreadable: .* key "one", and this process was given only two; add it to TEMPERA_PAYLOAD_KEYS/,
+      new RegExp(
+        '^payload_unreadable: .* key "one", and this process was given only two; ' +
+          "add it to TEMPERA_PAYLOAD_KEYS",
+      ),
     );
     const none = createPayloadCodec({ newest: undefined, byId: new Map() });
     await expect(none.decode([sealed])).rejects.toThrow(/was given none/);
   });
 
-  it("another key under the same id", async () => {
-    const said = await why(`one:${key("other")}`, await seal(ONE, "v"));
-    expect(said).toMatch(/^payload_unreadable: .* does not open it/);
-    expect(said).not.toContain(key("other"));
+  it("reports another key under the same id", async () => {
+    const reported = await why(`one:${key("other")}`, await seal(ONE, "v"));
+    expect(reported).toMatch(/^payload_unreadable: .* does not open it/);
+    expect(reported).not.toContain(key("other"));
   });
 
-  it("changed, cut and empty bytes", async () => {
+  it("reports changed, cut and empty bytes", async () => {
     const sealed = await seal(ONE, "v");
     const data = Buffer.from(sealed.data ?? []);
     for (let at = 0; at < data.length; at++) {
@@ -91,22 +94,23 @@ describe("what cannot be opened says why", () => {
   });
 });
 
-it("the keys of a configuration are refused with the place and never the bytes", () => {
+it("refuses malformed keys of a configuration by their position, never with their bytes", () => {
   const secret = key("3").slice(0, 20);
-  for (const [text, says] of [
+  for (const [text, message] of [
     [`one:${secret}`, /"one" has 15 bytes, it must have 32/],
-    [`${ONE},${ONE}`, /"one" is there twice/],
+    [`${ONE},${ONE}`, /"one" is used twice/],
     [`${ONE},${secret}`, /key 2 must be <id>/],
     [`${ONE},`, /key 2 must be <id>/],
     ["", /key 1 must be/],
   ] as const) {
-    expect(() => parsePayloadKeys(text)).toThrow(says);
+    expect(() => parsePayloadKeys(text)).toThrow(message);
     expect(() => parsePayloadKeys(text)).not.toThrow(secret);
   }
 });
 
-it("the wire form is protobuf's: known bytes, fields that are not known passed over, broken ones refused", () => {
-  const bytes = Buffer.from("0a0a0a016b1205000102ffff120161", "hex"); // metadata {k: 00 01 02 ff ff}, data "a"
+it("is encoded as protobuf: known bytes match, unknown fields are skipped, broken ones are refused", () => {
+  // Metadata {k: 00 01 02 ff ff}, data "a".
+  const bytes = Buffer.from("0a0a0a016b1205000102ffff120161", "hex");
   const value: Payload = { metadata: { k: Buffer.from("000102ffff", "hex") }, data: Buffer.from("a") };
   expect(encodePayload(value).toString("hex")).toBe(bytes.toString("hex"));
   expect(

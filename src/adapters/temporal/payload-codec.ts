@@ -4,9 +4,7 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { PayloadKeys } from "../../core/operations/payload-keys.ts";
 import { decodePayload, encodePayload } from "./payload-wire.ts";
 
-/**
- * In the metadata of what is encrypted; the same as in Temporal's own samples, whose codec servers read it.
- */
+/** Metadata of encrypted payloads, as in Temporal's own samples, so that their codec servers can read it. */
 const ENCODING = "encoding";
 const ENCRYPTED = "binary/encrypted";
 const KEY_ID = "encryption-key-id";
@@ -15,16 +13,15 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
 /**
- * Encrypts what Temporal stores of a workflow: inputs, outputs, memos, summaries, signals, heartbeats and
- * failures. Ids, types, task queues and search attributes are not payloads and stay readable: the server
- * works with them.
+ * Creates the codec that encrypts what Temporal stores of a workflow: inputs, outputs, memos, summaries,
+ * signals, heartbeats and failures. Ids, types, task queues and search attributes are no payloads and stay
+ * readable, since the server works with them.
  *
- * AES-256-GCM with a nonce of its own for each payload: `nonce (12 bytes) ‖ ciphertext ‖ tag (16 bytes)` of
- * the protobuf `Payload`. Without a newest key it only decrypts. What is not encrypted passes through, so it
- * can be turned on while jobs run.
+ * Each payload is encrypted with AES-256-GCM and a nonce of its own: `nonce (12 bytes) ‖ ciphertext ‖ tag (16
+ * bytes)` of the protobuf `Payload`. Without a newest key the codec only decrypts. Payloads that are not
+ * encrypted pass through, so encryption can be turned on while jobs run.
  *
- * `decode` rejects with `payload_unreadable` when the key is not here, or the bytes are not what that key
- * made.
+ * `decode` rejects with `payload_unreadable` when the key is not configured, or does not fit the bytes.
  */
 export function createPayloadCodec({ newest, byId }: PayloadKeys): Required<PayloadCodec> {
   const seal = (payload: Payload): Payload => {
@@ -48,7 +45,8 @@ export function createPayloadCodec({ newest, byId }: PayloadKeys): Required<Payl
       const given = byId.size > 0 ? `only ${[...byId.keys()].join(", ")}` : "none";
       throw new TemperaError(
         "payload_unreadable",
-        `What Temporal stores is encrypted with the key "${id.slice(0, 64)}", and this process was given ${given}; add it to TEMPERA_PAYLOAD_KEYS.`,
+        `What Temporal stores is encrypted with the key "${id.slice(0, 64)}", and this process was given ` +
+          `${given}; add it to TEMPERA_PAYLOAD_KEYS.`,
       );
     }
     try {
@@ -61,7 +59,8 @@ export function createPayloadCodec({ newest, byId }: PayloadKeys): Required<Payl
     } catch (error) {
       throw new TemperaError(
         "payload_unreadable",
-        `What Temporal stores says that it is encrypted with the key "${id}", and the key of that id in TEMPERA_PAYLOAD_KEYS does not open it: it is another key, or the bytes were changed.`,
+        `What Temporal stores names the key "${id}", and the key of that id in TEMPERA_PAYLOAD_KEYS ` +
+          "does not open it: it is another key, or the bytes were changed.",
         { cause: error },
       );
     }

@@ -1,7 +1,6 @@
 /**
- * Temporal's `Payload` message in protobuf's encoding: `map<string, bytes> metadata = 1; bytes data = 2`. By
- * hand, since the package that knows it cannot be imported by name from ES modules; it is all of the format
- * that is needed.
+ * The protobuf encoding of Temporal's `Payload` message, `map<string, bytes> metadata = 1; bytes data = 2`.
+ * It is written by hand, since the generated package cannot be imported by name from ES modules.
  */
 import type { Payload } from "@temporalio/common";
 
@@ -22,7 +21,7 @@ export function encodePayload({ metadata, data }: Payload): Buffer {
   return Buffer.concat([...entries, ...(data ? [field(DATA, data)] : [])]);
 }
 
-/** Throws a `RangeError` for bytes that are no such message. */
+/** Decodes the message. Throws a `RangeError` for bytes that are no such message. */
 export function decodePayload(bytes: Uint8Array): Payload {
   const metadata: Record<string, Uint8Array> = {};
   let data: Uint8Array | undefined;
@@ -46,13 +45,13 @@ function varint(value: number): Buffer {
   }
 }
 
-/** The fields that hold bytes; others are passed over. */
+/** Yields the fields that hold bytes, and skips others. */
 function* fieldsOf(bytes: Uint8Array): Generator<{ number: number; value: Uint8Array }> {
   let at = 0;
   const read = (): number => {
     for (let value = 0, scale = 1; ; scale *= 128) {
       const byte = bytes[at++];
-      if (byte === undefined || scale > 2 ** 49) throw new RangeError("the payload breaks off");
+      if (byte === undefined || scale > 2 ** 49) throw new RangeError("the payload is incomplete");
       value += (byte & 127) * scale;
       if (byte < 128) return value;
     }
@@ -64,7 +63,7 @@ function* fieldsOf(bytes: Uint8Array): Generator<{ number: number; value: Uint8A
     else if (type === BYTES || type === FIXED_64 || type === FIXED_32) {
       const length = type === BYTES ? read() : type === FIXED_64 ? 8 : 4;
       const value = bytes.subarray(at, at + length);
-      if (value.length < length) throw new RangeError("the payload breaks off");
+      if (value.length < length) throw new RangeError("the payload is incomplete");
       at += length;
       if (type === BYTES) yield { number: Math.floor(tag / 8), value };
     } else throw new RangeError(`the payload has a field of the unknown type ${type}`);

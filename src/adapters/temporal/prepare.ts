@@ -1,6 +1,6 @@
-import { setTimeout } from "node:timers/promises";
 import type { Client } from "@temporalio/client";
 import { msToTs } from "@temporalio/common/lib/time.js";
+import { sleep } from "../../core/concurrency/sleep.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { SEARCH_ATTRIBUTES } from "./search-attributes.ts";
 
@@ -10,20 +10,20 @@ const NOT_FOUND = 5;
 const ALREADY_EXISTS = 6;
 
 /**
- * IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD of Temporal's API; its package cannot be imported by name from
- * ES modules.
+ * `IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD` of Temporal's API, whose package cannot be imported by name
+ * from ES modules.
  */
 const KEYWORD = 2;
 
-/** The server's own looks come every 60 s at the latest. */
+/** Longest wait until the server knows a new name, in milliseconds. It refreshes its caches every 60 s. */
 const KNOWN_WITHIN_MS = 75_000;
 const KNOWN_PAUSE_MS = 250;
 
 /**
- * Makes the namespace and the search attributes exist. Harmless to repeat; needs no rights when both are
- * there.
+ * Creates the namespace and the search attributes unless they exist. May be repeated; needs no rights when
+ * both exist.
  *
- * Rejects with `temporal_unavailable`, naming what is missing, when they are not there and cannot be made.
+ * Rejects with `temporal_unavailable` when they are missing and cannot be created; the message names them.
  */
 export async function prepareTemporal(client: Client): Promise<void> {
   const namespace = client.options.namespace;
@@ -48,23 +48,21 @@ export async function prepareTemporal(client: Client): Promise<void> {
         })
         .catch(ignore(ALREADY_EXISTS));
     }
-    // Also when another process has just made them: whoever starts a workflow must know them.
+    // Awaited also when another process has just created them: starting a workflow needs them.
     await onceKnown(() =>
       client.workflow.count(SEARCH_ATTRIBUTES.map((name) => `${name} = "none"`).join(" OR ")),
     );
   } catch (error) {
     throw new TemperaError(
       "temporal_unavailable",
-      `Temporal's namespace "${namespace}" is not ready (${(error as Error).message.split("\n")[0]}); temporal/README.md says how to create it and its search attributes.`,
+      `Temporal's namespace "${namespace}" is not ready (${(error as Error).message.split("\n")[0]}); ` +
+        "temporal/README.md describes how to create it and its search attributes.",
       { cause: error },
     );
   }
 }
 
-/**
- * What was made a moment ago, a namespace or an attribute, is found by the other parts of the server after
- * their next look.
- */
+/** Retries until the server knows the name: other parts of it find a new namespace or attribute later. */
 async function onceKnown<T>(ask: () => Promise<T>): Promise<T> {
   for (const giveUpAtMs = performance.now() + KNOWN_WITHIN_MS; ; ) {
     try {
@@ -72,7 +70,7 @@ async function onceKnown<T>(ask: () => Promise<T>): Promise<T> {
     } catch (error) {
       const { code } = ((error as { cause?: unknown }).cause ?? error) as { code?: number };
       if ((code !== NOT_FOUND && code !== INVALID_ARGUMENT) || performance.now() > giveUpAtMs) throw error;
-      await setTimeout(KNOWN_PAUSE_MS);
+      await sleep(KNOWN_PAUSE_MS);
     }
   }
 }

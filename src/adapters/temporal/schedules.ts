@@ -8,7 +8,7 @@ import type {
 } from "../../core/operations/schedules.ts";
 import { ORCHESTRATOR_QUEUE } from "../../core/requests/job.ts";
 
-/** A workflow that is started again and again. */
+/** A workflow that is started at an interval. */
 export interface Scheduled {
   name: ScheduleName;
   workflowType: string;
@@ -16,7 +16,7 @@ export interface Scheduled {
   everyMs: number;
 }
 
-/** Runs that are told of a schedule. */
+/** Latest runs shown for a schedule. */
 const RUNS = 5;
 
 const scheduleId = (name: ScheduleName): string => `tempera-${name}`;
@@ -30,7 +30,7 @@ const specOf = ({ name, workflowType, args, everyMs }: Scheduled) => ({
     taskQueue: ORCHESTRATOR_QUEUE,
     args,
   },
-  // One that is late is made up for once; one that is under way is not disturbed.
+  // A missed run is started once, late. While a run is under way, no other begins.
   policies: { overlap: "SKIP" as const, catchupWindow: "1m" as const },
 });
 
@@ -41,8 +41,8 @@ const call = async <T>(work: Promise<T>): Promise<T> =>
   });
 
 /**
- * Makes the schedules exist as they are configured. Harmless to repeat, and for many processes at once; one
- * that is paused stays so.
+ * Creates the schedules, or updates them to the configuration. May be repeated, and by many processes at
+ * once. A paused schedule stays paused.
  */
 export async function ensureSchedules(client: Client, wanted: Scheduled[]): Promise<void> {
   for (const each of wanted) {
@@ -58,7 +58,7 @@ export async function ensureSchedules(client: Client, wanted: Scheduled[]): Prom
   }
 }
 
-/** The schedules, kept by Temporal. */
+/** Creates the port to schedules on Temporal. */
 export function createSchedules(client: Client): Schedules {
   const unlessUnknown = async <T>(work: Promise<T>): Promise<T | undefined> =>
     call(work).catch((error) => {
@@ -74,7 +74,7 @@ export function createSchedules(client: Client): Schedules {
     startedAtMs: number;
   }): Promise<ScheduledRun> => {
     const handle = client.workflow.getHandle(workflowId);
-    // Temporal forgets a run after a while: what is left of it is that it was.
+    // Temporal deletes a run after its retention period: a run that is not found has completed.
     const status = await handle.describe().then(
       (found) => found.status.name,
       () => "COMPLETED",

@@ -1,3 +1,4 @@
+/** The search attributes of workflows, by which the Temporal UI and visibility queries find jobs. */
 import { defineSearchAttributeKey, SearchAttributeType } from "@temporalio/common";
 import { SEARCH_ATTRIBUTES as NAMES } from "../../core/requests/job.ts";
 

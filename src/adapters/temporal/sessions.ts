@@ -13,7 +13,10 @@ import { within } from "./within.ts";
 /** The workflow type that carries a session. */
 const REALTIME_SESSION = "realtimeSession";
 
-/** The realtime sessions, kept by Temporal: one `realtimeSession` workflow each, its id the session id. */
+/**
+ * Creates the port to realtime sessions on Temporal: one `realtimeSession` workflow per session, with the
+ * session id as its workflow id.
+ */
 export function createSessions(
   client: Client,
   { deadlineMs = 5_000 }: { deadlineMs?: number } = {},

@@ -9,11 +9,12 @@ const ANSWER_MS = 5_000;
 const quoted = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 
 /**
- * Whether a job may still need a model version: one that runs on it, between attempts or not; a pipeline or a
- * session that runs and may have begun with it; a task that waits in its queue. Rejects when Temporal cannot
- * be asked.
+ * Creates the check whether a model version may still be needed: by a job that runs on it, between attempts
+ * or not; by a running pipeline or session that may use it; by a task that waits in its queue. It rejects
+ * when Temporal does not answer.
  *
- * Of pipelines and sessions nobody knows which versions they hold, so all that began before now count.
+ * Temporal does not know the versions that pipelines and sessions use, so all that began before the version
+ * was disabled count.
  */
 export const createVersionInUse = (client: Client) => {
   const backlog = createBacklog(client);
@@ -26,10 +27,12 @@ export const createVersionInUse = (client: Client) => {
     const before = quoted(new Date(disabledAtMs).toISOString());
     const [jobs, others, waiting] = await Promise.all([
       count(
-        `TemperaEndpoint = ${quoted(endpoint)} AND TemperaVersion = ${quoted(version)} AND ExecutionStatus = 'Running'`,
+        `TemperaEndpoint = ${quoted(endpoint)} AND TemperaVersion = ${quoted(version)} ` +
+          "AND ExecutionStatus = 'Running'",
       ),
       count(
-        `WorkflowType IN ('pipeline', 'realtimeSession') AND ExecutionStatus = 'Running' AND StartTime < ${before}`,
+        "WorkflowType IN ('pipeline', 'realtimeSession') AND ExecutionStatus = 'Running' " +
+          `AND StartTime < ${before}`,
       ),
       backlog(taskQueueOf({ endpoint, version })),
     ]);

@@ -1,9 +1,9 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 
 /**
- * Waits no longer than `ms`; rejects with `temporal_unavailable` then.
+ * Settles as `work` does, or rejects with `temporal_unavailable` after `ms` milliseconds.
  *
- * Not the client's `withDeadline`: that runs in an `AsyncLocalStorage` (see `connectTemporal`).
+ * It replaces the client's `withDeadline`, which uses an `AsyncLocalStorage` (see `connectTemporal`).
  */
 export async function within<T>(ms: number, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;

@@ -26,10 +26,7 @@ const ca = async (): Promise<X509Certificate> =>
   new X509Certificate(await readFile(join(folder, "tls/ca.pem")));
 const mode = async (name: string): Promise<number> => (await stat(join(folder, "tls", name))).mode & 0o777;
 
-/**
- * A handshake by the rules of OpenSSL, which trusts the authority alone; resolves with the error, if it
- * fails.
- */
+/** Makes a TLS handshake that trusts only the authority. Resolves with the error code when it fails. */
 async function handshake(certificate: Certificate, servername: string): Promise<string | undefined> {
   const server = createTlsServer(certificate, (socket) => socket.end());
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
@@ -72,7 +69,7 @@ describe("the local authority", () => {
     expect(certificate.ca).toBe(false);
   });
 
-  it("keeps what it has made, and renews it in its last third", async () => {
+  it("keeps its certificate, and renews it in the last third of its time", async () => {
     const first = await (await open()).certificate();
     expect(await (await open()).certificate()).toEqual(first);
     nowMs += 59 * DAY_MS;
@@ -95,14 +92,14 @@ describe("the local authority", () => {
     expect((await ca()).fingerprint256).toBe(before.fingerprint256);
   });
 
-  it("two processes that start at once have one authority", async () => {
+  it("gives two processes that start at once the same authority", async () => {
     const authorities = await Promise.all(Array.from({ length: 8 }, () => open()));
     const certificates = await Promise.all(authorities.map((authority) => authority.certificate()));
     const { publicKey } = await ca();
     for (const certificate of certificates) expect(parse(certificate).verify(publicKey)).toBe(true);
   });
 
-  it("mends a server certificate that was cut off, and a lost ca.pem", async () => {
+  it("replaces a truncated server certificate and a lost ca.pem", async () => {
     const first = await (await open()).certificate();
     await writeFile(join(folder, "tls/server.pem"), first.cert.slice(0, 100));
     await rm(join(folder, "tls/ca.pem"));
@@ -110,7 +107,7 @@ describe("the local authority", () => {
     expect(parse(second).verify((await ca()).publicKey)).toBe(true);
   });
 
-  it("says what to do about an authority that is broken or over, and leaves it alone", async () => {
+  it("names the remedy for a broken or expired authority, and leaves it as it is", async () => {
     await open();
     const file = join(folder, "tls/ca-key.pem");
     nowMs += 3651 * DAY_MS;
@@ -120,7 +117,7 @@ describe("the local authority", () => {
     expect(await readFile(file, "utf8")).toBe("nonsense");
   });
 
-  it("a certificate does not outlive its authority, and is not made again and again for that", async () => {
+  it("issues no certificate that outlives its authority, and does not renew it again and again for that", async () => {
     await open();
     nowMs += 3640 * DAY_MS;
     const certificate = await (await open()).certificate();
@@ -128,7 +125,7 @@ describe("the local authority", () => {
     expect(await (await open()).certificate()).toEqual(certificate);
   });
 
-  it("a folder that cannot be made is named", async () => {
+  it("names a folder that cannot be created", async () => {
     await writeFile(join(folder, "tls"), "");
     await expect(open()).rejects.toThrow(/The folder .*tls cannot be written .* set TEMPERA_DATA/);
   });
@@ -142,12 +139,12 @@ describe("an operator's own certificate", () => {
     return paths;
   };
 
-  it("is served as it is", async () => {
+  it("is served unchanged", async () => {
     const { cert, key } = await (await open()).certificate();
     expect(await readOwnCertificate(await files({ cert, key }))).toEqual({ cert, key });
   });
 
-  it("is refused in one line when a file is absent, is something else, or the key is another's", async () => {
+  it("is refused in one line when a file is missing, has other content, or the key belongs to another", async () => {
     const authority = await open();
     const { cert, key } = await authority.certificate();
     const { key: other } = await authority.renew();

@@ -1,6 +1,6 @@
 /**
- * A certificate authority of this installation's own, so that clients which speak TLS only (fal's Python
- * client) and clients which insist on fal's host names can be served without anybody else's certificate.
+ * A certificate authority of this installation. It serves clients that speak only TLS (fal's Python client)
+ * and clients that require fal's host names, without a certificate from elsewhere.
  */
 import "reflect-metadata"; // @peculiar/x509 needs it and does not import it
 import { createPrivateKey, randomBytes, webcrypto, X509Certificate } from "node:crypto";
@@ -10,80 +10,61 @@ import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
 import type { Clock } from "../../core/operations/clock.ts";
 
-/** A certificate chain and its private key, as PEM: what a TLS listener wants. */
+/** A certificate chain and its private key as PEM, for a TLS listener. */
 export interface Certificate {
   cert: string;
   key: string;
 }
 
 export interface LocalAuthority {
-  /** The file a client has to trust: the authority's certificate, PEM. */
+  /** Path of the authority's certificate (PEM), which clients have to trust. */
   caFile: string;
   /**
-   * The server's certificate: the kept one, or a new one when it is absent, broken, lacks a wanted name, or
-   * has less than a third of its time left. Several processes may ask at once; each gets one that is whole
-   * and valid.
+   * Returns the stored server certificate, or a new one when that is missing, broken, lacks a wanted name, or
+   * has less than a third of its time left. Several processes may call it at once; each gets a complete and
+   * valid certificate.
    */
   certificate(): Promise<Certificate>;
-  /** Makes a new server certificate now. Clients need no change. */
+  /** Issues a new server certificate now. Clients need no change. */
   renew(): Promise<Certificate>;
 }
 
 const DAY_MS = 86_400_000;
-/** A client that trusts the authority once is spared it for long. */
+/** Lifetime of the authority: clients have to trust it only once in ten years. */
 const AUTHORITY_MS = 3650 * DAY_MS;
 const SERVER_MS = 90 * DAY_MS;
 const RENEW_BEFORE_MS = 30 * DAY_MS;
-/** Clocks of other machines may be a little behind. */
+/** Certificates begin an hour early, since the clocks of other machines may be behind. */
 const BACKDATED_MS = 3_600_000;
 
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 const SERVER_AUTHENTICATION = "1.3.6.1.5.5.7.3.1";
 
-/**
- * Opens the authority of a folder; makes it on first use.
- *
- * The folder holds `ca.pem` (public), `ca-key.pem` and `server.pem` (certificate and private key together,
- * mode 0600, so that one rename replaces both). Rejects with a sentence when the folder cannot be used or the
- * authority in it is broken or over.
- *
- * @param names host names and IP addresses the server certificate is for
- */
-export async function openLocalAuthority({
-  folder,
-  names,
-  clock,
-}: {
+export interface LocalAuthorityOptions {
+  /** Holds the authority; created when it is missing. */
   folder: string;
+  /** Host names and IP addresses that the server certificate is for. */
   names: readonly string[];
   clock: Clock;
-}): Promise<LocalAuthority> {
+}
+
+/**
+ * Opens the authority in a folder, and creates it at the first use.
+ *
+ * The folder holds `ca.pem` (public), `ca-key.pem` and `server.pem` (certificate and private key together,
+ * mode 0600, so that one rename replaces both). Rejects with an error whose message is a sentence when the
+ * folder cannot be used, or the authority in it is broken or has expired.
+ */
+export async function openLocalAuthority(options: LocalAuthorityOptions): Promise<LocalAuthority> {
+  const { folder, names, clock } = options;
   x509.cryptoProvider.set(webcrypto);
   const caFile = join(folder, "ca.pem");
-  const secretFile = join(folder, "ca-key.pem");
   const serverFile = join(folder, "server.pem");
-  try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    if (!(await exists(secretFile))) await makeAuthority(secretFile, clock);
-  } catch (error) {
-    throw new Error(
-      `The folder ${folder} cannot be written (${(error as Error).message}); set TEMPERA_DATA to one that can.`,
-      {
-        cause: error,
-      },
-    );
-  }
-  const authority = await readCertificate(secretFile);
-  const remedy = `remove ${folder} to get a new authority, which clients then have to trust anew, or set TEMPERA_TLS_CERT and TEMPERA_TLS_KEY`;
-  if (!authority) throw new Error(`${secretFile} does not hold a certificate and its key; ${remedy}.`);
-  const endsMs = Date.parse(authority.parsed.validTo);
-  if (endsMs <= clock.nowMs())
-    throw new Error(`The authority in ${secretFile} was valid until ${authority.parsed.validTo}; ${remedy}.`);
+  const authority = await readAuthority(folder, clock);
   if ((await readFile(caFile, "utf8").catch(() => "")) !== authority.cert)
     await replaceFile(caFile, authority.cert, 0o644);
-
   const renew = async (): Promise<Certificate> => {
-    const made = await makeServerCertificate(authority, names, clock.nowMs(), endsMs);
+    const made = await makeServerCertificate(authority, names, clock.nowMs(), authority.endsMs);
     await replaceFile(serverFile, made.cert + made.key, 0o600);
     return made;
   };
@@ -91,18 +72,48 @@ export async function openLocalAuthority({
     caFile,
     renew,
     async certificate() {
-      const kept = await readCertificate(serverFile);
-      if (!kept?.parsed.verify(authority.parsed.publicKey)) return renew();
-      const named = new Set(kept.parsed.subjectAltName?.split(", "));
-      const wanted = names.every((name) =>
-        isIP(name) ? kept.parsed.checkIP(name) : named.has(`DNS:${name}`),
+      const stored = await readCertificate(serverFile);
+      if (!stored?.parsed.verify(authority.parsed.publicKey)) return renew();
+      const named = new Set(stored.parsed.subjectAltName?.split(", "));
+      const hasAllNames = names.every((name) =>
+        isIP(name) ? stored.parsed.checkIP(name) : named.has(`DNS:${name}`),
       );
-      const leftMs = Date.parse(kept.parsed.validTo) - clock.nowMs();
-      // One that ends with its authority cannot be made to last longer.
-      const isDue = leftMs < RENEW_BEFORE_MS && Date.parse(kept.parsed.validTo) < endsMs;
-      return wanted && leftMs > 0 && !isDue ? { cert: kept.cert, key: kept.key } : renew();
+      const endsMs = Date.parse(stored.parsed.validTo);
+      const leftMs = endsMs - clock.nowMs();
+      // A certificate that ends with its authority cannot be replaced by one that lasts longer.
+      const isDue = leftMs < RENEW_BEFORE_MS && endsMs < authority.endsMs;
+      return hasAllNames && leftMs > 0 && !isDue ? { cert: stored.cert, key: stored.key } : renew();
     },
   };
+}
+
+/** An authority's certificate and key, and the end of its validity. */
+interface Authority extends Certificate {
+  parsed: X509Certificate;
+  endsMs: number;
+}
+
+async function readAuthority(folder: string, clock: Clock): Promise<Authority> {
+  const file = join(folder, "ca-key.pem");
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    if (!(await exists(file))) await makeAuthority(file, clock);
+  } catch (error) {
+    throw new Error(
+      `The folder ${folder} cannot be written (${(error as Error).message}); ` +
+        "set TEMPERA_DATA to one that can.",
+      { cause: error },
+    );
+  }
+  const authority = await readCertificate(file);
+  const remedy =
+    `remove ${folder} to get a new authority, which clients then have to trust anew, ` +
+    "or set TEMPERA_TLS_CERT and TEMPERA_TLS_KEY";
+  if (!authority) throw new Error(`${file} does not hold a certificate and its key; ${remedy}.`);
+  const endsMs = Date.parse(authority.parsed.validTo);
+  if (endsMs <= clock.nowMs())
+    throw new Error(`The authority in ${file} was valid until ${authority.parsed.validTo}; ${remedy}.`);
+  return { ...authority, endsMs };
 }
 
 const exists = (path: string): Promise<boolean> =>
@@ -111,17 +122,13 @@ const exists = (path: string): Promise<boolean> =>
     () => false,
   );
 
-/**
- * Makes the authority's key and certificate appear whole, in one file, or not at all; of two processes one
- * wins.
- */
+/** Creates the authority's key and certificate atomically, in one file. Of two processes one succeeds. */
 async function makeAuthority(file: string, clock: Clock): Promise<void> {
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
   const nowMs = clock.nowMs();
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
-    // The name is what people see in their trust store, and a second installation's must not be taken for
-    // this one.
+    // People see the name in their trust store, so it must differ from that of another installation.
     name: `CN=Tempera local authority ${randomBytes(3).toString("hex")}`,
     notBefore: new Date(nowMs - BACKDATED_MS),
     notAfter: new Date(nowMs + AUTHORITY_MS),
@@ -181,7 +188,7 @@ async function makeServerCertificate(
   return { cert: pem(certificate), key: await pemKey(keys.privateKey) };
 }
 
-/** 159 random bits: positive, and never the same twice (RFC 5280 §4.1.2.2). */
+/** Returns 159 random bits: positive and unique (RFC 5280 §4.1.2.2). */
 const serialNumber = (): string => {
   const bytes = randomBytes(20);
   bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40;
@@ -194,8 +201,8 @@ const pemKey = async (key: webcrypto.CryptoKey): Promise<string> =>
   `${x509.PemConverter.encode(await webcrypto.subtle.exportKey("pkcs8", key), "PRIVATE KEY").trim()}\n`;
 
 /**
- * A certificate and its key from one file; `undefined` when it does not hold both, or they do not belong
- * together.
+ * Reads a certificate and its key from one file. Returns `undefined` when the file does not hold both, or
+ * they do not belong together.
  */
 async function readCertificate(
   file: string,
@@ -212,7 +219,7 @@ async function readCertificate(
   }
 }
 
-/** Puts a whole file in place of another, also when others read it or the process is killed meanwhile. */
+/** Replaces a file atomically: readers see the old or the new content, also when this process is killed. */
 async function replaceFile(file: string, content: string, mode: number): Promise<void> {
   const draft = `${file}.${randomBytes(6).toString("hex")}`;
   try {

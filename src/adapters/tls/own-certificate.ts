@@ -3,13 +3,13 @@ import { readFile } from "node:fs/promises";
 import type { Certificate } from "./local-authority.ts";
 
 /**
- * Reads a certificate that somebody else issued. Rejects with a sentence when a file cannot be read, holds
- * something else, or the key is another certificate's.
+ * Reads a certificate that another authority issued. Rejects with an error whose message is a sentence when a
+ * file cannot be read or has other content, or when the key belongs to another certificate.
  *
- * @param files paths of PEM files: the chain with the server's certificate first, and its unencrypted private key
+ * @param files paths of PEM files: the chain, with the server's certificate first, and its unencrypted key
  */
 export async function readOwnCertificate(files: { cert: string; key: string }): Promise<Certificate> {
-  // One after the other: of two files that are missing, the same one is named each time.
+  // One after the other, so that of two missing files the same one is always named.
   const cert = await read(
     files.cert,
     "TEMPERA_TLS_CERT",
@@ -21,7 +21,8 @@ export async function readOwnCertificate(files: { cert: string; key: string }): 
   );
   if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))
     throw new Error(
-      `TEMPERA_TLS_KEY (${files.key}) is not the key of the first certificate in TEMPERA_TLS_CERT (${files.cert}).`,
+      `TEMPERA_TLS_KEY (${files.key}) is not the key of the first certificate ` +
+        `in TEMPERA_TLS_CERT (${files.cert}).`,
     );
   return { cert, key };
 }

@@ -228,7 +228,10 @@ async function publish(
 
 const uploads = (
   sql: Sql,
-): Pick<ModelVersionStore, "beginUpload" | "abandonPush" | "abandoned" | "releaseWeights" | "forgetUpload"> => ({
+): Pick<
+  ModelVersionStore,
+  "beginUpload" | "abandonPush" | "abandoned" | "releaseWeights" | "forgetUpload"
+> => ({
   async beginUpload(pushId, objectKey) {
     await answer(sql, sql`INSERT INTO model_uploads (object_key, push_id) VALUES (${objectKey}, ${pushId})`);
   },

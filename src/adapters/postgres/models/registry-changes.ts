@@ -9,7 +9,7 @@ const CHANNEL = "registry_changed";
  * their revisions, a pair that never repeats.
  */
 export const createRegistryChanges = (sql: Sql): RegistryChanges => ({
-  async marks() {
+  async revisions() {
     const [row] = await answer(
       sql,
       sql<{ versions: string; rollouts: string; flags: string }[]>`

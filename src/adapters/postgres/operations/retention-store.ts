@@ -1,4 +1,4 @@
-import { type DeletedKind, type OwnTimes, RETENTION_FIELDS } from "../../../core/operations/retention.ts";
+import { type DeletedKind, type OwnerTimes, RETENTION_FIELDS } from "../../../core/operations/retention.ts";
 import type { PurgedRequest, RetentionStore } from "../../../core/operations/retention-store.ts";
 import type { JobSpec } from "../../../core/requests/job.ts";
 import type { Outcome } from "../../../core/requests/request.ts";
@@ -105,7 +105,7 @@ const ownerTimes = (sql: Sql): Pick<RetentionStore, "nowMs" | "ownTimes" | "setO
     return row?.now.getTime() ?? Number.NEGATIVE_INFINITY;
   },
 
-  async ownTimes() {
+  async ownerTimes() {
     const rows = await answer(
       sql,
       sql<{ owner_id: string; times: Record<string, number | null> }[]>`
@@ -113,7 +113,7 @@ const ownerTimes = (sql: Sql): Pick<RetentionStore, "nowMs" | "ownTimes" | "setO
     );
     return new Map(
       rows.map(({ owner_id, times }) => {
-        const own: OwnTimes = {};
+        const own: OwnerTimes = {};
         for (const field of RETENTION_FIELDS) {
           const seconds = times[secondsOf(field)];
           if (seconds !== undefined) own[field] = seconds === null ? null : seconds * 1000;
@@ -123,7 +123,7 @@ const ownerTimes = (sql: Sql): Pick<RetentionStore, "nowMs" | "ownTimes" | "setO
     );
   },
 
-  async setOwnTimes(ownerId, times) {
+  async setOwnerTimes(ownerId, times) {
     if (times === undefined) {
       await answer(sql, sql`DELETE FROM owner_retention WHERE owner_id = ${storableText(ownerId)}`);
       return;

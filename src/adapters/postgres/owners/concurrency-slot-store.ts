@@ -50,7 +50,9 @@ const slots = (sql: Sql): Pick<ConcurrencySlotStore, "acquire" | "acquireOrWait"
   };
 };
 
-const notifications = (sql: Sql): Pick<ConcurrencySlotStore, "markNotified" | "unnotified" | "heldSince"> => ({
+const notifications = (
+  sql: Sql,
+): Pick<ConcurrencySlotStore, "markNotified" | "unnotified" | "heldSince"> => ({
   async markNotified(requestIds) {
     if (requestIds.length > 0)
       await answer(sql, sql`UPDATE places SET told = true WHERE request_id = ANY(${requestIds}::uuid[])`);

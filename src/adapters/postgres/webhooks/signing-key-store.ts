@@ -20,7 +20,7 @@ import {
   type SigningKey,
   signerAt,
 } from "../../../core/webhooks/signing-key.ts";
-import type { SigningKeys } from "../../../core/webhooks/signing-key-store.ts";
+import type { SigningKeyStore } from "../../../core/webhooks/signing-key-store.ts";
 import { answer, inTransaction, type Sql } from "../connection.ts";
 
 interface SigningKeyRow {
@@ -93,11 +93,11 @@ function newKey(secret: Uint8Array): Pick<SealedKey, "keyId" | "publicKey" | "se
 export function createSigningKeyStore(
   sql: Sql,
   { secrets, clock }: { secrets: SecretStore; clock: Clock },
-): SigningKeys {
+): SigningKeyStore {
   return new PostgresSigningKeys(sql, secrets, clock);
 }
 
-class PostgresSigningKeys implements SigningKeys {
+class PostgresSigningKeys implements SigningKeyStore {
   readonly #sql: Sql;
   readonly #secrets: SecretStore;
   readonly #clock: Clock;

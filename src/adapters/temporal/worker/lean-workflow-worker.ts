@@ -1,10 +1,11 @@
 /**
- * The SDK's worker with a thread for workflow code that costs half (docs/decisions/0023-the-workflow-thread.md).
+ * The SDK's worker with a thread for workflow code that costs half
+ * (docs/decisions/0023-the-workflow-thread.md).
  *
  * Two parts of the SDK are left out. Each of its ten or so calls into the sandbox for one step of a workflow
- * has a timeout, for which Node starts and joins a thread; a `StepWatch` replaces it. And the SDK keeps a stack
- * trace of every promise, only for the query `__stack_trace`. The requests of a step are sent to the thread
- * together, where the SDK waits for each reply before it sends the next request.
+ * has a timeout, for which Node starts and joins a thread; a `StepWatch` replaces it. And the SDK keeps a
+ * stack trace of every promise, only for the query `__stack_trace`. The requests of a step are sent to the
+ * thread together, where the SDK waits for each reply before it sends the next request.
  *
  * This module imports internals of `@temporalio/worker`. Only `workflow-worker.ts` imports it, and only when
  * the installed SDK is the version that it was written for (docs/upgrading-temporal.md).

@@ -4,8 +4,8 @@ import type { Log } from "../../../core/operations/log.ts";
 let installed = false;
 
 /**
- * Sets Temporal's SDK up for this process, once (another call changes nothing), before its first connection:
- * its warnings go to our log, and it leaves signals alone, since the order in which roles stop is ours.
+ * Configures Temporal's SDK for this process, before its first connection; a second call changes nothing. The
+ * SDK's warnings go to `log`. The SDK handles no signals, since the roles stop in an order of their own.
  */
 export function installRuntime(log: Log): void {
   if (installed) return;

@@ -8,7 +8,9 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** A watch with a check each second, steps that end on request, and the errors that the watch has reported. */
+/**
+ * A watch with a check each second, steps that end on request, and the errors that the watch has reported.
+ */
 function watching() {
   const watch = new StepWatch(1_000);
   const errors: string[] = [];

@@ -1,4 +1,6 @@
-/** Interval of the checks for progress, in milliseconds, and the checks without any before a step is stuck. */
+/**
+ * Interval of the checks for progress, in milliseconds, and the checks without any before a step is stuck.
+ */
 const CHECK_MS = 15_000;
 const CHECKS_MAX = 4;
 
@@ -32,9 +34,10 @@ export class StepWatch {
       completedBefore = this.#completed;
       // The first check may come right after the step began, so it does not count.
       if (checks <= CHECKS_MAX) return;
+      const seconds = (CHECKS_MAX * checkMs) / 1000;
       reject(
         new Error(
-          `The workflow ${oldest} has held the thread of all workflows for ${(CHECKS_MAX * checkMs) / 1000} s: ` +
+          `The workflow ${oldest} has held the thread of all workflows for ${seconds} s: ` +
             "a loop in its code does not end. Terminate it in Temporal, then correct its code.",
         ),
       );

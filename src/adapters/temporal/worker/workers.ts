@@ -11,6 +11,7 @@ import {
   Worker,
 } from "@temporalio/worker";
 import type { Sinks, WorkflowInfo } from "@temporalio/workflow";
+import { type Release, Semaphore } from "../../../core/concurrency/semaphore.ts";
 import { LIMITS } from "../../../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../../../core/models/model.ts";
 import type { Log } from "../../../core/operations/log.ts";
@@ -21,7 +22,9 @@ import { supportedWorkflowThread, type WorkflowThread, workflowWorker } from "./
 
 /** A worker that is polling. */
 export interface RunningWorker {
-  /** Takes no new work, waits for running work until its grace period is over, then resolves. Never rejects. */
+  /**
+   * Takes no new work, waits for running work until its grace period is over, then resolves. Never rejects.
+   */
   stop(): Promise<void>;
   /** Settles when the worker has ended, for whatever reason; rejects when it broke. */
   ended: Promise<void>;
@@ -111,7 +114,7 @@ export async function startWebhookWorker(
     ...connection,
     taskQueue: WEBHOOK_QUEUE,
     activities,
-    maxConcurrentActivityTaskExecutions: LIMITS.webhooksInHandMax,
+    maxConcurrentActivityTaskExecutions: LIMITS.webhooksInFlightMax,
     maxConcurrentActivityTaskPolls: 4,
     shutdownGraceTime: "5s",
   });
@@ -183,15 +186,17 @@ export async function startGpuWorker(
   return { ...run(worker), drain: slots.close, inHand: () => inHand };
 }
 
-/** Slots of a worker that hands out none any more once it is closed: it polls only with a slot in hand. */
+/**
+ * Creates slots that are handed out until `close`. A worker polls only with a slot, so it stops polling then.
+ */
 function drainableSlots(count: number): { supplier: CustomSlotSupplier<ActivitySlotInfo>; close(): void } {
-  let used = 0;
   let closed = false;
-  const waiting = new Set<() => void>();
-  const take = (): boolean => {
-    if (closed || used >= count) return false;
-    used++;
-    return true;
+  const slots = new Semaphore(() => (closed ? 0 : count));
+  // Slots are alike, so it does not matter which one a task gives back.
+  const releases: Release[] = [];
+  const reserve = (release: Release) => {
+    releases.push(release);
+    return {};
   };
   return {
     close: () => {
@@ -199,30 +204,13 @@ function drainableSlots(count: number): { supplier: CustomSlotSupplier<ActivityS
     },
     supplier: {
       type: "custom",
-      reserveSlot: (_, abort) =>
-        new Promise((resolve, reject) => {
-          const attempt = () => {
-            if (!take()) return;
-            waiting.delete(attempt);
-            abort.removeEventListener("abort", onAbort);
-            resolve({});
-          };
-          const onAbort = () => {
-            waiting.delete(attempt);
-            reject(abort.reason);
-          };
-          waiting.add(attempt);
-          abort.addEventListener("abort", onAbort, { once: true });
-          if (abort.aborted) onAbort();
-          else attempt();
-        }),
-      tryReserveSlot: () => (take() ? {} : null),
-      markSlotUsed: () => {},
-      releaseSlot: () => {
-        used--;
-        const [next] = waiting;
-        next?.();
+      reserveSlot: async (_, abort) => reserve(await slots.acquire(abort)),
+      tryReserveSlot: () => {
+        const release = slots.tryAcquire();
+        return release ? reserve(release) : null;
       },
+      markSlotUsed: () => {},
+      releaseSlot: () => releases.pop()?.(),
     },
   };
 }

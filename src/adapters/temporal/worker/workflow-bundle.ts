@@ -4,12 +4,12 @@ import { join } from "node:path";
 import { bundleWorkflowCode } from "@temporalio/worker";
 
 /**
- * The workflow code as one file for the sandbox. Bundling takes seconds, so the result is kept in
- * `cacheFolder` under the digest of everything that goes in.
+ * Bundles the workflow code into one file for the sandbox. Bundling takes seconds, so the result is cached in
+ * `cacheFolder` under the digest of everything that it depends on.
  *
  * @param sources folders whose files the bundle may contain
- * @param shared modules of the bundle that all workflows have in common: evaluated once, not for each workflow. They keep no state
- * @param failureConverterPath the module that writes failures; the SDK's own way when absent
+ * @param shared modules that all workflows share, evaluated once; they must have no state
+ * @param failureConverterPath the module that encodes failures; the SDK's when absent
  */
 export async function workflowBundle({
   workflowsPath,
@@ -49,5 +49,5 @@ export async function workflowBundle({
   return { codePath };
 }
 
-const nothing = (): void => {};
-const silent = { log: nothing, trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing };
+const ignore = (): void => {};
+const silent = { log: ignore, trace: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore };

@@ -21,7 +21,10 @@ export function installedSdkVersion(): string {
   return createRequire(import.meta.url)("@temporalio/worker/package.json").version;
 }
 
-/** Returns `wanted`, or `sdk` with a warning when the installed SDK is not the one that `lean` was written for. */
+/**
+ * Returns `wanted`, or `sdk` with a warning when the installed SDK is not the one that `lean` was written
+ * for.
+ */
 export function supportedWorkflowThread(
   wanted: WorkflowThread,
   log: Pick<Log, "warn">,
@@ -30,8 +33,9 @@ export function supportedWorkflowThread(
   if (wanted === "sdk" || installed === LEAN_THREAD_SDK_VERSION) return wanted;
   log.warn(
     { installed, writtenFor: LEAN_THREAD_SDK_VERSION },
-    `The lean workflow thread was written for @temporalio/worker ${LEAN_THREAD_SDK_VERSION}, and ${installed} ` +
-      "is installed: workflows run on the SDK's own thread, which costs more. Check the new version as " +
+    `The lean workflow thread was written for @temporalio/worker ${LEAN_THREAD_SDK_VERSION}, and ` +
+      `${installed} is installed: ` +
+      "workflows run on the SDK's own thread, which costs more. Check the new version as " +
       "docs/upgrading-temporal.md describes, or set temporal.workflowThread to sdk.",
   );
   return "sdk";
