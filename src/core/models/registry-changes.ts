@@ -7,7 +7,7 @@ export type RegistryPart = "versions" | "rollouts" | "flags";
  */
 export interface RegistryChanges {
   /** Returns a revision of each part, as a string that differs after each change of the part. */
-  marks(): Promise<Record<RegistryPart, string>>;
+  revisions(): Promise<Record<RegistryPart, string>>;
   /**
    * Calls `listener` for each change, at once; changes during a lost connection are missed. Returns how to
    * stop.

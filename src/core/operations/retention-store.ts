@@ -1,5 +1,5 @@
 import type { RequestIdentity } from "../requests/request.ts";
-import type { DeletedKind, OwnTimes } from "./retention.ts";
+import type { DeletedKind, OwnerTimes } from "./retention.ts";
 
 /** An ended request that is to be purged, with the objects that its record names. */
 export interface PurgedRequest extends RequestIdentity {
@@ -23,9 +23,9 @@ export interface RetentionStore {
   /** Returns the store's time of day. */
   nowMs(): Promise<number>;
   /** Returns the retention times that owners have instead of the installation's. */
-  ownTimes(): Promise<Map<string, OwnTimes>>;
+  ownerTimes(): Promise<Map<string, OwnerTimes>>;
   /** Sets an owner's times; `undefined` restores the installation's. */
-  setOwnTimes(ownerId: string, times: OwnTimes | undefined): Promise<void>;
+  setOwnerTimes(ownerId: string, times: OwnerTimes | undefined): Promise<void>;
   /** Calls `listener` when the times of some owner have changed. Returns how to stop. */
   onChange(listener: () => void): Promise<() => Promise<void>>;
 

@@ -22,7 +22,7 @@ export interface RetentionTimes {
 /**
  * The times that an owner has instead of the installation's; for an absent one, the installation's counts.
  */
-export type OwnTimes = Partial<RetentionTimes>;
+export type OwnerTimes = Partial<RetentionTimes>;
 
 /** Retention times of data that belongs to no single owner. */
 export interface SharedTimes {
@@ -41,7 +41,7 @@ export const RETENTION_FIELDS = [
 ] as const satisfies (keyof RetentionTimes)[];
 
 /** Computes the times of one owner. */
-export function timesOf(policy: RetentionTimes, own: OwnTimes = {}): RetentionTimes {
+export function timesOf(policy: RetentionTimes, own: OwnerTimes = {}): RetentionTimes {
   const of = (field: keyof RetentionTimes): number | null =>
     own[field] === undefined ? policy[field] : own[field];
   const requestMs = of("requestMs");

@@ -16,7 +16,7 @@ export const ORCHESTRATOR_QUEUE = "orchestrator";
 /**
  * The earlier attempts of a job whose inference activity is called anew after a hand-over by a GPU worker.
  */
-export interface AttemptsBefore {
+export interface PreviousAttempts {
   attempts: number;
   /** The part of `attempts` that was handed over; the retry policy does not count it. */
   handOvers: number;

@@ -4,7 +4,7 @@ import type { SigningKey } from "./signing-key.ts";
  * Stores the keys that sign webhooks. Every method rejects with `store_unavailable` when PostgreSQL cannot be
  * reached and no key is cached.
  */
-export interface SigningKeys {
+export interface SigningKeyStore {
   /** Signs (Ed25519) with the current key; the first process that needs a key makes it. */
   sign(message: string): Promise<{ keyId: string; signature: Buffer }>;
 

@@ -1,5 +1,5 @@
 /** A stack of close functions that run in the opposite order (Node 20 has no `AsyncDisposableStack`). */
-export interface Closing extends AsyncDisposable {
+export interface CloseStack extends AsyncDisposable {
   defer(close: () => unknown): void;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -8,7 +8,7 @@ export interface Closing extends AsyncDisposable {
  * Makes an empty stack. Disposing of it runs every function, even when one fails, and then throws the first
  * failure. Later disposals do nothing.
  */
-export function createClosing(): Closing {
+export function createCloseStack(): CloseStack {
   const closes: (() => unknown)[] = [];
   return {
     defer: (close) => closes.push(close),

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { createClosing } from "./closing.ts";
+import { createCloseStack } from "./close-stack.ts";
 
-describe("createClosing", () => {
+describe("createCloseStack", () => {
   it("closes in the opposite order, each once", async () => {
     const closed: number[] = [];
-    const closing = createClosing();
+    const closing = createCloseStack();
     for (const n of [1, 2, 3]) closing.defer(() => closed.push(n));
     await closing[Symbol.asyncDispose]();
     await closing[Symbol.asyncDispose]();
@@ -13,7 +13,7 @@ describe("createClosing", () => {
 
   it("closes everything when one close fails, then throws the first failure", async () => {
     const closed: string[] = [];
-    const closing = createClosing();
+    const closing = createCloseStack();
     closing.defer(() => closed.push("first opened"));
     closing.defer(() => Promise.reject(new Error("second failure")));
     closing.defer(() => {
