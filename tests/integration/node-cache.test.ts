@@ -1,23 +1,23 @@
-/** Reuse of node results, with the real store: who makes a result, who waits, and when it is made again. */
+/** Reuse of node results with the real store: making a result, waiting for one, and making one again. */
 import { randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
+  type CacheLookup,
   createNodeCache,
   type NodeCache,
   type ResultClaim,
-  type CacheLookup,
 } from "../../src/activities/pipelines/node-cache.ts";
 import { createFileObjectStore } from "../../src/adapters/object-store/file-object-store.ts";
 import { connectPostgres, type Sql } from "../../src/adapters/postgres/connection.ts";
 import { createNodeResultStore } from "../../src/adapters/postgres/pipelines/node-result-store.ts";
 import { TemperaError } from "../../src/core/errors/tempera-error.ts";
-import type { JobSpec } from "../../src/core/requests/job.ts";
+import type { ObjectStore } from "../../src/core/files/object-store.ts";
 import type { JsonObject } from "../../src/core/json/json.ts";
 import type { NodeResultStore } from "../../src/core/pipelines/node-result-store.ts";
-import type { ObjectStore } from "../../src/core/files/object-store.ts";
+import type { JobSpec } from "../../src/core/requests/job.ts";
 import { leakCheck } from "../setup/leak-check.ts";
 import { testDatabase } from "../setup/test-database.ts";
 
@@ -91,7 +91,7 @@ const making = (lookup: CacheLookup): ResultClaim => {
   return lookup;
 };
 const output = { inline: { seed: 1 } };
-/** Resolves when somebody waits for a result that another one makes. */
+/** Resolves when a lookup waits for a result that is being made. */
 const waits = async (waiter: Promise<unknown>): Promise<void> => {
   const first = await Promise.race([
     waiter.then(() => "ended"),
@@ -115,16 +115,16 @@ describe("a node's result", () => {
     await making(await open(job(), { ...INPUT, seed: 2 })).release();
   });
 
-  it("of two at once is made by one; the other waits, however long that takes, and gets it", async () => {
+  it("of two at once is made by one; the other waits as long as that takes, and gets it", async () => {
     const first = making(await open());
     const second = open();
-    // Longer than a claim stands that nobody holds.
+    // Longer than a claim lasts that is not renewed.
     await waits(second);
     await first.store(output, []);
     expect(await second).toMatchObject({ output });
   });
 
-  it("is made by who waited when its maker gives up", async () => {
+  it("is made by the waiting one when the first gives up", async () => {
     const first = making(await open());
     const second = open();
     await waits(second);
@@ -133,17 +133,17 @@ describe("a node's result", () => {
     expect(await open()).toMatchObject({ output });
   });
 
-  it("is made by who waited when its maker's process is gone", async () => {
-    // A claim that nobody holds, as a killed GPU worker leaves it.
-    const gone = await createNodeCache({ ...parts(), results: { ...results, renew: async () => {} } });
-    const dead = making(await gone.lookUp(job(), { input: INPUT, files: [] }, never));
+  it("is made by the waiting one when the first one's process has died", async () => {
+    // A claim that is not renewed, as a killed GPU worker leaves it.
+    const killed = await createNodeCache({ ...parts(), results: { ...results, renew: async () => {} } });
+    const dead = making(await killed.lookUp(job(), { input: INPUT, files: [] }, never));
     await making(await open()).store(output, []);
     await dead.release();
-    await gone[Symbol.asyncDispose]();
+    await killed[Symbol.asyncDispose]();
     expect(await open()).toMatchObject({ output });
   });
 
-  it("is not waited for any longer by who was cancelled", async () => {
+  it("is no longer waited for by a cancelled request", async () => {
     const first = making(await open());
     const cancelled = new AbortController();
     const second = open(job(), INPUT, cancelled.signal);
@@ -154,24 +154,24 @@ describe("a node's result", () => {
     await first.release();
   });
 
-  it("is made again when one of its files is gone, or it itself is", async () => {
+  it("is made again when it or one of its files was deleted", async () => {
     const put = (key: string) =>
       objects.put(key, Buffer.from("x"), { bytes: 1, contentType: "application/json" });
     const files = ["artifacts/aa/one.png", "artifacts/aa/two.png"];
-    const kept = { ref: "outcomes/one.json" };
-    for (const lost of [...files, kept.ref]) {
-      await Promise.all([...files, kept.ref].map(put));
+    const stored = { ref: "outcomes/one.json" };
+    for (const lost of [...files, stored.ref]) {
+      await Promise.all([...files, stored.ref].map(put));
       await making(await open()).store(
-        kept,
+        stored,
         files.map((key) => `http://localhost/files/${key}`),
       );
-      expect(await open()).toMatchObject({ output: kept });
+      expect(await open()).toMatchObject({ output: stored });
       await objects.delete(lost);
       await making(await open()).release();
     }
   });
 
-  it("ends with its files, and after the configured time at most", async () => {
+  it("expires with its files, and after the configured time at the latest", async () => {
     const short = { lifecycle: { lifetimeSeconds: 3600 } };
     nowMs -= 3600 * 1000 - 60_000;
     await making(await open(job(short))).store(output, []);
@@ -186,13 +186,18 @@ describe("a node's result", () => {
     await making(await open()).release();
   });
 
-  it("is neither kept nor looked for when the store is away: the node runs", async () => {
+  it("is neither stored nor looked up while the store is away: the node runs", async () => {
     const away = () => Promise.reject(new TemperaError("store_unavailable", "PostgreSQL is away."));
-    const without = await createNodeCache({ ...parts(), results: { ...results, findOrClaim: away, store: away } });
+    const awayResults = { ...results, findOrClaim: away, store: away };
+    const without = await createNodeCache({ ...parts(), results: awayResults });
     await making(await without.lookUp(job(), { input: INPUT, files: [] }, never)).store(output, []);
     expect(warned).toEqual([expect.stringContaining("PostgreSQL is away.")]);
     await without[Symbol.asyncDispose]();
-    const disabled = await createNodeCache({ ...parts(), keepMs: 0, results: { ...results, findOrClaim: away } });
+    const disabled = await createNodeCache({
+      ...parts(),
+      keepMs: 0,
+      results: { ...results, findOrClaim: away },
+    });
     await making(await disabled.lookUp(job(), { input: INPUT, files: [] }, never)).store(output, []);
     expect(warned).toHaveLength(1);
     await disabled[Symbol.asyncDispose]();

@@ -1,14 +1,13 @@
 /**
- * What the nodes of pipelines leave for later runs, and what a rerun keeps: on the models that ship, in their
- * smallest sizes.
+ * Reuse of node results by later runs and by reruns, on the models that ship, in their smallest sizes.
  */
 import { execFile } from "node:child_process";
 import { readdir, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openClipFiles } from "../../src/evaluation/clip-files.ts";
 import { createPlatformClient, type NodeStatus, type Status } from "../../src/cli/platform-client.ts";
+import { openClipFiles } from "../../src/evaluation/clip-files.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
@@ -35,12 +34,13 @@ interface Ran {
   nodes: Record<string, NodeStatus>;
 }
 
-/** Waits for a pipeline's request and reads what is told of it. */
+/** Waits for a pipeline's request and reads its status, its nodes and its output. */
 async function collect(id: string): Promise<Ran> {
   let last: Status | undefined;
   for await (const status of test.client.follow(VIDEO, id, { nodes: true })) last = status;
   const nodes = Object.fromEntries((last?.nodes ?? []).map((node) => [node.node_id, node]));
-  return { id, status: last as Status, nodes, output: (await test.client.result(VIDEO, id)) as Ran["output"] };
+  const output = (await test.client.result(VIDEO, id)) as Ran["output"];
+  return { id, status: last as Status, nodes, output };
 }
 
 const run = async (input: object, headers: Record<string, string> = {}): Promise<Ran> =>
@@ -51,7 +51,7 @@ const cacheOf = ({ nodes }: Ran): object =>
   Object.fromEntries(Object.values(nodes).map(({ node_id, cache }) => [node_id, cache]));
 const requestsOf = ({ nodes }: Ran): Record<string, string> =>
   Object.fromEntries(Object.values(nodes).map(({ node_id, request_id }) => [node_id, request_id]));
-/** Which of these nodes an engine has run: it alone begins an attempt. */
+/** Lists the nodes that an engine has run: only an engine begins an attempt. */
 async function inferred(...runs: Ran[]): Promise<string[]> {
   const names: string[] = [];
   for (const { nodes } of runs) {
@@ -66,7 +66,7 @@ const MISS = { image: "miss", video: "miss", audio: "miss" };
 const HIT = { image: "hit", video: "hit", audio: "hit" };
 
 describe("a second run with the same input", () => {
-  it("does no inference, answers the same, and says so of each node", async () => {
+  it("runs no inference, answers the same, and reports each node as reused", async () => {
     const input = { ...SMALL, seed: ++seeds };
     const first = await run(input);
     expect(cacheOf(first)).toEqual(MISS);
@@ -96,7 +96,7 @@ describe("a second run with the same input", () => {
     expect(last?.nodes?.map(({ cache }) => cache)).toEqual(["miss", "miss", "miss"]);
   });
 
-  it("runs every node for who says X-Tempera-Cache: off, and keeps nothing of it", async () => {
+  it("runs every node with X-Tempera-Cache: off, and stores no result", async () => {
     const input = { ...SMALL, seed: ++seeds };
     const off = { "x-tempera-cache": "off" };
     expect(await inferred(await run(input, off), await run(input, off))).toHaveLength(6);
@@ -109,7 +109,7 @@ describe("a second run with the same input", () => {
     expect([refused.status, await refused.text()]).toEqual([400, expect.stringContaining("X-Tempera-Cache")]);
   });
 
-  it("makes again what a node gave whose payloads were deleted", async () => {
+  it("runs a node again whose payloads were deleted", async () => {
     const input = { ...SMALL, seed: ++seeds };
     const first = await run(input);
     await test.client.admin("DELETE", `/v1/models/requests/${requestsOf(first).video}/payloads`);
@@ -123,7 +123,7 @@ describe("a second run with the same input", () => {
     expect(both[0].output).toEqual(both[1].output);
   });
 
-  it("makes again what was lost, and only that", async () => {
+  it("runs the nodes again whose results were lost, and no others", async () => {
     const input = { ...SMALL, seed: ++seeds };
     const first = await run(input);
     const lost = new URL(first.output.silent_video.url).pathname.slice("/files/".length);
@@ -139,7 +139,7 @@ describe("a second run with the same input", () => {
 });
 
 describe("npm run demo", () => {
-  interface Told {
+  interface Report {
     path: string;
     request_id: string;
     seed: number;
@@ -147,7 +147,7 @@ describe("npm run demo", () => {
     nodes: { node: string; request_id: string; cache: string; seconds: { inference: number } }[];
   }
 
-  it("shows the nodes as they finish, and leaves a picture, a film, and the film with sound", async () => {
+  it("shows the nodes as they finish, and saves an image, a video, and the video with audio", async () => {
     const env = { ...process.env, TEMPERA_URL: test.platform.url, TEMPERA_KEY: test.platform.key };
     const demo = (...more: string[]) =>
       new Promise<{ out: string; err: string }>((done, fail) => {
@@ -157,24 +157,28 @@ describe("npm run demo", () => {
         );
       });
     const first = await demo("--json", "--out", join(test.folder, "demo"));
-    const told = JSON.parse(first.out) as Told;
-    expect(told.nodes.map(({ node, cache }) => [node, cache])).toEqual([
+    const report = JSON.parse(first.out) as Report;
+    expect(report.nodes.map(({ node, cache }) => [node, cache])).toEqual([
       ["image", "miss"],
       ["video", "miss"],
       ["audio", "miss"],
     ]);
     expect(first.err).toMatch(
-      /^ {2}image {3}fal-ai\/qwen-image, request [0-9a-f-]{36}$.*^ {2}video {3}step 2\/2.*^ {2}audio {3}done: cache miss, /ms,
+      new RegExp(
+        "^ {2}image {3}fal-ai/qwen-image, request [0-9a-f-]{36}$.*" +
+          "^ {2}video {3}step 2/2.*^ {2}audio {3}done: cache miss, ",
+        "ms",
+      ),
     );
-    expect(told).toMatchObject({ seed: 4711, path: join(test.folder, `demo/${told.request_id}.mp4`) });
-    expect(await sharp(told.files.picture?.path).metadata()).toMatchObject({
+    expect(report).toMatchObject({ seed: 4711, path: join(test.folder, `demo/${report.request_id}.mp4`) });
+    expect(await sharp(report.files.image?.path).metadata()).toMatchObject({
       format: "png",
       width: 1024,
       height: 576,
     });
     await using clips = openClipFiles();
-    const silent = await clips.decode(told.files.silent_film?.path ?? "", { width: 64, height: 36 });
-    const whole = await clips.decode(told.files.film?.path ?? "", { width: 64, height: 36 });
+    const silent = await clips.decode(report.files.silent_video?.path ?? "", { width: 64, height: 36 });
+    const whole = await clips.decode(report.files.video?.path ?? "", { width: 64, height: 36 });
     expect([silent.codecs, whole.codecs]).toEqual([["avc1"], ["avc1", "mp4a"]]);
 
     const again = await demo("--out", join(test.folder, "again.png"));
@@ -190,7 +194,7 @@ describe("a rerun", () => {
     first = await run({ ...SMALL, seed: ++seeds });
   });
 
-  it("keeps the nodes that a changed node does not reach, and says what it is a rerun of", async () => {
+  it("reuses the nodes that a change does not affect, and names the request that it repeats", async () => {
     const second = await rerun(first.id, { overrides: { nodes: { video: { num_inference_steps: 3 } } } });
     expect(requestsOf(second).image).toBe(requestsOf(first).image);
     expect(await inferred(second)).toEqual(["audio", "image", "video"]);
@@ -198,10 +202,10 @@ describe("a rerun", () => {
     expect(second.output.image).toEqual(first.output.image);
     expect(second.output.video).not.toEqual(first.output.video);
     expect(second.status.rerun_of).toBe(first.id);
-    const told = (await (
+    const rerunStatus = (await (
       await test.call(`/queue/${VIDEO}/requests/${second.id}/status?nodes=1`)
     ).json()) as Status;
-    expect(told).toMatchObject({ rerun_of: first.id, nodes: second.status.nodes });
+    expect(rerunStatus).toMatchObject({ rerun_of: first.id, nodes: second.status.nodes });
 
     // A rerun of a rerun begins with what that one changed.
     const third = await rerun(second.id, { overrides: { input: { audio_prompt: "bell" } } });
@@ -213,7 +217,7 @@ describe("a rerun", () => {
     expect(third.output.video).not.toEqual(second.output.video);
   });
 
-  it("with nothing changed keeps everything; from a node, that one runs again", async () => {
+  it("reuses every node without a change; with `from`, that node runs again", async () => {
     const nothing = await rerun(first.id, {});
     expect(requestsOf(nothing)).toEqual(requestsOf(first));
     expect(nothing.output).toEqual(first.output);
@@ -224,7 +228,7 @@ describe("a rerun", () => {
     expect(fromVideo.output).toEqual(first.output);
   });
 
-  it("makes again what is no longer there to be kept", async () => {
+  it("runs the nodes again whose results no longer exist", async () => {
     const once = await run({ ...SMALL, seed: ++seeds });
     const lost = new URL(once.output.image.url).pathname.slice("/files/".length);
     await rm(join(test.folder, "objects/artifacts", lost));
@@ -236,7 +240,7 @@ describe("a rerun", () => {
     expect(again.output).toEqual(once.output);
   });
 
-  it("by the command line", async () => {
+  it("works from the command line", async () => {
     const child = { ...process.env, TEMPERA_URL: test.platform.url, TEMPERA_KEY: test.platform.key };
     const args = [
       "pipelines",
@@ -271,28 +275,28 @@ describe("a rerun", () => {
       });
       return { status: response.status, body: (await response.json()) as { detail: unknown } };
     };
-    const places = ({ body }: { body: { detail: unknown } }): string[] =>
+    const locations = ({ body }: { body: { detail: unknown } }): string[] =>
       (body.detail as { loc: string[] }[]).map(({ loc }) => loc.join("."));
 
-    it("for nodes that it has not and fields that its input has not, all named", async () => {
+    it("for unknown nodes and unknown fields of the input, all named", async () => {
       const nodes = await answer(`${first.id}/rerun`, {
         from: "nowhere",
         overrides: { nodes: { video: {}, nothing: { seed: 1 } } },
       });
-      expect([nodes.status, places(nodes)]).toEqual([422, ["body.from", "body.overrides.nodes.nothing"]]);
+      expect([nodes.status, locations(nodes)]).toEqual([422, ["body.from", "body.overrides.nodes.nothing"]]);
       expect(JSON.stringify(nodes.body)).toContain("image, video, audio");
       const input = await answer(`${first.id}/rerun`, {
         overrides: { input: { num_frames: 5, resolution: "9p" } },
       });
-      expect([input.status, places(input).sort()]).toEqual([
+      expect([input.status, locations(input).sort()]).toEqual([
         422,
         ["body.overrides.input.num_frames", "body.overrides.input.resolution"].sort(),
       ]);
       const unknown = await answer(`${first.id}/rerun`, { overrides: { input: { colour: "red" } } });
-      expect([unknown.status, places(unknown)]).toEqual([422, ["body.overrides.input.colour"]]);
+      expect([unknown.status, locations(unknown)]).toEqual([422, ["body.overrides.input.colour"]]);
     });
 
-    it("for what is no pipeline's, is another owner's, or has not ended", async () => {
+    it("for a request that is not a pipeline's, is another owner's, or has not ended", async () => {
       const node = await answer(`${requestsOf(first).image}/rerun`, {});
       expect(node).toMatchObject({
         status: 400,

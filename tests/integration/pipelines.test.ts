@@ -8,10 +8,10 @@ import { pipelineJob } from "../../src/api/pipelines/pipeline-job.ts";
 import { openRegistry } from "../../src/bin/open-registry.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { inputHash } from "../../src/core/json/input-hash.ts";
-import type { JobSpec } from "../../src/core/requests/job.ts";
 import type { JsonObject } from "../../src/core/json/json.ts";
-import type { KeptNode, PipelinePart, PipelineVersion } from "../../src/core/pipelines/pipeline.ts";
 import { systemClock } from "../../src/core/operations/clock.ts";
+import type { PipelinePart, PipelineVersion, ReusedNode } from "../../src/core/pipelines/pipeline.ts";
+import type { JobSpec } from "../../src/core/requests/job.ts";
 import { isRequestId } from "../../src/core/requests/request.ts";
 import { newRequestId } from "../../src/core/requests/request-id.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
@@ -59,7 +59,7 @@ const logLines = async (id: string): Promise<string[]> =>
     ({ message }) => message,
   ) ?? [];
 
-/** The request ids of a pipeline's nodes as its log names them, by node, once there are so many. */
+/** Reads the request ids of a pipeline's nodes from its log, by node, once there are `count` of them. */
 async function nodeIds(id: string, count: number): Promise<Map<string, string>> {
   for (;;) {
     const named = (await logLines(id)).flatMap((line) => [
@@ -85,8 +85,8 @@ async function* streamed(input: unknown): AsyncGenerator<StreamEvent> {
   }
 }
 
-describe("a pipeline that goes well", () => {
-  it("answers its bare output, stage after stage, on queue and run", async () => {
+describe("a pipeline that succeeds", () => {
+  it("answers its output, stage after stage, on queue and run", async () => {
     const stages = [[{ prompt: "a" }], [{ prompt: "b" }, { prompt: "c" }]];
     const expected = { stages: [[{ echo: "a" }], [{ echo: "b" }, { echo: "c" }]] };
     const run = await post(`/run/${PIPELINE}`, { stages });
@@ -100,7 +100,7 @@ describe("a pipeline that goes well", () => {
     expect(status).toMatchObject({ status: "COMPLETED" });
   });
 
-  it("each node is a request of its own: on the queue API, and in the records under the pipeline's", async () => {
+  it("makes each node a request of its own, on the queue API and under the pipeline's record", async () => {
     const id = await submit([[{ prompt: "a" }], [{ prompt: "b" }]]);
     await finished(id);
     const nodes = await nodeIds(id, 2);
@@ -117,18 +117,18 @@ describe("a pipeline that goes well", () => {
     }
   });
 
-  it("streams submit before completion for each node, then one output", async () => {
+  it("streams submit and then completion of each node, then one output", async () => {
     const events: StreamEvent[] = [];
     for await (const event of streamed({ stages: [[{ prompt: "a" }, { prompt: "b" }], [{ prompt: "c" }]] }))
       events.push(event);
-    const told = events.map(({ type, node_id }) => (node_id ? `${type} ${node_id}` : type));
+    const lines = events.map(({ type, node_id }) => (node_id ? `${type} ${node_id}` : type));
     for (const node of ["stage-1-1", "stage-1-2", "stage-2-1"]) {
-      expect(told.filter((line) => line === `submit ${node}`)).toHaveLength(1);
-      expect(told.indexOf(`submit ${node}`)).toBeLessThan(told.indexOf(`completion ${node}`));
+      expect(lines.filter((line) => line === `submit ${node}`)).toHaveLength(1);
+      expect(lines.indexOf(`submit ${node}`)).toBeLessThan(lines.indexOf(`completion ${node}`));
     }
-    expect(told.indexOf("completion stage-1-1")).toBeLessThan(told.indexOf("submit stage-2-1"));
-    expect(told.at(-1)).toBe("output");
-    expect(told.filter((line) => line === "output")).toHaveLength(1);
+    expect(lines.indexOf("completion stage-1-1")).toBeLessThan(lines.indexOf("submit stage-2-1"));
+    expect(lines.at(-1)).toBe("output");
+    expect(lines.filter((line) => line === "output")).toHaveLength(1);
     expect(events.at(-1)?.output).toMatchObject({
       stages: [[{ echo: "a" }, { echo: "b" }], [{ echo: "c" }]],
     });
@@ -158,7 +158,7 @@ describe("a pipeline that goes well", () => {
     expect((await nodeIds(inner, 1)).size).toBe(1);
   });
 
-  it("a node that fails once is tried again by itself", async () => {
+  it("retries a node that fails once", async () => {
     const id = await submit([[{ prompt: "a" }], [{ fail: "crash", fail_attempts: 1, prompt: "b" }]]);
     await finished(id);
     expect(await json(test.call(at(id)))).toMatchObject({
@@ -168,7 +168,7 @@ describe("a pipeline that goes well", () => {
 });
 
 describe("a pipeline that fails", () => {
-  it("ends with its node's status and body, and begins no more; finished nodes keep their results", async () => {
+  it("ends with its node's status and body and begins no more; finished nodes keep results", async () => {
     const id = await submit([[{ prompt: "kept" }], [{ fail: "invalid" }], [{ prompt: "never" }]]);
     await finished(id);
     const answer = await test.call(at(id));
@@ -184,7 +184,7 @@ describe("a pipeline that fails", () => {
     expect((await test.record(id))?.outcome).toMatchObject({ ok: false, node: "stage-2-1" });
   });
 
-  it("its stream ends with the node's error", async () => {
+  it("ends its stream with the node's error", async () => {
     const events: StreamEvent[] = [];
     for await (const event of streamed({ stages: [[{ fail: "error" }]] })) events.push(event);
     expect(events.map(({ type }) => type)).toEqual(["submit", "error"]);
@@ -194,7 +194,7 @@ describe("a pipeline that fails", () => {
     });
   });
 
-  it("an input that does not fit the node's model is a 422 with its faults, and no engine is asked", async () => {
+  it("refuses an input that does not fit the node's model with 422, without an engine", async () => {
     const id = await submit([[{ steps: "many", delay_ms: -1 }]]);
     await finished(id);
     const answer = await test.call(at(id));
@@ -204,7 +204,7 @@ describe("a pipeline that fails", () => {
     expect((await test.record(id))?.outcome?.metrics.inference_time).toBe(0);
   });
 
-  it("nodes that still run when another fails are cancelled, and recorded as that", async () => {
+  it("cancels the nodes that still run, and records them as cancelled", async () => {
     const id = await submit([
       [
         { delay_ms: 60_000, steps: 600 },
@@ -219,7 +219,7 @@ describe("a pipeline that fails", () => {
     });
   });
 
-  it("a nested pipeline's failure is its pipeline's, with the inner node's body", async () => {
+  it("fails with the failure of a nested pipeline, with the inner node's body", async () => {
     const id = await submit([[{ stages: [[{ fail: "model", error_type: "internal_server_error" }]] }]]);
     await finished(id);
     const answer = await test.call(at(id));
@@ -228,7 +228,7 @@ describe("a pipeline that fails", () => {
     expect((await test.record(id))?.outcome).toMatchObject({ node: "stage-1-1" });
   });
 
-  it("a nested pipeline's input is checked as a submit's", async () => {
+  it("checks a nested pipeline's input as that of a submit", async () => {
     const id = await submit([[{ stages: "none" as never }]]);
     await finished(id);
     const answer = await test.call(at(id));
@@ -236,7 +236,7 @@ describe("a pipeline that fails", () => {
     expect((await json(answer)).detail).toMatchObject([{ loc: ["body", "stages"] }]);
   });
 
-  it("leaves one dead letter when a node's attempts are used up, and is tried again whole", async () => {
+  it("leaves one dead letter when a node's attempts are used up, and is retried as a whole", async () => {
     const id = await submit([[{ prompt: "a" }], [{ fail: "crash" }]], "", { "x-fal-no-retry": "1" });
     await finished(id);
     await test.record(id);
@@ -258,7 +258,7 @@ describe("a pipeline that fails", () => {
 });
 
 describe("payload deletion", () => {
-  it("of a pipeline takes what its nodes took and gave along, their files too", async () => {
+  it("of a pipeline deletes the inputs, outputs and files of its nodes too", async () => {
     const id = await submit([[{ prompt: "a secret", artifact_bytes: 700, seed: 70_001 }]]);
     await finished(id);
     await test.record(id);
@@ -285,7 +285,7 @@ describe("payload deletion", () => {
 });
 
 describe("limits", () => {
-  it("more than 500 nodes end with pipeline_limit, which says so", async () => {
+  it("end more than 500 nodes with pipeline_limit and its reason", async () => {
     const id = await submit([Array.from({ length: 501 }, () => ({}))]);
     await finished(id);
     const answer = await test.call(at(id));
@@ -295,7 +295,7 @@ describe("limits", () => {
     expect(body.detail).toContain("500 nodes");
   });
 
-  it("a pipeline that calls itself ends at a depth of 8", async () => {
+  it("end a pipeline that calls itself at a depth of 8", async () => {
     const nest = (depth: number): Body =>
       depth === 0 ? { prompt: "bottom" } : { stages: [[nest(depth - 1)]] };
     const deep = await submit([[nest(8)]]);
@@ -309,7 +309,7 @@ describe("limits", () => {
     expect((await test.call(at(fits))).status).toBe(200);
   });
 
-  it("an input that its workflow could not look into is refused at submit, with the remedy", async () => {
+  it("refuse an input that is too large for a workflow at submit, with the remedy", async () => {
     const answer = await post(`/queue/${PIPELINE}`, { stages: [[{ payload: "x".repeat(300_000) }]] });
     expect(answer.status).toBe(400);
     expect(await json(answer)).toMatchObject({
@@ -318,7 +318,7 @@ describe("limits", () => {
     });
   });
 
-  it("an input that is none is refused at submit, and nothing is queued", async () => {
+  it("refuse an invalid input at submit, and nothing is queued", async () => {
     expect((await post(`/queue/${PIPELINE}`, {})).status).toBe(422);
     expect((await post(`/queue/${PIPELINE}`, { stages: [["x"]] })).status).toBe(422);
   });
@@ -349,7 +349,7 @@ describe("cancel", () => {
     await expect.poll(() => test.workflow(id)).toBe("CANCELLED");
   });
 
-  it("of one node ends the pipeline with that, since its code does not catch it", async () => {
+  it("of one node ends the pipeline as cancelled, since its code does not catch it", async () => {
     const id = await submit([[{ delay_ms: 60_000, steps: 600 }]]);
     const node = (await nodeIds(id, 1)).get("stage-1-1") as string;
     await running(node);
@@ -362,8 +362,8 @@ describe("cancel", () => {
 });
 
 describe("webhook", () => {
-  it("is told once, of the pipeline", async () => {
-    const told: Body[] = [];
+  it("is delivered once, for the pipeline", async () => {
+    const lines: Body[] = [];
     let heard = (): void => {};
     const first = new Promise<void>((resolve) => {
       heard = resolve;
@@ -372,7 +372,7 @@ describe("webhook", () => {
       let text = "";
       incoming.on("data", (chunk) => (text += chunk));
       incoming.on("end", () => {
-        told.push(JSON.parse(text));
+        lines.push(JSON.parse(text));
         response.end();
         heard();
       });
@@ -387,14 +387,14 @@ describe("webhook", () => {
     await finished(id);
     await expect.poll(() => test.workflow(`${id}/webhook`)).toBe("COMPLETED");
     receiver.close();
-    expect(told).toMatchObject([
+    expect(lines).toMatchObject([
       { request_id: id, status: "OK", payload: { stages: [[{ echo: "a" }], [{ echo: "b" }]] } },
     ]);
   });
 });
 
-describe("a job as its gateway makes it", () => {
-  /** Starts a pipeline's workflow with a changed pipeline part; the owner is whose `like` is. */
+describe("a job as the gateway makes it", () => {
+  /** Starts a pipeline's workflow with a changed pipeline part, for the owner of the request `like`. */
   async function startJob(
     like: string,
     stages: JsonObject[][],
@@ -428,7 +428,7 @@ describe("a job as its gateway makes it", () => {
     return requestId;
   }
 
-  it("that has used up its time ends with 504, its nodes cancelled", async () => {
+  it("that exceeds its time ends with 504, its nodes cancelled", async () => {
     const like = await submit([]);
     await finished(like);
     const id = await startJob(like, [[{ delay_ms: 60_000, steps: 600 }]], {}, 1_500);
@@ -442,18 +442,18 @@ describe("a job as its gateway makes it", () => {
     });
   });
 
-  it("that keeps results runs only what the change touches", async () => {
+  it("that reuses results runs only the nodes that the change affects", async () => {
     const steps: JsonObject[] = [{ prompt: "a" }, { prompt: "b" }, { prompt: "c" }];
     const stages = steps.map((step) => [step]);
     const first = await submit(stages);
     await finished(first);
     const before = await nodeIds(first, 3);
-    const kept: Record<string, KeptNode> = {};
+    const results: Record<string, ReusedNode> = {};
     for (const [i, step] of steps.entries()) {
       const requestId = before.get(`stage-${i + 1}-1`) as string;
       const outcome = (await test.record(requestId))?.outcome;
       if (!outcome?.ok) throw new Error("it did not end well");
-      kept[`stage-${i + 1}-1`] = {
+      results[`stage-${i + 1}-1`] = {
         requestId,
         endpoint: STUB,
         version: "1.0.0",
@@ -463,7 +463,7 @@ describe("a job as its gateway makes it", () => {
     }
 
     const changed = await startJob(first, stages, {
-      kept: { inline: kept },
+      kept: { inline: results },
       overrides: { "stage-2-1": { prompt: "B" } },
     });
     await finished(changed);
@@ -475,19 +475,19 @@ describe("a job as its gateway makes it", () => {
       "Node stage-1-1 is done (1 of 1), from an earlier result.",
     );
 
-    const from = await startJob(first, stages, { kept: { inline: kept }, from: "stage-1-1" });
+    const from = await startJob(first, stages, { kept: { inline: results }, from: "stage-1-1" });
     await finished(from);
     expect(await ran(from)).toEqual(["stage-1-1"]);
 
-    // What the pipeline makes of it now is not what it was then.
+    // The pipeline now gives the second node another input.
     const other = await startJob(first, [[{ prompt: "a" }], [{ prompt: "other" }]], {
-      kept: { inline: kept },
+      kept: { inline: results },
     });
     await finished(other);
     expect(await ran(other)).toEqual(["stage-2-1"]);
   });
 
-  /** The nodes that have run under a pipeline. */
+  /** Lists the nodes that have run under a pipeline. */
   const ran = async (id: string): Promise<string[]> =>
     (
       await test.sql<

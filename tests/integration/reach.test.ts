@@ -47,8 +47,7 @@ interface Answer {
 }
 
 /**
- * One request as it stands on the wire, over TLS when `tls` names what it is checked against; `Host` is what
- * is given.
+ * Sends one request with the given `Host`, over TLS when `tls` is set.
  */
 const raw = (
   path: string,
@@ -92,10 +91,7 @@ const keyed = (): Record<string, string> => ({
   "content-type": "application/json",
 });
 
-/**
- * Runs a program with nothing of this process's environment that could point it anywhere; resolves with what
- * it prints.
- */
+/** Runs a program without this process's environment, which could name servers. Resolves with its output. */
 const run = async (
   program: string,
   args: string[],
@@ -103,15 +99,15 @@ const run = async (
   cwd = PROJECT,
 ): Promise<string> => {
   const { PATH = "", HOME = "" } = process.env;
-  const [failure, said, complained] = await new Promise<[Error | null, string, string]>((done) =>
+  const [failure, output, errors] = await new Promise<[Error | null, string, string]>((done) =>
     execFile(program, args, { cwd, env: { PATH, HOME, ...env } }, (...outcome) => done(outcome)),
   );
-  expect(failure, complained).toBeNull();
-  return said;
+  expect(failure, errors).toBeNull();
+  return output;
 };
 
 describe("fal's host names, on both ports", () => {
-  it.each([true, false])("a request's addresses lead back by the same host (TLS %s)", async (tls) => {
+  it.each([true, false])("gives addresses on the host of the request (TLS %s)", async (tls) => {
     const origin = `${tls ? "https" : "http"}://queue.fal.run`;
     const submitted = await raw(`/${STUB}`, {
       host: "queue.fal.run",
@@ -147,20 +143,20 @@ describe("fal's host names, on both ports", () => {
     ).toBe(200);
   });
 
-  it("any other name is served by prefix", async () => {
+  it("serves any other name by prefix", async () => {
     for (const host of ["localhost", "127.0.0.1:8080", "gpu.example.com", "[::1]:9"]) {
       const { body } = await raw(`/queue/${STUB}`, { host, method: "POST", headers: keyed(), body: "{}" });
       expect(body.status_url).toBe(`http://${host}/queue/${STUB}/requests/${body.request_id}/status`);
     }
   });
 
-  it("X-Forwarded-Host is not believed without configuration", async () => {
+  it("ignores X-Forwarded-Host unless it is configured", async () => {
     const headers = { ...keyed(), "x-forwarded-host": "evil.example", "x-forwarded-proto": "https" };
     const { body } = await raw(`/queue/${STUB}`, { method: "POST", headers, body: "{}" });
     expect(body.status_url).toMatch(/^http:\/\/localhost\/queue\//);
   });
 
-  it("an artifact is read by the files' host", async () => {
+  it("serves an artifact on the files' host", async () => {
     const { data } = await createFalClient({
       credentials: test.platform.key,
       proxyUrl: proxyOf(test.platform.url),
@@ -176,7 +172,7 @@ describe("fal's host names, on both ports", () => {
     }
   });
 
-  it("what is not plain HTTP here says where it is", async () => {
+  it("answers paths of other protocols with the address that serves them", async () => {
     const socket = await raw("/tempera/stub", {
       host: "ws.fal.run",
       method: "POST",
@@ -191,7 +187,7 @@ describe("fal's host names, on both ports", () => {
   });
 });
 
-/** What the programs print: of a call, its output; of an upload, the file read back. */
+/** The expected outputs of the programs: the output of a call, and the file that an upload reads back. */
 const ECHO = { data: { echo: "one" } };
 const UPLOADED = { url: expect.stringMatching(/^https:\/\/v3\.fal\.media\/files\//), text: "hello" };
 const UNCHANGED = {
@@ -208,7 +204,7 @@ const UNCHANGED = {
 const proxyOf = (url: string) => ({ url: `${url}/api/fal/proxy`, when: "always" as const });
 
 describe("JavaScript, @fal-ai/client", () => {
-  /** Where a request meant for fal goes instead, by path prefix. */
+  /** Translates an address of fal into the one on this server, with the path prefix of its tree. */
   const byPrefix = (url: string): string => {
     const { hostname, pathname, search } = new URL(url);
     const tree = Object.values(TREES).find(({ hosts }) => (hosts as readonly string[]).includes(hostname));
@@ -294,16 +290,16 @@ describe("Python, fal-client", () => {
   it.each(["queue", "subscribe", "run", "stream"])(
     "FAL_RUN_HOST, FAL_QUEUE_RUN_HOST and SSL_CERT_FILE are enough: %s",
     async (what) => {
-      const said = await program(what, {
+      const output = await program(what, {
         FAL_RUN_HOST: `localhost:${tlsPort}`,
         FAL_QUEUE_RUN_HOST: `localhost:${tlsPort}/queue`,
       });
-      expect(said).toMatchObject(ECHO);
+      expect(output).toMatchObject(ECHO);
       if (what === "queue")
-        expect(said.status_url).toMatch(
+        expect(output.status_url).toMatch(
           new RegExp(`^https://localhost:${tlsPort}/queue/tempera/stub/requests/`),
         );
-      if (what === "subscribe") expect(said.states).toContain("Completed");
+      if (what === "subscribe") expect(output.states).toContain("Completed");
     },
   );
 
@@ -323,7 +319,7 @@ describe("the proxy form", () => {
       headers: { "content-type": "application/json", "x-fal-target-url": target, ...init.headers },
     });
 
-  it("gives our own addresses, whichever host was meant", async () => {
+  it("gives this server's addresses for any target host", async () => {
     const submitted = await proxied(`https://queue.fal.run/${STUB}`, { method: "POST", body: "{}" });
     const body = (await submitted.json()) as { status_url: string; request_id: string };
     expect(body.status_url).toBe(`${test.platform.url}/queue/${STUB}/requests/${body.request_id}/status`);
@@ -349,7 +345,7 @@ describe("the proxy form", () => {
     );
   });
 
-  it("says that a WebSocket does not go through it", async () => {
+  it("refuses a WebSocket with an explanation", async () => {
     const response = await proxied(`https://ws.fal.run/${STUB}`, { method: "POST", body: "{}" });
     expect(response.status).toBe(426);
     expect(await response.json()).toEqual({
@@ -357,7 +353,7 @@ describe("the proxy form", () => {
     });
   });
 
-  it("cannot be reached through itself", async () => {
+  it("does not forward to itself", async () => {
     for (const host of ["fal.ai", "fal.run", "queue.fal.run", "v3.fal.media"]) {
       const response = await proxied(`https://${host}/api/fal/proxy`);
       expect([400, 404, 405]).toContain(response.status);
@@ -378,16 +374,21 @@ describe("browsers", () => {
     ["GET", "/files/ab/x.png"],
     ["POST", "/api/fal/proxy"],
     ["GET", "/nowhere"],
-  ])("preflight of %s %s", async (method, path) => {
-    const asked = "authorization,content-type,x-fal-queue-priority,x-fal-target-url,x-fal-object-lifecycle";
+  ])("answers the preflight of %s %s", async (method, path) => {
+    const requested =
+      "authorization,content-type,x-fal-queue-priority,x-fal-target-url,x-fal-object-lifecycle";
     const { status, headers } = await raw(path, {
       method: "OPTIONS",
-      headers: { origin, "access-control-request-method": method, "access-control-request-headers": asked },
+      headers: {
+        origin,
+        "access-control-request-method": method,
+        "access-control-request-headers": requested,
+      },
     });
     expect(status).toBe(204);
     expect(headers["access-control-allow-origin"]).toBe("*");
     expect(headers["access-control-allow-methods"]?.toString().split(",")).toContain(method);
-    expect(headers["access-control-allow-headers"]?.toString().split(",")).toEqual(asked.split(","));
+    expect(headers["access-control-allow-headers"]?.toString().split(",")).toEqual(requested.split(","));
     expect(headers["access-control-max-age"]).toBe("86400");
   });
 
@@ -397,7 +398,7 @@ describe("browsers", () => {
     ["an unknown path", "/nowhere", "localhost", 404],
     ["a missing file", "/ab/x.png", "v3.fal.media", 404],
     ["a WebSocket's address", "/ws/tempera/stub", "localhost", 426],
-  ])("a script may read %s and its request id", async (_name, path, host, status) => {
+  ])("lets a script read %s and its request id", async (_name, path, host, status) => {
     const answer = await raw(path, { host, headers: { origin } });
     expect(answer.status).toBe(status);
     expect(answer.headers["access-control-allow-origin"]).toBe("*");
@@ -413,7 +414,7 @@ describe("browsers", () => {
       expect(exposed).toContain(name);
   });
 
-  it("a file that a cache keeps may be read by any page later", async () => {
+  it("lets any page read a cached file later", async () => {
     expect((await raw("/files/ab/x.png")).headers["access-control-allow-origin"]).toBe("*");
     expect((await raw("/health/live")).headers["access-control-allow-origin"]).toBeUndefined();
   });
@@ -435,14 +436,14 @@ describe("TLS", () => {
       });
     });
 
-  it("is for every one of fal's names, speaks HTTP/1.1, and its authority lies in the data folder", async () => {
+  it("has a certificate for all of fal's names, speaks HTTP/1.1, and stores its authority", async () => {
     for (const host of Object.values(TREES).flatMap(({ hosts }) => [...hosts]))
       expect((await raw("/nowhere", { host, tls: true })).headers["x-fal-request-id"]).toBeTruthy();
     expect((await peer(Number(tlsPort), caFile)).protocol).toBe("http/1.1");
     expect(caFile).toBe(join(test.folder, "tls", "ca.pem"));
   });
 
-  it("is not trusted by who does not trust the authority", async () => {
+  it("is not trusted without its authority", async () => {
     const attempt = new Promise((done, fail) => {
       httpsRequest({ host: "localhost", port: tlsPort, agent: false })
         .once("response", done)
@@ -452,7 +453,7 @@ describe("TLS", () => {
     await expect(attempt).rejects.toMatchObject({ code: "UNABLE_TO_VERIFY_LEAF_SIGNATURE" });
   });
 
-  it("requests without a body are taken, whatever their content type says", async () => {
+  it("accepts requests without a body, whatever their content type", async () => {
     const headers = { ...keyed(), "content-length": "0" };
     for (const [method, path] of [
       ["GET", `/queue/${STUB}/requests/x/status`],
@@ -461,7 +462,7 @@ describe("TLS", () => {
       expect((await raw(path, { method, headers, tls: true })).body).toEqual({ status: "NOT_FOUND" });
   });
 
-  it("a renewed certificate is what new connections get; those that are open stay", async () => {
+  it("uses a renewed certificate for new connections and keeps the open ones", async () => {
     const folder = await mkdtemp(join(tmpdir(), "tempera-test-"));
     const authority = await openLocalAuthority({ folder, names: ["localhost"], clock: systemClock });
     const app = new Hono().get("/", (c) => c.text("here"));
@@ -494,7 +495,7 @@ describe("TLS", () => {
 });
 
 describe("the recipes work as they are pasted", () => {
-  /** The code block of a page that holds `word`, with this platform's addresses and data folder in it. */
+  /** Finds the code block of a page that has `word`, and inserts this platform's addresses and data folder. */
   const block = (page: string, language: string, word: string): string => {
     const blocks = [...readFileSync(join(PROJECT, page), "utf8").matchAll(/^```(\w+)\n(.*?)^```/gms)];
     const [, , text = ""] =
@@ -507,7 +508,7 @@ describe("the recipes work as they are pasted", () => {
       .replaceAll(".tempera", test.folder)
       .replaceAll("examples/", `${PROJECT}/examples/`);
   };
-  /** As a shell with the environment activated. */
+  /** Runs a script in a shell with the Python environment activated. */
   const shell = (script: string) =>
     run(
       "sh",
@@ -566,16 +567,17 @@ describe("the recipes work as they are pasted", () => {
     });
   });
 
-  it("what `npm start -- --tls` prints", async () => {
+  it("the output of `npm start -- --tls`", async () => {
     const config = loadConfig({ TEMPERA_DATA: test.folder });
-    const said = readyText(test.platform, config);
-    const exports = said.split("\n").filter((line) => /^ {2}export (FAL|SSL)/.test(line));
+    const text = readyText(test.platform, config);
+    const exports = text.split("\n").filter((line) => /^ {2}export (FAL|SSL)/.test(line));
     expect(exports).toHaveLength(4);
-    const call = `python3 -c 'import fal_client; print(fal_client.subscribe("${STUB}", {"prompt": "hello"})["echo"])'`;
+    const subscribe = `fal_client.subscribe("${STUB}", {"prompt": "hello"})`;
+    const call = `python3 -c 'import fal_client; print(${subscribe}["echo"])'`;
     expect(await shell([...exports, call].join("\n"))).toBe("hello\n");
-    const [curl] = said.split("\n").filter((line) => line.includes("--cacert"));
+    const [curl] = text.split("\n").filter((line) => line.includes("--cacert"));
     expect(JSON.parse(await shell(curl ?? "false"))).toMatchObject({ status: "IN_QUEUE" });
-    expect(said).toContain(`export NODE_EXTRA_CA_CERTS="${caFile}"`);
+    expect(text).toContain(`export NODE_EXTRA_CA_CERTS="${caFile}"`);
   });
 });
 
@@ -583,7 +585,7 @@ describe("tempera tls", () => {
   const tempera = (args: string[], env: Record<string, string>) =>
     run(process.execPath, [join(PROJECT, "scripts/tempera.mjs"), "tls", ...args], env);
 
-  it("ca makes the authority on first use and prints where it is; renew keeps it", async () => {
+  it("ca makes the authority on first use and prints its path; renew does not change it", async () => {
     const folder = await mkdtemp(join(tmpdir(), "tempera-test-"));
     try {
       const env = { TEMPERA_DATA: folder };

@@ -15,9 +15,9 @@ import { openSocket, type TestSocket } from "./sockets.ts";
 const STUB = "tempera/stub";
 const IDLE_MS = 3_000;
 const SOCKETS_MAX = 80;
-/** Of one owner: enough to take every slot of the stub, and two that wait. */
+/** The sessions of one owner: enough to use every slot of the stub, and two that wait. */
 const SESSIONS_MAX = 66;
-/** Of the stub. */
+/** The slots of the stub's engine. */
 const SLOTS = 64;
 let test: TestPlatform;
 beforeAll(async () => {
@@ -34,7 +34,7 @@ const wsUrl = (path: string): string => `${test.platform.url.replace("http", "ws
 const withKey = () => ({ headers: { authorization: `Key ${test.platform.key}` } });
 const connect = (path = `/${STUB}/realtime`, headers: Record<string, string> = {}): Promise<TestSocket> =>
   openSocket(wsUrl(path), { headers: { ...withKey().headers, ...headers } });
-const askToken = (path: string, body: unknown, headers?: Record<string, string>): Promise<Response> =>
+const requestToken = (path: string, body: unknown, headers?: Record<string, string>): Promise<Response> =>
   test.call(path, {
     method: "POST",
     body: JSON.stringify(body),
@@ -42,9 +42,9 @@ const askToken = (path: string, body: unknown, headers?: Record<string, string>)
   });
 const token = async (app: string, seconds = 120): Promise<string> =>
   (await (
-    await askToken("/rest/tokens/", { allowed_apps: [app], token_expiration: seconds })
+    await requestToken("/rest/tokens/", { allowed_apps: [app], token_expiration: seconds })
   ).json()) as string;
-/** The next message that is not `x-fal-message`, decoded. */
+/** Reads and decodes the next message that is not `x-fal-message`. */
 async function output(socket: TestSocket): Promise<Body> {
   for (;;) {
     const message = await socket.next();
@@ -56,9 +56,9 @@ const say = (socket: TestSocket, input: Body): void => socket.send(encode(input)
 
 describe("tokens", () => {
   it.each(["/rest/tokens/", "/rest/tokens"])(
-    "%s answers a JSON string, good for 120 s unless another time is asked for",
+    "%s answers a JSON string, valid for 120 s unless another time is requested",
     async (path) => {
-      const response = await askToken(path, { allowed_apps: ["stub"] });
+      const response = await requestToken(path, { allowed_apps: ["stub"] });
       expect(response.status).toBe(200);
       expect(response.headers.get("x-fal-request-id")).toBeTruthy();
       const jwt = (await response.json()) as string;
@@ -68,8 +68,8 @@ describe("tokens", () => {
     },
   );
 
-  it("/rest/tokens/realtime answers {token}, and reads duration", async () => {
-    const response = await askToken("/rest/tokens/realtime", {
+  it("answers {token} on /rest/tokens/realtime, and reads duration", async () => {
+    const response = await requestToken("/rest/tokens/realtime", {
       allowed_apps: [`${STUB}/realtime`],
       duration: 30,
     });
@@ -81,8 +81,8 @@ describe("tokens", () => {
     expect(await output(socket)).toMatchObject({ echo: "hi" });
   });
 
-  it("401 for a bad key, 422 for what is no request, 405 for GET", async () => {
-    const bad = await askToken(
+  it("answers 401 for a bad key, 422 for an invalid body, 405 for GET", async () => {
+    const bad = await requestToken(
       "/rest/tokens/",
       { allowed_apps: ["stub"] },
       { authorization: "Key nonsense" },
@@ -96,11 +96,11 @@ describe("tokens", () => {
       { allowed_apps: ["stub"], token_expiration: 0 },
       [],
     ]) {
-      expect((await askToken("/rest/tokens/", body)).status).toBe(422);
+      expect((await requestToken("/rest/tokens/", body)).status).toBe(422);
     }
     expect(
       (
-        await askToken("/rest/tokens/", {
+        await requestToken("/rest/tokens/", {
           allowed_apps: ["stub"],
           token_expiration: LIMITS.tokenSecondsMax + 1,
         })
@@ -113,7 +113,7 @@ describe("tokens", () => {
 describe("the JavaScript client", () => {
   const sockets: WebSocket[] = [];
   const opened = vi.fn();
-  /** Node's global socket, led to the gateway under test: nothing else of the client is touched. */
+  /** Node's global socket, redirected to the gateway under test. The client is otherwise unchanged. */
   class RewrittenSocket extends WebSocket {
     constructor(url: string) {
       opened(url);
@@ -125,7 +125,7 @@ describe("the JavaScript client", () => {
     vi.stubGlobal("WebSocket", RewrittenSocket);
   });
   afterAll(async () => {
-    // The client looks at the global until its last socket has closed.
+    // The client uses the global until its last socket has closed.
     await Promise.all(sockets.map((ws) => ws.readyState === WebSocket.CLOSED || closing(ws)));
     vi.unstubAllGlobals();
   });
@@ -137,7 +137,7 @@ describe("the JavaScript client", () => {
     });
   const closing = (ws: WebSocket): Promise<number> => new Promise((resolve) => ws.once("close", resolve));
 
-  it("echoes msgpack, bytes included; closing is no error", async () => {
+  it("echoes msgpack with its bytes, and closes without an error", async () => {
     const onError = vi.fn();
     const results: Body[] = [];
     let arrived = () => {};
@@ -149,20 +149,20 @@ describe("the JavaScript client", () => {
       },
       onError,
     });
-    const ask = async (input: Body): Promise<Body | undefined> => {
-      const answered = new Promise<void>((resolve) => {
+    const exchange = async (input: Body): Promise<Body | undefined> => {
+      const reply = new Promise<void>((resolve) => {
         arrived = resolve;
       });
       connection.send(input);
-      await answered;
+      await reply;
       return results.at(-1);
     };
     const bytes = new Uint8Array(70_000).map((_, i) => i);
-    const answer = await ask({ payload: { picture: bytes, é: ["😀", 1.5, null] } });
-    const { picture, ...rest } = (answer as Body).echo as { picture: Uint8Array };
-    expect(Buffer.from(picture).equals(Buffer.from(bytes))).toBe(true);
+    const answer = await exchange({ payload: { image: bytes, é: ["😀", 1.5, null] } });
+    const { image, ...rest } = (answer as Body).echo as { image: Uint8Array };
+    expect(Buffer.from(image).equals(Buffer.from(bytes))).toBe(true);
     expect(rest).toEqual({ é: ["😀", 1.5, null] });
-    expect(await ask({ prompt: "again" })).toMatchObject({ echo: "again" });
+    expect(await exchange({ prompt: "again" })).toMatchObject({ echo: "again" });
     expect(opened).toHaveBeenCalledTimes(1);
     const code = closing(sockets.at(-1) as WebSocket);
     connection.close();
@@ -170,7 +170,7 @@ describe("the JavaScript client", () => {
     expect(onError).not.toHaveBeenCalled();
   });
 
-  it("after the idle time the next send connects again, without an error", async () => {
+  it("connects again at the next send after the idle time, without an error", async () => {
     const onError = vi.fn();
     let arrived = (_: Body) => {};
     const next = () =>
@@ -194,7 +194,7 @@ describe("the JavaScript client", () => {
     connection.close();
   });
 
-  it("with an expired token it fetches another and goes on", async () => {
+  it("fetches another token when the first has expired, and goes on", async () => {
     const onError = vi.fn();
     const tokens = ["not.a.token", await token(`${STUB}/realtime`)];
     const tokenProvider = vi.fn(async () => tokens.shift() ?? "");
@@ -209,17 +209,17 @@ describe("the JavaScript client", () => {
     connection.send({ prompt: "refused" });
     while (sockets.length === before) await new Promise(setImmediate);
     expect(await closing(sockets.at(-1) as WebSocket)).toBe(1000);
-    const answered = new Promise<Body>((resolve) => {
+    const reply = new Promise<Body>((resolve) => {
       arrived = resolve;
     });
     connection.send({ prompt: "taken" });
-    expect(await answered).toMatchObject({ echo: "taken" });
+    expect(await reply).toMatchObject({ echo: "taken" });
     expect(tokenProvider).toHaveBeenCalledTimes(2);
     expect(onError).not.toHaveBeenCalled();
     connection.close();
   });
 
-  it("an engine's failure is INTERNAL_ERROR", async () => {
+  it("gets INTERNAL_ERROR for an engine's failure", async () => {
     const failure = new Promise<Error>((resolve) => {
       const connection = fal().realtime.connect(STUB, {
         throttleInterval: 0,
@@ -232,7 +232,7 @@ describe("the JavaScript client", () => {
   });
 });
 
-describe("ways to the socket", () => {
+describe("addresses of sockets", () => {
   it.each([
     [`/${STUB}/realtime`, {}],
     [`/run/${STUB}/realtime/`, {}],
@@ -249,13 +249,13 @@ describe("ways to the socket", () => {
     ["no credential", `/${STUB}/realtime`, {}],
     ["a malformed key", `/${STUB}/realtime`, { authorization: "Key x" }],
     ["a forged token", `/${STUB}/realtime?fal_jwt_token=a.b.c`, {}],
-  ])("%s: accepted, told, closed with 1000", async (_, path, headers) => {
+  ])("accepts, notifies and closes with 1000: %s", async (_, path, headers) => {
     const socket = await openSocket(wsUrl(path), { headers });
     expect(await socket.next()).toBe('{"status":"error","error":"Unauthorized"}');
     expect((await socket.closed).code).toBe(1000);
   });
 
-  it("a token for another app and an expired one are refused", async () => {
+  it("refuses a token for another app and an expired one", async () => {
     const expired = await token("stub", 1);
     for (const jwt of [await token("qwen-image"), await token("tempera/other"), expired]) {
       if (jwt === expired)
@@ -272,13 +272,13 @@ describe("ways to the socket", () => {
     ["/tempera/nothing/realtime", "ENDPOINT_UNKNOWN"],
     ["/fal-ai/qwen-image/realtime", "REALTIME_UNSUPPORTED"],
     [`/${STUB}/realtime?max_buffering=61`, "REALTIME_QUERY_INVALID"],
-  ])("%s is told %s and closed", async (path, error) => {
+  ])("closes %s with %s", async (path, error) => {
     const socket = await connect(path);
     expect(JSON.parse((await socket.next()) as string)).toMatchObject({ type: "x-fal-error", error });
     expect((await socket.closed).code).toBe(1000);
   });
 
-  it("no socket is served elsewhere: 404 as JSON", async () => {
+  it("answers 404 as JSON anywhere else", async () => {
     const refused = await connect("/queue/tempera/stub").catch((error) => error);
     expect(refused).toMatchObject({
       status: 404,
@@ -289,7 +289,7 @@ describe("ways to the socket", () => {
 });
 
 describe("frames", () => {
-  it("text JSON is answered as text, msgpack as msgpack, on one socket; timings are x-fal-message", async () => {
+  it("answers text with text and msgpack with msgpack on one socket; timings are x-fal-message", async () => {
     await using socket = await connect();
     socket.send(JSON.stringify({ prompt: "text" }));
     const text = await socket.next();
@@ -301,7 +301,7 @@ describe("frames", () => {
     expect(Buffer.isBuffer(await socket.next())).toBe(true);
   });
 
-  it("what cannot be taken is an error, and the socket stays", async () => {
+  it("answers an invalid input with an error, and keeps the socket open", async () => {
     await using socket = await connect();
     socket.send(new Uint8Array([0xc1]));
     expect(await output(socket)).toMatchObject({
@@ -349,13 +349,13 @@ describe("frames", () => {
     expect(await output(socket)).toMatchObject({ echo: "fine" });
   });
 
-  it("an oversized frame closes with 1009", async () => {
+  it("closes with 1009 for an oversized frame", async () => {
     const socket = await connect();
     socket.send(new Uint8Array(LIMITS.frameBytesMax + 1));
     expect((await socket.closed).code).toBe(1009);
   });
 
-  it("an engine's failure is told, then the socket closes cleanly", async () => {
+  it("reports an engine's failure, and then closes cleanly", async () => {
     const socket = await connect();
     say(socket, { fail: "error" });
     expect(await output(socket)).toMatchObject({
@@ -365,7 +365,7 @@ describe("frames", () => {
     expect((await socket.closed).code).toBe(1000);
   });
 
-  it("idle: TIMEOUT, then 1000; work keeps a socket open", async () => {
+  it("closes an idle socket with TIMEOUT and 1000, and not one whose input is in work", async () => {
     const socket = await connect();
     say(socket, { prompt: "slow", delay_ms: IDLE_MS + 500 });
     expect(await output(socket)).toMatchObject({ echo: "slow" });
@@ -373,13 +373,13 @@ describe("frames", () => {
     expect((await socket.closed).code).toBe(1000);
   });
 
-  it("a close without a code is answered with 1000", async () => {
+  it("answers a close without a code with 1000", async () => {
     const socket = await connect();
     socket.ws.close();
     expect((await socket.closed).code).toBe(1000);
   });
 
-  it("max_buffering: only the newest inputs survive behind the one in work", async () => {
+  it("holds only the newest `max_buffering` inputs behind the one in work", async () => {
     await using socket = await connect(`/${STUB}/realtime?max_buffering=2`);
     say(socket, { prompt: "ready" });
     await output(socket);
@@ -391,7 +391,7 @@ describe("frames", () => {
     expect(answers).toEqual(["1", "7", "8"]);
   });
 
-  it("a flood keeps the newest 60 and is survived", async () => {
+  it("survives a flood of inputs, and holds the newest 60", async () => {
     await using socket = await connect();
     say(socket, { prompt: "ready" });
     await output(socket);
@@ -406,7 +406,7 @@ describe("frames", () => {
     );
   });
 
-  it("who does not read is cut off", async () => {
+  it("terminates a socket whose caller does not read", async () => {
     const socket = await connect();
     say(socket, { prompt: "ready" });
     await output(socket);
@@ -423,7 +423,7 @@ describe("frames", () => {
 });
 
 describe("raw sockets", () => {
-  it("pass frames on untouched, text as text and bytes as bytes", async () => {
+  it("pass frames on unchanged, text as text and bytes as bytes", async () => {
     await using socket = await connect(`/${STUB}`);
     for (const frame of ["héllo, not JSON", Buffer.from([0xc1, 0, 255]), ""]) {
       socket.send(frame);
@@ -433,9 +433,9 @@ describe("raw sockets", () => {
 });
 
 describe("slots", () => {
-  it("a session past them waits with its inputs; one that is given up while it waits never runs", async () => {
+  it("make a session wait with its inputs while all are used; one closed meanwhile never runs", async () => {
     const holders = await Promise.all(Array.from({ length: SLOTS }, () => connect()));
-    const keep = setInterval(() => {
+    const activity = setInterval(() => {
       for (const holder of holders) say(holder, { prompt: "hold" });
     }, IDLE_MS / 3);
     try {
@@ -446,8 +446,8 @@ describe("slots", () => {
         }),
       );
       const start = new Date();
-      await using leaver = await connect();
-      say(leaver, { prompt: "never" }); // what waits for a slot keeps it open
+      await using abandoned = await connect();
+      say(abandoned, { prompt: "never" }); // an input that waits for a slot keeps the socket open
       let waiting: string | undefined;
       await expect
         .poll(async () => {
@@ -455,7 +455,7 @@ describe("slots", () => {
           return waiting !== undefined && (await test.backlog(STUB)) > 0;
         })
         .toBe(true);
-      await leaver[Symbol.asyncDispose]();
+      await abandoned[Symbol.asyncDispose]();
       await expect.poll(() => test.workflow(waiting ?? "")).toBe("CANCELLED");
 
       await using patient = await connect();
@@ -463,7 +463,7 @@ describe("slots", () => {
       await holders.pop()?.[Symbol.asyncDispose]();
       expect(await output(patient)).toMatchObject({ echo: "patient" });
     } finally {
-      clearInterval(keep);
+      clearInterval(activity);
       await Promise.all(holders.map((holder) => holder[Symbol.asyncDispose]()));
     }
     await expect
@@ -475,7 +475,7 @@ describe("slots", () => {
       .toBe(false);
   });
 
-  it("a key that is revoked ends its sessions", async () => {
+  it("are freed when a revoked key ends its sessions", async () => {
     const made = await test.client.admin<{ key: string; key_id: string }>("POST", "/v1/keys", {
       alias: "short",
       owner: "short",
@@ -493,7 +493,7 @@ describe("slots", () => {
 });
 
 describe("sessions of one owner", () => {
-  it("past their number one is told and closed; another owner's are not in the way, and a closed one makes room", async () => {
+  it("are limited: one too many is refused; other owners' and closed ones do not count", async () => {
     const holders = await Promise.all(Array.from({ length: SESSIONS_MAX }, () => connect()));
     for (const holder of holders) say(holder, { delay_ms: 60_000 }); // work keeps them open
     try {
@@ -529,7 +529,7 @@ describe("sessions of one owner", () => {
 });
 
 describe("loss of an engine", () => {
-  it("the session goes on with another one; the socket stays open", async () => {
+  it("continues the session on another engine and keeps the socket open", async () => {
     await using socket = await connect();
     say(socket, { prompt: "before" });
     expect(await output(socket)).toMatchObject({ echo: "before", attempt: 1 });
@@ -565,7 +565,7 @@ describe("HTTP over WebSocket", () => {
   it.each([
     [`/ws/${STUB}`, {}],
     [`/${STUB}`, { host: "ws.fal.run" }],
-  ])("%s %j: start, body, end; payloads one after the other, in order", async (path, headers) => {
+  ])("answers %s %j with start, body and end, payloads in order", async (path, headers) => {
     await using socket = await connect(path, headers);
     socket.send(JSON.stringify({ prompt: "first", delay_ms: 200 }));
     socket.send(JSON.stringify({ prompt: "second" }));
@@ -580,14 +580,14 @@ describe("HTTP over WebSocket", () => {
     }
   });
 
-  it("an output that looks like a frame of ours comes as bytes", async () => {
+  it("sends an output that looks like a frame of ours as bytes", async () => {
     await using socket = await connect(`/ws/${STUB}`);
     socket.send(JSON.stringify({ payload: 1 }));
     const { bodies } = await exchange(socket);
     expect(bodies).toHaveLength(1);
   });
 
-  it("errors are answers too, and the socket goes on", async () => {
+  it("answers errors too, and keeps the socket open", async () => {
     await using socket = await connect(`/ws/${STUB}`);
     socket.send(JSON.stringify({ delay_ms: -1 }));
     expect(await exchange(socket)).toMatchObject({ start: { status: 422 }, end: { status: 422 } });
@@ -601,33 +601,36 @@ describe("HTTP over WebSocket", () => {
     expect(await exchange(socket)).toMatchObject({ start: { status: 200 } });
   });
 
-  it.each([`/ws/${STUB}`, `/ws/${STUB}/stream`])("%s: who leaves cancels what runs", async (path) => {
-    const start = new Date();
-    const socket = await connect(path);
-    socket.send(JSON.stringify({ delay_ms: 60_000 })); // and no event on the way
-    let id = "";
-    const state = async (): Promise<string | undefined> => {
-      [id = ""] = [...(await test.workflowsSince(start, "inferenceJob")).keys()];
-      return id && (await test.workflow(id));
-    };
-    await expect.poll(state).toBe("RUNNING");
-    socket.ws.terminate();
-    // A stream waits a while for its caller to come back.
-    await expect.poll(state, { timeout: 10_000 }).toBe("CANCELLED");
-    expect((await test.record(id))?.outcome).toMatchObject({
-      ok: false,
-      error: { code: "client_cancelled" },
-    });
-  });
+  it.each([`/ws/${STUB}`, `/ws/${STUB}/stream`])(
+    "cancels the request of a closed socket on %s",
+    async (path) => {
+      const start = new Date();
+      const socket = await connect(path);
+      socket.send(JSON.stringify({ delay_ms: 60_000 })); // and no event on the way
+      let id = "";
+      const state = async (): Promise<string | undefined> => {
+        [id = ""] = [...(await test.workflowsSince(start, "inferenceJob")).keys()];
+        return id && (await test.workflow(id));
+      };
+      await expect.poll(state).toBe("RUNNING");
+      socket.ws.terminate();
+      // A stream waits a while for its caller to return.
+      await expect.poll(state, { timeout: 10_000 }).toBe("CANCELLED");
+      expect((await test.record(id))?.outcome).toMatchObject({
+        ok: false,
+        error: { code: "client_cancelled" },
+      });
+    },
+  );
 
-  it("refuses the upgrade: 401 without a key, 404 for an unknown endpoint", async () => {
+  it("refuses the upgrade with 401 without a key, 404 for an unknown endpoint", async () => {
     expect(await openSocket(wsUrl(`/ws/${STUB}`)).catch((error) => error)).toMatchObject({ status: 401 });
     expect(await connect("/ws/tempera/nothing").catch((error) => error)).toMatchObject({ status: 404 });
   });
 });
 
 describe("bounds of a gateway", () => {
-  it("past its sockets an upgrade is a 503; closed ones make room", async () => {
+  it("answers an upgrade with 503 while too many sockets are open", async () => {
     const open: TestSocket[] = [];
     let refused: unknown;
     while (!refused && open.length <= SOCKETS_MAX) {
@@ -647,7 +650,7 @@ describe("bounds of a gateway", () => {
 });
 
 describe("shutdown", () => {
-  it("ends realtime sockets with 1000, on which clients connect again by themselves, and the others with 1012", async () => {
+  it("ends realtime sockets with 1000, upon which clients connect again, and others with 1012", async () => {
     const [framed, raw, http] = [await connect(), await connect(`/${STUB}`), await connect(`/ws/${STUB}`)];
     say(framed, { prompt: "x" });
     await output(framed);

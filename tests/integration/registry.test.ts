@@ -12,7 +12,7 @@ import { countedPostgres } from "./counted-postgres.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 import { type PushedModel, packageArchive } from "./pushed-model.ts";
 
-/** Every process knows of a change within this time, the docs promise. */
+/** The time within which every process knows of a change, as the docs promise. */
 const SEEN_WITHIN_MS = 5_000;
 
 let test: TestPlatform;
@@ -77,13 +77,14 @@ const versionOf = async (requestId: string): Promise<string | undefined> =>
   (await test.record(requestId))?.version;
 const objectsLeft = async (): Promise<{ uploads: number; versions: number; blobs: number }> => {
   const [row] = await test.sql<{ uploads: number; versions: number; blobs: number }[]>`
-    SELECT (SELECT count(*)::int FROM model_uploads) AS uploads, (SELECT count(*)::int FROM model_versions) AS versions,
+    SELECT (SELECT count(*)::int FROM model_uploads) AS uploads,
+           (SELECT count(*)::int FROM model_versions) AS versions,
            (SELECT count(*)::int FROM model_blobs) AS blobs`;
   return row as { uploads: number; versions: number; blobs: number };
 };
 
 describe("a model that is pushed", () => {
-  it("is known to two gateways within 5 s, is run by the GPU worker, and is gone everywhere when it is disabled", async () => {
+  it("is served by two gateways within 5 s and run by the GPU worker, until it is disabled", async () => {
     const endpoint = "acme/live";
     expect(await statusOf(second, endpoint)).toBe(404);
     const pushed = await push({ endpoint });
@@ -112,7 +113,7 @@ describe("a model that is pushed", () => {
         .toBe(404);
   });
 
-  it("stays what it is: other content is refused, with the digest that stands; the same content changes nothing", async () => {
+  it("never changes: other content is refused with its digest; the same content is accepted", async () => {
     const endpoint = "acme/fixed";
     const { digest } = (await (await push({ endpoint })).json()) as { digest: string };
     const again = await push({ endpoint });
@@ -129,7 +130,7 @@ describe("a model that is pushed", () => {
     expect((await objectsLeft()).uploads).toBe(0);
   });
 
-  it("whose schema breaks callers is refused, each break named, unless that is meant", async () => {
+  it("is refused when its schema breaks callers, with each break, unless that is requested", async () => {
     const endpoint = "acme/breaking";
     const text = (maxLength: number) => ({ type: "string", maxLength });
     await push({ endpoint, input: { type: "object", properties: { prompt: text(100), style: text(10) } } });
@@ -143,23 +144,23 @@ describe("a model that is pushed", () => {
       },
     };
     const refused = await errorOf(await push(narrower));
-    expect(refused).toMatchObject({ status: 409, code: "schema_breaks" });
-    for (const says of [
+    expect(refused).toMatchObject({ status: 409, code: "breaking_schema_change" });
+    for (const part of [
       "input.prompt: maxLength 100 became 50",
       "input.style: was removed",
       "input.seed: is required now",
       "since 1.0.0",
       "--breaking",
     ])
-      expect(refused.message).toContain(says);
-    const meant = await push(narrower, "?breaking=true");
-    expect({ status: meant.status, body: await meant.json() }).toMatchObject({
+      expect(refused.message).toContain(part);
+    const requested = await push(narrower, "?breaking=true");
+    expect({ status: requested.status, body: await requested.json() }).toMatchObject({
       status: 201,
       body: { breaks: expect.arrayContaining([expect.stringContaining("style")]) },
     });
   });
 
-  it("that is cut off half-way leaves nothing: no version, no bytes, no record of bytes", async () => {
+  it("that is interrupted leaves nothing: no version, no bytes, no record of bytes", async () => {
     const archive = await packageArchive(root, {
       endpoint: "acme/cut",
       files: { "a.bin": Buffer.alloc(400_000, "a"), "b.bin": randomBytes(3_000_000) },
@@ -168,7 +169,8 @@ describe("a model that is pushed", () => {
     const { hostname, port } = new URL(test.platform.adminUrl);
     const socket = connect(Number(port), hostname);
     socket.write(
-      `POST /v1/registry/versions HTTP/1.1\r\nhost: x\r\nauthorization: Key ${test.platform.key}\r\ncontent-length: ${archive.length}\r\n\r\n`,
+      `POST /v1/registry/versions HTTP/1.1\r\nhost: x\r\nauthorization: Key ${test.platform.key}\r\n` +
+        `content-length: ${archive.length}\r\n\r\n`,
     );
     await new Promise((sent) => socket.write(archive.subarray(0, archive.length / 2), sent));
     await expect
@@ -187,7 +189,7 @@ describe("a model that is pushed", () => {
     expect(await objectsLeft()).toEqual(before);
   });
 
-  it("that is refused at its first entry says so, although most of it is still on its way", async () => {
+  it("that is refused at its first entry gets the answer while most of it is still being sent", async () => {
     const folder = join(root, "refused");
     await mkdir(folder);
     await symlink("/etc/passwd", join(folder, "a-link"));
@@ -208,7 +210,7 @@ describe("a model that is pushed", () => {
     expect(await objectsLeft()).toMatchObject({ blobs: blobs + 2, uploads: 0 });
   });
 
-  it("is swept up after: what a killed process left, and the weights of what was removed long ago, if nobody shares them", async () => {
+  it("is swept: leftovers of a killed process, and unshared weights of versions long removed", async () => {
     const { modelVersions, objects } = second.parts;
     const killed = "weights/killed/0";
     await modelVersions.beginUpload("00000000-0000-7000-8000-000000000001", killed);
@@ -229,7 +231,7 @@ describe("a model that is pushed", () => {
     expect(await objects.head(own)).toBeUndefined();
     expect(await objects.head(shared)).toBeDefined();
     expect(await keysOf("1.1.0")).toEqual([shared]);
-    // A push brings it back, weights and all.
+    // A push restores it with its weights.
     expect(await (await push({ endpoint, files })).json()).toMatchObject({
       already_there: true,
       state: "enabled",
@@ -237,7 +239,7 @@ describe("a model that is pushed", () => {
     for (const key of await keysOf("1.0.0")) expect(await objects.head(key)).toBeDefined();
   });
 
-  it("lets requests that run keep their version when a newer one comes", async () => {
+  it("lets running requests finish on their version when a newer one is pushed", async () => {
     const endpoint = "acme/keeps";
     await push({ endpoint });
     await expect.poll(() => statusOf(test, endpoint), { timeout: SEEN_WITHIN_MS }).toBe(200);
@@ -250,7 +252,7 @@ describe("a model that is pushed", () => {
     expect(await versionOf(request_id)).toBe("1.0.0");
     expect((await test.record(request_id))?.outcome).toMatchObject({ ok: true });
     expect(await versionOf(later.request_id)).toBe("1.1.0");
-    // A number stays taken, and what was removed comes back by a push only.
+    // A version number is never free again, and only a push restores a removed version.
     expect(await errorOf(await setState(endpoint, "1.0.0", "enabled"))).toMatchObject({
       status: 404,
       code: "version_unknown",
@@ -258,8 +260,8 @@ describe("a model that is pushed", () => {
   });
 });
 
-describe("two admins at once", () => {
-  it("push one version with two contents: one stands", async () => {
+describe("two administrators at once", () => {
+  it("push one version with two contents: the first one is published", async () => {
     const endpoint = "acme/race";
     const archives = await Promise.all(
       ["a", "b"].map((content) =>
@@ -271,7 +273,7 @@ describe("two admins at once", () => {
     expect((await objectsLeft()).uploads).toBe(0);
   });
 
-  it("change one version from the same state of it: the second is told", async () => {
+  it("change one version from the same state: the second is refused", async () => {
     const endpoint = "acme/edited";
     const pushed = await push({ endpoint });
     const match = { "if-match": pushed.headers.get("etag") ?? "" };
@@ -282,11 +284,12 @@ describe("two admins at once", () => {
     expect(answers.map(({ status }) => status).sort()).toEqual([200, 412]);
     const loser = answers.find(({ status }) => status === 412) as Response;
     expect(await errorOf(loser)).toMatchObject({
-      code: "changed_meanwhile",
+      code: "precondition_failed",
       message: expect.stringContaining("somebody else"),
     });
     const [made] = await test.sql<{ before: { state: string }; after: { state: string } }[]>`
-      SELECT before, after FROM audit WHERE action = 'models.state' AND state = 'made' AND subject = ${`${endpoint} 1.0.0`}`;
+      SELECT before, after FROM audit
+      WHERE action = 'models.state' AND state = 'made' AND subject = ${`${endpoint} 1.0.0`}`;
     expect(made).toMatchObject({
       before: { state: "enabled" },
       after: { state: expect.stringMatching(/disabled|removed/) },
@@ -295,7 +298,7 @@ describe("two admins at once", () => {
 });
 
 describe("a warm gateway", () => {
-  it("asks the database nothing for a call: not for keys, registry, rollouts or flags", async () => {
+  it("reads nothing from the database for a call: no keys, registry, rollouts or flags", async () => {
     await using counted = await countedPostgres(test.databaseUrl);
     await using warm = await test.gatewayHere(counted.url);
     const call = async (): Promise<void> =>
@@ -304,11 +307,10 @@ describe("a warm gateway", () => {
     counted.statements.length = 0;
     const calls = 50;
     for (let i = 0; i < calls; i++) await call();
-    // A key is asked about again after a few seconds, and the registry is looked at now and then, whatever is
-    // called.
+    // A key is read again after a few seconds, and the registry now and then, independent of calls.
     const inTime = counted.statements.filter((text) => !/FROM keys|count\(\*\)/.test(text));
     expect(inTime).toEqual([]);
-    // The count counts: a submit writes its row, and nothing else.
+    // Proof that the counter works: a submit writes its row, and nothing else.
     counted.statements.length = 0;
     expect((await submit(warm, "tempera/stub")).status).toBe(200);
     await expect
@@ -339,12 +341,12 @@ describe("rollouts", () => {
     ((await (await admin("/v1/rollouts")).json()) as { rollouts: RolloutBody[] }).rollouts.find(
       ({ rollout_id }) => rollout_id === id,
     );
-  /** What a newer version that always fails promises its callers is what the older one did. */
+  /** A newer version that always fails; its schema has the same fields as that of the older one. */
   const failing = {
     properties: { prompt: { type: "string" }, fail: { type: "string", default: "error" } },
     type: "object",
   };
-  const sound = {
+  const working = {
     properties: { prompt: { type: "string" }, fail: { type: "string", default: "none" } },
     type: "object",
   };
@@ -356,17 +358,17 @@ describe("rollouts", () => {
     return (await Promise.all(ids.map(versionOf))) as string[];
   };
 
-  it("a share goes to the newer version; rolled back by its rules when it fails, which is audited; then the older one serves all", async () => {
+  it("give a share to the newer version, and roll it back by rules when it fails, audited", async () => {
     const endpoint = "acme/failing";
-    await push({ endpoint, input: sound });
+    await push({ endpoint, input: working });
     await push({ endpoint, version: "1.1.0", input: failing }, "?state=disabled");
     const rollout = await begin(endpoint, 50, { window_seconds: 60, requests_min: 5, error_margin: 10 });
     expect(rollout.from_version).toBe("1.0.0");
     await expect
       .poll(() => second.parts.registry.rollout(endpoint)?.share, { timeout: SEEN_WITHIN_MS })
       .toBe(50);
-    // Nothing else may come in between.
-    expect(await errorOf(await push({ endpoint, version: "1.2.0", input: sound }))).toMatchObject({
+    // Neither version may change during a rollout.
+    expect(await errorOf(await push({ endpoint, version: "1.2.0", input: working }))).toMatchObject({
       code: "rollout_running",
     });
     expect(await errorOf(await setState(endpoint, "1.0.0", "disabled"))).toMatchObject({
@@ -384,7 +386,8 @@ describe("rollouts", () => {
       /^1\.1\.0 fails 100\.0 % of \d+ requests in 60 s, 1\.0\.0 fails 0\.0 %/,
     );
     const [record] = await test.sql<{ key_id: string; state: string }[]>`
-      SELECT key_id, state FROM audit WHERE action = 'rollouts.rollback' AND subject = ${`${endpoint} 1.1.0`}`;
+      SELECT key_id, state FROM audit
+      WHERE action = 'rollouts.rollback' AND subject = ${`${endpoint} 1.1.0`}`;
     expect(record).toEqual({ key_id: "rollout-rules", state: "made" });
     await expect
       .poll(() => second.parts.registry.rollout(endpoint), { timeout: SEEN_WITHIN_MS })
@@ -392,7 +395,7 @@ describe("rollouts", () => {
     expect(new Set(await versions(endpoint, 10))).toEqual(new Set(["1.0.0"]));
   });
 
-  it("by hand: one an endpoint, the share raised, promoted once", async () => {
+  it("are controlled by hand: one per endpoint, the share raised, promoted once", async () => {
     const endpoint = "acme/rolls";
     await push({ endpoint });
     await push({ endpoint, version: "1.1.0" }, "?state=disabled");
@@ -425,7 +428,7 @@ describe("flags", () => {
   const detailOf = async (response: Response): Promise<string> =>
     `${response.status} ${((await response.json()) as { detail: string }).detail}`;
 
-  it("a model that is switched off answers so at two gateways within 5 s, and nothing is queued; its owner's flag comes first", async () => {
+  it("disable a model at two gateways within 5 s; nothing is queued; an owner's flag wins", async () => {
     expect((await setFlag("model", "tempera/stub", { share: 0 })).status).toBe(200);
     for (const gateway of [test, second]) {
       await expect
@@ -465,7 +468,7 @@ describe("flags", () => {
     ]);
   });
 
-  it("behaviours: webhooks refused, streams without previews, no realtime", async () => {
+  it("disable behaviours: webhooks refused, streams without previews, no realtime", async () => {
     for (const name of ["webhooks", "previews", "realtime"])
       expect((await setFlag("behaviour", name, { share: 0 })).status).toBe(200);
     await second.parts.registry.refresh();
@@ -484,15 +487,15 @@ describe("flags", () => {
     const socket = new WebSocket(`${second.url.replace("http", "ws")}/tempera/stub/realtime`, {
       headers: { authorization: `Key ${test.platform.key}` },
     });
-    const [said] = (await once(socket, "message")) as [Buffer];
-    expect(String(said)).toContain("realtime is switched off on this server");
+    const [message] = (await once(socket, "message")) as [Buffer];
+    expect(String(message)).toContain("realtime is switched off on this server");
     for (const name of ["webhooks", "previews", "realtime"])
       expect((await clear("behaviour", name)).status).toBe(204);
     await second.parts.registry.refresh();
     expect(await streamed()).toContain('"preview"');
   });
 
-  it("of what can never be are refused", async () => {
+  it("are refused for impossible names", async () => {
     expect(await errorOf(await setFlag("behaviour", "webhoks", { share: 0 }))).toMatchObject({
       status: 422,
       message: expect.stringContaining("there are webhooks, realtime, node_cache, previews"),
@@ -504,7 +507,7 @@ describe("flags", () => {
 });
 
 describe("the GPU worker", () => {
-  it("has dropped what was disabled, once nothing ran on it, and still has what is enabled", async () => {
+  it("drops a disabled version once nothing runs on it, and keeps the enabled ones", async () => {
     const served = async (): Promise<string[]> => {
       const { engines } = (await (await admin("/v1/engines")).json()) as {
         engines: { endpoint_id: string; version: string }[];
@@ -519,7 +522,7 @@ describe("the GPU worker", () => {
 });
 
 describe("packages of the models folder", () => {
-  it("are always there: a push of theirs is refused, and so is disabling them", async () => {
+  it("always exist: pushing one is refused, and so is disabling it", async () => {
     expect(await errorOf(await push({ endpoint: "tempera/stub" }))).toMatchObject({
       status: 409,
       code: "version_taken",

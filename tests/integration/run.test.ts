@@ -21,19 +21,19 @@ const client = () =>
     credentials: test.platform.key,
     proxyUrl: { url: `${test.platform.url}/api/fal/proxy`, when: "always" },
   });
-/** How a request has ended, from the queue API; waits for the end. */
+/** Waits for the end of a request and reads its status from the queue API. */
 async function ending(requestId: string): Promise<{ error_type?: string }> {
   for await (const { data } of events(await test.call(`/queue/${STUB}/requests/${requestId}/status/stream`)))
     if ((data as { status?: string }).status === "COMPLETED") return data as { error_type?: string };
   throw new Error("the status stream ended before the request had");
 }
 
-interface Told {
+interface SentEvent {
   id?: string;
   // biome-ignore lint/suspicious/noExplicitAny: each test knows what it reads
   data: any;
 }
-async function* events(response: Response): AsyncGenerator<Told> {
+async function* events(response: Response): AsyncGenerator<SentEvent> {
   let text = "";
   const chunks = (response.body ?? new Blob([]).stream()).pipeThrough(new TextDecoderStream());
   for await (const chunk of chunks as unknown as AsyncIterable<string>) {
@@ -48,10 +48,10 @@ async function* events(response: Response): AsyncGenerator<Told> {
     }
   }
 }
-async function all(response: Response): Promise<Told[]> {
-  const told: Told[] = [];
-  for await (const event of events(response)) told.push(event);
-  return told;
+async function all(response: Response): Promise<SentEvent[]> {
+  const sent: SentEvent[] = [];
+  for await (const event of events(response)) sent.push(event);
+  return sent;
 }
 
 describe("a sync run", () => {
@@ -70,7 +70,7 @@ describe("a sync run", () => {
     },
   );
 
-  it("is a request like any other: the queue API knows it", async () => {
+  it("is a request like any other, which the queue API shows", async () => {
     const requestId = (await post(`/${STUB}`, { prompt: "kept" })).headers.get("x-fal-request-id") ?? "";
     expect(await (await test.call(`/queue/${STUB}/requests/${requestId}`)).json()).toMatchObject({
       echo: "kept",
@@ -78,7 +78,7 @@ describe("a sync run", () => {
     expect((await test.record(requestId))?.outcome?.ok).toBe(true);
   });
 
-  it("may be given a month to start, longer than a timer of Node's lasts", async () => {
+  it("accepts a start timeout of a month, longer than a timer of Node can be", async () => {
     const answer = await post(
       `/${STUB}`,
       { prompt: "patient" },
@@ -87,7 +87,7 @@ describe("a sync run", () => {
     expect([answer.status, await answer.json()]).toMatchObject([200, { echo: "patient" }]);
   });
 
-  it("GET takes the input from the query, each value as the schema has it", async () => {
+  it("reads the input of GET from the query, each value with the type of the schema", async () => {
     const answer = await test.call(`/${STUB}?prompt=12&seed=5&delay_ms=1&steps=2&fal_anything=x`);
     expect(answer.status).toBe(200);
     expect(await answer.json()).toEqual({ echo: "12", attempt: 1, seed: 5 });
@@ -112,7 +112,7 @@ describe("a sync run", () => {
     expect(answer.status).toBe(401);
   });
 
-  it("a failure has its own status, and there is no second attempt", async () => {
+  it("answers a failure with its own status, without a second attempt", async () => {
     const refused = await post(`/${STUB}`, { fail: "invalid" });
     expect(refused.status).toBe(422);
     const crashed = await post(`/${STUB}`, { fail: "crash", fail_attempts: 1 });
@@ -123,8 +123,8 @@ describe("a sync run", () => {
     expect(record).toMatchObject({ attempts: 1 });
   });
 
-  it("leaves no dead letter, nor does a stream: whoever called has the error, and tries again", async () => {
-    // A run that goes well between the crashes: three of them in a row take a model out of rotation.
+  it("leaves no dead letter, nor does a stream: the caller gets the error and retries", async () => {
+    // A successful run between the crashes: three crashes in a row open the model's circuit breaker.
     const goWell = async () => expect((await post(`/${STUB}`, {})).status).toBe(200);
     await goWell();
     const run = await post(`/${STUB}`, { fail: "crash" });
@@ -132,7 +132,7 @@ describe("a sync run", () => {
     const stream = await post(`/${STUB}/stream`, { fail: "crash" });
     expect((await all(stream)).at(-1)?.data).toMatchObject({ type: "error", error: { status: 503 } });
     await goWell();
-    // A queue request that wanted no second attempt has nobody who waits: it is kept.
+    // Nobody waits for a queue request without a second attempt, so it leaves a dead letter.
     const { request_id: queued } = (await (
       await post(`/queue/${STUB}`, { fail: "crash" }, { headers: { "x-fal-no-retry": "1" } })
     ).json()) as {
@@ -154,7 +154,7 @@ describe("a sync run", () => {
     ["downstream_service_error", undefined, 400, "false"],
     ["downstream_service_unavailable", undefined, 500, "true"],
   ])(
-    "a model error of its engine keeps its type, status and numbers: %s",
+    "answers a model error of its engine with its type, status and numbers: %s",
     async (type, ctx, status, retryable) => {
       const answer = await post(`/${STUB}`, {
         fail: "model",
@@ -176,7 +176,7 @@ describe("a sync run", () => {
     },
   );
 
-  it("leaving cancels it", async () => {
+  it("is cancelled when its caller disconnects", async () => {
     const leaving = new AbortController();
     const start = new Date();
     const answer = post(`/${STUB}`, { delay_ms: 60_000, steps: 600 }, { signal: leaving.signal }).catch(
@@ -192,7 +192,7 @@ describe("a sync run", () => {
     expect(await ending(requestId)).toMatchObject({ error_type: "client_cancelled" });
   });
 
-  it("a start deadline is the caller's own 504", async () => {
+  it("answers the caller's start deadline with 504", async () => {
     const width = 64;
     const blockers = await Promise.all(
       Array.from({ length: width }, () =>
@@ -218,7 +218,7 @@ describe("a sync run", () => {
     }
   });
 
-  it("a start deadline holds while the engine is still coming up", async () => {
+  it("applies the start deadline while the engine is still loading", async () => {
     // Each early death makes the next start wait longer: half a second after the second, and the start itself
     // takes as long.
     for (let i = 0; i < 2; i++) expect((await post(`/${STUB}`, { fail: "crash" })).status).toBe(503);
@@ -230,7 +230,7 @@ describe("a sync run", () => {
     expect((await post(`/${STUB}`, {})).status).toBe(200);
   });
 
-  it("an owner has so many open at once and no more; each place is given back", async () => {
+  it("limits the calls that an owner has open, and counts ended ones no longer", async () => {
     const leaving = new AbortController();
     const open = Array.from({ length: RUNS_MAX }, () =>
       post(`/${STUB}/stream`, { delay_ms: 60_000 }, { signal: leaving.signal }).then(
@@ -252,7 +252,7 @@ describe("a sync run", () => {
     expect((await post(`/${STUB}`, {})).status).toBe(200);
   });
 
-  it("sync_mode gives data URIs", async () => {
+  it("answers data URIs with sync_mode", async () => {
     const answer = await post(`/${QWEN}`, {
       prompt: "a small red circle on a blue background",
       num_inference_steps: 2,
@@ -262,7 +262,7 @@ describe("a sync run", () => {
     expect(images[0]?.url).toMatch(/^data:image\/png;base64,/);
   });
 
-  it("the official client", async () => {
+  it("serves the official client", async () => {
     const { data, requestId } = await client().run(STUB, { input: { prompt: "from the client" } });
     expect(data).toMatchObject({ echo: "from the client" });
     expect(requestId).toMatch(/^[0-9a-f-]{36}$/);
@@ -276,26 +276,26 @@ describe("a sync run", () => {
 });
 
 describe("a stream", () => {
-  it("tells each step and the whole output last", async () => {
+  it("sends each step, and the whole output last", async () => {
     const answer = await post(`/${STUB}/stream`, { prompt: "é 🙂", delay_ms: 60, steps: 3 });
     expect(Object.fromEntries(answer.headers)).toMatchObject({
       "content-type": "text/event-stream",
       "x-fal-request-id": expect.stringMatching(/./),
     });
-    const told = (await all(answer)).map(({ data }) => data);
-    expect(told.filter(({ type }) => type === "progress").map(({ step, steps }) => [step, steps])).toEqual([
+    const sent = (await all(answer)).map(({ data }) => data);
+    expect(sent.filter(({ type }) => type === "progress").map(({ step, steps }) => [step, steps])).toEqual([
       [1, 3],
       [2, 3],
       [3, 3],
     ]);
-    expect(told.at(-1)).toEqual({ echo: "é 🙂", attempt: 1, seed: expect.anything() });
+    expect(sent.at(-1)).toEqual({ echo: "é 🙂", attempt: 1, seed: expect.anything() });
   });
 
-  it("shows previews, where the model makes them: pictures of the unfinished output", async () => {
+  it("sends previews, images of the unfinished output, where the model makes them", async () => {
     const answer = await post(`/${STUB}/stream`, { steps: 2, previews: true });
-    const told = (await all(answer)).map(({ data }) => data);
-    expect(told.map(({ type }) => type)).toEqual(["preview", "progress", "preview", "progress", undefined]);
-    expect(told[0]).toMatchObject({
+    const sent = (await all(answer)).map(({ data }) => data);
+    expect(sent.map(({ type }) => type)).toEqual(["preview", "progress", "preview", "progress", undefined]);
+    expect(sent[0]).toMatchObject({
       step: 1,
       images: [{ url: expect.stringMatching(/^data:image\/png;base64,iVBOR/), content_type: "image/png" }],
     });
@@ -306,10 +306,10 @@ describe("a stream", () => {
     await ending(request_id);
   });
 
-  it("a picture's previews are pictures, and take little of the run", async () => {
+  it("sends images as previews of an image, at little cost to the run", async () => {
     const input = { prompt: "a large red circle on a blue background", num_inference_steps: 12, seed: 5 };
-    const told = (await all(await post(`/${QWEN}/stream`, input))).map(({ data }) => data);
-    const previews = told.filter(({ type }) => type === "preview");
+    const sent = (await all(await post(`/${QWEN}/stream`, input))).map(({ data }) => data);
+    const previews = sent.filter(({ type }) => type === "preview");
     expect(previews.length).toBeGreaterThan(0);
     expect(previews.length).toBeLessThan(12);
     for (const { images } of previews) {
@@ -317,15 +317,15 @@ describe("a stream", () => {
       expect(bytes.length).toBeLessThan(48 * 1024);
       expect(await sharp(bytes).metadata()).toMatchObject({ format: "jpeg", width: 256 });
     }
-    expect(told.at(-1).images[0].url).toMatch(/^http/);
-    // The picture is the same whether it is watched or not.
+    expect(sent.at(-1).images[0].url).toMatch(/^http/);
+    // The image is the same with and without previews.
     const plain = (await (await post(`/${QWEN}`, input)).json()) as { images: { url: string }[] };
-    expect(plain.images[0]?.url).toBe(told.at(-1).images[0].url);
+    expect(plain.images[0]?.url).toBe(sent.at(-1).images[0].url);
   });
 
-  it("a failure is an error event and then a clean end", async () => {
-    const told = await all(await post(`/${STUB}/stream`, { fail: "error" }));
-    expect(told.map(({ data }) => data)).toEqual([
+  it("ends a failure with an error event and a clean end", async () => {
+    const sent = await all(await post(`/${STUB}/stream`, { fail: "error" }));
+    expect(sent.map(({ data }) => data)).toEqual([
       {
         type: "error",
         message: expect.stringMatching(/./),
@@ -337,17 +337,17 @@ describe("a stream", () => {
     ]);
   });
 
-  it("a bad input is refused before it opens", async () => {
+  it("refuses an invalid input before it opens", async () => {
     const refused = await post(`/${STUB}/stream`, { steps: "many" });
     expect(refused.status).toBe(422);
     expect(refused.headers.get("content-type")).toBe("application/json");
   });
 
-  it("goes on after Last-Event-ID: the rest, once each, for the same job", async () => {
+  it("resumes after Last-Event-ID with the remaining events of the same job, once each", async () => {
     const first = new AbortController();
     const answer = await post(`/${STUB}/stream`, { delay_ms: 1_500, steps: 15 }, { signal: first.signal });
     const requestId = answer.headers.get("x-fal-request-id");
-    const seen: Told[] = [];
+    const seen: SentEvent[] = [];
     for await (const event of events(answer)) {
       seen.push(event);
       if (seen.length === 3) break;
@@ -360,14 +360,14 @@ describe("a stream", () => {
     const steps = [...seen, ...rest].flatMap(({ data }) => (data.type === "progress" ? [data.step] : []));
     expect(steps).toEqual(Array.from({ length: 15 }, (_, i) => i + 1));
     expect(rest.at(-1)?.data).toMatchObject({ attempt: 1 });
-    // A browser asks again after a clean end, and stops at 204.
+    // A browser connects again after a clean end, and stops at 204.
     const over = await test.call(`/${STUB}/stream`, { headers: { "last-event-id": rest.at(-1)?.id ?? "" } });
     expect(over.status).toBe(204);
   });
 
-  it("resumes nothing that is another owner's, another model's or no id of ours", async () => {
-    const told = await all(await post(`/${STUB}/stream`, {}));
-    const id = told.at(-1)?.id ?? "";
+  it("does not resume another owner's or another model's stream, or an unknown id", async () => {
+    const sent = await all(await post(`/${STUB}/stream`, {}));
+    const id = sent.at(-1)?.id ?? "";
     for (const headers of [{ "last-event-id": "garbage" }, { "last-event-id": `${id}x` }]) {
       expect((await post(`/${STUB}/stream`, {}, { headers })).status).toBe(404);
     }
@@ -376,14 +376,14 @@ describe("a stream", () => {
     ).toBe(404);
   });
 
-  it("an empty Last-Event-ID is none", async () => {
-    const told = await all(
+  it("treats an empty Last-Event-ID as absent", async () => {
+    const sent = await all(
       await post(`/${STUB}/stream`, { prompt: "new" }, { headers: { "last-event-id": "" } }),
     );
-    expect(told.at(-1)?.data).toMatchObject({ echo: "new" });
+    expect(sent.at(-1)?.data).toMatchObject({ echo: "new" });
   });
 
-  it("a queue request is no stream: nobody resumes it, so nobody's leaving cancels it", async () => {
+  it("does not resume a queue request, which therefore no disconnect can cancel", async () => {
     const { request_id } = (await (
       await post(`/queue/${STUB}`, { delay_ms: 60_000, steps: 600 })
     ).json()) as { request_id: string };
@@ -393,7 +393,7 @@ describe("a stream", () => {
     await ending(request_id);
   });
 
-  it("leaving for good cancels it", async () => {
+  it("is cancelled when its caller does not return", async () => {
     const leaving = new AbortController();
     const answer = await post(
       `/${STUB}/stream`,
@@ -407,7 +407,7 @@ describe("a stream", () => {
     });
   });
 
-  it("takes a token in the query, for its app only, until it expires", async () => {
+  it("accepts a token in the query, for its app only, until it expires", async () => {
     const tokenFor = async (apps: string[], seconds = 60) =>
       (await (
         await post("/rest/tokens/", { allowed_apps: apps, token_expiration: seconds })
@@ -422,12 +422,12 @@ describe("a stream", () => {
     expect([forged.status, forged.headers.get("content-type")]).toEqual([401, "application/json"]);
   });
 
-  it("the official client: events, and done() is the output", async () => {
+  it("serves the official client: its events, and its done() with the output", async () => {
     const stream = await client().stream(STUB, { input: { prompt: "streamed", delay_ms: 40, steps: 2 } });
-    const told: unknown[] = [];
-    for await (const event of stream) told.push(event);
-    expect(told).toHaveLength(3);
-    expect(await stream.done()).toEqual(told.at(-1));
-    expect(told.at(-1)).toMatchObject({ echo: "streamed" });
+    const sent: unknown[] = [];
+    for await (const event of stream) sent.push(event);
+    expect(sent).toHaveLength(3);
+    expect(await stream.done()).toEqual(sent.at(-1));
+    expect(sent.at(-1)).toMatchObject({ echo: "streamed" });
   });
 });

@@ -1,9 +1,9 @@
-/** A WebSocket client for tests: messages are awaited one by one, and so is the end. */
+/** A WebSocket client for tests, which awaits messages one by one, and the end. */
 import { type ClientOptions, WebSocket } from "ws";
 
 export interface TestSocket extends AsyncDisposable {
   ws: WebSocket;
-  /** The next message: text as it is, bytes as a Buffer. Rejects when the socket closes first. */
+  /** Gives the next message: text as a string, bytes as a Buffer. Rejects when the socket closes first. */
   next(): Promise<string | Buffer>;
   send(data: string | Uint8Array): void;
   /** Resolves with the close frame's code and reason. */

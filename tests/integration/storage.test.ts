@@ -1,5 +1,5 @@
 /**
- * Files: uploads in every form, who may read them, until when, and what is refused. Over both object stores.
+ * Files: uploads in every form, access to them, their expiry, and refusals. Runs on both object stores.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { connect } from "node:net";
@@ -74,7 +74,7 @@ describe.each(STORES)("on %s", (_store, env) => {
     fetch(url, { ...init, headers: { ...(key && { authorization: `Key ${key}` }), ...init.headers } });
 
   describe("an upload", () => {
-    it("is there as it was sent; again with the same bytes is no error, with others it is", async () => {
+    it("is served as it was sent; the same bytes can be sent again, and others cannot", async () => {
       const { upload_url, file_url } = await initiate("Señal 1.txt");
       const put = (body: string) => fetch(upload_url, { method: "PUT", body });
       expect((await as(undefined, file_url)).status).toBe(404);
@@ -91,7 +91,7 @@ describe.each(STORES)("on %s", (_store, env) => {
       expect((await put("other")).status).toBe(409);
     });
 
-    it("by the official client, nested in an input, reaches the run", async () => {
+    it("by the official client, nested in an input, is read by the run", async () => {
       const fal = createFalClient({
         credentials: test.platform.key,
         proxyUrl: { url: `${test.platform.url}/api/fal/proxy`, when: "always" },
@@ -110,7 +110,7 @@ describe.each(STORES)("on %s", (_store, env) => {
       });
     });
 
-    it("in parts, as JavaScript sends them: JSON bodies, a query in the address", async () => {
+    it("accepts parts as JavaScript sends them: JSON bodies, a query in the address", async () => {
       const { upload_url, file_url } = await json<{ upload_url: string; file_url: string }>(
         "/rest/storage/upload/initiate-multipart",
         {
@@ -147,7 +147,7 @@ describe.each(STORES)("on %s", (_store, env) => {
       expect(got.equals(Buffer.concat(bodies))).toBe(true);
     });
 
-    it("in parts, as Python sends them: a CDN token, any order at once, one of them twice", async () => {
+    it("accepts parts as Python sends them: a CDN token, any order at once, one of them twice", async () => {
       const { token } = await json<{ token: string }>("/rest/storage/auth/token?storage_type=fal-cdn-v3", {});
       const cdn = (path: string, init: RequestInit) =>
         fetch(`${test.platform.url}/files${path}`, {
@@ -179,7 +179,7 @@ describe.each(STORES)("on %s", (_store, env) => {
       expect(Buffer.from(await (await fetch(access_url)).arrayBuffer()).equals(Buffer.concat(bodies))).toBe(
         true,
       );
-      // Somebody else's token opens nothing of it.
+      // Another owner's token does not give access to it.
       const { token: foreign } = (await (
         await as(other, `${test.platform.url}/rest/storage/auth/token`, { method: "POST", body: "{}" })
       ).json()) as { token: string };
@@ -191,13 +191,14 @@ describe.each(STORES)("on %s", (_store, env) => {
       expect(meddled.status).toBe(404);
     });
 
-    it("that is cut in half leaves nothing, and can be sent again", async () => {
+    it("that is interrupted leaves nothing, and can be sent again", async () => {
       const { upload_url, file_url } = await initiate();
       const { hostname, port, pathname, search } = new URL(upload_url);
       const ended = new Promise<void>((done) => {
         const socket = connect(Number(port), hostname, () => {
           socket.write(
-            `PUT ${pathname}${search} HTTP/1.1\r\nhost: ${hostname}\r\ncontent-length: 100000\r\n\r\n${"x".repeat(50_000)}`,
+            `PUT ${pathname}${search} HTTP/1.1\r\nhost: ${hostname}\r\ncontent-length: 100000\r\n\r\n` +
+              "x".repeat(50_000),
             () => socket.destroy(),
           );
         });
@@ -206,8 +207,7 @@ describe.each(STORES)("on %s", (_store, env) => {
       });
       await ended;
       expect((await fetch(file_url)).status).toBe(404);
-      // The gateway may hear of the two in either order; it says "try again" until it has given the first one
-      // up.
+      // The gateway may notice the two in either order; it answers "try again" until it has abandoned the first.
       await expect
         .poll(async () => (await fetch(upload_url, { method: "PUT", body: "whole" })).status, {
           timeout: 10_000,
@@ -225,7 +225,7 @@ describe.each(STORES)("on %s", (_store, env) => {
       },
     );
 
-    it("needs its own address: forged, foreign and expired ones are refused", async () => {
+    it("needs its own address: a forged, another one's and an expired one are refused", async () => {
       const [a, b] = [await initiate(), await initiate()];
       const swapped = new URL(a.upload_url);
       swapped.search = new URL(b.upload_url).search;
@@ -236,7 +236,7 @@ describe.each(STORES)("on %s", (_store, env) => {
         "upload",
         (longer.searchParams.get("upload") ?? "").replace(/^\d+/, "9999999999"),
       );
-      /** As the gateway signs it, with another end. */
+      /** Signs as the gateway does, with another expiry. */
       const signatures = createSignatures({ secret: await test.secret("uploads"), clock: systemClock });
       const fileId = new URL(a.file_url).pathname.split("/")[2] ?? "";
       const until = (inMs: number): string => a.file_url + signatures.uploadQuery(fileId, Date.now() + inMs);
@@ -249,7 +249,7 @@ describe.each(STORES)("on %s", (_store, env) => {
       ).toBe(401);
     });
 
-    it("says what is wrong with its announcement", async () => {
+    it("is refused with the faults of its announcement", async () => {
       for (const body of [
         [],
         { file_name: 3 },
@@ -262,7 +262,7 @@ describe.each(STORES)("on %s", (_store, env) => {
   });
 
   describe("reading", () => {
-    it("ranges, HEAD, conditional requests", async () => {
+    it("serves ranges, HEAD and conditional requests", async () => {
       const url = await upload("0123456789");
       const range = async (value: string) => {
         const got = await fetch(url, { headers: { range: value } });
@@ -280,23 +280,26 @@ describe.each(STORES)("on %s", (_store, env) => {
       expect(page.headers.get("access-control-allow-origin")).toBe("*");
     });
 
-    it.each(["/files/ab/%00.png", `/files/${"a".repeat(32)}/none.txt`])("%s: 404", async (path) => {
-      const { hostname, port } = new URL(test.platform.url);
-      const status = await new Promise<string>((done, fail) => {
-        const socket = connect(Number(port), hostname, () =>
-          socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`),
-        );
-        let text = "";
-        socket.on("data", (chunk) => {
-          text += chunk;
+    it.each(["/files/ab/%00.png", `/files/${"a".repeat(32)}/none.txt`])(
+      "answers 404 for %s",
+      async (path) => {
+        const { hostname, port } = new URL(test.platform.url);
+        const status = await new Promise<string>((done, fail) => {
+          const socket = connect(Number(port), hostname, () =>
+            socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`),
+          );
+          let text = "";
+          socket.on("data", (chunk) => {
+            text += chunk;
+          });
+          socket.on("close", () => done(text.split(" ")[1] ?? ""));
+          socket.on("error", fail);
         });
-        socket.on("close", () => done(text.split(" ")[1] ?? ""));
-        socket.on("error", fail);
-      });
-      expect(status).toBe("404");
-    });
+        expect(status).toBe("404");
+      },
+    );
 
-    it("an access list: forbid, hide, a rule for somebody, and an address that is signed", async () => {
+    it("applies an access list: forbid, hide, a rule for one user, and a signed address", async () => {
       const lifecycle = (acl: object) => ({ "x-fal-object-lifecycle": JSON.stringify({ initial_acl: acl }) });
       const forbidden = await upload("secret", "f.txt", lifecycle({ default: "forbid" }));
       const hidden = await upload("secret", "h.txt", lifecycle({ default: "hide" }));
@@ -319,7 +322,7 @@ describe.each(STORES)("on %s", (_store, env) => {
         (await sign(other, 60)).status,
         (await sign(test.platform.key, -1)).status,
       ]).toEqual([401, 404, 422]);
-      // What nobody else may read, nobody else's run reads.
+      // A run reads only files that its own caller may read.
       const answer = await as(other, `${test.platform.url}/${STUB}`, {
         method: "POST",
         body: JSON.stringify({ file_url: hidden }),
@@ -330,7 +333,7 @@ describe.each(STORES)("on %s", (_store, env) => {
       });
     });
 
-    it("after its time it is gone, and its bytes are swept away", async () => {
+    it("answers 404 after the file has expired, and sweeps its bytes", async () => {
       const url = await upload("brief", "b.txt", {
         "x-fal-object-lifecycle": '{"expiration_duration_seconds":1}',
       });
@@ -358,7 +361,7 @@ describe.each(STORES)("on %s", (_store, env) => {
       expect((await fetch(plain.file.url)).status).toBe(200);
     });
 
-    it("that everybody may read is signed by its own address, for who has a key", async () => {
+    it("that is public gets its own address as the signed one, with a key", async () => {
       const { file } = await json<{ file: { url: string } }>(`/${STUB}`, { artifact_bytes: 1000, seed: 2 });
       const sign = (key: string | undefined, url: string, duration = 60) =>
         as(key, `${url}/sign`, {
@@ -382,7 +385,7 @@ describe.each(STORES)("on %s", (_store, env) => {
     const run = (file_url: string) =>
       test.call(`/${STUB}`, { method: "POST", body: JSON.stringify({ file_url }) });
 
-    it("may be a data URI, or ours by any name", async () => {
+    it("may be a data URI, or an address of this server by any of its names", async () => {
       expect(await (await run("data:text/plain;base64,aGVsbG8=")).json()).toMatchObject({
         input_file: { bytes: 5, content_type: "text/plain" },
       });
@@ -401,7 +404,7 @@ describe.each(STORES)("on %s", (_store, env) => {
       "ftp://example.com/x",
       "file:///etc/passwd",
       "data:text/plain;base64,%%%",
-    ])("%s is refused as the caller's own fault, with one attempt", async (url) => {
+    ])("fails %s as the caller's fault, with one attempt", async (url) => {
       const answer = await run(url);
       expect(answer.status).toBe(422);
       expect(await answer.json()).toMatchObject({

@@ -29,7 +29,7 @@ afterAll(async () => {
 
 // biome-ignore lint/suspicious/noExplicitAny: bodies of every shape are looked into
 type Answer = { status: number; body: any };
-const ask = async (method: string, url: string, body: Json | undefined, key: string): Promise<Answer> => {
+const send = async (method: string, url: string, body: Json | undefined, key: string): Promise<Answer> => {
   const response = await fetch(url, {
     method,
     headers: { authorization: `Key ${key}`, "content-type": "application/json" },
@@ -39,9 +39,9 @@ const ask = async (method: string, url: string, body: Json | undefined, key: str
   return { status: response.status, body: text === "" ? undefined : JSON.parse(text) };
 };
 const admin = (method: string, path: string, body?: Json, key = ann, root = "/v1/workflows") =>
-  ask(method, `${test.platform.adminUrl}${root}${path}`, body, key);
+  send(method, `${test.platform.adminUrl}${root}${path}`, body, key);
 const rest = (method: string, path: string, body?: Json, key = ann) =>
-  ask(method, `${test.platform.url}/rest/workflows${path}`, body, key);
+  send(method, `${test.platform.url}/rest/workflows${path}`, body, key);
 
 const stub = (input: JsonObject = { prompt: "$input.prompt" }, over: JsonObject = {}): JsonObject => ({
   type: "run",
@@ -59,7 +59,7 @@ const contents = (nodes: JsonObject, output: Json = { text: "$a.echo" }): JsonOb
     input: { prompt: { name: "prompt", label: "Prompt", type: "string", required: true, modelId: "a" } },
     output: {},
   },
-  metadata: { description: "says it again" },
+  metadata: { description: "echoes the prompt" },
 });
 const workflow = (name: string, nodes: JsonObject = { a: stub() }, over: JsonObject = {}): JsonObject => ({
   name,
@@ -69,7 +69,7 @@ const workflow = (name: string, nodes: JsonObject = { a: stub() }, over: JsonObj
 });
 
 describe("saved workflows, on the Platform API", () => {
-  it("create, show, list, change into a new version, remove", async () => {
+  it("creates, shows, lists, changes into a new version, removes", async () => {
     const made = await admin("POST", "", workflow("echo-1", undefined, { tags: ["demo"] }));
     expect(made).toMatchObject({
       status: 201,
@@ -119,7 +119,7 @@ describe("saved workflows, on the Platform API", () => {
     expect((await admin("GET", "/ann/echo-1")).status).toBe(404);
   });
 
-  it("another owner's is a 404 unless it is public, and is never changed", async () => {
+  it("answers 404 for another owner's unless it is public, and never changes it", async () => {
     await admin("POST", "", workflow("mine"));
     await admin("POST", "", workflow("shared", undefined, { is_public: true }));
     expect((await admin("GET", "/ann/mine", undefined, bob)).status).toBe(404);
@@ -129,12 +129,12 @@ describe("saved workflows, on the Platform API", () => {
       expect((await admin("DELETE", `/ann/${name}`, undefined, bob)).status).toBe(404);
     }
     expect((await admin("GET", "", undefined, bob)).body).toEqual({ workflows: [], total: 0 });
-    expect((await ask("GET", `${test.platform.adminUrl}/v1/workflows`, undefined, "nobody:x")).status).toBe(
+    expect((await send("GET", `${test.platform.adminUrl}/v1/workflows`, undefined, "nobody:x")).status).toBe(
       401,
     );
     // Calling is the same; a body that does not fit shows that the pipeline was found, without running it.
     const call = (endpoint: string, key: string) =>
-      ask("POST", `${test.platform.url}/queue/${endpoint}`, { prompt: 1 }, key);
+      send("POST", `${test.platform.url}/queue/${endpoint}`, { prompt: 1 }, key);
     expect((await call("workflows/ann/mine", bob)).status).toBe(404);
     expect((await call("workflows/ann/mine", ann)).status).toBe(422);
     expect((await call("workflows/ann/shared", bob)).status).toBe(422);
@@ -142,7 +142,7 @@ describe("saved workflows, on the Platform API", () => {
     expect((await call("workflows/execute/shared", ann)).status).toBe(404);
   });
 
-  it("refuses what is wrong with the record, all of it", async () => {
+  it("refuses a record with all its faults", async () => {
     const { status, body } = await admin("POST", "", {
       name: "a b",
       title: "",
@@ -165,7 +165,7 @@ describe("saved workflows, on the Platform API", () => {
     ).toContain("NUL");
   });
 
-  it("refuses a definition with all that is wrong with it, and saves nothing of it", async () => {
+  it("refuses a definition with all its faults, and saves nothing of it", async () => {
     const nodes = {
       a: stub({ prompt: "$5 off" }, { depends: ["b", "gone"] }),
       b: stub({ payload: "$a.echo" }),
@@ -173,13 +173,13 @@ describe("saved workflows, on the Platform API", () => {
     };
     const { status, body } = await admin("POST", "", workflow("faulty", nodes));
     expect(status).toBe(422);
-    for (const says of [
+    for (const part of [
       "$5 off",
       "there is no node 'gone'",
       "no endpoint 'no/model'",
       "'a' waits for 'b' waits for 'a'",
     ])
-      expect(body.error.message).toContain(says);
+      expect(body.error.message).toContain(part);
     expect((await admin("GET", "/ann/faulty")).status).toBe(404);
 
     const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`n${i}`, stub()]));
@@ -199,7 +199,7 @@ describe("saved workflows, on the Platform API", () => {
     expect((await admin("POST", "", workflow("large", wide))).body.error.message).toContain("bytes of JSON");
   });
 
-  it("refuses workflows that call themselves, directly and through others, and that nest too deep", async () => {
+  it("refuses workflows that call themselves, directly or through others, or nest too deep", async () => {
     const calling = (endpoint: string) => ({
       a: stub(),
       b: { type: "run", app: endpoint, input: { prompt: "$input.prompt" } },
@@ -226,23 +226,23 @@ describe("saved workflows, on the Platform API", () => {
       (await admin("PATCH", "/ann/deep1", { contents: contents(calling("workflows/ann/deep3")) })).body.error
         .message,
     ).toContain("without end");
-    // Another's private one is not there.
+    // Another owner's private workflow does not exist for the caller.
     expect(
       (await admin("POST", "", workflow("stolen", calling("workflows/ann/deep1")), bob)).body.error.message,
     ).toContain("no endpoint");
-    // What a workflow answers is checked where it is used.
+    // The output of a workflow is checked in the workflows that call it.
     const used = {
       w: { type: "run", app: "workflows/ann/deep1", input: { prompt: "x" } },
-      a: stub({ payload: "$w.film" }),
+      a: stub({ payload: "$w.video" }),
     };
     expect((await admin("POST", "", workflow("user", used))).body.error.message).toContain(
-      "without a field 'film'",
+      "without a field 'video'",
     );
   });
 });
 
 describe("saved workflows, on the REST API of fal's SDK", () => {
-  it("create, page, show, change, remove", async () => {
+  it("creates, pages, shows, changes, removes", async () => {
     for (const name of ["r1", "r2", "r3"]) {
       const made = await rest("POST", "/", workflow(name), bob);
       expect(made).toMatchObject({
@@ -272,7 +272,7 @@ describe("saved workflows, on the REST API of fal's SDK", () => {
     expect((await rest("GET", "/bob/r1", undefined, bob)).status).toBe(404);
   });
 
-  it("names every fault where it stands", async () => {
+  it("locates every fault", async () => {
     const { status, body } = await rest(
       "POST",
       "",
@@ -291,29 +291,29 @@ describe("saved workflows, on the REST API of fal's SDK", () => {
 
 describe("runs of saved workflows", () => {
   const call = async (endpoint: string, prompt: string, key = ann) =>
-    (await ask("POST", `${test.platform.url}/run/${endpoint}`, { prompt }, key)).body;
-  /** Echoes the prompt, marked. */
+    (await send("POST", `${test.platform.url}/run/${endpoint}`, { prompt }, key)).body;
+  /** Makes a workflow that echoes the prompt with a mark. */
   const marked = (mark: string, delay_ms = 0) =>
     contents(
-      { a: stub({ payload: { mark, said: "$input.prompt" }, delay_ms }) },
-      { mark: "$a.echo.mark", said: "$a.echo.said" },
+      { a: stub({ payload: { mark, text: "$input.prompt" }, delay_ms }) },
+      { mark: "$a.echo.mark", text: "$a.echo.text" },
     );
 
-  it("finish on the version they began with, whatever becomes of the workflow meanwhile", async () => {
+  it("finish on the version with which they began, whatever happens to the workflow meanwhile", async () => {
     await admin("POST", "", workflow("versioned", {}, { contents: marked("one", 3_000) }));
     const queue = `${test.platform.url}/queue/workflows/ann/versioned`;
-    const { request_id } = (await ask("POST", queue, { prompt: "early" }, ann)).body;
+    const { request_id } = (await send("POST", queue, { prompt: "early" }, ann)).body;
     await admin("PATCH", "/ann/versioned", { contents: marked("two") });
-    // Gateways are told, and answer with the new version from then on.
+    // Gateways are notified, and serve the new version from then on.
     let late: JsonObject;
     do late = await call("workflows/ann/versioned", "late");
     while (late.mark === "one");
-    expect(late).toEqual({ mark: "two", said: "late" });
+    expect(late).toEqual({ mark: "two", text: "late" });
     await admin("DELETE", "/ann/versioned");
     expect((await test.record(request_id))?.version).toBe("1");
-    expect((await ask("GET", `${queue}/requests/${request_id}`, undefined, ann)).body).toEqual({
+    expect((await send("GET", `${queue}/requests/${request_id}`, undefined, ann)).body).toEqual({
       mark: "one",
-      said: "early",
+      text: "early",
     });
   });
 
@@ -333,7 +333,7 @@ describe("runs of saved workflows", () => {
     expect(await document("hidden", { authorization: `Key ${ann}` })).toContain('"/workflows/ann/hidden"');
   });
 
-  it("a workflow is a node of another; each sees what its caller may see", async () => {
+  it("run a workflow as a node of another, with what each caller may see", async () => {
     await admin("POST", "", workflow("inner", {}, { contents: marked("inner"), is_public: true }));
     const nodes = {
       w: { type: "run", app: "workflows/ann/inner", input: { prompt: "$input.prompt" } },
@@ -365,7 +365,7 @@ describe("runs of saved workflows", () => {
 
 describe("workflows/execute", () => {
   it("refuses what cannot run, before anything is queued", async () => {
-    const execute = (body: Json) => ask("POST", `${test.platform.url}/queue/workflows/execute`, body, ann);
+    const execute = (body: Json) => send("POST", `${test.platform.url}/queue/workflows/execute`, body, ann);
     const shown = { type: "display", depends: ["a"], fields: { text: "$a.echo" } };
     const faults = async (body: Json) => {
       const answer = await execute(body);
@@ -379,7 +379,7 @@ describe("workflows/execute", () => {
       "'$input.prompt' leads nowhere",
     );
     expect(await faults({ input: { prompt: [1] }, workflow: { a: stub(), shown } })).toContain(
-      "'$input.prompt' is a list, and here belongs a string",
+      "'$input.prompt' is a list, but this field takes a string",
     );
     expect(
       await faults({ input: { prompt: "x" }, workflow: { a: stub({}, { depends: ["a"] }), shown } }),
@@ -387,18 +387,18 @@ describe("workflows/execute", () => {
     expect(await faults({ input: { prompt: "\ud800" }, workflow: { a: stub(), shown } })).toContain(
       "Unicode",
     );
-    expect((await ask("POST", `${test.platform.url}/queue/workflows/execute`, {}, "nobody:x")).status).toBe(
+    expect((await send("POST", `${test.platform.url}/queue/workflows/execute`, {}, "nobody:x")).status).toBe(
       401,
     );
   });
 
-  it("leaves to the run what schemas leave open: a value that does not fit then fails its node, with 422 and its place", async () => {
+  it("leaves to the run what schemas leave open: an unfit value fails its node with 422", async () => {
     const workflow = {
       a: stub({ payload: { list: ["$input.prompt"] } }),
       b: stub({ prompt: "$a.echo.list", steps: 1 }),
       shown: { type: "display", depends: ["b"], fields: { text: "$b.echo" } },
     };
-    const answer = await ask(
+    const answer = await send(
       "POST",
       `${test.platform.url}/run/workflows/execute`,
       { input: { prompt: "x" }, workflow },
@@ -410,12 +410,12 @@ describe("workflows/execute", () => {
     });
   });
 
-  it("many nodes of one large value run, more of it than Temporal could hold is refused, and said", async () => {
+  it("runs many nodes with one large value, and refuses more of it than Temporal can hold", async () => {
     const run = (workflow: JsonObject, text: string) =>
-      ask("POST", `${test.platform.url}/run/workflows/execute`, { input: { text }, workflow }, ann);
+      send("POST", `${test.platform.url}/run/workflows/execute`, { input: { text }, workflow }, ann);
     const wide: JsonObject = { d: { type: "display", fields: { seed: "$n0.seed" } } };
     for (let at = 0; at < 24; at++) wide[`n${at}`] = stub({ payload: "$input.text", seed: at });
-    // Together more than one message to Temporal holds.
+    // Together they are larger than one message to Temporal may be.
     expect(await run(wide, "x".repeat(240_000))).toEqual({ status: 200, body: { seed: 0 } });
     const again = {
       a: stub({ payload: Array.from({ length: 20_000 }, () => "$input.text") }),
@@ -449,7 +449,7 @@ describe("tempera pipelines", () => {
       );
     });
 
-  it("create from a definition, list, update, show, delete", async () => {
+  it("creates from a definition, lists, updates, shows, deletes", async () => {
     const file = join(folder, "film.json");
     await writeFile(file, JSON.stringify(contents({ a: stub() })));
     expect(await tempera(["create", file, "--name", "by-hand", "--public"])).toEqual({
@@ -481,6 +481,6 @@ describe("tempera pipelines", () => {
       code: 1,
       err: expect.stringContaining("no workflow 'by-hand'"),
     });
-    // Eight programs, each of which loads anew.
+    // Eight programs, each of which loads the whole command line.
   }, 180_000);
 });

@@ -1,7 +1,6 @@
 /**
- * Loaded with `--import` before a program: fal's host names lead to 127.0.0.1 and REACH_PORT, as DNS and a
- * port-forward would make them. Names and certificates are checked as ever; the program itself knows nothing
- * of it.
+ * Loaded with `--import` before a program: resolves fal's host names to 127.0.0.1 and REACH_PORT, as DNS and
+ * a port-forward would. Names and certificates are checked as usual, and the program itself is unchanged.
  */
 import { Agent, buildConnector, setGlobalDispatcher } from "undici";
 

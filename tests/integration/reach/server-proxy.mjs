@@ -1,6 +1,6 @@
 /**
- * fal's official server proxy, as somebody's web application would run it, and a client that knows only that
- * application. Does what its argument says and prints what the client got as JSON.
+ * fal's official server proxy, as a web application would run it, and a client that only knows that
+ * application. Makes the call that its argument names, and prints the client's result as JSON.
  */
 import { createServer } from "node:http";
 import { createFalClient } from "@fal-ai/client";

@@ -1,5 +1,7 @@
-"""Read by Python at its start, from PYTHONPATH: fal's host names lead to 127.0.0.1 and REACH_PORT, as DNS and a port-forward
-would make them. Names and certificates are checked as ever; the program itself knows nothing of it.
+"""Resolves fal's host names to 127.0.0.1 and REACH_PORT, as DNS and a port-forward would.
+
+Python loads this file at its start, from PYTHONPATH. Names and certificates are checked as usual, and the
+program itself is unchanged.
 """
 
 import os

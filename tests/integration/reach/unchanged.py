@@ -1,4 +1,7 @@
-"""A program written for fal: nothing in it names another server. Does what its argument says and prints what it got as JSON."""
+"""A program written for fal, which names no other server.
+
+Makes the call that its argument names, and prints the result as JSON.
+"""
 
 import json
 import sys
