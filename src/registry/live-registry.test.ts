@@ -119,7 +119,7 @@ function stage() {
         rollouts: { list: () => read(() => rollouts) },
         flags: { list: () => read(() => flags) },
         changes: {
-          marks: () =>
+          revisions: () =>
             read(() => ({ versions: String(revision), rollouts: String(revision), flags: String(revision) })),
           onChange: async (listener) => {
             listeners.add(listener);

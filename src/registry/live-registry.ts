@@ -99,7 +99,7 @@ class RegistryState {
   async read(): Promise<boolean> {
     const { changes, rollouts, flags } = this.#dependencies;
     // Marks are read before their parts: a change in between is found by the next read.
-    let marks = await changes.marks();
+    let marks = await changes.revisions();
     let changed = false;
     for (let reads = 1; ; reads++) {
       const versionsChanged = marks.versions !== this.#marks.versions;
@@ -110,7 +110,7 @@ class RegistryState {
       if (rolloutsChanged) this.rollouts = (await rollouts.list()).filter(({ state }) => state === "running");
       // A rollout begins or ends together with a change of its version. With only one of the two changes
       // read, the newer version would serve everybody.
-      const after = await changes.marks();
+      const after = await changes.revisions();
       const consistent = after.versions === marks.versions && after.rollouts === marks.rollouts;
       if (consistent || reads === READS_MAX) break;
       marks = after;

@@ -66,7 +66,7 @@ export function createManifestCheck(schemasFolder: string, log?: Pick<Log, "warn
     } catch (error) {
       return { faults: [`model.yaml: ${(error as Error).message.split("\n")[0]}`] };
     }
-    if (renameSays(manifest)) {
+    if (renameFormerFields(manifest)) {
       const { endpoint, version } = manifest as JsonObject;
       log?.warn({ endpoint, version }, 'model.yaml has restrictions with "says"; rename it to "message"');
     }
@@ -75,21 +75,21 @@ export function createManifestCheck(schemasFolder: string, log?: Pick<Log, "warn
   };
 }
 
-/**
- * Renames the field of manifests from before `message` was its name, in place. Returns true if it was used.
- */
-function renameSays(manifest: Json): boolean {
-  if (!isObject(manifest) || !Array.isArray(manifest.restrictions)) return false;
-  const old = manifest.restrictions.filter((each): each is JsonObject => isObject(each) && "says" in each);
-  manifest.restrictions = manifest.restrictions.map((each) => (isObject(each) ? withMessage(each) : each));
-  return old.length > 0;
-}
+/** The former name of a restriction's `message`. */
+const FORMER_MESSAGE = "says";
 
-/** Reads a restriction of today, or one whose sentence has the former name `says`. */
-function withMessage<T extends { message?: Json; says?: Json }>(restriction: T): T {
-  if (restriction.says === undefined || restriction.message !== undefined) return restriction;
-  const { says: message, ...rest } = restriction;
-  return { ...rest, message } as T;
+/** Renames `FORMER_MESSAGE` to `message` in a manifest, in place. Returns true if the manifest has it. */
+function renameFormerFields(manifest: Json): boolean {
+  if (!isObject(manifest) || !Array.isArray(manifest.restrictions)) return false;
+  let isFormer = false;
+  manifest.restrictions = manifest.restrictions.map((restriction) => {
+    if (!isObject(restriction) || !(FORMER_MESSAGE in restriction)) return restriction;
+    isFormer = true;
+    if (restriction.message !== undefined) return restriction;
+    const { [FORMER_MESSAGE]: message = null, ...rest } = restriction;
+    return { ...rest, message };
+  });
+  return isFormer;
 }
 
 /** The texts and files of a package. */

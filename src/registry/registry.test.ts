@@ -137,11 +137,8 @@ describe("a registry of valid packages", () => {
   });
 
   it("reads `says`, the former name of a restriction's message, with a warning", async () => {
-    addPackage("a/b/1.0.0", {
-      manifest: {
-        restrictions: [{ field: "prompt", accepts: { maxLength: 1 }, says: "Short prompts only." }],
-      },
-    });
+    const restriction = '{"field": "prompt", "accepts": {"maxLength": 1}, "says": "Short prompts only."}';
+    addPackage("a/b/1.0.0", { manifest: { restrictions: [JSON.parse(restriction)] } });
     const warnings: string[] = [];
     const registry = await loadRegistry({
       modelsFolder: join(root, "models"),

@@ -495,7 +495,7 @@ describe("TLS", () => {
 });
 
 describe("the recipes work as they are pasted", () => {
-  /** Finds the code block of a page that has `word`, and inserts this platform's addresses and data folder. */
+  /** Finds the code block of a page that has `word`, and inserts this platform's addresses and folder. */
   const block = (page: string, language: string, word: string): string => {
     const blocks = [...readFileSync(join(PROJECT, page), "utf8").matchAll(/^```(\w+)\n(.*?)^```/gms)];
     const [, , text = ""] =
@@ -522,14 +522,14 @@ describe("the recipes work as they are pasted", () => {
     );
 
   it.each(["proxyUrl", "createFalClient"])("docs/clients.md, JavaScript with %s", async (word) => {
-    const said = await run(
+    const output = await run(
       process.execPath,
       ["--input-type=module", "--eval", block("docs/clients.md", "js", word)],
       {
         TEMPERA_KEY: test.platform.key,
       },
     );
-    expect(said).toBe("hello\n");
+    expect(output).toBe("hello\n");
   });
 
   it("docs/clients.md, Python", async () => {

@@ -207,7 +207,7 @@ describe.each(STORES)("on %s", (_store, env) => {
       });
       await ended;
       expect((await fetch(file_url)).status).toBe(404);
-      // The gateway may notice the two in either order; it answers "try again" until it has abandoned the first.
+      // The gateway may notice the two in either order; it answers "try again" until it abandons the first.
       await expect
         .poll(async () => (await fetch(upload_url, { method: "PUT", body: "whole" })).status, {
           timeout: 10_000,

@@ -126,7 +126,7 @@ describe("the job of a rerun", () => {
     });
   });
 
-  it("reuses a nested pipeline's result by the hash of the node's input, not of the completed one", async () => {
+  it("reuses a nested pipeline's result by the hash of the node's own input", async () => {
     const { api, read } = createApi();
     const called = node("1", { x: 1 });
     called.job.pipeline = { givenHash: "of the node's input" } as PipelinePart;
