@@ -17,14 +17,16 @@ export async function createRetentionClock({
   policy,
   log,
 }: {
-  retention: Pick<RetentionStore, "ownTimes" | "onChange">;
+  retention: Pick<RetentionStore, "ownerTimes" | "onChange">;
   policy: RetentionTimes;
   log: Log;
 }): Promise<RetentionClock & AsyncDisposable> {
   const defaults = timesOf(policy);
   const own = await LiveValue.start({
     read: async () =>
-      new Map([...(await retention.ownTimes())].map(([ownerId, times]) => [ownerId, timesOf(policy, times)])),
+      new Map(
+        [...(await retention.ownerTimes())].map(([ownerId, times]) => [ownerId, timesOf(policy, times)]),
+      ),
     onChange: (listener) => retention.onChange(listener),
     everyMs: LIMITS.retentionCacheMs,
     onReadError: (error) =>
