@@ -1,3 +1,7 @@
+/**
+ * Routes of files (contract §6): the files tree, on which files are read, uploaded and signed, and the routes
+ * of the REST tree that announce uploads. The other files of this folder each serve one of them.
+ */
 import type { Context, Hono } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { type FilePath, parseFilePath, TREES } from "../../fal/index.ts";
@@ -11,11 +15,6 @@ import { createComplete, createMultipart, createPart } from "./parts.ts";
 import { createFindReadable } from "./readable.ts";
 import { createReceive, createUpload } from "./receive.ts";
 import { createSign, createSignArtifact } from "./sign.ts";
-
-/**
- * Routes of files (contract §6): the files tree, on which files are read, uploaded and signed, and the routes
- * of the REST tree that announce uploads. Records and bytes are kept by `core/files`.
- */
 
 /** Serves the files tree. */
 export function filesRoutes(app: Hono, api: ApiDependencies): void {

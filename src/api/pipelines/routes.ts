@@ -1,3 +1,8 @@
+/**
+ * Saved pipelines, which fal calls workflows: their routes for fal's SDK here, their rules in
+ * `saved-pipeline-service.ts`, the check of their definitions in `check-definition.ts`. The jobs that run
+ * them are built by `pipeline-job.ts` and `rerun-job.ts`.
+ */
 import type { Context, Hono } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";

@@ -1,3 +1,7 @@
+/**
+ * Calls that wait for their job: sync runs (`run.ts`) and streams of events (`stream.ts`). Both start a job
+ * as a submit does, and follow it (`follow-job.ts`) for as long as their caller is connected.
+ */
 import type { Context, Hono } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { appLength, isEndpointId, pathSegments } from "../../core/models/endpoint.ts";
