@@ -31,7 +31,7 @@ export type ReadDefinition = ParsedGraph | { faults: InputFault[] };
 export function readContents(raw: Json | undefined, loc: Location): ReadDefinition {
   if (!isObject(raw)) return { faults: [notObject(raw, loc)] };
   const faults: InputFault[] = [];
-  const { nodes, presets } = readNodes(raw.nodes, [...loc, "nodes"], faults);
+  const { nodes, defaults } = readNodes(raw.nodes, [...loc, "nodes"], faults);
   const schema = isObject(raw.schema) ? raw.schema : {};
   const { output, outputLoc } = readOutput(raw.output, [...loc, "output"], nodes, faults);
   const input = readInputSchema(schema.input, [...loc, "schema", "input"], faults);
@@ -39,7 +39,7 @@ export function readContents(raw: Json | undefined, loc: Location): ReadDefiniti
   const { properties = {} } = workflowSchema(schema.output, { left: LIMITS.pipelineSchemaPartsMax }) as {
     properties?: Record<string, JsonSchema>;
   };
-  return { nodes, output, outputLoc, input: withPresets(input, presets), outputFields: properties };
+  return { nodes, output, outputLoc, input: withDefaults(input, defaults), outputFields: properties };
 }
 
 /**
@@ -56,7 +56,7 @@ export function readExecution(
   const whole = isObject(workflow) && isObject(workflow.nodes) && typeof workflow.nodes.type !== "string";
   const read = whole ? readContents(workflow, loc) : readNodeMap(workflow, loc);
   if ("faults" in read) return read;
-  const given = { ...presetsOf(read.input), ...input };
+  const given = { ...defaultsOf(read.input), ...input };
   return { input: given, parsed: { ...read, input: shapeOf(given) } };
 }
 
@@ -74,14 +74,14 @@ function readInputSchema(raw: Json | undefined, loc: Location, faults: InputFaul
 
 function readNodeMap(raw: Json | undefined, loc: Location): ReadDefinition {
   const faults: InputFault[] = [];
-  const { nodes, presets } = readNodes(raw, loc, faults);
+  const { nodes, defaults } = readNodes(raw, loc, faults);
   const { output, outputLoc } = readOutput(undefined, loc, nodes, faults);
   if (faults.length > 0) return { faults };
   return {
     nodes,
     output,
     outputLoc,
-    input: withPresets(readInputSchema(undefined, loc, faults), presets),
+    input: withDefaults(readInputSchema(undefined, loc, faults), defaults),
     outputFields: {},
   };
 }
@@ -90,12 +90,12 @@ function readNodes(
   raw: Json | undefined,
   loc: Location,
   faults: InputFault[],
-): { nodes: ParsedNode[]; presets: JsonObject } {
+): { nodes: ParsedNode[]; defaults: JsonObject } {
   const nodes: ParsedNode[] = [];
-  let presets: JsonObject = {};
+  let defaults: JsonObject = {};
   if (!isObject(raw)) {
     faults.push(notObject(raw, loc));
-    return { nodes, presets };
+    return { nodes, defaults };
   }
   const entries = Object.entries(raw);
   // Counted before any node is read, so that ten thousand nodes are refused as fast as one.
@@ -106,7 +106,7 @@ function readNodes(
       `more than the ${LIMITS.pipelineNodesMax} that one may have; ` +
       "split it into workflows that call one another";
     faults.push({ loc, msg, type: "value_error" });
-    return { nodes, presets };
+    return { nodes, defaults };
   }
   for (const [id, node] of entries) {
     const at = [...loc, id];
@@ -117,7 +117,7 @@ function readNodes(
     const kind = KINDS.get(node.type);
     if (kind === "input") {
       // An input node holds the defaults of fields that the caller leaves out.
-      if (isObject(node.input)) presets = { ...presets, ...node.input };
+      if (isObject(node.input)) defaults = { ...defaults, ...node.input };
       continue;
     }
     const read = readNode(id, kind, node, at, faults);
@@ -130,7 +130,7 @@ function readNodes(
       type: "value_error",
     });
   }
-  return { nodes, presets };
+  return { nodes, defaults };
 }
 
 function readNode(
@@ -241,24 +241,24 @@ function readOutput(
 }
 
 /** Adds defaults for the fields whose schema has none. */
-function withPresets(schema: JsonSchema, presets: JsonObject): JsonSchema {
-  const names = Object.keys(presets).filter((name) => name !== "__proto__");
+function withDefaults(schema: JsonSchema, defaults: JsonObject): JsonSchema {
+  const names = Object.keys(defaults).filter((name) => name !== "__proto__");
   if (names.length === 0) return schema;
   const properties: JsonObject = { ...(schema.properties as JsonObject | undefined) };
   for (const name of names) {
     const known = isObject(properties[name]) ? properties[name] : {};
-    properties[name] = { default: presets[name] as Json, ...known };
+    properties[name] = { default: defaults[name] as Json, ...known };
   }
-  const required = ((schema.required ?? []) as string[]).filter((name) => !Object.hasOwn(presets, name));
+  const required = ((schema.required ?? []) as string[]).filter((name) => !Object.hasOwn(defaults, name));
   return { ...schema, properties, required };
 }
 
-function presetsOf({ properties = {} }: JsonSchema): JsonObject {
-  const presets: JsonObject = {};
+function defaultsOf({ properties = {} }: JsonSchema): JsonObject {
+  const defaults: JsonObject = {};
   for (const [name, schema] of Object.entries(properties as JsonObject)) {
-    if (isObject(schema) && schema.default !== undefined) presets[name] = schema.default;
+    if (isObject(schema) && schema.default !== undefined) defaults[name] = schema.default;
   }
-  return presets;
+  return defaults;
 }
 
 /** Derives a schema from a value: its types and its fields, without the items of lists. */
