@@ -3,7 +3,7 @@
  * `{from?, overrides?: {input?, nodes?}}`.
  */
 import { type InputFault, TemperaError } from "../core/errors/tempera-error.ts";
-import type { Json, JsonObject } from "../core/json/json.ts";
+import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 
 export interface Rerun {
   /** The node that must run again even when its input is the same. */
@@ -24,7 +24,7 @@ export function readRerun(body: Json): Rerun {
     void faults.push({ loc: ["body", ...loc], msg, type });
   const fields = (value: Json | undefined, loc: string[], known?: string[]): JsonObject => {
     if (value === undefined || value === null) return {};
-    if (typeof value !== "object" || Array.isArray(value)) {
+    if (!isObject(value)) {
       addFault(loc, "Input should be a valid dictionary", "dict_type");
       return {};
     }

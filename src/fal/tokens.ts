@@ -1,6 +1,6 @@
 /** The body of a request for an app token (contract §5.2). */
 import { type InputFault, TemperaError } from "../core/errors/tempera-error.ts";
-import type { Json } from "../core/json/json.ts";
+import { isObject, type Json } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 
 export interface TokenRequest {
@@ -14,7 +14,7 @@ export interface TokenRequest {
  */
 export function readTokenRequest(body: Json): TokenRequest {
   const faults: InputFault[] = [];
-  const fields = typeof body === "object" && body !== null && !Array.isArray(body) ? body : {};
+  const fields = isObject(body) ? body : {};
   const { allowed_apps: apps, duration, token_expiration: expiration = duration } = fields;
   const allowedApps =
     Array.isArray(apps) &&

@@ -5,7 +5,7 @@
  */
 import { randomInt } from "node:crypto";
 import type { InputFault } from "../core/errors/tempera-error.ts";
-import type { Json, JsonObject } from "../core/json/json.ts";
+import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { ModelVersion } from "../core/models/model.ts";
 import { createSchemaCheck } from "./schema-check.ts";
@@ -43,7 +43,7 @@ export function createInputCheck({
   const seed = Object.hasOwn(properties, "seed") ? seedRange(properties.seed as JsonObject) : undefined;
 
   return (raw, draw = drawRandomly) => {
-    if (typeof raw !== "object" || raw === null || Array.isArray(raw)) {
+    if (!isObject(raw)) {
       const msg = "Input should be a valid dictionary or object to extract fields from";
       return { faults: [{ loc: ["body"], msg, type: "model_attributes_type" }] };
     }

@@ -1,5 +1,5 @@
 import type { Context } from "hono";
-import type { Json, JsonObject } from "../../core/json/json.ts";
+import { isObject, type Json, type JsonObject } from "../../core/json/json.ts";
 import type { JsonSchema } from "../../core/models/model.ts";
 import { readJsonBody } from "../http/read-body.ts";
 
@@ -31,7 +31,7 @@ export async function readRunInput(c: Context, schema: JsonSchema, bytesMax: num
 
 /** Collects the JSON types that a schema allows, in any form that pydantic writes. */
 function typesOf(schema: Json | undefined): Set<string> {
-  if (typeof schema !== "object" || schema === null || Array.isArray(schema)) return new Set();
+  if (!isObject(schema)) return new Set();
   const { type, anyOf, oneOf } = schema;
   const own = [type ?? []].flat().filter((name): name is string => typeof name === "string");
   const branches = [anyOf ?? [], oneOf ?? []].flat();
@@ -44,7 +44,7 @@ const isType: Record<string, (value: Json) => boolean> = {
   boolean: (value) => typeof value === "boolean",
   null: (value) => value === null,
   array: Array.isArray,
-  object: (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+  object: isObject,
 };
 
 function readValue(text: string, types: Set<string>): Json {
