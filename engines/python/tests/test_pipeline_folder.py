@@ -46,7 +46,8 @@ def test_refuses_a_pipeline_that_the_engine_cannot_call(copy: Path) -> None:
     (copy / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     with pytest.raises(
         ValueError,
-        match="names StableDiffusionPipeline; this engine has QwenImagePipeline, WanPipeline, WanImageToVideo",
+        match="names StableDiffusionPipeline; this engine has "
+        "QwenImagePipeline, WanPipeline, WanImageToVideo",
     ):
         load(copy)
 

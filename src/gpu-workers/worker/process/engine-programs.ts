@@ -26,8 +26,8 @@ export function nodeProgram(file: URL | string, environment: readonly string[] =
 const HEAP_MIB = 64;
 
 /**
- * A built-in engine. It runs from a bundle in one file, which starts much faster: made at its first start, or by
- * `npm run build` for processes that run from `dist/`.
+ * A built-in engine. It runs from a bundle in one file, which starts much faster: made at its first start, or
+ * by `npm run build` for processes that run from `dist/`.
  */
 function bundledProgram(name: string, environment: readonly string[] = []): EngineProgram {
   const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";

@@ -7,8 +7,8 @@
  * after any change of the sources. This file is CommonJS because it runs before TypeScript can be read, and
  * because that starts faster.
  *
- * `npm run build` makes the bundles of `dist/` ahead (`--bundle <main.ts> <folder>`); a process that runs from
- * there names `main.js` and builds nothing.
+ * `npm run build` makes the bundles of `dist/` ahead (`--bundle <main.ts> <folder>`); a process that runs
+ * from there names `main.js` and builds nothing.
  */
 const { createHash } = require("node:crypto");
 const {
@@ -131,8 +131,9 @@ async function bundle(main, folder) {
 }
 
 /**
- * Keeps `import.meta` of each source file: it finds what lies beside it by its own URL, not by the bundle's. In
- * `dist/` that is the URL of its translation. Paths are relative to the bundle, so that a project can be moved.
+ * Keeps `import.meta` of each source file: it finds what lies beside it by its own URL, not by the bundle's.
+ * In `dist/` that is the URL of its translation. Paths are relative to the bundle, so that a project can be
+ * moved.
  */
 function keepSourceUrls({ onLoad }, folder) {
   onLoad({ filter: /[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
