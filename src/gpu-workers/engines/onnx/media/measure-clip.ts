@@ -3,7 +3,7 @@ import { AV_PKT_FLAG_DISCARD } from "node-av/constants";
 import { LIMITS } from "../../../../core/limits.ts";
 import type { ImageSize } from "../image/image-size.ts";
 import { inputFault } from "../runtime/input-error.ts";
-import { openClip, unsupportedVideo, videoPackets } from "./open-clip.ts";
+import { openClip, tooManyFrames, videoPackets } from "./open-clip.ts";
 
 export interface ClipFacts {
   size: ImageSize;
@@ -36,13 +36,7 @@ export async function measureClip(
   let isLonger = false;
   let hidesFrames = false;
   for await (const packet of videoPackets(clip, signal)) {
-    if (++frames > LIMITS.clipFramesMax) {
-      throw unsupportedVideo(
-        field,
-        `The video has more than the ${LIMITS.clipFramesMax.toLocaleString("en-US")} frames that are read; ` +
-          "send a shorter one.",
-      );
-    }
+    if (++frames > LIMITS.clipFramesMax) throw tooManyFrames(field);
     if (packet.flags & AV_PKT_FLAG_DISCARD) {
       hidesFrames = true;
       continue;

@@ -95,6 +95,13 @@ export function unsupportedVideo(field: string, reason: string): Error {
   );
 }
 
+export function tooManyFrames(field: string): Error {
+  return unsupportedVideo(
+    field,
+    `The video has more than the ${count(LIMITS.clipFramesMax)} frames that are read; send a shorter one.`,
+  );
+}
+
 /** Reads the packets of the video stream, in the order of the file; each is freed before the next. */
 export async function* videoPackets(
   { format, stream }: OpenClip,
@@ -150,13 +157,7 @@ export async function* clipFrames(
       const got = await decoder.receiveFrame(frame);
       if (isDrained(got)) return;
       if (got < 0) continue;
-      if (++decoded > LIMITS.clipFramesMax) {
-        throw unsupportedVideo(
-          field,
-          `The video has more than the ${count(LIMITS.clipFramesMax)} frames that are read; ` +
-            "send a shorter one.",
-        );
-      }
+      if (++decoded > LIMITS.clipFramesMax) throw tooManyFrames(field);
       const ticks = frame.bestEffortTimestamp;
       first ??= ticks;
       yield { frame, atSeconds: Number(ticks - first) * secondsPerTick };

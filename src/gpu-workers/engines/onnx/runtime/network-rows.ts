@@ -55,10 +55,10 @@ function newTensor(like: TensorData, length: number): TensorData {
 }
 
 /**
- * The longest pass that another row may cause, in milliseconds: the event loop waits for it, and cancels must
- * be seen within 300 ms.
+ * The longest pass that another row or item may cause, in milliseconds: the event loop waits for it, and
+ * cancels must be seen within 300 ms.
  */
-const PASS_MS_MAX = 150;
+export const PASS_MS_MAX = 150;
 
 /**
  * Runs any number of rows, in as few passes as are short enough; the event loop runs between two of them.

@@ -2,6 +2,7 @@
  * The number of items that one pass is worth on this device: measured, since it depends on the network, the
  * shape and the device.
  */
+import { PASS_MS_MAX } from "../runtime/network-rows.ts";
 
 export interface ProfiledBatch {
   items: number;
@@ -9,13 +10,9 @@ export interface ProfiledBatch {
   passMs: number;
 }
 
-/**
- * The longest pass that another item may cause, in milliseconds: the event loop waits for it, and cancels
- * must be seen within 300 ms.
- */
-const PASS_MS_MAX = 150;
 /** More items must bring the time of each below this share; else they only make every run wait longer. */
 const GAIN = 0.98;
+/** Further measurements of each size. */
 const EXTRA_TRIES = 2;
 
 /**
