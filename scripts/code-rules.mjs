@@ -1,8 +1,8 @@
 /**
  * Holds the rules for words and shapes that no linter knows (CONTRIBUTING.md, "Rules that a script checks").
  *
- * `node scripts/code-rules.mjs [--only <rule>] [--json] [path prefix]` prints each finding as `file:line text` and
- * ends with 1 when a rule is broken. The exceptions, each with its reason, are in `scripts/code-rules.json`.
+ * `node scripts/code-rules.mjs [--only <rule>] [--json] [--root <folder>] [path prefix]` prints each finding as
+ * `file:line text` and ends with 1 when a rule is broken. The exceptions, each with its reason, are in `scripts/code-rules.json`.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
@@ -10,8 +10,9 @@ import { basename, dirname, extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
-const SETTINGS = JSON.parse(readFileSync(join(ROOT, "scripts/code-rules.json"), "utf8"));
+const OWN = dirname(fileURLToPath(import.meta.url));
+const ROOT = readRoot(process.argv);
+const SETTINGS = JSON.parse(readFileSync(join(OWN, "code-rules.json"), "utf8"));
 
 const LINE_LENGTH_MAX = 110;
 const FUNCTION_LINES_MAX = 70;
@@ -88,7 +89,7 @@ function bannedNames(file) {
   const tree = syntaxTree(file);
   walk(tree, (node) => {
     if (!ts.isIdentifier(node) && !ts.isPrivateIdentifier(node)) return;
-    if (Object.hasOwn(SETTINGS.names, node.text)) return;
+    if (isRecordedName(node.text, file.path)) return;
     for (const word of wordsOf(node.text)) {
       if (!Object.hasOwn(SETTINGS.words, word)) continue;
       found.push({
@@ -100,6 +101,10 @@ function bannedNames(file) {
   });
   return found;
 }
+
+/** Names that data, recorded histories or a wire share with other processes keep, in the files that write them. */
+const isRecordedName = (name, path) =>
+  Object.hasOwn(SETTINGS.names, name) && SETTINGS.names[name].files.some((file) => path.startsWith(file));
 
 /** Finds words of the old private language in public texts: documentation, comments, messages and titles. */
 function bannedTexts(file) {
@@ -191,9 +196,16 @@ function wideAggregates(file) {
   return found;
 }
 
+/** Reads the folder to check, a Git work tree: this project, unless `--root` names another. */
+function readRoot(argv) {
+  const at = argv.indexOf("--root");
+  return at > 0 ? argv[at + 1] : join(OWN, "..");
+}
+
 function main(args) {
   const only = args.includes("--only") ? args[args.indexOf("--only") + 1] : undefined;
-  const prefix = args.filter((arg, index) => !arg.startsWith("--") && args[index - 1] !== "--only")[0] ?? "";
+  const prefix =
+    args.find((arg, index) => !arg.startsWith("--") && !["--only", "--root"].includes(args[index - 1])) ?? "";
   if (only !== undefined && !Object.hasOwn(RULES, only)) {
     process.stderr.write(`There is no rule "${only}"; the rules are ${Object.keys(RULES).join(", ")}.\n`);
     process.exit(2);
@@ -227,4 +239,8 @@ function report(name, findings) {
   );
 }
 
+// A reader that has seen enough (`| head`) is no error.
+process.stdout.on("error", (error) => {
+  if (error.code !== "EPIPE") throw error;
+});
 main(process.argv.slice(2));

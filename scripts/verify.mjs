@@ -17,6 +17,7 @@ const CHECKS = [
     file: "node_modules/dependency-cruiser/bin/dependency-cruise.mjs",
     args: ["--config", ".dependency-cruiser.cjs", "--output-type", "err-long", "src", "tests"],
   },
+  { name: "code rules", file: "scripts/code-rules.mjs", args: [] },
   { name: "unused code", file: "node_modules/knip/bin/knip.js", args: ["--no-progress"] },
 ];
 
