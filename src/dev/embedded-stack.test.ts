@@ -23,7 +23,7 @@ const freePorts = async () => ({
   postgres: await freePort(),
 });
 
-test("starts what is wanted, and a service that was killed again in its place", async () => {
+test("starts the wanted services, and restarts a killed one at the same address", async () => {
   const lines: string[] = [];
   await using stack = await startEmbeddedStack({
     folder,
@@ -47,7 +47,7 @@ test("starts what is wanted, and a service that was killed again in its place", 
   expect([stack.temporal?.pid, stack.postgres?.pid].map((pid) => isAlive(pid ?? 0))).toEqual([false, false]);
 });
 
-test("starts nothing that is configured elsewhere", async () => {
+test("starts no service that is not wanted", async () => {
   await using stack = await startEmbeddedStack({
     folder,
     ports: await freePorts(),
@@ -57,7 +57,7 @@ test("starts nothing that is configured elsewhere", async () => {
   expect([stack.temporal, stack.postgres]).toEqual([undefined, undefined]);
 });
 
-test("a port in use stops the whole start, named by owner and variable", async () => {
+test("fails as a whole for a port in use, and names its owner and its variable", async () => {
   const ports = await freePorts();
   const other = createServer().listen(ports.temporalUi, "127.0.0.1");
   await once(other, "listening");
@@ -68,7 +68,8 @@ test("a port in use stops the whole start, named by owner and variable", async (
     log: () => {},
   });
   await expect(start).rejects.toThrow(
-    `port ${ports.temporalUi} (Temporal UI) is in use; set TEMPERA_TEMPORAL_UI_PORT or stop the other program`,
+    `port ${ports.temporalUi} (Temporal UI) is in use; ` +
+      "set TEMPERA_TEMPORAL_UI_PORT or stop the other program",
   );
   other.close();
   await once(other, "close");

@@ -4,11 +4,12 @@ import type { Log, Service } from "./services/service.ts";
 import { startTemporal, type TemporalService } from "./services/temporal.ts";
 import { SetupError } from "./setup-error.ts";
 
-/** The services of the embedded default. What is configured by a URL is not wanted here. */
+/** The services of the embedded default, which run where no other address is configured. */
 export interface EmbeddedStackOptions {
-  /** The data folder (`.tempera`): each service has a folder of its own in it, with its state and its log. */
+  /** The data folder (`.tempera`), with a folder for each service that has its state and its log. */
   folder: string;
   ports: { temporal: number; temporalUi: number; postgres: number };
+  /** The services to start. */
   wants: { temporal: boolean; postgres: boolean };
   log: Log;
   env?: NodeJS.ProcessEnv;
@@ -16,27 +17,27 @@ export interface EmbeddedStackOptions {
 
 export interface EmbeddedStack extends AsyncDisposable {
   /**
-   * Undefined when it was not wanted. One that ends by itself is started again on the same port and state.
+   * Undefined when it was not wanted. A service that ends by itself is restarted on the same port and state.
    */
   readonly temporal: TemporalService | undefined;
   readonly postgres: Service | undefined;
   stop(): Promise<void>;
 }
 
-/** A service that keeps ending is given up after this many starts in a minute. */
+/** Restarts of a service within a minute; a service that ends once more is not restarted. */
 const RESTARTS_PER_MINUTE = 5;
 
 /**
- * Starts what is wanted, all at once, and resolves when all of it is ready.
+ * Starts the wanted services concurrently, and resolves when all of them are ready.
  *
- * Rejects with `setup_failed` when one cannot be started, a line for each; the others are stopped first.
+ * Rejects with `setup_failed` when one cannot be started, with a line for each; the others are stopped first.
  */
 export async function startEmbeddedStack(options: EmbeddedStackOptions): Promise<EmbeddedStack> {
   const { folder, ports, wants, log, env } = options;
   const shared = { log, ...(env && { env }) };
   const [temporal, postgres] = await Promise.allSettled([
     wants.temporal
-      ? keepRunning(
+      ? supervise(
           () =>
             startTemporal({
               folder: join(folder, "temporal"),
@@ -48,7 +49,7 @@ export async function startEmbeddedStack(options: EmbeddedStackOptions): Promise
         )
       : undefined,
     wants.postgres
-      ? keepRunning(
+      ? supervise(
           () => startPostgres({ folder: join(folder, "postgres"), port: ports.postgres, ...shared }),
           log,
         )
@@ -56,14 +57,16 @@ export async function startEmbeddedStack(options: EmbeddedStackOptions): Promise
   ]);
   const stop = async () => {
     await Promise.all(
-      [temporal, postgres].map(async (kept) => kept.status === "fulfilled" && (await kept.value?.stop())),
+      [temporal, postgres].map(
+        async (started) => started.status === "fulfilled" && (await started.value?.stop()),
+      ),
     );
   };
   if (temporal.status === "rejected" || postgres.status === "rejected") {
     await stop();
     throw new SetupError(
       [temporal, postgres]
-        .flatMap((kept) => (kept.status === "rejected" ? [sentence(kept.reason)] : []))
+        .flatMap((started) => (started.status === "rejected" ? [sentence(started.reason)] : []))
         .join("\n"),
     );
   }
@@ -79,13 +82,13 @@ export async function startEmbeddedStack(options: EmbeddedStackOptions): Promise
   };
 }
 
-interface Kept<S extends Service> {
+interface Supervised<S extends Service> {
   current(): S;
   stop(): Promise<void>;
 }
 
-/** Starts a service, and again whenever it ends by itself, until it is stopped. */
-async function keepRunning<S extends Service>(start: () => Promise<S>, log: Log): Promise<Kept<S>> {
+/** Starts a service, and restarts it whenever it ends by itself, until it is stopped. */
+async function supervise<S extends Service>(start: () => Promise<S>, log: Log): Promise<Supervised<S>> {
   let isStopping = false;
   let current = await start();
   const starts: number[] = [];
@@ -96,7 +99,7 @@ async function keepRunning<S extends Service>(start: () => Promise<S>, log: Log)
       if (isStopping) return;
       const recent = starts.filter((atMs) => atMs > Date.now() - 60_000).length;
       if (recent >= RESTARTS_PER_MINUTE) {
-        log(`${current.name} ended (${how}), once more within a minute; it is not started again`);
+        log(`${current.name} ended (${how}) too often within a minute; it is not started again`);
         return;
       }
       starts.push(Date.now());
@@ -108,7 +111,7 @@ async function keepRunning<S extends Service>(start: () => Promise<S>, log: Log)
         log(`${current.name} cannot be started again: ${sentence(error)}`);
         return;
       }
-      // The stop came while it was starting.
+      // It was stopped while it was starting.
       if (isStopping) await current.stop();
     }
   };

@@ -1,6 +1,6 @@
 /**
- * Something this machine lacks or that is in the way (a program that cannot be had, a port in use), told in
- * one line that names the remedy. Whoever starts the platform prints the message alone, without a stack.
+ * A problem of this machine: a missing program, a port in use. The message is one line that names the remedy;
+ * the platform's entry point prints it alone, without a stack trace.
  */
 export class SetupError extends Error {
   override readonly name = "SetupError";

@@ -117,7 +117,7 @@ describe("the local authority", () => {
     expect(await readFile(file, "utf8")).toBe("nonsense");
   });
 
-  it("issues no certificate that outlives its authority, and does not renew it again and again for that", async () => {
+  it("issues no certificate that outlives its authority, nor renews that again and again", async () => {
     await open();
     nowMs += 3640 * DAY_MS;
     const certificate = await (await open()).certificate();
@@ -144,7 +144,7 @@ describe("an operator's own certificate", () => {
     expect(await readOwnCertificate(await files({ cert, key }))).toEqual({ cert, key });
   });
 
-  it("is refused in one line when a file is missing, has other content, or the key belongs to another", async () => {
+  it("is refused in one line when a file is missing or wrong, or the key belongs to another", async () => {
     const authority = await open();
     const { cert, key } = await authority.certificate();
     const { key: other } = await authority.renew();

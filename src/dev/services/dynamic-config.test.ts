@@ -4,14 +4,14 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { dynamicConfigFlags } from "./dynamic-config.ts";
 
-test("each entry of the development file is a flag with a JSON value", async () => {
+test("makes each entry of the development file a flag with a JSON value", async () => {
   const flags = await dynamicConfigFlags();
   expect(flags.filter((flag) => flag === "--dynamic-config-value")).toHaveLength(flags.length / 2);
   expect(flags).toContain("matching.enableFairness=true");
   expect(flags).toContain("history.transferProcessorMaxPollRPS=2000");
 });
 
-test("an entry with constraints is refused: a flag cannot carry them", async () => {
+test("refuses an entry with constraints, which a flag cannot have", async () => {
   const folder = await mkdtemp(join(tmpdir(), "tempera-config-"));
   const file = join(folder, "constrained.yaml");
   await writeFile(file, "matching.rps:\n  - value: 1\n    constraints: { namespace: tempera }\n");

@@ -21,8 +21,9 @@ const DEVELOPMENT = fileURLToPath(
 );
 
 /**
- * The development dynamic configuration as flags of `temporal server start-dev`: `["--dynamic-config-value",
- * "matching.useNewMatcher=true", …]`. Such a flag has no constraints, so the file may have none.
+ * Reads the dynamic configuration for development as flags of `temporal server start-dev`:
+ * `["--dynamic-config-value", "matching.useNewMatcher=true", …]`. Rejects when a value has constraints, since
+ * a flag cannot have any.
  */
 export async function dynamicConfigFlags(file: string = DEVELOPMENT): Promise<string[]> {
   const values = dynamicConfig.parse(parse(await readFile(file, "utf8")));

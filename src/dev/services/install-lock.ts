@@ -1,18 +1,21 @@
 import { link, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
+import { sleep } from "../../core/concurrency/sleep.ts";
 
-/** Longer than any installation takes: a lock this old was left by a process of another container. */
+/**
+ * Longer than any installation, in milliseconds: a lock of this age was left by a process of another
+ * container.
+ */
 const STALE_AFTER_MS = 20 * 60_000;
 
 /**
  * Runs `work` while no other process on this machine holds the lock file. A lock whose holder died is taken
  * over.
  *
- * It saves work that would be done twice; what must not break when two hold it (a take-over at the same
- * moment) is done by an atomic rename.
+ * The lock only avoids doing work twice: two processes may hold it after a take-over at the same moment, so
+ * results must be put in place by an atomic rename.
  *
- * @param waiting called once when somebody else holds it, with their process id
+ * @param waiting called once when another process holds it, with its id
  */
 export async function withInstallLock<T>(
   file: string,
@@ -20,7 +23,7 @@ export async function withInstallLock<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   await mkdir(dirname(file), { recursive: true });
-  let told = false;
+  let isWaiting = false;
   while (!(await take(file))) {
     const holder = Number(await readFile(file, "utf8").catch(() => ""));
     const ageMs = Date.now() - (await stat(file).catch(() => ({ mtimeMs: 0 }))).mtimeMs;
@@ -28,8 +31,8 @@ export async function withInstallLock<T>(
       await rm(file, { force: true });
       continue;
     }
-    if (!told) waiting(holder);
-    told = true;
+    if (!isWaiting) waiting(holder);
+    isWaiting = true;
     await sleep(250);
   }
   try {
@@ -39,7 +42,7 @@ export async function withInstallLock<T>(
   }
 }
 
-/** Linking a written file makes the lock appear with its holder in it, or not at all. */
+/** Creates the lock with its holder in it, atomically: a written file is linked to its name. */
 async function take(file: string): Promise<boolean> {
   const claim = `${file}.${process.pid}.${Math.random().toString(36).slice(2)}`;
   await writeFile(claim, String(process.pid));
@@ -54,7 +57,7 @@ async function take(file: string): Promise<boolean> {
   }
 }
 
-/** Whether a process exists; one of another user answers EPERM, and exists. */
+/** Returns whether a process exists. EPERM means that it exists and belongs to another user. */
 export function isAlive(pid: number): boolean {
   if (!Number.isInteger(pid) || pid <= 0) return false;
   try {

@@ -1,15 +1,15 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { findProgram, type Program } from "./program.ts";
-import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
 import { download, goInstall, goPlatform } from "./program-sources.ts";
+import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
 
 const MINIO_SERVER: Program = {
   title: "MinIO",
   binary: "minio",
   variable: "MINIO_SERVER",
-  ways: [
-    // The last release that came as a binary; since then MinIO is published as source.
+  methods: [
+    // The last release with a binary; later releases of MinIO are source only.
     download(
       `https://dl.min.io/server/minio/release/${goPlatform.os}-${goPlatform.arch}/archive/minio.RELEASE.2025-09-07T16-13-09Z`,
       "plain",
@@ -25,8 +25,8 @@ export interface MinioService extends Service {
 }
 
 /**
- * Starts MinIO with its objects in `folder/objects` and without its console. It has no bucket yet. Its `url`
- * is the S3 endpoint.
+ * Starts MinIO without its console, with its objects in `folder/objects` and no bucket. Its `url` is the S3
+ * endpoint.
  *
  * Rejects with `setup_failed`.
  */
@@ -47,7 +47,7 @@ export async function startMinio(options: ServiceOptions): Promise<MinioService>
       MINIO_ROOT_PASSWORD: credentials.secretKey,
       MINIO_BROWSER: "off",
       MINIO_UPDATE: "off",
-      // One folder on the system's own disk is enough here.
+      // Lets MinIO use one folder on the system's disk.
       MINIO_CI_CD: "1",
     },
     url,
@@ -56,8 +56,7 @@ export async function startMinio(options: ServiceOptions): Promise<MinioService>
     logFile: join(options.folder, "minio.log"),
     stopSignal: "SIGTERM",
     readyWithinMs: 30_000,
-    // `/minio/health/ready` says 200 before the objects, the buckets and the keys are loaded; this one does
-    // not.
+    // `/minio/health/ready` replies 200 before objects, buckets and keys are loaded; this path does not.
     isReady: async () =>
       (await fetch(`${url}/minio/health/cluster`, { signal: AbortSignal.timeout(1_000) })).ok,
   });

@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 
 /**
- * Ends the services when this process dies, however it dies.
+ * Stops the services when this process dies, for whatever reason.
  *
- * Services run in process groups of their own, so that Ctrl-C reaches the platform first and lets it drain.
- * Nobody would end them after a `kill -9` of the platform: a shell of a megabyte holds the other end of a
- * pipe from this process, and when the pipe closes it sends each service its stop signal, and SIGKILL to what
- * is left ten seconds later.
+ * Services run in process groups of their own, so that Ctrl-C reaches only the platform and lets it drain.
+ * After a `kill -9` of the platform nobody would stop them. Therefore a shell (of one megabyte) holds the
+ * other end of a pipe from this process: when the pipe closes, it sends each service its stop signal, and
+ * SIGKILL to those left ten seconds later.
  */
 const WATCHER = `
 list=
@@ -29,23 +29,21 @@ for one in $list; do kill -KILL "\${one##*:}" 2>/dev/null; done
 
 let watcher: ChildProcess | undefined;
 
-/**
- * Has the process ended with this one. Returns how to take that back, once the process has ended by itself.
- */
+/** Makes a process end with this one. Call the returned function once it has ended by itself. */
 export function endWithParent(pid: number, stopSignal: NodeJS.Signals): () => void {
   const entry = `${stopSignal.replace("SIG", "")}:${pid}`;
-  tell(`+ ${entry}`);
-  return () => tell(`- ${entry}`);
+  write(`+ ${entry}`);
+  return () => write(`- ${entry}`);
 }
 
-function tell(line: string): void {
+function write(line: string): void {
   watcher ??= startWatcher();
   watcher.stdin?.write(`${line}\n`);
 }
 
 function startWatcher(): ChildProcess {
   const child = spawn("/bin/sh", ["-c", WATCHER], { detached: true, stdio: ["pipe", "ignore", "ignore"] });
-  // Neither the watcher nor its pipe keeps this process alive.
+  // Neither the watcher nor its pipe may keep this process alive.
   child.unref();
   if (child.stdin && "unref" in child.stdin && typeof child.stdin.unref === "function") child.stdin.unref();
   child.stdin?.on("error", () => {});

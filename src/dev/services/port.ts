@@ -1,34 +1,36 @@
 import { randomInt } from "node:crypto";
 import { createServer } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
+import getPort from "get-port";
+import { sleep } from "../../core/concurrency/sleep.ts";
 import { SetupError } from "../setup-error.ts";
 
-/** How long a port may stay busy: the services of a killed platform need a moment to end. */
+/**
+ * Longest wait for a port in use, in milliseconds: the services of a killed platform need a moment to end.
+ */
 const GRACE_MS = 5_000;
 
 /**
- * Where free ports are looked for: below those that systems give to outgoing connections (32,768 and up on
- * Linux, 49,152 elsewhere), one of which could take the port before its service does.
+ * The range of free ports. It is below the ports that systems use for outgoing connections (32,768 and up on
+ * Linux, 49,152 elsewhere), one of which could occupy the port before its service does.
  */
 const [FREE_MIN, FREE_MAX] = [10_240, 32_767];
 
+/** Ports to try before any free port of the system is taken. */
+const CANDIDATES = 1_000;
+
 /** Resolves with a TCP port of 127.0.0.1 that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = randomInt(FREE_MIN, FREE_MAX + 1);
-    try {
-      return await listenOnce(port);
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code !== "EADDRINUSE" && code !== "EACCES") throw error;
-    }
-  }
+export function freePort(): Promise<number> {
+  return getPort({ host: "127.0.0.1", exclusive: true, port: candidates() });
+}
+
+function* candidates(): Generator<number> {
+  for (let i = 0; i < CANDIDATES; i++) yield randomInt(FREE_MIN, FREE_MAX + 1);
 }
 
 /**
  * Resolves once the port can be bound on 127.0.0.1.
  *
- * Rejects with `setup_failed` when it stays busy: `port 7233 (Temporal) is in use; …`.
+ * Rejects with `setup_failed` when it stays in use: `port 7233 (Temporal) is in use; …`.
  */
 export async function claimPort(claim: {
   port: number;
@@ -45,7 +47,8 @@ export async function claimPort(claim: {
       const { code } = error as NodeJS.ErrnoException;
       if (code === "EACCES") {
         throw new SetupError(
-          `port ${claim.port} (${claim.owner}) may not be opened by this user; set ${claim.variable} to a port above 1023`,
+          `port ${claim.port} (${claim.owner}) may not be opened by this user; ` +
+            `set ${claim.variable} to a port above 1023`,
         );
       }
       if (code !== "EADDRINUSE") throw error;
@@ -55,18 +58,16 @@ export async function claimPort(claim: {
   }
 }
 
-export const portInUse = (claim: { port: number; owner: string; variable: string }): SetupError =>
-  new SetupError(
+export function portInUse(claim: { port: number; owner: string; variable: string }): SetupError {
+  return new SetupError(
     `port ${claim.port} (${claim.owner}) is in use; set ${claim.variable} or stop the other program`,
   );
+}
 
-function listenOnce(port: number): Promise<number> {
+function listenOnce(port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once("error", reject);
-    server.listen({ port, host: "127.0.0.1", exclusive: true }, () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address ? address.port : port));
-    });
+    server.listen({ port, host: "127.0.0.1", exclusive: true }, () => server.close(() => resolve()));
   });
 }

@@ -1,9 +1,9 @@
 import { execFile } from "node:child_process";
 import { access, chown, mkdir, readdir, readFile, readlink, realpath, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import postgres from "postgres";
+import { sleep } from "../../core/concurrency/sleep.ts";
 import { SetupError } from "../setup-error.ts";
 import { isAlive } from "./install-lock.ts";
 import { isOpenToAll, postgresBinaries } from "./postgres-binaries.ts";
@@ -11,25 +11,25 @@ import { choosePort, type Service, type ServiceOptions, startProcess } from "./s
 
 const run = promisify(execFile);
 
-/** `nobody`: on every Linux. As root the database runs as this user, since PostgreSQL refuses root. */
+/** The user `nobody`, as which PostgreSQL runs when this process is root: it refuses to run as root. */
 const NOBODY = { uid: 65534, gid: 65534 };
-/** How long the database of a killed platform may take to end. */
+/** Longest wait until the database of a killed platform has ended, in milliseconds. */
 const PREDECESSOR_WITHIN_MS = 15_000;
 
 const ROLE = "tempera";
 const DATABASE = "tempera";
 
 export interface PostgresOptions extends ServiceOptions {
-  /** Gives up what only a crash of the whole machine would need: for tests. */
+  /** Turns off the durability that only a crash of the whole machine needs; for tests. */
   fast?: boolean;
 }
 
 /**
- * Starts PostgreSQL 18 with its cluster in `folder/data`, made at the first start, and a database `tempera`.
- * It listens on 127.0.0.1 only and trusts who connects there. Its `url` is a connection string.
+ * Starts PostgreSQL 18 with a database `tempera`. Its cluster is in `folder/data`, created at the first
+ * start. It listens on 127.0.0.1 only, without passwords. Its `url` is a connection string.
  *
- * A cluster that was killed starts again; one that another process uses is refused.
- * Rejects with `setup_failed`.
+ * A cluster whose server was killed can be started again. Rejects with `setup_failed`, also for a cluster
+ * that another process uses.
  */
 export async function startPostgres(options: PostgresOptions): Promise<Service> {
   await mkdir(options.folder, { recursive: true });
@@ -41,7 +41,7 @@ export async function startPostgres(options: PostgresOptions): Promise<Service> 
   const asUser = isRoot ? await asNobody(data) : asSelf;
   if (!(await isCluster(data)))
     await createCluster({ bin, folder, data, isRoot, asUser, sync: !options.fast });
-  await outlivePredecessor(data);
+  await awaitPredecessor(data);
 
   const url = `postgres://${ROLE}@127.0.0.1:${port}/${DATABASE}`;
   const settings = {
@@ -77,14 +77,15 @@ type AsUser = (command: string, args: string[]) => Command;
 const asSelf: AsUser = (command, args) => ({ command, args });
 
 /**
- * Runs a command as `nobody`. Where only root may enter the folder of the data, it keeps one right of root's,
- * to pass through folders that are closed to it (CAP_DAC_OVERRIDE, given by `setpriv` of util-linux).
+ * Makes commands run as `nobody`. Where only root may enter the data's folder, they keep one capability of
+ * root's to enter it (CAP_DAC_OVERRIDE, by `setpriv` of util-linux).
  */
 async function asNobody(data: string): Promise<AsUser> {
   if (await isOpenToAll(data)) return (command, args) => ({ command, args, user: NOBODY });
   await run("setpriv", ["--version"]).catch(() => {
     throw new SetupError(
-      `PostgreSQL does not run as root, and no other user may enter ${data}. Install \`setpriv\` (util-linux), choose a data folder that every user may enter, or set DATABASE_URL.`,
+      `PostgreSQL does not run as root, and no other user may enter ${data}. Install \`setpriv\` ` +
+        "(util-linux), choose a data folder that every user may enter, or set DATABASE_URL.",
     );
   });
   const rights = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"];
@@ -99,8 +100,8 @@ const isCluster = (data: string): Promise<boolean> =>
   );
 
 /**
- * Makes the cluster beside its place and moves it there: an interrupted `initdb` leaves nothing that looks
- * whole.
+ * Creates the cluster under a temporary name and renames it, so that an interrupted `initdb` leaves nothing
+ * that looks complete.
  */
 async function createCluster(cluster: {
   bin: string;
@@ -115,22 +116,14 @@ async function createCluster(cluster: {
   await rm(unfinished, { recursive: true, force: true });
   await mkdir(unfinished, { mode: 0o700 });
   if (isRoot) await chown(unfinished, NOBODY.uid, NOBODY.gid);
-  const how = [
-    "--username",
-    ROLE,
-    "--auth",
-    "trust",
-    "--encoding",
-    "UTF8",
-    "--locale",
-    "C",
-    "--no-instructions",
+  const options = [
+    ...["--username", ROLE, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-instructions"],
     sync ? "--sync-method=fsync" : "--no-sync",
   ];
-  const { command, args, user } = asUser(join(bin, "initdb"), ["-D", unfinished, ...how]);
+  const { command, args, user } = asUser(join(bin, "initdb"), ["-D", unfinished, ...options]);
   await run(command, args, { ...user }).catch((error: Error & { stderr?: string }) => {
     throw new SetupError(
-      `PostgreSQL cannot make its cluster in ${folder}: ${lastLine(error.stderr) || error.message}`,
+      `PostgreSQL cannot create its cluster in ${folder}: ${lastLine(error.stderr) || error.message}`,
     );
   });
   if ((await readdir(data).catch(() => [])).length > 0) {
@@ -143,11 +136,11 @@ async function createCluster(cluster: {
 }
 
 /**
- * Waits until the server that last used this cluster has ended, its sessions too, and removes the lock it
- * left when it was killed. PostgreSQL would do so itself, but it is misled when the process id belongs to
- * another program by now.
+ * Waits until the server that last used this cluster and its sessions have ended, and removes the lock that
+ * it left when it was killed. PostgreSQL itself mistakes another program for that server when it has its
+ * process id by now.
  */
-async function outlivePredecessor(data: string): Promise<void> {
+async function awaitPredecessor(data: string): Promise<void> {
   const lock = join(data, "postmaster.pid");
   const deadline = Date.now() + PREDECESSOR_WITHIN_MS;
   for (;;) {
@@ -165,8 +158,8 @@ async function outlivePredecessor(data: string): Promise<void> {
 }
 
 /**
- * The processes of PostgreSQL on this cluster: all of them work inside its folder. Without /proc, the one
- * that the lock names.
+ * Finds the processes of PostgreSQL on this cluster, whose working directory is its folder. Without /proc, it
+ * returns the one that the lock names.
  */
 async function usersOf(data: string, lock: string): Promise<number[]> {
   if (process.platform === "linux") {
@@ -183,7 +176,7 @@ async function usersOf(data: string, lock: string): Promise<number[]> {
   return stdout.includes(data) ? [pid] : [];
 }
 
-/** The server answers and has the database, which the first to ask creates. */
+/** Returns whether the server replies. Creates the database when it is missing. */
 async function hasDatabase(port: number): Promise<boolean> {
   const sql = postgres({
     host: "127.0.0.1",

@@ -1,3 +1,4 @@
+/** Ways to install a program: a download, a Go module, a package of the system. */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { createWriteStream } from "node:fs";
 import { access, readdir } from "node:fs/promises";
@@ -5,35 +6,38 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
-import type { Way } from "./program.ts";
+import type { InstallMethod } from "./program.ts";
 
 const run = promisify(execFile);
 
-/** A host that does not answer in this time is not reachable: the next way is tried. */
+/** Longest wait for a host to reply, in milliseconds; then the next method is tried. */
 const CONNECT_WITHIN_MS = 5_000;
 const DOWNLOAD_WITHIN_MS = 5 * 60_000;
 const PROGRESS_EVERY_MS = 15_000;
 
-/** `linux`/`darwin` and `amd64`/`arm64`, as Go programs name their releases. */
+/** The platform as Go programs name their releases: `linux` or `darwin`, `amd64` or `arm64`. */
 export const goPlatform = {
   os: process.platform === "win32" ? "windows" : process.platform,
   arch: process.arch === "x64" ? "amd64" : process.arch,
 };
 
-/** The official build: the program itself, or a `.tar.gz` that holds it. */
-export const download = (url: string, packing: "plain" | "tar.gz"): Way => ({
-  says: `downloading ${url}`,
+/** Downloads the official build: the program itself, or a `.tar.gz` that contains it. */
+export const download = (url: string, packing: "plain" | "tar.gz"): InstallMethod => ({
+  description: `downloading ${url}`,
   async obtain({ folder, binary }) {
-    const cut = new AbortController();
-    const patience = setTimeout(() => cut.abort(new Error("the host does not answer")), CONNECT_WITHIN_MS);
+    const connecting = new AbortController();
+    const timer = setTimeout(
+      () => connecting.abort(new Error("the host does not answer")),
+      CONNECT_WITHIN_MS,
+    );
     const overall = AbortSignal.timeout(DOWNLOAD_WITHIN_MS);
-    const response = await fetch(url, { signal: AbortSignal.any([cut.signal, overall]) }).catch(
+    const response = await fetch(url, { signal: AbortSignal.any([connecting.signal, overall]) }).catch(
       (error: unknown) => {
         const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
         throw cause instanceof Error ? cause : new Error(String(cause));
       },
     );
-    clearTimeout(patience);
+    clearTimeout(timer);
     if (!response.ok || !response.body) throw new Error(`HTTP ${response.status}`);
     const target = join(folder, packing === "plain" ? binary : "archive.tar.gz");
     await pipeline(Readable.fromWeb(response.body), createWriteStream(target));
@@ -42,11 +46,9 @@ export const download = (url: string, packing: "plain" | "tar.gz"): Way => ({
   },
 });
 
-/**
- * Builds a Go module at a fixed version. Two packages at a time: a laptop stays usable, and memory stays low.
- */
-export const goInstall = (module: string): Way => ({
-  says: `building ${module} with go install (minutes, once)`,
+/** Builds a Go module at a fixed version, two packages at a time, so that a laptop stays usable. */
+export const goInstall = (module: string): InstallMethod => ({
+  description: `building ${module} with go install (minutes, once)`,
   async obtain({ folder, binary, log }) {
     const child = spawn("go", ["install", "-v", "-p", "2", module], {
       stdio: ["ignore", "ignore", "pipe"],
@@ -57,9 +59,9 @@ export const goInstall = (module: string): Way => ({
   },
 });
 
-/** A package of Debian or Ubuntu; only root may, and only where apt exists. */
-export const aptInstall = (name: string, path: string): Way => ({
-  says: `apt-get install ${name}`,
+/** Installs a package of Debian or Ubuntu. Only root may do so, and only where apt exists. */
+export const aptInstall = (name: string, path: string): InstallMethod => ({
+  description: `apt-get install ${name}`,
   async obtain({ log }) {
     if (process.getuid?.() !== 0) throw new Error("only root may install packages");
     await access("/usr/bin/apt-get").catch(() => {
@@ -88,9 +90,7 @@ const apt = (args: string[], log: (line: string) => void): Promise<void> =>
     log,
   );
 
-/**
- * Resolves when the installer has succeeded; says now and then how far it is; rejects with its last words.
- */
+/** Resolves when the installer has succeeded, and logs its progress. Rejects with its last line of output. */
 async function finished(child: ChildProcess, name: string, log: (line: string) => void): Promise<void> {
   let lines = 0;
   let last = "";

@@ -8,29 +8,29 @@ import { SetupError } from "../setup-error.ts";
 import { withInstallLock } from "./install-lock.ts";
 import type { Log } from "./service.ts";
 
-/** A program that a service needs, and how to come by it. */
+/** A program that a service needs, and the methods to install it. */
 export interface Program {
-  /** `Temporal CLI`, as people say it. */
+  /** Its name in messages: `Temporal CLI`. */
   title: string;
   /** The file name on PATH and in the cache. */
   binary: string;
   /** The environment variable that names it: `TEMPORAL_CLI`. */
   variable: string;
-  /** Tried in order once it is neither named, nor on PATH, nor cached. */
-  ways: Way[];
+  /** Tried in order when it is neither named, nor on PATH, nor cached. */
+  methods: InstallMethod[];
   /** The end of the error's line: `install Go 1.24 or newer`. */
   remedy: string;
-  /** Judges the output of `--version`: what is wrong with it, or nothing. */
+  /** Checks the output of `--version`. Returns the reason when the program is unusable. */
   objection?(version: string): string | undefined;
 }
 
-/** One way to come by a program. */
-export interface Way {
+/** A method to install a program. */
+export interface InstallMethod {
   /** `downloading https://…`, for the progress line and the error. */
-  says: string;
+  description: string;
   /**
-   * Puts the program into `folder` under its own name and returns its path, or returns the path where a
-   * package manager put it. Rejects with a short reason.
+   * Installs the program into `folder` under its own name and returns its path, or returns the path to which
+   * a package manager installed it. Rejects with a short reason.
    */
   obtain(need: { folder: string; binary: string; log: Log }): Promise<string>;
 }
@@ -38,14 +38,15 @@ export interface Way {
 const run = promisify(execFile);
 const VERSION_WITHIN_MS = 30_000;
 
-/** `$TEMPERA_CACHE`, else `$XDG_CACHE_HOME/tempera`, else `~/.cache/tempera`. */
-export const cacheFolder = (env: NodeJS.ProcessEnv = process.env): string =>
-  resolve(env.TEMPERA_CACHE || join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "tempera"));
+/** Returns `$TEMPERA_CACHE`, else `$XDG_CACHE_HOME/tempera`, else `~/.cache/tempera`. */
+export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
+  return resolve(env.TEMPERA_CACHE || join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "tempera"));
+}
 
-/** Where a program is, or why there is none that can be used. */
+/** The path of a program, or the reason why none is usable. */
 export type Located = { path: string; problem?: never } | { path?: never; problem: string };
 
-/** Looks for a program without installing it: the one its variable names → PATH → the cache. */
+/** Finds a program without installing it: by its variable, then on PATH, then in the cache. */
 export async function locateProgram(
   program: Program,
   env: NodeJS.ProcessEnv = process.env,
@@ -70,28 +71,28 @@ export async function locateProgram(
 }
 
 /**
- * Resolves with the path of a program: where it is, else by each of its ways, kept in the cache for the next
- * time. Two processes that install at once build once.
+ * Resolves with the path of a program. When it is not found, it is installed by the first method that
+ * succeeds and kept in the cache. Of processes that install at the same time one does so, and the others
+ * wait.
  *
- * Rejects with `setup_failed`, in one line: what is missing, what was tried, what to do.
+ * Rejects with `setup_failed`; the one-line message names the program, what was tried, and the remedy.
  */
 export async function findProgram(
   program: Program,
-  options: { log: Log; env?: NodeJS.ProcessEnv },
+  { log, env = process.env }: { log: Log; env?: NodeJS.ProcessEnv },
 ): Promise<string> {
-  const { log, env = process.env } = options;
   const located = await locateProgram(program, env);
   if (located.path) return located.path;
   if (env[program.variable]) throw new SetupError(`${located.problem}; correct it or unset it`);
 
-  const tried = [located.problem];
   const bin = join(cacheFolder(env), "bin");
   const cached = join(bin, program.binary);
   try {
     await mkdir(bin, { recursive: true });
   } catch (error) {
     throw new SetupError(
-      `${program.title}: the cache ${bin} cannot be written (${reason(error)}); set TEMPERA_CACHE to a folder that can`,
+      `${program.title}: the cache ${bin} cannot be written (${reason(error)}); ` +
+        "set TEMPERA_CACHE to a folder that can",
     );
   }
   return withInstallLock(
@@ -99,30 +100,44 @@ export async function findProgram(
     (holder) => log(`${program.title}: process ${holder} is installing it, waiting`),
     async () => {
       if ((await isExecutable(cached)) && !(await faultOf(program, cached))) return cached;
-      for (const way of program.ways) {
-        const folder = await mkdtemp(join(bin, ".installing-"));
-        try {
-          log(`${program.title}: ${way.says}`);
-          const path = await way.obtain({ folder, binary: program.binary, log });
-          if (path.startsWith(folder)) await chmod(path, 0o755);
-          const fault = await faultOf(program, path);
-          if (fault) throw new Error(fault);
-          if (!path.startsWith(folder)) return path;
-          await rename(path, cached);
-          log(`${program.title}: ready, kept in ${cached}`);
-          return cached;
-        } catch (error) {
-          tried.push(`${way.says}: ${reason(error)}`);
-          log(`${program.title}: that failed (${reason(error)})`);
-        } finally {
-          await rm(folder, { recursive: true, force: true });
-        }
+      const tried = [located.problem];
+      for (const method of program.methods) {
+        const result = await install(program, method, { bin, log });
+        if (result.path) return result.path;
+        tried.push(result.problem);
       }
       throw new SetupError(
-        `${program.title} not found: ${tried.join("; ")}. Set ${program.variable} to a binary, put \`${program.binary}\` on PATH, or ${program.remedy}.`,
+        `${program.title} not found: ${tried.join("; ")}. Set ${program.variable} to a binary, ` +
+          `put \`${program.binary}\` on PATH, or ${program.remedy}.`,
       );
     },
   );
+}
+
+/** Installs a program by one method, into the folder `bin` unless a package manager put it elsewhere. */
+async function install(
+  program: Program,
+  method: InstallMethod,
+  { bin, log }: { bin: string; log: Log },
+): Promise<Located> {
+  const cached = join(bin, program.binary);
+  const folder = await mkdtemp(join(bin, ".installing-"));
+  try {
+    log(`${program.title}: ${method.description}`);
+    const path = await method.obtain({ folder, binary: program.binary, log });
+    if (path.startsWith(folder)) await chmod(path, 0o755);
+    const fault = await faultOf(program, path);
+    if (fault) throw new Error(fault);
+    if (!path.startsWith(folder)) return { path };
+    await rename(path, cached);
+    log(`${program.title}: ready, kept in ${cached}`);
+    return { path: cached };
+  } catch (error) {
+    log(`${program.title}: that failed (${reason(error)})`);
+    return { problem: `${method.description}: ${reason(error)}` };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 }
 
 async function isExecutable(path: string): Promise<boolean> {
@@ -134,7 +149,7 @@ async function isExecutable(path: string): Promise<boolean> {
   }
 }
 
-/** What is wrong with a program, found by asking its version. */
+/** Runs a program with `--version`. Returns the reason when it is unusable. */
 async function faultOf(program: Program, path: string): Promise<string | undefined> {
   try {
     const { stdout } = await run(path, ["--version"], { timeout: VERSION_WITHIN_MS });
@@ -144,6 +159,6 @@ async function faultOf(program: Program, path: string): Promise<string | undefin
   }
 }
 
-/** The first line of an error. */
+/** Returns the first line of an error. */
 const reason = (error: unknown): string =>
   (error instanceof Error ? error.message : String(error)).split("\n")[0] ?? "";

@@ -4,19 +4,19 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { pythonEnv } from "./python-env.ts";
 
-describe("a Python that will not do", () => {
+describe("an unusable Python", () => {
   let folder: string;
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "python-env-"));
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
-  const saying = async (version: string): Promise<string> => {
+  const pythonOf = async (version: string): Promise<string> => {
     const program = join(folder, version);
     await writeFile(program, `#!/bin/sh\necho Python ${version}\n`, { mode: 0o755 });
     return program;
   };
-  const ask = (python: string) =>
+  const install = (python: string) =>
     pythonEnv(["nothing==1"], {
       log: () => {},
       env: { ...process.env, PYTHON: python, TEMPERA_CACHE: folder },
@@ -26,16 +26,17 @@ describe("a Python that will not do", () => {
   it.each(["3.9.2", "3.10.14", "2.7.18"])(
     "%s is refused by name, before anything is installed",
     async (version) => {
-      const python = await saying(version);
-      await expect(ask(python)).rejects.toMatchObject({
+      const python = await pythonOf(version);
+      await expect(install(python)).rejects.toMatchObject({
         code: "setup_failed",
-        message: `${python} is Python ${version}; install Python 3.11 or newer with venv, or set PYTHON to it`,
+        message:
+          `${python} is Python ${version}; ` + "install Python 3.11 or newer with venv, or set PYTHON to it",
       });
     },
   );
 
-  it("one that is not there is told with the remedy", async () => {
-    await expect(ask("/no/such/python")).rejects.toMatchObject({
+  it("names the remedy for a missing one", async () => {
+    await expect(install("/no/such/python")).rejects.toMatchObject({
       code: "setup_failed",
       message: expect.stringContaining("install Python 3.11 or newer"),
     });

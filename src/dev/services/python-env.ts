@@ -8,11 +8,11 @@ import { withInstallLock } from "./install-lock.ts";
 import { cacheFolder } from "./program.ts";
 import type { Log } from "./service.ts";
 
-/** fal's official Python client, as it was when this was last looked at. */
+/** fal's official Python client, in the version that the tests use. */
 export const FAL_CLIENT = "fal-client==1.0.3";
 
 const run = promisify(execFile);
-/** An installation may take this long, unless who asks knows better. */
+/** Longest installation by default, in milliseconds. */
 const PIP_WITHIN_MS = 5 * 60_000;
 /** The oldest Python that fal's client runs on. */
 const PYTHON_AT_LEAST = [3, 9] as const;
@@ -21,16 +21,15 @@ export interface PythonEnvOptions {
   log: Log;
   env?: NodeJS.ProcessEnv;
   withinMs?: number;
-  /** Major and minor version of the oldest Python that will do. */
+  /** Major and minor version of the oldest Python that is accepted. */
   atLeast?: readonly [number, number];
 }
 
 /**
- * Resolves with the `python` of a virtual environment that has these packages. It is made once, in the cache;
- * two processes that ask at once make it once. `PYTHON` names the interpreter it is made with, default
- * `python3`.
+ * Resolves with the `python` of a virtual environment that has these packages. The environment is created
+ * once, in the cache, also for concurrent processes. `PYTHON` names its interpreter, `python3` by default.
  *
- * Rejects with `setup_failed`, in one line: what is missing and the remedy.
+ * Rejects with `setup_failed`; the one-line message names what is missing and the remedy.
  *
  * @param packages requirements as pip reads them, each pinned: `fal-client==1.0.3`
  */
@@ -43,7 +42,8 @@ export async function pythonEnv(
     ({ stdout }) => stdout.trim(),
     (error: Error) => {
       throw new SetupError(
-        `Python cannot be run as ${base} (${firstLine(error)}); install Python ${atLeast.join(".")} or newer with venv, or set PYTHON to it`,
+        `Python cannot be run as ${base} (${firstLine(error)}); ` +
+          `install Python ${atLeast.join(".")} or newer with venv, or set PYTHON to it`,
       );
     },
   );
@@ -59,7 +59,7 @@ export async function pythonEnv(
     .slice(0, 12);
   const folder = join(cacheFolder(env), `python-${hash}`);
   const python = join(folder, "bin/python");
-  // Written last: a folder without it was left half made.
+  // Written last: a folder without it is incomplete.
   const complete = join(folder, "complete");
   if (await exists(complete)) return python;
   return withInstallLock(
@@ -77,7 +77,8 @@ export async function pythonEnv(
         });
       } catch (error) {
         throw new SetupError(
-          `${packages.join(" ")} could not be installed with ${version} (${firstLine(error)}); check that python3-venv is installed and that pip reaches its index`,
+          `${packages.join(" ")} could not be installed with ${version} (${firstLine(error)}); ` +
+            "check that python3-venv is installed and that pip reaches its index",
         );
       }
       await writeFile(complete, "");
@@ -92,7 +93,7 @@ const exists = (path: string): Promise<boolean> =>
     () => false,
   );
 
-/** What a failed program said last, else the error's first line. */
+/** Returns the last line that a failed program printed, else the first line of the error. */
 const firstLine = (error: unknown): string => {
   const { stderr = "", message = String(error) } = error as { stderr?: string; message?: string };
   return stderr.trim().split("\n").at(-1) || (message.split("\n")[0] ?? "");

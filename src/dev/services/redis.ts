@@ -2,14 +2,14 @@ import { mkdir } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { findProgram, type Program } from "./program.ts";
-import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
 import { aptInstall } from "./program-sources.ts";
+import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
 
 export const REDIS_SERVER: Program = {
   title: "Redis",
   binary: "redis-server",
   variable: "REDIS_SERVER",
-  ways: [aptInstall("redis-server", "/usr/bin/redis-server")],
+  methods: [aptInstall("redis-server", "/usr/bin/redis-server")],
   remedy: "install Redis 7 or newer with your package manager (for example `apt-get install redis-server`)",
 };
 
@@ -39,7 +39,7 @@ export async function startRedis(options: ServiceOptions): Promise<Service> {
   });
 }
 
-/** While Redis reads its log from disk it answers `-LOADING`. */
+/** Returns whether Redis replies to a PING. While it reads its log from disk, it replies `-LOADING`. */
 function answersPing(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1", () => socket.write("PING\r\n"));

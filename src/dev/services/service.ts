@@ -1,42 +1,46 @@
+/**
+ * Programs that this process starts and stops: PostgreSQL, Redis, MinIO and Temporal for development and
+ * tests.
+ */
 import { spawn } from "node:child_process";
 import { closeSync, fstatSync, mkdirSync, openSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
+import { sleep } from "../../core/concurrency/sleep.ts";
 import { SetupError } from "../setup-error.ts";
 import { endWithParent } from "./parent-watch.ts";
 import { claimPort, freePort, portInUse } from "./port.ts";
 
-/** Where the services write what they do, one line at a time. */
+/** Receives what the services report, one line at a time. */
 export type Log = (line: string) => void;
 
 /** A program that this process started and that is ready for use. */
 export interface Service extends AsyncDisposable {
   name: string;
-  /** What a client is given: `127.0.0.1:7233`, `postgres://…`, `redis://…`, `http://…`. */
+  /** The address for clients: `127.0.0.1:7233`, `postgres://…`, `redis://…`, `http://…`. */
   url: string;
   port: number;
   pid: number;
-  /** Resolves when the process has ended, whoever ended it: `signal SIGKILL`, `exit code 1`. */
+  /** Resolves when the process has ended for any reason: `signal SIGKILL`, `exit code 1`. */
   ended: Promise<string>;
-  /** Ends it in order; SIGKILL when it has not ended after ten seconds. Calling it again is no error. */
+  /** Stops it gracefully, and with SIGKILL after ten seconds. May be called again. */
   stop(): Promise<void>;
-  /** SIGKILL, for fault tests. Await `ended` before starting it again. */
+  /** Sends SIGKILL, for fault tests. Await `ended` before starting it again. */
   kill(): void;
 }
 
-/** What every starter takes. */
+/** Options of every `start…` function. */
 export interface ServiceOptions {
-  /** Where its state lives, created when missing. */
+  /** Holds its state; created when it is missing. */
   folder: string;
-  /** A free one when absent or 0. */
+  /** A free port when absent or 0. */
   port?: number;
   log: Log;
   env?: NodeJS.ProcessEnv;
 }
 
 export interface ProcessSpec {
-  /** `Temporal`, as people say it. */
+  /** Its name in messages: `Temporal`. */
   name: string;
   command: string;
   args: string[];
@@ -45,11 +49,11 @@ export interface ProcessSpec {
   url: string;
   port: number;
   portVariable: string;
-  /** Its output goes here, appended. */
+  /** Its output is appended here. */
   logFile: string;
   stopSignal: NodeJS.Signals;
   readyWithinMs: number;
-  /** Asks the service itself. False or a rejection: not yet. */
+  /** Asks the service itself. False or a rejection means not yet. */
   isReady(): Promise<boolean>;
 }
 
@@ -57,16 +61,39 @@ const PROBE_EVERY_MS = 50;
 const STOP_WITHIN_MS = 10_000;
 
 /**
- * Starts a process in a group of its own and resolves when it says it is ready.
+ * Starts a process in a group of its own and resolves when it is ready.
  *
- * Rejects with `setup_failed` when its port is busy, when it ends first, or when it is not ready in time; the
- * message closes with its last words and names its log.
+ * Rejects with `setup_failed` when its port is in use, when it ends first, or when it is not ready in time;
+ * the message ends with its last lines of output and names its log.
  */
 export async function startProcess(spec: ProcessSpec): Promise<Service> {
   await claimPort({ port: spec.port, owner: spec.name, variable: spec.portVariable });
   mkdirSync(dirname(spec.logFile), { recursive: true });
+  const running = await launch(spec);
+  await awaitReady(spec, running);
+  return {
+    name: spec.name,
+    url: spec.url,
+    port: spec.port,
+    pid: running.pid,
+    ended: running.ended,
+    stop: running.stop,
+    kill: () => running.send("SIGKILL"),
+    [Symbol.asyncDispose]: running.stop,
+  };
+}
+
+/** A process that was started and may not be ready. */
+interface RunningProcess extends Pick<Service, "pid" | "ended" | "stop"> {
+  hasEnded(): boolean;
+  send(signal: NodeJS.Signals): void;
+  /** Length of its log before it started. */
+  logBytesBefore: number;
+}
+
+async function launch(spec: ProcessSpec): Promise<RunningProcess> {
   const output = openSync(spec.logFile, "a");
-  const saidBefore = fstatSync(output).size;
+  const logBytesBefore = fstatSync(output).size;
   const child = spawn(spec.command, spec.args, {
     detached: true,
     stdio: ["ignore", output, output],
@@ -93,56 +120,47 @@ export async function startProcess(spec: ProcessSpec): Promise<Service> {
   };
   const stop = async () => {
     send(spec.stopSignal);
-    const patience = new AbortController();
-    const forced = sleep(STOP_WITHIN_MS, undefined, { signal: patience.signal }).then(
-      () => send("SIGKILL"),
-      () => {},
-    );
+    const forced = setTimeout(() => send("SIGKILL"), STOP_WITHIN_MS);
     await ended;
-    patience.abort();
-    await forced;
+    clearTimeout(forced);
   };
+  return { pid, ended, stop, send, hasEnded: () => hasEnded, logBytesBefore };
+}
 
+/** Resolves when the process is ready. Rejects when it ends first; stops it when it is not ready in time. */
+async function awaitReady(spec: ProcessSpec, running: RunningProcess): Promise<void> {
+  const claim = { port: spec.port, owner: spec.name, variable: spec.portVariable };
   const deadline = Date.now() + spec.readyWithinMs;
   while (!(await spec.isReady().catch(() => false))) {
-    if (hasEnded) {
-      const words = await lastWords(spec.logFile);
-      // Anywhere in what it said: a program may say this first and then break down at length.
-      const said = (await readFile(spec.logFile)).subarray(saidBefore).toString();
-      if (/address already in use/i.test(said))
-        throw portInUse({ port: spec.port, owner: spec.name, variable: spec.portVariable });
+    if (running.hasEnded()) {
+      // Searched in all of its output: a program may print this first and a long stack trace after it.
+      const output = (await readFile(spec.logFile)).subarray(running.logBytesBefore).toString();
+      if (/address already in use/i.test(output)) throw portInUse(claim);
       throw new SetupError(
-        `${spec.name} ended before it was ready (${await ended}): ${words}; log: ${spec.logFile}`,
+        `${spec.name} ended before it was ready (${await running.ended}): ` +
+          `${await lastLines(spec.logFile)}; log: ${spec.logFile}`,
       );
     }
     if (Date.now() > deadline) {
-      await stop();
+      await running.stop();
       throw new SetupError(
-        `${spec.name} was not ready within ${spec.readyWithinMs / 1000} s: ${await lastWords(spec.logFile)}; log: ${spec.logFile}`,
+        `${spec.name} was not ready within ${spec.readyWithinMs / 1000} s: ` +
+          `${await lastLines(spec.logFile)}; log: ${spec.logFile}`,
       );
     }
     await sleep(PROBE_EVERY_MS);
   }
-  if (hasEnded) throw portInUse({ port: spec.port, owner: spec.name, variable: spec.portVariable });
-
-  return {
-    name: spec.name,
-    url: spec.url,
-    port: spec.port,
-    pid,
-    ended,
-    stop,
-    kill: () => send("SIGKILL"),
-    [Symbol.asyncDispose]: stop,
-  };
+  if (running.hasEnded()) throw portInUse(claim);
 }
 
-/** The port that was asked for; a free one for none and for 0. */
-export const choosePort = async (port: number | undefined): Promise<number> => port || (await freePort());
+/** Returns the requested port, or a free one for none and for 0. */
+export async function choosePort(port: number | undefined): Promise<number> {
+  return port || (await freePort());
+}
 
-/** The last lines of a log, on one line. */
-async function lastWords(logFile: string): Promise<string> {
+/** Returns the last lines of a log, joined to one line. */
+async function lastLines(logFile: string): Promise<string> {
   const text = await readFile(logFile, "utf8").catch(() => "");
   const lines = text.split("\n").filter((line) => line.trim() !== "");
-  return lines.slice(-3).join(" | ") || "it said nothing";
+  return lines.slice(-3).join(" | ") || "it printed nothing";
 }

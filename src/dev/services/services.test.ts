@@ -23,7 +23,7 @@ leakCheck();
 const log = () => {};
 let folder: string;
 beforeEach(async () => {
-  // Closed to every other user, as a home directory is: PostgreSQL must start there even for root.
+  // No other user may enter it, as a home directory: PostgreSQL must start there even for root.
   folder = await mkdtemp(join(tmpdir(), "tempera-dev-"));
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
@@ -105,11 +105,12 @@ describe("a service", () => {
     await once(other, "close");
   });
 
-  test("names a port that was taken in the last moment, however long the program breaks down over it", async () => {
+  test("names a port that was taken in the last moment, however long the program's output is", async () => {
     const port = await freePort();
     const folder = await mkdtemp(join(tmpdir(), "tempera-busy-"));
     const words =
-      'console.error("listen: bind: address already in use\\npanic\\n" + "at somewhere\\n".repeat(50)); process.exit(2)';
+      'console.error("listen: bind: address already in use\\npanic\\n" + "at somewhere\\n".repeat(50)); ' +
+      "process.exit(2)";
     const spec = {
       name: "Temporal",
       command: process.execPath,
@@ -125,21 +126,21 @@ describe("a service", () => {
     await expect(startProcess(spec)).rejects.toThrow(
       `port ${port} (Temporal) is in use; set TEMPERA_TEMPORAL_PORT`,
     );
-    // What an earlier start said is not held against this one.
+    // The output of the previous start does not count.
     await expect(startProcess({ ...spec, args: ["-e", "process.exit(2)"] })).rejects.toThrow(
       "ended before it was ready",
     );
     await rm(folder, { recursive: true });
   });
 
-  test("tells its last words when it cannot start", async () => {
+  test("reports its last lines of output when it cannot start", async () => {
     await writeFile(join(folder, "temporal.db"), "not a database");
     await expect(startTemporal({ folder, log })).rejects.toThrow(
       /^Temporal ended before it was ready .*not a database/,
     );
   });
 
-  test("ends when its parent is killed, and outlives a Ctrl-C until the parent stops it", async () => {
+  test("ends when its parent is killed, and keeps running after a Ctrl-C until it is stopped", async () => {
     const { parent, pid } = await parentWithRedis(folder);
     process.kill(-(parent.pid ?? 0), "SIGINT");
     await sleep(300);
@@ -151,11 +152,11 @@ describe("a service", () => {
 });
 
 describe("a program", () => {
-  const program = (ways: Program["ways"]): Program => ({
+  const program = (methods: Program["methods"]): Program => ({
     title: "Example",
     binary: "tempera-example",
     variable: "EXAMPLE_BINARY",
-    ways,
+    methods,
     remedy: "install example 2 or newer",
     objection: (version) => (version.startsWith("1.") ? "it is too old" : undefined),
   });
@@ -184,10 +185,10 @@ describe("a program", () => {
     );
   });
 
-  test("is obtained once by processes that want it at the same time, and found in the cache afterwards", async () => {
+  test("is installed once for concurrent processes, and found in the cache afterwards", async () => {
     let obtained = 0;
-    const way = {
-      says: "writing it",
+    const method = {
+      description: "writing it",
       obtain: async ({ folder: target, binary }: { folder: string; binary: string }) => {
         obtained += 1;
         await sleep(100);
@@ -195,20 +196,22 @@ describe("a program", () => {
       },
     };
     const env = environment();
-    const paths = await Promise.all([1, 2, 3].map(() => findProgram(program([way]), { log, env })));
+    const paths = await Promise.all([1, 2, 3].map(() => findProgram(program([method]), { log, env })));
     expect(new Set(paths)).toEqual(new Set([join(folder, "cache", "bin", "tempera-example")]));
     expect(obtained).toBe(1);
   });
 
-  test("that cannot be had is one line: what was tried and the remedy", async () => {
+  test("that cannot be installed is reported in one line, with what was tried and the remedy", async () => {
     await script(join(folder, "tempera-example"), "1.0");
     const failing = {
-      says: "downloading it",
+      description: "downloading it",
       obtain: () => Promise.reject(new Error("the host does not answer")),
     };
     await expect(findProgram(program([failing]), { log, env: environment() })).rejects.toThrow(
       new RegExp(
-        `^Example not found: ${join(folder, "tempera-example")}: it is too old; downloading it: the host does not answer\\. Set EXAMPLE_BINARY to a binary, put \`tempera-example\` on PATH, or install example 2 or newer\\.$`,
+        `^Example not found: ${join(folder, "tempera-example")}: it is too old; ` +
+          "downloading it: the host does not answer\\. Set EXAMPLE_BINARY to a binary, " +
+          "put `tempera-example` on PATH, or install example 2 or newer\\.$",
       ),
     );
   });
@@ -232,9 +235,7 @@ async function withTemporal<T>(address: string, work: (connection: Connection) =
   }
 }
 
-/**
- * A process group of its own that started Redis and ignores SIGINT, as a draining platform does for a while.
- */
+/** Starts a process in its own group that starts Redis and ignores SIGINT, as a platform that drains. */
 async function parentWithRedis(at: string): Promise<{ parent: ChildProcess; pid: number }> {
   const program = `
     import { startRedis } from ${JSON.stringify(new URL("./redis.ts", import.meta.url).href)};

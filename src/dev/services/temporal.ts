@@ -5,25 +5,24 @@ import { SEARCH_ATTRIBUTES } from "../../adapters/temporal/search-attributes.ts"
 import { dynamicConfigFlags } from "./dynamic-config.ts";
 import { claimPort } from "./port.ts";
 import { findProgram, type Program } from "./program.ts";
-import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
 import { download, goInstall, goPlatform } from "./program-sources.ts";
+import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
 
-/**
- * The version that installs from source and that everything here was tried with; it carries server 1.29.1.
- */
+/** The version that installs from source and that the tests ran with. It includes server 1.29.1. */
 const VERSION = "1.5.1";
 
 export const TEMPORAL_CLI: Program = {
   title: "Temporal CLI",
   binary: "temporal",
   variable: "TEMPORAL_CLI",
-  ways: [
+  methods: [
     download(
       `https://temporal.download/cli/archive/v${VERSION}?platform=${goPlatform.os}&arch=${goPlatform.arch}`,
       "tar.gz",
     ),
     download(
-      `https://github.com/temporalio/cli/releases/download/v${VERSION}/temporal_cli_${VERSION}_${goPlatform.os}_${goPlatform.arch}.tar.gz`,
+      `https://github.com/temporalio/cli/releases/download/v${VERSION}/` +
+        `temporal_cli_${VERSION}_${goPlatform.os}_${goPlatform.arch}.tar.gz`,
       "tar.gz",
     ),
     goInstall(`github.com/temporalio/cli/cmd/temporal@v${VERSION}`),
@@ -41,11 +40,11 @@ export const TEMPORAL_CLI: Program = {
 const TEMPORAL_NAMESPACE = "tempera";
 
 export interface TemporalOptions extends ServiceOptions {
-  /** Without one the server has no UI; 0 takes a free one. */
+  /** Port of the UI, 0 for a free one. Without it there is no UI. */
   uiPort?: number;
-  /** Forgets everything at its end: for tests and benchmarks. */
+  /** Keeps no state on disk; for tests and benchmarks. */
   inMemory?: boolean;
-  /** Dynamic settings beside those of the file: for tests of the server's limits. */
+  /** Dynamic settings beside those of the file, for tests of the server's limits. */
   settings?: Record<string, number>;
 }
 
@@ -108,15 +107,15 @@ export async function startTemporal(options: TemporalOptions): Promise<TemporalS
 }
 
 /**
- * Without these two settings the file makes each job eight times slower; with them a killed process loses
- * nothing.
+ * Returns the flags for a database file. Without the two pragmas each job takes eight times as long; with
+ * them, a killed process still loses nothing.
  */
 const onDisk = (file: string): string[] => [
   ...["--db-filename", file],
   ...["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"],
 ];
 
-/** Workflows can be started: the server answers, and knows the namespace and its search attributes. */
+/** Returns whether workflows can be started: the server knows the namespace and its search attributes. */
 async function hasNamespace(address: string): Promise<boolean> {
   const connection = await Connection.connect({ address, connectTimeout: 500 });
   try {
