@@ -1,6 +1,6 @@
 /**
- * The admin service on a running platform: what several people change at once, what callers try, and what the
- * command covers.
+ * The admin service on a running platform: concurrent changes, attempts of callers to exceed their rights,
+ * and the commands that use the service.
  */
 import { execFile } from "node:child_process";
 import { request as httpRequest } from "node:http";
@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 afterAll(() => test[Symbol.asyncDispose]());
 
-interface Asked {
+interface CallOptions {
   body?: unknown;
   key?: string;
   headers?: Record<string, string>;
@@ -31,7 +31,7 @@ interface Asked {
 const admin = (
   method: string,
   path: string,
-  { body, key = test.platform.key, headers = {} }: Asked = {},
+  { body, key = test.platform.key, headers = {} }: CallOptions = {},
 ): Promise<Response> =>
   fetch(`${test.platform.adminUrl}${path}`, {
     method,
@@ -64,7 +64,7 @@ const upload = async (key: string, headers: Record<string, string> = {}): Promis
   return ((await answer.json()) as { access_url: string }).access_url;
 };
 
-/** Runs the stub to its end, its record included; the request's id and output. */
+/** Runs the stub until its record is written; returns the request's id and output. */
 async function run(input: object, key = mine): Promise<{ id: string; output: { file?: { url: string } } }> {
   const headers = { authorization: `Key ${key}` };
   const submitted = (await (
@@ -82,7 +82,7 @@ async function run(input: object, key = mine): Promise<{ id: string; output: { f
   };
 }
 
-describe("two people who change one thing at the same time", () => {
+describe("concurrent changes of one resource", () => {
   it.each([
     [
       "/v1/storage/settings",
@@ -91,7 +91,7 @@ describe("two people who change one thing at the same time", () => {
     ],
     ["file", { default: "forbid" }, { default: "hide" }],
   ])(
-    "%s: one is taken, the other is told (412), and nothing of it is kept; each leaves its record",
+    "makes one change of %s and refuses the other with 412; both have an audit record",
     async (where, one, other) => {
       const path =
         where === "file" ? `/v1/storage/files/acl?url=${encodeURIComponent(await upload(mine))}` : where;
@@ -104,7 +104,7 @@ describe("two people who change one thing at the same time", () => {
       expect(answers.map(({ status }) => status).sort()).toEqual([200, 412]);
       const [won, lost] = answers[0]?.status === 200 ? answers : [...answers].reverse();
       expect(await lost?.json()).toMatchObject({
-        error: { code: "changed_meanwhile", message: expect.stringContaining("somebody else") },
+        error: { code: "precondition_failed", message: expect.stringContaining("somebody else") },
       });
       expect(await json(admin("GET", path, { key: mine }))).toEqual(await won?.json());
       expect((await put(one)).status).toBe(412);
@@ -120,10 +120,10 @@ describe("two people who change one thing at the same time", () => {
         admin("GET", `/v1/tempera/audit?action=${action}`),
       );
       expect(audit.map(({ state, error_code }) => error_code ?? state).sort()).toEqual([
-        "changed_meanwhile",
-        "changed_meanwhile",
         "made",
         "made",
+        "precondition_failed",
+        "precondition_failed",
       ]);
       await admin("PUT", "/v1/storage/settings", { body: {}, key: mine });
     },
@@ -131,7 +131,7 @@ describe("two people who change one thing at the same time", () => {
 });
 
 describe("storage settings", () => {
-  it("hold for new files on a gateway within seconds; a header that says less does not open what they close", async () => {
+  it("apply to new files within seconds; a header without an access list opens no hidden file", async () => {
     const set = {
       expiration_duration_seconds: 3600,
       initial_acl: { default: "hide", rules: [{ user: "friend", decision: "allow" }] },
@@ -144,7 +144,7 @@ describe("storage settings", () => {
     expect(await hidden({ "x-fal-object-lifecycle": '{"initial_acl":{"default":"allow"}}' })).toBe(false);
     const { output } = await run({ artifact_bytes: 100, seed: 1 }, theirs);
     expect((await fetch(output.file?.url as string)).status).toBe(404);
-    // Another owner's new files are as before.
+    // The new files of another owner do not change.
     expect((await fetch(await upload(mine))).status).toBe(200);
 
     const file = await upload(theirs);
@@ -174,7 +174,7 @@ describe("storage settings", () => {
 });
 
 describe("payload deletion", () => {
-  it("leaves bytes that another request made as well, and says so; a file with a record goes with its request", async () => {
+  it("keeps bytes that another request produced too, but no file with a record of its own", async () => {
     const same = { artifact_bytes: 3_000, seed: 424242 };
     const [first, second] = [await run(same), await run(same, theirs)];
     const erase = async (id: string) =>
@@ -183,7 +183,8 @@ describe("payload deletion", () => {
           admin("DELETE", `/v1/models/requests/${id}/payloads`),
         )
       ).cdn_delete_results;
-    // The first owner's is an artifact without a record; the second's settings give each file one of its own.
+    // The first owner's file is an artifact without a record; the second owner's settings give each file a
+    // record.
     const url = first.output.file?.url as string;
     const third = await run(same);
     expect(third.output.file?.url).toBe(url);
@@ -201,7 +202,7 @@ describe("payload deletion", () => {
     ).toBe(404);
   });
 
-  it("of a pipeline takes what its nodes were given and made, those of pipelines within it included", async () => {
+  it("deletes the inputs, outputs and files of a pipeline's nodes, also in nested pipelines", async () => {
     const secret = "a-prompt-to-be-forgotten";
     const inner = { stages: [[{ prompt: secret, artifact_bytes: 3_000, seed: 424244 }]] };
     const input = { stages: [[{ prompt: secret, artifact_bytes: 3_000, seed: 424243 }], [inner]] };
@@ -223,7 +224,7 @@ describe("payload deletion", () => {
     expect(await test.sql`SELECT FROM node_results WHERE output::text LIKE ${`%${secret}%`}`).toHaveLength(0);
   });
 
-  it("400 a request that has not ended; 404 one that nobody knows; big payloads go from the object store", async () => {
+  it("replies 400 for an unfinished and 404 for an unknown request; deletes large payloads", async () => {
     const { request_id } = await test.client.submit(STUB, { delay_ms: 60_000 });
     expect((await admin("DELETE", `/v1/models/requests/${request_id}/payloads`)).status).toBe(400);
     await test.client.cancel(STUB, request_id);
@@ -247,18 +248,19 @@ describe("payload deletion", () => {
   });
 });
 
-describe("what callers try", () => {
+describe("hostile and unauthorized calls", () => {
   it.each([
     ["a line break in the key", `Key a:b\r\nx-injected: 1`],
     ["a key of 12,000 characters", `Key ${"a".repeat(12_000)}`],
     ["a key of all kinds of characters", `Key ${"é:ü".repeat(50)}`],
-  ])("%s: refused in the platform's form, nothing of it echoed", async (_, authorization) => {
+  ])("refuses %s in the platform's form without echoing it", async (_, authorization) => {
     const { port } = new URL(test.platform.adminUrl);
-    const said = await new Promise<string>((done) => {
+    const reply = await new Promise<string>((done) => {
       const socket = connect(Number(port), "localhost", () => {
         socket.write(
           Buffer.from(
-            `GET /v1/keys HTTP/1.1\r\nhost: localhost\r\nauthorization: ${authorization}\r\nconnection: close\r\n\r\n`,
+            `GET /v1/keys HTTP/1.1\r\nhost: localhost\r\nauthorization: ` +
+              `${authorization}\r\nconnection: close\r\n\r\n`,
             "latin1",
           ),
         );
@@ -269,14 +271,14 @@ describe("what callers try", () => {
       });
       socket.on("close", () => done(text));
     });
-    expect(said).toMatch(/^HTTP\/1\.1 401 /);
-    expect(said).toContain('"type":"authorization_error"');
-    expect(said).not.toMatch(/x-injected|aaaa|é/);
+    expect(reply).toMatch(/^HTTP\/1\.1 401 /);
+    expect(reply).toContain('"type":"authorization_error"');
+    expect(reply).not.toMatch(/x-injected|aaaa|é/);
   });
 
-  it("headers of 64 KiB are refused before anything is read (431)", async () => {
+  it("refuses headers of 64 KiB with 431 before it reads anything", async () => {
     const status = await new Promise<number>((done, fail) => {
-      const asked = httpRequest(
+      const request = httpRequest(
         `${test.platform.adminUrl}/v1/keys`,
         { headers: { "x-huge": "h".repeat(64 * 1024) } },
         (answer) => {
@@ -284,13 +286,13 @@ describe("what callers try", () => {
           done(answer.statusCode ?? 0);
         },
       );
-      asked.on("error", fail);
-      asked.end();
+      request.on("error", fail);
+      request.end();
     });
     expect(status).toBe(431);
   });
 
-  it("names that would be header lines, paths or SQL stay names", async () => {
+  it("treats names that look like header lines, paths or SQL as names", async () => {
     for (const name of [
       "x\r\nset-cookie: a=b",
       "../../keys",
@@ -306,7 +308,7 @@ describe("what callers try", () => {
     expect((await admin("POST", "/v1/keys", { body: { alias: "x".repeat(100_000) } })).status).toBe(413);
   });
 
-  it("an API key reads what is its owner's, and no more", async () => {
+  it("shows an API key only the requests of its owner", async () => {
     const { id } = await run({ prompt: "mine" });
     const list = (key: string, more = "") =>
       admin("GET", `/v1/models/requests/by-endpoint?endpoint_id=${STUB}&request_id=${id}${more}`, { key });
@@ -322,7 +324,7 @@ describe("what callers try", () => {
     expect(models[0]).not.toHaveProperty("serving");
   });
 
-  it("501 says which call of fal's is not there", async () => {
+  it("names the missing call of fal's in a 501", async () => {
     const answer = await admin("GET", "/v1/compute/instances/7");
     expect(answer.status).toBe(501);
     expect(await answer.json()).toMatchObject({
@@ -332,7 +334,7 @@ describe("what callers try", () => {
   });
 });
 
-describe("the command", () => {
+describe("the tempera command", () => {
   it("shows owners, requests, the audit and storage, as tables and as JSON", async () => {
     await run({ prompt: "first" });
     await run({ prompt: "listed" });

@@ -1,3 +1,4 @@
+/** The `tempera` command, run as its users run it, against a running platform. */
 import { execFile, spawn } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -47,7 +48,7 @@ const tempera = (args: string[], env?: Record<string, string>): Promise<Ended> =
   });
 
 describe("requests", () => {
-  it("submit --wait shows progress and prints the output", async () => {
+  it("shows progress and prints the output with submit --wait", async () => {
     const { code, out, err } = await tempera([
       "submit",
       STUB,
@@ -60,7 +61,7 @@ describe("requests", () => {
     expect(code).toBe(0);
   });
 
-  it("submit from a file, then status, logs -f, result", async () => {
+  it("submits from a file, then prints status, logs -f and result", async () => {
     const file = join(folder, "input.json");
     await writeFile(file, '{"prompt":"from a file","unknown":1}');
     const submitted = JSON.parse((await tempera(["submit", STUB, "-i", file])).out) as { request_id: string };
@@ -74,7 +75,7 @@ describe("requests", () => {
     });
   });
 
-  it("cancel; the waiting submit ends with the error and status 1", async () => {
+  it("cancels a request; its waiting submit ends with the error and exit status 1", async () => {
     const child = spawn(
       process.execPath,
       [
@@ -87,25 +88,25 @@ describe("requests", () => {
       ],
       { cwd: PROJECT, env: environment() },
     );
-    let said = "";
+    let printed = "";
     const id = await new Promise<string>((found) => {
       child.stderr.on("data", (chunk: Buffer) => {
-        said += chunk;
-        const [, seen] = /request (\S+)[\s\S]*step/.exec(said) ?? [];
+        printed += chunk;
+        const [, seen] = /request (\S+)[\s\S]*step/.exec(printed) ?? [];
         if (seen) found(seen);
       });
     });
     const ended = new Promise<number | null>((done) => child.once("exit", done));
     expect((await tempera(["cancel", STUB, id])).code).toBe(0);
     expect(await ended).toBe(1);
-    expect(said).toMatch(/cancelled by its caller/);
+    expect(printed).toMatch(/cancelled by its caller/);
     expect(await tempera(["cancel", STUB, id])).toMatchObject({
       code: 1,
       err: expect.stringContaining("already completed"),
     });
   });
 
-  it("faults are one line that says what and what to do", async () => {
+  it("prints an error as one line with the reason and the remedy", async () => {
     const cases: [string[], Record<string, string>, RegExp][] = [
       [
         ["submit", "fal-ai/qwen-image", "-i", '{"num_images":9}'],
@@ -131,9 +132,9 @@ describe("requests", () => {
         /^tempera: There is no key; set TEMPERA_KEY/,
       ],
     ];
-    for (const [args, env, says] of cases) {
+    for (const [args, env, message] of cases) {
       const { code, err, out } = await tempera(args, env);
-      expect(err.trim()).toMatch(says);
+      expect(err.trim()).toMatch(message);
       expect(err.trim().split("\n")).toHaveLength(1);
       expect(out).toBe("");
       expect(code).toBe(1);
@@ -142,7 +143,7 @@ describe("requests", () => {
 });
 
 describe("keys", () => {
-  it("create shows the secret once; it works until it is revoked", async () => {
+  it("shows the secret of a new key once; the key works until it is revoked", async () => {
     const created = await tempera(["keys", "create", "for the tests", "--owner", "testers"]);
     const key = created.out.trim();
     expect(key).toMatch(/^[0-9a-f-]{36}:[0-9a-f]{64}$/);
@@ -164,8 +165,8 @@ describe("keys", () => {
   });
 });
 
-describe("models that come and go", () => {
-  it("push from a folder, list, roll out, switch off, disable; what is refused is one line", async () => {
+describe("models of a running platform", () => {
+  it("are pushed, listed, rolled out, switched off and disabled; an error is one line", async () => {
     const endpoint = "acme/cli";
     const pushed = await tempera(["models", "push", await writePackage(folder, { endpoint })]);
     expect(pushed).toMatchObject({
@@ -206,11 +207,11 @@ describe("models that come and go", () => {
     expect((await tempera(["models", "disable", endpoint, "1.0.0"])).err).toBe(
       "acme/cli 1.0.0 is disabled.\n",
     );
-  }, 180_000); // nine programs are started, one after another
+  }, 180_000); // the test starts nine programs, one after another
 });
 
 describe("keys that expire", () => {
-  it("say when, in what was asked for; a time that is none is refused", async () => {
+  it("show their expiry; an invalid time is refused", async () => {
     const { out, err } = await tempera(["keys", "create", "for a while", "--expires", "90d"]);
     expect(err).toContain(`until ${new Date(Date.now() + 90 * 86_400_000).toISOString().slice(0, 10)}`);
     expect((await tempera(["keys", "list"])).out).toMatch(
@@ -222,7 +223,7 @@ describe("keys that expire", () => {
 });
 
 describe("config show", () => {
-  it("prints every value and where it is from, and no secret", async () => {
+  it("prints every value with its source, but no secret", async () => {
     const file = join(folder, "site.yaml");
     await writeFile(file, "realtime: { sessionsMax: 7 }\nobjects: { secretKey: hunter2hunter2 }\n");
     const env = { TEMPERA_CONFIG: file, DATABASE_URL: "postgres://me:hunter3@db/x", TEMPERA_HOST: "0.0.0.0" };
@@ -242,7 +243,7 @@ describe("config show", () => {
     );
   });
 
-  it("names a typo with the nearest right name", async () => {
+  it("suggests the nearest name for a misspelt setting", async () => {
     const file = join(folder, "typo.yaml");
     await writeFile(file, "server:\n  prot: 1\n");
     expect(await tempera(["config", "show"], { TEMPERA_CONFIG: file })).toMatchObject({
@@ -256,7 +257,7 @@ describe("config show", () => {
 });
 
 describe("models and doctor", () => {
-  it("models list and models check", async () => {
+  it("lists and checks models", async () => {
     expect((await tempera(["models", "list"])).out).toMatch(
       /fal-ai\/qwen-image\s+1\.0\.0\s+text-to-image\s+onnx/,
     );
@@ -270,25 +271,25 @@ describe("models and doctor", () => {
     });
   });
 
-  it("doctor finds everything in order, and what is not", async () => {
-    const well = await tempera(["doctor", "--json"]);
-    expect(well.code).toBe(0);
-    const { findings } = JSON.parse(well.out) as { findings: { check: string; state: string }[] };
+  it("reports with doctor what is in order, and what is missing with its remedy", async () => {
+    const healthy = await tempera(["doctor", "--json"]);
+    expect(healthy.code).toBe(0);
+    const { findings } = JSON.parse(healthy.out) as { findings: { check: string; state: string }[] };
     expect(findings.find(({ check }) => check === "platform")).toMatchObject({ state: "ok" });
     expect(findings.find(({ check }) => check === "device")).toMatchObject({
       state: "ok",
-      says: expect.stringMatching(/^cpu, \d+ MiB for engines of \d+ MiB$/),
+      message: expect.stringMatching(/^cpu, \d+ MiB for engines of \d+ MiB$/),
     });
     const small = await tempera(["doctor"], { TEMPERA_WORKER_MEMORY_MIB: "100" });
     expect(small.out).toMatch(
       /note +device +cpu, 100 MiB for engines.*too large for it: .*fal-ai\/qwen-image 1\.0\.0 \(\d+ MiB\)/,
     );
-    const ill = await tempera(["doctor"], {
+    const broken = await tempera(["doctor"], {
       DATABASE_URL: "postgres://nobody:hidden@127.0.0.1:9/none",
       TEMPERA_PORT: "x",
     });
-    expect(ill.code).toBe(1);
-    expect(ill.out).toMatch(/MISSING +configuration/);
+    expect(broken.code).toBe(1);
+    expect(broken.out).toMatch(/MISSING +configuration/);
     const unreachable = await tempera(["doctor"], {
       DATABASE_URL: "postgres://nobody:hidden@127.0.0.1:9/none",
     });
@@ -298,7 +299,7 @@ describe("models and doctor", () => {
     expect(unreachable.out).not.toContain("hidden");
   });
 
-  it("usage, log search and retention", async () => {
+  it("shows usage, finds log lines, and shows and sets retention times", async () => {
     const { code, out } = await tempera(["submit", STUB, "-i", '{"a strange field":1}', "--wait"]);
     expect(JSON.parse(out)).toMatchObject({ attempt: 1 });
     expect(code).toBe(0);
@@ -314,7 +315,7 @@ describe("models and doctor", () => {
     expect((await tempera(["retention", "run"])).err).toContain("Started");
     const status = await tempera(["retention", "status"]);
     expect(status.out).toMatch(
-      /KEPT +FOR[\s\S]*request +90 days[\s\S]*artifact +for ever[\s\S]*expired: next/,
+      /DATA +RETENTION[\s\S]*request +90 days[\s\S]*artifact +forever[\s\S]*expired: next/,
     );
     expect(
       JSON.parse((await tempera(["retention", "set", "acme", "--payloads", "60", "--logs", "never"])).out),
@@ -327,7 +328,7 @@ describe("models and doctor", () => {
     );
   });
 
-  it("--help on every command", async () => {
+  it("prints the help of every command", async () => {
     for (const command of [
       [],
       ["start"],

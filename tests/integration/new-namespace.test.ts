@@ -1,11 +1,11 @@
-/** A namespace that the platform makes at its first start takes jobs as soon as it is said to be ready. */
+/** A namespace that the platform creates at its first start accepts jobs as soon as it is reported ready. */
 import { randomUUID } from "node:crypto";
 import { expect, it } from "vitest";
 import { connectTemporal } from "../../src/adapters/temporal/connect.ts";
 import { prepareTemporal } from "../../src/adapters/temporal/prepare.ts";
 import { ENDPOINT_ATTRIBUTE } from "../../src/adapters/temporal/search-attributes.ts";
 
-it("has its search attributes known where workflows are started and listed, time and again", async () => {
+it("knows its search attributes when workflows are started and listed, in each of several runs", async () => {
   for (let i = 0; i < 3; i++) {
     const namespace = `new-${randomUUID()}`;
     const { client, connection } = await connectTemporal({

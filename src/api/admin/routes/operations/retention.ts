@@ -1,7 +1,7 @@
 import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 import {
-  type OwnTimes,
+  type OwnerTimes,
   RETENTION_FIELDS,
   type RetentionTimes,
   timesOf,
@@ -71,13 +71,13 @@ const timesBody = (times: RetentionTimes): z.input<typeof TIMES> => ({
   artifact_seconds: seconds(times.artifactMs),
   upload_seconds: seconds(times.uploadMs),
 });
-const ownBody = (own: OwnTimes): Record<string, number | null> =>
+const ownBody = (own: OwnerTimes): Record<string, number | null> =>
   Object.fromEntries(
     RETENTION_FIELDS.flatMap((field) =>
       own[field] === undefined ? [] : [[NAMES[field], seconds(own[field] as number | null)]],
     ),
   );
-const ownOf = (body: z.output<typeof OWN>): OwnTimes =>
+const ownOf = (body: z.output<typeof OWN>): OwnerTimes =>
   Object.fromEntries(
     RETENTION_FIELDS.flatMap((field) => {
       const time = body[NAMES[field]];
@@ -163,7 +163,7 @@ function addRunRoute(addRoute: AddRoute, { schedules }: Dependencies): void {
 function addOwnerRoutes(addRoute: AddRoute, { retention, policy }: Dependencies): void {
   const path = "/v1/tempera/retention/owners/{owner}";
   const params = z.object({ owner: z.string().min(1).max(200) });
-  const ownerBody = (owner: string, own: OwnTimes): z.input<typeof OWNER_TIMES> => ({
+  const ownerBody = (owner: string, own: OwnerTimes): z.input<typeof OWNER_TIMES> => ({
     owner,
     own: ownBody(own),
     effective: timesBody(timesOf(policy, own)),
@@ -178,7 +178,7 @@ function addOwnerRoutes(addRoute: AddRoute, { retention, policy }: Dependencies)
       params,
       response: OWNER_TIMES,
     },
-    async ({ params: { owner } }) => ownerBody(owner, (await retention.ownTimes()).get(owner) ?? {}),
+    async ({ params: { owner } }) => ownerBody(owner, (await retention.ownerTimes()).get(owner) ?? {}),
   );
 
   addRoute(
@@ -195,10 +195,10 @@ function addOwnerRoutes(addRoute: AddRoute, { retention, policy }: Dependencies)
       response: OWNER_TIMES,
     },
     async ({ params: { owner }, body, change }) => {
-      const before = (await retention.ownTimes()).get(owner) ?? {};
+      const before = (await retention.ownerTimes()).get(owner) ?? {};
       const own = ownOf(body);
       return change({ subject: owner, before: ownBody(before) }, async () => {
-        await retention.setOwnTimes(owner, Object.keys(own).length === 0 ? undefined : own);
+        await retention.setOwnerTimes(owner, Object.keys(own).length === 0 ? undefined : own);
         return { after: ownBody(own), result: ownerBody(owner, own) };
       });
     },
