@@ -1,5 +1,6 @@
 #!/bin/sh
-# Creates the namespace `tempera` and its search attributes on the server at TEMPORAL_ADDRESS, where they are missing.
+# Creates the namespace `tempera` and its search attributes on the server at TEMPORAL_ADDRESS, unless they
+# exist.
 set -eu
 
 namespace=tempera

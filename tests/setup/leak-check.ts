@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll } from "vitest";
 
-/** What a test may forget to close, in the words of `process.getActiveResourcesInfo()`. */
+/** Kinds of resources that a test may leak, as `process.getActiveResourcesInfo()` names them. */
 const KINDS = [
   "TCPSocketWrap",
   "TCPServerWrap",
@@ -11,12 +11,12 @@ const KINDS = [
   "FSEventWrap",
   "MessagePort",
 ];
-/** Closing takes a moment: the other side answers, a keep-alive connection times out after 4 s. */
+/** Longest wait for resources to close, in milliseconds: a keep-alive connection times out after 4 s. */
 const PATIENCE_MS = 8_000;
 
 /**
- * Fails the file when it leaves a connection, server, child process or worker open. Called once, first thing
- * in a file, so that it looks after every other hook has cleaned up.
+ * Fails the test file when it leaves a connection, server, child process or worker open. It must be the first
+ * call in a file, so that it checks after every other hook has cleaned up.
  */
 export function leakCheck(): void {
   let before = new Map<string, number>();

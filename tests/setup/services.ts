@@ -9,17 +9,17 @@ import { startTemporal } from "../../src/dev/services/temporal.ts";
 import { dropTestDatabases } from "./test-database.ts";
 
 /**
- * Starts what the tests need, once per run, on free ports and in a folder that goes with it. A service that
+ * Starts the services of the tests once per run, on free ports and in a temporary folder. A service that
  * the environment names (`TEMPORAL_ADDRESS`, `DATABASE_URL`, `REDIS_URL`, `S3_ENDPOINT` with its keys) is
  * used instead.
  *
- * Tests read where they are from `TEST_TEMPORAL_ADDRESS`, `TEST_DATABASE_URL`, `TEST_REDIS_URL`,
- * `TEST_S3_ENDPOINT`, `TEST_S3_ACCESS_KEY` and `TEST_S3_SECRET_KEY`. What cannot be had fails the run, all of
- * it named.
+ * Tests read the addresses from `TEST_TEMPORAL_ADDRESS`, `TEST_DATABASE_URL`, `TEST_REDIS_URL`,
+ * `TEST_S3_ENDPOINT`, `TEST_S3_ACCESS_KEY` and `TEST_S3_SECRET_KEY`. When services cannot be started, the run
+ * fails and names all of them.
  */
 export default async function startServices(): Promise<() => Promise<void>> {
   const { env } = process;
-  // The second project of a run finds what the first one started.
+  // The second project of a run uses the services of the first.
   if (env.TEST_RUN) return async () => {};
   const run = `${process.pid}_${Date.now().toString(36)}`;
   const folder = await mkdtemp(join(tmpdir(), "tempera-test-"));
@@ -76,7 +76,7 @@ export default async function startServices(): Promise<() => Promise<void>> {
   return async () => {
     if (env.DATABASE_URL) await dropTestDatabases(env.DATABASE_URL, run);
     await stop();
-    // A watching vitest runs the set-up again.
+    // Vitest in watch mode runs this setup again.
     delete env.TEST_RUN;
   };
 }

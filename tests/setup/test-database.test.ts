@@ -5,7 +5,7 @@ import { testDatabase } from "./test-database.ts";
 
 leakCheck();
 
-test("each test has a migrated database of its own, gone when it ends", async () => {
+test("gives each test a migrated database of its own, and drops it at its end", async () => {
   let name = "";
   {
     await using first = await testDatabase();

@@ -2,14 +2,14 @@ import { randomBytes } from "node:crypto";
 import postgres from "postgres";
 import { migrate } from "../../src/adapters/postgres/migrate.ts";
 
-/** A database of a test's own, migrated, empty, dropped by `await using` or `drop`. */
+/** A migrated, empty database for one test, dropped by `await using` or `drop`. */
 export interface TestDatabase extends AsyncDisposable {
   url: string;
   drop(): Promise<void>;
 }
 
 /**
- * Clones the migrated template of this run, which the first caller makes. Takes tens of milliseconds.
+ * Clones the migrated template of this run, which the first caller creates. Takes tens of milliseconds.
  *
  *     await using database = await testDatabase();
  */
@@ -19,7 +19,7 @@ export async function testDatabase(): Promise<TestDatabase> {
   const template = `tempera_template_${run}`;
   const name = `tempera_test_${run}_${randomBytes(4).toString("hex")}`;
   await asAdmin(server, async (sql) => {
-    // One at a time: a template cannot be cloned while anybody is connected to it.
+    // One clone at a time: a template cannot be cloned while a client is connected to it.
     await sql`select pg_advisory_lock(hashtext(${template}))`;
     const [existing] = await sql`select 1 from pg_database where datname = ${template}`;
     if (!existing) await createTemplate(sql, server, template);
@@ -30,16 +30,17 @@ export async function testDatabase(): Promise<TestDatabase> {
   return { url: databaseUrl(server, name), drop, [Symbol.asyncDispose]: drop };
 }
 
-/** Drops what a run left on a server that outlives it. */
+/** Drops the databases of a run on a server that the run did not start. */
 export async function dropTestDatabases(server: string, run: string): Promise<void> {
   await asAdmin(server, async (sql) => {
     const left = await sql<{ datname: string }[]>`
-      select datname from pg_database where datname = ${`tempera_template_${run}`} or datname like ${`tempera\\_test\\_${run}\\_%`}`;
+      select datname from pg_database
+      where datname = ${`tempera_template_${run}`} or datname like ${`tempera\\_test\\_${run}\\_%`}`;
     for (const { datname } of left) await sql`drop database if exists ${sql(datname)} with (force)`;
   });
 }
 
-/** Named as the template only once the migrations are through: a failed one is not mistaken for it. */
+/** Creates the template, and names it so only after its migrations, so that a failed one is not used. */
 async function createTemplate(sql: postgres.Sql, server: string, template: string): Promise<void> {
   const unfinished = `${template}_unfinished`;
   await sql`drop database if exists ${sql(unfinished)} with (force)`;

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createAuditLog } from "../../../src/adapters/postgres/operations/audit-log.ts";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
+import { createAuditLog } from "../../../src/adapters/postgres/operations/audit-log.ts";
 import type { AuditLog } from "../../../src/core/operations/audit-log.ts";
 import { newRequestId } from "../../../src/core/requests/request-id.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
@@ -33,7 +33,7 @@ const record = (over: Partial<Parameters<AuditLog["begin"]>[0]> = {}) => ({
 });
 
 describe("the audit log", () => {
-  it("keeps what was before and after letter by letter, and how it went", async () => {
+  it("records the values before and after byte for byte, and the result", async () => {
     const subject = "letters";
     const made = record({ subject, before: { b: 1, a: "\u0000é", n: null } });
     await audit.begin(made);
@@ -48,7 +48,7 @@ describe("the audit log", () => {
     ]);
   });
 
-  it("takes on the subject that was known only afterwards", async () => {
+  it("accepts a subject that is known only at the end", async () => {
     const begun = record({ subject: "signing-keys" });
     await audit.begin(begun);
     await audit.settle(begun.auditId, { subject: "the-new-one" });
@@ -57,7 +57,7 @@ describe("the audit log", () => {
     ]);
   });
 
-  it("lists newest first, page by page, each once, also those of one moment", async () => {
+  it("lists newest first in pages, each record once, also records of the same moment", async () => {
     const ownerId = "pager";
     const all = Array.from({ length: 7 }, (_, i) =>
       record({ ownerId, atMs: 1_700_000_000_000 + Math.floor(i / 3) }),
@@ -78,7 +78,7 @@ describe("the audit log", () => {
     expect(seen).toEqual(order);
   });
 
-  it("filters by action and its beginning, key, owner and time", async () => {
+  it("filters by action and its prefix, key, owner and time", async () => {
     const keyId = "filters";
     const a = record({ keyId, action: "keys.create", atMs: 10 });
     const b = record({ keyId, action: "keys.revoke", atMs: 20 });

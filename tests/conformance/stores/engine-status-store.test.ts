@@ -2,8 +2,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
 import { createEngineStatusStore } from "../../../src/adapters/postgres/engines/engine-status-store.ts";
 import type { EngineStatus } from "../../../src/core/engines/engine-status.ts";
-import { LIMITS } from "../../../src/core/limits.ts";
 import type { EngineStatusStore } from "../../../src/core/engines/engine-status-store.ts";
+import { LIMITS } from "../../../src/core/limits.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 
@@ -41,8 +41,8 @@ const engine = (endpoint: string, over: Partial<EngineStatus> = {}): EngineStatu
 const age = (name: string, ms: number) =>
   sql`UPDATE engines SET reported_at = now() - ${ms} * interval '1 millisecond' WHERE worker = ${name}`;
 
-describe("the board of engines", () => {
-  it("lists what each worker said last, by endpoint and worker", async () => {
+describe("the engine status store", () => {
+  it("lists the last report of each worker, by endpoint and worker", async () => {
     await board.report(worker("two"), [engine("t/b"), engine("t/a")]);
     await board.report(worker("one"), [engine("t/a", { state: "loading" }), engine("t/gone")]);
     const full = engine("t/a", {
@@ -79,7 +79,7 @@ describe("the board of engines", () => {
     expect((await board.list()).map(({ worker: name }) => name)).toEqual(["two", "two"]);
   });
 
-  it("a worker that died is listed by its age for a while, then forgotten when another reports", async () => {
+  it("lists a dead worker with its age for a while, and deletes it when another reports", async () => {
     await board.report(worker("dead"), [engine("t/a")]);
     await age("dead", 60_000);
     expect((await board.list())[0]?.ageMs).toBeGreaterThanOrEqual(60_000);
@@ -89,23 +89,23 @@ describe("the board of engines", () => {
     expect(await sql`SELECT worker FROM engines`).toEqual([{ worker: "alive" }]);
   });
 
-  it("a reset goes to those that are meant and alive, once each, and is told at once", async () => {
+  it("delivers a reset once to each named worker that is alive, and notifies it at once", async () => {
     await board.report(worker("one"), [engine("t/a"), engine("t/a", { version: "2.0.0" }), engine("t/b")]);
     await board.report(worker("two"), [engine("t/a")]);
     await board.report(worker("dead"), [engine("t/a")]);
     await age("dead", LIMITS.engineReportSilenceMs + 1000);
-    let told = () => {};
-    const telling = new Promise<void>((resolve) => {
-      told = resolve;
+    let notify = () => {};
+    const notified = new Promise<void>((resolve) => {
+      notify = resolve;
     });
-    const stop = await board.onReset("one", told);
+    const stop = await board.onReset("one", notify);
 
     expect(await board.requestReset({ endpoint: "t/a" })).toEqual([
       { worker: "one", version: "1.0.0" },
       { worker: "one", version: "2.0.0" },
       { worker: "two", version: "1.0.0" },
     ]);
-    await telling;
+    await notified;
     expect(await board.requestReset({ endpoint: "t/a", version: "2.0.0" })).toEqual([
       { worker: "one", version: "2.0.0" },
     ]);
@@ -122,21 +122,21 @@ describe("the board of engines", () => {
     await stop();
   });
 
-  it("a drain goes to those that are meant and alive, is told at once, and stands until it is taken back, the worker's restart included", async () => {
+  it("drains the named workers that are alive, at once and until it is taken back", async () => {
     await board.report(worker("one"), [engine("t/a"), engine("t/b")]);
     await board.report(worker("two"), [engine("t/a")]);
-    let told = () => {};
+    let notify = () => {};
     const next = (): Promise<void> =>
       new Promise((resolve) => {
-        told = resolve;
+        notify = resolve;
       });
-    const stop = await board.onReset("one", () => told());
-    const telling = next();
+    const stop = await board.onReset("one", () => notify());
+    const notified = next();
     expect(await board.drain({ endpoint: "t/a" }, true)).toEqual([
       { worker: "one", version: "1.0.0" },
       { worker: "two", version: "1.0.0" },
     ]);
-    await telling;
+    await notified;
     expect(await board.drain({ endpoint: "t/none" }, true)).toEqual([]);
     expect(await board.drained("one")).toEqual({
       all: false,
@@ -164,7 +164,7 @@ describe("the board of engines", () => {
     await stop();
   });
 
-  it("a server that is away is store_unavailable", async () => {
+  it("rejects with store_unavailable while the server is away", async () => {
     const nowhere = connectPostgres("postgres://nobody@127.0.0.1:9/none", { maxConnections: 1 });
     const lost = createEngineStatusStore(nowhere);
     await expect(lost.report(worker("one"), [engine("t/a")])).rejects.toMatchObject({

@@ -8,8 +8,8 @@ import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createMemoryEventLog } from "../../../src/adapters/memory/event-log.ts";
 import { createRedisEventLog } from "../../../src/adapters/redis/event-log.ts";
-import type { LoggedEvent } from "../../../src/core/requests/events.ts";
 import type { EventLog } from "../../../src/core/requests/event-log.ts";
+import type { LoggedEvent } from "../../../src/core/requests/events.ts";
 import type { Outcome, Priority, RequestIdentity } from "../../../src/core/requests/request.ts";
 import { newRequestId } from "../../../src/core/requests/request-id.ts";
 import { startRedis } from "../../../src/dev/services/redis.ts";
@@ -50,7 +50,7 @@ describe.each<[string, () => EventLog]>([
   });
   afterAll(() => log.close());
 
-  it("moves the snapshot through a whole life", async () => {
+  it("updates the snapshot from the first event to the last", async () => {
     const r = request();
     expect(await log.snapshot(r.requestId)).toBeUndefined();
     await log.append(r, { type: "queued", attempt: 0 });
@@ -71,7 +71,7 @@ describe.each<[string, () => EventLog]>([
     expect((await log.outcome(r.requestId))?.outcome).toEqual(ok(1));
   });
 
-  it("goes back to IN_QUEUE on a retry, and drops what a given-up attempt still says", async () => {
+  it("returns to IN_QUEUE on a retry, and drops events of an abandoned attempt", async () => {
     const r = request();
     await log.append(r, { type: "queued", attempt: 0 });
     await log.append(r, { type: "started", attempt: 1, worker: "w" });
@@ -93,7 +93,7 @@ describe.each<[string, () => EventLog]>([
     ]);
   });
 
-  it("the first done wins, also among many at once; nothing follows it", async () => {
+  it("keeps the first done, also of many concurrent ones, and accepts nothing after it", async () => {
     const r = request();
     await log.append(r, { type: "queued", attempt: 0 });
     const won = await Promise.all(Array.from({ length: 20 }, (__, n) => log.complete(r, ok(n))));
@@ -107,7 +107,7 @@ describe.each<[string, () => EventLog]>([
     expect(await log.position({ ...r, state: "IN_QUEUE", attempt: 9, queuedAtMs: 1 })).toBe(0);
   });
 
-  it("knows an outcome whose request it never heard of before", async () => {
+  it("stores the outcome of a request that it did not know", async () => {
     const r = request();
     await log.complete(r, { ok: false, error: { code: "client_cancelled", message: "x" }, metrics: {} });
     expect(await log.snapshot(r.requestId)).toMatchObject({
@@ -117,7 +117,7 @@ describe.each<[string, () => EventLog]>([
     });
   });
 
-  it("carries any text and 32 KiB of output", async () => {
+  it("stores any text and 32 KiB of output", async () => {
     const r = request();
     const message = `é😀\u0000\n\r\u202e ${"x".repeat(4000)}`;
     await log.append(r, { type: "log", attempt: 1, level: "WARN", message });
@@ -128,7 +128,7 @@ describe.each<[string, () => EventLog]>([
     expect(done?.event).toEqual({ type: "done", outcome });
   });
 
-  it("counts positions by priority and by time; a retry waits again; started and done leave", async () => {
+  it("counts positions by priority and time; a retry waits again, a start or an end leaves", async () => {
     const taskQueue = `gpu/${randomUUID()}`;
     const low = request({ taskQueue, priority: "low" });
     const [a, b, c] = [request({ taskQueue }), request({ taskQueue }), request({ taskQueue })];
@@ -148,7 +148,7 @@ describe.each<[string, () => EventLog]>([
     expect(await log.snapshot(c.requestId)).toBeUndefined();
   });
 
-  it("read goes on after an id; ids rise; garbage ids read from the start", async () => {
+  it("reads from an id on, with rising ids, and from the start for an invalid id", async () => {
     const r = request();
     for (let i = 0; i < 50; i++)
       await log.append(r, { type: "log", attempt: 1, level: "INFO", message: String(i) });
@@ -162,7 +162,7 @@ describe.each<[string, () => EventLog]>([
     expect(await log.read(newRequestId())).toEqual([]);
   });
 
-  it("follow misses nothing and gives nothing twice, from any id, while events come in", async () => {
+  it("follows without gaps or duplicates from any id while events arrive", async () => {
     for (let round = 0; round < 10; round++) {
       const r = request();
       const before = Math.floor(Math.random() * 20);
@@ -186,7 +186,7 @@ describe.each<[string, () => EventLog]>([
     }
   });
 
-  it("follow of an ended request ends; an aborted one ends at once and leaks nothing", async () => {
+  it("ends the follow of an ended request, and an aborted one at once without leaks", async () => {
     const r = request();
     await log.append(r, { type: "queued", attempt: 0 });
     await log.complete(r, ok(1));
@@ -201,7 +201,7 @@ describe.each<[string, () => EventLog]>([
     expect(await all(log.follow(r.requestId, undefined, AbortSignal.abort()))).toEqual([]);
   });
 
-  it("leaves nothing behind when followers break off", async () => {
+  it("leaks nothing when followers stop early", async () => {
     for (let round = 0; round < 20; round++) {
       const r = request();
       await log.append(r, { type: "queued", attempt: 0 });
@@ -218,7 +218,7 @@ describe.each<[string, () => EventLog]>([
     expect(getEventListeners(open, "abort")).toEqual([]);
   });
 
-  it("one that follows again from where it was cut off sees the rest, once", async () => {
+  it("gives a follower that resumes at its last id the rest, once", async () => {
     const r = request();
     const writing = (async () => {
       for (let i = 0; i < 200; i++)
@@ -238,7 +238,7 @@ describe.each<[string, () => EventLog]>([
     expect(seen).toHaveLength(201);
   });
 
-  it("forgets a dropped request, which may come again", async () => {
+  it("forgets a dropped request, which may be submitted again", async () => {
     const r = request();
     await log.append(r, { type: "queued", attempt: 0 });
     await log.complete(r, ok(1));
@@ -251,7 +251,7 @@ describe.each<[string, () => EventLog]>([
     expect(await log.waiting(r.taskQueue)).toBe(1);
   });
 
-  it("announces cancels to every listener until it stops listening", async () => {
+  it("announces cancels to every listener until it unsubscribes", async () => {
     const heard: string[][] = [[], []];
     const [first, second] = await Promise.all(heard.map((list) => log.onCancel((id) => list.push(id))));
     await log.announceCancel("x");
@@ -317,7 +317,7 @@ describe("limits", () => {
     },
   );
 
-  it("memory: over its limits the longest finished go first, running ones last", async () => {
+  it("memory: evicts the oldest finished requests first beyond its limits, running ones last", async () => {
     for (const options of [{ requestsMax: 4 }, { charactersMax: 4_000 }]) {
       const log = createMemoryEventLog(options);
       const message = "x".repeat(900);
@@ -336,7 +336,7 @@ describe("limits", () => {
     }
   });
 
-  it("Redis: a follower that reads slower than events come misses none", async () => {
+  it("Redis: a follower slower than the events misses none", async () => {
     const log = createRedisEventLog({
       url: process.env.TEST_REDIS_URL ?? "",
       prefix: `slow-${randomUUID()}:`,
@@ -358,7 +358,7 @@ describe("limits", () => {
     await log.close();
   });
 
-  it("Redis: its scripts may be flushed, and no channel outlives its last follower", async () => {
+  it("Redis: survives a flush of scripts, and unsubscribes a channel with its last follower", async () => {
     const prefix = `channels-${randomUUID()}:`;
     const log = createRedisEventLog({ url: process.env.TEST_REDIS_URL ?? "", prefix });
     const redis = new Redis(process.env.TEST_REDIS_URL ?? "");
@@ -382,7 +382,7 @@ describe("limits", () => {
   });
 });
 
-it("memory and Redis agree on every snapshot, event and place, whatever comes in whatever order", async () => {
+it("memory and Redis agree on every snapshot, event and position for any order of events", async () => {
   const clock = { nowMs: () => 1_790_000_000_000 };
   const logs = [
     createMemoryEventLog({ clock }),
@@ -430,7 +430,7 @@ it("memory and Redis agree on every snapshot, event and place, whatever comes in
 });
 
 describe("when Redis goes away", () => {
-  it("frozen: each call and each follower is told within a second, and cancels are heard again after the thaw", async () => {
+  it("frozen: calls and followers fail within a second, cancels arrive after the thaw", async () => {
     const folder = await mkdtemp(join(tmpdir(), "tempera-redis-"));
     const redis = await startRedis({ folder, log: () => {} });
     const log = createRedisEventLog({ url: redis.url, prefix: "frozen:" });
@@ -463,7 +463,7 @@ describe("when Redis goes away", () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  it("calls fail with store_unavailable within a second, followers end, and all works again when it is back", async () => {
+  it("fails calls and followers within a second, and works again when it is back", async () => {
     const folder = await mkdtemp(join(tmpdir(), "tempera-redis-"));
     const redis = await startRedis({ folder, log: () => {} });
     const log = createRedisEventLog({ url: redis.url, prefix: "outage:" });

@@ -1,4 +1,4 @@
-/** What every frame channel does: the one in memory and the one over Redis. */
+/** One suite for all frame channels: in memory and over Redis. */
 import { randomBytes, randomUUID } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { createMemoryFrameChannel } from "../../../src/adapters/memory/frame-channel.ts";
@@ -7,8 +7,8 @@ import {
   decodeMessage,
   encodeMessage,
 } from "../../../src/adapters/redis/frame-channel.ts";
-import type { FrameChannel } from "../../../src/core/requests/sessions.ts";
 import type { ToGateway, ToWorker } from "../../../src/core/requests/session.ts";
+import type { FrameChannel } from "../../../src/core/requests/sessions.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 
 leakCheck();
@@ -55,7 +55,7 @@ describe.each(Object.keys(channels))("frame channel: %s", (name) => {
     }
   };
 
-  it("carries messages both ways, whole and in order", () =>
+  it("carries messages both ways, complete and in order", () =>
     using(async ({ gateway, worker }) => {
       const [toWorker, toGateway] = [inbox<ToWorker>(), inbox<ToGateway>()];
       const one = await gateway.openGateway("s", toGateway.hear);
@@ -81,7 +81,7 @@ describe.each(Object.keys(channels))("frame channel: %s", (name) => {
       expect(await toGateway.take(3)).toEqual(answers);
     }));
 
-  it("keeps sessions apart, and the two directions", () =>
+  it("separates sessions, and the two directions", () =>
     using(async ({ gateway, worker }) => {
       const [a, b, own] = [inbox<ToWorker>(), inbox<ToWorker>(), inbox<ToGateway>()];
       const end = await gateway.openGateway("a", own.hear);
@@ -101,7 +101,7 @@ describe.each(Object.keys(channels))("frame channel: %s", (name) => {
       expect(heardOwn).toBe(false);
     }));
 
-  it("who is not there misses it, without an error; who has closed hears no more", () =>
+  it("drops messages without a receiver silently, and delivers none after a close", () =>
     using(async ({ gateway, worker }) => {
       const end = await gateway.openGateway("s", () => {});
       await end.send({ type: "here" });
@@ -139,7 +139,7 @@ describe("messages over Redis", () => {
     Buffer.from([0, 0, 0, 1, 0x7b]),
   ])("%j is no message", (bytes) => expect(decodeMessage(bytes)).toBeUndefined());
 
-  it("an empty payload is a payload", () => {
+  it("keeps an empty payload", () => {
     const message: ToWorker = {
       type: "input",
       attempt: 1,

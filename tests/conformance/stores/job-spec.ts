@@ -3,7 +3,7 @@ import type { JobSpec } from "../../../src/core/requests/job.ts";
 import { newRequestId } from "../../../src/core/requests/request-id.ts";
 
 /**
- * A job as a gateway starts it, each with an id and a key of its own; what a suite looks at it says itself.
+ * Creates a job as a gateway starts it, with a new id and key. Suites override the fields that they test.
  */
 export const jobSpec = (over: Partial<JobSpec> = {}): JobSpec => ({
   requestId: newRequestId(),

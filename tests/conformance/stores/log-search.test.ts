@@ -1,6 +1,6 @@
 /**
- * One suite for everything that searches in log lines. PostgreSQL always; Elasticsearch or OpenSearch when
- * `TEST_LOG_SEARCH_URL` names one: there is none among what the tests start by themselves.
+ * One suite for all searches in log lines: PostgreSQL always, Elasticsearch or OpenSearch when
+ * `TEST_LOG_SEARCH_URL` names a server, since the tests do not start one.
  */
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -96,7 +96,7 @@ describe.each<[string, boolean, () => LogSearch]>([
     });
     return requestId;
   };
-  /** What is found, once what was kept can be. */
+  /** Searches until the indexed lines are visible. */
   const find = async (query: Partial<LineQuery>, least = 0): Promise<FoundLine[]> => {
     for (const untilMs = Date.now() + 5_000; ; ) {
       const { lines } = await search.search({ startMs: 0, endMs: NOW_MS * 2, limit: 100, ...query });
@@ -139,7 +139,7 @@ describe.each<[string, boolean, () => LogSearch]>([
     },
   );
 
-  it.runIf(there)("by owner, endpoint and what lies below it, version, level and time", async () => {
+  it.runIf(there)("filters by owner, endpoint and paths below it, version, level and time", async () => {
     const word = `w${randomUUID().replaceAll("-", "")}`;
     const spoken: Spoken[] = [
       { ownerId: "o1", endpoint: "x/y", lines: [[`${word} 1`]] },
@@ -193,7 +193,7 @@ describe.each<[string, boolean, () => LogSearch]>([
     },
   );
 
-  it.runIf(there)("keeps lines once, and forgets them", async () => {
+  it.runIf(there)("indexes lines once, and removes them", async () => {
     const lines: Spoken["lines"] = [["only once"], ["and twice"]];
     const requestId = await speak({ lines });
     await speak({ requestId, lines });
@@ -204,7 +204,7 @@ describe.each<[string, boolean, () => LogSearch]>([
     await search.remove([]);
   });
 
-  it.runIf(there)("a request with as much to say as it may is taken", async () => {
+  it.runIf(there)("indexes a request with the largest permitted log", async () => {
     const requestId = await speak({
       lines: Array.from({ length: 1000 }, (_, n) => [`w${n} ${`${randomUUID()} `.repeat(100)}`] as [string]),
     });
@@ -213,7 +213,7 @@ describe.each<[string, boolean, () => LogSearch]>([
   });
 });
 
-it("a search that is away is said so, in one line with its remedy and without its password", async () => {
+it("reports an unavailable search in one line with its remedy and without its password", async () => {
   const search = createOpenSearchLogSearch({ url: "http://user:secret@127.0.0.1:1", index: "logs" });
   const { message, code } = (await search
     .search({ startMs: 0, endMs: 1, limit: 1 })

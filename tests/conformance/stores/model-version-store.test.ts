@@ -33,29 +33,30 @@ const pushOf = (endpoint: string): { version: NewVersion; objectKey: string } =>
   return { version: { model, files, state: "enabled", pushedBy: "k", pushId }, objectKey };
 };
 
-it("a push that was given up, or swept by a clock that is ahead, is not published with nothing behind it", async () => {
+it("does not publish a push that was abandoned, or swept by a clock that is ahead", async () => {
   const store = createModelVersionStore(sql);
   const { version, objectKey } = pushOf("acme/swept");
-  for (const takeBack of [() => store.abandoned(Date.now() + 60_000), () => store.abandonPush(version.pushId)]) {
+  const takeBacks = [() => store.abandoned(Date.now() + 60_000), () => store.abandonPush(version.pushId)];
+  for (const takeBack of takeBacks) {
     await store.beginUpload(version.pushId, objectKey);
     expect(await takeBack()).toContain(objectKey);
-    // Its bytes are being deleted.
+    // Its bytes are being deleted now.
     await expect(store.publish(version, () => {})).rejects.toMatchObject({ code: "upload_interrupted" });
-    // Who died in between is followed by the next sweep.
+    // When a process dies in between, the next sweep continues.
     expect(await store.abandoned(Date.now())).toContain(objectKey);
     await store.forgetUpload(objectKey);
   }
   expect(await store.heads()).toEqual([]);
 });
 
-it("weights of a publish that is under way are not taken back", async () => {
+it("does not release weights of a publish under way", async () => {
   const store = createModelVersionStore(sql);
   const { version, objectKey } = pushOf("acme/late");
   await store.beginUpload(version.pushId, objectKey);
   let takenBack: Promise<string[]> | undefined;
   let holding = false;
   await sql.begin(async (tx) => {
-    // Where a publish is when its answer is late.
+    // The state of a publish whose reply is late.
     await tx`SELECT FROM model_uploads WHERE push_id = ${version.pushId} FOR UPDATE`;
     holding = true;
     takenBack = store.abandonPush(version.pushId).finally(() => expect(holding).toBe(false));

@@ -3,7 +3,11 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
 import { createNodeResultStore } from "../../../src/adapters/postgres/pipelines/node-result-store.ts";
 import { LIMITS } from "../../../src/core/limits.ts";
-import type { NodeClaim, NodeResult, NodeResultStore } from "../../../src/core/pipelines/node-result-store.ts";
+import type {
+  NodeClaim,
+  NodeResult,
+  NodeResultStore,
+} from "../../../src/core/pipelines/node-result-store.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 
@@ -40,8 +44,8 @@ const resultOf = ({ requestId }: NodeClaim): NodeResult => ({
 const lapse = (key: string, ms = 1): Promise<unknown> =>
   sql`UPDATE node_results SET claimed_until = now() - ${ms} * interval '1 millisecond' WHERE key = ${key}`;
 
-describe("results of nodes", () => {
-  it("are made once, then found by everybody as they were kept", async () => {
+describe("the node result store", () => {
+  it("makes a result once, and returns it unchanged to everybody", async () => {
     const [first, second] = [claimOf(newKey())].flatMap((claim) => [claim, claimOf(claim.key)]) as [
       NodeClaim,
       NodeClaim,
@@ -55,14 +59,15 @@ describe("results of nodes", () => {
     expect(await results.find(first.key)).toEqual(resultOf(first));
   });
 
-  it("of many who ask at once, one makes it", async () => {
+  it("gives one of many concurrent callers the claim", async () => {
     const key = newKey();
-    const taken = await Promise.all(Array.from({ length: 20 }, () => results.findOrClaim(claimOf(key), LEASE_MS)));
+    const claims = Array.from({ length: 20 }, () => results.findOrClaim(claimOf(key), LEASE_MS));
+    const taken = await Promise.all(claims);
     expect(taken.filter(({ state }) => state === "claimed")).toHaveLength(1);
     expect(taken.filter(({ state }) => state === "busy")).toHaveLength(19);
   });
 
-  it("a claim that is not held goes to the next, and what its first holder makes then is not kept", async () => {
+  it("gives an expired claim to the next caller, and drops a late result of the first", async () => {
     const [lost, next] = [claimOf(newKey())].flatMap((claim) => [claim, claimOf(claim.key)]) as [
       NodeClaim,
       NodeClaim,
@@ -80,7 +85,7 @@ describe("results of nodes", () => {
     expect(await results.find(lost.key)).toEqual(resultOf(next));
   });
 
-  it("one whose time has passed, or that was forgotten, is made again", async () => {
+  it("makes an expired or forgotten result again", async () => {
     const [first, second, third] = Array.from({ length: 3 }, () => claimOf(newKey())).map(
       (claim, _, [{ key } = claim]) => ({
         ...claim,
@@ -98,7 +103,7 @@ describe("results of nodes", () => {
     expect(await results.findOrClaim(third, LEASE_MS)).toEqual({ state: "claimed" });
   });
 
-  it("are forgotten with the payloads of the request that made them, claims are not", async () => {
+  it("forgets results with the payloads of their request, and keeps claims", async () => {
     const made = claimOf(newKey());
     const claimed = { ...claimOf(newKey()), requestId: made.requestId };
     await results.findOrClaim(made, LEASE_MS);
@@ -109,7 +114,7 @@ describe("results of nodes", () => {
     expect(await results.findOrClaim(claimOf(claimed.key), LEASE_MS)).toEqual({ state: "busy" });
   });
 
-  it("says when a claim has ended, made or given up", async () => {
+  it("announces the end of a claim, with a result or without", async () => {
     const [made, given, forgotten] = Array.from({ length: 3 }, () => claimOf(newKey())) as [
       NodeClaim,
       NodeClaim,
@@ -128,7 +133,7 @@ describe("results of nodes", () => {
     const both = new Promise<void>((resolve) => {
       wake = resolve;
     });
-    // Of a claim that nobody waited for, nobody is told.
+    // The end of a claim that nobody waited for is not announced.
     await results.release(alone);
     await results.store(made, resultOf(made), later());
     await results.forget(made.key, made.requestId);
@@ -138,7 +143,7 @@ describe("results of nodes", () => {
     await stop();
   });
 
-  it("are swept when their time has passed, claims when nobody holds them", async () => {
+  it("sweeps expired results, and claims that nobody renews", async () => {
     const [old, young, left, held] = Array.from({ length: 4 }, () => claimOf(newKey())) as [
       NodeClaim,
       NodeClaim,

@@ -45,7 +45,7 @@ describe.each<[string, () => Promise<ObjectStore>]>([
     return found && buffer(found.body);
   };
 
-  it("gives back what was put, with its type and length", async () => {
+  it("returns an object with its type and length", async () => {
     const body = randomBytes(300_000);
     await put("whole.png", body, "image/png");
     expect(await store.head(key("whole.png"))).toEqual({ bytes: 300_000, contentType: "image/png" });
@@ -54,7 +54,7 @@ describe.each<[string, () => Promise<ObjectStore>]>([
     expect(await read("empty.json")).toEqual(Buffer.alloc(0));
   });
 
-  it("takes streams", async () => {
+  it("accepts streams", async () => {
     const parts = Array.from({ length: 20 }, () => randomBytes(70_000));
     await store.put(key("stream.bin"), Readable.from(parts), {
       bytes: 1_400_000,
@@ -63,7 +63,7 @@ describe.each<[string, () => Promise<ObjectStore>]>([
     expect((await read("stream.bin"))?.equals(Buffer.concat(parts))).toBe(true);
   });
 
-  it("gives ranges, inclusive at both ends", async () => {
+  it("returns ranges, inclusive at both ends", async () => {
     const body = randomBytes(1_000);
     await put("range.bin", body);
     for (const [start, end] of [
@@ -76,7 +76,7 @@ describe.each<[string, () => Promise<ObjectStore>]>([
     }
   });
 
-  it("lists a folder by rising key, page by page, with sizes and times; nothing beside it", async () => {
+  it("lists a folder, and nothing beside it, by rising key in pages, with sizes and times", async () => {
     const names = ["list/a-b", "list/a/c", "list/a/d/e.json", "list/a.b", "list/b", "list/Z9", "list/a0"];
     const beforeMs = Date.now();
     for (const name of names) await put(name, Buffer.from(name));
@@ -106,7 +106,7 @@ describe.each<[string, () => Promise<ObjectStore>]>([
       await expect(store.list(folder, undefined, 1)).rejects.toThrow();
   });
 
-  it("knows nothing of what was never put, or was deleted", async () => {
+  it("finds no object that was never put, or was deleted", async () => {
     expect(await store.head(key("none"))).toBeUndefined();
     expect(await store.get(key("none"))).toBeUndefined();
     await store.delete(key("none"));
@@ -116,13 +116,13 @@ describe.each<[string, () => Promise<ObjectStore>]>([
     expect(await store.get(key("gone"))).toBeUndefined();
   });
 
-  it("the same bytes put many times at once are one whole object", async () => {
+  it("stores one complete object for many concurrent puts of the same bytes", async () => {
     const body = randomBytes(200_000);
     await Promise.all(Array.from({ length: 8 }, () => put("same.bin", body)));
     expect((await read("same.bin"))?.equals(body)).toBe(true);
   });
 
-  it("a body that breaks in the middle leaves no object", async () => {
+  it("stores nothing for a body that fails in the middle", async () => {
     async function* broken() {
       yield randomBytes(1_000);
       throw new Error("the engine went away");
@@ -133,7 +133,7 @@ describe.each<[string, () => Promise<ObjectStore>]>([
     expect(await store.head(key("broken.bin"))).toBeUndefined();
   });
 
-  it("a body that is longer or shorter than announced, or just stops, leaves no object", async () => {
+  it("stores nothing for a body that is longer or shorter than announced, or stalls", async () => {
     for (const bytes of [9, 11]) {
       const whole = store.put(key("length.bin"), Buffer.alloc(10), { bytes, contentType: "image/png" });
       await expect(whole).rejects.toMatchObject({ code: "internal_error" });
@@ -151,7 +151,7 @@ describe.each<[string, () => Promise<ObjectStore>]>([
     expect(await store.head(key("length.bin"))).toBeUndefined();
   });
 
-  it("what breaks a body is told as it is, not as a fault of the store", async () => {
+  it("passes the error of a body through, and does not blame the store", async () => {
     const reset = Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" });
     const body = Readable.from(
       (async function* () {
@@ -164,7 +164,7 @@ describe.each<[string, () => Promise<ObjectStore>]>([
     );
   });
 
-  it("ranges outside the object are refused", async () => {
+  it("refuses ranges outside the object", async () => {
     await put("small.bin", Buffer.from("12345"));
     await put("nothing.bin", Buffer.alloc(0));
     for (const [name, start, end] of [
@@ -180,7 +180,7 @@ describe.each<[string, () => Promise<ObjectStore>]>([
     }
   });
 
-  it("keeps objects apart whose names look alike", async () => {
+  it("separates objects with similar names", async () => {
     const names = ["pair", "pair.info", "pair.json", "pair-1", "deep/pair"];
     for (const name of names) await put(name, Buffer.from(name), `text/${name.replace(/\W/g, "")}`);
     for (const name of names) {
@@ -196,7 +196,7 @@ describe.each<[string, () => Promise<ObjectStore>]>([
     expect((await read("pair.info"))?.toString()).toBe("pair.info");
   });
 
-  it("an object deleted while it is read is read to its end", async () => {
+  it("reads an object to its end when it is deleted meanwhile", async () => {
     const body = randomBytes(500_000);
     await put("vanishing.bin", body);
     const found = await store.get(key("vanishing.bin"));
@@ -238,7 +238,7 @@ describe.each<[string, () => Promise<ObjectStore>]>([
 });
 
 describe("when the store is away", () => {
-  it("S3: store_unavailable, naming it", async () => {
+  it("S3: rejects with store_unavailable and names the store", async () => {
     await expect(
       createS3ObjectStore({
         endpoint: "http://127.0.0.1:9",
@@ -253,9 +253,9 @@ describe("when the store is away", () => {
     });
   });
 
-  it("S3, killed: every call is store_unavailable at once; when it is back, nothing is lost", async () => {
-    const place = join(folder, "minio");
-    const minio = await startMinio({ folder: place, log: () => {} });
+  it("S3, killed: rejects every call at once, and has lost nothing when it is back", async () => {
+    const minioFolder = join(folder, "minio");
+    const minio = await startMinio({ folder: minioFolder, log: () => {} });
     const { url: endpoint, accessKey, secretKey, port } = minio;
     const store = await createS3ObjectStore({
       endpoint,
@@ -284,13 +284,13 @@ describe("when the store is away", () => {
       });
     }
     expect(performance.now() - startedAtMs).toBeLessThan(2_000);
-    await using _again = await startMinio({ folder: place, port, log: () => {} });
+    await using _again = await startMinio({ folder: minioFolder, port, log: () => {} });
     const found = await store.get("kept");
     expect(found && (await buffer(found.body)).equals(body)).toBe(true);
     expect(await store.head("b")).toBeUndefined();
   });
 
-  it("files: store_unavailable when the folder cannot be used, and when the disk is full", async () => {
+  it("files: rejects with store_unavailable for an unusable folder and a full disk", async () => {
     const nowhere = createFileObjectStore({ folder: "/dev/null" });
     await expect(
       nowhere.put("a", Buffer.from("x"), { bytes: 1, contentType: "text/plain" }),

@@ -47,7 +47,7 @@ it("counts a pipeline as one request, whatever its nodes do", async () => {
   expect(await createOwnerLoad(sql).unfinished("ann", 100)).toBe(2);
 });
 
-it("counts a key for active as long as it opens", async () => {
+it("counts a key as active as long as it opens", async () => {
   const keys = createKeyStore(sql);
   const nowMs = Date.now();
   const insert = (expiresAtMs?: number): Promise<void> =>

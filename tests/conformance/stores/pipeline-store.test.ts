@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
 import { createPipelineStore } from "../../../src/adapters/postgres/pipelines/pipeline-store.ts";
 import type { PipelineContents, PipelineStore } from "../../../src/core/pipelines/pipeline-store.ts";
-import type { PipelineName, PipelineMetadata } from "../../../src/core/pipelines/saved-pipeline.ts";
+import type { PipelineMetadata, PipelineName } from "../../../src/core/pipelines/saved-pipeline.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 
@@ -43,7 +43,7 @@ const pipeline = (over: Partial<PipelineName & PipelineMetadata & PipelineConten
 const create = (one: ReturnType<typeof pipeline>, atMs = AT) => pipelines.create(one, atMs, 1000);
 
 describe("pipeline store", () => {
-  it("create, find, update into a new version, remove", async () => {
+  it("creates, finds, updates into a new version, removes", async () => {
     const one = pipeline({ description: "what for", thumbnailUrl: "https://x/y.png", tags: ["a", "b"] });
     const saved = { ...one, version: 1, calls: ["tempera/stub"], createdAtMs: AT, updatedAtMs: AT };
     expect(await create(one)).toEqual(saved);
@@ -76,7 +76,7 @@ describe("pipeline store", () => {
     expect(await pipelines.update(one, { metadata: { title: "x" } }, AT + 5)).toBeUndefined();
   });
 
-  it("what a field is not told stays, and a field is emptied by saying so", async () => {
+  it("keeps fields that a change leaves out, and empties fields that it sets to undefined", async () => {
     const one = pipeline({ description: "what for", thumbnailUrl: "https://x/y.png", tags: ["a"] });
     await create(one);
     await pipelines.update(
@@ -88,7 +88,7 @@ describe("pipeline store", () => {
     expect(await pipelines.find(one)).not.toHaveProperty("description");
   });
 
-  it("a name is taken once, also among many at once; a removed one is free and goes on with its versions", async () => {
+  it("gives a name to one of many, and frees a removed name with its version count", async () => {
     const one = pipeline();
     const won = await Promise.all(Array.from({ length: 8 }, (_, n) => create({ ...one, ...does(`${n}`) })));
     expect(won.filter((each) => each === "taken")).toHaveLength(7);
@@ -100,7 +100,7 @@ describe("pipeline store", () => {
     expect(await pipelines.find(one)).toMatchObject({ version: 2, contents: { note: "again" } });
   });
 
-  it("an owner has as many as may be; removed ones do not count", async () => {
+  it("limits the pipelines of an owner, without counting removed ones", async () => {
     const mine = [0, 1, 2].map(() => pipeline({ ownerId: "full" }));
     const bounded = (one: ReturnType<typeof pipeline>) => pipelines.create(one, AT, 2);
     expect(await bounded(mine[0] as never)).toMatchObject({ version: 1 });
@@ -110,7 +110,7 @@ describe("pipeline store", () => {
     expect(await bounded(mine[2] as never)).toMatchObject({ version: 1 });
   });
 
-  it("lists an owner's, newest first, by page, by text and by what they call", async () => {
+  it("lists an owner's pipelines newest first, by page, text and called endpoint", async () => {
     const name = (n: string) => ({ ownerId: "lister", name: n });
     await create(pipeline({ ...name("first"), title: "Röntgen 100%", ...does("", ["a/b"]) }), AT);
     await create(pipeline({ ...name("second"), description: "a FILM", ...does("", ["a/b", "c/d"]) }), AT + 1);
@@ -132,7 +132,7 @@ describe("pipeline store", () => {
     expect(await list({ ownerId: "nobody" })).toEqual(["", 0]);
   });
 
-  it("takes any text, and gives JSON back letter by letter", async () => {
+  it("accepts any text, and returns JSON byte for byte", async () => {
     const odd = "é😀\u0000\u202e'; DROP TABLE pipelines; --";
     const contents = { z: "\u0000é😀", a: "\ud800", list: [1e21, -0.1, null] };
     const one = pipeline({
@@ -152,26 +152,26 @@ describe("pipeline store", () => {
     expect(await pipelines.find({ ownerId: odd, name: "\u0000" })).toBeUndefined();
   });
 
-  it("says which changed: created, updated, removed", async () => {
-    const told: PipelineName[] = [];
-    let heard = (): void => {};
+  it("announces which pipeline was created, updated or removed", async () => {
+    const changed: PipelineName[] = [];
+    let onChanged = (): void => {};
     const stop = await pipelines.onChange((name) => {
-      told.push(name);
-      heard();
+      changed.push(name);
+      onChanged();
     });
     const until = (count: number) =>
       new Promise<void>((resolve) => {
-        heard = () => void (told.length >= count && resolve());
-        heard();
+        onChanged = () => void (changed.length >= count && resolve());
+        onChanged();
       });
-    const one = pipeline({ ownerId: "teller" });
+    const one = pipeline({ ownerId: "announcer" });
     await create(one);
     await until(1);
     await pipelines.update(one, { contents: does("x") }, AT);
     await until(2);
     await pipelines.remove(one, AT);
     await until(3);
-    expect(told).toEqual(Array(3).fill({ ownerId: "teller", name: one.name }));
+    expect(changed).toEqual(Array(3).fill({ ownerId: "announcer", name: one.name }));
     await stop();
   });
 });

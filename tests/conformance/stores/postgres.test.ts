@@ -4,15 +4,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import { createKeyStore } from "../../../src/adapters/postgres/owners/key-store.ts";
 import { migrate } from "../../../src/adapters/postgres/migrate.ts";
+import { createKeyStore } from "../../../src/adapters/postgres/owners/key-store.ts";
 import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
-import type { JobSpec } from "../../../src/core/requests/job.ts";
 import type { Key } from "../../../src/core/owners/key.ts";
 import type { KeyStore } from "../../../src/core/owners/key-store.ts";
-import type { FinishedJob, RequestStore } from "../../../src/core/requests/request-store.ts";
+import type { JobSpec } from "../../../src/core/requests/job.ts";
 import type { Outcome } from "../../../src/core/requests/request.ts";
 import { newRequestId } from "../../../src/core/requests/request-id.ts";
+import type { FinishedJob, RequestStore } from "../../../src/core/requests/request-store.ts";
 import { startPostgres } from "../../../src/dev/services/postgres.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
@@ -58,7 +58,7 @@ const ended = (of: JobSpec, outcome: Outcome, over: Partial<FinishedJob> = {}): 
 });
 
 describe("request store", () => {
-  it("a submitted request, then its end", async () => {
+  it("records a submitted request, then its end", async () => {
     const spec = job({ priority: "low" });
     await requests.insert(spec);
     await requests.insert(spec);
@@ -87,7 +87,7 @@ describe("request store", () => {
     });
   });
 
-  it("an end whose submit never came creates the row; a late submit changes nothing", async () => {
+  it("creates the row at the end of a request without a submit; a late submit changes nothing", async () => {
     const spec = job();
     await requests.finish(ended(spec, ok({ b: 2 })));
     await requests.insert(spec);
@@ -97,7 +97,7 @@ describe("request store", () => {
     });
   });
 
-  it("the nodes of a pipeline are found under it, oldest first, whether they ended or not", async () => {
+  it("finds the nodes of a pipeline, oldest first, ended or not", async () => {
     const pipeline = job();
     const node = (id: string, submittedAtMs: number): JobSpec =>
       job({ node: { pipelineId: pipeline.requestId, id }, submittedAtMs });
@@ -106,14 +106,14 @@ describe("request store", () => {
     await requests.finish(ended(first, ok({ a: 1 })));
     await requests.insert(job({ node: { pipelineId: newRequestId(), id: "b" } }));
     const found = await requests.nodes(pipeline.requestId);
-    expect(found.map(({ requestId, node: place, outcome }) => [requestId, place, outcome?.ok])).toEqual([
+    expect(found.map(({ requestId, node: ref, outcome }) => [requestId, ref, outcome?.ok])).toEqual([
       [first.requestId, { pipelineId: pipeline.requestId, id: "größe-1" }, true],
       [second.requestId, { pipelineId: pipeline.requestId, id: "b" }, undefined],
     ]);
     expect(await requests.nodes("no-id")).toEqual([]);
   });
 
-  it("the first writer wins, also among many at once", async () => {
+  it("keeps the outcome of the first writer, also of many concurrent ones", async () => {
     const spec = job();
     await requests.insert(spec);
     const won = await Promise.all(
@@ -123,7 +123,7 @@ describe("request store", () => {
     expect((await requests.find(spec.requestId))?.outcome).toEqual(won[0]);
   });
 
-  it("JSON comes back letter by letter: NULs, surrogates, any script, key order, 32 KiB", async () => {
+  it("returns JSON byte for byte: NULs, surrogates, any script, key order, 32 KiB", async () => {
     const output = {
       z: "\u0000é😀\u202e",
       a: "\ud800",
@@ -137,7 +137,7 @@ describe("request store", () => {
     expect(JSON.stringify(found)).toBe(JSON.stringify(ok(output)));
   });
 
-  it("keeps a dead letter with the end it belongs to, once", async () => {
+  it("writes a dead letter with its end, once", async () => {
     const spec = job();
     const failed: Outcome = {
       ok: false,
@@ -162,7 +162,7 @@ describe("request store", () => {
     ]);
   });
 
-  it("lists dead letters newest first, as many as asked for", async () => {
+  it("lists dead letters newest first, up to the limit", async () => {
     const failed: Outcome = { ok: false, error: { code: "request_timeout", message: "" }, metrics: {} };
     const made = [job(), job(), job()];
     for (const [n, spec] of made.entries()) {
@@ -173,7 +173,7 @@ describe("request store", () => {
     expect((await requests.deadLetters(2)).map(({ reason }) => reason)).toEqual(["2", "1"]);
   });
 
-  it("of rivals, only the winner leaves a dead letter, and only when it has one", async () => {
+  it("writes the dead letter of the winning rival only, and only when it has one", async () => {
     const failed: Outcome = { ok: false, error: { code: "request_timeout", message: "" }, metrics: {} };
     for (let round = 0; round < 10; round++) {
       const spec = job();
@@ -189,7 +189,7 @@ describe("request store", () => {
     }
   });
 
-  it("knows nothing of an unknown request, nor of what is no request id", async () => {
+  it("finds no unknown request, and none for an invalid request id", async () => {
     for (const id of [newRequestId(), "", "x", "\u0000", "../..", `${newRequestId()}/webhook`]) {
       expect(await requests.find(id)).toBeUndefined();
     }
@@ -207,7 +207,7 @@ describe("key store", () => {
     ...over,
   });
 
-  it("insert, find, list newest first, revoke once", async () => {
+  it("inserts, finds, lists newest first, revokes once", async () => {
     const older = key({ createdAtMs: 1_790_000_000_000 });
     const newer = key({ scope: "ADMIN", createdAtMs: 1_790_000_009_000 });
     await keys.insert(older);
@@ -225,7 +225,7 @@ describe("key store", () => {
     expect(await keys.find(randomUUID())).toBeUndefined();
   });
 
-  it("takes any text for a name, and for an id that nobody has", async () => {
+  it("accepts any text as a name, and as an unknown id", async () => {
     const odd = key({ ownerId: "é😀\u0000\u202e", alias: "'; DROP TABLE keys; --\u0000" });
     await keys.insert(odd);
     expect(await keys.find(odd.keyId)).toEqual({
@@ -239,7 +239,7 @@ describe("key store", () => {
     }
   });
 
-  it("tells by its own clock how long a key still opens, whenever it says it expires", async () => {
+  it("computes by its own clock how long a key still opens", async () => {
     const soon = key({ expiresAtMs: Date.now() + 60_000 });
     const over = key({ expiresAtMs: Date.now() - 60_000 });
     await keys.insert(soon);
@@ -253,7 +253,7 @@ describe("key store", () => {
     expect(await keys.findAll([])).toEqual([]);
   });
 
-  it("stores another digest only over the one that was read", async () => {
+  it("replaces a digest only when it is still the one that was read", async () => {
     const plain = key();
     await keys.insert(plain);
     const peppered = { secretSha256: "cd".repeat(32), pepperId: "0badcafe" };
@@ -262,7 +262,7 @@ describe("key store", () => {
     expect(await keys.find(plain.keyId)).toEqual({ ...plain, ...peppered });
   });
 
-  it("notes uses of many keys at once, never backwards, and without telling anybody", async () => {
+  it("records uses of many keys at once, never backwards, without a notification", async () => {
     const used = [key(), key()];
     for (const each of used) await keys.insert(each);
     const changed: string[] = [];
@@ -287,7 +287,7 @@ describe("key store", () => {
     await stop();
   });
 
-  it("tells listeners which key changed, at once", async () => {
+  it("notifies listeners at once of the key that changed", async () => {
     const changed: string[] = [];
     const stop = await keys.onChange((keyId) => changed.push(keyId));
     const fresh = key();
@@ -302,7 +302,7 @@ describe("key store", () => {
 });
 
 describe("when PostgreSQL is away", () => {
-  it("calls fail within seconds, killed or frozen; when it is back, all works again, and listeners hear", async () => {
+  it("fails calls within seconds, killed or frozen, and later works with its listeners", async () => {
     const folder = await mkdtemp(join(tmpdir(), "tempera-postgres-"));
     const server = await startPostgres({ folder, fast: true, log: () => {} });
     await migrate(server.url);
@@ -310,7 +310,7 @@ describe("when PostgreSQL is away", () => {
     const outage = createKeyStore(pool);
     const changed: string[] = [];
     await outage.onChange((keyId) => changed.push(keyId));
-    // A fast server writes nothing through: what was made so far must outlive its being killed.
+    // The fast test server flushes nothing: what was written so far must survive the kill.
     await pool`CHECKPOINT`;
     server.kill();
     await server.ended;
@@ -334,7 +334,7 @@ describe("when PostgreSQL is away", () => {
       .poll(() => outage.list({ limit: 9 }).catch(() => undefined), { timeout: 10_000 })
       .toEqual([]);
     await outage.insert(key);
-    // Each change anew, until the listening connection is back too.
+    // The change is repeated until the listening connection is back too.
     await expect
       .poll(() => pool`UPDATE keys SET alias = alias`.then(() => changed.includes(key.keyId)), {
         timeout: 10_000,
@@ -356,7 +356,7 @@ describe("when PostgreSQL is away", () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  it("every call is store_unavailable within seconds, naming where, never the password", async () => {
+  it("rejects every call within seconds, and names the address, never the password", async () => {
     const nowhere = connectPostgres("postgres://me:hidden@127.0.0.1:9/x", { maxConnections: 1 });
     const startedAtMs = performance.now();
     for (const call of [
@@ -380,7 +380,7 @@ describe("when PostgreSQL is away", () => {
     expect(error.message).not.toContain("hidden");
   });
 
-  it("migrating twice at once ends well", async () => {
+  it("migrates twice at once without an error", async () => {
     const fresh = `fresh_${randomUUID().replaceAll("-", "")}`;
     await sql.unsafe(`CREATE DATABASE ${fresh}`);
     const url = new URL(database.url);

@@ -1,4 +1,4 @@
-/** One suite for the counters of rates: in memory, in Redis, and in Redis that is away. */
+/** One suite for the counters of rates: in memory, in Redis, and in unavailable Redis. */
 import { randomUUID } from "node:crypto";
 import { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -23,12 +23,12 @@ describe.each([
   afterEach(() => quotas.close());
   const take = (points = 1, over: Partial<Quota> = {}) => quotas.take({ ...quota, ...over }, points);
 
-  it("give so many points and not one more, to however many ask at once", async () => {
+  it("grant exactly the limit to any number of concurrent callers", async () => {
     const taken = await Promise.all(Array.from({ length: 10 }, () => take()));
     expect(taken.filter(({ ok }) => ok)).toHaveLength(3);
   });
 
-  it("say when the next may come: at the end of the window, no later", async () => {
+  it("report the wait until the end of the window, no longer", async () => {
     await take(3);
     const refused = await take();
     if (refused.ok) throw new Error("it was taken");
@@ -36,27 +36,27 @@ describe.each([
     expect(refused.retryAfterMs).toBeLessThanOrEqual(60_000);
   });
 
-  it("begin anew with the next window", async () => {
+  it("start again with the next window", async () => {
     const short = { windowSeconds: 1 };
     await take(3, short);
     expect((await take(1, short)).ok).toBe(false);
     await expect.poll(async () => (await take(1, short)).ok, { timeout: 3_000 }).toBe(true);
   });
 
-  it("of different owners and names are different", async () => {
+  it("are separate for each owner and name", async () => {
     await take(3);
     expect((await take(1, { name: "upload" })).ok).toBe(true);
     expect((await take(1, { ownerId: randomUUID() })).ok).toBe(true);
   });
 
-  it("take points back that were not used, of a refused call too", async () => {
+  it("refund points that were not used, of a refused call too", async () => {
     await take(2);
     expect((await take(5)).ok).toBe(false);
     await quotas.refund(quota, 5);
     expect((await take(1)).ok).toBe(true);
   });
 
-  it("of nothing give nothing", async () => expect((await take(1, { limit: 0 })).ok).toBe(false));
+  it("grant nothing at a limit of zero", async () => expect((await take(1, { limit: 0 })).ok).toBe(false));
 });
 
 describe("quotas in Redis", () => {
@@ -66,14 +66,14 @@ describe("quotas in Redis", () => {
   });
   afterAll(() => redis.disconnect());
 
-  it("are shared by gateways; all keys of an owner are in one slot of a cluster, and end by themselves", async () => {
+  it("are shared by gateways, have an owner's keys in one slot of a cluster, and expire", async () => {
     const prefix = `test-${randomUUID()}:`;
     const [first, second] = [
       createRedisQuotas({ url: redisUrl(), prefix }),
       createRedisQuotas({ url: redisUrl(), prefix }),
     ];
     const quota = { ownerId: "ann", name: "calls", limit: 2, windowSeconds: 60 };
-    // The first calls may come before the connection is there, and are then counted by their gateway alone.
+    // Calls before the connection is open are counted by their gateway alone.
     await expect
       .poll(async () => {
         const ownerId = randomUUID();

@@ -2,12 +2,12 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
 import { createRequestSearch } from "../../../src/adapters/postgres/requests/request-search.ts";
 import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
+import { TOMBSTONE } from "../../../src/core/files/stored-value.ts";
 import type { JobSpec } from "../../../src/core/requests/job.ts";
-import type { EndedQuery, RequestSearch } from "../../../src/core/requests/request-search.ts";
-import type { RequestStore } from "../../../src/core/requests/request-store.ts";
 import type { Outcome } from "../../../src/core/requests/request.ts";
 import { newRequestId } from "../../../src/core/requests/request-id.ts";
-import { TOMBSTONE } from "../../../src/core/files/stored-value.ts";
+import type { EndedQuery, RequestSearch } from "../../../src/core/requests/request-search.ts";
+import type { RequestStore } from "../../../src/core/requests/request-store.ts";
 import { fillRequests } from "../../load/bench-requests.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
@@ -85,7 +85,7 @@ async function pages(over: Partial<EndedQuery>, limit: number): Promise<string[]
 }
 
 describe("the list of requests", () => {
-  it("is newest end first or longest first, visits each once, also those of one moment and of several endpoints", async () => {
+  it("sorts by newest end or longest, and pages each once, also of the same moment", async () => {
     const endpoints = ["pages/a", "pages/b"];
     const made: { id: string; at: number; seconds: number }[] = [];
     for (let n = 0; n < 23; n++) {
@@ -100,7 +100,7 @@ describe("the list of requests", () => {
     expect(await pages({ endpoints, sortBy: "duration" }, 3)).toEqual(longest);
   });
 
-  it("filters by endpoint, owner, time and how it ended; one that has not ended is on none", async () => {
+  it("filters by endpoint, owner, time and status, and lists no unfinished request", async () => {
     const failure = (code: "input_invalid" | "runner_disconnected"): Outcome => ({
       ok: false,
       error: { code, message: "" },
@@ -121,7 +121,7 @@ describe("the list of requests", () => {
     expect(await search.find("nonsense")).toBeUndefined();
   });
 
-  it("has whole payloads, and none once they are erased", async () => {
+  it("returns complete payloads, and none after they are erased", async () => {
     const id = await ended({ endpoint: "erase/a" }, T);
     expect((await search.payloads([id])).get(id)).toMatchObject({
       job: { input: { inline: { prompt: "NUL \u0000" } } },
@@ -139,7 +139,7 @@ describe("the list of requests", () => {
     expect(await search.erasePayloads(waits.requestId)).toBe(false);
   });
 
-  it("knows the artifacts that another request names", async () => {
+  it("finds the artifacts that another request names", async () => {
     const [shared, own, input] = ["a", "b", "c"].map((letter) => letter.repeat(64)) as [
       string,
       string,
@@ -157,10 +157,10 @@ describe("the list of requests", () => {
     expect(await search.namedElsewhere([shared, own, input], [first])).toEqual(new Set([shared, input]));
   });
 
-  it("reads a first page, and any other, from an index, however many requests there are", async () => {
+  it("reads any page from an index, for any number of requests", async () => {
     await fillRequests(sql, 20_000);
-    // What a page reads is the rows it shows and those of no other page; of an owner with few in all it may
-    // be those few.
+    // A page reads only the rows that it shows. For an owner with few requests it may read
+    // all of those.
     const ofOwner = 400;
     const plans: string[] = [];
     for (const over of [

@@ -6,22 +6,22 @@ import { purgeBatch } from "../../../src/activities/operations/purge.ts";
 import type { PurgeDependencies } from "../../../src/activities/operations/purge-batches.ts";
 import { createFileObjectStore } from "../../../src/adapters/object-store/file-object-store.ts";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import { createDeliveryStore } from "../../../src/adapters/postgres/webhooks/delivery-store.ts";
 import { createFileStore } from "../../../src/adapters/postgres/files/file-store.ts";
-import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
 import { createRetentionStore } from "../../../src/adapters/postgres/operations/retention-store.ts";
-import type { JobSpec } from "../../../src/core/requests/job.ts";
+import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
+import { createDeliveryStore } from "../../../src/adapters/postgres/webhooks/delivery-store.ts";
 import type { ObjectStore } from "../../../src/core/files/object-store.ts";
-import type { RequestStore } from "../../../src/core/requests/request-store.ts";
-import type { RetentionStore } from "../../../src/core/operations/retention-store.ts";
-import type { Outcome } from "../../../src/core/requests/request.ts";
-import { newRequestId } from "../../../src/core/requests/request-id.ts";
 import {
   type DeletedKind,
   KINDS_OF,
   type RetentionPolicy,
   type RetentionSweep,
 } from "../../../src/core/operations/retention.ts";
+import type { RetentionStore } from "../../../src/core/operations/retention-store.ts";
+import type { JobSpec } from "../../../src/core/requests/job.ts";
+import type { Outcome } from "../../../src/core/requests/request.ts";
+import { newRequestId } from "../../../src/core/requests/request-id.ts";
+import type { RequestStore } from "../../../src/core/requests/request-store.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 import { jobSpec } from "./job-spec.ts";
@@ -46,7 +46,7 @@ let sql: Sql;
 let requests: RequestStore;
 let retention: RetentionStore;
 let objects: ObjectStore;
-/** Jobs that Temporal says are running, and those that it was told to forget. */
+/** Jobs that Temporal reports as running, and those that it was asked to delete. */
 let running: Set<string>;
 let forgotten: string[];
 let deps: PurgeDependencies;
@@ -87,7 +87,7 @@ const apart = (key: string): Outcome => ({ ok: true, output: { ref: key }, metri
 const logs = [
   { id: "1-0", atMs: 5, event: { type: "log", attempt: 1, level: "INFO", message: "hello" } as const },
 ];
-/** A request that ended so long ago. */
+/** Inserts a request that ended the given time ago. */
 const ended = async (
   agoMs: number,
   over: Partial<JobSpec> = {},
@@ -108,7 +108,7 @@ const recorded = async (...ids: string[]): Promise<boolean[]> => {
   const found = await retention.recorded(ids);
   return ids.map((id) => found.has(id));
 };
-/** A whole sweep, in batches of `limit`. */
+/** Runs a whole sweep, in batches of `limit`. */
 async function sweep(
   which: RetentionSweep,
   with_: Partial<PurgeDependencies> = {},
@@ -129,7 +129,7 @@ async function sweep(
 }
 
 describe("the sweep of the expired", () => {
-  it("deletes lines, then payloads, then records, each at its time", async () => {
+  it("deletes log lines, then payloads, then records, each at its time", async () => {
     const [young, lineless, bare, gone] = [
       await ended(5 * DAY_MS),
       await ended(11 * DAY_MS),
@@ -156,13 +156,13 @@ describe("the sweep of the expired", () => {
         ["request", 1],
       ].map(([kind, items]) => ({ kind, items, itemsToday: items })),
     );
-    // Only what ended lately is anywhere else.
+    // Only requests that ended recently are in other stores too.
     expect(forgotten).toEqual([]);
   });
 
-  it("by the owner's times, where it has some; for ever is for ever", async () => {
-    await retention.setOwnTimes("short", { requestMs: DAY_MS });
-    await retention.setOwnTimes("archive", { requestMs: null, payloadMs: null, logMs: null });
+  it("uses the owner's times where there are some, and keeps what is kept for ever", async () => {
+    await retention.setOwnerTimes("short", { requestMs: DAY_MS });
+    await retention.setOwnerTimes("archive", { requestMs: null, payloadMs: null, logMs: null });
     const ids = [
       await ended(2 * DAY_MS, { ownerId: "short" }),
       await ended(DAY_MS / 2, { ownerId: "short" }),
@@ -172,12 +172,12 @@ describe("the sweep of the expired", () => {
     expect(await sweep("expired")).toEqual({ request: 1 });
     expect(await recorded(...ids)).toEqual([false, true, true, true]);
     expect(forgotten).toEqual([ids[0]]);
-    await retention.setOwnTimes("archive", undefined);
+    await retention.setOwnerTimes("archive", undefined);
     expect(await sweep("expired")).toEqual({ request: 1 });
     expect(await recorded(...ids)).toEqual([false, true, false, true]);
   });
 
-  it("leaves what is unfinished, however old, and what is still on its way to a receiver", async () => {
+  it("keeps unfinished requests of any age, and those with a pending webhook", async () => {
     const waiting = job();
     await requests.insert(waiting);
     const delivering = await ended(200 * DAY_MS);
@@ -193,7 +193,7 @@ describe("the sweep of the expired", () => {
     expect(await sql`SELECT FROM deliveries`).toHaveLength(0);
   });
 
-  it("leaves the nodes of a pipeline until it has ended", async () => {
+  it("keeps the nodes of a pipeline until it has ended", async () => {
     const pipeline = job();
     await requests.insert(pipeline);
     const node = await ended(200 * DAY_MS, { node: { pipelineId: pipeline.requestId, id: "n" } });
@@ -204,20 +204,20 @@ describe("the sweep of the expired", () => {
     expect(await sweep("expired")).toEqual({ request: 1, "transient payload": 1 });
   });
 
-  it("deletes the bytes of a record, but none that another one names", async () => {
+  it("deletes the bytes of a record, except those that another record names", async () => {
     const first = newRequestId();
     const [input, output] = [await put(`inputs/${first}.json`), await put(`outcomes/${first}.json`)];
     await ended(200 * DAY_MS, { requestId: first, input: { ref: input } }, apart(output));
-    // A dead letter was tried again with the same input, and a pipeline kept its node's output.
+    // A dead letter was retried with the same input, and a pipeline reuses its node's output.
     const again = await ended(100 * DAY_MS, { input: { ref: input }, ownerId: "zz" });
-    await retention.setOwnTimes("zz", { requestMs: 150 * DAY_MS, payloadMs: 150 * DAY_MS });
+    await retention.setOwnerTimes("zz", { requestMs: 150 * DAY_MS, payloadMs: 150 * DAY_MS });
     const kept = {
       n: { requestId: first, endpoint: "a/b", version: "1.0.0", inputHash: "h", output: { ref: output } },
     };
     const plan = { inline: { code: "x" } };
-    const callees = { inline: {} };
+    const targets = { inline: {} };
     const pipeline = job({
-      pipeline: { plan, callees, depth: 0, deadlineMs: 0, cache: true, kept: { inline: kept } },
+      pipeline: { plan, callees: targets, depth: 0, deadlineMs: 0, cache: true, kept: { inline: kept } },
     });
     await requests.insert(pipeline);
     expect(await sweep("expired")).toEqual({ request: 1, log: 1 });
@@ -229,13 +229,13 @@ describe("the sweep of the expired", () => {
       endedAtMs: NOW_MS - 200 * DAY_MS,
       logs: [],
     });
-    await retention.setOwnTimes("zz", undefined);
+    await retention.setOwnerTimes("zz", undefined);
     expect(await sweep("expired")).toEqual({ request: 2 });
     expect([await there(input), await there(output)]).toEqual([false, false]);
     expect(await recorded(first, again, pipeline.requestId)).toEqual([false, false, false]);
   });
 
-  it("a caller's own value that looks like a key names nothing", async () => {
+  it("ignores a caller's value that looks like a key", async () => {
     const other = await put("outcomes/other.json");
     await ended(200 * DAY_MS, { input: { inline: { ref: other, input: { ref: other } } } }, {
       ...inline,
@@ -245,7 +245,7 @@ describe("the sweep of the expired", () => {
     expect(await there(other)).toBe(true);
   });
 
-  it("lines go from the search first: while that is away the record keeps them, and is found again", async () => {
+  it("removes lines from the search first, and retries a record while the search is away", async () => {
     const id = await ended(11 * DAY_MS);
     const away = { remove: () => Promise.reject(new Error("away")) };
     await expect(sweep("expired", { logSearch: away })).rejects.toThrow("away");
@@ -257,7 +257,7 @@ describe("the sweep of the expired", () => {
     expect(found).toEqual([id]);
   });
 
-  it("that is stopped at any point goes on: everything is deleted and counted once", async () => {
+  it("resumes after a stop at any point, and deletes and counts everything once", async () => {
     for (let i = 0; i < 10; i++) {
       const requestId = newRequestId();
       await ended(200 * DAY_MS, { requestId, input: { ref: await put(`inputs/${requestId}.json`) } });
@@ -277,7 +277,7 @@ describe("the sweep of the expired", () => {
     expect(await objects.list("inputs/", undefined, 10)).toEqual([]);
   });
 
-  it("transient payloads go after their hour, checkpoints when their job has ended; what waits or is on its way stays", async () => {
+  it("deletes transient payloads after an hour and checkpoints of ended jobs, nothing in use", async () => {
     const done = await ended(2 * HOUR_MS);
     const delivering = await ended(2 * HOUR_MS);
     await createDeliveryStore(sql).record(
@@ -318,20 +318,25 @@ describe("the sweep of the expired", () => {
     );
   });
 
-  it("the ledger outlives records, until its own time", async () => {
+  it("keeps the ledger longer than records, until its own time", async () => {
     const id = await ended(200 * DAY_MS);
     await sweep("expired");
     expect(await sql`SELECT FROM usage WHERE request_id = ${id}`).toHaveLength(1);
     expect(await sweep("expired", { policy: { ...POLICY, usageMs: 100 * DAY_MS } })).toEqual({ usage: 1 });
   });
 
-  it("results of nodes go at their time, where there are any", async () => {
-    await sql`CREATE TABLE IF NOT EXISTS node_results (key text PRIMARY KEY, output json, files text[] NOT NULL DEFAULT '{}', expires_at timestamptz)`;
+  it("deletes node results at their time, where there are any", async () => {
+    await sql`
+      CREATE TABLE IF NOT EXISTS node_results (
+        key text PRIMARY KEY, output json, files text[] NOT NULL DEFAULT '{}', expires_at timestamptz)`;
     const columns = (
       await sql`SELECT column_name FROM information_schema.columns WHERE table_name = 'node_results'`
     ).length;
     if (columns > 4) return; // the pipelines' own tests fill it
-    await sql`INSERT INTO node_results VALUES ('old', '{}', '{}', ${new Date(NOW_MS - 1)}), ('new', '{}', '{}', ${new Date(NOW_MS + HOUR_MS)}), ('claim', NULL, '{}', NULL)`;
+    await sql`
+      INSERT INTO node_results VALUES
+        ('old', '{}', '{}', ${new Date(NOW_MS - 1)}), ('new', '{}', '{}', ${new Date(NOW_MS + HOUR_MS)}),
+        ('claim', NULL, '{}', NULL)`;
     expect(await sweep("expired")).toEqual({ "cached result": 1 });
     expect((await sql`SELECT key FROM node_results ORDER BY key`).map(({ key }) => key)).toEqual([
       "claim",
@@ -341,7 +346,7 @@ describe("the sweep of the expired", () => {
 });
 
 describe("the sweep of orphans", () => {
-  it("finds bytes without a record, not those that are young, named or of a job that waits", async () => {
+  it("deletes bytes without a record, except young ones, named ones and those of waiting jobs", async () => {
     const named = newRequestId();
     await ended(DAY_MS, { requestId: named, input: { ref: await put(`inputs/${named}.json`, 3 * DAY_MS) } });
     const [waiting, orphan, young] = [newRequestId(), newRequestId(), newRequestId()];
@@ -358,7 +363,7 @@ describe("the sweep of orphans", () => {
     ]);
   });
 
-  it("finds files that no record names, and records whose bytes are gone", async () => {
+  it("deletes files that no record names, and records whose bytes are missing", async () => {
     const files = createFileStore(sql);
     const file = async (fileId: string, writer: string, bytes: boolean): Promise<void> => {
       const objectKey = `files/${fileId.slice(0, 2)}/${fileId}-${writer}`;
@@ -389,7 +394,7 @@ describe("the sweep of orphans", () => {
     ]);
   });
 
-  it("keeps the records of files where most bytes are missing: that is another bucket, not lost files", async () => {
+  it("keeps the records of files when most bytes are missing, as in another bucket", async () => {
     const files = createFileStore(sql);
     for (const digit of ["d", "e", "f"]) {
       const objectKey = `files/${digit}${digit}/${digit.repeat(32)}-1`;
@@ -408,7 +413,7 @@ describe("the sweep of orphans", () => {
     expect(await files.find("d".repeat(32))).toBeDefined();
   });
 
-  it("artifacts without a record go by the installation's time, when there is one, and not while an input names them", async () => {
+  it("deletes artifacts without a record at their time, except those that an input names", async () => {
     const [old, used, young] = ["1", "2", "3"].map(
       (digit) => `artifacts/${digit}${digit}/${digit.repeat(64)}.png`,
     ) as [string, string, string];
@@ -426,16 +431,16 @@ describe("the sweep of orphans", () => {
   });
 });
 
-it("an owner's times are told as they change", async () => {
-  let heard: () => void = () => {};
-  const stop = await retention.onChange(() => heard());
+it("announces changes of an owner's times", async () => {
+  let notify: () => void = () => {};
+  const stop = await retention.onChange(() => notify());
   for (const times of [{ requestMs: 5000, logMs: null }, undefined]) {
-    const told = new Promise<void>((resolve) => {
-      heard = resolve;
+    const notified = new Promise<void>((resolve) => {
+      notify = resolve;
     });
-    await retention.setOwnTimes("o\u0000", times);
-    await told;
-    expect(await retention.ownTimes()).toEqual(times ? new Map([["o\ufffd", times]]) : new Map());
+    await retention.setOwnerTimes("o\u0000", times);
+    await notified;
+    expect(await retention.ownerTimes()).toEqual(times ? new Map([["o\ufffd", times]]) : new Map());
   }
   await stop();
 });

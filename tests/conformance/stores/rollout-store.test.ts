@@ -1,17 +1,17 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { checkRollouts } from "../../../src/maintenance/check-rollouts.ts";
-import { createAuditLog } from "../../../src/adapters/postgres/operations/audit-log.ts";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
 import { createModelVersionStore } from "../../../src/adapters/postgres/models/model-version-store.ts";
-import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
 import { createRolloutStore } from "../../../src/adapters/postgres/models/rollout-store.ts";
+import { createAuditLog } from "../../../src/adapters/postgres/operations/audit-log.ts";
+import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
 import type { ErrorCode } from "../../../src/core/errors/catalogue.ts";
-import type { JobSpec } from "../../../src/core/requests/job.ts";
-import type { RolloutStore } from "../../../src/core/models/rollout-store.ts";
 import type { VersionContent } from "../../../src/core/models/published-version.ts";
-import { newRequestId } from "../../../src/core/requests/request-id.ts";
 import type { Rollout, RolloutRules } from "../../../src/core/models/rollout.ts";
+import type { RolloutStore } from "../../../src/core/models/rollout-store.ts";
+import type { JobSpec } from "../../../src/core/requests/job.ts";
+import { newRequestId } from "../../../src/core/requests/request-id.ts";
+import { checkRollouts } from "../../../src/maintenance/check-rollouts.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 
@@ -68,7 +68,7 @@ async function begin(rules?: RolloutRules): Promise<Rollout> {
   });
 }
 
-/** Requests of a version that ended now, each with this code or well. */
+/** Inserts requests of a version that ended now, each with its code or successfully. */
 async function ended(version: string, outcomes: (ErrorCode | number)[]): Promise<void> {
   const requests = createRequestStore(sql);
   for (const outcome of outcomes) {
@@ -99,8 +99,8 @@ async function ended(version: string, outcomes: (ErrorCode | number)[]): Promise
   }
 }
 
-describe("what a version did", () => {
-  it("is its outcomes and the p95 of the good ones; callers' own doing counts for nothing", async () => {
+describe("the record of a version", () => {
+  it("counts outcomes and the p95 of good ones, without errors that callers cause", async () => {
     await ended("1.0.0", [
       100,
       200,
@@ -121,7 +121,7 @@ describe("what a version did", () => {
 });
 
 describe("a start", () => {
-  it("is refused when the version that serves was switched off, or another one on, since it was looked at", async () => {
+  it("is refused when the serving version was disabled, or another enabled, meanwhile", async () => {
     const { rolloutId } = await begin();
     await rollouts.end(rolloutId, { state: "rolled_back", reason: "over" });
     const versions = createModelVersionStore(sql);
@@ -157,17 +157,17 @@ describe("a start", () => {
 });
 
 describe("a check that is due", () => {
-  it("is handed to one of many who ask, and to nobody again before its time; rollouts without rules to nobody", async () => {
+  it("is given to one of many callers, and not again before its time; never without rules", async () => {
     const { rolloutId } = await begin(RULES);
     await sql`UPDATE rollouts SET checked_at = now() - interval '10 s' WHERE rollout_id = ${rolloutId}`;
-    const asked = await Promise.all(Array.from({ length: 4 }, () => rollouts.due(5_000)));
-    expect(asked.flat().filter((each) => each.rolloutId === rolloutId)).toHaveLength(1);
+    const due = await Promise.all(Array.from({ length: 4 }, () => rollouts.due(5_000)));
+    expect(due.flat().filter((each) => each.rolloutId === rolloutId)).toHaveLength(1);
     endpoint = `acme/${randomUUID()}`;
     const byHand = await begin();
     expect((await rollouts.due(0)).map(({ rolloutId: id }) => id)).not.toContain(byHand.rolloutId);
   });
 
-  it("leaves the revision as it is: being looked at is no change", async () => {
+  it("leaves the revision unchanged", async () => {
     const { rolloutId, revision } = await begin(RULES);
     const due = (await rollouts.due(0)).find((each) => each.rolloutId === rolloutId);
     expect(due?.revision).toBe(revision);
@@ -182,7 +182,7 @@ describe("checkRollouts", () => {
   const audited = () => sql<{ action: string; state: string; error_code: string | null }[]>`
     SELECT action, state, error_code FROM audit WHERE subject = ${`${endpoint} 1.1.0`} ORDER BY at`;
 
-  it("rolls back for a p95 that is worse, and disables the version", async () => {
+  it("rolls back for a worse p95, and disables the version", async () => {
     await begin(RULES);
     await ended("1.0.0", [10, 10, 10]);
     await ended("1.1.0", [100, 100, 100]);
@@ -195,7 +195,7 @@ describe("checkRollouts", () => {
     expect((await createModelVersionStore(sql).content(endpoint, "1.1.0"))?.state).toBe("disabled");
   });
 
-  it("promotes when its time has come", async () => {
+  it("promotes at the end of its time", async () => {
     const { rolloutId } = await begin({ ...RULES, promoteAfterSeconds: 10 });
     await ended("1.1.0", [10, 10, 10]);
     await check();
@@ -207,14 +207,14 @@ describe("checkRollouts", () => {
     expect((await now())?.state).toBe("promoted");
   });
 
-  it("drops a verdict on a rollout that somebody changed meanwhile, and says so in the audit record", async () => {
+  it("drops a decision on a rollout that was changed meanwhile, and records that in the audit", async () => {
     const { rolloutId } = await begin(RULES);
     await ended("1.1.0", ["runner_server_error", "runner_server_error", "runner_server_error"]);
     const slow: RolloutStore = {
       ...rollouts,
-      record: async (...asked) => {
-        const record = await rollouts.record(...asked);
-        if (asked[0] === endpoint && asked[1] === "1.1.0") await rollouts.setShare(rolloutId, 5);
+      record: async (...args) => {
+        const record = await rollouts.record(...args);
+        if (args[0] === endpoint && args[1] === "1.1.0") await rollouts.setShare(rolloutId, 5);
         return record;
       },
     };

@@ -1,13 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
-import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
 import { createUsageLedger } from "../../../src/adapters/postgres/owners/usage-ledger.ts";
-import type { JobSpec } from "../../../src/core/requests/job.ts";
-import type { RequestStore } from "../../../src/core/requests/request-store.ts";
+import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
 import type { UsageLedger } from "../../../src/core/owners/usage-ledger.ts";
+import type { JobSpec } from "../../../src/core/requests/job.ts";
 import type { Outcome } from "../../../src/core/requests/request.ts";
 import { newRequestId } from "../../../src/core/requests/request-id.ts";
+import type { RequestStore } from "../../../src/core/requests/request-store.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 import { jobSpec } from "./job-spec.ts";
@@ -50,22 +50,22 @@ const finish = (of: JobSpec, outcome: Outcome, endedAtMs = NOW_MS, attempts = 1)
 const all = { startMs: 0, endMs: NOW_MS * 2 };
 
 describe("the ledger", () => {
-  it("has one entry a request, whoever ends it and however often", async () => {
+  it("has one entry per request, however often and by whomever it is ended", async () => {
     const spec = job();
     await Promise.all(
       Array.from({ length: 8 }, (_, i) => finish(spec, i % 2 === 0 ? made(i) : failed, NOW_MS + i, i + 1)),
     );
-    const standing = (await requests.find(spec.requestId))?.outcome;
+    const existing = (await requests.find(spec.requestId))?.outcome;
     const entries = await ledger.entries({ ...all, requestIds: [spec.requestId], limit: 10 });
     expect(entries).toHaveLength(1);
     expect(entries[0]).toMatchObject({
-      ok: standing?.ok,
-      units: standing?.ok ? standing.units : 0,
+      ok: existing?.ok,
+      units: existing?.ok ? existing.units : 0,
       price: spec.price,
     });
   });
 
-  it("keeps its entry when the record goes, and does not write a second when the end comes again", async () => {
+  it("keeps its entry when the record is deleted, and writes no second one for a repeated end", async () => {
     const spec = job({ node: { pipelineId: newRequestId(), id: "n" } });
     await finish(spec, made(2));
     await sql`DELETE FROM requests WHERE request_id = ${spec.requestId}`;
@@ -75,7 +75,7 @@ describe("the ledger", () => {
     expect(entry).toMatchObject({ units: 2, parentId: spec.node?.pipelineId });
   });
 
-  it("adds up by bucket, by owner, by price, in the zone that is asked for", async () => {
+  it("sums by bucket, owner and price, in the requested time zone", async () => {
     const ownerId = randomUUID();
     const own = (over: Partial<JobSpec> = {}) => job({ ownerId, ...over });
     await finish(own(), made(2), NOW_MS);
@@ -123,7 +123,7 @@ describe("the ledger", () => {
     });
   });
 
-  it("pages from the newest on, each entry once", async () => {
+  it("pages from the newest entry on, each once", async () => {
     const ownerId = randomUUID();
     for (let i = 0; i < 7; i++) await finish(job({ ownerId }), made(1), NOW_MS + (i >> 1));
     const seen: string[] = [];
@@ -139,7 +139,7 @@ describe("the ledger", () => {
     expect(seen).toHaveLength(7);
   });
 
-  it("writes what is missing from what is recorded, and nothing twice", async () => {
+  it("writes missing entries from the records, and none twice", async () => {
     const spec = job();
     await finish(spec, made(4), NOW_MS + 500);
     await sql`DELETE FROM usage WHERE request_id = ${spec.requestId}`;
@@ -151,7 +151,7 @@ describe("the ledger", () => {
     expect((await ledger.entries({ ...all, requestIds: [spec.requestId], limit: 1 }))[0]?.units).toBe(4);
   });
 
-  it("keeps what a look found; a second look at the same window adds what it wrote", async () => {
+  it("stores the findings of a check; a second check of the same window adds its writes", async () => {
     const check = {
       checkedAtMs: 5,
       fromMs: 1,

@@ -99,7 +99,9 @@ const endedBefore = (sql: Sql, ownerId: string, beforeMs: number) => sql`
 /** Names a retention time in the table: `requestMs` is `requestSeconds` there. */
 const secondsOf = (field: (typeof RETENTION_FIELDS)[number]): string => field.replace(/Ms$/, "Seconds");
 
-const ownerTimes = (sql: Sql): Pick<RetentionStore, "nowMs" | "ownerTimes" | "setOwnerTimes" | "onChange"> => ({
+const ownerTimes = (
+  sql: Sql,
+): Pick<RetentionStore, "nowMs" | "ownerTimes" | "setOwnerTimes" | "onChange"> => ({
   async nowMs() {
     const [row] = await answer(sql, sql<{ now: Date }[]>`SELECT clock_timestamp() AS now`);
     return row?.now.getTime() ?? Number.NEGATIVE_INFINITY;
