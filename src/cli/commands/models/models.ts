@@ -1,3 +1,7 @@
+/**
+ * Commands about models: list, publish, roll out and switch them (`models.ts`, `registry.ts`, `rollouts.ts`,
+ * `flags.ts`), and the GPU workers with their engines.
+ */
 import type { Command } from "commander";
 import type { ModelView } from "../../../api/admin/routes/models/models.ts";
 import type { VersionView } from "../../../api/admin/routes/models/registry.ts";

@@ -1,4 +1,7 @@
-/** `tempera doctor`: the diagnosis of an installation, before and after its start. */
+/**
+ * Commands about an installation: its diagnosis (`doctor.ts`), configuration, TLS, retention, audit log and
+ * signing keys. `config`, `tls` and `doctor` need no running platform.
+ */
 import { access, constants, mkdir, statfs } from "node:fs/promises";
 import { connect } from "node:net";
 import { resolve } from "node:path";

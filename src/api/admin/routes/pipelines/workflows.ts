@@ -1,3 +1,4 @@
+/** The admin API of pipelines: the workflows that callers save, in fal's form. */
 import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 import type { Json, JsonObject } from "../../../../core/json/json.ts";
