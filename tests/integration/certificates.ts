@@ -1,4 +1,4 @@
-/** An authority of a test's own, with certificates for servers and for clients. */
+/** A certificate authority for one test, which issues certificates for servers and clients. */
 import "reflect-metadata"; // @peculiar/x509 needs it and does not import it
 import { randomBytes, webcrypto } from "node:crypto";
 import { writeFile } from "node:fs/promises";
@@ -10,11 +10,11 @@ const SERVER = "1.3.6.1.5.5.7.3.1";
 const CLIENT = "1.3.6.1.5.5.7.3.2";
 
 export interface TestAuthority {
-  /** PEM. */
+  /** Its certificate, PEM. */
   ca: string;
-  /** The same as a file. */
+  /** Path of a file with its certificate. */
   caFile: string;
-  /** Makes a certificate; `names` are host names or addresses. PEM, and as files. */
+  /** Issues a certificate for host names or addresses; returns PEM texts and paths of files with them. */
   issue(
     name: string,
     names: string[],

@@ -2,15 +2,15 @@ import type { AddressInfo } from "node:net";
 import { connect, createServer, type Socket } from "node:net";
 
 export interface CountedPostgres extends AsyncDisposable {
-  /** The database by way of here. */
+  /** Address of the same database through this proxy. */
   url: string;
   /** The text of each statement that was executed, prepared ones by their text too. */
   statements: string[];
 }
 
 /**
- * A way to a PostgreSQL that writes down what is asked on it: every message of a client begins with a letter
- * and its length; `P` prepares a text under a name, `B` executes a name, `Q` executes a text.
+ * Starts a proxy to PostgreSQL that records the statements of its clients. A client's message begins with a
+ * letter and its length: `P` prepares a text under a name, `B` executes a name, `Q` executes a text.
  */
 export async function countedPostgres(databaseUrl: string): Promise<CountedPostgres> {
   const statements: string[] = [];

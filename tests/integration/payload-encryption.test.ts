@@ -1,4 +1,4 @@
-/** Payload encryption as a whole platform runs it: what the Temporal server holds, and who can read it. */
+/** Payload encryption on a whole platform: the data that the Temporal server holds, and its readers. */
 import { createHash, randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -45,7 +45,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** The same installation with other keys, in the place of what ran. */
+/** Restarts the same installation with other keys. */
 async function restartWith(
   keys: string | undefined,
 ): Promise<{ platform: Platform; client: PlatformClient }> {
@@ -99,14 +99,14 @@ async function ended(requestId: string): Promise<{ status: number; body: unknown
 }
 
 /**
- * Everything that the server holds of all workflows, their memos and summaries included, as one text; of
- * these at the least.
+ * Returns everything that the server holds of all workflows, with memos and summaries, as one text. Waits
+ * until these workflows are listed.
  */
 async function held(expected: string[]): Promise<string> {
   const client = new Client({ connection, namespace: "tempera" });
   const listed = async () =>
     (await connection.workflowService.listWorkflowExecutions({ namespace: "tempera" })).executions ?? [];
-  // What is listed is behind what is held.
+  // The list of workflows lags behind.
   await expect
     .poll(async () => (await listed()).map(({ execution }) => execution?.workflowId))
     .toEqual(expect.arrayContaining(expected));
@@ -129,12 +129,12 @@ function collect(value: unknown, parts: string[]): void {
   if (typeof value === "string") parts.push(value);
   else if (value instanceof Uint8Array) parts.push(Buffer.from(value).toString("utf8"));
   else if (typeof value === "object" && value !== null) {
-    // Search attributes are what the server looks up by: endpoint, version, owner.
+    // The server searches by search attributes, which stay readable: endpoint, version, owner.
     for (const [name, each] of Object.entries(value)) if (name !== "searchAttributes") collect(each, parts);
   }
 }
 
-/** The encrypted payloads of a workflow's start, as the Temporal UI sends them. */
+/** Returns the encrypted payloads of a workflow's start, as the Temporal UI sends them. */
 async function startPayloads(
   workflowId: string,
 ): Promise<{ metadata: Record<string, string>; data: string }[]> {
@@ -171,7 +171,7 @@ const textOf = (payloads: { data: string }[]): string =>
 let first: string;
 
 describe("with a key", () => {
-  it("a job, a retry, a failure and a webhook run, and the server holds no plaintext of them", async () => {
+  it("runs a job, a retry, a failure and a webhook, and the server holds no plaintext of them", async () => {
     await restartWith(key("one"));
     const hook = receiver.hook();
     first = await submit({ prompt: MARKER }, `?fal_webhook=${encodeURIComponent(hook.url)}`);
@@ -184,8 +184,8 @@ describe("with a key", () => {
     });
     const refused = await ended(failed);
     expect(refused.status).toBe(422);
-    const [told] = await hook.arrived(1);
-    expect(told?.body).toMatchObject({ request_id: first, payload: { echo: MARKER } });
+    const [delivered] = await hook.arrived(1);
+    expect(delivered?.body).toMatchObject({ request_id: first, payload: { echo: MARKER } });
 
     const text = await held([first, retried, failed, `${first}/webhook`]);
     expect(text).toContain("binary/encrypted");
@@ -194,13 +194,13 @@ describe("with a key", () => {
     expect(text).not.toContain(hook.url);
     const [{ msg }] = (refused.body as { detail: [{ msg: string }] }).detail;
     expect(text).not.toContain(msg);
-    // What the server works with stays readable.
+    // Data that the server works with stays readable.
     expect(text).toContain(STUB);
   }, 120_000); // the workflow code is bundled anew for it
 });
 
 describe("the codec endpoint", () => {
-  it("shows an operator what the server holds, and encodes what can be decoded again", async () => {
+  it("decodes the server's payloads for an operator, and encodes payloads that it can decode", async () => {
     const stored = await startPayloads(first);
     const answer = await codec("decode", stored);
     expect(answer.status).toBe(200);
@@ -215,7 +215,7 @@ describe("the codec endpoint", () => {
     );
   });
 
-  it("takes the key as a browser sends it, here and nowhere else", async () => {
+  it("accepts the key as a browser sends it, here and nowhere else", async () => {
     const basic = { authorization: `Basic ${Buffer.from(running?.platform.key ?? "").toString("base64")}` };
     expect((await codec("decode", await startPayloads(first), basic)).status).toBe(200);
     expect((await fetch(`${running?.platform.adminUrl}/v1/tempera/codec`, { headers: basic })).status).toBe(
@@ -224,7 +224,7 @@ describe("the codec endpoint", () => {
     expect((await fetch(`${running?.platform.adminUrl}/v1/keys`, { headers: basic })).status).toBe(401);
   });
 
-  it("refuses everybody else, and no other page's browser may read it", async () => {
+  it("refuses everybody else, and lets no other page read it in a browser", async () => {
     const { key: narrow } = await (running as { client: PlatformClient }).client.admin<{ key: string }>(
       "POST",
       "/v1/keys",
@@ -269,7 +269,7 @@ describe("the codec endpoint", () => {
     async (payloads) => expect((await codec("decode", payloads)).status).toBe(422),
   );
 
-  it("says that bytes were changed", async () => {
+  it("reports changed bytes", async () => {
     const [stored] = await startPayloads(first);
     const answer = await codec("decode", [
       { ...stored, data: Buffer.from("nothing that a key made").toString("base64") },
@@ -282,7 +282,7 @@ describe("the codec endpoint", () => {
 });
 
 describe("rotation", () => {
-  it("a job that runs goes on under the new key, old histories decode, new ones are encrypted with it", async () => {
+  it("continues a running job under the new key, decodes old histories, encrypts new ones", async () => {
     const across = await submit({ prompt: MARKER, delay_ms: 3_000 });
     await restartWith(`${key("two")},${key("one")}`);
     expect(await ended(across)).toEqual({ status: 200, body: expect.objectContaining({ echo: MARKER }) });
@@ -297,7 +297,7 @@ describe("rotation", () => {
   });
 });
 
-describe("a start without a key that is needed is refused, and nothing is lost", () => {
+describe("a start without a required key is refused and loses nothing", () => {
   it.each([
     ["none", undefined, /TEMPERA_PAYLOAD_KEYS lacks the key "one"/],
     ["the newest alone", key("two"), /TEMPERA_PAYLOAD_KEYS lacks the key "one"/],
@@ -306,15 +306,15 @@ describe("a start without a key that is needed is refused, and nothing is lost",
       `${key("two")},one:${createHash("sha256").update("other").digest("base64")}`,
       /another key under the id "one"/,
     ],
-  ])("with %s", async (_, keys, says) => {
+  ])("with %s", async (_, keys, message) => {
     const waiting = running ? await submit({ prompt: MARKER, delay_ms: 1_000 }) : undefined;
-    await expect(restartWith(keys)).rejects.toThrow(says);
+    await expect(restartWith(keys)).rejects.toThrow(message);
     await restartWith(`off,${key("two")},${key("one")}`);
     if (waiting)
       expect(await ended(waiting)).toEqual({ status: 200, body: expect.objectContaining({ echo: MARKER }) });
   });
 
-  it("off goes on with what was encrypted and encrypts no more", async () => {
+  it("decrypts and no longer encrypts with `off`", async () => {
     const [stored] = await startPayloads(await submit({ prompt: "in the open" }));
     expect(Buffer.from(stored?.data ?? "", "base64").toString()).toContain("in the open");
   });

@@ -1,7 +1,7 @@
 /**
- * TLS and mutual TLS to Temporal, PostgreSQL, Redis and the object store. PostgreSQL and Redis speak it
- * themselves; Temporal's development server and MinIO stand behind a TLS end of the test's own, which demands
- * a client certificate as they would.
+ * TLS and mutual TLS to Temporal, PostgreSQL, Redis and the object store. PostgreSQL and Redis speak TLS
+ * themselves. Temporal's development server and MinIO are behind a TLS proxy of this test, which requires a
+ * client certificate as they would.
  */
 import { randomUUID } from "node:crypto";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -28,7 +28,7 @@ import { startRedis } from "../../src/dev/services/redis.ts";
 import type { Service } from "../../src/dev/services/service.ts";
 import { createTestAuthority, type TestAuthority } from "./certificates.ts";
 
-/** What the servers' certificates carry beside `localhost`; no address leads there. */
+/** A name in the servers' certificates beside `localhost` that has no address. */
 const INTERNAL = "service.internal";
 
 let folder: string;
@@ -36,7 +36,7 @@ let authority: TestAuthority;
 let stranger: TestAuthority;
 let good: ServiceTls & { cert: string; key: string };
 let files: { ca: string; cert: string; key: string };
-/** A certificate that the servers' authority did not make. */
+/** A certificate that the servers' authority did not issue. */
 let unknown: { cert: string; key: string };
 const services: Service[] = [];
 const ends: Server[] = [];
@@ -67,7 +67,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** A TLS server in front of one that has none. It demands a certificate of the authority. */
+/** Starts a TLS proxy in front of a server without TLS. It requires a client certificate of the authority. */
 async function tlsEnd(target: string, { cert, key }: { cert: string; key: string }): Promise<number> {
   const [, host = "", port = ""] = /^(.*):(\d+)$/.exec(target) ?? [];
   const end = createServer(
@@ -93,15 +93,14 @@ async function tlsEnd(target: string, { cert, key }: { cert: string; key: string
 }
 
 /**
- * Makes PostgreSQL take nothing but TLS with a client's certificate. Its files are written by the server
- * itself, who must own them.
+ * Makes PostgreSQL accept only TLS with a client certificate. The server writes the files itself, since it
+ * must own them.
  */
 async function postgresOverTls(url: string, server: { cert: string; key: string }): Promise<string> {
   const sql = postgres(url, { max: 1, onnotice: () => {} });
-  const [{ data_directory: data, hba_file: hba }] =
-    (await sql`SELECT current_setting('data_directory') AS data_directory, current_setting('hba_file') AS hba_file`) as unknown as [
-      { data_directory: string; hba_file: string },
-    ];
+  const rows = await sql`
+    SELECT current_setting('data_directory') AS data, current_setting('hba_file') AS hba`;
+  const [{ data, hba }] = rows as unknown as [{ data: string; hba: string }];
   const write = (path: string, text: string) =>
     sql.unsafe(`COPY (SELECT unnest(string_to_array('${text.trim()}', E'\\n'))) TO '${path}'`);
   await write(join(data, "tls.crt"), server.cert);
@@ -117,22 +116,22 @@ async function postgresOverTls(url: string, server: { cert: string; key: string 
   }))
     await sql.unsafe(`ALTER SYSTEM SET ${name} = '${value}'`);
   await sql`SELECT pg_reload_conf()`;
-  // The server reads its files before it tells its sessions to.
+  // The server reloads its files before its sessions do.
   while ((await sql`SHOW ssl`)[0]?.ssl !== "on");
   await sql.end();
   return url.replace("127.0.0.1", "localhost");
 }
 
 async function redisOverTls(url: string, { cert, key }: { cert: string; key: string }): Promise<string> {
-  const place = (name: string): string => join(folder, `redis-${name}.pem`);
-  await Promise.all([writeFile(place("cert"), cert), writeFile(place("key"), key)]);
+  const pemPath = (name: string): string => join(folder, `redis-${name}.pem`);
+  await Promise.all([writeFile(pemPath("cert"), cert), writeFile(pemPath("key"), key)]);
   const port = await freePort();
   const redis = new Redis(url);
   const tls = [
     "tls-cert-file",
-    place("cert"),
+    pemPath("cert"),
     "tls-key-file",
-    place("key"),
+    pemPath("key"),
     "tls-ca-cert-file",
     authority.caFile,
     "tls-auth-clients",
@@ -144,7 +143,7 @@ async function redisOverTls(url: string, { cert, key }: { cert: string; key: str
   return `redis://localhost:${port}`;
 }
 
-/** Asks a service one thing. Rejects when it cannot be reached with these certificates. */
+/** Sends a service one request. Rejects when it cannot be reached with these certificates. */
 const ASK: Record<keyof typeof at, (tls: ServiceTls) => Promise<unknown>> = {
   temporal: async (tls) => {
     const { client, connection } = await connectTemporal(
@@ -190,19 +189,19 @@ describe.each(Object.keys(ASK) as (keyof typeof at)[])("%s", (service) => {
       (error: Error) => `refused: ${error.message}`,
     );
 
-  it("answers who trusts its authority and shows a certificate of it", async () =>
+  it("serves a client that trusts its authority and has a certificate of it", async () =>
     expect(await ask(good)).toBe("answered"));
 
-  it("may carry another name, which is then asked for", async () =>
+  it("may have another name, which the client then requires", async () =>
     expect(await ask({ ...good, serverName: INTERNAL })).toBe("answered"));
 
-  it("is refused under a name that its certificate does not carry", async () =>
+  it("is refused under a name that its certificate lacks", async () =>
     expect(await ask({ ...good, serverName: "elsewhere.internal" })).toMatch(/^refused/));
 
-  it("is refused when another authority made its certificate", async () =>
+  it("is refused when another authority issued its certificate", async () =>
     expect(await ask({ ...good, ca: stranger.ca })).toMatch(/^refused/));
 
-  it("refuses who shows no certificate, and one of another authority", async () => {
+  it("refuses a client without a certificate, and with one of another authority", async () => {
     expect(await ask({ ca: authority.ca })).toMatch(/^refused/);
     expect(await ask({ ca: authority.ca, ...unknown })).toMatch(/^refused/);
   });
@@ -214,7 +213,7 @@ describe("PostgreSQL's migrations", () => {
     await migrate(at.postgres, { tls: { ...good, serverName: INTERNAL } });
   });
 
-  it("are refused by and to a stranger", async () => {
+  it("are refused between strangers, either way", async () => {
     await expect(migrate(at.postgres, { tls: { ...good, ca: stranger.ca } })).rejects.toMatchObject({
       code: "store_unavailable",
     });
@@ -272,11 +271,11 @@ it("a whole platform runs a job with every service behind mutual TLS", async () 
   }
 });
 
-describe("what is configured wrongly is named", () => {
+describe("a wrong configuration is named", () => {
   const read = (env: Record<string, string>) =>
     readServiceTls(loadConfig({ TEMPERA_CONFIG: "", DATABASE_URL: "postgres://db/x", ...env }), "postgres");
 
-  it("a file that is not there, one that is something else, a certificate without its key", async () => {
+  it("reports a missing file, a file with other content, a certificate without its key", async () => {
     await expect(read({ TEMPERA_POSTGRES_TLS_CA: join(folder, "none") })).rejects.toThrow(
       /^TEMPERA_POSTGRES_TLS_CA names .*none, which cannot be read \(ENOENT\)/,
     );
@@ -293,6 +292,6 @@ describe("what is configured wrongly is named", () => {
     );
   });
 
-  it("a key file's text is in no refusal", async () =>
+  it("shows no text of a key file", async () =>
     expect(read({ TEMPERA_POSTGRES_TLS_CA: files.key })).rejects.not.toThrow(/PRIVATE KEY-----\n/));
 });

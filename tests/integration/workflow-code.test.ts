@@ -155,15 +155,15 @@ it("the sdk thread answers a query for stack traces", async () => {
   await worker.stop();
 });
 
-it("a loop that does not end on the lean thread is reported with its workflow, and ends the worker", async () => {
+it("the lean thread reports an endless loop with its workflow, and ends the worker", async () => {
   const worker = await startWorker({ stepCheckMs: 100 });
   // Steps of others complete in the same batch, and more are requested while it spins.
   const others = await Promise.all(["before", "too"].map((id) => start("counts", id)));
   await start("spins", "endless");
   others.push(await start("counts", "behind"));
   await expect(worker.ended).rejects.toThrow(
-    "The workflow spins endless has held the thread of all workflows for 0.4 s: a loop in its code does not " +
-      "end. Terminate it in Temporal, then correct its code.",
+    "The workflow spins endless has held the thread of all workflows for 0.4 s: " +
+      "a loop in its code does not end. Terminate it in Temporal, then correct its code.",
   );
   await worker.stop();
   await client.workflow.getHandle("endless").terminate();
