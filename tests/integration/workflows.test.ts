@@ -59,7 +59,7 @@ const contents = (nodes: JsonObject, output: Json = { text: "$a.echo" }): JsonOb
     input: { prompt: { name: "prompt", label: "Prompt", type: "string", required: true, modelId: "a" } },
     output: {},
   },
-  metadata: { description: "echoes the prompt" },
+  metadata: { description: "repeats the prompt" },
 });
 const workflow = (name: string, nodes: JsonObject = { a: stub() }, over: JsonObject = {}): JsonObject => ({
   name,
@@ -80,7 +80,7 @@ describe("saved workflows, on the Platform API", () => {
           user_nickname: "ann",
           is_public: false,
           version: 1,
-          description: "says it again",
+          description: "repeats the prompt",
           tags: ["demo"],
           endpoint_ids: ["tempera/stub"],
           contents: contents({ a: stub() }),
@@ -337,7 +337,7 @@ describe("runs of saved workflows", () => {
     await admin("POST", "", workflow("inner", {}, { contents: marked("inner"), is_public: true }));
     const nodes = {
       w: { type: "run", app: "workflows/ann/inner", input: { prompt: "$input.prompt" } },
-      a: stub({ payload: "$w.said" }),
+      a: stub({ payload: "$w.text" }),
     };
     expect(
       (
@@ -450,7 +450,7 @@ describe("tempera pipelines", () => {
     });
 
   it("creates from a definition, lists, updates, shows, deletes", async () => {
-    const file = join(folder, "film.json");
+    const file = join(folder, "video.json");
     await writeFile(file, JSON.stringify(contents({ a: stub() })));
     expect(await tempera(["create", file, "--name", "by-hand", "--public"])).toEqual({
       code: 0,
