@@ -1,37 +1,23 @@
-/** The documentation names files, functions and headings; all of them must be there. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+/** The documentation names files, functions and headings; all of them must exist. */
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { PAGES, PROJECT, read, withoutCode } from "./pages.ts";
 
-const PROJECT = resolve(import.meta.dirname, "../..");
-const read = (path: string): string => readFileSync(join(PROJECT, path), "utf8");
-
-const pages = [
-  "README.md",
-  "CHANGELOG.md",
-  "examples/README.md",
-  "temporal/README.md",
-  ...readdirSync(join(PROJECT, "docs"), { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(".md"))
-    .map((name) => join("docs", name)),
-].sort();
-
-/** What GitHub makes of a heading: `## One outcome` → `one-outcome`. */
-const anchors = (markdown: string): string[] =>
-  [...withoutCode(markdown).matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) =>
+/** Returns the anchors that GitHub makes of headings: `## One outcome` → `one-outcome`. */
+function anchors(markdown: string): string[] {
+  return [...withoutCode(markdown).matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) =>
     heading
       .toLowerCase()
       .replace(/[^\p{L}\p{N} _-]/gu, "")
       .replaceAll(" ", "-"),
   );
+}
 
-/** A `#` in a code block is no heading, and a bracket in one no link. */
-const withoutCode = (markdown: string): string => markdown.replace(/^```.*?^```/gms, "");
-
-describe.each(pages)("%s", (page) => {
+describe.each(PAGES)("%s", (page) => {
   const text = read(page);
 
-  it("relative links lead to files, and to headings that are there", () => {
+  it("has relative links to existing files and headings only", () => {
     const links = [...withoutCode(text).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)].map(
       ([, target = ""]) => target,
     );
@@ -44,18 +30,18 @@ describe.each(pages)("%s", (page) => {
     expect(broken).toEqual([]);
   });
 
-  it("paths of the source, the tests and the scripts exist", () => {
+  it("names existing paths of the source, the tests and the scripts only", () => {
     const paths = [...text.matchAll(/(?<![\w./-])(?:src|tests|scripts)\/[\w./-]*\w/g)].map(([path]) => path);
     expect(paths.filter((path) => !existsSync(join(PROJECT, path)))).toEqual([]);
   });
 
-  it("what is said to be in a file is in it", () => {
+  it("names identifiers that are in the file beside them", () => {
     const named = [
-      ...[...text.matchAll(/`(src\/[^`]+\.ts)`,\s+`(\w+)`/g)].map(([, path = "", name = ""]) => ({
+      ...[...text.matchAll(/`(src\/[^`<]+\.ts)`,\s+`(\w+)`/g)].map(([, path = "", name = ""]) => ({
         path,
         name,
       })),
-      ...[...text.matchAll(/`(\w+)`\s+(?:\(|of\s+|in\s+)`(src\/[^`]+\.ts)`/g)].map(
+      ...[...text.matchAll(/`(\w+)`\s+(?:\(|of\s+|in\s+)`(src\/[^`<]+\.ts)`/g)].map(
         ([, name = "", path = ""]) => ({ path, name }),
       ),
     ];

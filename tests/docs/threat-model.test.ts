@@ -1,10 +1,8 @@
-/** docs/architecture/05-security.md names a test for every threat; each must be there, under that name. */
-import { existsSync, readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+/** docs/architecture/05-security.md names tests for every threat; each must exist under its title. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-
-const PROJECT = resolve(import.meta.dirname, "../..");
-const read = (path: string): string => readFileSync(join(PROJECT, path), "utf8");
+import { PROJECT, read } from "./pages.ts";
 
 interface Threat {
   threat: string;
@@ -33,14 +31,19 @@ for (const line of read("docs/architecture/05-security.md").split("\n")) {
     });
 }
 
-const escaped = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+function escaped(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+}
 
-/** Whether a file gives a test or a group of tests that name. */
-const hasTest = (file: string, name: string): boolean =>
-  ['"', "'", "`"].some((quote) => new RegExp(`\\(\\s*${quote}${escaped(name)}${quote},`).test(read(file)));
+/** Tells whether a file has a test, or a group of tests, with that title. */
+function hasTest(file: string, name: string): boolean {
+  return ['"', "'", "`"].some((quote) =>
+    new RegExp(`\\(\\s*${quote}${escaped(name)}${quote},`).test(read(file)),
+  );
+}
 
 describe("the threat model", () => {
-  it("has threats", () => expect(threats.length).toBeGreaterThan(30));
+  it("lists threats", () => expect(threats.length).toBeGreaterThan(30));
 
   it.each(threats)("$threat", ({ tests }) => {
     expect(tests).not.toEqual([]);
