@@ -1,5 +1,5 @@
 -- migrate:up
--- What callers authenticate with. Only the SHA-256 of a secret is kept.
+-- The keys of callers. Only the SHA-256 of a secret is stored.
 CREATE TABLE keys (
   key_id text PRIMARY KEY,
   owner_id text NOT NULL,
@@ -11,7 +11,7 @@ CREATE TABLE keys (
 );
 CREATE INDEX keys_by_owner ON keys (owner_id);
 
--- Gateways remember keys; this tells them at once that one is no longer what they remember, whoever changed it.
+-- Gateways cache keys; this notifies them at once of every change.
 CREATE FUNCTION keys_announce() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_notify('keys_changed', COALESCE(NEW.key_id, OLD.key_id));

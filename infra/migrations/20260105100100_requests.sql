@@ -1,6 +1,6 @@
 -- migrate:up
--- The searchable record of a request. `json`, not `jsonb`: what a caller sent and a model answered comes back letter by
--- letter, escaped NULs, key order and long numbers included, none of which jsonb keeps.
+-- The searchable record of a request. `json`, not `jsonb`: inputs and outputs are returned byte for byte,
+-- with escaped NULs, key order and long numbers, none of which jsonb keeps.
 CREATE TABLE requests (
   request_id uuid PRIMARY KEY,
   owner_id text NOT NULL,

@@ -1,5 +1,5 @@
 -- migrate:up
--- What this installation signs with: tokens, upload addresses, signed file addresses. Made by the first process that needs one.
+-- Secrets that sign tokens, upload addresses and file addresses. The first process that needs one creates it.
 CREATE TABLE secrets (
   name text PRIMARY KEY,
   value bytea NOT NULL,

@@ -1,5 +1,5 @@
 -- migrate:up
--- Files: what was uploaded, and what was produced with a lifecycle. Artifacts without one are found by their content alone.
+-- Files: uploads, and outputs with a lifecycle. Artifacts without a lifecycle are found by their content alone.
 CREATE TABLE files (
   file_id text PRIMARY KEY,
   owner_id text NOT NULL,

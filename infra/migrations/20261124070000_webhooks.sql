@@ -1,5 +1,5 @@
 -- migrate:up
--- What webhooks are signed with. The private half is sealed (AES-256-GCM) with a secret of the installation.
+-- The keys that sign webhooks. The private half is encrypted (AES-256-GCM) with a secret of the installation.
 CREATE TABLE signing_keys (
   key_id text PRIMARY KEY,
   public_key text NOT NULL,
@@ -9,7 +9,7 @@ CREATE TABLE signing_keys (
   revoked_at timestamptz
 );
 
--- The record of a webhook on its way to its receiver, and of each time it was tried.
+-- Deliveries of webhooks, and the attempts of each.
 CREATE TABLE deliveries (
   request_id uuid PRIMARY KEY REFERENCES requests ON DELETE CASCADE,
   owner_id text NOT NULL,
@@ -38,7 +38,8 @@ CREATE TABLE delivery_attempts (
   PRIMARY KEY (request_id, round, attempt)
 );
 
--- The request that tries a dead letter again: named first, then started, so that a crash in between starts no second one.
+-- The request that retries a dead letter: named first, then started, so that a crash in between starts no
+-- second one.
 ALTER TABLE dead_letters ADD COLUMN retried_as uuid, ADD COLUMN retried_at timestamptz;
 CREATE INDEX dead_letters_waiting ON dead_letters (created_at DESC, request_id DESC) WHERE retried_at IS NULL;
 

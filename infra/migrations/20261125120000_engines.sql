@@ -1,5 +1,5 @@
 -- migrate:up
--- What GPU workers say of their engines. A row is its worker's last word; one that is not renewed belongs to a worker that died.
+-- Status reports of GPU workers. A row is its worker's last report; the worker of a row that is not renewed has died.
 CREATE TABLE engines (
   worker text NOT NULL,
   endpoint text NOT NULL,
@@ -18,7 +18,7 @@ CREATE TABLE engines (
   PRIMARY KEY (worker, endpoint, version)
 );
 
--- What operators asked for and the worker has not taken yet.
+-- Resets that operators requested and the worker has not taken yet.
 CREATE TABLE engine_resets (
   worker text NOT NULL,
   endpoint text NOT NULL,

@@ -1,5 +1,5 @@
 -- migrate:up
--- The request whose dead letter this one tries again: a redelivery says so as the first delivery did.
+-- The request whose dead letter this one retries; a redelivery names it as the first delivery did.
 ALTER TABLE deliveries ADD COLUMN retry_of uuid;
 
 -- migrate:down

@@ -1,5 +1,6 @@
 -- migrate:up
--- Saved pipelines, by their owner's name for them. A removed one keeps its row, so that its versions go on when the name is used again.
+-- Saved pipelines, by owner and name. A removed one keeps its row, so that its version count continues when the name
+-- is used again.
 CREATE TABLE pipelines (
   owner_id text NOT NULL,
   name text NOT NULL,
@@ -16,7 +17,7 @@ CREATE TABLE pipelines (
 );
 CREATE INDEX pipelines_newest ON pipelines (owner_id, created_at DESC, name) WHERE removed_at IS NULL;
 
--- What each version does: as it was written, and what is run. Never changed.
+-- The versions of pipelines: the definition as it was written, and as it runs. Immutable.
 CREATE TABLE pipeline_versions (
   owner_id text NOT NULL,
   name text NOT NULL,
@@ -29,7 +30,7 @@ CREATE TABLE pipeline_versions (
   FOREIGN KEY (owner_id, name) REFERENCES pipelines
 );
 
--- Gateways remember pipelines; this tells them at once that one is no longer what they remember.
+-- Gateways cache pipelines; this notifies them at once of every change.
 CREATE FUNCTION pipelines_announce() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_notify('pipelines_changed', COALESCE(NEW.name, OLD.name) || '/' || COALESCE(NEW.owner_id, OLD.owner_id));

@@ -1,6 +1,7 @@
 -- migrate:up
--- Results of nodes of pipelines, by everything that decides them (core/node-key.ts). A row without an output is a claim: one request
--- is at it, and the others wait. Unlogged: it is written twice for each node, and a server that is killed loses no more than the reuse.
+-- Results of pipelines' nodes, by all that determines them (core/pipelines/node-key.ts). A row without an output is
+-- a claim: one request makes the result, and others wait. Unlogged, since it is written twice for each node and a
+-- killed server loses only the reuse.
 CREATE UNLOGGED TABLE node_results (
   key text PRIMARY KEY,
   owner_id text NOT NULL,
@@ -22,7 +23,7 @@ CREATE INDEX node_results_expiring ON node_results (expires_at) WHERE expires_at
 CREATE INDEX node_results_made_by ON node_results (request_id);
 CREATE INDEX node_results_claimed ON node_results (claimed_until) WHERE claimed_until IS NOT NULL;
 
--- Who waits for a claim hears of its end. Nobody does as a rule, and a word to all is dear.
+-- Notifies of the end of a claim that somebody waits for. Mostly nobody does, and a notification is expensive.
 CREATE FUNCTION node_result_settled() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_notify('node_results_settled', OLD.key);

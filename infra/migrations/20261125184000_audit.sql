@@ -1,6 +1,6 @@
 -- migrate:up
--- Who changed what through the admin service. A record is begun before its change is made and settled after it, so that no
--- change is without one; `json` keeps what it was and what it became letter by letter.
+-- Changes through the admin service. A record begins before its change and is settled after it, so that no
+-- change lacks one; `json` keeps the values before and after byte for byte.
 CREATE TABLE audit (
   audit_id uuid PRIMARY KEY,
   at timestamptz NOT NULL,

@@ -1,5 +1,5 @@
 -- migrate:up
--- How a request ended, as its caller was told: the list of requests filters by it.
+-- The HTTP status of a request's result: the list of requests filters by it.
 ALTER TABLE requests ADD COLUMN status_code smallint;
 UPDATE requests SET status_code = CASE WHEN starts_with(outcome::text, '{"ok":true') THEN 200
   ELSE COALESCE((SELECT status FROM (VALUES
@@ -10,10 +10,10 @@ UPDATE requests SET status_code = CASE WHEN starts_with(outcome::text, '{"ok":tr
     ('bad_request', 400)) AS known(code, status) WHERE strpos(outcome::text, '"code":"' || code || '"') > 0 LIMIT 1), 500) END
 WHERE outcome IS NOT NULL;
 
--- The list of requests, newest end first, of everybody and of one owner: a page is read from an index, however many there are.
+-- The list of requests, newest end first, of all owners and of one: a page is read from an index, for any number.
 CREATE INDEX requests_ended ON requests (endpoint, ended_at DESC, request_id DESC) WHERE ended_at IS NOT NULL;
 CREATE INDEX requests_ended_by_owner ON requests (owner_id, endpoint, ended_at DESC, request_id DESC) WHERE ended_at IS NOT NULL;
--- Few fail: they are found without going through those that did not.
+-- Few requests fail: they are found without reading the others.
 CREATE INDEX requests_failed ON requests (endpoint, ended_at DESC, request_id DESC) WHERE status_code >= 400;
 -- Longest first.
 CREATE INDEX requests_longest ON requests (endpoint, (extract(epoch FROM ended_at - COALESCE(started_at, ended_at))) DESC, request_id DESC)

@@ -1,8 +1,8 @@
 -- migrate:up
--- Grows with each change of a file's access list: who decides upon an old one is told.
+-- Grows with each change of a file's access list: a change that is based on an old one is refused.
 ALTER TABLE files ADD COLUMN revision integer NOT NULL DEFAULT 1;
 
--- What an owner's new files get when the call says nothing: how long they are kept, who may read them.
+-- Defaults of an owner's new files: their lifetime and their readers.
 CREATE TABLE storage_defaults (
   owner_id text PRIMARY KEY,
   lifecycle json NOT NULL,

@@ -1,5 +1,6 @@
 -- migrate:up
--- Models that a GPU worker is to take no new requests of, until an operator says otherwise; `*` is all of them, those to come included.
+-- Models of which a GPU worker takes no new requests until an operator ends the drain; `*` is all models, future
+-- ones included.
 CREATE TABLE engine_drains (
   worker text NOT NULL,
   endpoint text NOT NULL,

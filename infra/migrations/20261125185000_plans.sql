@@ -1,5 +1,5 @@
 -- migrate:up
--- What owners and keys may use: a named allowance, who has which, and the exceptions. The fields are those of src/core/plan.ts.
+-- Limits of owners and keys: named plans, the plan of each owner, and exceptions. Fields: src/core/owners/plan.ts.
 CREATE TABLE plans (
   plan_id text PRIMARY KEY,
   allowance jsonb NOT NULL,
@@ -20,14 +20,14 @@ CREATE TABLE key_allowances (
   allowance jsonb NOT NULL
 );
 
--- What counts for an owner now.
+-- Returns the limits that apply to an owner now.
 CREATE FUNCTION allowance_of(owner text) RETURNS jsonb LANGUAGE sql STABLE AS $$
   SELECT plans.allowance || COALESCE(owners.allowance, '{}')
   FROM (SELECT owner AS owner_id) asked LEFT JOIN owners USING (owner_id)
   JOIN plans ON plans.plan_id = COALESCE(owners.plan_id, 'default')
 $$;
 
--- Gateways remember allowances; this tells them at once, whoever changed one.
+-- Gateways cache limits; this notifies them at once of every change.
 CREATE FUNCTION plans_announce() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   changed jsonb := to_jsonb(COALESCE(NEW, OLD));
@@ -43,7 +43,7 @@ CREATE TRIGGER plans_announce AFTER INSERT OR UPDATE OR DELETE ON owners
 CREATE TRIGGER plans_announce AFTER INSERT OR UPDATE OR DELETE ON key_allowances
   FOR EACH ROW EXECUTE FUNCTION plans_announce('key', 'key_id');
 
--- How much an owner has waiting and running.
+-- Counts an owner's waiting and running requests.
 CREATE INDEX requests_unfinished_by_owner ON requests (owner_id) WHERE outcome IS NULL;
 
 -- migrate:down

@@ -1,5 +1,5 @@
 -- migrate:up
--- What each idempotency key was first used for. The primary key is the judge when two gateways are asked at the same instant.
+-- The first use of each idempotency key. The primary key decides between two gateways at the same instant.
 CREATE TABLE claims (
   owner_id text NOT NULL,
   key text NOT NULL,

@@ -1,5 +1,6 @@
 -- migrate:up
--- The requests of limited owners that run or wait for their turn to. `taken_at` is the place; without it the row is a turn in the line.
+-- Concurrency slots ("places"): requests of limited owners that run or wait. `taken_at` is set when the request has
+-- a slot; without it the request waits, in the order of `turn`.
 CREATE TABLE places (
   request_id uuid PRIMARY KEY,
   owner_id text NOT NULL,
@@ -14,7 +15,7 @@ CREATE INDEX places_taken ON places (owner_id) WHERE taken_at IS NOT NULL;
 CREATE INDEX places_untold ON places (taken_at) WHERE taken_at IS NOT NULL AND NOT told;
 CREATE UNIQUE INDEX places_by_turn ON places (turn);
 
--- Gives free places to whoever is first in line. One owner's places are judged one after the other.
+-- Grants free slots to the first waiting requests. Calls for the same owner run one after the other.
 CREATE FUNCTION grant_places(owner text) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
 DECLARE
   allowed numeric := (allowance_of(owner) ->> 'inProgress')::numeric;
@@ -31,8 +32,8 @@ BEGIN
 END
 $$;
 
--- Takes a place or a turn in the line; a caller who does not wait leaves no turn behind. Returns who has a place with this: the caller, when
--- it has one, and others whose turn came.
+-- Acquires a slot or joins the queue; a caller that does not wait leaves nothing behind. Returns the requests that
+-- have a slot by this: the caller, if it has one, and others that were granted.
 CREATE FUNCTION enter_place(request uuid, owner text, prio integer, waits boolean) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock(hashtext('tempera places'), hashtext(owner));
@@ -47,7 +48,7 @@ BEGIN
 END
 $$;
 
--- Gives a place or a turn back. Returns whose turn has come with this.
+-- Releases a slot, or leaves the queue. Returns the requests that were granted a slot by this.
 CREATE FUNCTION leave_place(request uuid, owner text) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock(hashtext('tempera places'), hashtext(owner));

@@ -1,7 +1,7 @@
 -- migrate:up
--- What is pushed while the platform runs: model versions, how requests are shared between them, and what is switched off.
--- Every row has a revision of its own: who changes it says which one was read, and processes see by count and sum of them
--- whether they know all there is.
+-- The registry: pushed model versions, rollouts between them, and flags.
+-- Every row has a revision: a change names the revision that it is based on, and processes compare count and sum
+-- of revisions to see whether their cache is current.
 CREATE SEQUENCE registry_revisions;
 
 -- Weights, by content: two versions that share a file share its bytes.
@@ -11,7 +11,7 @@ CREATE TABLE model_blobs (
   bytes bigint NOT NULL
 );
 
--- Objects of pushes that are not published yet, written down before their bytes: what a killed process leaves is found here.
+-- Objects of unpublished pushes, recorded before their bytes, so that those of a killed process are found.
 CREATE TABLE model_uploads (
   object_key text PRIMARY KEY,
   push_id uuid NOT NULL,
@@ -45,7 +45,7 @@ CREATE TABLE model_files (
 );
 CREATE INDEX model_files_by_content ON model_files (sha256);
 
--- Immutable once published, whoever asks.
+-- Immutable once published.
 CREATE FUNCTION model_version_stays() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF NEW.digest <> OLD.digest OR NEW.manifest::text <> OLD.manifest::text
@@ -76,7 +76,7 @@ CREATE TABLE rollouts (
 );
 CREATE UNIQUE INDEX rollouts_one_an_endpoint ON rollouts (endpoint) WHERE state = 'running';
 
--- What is on for which share of the owners; a row for one owner comes before the one for everybody, whose owner is ''.
+-- Flags, each with its share of owners. A row for one owner overrides the row for all, whose owner is ''.
 CREATE TABLE flags (
   kind text NOT NULL CHECK (kind IN ('model', 'workflow', 'behaviour')),
   name text NOT NULL,
@@ -95,7 +95,7 @@ BEGIN
   RETURN NEW;
 END $$;
 CREATE TRIGGER model_versions_revise BEFORE UPDATE ON model_versions FOR EACH ROW EXECUTE FUNCTION registry_revise();
--- That a rollout was looked at is no change of it.
+-- The time of the last check does not change the revision.
 CREATE TRIGGER rollouts_revise BEFORE UPDATE OF share, state, rules, reason ON rollouts FOR EACH ROW EXECUTE FUNCTION registry_revise();
 CREATE TRIGGER flags_revise BEFORE UPDATE ON flags FOR EACH ROW EXECUTE FUNCTION registry_revise();
 

@@ -24,7 +24,7 @@ CREATE TABLE usage (
 );
 CREATE INDEX usage_by_end ON usage (ended_at DESC, request_id DESC);
 
--- Each look at the ledger beside Temporal, for a window of time.
+-- Each comparison of the ledger with Temporal, for a window of time.
 CREATE TABLE usage_checks (
   checked_at timestamptz NOT NULL,
   from_at timestamptz NOT NULL,

@@ -1,6 +1,6 @@
 -- migrate:up
--- Keys in the object store that a record names: bytes are deleted when nobody names them any more. Kept beside the JSON, which
--- PostgreSQL cannot look into when a caller's text has an escaped NUL in it.
+-- Keys in the object store that a record names: bytes are deleted when no record names them. Stored beside the JSON,
+-- which PostgreSQL cannot read when a caller's text has an escaped NUL in it.
 ALTER TABLE requests
   ADD COLUMN refs text[] NOT NULL DEFAULT '{}',
   -- Set when input and output were taken out of the record.
@@ -12,7 +12,8 @@ UPDATE requests SET refs = array_remove(ARRAY[
 CREATE INDEX requests_refs ON requests USING gin (refs) WHERE refs <> '{}';
 CREATE INDEX requests_with_payloads ON requests (owner_id, submitted_at) WHERE payloads_deleted_at IS NULL AND ended_at IS NOT NULL;
 
--- Times that an owner has instead of the installation's, in seconds: {"requestSeconds": 3600, "payloadSeconds": null}; null is for ever.
+-- Retention times of an owner in place of the installation's, in seconds; null is for ever:
+-- {"requestSeconds": 3600, "payloadSeconds": null}.
 CREATE TABLE owner_retention (
   owner_id text PRIMARY KEY,
   times json NOT NULL,
@@ -26,7 +27,7 @@ END $$;
 CREATE TRIGGER owner_retention_announce AFTER INSERT OR UPDATE OR DELETE ON owner_retention
   FOR EACH ROW EXECUTE FUNCTION owner_retention_announce();
 
--- What was deleted, by kind and day.
+-- Counts of deleted items, by kind and day.
 CREATE TABLE retention_totals (
   kind text NOT NULL,
   day date NOT NULL,

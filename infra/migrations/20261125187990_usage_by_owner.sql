@@ -1,5 +1,5 @@
 -- migrate:up
--- What an owner has spent this day and this month is asked for while it calls.
+-- The spending of an owner in this day and month is read during its calls.
 CREATE INDEX usage_by_owner ON usage (owner_id, ended_at DESC) INCLUDE (units, unit_price);
 
 -- migrate:down

@@ -1,6 +1,6 @@
 -- migrate:up
 -- `secret_sha256` is the plain SHA-256 of a secret where `pepper_id` is null, else its HMAC-SHA-256 with the pepper of that id.
--- A process of the version before sees neither column and goes on with the keys that were not hashed anew.
+-- A process of the previous version reads neither column and works with the keys that were not hashed again.
 ALTER TABLE keys ADD COLUMN pepper_id text;
 ALTER TABLE keys ADD COLUMN expires_at timestamptz;
 

@@ -1,5 +1,5 @@
 -- migrate:up
--- Which keys encrypted what Temporal may still hold. Not the keys: `check_value` tells whether one is the same, and leads to none.
+-- The ids of keys that encrypted what Temporal may still hold. `check_value` identifies a key and does not reveal it.
 CREATE TABLE payload_keys (
   key_id text PRIMARY KEY,
   check_value text NOT NULL,
