@@ -4,25 +4,26 @@ import { isAlias, isMap, isScalar, LineCounter, parseDocument, type YAMLMap } fr
 import { nearestName } from "./nearest-name.ts";
 import { CONFIG_FILE_ENV, SETTINGS } from "./settings.ts";
 
-/** What a file says of one setting. */
+/** The value that a file gives for one setting. */
 export interface FileValue {
   raw: unknown;
-  /** `config/site.yaml:12`, where a person finds it. */
+  /** The file and line for a person to find it, such as `config/site.yaml:12`. */
   at: string;
 }
 
 export interface ConfigFiles {
-  /** By `<group>.<name>`; a later file wins. */
+  /** Values by `<group>.<name>`; a later file wins. */
   values: Map<string, FileValue>;
   faults: string[];
 }
 
-/** The files that are read, in their order, when none is named. */
+/** The file and the folder that are read, in this order, if no other is named. */
 const OWN_FILE = "tempera.yaml";
 const OWN_FOLDER = "config";
 
 /**
- * The text of every configuration file by its path, in the order in which they are read: a later one wins.
+ * Finds the text of every configuration file by its path, in the order in which they are read: a later one
+ * wins. A file or folder that cannot be read is added to `faults`.
  */
 export function findConfigFiles(
   env: Record<string, string | undefined>,
@@ -33,12 +34,12 @@ export function findConfigFiles(
   const texts = new Map<string, string>();
   const cannotBeRead = (path: string, error: unknown): void =>
     void faults.push(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
-  for (const place of named ? [named] : [OWN_FILE, OWN_FOLDER]) {
+  for (const location of named ? [named] : [OWN_FILE, OWN_FOLDER]) {
     let paths: string[] = [];
     try {
-      paths = filesOf(place);
+      paths = filesOf(location);
     } catch (error) {
-      cannotBeRead(place, error);
+      cannotBeRead(location, error);
     }
     for (const path of paths) {
       try {
@@ -51,7 +52,7 @@ export function findConfigFiles(
   return texts;
 }
 
-/** A folder stands for the YAML files in it, by name. Throws when it cannot be read. */
+/** Lists a file itself, or the YAML files of a folder by name. Throws when the folder cannot be read. */
 function filesOf(path: string): string[] {
   const found = statSync(path, { throwIfNoEntry: false });
   if (!found) return [];
@@ -60,7 +61,7 @@ function filesOf(path: string): string[] {
   return names.sort().map((name) => join(path, name));
 }
 
-/** Reads what the files say of each setting, and what is wrong with it. No fault quotes a value. */
+/** Reads the values that the files give for settings, and the files' faults. No fault quotes a value. */
 export function readConfigFiles(texts: Map<string, string>): ConfigFiles {
   const values = new Map<string, FileValue>();
   const faults: string[] = [];
@@ -72,10 +73,11 @@ function readOne(path: string, text: string, values: Map<string, FileValue>, fau
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
   const at = (node: unknown): string => `${path}:${lines.linePos(rangeStart(node)).line || 1}`;
-  // The parser's own sentences quote the text, which may be a secret: only the place and the kind of its
-  // fault are told.
+  // The parser's own messages quote the text, which may be a secret: the fault names only the line and the
+  // parser's code.
   const [fault] = document.errors;
-  if (fault) return void faults.push(`${path}:${fault.linePos?.[0].line ?? 1}: is not YAML (${fault.code})`);
+  if (fault)
+    return void faults.push(`${path}:${fault.linePos?.[0].line ?? 1}: is not valid YAML (${fault.code})`);
   if (document.contents === null || isEmpty(document.contents)) return;
   if (!isMap(document.contents)) return void faults.push(`${path}: must be a mapping of groups of settings`);
   let content: Record<string, unknown>;
@@ -83,14 +85,15 @@ function readOne(path: string, text: string, values: Map<string, FileValue>, fau
     content = document.toJS();
   } catch {
     return void faults.push(
-      `${path}: is not YAML (an alias, written *name, that names nothing; put text that begins with * in quotes)`,
+      `${path}: is not valid YAML: an alias (*name) refers to no anchor; ` +
+        "put text that begins with * in quotes",
     );
   }
   for (const { key, value } of document.contents.items) {
     const group = nameOf(key);
     if (!Object.hasOwn(SETTINGS, group)) {
       faults.push(
-        `${at(key)}: "${group}" is no group of settings${nearestName(group, Object.keys(SETTINGS))}`,
+        `${at(key)}: "${group}" is not a group of settings${nearestName(group, Object.keys(SETTINGS))}`,
       );
       continue;
     }
@@ -126,5 +129,5 @@ function readSection(
 
 const isEmpty = (node: unknown): boolean => isScalar(node) && node.value === null;
 const nameOf = (key: unknown): string =>
-  String(isScalar(key) ? key.value : "a key that is no text").slice(0, 100);
+  String(isScalar(key) ? key.value : "a key that is not text").slice(0, 100);
 const rangeStart = (node: unknown): number => (node as { range?: [number] } | null)?.range?.[0] ?? 0;

@@ -1,4 +1,6 @@
 import { join } from "node:path";
 
-/** Where the embedded default keeps the key it made at its first start. */
-export const keyFile = (dataFolder: string): string => join(dataFolder, "key");
+/** Names the file in which the embedded default keeps the key that it made at its first start. */
+export function keyFile(dataFolder: string): string {
+  return join(dataFolder, "key");
+}

@@ -12,8 +12,8 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true }));
 
 /**
- * The configuration of a file and an environment; the file is named, so that no `tempera.yaml` of this folder
- * is read.
+ * Loads the configuration of a file and an environment. `TEMPERA_CONFIG` names the file, so that no
+ * `tempera.yaml` of this folder is read.
  */
 function load(text: string, env: Record<string, string> = {}): ReturnType<typeof loadConfig> {
   const path = join(folder, "tempera.yaml");
@@ -21,7 +21,7 @@ function load(text: string, env: Record<string, string> = {}): ReturnType<typeof
   return loadConfig({ TEMPERA_CONFIG: path, ...env });
 }
 
-/** Why it was refused, one fault a line. */
+/** Lists the faults of a configuration that is refused. */
 function faults(text: string, env: Record<string, string> = {}): string[] {
   try {
     load(text, env);
@@ -35,14 +35,14 @@ function faults(text: string, env: Record<string, string> = {}): string[] {
 }
 
 describe("precedence", () => {
-  it("defaults, then the file, then the environment", () => {
+  it("overrides defaults with the file, and the file with the environment", () => {
     const text = "server: { port: 9000, host: 0.0.0.0 }";
     expect(load("").server).toMatchObject({ port: 8080, host: "127.0.0.1" });
     expect(load(text).server).toMatchObject({ port: 9000, host: "0.0.0.0", adminPort: 8081 });
     expect(load(text, { TEMPERA_PORT: "9001" }).server).toMatchObject({ port: 9001, host: "0.0.0.0" });
   });
 
-  it("an empty variable counts as absent", () => {
+  it("treats an empty variable as absent", () => {
     expect(load("server: { port: 9000 }", { TEMPERA_PORT: "" }).server.port).toBe(9000);
     expect(load("", { DATABASE_URL: "", REDIS_URL: "" })).toMatchObject({
       postgres: { url: undefined },
@@ -51,7 +51,7 @@ describe("precedence", () => {
     expect(loadConfig({ TEMPERA_CONFIG: "", TEMPERA_HOST: "::1" }).server.host).toBe("::1");
   });
 
-  it("the command line overrides all, and every value says where it is from", () => {
+  it("overrides everything with the command line, and names the source of every value", () => {
     const path = join(folder, "tempera.yaml");
     writeFileSync(path, "server:\n  port: 9000\n  host: 0.0.0.0\n  adminPort: 9002\n");
     const env = { TEMPERA_CONFIG: path, TEMPERA_HOST: "::1", TEMPERA_PORT: "9001" };
@@ -67,14 +67,14 @@ describe("precedence", () => {
     ]);
   });
 
-  it("a folder is its YAML files by name, the later over the earlier", () => {
+  it("reads the YAML files of a folder by name, and a later one wins", () => {
     writeFileSync(join(folder, "20-site.yaml"), "server: { port: 2 }");
     writeFileSync(join(folder, "10-base.yml"), "server: { port: 1, host: base }");
     writeFileSync(join(folder, "README.md"), "server: {");
     expect(loadConfig({ TEMPERA_CONFIG: folder }).server).toMatchObject({ port: 2, host: "base" });
   });
 
-  it("without TEMPERA_CONFIG it is tempera.yaml, then config/*.yaml of this folder", () => {
+  it("reads tempera.yaml, then config/*.yaml of this folder, without TEMPERA_CONFIG", () => {
     const here = process.cwd();
     mkdirSync(join(folder, "config"));
     writeFileSync(join(folder, "tempera.yaml"), "server: { port: 1, adminPort: 2 }");
@@ -87,16 +87,16 @@ describe("precedence", () => {
     }
   });
 
-  it("a null in the file counts as absent", () =>
+  it("treats a null in the file as absent", () =>
     expect(load("server:\n  port:\nredis:\n").server.port).toBe(8080));
 
-  it("every default fits its own setting", () => {
+  it("accepts every default in its own setting", () => {
     for (const settings of Object.values(SETTINGS) as Record<string, Setting<unknown>>[])
       for (const { schema, default: fallback } of Object.values(settings))
         if (fallback !== undefined) expect(schema.parse(fallback)).toEqual(fallback);
   });
 
-  it("every setting has a variable of its own", () => {
+  it("gives every setting a variable of its own", () => {
     const names = (Object.values(SETTINGS) as Record<string, Setting<unknown>>[]).flatMap((settings) =>
       Object.values(settings).map(({ env }) => env),
     );
@@ -106,7 +106,7 @@ describe("precedence", () => {
 });
 
 describe("faults", () => {
-  it("are named all together, each where it stands", () => {
+  it("are reported all together, each with its source", () => {
     const found = faults(
       "server: { port: 99999 }\nlog: { level: loud }\nworkers: {}\nredis: { uri: x }\nfolders: models",
       {
@@ -116,7 +116,7 @@ describe("faults", () => {
     );
     expect(found).toHaveLength(7);
     expect(found.join("\n")).toMatch(
-      /tempera\.yaml:3: "workers" is no group of settings; did you mean "worker"\?$/m,
+      /tempera\.yaml:3: "workers" is not a group of settings; did you mean "worker"\?$/m,
     );
     expect(found.join("\n")).toMatch(
       /tempera\.yaml:4: redis\.uri: there is no such setting; did you mean "url"\?$/m,
@@ -136,7 +136,7 @@ describe("faults", () => {
     );
   });
 
-  it("a name that is near to none is told all there are", () =>
+  it("lists all names for a name that is similar to none", () =>
     expect(faults("server: { colour: red }").join()).toMatch(
       /server\.colour: there is no such setting \(host, port, adminPort, /,
     ));
@@ -146,22 +146,22 @@ describe("faults", () => {
     ["Port", "port"],
     ["body_bytes_max", "bodyBytesMax"],
     ["publicURL", "publicUrl"],
-  ])("server.%s is refused with the nearest right name, %s", (wrong, right) =>
+  ])("refuses server.%s and suggests the nearest right name, %s", (wrong, right) =>
     expect(faults(`server: { ${wrong}: 1 }`)).toEqual([
       expect.stringMatching(`:1: server\\.${wrong}: there is no such setting; did you mean "${right}"\\?$`),
     ]),
   );
 
-  it.each(["toString", "constructor", "__proto__"])("a group called %s is unknown", (name) =>
-    expect(faults(`${name}: {}`).join()).toContain(`"${name}" is no group`),
+  it.each(["toString", "constructor", "__proto__"])("refuses an unknown group called %s", (name) =>
+    expect(faults(`${name}: {}`).join()).toContain(`"${name}" is not a group`),
   );
 
   it.each(["abc", " ", "0x1F", "1e3", "8080.5", "-1", "65536", "99999999999999999999", "8080,8081", "true"])(
-    "TEMPERA_PORT=%j is no port",
+    "refuses TEMPERA_PORT=%j",
     (value) => expect(faults("", { TEMPERA_PORT: value })).toHaveLength(1),
   );
 
-  it.each(["true", "[8080]", "[]", "{}", "'x'", ".inf", ".nan"])("server.port: %s is no port", (value) =>
+  it.each(["true", "[8080]", "[]", "{}", "'x'", ".inf", ".nan"])("refuses server.port: %s", (value) =>
     expect(faults(`server: { port: ${value} }`)).toHaveLength(1),
   );
 
@@ -169,11 +169,11 @@ describe("faults", () => {
     ["0", 0],
     [" 8080 ", 8080],
     ["65535", 65_535],
-  ])("TEMPERA_PORT=%j is one", (value, port) =>
+  ])("accepts TEMPERA_PORT=%j", (value, port) =>
     expect(load("", { TEMPERA_PORT: value }).server.port).toBe(port),
   );
 
-  it("a file that is named and not there", () => {
+  it("reports a named file that does not exist", () => {
     expect(() => loadConfig({ TEMPERA_CONFIG: join(folder, "none.yaml") })).toThrow(
       /TEMPERA_CONFIG: there is no file or folder .*none\.yaml/,
     );
@@ -183,7 +183,7 @@ describe("faults", () => {
   });
 
   it.each(["server: [", "- a\n- b", "text", "server: { port: 1 }\nserver: { port: 2 }"])(
-    "a file that is no mapping: %j",
+    "refuses a file that is not a mapping: %j",
     (text) => expect(faults(text)).toHaveLength(1),
   );
 });
@@ -195,7 +195,7 @@ describe("a secret as a file", () => {
     return path;
   };
 
-  it("named by the environment, or by the configuration file", () => {
+  it("is read when the environment or the configuration file names it", () => {
     const path = secretFile("s3-secret\n");
     expect(load("", { S3_SECRET_KEY_FILE: path }).objects.secretKey).toBe("s3-secret");
     expect(load(`objects: { secretKey: { file: ${JSON.stringify(path)} } }`).objects.secretKey).toBe(
@@ -206,7 +206,7 @@ describe("a secret as a file", () => {
     );
   });
 
-  it("that is empty, missing, given twice, or for what is no secret is a fault", () => {
+  it("is refused when it is empty, missing, given twice or not for a secret", () => {
     expect(faults("", { S3_SECRET_KEY_FILE: secretFile("\n") })).toEqual([
       expect.stringMatching(/^S3_SECRET_KEY_FILE: objects\.secretKey: .* is empty$/),
     ]);
@@ -219,13 +219,13 @@ describe("a secret as a file", () => {
     expect(faults(`server: { port: { file: x } }`)).toHaveLength(1);
   });
 
-  it("with a wrong value does not print it", () => {
+  it("is not printed when its value is wrong", () => {
     const [fault] = faults("", { DATABASE_URL_FILE: secretFile("mysql://hunter2hunter2") });
     expect(fault).toMatch(/^DATABASE_URL_FILE: postgres\.url: must be a URL/);
     expect(fault).not.toContain("hunter2");
   });
 
-  it("on the command line is refused", () => {
+  it("is refused on the command line", () => {
     expect(() => loadConfig({}, ["objects.secretKey=hunter2hunter2"])).toThrow(
       /--set objects\.secretKey: a secret on a command line .* S3_SECRET_KEY_FILE/,
     );
@@ -257,11 +257,11 @@ describe("secrets are never printed", () => {
     ["a wrong value", `postgres: { url: "mysql://user:${SECRET}@host/db" }`],
     ["a wrong type", `objects: { secretKey: { value: ${SECRET} } }`],
     ["a list", `objects: { secretKey: [${SECRET}] }`],
-    ["a section that is the value", `postgres: postgres://user:${SECRET}@host/db`],
+    ["a value in place of a section", `postgres: postgres://user:${SECRET}@host/db`],
     ["an alias", `objects:\n  secretKey: *${SECRET}`],
     ["a tag", `objects:\n  secretKey: !${SECRET} {}`],
-    ["text that is no YAML", `objects:\n  secretKey: "${SECRET}`],
-    ["more text that is no YAML", `objects:\n  secretKey: a: ${SECRET}: [`],
+    ["text that is not YAML", `objects:\n  secretKey: "${SECRET}`],
+    ["more text that is not YAML", `objects:\n  secretKey: a: ${SECRET}: [`],
     ["a directive", `%${SECRET}\nobjects: [`],
   ])("%s in the file", (_name, text) => {
     const found = faults(text);

@@ -3,14 +3,11 @@ import { findConfigFiles, readConfigFiles } from "./config-files.ts";
 import { nearestName } from "./nearest-name.ts";
 import { type Config, SETTINGS, type Setting } from "./settings.ts";
 
-/**
- * The configuration is faulty; the message names every fault, where it stands, and never a secret's value.
- */
+/** Lists every fault of the configuration with its source, and never the value of a secret. */
 class ConfigFaults extends Error {
   constructor(faults: string[]) {
-    super(
-      `The configuration has ${faults.length === 1 ? "a fault" : `${faults.length} faults`}:\n${faults.map((fault) => `  ${fault}`).join("\n")}`,
-    );
+    const count = faults.length === 1 ? "a fault" : `${faults.length} faults`;
+    super(`The configuration has ${count}:\n${faults.map((fault) => `  ${fault}`).join("\n")}`);
   }
 }
 
@@ -19,37 +16,37 @@ type Environment = Record<string, string | undefined>;
 export interface LoadedConfig {
   config: Config;
   /**
-   * Where each value is from, by `<group>.<name>`: `default`, `config/site.yaml:12`, `TEMPERA_PORT`, `--set`.
+   * Source of each value by `<group>.<name>`: `default`, `config/site.yaml:12`, `TEMPERA_PORT` or `--set`.
    */
   sources: Map<string, string>;
 }
 
-/** One value as it was found, before it is checked. */
+/** One value as it was found, not yet checked. */
 interface Found {
   raw: unknown;
-  /** Where it is from. */
+  /** Source of the value. */
   at: string;
 }
 
-/** A secret that is handed over as a file is one line; more is a wrong file. */
+/** Largest file of a secret. A secret is one line; a larger file is a mistake. */
 const SECRET_FILE_BYTES_MAX = 64 * 1024;
 
-/** Every setting with its name, in the order of the table. */
+/** Lists every setting with its name, in the order of the table. */
 export const allSettings = (): { group: string; name: string; path: string; setting: Setting<unknown> }[] =>
   (Object.entries(SETTINGS) as [string, Record<string, Setting<unknown>>][]).flatMap(([group, settings]) =>
     Object.entries(settings).map(([name, setting]) => ({ group, name, path: `${group}.${name}`, setting })),
   );
 
-/** The configuration alone; see `readConfig`. */
+/** Reads the configuration without the sources of its values; see `readConfig`. */
 export const loadConfig = (env: Environment = process.env, flags: readonly string[] = []): Config =>
   readConfig(env, flags).config;
 
 /**
- * Reads the configuration once, at the door: defaults, overridden by the files (`tempera.yaml`, then
- * `config/*.yaml`, or what `TEMPERA_CONFIG` names), overridden by the environment, overridden by the command
- * line. An empty variable counts as absent.
+ * Reads the configuration, once at the start of a process: defaults, overridden by the files (`tempera.yaml`,
+ * then `config/*.yaml`, or what `TEMPERA_CONFIG` names), overridden by the environment, overridden by the
+ * command line. An empty variable counts as absent.
  *
- * @param flags  `<group>.<name>=<value>` each, as `--set` gives them
+ * @param flags  values of `--set`, each `<group>.<name>=<value>`
  * @throws ConfigFaults with all faults together
  */
 export function readConfig(env: Environment = process.env, flags: readonly string[] = []): LoadedConfig {
@@ -88,7 +85,7 @@ function faultOf(
   return `${at}: ${path}: ${issues.map(({ message }) => message).join("; ")}${shown}`;
 }
 
-/** The setting's variable or, for a secret, the file that `<variable>_FILE` names. */
+/** Finds the setting's variable or, for a secret, the file that `<variable>_FILE` names. */
 function fromEnvironment(
   env: Environment,
   { env: variable, secret }: Setting<unknown>,
@@ -103,14 +100,14 @@ function fromEnvironment(
 }
 
 /**
- * A secret, or `{ file: <path> }`: what that file holds, without the end of its line. `undefined` when it
- * cannot be read.
+ * Gives a secret itself or, for `{ file: <path> }`, the content of the file without its last newline.
+ * `undefined` when the file cannot be read.
  */
 function secretOf({ raw, at }: Found, path: string, faults: string[]): Found | undefined {
   if (typeof raw !== "object" || raw === null || Object.keys(raw).join() !== "file") return { raw, at };
   const { file } = raw as { file: unknown };
-  const fault = (why: string): undefined =>
-    void faults.push(`${at}: ${path}: the file ${JSON.stringify(file)} ${why}`);
+  const fault = (reason: string): undefined =>
+    void faults.push(`${at}: ${path}: the file ${JSON.stringify(file)} ${reason}`);
   if (typeof file !== "string") return fault("must be named by its path");
   try {
     const text = readFileSync(file, "utf8");
@@ -122,7 +119,7 @@ function secretOf({ raw, at }: Found, path: string, faults: string[]): Found | u
   }
 }
 
-/** What `--set` gives; a secret is refused, since everybody on the machine can read a command line. */
+/** Reads the values of `--set`. A secret is refused: every user of the machine can read a command line. */
 function readFlags(flags: readonly string[], faults: string[]): Map<string, Found> {
   const settings = new Map(allSettings().map(({ path, setting }) => [path, setting]));
   const found = new Map<string, Found>();
@@ -135,7 +132,8 @@ function readFlags(flags: readonly string[], faults: string[]): Map<string, Foun
       faults.push(`--set ${path}: there is no such setting${nearestName(path, [...settings.keys()])}`);
     else if (setting.secret)
       faults.push(
-        `--set ${path}: a secret on a command line is seen by everybody; use ${setting.env} or ${setting.env}_FILE`,
+        `--set ${path}: a secret on a command line can be read by every user of the machine; ` +
+          `use ${setting.env} or ${setting.env}_FILE`,
       );
     else found.set(path, { raw: value, at: "--set" });
   }

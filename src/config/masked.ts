@@ -3,15 +3,16 @@ import type { Config } from "./settings.ts";
 
 export const MASK = "***";
 
-/** Shorter ones stand in ordinary words, and no secret that is worth the name is shorter. */
+/** Shortest secret that is masked. Shorter texts occur in ordinary words, and a real secret is longer. */
 const CHARACTERS_MIN = 6;
 
-/** A key of Tempera's own, wherever it stands. */
+/** Matches an API key of Tempera anywhere in a text. */
 const KEY = /\b([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):[^\s"'\\,}&]{8,}/gi;
 
 /**
- * Takes every configured secret out of a text, and everything that looks like a key: each password of an
- * address, each part of a list, as it is written and as JSON and URLs write it.
+ * Creates a function that masks every configured secret in a text, and everything that looks like an API key.
+ * Passwords in addresses and the parts of lists count as secrets; each is masked as it is written and in the
+ * notations of JSON and URLs.
  */
 export function createMask(config: Config): (text: string) => string {
   const groups = config as unknown as Record<string, Record<string, unknown>>;
@@ -24,7 +25,7 @@ export function createMask(config: Config): (text: string) => string {
     JSON.stringify(secret).slice(1, -1),
     encodeURIComponent(secret),
   ]);
-  // Longest first: what is a part of another must not leave the rest of it standing.
+  // The longest first: a secret that contains another must be masked as a whole.
   const all = [...new Set(written)]
     .filter(({ length }) => length >= CHARACTERS_MIN)
     .sort((a, b) => b.length - a.length);
@@ -36,17 +37,17 @@ export function createMask(config: Config): (text: string) => string {
 }
 
 /**
- * What must not be shown of a secret: of an address its password, of a list each of its parts, of a key what
- * is after its id.
+ * Lists the texts that must not be shown of a secret: the password of an address, each part of a list, and
+ * the part of a key after its id.
  */
 function partsOf(value: string): string[] {
   if (/^[a-z]+:\/\//i.test(value) && URL.canParse(value)) {
     const { password, searchParams } = new URL(value);
-    // Drivers take a password from the query too.
-    const asked = [...searchParams].flatMap(([name, given]) =>
+    // Drivers also read a password from the query.
+    const fromQuery = [...searchParams].flatMap(([name, given]) =>
       /pass|secret|token|key/i.test(name) ? [given] : [],
     );
-    return [...(password ? [value, password, decodeURIComponent(password)] : []), ...asked];
+    return [...(password ? [value, password, decodeURIComponent(password)] : []), ...fromQuery];
   }
   return [value, ...value.split(",").flatMap((part) => [part.trim(), part.trim().replace(/^[^:]+:/, "")])];
 }

@@ -1,8 +1,7 @@
 import { closest, distance } from "fastest-levenshtein";
 
 /**
- * How a refusal of an unknown name ends: with the name that was meant, when one is near, else with all there
- * are.
+ * Words the end of a refusal of an unknown name: the nearest right name if one is similar, else all names.
  *
  * @example nearestName("prot", ["host", "port"]) // → '; did you mean "port"?'
  */

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { SETTINGS, type Setting } from "./settings.ts";
 
-it("docs/configuration.md is the table of settings, group by group, in its order", () => {
+it("docs/configuration.md lists the settings of the table, group by group, in its order", () => {
   const page = readFileSync(new URL("../../docs/configuration.md", import.meta.url), "utf8");
   const documented = (page.split("## Settings\n")[1]?.split("\n## ")[0] ?? "")
     .split("\n### ")
@@ -23,19 +23,19 @@ it("docs/configuration.md is the table of settings, group by group, in its order
   expect(documented).toEqual(
     groups.map(([group, settings]) => [
       group,
-      Object.entries(settings).map(([name, { env, default: fallback, says, secret, live, unit }]) => [
+      Object.entries(settings).map(([name, { env, default: fallback, description, secret, live, unit }]) => [
         `\`${group}.${name}\`${live ? " (live)" : ""}`,
         `\`${env}\`${secret ? " (secret)" : ""}`,
         fallback === undefined
           ? ""
           : `\`${String(fallback)}\`${unit && /\d/.test(String(fallback)) ? ` ${unit}` : ""}`,
-        says,
+        description,
       ]),
     ]),
   );
 });
 
-it("every number but a port says what it counts", () => {
+it("every number except a port has a unit", () => {
   for (const [group, settings] of Object.entries(SETTINGS) as [string, Record<string, Setting<unknown>>][])
     for (const [name, { schema, unit }] of Object.entries(settings)) {
       const isNumber = [1, 1024].some((number) => schema.safeParse(String(number)).data === number);

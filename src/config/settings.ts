@@ -1,6 +1,6 @@
 /**
- * Every setting of the program: where it stands in a configuration file, the environment variable that
- * overrides it, what it means and why its default is what it is. `docs/configuration.md` equals this table
+ * Defines every setting of the program: its group and name in a configuration file, the environment variable
+ * that overrides it, its meaning and the reason for its default. `docs/configuration.md` equals this table
  * (tested).
  */
 import { z } from "zod";
@@ -11,15 +11,15 @@ export interface Setting<T> {
   env: string;
   schema: z.ZodType<T>;
   default: T;
-  says: string;
-  /** What a number counts. */
+  description: string;
+  /** Unit of a number. */
   unit?: string;
   /**
-   * Never printed. It may be handed over as a file: `<variable>_FILE`, or `{ file: <path> }` in a
+   * The value is never printed. It may be given as a file: `<variable>_FILE`, or `{ file: <path> }` in a
    * configuration file.
    */
   secret?: true;
-  /** A change of the configuration file is in effect at once; the others need a restart. */
+  /** A change in a configuration file takes effect at once; a setting without this mark needs a restart. */
   live?: true;
 }
 
@@ -27,19 +27,19 @@ const setting = <T>(
   env: string,
   schema: z.ZodType<T>,
   fallback: NoInfer<T>,
-  says: string,
+  description: string,
   options: Pick<Setting<T>, "unit" | "secret" | "live"> = {},
 ): Setting<T> => ({
   env,
   schema,
   default: fallback,
-  says,
+  description,
   ...options,
 });
 
 /**
- * A number, or the decimal text of one as the environment gives it. Nothing else is made into a number: not
- * true, not " ".
+ * Accepts a number, or its decimal text as the environment gives it. Nothing else is converted to a number:
+ * neither `true` nor " ".
  */
 const number = <S extends z.ZodNumber>(schema: S) =>
   z.preprocess(
@@ -47,13 +47,13 @@ const number = <S extends z.ZodNumber>(schema: S) =>
     schema,
   );
 
-/** `true`, or one of the words by which the environment says it. */
+/** Accepts a boolean, or its text as the environment gives it: `true`, `false`, `1` or `0`. */
 const flag = z.preprocess(
   (value) => (value === "1" || value === "true" ? true : value === "0" || value === "false" ? false : value),
   z.boolean("must be true or false"),
 );
 
-/** Seconds, as a list or as text with commas between them. */
+/** Accepts seconds, as a list or as text with commas between them. */
 const seconds = z.preprocess(
   (value) =>
     typeof value === "string"
@@ -61,7 +61,7 @@ const seconds = z.preprocess(
       : value,
   z.array(z.number("must be numbers of seconds with commas between them").min(0).max(86_400)).max(50),
 );
-/** Text that a parser of its own takes; what that parser says becomes the fault. */
+/** Accepts text that `parse` takes. The message of an error that `parse` throws becomes the fault. */
 const textThat = (parse: (value: string) => unknown) =>
   z
     .string()
@@ -79,7 +79,7 @@ const peppers = textThat((value) => {
     throw new Error("must be secrets of 16 characters or more, with commas between them");
 });
 
-/** Days, fractions allowed, or `never`. */
+/** Accepts days, fractions allowed, or `never`. */
 const days = (least: number) =>
   z.union(
     [z.literal("never"), number(z.number().min(least).max(36_500))],
@@ -101,7 +101,7 @@ const url = (...protocols: string[]) =>
     })
     .optional();
 
-/** Whether the user and the password of an address can be read: `%` stands before two hex digits only. */
+/** Tells whether user and password of an address can be decoded: two hex digits follow each `%`. */
 function isDecodable(value: string): boolean {
   const { username, password } = new URL(value);
   try {
@@ -112,7 +112,7 @@ function isDecodable(value: string): boolean {
   }
 }
 
-/** TLS towards one service: the same four settings for each. Setting any of them, or `tls`, turns TLS on. */
+/** Defines the settings of TLS towards one service, the same five for each. Any of them turns TLS on. */
 const serviceTls = (
   service: string,
   names: { tls: string; ca: string; cert: string; key: string; serverName: string },
@@ -121,29 +121,31 @@ const serviceTls = (
     names.tls,
     flag,
     false,
-    `Speak TLS with ${service}. Any of the four settings below does so too, and so does an address that says it.`,
+    `Connect to ${service} over TLS. Any of the four settings below turns it on too, ` +
+      "and so does an address whose scheme says so.",
   ),
   tlsCa: setting(
     names.ca,
     maybe,
     undefined,
-    `Authorities that ${service}'s certificate may come from, a PEM file. Default: those that Node.js trusts.`,
+    `PEM file of the authorities that may sign the certificate of ${service}. ` +
+      "Default: the authorities that Node.js trusts.",
   ),
   tlsCert: setting(
     names.cert,
     maybe,
     undefined,
-    `Certificate to show to ${service} (mutual TLS), a PEM file.`,
+    `PEM file of the certificate to present to ${service} (mutual TLS).`,
   ),
-  tlsKey: setting(names.key, maybe, undefined, "Private key of that certificate, a PEM file."),
+  tlsKey: setting(names.key, maybe, undefined, "PEM file of the private key of that certificate."),
   tlsServerName: setting(
     names.serverName,
     maybe,
     undefined,
-    `Name that ${service}'s certificate must carry, where that is not the host of its address.`,
+    `Name that the certificate of ${service} must carry, if it is not the host of the address.`,
   ),
 });
-const tempered = (service: string) => ({
+const temperaTlsVariables = (service: string) => ({
   tls: `TEMPERA_${service}_TLS`,
   ca: `TEMPERA_${service}_TLS_CA`,
   cert: `TEMPERA_${service}_TLS_CERT`,
@@ -157,7 +159,8 @@ export const SETTINGS = {
       "TEMPERA_HOST",
       text,
       "127.0.0.1",
-      "Address the gateway and the admin service listen on; `0.0.0.0` for all. By default nothing outside this machine reaches them.",
+      "Address that the gateway and the admin service listen on; `0.0.0.0` for all. " +
+        "By default, nothing outside this machine can reach them.",
     ),
     port: setting("TEMPERA_PORT", port, 8080, "Port of the gateway."),
     adminPort: setting("TEMPERA_ADMIN_PORT", port, 8081, "Port of the admin service."),
@@ -165,27 +168,32 @@ export const SETTINGS = {
       "TEMPERA_PUBLIC_URL",
       url("http:", "https:"),
       undefined,
-      "Base of the addresses in answers and of artifacts, when clients reach the gateway by another name. Default: what the caller used; for artifacts `http://localhost:<port>`.",
+      "Base of the URLs in responses and of artifacts, if clients reach the gateway by another name. " +
+        "Default: the base that the caller used; for artifacts `http://localhost:<port>`.",
     ),
     bodyBytesMax: setting(
       "TEMPERA_BODY_BYTES_MAX",
       number(z.number().int().min(1024).max(1_073_741_824)),
       33_554_432,
-      "Largest request body. fal takes data URIs of 10 MB and more; 32 MiB leaves room and bounds what one connection can hold in memory.",
+      "Largest request body. fal accepts data URIs of 10 MB and more; 32 MiB allows them " +
+        "and bounds the memory that one connection can hold.",
       { unit: "bytes" },
     ),
     runsMax: setting(
       "TEMPERA_RUNS_MAX",
       number(z.number().int().min(1).max(100_000)),
       1000,
-      "Sync runs and streams that one owner may have open at one gateway; more are answered 429. As many HTTP-over-WebSocket sockets; more are closed with 1013. Each holds a connection; a thousand fit in a gateway beside the others.",
+      "Sync runs and streams that one owner may have open at one gateway; further ones get 429. " +
+        "The same number of HTTP-over-WebSocket sockets; further ones are closed with 1013. " +
+        "Each holds a connection; a gateway can hold a thousand besides those of other owners.",
       { unit: "runs", live: true },
     ),
     trustProxy: setting(
       "TEMPERA_TRUST_PROXY",
       flag,
       false,
-      "Believe `X-Forwarded-Proto` and `X-Forwarded-Host`. Only behind a proxy that sets both and that nobody can go around.",
+      "Trust `X-Forwarded-Proto` and `X-Forwarded-Host`. " +
+        "Use it only behind a proxy that sets both and that no client can bypass.",
     ),
   },
   tls: {
@@ -193,21 +201,22 @@ export const SETTINGS = {
       "TEMPERA_TLS",
       flag,
       false,
-      "Serve the gateway over HTTPS too, beside HTTP; `npm start -- --tls` is the same.",
+      "Serve the gateway over HTTPS as well as HTTP; `npm start -- --tls` does the same.",
     ),
-    port: setting("TEMPERA_TLS_PORT", port, 8443, "Port of the gateway's HTTPS."),
+    port: setting("TEMPERA_TLS_PORT", port, 8443, "Port of the gateway for HTTPS."),
     cert: setting(
       "TEMPERA_TLS_CERT",
       maybe,
       undefined,
-      "Certificate chain, a PEM file. Default: one for fal's host names, by a local authority that is kept in the data folder.",
+      "PEM file of the certificate chain. Default: a certificate for fal's host names, " +
+        "signed by a local authority whose files are in the data folder.",
     ),
-    key: setting("TEMPERA_TLS_KEY", maybe, undefined, "Private key of that certificate, a PEM file."),
+    key: setting("TEMPERA_TLS_KEY", maybe, undefined, "PEM file of the private key of that certificate."),
     names: setting(
       "TEMPERA_TLS_NAMES",
       maybe,
       undefined,
-      "Comma-separated host names and addresses that the local authority's certificate also names.",
+      "Further host names and addresses in the local authority's certificate, separated by commas.",
     ),
   },
   folders: {
@@ -215,16 +224,21 @@ export const SETTINGS = {
       "TEMPERA_DATA",
       text,
       ".tempera",
-      "Where the embedded default keeps its state: Temporal, PostgreSQL, files, the first key.",
+      "Folder for the state of the embedded default: Temporal, PostgreSQL, files, the first key.",
     ),
-    models: setting("TEMPERA_MODELS", text, "models", "Model packages."),
+    models: setting("TEMPERA_MODELS", text, "models", "Folder of the model packages."),
     weights: setting(
       "TEMPERA_WEIGHTS",
       maybe,
       undefined,
-      "Where GPU workers keep the weights of pushed models. Default: `weights` in the data folder.",
+      "Folder where GPU workers keep the weights of pushed models. Default: `weights` in the data folder.",
     ),
-    schemas: setting("TEMPERA_SCHEMAS", text, "schemas", "Their JSON Schemas and the manifest's."),
+    schemas: setting(
+      "TEMPERA_SCHEMAS",
+      text,
+      "schemas",
+      "Folder of the JSON Schemas of models and of the manifest.",
+    ),
   },
   temporal: {
     address: setting(
@@ -237,28 +251,31 @@ export const SETTINGS = {
       "TEMPORAL_NAMESPACE",
       text,
       "tempera",
-      "Temporal namespace; made when it does not exist.",
+      "Temporal namespace; created if it does not exist.",
     ),
     port: setting("TEMPERA_TEMPORAL_PORT", port, 7233, "Port of the embedded Temporal."),
-    uiPort: setting("TEMPERA_TEMPORAL_UI_PORT", port, 8233, "Port of the embedded Temporal's UI."),
+    uiPort: setting("TEMPERA_TEMPORAL_UI_PORT", port, 8233, "Port of the UI of the embedded Temporal."),
     uiOrigin: setting(
       "TEMPERA_TEMPORAL_UI_ORIGIN",
       url("http:", "https:"),
       undefined,
-      "Where the Temporal UI is opened, such as `https://temporal.example.com`: that page may ask the codec endpoint. Default: the embedded UI.",
+      "Address where the Temporal UI is opened, such as `https://temporal.example.com`: " +
+        "a page of that origin may call the codec endpoint. Default: the embedded UI.",
     ),
     workflowThread: setting(
       "TEMPERA_TEMPORAL_WORKFLOW_THREAD",
       z.enum(["lean", "sdk"], "must be lean or sdk"),
       "lean",
       "Thread that runs workflow code: `lean`, at half the cost, or `sdk`, Temporal's own. " +
-        "With another version of Temporal's SDK than `lean` was written for, it is `sdk`, with a warning.",
+        "If Temporal's SDK has another version than `lean` was written for, `sdk` is used, with a warning.",
     ),
     payloadKeys: setting(
       "TEMPERA_PAYLOAD_KEYS",
       textThat(parsePayloadKeys),
       undefined,
-      "Keys that encrypt what Temporal stores: `<id>:<32 bytes in base64>` with commas between them. The first encrypts, all decrypt; `off` in its place only decrypts. Default: nothing is encrypted.",
+      "Keys that encrypt what Temporal stores: `<id>:<32 bytes in base64>`, separated by commas. " +
+        "The first encrypts, all decrypt; with `off` as the first, nothing new is encrypted. " +
+        "Default: nothing is encrypted.",
       { secret: true },
     ),
     ...serviceTls("Temporal", {
@@ -274,7 +291,7 @@ export const SETTINGS = {
       "DATABASE_URL",
       url("postgres:", "postgresql:"),
       undefined,
-      "PostgreSQL. Default: an embedded one.",
+      "URL of PostgreSQL. Default: an embedded one.",
       { secret: true },
     ),
     port: setting("TEMPERA_POSTGRES_PORT", port, 54_329, "Port of the embedded PostgreSQL."),
@@ -282,30 +299,31 @@ export const SETTINGS = {
       "TEMPERA_POSTGRES_CONNECTIONS",
       number(z.number().int().min(1).max(500)),
       10,
-      "Connections each process keeps. Ten keep a gateway busy; PostgreSQL allows 100 in all unless it is told otherwise.",
+      "Connections that each process keeps open. Ten are enough for a busy gateway; " +
+        "PostgreSQL allows 100 in all by default.",
       { unit: "connections" },
     ),
-    ...serviceTls("PostgreSQL", tempered("POSTGRES")),
+    ...serviceTls("PostgreSQL", temperaTlsVariables("POSTGRES")),
   },
   redis: {
     url: setting(
       "REDIS_URL",
       url("redis:", "rediss:"),
       undefined,
-      "Redis, for the event log. Default: kept in memory, which only a single process can use.",
+      "URL of Redis, for the event log. Default: the memory of the process, which no other process can use.",
       { secret: true },
     ),
-    prefix: setting("TEMPERA_REDIS_PREFIX", text, "tempera:", "What every key begins with."),
-    ...serviceTls("Redis", tempered("REDIS")),
+    prefix: setting("TEMPERA_REDIS_PREFIX", text, "tempera:", "Prefix of every key in Redis."),
+    ...serviceTls("Redis", temperaTlsVariables("REDIS")),
   },
   objects: {
     endpoint: setting(
       "S3_ENDPOINT",
       url("http:", "https:"),
       undefined,
-      "S3-compatible object store. Default: files in the data folder.",
+      "URL of an S3-compatible object store. Default: files in the data folder.",
     ),
-    bucket: setting("S3_BUCKET", text, "tempera", "Bucket; made when it does not exist."),
+    bucket: setting("S3_BUCKET", text, "tempera", "Bucket; created if it does not exist."),
     region: setting("S3_REGION", text, "us-east-1", "Region of the bucket."),
     accessKey: setting("S3_ACCESS_KEY", maybe, undefined, "Access key of the object store.", {
       secret: true,
@@ -313,7 +331,7 @@ export const SETTINGS = {
     secretKey: setting("S3_SECRET_KEY", maybe, undefined, "Secret key of the object store.", {
       secret: true,
     }),
-    ...serviceTls("the object store", tempered("S3")),
+    ...serviceTls("the object store", temperaTlsVariables("S3")),
   },
   keys: {
     admin: setting(
@@ -326,14 +344,19 @@ export const SETTINGS = {
         )
         .optional(),
       undefined,
-      "A key of scope ADMIN that is made at start when it does not exist: how a fresh deployment gets its first key. The embedded default makes one itself.",
+      "First key of a new deployment, of scope ADMIN; created at start if it does not exist. " +
+        "The embedded default creates one by itself.",
       { secret: true },
     ),
     pepper: setting(
       "TEMPERA_KEY_PEPPER",
       peppers,
       undefined,
-      "What the secrets of keys are hashed with, kept outside the database: one who reads the database cannot make a key. Secrets of 16 characters or more with commas between them: the first hashes, all are recognised, and a key is hashed anew when it is used. Default: one that is kept in the database, which protects a leaked table only.",
+      "Pepper for the hashes of key secrets, kept outside the database, " +
+        "so that access to the database is not enough to make a key. " +
+        "Secrets of 16 characters or more, separated by commas: the first is used for new hashes, " +
+        "all are recognised, and a key is hashed again with the first when it is used. " +
+        "Default: a pepper in the database, which only protects against a leak of the table of keys alone.",
       { secret: true },
     ),
   },
@@ -348,7 +371,8 @@ export const SETTINGS = {
           .max(365 * 24 * 3600),
       ),
       7 * 24 * 3600,
-      "How long the result of a pipeline's node is reused for the same owner and the same input, unless its files end sooner. 0: never.",
+      "Time for which the result of a pipeline's node is reused for the same owner and the same input, " +
+        "unless its files expire sooner. 0: never.",
       { unit: "s" },
     ),
   },
@@ -357,32 +381,36 @@ export const SETTINGS = {
       "TEMPERA_WORKER_NAME",
       maybe,
       undefined,
-      "How a GPU worker calls itself in events and in the Temporal UI. Default: host name and process id.",
+      "Name of this GPU worker in events and in the Temporal UI. Default: host name and process id.",
     ),
     models: setting(
       "TEMPERA_WORKER_MODELS",
       maybe,
       undefined,
-      "Comma-separated endpoints this GPU worker serves. Default: all in the models folder.",
+      "Endpoints that this GPU worker serves, separated by commas. Default: all.",
     ),
     device: setting(
       "TEMPERA_WORKER_DEVICE",
       z.string().regex(/^(cpu|(cuda|tensorrt):\d{1,3})$/, "must be cpu, cuda:<n> or tensorrt:<n>"),
       "cpu",
-      "The device of this GPU worker's engines: `cpu`, `cuda:0` for the first GPU, `tensorrt:0` for the same through TensorRT.",
+      "Device of this GPU worker's engines: `cpu`, `cuda:0` for the first GPU, " +
+        "`tensorrt:0` for the first GPU through TensorRT.",
     ),
     memoryMiB: setting(
       "TEMPERA_WORKER_MEMORY_MIB",
       number(z.number().int().min(1).max(1_000_000_000)).optional(),
       undefined,
-      "What its engines may hold together, in MiB. Default: three quarters of the host's memory (of the container's, where that is less), or nine tenths of the GPU's.",
+      "Memory that all its engines may hold together, in MiB. " +
+        "Default: three quarters of the memory of the host (or of the container, if that is less), " +
+        "or nine tenths of the memory of the GPU.",
       { unit: "MiB" },
     ),
     graceSeconds: setting(
       "TEMPERA_GRACE_SECONDS",
       number(z.number().min(0).max(86_400)),
       10,
-      "How long running work may go on after SIGTERM before it is handed back to be tried elsewhere. Schedulers kill after 30 s by default.",
+      "Time that running work has after SIGTERM before it is handed back to be tried elsewhere. " +
+        "Container schedulers kill a process after 30 s by default.",
       { unit: "s" },
     ),
   },
@@ -391,14 +419,15 @@ export const SETTINGS = {
       "TEMPERA_WEBHOOK_DELAYS",
       seconds,
       [5, 15, 45, 120, 300, 600, 1200, 1800, 2700],
-      "Seconds between the attempts of a delivery; there is one attempt more than pauses. The default is ten attempts within two hours.",
+      "Seconds between the attempts of a delivery; there is one attempt more than there are delays. " +
+        "The default is ten attempts within two hours.",
       { unit: "s", live: true },
     ),
     timeoutSeconds: setting(
       "TEMPERA_WEBHOOK_TIMEOUT",
       number(z.number().min(0.1).max(120)),
       15,
-      "Longest time a receiver may take to answer one attempt. fal gives 15 s.",
+      "Time that a receiver has to respond to one attempt. fal allows 15 s.",
       { unit: "s", live: true },
     ),
   },
@@ -407,13 +436,15 @@ export const SETTINGS = {
       "TEMPERA_OUTBOUND_SOURCES",
       addressRanges,
       undefined,
-      "Comma-separated addresses and ranges that deliveries come from, as receivers see them; `/v1/meta` tells them. Default: none are told.",
+      "Addresses and ranges that deliveries come from, as receivers see them, separated by commas; " +
+        "`/v1/meta` lists them. Default: none.",
     ),
     privateAddresses: setting(
       "TEMPERA_ALLOW_PRIVATE_ADDRESSES",
       addressRanges,
       undefined,
-      "Addresses beside the public Internet that webhooks and input files may lead to: comma-separated addresses and ranges such as `10.0.0.0/8, ::1`, or `all`. Default: none.",
+      "Addresses outside the public Internet that the URLs of webhooks and input files may lead to: " +
+        "addresses and ranges separated by commas, such as `10.0.0.0/8, ::1`, or `all`. Default: none.",
     ),
   },
   retention: {
@@ -421,51 +452,50 @@ export const SETTINGS = {
       "TEMPERA_RETENTION_REQUEST_DAYS",
       days(0.01),
       90,
-      "How long the record of a request is kept after its end, in days; `never` deletes it never. Its dead letter and delivery go with it.",
+      "Retention time of the record of a request after its end, in days; with `never` it is not deleted. " +
+        "Its dead letter and delivery are deleted with it.",
       { unit: "d" },
     ),
     payloadDays: setting(
       "TEMPERA_RETENTION_PAYLOAD_DAYS",
       days(0.01),
       30,
-      "How long its input and output are kept, in days; at most as long as the record.",
+      "Retention time of a request's input and output, in days; at most as long as the record.",
       { unit: "d" },
     ),
     logDays: setting(
       "TEMPERA_RETENTION_LOG_DAYS",
       days(0.01),
       30,
-      "How long its log lines are kept, in days; at most as long as the record.",
+      "Retention time of a request's log lines, in days; at most as long as the record.",
       { unit: "d" },
     ),
     artifactDays: setting(
       "TEMPERA_RETENTION_ARTIFACT_DAYS",
       days(0.001),
       "never",
-      "How long produced files are kept, in days, when their caller does not say.",
+      "Retention time of produced files, in days, if the caller sets none.",
       { unit: "d" },
     ),
     uploadDays: setting(
       "TEMPERA_RETENTION_UPLOAD_DAYS",
       days(0.001),
       "never",
-      "How long uploaded files are kept, in days, when their caller does not say.",
+      "Retention time of uploaded files, in days, if the caller sets none.",
       { unit: "d" },
     ),
     usageDays: setting(
       "TEMPERA_RETENTION_USAGE_DAYS",
       days(35),
       "never",
-      "How long entries of the usage ledger are kept, in days.",
-      {
-        unit: "d",
-      },
+      "Retention time of the entries of the usage ledger, in days.",
+      { unit: "d" },
     ),
     everySeconds: setting(
       "TEMPERA_RETENTION_EVERY_SECONDS",
       number(z.number().int().min(1).max(86_400)),
       300,
-      "How often what has lived its time is deleted. It is not shown from that time on, deleted or not.",
+      "Interval between the deletions of expired data. Expired data is no longer shown, deleted or not.",
       { unit: "s" },
     ),
   },
@@ -474,7 +504,8 @@ export const SETTINGS = {
       "TEMPERA_LOG_SEARCH_URL",
       url("http:", "https:"),
       undefined,
-      "Elasticsearch or OpenSearch, for the search in log lines; user and password in the address. Default: PostgreSQL's full text search.",
+      "URL of Elasticsearch or OpenSearch, for the search in log lines, with user and password. " +
+        "Default: PostgreSQL's full-text search.",
       { secret: true },
     ),
     index: setting(
@@ -483,10 +514,10 @@ export const SETTINGS = {
         .string()
         .regex(
           /^[a-z0-9][a-z0-9._-]{0,99}$/,
-          "must be 1 to 100 small letters, digits, dots, dashes and underscores",
+          "must be 1 to 100 lower-case letters, digits, dots, dashes and underscores",
         ),
       "tempera-logs",
-      "Its index; made when it does not exist.",
+      "Index of the log lines; created if it does not exist.",
     ),
   },
   realtime: {
@@ -494,21 +525,23 @@ export const SETTINGS = {
       "TEMPERA_REALTIME_IDLE_SECONDS",
       number(z.number().min(0.1).max(86_400)),
       60,
-      "A realtime socket without inputs and outputs for this long is closed; clients connect again when they have one.",
+      "Time after which a realtime socket without inputs and outputs is closed; " +
+        "clients connect again for their next input.",
       { unit: "s", live: true },
     ),
     socketsMax: setting(
       "TEMPERA_SOCKETS_MAX",
       number(z.number().int().min(1).max(100_000)),
       1000,
-      "WebSockets that one gateway holds open; each may hold 300 KiB.",
+      "WebSockets that one gateway holds open; each may take 300 KiB of memory.",
       { unit: "sockets", live: true },
     ),
     sessionsMax: setting(
       "TEMPERA_SESSIONS_MAX",
       number(z.number().int().min(1).max(100_000)),
       32,
-      "Realtime sessions that one owner may have open at one gateway; each holds a slot of an engine. One more is told so and closed.",
+      "Realtime sessions that one owner may have open at one gateway; each holds a slot of an engine. " +
+        "A further one gets an error and is closed.",
       { unit: "sessions", live: true },
     ),
   },
@@ -517,14 +550,14 @@ export const SETTINGS = {
       "TEMPERA_LOG_LEVEL",
       z.enum(["debug", "info", "warn", "error", "silent"]),
       "info",
-      "Least severe line that is logged: `debug`, `info`, `warn`, `error` or `silent`.",
+      "Lowest severity that is logged: `debug`, `info`, `warn`, `error` or `silent`.",
       { live: true },
     ),
     format: setting(
       "TEMPERA_LOG_FORMAT",
       z.enum(["text", "json"]),
       "text",
-      "Lines for people, or one JSON object each.",
+      "Format of log lines: `text` for people, or `json`, one object a line.",
     ),
   },
 } as const;
@@ -537,5 +570,5 @@ export type Config = {
   };
 };
 
-/** Names the file, or the folder of files; it cannot itself stand in one. */
+/** Variable that names the configuration file, or the folder of such files; it is no setting itself. */
 export const CONFIG_FILE_ENV = "TEMPERA_CONFIG";

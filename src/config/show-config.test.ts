@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { showConfig } from "./show-config.ts";
 
-it("shows every value with its source, and of a secret nothing", () => {
+it("shows every value with its source, and masks secrets", () => {
   const shown = showConfig(
     {
       TEMPERA_CONFIG: "",

@@ -4,18 +4,17 @@ import { createMask, MASK } from "./masked.ts";
 /** One setting as `tempera config show` prints it. */
 export interface ShownSetting {
   setting: string;
-  /** `null` when it has none. */
+  /** `null` without a value. */
   value: unknown;
   unit?: string;
-  /** `default`, a file and its line, a variable, or `--set`. */
+  /** Source of the value: `default`, a file and its line, a variable, or `--set`. */
   source: string;
-  /** The variable that overrides it. */
+  /** The environment variable that overrides it. */
   variable: string;
 }
 
 /**
- * Every setting with its effective value; of a secret only that it is set, and of an address everything but
- * its password.
+ * Lists every setting with its effective value. A secret is masked; an address is shown without its password.
  */
 export function showConfig(
   env: Record<string, string | undefined>,
@@ -38,12 +37,12 @@ export function showConfig(
 }
 
 /**
- * `postgres://tempera:***@db/tempera`: where an address leads is no secret, its password and its query may
- * be.
+ * Masks a secret, but keeps the host of an address, such as `postgres://tempera:***@db/tempera`: only its
+ * password and query may be secret.
  */
 function masked(value: string): string {
   if (!/^[a-z]+:\/\//i.test(value) || !URL.canParse(value)) return MASK;
   const { protocol, username, password, host, pathname } = new URL(value);
-  const who = username || password ? `${username}${password ? `:${MASK}` : ""}@` : "";
-  return `${protocol}//${who}${host}${pathname}`;
+  const user = username || password ? `${username}${password ? `:${MASK}` : ""}@` : "";
+  return `${protocol}//${user}${host}${pathname}`;
 }

@@ -8,18 +8,18 @@ import { type ConfigWatch, watchConfig } from "./watch-config.ts";
 let folder: string;
 let watch: ConfigWatch;
 let config: ReturnType<typeof loadConfig>;
-let said: string[];
+let logged: string[];
 let changes: number;
 const write = (text: string) => writeFileSync(join(folder, "site.yaml"), text);
 const note = (level: string) => (fields: object, message: string) =>
-  void said.push(`${level} ${message} ${JSON.stringify(fields)}`);
+  void logged.push(`${level} ${message} ${JSON.stringify(fields)}`);
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "tempera-watch-"));
   write("log: { level: info }\nserver: { port: 9000, runsMax: 5 }\n");
   const env = { TEMPERA_CONFIG: folder, TEMPERA_SESSIONS_MAX: "7" };
   config = loadConfig(env);
-  said = [];
+  logged = [];
   changes = 0;
   watch = watchConfig({
     config,
@@ -28,7 +28,7 @@ beforeEach(() => {
       debug: note("debug"),
       info: note("info"),
       warn: note("warn"),
-      error: (_, message) => void said.push(`error ${message}`),
+      error: (_, message) => void logged.push(`error ${message}`),
     },
     onChange: () => {
       changes++;
@@ -40,48 +40,52 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-it("what is live changes where everybody reads it, the rest is said to need a restart, once", () => {
+it("applies live settings where all readers see them, and warns once that the others need a restart", () => {
   const { server } = config;
   write("log: { level: debug }\nserver: { port: 9001, runsMax: 6 }\n");
-  watch.look();
-  watch.look();
+  watch.check();
+  watch.check();
   expect(config.log.level).toBe("debug");
   expect(server.runsMax).toBe(6);
   expect(server.port).toBe(9000);
   expect(changes).toBe(1);
-  expect(said).toEqual([
-    'info the configuration changed and is in effect {"settings":"server.runsMax, log.level"}',
-    'warn the configuration changed; this needs a restart {"settings":"server.port"}',
+  expect(logged).toEqual([
+    'info the configuration changed and took effect {"settings":"server.runsMax, log.level"}',
+    'warn the configuration changed; restart this process to apply these settings {"settings":"server.port"}',
   ]);
 });
 
-it("a file that becomes faulty changes nothing, and its correction counts", () => {
+it("ignores a file that became faulty, and applies its correction", () => {
   write("log: { level: debug }\nserver: { rnsMax: 6 }\n");
-  watch.look();
+  watch.check();
   expect(config.log.level).toBe("info");
-  expect(said).toEqual(["error a configuration file changed and is faulty; what was in effect stays"]);
+  expect(logged).toEqual([
+    "error a configuration file changed and is faulty; the previous configuration stays in effect",
+  ]);
   write("log: { level: debug }\nserver: { port: 9000 }\n");
-  watch.look();
+  watch.check();
   expect(config.log.level).toBe("debug");
   expect(config.server.runsMax).toBe(1000);
 });
 
-it("a new file counts, and never over the environment", () => {
+it("applies a new file, but never over the environment", () => {
   writeFileSync(join(folder, "zz.yaml"), "realtime: { sessionsMax: 8, socketsMax: 9 }");
-  watch.look();
+  watch.check();
   expect(config.realtime).toMatchObject({ sessionsMax: 7, socketsMax: 9 });
 });
 
 it.skipIf(process.getuid?.() === 0)(
-  "a folder that cannot be read for a while ends nothing, and what comes after is seen",
+  "survives a folder that cannot be read for a while, and applies later changes",
   () => {
     chmodSync(folder, 0o000);
-    watch.look();
+    watch.check();
     chmodSync(folder, 0o700);
-    expect(said).toEqual(["error a configuration file changed and is faulty; what was in effect stays"]);
+    expect(logged).toEqual([
+      "error a configuration file changed and is faulty; the previous configuration stays in effect",
+    ]);
     expect(config.server).toMatchObject({ port: 9000, runsMax: 5 });
     write("log: { level: debug }\nserver: { port: 9000, runsMax: 5 }\n");
-    watch.look();
+    watch.check();
     expect(config.log.level).toBe("debug");
   },
 );

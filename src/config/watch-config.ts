@@ -4,23 +4,23 @@ import { allSettings, readConfig } from "./load-config.ts";
 import type { Config } from "./settings.ts";
 
 /**
- * How often the files are looked at: a changed one is in effect within this time. Reading a few small files
- * is nothing.
+ * Interval between two checks of the files: a change takes effect within this time. Reading a few small files
+ * costs next to nothing.
  */
-const LOOK_EVERY_MS = 2_000;
+const CHECK_EVERY_MS = 2_000;
 
 export interface ConfigWatch {
-  /** Looks now. */
-  look(): void;
+  /** Checks the files now. */
+  check(): void;
   stop(): void;
 }
 
 /**
- * Looks at the configuration files for as long as the process runs. A change of a setting that is marked live
- * is written into `config`, whose readers see it; of the others it is said that they need a restart. A faulty
+ * Watches the configuration files for as long as the process runs. A change of a setting that is marked live
+ * is written into `config`, where all readers see it; for the others, a warning asks for a restart. A faulty
  * file changes nothing.
  *
- * @param onChange told when something in `config` changed
+ * @param onChange called when something in `config` changed
  */
 export function watchConfig({
   config,
@@ -38,10 +38,10 @@ export function watchConfig({
   const running = config as unknown as Record<string, Record<string, unknown>>;
   const textNow = (): string => JSON.stringify([...findConfigFiles(env)]);
   let seen = textNow();
-  /** What the process was told to be, which those that wait for a restart are not. */
-  let told = snapshot(readOr(config, env, flags));
+  /** Values as last read, including those that take effect only after a restart. */
+  let known = snapshot(readOr(config, env, flags));
 
-  const look = (): void => {
+  const check = (): void => {
     const text = textNow();
     if (text === seen) return;
     seen = text;
@@ -49,7 +49,10 @@ export function watchConfig({
     try {
       next = readConfig(env, flags).config;
     } catch (error) {
-      log.error({ err: error }, "a configuration file changed and is faulty; what was in effect stays");
+      log.error(
+        { err: error },
+        "a configuration file changed and is faulty; the previous configuration stays in effect",
+      );
       return;
     }
     const live: string[] = [];
@@ -57,22 +60,25 @@ export function watchConfig({
     const values = next as unknown as Record<string, Record<string, unknown>>;
     const now = snapshot(next);
     for (const { group, name, path, setting } of allSettings()) {
-      if (now.get(path) === told.get(path)) continue;
+      if (now.get(path) === known.get(path)) continue;
       if (setting.live && running[group]) {
         running[group][name] = values[group]?.[name];
         live.push(path);
       } else waiting.push(path);
     }
-    told = now;
+    known = now;
     if (live.length > 0) {
       onChange();
-      log.info({ settings: live.join(", ") }, "the configuration changed and is in effect");
+      log.info({ settings: live.join(", ") }, "the configuration changed and took effect");
     }
     if (waiting.length > 0)
-      log.warn({ settings: waiting.join(", ") }, "the configuration changed; this needs a restart");
+      log.warn(
+        { settings: waiting.join(", ") },
+        "the configuration changed; restart this process to apply these settings",
+      );
   };
-  const timer = setInterval(look, LOOK_EVERY_MS).unref();
-  return { look, stop: () => clearInterval(timer) };
+  const timer = setInterval(check, CHECK_EVERY_MS).unref();
+  return { check, stop: () => clearInterval(timer) };
 }
 
 const snapshot = (config: Config): Map<string, string> => {
@@ -82,7 +88,7 @@ const snapshot = (config: Config): Map<string, string> => {
   );
 };
 
-/** The files may have become faulty between the start and now. */
+/** Reads the configuration again; gives `config` if the files became faulty since the start. */
 function readOr(config: Config, env: Record<string, string | undefined>, flags: readonly string[]): Config {
   try {
     return readConfig(env, flags).config;
