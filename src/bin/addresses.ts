@@ -1,6 +1,6 @@
 import type { Config } from "../config/settings.ts";
 
-/** The services that a process talks to, each by its address. An absent one is the in-process default. */
+/** Addresses of the services that a process uses. Without an address, the in-process default is used. */
 export interface Addresses {
   temporal: string;
   databaseUrl: string;
@@ -35,7 +35,7 @@ export function configuredAddresses(config: Config, role: string): Addresses {
 }
 
 /**
- * Reads the configured object store; `undefined` when there is none. Throws when its keys are missing, or when
+ * Reads the configured object store; `undefined` if there is none. Throws when its keys are missing, or when
  * TLS is configured for an address that begins with `http://`.
  */
 export function configuredS3({ objects }: Config): Addresses["s3"] {

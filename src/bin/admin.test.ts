@@ -5,10 +5,10 @@ import { ensureAdminKey } from "./admin.ts";
 
 const CREDENTIAL = `6f1c2b3a-0000-4000-8000-00000000000a:${"s".repeat(64)}`;
 
-it("two admin services that start at once for the first time both go by the key that one of them made", async () => {
+it("lets two admin services that start at once use the key that one of them created", async () => {
   const keys = new Map<string, Key>();
   const store = {
-    // Both look before either has written.
+    // Both read before either has written.
     find: async (keyId: string) => {
       const found = keys.get(keyId);
       await new Promise(setImmediate);

@@ -24,12 +24,13 @@ import { isMain, type Role, runRole } from "./role.ts";
 
 const GRACE_MS = 2_000;
 
-/** The Admin REST service, on a port of its own. Makes the configured admin key exist first. */
+/** Starts the admin service on its own port. Creates the configured admin key first if it is missing. */
 export async function startAdmin(parts: Parts): Promise<Role & { port: number }> {
   const { config, keys } = parts;
   if (config.keys.admin && !(await ensureAdminKey(parts, config.keys.admin))) {
     throw new Error(
-      "TEMPERA_ADMIN_KEY names a key that was revoked or has another secret; set it to a new <uuid>:<secret>.",
+      "TEMPERA_ADMIN_KEY names a key that was revoked or has another secret; " +
+        "set it to a new <uuid>:<secret>.",
     );
   }
   const policy = retentionPolicy(config);
@@ -61,7 +62,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     checkManifest: createManifestCheck(resolve(PROJECT, config.folders.schemas), parts.log),
     trustProxy: config.server.trustProxy,
   });
-  const sweeping = keepSweepingPushes(parts);
+  const sweeping = sweepPushesHourly(parts);
   const server = await listen(app, {
     host: config.server.host,
     port: config.server.adminPort,
@@ -79,17 +80,17 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
   };
 }
 
-/** What pushes left whose process was killed is removed at start and every hour. */
-function keepSweepingPushes(parts: Parts): NodeJS.Timeout {
+/** Removes what pushes left whose process was killed, at start and every hour. */
+function sweepPushesHourly(parts: Parts): NodeJS.Timeout {
   const sweep = (): void =>
     void sweepPushes({ ...parts, clock: systemClock }).catch((error) =>
-      parts.log.warn({ err: errorInfo(error) }, "pushes were not swept"),
+      parts.log.warn({ err: errorInfo(error) }, "remains of interrupted pushes could not be removed"),
     );
   sweep();
   return setInterval(sweep, 3_600_000).unref();
 }
 
-/** The configured Temporal UI, else the embedded one by either of its names. */
+/** Gives the origin of the configured Temporal UI, else both origins of the embedded one. */
 function temporalUiOrigins({ temporal }: Config): string[] {
   if (temporal.uiOrigin) return [new URL(temporal.uiOrigin).origin];
   return temporal.address
@@ -98,8 +99,8 @@ function temporalUiOrigins({ temporal }: Config): string[] {
 }
 
 /**
- * Makes the key `<uuid>:<secret>` exist, with scope ADMIN. False when its id was revoked or belongs to
- * another secret.
+ * Creates the key `<uuid>:<secret>` of scope ADMIN if it does not exist. Resolves to false when the key was
+ * revoked or has another secret.
  */
 export async function ensureAdminKey(
   { keys, keyHashes }: Pick<Parts, "keys" | "keyHashes">,
@@ -108,12 +109,12 @@ export async function ensureAdminKey(
   const colon = credential.indexOf(":");
   const keyId = credential.slice(0, colon);
   const secret = credential.slice(colon + 1);
-  const standing = async (): Promise<boolean | undefined> => {
+  const isUsable = async (): Promise<boolean | undefined> => {
     const known = await keys.find(keyId.toLowerCase());
     return known && keyHashes.matches(known, secret) && known.revokedAtMs === undefined;
   };
-  const before = await standing();
-  if (before !== undefined) return before;
+  const existing = await isUsable();
+  if (existing !== undefined) return existing;
   try {
     await keys.insert({
       keyId: keyId.toLowerCase(),
@@ -125,10 +126,10 @@ export async function ensureAdminKey(
     });
     return true;
   } catch (error) {
-    // Another admin service that starts now has made it.
-    const made = await standing();
-    if (made === undefined) throw error;
-    return made;
+    // Another admin service that is starting may have created it.
+    const created = await isUsable();
+    if (created === undefined) throw error;
+    return created;
   }
 }
 

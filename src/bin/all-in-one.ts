@@ -7,7 +7,7 @@ import { TREES } from "../fal/index.ts";
 import { type Platform, startPlatform } from "./platform.ts";
 import { followConfig, isMain, onSignal, readFlags, refuseStart } from "./role.ts";
 
-/** What `npm start` says when everything is ready. The curl line works as it is pasted. */
+/** Words what `npm start` prints when everything is ready. The curl line works as it is. */
 export const readyText = (
   { url, adminUrl, temporalUi, key, endpoints, tls }: Platform,
   config: Config,
@@ -29,18 +29,24 @@ export const readyText = (
     `  ${curlLine(url, key)}`,
     "",
     ...(tls ? recipes(tls, url, key) : []),
-    "  Ctrl-C stops it; what is running is finished or goes on at the next start.",
+    "  Ctrl-C stops it; running work is finished, or continued at the next start.",
     "",
   ].join("\n");
 
-const curlLine = (url: string, key: string, caFile?: string): string =>
-  `curl -s ${caFile ? `--cacert "${caFile}" ` : ""}${url}/queue/fal-ai/qwen-image -H "Authorization: Key ${key}" -H "Content-Type: application/json" -d '{"prompt": "a large red circle on a blue background"}'`;
+function curlLine(url: string, key: string, caFile?: string): string {
+  const authority = caFile ? `--cacert "${caFile}" ` : "";
+  const headers = `-H "Authorization: Key ${key}" -H "Content-Type: application/json"`;
+  const input = `{"prompt": "a large red circle on a blue background"}`;
+  return `curl -s ${authority}${url}/queue/fal-ai/qwen-image ${headers} -d '${input}'`;
+}
 
-/** How each client is pointed here; docs/clients.md has the whole of it. Each line works as it is pasted. */
+/** Lists the setup of each client (more in docs/clients.md). Each line works as it is. */
 function recipes({ url, caFile }: { url: string; caFile?: string }, plainUrl: string, key: string): string[] {
-  const { host, port } = new URL(url); // the port is empty when it is 443
+  const { host, port } = new URL(url); // the port is empty if it is 443
   const trust = (variable: string): string[] => (caFile ? [`  export ${variable}="${caFile}"`] : []);
   const { queue, run, ws, rest, files } = TREES;
+  const tlsPort = port === "" ? "" : ", TEMPERA_TLS_PORT=443";
+  const forNode = caFile ? ", and for Node the variable" : "";
   const falHosts = [queue, run, ws, rest, files].flatMap(({ hosts }) => hosts);
   return [
     "  Python, fal-client:",
@@ -58,7 +64,7 @@ function recipes({ url, caFile }: { url: string; caFile?: string }, plainUrl: st
     "",
     `  ${curlLine(url, key, caFile)}`,
     "",
-    `  Code that is not changed at all: this line in /etc/hosts${port === "" ? "" : ", TEMPERA_TLS_PORT=443"}${caFile ? ", and for Node the variable" : ""}:`,
+    `  Unchanged code: this line in /etc/hosts${tlsPort}${forNode}:`,
     "",
     `  127.0.0.1 ${falHosts.join(" ")}`,
     ...trust("NODE_EXTRA_CA_CERTS"),
@@ -66,7 +72,7 @@ function recipes({ url, caFile }: { url: string; caFile?: string }, plainUrl: st
   ];
 }
 
-/** Runs the whole platform until a signal. */
+/** Runs the whole platform until a signal stops it. */
 export async function runAllInOne({ flags = [] }: { flags?: string[] } = {}): Promise<void> {
   let mask: ((text: string) => string) | undefined;
   try {
@@ -79,7 +85,8 @@ export async function runAllInOne({ flags = [] }: { flags?: string[] } = {}): Pr
     onSignal((signal) => {
       interrupted = true;
       process.stderr.write(
-        `\n  ${signal}: stopping. Running work has ${config.worker.graceSeconds} s; a second signal ends it at once.\n`,
+        `\n  ${signal}: stopping. Running work has ${config.worker.graceSeconds} s to finish; ` +
+          "a second signal ends it at once.\n",
       );
       if (platform) void platform.stop().then(() => process.exit(0), refuseStart);
     });

@@ -1,6 +1,6 @@
 /**
- * Makes the bundles that processes of `dist/` start from: of the workflow code and of the built-in engines.
- * Part of `npm run build`, run from `dist/` itself.
+ * Builds the bundles that processes of `dist/` start from: the workflow code and the built-in engines. It is
+ * a part of `npm run build`, which runs it from `dist/` itself.
  */
 import { execFileSync } from "node:child_process";
 import { copyFileSync } from "node:fs";

@@ -17,25 +17,25 @@ import { createRetentionClock } from "../api/requests/retention-clock.ts";
 import { retentionView } from "../api/requests/retention-view.ts";
 import { createWebhookOf } from "../api/webhooks/requested-webhook.ts";
 import { steadyClock, systemClock } from "../core/operations/clock.ts";
-import { createClosing } from "../core/operations/closing.ts";
+import { createCloseStack } from "../core/operations/close-stack.ts";
 import type { Parts } from "./parts.ts";
 import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 import { certificateSource, keepCertificateFresh } from "./tls.ts";
 
-/** Grace of open answers and streams after a stop, in milliseconds. */
+/** Time that open responses and streams have after a stop, in milliseconds. */
 const GRACE_MS = 2_000;
 
 type Gateway = Role & { port: number; tls: GatewayTls | undefined };
 
-/** The TLS listener; `caFile` is the authority that clients have to trust, where it is our own. */
+/** The TLS listener; `caFile` is the local authority, if that is used: clients must trust it. */
 interface GatewayTls {
   port: number;
   caFile?: string;
 }
 
 /**
- * Starts the public HTTP service, and the same over TLS where that is configured.
+ * Starts the public HTTP service, and the same over TLS if that is configured.
  *
  * @param overrides ports that a measurement or a test replaces
  */
@@ -46,7 +46,7 @@ export async function startGateway(parts: Parts, overrides: Partial<ApiDependenc
   const api = await gatewayPorts(parts, caches, overrides);
   const app = createGateway(api);
   const sockets = createSockets(api, (request) => app.fetch(request));
-  const closing = createClosing();
+  const closing = createCloseStack();
   for (const cache of Object.values(caches)) closing.defer(() => cache[Symbol.asyncDispose]());
   try {
     const { host, port } = config.server;
@@ -67,7 +67,7 @@ export async function startGateway(parts: Parts, overrides: Partial<ApiDependenc
       closing.defer(keepCertificateFresh(secure, certificates, parts.log));
       tls = { port: secure.port, ...(certificates.caFile && { caFile: certificates.caFile }) };
     }
-    // Before the listeners, which wait for every connection.
+    // Sockets stop before the listeners, which wait for every connection.
     closing.defer(() => sockets.stop());
     return { port: server.port, tls, stop: () => closing[Symbol.asyncDispose]() };
   } catch (error) {

@@ -19,7 +19,7 @@ import type { EngineStatus } from "../core/engines/engine-status.ts";
 import { isTemperaError } from "../core/errors/tempera-error.ts";
 import { type ModelVersion, taskQueueOf } from "../core/models/model.ts";
 import { systemClock } from "../core/operations/clock.ts";
-import { type Closing, createClosing } from "../core/operations/closing.ts";
+import { type CloseStack, createCloseStack } from "../core/operations/close-stack.ts";
 import type { Log } from "../core/operations/log.ts";
 import { EngineReports } from "../gpu-workers/worker/models/engine-reports.ts";
 import { ServedModels } from "../gpu-workers/worker/models/served-models.ts";
@@ -50,7 +50,7 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const { budgetMiB } = await memoryBudget(device, config.worker.memoryMiB);
   const workerLog: WorkerLog = (level, message, about = {}) => log[LOG_METHOD[level]](about, message);
 
-  const closing = createClosing();
+  const closing = createCloseStack();
   let served: ServedModels | undefined;
   /** Finds a model of this worker, also one that is no longer enabled and still has work. */
   const findModel: FindModel = (endpoint, version) =>
@@ -105,8 +105,8 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
 }
 
 /**
- * Reads which endpoints this worker serves; all, when none are configured. Throws when the configuration names
- * an endpoint that no package serves.
+ * Creates the test of whether this worker serves a model; it serves all if none are configured. Throws when
+ * the configuration names an endpoint that no package serves.
  */
 function chosenModels({ config, registry }: Parts): (model: { endpoint: string }) => boolean {
   const wanted = config.worker.models?.split(",").map((endpoint) => endpoint.trim());
@@ -125,7 +125,7 @@ function chosenModels({ config, registry }: Parts): (model: { endpoint: string }
 async function openPool(
   { identity }: Parts,
   options: Pick<EnginePoolOptions, "findModel" | "device" | "budgetMiB" | "log">,
-  closing: Closing,
+  closing: CloseStack,
 ): Promise<EnginePool> {
   const sockets = await mkdtemp(join(tmpdir(), "tempera-"));
   closing.defer(() => rm(sockets, { recursive: true, force: true }));
@@ -143,7 +143,7 @@ async function openPool(
 async function createGpuActivities(
   parts: Parts,
   { pool, findModel }: { pool: EnginePool; findModel: FindModel },
-  closing: Closing,
+  closing: CloseStack,
 ): Promise<GpuActivities & SessionActivities> {
   const running = await createRunningRequests(parts.events);
   closing.defer(() => running[Symbol.asyncDispose]());

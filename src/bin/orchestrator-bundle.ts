@@ -16,8 +16,8 @@ export const BUILT_BUNDLES = {
 
 /**
  * Lists the modules that all workflows of a process share: the platform's own workflow code, which keeps no
- * state outside of functions, and the schemas of pipelines. Pipelines of authors, in `pipelines/`, and the two
- * modules that import them are evaluated for each workflow: a variable beside their functions is the
+ * state outside of functions, and the schemas of pipelines. Pipelines of authors, in `pipelines/`, and the
+ * two modules that import them are evaluated for each workflow: a variable beside their functions is the
  * workflow's own.
  */
 function sharedModules(): string[] {
@@ -34,8 +34,8 @@ function sharedModules(): string[] {
 }
 
 /**
- * Gives the workflow code as one file: the bundle of `dist/` where this process runs from there, else one of the
- * sources. Where payloads are encrypted, failures are too.
+ * Gives the workflow code as one file: the bundle of `dist/` if this process runs from there, else one of the
+ * sources. If payloads are encrypted, failures are encrypted too.
  */
 export async function orchestratorBundle(config?: Config): Promise<{ codePath: string }> {
   const encodesFailures = config !== undefined && payloadKeysOf(config).newest !== undefined;

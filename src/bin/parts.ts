@@ -24,7 +24,7 @@ import type { Flags } from "../core/models/flags.ts";
 import type { ModelStores } from "../core/models/stores.ts";
 import { type AllowedPrivate, parseAllowedPrivate } from "../core/operations/address-policy.ts";
 import { systemClock } from "../core/operations/clock.ts";
-import { type Closing, createClosing } from "../core/operations/closing.ts";
+import { type CloseStack, createCloseStack } from "../core/operations/close-stack.ts";
 import type { LiveStores } from "../core/operations/live-stores.ts";
 import type { Log } from "../core/operations/log.ts";
 import type { PayloadKeys } from "../core/operations/payload-keys.ts";
@@ -86,8 +86,8 @@ export type DurableStores = RequestStores &
   OperationStores;
 
 /**
- * Everything that a role is made of, opened once for the process. A new store is a field of its subject's
- * group (`src/core/<subject>/stores.ts`) and a line in `createPostgresStores`; it is here by itself.
+ * Everything that a role is composed of, opened once for the process. A new store is a field of its subject's
+ * group (`src/core/<subject>/stores.ts`) and a line in `createPostgresStores`; nothing changes here.
  */
 export type Parts = ProcessParts &
   TemporalParts &
@@ -96,8 +96,8 @@ export type Parts = ProcessParts &
   DurableStores & { objects: ObjectStore };
 
 /**
- * Opens the stores and Temporal. Rejects with the first thing that cannot be had, in a sentence that names it
- * and its remedy.
+ * Opens the stores and Temporal. Rejects with a sentence that names the first service that cannot be used,
+ * and the remedy.
  *
  * @param packages the content of the models folder
  */
@@ -107,7 +107,7 @@ export async function openParts(
   addresses: Addresses,
   log: Log,
 ): Promise<Parts> {
-  const closing = createClosing();
+  const closing = createCloseStack();
   installRuntime(log);
   const payloadKeys = payloadKeysOf(config);
   try {
@@ -165,7 +165,7 @@ const allStores = (stores: Stores): DurableStores => ({
 });
 
 /** Connects to PostgreSQL and brings its schema up to date. */
-async function openDatabase(config: Config, { databaseUrl }: Addresses, closing: Closing): Promise<Sql> {
+async function openDatabase(config: Config, { databaseUrl }: Addresses, closing: CloseStack): Promise<Sql> {
   const tls = await readServiceTls(config, "postgres");
   await migrate(databaseUrl, { tls });
   const sql = connectPostgres(databaseUrl, { maxConnections: config.postgres.connectionsMax, tls });
@@ -173,14 +173,14 @@ async function openDatabase(config: Config, { databaseUrl }: Addresses, closing:
   return sql;
 }
 
-/** Connects to Temporal, and makes its namespace and search attributes exist. */
+/** Connects to Temporal, and creates its namespace and search attributes if they are missing. */
 async function openTemporal(
   config: Config,
   { temporal: address }: Addresses,
   payloadKeys: PayloadKeys,
-  closing: Closing,
+  closing: CloseStack,
 ): Promise<TemporalParts> {
-  // Without keys too: the codec then names the key that earlier payloads were encrypted with.
+  // Needed without keys too: the codec then names the key that encrypted the existing payloads.
   const payloadCodec = createPayloadCodec(payloadKeys);
   const tls = await readServiceTls(config, "temporal");
   const { namespace } = config.temporal;
@@ -202,7 +202,7 @@ async function openLiveStores(
   config: Config,
   { redisUrl }: Addresses,
   log: Log,
-  closing: Closing,
+  closing: CloseStack,
 ): Promise<LiveStores> {
   const tls = await readServiceTls(config, "redis");
   const live = redisUrl
@@ -224,8 +224,8 @@ async function openObjectStore(config: Config, { s3 }: Addresses): Promise<Objec
 }
 
 /**
- * Reads the configured peppers, newest first. One that the database keeps stands behind them, so that keys
- * stored without a configured pepper stay known.
+ * Reads the configured peppers, newest first. The pepper in the database follows them, so that keys stored
+ * without a configured pepper are still recognised.
  */
 const configuredPeppers = ({ keys }: Config): string[] =>
   (keys.pepper ?? "").split(",").flatMap((pepper) => pepper.trim() || []);

@@ -8,17 +8,17 @@ import {
   parsePayloadKeys,
 } from "../core/operations/payload-keys.ts";
 
-/** The configured keys; without any, nothing is encrypted and nothing decrypts. */
+/** Reads the configured keys; without any, nothing is encrypted or decrypted. */
 export const payloadKeysOf = ({ temporal }: Config): PayloadKeys =>
   temporal.payloadKeys ? parsePayloadKeys(temporal.payloadKeys) : { newest: undefined, byId: new Map() };
 
 /**
- * Refuses to start without a key that lately encrypted what Temporal still holds, or with another one of its
- * id: every job that waits would use up its attempts on inputs that nobody can read. Rejects with a sentence
- * that names the key and the remedy.
+ * Refuses to start without a key that recently encrypted data which Temporal may still hold, or with a
+ * different key of the same id: every waiting job would use up its attempts on inputs that nobody can read.
+ * Rejects with a sentence that names the key and the remedy.
  *
- * The key that encrypts now is noted, and again every while for as long as the process runs; with how to end
- * that.
+ * Records the use of the newest key, now and at intervals (`LIMITS.payloadKeyNoteMs`) until the returned
+ * function is called.
  */
 export async function guardPayloadKeys(
   { newest, byId }: PayloadKeys,
@@ -28,12 +28,14 @@ export async function guardPayloadKeys(
     const given = byId.get(id);
     if (!given) {
       throw new Error(
-        `TEMPERA_PAYLOAD_KEYS lacks the key "${id}", which encrypted what Temporal may still hold; add it behind the others (docs/hardening.md).`,
+        `TEMPERA_PAYLOAD_KEYS lacks the key "${id}", which encrypted data that Temporal may still hold; ` +
+          "add it after the others (docs/hardening.md).",
       );
     }
     if (checkValueOf(given) !== checkValue) {
       throw new Error(
-        `TEMPERA_PAYLOAD_KEYS has another key under the id "${id}" than the one that encrypted what Temporal may still hold; correct it.`,
+        `TEMPERA_PAYLOAD_KEYS has another key under the id "${id}" than the one that encrypted data ` +
+          "which Temporal may still hold; restore that key, or give the new one another id.",
       );
     }
   }

@@ -3,7 +3,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { keyFile } from "../config/key-file.ts";
 import type { Config } from "../config/settings.ts";
-import { createClosing } from "../core/operations/closing.ts";
+import { createCloseStack } from "../core/operations/close-stack.ts";
 import type { Log } from "../core/operations/log.ts";
 import { type EmbeddedStack, startEmbeddedStack } from "../dev/embedded-stack.ts";
 import { type Addresses, configuredS3 } from "./addresses.ts";
@@ -17,13 +17,13 @@ import { openParts, type Parts } from "./parts.ts";
 import type { Role } from "./role.ts";
 import { certificateSource } from "./tls.ts";
 
-/** The whole platform in this process, with whatever services are not configured by address embedded. */
+/** The whole platform in this process. Services that no address is configured for are embedded. */
 export interface Platform {
   url: string;
   adminUrl: string;
   /**
-   * The gateway over TLS, where that is configured; `caFile` is what clients have to trust, unless the
-   * certificate is the operator's own.
+   * The gateway over TLS, if that is configured; `caFile` is the local authority that clients must trust,
+   * unless the certificate is the operator's own.
    */
   tls: { url: string; caFile?: string } | undefined;
   /** The embedded Temporal's UI; a configured Temporal has its own. */
@@ -40,18 +40,18 @@ export interface Platform {
 /**
  * Starts services, stores and all four roles.
  *
- * Rejects with a sentence that names what is missing or in the way, and its remedy; nothing is left running.
+ * Rejects with a sentence that names the obstacle and its remedy; nothing is left running.
  */
 export async function startPlatform(
   config: Config,
   log: Log,
   say: (line: string) => void,
 ): Promise<Platform> {
-  const closing = createClosing();
+  const closing = createCloseStack();
   try {
     const registry = await openRegistry(config, log);
     const data = await makeDataFolder(config);
-    // A certificate that cannot be had is reported before any service is started.
+    // An unusable certificate is reported before any service is started.
     if (config.tls.enabled) await certificateSource(config);
     const bundling = orchestratorBundle(config);
     bundling.catch(() => {}); // awaited by the orchestrator
@@ -97,7 +97,8 @@ async function makeDataFolder({ folders }: Config): Promise<string> {
   const data = resolve(folders.data);
   await mkdir(data, { recursive: true }).catch((error) => {
     throw new Error(
-      `The data folder ${data} cannot be made (${(error as Error).message}); set TEMPERA_DATA to one that can.`,
+      `The data folder ${data} cannot be created (${(error as Error).message}); ` +
+        "set TEMPERA_DATA to a folder that this user can write to.",
       { cause: error },
     );
   });
@@ -117,7 +118,7 @@ const startServices = (config: Config, data: string, say: (line: string) => void
     log: say,
   });
 
-/** The configured addresses, and those of the embedded services where there are none. */
+/** Gives the configured addresses, and for services without one the address of the embedded service. */
 function addressesOf(config: Config, stack: EmbeddedStack): Addresses {
   const s3 = configuredS3(config);
   return {
@@ -128,7 +129,7 @@ function addressesOf(config: Config, stack: EmbeddedStack): Addresses {
   };
 }
 
-/** Reads the key in the data folder. Makes a new one at the first start, and when that one was revoked. */
+/** Reads the key in the data folder. Creates one at the first start, and after the last one was revoked. */
 async function firstKey(parts: Parts, path: string): Promise<string> {
   const stored = (await readFile(path, "utf8").catch(() => "")).trim();
   if (stored && (await ensureAdminKey(parts, stored))) return stored;

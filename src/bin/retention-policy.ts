@@ -3,7 +3,7 @@ import type { RetentionPolicy } from "../core/operations/retention.ts";
 
 const DAY_MS = 24 * 3600 * 1000;
 
-/** The installation's times, as the configuration gives them in days. */
+/** Converts the configured retention times of the installation from days to milliseconds. */
 export function retentionPolicy({ retention }: Pick<Config, "retention">): RetentionPolicy {
   const ms = (days: number | "never"): number | null => (days === "never" ? null : days * DAY_MS);
   return {

@@ -10,23 +10,23 @@ import { configuredAddresses } from "./addresses.ts";
 import { openRegistry } from "./open-registry.ts";
 import { openParts, type Parts } from "./parts.ts";
 
-/** A started role. `stop` drains it; `ended` settles when it ended by itself, and rejects when it broke. */
+/** A started role. `stop` drains it; `ended` resolves when it ended by itself, and rejects when it failed. */
 export interface Role {
   stop(): Promise<void>;
   ended?: Promise<void>;
 }
 
-/** What a role says when it cannot start: one line for a person, no stack trace, no secret. */
+/** Prints why a role cannot start, as one line without stack trace or secrets, and exits with 1. */
 export function refuseStart(error: unknown, mask: (text: string) => string = (text) => text): never {
   process.stderr.write(`tempera: ${mask(error instanceof Error ? error.message : String(error))}\n`);
   process.exit(1);
 }
 
 /**
- * A terminal's Ctrl-C can arrive twice, from the terminal and through npm: only a later one is a second
- * thought.
+ * Time within which a second signal counts as the first: Ctrl-C can arrive twice, from the terminal and
+ * through npm.
  */
-const SECOND_THOUGHT_MS = 300;
+const SAME_SIGNAL_MS = 300;
 
 /** Calls `stop` on the first SIGINT or SIGTERM; a second one ends the process at once. */
 export function onSignal(stop: (signal: string) => void): void {
@@ -36,13 +36,14 @@ export function onSignal(stop: (signal: string) => void): void {
       if (firstAtMs === undefined) {
         firstAtMs = performance.now();
         stop(signal);
-      } else if (performance.now() - firstAtMs > SECOND_THOUGHT_MS) process.exit(130);
+      } else if (performance.now() - firstAtMs > SAME_SIGNAL_MS) process.exit(130);
     });
   }
 }
 
 /**
- * The settings on the command line: `--set <group>.<name>=<value>`, and `--tls` for `--set tls.enabled=true`.
+ * Reads the settings on the command line: `--set <group>.<name>=<value>`, and `--tls` for
+ * `--set tls.enabled=true`.
  */
 export function readFlags(): string[] {
   try {
@@ -55,7 +56,7 @@ export function readFlags(): string[] {
   }
 }
 
-/** Lets a changed configuration file take effect where that is safe, for the life of the process. */
+/** Applies changes of configuration files to live settings, for the life of the process. */
 export const followConfig = (config: Config, log: Logger, flags: readonly string[]): void =>
   void watchConfig({
     config,
@@ -66,7 +67,7 @@ export const followConfig = (config: Config, log: Logger, flags: readonly string
     },
   });
 
-/** Runs one role as the whole process: everything it needs is configured by address. */
+/** Runs one role as the whole process: every service that it needs is configured by address. */
 export async function runRole(name: string, start: (parts: Parts) => Promise<Role>): Promise<void> {
   let mask: ((text: string) => string) | undefined;
   try {
@@ -87,8 +88,8 @@ export async function runRole(name: string, start: (parts: Parts) => Promise<Rol
         await role.stop();
         await parts[Symbol.asyncDispose]();
       } catch (error) {
-        // What broke may still hold on to something: the process ends all the same.
-        log.warn({ err: error }, `the ${name} did not close everything`);
+        // A failed role may still hold resources; the process ends all the same.
+        log.warn({ err: error }, `the ${name} did not release all resources`);
       } finally {
         process.exit(code);
       }
@@ -98,7 +99,7 @@ export async function runRole(name: string, start: (parts: Parts) => Promise<Rol
       void finish(0);
     });
     role.ended?.catch((error) => {
-      log.error({ err: error }, `the ${name} broke`);
+      log.error({ err: error }, `the ${name} failed`);
       void finish(1);
     });
     log.info({}, `${name} is ready`);
@@ -107,6 +108,6 @@ export async function runRole(name: string, start: (parts: Parts) => Promise<Rol
   }
 }
 
-/** Whether this module is the program that was started. */
+/** Tells whether this module is the program that was started. */
 export const isMain = (url: string): boolean =>
   process.argv[1] !== undefined && url === pathToFileURL(realpathSync(process.argv[1])).href;

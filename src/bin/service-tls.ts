@@ -2,25 +2,29 @@ import { readFile } from "node:fs/promises";
 import { type Config, SETTINGS } from "../config/settings.ts";
 import type { ServiceTls } from "../core/operations/service-tls.ts";
 
-/** The groups of settings of services that can be spoken to over TLS. */
+/** Groups of settings of the services that can be used over TLS. */
 export type TlsService = "temporal" | "postgres" | "redis" | "objects";
 
 /**
- * How a service is spoken to over TLS, its files read; `undefined`: as its address says. Rejects with a
- * sentence that names the variable and its remedy. A certificate that was renewed is read at the next start.
+ * Reads the TLS settings of a service, with the content of their files. `undefined` means that the address
+ * decides. Rejects with a sentence that names the variable and its remedy. A renewed certificate is read at
+ * the next start.
  */
 export async function readServiceTls(config: Config, service: TlsService): Promise<ServiceTls | undefined> {
   const { tls, tlsCa, tlsCert, tlsKey, tlsServerName } = config[service];
   const names = SETTINGS[service];
   if (!tls && !tlsCa && !tlsCert && !tlsKey && !tlsServerName) return undefined;
   const { value, setting } = addressOf(config, service);
-  if (!value)
+  if (!value) {
     throw new Error(
-      `${names.tls.env} or what belongs to it is set, but not ${setting.env}: the default has no TLS; set it, or leave them out.`,
+      `${names.tls.env} or a setting that belongs to it is set, but not ${setting.env}: ` +
+        "the default service has no TLS; set the address, or leave the TLS settings out.",
     );
+  }
   if (!tlsCert !== !tlsKey) {
     throw new Error(
-      `${tlsCert ? names.tlsCert.env : names.tlsKey.env} is set alone; set ${names.tlsCert.env} and ${names.tlsKey.env}, or neither.`,
+      `${tlsCert ? names.tlsCert.env : names.tlsKey.env} is set alone; ` +
+        `set ${names.tlsCert.env} and ${names.tlsKey.env}, or neither.`,
     );
   }
   const [ca, cert, key] = await Promise.all([

@@ -23,8 +23,8 @@ const named = async (env: Record<string, string>): Promise<string[]> => {
   return (new X509Certificate(cert).subjectAltName ?? "").split(", ");
 };
 
-describe("where the certificate comes from", () => {
-  it("the local authority: for fal's names, this machine's, the public address's and those configured", async () => {
+describe("source of the certificate", () => {
+  it("is the local authority by default, for the names of fal, this host and the settings", async () => {
     const names = await named({
       TEMPERA_PUBLIC_URL: "https://[2001:db8::1]:8443/x",
       TEMPERA_HOST: "10.0.0.7",
@@ -45,7 +45,7 @@ describe("where the certificate comes from", () => {
     expect(await named({ TEMPERA_HOST: "0.0.0.0" })).not.toContain("IP Address:0.0.0.0");
   });
 
-  it("an operator's own: no authority is made, and what replaces the files is served", async () => {
+  it("is the operator's files if configured, without an authority, and follows renewals", async () => {
     const { certificate } = await source();
     const first = await certificate();
     const env = { TEMPERA_TLS_CERT: join(folder, "own.pem"), TEMPERA_TLS_KEY: join(folder, "own-key.pem") };
@@ -74,7 +74,7 @@ describe("where the certificate comes from", () => {
       { TEMPERA_TLS_NAMES: "a.example.com,https://b" },
       '"https://b" is neither a host name nor an address; correct it.',
     ],
-  ])("%j is refused in one line", async (env, words) => {
+  ])("refuses %j in one line", async (env, words) => {
     const { message } = (await source(env as Record<string, string>).catch((error) => error)) as Error;
     expect(message).toContain(words);
     expect(message).not.toContain("\n");
@@ -84,7 +84,7 @@ describe("where the certificate comes from", () => {
 describe("a listener's certificate", () => {
   const HOUR_MS = 3_600_000;
 
-  it("is looked up every hour; one that cannot be had leaves the present one in use, and is logged", async () => {
+  it("is renewed every hour; a failure is logged and leaves the current one in use", async () => {
     vi.useFakeTimers();
     const used: string[] = [];
     const faults: string[] = [];

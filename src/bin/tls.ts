@@ -7,22 +7,20 @@ import { systemClock } from "../core/operations/clock.ts";
 import type { Log } from "../core/operations/log.ts";
 import { TREES } from "../fal/index.ts";
 
-/** Where a TLS listener has its certificate from. */
+/** Source of the certificate of a TLS listener. */
 export interface CertificateSource {
-  /** The certificate to serve with now, renewed when it is due. */
+  /** Gives the certificate to use now, renewed when it is due. */
   certificate(): Promise<Certificate>;
-  /** What clients have to trust, when it is an authority of our own. */
+  /** Certificate of the local authority, if that is used: clients must trust it. */
   caFile?: string;
 }
 
-/**
- * How often a listener looks whether there is a newer certificate: also one that somebody else has put in the
- * place of its own.
- */
-const LOOK_EVERY_MS = 3_600_000;
+/** Interval between checks for a newer certificate, also one that replaced the configured file. */
+const CHECK_EVERY_MS = 3_600_000;
 
 /**
- * The configured certificate, else one of the local authority. Rejects with a sentence when it cannot be had.
+ * Opens the configured certificate, else one of the local authority. Rejects with a sentence when neither can
+ * be used.
  */
 export async function certificateSource(config: Config): Promise<CertificateSource> {
   const { cert, key } = config.tls;
@@ -36,7 +34,8 @@ export async function certificateSource(config: Config): Promise<CertificateSour
 }
 
 /**
- * The authority kept in the data folder; made on first use. Its package is loaded only where it is wanted.
+ * Opens the local authority in the data folder; creates it on first use. Its package is loaded only when
+ * needed.
  */
 export async function localAuthority(config: Config): Promise<LocalAuthority> {
   const names = serverNames(config);
@@ -46,7 +45,7 @@ export async function localAuthority(config: Config): Promise<LocalAuthority> {
 
 const NAME = /^(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*$/i;
 
-/** All of fal's host names, this machine's own, and what the configuration adds. */
+/** Lists all of fal's host names, those of this machine, and those that the configuration adds. */
 function serverNames({ server, tls }: Config): string[] {
   const configured = (tls.names ?? "").split(",").flatMap((name) => name.trim() || []);
   const wrong = configured.find((name) => !isIP(name) && !(NAME.test(name) && name.length <= 253));
@@ -59,18 +58,15 @@ function serverNames({ server, tls }: Config): string[] {
   return [...new Set(all.map((name) => name.toLowerCase()))];
 }
 
-/**
- * Lets a listener serve with the newest certificate for as long as it runs. Call what is returned to end
- * that.
- */
+/** Gives a listener the newest certificate at intervals, until the returned function is called. */
 export function keepCertificateFresh(server: HttpServer, source: CertificateSource, log: Log): () => void {
   const timer = setInterval(() => {
     source.certificate().then(
       (certificate) => server.useCertificate(certificate),
       (error) =>
-        log.error({ err: error }, "the TLS certificate could not be renewed; the present one stays in use"),
+        log.error({ err: error }, "the TLS certificate could not be renewed; the current one stays in use"),
     );
-  }, LOOK_EVERY_MS);
+  }, CHECK_EVERY_MS);
   timer.unref();
   return () => clearInterval(timer);
 }
