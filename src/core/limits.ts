@@ -75,10 +75,11 @@ export const LIMITS = {
   /** Event log: time for which a request's events are kept after the last one. Results are in PostgreSQL. */
   eventsTtlMs: 24 * 3600 * 1000,
   /**
-   * SSE: longest silence on a status stream. Proxies cut idle connections after 30-60 s, and the contract
-   * says 15 s (§2.3).
+   * Longest silence on an open stream of events or a WebSocket: then a comment or a ping is sent. The official
+   * Java and Kotlin clients give up after 10 s without a byte and have no option for it (fal-java#9), so one
+   * ping may be late by its whole interval.
    */
-  keepAliveMs: 12_000,
+  keepAliveMs: 4_000,
   /**
    * Time for which a cached key is valid without asking the store: with the time of one query, a revoked key
    * is refused within 2 s.
@@ -363,8 +364,11 @@ export const LIMITS = {
   sessionKeyCheckMs: 500,
   /** WebSockets: longest time for a caller to answer a close before the connection is cut. */
   socketCloseMs: 2_000,
-  /** WebSockets: time without an answer to a ping after which a connection is gone. */
-  socketPingMs: 20_000,
+  /**
+   * WebSockets: consecutive pings without an answer after which a connection is gone. With `keepAliveMs` that
+   * is 20 s: a telephone that changes its network is back by then.
+   */
+  socketPingsUnansweredMax: 5,
   /**
    * Consecutive crashes of a model's engine, without a finished run between, after which a GPU worker takes
    * the model out of rotation.

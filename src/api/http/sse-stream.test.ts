@@ -14,3 +14,19 @@ it("leaves no timer running when the events throw", async () => {
   await expect(reader.read()).rejects.toThrow("broken");
   expect(vi.getTimerCount()).toBe(0);
 });
+
+it("sends a byte at least every 5 s while nothing happens", async () => {
+  const reader = sseStream(silence(), new AbortController()).getReader();
+  for (let pings = 0; pings < 10; pings += 1) {
+    const read = reader.read();
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(new TextDecoder().decode((await read).value)).toBe(": ping\n\n");
+  }
+  await reader.cancel();
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+/** Events that never come. */
+async function* silence(): AsyncGenerator<string> {
+  yield await new Promise<never>(() => {});
+}

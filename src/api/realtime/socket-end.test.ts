@@ -1,8 +1,8 @@
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import type { AddressInfo } from "node:net";
-import { expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
-import { endSocket, shedBacklog } from "./socket-end.ts";
+import { endSocket, shedBacklog, startPings } from "./socket-end.ts";
 
 it("terminates as few sockets as needed to get below the bound, those with the most unread outputs", () => {
   const sockets = [10, 0, 50, 30, 5].map((bufferedAmount) => ({ bufferedAmount, terminate: vi.fn() }));
@@ -30,4 +30,39 @@ it("truncates the reason of a close frame between two characters", async () => {
     for (const client of server.clients) client.terminate();
     server.close();
   }
+});
+
+describe("pings", () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  /** A socket that answers its first `answers` pings. */
+  const peer = (answers: number) => {
+    const events = new EventEmitter();
+    const ping = vi.fn(() => ping.mock.calls.length <= answers && events.emit("pong"));
+    return Object.assign(events, { ping, terminate: vi.fn() });
+  };
+  const start = (ws: ReturnType<typeof peer>) => startPings(ws as unknown as WebSocket);
+
+  it("are sent at least every 5 s, for as long as they are answered", () => {
+    const ws = peer(Infinity);
+    const stop = start(ws);
+    for (let pings = 1; pings <= 50; pings += 1) {
+      vi.advanceTimersByTime(5_000);
+      expect(ws.ping.mock.calls.length).toBeGreaterThanOrEqual(pings);
+    }
+    expect(ws.terminate).not.toHaveBeenCalled();
+    stop();
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it("end a connection that has not answered for 20 s, and no sooner", () => {
+    const ws = peer(3);
+    start(ws);
+    while (ws.ping.mock.calls.length < 4) vi.advanceTimersToNextTimer();
+    vi.advanceTimersByTime(19_000);
+    expect(ws.terminate).not.toHaveBeenCalled();
+    vi.advanceTimersByTime(1_000);
+    expect(ws.terminate).toHaveBeenCalled();
+  });
 });

@@ -59,20 +59,21 @@ export function shedBacklog(
 }
 
 /**
- * Pings a peer, and terminates the socket if the last ping was not answered. Returns a function that stops.
+ * Pings a peer, and terminates the socket when too many pings in a row were not answered. Returns a function
+ * that stops.
  */
 export function startPings(ws: WebSocket): () => void {
-  let isAlive = true;
+  let unanswered = 0;
   ws.on("pong", () => {
-    isAlive = true;
+    unanswered = 0;
   });
   const timer = setInterval(() => {
-    if (!isAlive) {
+    if (unanswered >= LIMITS.socketPingsUnansweredMax) {
       ws.terminate();
       return;
     }
-    isAlive = false;
+    unanswered += 1;
     ws.ping();
-  }, LIMITS.socketPingMs);
+  }, LIMITS.keepAliveMs);
   return () => clearInterval(timer);
 }
