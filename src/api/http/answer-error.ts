@@ -34,6 +34,8 @@ export function answerError(
     return answerJson(c, { detail: "Internal Server Error" }, 500);
   }
   const info = errorInfo(error);
+  if (error.code === "client_disconnected")
+    log.debug({ err: error, path: c.req.path, method: c.req.method }, "the caller disconnected");
   if (error.code === "store_unavailable") {
     // Operators need to know which store, where and why; callers do not.
     log.warn({ path: c.req.path }, info.message);

@@ -1,7 +1,12 @@
+import { EventEmitter, once } from "node:events";
+import { connect } from "node:net";
+import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from "node:zlib";
 import { Hono } from "hono";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Json } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
+import { answerError } from "./answer-error.ts";
+import { listen } from "./listen.ts";
 import { readJsonBody } from "./read-body.ts";
 
 /** Reads a body under a limit; resolves with its value or with the error. */
@@ -150,5 +155,105 @@ describe("a body that would take too long to parse", () => {
     });
     await app.request("/", { method: "POST", body: text });
     expect(faults).toMatchObject([{ loc: ["body"], type }]);
+  });
+});
+
+describe("a body in a content coding", () => {
+  const bytes = Buffer.from('{"prompt":"é"}');
+  const coded = (body: Uint8Array, coding: string, bytesMax = 1000) =>
+    read(body, {
+      bytesMax,
+      headers: { "content-encoding": coding, "content-length": String(body.length) },
+    });
+
+  it.each([
+    ["gzip", gzipSync(bytes)],
+    ["x-gzip", gzipSync(bytes)],
+    [" GZIP ", gzipSync(bytes)],
+    ["deflate", deflateSync(bytes)],
+    ["deflate", deflateRawSync(bytes)], // as some clients send it, against RFC 9110 §8.4.1.2
+    ["br", brotliCompressSync(bytes)],
+    ["identity", bytes],
+    ["", bytes],
+  ])("%j is read", async (coding, body) => {
+    expect(await coded(body, coding)).toEqual({ prompt: "é" });
+    expect(await read(stream(body, 1).body, { headers: { "content-encoding": coding } })).toEqual({
+      prompt: "é",
+    });
+  });
+
+  it.each(["zstd", "compress", "gzip, br", "aws-chunked", "utf-8"])(
+    "%s is refused, with the codings that are read",
+    async (coding) =>
+      expect(await coded(bytes, coding)).toEqual({
+        code: "content_encoding_unsupported",
+        message: `The body has the content encoding "${coding}"; send gzip, deflate or br, or none.`,
+      }),
+  );
+
+  it("without a body is an empty object", async () => {
+    expect(await read(undefined, { headers: { "content-encoding": "gzip" } })).toEqual({});
+  });
+
+  it.each([
+    ["gzip", bytes],
+    ["gzip", gzipSync(bytes).subarray(0, 20)],
+    ["deflate", Buffer.from([0x78, 0x9c, 0xff, 0xff])],
+    ["br", Buffer.from([0xff, 0xff, 0xff])],
+  ])("%s that cannot be decoded is refused", async (coding, body) =>
+    expect(await coded(body, coding)).toMatchObject({
+      code: "body_not_json",
+      message: expect.stringMatching(`^The body cannot be decoded as ${coding}: `),
+    }),
+  );
+
+  it.each([
+    ["gzip", gzipSync],
+    ["deflate", deflateSync],
+    ["br", brotliCompressSync],
+  ])("%s is measured as it is decoded, so that a bomb is refused", async (coding, compress) => {
+    const text = (size: number) => Buffer.from(`"${"a".repeat(size - 2)}"`);
+    expect(await coded(compress(text(1000)), coding)).toHaveLength(998);
+    expect(await coded(compress(text(1001)), coding)).toMatchObject({ code: "body_too_large" });
+    const bomb = compress(text(50_000_000));
+    expect(await coded(bomb, coding, bomb.length)).toMatchObject({ code: "body_too_large" });
+  });
+});
+
+describe("a body that its caller breaks off", () => {
+  const head = "POST / HTTP/1.1\r\nHost: x\r\n";
+
+  it.each([
+    ["of 1000 announced bytes", `${head}Content-Length: 1000\r\n\r\n{"prompt":"a`],
+    ["in chunks", `${head}Transfer-Encoding: chunked\r\n\r\n400\r\n{"prompt":"a`],
+    ["in chunks of no valid length", `${head}Transfer-Encoding: chunked\r\n\r\n5\r\n{"a":\r\nzz\r\n`],
+    ["in a coding", `${head}Content-Encoding: gzip\r\nContent-Length: 1000\r\n\r\n\x1f`],
+    ["that is too large", `${head}Content-Length: 3000\r\n\r\n{"prompt":"a`],
+  ])("%s is the caller's doing: a debug line", async (_, sent) => {
+    const logged: string[] = [];
+    const seen = new EventEmitter();
+    const [ended, arrived] = [once(seen, "ended"), once(seen, "arrived")];
+    const note = (level: string) => (_fields: object, message: string) => {
+      logged.push(`${level}: ${message}`);
+      seen.emit("ended");
+    };
+    const log = { debug: note("debug"), info: note("info"), warn: note("warn"), error: note("error") };
+    const app = new Hono();
+    app.post("/", async (c) => {
+      const reading = readJsonBody(c, 2000);
+      seen.emit("arrived");
+      return c.json(await reading);
+    });
+    app.onError((error, c) => answerError(c, error, { log }));
+    const server = await listen(app, { host: "127.0.0.1", port: 0, name: "test", setting: "NONE" });
+    const socket = connect(server.port, "127.0.0.1");
+    socket.on("error", () => {});
+    socket.write(sent, "latin1");
+    await arrived;
+    socket.resetAndDestroy();
+    if (!socket.closed) await once(socket, "close");
+    await ended;
+    await server.stop(0);
+    expect(logged).toEqual(["debug: the caller disconnected"]);
   });
 });

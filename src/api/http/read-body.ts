@@ -1,8 +1,9 @@
 import type { Context } from "hono";
-import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Json } from "../../core/json/json.ts";
 import { jsonExcess } from "../../core/json/json-bounds.ts";
 import { LIMITS } from "../../core/limits.ts";
+import { bodyCoding, decodeBody } from "./decode-body.ts";
 
 /**
  * A body that is too large is read and dropped up to this multiple of the limit, so that the caller gets its
@@ -11,12 +12,21 @@ import { LIMITS } from "../../core/limits.ts";
 const DRAIN_FACTOR = 8;
 
 /**
- * Reads a JSON body of at most `bytesMax` bytes; an absent one is `{}`. Rejects with `body_too_large`,
- * `request_body_timeout`, `body_not_json`, and `input_invalid` for one that would take too long to parse.
+ * Reads a JSON body of at most `bytesMax` bytes; an absent one is `{}`. A body in a content coding is
+ * decoded, and measured as decoded. Rejects with `body_too_large`, `request_body_timeout`, `body_not_json`,
+ * `content_encoding_unsupported`, `client_disconnected` when the caller breaks off, and `input_invalid` for
+ * one that would take too long to parse.
  */
 export async function readJsonBody(c: Context, bytesMax: number): Promise<Json> {
+  const coding = bodyCoding(c.req.header("content-encoding"));
   const declaredBytes = Number(c.req.header("content-length") ?? Number.NaN);
-  const text = await withDeadline(declaredBytes <= bytesMax ? c.req.text() : readCounted(c, bytesMax));
+  const isSmall = coding === undefined && declaredBytes <= bytesMax;
+  const reading = isSmall ? c.req.text() : readCounted(c, bytesMax, coding);
+  const text = await withDeadline(reading).catch((error) => {
+    // Nobody but the caller can break a body.
+    if (!isTemperaError(error)) throw new TemperaError("client_disconnected", undefined, { cause: error });
+    throw error;
+  });
   if (text.trim() === "") return {};
   const excess = jsonExcess(text, { depthMax: LIMITS.inputDepthMax, valuesMax: LIMITS.inputValuesMax });
   if (excess) throw excessError(excess);
@@ -47,7 +57,7 @@ async function withDeadline(reading: Promise<string>): Promise<string> {
   return Promise.race([reading, timeout]).finally(() => clearTimeout(timer));
 }
 
-async function readCounted(c: Context, bytesMax: number): Promise<string> {
+async function readCounted(c: Context, bytesMax: number, coding: string | undefined): Promise<string> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of (c.req.raw.body ?? []) as AsyncIterable<Uint8Array>) {
@@ -55,13 +65,18 @@ async function readCounted(c: Context, bytesMax: number): Promise<string> {
     if (bytes <= bytesMax) chunks.push(chunk);
     if (bytes > bytesMax * DRAIN_FACTOR) break;
   }
-  if (bytes > bytesMax) {
-    throw new TemperaError(
-      "body_too_large",
-      `The body is larger than the ${bytesMax.toLocaleString("en-US")} bytes this server accepts; ` +
-        "upload large files and send their URLs.",
-    );
-  }
+  if (bytes > bytesMax) throw tooLarge(bytesMax);
+  const body = Buffer.concat(chunks);
+  const decoded = coding === undefined ? body : await decodeBody(body, coding, bytesMax);
+  if (decoded === "too_large") throw tooLarge(bytesMax);
   // Like `text()`, drops the byte order mark that some programs put before UTF-8.
-  return new TextDecoder().decode(Buffer.concat(chunks));
+  return new TextDecoder().decode(decoded);
+}
+
+function tooLarge(bytesMax: number): TemperaError {
+  return new TemperaError(
+    "body_too_large",
+    `The body is larger than the ${bytesMax.toLocaleString("en-US")} bytes this server accepts; ` +
+      "upload large files and send their URLs.",
+  );
 }

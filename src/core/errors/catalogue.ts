@@ -338,6 +338,12 @@ export const CATALOGUE = {
     retryable: false,
     message: "The body is not a JSON object.",
   },
+  content_encoding_unsupported: {
+    kind: "gateway",
+    status: 415,
+    retryable: false,
+    message: "The body has a content encoding that is not read; send gzip, deflate or br, or none.",
+  },
   body_too_large: {
     kind: "gateway",
     status: 413,

@@ -32,6 +32,8 @@ export function errorReply(
     if (error instanceof HTTPException) return error.getResponse();
     log.error({ err: error, path: c.req.path, method: c.req.method }, "unexpected error");
   }
+  if (isTemperaError(error) && error.code === "client_disconnected")
+    log.debug({ err: error, path: c.req.path, method: c.req.method }, "the caller disconnected");
   const info = isTemperaError(error)
     ? errorInfo(error)
     : { code: "server_error" as const, message: CATALOGUE.server_error.message };
