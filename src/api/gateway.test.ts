@@ -243,3 +243,56 @@ describe("every answer has a request id", () => {
     expect(test.jobs).toEqual([]);
   });
 });
+
+const REQUEST = `/queue/a/b/requests/${DONE.requestId}`;
+
+describe("HEAD", () => {
+  it.each([`${REQUEST}/status`, REQUEST, `${REQUEST}/response`, `${REQUEST}/status/stream`])(
+    "%s has the status and headers of GET, and no body",
+    async (path) => {
+      const [head, get] = await Promise.all(
+        ["HEAD", "GET"].map((method) => test.gateway.request(path, { method })),
+      );
+      expect(head?.status).toBe(200);
+      expect(Object.fromEntries(head?.headers ?? [])).toEqual(Object.fromEntries(get?.headers ?? []));
+      expect(await head?.text()).toBe("");
+      await get?.body?.cancel();
+    },
+  );
+
+  it("of a stream leaves nothing open", async () => {
+    vi.useFakeTimers();
+    try {
+      await test.gateway.request(`${REQUEST}/status/stream`, { method: "HEAD" });
+      expect(vi.getTimerCount()).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it("of a model's run is refused, since GET runs the model", async () => {
+    const { status, headers } = await test.gateway.request("/run/a/b/c", { method: "HEAD" });
+    expect([status, headers.get("allow")]).toEqual([405, "POST, GET"]);
+  });
+});
+
+describe("an answer that may change", () => {
+  it.each([
+    ["GET", `${REQUEST}/status`],
+    ["GET", `${REQUEST}/status/stream`],
+    ["GET", REQUEST],
+    ["GET", "/queue/a/b/requests/nonsense/status"],
+    ["GET", "/queue/a/b/requests/nonsense"],
+    ["GET", "/queue/a/b/c"],
+    ["POST", "/queue/a/b/c"],
+    ["GET", "/run/a/b/c"],
+    ["GET", "/run/a/b/x"],
+    ["GET", "/files/aa/x.png"],
+    ["GET", "/health/live"],
+    ["GET", "/"],
+  ])("is not stored by caches: %s %s", async (method, path) => {
+    const response = await test.gateway.request(path, { method, ...(method === "POST" && { body: "{}" }) });
+    expect(response.headers.get("cache-control")).toBe("no-store");
+    await response.body?.cancel();
+  });
+});

@@ -100,9 +100,14 @@ function queueRoutes(app: Hono, api: ApiDependencies): void {
     const path = parseQueuePath(rawPath(c).slice(TREES.queue.prefix.length));
     try {
       if (!path) throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
-      if (c.req.method !== QUEUE_METHODS[path.action])
-        return methodNotAllowed(api, QUEUE_METHODS[path.action])(c);
-      return await actions[path.action](c, path);
+      const wanted = QUEUE_METHODS[path.action];
+      const isHead = c.req.method === "HEAD" && wanted === "GET";
+      if (c.req.method !== wanted && !isHead)
+        return methodNotAllowed(api, wanted === "GET" ? "GET, HEAD" : wanted)(c);
+      const response = await actions[path.action](c, path);
+      // Hono drops the body of an answer to HEAD, which would leave a stream open.
+      if (isHead) await response.body?.cancel();
+      return response;
     } catch (error) {
       return answerError(c, error, { log: api.log, ...(path && { action: path.action }) });
     }

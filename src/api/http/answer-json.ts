@@ -2,7 +2,8 @@ import type { Context } from "hono";
 import { REQUEST_ID_HEADER, requestIdOf } from "./request-id.ts";
 
 /**
- * Answers JSON with the id that every response carries. Makes the response from plain values, without a
+ * Answers JSON with the id that every response carries. No cache may store the answer, unless `headers` say
+ * otherwise: it is one caller's, and most answers change. Makes the response from plain values, without a
  * `Headers` object in between, since status polls come by the thousand.
  */
 export function answerJson(
@@ -13,6 +14,11 @@ export function answerJson(
 ): Response {
   return new Response(JSON.stringify(body), {
     status,
-    headers: { "content-type": "application/json", [REQUEST_ID_HEADER]: requestIdOf(c), ...headers },
+    headers: {
+      "content-type": "application/json",
+      "cache-control": "no-store",
+      [REQUEST_ID_HEADER]: requestIdOf(c),
+      ...headers,
+    },
   });
 }
