@@ -10,7 +10,7 @@ import {
 import type { GpuActivities, OrchestratorActivities } from "../activities/index.ts";
 import { CATALOGUE, type ErrorCode, isErrorCode } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
-import { type PreviousAttempts, type HandOver, type JobSpec, priorityOf } from "../core/requests/job.ts";
+import { type HandOver, type JobSpec, type PreviousAttempts, priorityOf } from "../core/requests/job.ts";
 import type { Outcome } from "../core/requests/request.ts";
 import { runLocallyOrDurably } from "./durable-local-activity.ts";
 

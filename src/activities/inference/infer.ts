@@ -4,7 +4,7 @@ import type { FileStore } from "../../core/files/file-store.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
-import type { PreviousAttempts, JobSpec } from "../../core/requests/job.ts";
+import type { JobSpec, PreviousAttempts } from "../../core/requests/job.ts";
 import type { Outcome } from "../../core/requests/request.ts";
 import type { RequestStore } from "../../core/requests/request-store.ts";
 import type { CheckNode } from "../pipelines/check-node.ts";

@@ -7,7 +7,7 @@ import type { JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { RetryCondition, RetryPolicy } from "../../core/models/model.ts";
 import { unitsMade } from "../../core/owners/usage.ts";
-import type { PreviousAttempts, HandOver, JobSpec } from "../../core/requests/job.ts";
+import type { HandOver, JobSpec, PreviousAttempts } from "../../core/requests/job.ts";
 import type { Outcome } from "../../core/requests/request.ts";
 import type { CachedResult, ResultClaim } from "../pipelines/node-cache.ts";
 import { ArtifactSink } from "./artifact-sink.ts";

@@ -65,11 +65,11 @@ export function ofOwners(
 ): Purge {
   return async (dependencies, after, limit) => {
     const { retention, policy, clock } = dependencies;
-    const ownTimes = await retention.ownerTimes();
+    const ownerTimes = await retention.ownerTimes();
     const owners = await retention.owners(after, OWNERS_PER_BATCH);
     let cursor = after;
     for (const ownerId of owners) {
-      const beforeMs = cutoff(timesOf(policy, ownTimes.get(ownerId))[time], clock.nowMs());
+      const beforeMs = cutoff(timesOf(policy, ownerTimes.get(ownerId))[time], clock.nowMs());
       const deleted = beforeMs === undefined ? 0 : await purge(dependencies, ownerId, beforeMs, limit);
       // An owner is finished when nothing is left: a batch that is not full may be the work of another
       // process.

@@ -14,7 +14,7 @@ it("sends heartbeats with its progress while one batch takes long", async () => 
     retention: {
       nowMs: async () => 0,
       // A store that takes long for one batch.
-      ownTimes: () => slow.then(() => new Map()),
+      ownerTimes: () => slow.then(() => new Map()),
       owners: none,
       count: async () => {},
       deleteCachedResults: async () => 0,

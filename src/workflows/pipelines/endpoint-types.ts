@@ -2,7 +2,7 @@
 
 import type { Json } from "../../core/json/json.ts";
 
-/** What can be called, by endpoint: what it takes and what it gives. */
+/** Input and output of each callable endpoint. */
 export interface EndpointTypes {
   "fal-ai/mmaudio-v2": { input: FalAiMmaudioV2Input; output: FalAiMmaudioV2Output };
   "fal-ai/qwen-image": { input: FalAiQwenImageInput; output: FalAiQwenImageOutput };
