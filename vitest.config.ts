@@ -3,16 +3,16 @@ import { defineConfig } from "vitest/config";
 const services = { globalSetup: ["tests/setup/services.ts"], testTimeout: 60_000, hookTimeout: 120_000 };
 
 /**
- * Three projects, so that a run starts only what it needs:
- * - `unit`: beside the source, no service, milliseconds
+ * Defines three projects, so that a run starts only what it needs:
+ * - `unit`: tests beside the source, without services, in milliseconds
  * - `services`: real Temporal, PostgreSQL, Redis and MinIO, started once for the run
- * - `faults`: the same, one file after another and after all others, since they kill processes
+ * - `faults`: the same services; one file after another, after all others, since the tests kill processes
  */
 export default defineConfig({
   test: {
     pool: "forks",
     retry: 0,
-    // How long a test waits for what must come says nothing of how fast it is: what must be quick is measured.
+    // Time to wait for an expected state. It is generous: tests of speed measure it themselves.
     expect: { poll: { timeout: 20_000 } },
     reporters: process.env.CI ? ["default", "json", "github-actions"] : ["default", "json"],
     outputFile: { json: ".test-report.json" },

@@ -1,9 +1,9 @@
 /**
- * Translates the source into `dist/`, file by file: `npm run build`. Images and the `tempera` command run from
+ * Compiles the source into `dist/`, file by file: `npm run build`. Images and the `tempera` command run from
  * there; development and the tests run the source (docs/decisions/0009).
  *
- * A file keeps its path, so that what it finds relative to itself (schemas, migrations, other programs) is found
- * from `dist/` too. The workflow code is bundled for Temporal's sandbox beside it.
+ * A file keeps its path, so that the files it reads relative to itself (schemas, migrations, other programs)
+ * are found from `dist/` too. The workflow code is bundled beside it for Temporal's sandbox.
  */
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -41,12 +41,12 @@ for (const name of assets) {
   mkdirSync(dirname(join(OUTPUT, name)), { recursive: true });
   copyFileSync(join(SOURCE, name), join(OUTPUT, name));
 }
-// In a process of its own: it runs what was just built.
+// This runs in a process of its own, since it executes the modules that were just built.
 execFileSync(process.execPath, [join(OUTPUT, "bin/build-bundles.js")], { cwd: ROOT, stdio: "inherit" });
 writeFileSync(join(OUTPUT, "built.json"), `${JSON.stringify({ node: process.versions.node })}\n`);
 process.stderr.write(`Built ${modules.length} modules into dist/ in ${Date.now() - startedAtMs} ms.\n`);
 
-/** Leaves every import where it is, and points those of our own at the translated file. */
+/** Keeps every import, and points imports of own modules at the compiled file. */
 function keepImports({ onResolve }) {
   onResolve({ filter: /.*/ }, ({ path, kind }) => {
     if (kind === "entry-point") return undefined;

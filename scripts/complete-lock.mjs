@@ -1,11 +1,11 @@
 /**
- * Adds to package-lock.json the builds for other platforms that it lacks: `node scripts/complete-lock.mjs`
+ * Adds the missing builds for other platforms to package-lock.json: run `node scripts/complete-lock.mjs`
  * after a change of the dependencies.
  *
- * A package with native parts names one optional package per platform. npm leaves out of the lock file those
- * that the registry it was written with does not carry (a mirror, a restricted network), and `npm ci` then
- * refuses the file on every machine. What is missing is added by name, version and platform; npm installs the
- * one that fits and skips the rest.
+ * A package with native parts names one optional package for each platform. npm omits from the lock file the
+ * ones that its registry (a mirror, a restricted network) does not have, and `npm ci` then refuses the file
+ * on every machine. This script adds the missing ones by name, version and platform; npm installs the one
+ * that fits and skips the rest.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -37,7 +37,7 @@ lock.packages = { "": root, ...Object.fromEntries(rest.sort(([a], [b]) => a.loca
 writeFileSync(FILE, `${JSON.stringify(lock, null, 2)}\n`);
 process.stdout.write(`${Object.keys(added).length} added\n`);
 
-/** `…-linux-arm-gnueabihf` → linux, arm. */
+/** Reads the platform from a package name: `…-linux-arm-gnueabihf` → linux, arm. */
 function platformOf(name) {
   const words = name.split(/[-/]/);
   const os = SYSTEMS.find((system) => words.includes(system));

@@ -69,11 +69,12 @@ describe("docker-compose.yml", () => {
     }
   });
 
-  test("tells how to point the platform at it, with the passwords it sets", () => {
+  test("documents the variables that point the platform at it, with the passwords it sets", () => {
     const { environment: database = {} } = service("postgres");
     const { environment: objects = {} } = service("minio");
     expect(text).toContain(
-      `DATABASE_URL=postgres://${database.POSTGRES_USER}:${database.POSTGRES_PASSWORD}@127.0.0.1:${SETTINGS.postgres.port.default}/${database.POSTGRES_DB}`,
+      `DATABASE_URL=postgres://${database.POSTGRES_USER}:${database.POSTGRES_PASSWORD}@` +
+        `127.0.0.1:${SETTINGS.postgres.port.default}/${database.POSTGRES_DB}`,
     );
     expect(text).toContain(
       `S3_ACCESS_KEY=${objects.MINIO_ROOT_USER} S3_SECRET_KEY=${objects.MINIO_ROOT_PASSWORD}`,
@@ -88,7 +89,7 @@ describe("docker-compose.yml", () => {
     );
   });
 
-  test("creates the role and the databases that Temporal is given", async () => {
+  test("creates the role and the databases that Temporal is configured with", async () => {
     const sql = await read("infra/compose/create-temporal-databases.sql");
     const { environment = {} } = service("temporal");
     expect(sql).toContain(
@@ -106,7 +107,7 @@ describe("Temporal's dynamic configurations", () => {
   const keysOf = async (name: string) =>
     Object.keys(parse(await read(`temporal/dynamic-config/${name}.yaml`)) as object);
 
-  test("what development sets, production sets too", async () => {
+  test("set in production every key that development sets", async () => {
     const production = await keysOf("production");
     for (const key of await keysOf("development")) expect(production).toContain(key);
   });

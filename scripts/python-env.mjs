@@ -1,6 +1,6 @@
 /**
- * Prints the path of a Python that has the given packages, by default fal's official client: `node
- * scripts/python-env.mjs [package==version …]`. The virtual environment is made once and kept in the cache.
+ * Prints the path of a Python that has the given packages, by default fal's official client:
+ * `node scripts/python-env.mjs [package==version …]`. The virtual environment is created once, in the cache.
  */
 import "tsx";
 

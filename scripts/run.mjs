@@ -1,9 +1,9 @@
 /**
  * Runs a task of the project on a fresh clone: `node scripts/run.mjs <task> [arguments]`.
  *
- * Plain JavaScript without dependencies, since it runs before `node_modules` exists: it checks the version of
- * Node, installs the packages when they are missing or other than the lock file names, then becomes the task.
- * It becomes it in this very process, so that signals reach the task once and its exit code is the exit code.
+ * This is plain JavaScript without dependencies, since it runs before `node_modules` exists. It checks the
+ * version of Node, installs the packages if they are missing or differ from the lock file, then imports the
+ * task. The task runs in this process, so that signals reach it once and its exit code is the exit code.
  */
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -11,7 +11,7 @@ import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-/** The tasks: the program of each, and what its arguments begin with. */
+/** The program of each task, and its first arguments. */
 const TASKS = {
   "bench:engine": ["tests/load/bench-engine.ts"],
   "bench:limits": ["tests/load/bench-limits.ts"],
@@ -42,19 +42,20 @@ const INSTALLING = join(ROOT, ".tempera", "installing");
 
 checkNode();
 await installPackages();
-await become(process.argv[2], process.argv.slice(3));
+await runTask(process.argv[2], process.argv.slice(3));
 
 function checkNode() {
   const [major, minor] = process.versions.node.split(".").map(Number);
   if (major > NODE_AT_LEAST[0] || (major === NODE_AT_LEAST[0] && minor >= NODE_AT_LEAST[1])) return;
   fail(
-    `Tempera needs Node ${NODE_AT_LEAST.join(".")} or newer; this is ${process.versions.node}. Get it from https://nodejs.org.`,
+    `Tempera needs Node ${NODE_AT_LEAST.join(".")} or newer; this is ${process.versions.node}. ` +
+      "Install Node 24 from https://nodejs.org.",
   );
 }
 
 /**
- * `npm ci` empties `node_modules` first, so two at once would break each other: the second one waits for the
- * first.
+ * Installs the packages if needed. `npm ci` empties `node_modules` first, so two at once would break each
+ * other: the second waits for the first.
  */
 async function installPackages() {
   if (isInstalled()) return;
@@ -67,7 +68,8 @@ async function installPackages() {
     rmSync(INSTALLING, { force: true });
     if (code !== 0)
       fail(
-        "The packages could not be installed; npm says why above. Check the network and the registry, then try again.",
+        "The packages could not be installed; the output of npm above has the reason. " +
+          "Check the network and the registry, then try again.",
       );
     say(`Packages installed in ${Math.round((Date.now() - startedAtMs) / 1000)} s.`);
   } finally {
@@ -76,8 +78,8 @@ async function installPackages() {
 }
 
 /**
- * npm writes `node_modules/.package-lock.json` last: when it is newer than the lock file, a whole install
- * came after it.
+ * Tells whether the packages of the lock file are installed. npm writes `node_modules/.package-lock.json`
+ * last: if that is newer than the lock file, a complete install came after the last change of the lock file.
  */
 function isInstalled() {
   const installed = "node_modules/.package-lock.json";
@@ -88,8 +90,8 @@ function isInstalled() {
 }
 
 /**
- * Git gives a lock file that it checks out a new time; what counts then is that the installed packages are
- * those it names.
+ * Compares the installed versions with the lock file. This is needed because Git gives a lock file that it
+ * checks out a new modification time.
  */
 function hasWantedVersions(installedFile) {
   const wanted = packagesOf("package-lock.json");
@@ -108,7 +110,9 @@ function modifiedMs(file) {
   return statSync(join(ROOT, file), { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }
 
-/** The lock holds the process id of its owner; that of a process that is gone is removed. */
+/**
+ * Takes the lock file, which holds the process id of its owner. Removes it if that process no longer runs.
+ */
 function takeLock() {
   mkdirSync(dirname(INSTALLING), { recursive: true });
   try {
@@ -128,8 +132,9 @@ function takeLock() {
 function npmCi() {
   const child = spawn("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], {
     cwd: ROOT,
-    // onnxruntime-node would fetch CUDA libraries, hundreds of megabytes that nothing here uses, and node-av
-    // a program `ffmpeg`; an npm that knows `allowScripts` of package.json asks neither.
+    // Without these, onnxruntime-node would download hundreds of megabytes of CUDA libraries that nothing
+    // here uses, and node-av a program `ffmpeg`. An npm that knows `allowScripts` of package.json runs
+    // neither script.
     env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: "skip", SKIP_FFMPEG: "true" },
     stdio: ["ignore", "ignore", "inherit"],
     shell: process.platform === "win32",
@@ -143,7 +148,7 @@ function npmCi() {
   });
 }
 
-async function become(task, args) {
+async function runTask(task, args) {
   const program = Object.hasOwn(TASKS, task ?? "") ? TASKS[task] : undefined;
   if (!program) fail(`usage: node scripts/run.mjs <${Object.keys(TASKS).join("|")}> [arguments]`);
   const [file, ...before] = program;
@@ -151,7 +156,7 @@ async function become(task, args) {
   if (file.endsWith(".ts")) {
     const loader = import.meta.resolve("tsx");
     await import(loader);
-    // Child processes that are given this process's flags read TypeScript too.
+    // Child processes that get the flags of this process can load TypeScript too.
     process.execArgv.push("--import", loader);
   }
   process.argv = [process.execPath, path, ...before, ...args];

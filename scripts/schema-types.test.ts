@@ -6,16 +6,16 @@ import { schemaTypes, TYPES_FILE } from "./schema-types.ts";
 
 const PROJECT = resolve(import.meta.dirname, "..");
 
-describe("the types of what can be called", () => {
-  it("are what the schemas say; `npm run schemas:types` writes them anew", async () => {
+describe("the types of callable endpoints", () => {
+  it("match the schemas (`npm run schemas:types` writes them)", async () => {
     expect(await readFile(TYPES_FILE, "utf8")).toBe(await schemaTypes(join(PROJECT, "schemas")));
   });
 
-  it("are those of the newest version, and a pipeline's checked input has its defaults and its seed", async () => {
+  it("are of the newest version, and a pipeline's checked input has its defaults and seed", async () => {
     const folder = await mkdtemp(join(tmpdir(), "tempera-schemas-"));
     try {
-      const write = async (place: string, properties: object) => {
-        const path = join(folder, place);
+      const write = async (subfolder: string, properties: object) => {
+        const path = join(folder, subfolder);
         await mkdir(path, { recursive: true });
         for (const name of ["input", "output"]) {
           await writeFile(

@@ -1,7 +1,6 @@
 /**
- * `npm run schemas:types`: writes the types of everything that can be called, read from `schemas/`, so that a
- * pipeline's `run(endpoint, input)` is typed. The file is committed; a test fails when it is not what the
- * schemas say.
+ * Writes the types of all callable endpoints from `schemas/`, so that a pipeline's `run(endpoint, input)` is
+ * typed: `npm run schemas:types`. The file is committed; a test fails when it does not match the schemas.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -10,7 +9,7 @@ import { compile, type JSONSchema } from "json-schema-to-typescript";
 
 const PROJECT = resolve(import.meta.dirname, "..");
 
-/** Where the types are kept. */
+/** Path of the file with the types. */
 export const TYPES_FILE = join(PROJECT, "src/workflows/pipelines/endpoint-types.ts");
 
 type Schema = { [key: string]: unknown };
@@ -22,7 +21,7 @@ interface Callable {
   kind: "models" | "pipelines";
 }
 
-/** The types file, as the schemas of the newest versions say it. */
+/** Generates the text of the types file from the schemas of the newest versions. */
 export async function schemaTypes(schemasFolder: string): Promise<string> {
   const declarations: string[] = [];
   const rows: string[] = [];
@@ -31,7 +30,7 @@ export async function schemaTypes(schemasFolder: string): Promise<string> {
     const read = (of: string): Schema => JSON.parse(readFileSync(join(folder, `${of}.json`), "utf8"));
     const input = read("input");
     declarations.push(await declare(input, `${name}Input`), await declare(read("output"), `${name}Output`));
-    // What is checked has its defaults, and a seed: a pipeline's own code never meets them absent.
+    // A checked input has its defaults and a seed, so the pipeline's code can rely on them.
     if (kind === "pipelines") declarations.push(await declare(completed(input), `${name}Checked`));
     const checked = kind === "pipelines" ? `; checked: ${name}Checked` : "";
     rows.push(`  ${JSON.stringify(endpoint)}: { input: ${name}Input; output: ${name}Output${checked} };`);
@@ -39,12 +38,13 @@ export async function schemaTypes(schemasFolder: string): Promise<string> {
   return [
     "/** Written by `npm run schemas:types` from schemas/; change those instead. */\n",
     'import type { Json } from "../../core/json/json.ts";\n',
-    `/** What can be called, by endpoint: what it takes and what it gives. */\nexport interface EndpointTypes {\n${rows.join("\n")}\n}\n`,
+    "/** Input and output of each callable endpoint. */\n" +
+      `export interface EndpointTypes {\n${rows.join("\n")}\n}\n`,
     ...declarations,
   ].join("\n");
 }
 
-/** The endpoints of `models/` and `pipelines/`, by name, each with its newest version. */
+/** Lists the endpoints of `models/` and `pipelines/` by name, each with its newest version. */
 function newest(schemasFolder: string): Callable[] {
   const found = new Map<string, Callable & { version: number[] }>();
   for (const kind of ["models", "pipelines"] as const) {
@@ -52,15 +52,15 @@ function newest(schemasFolder: string): Callable[] {
     if (!existsSync(root)) continue;
     for (const file of readdirSync(root, { recursive: true, encoding: "utf8" })) {
       if (basename(file) !== "input.json") continue;
-      const place = dirname(file).replaceAll("\\", "/");
-      const endpoint = dirname(place);
-      const version = place
+      const versionPath = dirname(file).replaceAll("\\", "/");
+      const endpoint = dirname(versionPath);
+      const version = versionPath
         .slice(endpoint.length + 1)
         .split(".")
         .map(Number);
       const before = found.get(endpoint);
       if (!before || newer(version, before.version))
-        found.set(endpoint, { endpoint, kind, version, folder: join(root, place) });
+        found.set(endpoint, { endpoint, kind, version, folder: join(root, versionPath) });
     }
   }
   return [...found.values()].sort((a, b) => (a.endpoint < b.endpoint ? -1 : 1));
@@ -71,14 +71,14 @@ function newer(a: number[], b: number[]): boolean {
   return at >= 0 && (a[at] as number) > (b[at] as number);
 }
 
-/** `fal-ai/wan/v2.2-a14b` → `FalAiWanV22A14B`: a name that the compiler of schemas leaves as it is. */
+/** Names a type: `fal-ai/wan/v2.2-a14b` → `FalAiWanV22A14B`, which the schema compiler does not change. */
 const pascal = (endpoint: string): string =>
   endpoint
     .split(/[^A-Za-z0-9]+/)
     .map((word) => word.replace(/(^|\d)[a-z]/g, (letters) => letters.toUpperCase()))
     .join("");
 
-/** The declarations of a schema, of which only the generated table is for others. */
+/** Generates the declarations of a schema. They are not exported; only the generated table is. */
 async function declare(schema: Schema, name: string): Promise<string> {
   const text = await compile(renamed(schema, name) as JSONSchema, name, {
     additionalProperties: false,
@@ -87,7 +87,7 @@ async function declare(schema: Schema, name: string): Promise<string> {
     unknownAny: true,
     style: { printWidth: 140, tabWidth: 2, singleQuote: false, trailingComma: "all" },
   });
-  // Types, not interfaces: those alone are JSON to the compiler. And what a schema leaves open is JSON too.
+  // Only types, not interfaces, are assignable to Json. A part that the schema leaves open is Json too.
   return text
     .replace(/^export interface (\w+) \{$/gm, "type $1 = {")
     .replace(/^export /gm, "")
@@ -95,8 +95,8 @@ async function declare(schema: Schema, name: string): Promise<string> {
 }
 
 /**
- * Two schemas may have definitions of the same name: each gets its schema's before it. Other titles would
- * become types of their own.
+ * Prefixes the definitions of a schema with its name, since two schemas may have definitions of the same
+ * name. Removes all other titles, which would become types of their own.
  */
 function renamed(schema: Schema, name: string): Schema {
   const walk = (value: unknown): unknown => {
@@ -120,15 +120,15 @@ function renamed(schema: Schema, name: string): Schema {
   return { ...rest, title: name, ...(definitions.length > 0 && { $defs: Object.fromEntries(definitions) }) };
 }
 
-/** The schema of an input that was checked: fields with a default, and the seed, are there. */
+/** Gives the schema of a checked input, in which the seed and fields with a default are required. */
 function completed(schema: Schema): Schema {
   const properties = (schema.properties ?? {}) as Record<string, Schema>;
-  const there = Object.keys(properties).filter(
+  const present = Object.keys(properties).filter(
     (name) => "default" in (properties[name] as Schema) || name === "seed",
   );
   return {
     ...schema,
-    required: [...new Set([...((schema.required ?? []) as string[]), ...there])],
+    required: [...new Set([...((schema.required ?? []) as string[]), ...present])],
     properties: { ...properties, ...(properties.seed && { seed: { ...properties.seed, type: "integer" } }) },
   };
 }

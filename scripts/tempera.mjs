@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The `tempera` command: `npx tempera …` in a clone, `tempera …` once linked. It runs from `dist/` where that was
- * built after the last change of the source, and from the source else.
+ * The `tempera` command: `npx tempera …` in a clone, `tempera …` once linked. It runs from `dist/` if that
+ * was built after the last change of the source, else from the source.
  */
 import { readdirSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -19,7 +19,7 @@ if (isBuilt()) {
 function isBuilt() {
   const builtMs = statSync(BUILT, { throwIfNoEntry: false })?.mtimeMs;
   if (builtMs === undefined) return false;
-  // An image has no source.
+  // A container image has no source.
   if (!statSync(SOURCE, { throwIfNoEntry: false })) return true;
   const names = readdirSync(SOURCE, { recursive: true, encoding: "utf8" });
   return names.every((name) => statSync(SOURCE + name).mtimeMs <= builtMs);

@@ -1,8 +1,8 @@
 /**
- * Runs tests on another version of Node: `npm run test:node -- 24 [vitest arguments]`. Without arguments, the unit
- * tests and the core of the queue against real services.
+ * Runs tests on another version of Node: `npm run test:node -- 24 [vitest arguments]`. Without arguments, it
+ * runs the unit tests and the core of the queue against real services.
  *
- * The npm package `node` carries the binary. It is installed once per version, outside of the project.
+ * The npm package `node` contains the binary. It is installed once for each version, outside of the project.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
@@ -45,7 +45,7 @@ function installNode(wanted) {
 }
 
 function run(program, argv) {
-  // Children find this Node first, too: the roles are started as `node`.
+  // Child processes find this Node first: the roles are started as `node`.
   const env = { ...process.env, PATH: `${dirname(program)}:${process.env.PATH}` };
   const child = spawn(program, argv, { cwd: ROOT, env, stdio: "inherit" });
   return new Promise((resolve) => child.once("close", (code) => resolve(code ?? 1)));

@@ -1,9 +1,9 @@
 /**
- * Judges the Python engine: its types, its own tests, and the engine contract on two engines written with it.
- * Makes a virtual environment of its own in the cache first, once; torch alone is 3 GB.
+ * Tests the Python engine: its types, its own tests, and the engine contract on two engines written with it.
+ * Creates a virtual environment in the cache at the first run; torch alone is 3 GB.
  *
- * The last line is "python engine: N passed, N failed"; ends with 1 when anything failed. `--json <file>`
- * also writes `{"passed","failed"}`.
+ * The last line is "python engine: N passed, N failed"; the exit code is 1 when anything failed. `--json
+ * <file>` also writes `{"passed","failed"}`.
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -16,7 +16,7 @@ const { pythonEnv } = await import("../src/dev/services/python-env.ts");
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
 const ENGINE = join(ROOT, "engines/python");
-/** 3 GB through a slow line. */
+/** Time for a download of 3 GB over a slow connection. */
 const INSTALL_WITHIN_MS = 15 * 60_000;
 
 const work = mkdtempSync(join(tmpdir(), "tempera-python-engine-"));
@@ -96,7 +96,7 @@ function counted(code, read) {
   try {
     counts = read();
   } catch {
-    // No report: the program did not come so far, and said why.
+    // There is no report: the program ended before it, and printed the reason.
   }
   return code === 0 ? counts : { ...counts, failed: Math.max(counts.failed, 1) };
 }

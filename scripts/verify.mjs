@@ -1,5 +1,5 @@
 /**
- * Runs every static check, says which failed, and ends with 1 when any did. `--json <file>` also writes
+ * Runs every static check, names those that failed, and exits with 1 if any did. `--json <file>` also writes
  * `{"passed","failed"}`.
  */
 import { spawn } from "node:child_process";
@@ -27,9 +27,8 @@ for (const check of CHECKS) {
   const code = await run(check);
   if (code !== 0) failed.push(check.name);
 }
-process.stdout.write(
-  `\nverify: ${CHECKS.length - failed.length} passed, ${failed.length} failed${failed.length > 0 ? ` (${failed.join(", ")})` : ""}\n`,
-);
+const names = failed.length > 0 ? ` (${failed.join(", ")})` : "";
+process.stdout.write(`\nverify: ${CHECKS.length - failed.length} passed, ${failed.length} failed${names}\n`);
 
 const jsonAt = process.argv.indexOf("--json");
 if (jsonAt > 0)
