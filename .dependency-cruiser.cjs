@@ -1,31 +1,32 @@
 /**
  * The import rules (docs/architecture/00-overview.md):
  *
- * `core` ← `registry`, `fal` ← `api` | `workflows` | `activities` | `gpu-workers` ← `bin`, `cli`, `dev`.
- * `adapters` implement ports of `core`; `config` is seen by `bin`, `cli` and `dev` only.
+ * `core` ← `registry`, `fal` ← `api` | `workflows` | `activities` | `gpu-workers` | `maintenance` ← `bin`,
+ * `cli`, `dev`, `evaluation`. `adapters` implement ports of `core`; only the last four import `config` and
+ * `adapters`.
  */
-const ROOMS = ["api", "workflows", "activities", "gpu-workers"];
+const INDEPENDENT_FOLDERS = ["api", "activities", "gpu-workers"];
 const TEST = "\\.test\\.ts$";
 /** Packages without I/O that `core` may use: hashes, addresses, bounded maps, identifiers. */
 const PURE_PACKAGES = ["@noble/hashes", "ipaddr\\.js", "lru-cache", "uuid"];
-const only = (...rooms) => `^src/(${rooms.join("|")})/`;
+const only = (...folders) => `^src/(${folders.join("|")})/`;
 
-/** A room may import what is named, and nothing else of `src`. */
-const sees = (room, allowed, comment) => ({
-  name: `${room}-sees-only-${allowed.join("-")}`,
+/** Allows a folder of `src` to import from the folders `allowed`, and from no other of `src`. */
+const sees = (folder, allowed, comment) => ({
+  name: `${folder}-sees-only-${allowed.join("-")}`,
   comment,
   severity: "error",
-  from: { path: only(room), pathNot: TEST },
+  from: { path: only(folder), pathNot: TEST },
   to: { path: "^src/", pathNot: only(...allowed) },
 });
 
 module.exports = {
   forbidden: [
-    sees("core", ["core"], "The nouns depend on nothing."),
+    sees("core", ["core"], "The domain terms depend on nothing else."),
     {
       name: "core-has-pure-packages-only",
       comment:
-        "The nouns are plain types and functions: of Node, and of packages, only what is pure and named here.",
+        "Domain terms are plain types and functions. They may use Node and the pure packages named here.",
       severity: "error",
       from: { path: "^src/core/", pathNot: TEST },
       to: {
@@ -33,37 +34,42 @@ module.exports = {
         pathNot: `(^|/)node_modules/(${PURE_PACKAGES.join("|")})/`,
       },
     },
-    sees("registry", ["registry", "core"], "What can be called is known without any service."),
-    sees("fal", ["fal", "core"], "Translation between core and the wire is pure."),
-    sees("adapters", ["adapters", "core"], "Adapters implement ports of core over one driver each."),
+    sees("registry", ["registry", "core"], "The list of callable endpoints needs no running service."),
+    sees("fal", ["fal", "core"], "The translation between core and the wire is pure."),
+    sees("adapters", ["adapters", "core"], "Each adapter implements ports of core with one driver."),
     sees(
       "config",
       ["config", "core"],
-      "Configuration is values; what is made of them is the business of bin, cli and dev.",
+      "Configuration is a set of values; bin, cli and dev decide what is built from them.",
     ),
-    ...ROOMS.filter((room) => room !== "workflows").map((room) =>
+    ...INDEPENDENT_FOLDERS.map((folder) =>
       sees(
-        room,
-        [room, "core", "registry", "fal"],
-        "The rooms are joined only where processes are composed: bin, cli, dev.",
+        folder,
+        [folder, "core", "registry", "fal"],
+        "These folders are combined only where processes are composed: bin, cli, dev.",
       ),
+    ),
+    sees(
+      "maintenance",
+      ["maintenance", "activities", "core", "registry", "fal"],
+      "Periodic work runs beside the orchestrator; it may reuse the operations of activities.",
     ),
     sees(
       "workflows",
       ["workflows", "activities", "core", "registry", "fal"],
-      "Workflow code is replayed in a sandbox; of other rooms it sees types of activities.",
+      "Workflow code is replayed in a sandbox; it may import the types of activities.",
     ),
     {
       name: "workflows-see-activities-as-types",
       comment:
-        "Activities do things to the world; replayed code names them and never loads them. Write `import type`.",
+        "Activities have side effects; replayed code names them and never loads them. Write `import type`.",
       severity: "error",
       from: { path: "^src/workflows/", pathNot: TEST },
       to: { path: "^src/activities/", dependencyTypesNot: ["type-only"] },
     },
     {
       name: "adapters-own-their-drivers",
-      comment: "One room knows how PostgreSQL, Redis and S3 are spoken to.",
+      comment: "Only adapters use the drivers of PostgreSQL, Redis and S3.",
       severity: "error",
       from: { path: "^src/", pathNot: ["^src/(adapters|dev)/", TEST] },
       to: { path: "(^|/)node_modules/(postgres|ioredis|minio|dbmate)/" },
@@ -71,35 +77,35 @@ module.exports = {
     {
       name: "ffmpeg-in-engines-only",
       comment:
-        "node-av carries FFmpeg under the GPL: only engine programs, processes of their own, may load it.",
+        "node-av contains FFmpeg under the GPL: only engine programs, separate processes, may load it.",
       severity: "error",
       from: { path: "^(src|tests|scripts)/", pathNot: "^src/gpu-workers/engines/" },
       to: { path: "node-av" },
     },
     {
       name: "source-does-not-see-tests",
-      comment: "What ships does not depend on what checks it.",
+      comment: "Shipped code does not depend on tests.",
       severity: "error",
       from: { path: "^src/", pathNot: TEST },
       to: { path: ["^tests/", TEST] },
     },
     {
       name: "conformance-suite-sees-no-source",
-      comment: "It judges any server over the network, as its clients see it.",
+      comment: "The suite tests any server over the network, as a client does.",
       severity: "error",
       from: { path: "^tests/conformance/fal/" },
       to: { path: "^(src|tests/(?!conformance/fal/))" },
     },
     {
       name: "no-cycles",
-      comment: "Two files that need one another are one file, or lack a third.",
+      comment: "Merge two files that import each other, or move the shared part to a third.",
       severity: "error",
       from: {},
       to: { circular: true },
     },
     {
       name: "no-unresolvable",
-      comment: "An import that leads nowhere.",
+      comment: "The imported file does not exist.",
       severity: "error",
       from: {},
       to: { couldNotResolve: true },
@@ -107,7 +113,7 @@ module.exports = {
     {
       name: "no-undeclared-packages",
       comment:
-        "A package that package.json does not name is there by luck; one for development is absent in production.",
+        "A package that package.json does not list may be missing; a devDependency is absent in production.",
       severity: "error",
       from: { path: "^src/", pathNot: TEST },
       to: { dependencyTypes: ["npm-dev", "npm-no-pkg", "npm-unknown"] },

@@ -7,8 +7,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 
 const PROJECT = resolve(import.meta.dirname, "..");
 
-/** Each line breaks the rule that it is filed under, as seen from the file it is planted in. */
-const PLANTED: Record<string, { file: string; line: string }> = {
+/** One violation of each rule: the line, and the file that contains it. */
+const VIOLATIONS: Record<string, { file: string; line: string }> = {
   "core-sees-only-core": { file: "src/core/a.ts", line: 'import type { Fal } from "../fal/a.ts";' },
   "core-has-pure-packages-only": { file: "src/core/b.ts", line: 'import { z } from "zod";' },
   "fal-sees-only-fal-core": { file: "src/fal/b.ts", line: 'import "../registry/a.ts";' },
@@ -25,6 +25,10 @@ const PLANTED: Record<string, { file: string; line: string }> = {
   },
   "workflows-sees-only-workflows-activities-core-registry-fal": {
     file: "src/workflows/b.ts",
+    line: 'import "../adapters/a.ts";',
+  },
+  "maintenance-sees-only-maintenance-activities-core-registry-fal": {
+    file: "src/maintenance/b.ts",
     line: 'import "../adapters/a.ts";',
   },
   "conformance-suite-sees-no-source": {
@@ -56,7 +60,9 @@ const ALLOWED = {
     'import { v7 } from "uuid";',
     "export const a = [createHash, sha256, ipaddr, LRUCache, v7];",
   ].join("\n"),
-  "src/gpu-workers/onnx-engine/allowed.ts": 'import "../../core/allowed.ts";',
+  "src/gpu-workers/engines/onnx/allowed.ts": 'import "../../../core/allowed.ts";',
+  "src/maintenance/allowed.ts": 'import "../activities/a.ts";\nimport "../core/allowed.ts";',
+  "src/evaluation/allowed.ts": 'import "../gpu-workers/a.ts";\nimport "../cli/a.ts";',
   "src/bin/allowed.ts": 'import "../config/a.ts";\nimport "../api/a.ts";\nimport "../adapters/allowed.ts";',
 };
 
@@ -65,7 +71,7 @@ let violations: { rule: string; from: string }[];
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "tempera-rules-"));
-  const rooms = [
+  const folders = [
     "core",
     "fal",
     "registry",
@@ -74,12 +80,14 @@ beforeAll(async () => {
     "activities",
     "gpu-workers",
     "workflows",
+    "maintenance",
     "config",
+    "cli",
     "bin",
   ];
   const files: Record<string, string> = { ...ALLOWED, "tests/a.ts": "", "src/fal/d.ts": 'import "./c.ts";' };
-  for (const room of rooms) files[`src/${room}/a.ts`] ??= "export const a = 1;\nexport type A = 1;\n";
-  for (const { file, line } of Object.values(PLANTED)) files[file] = line;
+  for (const name of folders) files[`src/${name}/a.ts`] ??= "export const a = 1;\nexport type A = 1;\n";
+  for (const { file, line } of Object.values(VIOLATIONS)) files[file] = line;
   for (const [file, text] of Object.entries(files)) {
     await mkdir(dirname(join(folder, file)), { recursive: true });
     await writeFile(join(folder, file), text);
@@ -91,11 +99,11 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-test.each(Object.entries(PLANTED))("%s is noticed", (rule, { file }) => {
+test.each(Object.entries(VIOLATIONS))("reports a violation of %s", (rule, { file }) => {
   expect(violations).toContainEqual({ rule, from: file });
 });
 
-test("what is allowed passes", () => {
+test("accepts allowed imports", () => {
   expect(violations.filter(({ from }) => from in ALLOWED)).toEqual([]);
 });
 
