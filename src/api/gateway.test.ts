@@ -296,3 +296,37 @@ describe("an answer that may change", () => {
     await response.body?.cancel();
   });
 });
+
+describe("%2F in a path, as encodeURIComponent writes it, is a slash", () => {
+  it.each(["/queue/a%2Fb%2Fc", "/queue/a%2fb/c", "/queue/a%2Fb%2Fc%2F"])("submits to %s", async (path) => {
+    const response = await test.gateway.request(path, { method: "POST", body: '{"prompt":"x"}' });
+    expect(response.status).toBe(200);
+    expect(test.jobs).toMatchObject([{ endpoint: "a/b/c" }]);
+  });
+
+  it("also through the proxy form", async () => {
+    expect((await submit("https://queue.fal.run/a%2Fb%2Fc")).status).toBe(200);
+    expect(test.jobs).toMatchObject([{ endpoint: "a/b/c" }]);
+  });
+
+  it.each([
+    `/queue/a%2Fb/requests/${DONE.requestId}`,
+    `/queue/a%2Fb%2Frequests%2F${DONE.requestId}%2Fresponse`,
+  ])("finds the request of %s", async (path) => {
+    expect(await (await test.gateway.request(path)).json()).toEqual({ done: true });
+  });
+
+  it.each(["/run/a%2Fb%2Fc", "/a%2Fb%2Fc"])("runs %s", async (path) => {
+    const response = await test.gateway.request(path, { method: "POST", body: '{"prompt":5}' });
+    expect(response.status).toBe(422);
+  });
+
+  it.each(["/queue/..%2F..%2Fhealth%2Flive", "/queue%2Fa%2Fb%2Fc", "/run/..%2Fqueue", "/files/..%2Fhealth"])(
+    "leads nowhere else: %s",
+    async (path) => {
+      for (const method of ["GET", "POST"])
+        expect((await test.gateway.request(path, { method })).status).toBe(404);
+      expect(test.jobs).toEqual([]);
+    },
+  );
+});

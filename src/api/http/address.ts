@@ -2,6 +2,7 @@
  * Addresses: the one a caller used for the gateway, and the beginnings of those given to it (contract §1.5).
  */
 import type { Context } from "hono";
+import { decodeSlashes } from "../../core/models/endpoint.ts";
 import { onGateway, TREES, type Tree, treeOfHost } from "../../fal/index.ts";
 
 /** The context variable with the origin that the caller used, by the word of a trusted proxy. */
@@ -27,13 +28,13 @@ function originOf(c: Context): string {
 }
 
 /**
- * Reads the path of a call with its tree's prefix. It is not decoded: ids and names of endpoints are plain
- * ASCII.
+ * Reads the path of a call with its tree's prefix. Only slashes are decoded: ids and names of endpoints are
+ * plain ASCII.
  */
 export function rawPath(c: Context): string {
   const { url } = c.req;
   const query = url.indexOf("?");
-  const path = url.slice(pathStart(url), query < 0 ? undefined : query);
+  const path = decodeSlashes(url.slice(pathStart(url), query < 0 ? undefined : query));
   const tree = treeOfHost(authorityOf(originOf(c)));
   return tree ? onGateway(tree, path) : path;
 }
