@@ -558,9 +558,9 @@ describe("the recipes work as they are pasted", () => {
 
   it("README.md, Python with examples/python/subscribe.py", async () => {
     expect(await shell(block("README.md", "sh", "subscribe.py"))).toMatch(
-      /^saved picture\.png \(1024x768, seed \d+\)$/m,
+      /^saved image\.png \(1024x768, seed \d+\)$/m,
     );
-    expect(await sharp(join(test.folder, "picture.png")).metadata()).toMatchObject({
+    expect(await sharp(join(test.folder, "image.png")).metadata()).toMatchObject({
       format: "png",
       width: 1024,
       height: 768,
