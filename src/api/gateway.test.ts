@@ -44,8 +44,11 @@ function createTestGateway() {
   const route = { model: MODEL, checkInput: createInputCheck(MODEL) };
   const api = {
     registry: {
-      route: (endpoint: string) => (endpoint === MODEL.endpoint ? route : undefined),
+      route: (endpoint: string) =>
+        [MODEL.endpoint, "tempera/two-views"].includes(endpoint) ? route : undefined,
       hasApp: (app: string) => app === "a/b",
+      list: () => [MODEL, { ...MODEL, endpoint: "tempera/two-looks", version: "switched off" }],
+      pipelines: () => [{ endpoint: "tempera/two-views" }],
     },
     flags: { isOn: () => true },
     keyRing: { authenticate: async () => ({ ownerId: "ann", keyId: "k", scope: "API" }) },
@@ -329,4 +332,23 @@ describe("%2F in a path, as encodeURIComponent writes it, is a slash", () => {
       expect(test.jobs).toEqual([]);
     },
   );
+});
+
+describe("an unknown endpoint is refused with the nearest that is served", () => {
+  it.each([
+    ["/queue/tempera/two-view", 'Application "two-view" not found; did you mean "tempera/two-views"?'],
+    ["/queue/fal-ai/two-views", 'Application "two-views" not found; did you mean "tempera/two-views"?'],
+    ["/queue/a/b/d", 'Path /d not found; did you mean "a/b/c"?'],
+    ["/queue/two-views", 'Path /queue/two-views not found; did you mean "tempera/two-views"?'],
+    ["/run/two-views", 'Path /run/two-views not found; did you mean "tempera/two-views"?'],
+    ["/two-view", 'Path /two-view not found; did you mean "tempera/two-views"?'],
+    ["/run/tempera/twoviews", 'Application "twoviews" not found; did you mean "tempera/two-views"?'],
+    ["/queue/fal-ai/flux", 'Application "flux" not found'],
+    ["/queue/tempera/two-looks", 'Application "two-looks" not found; did you mean "tempera/two-views"?'],
+    ["/favicon.ico", "Path /favicon.ico not found"],
+    [`/queue/${"x".repeat(5_000)}`, `Path /queue/${"x".repeat(193)} not found`],
+  ])("%s", async (path, detail) => {
+    const response = await test.gateway.request(path, { method: "POST", body: "{}" });
+    expect([response.status, await response.json()]).toEqual([404, { detail }]);
+  });
 });

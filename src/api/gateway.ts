@@ -27,6 +27,7 @@ import { createResult } from "./queue/result.ts";
 import { createStatus } from "./queue/status.ts";
 import { createStatusStream } from "./queue/status-stream.ts";
 import { createSubmit } from "./queue/submit.ts";
+import { pathUnknown } from "./requests/nearest-endpoint.ts";
 import { runRoutes } from "./run/routes.ts";
 import { webhookRoutes } from "./webhooks/jwks.ts";
 
@@ -97,9 +98,10 @@ function queueRoutes(app: Hono, api: ApiDependencies): void {
     rerun: createRerun(api),
   };
   app.all(`${TREES.queue.prefix}/*`, async (c) => {
-    const path = parseQueuePath(rawPath(c).slice(TREES.queue.prefix.length));
+    const below = rawPath(c).slice(TREES.queue.prefix.length);
+    const path = parseQueuePath(below);
     try {
-      if (!path) throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
+      if (!path) throw pathUnknown(api.registry, c, below);
       const wanted = QUEUE_METHODS[path.action];
       const isHead = c.req.method === "HEAD" && wanted === "GET";
       if (c.req.method !== wanted && !isHead)

@@ -3,6 +3,7 @@ import { appOf, EXECUTE } from "../../core/models/endpoint.ts";
 import type { Behaviour, Flags } from "../../core/models/flags.ts";
 import type { FindPipeline, Registry, Route } from "../../registry/registry.ts";
 import { EXECUTION } from "../pipelines/execution.ts";
+import { sayNearest } from "./nearest-endpoint.ts";
 
 /**
  * Finds the route of an endpoint in the registry. Throws `endpoint_unknown` or `path_unknown`.
@@ -13,9 +14,10 @@ function routeOf(registry: Registry, endpoint: string, requestId?: string): Rout
   const route = registry.route(endpoint, requestId);
   if (route) return route;
   const app = appOf(endpoint);
+  const nearest = sayNearest(registry, endpoint);
   if (!registry.hasApp(app))
-    throw new TemperaError("endpoint_unknown", `Application "${app.split("/").at(-1)}" not found`);
-  throw new TemperaError("path_unknown", `Path /${endpoint.slice(app.length + 1)} not found`);
+    throw new TemperaError("endpoint_unknown", `Application "${app.split("/").at(-1)}" not found${nearest}`);
+  throw new TemperaError("path_unknown", `Path /${endpoint.slice(app.length + 1)} not found${nearest}`);
 }
 
 /** Begins the endpoints of saved pipelines. */

@@ -3,12 +3,12 @@
  * as a submit does, and follow it (`follow-job.ts`) for as long as their caller is connected.
  */
 import type { Context, Hono } from "hono";
-import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { appLength, isEndpointId, pathSegments } from "../../core/models/endpoint.ts";
 import { TREES } from "../../fal/index.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { rawPath } from "../http/address.ts";
 import { methodNotAllowed } from "../http/method-not-allowed.ts";
+import { pathUnknown } from "../requests/nearest-endpoint.ts";
 import { createOwnerLimiter } from "./owner-limiter.ts";
 import { createRun, type RunApi } from "./run.ts";
 import { createStream } from "./stream.ts";
@@ -34,8 +34,7 @@ export function runRoutes(
   const serve = async (c: Context, path: string): Promise<Response> => {
     const segments = pathSegments(path);
     const endpoint = segments.join("/");
-    if (!isEndpointId(endpoint))
-      throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
+    if (!isEndpointId(endpoint)) throw pathUnknown(api.registry, c, path);
     if (!METHODS.includes(c.req.method)) {
       return methodNotAllowed(api, METHODS.join(", "))(c);
     }

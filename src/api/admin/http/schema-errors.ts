@@ -1,10 +1,7 @@
 import type { z } from "@hono/zod-openapi";
-import { distance } from "fastest-levenshtein";
+import { findNearestName } from "../../../core/errors/nearest-name.ts";
 import type { InputFault } from "../../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../../core/limits.ts";
-
-/** The largest edit distance at which a known name is suggested for an unknown one. */
-const TYPO_LETTERS = 3;
 
 type Issue = z.ZodError["issues"][number];
 
@@ -48,11 +45,8 @@ function messageOf(issue: Issue, value: unknown, known: readonly string[]): Omit
 
 /** `Unknown field "ownr" (did you mean "owner"?)`, with a suggestion only if a known name is similar. */
 function unknownField(name: string, known: readonly string[]): string {
-  const [nearest] = known
-    .map((each) => ({ each, letters: distance(name, each) }))
-    .sort((a, b) => a.letters - b.letters);
-  const similar = nearest && nearest.letters <= Math.min(TYPO_LETTERS, name.length - 1);
-  return `Unknown field "${name}"${similar ? ` (did you mean "${nearest.each}"?)` : ""}`;
+  const nearest = findNearestName(name, known);
+  return `Unknown field "${name}"${nearest === undefined ? "" : ` (did you mean "${nearest}"?)`}`;
 }
 
 function valueAt(value: unknown, path: PropertyKey[]): unknown {
