@@ -15,6 +15,8 @@ describe("the address of an upgrade", () => {
     ["FAL.RUN:8443", "/fal-ai/lcm/", "run", "/fal-ai/lcm/"],
     ["localhost", "/ws/fal-ai/lcm", "ws", "/fal-ai/lcm"],
     ["ws.fal.run", "/fal-ai/lcm/stream", "ws", "/fal-ai/lcm/stream"],
+    ["localhost", "/fal-ai%2Flcm%2frealtime", "run", "/fal-ai/lcm/realtime"],
+    ["ws.fal.run", "/fal-ai%2Flcm", "ws", "/fal-ai/lcm"],
   ])("%s%s", (host, target, tree, path) =>
     expect(parseSocketAddress(host, target)).toMatchObject({ tree, path }),
   );

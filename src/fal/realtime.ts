@@ -2,7 +2,7 @@
 
 import { CATALOGUE } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
-import { appLength, isEndpointId, pathSegments } from "../core/models/endpoint.ts";
+import { appLength, decodeSlashes, isEndpointId, pathSegments } from "../core/models/endpoint.ts";
 import { onGateway, TREES, treeOfHost } from "./paths.ts";
 
 /** The parsed address of a socket. */
@@ -18,7 +18,8 @@ export interface SocketAddress {
 export function parseSocketAddress(host: string, target: string): SocketAddress | undefined {
   const [rawPath = "", ...query] = target.split("?");
   const tree = treeOfHost(host.toLowerCase());
-  const path = tree ? onGateway(tree, rawPath) : rawPath;
+  const sent = decodeSlashes(rawPath);
+  const path = tree ? onGateway(tree, sent) : sent;
   const below = (prefix: string): string | undefined =>
     path === prefix || path.startsWith(`${prefix}/`) ? path.slice(prefix.length) : undefined;
   const params = new URLSearchParams(query.join("?"));

@@ -40,7 +40,11 @@ afterEach(async () => {
 function gateway(fetchInner: InnerFetch, runsMax = 10) {
   const api = {
     keyRing: { authenticate: async (key = CALLER.ownerId) => ({ ...CALLER, ownerId: key }) },
-    registry: { route: (endpoint: string) => (endpoint === "a/b" ? {} : undefined) },
+    registry: {
+      route: (endpoint: string) => (endpoint === "a/b" ? {} : undefined),
+      list: () => [{ endpoint: "a/b" }],
+      pipelines: () => [],
+    },
     requests: {
       find: async () =>
         recorded
@@ -146,3 +150,14 @@ it("closes an owner's socket beyond the limit with a reason, and counts a closed
   first.ws.emit("close");
   expect((await join("/a/b")).ws.close).not.toHaveBeenCalled();
 });
+
+it.each(["/x/b", "/a/bb", "/x/b/stream"])(
+  "refuses %s with the nearest model that is served",
+  async (path) => {
+    const open = gateway(() => new Response());
+    await expect(open(path)).rejects.toMatchObject({
+      code: "endpoint_unknown",
+      message: expect.stringMatching(/^Application "bb?" not found; did you mean "a\/b"\?$/),
+    });
+  },
+);

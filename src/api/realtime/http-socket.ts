@@ -12,6 +12,7 @@ import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { REQUEST_ID_HEADER } from "../http/request-id.ts";
 import { createFindRequest } from "../requests/find-request.ts";
+import { sayNearest } from "../requests/nearest-endpoint.ts";
 import { followJob } from "../run/follow-job.ts";
 import { createOwnerLimiter } from "../run/owner-limiter.ts";
 import type { ByteBudget } from "./byte-budget.ts";
@@ -71,7 +72,7 @@ export function createHttpSocket(api: Api, fetchInner: InnerFetch) {
     if (!isEndpointId(model) || !api.registry.route(model)) {
       throw new TemperaError(
         "endpoint_unknown",
-        `Application "${appOf(endpoint).split("/").at(-1)}" not found`,
+        `Application "${appOf(endpoint).split("/").at(-1)}" not found${sayNearest(api.registry, model)}`,
       );
     }
     const call = createInnerCall(fetchInner, headers);

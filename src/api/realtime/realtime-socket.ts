@@ -4,7 +4,7 @@ import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { type ErrorInfo, errorInfo, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { appOf } from "../../core/models/endpoint.ts";
+import { appOf, pathSegments } from "../../core/models/endpoint.ts";
 import { taskQueueOf } from "../../core/models/model.ts";
 import { newRequestId } from "../../core/requests/request-id.ts";
 import type { Frame, SessionSpec } from "../../core/requests/session.ts";
@@ -25,6 +25,7 @@ import type { Caller } from "../auth/key-ring.ts";
 import { callerOfToken } from "../auth/token-caller.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { refuseDisabledBehaviour, refuseDisabledRoute } from "../requests/caller-route.ts";
+import { sayNearest } from "../requests/nearest-endpoint.ts";
 import { createOwnerLimiter } from "../run/owner-limiter.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import { checkFrame, checkJson } from "./frame-check.ts";
@@ -109,8 +110,14 @@ async function checkHandshake(
   const target = parseRealtimePath(path, (endpoint) => api.registry.route(endpoint) !== undefined);
   const sessionId = newRequestId();
   const route = target && api.registry.route(target.endpoint, sessionId);
-  if (!target || !route)
-    throw new TemperaError("endpoint_unknown", `Application "${appOf(path).split("/").at(-1)}" not found`);
+  if (!target || !route) {
+    const wanted = pathSegments(path).filter((segment) => segment !== "realtime");
+    const nearest = sayNearest(api.registry, wanted.join("/"));
+    throw new TemperaError(
+      "endpoint_unknown",
+      `Application "${appOf(path).split("/").at(-1)}" not found${nearest}`,
+    );
+  }
   if (!route.model?.realtime)
     throw new TemperaError(
       "realtime_unsupported",
