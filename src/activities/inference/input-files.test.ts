@@ -9,6 +9,8 @@ import type { GuardedHttp } from "../../core/operations/guarded-http.ts";
 import { createFetchInput, type FetchInputDependencies } from "./input-files.ts";
 
 const NEVER = new AbortController().signal;
+const PIXELS = Buffer.from(Array.from({ length: 400 }, (_, index) => (index * 7919) % 251));
+const PIXELS_BASE64 = PIXELS.toString("base64");
 
 let folder: string;
 beforeEach(async () => {
@@ -36,7 +38,7 @@ const textDownload = (body: string) => ({
 describe("a data URI", () => {
   const bytesOf = async (url: string): Promise<Buffer> => {
     await using fetched = await fetcher()({ file_url: url }, "ann", NEVER);
-    return readFile(fetched.files[0]?.path ?? "");
+    return await readFile(fetched.files[0]?.path ?? "");
   };
 
   it.each([
@@ -46,12 +48,67 @@ describe("a data URI", () => {
     ["data:application/octet-stream;base64,/%2B8%3D", Buffer.from([0xff, 0xef])],
   ])("%s decodes to its bytes", async (url, bytes) => expect(await bytesOf(url)).toEqual(bytes));
 
-  it.each(["data:,100%", "data:,%4", "data:,%zz", "data:,%-1", "data:;base64,a%"])("%s is refused", (url) =>
+  it.each([
+    ["wrapped at 76 columns", `data:image/png;base64,${PIXELS_BASE64.replace(/.{76}/g, "$&\n")}`],
+    ["wrapped with CRLF", `data:image/png;base64,${PIXELS_BASE64.replace(/.{64}/g, "$&\r\n")}`],
+    ["with a blank after the comma", `data:image/png;base64, ${PIXELS_BASE64}`],
+    ["with a blank before base64", `data:image/png; base64,${PIXELS_BASE64}`],
+    [
+      "wrapped with escaped line ends",
+      `data:image/png;base64,${PIXELS_BASE64.replace(/.{76}/g, "$&%0D%0A")}`,
+    ],
+    ["between white space", ` \n\tdata:image/png;base64,${PIXELS_BASE64}\n `],
+    ["without its padding", `data:image/png;base64,${PIXELS_BASE64.replace(/=+$/, "")}`],
+  ])("of base64 %s decodes to its bytes", async (_how, url) => expect(await bytesOf(url)).toEqual(PIXELS));
+
+  it("is bounded by the size of its bytes, not of its text", async () => {
+    const blanks = " ".repeat(5_000);
+    await using fetched = await fetcher(unexpected, { bytesMax: PIXELS.length })(
+      { file_url: `data:;base64,${blanks}${PIXELS_BASE64}` },
+      "ann",
+      NEVER,
+    );
+    expect(fetched.files[0]?.bytes).toBe(PIXELS.length);
+    for (const url of [`data:;base64,${PIXELS_BASE64}`, `data:,${"x".repeat(PIXELS.length)}`]) {
+      const small = fetcher(unexpected, { bytesMax: PIXELS.length - 1 });
+      await expect(small({ file_url: url }, "ann", NEVER)).rejects.toMatchObject({ code: "file_too_large" });
+    }
+  });
+
+  it.each([
+    ["data:,100%", "%"],
+    ["data:,%4", "%"],
+    ["data:,%zz", "%"],
+    ["data:,%-1", "%"],
+    ["data:;base64,a%", "%"],
+    ["data:;base64,AAAAA", "cut off"],
+    ["data:;base64,AA*A", "not base64"],
+    ["data:image/png;base64, \r\n", "no data"],
+    ["data:,", "no data"],
+  ])("%j is refused, since %s", (url, why) =>
     expect(bytesOf(url)).rejects.toMatchObject({
       code: "file_download_error",
+      message: expect.stringContaining(why),
       faults: [expect.objectContaining({ loc: ["body", "file_url"] })],
     }),
   );
+});
+
+describe("an address between white space", () => {
+  it.each([
+    "  http://files.example/plain.png\n",
+    "\thttps://files.example/plain.png\r\n",
+    "\u0000HTTP://files.example/a ",
+  ])("%j is fetched without it, as the URL standard strips it", async (url) => {
+    const requested: string[] = [];
+    const fetchInput = fetcher(async (address) => {
+      requested.push(address);
+      return textDownload("bytes");
+    });
+    await using fetched = await fetchInput({ image_url: url, image_urls: [url] }, "ann", NEVER);
+    expect(requested).toEqual([expect.stringMatching(/^https?:\S+$/i), requested[0]]);
+    expect(fetched.input).toEqual({ image_url: "attachment:0", image_urls: ["attachment:1"] });
+  });
 });
 
 describe("the files of an input", () => {

@@ -21,14 +21,28 @@ export interface InputUrl {
 }
 
 /**
- * Lists the values of fields named `…_url` and `…_urls`, at any depth, in their order. It lists them whatever
- * their scheme: a URL that is not fetched must not reach an engine, which might read `file:///etc/passwd`.
+ * Strips control characters and blanks from both ends of an address, as the URL standard does: people paste
+ * addresses with a line end.
+ */
+export function stripUrl(text: string): string {
+  let [start, end] = [0, text.length];
+  while (start < end && text.charCodeAt(start) <= 0x20) start++;
+  while (end > start && text.charCodeAt(end - 1) <= 0x20) end--;
+  return text.slice(start, end);
+}
+
+/**
+ * Lists the values of fields named `…_url` and `…_urls`, at any depth, in their order and stripped. It lists them
+ * whatever their scheme: a URL that is not fetched must not reach an engine, which might read `file:///etc/passwd`.
  */
 export function inputUrls(input: JsonObject): InputUrl[] {
   const found: InputUrl[] = [];
   const add = (value: Json, loc: (string | number)[]): void => {
     if (typeof value !== "string") walk(value, loc);
-    else if (value !== "") found.push({ url: value, loc });
+    else {
+      const url = stripUrl(value);
+      if (url !== "") found.push({ url, loc });
+    }
   };
   const walk = (value: Json, loc: (string | number)[]): void => {
     if (typeof value !== "object" || value === null) return;
