@@ -5,13 +5,27 @@ import struct
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 from tempera_engine import EngineError, Fault, InputFile, InputInvalid
+
+from .foreign_format import foreign_format
 
 PIXELS_MAX = 64 * 1024 * 1024
 """Largest image that is read: 8192 × 8192. Decoded it takes 192 MiB."""
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "ICO",
+    *(("AVIF",) if features.check("avif") else ()),
+)
+
+SUPPORTED_FORMATS = [".jpg", ".jpeg", *(f".{format.lower()}" for format in FORMATS if format != "JPEG")]
+"""The same as fal names them in `ctx.supported_formats`."""
 
 ORIENTATION = 0x0112
 """EXIF's tag for the orientation of the camera."""
@@ -36,7 +50,8 @@ def read_image(file: InputFile | None, field: str) -> Image.Image:
     Reads an image as RGB, upright, on white where it is transparent. Its size is checked from its header
     before anything is decoded.
 
-    Raises `InputInvalid` (`image_load_error`, `image_too_large`) for anything else, whatever its media type.
+    Raises `InputInvalid` (`image_load_error`, `unsupported_image_format`, `image_too_large`) for anything
+    else, whatever its media type.
     """
     if file is None:
         raise InputInvalid([Fault([field], "Field required", "missing")])
@@ -51,9 +66,16 @@ def read_image(file: InputFile | None, field: str) -> Image.Image:
     except Image.DecompressionBombError:
         raise _too_large(field) from None
     except (OSError, ValueError, SyntaxError, TypeError, struct.error):
-        raise InputInvalid(
-            [Fault([field], "The file is not an image that can be read.", "image_load_error")]
-        ) from None
+        raise _unreadable(field, foreign_format(file.path)) from None
+
+
+def _unreadable(field: str, foreign: str | None) -> InputInvalid:
+    if foreign is None:
+        return InputInvalid([Fault([field], "The file is not an image that can be read.", "image_load_error")])
+    formats = ", ".join(SUPPORTED_FORMATS)
+    msg = f"The file is {foreign}, which is not read as an image; send one of {formats}."
+    ctx = {"supported_formats": SUPPORTED_FORMATS}
+    return InputInvalid([Fault([field], msg, "unsupported_image_format", ctx)])
 
 
 def _on_white(source: Image.Image) -> Image.Image:

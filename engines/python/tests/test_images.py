@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tempera_diffusers.images import read_image
-from tempera_engine import InputFile
+from tempera_engine import InputFile, InputInvalid
 
 
 def read(folder: Path, image: Image.Image, format: str = "PNG", **options: Any) -> Image.Image:
@@ -86,3 +86,42 @@ def test_reads_a_photograph_with_invalid_exif_data(tmp_path: Path) -> None:
     for kind in range(14):
         data[entry + 2 : entry + 4] = kind.to_bytes(2, "big" if data[entry] == 1 else "little")
         assert read_bytes(tmp_path, bytes(data)).size == (10, 30)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "ICO", "AVIF"])
+def test_reads_every_supported_format(tmp_path: Path, format: str) -> None:
+    assert read(tmp_path, Image.new("RGB", (16, 16), "red"), format).size == (16, 16)
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return (8 + len(content)).to_bytes(4, "big") + kind + content
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("HEIC", box(b"ftyp", b"heic\0\0\0\0mif1heic") + b"\xff" * 64),
+        ("JPEG XL", b"\xff\x0a\xfa\x1f"),
+        ("JPEG 2000", box(b"jP  ", b"\r\n\x87\n")),
+        ("PSD", b"8BPS\0\x01\0\0"),
+        ("PDF", b"%PDF-1.7\n"),
+        ("MP4", box(b"ftyp", b"isom\0\0\x02\0isomavc1")),
+        ("SVG", b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'),
+    ],
+)
+def test_names_a_format_that_it_does_not_read(tmp_path: Path, name: str, data: bytes) -> None:
+    with pytest.raises(InputInvalid) as raised:
+        read_bytes(tmp_path, data)
+    (fault,) = raised.value.faults
+    assert fault.type == "unsupported_image_format"
+    assert name in fault.msg
+    assert fault.ctx and ".png" in fault.ctx["supported_formats"]
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_calls_a_damaged_file_of_a_supported_format_damaged(tmp_path: Path, format: str) -> None:
+    out = io.BytesIO()
+    Image.effect_noise((64, 64), 50).convert("RGB").save(out, format)
+    with pytest.raises(InputInvalid) as raised:
+        read_bytes(tmp_path, out.getvalue()[:40])
+    assert [fault.type for fault in raised.value.faults] == ["image_load_error"]

@@ -247,7 +247,7 @@ def huge_png() -> bytes:
         (b"", "image_load_error"),
         (b"PK\x03\x04" + b"\0" * 5000, "image_load_error"),
         (image_bytes("red")[:60], "image_load_error"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "image_load_error"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "unsupported_image_format"),
         (huge_png(), "image_too_large"),
     ],
     ids=["text", "empty", "zip", "cut short", "postscript", "huge"],

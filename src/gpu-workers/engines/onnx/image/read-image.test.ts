@@ -4,6 +4,7 @@ import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LIMITS } from "../../../../core/limits.ts";
+import { HEIC } from "./heic.fixture.ts";
 import { hugePng } from "./huge-png.fixture.ts";
 import { readImage } from "./read-image.ts";
 
@@ -83,6 +84,47 @@ describe("readImage", () => {
     await expect(read(svg)).rejects.toMatchObject(
       fault("unsupported_image_format", { supported_formats: expect.arrayContaining([".png"]) }),
     );
+  });
+
+  it.each(["jpeg", "png", "webp", "gif", "tiff", "avif"] as const)("reads %s", async (format) => {
+    const image = await read(await drawn(16, 8).toFormat(format).toBuffer());
+    expect(image.size).toEqual({ width: 16, height: 8 });
+    expect((await image.fitted({ width: 4, height: 4 }))[0]).toBeGreaterThan(0.9);
+  });
+
+  const box = (type: string, content: string): Buffer => {
+    const bytes = Buffer.from(`\0\0\0\0${type}${content}`, "latin1");
+    bytes.writeUInt32BE(bytes.length);
+    return bytes;
+  };
+  it.each([
+    ["HEIC", HEIC],
+    ["HEIC", HEIC.subarray(0, 100)],
+    ["HEIC", Buffer.concat([box("ftyp", "mif1\0\0\0\0mif1heic"), Buffer.alloc(64, 0xff)])],
+    ["BMP", Buffer.from("BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01", "latin1")],
+    ["ICO", Buffer.from("\0\0\x01\0\x01\0\x10\x10\0\0\x01\0\x20\0", "latin1")],
+    ["JPEG XL", Buffer.from("\xff\x0a\xfa\x1f", "latin1")],
+    ["JPEG XL", box("JXL ", "\r\n\x87\n")],
+    ["JPEG 2000", box("jP  ", "\r\n\x87\n")],
+    ["PSD", Buffer.from("8BPS\0\x01\0\0", "latin1")],
+    ["PDF", Buffer.from("%PDF-1.7\n")],
+    ["SVG", Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"/>')],
+    ["MP4", box("ftyp", "isom\0\0\x02\0isomavc1")],
+    ["WebM", Buffer.from("\x1a\x45\xdf\xa3\x9f\x42\x86\x81", "latin1")],
+  ])("answers unsupported_image_format, with those that are read, for %s", async (name, bytes) => {
+    await expect(read(bytes)).rejects.toMatchObject({
+      message: expect.stringContaining(name),
+      ...fault("unsupported_image_format", { supported_formats: expect.arrayContaining([".png", ".avif"]) }),
+    });
+  });
+
+  it("answers image_load_error for a damaged file of a format that it reads", async () => {
+    for (const format of ["jpeg", "png", "webp", "gif", "tiff", "avif"] as const) {
+      const whole = await drawn(64, 64).toFormat(format).toBuffer();
+      const broken = Buffer.concat([whole.subarray(0, 32), Buffer.alloc(200, 0x7f)]);
+      const reading = read(broken).then((image) => image.fitted({ width: 8, height: 8 }));
+      await expect(reading, format).rejects.toMatchObject(fault("image_load_error"));
+    }
   });
 
   it("answers image_too_large for a PNG of 30,000 x 30,000 pixels, without unpacking it", async () => {

@@ -3,9 +3,11 @@
  * unpacked, and they are unpacked within limits.
  */
 import { stat } from "node:fs/promises";
+import type { Metadata } from "sharp";
 import { attachedFile, type InputFile } from "../../../../core/files/input-file.ts";
 import { LIMITS } from "../../../../core/limits.ts";
 import { inputFault } from "../runtime/input-error.ts";
+import { foreignFormat } from "./foreign-format.ts";
 import type { ImageSize } from "./image-size.ts";
 
 /** The formats that are read, by sharp's names. SVG and PDF are left out: they are programs that draw. */
@@ -65,12 +67,14 @@ export async function readImage(path: string, field: string): Promise<InputImage
   const head = await sharp(path, { limitInputPixels: false })
     .metadata()
     .catch(() => undefined);
-  if (!head) throw unreadable(field);
-  if (!FORMATS.includes(head.format)) {
-    const formats = SUPPORTED_FORMATS.join(", ");
-    const message = `Images of the format ${head.format} are not supported; send one of ${formats}.`;
+  const foreign = head ? unreadFormat(head) : await foreignFormat(path);
+  if (foreign !== undefined) {
+    const message =
+      `The file is ${foreign}, which is not read as an image; ` +
+      `send one of ${SUPPORTED_FORMATS.join(", ")}.`;
     throw inputFault(field, "unsupported_image_format", message, { supported_formats: SUPPORTED_FORMATS });
   }
+  if (!head) throw unreadable(field);
   const { width, height } = head;
   if (width * height > LIMITS.imagePixelsMax) {
     const message =
@@ -81,6 +85,13 @@ export async function readImage(path: string, field: string): Promise<InputImage
   // EXIF orientations 5 to 8 lie on their side.
   const size = (head.orientation ?? 1) >= 5 ? { width: height, height: width } : { width, height };
   return { size, fitted: (target) => fitImage(path, field, target) };
+}
+
+/** Returns the name of a format that sharp recognises and that is not read here. */
+function unreadFormat({ format, compression }: Metadata): string | undefined {
+  if (!FORMATS.includes(format)) return format.toUpperCase();
+  // Telephones code HEIF with HEVC, for which sharp's libheif has no decoder, since it is patented.
+  return format === "heif" && compression !== "av1" ? "HEIC" : undefined;
 }
 
 async function fitImage(path: string, field: string, target: ImageSize): Promise<Float32Array> {
