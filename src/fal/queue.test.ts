@@ -118,7 +118,13 @@ describe("the answer to a status call", () => {
     expect(statusBody(BASE, view({})).logs).toBeNull();
     expect(statusBody(BASE, view({ logs: [] })).logs).toEqual([]);
     expect(statusBody(BASE, view({ logs: events })).logs).toEqual([
-      { timestamp: "1970-01-01T00:00:00.005000Z", message: "hello", level: "WARN", source: "USER" },
+      {
+        timestamp: "1970-01-01T00:00:00.005000Z",
+        message: "hello",
+        level: "WARN",
+        source: "USER",
+        labels: { level: "WARN", source: "USER" },
+      },
     ]);
   });
 

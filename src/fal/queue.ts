@@ -108,9 +108,15 @@ export function logTimestamp(id: string, atMs: number): string {
   return `${new Date(ms).toISOString().slice(0, -1)}${String(Math.min(n, 999)).padStart(3, "0")}Z`;
 }
 
+/**
+ * Describes a log line. Level and source are there twice: the clients for JavaScript and Python read them from
+ * the entry, those for Java, Kotlin and Swift from its labels, and fail without.
+ */
 function logEntry({ id, atMs, event }: LoggedEvent): JsonObject[] {
   if (event.type !== "log") return [];
-  return [{ timestamp: logTimestamp(id, atMs), message: event.message, level: event.level, source: "USER" }];
+  const { level, message } = event;
+  const source = "USER";
+  return [{ timestamp: logTimestamp(id, atMs), message, level, source, labels: { level, source } }];
 }
 
 /** Reads the `logs` parameter. fal's clients write `1`/`0` (JavaScript) or `true`/`false` (Python). */

@@ -1,4 +1,4 @@
-/** C to G: submit, status, status stream, result, cancel. */
+/** Cases C to G: submit, status, status stream, result, cancel. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { ValidationError } from "@fal-ai/client";
 import { type Case, notApplicable } from "../case.ts";
@@ -11,7 +11,7 @@ const LATER = "a model here is an engine behind a protocol of its own: it has no
 export const cases: Case[] = [
   {
     number: 20,
-    title: "submit: 200 with the ids, the three addresses, IN_QUEUE and a position",
+    title: "submit: 200 with the ids, the three URLs, IN_QUEUE and a position",
     async run(ctx) {
       const body = await ctx.submit();
       matches(body.request_id, /^[0-9a-f-]{36}$/, "request_id");
@@ -26,7 +26,7 @@ export const cases: Case[] = [
   },
   {
     number: 21,
-    title: "the three addresses are absolute, reachable and in the short form",
+    title: "the three URLs are absolute, reachable and in the short form",
     async run(ctx) {
       const body = await ctx.submit();
       for (const name of ["response_url", "status_url", "cancel_url"])
@@ -39,7 +39,7 @@ export const cases: Case[] = [
   },
   {
     number: 22,
-    title: "PY submit, then the handle uses those addresses",
+    title: "the handle of PY submit uses those URLs",
     needs: ["tls"],
     async run(ctx) {
       const said = await ctx.python("basics");
@@ -107,7 +107,7 @@ export const cases: Case[] = [
   },
   {
     number: 27,
-    title: "X-Fal-Request-Timeout: 30.0 and 30 parse, garbage never is a 500",
+    title: "X-Fal-Request-Timeout: 30.0 and 30 parse, garbage is never a 500",
     async run(ctx) {
       for (const value of ["30.0", "30", "soon", "-1", "1e9", ""]) {
         const answer = await ctx.call(`/queue/${STUB}`, {
@@ -121,7 +121,7 @@ export const cases: Case[] = [
   },
   {
     number: 28,
-    title: "start-timeout expiry: COMPLETED with its error_type, result 504 of the user's own",
+    title: "start timeout: COMPLETED with its error_type, result 504 caused by the user",
     alone: true,
     timeoutMs: 120_000,
     async run(ctx) {
@@ -139,7 +139,7 @@ export const cases: Case[] = [
   },
   {
     number: 29,
-    title: "JS does not try that result again",
+    title: "JS does not retry that result",
     alone: true,
     timeoutMs: 120_000,
     async run(ctx) {
@@ -158,7 +158,7 @@ export const cases: Case[] = [
   },
   {
     number: 30,
-    title: "X-Fal-Request-Start-Timeout beats the older header",
+    title: "X-Fal-Request-Start-Timeout overrides the older header",
     alone: true,
     timeoutMs: 120_000,
     async run(ctx) {
@@ -169,7 +169,7 @@ export const cases: Case[] = [
   },
   {
     number: 31,
-    title: "the start timeout does not stop what runs already",
+    title: "the start timeout does not stop a running request",
     async run(ctx) {
       const { request_id: id } = await ctx.submit(
         { delay_ms: 2_500 },
@@ -220,7 +220,7 @@ export const cases: Case[] = [
   },
   {
     number: 34,
-    title: "an invalid input is refused at submit with the 422 its result would have (our one difference)",
+    title: "an invalid input is refused at submit with the 422 of its result (our one difference)",
     async run(ctx) {
       const refused = status(
         await ctx.call(`/queue/${STUB}`, { method: "POST", body: { steps: -1 } }),
@@ -296,7 +296,7 @@ export const cases: Case[] = [
   },
   {
     number: 41,
-    title: "logs is null unless asked for, a list with 1 and true",
+    title: "logs is null by default, a list with 1 and true",
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ unknown: 1 });
       await ctx.ended(id);
@@ -323,13 +323,14 @@ export const cases: Case[] = [
   },
   {
     number: 43,
-    title: "log entries have timestamp, message, level, source",
+    title: "log entries have timestamp, message, level, source and labels",
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ unknown: 1 });
       await ctx.ended(id);
       const [line] = (await ctx.call(ctx.at(id, "/status?logs=1"))).json().logs;
       for (const name of ["timestamp", "message", "level", "source"])
         check(typeof line?.[name] === "string", `a log line has no ${name}`);
+      same(line.labels, { level: line.level, source: line.source }, "the labels");
     },
   },
   {
@@ -384,7 +385,7 @@ export const cases: Case[] = [
   },
   {
     number: 47,
-    title: "no other status word, whatever the end",
+    title: "no other status than the three, however a request ends",
     alone: true,
     timeoutMs: 90_000,
     async run(ctx) {
@@ -438,7 +439,7 @@ export const cases: Case[] = [
   },
   {
     number: 50,
-    title: "what the SDK's fal.apps looks at: 202 until 200, with trailing slashes and no redirect",
+    title: "the SDK's fal.apps: 202 until 200, with trailing slashes and no redirect",
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ delay_ms: 800 });
       const seen: number[] = [];
@@ -451,7 +452,7 @@ export const cases: Case[] = [
   },
   {
     number: 51,
-    title: "after a platform retry it completes",
+    title: "a request completes after a platform retry",
     alone: true,
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ delay_ms: 200, fail: "crash", fail_attempts: 1 });
@@ -463,7 +464,7 @@ export const cases: Case[] = [
   },
   {
     number: 52,
-    title: "the position falls monotonically",
+    title: "the queue position decreases monotonically",
     alone: true,
     timeoutMs: 120_000,
     async run(ctx) {
@@ -529,7 +530,7 @@ export const cases: Case[] = [
   },
   {
     number: 55,
-    title: "the status stream is text/event-stream whatever Accept says",
+    title: "the status stream is text/event-stream for any Accept",
     async run(ctx) {
       const { request_id: id } = await ctx.submit();
       await ctx.stream(ctx.at(id, "/status/stream"), { headers: { accept: "application/json" } });
@@ -537,7 +538,7 @@ export const cases: Case[] = [
   },
   {
     number: 56,
-    title: "one JSON status an event, COMPLETED last, then the end",
+    title: "each event is one JSON status; COMPLETED is the last, then the stream ends",
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ delay_ms: 200, steps: 2 });
       const { events } = await ctx.stream(ctx.at(id, "/status/stream"));
@@ -561,7 +562,7 @@ export const cases: Case[] = [
         mode: "streaming",
         logs: true,
         onQueueUpdate: (update) => {
-          // The client gathers them: each update has all lines so far.
+          // The client collects the lines: each update has all lines so far.
           if ("logs" in update)
             lines = (update.logs ?? []).map(({ timestamp, message }) => `${timestamp} ${message}`);
         },
@@ -584,7 +585,7 @@ export const cases: Case[] = [
   },
   {
     number: 59,
-    title: "opened after the end: one COMPLETED event",
+    title: "a stream opened after the end: one COMPLETED event",
     async run(ctx) {
       const { request_id: id } = await ctx.submit();
       await ctx.ended(id);
@@ -640,7 +641,7 @@ export const cases: Case[] = [
   },
   {
     number: 64,
-    title: "before completion: 400 Request is still in progress; JS does not loop",
+    title: "a result before completion: 400 Request is still in progress; JS does not loop",
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ delay_ms: 5_000 });
       same(
@@ -661,7 +662,7 @@ export const cases: Case[] = [
   },
   {
     number: 65,
-    title: "the app's 422: same code and body; JS ValidationError, PY HTTP error",
+    title: "a 422 of the app: same code and body; JS ValidationError, PY HTTP error",
     needs: ["tls"],
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ fail: "invalid" });
@@ -701,7 +702,7 @@ export const cases: Case[] = [
   ),
   {
     number: 71,
-    title: "x-fal-billable-units is there",
+    title: "a result has x-fal-billable-units",
     async run(ctx) {
       const { request_id: id } = await ctx.submit();
       await ctx.ended(id);
@@ -739,7 +740,7 @@ export const cases: Case[] = [
   },
   {
     number: 74,
-    title: "finished: 400 ALREADY_COMPLETED",
+    title: "cancel of a finished request: 400 ALREADY_COMPLETED",
     async run(ctx) {
       const { request_id: id } = await ctx.submit();
       await ctx.ended(id);
@@ -804,7 +805,7 @@ export const cases: Case[] = [
   },
   {
     number: 79,
-    title: "a queue poller that leaves cancels nothing",
+    title: "a queue poller that disconnects cancels nothing",
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ delay_ms: 1_500, steps: 15 });
       const leaving = new AbortController();
@@ -828,7 +829,7 @@ export const cases: Case[] = [
   },
 ];
 
-/** Submits, waits for the end; the submit's body. */
+/** Submits and waits for the end. Resolves to the body of the submit. */
 async function ended(ctx: Parameters<Case["run"]>[0], headers: Record<string, string>): Promise<Json> {
   const body = await ctx.submit({}, { headers });
   await ctx.ended(body.request_id);

@@ -31,7 +31,12 @@ const LINE = z
     message: z.string(),
     app: z.string(),
     revision: z.string(),
-    labels: z.object({ request_id: z.string(), attempt: z.number(), source: z.literal("USER") }),
+    labels: z.object({
+      request_id: z.string(),
+      attempt: z.number(),
+      level: z.enum(LEVELS),
+      source: z.literal("USER"),
+    }),
   })
   .openapi("LogLine");
 
@@ -44,7 +49,7 @@ const lineBody = (line: FoundLine): LogLineView => ({
   message: line.message,
   app: line.endpoint,
   revision: line.version,
-  labels: { request_id: line.requestId, attempt: line.attempt, source: "USER" },
+  labels: { request_id: line.requestId, attempt: line.attempt, level: line.level, source: "USER" },
 });
 
 const CURSOR = z.tuple([z.int().nonnegative(), z.string().refine(isRequestId), z.int().nonnegative()]);
