@@ -1,4 +1,4 @@
-/** Chromium from the system's packages, through playwright-core. */
+/** Controls Chromium from the system's packages, through playwright-core. */
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createServer } from "node:http";
@@ -7,21 +7,18 @@ import { chromium } from "playwright-core";
 import { NotApplicable } from "./case.ts";
 import type { Json } from "./http.ts";
 
-const PLACES = [
+const KNOWN_PATHS = [
   "/usr/bin/chromium",
   "/usr/bin/chromium-browser",
   "/usr/bin/google-chrome",
   "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 ];
 
-/** Where a browser is, if there is one. */
+/** Finds the path of a browser, if one is installed. */
 const browserPath = (): string | undefined =>
-  [process.env.CHROMIUM ?? "", ...PLACES].find((path) => path !== "" && existsSync(path));
+  [process.env.CHROMIUM ?? "", ...KNOWN_PATHS].find((path) => path !== "" && existsSync(path));
 
-/**
- * The same, after installing the system's package where this user may: the cases are for a browser, not for
- * what looks like one.
- */
+/** Finds a browser, or installs the system's package if this user may: the cases need a real browser. */
 async function findBrowser(): Promise<string | undefined> {
   if (browserPath() || process.getuid?.() !== 0) return browserPath();
   const apt = (...args: string[]): Promise<boolean> =>
@@ -32,7 +29,7 @@ async function findBrowser(): Promise<string | undefined> {
   return browserPath();
 }
 
-/** Runs a function in an empty page of another origin; what it resolves with. */
+/** Runs a function in an empty page of another origin. Resolves to its result. */
 export async function inBrowser<A>(work: (given: A) => Promise<Json>, given: A): Promise<Json> {
   const executablePath = await findBrowser();
   if (!executablePath)

@@ -1,7 +1,7 @@
-/** One line of the contract's list of conformance cases (§15), judged. */
+/** Defines one conformance case of the contract (§15). */
 import type { Context } from "./context.ts";
 
-/** What a case cannot do without. */
+/** Requirements that a case may have. */
 export const NEEDS = {
   tls: "the server's HTTPS address and its authority (--tls-url, --ca)",
   otherKey: "a key of another owner (--other-key)",
@@ -12,28 +12,28 @@ export const NEEDS = {
 export type Need = keyof typeof NEEDS;
 
 export interface Case {
-  /** As in the contract. */
+  /** Number of the case in the contract. */
   number: number;
   title: string;
   needs?: Need[];
-  /** Nothing else may ask the server for anything meanwhile: it fills the queue, or stops the server. */
+  /** No other case may use the server meanwhile: this one fills the queue, or stops the server. */
   alone?: true;
-  /** It mostly waits: it is begun first and runs beside the others. */
+  /** The case mostly waits: it starts first and runs in parallel with the others. */
   waits?: true;
-  /** Default 60 s. */
+  /** Longest time of the case in milliseconds. Default 60 s. */
   timeoutMs?: number;
-  /** Why it applies to no server of this kind. */
+  /** Reason why the case applies to no server of this kind. */
   why?: string;
-  /** What of it cannot be brought about over the network, and the test that looks at it. */
+  /** The part that cannot be produced over the network, and the test that covers it. */
   elsewhere?: string;
-  /** Resolves when the server is right; rejects with a sentence when it is not, or with `NotApplicable`. */
+  /** Resolves when the server behaves correctly; else rejects with a sentence, or with `NotApplicable`. */
   run(ctx: Context): Promise<void>;
 }
 
-/** The case asks for something that this server cannot have by its nature; the sentence says what. */
+/** The case needs something that this server cannot have; the message names it. */
 export class NotApplicable extends Error {}
 
-/** A case about something that no server of this kind has. */
+/** Defines a case about a feature that no server of this kind has. */
 export const notApplicable = (number: number, title: string, why: string): Case => ({
   number,
   title,

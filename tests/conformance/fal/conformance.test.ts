@@ -1,4 +1,4 @@
-/** The suite as a part of `npm test`: a server of its own, every case, each reported by its number. */
+/** Runs the suite as a part of `npm test`: its own server, every case, each reported by its number. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -16,7 +16,7 @@ beforeAll(async () => {
 }, 600_000);
 afterAll(() => server?.stop());
 
-it("has every case of the contract once, and COVERAGE.md says so", () => {
+it("has every case of the contract once, and lists them in COVERAGE.md", () => {
   expect(CASES_BY_NUMBER.map(({ number }) => number)).toEqual(Array.from({ length: CASES }, (_, i) => i + 1));
   expect(readFileSync(join(import.meta.dirname, "COVERAGE.md"), "utf8")).toBe(coverageText());
 });
@@ -33,15 +33,15 @@ describe("this server", () => {
       ({ number, title }) => [number, title] as const,
     ),
   )("case %i: %s", (number) => {
-    // Whatever a case may need is there: one that declares no reason and yet does not apply has judged
+    // All requirements of cases are met here: a case that gives no reason and still does not apply has tested
     // nothing.
     const { outcome, why } = judged.get(number) ?? {};
     expect(outcome, why).toBe("passed");
   });
 });
 
-describe("a broken server does not pass", () => {
-  /** What is broken, in the answers on their way, and a case that has to notice. */
+describe("a broken server fails", () => {
+  /** Breaks JSON responses in the forwarder; each fault names a case that must detect it. */
   const json = (spoil: (body: Record<string, unknown>) => void) => (body: Buffer) => {
     if (!body.toString().startsWith("{")) return body;
     const value = JSON.parse(body.toString());
@@ -65,7 +65,7 @@ describe("a broken server does not pass", () => {
       json((body) => "echo" in body && Object.assign(body, { echo: { data: body.echo } })),
     ],
     [
-      "answers without a request id",
+      "responses without a request id",
       83,
       (body, headers) => {
         delete headers["x-fal-request-id"];
@@ -95,7 +95,7 @@ describe("a broken server does not pass", () => {
       (body) => Buffer.from(body.toString().replace('"type":"output"', '"type":"result"')),
     ],
     [
-      "definitions whose faults are taken for success",
+      "definitions whose faults are reported as success",
       171,
       (body) => (body.toString().includes('"detail"') ? { status: 201 } : body),
     ],
@@ -129,9 +129,9 @@ describe("a broken server does not pass", () => {
 
   const silent = (message: string | Buffer) => (message.includes("Unauthorized") ? undefined : message);
   const socketFaults: [string, number, SocketFault][] = [
-    ["a close without a code that is echoed as it came", 115, { echoesCloses: true }],
-    ["an expired token that is refused without a word", 112, { change: silent }],
-    ["a foreign token that is refused without a word", 113, { change: silent }],
+    ["a close without a code that is echoed unchanged", 115, { echoesCloses: true }],
+    ["an expired token that is refused without a message", 112, { change: silent }],
+    ["a foreign token that is refused without a message", 113, { change: silent }],
     [
       "a refusal in other words",
       113,
@@ -141,7 +141,7 @@ describe("a broken server does not pass", () => {
   ];
 
   it.each(socketFaults)("%s: case %i", async (_what, number, fault) => {
-    // Without the fault the case passes on the same way: it is the fault that it fails by.
+    // Without the fault, the case passes through the same forwarder: so only the fault makes it fail.
     for (const [sockets, expected] of [
       [{}, "passed"],
       [fault, "failed"],

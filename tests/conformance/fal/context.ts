@@ -1,4 +1,4 @@
-/** What a case is given: the server it judges, keys, the official clients, a webhook receiver. */
+/** The context of a case: the tested server, keys, the official clients, a webhook receiver. */
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { createFalClient, type FalClient } from "@fal-ai/client";
@@ -8,7 +8,7 @@ import type { Receiver } from "./receiver.ts";
 import { lintSse, type Sse } from "./sse.ts";
 
 /**
- * The model that the cases run: it echoes, waits, fails and streams as its input says (models/tempera/stub).
+ * The model that the cases run: its input makes it echo, wait, fail or stream (models/tempera/stub).
  */
 export const STUB = "tempera/stub";
 
@@ -24,14 +24,14 @@ export interface Target {
   caFile?: string;
 }
 
-/** The server's process, when the suite has started it itself. */
+/** The server's process, if the suite started it. */
 export interface OwnServer {
   target: Target;
-  /** The certificate and the key that its TLS address is served with, in one file. */
+  /** File with the certificate and the key of its TLS address. */
   certificateFile: string;
-  /** Whether a file with these bytes is among those it keeps. */
+  /** Tells whether the server stores a file with these bytes. */
   stores(bytes: Buffer): Promise<boolean>;
-  /** SIGKILL, then a start in the same place. */
+  /** Kills the process with SIGKILL, and starts it again in the same folder. */
   restart(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -39,30 +39,30 @@ export interface OwnServer {
 export interface Context extends Target {
   receiver: Receiver;
   server: OwnServer | undefined;
-  /** One call with the key; `path` is below the server's address. */
+  /** Sends one call with the key; `path` is relative to the server's address. */
   call(path: string, call?: Call & { key?: string | false }): Promise<Answer>;
-  /** Submits to the queue; the answer's body. */
+  /** Submits to the queue. Resolves to the body of the response. */
   submit(
     input?: Json,
     options?: { headers?: Record<string, string>; query?: string; key?: string },
   ): Promise<Json>;
-  /** The queue address of a request. */
+  /** Gives the queue path of a request. */
   at(requestId: string, rest?: string): string;
-  /** Waits for a request's end on its status stream; its last status. */
+  /** Waits for a request's end on its status stream. Resolves to its last status. */
   ended(requestId: string): Promise<Json>;
   /** Waits until a request runs. */
   running(requestId: string): Promise<void>;
-  /** A whole stream, linted. */
+  /** Reads a whole stream and lints it. */
   stream(path: string, call?: Call): Promise<Sse & { answer: Answer }>;
-  /** The official JavaScript client, led here by its own `proxyUrl`. */
+  /** Creates the official JavaScript client, directed to this server by its own `proxyUrl`. */
   fal(url?: string): FalClient;
-  /** Runs a function of `python/cases.py` with the official Python client; what it prints as JSON. */
+  /** Runs a function of `python/cases.py` with the official Python client. Resolves to its JSON output. */
   python(name: string, args?: Json, env?: Record<string, string>): Promise<Json>;
-  /** Blocks every slot of the stub until disposed, so that what is submitted meanwhile waits. */
+  /** Blocks every slot of the stub until disposed, so that requests submitted meanwhile wait. */
   fullQueue(): Promise<AsyncDisposable>;
 }
 
-/** How many requests the stub runs at once. */
+/** Number of requests that the stub runs at once. */
 const SLOTS = 64;
 
 export function createContext(
@@ -118,7 +118,7 @@ export function createContext(
         SSL_CERT_FILE: target.caFile ?? "",
         PYTHONPATH: join(import.meta.dirname, "python"),
         PYTHONDONTWRITEBYTECODE: "1",
-        // fal's own host names lead here (python/sitecustomize.py).
+        // fal's own host names are resolved to this address (python/sitecustomize.py).
         SERVED_AT: `${tls.hostname}:${tls.port}`,
       };
       const program = await python();

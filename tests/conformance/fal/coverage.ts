@@ -1,4 +1,4 @@
-/** `COVERAGE.md`: which test each case of the contract has, or why it has none. */
+/** Generates `COVERAGE.md`: the test of each case of the contract, or the reason why it has none. */
 import { CASES, CASES_BY_NUMBER } from "./cases/index.ts";
 
 export function coverageText(): string {
@@ -13,7 +13,7 @@ export function coverageText(): string {
         : `not applicable: ${each.why}`,
     ];
   });
-  const head = ["case", "what it looks at", "where"];
+  const head = ["case", "behaviour", "test"];
   const widths = head.map((title, column) =>
     Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)),
   );
@@ -21,7 +21,8 @@ export function coverageText(): string {
     `| ${cells.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join(" | ")} |`;
   return `# Coverage
 
-The conformance cases of fal's protocol, and the test of each. Written by \`npm run conformance -- --coverage\`; a test keeps it true.
+The conformance cases of fal's protocol, and the test of each. \`npm run conformance -- --coverage\` writes
+this page; a test keeps it up to date.
 
 ${[line(head), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n")}
 `;

@@ -1,4 +1,4 @@
-/** Checks whose failure says in one line what was asked, what came and what should have come. */
+/** Checks whose failure names in one line the request, the actual result and the expected one. */
 import { AssertionError } from "node:assert";
 import { type Answer, brief, type Json } from "./http.ts";
 
@@ -11,7 +11,7 @@ export function same(actual: unknown, expected: unknown, what: string): void {
   check(is === should, `${what} is ${brief(is ?? "undefined")}, not ${brief(should ?? "undefined")}`);
 }
 
-/** The answer's status is one of these. */
+/** Checks that the response has one of these statuses. */
 export function status(answer: Answer, expected: number | number[], what: string): Answer {
   const wanted = [expected].flat();
   check(
@@ -21,7 +21,7 @@ export function status(answer: Answer, expected: number | number[], what: string
   return answer;
 }
 
-/** A JSON object with a non-empty string or list `detail`. */
+/** Checks that the body is a JSON object with a non-empty string or list `detail`. */
 export function detail(answer: Answer, what: string): Json {
   const body = answer.json();
   check(
@@ -39,15 +39,13 @@ export function matches(text: unknown, pattern: RegExp, what: string): void {
   );
 }
 
-/** Rejects; gives what it rejected with. */
+/** Checks that a promise rejects. Resolves to the error. */
 export async function fails(doing: Promise<unknown>, what: string): Promise<Json> {
   const outcome = await doing.then(
     (value) => ({ value }),
     (error: unknown) => ({ error }),
   );
-  check(
-    "error" in outcome,
-    `${what}: it succeeded, with ${"value" in outcome ? brief(JSON.stringify(outcome.value) ?? "nothing") : ""}`,
-  );
+  const value = "value" in outcome ? brief(JSON.stringify(outcome.value) ?? "nothing") : "";
+  check("error" in outcome, `${what}: it succeeded, with ${value}`);
   return outcome.error;
 }

@@ -1,7 +1,7 @@
 /**
- * A server in front of the server: passes everything on, remembers what it saw, and changes one thing if it
- * is told to. With no change it proves what a client sent; with one it is a broken server that the suite has
- * to notice.
+ * Runs a proxy in front of the server that records every request and can change requests and responses.
+ * Without a change it proves what a client sent; with one it acts as a broken server that the suite must
+ * detect.
  */
 import {
   createServer,
@@ -34,10 +34,12 @@ export interface Forwarder {
 }
 
 /**
- * @param change is given each whole answer before it is passed on. Without it bodies stream through.
- * @param sent is given what is sent on, to change it
- * @param sockets passes WebSockets on too, with these faults
- * @param tls serves HTTPS, with this certificate and key (PEM), for a target of HTTPS that `ca` (PEM) has signed
+ * Starts the proxy.
+ *
+ * @param change changes each whole response before it is forwarded; without it, bodies are streamed
+ * @param sent changes each request before it is forwarded
+ * @param sockets forwards WebSockets too, with these faults
+ * @param tls serves HTTPS with this certificate and key (PEM), for an HTTPS target signed by `ca` (PEM)
  */
 export async function startForwarder(
   target: string,
@@ -67,14 +69,14 @@ export async function startForwarder(
     };
     seen.push(asSeen);
     const { method, path, headers } = sent ? sent(asSeen) : asSeen;
-    // The Host header goes on as it came: the addresses in the answers lead through here again.
+    // The Host header is kept, so that the URLs in responses lead through this proxy again.
     const to = { hostname, port, method, path, headers };
-    const inner = tls ? requestHttps({ ...to, ca: tls.ca }, answered) : requestHttp(to, answered);
+    const inner = tls ? requestHttps({ ...to, ca: tls.ca }, forward) : requestHttp(to, forward);
     inner.on("error", () => outgoing.destroy());
     outgoing.on("close", () => inner.destroy());
     inner.end(body);
 
-    function answered(answer: IncomingMessage): void {
+    function forward(answer: IncomingMessage): void {
       if (!change) {
         outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
         outgoing.flushHeaders();

@@ -1,6 +1,6 @@
 /**
- * HTTP as it stands on the wire: no redirect is followed, nothing is decoded, any header can be sent. `fetch`
- * does too much for a judge.
+ * Sends plain HTTP: no redirect is followed, nothing is decoded, any header can be sent. `fetch` hides too
+ * much for a conformance suite.
  */
 import { AssertionError } from "node:assert";
 import {
@@ -16,12 +16,12 @@ export interface Call {
   headers?: Record<string, string>;
   /** Objects are sent as JSON. */
   body?: unknown;
-  /** PEM of the authority that an https address is trusted by. */
+  /** PEM of the authority that an https URL is trusted by. */
   ca?: string;
-  /** Where to connect instead of where the address's host name leads. */
+  /** Address to connect to, in place of the one that the URL's host name resolves to. */
   connectTo?: { host: string; port: number };
   signal?: AbortSignal;
-  /** Longest wait for the whole answer. Default 60 s. */
+  /** Longest wait for the whole response, in milliseconds. Default 60 s. */
   timeoutMs?: number;
 }
 
@@ -32,25 +32,25 @@ export interface Answer {
   text: string;
   /** The pieces as they arrived. */
   chunks: Buffer[];
-  /** The body as JSON; fails with what it was instead. */
+  /** Parses the body as JSON; fails with the body if it is not JSON. */
   json(): Json;
   header(name: string): string | undefined;
 }
 
-/** A JSON value whose members are read without ceremony; what is missing is `undefined`. */
-// biome-ignore lint/suspicious/noExplicitAny: a judge reads bodies of every shape and checks each value that it uses
+/** A JSON value whose members are read without type checks; a missing member is `undefined`. */
+// biome-ignore lint/suspicious/noExplicitAny: the suite reads bodies of every shape and checks values it uses
 export type Json = any;
 
 const plain = new HttpAgent({ keepAlive: true, maxSockets: 256 });
 const secure = new HttpsAgent({ keepAlive: true, maxSockets: 64 });
 
-/** Ends the connections kept open. */
+/** Closes the connections that are kept open. */
 export function closeConnections(): void {
   plain.destroy();
   secure.destroy();
 }
 
-/** A response whose body is still to come. The caller reads it to its end, or destroys it. */
+/** Resolves to a response before its body. The caller must read the body to its end, or destroy it. */
 export function open(url: string, call: Call = {}): Promise<IncomingMessage> {
   const { method = "GET", body, ca, connectTo, signal } = call;
   const headers: Record<string, string> = { ...call.headers };
@@ -125,6 +125,6 @@ export async function request(url: string, call: Call = {}): Promise<Answer> {
   };
 }
 
-/** Enough of a text to see what it is. */
+/** Shortens a text to the part that identifies it. */
 export const brief = (text: string, characters = 300): string =>
   text.length > characters ? `${text.slice(0, characters)}… (${text.length} characters)` : text || "(empty)";

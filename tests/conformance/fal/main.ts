@@ -1,6 +1,6 @@
 /**
- * `npm run conformance`: judges a server by the cases of the contract, its own unless `--base-url` names
- * another.
+ * Tests a server by the conformance cases: `npm run conformance`. It starts a server of its own unless
+ * `--base-url` names another.
  */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -25,18 +25,21 @@ interface Options {
 }
 
 const options = new Command("conformance")
-  .description("judges a server by the conformance cases of fal's protocol, with fal's official clients")
-  .option("--base-url <url>", "the server; default: one of its own, stopped at the end")
+  .description("tests a server by the conformance cases of fal's protocol, with fal's official clients")
+  .option("--base-url <url>", "the server; default: a new one, stopped at the end")
   .option("--key <key>", "a key of that server")
   .option("--other-key <key>", "a key of another owner, of scope API")
   .option("--admin-key <key>", "a key of scope ADMIN")
   .option("--admin-url <url>", "the server's Platform API")
   .option("--tls-url <url>", "the server's HTTPS address")
-  .option("--ca <file>", "the authority that is trusted for it")
-  .option("--receiver-host <name>", "under which that server reaches this machine's webhook receiver")
-  .option("--only <numbers>", "these cases, such as 20,24-30")
+  .option("--ca <file>", "PEM file of the authority that its certificate is trusted by")
+  .option(
+    "--receiver-host <name>",
+    "host name under which that server reaches this machine's webhook receiver",
+  )
+  .option("--only <numbers>", "run only these cases, such as 20,24-30")
   .option("--coverage", "write COVERAGE.md and stop")
-  .option("--json", "print the outcome as JSON")
+  .option("--json", "print the results as JSON")
   .parse()
   .opts<Options>();
 
@@ -72,8 +75,10 @@ try {
     ...(options.receiverHost && { receiverHost: options.receiverHost }),
   });
   const cases = casesOf(options.only);
-  const line = ({ outcome, number, title, why, ms }: Judged): string =>
-    `${MARKS[outcome]}  ${String(number).padStart(3)}  ${title}${outcome === "passed" ? `  (${ms} ms)` : `\n           ${why}`}`;
+  const line = ({ outcome, number, title, why, ms }: Judged): string => {
+    const rest = outcome === "passed" ? `  (${ms} ms)` : `\n           ${why}`;
+    return `${MARKS[outcome]}  ${String(number).padStart(3)}  ${title}${rest}`;
+  };
   const all = await judgeAll(session, cases, (judged) => say(line(judged)));
   const of = (outcome: Judged["outcome"]): Judged[] => all.filter((each) => each.outcome === outcome);
   const [passed, failed, notApplicable] = [of("passed"), of("failed"), of("not applicable")];
@@ -89,7 +94,8 @@ try {
   } else {
     process.stdout.write(`${all.map(line).join("\n")}\n`);
     process.stdout.write(
-      `${all.length} cases: ${passed.length} passed, ${failed.length} failed, ${notApplicable.length} not applicable\n`,
+      `${all.length} cases: ${passed.length} passed, ${failed.length} failed, ` +
+        `${notApplicable.length} not applicable\n`,
     );
   }
   process.exitCode = failed.length > 0 ? 1 : 0;

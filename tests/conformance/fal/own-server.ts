@@ -1,4 +1,4 @@
-/** A server of the suite's own: the project's start command in a scratch folder, on free ports. */
+/** Starts a server for the suite: the project's start command in a temporary folder, on free ports. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
@@ -21,7 +21,7 @@ const freePort = (): Promise<number> =>
     });
   });
 
-/** @param log gets what is going on, a line at a time */
+/** Starts the server. `log` gets its progress, a line at a time. */
 export async function startOwnServer(log: (line: string) => void): Promise<OwnServer> {
   const folder = await mkdtemp(join(tmpdir(), "tempera-conformance-"));
   const [port, adminPort, tlsPort, temporal, ui, postgres] = await Promise.all(
@@ -39,8 +39,8 @@ export async function startOwnServer(log: (line: string) => void): Promise<OwnSe
     TEMPERA_POSTGRES_PORT: String(postgres),
     TEMPERA_ADMIN_KEY: adminKey,
     TEMPERA_WORKER_MODELS: "tempera/stub",
-    // The suite's webhook receiver is on this machine. Short waits, so that the cases that wait for them are
-    // short.
+    // The suite's webhook receiver is on this machine. The delays are short, so that the cases that wait for
+    // them are short.
     TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.2",
     TEMPERA_WEBHOOK_DELAYS: "1,1,1,1",
     TEMPERA_WEBHOOK_TIMEOUT: "3",
@@ -105,7 +105,7 @@ export async function startOwnServer(log: (line: string) => void): Promise<OwnSe
       },
       certificateFile: join(folder, "tls", "server.pem"),
       async stores(bytes) {
-        // Files come and go meanwhile; one that has gone since it was listed is not there.
+        // A file may be deleted after it was listed; it is then not stored.
         const gone = (): undefined => undefined;
         const entries = await readdir(join(folder, "objects"), {
           recursive: true,

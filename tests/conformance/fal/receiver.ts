@@ -1,4 +1,4 @@
-/** A webhook receiver: records what it is sent and answers as it is told. */
+/** Runs a webhook receiver: it records deliveries and replies as configured. */
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Json } from "./http.ts";
@@ -15,19 +15,19 @@ export interface Delivery {
 export interface Hook {
   url: string;
   deliveries: Delivery[];
-  /** Resolves when there are this many. */
+  /** Resolves when this many have arrived. */
   arrived(count: number, timeoutMs?: number): Promise<Delivery[]>;
 }
 
 type Reply = (delivery: Delivery, nth: number, response: ServerResponse) => void;
 
 export interface Receiver {
-  /** An address of its own, answered by `reply`. Default: 200. */
+  /** Creates a URL of its own with the replies of `reply`. Default: 200. */
   hook(reply?: Reply): Hook;
   close(): Promise<void>;
 }
 
-/** @param host the name or address under which the server reaches this machine */
+/** Starts the receiver. `host` is the name or address under which the server reaches this machine. */
 export async function startReceiver(host: string): Promise<Receiver> {
   const hooks = new Map<string, { deliveries: Delivery[]; reply: Reply; waiters: Set<() => void> }>();
   const server = createServer(async (request, response) => {

@@ -1,13 +1,13 @@
-/** WebSockets through the forwarder, message by message; with a fault, those of a broken server. */
+/** Relays WebSockets through the forwarder, message by message; a fault makes it act as a broken server. */
 import type { IncomingMessage, Server } from "node:http";
 import { type RawData, WebSocket, WebSocketServer } from "ws";
 
 export interface SocketFault {
-  /** Given each message of the server; `undefined` keeps it back. */
+  /** Changes each message of the server; `undefined` drops it. */
   change?: (message: string | Buffer) => string | Buffer | undefined;
-  /** Given the code that the server closes with. */
+  /** Changes the code that the server closes with. */
   closeCode?: (code: number) => number;
-  /** Answers a close without a code by one without a code, as `ws` does when nobody tells it otherwise. */
+  /** Replies to a close without a code by one without a code, as `ws` does by default. */
   echoesCloses?: true;
 }
 
@@ -17,14 +17,16 @@ class AnswersWith1000 extends WebSocket {
   }
 }
 
-/** Ends one side as the other has ended. */
+/** Closes one side as the other was closed. */
 function endWith(ws: WebSocket, code: number): void {
   if (code === 1006) ws.terminate();
   else if (code === 1005) ws.close();
   else ws.close(code);
 }
 
-/** Serves the upgrades of `server` by sockets of `target` (`http://…`). Returns how to end them all. */
+/**
+ * Serves the upgrades of `server` by sockets of `target` (`http://…`). Returns a function that ends them all.
+ */
 export function relaySockets(
   server: Server,
   target: string,

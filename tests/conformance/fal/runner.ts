@@ -1,6 +1,6 @@
 /**
- * Runs cases against a server: those that wait first and beside the others, those that need the server alone
- * one by one.
+ * Runs cases against a server: waiting cases start first and run in parallel with the others; cases that need
+ * the server alone run one by one.
  */
 import { execFile } from "node:child_process";
 import { resolve } from "node:path";
@@ -11,16 +11,16 @@ import { closeConnections } from "./http.ts";
 import { startReceiver } from "./receiver.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../../..");
-/** What the Python cases need, at the versions that they are judged by. */
+/** Python packages of the cases, at their tested versions. */
 const PYTHON_PACKAGES = ["fal-client==1.0.3", "pillow==12.0.0"];
-const BESIDE = 4;
+const PARALLEL_CASES = 4;
 
 export interface Judged {
   number: number;
   title: string;
   file: string;
   outcome: "passed" | "failed" | "not applicable";
-  /** Why it failed or does not apply. */
+  /** Reason why the case failed or does not apply. */
   why?: string;
   ms: number;
 }
@@ -28,15 +28,18 @@ export interface Judged {
 export interface Session extends AsyncDisposable {
   judge(each: Case & { file: string }): Promise<Judged>;
   /**
-   * One run that goes well. A server may stop serving a model that crashes its engine again and again without
-   * one in between.
+   * Runs the stub once with success. A server may stop serving a model whose engine crashes again and again
+   * without a success in between.
    */
   calm(): Promise<void>;
 }
 
 /**
- * @param receiverHost the name or address under which the server reaches this machine; its own network's, for
- * one elsewhere
+ * Opens a session with a server.
+ *
+ * @param receiverHost name or address under which the server reaches this machine; for a server elsewhere,
+ *   one
+ *   in its network
  */
 export async function openSession(
   target: Target,
@@ -83,7 +86,7 @@ export async function openSession(
       }
     },
     async calm() {
-      // What is wrong with a server that cannot do it, the next case tells.
+      // If this fails, the next case reports why.
       await context.call(`/run/${STUB}`, { method: "POST", body: {} }).catch(() => {});
     },
     async [Symbol.asyncDispose]() {
@@ -93,22 +96,22 @@ export async function openSession(
   };
 }
 
-/** Judges cases in the order that is quickest; tells each as it is known. */
+/** Judges cases in the quickest order; calls `report` with each result. */
 export async function judgeAll(
   session: Session,
   cases: readonly (Case & { file: string })[],
-  tell: (judged: Judged) => void,
+  report: (judged: Judged) => void,
 ): Promise<Judged[]> {
   const all: Judged[] = [];
   const judge = async (each: Case & { file: string }): Promise<void> => {
     const judged = await session.judge(each);
     all.push(judged);
-    tell(judged);
+    report(judged);
   };
   const waiting = cases.filter(({ waits }) => waits).map(judge);
   const beside = cases.filter(({ waits, alone }) => !waits && !alone);
   await Promise.all(
-    Array.from({ length: BESIDE }, async () => {
+    Array.from({ length: PARALLEL_CASES }, async () => {
       for (let each = beside.shift(); each; each = beside.shift()) await judge(each);
     }),
   );
@@ -120,7 +123,7 @@ export async function judgeAll(
   return all.sort((a, b) => a.number - b.number);
 }
 
-/** The path of a Python that has the packages, in an environment that is made when it is not there. */
+/** Finds a Python that has the packages; creates its environment at the first use. */
 const pythonPath = (): Promise<string> =>
   new Promise((done, fail) =>
     execFile(

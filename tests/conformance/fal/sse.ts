@@ -1,6 +1,6 @@
 /**
- * A linter of server-sent events, as fal's clients need them (contract §2.3, §4.2): LF only, one JSON value
- * an event, pings as comments, no character cut in two, a blank line after the last event.
+ * Lints server-sent events by the needs of fal's clients (contract §2.3, §4.2): only LF, one JSON value in
+ * each event, pings as comments, no split character, a blank line after the last event.
  */
 import { check } from "./expect.ts";
 import { type Answer, brief, type Json } from "./http.ts";
@@ -10,7 +10,7 @@ export interface Sse {
   comments: string[];
 }
 
-/** Fails with the first rule that the bytes break. */
+/** Parses the stream; fails with the first rule that its bytes break. */
 export function lintSse(answer: Pick<Answer, "bytes" | "chunks" | "headers">): Sse {
   const type = answer.headers["content-type"];
   check(
@@ -20,7 +20,7 @@ export function lintSse(answer: Pick<Answer, "bytes" | "chunks" | "headers">): S
   const text = answer.bytes.toString("utf8");
   check(
     !answer.bytes.includes(0x0d),
-    `a CR stands in the stream, at byte ${answer.bytes.indexOf(0x0d)}: only LF is understood by all`,
+    `the stream contains a CR, at byte ${answer.bytes.indexOf(0x0d)}: some clients understand only LF`,
   );
   check(
     !answer.bytes.subarray(0, 3).equals(Buffer.from([0xef, 0xbb, 0xbf])),
@@ -30,7 +30,7 @@ export function lintSse(answer: Pick<Answer, "bytes" | "chunks" | "headers">): S
   const decodedApart = answer.chunks.map((chunk) => chunk.toString("utf8")).join("");
   check(
     decodedApart === text,
-    "a character is cut in two by the pieces of the body; the JavaScript client loses it",
+    "a character is split between two chunks of the body; the JavaScript client loses it",
   );
   check(
     text === "" || text.endsWith("\n\n"),
@@ -59,7 +59,7 @@ export function lintSse(answer: Pick<Answer, "bytes" | "chunks" | "headers">): S
   return sse;
 }
 
-/** Every character above 127 is escaped, so that no cut of the bytes can fall inside one. */
+/** Checks that every character above 127 is escaped, so that no split of the bytes can fall inside one. */
 export function checkAscii(bytes: Buffer): void {
   const at = bytes.findIndex((byte) => byte > 0x7f);
   check(

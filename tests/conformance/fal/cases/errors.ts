@@ -1,9 +1,9 @@
-/** L: errors and authentication. */
+/** Cases L: errors and authentication. */
 import { type Case, notApplicable } from "../case.ts";
 import { STUB } from "../context.ts";
 import { check, detail, fails, matches, same, status } from "../expect.ts";
 
-/** The input that makes the stub's engine refuse it with this type of fault. */
+/** Builds an input that the stub's engine refuses with this type of fault. */
 const modelError = (type: string, ctx: object = {}): object => ({
   fail: "model",
   error_type: type,
@@ -80,7 +80,7 @@ export const cases: Case[] = [
   },
   {
     number: 137,
-    title: "each model error that can be raised has its code and ctx",
+    title: "each model error has its code and ctx",
     async run(ctx) {
       const faults: [object, string, object | undefined][] = [
         [{ steps: -1 }, "greater_than_equal", { ge: 0 }],

@@ -1,4 +1,4 @@
-/** Every case of the contract's list (§15), by number. */
+/** Lists every conformance case of the contract (§15) by number. */
 import type { Case } from "../case.ts";
 import { cases as errors } from "./errors.ts";
 import { cases as platform } from "./platform.ts";
@@ -10,7 +10,7 @@ import { cases as storage } from "./storage.ts";
 import { cases as webhooks } from "./webhooks.ts";
 import { cases as workflows } from "./workflows.ts";
 
-/** How many the contract has. */
+/** Number of cases in the contract. */
 export const CASES = 177;
 
 const files: Record<string, Case[]> = {
@@ -25,7 +25,7 @@ const files: Record<string, Case[]> = {
   workflows,
 };
 
-/** With the file each is written in. */
+/** Every case with the file that contains it. */
 export const CASES_BY_NUMBER: (Case & { file: string })[] = Object.entries(files)
   .flatMap(([file, cases]) => cases.map((each) => ({ ...each, file: `cases/${file}.ts` })))
   .sort((a, b) => a.number - b.number);

@@ -1,10 +1,10 @@
-/** N: the Platform API (fal's api.fal.ai/v1). 162 and 163 are in webhooks.ts. */
+/** Cases N: the Platform API (fal's api.fal.ai/v1). 162 and 163 are in webhooks.ts. */
 import type { Case } from "../case.ts";
 import { type Context, STUB } from "../context.ts";
 import { check, matches, same, status } from "../expect.ts";
 import type { Call, Json } from "../http.ts";
 
-/** A call of the Platform API with the admin key. */
+/** Calls the Platform API with the admin key. */
 const platform = (ctx: Context, path: string, call: Call & { key?: string | false } = {}) =>
   ctx.call(`${ctx.adminUrl}/v1${path}`, {
     ...(ctx.adminKey !== undefined && { key: ctx.adminKey }),
@@ -14,7 +14,7 @@ const platform = (ctx: Context, path: string, call: Call & { key?: string | fals
 const get = async (ctx: Context, path: string): Promise<Json> =>
   status(await platform(ctx, path), 200, path).json();
 
-/** The list's item of a request. A record may come a moment after the end that streams tell. */
+/** Finds a request in the list. Its record may appear a moment after the last event of its stream. */
 async function listed(ctx: Context, requestId: string, expand = ""): Promise<Json> {
   const deadlineMs = performance.now() + 5_000;
   for (;;) {
@@ -57,7 +57,7 @@ export const cases: Case[] = [
     number: 154,
     title: "expand=openapi-3.0 embeds the schema",
     needs: ["adminKey"],
-    elsewhere: "a schema that cannot be made: `src/api/admin/admin.test.ts`",
+    elsewhere: "a schema that cannot be generated: `src/api/admin/admin.test.ts`",
     async run(ctx) {
       const [{ openapi }] = (await get(ctx, `/models?endpoint_id=${STUB}&expand=openapi-3.0`)).models;
       matches(openapi.openapi, /^3\.0\./, "openapi");
@@ -128,9 +128,9 @@ export const cases: Case[] = [
   },
   {
     number: 157,
-    title: "an X-Fal-Store-IO: 0 request can be read, and has no payloads in the list",
+    title: "a request with X-Fal-Store-IO: 0 can be read, and has no payloads in the list",
     needs: ["adminKey"],
-    elsewhere: "no record or history holds them: `tests/integration/usage.test.ts`",
+    elsewhere: "no record or history contains them: `tests/integration/usage.test.ts`",
     async run(ctx) {
       const { request_id } = await ctx.submit(
         { prompt: "not to be kept" },
@@ -234,7 +234,7 @@ export const cases: Case[] = [
       const waiting = await Promise.all(Array.from({ length: 3 }, () => ctx.submit()));
       const queue = `/serverless/apps/${STUB}/queue`;
       same((await get(ctx, queue)).queue_size, 3, "queue_size");
-      // A key that is no administrator's flushes its own owner's requests.
+      // A key without scope ADMIN flushes the requests of its own owner.
       status(
         await platform(ctx, queue, { method: "DELETE", key: ctx.otherKey as string }),
         204,
@@ -252,8 +252,7 @@ export const cases: Case[] = [
     number: 161,
     title: "logs: history and the SSE stream filter by request_id",
     needs: ["adminKey"],
-    elsewhere:
-      "words, levels, pages, other owners, lines as they are said: `tests/integration/usage.test.ts`",
+    elsewhere: "words, levels, pages, other owners, live lines: `tests/integration/usage.test.ts`",
     async run(ctx) {
       const [one, other] = await Promise.all(
         ["one", "other"].map((name) => ctx.submit({ [`a field of ${name}`]: 1 })),

@@ -1,4 +1,4 @@
-/** A and B: reaching the server, endpoint ids. */
+/** Cases A and B: access to the server, endpoint ids. */
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -10,7 +10,7 @@ import { type Context, STUB } from "../context.ts";
 import { check, detail, matches, same, status } from "../expect.ts";
 import { startForwarder } from "../forwarder.ts";
 
-/** fal's trees by their host names. */
+/** fal's route trees by their host names. */
 const TREES: Record<string, string> = {
   "fal.run": "/run",
   "queue.fal.run": "/queue",
@@ -58,8 +58,8 @@ export const cases: Case[] = [
         200,
         "submit",
       ).json();
-      const [told] = await hook.arrived(1);
-      same(told?.body.request_id, submitted.request_id, "the webhook's request");
+      const [delivery] = await hook.arrived(1);
+      same(delivery?.body.request_id, submitted.request_id, "the webhook's request");
       const seen = await proxied(
         ctx,
         `https://queue.fal.run/${STUB}/requests/${submitted.request_id}/status?logs=1`,
@@ -73,7 +73,7 @@ export const cases: Case[] = [
   },
   {
     number: 3,
-    title: "a target that is not fal's is refused, and nothing is sent there",
+    title: "a target outside fal is refused, and nothing is sent to it",
     async run(ctx) {
       const hook = ctx.receiver.hook();
       for (const target of [
@@ -95,7 +95,7 @@ export const cases: Case[] = [
   },
   {
     number: 5,
-    title: "rest.alpha.fal.ai is rest.fal.ai",
+    title: "rest.alpha.fal.ai is served as rest.fal.ai",
     async run(ctx) {
       for (const host of ["rest.fal.ai", "rest.alpha.fal.ai"]) {
         const made = status(
@@ -116,7 +116,7 @@ export const cases: Case[] = [
     async run(ctx) {
       const fal = createFalClient({
         credentials: ctx.key,
-        requestMiddleware: async (asked) => ({ ...asked, url: byPrefix(ctx.url, asked.url) }),
+        requestMiddleware: async (config) => ({ ...config, url: byPrefix(ctx.url, config.url) }),
       });
       same((await fal.run(STUB, { input: { prompt: "a" } })).data.echo, "a", "run");
       same((await fal.subscribe(STUB, { input: { prompt: "b" }, pollInterval: 50 })).data.echo, "b", "queue");
@@ -155,7 +155,7 @@ export const cases: Case[] = [
   },
   {
     number: 9,
-    title: "fal's own names over TLS, no change in the client",
+    title: "fal's own names over TLS, without a change in the client",
     needs: ["tls"],
     async run(ctx) {
       const said = await ctx.python("basics");
@@ -177,19 +177,19 @@ export const cases: Case[] = [
     title: "a browser: the preflight passes, x-fal-request-id is readable",
     timeoutMs: 300_000,
     async run(ctx) {
-      const asked = "authorization,content-type,x-fal-queue-priority,x-fal-target-url";
+      const requested = "authorization,content-type,x-fal-queue-priority,x-fal-target-url";
       const preflight = await ctx.call(`/run/${STUB}`, {
         method: "OPTIONS",
         key: false,
         headers: {
           origin: "https://app.example.com",
           "access-control-request-method": "POST",
-          "access-control-request-headers": asked,
+          "access-control-request-headers": requested,
         },
       });
       status(preflight, [200, 204], "the preflight");
       const allowed = preflight.header("access-control-allow-headers")?.toLowerCase() ?? "";
-      for (const name of asked.split(","))
+      for (const name of requested.split(","))
         check(
           allowed === "*" || allowed.includes(name),
           `${name} is not allowed by the preflight: ${allowed}`,
@@ -215,7 +215,7 @@ export const cases: Case[] = [
   },
   {
     number: 11,
-    title: "a trailing slash gives the same answer, without a redirect",
+    title: "a trailing slash gives the same response, without a redirect",
     async run(ctx) {
       const { request_id: id } = status(
         await ctx.call(`/queue/${STUB}/`, { method: "POST", body: {} }),
@@ -235,7 +235,7 @@ export const cases: Case[] = [
   },
   {
     number: 12,
-    title: "a JSON content type without a body is taken on GET and PUT",
+    title: "a JSON content type without a body is accepted on GET and PUT",
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ delay_ms: 5_000 });
       const headers = { "content-type": "application/json" };
@@ -246,10 +246,10 @@ export const cases: Case[] = [
   {
     number: 13,
     alone: true,
-    title: "fal's official server proxy in front of us: run, queue, upload initiate",
+    title: "fal's official server proxy in front of this server: run, queue, upload initiate",
     needs: ["tls"],
     async run(ctx) {
-      // As somebody's web application would run it; its fetch leads fal's names here.
+      // The proxy of a web application, whose fetch directs fal's names to this server.
       const { action: proxy } = createProxy({
         allowedEndpoints: ["tempera/**"],
         allowUnauthorizedRequests: true,
@@ -258,12 +258,12 @@ export const cases: Case[] = [
       const server = createServer(async (incoming, outgoing) => {
         const chunks: Buffer[] = [];
         for await (const chunk of incoming) chunks.push(chunk as Buffer);
-        const asked = new Request(`http://application${incoming.url}`, {
+        const request = new Request(`http://application${incoming.url}`, {
           method: incoming.method ?? "POST",
           headers: incoming.headers as Record<string, string>,
           ...(incoming.method !== "GET" && { body: Buffer.concat(chunks) }),
         });
-        const answer: Response = await (proxy as (given: object) => Promise<Response>)({ request: asked });
+        const answer: Response = await (proxy as (given: object) => Promise<Response>)({ request });
         outgoing.writeHead(
           answer.status,
           Object.fromEntries([...answer.headers].filter(([name]) => name !== "content-encoding")),
@@ -320,7 +320,7 @@ export const cases: Case[] = [
       try {
         const fal = createFalClient({
           credentials: ctx.key,
-          requestMiddleware: async (asked) => ({ ...asked, url: byPrefix(between.url, asked.url) }),
+          requestMiddleware: async (config) => ({ ...config, url: byPrefix(between.url, config.url) }),
         });
         const error = await fal.run("12345-my-app", { input: {} }).catch((failed) => failed);
         same(between.seen[0]?.path, "/run/12345/my-app", "the path");
@@ -344,11 +344,11 @@ export const cases: Case[] = [
   },
   {
     number: 17,
-    title: "a full URL as id in JS",
+    title: "JS accepts a full URL as id",
     async run(ctx) {
       const fal = createFalClient({
         credentials: ctx.key,
-        requestMiddleware: async (asked) => ({ ...asked, url: byPrefix(ctx.url, asked.url) }),
+        requestMiddleware: async (config) => ({ ...config, url: byPrefix(ctx.url, config.url) }),
       });
       same(
         (await fal.run(`https://fal.run/${STUB}`, { input: { prompt: "a" } })).data.echo,

@@ -1,4 +1,4 @@
-/** J: realtime and WebSocket. */
+/** Cases J: realtime and WebSocket. */
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { createFalClient } from "@fal-ai/client";
@@ -13,9 +13,9 @@ const wsUrl = (ctx: Context, path: string): string => ctx.url.replace(/^http/, "
 
 interface Socket extends AsyncDisposable {
   ws: WebSocket;
-  /** The next message: text as it is, bytes as a Buffer. */
+  /** Waits for the next message: text unchanged, bytes as a Buffer. */
   next(): Promise<string | Buffer>;
-  /** The next that is not `x-fal-message`, decoded. */
+  /** Waits for the next message other than `x-fal-message`, decoded. */
   output(): Promise<Json>;
   closed: Promise<number>;
 }
@@ -75,18 +75,18 @@ const token = async (ctx: Context, apps: string[], seconds = 60): Promise<string
     })
   ).json();
 
-/** A token whose time is up. */
+/** Creates a token that has expired. */
 async function expiredToken(ctx: Context, apps: string[]): Promise<string> {
   const jwt = await token(ctx, apps, 1);
   const { exp } = JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString());
-  // One second more than it says: the server may run on another machine's clock.
+  // One second is added, since the server may run on another machine's clock.
   await sleep(Math.max(0, exp * 1000 + 1_000 - Date.now()));
   return jwt;
 }
 
 /**
- * The socket is opened and refused as JavaScript understands it: one message, which is text, and a clean
- * close (contract §5.3).
+ * Checks that the socket is opened and then refused in the form that the JavaScript client understands: one
+ * text message and a clean close (contract §5.3).
  */
 async function checkRefused(ctx: Context, jwt: string, what: string): Promise<void> {
   await using socket = await connect(ctx, `/${STUB}/realtime?fal_jwt_token=${jwt}`, { key: false });
@@ -97,7 +97,7 @@ async function checkRefused(ctx: Context, jwt: string, what: string): Promise<vo
 }
 
 /**
- * The JavaScript client's sockets lead to the server under judgement; its global is put back when it is done.
+ * Directs the JavaScript client's sockets to the tested server; restores the global afterwards.
  */
 async function withSockets<T>(
   ctx: Context,
@@ -117,7 +117,7 @@ async function withSockets<T>(
   try {
     return await work(opened, sockets);
   } finally {
-    // The client looks at the global until its last socket has closed.
+    // The client uses the global until its last socket has closed.
     await Promise.all(
       sockets.map(
         (ws) => ws.readyState === WebSocket.CLOSED || new Promise((done) => ws.once("close", done)),
@@ -127,7 +127,7 @@ async function withSockets<T>(
   }
 }
 
-/** A connection of the JavaScript client whose answers are awaited one by one. */
+/** Opens a connection of the JavaScript client whose outputs are awaited one by one. */
 function realtimeOf(ctx: Context, options: { tokenProvider?: () => Promise<string> } = {}) {
   const fal = createFalClient({
     credentials: ctx.key,
@@ -201,8 +201,8 @@ export const cases: Case[] = [
       withSockets(ctx, async () => {
         const { connection, ask, errors } = realtimeOf(ctx);
         const bytes = new Uint8Array(1000).map((_, i) => i);
-        const { echo } = await ask({ payload: { picture: bytes } });
-        check(Buffer.from(echo.picture).equals(Buffer.from(bytes)), "the bytes are not the same");
+        const { echo } = await ask({ payload: { image: bytes } });
+        check(Buffer.from(echo.image).equals(Buffer.from(bytes)), "the bytes are not the same");
         connection.close();
         same(errors.length, 0, "errors");
       }),
@@ -222,7 +222,7 @@ export const cases: Case[] = [
   },
   {
     number: 107,
-    title: "PY id that ends in /realtime",
+    title: "PY accepts an id that ends in /realtime",
     needs: ["tls"],
     run: async (ctx) =>
       same(
@@ -233,7 +233,7 @@ export const cases: Case[] = [
   },
   {
     number: 108,
-    title: "a custom path",
+    title: "a custom realtime path",
     needs: ["tls"],
     run: async (ctx) =>
       same(
@@ -244,7 +244,7 @@ export const cases: Case[] = [
   },
   {
     number: 109,
-    title: "x-fal-message frames are there and not surfaced",
+    title: "x-fal-message frames are sent, and clients do not surface them",
     alone: true,
     run: (ctx) =>
       withSockets(ctx, async () => {
@@ -253,12 +253,12 @@ export const cases: Case[] = [
         connection.close();
         await using socket = await connect(ctx, `/${STUB}/realtime`);
         socket.ws.send(encode({ prompt: "x" }));
-        let told = false;
+        let sent = false;
         for (let i = 0; i < 2; i++) {
           const message = await socket.next();
-          told ||= typeof message === "string" && message.includes("x-fal-message");
+          sent ||= typeof message === "string" && message.includes("x-fal-message");
         }
-        check(told, "no x-fal-message was sent beside the answer");
+        check(sent, "no x-fal-message was sent beside the answer");
       }),
   },
   {
@@ -299,7 +299,7 @@ export const cases: Case[] = [
   },
   {
     number: 112,
-    title: "an expired token: Unauthorized; JS fetches another and goes on",
+    title: "an expired token: Unauthorized; JS fetches another and continues",
     alone: true,
     async run(ctx) {
       const app = `${STUB}/realtime`;
@@ -330,7 +330,7 @@ export const cases: Case[] = [
     title: "a token for another app is refused",
     async run(ctx) {
       await checkRefused(ctx, await token(ctx, ["other"]), "a token for another app");
-      // One for this app is taken on the same way, so it is the app that the other was refused for.
+      // A token for this app is accepted in the same way, so the other one was refused because of its app.
       await using socket = await connect(ctx, `/${STUB}/realtime?fal_jwt_token=${await token(ctx, [STUB])}`, {
         key: false,
       });
@@ -340,7 +340,7 @@ export const cases: Case[] = [
   },
   {
     number: 114,
-    title: "max_buffering=2 with a slow app: only the newest survive",
+    title: "max_buffering=2 with a slow app: only the newest inputs are kept",
     async run(ctx) {
       await using socket = await connect(ctx, `/${STUB}/realtime?max_buffering=2`);
       socket.ws.send(encode({ prompt: "ready" }));
@@ -367,7 +367,7 @@ export const cases: Case[] = [
         await ask({ prompt: "x" });
         const closed = new Promise<number>((done) => sockets[0]?.once("close", done));
         connection.close();
-        same(await closed, 1000, "the code that JS is told");
+        same(await closed, 1000, "the code that JS is sent");
         same(errors.length, 0, "errors of JS");
       });
     },
@@ -375,7 +375,7 @@ export const cases: Case[] = [
   },
   {
     number: 116,
-    title: "text JSON is taken as well as msgpack",
+    title: "text JSON is accepted as well as msgpack",
     async run(ctx) {
       await using socket = await connect(ctx, `/${STUB}/realtime`);
       socket.ws.send(JSON.stringify({ prompt: "text" }));

@@ -1,4 +1,4 @@
-/** H and I: sync runs and streams. */
+/** Cases H and I: sync runs and streams. */
 import { randomInt } from "node:crypto";
 import { ValidationError } from "@fal-ai/client";
 import { type Case, notApplicable } from "../case.ts";
@@ -13,14 +13,14 @@ const run = (ctx: Context, input: Json, headers: Record<string, string> = {}) =>
 const stream = (ctx: Context, input: Json, headers: Record<string, string> = {}) =>
   ctx.stream(`/run/${STUB}/stream`, { method: "POST", body: input, headers });
 
-/** Requests of the stub that run now, told by what leaving them does: their queue status. */
+/** Starts a run of the stub, disconnects from it, and resolves to its last queue status. */
 async function leave(ctx: Context, path: string): Promise<string> {
   const between = await startForwarder(ctx.url);
   const leaving = new AbortController();
   try {
     const { open } = await import("../http.ts");
-    // The request's id comes with the head of a stream; of a sync run it is not known before its end, so it
-    // is cancelled through a stream.
+    // The headers of a stream contain the request's id; the id of a sync run is unknown before its end. So
+    // the request is cancelled through a stream.
     const response = await open(`${between.url}${path}`, {
       method: "POST",
       body: { delay_ms: 60_000, steps: 600 },
@@ -65,7 +65,7 @@ export const cases: Case[] = [
   },
   {
     number: 83,
-    title: "every answer has x-fal-request-id",
+    title: "every response has x-fal-request-id",
     async run(ctx) {
       const answers = [
         [200, await run(ctx, {})],
@@ -83,12 +83,12 @@ export const cases: Case[] = [
   },
   {
     number: 84,
-    title: "a caller who leaves a sync run cancels it",
+    title: "a caller who disconnects from a sync run cancels it",
     alone: true,
     needs: ["adminKey"],
     async run(ctx) {
-      // A sync run's id is only told with its answer: what is seen is that its slot is free again long before
-      // its time.
+      // The id of a sync run comes only with its response; the check is that its slot is free again long
+      // before the run would have ended.
       const leaving = new AbortController();
       const many = Array.from({ length: 64 }, () =>
         ctx
@@ -121,7 +121,7 @@ export const cases: Case[] = [
   },
   {
     number: 85,
-    title: "over the limit: 429 with X-Fal-Needs-Retry: 1, and JS tries it three times again",
+    title: "over the limit: 429 with X-Fal-Needs-Retry: 1, and JS retries it three times",
     alone: true,
     needs: ["ownServer"],
     async run(ctx) {
@@ -213,7 +213,7 @@ export const cases: Case[] = [
     title: "sync_mode: a data URI in the output, and nothing is stored",
     needs: ["ownServer"],
     async run(ctx) {
-      // The seed decides the bytes: a run of another caller, or of another time, has not left the same.
+      // The seed determines the bytes, so that no other run has stored the same.
       const input = { artifact_bytes: 4_321, seed: randomInt(2 ** 31) };
       const urlOf = async (sync_mode: boolean): Promise<string> =>
         status(await run(ctx, { ...input, sync_mode }), 200, "the run").json().file.url;
@@ -229,7 +229,7 @@ export const cases: Case[] = [
   },
   {
     number: 91,
-    title: "JS and PY see the same events",
+    title: "JS and PY receive the same events",
     needs: ["tls"],
     async run(ctx) {
       const input = { prompt: "é😀", delay_ms: 60, steps: 2 };
@@ -262,7 +262,7 @@ export const cases: Case[] = [
   },
   {
     number: 94,
-    title: "é and emoji arrive intact wherever the body is cut",
+    title: "é and emoji arrive intact, however the body is split",
     async run(ctx) {
       const { answer, events } = await stream(ctx, { prompt: "é😀" });
       checkAscii(answer.bytes);
@@ -271,7 +271,7 @@ export const cases: Case[] = [
   },
   {
     number: 95,
-    title: "comments during a minute of silence",
+    title: "comments are sent during a minute without events",
     waits: true,
     timeoutMs: 120_000,
     async run(ctx) {
@@ -296,7 +296,7 @@ export const cases: Case[] = [
   },
   {
     number: 97,
-    title: "a crash in mid-stream: an error event, then a clean end",
+    title: "a crash during a stream: an error event, then a clean end",
     alone: true,
     async run(ctx) {
       const { events } = await stream(ctx, { delay_ms: 200, steps: 2, fail: "crash" });
@@ -341,12 +341,12 @@ export const cases: Case[] = [
   },
   {
     number: 101,
-    title: "x-fal-request-id on the stream",
+    title: "the stream has x-fal-request-id",
     run: async (ctx) => check((await stream(ctx, {})).answer.header("x-fal-request-id"), "there is none"),
   },
   {
     number: 102,
-    title: "a caller who leaves a stream cancels it",
+    title: "a caller who disconnects from a stream cancels it",
     async run(ctx) {
       const id = await leave(ctx, `/run/${STUB}/stream`);
       same((await ctx.ended(id)).error_type, "client_cancelled", "error_type");

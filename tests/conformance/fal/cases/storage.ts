@@ -1,4 +1,4 @@
-/** K: storage. */
+/** Cases K: storage. */
 import { createHash, randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -59,7 +59,7 @@ export const cases: Case[] = [
   },
   {
     number: 121,
-    title: "JS uploads Blobs inside lists by itself",
+    title: "JS uploads Blobs inside lists automatically",
     async run(ctx) {
       const { data } = await ctx.fal().run(STUB, {
         input: { payload: { list: [{ deep: new Blob(["a"], { type: "text/plain" }) }] } } as never,
@@ -70,7 +70,7 @@ export const cases: Case[] = [
   },
   {
     number: 122,
-    title: "an upload address with a query works for the paths of parts",
+    title: "an upload URL with a query also works for the paths of parts",
     async run(ctx) {
       const made = status(
         await ctx.call("/rest/storage/upload/initiate-multipart", {
@@ -115,7 +115,7 @@ export const cases: Case[] = [
   },
   {
     number: 124,
-    title: "PY uploads bytes, text, a file, a picture",
+    title: "PY uploads bytes, text, a file and an image",
     needs: ["tls"],
     timeoutMs: 120_000,
     async run(ctx) {
@@ -132,7 +132,7 @@ export const cases: Case[] = [
   },
   {
     number: 125,
-    title: "PY multipart of 101 MiB, parts side by side",
+    title: "PY multipart upload of 101 MiB, with parts in parallel",
     needs: ["tls"],
     timeoutMs: 240_000,
     run: async (ctx) =>
@@ -145,14 +145,14 @@ export const cases: Case[] = [
       const { expires_at } = (
         await ctx.call("/rest/storage/auth/token?storage_type=fal-cdn-v3", { method: "POST", body: {} })
       ).json();
-      // `fromisoformat` before 3.11: an offset with a colon, no Z, and a fraction of three or six digits or
-      // none.
+      // `fromisoformat` before 3.11 needs an offset with a colon, no Z, and no fraction or one of three or
+      // six digits.
       matches(expires_at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3}|\.\d{6})?\+\d\d:\d\d$/, "expires_at");
     },
   },
   {
     number: 127,
-    title: "the fallback of PY when the CDN's upload fails: storage_type=gcs",
+    title: "PY falls back to storage_type=gcs when the CDN upload fails",
     needs: ["tls", "ownServer"],
     timeoutMs: 120_000,
     async run(ctx) {
@@ -168,10 +168,10 @@ export const cases: Case[] = [
         const { port } = new URL(between.url);
         const { url, text } = await ctx.python("fallback", {}, { SERVED_AT: `127.0.0.1:${port}` });
         same(text, "by the fallback", "the file");
-        const asked = between.seen.map(({ method, headers, path }) => `${method} ${headers.host}${path}`);
+        const calls = between.seen.map(({ method, headers, path }) => `${method} ${headers.host}${path}`);
         const { pathname } = new URL(url);
         same(
-          asked
+          calls
             .map((line) => line.replace(pathname, "{file}").replace(/\?upload=.*/, "?…"))
             .filter((line) => !/auth\/token/.test(line)),
           [
@@ -189,7 +189,7 @@ export const cases: Case[] = [
   },
   {
     number: 128,
-    title: "an expired object is gone",
+    title: "an expired object is no longer served",
     waits: true,
     async run(ctx) {
       const url = await uploaded(ctx, "brief", lifecycle({ expiration_duration_seconds: 2 }));
@@ -214,7 +214,7 @@ export const cases: Case[] = [
   },
   {
     number: 130,
-    title: "a signed address works, and expires",
+    title: "a signed URL works, and expires",
     async run(ctx) {
       const url = await uploaded(ctx, "secret", lifecycle({ initial_acl: { default: "hide" } }));
       const sign = async (duration: number): Promise<string> => {
@@ -225,7 +225,7 @@ export const cases: Case[] = [
         );
         return answer.text.trim().replace(/^"|"$/g, "");
       };
-      // Two of them: one for two seconds may be over before a busy machine has read it.
+      // Two URLs are used: one valid for two seconds may expire before a busy machine has read it.
       same((await ctx.call(await sign(60), { key: false })).text, "secret", "what the signed address reads");
       const signed = await sign(2);
       await sleep(3_000);

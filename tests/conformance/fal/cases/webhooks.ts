@@ -1,4 +1,4 @@
-/** M: webhooks. N 162, 163: schemas. P: durability. */
+/** Cases M: webhooks; N 162 and 163: schemas; P: durability. */
 import { createHash, createPublicKey, verify } from "node:crypto";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { type Case, notApplicable } from "../case.ts";
@@ -14,7 +14,7 @@ const submit = (
   headers: Record<string, string> = {},
 ): Promise<Json> => ctx.submit(input, { query: `?fal_webhook=${encodeURIComponent(url)}`, headers });
 
-/** As fal's documentation tells receivers to do it; knows nothing of the server but its JWKS. */
+/** Verifies a signature as fal's documentation tells receivers to, with only the server's JWKS. */
 async function verifies(ctx: Context, { headers, raw }: Delivery): Promise<boolean> {
   const { keys } = status(await ctx.call("/.well-known/jwks.json", { key: false }), 200, "the JWKS").json();
   const named = (name: string): string => String(headers[`x-fal-webhook-${name}`]);
@@ -74,7 +74,7 @@ export const cases: Case[] = [
   notApplicable(145, "output that is not JSON", "outputs are JSON by contract with the engines"),
   {
     number: 146,
-    title: "500, then 200: twice the same request, each with a fresh valid timestamp",
+    title: "500, then 200: the same request twice, each with a new valid timestamp",
     async run(ctx) {
       const hook = ctx.receiver.hook(
         (_, nth, response) => void response.writeHead(nth === 1 ? 500 : 200).end(),
@@ -91,7 +91,7 @@ export const cases: Case[] = [
   },
   {
     number: 147,
-    title: "a receiver slower than the limit has failed, and is tried again",
+    title: "an attempt at a receiver slower than the limit fails, and is repeated",
     waits: true,
     timeoutMs: 90_000,
     async run(ctx) {
@@ -119,7 +119,7 @@ export const cases: Case[] = [
   },
   {
     number: 149,
-    title: "private targets are refused unless the configuration opens them",
+    title: "private targets are refused unless the configuration allows them",
     async run(ctx) {
       const hook = ctx.receiver.hook();
       const [byName, opened] = [ctx.receiver.hook(), new URL(hook.url).hostname];
@@ -144,8 +144,7 @@ export const cases: Case[] = [
           400,
           url,
         );
-      // A name is looked up when it is delivered to: the same receiver hears nothing by a name of this
-      // machine.
+      // A host name is resolved at delivery: the same receiver gets nothing under a name of this machine.
       const named = new URL(byName.url);
       named.hostname = "localhost";
       const { request_id } = await submit(ctx, named.href);
@@ -157,7 +156,7 @@ export const cases: Case[] = [
   },
   {
     number: 150,
-    title: "two keys during a rotation; what either signed verifies",
+    title: "two keys during a rotation; signatures of both verify",
     alone: true,
     needs: ["adminKey"],
     async run(ctx) {
@@ -293,7 +292,7 @@ export const cases: Case[] = [
   },
   {
     number: 176,
-    title: "used-up attempts: COMPLETED with a request error",
+    title: "no attempts left: COMPLETED with a request error",
     alone: true,
     timeoutMs: 150_000,
     async run(ctx) {

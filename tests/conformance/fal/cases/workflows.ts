@@ -1,4 +1,4 @@
-/** O: workflows, saved and ad-hoc. */
+/** Cases O: workflows, saved and ad-hoc. */
 import type { Case } from "../case.ts";
 import { type Context, STUB } from "../context.ts";
 import { check, fails, same, status } from "../expect.ts";
@@ -22,7 +22,7 @@ const display = (fields: Json, depends: string[], type = "display"): Json => ({
 const withIds = (nodes: Record<string, Json>): Json =>
   Object.fromEntries(Object.entries(nodes).map(([id, node]) => [id, { id, ...node }]));
 
-/** Two nodes, the second fed by the first. */
+/** Builds two nodes; the second takes the output of the first. */
 const TWO = withIds({
   "node-first": run({ prompt: "$input.prompt" }),
   "node-second": run({ payload: { said: "$node-first.echo" } }, { depends: ["node-first"] }),
@@ -52,18 +52,18 @@ const save = (ctx: Context, nodes: Json, output: Json, over: Json = {}) =>
     },
   });
 
-/** Saves a workflow; its endpoint. */
+/** Saves a workflow. Resolves to its endpoint. */
 async function saved(ctx: Context, nodes: Json, output: Json): Promise<string> {
   const answer = status(await save(ctx, nodes, output), 201, "saving");
   const { user_id, name } = answer.json();
   return `workflows/${user_id}/${name}`;
 }
 
-/** The whole stream of an ad-hoc workflow; its events. */
+/** Reads the whole stream of an ad-hoc workflow. Resolves to its events. */
 const executed = async (ctx: Context, workflow: Json, input: Json = {}): Promise<Json[]> =>
   (await ctx.stream(`/run/${EXECUTE}/stream`, { method: "POST", body: { input, workflow } })).events;
 
-/** What an ad-hoc workflow of one node answers, whose payload is this. */
+/** Runs an ad-hoc workflow of one node with this payload. Resolves to its output. */
 async function echoed(
   ctx: Context,
   payload: Json,
@@ -151,7 +151,7 @@ export const cases: Case[] = [
   },
   {
     number: 166,
-    title: "submit, then completion of each node; one output, last; JS done() is that event",
+    title: "submit and completion of each node; one output at the end, which is JS done()",
     async run(ctx) {
       const workflow = { ...TWO, output: display({ text: "$node-second.echo.said" }, ["node-second"]) };
       const stream = await ctx.fal().stream(EXECUTE, { input: { input: { prompt: "a fox" }, workflow } });
@@ -181,7 +181,7 @@ export const cases: Case[] = [
   },
   {
     number: 167,
-    title: "two nodes that do not wait for one another run side by side",
+    title: "two independent nodes run in parallel",
     async run(ctx) {
       const slow = run({ delay_ms: 8_000 });
       const workflow = withIds({
@@ -206,7 +206,7 @@ export const cases: Case[] = [
   },
   {
     number: 168,
-    title: "$node.images.0.url resolves, also within lists and objects",
+    title: "$node.images.0.url resolves, also inside lists and objects",
     async run(ctx) {
       const images = [{ url: "https://example.com/a.png", width: 8 }];
       const first = { first: run({ payload: { images: "$input.images" } }) };
@@ -239,7 +239,7 @@ export const cases: Case[] = [
   },
   {
     number: 169,
-    title: "a reference is the whole string: 'a $input.x' stays as it is",
+    title: "a reference is the whole string: 'a $input.x' is not changed",
     async run(ctx) {
       const payload = { a: "a $input.x", b: "$input.x ", c: "$input.x" };
       const refused = await ctx.call(`/run/${EXECUTE}`, {
@@ -260,7 +260,8 @@ export const cases: Case[] = [
   {
     number: 170,
     title:
-      "a failed node: an error event with its status and body, and a clean end; on run and queue its status and body",
+      "a failed node: an error event with its status and body, then a clean end; " +
+      "the same status and body on run and queue",
     async run(ctx) {
       const failing = run({ fail: "model", error_type: "generation_timeout" });
       const workflow = withIds({
@@ -287,12 +288,12 @@ export const cases: Case[] = [
         !events.some(({ type, node_id }) => type === "output" || node_id === "never"),
         "something happened after the failure",
       );
-      const answered = status(
+      const response = status(
         await ctx.call(`/run/${EXECUTE}`, { method: "POST", body: { input: {}, workflow } }),
         504,
         "the run",
       );
-      same(answered.json(), alone.json(), "the run's body");
+      same(response.json(), alone.json(), "the run's body");
       const { request_id, response_url } = (
         await ctx.call(`/queue/${EXECUTE}`, { method: "POST", body: { input: {}, workflow } })
       ).json();
@@ -302,19 +303,20 @@ export const cases: Case[] = [
   },
   {
     number: 171,
-    title: "a circle or an unknown dependency: 422 when it is created",
+    title: "a cycle or an unknown dependency: 422 on creation",
     async run(ctx) {
       const faulty: [string, Record<string, Json>, RegExp][] = [
-        ["a circle", { a: run({ payload: "$b.echo" }), b: run({}, { depends: ["a"] }) }, /'a'.*'b'|'b'.*'a'/],
+        ["a cycle", { a: run({ payload: "$b.echo" }), b: run({}, { depends: ["a"] }) }, /'a'.*'b'|'b'.*'a'/],
         ["a node that waits for itself", { a: run({}, { depends: ["a"] }) }, /'a'/],
         ["an unknown dependency", { a: run({}, { depends: ["gone"] }) }, /gone/],
         ["an unknown reference", { a: run({ payload: "$gone.echo" }) }, /gone/],
         ["an unknown endpoint", { a: run({}, { app: "nobody/nothing" }) }, /nobody\/nothing/],
       ];
-      for (const [what, nodes, says] of faulty) {
+      for (const [what, nodes, message] of faulty) {
         const { detail } = status(await save(ctx, withIds(nodes), { x: "$a.echo" }), 422, what).json();
         check(
-          Array.isArray(detail) && detail.some(({ loc, msg }: Json) => says.test(msg) && loc[0] === "body"),
+          Array.isArray(detail) &&
+            detail.some(({ loc, msg }: Json) => message.test(msg) && loc[0] === "body"),
           `${what} is not named: ${JSON.stringify(detail)}`,
         );
         const adhoc = { ...withIds(nodes), output: display({ x: "$a.echo" }, []) };

@@ -1,4 +1,4 @@
-"""The unmodified official client, one function for each thing that a case looks at. Prints what it saw as JSON."""
+"""Runs the unmodified official client, with one function for each case. Prints the result as JSON."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ def fetch(url):
 def failure(work):
     try:
         work()
-    except Exception as error:  # the kind is what is looked at
+    except Exception as error:  # the case checks the kind
         return {
             "kind": type(error).__name__,
             "message": str(error),
@@ -74,9 +74,8 @@ def timeout():
     def enqueue(request_id):
         seen["request_id"] = request_id
 
-    error = failure(
-        lambda: fal_client.subscribe(STUB, {"delay_ms": 60000, "steps": 600}, on_enqueue=enqueue, client_timeout=2)
-    )
+    long_run = {"delay_ms": 60000, "steps": 600}
+    error = failure(lambda: fal_client.subscribe(STUB, long_run, on_enqueue=enqueue, client_timeout=2))
     return {**seen, "error": error}
 
 
@@ -110,21 +109,24 @@ def raw_socket():
 def uploads():
     from PIL import Image
 
-    picture = Image.new("RGB", (4, 4), "red")
+    image = Image.new("RGB", (4, 4), "red")
     with tempfile.NamedTemporaryFile(suffix=".txt", delete=False) as file:
         file.write(b"a file")
     urls = {
         "bytes": fal_client.upload(b"some bytes", "application/octet-stream"),
         "text": fal_client.upload("some text", "text/plain"),
         "file": fal_client.upload_file(file.name),
-        "image": fal_client.upload_image(picture, "png"),
+        "image": fal_client.upload_image(image, "png"),
     }
     os.unlink(file.name)
-    return {name: {"url": url, "bytes": len(fetch(url)), "start": fetch(url)[:10].decode("latin1")} for name, url in urls.items()}
+    return {
+        name: {"url": url, "bytes": len(fetch(url)), "start": fetch(url)[:10].decode("latin1")}
+        for name, url in urls.items()
+    }
 
 
 def fallback():
-    """The CDN takes no upload, as the way there has been arranged; what came of the second way."""
+    """Uploads while the CDN refuses uploads (the case arranges that), so the client falls back to storage."""
     url = fal_client.upload(b"by the fallback", "text/plain")
     return {"url": url, "text": fetch(url).decode()}
 

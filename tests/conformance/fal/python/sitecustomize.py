@@ -1,5 +1,6 @@
-"""Read by Python at its start: fal's host names lead to SERVED_AT, as DNS and a port-forward would make them. Names and
-certificates are checked as ever; the client knows nothing of it.
+"""Resolves fal's host names to SERVED_AT, as DNS and a port-forward would; Python loads this at its start.
+
+Names and certificates are checked as usual; the client is not changed.
 """
 
 import os
