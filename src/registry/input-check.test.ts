@@ -184,6 +184,27 @@ describe("an input that does not fit", () => {
       "image_size.width less_than_equal",
     ]));
 
+  it("names the given field that is probably meant for a missing one", () => {
+    const missing = (raw: Json, by = check) => faults(raw, by).map(({ loc, msg }) => [loc.at(-1), msg]);
+    expect(missing({ promt: "x" })).toEqual([["prompt", 'Field required (did you misspell it as "promt"?)']]);
+    expect(missing({ Prompt: "x", seed: 1 })).toEqual([
+      ["prompt", 'Field required (did you misspell it as "Prompt"?)'],
+    ]);
+    expect(missing({ prompt: "x", loras: [{ pth: "y" }] })).toEqual([
+      ["path", 'Field required (did you misspell it as "pth"?)'],
+    ]);
+    const open = simple({ prompt: {} }, { required: ["prompt"], additionalProperties: true });
+    expect(missing({ promt: "x" }, open)).toEqual([
+      ["prompt", 'Field required (did you misspell it as "promt"?)'],
+    ]);
+  });
+
+  it("names no field that the model knows, and none that is not similar", () => {
+    const near = simple({ image_url: {}, image_urls: {} }, { required: ["image_url"] });
+    for (const raw of [{ image_urls: [] }, { text: "x" }, {}])
+      expect(faults(raw, near).map(({ msg }) => msg)).toEqual(["Field required"]);
+  });
+
   it("treats null as a value, not as an absent field", () =>
     expect(faults({ prompt: null, num_images: null }).map(({ type }) => type)).toEqual([
       "string_type",

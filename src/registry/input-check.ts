@@ -8,6 +8,7 @@ import type { InputFault } from "../core/errors/tempera-error.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { ModelVersion } from "../core/models/model.ts";
+import { missingField } from "./missing-field.ts";
 import { createSchemaCheck } from "./schema-check.ts";
 
 /** The completed input with the names of the fields that were left out, or the faults. */
@@ -62,7 +63,7 @@ export function createInputCheck({
     const faults = firstFault(input);
     if (faults) {
       const all = walk.values > LIMITS.inputValuesExplainedMax ? faults : (everyFault(input) ?? faults);
-      return { faults: all.slice(0, LIMITS.inputFaultsMax) };
+      return { faults: all.slice(0, LIMITS.inputFaultsMax).map((fault) => nameMisspelt(fault, ignored)) };
     }
     const refused = accepts.filter(({ field, check }) => input[field] !== undefined && check(input[field]));
     if (refused.length > 0) {
@@ -77,6 +78,13 @@ export function createInputCheck({
     if (seed && (input.seed === undefined || input.seed === null)) input.seed = draw(seed.low, seed.high);
     return { input, ignored };
   };
+}
+
+/** Names the left-out field that is probably meant for a missing one, if the fault is that. */
+function nameMisspelt(fault: InputFault, ignored: string[]): InputFault {
+  const { loc, type } = fault;
+  const isMissing = type === "missing" && loc.length === 2 && ignored.length > 0;
+  return isMissing ? missingField(["body"], String(loc[1]), ignored) : fault;
 }
 
 /** The usual range of torch and fal: a seed fits an unsigned 32-bit integer. */

@@ -3,6 +3,7 @@ import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import type { JsonSchema } from "../core/models/model.ts";
 import type { Location, ParsedNode } from "../core/pipelines/parsed-graph.ts";
 import { referencesOf } from "../core/pipelines/references.ts";
+import { missingField, unknownFields } from "./missing-field.ts";
 import { type ReferenceType, shorten } from "./reference-type.ts";
 import { createSchemaCheck, type SchemaCheck } from "./schema-check.ts";
 import { canFeed, typeInWords, typeOfValue, typeWithin, type ValueType } from "./value-type.ts";
@@ -23,7 +24,7 @@ export function createNodeInputCheck(): NodeInputCheck {
     const { properties = {}, required = [] } = schema as { properties?: JsonObject; required?: string[] };
     for (const name of required) {
       if (!Object.hasOwn(node.value, name))
-        faults.push({ loc: [...node.valueLoc, name], msg: "Field required", type: "missing" });
+        faults.push(missingField(node.valueLoc, name, unknownFields(node.value, properties)));
     }
     const literals: JsonObject = {};
     for (const [name, value] of Object.entries(node.value)) {

@@ -7,6 +7,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import * as formats from "ajv-formats";
 import type { InputFault } from "../core/errors/tempera-error.ts";
 import type { JsonSchema } from "../core/models/model.ts";
+import { missingField, unknownFields } from "./missing-field.ts";
 
 type Location = InputFault["loc"];
 
@@ -194,9 +195,9 @@ const BY_KEYWORD: Record<string, (params: Params, error: ErrorObject) => Omit<In
 };
 
 function fault(error: ErrorObject, loc: Location): InputFault {
-  const { keyword, params, message } = error;
+  const { keyword, params, message, data, parentSchema } = error;
   if (keyword === "required")
-    return { loc: [...loc, params.missingProperty], msg: "Field required", type: "missing" };
+    return missingField(loc, params.missingProperty, unknownFields(data, parentSchema?.properties));
   if (keyword === "additionalProperties")
     return {
       loc: [...loc, params.additionalProperty],
