@@ -1,0 +1,150 @@
+/** Callers who break off: it is their doing, so no line above debug is logged, and nothing is left behind. */
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { Readable } from "node:stream";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { createMemoryEventLog } from "../adapters/memory/event-log.ts";
+import type { ModelVersion } from "../core/models/model.ts";
+import { createInputCheck } from "../registry/input-check.ts";
+import type { ApiDependencies } from "./dependencies.ts";
+import { createGateway } from "./gateway.ts";
+import { type HttpServer, listen } from "./http/listen.ts";
+
+const MODEL = {
+  endpoint: "a/b",
+  version: "1.0.0",
+  digest: "d",
+  retry: { attemptsMax: 1, initialMs: 1, backoff: 1, maximumMs: 1 },
+  timeouts: { heartbeatMs: 1000, runMs: 1000, loadMs: 1000 },
+  schemas: { input: { type: "object", properties: { prompt: { type: "string" } } }, output: {} },
+  restrictions: [],
+} as unknown as ModelVersion;
+
+/** Lines above debug, from the log and from the console, and rejections that nobody handled. */
+let logged: unknown[];
+let server: HttpServer;
+let events: ReturnType<typeof createMemoryEventLog>;
+/** Resolves when a call has reached the part of the gateway that the test is about. */
+let reached: Promise<void>;
+/** The jobs that were cancelled. */
+let cancelled: string[];
+
+const note = (...line: unknown[]): void => void logged.push(line);
+const unhandled = (error: unknown): void => note("unhandled", error);
+
+beforeEach(async () => {
+  logged = [];
+  cancelled = [];
+  events = createMemoryEventLog();
+  let reach = (): void => {};
+  reached = new Promise((resolve) => {
+    reach = resolve;
+  });
+  for (const method of ["info", "log", "warn", "error"] as const)
+    vi.spyOn(console, method).mockImplementation(note);
+  process.on("unhandledRejection", unhandled);
+  const api = {
+    registry: {
+      route: () => ({ model: MODEL, checkInput: createInputCheck(MODEL) }),
+      hasApp: () => true,
+      list: () => [],
+      pipelines: () => [],
+    },
+    flags: { isOn: () => true },
+    keyRing: { authenticate: async () => ({ ownerId: "ann", keyId: "k", scope: "API" }) },
+    jobs: {
+      start: async () => reach(),
+      describe: async () => undefined,
+      outcome: async () => undefined,
+      cancel: async (id: string) => void cancelled.push(id),
+    },
+    webhookOf: () => undefined,
+    events,
+    requests: { insert: async () => {}, find: async () => undefined },
+    limits: {
+      countCall: async () => reach(),
+      countUploadBytes: async () => () => {},
+      reserveQueued: async () => undefined,
+      reserveSpend: async () => undefined,
+      of: async () => ({ owner: {}, key: {} }),
+    },
+    files: { begin: async () => reach() },
+    objects: {
+      put: async (_key: string, body: Readable) => {
+        for await (const _ of body);
+      },
+      head: async () => ({ bytes: 1e9, contentType: "image/png" }),
+      get: async () => {
+        reach();
+        return { info: { bytes: 1e9 }, body: Readable.from(endless(), { objectMode: false }) };
+      },
+    },
+    storageDefaults: { of: () => undefined },
+    clock: { nowMs: () => 0 },
+    log: { debug() {}, info() {}, warn: note, error: note },
+    bodyBytesMax: 10_000,
+    runsMax: 10,
+    uploadSecret: Buffer.alloc(32),
+    publicUrl: undefined,
+  };
+  const gateway = createGateway(api as unknown as ApiDependencies);
+  server = await listen(gateway, { host: "127.0.0.1", port: 0, name: "test", setting: "NONE" });
+});
+afterEach(async () => {
+  await server.stop(0);
+  await events.close();
+  process.off("unhandledRejection", unhandled);
+  vi.restoreAllMocks();
+});
+
+async function* endless(): AsyncGenerator<Buffer> {
+  for (;;) yield Buffer.alloc(65_536);
+}
+
+/** Sends the beginning of a call, and breaks it off once it has arrived. */
+async function breakOff(sent: string, end: (socket: Socket) => void): Promise<void> {
+  const socket = connect(server.port, "127.0.0.1");
+  socket.on("error", () => {});
+  socket.write(sent, "latin1");
+  await reached;
+  const closed = once(socket, "close");
+  end(socket);
+  socket.resume();
+  await closed;
+  await server.stop(0); // resolves when the gateway has seen the end of the connection
+  for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate);
+}
+
+const ENDS: [string, (socket: Socket) => void][] = [
+  ["resets the connection", (socket) => socket.resetAndDestroy()],
+  ["closes the connection", (socket) => socket.destroy()],
+  ["closes its half of the connection", (socket) => socket.end()],
+];
+const TARGET = "X-Fal-Target-Url: https://queue.fal.run/a/b\r\n";
+const LENGTH = "Content-Length: 1000\r\n\r\n{";
+const CHUNK = "Transfer-Encoding: chunked\r\n\r\n400\r\n{";
+
+describe.each(ENDS)("a caller who %s", (_, end) => {
+  it.each([
+    ["a submit", `POST /queue/a/b HTTP/1.1\r\nHost: x\r\n${LENGTH}`],
+    ["a submit in chunks", `POST /queue/a/b HTTP/1.1\r\nHost: x\r\n${CHUNK}`],
+    ["a submit in a coding", `POST /queue/a/b HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\n${LENGTH}`],
+    ["a submit in the proxy form", `POST /api/fal/proxy HTTP/1.1\r\nHost: x\r\n${TARGET}${LENGTH}`],
+    ["a submit in chunks in the proxy form", `POST /api/fal/proxy HTTP/1.1\r\nHost: x\r\n${TARGET}${CHUNK}`],
+    ["a run", `POST /run/a/b HTTP/1.1\r\nHost: x\r\n${LENGTH}`],
+    ["a stream", `POST /run/a/b/stream HTTP/1.1\r\nHost: x\r\n${CHUNK}`],
+    ["an upload", `POST /files/upload HTTP/1.1\r\nHost: x\r\n${LENGTH}`],
+  ])("within the body of %s", async (_name, sent) => {
+    await breakOff(sent, end);
+    expect(logged).toEqual([]);
+  });
+
+  it.each([
+    ["a run", "POST /run/a/b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"],
+    ["a stream", "POST /run/a/b/stream HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"],
+    ["a file", `GET /files/aa/${"a".repeat(64)}.png HTTP/1.1\r\nHost: x\r\n\r\n`],
+  ])("within the answer of %s", async (_name, sent) => {
+    await breakOff(sent, end);
+    expect(logged).toEqual([]);
+  });
+});
