@@ -279,6 +279,13 @@ export const LIMITS = {
   /** Longest time to fetch all files of one input: an engine's slot is held meanwhile. */
   inputFilesMs: 120_000,
   /**
+   * Waits before an input file is fetched again from a host that fails for now; `Retry-After` makes them
+   * longer. They fit into `inputFilesMs` many times over.
+   */
+  inputFileRetryDelaysMs: [250, 1_000, 4_000],
+  /** Longest wait before the next attempt of a job that the host of an input file can ask for. */
+  attemptDelayMsMax: 5 * 60 * 1000,
+  /**
    * Bytes of an image file that an input names. fal's clients send photographs; a raw scan of 64 million
    * pixels fits.
    */

@@ -338,6 +338,9 @@ export function attemptFailure(
     type: info.code,
     message: info.message,
     nonRetryable: !retryable || handOver !== undefined,
+    ...(info.retryAfterMs !== undefined && {
+      nextRetryDelay: Math.min(info.retryAfterMs, LIMITS.attemptDelayMsMax),
+    }),
     details: [info, attempt, ...(handOver ? [handOver] : [])],
   });
 }

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { GuardedHttp } from "../../core/operations/guarded-http.ts";
@@ -108,6 +109,75 @@ describe("an address between white space", () => {
     await using fetched = await fetchInput({ image_url: url, image_urls: [url] }, "ann", NEVER);
     expect(requested).toEqual([expect.stringMatching(/^https?:\S+$/i), requested[0]]);
     expect(fetched.input).toEqual({ image_url: "attachment:0", image_urls: ["attachment:1"] });
+  });
+});
+
+describe("a host that fails for now", () => {
+  const forNow = (retryAfterMs?: number) =>
+    new TemperaError("file_unavailable", "The host answers 503.", {
+      ...(retryAfterMs !== undefined && { retryAfterMs }),
+    });
+  const input = { image_url: "http://files.example/0" };
+
+  it("is tried again, also when it breaks off within the file", async () => {
+    let tries = 0;
+    const fetchInput = fetcher(
+      async () => {
+        tries += 1;
+        if (tries === 1) throw forNow(0);
+        if (tries > 2) return textDownload("whole");
+        const half = async function* () {
+          yield Buffer.from("ha");
+          throw forNow();
+        };
+        return { contentType: "text/plain", body: Readable.from(half(), { objectMode: false }) };
+      },
+      { retryDelaysMs: [0, 0, 0], bytesMax: "whole".length },
+    );
+    await using fetched = await fetchInput(input, "ann", NEVER);
+    expect(tries).toBe(3);
+    expect(await readFile(fetched.files[0]?.path ?? "", "utf8")).toBe("whole");
+    expect(fetched.files[0]?.bytes).toBe(5);
+  });
+
+  it("is a retryable error once it has failed for the last time", async () => {
+    let tries = 0;
+    const fetchInput = fetcher(
+      async () => {
+        tries += 1;
+        throw forNow();
+      },
+      { retryDelaysMs: [0, 0] },
+    );
+    await expect(fetchInput(input, "ann", NEVER)).rejects.toMatchObject({
+      code: "file_unavailable",
+      faults: [{ loc: ["body", "image_url"], type: "file_download_error", msg: "The host answers 503." }],
+    });
+    expect(tries).toBe(3);
+    expect(CATALOGUE.file_unavailable.retryable).toBe(true);
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it("that asks for a longer wait than the time that is left is not waited for", async () => {
+    const fetchInput = fetcher(async () => Promise.reject(forNow(LIMITS.inputFilesMs)), {
+      retryDelaysMs: [0],
+    });
+    await expect(fetchInput(input, "ann", NEVER)).rejects.toMatchObject({
+      code: "file_unavailable",
+      retryAfterMs: LIMITS.inputFilesMs,
+    });
+  });
+
+  it("is not waited for once the attempt is aborted", async () => {
+    const gone = new AbortController();
+    const fetchInput = fetcher(
+      async () => {
+        gone.abort(new Error("cancelled"));
+        throw forNow();
+      },
+      { retryDelaysMs: [LIMITS.inputFilesMs / 2] },
+    );
+    await expect(fetchInput(input, "ann", gone.signal)).rejects.toThrow("cancelled");
   });
 });
 

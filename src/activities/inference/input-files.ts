@@ -4,6 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import { attachment, type InputFile, type InputUrl, inputUrls } from "../../core/files/input-file.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
@@ -23,7 +24,8 @@ export interface FetchedInput extends AsyncDisposable {
  * Downloads the files that the `…_url` fields of an input name, for one attempt. Disposing of the result
  * removes them.
  *
- * Rejects with `file_download_error` or `file_too_large`; their faults name the field (contract §7.1).
+ * Rejects with `file_download_error`, `file_too_large`, or `file_unavailable` when a host has failed at each
+ * try; their faults name the field (contract §7.1).
  */
 export type FetchInput = (input: JsonObject, ownerId: string, signal: AbortSignal) => Promise<FetchedInput>;
 
@@ -38,6 +40,8 @@ export interface FetchInputDependencies {
   withinMs?: number;
   /** Size of all files of one input together. */
   bytesMax?: number;
+  /** Waits before a file is fetched again. @default LIMITS.inputFileRetryDelaysMs */
+  retryDelaysMs?: readonly number[];
 }
 
 /** Creates the function that the inference activity downloads input files with. */
@@ -78,6 +82,8 @@ class InputDownloads {
   readonly #folder: string;
   readonly #withinMs: number;
   readonly #bytesMax: number;
+  readonly #retryDelaysMs: readonly number[];
+  readonly #untilMs: number;
   #bytesLeft: number;
   /** The attempt's own signal. */
   readonly #attempt: AbortSignal;
@@ -101,6 +107,8 @@ class InputDownloads {
     this.#withinMs = dependencies.withinMs ?? LIMITS.inputFilesMs;
     this.#bytesMax = dependencies.bytesMax ?? LIMITS.inputFilesBytesMax;
     this.#bytesLeft = this.#bytesMax;
+    this.#retryDelaysMs = dependencies.retryDelaysMs ?? LIMITS.inputFileRetryDelaysMs;
+    this.#untilMs = performance.now() + this.#withinMs;
     this.#attempt = signal;
     this.#timeout = AbortSignal.timeout(this.#withinMs);
     this.#signal = AbortSignal.any([signal, this.#timeout, this.#failed.signal]);
@@ -125,15 +133,42 @@ class InputDownloads {
   async #fetch(index: number, { url, loc }: InputUrl): Promise<void> {
     const bytesMax = Math.min(LIMITS.inputFileBytesMax, this.#bytesLeft);
     try {
-      this.#signal.throwIfAborted();
-      const download = await this.#open(url, bytesMax);
-      this.files[index] = await save(download, join(this.#folder, String(index)), {
-        count: (bytes) => this.#count(bytes),
-        signal: this.#signal,
-      });
+      this.files[index] = await this.#withRetries(() => this.#fetchOnce(index, url, bytesMax));
       replaceAt(this.input, loc, attachment(index));
     } catch (error) {
       throw this.#errorOf(error, loc, bytesMax);
+    }
+  }
+
+  /** Fetches again while the host fails for now, if the wait fits into the time that is left. */
+  async #withRetries(fetchOnce: () => Promise<InputFile>): Promise<InputFile> {
+    for (const delayMs of this.#retryDelaysMs) {
+      try {
+        return await fetchOnce();
+      } catch (error) {
+        if (!isTemperaError(error) || error.code !== "file_unavailable") throw error;
+        const waitMs = Math.max(delayMs, error.retryAfterMs ?? 0);
+        if (performance.now() + waitMs >= this.#untilMs) throw error;
+        await delay(waitMs, undefined, { signal: this.#signal });
+      }
+    }
+    return fetchOnce();
+  }
+
+  async #fetchOnce(index: number, url: string, bytesMax: number): Promise<InputFile> {
+    this.#signal.throwIfAborted();
+    let counted = 0;
+    const count = (bytes: number): void => {
+      counted += bytes;
+      this.#count(bytes);
+    };
+    try {
+      const download = await this.#open(url, bytesMax);
+      return await save(download, join(this.#folder, String(index)), { count, signal: this.#signal });
+    } catch (error) {
+      // What a broken download has brought is written over by the next one.
+      if (isTemperaError(error) && error.code === "file_unavailable") this.#bytesLeft += counted;
+      throw error;
     }
   }
 
@@ -167,6 +202,14 @@ class InputDownloads {
     }
     if (!isTemperaError(error)) return error;
     if (error.code === "file_download_error") return fileError(error.code, loc, error.message);
+    if (error.code === "file_unavailable") {
+      const { faults } = fileError("file_download_error", loc, error.message);
+      const { retryAfterMs } = error;
+      return new TemperaError(error.code, error.message, {
+        ...(faults && { faults }),
+        ...(retryAfterMs !== undefined && { retryAfterMs }),
+      });
+    }
     if (error.code !== "file_too_large") return error;
     const together = this.#bytesLeft < 0 || bytesMax < LIMITS.inputFileBytesMax;
     const max_size = together ? this.#bytesMax : bytesMax;
@@ -202,11 +245,9 @@ async function save(
       yield chunk;
     }
   };
-  await pipeline(
-    Readable.from(counted(), { objectMode: false }),
-    createWriteStream(path, { flags: "wx", mode: 0o600 }),
-    { signal },
-  );
+  await pipeline(Readable.from(counted(), { objectMode: false }), createWriteStream(path, { mode: 0o600 }), {
+    signal,
+  });
   return { path, contentType, bytes, sha256: hash.digest("hex") };
 }
 

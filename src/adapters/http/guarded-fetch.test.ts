@@ -2,7 +2,8 @@
  * HTTP to addresses that callers name: refusals, bounds, and names whose address changes between requests.
  */
 import { createServer, type RequestListener, type Server } from "node:http";
-import { text } from "node:stream/consumers";
+import { buffer, text } from "node:stream/consumers";
+import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from "node:zlib";
 import { afterEach, describe, expect, it } from "vitest";
 import { parseAllowedPrivate } from "../../core/operations/address-policy.ts";
 import { createGuardedFetch } from "./guarded-fetch.ts";
@@ -135,5 +136,103 @@ describe("a response", () => {
       ),
     ).toEqual({ error: expect.stringContaining("0.3 s") });
     expect(performance.now() - startedAtMs).toBeLessThan(3_000);
+  });
+});
+
+describe("a coded response", () => {
+  const open = guard(async (name) => [name]);
+  const IMAGE = Buffer.from(Array.from({ length: 900 }, (_, index) => (index * 7919) % 251));
+  const fetchCoded = async (coding: string, body: Buffer, bytesMax?: number) => {
+    const port = await serve("127.0.0.2", (_, response) =>
+      response.writeHead(200, { "content-type": "image/png", "content-encoding": coding }).end(body),
+    );
+    return download(open, `http://127.0.0.2:${port}/a.png`, bytesMax);
+  };
+
+  it.each([
+    ["gzip", gzipSync(IMAGE)],
+    ["x-gzip", gzipSync(IMAGE)],
+    [" GZIP ", gzipSync(IMAGE)],
+    ["deflate", deflateSync(IMAGE)],
+    ["deflate", deflateRawSync(IMAGE)],
+    ["br", brotliCompressSync(IMAGE)],
+    ["identity", IMAGE],
+    ["aws-chunked", IMAGE],
+  ])("in %j is decoded", async (coding, body) => {
+    const { contentType, body: received } = await fetchCoded(coding, body);
+    expect([contentType, await buffer(received)]).toEqual(["image/png", IMAGE]);
+  });
+
+  it("without a body is empty", async () => {
+    expect(await buffer((await fetchCoded("gzip", Buffer.alloc(0))).body)).toHaveLength(0);
+  });
+
+  it("is bounded by its decoded size, and a bomb is not unpacked beyond it", async () => {
+    const bomb = gzipSync(Buffer.alloc(50_000_000));
+    let read = 0;
+    const reading = fetchCoded("gzip", bomb, 100_000).then(async ({ body }) => {
+      for await (const chunk of body as AsyncIterable<Buffer>) read += chunk.length;
+    });
+    await expect(reading).rejects.toMatchObject({ code: "file_too_large" });
+    expect(read).toBeLessThanOrEqual(100_000);
+  });
+
+  it.each([
+    ["gzip", Buffer.from("not gzip at all")],
+    ["gzip", gzipSync(IMAGE).subarray(0, 200)],
+    ["br", Buffer.from([0xff, 0xff, 0xff, 0xff])],
+  ])("that is not in its coding %s is an error that says so", async (coding, body) => {
+    const reading = fetchCoded(coding, body).then(({ body: received }) => buffer(received));
+    await expect(reading).rejects.toMatchObject({
+      code: "file_download_error",
+      message: expect.stringContaining(`cannot be decoded as ${coding}`),
+    });
+  });
+
+  it.each(["zstd", "gzip, gzip", "compress"])("in %s is refused by name", async (coding) => {
+    await expect(fetchCoded(coding, IMAGE)).rejects.toMatchObject({
+      code: "file_download_error",
+      message: expect.stringContaining(`content encoding ${coding}`),
+    });
+  });
+});
+
+describe("a host that fails for now", () => {
+  const open = guard(async (name) => [name]);
+
+  it.each([
+    [408, {}, undefined],
+    [429, { "retry-after": "7" }, 7_000],
+    [500, {}, undefined],
+    [502, { "retry-after": "soon" }, undefined],
+    [503, { "retry-after": "0" }, 0],
+    [503, { "retry-after": "Sun, 06 Nov 1994 08:49:47 GMT", date: "Sun, 06 Nov 1994 08:49:37 GMT" }, 10_000],
+    [504, { "retry-after": "Sun, 06 Nov 1994 08:49:27 GMT", date: "Sun, 06 Nov 1994 08:49:37 GMT" }, 0],
+  ])("with %i and %j may be tried again", async (status, headers, retryAfterMs) => {
+    const port = await serve("127.0.0.2", (_, response) => response.writeHead(status, headers).end());
+    const error = await download(open, `http://127.0.0.2:${port}/`).catch((reason) => reason);
+    expect(error).toMatchObject({ code: "file_unavailable", message: expect.stringContaining(`${status}`) });
+    expect(error.retryAfterMs).toBe(retryAfterMs);
+  });
+
+  it("by a reset, before or within the body, may be tried again", async () => {
+    const reset = await serve("127.0.0.2", (request) => request.socket.resetAndDestroy());
+    await expect(download(open, `http://127.0.0.2:${reset}/`)).rejects.toMatchObject({
+      code: "file_unavailable",
+    });
+    const midway = await serve("127.0.0.2", (request, response) => {
+      response
+        .writeHead(200, { "content-length": "900" })
+        .write("x".repeat(10), () => request.socket.destroy());
+    });
+    const reading = download(open, `http://127.0.0.2:${midway}/`).then(({ body }) => text(body));
+    await expect(reading).rejects.toMatchObject({ code: "file_unavailable" });
+  });
+
+  it.each([400, 401, 403, 404, 410, 501])("is not one that answers %i", async (status) => {
+    const port = await serve("127.0.0.2", (_, response) => response.writeHead(status).end());
+    await expect(download(open, `http://127.0.0.2:${port}/`)).rejects.toMatchObject({
+      code: "file_download_error",
+    });
   });
 });

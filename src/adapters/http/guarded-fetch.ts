@@ -3,6 +3,13 @@ import { Readable } from "node:stream";
 import { Client, type Dispatcher } from "undici";
 import { onAbort, withAbort } from "../../core/concurrency/with-abort.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import {
+  ACCEPTED_CODINGS,
+  type ContentCoding,
+  contentCodingOf,
+  decodeContent,
+  Undecodable,
+} from "../../core/files/content-coding.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { type AllowedPrivate, mayReach } from "../../core/operations/address-policy.ts";
 import type { Download, GuardedHttp, HttpPost, PostResult } from "../../core/operations/guarded-http.ts";
@@ -27,19 +34,20 @@ function shown(url: string): string {
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }
 
+/** Codes of errors of a connection that ended before its response did. */
+const BROKEN = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET", "UND_ERR_RES_CONTENT_LENGTH_MISMATCH"]);
+const isBroken = (error: unknown): boolean => BROKEN.has((error as { code?: string }).code ?? "");
+
 /**
  * Describes a failed connection as a predicate. It leaves out the resolved addresses: they are for operators
  * only.
  */
 function reason(error: unknown): string {
   const { code, message } = error as { code?: string; message?: string };
+  if (isBroken(error)) return "broke the connection";
   switch (code) {
     case "ECONNREFUSED":
       return "refused the connection";
-    case "ECONNRESET":
-    case "UND_ERR_SOCKET":
-    case "EPIPE":
-      return "broke the connection";
     case "UND_ERR_CONNECT_TIMEOUT":
     case "ETIMEDOUT":
       return "did not answer in time";
@@ -53,6 +61,32 @@ function reason(error: unknown): string {
 
 /** A refusal, or a failure before there was a response; its message is a whole sentence. */
 class NotReached extends Error {}
+
+/** A host that fails for now: the same request may succeed later. Its message is a whole sentence. */
+class FailsForNow extends NotReached {
+  constructor(
+    message: string,
+    /** Milliseconds that the host asks to wait, if it does. */
+    readonly retryAfterMs?: number,
+  ) {
+    super(message);
+  }
+}
+
+/** Reports whether a status tells of a passing failure. 501 is a decision of the host. */
+const isForNow = (status: number): boolean =>
+  status === 408 || status === 425 || status === 429 || (status >= 500 && status !== 501);
+
+/**
+ * Reads `Retry-After` (RFC 9110 §10.2.3) as milliseconds; `undefined` when it is absent or malformed. A date
+ * counts from the host's own clock.
+ */
+function retryAfterMsOf(headers: Dispatcher.ResponseData["headers"]): number | undefined {
+  const value = String(headers["retry-after"] ?? "").trim();
+  if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
+  const untilMs = Date.parse(value) - (Date.parse(String(headers.date)) || Date.now());
+  return Number.isNaN(untilMs) ? undefined : Math.max(0, untilMs);
+}
 
 /**
  * Creates an HTTP client for addresses that callers name. Each request has a connection of its own to an
@@ -123,7 +157,8 @@ function sending({ allowed, trusted = [], resolve = resolveName }: GuardedFetchO
     } catch (error) {
       close();
       signal.throwIfAborted();
-      throw new NotReached(`${url.host} ${reason(error)}`, { cause: error });
+      const message = `${url.host} ${reason(error)}`;
+      throw isBroken(error) ? new FailsForNow(message) : new NotReached(message, { cause: error });
     }
   };
 }
@@ -175,19 +210,14 @@ async function download(
   const failed = (error: unknown): unknown => {
     if (signal.aborted) return signal.reason;
     if (isTemperaError(error)) return error;
-    const whole = error instanceof NotReached;
-    const late = `took longer than ${timeoutMs / 1000} s`;
-    const why = timeout.aborted ? late : whole ? error.message : reason(error);
-    return new TemperaError(
-      "file_download_error",
-      `The file cannot be downloaded: ${whole ? why : `${shown(url)} ${why}`}`,
-      { cause: error },
-    );
+    const late = timeout.aborted ? `took longer than ${timeoutMs / 1000} s` : undefined;
+    return downloadError(error, shown(url), late);
   };
   for (let hops = 0; ; hops++) {
     let close: (() => void) | undefined;
     try {
-      const sent = await send(url, { method: "GET", headers: { accept: "*/*" }, signal: either });
+      const headers = { accept: "*/*", "accept-encoding": ACCEPTED_CODINGS };
+      const sent = await send(url, { method: "GET", headers, signal: either });
       close = sent.close;
       const { response } = sent;
       if (REDIRECTS.has(response.statusCode)) {
@@ -195,22 +225,55 @@ async function download(
         close();
         continue;
       }
-      if (response.statusCode < 200 || response.statusCode > 299)
-        throw new NotReached(`${shown(url)} answers ${response.statusCode}.`);
-      const announced = Number(response.headers["content-length"] ?? 0);
-      if (announced > bytesMax) throw tooLarge(bytesMax);
-      const type = response.headers["content-type"];
-      return {
-        contentType: (typeof type === "string" ? type : "application/octet-stream").slice(0, 200),
-        body: Readable.from(bounded(response.body, { close, failed, bytesMax, announced }), {
-          objectMode: false,
-        }),
-      };
+      const { coding, announced, contentType } = readHead(response, shown(url), bytesMax);
+      const body = bounded(response.body, { close, failed, bytesMax, announced, coding });
+      return { contentType, body: Readable.from(body, { objectMode: false }) };
     } catch (error) {
       close?.();
       throw failed(error);
     }
   }
+}
+
+/**
+ * Returns the error of a failed download for its caller.
+ *
+ * @param late the predicate to report instead, when the time was over
+ */
+function downloadError(error: unknown, address: string, late: string | undefined): TemperaError {
+  const whole = late === undefined && error instanceof NotReached;
+  const said = error instanceof Undecodable ? error.message : reason(error);
+  const why = whole ? error.message : `${address} ${late ?? said}`;
+  const message = `The file cannot be downloaded: ${why}`;
+  if (late !== undefined || !(error instanceof FailsForNow || isBroken(error)))
+    return new TemperaError("file_download_error", message, { cause: error });
+  const { retryAfterMs } = error as FailsForNow;
+  return new TemperaError("file_unavailable", message, {
+    cause: error,
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+  });
+}
+
+/** Reads the head of a response that is no redirect. Throws when its body is not to be read. */
+function readHead(
+  { statusCode, headers }: Dispatcher.ResponseData,
+  address: string,
+  bytesMax: number,
+): { contentType: string; announced: number; coding: ContentCoding | undefined } {
+  if (isForNow(statusCode))
+    throw new FailsForNow(`${address} answers ${statusCode}.`, retryAfterMsOf(headers));
+  if (statusCode < 200 || statusCode > 299) throw new NotReached(`${address} answers ${statusCode}.`);
+  const announced = Number(headers["content-length"] ?? 0);
+  if (announced > bytesMax) throw tooLarge(bytesMax);
+  const encoding = String(headers["content-encoding"] ?? "");
+  const coding = contentCodingOf(encoding);
+  if (coding === "unsupported")
+    throw new NotReached(
+      `${address} answers with the content encoding ${encoding.slice(0, 40)}, which is not read.`,
+    );
+  const type = headers["content-type"];
+  const contentType = (typeof type === "string" ? type : "application/octet-stream").slice(0, 200);
+  return { contentType, announced, coding };
 }
 
 const tooLarge = (bytesMax: number): TemperaError =>
@@ -238,26 +301,42 @@ interface Bounds {
   bytesMax: number;
   /** The response's `content-length`, 0 when it has none. */
   announced: number;
+  /** The coding of its body, if it has one. */
+  coding: ContentCoding | undefined;
 }
 
-/** Yields the bytes of a response: at most `bytesMax`, and not fewer than were announced. */
+/** Yields the decoded bytes of a response: at most `bytesMax`, and not fewer than were announced. */
 async function* bounded(
   body: Readable,
-  { close, failed, bytesMax, announced }: Bounds,
+  { close, failed, bytesMax, announced, coding }: Bounds,
 ): AsyncGenerator<Buffer> {
   let bytes = 0;
+  const received = upTo(body as AsyncIterable<Buffer>, bytesMax, (count) => {
+    bytes = count;
+  });
   try {
-    for await (const chunk of body as AsyncIterable<Buffer>) {
-      bytes += chunk.length;
-      if (bytes > bytesMax) throw tooLarge(bytesMax);
-      yield chunk;
-    }
+    yield* coding === undefined ? received : upTo(decodeContent(received, coding), bytesMax);
     if (announced > 0 && bytes < announced)
-      throw new NotReached("the connection broke before the end of the file.");
+      throw new FailsForNow("the connection broke before the end of the file.");
   } catch (error) {
     throw failed(error);
   } finally {
     close();
+  }
+}
+
+/** Passes chunks on until they have more than `bytesMax` bytes. `count` is told the bytes so far. */
+async function* upTo(
+  chunks: AsyncIterable<Buffer>,
+  bytesMax: number,
+  count?: (bytes: number) => void,
+): AsyncGenerator<Buffer> {
+  let bytes = 0;
+  for await (const chunk of chunks) {
+    bytes += chunk.length;
+    count?.(bytes);
+    if (bytes > bytesMax) throw tooLarge(bytesMax);
+    yield chunk;
   }
 }
 

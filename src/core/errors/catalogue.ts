@@ -43,6 +43,12 @@ export const CATALOGUE = {
     retryable: false,
     message: "A file named in the input cannot be downloaded.",
   },
+  file_unavailable: {
+    kind: "input",
+    status: 422,
+    retryable: true,
+    message: "A file named in the input cannot be downloaded at present.",
+  },
   file_too_large: {
     kind: "input",
     status: 422,

@@ -18,7 +18,10 @@ export type PostResult = { status: number; answer: string } | { error: string };
 /** The response of a GET request. */
 export interface Download {
   contentType: string;
-  /** Fails with `file_too_large` or `file_download_error` when it is interrupted, too large or too slow. */
+  /**
+   * Fails with `file_too_large`, `file_unavailable` or `file_download_error` when it is too large, interrupted
+   * or too slow. It is decoded from the content coding of the response.
+   */
   body: Readable;
 }
 
@@ -36,8 +39,8 @@ export interface GuardedHttp {
 
   /**
    * Sends one GET request and follows at most `LIMITS.redirectsMax` redirects, each judged like the first.
-   * Rejects with `file_download_error` or `file_too_large`; the message repeats neither query nor
-   * credentials.
+   * Rejects with `file_download_error`, `file_too_large`, or `file_unavailable` when the host fails for now;
+   * that one has `retryAfterMs` if the host gave it. The message repeats neither query nor credentials.
    */
   download(
     url: string,
