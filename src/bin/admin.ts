@@ -53,7 +53,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     redeliveries: createDeliveries(parts.client),
     checkDefinition: createCheckDefinition({
       registry: parts.registry,
-      findPipeline: createFindPipeline(parts.pipelines),
+      findPipeline: createFindPipeline(parts.pipelines, parts.config.inputs.coercion),
     }),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),

@@ -172,7 +172,7 @@ async function createGpuActivities(
       engines: pool,
       clock: systemClock,
       running,
-      checkNode: createCheckNode(findModel),
+      checkNode: createCheckNode(findModel, parts.config.inputs.coercion),
       fetchInput,
       nodeCache,
       recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),

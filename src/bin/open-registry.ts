@@ -12,10 +12,11 @@ export const PROJECT = resolve(import.meta.dirname, "../..");
 export const ENCODED_FAILURES = resolve(import.meta.dirname, "../workflows/encoded-failures.cjs");
 
 /** Reads and checks the configured model packages; throws `RegistryFaults`. */
-export const openRegistry = ({ folders }: Config, log?: Pick<Log, "warn">): Promise<Registry> =>
+export const openRegistry = ({ folders, inputs }: Config, log?: Pick<Log, "warn">): Promise<Registry> =>
   loadRegistry({
     modelsFolder: resolve(PROJECT, folders.models),
     schemasFolder: resolve(PROJECT, folders.schemas),
     pipelines: PIPELINES.map(codePipeline),
+    coercion: inputs.coercion,
     ...(log && { log }),
   });

@@ -240,6 +240,15 @@ export const SETTINGS = {
       "Folder of the JSON Schemas of models and of the manifest.",
     ),
   },
+  inputs: {
+    coercion: setting(
+      "TEMPERA_INPUT_COERCION",
+      z.enum(["lax", "strict"], "must be lax or strict"),
+      "lax",
+      "Values of another type in inputs. `lax`: read as fal's apps do, by pydantic's rules: " +
+        '`"42"` for an integer, `"off"` for a boolean. `strict`: refused.',
+    ),
+  },
   temporal: {
     address: setting(
       "TEMPORAL_ADDRESS",

@@ -1,13 +1,15 @@
 /**
- * Checks an input against its model version before anything is queued, and completes it: defaults are
- * applied, an absent seed is drawn (so that a retry makes the same image), and unknown fields are left out,
- * as at fal.
+ * Checks an input against its model version before anything is queued, and completes it: scalars of another
+ * type are coerced (`lax-coercion.ts`), defaults are applied, an absent seed is drawn (so that a retry makes
+ * the same image), and unknown fields are left out, as at fal.
  */
 import { randomInt } from "node:crypto";
 import type { InputFault } from "../core/errors/tempera-error.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { ModelVersion } from "../core/models/model.ts";
+import { createCoercer } from "./lax-coercion.ts";
+import type { Coercion } from "./lax-values.ts";
 import { missingField } from "./missing-field.ts";
 import { createSchemaCheck } from "./schema-check.ts";
 
@@ -21,29 +23,38 @@ export type DrawSeed = (low: number, high: number) => number;
  *
  * @param draw draws an absent seed, by default at random
  */
-export type InputCheck = (raw: Json, draw?: DrawSeed) => CheckedInput;
+export type InputCheck = ((raw: Json, draw?: DrawSeed) => CheckedInput) & {
+  /** Gives an input with its scalars coerced, before it is checked: two spellings of an input are one. */
+  coerced?: (raw: Json) => Json;
+};
 
 const drawRandomly: DrawSeed = (low, high) => randomInt(low, high + 1);
 
-export function createInputCheck({
-  schemas,
-  restrictions,
-}: Pick<ModelVersion, "schemas" | "restrictions">): InputCheck {
+/**
+ * Compiles the check of a version's inputs.
+ *
+ * @param coercion `lax`, the default, reads "42" as a number where the schema wants one; `strict` refuses it
+ */
+export function createInputCheck(
+  { schemas, restrictions }: Pick<ModelVersion, "schemas" | "restrictions">,
+  { coercion = "lax" }: { coercion?: Coercion | undefined } = {},
+): InputCheck {
   const { properties = {}, additionalProperties = false } = schemas.input as {
     properties?: JsonObject;
     additionalProperties?: Json;
   };
   // Most inputs fit, and a huge one must not get a huge list as its answer. So the check that stops at the
   // first fault runs first.
-  const firstFault = createSchemaCheck(schemas.input, { every: false });
-  const everyFault = createSchemaCheck(schemas.input, { every: true });
+  const firstFault = createSchemaCheck(schemas.input, { every: false, coercion });
+  const everyFault = createSchemaCheck(schemas.input, { every: true, coercion });
+  const coerce = coercion === "lax" ? createCoercer(schemas.input) : undefined;
   const accepts = restrictions.map((restriction) => ({
     ...restriction,
     check: createSchemaCheck(restriction.accepts, { every: false }),
   }));
   const seed = Object.hasOwn(properties, "seed") ? seedRange(properties.seed as JsonObject) : undefined;
 
-  return (raw, draw = drawRandomly) => {
+  const check: InputCheck = (raw, draw = drawRandomly) => {
     if (!isObject(raw)) {
       const msg = "Input should be a valid dictionary or object to extract fields from";
       return { faults: [{ loc: ["body"], msg, type: "model_attributes_type" }] };
@@ -60,6 +71,7 @@ export function createInputCheck({
       ignored.length === 0 ? raw : Object.fromEntries(Object.entries(raw).filter(([name]) => isKnown(name))),
     );
 
+    coerce?.(input);
     const faults = firstFault(input);
     if (faults) {
       const all = walk.values > LIMITS.inputValuesExplainedMax ? faults : (everyFault(input) ?? faults);
@@ -78,6 +90,10 @@ export function createInputCheck({
     if (seed && (input.seed === undefined || input.seed === null)) input.seed = draw(seed.low, seed.high);
     return { input, ignored };
   };
+  if (coerce)
+    check.coerced = (raw) =>
+      isObject(raw) && !unusableValue(raw, { loc: ["body"], values: 0 }) ? coerce(structuredClone(raw)) : raw;
+  return check;
 }
 
 /** Names the left-out field that is probably meant for a missing one, if the fault is that. */

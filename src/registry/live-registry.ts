@@ -179,7 +179,8 @@ class RegistryState {
   }
 
   #routeTo(model: ModelVersion): ModelRoute {
-    const route = this.#routes.get(model) ?? { model, checkInput: createInputCheck(model) };
+    const { coercion } = this.#dependencies.base;
+    const route = this.#routes.get(model) ?? { model, checkInput: createInputCheck(model, { coercion }) };
     this.#routes.set(model, route);
     return route;
   }
@@ -213,6 +214,7 @@ export async function createLiveRegistry(dependencies: LiveRegistryDependencies)
     hasApp: (app) => base.hasApp(app) || state.tables.apps.has(app),
     list: () => state.tables.enabled,
     pipelines: base.pipelines,
+    coercion: base.coercion,
     isOn: (kind, name, ownerId) => state.flags.isOn(kind, name, ownerId),
     published: () => state.published,
     inFolder: () => folder,

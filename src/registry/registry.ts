@@ -10,6 +10,7 @@ import { newestFirst } from "../core/models/published-version.ts";
 import type { Log } from "../core/operations/log.ts";
 import type { PipelineVersion } from "../core/pipelines/pipeline.ts";
 import { createInputCheck, type InputCheck } from "./input-check.ts";
+import type { Coercion } from "./lax-values.ts";
 import { type PackageFaults, readModelPackage } from "./model-package.ts";
 import { createManifestCheck } from "./package-check.ts";
 
@@ -44,6 +45,8 @@ export interface Registry {
   list(): ModelVersion[];
   /** Lists every pipeline that comes with the program, by endpoint, newest first. */
   pipelines(): PipelineVersion[];
+  /** How its input checks treat scalars of another type. @default "lax" */
+  readonly coercion?: Coercion | undefined;
 }
 
 /** Thrown at the start when model packages are faulty. The message names every fault of every package. */
@@ -79,6 +82,7 @@ export function byEndpoint<T extends { endpoint: string; version: string }>(a: T
  * Reads all model packages.
  *
  * @param folders.pipelines those that come with the program
+ * @param folders.coercion of the input checks, `lax` by default
  * @param folders.log warned about manifests with fields that have another name today
  * @throws RegistryFaults naming every fault of every package
  */
@@ -86,8 +90,10 @@ export async function loadRegistry(folders: {
   modelsFolder: string;
   schemasFolder: string;
   pipelines?: readonly PipelineVersion[];
+  coercion?: Coercion;
   log?: Pick<Log, "warn">;
 }): Promise<Registry> {
+  const { coercion } = folders;
   const modelsFolder = resolve(folders.modelsFolder);
   const schemasFolder = resolve(folders.schemasFolder);
   if (!existsSync(modelsFolder))
@@ -110,12 +116,12 @@ export async function loadRegistry(folders: {
   const routes = new Map<string, Route>();
   for (const model of models)
     if (!routes.has(model.endpoint))
-      routes.set(model.endpoint, { model, checkInput: createInputCheck(model) });
+      routes.set(model.endpoint, { model, checkInput: createInputCheck(model, { coercion }) });
   for (const pipeline of pipelines) {
     const before = routes.get(pipeline.endpoint);
     if (before?.model)
       throw new Error(`${pipeline.endpoint} is both a model and a pipeline; rename one of them.`);
-    if (!before) routes.set(pipeline.endpoint, pipelineRoute(pipeline));
+    if (!before) routes.set(pipeline.endpoint, pipelineRoute(pipeline, coercion));
   }
   const apps = new Set([...routes.keys()].map(appOf));
   return {
@@ -124,10 +130,12 @@ export async function loadRegistry(folders: {
     hasApp: (app) => apps.has(app),
     list: () => models,
     pipelines: () => pipelines,
+    coercion,
   };
 }
 
 /** Compiles a pipeline's input check. Throws when its schema is not a JSON Schema. */
-export function pipelineRoute(pipeline: PipelineVersion): PipelineRoute {
-  return { pipeline, checkInput: createInputCheck({ schemas: pipeline.schemas, restrictions: [] }) };
+export function pipelineRoute(pipeline: PipelineVersion, coercion?: Coercion): PipelineRoute {
+  const { schemas } = pipeline;
+  return { pipeline, checkInput: createInputCheck({ schemas, restrictions: [] }, { coercion }) };
 }

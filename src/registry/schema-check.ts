@@ -7,6 +7,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import * as formats from "ajv-formats";
 import type { InputFault } from "../core/errors/tempera-error.ts";
 import type { JsonSchema } from "../core/models/model.ts";
+import { type Coercion, unreadFault } from "./lax-values.ts";
 import { missingField, unknownFields } from "./missing-field.ts";
 
 type Location = InputFault["loc"];
@@ -32,8 +33,12 @@ export type SchemaCheck = (value: unknown) => InputFault[] | undefined;
  *
  * @param every true to report all faults instead of the first. Each costs memory, so only for values of
  * bounded size
+ * @param coercion `lax` when values were coerced before: a fault then says that one could not be
  */
-export function createSchemaCheck(schema: JsonSchema, { every }: { every: boolean }): SchemaCheck {
+export function createSchemaCheck(
+  schema: JsonSchema,
+  { every, coercion = "strict" }: { every: boolean; coercion?: Coercion },
+): SchemaCheck {
   // The schema itself was checked when its package was read.
   const ajv = new Ajv2020({ ...OPTIONS, allErrors: every });
   formats.default.default(ajv);
@@ -47,7 +52,7 @@ export function createSchemaCheck(schema: JsonSchema, { every }: { every: boolea
     return faultsOf(check, value) ?? [];
   };
   const faultsOf = (check: ValidateFunction, value: unknown): InputFault[] | undefined =>
-    check(value) ? undefined : inputFaults(check.errors ?? [], value, branchFaults);
+    check(value) ? undefined : inputFaults(check.errors ?? [], value, { branchFaults, coercion });
 
   const check = ajv.compile(schema);
   return (value) => faultsOf(check, value);
@@ -62,7 +67,10 @@ const isWithin = (path: string, outer: string): boolean => path === outer || pat
 function inputFaults(
   errors: ErrorObject[],
   root: unknown,
-  branchFaults: (branch: JsonSchema, value: unknown) => InputFault[],
+  {
+    branchFaults,
+    coercion,
+  }: { branchFaults: (branch: JsonSchema, value: unknown) => InputFault[]; coercion: Coercion },
 ): InputFault[] {
   const unions = errors.filter(isUnion);
   const outermost = unions.filter(
@@ -77,7 +85,7 @@ function inputFaults(
       ({ keyword, instancePath }) =>
         keyword !== "if" && !outermost.some((union) => isWithin(instancePath, union.instancePath)),
     )
-    .map((error) => fault(error, location(error, root)));
+    .map((error) => fault(error, location(error, root), coercion));
   for (const union of outermost) {
     const loc = location(union, root);
     const tried = (union.schema as JsonSchema[]).map((branch) => branchFaults(branch, union.data));
@@ -97,6 +105,11 @@ const MISTYPED = new Set([
   "int_from_float",
   "float_type",
   "bool_type",
+  "int_parsing",
+  "int_parsing_size",
+  "float_parsing",
+  "finite_number",
+  "bool_parsing",
   "list_type",
   "dict_type",
   "none_required",
@@ -194,7 +207,7 @@ const BY_KEYWORD: Record<string, (params: Params, error: ErrorObject) => Omit<In
   }),
 };
 
-function fault(error: ErrorObject, loc: Location): InputFault {
+function fault(error: ErrorObject, loc: Location, coercion: Coercion): InputFault {
   const { keyword, params, message, data, parentSchema } = error;
   if (keyword === "required")
     return missingField(loc, params.missingProperty, unknownFields(data, parentSchema?.properties));
@@ -204,6 +217,10 @@ function fault(error: ErrorObject, loc: Location): InputFault {
       msg: "Extra inputs are not permitted",
       type: "extra_forbidden",
     };
+  if (keyword === "type" && coercion === "lax") {
+    const unread = unreadFault(error.data, expectedType(params));
+    if (unread) return { loc, ...unread };
+  }
   const worded = Object.hasOwn(BY_KEYWORD, keyword) ? BY_KEYWORD[keyword]?.(params, error) : undefined;
   return {
     loc,
@@ -211,8 +228,11 @@ function fault(error: ErrorObject, loc: Location): InputFault {
   };
 }
 
+const expectedType = ({ type }: Params): string =>
+  ([] as string[]).concat(type).find((name) => name !== "null") ?? "null";
+
 function typeFault(params: Params, { data, message }: ErrorObject): Omit<InputFault, "loc"> {
-  const expected = ([] as string[]).concat(params.type).find((type) => type !== "null") ?? "null";
+  const expected = expectedType(params);
   if (expected === "integer" && Number.isFinite(data))
     return {
       msg: "Input should be a valid integer, got a number with a fractional part",

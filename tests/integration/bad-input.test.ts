@@ -40,14 +40,24 @@ describe("422 in fal's format", () => {
     ]);
   });
   it("for wrong types", async () => {
-    const found = await faults({ prompt: 5, num_images: "two", enable_safety_checker: "yes" });
+    const found = await faults({ prompt: 5, num_images: "two", enable_safety_checker: "maybe" });
     expect(found.map(({ loc, type }) => [loc[1], type])).toEqual(
       expect.arrayContaining([
         ["prompt", "string_type"],
-        ["num_images", "int_type"],
-        ["enable_safety_checker", "bool_type"],
+        ["num_images", "int_parsing"],
+        ["enable_safety_checker", "bool_parsing"],
       ]),
     );
+  });
+  it("not for values that can be read as the right type: the model gets what was read", async () => {
+    const input = {
+      payload: "7",
+      steps: "2",
+      sync_mode: "off",
+      delay_ms: "0",
+    };
+    const answer = await send(JSON.stringify(input), "/run/tempera/stub");
+    expect([answer.status, ((await answer.json()) as { echo?: unknown }).echo]).toMatchObject([200, "7"]);
   });
   it("for numbers out of range, with their limits", async () => {
     const found = await faults({ prompt: "x", num_inference_steps: 9999, guidance_scale: -1, num_images: 0 });

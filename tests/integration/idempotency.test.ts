@@ -64,6 +64,14 @@ describe("a submit with an idempotency key", () => {
     });
   });
 
+  it("is the same request for another spelling of a value", async () => {
+    const key = randomUUID();
+    const first = await submit(urls[0], { prompt: "x", steps: 1 }, key);
+    const again = await submit(urls[1], { prompt: "x", steps: "1" }, key);
+    expect(again).toMatchObject({ status: 200, body: { request_id: first.body.request_id } });
+    await ended(first.body.request_id as string);
+  });
+
   it("is 422 with another input or endpoint, names the key and the request, and is never 409", async () => {
     const key = randomUUID();
     const first = await submit(urls[0], { prompt: "x" }, key);

@@ -4,6 +4,7 @@ import type { JsonObject } from "../../core/json/json.ts";
 import type { ModelVersion } from "../../core/models/model.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import { createInputCheck, type InputCheck } from "../../registry/input-check.ts";
+import type { Coercion } from "../../registry/lax-values.ts";
 
 /**
  * Checks the input of a pipeline's node and completes it as a submit does. An absent seed is derived from the
@@ -21,6 +22,7 @@ export type CheckNode = (
 /** Creates a check with the schemas of this worker's models. Each schema is compiled once. */
 export function createCheckNode(
   findModel: (endpoint: string, version: string) => ModelVersion | undefined,
+  coercion?: Coercion,
 ): CheckNode {
   const checks = new Map<string, InputCheck>();
   const checkOf = (endpoint: string, version: string): InputCheck => {
@@ -30,7 +32,7 @@ export function createCheckNode(
     const model = findModel(endpoint, version);
     if (!model)
       throw new TemperaError("runner_scheduling_failure", `This worker has no ${endpoint} ${version}.`);
-    const check = createInputCheck(model);
+    const check = createInputCheck(model, { coercion });
     checks.set(key, check);
     return check;
   };

@@ -7,6 +7,7 @@ import { retrieve, store, storeApart } from "../../core/files/stored-value.ts";
 import type { Json, JsonObject, Stored } from "../../core/json/json.ts";
 import type { JsonSchema } from "../../core/models/model.ts";
 import { createInputCheck } from "../../registry/input-check.ts";
+import type { Coercion } from "../../registry/lax-values.ts";
 
 /**
  * Reads a stored value. Rejects with `pipeline_limit` when it is larger than `bytesMax`, and with
@@ -49,7 +50,10 @@ export function createStoreValue({ objects }: { objects: Pick<ObjectStore, "put"
 }
 
 /** Checks the input of a node that calls a pipeline, and completes it, as a submit does. */
-export function createCheckPipelineInput({ objects }: { objects: Pick<ObjectStore, "get" | "put"> }) {
+export function createCheckPipelineInput(
+  { objects }: { objects: Pick<ObjectStore, "get" | "put"> },
+  coercion?: Coercion,
+) {
   return async function checkPipelineInput({
     schema,
     input,
@@ -63,7 +67,10 @@ export function createCheckPipelineInput({ objects }: { objects: Pick<ObjectStor
     /** No record may hold the input, however small it is. */
     apart?: true;
   }): Promise<{ input: Stored<JsonObject> } | { faults: InputFault[] }> {
-    const check = createInputCheck({ schemas: { input: schema, output: {} }, restrictions: [] });
+    const check = createInputCheck(
+      { schemas: { input: schema, output: {} }, restrictions: [] },
+      { coercion },
+    );
     const checked = check(await retrieve(objects, input));
     if ("faults" in checked) return checked;
     return { input: await (apart ? storeApart : store)(objects, key, checked.input) };

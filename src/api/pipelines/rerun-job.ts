@@ -215,7 +215,7 @@ async function sameVersion(
   const shipped = registry
     .pipelines()
     .find(({ endpoint, version }) => endpoint === job.endpoint && version === job.version);
-  if (shipped) return pipelineRoute(shipped);
+  if (shipped) return pipelineRoute(shipped, registry.coercion);
   const saved = await findPipeline(job.endpoint, job.ownerId);
   return saved?.pipeline.digest === job.modelDigest ? saved : undefined;
 }

@@ -9,6 +9,7 @@ import {
   savedName,
 } from "../../core/pipelines/saved-pipeline.ts";
 import { graphPipeline } from "../../registry/graph-pipeline.ts";
+import type { Coercion } from "../../registry/lax-values.ts";
 import { type FindPipeline, type PipelineRoute, pipelineRoute } from "../../registry/registry.ts";
 
 /** A saved pipeline with its compiled route. */
@@ -21,10 +22,13 @@ interface Found {
 }
 
 /** Reads the store at each call: definitions are checked against the pipelines that exist at that time. */
-export function createFindPipeline(pipelines: Pick<PipelineStore, "find">): FindPipeline {
+export function createFindPipeline(
+  pipelines: Pick<PipelineStore, "find">,
+  coercion?: Coercion,
+): FindPipeline {
   return async (endpoint, ownerId) => {
     const name = savedName(endpoint);
-    return visibleTo(ownerId, name && (await read(pipelines, name)));
+    return visibleTo(ownerId, name && (await read({ pipelines, coercion }, name)));
   };
 }
 
@@ -39,14 +43,16 @@ export function createFindPipeline(pipelines: Pick<PipelineStore, "find">): Find
 export async function createSavedPipelines({
   pipelines,
   clock,
+  coercion,
 }: {
   pipelines: Pick<PipelineStore, "find" | "onChange">;
   clock: Clock;
+  coercion?: Coercion | undefined;
 }): Promise<{ findPipeline: FindPipeline } & AsyncDisposable> {
   const cache = new InvalidatedCache<string, Found | undefined>({
     read: async (endpoint, last) => {
       const name = savedName(endpoint);
-      return name && read(pipelines, name, last);
+      return name && read({ pipelines, coercion }, name, last);
     },
     ttlMs: LIMITS.pipelineCacheMs,
     entriesMax: LIMITS.pipelinesCachedMax,
@@ -74,7 +80,7 @@ const visibleTo = (ownerId: string, found: Found | undefined): PipelineRoute | u
  * when nothing has changed, because compiling one takes long
  */
 async function read(
-  pipelines: Pick<PipelineStore, "find">,
+  { pipelines, coercion }: { pipelines: Pick<PipelineStore, "find">; coercion?: Coercion | undefined },
   name: PipelineName,
   before?: Found,
 ): Promise<Found | undefined> {
@@ -86,7 +92,7 @@ async function read(
     before.isPublic === isPublic &&
     before.route.pipeline.version === String(saved.version)
       ? before
-      : { route: pipelineRoute(versionOf(saved)) };
+      : { route: pipelineRoute(versionOf(saved), coercion) };
   return { route, ownerId, isPublic, updatedAtMs };
 }
 

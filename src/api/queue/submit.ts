@@ -39,6 +39,7 @@ export function createSubmit(
     | "checkDefinition"
     | "flags"
     | "jobs"
+    | "withdrawJob"
     | "events"
     | "requests"
     | "objects"
@@ -59,6 +60,7 @@ export function createSubmit(
     const { input, webhook, claim } = await admitCall(c, {
       caller,
       endpoint,
+      coerced: route.checkInput.coerced,
       readBody: async () => ({
         input: await readJsonBody(c, api.bodyBytesMax),
         webhook: readWebhook(api, c, caller),

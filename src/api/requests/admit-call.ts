@@ -10,6 +10,8 @@ interface IncomingCall<Body> {
   endpoint: string;
   /** Reads the body, and rejects as it does when the body cannot be used. */
   readBody(): Promise<Body>;
+  /** Gives an input as the model will see it: two spellings of a value are the same call. */
+  coerced?: ((input: Json) => Json) | undefined;
 }
 
 /**
@@ -28,12 +30,12 @@ export function createAdmitCall(api: Parameters<typeof createClaimRequest>[0]) {
 
   return async function admitCall<Body extends { input: Json }>(
     c: Context,
-    { caller, endpoint, readBody }: IncomingCall<Body>,
+    { caller, endpoint, readBody, coerced }: IncomingCall<Body>,
   ): Promise<Body & { claim: ClaimedRequest | undefined }> {
     const counted = api.limits.countCall(caller);
     const reading = readBody();
     const body = await Promise.race([reading, counted.then(() => reading)]);
-    const call = { caller, endpoint, input: body.input };
+    const call = { caller, endpoint, input: coerced ? coerced(body.input) : body.input };
     const claiming = recentRefusals.has(caller.ownerId)
       ? counted.then(() => claimRequest(c, call))
       : claimRequest(c, call);

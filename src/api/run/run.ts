@@ -36,6 +36,7 @@ export type RunApi = Pick<
   | "checkDefinition"
   | "flags"
   | "jobs"
+  | "withdrawJob"
   | "events"
   | "requests"
   | "objects"
@@ -68,6 +69,7 @@ export function createRun(api: RunApi, openCalls: OwnerLimiter) {
     const { input: raw, claim } = await admitCall(c, {
       caller,
       endpoint,
+      coerced: route.checkInput.coerced,
       readBody: async () => ({ input: await readRunInput(c, schemas.input, api.bodyBytesMax) }),
     });
     if (claim?.existing?.state === "COMPLETED") return await replay(api, c, claim.existing);

@@ -86,7 +86,8 @@ export const cases: Case[] = [
         [{ steps: -1 }, "greater_than_equal", { ge: 0 }],
         [{ steps: 1001 }, "less_than_equal", { le: 1000 }],
         [{ fail: "nonsense" }, "one_of", undefined],
-        [{ steps: "x" }, "int_type", undefined],
+        [{ steps: "x" }, "int_parsing", undefined],
+        [{ steps: [] }, "int_type", undefined],
         [{ file_url: "http://127.0.0.1:1/x.png" }, "file_download_error", undefined],
         [modelError("content_policy_violation"), "content_policy_violation", undefined],
         [
