@@ -109,8 +109,8 @@ export function logTimestamp(id: string, atMs: number): string {
 }
 
 /**
- * Describes a log line. Level and source are there twice: the clients for JavaScript and Python read them from
- * the entry, those for Java, Kotlin and Swift from its labels, and fail without.
+ * Describes a log line. Level and source are there twice: the clients for JavaScript and Python read them
+ * from the entry, those for Java, Kotlin and Swift from its labels, and fail without.
  */
 function logEntry({ id, atMs, event }: LoggedEvent): JsonObject[] {
   if (event.type !== "log") return [];

@@ -215,9 +215,9 @@ describe("authentication and routing", () => {
     const id = "0190aaaa-0000-7000-8000-000000000000";
     for (const [method, path, allow] of [
       ["GET", QWEN, "POST"],
-      ["POST", `${QWEN}/requests/${id}/status`, "GET"],
+      ["POST", `${QWEN}/requests/${id}/status`, "GET, HEAD"],
       ["POST", `${QWEN}/requests/${id}/cancel`, "PUT"],
-      ["DELETE", `${QWEN}/requests/${id}`, "GET"],
+      ["DELETE", `${QWEN}/requests/${id}`, "GET, HEAD"],
     ] as const) {
       const response = await test.call(path, { method });
       expect(response.status).toBe(405);

@@ -362,7 +362,7 @@ describe("a stream", () => {
     expect(rest.at(-1)?.data).toMatchObject({ attempt: 1 });
     // A browser connects again after a clean end, and stops at 204.
     const over = await test.call(`/${STUB}/stream`, { headers: { "last-event-id": rest.at(-1)?.id ?? "" } });
-    expect(over.status).toBe(204);
+    expect([over.status, over.headers.get("cache-control")]).toEqual([204, "no-store"]);
   });
 
   it("does not resume another owner's or another model's stream, or an unknown id", async () => {

@@ -87,6 +87,7 @@ export function createStream(api: RunApi, openCalls: OwnerLimiter) {
       if (resumed === "ended") {
         open[Symbol.dispose]();
         return c.body(null, 204, {
+          "cache-control": "no-store",
           [REQUEST_ID_HEADER]: parseStreamEventId(lastEventId ?? "")?.requestId ?? "",
         });
       }
