@@ -182,7 +182,7 @@ describe("a body in a content coding", () => {
     });
   });
 
-  it.each(["zstd", "compress", "gzip, br", "aws-chunked", "utf-8"])(
+  it.each(["zstd", "compress", "gzip, br", "utf-8"])(
     "%s is refused, with the codings that are read",
     async (coding) =>
       expect(await coded(bytes, coding)).toEqual({
@@ -203,7 +203,7 @@ describe("a body in a content coding", () => {
   ])("%s that cannot be decoded is refused", async (coding, body) =>
     expect(await coded(body, coding)).toMatchObject({
       code: "body_not_json",
-      message: expect.stringMatching(`^The body cannot be decoded as ${coding}: `),
+      message: `The body cannot be decoded as ${coding}.`,
     }),
   );
 

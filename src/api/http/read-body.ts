@@ -1,5 +1,6 @@
 import type { Context } from "hono";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import type { ContentCoding } from "../../core/files/content-coding.ts";
 import type { Json } from "../../core/json/json.ts";
 import { jsonExcess } from "../../core/json/json-bounds.ts";
 import { LIMITS } from "../../core/limits.ts";
@@ -57,7 +58,7 @@ async function withDeadline(reading: Promise<string>): Promise<string> {
   return Promise.race([reading, timeout]).finally(() => clearTimeout(timer));
 }
 
-async function readCounted(c: Context, bytesMax: number, coding: string | undefined): Promise<string> {
+async function readCounted(c: Context, bytesMax: number, coding: ContentCoding | undefined): Promise<string> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of (c.req.raw.body ?? []) as AsyncIterable<Uint8Array>) {
