@@ -9,6 +9,7 @@ import type { ApiDependencies } from "../dependencies.ts";
 import { answerJson } from "../http/answer-json.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
 import { createFileCaller } from "./caller.ts";
+import { isRangeValid, judgeConditions } from "./conditions.ts";
 import type { FindReadable } from "./readable.ts";
 import { createSignatures } from "./signatures.ts";
 
@@ -18,6 +19,11 @@ import { createSignatures } from "./signatures.ts";
  */
 const SHOWN =
   /^(?:image\/(?!svg)|video\/|audio\/|font\/|text\/plain\b|application\/(?:octet-stream|json|pdf|zip)\b)/i;
+/**
+ * Lets pages of any origin show a file, also those that isolate themselves (COEP). No cookie opens a file:
+ * who has its address can read it anyway, and a hidden one needs a key or a signature.
+ */
+const EMBEDDABLE = { "cross-origin-resource-policy": "cross-origin" };
 const FOR_EVER = "public, max-age=31536000, immutable";
 
 /** Serves an artifact without a record (docs/decisions/0007), without a database. 404 when it is missing. */
@@ -71,7 +77,10 @@ export function createFile(
   };
 }
 
-/** Answers GET and HEAD of an object, with one `Range` and conditions. 416 for a range outside the object. */
+/**
+ * Answers GET and HEAD of an object, with one `Range` and conditions. 412 when `If-Match` names another file,
+ * 416 for a range outside the object.
+ */
 async function serve(
   c: Context,
   objects: ApiDependencies["objects"],
@@ -89,27 +98,25 @@ async function serve(
     "accept-ranges": "bytes",
     "cache-control": cacheControl,
     "x-content-type-options": "nosniff",
+    ...EMBEDDABLE,
     ...(!SHOWN.test(contentType) && { "content-security-policy": "sandbox" }),
     etag,
     [REQUEST_ID_HEADER]: requestIdOf(c),
   };
-  if (
-    c.req
-      .header("if-none-match")
-      ?.split(",")
-      .some((tag) => tag.trim() === etag || tag.trim() === "*")
-  )
-    return c.body(null, 304, headers);
+  const conditions = { ifMatch: c.req.header("if-match"), ifNoneMatch: c.req.header("if-none-match") };
+  const judged = judgeConditions(conditions, name);
+  if (judged === "failed")
+    throw new TemperaError("precondition_failed", "The file has another ETag than those in If-Match.");
+  if (judged === "unchanged") return c.body(null, 304, headers);
 
-  const ifRange = c.req.header("if-range");
-  const range =
-    ifRange === undefined || ifRange === etag ? parseRange(c.req.header("range"), bytes) : undefined;
+  const isValid = isRangeValid(c.req.header("if-range"), name);
+  const range = isValid ? parseRange(c.req.header("range"), bytes) : undefined;
   if (range === "unsatisfiable") {
     const { status, body } = falError({
       code: "range_unsatisfiable",
       message: CATALOGUE.range_unsatisfiable.message,
     });
-    return answerJson(c, body, status, { "content-range": `bytes */${bytes}` });
+    return answerJson(c, body, status, { "content-range": `bytes */${bytes}`, ...EMBEDDABLE });
   }
   headers["content-length"] = String(range ? range.end - range.start + 1 : bytes);
   if (range) headers["content-range"] = `bytes ${range.start}-${range.end}/${bytes}`;

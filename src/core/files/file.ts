@@ -64,21 +64,31 @@ const DEVICE = /^(con|prn|aux|nul|com\d|lpt\d)$/i;
 
 /**
  * Makes a name that is safe in every path, URL and file system: the last segment of the given name, without
- * accents, with everything but `[A-Za-z0-9._-]` replaced, at most 100 characters with its extension kept.
+ * accents, with everything but `[A-Za-z0-9._-]` replaced, at most 100 characters. Its extension is kept, also
+ * when nothing is left of the rest, since clients take a file's type from it.
  *
  *     safeFileName("C:\\tmp\\Señal 1.PNG", "image/png") // "Senal_1.PNG"
  *     safeFileName("../../etc/passwd", "text/plain") // "passwd"
+ *     safeFileName("日本語.png", "image/png") // "file.png"
  *     safeFileName(undefined, "image/png") // "file.png"
  */
 export function safeFileName(given: string | undefined, contentType: string): string {
   const last = (given ?? "").slice(-10_000).split(/[/\\]/).at(-1) ?? "";
-  const plain = last
-    .normalize("NFKD")
-    .replace(/\p{M}/gu, "")
-    .replace(/[^A-Za-z0-9._-]+/g, "_")
-    .replace(/^[._]+|\.+$/g, "");
-  if (!/[A-Za-z0-9]/.test(plain)) return `file.${extensionOf(contentType)}`;
-  const [, stem = plain, extension = ""] = /^(.+?)(\.[A-Za-z0-9]{1,12})?$/.exec(plain) ?? [];
+  const [, rawStem = last, extension = ""] = /^(.+?)(\.[A-Za-z0-9]{1,12})?$/s.exec(last) ?? [];
+  const stem = safeStem(rawStem);
+  if (stem === "") return `file${extension || `.${extensionOf(contentType)}`}`;
   const short = stem.slice(0, NAME_CHARACTERS_MAX - extension.length);
   return `${DEVICE.test(short.split(".")[0] ?? "") ? "_" : ""}${short}${extension}`;
+}
+
+/** Cleans a name without its extension; empty when no letter or digit is left of it. */
+function safeStem(raw: string): string {
+  const plain = raw
+    .normalize("NFKD")
+    .replace(/\p{M}/gu, "")
+    .replace(/[^A-Za-z0-9._-]+/g, "_");
+  const clean = plain.replace(/^[._]+|\.+$/g, "");
+  if (!/[A-Za-z0-9]/.test(clean)) return "";
+  // What was before the first full stop is gone: `图.tar` of `图.tar.gz`.
+  return /^_+\./.test(plain) ? `file.${clean}` : clean;
 }

@@ -1,0 +1,29 @@
+import { describe, expect, it } from "vitest";
+import { safeFileName } from "./file.ts";
+
+describe("the name of a file", () => {
+  it.each([
+    ["日本語.png", "file.png"],
+    ["фото.jpg", "file.jpg"],
+    ["🎨.PNG", "file.PNG"],
+    ["图.tar.gz", "file.tar.gz"],
+    ["日本語 v2.png", "v2.png"],
+    ["C:\\写真\\夏.jpeg", "file.jpeg"],
+    ["Señal 1.PNG", "Senal_1.PNG"],
+    ["...png", "file.png"],
+    ["_.webp", "file.webp"],
+    ["夏.", "file.png"],
+    ["日本語", "file.png"],
+    ["日本語.写真", "file.png"],
+    ["", "file.png"],
+    [undefined, "file.png"],
+    [".gitignore", "gitignore"],
+    [".hidden.txt", "hidden.txt"],
+    ["../../etc/passwd", "passwd"],
+    ["con.png", "_con.png"],
+    ["a.b", "a.b"],
+    ["archive.tar.gz", "archive.tar.gz"],
+    [`${"長".repeat(300)}.png`, "file.png"],
+    [`${"x".repeat(300)}.png`, `${"x".repeat(96)}.png`],
+  ])("%j is %j", (given, name) => expect(safeFileName(given, "image/png")).toBe(name));
+});
