@@ -28,7 +28,9 @@ it("survives a connection that breaks while its upgrade is refused in a shutdown
   await sockets.stop();
   known();
   await expect.poll(() => socket.writableEnded).toBe(true); // refused
-  expect(String(socket.read())).toContain("HTTP/1.1 503");
+  const refusal = String(socket.read());
+  expect(refusal).toContain("HTTP/1.1 503");
+  expect(refusal).toContain("cache-control: no-store");
   expect(() =>
     socket.emit("error", Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" })),
   ).not.toThrow();

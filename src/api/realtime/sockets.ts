@@ -195,6 +195,7 @@ function refuse(socket: Duplex, error: unknown, log: ApiDependencies["log"]): vo
   const lines = Object.entries({
     ...headers,
     "content-type": "application/json",
+    "cache-control": "no-store",
     "content-length": String(Buffer.byteLength(text)),
     [REQUEST_ID_HEADER]: newRequestId(),
     connection: "close",
