@@ -113,3 +113,37 @@ it.each<[JsonObject, Json, string]>([
   [{ type: "boolean" }, "true", "bool_type"],
   [{ type: "boolean" }, 1, "bool_type"],
 ])("strict refuses %j: %j", (schema, value, type) => expect(read(schema, value, "strict")).toEqual([type]));
+
+describe("an empty address", () => {
+  const check = createInputCheck({
+    schemas: {
+      input: {
+        type: "object",
+        properties: {
+          end_image_url: { type: ["string", "null"] },
+          mask_url: { anyOf: [{ type: "string" }, { type: "null" }] },
+          image_url: { type: "string", minLength: 1 },
+          prompt: { type: ["string", "null"] },
+          style: { $ref: "#/$defs/Style" },
+        },
+        $defs: { Style: { type: "object", properties: { cover_url: { type: ["string", "null"] } } } },
+      },
+      output: {},
+    },
+    restrictions: [{ field: "end_image_url", accepts: { type: "null" }, message: "Not trained for it." }],
+  });
+
+  it.each(["", "  ", "\n"])("%j is null where null is allowed, at any depth", (empty) => {
+    const input = { end_image_url: empty, mask_url: empty, style: { cover_url: empty }, prompt: empty };
+    expect(check(input)).toMatchObject({
+      input: { end_image_url: null, mask_url: null, style: { cover_url: null }, prompt: empty },
+    });
+  });
+
+  it("is refused where null is not allowed, and an address is left as it is", () => {
+    expect(check({ image_url: "" })).toMatchObject({ faults: [{ loc: ["body", "image_url"] }] });
+    expect(check({ end_image_url: "http://a.example/1" })).toMatchObject({
+      faults: [{ loc: ["body", "end_image_url"], type: "feature_not_supported" }],
+    });
+  });
+});

@@ -1,8 +1,10 @@
 /**
  * Coerces the scalars of an input as pydantic does in its lax mode, with which fal's apps read theirs: "42"
- * for an integer, "off" for a boolean. A value that fits its schema is never changed, and one that cannot be
- * coerced is left as it is, for the check of the schema to refuse.
+ * for an integer, "off" for a boolean. A value that fits its schema is never changed, but for an empty
+ * address where the schema allows null; one that cannot be coerced is left for the check of the schema to
+ * refuse.
  */
+import { stripUrl } from "../core/files/input-file.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import type { JsonSchema } from "../core/models/model.ts";
 import { readLax } from "./lax-values.ts";
@@ -46,16 +48,19 @@ export function createCoercer(root: JsonSchema): Coerce {
     for (const [index, item] of list.entries()) list[index] = coerce(item, first[index] ?? items, 0);
   };
 
+  const coerceField = (name: string, value: Json, field: Json | undefined): Json =>
+    isEmptyUrl(name, value) && isObject(field) && fits(field, null) ? null : coerce(value, field, 0);
+
   const coerceFields = (object: JsonObject, schema: JsonObject): void => {
     const properties = isObject(schema.properties) ? schema.properties : {};
     if (!isObject(schema.additionalProperties)) {
       for (const [name, field] of Object.entries(properties))
-        if (Object.hasOwn(object, name)) object[name] = coerce(object[name] as Json, field, 0);
+        if (Object.hasOwn(object, name)) object[name] = coerceField(name, object[name] as Json, field);
       return;
     }
     for (const [name, value] of Object.entries(object)) {
       const field = Object.hasOwn(properties, name) ? properties[name] : schema.additionalProperties;
-      object[name] = coerce(value, field, 0);
+      object[name] = coerceField(name, value, field);
     }
   };
 
@@ -74,6 +79,10 @@ export function createCoercer(root: JsonSchema): Coerce {
 
   return (value) => coerce(value, root, 0);
 }
+
+/** Tells whether a field for an address was left empty: tools without code send "" for what was not given. */
+const isEmptyUrl = (name: string, value: Json): boolean =>
+  typeof value === "string" && name.endsWith("_url") && stripUrl(value) === "";
 
 const listOf = (value: Json | undefined): JsonObject[] =>
   Array.isArray(value) ? (value.filter(isObject) as JsonObject[]) : [];
