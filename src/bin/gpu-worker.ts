@@ -177,7 +177,7 @@ async function createGpuActivities(
       nodeCache,
       recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
     }),
-    holdSession: createHoldSession({ engines: pool, frames: parts.frames }),
+    holdSession: createHoldSession({ engines: pool, frames: parts.frames, fetchInput }),
   };
 }
 

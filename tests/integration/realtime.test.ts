@@ -2,7 +2,7 @@
  * Realtime sockets, tokens and HTTP over WebSocket: with the unmodified JavaScript client, and with bare
  * sockets.
  */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { createFalClient } from "@fal-ai/client";
 import { decode, encode } from "@msgpack/msgpack";
 import { decodeJwt } from "jose";
@@ -347,6 +347,37 @@ describe("frames", () => {
     });
     say(socket, { prompt: "fine" });
     expect(await output(socket)).toMatchObject({ echo: "fine" });
+  });
+
+  it("fetches the files that an input names, as a request does", async () => {
+    await using socket = await connect();
+    const bytes = randomBytes(3_000);
+    const sha256 = createHash("sha256").update(bytes).digest("hex");
+    const file_url = `data:image/png;base64,${bytes.toString("base64")}`;
+    const described = { sha256, bytes: 3_000, content_type: "image/png" };
+    say(socket, { prompt: "msgpack", payload: bytes, file_url });
+    expect(await output(socket)).toMatchObject({ input_file: described });
+    socket.send(JSON.stringify({ prompt: "text", file_url }));
+    expect(await output(socket)).toMatchObject({ echo: "text", input_file: described });
+
+    const stored = await test.call("/files/upload", {
+      method: "POST",
+      body: bytes,
+      headers: { "content-type": "image/png" },
+    });
+    const { access_url: uploaded } = (await stored.json()) as { access_url: string };
+    say(socket, { prompt: "address", file_url: uploaded });
+    expect(await output(socket)).toMatchObject({ echo: "address", input_file: described });
+    // Behind a slow input, and before another one: each is answered in its turn.
+    say(socket, { prompt: "slow", delay_ms: 200 });
+    say(socket, { file_url: "http://127.0.0.1:1/x.png" });
+    say(socket, { prompt: "after" });
+    expect(await output(socket)).toMatchObject({ echo: "slow" });
+    expect(await output(socket)).toMatchObject({
+      error: "INVALID_INPUT",
+      detail: [{ loc: ["body", "file_url"], type: "file_download_error" }],
+    });
+    expect(await output(socket)).toMatchObject({ echo: "after" });
   });
 
   it("closes with 1009 for an oversized frame", async () => {

@@ -5,12 +5,16 @@ import { type ErrorInfo, errorInfo } from "../../core/errors/tempera-error.ts";
 import type { SessionEnd, SessionSpec, ToGateway } from "../../core/requests/session.ts";
 import type { FrameChannel } from "../../core/requests/sessions.ts";
 import { FrameQueue } from "./frame-queue.ts";
+import type { FetchInput } from "./input-files.ts";
 import { publicError } from "./public-error.ts";
+import { SessionFiles } from "./session-files.ts";
 
 export interface HoldSessionDependencies {
   /** The pool that runs models on this worker's device. */
   engines: SessionEngines;
   frames: FrameChannel;
+  /** Fetches the files that an input names. */
+  fetchInput: FetchInput;
 }
 
 /**
@@ -21,11 +25,11 @@ export interface HoldSessionDependencies {
  * `ErrorInfo`. Temporal retries it, on any worker that serves the model, when the engine or the worker was
  * lost; frames in transit are lost then.
  */
-export function createHoldSession({ engines, frames }: HoldSessionDependencies) {
+export function createHoldSession({ engines, frames, fetchInput }: HoldSessionDependencies) {
   return async function holdSession(session: SessionSpec): Promise<SessionEnd> {
     const attempt = new SessionAttempt(session, Context.current());
     await attempt.connect(frames);
-    return attempt.run(engines);
+    return attempt.run(engines, fetchInput);
   };
 }
 
@@ -65,16 +69,21 @@ class SessionAttempt {
   }
 
   /** Holds the slot until the session ends. Returns how it ended. */
-  async run(engines: SessionEngines): Promise<SessionEnd> {
-    const { sessionId, endpoint, version, path, raw, heartbeatMs, pulseMs } = this.#session;
+  async run(engines: SessionEngines, fetchInput: FetchInput): Promise<SessionEnd> {
+    const { sessionId, ownerId, endpoint, version, path, raw, heartbeatMs, pulseMs } = this.#session;
+    const ended = new AbortController();
+    const caller = AbortSignal.any([this.#callerGone.signal, this.#context.cancellationSignal]);
+    const signal = AbortSignal.any([caller, ended.signal]);
+    const onRefused = (sequence: number, error: ErrorInfo) => this.#settle(sequence, error);
+    await using files = new SessionFiles({ fetchInput, ownerId, signal, onRefused });
     const heartbeat = setInterval(() => this.#beat(), Math.max(200, heartbeatMs / 4));
     const pulse = setInterval(() => this.#pulse(), pulseMs);
     try {
       await engines.hold(
         { sessionId, attempt: this.#attempt, endpoint, version, path, raw },
-        this.#inputs,
-        this.#listener(),
-        AbortSignal.any([this.#callerGone.signal, this.#context.cancellationSignal]),
+        raw ? this.#inputs : files.attachTo(this.#inputs),
+        this.#listener(files),
+        caller,
       );
       return this.#end();
     } catch (error) {
@@ -83,6 +92,7 @@ class SessionAttempt {
     } finally {
       clearInterval(heartbeat);
       clearInterval(pulse);
+      ended.abort();
       this.#inputs.end();
       await this.#channel?.close();
     }
@@ -92,7 +102,7 @@ class SessionAttempt {
     return { reason: this.#reason, inputs: this.#settledInputs };
   }
 
-  #listener(): SessionListener {
+  #listener(files: SessionFiles): SessionListener {
     const attempt = this.#attempt;
     return {
       started: (worker) => {
@@ -100,13 +110,18 @@ class SessionAttempt {
         this.#pulse();
       },
       output: (frame) => this.#send({ type: "output", attempt, frame }),
-      settled: (sequence, error) => {
-        this.#settledThrough = sequence;
-        this.#settledInputs++;
-        const failed = error ? { error: publicError(error, this.#report) } : {};
-        return this.#send({ type: "settled", attempt, sequence, ...failed });
+      settled: async (sequence, error) => {
+        await this.#settle(sequence, error);
+        await files.settled(sequence);
       },
     };
+  }
+
+  #settle(sequence: number, error: ErrorInfo | undefined): Promise<void> {
+    this.#settledThrough = sequence;
+    this.#settledInputs++;
+    const failed = error ? { error: publicError(error, this.#report) } : {};
+    return this.#send({ type: "settled", attempt: this.#attempt, sequence, ...failed });
   }
 
   #beat(): void {

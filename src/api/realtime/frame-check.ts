@@ -1,8 +1,6 @@
 /** Checks realtime inputs with their model's schema, which may allow bytes in place of some values. */
 import type { InputFault } from "../../core/errors/tempera-error.ts";
-import { inputUrls } from "../../core/files/input-file.ts";
 import type { Json, JsonObject } from "../../core/json/json.ts";
-import { LIMITS } from "../../core/limits.ts";
 import type { FrameObject, FrameValue } from "../../fal/msgpack.ts";
 import type { ModelRoute } from "../../registry/registry.ts";
 
@@ -15,8 +13,8 @@ const PLACEHOLDER = "bytes";
 export type CheckedFrame = { input: FrameObject } | { faults: InputFault[] };
 
 /**
- * Checks an input: gives it with defaults applied and unknown fields left out, or its faults. The address of
- * a file is a fault.
+ * Checks an input: gives it with defaults applied and unknown fields left out, or its faults. The GPU worker
+ * fetches the files that it names.
  *
  * Bytes are accepted in a field whose schema has `"format": "binary"`, and anywhere inside a field whose
  * schema has no type at all.
@@ -51,16 +49,7 @@ export function checkFrame(
 /** Checks an input that was sent as JSON, which has no bytes. */
 export function checkJson({ checkInput }: Pick<ModelRoute, "checkInput">, frame: Json): CheckedFrame {
   const checked = checkInput(frame);
-  if ("faults" in checked) return checked;
-  // A session does not fetch files, and the engine itself might open an address (`file:///etc/passwd`).
-  const named = inputUrls(checked.input);
-  if (named.length === 0) return { input: checked.input };
-  const msg = "A realtime input cannot name files; send bytes, or call the model on the queue";
-  return {
-    faults: named
-      .slice(0, LIMITS.inputFaultsMax)
-      .map(({ loc }) => ({ loc: ["body", ...loc], msg, type: "value_error" })),
-  };
+  return "faults" in checked ? checked : { input: checked.input };
 }
 
 const takesBytes = (schema: JsonObject): boolean => {

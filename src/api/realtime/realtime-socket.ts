@@ -34,7 +34,16 @@ import { endSocket, type ServedSocket, sendOrTerminate } from "./socket-end.ts";
 
 type Api = Pick<
   ApiDependencies,
-  "registry" | "flags" | "keyRing" | "tokens" | "sessions" | "frames" | "clock" | "log" | "realtime"
+  | "registry"
+  | "flags"
+  | "keyRing"
+  | "tokens"
+  | "sessions"
+  | "withdrawJob"
+  | "frames"
+  | "clock"
+  | "log"
+  | "realtime"
 > & {
   /** The budget of the inputs that wait in all sockets of the gateway. */
   inputs: ByteBudget;

@@ -1,4 +1,5 @@
 import { expect, it, vi } from "vitest";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { SessionSpec } from "../../core/requests/session.ts";
 import { createByteBudget } from "./byte-budget.ts";
 import { openSession } from "./session.ts";
@@ -37,4 +38,34 @@ it("drops the oldest inputs of the session that exceeds the shared budget", asyn
   expect(bob.dropped).toEqual([1, 2, 3, 4]);
   expect(inputs.exceeded).toBe(false);
   await bob.session.close();
+});
+
+it("withdraws a session whose start is in doubt, and no other one", async () => {
+  const withdrawn: string[] = [];
+  for (const inDoubt of [true, false]) {
+    await new Promise<void>((done) => {
+      openSession(
+        {
+          sessions: {
+            start: () => Promise.reject(new TemperaError("temporal_unavailable", undefined, { inDoubt })),
+            cancel: async () => {},
+          },
+          frames,
+          log,
+          inputs: createByteBudget(100),
+          withdrawJob: ({ requestId }: { requestId: string }) => void withdrawn.push(requestId),
+        } as unknown as Parameters<typeof openSession>[0],
+        { sessionId: `in doubt: ${inDoubt}`, pulseMs: 1000, startMs: 60_000 } as SessionSpec,
+        { bufferedMax: 60, inFlightMax: 4 },
+        {
+          output: vi.fn(),
+          settled: vi.fn(),
+          dropped: vi.fn(),
+          resumed: vi.fn(),
+          failed: () => done(),
+        },
+      );
+    });
+  }
+  expect(withdrawn).toEqual(["in doubt: true"]);
 });

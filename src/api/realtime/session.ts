@@ -3,11 +3,12 @@
  * receives their outputs.
  */
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
-import { type ErrorInfo, errorInfo } from "../../core/errors/tempera-error.ts";
+import { type ErrorInfo, errorInfo, isInDoubt } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Log } from "../../core/operations/log.ts";
 import type { Frame, SessionSpec, ToGateway, ToWorker } from "../../core/requests/session.ts";
 import type { ChannelEnd, FrameChannel, Sessions } from "../../core/requests/sessions.ts";
+import type { WithdrawJob } from "../requests/withdraw-job.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 
 export interface SessionListener {
@@ -40,6 +41,7 @@ export interface SessionOptions {
 
 interface SessionApi {
   sessions: Sessions;
+  withdrawJob: WithdrawJob;
   frames: FrameChannel;
   log: Log;
   /** The budget of all sessions' waiting inputs together. */
@@ -140,6 +142,7 @@ class GatewaySession implements Session {
       this.#channel = await frames.openGateway(sessionId, (message) => this.#receive(message));
       if (!this.#closed) await sessions.start(this.#spec);
     } catch (error) {
+      if (isInDoubt(error)) this.#api.withdrawJob({ requestId: sessionId });
       const info = errorInfo(error);
       log.warn({ sessionId, err: info }, "a realtime session did not start");
       this.#fail({ code: info.code, message: CATALOGUE[info.code].message });

@@ -48,6 +48,7 @@ type Api = Pick<
   | "jobs"
   | "objects"
   | "sessions"
+  | "withdrawJob"
   | "frames"
   | "clock"
   | "log"

@@ -45,7 +45,7 @@ export function inputUrls(input: JsonObject): InputUrl[] {
     }
   };
   const walk = (value: Json, loc: (string | number)[]): void => {
-    if (typeof value !== "object" || value === null) return;
+    if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return;
     for (const [name, item] of Array.isArray(value) ? value.entries() : Object.entries(value)) {
       const here = [...loc, name];
       if (typeof name === "string" && name.endsWith("_url")) add(item, here);

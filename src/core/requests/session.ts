@@ -5,6 +5,7 @@
  * Workflow code imports this: types and pure functions only.
  */
 import type { ErrorInfo } from "../errors/tempera-error.ts";
+import type { InputFile } from "../files/input-file.ts";
 import type { RetryPolicy } from "../models/model.ts";
 
 /** The input of a session's workflow. */
@@ -41,6 +42,8 @@ export interface Frame {
   payload: Uint8Array;
   /** True for a raw frame of text; `payload` is its UTF-8. */
   text?: boolean;
+  /** The fetched files that the input refers to as `attachment:<index>`; only from a GPU worker to its engine. */
+  files?: InputFile[];
 }
 
 /**

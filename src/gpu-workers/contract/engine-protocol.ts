@@ -64,6 +64,8 @@ export interface FrameMessage {
   sequence: number;
   payload: Uint8Array;
   text?: boolean;
+  /** The files that an input names. */
+  files?: InputFile[];
 }
 
 export interface RunRequest {

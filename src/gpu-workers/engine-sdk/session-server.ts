@@ -2,6 +2,7 @@
 import type * as grpc from "@grpc/grpc-js";
 import { onAbort } from "../../core/concurrency/with-abort.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { InputFile } from "../../core/files/input-file.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { decodeFrame, encodeFrame, FrameFault, type FrameObject } from "../../fal/msgpack.ts";
 import type { FrameMessage, RunEvent, RunRequest } from "../contract/engine-protocol.ts";
@@ -29,11 +30,13 @@ export interface SessionRun {
    * to this input alone; the session goes on.
    *
    * @param emit sends an output, any number of them, and resolves when it is on its way
+   * @param files what the input refers to as `attachment:<index>`; readable until the promise is settled
    */
   frame(
     input: SessionValue,
     emit: (output: SessionValue) => Promise<void>,
     signal: AbortSignal,
+    files: readonly InputFile[],
   ): Promise<void>;
 }
 
@@ -87,13 +90,14 @@ export async function serveFrames(
   send: (event: RunEvent) => Promise<void>,
   signal: AbortSignal,
 ): Promise<void> {
-  for await (const { sequence, payload, text = false } of frames) {
+  for await (const { sequence, payload, text = false, files = [] } of frames) {
     try {
       const emit = (output: SessionValue) => send({ frame: { sequence, ...encodeValue(output) } });
       await run.frame(
         raw ? (text ? Buffer.from(payload).toString("utf8") : payload) : decodeInput(payload),
         emit,
         signal,
+        files,
       );
       await send({ frameDone: { sequence } });
     } catch (error) {

@@ -72,7 +72,7 @@ export function createStubRunner(): Runner {
     },
 
     session: ({ attempt }) => ({
-      frame: async (input, emit, signal) => emit(await answerFrame(attempt, input, signal)),
+      frame: async (input, emit, signal, files) => emit(await answerFrame(attempt, { input, files }, signal)),
     }),
   };
 }
@@ -81,7 +81,11 @@ export function createStubRunner(): Runner {
  * Answers a frame of a session with its echo: a raw frame as it is, else the payload of the input after its
  * delay. `fail` works as in a run; `fail_attempts` counts the attempts of the session.
  */
-async function answerFrame(attempt: number, value: SessionValue, signal: AbortSignal): Promise<SessionValue> {
+async function answerFrame(
+  attempt: number,
+  { input: value, files }: { input: SessionValue; files: readonly InputFile[] },
+  signal: AbortSignal,
+): Promise<SessionValue> {
   if (typeof value === "string" || value instanceof Uint8Array) return value;
   // The payload may contain bytes. It is only sent back.
   const input = parseStubInput(value as JsonObject);
@@ -89,7 +93,13 @@ async function answerFrame(attempt: number, value: SessionValue, signal: AbortSi
   refuse(fails, input);
   if (input.delayMs > 0) await sleep(input.delayMs, undefined, { signal });
   await fail(fails, signal);
-  return { echo: input.echo, attempt, seed: input.seed };
+  const file = attachedFile((value as JsonObject).file_url ?? null, files);
+  return {
+    echo: input.echo,
+    attempt,
+    seed: input.seed,
+    ...(file && { input_file: await describeFile(file) }),
+  };
 }
 
 /**

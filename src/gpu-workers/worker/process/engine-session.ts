@@ -32,8 +32,8 @@ export function holdOnEngine(
  * Sends the inputs, then waits for ever: the session ends when the engine says so. Rejects as `inputs` does.
  */
 async function sendFrames(call: RunCall, inputs: AsyncIterable<Frame>): Promise<never> {
-  for await (const { sequence, payload, text = false } of inputs)
-    await write(call, { frame: { sequence, payload, text } });
+  for await (const { sequence, payload, text = false, files = [] } of inputs)
+    await write(call, { frame: { sequence, payload, text, files } });
   call.end();
   return new Promise<never>(() => {});
 }
