@@ -278,11 +278,13 @@ export const LIMITS = {
   inputFilesAtOnce: 4,
   /** Longest time to fetch all files of one input: an engine's slot is held meanwhile. */
   inputFilesMs: 120_000,
+  /** Times that an input file is fetched again from a host that fails for now. */
+  inputFileRetriesMax: 3,
   /**
-   * Waits before an input file is fetched again from a host that fails for now; `Retry-After` makes them
-   * longer. They fit into `inputFilesMs` many times over.
+   * Wait before the first of them; each further one is four times as long, and `Retry-After` makes any
+   * longer.
    */
-  inputFileRetryDelaysMs: [250, 1_000, 4_000],
+  inputFileRetryDelayMs: 250,
   /** Longest wait before the next attempt of a job that the host of an input file can ask for. */
   attemptDelayMsMax: 5 * 60 * 1000,
   /**

@@ -40,9 +40,14 @@ export interface FetchInputDependencies {
   withinMs?: number;
   /** Size of all files of one input together. */
   bytesMax?: number;
-  /** Waits before a file is fetched again. @default LIMITS.inputFileRetryDelaysMs */
+  /** Waits before a file is fetched again. @default 0.25 s, 1 s, 4 s */
   retryDelaysMs?: readonly number[];
 }
+
+const RETRY_DELAYS_MS = Array.from(
+  { length: LIMITS.inputFileRetriesMax },
+  (_, index) => LIMITS.inputFileRetryDelayMs * 4 ** index,
+);
 
 /** Creates the function that the inference activity downloads input files with. */
 export function createFetchInput(dependencies: FetchInputDependencies): FetchInput {
@@ -107,7 +112,7 @@ class InputDownloads {
     this.#withinMs = dependencies.withinMs ?? LIMITS.inputFilesMs;
     this.#bytesMax = dependencies.bytesMax ?? LIMITS.inputFilesBytesMax;
     this.#bytesLeft = this.#bytesMax;
-    this.#retryDelaysMs = dependencies.retryDelaysMs ?? LIMITS.inputFileRetryDelaysMs;
+    this.#retryDelaysMs = dependencies.retryDelaysMs ?? RETRY_DELAYS_MS;
     this.#untilMs = performance.now() + this.#withinMs;
     this.#attempt = signal;
     this.#timeout = AbortSignal.timeout(this.#withinMs);

@@ -32,8 +32,9 @@ export function stripUrl(text: string): string {
 }
 
 /**
- * Lists the values of fields named `…_url` and `…_urls`, at any depth, in their order and stripped. It lists them
- * whatever their scheme: a URL that is not fetched must not reach an engine, which might read `file:///etc/passwd`.
+ * Lists the values of fields named `…_url` and `…_urls`, at any depth, in their order and stripped. It lists
+ * them whatever their scheme: a URL that is not fetched must not reach an engine, which might read
+ * `file:///etc/passwd`.
  */
 export function inputUrls(input: JsonObject): InputUrl[] {
   const found: InputUrl[] = [];

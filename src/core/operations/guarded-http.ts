@@ -19,8 +19,8 @@ export type PostResult = { status: number; answer: string } | { error: string };
 export interface Download {
   contentType: string;
   /**
-   * Fails with `file_too_large`, `file_unavailable` or `file_download_error` when it is too large, interrupted
-   * or too slow. It is decoded from the content coding of the response.
+   * Fails with `file_too_large`, `file_unavailable` or `file_download_error` when it is too large,
+   * interrupted or too slow. It is decoded from the content coding of the response.
    */
   body: Readable;
 }
