@@ -104,6 +104,8 @@ export interface HttpSettings {
   runsMax: number;
   /** Base of the addresses given to callers; `undefined`: the address that the caller used. */
   publicUrl: string | undefined;
+  /** Base of the addresses of files in outputs, as GPU workers write them. */
+  outputUrl?: string;
   /** Whether `X-Forwarded-Proto` and `X-Forwarded-Host` are believed. */
   trustProxy?: boolean;
   /**

@@ -131,6 +131,7 @@ async function gatewayPorts(
       return config.server.runsMax;
     },
     publicUrl: config.server.publicUrl?.replace(/\/+$/, ""),
+    outputUrl: parts.publicUrl,
     trustProxy: config.server.trustProxy,
     realtime: {
       get idleMs() {

@@ -156,6 +156,29 @@ describe("fal's host names, on both ports", () => {
     expect(body.status_url).toMatch(/^http:\/\/localhost\/queue\//);
   });
 
+  it("gives the files of an output at the address that each caller uses", async () => {
+    const body = JSON.stringify({ artifact_bytes: 100 });
+    const secure = `localhost:${tlsPort}`;
+    const ran = await raw(`/run/${STUB}`, {
+      method: "POST",
+      headers: { ...keyed(), host: secure },
+      body,
+      tls: true,
+    });
+    const { url } = ran.body.file as { url: string };
+    expect(url).toMatch(new RegExp(`^https://${secure}/files/`));
+    const requestId = ran.headers["x-fal-request-id"];
+    for (const [host, root] of [
+      [new URL(test.platform.url).host, `${test.platform.url}/files/`],
+      ["gateway.internal", "http://gateway.internal/files/"],
+      ["queue.fal.run", "http://v3.fal.media/files/"],
+    ] as const) {
+      const path = host === "queue.fal.run" ? `/${STUB}` : `/queue/${STUB}`;
+      const read = await raw(`${path}/requests/${requestId}`, { host, headers: keyed() });
+      expect((read.body.file as { url: string }).url).toBe(url.replace(`https://${secure}/files/`, root));
+    }
+  });
+
   it("serves an artifact on the files' host", async () => {
     const { data } = await createFalClient({
       credentials: test.platform.key,

@@ -13,7 +13,10 @@ import { createFindRequest } from "../requests/find-request.ts";
  * status. 400 while the request is unfinished, 404 when it is unknown or another owner's.
  */
 export function createResult(
-  api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs" | "objects">,
+  api: Pick<
+    ApiDependencies,
+    "clock" | "keyRing" | "events" | "requests" | "jobs" | "objects" | "publicUrl" | "outputUrl"
+  >,
 ) {
   const findRequest = createFindRequest(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {

@@ -7,6 +7,7 @@ import type { Outcome } from "../../core/requests/request.ts";
 import { CACHE_HEADER, falError } from "../../fal/index.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { answerJson } from "../http/answer-json.ts";
+import { followCaller } from "../http/output-addresses.ts";
 
 /**
  * Answers with a model's outcome: the bare output, or its error with the error's own status.
@@ -15,11 +16,12 @@ import { answerJson } from "../http/answer-json.ts";
  */
 export async function answerOutcome(
   c: Context,
-  { objects }: Pick<ApiDependencies, "objects">,
+  api: Pick<ApiDependencies, "objects" | "publicUrl" | "outputUrl">,
   outcome: Outcome,
   extraHeaders: Record<string, string> = {},
 ): Promise<Response> {
   if (outcome.ok) {
+    const { objects } = api;
     const { output, cache } = outcome;
     const value = await retrieve<JsonObject>(objects, output).catch(async (error) => {
       // Deleted on purpose, or its retention time has passed: trying again would not help.
@@ -32,7 +34,7 @@ export async function answerOutcome(
       ...(cache && { [CACHE_HEADER]: cache }),
       ...extraHeaders,
     };
-    return answerJson(c, value, 200, headers);
+    return answerJson(c, followCaller(c, api, value), 200, headers);
   }
   const { status, headers, body } = falError(outcome.error, { userTimeout: outcome.userTimeout === true });
   return answerJson(c, body, status, {

@@ -47,6 +47,8 @@ export type RunApi = Pick<
   | "log"
   | "bodyBytesMax"
   | "storageDefaults"
+  | "publicUrl"
+  | "outputUrl"
 >;
 
 /**

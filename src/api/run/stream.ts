@@ -19,6 +19,7 @@ import {
 import type { Route } from "../../registry/registry.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import { callerOfToken } from "../auth/token-caller.ts";
+import { followCaller } from "../http/output-addresses.ts";
 import { REQUEST_ID_HEADER, requestIdOf, setRequestId } from "../http/request-id.ts";
 import { sseStream } from "../http/sse-stream.ts";
 import { acquireSlot } from "../limits/acquire-slot.ts";
@@ -96,7 +97,9 @@ export function createStream(api: RunApi, openCalls: OwnerLimiter) {
         : await begin(context, c, { caller, route, disconnected });
       setRequestId(c, job.requestId);
       onAbort(disconnected.signal, () => void cancelUnlessResumed(api, job));
-      const sent = encodeEvents(api, job, { events, translate: translatorFor(api, route, job), open });
+      const translate = translatorFor(api, route, job);
+      const address = (body: JsonObject): JsonObject => followCaller(c, api, body);
+      const sent = encodeEvents(api, job, { events, translate, address, open });
       return c.body(sseStream(sent, disconnected), 200, {
         ...SSE_HEADERS,
         [REQUEST_ID_HEADER]: job.requestId,
@@ -209,13 +212,23 @@ async function* translateModelEvent(
 async function* encodeEvents(
   { log }: Pick<RunApi, "log">,
   { requestId }: StreamedJob,
-  { events, translate, open }: { events: ReturnType<typeof follow>; translate: Translate; open: Disposable },
+  {
+    events,
+    translate,
+    address,
+    open,
+  }: {
+    events: ReturnType<typeof follow>;
+    translate: Translate;
+    address: (body: JsonObject) => JsonObject;
+    open: Disposable;
+  },
 ): AsyncGenerator<string> {
   try {
     yield SSE_OPEN;
     for await (const { id, event } of events) {
       const eventId = id === undefined ? undefined : streamEventId(requestId, id);
-      for await (const body of translate(event)) yield sseEvent(body, eventId);
+      for await (const body of translate(event)) yield sseEvent(address(body), eventId);
     }
   } catch (error) {
     // A broken connection would end the process of a JavaScript client (contract §4.2, S7).
