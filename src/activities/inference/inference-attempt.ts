@@ -13,7 +13,7 @@ import type { CachedResult, ResultClaim } from "../pipelines/node-cache.ts";
 import { ArtifactSink } from "./artifact-sink.ts";
 import { CheckpointStore } from "./checkpoint-store.ts";
 import { EventWriter } from "./event-writer.ts";
-import type { InferDependencies, InferResult } from "./infer.ts";
+import type { InferDependencies, InferResult } from "./infer-dependencies.ts";
 import type { FetchedInput } from "./input-files.ts";
 import { publicError } from "./public-error.ts";
 
@@ -53,7 +53,7 @@ export interface AttemptVerdict {
  * 2. look for an earlier result, for nodes of pipelines,
  * 3. run the engine, which sends events, artifacts and checkpoints meanwhile,
  * 4. store the output,
- * 5. settle: announce the outcome in the event log and record it in PostgreSQL.
+ * 5. settle: record the outcome in PostgreSQL, then tell it in the event log.
  *
  * Three signals abort it: the caller's cancel, Temporal (cancel, timeout or shutdown of this worker), and the
  * caller's start deadline while the engine has not started. Dispose of it when it has ended.
@@ -218,24 +218,31 @@ export class InferenceAttempt implements Disposable {
   }
 
   /**
-   * Announces the outcome, which answers the caller, then records it. A failure to record is only logged: the
-   * workflow's finish step records the outcome then.
+   * Records the outcome and tells it, which answers the caller. When it cannot be recorded, nothing is told
+   * here: the workflow's finish step records it then, and tells what stands.
    */
   async #settle(outcome: Outcome): Promise<InferResult> {
     const job = this.#job;
     const attempt = this.#attempt;
-    const announced = await this.#events.complete(outcome);
     const started = this.#startedAtMs === undefined ? {} : { startedAtMs: this.#startedAtMs };
+    await this.#events.sent();
     void this.#checkpoints.remove();
-    const settled = this.#events.announced && !this.#events.logged && !job.logged && attempt === 1;
-    const ended = { job, outcome: announced, attempts: attempt, ...started, settled };
+    const logged = this.#events.logged || job.logged === true || attempt > 1;
     const recorded = await this.#dependencies
-      .recordOutcome({ ...ended, checkpointed: false, exhausted: false })
+      .recordOutcome({
+        job,
+        outcome,
+        attempts: attempt,
+        ...started,
+        logged,
+        checkpointed: false,
+        exhausted: false,
+      })
       .catch((error) => {
         this.#warn(`the outcome was not recorded; the finish step will record it: ${String(error)}`);
         return undefined;
       });
-    return { outcome: recorded ?? announced, attempt, ...started, recorded: recorded !== undefined };
+    return { outcome: recorded ?? outcome, attempt, ...started, recorded: recorded !== undefined };
   }
 
   /** Cleans up after an error. Returns the failure for Temporal, which decides whether it retries. */

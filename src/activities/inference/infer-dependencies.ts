@@ -1,0 +1,45 @@
+import type { Engines } from "../../core/engines/engine.ts";
+import type { FileStore } from "../../core/files/file-store.ts";
+import type { ObjectStore } from "../../core/files/object-store.ts";
+import type { Clock } from "../../core/operations/clock.ts";
+import type { EventLog } from "../../core/requests/event-log.ts";
+import type { Outcome } from "../../core/requests/request.ts";
+import type { RequestStore } from "../../core/requests/request-store.ts";
+import type { CheckNode } from "../pipelines/check-node.ts";
+import type { NodeCache } from "../pipelines/node-cache.ts";
+import type { FetchInput } from "./input-files.ts";
+import type { createRecordOutcome } from "./record-outcome.ts";
+import type { RunningRequests } from "./running-requests.ts";
+
+/** The ports of the inference activity. */
+export interface InferDependencies {
+  /** The pool that runs models on this worker's device. */
+  engines: Engines;
+  events: EventLog;
+  /** Read by a retried attempt, for an outcome that the event log has lost. */
+  requests: Pick<RequestStore, "find">;
+  objects: ObjectStore;
+  /** The records of produced files that have a lifecycle. */
+  files: Pick<FileStore, "begin" | "claim" | "store">;
+  clock: Clock;
+  /** Cancels, as the event log announces them within milliseconds. */
+  running: RunningRequests;
+  /** Checks the input that a pipeline's workflow gave to a node. */
+  checkNode: CheckNode;
+  /** Downloads the files that an input names. */
+  fetchInput: FetchInput;
+  /** Earlier results of nodes. */
+  nodeCache: Pick<NodeCache, "lookUp">;
+  /** The finish step, taken here when the model returned an output. */
+  recordOutcome: ReturnType<typeof createRecordOutcome>;
+  /** Base of the URLs under which artifacts are served. */
+  publicUrl: string;
+}
+
+export interface InferResult {
+  outcome: Outcome;
+  attempt: number;
+  startedAtMs?: number;
+  /** The outcome is in PostgreSQL already: the finish step has nothing left to do. */
+  recorded?: boolean;
+}
