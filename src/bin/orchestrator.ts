@@ -1,3 +1,4 @@
+import { activityInfo } from "@temporalio/activity";
 import { createRecordOutcome } from "../activities/inference/record-outcome.ts";
 import { createAcquireSlot, createReleaseSlot } from "../activities/operations/concurrency-slots.ts";
 import { createReconcileUsage } from "../activities/operations/reconcile-usage.ts";
@@ -43,7 +44,7 @@ export async function startOrchestrator(
     startOrchestratorWorker(workerOptions(parts), {
       workflowBundle: bundle,
       activities: orchestratorActivities(parts, jobs),
-      sinks: { news: sink },
+      sinks: { pipelineEvents: sink },
       workflowThread: parts.config.temporal.workflowThread,
       log: parts.log,
     }),
@@ -93,12 +94,12 @@ function orchestratorActivities(parts: Parts, jobs: Jobs) {
   const slots = { slots: parts.slots, jobs };
   const clock = systemClock;
   return {
-    recordOutcome: createRecordOutcome({ ...parts, clock }),
+    recordOutcome: createRecordOutcome({ ...parts, clock, isDurable: () => !activityInfo().isLocal }),
     acquireSlot: createAcquireSlot(slots),
     releaseSlot: createReleaseSlot(slots),
     loadValue: createLoadValue(parts),
     storeValue: createStoreValue(parts),
-    checkPipelineInput: createCheckPipelineInput(parts),
+    checkPipelineInput: createCheckPipelineInput(parts, parts.config.inputs.coercion),
     retentionStep: createRetentionStep({ ...parts, jobs, policy: retentionPolicy(parts.config), clock }),
     reconcileUsage: createReconcileUsage({
       ...parts,

@@ -1,12 +1,12 @@
 import { proxySinks, type Sinks } from "@temporalio/workflow";
 import type { PipelineEventSink } from "../activities/index.ts";
 
-/** `news` is the name under which the orchestrator registers the sink with its worker. */
+/** `pipelineEvents` is the name under which the orchestrator registers the sink with its worker. */
 interface RegisteredSinks extends Sinks {
-  news: PipelineEventSink;
+  pipelineEvents: PipelineEventSink;
 }
 
 /** Returns the sink for the events of a pipeline's run. Its functions return at once and are not replayed. */
 export function pipelineEvents(): PipelineEventSink {
-  return proxySinks<RegisteredSinks>().news;
+  return proxySinks<RegisteredSinks>().pipelineEvents;
 }
