@@ -6,8 +6,9 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Client, Connection, WorkflowNotFoundError } from "@temporalio/client";
 import { connectPostgres, type Sql } from "../../src/adapters/postgres/connection.ts";
-import { createRequestStore } from "../../src/adapters/postgres/requests/request-store.ts";
 import { createSecretStore } from "../../src/adapters/postgres/operations/secret-store.ts";
+import { createRequestStore } from "../../src/adapters/postgres/requests/request-store.ts";
+import { createBacklog } from "../../src/adapters/temporal/backlog.ts";
 import { startGateway } from "../../src/bin/gateway.ts";
 import { openRegistry } from "../../src/bin/open-registry.ts";
 import { openParts, type Parts } from "../../src/bin/parts.ts";
@@ -15,7 +16,8 @@ import { type Platform, startPlatform } from "../../src/bin/platform.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { createLogger } from "../../src/config/logger.ts";
-import { createClosing } from "../../src/core/operations/closing.ts";
+import type { Config } from "../../src/config/settings.ts";
+import { createCloseStack } from "../../src/core/operations/close-stack.ts";
 import { ORCHESTRATOR_QUEUE } from "../../src/core/requests/job.ts";
 import type { DeadLetter, RequestRecord } from "../../src/core/requests/request-store.ts";
 import { freePort } from "../../src/dev/services/port.ts";
@@ -23,9 +25,6 @@ import { startTemporal } from "../../src/dev/services/temporal.ts";
 import { testDatabase } from "../setup/test-database.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
-
-/** TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY of Temporal's API. */
-const ACTIVITY_QUEUE = 2;
 
 export interface TestPlatform extends AsyncDisposable {
   platform: Platform;
@@ -57,6 +56,7 @@ export interface TestPlatform extends AsyncDisposable {
   /** Another gateway on the same stores, in this process with parts of its own, which a test may look at. */
   gatewayHere(databaseUrl?: string): Promise<GatewayHere>;
   databaseUrl: string;
+  config: Config;
 }
 
 interface GatewayHere extends AsyncDisposable {
@@ -82,10 +82,11 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
   const config = loadConfig({ TEMPERA_PORT: String(await freePort()), ...settings });
   const platform = await startPlatform(config, createLogger(config.log, "test"), () => {});
   const sql = connectPostgres(database.url, { maxConnections: 1 });
-  const closing = createClosing();
+  const closing = createCloseStack();
   const requests = createRequestStore(sql);
   const connection = await Connection.connect({ address: temporal.url });
   const client = new Client({ connection, namespace: config.temporal.namespace });
+  const backlog = createBacklog(client);
   return {
     platform,
     folder,
@@ -96,6 +97,7 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
         args,
       }),
     databaseUrl: database.url,
+    config,
     gatewayHere: async (databaseUrl = database.url) => {
       const own = loadConfig({ TEMPERA_PORT: String(await freePort()), ...settings });
       const log = createLogger(own.log, "second gateway");
@@ -130,15 +132,7 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
       }
     },
     secret: createSecretStore(sql).secret,
-    backlog: async (endpoint) => {
-      const { stats } = await connection.workflowService.describeTaskQueue({
-        namespace: config.temporal.namespace,
-        taskQueue: { name: `gpu/${endpoint}/1.0.0` },
-        taskQueueType: ACTIVITY_QUEUE,
-        reportStats: true,
-      });
-      return Number(stats?.approximateBacklogCount ?? 0);
-    },
+    backlog: (endpoint) => backlog(`gpu/${endpoint}/1.0.0`),
     workflow: (id) =>
       client.workflow
         .getHandle(id)
