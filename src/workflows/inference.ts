@@ -45,6 +45,7 @@ export async function runInference(
         attempts: result.attempt,
         ...(result.startedAtMs !== undefined && { startedAtMs: result.startedAtMs }),
         recorded: result.recorded === true,
+        soleAttempt: result.attempt === 1,
         exhausted: false,
       };
     } catch (error) {
@@ -54,7 +55,11 @@ export async function runInference(
         ? before.attempts + attemptsMax
         : Math.max(before.attempts, failedAttempt(error));
       const handOver = handOverOf(error);
-      if (!handOver) return { job, outcome: failedOutcome(error), attempts, exhausted };
+      if (!handOver) {
+        // A timeout or a cancel says nothing of what the attempt did before.
+        const soleAttempt = before.attempts === 0 && failedAttempt(error) === 1;
+        return { job, outcome: failedOutcome(error), attempts, exhausted, soleAttempt };
+      }
       before = { attempts, handOvers: before.handOvers + 1, started: handOver.started };
     }
   }

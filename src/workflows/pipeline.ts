@@ -36,7 +36,7 @@ export async function pipeline(job: PipelineJob): Promise<Outcome> {
     const startedAtMs = Date.now();
     pipelineEvents().started(identityOf(job));
     const { outcome, exhausted } = await runPipeline(job);
-    return { job, outcome, attempts: 1, startedAtMs, exhausted };
+    return { job, outcome, attempts: 1, startedAtMs, exhausted, soleAttempt: true };
   });
   return closeJob({ ...ended, checkpointed: false });
 }

@@ -3,7 +3,7 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
 import type { RequestEvent } from "../../core/requests/events.ts";
-import type { Outcome, RequestIdentity } from "../../core/requests/request.ts";
+import type { RequestIdentity } from "../../core/requests/request.ts";
 import { EventWriter } from "./event-writer.ts";
 
 const REQUEST: RequestIdentity = {
@@ -14,7 +14,6 @@ const REQUEST: RequestIdentity = {
   taskQueue: "q",
   priority: "normal",
 };
-const OK: Outcome = { ok: true, output: { inline: {} }, metrics: {} };
 type AttemptEvent = Exclude<RequestEvent, { type: "done" }>;
 
 /** An event log that waits for `held` and fails while `away`. */
@@ -22,20 +21,13 @@ function createLog() {
   const appended: RequestEvent[] = [];
   const state = {
     away: false,
-    first: undefined as Outcome | undefined,
     held: undefined as Promise<void> | undefined,
   };
-  const log: Pick<EventLog, "append" | "complete"> = {
+  const log: Pick<EventLog, "append"> = {
     async append(_request, event) {
       if (state.away) throw new TemperaError("store_unavailable");
       appended.push(event);
       await state.held;
-    },
-    async complete(_request, outcome) {
-      if (state.away) throw new TemperaError("store_unavailable");
-      if (!state.first) appended.push({ type: "done", outcome });
-      state.first ??= outcome;
-      return state.first;
     },
   };
   const warnings: string[] = [];
@@ -52,18 +44,12 @@ const progress = (step: number): AttemptEvent => ({ type: "progress", attempt: 1
 const line = (message: string): AttemptEvent => ({ type: "log", attempt: 1, level: "INFO", message });
 
 describe("the events of an attempt", () => {
-  it("are appended in order, the outcome last", async () => {
+  it("are appended in order, and all of them are sent before the outcome", async () => {
     const { writer, appended } = createLog();
-    for (const event of [started, line("a"), progress(1), line("b"), progress(2)]) writer.write(event);
-    expect(await writer.complete(OK)).toBe(OK);
-    expect(appended).toEqual([
-      started,
-      line("a"),
-      progress(1),
-      line("b"),
-      progress(2),
-      { type: "done", outcome: OK },
-    ]);
+    const events = [started, line("a"), progress(1), line("b"), progress(2)];
+    for (const event of events) writer.write(event);
+    await writer.sent();
+    expect(appended).toEqual(events);
   });
 
   it("skip progress that newer progress replaced while the log was slow", async () => {
@@ -92,24 +78,17 @@ describe("the events of an attempt", () => {
       expect(appended, `${ticks} ticks later`).toEqual([started, progress(1)]);
     }
   });
-
-  it("return the first outcome when another writer was first", async () => {
-    const { writer, state } = createLog();
-    const first: Outcome = { ok: false, error: { code: "client_cancelled", message: "x" }, metrics: {} };
-    state.first = first;
-    expect(await writer.complete(OK)).toBe(first);
-  });
 });
 
 describe("while the event log is unavailable", () => {
-  it("drops events, warns, and returns the attempt's own outcome", async () => {
+  it("drops events and warns", async () => {
     const { writer, appended, warnings, state } = createLog();
     state.away = true;
     for (let step = 1; step <= 30; step++) {
       writer.write(progress(step));
       writer.write(line("x"));
     }
-    expect(await writer.complete(OK)).toBe(OK);
+    await writer.drained();
     expect(appended).toEqual([]);
     expect(warnings.length).toBeGreaterThan(0);
     expect(warnings.length).toBeLessThan(5);

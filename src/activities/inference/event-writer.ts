@@ -1,9 +1,9 @@
 import { LIMITS } from "../../core/limits.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
 import type { RequestEvent } from "../../core/requests/events.ts";
-import type { Outcome, RequestIdentity } from "../../core/requests/request.ts";
+import type { RequestIdentity } from "../../core/requests/request.ts";
 
-/** An event of an attempt. The outcome, `done`, has a method of its own. */
+/** An event of an attempt. The outcome, `done`, is written by the finish step. */
 type AttemptEvent = Exclude<RequestEvent, { type: "done" }>;
 
 /**
@@ -18,7 +18,6 @@ export class EventWriter {
   #queue: AttemptEvent[] = [];
   #sending: Promise<void> | undefined;
   #lines = 0;
-  #announced = false;
 
   constructor(log: EventLog, request: RequestIdentity, warn: (message: string) => void) {
     this.#log = log;
@@ -29,11 +28,6 @@ export class EventWriter {
   /** At least one log line was written. */
   get logged(): boolean {
     return this.#lines > 0;
-  }
-
-  /** The event log has accepted the outcome. */
-  get announced(): boolean {
-    return this.#announced;
   }
 
   /** Appends an event without waiting. A newer progress event replaces one that is still queued. */
@@ -50,20 +44,10 @@ export class EventWriter {
   }
 
   /**
-   * Appends `done` after all other events. Returns the outcome that counts: the first one in the log, or this
-   * one when the log is unavailable.
+   * Resolves when every event written so far is on its way: later commands of this process come after it.
    */
-  async complete(outcome: Outcome): Promise<Outcome> {
-    // Events that were sent are ahead of it in the pipeline; only queued ones have to be sent first.
+  async sent(): Promise<void> {
     if (this.#queue.length > 0) await this.drained();
-    try {
-      const first = await this.#log.complete(this.#request, outcome);
-      this.#announced = true;
-      return first;
-    } catch (error) {
-      this.#warn(`event log: ${String(error)}`);
-      return outcome;
-    }
   }
 
   #flush(): void {

@@ -2,8 +2,8 @@ import { checkpointKey } from "../../core/engines/engine.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
 import { isTransient } from "../../core/files/stored-value.ts";
 import type { Clock } from "../../core/operations/clock.ts";
-import { type EventLog, readLogLines } from "../../core/requests/event-log.ts";
-import type { LoggedEvent } from "../../core/requests/events.ts";
+import type { EventLog } from "../../core/requests/event-log.ts";
+import { asLogLine, type LoggedEvent } from "../../core/requests/events.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import type { LoggedRequest, LogSearch } from "../../core/requests/log-search.ts";
 import type { Outcome } from "../../core/requests/request.ts";
@@ -14,8 +14,13 @@ export interface EndedJob {
   outcome: Outcome;
   attempts: number;
   startedAtMs?: number;
-  /** The event log has this outcome already, and no log lines. */
-  settled?: boolean;
+  /** False: the event log has no log lines of the job. */
+  logged?: boolean;
+  /**
+   * No other attempt and no cancel can have told another outcome: the job's first attempt reported this one
+   * to Temporal, or its workflow alone makes it.
+   */
+  soleAttempt?: boolean;
   /** False: no attempt stored a checkpoint. */
   checkpointed?: boolean;
   /** The job used up its attempts. */
@@ -23,17 +28,22 @@ export interface EndedJob {
 }
 
 export interface RecordOutcomeDependencies {
-  events: EventLog;
-  requests: RequestStore;
+  events: Pick<EventLog, "complete" | "outcome" | "read">;
+  requests: Pick<RequestStore, "finish">;
   objects: Pick<ObjectStore, "delete">;
   logSearch: Pick<LogSearch, "index">;
   clock: Clock;
+  /** Tells whether the call is an activity whose argument Temporal has stored. @default false */
+  isDurable?: () => boolean;
 }
 
 /**
- * The finish step of every job (design §4, step 4): writes the outcome to the event log and to PostgreSQL,
- * stores the job's log lines, writes a dead letter when the attempts were used up, and deletes the
- * checkpoint. Idempotent. Returns the recorded outcome, which is another one if another writer was first.
+ * The finish step of every job (design §4, step 4): writes the outcome to PostgreSQL and then to the event
+ * log, stores the job's log lines, writes a dead letter when the attempts were used up, and deletes the
+ * checkpoint. Idempotent. Returns the outcome that stands, which is another one if another writer was first.
+ *
+ * An outcome is told, by the event log, only once it stands (decision 27): when PostgreSQL has it, or when
+ * Temporal has it and no other one can have been told.
  *
  * Rejects with `store_unavailable` while PostgreSQL is unavailable. The event log may be unavailable.
  */
@@ -43,15 +53,15 @@ export function createRecordOutcome({
   objects,
   logSearch,
   clock,
+  isDurable = () => false,
 }: RecordOutcomeDependencies) {
   return async function recordOutcome(ended: EndedJob): Promise<Outcome> {
-    const { job, attempts, startedAtMs, settled, checkpointed } = ended;
+    const { job, attempts, startedAtMs, checkpointed, soleAttempt } = ended;
     // Deleted in the background: an unavailable store must not delay the end of a job.
     if (checkpointed !== false) objects.delete(checkpointKey(job.requestId)).catch(() => {});
-    const outcome = settled
-      ? ended.outcome
-      : await events.complete(job, ended.outcome).catch(() => ended.outcome);
-    const logs = settled ? [] : await readLogLines(events, job.requestId);
+    const { announced, logs } = await readLog(events, ended);
+    const outcome = announced ?? ended.outcome;
+    if (soleAttempt && isDurable()) await events.complete(job, outcome).catch(() => {});
     const recorded = await requests.finish({
       job,
       outcome,
@@ -61,11 +71,32 @@ export function createRecordOutcome({
       logs,
       ...deadLetterOf(ended, outcome),
     });
+    if (!announced) await events.complete(job, recorded).catch(() => {});
     // Indexed in the background: the record has the lines, and an unavailable index must not delay the end.
     if (logs.length > 0) logSearch.index({ ...job, lines: logs.flatMap(lineOf) }).catch(() => {});
     // No attempt reads the input any more. A sweep deletes it when the store is unavailable now.
     if ("ref" in job.input && isTransient(job.input)) objects.delete(job.input.ref).catch(() => {});
     return recorded;
+  };
+}
+
+/**
+ * Reads the outcome that the event log has announced, and the log lines of the job. PostgreSQL may have lost
+ * the outcome since, or an operator may have ended the job.
+ */
+async function readLog(
+  events: Pick<EventLog, "outcome" | "read">,
+  { job, logged }: EndedJob,
+): Promise<{ announced: Outcome | undefined; logs: LoggedEvent[] }> {
+  if (logged === false) {
+    const end = await events.outcome(job.requestId).catch(() => undefined);
+    return { announced: end?.outcome, logs: [] };
+  }
+  const read = await events.read(job.requestId).catch(() => []);
+  const last = read.at(-1)?.event;
+  return {
+    announced: last?.type === "done" ? last.outcome : undefined,
+    logs: read.flatMap((event) => asLogLine(event) ?? []),
   };
 }
 

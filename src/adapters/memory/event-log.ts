@@ -7,6 +7,7 @@ import {
   advance,
   firstSnapshot,
   isAfter,
+  isSubmit,
   type LoggedEvent,
   type RequestEvent,
   type Snapshot,
@@ -51,7 +52,9 @@ export function createMemoryEventLog(options: MemoryEventLogOptions = {}): Event
 
     async snapshot(requestId) {
       const known = histories.find(requestId);
-      return known && { ...known.snapshot };
+      if (!known) return undefined;
+      const { snapshot, doubt } = known;
+      return { ...snapshot, ...(doubt !== undefined && snapshot.state !== "COMPLETED" && { doubt }) };
     },
 
     async position({ state, taskQueue, requestId }) {
@@ -101,6 +104,8 @@ export function createMemoryEventLog(options: MemoryEventLogOptions = {}): Event
 
 interface History {
   snapshot: Snapshot;
+  /** Present when the first event is not the submit's: the request was evicted in between. */
+  doubt?: string;
   entries: { logged: LoggedEvent; characters: number }[];
   characters: number;
   lastAtMs: number;
@@ -162,7 +167,7 @@ class RequestHistories {
     const known = this.#find(requestId);
     const changes = advance(known?.snapshot, event, atMs);
     if (!changes) return;
-    const history = known ?? {
+    const history: History = known ?? {
       snapshot: firstSnapshot(request, event, atMs),
       entries: [],
       characters: 0,
@@ -170,6 +175,7 @@ class RequestHistories {
     };
     history.snapshot = { ...history.snapshot, ...changes };
     const logged = this.#push(history, event, atMs);
+    if (!known && !isSubmit(event)) history.doubt = logged.id;
     this.#running.delete(requestId); // inserted again, it moves to the end of the order
     if (logged.event.type === "done") {
       history.outcome = logged.event.outcome;

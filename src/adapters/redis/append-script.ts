@@ -3,6 +3,8 @@
  *
  * The caller computes with core's `advance` what an event changes. The script only enforces the two refusals
  * of `advance` on the state that Redis has: no event follows the end, and no attempt overrides a later one.
+ * The snapshot keeps the id of the request's first event, `bornId`.
+ *
  * The conformance suite applies the same random events to this and to the in-memory log and compares them.
  *
  * KEYS: snapshot hash, event stream. ARGV: attempt (empty for `done`), event JSON, its time, entries to keep,
@@ -24,6 +26,7 @@ local first = 7 + tonumber(ARGV[7])
 if not before[1] then redis.call('HSET', KEYS[1], unpack(ARGV, 8, first)) end
 if #ARGV > first then redis.call('HSET', KEYS[1], unpack(ARGV, first + 1)) end
 local id = redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', 'at', ARGV[3], 'event', ARGV[2])
+if not before[1] then redis.call('HSET', KEYS[1], 'bornId', id) end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
 redis.call('PUBLISH', ARGV[6], id .. ' ' .. ARGV[3] .. ' ' .. ARGV[2])

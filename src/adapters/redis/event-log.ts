@@ -8,14 +8,17 @@ import {
   advance,
   firstSnapshot,
   isAfter,
+  isSubmit,
   type LoggedEvent,
   parseEventId,
   type RequestEvent,
+  type Snapshot,
 } from "../../core/requests/events.ts";
 import { PRIORITY_KEY } from "../../core/requests/job.ts";
 import type { Outcome, RequestIdentity } from "../../core/requests/request.ts";
 import { APPEND_SCRIPT, type AppendReply } from "./append-script.ts";
 import { connectRedis, type RedisConnection } from "./connection.ts";
+import { Continuity } from "./continuity.ts";
 import { decodeSnapshot, encodeSnapshot } from "./snapshot-hash.ts";
 import { createSubscriptions, type Subscriptions } from "./subscriptions.ts";
 
@@ -53,6 +56,7 @@ const PRIORITY_SPAN = 2 ** 44;
 /** The connections of an event log, and its settings. */
 interface EventLogContext {
   redis: RedisConnection;
+  continuity: Continuity;
   subscriptions: Subscriptions;
   clock: Clock;
   prefix: string;
@@ -69,9 +73,11 @@ interface EventLogContext {
 export function createRedisEventLog(options: RedisEventLogOptions): EventLog {
   const { url, tls, prefix = "tempera:", clock = systemClock, answerMs = 900, log } = options;
   const { eventsMax = LIMITS.eventsMax, ttlMs = LIMITS.eventsTtlMs, inboxMax = 1_000 } = options;
-  const redis = connectRedis({ url, tls, answerMs, log });
+  const connection = connectRedis({ url, tls, answerMs, log });
+  const continuity = new Continuity(connection, answerMs);
+  const redis = { ...connection, answer: continuity.answer };
   const subscriptions = createSubscriptions({ url, tls, answerMs });
-  const context = { redis, subscriptions, clock, prefix, eventsMax, ttlMs, inboxMax };
+  const context = { redis, continuity, subscriptions, clock, prefix, eventsMax, ttlMs, inboxMax };
   const queues = new TaskQueues(context);
   const cancelChannel = `${prefix}cancel`;
   return {
@@ -91,6 +97,7 @@ export function createRedisEventLog(options: RedisEventLogOptions): EventLog {
     onCancel: (listener) => subscriptions.subscribe(cancelChannel, { message: listener }),
 
     async close() {
+      continuity.close();
       subscriptions.close();
       redis.client.disconnect();
     },
@@ -196,6 +203,7 @@ function appending(
   return (request, event) => {
     const atMs = clock.nowMs();
     const first = encodeSnapshot(firstSnapshot(request, event, atMs));
+    if (isSubmit(event)) first.push("whole", "1");
     const changes = encodeSnapshot(advance(undefined, event, atMs) ?? {});
     return redis.answer(
       script.appendEvent(
@@ -230,7 +238,11 @@ function reads(context: EventLogContext): Pick<EventLog, "snapshot" | "read" | "
   const { client, answer } = context.redis;
   return {
     async snapshot(requestId) {
-      return decodeSnapshot(await answer(client.hgetall(snapshotKey(context, requestId))));
+      const hash = await answer(client.hgetall(snapshotKey(context, requestId)));
+      const snapshot = decodeSnapshot(hash);
+      const doubt = snapshot && doubtAbout(context, snapshot, hash);
+      if (snapshot && doubt !== undefined) snapshot.doubt = doubt;
+      return snapshot;
     },
 
     read: (requestId, afterId) => readEvents(context, requestId, afterId),
@@ -247,6 +259,22 @@ function reads(context: EventLogContext): Pick<EventLog, "snapshot" | "read" | "
         : undefined;
     },
   };
+}
+
+/**
+ * Returns the doubt about a snapshot: an unfinished request is known to be unfinished only if this process
+ * has seen the log without interruption since the submit. A request that begins with another event was lost
+ * in between, and that event may come from an attempt that was given up.
+ */
+function doubtAbout(
+  { continuity }: EventLogContext,
+  { state }: Snapshot,
+  { bornId = "", whole }: Record<string, string>,
+): string | undefined {
+  if (state === "COMPLETED") return undefined;
+  const [bornMs] = parseEventId(bornId) ?? [0];
+  const interruption = continuity.doubtAbout(whole === undefined ? 0 : bornMs);
+  return interruption === undefined ? undefined : `${interruption}:${bornId}`;
 }
 
 /**

@@ -136,7 +136,9 @@ const queries = (temporal: Temporal): Pick<Jobs, "describe" | "describeNode" | "
     const found = await describeWorkflow(temporal, requestId);
     const identity = found?.memo?.request as RequestIdentity | undefined;
     if (!found || !CARRIES_REQUEST.has(found.type) || !identity) return undefined;
-    const pending = found.raw.pendingActivities?.find(({ activityType }) => activityType?.name === "infer");
+    const pendingOf = (type: string) =>
+      found.raw.pendingActivities?.find(({ activityType }) => activityType?.name === type);
+    const pending = pendingOf("infer");
     // A pipeline itself never waits in a queue.
     const running =
       found.type === PIPELINE || (pending !== undefined && RUNNING_STATES.has(pending.state ?? 0));
@@ -146,6 +148,7 @@ const queries = (temporal: Temporal): Pick<Jobs, "describe" | "describeNode" | "
       attempt: found.type === PIPELINE ? 1 : (pending?.attempt ?? 1),
       submittedAtMs: found.startTime.getTime(),
       ...(found.closeTime && { endedAtMs: found.closeTime.getTime() }),
+      ...(found.type === INFERENCE_JOB && pendingOf("recordOutcome") && { recording: true as const }),
     };
   },
 

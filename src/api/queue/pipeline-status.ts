@@ -16,10 +16,13 @@ export function createFindNodes({ events, pipelineRuns }: Pick<ApiDependencies, 
   return async function findNodes(found: FoundRequest): Promise<readonly NodeState[] | undefined> {
     if (!isPipeline(found)) return undefined;
     const logged = nodesOfEvents(await events.read(found.requestId).catch(() => []));
-    if (logged.length > 0 && logged.every(({ ended }) => ended || found.state !== "COMPLETED")) return logged;
-    // The log is unavailable, or has lost the request.
+    const isWhole = found.doubt === undefined && logged.length > 0;
+    if (isWhole && logged.every(({ ended }) => ended || found.state !== "COMPLETED")) return logged;
+    // The log is unavailable, has lost the request, or may lack events of it.
     const recorded = nodesOfRecords(await pipelineRuns.nodes(found.requestId));
-    const known = new Map([...logged, ...recorded].map((node) => [node.node, node]));
+    const ended = new Set(logged.flatMap((node) => (node.ended ? [node.node] : [])));
+    const newer = recorded.filter((node) => node.ended || !ended.has(node.node));
+    const known = new Map([...logged, ...newer].map((node) => [node.node, node]));
     return [...known.values()];
   };
 }

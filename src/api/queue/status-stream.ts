@@ -225,6 +225,8 @@ class StatusStream {
 
 /** Applies the events so far to a request that was found before they were read. */
 function afterBacklog(found: FoundRequest, backlog: LoggedEvent[]): FoundRequest {
+  // The log may have been restored from an older copy between the two reads.
+  if (found.state === "COMPLETED") return found;
   let current = found;
   for (const { atMs, event } of backlog) current = { ...current, ...advance(undefined, event, atMs) };
   return current.state === "IN_QUEUE" ? { ...current, position: found.position } : current;

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createMemoryEventLog } from "../../adapters/memory/event-log.ts";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
+import type { JobDescription } from "../../core/requests/jobs.ts";
 import type { Outcome, RequestIdentity, RequestState } from "../../core/requests/request.ts";
 import { newRequestId } from "../../core/requests/request-id.ts";
 import { createFindRequest } from "./find-request.ts";
@@ -111,5 +113,149 @@ describe("a node of a pipeline", () => {
       state: "COMPLETED",
       error: { code: "internal_error" },
     });
+  });
+});
+
+describe("a request that the event log may not know to have ended", () => {
+  const away = async () => {
+    throw new TemperaError("store_unavailable");
+  };
+  /** What the log has, and what is in doubt about it; PostgreSQL and Temporal as `others` says. */
+  let doubt: string | undefined;
+  const job = (over: Partial<JobDescription> = {}): JobDescription => ({
+    ...request,
+    state: "IN_PROGRESS",
+    attempt: 1,
+    submittedAtMs: 0,
+    ...over,
+  });
+  const finder = (
+    others: {
+      requests?: () => Promise<unknown>;
+      describe?: () => Promise<JobDescription | undefined>;
+      outcome?: () => Promise<Outcome | undefined>;
+      snapshot?: () => Promise<never>;
+      nowMs?: () => number;
+    } = {},
+  ) => {
+    const describe = others.describe ?? (async () => job());
+    return createFindRequest({
+      clock: { nowMs: others.nowMs ?? (() => now) },
+      events: {
+        ...events,
+        snapshot:
+          others.snapshot ??
+          (async (id) => {
+            const found = await events.snapshot(id);
+            return found?.state === "COMPLETED" || !found || !doubt ? found : { ...found, doubt };
+          }),
+      },
+      requests: {
+        find: async () => {
+          reads.push("requests");
+          if (others.requests) return others.requests();
+          const row = { ...request, keyId: "k", submittedAtMs: 0, attempts: 1, logs: [] };
+          return { ...row, ...(recorded && { outcome: recorded }) };
+        },
+      } as never,
+      jobs: {
+        describe: async () => {
+          reads.push("jobs");
+          return describe();
+        },
+        outcome: others.outcome ?? (async () => undefined),
+      } as never,
+    });
+  };
+  beforeEach(() => {
+    doubt = "1:";
+  });
+
+  it("is looked up at once, and its end is written to the log", async () => {
+    recorded = OK;
+    const findRequest = finder();
+    expect(await findRequest(CALLER, request.requestId)).toMatchObject({ state: "COMPLETED", outcome: OK });
+    expect((await events.outcome(request.requestId))?.outcome).toEqual(OK);
+    const temporal = finder({ describe: async () => job({ state: "COMPLETED" }), outcome: async () => OK });
+    expect((await temporal(CALLER, request.requestId)).state).toBe("COMPLETED");
+  });
+
+  it("is confirmed once for each doubt, and then polled by one read of the log", async () => {
+    const findRequest = finder();
+    for (const value of ["1:", "2:", "2:5-0"]) {
+      doubt = value;
+      reads = [];
+      for (let poll = 0; poll < 5; poll++)
+        expect((await findRequest(CALLER, request.requestId)).state).toBe("IN_PROGRESS");
+      expect(new Set(reads), value).toEqual(new Set(["requests", "jobs"]));
+      expect(reads.length, value).toBeLessThanOrEqual(3);
+    }
+  });
+
+  it("is looked up at once by a gateway whose clock is an hour off", async () => {
+    for (const off of [-3_600_000, 3_600_000]) {
+      recorded = undefined;
+      const findRequest = finder({ nowMs: () => now + off });
+      expect((await findRequest(CALLER, request.requestId)).state).toBe("IN_PROGRESS");
+      recorded = OK;
+      doubt = `after ${off}`;
+      expect((await findRequest(CALLER, request.requestId)).state).toBe("COMPLETED");
+      await events.drop(request);
+      await events.append(request, { type: "started", attempt: 1, worker: "w" });
+    }
+  });
+
+  it("is looked up in ten seconds without a doubt, also by a clock that is an hour behind", async () => {
+    doubt = undefined;
+    await events.drop(request);
+    await events.append(request, { type: "queued", attempt: 0 });
+    const findRequest = finder({ nowMs: () => now - 3_600_000 });
+    expect((await findRequest(CALLER, request.requestId)).state).toBe("IN_QUEUE");
+    recorded = OK;
+    now += 11_000;
+    expect((await findRequest(CALLER, request.requestId)).state).toBe("COMPLETED");
+  });
+
+  it("is 503 while PostgreSQL is unavailable, unless Temporal has its end", async () => {
+    const unfinished = finder({ requests: away });
+    for (let poll = 0; poll < 3; poll++)
+      await expect(unfinished(CALLER, request.requestId)).rejects.toMatchObject({
+        code: "store_unavailable",
+      });
+    const closed = { describe: async () => job({ state: "COMPLETED" }), outcome: async () => OK };
+    expect(await finder({ requests: away, ...closed })(CALLER, request.requestId)).toMatchObject({
+      state: "COMPLETED",
+    });
+  });
+
+  it("stays what was confirmed while PostgreSQL is unavailable later", async () => {
+    let isAway = false;
+    const findRequest = finder({ requests: async () => (isAway ? away() : undefined) });
+    expect((await findRequest(CALLER, request.requestId)).state).toBe("IN_PROGRESS");
+    isAway = true;
+    for (const laterMs of [100, 20_000]) {
+      now += laterMs;
+      expect((await findRequest(CALLER, request.requestId)).state).toBe("IN_PROGRESS");
+    }
+  });
+
+  it("is 503 while its end, which may have been told, waits to be recorded", async () => {
+    const recording = async () => job({ recording: true });
+    for (const snapshot of [undefined, away])
+      await expect(
+        finder({ describe: recording, ...(snapshot && { snapshot }) })(CALLER, request.requestId),
+      ).rejects.toMatchObject({ code: "store_unavailable" });
+  });
+
+  it("without the event log: is unfinished only if PostgreSQL has no outcome", async () => {
+    expect((await finder({ snapshot: away })(CALLER, request.requestId)).state).toBe("IN_PROGRESS");
+    await expect(finder({ snapshot: away, requests: away })(CALLER, request.requestId)).rejects.toMatchObject(
+      {
+        code: "store_unavailable",
+      },
+    );
+    const closed = { describe: async () => job({ state: "COMPLETED" }), outcome: async () => OK };
+    const found = await finder({ snapshot: away, requests: away, ...closed })(CALLER, request.requestId);
+    expect(found.state).toBe("COMPLETED");
   });
 });

@@ -28,6 +28,8 @@ export interface FoundRequest extends RequestIdentity {
   outcome?: Outcome;
   /** Present when the request's log lines came along; else the event log has them. */
   logs?: LoggedEvent[];
+  /** Present when the event log may lack events of this unfinished request; its state was confirmed. */
+  doubt?: string;
 }
 
 /**
@@ -35,7 +37,7 @@ export interface FoundRequest extends RequestIdentity {
  * asked, and between two times that they are.
  */
 const RECHECK_MS = 10_000;
-const RECHECKED_MAX = 10_000;
+const CHECKED_MAX = 10_000;
 
 type FindApi = Pick<ApiDependencies, "events" | "requests" | "jobs" | "times" | "clock">;
 
@@ -45,6 +47,10 @@ export type FindRequest = (caller: Caller, requestId: string) => Promise<FoundRe
 /**
  * Makes the function that finds a caller's request (design §3): by one read of the event log, else in
  * Postgres, else in Temporal.
+ *
+ * Once a caller was told the end, no later answer says anything else (decision 27). An unfinished request is
+ * therefore answered from the event log only when that has seen all of it, or when the other stores have
+ * confirmed it; without the log, only when PostgreSQL has no outcome.
  *
  * Rejects with `request_unknown` for a malformed id, an unknown request and another owner's, and with
  * `temporal_unavailable` or `store_unavailable` when the store that would know cannot be reached.
@@ -59,11 +65,20 @@ export function createFindRequest(api: FindApi): FindRequest {
   };
 }
 
+/** The last look at an unfinished request in the stores behind the event log. */
+interface Check {
+  atMs: number;
+  /** The doubt that it settled. */
+  doubt?: string;
+}
+
+/** The row of a request, or the error of an outage. */
+type ReadRecord = RequestRecord | TemperaError | undefined;
+
 /** Looks a request up in one store after the other. */
 class RequestFinder {
   readonly #api: FindApi;
-  /** When each unfinished request was last looked up in the stores behind the event log. */
-  readonly #checkedAtMs = new LRUCache<string, number>({ max: RECHECKED_MAX });
+  readonly #checks = new LRUCache<string, Check>({ max: CHECKED_MAX });
 
   constructor(api: FindApi) {
     this.#api = api;
@@ -71,16 +86,14 @@ class RequestFinder {
 
   async find(id: string): Promise<FoundRequest | undefined> {
     const snapshot = await this.#api.events.snapshot(id).catch(ignoreUnavailable);
-    if (snapshot && !(await this.#hasEndedUnlogged(snapshot))) return this.#ofSnapshot(snapshot);
+    if (snapshot && (snapshot.state === "COMPLETED" || this.#isChecked(snapshot)))
+      return this.#ofSnapshot(snapshot);
     const record = await this.#readRecord(id);
-    if (record && !(record instanceof Error) && record.outcome)
+    if (record && !(record instanceof TemperaError) && record.outcome) {
+      if (snapshot) await this.#api.events.complete(snapshot, record.outcome).catch(ignoreUnavailable);
       return finished(record, record.outcome, record.logs);
-    if (snapshot?.node) {
-      // Its end was written to the event log just now, and no other store has it.
-      const ended = await this.#api.events.snapshot(id).catch(ignoreUnavailable);
-      if (ended?.state === "COMPLETED") return { ...ended, position: 0, metrics: ended.metrics ?? {} };
     }
-    return this.#findJob(id, record);
+    return snapshot ? this.#check(snapshot, record) : this.#findJob(id, record);
   }
 
   async #ofSnapshot(snapshot: Snapshot): Promise<FoundRequest> {
@@ -99,7 +112,7 @@ class RequestFinder {
    * Resolves with the error of an outage: Temporal may know the request, and if it does not, that is the
    * answer.
    */
-  async #readRecord(id: string): Promise<RequestRecord | Error | undefined> {
+  async #readRecord(id: string): Promise<ReadRecord> {
     return this.#api.requests.find(id).catch((error) => {
       if (!isTemperaError(error)) throw error;
       return error;
@@ -107,47 +120,78 @@ class RequestFinder {
   }
 
   /** Finds the request in Temporal, which knows those that run and those that ended lately. */
-  async #findJob(id: string, record: RequestRecord | Error | undefined): Promise<FoundRequest | undefined> {
+  async #findJob(id: string, record: ReadRecord): Promise<FoundRequest | undefined> {
     const { jobs } = this.#api;
-    if (record && !(record instanceof Error) && record.node) {
+    if (record && !(record instanceof TemperaError) && record.node) {
       const node = await jobs.describeNode(id, record.node);
       if (node) return { ...identityOf(record), ...node, position: 0, metrics: {} };
     }
     const job = await jobs.describe(id);
-    if (job && job.state !== "COMPLETED") return { ...job, position: 0, metrics: {} };
+    if (job && job.state !== "COMPLETED") {
+      if (record instanceof TemperaError) throw record;
+      const { recording, ...running } = job;
+      if (recording) throw endIsBeingRecorded();
+      return { ...running, position: 0, metrics: {} };
+    }
     const outcome = job && (await jobs.outcome(id));
     if (outcome) return finished(job, outcome, []);
-    if (record instanceof Error) throw record;
+    if (record instanceof TemperaError) throw record;
     // Recorded as unfinished, and Temporal does not know it: its state was lost. IN_QUEUE for ever would be
     // wrong.
     return record && finished(record, failure("The job is no longer known to Temporal."), []);
   }
 
+  /** The snapshot is in no doubt, or in one that was settled, and the other stores were asked lately. */
+  #isChecked({ requestId, queuedAtMs, startedAtMs = 0, doubt }: Snapshot): boolean {
+    const nowMs = this.#api.clock.nowMs();
+    // Times of the log are those of other machines, whose clocks may be ahead.
+    const firstMs = Math.min(nowMs, Math.max(queuedAtMs, startedAtMs));
+    const last = this.#checks.get(requestId) ?? { atMs: firstMs };
+    if (doubt !== undefined && last.doubt !== doubt) return false;
+    const isRecent = nowMs - last.atMs < RECHECK_MS;
+    if (isRecent) this.#checks.set(requestId, last);
+    return isRecent;
+  }
+
   /**
-   * Finds out whether a request that is unfinished in the event log has ended all the same: the log was
-   * unavailable at its end, or an operator ended it. Asks at most once in `RECHECK_MS`, and writes an end
-   * that it finds to the log.
+   * Finds out in Temporal whether a request that is unfinished in the event log has ended all the same: the
+   * log was unavailable at its end, or an operator ended it. Writes an end that it finds to the log.
+   *
+   * @param record what PostgreSQL answered, no outcome
    */
-  async #hasEndedUnlogged(snapshot: Snapshot): Promise<boolean> {
-    if (snapshot.state === "COMPLETED") return false;
-    const { events, requests, jobs, clock } = this.#api;
-    const { requestId, node, queuedAtMs, startedAtMs = 0 } = snapshot;
-    const nowMs = clock.nowMs();
-    const lastMs = this.#checkedAtMs.get(requestId) ?? Math.max(queuedAtMs, startedAtMs);
-    if (nowMs - lastMs < RECHECK_MS) return false;
-    this.#checkedAtMs.set(requestId, nowMs);
-    const outcome =
-      (await requests.find(requestId).catch(ignoreUnavailable))?.outcome ??
-      (await (node
-        ? this.#outcomeOfOrphan(requestId, node)
-        : jobs.outcome(requestId).catch(ignoreUnavailable)));
-    if (!outcome) return false;
-    await events.complete(snapshot, outcome).catch(ignoreUnavailable);
-    return true;
+  async #check(snapshot: Snapshot, record: ReadRecord): Promise<FoundRequest> {
+    const { events, clock } = this.#api;
+    const { requestId, node, doubt } = snapshot;
+    const atMs = clock.nowMs();
+    const last = this.#checks.get(requestId);
+    // While the other stores answer slowly, other calls go on with what the log has; a doubt waits for them.
+    this.#checks.set(requestId, { ...last, atMs });
+    const outcome = await (node ? this.#outcomeOfNode(snapshot, node) : this.#outcomeOfJob(snapshot, record));
+    if (outcome) {
+      await events.complete(snapshot, outcome).catch(ignoreUnavailable);
+      return finished(snapshot, outcome, []);
+    }
+    if (doubt !== undefined && doubt !== last?.doubt) {
+      if (record instanceof TemperaError) throw record;
+      this.#checks.set(requestId, { atMs, doubt });
+    }
+    return this.#ofSnapshot(snapshot);
+  }
+
+  /** The outcome of a job that has ended; `undefined` while it runs and while Temporal is unavailable. */
+  async #outcomeOfJob({ requestId, doubt }: Snapshot, record: ReadRecord): Promise<Outcome | undefined> {
+    const { jobs, requests } = this.#api;
+    if (doubt === undefined) return jobs.outcome(requestId).catch(ignoreUnavailable);
+    const job = await jobs.describe(requestId).catch(ignoreUnavailable);
+    if (job?.recording) throw endIsBeingRecorded();
+    if (job?.state === "COMPLETED") return jobs.outcome(requestId).catch(ignoreUnavailable);
+    if (!job || record instanceof TemperaError) return undefined;
+    // An end that waited for PostgreSQL may have been recorded between the two reads.
+    return (await requests.find(requestId).catch(ignoreUnavailable))?.outcome;
   }
 
   /** The outcome of a node whose pipeline no longer runs and has recorded none: an operator ended it. */
-  async #outcomeOfOrphan(requestId: string, node: NodeRef): Promise<Outcome | undefined> {
+  async #outcomeOfNode({ requestId }: Snapshot, node: NodeRef): Promise<Outcome | undefined> {
     const { jobs, requests } = this.#api;
     try {
       if (await jobs.describeNode(requestId, node)) return undefined;
@@ -158,6 +202,11 @@ class RequestFinder {
       return ignoreUnavailable(error);
     }
   }
+}
+
+/** The error while an end is known that may have been told and cannot be read. */
+function endIsBeingRecorded(): TemperaError {
+  return new TemperaError("store_unavailable", "The end of this request is being recorded. Try again.");
 }
 
 /** Turns an outage of a store into `undefined`, and rethrows any other error. */

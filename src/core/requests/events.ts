@@ -73,6 +73,16 @@ export interface Snapshot extends RequestIdentity {
   progress?: Progress;
   error?: ErrorInfo;
   metrics?: Metrics;
+  /**
+   * Present while the request may have ended all the same, since the log may lack events of it. The state is
+   * confirmed by the other stores once for each value.
+   */
+  doubt?: string;
+}
+
+/** Tells whether an event is the one of a submit, so that a log that begins with it is whole. */
+export function isSubmit(event: RequestEvent): boolean {
+  return event.type === "queued" && event.attempt === 0;
 }
 
 /**

@@ -8,6 +8,8 @@ export interface JobDescription extends RequestIdentity {
   attempt: number;
   submittedAtMs: number;
   endedAtMs?: number;
+  /** The job has an outcome, which may have been told, and waits for PostgreSQL to record it. */
+  recording?: true;
 }
 
 /** Starts and reads jobs. Temporal has the truth about whether a job exists, runs, and how it ended. */

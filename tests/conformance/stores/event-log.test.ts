@@ -9,11 +9,12 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createMemoryEventLog } from "../../../src/adapters/memory/event-log.ts";
 import { createRedisEventLog } from "../../../src/adapters/redis/event-log.ts";
 import type { EventLog } from "../../../src/core/requests/event-log.ts";
-import type { LoggedEvent } from "../../../src/core/requests/events.ts";
+import type { LoggedEvent, Snapshot } from "../../../src/core/requests/events.ts";
 import type { Outcome, Priority, RequestIdentity } from "../../../src/core/requests/request.ts";
 import { newRequestId } from "../../../src/core/requests/request-id.ts";
 import { startRedis } from "../../../src/dev/services/redis.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
+import { startOwnRedis } from "../../setup/own-redis.ts";
 
 leakCheck();
 
@@ -251,6 +252,22 @@ describe.each<[string, () => EventLog]>([
     expect(await log.waiting(r.taskQueue)).toBe(1);
   });
 
+  it("doubts an unfinished request unless it has seen all of it since the submit", async () => {
+    const doubts = async (first: Parameters<EventLog["append"]>[1]) => {
+      const r = request();
+      await log.append(r, first);
+      await log.append(r, { type: "started", attempt: 1, worker: "w" });
+      const { doubt } = (await log.snapshot(r.requestId)) ?? {};
+      await log.complete(r, ok(1));
+      expect(await log.snapshot(r.requestId)).not.toHaveProperty("doubt");
+      return doubt !== undefined;
+    };
+    await expect.poll(() => doubts({ type: "queued", attempt: 0 })).toBe(false);
+    expect(await doubts({ type: "queued", attempt: 1 })).toBe(true);
+    expect(await doubts({ type: "progress", attempt: 1, step: 1, steps: 2 })).toBe(true);
+    expect(await doubts({ type: "log", attempt: 0, level: "INFO", message: "x" })).toBe(true);
+  });
+
   it("announces cancels to every listener until it unsubscribes", async () => {
     const heard: string[][] = [[], []];
     const [first, second] = await Promise.all(heard.map((list) => log.onCancel((id) => list.push(id))));
@@ -413,7 +430,8 @@ it("memory and Redis agree on every snapshot, event and position for any order o
       expect(answers[1], said.join(", ")).toEqual(answers[0]);
       const [memory, redis] = await Promise.all(
         logs.map(async (log) => {
-          const snapshot = await log.snapshot(r.requestId);
+          const { doubt: _, ...found } = (await log.snapshot(r.requestId)) ?? {};
+          const snapshot = "requestId" in found ? (found as Snapshot) : undefined;
           return {
             snapshot,
             position: snapshot && (await log.position(snapshot)),
@@ -427,6 +445,86 @@ it("memory and Redis agree on every snapshot, event and position for any order o
     }
   }
   await Promise.all(logs.map((log) => log.close()));
+});
+
+describe("what Redis may have lost", () => {
+  const gone = (log: EventLog, id: string) => log.snapshot(id).catch(() => undefined);
+  /** Submits requests until the log, which has just reconnected, trusts one. */
+  async function trusted(log: EventLog): Promise<RequestIdentity> {
+    let r = request();
+    await expect
+      .poll(async () => {
+        r = request();
+        await log.append(r, { type: "queued", attempt: 0 }).catch(() => {});
+        const found = await gone(log, r.requestId);
+        return found !== undefined && found.doubt === undefined;
+      })
+      .toBe(true);
+    return r;
+  }
+
+  it.each([0, 3_600_000, -3_600_000])(
+    "is in doubt after it was restored from an older copy, by a clock that is %i ms off",
+    async (offMs) => {
+      await using redis = await startOwnRedis();
+      const clock = { nowMs: () => Date.now() + offMs };
+      const log = createRedisEventLog({ url: redis.url, clock });
+      const r = await trusted(log);
+      await log.append(r, { type: "started", attempt: 1, worker: "w" });
+      await redis.keepCopy();
+      await expect.poll(() => log.complete(r, ok(1)).catch(() => undefined)).toEqual(ok(1));
+      await redis.restoreCopy();
+      await expect.poll(() => gone(log, r.requestId)).toMatchObject({ state: "IN_PROGRESS" });
+      const first = await log.snapshot(r.requestId);
+      expect(first?.doubt).toEqual(expect.any(String));
+      // An event of an attempt that was given up takes no doubt away.
+      await log.append(r, { type: "progress", attempt: 1, step: 1, steps: 2 });
+      expect((await log.snapshot(r.requestId))?.doubt).toEqual(expect.any(String));
+      await trusted(log);
+      await log.complete(r, ok(1));
+      expect(await log.snapshot(r.requestId)).not.toHaveProperty("doubt");
+      await log.close();
+    },
+  );
+
+  it("is in doubt after it was flushed by hand and a late event came", async () => {
+    await using redis = await startOwnRedis();
+    const log = createRedisEventLog({ url: redis.url });
+    const r = await trusted(log);
+    const client = new Redis(redis.url);
+    await client.flushall();
+    expect(await log.snapshot(r.requestId)).toBeUndefined();
+    await log.append(r, { type: "progress", attempt: 1, step: 1, steps: 2 });
+    const first = await log.snapshot(r.requestId);
+    expect(first?.doubt).toEqual(expect.any(String));
+    // Another flush is another doubt; ids of the same millisecond would be equal.
+    await expect
+      .poll(async () => {
+        await client.flushall();
+        await log.append(r, { type: "progress", attempt: 1, step: 1, steps: 2 });
+        return (await log.snapshot(r.requestId))?.doubt;
+      })
+      .not.toBe(first?.doubt);
+    client.disconnect();
+    await log.close();
+  });
+
+  it("is in doubt after it was frozen while nobody asked", async () => {
+    await using redis = await startOwnRedis();
+    const [log, writer] = [redis.url, redis.url].map((url) => createRedisEventLog({ url })) as [
+      EventLog,
+      EventLog,
+    ];
+    const r = await trusted(log);
+    process.kill(redis.pid, "SIGSTOP");
+    // Longer than any answer of the idle log is awaited: two calls of another one, each of them in vain.
+    for (let call = 0; call < 2; call++) await expect(writer.complete(r, ok(1))).rejects.toThrow();
+    process.kill(redis.pid, "SIGCONT");
+    await expect
+      .poll(() => gone(log, r.requestId))
+      .toSatisfy((found) => found?.state === "COMPLETED" || found?.doubt !== undefined);
+    await Promise.all([log.close(), writer.close()]);
+  });
 });
 
 describe("when Redis goes away", () => {
