@@ -17,6 +17,7 @@ import { rawPath } from "./http/address.ts";
 import { answerError } from "./http/answer-error.ts";
 import { answerJson } from "./http/answer-json.ts";
 import { createGetPath, trustForwardedOrigin, unservedTreeRoutes } from "./http/host-routing.ts";
+import { createInnerRequest } from "./http/inner-request.ts";
 import { methodNotAllowed } from "./http/method-not-allowed.ts";
 import { createReady } from "./http/ready.ts";
 import { modelRoutes } from "./models/routes.ts";
@@ -138,5 +139,5 @@ function requestTo(target: string, c: Context): Request {
   headers.delete("x-fal-target-url");
   const hasBody = method !== "GET" && method !== "HEAD" && body;
   const init = { method, headers, signal, ...(hasBody && { body, duplex: "half" }) };
-  return new Request(url, init as RequestInit);
+  return createInnerRequest(url, init as RequestInit);
 }

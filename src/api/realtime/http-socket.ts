@@ -10,6 +10,7 @@ import { TREES } from "../../fal/index.ts";
 import { endFrame, looksLikeFrame, type SocketAddress, startFrame } from "../../fal/realtime.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { createInnerRequest } from "../http/inner-request.ts";
 import { REQUEST_ID_HEADER } from "../http/request-id.ts";
 import { createFindRequest } from "../requests/find-request.ts";
 import { sayNearest } from "../requests/nearest-endpoint.ts";
@@ -113,7 +114,7 @@ function createInnerCall(fetchInner: InnerFetch, headers: IncomingMessage["heade
   const authorization = headers.authorization ?? "";
   return async (method, target, { body, signal } = {}) =>
     fetchInner(
-      new Request(`http://gateway${target}`, {
+      createInnerRequest(`http://gateway${target}`, {
         method,
         headers: { ...falHeaders, authorization, "content-type": "application/json" },
         ...(body && { body }),
