@@ -4,6 +4,24 @@ import * as ort from "onnxruntime-node";
 import { executionProviders, explainProviderError } from "./execution-provider.ts";
 import { fromFloat16, toFloat16 } from "./float16.ts";
 
+chooseFloat16Data();
+
+/**
+ * Makes ONNX Runtime take float16 numbers as a `Uint16Array` on every Node. It chooses once, at its first tensor,
+ * and where JavaScript has a `Float16Array` it takes that, which its native part (1.30) cannot read.
+ */
+function chooseFloat16Data(): void {
+  const scope = globalThis as { Float16Array?: unknown };
+  const { Float16Array } = scope;
+  if (Float16Array === undefined) return;
+  scope.Float16Array = undefined;
+  try {
+    new ort.Tensor("float32", new Float32Array(1), [1]);
+  } finally {
+    scope.Float16Array = Float16Array;
+  }
+}
+
 export type TensorData = Float32Array | BigInt64Array;
 export type Feed = { data: TensorData; shape: readonly number[] };
 
