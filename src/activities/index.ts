@@ -29,8 +29,9 @@ export interface GpuActivities {
 /** On the task queue `orchestrator`, and as local activities there. */
 export interface OrchestratorActivities {
   recordOutcome: ReturnType<typeof createRecordOutcome>;
-  acquireSlot: ReturnType<typeof createAcquireSlot>;
-  releaseSlot: ReturnType<typeof createReleaseSlot>;
+  /** The recorded names of `acquireSlot` and `releaseSlot`. */
+  enterPlace: ReturnType<typeof createAcquireSlot>;
+  leavePlace: ReturnType<typeof createReleaseSlot>;
 }
 
 /** On the task queue `orchestrator`: values of pipelines that are too large for Temporal. */

@@ -95,8 +95,8 @@ function orchestratorActivities(parts: Parts, jobs: Jobs) {
   const clock = systemClock;
   return {
     recordOutcome: createRecordOutcome({ ...parts, clock, isDurable: () => !activityInfo().isLocal }),
-    acquireSlot: createAcquireSlot(slots),
-    releaseSlot: createReleaseSlot(slots),
+    enterPlace: createAcquireSlot(slots),
+    leavePlace: createReleaseSlot(slots),
     loadValue: createLoadValue(parts),
     storeValue: createStoreValue(parts),
     checkPipelineInput: createCheckPipelineInput(parts, parts.config.inputs.coercion),

@@ -32,7 +32,8 @@ export async function withSlot(job: JobSpec, work: () => Promise<FinishedWork>):
 /**
  * Waits for one of the owner's slots; returns false when the start deadline passed first. Only this workflow
  * waits: it occupies no GPU worker and no engine slot. It asks once: a job that releases a slot notifies the
- * next one, and a periodic repair notifies jobs that were missed.
+ * next one, and a periodic repair notifies jobs that were missed. `enterPlace` is the recorded name of the
+ * activity.
  */
 async function waitForSlot(job: JobSpec): Promise<boolean> {
   const { requestId, ownerId, priority, submittedAtMs, startTimeoutMs } = job;
@@ -42,7 +43,7 @@ async function waitForSlot(job: JobSpec): Promise<boolean> {
   });
   const request = { requestId, ownerId, priority: PRIORITY_KEY[priority] };
   const acquired = await runLocallyOrDurably("acquire a concurrency slot", (activities) =>
-    activities.acquireSlot(request),
+    activities.enterPlace(request),
   );
   if (acquired || granted) return true;
   if (startTimeoutMs === undefined) {
@@ -52,9 +53,9 @@ async function waitForSlot(job: JobSpec): Promise<boolean> {
   return condition(() => granted, Math.max(1, submittedAtMs + startTimeoutMs - Date.now()));
 }
 
-/** Releases the slot, or leaves the queue for one. */
+/** Releases the slot, or leaves the queue for one. `leavePlace` is the recorded name of the activity. */
 function releaseSlot({ requestId, ownerId }: JobSpec): Promise<void> {
   return runLocallyOrDurably("release a concurrency slot", (activities) =>
-    activities.releaseSlot({ requestId, ownerId }),
+    activities.leavePlace({ requestId, ownerId }),
   );
 }

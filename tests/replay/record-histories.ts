@@ -212,6 +212,22 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
     await client.cancel(STUB, id);
     return id;
   },
+  "waited-for-slot": async (client) => {
+    await client.admin("PATCH", "/v1/tempera/owners/admin", { exceptions: { in_progress: 1 } });
+    const blocker = await submit(client, { delay_ms: 60_000, steps: 600 });
+    await running(client, blocker);
+    const id = await submit(client, {});
+    const handle = temporal.workflow.getHandle(id);
+    // It waits once its request for a slot has been answered.
+    for (;;) {
+      const { events } = await handle.fetchHistory();
+      if (events?.some(({ markerRecordedEventAttributes }) => markerRecordedEventAttributes)) break;
+    }
+    await client.cancel(STUB, blocker);
+    for await (const _ of client.follow(STUB, id));
+    await client.admin("PATCH", "/v1/tempera/owners/admin", { exceptions: { in_progress: null } });
+    return id;
+  },
   "start-timeout": async (client) => {
     const blockers = await Promise.all(
       Array.from({ length: 64 }, () => submit(client, { delay_ms: 60_000 })),

@@ -17,7 +17,7 @@ const read = (file: string): { events: { eventType: string }[] } =>
 describe("recorded histories", () => {
   const files = readdirSync(FOLDER).filter((file) => file.endsWith(".json"));
 
-  it("cover success, retry, cancel and failure", () => {
+  it("cover success, retry, cancel, failure and the wait for a slot", () => {
     for (const path of [
       "success",
       "recorded-by-worker",
@@ -27,6 +27,7 @@ describe("recorded histories", () => {
       "cancel-running",
       "cancel-waiting",
       "start-timeout",
+      "waited-for-slot",
     ]) {
       expect(files).toContain(`inference-job.${path}.json`);
     }
