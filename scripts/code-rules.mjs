@@ -1,8 +1,9 @@
 /**
  * Holds the rules for words and shapes that no linter knows (CONTRIBUTING.md, "Rules that a script checks").
  *
- * `node scripts/code-rules.mjs [--only <rule>] [--json] [--root <folder>] [path prefix]` prints each finding as
- * `file:line text` and ends with 1 when a rule is broken. The exceptions, each with its reason, are in `scripts/code-rules.json`.
+ * `node scripts/code-rules.mjs [--only <rule>] [--json] [--root <folder>] [path prefix]` prints each finding
+ * as `file:line text` and ends with 1 when a rule is broken. The exceptions, each with its reason, are in
+ * `scripts/code-rules.json`.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
@@ -21,10 +22,10 @@ const FIELDS_MAX = 15;
 const HEADLESS_SHARE_MAX = 0.03;
 
 const HEADLESS = /^(What|Who|Whose|Whom|Whether|How|Where|Which)\b/;
-/** Names of the objects that a composition hands on. */
+/** Matches the names of objects that a composition hands on. */
 const AGGREGATE = /(Dependencies|Parts|Ports|Stores|Services)$/;
 
-/** Every rule: its name, the findings, and the limit where some findings are allowed. */
+/** Every rule: its name, and the function that finds violations. */
 const RULES = {
   words: (files) => files.flatMap((file) => [...bannedNames(file), ...bannedTexts(file)]),
   comments: (files) => headlessComments(files),
@@ -34,7 +35,7 @@ const RULES = {
   aggregates: (files) => files.filter(isSource).flatMap(wideAggregates),
 };
 
-/** Finds the committed and new text files that the rules are for. */
+/** Lists the committed and new text files that the rules apply to. */
 function listFiles() {
   const listed = execFileSync("git", ["ls-files", "-co", "--exclude-standard"], {
     cwd: ROOT,
@@ -102,7 +103,7 @@ function bannedNames(file) {
   return found;
 }
 
-/** Names that data, recorded histories or a wire share with other processes keep, in the files that write them. */
+/** Tells whether a name is kept because data, recorded histories or a wire format contain it. */
 const isRecordedName = (name, path) =>
   Object.hasOwn(SETTINGS.names, name) && SETTINGS.names[name].files.some((file) => path.startsWith(file));
 
@@ -133,7 +134,8 @@ function headlessComments(files) {
     }
   }
   const share = comments === 0 ? 0 : found.length / comments;
-  found.summary = `${found.length} of ${comments} doc comments (${(share * 100).toFixed(1)} %, limit ${HEADLESS_SHARE_MAX * 100} %)`;
+  const percent = `${(share * 100).toFixed(1)} %, limit ${HEADLESS_SHARE_MAX * 100} %`;
+  found.summary = `${found.length} of ${comments} doc comments (${percent})`;
   found.allowed = share <= HEADLESS_SHARE_MAX;
   return found;
 }
@@ -152,7 +154,7 @@ function longFunctions(file) {
   return found;
 }
 
-/** Finds lines that are too long. Tables, links and what a tool generated are left out. */
+/** Finds lines that are too long. Tables, links and generated files are exempt. */
 function longLines(file) {
   const found = [];
   for (const [index, line] of file.text.split("\n").entries()) {

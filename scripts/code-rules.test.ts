@@ -1,4 +1,7 @@
-/** Each rule finds a fault where there is one; that the project itself has none is checked by `npm run verify`. */
+/**
+ * Each rule finds a fault where there is one; that the project itself has none is checked by `npm run
+ * verify`.
+ */
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -7,8 +7,8 @@ import { fromFloat16, toFloat16 } from "./float16.ts";
 chooseFloat16Data();
 
 /**
- * Makes ONNX Runtime take float16 numbers as a `Uint16Array` on every Node. It chooses once, at its first tensor,
- * and where JavaScript has a `Float16Array` it takes that, which its native part (1.30) cannot read.
+ * Makes ONNX Runtime take float16 numbers as a `Uint16Array` on every Node. It chooses once, at its first
+ * tensor, and where JavaScript has a `Float16Array` it takes that, which its native part (1.30) cannot read.
  */
 function chooseFloat16Data(): void {
   const scope = globalThis as { Float16Array?: unknown };
