@@ -59,30 +59,32 @@ export class KeyCache implements AsyncDisposable {
   /** The `changed` of each read under way. */
   readonly #reads = new Set<Set<string>>();
   readonly #uses = new Map<string, number>();
-  readonly #tasks: PeriodicTask[];
+  #tasks: PeriodicTask[] = [];
   #stopListening: () => Promise<void> = async () => {};
 
-  private constructor({ keys, clock, log }: KeyCacheParts) {
+  private constructor({ keys, clock }: KeyCacheParts) {
     this.#keys = keys;
     this.#clock = clock;
-    this.#tasks = [
-      new PeriodicTask(() => this.#refreshKeysInUse(), {
+  }
+
+  /** Makes a cache that listens to the store's announcements. Rejects when it cannot listen. */
+  static async start(parts: KeyCacheParts): Promise<KeyCache> {
+    const { keys, log } = parts;
+    const cache = new KeyCache(parts);
+    cache.#stopListening = await keys.onChange((keyId) => cache.#drop(keyId));
+    // Started last: the timers of a cache that nobody got could not be stopped.
+    cache.#tasks = [
+      new PeriodicTask(() => cache.#refreshKeysInUse(), {
         everyMs: LIMITS.keyCheckMs,
         description: "checking the keys in use",
         log,
       }),
-      new PeriodicTask(() => this.#recordUses(), {
+      new PeriodicTask(() => cache.#recordUses(), {
         everyMs: LIMITS.keyUsesMs,
         description: "recording the use of keys",
         log,
       }),
     ];
-  }
-
-  /** Makes a cache that listens to the store's announcements. */
-  static async start(parts: KeyCacheParts): Promise<KeyCache> {
-    const cache = new KeyCache(parts);
-    cache.#stopListening = await parts.keys.onChange((keyId) => cache.#drop(keyId));
     return cache;
   }
 

@@ -204,6 +204,16 @@ describe("a key that expires", () => {
   );
 });
 
+it("leaves no timer behind when the store cannot be listened to", async () => {
+  vi.useFakeTimers();
+  const deaf: KeyStore = { ...store, onChange: () => Promise.reject(new TemperaError("store_unavailable")) };
+  const timers = vi.getTimerCount();
+  await expect(createKeyRing({ keys: deaf, clock: steadyClock, hashes, log: silent })).rejects.toMatchObject({
+    code: "store_unavailable",
+  });
+  expect(vi.getTimerCount()).toBe(timers);
+});
+
 describe("a key that was stored in an older way", () => {
   it.each([
     ["as plain SHA-256", PLAIN],
