@@ -426,6 +426,13 @@ export const LIMITS = {
   writeAnswerMs: 5_000,
   /** Interval at which expired claims are deleted. */
   claimSweepMs: 60_000,
+  /** Interval at which an orchestrator tries the noted withdrawals. */
+  withdrawalSweepMs: 5_000,
+  /**
+   * Time for which a withdrawn job that Temporal does not know is looked for: a start that was under way may
+   * arrive late. Temporal gives up a call after less than a minute.
+   */
+  withdrawalKeptMs: 5 * 60_000,
   /** Interval of the search for jobs that were granted a slot and not notified. */
   slotSweepMs: 5_000,
   /** Age of a slot at which Temporal is asked whether its job still exists. */
@@ -466,8 +473,11 @@ export const LIMITS = {
   pipelineNodesAtOnce: 100,
   /** Longest time of a whole pipeline, with the waiting of its nodes. */
   pipelineMs: 24 * 3600 * 1000,
+  /** Bytes of a value of a pipeline with its long texts, which do not pass through Temporal. */
+  pipelineStoredBytesMax: 64 * 1024 * 1024,
   /**
-   * Bytes of a stored value that a pipeline's code may read: it passes through Temporal, which refuses 2 MiB.
+   * Bytes of a stored value that a pipeline's code may read, without its long texts: it passes through
+   * Temporal, which refuses 2 MiB.
    */
   pipelineValueBytesMax: 256 * 1024,
   /**

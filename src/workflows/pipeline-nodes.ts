@@ -21,6 +21,8 @@ export interface PipelineNodesOptions {
   targets: Record<string, CallTarget>;
   /** Results of an earlier run, by node. */
   reusable?: Record<string, ReusedNode>;
+  /** Changes of the inputs of single nodes, by node. */
+  overrides?: Record<string, JsonObject>;
   /** The number of nodes, where it is known before they run; for progress. */
   nodesKnown?: number;
 }
@@ -66,7 +68,7 @@ export class PipelineNodes {
     name = this.#nextName(endpoint),
   ): Promise<Stored<JsonObject>> {
     const target = this.#admit(endpoint, name);
-    const override = own(this.#job.pipeline.overrides, name);
+    const override = own(this.#options.overrides, name);
     const input = override ? { ...templateInput, ...override } : templateInput;
     this.#options.values.assertSize(input, inputLabel(name));
     const previous = this.#findReusable(name, endpoint, target.version, input);

@@ -9,6 +9,7 @@ import { transientKey } from "../core/files/stored-value.ts";
 import type { JsonObject, Stored } from "../core/json/json.ts";
 import { isLongerThan } from "../core/json/json-bounds.ts";
 import { LIMITS } from "../core/limits.ts";
+import { standInsOf } from "../core/pipelines/stand-ins.ts";
 import { type JobSpec, ORCHESTRATOR_QUEUE } from "../core/requests/job.ts";
 import { pipelineFailure } from "./pipeline-errors.ts";
 
@@ -48,24 +49,36 @@ export class PipelineValues {
   readonly #unstored: boolean;
   readonly #stores = new Semaphore(STORES_AT_ONCE);
   readonly #reads = new Semaphore(READS_AT_ONCE);
+  /** The stored values that were read, whose long texts may have stand-ins. */
+  readonly #read = new Set<string>();
   #passedBytes = 0;
 
   constructor({ storeIo }: Pick<JobSpec, "storeIo">) {
     this.#unstored = storeIo === false;
   }
 
-  /** Returns the value itself. */
-  async load<T>(
+  /** Returns the value itself; of a large one, the long texts are replaced by stand-ins. */
+  load<T>(stored: Stored<T>, label: string): Promise<T> {
+    if ("ref" in stored) this.#read.add(stored.ref);
+    return this.#load(stored, label, { bytesMax: LIMITS.pipelineValueBytesMax, standIns: true });
+  }
+
+  /** Returns a plan or another part of the job, which is read whole. */
+  loadPlan<T>(stored: Stored<T>, label: string): Promise<T> {
+    return this.#load(stored, label, { bytesMax: LIMITS.pipelinePlanBytesMax });
+  }
+
+  async #load<T>(
     stored: Stored<T>,
     label: string,
-    bytesMax: number = LIMITS.pipelineValueBytesMax,
+    limits: { bytesMax: number; standIns?: boolean },
   ): Promise<T> {
     if ("inline" in stored) return stored.inline;
     const release = await this.#reads.acquire();
     try {
       this.#count(0, label);
       const { ref } = stored;
-      const value = await valueActivities(`read ${label}`).loadValue({ ref, bytesMax, what: label });
+      const value = await valueActivities(`read ${label}`).loadValue({ ref, what: label, ...limits });
       this.#count(JSON.stringify(value).length, label);
       return value as T;
     } finally {
@@ -80,12 +93,16 @@ export class PipelineValues {
     const bytes =
       json.length * 3 <= LIMITS.inlineBytesMax ? json.length : new TextEncoder().encode(json).length;
     if (bytes > LIMITS.pipelineMadeBytesMax) throw tooLarge(label);
+    const refs = this.#read.size > 0 ? standInsOf(value, this.#read) : [];
+    const standIns = refs.length > 0 && { standIns: refs };
     // No record may hold the values of a request with `storeIo: false`, not even small ones.
-    if (this.#unstored)
-      return this.#put(value, { key: transientKey(requestId, what), apart: true }, bytes, label);
-    if (bytes <= LIMITS.inlineBytesMax) return { inline: value };
+    if (this.#unstored) {
+      const key = transientKey(requestId, what);
+      return this.#put(value, { key, apart: true, ...standIns }, bytes, label);
+    }
+    if (bytes <= LIMITS.inlineBytesMax && !standIns) return { inline: value };
     const folder = what === "input" ? "inputs" : "outcomes";
-    return this.#put(value, { key: `${folder}/${requestId}.json` }, bytes, label);
+    return this.#put(value, { key: `${folder}/${requestId}.json`, ...standIns }, bytes, label);
   }
 
   /** Returns the plan of a pipeline that a node calls, as it travels. */
@@ -107,7 +124,7 @@ export class PipelineValues {
 
   async #put(
     value: JsonObject,
-    target: { key: string; apart?: true },
+    target: { key: string; apart?: true; standIns?: string[] },
     bytes: number,
     label: string,
   ): Promise<Stored<JsonObject>> {

@@ -1,6 +1,5 @@
 import { CancellationScope, defineSignal, isCancellation, setHandler, sleep } from "@temporalio/workflow";
-import type { Json, JsonObject, Stored } from "../core/json/json.ts";
-import { LIMITS } from "../core/limits.ts";
+import type { Json, JsonObject } from "../core/json/json.ts";
 import type { PipelinePlan } from "../core/pipelines/pipeline.ts";
 import { identityOf, type Outcome } from "../core/requests/request.ts";
 import { closeJob } from "./close-job.ts";
@@ -86,14 +85,23 @@ async function produceOutput(
 ): Promise<PipelineEnd> {
   const { pipeline: part, requestId } = job;
   const values = new PipelineValues(job);
-  const loadPlan = <T>(stored: Stored<T>, label: string) =>
-    values.load(stored, label, LIMITS.pipelinePlanBytesMax);
   const input = await values.load(job.input, "the pipeline's input");
-  const plan = await loadPlan(part.plan, "the pipeline's plan");
-  const targets = await loadPlan(part.callees, "the endpoints that the pipeline calls");
-  const reusable = part.kept && (await loadPlan(part.kept, "the reused results of an earlier run"));
+  const plan = await values.loadPlan(part.plan, "the pipeline's plan");
+  const targets = await values.loadPlan(part.callees, "the endpoints that the pipeline calls");
+  const reusable = part.kept && (await values.loadPlan(part.kept, "the reused results of an earlier run"));
+  const { overridesRef, overrides: few } = part;
+  const overrides =
+    overridesRef === undefined
+      ? few
+      : await values.load<Record<string, JsonObject>>({ ref: overridesRef }, "the nodes' changed fields");
   const nodesKnown = "graph" in plan ? plan.graph.nodes.length : 0;
-  const nodes = new PipelineNodes(job, { values, targets, nodesKnown, ...(reusable && { reusable }) });
+  const nodes = new PipelineNodes(job, {
+    values,
+    targets,
+    nodesKnown,
+    ...(reusable && { reusable }),
+    ...(overrides && { overrides }),
+  });
   onNodes(nodes);
   const value = asObject(await runPlan(plan, input, nodes));
   const output = await values.store(value, { requestId, what: "output", label: "the pipeline's output" });

@@ -310,7 +310,9 @@ describe("limits", () => {
   });
 
   it("refuse an input that is too large for a workflow at submit, with the remedy", async () => {
-    const answer = await post(`/queue/${PIPELINE}`, { stages: [[{ payload: "x".repeat(300_000) }]] });
+    const answer = await post(`/queue/${PIPELINE}`, {
+      stages: [[{ payload: Array.from({ length: 100_000 }, () => 1_000_000) }]],
+    });
     expect(answer.status).toBe(400);
     expect(await json(answer)).toMatchObject({
       error_type: "pipeline_limit",

@@ -1,8 +1,10 @@
 import { execFile } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createPlatformClient } from "../../src/cli/platform-client.ts";
 import type { Json, JsonObject } from "../../src/core/json/json.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
@@ -426,6 +428,65 @@ describe("workflows/execute", () => {
       status: 400,
       body: { detail: expect.stringContaining("the input of the node a is larger") },
     });
+  });
+});
+
+describe("a picture of more than a MiB in the input of a pipeline", () => {
+  const bytes = randomBytes(900_000);
+  const picture = `data:image/png;base64,${bytes.toString("base64")}`;
+  const described = { sha256: createHash("sha256").update(bytes).digest("hex"), bytes: bytes.length };
+  const queue = (path: string) => `${test.platform.url}/queue/workflows/execute${path}`;
+  const result = async (id: string): Promise<JsonObject> => {
+    for await (const { status } of createPlatformClient({ ...test.platform, key: ann }).follow(
+      "workflows/execute",
+      id,
+    ))
+      if (status === "COMPLETED") break;
+    return (await send("GET", queue(`/requests/${id}`), undefined, ann)).body;
+  };
+  const two = {
+    a: stub({ payload: { deep: ["$input.picture"] } }),
+    b: stub({ file_url: "$a.echo.deep.0" }, { depends: ["a"] }),
+    shown: { type: "display", depends: ["b"], fields: { file: "$b.input_file", same: "$a.echo.deep.0" } },
+  };
+
+  it("reaches the nodes and the output whole, also by way of a node's output", async () => {
+    const body = { input: { picture }, workflow: two };
+    const answer = await send("POST", `${test.platform.url}/run/workflows/execute`, body, ann);
+    expect(answer).toMatchObject({ status: 200, body: { file: described } });
+    expect(answer.body.same === picture).toBe(true);
+  });
+
+  it("reaches a saved pipeline and the pipelines that it calls", async () => {
+    const nested = (app: string, input: JsonObject) =>
+      contents({ a: stub(input, { app }) }, { out: "$a.echo" });
+    const schema = (of: JsonObject) => ({
+      ...of,
+      schema: { input: { picture: { name: "picture", type: "string", required: true } }, output: {} },
+    });
+    const inner = schema(nested("tempera/stub", { payload: "$input.picture" }));
+    expect((await admin("POST", "", workflow("big-in", undefined, { contents: inner }))).status).toBe(201);
+    const outer = schema({
+      ...nested("workflows/ann/big-in", { picture: "$input.picture" }),
+      output: { out: "$a.out" },
+    });
+    expect((await admin("POST", "", workflow("big-out", undefined, { contents: outer }))).status).toBe(201);
+    const url = `${test.platform.url}/run/workflows/ann/big-out`;
+    const answer = await send("POST", url, { picture }, ann);
+    expect(answer.status).toBe(200);
+    expect(answer.body.out === picture).toBe(true);
+  });
+
+  it("may be a node's field in a rerun, and the run after it", async () => {
+    const small = { input: { picture: "data:,x" }, workflow: two };
+    const first = (await send("POST", queue(""), small, ann)).body.request_id;
+    await result(first);
+    const rerun = (id: string, nodes: JsonObject) =>
+      send("POST", queue(`/requests/${id}/rerun`), { overrides: { nodes } }, ann);
+    const second = (await rerun(first, { b: { file_url: picture } })).body.request_id;
+    expect(await result(second)).toMatchObject({ file: described, same: "data:,x" });
+    const third = (await rerun(second, { b: { seed: 4 } })).body.request_id;
+    expect(await result(third)).toMatchObject({ file: described, same: "data:,x" });
   });
 });
 

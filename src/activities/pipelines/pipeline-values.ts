@@ -5,47 +5,78 @@ import type { ErrorInfo, InputFault } from "../../core/errors/tempera-error.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
 import { retrieve, store, storeApart } from "../../core/files/stored-value.ts";
 import type { Json, JsonObject, Stored } from "../../core/json/json.ts";
+import { LIMITS } from "../../core/limits.ts";
 import type { JsonSchema } from "../../core/models/model.ts";
+import { longTexts, withStandIns, withTexts } from "../../core/pipelines/stand-ins.ts";
 import { createInputCheck } from "../../registry/input-check.ts";
 import type { Coercion } from "../../registry/lax-values.ts";
 
 /**
  * Reads a stored value. Rejects with `pipeline_limit` when it is larger than `bytesMax`, and with
  * `payload_gone` when it was deleted; `store_unavailable` is retried. `what` names the value in the error.
+ * With `standIns`, the long texts of a larger value are replaced by stand-ins.
  */
 export function createLoadValue({ objects }: { objects: Pick<ObjectStore, "get" | "head"> }) {
   return async function loadValue({
     ref,
     bytesMax,
     what,
+    standIns = false,
   }: {
     ref: string;
     bytesMax: number;
     what: string;
+    standIns?: boolean;
   }): Promise<Json> {
     const info = await objects.head(ref);
     if (!info) throw permanentFailure("payload_gone", `${what} is no longer stored; run the pipeline again.`);
-    if (info.bytes > bytesMax)
-      throw permanentFailure(
-        "pipeline_limit",
-        `${what} has ${info.bytes} bytes, and a pipeline's own code may read ${bytesMax} at most.`,
-      );
-    return retrieve<Json>(objects, { ref });
+    const limited = () => {
+      const message = `${what} has ${info.bytes} bytes, and a pipeline's own code may read ${bytesMax} at most`;
+      return permanentFailure("pipeline_limit", standIns ? `${message} beside long texts.` : `${message}.`);
+    };
+    if (info.bytes > (standIns ? LIMITS.pipelineStoredBytesMax : bytesMax)) throw limited();
+    const value = await retrieve<Json>(objects, { ref });
+    if (info.bytes <= bytesMax) return value;
+    const short = withStandIns(value, ref);
+    if (Buffer.byteLength(JSON.stringify(short)) > bytesMax) throw limited();
+    return short;
   };
 }
 
-/** Stores a value. With `apart`, it goes to the object store however small it is: no record may hold it. */
-export function createStoreValue({ objects }: { objects: Pick<ObjectStore, "put"> }) {
+/**
+ * Stores a value. With `apart`, it goes to the object store however small it is: no record may hold it.
+ * `standIns` names the stored values whose long texts are put back first. Rejects with `pipeline_limit` and
+ * `payload_gone`.
+ */
+export function createStoreValue({ objects }: { objects: Pick<ObjectStore, "get" | "head" | "put"> }) {
+  const textsOf = async (ref: string): Promise<[string, string[]]> => {
+    if (!(await objects.head(ref)))
+      throw permanentFailure("payload_gone", "A value of the pipeline is no longer stored; run it again.");
+    return [ref, longTexts(await retrieve<Json>(objects, { ref }))];
+  };
   return async function storeValue({
     key,
     value,
     apart,
+    standIns = [],
   }: {
     key: string;
     value: JsonObject;
     apart?: true;
+    standIns?: string[];
   }): Promise<Stored<JsonObject>> {
-    return apart ? storeApart(objects, key, value) : store(objects, key, value);
+    const texts = new Map(await Promise.all(standIns.map(textsOf)));
+    const { pipelineStoredBytesMax } = LIMITS;
+    const whole =
+      standIns.length === 0
+        ? value
+        : (withTexts(value, texts, pipelineStoredBytesMax) as JsonObject | undefined);
+    if (!whole)
+      throw permanentFailure(
+        "pipeline_limit",
+        `The long texts of a value may have ${pipelineStoredBytesMax} characters together.`,
+      );
+    return apart ? storeApart(objects, key, whole) : store(objects, key, whole);
   };
 }
 

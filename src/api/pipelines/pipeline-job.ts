@@ -1,9 +1,10 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { store } from "../../core/files/stored-value.ts";
-import type { JsonObject } from "../../core/json/json.ts";
+import type { Json, JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Price, RetryPolicy } from "../../core/models/model.ts";
 import { PIPELINE_QUEUE, type PipelineVersion } from "../../core/pipelines/pipeline.ts";
+import { withStandIns } from "../../core/pipelines/stand-ins.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import type { Route } from "../../registry/registry.ts";
 import { resolveCallTargets } from "../../registry/resolve-call-targets.ts";
@@ -81,10 +82,19 @@ export const PIPELINE_RETRY: RetryPolicy = {
 
 /** Refuses an input that is too large for a workflow's memory. Throws `pipeline_limit`. */
 export function refuseLarge(input: JsonObject): void {
-  const bytes = Buffer.byteLength(JSON.stringify(input));
-  if (bytes <= LIMITS.pipelineValueBytesMax) return;
+  if (fitsWorkflow(input)) return;
   const message =
-    `The input is ${bytes} bytes, and a pipeline's may have ${LIMITS.pipelineValueBytesMax} at most; ` +
-    "upload large files and pass their addresses.";
+    `The input is ${bytesOf(input)} bytes. A pipeline's may have ${LIMITS.pipelineValueBytesMax} beside ` +
+    `long texts, and ${LIMITS.pipelineStoredBytesMax} with them; upload large files and pass their addresses.`;
   throw new TemperaError("pipeline_limit", message);
 }
+
+/** Tells whether a workflow can read a value: its long texts are replaced by stand-ins. */
+export function fitsWorkflow(value: JsonObject): boolean {
+  const bytes = bytesOf(value);
+  if (bytes <= LIMITS.pipelineValueBytesMax) return true;
+  const short = bytesOf(withStandIns(value, "inputs/00000000-0000-0000-0000-000000000000-overrides.json"));
+  return bytes <= LIMITS.pipelineStoredBytesMax && short <= LIMITS.pipelineValueBytesMax;
+}
+
+const bytesOf = (value: Json): number => Buffer.byteLength(JSON.stringify(value));

@@ -192,9 +192,29 @@ describe("the job of a rerun", () => {
     });
   });
 
+  it("stores large fields of nodes apart, and merges them into those of the next rerun", async () => {
+    const { api, read } = createApi();
+    const text = "x".repeat(LIMITS.pipelineValueBytesMax);
+    const runs = previous([node("1", {})]);
+    const rerun = { input: {}, nodes: { "1": { text } } };
+    const { pipeline } = await rerunJob(api, runs, { ...request, rerun });
+    expect(pipeline).not.toHaveProperty("overrides");
+    expect(read({ ref: pipeline?.overridesRef ?? "" })).toEqual({ "1": { text } });
+    const next = await rerunJob(
+      api,
+      previous([node("1", {})], { overridesRef: pipeline?.overridesRef ?? "" }),
+      {
+        ...request,
+        requestId: "newer",
+        rerun: { input: {}, nodes: { "1": { n: 2 } } },
+      },
+    );
+    expect(read({ ref: next.pipeline?.overridesRef ?? "" })).toEqual({ "1": { text, n: 2 } });
+  });
+
   it("refuses fields of nodes that are too large", async () => {
     const { api } = createApi();
-    const nodes = { "1": { text: "x".repeat(LIMITS.inlineBytesMax) } };
+    const nodes = { "1": { list: Array.from({ length: 100_000 }, () => 1_000_000) } };
     await expect(
       rerunJob(api, previous([node("1", {})]), { ...request, rerun: { input: {}, nodes } }),
     ).rejects.toMatchObject({

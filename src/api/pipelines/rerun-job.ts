@@ -11,7 +11,7 @@ import { pipelineRoute } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { assertTargetsAvailable } from "./assert-targets-available.ts";
 import { isOutputAvailable } from "./is-output-available.ts";
-import { refuseLarge } from "./pipeline-job.ts";
+import { fitsWorkflow, refuseLarge } from "./pipeline-job.ts";
 
 /** A pipeline's request that ran, with its nodes. */
 export interface PreviousRun {
@@ -56,7 +56,7 @@ export async function rerunJob(
     ...nodesOf(await retrieve<PipelinePlan>(api.objects, plan)),
   ]);
   refuseUnknown(known, rerun);
-  const overrides = merge(job.pipeline.overrides ?? {}, rerun.nodes);
+  const overrides = merge(await overridesOf(api, job), rerun.nodes);
   refuseLargeOverrides(overrides);
   const input =
     Object.keys(rerun.input).length === 0
@@ -85,20 +85,47 @@ export async function rerunJob(
       cache: cache && api.flags.isOn("behaviour", "node_cache", job.ownerId),
       kept: storedResults,
       ...(outputRefs.length > 0 && { keptRefs: outputRefs }),
-      ...(Object.keys(overrides).length > 0 && { overrides }),
+      ...(await storeOverrides(api, overrides, { requestId, storeIo })),
       ...(rerun.from !== undefined && { from: rerun.from }),
     },
   };
 }
 
-/** Throws `input_invalid` when the overrides are too large to be a part of the job. */
+/** Throws `input_invalid` when the overrides are too large for a workflow. */
 function refuseLargeOverrides(overrides: Record<string, JsonObject>): void {
-  if (Buffer.byteLength(JSON.stringify(overrides)) <= LIMITS.inlineBytesMax) return;
-  const most = LIMITS.inlineBytesMax.toLocaleString("en-US");
+  if (fitsWorkflow(overrides)) return;
+  throw largeOverrides(LIMITS.pipelineValueBytesMax);
+}
+
+function largeOverrides(bytesMax: number): TemperaError {
+  const most = bytesMax.toLocaleString("en-US");
   const msg =
     `Value error, the nodes' fields are larger than ${most} bytes; ` +
     "upload large values and pass their addresses";
-  throw faulty([{ loc: ["body", "overrides", "nodes"], msg, type: "value_error" }]);
+  return faulty([{ loc: ["body", "overrides", "nodes"], msg, type: "value_error" }]);
+}
+
+/** Reads the overrides of the previous run. */
+async function overridesOf(
+  { objects }: Pick<ApiDependencies, "objects">,
+  { pipeline: { overrides = {}, overridesRef } }: PreviousRun["job"],
+): Promise<Record<string, JsonObject>> {
+  return overridesRef === undefined ? overrides : retrieve(objects, { ref: overridesRef });
+}
+
+/** Makes overrides a part of the job, or an object when they are large. */
+async function storeOverrides(
+  { objects }: Pick<ApiDependencies, "objects">,
+  overrides: Record<string, JsonObject>,
+  { requestId, storeIo }: { requestId: string; storeIo?: false | undefined },
+): Promise<Pick<PipelinePart, "overrides" | "overridesRef">> {
+  if (Object.keys(overrides).length === 0) return {};
+  if (Buffer.byteLength(JSON.stringify(overrides)) <= LIMITS.inlineBytesMax) return { overrides };
+  // Apart from the input, a request that is not to be stored has no object of its own.
+  if (storeIo === false) throw largeOverrides(LIMITS.inlineBytesMax);
+  const ref = `inputs/${requestId}-overrides.json`;
+  await storeApart(objects, ref, overrides);
+  return { overridesRef: ref };
 }
 
 /** Outputs are read whole and may be large, so only so many are read at once. */

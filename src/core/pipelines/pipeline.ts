@@ -109,6 +109,8 @@ export interface PipelinePart {
   keptRefs?: string[];
   /** Changes of the inputs of single nodes, by node; merged over the inputs that the pipeline makes. */
   overrides?: Record<string, JsonObject>;
+  /** The key of the same changes, when they are too large to be a part of the job. */
+  overridesRef?: string;
   /** The node that must run again, whatever could be reused. */
   from?: string;
   /**

@@ -102,6 +102,7 @@ export function refsOf(
     ...new Set([
       ...named.flatMap((stored) => (stored && "ref" in stored ? [stored.ref] : [])),
       ...(pipeline?.keptRefs ?? []),
+      ...(pipeline?.overridesRef === undefined ? [] : [pipeline.overridesRef]),
     ]),
   ];
 }

@@ -7,7 +7,7 @@ export function withoutPayloads(job: JobSpec, outcome: Outcome): { job: JobSpec;
   const { pipeline, ...rest } = job;
   const bare: JobSpec = { ...rest, input: TOMBSTONE };
   if (pipeline) {
-    const { kept: _, keptRefs: __, overrides: ___, givenHash: ____, ...part } = pipeline;
+    const { kept: _, keptRefs: __, overrides: ___, overridesRef: ____, givenHash: _____, ...part } = pipeline;
     bare.pipeline = part;
   }
   return { job: bare, outcome: outcome.ok ? { ...outcome, output: TOMBSTONE } : outcome };
