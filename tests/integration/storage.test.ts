@@ -3,6 +3,7 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { connect } from "node:net";
+import { gzipSync } from "node:zlib";
 import { createFalClient } from "@fal-ai/client";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createSignatures } from "../../src/api/files/signatures.ts";
@@ -189,6 +190,27 @@ describe.each(STORES)("on %s", (_store, env) => {
         headers: { authorization: `Bearer ${foreign}` },
       });
       expect(meddled.status).toBe(404);
+    });
+
+    it("in a content coding is kept, served with it, and decoded for a run", async () => {
+      const coded = gzipSync("hello ".repeat(100));
+      const { upload_url, file_url } = await initiate();
+      const put = (encoding: string) =>
+        fetch(upload_url, {
+          method: "PUT",
+          body: new Uint8Array(coded),
+          headers: { "content-type": "text/plain", "content-encoding": encoding },
+        });
+      expect((await put("zstd")).status).toBe(415);
+      for (let sent = 0; sent < 2; sent++) expect((await put("gzip")).status).toBe(200);
+      const read = await fetch(file_url);
+      expect(read.headers.get("content-encoding")).toBe("gzip");
+      expect(await read.text()).toBe("hello ".repeat(100));
+      const head = await fetch(file_url, { method: "HEAD" });
+      expect(head.headers.get("content-encoding")).toBe("gzip");
+      expect(head.headers.get("content-length")).toBe(String(coded.length));
+      const ran = await test.call(`/${STUB}`, { method: "POST", body: JSON.stringify({ file_url }) });
+      expect(await ran.json()).toMatchObject({ input_file: { bytes: 600 } });
     });
 
     it("that is interrupted leaves nothing, and can be sent again", async () => {

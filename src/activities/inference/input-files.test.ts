@@ -2,9 +2,11 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
+import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { fileKey } from "../../core/files/file.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { GuardedHttp } from "../../core/operations/guarded-http.ts";
 import { createFetchInput, type FetchInputDependencies } from "./input-files.ts";
@@ -109,6 +111,30 @@ describe("an address between white space", () => {
     await using fetched = await fetchInput({ image_url: url, image_urls: [url] }, "ann", NEVER);
     expect(requested).toEqual([expect.stringMatching(/^https?:\S+$/i), requested[0]]);
     expect(fetched.input).toEqual({ image_url: "attachment:0", image_urls: ["attachment:1"] });
+  });
+});
+
+describe("a file of this platform in a content coding", () => {
+  const stored = (bytes: Buffer, bytesMax = 1_000) =>
+    fetcher(unexpected, {
+      resolveFileUrl: async () => fileKey("0".repeat(32), "gzip"),
+      objects: {
+        get: async () => ({
+          info: { bytes: bytes.length, contentType: "image/png" },
+          body: Readable.from([bytes], { objectMode: false }),
+        }),
+      },
+      bytesMax,
+    })({ image_url: "http://localhost:8080/files/x/y" }, "ann", NEVER);
+
+  it("is decoded for the engine, within the same limits", async () => {
+    await using fetched = await stored(gzipSync(PIXELS));
+    expect(await readFile(fetched.files[0]?.path ?? "")).toEqual(PIXELS);
+    await expect(stored(gzipSync(Buffer.alloc(1_000_000)))).rejects.toMatchObject({ code: "file_too_large" });
+    await expect(stored(PIXELS)).rejects.toMatchObject({
+      code: "file_download_error",
+      message: expect.stringContaining("cannot be decoded as gzip"),
+    });
   });
 });
 

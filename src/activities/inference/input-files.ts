@@ -6,6 +6,8 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import { type ContentCoding, decodeContent, Undecodable } from "../../core/files/content-coding.ts";
+import { codingOfKey } from "../../core/files/file.ts";
 import { attachment, type InputFile, type InputUrl, inputUrls } from "../../core/files/input-file.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
 import type { Json, JsonObject } from "../../core/json/json.ts";
@@ -189,7 +191,13 @@ class InputDownloads {
       object.body.destroy();
       throw new TemperaError("file_too_large");
     }
-    return { contentType: object.info.contentType, body: object.body };
+    const { contentType } = object.info;
+    const coding = key === undefined ? undefined : codingOfKey(key);
+    if (coding === undefined) return { contentType, body: object.body };
+    return {
+      contentType,
+      body: Readable.from(decodeUpTo(object.body, coding, bytesMax), { objectMode: false }),
+    };
   }
 
   #count(bytes: number): void {
@@ -232,6 +240,21 @@ function fileError(
 ): TemperaError {
   const fault = { loc: ["body", ...loc], msg, type: code, ...(ctx && { ctx }) };
   return new TemperaError(code, msg, { faults: [fault] });
+}
+
+/** Decodes a stored file that was uploaded in a content coding. */
+async function* decodeUpTo(body: Readable, coding: ContentCoding, bytesMax: number): AsyncGenerator<Buffer> {
+  let bytes = 0;
+  try {
+    for await (const chunk of decodeContent(body as AsyncIterable<Buffer>, coding)) {
+      bytes += chunk.length;
+      if (bytes > bytesMax) throw new TemperaError("file_too_large");
+      yield chunk;
+    }
+  } catch (error) {
+    if (!(error instanceof Undecodable)) throw error;
+    throw new TemperaError("file_download_error", `The uploaded file ${error.message}.`, { cause: error });
+  }
 }
 
 /** Writes a download to a file. `count` sees the size of each chunk and may throw. */

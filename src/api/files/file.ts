@@ -2,6 +2,7 @@ import { Readable } from "node:stream";
 import type { Context } from "hono";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import { codingOfKey } from "../../core/files/file.ts";
 import { isPublic } from "../../core/files/lifecycle.ts";
 import type { ObjectInfo } from "../../core/files/object-store.ts";
 import { falError } from "../../fal/index.ts";
@@ -93,12 +94,14 @@ async function serve(
   }: ObjectInfo & { key: string; etag: string; cacheControl: string },
 ): Promise<Response> {
   const etag = `"${name}"`;
+  const coding = codingOfKey(key);
   const headers: Record<string, string> = {
     "content-type": contentType,
     "accept-ranges": "bytes",
     "cache-control": cacheControl,
     "x-content-type-options": "nosniff",
     ...EMBEDDABLE,
+    ...(coding !== undefined && { "content-encoding": coding }),
     ...(!SHOWN.test(contentType) && { "content-security-policy": "sandbox" }),
     etag,
     [REQUEST_ID_HEADER]: requestIdOf(c),

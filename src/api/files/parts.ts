@@ -11,7 +11,7 @@ import { countUpload } from "../limits/count-upload.ts";
 import { createFileCaller } from "./caller.ts";
 import { readAnnouncedFile, storeFile, type UploadDependencies } from "./receive.ts";
 import { createSignatures } from "./signatures.ts";
-import { uploadBody } from "./upload-body.ts";
+import { assertUncoded, uploadBody } from "./upload-body.ts";
 
 /**
  * An upload as its path names it. With an `uploadId` (Python) its owner authenticates; without one
@@ -37,6 +37,7 @@ export function createMultipart(api: UploadDependencies) {
   const callerOf = createFileCaller(api);
   return async (c: Context): Promise<Response> => {
     const caller = await callerOf(c.req.header("authorization"));
+    assertUncoded(c);
     const file = readAnnouncedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadAddressSeconds * 1000);
     await beginParts(api, file);
     return answerJson(c, {
@@ -89,6 +90,7 @@ export function createPart(api: UploadDependencies) {
         "upload_parts_invalid",
         `Parts are numbered from 1 to ${LIMITS.uploadPartsMax.toLocaleString("en-US")}.`,
       );
+    assertUncoded(c);
     const body = uploadBody(c, LIMITS.uploadPartBytesMax);
     if (body.bytes === 0) throw new TemperaError("upload_parts_invalid", "A part has at least one byte.");
     const others = (await api.files.parts(file.fileId)).filter((part) => part.number !== number);

@@ -24,7 +24,7 @@ import { answerJson } from "../http/answer-json.ts";
 import { countUpload } from "../limits/count-upload.ts";
 import { createFileCaller } from "./caller.ts";
 import { createSignatures } from "./signatures.ts";
-import { uploadBody } from "./upload-body.ts";
+import { uploadBody, uploadCoding } from "./upload-body.ts";
 
 export type UploadDependencies = Pick<
   ApiDependencies,
@@ -125,7 +125,7 @@ export function createUpload(api: UploadDependencies) {
     const caller = await callerOf(c.req.header("authorization"));
     const file = readAnnouncedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadBodyMs);
     const body = uploadBody(c, LIMITS.fileBytesMax);
-    const objectKey = fileKey(file.fileId);
+    const objectKey = fileKey(file.fileId, uploadCoding(c));
     await countUpload(api, { ownerId: caller.ownerId, bytes: body.bytes }, async () => {
       await api.files.begin({ ...file, objectKey });
       await api.objects.put(objectKey, body.stream, { bytes: body.bytes, contentType: file.contentType });
@@ -163,7 +163,7 @@ export function createReceive(api: UploadDependencies) {
       );
     if (file.stored) return receiveAgain(c, file);
     const body = uploadBody(c, LIMITS.fileBytesMax);
-    const objectKey = fileKey(fileId);
+    const objectKey = fileKey(fileId, uploadCoding(c));
     const etag = await countUpload(api, { ownerId: file.ownerId, bytes: body.bytes }, async () => {
       const claimed = await api.files.claim(fileId, objectKey);
       if (!claimed) throw new TemperaError("upload_finished");

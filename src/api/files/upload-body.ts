@@ -2,7 +2,9 @@ import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { type ContentCoding, contentCodingOf } from "../../core/files/content-coding.ts";
 import { LIMITS } from "../../core/limits.ts";
+import { bodyCoding } from "../http/decode-body.ts";
 
 export interface UploadBody {
   /** The announced length; the stream has exactly as many bytes. */
@@ -14,6 +16,26 @@ export interface UploadBody {
   stream: Readable;
   /** Gives the hex digest of the bytes that were read so far. */
   sha256(): string;
+}
+
+/**
+ * Reads the content coding of an upload. Its bytes are kept as they are sent, as object stores do, and the
+ * coding is announced when they are read. Throws `content_encoding_unsupported`.
+ */
+export function uploadCoding(c: Context): ContentCoding | undefined {
+  const header = c.req.header("content-encoding");
+  if (bodyCoding(header) === undefined) return undefined;
+  const coding = contentCodingOf(header);
+  return coding === "unsupported" ? undefined : coding;
+}
+
+/** Refuses a part in a content coding: parts are joined, and codings are not. */
+export function assertUncoded(c: Context): void {
+  if (uploadCoding(c) !== undefined)
+    throw new TemperaError(
+      "content_encoding_unsupported",
+      "A file in parts is kept without a content encoding; send its parts as they are.",
+    );
 }
 
 /**

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { safeFileName } from "./file.ts";
+import { codingOfKey, fileKey, safeFileName } from "./file.ts";
 
 describe("the name of a file", () => {
   it.each([
@@ -26,4 +26,14 @@ describe("the name of a file", () => {
     [`${"長".repeat(300)}.png`, "file.png"],
     [`${"x".repeat(300)}.png`, `${"x".repeat(96)}.png`],
   ])("%j is %j", (given, name) => expect(safeFileName(given, "image/png")).toBe(name));
+});
+
+it("an object's key says in which content coding its bytes are", () => {
+  const id = "ab".repeat(16);
+  expect(fileKey(id)).toMatch(/^files\/ab\/[0-9a-f]{32}-[0-9a-f]{8}$/);
+  expect(codingOfKey(fileKey(id))).toBeUndefined();
+  for (const coding of ["gzip", "deflate", "br"] as const)
+    expect(codingOfKey(fileKey(id, coding))).toBe(coding);
+  for (const key of ["artifacts/ab/cd.gzip", "artifacts/ab/cd.br", "files/ab/x.zstd"])
+    expect(codingOfKey(key)).toBeUndefined();
 });

@@ -7,6 +7,7 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { extensionOf } from "./artifact.ts";
+import { type ContentCoding, contentCodingOf } from "./content-coding.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 
 /** A file whose bytes are still to come. */
@@ -49,10 +50,19 @@ export const producedFileId = (requestId: string, index: number, sha256: string)
   createHash("sha256").update(`${requestId}/${index}/${sha256}`).digest("hex").slice(0, 32);
 
 /**
- * Names the object that a writer puts the bytes of a file into. Each writer has its own, so two never mix.
+ * Names the object that a writer puts the bytes of a file into. Each writer has its own, so two never mix. The
+ * name also says in which content coding the bytes are, if they are in one.
  */
-export const fileKey = (fileId: string, writer = randomBytes(4).toString("hex")): string =>
-  `files/${fileId.slice(0, 2)}/${fileId}-${writer}`;
+export function fileKey(fileId: string, coding?: ContentCoding): string {
+  const writer = randomBytes(4).toString("hex");
+  return `files/${fileId.slice(0, 2)}/${fileId}-${writer}${coding === undefined ? "" : `.${coding}`}`;
+}
+
+/** Returns the content coding of the bytes of an object, by its key. */
+export function codingOfKey(key: string): ContentCoding | undefined {
+  const coding = contentCodingOf(/^files\/.*\.([a-z]+)$/.exec(key)?.[1]);
+  return coding === "unsupported" ? undefined : coding;
+}
 
 /** @param root URL below which files are served: `http://localhost:8080/files` */
 export const fileUrl = (root: string, { fileId, name }: Pick<NewFile, "fileId" | "name">): string =>
