@@ -1,5 +1,5 @@
 /** The rule that an outcome is told only once it stands: in PostgreSQL, or in the history of its workflow. */
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { createMemoryEventLog } from "../../adapters/memory/event-log.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
@@ -104,6 +104,22 @@ describe("the finish step", () => {
     await memory.append(JOB, { type: "log", attempt: 1, level: "INFO", message: "x" });
     await record()(ended(1));
     expect(lines).toHaveLength(1);
+  });
+
+  it("tells it again until the event log takes it, without keeping the job", async () => {
+    vi.useFakeTimers();
+    try {
+      away.events = true;
+      expect(await record()(ended(1))).toEqual(output(1));
+      await vi.advanceTimersByTimeAsync(300);
+      away.events = false;
+      expect(await announced()).toBeUndefined();
+      await vi.advanceTimersByTimeAsync(5_000);
+      expect(await announced()).toEqual(output(1));
+      expect(vi.getTimerCount()).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it("tells nothing without PostgreSQL, since another attempt may have told another", async () => {

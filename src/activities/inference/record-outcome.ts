@@ -9,6 +9,9 @@ import type { LoggedRequest, LogSearch } from "../../core/requests/log-search.ts
 import type { Outcome } from "../../core/requests/request.ts";
 import type { RequestStore } from "../../core/requests/request-store.ts";
 
+/** Pauses before an outcome that the event log did not take is announced again, in milliseconds. */
+const ANNOUNCE_AGAIN_MS = [100, 250, 500, 1_000, 2_000];
+
 export interface EndedJob {
   job: JobSpec;
   outcome: Outcome;
@@ -61,7 +64,7 @@ export function createRecordOutcome({
     if (checkpointed !== false) objects.delete(checkpointKey(job.requestId)).catch(() => {});
     const { announced, logs } = await readLog(events, ended);
     const outcome = announced ?? ended.outcome;
-    if (soleAttempt && isDurable()) await events.complete(job, outcome).catch(() => {});
+    if (soleAttempt && isDurable()) await announce(events, job, outcome);
     const recorded = await requests.finish({
       job,
       outcome,
@@ -71,13 +74,32 @@ export function createRecordOutcome({
       logs,
       ...deadLetterOf(ended, outcome),
     });
-    if (!announced) await events.complete(job, recorded).catch(() => {});
+    if (!announced) await announce(events, job, recorded);
     // Indexed in the background: the record has the lines, and an unavailable index must not delay the end.
     if (logs.length > 0) logSearch.index({ ...job, lines: logs.flatMap(lineOf) }).catch(() => {});
     // No attempt reads the input any more. A sweep deletes it when the store is unavailable now.
     if ("ref" in job.input && isTransient(job.input)) objects.delete(job.input.ref).catch(() => {});
     return recorded;
   };
+}
+
+/**
+ * Announces an outcome; again, in the background, when the event log did not take it. Another process may
+ * have its connection back earlier, and show the job as unfinished until then.
+ */
+async function announce(events: Pick<EventLog, "complete">, job: JobSpec, outcome: Outcome): Promise<void> {
+  const isTaken = () =>
+    events.complete(job, outcome).then(
+      () => true,
+      () => false,
+    );
+  if (await isTaken()) return;
+  void (async () => {
+    for (const pauseMs of ANNOUNCE_AGAIN_MS) {
+      await new Promise<void>((resolve) => setTimeout(resolve, pauseMs).unref());
+      if (await isTaken()) return;
+    }
+  })();
 }
 
 /**
