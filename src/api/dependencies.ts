@@ -15,6 +15,7 @@ import type { PipelineStores } from "../core/pipelines/stores.ts";
 import type { Jobs } from "../core/requests/jobs.ts";
 import type { Sessions } from "../core/requests/sessions.ts";
 import type { RequestStores } from "../core/requests/stores.ts";
+import type { WithdrawJob } from "../core/requests/withdrawal.ts";
 import type { Deliveries } from "../core/webhooks/delivery-store.ts";
 import type { WebhookStores } from "../core/webhooks/stores.ts";
 import type { Webhook } from "../core/webhooks/webhook.ts";
@@ -32,6 +33,8 @@ import type { RetentionClock } from "./requests/retention-clock.ts";
 export interface RequestPorts extends RequestStores, Pick<LiveStores, "events" | "frames"> {
   /** The durable jobs: starts, cancels and describes them. */
   jobs: Jobs;
+  /** Ends jobs and sessions whose start is in doubt. */
+  withdrawJob: WithdrawJob;
   /** The realtime sessions. */
   sessions: Sessions;
 }

@@ -1,3 +1,4 @@
+import { createTemporalCalls, type TemporalCalls } from "../adapters/temporal/calls.ts";
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { createSchedules } from "../adapters/temporal/schedules.ts";
@@ -15,6 +16,7 @@ import { createSavedPipelines } from "../api/pipelines/saved-pipelines.ts";
 import { createSockets } from "../api/realtime/sockets.ts";
 import { createRetentionClock } from "../api/requests/retention-clock.ts";
 import { retentionView } from "../api/requests/retention-view.ts";
+import { createWithdrawals } from "../api/requests/withdraw-job.ts";
 import { createWebhookOf } from "../api/webhooks/requested-webhook.ts";
 import { steadyClock, systemClock } from "../core/operations/clock.ts";
 import { createCloseStack } from "../core/operations/close-stack.ts";
@@ -38,16 +40,24 @@ interface GatewayTls {
  * Starts the public HTTP service, and the same over TLS if that is configured.
  *
  * @param overrides ports that a measurement or a test replaces
+ * @param calls sends the calls to Temporal; ended with the gateway
  */
-export async function startGateway(parts: Parts, overrides: Partial<ApiDependencies> = {}): Promise<Gateway> {
+export async function startGateway(
+  parts: Parts,
+  overrides: Partial<ApiDependencies> = {},
+  calls = createTemporalCalls(parts.client),
+): Promise<Gateway> {
   const { config } = parts;
   const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
   const caches = await openCaches(parts);
-  const api = await gatewayPorts(parts, caches, overrides);
+  const temporal = openTemporal(parts, calls);
+  const api = await gatewayPorts(parts, { ...caches, ...temporal }, overrides);
   const app = createGateway(api);
   const sockets = createSockets(api, (request) => app.fetch(request));
   const closing = createCloseStack();
   for (const cache of Object.values(caches)) closing.defer(() => cache[Symbol.asyncDispose]());
+  for (const each of [temporal.calls, temporal.withdrawals])
+    closing.defer(async () => each[Symbol.dispose]());
   try {
     const { host, port } = config.server;
     const listener = { host, upgrade: sockets.upgrade };
@@ -76,7 +86,13 @@ export async function startGateway(parts: Parts, overrides: Partial<ApiDependenc
   }
 }
 
-type Caches = Awaited<ReturnType<typeof openCaches>>;
+/** Opens the gateway's side of Temporal. */
+function openTemporal(parts: Parts, calls: TemporalCalls) {
+  const jobs = createJobs(parts.client, calls);
+  return { calls, jobs, withdrawals: createWithdrawals({ ...parts, jobs }) };
+}
+
+type Opened = Awaited<ReturnType<typeof openCaches>> & ReturnType<typeof openTemporal>;
 
 /** Opens the caches that follow changes of the stores for as long as the gateway runs. */
 async function openCaches(parts: Parts) {
@@ -95,25 +111,30 @@ async function openCaches(parts: Parts) {
       log: parts.log,
     }),
     storageDefaults: await createStorageDefaults(parts),
-    savedPipelines: await createSavedPipelines({ pipelines: parts.pipelines, clock: systemClock }),
+    savedPipelines: await createSavedPipelines({
+      pipelines: parts.pipelines,
+      clock: systemClock,
+      coercion: parts.config.inputs.coercion,
+    }),
   };
 }
 
 /** Composes the ports of the gateway's routes. Settings that may change while it runs are getters. */
 async function gatewayPorts(
   parts: Parts,
-  caches: Caches,
+  opened: Opened,
   overrides: Partial<ApiDependencies>,
 ): Promise<ApiDependencies> {
   const { config } = parts;
-  const { keyRing, times, storageDefaults, effectiveLimits, savedPipelines } = caches;
+  const { keyRing, times, storageDefaults, effectiveLimits, savedPipelines } = opened;
   const { findPipeline } = savedPipelines;
-  const jobs = createJobs(parts.client);
+  const { calls, jobs, withdrawals } = opened;
   return {
     ...parts,
     ...retentionView({ ...parts, jobs }, { times, clock: systemClock }),
-    sessions: createSessions(parts.client),
-    redeliveries: createDeliveries(parts.client),
+    withdrawJob: withdrawals.withdrawJob,
+    sessions: createSessions(parts.client, calls),
+    redeliveries: createDeliveries(parts.client, calls),
     schedules: createSchedules(parts.client),
     times,
     policy: retentionPolicy(config),

@@ -14,6 +14,7 @@ import type { RetentionStore } from "../core/operations/retention-store.ts";
 import type { NodeResultStore } from "../core/pipelines/node-result-store.ts";
 import type { ClaimStore } from "../core/requests/idempotency-store.ts";
 import { type CheckRolloutsDependencies, checkRollouts } from "./check-rollouts.ts";
+import { type FinishWithdrawalsDependencies, finishWithdrawals } from "./finish-withdrawals.ts";
 import {
   notifyWaitingJobs,
   type RepairSlotsDependencies,
@@ -25,7 +26,9 @@ import { sweepClaims } from "./sweep-idempotency-claims.ts";
 export interface MaintenanceDependencies
   extends Omit<SweepFilesDependencies, "retention">,
     CheckRolloutsDependencies,
-    RepairSlotsDependencies {
+    RepairSlotsDependencies,
+    FinishWithdrawalsDependencies {
+  jobs: RepairSlotsDependencies["jobs"] & FinishWithdrawalsDependencies["jobs"];
   retention: Pick<RetentionStore, "count" | "nowMs">;
   nodeResults: Pick<NodeResultStore, "sweep">;
   claims: Pick<ClaimStore, "sweep">;
@@ -44,6 +47,7 @@ export function startMaintenance(dependencies: MaintenanceDependencies): { stop(
     ),
     every(LIMITS.sweepMs, "sweeping node results", () => nodeResults.sweep(clock.nowMs())),
     every(LIMITS.claimSweepMs, "sweeping idempotency claims", () => sweepClaims(dependencies)),
+    every(LIMITS.withdrawalSweepMs, "finishing withdrawals", () => finishWithdrawals(dependencies)),
     every(LIMITS.slotSweepMs, "notifying jobs of granted slots", () => notifyWaitingJobs(dependencies)),
     every(LIMITS.slotCheckMs, "releasing lost slots", () => releaseLostSlots(dependencies)),
     every(LIMITS.rolloutCheckMs, "checking rollouts", () =>

@@ -37,6 +37,7 @@ import { createIdempotencyStore } from "./requests/idempotency-store.ts";
 import { createPostgresLogSearch } from "./requests/log-search.ts";
 import { createRequestSearch } from "./requests/request-search.ts";
 import { createRequestStore } from "./requests/request-store.ts";
+import { createWithdrawalStore } from "./requests/withdrawal-store.ts";
 import { createDeliveryStore } from "./webhooks/delivery-store.ts";
 import { createSigningKeyStore } from "./webhooks/signing-key-store.ts";
 
@@ -66,6 +67,7 @@ export function createPostgresStores(sql: Sql, { clock }: { clock: Clock }): Sto
       deadLetters: createDeadLetterStore(sql),
       claims: createIdempotencyStore(sql),
       logSearch: createPostgresLogSearch(sql),
+      withdrawals: createWithdrawalStore(sql),
     },
     models: {
       modelVersions: createModelVersionStore(sql),

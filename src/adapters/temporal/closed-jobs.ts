@@ -3,6 +3,7 @@ import { decodeArrayFromPayloads } from "@temporalio/common/lib/internal-non-wor
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { ClosedJob, ClosedJobs } from "../../core/requests/closed-jobs.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
+import { isWithdrawal } from "./withdrawal-reason.ts";
 
 /** The workflow types that carry a request to its outcome. */
 const TYPES = "WorkflowType IN ('inferenceJob', 'pipeline')";
@@ -36,6 +37,7 @@ export const createClosedJobs = (client: Client): ClosedJobs => ({
   async started(requestId) {
     try {
       const { events } = await client.workflow.getHandle(requestId).fetchHistory();
+      if (isWithdrawal(events?.at(-1))) return undefined;
       const [first] = events ?? [];
       const payloads = first?.workflowExecutionStartedEventAttributes?.input?.payloads;
       const [job] = await decodeArrayFromPayloads(client.options.loadedDataConverter, payloads ?? []);

@@ -2,7 +2,7 @@ import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundErro
 import { ORCHESTRATOR_QUEUE, PRIORITY_KEY } from "../../core/requests/job.ts";
 import type { Deliveries } from "../../core/webhooks/delivery-store.ts";
 import { deliveryWorkflowId, fairnessKeyOf } from "../../core/webhooks/webhook.ts";
-import { within } from "./within.ts";
+import { createTemporalCalls } from "./calls.ts";
 
 /** The workflow type of a delivery, and its signal that makes the next attempt start now. */
 const WEBHOOK_DELIVERY = "webhookDelivery";
@@ -11,18 +11,12 @@ const RETRY_NOW = "hurry";
 /**
  * Creates the port that starts deliveries for operators. They have the workflow id of the delivery that the
  * job started, so that two deliveries of a request never run at once.
- *
- * @param deadlineMs longest wait for one reply of Temporal
  */
-export const createDeliveries = (
-  client: Client,
-  { deadlineMs = 5_000 }: { deadlineMs?: number } = {},
-): Deliveries => ({
+export const createDeliveries = (client: Client, calls = createTemporalCalls(client)): Deliveries => ({
   async start(delivery) {
     const workflowId = deliveryWorkflowId(delivery.requestId);
     const start = () =>
-      within(
-        deadlineMs,
+      calls.change(() =>
         client.workflow.start(WEBHOOK_DELIVERY, {
           workflowId,
           taskQueue: ORCHESTRATOR_QUEUE,
@@ -41,7 +35,7 @@ export const createDeliveries = (
         if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
       }
       try {
-        await within(deadlineMs, client.workflow.getHandle(workflowId).signal(RETRY_NOW, delivery.url));
+        await calls.change(() => client.workflow.getHandle(workflowId).signal(RETRY_NOW, delivery.url));
         return "retried_now";
       } catch (error) {
         // It ended between the two calls, so it can be started now.

@@ -1,6 +1,5 @@
 import {
   type Client,
-  isGrpcServiceError,
   WorkflowExecutionAlreadyStartedError,
   type WorkflowExecutionDescription,
   WorkflowFailedError,
@@ -8,14 +7,14 @@ import {
 } from "@temporalio/client";
 import { ApplicationFailure, CancelledFailure } from "@temporalio/common";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
-import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { SLOT_GRANTED_SIGNAL } from "../../core/owners/concurrency-slot-store.ts";
 import { ORCHESTRATOR_QUEUE, priorityOf } from "../../core/requests/job.ts";
 import type { Jobs } from "../../core/requests/jobs.ts";
 import { identityOf, type Outcome, type RequestIdentity } from "../../core/requests/request.ts";
 import { deliveryWorkflowId } from "../../core/webhooks/webhook.ts";
+import { createTemporalCalls, type TemporalCalls } from "./calls.ts";
 import { ENDPOINT_ATTRIBUTE, OWNER_ATTRIBUTE, VERSION_ATTRIBUTE } from "./search-attributes.ts";
-import { within } from "./within.ts";
+import { isWithdrawal, WITHDRAWAL_REASON } from "./withdrawal-reason.ts";
 
 /** The workflow types that carry a request. */
 const INFERENCE_JOB = "inferenceJob";
@@ -25,10 +24,10 @@ const CARRIES_REQUEST = new Set([INFERENCE_JOB, PIPELINE]);
 /** The signal of a pipeline that cancels one of its nodes. */
 const CANCEL_NODE = "cancelNode";
 
-/** gRPC status codes of a server that did not answer, or was too busy. */
-const GRPC_UNAVAILABLE = new Set([1, 4, 8, 14]);
-
 const GRPC_NOT_FOUND = 5;
+
+/** HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT of Temporal's API. */
+const CLOSE_EVENT = 2;
 
 /** Values of `pendingActivities[].state` while an attempt runs: 2 STARTED, 3 CANCEL_REQUESTED. */
 const RUNNING_STATES = new Set([2, 3]);
@@ -36,54 +35,51 @@ const RUNNING_STATES = new Set([2, 3]);
 /**
  * Creates the port to jobs on Temporal: one `inferenceJob` or `pipeline` workflow per request, with the
  * request id as its workflow id.
- *
- * @param deadlineMs longest wait for one reply of Temporal
  */
-export function createJobs(client: Client, { deadlineMs = 5_000 }: { deadlineMs?: number } = {}): Jobs {
-  const temporal = { client, call: calling(deadlineMs) };
+export function createJobs(client: Client, calls = createTemporalCalls(client)): Jobs {
+  const temporal = { client, calls };
   return { ...changes(temporal), ...queries(temporal), ...deletion(temporal) };
 }
 
 interface Temporal {
   client: Client;
-  /**
-   * Runs a request within the deadline. Rejects with `temporal_unavailable` when Temporal does not answer.
-   */
-  call<T>(work: () => Promise<T>): Promise<T>;
+  calls: TemporalCalls;
 }
 
-function calling(deadlineMs: number): Temporal["call"] {
-  return async (work) => {
-    try {
-      return await within(deadlineMs, work());
-    } catch (error) {
-      const grpc = isGrpcServiceError(error)
-        ? error
-        : ((error as { cause?: unknown }).cause as { code?: number } | undefined);
-      if (grpc && typeof grpc.code === "number" && GRPC_UNAVAILABLE.has(grpc.code)) {
-        throw new TemperaError("temporal_unavailable", undefined, { cause: error });
-      }
-      throw error;
-    }
-  };
-}
-
+/** Describes a workflow; a withdrawn one counts as unknown. */
 async function describeWorkflow(
-  { client, call }: Temporal,
+  temporal: Temporal,
   workflowId: string,
 ): Promise<WorkflowExecutionDescription | undefined> {
+  const { client, calls } = temporal;
   try {
-    return await call(() => client.workflow.getHandle(workflowId).describe());
+    const found = await calls.read(() => client.workflow.getHandle(workflowId).describe());
+    return found.status.name === "TERMINATED" && (await isWithdrawn(temporal, found)) ? undefined : found;
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return undefined;
     throw error;
   }
 }
 
-const changes = (temporal: Temporal): Pick<Jobs, "start" | "cancel" | "grantSlot"> => ({
-  async start(job) {
-    await temporal
-      .call(() =>
+/** Reads why a workflow was terminated. */
+async function isWithdrawn(
+  { client, calls }: Temporal,
+  { workflowId, runId }: WorkflowExecutionDescription,
+): Promise<boolean> {
+  const { history } = await calls.read(() =>
+    client.workflowService.getWorkflowExecutionHistory({
+      namespace: client.options.namespace,
+      execution: { workflowId, runId },
+      historyEventFilterType: CLOSE_EVENT,
+    }),
+  );
+  return isWithdrawal(history?.events?.at(-1));
+}
+
+const changes = (temporal: Temporal): Pick<Jobs, "start" | "withdraw" | "cancel" | "grantSlot"> => ({
+  async start(job, fingerprint) {
+    try {
+      await temporal.calls.change(() =>
         temporal.client.workflow.start(job.pipeline ? PIPELINE : INFERENCE_JOB, {
           workflowId: job.requestId,
           taskQueue: ORCHESTRATOR_QUEUE,
@@ -97,20 +93,42 @@ const changes = (temporal: Temporal): Pick<Jobs, "start" | "cancel" | "grantSlot
             { key: VERSION_ATTRIBUTE, value: job.version },
             { key: OWNER_ATTRIBUTE, value: job.ownerId },
           ],
-          memo: { request: identityOf(job) },
+          memo: { request: identityOf(job), ...(fingerprint !== undefined && { fingerprint }) },
           staticSummary: `${job.endpoint} ${job.version}`,
         }),
-      )
-      .catch((error) => {
-        if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-      });
+      );
+      return "started";
+    } catch (error) {
+      if (error instanceof WorkflowExecutionAlreadyStartedError) return "exists";
+      throw error;
+    }
+  },
+
+  async withdraw(requestId) {
+    const { client, calls } = temporal;
+    try {
+      await calls.change(() => client.workflow.getHandle(requestId).terminate(WITHDRAWAL_REASON));
+      return "withdrawn";
+    } catch (error) {
+      if (!(error instanceof WorkflowNotFoundError)) throw error;
+    }
+    // Temporal replies the same for a closed workflow and for an unknown one.
+    try {
+      const found = await calls.read(() => client.workflow.getHandle(requestId).describe());
+      return (await isWithdrawn(temporal, found)) ? "withdrawn" : "ended";
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return "unknown";
+      throw error;
+    }
   },
 
   async cancel(requestId, node) {
     const workflowId = node?.pipelineId ?? requestId;
     const handle = temporal.client.workflow.getHandle(workflowId);
     try {
-      await temporal.call<unknown>(() => (node ? handle.signal(CANCEL_NODE, requestId) : handle.cancel()));
+      await temporal.calls.change<unknown>(() =>
+        node ? handle.signal(CANCEL_NODE, requestId) : handle.cancel(),
+      );
       return "requested";
     } catch (error) {
       // Temporal replies the same for a closed workflow and for an unknown one.
@@ -122,7 +140,9 @@ const changes = (temporal: Temporal): Pick<Jobs, "start" | "cancel" | "grantSlot
 
   async grantSlot(requestId) {
     try {
-      await temporal.call(() => temporal.client.workflow.getHandle(requestId).signal(SLOT_GRANTED_SIGNAL));
+      await temporal.calls.change(() =>
+        temporal.client.workflow.getHandle(requestId).signal(SLOT_GRANTED_SIGNAL),
+      );
       return true;
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return false;
@@ -147,6 +167,7 @@ const queries = (temporal: Temporal): Pick<Jobs, "describe" | "describeNode" | "
       state: found.status.name !== "RUNNING" ? "COMPLETED" : running ? "IN_PROGRESS" : "IN_QUEUE",
       attempt: found.type === PIPELINE ? 1 : (pending?.attempt ?? 1),
       submittedAtMs: found.startTime.getTime(),
+      ...(typeof found.memo?.fingerprint === "string" && { fingerprint: found.memo.fingerprint }),
       ...(found.closeTime && { endedAtMs: found.closeTime.getTime() }),
       ...(found.type === INFERENCE_JOB && pendingOf("recordOutcome") && { recording: true as const }),
     };
@@ -165,7 +186,9 @@ const queries = (temporal: Temporal): Pick<Jobs, "describe" | "describeNode" | "
     const found = await describeWorkflow(temporal, requestId);
     if (!found || !CARRIES_REQUEST.has(found.type) || found.status.name === "RUNNING") return undefined;
     try {
-      return (await temporal.call(() => temporal.client.workflow.getHandle(requestId).result())) as Outcome;
+      return (await temporal.calls.read(() =>
+        temporal.client.workflow.getHandle(requestId).result(),
+      )) as Outcome;
     } catch (error) {
       return closedOutcome(error);
     }
@@ -174,18 +197,18 @@ const queries = (temporal: Temporal): Pick<Jobs, "describe" | "describeNode" | "
 
 const deletion = (temporal: Temporal): Pick<Jobs, "forget"> => ({
   async forget(requestId) {
-    const { client, call } = temporal;
+    const { client, calls } = temporal;
     for (const workflowId of [requestId, deliveryWorkflowId(requestId)]) {
       const found = await describeWorkflow(temporal, workflowId);
       // The deletion of a running workflow would terminate it.
       if (!found || found.status.name === "RUNNING") continue;
       const workflowExecution = { workflowId, runId: found.runId };
       const { namespace } = client.options;
-      await call(() =>
-        client.workflowService.deleteWorkflowExecution({ namespace, workflowExecution }),
-      ).catch((error) => {
-        if ((error as { code?: number }).code !== GRPC_NOT_FOUND) throw error;
-      });
+      await calls
+        .change(() => client.workflowService.deleteWorkflowExecution({ namespace, workflowExecution }))
+        .catch((error) => {
+          if ((error as { code?: number }).code !== GRPC_NOT_FOUND) throw error;
+        });
     }
   },
 });

@@ -52,7 +52,7 @@ import { addDeliveryRoutes } from "./routes/webhooks/deliveries.ts";
 import { addSigningKeyRoutes } from "./routes/webhooks/signing-keys.ts";
 
 /** The dependencies of the admin service's routes. */
-export type AdminDependencies = Omit<RequestPorts, "claims" | "sessions" | "frames"> &
+export type AdminDependencies = Omit<RequestPorts, "claims" | "sessions" | "frames" | "withdrawJob"> &
   Omit<ModelPorts, "flags"> &
   Omit<PipelinePorts, "pipelineRuns" | "findPipeline"> &
   Omit<FilePorts, "storageDefaults"> &

@@ -30,6 +30,7 @@ type RerunApi = Pick<
   | "findPipeline"
   | "pipelineRuns"
   | "jobs"
+  | "withdrawJob"
   | "events"
   | "requests"
   | "objects"

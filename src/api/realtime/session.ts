@@ -8,7 +8,7 @@ import { LIMITS } from "../../core/limits.ts";
 import type { Log } from "../../core/operations/log.ts";
 import type { Frame, SessionSpec, ToGateway, ToWorker } from "../../core/requests/session.ts";
 import type { ChannelEnd, FrameChannel, Sessions } from "../../core/requests/sessions.ts";
-import type { WithdrawJob } from "../requests/withdraw-job.ts";
+import type { WithdrawJob } from "../../core/requests/withdrawal.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 
 export interface SessionListener {

@@ -90,7 +90,7 @@ describe("the claim of a call that is being counted", () => {
   });
 
   it("that fails is the answer only to an admitted call", async () => {
-    const away = new TemperaError("store_unavailable");
+    const away = new TemperaError("server_error");
     let admit: () => void = () => {};
     const { claim } = begin(new Promise((done) => (admit = done)));
     await expect.poll(() => claimed).toHaveLength(1);

@@ -1,13 +1,17 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { errorInfo } from "../../core/errors/tempera-error.ts";
+import { errorInfo, isInDoubt, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import { identityOf } from "../../core/requests/request.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import type { NewRequestClaim } from "./claim-request.ts";
+import { idempotencyKeyReused } from "./idempotency-key.ts";
 import type { Submission } from "./submission.ts";
 
 /** A job on its way into the queue. */
 export interface QueuedJob {
   /**
-   * Milliseconds that Temporal took to accept the job. Rejects with `temporal_unavailable`, and then the job
-   * does not run and its reservations are released.
+   * Milliseconds that Temporal took to accept the job. Rejects with `temporal_unavailable`, and with
+   * `idempotency_key_reused` when Temporal has another call's job under this key. Then the reservations are
+   * released, and a job that Temporal may have accepted is withdrawn, if no idempotency key names it.
    */
   started: Promise<number>;
   /** Settles when the event log has the job or cannot be reached; never rejects. */
@@ -24,10 +28,10 @@ interface QueueOptions {
    * with that key. A shared one, which another call may be starting too, is not announced, since it may be
    * further by now.
    */
-  claim?: { shared: boolean } | undefined;
+  claim?: NewRequestClaim | undefined;
 }
 
-type QueueApi = Pick<ApiDependencies, "jobs" | "events" | "requests" | "log">;
+type QueueApi = Pick<ApiDependencies, "jobs" | "withdrawJob" | "events" | "requests" | "log">;
 
 /** Queues a job: starts it, then announces it, without waiting for the answer to the start. */
 export function queueJob(
@@ -49,21 +53,47 @@ export function queueJob(
 
   async function start(): Promise<number> {
     const startedAtMs = performance.now();
-    try {
-      await api.jobs.start(job);
-    } catch (error) {
-      reservations.release();
-      if (!claim?.shared) void announced.then(() => api.events.drop(job)).catch(() => {});
-      // The start may have reached Temporal although its answer did not come back. Without an idempotency key
-      // nobody will ask for that job, so it must not run.
-      if (!claim) void api.jobs.cancel(job.requestId).catch(() => {});
-      throw error;
-    }
+    const found = await api.jobs.start(job, claim?.fingerprint).catch(refuse);
     const startMs = performance.now() - startedAtMs;
+    if (found === "exists" && claim) await assertSameCall(claim);
+    claim?.markStarted?.();
     if (recordAfterMs > 0) recording = setTimeout(() => record(api, submission), recordAfterMs).unref();
     else record(api, submission);
     return startMs;
   }
+
+  /** Gives back what was taken for the job and withdraws it if it may have been accepted. */
+  function refuse(error: unknown): never {
+    reservations.release();
+    if (!claim?.shared) void announced.then(() => api.events.drop(job)).catch(() => {});
+    const inDoubt = isInDoubt(error);
+    if (!inDoubt) claim?.release();
+    // Without an idempotency key nobody will ask for that job, so it must not run.
+    else if (!claim) api.withdrawJob({ requestId: job.requestId, request: identityOf(job) });
+    if (!isTemperaError(error) || error.code !== "temporal_unavailable") throw error;
+    throw new TemperaError("temporal_unavailable", refusalMessage(inDoubt, claim), { cause: error, inDoubt });
+  }
+
+  /**
+   * Compares the call with the one whose job Temporal has under this id: the claim of that one may have been
+   * made without PostgreSQL.
+   */
+  async function assertSameCall({ key, fingerprint, release }: NewRequestClaim): Promise<void> {
+    const found = await api.jobs.describe(job.requestId);
+    if (found?.fingerprint === undefined || found.fingerprint === fingerprint) return;
+    reservations.release();
+    release();
+    throw idempotencyKeyReused(key ?? "", job.requestId);
+  }
+}
+
+/** Says what is true of a job that Temporal did not answer for. */
+function refusalMessage(inDoubt: boolean, claim: NewRequestClaim | undefined): string {
+  if (!inDoubt) return "The job queue cannot be reached; nothing was queued. Try again.";
+  const doubt = "Temporal did not answer in time. It is not known whether the request was accepted;";
+  return claim
+    ? `${doubt} send it again unchanged, and it is not started twice.`
+    : `${doubt} it is being withdrawn. Try again.`;
 }
 
 /** Inserts the request's row. From then on the request counts by the stores. */

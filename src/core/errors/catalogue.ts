@@ -524,7 +524,7 @@ export const CATALOGUE = {
     kind: "gateway",
     status: 503,
     retryable: true,
-    message: "The job queue cannot be reached; nothing was queued. Try again.",
+    message: "The job queue cannot be reached. Try again.",
   },
   store_unavailable: {
     kind: "gateway",

@@ -28,22 +28,28 @@ export class TemperaError extends Error {
   readonly code: ErrorCode;
   readonly faults?: InputFault[];
   readonly retryAfterMs?: number;
+  /** True when the change was sent and its answer did not come: it may have been made. */
+  readonly inDoubt?: true;
 
   constructor(
     code: ErrorCode,
     message: string = CATALOGUE[code].message,
-    options: { faults?: InputFault[]; retryAfterMs?: number; cause?: unknown } = {},
+    options: { faults?: InputFault[]; retryAfterMs?: number; inDoubt?: boolean; cause?: unknown } = {},
   ) {
     super(message, { cause: options.cause });
     this.code = code;
     if (options.faults) this.faults = options.faults;
     if (options.retryAfterMs !== undefined) this.retryAfterMs = options.retryAfterMs;
+    if (options.inDoubt) this.inDoubt = true;
   }
 }
 
 /** Recognises an error by its code, not by its class: errors cross processes and the workflow sandbox. */
 export const isTemperaError = (error: unknown): error is TemperaError =>
   typeof error === "object" && error !== null && isErrorCode((error as { code?: unknown }).code);
+
+/** Tells whether a change that failed with `error` may have been made all the same. */
+export const isInDoubt = (error: unknown): boolean => isTemperaError(error) && error.inDoubt === true;
 
 /**
  * Converts a thrown value; one without a code of the catalogue gets the code `fallback` and keeps its text.

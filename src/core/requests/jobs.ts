@@ -10,15 +10,27 @@ export interface JobDescription extends RequestIdentity {
   endedAtMs?: number;
   /** The job has an outcome, which may have been told, and waits for PostgreSQL to record it. */
   recording?: true;
+  /** The fingerprint of the call with an idempotency key that started the job. */
+  fingerprint?: string;
 }
 
 /** Starts and reads jobs. Temporal has the truth about whether a job exists, runs, and how it ended. */
 export interface Jobs {
   /**
-   * Starts a job; resolves when Temporal has accepted it. Starting one twice is not an error. Rejects with
+   * Starts a job; resolves when Temporal has accepted it. Starting one twice is not an error: `exists` says
+   * that there was one with this id. Rejects with `temporal_unavailable`; when the error is in doubt
+   * (`isInDoubt`), the job may have been accepted.
+   *
+   * @param fingerprint of the call with an idempotency key that starts the job
+   */
+  start(job: JobSpec, fingerprint?: string): Promise<"started" | "exists">;
+  /**
+   * Ends a job, or a session, whose caller was answered with an error: without an outcome, and so without a
+   * webhook, a dead letter and an entry in the usage ledger. From then on it is unknown to the other methods.
+   * `ended`: it had ended by itself; `unknown`: there is none, or not yet. Rejects with
    * `temporal_unavailable`.
    */
-  start(job: JobSpec): Promise<void>;
+  withdraw(requestId: string): Promise<"withdrawn" | "ended" | "unknown">;
   /**
    * Requests the cancel of a job. `finished`: it had ended; `unknown`: there is none. Rejects with
    * `temporal_unavailable`.

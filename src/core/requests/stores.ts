@@ -3,6 +3,7 @@ import type { ClaimStore } from "./idempotency-store.ts";
 import type { LogSearch } from "./log-search.ts";
 import type { RequestSearch } from "./request-search.ts";
 import type { RequestStore } from "./request-store.ts";
+import type { WithdrawalStore } from "./withdrawal.ts";
 
 /** The durable stores of requests. */
 export interface RequestStores {
@@ -16,4 +17,6 @@ export interface RequestStores {
   claims: ClaimStore;
   /** Searches in the log lines of requests. */
   logSearch: LogSearch;
+  /** The jobs that are to be ended because their callers were answered with an error. */
+  withdrawals: WithdrawalStore;
 }

@@ -1,0 +1,82 @@
+import {
+  type Client,
+  isGrpcServiceError,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowNotFoundError,
+} from "@temporalio/client";
+import { Circuit } from "../../core/concurrency/circuit.ts";
+import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import { within } from "./within.ts";
+
+/** gRPC status codes of a server that did not answer, or was too busy. */
+const GRPC_UNAVAILABLE = new Set([1, 4, 8, 14]);
+
+const TIMES = { deadlineMs: 5_000, probeMs: 1_000 };
+
+/** The workflow that a probe asks for. It never exists; the answer has to come from Temporal's database. */
+const PROBED_WORKFLOW = "tempera-probe";
+
+const IN_DOUBT = "Temporal did not answer in time. It is not known whether the call was accepted. Try again.";
+
+/** Sends calls to Temporal, each within a deadline. Both reject with `temporal_unavailable`. */
+export interface TemporalCalls extends Disposable {
+  /** Temporal is known to be away: calls are refused at once. */
+  readonly isAway: boolean;
+  read<T>(work: () => Promise<T>): Promise<T>;
+  /** Sends a change. The error is in doubt (`isInDoubt`) when the change was sent and not answered. */
+  change<T>(work: () => Promise<T>): Promise<T>;
+}
+
+/**
+ * Creates the sender of calls. While Temporal is known to be away, calls are refused at once.
+ *
+ * @param times longest wait for one reply, and for that to a probe
+ */
+export function createTemporalCalls(
+  client: Client,
+  times: { readonly deadlineMs: number; readonly probeMs: number } = TIMES,
+): TemporalCalls {
+  const circuit = new Circuit({
+    probe: () => within(times.probeMs, probe(client)),
+    isOutage: (error) => isTemperaError(error) && error.code === "temporal_unavailable",
+    refusal: () => new TemperaError("temporal_unavailable"),
+  });
+  const send = <T>(work: () => Promise<T>, inDoubt: boolean): Promise<T> =>
+    circuit.run(async () => {
+      try {
+        return await within(times.deadlineMs, work());
+      } catch (error) {
+        if (!isUnanswered(error)) throw error;
+        throw new TemperaError("temporal_unavailable", inDoubt ? IN_DOUBT : undefined, {
+          cause: error,
+          inDoubt,
+        });
+      }
+    });
+  return {
+    get isAway() {
+      return circuit.isOpen;
+    },
+    read: (work) => send(work, false),
+    change: (work) => send(work, true),
+    [Symbol.dispose]: () => circuit[Symbol.dispose](),
+  };
+}
+
+async function probe(client: Client): Promise<void> {
+  try {
+    await client.workflow.getHandle(PROBED_WORKFLOW).describe();
+  } catch (error) {
+    if (isUnanswered(error)) throw error;
+  }
+}
+
+function isUnanswered(error: unknown): boolean {
+  if (error instanceof WorkflowNotFoundError || error instanceof WorkflowExecutionAlreadyStartedError)
+    return false;
+  if (isTemperaError(error)) return error.code === "temporal_unavailable";
+  const grpc = isGrpcServiceError(error)
+    ? error
+    : ((error as { cause?: unknown }).cause as { code?: number } | undefined);
+  return typeof grpc?.code === "number" && GRPC_UNAVAILABLE.has(grpc.code);
+}
