@@ -58,6 +58,10 @@ async function ended(id: string): Promise<void> {
   throw new Error(`${id} did not end`);
 }
 
+/** Removes the hosts of addresses: callers get files at the address that they called. */
+const withoutHosts = (value: unknown): unknown =>
+  JSON.parse(JSON.stringify(value).replaceAll(/http:\/\/[\w.]+:\d+/g, ""));
+
 const allRunning = async (ids: string[]): Promise<void> => {
   await Promise.all(
     ids.map(async (id) => {
@@ -94,7 +98,8 @@ describe.each<Part | "engine">([
         .poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 60_000 })
         .toBe(true);
       const outcome = (await cluster.requests.find(id))?.outcome as Outcome;
-      expect(outcome).toMatchObject({ ok: true, output: { inline: await cluster.client.result(STUB, id) } });
+      const result = await cluster.client.result(STUB, id);
+      expect(withoutHosts(outcome)).toMatchObject({ ok: true, output: { inline: withoutHosts(result) } });
     }
     expect(await cluster.requests.deadLetters(100)).toEqual([]);
   });
@@ -126,7 +131,8 @@ describe("submits while a service is unavailable", () => {
     async (part) => {
       await cluster.kill(part);
       const { request_id: id } = await cluster.client.submit(STUB, { seed: 5 });
-      if (part === "redis") await ended(id);
+      // Without PostgreSQL, Temporal has the outcome before a caller is told.
+      await ended(id);
       await cluster.restart(part);
       await ended(id);
       expect(await cluster.client.result(STUB, id)).toMatchObject({ seed: 5 });
