@@ -8,6 +8,7 @@ import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LIMITS } from "../../src/core/limits.ts";
 import { openClipFiles } from "../../src/evaluation/clip-files.ts";
+import { HEIC } from "../../src/gpu-workers/engines/onnx/image/heic.fixture.ts";
 import { hugePng } from "../../src/gpu-workers/engines/onnx/image/huge-png.fixture.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
@@ -69,14 +70,13 @@ async function refusal(endpoint: string, input: object) {
 describe.each([IMAGE_TO_IMAGE, IMAGE_TO_VIDEO])("image_url of %s", (endpoint) => {
   const refused = (url: string) => refusal(endpoint, { prompt: "a red circle", image_url: url });
 
-  it("refuses a text file, a zip, a gzip bomb and a video", async () => {
+  it("refuses a text file, a zip and a gzip bomb", async () => {
     const zip = Buffer.concat([Buffer.from("PK\x03\x04"), Buffer.alloc(20_000)]);
     const bomb = gzipSync(Buffer.alloc(64 * 2 ** 20));
     for (const [name, bytes] of [
       ["text", "not an image"],
       ["zip", zip],
       ["bomb", bomb],
-      ["video", video],
     ] as const) {
       expect(await refused(served(`${name}.png`, bytes, "image/png"))).toMatchObject({
         loc: ["body", "image_url"],
@@ -84,6 +84,20 @@ describe.each([IMAGE_TO_IMAGE, IMAGE_TO_VIDEO])("image_url of %s", (endpoint) =>
       });
     }
     expect(await refused("data:image/png;base64,iVBORw0KGgo=")).toMatchObject({ type: "image_load_error" });
+  });
+
+  it("names the format of a HEIC photograph and of a video, with those that it reads", async () => {
+    for (const [name, bytes, format] of [
+      ["photograph", HEIC, "HEIC"],
+      ["video", video, "MP4"],
+    ] as const) {
+      expect(await refused(served(`${name}.png`, bytes, "image/png"))).toMatchObject({
+        loc: ["body", "image_url"],
+        type: "unsupported_image_format",
+        msg: expect.stringContaining(format),
+        ctx: { supported_formats: expect.arrayContaining([".png", ".jpg"]) },
+      });
+    }
   });
 
   it("refuses a PNG of 30,000 x 30,000 pixels", async () => {
