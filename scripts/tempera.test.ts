@@ -1,4 +1,4 @@
-/** `scripts/tempera.mjs`: the command runs from `dist/` only while that is newer than what it is built from. */
+/** `scripts/tempera.mjs`: the command runs from `dist/` only while that is newer than its sources. */
 import { execFileSync } from "node:child_process";
 import {
   copyFileSync,

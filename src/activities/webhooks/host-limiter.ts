@@ -1,4 +1,5 @@
 import { type Release, Semaphore } from "../../core/concurrency/semaphore.ts";
+import { timeoutSignal } from "../../core/concurrency/timeout-signal.ts";
 import { LIMITS } from "../../core/limits.ts";
 
 /** The limits of each host. */
@@ -50,12 +51,14 @@ export class HostLimiter {
   }
 
   async #wait(semaphore: Semaphore, signal: AbortSignal): Promise<Release | undefined> {
-    const timeout = AbortSignal.timeout(this.#limits.waitMs);
+    const timeout = timeoutSignal(this.#limits.waitMs);
     try {
-      return await semaphore.acquire(AbortSignal.any([signal, timeout]));
+      return await semaphore.acquire(AbortSignal.any([signal, timeout.signal]));
     } catch {
       signal.throwIfAborted();
       return undefined;
+    } finally {
+      timeout[Symbol.dispose]();
     }
   }
 

@@ -3,12 +3,16 @@
  */
 import { createServer, type RequestListener, type Server } from "node:http";
 import { buffer, text } from "node:stream/consumers";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from "node:zlib";
 import { afterEach, describe, expect, it } from "vitest";
 import { parseAllowedPrivate } from "../../core/operations/address-policy.ts";
 import { createGuardedFetch } from "./guarded-fetch.ts";
 import type { Resolve } from "./resolve.ts";
 
+setFlagsFromString("--expose-gc");
+const collectGarbage = runInNewContext("gc") as () => void;
 const servers: Server[] = [];
 afterEach(() => {
   for (const server of servers.splice(0)) {
@@ -123,6 +127,18 @@ describe("a response", () => {
       `http://127.0.0.2:${port}/`,
     ).then(({ body }) => text(body));
     await expect(reading).rejects.toMatchObject({ code: "file_too_large" });
+  });
+
+  it("that never ends is returned as far as it came, also when garbage was collected meanwhile", async () => {
+    const port = await serve("127.0.0.2", (_, response) => void response.writeHead(200).write("so far"));
+    const collecting = setInterval(collectGarbage, 20);
+    const answer = await post(
+      guard(async () => ["127.0.0.2"]),
+      `http://127.0.0.2:${port}/`,
+      3_600_000,
+    );
+    clearInterval(collecting);
+    expect(answer).toEqual({ status: 200, answer: "so far" });
   });
 
   it("that never comes ends at the timeout", async () => {

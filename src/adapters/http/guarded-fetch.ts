@@ -1,6 +1,7 @@
 import { isIP, type LookupFunction } from "node:net";
 import { Readable } from "node:stream";
 import { Client, type Dispatcher } from "undici";
+import { timeoutSignal } from "../../core/concurrency/timeout-signal.ts";
 import { onAbort, withAbort } from "../../core/concurrency/with-abort.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import {
@@ -349,7 +350,8 @@ const BODY_MS = 1_000;
 async function beginning(body: Readable, signal: AbortSignal): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  const end = AbortSignal.any([signal, AbortSignal.timeout(BODY_MS)]);
+  const timeout = timeoutSignal(BODY_MS);
+  const end = AbortSignal.any([signal, timeout.signal]);
   const subscription = onAbort(end, () => body.destroy());
   try {
     for await (const chunk of body as AsyncIterable<Buffer>) {
@@ -361,6 +363,7 @@ async function beginning(body: Readable, signal: AbortSignal): Promise<string> {
     // The response broke off: what arrived is returned.
   } finally {
     subscription[Symbol.dispose]();
+    timeout[Symbol.dispose]();
   }
   return Buffer.concat(chunks).toString("utf8");
 }
