@@ -1,5 +1,6 @@
 /** Saved workflows on fal's wire (contract §10, §11.3): the bodies that create, change and show one. */
 import type { InputFault } from "../core/errors/tempera-error.ts";
+import { stripUrl } from "../core/files/input-file.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { ParsedGraph } from "../core/pipelines/parsed-graph.ts";
@@ -85,9 +86,10 @@ function readChange(body: JsonObject, addFault: AddFault, faults: InputFault[]):
     addFault("description", `Input should be up to ${LIMITS.pipelineDescriptionCharactersMax} characters`);
   else if (description) metadata.description = description.text;
   const thumbnail = readText(body.thumbnail_url, LIMITS.webhookUrlBytesMax);
-  if (thumbnail === "invalid" || (thumbnail && !/^https?:\/\//.test(thumbnail.text)))
+  const thumbnailUrl = thumbnail && thumbnail !== "invalid" ? stripUrl(thumbnail.text) : undefined;
+  if (thumbnail === "invalid" || (thumbnailUrl !== undefined && !/^https?:\/\/\S/i.test(thumbnailUrl)))
     addFault("thumbnail_url", "Input should be an http(s) URL");
-  else if (thumbnail) metadata.thumbnailUrl = thumbnail.text;
+  else if (thumbnailUrl !== undefined) metadata.thumbnailUrl = thumbnailUrl;
   if (isTags(tags)) metadata.tags = tags;
   else if (tags !== undefined && tags !== null) {
     addFault(
