@@ -7,7 +7,7 @@
  */
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -37,6 +37,24 @@ await build({
   sourcemap: "linked",
   logLevel: "warning",
 });
+// The command answers in a blink: one file holds what every call of it loads, packages included.
+await build({
+  absWorkingDir: ROOT,
+  entryPoints: [join(SOURCE, "cli/tempera.ts")],
+  outfile: join(OUTPUT, "cli/tempera.js"),
+  allowOverwrite: true,
+  bundle: true,
+  plugins: [{ name: "load on demand", setup: keepDynamicImports }],
+  platform: "node",
+  format: "esm",
+  target: "node20.19",
+  // Packages in CommonJS call `require`, which a module does not have.
+  banner: {
+    js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
+  },
+  sourcemap: "linked",
+  logLevel: "warning",
+});
 for (const name of assets) {
   mkdirSync(dirname(join(OUTPUT, name)), { recursive: true });
   copyFileSync(join(SOURCE, name), join(OUTPUT, name));
@@ -51,5 +69,14 @@ function keepImports({ onResolve }) {
   onResolve({ filter: /.*/ }, ({ path, kind }) => {
     if (kind === "entry-point") return undefined;
     return { path: path.startsWith(".") ? path.replace(/\.ts$/, ".js") : path, external: true };
+  });
+}
+
+/** Leaves `import()` of our own modules to their translated files, by their path from the command's. */
+function keepDynamicImports({ onResolve }) {
+  onResolve({ filter: /^\./ }, ({ path, kind, resolveDir }) => {
+    if (kind !== "dynamic-import") return undefined;
+    const target = relative(join(SOURCE, "cli"), join(resolveDir, path)).replace(/\.ts$/, ".js");
+    return { path: target.startsWith(".") ? target : `./${target}`, external: true };
   });
 }
