@@ -68,13 +68,13 @@ function walk(node, visit) {
 
 const lineOf = (tree, position) => tree.getLineAndCharacterOfPosition(position).line + 1;
 
-/** Splits `createKeyHashes` and `KEY_HASHES` into `create`, `key`, `hashes`. */
+/** Splits `createKeyHashes2` and `KEY_HASHES` into `create`, `key`, `hashes`. */
 const wordsOf = (name) =>
   name
     .replace(/([a-z0-9])([A-Z])/g, "$1 $2")
     .replace(/([A-Z]+)([A-Z][a-z])/g, "$1 $2")
     .toLowerCase()
-    .split(/[^a-z0-9]+/);
+    .split(/[^a-z]+/);
 
 const remedyOf = (word) => `"${word}" is not a word of this project: ${SETTINGS.words[word]}`;
 
@@ -89,7 +89,7 @@ function bannedNames(file) {
   if (!isCode(file)) return found;
   const tree = syntaxTree(file);
   walk(tree, (node) => {
-    if (!ts.isIdentifier(node) && !ts.isPrivateIdentifier(node)) return;
+    if (!ts.isIdentifier(node) && !ts.isPrivateIdentifier(node) && !isQuotedName(node)) return;
     if (isRecordedName(node.text, file.path)) return;
     for (const word of wordsOf(node.text)) {
       if (!Object.hasOwn(SETTINGS.words, word)) continue;
@@ -102,6 +102,9 @@ function bannedNames(file) {
   });
   return found;
 }
+
+/** Tells whether a string is the name of a property: `{ "exit-code": 0 }`. */
+const isQuotedName = (node) => ts.isStringLiteral(node) && node.parent.name === node;
 
 /** Tells whether a name is kept because data, recorded histories or a wire format contain it. */
 const isRecordedName = (name, path) =>
@@ -186,16 +189,20 @@ function wideAggregates(file) {
   const tree = syntaxTree(file);
   const found = [];
   walk(tree, (node) => {
-    const members = ts.isInterfaceDeclaration(node)
-      ? node.members
-      : ts.isTypeAliasDeclaration(node) && ts.isTypeLiteralNode(node.type)
-        ? node.type.members
-        : undefined;
+    const members = membersOf(node);
     if (!members || !AGGREGATE.test(node.name.text) || members.length <= FIELDS_MAX) return;
     const text = `${node.name.text} has ${members.length} fields, limit ${FIELDS_MAX}`;
     found.push({ file: file.path, line: lineOf(tree, node.getStart()), text });
   });
   return found;
+}
+
+/** Lists the fields that an interface, or a type of literals and other types, declares itself. */
+function membersOf(node) {
+  if (ts.isInterfaceDeclaration(node)) return node.members;
+  if (!ts.isTypeAliasDeclaration(node)) return undefined;
+  const parts = ts.isIntersectionTypeNode(node.type) ? node.type.types : [node.type];
+  return parts.filter(ts.isTypeLiteralNode).flatMap((part) => [...part.members]);
 }
 
 /** Reads the folder to check, a Git work tree: this project, unless `--root` names another. */
@@ -213,6 +220,10 @@ function main(args) {
     process.exit(2);
   }
   const files = listFiles().filter(({ path }) => path.startsWith(prefix));
+  if (prefix !== "" && files.length === 0) {
+    process.stderr.write(`No file that is checked has a path that begins with "${prefix}".\n`);
+    process.exit(2);
+  }
   const results = Object.entries(RULES)
     .filter(([name]) => only === undefined || name === only)
     .map(([name, rule]) => ({ name, findings: rule(files) }));

@@ -46,11 +46,28 @@ describe("code rules", () => {
       `interface AllParts {\n${Array.from({ length: 16 }, (_, i) => `  f${i}: string;`).join("\n")}\n}\n`,
       "AllParts has 16 fields",
     ],
+    ["words", "src/a.ts", "export const rota2 = 1;\n", "src/a.ts:1 rota2"],
+    ["words", "src/a.ts", 'export const row = { "rota-of": 1 };\n', "src/a.ts:1 rota-of"],
+    [
+      "aggregates",
+      "src/a.ts",
+      `type AllParts = Other & {${Array.from({ length: 16 }, (_, i) => ` f${i}: string;`).join("")} };\n`,
+      "AllParts has 16 fields",
+    ],
   ])("%s: finds the fault in %s", (rule, path, text, finding) => {
     write(path, text);
     const { status, output } = check(rule);
     expect(output).toContain(finding);
     expect(status).toBe(1);
+  });
+
+  it("refuses a path prefix that no file has, since nothing would be checked", () => {
+    write("src/a.ts", "export {};\n");
+    const { status, stderr } = spawnSync(process.execPath, [SCRIPT, "--root", folder, "src/typo"], {
+      encoding: "utf8",
+    });
+    expect(stderr).toContain("src/typo");
+    expect(status).toBe(2);
   });
 
   it("folders: counts source files, and leaves tests out", () => {
