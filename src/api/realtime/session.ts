@@ -68,8 +68,7 @@ export function openSession(
  * - Without a worker inputs wait. `spec.startMs` in that state fails the session.
  * - With a worker at most `inFlightMax` inputs are with it; the others wait.
  * - Each worker has an attempt number. A pulse of a higher attempt means that another worker took over:
- *   inputs
- *   that were with the former one are lost, and messages of the former one are ignored from then on.
+ *   inputs that were with the former one are lost, and messages of the former one are ignored from then on.
  */
 class GatewaySession implements Session {
   readonly #api: SessionApi;
