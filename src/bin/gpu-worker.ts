@@ -32,12 +32,9 @@ import {
 } from "../gpu-workers/worker/pool/engine-pool.ts";
 import { ENGINE_PROGRAMS } from "../gpu-workers/worker/process/engine-programs.ts";
 import { PollScheduler } from "../gpu-workers/worker/scheduling/poll-scheduler.ts";
+import { createWorkerLog } from "../gpu-workers/worker/worker-log.ts";
 import type { Parts } from "./parts.ts";
 import { isMain, type Role, runRole } from "./role.ts";
-
-const LOG_METHOD = { DEBUG: "debug", INFO: "info", WARN: "warn", ERROR: "error" } as const;
-
-type WorkerLog = (level: keyof typeof LOG_METHOD, message: string, about?: object) => void;
 
 type FindModel = (endpoint: string, version: string) => ModelVersion | undefined;
 
@@ -48,7 +45,7 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const inFolder = registry.inFolder().filter(isMine);
   const { device } = config.worker;
   const { budgetMiB } = await memoryBudget(device, config.worker.memoryMiB);
-  const workerLog: WorkerLog = (level, message, about = {}) => log[LOG_METHOD[level]](about, message);
+  const workerLog = createWorkerLog(log);
 
   const closing = createCloseStack();
   let served: ServedModels | undefined;
@@ -233,7 +230,7 @@ async function servePublished(
       else absent.delete(key);
       reports.changed();
     },
-    log: (level, message, about) => log[LOG_METHOD[level]](about, message),
+    log: createWorkerLog(log),
   });
 }
 
