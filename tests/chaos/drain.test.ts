@@ -163,7 +163,7 @@ describe("a GPU worker that cannot serve", () => {
     const noModelFits = await refusal({ TEMPERA_WORKER_MEMORY_MIB: "10" });
     expect(noModelFits).toMatch(
       new RegExp(
-        /\ntempera: tempera\/stub 1\.0\.0 needs 50 MiB and this GPU worker has 10 MiB for /.source +
+        /\ntempera: tempera\/stub 1\.0\.0 needs 80 MiB and this GPU worker has 10 MiB for /.source +
           /engines: serve it on a larger device, or raise TEMPERA_WORKER_MEMORY_MIB\.\n$/.source,
       ),
     );
