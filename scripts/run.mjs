@@ -7,6 +7,7 @@
  */
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -40,7 +41,11 @@ const NODE_AT_LEAST = [20, 19];
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
 const INSTALLING = join(ROOT, ".tempera", "installing");
 
+/** Interval at which npm is watched, in milliseconds. */
+const WATCH_EVERY_MS = 250;
+
 checkNode();
+endWithNpm(process.argv[2]);
 await installPackages();
 await runTask(process.argv[2], process.argv.slice(3));
 
@@ -51,6 +56,46 @@ function checkNode() {
     `Tempera needs Node ${NODE_AT_LEAST.join(".")} or newer; this is ${process.versions.node}. ` +
       "Install Node 24 from https://nodejs.org.",
   );
+}
+
+/**
+ * Sends SIGHUP to this process once npm has ended, however it ended: npm does not forward SIGHUP, nobody can
+ * forward SIGKILL, and a shell between npm and this process keeps SIGTERM for itself.
+ */
+function endWithNpm(task) {
+  const { npm_lifecycle_event: script } = process.env;
+  // A task that a script of another name has started may outlive that script.
+  if (script !== task && !(script === "npx" && task === "tempera")) return;
+  const parent = process.ppid;
+  const shellOf = shellParent(parent);
+  const timer = setInterval(() => {
+    if (process.ppid === parent && (shellOf === undefined || parentOf(parent) === shellOf)) return;
+    clearInterval(timer);
+    process.kill(process.pid, "SIGHUP");
+  }, WATCH_EVERY_MS);
+  timer.unref();
+}
+
+/** Returns the parent of a process that is the shell between npm and its script, else undefined. */
+function shellParent(pid) {
+  try {
+    const isShell = /^(?:\/\S*\/)?(?:sh|bash|dash|ash|zsh)\0-c\0/.test(
+      readFileSync(`/proc/${pid}/cmdline`, "utf8"),
+    );
+    return isShell ? parentOf(pid) : undefined;
+  } catch {
+    // Without /proc only the parent itself is watched. It is npm, since the script `start` begins with `exec`.
+    return undefined;
+  }
+}
+
+/** Reads the parent of a process: the second field after its name, which may contain anything. */
+function parentOf(pid) {
+  try {
+    return Number(readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1).split(" ")[1]);
+  } catch {
+    return undefined;
+  }
 }
 
 /**
@@ -138,13 +183,43 @@ function npmCi() {
     env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: "skip", SKIP_FFMPEG: "true" },
     stdio: ["ignore", "ignore", "inherit"],
     shell: process.platform === "win32",
+    // A group of its own, so that a signal reaches npm's install scripts too.
+    detached: process.platform !== "win32",
   });
+  endOnSignal(child);
   return new Promise((resolve) => {
     child.once("error", (error) => {
       say(`npm cannot be run: ${error.message}`);
       resolve(1);
     });
     child.once("close", (code) => resolve(code ?? 1));
+  });
+}
+
+/**
+ * Stops the installation on the first signal, and kills it on a second one. This process ends with it: its
+ * lock is removed, and the next start installs again.
+ */
+function endOnSignal(child) {
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
+  let first;
+  const end = (signal) => {
+    // SIGHUP follows any other signal that ends npm.
+    if (first && signal === "SIGHUP") return;
+    try {
+      process.kill(process.platform === "win32" ? child.pid : -child.pid, first ? "SIGKILL" : "SIGTERM");
+    } catch {
+      // It has ended.
+    }
+    first ??= signal;
+  };
+  for (const signal of signals) process.on(signal, end);
+  child.once("close", () => {
+    for (const signal of signals) process.off(signal, end);
+    if (!first) return;
+    rmSync(INSTALLING, { force: true });
+    say(`${first}: the installation was stopped; the next start installs the packages again.`);
+    process.exit(128 + constants.signals[first]);
   });
 }
 

@@ -9,7 +9,7 @@ import { followConfig, isMain, onSignal, readFlags, refuseStart } from "./role.t
 
 /** Words what `npm start` prints when everything is ready. The curl line works as it is. */
 export const readyText = (
-  { url, adminUrl, temporalUi, key, endpoints, tls }: Platform,
+  { url, adminUrl, temporalUi, key, endpoints, pipelines, tls }: Platform,
   config: Config,
 ): string =>
   [
@@ -23,6 +23,7 @@ export const readyText = (
     `  Key          ${key}`,
     ...(config.keys.admin ? [] : [`               (kept in ${keyFile(config.folders.data)})`]),
     `  Models       ${endpoints.join(", ")}`,
+    ...(pipelines.length > 0 ? [`  Pipelines    ${pipelines.join(", ")}`] : []),
     "",
     "  Try it:",
     "",
@@ -75,32 +76,29 @@ function recipes({ url, caFile }: { url: string; caFile?: string }, plainUrl: st
 /** Runs the whole platform until a signal stops it. */
 export async function runAllInOne({ flags = [] }: { flags?: string[] } = {}): Promise<void> {
   let mask: ((text: string) => string) | undefined;
+  const interrupted = new AbortController();
   try {
     const config = loadConfig(process.env, flags);
     mask = createMask(config);
     const log = createLogger(config.log, "tempera", { mask });
     followConfig(config, log, flags);
     let platform: Platform | undefined;
-    let interrupted = false;
     onSignal((signal) => {
-      interrupted = true;
       process.stderr.write(
         `\n  ${signal}: stopping. Running work has ${config.worker.graceSeconds} s to finish; ` +
           "a second signal ends it at once.\n",
       );
+      interrupted.abort();
       if (platform) void platform.stop().then(() => process.exit(0), refuseStart);
     });
-    const starting = startPlatform(config, log, (line) => process.stderr.write(`  ${line}\n`));
-    platform = await starting;
-    if (interrupted) {
-      await platform.stop();
-      process.exit(0);
-    }
+    const say = (line: string) => process.stderr.write(`  ${line}\n`);
+    platform = await startPlatform(config, log, say, interrupted.signal);
     process.stdout.write(`${readyText(platform, config)}\n`);
     await platform.ended;
   } catch (error) {
+    if (error === interrupted.signal.reason) process.exit(0);
     refuseStart(error, mask);
   }
 }
 
-if (isMain(import.meta.url)) await runAllInOne({ flags: readFlags() });
+if (isMain(import.meta.url)) await runAllInOne({ flags: readFlags({ command: "npm start --" }) });

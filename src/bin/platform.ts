@@ -6,8 +6,10 @@ import type { Config } from "../config/settings.ts";
 import { createCloseStack } from "../core/operations/close-stack.ts";
 import type { Log } from "../core/operations/log.ts";
 import { type EmbeddedStack, startEmbeddedStack } from "../dev/embedded-stack.ts";
+import { type StackPorts, USUAL_PORTS } from "../dev/kept-ports.ts";
 import { type Addresses, configuredS3 } from "./addresses.ts";
 import { ensureAdminKey, startAdmin } from "./admin.ts";
+import { takeFolder } from "./folder-lock.ts";
 import { startGateway } from "./gateway.ts";
 import { startGpuWorkerRole } from "./gpu-worker.ts";
 import { openRegistry } from "./open-registry.ts";
@@ -31,6 +33,8 @@ export interface Platform {
   /** A key of scope ADMIN: the configured one, or the one kept in the data folder. */
   key: string;
   endpoints: string[];
+  /** The endpoints of the pipelines that come with the program. */
+  pipelines: string[];
   /** Drains and ends everything, services last. */
   stop(): Promise<void>;
   /** Rejects when a role broke. */
@@ -41,41 +45,53 @@ export interface Platform {
  * Starts services, stores and all four roles.
  *
  * Rejects with a sentence that names the obstacle and its remedy; nothing is left running.
+ *
+ * @param signal ends the start: what runs by then is stopped, and the start rejects
  */
 export async function startPlatform(
   config: Config,
   log: Log,
   say: (line: string) => void,
+  signal: AbortSignal = new AbortController().signal,
 ): Promise<Platform> {
   const closing = createCloseStack();
   try {
     const registry = await openRegistry(config, log);
     const data = await makeDataFolder(config);
+    const held = await takeFolder(data);
+    closing.defer(() => held.release());
     // An unusable certificate is reported before any service is started.
     if (config.tls.enabled) await certificateSource(config);
     const bundling = orchestratorBundle(config);
     bundling.catch(() => {}); // awaited by the orchestrator
-    const stack = await startServices(config, data, say);
+    const stack = await startServices(config, data, { say, signal });
     closing.defer(() => stack.stop());
-    const parts = await openParts(config, registry, addressesOf(config, stack), log);
+    const { temporal: port, temporalUi: uiPort } = stack.ports;
+    const placed = { ...config, temporal: { ...config.temporal, port, uiPort } };
+    const parts = await openParts(placed, registry, addressesOf(config, stack), log);
     closing.defer(() => parts[Symbol.asyncDispose]());
+    signal.throwIfAborted();
 
     const started = async <R extends Role>(starting: Promise<R>): Promise<R> => {
       const role = await starting;
       closing.defer(() => role.stop());
       return role;
     };
-    const [orchestrator, gpuWorker] = await Promise.all([
-      started(startOrchestrator(parts, bundling)),
-      started(startGpuWorkerRole(parts)),
-    ]);
+    // Loading the pinned models takes minutes; an aborted start does not wait for them.
+    const [orchestrator, gpuWorker] = await unlessAborted(
+      signal,
+      Promise.all([started(startOrchestrator(parts, bundling)), started(startGpuWorkerRole(parts))]),
+    );
     const key = config.keys.admin ?? (await firstKey(parts, keyFile(data)));
-    const keyed = { ...config, keys: { ...config.keys, admin: key } };
+    const keyed = { ...placed, keys: { ...config.keys, admin: key } };
     const admin = await started(startAdmin({ ...parts, config: keyed }));
     const gateway = await started(startGateway(parts));
+    signal.throwIfAborted();
 
+    const url = `http://localhost:${gateway.port}`;
+    await held.announce(url);
     return {
-      url: `http://localhost:${gateway.port}`,
+      url,
       adminUrl: `http://localhost:${admin.port}`,
       tls: gateway.tls && {
         url: `https://localhost:${gateway.tls.port}`,
@@ -84,6 +100,7 @@ export async function startPlatform(
       temporalUi: stack.temporal?.uiUrl,
       key,
       endpoints: [...new Set(registry.list().map(({ endpoint }) => endpoint))],
+      pipelines: [...new Set(registry.pipelines().map(({ endpoint }) => endpoint))],
       stop: () => closing[Symbol.asyncDispose](),
       ended: Promise.race([orchestrator.ended, gpuWorker.ended]).then(() => {}),
     };
@@ -91,6 +108,14 @@ export async function startPlatform(
     await closing[Symbol.asyncDispose]().catch(() => {});
     throw error;
   }
+}
+
+/** Rejects at once when the signal aborts; the work itself goes on until the process ends. */
+function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  const aborted = new Promise<never>((_, reject) =>
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true }),
+  );
+  return Promise.race([work, aborted]);
 }
 
 async function makeDataFolder({ folders }: Config): Promise<string> {
@@ -106,17 +131,26 @@ async function makeDataFolder({ folders }: Config): Promise<string> {
 }
 
 /** Starts the services that no address is configured for. */
-const startServices = (config: Config, data: string, say: (line: string) => void): Promise<EmbeddedStack> =>
+const startServices = (
+  config: Config,
+  data: string,
+  { say, signal }: { say: (line: string) => void; signal: AbortSignal },
+): Promise<EmbeddedStack> =>
   startEmbeddedStack({
     folder: data,
-    ports: {
-      temporal: config.temporal.port,
-      temporalUi: config.temporal.uiPort,
-      postgres: config.postgres.port,
-    },
+    ports: configuredPorts(config),
     wants: { temporal: !config.temporal.address, postgres: !config.postgres.url },
     log: say,
+    signal,
   });
+
+/** Gives the ports that differ from their defaults. A default gives way to another program. */
+function configuredPorts({ temporal, postgres }: Config): Partial<StackPorts> {
+  const ports = { temporal: temporal.port, temporalUi: temporal.uiPort, postgres: postgres.port };
+  return Object.fromEntries(
+    Object.entries(ports).filter(([name, port]) => port !== USUAL_PORTS[name as keyof StackPorts]),
+  );
+}
 
 /** Gives the configured addresses, and for services without one the address of the embedded service. */
 function addressesOf(config: Config, stack: EmbeddedStack): Addresses {

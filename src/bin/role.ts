@@ -28,28 +28,52 @@ export function refuseStart(error: unknown, mask: (text: string) => string = (te
  */
 const SAME_SIGNAL_MS = 300;
 
-/** Calls `stop` on the first SIGINT or SIGTERM; a second one ends the process at once. */
+/**
+ * Calls `stop` on the first SIGINT, SIGTERM or SIGHUP; a second SIGINT or SIGTERM ends the process at once.
+ * SIGHUP is never the second: it says that the terminal or npm has ended (`scripts/run.mjs`), often because
+ * of the first signal.
+ */
 export function onSignal(stop: (signal: string) => void): void {
   let firstAtMs: number | undefined;
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => {
       if (firstAtMs === undefined) {
         firstAtMs = performance.now();
         stop(signal);
-      } else if (performance.now() - firstAtMs > SAME_SIGNAL_MS) process.exit(130);
+      } else if (signal !== "SIGHUP" && performance.now() - firstAtMs > SAME_SIGNAL_MS) process.exit(130);
     });
   }
+  // Nobody may read the output any more. That must not interrupt the draining.
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 }
+
+const HELP = `
+  --set <group>.<name>=<value>  overrides a setting, such as server.port=9000; may be repeated
+  --tls                         serves HTTPS too, as --set tls.enabled=true
+  -h, --help                    prints this help
+
+Settings are described in docs/configuration.md; \`npx tempera config show\` prints those in effect.
+`;
 
 /**
  * Reads the settings on the command line: `--set <group>.<name>=<value>`, and `--tls` for
- * `--set tls.enabled=true`.
+ * `--set tls.enabled=true`. `--help` prints the flags and ends the process.
+ *
+ * @param command what a person types before the flags
  */
-export function readFlags(): string[] {
+export function readFlags({ command }: { command: string }): string[] {
   try {
-    const { set = [], tls } = parseArgs({
-      options: { set: { type: "string", multiple: true }, tls: { type: "boolean" } },
+    const { help, set, tls } = parseArgs({
+      options: {
+        help: { type: "boolean", short: "h" },
+        set: { type: "string", multiple: true, default: [] },
+        tls: { type: "boolean" },
+      },
     }).values;
+    if (help) {
+      process.stdout.write(`usage: ${command} [flags]\n${HELP}`);
+      process.exit(0);
+    }
     return [...(tls ? ["tls.enabled=true"] : []), ...set];
   } catch (error) {
     return refuseStart(error);
@@ -71,7 +95,7 @@ export const followConfig = (config: Config, log: Logger, flags: readonly string
 export async function runRole(name: string, start: (parts: Parts) => Promise<Role>): Promise<void> {
   let mask: ((text: string) => string) | undefined;
   try {
-    const flags = readFlags();
+    const flags = readFlags({ command: name });
     const config = loadConfig(process.env, flags);
     mask = createMask(config);
     const log = createLogger(config.log, name, { mask });

@@ -9,6 +9,7 @@ import { type Platform, startPlatform } from "../bin/platform.ts";
 import { refuseStart } from "../bin/role.ts";
 import { loadConfig } from "../config/load-config.ts";
 import { createLogger } from "../config/logger.ts";
+import { readPorts } from "../dev/kept-ports.ts";
 import {
   type Connection,
   createPlatformClient,
@@ -72,13 +73,15 @@ async function reachPlatform(): Promise<
     (response) => response.ok,
     () => false,
   );
-  if (running)
+  if (running) {
+    const { temporalUi } = await readPorts(config.folders.data);
     return {
       url,
       adminUrl,
       key: findKey(config.keys.admin),
-      temporalUi: config.temporal.address ? undefined : `http://localhost:${config.temporal.uiPort}`,
+      temporalUi: config.temporal.address ? undefined : `http://localhost:${temporalUi}`,
     };
+  }
   process.stderr.write("  starting Tempera …\n");
   const platform = await startPlatform(
     config,

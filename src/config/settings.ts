@@ -153,6 +153,9 @@ const temperaTlsVariables = (service: string) => ({
   serverName: `TEMPERA_${service}_TLS_SERVER_NAME`,
 });
 
+/** Ports that no client of the platform uses. */
+const GIVES_WAY = "If the default is in use, a free one is taken and kept in the data folder.";
+
 export const SETTINGS = {
   server: {
     host: setting(
@@ -262,8 +265,13 @@ export const SETTINGS = {
       "tempera",
       "Temporal namespace; created if it does not exist.",
     ),
-    port: setting("TEMPERA_TEMPORAL_PORT", port, 7233, "Port of the embedded Temporal."),
-    uiPort: setting("TEMPERA_TEMPORAL_UI_PORT", port, 8233, "Port of the UI of the embedded Temporal."),
+    port: setting("TEMPERA_TEMPORAL_PORT", port, 7233, `Port of the embedded Temporal. ${GIVES_WAY}`),
+    uiPort: setting(
+      "TEMPERA_TEMPORAL_UI_PORT",
+      port,
+      8233,
+      `Port of the UI of the embedded Temporal. ${GIVES_WAY}`,
+    ),
     uiOrigin: setting(
       "TEMPERA_TEMPORAL_UI_ORIGIN",
       url("http:", "https:"),
@@ -303,7 +311,7 @@ export const SETTINGS = {
       "URL of PostgreSQL. Default: an embedded one.",
       { secret: true },
     ),
-    port: setting("TEMPERA_POSTGRES_PORT", port, 54_329, "Port of the embedded PostgreSQL."),
+    port: setting("TEMPERA_POSTGRES_PORT", port, 54_329, `Port of the embedded PostgreSQL. ${GIVES_WAY}`),
     connectionsMax: setting(
       "TEMPERA_POSTGRES_CONNECTIONS",
       number(z.number().int().min(1).max(500)),

@@ -47,6 +47,23 @@ test("starts the wanted services, and restarts a killed one at the same address"
   expect([stack.temporal?.pid, stack.postgres?.pid].map((pid) => isAlive(pid ?? 0))).toEqual([false, false]);
 });
 
+test("two first starts at the same time find ports of their own", async () => {
+  const stackIn = (name: string) =>
+    startEmbeddedStack({
+      folder: join(folder, name),
+      ports: {},
+      wants: { temporal: true, postgres: true },
+      log: () => {},
+    });
+  const [first, second] = await Promise.all([stackIn("first"), stackIn("second")]);
+  try {
+    const ports = [...Object.values(first.ports), ...Object.values(second.ports)];
+    expect(new Set(ports).size).toBe(6);
+  } finally {
+    await Promise.all([first.stop(), second.stop()]);
+  }
+});
+
 test("starts no service that is not wanted", async () => {
   await using stack = await startEmbeddedStack({
     folder,

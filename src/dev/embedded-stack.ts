@@ -1,4 +1,6 @@
 import { join } from "node:path";
+import { choosePorts, type StackPorts } from "./kept-ports.ts";
+import { PortInUse } from "./services/port.ts";
 import { startPostgres } from "./services/postgres.ts";
 import type { Log, Service } from "./services/service.ts";
 import { startTemporal, type TemporalService } from "./services/temporal.ts";
@@ -8,11 +10,14 @@ import { SetupError } from "./setup-error.ts";
 export interface EmbeddedStackOptions {
   /** The data folder (`.tempera`), with a folder for each service that has its state and its log. */
   folder: string;
-  ports: { temporal: number; temporalUi: number; postgres: number };
+  /** The configured ports. Each other one is the port of the last start, or a free one. */
+  ports: Partial<StackPorts>;
   /** The services to start. */
   wants: { temporal: boolean; postgres: boolean };
   log: Log;
   env?: NodeJS.ProcessEnv;
+  /** Stops what was started, and makes the start reject. */
+  signal?: AbortSignal | undefined;
 }
 
 export interface EmbeddedStack extends AsyncDisposable {
@@ -21,11 +26,15 @@ export interface EmbeddedStack extends AsyncDisposable {
    */
   readonly temporal: TemporalService | undefined;
   readonly postgres: Service | undefined;
+  readonly ports: StackPorts;
   stop(): Promise<void>;
 }
 
 /** Restarts of a service within a minute; a service that ends once more is not restarted. */
 const RESTARTS_PER_MINUTE = 5;
+
+/** Choices of ports at a start: a platform that starts at the same time may take one of them. */
+const CHOICES_MAX = 4;
 
 /**
  * Starts the wanted services concurrently, and resolves when all of them are ready.
@@ -33,8 +42,21 @@ const RESTARTS_PER_MINUTE = 5;
  * Rejects with `setup_failed` when one cannot be started, with a line for each; the others are stopped first.
  */
 export async function startEmbeddedStack(options: EmbeddedStackOptions): Promise<EmbeddedStack> {
-  const { folder, ports, wants, log, env } = options;
-  const shared = { log, ...(env && { env }) };
+  const { folder, ports: configured } = options;
+  for (let choice = 1; ; choice++) {
+    const ports = await choosePorts(folder, configured);
+    try {
+      return await startOn(ports, options);
+    } catch (error) {
+      const isTaken = error instanceof PortInUse && !Object.values(configured).includes(error.port);
+      if (!isTaken || choice === CHOICES_MAX) throw error;
+    }
+  }
+}
+
+async function startOn(ports: StackPorts, options: EmbeddedStackOptions): Promise<EmbeddedStack> {
+  const { folder, wants, log, env, signal } = options;
+  const shared = { log, signal, ...(env && { env }) };
   const [temporal, postgres] = await Promise.allSettled([
     wants.temporal
       ? supervise(
@@ -64,13 +86,15 @@ export async function startEmbeddedStack(options: EmbeddedStackOptions): Promise
   };
   if (temporal.status === "rejected" || postgres.status === "rejected") {
     await stop();
-    throw new SetupError(
-      [temporal, postgres]
-        .flatMap((started) => (started.status === "rejected" ? [sentence(started.reason)] : []))
-        .join("\n"),
+    signal?.throwIfAborted();
+    const reasons = [temporal, postgres].flatMap((started) =>
+      started.status === "rejected" ? [started.reason] : [],
     );
+    if (reasons.length === 1) throw reasons[0];
+    throw new SetupError(reasons.map(sentence).join("\n"));
   }
   return {
+    ports,
     get temporal() {
       return temporal.value?.current();
     },

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
+import { isAlive } from "../../src/dev/services/install-lock.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
@@ -38,10 +39,15 @@ interface Started {
 }
 
 /** Starts `src/bin/all-in-one.ts`. */
-function start(more: Record<string, string> = {}): Started {
-  const child = spawn(process.execPath, ["--import", "tsx", join(PROJECT, "src/bin/all-in-one.ts")], {
+function start(
+  more: Record<string, string> = {},
+  { args = [], except = [] }: { args?: string[]; except?: string[] } = {},
+): Started {
+  const own = Object.fromEntries(Object.entries(env).filter(([name]) => !except.includes(name)));
+  const program = join(PROJECT, "src/bin/all-in-one.ts");
+  const child = spawn(process.execPath, ["--import", "tsx", program, ...args], {
     cwd: PROJECT,
-    env: { ...process.env, ...env, ...more },
+    env: { ...process.env, ...own, ...more },
   });
   children.add(child);
   let output = "";
@@ -112,6 +118,95 @@ describe("npm start", () => {
     expect(await second.client.result(STUB, id)).toMatchObject({ seed: 3 });
     second.child.kill("SIGTERM");
     expect(await second.ended).toBe(0);
+  });
+});
+
+describe("npm start and the process of npm", () => {
+  /** Runs `npm start` as a supervisor does: the platform is a grandchild, known by its own data folder. */
+  function npmStart(name: string, more: Record<string, string> = {}) {
+    const data = join(folder, name);
+    const child = spawn("npm", ["start"], {
+      cwd: PROJECT,
+      env: { ...process.env, ...env, TEMPERA_DATA: data, TEMPERA_WORKER_MODELS: STUB, ...more },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    children.add(child);
+    let output = "";
+    for (const stream of [child.stdout, child.stderr])
+      stream.on("data", (chunk: Buffer) => {
+        output += chunk;
+      });
+    const ended = new Promise<void>((done) => child.once("exit", () => done()));
+    void ended.then(() => children.delete(child));
+    const platform = async (): Promise<number> =>
+      (JSON.parse(await readFile(join(data, "platform.json"), "utf8")) as { pid: number }).pid;
+    return { child, data, ended, output: () => output, platform };
+  }
+  const gone = (pid: number) => expect.poll(() => isAlive(pid), { timeout: 60_000 }).toBe(false);
+
+  it.each(["SIGTERM", "SIGHUP", "SIGKILL"] as const)("ends in order after %s of npm", async (signal) => {
+    const npm = npmStart(`npm-${signal}`);
+    await expect.poll(npm.output, { timeout: 120_000, interval: 50 }).toMatch(/Ctrl-C stops it/);
+    const pid = await npm.platform();
+    npm.child.kill(signal);
+    await npm.ended;
+    await gone(pid);
+    // A platform that was killed leaves these; one that ended in order does not.
+    await expect(readFile(join(npm.data, "platform.json"))).rejects.toThrow("ENOENT");
+    await expect(readFile(join(npm.data, "postgres/data/postmaster.pid"))).rejects.toThrow("ENOENT");
+  });
+
+  it("ends an unfinished start, and the services that it has started", async () => {
+    const npm = npmStart("npm-early");
+    const started = () => readFile(join(npm.data, "postgres/data/postmaster.pid"), "utf8").catch(() => "");
+    await expect.poll(started, { timeout: 120_000, interval: 20 }).not.toBe("");
+    const pid = await npm.platform();
+    npm.child.kill("SIGTERM");
+    await npm.ended;
+    await gone(pid);
+    expect(await started()).toBe("");
+    await expect(npm.platform()).rejects.toThrow("ENOENT");
+  });
+});
+
+describe("one platform a data folder", () => {
+  it("names the first one to a second start, and starts beside it in another folder", async () => {
+    const first = await startReady();
+    const second = start();
+    expect(await second.ended).toBe(1);
+    expect(second.output()).toContain(
+      `tempera: A platform runs on the data folder ${join(folder, "data")} already: ` +
+        `process ${first.child.pid}, http://localhost:${env.TEMPERA_PORT}.`,
+    );
+
+    const {
+      TEMPERA_TEMPORAL_PORT: _temporal,
+      TEMPERA_TEMPORAL_UI_PORT: _ui,
+      TEMPERA_POSTGRES_PORT: _postgres,
+      ...shared
+    } = env;
+    const beside = start(
+      {
+        ...shared,
+        TEMPERA_DATA: join(folder, "beside"),
+        TEMPERA_PORT: String(await freePort()),
+        TEMPERA_ADMIN_PORT: String(await freePort()),
+        TEMPERA_WORKER_MODELS: STUB,
+      },
+      { except: Object.keys(env) },
+    );
+    await expect.poll(beside.output, { timeout: 60_000, interval: 50 }).toMatch(/Ctrl-C stops it/);
+    for (const each of [first, beside]) {
+      each.child.kill("SIGTERM");
+      expect(await each.ended).toBe(0);
+    }
+  });
+
+  it("prints help and starts nothing", async () => {
+    const help = start({ TEMPERA_DATA: join(folder, "help") }, { args: ["--help"] });
+    expect(await help.ended).toBe(0);
+    expect(help.output()).toMatch(/^usage: npm start -- \[flags\][\s\S]*--set <group>/);
+    await expect(readFile(join(folder, "help", "platform.json"))).rejects.toThrow("ENOENT");
   });
 });
 

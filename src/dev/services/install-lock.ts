@@ -21,6 +21,7 @@ export async function withInstallLock<T>(
   file: string,
   waiting: (holder: number) => void,
   work: () => Promise<T>,
+  signal?: AbortSignal,
 ): Promise<T> {
   await mkdir(dirname(file), { recursive: true });
   let isWaiting = false;
@@ -33,6 +34,7 @@ export async function withInstallLock<T>(
     }
     if (!isWaiting) waiting(holder);
     isWaiting = true;
+    signal?.throwIfAborted();
     await sleep(250);
   }
   try {

@@ -58,10 +58,32 @@ export async function claimPort(claim: {
   }
 }
 
-export function portInUse(claim: { port: number; owner: string; variable: string }): SetupError {
-  return new SetupError(
-    `port ${claim.port} (${claim.owner}) is in use; set ${claim.variable} or stop the other program`,
-  );
+/** Resolves with true once the port can be bound on 127.0.0.1, and with false when it stays in use. */
+export async function isFree(port: number, graceMs: number): Promise<boolean> {
+  const deadline = Date.now() + graceMs;
+  for (;;) {
+    try {
+      await listenOnce(port);
+      return true;
+    } catch {
+      if (Date.now() >= deadline) return false;
+      await sleep(100);
+    }
+  }
+}
+
+/** A port that another program uses. */
+export class PortInUse extends SetupError {
+  constructor(
+    readonly port: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export function portInUse({ port, owner, variable }: { port: number; owner: string; variable: string }) {
+  return new PortInUse(port, `port ${port} (${owner}) is in use; set ${variable} or stop the other program`);
 }
 
 function listenOnce(port: number): Promise<void> {

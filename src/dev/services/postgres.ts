@@ -63,6 +63,7 @@ export async function startPostgres(options: PostgresOptions): Promise<Service> 
     // "Fast shutdown": ends sessions instead of waiting for them.
     stopSignal: "SIGINT",
     readyWithinMs: 60_000,
+    signal: options.signal,
     isReady: () => hasDatabase(port),
   });
 }

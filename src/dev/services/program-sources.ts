@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
+import { endWithParent } from "./parent-watch.ts";
 import type { InstallMethod } from "./program.ts";
 
 const run = promisify(execFile);
@@ -24,19 +25,18 @@ export const goPlatform = {
 /** Downloads the official build: the program itself, or a `.tar.gz` that contains it. */
 export const download = (url: string, packing: "plain" | "tar.gz"): InstallMethod => ({
   description: `downloading ${url}`,
-  async obtain({ folder, binary }) {
+  async obtain({ folder, binary, signal }) {
     const connecting = new AbortController();
     const timer = setTimeout(
       () => connecting.abort(new Error("the host does not answer")),
       CONNECT_WITHIN_MS,
     );
     const overall = AbortSignal.timeout(DOWNLOAD_WITHIN_MS);
-    const response = await fetch(url, { signal: AbortSignal.any([connecting.signal, overall]) }).catch(
-      (error: unknown) => {
-        const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-        throw cause instanceof Error ? cause : new Error(String(cause));
-      },
-    );
+    const signals = [connecting.signal, overall, ...(signal ? [signal] : [])];
+    const response = await fetch(url, { signal: AbortSignal.any(signals) }).catch((error: unknown) => {
+      const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+      throw cause instanceof Error ? cause : new Error(String(cause));
+    });
     clearTimeout(timer);
     if (!response.ok || !response.body) throw new Error(`HTTP ${response.status}`);
     const target = join(folder, packing === "plain" ? binary : "archive.tar.gz");
@@ -49,12 +49,12 @@ export const download = (url: string, packing: "plain" | "tar.gz"): InstallMetho
 /** Builds a Go module at a fixed version, two packages at a time, so that a laptop stays usable. */
 export const goInstall = (module: string): InstallMethod => ({
   description: `building ${module} with go install (minutes, once)`,
-  async obtain({ folder, binary, log }) {
+  async obtain({ folder, binary, log, signal }) {
     const child = spawn("go", ["install", "-v", "-p", "2", module], {
       stdio: ["ignore", "ignore", "pipe"],
       env: { ...process.env, GOBIN: folder },
     });
-    await finished(child, "go", log);
+    await finished(child, "go", log, signal);
     return join(folder, binary);
   },
 });
@@ -62,13 +62,13 @@ export const goInstall = (module: string): InstallMethod => ({
 /** Installs a package of Debian or Ubuntu. Only root may do so, and only where apt exists. */
 export const aptInstall = (name: string, path: string): InstallMethod => ({
   description: `apt-get install ${name}`,
-  async obtain({ log }) {
+  async obtain({ log, signal }) {
     if (process.getuid?.() !== 0) throw new Error("only root may install packages");
     await access("/usr/bin/apt-get").catch(() => {
       throw new Error("there is no apt-get");
     });
-    if (!(await hasPackageLists())) await apt(["update"], log);
-    await apt(["install", "-y", "--no-install-recommends", name], log);
+    if (!(await hasPackageLists())) await apt(["update"], log, signal);
+    await apt(["install", "-y", "--no-install-recommends", name], log, signal);
     return path;
   },
 });
@@ -80,7 +80,7 @@ async function hasPackageLists(): Promise<boolean> {
   );
 }
 
-const apt = (args: string[], log: (line: string) => void): Promise<void> =>
+const apt = (args: string[], log: (line: string) => void, signal?: AbortSignal): Promise<void> =>
   finished(
     spawn("apt-get", ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=10", ...args], {
       stdio: ["ignore", "ignore", "pipe"],
@@ -88,10 +88,23 @@ const apt = (args: string[], log: (line: string) => void): Promise<void> =>
     }),
     "apt-get",
     log,
+    signal,
   );
 
-/** Resolves when the installer has succeeded, and logs its progress. Rejects with its last line of output. */
-async function finished(child: ChildProcess, name: string, log: (line: string) => void): Promise<void> {
+/**
+ * Resolves when the installer has succeeded, and logs its progress. Rejects with its last line of output. The
+ * installer ends with this process, and when the signal aborts.
+ */
+async function finished(
+  child: ChildProcess,
+  name: string,
+  log: (line: string) => void,
+  signal?: AbortSignal,
+): Promise<void> {
+  const forget = child.pid === undefined ? undefined : endWithParent(child.pid, "SIGTERM");
+  const stop = () => child.kill("SIGTERM");
+  signal?.addEventListener("abort", stop);
+  if (signal?.aborted) stop();
   let lines = 0;
   let last = "";
   child.stderr?.setEncoding("utf8").on("data", (text: string) => {
@@ -113,6 +126,8 @@ async function finished(child: ChildProcess, name: string, log: (line: string) =
       );
     });
   } finally {
+    forget?.();
+    signal?.removeEventListener("abort", stop);
     clearInterval(progress);
   }
 }

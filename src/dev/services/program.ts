@@ -32,7 +32,12 @@ export interface InstallMethod {
    * Installs the program into `folder` under its own name and returns its path, or returns the path to which
    * a package manager installed it. Rejects with a short reason.
    */
-  obtain(need: { folder: string; binary: string; log: Log }): Promise<string>;
+  obtain(need: {
+    folder: string;
+    binary: string;
+    log: Log;
+    signal?: AbortSignal | undefined;
+  }): Promise<string>;
 }
 
 const run = promisify(execFile);
@@ -79,7 +84,7 @@ export async function locateProgram(
  */
 export async function findProgram(
   program: Program,
-  { log, env = process.env }: { log: Log; env?: NodeJS.ProcessEnv },
+  { log, env = process.env, signal }: { log: Log; env?: NodeJS.ProcessEnv; signal?: AbortSignal | undefined },
 ): Promise<string> {
   const located = await locateProgram(program, env);
   if (located.path) return located.path;
@@ -102,7 +107,8 @@ export async function findProgram(
       if ((await isExecutable(cached)) && !(await faultOf(program, cached))) return cached;
       const tried = [located.problem];
       for (const method of program.methods) {
-        const result = await install(program, method, { bin, log });
+        const result = await install(program, method, { bin, log, signal });
+        signal?.throwIfAborted();
         if (result.path) return result.path;
         tried.push(result.problem);
       }
@@ -111,6 +117,7 @@ export async function findProgram(
           `put \`${program.binary}\` on PATH, or ${program.remedy}.`,
       );
     },
+    signal,
   );
 }
 
@@ -118,13 +125,13 @@ export async function findProgram(
 async function install(
   program: Program,
   method: InstallMethod,
-  { bin, log }: { bin: string; log: Log },
+  { bin, log, signal }: { bin: string; log: Log; signal: AbortSignal | undefined },
 ): Promise<Located> {
   const cached = join(bin, program.binary);
   const folder = await mkdtemp(join(bin, ".installing-"));
   try {
     log(`${program.title}: ${method.description}`);
-    const path = await method.obtain({ folder, binary: program.binary, log });
+    const path = await method.obtain({ folder, binary: program.binary, log, signal });
     if (path.startsWith(folder)) await chmod(path, 0o755);
     const fault = await faultOf(program, path);
     if (fault) throw new Error(fault);

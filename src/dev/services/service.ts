@@ -37,6 +37,8 @@ export interface ServiceOptions {
   port?: number;
   log: Log;
   env?: NodeJS.ProcessEnv;
+  /** Ends the start: installations and programs that are not ready are stopped, and the start rejects. */
+  signal?: AbortSignal | undefined;
 }
 
 export interface ProcessSpec {
@@ -53,6 +55,8 @@ export interface ProcessSpec {
   logFile: string;
   stopSignal: NodeJS.Signals;
   readyWithinMs: number;
+  /** Stops the process and rejects while it is not ready. */
+  signal?: AbortSignal | undefined;
   /** Asks the service itself. False or a rejection means not yet. */
   isReady(): Promise<boolean>;
 }
@@ -69,6 +73,7 @@ const STOP_WITHIN_MS = 10_000;
 export async function startProcess(spec: ProcessSpec): Promise<Service> {
   await claimPort({ port: spec.port, owner: spec.name, variable: spec.portVariable });
   mkdirSync(dirname(spec.logFile), { recursive: true });
+  spec.signal?.throwIfAborted();
   const running = await launch(spec);
   await awaitReady(spec, running);
   return {
@@ -140,6 +145,10 @@ async function awaitReady(spec: ProcessSpec, running: RunningProcess): Promise<v
         `${spec.name} ended before it was ready (${await running.ended}): ` +
           `${await lastLines(spec.logFile)}; log: ${spec.logFile}`,
       );
+    }
+    if (spec.signal?.aborted) {
+      await running.stop();
+      spec.signal.throwIfAborted();
     }
     if (Date.now() > deadline) {
       await running.stop();

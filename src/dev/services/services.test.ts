@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,6 +15,7 @@ import { startMinio } from "./minio.ts";
 import { freePort } from "./port.ts";
 import { startPostgres } from "./postgres.ts";
 import { findProgram, type Program } from "./program.ts";
+import { download } from "./program-sources.ts";
 import { startRedis } from "./redis.ts";
 import { startProcess } from "./service.ts";
 import { startTemporal } from "./temporal.ts";
@@ -133,6 +135,27 @@ describe("a service", () => {
     await rm(folder, { recursive: true });
   });
 
+  test("is stopped when the start is aborted before it is ready", async () => {
+    const abort = new AbortController();
+    const starting = startProcess({
+      name: "Temporal",
+      command: process.execPath,
+      args: ["-e", "setInterval(() => {}, 1000)"],
+      url: "http://127.0.0.1",
+      port: await freePort(),
+      portVariable: "TEMPERA_TEMPORAL_PORT",
+      logFile: join(folder, "log"),
+      stopSignal: "SIGTERM",
+      readyWithinMs: 60_000,
+      signal: abort.signal,
+      isReady: async () => {
+        abort.abort();
+        return false;
+      },
+    });
+    await expect(starting).rejects.toBe(abort.signal.reason);
+  });
+
   test("reports its last lines of output when it cannot start", async () => {
     await writeFile(join(folder, "temporal.db"), "not a database");
     await expect(startTemporal({ folder, log })).rejects.toThrow(
@@ -214,6 +237,29 @@ describe("a program", () => {
           "put `tempera-example` on PATH, or install example 2 or newer\\.$",
       ),
     );
+  });
+
+  test("is no longer downloaded once the start is aborted; nothing of it stays, no other way is tried", async () => {
+    const server = createHttpServer((_, response) => void response.write("the first bytes"));
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as { port: number };
+    const abort = new AbortController();
+    const tried: string[] = [];
+    const other = { description: "another way", obtain: async () => tried.push("another way").toString() };
+    const finding = findProgram(program([download(`http://127.0.0.1:${port}/`, "plain"), other]), {
+      log,
+      env: environment(),
+      signal: abort.signal,
+    });
+    await once(server, "request");
+    abort.abort();
+    await expect(finding).rejects.toBe(abort.signal.reason);
+    expect(tried).toEqual([]);
+    expect(await readdir(join(folder, "cache", "bin"))).toEqual([]);
+    server.closeAllConnections();
+    server.close();
+    await once(server, "close");
   });
 });
 

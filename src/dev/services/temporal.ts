@@ -97,6 +97,7 @@ export async function startTemporal(options: TemporalOptions): Promise<TemporalS
     logFile: join(options.folder, "temporal.log"),
     stopSignal: "SIGTERM",
     readyWithinMs: 60_000,
+    signal: options.signal,
     isReady: () => hasNamespace(address),
   });
   return {
