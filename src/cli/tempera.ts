@@ -11,6 +11,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
+import type { EngineView } from "../api/admin/routes/engines/engines.ts";
 import { addEngineCommands } from "./commands/models/engines.ts";
 import { addFlagCommands } from "./commands/models/flags.ts";
 import { addModelCommands } from "./commands/models/models.ts";
@@ -98,7 +99,9 @@ program
   .action(async ({ json }: { json?: boolean }, command: Command) => {
     const { url } = command.optsWithGlobals<{ url: string }>();
     const { doctor } = await import("./commands/operations/doctor.ts");
-    process.exitCode = await doctor({ url, json: json === true });
+    const engines = async () =>
+      (await connect(command).admin<{ engines: EngineView[] }>("GET", "/v1/engines")).engines;
+    process.exitCode = await doctor({ url, engines, json: json === true });
   });
 
 try {

@@ -64,15 +64,18 @@ describe("requests", () => {
   it("submits from a file, then prints status, logs -f and result", async () => {
     const file = join(folder, "input.json");
     await writeFile(file, '{"prompt":"from a file","unknown":1}');
-    const submitted = JSON.parse((await tempera(["submit", STUB, "-i", file])).out) as { request_id: string };
-    const logs = await tempera(["logs", STUB, submitted.request_id, "-f"]);
+    const { out } = await tempera(["submit", STUB, "-i", file]);
+    expect(out).toMatch(/^[0-9a-f-]{36}\n$/);
+    const id = out.trim();
+    const logs = await tempera(["logs", STUB, id, "-f"]);
     expect(logs.out).toMatch(/unknown/);
-    expect(JSON.parse((await tempera(["status", STUB, submitted.request_id])).out)).toMatchObject({
-      status: "COMPLETED",
-    });
-    expect(JSON.parse((await tempera(["result", STUB, submitted.request_id])).out)).toMatchObject({
-      echo: "from a file",
-    });
+    expect(JSON.parse((await tempera(["status", STUB, id])).out)).toMatchObject({ status: "COMPLETED" });
+    expect(JSON.parse((await tempera(["result", STUB, id])).out)).toMatchObject({ echo: "from a file" });
+  });
+
+  it("prints the whole response of a submit with --json", async () => {
+    const { out } = await tempera(["submit", STUB, "-i", "{}", "--json"]);
+    expect(JSON.parse(out)).toMatchObject({ status: "IN_QUEUE", request_id: expect.any(String) });
   });
 
   it("cancels a request; its waiting submit ends with the error and exit status 1", async () => {
@@ -276,6 +279,10 @@ describe("models and doctor", () => {
     expect(healthy.code).toBe(0);
     const { findings } = JSON.parse(healthy.out) as { findings: { check: string; state: string }[] };
     expect(findings.find(({ check }) => check === "platform")).toMatchObject({ state: "ok" });
+    expect(findings.find(({ check }) => check === "engines")).toMatchObject({
+      state: "ok",
+      message: expect.stringMatching(/^\d+ models? served$/),
+    });
     expect(findings.find(({ check }) => check === "device")).toMatchObject({
       state: "ok",
       message: expect.stringMatching(/^cpu, \d+ MiB for engines of \d+ MiB$/),

@@ -5,6 +5,7 @@
 import { access, constants, mkdir, statfs } from "node:fs/promises";
 import { connect } from "node:net";
 import { resolve } from "node:path";
+import type { EngineView } from "../../../api/admin/routes/engines/engines.ts";
 import { openRegistry } from "../../../bin/open-registry.ts";
 import { loadConfig } from "../../../config/load-config.ts";
 import type { Config } from "../../../config/settings.ts";
@@ -22,11 +23,19 @@ interface Finding {
 }
 
 type Result = Omit<Finding, "check">;
-type Check = (config: Config, url: string) => Promise<Result>;
+/** Resolves with `undefined` when there is nothing to check. */
+type Check = (config: Config, target: Target) => Promise<Result | undefined>;
 
 /** Free space below which the embedded stores are likely to fail soon. */
 const FREE_BYTES_MIN = 1024 ** 3;
 const PROBE_MS = 2_000;
+
+/** A platform that may be running. */
+interface Target {
+  url: string;
+  /** Lists the engines of all GPU workers; rejects without a key of scope ADMIN. */
+  engines: () => Promise<EngineView[]>;
+}
 
 /** The checks that need a valid configuration, in the order of the report. */
 const CHECKS: Record<string, Check> = {
@@ -44,6 +53,7 @@ const CHECKS: Record<string, Check> = {
       ? reach(hostAndPort(objects.endpoint, 443), "S3_ENDPOINT")
       : { state: "ok", message: "files in the data folder" },
   platform: checkPlatform,
+  engines: checkEngines,
 };
 
 /**
@@ -51,12 +61,13 @@ const CHECKS: Record<string, Check> = {
  *
  * @returns the exit status: 1 if something is missing
  */
-export async function doctor({ url, json }: { url: string; json: boolean }): Promise<number> {
+export async function doctor({ json, ...target }: Target & { json: boolean }): Promise<number> {
   const findings: Finding[] = [];
-  const check = async (name: string, work: () => Promise<Result>): Promise<void> => {
+  const check = async (name: string, work: () => Promise<Result | undefined>): Promise<void> => {
     const result = await work().catch(
       (error: Error): Result => ({ state: "missing", message: error.message }),
     );
+    if (!result) return;
     findings.push({ check: name, ...result });
     if (!json) process.stdout.write(findingText(name, result));
   };
@@ -68,7 +79,8 @@ export async function doctor({ url, json }: { url: string; json: boolean }): Pro
     return { state: "ok", message: "valid" };
   });
   const config = loaded;
-  if (config) for (const [name, work] of Object.entries(CHECKS)) await check(name, () => work(config, url));
+  if (config)
+    for (const [name, work] of Object.entries(CHECKS)) await check(name, () => work(config, target));
   if (json) process.stdout.write(`${JSON.stringify({ findings }, null, 2)}\n`);
   return findings.some(({ state }) => state === "missing") ? 1 : 0;
 }
@@ -140,7 +152,40 @@ async function checkPostgres({ postgres }: Config): Promise<Result> {
   return { state: "ok", message: "embedded" };
 }
 
-async function checkPlatform({ server }: Config, url: string): Promise<Result> {
+/** Names the engines that take no requests because they failed too often. The platform must run. */
+async function checkEngines(_: Config, { url, engines }: Target): Promise<Result | undefined> {
+  const running = await fetch(`${url}/health/live`, { signal: AbortSignal.timeout(PROBE_MS) }).catch(
+    () => undefined,
+  );
+  if (!running) return undefined;
+  return engines().then(engineFinding, (error: Error) => ({
+    state: "note",
+    message: `not checked: ${error.message}`,
+    remedy: "pass --key with a key of scope ADMIN",
+  }));
+}
+
+/** Words the state of the engines on all GPU workers. */
+export function engineFinding(engines: readonly EngineView[]): Result {
+  const unhealthy = engines.filter(({ state }) => state === "unhealthy");
+  if (unhealthy.length === 0)
+    return {
+      state: "ok",
+      message: engines.length === 1 ? "1 model served" : `${engines.length} models served`,
+    };
+  const names = unhealthy.map(
+    ({ endpoint_id, version, worker, last_failure }) =>
+      `${endpoint_id} ${version} on ${worker}${last_failure ? ` (${last_failure})` : ""}`,
+  );
+  const [{ endpoint_id }] = unhealthy as [EngineView];
+  return {
+    state: "note",
+    message: `unhealthy, takes no requests: ${names.join("; ")}`,
+    remedy: `mend the cause, then \`npx tempera engines reset ${endpoint_id}\``,
+  };
+}
+
+async function checkPlatform({ server }: Config, { url }: Target): Promise<Result> {
   const health = await fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(PROBE_MS) }).catch(
     () => undefined,
   );

@@ -1,8 +1,8 @@
 import type { Command } from "commander";
 import { PlatformError } from "../../platform-client.ts";
 import { print } from "../listing.ts";
-import { type Connect, collect } from "../options.ts";
-import { watch } from "./requests.ts";
+import { type Connect, collect, JSON_OPTION } from "../options.ts";
+import { printSubmitted, watch } from "./requests.ts";
 
 interface Options {
   from?: string;
@@ -11,6 +11,7 @@ interface Options {
   wait?: boolean;
   low?: boolean;
   cache: boolean;
+  json?: boolean;
 }
 
 /** An endpoint for the path. The queue finds a request by its id, and checks the endpoint for tokens only. */
@@ -25,7 +26,8 @@ export function addPipelineRerunCommand(program: Command, connect: Connect): voi
   pipelines
     .command("rerun")
     .description(
-      "run a pipeline's request again, reusing the results of all nodes that the change does not affect",
+      "run a pipeline's request again, reusing the results of all nodes that the change does not affect; " +
+        "prints the id of the new request, or with --wait its output",
     )
     .argument("<request-id>", "an ended request of the pipeline")
     .option("--from <node>", "run this node again even if nothing of it has changed")
@@ -44,6 +46,7 @@ export function addPipelineRerunCommand(program: Command, connect: Connect): voi
     .option("-w, --wait", "wait for the output, showing progress")
     .option("--low", "run after all requests of normal priority")
     .option("--no-cache", "run all affected nodes, without cached results of other requests")
+    .option(...JSON_OPTION)
     .action(async (id: string, options: Options, command: Command) => {
       const client = connect(command);
       const headers = {
@@ -51,7 +54,7 @@ export function addPipelineRerunCommand(program: Command, connect: Connect): voi
         ...(!options.cache && { "x-tempera-cache": "off" }),
       };
       const submitted = await client.rerun(ANY_PIPELINE, id, rerunBody(options), headers);
-      if (!options.wait) return print(submitted);
+      if (!options.wait) return printSubmitted(submitted, options);
       process.stderr.write(`  request ${submitted.request_id}\n`);
       await watch(client, ANY_PIPELINE, submitted.request_id);
       print(await client.result(ANY_PIPELINE, submitted.request_id));

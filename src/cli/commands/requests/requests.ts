@@ -8,7 +8,7 @@ import type { Command } from "commander";
 import { type PlatformClient, PlatformError, type Status } from "../../platform-client.ts";
 import { createProgressView } from "../../progress-view.ts";
 import { print } from "../listing.ts";
-import type { Connect } from "../options.ts";
+import { type Connect, JSON_OPTION } from "../options.ts";
 import { addLogSearchCommand } from "./logs.ts";
 
 /** Reads `--input`: a JSON object, the name of a file that holds one, or `-` for standard input. */
@@ -44,11 +44,18 @@ export async function watch(client: PlatformClient, endpoint: string, requestId:
   return last as Status;
 }
 
+/** Prints the id of a submitted request alone, so that a script can keep it, or the whole response. */
+export function printSubmitted(submitted: Status, { json }: { json?: boolean }): void {
+  if (json) print(submitted);
+  else process.stdout.write(`${submitted.request_id}\n`);
+}
+
 interface SubmitOptions {
   input: string;
   wait?: boolean;
   low?: boolean;
   startTimeout?: string;
+  json?: boolean;
 }
 
 /** Adds `submit`, `status`, `logs`, `result` and `cancel`: the queue API. */
@@ -87,6 +94,7 @@ function addSubmit(program: Command, connect: Connect): void {
     .option("-w, --wait", "wait for the output, showing progress")
     .option("--low", "run after all requests of normal priority")
     .option("--start-timeout <seconds>", "cancel the request if it has not started by then")
+    .option(...JSON_OPTION)
     .action(async (endpoint: string, options: SubmitOptions, command: Command) => {
       const client = connect(command);
       const headers = {
@@ -94,7 +102,7 @@ function addSubmit(program: Command, connect: Connect): void {
         ...(options.startTimeout && { "x-fal-request-timeout": options.startTimeout }),
       };
       const submitted = await client.submit(endpoint, await readInput(options.input), headers);
-      if (!options.wait) return print(submitted);
+      if (!options.wait) return printSubmitted(submitted, options);
       process.stderr.write(`  request ${submitted.request_id}\n`);
       await watch(client, endpoint, submitted.request_id);
       print(await client.result(endpoint, submitted.request_id));
