@@ -2,15 +2,19 @@
  * Commands about models: list, publish, roll out and switch them (`models.ts`, `registry.ts`, `rollouts.ts`,
  * `flags.ts`), and the GPU workers with their engines.
  */
+import { resolve } from "node:path";
 import type { Command } from "commander";
 import type { ModelView } from "../../../api/admin/routes/models/models.ts";
 import type { VersionView } from "../../../api/admin/routes/models/registry.ts";
-import { openRegistry } from "../../../bin/open-registry.ts";
+import { openRegistry, PROJECT } from "../../../bin/open-registry.ts";
 import { loadConfig } from "../../../config/load-config.ts";
+import { ENGINE_PROGRAMS } from "../../../gpu-workers/worker/process/engine-programs.ts";
+import { RegistryFaults } from "../../../registry/registry.ts";
 import { table } from "../../table.ts";
 import { print } from "../listing.ts";
 import { type Connect, JSON_OPTION } from "../options.ts";
 import { addRegistryCommands, versionsTable } from "./registry.ts";
+import { reviewModel } from "./review-model.ts";
 
 /** Adds `models list|check` and the commands of `registry.ts`. */
 export function addModelCommands(program: Command, connect: Connect): void {
@@ -48,6 +52,14 @@ export function addModelCommands(program: Command, connect: Connect): void {
     .description("check the packages in the models folder without starting the platform")
     .action(async () => {
       const registry = await openRegistry(loadConfig());
+      const runners = Object.fromEntries(
+        Object.entries(ENGINE_PROGRAMS).map(([name, program]) => [name, program.runners]),
+      );
+      const faulty = registry
+        .list()
+        .map((model) => ({ folder: model.folder, faults: reviewModel(model, runners) }))
+        .filter(({ faults }) => faults.length > 0);
+      if (faulty.length > 0) throw new RegistryFaults(faulty, resolve(PROJECT, loadConfig().folders.models));
       for (const { endpoint, version, digest } of registry.list())
         process.stdout.write(`ok  ${endpoint} ${version}  ${digest.slice(0, 12)}\n`);
     });

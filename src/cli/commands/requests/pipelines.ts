@@ -1,10 +1,11 @@
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { WorkflowView } from "../../../api/admin/routes/pipelines/workflows.ts";
-import type { PlatformClient } from "../../platform-client.ts";
+import { type PlatformClient, PlatformError } from "../../platform-client.ts";
 import { table } from "../../table.ts";
 import { print, shortTime } from "../listing.ts";
 import { type Connect, JSON_OPTION } from "../options.ts";
+import { definitionFaults, parseJsonFile } from "./definition-faults.ts";
 
 interface ListOptions {
   search?: string;
@@ -88,7 +89,7 @@ function addSave(pipelines: Command, connect: Connect): void {
       const name = options.name ?? body.name;
       if (typeof name !== "string") throw new Error(`${file} has no name; give it one with --name.`);
       const filled = { ...body, name, title: options.title ?? body.title ?? name };
-      printSaved(await connect(command).admin("POST", "/v1/workflows", filled), options);
+      printSaved(await save(file, () => connect(command).admin("POST", "/v1/workflows", filled)), options);
     });
   withSaveOptions(
     pipelines
@@ -101,7 +102,8 @@ function addSave(pipelines: Command, connect: Connect): void {
       const client = connect(command);
       const { name: _other, ...body } = bodyOf(file, options);
       const change = { ...body, ...(options.title !== undefined && { title: options.title }) };
-      printSaved(await client.admin("PATCH", await pathOf(client, name), change), options);
+      const path = await pathOf(client, name);
+      printSaved(await save(file, () => client.admin("PATCH", path, change)), options);
     });
 }
 
@@ -147,13 +149,25 @@ function bodyOf(file: string | undefined, options: SaveOptions): Record<string, 
   };
 }
 
-function readObject(file: string): Record<string, unknown> {
-  let value: unknown;
+/** Saves a definition. The error of a refused one lists its faults, with the paths of its file. */
+async function save<T>(file: string | undefined, send: () => Promise<T>): Promise<T> {
   try {
-    value = JSON.parse(readFileSync(file === "-" ? 0 : file, "utf8"));
+    return await send();
   } catch (error) {
-    throw new Error(`${file} cannot be read as JSON (${(error as Error).message}).`);
+    if (!(error instanceof PlatformError) || file === undefined || file === "-") throw error;
+    const listed = definitionFaults(error.body, file, readObject(file).contents === undefined);
+    throw listed === undefined ? error : new PlatformError(listed, error.status, error.body);
   }
+}
+
+function readObject(file: string): Record<string, unknown> {
+  let text: string;
+  try {
+    text = readFileSync(file === "-" ? 0 : file, "utf8");
+  } catch (error) {
+    throw new Error(`${file} cannot be read (${(error as Error).message}).`);
+  }
+  const value = parseJsonFile(text, file);
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw new Error(`${file} is not a JSON object.`);
   return value as Record<string, unknown>;

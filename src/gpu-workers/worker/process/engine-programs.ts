@@ -7,6 +7,8 @@ export interface EngineProgram {
   command: readonly [string, ...string[]];
   /** Variables of the GPU worker's environment that the engine needs beyond the basic ones. */
   environment?: readonly string[];
+  /** The kinds of inference that the engine has; absent when that is not known before it runs. */
+  runners?: readonly string[];
 }
 
 /** A TypeScript or JavaScript program, run by this Node as the platform is: through tsx, without a build. */
@@ -50,7 +52,13 @@ export function pythonProgram(module: string, environment: readonly string[] = [
 }
 
 export const ENGINE_PROGRAMS: Record<string, EngineProgram> = {
-  onnx: bundledProgram("onnx", ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]),
-  diffusers: pythonProgram("tempera_diffusers", ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]),
-  stub: bundledProgram("stub"),
+  onnx: {
+    ...bundledProgram("onnx", ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]),
+    runners: ["text-to-image", "image-to-image", "video_to_audio", "wan_video"],
+  },
+  diffusers: {
+    ...pythonProgram("tempera_diffusers", ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]),
+    runners: ["text-to-image", "wan_video"],
+  },
+  stub: { ...bundledProgram("stub"), runners: ["stub"] },
 };
