@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import type { Config } from "../config/settings.ts";
+import { findNearestName } from "../core/errors/nearest-name.ts";
 import type { Log } from "../core/operations/log.ts";
 import { codePipeline } from "../registry/code-pipeline.ts";
 import { loadRegistry, type Registry } from "../registry/registry.ts";
@@ -10,6 +11,26 @@ export const PROJECT = resolve(import.meta.dirname, "../..");
 
 /** The module that writes failures as payloads, so that they can be encrypted. */
 export const ENCODED_FAILURES = resolve(import.meta.dirname, "../workflows/encoded-failures.cjs");
+
+/**
+ * Warns of each endpoint that a pipeline calls and nobody serves: a run of it would fail. Saved pipelines
+ * come and go, so calls of them are not looked at.
+ */
+export function warnOfMissingCalls(
+  registry: Pick<Registry, "pipelines" | "route" | "list">,
+  log: Pick<Log, "warn">,
+): void {
+  const served = [...registry.list(), ...registry.pipelines()].map(({ endpoint }) => endpoint);
+  for (const { endpoint: pipeline, version, calls } of registry.pipelines()) {
+    for (const endpoint of calls) {
+      if (endpoint.startsWith("workflows/") || registry.route(endpoint)) continue;
+      const nearest = findNearestName(endpoint, served);
+      const remedy =
+        nearest === undefined ? "serve it, or take it out of `calls`" : `did you mean ${nearest}?`;
+      log.warn({ pipeline, version }, `${pipeline} calls ${endpoint}, which is not served; ${remedy}`);
+    }
+  }
+}
 
 /** Reads and checks the configured model packages; throws `RegistryFaults`. */
 export const openRegistry = ({ folders, inputs }: Config, log?: Pick<Log, "warn">): Promise<Registry> =>

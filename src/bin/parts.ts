@@ -36,7 +36,7 @@ import type { WebhookStores } from "../core/webhooks/stores.ts";
 import { createLiveRegistry, type LiveRegistry } from "../registry/live-registry.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Addresses } from "./addresses.ts";
-import { ENCODED_FAILURES } from "./open-registry.ts";
+import { ENCODED_FAILURES, warnOfMissingCalls } from "./open-registry.ts";
 import { guardPayloadKeys, payloadKeysOf } from "./payload-keys.ts";
 import { readServiceTls } from "./service-tls.ts";
 
@@ -130,6 +130,7 @@ export async function openParts(
       log,
     });
     closing.defer(() => registry[Symbol.asyncDispose]());
+    warnOfMissingCalls(registry, log);
     return {
       ...allStores(stores),
       ...(config.logSearch.url && {

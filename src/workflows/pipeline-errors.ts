@@ -37,15 +37,23 @@ export function pipelineFailure(
   return failureWith({ error: { code, message, ...(faults && { faults }) } });
 }
 
-/** Returns the error for a node that failed finally. `exhausted`: its attempts were used up. */
+/**
+ * Returns the error for a node that failed finally. Faults of its input name it, because their locations are
+ * not in the caller's input. `exhausted`: its attempts were used up.
+ */
 export function nodeFailure(
-  node: string,
+  { node, endpoint }: { node: string; endpoint: string },
   outcome: Outcome & { ok: false },
   exhausted: boolean,
 ): ApplicationFailure {
+  const faults = outcome.error.faults?.map((fault) => ({
+    ...fault,
+    msg: fault.ctx?.node === undefined ? `Node ${node} (${endpoint}): ${fault.msg}` : fault.msg,
+    ctx: { node, endpoint, ...fault.ctx },
+  }));
   return failureWith({
     node,
-    error: outcome.error,
+    error: faults ? { ...outcome.error, faults } : outcome.error,
     exhausted,
     ...(outcome.userTimeout && { userTimeout: true }),
   });

@@ -230,7 +230,7 @@ export class PipelineNodes {
     }
     this.#events.ended(pipeline, node, { change: "failed", error: outcome.error });
     if (this.#ends()) throw cancelled();
-    throw nodeFailure(node.node, outcome, exhausted);
+    throw nodeFailure(node, outcome, exhausted);
   }
 
   /** Gives a node that was cancelled together with its pipeline the reason for its end. */

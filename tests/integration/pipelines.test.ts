@@ -177,7 +177,10 @@ describe("a pipeline that fails", () => {
     expect([...nodes.keys()]).toEqual(["stage-1-1", "stage-2-1"]);
     const failed = await test.call(at(nodes.get("stage-2-1") as string, "", STUB));
     expect(failed.status).toBe(422);
-    expect(await json(answer)).toEqual(await json(failed));
+    const [fault] = (await json(failed)).detail as { msg: string }[];
+    const msg = `Node stage-2-1 (${STUB}): ${fault?.msg}`;
+    const ctx = { node: "stage-2-1", endpoint: STUB };
+    expect(await json(answer)).toEqual({ detail: [{ ...fault, msg, ctx }] });
     expect(await json(test.call(at(nodes.get("stage-1-1") as string, "", STUB)))).toMatchObject({
       echo: "kept",
     });

@@ -408,7 +408,16 @@ describe("workflows/execute", () => {
     );
     expect(answer).toMatchObject({
       status: 422,
-      body: { detail: [{ loc: ["body", "prompt"], type: "string_type" }] },
+      body: {
+        detail: [
+          {
+            loc: ["body", "prompt"],
+            msg: "Node b (tempera/stub): Input should be a valid string",
+            type: "string_type",
+            ctx: { node: "b", endpoint: "tempera/stub" },
+          },
+        ],
+      },
     });
   });
 

@@ -212,6 +212,22 @@ describe("the job of a rerun", () => {
     expect(read({ ref: next.pipeline?.overridesRef ?? "" })).toEqual({ "1": { text, n: 2 } });
   });
 
+  it("refuses fields that the model of a node does not have, with the nearest one", async () => {
+    const { api } = createApi();
+    const schemas = { input: { type: "object", properties: { prompt: {}, seed: {} } } };
+    api.registry.find = () => ({ schemas }) as unknown as ReturnType<typeof api.registry.find>;
+    const rerun = { input: {}, nodes: { "1": { promt: "x", seed: 1 } } };
+    await expect(rerunJob(api, previous([node("1", {})]), { ...request, rerun })).rejects.toMatchObject({
+      code: "input_invalid",
+      faults: [
+        {
+          loc: ["body", "overrides", "nodes", "1", "promt"],
+          msg: "Value error, t/a has no such field; did you mean 'prompt'?",
+        },
+      ],
+    });
+  });
+
   it("refuses fields of nodes that are too large", async () => {
     const { api } = createApi();
     const nodes = { "1": { list: Array.from({ length: 100_000 }, () => 1_000_000) } };

@@ -1,3 +1,4 @@
+import { findNearestName } from "../../core/errors/nearest-name.ts";
 import { type InputFault, TemperaError } from "../../core/errors/tempera-error.ts";
 import { retrieve, store, storeApart, transientKey } from "../../core/files/stored-value.ts";
 import { inputHash } from "../../core/json/input-hash.ts";
@@ -7,7 +8,7 @@ import type { PipelinePart, PipelinePlan, ReusedNode } from "../../core/pipeline
 import type { PipelineRun } from "../../core/pipelines/pipeline-run-store.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import type { Rerun } from "../../fal/index.ts";
-import { pipelineRoute } from "../../registry/registry.ts";
+import { pipelineRoute, type Registry } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { assertTargetsAvailable } from "./assert-targets-available.ts";
 import { isOutputAvailable } from "./is-output-available.ts";
@@ -56,6 +57,11 @@ export async function rerunJob(
     ...nodesOf(await retrieve<PipelinePlan>(api.objects, plan)),
   ]);
   refuseUnknown(known, rerun);
+  const endpoints = new Map<string, Called>([
+    ...Object.entries(inherited),
+    ...nodes.flatMap(({ job: made }): [string, Called][] => (made.node ? [[made.node.id, made]] : [])),
+  ]);
+  refuseUnknownFields(api.registry, endpoints, rerun);
   const overrides = merge(await overridesOf(api, job), rerun.nodes);
   refuseLargeOverrides(overrides);
   const input =
@@ -193,6 +199,32 @@ function refuseUnknown(known: ReadonlySet<string>, { from, nodes }: Rerun): void
     .map((node) => ({ loc: ["body", "overrides", "nodes", node], msg, type: "value_error" }));
   if (from !== undefined && !known.has(from))
     faults.unshift({ loc: ["body", "from"], msg, type: "value_error" });
+  if (faults.length > 0) throw faulty(faults.slice(0, LIMITS.inputFaultsMax));
+}
+
+/** What a node calls. */
+type Called = Pick<JobSpec, "endpoint" | "version">;
+
+/** Refuses fields that the model of a node does not have: the change would do nothing. */
+function refuseUnknownFields(
+  registry: Pick<Registry, "find">,
+  endpoints: ReadonlyMap<string, Called>,
+  { nodes }: Rerun,
+): void {
+  const faults = Object.entries(nodes).flatMap(([node, fields]): InputFault[] => {
+    const called = endpoints.get(node);
+    const input = called && registry.find(called.endpoint, called.version)?.schemas?.input;
+    if (!input?.properties || (input.additionalProperties ?? false) !== false) return [];
+    const names = Object.keys(input.properties);
+    return Object.keys(fields)
+      .filter((name) => !names.includes(name))
+      .map((name) => {
+        const nearest = findNearestName(name, names);
+        const remedy = nearest === undefined ? "" : `; did you mean '${nearest}'?`;
+        const msg = `Value error, ${called?.endpoint} has no such field${remedy}`;
+        return { loc: ["body", "overrides", "nodes", node, name], msg, type: "value_error" };
+      });
+  });
   if (faults.length > 0) throw faulty(faults.slice(0, LIMITS.inputFaultsMax));
 }
 
