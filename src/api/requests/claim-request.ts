@@ -85,8 +85,8 @@ export function createClaimRequest(
   };
 
   /**
-   * Claims a request while PostgreSQL is away. The id that PostgreSQL would give is the claim: Temporal has it
-   * once. A key that was first used yesterday still has yesterday's id.
+   * Claims a request while PostgreSQL is away. The id that PostgreSQL would give is the claim: Temporal has
+   * it once. A key that was first used yesterday still has yesterday's id.
    */
   async function claimWithoutStore(
     c: Context,

@@ -74,7 +74,7 @@ describe("a job whose start is in doubt", () => {
 });
 
 describe("a job whose start was not sent", () => {
-  it("is no withdrawal, leaves its idempotency key free, and the error says that nothing was queued", async () => {
+  it("leaves its idempotency key free, and the error says that nothing was queued", async () => {
     reply = throws(refusal);
     await expect(start(claimOf(false))).rejects.toMatchObject({
       message: expect.stringMatching(/nothing was queued/),
