@@ -16,6 +16,14 @@ import { type Relay, startRelay } from "./relay.ts";
 const STUB = "tempera/stub";
 /** Longer than any test: a job that ends was ended. */
 const LONG = { prompt: "x", delay_ms: 600_000 };
+/** The body of `workflows/execute` with such a job as its node. */
+const WORKFLOW = {
+  input: {},
+  workflow: {
+    a: { type: "run", app: STUB, depends: ["input"], input: LONG },
+    shown: { type: "display", depends: ["a"], fields: { text: "$a.echo" } },
+  },
+};
 const PATIENT = { deadlineMs: 600_000, probeMs: 600_000 };
 const IMPATIENT = { deadlineMs: 50, probeMs: 50 };
 
@@ -45,7 +53,7 @@ afterEach(async () => {
 
 interface Gateway extends AsyncDisposable {
   calls: TemporalCalls;
-  /** How long it waits for Temporal. */
+  /** Longest waits for Temporal, which a test changes. */
   times: { deadlineMs: number; probeMs: number };
   post(path: string, input: object, key?: string): Promise<Answer>;
   get(path: string): Promise<Answer>;
@@ -117,15 +125,15 @@ describe("a start whose answer is lost", () => {
   async function postUnanswered(gateway: Gateway, path: string, key?: string): Promise<Answer> {
     temporal.holdAnswers();
     Object.assign(gateway.times, IMPATIENT);
-    return gateway.post(path, LONG, key);
+    return gateway.post(path, path.includes("workflows") ? WORKFLOW : LONG, key);
   }
 
   /** Asserts that a job was ended and left nothing. */
-  async function assertWithdrawn(gateway: Gateway, { requestId }: Answer): Promise<void> {
+  async function assertWithdrawn(gateway: Gateway, { requestId }: Answer, endpoint: string): Promise<void> {
     await expect.poll(stateOf(requestId), { timeout: 30_000 }).toBe("TERMINATED");
     await expect.poll(() => count("withdrawals", requestId), { timeout: 30_000 }).toBe(0);
     await expect
-      .poll(async () => (await gateway.get(`/queue/${STUB}/requests/${requestId}/status`)).status)
+      .poll(async () => (await gateway.get(`/queue/${endpoint}/requests/${requestId}/status`)).status)
       .toBe(404);
     for (const table of ["requests", "usage", "dead_letters"]) expect(await count(table, requestId)).toBe(0);
     expect(await stateOf(deliveryWorkflowId(requestId))()).toBeUndefined();
@@ -133,7 +141,7 @@ describe("a start whose answer is lost", () => {
     expect(await createClosedJobs(test.temporal).started(requestId)).toBeUndefined();
   }
 
-  it.each([`/queue/${STUB}?fal_webhook=`, `/${STUB}`, `/${STUB}/stream`])(
+  it.each([`/queue/${STUB}?fal_webhook=`, `/${STUB}`, `/${STUB}/stream`, "/queue/workflows/execute"])(
     "leaves no job that runs: %s",
     async (path) => {
       await using gateway = await startBehindRelays();
@@ -144,7 +152,7 @@ describe("a start whose answer is lost", () => {
       expect(refused.headers.get("retry-after")).toBe("2");
       temporal.releaseAnswers();
       Object.assign(gateway.times, PATIENT);
-      await assertWithdrawn(gateway, refused);
+      await assertWithdrawn(gateway, refused, path.includes("workflows") ? "workflows/execute" : STUB);
     },
   );
 
