@@ -8,18 +8,19 @@ import { createPlatformClient } from "../../src/cli/platform-client.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
-/** What an image holds. */
-const SHIPPED = ["dist", "engines", "infra", "models", "schemas", "scripts", "temporal", "package.json"];
+/** What a build reads, and what an image holds but for `src`. */
+const COPIED = ["engines", "infra", "models", "schemas", "scripts", "src", "temporal", "package.json"];
 
 let root: string;
 let platform: ChildProcess | undefined;
 beforeAll(() => {
   root = mkdtempSync(join(tmpdir(), "tempera-built-"));
-  execFileSync(process.execPath, ["scripts/build.mjs"], { cwd: PROJECT, stdio: "ignore" });
-  for (const name of [...SHIPPED, "package-lock.json"]) {
+  for (const name of [...COPIED, "package-lock.json"]) {
     cpSync(join(PROJECT, name), join(root, name), { recursive: true });
   }
   symlinkSync(join(PROJECT, "node_modules"), join(root, "node_modules"));
+  execFileSync(process.execPath, ["scripts/build.mjs"], { cwd: root, stdio: "ignore" });
+  rmSync(join(root, "src"), { recursive: true });
 }, 120_000);
 afterAll(async () => {
   if (platform && platform.exitCode === null) {
