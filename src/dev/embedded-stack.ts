@@ -48,8 +48,8 @@ export async function startEmbeddedStack(options: EmbeddedStackOptions): Promise
     try {
       return await startOn(ports, options);
     } catch (error) {
-      const isTaken = error instanceof PortInUse && !Object.values(configured).includes(error.port);
-      if (!isTaken || choice === CHOICES_MAX) throw error;
+      if (!(error instanceof PortInUse) || choice === CHOICES_MAX) throw error;
+      if (Object.values(configured).some((port) => error.ports.includes(port))) throw error;
     }
   }
 }
@@ -90,8 +90,13 @@ async function startOn(ports: StackPorts, options: EmbeddedStackOptions): Promis
     const reasons = [temporal, postgres].flatMap((started) =>
       started.status === "rejected" ? [started.reason] : [],
     );
-    if (reasons.length === 1) throw reasons[0];
-    throw new SetupError(reasons.map(sentence).join("\n"));
+    const message = reasons.map(sentence).join("\n");
+    const taken = reasons.filter((reason) => reason instanceof PortInUse);
+    if (taken.length < reasons.length) throw new SetupError(message);
+    throw new PortInUse(
+      taken.flatMap(({ ports }) => ports),
+      message,
+    );
   }
   return {
     ports,

@@ -72,10 +72,10 @@ export async function isFree(port: number, graceMs: number): Promise<boolean> {
   }
 }
 
-/** A port that another program uses. */
+/** Another program uses a port, or each of several. */
 export class PortInUse extends SetupError {
   constructor(
-    readonly port: number,
+    readonly ports: readonly number[],
     message: string,
   ) {
     super(message);
@@ -83,7 +83,10 @@ export class PortInUse extends SetupError {
 }
 
 export function portInUse({ port, owner, variable }: { port: number; owner: string; variable: string }) {
-  return new PortInUse(port, `port ${port} (${owner}) is in use; set ${variable} or stop the other program`);
+  return new PortInUse(
+    [port],
+    `port ${port} (${owner}) is in use; set ${variable} or stop the other program`,
+  );
 }
 
 function listenOnce(port: number): Promise<void> {

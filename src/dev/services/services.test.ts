@@ -153,7 +153,7 @@ describe("a service", () => {
         return false;
       },
     });
-    await expect(starting).rejects.toBe(abort.signal.reason);
+    await expect(starting).rejects.toMatchObject({ name: "AbortError" });
   });
 
   test("reports its last lines of output when it cannot start", async () => {
