@@ -84,7 +84,8 @@ function shellParent(pid) {
     );
     return isShell ? parentOf(pid) : undefined;
   } catch {
-    // Without /proc only the parent itself is watched. It is npm, since the script `start` begins with `exec`.
+    // Without /proc only the parent itself is watched. It is npm, since the script `start` begins with
+    // `exec`.
     return undefined;
   }
 }

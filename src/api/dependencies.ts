@@ -112,8 +112,8 @@ export interface HttpSettings {
   /** Whether `X-Forwarded-Proto` and `X-Forwarded-Host` are believed. */
   trustProxy?: boolean;
   /**
-   * `idleMs`: time without inputs and outputs after which a realtime socket is closed. `socketsMax`: WebSockets
-   * open at once. `sessionsMax`: realtime sessions of one owner.
+   * `idleMs`: time without inputs and outputs after which a realtime socket is closed. `socketsMax`:
+   * WebSockets open at once. `sessionsMax`: realtime sessions of one owner.
    */
   realtime: { idleMs: number; socketsMax: number; sessionsMax: number };
 }

@@ -75,9 +75,9 @@ export const LIMITS = {
   /** Event log: time for which a request's events are kept after the last one. Results are in PostgreSQL. */
   eventsTtlMs: 24 * 3600 * 1000,
   /**
-   * Longest silence on an open stream of events or a WebSocket: then a comment or a ping is sent. The official
-   * Java and Kotlin clients give up after 10 s without a byte and have no option for it (fal-java#9), so one
-   * ping may be late by its whole interval.
+   * Longest silence on an open stream of events or a WebSocket: then a comment or a ping is sent. The
+   * official Java and Kotlin clients give up after 10 s without a byte and have no option for it
+   * (fal-java#9), so one ping may be late by its whole interval.
    */
   keepAliveMs: 4_000,
   /**

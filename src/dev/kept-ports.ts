@@ -42,7 +42,8 @@ export async function readPorts(folder: string): Promise<StackPorts> {
 
 /**
  * Chooses the ports of the embedded services and keeps them in the data folder. A port that was configured is
- * taken as it is, 0 as any free one. Any other is the kept one, and a free one when another program uses that.
+ * taken as it is, 0 as any free one. Any other is the kept one, and a free one when another program uses
+ * that.
  *
  * A kept port that is in use may belong to services of a killed platform that are about to end; it gets
  * `graceMs` to become free.

@@ -440,9 +440,9 @@ describe("workflows/execute", () => {
   });
 });
 
-describe("a picture of more than a MiB in the input of a pipeline", () => {
+describe("a image of more than a MiB in the input of a pipeline", () => {
   const bytes = randomBytes(900_000);
-  const picture = `data:image/png;base64,${bytes.toString("base64")}`;
+  const image = `data:image/png;base64,${bytes.toString("base64")}`;
   const described = { sha256: createHash("sha256").update(bytes).digest("hex"), bytes: bytes.length };
   const queue = (path: string) => `${test.platform.url}/queue/workflows/execute${path}`;
   const result = async (id: string): Promise<JsonObject> => {
@@ -454,16 +454,16 @@ describe("a picture of more than a MiB in the input of a pipeline", () => {
     return (await send("GET", queue(`/requests/${id}`), undefined, ann)).body;
   };
   const two = {
-    a: stub({ payload: { deep: ["$input.picture"] } }),
+    a: stub({ payload: { deep: ["$input.image"] } }),
     b: stub({ file_url: "$a.echo.deep.0" }, { depends: ["a"] }),
     shown: { type: "display", depends: ["b"], fields: { file: "$b.input_file", same: "$a.echo.deep.0" } },
   };
 
   it("reaches the nodes and the output whole, also by way of a node's output", async () => {
-    const body = { input: { picture }, workflow: two };
+    const body = { input: { image }, workflow: two };
     const answer = await send("POST", `${test.platform.url}/run/workflows/execute`, body, ann);
     expect(answer).toMatchObject({ status: 200, body: { file: described } });
-    expect(answer.body.same === picture).toBe(true);
+    expect(answer.body.same === image).toBe(true);
   });
 
   it("reaches a saved pipeline and the pipelines that it calls", async () => {
@@ -471,28 +471,28 @@ describe("a picture of more than a MiB in the input of a pipeline", () => {
       contents({ a: stub(input, { app }) }, { out: "$a.echo" });
     const schema = (of: JsonObject) => ({
       ...of,
-      schema: { input: { picture: { name: "picture", type: "string", required: true } }, output: {} },
+      schema: { input: { image: { name: "image", type: "string", required: true } }, output: {} },
     });
-    const inner = schema(nested("tempera/stub", { payload: "$input.picture" }));
+    const inner = schema(nested("tempera/stub", { payload: "$input.image" }));
     expect((await admin("POST", "", workflow("big-in", undefined, { contents: inner }))).status).toBe(201);
     const outer = schema({
-      ...nested("workflows/ann/big-in", { picture: "$input.picture" }),
+      ...nested("workflows/ann/big-in", { image: "$input.image" }),
       output: { out: "$a.out" },
     });
     expect((await admin("POST", "", workflow("big-out", undefined, { contents: outer }))).status).toBe(201);
     const url = `${test.platform.url}/run/workflows/ann/big-out`;
-    const answer = await send("POST", url, { picture }, ann);
+    const answer = await send("POST", url, { image }, ann);
     expect(answer.status).toBe(200);
-    expect(answer.body.out === picture).toBe(true);
+    expect(answer.body.out === image).toBe(true);
   });
 
   it("may be a node's field in a rerun, and the run after it", async () => {
-    const small = { input: { picture: "data:,x" }, workflow: two };
+    const small = { input: { image: "data:,x" }, workflow: two };
     const first = (await send("POST", queue(""), small, ann)).body.request_id;
     await result(first);
     const rerun = (id: string, nodes: JsonObject) =>
       send("POST", queue(`/requests/${id}/rerun`), { overrides: { nodes } }, ann);
-    const second = (await rerun(first, { b: { file_url: picture } })).body.request_id;
+    const second = (await rerun(first, { b: { file_url: image } })).body.request_id;
     expect(await result(second)).toMatchObject({ file: described, same: "data:,x" });
     const third = (await rerun(second, { b: { seed: 4 } })).body.request_id;
     expect(await result(third)).toMatchObject({ file: described, same: "data:,x" });

@@ -8,7 +8,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Command } from "commander";
-import { createClosing } from "../../src/core/operations/closing.ts";
+import { createCloseStack } from "../../src/core/operations/close-stack.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startPostgres } from "../../src/dev/services/postgres.ts";
 import { startRedis } from "../../src/dev/services/redis.ts";
@@ -37,7 +37,7 @@ export interface Bench {
   rounds: number;
   /** `--quick`: one round, which shows that the benchmark works. */
   quick: boolean;
-  closing: ReturnType<typeof createClosing>;
+  closing: ReturnType<typeof createCloseStack>;
   folder: string;
   /** An API key of scope ADMIN, in every platform of this benchmark. */
   key: string;
@@ -78,7 +78,7 @@ export async function runBench(
     .option("--quick", "one round: shows that the benchmark works; its figures mean nothing")
     .parse()
     .opts<{ json?: boolean; check?: boolean; quick?: boolean; rounds: string; scale: string }>();
-  const closing = createClosing();
+  const closing = createCloseStack();
   const folder = await mkdtemp(join(tmpdir(), "tempera-bench-"));
   closing.defer(() => rm(folder, { recursive: true, force: true }));
   const key = `${randomUUID()}:${randomBytes(32).toString("hex")}`;

@@ -71,7 +71,8 @@ def read_image(file: InputFile | None, field: str) -> Image.Image:
 
 def _unreadable(field: str, foreign: str | None) -> InputInvalid:
     if foreign is None:
-        return InputInvalid([Fault([field], "The file is not an image that can be read.", "image_load_error")])
+        message = "The file is not an image that can be read."
+        return InputInvalid([Fault([field], message, "image_load_error")])
     formats = ", ".join(SUPPORTED_FORMATS)
     msg = f"The file is {foreign}, which is not read as an image; send one of {formats}."
     ctx = {"supported_formats": SUPPORTED_FORMATS}

@@ -31,7 +31,7 @@ export function createLoadValue({ objects }: { objects: Pick<ObjectStore, "get" 
     const info = await objects.head(ref);
     if (!info) throw permanentFailure("payload_gone", `${what} is no longer stored; run the pipeline again.`);
     const limited = () => {
-      const message = `${what} has ${info.bytes} bytes, and a pipeline's own code may read ${bytesMax} at most`;
+      const message = `${what} has ${info.bytes} bytes; a pipeline's own code may read ${bytesMax} at most`;
       return permanentFailure("pipeline_limit", standIns ? `${message} beside long texts.` : `${message}.`);
     };
     if (info.bytes > (standIns ? LIMITS.pipelineStoredBytesMax : bytesMax)) throw limited();

@@ -8,7 +8,7 @@ import {
 import { ApplicationFailure, CancelledFailure } from "@temporalio/common";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { SLOT_GRANTED_SIGNAL } from "../../core/owners/concurrency-slot-store.ts";
-import { ORCHESTRATOR_QUEUE, priorityOf } from "../../core/requests/job.ts";
+import { type JobSpec, ORCHESTRATOR_QUEUE, priorityOf } from "../../core/requests/job.ts";
 import type { Jobs } from "../../core/requests/jobs.ts";
 import { identityOf, type Outcome, type RequestIdentity } from "../../core/requests/request.ts";
 import { deliveryWorkflowId } from "../../core/webhooks/webhook.ts";
@@ -76,26 +76,31 @@ async function isWithdrawn(
   return isWithdrawal(history?.events?.at(-1));
 }
 
+const startOptions = (job: JobSpec, fingerprint: string | undefined) => ({
+  workflowId: job.requestId,
+  taskQueue: ORCHESTRATOR_QUEUE,
+  args: [job],
+  workflowIdReusePolicy: "REJECT_DUPLICATE" as const,
+  workflowIdConflictPolicy: "FAIL" as const,
+  workflowTaskTimeout: "5s" as const,
+  priority: priorityOf(job),
+  typedSearchAttributes: [
+    { key: ENDPOINT_ATTRIBUTE, value: job.endpoint },
+    { key: VERSION_ATTRIBUTE, value: job.version },
+    { key: OWNER_ATTRIBUTE, value: job.ownerId },
+  ],
+  memo: { request: identityOf(job), ...(fingerprint !== undefined && { fingerprint }) },
+  staticSummary: `${job.endpoint} ${job.version}`,
+});
+
 const changes = (temporal: Temporal): Pick<Jobs, "start" | "withdraw" | "cancel" | "grantSlot"> => ({
   async start(job, fingerprint) {
     try {
       await temporal.calls.change(() =>
-        temporal.client.workflow.start(job.pipeline ? PIPELINE : INFERENCE_JOB, {
-          workflowId: job.requestId,
-          taskQueue: ORCHESTRATOR_QUEUE,
-          args: [job],
-          workflowIdReusePolicy: "REJECT_DUPLICATE",
-          workflowIdConflictPolicy: "FAIL",
-          workflowTaskTimeout: "5s",
-          priority: priorityOf(job),
-          typedSearchAttributes: [
-            { key: ENDPOINT_ATTRIBUTE, value: job.endpoint },
-            { key: VERSION_ATTRIBUTE, value: job.version },
-            { key: OWNER_ATTRIBUTE, value: job.ownerId },
-          ],
-          memo: { request: identityOf(job), ...(fingerprint !== undefined && { fingerprint }) },
-          staticSummary: `${job.endpoint} ${job.version}`,
-        }),
+        temporal.client.workflow.start(
+          job.pipeline ? PIPELINE : INFERENCE_JOB,
+          startOptions(job, fingerprint),
+        ),
       );
       return "started";
     } catch (error) {

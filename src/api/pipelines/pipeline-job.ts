@@ -85,7 +85,8 @@ export function refuseLarge(input: JsonObject): void {
   if (fitsWorkflow(input)) return;
   const message =
     `The input is ${bytesOf(input)} bytes. A pipeline's may have ${LIMITS.pipelineValueBytesMax} beside ` +
-    `long texts, and ${LIMITS.pipelineStoredBytesMax} with them; upload large files and pass their addresses.`;
+    `long texts, and ${LIMITS.pipelineStoredBytesMax} with them; ` +
+    "upload large files and pass their addresses.";
   throw new TemperaError("pipeline_limit", message);
 }
 

@@ -36,8 +36,8 @@ beforeEach(() => {
     claims: {
       async claim(name: ClaimName, claim: { requestId: string; fingerprint: string }) {
         if (storeIsAway) throw away;
-        const earlier = stored.find(({ name: { key } }) => key === name.key);
-        if (earlier) return { ...claim, requestId: earlier.requestId, isOwn: false, ageMs: 0 };
+        const previous = stored.find(({ name: { key } }) => key === name.key);
+        if (previous) return { ...claim, requestId: previous.requestId, isOwn: false, ageMs: 0 };
         stored.push({ name, requestId: claim.requestId });
         return { ...claim, isOwn: true, ageMs: 0 };
       },

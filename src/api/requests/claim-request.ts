@@ -7,7 +7,7 @@ import type { ClaimName } from "../../core/requests/idempotency-store.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { requestIdOf, setRequestId } from "../http/request-id.ts";
-import { createFindRequest, type FoundRequest } from "./find-request.ts";
+import { createFindRequest, type FindRequest, type FoundRequest } from "./find-request.ts";
 import { fingerprintOf, idempotencyKeyOf, idempotencyKeyReused } from "./idempotency-key.ts";
 
 /** The claim of a request that is to be started, under the id that the answer carries from now on. */
@@ -39,6 +39,8 @@ export interface ClaimedCall {
 const STORE_PAUSE_MAX_MS = 5_000;
 const STORE_TRIES_MAX = (LIMITS.idempotencySeconds * 1000) / STORE_PAUSE_MAX_MS;
 
+type ClaimApi = Pick<ApiDependencies, "claims" | "limits" | "events" | "requests" | "jobs" | "clock" | "log">;
+
 /**
  * Claims the request of a call: finds out whether the call was made before (docs/limits.md). `undefined`
  * means that the call has no idempotency key, and its API key sets no time in which equal inputs are one
@@ -49,14 +51,26 @@ const STORE_TRIES_MAX = (LIMITS.idempotencySeconds * 1000) / STORE_PAUSE_MAX_MS;
  * Rejects with `idempotency_key_reused`, with `input_invalid` for a malformed idempotency key, and with
  * `store_unavailable` or `temporal_unavailable`: a caller who wants the guarantee is not served without it.
  */
-export function createClaimRequest(
-  api: Pick<ApiDependencies, "claims" | "limits" | "events" | "requests" | "jobs" | "clock" | "log">,
-) {
-  const findRequest = createFindRequest(api);
+export function createClaimRequest(api: ClaimApi) {
+  const claims = new RequestClaims(api);
+  return function claimRequest(c: Context, call: ClaimedCall): Promise<ClaimedRequest | undefined> {
+    return claims.claim(c, call);
+  };
+}
 
-  return async function claimRequest(c: Context, call: ClaimedCall): Promise<ClaimedRequest | undefined> {
+/** Makes claims with PostgreSQL, and without it. */
+class RequestClaims {
+  readonly #api: ClaimApi;
+  readonly #findRequest: FindRequest;
+
+  constructor(api: ClaimApi) {
+    this.#api = api;
+    this.#findRequest = createFindRequest(api);
+  }
+
+  async claim(c: Context, call: ClaimedCall): Promise<ClaimedRequest | undefined> {
     const key = idempotencyKeyOf(c);
-    const seconds = key === undefined ? await sameInputSeconds(call.caller) : LIMITS.idempotencySeconds;
+    const seconds = key === undefined ? await this.#sameInputSeconds(call.caller) : LIMITS.idempotencySeconds;
     if (seconds === 0) return undefined;
     const fingerprint = fingerprintOf(call.endpoint, call.input);
     const { ownerId, keyId } = call.caller;
@@ -65,94 +79,98 @@ export function createClaimRequest(
       key: key === undefined ? `same:${keyId}:${fingerprint}` : `key:${key}`,
     };
     for (;;) {
-      const claim = await api.claims
+      const claim = await this.#api.claims
         .claim(name, { fingerprint, seconds, ...(key === undefined && { requestId: requestIdOf(c) }) })
         .catch((error) => {
           if (key === undefined || !isTemperaError(error) || error.code !== "store_unavailable") throw error;
         });
-      if (!claim) return claimWithoutStore(c, call, { name, key: key ?? "", fingerprint });
+      if (!claim) return this.#claimWithoutStore(c, call, { name, key: key ?? "", fingerprint });
       const { requestId } = claim;
       if (claim.fingerprint !== fingerprint) throw idempotencyKeyReused(key ?? "", requestId);
       setRequestId(c, requestId);
       const claimed = { ...(key !== undefined && { key }), fingerprint };
-      if (claim.isOwn) return { ...claimed, shared: false, release: () => release(name, requestId) };
-      const existing = await findStarted(call.caller, requestId);
+      if (claim.isOwn) return { ...claimed, shared: false, release: () => this.#release(name, requestId) };
+      const existing = await this.#findStarted(call.caller, requestId);
       if (existing) return { existing };
       // The request was claimed and, as far as anybody knows, not started: its gateway is about to start it,
       // or has died. Both calls use this id.
-      if (await api.claims.share(name, requestId)) return { ...claimed, shared: true, release: () => {} };
+      if (await this.#api.claims.share(name, requestId))
+        return { ...claimed, shared: true, release: () => {} };
     }
-  };
+  }
 
   /**
    * Claims a request while PostgreSQL is away. The id that PostgreSQL would give is the claim: Temporal has
    * it once. A key that was first used yesterday still has yesterday's id.
    */
-  async function claimWithoutStore(
+  async #claimWithoutStore(
     c: Context,
     { caller }: ClaimedCall,
     { name, key, fingerprint }: { name: ClaimName; key: string; fingerprint: string },
   ): Promise<ClaimedRequest> {
-    const nowMs = api.clock.nowMs();
+    const nowMs = this.#api.clock.nowMs();
     const requestId = claimedRequestId(name, dayOf(nowMs));
     const ids = [claimedRequestId(name, dayOf(nowMs) - 1), requestId];
-    const jobs = await Promise.all(ids.map((id) => api.jobs.describe(id)));
+    const jobs = await Promise.all(ids.map((id) => this.#api.jobs.describe(id)));
     const job = jobs.find((each) => each && nowMs - each.submittedAtMs < LIMITS.idempotencySeconds * 1000);
     setRequestId(c, job?.requestId ?? requestId);
     if (job) {
       if (job.fingerprint !== undefined && job.fingerprint !== fingerprint)
         throw idempotencyKeyReused(key, job.requestId);
-      const existing = await findRequest(caller, job.requestId).catch((error) => {
+      const existing = await this.#findRequest(caller, job.requestId).catch((error) => {
         // The event log has not seen it, so that nobody knows more than Temporal.
         if (!isTemperaError(error) || error.code !== "store_unavailable") throw error;
         return { ...job, position: 0, metrics: {} };
       });
       return { existing };
     }
-    const markStarted = (): void => storeLater(name, { requestId, fingerprint });
+    const markStarted = (): void => this.#storeLater(name, { requestId, fingerprint });
     return { key, fingerprint, shared: true, release: () => {}, markStarted };
   }
 
   /** Stores a claim once PostgreSQL is back, so that the key means this request on the next day too. */
-  function storeLater(name: ClaimName, claim: { requestId: string; fingerprint: string }, tries = 0): void {
+  #storeLater(name: ClaimName, claim: { requestId: string; fingerprint: string }, tries = 0): void {
     const seconds = LIMITS.idempotencySeconds;
-    api.claims.claim(name, { ...claim, seconds }).catch((error) => {
+    this.#api.claims.claim(name, { ...claim, seconds }).catch((error) => {
       if (isTemperaError(error) && tries < STORE_TRIES_MAX)
         setTimeout(
-          storeLater,
+          () => this.#storeLater(name, claim, tries + 1),
           Math.min(250 * 2 ** tries, STORE_PAUSE_MAX_MS),
-          name,
-          claim,
-          tries + 1,
         ).unref();
       else
-        api.log.warn({ ...claim, err: errorInfo(error) }, "the claim of an idempotency key was not stored");
+        this.#api.log.warn(
+          { ...claim, err: errorInfo(error) },
+          "the claim of an idempotency key was not stored",
+        );
     });
   }
 
   /** Reads for how long equal inputs of a caller are one request; 0 is not at all. */
-  async function sameInputSeconds(caller: Caller): Promise<number> {
-    const { owner, key } = await api.limits.of(caller);
+  async #sameInputSeconds(caller: Caller): Promise<number> {
+    const { owner, key } = await this.#api.limits.of(caller);
     return key.sameInputSeconds ?? owner.sameInputSeconds ?? 0;
   }
 
   /** Finds the request, if it has a job. */
-  async function findStarted(caller: Caller, requestId: string): Promise<FoundRequest | undefined> {
+  async #findStarted(caller: Caller, requestId: string): Promise<FoundRequest | undefined> {
     try {
-      const found = await findRequest(caller, requestId);
+      const found = await this.#findRequest(caller, requestId);
       // The event log may know a submit whose job was never started.
-      if (found.state !== "IN_QUEUE" || (await api.jobs.describe(requestId))) return found;
+      if (found.state !== "IN_QUEUE" || (await this.#api.jobs.describe(requestId))) return found;
     } catch (error) {
       if (!isTemperaError(error) || error.code !== "request_unknown") throw error;
     }
     return undefined;
   }
 
-  function release(name: ClaimName, requestId: string): void {
-    api.claims
+  #release(name: ClaimName, requestId: string): void {
+    this.#api.claims
       .release(name, requestId)
       .catch((error) =>
-        api.log.warn({ requestId, err: errorInfo(error) }, "the claim of a refused request was not released"),
+        this.#api.log.warn(
+          { requestId, err: errorInfo(error) },
+          "the claim of a refused request was not released",
+        ),
       );
   }
 }

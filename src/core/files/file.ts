@@ -50,8 +50,8 @@ export const producedFileId = (requestId: string, index: number, sha256: string)
   createHash("sha256").update(`${requestId}/${index}/${sha256}`).digest("hex").slice(0, 32);
 
 /**
- * Names the object that a writer puts the bytes of a file into. Each writer has its own, so two never mix. The
- * name also says in which content coding the bytes are, if they are in one.
+ * Names the object that a writer puts the bytes of a file into. Each writer has its own, so two never mix.
+ * The name also says in which content coding the bytes are, if they are in one.
  */
 export function fileKey(fileId: string, coding?: ContentCoding): string {
   const writer = randomBytes(4).toString("hex");

@@ -42,7 +42,9 @@ export interface Frame {
   payload: Uint8Array;
   /** True for a raw frame of text; `payload` is its UTF-8. */
   text?: boolean;
-  /** The fetched files that the input refers to as `attachment:<index>`; only from a GPU worker to its engine. */
+  /**
+   * The fetched files that the input refers to as `attachment:<index>`; only from a GPU worker to its engine.
+   */
   files?: InputFile[];
 }
 

@@ -239,7 +239,7 @@ describe("a program", () => {
     );
   });
 
-  test("is no longer downloaded once the start is aborted; nothing of it stays, no other way is tried", async () => {
+  test("is no longer downloaded once the start is aborted; nothing of it stays", async () => {
     const server = createHttpServer((_, response) => void response.write("the first bytes"));
     server.listen(0, "127.0.0.1");
     await once(server, "listening");

@@ -32,17 +32,20 @@ describe("the review of a model", () => {
     [
       "a word of a restriction",
       { restrictions: [{ field: "a", accepts: { konst: "x" }, message: "x" }] },
-      'model.yaml: /restrictions/a/accepts/konst is not a word of JSON Schema, and nothing reads it; did you mean "const"?',
+      "model.yaml: /restrictions/a/accepts/konst is not a word of JSON Schema, and nothing reads it; " +
+        'did you mean "const"?',
     ],
     [
       "a word of a schema, however deep",
       { schemas: input({ a: { anyOf: [{ type: "array", items: { patern: "x" } }] } }) },
-      'input.json: /properties/a/anyOf/0/items/patern is not a word of JSON Schema, and nothing reads it; did you mean "pattern"?',
+      "input.json: /properties/a/anyOf/0/items/patern is not a word of JSON Schema, and nothing reads it; " +
+        'did you mean "pattern"?',
     ],
     [
       "a word like none",
       { schemas: input({ a: { pach: "x" } }) },
-      "input.json: /properties/a/pach is not a word of JSON Schema, and nothing reads it; a word of your own begins with x-",
+      "input.json: /properties/a/pach is not a word of JSON Schema, and nothing reads it; " +
+        "a word of your own begins with x-",
     ],
     [
       "a default that a restriction refuses",

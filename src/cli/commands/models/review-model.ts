@@ -39,12 +39,14 @@ const hint = (name: string, names: readonly string[]): string => {
 
 /** Words of JSON Schema whose value is one schema, a list of them, and a table of them. */
 const WITH_SCHEMA =
-  "additionalProperties unevaluatedProperties propertyNames items unevaluatedItems additionalItems contains " +
+  "additionalProperties unevaluatedProperties propertyNames items unevaluatedItems additionalItems " +
+  "contains " +
   "not if then else contentSchema";
 const WITH_SCHEMAS = "allOf anyOf oneOf prefixItems items";
 const WITH_TABLE = "properties patternProperties dependentSchemas $defs definitions";
 const OTHERS =
-  "$schema $id $anchor $ref $dynamicRef $dynamicAnchor $vocabulary $comment type enum const multipleOf maximum " +
+  "$schema $id $anchor $ref $dynamicRef $dynamicAnchor $vocabulary $comment type enum const multipleOf " +
+  "maximum " +
   "exclusiveMaximum minimum exclusiveMinimum maxLength minLength pattern maxItems minItems uniqueItems " +
   "maxContains minContains maxProperties minProperties required dependentRequired dependencies title " +
   "description default deprecated readOnly writeOnly examples format contentEncoding contentMediaType " +
@@ -54,10 +56,10 @@ const words = (text: string): string[] => text.split(" ");
 const WORDS = [WITH_SCHEMA, WITH_SCHEMAS, WITH_TABLE, OTHERS].flatMap(words);
 
 /** Finds the words of a schema that nothing reads. Words of one's own begin with `x-`. */
-function wordFaults(schema: Json | undefined, place: string): string[] {
+function wordFaults(schema: Json | undefined, path: string): string[] {
   if (!isObject(schema)) return [];
   return Object.entries(schema).flatMap(([word, value]): string[] => {
-    const here = `${place}/${word}`;
+    const here = `${path}/${word}`;
     if (words(WITH_TABLE).includes(word) && isObject(value))
       return Object.entries(value).flatMap(([name, part]) => wordFaults(part, `${here}/${name}`));
     if (words(WITH_SCHEMAS).includes(word) && Array.isArray(value))
@@ -70,7 +72,9 @@ function wordFaults(schema: Json | undefined, place: string): string[] {
   });
 }
 
-/** Finds defaults that the field's own schema or a restriction refuses: no call without the field would work. */
+/**
+ * Finds defaults that the field's own schema or a restriction refuses: no call without the field would work.
+ */
 function defaultFaults({ schemas, restrictions }: ModelVersion): string[] {
   const fields = isObject(schemas.input.properties) ? schemas.input.properties : {};
   const refused = (schema: JsonObject, value: Json): string | undefined => {

@@ -32,8 +32,8 @@ export function parseJsonFile(text: string, file: string): Json {
     const { message } = error as Error;
     const at = Number(/position (\d+)/.exec(message)?.[1] ?? text.length);
     const before = text.slice(0, at).split("\n");
-    const place = `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`;
+    const position = `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`;
     const reason = message.replace(/ (in JSON )?at position \d+.*$/s, "").replace(/ \(line .*$/s, "");
-    throw new Error(`${file} cannot be read as JSON: ${place}: ${reason}.`);
+    throw new Error(`${file} cannot be read as JSON: ${position}: ${reason}.`);
   }
 }
