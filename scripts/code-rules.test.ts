@@ -36,6 +36,8 @@ describe("code rules", () => {
   it.each([
     ["words", "src/a.ts", "export const rotaOf = 1;\n", "src/a.ts:1 rotaOf"],
     ["words", "src/seat.ts", "export {};\n", "src/seat.ts:1 file name"],
+    ["words", "docs/a.md", "A picture of a cat.\n", 'docs/a.md:1 "picture": say image'],
+    ["words", "src/a.ts", 'throw new Error("The picture is too large.");\n', 'src/a.ts:1 "picture"'],
     ["comments", "src/a.ts", "/** What is on. */\nexport const a = 1;\n", "src/a.ts:1 What is on."],
     ["functions", "src/a.ts", `export function long() {\n${lines(70)}\n}\n`, "long has 72 lines"],
     ["functions", "src/a.ts", `export const long = () => {\n${lines(70)}\n};\n`, "long has 72 lines"],

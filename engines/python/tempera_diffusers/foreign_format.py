@@ -19,7 +19,7 @@ BEGINNINGS = {
 }
 
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
-"""Brands of HEIF files whose pictures are coded with HEVC, which Pillow does not read."""
+"""Brands of HEIF files whose images are coded with HEVC, which Pillow does not read."""
 
 
 def foreign_format(path: Path) -> str | None:

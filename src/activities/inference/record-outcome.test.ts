@@ -178,7 +178,7 @@ describe("an attempt", () => {
   }
   const withoutTimes = ({ outcome }: { outcome: Outcome }) => outcome.ok && outcome.output;
 
-  it("returns its outcome unrecorded and untold while PostgreSQL is unavailable", async () => {
+  it("returns its outcome unrecorded and unannounced while PostgreSQL is unavailable", async () => {
     away.requests = true;
     const result = await attempt(1);
     expect(result.recorded).toBe(false);

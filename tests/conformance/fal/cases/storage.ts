@@ -125,7 +125,7 @@ export const cases: Case[] = [
         [10, "some text", "a file"],
         "what came back",
       );
-      matches(said.image.start, /PNG/, "the picture");
+      matches(said.image.start, /PNG/, "the image");
       for (const { url } of Object.values(said) as Json[])
         matches(url, /^https:\/\/v3\.fal\.media\/files\//, "an address");
     },

@@ -22,7 +22,7 @@ const BEGINNINGS: readonly [beginning: string, name: string][] = [
   ["\x1a\x45\xdf\xa3", "WebM or Matroska"],
 ];
 
-/** Brands of HEIF files whose pictures are coded with HEVC, or with whatever their other brands say. */
+/** Brands of HEIF files whose images are coded with HEVC, or with whatever their other brands say. */
 const HEIC_BRANDS = ["heic", "heix", "heim", "heis", "hevc", "hevx", "hevm", "hevs", "mif1", "msf1"];
 
 /** Returns the name of the format that a file begins like; `undefined` when it is none that is known here. */

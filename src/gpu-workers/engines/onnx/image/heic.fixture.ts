@@ -1,4 +1,4 @@
-/** A picture of 320 x 192 pixels, coded with HEVC in a HEIF file as telephones do. */
+/** An image of 320 x 192 pixels, coded with HEVC in a HEIF file as telephones do. */
 export const HEIC = Buffer.from(
   [
     "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAVZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA",
