@@ -8,11 +8,11 @@ import { type Platform, startPlatform } from "./platform.ts";
 import { followConfig, isMain, onSignal, readFlags, refuseStart } from "./role.ts";
 
 /** Words what `npm start` prints when everything is ready. The curl line works as it is. */
-export const readyText = (
+export function readyText(
   { url, adminUrl, temporalUi, key, endpoints, pipelines, tls }: Platform,
   config: Config,
-): string =>
-  [
+): string {
+  return [
     "",
     `  Tempera is ready.`,
     "",
@@ -33,6 +33,7 @@ export const readyText = (
     "  Ctrl-C stops it; running work is finished, or continued at the next start.",
     "",
   ].join("\n");
+}
 
 function curlLine(url: string, key: string, caFile?: string): string {
   const authority = caFile ? `--cacert "${caFile}" ` : "";

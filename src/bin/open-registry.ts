@@ -33,11 +33,12 @@ export function warnOfMissingCalls(
 }
 
 /** Reads and checks the configured model packages; throws `RegistryFaults`. */
-export const openRegistry = ({ folders, inputs }: Config, log?: Pick<Log, "warn">): Promise<Registry> =>
-  loadRegistry({
+export function openRegistry({ folders, inputs }: Config, log?: Pick<Log, "warn">): Promise<Registry> {
+  return loadRegistry({
     modelsFolder: resolve(PROJECT, folders.models),
     schemasFolder: resolve(PROJECT, folders.schemas),
     pipelines: PIPELINES.map(codePipeline),
     coercion: inputs.coercion,
     ...(log && { log }),
   });
+}

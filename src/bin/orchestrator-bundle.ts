@@ -46,12 +46,12 @@ export async function orchestratorBundle(config?: Config): Promise<{ codePath: s
 }
 
 /** Bundles the sources once, and keeps the bundle beside the installed packages, named by its content. */
-export const bundleWorkflows = ({
+export function bundleWorkflows({
   failureConverterPath,
 }: {
   failureConverterPath: string | undefined;
-}): Promise<{ codePath: string }> =>
-  workflowBundle({
+}): Promise<{ codePath: string }> {
+  return workflowBundle({
     workflowsPath: join(WORKFLOWS, "index.ts"),
     sources: [WORKFLOWS, join(PROJECT, "src/core"), PIPELINE_SCHEMAS],
     shared: sharedModules(),
@@ -59,3 +59,4 @@ export const bundleWorkflows = ({
     lockFile: join(PROJECT, "package-lock.json"),
     failureConverterPath,
   });
+}

@@ -9,8 +9,11 @@ import {
 } from "../core/operations/payload-keys.ts";
 
 /** Reads the configured keys; without any, nothing is encrypted or decrypted. */
-export const payloadKeysOf = ({ temporal }: Config): PayloadKeys =>
-  temporal.payloadKeys ? parsePayloadKeys(temporal.payloadKeys) : { newest: undefined, byId: new Map() };
+export function payloadKeysOf({ temporal }: Config): PayloadKeys {
+  return temporal.payloadKeys
+    ? parsePayloadKeys(temporal.payloadKeys)
+    : { newest: undefined, byId: new Map() };
+}
 
 /**
  * Refuses to start without a key that recently encrypted data which Temporal may still hold, or with a

@@ -81,8 +81,8 @@ export function readFlags({ command }: { command: string }): string[] {
 }
 
 /** Applies changes of configuration files to live settings, for the life of the process. */
-export const followConfig = (config: Config, log: Logger, flags: readonly string[]): void =>
-  void watchConfig({
+export function followConfig(config: Config, log: Logger, flags: readonly string[]): void {
+  return void watchConfig({
     config,
     flags,
     log,
@@ -90,6 +90,7 @@ export const followConfig = (config: Config, log: Logger, flags: readonly string
       log.level = config.log.level;
     },
   });
+}
 
 /** Runs one role as the whole process: every service that it needs is configured by address. */
 export async function runRole(name: string, start: (parts: Parts) => Promise<Role>): Promise<void> {
@@ -133,5 +134,6 @@ export async function runRole(name: string, start: (parts: Parts) => Promise<Rol
 }
 
 /** Tells whether this module is the program that was started. */
-export const isMain = (url: string): boolean =>
-  process.argv[1] !== undefined && url === pathToFileURL(realpathSync(process.argv[1])).href;
+export function isMain(url: string): boolean {
+  return process.argv[1] !== undefined && url === pathToFileURL(realpathSync(process.argv[1])).href;
+}

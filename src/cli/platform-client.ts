@@ -116,8 +116,9 @@ export interface PlatformClient {
 }
 
 /** Creates a client of a running platform. */
-export const createPlatformClient = (connection: Connection): PlatformClient =>
-  new HttpPlatformClient(connection);
+export function createPlatformClient(connection: Connection): PlatformClient {
+  return new HttpPlatformClient(connection);
+}
 
 class HttpPlatformClient implements PlatformClient {
   readonly #url: string;

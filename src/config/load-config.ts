@@ -32,14 +32,17 @@ interface Found {
 const SECRET_FILE_BYTES_MAX = 64 * 1024;
 
 /** Lists every setting with its name, in the order of the table. */
-export const allSettings = (): { group: string; name: string; path: string; setting: Setting<unknown> }[] =>
-  (Object.entries(SETTINGS) as [string, Record<string, Setting<unknown>>][]).flatMap(([group, settings]) =>
-    Object.entries(settings).map(([name, setting]) => ({ group, name, path: `${group}.${name}`, setting })),
+export function allSettings(): { group: string; name: string; path: string; setting: Setting<unknown> }[] {
+  return (Object.entries(SETTINGS) as [string, Record<string, Setting<unknown>>][]).flatMap(
+    ([group, settings]) =>
+      Object.entries(settings).map(([name, setting]) => ({ group, name, path: `${group}.${name}`, setting })),
   );
+}
 
 /** Reads the configuration without the sources of its values; see `readConfig`. */
-export const loadConfig = (env: Environment = process.env, flags: readonly string[] = []): Config =>
-  readConfig(env, flags).config;
+export function loadConfig(env: Environment = process.env, flags: readonly string[] = []): Config {
+  return readConfig(env, flags).config;
+}
 
 /**
  * Reads the configuration, once at the start of a process: defaults, overridden by the files (`tempera.yaml`,

@@ -12,9 +12,8 @@ const ANSWER_MS = 2_000;
  * It uses the older of Temporal's two counts: the server caches the newer one (`reportStats`) for five
  * seconds.
  */
-export const createBacklog =
-  ({ connection, options: { namespace } }: Client) =>
-  async (taskQueue: string): Promise<number> => {
+export function createBacklog({ connection, options: { namespace } }: Client) {
+  return async (taskQueue: string): Promise<number> => {
     const { taskQueueStatus } = await within(
       ANSWER_MS,
       connection.workflowService.describeTaskQueue({
@@ -26,3 +25,4 @@ export const createBacklog =
     );
     return Number(taskQueueStatus?.backlogCountHint ?? 0);
   };
+}

@@ -16,7 +16,7 @@ const quoted = (text: string): string => `'${text.replaceAll("\\", "\\\\").repla
  * Temporal does not know the versions that pipelines and sessions use, so all that began before the version
  * was disabled count.
  */
-export const createVersionInUse = (client: Client) => {
+export function createVersionInUse(client: Client) {
   const backlog = createBacklog(client);
   const count = async (query: string): Promise<number> =>
     (await within(ANSWER_MS, client.workflow.count(query))).count;
@@ -38,4 +38,4 @@ export const createVersionInUse = (client: Client) => {
     ]);
     return jobs + others + waiting > 0;
   };
-};
+}

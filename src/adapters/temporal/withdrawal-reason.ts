@@ -7,5 +7,6 @@ interface CloseEvent {
 }
 
 /** Tells whether a workflow was closed by a withdrawal. */
-export const isWithdrawal = (event: CloseEvent | undefined): boolean =>
-  event?.workflowExecutionTerminatedEventAttributes?.reason === WITHDRAWAL_REASON;
+export function isWithdrawal(event: CloseEvent | undefined): boolean {
+  return event?.workflowExecutionTerminatedEventAttributes?.reason === WITHDRAWAL_REASON;
+}

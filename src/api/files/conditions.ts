@@ -25,8 +25,9 @@ export function judgeConditions(
 }
 
 /** Reports whether `Range` holds under `If-Range`, which is compared strongly. Files have no date. */
-export const isRangeValid = (ifRange: string | undefined, tag: string): boolean =>
-  ifRange === undefined || ifRange.trim() === `"${tag}"`;
+export function isRangeValid(ifRange: string | undefined, tag: string): boolean {
+  return ifRange === undefined || ifRange.trim() === `"${tag}"`;
+}
 
 /** Reports whether a list of entity tags, or `*`, names a tag. */
 function names(list: string, tag: string, { weakly }: { weakly: boolean }): boolean {

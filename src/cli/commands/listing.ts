@@ -5,11 +5,14 @@ import type { PlatformClient } from "../platform-client.ts";
 const PAGE_MAX = 1000;
 
 /** Prints a value as indented JSON. */
-export const print = (value: unknown): void =>
-  void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+export function print(value: unknown): void {
+  return void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+}
 
 /** Cuts a time to seconds, for a column. */
-export const shortTime = (iso: string | null): string => iso?.slice(0, 19) ?? "";
+export function shortTime(iso: string | null): string {
+  return iso?.slice(0, 19) ?? "";
+}
 
 /**
  * Reads up to `limit` items of a list of the Platform API, page by page.

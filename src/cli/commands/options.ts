@@ -16,7 +16,9 @@ export const connect: Connect = (command) => {
 };
 
 /** Collects the values of an option that may be repeated. */
-export const collect = (value: string, before: string[]): string[] => [...before, value];
+export function collect(value: string, before: string[]): string[] {
+  return [...before, value];
+}
 
 /** The flag and the description of `--json`. */
 export const JSON_OPTION = ["--json", "print the response as JSON"] as const;

@@ -122,4 +122,6 @@ export interface SessionEngines {
  * Names the object that holds a request's checkpoint: the state of its unfinished run after some step, which
  * only the engine can read. A request has at most one, the newest; it is deleted when the request ends.
  */
-export const checkpointKey = (requestId: string): string => `checkpoints/${requestId}`;
+export function checkpointKey(requestId: string): string {
+  return `checkpoints/${requestId}`;
+}

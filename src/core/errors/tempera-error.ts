@@ -45,11 +45,14 @@ export class TemperaError extends Error {
 }
 
 /** Recognises an error by its code, not by its class: errors cross processes and the workflow sandbox. */
-export const isTemperaError = (error: unknown): error is TemperaError =>
-  typeof error === "object" && error !== null && isErrorCode((error as { code?: unknown }).code);
+export function isTemperaError(error: unknown): error is TemperaError {
+  return typeof error === "object" && error !== null && isErrorCode((error as { code?: unknown }).code);
+}
 
 /** Tells whether a change that failed with `error` may have been made all the same. */
-export const isInDoubt = (error: unknown): boolean => isTemperaError(error) && error.inDoubt === true;
+export function isInDoubt(error: unknown): boolean {
+  return isTemperaError(error) && error.inDoubt === true;
+}
 
 /**
  * Converts a thrown value; one without a code of the catalogue gets the code `fallback` and keeps its text.

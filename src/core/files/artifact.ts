@@ -15,13 +15,16 @@ const EXTENSIONS: Record<string, string> = {
 };
 
 /** Returns the file name extension of a content type, such as `png`; `bin` for an unknown type. */
-export const extensionOf = (contentType: string): string =>
-  EXTENSIONS[contentType.split(";")[0]?.trim().toLowerCase() ?? ""] ?? "bin";
+export function extensionOf(contentType: string): string {
+  return EXTENSIONS[contentType.split(";")[0]?.trim().toLowerCase() ?? ""] ?? "bin";
+}
 
 /** Returns `artifacts/ab/ab12….png`, where `ab12…` is the SHA-256 of the bytes. */
-export const artifactKey = ({ sha256, contentType }: Pick<ArtifactHead, "sha256" | "contentType">): string =>
-  `artifacts/${sha256.slice(0, 2)}/${sha256}.${EXTENSIONS[contentType] ?? "bin"}`;
+export function artifactKey({ sha256, contentType }: Pick<ArtifactHead, "sha256" | "contentType">): string {
+  return `artifacts/${sha256.slice(0, 2)}/${sha256}.${EXTENSIONS[contentType] ?? "bin"}`;
+}
 
 /** Returns the URL at which the gateway serves an artifact. */
-export const artifactUrl = (publicUrl: string, key: string): string =>
-  `${publicUrl}/files/${key.slice("artifacts/".length)}`;
+export function artifactUrl(publicUrl: string, key: string): string {
+  return `${publicUrl}/files/${key.slice("artifacts/".length)}`;
+}

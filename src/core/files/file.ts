@@ -40,14 +40,17 @@ export interface FilePart {
   bytes: number;
 }
 
-export const newFileId = (): string => randomBytes(16).toString("hex");
+export function newFileId(): string {
+  return randomBytes(16).toString("hex");
+}
 
 /**
  * Makes the id of a file that a request produced: the same for every attempt that makes the same file. It is
  * derived from the request and the bytes, so it cannot be guessed.
  */
-export const producedFileId = (requestId: string, index: number, sha256: string): string =>
-  createHash("sha256").update(`${requestId}/${index}/${sha256}`).digest("hex").slice(0, 32);
+export function producedFileId(requestId: string, index: number, sha256: string): string {
+  return createHash("sha256").update(`${requestId}/${index}/${sha256}`).digest("hex").slice(0, 32);
+}
 
 /**
  * Names the object that a writer puts the bytes of a file into. Each writer has its own, so two never mix.
@@ -65,8 +68,9 @@ export function codingOfKey(key: string): ContentCoding | undefined {
 }
 
 /** @param root URL below which files are served: `http://localhost:8080/files` */
-export const fileUrl = (root: string, { fileId, name }: Pick<NewFile, "fileId" | "name">): string =>
-  `${root}/${fileId}/${name}`;
+export function fileUrl(root: string, { fileId, name }: Pick<NewFile, "fileId" | "name">): string {
+  return `${root}/${fileId}/${name}`;
+}
 
 const NAME_CHARACTERS_MAX = 100;
 /** Names that Windows reserves for devices, whatever their extension. */

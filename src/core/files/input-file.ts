@@ -59,7 +59,9 @@ export function inputUrls(input: JsonObject): InputUrl[] {
   return found;
 }
 
-export const attachment = (index: number): string => `attachment:${index}`;
+export function attachment(index: number): string {
+  return `attachment:${index}`;
+}
 
 /** Returns the file that a value of an engine's input refers to, if it refers to one. */
 export function attachedFile(value: Json | undefined, files: readonly InputFile[]): InputFile | undefined {

@@ -24,8 +24,9 @@ export interface Lifecycle {
 const RANK: Record<Decision, number> = { hide: 0, forbid: 1, allow: 2 };
 
 /** Tells whether a file can be read without any identity. */
-export const isPublic = (acl: Acl | undefined): boolean =>
-  acl === undefined || (acl.default === "allow" && acl.rules.length === 0);
+export function isPublic(acl: Acl | undefined): boolean {
+  return acl === undefined || (acl.default === "allow" && acl.rules.length === 0);
+}
 
 /**
  * Decides about a reader. With several identities (a key and a signed URL) the most permissive decision
@@ -45,11 +46,13 @@ export function decide(acl: Acl | undefined, ownerId: string, identities: readon
 }
 
 /** Returns the lifecycle with a lifetime, unless it has one. @param keptMs `null` and absent: for ever */
-export const withLifetime = (lifecycle: Lifecycle, keptMs: number | null | undefined): Lifecycle =>
-  keptMs === null || keptMs === undefined || lifecycle.lifetimeSeconds !== undefined
+export function withLifetime(lifecycle: Lifecycle, keptMs: number | null | undefined): Lifecycle {
+  return keptMs === null || keptMs === undefined || lifecycle.lifetimeSeconds !== undefined
     ? lifecycle
     : { ...lifecycle, lifetimeSeconds: keptMs / 1000 };
+}
 
 /** Returns the end of life of a file that was stored at `storedAtMs`; `undefined`: never. */
-export const expiryOf = ({ lifetimeSeconds }: Lifecycle, storedAtMs: number): number | undefined =>
-  lifetimeSeconds === undefined ? undefined : storedAtMs + lifetimeSeconds * 1000;
+export function expiryOf({ lifetimeSeconds }: Lifecycle, storedAtMs: number): number | undefined {
+  return lifetimeSeconds === undefined ? undefined : storedAtMs + lifetimeSeconds * 1000;
+}

@@ -20,12 +20,14 @@ export async function store<T>(objects: Pick<ObjectStore, "put">, key: string, v
 /** Folder of values that are kept only until delivery, apart from all records, which have only their keys. */
 export const TRANSIENT_FOLDER = "transient/";
 
-export const transientKey = (requestId: string, what: "input" | "output"): string =>
-  `${TRANSIENT_FOLDER}${requestId}/${what}.json`;
+export function transientKey(requestId: string, what: "input" | "output"): string {
+  return `${TRANSIENT_FOLDER}${requestId}/${what}.json`;
+}
 
 /** Tells whether a value is kept only until delivery. */
-export const isTransient = (stored: Stored<unknown>): boolean =>
-  "ref" in stored && stored.ref.startsWith(TRANSIENT_FOLDER);
+export function isTransient(stored: Stored<unknown>): boolean {
+  return "ref" in stored && stored.ref.startsWith(TRANSIENT_FOLDER);
+}
 
 /** The reference that replaces a deleted value: a key without an object. */
 export const TOMBSTONE = { ref: "gone" } as const;

@@ -8,5 +8,6 @@ export type JsonObject = { [key: string]: Json };
  */
 export type Stored<T> = { inline: T } | { ref: string };
 
-export const isObject = (value: unknown): value is JsonObject =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -56,7 +56,9 @@ const SCHEMA_LIST_KEYWORDS = ["anyOf", "oneOf", "allOf"] as const;
 
 const TYPES = new Set(["string", "number", "integer", "boolean", "object", "array", "null"]);
 
-export const isSchemaType = (word: unknown): word is string => typeof word === "string" && TYPES.has(word);
+export function isSchemaType(word: unknown): word is string {
+  return typeof word === "string" && TYPES.has(word);
+}
 
 /** The number of schemas that may still be copied, nested ones included. Below zero: some were left out. */
 export interface SchemaBudget {

@@ -32,17 +32,22 @@ export const RESERVED_OWNERS = new Set([
 const SEGMENT = /^[A-Za-z0-9._-]{1,128}$/;
 
 /** Splits a path into segments; empty ones (from doubled or trailing slashes) are dropped. */
-export const pathSegments = (path: string): string[] => path.split("/").filter((segment) => segment !== "");
+export function pathSegments(path: string): string[] {
+  return path.split("/").filter((segment) => segment !== "");
+}
 
 /**
  * Reads `%2F` in a path as a slash. fal's clients do not encode an endpoint id; callers who write their own
  * requests often do, with `encodeURIComponent`.
  */
-export const decodeSlashes = (path: string): string => path.replace(/%2f/gi, "/");
+export function decodeSlashes(path: string): string {
+  return path.replace(/%2f/gi, "/");
+}
 
 /** Counts the leading segments that name the app of this path. */
-export const appLength = (segments: readonly string[]): number =>
-  NAMESPACES.has(segments[0] ?? "") && `${segments[0]}/${segments[1]}` !== EXECUTE ? 3 : 2;
+export function appLength(segments: readonly string[]): number {
+  return NAMESPACES.has(segments[0] ?? "") && `${segments[0]}/${segments[1]}` !== EXECUTE ? 3 : 2;
+}
 
 /** Returns the app of an endpoint id. `appOf("fal-ai/wan/v2.2-a14b/text-to-video") === "fal-ai/wan"` */
 export function appOf(endpoint: string): string {

@@ -22,7 +22,9 @@ export const BEHAVIOURS = {
 } as const satisfies Record<string, string>;
 export type Behaviour = keyof typeof BEHAVIOURS;
 
-export const isBehaviour = (name: string): name is Behaviour => Object.hasOwn(BEHAVIOURS, name);
+export function isBehaviour(name: string): name is Behaviour {
+  return Object.hasOwn(BEHAVIOURS, name);
+}
 
 export interface Flag {
   kind: FlagKind;

@@ -104,5 +104,6 @@ export interface ModelVersion {
 }
 
 /** Names the Temporal task queue of a model version. */
-export const taskQueueOf = (model: Pick<ModelVersion, "endpoint" | "version">): string =>
-  `gpu/${model.endpoint}/${model.version}`;
+export function taskQueueOf(model: Pick<ModelVersion, "endpoint" | "version">): string {
+  return `gpu/${model.endpoint}/${model.version}`;
+}

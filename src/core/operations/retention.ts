@@ -57,12 +57,14 @@ export function timesOf(policy: RetentionTimes, own: OwnerTimes = {}): Retention
 }
 
 /** Returns the moment before which data must have ended for its time to have passed; `undefined`: never. */
-export const cutoff = (timeMs: number | null, nowMs: number): number | undefined =>
-  timeMs === null ? undefined : nowMs - timeMs;
+export function cutoff(timeMs: number | null, nowMs: number): number | undefined {
+  return timeMs === null ? undefined : nowMs - timeMs;
+}
 
 /** Tells whether the retention time of data that ended, or was stored, at `sinceMs` has passed. */
-export const hasPassed = (timeMs: number | null, sinceMs: number, nowMs: number): boolean =>
-  timeMs !== null && sinceMs + timeMs <= nowMs;
+export function hasPassed(timeMs: number | null, sinceMs: number, nowMs: number): boolean {
+  return timeMs !== null && sinceMs + timeMs <= nowMs;
+}
 
 /** The kinds that the sweep of expired data deletes, in this order: referring data before referred data. */
 export const EXPIRED_KINDS = [
@@ -96,7 +98,9 @@ export interface RetentionProgress {
 }
 
 /** Returns the state of a sweep at its beginning. */
-export const sweepFrom = (sweep: RetentionSweep): RetentionProgress => ({ sweep, kind: 0, deleted: {} });
+export function sweepFrom(sweep: RetentionSweep): RetentionProgress {
+  return { sweep, kind: 0, deleted: {} };
+}
 
 /** The pace of a sweep: it pauses between batches, so that it does not slow down live requests. */
 export interface RetentionPace {

@@ -66,21 +66,23 @@ export function billableUnits(unit: string, output: JsonObject, inferenceSeconds
  * output of an earlier attempt of the same request, which could not record it, is billed now; its seconds on
  * the device are lost.
  */
-export const unitsMade = (
+export function unitsMade(
   unit: string,
   output: JsonObject,
   { cache, inferenceMs = 0 }: { cache: "hit" | "miss"; inferenceMs?: number },
-) => (cache === "hit" ? 0 : billableUnits(unit, output, inferenceMs / 1000));
+) {
+  return cache === "hit" ? 0 : billableUnits(unit, output, inferenceMs / 1000);
+}
 
 /**
  * Returns the units of an outcome: those that its worker counted, 1 for an outcome from before workers
  * counted, 0 for an error.
  */
-export const unitsOf = (outcome: Outcome): number => {
+export function unitsOf(outcome: Outcome): number {
   // A reused result took no inference.
   if (!outcome.ok || outcome.cache === "hit") return 0;
   return outcome.units ?? 1;
-};
+}
 
 /**
  * Makes the ledger entry of a job that has ended. The attempt that produced the output counts; failed

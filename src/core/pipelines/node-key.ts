@@ -27,7 +27,7 @@ export interface NodeCall {
 }
 
 /** Returns the SHA-256 of the call, hex. */
-export const nodeKey = ({
+export function nodeKey({
   ownerId,
   endpoint,
   modelDigest,
@@ -35,8 +35,8 @@ export const nodeKey = ({
   input,
   files,
   lifecycle,
-}: NodeCall): string =>
-  createHash("sha256")
+}: NodeCall): string {
+  return createHash("sha256")
     .update(
       canonicalJson([
         // Version of the key's form: another form must begin with another number.
@@ -51,3 +51,4 @@ export const nodeKey = ({
       ]),
     )
     .digest("hex");
+}

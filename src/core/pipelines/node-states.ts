@@ -31,12 +31,13 @@ export function afterEvent(nodes: readonly NodeState[], event: RequestEvent): re
 }
 
 /** Computes the states of all nodes that have begun, from the events. */
-export const nodesOfEvents = (events: readonly LoggedEvent[]): readonly NodeState[] =>
-  events.reduce<readonly NodeState[]>((nodes, { event }) => afterEvent(nodes, event), []);
+export function nodesOfEvents(events: readonly LoggedEvent[]): readonly NodeState[] {
+  return events.reduce<readonly NodeState[]>((nodes, { event }) => afterEvent(nodes, event), []);
+}
 
 /** Computes the same from the records, when the events are lost. */
-export const nodesOfRecords = (runs: readonly PipelineRun[]): NodeState[] =>
-  runs.flatMap(({ job: { node, endpoint, requestId }, outcome }) =>
+export function nodesOfRecords(runs: readonly PipelineRun[]): NodeState[] {
+  return runs.flatMap(({ job: { node, endpoint, requestId }, outcome }) =>
     node
       ? [
           {
@@ -50,3 +51,4 @@ export const nodesOfRecords = (runs: readonly PipelineRun[]): NodeState[] =>
         ]
       : [],
   );
+}

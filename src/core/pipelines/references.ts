@@ -33,7 +33,9 @@ const FIELD = /^[\p{ID_Start}_][\p{ID_Continue}]*$/u;
 const INDEX = /^\d{1,9}$/;
 
 /** Tells whether a node may have this name, so that references can name it. */
-export const isNodeName = (name: string): boolean => SOURCE.test(name) && name !== INPUT_SOURCE;
+export function isNodeName(name: string): boolean {
+  return SOURCE.test(name) && name !== INPUT_SOURCE;
+}
 
 /** Parses a string that begins with `$`. */
 export function parseReference(text: string): Reference | { fault: string } {

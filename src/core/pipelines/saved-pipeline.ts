@@ -42,7 +42,9 @@ export interface SavedPipeline extends PipelineSummary {
 
 const NAMESPACE = "workflows";
 
-export const savedEndpoint = ({ ownerId, name }: PipelineName): string => `${NAMESPACE}/${ownerId}/${name}`;
+export function savedEndpoint({ ownerId, name }: PipelineName): string {
+  return `${NAMESPACE}/${ownerId}/${name}`;
+}
 
 /** Parses `workflows/{owner}/{name}`; `undefined` for every other endpoint. */
 export function savedName(endpoint: string): PipelineName | undefined {

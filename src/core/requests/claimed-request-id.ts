@@ -4,7 +4,9 @@ import type { ClaimName } from "./idempotency-store.ts";
 const DAY_MS = 24 * 3600 * 1000;
 
 /** Returns the number of a day, by UTC. */
-export const dayOf = (ms: number): number => Math.floor(ms / DAY_MS);
+export function dayOf(ms: number): number {
+  return Math.floor(ms / DAY_MS);
+}
 
 /**
  * Computes the id of the request whose idempotency key is used on a day: a UUIDv7 of the beginning of the day

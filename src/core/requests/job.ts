@@ -110,12 +110,10 @@ export function refsOf(
 /**
  * Returns the order of a job in Temporal: by priority first, then fairly between owners, by their weights.
  */
-export const priorityOf = ({
-  priority,
-  ownerId,
-  weight,
-}: Pick<JobSpec, "priority" | "ownerId" | "weight">) => ({
-  priorityKey: PRIORITY_KEY[priority],
-  fairnessKey: ownerId.slice(0, 64),
-  ...(weight !== undefined && { fairnessWeight: weight }),
-});
+export function priorityOf({ priority, ownerId, weight }: Pick<JobSpec, "priority" | "ownerId" | "weight">) {
+  return {
+    priorityKey: PRIORITY_KEY[priority],
+    fairnessKey: ownerId.slice(0, 64),
+    ...(weight !== undefined && { fairnessWeight: weight }),
+  };
+}

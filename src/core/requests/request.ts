@@ -29,7 +29,7 @@ export interface RequestIdentity {
 }
 
 /** Extracts the identity from a job, a record or a snapshot. */
-export const identityOf = ({
+export function identityOf({
   requestId,
   ownerId,
   endpoint,
@@ -38,16 +38,18 @@ export const identityOf = ({
   priority,
   node,
   rerunOf,
-}: RequestIdentity): RequestIdentity => ({
-  requestId,
-  ownerId,
-  endpoint,
-  version,
-  taskQueue,
-  priority,
-  ...(node && { node }),
-  ...(rerunOf !== undefined && { rerunOf }),
-});
+}: RequestIdentity): RequestIdentity {
+  return {
+    requestId,
+    ownerId,
+    endpoint,
+    version,
+    taskQueue,
+    priority,
+    ...(node && { node }),
+    ...(rerunOf !== undefined && { rerunOf }),
+  };
+}
 
 /** The times of a finished request, in seconds. */
 export interface Metrics {
@@ -79,4 +81,6 @@ export type Outcome =
     };
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i;
-export const isRequestId = (id: string): boolean => UUID.test(id);
+export function isRequestId(id: string): boolean {
+  return UUID.test(id);
+}

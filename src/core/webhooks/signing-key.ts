@@ -25,21 +25,23 @@ const notRevoked = <K extends SigningKey>(keys: readonly K[]): K[] =>
   keys.filter(({ revokedAtMs }) => revokedAtMs === undefined);
 
 /** Finds the key that signs at a moment: the newest of those that may. */
-export const signerAt = <K extends SigningKey>(keys: readonly K[], atMs: number): K | undefined =>
-  notRevoked(keys)
+export function signerAt<K extends SigningKey>(keys: readonly K[], atMs: number): K | undefined {
+  return notRevoked(keys)
     .filter(({ signsFromMs }) => signsFromMs <= atMs)
     .sort((a, b) => b.signsFromMs - a.signsFromMs)[0];
+}
 
 /** Finds the key that is published and does not sign yet, if a rotation is under way. */
-export const nextSigner = (keys: readonly SigningKey[], atMs: number): SigningKey | undefined =>
-  notRevoked(keys).find(({ signsFromMs }) => signsFromMs > atMs);
+export function nextSigner(keys: readonly SigningKey[], atMs: number): SigningKey | undefined {
+  return notRevoked(keys).find(({ signsFromMs }) => signsFromMs > atMs);
+}
 
 /**
  * Lists the keys of the JWKS at a moment, newest first: those whose successor has not signed for
  * `PUBLISHED_MS`.
  */
-export const publishedAt = <K extends SigningKey>(keys: readonly K[], atMs: number): K[] =>
-  notRevoked(keys)
+export function publishedAt<K extends SigningKey>(keys: readonly K[], atMs: number): K[] {
+  return notRevoked(keys)
     .filter(
       (key) =>
         !notRevoked(keys).some(
@@ -47,3 +49,4 @@ export const publishedAt = <K extends SigningKey>(keys: readonly K[], atMs: numb
         ),
     )
     .sort((a, b) => b.signsFromMs - a.signsFromMs);
+}

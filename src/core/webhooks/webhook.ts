@@ -47,13 +47,19 @@ export interface DeliveryAttempt {
 
 export type DeliveryState = "pending" | "delivered" | "dead";
 
-export const deliveryWorkflowId = (requestId: string): string => `${requestId}/webhook`;
+export function deliveryWorkflowId(requestId: string): string {
+  return `${requestId}/webhook`;
+}
 
 /** Returns `host:port`, for which concurrent attempts are limited. */
-export const hostOf = (url: string): string => new URL(url).host;
+export function hostOf(url: string): string {
+  return new URL(url).host;
+}
 
 /**
  * Returns Temporal's fairness key: deliveries to different receivers alternate, whatever the backlog of one
  * of them. Temporal allows 64 bytes.
  */
-export const fairnessKeyOf = ({ url }: Pick<Webhook, "url">): string => hostOf(url).slice(-64);
+export function fairnessKeyOf({ url }: Pick<Webhook, "url">): string {
+  return hostOf(url).slice(-64);
+}

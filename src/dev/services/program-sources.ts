@@ -23,55 +23,61 @@ export const goPlatform = {
 };
 
 /** Downloads the official build: the program itself, or a `.tar.gz` that contains it. */
-export const download = (url: string, packing: "plain" | "tar.gz"): InstallMethod => ({
-  description: `downloading ${url}`,
-  async obtain({ folder, binary, signal }) {
-    const connecting = new AbortController();
-    const timer = setTimeout(
-      () => connecting.abort(new Error("the host does not answer")),
-      CONNECT_WITHIN_MS,
-    );
-    const overall = AbortSignal.timeout(DOWNLOAD_WITHIN_MS);
-    const signals = [connecting.signal, overall, ...(signal ? [signal] : [])];
-    const response = await fetch(url, { signal: AbortSignal.any(signals) }).catch((error: unknown) => {
-      const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-      throw cause instanceof Error ? cause : new Error(String(cause));
-    });
-    clearTimeout(timer);
-    if (!response.ok || !response.body) throw new Error(`HTTP ${response.status}`);
-    const target = join(folder, packing === "plain" ? binary : "archive.tar.gz");
-    await pipeline(Readable.fromWeb(response.body), createWriteStream(target));
-    if (packing === "tar.gz") await run("tar", ["-xzf", target, "-C", folder, binary]);
-    return join(folder, binary);
-  },
-});
+export function download(url: string, packing: "plain" | "tar.gz"): InstallMethod {
+  return {
+    description: `downloading ${url}`,
+    async obtain({ folder, binary, signal }) {
+      const connecting = new AbortController();
+      const timer = setTimeout(
+        () => connecting.abort(new Error("the host does not answer")),
+        CONNECT_WITHIN_MS,
+      );
+      const overall = AbortSignal.timeout(DOWNLOAD_WITHIN_MS);
+      const signals = [connecting.signal, overall, ...(signal ? [signal] : [])];
+      const response = await fetch(url, { signal: AbortSignal.any(signals) }).catch((error: unknown) => {
+        const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+        throw cause instanceof Error ? cause : new Error(String(cause));
+      });
+      clearTimeout(timer);
+      if (!response.ok || !response.body) throw new Error(`HTTP ${response.status}`);
+      const target = join(folder, packing === "plain" ? binary : "archive.tar.gz");
+      await pipeline(Readable.fromWeb(response.body), createWriteStream(target));
+      if (packing === "tar.gz") await run("tar", ["-xzf", target, "-C", folder, binary]);
+      return join(folder, binary);
+    },
+  };
+}
 
 /** Builds a Go module at a fixed version, two packages at a time, so that a laptop stays usable. */
-export const goInstall = (module: string): InstallMethod => ({
-  description: `building ${module} with go install (minutes, once)`,
-  async obtain({ folder, binary, log, signal }) {
-    const child = spawn("go", ["install", "-v", "-p", "2", module], {
-      stdio: ["ignore", "ignore", "pipe"],
-      env: { ...process.env, GOBIN: folder },
-    });
-    await finished(child, "go", log, signal);
-    return join(folder, binary);
-  },
-});
+export function goInstall(module: string): InstallMethod {
+  return {
+    description: `building ${module} with go install (minutes, once)`,
+    async obtain({ folder, binary, log, signal }) {
+      const child = spawn("go", ["install", "-v", "-p", "2", module], {
+        stdio: ["ignore", "ignore", "pipe"],
+        env: { ...process.env, GOBIN: folder },
+      });
+      await finished(child, "go", log, signal);
+      return join(folder, binary);
+    },
+  };
+}
 
 /** Installs a package of Debian or Ubuntu. Only root may do so, and only where apt exists. */
-export const aptInstall = (name: string, path: string): InstallMethod => ({
-  description: `apt-get install ${name}`,
-  async obtain({ log, signal }) {
-    if (process.getuid?.() !== 0) throw new Error("only root may install packages");
-    await access("/usr/bin/apt-get").catch(() => {
-      throw new Error("there is no apt-get");
-    });
-    if (!(await hasPackageLists())) await apt(["update"], log, signal);
-    await apt(["install", "-y", "--no-install-recommends", name], log, signal);
-    return path;
-  },
-});
+export function aptInstall(name: string, path: string): InstallMethod {
+  return {
+    description: `apt-get install ${name}`,
+    async obtain({ log, signal }) {
+      if (process.getuid?.() !== 0) throw new Error("only root may install packages");
+      await access("/usr/bin/apt-get").catch(() => {
+        throw new Error("there is no apt-get");
+      });
+      if (!(await hasPackageLists())) await apt(["update"], log, signal);
+      await apt(["install", "-y", "--no-install-recommends", name], log, signal);
+      return path;
+    },
+  };
+}
 
 async function hasPackageLists(): Promise<boolean> {
   const lists = await readdir("/var/lib/apt/lists").catch(() => []);

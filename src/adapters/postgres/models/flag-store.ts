@@ -24,32 +24,34 @@ const flagOf = (row: FlagRow): Flag => ({
 });
 
 /** Creates the PostgreSQL store of flags. */
-export const createFlagStore = (sql: Sql): FlagStore => ({
-  async list() {
-    const rows = await answer(sql, sql<FlagRow[]>`SELECT * FROM flags ORDER BY kind, name, owner_id`);
-    return rows.map(flagOf);
-  },
+export function createFlagStore(sql: Sql): FlagStore {
+  return {
+    async list() {
+      const rows = await answer(sql, sql<FlagRow[]>`SELECT * FROM flags ORDER BY kind, name, owner_id`);
+      return rows.map(flagOf);
+    },
 
-  set: (flag, revision) =>
-    inTransaction(sql, async (tx) => {
-      const before = await lockFlag(tx, flag, revision);
-      const [row] = await tx<FlagRow[]>`
+    set: (flag, revision) =>
+      inTransaction(sql, async (tx) => {
+        const before = await lockFlag(tx, flag, revision);
+        const [row] = await tx<FlagRow[]>`
         INSERT INTO flags (kind, name, owner_id, share, changed_by)
         VALUES (${flag.kind}, ${storableText(flag.name)}, ${storableText(flag.ownerId ?? "")}, ${flag.share},
                 ${flag.changedBy})
         ON CONFLICT (kind, name, owner_id) DO UPDATE
           SET share = excluded.share, changed_by = excluded.changed_by
         RETURNING *`;
-      return { before, after: flagOf(row as FlagRow) };
-    }),
+        return { before, after: flagOf(row as FlagRow) };
+      }),
 
-  clear: (flag, revision) =>
-    inTransaction(sql, async (tx) => {
-      const before = await lockFlag(tx, flag, revision);
-      await tx`DELETE FROM flags WHERE ${isNamed(tx, flag)}`;
-      return before;
-    }),
-});
+    clear: (flag, revision) =>
+      inTransaction(sql, async (tx) => {
+        const before = await lockFlag(tx, flag, revision);
+        await tx`DELETE FROM flags WHERE ${isNamed(tx, flag)}`;
+        return before;
+      }),
+  };
+}
 
 const isNamed = (sql: Sql, { kind, name, ownerId = "" }: FlagName) =>
   sql`kind = ${kind} AND name = ${storableText(name)} AND owner_id = ${storableText(ownerId)}`;

@@ -8,22 +8,24 @@ const CHANNEL = "registry_changed";
  * Creates the PostgreSQL source of registry changes. A part's mark is the count of its rows and the sum of
  * their revisions, a pair that never repeats.
  */
-export const createRegistryChanges = (sql: Sql): RegistryChanges => ({
-  async revisions() {
-    const [row] = await answer(
-      sql,
-      sql<{ versions: string; rollouts: string; flags: string }[]>`
+export function createRegistryChanges(sql: Sql): RegistryChanges {
+  return {
+    async revisions() {
+      const [row] = await answer(
+        sql,
+        sql<{ versions: string; rollouts: string; flags: string }[]>`
         SELECT (SELECT count(*) || '/' || coalesce(sum(revision), 0) FROM model_versions) AS versions,
                (SELECT count(*) || '/' || coalesce(sum(revision), 0) FROM rollouts) AS rollouts,
                (SELECT count(*) || '/' || coalesce(sum(revision), 0) FROM flags) AS flags`,
-    );
-    return row ?? { versions: "", rollouts: "", flags: "" };
-  },
+      );
+      return row ?? { versions: "", rollouts: "", flags: "" };
+    },
 
-  async onChange(listener) {
-    // The driver uses a connection of its own for this. When that was lost, it subscribes again and calls the
-    // third argument.
-    const { unlisten } = await answer(sql, sql.listen(CHANNEL, listener, listener));
-    return unlisten;
-  },
-});
+    async onChange(listener) {
+      // The driver uses a connection of its own for this. When that was lost, it subscribes again and calls
+      // the third argument.
+      const { unlisten } = await answer(sql, sql.listen(CHANNEL, listener, listener));
+      return unlisten;
+    },
+  };
+}

@@ -32,7 +32,7 @@ const recordOf = (row: AuditRow): AuditRecord => ({
 });
 
 /** Creates the PostgreSQL audit log. */
-export const createAuditLog = (sql: Sql): AuditLog => {
+export function createAuditLog(sql: Sql): AuditLog {
   const json = (value: Json | undefined) =>
     value === undefined ? sql`NULL` : sql`${JSON.stringify(value)}::text::json`;
   const isActionOrBelow = (action: string) => sql`
@@ -80,4 +80,4 @@ export const createAuditLog = (sql: Sql): AuditLog => {
       return rows.map(recordOf);
     },
   };
-};
+}

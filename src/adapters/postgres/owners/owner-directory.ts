@@ -16,7 +16,7 @@ const ownerOf = (row: OwnerRow): OwnerRecord => ({
 });
 
 /** Creates the PostgreSQL directory of owners. */
-export const createOwnerDirectory = (sql: Sql): OwnerDirectory => {
+export function createOwnerDirectory(sql: Sql): OwnerDirectory {
   const owners = async ({
     after,
     ownerId,
@@ -62,4 +62,4 @@ export const createOwnerDirectory = (sql: Sql): OwnerDirectory => {
       };
     },
   };
-};
+}

@@ -9,7 +9,8 @@ type Fragment = postgres.PendingQuery<postgres.Row[]>;
  *
  * @param from a `FROM` clause; the entry is written when it yields a row
  */
-export const usageInsert = (sql: Sql, entry: UsageEntry, from: Fragment = sql``): Fragment => sql`
+export function usageInsert(sql: Sql, entry: UsageEntry, from: Fragment = sql``): Fragment {
+  return sql`
   INSERT INTO usage (request_id, parent_id, owner_id, key_id, endpoint, version, ended_at, ok, units, unit,
                      unit_price, currency, device_seconds, attempts, attempts_uncounted)
   SELECT ${entry.requestId}::uuid, ${entry.parentId ?? null}::uuid, ${storableText(entry.ownerId)},
@@ -18,3 +19,4 @@ export const usageInsert = (sql: Sql, entry: UsageEntry, from: Fragment = sql``)
          ${entry.price.unitPrice}::numeric, ${entry.price.currency}, ${entry.deviceSeconds}::float8,
          ${entry.attempts}::integer, ${entry.attemptsUncounted}::integer ${from}
   ON CONFLICT (request_id) DO NOTHING`;
+}

@@ -12,23 +12,25 @@ interface RunRow {
 const runOf = ({ job, outcome }: RunRow): PipelineRun => ({ job, ...(outcome && { outcome }) });
 
 /** Creates the PostgreSQL store of pipeline runs. They are records of requests like any other. */
-export const createPipelineRunStore = (sql: Sql): PipelineRunStore => ({
-  async find(requestId) {
-    if (!isRequestId(requestId)) return undefined;
-    const [row] = await answer(
-      sql,
-      sql<RunRow[]>`SELECT job, outcome FROM requests WHERE request_id = ${requestId}`,
-    );
-    return row && runOf(row);
-  },
+export function createPipelineRunStore(sql: Sql): PipelineRunStore {
+  return {
+    async find(requestId) {
+      if (!isRequestId(requestId)) return undefined;
+      const [row] = await answer(
+        sql,
+        sql<RunRow[]>`SELECT job, outcome FROM requests WHERE request_id = ${requestId}`,
+      );
+      return row && runOf(row);
+    },
 
-  async nodes(requestId) {
-    const rows = await answer(
-      sql,
-      sql<RunRow[]>`
+    async nodes(requestId) {
+      const rows = await answer(
+        sql,
+        sql<RunRow[]>`
         SELECT job, outcome FROM requests WHERE parent_id = ${requestId}
         ORDER BY submitted_at, request_id LIMIT ${LIMITS.pipelineNodesMax}`,
-    );
-    return rows.map(runOf);
-  },
-});
+      );
+      return rows.map(runOf);
+    },
+  };
+}

@@ -17,17 +17,19 @@ interface LineRow {
  * Creates the search in log lines by PostgreSQL's full text search. `RequestStore.finish` writes the searched
  * words of a request's lines beside them.
  */
-export const createPostgresLogSearch = (sql: Sql): LogSearch => ({
-  async search({ startMs, endMs, ownerId, requestId, app, version, levels, words, limit, before }) {
-    if (requestId !== undefined && !isRequestId(requestId)) return { lines: [] };
-    const query = words === undefined ? undefined : sql`plainto_tsquery('simple', ${storableText(words)})`;
-    const messageWords = sql`to_tsvector('simple', l.line->'event'->>'message')`;
-    const cursor =
-      before && sql`(${new Date(before.submittedAtMs)}, ${before.requestId}::uuid, ${before.line}::bigint)`;
-    // Conditions on the request use an index; those on the line apply to the lines of the few requests found.
-    const rows = await answer(
-      sql,
-      sql<LineRow[]>`
+export function createPostgresLogSearch(sql: Sql): LogSearch {
+  return {
+    async search({ startMs, endMs, ownerId, requestId, app, version, levels, words, limit, before }) {
+      if (requestId !== undefined && !isRequestId(requestId)) return { lines: [] };
+      const query = words === undefined ? undefined : sql`plainto_tsquery('simple', ${storableText(words)})`;
+      const messageWords = sql`to_tsvector('simple', l.line->'event'->>'message')`;
+      const cursor =
+        before && sql`(${new Date(before.submittedAtMs)}, ${before.requestId}::uuid, ${before.line}::bigint)`;
+      // Conditions on the request use an index; those on the line apply to the lines of the few requests
+      // found.
+      const rows = await answer(
+        sql,
+        sql<LineRow[]>`
         SELECT r.request_id, r.owner_id, r.endpoint, r.version, r.submitted_at, l.line, l.n
         FROM requests r CROSS JOIN LATERAL json_array_elements(r.logs) WITH ORDINALITY AS l(line, n)
         WHERE r.log_words IS NOT NULL
@@ -47,21 +49,22 @@ export const createPostgresLogSearch = (sql: Sql): LogSearch => ({
                     AND (r.submitted_at, r.request_id, l.n) < ${cursor}`
           }
         ORDER BY r.submitted_at DESC, r.request_id DESC, l.n DESC LIMIT ${limit + 1}`,
-    );
-    const found = rows.slice(0, limit);
-    const last = found.at(-1);
-    const next: LineCursor | undefined = last && {
-      submittedAtMs: last.submitted_at.getTime(),
-      requestId: last.request_id,
-      line: Number(last.n),
-    };
-    return { lines: found.flatMap(lineOf), ...(rows.length > limit && next && { next }) };
-  },
+      );
+      const found = rows.slice(0, limit);
+      const last = found.at(-1);
+      const next: LineCursor | undefined = last && {
+        submittedAtMs: last.submitted_at.getTime(),
+        requestId: last.request_id,
+        line: Number(last.n),
+      };
+      return { lines: found.flatMap(lineOf), ...(rows.length > limit && next && { next }) };
+    },
 
-  // Lines are written and deleted with their request's record.
-  index: async () => {},
-  remove: async () => {},
-});
+    // Lines are written and deleted with their request's record.
+    index: async () => {},
+    remove: async () => {},
+  };
+}
 
 const isInApp = (sql: Sql, app: string) => sql`
   AND (r.endpoint = ${storableText(app)} OR starts_with(r.endpoint, ${`${storableText(app)}/`}))`;

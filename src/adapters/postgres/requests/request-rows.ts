@@ -16,8 +16,9 @@ export interface IdentityRow {
 }
 
 /** Selects the columns of an `IdentityRow`. */
-export const identityColumns = (sql: Sql) =>
-  sql`request_id, owner_id, endpoint, version, task_queue, priority`;
+export function identityColumns(sql: Sql) {
+  return sql`request_id, owner_id, endpoint, version, task_queue, priority`;
+}
 
 export function identityOfRow(row: IdentityRow): RequestIdentity {
   return {

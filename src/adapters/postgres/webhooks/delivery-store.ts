@@ -54,41 +54,43 @@ const attemptOf = (row: AttemptRow): DeliveryAttempt => ({
 });
 
 /** Creates the PostgreSQL record of webhook deliveries. */
-export const createDeliveryStore = (sql: Sql): DeliveryStore => ({
-  async record(delivery, attempt, next) {
-    await answer(sql, recordStatement(sql, delivery, attempt, next));
-  },
+export function createDeliveryStore(sql: Sql): DeliveryStore {
+  return {
+    async record(delivery, attempt, next) {
+      await answer(sql, recordStatement(sql, delivery, attempt, next));
+    },
 
-  async find(requestId) {
-    if (!isRequestId(requestId)) return undefined;
-    const [row] = await answer(
-      sql,
-      sql<DeliveryRow[]>`SELECT * FROM deliveries WHERE request_id = ${requestId}`,
-    );
-    if (!row) return undefined;
-    const attempts = await answer(
-      sql,
-      sql<AttemptRow[]>`
+    async find(requestId) {
+      if (!isRequestId(requestId)) return undefined;
+      const [row] = await answer(
+        sql,
+        sql<DeliveryRow[]>`SELECT * FROM deliveries WHERE request_id = ${requestId}`,
+      );
+      if (!row) return undefined;
+      const attempts = await answer(
+        sql,
+        sql<AttemptRow[]>`
         SELECT * FROM delivery_attempts WHERE request_id = ${requestId} ORDER BY round, attempt`,
-    );
-    return { delivery: deliveryOf(row), attempts: attempts.map(attemptOf) };
-  },
+      );
+      return { delivery: deliveryOf(row), attempts: attempts.map(attemptOf) };
+    },
 
-  async list({ state, limit, before }) {
-    const ofState = state === undefined ? sql`` : sql`AND state = ${state}`;
-    const older =
-      before === undefined
-        ? sql``
-        : sql`AND (created_at, request_id) < (${new Date(before.atMs)}, ${before.requestId}::uuid)`;
-    const rows = await answer(
-      sql,
-      sql<DeliveryRow[]>`
+    async list({ state, limit, before }) {
+      const ofState = state === undefined ? sql`` : sql`AND state = ${state}`;
+      const older =
+        before === undefined
+          ? sql``
+          : sql`AND (created_at, request_id) < (${new Date(before.atMs)}, ${before.requestId}::uuid)`;
+      const rows = await answer(
+        sql,
+        sql<DeliveryRow[]>`
         SELECT * FROM deliveries WHERE true ${ofState} ${older}
         ORDER BY created_at DESC, request_id DESC LIMIT ${limit}`,
-    );
-    return rows.map(deliveryOf);
-  },
-});
+      );
+      return rows.map(deliveryOf);
+    },
+  };
+}
 
 /**
  * Records an attempt and the delivery's state after it, in one statement. A repeated attempt changes nothing,

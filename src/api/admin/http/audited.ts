@@ -18,9 +18,8 @@ export type MakeChange<T> = () => Promise<{ result: T; after?: Json; subject?: s
  * begun. A process that dies halfway leaves a record in state `begun`. A failure to complete the record is
  * only logged, because the change has been made.
  */
-export const createAudited =
-  ({ audit, clock, log }: Pick<ApiDependencies, "audit" | "clock" | "log">) =>
-  async <T>(
+export function createAudited({ audit, clock, log }: Pick<ApiDependencies, "audit" | "clock" | "log">) {
+  return async <T>(
     { caller, ...change }: Change & { action: string; caller: Caller; requestId: string },
     make: MakeChange<T>,
   ): Promise<T> => {
@@ -42,3 +41,4 @@ export const createAudited =
       throw error;
     }
   };
+}

@@ -10,7 +10,9 @@
 import { TemperaError } from "../../../core/errors/tempera-error.ts";
 
 /** Returns the header that carries a revision. */
-export const etag = (revision: number): Record<string, string> => ({ etag: `"${revision}"` });
+export function etag(revision: number): Record<string, string> {
+  return { etag: `"${revision}"` };
+}
 
 /**
  * Returns the revision that `If-Match` names; `undefined` for `*`, and for an absent header where it is

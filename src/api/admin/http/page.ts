@@ -42,8 +42,9 @@ const cursorInvalid = (): TemperaError => {
 /**
  * Makes a cursor of the values that a list is ordered by, taken from the page's last item. Opaque to callers.
  */
-export const cursorOf = (...values: (string | number)[]): string =>
-  Buffer.from(JSON.stringify(values)).toString("base64url");
+export function cursorOf(...values: (string | number)[]): string {
+  return Buffer.from(JSON.stringify(values)).toString("base64url");
+}
 
 /** Reads the values of a cursor, which must fit `shape`. Throws `input_invalid` for any other text. */
 export function readCursor<T extends z.ZodType>(cursor: string, shape: T): z.output<T> {
@@ -86,5 +87,6 @@ export function paged<T>(
 }
 
 /** Returns the start of a page of a list that is ordered by a text: after the text that the cursor names. */
-export const textAfter = ({ cursor }: { cursor?: string | undefined }): string | undefined =>
-  cursor === undefined ? undefined : readCursor(cursor, z.tuple([z.string()]))[0];
+export function textAfter({ cursor }: { cursor?: string | undefined }): string | undefined {
+  return cursor === undefined ? undefined : readCursor(cursor, z.tuple([z.string()]))[0];
+}

@@ -84,9 +84,8 @@ const PREFLIGHT_SECONDS = "600";
  * Allows the pages of the Temporal UI, and no others, to call the codec server from a browser (CORS), and
  * makes the browser ask its user for a key.
  */
-export const codecForBrowsers =
-  (uiOrigins: readonly string[]): MiddlewareHandler =>
-  async (c, next) => {
+export function codecForBrowsers(uiOrigins: readonly string[]): MiddlewareHandler {
+  return async (c, next) => {
     const origin = c.req.header("origin");
     const allowed = origin !== undefined && uiOrigins.includes(origin);
     const cors: Record<string, string> = allowed
@@ -112,3 +111,4 @@ export const codecForBrowsers =
       );
     return undefined;
   };
+}

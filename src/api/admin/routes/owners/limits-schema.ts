@@ -68,14 +68,16 @@ export const PLAN_LIMITS_CHANGE = changeOf(ALL);
 export const KEY_LIMITS_CHANGE = changeOf(KEY_LIMIT_FIELDS);
 
 /** Returns limits as the API shows them. */
-export const limitsBody = (
+export function limitsBody(
   limits: PlanLimits,
   fields: readonly Field[] = ALL,
-): Record<string, number | null> =>
-  Object.fromEntries(fields.map((field) => [FIELDS[field].name, limits[field] ?? null]));
+): Record<string, number | null> {
+  return Object.fromEntries(fields.map((field) => [FIELDS[field].name, limits[field] ?? null]));
+}
 
 /** Reads a change of limits from a request's body. */
-export const readLimits = (body: Record<string, unknown>): LimitsChange =>
-  Object.fromEntries(
+export function readLimits(body: Record<string, unknown>): LimitsChange {
+  return Object.fromEntries(
     ALL.flatMap((field) => (FIELDS[field].name in body ? [[field, body[FIELDS[field].name]]] : [])),
   );
+}
