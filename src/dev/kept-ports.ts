@@ -23,7 +23,7 @@ export const USUAL_PORTS: StackPorts = {
 
 const NAMES = ["temporal", "temporalUi", "postgres"] as const;
 
-/** What `ports.json` of a data folder holds. */
+/** The content of `ports.json` in a data folder. */
 const kept = z.object({
   temporal: z.number().int(),
   temporalUi: z.number().int(),

@@ -30,7 +30,7 @@ export interface EvaluationBench {
 export interface Verdict {
   /** A sentence with the request and the observation, for people. */
   summary: string;
-  /** Whether each judged quality is correct. */
+  /** The judged qualities, each correct or not. */
   correct: Record<string, boolean>;
   /** Measures beside them, 0..1. */
   measures?: Record<string, number>;

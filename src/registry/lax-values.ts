@@ -2,7 +2,7 @@
 import type { InputFault } from "../core/errors/tempera-error.ts";
 import type { Json } from "../core/json/json.ts";
 
-/** Whether scalars of another type are coerced, or refused. */
+/** Coerces scalars of another type, or refuses them. */
 export type Coercion = "lax" | "strict";
 
 /** Reads a scalar as another type. `undefined` when it cannot be read as that without another meaning. */

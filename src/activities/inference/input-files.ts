@@ -173,7 +173,7 @@ class InputDownloads {
       const download = await this.#open(url, bytesMax);
       return await save(download, join(this.#folder, String(index)), { count, signal: this.#signal });
     } catch (error) {
-      // What a broken download has brought is written over by the next one.
+      // The next download writes over the bytes of a broken one.
       if (isTemperaError(error) && error.code === "file_unavailable") this.#bytesLeft += counted;
       throw error;
     }

@@ -42,7 +42,7 @@ export interface NodeCacheDependencies {
   resolveFileUrl: ResolveFileUrl;
   findModel: (endpoint: string, version: string) => Pick<ModelVersion, "engine" | "runner"> | undefined;
   clock: Clock;
-  /** How long a result may be reused; it ends earlier with the lifetime of its files. 0: never. */
+  /** The time for which a result may be reused; it ends earlier with the lifetime of its files. 0: never. */
   keepMs: number;
   warn: (message: string) => void;
   /** A claim that was not renewed for this long may be taken over. */

@@ -202,7 +202,7 @@ function refuseUnknown(known: ReadonlySet<string>, { from, nodes }: Rerun): void
   if (faults.length > 0) throw faulty(faults.slice(0, LIMITS.inputFaultsMax));
 }
 
-/** What a node calls. */
+/** The target of a node. */
 type Called = Pick<JobSpec, "endpoint" | "version">;
 
 /** Refuses fields that the model of a node does not have: the change would do nothing. */

@@ -103,6 +103,6 @@ function safeStem(raw: string): string {
     .replace(/[^A-Za-z0-9._-]+/g, "_");
   const clean = plain.replace(/^[._]+|\.+$/g, "");
   if (!/[A-Za-z0-9]/.test(clean)) return "";
-  // What was before the first full stop is gone: `图.tar` of `图.tar.gz`.
+  // The part before the first full stop is gone: `图.tar` of `图.tar.gz`.
   return /^_+\./.test(plain) ? `file.${clean}` : clean;
 }

@@ -1,4 +1,4 @@
-/** What an engine written in TypeScript has to implement; `serveEngine` does the rest. */
+/** The interface that an engine written in TypeScript implements; `serveEngine` does the rest. */
 import type { InputFile } from "../../core/files/input-file.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import type { RunState } from "../contract/checkpoint.ts";

@@ -2,7 +2,9 @@ import type { Log } from "../../core/operations/log.ts";
 
 const METHODS = { DEBUG: "debug", INFO: "info", WARN: "warn", ERROR: "error" } as const;
 
-/** What a line of a GPU worker is about. A model version may be given whole; only these fields are logged. */
+/**
+ * The subject of a GPU worker's log line. A model version may be given whole; only these fields are logged.
+ */
 interface Subject {
   endpoint?: string;
   version?: string;
