@@ -45,7 +45,7 @@ export interface Registry {
   list(): ModelVersion[];
   /** Lists every pipeline that comes with the program, by endpoint, newest first. */
   pipelines(): PipelineVersion[];
-  /** How its input checks treat scalars of another type. @default "lax" */
+  /** The treatment of scalars of another type by its input checks. @default "lax" */
   readonly coercion?: Coercion | undefined;
 }
 

@@ -20,7 +20,7 @@ export type EndedJob = Parameters<OrchestratorActivities["recordOutcome"]>[0];
 /** Work that has ended. With `recorded`, its outcome is in PostgreSQL already. */
 export type FinishedWork = EndedJob & { recorded?: boolean };
 
-/** How an activity is named in Temporal, where its workflow calls more than one. */
+/** The name of an activity in Temporal, where its workflow calls more than one. */
 interface ActivityNames {
   activityId?: string;
   summary: string;

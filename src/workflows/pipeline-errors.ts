@@ -12,7 +12,7 @@ interface FailureDetail {
   userTimeout?: boolean;
 }
 
-/** How a pipeline or a node failed. */
+/** The failure of a pipeline or a node. */
 export interface FailedEnd {
   outcome: Outcome & { ok: false };
   /** The attempts of a node were used up. */

@@ -8,7 +8,7 @@ import { createPlatformClient } from "../../src/cli/platform-client.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
-/** What a build reads, and what an image holds but for `src`. */
+/** The files that a build reads; an image holds the same, but for `src`. */
 const COPIED = ["engines", "infra", "models", "schemas", "scripts", "src", "temporal", "package.json"];
 
 let root: string;

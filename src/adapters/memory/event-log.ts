@@ -116,7 +116,7 @@ interface History {
  * The events and the snapshot of each request. A request is in `#running` until its `done`, then in
  * `#finished`; it is removed when its time to live is over, or to make room for others.
  *
- * Where not said otherwise, public methods throw `store_unavailable` once the log is closed.
+ * Unless said otherwise, public methods throw `store_unavailable` once the log is closed.
  */
 class RequestHistories {
   readonly #options: Required<MemoryEventLogOptions>;

@@ -120,7 +120,7 @@ describe("a request that the event log may not know to have ended", () => {
   const away = async () => {
     throw new TemperaError("store_unavailable");
   };
-  /** What the log has, and what is in doubt about it; PostgreSQL and Temporal as `others` says. */
+  /** The content of the log and the doubt about it; PostgreSQL and Temporal answer as `others` says. */
   let doubt: string | undefined;
   const job = (over: Partial<JobDescription> = {}): JobDescription => ({
     ...request,
