@@ -45,12 +45,27 @@ function readLifecycle(header: string | undefined, name: string = LIFECYCLE_HEAD
   }
   if (value === null) return {};
   if (!isObject(value)) throw fault(loc, "Input should be a JSON object", "dict_type");
+  refuseOthers(value, ["expiration_duration_seconds", "initial_acl"], loc);
   const lifetimeSeconds = readLifetime(value.expiration_duration_seconds, [
     ...loc,
     "expiration_duration_seconds",
   ]);
   const acl = readAcl(value.initial_acl, [...loc, "initial_acl"]);
   return { ...(lifetimeSeconds !== undefined && { lifetimeSeconds }), ...(acl && { acl }) };
+}
+
+/**
+ * Refuses fields of other names. Their sender believes them to be in force: an access list under a misspelt
+ * name would leave the file public.
+ */
+function refuseOthers(value: object, names: readonly string[], loc: InputFault["loc"]): void {
+  const other = Object.keys(value).find((name) => !names.includes(name));
+  if (other !== undefined)
+    throw fault(
+      [...loc, other],
+      `Extra inputs are not permitted; fields are ${names.join(", ")}`,
+      "extra_forbidden",
+    );
 }
 
 /** Tells whether a lifecycle header sets a lifetime. `null` and `never` do: they mean for ever. */
@@ -93,6 +108,7 @@ function readLifetime(value: Json | undefined, loc: InputFault["loc"]): number |
 function readAcl(value: unknown, loc: InputFault["loc"]): Acl | undefined {
   if (value === undefined || value === null) return undefined;
   if (!isObject(value)) throw fault(loc, "Input should be a JSON object", "dict_type");
+  refuseOthers(value, ["default", "rules"], loc);
   const { default: fallback = "allow", rules = [] } = value;
   const decision = (given: Json | undefined, at: InputFault["loc"]): Decision => {
     if (!DECISIONS.includes(given)) throw fault(at, `Input should be ${DECISIONS.join(", ")}`, "one_of");
@@ -110,6 +126,7 @@ function readAcl(value: unknown, loc: InputFault["loc"]): Acl | undefined {
     default: decision(fallback, [...loc, "default"]),
     rules: (rules ?? []).map((rule, at) => {
       if (!isObject(rule)) throw fault([...loc, "rules", at], "Input should be a JSON object", "dict_type");
+      refuseOthers(rule, ["user", "decision"], [...loc, "rules", at]);
       const { user } = rule;
       if (typeof user !== "string" || user === "" || user.length > LIMITS.aclUserCharactersMax)
         throw fault(

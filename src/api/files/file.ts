@@ -12,14 +12,9 @@ import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
 import { createFileCaller } from "./caller.ts";
 import { isRangeValid, judgeConditions } from "./conditions.ts";
 import type { FindReadable } from "./readable.ts";
+import { shownHeaders } from "./shown-type.ts";
 import { createSignatures } from "./signatures.ts";
 
-/**
- * Content types that a browser only displays. Any other could run as a page of this server, so a sandbox
- * isolates it.
- */
-const SHOWN =
-  /^(?:image\/(?!svg)|video\/|audio\/|font\/|text\/plain\b|application\/(?:octet-stream|json|pdf|zip)\b)/i;
 /**
  * Lets pages of any origin show a file, also those that isolate themselves (COEP). No cookie opens a file:
  * who has its address can read it anyway, and a hidden one needs a key or a signature.
@@ -96,13 +91,13 @@ async function serve(
   const etag = `"${name}"`;
   const coding = codingOfKey(key);
   const headers: Record<string, string> = {
-    "content-type": contentType,
+    ...shownHeaders(contentType),
     "accept-ranges": "bytes",
     "cache-control": cacheControl,
     "x-content-type-options": "nosniff",
+    "content-security-policy": "sandbox",
     ...EMBEDDABLE,
     ...(coding !== undefined && { "content-encoding": coding }),
-    ...(!SHOWN.test(contentType) && { "content-security-policy": "sandbox" }),
     etag,
     [REQUEST_ID_HEADER]: requestIdOf(c),
   };
