@@ -1,8 +1,11 @@
 /**
- * One suite for all searches in log lines: PostgreSQL always, Elasticsearch or OpenSearch when
- * `TEST_LOG_SEARCH_URL` names a server, since the tests do not start one.
+ * One suite for all searches in log lines: PostgreSQL always; OpenSearch where Java and Maven are installed,
+ * or the Elasticsearch or OpenSearch that `TEST_LOG_SEARCH_URL` names.
  */
 import { randomUUID } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
 import { createPostgresLogSearch } from "../../../src/adapters/postgres/requests/log-search.ts";
@@ -12,21 +15,33 @@ import type { LogLevel } from "../../../src/core/requests/events.ts";
 import type { JobSpec } from "../../../src/core/requests/job.ts";
 import type { FoundLine, LineQuery, LogSearch } from "../../../src/core/requests/log-search.ts";
 import { newRequestId } from "../../../src/core/requests/request-id.ts";
+import type { Service } from "../../../src/dev/services/service.ts";
+import { jvmObjection } from "../../setup/jvm.ts";
 import { leakCheck } from "../../setup/leak-check.ts";
+import { startOpenSearch } from "../../setup/opensearch.ts";
 import { testDatabase } from "../../setup/test-database.ts";
 
 leakCheck();
 
 const NOW_MS = Date.UTC(2026, 5, 15, 12);
-const searchUrl = process.env.TEST_LOG_SEARCH_URL;
+let searchUrl = process.env.TEST_LOG_SEARCH_URL;
+const objection = searchUrl === undefined ? await jvmObjection() : undefined;
 
 let database: Awaited<ReturnType<typeof testDatabase>>;
 let sql: Sql;
+let folder: string | undefined;
+let openSearch: Service | undefined;
 beforeAll(async () => {
   database = await testDatabase();
   sql = connectPostgres(database.url, { maxConnections: 3 });
-});
+  if (searchUrl !== undefined || objection !== undefined) return;
+  folder = await mkdtemp(join(tmpdir(), "tempera-opensearch-"));
+  openSearch = await startOpenSearch({ folder, log: (line) => process.stderr.write(`[setup] ${line}\n`) });
+  searchUrl = openSearch.url;
+}, 600_000);
 afterAll(async () => {
+  await openSearch?.stop();
+  if (folder) await rm(folder, { recursive: true, force: true });
   await sql.end({ timeout: 2 });
   await database[Symbol.asyncDispose]();
 });
@@ -43,8 +58,8 @@ interface Spoken {
 describe.each<[string, boolean, () => LogSearch]>([
   ["PostgreSQL", true, () => createPostgresLogSearch(sql)],
   [
-    "OpenSearch",
-    searchUrl !== undefined,
+    objection === undefined ? "OpenSearch" : `OpenSearch, left out: ${objection}`,
+    objection === undefined,
     () => createOpenSearchLogSearch({ url: searchUrl ?? "", index: `suite-${randomUUID()}` }),
   ],
 ])("log search on %s", (_, there, open) => {
