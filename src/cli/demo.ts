@@ -9,6 +9,7 @@ import { type Platform, startPlatform } from "../bin/platform.ts";
 import { refuseStart } from "../bin/role.ts";
 import { loadConfig } from "../config/load-config.ts";
 import { createLogger } from "../config/logger.ts";
+import { writeJson } from "../core/json/exact-json.ts";
 import { readPorts } from "../dev/kept-ports.ts";
 import {
   type Connection,
@@ -177,7 +178,7 @@ async function demo(options: Options): Promise<void> {
 
 function reportJson({ requestId, output, files, nodes, seconds, workflowPage }: Report): string {
   const { width, height } = output.image;
-  return `${JSON.stringify({
+  return `${writeJson({
     path: files.video.path,
     request_id: requestId,
     seed: output.seed,

@@ -4,6 +4,7 @@ import { stat } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { type EventSourceMessage, EventSourceParserStream } from "eventsource-parser/stream";
 import { keyFile } from "../config/key-file.ts";
+import { parseJson, writeJson } from "../core/json/exact-json.ts";
 
 /** The addresses of a platform and the key that calls it. */
 export interface Connection {
@@ -169,7 +170,7 @@ class HttpPlatformClient implements PlatformClient {
       try {
         for await (const event of serverSentEvents(response)) {
           lastEventId = event.id ?? lastEventId;
-          const status = JSON.parse(event.data) as Status;
+          const status = parseJson<Status>(event.data);
           yield status;
           if (status.status === "COMPLETED") return;
         }
@@ -182,7 +183,7 @@ class HttpPlatformClient implements PlatformClient {
 
   async admin<T>(method: string, path: string, body?: unknown): Promise<T> {
     const response = await this.#request(method, `${this.#adminUrl}${path}`, { body });
-    return (response.status === 204 ? undefined : await response.json()) as T;
+    return response.status === 204 ? (undefined as T) : await jsonOf<T>(response);
   }
 
   async adminRevised<T>(
@@ -192,7 +193,7 @@ class HttpPlatformClient implements PlatformClient {
   ): Promise<{ body: T; etag: string | undefined }> {
     const headers = change?.ifMatch === undefined ? {} : { "if-match": change.ifMatch };
     const response = await this.#request(method, `${this.#adminUrl}${path}`, { body: change?.body, headers });
-    return { body: (await response.json()) as T, etag: response.headers.get("etag") ?? undefined };
+    return { body: await jsonOf<T>(response), etag: response.headers.get("etag") ?? undefined };
   }
 
   async sendFile<T>(path: string, file: string, contentType: string): Promise<T> {
@@ -207,7 +208,7 @@ class HttpPlatformClient implements PlatformClient {
       body: Readable.toWeb(createReadStream(file)),
       duplex: "half",
     } as RequestInit);
-    return (await response.json()) as T;
+    return jsonOf<T>(response);
   }
 
   #queue(endpoint: string, rest = ""): string {
@@ -215,7 +216,7 @@ class HttpPlatformClient implements PlatformClient {
   }
 
   async #json<T>(method: string, address: string, options?: RequestOptions): Promise<T> {
-    return (await (await this.#request(method, address, options)).json()) as T;
+    return jsonOf<T>(await this.#request(method, address, options));
   }
 
   #request(method: string, address: string, { body, headers }: RequestOptions = {}): Promise<Response> {
@@ -223,7 +224,7 @@ class HttpPlatformClient implements PlatformClient {
       method,
       headers: { authorization: `Key ${this.#key}`, "content-type": "application/json", ...headers },
     };
-    if (body !== undefined) init.body = JSON.stringify(body);
+    if (body !== undefined) init.body = writeJson(body);
     return send(address, init);
   }
 }
@@ -231,6 +232,10 @@ class HttpPlatformClient implements PlatformClient {
 interface RequestOptions {
   body?: unknown;
   headers?: Record<string, string>;
+}
+
+async function jsonOf<T>(response: Response): Promise<T> {
+  return parseJson<T>(await response.text());
 }
 
 /** Resolves with a response of status 2xx. Rejects with a `PlatformError` otherwise. */
@@ -243,7 +248,7 @@ async function send(address: string, init: RequestInit): Promise<Response> {
     );
   });
   if (response.ok) return response;
-  const body: unknown = await response.json().catch(() => undefined);
+  const body = await jsonOf<unknown>(response).catch(() => undefined);
   throw new PlatformError(errorText(response.status, body), response.status, body);
 }
 

@@ -12,6 +12,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
 import type { EngineView } from "../api/admin/routes/engines/engines.ts";
+import { parseJson } from "../core/json/exact-json.ts";
 import { addEngineCommands } from "./commands/models/engines.ts";
 import { addFlagCommands } from "./commands/models/flags.ts";
 import { addModelCommands } from "./commands/models/models.ts";
@@ -35,7 +36,7 @@ import { addPipelineRerunCommand } from "./commands/requests/pipelines-rerun.ts"
 import { addRequestCommands } from "./commands/requests/requests.ts";
 
 // Only the commands that need the platform's code import it, so that all others start quickly.
-const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "../../package.json"), "utf8")) as {
+const { version } = parseJson(readFileSync(join(import.meta.dirname, "../../package.json"), "utf8")) as {
   version: string;
 };
 

@@ -37,6 +37,11 @@ export const LIMITS = {
    * first: each takes memory.
    */
   inputValuesExplainedMax: 10_000,
+  /**
+   * Digits of an integer. A longer one is refused: reading and writing it takes time that grows with the
+   * square of its length.
+   */
+  integerDigitsMax: 1000,
   /** Faults named in one response. */
   inputFaultsMax: 100,
   /**
@@ -63,6 +68,11 @@ export const LIMITS = {
    * its way to the object store.
    */
   checkpointBytesMax: 256 * 1024 * 1024,
+  /**
+   * Bytes of the files of one run that a GPU worker keeps in memory while the object store fails: a video of
+   * a minute fits.
+   */
+  artifactsKeptBytesMax: 64 * 1024 * 1024,
   /** Hand-overs of one request by GPU workers that use up no attempt. */
   handOversMax: 100,
   /**
@@ -80,6 +90,30 @@ export const LIMITS = {
    * (fal-java#9), so one ping may be late by its whole interval.
    */
   keepAliveMs: 4_000,
+  /**
+   * HTTP/2: concurrent streams of one connection. A hundred is the least that RFC 9113 recommends, and more
+   * than any page has open; callers with more open further connections.
+   */
+  http2StreamsMax: 100,
+  /**
+   * HTTP/2: bytes that a caller may send on one stream before they are read. Over a line of 100 ms it is 80
+   * Mbit/s for an upload; all streams of a connection together hold at most 100 MiB.
+   */
+  http2StreamWindowBytes: 1024 * 1024,
+  /** HTTP/2: bytes that a caller may send on one connection before Node has taken them. Four fast uploads. */
+  http2ConnectionWindowBytes: 4 * 1024 * 1024,
+  /**
+   * HTTP/2: megabytes that Node holds for one connection, above which new streams are refused. The largest
+   * answer, a file of 32 MiB as base64, fits beside others.
+   */
+  http2SessionMegabytesMax: 64,
+  /**
+   * HTTP/2: calls that one connection may give up within `http2AbandonedWindowMs` before they are answered.
+   * Twice all that can be open: a page that is left, and left again.
+   */
+  http2AbandonedMax: 200,
+  /** Length of that window. */
+  http2AbandonedWindowMs: 10_000,
   /**
    * Time for which a cached key is valid without asking the store: with the time of one query, a revoked key
    * is refused within 2 s.
@@ -221,6 +255,15 @@ export const LIMITS = {
   usageCheckMs: 3600 * 1000,
   /** Usage: time for which an ended workflow may be missing in Temporal's list. */
   usageCheckLagMs: 2 * 60 * 1000,
+  /**
+   * Health: interval of the probes of the services. A process makes one small call to each of PostgreSQL,
+   * Temporal and Redis in it.
+   */
+  probeMs: 5_000,
+  /** Health: interval of the probe of an object store that is up, since each is a paid request. */
+  objectProbeMs: 30_000,
+  /** Health: longest wait of a probe; less than its interval. */
+  probeAnswerMs: 4_000,
   /** Time for which a change of an owner's retention times may go unnoticed when its notification is lost. */
   retentionCacheMs: 30_000,
   /** Log streams: interval at which they read new lines and look for requests that have begun. */

@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Semaphore } from "../core/concurrency/semaphore.ts";
+import { parseJson, writeJson } from "../core/json/exact-json.ts";
 import type { JsonObject } from "../core/json/json.ts";
 import { EnginePool } from "../gpu-workers/worker/pool/engine-pool.ts";
 import { ENGINE_PROGRAMS } from "../gpu-workers/worker/process/engine-programs.ts";
@@ -72,7 +73,7 @@ export async function evaluateModel(
 }
 
 async function readEntries(folder: string, count: number | undefined): Promise<JsonObject[]> {
-  const entries = JSON.parse(await readFile(join(folder, "evaluation.json"), "utf8")) as JsonObject[];
+  const entries = parseJson(await readFile(join(folder, "evaluation.json"), "utf8")) as JsonObject[];
   return entries.slice(0, count);
 }
 
@@ -122,7 +123,7 @@ async function render(
 ): Promise<Buffer> {
   const checked = checkInput(raw);
   if ("faults" in checked)
-    throw new Error(`The input does not fit ${model.endpoint}: ${JSON.stringify(checked.faults)}`);
+    throw new Error(`The input does not fit ${model.endpoint}: ${writeJson(checked.faults)}`);
   const files = paths.map((path) => ({
     path,
     contentType: "application/octet-stream",

@@ -6,6 +6,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
+import { parseJson, writeJson } from "../core/json/exact-json.ts";
 import type { JsonObject } from "../core/json/json.ts";
 import { loadRegistry, type ModelRoute, type Registry } from "../registry/registry.ts";
 import { openClipFiles } from "./clip-files.ts";
@@ -32,7 +33,7 @@ async function evaluate(options: Options): Promise<void> {
   const routes =
     endpoints.length > 0 ? endpoints.map((endpoint) => findRoute(registry, endpoint)) : evaluable(registry);
   const reports = await evaluateAll(routes, registry, options);
-  if (json) process.stdout.write(`${JSON.stringify(combine(reports, endpoints.length), null, 2)}\n`);
+  if (json) process.stdout.write(`${writeJson(combine(reports, endpoints.length), 2)}\n`);
   const failed = reports.some(({ checks }) => checks.some(({ pass }) => !pass));
   if (check && failed) process.exitCode = 1;
 }
@@ -55,7 +56,7 @@ async function evaluateAll(
   registry: Registry,
   { count, input: inputJson, out, json }: Options,
 ): Promise<EvaluationReport[]> {
-  const input = JSON.parse(inputJson) as JsonObject;
+  const input = parseJson(inputJson) as JsonObject;
   await using clips = openClipFiles();
   const reports: EvaluationReport[] = [];
   for (const route of routes) {

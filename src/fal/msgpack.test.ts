@@ -26,7 +26,23 @@ describe("frames", () => {
       list: Array.from({ length: 20_000 }, (_, i) => i),
       ...Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`k${i}`, i])),
     },
+    {
+      seeds: [2n ** 64n - 1n, -(2n ** 63n), 2n ** 53n + 1n, -(2n ** 53n)],
+      beside: [2 ** 40, -(2 ** 40), 2 ** 31, -7, 0.25, 1e20, 5e-324, 2 ** 53 - 1],
+      bytes: new Uint8Array([1, 2]),
+    },
   ])("come back as they went, %#", (value) => expect(decodeFrame(encodeFrame(value))).toEqual(value));
+
+  it("keep 64-bit integers in JSON", () => {
+    const text = '{"seed":18446744073709551615,"low":-9223372036854775808,"n":4294967296,"x":0.1}';
+    expect(frameJson(decodeFrame(encodeFrame(decodeJsonFrame(text))))).toBe(text);
+  });
+
+  it("refuse numbers that cannot be held", () => {
+    expect(() => encodeFrame(decodeJsonFrame('{"n":18446744073709551616}'))).toThrow("more than 64 bits");
+    expect(() => encodeFrame(decodeJsonFrame('{"n":-9223372036854775809}'))).toThrow("more than 64 bits");
+    expect(() => decodeJsonFrame('{"a":{"n":1e400}}')).toThrow("finite number (at a.n)");
+  });
 
   it("refuses a frame truncated at any byte", () => {
     const whole = encode({

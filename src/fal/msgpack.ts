@@ -4,6 +4,7 @@
  * lists nested without end, costs nothing.
  */
 import { decode, encode } from "@msgpack/msgpack";
+import { hasLargeNumber, JsonNumberFault, parseJson, writeJson } from "../core/json/exact-json.ts";
 import { jsonExcess } from "../core/json/json-bounds.ts";
 import { LIMITS } from "../core/limits.ts";
 
@@ -11,6 +12,7 @@ import { LIMITS } from "../core/limits.ts";
 export type FrameValue =
   | string
   | number
+  | bigint
   | boolean
   | null
   | Uint8Array
@@ -27,33 +29,55 @@ export class FrameFault extends Error {}
  * or a top-level value that is not an object.
  */
 export function decodeFrame(bytes: Uint8Array): FrameObject {
-  walk(bytes);
+  const { hasLongIntegers } = walk(bytes);
   let value: unknown;
   try {
-    value = decode(bytes);
+    value = decode(bytes, { useBigInt64: hasLongIntegers });
   } catch (error) {
     throw new FrameFault(`The frame is not msgpack: ${(error as Error).message}`);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value) || value instanceof Uint8Array) {
     throw new FrameFault("The frame is not an object.");
   }
-  return value as FrameObject;
+  return hasLongIntegers ? (mapScalars(value as FrameObject, narrow) as FrameObject) : (value as FrameObject);
 }
 
-/** Encodes an object as msgpack. Fields that are `undefined` are left out. */
+/**
+ * Encodes an object as msgpack. Fields that are `undefined` are left out. Throws a `FrameFault` for an
+ * integer of more than 64 bits, which msgpack does not have.
+ */
 export function encodeFrame(value: FrameObject): Uint8Array {
-  return encode(value, { ignoreUndefined: true });
+  if (!hasLargeNumber(value)) return encode(value, { ignoreUndefined: true });
+  return encode(mapScalars(value, widen), { ignoreUndefined: true, useBigInt64: true });
 }
 
 /** Encodes an object as JSON, with bytes as base64, for a client that sends JSON. */
 export function frameJson(value: FrameObject): string {
-  return JSON.stringify(value, function (this: Record<string, unknown>, key, item: unknown) {
-    // `item` has been through `toJSON` already, which a Buffer has.
-    const bytes = this[key];
-    return bytes instanceof Uint8Array
-      ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64")
-      : item;
-  });
+  return writeJson(
+    mapScalars(value, (item) =>
+      item instanceof Uint8Array
+        ? Buffer.from(item.buffer, item.byteOffset, item.length).toString("base64")
+        : item,
+    ),
+  );
+}
+
+/** The decoder gives all integers of its 64-bit types as `bigint`, small ones too. */
+const narrow = (value: FrameValue): FrameValue =>
+  typeof value === "bigint" && Number.isSafeInteger(Number(value)) ? Number(value) : value;
+
+/** The encoder writes integers of more than 32 bits as floats where it accepts `bigint`s. */
+function widen(value: FrameValue): FrameValue {
+  if (typeof value === "bigint" && (value >= 2n ** 64n || value < -(2n ** 63n)))
+    throw new FrameFault("The frame has an integer of more than 64 bits, which msgpack cannot hold.");
+  return Number.isSafeInteger(value) && Math.abs(Number(value)) > 0x7fffffff ? BigInt(Number(value)) : value;
+}
+
+/** Copies a value with everything but lists and objects changed. */
+function mapScalars(value: FrameValue, change: (scalar: FrameValue) => FrameValue): FrameValue {
+  if (typeof value !== "object" || value === null || value instanceof Uint8Array) return change(value);
+  if (Array.isArray(value)) return value.map((item) => mapScalars(item, change));
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, mapScalars(item, change)]));
 }
 
 /**
@@ -71,9 +95,10 @@ export function decodeJsonFrame(text: string): FrameObject {
   if (excess) throw excess === "depth" ? tooDeep() : tooMany();
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (error) {
-    throw new FrameFault(`The frame is not JSON: ${(error as Error).message}`);
+    const fault = error instanceof JsonNumberFault ? "cannot be read" : "is not JSON";
+    throw new FrameFault(`The frame ${fault}: ${(error as Error).message}`);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw new FrameFault("The frame is not an object.");
@@ -88,8 +113,11 @@ const tooMany = (): FrameFault =>
 /** The payload bytes of each fixed-size type, from 0xca (float 32) to 0xd3 (int 64). */
 const NUMBER_BYTES = [4, 8, 1, 2, 4, 8, 1, 2, 4, 8];
 
-/** Walks over exactly one value. Throws a `FrameFault` when the bytes are anything else. */
-function walk(bytes: Uint8Array): void {
+/**
+ * Walks over exactly one value, and tells whether it has integers of a 64-bit type. Throws a `FrameFault`
+ * when the bytes are anything else.
+ */
+function walk(bytes: Uint8Array): { hasLongIntegers: boolean } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
   const take = (count: number): number => {
@@ -106,6 +134,7 @@ function walk(bytes: Uint8Array): void {
   /** The number of values still expected at each open level. In a map every other one is a key. */
   const open: { left: number; map: boolean }[] = [];
   let values = 0;
+  let hasLongIntegers = false;
   const enter = (count: number, map: boolean): void => {
     if (count === 0) return;
     if (open.length >= LIMITS.inputDepthMax) throw tooDeep();
@@ -130,8 +159,10 @@ function walk(bytes: Uint8Array): void {
       const start = take(head === 0xca ? 4 : 8);
       const number = head === 0xca ? view.getFloat32(start) : view.getFloat64(start);
       if (!Number.isFinite(number)) throw new FrameFault("The frame has a number that is not finite.");
-    } else if (head >= 0xcc && head <= 0xd3) take(NUMBER_BYTES[head - 0xca] ?? 0);
-    else if (head >= 0xd9 && head <= 0xdb) take(length(1 << (head - 0xd9)));
+    } else if (head >= 0xcc && head <= 0xd3) {
+      hasLongIntegers ||= head === 0xcf || head === 0xd3;
+      take(NUMBER_BYTES[head - 0xca] ?? 0);
+    } else if (head >= 0xd9 && head <= 0xdb) take(length(1 << (head - 0xd9)));
     else if (head === 0xdc || head === 0xdd) enter(length(head === 0xdc ? 2 : 4), false);
     else if (head === 0xde || head === 0xdf) enter(length(head === 0xde ? 2 : 4), true);
     else
@@ -142,4 +173,5 @@ function walk(bytes: Uint8Array): void {
   } while (open.length > 0);
   if (at !== bytes.length)
     throw new FrameFault("The frame has more bytes after its first value; send one object per frame.");
+  return { hasLongIntegers };
 }

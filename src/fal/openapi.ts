@@ -2,6 +2,7 @@
  * Descriptions of one endpoint, as fal publishes them: OpenAPI 3.0 of its queue (contract §10.1) and a page
  * for language models. Pure translation.
  */
+import { writeJson } from "../core/json/exact-json.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import type { ModelVersion } from "../core/models/model.ts";
 
@@ -258,7 +259,7 @@ function fieldsOf(schema: JsonObject): [string, JsonObject][] {
 }
 
 function typeText(schema: JsonObject): string {
-  if (Array.isArray(schema.enum)) return schema.enum.map((value) => JSON.stringify(value)).join(" or ");
+  if (Array.isArray(schema.enum)) return schema.enum.map((value) => writeJson(value)).join(" or ");
   if (typeof schema.$ref === "string") return schema.$ref.split("/").at(-1) ?? "object";
   const branches = (schema.anyOf ?? schema.oneOf) as Json[] | undefined;
   if (branches) return branches.map((branch) => (isObject(branch) ? typeText(branch) : "any")).join(" or ");
@@ -269,7 +270,7 @@ function typeText(schema: JsonObject): string {
 function fieldLine([name, schema]: [string, JsonObject], required: readonly string[]): string {
   const bounds = [
     required.includes(name) ? "required" : undefined,
-    schema.default === undefined ? undefined : `default ${JSON.stringify(schema.default)}`,
+    schema.default === undefined ? undefined : `default ${writeJson(schema.default)}`,
     typeof schema.minimum === "number" ? `at least ${schema.minimum}` : undefined,
     typeof schema.maximum === "number" ? `at most ${schema.maximum}` : undefined,
   ].filter((text) => text !== undefined);
@@ -298,7 +299,7 @@ export function llmsText(model: DescribedModel, { queue, run, web }: DescribedAt
           (schema.type === "string" ? "…" : null),
       ]),
   );
-  const body = JSON.stringify(example);
+  const body = writeJson(example);
   const curl =
     `curl -X POST ${run}/${endpoint} -H "Authorization: Key $FAL_KEY"` +
     ` -H "Content-Type: application/json" -d '${body.replaceAll("'", "'\\''")}'`;
@@ -358,6 +359,6 @@ const pythonText = (value: Json): string =>
         ? `[${value.map(pythonText).join(", ")}]`
         : isObject(value)
           ? `{${Object.entries(value)
-              .map(([name, item]) => `${JSON.stringify(name)}: ${pythonText(item)}`)
+              .map(([name, item]) => `${writeJson(name)}: ${pythonText(item)}`)
               .join(", ")}}`
-          : JSON.stringify(value);
+          : writeJson(value);

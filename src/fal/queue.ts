@@ -4,6 +4,7 @@
 
 import { CATALOGUE } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
+import { parseJson } from "../core/json/exact-json.ts";
 import type { JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import { appOf } from "../core/models/endpoint.ts";
@@ -145,7 +146,7 @@ const RETRY_CONDITIONS: readonly RetryCondition[] = ["server_error", "timeout", 
 function readRetryLimits(header: string | undefined): SubmitOptions["retryLimits"] {
   let config: unknown;
   try {
-    config = JSON.parse(header ?? "");
+    config = parseJson(header ?? "");
   } catch {
     return undefined;
   }

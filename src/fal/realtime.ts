@@ -2,6 +2,7 @@
 
 import { CATALOGUE } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
+import { parseJson, writeJson } from "../core/json/exact-json.ts";
 import { appLength, decodeSlashes, isEndpointId, pathSegments } from "../core/models/endpoint.ts";
 import { onGateway, TREES, treeOfHost } from "./paths.ts";
 
@@ -73,10 +74,10 @@ export function readMaxBuffering(value: string | null): number | undefined | "in
  * Ends a failed handshake. fal's JavaScript client discards its token, fetches another and tries again
  * (contract §5.3).
  */
-export const UNAUTHORIZED = JSON.stringify({ status: "error", error: "Unauthorized" });
+export const UNAUTHORIZED = writeJson({ status: "error", error: "Unauthorized" });
 
 /** Ends an idle session. fal's JavaScript client ignores the message and connects again at the next send. */
-export const TIMEOUT = JSON.stringify({
+export const TIMEOUT = writeJson({
   type: "x-fal-error",
   error: "TIMEOUT",
   reason: "No inputs for a while; connect again when needed.",
@@ -93,29 +94,29 @@ export function errorMessage({ code, message, faults }: ErrorInfo): string {
   const error = failed ? "INTERNAL_ERROR" : kind === "input" ? "INVALID_INPUT" : code.toUpperCase();
   const first = faults?.[0];
   const reason = first ? `${first.loc.slice(1).join(".") || "input"}: ${first.msg}` : message;
-  return JSON.stringify({ type: "x-fal-error", error, reason, ...(faults && { detail: faults }) });
+  return writeJson({ type: "x-fal-error", error, reason, ...(faults && { detail: faults }) });
 }
 
 /** Reports how long the engine had an input. Clients ignore the message. */
 export function timingMessage(seconds: number): string {
   const timing = Math.round(seconds * 1e6) / 1e6;
-  return JSON.stringify({ type: "x-fal-message", action: "timings", timing });
+  return writeJson({ type: "x-fal-message", action: "timings", timing });
 }
 
 /** Reports how many inputs were lost with an engine that is replaced. Clients ignore the message. */
 export function resumedMessage(lost: number): string {
-  return JSON.stringify({ type: "x-fal-message", action: "resumed", lost });
+  return writeJson({ type: "x-fal-message", action: "resumed", lost });
 }
 
 /** Opens an answer of HTTP over WebSocket (contract §5.5). */
 export function startFrame(requestId: string, status: number, headers: Record<string, string>): string {
-  return JSON.stringify({ type: "start", request_id: requestId, status, headers });
+  return writeJson({ type: "start", request_id: requestId, status, headers });
 }
 
 /** Ends an answer of HTTP over WebSocket (contract §5.5). `seconds`: from the payload to the first byte. */
 export function endFrame(requestId: string, status: number, seconds: number): string {
   const firstByteSeconds = Math.round(seconds * 1e4) / 1e4;
-  return JSON.stringify({
+  return writeJson({
     type: "end",
     request_id: requestId,
     status,
@@ -127,7 +128,7 @@ export function endFrame(requestId: string, status: number, seconds: number): st
 export function looksLikeFrame(body: string): boolean {
   if (!body.includes('"request_id"') || !body.includes('"type"')) return false;
   try {
-    const value = JSON.parse(body);
+    const value = parseJson(body);
     return typeof value === "object" && value !== null && "type" in value && "request_id" in value;
   } catch {
     return false;

@@ -2,10 +2,11 @@
  * Server-sent events as fal's clients can read them (contract §2.3, §4.2): LF only, one JSON value per event,
  * pings as comments, and only ASCII on the wire, because the JavaScript client decodes chunk by chunk.
  */
+import { writeJson } from "../core/json/exact-json.ts";
 import type { Json } from "../core/json/json.ts";
 
 const asciiJson = (value: Json): string =>
-  JSON.stringify(value).replace(
+  writeJson(value).replace(
     /[\u007f-\uffff]/g,
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );

@@ -1,6 +1,8 @@
 /** fal's storage wire (contract §6): headers, bodies and paths of uploads and files. Pure translation. */
+
 import { type InputFault, TemperaError } from "../core/errors/tempera-error.ts";
 import type { Acl, Decision, Lifecycle } from "../core/files/lifecycle.ts";
+import { parseJson } from "../core/json/exact-json.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 
@@ -39,7 +41,7 @@ function readLifecycle(header: string | undefined, name: string = LIFECYCLE_HEAD
   const loc = ["header", name];
   let value: unknown;
   try {
-    value = JSON.parse(header);
+    value = parseJson(header);
   } catch {
     throw fault(loc, "Input should be JSON", "value_error");
   }
@@ -71,7 +73,7 @@ function refuseOthers(value: object, names: readonly string[], loc: InputFault["
 /** Tells whether a lifecycle header sets a lifetime. `null` and `never` do: they mean for ever. */
 export function setsLifetime(header: string | undefined): boolean {
   try {
-    const value: unknown = JSON.parse(header ?? "");
+    const value: unknown = parseJson(header ?? "");
     return typeof value === "object" && value !== null && Object.hasOwn(value, "expiration_duration_seconds");
   } catch {
     return false;

@@ -1,5 +1,7 @@
 /** fal's webhooks (contract §8): bodies, headers, and the signed message. */
+
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
+import { writeJson } from "../core/json/exact-json.ts";
 import type { SigningKey } from "../core/webhooks/signing-key.ts";
 import { falError } from "./errors.ts";
 
@@ -20,20 +22,20 @@ const ids = ({ requestId, gatewayRequestId, retryOf }: WebhookIds) => ({
 /** Builds the text before and after an output's JSON in the body of a success, so that it can be streamed. */
 export function okFrame(about: WebhookIds): { before: string; after: string } {
   return {
-    before: `${JSON.stringify({ ...ids(about), status: "OK" }).slice(0, -1)},"payload":`,
+    before: `${writeJson({ ...ids(about), status: "OK" }).slice(0, -1)},"payload":`,
     after: "}",
   };
 }
 
 /** Builds the body of a success whose output cannot be written as JSON or no longer exists. */
 export function payloadErrorBody(about: WebhookIds, reason: string): string {
-  return JSON.stringify({ ...ids(about), status: "OK", payload: null, payload_error: reason });
+  return writeJson({ ...ids(about), status: "OK", payload: null, payload_error: reason });
 }
 
 /** Builds the body of a failure: the status and the body that the result endpoint answers. */
 export function errorBody(about: WebhookIds, error: ErrorInfo): string {
   const { status, body } = falError(error);
-  return JSON.stringify({
+  return writeJson({
     ...ids(about),
     status: "ERROR",
     error: `Invalid status code: ${status}`,

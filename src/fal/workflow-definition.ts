@@ -5,6 +5,7 @@
  */
 
 import type { InputFault } from "../core/errors/tempera-error.ts";
+import { writeJson } from "../core/json/exact-json.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import { isEndpointId, pathSegments } from "../core/models/endpoint.ts";
@@ -277,4 +278,4 @@ const notObject = (value: Json | undefined, loc: Location): InputFault =>
     : { loc, msg: "Input should be a valid dictionary", type: "dict_type" };
 
 const quoted = (value: Json): string =>
-  `'${(typeof value === "string" ? value : JSON.stringify(value)).slice(0, 80)}'`;
+  `'${(typeof value === "string" ? value : writeJson(value)).slice(0, 80)}'`;

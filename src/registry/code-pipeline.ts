@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { writeJson } from "../core/json/exact-json.ts";
 import type { PipelineVersion } from "../core/pipelines/pipeline.ts";
 
 /** The description of a pipeline that is written in TypeScript, without its code. */
@@ -23,7 +24,7 @@ export function codePipeline({
 }: CodePipeline): PipelineVersion {
   const code = `${id}@${version}`;
   const digest = createHash("sha256")
-    .update(JSON.stringify([code, schemas, calls]))
+    .update(writeJson([code, schemas, calls]))
     .digest("hex");
   return {
     endpoint: id,

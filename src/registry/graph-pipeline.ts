@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { writeJson } from "../core/json/exact-json.ts";
 import type { CompiledGraph } from "../core/pipelines/parsed-graph.ts";
 import type { PipelineVersion } from "../core/pipelines/pipeline.ts";
 
@@ -14,7 +15,7 @@ export function graphPipeline(
   { version, ...named }: Named,
 ): PipelineVersion {
   const digest = createHash("sha256")
-    .update(JSON.stringify([graph, schemas.input]))
+    .update(writeJson([graph, schemas.input]))
     .digest("hex");
   return {
     ...named,

@@ -8,6 +8,7 @@ import { once } from "node:events";
 import { Readable } from "node:stream";
 import { Parser, type ReadEntry } from "tar";
 import { TemperaError } from "../core/errors/tempera-error.ts";
+import { writeJson } from "../core/json/exact-json.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { VersionContent } from "../core/models/published-version.ts";
 import { checkPackage, type ManifestCheck } from "./package-check.ts";
@@ -258,4 +259,4 @@ function entryFault({ type, path, size }: ReadEntry, total: number, count: numbe
 
 const countOf = (count: number): string => count.toLocaleString("en-US");
 
-const shown = (path: string): string => JSON.stringify(path.slice(0, 100));
+const shown = (path: string): string => writeJson(path.slice(0, 100));

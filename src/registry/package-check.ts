@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { ErrorObject } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { parse } from "yaml";
+import { parseJson } from "../core/json/exact-json.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { isEndpointId } from "../core/models/endpoint.ts";
 import type {
@@ -56,7 +57,7 @@ function describe({ instancePath, message, params }: ErrorObject): string {
  * @param log warned about fields that have another name today
  */
 export function createManifestCheck(schemasFolder: string, log?: Pick<Log, "warn">): ManifestCheck {
-  const schema = JSON.parse(readFileSync(join(schemasFolder, "manifest.json"), "utf8"));
+  const schema = parseJson<JsonSchema>(readFileSync(join(schemasFolder, "manifest.json"), "utf8"));
   const ajv = new Ajv2020({ allErrors: true, useDefaults: true, strict: false, logger: false });
   const validate = ajv.compile<Manifest>(schema);
   return (text) => {
@@ -159,7 +160,7 @@ const compile = (schema: JsonObject) =>
 /** Parses and compiles one schema of a package. Throws an error whose message is a fault. */
 function parseSchema(name: "input" | "output", text: string | undefined): JsonSchema {
   if (text === undefined) throw new Error("missing");
-  const schema = JSON.parse(text) as Json;
+  const schema = parseJson(text);
   if (!isObject(schema)) throw new Error("is not a JSON Schema object");
   if (schema.type !== "object") throw new Error('must describe an object ("type": "object")');
   if (name === "input" && !Object.hasOwn(schema, "properties"))

@@ -2,6 +2,7 @@
  * Finds the changes in a new version's schemas that break the callers of the old one: inputs that are no
  * longer accepted, and outputs that callers may not know how to read.
  */
+import { writeJson } from "../core/json/exact-json.ts";
 import { canonicalJson } from "../core/json/input-hash.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { resolvePointer } from "../core/json/plain-schema.ts";
@@ -32,12 +33,10 @@ export function schemaBreaks(from: Contract, to: Contract): string[] {
 }
 
 function restricted(from: Contract, to: Contract): string[] {
-  const before = new Set(from.restrictions.map(({ field, accepts }) => JSON.stringify([field, accepts])));
+  const before = new Set(from.restrictions.map(({ field, accepts }) => writeJson([field, accepts])));
   const known = (from.schemas.input.properties ?? {}) as JsonObject;
   return to.restrictions
-    .filter(
-      ({ field, accepts }) => Object.hasOwn(known, field) && !before.has(JSON.stringify([field, accepts])),
-    )
+    .filter(({ field, accepts }) => Object.hasOwn(known, field) && !before.has(writeJson([field, accepts])))
     .map(({ field }) => `input.${field}: has new restrictions`);
 }
 
@@ -123,7 +122,7 @@ function narrowings(subRaw: Json, supRaw: Json, at: string, sides: Sides, depth 
 
 /** Compares the references of two equal schemas: they may point to definitions that differ. */
 function referredFaults(schema: Json | undefined, at: string, sides: Sides, depth: number): string[] {
-  if (!JSON.stringify(schema ?? null).includes('"$ref"')) return [];
+  if (!writeJson(schema ?? null).includes('"$ref"')) return [];
   const node = schema as JsonObject;
   const found: string[] = [];
   for (const [name, field] of Object.entries((node.properties ?? {}) as JsonObject))
@@ -179,7 +178,7 @@ function valueFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides):
   const values = (list: Json[]): string =>
     list
       .slice(0, 5)
-      .map((value) => JSON.stringify(value))
+      .map((value) => writeJson(value))
       .join(", ");
   if (!sent)
     return [
@@ -187,8 +186,8 @@ function valueFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides):
         ? `${at}: takes ${values(accepted)} only`
         : `${at}: may be other than ${values(accepted)} now`,
     ];
-  const known = new Set(accepted.map((value) => JSON.stringify(value)));
-  const rest = sent.filter((value) => !known.has(JSON.stringify(value)));
+  const known = new Set(accepted.map((value) => writeJson(value)));
+  const rest = sent.filter((value) => !known.has(writeJson(value)));
   if (rest.length === 0) return [];
   return [
     side === "input" ? `${at}: ${values(rest)} is no longer accepted` : `${at}: may be ${values(rest)} now`,

@@ -6,6 +6,7 @@ import type { ErrorObject, ValidateFunction } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import * as formats from "ajv-formats";
 import type { InputFault } from "../core/errors/tempera-error.ts";
+import { writeJson } from "../core/json/exact-json.ts";
 import type { JsonSchema } from "../core/models/model.ts";
 import { type Coercion, unreadFault } from "./lax-values.ts";
 import { missingField, unknownFields } from "./missing-field.ts";
@@ -93,7 +94,7 @@ function inputFaults(
   }
   const seen = new Set<string>();
   return faults.filter(({ loc, type }) => {
-    const key = JSON.stringify([loc, type]);
+    const key = writeJson([loc, type]);
     return seen.has(key) ? false : seen.add(key);
   });
 }

@@ -2,6 +2,7 @@
  * Types of values as JSON Schemas describe them: used to follow references, and to decide whether the output
  * of one node can ever be the input of another. Wherever a schema leaves a type open, the answer is yes.
  */
+import { writeJson } from "../core/json/exact-json.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { resolvePointer } from "../core/json/plain-schema.ts";
 import type { JsonSchema } from "../core/models/model.ts";
@@ -172,8 +173,8 @@ function sameValues(a: JsonObject, b: JsonObject): boolean {
 }
 
 function valuesOf({ enum: values, const: value }: JsonObject): string[] | undefined {
-  if (Array.isArray(values)) return values.map((each) => JSON.stringify(each));
-  return value === undefined ? undefined : [JSON.stringify(value)];
+  if (Array.isArray(values)) return values.map((each) => writeJson(each));
+  return value === undefined ? undefined : [writeJson(value)];
 }
 
 const isNumber = (type: string): boolean => type === "number" || type === "integer";

@@ -6,6 +6,7 @@ import { proxyActivities } from "@temporalio/workflow";
 import type { PipelineActivities } from "../activities/index.ts";
 import { Semaphore } from "../core/concurrency/semaphore.ts";
 import { transientKey } from "../core/files/stored-value.ts";
+import { writeJson } from "../core/json/exact-json.ts";
 import type { JsonObject, Stored } from "../core/json/json.ts";
 import { isLongerThan } from "../core/json/json-bounds.ts";
 import { LIMITS } from "../core/limits.ts";
@@ -79,7 +80,7 @@ export class PipelineValues {
       this.#count(0, label);
       const { ref } = stored;
       const value = await valueActivities(`read ${label}`).loadValue({ ref, what: label, ...limits });
-      this.#count(JSON.stringify(value).length, label);
+      this.#count(writeJson(value).length, label);
       return value as T;
     } finally {
       release();
@@ -89,7 +90,7 @@ export class PipelineValues {
   /** Returns the value as it travels. `core/files/stored-value.ts` does the same outside of workflows. */
   async store(value: JsonObject, { requestId, what, label }: ValueOwner): Promise<Stored<JsonObject>> {
     this.assertSize(value, label);
-    const json = JSON.stringify(value);
+    const json = writeJson(value);
     const bytes =
       json.length * 3 <= LIMITS.inlineBytesMax ? json.length : new TextEncoder().encode(json).length;
     if (bytes > LIMITS.pipelineMadeBytesMax) throw tooLarge(label);
@@ -107,7 +108,7 @@ export class PipelineValues {
 
   /** Returns the plan of a pipeline that a node calls, as it travels. */
   async storePlan(plan: JsonObject, requestId: string): Promise<Stored<JsonObject>> {
-    const bytes = new TextEncoder().encode(JSON.stringify(plan)).length;
+    const bytes = new TextEncoder().encode(writeJson(plan)).length;
     if (bytes <= LIMITS.inlineBytesMax) return { inline: plan };
     return this.#put(
       plan,

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { writeJson } from "../../core/json/exact-json.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import type { ModelVersion } from "../../core/models/model.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
@@ -40,7 +41,7 @@ export function createCheckNode(
     const checked = checkOf(endpoint, version)(input, (low, high) => seedOf(requestId, low, high));
     if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
     if (checked.ignored.length > 0) {
-      const names = checked.ignored.slice(0, 20).map((name) => JSON.stringify(name.slice(0, 80)));
+      const names = checked.ignored.slice(0, 20).map((name) => writeJson(name.slice(0, 80)));
       warn(
         `Ignored ${names.length === 1 ? "a field" : "fields"} this model does not know: ${names.join(", ")}`,
       );

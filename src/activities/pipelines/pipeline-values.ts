@@ -4,6 +4,7 @@ import type { ErrorCode } from "../../core/errors/catalogue.ts";
 import type { ErrorInfo, InputFault } from "../../core/errors/tempera-error.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
 import { retrieve, store, storeApart } from "../../core/files/stored-value.ts";
+import { writeJson } from "../../core/json/exact-json.ts";
 import type { Json, JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { JsonSchema } from "../../core/models/model.ts";
@@ -38,7 +39,7 @@ export function createLoadValue({ objects }: { objects: Pick<ObjectStore, "get" 
     const value = await retrieve<Json>(objects, { ref });
     if (info.bytes <= bytesMax) return value;
     const short = withStandIns(value, ref);
-    if (Buffer.byteLength(JSON.stringify(short)) > bytesMax) throw limited();
+    if (Buffer.byteLength(writeJson(short)) > bytesMax) throw limited();
     return short;
   };
 }

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import type { ObjectStore } from "../../core/files/object-store.ts";
+import { writeJson } from "../../core/json/exact-json.ts";
 import { gatewayRequestId } from "../../core/requests/gateway-request-id.ts";
 import type { WebhookDelivery } from "../../core/webhooks/webhook.ts";
 import { errorBody, okFrame, payloadErrorBody, type WebhookIds } from "../../fal/webhook.ts";
@@ -29,7 +30,7 @@ export async function webhookBody(delivery: WebhookDelivery, objects: Objects): 
   if (!outcome.ok) return bodyOfText(errorBody(ids, outcome.error));
   const frame = okFrame(ids);
   if ("inline" in outcome.output)
-    return bodyOfText(`${frame.before}${JSON.stringify(outcome.output.inline)}${frame.after}`);
+    return bodyOfText(`${frame.before}${writeJson(outcome.output.inline)}${frame.after}`);
 
   const { ref } = outcome.output;
   const info = await objects.head(ref);

@@ -1,5 +1,6 @@
 import { onAbort } from "../../core/concurrency/with-abort.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { parseJson, writeJson } from "../../core/json/exact-json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { type Clock, systemClock } from "../../core/operations/clock.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
@@ -221,8 +222,8 @@ class RequestHistories {
 
   #push(history: History, event: RequestEvent, atMs: number): LoggedEvent {
     // Through JSON: callers keep no reference into the log, and it returns exactly what Redis would.
-    const text = JSON.stringify(event);
-    const logged: LoggedEvent = { id: this.#nextId(), atMs, event: JSON.parse(text) };
+    const text = writeJson(event);
+    const logged: LoggedEvent = { id: this.#nextId(), atMs, event: parseJson<RequestEvent>(text) };
     history.entries.push({ logged, characters: text.length });
     history.lastAtMs = atMs;
     this.#count(history, text.length);

@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import { onAbort } from "../../core/concurrency/with-abort.ts";
+import { parseJson, writeJson } from "../../core/json/exact-json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { type Clock, systemClock } from "../../core/operations/clock.ts";
 import type { ServiceTls } from "../../core/operations/service-tls.ts";
@@ -179,7 +180,7 @@ function writes(
     async complete(request, outcome) {
       const [reply] = await Promise.all([put(request, { type: "done", outcome }), queues.remove(request)]);
       if (reply[0] === 1 || reply[2] === undefined) return outcome;
-      return (JSON.parse(reply[2]) as { outcome: Outcome }).outcome;
+      return parseJson<{ outcome: Outcome }>(reply[2]).outcome;
     },
 
     async drop(request) {
@@ -210,7 +211,7 @@ function appending(
         snapshotKey(context, request.requestId),
         streamKey(context, request.requestId),
         event.type === "done" ? "" : event.attempt,
-        JSON.stringify(event),
+        writeJson(event),
         atMs,
         eventsMax,
         ttlMs,
@@ -369,7 +370,7 @@ async function* follow(
 
 /** Decodes a stream entry, `[id, ["at", ms, "event", JSON]]` (see the append script). */
 function eventOfEntry([id, fields]: [id: string, fields: string[]]): LoggedEvent {
-  return { id, atMs: Number(fields[1]), event: JSON.parse(fields[3] ?? "null") as RequestEvent };
+  return { id, atMs: Number(fields[1]), event: parseJson<RequestEvent>(fields[3] ?? "null") };
 }
 
 /** Decodes a published event, `<id> <ms> <JSON>` (see the append script). */
@@ -379,6 +380,6 @@ function publishedEvent(text: string): LoggedEvent {
   return {
     id: text.slice(0, first),
     atMs: Number(text.slice(first + 1, second)),
-    event: JSON.parse(text.slice(second + 1)) as RequestEvent,
+    event: parseJson<RequestEvent>(text.slice(second + 1)),
   };
 }

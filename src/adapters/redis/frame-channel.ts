@@ -1,3 +1,4 @@
+import { parseJson, writeJson } from "../../core/json/exact-json.ts";
 import type { ServiceTls } from "../../core/operations/service-tls.ts";
 import type { Frame, ToGateway, ToWorker } from "../../core/requests/session.ts";
 import type { ChannelEnd, FrameChannel } from "../../core/requests/sessions.ts";
@@ -65,7 +66,7 @@ type Message = ToGateway | ToWorker;
 export function encodeMessage(message: Message): Buffer {
   const frame = "frame" in message ? message.frame : undefined;
   const { payload, ...rest }: Partial<Frame> = frame ?? {};
-  const head = Buffer.from(JSON.stringify(frame ? { ...message, frame: rest } : message));
+  const head = Buffer.from(writeJson(frame ? { ...message, frame: rest } : message));
   const length = Buffer.alloc(4);
   length.writeUInt32BE(head.length);
   return Buffer.concat([length, head, ...(payload ? [payload] : [])]);
@@ -77,8 +78,8 @@ export function decodeMessage(bytes: Buffer): Message | undefined {
   const end = 4 + bytes.readUInt32BE(0);
   if (end > bytes.length) return undefined;
   try {
-    const message = JSON.parse(bytes.toString("utf8", 4, end));
-    if (message.frame) message.frame.payload = bytes.subarray(end);
+    const message = parseJson<Message>(bytes.toString("utf8", 4, end));
+    if ("frame" in message) message.frame.payload = bytes.subarray(end);
     return message;
   } catch {
     return undefined;

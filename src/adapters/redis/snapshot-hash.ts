@@ -1,4 +1,5 @@
 /** Snapshots as Redis hashes: one field per property; objects as JSON, numbers as decimals, text as it is. */
+import { parseJson, writeJson } from "../../core/json/exact-json.ts";
 import type { Snapshot } from "../../core/requests/events.ts";
 import type { Priority, RequestState } from "../../core/requests/request.ts";
 
@@ -6,8 +7,7 @@ import type { Priority, RequestState } from "../../core/requests/request.ts";
 export function encodeSnapshot(part: Partial<Snapshot>): string[] {
   const fields: string[] = [];
   for (const [name, value] of Object.entries(part)) {
-    if (value !== undefined)
-      fields.push(name, typeof value === "object" ? JSON.stringify(value) : String(value));
+    if (value !== undefined) fields.push(name, typeof value === "object" ? writeJson(value) : String(value));
   }
   return fields;
 }
@@ -38,12 +38,14 @@ export function decodeSnapshot(hash: Record<string, string>): Snapshot | undefin
     attempt: Number(attempt),
     queuedAtMs: Number(queuedAtMs),
   };
-  if (hash.node !== undefined) snapshot.node = JSON.parse(hash.node);
+  if (hash.node !== undefined) snapshot.node = parseJson<NonNullable<Snapshot["node"]>>(hash.node);
   if (hash.rerunOf !== undefined) snapshot.rerunOf = hash.rerunOf;
   if (hash.startedAtMs !== undefined) snapshot.startedAtMs = Number(hash.startedAtMs);
   if (hash.endedAtMs !== undefined) snapshot.endedAtMs = Number(hash.endedAtMs);
-  if (hash.progress !== undefined) snapshot.progress = JSON.parse(hash.progress);
-  if (hash.error !== undefined) snapshot.error = JSON.parse(hash.error);
-  if (hash.metrics !== undefined) snapshot.metrics = JSON.parse(hash.metrics);
+  if (hash.progress !== undefined)
+    snapshot.progress = parseJson<NonNullable<Snapshot["progress"]>>(hash.progress);
+  if (hash.error !== undefined) snapshot.error = parseJson<NonNullable<Snapshot["error"]>>(hash.error);
+  if (hash.metrics !== undefined)
+    snapshot.metrics = parseJson<NonNullable<Snapshot["metrics"]>>(hash.metrics);
   return snapshot;
 }

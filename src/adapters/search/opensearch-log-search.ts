@@ -1,4 +1,5 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { writeJson } from "../../core/json/exact-json.ts";
 import type { FoundLine, LineQuery, LoggedRequest, LogSearch } from "../../core/requests/log-search.ts";
 
 /** Longest wait for a reply of the server, in milliseconds. A batch of lines is a megabyte at most. */
@@ -167,18 +168,16 @@ class LogIndex {
 
   async search(query: object): Promise<{ _id: string; _source: LineDocument }[]> {
     await this.#create();
-    const { status, reply } = await this.#send("POST", `${this.#index}/_search`, JSON.stringify(query));
+    const { status, reply } = await this.#send("POST", `${this.#index}/_search`, writeJson(query));
     if (status !== 200)
-      throw new Error(
-        `The log search refused a query: HTTP ${status} ${JSON.stringify(reply).slice(0, 300)}`,
-      );
+      throw new Error(`The log search refused a query: HTTP ${status} ${writeJson(reply).slice(0, 300)}`);
     return (reply as { hits: { hits: { _id: string; _source: LineDocument }[] } }).hits.hits;
   }
 
   /** Makes several changes in one request. @param values actions and documents, as the bulk API has them */
   async bulk(values: object[]): Promise<void> {
     await this.#create();
-    const body = `${values.map((value) => JSON.stringify(value)).join("\n")}\n`;
+    const body = `${values.map((value) => writeJson(value)).join("\n")}\n`;
     const { status, reply } = await this.#send("POST", `${this.#index}/_bulk`, body, "application/x-ndjson");
     if (status !== 200 || (reply as { errors?: boolean } | undefined)?.errors)
       throw new TemperaError(
@@ -195,7 +194,7 @@ class LogIndex {
 
   /** Creates the index unless it exists. Two processes may do so at the same time. */
   #create(): Promise<void> {
-    this.#created ??= this.#send("PUT", this.#index, JSON.stringify(MAPPING))
+    this.#created ??= this.#send("PUT", this.#index, writeJson(MAPPING))
       .then(({ status, reply }) => {
         const { error } = (reply ?? {}) as { error?: { type?: string; reason?: string } };
         if (status !== 200 && error?.type !== "resource_already_exists_exception")

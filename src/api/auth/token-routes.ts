@@ -1,4 +1,5 @@
 import type { Context, Hono } from "hono";
+import { writeJson } from "../../core/json/exact-json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { TREES } from "../../fal/index.ts";
 import { readTokenRequest } from "../../fal/tokens.ts";
@@ -19,7 +20,7 @@ export function tokenRoutes(app: Hono, api: ApiDependencies): void {
     return (await api.tokens.issue(caller, "app", { seconds, allowedApps })).token;
   };
   const asString = async (c: Context): Promise<Response> =>
-    new Response(JSON.stringify(await issue(c)), {
+    new Response(writeJson(await issue(c)), {
       headers: { "content-type": "application/json", [REQUEST_ID_HEADER]: requestIdOf(c) },
     });
   const wrongMethod = methodNotAllowed(api, "POST");

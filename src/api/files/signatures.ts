@@ -1,5 +1,6 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { writeJson } from "../../core/json/exact-json.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 
 /**
@@ -25,7 +26,7 @@ const seconds = (ms: number): string => String(Math.floor(ms / 1000));
 export function createSignatures({ secret, clock }: { secret: Uint8Array; clock: Clock }): Signatures {
   /** Signs fields. The first one names the use, so that no signature is valid for another use. */
   const sign = (...fields: string[]): string =>
-    createHmac("sha256", secret).update(JSON.stringify(fields)).digest("base64url");
+    createHmac("sha256", secret).update(writeJson(fields)).digest("base64url");
   const matches = (given: string, expected: string): boolean =>
     given.length === expected.length && timingSafeEqual(Buffer.from(given), Buffer.from(expected));
   const passed = (until: string): boolean => Number(until) * 1000 <= clock.nowMs();

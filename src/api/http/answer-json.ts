@@ -1,4 +1,5 @@
 import type { Context } from "hono";
+import { writeJson } from "../../core/json/exact-json.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "./request-id.ts";
 
 /**
@@ -12,7 +13,7 @@ export function answerJson(
   status = 200,
   headers?: Record<string, string>,
 ): Response {
-  return new Response(JSON.stringify(body), {
+  return new Response(writeJson(body), {
     status,
     headers: {
       "content-type": "application/json",

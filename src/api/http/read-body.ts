@@ -1,6 +1,7 @@
 import type { Context } from "hono";
-import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import { type InputFault, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import type { ContentCoding } from "../../core/files/content-coding.ts";
+import { JsonNumberFault, parseJson } from "../../core/json/exact-json.ts";
 import type { Json } from "../../core/json/json.ts";
 import { jsonExcess } from "../../core/json/json-bounds.ts";
 import { LIMITS } from "../../core/limits.ts";
@@ -32,8 +33,9 @@ export async function readJsonBody(c: Context, bytesMax: number): Promise<Json> 
   const excess = jsonExcess(text, { depthMax: LIMITS.inputDepthMax, valuesMax: LIMITS.inputValuesMax });
   if (excess) throw excessError(excess);
   try {
-    return JSON.parse(text) as Json;
+    return parseJson(text);
   } catch (error) {
+    if (error instanceof JsonNumberFault) throw inputFault(error.path, error.reason);
     throw new TemperaError("body_not_json", `The body is not valid JSON: ${(error as Error).message}`);
   }
 }
@@ -46,7 +48,12 @@ function excessError(excess: "depth" | "values"): TemperaError {
           msg: `Input has more than ${LIMITS.inputValuesMax.toLocaleString("en-US")} values`,
           type: "sequence_too_long",
         };
-  return new TemperaError("input_invalid", fault.msg, { faults: [{ loc: ["body"], ...fault }] });
+  return inputFault([], fault);
+}
+
+function inputFault(path: (string | number)[], reason: Pick<InputFault, "msg" | "type">): TemperaError {
+  const faults = [{ loc: ["body", ...path], ...reason }];
+  return new TemperaError("input_invalid", reason.msg, { faults });
 }
 
 /** Rejects when a body takes longer than `LIMITS.bodyMs`: it holds a connection and memory meanwhile. */

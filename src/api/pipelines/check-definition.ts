@@ -1,4 +1,5 @@
 import { type InputFault, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import { writeJson } from "../../core/json/exact-json.ts";
 import type { Json } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { EXECUTE } from "../../core/models/endpoint.ts";
@@ -59,7 +60,7 @@ export function createCheckDefinition({
       try {
         await resolveCallTargets(pipeline, { registry, findPipeline, ownerId });
       } catch (error) {
-        if (!isTemperaError(error) || error.code === "store_unavailable") throw error;
+        if (!isTemperaError(error) || isStoreFailure(error)) throw error;
         throw definitionError([
           { loc, msg: `Value error, ${error.message.replace(/\.$/, "")}`, type: "value_error" },
         ]);
@@ -86,7 +87,7 @@ export function definitionError(all: InputFault[]): TemperaError {
 
 /** Bounds the size of a definition, which is stored with each of its runs. Throws `input_invalid`. */
 export function refuseTooLarge(definition: Json, loc: Location): void {
-  const bytes = Buffer.byteLength(JSON.stringify(definition));
+  const bytes = Buffer.byteLength(writeJson(definition));
   if (bytes <= LIMITS.pipelinePlanBytesMax) return;
   const [has, most] = [bytes, LIMITS.pipelinePlanBytesMax].map((count) => count.toLocaleString("en-US"));
   const msg = `Value error, the workflow has ${has} bytes of JSON; at most ${most} are accepted`;

@@ -1,5 +1,6 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { store } from "../../core/files/stored-value.ts";
+import { writeJson } from "../../core/json/exact-json.ts";
 import type { Json, JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Price, RetryPolicy } from "../../core/models/model.ts";
@@ -98,4 +99,4 @@ export function fitsWorkflow(value: JsonObject): boolean {
   return bytes <= LIMITS.pipelineStoredBytesMax && short <= LIMITS.pipelineValueBytesMax;
 }
 
-const bytesOf = (value: Json): number => Buffer.byteLength(JSON.stringify(value));
+const bytesOf = (value: Json): number => Buffer.byteLength(writeJson(value));

@@ -1,6 +1,7 @@
 import { findNearestName } from "../../core/errors/nearest-name.ts";
 import { type InputFault, TemperaError } from "../../core/errors/tempera-error.ts";
 import { retrieve, store, storeApart, transientKey } from "../../core/files/stored-value.ts";
+import { writeJson } from "../../core/json/exact-json.ts";
 import { inputHash } from "../../core/json/input-hash.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
@@ -126,7 +127,7 @@ async function storeOverrides(
   { requestId, storeIo }: { requestId: string; storeIo?: false | undefined },
 ): Promise<Pick<PipelinePart, "overrides" | "overridesRef">> {
   if (Object.keys(overrides).length === 0) return {};
-  if (Buffer.byteLength(JSON.stringify(overrides)) <= LIMITS.inlineBytesMax) return { overrides };
+  if (Buffer.byteLength(writeJson(overrides)) <= LIMITS.inlineBytesMax) return { overrides };
   // Apart from the input, a request that is not to be stored has no object of its own.
   if (storeIo === false) throw largeOverrides(LIMITS.inlineBytesMax);
   const ref = `inputs/${requestId}-overrides.json`;
@@ -174,12 +175,12 @@ async function slim(
   { objects }: Pick<ApiDependencies, "objects">,
   results: Record<string, ReusedNode>,
 ): Promise<Record<string, ReusedNode>> {
-  if (Buffer.byteLength(JSON.stringify(results)) <= LIMITS.pipelinePlanBytesMax / 2) return results;
+  if (Buffer.byteLength(writeJson(results)) <= LIMITS.pipelinePlanBytesMax / 2) return results;
   const slimmed: [string, ReusedNode][] = [];
   for (const [name, node] of Object.entries(results)) {
     if ("inline" in node.output) {
       const ref = `outcomes/${node.requestId}.json`;
-      const bytes = Buffer.from(JSON.stringify(node.output.inline));
+      const bytes = Buffer.from(writeJson(node.output.inline));
       await objects.put(ref, bytes, { bytes: bytes.length, contentType: "application/json" });
       slimmed.push([name, { ...node, output: { ref } }]);
     } else slimmed.push([name, node]);

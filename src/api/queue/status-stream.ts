@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import { sleep } from "../../core/concurrency/sleep.ts";
 import { isTemperaError } from "../../core/errors/tempera-error.ts";
+import { writeJson } from "../../core/json/exact-json.ts";
 import { afterEvent, type NodeState, nodesOfEvents } from "../../core/pipelines/node-states.ts";
 import { readLogLines } from "../../core/requests/event-log.ts";
 import { advance, asLogLine, isAfter, type LoggedEvent } from "../../core/requests/events.ts";
@@ -176,7 +177,7 @@ class StatusStream {
     let last = "";
     while (!signal.aborted) {
       const current = await findRequest(caller, found.requestId).catch(() => undefined);
-      const key = JSON.stringify([current?.state, current?.position, current?.progress]);
+      const key = writeJson([current?.state, current?.position, current?.progress]);
       if (current && key !== last) {
         last = key;
         if (withNodes) this.#nodes = await findNodes(current).catch(() => this.#nodes);

@@ -7,6 +7,7 @@ import type { Duplex } from "node:stream";
 import { WebSocket, WebSocketServer } from "ws";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { errorInfo, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import { writeJson } from "../../core/json/exact-json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { newRequestId } from "../../core/requests/request-id.ts";
 import { falError } from "../../fal/errors.ts";
@@ -192,7 +193,7 @@ function refuse(socket: Duplex, error: unknown, log: ApiDependencies["log"]): vo
     info.message = CATALOGUE.store_unavailable.message;
   }
   const { status, headers, body } = falError(info);
-  const text = JSON.stringify(body);
+  const text = writeJson(body);
   const lines = Object.entries({
     ...headers,
     "content-type": "application/json",

@@ -2,6 +2,7 @@ import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import type { Context } from "hono";
 import { sleep } from "../../core/concurrency/sleep.ts";
 import { errorInfo, TemperaError } from "../../core/errors/tempera-error.ts";
+import { parseJson, writeJson } from "../../core/json/exact-json.ts";
 import type { Json } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { ClaimName } from "../../core/requests/idempotency-store.ts";
@@ -86,7 +87,7 @@ export function createIdempotentWrite(
       await claims.release(name, requestId).catch(() => {});
       throw error;
     }
-    const stored = JSON.stringify(await storable(answer));
+    const stored = writeJson(await storable(answer));
     await claims
       .answer(name, requestId, seal(secret, additionalData(name), stored))
       .catch((error) =>
@@ -99,7 +100,7 @@ export function createIdempotentWrite(
   }
 
   function replay(name: ClaimName, sealed: Buffer): Response {
-    const stored = JSON.parse(unseal(secret, additionalData(name), sealed)) as StoredAnswer;
+    const stored = parseJson<StoredAnswer>(unseal(secret, additionalData(name), sealed));
     const { status, headers, body } = stored;
     return new Response(body, { status, headers: { ...headers, [REPLAYED_HEADER]: "true" } });
   }
@@ -115,7 +116,7 @@ async function storable(answer: Response): Promise<StoredAnswer> {
 
 /** Binds an encrypted answer to its owner and key, so that rows cannot be exchanged. */
 function additionalData({ ownerId, key }: ClaimName): Buffer {
-  return Buffer.from(JSON.stringify([ownerId, key]));
+  return Buffer.from(writeJson([ownerId, key]));
 }
 
 const IV_BYTES = 12;

@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { errorInfo, isInDoubt, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import { writeJson } from "../../core/json/exact-json.ts";
 import { identityOf } from "../../core/requests/request.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { NewRequestClaim } from "./claim-request.ts";
@@ -128,7 +129,7 @@ async function announce(api: QueueApi, { job, ignored, streamed = false }: Submi
 
 function ignoredFieldsMessage(ignored: string[]): string {
   const names = ignored
-    .map((name) => JSON.stringify(name.slice(0, 80)))
+    .map((name) => writeJson(name.slice(0, 80)))
     .slice(0, 20)
     .join(", ");
   return `Ignored ${ignored.length === 1 ? "a field" : "fields"} this model does not know: ${names}`;

@@ -1,4 +1,5 @@
 import type { Context } from "hono";
+import { parseJson } from "../../core/json/exact-json.ts";
 import { isObject, type Json, type JsonObject } from "../../core/json/json.ts";
 import type { JsonSchema } from "../../core/models/model.ts";
 import { readJsonBody } from "../http/read-body.ts";
@@ -50,7 +51,7 @@ const isType: Record<string, (value: Json) => boolean> = {
 function readValue(text: string, types: Set<string>): Json {
   let value: Json;
   try {
-    value = JSON.parse(text) as Json;
+    value = parseJson(text) as Json;
   } catch {
     return text;
   }

@@ -1,4 +1,5 @@
 /** Output of commands that list things: pages of the Platform API, times and JSON. */
+import { writeJson } from "../../core/json/exact-json.ts";
 import type { PlatformClient } from "../platform-client.ts";
 
 /** The largest page of the Platform API. */
@@ -6,7 +7,7 @@ const PAGE_MAX = 1000;
 
 /** Prints a value as indented JSON. */
 export function print(value: unknown): void {
-  return void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+  return void process.stdout.write(`${writeJson(value, 2)}\n`);
 }
 
 /** Cuts a time to seconds, for a column. */

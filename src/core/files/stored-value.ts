@@ -2,14 +2,16 @@
  * A stored value is a JSON value that is passed on inline while it is small, and as a reference to an object
  * when it is large (the claim-check pattern).
  */
+
 import { TemperaError } from "../errors/tempera-error.ts";
+import { parseJson, writeJson } from "../json/exact-json.ts";
 import type { Stored } from "../json/json.ts";
 import { LIMITS } from "../limits.ts";
 import type { ObjectStore } from "./object-store.ts";
 
 /** Stores `value` inline up to `LIMITS.inlineBytesMax` bytes of JSON, otherwise as the object `key`. */
 export async function store<T>(objects: Pick<ObjectStore, "put">, key: string, value: T): Promise<Stored<T>> {
-  const json = JSON.stringify(value);
+  const json = writeJson(value);
   if (json.length * 3 <= LIMITS.inlineBytesMax) return { inline: value };
   const bytes = Buffer.from(json);
   if (bytes.length <= LIMITS.inlineBytesMax) return { inline: value };
@@ -38,7 +40,7 @@ export async function storeApart<T>(
   key: string,
   value: T,
 ): Promise<Stored<T>> {
-  const bytes = Buffer.from(JSON.stringify(value));
+  const bytes = Buffer.from(writeJson(value));
   await objects.put(key, bytes, { bytes: bytes.length, contentType: "application/json" });
   return { ref: key };
 }
@@ -64,5 +66,5 @@ export async function retrieve<T>(objects: Pick<ObjectStore, "get">, stored: Sto
       },
     );
   }
-  return JSON.parse(Buffer.concat(chunks).toString("utf8")) as T;
+  return parseJson(Buffer.concat(chunks).toString("utf8")) as T;
 }

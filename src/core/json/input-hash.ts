@@ -4,16 +4,17 @@
  */
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
+import { writeJson } from "./exact-json.ts";
 import type { Json } from "./json.ts";
 
 /** Writes JSON with the fields of every object sorted, so that equal values are equal texts. */
 export function canonicalJson(value: Json): string {
-  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  if (typeof value !== "object" || value === null) return writeJson(value);
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
   const fields = Object.keys(value)
     .sort()
     .filter((name) => value[name] !== undefined)
-    .map((name) => `${JSON.stringify(name)}:${canonicalJson(value[name] as Json)}`);
+    .map((name) => `${writeJson(name)}:${canonicalJson(value[name] as Json)}`);
   return `{${fields.join(",")}}`;
 }
 

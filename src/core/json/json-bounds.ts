@@ -40,7 +40,7 @@ export function jsonExcess(
  * Finds the closing quote of the string that begins with the quote at `start`; -1: there is none. It jumps
  * from quote to quote, so that long strings such as data URIs cost little.
  */
-function endOfText(text: string, start: number): number {
+export function endOfText(text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); end >= 0; end = text.indexOf('"', end + 1)) {
     let slashes = 0;
     while (text.charCodeAt(end - 1 - slashes) === BACKSLASH) slashes++;

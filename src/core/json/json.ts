@@ -1,5 +1,8 @@
-/** JSON values and the bounds, hashes and schemas of them; nothing here knows of requests or models. */
-export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
+/**
+ * JSON values and the bounds, hashes and schemas of them; nothing here knows of requests or models. An
+ * integer that a double cannot hold is a `bigint` (`exact-json.ts`).
+ */
+export type Json = string | number | bigint | boolean | null | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: Json };
 
 /**

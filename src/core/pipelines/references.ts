@@ -4,6 +4,7 @@
  * supported. Every string that begins with `$` is a reference, so a text that begins with `$` cannot be
  * written in a definition; it can only come from the input. Workflow code imports this: pure functions only.
  */
+import { writeJson } from "../json/exact-json.ts";
 import type { Json, JsonObject } from "../json/json.ts";
 
 export interface Reference {
@@ -156,4 +157,4 @@ const kindOf = (value: Json): string =>
 const entriesOf = (value: Json[] | JsonObject): [string | number, Json][] =>
   Array.isArray(value) ? value.map((item, index) => [index, item]) : Object.entries(value);
 
-const quoted = (text: string): string => JSON.stringify(text.length > 120 ? `${text.slice(0, 120)}…` : text);
+const quoted = (text: string): string => writeJson(text.length > 120 ? `${text.slice(0, 120)}…` : text);

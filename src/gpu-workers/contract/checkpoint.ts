@@ -11,6 +11,7 @@
  */
 import { createHash } from "node:crypto";
 import type { InputFile } from "../../core/files/input-file.ts";
+import { parseJson, writeJson } from "../../core/json/exact-json.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 
 /** State that a runner needs to go on, apart from its input. */
@@ -54,7 +55,7 @@ export function encodeCheckpoint(
     tensors: tensors.map(({ length }) => length),
     sha256: digestOf(parts),
   };
-  const headerBytes = Buffer.from(JSON.stringify(header));
+  const headerBytes = Buffer.from(writeJson(header));
   const length = Buffer.alloc(4);
   length.writeUInt32LE(headerBytes.length);
   return Buffer.concat([MAGIC, length, headerBytes, ...parts]);
@@ -100,7 +101,7 @@ interface Header extends CheckpointOwner {
 
 function parseHeader(bytes: Buffer): Header | undefined {
   try {
-    const header = JSON.parse(bytes.toString("utf8")) as Header;
+    const header = parseJson<Header>(bytes.toString("utf8"));
     const isHeader =
       Number.isInteger(header.step) &&
       header.step > 0 &&

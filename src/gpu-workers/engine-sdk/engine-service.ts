@@ -4,6 +4,7 @@ import * as grpc from "@grpc/grpc-js";
 import { type Release, Semaphore } from "../../core/concurrency/semaphore.ts";
 import { onAbort } from "../../core/concurrency/with-abort.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { parseJson, writeJson } from "../../core/json/exact-json.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { CheckpointPolicy } from "../../core/models/model.ts";
@@ -78,7 +79,7 @@ export class EngineService {
       this.#model = digest || `${load.endpoint}@${load.version}`;
       this.#policy = checkpoint ?? DEFAULT_CHECKPOINT_POLICY;
       this.#slots = new Semaphore(Math.max(1, Math.min(slots || 1, maxBatch)));
-      const parameters = JSON.parse(parametersJson || "{}") as JsonObject;
+      const parameters = parseJson(parametersJson || "{}") as JsonObject;
       await this.#runner.load({ ...load, parameters }, (fraction, says) =>
         call.write({ event: "progress", progress: { fraction, says } }),
       );
@@ -134,7 +135,7 @@ export class EngineService {
       const { requestId, attempt } = start;
       const run = { requestId, attempt, input, files, ...(resume && { resume }) };
       const { output, inferenceMs } = await this.#runner.run(run, emitter, signal);
-      return { json: JSON.stringify(output), inferenceMs };
+      return { json: writeJson(output), inferenceMs };
     });
   }
 
@@ -237,7 +238,7 @@ function readStart(call: RunCall, onStart: (start: RunStart, checkpoint: Buffer 
 function parseInput(json: string): JsonObject {
   let input: unknown;
   try {
-    input = JSON.parse(json);
+    input = parseJson(json);
   } catch {
     input = undefined;
   }

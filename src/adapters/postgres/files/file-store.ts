@@ -1,6 +1,7 @@
 import type { FilePart, FileRecord } from "../../../core/files/file.ts";
 import type { ExpiredFile, FileStore } from "../../../core/files/file-store.ts";
 import type { Lifecycle } from "../../../core/files/lifecycle.ts";
+import { writeJson } from "../../../core/json/exact-json.ts";
 import { answer, type Sql, storableText } from "../connection.ts";
 
 interface FileRow {
@@ -51,7 +52,7 @@ const records = (sql: Sql): Pick<FileStore, "begin" | "find" | "claim" | "store"
       sql`INSERT INTO files (file_id, owner_id, name, content_type, lifecycle, object_key, parts_id,
                              upload_until)
           VALUES (${fileId}, ${storableText(ownerId)}, ${storableText(name)}, ${storableText(contentType)},
-                  ${JSON.stringify(lifecycle)}::text::json, ${objectKey ?? null}, ${partsId ?? null},
+                  ${writeJson(lifecycle)}::text::json, ${objectKey ?? null}, ${partsId ?? null},
                   ${new Date(uploadUntilMs)})
           ON CONFLICT (file_id) DO NOTHING`,
     );

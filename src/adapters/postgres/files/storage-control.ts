@@ -1,6 +1,7 @@
 import { TemperaError } from "../../../core/errors/tempera-error.ts";
 import type { Lifecycle } from "../../../core/files/lifecycle.ts";
 import type { StorageControl } from "../../../core/files/storage-control.ts";
+import { writeJson } from "../../../core/json/exact-json.ts";
 import { answer, type Sql, storableText } from "../connection.ts";
 
 /** The channel that the table's trigger notifies. */
@@ -35,7 +36,7 @@ const accessLists = (sql: Sql): Pick<StorageControl, "aclOf" | "setAcl"> => ({
       const [set] = await answer(
         sql,
         sql<{ revision: number }[]>`
-          UPDATE files SET lifecycle = ${JSON.stringify(lifecycle)}::text::json, revision = revision + 1
+          UPDATE files SET lifecycle = ${writeJson(lifecycle)}::text::json, revision = revision + 1
           WHERE file_id = ${storableText(fileId)} AND revision = ${row.revision} RETURNING revision`,
       );
       // Somebody changed it between the two statements: read it again.
@@ -57,7 +58,7 @@ const defaults = (
   },
 
   async setDefaults(ownerId, defaults, revision) {
-    const text = sql`${JSON.stringify(defaults)}::text::json`;
+    const text = sql`${writeJson(defaults)}::text::json`;
     const insert = sql`
       INSERT INTO storage_defaults (owner_id, lifecycle, revision)
       VALUES (${storableText(ownerId)}, ${text}, 1)`;

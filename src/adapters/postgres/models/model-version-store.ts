@@ -1,5 +1,6 @@
 import type { PendingQuery, Row } from "postgres";
 import { TemperaError } from "../../../core/errors/tempera-error.ts";
+import { writeJson } from "../../../core/json/exact-json.ts";
 import type { JsonSchema, Restriction } from "../../../core/models/model.ts";
 import type { ModelVersionStore, PublishResult } from "../../../core/models/model-version-store.ts";
 import type {
@@ -211,7 +212,7 @@ async function publish(
   if (existing && existing.state !== "removed") return { done: "unchanged", head: existing };
   if (state === "enabled") await refuseDuringRollout(tx, endpoint, version);
   check(all.filter((each) => each !== existing));
-  const json = (value: unknown) => tx`${JSON.stringify(value)}::text::json`;
+  const json = (value: unknown) => tx`${writeJson(value)}::text::json`;
   const [row] = existing
     ? await tx<HeadRow[]>`
         UPDATE model_versions SET state = ${state}

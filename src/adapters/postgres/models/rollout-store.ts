@@ -1,5 +1,6 @@
 import { CATALOGUE, type ErrorCode } from "../../../core/errors/catalogue.ts";
 import { TemperaError } from "../../../core/errors/tempera-error.ts";
+import { writeJson } from "../../../core/json/exact-json.ts";
 import { newestFirst } from "../../../core/models/published-version.ts";
 import type { Rollout, RolloutRules, RolloutState } from "../../../core/models/rollout.ts";
 import type { RolloutStore } from "../../../core/models/rollout-store.ts";
@@ -117,7 +118,7 @@ async function start(tx: Sql, rollout: Parameters<RolloutStore["start"]>[0]): Pr
   const [row] = await tx<RolloutRow[]>`
     INSERT INTO rollouts (rollout_id, endpoint, from_version, to_version, share, state, rules, started_by)
     VALUES (gen_random_uuid(), ${endpoint}, ${fromVersion}, ${toVersion}, ${share}, 'running',
-            ${rules ? JSON.stringify(rules) : null}::text::json, ${storableText(startedBy)})
+            ${rules ? writeJson(rules) : null}::text::json, ${storableText(startedBy)})
     RETURNING *`;
   return rolloutOf(row as RolloutRow);
 }

@@ -1,3 +1,4 @@
+import { writeJson } from "../../../core/json/exact-json.ts";
 import type { Json } from "../../../core/json/json.ts";
 import type { AuditRecord, AuditState } from "../../../core/operations/audit.ts";
 import type { AuditLog } from "../../../core/operations/audit-log.ts";
@@ -34,7 +35,7 @@ const recordOf = (row: AuditRow): AuditRecord => ({
 /** Creates the PostgreSQL audit log. */
 export function createAuditLog(sql: Sql): AuditLog {
   const json = (value: Json | undefined) =>
-    value === undefined ? sql`NULL` : sql`${JSON.stringify(value)}::text::json`;
+    value === undefined ? sql`NULL` : sql`${writeJson(value)}::text::json`;
   const isActionOrBelow = (action: string) => sql`
     AND (action = ${storableText(action)} OR starts_with(action, ${`${storableText(action)}.`}))`;
   return {

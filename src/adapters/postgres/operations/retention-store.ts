@@ -1,3 +1,4 @@
+import { writeJson } from "../../../core/json/exact-json.ts";
 import { type DeletedKind, type OwnerTimes, RETENTION_FIELDS } from "../../../core/operations/retention.ts";
 import type { PurgedRequest, RetentionStore } from "../../../core/operations/retention-store.ts";
 import type { JobSpec } from "../../../core/requests/job.ts";
@@ -139,7 +140,7 @@ const ownerTimes = (
     await answer(
       sql,
       sql`INSERT INTO owner_retention (owner_id, times)
-          VALUES (${storableText(ownerId)}, ${JSON.stringify(seconds)}::text::json)
+          VALUES (${storableText(ownerId)}, ${writeJson(seconds)}::text::json)
           ON CONFLICT (owner_id) DO UPDATE SET times = excluded.times, updated_at = now()`,
     );
   },
@@ -216,8 +217,8 @@ const payloadsAndLogs = (sql: Sql): Pick<RetentionStore, "deletePayloads" | "end
     );
     const ids = rows.map(({ request_id }) => request_id);
     const bare = rows.map(({ job, outcome }) => withoutPayloads(job, outcome));
-    const jobs = bare.map(({ job }) => JSON.stringify(job));
-    const outcomes = bare.map(({ outcome }) => JSON.stringify(outcome));
+    const jobs = bare.map(({ job }) => writeJson(job));
+    const outcomes = bare.map(({ outcome }) => writeJson(outcome));
     return deleteCounted(
       sql,
       "payload",

@@ -1,3 +1,4 @@
+import { writeJson } from "../../../core/json/exact-json.ts";
 import type { KeyLimits, Owner, Plan, PlanLimits } from "../../../core/owners/plan.ts";
 import { DEFAULT_PLAN } from "../../../core/owners/plan.ts";
 import type { LimitsChange, PlanChange, PlanStore } from "../../../core/owners/plan-store.ts";
@@ -26,7 +27,7 @@ const ownerOf = (row: OwnerRow): Owner => ({ ...planOf(row), ownerId: row.owner_
 function partsOf(change: LimitsChange): { set: string; removed: string[] } {
   const given = Object.entries(change).filter(([, value]) => value !== undefined);
   return {
-    set: JSON.stringify(Object.fromEntries(given.filter(([, value]) => value !== null))),
+    set: writeJson(Object.fromEntries(given.filter(([, value]) => value !== null))),
     removed: given.flatMap(([name, value]) => (value === null ? [name] : [])),
   };
 }

@@ -1,3 +1,4 @@
+import { writeJson } from "../../../core/json/exact-json.ts";
 import { type UsageEntry, usageOf } from "../../../core/owners/usage.ts";
 import type {
   UsageBucket,
@@ -195,7 +196,7 @@ const reconciliation = (sql: Sql): Pick<UsageLedger, "known" | "writeMissing"> =
 
 const checks = (sql: Sql): Pick<UsageLedger, "recordCheck" | "checks"> => ({
   async recordCheck({ checkedAtMs, fromMs, untilMs, workflows, written, differences }) {
-    const found = JSON.stringify(
+    const found = writeJson(
       differences.map(({ requestId, description }) => ({
         requestId,
         [STORED_DESCRIPTION]: storableText(description),

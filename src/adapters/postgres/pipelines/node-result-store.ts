@@ -1,3 +1,4 @@
+import { writeJson } from "../../../core/json/exact-json.ts";
 import type { JsonObject, Stored } from "../../../core/json/json.ts";
 import { LIMITS } from "../../../core/limits.ts";
 import type { NodeClaim, NodeResult, NodeResultStore } from "../../../core/pipelines/node-result-store.ts";
@@ -41,7 +42,7 @@ const claims = (sql: Sql): Pick<NodeResultStore, "findOrClaim" | "renew" | "stor
   async store({ key, requestId }, { output, files }, expiresAtMs) {
     await answer(
       sql,
-      sql`UPDATE node_results SET output = ${JSON.stringify(output)}::text::json, files = ${files},
+      sql`UPDATE node_results SET output = ${writeJson(output)}::text::json, files = ${files},
                                   expires_at = ${new Date(expiresAtMs)}, claimed_until = NULL
           WHERE key = ${key} AND request_id = ${requestId} AND output IS NULL`,
     );

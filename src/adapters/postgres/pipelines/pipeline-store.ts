@@ -1,3 +1,4 @@
+import { writeJson } from "../../../core/json/exact-json.ts";
 import type { JsonObject } from "../../../core/json/json.ts";
 import type { CompiledGraph } from "../../../core/pipelines/parsed-graph.ts";
 import type { PipelineContents, PipelineStore } from "../../../core/pipelines/pipeline-store.ts";
@@ -61,7 +62,7 @@ export function createPipelineStore(sql: Sql): PipelineStore {
 
 /** The columns of a version. JSON is passed as text, so that it is read back byte for byte. */
 const versionColumns = (sql: Sql, { contents, compiled }: PipelineContents, at: Date) => sql`
-  ${JSON.stringify(contents)}::text::json, ${JSON.stringify(compiled)}::text::json,
+  ${writeJson(contents)}::text::json, ${writeJson(compiled)}::text::json,
   ${compiled.calls}::text[], ${at}::timestamptz`;
 
 const isNamed = (sql: Sql, { ownerId, name }: PipelineName) =>

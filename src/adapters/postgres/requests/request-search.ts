@@ -1,3 +1,4 @@
+import { writeJson } from "../../../core/json/exact-json.ts";
 import type { JobSpec } from "../../../core/requests/job.ts";
 import { isRequestId, type Outcome } from "../../../core/requests/request.ts";
 import type { EndedQuery, EndedRequest, RequestSearch } from "../../../core/requests/request-search.ts";
@@ -114,8 +115,8 @@ const payloads = (sql: Sql): Pick<RequestSearch, "payloads" | "erasePayloads" | 
     const { job, outcome } = withoutPayloads(row.job, row.outcome);
     await answer(
       sql,
-      sql`UPDATE requests SET job = ${JSON.stringify(job)}::text::json,
-            outcome = ${JSON.stringify(outcome)}::text::json, refs = '{}', payloads_deleted_at = now()
+      sql`UPDATE requests SET job = ${writeJson(job)}::text::json,
+            outcome = ${writeJson(outcome)}::text::json, refs = '{}', payloads_deleted_at = now()
           WHERE request_id = ${requestId} AND ended_at IS NOT NULL`,
     );
     return true;

@@ -1,4 +1,5 @@
 import { CATALOGUE } from "../../../core/errors/catalogue.ts";
+import { writeJson } from "../../../core/json/exact-json.ts";
 import { LIMITS } from "../../../core/limits.ts";
 import { usageOf } from "../../../core/owners/usage.ts";
 import type { LoggedEvent } from "../../../core/requests/events.ts";
@@ -20,7 +21,7 @@ import {
 /** The columns that a job fills. JSON is passed as text, so that it is read back byte for byte. */
 const jobColumns = (sql: Sql, job: JobSpec) => sql`
   ${job.requestId}, ${job.ownerId}, ${job.keyId}, ${job.endpoint}, ${job.version}, ${job.taskQueue},
-  ${job.priority}, ${JSON.stringify(job)}::text::json, ${new Date(job.submittedAtMs)},
+  ${job.priority}, ${writeJson(job)}::text::json, ${new Date(job.submittedAtMs)},
   ${job.node?.pipelineId ?? null}, ${job.node ? storableText(job.node.id) : null}`;
 
 /**
@@ -82,7 +83,7 @@ function finishStatement(
       VALUES (${jobColumns(sql, job)}, ${refsOf(job, outcome)},
               to_tsvector('simple', ${searchableText(logs)}::text),
               ${startedAtMs === undefined ? null : new Date(startedAtMs)}, ${endedAt},
-              ${attempts}, ${JSON.stringify(outcome)}::text::json, ${JSON.stringify(logs)}::text::json,
+              ${attempts}, ${writeJson(outcome)}::text::json, ${writeJson(logs)}::text::json,
               ${outcome.ok ? 200 : CATALOGUE[outcome.error.code].status})
       ON CONFLICT (request_id) DO UPDATE
         SET started_at = excluded.started_at, ended_at = excluded.ended_at, attempts = excluded.attempts,

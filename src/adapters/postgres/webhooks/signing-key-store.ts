@@ -10,6 +10,7 @@ import {
 } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { isTemperaError, TemperaError } from "../../../core/errors/tempera-error.ts";
+import { writeJson } from "../../../core/json/exact-json.ts";
 import { LIMITS } from "../../../core/limits.ts";
 import type { Clock } from "../../../core/operations/clock.ts";
 import type { SecretStore } from "../../../core/operations/secret-store.ts";
@@ -75,7 +76,7 @@ function newKey(secret: Uint8Array): Pick<SealedKey, "keyId" | "publicKey" | "se
   const { privateKey, publicKey } = generateKeyPairSync("ed25519");
   const x = publicKey.export({ format: "jwk" }).x as string;
   const keyId = createHash("sha256")
-    .update(JSON.stringify({ crv: "Ed25519", kty: "OKP", x }))
+    .update(writeJson({ crv: "Ed25519", kty: "OKP", x }))
     .digest("base64url");
   return {
     keyId,

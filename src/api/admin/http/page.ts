@@ -1,5 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../../core/errors/tempera-error.ts";
+import { parseJson, writeJson } from "../../../core/json/exact-json.ts";
 
 const LIMIT_DEFAULT = 50;
 const LIMIT_MAXIMUM = 1000;
@@ -43,13 +44,13 @@ const cursorInvalid = (): TemperaError => {
  * Makes a cursor of the values that a list is ordered by, taken from the page's last item. Opaque to callers.
  */
 export function cursorOf(...values: (string | number)[]): string {
-  return Buffer.from(JSON.stringify(values)).toString("base64url");
+  return Buffer.from(writeJson(values)).toString("base64url");
 }
 
 /** Reads the values of a cursor, which must fit `shape`. Throws `input_invalid` for any other text. */
 export function readCursor<T extends z.ZodType>(cursor: string, shape: T): z.output<T> {
   try {
-    return shape.parse(JSON.parse(Buffer.from(cursor, "base64url").toString("utf8")));
+    return shape.parse(parseJson(Buffer.from(cursor, "base64url").toString("utf8")));
   } catch {
     throw cursorInvalid();
   }

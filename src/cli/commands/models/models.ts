@@ -8,6 +8,7 @@ import type { ModelView } from "../../../api/admin/routes/models/models.ts";
 import type { VersionView } from "../../../api/admin/routes/models/registry.ts";
 import { openRegistry, PROJECT } from "../../../bin/open-registry.ts";
 import { loadConfig } from "../../../config/load-config.ts";
+import { writeJson } from "../../../core/json/exact-json.ts";
 import { ENGINE_PROGRAMS } from "../../../gpu-workers/worker/process/engine-programs.ts";
 import { RegistryFaults } from "../../../registry/registry.ts";
 import { table } from "../../table.ts";
@@ -32,7 +33,7 @@ export function addModelCommands(program: Command, connect: Connect): void {
         );
       if (everyVersion) return void process.stdout.write(`${await versionsTable(client)}\n`);
       const { models: all } = await client.admin<{ models: ModelView[] }>("GET", "/v1/models");
-      if (json) return void process.stdout.write(`${JSON.stringify(all)}\n`);
+      if (json) return void process.stdout.write(`${writeJson(all)}\n`);
       const rows = all.map((model) => [
         model.endpoint_id,
         model.version,

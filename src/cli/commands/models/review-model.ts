@@ -2,7 +2,9 @@
  * The review of a valid model package: what a start accepts, and what is most likely a slip. It names words
  * that nothing reads, and values that the version itself refuses.
  */
+
 import { findNearestName } from "../../../core/errors/nearest-name.ts";
+import { writeJson } from "../../../core/json/exact-json.ts";
 import { isObject, type Json, type JsonObject } from "../../../core/json/json.ts";
 import type { ModelVersion } from "../../../core/models/model.ts";
 import { createSchemaCheck } from "../../../registry/schema-check.ts";
@@ -93,7 +95,7 @@ function defaultFaults({ schemas, restrictions }: ModelVersion): string[] {
     const schema = Object.hasOwn(fields, field) ? fields[field] : undefined;
     if (!isObject(schema) || schema.default === undefined) return [];
     if (refused(accepts as JsonObject, schema.default) === undefined) return [];
-    const value = JSON.stringify(schema.default);
+    const value = writeJson(schema.default);
     return [
       `model.yaml: /restrictions/${field} refuses ${value}, which is the field's default in input.json`,
     ];

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { writeJson } from "../../../core/json/exact-json.ts";
 import { table } from "../../table.ts";
 import { collect, JSON_OPTION } from "../options.ts";
 
@@ -14,7 +15,7 @@ export function addConfigCommands(program: Command): void {
     .action(async ({ set, json }: { set: string[]; json?: boolean }) => {
       const { showConfig } = await import("../../../config/show-config.ts");
       const shown = showConfig(process.env, set);
-      if (json) return void process.stdout.write(`${JSON.stringify(shown)}\n`);
+      if (json) return void process.stdout.write(`${writeJson(shown)}\n`);
       const rows = shown.map(({ setting, value, unit, source }) => {
         const text = value === null ? "" : Array.isArray(value) ? value.join(",") : String(value);
         return [setting, unit && text ? `${text} ${unit}` : text, source];

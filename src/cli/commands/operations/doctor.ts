@@ -9,6 +9,7 @@ import type { EngineView } from "../../../api/admin/routes/engines/engines.ts";
 import { openRegistry } from "../../../bin/open-registry.ts";
 import { loadConfig } from "../../../config/load-config.ts";
 import type { Config } from "../../../config/settings.ts";
+import { writeJson } from "../../../core/json/exact-json.ts";
 import { postgresBinaries } from "../../../dev/services/postgres-binaries.ts";
 import { locateProgram } from "../../../dev/services/program.ts";
 import { TEMPORAL_CLI } from "../../../dev/services/temporal.ts";
@@ -81,7 +82,7 @@ export async function doctor({ json, ...target }: Target & { json: boolean }): P
   const config = loaded;
   if (config)
     for (const [name, work] of Object.entries(CHECKS)) await check(name, () => work(config, target));
-  if (json) process.stdout.write(`${JSON.stringify({ findings }, null, 2)}\n`);
+  if (json) process.stdout.write(`${writeJson({ findings }, 2)}\n`);
   return findings.some(({ state }) => state === "missing") ? 1 : 0;
 }
 
@@ -204,7 +205,7 @@ async function checkPlatform({ server }: Config, { url }: Target): Promise<Resul
   };
   return {
     state: status === "ready" ? "ok" : "note",
-    message: `${status ?? "not a Tempera"} at ${url} ${services ? JSON.stringify(services) : ""}`,
+    message: `${status ?? "not a Tempera"} at ${url} ${services ? writeJson(services) : ""}`,
   };
 }
 

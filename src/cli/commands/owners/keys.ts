@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { KeyView } from "../../../api/admin/routes/owners/keys.ts";
+import { writeJson } from "../../../core/json/exact-json.ts";
 import { table } from "../../table.ts";
 import { listed, shortTime } from "../listing.ts";
 import { type Connect, JSON_OPTION, LIMIT_OPTION } from "../options.ts";
@@ -41,7 +42,7 @@ export function addKeyCommands(program: Command, connect: Connect): void {
     .option(...JSON_OPTION)
     .action(async ({ limit, json }: { limit: string; json?: boolean }, command: Command) => {
       const all = await listed<KeyView>(connect(command), "/v1/keys", "keys", limit);
-      if (json) return void process.stdout.write(`${JSON.stringify(all)}\n`);
+      if (json) return void process.stdout.write(`${writeJson(all)}\n`);
       const rows = all.map((key) => [
         key.key_id,
         key.alias,
@@ -79,7 +80,7 @@ function addCreate(keys: Command, connect: Connect): void {
     .action(async (alias: string, { scope, owner, expires, json }: CreateOptions, command: Command) => {
       const body = { alias, scope, ...(owner && { owner }), ...(expires && { expires_at: expires }) };
       const created = await connect(command).admin<KeyView & { key: string }>("POST", "/v1/keys", body);
-      if (json) return void process.stdout.write(`${JSON.stringify(created)}\n`);
+      if (json) return void process.stdout.write(`${writeJson(created)}\n`);
       process.stdout.write(`${created.key}\n`);
       const until = created.expires_at ? `, until ${created.expires_at}` : "";
       process.stderr.write(

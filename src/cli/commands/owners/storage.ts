@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { parseJson } from "../../../core/json/exact-json.ts";
 import { type PlatformClient, PlatformError } from "../../platform-client.ts";
 import { print } from "../listing.ts";
 import type { Connect } from "../options.ts";
@@ -10,7 +11,7 @@ interface Settings {
 
 const jsonOf = (text: string, option: string): object => {
   try {
-    return JSON.parse(text) as object;
+    return parseJson(text) as object;
   } catch (error) {
     throw new PlatformError(`${option} is not JSON: ${(error as Error).message}`);
   }

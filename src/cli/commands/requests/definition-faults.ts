@@ -1,4 +1,5 @@
 /** The faults of a workflow definition, as lines for whoever wrote its file. */
+import { parseJson } from "../../../core/json/exact-json.ts";
 import { isObject, type Json } from "../../../core/json/json.ts";
 
 interface Fault {
@@ -27,7 +28,7 @@ export function definitionFaults(body: unknown, file: string, isBare: boolean): 
 /** Parses the text of a file. Throws an error that names the line and the column of what is not JSON. */
 export function parseJsonFile(text: string, file: string): Json {
   try {
-    return JSON.parse(text) as Json;
+    return parseJson(text) as Json;
   } catch (error) {
     const { message } = error as Error;
     const at = Number(/position (\d+)/.exec(message)?.[1] ?? text.length);

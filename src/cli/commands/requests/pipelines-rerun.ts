@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { parseJson } from "../../../core/json/exact-json.ts";
 import { PlatformError } from "../../platform-client.ts";
 import { print } from "../listing.ts";
 import { type Connect, collect, JSON_OPTION } from "../options.ts";
@@ -87,7 +88,7 @@ function assignment(option: string, text: string): [string, unknown] {
   if (equals <= 0) throw new PlatformError(`${option} ${text}: there is no value; write name=value.`);
   const value = text.slice(equals + 1);
   try {
-    return [text.slice(0, equals), JSON.parse(value)];
+    return [text.slice(0, equals), parseJson(value)];
   } catch {
     return [text.slice(0, equals), value];
   }

@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { text } from "node:stream/consumers";
 import type { Command } from "commander";
+import { parseJson } from "../../../core/json/exact-json.ts";
 import { type PlatformClient, PlatformError, type Status } from "../../platform-client.ts";
 import { createProgressView } from "../../progress-view.ts";
 import { print } from "../listing.ts";
@@ -16,7 +17,7 @@ async function readInput(input: string): Promise<unknown> {
   const source =
     input === "-" ? await text(process.stdin) : input.trimStart().startsWith("{") ? input : fileText(input);
   try {
-    return JSON.parse(source);
+    return parseJson(source);
   } catch (error) {
     throw new PlatformError(`--input is not JSON: ${(error as Error).message}`);
   }

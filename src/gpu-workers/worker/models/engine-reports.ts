@@ -4,8 +4,10 @@
  * `LIMITS.engineReportMs` as a sign of life. The numbers of running and waiting requests change all the time,
  * so a change of them alone waits for the next sign of life.
  */
+
 import type { EngineStatus, WorkerStatus } from "../../../core/engines/engine-status.ts";
 import type { DrainOrders, EngineStatusStore } from "../../../core/engines/engine-status-store.ts";
+import { writeJson } from "../../../core/json/exact-json.ts";
 import { LIMITS } from "../../../core/limits.ts";
 import type { ModelVersion } from "../../../core/models/model.ts";
 
@@ -98,5 +100,5 @@ export class EngineReports implements AsyncDisposable {
 }
 
 function withoutRequestCounts(engines: readonly EngineStatus[]): string {
-  return JSON.stringify(engines.map(({ running: _, waiting: __, ...rest }) => rest));
+  return writeJson(engines.map(({ running: _, waiting: __, ...rest }) => rest));
 }

@@ -1,6 +1,7 @@
 /**
  * One call of an engine's `Run`, as a GPU worker makes it: what a run and a realtime session have in common.
  */
+
 import { onAbort } from "../../../core/concurrency/with-abort.ts";
 import { isErrorCode } from "../../../core/errors/catalogue.ts";
 import {
@@ -9,6 +10,7 @@ import {
   isTemperaError,
   TemperaError,
 } from "../../../core/errors/tempera-error.ts";
+import { parseJson } from "../../../core/json/exact-json.ts";
 import type { ErrorMessage } from "../../contract/engine-protocol.ts";
 import type { PrewarmedCalls, RunCall } from "./prewarmed-calls.ts";
 
@@ -67,7 +69,7 @@ export function engineFaultOf(error: unknown): EngineFault | undefined {
 export function readEngineError({ code, message, faultsJson }: ErrorMessage): ErrorInfo {
   let faults: InputFault[] | undefined;
   try {
-    faults = faultsJson ? (JSON.parse(faultsJson) as InputFault[]) : undefined;
+    faults = faultsJson ? parseJson<InputFault[]>(faultsJson) : undefined;
   } catch (cause) {
     throw contractBroken("The engine answered an error whose faults are not JSON.", cause);
   }

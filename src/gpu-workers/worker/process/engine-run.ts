@@ -1,5 +1,7 @@
 /** One run over gRPC, as a GPU worker sees it: the wire's events become calls of an `EngineListener`. */
+
 import type { ArtifactHead, EngineListener, EngineResult, EngineRun } from "../../../core/engines/engine.ts";
+import { parseJson, writeJson } from "../../../core/json/exact-json.ts";
 import type { JsonObject } from "../../../core/json/json.ts";
 import { LIMITS } from "../../../core/limits.ts";
 import {
@@ -61,7 +63,7 @@ function sendRun(call: RunCall, run: EngineRun, listener: EngineListener): void 
     start: {
       requestId: run.requestId,
       attempt: run.attempt,
-      inputJson: JSON.stringify(run.input),
+      inputJson: writeJson(run.input),
       files: run.files ?? [],
       previews: listener.preview !== undefined,
       checkpoints: listener.checkpoint !== undefined,
@@ -121,7 +123,7 @@ async function relayEvents(
 function parseOutput(json: string): JsonObject {
   let output: unknown;
   try {
-    output = JSON.parse(json);
+    output = parseJson(json);
   } catch (cause) {
     throw contractBroken("The engine's output is not JSON.", cause);
   }

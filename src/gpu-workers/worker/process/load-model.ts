@@ -1,6 +1,7 @@
 /** Loading a model version into an engine that has just been started. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { withAbort } from "../../../core/concurrency/with-abort.ts";
+import { writeJson } from "../../../core/json/exact-json.ts";
 import type { ModelVersion } from "../../../core/models/model.ts";
 import type { EngineClient, LoadEvent } from "../../contract/engine-protocol.ts";
 
@@ -60,7 +61,7 @@ async function callLoad(
       version: model.version,
       runner: model.runner,
       folder: model.folder,
-      parametersJson: JSON.stringify(model.parameters),
+      parametersJson: writeJson(model.parameters),
       slots: model.slots,
       digest: model.digest,
       checkpoint: model.checkpoint ?? null,

@@ -3,6 +3,7 @@ import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { mkdir, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createInterface } from "node:readline";
+import { parseJson } from "../../../core/json/exact-json.ts";
 import type { LogLevel } from "../../../core/requests/events.ts";
 import type { EngineProgram } from "./engine-programs.ts";
 
@@ -91,7 +92,7 @@ function parseLine(line: string, fallback: LogLevel): { level: LogLevel; message
       level,
       msg,
       message = msg,
-    } = JSON.parse(line) as { level?: unknown; msg?: unknown; message?: unknown };
+    } = parseJson(line) as { level?: unknown; msg?: unknown; message?: unknown };
     if (typeof message !== "string") return { level: fallback, message: line };
     if (typeof level !== "number") return { level: fallback, message };
     return { level: level >= 50 ? "ERROR" : level >= 40 ? "WARN" : level >= 30 ? "INFO" : "DEBUG", message };

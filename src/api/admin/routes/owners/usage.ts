@@ -1,5 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
+import { writeJson } from "../../../../core/json/exact-json.ts";
 import { LIMITS } from "../../../../core/limits.ts";
 import type { UsageEntry } from "../../../../core/owners/usage.ts";
 import {
@@ -206,7 +207,7 @@ function series(buckets: UsageBucket[]): { bucket: string; results: z.input<type
 function summary(buckets: UsageBucket[]): z.input<typeof RESULT>[] {
   const found = new Map<string, UsageBucket>();
   for (const bucket of buckets) {
-    const name = JSON.stringify([bucket.endpoint, bucket.unit, bucket.unitPrice, bucket.currency]);
+    const name = writeJson([bucket.endpoint, bucket.unit, bucket.unitPrice, bucket.currency]);
     const before = found.get(name);
     found.set(
       name,

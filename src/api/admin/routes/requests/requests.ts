@@ -6,6 +6,7 @@
 import { z } from "@hono/zod-openapi";
 import { isTemperaError, TemperaError } from "../../../../core/errors/tempera-error.ts";
 import { retrieve } from "../../../../core/files/stored-value.ts";
+import { writeJson } from "../../../../core/json/exact-json.ts";
 import type { Json, Stored } from "../../../../core/json/json.ts";
 import { LIMITS } from "../../../../core/limits.ts";
 import { unitsOf } from "../../../../core/owners/usage.ts";
@@ -216,7 +217,7 @@ async function withPayloads(
       ...requestBody(one, admin),
       ...(stored && (await payloadsOf(api, stored).catch(ignoreDeleted))),
     };
-    bytes += JSON.stringify(body).length;
+    bytes += writeJson(body).length;
     if (expanded.length > 0 && bytes > LIMITS.pagePayloadBytesMax) break;
     expanded.push(body);
   }

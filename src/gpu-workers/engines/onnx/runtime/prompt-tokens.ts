@@ -3,6 +3,7 @@
  * @huggingface/tokenizers ignores both settings.
  */
 import { Tokenizer } from "@huggingface/tokenizers";
+import { parseJson } from "../../../../core/json/exact-json.ts";
 import type { Remark } from "./loaded-model.ts";
 
 export interface PromptTokens {
@@ -25,7 +26,7 @@ export type PromptTokenizer = (prompt: string) => PromptTokens;
  * @param length tokens of a prompt, the special ones included
  */
 export function createPromptTokenizer(json: string, length: number): PromptTokenizer {
-  const tokenizer = new Tokenizer(JSON.parse(json), {});
+  const tokenizer = new Tokenizer(parseJson(json), {});
   const idOf = (token: string): number => {
     const id = tokenizer.token_to_id(token);
     if (id === undefined) throw new Error(`tokenizer.json has no ${token} token.`);

@@ -2,6 +2,7 @@
  * Rectified-flow sampling as FlowMatchEulerDiscreteScheduler of diffusers does it: noise levels σ from 1 to
  * 0, and Euler steps along the velocity.
  */
+import { parseJson } from "../../../../core/json/exact-json.ts";
 
 /** The fields of `scheduler_config.json`, as diffusers writes it. */
 export interface SchedulerConfig {
@@ -41,7 +42,7 @@ const UNSUPPORTED = [
 
 /** @throws an error that names the field, when the file configures something that is not implemented here */
 export function parseSchedulerConfig(json: string): SchedulerConfig {
-  const file = JSON.parse(json) as Record<string, unknown>;
+  const file = parseJson(json) as Record<string, unknown>;
   if (file._class_name !== undefined && file._class_name !== "FlowMatchEulerDiscreteScheduler") {
     throw new Error(
       `scheduler_config.json names ${String(file._class_name)}; ` +
