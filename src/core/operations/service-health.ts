@@ -6,8 +6,8 @@ export type ServiceName = "postgres" | "temporal" | "redis" | "objects";
 /**
  * - `starting`: not reached yet since this process started
  * - `up`: answers, and takes writes
- * - `away`: does not answer, or takes no writes for another reason than space
- * - `full`: answers, and takes no writes because it has no space left
+ * - `away`: cannot be used: does not answer, or refuses this process
+ * - `full`: answers, and takes no writes: it has no space left, or accepts only reads
  */
 export type ServiceState = "starting" | "up" | "away" | "full";
 

@@ -1,0 +1,110 @@
+import type { Clock } from "./clock.ts";
+import type { ServiceHealth, ServiceName, ServiceReport, ServiceState } from "./service-health.ts";
+
+/** The four roles of Tempera, by the names of their programs. */
+export type RoleName = "gateway" | "admin" | "orchestrator" | "gpu-worker";
+
+/**
+ * - `starting`: not ready for its first work yet
+ * - `serving`: takes work
+ * - `drained`: an operator has told this GPU worker to take no work
+ * - `draining`: was told to stop, finishes what it has and ends
+ */
+export type RolePhase = "starting" | "serving" | "drained" | "draining";
+
+/** The health of one role, as its endpoints tell it. Times are those of its clock. */
+export interface RoleReport {
+  role: RoleName;
+  version: string;
+  phase: RolePhase;
+  /** Why this role should get no work now, as one sentence; absent when it should. */
+  unready?: string;
+  startedAtMs: number;
+  services: ServiceReport[];
+  /** When the report was made. */
+  atMs: number;
+}
+
+export interface RoleHealthOptions {
+  role: RoleName;
+  /** The services, as the process of the role sees them. */
+  services: Pick<ServiceHealth, "list">;
+  /** The version of Tempera. */
+  version: string;
+  /** The time of day: start and states are shown to people. */
+  clock: Clock;
+}
+
+/** The health of one role: its phase, which is `starting` at first, and the services. */
+export class RoleHealth {
+  readonly #options: RoleHealthOptions;
+  readonly #startedAtMs: number;
+  #phase: RolePhase = "starting";
+
+  constructor(options: RoleHealthOptions) {
+    this.#options = options;
+    this.#startedAtMs = options.clock.nowMs();
+  }
+
+  /** Enters a phase. A role that is draining stays so: a start that ends after the signal changes nothing. */
+  enter(phase: RolePhase): void {
+    if (this.#phase !== "draining") this.#phase = phase;
+  }
+
+  report(): RoleReport {
+    const { role, version, clock, services: health } = this.#options;
+    const services = health.list();
+    const unready = unreadyBecause(role, this.#phase, services);
+    return {
+      ...{ role, version, phase: this.#phase },
+      ...(unready !== undefined && { unready }),
+      ...{ startedAtMs: this.#startedAtMs, services, atMs: clock.nowMs() },
+    };
+  }
+}
+
+const PHASE_REASONS: Record<RolePhase, string | undefined> = {
+  starting: "It is starting.",
+  serving: undefined,
+  drained: "An operator has drained it.",
+  draining: "It is draining.",
+};
+
+/**
+ * Tells why a role should get no work, as one sentence; `undefined` when it should.
+ *
+ * Only what makes work for *this* process pointless counts. A service that is away is away for all processes:
+ * if each gateway became unready for that, nobody would answer the calls that can still be answered.
+ *
+ * - Gateway: it knows no key before it has reached PostgreSQL once. Later, it answers calls from any of
+ *   PostgreSQL, Temporal and Redis.
+ * - Admin: all that it does is in PostgreSQL.
+ * - Orchestrator and GPU worker: their work comes from Temporal.
+ */
+export function unreadyBecause(
+  role: RoleName,
+  phase: RolePhase,
+  services: readonly Pick<ServiceReport, "service" | "state">[],
+): string | undefined {
+  if (phase !== "serving") return PHASE_REASONS[phase];
+  const stateOf = (name: ServiceName): ServiceState | undefined =>
+    services.find(({ service }) => service === name)?.state;
+  const isAway = (name: ServiceName): boolean => ["starting", "away"].includes(stateOf(name) ?? "");
+  if (role === "gateway") {
+    if (stateOf("postgres") === "starting") return "PostgreSQL was not reached yet since the start.";
+    const sources = (["postgres", "temporal", "redis"] as const).filter((name) => stateOf(name));
+    return sources.length > 0 && sources.every(isAway)
+      ? `${sources.map((name) => SERVICE_NAMES[name]).join(", ")}: none can be reached.`
+      : undefined;
+  }
+  const needed = role === "admin" ? "postgres" : "temporal";
+  return isAway(needed) ? `${SERVICE_NAMES[needed]} cannot be reached.` : undefined;
+}
+
+/** The services as texts for people name them. */
+export const SERVICE_NAMES: Record<ServiceName, string> = {
+  postgres: "PostgreSQL",
+  temporal: "Temporal",
+  redis: "Redis",
+  objects: "the object store",
+};
