@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { RoleHealth } from "../../core/operations/role-health.ts";
+import { ProcessHealth } from "../../core/operations/process-health.ts";
 import { ServiceHealth } from "../../core/operations/service-health.ts";
 import { createHealthService, HEALTH_PATHS } from "./routes.ts";
 
@@ -9,7 +9,7 @@ function scene() {
   const time = { nowMs: START_MS };
   const clock = { nowMs: () => time.nowMs };
   const services = new ServiceHealth({ clock });
-  const health = new RoleHealth({ role: "gpu-worker", services, version: "1.2.3", clock });
+  const health = new ProcessHealth({ services, version: "1.2.3", clock }).role("gpu-worker");
   const silent = { debug() {}, info() {}, warn() {}, error() {} };
   const app = createHealthService({ health, log: silent });
   const get = async (path: string) => {

@@ -5,7 +5,7 @@
 import { type Context, Hono } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Log } from "../../core/operations/log.ts";
-import type { RoleHealth, RoleReport } from "../../core/operations/role-health.ts";
+import type { RoleHealth, RoleReport } from "../../core/operations/process-health.ts";
 import type { ServiceReport, ServiceState } from "../../core/operations/service-health.ts";
 import { answerError } from "../http/answer-error.ts";
 import { answerJson } from "../http/answer-json.ts";

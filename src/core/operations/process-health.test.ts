@@ -1,15 +1,16 @@
 import { describe, expect, it } from "vitest";
-import { RoleHealth, type RoleName, unreadyBecause } from "./role-health.ts";
+import { ProcessHealth, type RoleName, unreadyBecause } from "./process-health.ts";
 import { ServiceHealth, type ServiceState } from "./service-health.ts";
 
 function scene(role: RoleName) {
   const time = { nowMs: 1_000 };
   const clock = { nowMs: () => time.nowMs };
   const services = new ServiceHealth({ clock });
-  return { time, services, health: new RoleHealth({ role, services, version: "1.2.3", clock }) };
+  const process = new ProcessHealth({ services, version: "1.2.3", clock });
+  return { time, services, process, health: process.role(role) };
 }
 
-describe("RoleHealth", () => {
+describe("the health of a role", () => {
   it("reports a role with its phase, the services, and the time since the start", () => {
     const { time, services, health } = scene("orchestrator");
     time.nowMs = 4_000;
@@ -26,6 +27,13 @@ describe("RoleHealth", () => {
     health.enter("serving");
     expect(health.report().phase).toBe("serving");
     expect(health.report()).not.toHaveProperty("unready");
+  });
+
+  it("is kept apart from that of another role in the process", () => {
+    const { process } = scene("gateway");
+    process.role("gateway").enter("serving");
+    expect(process.role("gateway").report().phase).toBe("serving");
+    expect(process.role("admin").report()).toMatchObject({ role: "admin", phase: "starting" });
   });
 
   it("is not ready while an operator has drained it", () => {

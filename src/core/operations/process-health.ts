@@ -12,7 +12,7 @@ export type RoleName = "gateway" | "admin" | "orchestrator" | "gpu-worker";
  */
 export type RolePhase = "starting" | "serving" | "drained" | "draining";
 
-/** The health of one role, as its endpoints tell it. Times are those of its clock. */
+/** The health of one role, as its endpoints tell it. Times are those of the clock of its process. */
 export interface RoleReport {
   role: RoleName;
   version: string;
@@ -25,25 +25,54 @@ export interface RoleReport {
   atMs: number;
 }
 
-export interface RoleHealthOptions {
-  role: RoleName;
-  /** The services, as the process of the role sees them. */
-  services: Pick<ServiceHealth, "list">;
+export interface ProcessHealthOptions {
+  services: ServiceHealth;
   /** The version of Tempera. */
   version: string;
   /** The time of day: start and states are shown to people. */
   clock: Clock;
 }
 
-/** The health of one role: its phase, which is `starting` at first, and the services. */
-export class RoleHealth {
-  readonly #options: RoleHealthOptions;
+/** The health of a process: of the services, as it sees them, and of each role that runs in it. */
+export class ProcessHealth {
+  readonly services: ServiceHealth;
+  readonly #options: ProcessHealthOptions;
   readonly #startedAtMs: number;
-  #phase: RolePhase = "starting";
+  readonly #roles = new Map<RoleName, RoleHealth>();
 
-  constructor(options: RoleHealthOptions) {
+  constructor(options: ProcessHealthOptions) {
+    this.services = options.services;
     this.#options = options;
     this.#startedAtMs = options.clock.nowMs();
+  }
+
+  /** Returns the health of a role, always the same object. */
+  role(name: RoleName): RoleHealth {
+    const role = this.#roles.get(name) ?? new RoleHealth((phase) => this.#reportOf(name, phase));
+    this.#roles.set(name, role);
+    return role;
+  }
+
+  #reportOf(role: RoleName, phase: RolePhase): RoleReport {
+    const { version, clock } = this.#options;
+    const services = this.services.list();
+    const unready = unreadyBecause(role, phase, services);
+    return {
+      ...{ role, version, phase },
+      ...(unready !== undefined && { unready }),
+      ...{ startedAtMs: this.#startedAtMs, services, atMs: clock.nowMs() },
+    };
+  }
+}
+
+/** The health of one role. Its phase is `starting` at first. */
+export class RoleHealth {
+  readonly #reportOf: (phase: RolePhase) => RoleReport;
+  #phase: RolePhase = "starting";
+
+  /** Made by `ProcessHealth`. */
+  constructor(reportOf: (phase: RolePhase) => RoleReport) {
+    this.#reportOf = reportOf;
   }
 
   /** Enters a phase. A role that is draining stays so: a start that ends after the signal changes nothing. */
@@ -52,14 +81,7 @@ export class RoleHealth {
   }
 
   report(): RoleReport {
-    const { role, version, clock, services: health } = this.#options;
-    const services = health.list();
-    const unready = unreadyBecause(role, this.#phase, services);
-    return {
-      ...{ role, version, phase: this.#phase },
-      ...(unready !== undefined && { unready }),
-      ...{ startedAtMs: this.#startedAtMs, services, atMs: clock.nowMs() },
-    };
+    return this.#reportOf(this.#phase);
   }
 }
 
