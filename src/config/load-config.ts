@@ -62,7 +62,7 @@ export function readConfig(env: Environment = process.env, flags: readonly strin
   for (const { group, name, path, setting } of allSettings()) {
     config[group] ??= {};
     const found = set.get(path) ?? fromEnvironment(env, setting, faults) ?? files.values.get(path);
-    const value = found && setting.secret ? secretOf(found, path, faults) : found;
+    const value = found && mayBeFile(setting) ? contentOf(found, path, faults) : found;
     if (!value) {
       config[group][name] = setting.default;
       sources.set(path, "default");
@@ -88,25 +88,26 @@ function faultOf(
   return `${at}: ${path}: ${issues.map(({ message }) => message).join("; ")}${shown}`;
 }
 
-/** Finds the setting's variable or, for a secret, the file that `<variable>_FILE` names. */
-function fromEnvironment(
-  env: Environment,
-  { env: variable, secret }: Setting<unknown>,
-  faults: string[],
-): Found | undefined {
+function mayBeFile({ secret, fromFile }: Setting<unknown>): boolean {
+  return secret === true || fromFile === true;
+}
+
+/** Finds the setting's variable or, if it may be a file, the file that `<variable>_FILE` names. */
+function fromEnvironment(env: Environment, setting: Setting<unknown>, faults: string[]): Found | undefined {
+  const { env: variable } = setting;
   const value = env[variable] || undefined;
   const fileVariable = `${variable}_FILE`;
-  const path = secret && (env[fileVariable] || undefined);
+  const path = mayBeFile(setting) && (env[fileVariable] || undefined);
   if (!path) return value === undefined ? undefined : { raw: value, at: variable };
   if (value !== undefined) faults.push(`${variable} and ${fileVariable} are both set; set one of them`);
   return { raw: { file: path }, at: fileVariable };
 }
 
 /**
- * Gives a secret itself or, for `{ file: <path> }`, the content of the file without its last newline.
+ * Gives a value itself or, for `{ file: <path> }`, the content of the file without its last newline.
  * `undefined` when the file cannot be read.
  */
-function secretOf({ raw, at }: Found, path: string, faults: string[]): Found | undefined {
+function contentOf({ raw, at }: Found, path: string, faults: string[]): Found | undefined {
   if (typeof raw !== "object" || raw === null || Object.keys(raw).join() !== "file") return { raw, at };
   const { file } = raw as { file: unknown };
   const fault = (reason: string): undefined =>

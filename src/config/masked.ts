@@ -1,39 +1,60 @@
+import { MASK, maskPositions } from "../core/operations/mask.ts";
 import { allSettings } from "./load-config.ts";
 import type { Config } from "./settings.ts";
 
-export const MASK = "***";
-
-/** Shortest secret that is masked. Shorter texts occur in ordinary words, and a real secret is longer. */
-const CHARACTERS_MIN = 6;
-
-/** Matches an API key of Tempera anywhere in a text. */
-const KEY = /\b([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):[^\s"'\\,}&]{8,}/gi;
+/** Length from which a secret is masked wherever it occurs: by chance, no other text contains it. */
+const CHARACTERS_MIN = 16;
+/** The same for a secret of three kinds of characters: capitals, small letters, digits, others. */
+const MIXED_CHARACTERS_MIN = 8;
+const KINDS = [/[a-z]/, /[A-Z]/, /\d/, /[^a-zA-Z\d]/];
 
 /**
- * Creates a function that masks every configured secret in a text, and everything that looks like an API key.
- * Passwords in addresses and the parts of lists count as secrets; each is masked as it is written and in the
- * notations of JSON and URLs.
+ * Creates a function that masks secrets in a text: what stands in the place of a secret (`maskPositions`),
+ * and each configured secret that cannot be an ordinary word, wherever it occurs.
+ *
+ * A configured secret is masked everywhere when it has 16 characters, or 8 of three kinds, and is no name
+ * that the configuration has elsewhere, such as a user or a bucket. A shorter password, such as `tempera`, is
+ * masked in addresses and fields only, or harmless texts would be masked with it.
  */
 export function createMask(config: Config): (text: string) => string {
-  const groups = config as unknown as Record<string, Record<string, unknown>>;
-  const secrets = allSettings().flatMap(({ group, name, setting }) => {
-    const value = groups[group]?.[name];
-    return setting.secret && typeof value === "string" ? partsOf(value) : [];
-  });
-  const written = secrets.flatMap((secret) => [
-    secret,
-    JSON.stringify(secret).slice(1, -1),
-    encodeURIComponent(secret),
-  ]);
-  // The longest first: a secret that contains another must be masked as a whole.
-  const all = [...new Set(written)]
-    .filter(({ length }) => length >= CHARACTERS_MIN)
-    .sort((a, b) => b.length - a.length);
+  const secrets = configuredSecrets(config);
+  const names = configuredNames(config);
+  const isRecognisable = (secret: string): boolean =>
+    !names.has(secret.toLowerCase()) &&
+    (secret.length >= CHARACTERS_MIN ||
+      (secret.length >= MIXED_CHARACTERS_MIN && KINDS.filter((kind) => kind.test(secret)).length >= 3));
+  const everywhere = notations(secrets.filter(isRecognisable)).map((text) => [text, MASK] as const);
+  // Drivers decode the password of an address and may show it so: `/` and quotes then end it too early.
+  const inAddresses = notations(secrets).map((text) => [`:${text}@`, `:${MASK}@`] as const);
+  const replaced = [...inAddresses, ...everywhere];
   return (text) => {
     let masked = text;
-    for (const secret of all) if (masked.includes(secret)) masked = masked.replaceAll(secret, MASK);
-    return masked.replace(KEY, `$1:${MASK}`);
+    for (const [secret, mask] of replaced)
+      if (masked.includes(secret)) masked = masked.replaceAll(secret, mask);
+    return maskPositions(masked);
   };
+}
+
+/** Writes each text as it is and in the notations of JSON and of addresses; the longest first. */
+function notations(texts: string[]): string[] {
+  const written = texts.flatMap((text) => [
+    text,
+    JSON.stringify(text).slice(1, -1),
+    encodeURIComponent(text),
+    encodeURI(text),
+  ]);
+  // A secret that contains another must be masked as a whole.
+  return [...new Set(written)].sort((a, b) => b.length - a.length);
+}
+
+type Values = Record<string, Record<string, unknown>>;
+
+function configuredSecrets(config: Config): string[] {
+  const values = config as unknown as Values;
+  return allSettings().flatMap(({ group, name, setting }) => {
+    const value = values[group]?.[name];
+    return setting.secret && typeof value === "string" ? partsOf(value).filter(Boolean) : [];
+  });
 }
 
 /**
@@ -41,13 +62,31 @@ export function createMask(config: Config): (text: string) => string {
  * the part of a key after its id.
  */
 function partsOf(value: string): string[] {
-  if (/^[a-z]+:\/\//i.test(value) && URL.canParse(value)) {
-    const { password, searchParams } = new URL(value);
+  const url = addressOf(value);
+  if (url) {
+    const { password, searchParams } = url;
     // Drivers also read a password from the query.
     const fromQuery = [...searchParams].flatMap(([name, given]) =>
       /pass|secret|token|key/i.test(name) ? [given] : [],
     );
-    return [...(password ? [value, password, decodeURIComponent(password)] : []), ...fromQuery];
+    return [...(password ? [password, decodeURIComponent(password)] : []), ...fromQuery];
   }
   return [value, ...value.split(",").flatMap((part) => [part.trim(), part.trim().replace(/^[^:]+:/, "")])];
+}
+
+/** Lists the configured texts that are no secrets, in small letters: users, databases, hosts, buckets. */
+function configuredNames(config: Config): Set<string> {
+  const values = config as unknown as Values;
+  const names = allSettings().flatMap(({ group, name, setting }) => {
+    const value = values[group]?.[name];
+    if (typeof value !== "string") return [];
+    const url = addressOf(value);
+    if (url) return [decodeURIComponent(url.username), url.hostname, url.pathname.slice(1)];
+    return setting.secret ? [] : [value];
+  });
+  return new Set(names.filter(Boolean).map((name) => name.toLowerCase()));
+}
+
+function addressOf(value: string): URL | undefined {
+  return /^[a-z]+:\/\//i.test(value) && URL.canParse(value) ? new URL(value) : undefined;
 }

@@ -1,5 +1,6 @@
+import { MASK } from "../core/operations/mask.ts";
 import { allSettings, readConfig } from "./load-config.ts";
-import { createMask, MASK } from "./masked.ts";
+import { createMask } from "./masked.ts";
 
 /** One setting as `tempera config show` prints it. */
 export interface ShownSetting {

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { resolveBinary } from "dbmate";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { maskPositions } from "../../core/operations/mask.ts";
 import type { ServiceTls } from "../../core/operations/service-tls.ts";
 import { databaseName } from "./connection.ts";
 
@@ -67,9 +68,7 @@ async function run(url: URL): Promise<void> {
       return;
     } catch (error) {
       const { stderr = "", message } = error as { stderr?: string; message: string };
-      const why = (stderr.trim().split("\n").at(-1) || message)
-        .replace(/^Error: /, "")
-        .replaceAll(url.password || "\u0000", "***");
+      const why = maskPositions(stderr.trim().split("\n").at(-1) || message).replace(/^Error: /, "");
       if (attempt < ATTEMPTS_MAX && /already exists|duplicate key|concurrently/.test(why)) continue;
       throw new TemperaError(
         "store_unavailable",
