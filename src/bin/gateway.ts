@@ -71,7 +71,7 @@ export async function startGateway(
         port: config.tls.port,
         name: "gateway, TLS",
         setting: "TEMPERA_TLS_PORT",
-        tls: await certificates.certificate(),
+        tls: { ...(await certificates.certificate()), log: parts.log },
       });
       servers.push(secure);
       closing.defer(keepCertificateFresh(secure, certificates, parts.log));

@@ -108,12 +108,12 @@ export const LIMITS = {
    */
   http2SessionMegabytesMax: 64,
   /**
-   * HTTP/2: calls that one connection may give up within `http2AbandonedWindowMs` before they are answered.
-   * Twice all that can be open: a page that is left, and left again.
+   * HTTP/2: calls of one connection within `http2UnansweredWindowMs` that have no answer, given up ones among
+   * them. Three times all that can be open: a page that is left, and left again.
    */
-  http2AbandonedMax: 200,
+  http2UnansweredMax: 300,
   /** Length of that window. */
-  http2AbandonedWindowMs: 10_000,
+  http2UnansweredWindowMs: 10_000,
   /**
    * Time for which a cached key is valid without asking the store: with the time of one query, a revoked key
    * is refused within 2 s.

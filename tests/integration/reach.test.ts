@@ -459,10 +459,10 @@ describe("TLS", () => {
       });
     });
 
-  it("has a certificate for all of fal's names, speaks HTTP/1.1, and stores its authority", async () => {
+  it("has a certificate for all of fal's names, speaks HTTP/2, and stores its authority", async () => {
     for (const host of Object.values(TREES).flatMap(({ hosts }) => [...hosts]))
       expect((await raw("/nowhere", { host, tls: true })).headers["x-fal-request-id"]).toBeTruthy();
-    expect((await peer(Number(tlsPort), caFile)).protocol).toBe("http/1.1");
+    expect((await peer(Number(tlsPort), caFile)).protocol).toBe("h2");
     expect(caFile).toBe(join(test.folder, "tls", "ca.pem"));
   });
 
@@ -494,7 +494,7 @@ describe("TLS", () => {
       port: 0,
       name: "test",
       setting: "X",
-      tls: await authority.certificate(),
+      tls: { ...(await authority.certificate()), log: { debug() {} } },
     });
     try {
       const before = await peer(server.port, authority.caFile);

@@ -2,18 +2,13 @@
  * HTTP plumbing that the services share: listeners, addresses and host routing, request ids, bodies, answers
  * and streams.
  */
-import type { IncomingMessage } from "node:http";
-import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import { createServer, type IncomingMessage } from "node:http";
+import type { AddressInfo, Server, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { type ServerType, serve } from "@hono/node-server";
+import { getRequestListener } from "@hono/node-server";
 import type { Hono } from "hono";
-
-/** A certificate chain and its private key, as PEM. */
-interface Certificate {
-  cert: string;
-  key: string;
-}
+import type { Log } from "../../core/operations/log.ts";
+import { type Certificate, createTlsServer, isHeadTooLarge } from "./secure-server.ts";
 
 /**
  * Takes over a connection that is to become a WebSocket. Close such connections before the listener is
@@ -32,9 +27,6 @@ export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Bu
  */
 const TIMES = { headersTimeout: 60_000, requestTimeout: 0, keepAliveTimeout: 75_000 };
 
-/** Milliseconds that a connection has for its TLS handshake. */
-const HANDSHAKE_WITHIN_MS = 10_000;
-
 export interface HttpServer {
   port: number;
   /** Replaces the certificate of a TLS listener for new connections. Open ones keep theirs. */
@@ -50,54 +42,58 @@ interface ListenOptions {
   name: string;
   /** The setting of the port, for the error message. */
   setting: string;
-  tls?: Certificate;
+  /** For HTTP/2 and HTTP/1.1 over TLS; plain HTTP/1.1 without it. */
+  tls?: Certificate & { log: Pick<Log, "debug"> };
   upgrade?: UpgradeHandler;
 }
 
 /**
- * Listens, over TLS when there is a certificate (HTTP/1.1 in both cases). Rejects with a message that names
- * the port and its setting when the port cannot be opened.
+ * Listens: over TLS with HTTP/2 and HTTP/1.1 when there is a certificate, else with plain HTTP/1.1. Rejects
+ * with a message that names the port and its setting when the port cannot be opened.
  */
 export function listen(app: Hono, options: ListenOptions): Promise<HttpServer> {
   const { host, port, tls, upgrade } = options;
+  const secure = tls && createTlsServer(tls, TIMES, tls.log);
+  const serve = getRequestListener(
+    (request, env) =>
+      isHeadTooLarge(env.incoming)
+        ? Promise.resolve(new Response(null, { status: 431 }))
+        : app.fetch(request, env),
+    { hostname: host },
+  );
+  const server: Server = secure ? secure.server.on("request", serve) : createServer(TIMES, serve);
+  if (upgrade) addUpgradeHandler(server, upgrade);
+  const connections = openConnections(server);
   return new Promise((resolve, reject) => {
-    const secure = tls && {
-      createServer: createTlsServer,
-      serverOptions: {
-        ...TIMES,
-        ...tls,
-        minVersion: "TLSv1.2" as const,
-        handshakeTimeout: HANDSHAKE_WITHIN_MS,
-      },
-    };
-    const server: ServerType = serve(
-      { fetch: app.fetch, hostname: host, port, serverOptions: TIMES, ...secure },
-      () => {
-        server.off("error", refuse);
-        resolve(httpServer(server));
-      },
-    );
-    if (upgrade) addUpgradeHandler(server, upgrade);
     const refuse = (error: NodeJS.ErrnoException): void => reject(listenError(error, options));
     server.once("error", refuse);
+    server.listen(port, host, () => {
+      server.off("error", refuse);
+      resolve({
+        port: (server.address() as AddressInfo).port,
+        useCertificate: ({ cert, key }) => secure?.server.setSecureContext({ cert, key }),
+        async stop(graceMs) {
+          const closed = new Promise<void>((done) => server.close(() => done()));
+          secure?.goAway();
+          const timer = setTimeout(() => {
+            for (const connection of connections) connection.destroy();
+          }, graceMs);
+          await closed;
+          clearTimeout(timer);
+        },
+      });
+    });
   });
 }
 
-function httpServer(server: ServerType): HttpServer {
-  return {
-    port: (server.address() as AddressInfo).port,
-    useCertificate: (certificate) => "setSecureContext" in server && server.setSecureContext(certificate),
-    async stop(graceMs) {
-      const closed = new Promise<void>((done) => server.close(() => done()));
-      if ("closeIdleConnections" in server) server.closeIdleConnections();
-      const timer = setTimeout(
-        () => "closeAllConnections" in server && server.closeAllConnections(),
-        graceMs,
-      );
-      await closed;
-      clearTimeout(timer);
-    },
-  };
+/** Collects the connections of a server while they are open, whatever they speak. */
+function openConnections(server: Server): ReadonlySet<Socket> {
+  const connections = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    connections.add(socket);
+    socket.once("close", () => connections.delete(socket));
+  });
+  return connections;
 }
 
 function listenError(error: NodeJS.ErrnoException, { port, name, setting }: ListenOptions): Error {
@@ -114,7 +110,7 @@ function listenError(error: NodeJS.ErrnoException, { port, name, setting }: List
   return error;
 }
 
-function addUpgradeHandler(server: ServerType, upgrade: UpgradeHandler): void {
+function addUpgradeHandler(server: Server, upgrade: UpgradeHandler): void {
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     if (request.headers.upgrade?.toLowerCase() === "websocket") upgrade(request, socket, head);
     else serveWithoutUpgrade(server, request, socket, head);
@@ -130,7 +126,7 @@ const UPGRADE_HEADERS = new Set(["connection", "upgrade", "http2-settings"]);
  * the connection is handed back to the server with the request written anew, without the offer.
  */
 function serveWithoutUpgrade(
-  server: ServerType,
+  server: Server,
   { method, url, rawHeaders }: IncomingMessage,
   socket: Duplex,
   head: Buffer,
