@@ -69,6 +69,14 @@ describe("docker-compose.yml", () => {
     }
   });
 
+  test("asks Temporal for a workflow, which only a server that can use its database answers", () => {
+    const [kind, command] = service("temporal").healthcheck?.test ?? [];
+    expect(kind).toBe("CMD-SHELL");
+    // The port of its HTTP API is open before the server can serve; 503 is the answer until then.
+    expect(command).toContain("http://127.0.0.1:7243/api/v1/namespaces/temporal-system/workflows/");
+    expect(command).toMatch(/\| grep -q 'HTTP\/1\.1 404'$/);
+  });
+
   test("documents the variables that point the platform at it, with the passwords it sets", () => {
     const { environment: database = {} } = service("postgres");
     const { environment: objects = {} } = service("minio");
