@@ -57,6 +57,7 @@ export function bundleWorkflows({
     shared: sharedModules(),
     cacheFolder: resolve(PROJECT, "node_modules/.cache/tempera"),
     lockFile: join(PROJECT, "package-lock.json"),
+    payloadConverterPath: join(PROJECT, "src/adapters/temporal/exact-payloads.ts"),
     failureConverterPath,
   });
 }

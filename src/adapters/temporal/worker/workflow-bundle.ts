@@ -9,6 +9,8 @@ import { bundleWorkflowCode } from "@temporalio/worker";
  *
  * @param sources folders whose files the bundle may contain
  * @param shared modules that all workflows share, evaluated once; they must have no state
+ * @param payloadConverterPath the module that converts payloads; the SDK's when absent. Its imports are among
+ * `sources`
  * @param failureConverterPath the module that encodes failures; the SDK's when absent
  */
 export async function workflowBundle({
@@ -17,6 +19,7 @@ export async function workflowBundle({
   shared,
   cacheFolder,
   lockFile,
+  payloadConverterPath,
   failureConverterPath,
 }: {
   workflowsPath: string;
@@ -24,10 +27,12 @@ export async function workflowBundle({
   shared: string[];
   cacheFolder: string;
   lockFile: string;
+  payloadConverterPath?: string | undefined;
   failureConverterPath?: string | undefined;
 }): Promise<{ codePath: string }> {
   const digest = createHash("sha256").update(readFileSync(lockFile)).update(shared.join("\n"));
-  if (failureConverterPath) digest.update(readFileSync(failureConverterPath));
+  for (const path of [payloadConverterPath, failureConverterPath])
+    if (path) digest.update(readFileSync(path));
   for (const folder of sources) {
     for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" }).sort()) {
       if (/(?<!\.test)\.(ts|json)$/.test(name)) digest.update(name).update(readFileSync(join(folder, name)));
@@ -39,6 +44,7 @@ export async function workflowBundle({
       workflowsPath,
       preloadModules: shared,
       logger: silent,
+      ...(payloadConverterPath && { payloadConverterPath }),
       ...(failureConverterPath && { failureConverterPath }),
     });
     mkdirSync(cacheFolder, { recursive: true });
