@@ -167,6 +167,14 @@ export const SETTINGS = {
     ),
     port: setting("TEMPERA_PORT", port, 8080, "Port of the gateway."),
     adminPort: setting("TEMPERA_ADMIN_PORT", port, 8081, "Port of the admin service."),
+    healthPort: setting(
+      "TEMPERA_HEALTH_PORT",
+      port.optional(),
+      undefined,
+      "Port on which the process of one role serves `/health`, until it ends. " +
+        "Default: 8082 for an orchestrator and 8083 for a GPU worker, or the next port that is free. " +
+        "A gateway and an admin service always serve it on their own port, and on this one too if it is set.",
+    ),
     publicUrl: setting(
       "TEMPERA_PUBLIC_URL",
       url("http:", "https:"),
