@@ -5,9 +5,13 @@ import { type Config, SETTINGS, type Setting } from "./settings.ts";
 
 /** Lists every fault of the configuration with its source, and never the value of a secret. */
 class ConfigFaults extends Error {
-  constructor(faults: string[]) {
+  /** The format in which to tell the faults, if it is none of them. */
+  readonly logFormat: Config["log"]["format"];
+
+  constructor(faults: string[], logFormat: Config["log"]["format"]) {
     const count = faults.length === 1 ? "a fault" : `${faults.length} faults`;
     super(`The configuration has ${count}:\n${faults.map((fault) => `  ${fault}`).join("\n")}`);
+    this.logFormat = logFormat;
   }
 }
 
@@ -74,7 +78,7 @@ export function readConfig(env: Environment = process.env, flags: readonly strin
       sources.set(path, value.at);
     } else faults.push(faultOf(value, path, setting, parsed.error.issues));
   }
-  if (faults.length > 0) throw new ConfigFaults(faults);
+  if (faults.length > 0) throw new ConfigFaults(faults, (config as Partial<Config>).log?.format);
   return { config: config as Config, sources };
 }
 
