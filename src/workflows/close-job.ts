@@ -20,8 +20,10 @@ import { webhookDelivery } from "./webhook-delivery.ts";
  *
  * Returns an outcome that has an output. Throws a `CancelledFailure` for a cancelled job, and otherwise an
  * `ApplicationFailure` whose details are the outcome and whether the attempts were exhausted.
+ *
+ * @param cause what the author's code of a pipeline threw; the failure shows its stack in the Temporal UI
  */
-export async function closeJob({ recorded, ...ended }: FinishedWork): Promise<Outcome> {
+export async function closeJob({ recorded, ...ended }: FinishedWork, cause?: Error): Promise<Outcome> {
   const { job } = ended;
   const outcome = recorded
     ? ended.outcome
@@ -36,6 +38,7 @@ export async function closeJob({ recorded, ...ended }: FinishedWork): Promise<Ou
     message: outcome.error.message,
     nonRetryable: true,
     details: [outcome, ended.exhausted],
+    ...(cause && { cause }),
   });
 }
 

@@ -17,6 +17,8 @@ export interface FailedEnd {
   outcome: Outcome & { ok: false };
   /** The attempts of a node were used up. */
   exhausted: boolean;
+  /** What the pipeline's own code threw. */
+  thrown?: Error;
 }
 
 function failureWith(detail: FailureDetail): ApplicationFailure {
@@ -63,14 +65,15 @@ export function nodeFailure(
 export function failureOutcome(error: unknown): FailedEnd {
   const detail = detailOf(error);
   if (!detail) {
-    const message = error instanceof Error ? error.message : String(error);
+    const thrown = error instanceof Error ? error : new Error(String(error));
     return {
       outcome: {
         ok: false,
-        error: { code: "pipeline_failed", message: `The pipeline's own code failed: ${message}` },
+        error: { code: "pipeline_failed", message: `The pipeline's own code failed: ${thrown.message}` },
         metrics: {},
       },
       exhausted: false,
+      thrown,
     };
   }
   const { node, userTimeout, exhausted = false } = detail;

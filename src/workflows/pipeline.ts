@@ -1,4 +1,11 @@
-import { CancellationScope, defineSignal, isCancellation, setHandler, sleep } from "@temporalio/workflow";
+import {
+  CancellationScope,
+  defineSignal,
+  isCancellation,
+  log,
+  setHandler,
+  sleep,
+} from "@temporalio/workflow";
 import type { Json, JsonObject } from "../core/json/json.ts";
 import type { PipelinePlan } from "../core/pipelines/pipeline.ts";
 import { identityOf, type Outcome } from "../core/requests/request.ts";
@@ -20,6 +27,8 @@ const cancelNode = defineSignal<[string]>("cancelNode");
 interface PipelineEnd {
   outcome: Outcome;
   exhausted: boolean;
+  /** What the pipeline's own code threw. */
+  thrown?: Error;
 }
 
 /**
@@ -31,13 +40,17 @@ interface PipelineEnd {
  * first, whatever the reason for its end.
  */
 export async function pipeline(job: PipelineJob): Promise<Outcome> {
+  let thrown: Error | undefined;
   const ended = await withSlot(job, async () => {
     const startedAtMs = Date.now();
     pipelineEvents().started(identityOf(job));
-    const { outcome, exhausted } = await runPipeline(job);
+    const { outcome, exhausted, ...end } = await runPipeline(job);
+    thrown = end.thrown;
     return { job, outcome, attempts: 1, startedAtMs, exhausted, soleAttempt: true };
   });
-  return closeJob({ ...ended, checkpointed: false });
+  // Only the author of the pipeline can use the stack: it goes to the log and to Temporal, not to the caller.
+  if (thrown) log.error(`the code of ${job.endpoint} failed`, { error: thrown });
+  return closeJob({ ...ended, checkpointed: false }, thrown);
 }
 
 /** Runs the pipeline until its output, its failure, its cancel or its deadline. Never rejects. */
@@ -57,7 +70,7 @@ async function runPipeline(job: PipelineJob): Promise<PipelineEnd> {
     .catch(() => {});
 
   const queueSeconds = Math.max(0, Date.now() - job.submittedAtMs) / 1000;
-  const { outcome, exhausted } = await work
+  const end = await work
     .run(() =>
       produceOutput(job, (created) => {
         nodes = created;
@@ -71,7 +84,7 @@ async function runPipeline(job: PipelineJob): Promise<PipelineEnd> {
   await CancellationScope.nonCancellable(async () => nodes?.stop());
   deadline.cancel();
   const metrics = { inference_time: nodes?.inferenceSeconds() ?? 0, queue_time: queueSeconds };
-  return { outcome: { ...outcome, metrics }, exhausted };
+  return { ...end, outcome: { ...end.outcome, metrics } };
 }
 
 /**

@@ -222,6 +222,25 @@ describe("a pipeline that fails", () => {
     });
   });
 
+  it("shows its author the file and line of an error of its own code, in Temporal", async () => {
+    const id = ((await json(post(`/queue/${PIPELINE}`, { stages: [], throws: "broken" }))) as Body)
+      .request_id;
+    await finished(id as string);
+    const answer = await test.call(at(id as string));
+    expect([answer.status, JSON.stringify(await answer.json())]).toEqual([
+      500,
+      expect.stringMatching(/The pipeline's own code failed: broken(?!.*stub-pipeline\.ts)/),
+    ]);
+    const failure = await test.temporal.workflow
+      .getHandle(id as string)
+      .result()
+      .catch((error) => error.cause.cause);
+    expect(failure).toMatchObject({
+      message: "broken",
+      stack: expect.stringMatching(/stub-pipeline\.ts:\d+:\d+/),
+    });
+  });
+
   it("fails with the failure of a nested pipeline, with the inner node's body", async () => {
     const id = await submit([[{ stages: [[{ fail: "model", error_type: "internal_server_error" }]] }]]);
     await finished(id);

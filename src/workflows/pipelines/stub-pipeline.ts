@@ -6,6 +6,7 @@ type Step = JsonObject & { stages?: JsonObject[][] };
 
 interface Input {
   stages: Step[][];
+  throws?: string;
 }
 
 interface Output {
@@ -22,6 +23,11 @@ const input: SchemaOf<Input> = {
         "Inputs of the stub model. Stages run one after another; the inputs of a stage run in parallel.",
       type: "array",
       items: { type: "array", items: { type: "object" } },
+    },
+    throws: {
+      title: "Throws",
+      description: "Message of an error that the pipeline's own code throws after its stages.",
+      type: "string",
     },
   },
 };
@@ -46,7 +52,7 @@ export const stubPipeline = definePipeline(
     output,
     calls: ["tempera/stub", "tempera/stub-pipeline"],
   },
-  async ({ run, all, input: { stages } }) => {
+  async ({ run, all, input: { stages, throws } }) => {
     const completed: JsonObject[][] = [];
     for (const [stage, steps] of stages.entries()) {
       const outputs = await all(
@@ -59,6 +65,7 @@ export const stubPipeline = definePipeline(
       );
       completed.push(outputs);
     }
+    if (throws !== undefined) throw new TypeError(throws);
     return { stages: completed };
   },
 );
