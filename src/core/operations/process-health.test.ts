@@ -36,11 +36,14 @@ describe("the health of a role", () => {
     expect(process.role("admin").report()).toMatchObject({ role: "admin", phase: "starting" });
   });
 
-  it("is not ready while an operator has drained it", () => {
+  it("is not ready while an operator has drained it, also when that was before the start", () => {
     const { health } = scene("gpu-worker");
-    health.enter("drained");
-    expect(health.report().unready).toBe("An operator has drained it.");
+    health.drain(true);
+    expect(health.report().phase).toBe("starting");
     health.enter("serving");
+    expect(health.report()).toMatchObject({ phase: "drained", unready: "An operator has drained it." });
+    health.drain(false);
+    expect(health.report()).toMatchObject({ phase: "serving" });
     expect(health.report().unready).toBeUndefined();
   });
 

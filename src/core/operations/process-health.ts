@@ -68,7 +68,8 @@ export class ProcessHealth {
 /** The health of one role. Its phase is `starting` at first. */
 export class RoleHealth {
   readonly #reportOf: (phase: RolePhase) => RoleReport;
-  #phase: RolePhase = "starting";
+  #phase: Exclude<RolePhase, "drained"> = "starting";
+  #isDrained = false;
 
   /** Made by `ProcessHealth`. */
   constructor(reportOf: (phase: RolePhase) => RoleReport) {
@@ -76,12 +77,17 @@ export class RoleHealth {
   }
 
   /** Enters a phase. A role that is draining stays so: a start that ends after the signal changes nothing. */
-  enter(phase: RolePhase): void {
+  enter(phase: Exclude<RolePhase, "drained">): void {
     if (this.#phase !== "draining") this.#phase = phase;
   }
 
+  /** Notes that an operator has drained the role, or has ended that. It counts while the role serves. */
+  drain(isDrained: boolean): void {
+    this.#isDrained = isDrained;
+  }
+
   report(): RoleReport {
-    return this.#reportOf(this.#phase);
+    return this.#reportOf(this.#isDrained && this.#phase === "serving" ? "drained" : this.#phase);
   }
 }
 
