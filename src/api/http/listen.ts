@@ -8,7 +8,7 @@ import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import type { Hono } from "hono";
 import type { Log } from "../../core/operations/log.ts";
-import { type Certificate, createTlsServer, isHeadTooLarge } from "./secure-server.ts";
+import { boundHeads, type Certificate, createTlsServer } from "./secure-server.ts";
 
 /**
  * Takes over a connection that is to become a WebSocket. Close such connections before the listener is
@@ -54,13 +54,7 @@ interface ListenOptions {
 export function listen(app: Hono, options: ListenOptions): Promise<HttpServer> {
   const { host, port, tls, upgrade } = options;
   const secure = tls && createTlsServer(tls, TIMES, tls.log);
-  const serve = getRequestListener(
-    (request, env) =>
-      isHeadTooLarge(env.incoming)
-        ? Promise.resolve(new Response(null, { status: 431 }))
-        : app.fetch(request, env),
-    { hostname: host },
-  );
+  const serve = getRequestListener(secure ? boundHeads(app.fetch) : app.fetch, { hostname: host });
   const server: Server = secure ? secure.server.on("request", serve) : createServer(TIMES, serve);
   if (upgrade) addUpgradeHandler(server, upgrade);
   const connections = openConnections(server);

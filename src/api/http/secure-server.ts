@@ -2,7 +2,7 @@
  * The TLS listener: HTTP/2 and HTTP/1.1 on one port, as the client chooses in the handshake (ALPN). A browser
  * opens six connections to a host, so over HTTP/1.1 six open streams of events block its next call.
  */
-import { maxHeaderSize } from "node:http";
+import { type IncomingMessage, maxHeaderSize } from "node:http";
 import {
   constants,
   createSecureServer,
@@ -129,13 +129,24 @@ function closeWhenAbandoning(session: ServerHttp2Session): void {
   });
 }
 
+type Fetch = (
+  request: Request,
+  env: { incoming: IncomingMessage | Http2ServerRequest },
+) => Response | Promise<Response>;
+
 /**
- * Tells whether the head of a request over HTTP/2 is larger than Node accepts over HTTP/1.1, where it answers
- * 431 by itself.
+ * Answers 431 to a call over HTTP/2 whose head is larger than Node accepts over HTTP/1.1, where it does so by
+ * itself.
  */
-export function isHeadTooLarge(request: unknown): boolean {
-  if (!(request instanceof Http2ServerRequest)) return false;
+export function boundHeads(fetch: Fetch): Fetch {
+  return (request, env) =>
+    env.incoming instanceof Http2ServerRequest && headBytes(env.incoming) > maxHeaderSize
+      ? Promise.resolve(new Response(null, { status: 431 }))
+      : fetch(request, env);
+}
+
+function headBytes({ rawHeaders }: Http2ServerRequest): number {
   let bytes = 0;
-  for (const part of request.rawHeaders) bytes += part.length;
-  return bytes > maxHeaderSize;
+  for (const part of rawHeaders) bytes += part.length;
+  return bytes;
 }
