@@ -8,6 +8,7 @@ const METHODS = { DEBUG: "debug", INFO: "info", WARN: "warn", ERROR: "error" } a
 interface Subject {
   endpoint?: string;
   version?: string;
+  /** The engine's process. It is logged as `enginePid`, since `pid` is the GPU worker's own. */
   pid?: number;
 }
 
@@ -16,7 +17,11 @@ export type WorkerLog = (level: keyof typeof METHODS, message: string, about?: S
 /** Makes the log of a GPU worker's parts: each line names the model version, and the engine's process. */
 export function createWorkerLog(log: Log): WorkerLog {
   return (level, message, { endpoint, version, pid } = {}) => {
-    const about = { ...(endpoint && { endpoint }), ...(version && { version }), ...(pid && { pid }) };
+    const about = {
+      ...(endpoint && { endpoint }),
+      ...(version && { version }),
+      ...(pid && { enginePid: pid }),
+    };
     log[METHODS[level]](about, message);
   };
 }

@@ -251,7 +251,7 @@ describe("engine pool", () => {
       code: "runner_scheduling_failure",
       message: "The engine of tempera/stub 1.0.0 exited with code 3: the device is on fire",
     });
-    expect(lines).toContain("ERROR the device is on fire");
+    expect(lines).toContain("INFO the device is on fire");
     expect(pool.list()).toMatchObject([{ state: "stopped", failures: 1 }]);
   });
 

@@ -71,32 +71,36 @@ function relayOutput(
   onLine: (level: LogLevel, message: string) => void,
 ): () => string {
   let lastErrorLine = "";
-  const relay = (stream: NodeJS.ReadableStream, streamLevel: LogLevel) => {
+  for (const stream of [child.stdout, child.stderr])
     createInterface({ input: stream }).on("line", (line) => {
       if (line.trim() === "") return;
-      const { level, message } = parseLine(line, streamLevel);
-      if (streamLevel === "ERROR") lastErrorLine = message;
+      const { level, message } = parseLine(line);
+      if (stream === child.stderr) lastErrorLine = message;
       onLine(level, message);
     });
-  };
-  relay(child.stdout, "INFO");
-  relay(child.stderr, "ERROR");
   return () => lastErrorLine;
 }
 
-/** Parses a line of text, or a JSON line of pino's shape: `{"level":40,"msg":"…"}`. */
-function parseLine(line: string, fallback: LogLevel): { level: LogLevel; message: string } {
-  if (!line.startsWith("{")) return { level: fallback, message: line };
+/**
+ * Parses a JSON line with a level, a number as pino's or a word: `{"level":40,"msg":"…"}`. A line of text has
+ * none, and neither stream says one: libraries write to stderr what is no error. An end of the process is
+ * logged as an error by itself.
+ */
+function parseLine(line: string): { level: LogLevel; message: string } {
+  const text = { level: "INFO", message: line } as const;
+  if (!line.startsWith("{")) return text;
   try {
-    const {
-      level,
-      msg,
-      message = msg,
-    } = parseJson(line) as { level?: unknown; msg?: unknown; message?: unknown };
-    if (typeof message !== "string") return { level: fallback, message: line };
-    if (typeof level !== "number") return { level: fallback, message };
-    return { level: level >= 50 ? "ERROR" : level >= 40 ? "WARN" : level >= 30 ? "INFO" : "DEBUG", message };
+    const { level, msg, message = msg } = parseJson(line) as Record<string, unknown>;
+    return typeof message === "string" ? { level: levelOf(level), message } : text;
   } catch {
-    return { level: fallback, message: line };
+    return text;
   }
+}
+
+function levelOf(level: unknown): LogLevel {
+  if (typeof level === "number")
+    return level >= 50 ? "ERROR" : level >= 40 ? "WARN" : level >= 30 ? "INFO" : "DEBUG";
+  const word = String(level).toUpperCase();
+  if (/^(ERROR|FATAL|CRITICAL)$/.test(word)) return "ERROR";
+  return word.startsWith("WARN") ? "WARN" : /^(DEBUG|TRACE)$/.test(word) ? "DEBUG" : "INFO";
 }
