@@ -21,7 +21,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["src/**/*.test.ts", "scripts/**/*.test.ts"],
+          include: ["src/**/*.test.ts", "scripts/**/*.test.ts", "tests/production/**/*.test.ts"],
           exclude: ["src/adapters/**", "src/dev/**"],
           testTimeout: 10_000,
           maxWorkers: 2,
@@ -33,7 +33,7 @@ export default defineConfig({
           ...services,
           name: "services",
           include: ["tests/**/*.test.ts", "src/adapters/**/*.test.ts", "src/dev/**/*.test.ts"],
-          exclude: ["tests/chaos/**"],
+          exclude: ["tests/chaos/**", "tests/production/**"],
           maxWorkers: 2,
           sequence: { groupOrder: 1 },
         },

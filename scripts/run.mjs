@@ -31,6 +31,7 @@ const TASKS = {
   tempera: ["src/cli/tempera.ts"],
   test: ["node_modules/vitest/vitest.mjs", "run"],
   "test:node": ["scripts/test-node.mjs"],
+  "test:production": ["tests/production/main.ts"],
   "test:python-engine": ["scripts/test-python-engine.mjs"],
   verify: ["scripts/verify.mjs"],
 };

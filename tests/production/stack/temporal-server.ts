@@ -1,0 +1,110 @@
+/** Temporal's server as in production: on PostgreSQL, with `temporal/dynamic-config/production.yaml`. */
+import { execFile } from "node:child_process";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { Connection } from "@temporalio/client";
+import postgres from "postgres";
+import { freePort } from "../../../src/dev/services/port.ts";
+import { type Service, startProcess } from "../../../src/dev/services/service.ts";
+import type { TemporalBuild } from "./temporal-build.ts";
+
+const run = promisify(execFile);
+const DYNAMIC_CONFIG = resolve(import.meta.dirname, "../../../temporal/dynamic-config/production.yaml");
+const DATABASES = { temporal: "temporal", temporal_visibility: "visibility" } as const;
+/** As in docker-compose.yml: fixed for the life of a database. */
+const SHARDS = 512;
+const READY_WITHIN_MS = 120_000;
+
+/** The ports of one server, the same at each of its starts. */
+export interface TemporalPorts {
+  frontend: number;
+  others: Record<string, number>;
+}
+
+/** Chooses free ports for the four services of one server. */
+export async function chooseTemporalPorts(): Promise<TemporalPorts> {
+  const others: Record<string, number> = {};
+  for (const service of ["HISTORY", "MATCHING", "WORKER"]) others[`${service}_GRPC_PORT`] = await freePort();
+  for (const service of ["FRONTEND", "HISTORY", "MATCHING", "WORKER"])
+    others[`${service}_MEMBERSHIP_PORT`] = await freePort();
+  others.FRONTEND_HTTP_PORT = await freePort();
+  return { frontend: await freePort(), others };
+}
+
+/** Creates both databases and brings them to the schema of the build. */
+export async function prepareTemporalDatabases(build: TemporalBuild, databasePort: number): Promise<void> {
+  const sql = postgres({
+    host: "127.0.0.1",
+    port: databasePort,
+    user: "tempera",
+    database: "postgres",
+    max: 1,
+    onnotice: () => {},
+  });
+  try {
+    for (const name of Object.keys(DATABASES)) await sql`create database ${sql(name)}`;
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+  await Promise.all(
+    Object.entries(DATABASES).map(async ([database, schema]) => {
+      const tool = (...args: string[]) =>
+        run(build.schemaTool, [
+          ...["--plugin", "postgres12_pgx", "--endpoint", "127.0.0.1", "--port", String(databasePort)],
+          ...["--user", "tempera", "--password", "unused", "--database", database, ...args],
+        ]);
+      await tool("setup-schema", "--version", "0.0");
+      await tool("update-schema", "--schema-name", `postgresql/v12/${schema}`);
+    }),
+  );
+}
+
+/** Starts the server. Resolves when its frontend can serve, not when its port is open. */
+export function startTemporalServer(options: {
+  build: TemporalBuild;
+  ports: TemporalPorts;
+  databasePort: number;
+  folder: string;
+}): Promise<Service> {
+  const { build, ports, databasePort, folder } = options;
+  const address = `127.0.0.1:${ports.frontend}`;
+  return startProcess({
+    name: "Temporal",
+    command: build.server,
+    args: ["--allow-no-auth", "start"],
+    env: {
+      ...process.env,
+      ...Object.fromEntries(Object.entries(ports.others).map(([name, port]) => [name, String(port)])),
+      FRONTEND_GRPC_PORT: String(ports.frontend),
+      DB: "postgres12_pgx",
+      POSTGRES_SEEDS: "127.0.0.1",
+      DB_PORT: String(databasePort),
+      POSTGRES_USER: "tempera",
+      POSTGRES_PWD: "unused",
+      NUM_HISTORY_SHARDS: String(SHARDS),
+      BIND_ON_IP: "127.0.0.1",
+      DYNAMIC_CONFIG_FILE_PATH: DYNAMIC_CONFIG,
+      LOG_LEVEL: "warn",
+    },
+    url: address,
+    port: ports.frontend,
+    portVariable: "FRONTEND_GRPC_PORT",
+    logFile: join(folder, "temporal.log"),
+    stopSignal: "SIGTERM",
+    readyWithinMs: READY_WITHIN_MS,
+    isReady: () => canServe(address),
+  });
+}
+
+/** Asks for something that needs the database and the other services. */
+async function canServe(address: string): Promise<boolean> {
+  const connection = await Connection.connect({ address, connectTimeout: 500 });
+  try {
+    await connection.withDeadline(Date.now() + 2_000, () =>
+      connection.workflowService.describeNamespace({ namespace: "temporal-system" }),
+    );
+    return true;
+  } finally {
+    await connection.close();
+  }
+}
