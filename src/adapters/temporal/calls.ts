@@ -6,6 +6,7 @@ import {
 } from "@temporalio/client";
 import { Circuit } from "../../core/concurrency/circuit.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import { isOpened } from "./connect.ts";
 import { within } from "./within.ts";
 
 /** gRPC status codes of a server that did not answer, or was too busy. */
@@ -28,7 +29,8 @@ export interface TemporalCalls extends Disposable {
 }
 
 /**
- * Creates the sender of calls. While Temporal is known to be away, calls are refused at once.
+ * Creates the sender of calls. While Temporal is known to be away, or was not reached yet, calls are refused
+ * at once.
  *
  * @param times longest wait for one reply, and for that to a probe
  */
@@ -40,6 +42,7 @@ export function createTemporalCalls(
     probe: () => within(times.probeMs, probe(client)),
     isOutage: (error) => isTemperaError(error) && error.code === "temporal_unavailable",
     refusal: () => new TemperaError("temporal_unavailable"),
+    startsOpen: !isOpened(client),
   });
   const send = <T>(work: () => Promise<T>, inDoubt: boolean): Promise<T> =>
     circuit.run(async () => {
@@ -75,8 +78,9 @@ function isUnanswered(error: unknown): boolean {
   if (error instanceof WorkflowNotFoundError || error instanceof WorkflowExecutionAlreadyStartedError)
     return false;
   if (isTemperaError(error)) return error.code === "temporal_unavailable";
-  const grpc = isGrpcServiceError(error)
-    ? error
-    : ((error as { cause?: unknown }).cause as { code?: number } | undefined);
+  const { cause } = error as { cause?: unknown };
+  // The client wraps what the connection throws while it is not open.
+  if (isTemperaError(cause)) return cause.code === "temporal_unavailable";
+  const grpc = isGrpcServiceError(error) ? error : (cause as { code?: number } | undefined);
   return typeof grpc?.code === "number" && GRPC_UNAVAILABLE.has(grpc.code);
 }

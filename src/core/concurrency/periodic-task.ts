@@ -1,4 +1,5 @@
-import { errorInfo, isTemperaError } from "../errors/tempera-error.ts";
+import { isStoreFailure } from "../errors/store-failure.ts";
+import { errorInfo } from "../errors/tempera-error.ts";
 import type { Log } from "../operations/log.ts";
 
 /** Longest wait of `stop` for a run under way. A sweep that is cut off continues in the next process. */
@@ -10,6 +11,8 @@ export interface PeriodicTaskOptions {
   /** The work as a noun phrase; the log says `<description> failed`. */
   description: string;
   log: Log;
+  /** The first run begins at the construction. @default false */
+  startsAtOnce?: boolean;
 }
 
 /**
@@ -27,9 +30,11 @@ export class PeriodicTask {
   constructor(run: () => Promise<unknown>, options: PeriodicTaskOptions) {
     this.#run = run;
     this.#options = options;
-    this.#timer = setInterval(() => {
+    const begin = (): void => {
       this.#running ??= this.#runOnce();
-    }, options.everyMs);
+    };
+    this.#timer = setInterval(begin, options.everyMs);
+    if (options.startsAtOnce) begin();
   }
 
   /** Starts no further run. Resolves when the run under way has ended, after two seconds at the latest. */
@@ -48,8 +53,7 @@ export class PeriodicTask {
     try {
       await this.#run();
     } catch (error) {
-      if (isTemperaError(error) && error.code === "store_unavailable")
-        log.debug({ err: errorInfo(error) }, `${description} failed`);
+      if (isStoreFailure(error)) log.debug({ err: errorInfo(error) }, `${description} failed`);
       else log.error({ err: error }, `${description} failed`);
     } finally {
       this.#running = undefined;

@@ -25,3 +25,14 @@ export function createCloseStack(): CloseStack {
     },
   };
 }
+
+/** Runs `compose` with an empty stack, and disposes of what it put there when it rejects. */
+export async function closeOnFailure<T>(compose: (closing: CloseStack) => Promise<T>): Promise<T> {
+  const closing = createCloseStack();
+  try {
+    return await compose(closing);
+  } catch (error) {
+    await closing[Symbol.asyncDispose]().catch(() => {}); // the first failure says more
+    throw error;
+  }
+}
