@@ -1,4 +1,4 @@
-/** Preloaded into a role, moves its clock by an hour at each SIGUSR2, ahead and back: `Date`, not the timers. */
+/** Moves the clock of the role that preloads it, ahead by an hour and back, at each SIGUSR2; timers stay. */
 const HOUR_MS = 3_600_000;
 const RealDate = Date;
 let shiftMs = 0;

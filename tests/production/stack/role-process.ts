@@ -9,6 +9,8 @@ import { type Kind, type Part, signal } from "./part.ts";
 const PROJECT = resolve(import.meta.dirname, "../../..");
 const RESTART_AFTER_MS = 1_000;
 const READY_WITHIN_MS = 60_000;
+/** A GPU worker gives running attempts ten seconds. */
+const ENDS_WITHIN_MS = 30_000;
 
 /** A role that ended by itself. */
 export interface RoleExit {
@@ -59,9 +61,16 @@ export function rolePart({ name, kind, env, logs, onExit }: RoleOptions): RolePa
     async end(how) {
       isWanted = false;
       if (!child?.pid) return;
-      signal(child.pid, "SIGCONT");
-      signal(child.pid, how);
+      const { pid } = child;
+      signal(pid, "SIGCONT");
+      signal(pid, how);
+      const forced = setTimeout(() => {
+        const late = `still there ${ENDS_WITHIN_MS / 1000} s after ${how}`;
+        onExit({ name, atMs: performance.now(), how: late, output: "" });
+        signal(pid, "SIGKILL");
+      }, ENDS_WITHIN_MS);
       await ended;
+      clearTimeout(forced);
     },
     freeze: async () => signal(child?.pid ?? 0, "SIGSTOP"),
     thaw: async () => signal(child?.pid ?? 0, "SIGCONT"),
