@@ -60,6 +60,7 @@ it("tells the end by status, stream and result after Redis was restored from an 
     requests,
     objects: { delete: async () => {} },
     logSearch: { index: async () => {} },
+    log: { info: () => {}, warn: () => {} },
     clock,
   });
   await worker.append(JOB, { type: "queued", attempt: 0 });

@@ -1,6 +1,7 @@
 /** The rule that an outcome is told only once it stands: in PostgreSQL, or in the history of its workflow. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { createMemoryEventLog } from "../../adapters/memory/event-log.ts";
+import type { ErrorCode } from "../../core/errors/catalogue.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
@@ -36,12 +37,14 @@ let recorded: Outcome | undefined;
 let lines: unknown[];
 let away: { events: boolean; requests: boolean };
 let steps: string[];
+let told: [level: string, fields: object, message: string][];
 beforeEach(() => {
   memory = createMemoryEventLog();
   recorded = undefined;
   lines = [];
   away = { events: false, requests: false };
   steps = [];
+  told = [];
 });
 afterEach(() => memory.close());
 
@@ -76,6 +79,10 @@ const stores = () => ({
   } as never,
   objects: { delete: async () => {} } as never,
   logSearch: { index: async () => {} } as never,
+  log: {
+    info: (fields: object, message: string) => void told.push(["info", fields, message]),
+    warn: (fields: object, message: string) => void told.push(["warn", fields, message]),
+  },
   clock: { nowMs: () => 1 },
 });
 const record = (over: { isDurable?: boolean } = {}) =>
@@ -140,6 +147,36 @@ describe("the finish step", () => {
     away.requests = false;
     expect(await finish(ended(1, { soleAttempt: true }))).toEqual(output(1));
     expect(recorded).toEqual(output(1));
+  });
+});
+
+describe("what the finish step logs", () => {
+  const failed = (code: ErrorCode): Outcome => ({
+    ok: false,
+    error: { code, message: "why" },
+    metrics: {},
+  });
+  const fields = { requestId: "r", endpoint: "a/b", version: "1.0.0", attempts: 1, reason: "why" };
+
+  it.each([
+    ["a failed job", "input_invalid", {}, "info", "failed"],
+    ["a cancelled job", "client_cancelled", {}, "info", "cancelled"],
+    ["a dead letter", "runner_disconnected", { exhausted: true }, "warn", "dead letter"],
+    ["a pipeline whose code failed", "pipeline_failed", {}, "warn", "failed"],
+  ] as const)("of %s", async (_, code, over, level, outcome) => {
+    await record()(ended(1, { outcome: failed(code), ...over }));
+    expect(told).toEqual([[level, { ...fields, code, outcome }, expect.any(String)]]);
+  });
+
+  it("of a job with an output, nothing", async () => {
+    await record()(ended(1));
+    expect(told).toEqual([]);
+  });
+
+  it("is the outcome that stands", async () => {
+    recorded = output(1);
+    await record()(ended(1, { outcome: failed("runner_disconnected") }));
+    expect(told).toEqual([]);
   });
 });
 

@@ -2,6 +2,7 @@ import { checkpointKey } from "../../core/engines/engine.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
 import { isTransient } from "../../core/files/stored-value.ts";
 import type { Clock } from "../../core/operations/clock.ts";
+import type { Log } from "../../core/operations/log.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
 import { asLogLine, type LoggedEvent } from "../../core/requests/events.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
@@ -35,6 +36,7 @@ export interface RecordOutcomeDependencies {
   requests: Pick<RequestStore, "finish">;
   objects: Pick<ObjectStore, "delete">;
   logSearch: Pick<LogSearch, "index">;
+  log: Pick<Log, "info" | "warn">;
   clock: Clock;
   /** Tells whether the call is an activity whose argument Temporal has stored. @default false */
   isDurable?: () => boolean;
@@ -55,6 +57,7 @@ export function createRecordOutcome({
   requests,
   objects,
   logSearch,
+  log,
   clock,
   isDurable = () => false,
 }: RecordOutcomeDependencies) {
@@ -74,6 +77,7 @@ export function createRecordOutcome({
       logs,
       ...deadLetterOf(ended, outcome),
     });
+    tellFailure(log, ended, recorded);
     if (!announced) await announce(events, job, recorded);
     // Indexed in the background: the record has the lines, and an unavailable index must not delay the end.
     if (logs.length > 0) logSearch.index({ ...job, lines: logs.flatMap(lineOf) }).catch(() => {});
@@ -129,6 +133,23 @@ async function readLog(
 function deadLetterOf({ job, exhausted }: EndedJob, outcome: Outcome): { deadLetter?: { reason: string } } {
   if (!exhausted || job.direct || job.node || outcome.ok) return {};
   return { deadLetter: { reason: `${outcome.error.code}: ${outcome.error.message}` } };
+}
+
+/**
+ * Logs that a job failed or was cancelled. An operator should look at a dead letter and at a pipeline whose
+ * code failed; everything else is an ordinary outcome, whose attempts have their own lines.
+ */
+function tellFailure(log: Pick<Log, "info" | "warn">, ended: EndedJob, outcome: Outcome): void {
+  if (outcome.ok) return;
+  const { requestId, endpoint, version } = ended.job;
+  const { code, message: reason } = outcome.error;
+  const fields = { requestId, endpoint, version, attempts: ended.attempts, code, reason };
+  if (deadLetterOf(ended, outcome).deadLetter)
+    log.warn({ ...fields, outcome: "dead letter" }, "a job has used up its attempts");
+  else if (code === "pipeline_failed")
+    log.warn({ ...fields, outcome: "failed" }, "the code of a pipeline failed");
+  else if (code === "client_cancelled") log.info({ ...fields, outcome: "cancelled" }, "a job was cancelled");
+  else log.info({ ...fields, outcome: "failed" }, "a job failed");
 }
 
 function lineOf({ id, atMs, event }: LoggedEvent): LoggedRequest["lines"] {

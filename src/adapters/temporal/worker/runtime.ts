@@ -1,5 +1,6 @@
 import { DefaultLogger, Runtime } from "@temporalio/worker";
 import type { Log } from "../../../core/operations/log.ts";
+import { logFromSdk } from "./sdk-log.ts";
 
 let installed = false;
 
@@ -10,18 +11,7 @@ let installed = false;
 export function installRuntime(log: Log): void {
   if (installed) return;
   installed = true;
-  const logger = new DefaultLogger("WARN", ({ level, message, meta }) => {
-    if (message.startsWith("No workflows registered")) return; // GPU workers have none, on purpose
-    const { workflowId, activityType, attempt, taskQueue, error } = (meta ?? {}) as Record<string, unknown>;
-    const fields = {
-      ...(workflowId !== undefined && { requestId: workflowId }),
-      activityType,
-      attempt,
-      taskQueue,
-      ...(error !== undefined && { err: error }),
-    };
-    log[level === "ERROR" ? "error" : "warn"](fields, `temporal: ${message}`);
-  });
+  const logger = new DefaultLogger("WARN", (entry) => logFromSdk(log, entry));
   Runtime.install({
     logger,
     shutdownSignals: [],
