@@ -266,6 +266,7 @@ function defaultsOf({ properties = {} }: JsonSchema): JsonObject {
 function shapeOf(value: Json): JsonSchema {
   if (value === null) return { type: "null" };
   if (Array.isArray(value)) return { type: "array" };
+  if (typeof value === "bigint") return { type: "integer" };
   if (typeof value === "number") return { type: Number.isInteger(value) ? "integer" : "number" };
   if (typeof value !== "object") return { type: typeof value };
   const properties = Object.fromEntries(Object.entries(value).map(([name, field]) => [name, shapeOf(field)]));

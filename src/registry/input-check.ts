@@ -5,6 +5,7 @@
  */
 import { randomInt } from "node:crypto";
 import type { InputFault } from "../core/errors/tempera-error.ts";
+import { readInteger } from "../core/json/exact-json.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { ModelVersion } from "../core/models/model.ts";
@@ -87,7 +88,7 @@ export function createInputCheck(
         })),
       };
     }
-    if (seed && (input.seed === undefined || input.seed === null)) input.seed = draw(seed.low, seed.high);
+    if (seed && (input.seed === undefined || input.seed === null)) input.seed = drawWithin(seed, draw);
     return { input, ignored };
   };
   if (coerce)
@@ -106,19 +107,37 @@ function nameMisspelt(fault: InputFault, ignored: string[]): InputFault {
 /** The usual range of torch and fal: a seed fits an unsigned 32-bit integer. */
 const SEED_MAX = 2 ** 32 - 1;
 
+interface SeedRange {
+  low: number | bigint;
+  /** The highest seed is this much above `low`. */
+  width: number;
+}
+
 /**
  * Finds the range from which a seed is drawn: the field's own bounds, wherever pydantic wrote them.
  * `undefined` when the field is not an integer.
  */
-function seedRange(field: JsonObject): { low: number; high: number } | undefined {
+function seedRange(field: JsonObject): SeedRange | undefined {
   const branches = [field, ...((field.anyOf ?? field.oneOf ?? []) as JsonObject[])];
   const integer = branches.find(({ type }) =>
     Array.isArray(type) ? type.includes("integer") : type === "integer",
   );
   if (!integer) return undefined;
-  const low = typeof integer.minimum === "number" ? integer.minimum : 0;
-  const high = typeof integer.maximum === "number" ? integer.maximum : low + SEED_MAX;
-  return { low, high: Math.min(high, low + SEED_MAX) };
+  const low = boundOf(integer.minimum) ?? 0;
+  const high = boundOf(integer.maximum);
+  const width = high === undefined ? SEED_MAX : Number(BigInt(high) - BigInt(low));
+  return { low, width: Math.min(width, SEED_MAX) };
+}
+
+function boundOf(bound: Json | undefined): number | bigint | undefined {
+  if (typeof bound === "bigint") return bound;
+  if (typeof bound !== "number" || !Number.isInteger(bound)) return undefined;
+  return Number.isSafeInteger(bound) ? bound : BigInt(bound);
+}
+
+function drawWithin({ low, width }: SeedRange, draw: DrawSeed): number | bigint {
+  if (typeof low === "number") return draw(low, low + width);
+  return readInteger(String(low + BigInt(draw(0, width)))) as number | bigint;
 }
 
 interface Walk {

@@ -5,6 +5,7 @@
  * refuse.
  */
 import { stripUrl } from "../core/files/input-file.ts";
+import { isLargeNumber } from "../core/json/exact-json.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import type { JsonSchema } from "../core/models/model.ts";
 import { readLax } from "./lax-values.ts";
@@ -110,6 +111,9 @@ function at(root: JsonSchema, reference: string): Json | undefined {
 
 /** Coerces a scalar to the first of the types that it can be read as, unless it already has one of them. */
 function coerceScalar(value: Json, types: string[]): Json {
+  // A double that is an integer, written as one: another program would read the shortest decimal of it.
+  if (types.includes("integer") && Number.isInteger(value) && isLargeNumber(value))
+    return BigInt(value as number);
   if (types.length === 0 || value === null || types.some((type) => hasType(value, type))) return value;
   for (const type of types) {
     const read = readLax(value, type);
@@ -119,4 +123,6 @@ function coerceScalar(value: Json, types: string[]): Json {
 }
 
 const hasType = (value: Json, type: string): boolean =>
-  type === "integer" ? Number.isInteger(value) : typeof value === type;
+  type === "integer"
+    ? Number.isInteger(value) || typeof value === "bigint"
+    : typeof value === type || (type === "number" && typeof value === "bigint");

@@ -1,5 +1,6 @@
 /** Scalars as pydantic reads them in its lax mode, value by value (`lax-conversions.fixture.json`). */
 import type { InputFault } from "../core/errors/tempera-error.ts";
+import { readInteger } from "../core/json/exact-json.ts";
 import type { Json } from "../core/json/json.ts";
 
 /** Coerces scalars of another type, or refuses them. */
@@ -12,7 +13,8 @@ export function readLax(value: Json, type: string): Json | undefined {
 
 /** Words the fault of a scalar that cannot be read as a type; `undefined` when it is of the wrong kind. */
 export function unreadFault(value: unknown, type: string): Pick<InputFault, "msg" | "type"> | undefined {
-  if (type === "boolean" && (typeof value === "string" || Number.isSafeInteger(value)))
+  const isInteger = typeof value === "bigint" || Number.isSafeInteger(value);
+  if (type === "boolean" && (typeof value === "string" || isInteger))
     return { msg: "Input should be a valid boolean, unable to interpret input", type: "bool_parsing" };
   if (typeof value !== "string") return undefined;
   if (type === "integer" && INTEGER.test(value.trim())) return TOO_LONG;
@@ -37,9 +39,8 @@ const READ = {
   integer: (value: Json) => {
     if (typeof value === "boolean") return Number(value);
     if (typeof value !== "string" || !isIntegerText(value)) return undefined;
-    // A larger one would become another number.
-    const read = Number(value.replaceAll("_", "")) + 0;
-    return Number.isSafeInteger(read) ? read : undefined;
+    const read = readInteger(value.trim().replaceAll("_", "").replace(/\.0+$/, ""));
+    return typeof read === "number" ? read + 0 : read;
   },
   number: (value: Json) => {
     if (typeof value === "boolean") return Number(value);

@@ -194,11 +194,14 @@ function valueFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides):
   ];
 }
 
+const isNumeric = (value: Json | undefined): value is number | bigint =>
+  typeof value === "number" || typeof value === "bigint";
+
 function boundFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides): string[] {
   const faults: string[] = [];
-  const judge = (word: string, tighter: (sup: number, sub: number) => boolean): void => {
+  const judge = (word: string, tighter: (sup: number | bigint, sub: number | bigint) => boolean): void => {
     const [sent, accepted] = [a[word], b[word]];
-    if (typeof accepted !== "number" || (typeof sent === "number" && !tighter(accepted, sent))) return;
+    if (!isNumeric(accepted) || (isNumeric(sent) && !tighter(accepted, sent))) return;
     // Listed values are compared in `valueFaults`, whatever the bounds.
     if (a.enum !== undefined || a.const !== undefined) return;
     // A bound of strings does not concern numbers.

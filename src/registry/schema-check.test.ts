@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { parseJson } from "../core/json/exact-json.ts";
 import type { JsonObject } from "../core/json/json.ts";
 import { createSchemaCheck } from "./schema-check.ts";
 
@@ -161,5 +162,63 @@ describe("unions", () => {
     expect(
       createSchemaCheck(schema, { every: true })({ x: 5, xy: 5 })?.map(({ loc }) => loc.join(".")),
     ).toEqual(["body.y", "body.xy", "body.x"]);
+  });
+});
+
+describe("large integers", () => {
+  const SEED = { type: "integer", minimum: 0, maximum: 2n ** 64n - 1n };
+
+  it.each<[string, JsonObject, unknown]>([
+    ["an unbounded integer", { type: "integer" }, 2n ** 64n],
+    ["an optional one", { anyOf: [{ type: "integer" }, { type: "null" }] }, -(2n ** 63n)],
+    ["one that may be null", { type: ["integer", "null"] }, 2n ** 53n + 1n],
+    ["one by another keyword", { type: "integer", nullable: true }, null],
+    ["a number", { type: "number" }, 2n ** 53n + 1n],
+    ["a seed at its bound", SEED, 2n ** 64n - 1n],
+    ["a small seed with a large bound", SEED, 7],
+    ["a double at a bound of integers", { exclusiveMaximum: 2n ** 64n + 1n }, 2 ** 64],
+    ["a multiple", { multipleOf: 3 }, 3n * 2n ** 64n],
+    ["a multiple of a fraction", { multipleOf: 0.5 }, 2n ** 64n],
+    ["a listed one", { enum: [1, 2n ** 53n + 1n] }, 2n ** 53n + 1n],
+    ["a listed double", { enum: [1e20] }, 10n ** 20n],
+    ["a fixed one, within a list", { const: [2n ** 64n] }, [2n ** 64n]],
+    ["64 bits", { type: "integer", format: "int64" }, 2n ** 63n - 1n],
+    ["a field named type", { properties: { type: { type: "integer" } } }, { type: 2n ** 64n }],
+    ["anything", {}, { a: [2n ** 64n] }],
+  ])("are taken: %s", (_, field, value) => expect(faultsOf(field, value)).toBeUndefined());
+
+  it.each<[string, JsonObject, unknown, object]>([
+    ["above a small bound", { maximum: 10 }, 2n ** 64n, { type: "less_than_equal", ctx: { le: 10 } }],
+    ["one above its bound", SEED, 2n ** 64n, { type: "less_than_equal", ctx: { le: 2n ** 64n - 1n } }],
+    ["a double above it", SEED, 2 ** 64, { type: "less_than_equal" }],
+    ["below a large bound", { minimum: -(2n ** 63n) }, -(2n ** 63n) - 1n, { type: "greater_than_equal" }],
+    ["at an exclusive bound", { exclusiveMaximum: 2n ** 53n + 1n }, 2n ** 53n + 1n, { type: "less_than" }],
+    ["text", { type: "string" }, 2n ** 64n, { type: "string_type" }],
+    ["a boolean", { type: "boolean" }, 2n ** 64n, { type: "bool_type" }],
+    ["a list", { type: "array" }, 2n ** 64n, { type: "list_type" }],
+    ["beyond all doubles", { type: "number" }, 10n ** 400n, { type: "finite_number" }],
+    ["no multiple", { multipleOf: 2 }, 2n ** 64n + 1n, { type: "multiple_of", ctx: { multiple_of: 2 } }],
+    ["not listed, but nearly", { enum: [2n ** 53n + 1n] }, 2n ** 53n, { type: "one_of" }],
+    ["not the fixed one, but nearly", { const: 2 ** 53 }, 2n ** 53n + 1n, { type: "one_of" }],
+    ["32 bits", { type: "integer", format: "int32" }, 2n ** 31n, { msg: "Input should be a valid int32" }],
+    ["64 bits", { type: "integer", format: "int64" }, 2n ** 63n, { msg: "Input should be a valid int64" }],
+    [
+      "in a union",
+      { anyOf: [{ type: "integer", maximum: 10 }, { type: "null" }] },
+      2n ** 64n,
+      { loc: ["body", "x"], type: "less_than_equal" },
+    ],
+  ])("are refused: %s", (_, field, value, fault) => expect(faultsOf(field, value)).toMatchObject([fault]));
+
+  it("are filled in as defaults, at any depth", () => {
+    const schema = parseJson(
+      `{"properties":{"default":{"type":"integer","default":1},
+        "seed":{"type":"integer","default":18446744073709551615,"maximum":18446744073709551615},
+        "inner":{"$ref":"#/$defs/Inner","default":{}}},
+        "$defs":{"Inner":{"type":"object","properties":{"list":{"default":[9007199254740993]}}}}}`,
+    ) as JsonObject;
+    const value = { inner: {} };
+    expect(createSchemaCheck(schema, { every: true })(value)).toBeUndefined();
+    expect(value).toEqual({ default: 1, seed: 2n ** 64n - 1n, inner: { list: [9007199254740993n] } });
   });
 });

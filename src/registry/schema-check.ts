@@ -2,11 +2,13 @@
  * Checks values against JSON Schemas and words the faults as fal does, which is as pydantic does (contract
  * §7.1).
  */
-import type { ErrorObject, ValidateFunction } from "ajv";
+import type { ErrorObject, SchemaValidateFunction, ValidateFunction } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import * as formats from "ajv-formats";
 import type { InputFault } from "../core/errors/tempera-error.ts";
-import { writeJson } from "../core/json/exact-json.ts";
+import { hasLargeNumber, writeJson } from "../core/json/exact-json.ts";
+import { EXACT_KEYWORDS, exactSchema, fillDefaults } from "../core/json/exact-schema.ts";
+import type { Json, JsonObject } from "../core/json/json.ts";
 import type { JsonSchema } from "../core/models/model.ts";
 import { type Coercion, unreadFault } from "./lax-values.ts";
 import { missingField, unknownFields } from "./missing-field.ts";
@@ -40,9 +42,44 @@ export function createSchemaCheck(
   schema: JsonSchema,
   { every, coercion = "strict" }: { every: boolean; coercion?: Coercion },
 ): SchemaCheck {
+  // Most schemas and values have no large numbers, and the validator's own keywords are faster.
+  const plain = hasLargeNumber(schema) ? undefined : compileCheck(schema, createAjv(every), coercion);
+  let exact: SchemaCheck | undefined;
+  return (value) => {
+    if (plain && !hasLargeNumber(value)) return plain(value);
+    exact ??= compileCheck(exactSchema(schema), createExactAjv(every), coercion);
+    return exact(value);
+  };
+}
+
+function createAjv(every: boolean): Ajv2020 {
   // The schema itself was checked when its package was read.
   const ajv = new Ajv2020({ ...OPTIONS, allErrors: every });
   formats.default.default(ajv);
+  return ajv;
+}
+
+/** Creates a validator with the keywords of `exactSchema`. Its errors are named as by the usual keywords. */
+function createExactAjv(every: boolean): Ajv2020 {
+  const ajv = createAjv(every);
+  for (const [keyword, { name, check }] of Object.entries(EXACT_KEYWORDS)) {
+    const validate: SchemaValidateFunction = (wanted, value) => {
+      const params = check(wanted as never, value);
+      if (params) validate.errors = [{ keyword: name, params }];
+      return params === undefined;
+    };
+    ajv.removeKeyword(keyword);
+    ajv.addKeyword({ keyword, validate });
+  }
+  const validate = (defaults: JsonObject, value: Json): boolean => {
+    fillDefaults(defaults, value);
+    return true;
+  };
+  ajv.addKeyword({ keyword: "exactDefaults", modifying: true, validate });
+  return ajv;
+}
+
+function compileCheck(schema: JsonSchema, ajv: Ajv2020, coercion: Coercion): SchemaCheck {
   const { $defs = {}, definitions = {}, components = {} } = schema;
   /** Each branch of a union is compiled when a value first fails all of them. */
   const branches = new Map<JsonSchema, ValidateFunction>();
@@ -239,9 +276,12 @@ function typeFault(params: Params, { data, message }: ErrorObject): Omit<InputFa
       msg: "Input should be a valid integer, got a number with a fractional part",
       type: "int_from_float",
     };
+  if (expected === "number" && typeof data === "bigint") return NOT_FINITE;
   const [type, msg] = TYPE_NAMES[expected] ?? ["value_error", message ?? "Input has the wrong type"];
   return { msg, type };
 }
+
+const NOT_FINITE = { msg: "Input should be a finite number", type: "finite_number" };
 
 const tooShort = (limit: number, parts: string): Omit<InputFault, "loc"> => ({
   msg: `Input should have at least ${limit} ${parts}`,

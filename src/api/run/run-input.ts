@@ -40,8 +40,8 @@ function typesOf(schema: Json | undefined): Set<string> {
 }
 
 const isType: Record<string, (value: Json) => boolean> = {
-  integer: Number.isInteger,
-  number: (value) => typeof value === "number",
+  integer: (value) => typeof value === "bigint" || Number.isInteger(value),
+  number: (value) => typeof value === "bigint" || typeof value === "number",
   boolean: (value) => typeof value === "boolean",
   null: (value) => value === null,
   array: Array.isArray,

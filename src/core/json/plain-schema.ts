@@ -38,7 +38,7 @@ const IS_WELL_FORMED: Record<string, (value: Json) => boolean> = {
   ...Object.fromEntries(
     ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"].map((word) => [
       word,
-      (value: Json) => typeof value === "number",
+      (value: Json) => typeof value === "number" || typeof value === "bigint",
     ]),
   ),
   ...Object.fromEntries(

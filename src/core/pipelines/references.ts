@@ -152,7 +152,7 @@ const kindOf = (value: Json): string =>
       ? `a list of ${value.length}`
       : typeof value === "object"
         ? "an object"
-        : `a ${typeof value}`;
+        : `a ${typeof value === "bigint" ? "number" : typeof value}`;
 
 const entriesOf = (value: Json[] | JsonObject): [string | number, Json][] =>
   Array.isArray(value) ? value.map((item, index) => [index, item]) : Object.entries(value);
