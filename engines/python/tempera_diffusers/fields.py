@@ -62,8 +62,8 @@ class Fields:
 
     def seed(self) -> int:
         """
-        Reads the seed: any integer, taken modulo 2⁶³. The platform draws it at submit, so that a retry gives
-        the same result; without the platform it is 0.
+        Reads the seed: any integer of 64 bits, with or without a sign, as torch takes it. The platform draws
+        it at submit, so that a retry gives the same result; without the platform it is 0.
         """
         value = self._input.get("seed")
         if value is None:
@@ -71,7 +71,7 @@ class Fields:
         if not _is_number(value) or math.isinf(value) or value != int(value):
             self.fault(["seed"], "Input should be a valid integer", "int_type")
             return 0
-        return int(value) % 2**63
+        return int(self._within("seed", int(value), 0, -(2**63), 2**64 - 1))
 
     def unsupported(self, name: str, present: bool, message: str) -> None:
         """Refuses a field of the public schema that this engine does not support."""

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from tempera_engine import File, Run
 
+from . import noise
 from .denoising import Denoising
 from .fields import Fields
 from .parameters import Parameters
@@ -89,8 +90,8 @@ class TextToImage:
                 height=rendered[1],
                 num_inference_steps=steps,
                 num_images_per_prompt=count,
-                # Noise from the CPU is the same on every device. Image i is what seed + i alone gives.
-                generator=[torch.Generator("cpu").manual_seed(seed + i) for i in range(count)],
+                # Image i is what seed + i alone gives.
+                generator=[noise.generator(seed + i) for i in range(count)],
                 max_sequence_length=PROMPT_TOKENS_MAX,
                 output_type="np",
                 **Denoising(run, self._pipeline, scheduler, draw_or_none).arguments,

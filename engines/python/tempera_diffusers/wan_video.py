@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tempera_engine import File, Run
 
+from . import noise
 from .denoising import Denoising
 from .fields import Fields
 from .parameters import Parameters
@@ -103,8 +104,7 @@ class WanVideo:
                 num_frames=rendered,
                 num_inference_steps=steps,
                 guidance_scale=guidance,
-                # Noise from the CPU is the same on every device.
-                generator=torch.Generator("cpu").manual_seed(seed),
+                generator=noise.generator(seed),
                 output_type="np",
                 **arguments,
                 **Denoising(run, self._pipeline, self._scheduler(shift), draw_or_none).arguments,

@@ -121,9 +121,23 @@ def test_reports_all_faults_together(engine: Any, runs: Any) -> None:
     assert [fault.loc[0] for fault in raised.value.faults] == ["image_size", "num_images", "seed"]
 
 
-@pytest.mark.parametrize("seed", [-1, 2**63, 2**64 + 1, 10**30, 1e300])
-def test_takes_any_integer_as_a_seed(engine: Any, runs: Any, seed: Any) -> None:
-    assert runs(engine, {**INPUT, "seed": seed, "num_inference_steps": 2, "num_images": 2}).files
+def test_takes_every_integer_of_64_bits_as_a_seed_of_its_own(engine: Any, runs: Any) -> None:
+    digests = []
+    for seed in [0, 1, -1, -(2**63), 2**53, 2**53 + 1, 2**63 + 1, 2**64 - 2]:
+        ran = runs(engine, {**INPUT, "seed": seed, "num_inference_steps": 2, "num_images": 2})
+        assert ran.output["seed"] == seed
+        digests.append(ran.digests[0])
+    assert len(set(digests)) == len(digests)
+
+
+@pytest.mark.parametrize(
+    ("seed", "kind"),
+    [(2**64, "less_than_equal"), (1e300, "less_than_equal"), (-(2**63) - 1, "greater_than_equal")],
+)
+def test_refuses_a_seed_of_more_than_64_bits(engine: Any, runs: Any, seed: Any, kind: str) -> None:
+    with pytest.raises(InputInvalid) as raised:
+        runs(engine, {**INPUT, "seed": seed})
+    assert [(fault.loc, fault.type) for fault in raised.value.faults] == [(["seed"], kind)]
 
 
 def test_resumes_from_any_step_to_the_same_image(engine: Any, runs: Any) -> None:

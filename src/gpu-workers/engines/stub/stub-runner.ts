@@ -31,7 +31,7 @@ interface StubInput {
   errorCtx: JsonObject;
   artifactBytes: number;
   previews: boolean;
-  seed: number | null;
+  seed: number | bigint | null;
   echo: Json;
 }
 
@@ -172,7 +172,7 @@ const CHUNKS_AT_ONCE = 16;
  * Produces the same bytes for the same seed on every machine: an AES-128-CTR key stream under a key derived
  * from the seed.
  */
-function seededBytes(seed: number, count: number): StreamedBytes {
+function seededBytes(seed: number | bigint, count: number): StreamedBytes {
   return {
     bytes: count,
     async *read() {
@@ -216,7 +216,7 @@ function parseStubInput(input: JsonObject): StubInput {
     errorCtx: (input.error_ctx ?? {}) as JsonObject,
     artifactBytes: integer("artifact_bytes", 0, 4 * 2 ** 30),
     previews: input.previews === true,
-    seed: typeof input.seed === "number" ? input.seed : null,
+    seed: typeof input.seed === "number" || typeof input.seed === "bigint" ? input.seed : null,
     echo: input.payload ?? input.prompt ?? null,
   };
   if (faults.length > 0) throw new TemperaError("input_invalid", undefined, { faults });

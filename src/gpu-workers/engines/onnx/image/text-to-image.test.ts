@@ -249,8 +249,13 @@ describe("text-to-image", () => {
     expect(logs[1]).toBe("WARN This model does not know: plaid.");
   });
 
-  it("accepts any integer as a seed and draws one when there is none", async () => {
-    for (const seed of [-5, 2 ** 53, 1e300]) expect((await run({ seed })).output.seed).toBe(seed);
+  it("accepts any integer of 64 bits as a seed and draws one when there is none", async () => {
+    for (const seed of [-5, 2 ** 53, 2n ** 53n + 1n, 2n ** 64n - 1n, -(2n ** 63n)])
+      expect((await run({ seed })).output.seed).toBe(seed);
+    for (const seed of [1e300, 2n ** 64n, -(2n ** 63n) - 1n, 0.5])
+      await expect(run({ seed })).rejects.toMatchObject({
+        faults: [{ loc: ["body", "seed"], msg: expect.stringContaining("to 18446744073709551615") }],
+      });
     expect((await run({ seed: null })).output.seed).toEqual(expect.any(Number));
   });
 

@@ -30,6 +30,7 @@ import {
 } from "../runtime/loaded-model.ts";
 import { type ModelComponents, openComponents } from "../runtime/model-components.ts";
 import {
+  isSeed,
   PixelSide,
   PixelSize,
   parseInput,
@@ -153,7 +154,7 @@ interface ImageRun {
   input: Input;
   plan: ImagePlan;
   condition: ImageCondition;
-  seed: number;
+  seed: number | bigint;
   samples: ImageSample[];
   emit: RunEmitter;
 }
@@ -313,7 +314,7 @@ class ImageModel implements LoadedModel {
   async #beginSamples(
     { native, shape, sigmas }: ImagePlan,
     count: number,
-    seed: number,
+    seed: number | bigint,
     source: InputImage | undefined,
   ): Promise<ImageSample[]> {
     const base = source && (await this.#encode(native, await source.fitted(native)));
@@ -468,7 +469,7 @@ function readSamples(
   const { seed, done } = values;
   const steps = sigmas.length - 1;
   const fits =
-    typeof seed === "number" &&
+    isSeed(seed) &&
     Array.isArray(done) &&
     done.length === images &&
     tensors.length === images &&

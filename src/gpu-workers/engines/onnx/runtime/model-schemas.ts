@@ -15,10 +15,18 @@ export const Threads = z.int().min(1).max(64).default(2);
 export const TextTokensMax = z.int().min(2);
 
 /**
- * fal's seed: any integer, also one that a double holds only roughly, taken modulo 2⁶⁴. One is drawn when it
- * is null or left out.
+ * The seed of a run: any integer of 64 bits, with or without a sign, as torch takes it. One is drawn when it
+ * is null or left out. A larger one would make the same as another seed, so it is refused.
  */
-export const Seed = z.number().refine(Number.isInteger, "Input should be a valid integer").nullish();
+export const Seed = z
+  .custom<number | bigint>(isSeed, `Input should be an integer from ${-(2n ** 63n)} to ${2n ** 64n - 1n}`)
+  .nullish();
+
+/** Tells whether a value, of an input or of a checkpoint, is a seed. */
+export function isSeed(value: unknown): value is number | bigint {
+  if (typeof value !== "bigint" && !Number.isInteger(value)) return false;
+  return (value as number | bigint) >= -(2n ** 63n) && (value as number | bigint) < 2n ** 64n;
+}
 
 /** @throws an error that names every wrong field: the model cannot be loaded */
 export function parseParameters<S extends z.ZodType>(schema: S, parameters: JsonObject): z.infer<S> {

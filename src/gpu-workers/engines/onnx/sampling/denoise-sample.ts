@@ -4,6 +4,7 @@
 import { randomInt } from "node:crypto";
 import type { RunState } from "../../../contract/checkpoint.ts";
 import type { RunEmitter } from "../../../engine-sdk/run-emitter.ts";
+import { isSeed } from "../runtime/model-schemas.ts";
 import { restoreState, startProgress } from "./denoise-report.ts";
 import { normalNoise } from "./philox.ts";
 import type { StepBatcher } from "./step-batcher.ts";
@@ -11,7 +12,7 @@ import type { StepBatcher } from "./step-batcher.ts";
 /** Latents on their way from noise to data. */
 export interface Sample {
   /** The seed of the noise, as the output names it. */
-  seed: number;
+  seed: number | bigint;
   latents: Float32Array;
   /** Steps that are done. */
   done: number;
@@ -24,7 +25,7 @@ export interface SampleOptions {
   count: number;
   steps: number;
   /** The input's seed, if it names one. */
-  seed: number | null | undefined;
+  seed: number | bigint | null | undefined;
   /** A seed that is drawn is below this. */
   seedsMax: number;
 }
@@ -38,7 +39,7 @@ export function beginSample({ resume, emit, count, steps, seed, seedsMax }: Samp
 }
 
 function readSample({ step, values: { seed }, tensors: [latents] }: RunState, count: number, steps: number) {
-  const fits = typeof seed === "number" && latents?.length === count && step <= steps;
+  const fits = isSeed(seed) && latents?.length === count && step <= steps;
   return fits ? { seed, latents, done: step } : undefined;
 }
 
