@@ -83,6 +83,8 @@ class StatusStream {
   readonly #options: StatusStreamOptions;
   /** The id of the last event that was sent, so that no log line is sent twice. */
   #lastSentId: string | undefined;
+  /** Log lines that came while the request waited. */
+  #heldLines: readonly LoggedEvent[] = [];
   #nodes: readonly NodeState[] | undefined;
 
   constructor(api: StatusStreamApi, options: StatusStreamOptions) {
@@ -217,10 +219,19 @@ class StatusStream {
     return { ...next, position };
   }
 
+  /**
+   * Renders a status with the log lines that are new. Lines of the queue are held back until the request runs
+   * or has ended: the statuses of Java, Swift, Dart and Python have no logs while it waits. A status that
+   * holds lines back has no id, so that a stream that resumes after it gets them.
+   */
   #render(request: FoundRequest, newLines: LoggedEvent[], id?: string): string {
     this.#lastSentId = id ?? this.#lastSentId;
-    const view = statusView(request, this.#options.withLogs ? newLines : undefined, this.#nodes);
-    return sseEvent(statusBody(this.#options.address, view), id);
+    const { withLogs, address } = this.#options;
+    const lines = withLogs ? [...this.#heldLines, ...newLines] : undefined;
+    const isWaiting = request.state === "IN_QUEUE";
+    this.#heldLines = (isWaiting && lines) || [];
+    const view = statusView(request, isWaiting ? lines && [] : lines, this.#nodes);
+    return sseEvent(statusBody(address, view), this.#heldLines.length > 0 ? undefined : id);
   }
 }
 
