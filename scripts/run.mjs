@@ -22,7 +22,7 @@ const TASKS = {
   "bench:retention": ["tests/load/bench-retention.ts"],
   "bench:sync": ["tests/load/bench-sync.ts"],
   build: ["scripts/build.mjs"],
-  conformance: ["tests/conformance/fal/main.ts"],
+  conformance: ["tests/conformance/main.ts"],
   demo: ["src/cli/demo.ts"],
   "models:evaluate": ["src/evaluation/models-evaluate.ts"],
   "schemas:types": ["scripts/schema-types.ts"],

@@ -5,7 +5,7 @@ import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import type { OwnServer } from "./context.ts";
+import { type OwnServer, STUB } from "./context.ts";
 import { request } from "./http.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../../..");
@@ -21,8 +21,11 @@ const freePort = (): Promise<number> =>
     });
   });
 
-/** Starts the server. `log` gets its progress, a line at a time. */
-export async function startOwnServer(log: (line: string) => void): Promise<OwnServer> {
+/** Starts the server. `log` gets its progress, a line at a time. @param models the models that it serves */
+export async function startOwnServer(
+  log: (line: string) => void,
+  { models = [STUB] }: { models?: readonly string[] } = {},
+): Promise<OwnServer> {
   const folder = await mkdtemp(join(tmpdir(), "tempera-conformance-"));
   const [port, adminPort, tlsPort, temporal, ui, postgres] = await Promise.all(
     Array.from({ length: 6 }, freePort),
@@ -38,7 +41,7 @@ export async function startOwnServer(log: (line: string) => void): Promise<OwnSe
     TEMPERA_TEMPORAL_UI_PORT: String(ui),
     TEMPERA_POSTGRES_PORT: String(postgres),
     TEMPERA_ADMIN_KEY: adminKey,
-    TEMPERA_WORKER_MODELS: "tempera/stub",
+    TEMPERA_WORKER_MODELS: models.join(","),
     // The suite's webhook receiver is on this machine. The delays are short, so that the cases that wait for
     // them are short.
     TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.2",
