@@ -173,6 +173,10 @@ async function createGpuActivities(
       fetchInput,
       nodeCache,
       recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
+      storeWait: {
+        resultMs: parts.config.worker.resultWaitSeconds * 1000,
+        jobMs: parts.config.worker.storeWaitSeconds * 1000,
+      },
     }),
     holdSession: createHoldSession({ engines: pool, frames: parts.frames, fetchInput }),
   };

@@ -438,6 +438,22 @@ export const SETTINGS = {
         "Container schedulers kill a process after 30 s by default.",
       { unit: "s" },
     ),
+    resultWaitSeconds: setting(
+      "TEMPERA_RESULT_WAIT_SECONDS",
+      number(z.number().min(0).max(86_400)),
+      300,
+      "Time for which a GPU worker keeps a result that a full or unavailable store does not take, " +
+        "before the request is run again; at most nine tenths of the time that its model may run.",
+      { unit: "s" },
+    ),
+    storeWaitSeconds: setting(
+      "TEMPERA_STORE_WAIT_SECONDS",
+      number(z.number().min(0).max(86_400)),
+      900,
+      "Time for which a request waits for full or unavailable stores altogether, without using up its " +
+        "attempts, before it ends as a dead letter. 0: each failure of a store uses up an attempt.",
+      { unit: "s" },
+    ),
   },
   webhooks: {
     delays: setting(

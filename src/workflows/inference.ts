@@ -4,13 +4,21 @@ import {
   ActivityFailure,
   ApplicationFailure,
   isCancellation,
+  patched,
   proxyActivities,
+  sleep,
   TimeoutFailure,
 } from "@temporalio/workflow";
 import type { GpuActivities, OrchestratorActivities } from "../activities/index.ts";
 import { CATALOGUE, type ErrorCode, isErrorCode } from "../core/errors/catalogue.ts";
 import type { ErrorInfo } from "../core/errors/tempera-error.ts";
-import { type HandOver, type JobSpec, type PreviousAttempts, priorityOf } from "../core/requests/job.ts";
+import {
+  type HandOver,
+  type JobSpec,
+  type PreviousAttempts,
+  priorityOf,
+  type StoreGivenUp,
+} from "../core/requests/job.ts";
 import type { Outcome } from "../core/requests/request.ts";
 import { runLocallyOrDurably } from "./durable-local-activity.ts";
 
@@ -26,15 +34,23 @@ interface ActivityNames {
   summary: string;
 }
 
+/** The name in histories of the pause before a job that waits for a store is tried again. */
+const STORE_WAIT = "store-wait";
+
 /**
  * Calls the inference activity on the job's task queue, and calls it again whenever a GPU worker hands the
- * job over. Never rejects: a failure is an outcome.
+ * job over, after a pause when a store was the reason. Never rejects: a failure is an outcome.
  */
 export async function runInference(
   job: JobSpec,
   names: ActivityNames = { summary: `${job.endpoint} ${job.version}` },
 ): Promise<FinishedWork> {
-  let before: PreviousAttempts = { attempts: 0, handOvers: 0, started: false };
+  let before: PreviousAttempts = {
+    attempts: 0,
+    handOvers: 0,
+    started: false,
+    storeWaits: { times: 0, waitedMs: 0 },
+  };
   for (;;) {
     const attemptsMax = job.retry.attemptsMax - (before.attempts - before.handOvers);
     try {
@@ -49,18 +65,26 @@ export async function runInference(
         exhausted: false,
       };
     } catch (error) {
-      const exhausted =
+      const usedUp =
         error instanceof ActivityFailure && error.retryState === RetryState.MAXIMUM_ATTEMPTS_REACHED;
-      const attempts = exhausted
+      const attempts = usedUp
         ? before.attempts + attemptsMax
         : Math.max(before.attempts, failedAttempt(error));
       const handOver = handOverOf(error);
       if (!handOver) {
+        const exhausted = usedUp || isGivenUp(error);
         // A timeout or a cancel says nothing of what the attempt did before.
         const soleAttempt = before.attempts === 0 && failedAttempt(error) === 1;
         return { job, outcome: failedOutcome(error), attempts, exhausted, soleAttempt };
       }
-      before = { attempts, handOvers: before.handOvers + 1, started: handOver.started };
+      const { started, storeWait } = handOver;
+      const storeWaits = storeWait?.storeWaits ?? before.storeWaits;
+      before = { attempts, handOvers: before.handOvers + 1, started, ...(storeWaits && { storeWaits }) };
+      // A version of this workflow without the pause may have begun to handle the failure.
+      if (storeWait && patched(STORE_WAIT)) {
+        const cancelled = await sleep(storeWait.delayMs).catch((reason: unknown) => reason);
+        if (cancelled) return { job, outcome: failedOutcome(cancelled), attempts, exhausted: false };
+      }
     }
   }
 }
@@ -95,8 +119,21 @@ function inferActivity(
 }
 
 function handOverOf(error: unknown): HandOver | undefined {
+  const detail = thirdDetail(error);
+  return detail && "handedOver" in detail ? detail : undefined;
+}
+
+/** Tells whether the job has waited for a store for as long as it may, which is the end of its attempts. */
+function isGivenUp(error: unknown): boolean {
+  const detail = thirdDetail(error);
+  return detail !== undefined && "exhausted" in detail;
+}
+
+function thirdDetail(error: unknown): HandOver | StoreGivenUp | undefined {
   const cause = error instanceof ActivityFailure ? error.cause : undefined;
-  return cause instanceof ApplicationFailure ? (cause.details?.[2] as HandOver | undefined) : undefined;
+  return cause instanceof ApplicationFailure
+    ? (cause.details?.[2] as HandOver | StoreGivenUp | undefined)
+    : undefined;
 }
 
 /** The number of the attempt that failed finally; 0 when no attempt began. */

@@ -5,10 +5,10 @@
  * A recorded history is never recorded again to make a test pass: it represents jobs that run somewhere.
  * Record new names for new paths; a change that breaks an old history needs `patched()`.
  */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer, type ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { Client, Connection, WorkflowNotFoundError } from "@temporalio/client";
 import { startPlatform } from "../../src/bin/platform.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
@@ -42,6 +42,26 @@ async function drainAndResume(client: PlatformClient, endpoint: string, id: stri
   for await (const { logs } of client.follow(endpoint, id))
     if (logs?.some(({ message }) => message.startsWith("Attempt 1 failed"))) break;
   await client.admin("POST", "/v1/tempera/workers/worker/resume");
+}
+
+/**
+ * Submits a job whose file cannot be stored, because a file has the name of its folder. Returns its id when
+ * it has ended. `onLine` receives its log lines, and makes the store well again.
+ */
+async function submitWithoutFiles(
+  client: PlatformClient,
+  onLine: (id: string, line: string, makeWell: () => Promise<void>) => Promise<void>,
+): Promise<string> {
+  const files = join(folder, "objects", "artifacts");
+  const makeWell = () => rm(files, { recursive: true, force: true });
+  await makeWell();
+  await mkdir(dirname(files), { recursive: true });
+  await writeFile(files, "");
+  const id = await submit(client, { artifact_bytes: 100 });
+  for await (const { logs } of client.follow(STUB, id))
+    for (const { message } of logs ?? []) await onLine(id, message, makeWell);
+  await makeWell();
+  return id;
 }
 
 /** A webhook receiver that refuses as many deliveries as its address demands. */
@@ -138,6 +158,15 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
     await drainAndResume(client, STUB, id);
     return id;
   },
+  "store-wait": (client) =>
+    submitWithoutFiles(client, async (_id, line, makeWell) => {
+      if (line.endsWith("in 2 s.")) await makeWell();
+    }),
+  "store-given-up": (client) => submitWithoutFiles(client, async () => {}),
+  "store-wait-cancelled": (client) =>
+    submitWithoutFiles(client, async (id, line) => {
+      if (line.endsWith("in 2 s.")) await client.cancel(STUB, id);
+    }),
   failure: (client) => submit(client, { fail: "error" }),
   exhausted: (client) => submit(client, { fail: "crash" }, { "x-fal-no-retry": "1" }),
   webhook: (client) => submitWithWebhook(client, 0),
@@ -268,6 +297,8 @@ const config = loadConfig({
   TEMPERA_WORKER_MODELS: STUB,
   TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8",
   TEMPERA_WEBHOOK_DELAYS: "0.2,0.2",
+  TEMPERA_RESULT_WAIT_SECONDS: "0",
+  TEMPERA_STORE_WAIT_SECONDS: "3",
 });
 const platform = await startPlatform(config, createLogger(config.log, "record"), () => {});
 const connection = await Connection.connect({ address: `127.0.0.1:${config.temporal.port}` });

@@ -33,6 +33,11 @@ describe("recorded histories", () => {
     }
   });
 
+  it("cover the wait for a store, its end without success, and a cancel meanwhile", () => {
+    for (const path of ["store-wait", "store-given-up", "store-wait-cancelled"])
+      expect(files).toContain(`inference-job.${path}.json`);
+  });
+
   it("cover the start of a webhook, each end of its delivery, and a busy host", () => {
     for (const path of ["inference-job.webhook", "inference-job.webhook-failure"])
       expect(files).toContain(`${path}.json`);

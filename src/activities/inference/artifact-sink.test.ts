@@ -3,6 +3,7 @@ import type { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { describe, expect, it } from "vitest";
 import type { ArtifactHead } from "../../core/engines/engine.ts";
+import { storeFull } from "../../core/errors/store-failure.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { ArtifactSink } from "./artifact-sink.ts";
@@ -27,7 +28,7 @@ function createObjects() {
   return {
     stored,
     async put(key: string, body: Buffer | Readable, info: object) {
-      stored.set(key, { body: await buffer(body as Readable), info });
+      stored.set(key, { body: Buffer.isBuffer(body) ? body : await buffer(body), info });
     },
     async delete(key: string) {
       stored.delete(key);
@@ -35,7 +36,7 @@ function createObjects() {
   };
 }
 
-const sinkOn = (objects: ReturnType<typeof createObjects>, inline = false) =>
+const sinkOn = (objects: Pick<ReturnType<typeof createObjects>, "put" | "delete">, inline = false) =>
   new ArtifactSink({
     objects,
     files: { begin: unexpected, claim: unexpected, store: unexpected },
@@ -116,45 +117,45 @@ describe("a produced file", () => {
   });
 });
 
-describe("a produced file with a lifecycle", () => {
-  /** The record of one file: the claimed key, and the stored one. */
-  function createRecord() {
-    let claimed: string | undefined;
-    let stored: string | undefined;
-    return {
-      stored: () => stored,
-      begin: async () => {},
-      async claim(_fileId: string, key: string) {
-        if (stored !== undefined) return undefined;
-        const before = claimed;
-        claimed = key;
-        return { before };
-      },
-      async store(_fileId: string, key: string) {
-        if (claimed !== key || stored !== undefined) return false;
-        stored = key;
-        return true;
-      },
-    };
-  }
-  const recordingSink = (
-    objects: ReturnType<typeof createObjects>,
-    files: Partial<ReturnType<typeof createRecord>>,
-  ) =>
-    new ArtifactSink({
-      objects,
-      files: files as ReturnType<typeof createRecord>,
-      clock: { nowMs: () => 0 },
-      publicUrl: "http://localhost:8080",
-      job: {
-        requestId: "019a1b2c-0000-7000-8000-000000000000",
-        ownerId: "ann",
-        lifecycle: { lifetimeSeconds: 60 },
-      },
-      inline: false,
-      warn: () => {},
-    });
+/** The record of one file: the claimed key, and the stored one. */
+function createRecord() {
+  let claimed: string | undefined;
+  let stored: string | undefined;
+  return {
+    stored: () => stored,
+    begin: async () => {},
+    async claim(_fileId: string, key: string) {
+      if (stored !== undefined) return undefined;
+      const before = claimed;
+      claimed = key;
+      return { before };
+    },
+    async store(_fileId: string, key: string) {
+      if (claimed !== key || stored !== undefined) return false;
+      stored = key;
+      return true;
+    },
+  };
+}
+const recordingSink = (
+  objects: Pick<ReturnType<typeof createObjects>, "put" | "delete">,
+  files: Partial<ReturnType<typeof createRecord>>,
+) =>
+  new ArtifactSink({
+    objects,
+    files: files as ReturnType<typeof createRecord>,
+    clock: { nowMs: () => 0 },
+    publicUrl: "http://localhost:8080",
+    job: {
+      requestId: "019a1b2c-0000-7000-8000-000000000000",
+      ownerId: "ann",
+      lifecycle: { lifetimeSeconds: 60 },
+    },
+    inline: false,
+    warn: () => {},
+  });
 
+describe("a produced file with a lifecycle", () => {
   it("leaves one object when an earlier attempt was lost between the bytes and the record", async () => {
     const [objects, record] = [createObjects(), createRecord()];
     const lost = recordingSink(objects, {
@@ -180,6 +181,53 @@ describe("a produced file with a lifecycle", () => {
     goOn();
     await slow;
     expect([...objects.stored.keys()]).toEqual([record.stored()]);
+  });
+});
+
+describe("a produced file that the store does not take", () => {
+  const FULL = storeFull("object store", "has no space left (ENOSPC)", "free some", undefined);
+  /** Objects whose store is full until it is told otherwise. */
+  function createFullObjects() {
+    const objects = createObjects();
+    const state = { full: true, puts: 0 };
+    const put: typeof objects.put = async (...args) => {
+      state.puts++;
+      if (state.full) throw FULL;
+      await objects.put(...args);
+    };
+    return { ...objects, put, state };
+  }
+  const once = (work: () => Promise<void>): Promise<void> => work();
+
+  it("is kept and stored later, and the output names it", async () => {
+    const objects = createFullObjects();
+    const sink = sinkOn(objects);
+    await sink.store(HEAD, chunks(BYTES));
+    await expect(sink.storeKept(once)).rejects.toBe(FULL);
+    objects.state.full = false;
+    await sink.storeKept(once);
+    expect(objects.stored.get(KEY)?.body).toEqual(BYTES);
+    expect(sink.resolve({ image: { $artifact: 0 } })).toMatchObject({
+      image: { url: `http://localhost:8080/files/${KEY.slice("artifacts/".length)}` },
+    });
+  });
+
+  it("is kept with its record, and leaves one object", async () => {
+    const [objects, record] = [createFullObjects(), createRecord()];
+    const sink = recordingSink(objects, record);
+    await sink.store(HEAD, chunks(BYTES));
+    objects.state.full = false;
+    await sink.storeKept(once);
+    expect([...objects.stored.keys()]).toEqual([record.stored()]);
+  });
+
+  it("fails at once when it is too large to be kept, or when the fault is another one", async () => {
+    const large = { ...HEAD, bytes: LIMITS.artifactsKeptBytesMax + 1 };
+    const objects = createFullObjects();
+    await expect(sinkOn(objects).store(large, chunks(BYTES))).rejects.toBe(FULL);
+    const broken = { ...objects, put: () => Promise.reject(new Error("a bug")) };
+    await expect(sinkOn(broken).store(HEAD, chunks(BYTES))).rejects.toThrow("a bug");
+    expect(objects.state.puts).toBe(1);
   });
 });
 

@@ -12,6 +12,7 @@ import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import { TREES } from "../../fal/index.ts";
+import { isWaitedFor } from "./store-wait.ts";
 
 export interface ArtifactSinkOptions {
   objects: Pick<ObjectStore, "put" | "delete">;
@@ -26,15 +27,27 @@ export interface ArtifactSinkOptions {
   warn: (message: string) => void;
 }
 
+/** The target of a produced file: its address, and how its bytes get there. */
+interface FileTarget {
+  url: string;
+  put(body: () => Buffer | Readable): Promise<void>;
+}
+
 /**
- * The files that one run produces. They are streamed to the object store or, with `inline`, collected as data
- * URIs and not stored, up to the size that fits into a response.
+ * The files that one run produces. They go to the object store or, with `inline`, are collected as data URIs
+ * and not stored, up to the size that fits into a response.
+ *
+ * A file that a store does not take is kept in memory where it fits: the engine goes on meanwhile, and
+ * `storeKept` stores it. Larger files are streamed, and fail at once.
  */
 export class ArtifactSink {
   readonly #options: ArtifactSinkOptions;
   /** File objects of the output, by the engine's number of the file. */
   readonly #produced = new Map<number, JsonObject>();
   readonly #urls = new Set<string>();
+  /** The storing of each file that is kept because a store did not take it. */
+  readonly #kept: (() => Promise<void>)[] = [];
+  #keptBytes = 0;
 
   constructor(options: ArtifactSinkOptions) {
     this.#options = options;
@@ -42,14 +55,14 @@ export class ArtifactSink {
 
   /** Takes one file of the engine. Rejects with `runner_incomplete_response` when its bytes are wrong. */
   async store(head: ArtifactHead, chunks: AsyncIterable<Uint8Array>): Promise<void> {
-    const { inline, job } = this.#options;
+    const { inline } = this.#options;
     const bytes = verified(head, chunks);
     let url: string;
-    if (inline && head.bytes <= LIMITS.inlineFileBytesMax) url = await dataUri(head, bytes);
+    if (inline && head.bytes <= LIMITS.inlineFileBytesMax) url = dataUri(head, await collected(bytes));
     else {
-      url = job.lifecycle
-        ? await this.#storeRecorded(head, bytes, job.lifecycle)
-        : await this.#storeByContent(head, bytes);
+      const file = this.#targetOf(head);
+      url = file.url;
+      await this.#storeOrKeep(head, bytes, file.put);
       this.#urls.add(url);
     }
     this.#produced.set(head.index, {
@@ -58,6 +71,32 @@ export class ArtifactSink {
       file_name: head.fileName,
       file_size: head.bytes,
     });
+  }
+
+  /** Stores the files that are kept. @param retry does the storing of one file, again if need be */
+  async storeKept(retry: (work: () => Promise<void>) => Promise<void>): Promise<void> {
+    for (const put of this.#kept) await retry(put);
+  }
+
+  /** Stores a file. Keeps it when a store fails and the file fits into memory. */
+  async #storeOrKeep(
+    head: ArtifactHead,
+    bytes: AsyncIterable<Uint8Array>,
+    put: (body: () => Buffer | Readable) => Promise<void>,
+  ): Promise<void> {
+    if (this.#keptBytes + head.bytes > LIMITS.artifactsKeptBytesMax) {
+      await put(() => Readable.from(bytes));
+      for await (const _ of bytes);
+      return;
+    }
+    const body = await collected(bytes);
+    try {
+      await put(() => body);
+    } catch (error) {
+      if (!isWaitedFor(error)) throw error;
+      this.#keptBytes += body.length;
+      this.#kept.push(() => put(() => body));
+    }
   }
 
   /**
@@ -73,46 +112,47 @@ export class ArtifactSink {
     return [...this.#urls];
   }
 
-  /** Stores a file without a lifecycle, under a key that is made of its content. */
-  async #storeByContent(head: ArtifactHead, bytes: AsyncIterable<Uint8Array>): Promise<string> {
-    const { objects, publicUrl } = this.#options;
+  /** Returns the address of a file, and how it is stored. */
+  #targetOf(head: ArtifactHead): FileTarget {
+    const { job, objects, publicUrl } = this.#options;
+    if (job.lifecycle) return this.#recordedTargetOf(head, job.lifecycle);
+    // A file without a lifecycle has a key that is made of its content.
     const key = artifactKey(head);
-    await objects.put(key, Readable.from(bytes), { bytes: head.bytes, contentType: head.contentType });
-    return artifactUrl(publicUrl, key);
+    return {
+      url: artifactUrl(publicUrl, key),
+      put: (body) => objects.put(key, body(), { bytes: head.bytes, contentType: head.contentType }),
+    };
   }
 
   /**
-   * Stores a file with a lifecycle under its record. When an earlier attempt has stored it already, the bytes
-   * are only read and verified.
+   * Returns the target of a file with a lifecycle, which is stored under its record. Nothing is stored when
+   * an earlier attempt has done so already.
    */
-  async #storeRecorded(
-    head: ArtifactHead,
-    bytes: AsyncIterable<Uint8Array>,
-    lifecycle: Lifecycle,
-  ): Promise<string> {
+  #recordedTargetOf(head: ArtifactHead, lifecycle: Lifecycle): FileTarget {
     const { objects, files, clock, publicUrl, job } = this.#options;
     const { contentType, sha256 } = head;
     const fileId = producedFileId(job.requestId, head.index, sha256);
     const name = safeFileName(head.fileName, contentType);
     const key = fileKey(fileId);
-    await files.begin({
-      fileId,
-      ownerId: job.ownerId,
-      name,
-      contentType,
-      lifecycle,
-      uploadUntilMs: clock.nowMs() + LIMITS.uploadBodyMs,
-    });
-    const claimed = await files.claim(fileId, key);
-    if (claimed) {
-      if (claimed.before !== undefined) this.#discard(claimed.before);
-      await objects.put(key, Readable.from(bytes), { bytes: head.bytes, contentType });
+    const put = async (body: () => Buffer | Readable): Promise<void> => {
+      await files.begin({
+        fileId,
+        ownerId: job.ownerId,
+        name,
+        contentType,
+        lifecycle,
+        uploadUntilMs: clock.nowMs() + LIMITS.uploadBodyMs,
+      });
+      const claimed = await files.claim(fileId, key);
+      if (!claimed) return;
+      if (claimed.before !== undefined && claimed.before !== key) this.#discard(claimed.before);
+      await objects.put(key, body(), { bytes: head.bytes, contentType });
       const expiresAtMs = expiryOf(lifecycle, clock.nowMs());
       const stored = { bytes: head.bytes, etag: sha256, ...(expiresAtMs !== undefined && { expiresAtMs }) };
       // Another attempt may have claimed the record since: then the record names that attempt's bytes.
       if (!(await files.store(fileId, key, stored))) this.#discard(key);
-    } else for await (const _ of bytes);
-    return fileUrl(`${publicUrl}${TREES.files.prefix}`, { fileId, name });
+    };
+    return { url: fileUrl(`${publicUrl}${TREES.files.prefix}`, { fileId, name }), put };
   }
 
   /** Deletes an object that no record names any more, in the background: the run does not depend on it. */
@@ -139,10 +179,14 @@ export class ArtifactSink {
   }
 }
 
-async function dataUri({ contentType }: ArtifactHead, bytes: AsyncIterable<Uint8Array>): Promise<string> {
+function dataUri({ contentType }: ArtifactHead, bytes: Buffer): string {
+  return `data:${contentType};base64,${bytes.toString("base64")}`;
+}
+
+async function collected(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const parts: Uint8Array[] = [];
   for await (const chunk of bytes) parts.push(chunk);
-  return `data:${contentType};base64,${Buffer.concat(parts).toString("base64")}`;
+  return Buffer.concat(parts);
 }
 
 /** Passes the bytes through. Throws at their end when they are not the ones that the engine announced. */

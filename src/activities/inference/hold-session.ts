@@ -147,7 +147,7 @@ class SessionAttempt {
       return new CancelledFailure("The session was ended.");
     const info: ErrorInfo = cancellationSignal.aborted
       ? { code: "runner_disconnected", message: "The GPU worker was shut down." }
-      : publicError(errorInfo(error, "runner_server_error"), this.#report);
+      : publicError(error, this.#report);
     const { retryable } = CATALOGUE[info.code];
     const final = !retryable || this.#attempt >= this.#session.retry.attemptsMax;
     await this.#send({ type: "ended", attempt: this.#attempt, error: info, final });

@@ -34,6 +34,15 @@ export interface InferDependencies {
   recordOutcome: ReturnType<typeof createRecordOutcome>;
   /** Base of the URLs under which artifacts are served. */
   publicUrl: string;
+  storeWait: StorePatience;
+}
+
+/** How long jobs wait for stores that take no writes or are away, in milliseconds. */
+export interface StorePatience {
+  /** Longest time that one attempt keeps a result that a store does not take. */
+  resultMs: number;
+  /** Longest time of all waits of a job, after which it ends as a dead letter. */
+  jobMs: number;
 }
 
 export interface InferResult {

@@ -1,13 +1,14 @@
 import { ApplicationFailure, CancelledFailure, type Context } from "@temporalio/activity";
 import { type EngineListener, type EngineResult, RunHandedOver } from "../../core/engines/engine.ts";
 import { CATALOGUE, type ErrorCode } from "../../core/errors/catalogue.ts";
-import { type ErrorInfo, errorInfo } from "../../core/errors/tempera-error.ts";
+import { stateOfStore } from "../../core/errors/store-failure.ts";
+import type { ErrorInfo } from "../../core/errors/tempera-error.ts";
 import { retrieve, store, storeApart, transientKey } from "../../core/files/stored-value.ts";
 import type { JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { RetryCondition, RetryPolicy } from "../../core/models/model.ts";
 import { unitsMade } from "../../core/owners/usage.ts";
-import type { HandOver, JobSpec, PreviousAttempts } from "../../core/requests/job.ts";
+import type { HandOver, JobSpec, PreviousAttempts, StoreGivenUp } from "../../core/requests/job.ts";
 import type { Outcome } from "../../core/requests/request.ts";
 import type { CachedResult, ResultClaim } from "../pipelines/node-cache.ts";
 import { ArtifactSink } from "./artifact-sink.ts";
@@ -16,6 +17,7 @@ import { EventWriter } from "./event-writer.ts";
 import type { InferDependencies, InferResult } from "./infer-dependencies.ts";
 import type { FetchedInput } from "./input-files.ts";
 import { publicError } from "./public-error.ts";
+import { isWaitedFor, StoreWait, storePauseMs } from "./store-wait.ts";
 
 /** The longest delay of a Node timer; a timer with a longer one fires at once. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
@@ -43,6 +45,10 @@ export interface AttemptVerdict {
   retryable: boolean;
   /** Present when this worker hands the job over, which uses up no attempt. */
   handOver?: HandOver;
+  /** The line of the request's log about the next attempt. */
+  line?: string;
+  /** The job has waited for a store for as long as it may. */
+  givenUp?: StoreGivenUp;
 }
 
 /**
@@ -52,7 +58,7 @@ export interface AttemptVerdict {
  * 1. load the input and download its files,
  * 2. look for an earlier result, for nodes of pipelines,
  * 3. run the engine, which sends events, artifacts and checkpoints meanwhile,
- * 4. store the output,
+ * 4. store the output, for which it waits while a store fails,
  * 5. settle: record the outcome in PostgreSQL, then tell it in the event log.
  *
  * Three signals abort it: the caller's cancel, Temporal (cancel, timeout or shutdown of this worker), and the
@@ -66,6 +72,7 @@ export class InferenceAttempt implements Disposable {
   readonly #context: Context;
   readonly #events: EventWriter;
   readonly #checkpoints: CheckpointStore;
+  readonly #storeWait: StoreWait;
   readonly #cancel: { signal: AbortSignal } & Disposable;
   readonly #startDeadline = new AbortController();
   readonly #startTimer: NodeJS.Timeout | undefined;
@@ -90,6 +97,16 @@ export class InferenceAttempt implements Disposable {
       context.cancellationSignal,
       this.#startDeadline.signal,
     ]);
+    this.#storeWait = new StoreWait({
+      retryMs: dependencies.storeWait.resultMs,
+      // Before Temporal ends the attempt, so that the error is the store's.
+      untilMs: performance.now() + job.timeouts.runMs * 0.9,
+      signal: this.#signal,
+      tell: (line, error) => {
+        this.#log("WARN", line);
+        this.#warn(error.message);
+      },
+    });
     this.#startTimer = this.#startTimerOf(job);
     this.#heartbeat = setInterval(() => this.#beat(), Math.max(200, job.timeouts.heartbeatMs / 4));
   }
@@ -102,7 +119,7 @@ export class InferenceAttempt implements Disposable {
       const cached = await this.#lookUp(fetched);
       const checkpoint = this.#attempt > 1 ? await this.#checkpoints.find() : undefined;
       const produced = cached ? await this.#reuse(cached) : await this.#runEngine(fetched, checkpoint);
-      const output = await this.#storeOutput(produced.value);
+      const output = await this.#storeWait.retry(() => this.#storeOutput(produced.value));
       // An attempt that is retried may find the result of the one before it: that is no hit.
       const hit = cached !== undefined && cached.madeBy !== this.#job.requestId;
       const outcome = this.#outcomeOf(produced, output, hit ? "hit" : "miss");
@@ -159,6 +176,7 @@ export class InferenceAttempt implements Disposable {
       this.#engineListener(sink),
       this.#signal,
     );
+    await sink.storeKept((put) => this.#storeWait.retry(put));
     return { value: sink.resolve(result.output), result, files: sink.urls() };
   }
 
@@ -255,10 +273,14 @@ export class InferenceAttempt implements Disposable {
       return new CancelledFailure("The request was cancelled.");
     }
     const verdict = this.#judge(error);
-    const { info, retryable, handOver } = verdict;
-    if (handOver || (retryable && this.#countedAttempts < this.#job.retry.attemptsMax)) {
+    const { info, retryable, handOver, givenUp, line } = verdict;
+    const isLast = !retryable || this.#countedAttempts >= this.#job.retry.attemptsMax;
+    if (!givenUp && (handOver || !isLast)) {
       const attempt = this.#attempt;
-      this.#log("WARN", `Attempt ${attempt} failed: ${info.message.replace(/\.?$/, ".")} Trying again.`);
+      this.#log(
+        "WARN",
+        line ?? `Attempt ${attempt} failed: ${info.message.replace(/\.?$/, ".")} Trying again.`,
+      );
       this.#events.write({ type: "queued", attempt, reason: info });
       await this.#checkpoints.flush();
     } else void this.#checkpoints.remove();
@@ -274,15 +296,29 @@ export class InferenceAttempt implements Disposable {
     const { retry } = this.#job;
     const retryable =
       CATALOGUE[info.code].retryable && !overdue && this.#countedAttempts <= retriesAllowed(retry, info.code);
+    if (!retryable || retry.attemptsMax <= 1 || this.#before === undefined) return { info, retryable };
     // Nothing has failed: a worker may be stopped or drained however often without using up an attempt.
-    const handedOver =
-      retryable &&
-      (shutDown || error instanceof RunHandedOver) &&
-      retry.attemptsMax > 1 &&
-      this.#before !== undefined &&
-      this.#before.handOvers < LIMITS.handOversMax;
-    if (!handedOver) return { info, retryable };
-    return { info, retryable, handOver: { handedOver, started: this.#hasStarted } };
+    if (shutDown || error instanceof RunHandedOver) {
+      if (this.#before.handOvers >= LIMITS.handOversMax) return { info, retryable };
+      return { info, retryable, handOver: { handedOver: true, started: this.#hasStarted } };
+    }
+    return { info, retryable, ...this.#waitFor(error) };
+  }
+
+  /** Hands the job over because of a store, unless it has waited for stores for as long as it may. */
+  #waitFor(error: unknown): Pick<AttemptVerdict, "handOver" | "givenUp" | "line"> {
+    const before = this.#before?.storeWaits;
+    const { jobMs } = this.#dependencies.storeWait;
+    if (!before || jobMs === 0 || !isWaitedFor(error)) return {};
+    const spentMs = before.waitedMs + this.#storeWait.waitedMs;
+    const leftMs = jobMs - spentMs;
+    if (leftMs <= 0) return { givenUp: { exhausted: true } };
+    const delayMs = Math.min(storePauseMs(before.times), leftMs);
+    const storeWaits = { times: before.times + 1, waitedMs: spentMs + delayMs };
+    return {
+      handOver: { handedOver: true, started: this.#hasStarted, storeWait: { delayMs, storeWaits } },
+      line: `${stateOfStore(error)}; the request is tried again in ${Math.ceil(delayMs / 1000)} s.`,
+    };
   }
 
   #errorOf(error: unknown, { overdue, shutDown }: { overdue: boolean; shutDown: boolean }): ErrorInfo {
@@ -292,9 +328,7 @@ export class InferenceAttempt implements Disposable {
         code: "runner_disconnected",
         message: "The GPU worker was shut down before the request was done.",
       };
-    return publicError(errorInfo(error, "runner_server_error"), (message) =>
-      this.#context.log.error(message),
-    );
+    return publicError(error, (message) => this.#context.log.error(message));
   }
 
   /** Attempts of the retry policy, including this one. Attempts that were handed over do not count. */
@@ -338,17 +372,17 @@ export class InferenceAttempt implements Disposable {
 
 /** Returns the failure of an attempt for Temporal. A hand-over is not retried: its workflow calls anew. */
 export function attemptFailure(
-  { info, retryable, handOver }: AttemptVerdict,
+  { info, retryable, handOver, givenUp }: AttemptVerdict,
   attempt: number,
 ): ApplicationFailure {
   return ApplicationFailure.create({
     type: info.code,
     message: info.message,
-    nonRetryable: !retryable || handOver !== undefined,
+    nonRetryable: !retryable || handOver !== undefined || givenUp !== undefined,
     ...(info.retryAfterMs !== undefined && {
       nextRetryDelay: Math.min(info.retryAfterMs, LIMITS.attemptDelayMsMax),
     }),
-    details: [info, attempt, ...(handOver ? [handOver] : [])],
+    details: [info, attempt, ...(handOver || givenUp ? [handOver ?? givenUp] : [])],
   });
 }
 

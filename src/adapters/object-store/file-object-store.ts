@@ -4,12 +4,18 @@ import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "nod
 import { basename, dirname, join } from "node:path";
 import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { storeFull } from "../../core/errors/store-failure.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import type { ListedObject, ObjectInfo, ObjectStore, PartsUpload } from "../../core/files/object-store.ts";
 import { objectBody } from "./object-body.ts";
 import { checkRange, objectFolder, objectKey } from "./object-key.ts";
 
-const FULL = new Set(["ENOSPC", "EDQUOT"]);
+/** Error codes of a file system that takes no writes, each with its fault. */
+const FULL = new Map([
+  ["ENOSPC", "has no space left"],
+  ["EDQUOT", "has used up its quota"],
+  ["EROFS", "is read-only"],
+]);
 const MISSING = new Set(["ENOENT", "ENOTDIR"]);
 
 const UPLOAD_ID = /^[0-9a-f-]{36}$/;
@@ -45,16 +51,23 @@ class ObjectFiles {
     return text === undefined ? undefined : (JSON.parse(text) as ObjectInfo);
   }
 
-  /** Translates an error of the file system to `store_unavailable`; any other passes through. */
+  /**
+   * Translates an error of the file system to `store_full` or `store_unavailable`; any other passes through.
+   */
   failed(error: unknown): unknown {
     const { code, message } = error as NodeJS.ErrnoException;
     if (isTemperaError(error) || typeof code !== "string") return error;
-    const text = FULL.has(code)
-      ? `There is no space left for files in ${this.folder}; ` +
-        "free some, or set TEMPERA_DATA to a folder with more."
-      : `Files in ${this.folder} cannot be used (${message}); ` +
-        "correct that, or set TEMPERA_DATA to another folder.";
-    return new TemperaError("store_unavailable", text, { cause: error });
+    const fault = FULL.get(code);
+    if (fault !== undefined) {
+      const remedy = "free space on its disk, or set TEMPERA_DATA to a folder with more";
+      return storeFull("object store", `${fault} (${code})`, remedy, error);
+    }
+    return new TemperaError(
+      "store_unavailable",
+      `Files in ${this.folder} cannot be used (${message}); ` +
+        "correct that, or set TEMPERA_DATA to another folder.",
+      { cause: error, store: "object store" },
+    );
   }
 
   async unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {

@@ -4,6 +4,7 @@ import type { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 import { Client } from "minio";
+import { storeFull } from "../../core/errors/store-failure.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import type { ListedObject, ObjectInfo, ObjectStore } from "../../core/files/object-store.ts";
 import type { ServiceTls } from "../../core/operations/service-tls.ts";
@@ -22,6 +23,9 @@ export interface S3ObjectStoreOptions {
 }
 
 const MISSING = new Set(["NotFound", "NoSuchKey", "NoSuchBucket"]);
+/** Error codes of a store without space: those of S3's siblings and of MinIO, and the status 507. */
+const FULL = new Set(["XMinioStorageFull", "InsufficientStorage", "HTTP 507"]);
+const QUOTA_USED = new Set(["QuotaExceeded", "XMinioAdminBucketQuotaExceeded"]);
 const NO_UPLOAD = "NoSuchUpload";
 /** Error codes of S3 for parts that do not exist as named, are out of order or too small. */
 const PARTS_WRONG = new Set(["InvalidPart", "InvalidPartOrder", "EntityTooSmall"]);
@@ -80,15 +84,29 @@ class Bucket {
     });
   }
 
-  /** Returns the error as it is when it is a `TemperaError`, otherwise as `store_unavailable`. */
+  /**
+   * Returns the error as it is when it is a `TemperaError`, otherwise as `store_full` or `store_unavailable`.
+   */
   failed(error: unknown): unknown {
     if (isTemperaError(error)) return error;
+    const code = codeOf(error);
+    if (FULL.has(code)) {
+      const remedy = "free space, or enlarge the volume of the bucket";
+      return storeFull("object store", `has no space left (${code})`, remedy, error);
+    }
+    if (QUOTA_USED.has(code))
+      return storeFull(
+        "object store",
+        `has used up its quota (${code})`,
+        "free space, or raise the quota of the bucket",
+        error,
+      );
     const why = (error as Error).message || codeOf(error);
     return new TemperaError(
       "store_unavailable",
       `The object store at ${this.#address} cannot be used (${why}); ` +
         "start it, or correct S3_ENDPOINT and its keys.",
-      { cause: error },
+      { cause: error, store: "object store" },
     );
   }
 
@@ -280,8 +298,8 @@ async function upload(
   const [response] = await Promise.all([responded, pipeline(bytes, sent)]);
   const answer = await text(response);
   if (response.statusCode !== 200) {
-    const code = /<Code>([^<]+)/.exec(answer)?.[1];
-    throw Object.assign(new Error(code ?? `HTTP ${response.statusCode}`), { code });
+    const code = /<Code>([^<]+)/.exec(answer)?.[1] ?? `HTTP ${response.statusCode}`;
+    throw Object.assign(new Error(code), { code });
   }
   return response.headers;
 }

@@ -3,6 +3,7 @@
  */
 import { isIP } from "node:net";
 import postgres from "postgres";
+import { storeFull } from "../../core/errors/store-failure.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { ServiceTls } from "../../core/operations/service-tls.ts";
 
@@ -76,9 +77,19 @@ export function storableText(text: string): string {
 const AWAY =
   /^(08|28|3D|53|57P|25006|CONNECT|ECONN|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)/;
 
+/** The SQLSTATEs of a server that takes no writes. */
+const FULL: Record<string, { fault: string; remedy: string }> = {
+  "53100": { fault: "has no space left", remedy: "free space on its disk, or enlarge it" },
+  "53200": { fault: "has no memory left", remedy: "give it more, or lower its settings of memory" },
+  "25006": {
+    fault: "accepts only reads",
+    remedy: "end its read-only mode, or set DATABASE_URL to the primary server",
+  },
+};
+
 /**
- * Awaits a query. Rejects with `store_unavailable` when the server cannot be used or does not answer within
- * five seconds; any other error of the query passes through.
+ * Awaits a query. Rejects with `store_full` when the server takes no writes, and with `store_unavailable`
+ * when it cannot be used or does not answer within five seconds; any other error of the query passes through.
  */
 export async function answer<T>(sql: Sql, query: PromiseLike<T>): Promise<T> {
   let silence: NodeJS.Timeout | undefined;
@@ -98,11 +109,13 @@ export async function answer<T>(sql: Sql, query: PromiseLike<T>): Promise<T> {
   } catch (error) {
     const { code, message } = error as { code?: string; message?: string };
     if (typeof code !== "string" || !AWAY.test(code)) throw error;
+    const full = FULL[code];
+    if (full) throw storeFull("PostgreSQL", `${full.fault} (${code})`, full.remedy, error);
     const { host, port } = sql.options;
     throw new TemperaError(
       "store_unavailable",
       `PostgreSQL at ${host[0]}:${port[0]} cannot be used (${message}); start it, or correct DATABASE_URL.`,
-      { cause: error },
+      { cause: error, store: "PostgreSQL" },
     );
   } finally {
     clearTimeout(silence);

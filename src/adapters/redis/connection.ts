@@ -1,11 +1,15 @@
 import type { ConnectionOptions } from "node:tls";
 import { Redis } from "ioredis";
+import { storeFull } from "../../core/errors/store-failure.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { ServiceTls } from "../../core/operations/service-tls.ts";
 
 export interface RedisConnection {
   client: Redis;
-  /** Awaits a command. Rejects with `store_unavailable` when it fails or takes longer than `answerMs`. */
+  /**
+   * Awaits a command. Rejects with `store_full` when Redis refuses writes, and with `store_unavailable` when
+   * the command fails otherwise or takes longer than `answerMs`.
+   */
   answer<T>(command: Promise<T>): Promise<T>;
   /** Creates a `store_unavailable` that names this Redis. @param why a predicate, "went away" */
   unavailable(why: string, cause?: unknown): TemperaError;
@@ -24,6 +28,17 @@ export interface RedisConnectionOptions {
 
 /** Silence on a socket with pending commands after which it is closed and a new one is opened. */
 const SOCKET_SILENCE_MS = 3_000;
+
+/** The error codes by which Redis refuses writes while it answers reads. */
+const REFUSALS: Record<string, { fault: string; remedy: string }> = {
+  OOM: { fault: "has no memory left", remedy: "raise its maxmemory, or free some" },
+  MISCONF: { fault: "cannot save to its disk", remedy: "free space on its disk, or read its log" },
+  READONLY: { fault: "accepts only reads", remedy: "set REDIS_URL to the primary server" },
+  NOREPLICAS: { fault: "lacks replicas", remedy: "start them, or lower min-replicas-to-write" },
+};
+
+/** The code of a refusal; one in a script stands within the message. */
+const REFUSED = new RegExp(`\\b(${Object.keys(REFUSALS).join("|")})\\b`);
 
 /**
  * Opens a connection that reconnects by itself and never makes a caller wait for that. While Redis is away,
@@ -61,10 +76,14 @@ export function connectRedis(options: RedisConnectionOptions): RedisConnection {
   const unavailable = (why: string, cause?: unknown) =>
     new TemperaError("store_unavailable", `Redis at ${where} ${why}. Start it, or correct REDIS_URL.`, {
       cause,
+      store: "Redis",
     });
 
   const failed = (error: unknown) => {
     const text = error instanceof Error ? error.message : String(error);
+    const [code = ""] = REFUSED.exec(text) ?? [];
+    const refusal = REFUSALS[code];
+    if (refusal) return storeFull("Redis", `${refusal.fault} (${code})`, refusal.remedy, error);
     // "Reached the max retries per request limit" explains nothing; the error of the attempt does.
     const root = lost && lastError instanceof Error ? lastError.message : text;
     return unavailable(`cannot be used: ${root || text}`, error);

@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
+import { isStoreFailure } from "../../core/errors/store-failure.ts";
 import { errorInfo, isTemperaError } from "../../core/errors/tempera-error.ts";
 import type { Log } from "../../core/operations/log.ts";
 import { falError, type QueueAction } from "../../fal/index.ts";
@@ -36,10 +37,10 @@ export function answerError(
   const info = errorInfo(error);
   if (error.code === "client_disconnected")
     log.debug({ err: error, path: c.req.path, method: c.req.method }, "the caller disconnected");
-  if (error.code === "store_unavailable") {
-    // Operators need to know which store, where and why; callers do not.
+  if (isStoreFailure(error)) {
+    // Operators need to know which store, where and why; callers only whether one is full.
     log.warn({ path: c.req.path }, info.message);
-    info.message = CATALOGUE.store_unavailable.message;
+    if (error.code === "store_unavailable") info.message = CATALOGUE.store_unavailable.message;
   }
   const { status, headers, body } = falError(info);
   const word = ACTIONS_WITH_WORDS.includes(action) ? STATUS_WORDS[error.code] : undefined;

@@ -1,3 +1,4 @@
+import { isStoreFailure } from "../../core/errors/store-failure.ts";
 import { type InputFault, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import { writeJson } from "../../core/json/exact-json.ts";
 import type { Json } from "../../core/json/json.ts";

@@ -6,6 +6,7 @@ import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocket, WebSocketServer } from "ws";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
+import { isStoreFailure } from "../../core/errors/store-failure.ts";
 import { errorInfo, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import { writeJson } from "../../core/json/exact-json.ts";
 import { LIMITS } from "../../core/limits.ts";
@@ -187,10 +188,10 @@ function refuse(socket: Duplex, error: unknown, log: ApiDependencies["log"]): vo
   const info = isTemperaError(error)
     ? errorInfo(error)
     : { code: "server_error" as const, message: CATALOGUE.server_error.message };
-  if (info.code === "store_unavailable") {
+  if (isStoreFailure(info)) {
     // The details are for operators only.
     log.warn({}, info.message);
-    info.message = CATALOGUE.store_unavailable.message;
+    if (info.code === "store_unavailable") info.message = CATALOGUE.store_unavailable.message;
   }
   const { status, headers, body } = falError(info);
   const text = writeJson(body);

@@ -1,4 +1,5 @@
 import type { Context } from "hono";
+import { isStoreFailure } from "../../core/errors/store-failure.ts";
 import { errorInfo, isTemperaError } from "../../core/errors/tempera-error.ts";
 import type { Json } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
@@ -82,7 +83,7 @@ class RequestClaims {
       const claim = await this.#api.claims
         .claim(name, { fingerprint, seconds, ...(key === undefined && { requestId: requestIdOf(c) }) })
         .catch((error) => {
-          if (key === undefined || !isTemperaError(error) || error.code !== "store_unavailable") throw error;
+          if (key === undefined || !isStoreFailure(error)) throw error;
         });
       if (!claim) return this.#claimWithoutStore(c, call, { name, key: key ?? "", fingerprint });
       const { requestId } = claim;
@@ -119,7 +120,7 @@ class RequestClaims {
         throw idempotencyKeyReused(key, job.requestId);
       const existing = await this.#findRequest(caller, job.requestId).catch((error) => {
         // The event log has not seen it, so that nobody knows more than Temporal.
-        if (!isTemperaError(error) || error.code !== "store_unavailable") throw error;
+        if (!isStoreFailure(error)) throw error;
         return { ...job, position: 0, metrics: {} };
       });
       return { existing };

@@ -532,6 +532,12 @@ export const CATALOGUE = {
     retryable: true,
     message: "A store cannot be reached. Try again.",
   },
+  store_full: {
+    kind: "request",
+    status: 503,
+    retryable: true,
+    message: "A store has no space left, or takes no writes.",
+  },
   server_error: { kind: "gateway", status: 500, retryable: true, message: "Internal Server Error" },
 } as const satisfies Record<string, ErrorEntry>;
 

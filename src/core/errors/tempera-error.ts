@@ -22,6 +22,9 @@ export interface ErrorInfo {
   retryAfterMs?: number;
 }
 
+/** The stores as errors name them to callers, without address. */
+export type StoreName = "object store" | "PostgreSQL" | "Redis";
+
 /** The error class of this program: a code of the catalogue, a message, and faults with `input_invalid`. */
 export class TemperaError extends Error {
   override readonly name = "TemperaError";
@@ -30,17 +33,26 @@ export class TemperaError extends Error {
   readonly retryAfterMs?: number;
   /** True when the change was sent and its answer did not come: it may have been made. */
   readonly inDoubt?: true;
+  /** The store that failed, with `store_unavailable` and `store_full`. */
+  readonly store?: StoreName;
 
   constructor(
     code: ErrorCode,
     message: string = CATALOGUE[code].message,
-    options: { faults?: InputFault[]; retryAfterMs?: number; inDoubt?: boolean; cause?: unknown } = {},
+    options: {
+      faults?: InputFault[];
+      retryAfterMs?: number;
+      inDoubt?: boolean;
+      store?: StoreName;
+      cause?: unknown;
+    } = {},
   ) {
     super(message, { cause: options.cause });
     this.code = code;
     if (options.faults) this.faults = options.faults;
     if (options.retryAfterMs !== undefined) this.retryAfterMs = options.retryAfterMs;
     if (options.inDoubt) this.inDoubt = true;
+    if (options.store) this.store = options.store;
   }
 }
 

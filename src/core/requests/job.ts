@@ -22,6 +22,15 @@ export interface PreviousAttempts {
   handOvers: number;
   /** True once an attempt has reached an engine: the start deadline no longer applies. */
   started: boolean;
+  /** The hand-overs because of a store, and how long the job waited for stores. Absent: they count. */
+  storeWaits?: StoreWaits;
+}
+
+/** The hand-overs of a job because a store took no writes or was away. */
+export interface StoreWaits {
+  times: number;
+  /** Time of all of these waits, within attempts and between them, in milliseconds. */
+  waitedMs: number;
 }
 
 /**
@@ -31,6 +40,13 @@ export interface PreviousAttempts {
 export interface HandOver {
   handedOver: true;
   started: boolean;
+  /** Present when a store was the reason: the pause before the next attempt, and all waits so far. */
+  storeWait?: { delayMs: number; storeWaits: StoreWaits };
+}
+
+/** The third detail of the failure of an attempt whose job has waited for a store for as long as it may. */
+export interface StoreGivenUp {
+  exhausted: true;
 }
 
 /**

@@ -290,7 +290,7 @@ describe("when the store is away", () => {
     expect(await store.head("b")).toBeUndefined();
   });
 
-  it("files: rejects with store_unavailable for an unusable folder and a full disk", async () => {
+  it("files: rejects with store_unavailable for an unusable folder, and store_full for a full disk", async () => {
     const nowhere = createFileObjectStore({ folder: "/dev/null" });
     await expect(
       nowhere.put("a", Buffer.from("x"), { bytes: 1, contentType: "text/plain" }),
@@ -298,18 +298,19 @@ describe("when the store is away", () => {
       code: "store_unavailable",
       message: expect.stringMatching(/\/dev\/null.*TEMPERA_DATA/),
     });
-    async function* noSpace() {
-      yield Buffer.from("x");
-      throw Object.assign(new Error("write failed"), { code: "ENOSPC" });
-    }
-    await expect(
-      createFileObjectStore({ folder }).put("full", Readable.from(noSpace()), {
+    for (const code of ["ENOSPC", "EDQUOT", "EROFS"]) {
+      async function* refused() {
+        yield Buffer.from("x");
+        throw Object.assign(new Error("write failed"), { code });
+      }
+      const full = createFileObjectStore({ folder }).put("full", Readable.from(refused()), {
         bytes: 9,
         contentType: "text/plain",
-      }),
-    ).rejects.toMatchObject({
-      code: "store_unavailable",
-      message: expect.stringMatching(/no space left.*TEMPERA_DATA/),
-    });
+      });
+      await expect(full).rejects.toMatchObject({
+        code: "store_full",
+        message: expect.stringMatching(new RegExp(`^The object store .*\\(${code}\\).*TEMPERA_DATA`)),
+      });
+    }
   });
 });

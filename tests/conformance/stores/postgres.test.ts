@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
+import { answer, connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
 import { migrate } from "../../../src/adapters/postgres/migrate.ts";
 import { createKeyStore } from "../../../src/adapters/postgres/owners/key-store.ts";
 import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
@@ -354,6 +354,28 @@ describe("when PostgreSQL is away", () => {
     await Promise.all([one.end({ timeout: 2 }), pool.end({ timeout: 2 })]);
     await again.stop();
     await rm(folder, { recursive: true, force: true });
+  });
+
+  it("rejects writes with store_full while it accepts only reads, has no space or no memory", async () => {
+    const readOnly = connectPostgres(database.url, { maxConnections: 1 });
+    await readOnly`SET default_transaction_read_only = on`;
+    const key = { keyId: randomUUID(), ownerId: "o", alias: "a", scope: "API", secretSha256: "x" } as const;
+    await expect(createKeyStore(readOnly).insert({ ...key, createdAtMs: 1 })).rejects.toMatchObject({
+      code: "store_full",
+      store: "PostgreSQL",
+      message: expect.stringMatching(/^PostgreSQL accepts only reads \(25006\).*DATABASE_URL/),
+    });
+    await readOnly.end();
+    for (const [state, text] of [
+      ["53100", "PostgreSQL has no space left (53100)"],
+      ["53200", "PostgreSQL has no memory left (53200)"],
+    ] as const) {
+      const raised = sql.unsafe(`DO $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '${state}'; END $$`);
+      await expect(answer(sql, raised)).rejects.toMatchObject({
+        code: "store_full",
+        message: expect.stringContaining(text),
+      });
+    }
   });
 
   it("rejects every call within seconds, and names the address, never the password", async () => {

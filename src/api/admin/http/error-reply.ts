@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { CATALOGUE } from "../../../core/errors/catalogue.ts";
+import { isStoreFailure } from "../../../core/errors/store-failure.ts";
 import { errorInfo, isTemperaError } from "../../../core/errors/tempera-error.ts";
 import type { Log } from "../../../core/operations/log.ts";
 import { answerJson } from "../../http/answer-json.ts";
@@ -37,10 +38,10 @@ export function errorReply(
   const info = isTemperaError(error)
     ? errorInfo(error)
     : { code: "server_error" as const, message: CATALOGUE.server_error.message };
-  if (info.code === "store_unavailable") {
-    // The store's name, address and cause are for operators only.
+  if (isStoreFailure(info)) {
+    // A store's address and the cause are for operators only.
     log.warn({ path: c.req.path }, info.message);
-    info.message = CATALOGUE.store_unavailable.message;
+    if (info.code === "store_unavailable") info.message = CATALOGUE.store_unavailable.message;
   }
   const { status } = CATALOGUE[info.code];
   const { code, message, faults } = info;

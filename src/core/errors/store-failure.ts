@@ -1,0 +1,39 @@
+/**
+ * The two failures of a store: `store_unavailable` is one that cannot be used at all, `store_full` one that
+ * answers and takes no writes, because it has no space left or is read-only.
+ */
+import { isTemperaError, type StoreName, TemperaError } from "./tempera-error.ts";
+
+type StoreFailure = TemperaError & { code: "store_unavailable" | "store_full" };
+
+/** Tells whether a store failed, so that the same call may succeed when the store is well again. */
+export function isStoreFailure(error: unknown): error is StoreFailure {
+  return isTemperaError(error) && (error.code === "store_unavailable" || error.code === "store_full");
+}
+
+/**
+ * Creates the error of a store that takes no writes. Callers read it: it contains no address.
+ *
+ * @param fault a predicate with the store's own code: "has no space left (ENOSPC)"
+ * @param remedy an order to the operator: "free some space"
+ */
+export function storeFull(store: StoreName, fault: string, remedy: string, cause: unknown): TemperaError {
+  return new TemperaError("store_full", `${nameOf(store)} ${fault}; ${remedy}.`, { store, cause });
+}
+
+/** Returns the sentence about a failed store for callers, who need neither its address nor the cause. */
+export function publicSentence({ code, message, store }: TemperaError): string {
+  if (code === "store_full") return message;
+  return `${store ? nameOf(store) : "A store"} cannot be reached. Try again.`;
+}
+
+/** Returns why a request waits, as one line of its log: "The object store is full". */
+export function stateOfStore({ code, store }: TemperaError): string {
+  const name = store ? nameOf(store) : "A store";
+  return code === "store_full" ? `${name} is full` : `${name} is unavailable`;
+}
+
+/** Names a store at the beginning of a sentence. */
+function nameOf(store: StoreName): string {
+  return store === "PostgreSQL" || store === "Redis" ? store : `The ${store}`;
+}
