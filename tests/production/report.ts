@@ -65,7 +65,7 @@ export function reportOf(outcome: Outcome): Report {
       jobs: ledger.jobs.length,
       accepted: ledger.accepted.size,
       faults: ledger.faults.length,
-      reads: ledger.reads.length,
+      reads: readFigures(ledger),
       webhooks: ledger.webhooks.length,
       images: ledger.images.length,
       probe_before_faults_p95_ms: Math.round(baseline),
@@ -103,6 +103,19 @@ function sum(tries: Map<string, FirstTries>, targets: readonly string[]): FirstT
 /** The share in percent, to a tenth; 100 of none. */
 const percentOf = (tries: FirstTries, field: "firstTry" | "eitherGateway"): number =>
   tries.submits === 0 ? 100 : Math.round((1000 * tries[field]) / tries.submits) / 10;
+
+/** The share of status reads that were answered, and their times. */
+function readFigures({ reads }: Ledger): Record<string, number> {
+  const statuses = reads.filter(({ by }) => by === "status");
+  const answers = statuses.filter(({ seen }) => seen !== "unavailable");
+  const times = statuses.map(({ startMs, endMs }) => endMs - startMs);
+  return {
+    all: reads.length,
+    status_answers_percent: Math.round((1000 * answers.length) / Math.max(1, statuses.length)) / 10,
+    status_ms_p50: Math.round(percentile(times, 50)),
+    status_ms_p99: Math.round(percentile(times, 99)),
+  };
+}
 
 function recoveryByTarget(faults: readonly FaultRecord[]): Record<string, unknown> {
   const targets = [...new Set(faults.map(({ target }) => target))].sort();

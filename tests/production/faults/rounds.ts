@@ -67,12 +67,11 @@ async function runRound(
     const atMs = random.chance(INSIDE)
       ? leadMs + random.next() * insideMs
       : leadMs + insideMs + random.next() * TAIL_MS;
-    playing.push(
-      sleep(atMs, over).then(
-        () => play(number),
-        () => {},
-      ),
-    );
+    const begin = async (): Promise<void> => {
+      await sleep(atMs, over);
+      await play(number);
+    };
+    playing.push(attempt(ledger, `job ${number}`, () => begin().catch(unlessOver(over))));
   }
   await sleep(leadMs, over).catch(() => {});
   const records = await Promise.all(
@@ -94,11 +93,18 @@ async function runRound(
   return records;
 }
 
-/** Does one side of a fault. A part that does not come back is a violation, and the run goes on. */
+/** Does a part of the run. Its failure, such as a role that does not come back, is a violation. */
 async function attempt(ledger: Ledger, name: string, work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (error) {
     ledger.lost.push({ atMs: performance.now(), text: `${name}: ${(error as Error).message}` });
   }
+}
+
+/** Rethrows an error unless the run is over, which ends every wait. */
+function unlessOver(over: AbortSignal): (error: unknown) => void {
+  return (error) => {
+    if (!over.aborted) throw error;
+  };
 }

@@ -84,7 +84,8 @@ export function startTemporalServer(options: {
       NUM_HISTORY_SHARDS: String(SHARDS),
       BIND_ON_IP: "127.0.0.1",
       DYNAMIC_CONFIG_FILE_PATH: DYNAMIC_CONFIG,
-      LOG_LEVEL: "warn",
+      // Each error comes with a stack trace: gigabytes in a long run.
+      LOG_LEVEL: "fatal",
     },
     url: address,
     port: ports.frontend,
