@@ -37,14 +37,14 @@ let recorded: Outcome | undefined;
 let lines: unknown[];
 let away: { events: boolean; requests: boolean };
 let steps: string[];
-let told: [level: string, fields: object, message: string][];
+let logged: [level: string, fields: object, message: string][];
 beforeEach(() => {
   memory = createMemoryEventLog();
   recorded = undefined;
   lines = [];
   away = { events: false, requests: false };
   steps = [];
-  told = [];
+  logged = [];
 });
 afterEach(() => memory.close());
 
@@ -80,8 +80,8 @@ const stores = () => ({
   objects: { delete: async () => {} } as never,
   logSearch: { index: async () => {} } as never,
   log: {
-    info: (fields: object, message: string) => void told.push(["info", fields, message]),
-    warn: (fields: object, message: string) => void told.push(["warn", fields, message]),
+    info: (fields: object, message: string) => void logged.push(["info", fields, message]),
+    warn: (fields: object, message: string) => void logged.push(["warn", fields, message]),
   },
   clock: { nowMs: () => 1 },
 });
@@ -165,18 +165,18 @@ describe("what the finish step logs", () => {
     ["a pipeline whose code failed", "pipeline_failed", {}, "warn", "failed"],
   ] as const)("of %s", async (_, code, over, level, outcome) => {
     await record()(ended(1, { outcome: failed(code), ...over }));
-    expect(told).toEqual([[level, { ...fields, code, outcome }, expect.any(String)]]);
+    expect(logged).toEqual([[level, { ...fields, code, outcome }, expect.any(String)]]);
   });
 
   it("of a job with an output, nothing", async () => {
     await record()(ended(1));
-    expect(told).toEqual([]);
+    expect(logged).toEqual([]);
   });
 
   it("is the outcome that stands", async () => {
     recorded = output(1);
     await record()(ended(1, { outcome: failed("runner_disconnected") }));
-    expect(told).toEqual([]);
+    expect(logged).toEqual([]);
   });
 });
 
@@ -198,6 +198,7 @@ describe("an attempt", () => {
           [Symbol.asyncDispose]: async () => {},
         }),
         recordOutcome: createRecordOutcome(own),
+        storeWait: { resultMs: 0, jobMs: 0 },
       } as never,
       {
         job: JOB,

@@ -35,9 +35,9 @@ export function logFromSdk(
     log.info({ ...fields, ...outcome }, "an attempt failed");
     return;
   }
-  const told = message === "Workflow failed" ? OUTCOME_WORKFLOWS.get(workflowType) : undefined;
+  const outcomeLevel = message === "Workflow failed" ? OUTCOME_WORKFLOWS.get(workflowType) : undefined;
   const withError = { ...fields, ...(error !== undefined && { err: error }) };
-  log[told ?? (level === "ERROR" ? "error" : "warn")](withError, `temporal: ${message}`);
+  log[outcomeLevel ?? (level === "ERROR" ? "error" : "warn")](withError, `temporal: ${message}`);
 }
 
 /** Describes an ordinary failure; undefined for one that an operator should look at. */
