@@ -2,7 +2,7 @@
  * Health for probes and people: `GET /health/live`, `/health/ready` and `/health`, the same on every role.
  * No key is needed. No answer waits for a service, since it tells what is known already.
  */
-import { type Context, Hono } from "hono";
+import { type Context, type Env, Hono } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Log } from "../../core/operations/log.ts";
 import type { RoleHealth, RoleReport } from "../../core/operations/process-health.ts";
@@ -41,7 +41,7 @@ interface ServiceView {
  * Adds the three routes. `/health/live` is 200 while the process works, and `/health/ready` is 503 while it
  * should get no work. `/health` is 200 with the whole report in any case.
  */
-export function addHealthRoutes(app: Pick<Hono, "get">, { health }: { health: RoleHealth }): void {
+export function addHealthRoutes<E extends Env>(app: Hono<E>, { health }: { health: RoleHealth }): void {
   app.get("/health/live", (c) => answerJson(c, { status: "live" }));
   app.get("/health/ready", (c) => {
     const { unready } = health.report();

@@ -34,6 +34,9 @@ describe("the health of a role", () => {
     process.role("gateway").enter("serving");
     expect(process.role("gateway").report().phase).toBe("serving");
     expect(process.role("admin").report()).toMatchObject({ role: "admin", phase: "starting" });
+    process.drain();
+    for (const role of ["gateway", "admin"] as const)
+      expect(process.role(role).report().phase).toBe("draining");
   });
 
   it("is not ready while an operator has drained it, also when that was before the start", () => {

@@ -53,6 +53,11 @@ export class ProcessHealth {
     return role;
   }
 
+  /** Notes that the process was told to stop, and its roles with it. */
+  drain(): void {
+    for (const role of this.#roles.values()) role.enter("draining");
+  }
+
   #reportOf(role: RoleName, phase: RolePhase): RoleReport {
     const { version, clock } = this.#options;
     const services = this.services.list();
