@@ -7,8 +7,9 @@
  */
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { constants } from "node:os";
+import { constants, hostname } from "node:os";
 import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
@@ -177,18 +178,20 @@ function takeLock() {
 }
 
 function npmCi() {
-  const child = spawn("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], {
-    cwd: ROOT,
-    // Without these, onnxruntime-node would download hundreds of megabytes of CUDA libraries that nothing
-    // here uses, and node-av a program `ffmpeg`. An npm that knows `allowScripts` of package.json runs
-    // neither script.
-    env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: "skip", SKIP_FFMPEG: "true" },
-    stdio: ["ignore", "ignore", "inherit"],
-    shell: process.platform === "win32",
-    // A group of its own, so that a signal reaches npm's install scripts too.
-    detached: process.platform !== "win32",
-  });
-  endOnSignal(child);
+  const child = endOnSignal(() =>
+    spawn("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], {
+      cwd: ROOT,
+      // Without these, onnxruntime-node would download hundreds of megabytes of CUDA libraries that nothing
+      // here uses, and node-av a program `ffmpeg`. An npm that knows `allowScripts` of package.json runs
+      // neither script.
+      env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: "skip", SKIP_FFMPEG: "true" },
+      stdio: ["ignore", "ignore", "pipe"],
+      shell: process.platform === "win32",
+      // A group of its own, so that a signal reaches npm's install scripts too.
+      detached: process.platform !== "win32",
+    }),
+  );
+  createInterface({ input: child.stderr }).on("line", say);
   return new Promise((resolve) => {
     child.once("error", (error) => {
       say(`npm cannot be run: ${error.message}`);
@@ -199,12 +202,13 @@ function npmCi() {
 }
 
 /**
- * Stops the installation on the first signal, and kills it on a second one. This process ends with it: its
- * lock is removed, and the next start installs again.
+ * Starts the installation, stops it on the first signal, and kills it on a second one. This process ends with
+ * it: its lock is removed, and the next start installs again.
  */
-function endOnSignal(child) {
+function endOnSignal(start) {
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
   let first;
+  let child; // started only when a signal can reach it through `end`
   const end = (signal) => {
     // SIGHUP follows any other signal that ends npm.
     if (first && signal === "SIGHUP") return;
@@ -216,6 +220,7 @@ function endOnSignal(child) {
     first ??= signal;
   };
   for (const signal of signals) process.on(signal, end);
+  child = start();
   child.once("close", () => {
     for (const signal of signals) process.off(signal, end);
     if (!first) return;
@@ -223,6 +228,7 @@ function endOnSignal(child) {
     say(`${first}: the installation was stopped; the next start installs the packages again.`);
     process.exit(128 + constants.signals[first]);
   });
+  return child;
 }
 
 async function runTask(task, args) {
@@ -240,11 +246,23 @@ async function runTask(task, args) {
   await import(pathToFileURL(path).href);
 }
 
+/** Prints a line in the format that the log of the platform will have (`log.format`). */
 function say(line) {
-  process.stderr.write(`${line}\n`);
+  process.stderr.write(isJson() ? `${jsonLine("info", line)}\n` : `${line}\n`);
+}
+
+/** Tells whether the task is the platform, and its log JSON. A configuration file cannot be read yet. */
+function isJson() {
+  const { TEMPERA_LOG_FORMAT: format } = process.env;
+  return process.argv[2] === "start" && (format || (process.stderr.isTTY ? "text" : "json")) === "json";
+}
+
+function jsonLine(level, message) {
+  const time = new Date().toISOString();
+  return JSON.stringify({ level, time, role: "start", pid: process.pid, hostname: hostname(), message });
 }
 
 function fail(line) {
-  say(line);
+  process.stderr.write(isJson() ? `${jsonLine("error", line)}\n` : `${line}\n`);
   process.exit(1);
 }

@@ -85,3 +85,32 @@ describe("the first set-up", () => {
     await expect(stat(lock())).rejects.toThrow("ENOENT");
   });
 });
+
+describe("an installation that fails", () => {
+  const run = async (format: string): Promise<{ code: unknown; lines: string[] }> => {
+    const failing = "#!/bin/sh\necho 'npm error code E404' >&2\nexit 1\n";
+    await writeFile(join(folder, "bin/npm"), failing, { mode: 0o755 });
+    const child = spawn(process.execPath, [script(), "start"], {
+      env: { ...env, TEMPERA_LOG_FORMAT: format },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    const text = output(child);
+    const [code] = await once(child, "close");
+    return { code, lines: text().trim().split("\n") };
+  };
+
+  it("is told in lines of JSON where the log is JSON", async () => {
+    const { code, lines } = await run("json");
+    expect(code).toBe(1);
+    expect(lines.map((line) => JSON.parse(line))).toEqual([
+      expect.objectContaining({ level: "info", message: expect.stringContaining("Installing the packages") }),
+      expect.objectContaining({ level: "info", message: "npm error code E404" }),
+      expect.objectContaining({ level: "error", message: expect.stringContaining("could not be installed") }),
+    ]);
+  });
+
+  it("is told in text otherwise", async () => {
+    const { lines } = await run("text");
+    expect(lines[1]).toBe("npm error code E404");
+  });
+});

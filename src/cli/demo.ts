@@ -9,6 +9,7 @@ import { type Platform, startPlatform } from "../bin/platform.ts";
 import { refuseStart } from "../bin/role.ts";
 import { loadConfig } from "../config/load-config.ts";
 import { createLogger } from "../config/logger.ts";
+import { createMask } from "../config/masked.ts";
 import { writeJson } from "../core/json/exact-json.ts";
 import { readPorts } from "../dev/kept-ports.ts";
 import {
@@ -86,10 +87,9 @@ async function reachPlatform(): Promise<
   process.stderr.write("  starting Tempera …\n");
   const platform = await startPlatform(
     config,
-    createLogger(
-      { ...config.log, level: config.log.level === "info" ? "warn" : config.log.level },
-      "tempera",
-    ),
+    createLogger({ ...config.log, level: config.log.level === "info" ? "warn" : config.log.level }, "demo", {
+      mask: createMask(config),
+    }),
     (line) => process.stderr.write(`  ${line}\n`),
   );
   return { ...platform, platform };

@@ -14,11 +14,10 @@ export interface Setting<T> {
   description: string;
   /** Unit of a number. */
   unit?: string;
-  /**
-   * The value is never printed. It may be given as a file: `<variable>_FILE`, or `{ file: <path> }` in a
-   * configuration file.
-   */
+  /** The value is never printed. It may be given as a file, as with `fromFile`. */
   secret?: true;
+  /** The value may be given as a file: `<variable>_FILE`, or `{ file: <path> }` in a configuration file. */
+  fromFile?: true;
   /** A change in a configuration file takes effect at once; a setting without this mark needs a restart. */
   live?: true;
 }
@@ -28,7 +27,7 @@ const setting = <T>(
   schema: z.ZodType<T>,
   fallback: NoInfer<T>,
   description: string,
-  options: Pick<Setting<T>, "unit" | "secret" | "live"> = {},
+  options: Pick<Setting<T>, "unit" | "secret" | "fromFile" | "live"> = {},
 ): Setting<T> => ({
   env,
   schema,
@@ -350,9 +349,15 @@ export const SETTINGS = {
     ),
     bucket: setting("S3_BUCKET", text, "tempera", "Bucket; created if it does not exist."),
     region: setting("S3_REGION", text, "us-east-1", "Region of the bucket."),
-    accessKey: setting("S3_ACCESS_KEY", maybe, undefined, "Access key of the object store.", {
-      secret: true,
-    }),
+    accessKey: setting(
+      "S3_ACCESS_KEY",
+      maybe,
+      undefined,
+      "Id of the access key of the object store. It is no secret, but may be given as a file too.",
+      {
+        fromFile: true,
+      },
+    ),
     secretKey: setting("S3_SECRET_KEY", maybe, undefined, "Secret key of the object store.", {
       secret: true,
     }),
@@ -596,9 +601,10 @@ export const SETTINGS = {
     ),
     format: setting(
       "TEMPERA_LOG_FORMAT",
-      z.enum(["text", "json"]),
-      "text",
-      "Format of log lines: `text` for people, or `json`, one object a line.",
+      z.enum(["text", "json"]).optional(),
+      undefined,
+      "Format of log lines: `text` for people, or `json`, one object a line. " +
+        "Default: text if the standard error is a terminal, else JSON.",
     ),
   },
 } as const;
