@@ -156,7 +156,7 @@ describe("SIGTERM to one GPU worker after another, more often than a job has att
 describe("a GPU worker that cannot serve", () => {
   it("exits with one line when no model fits its budget, and when its device does not exist", async () => {
     const refusal = (env: Record<string, string>): Promise<string> =>
-      cluster.addGpuWorker(env).then(
+      cluster.addGpuWorker({ TEMPERA_LOG_FORMAT: "text", ...env }).then(
         () => "started",
         (error: Error) => error.message,
       );

@@ -25,6 +25,7 @@ beforeAll(async () => {
     TEMPERA_TEMPORAL_UI_PORT: String(await freePort()),
     TEMPERA_POSTGRES_PORT: String(await freePort()),
     TEMPERA_GRACE_SECONDS: "0",
+    TEMPERA_LOG_FORMAT: "text", // as at a terminal, which the tests have not
   };
 });
 afterAll(async () => {
