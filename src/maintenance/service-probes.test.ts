@@ -100,7 +100,7 @@ describe("ServiceProbes", () => {
     await probes.stop();
   });
 
-  it("probes an object store that is up more seldom, and one that is not up as often as the others", async () => {
+  it("probes an object store that is up seldom, and one that is not as often as the others", async () => {
     const { answers, calls, start } = scene();
     const probes = start();
     await vi.advanceTimersByTimeAsync(2 * LIMITS.objectProbeMs - 1);
