@@ -6,6 +6,7 @@ import type { ModelStores } from "../core/models/stores.ts";
 import type { Clock } from "../core/operations/clock.ts";
 import type { LiveStores } from "../core/operations/live-stores.ts";
 import type { Log } from "../core/operations/log.ts";
+import type { RoleHealth } from "../core/operations/process-health.ts";
 import type { RetentionPolicy } from "../core/operations/retention.ts";
 import type { Schedules } from "../core/operations/schedules.ts";
 import type { OperationStores } from "../core/operations/stores.ts";
@@ -95,6 +96,8 @@ export interface OperationPorts extends Pick<OperationStores, "audit" | "retenti
   times?: RetentionClock;
   /** The platform's scheduled workflows. */
   schedules: Schedules;
+  /** The health of the role that serves the routes. */
+  health: RoleHealth;
   clock: Clock;
   log: Log;
 }

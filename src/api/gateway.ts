@@ -13,13 +13,12 @@ import { createAuthFailureLimiter } from "./auth/auth-failure-limiter.ts";
 import { tokenRoutes } from "./auth/token-routes.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import { filesRoutes, storageRoutes } from "./files/routes.ts";
+import { addHealthRoutes, HEALTH_PATHS } from "./health/routes.ts";
 import { rawPath } from "./http/address.ts";
 import { answerError } from "./http/answer-error.ts";
-import { answerJson } from "./http/answer-json.ts";
 import { createGetPath, trustForwardedOrigin, unservedTreeRoutes } from "./http/host-routing.ts";
 import { createInnerRequest } from "./http/inner-request.ts";
 import { methodNotAllowed } from "./http/method-not-allowed.ts";
-import { createReady } from "./http/ready.ts";
 import { modelRoutes } from "./models/routes.ts";
 import { pipelineRoutes } from "./pipelines/routes.ts";
 import { createCancel } from "./queue/cancel.ts";
@@ -61,8 +60,8 @@ export function createGateway(api: ApiDependencies): Hono {
   const runAtRoot = runRoutes(app, api);
   filesRoutes(app, api);
   proxyRoutes(app, api);
-  app.get("/health/live", (c) => answerJson(c, { status: "live" }));
-  app.get("/health/ready", createReady(api));
+  addHealthRoutes(app, api);
+  for (const path of HEALTH_PATHS) app.all(path, methodNotAllowed(api, "GET, HEAD"));
 
   unservedTreeRoutes(app);
   webhookRoutes(app, api);
@@ -76,7 +75,7 @@ export function createGateway(api: ApiDependencies): Hono {
 }
 
 /** Adds CORS headers for browsers. Only browsers send an origin, so other callers are spared the headers. */
-function createBrowserHeaders(): MiddlewareHandler {
+export function createBrowserHeaders(): MiddlewareHandler {
   const addHeaders = cors({
     origin: "*",
     allowMethods: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],

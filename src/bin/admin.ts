@@ -1,9 +1,11 @@
 import { resolve } from "node:path";
+import { Hono } from "hono";
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { createSchedules } from "../adapters/temporal/schedules.ts";
-import { createAdmin } from "../api/admin/admin.ts";
+import { type AdminDependencies, createAdmin } from "../api/admin/admin.ts";
 import { sweepPushes } from "../api/admin/routes/models/publish-archive.ts";
+import { createWaitingAdmin } from "../api/admin/waiting-admin.ts";
 import { createKeyRing } from "../api/auth/key-ring.ts";
 import { listen } from "../api/http/listen.ts";
 import { createCheckDefinition } from "../api/pipelines/check-definition.ts";
@@ -14,29 +16,78 @@ import { retentionView } from "../api/requests/retention-view.ts";
 import { deadLetterRetentionView, searchRetentionView } from "../api/requests/retention-view-lists.ts";
 import { createWebhookOf } from "../api/webhooks/requested-webhook.ts";
 import type { Config } from "../config/settings.ts";
-import { errorInfo } from "../core/errors/tempera-error.ts";
+import { PeriodicTask } from "../core/concurrency/periodic-task.ts";
 import { steadyClock, systemClock } from "../core/operations/clock.ts";
+import { type CloseStack, closeOnFailure } from "../core/operations/close-stack.ts";
 import { createManifestCheck } from "../registry/package-check.ts";
 import { PROJECT } from "./open-registry.ts";
 import type { Parts } from "./parts.ts";
 import { retentionPolicy } from "./retention-policy.ts";
-import { isMain, type Role, runRole } from "./role.ts";
+import { isMain, type Listeners, type Role, runRole } from "./role.ts";
 
 const GRACE_MS = 2_000;
 
-/** Starts the admin service on its own port. Creates the configured admin key first if it is missing. */
-export async function startAdmin(parts: Parts): Promise<Role & { port: number }> {
+/** The listener of the admin service. */
+interface AdminListeners extends Listeners {
+  port: number;
+  /** Serves another service from now on. */
+  serve(app: Pick<Hono, "fetch">): void;
+}
+
+async function openListeners({ server }: Config, first: Pick<Hono, "fetch">): Promise<AdminListeners> {
+  let served = first;
+  const front = new Hono();
+  front.fetch = (...args) => served.fetch(...args);
+  const { port, stop } = await listen(front, {
+    host: server.host,
+    port: server.adminPort,
+    name: "admin",
+    setting: "TEMPERA_ADMIN_PORT",
+  });
+  return {
+    port,
+    serve: (next) => {
+      served = next;
+    },
+    stop: () => stop(GRACE_MS),
+  };
+}
+
+/**
+ * Starts the admin service on its own port. Creates the configured admin key first if it is missing.
+ *
+ * @param listeners those that are open already
+ */
+export function startAdmin(parts: Parts, listeners?: AdminListeners): Promise<Role & { port: number }> {
+  return closeOnFailure(async (closing) => {
+    const { config } = parts;
+    if (config.keys.admin && !(await ensureAdminKey(parts, config.keys.admin))) {
+      throw new Error(
+        "TEMPERA_ADMIN_KEY names a key that was revoked or has another secret; " +
+          "set it to a new <uuid>:<secret>.",
+      );
+    }
+    const ports = await adminPorts(parts, closing);
+    const app = createAdmin(ports);
+    const sweeping = sweepPushesHourly(parts);
+    closing.defer(() => sweeping.stop());
+    const open = listeners ?? (await openListeners(config, app));
+    open.serve(app);
+    closing.defer(() => open.stop());
+    ports.health.enter("serving");
+    return { port: open.port, stop: () => closing[Symbol.asyncDispose]() };
+  });
+}
+
+/** Composes the ports of the admin service's routes. */
+async function adminPorts(parts: Parts, closing: CloseStack): Promise<AdminDependencies> {
   const { config, keys } = parts;
-  if (config.keys.admin && !(await ensureAdminKey(parts, config.keys.admin))) {
-    throw new Error(
-      "TEMPERA_ADMIN_KEY names a key that was revoked or has another secret; " +
-        "set it to a new <uuid>:<secret>.",
-    );
-  }
   const policy = retentionPolicy(config);
   const times = await createRetentionClock({ retention: parts.retention, policy, log: parts.log });
+  closing.defer(() => times[Symbol.asyncDispose]());
   const keyRing = await createKeyRing({ keys, clock: steadyClock, hashes: parts.keyHashes, log: parts.log });
-  const app = createAdmin({
+  closing.defer(() => keyRing[Symbol.asyncDispose]());
+  return {
     ...parts,
     ...retentionView(
       { events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) },
@@ -48,6 +99,7 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     times,
     policy,
     schedules: createSchedules(parts.client),
+    health: parts.processHealth.role("admin"),
     idempotentWrite: createIdempotentWrite(parts, await parts.secrets.secret("idempotent-answers")),
     uploadSecret: await parts.secrets.secret("uploads"),
     redeliveries: createDeliveries(parts.client),
@@ -61,33 +113,17 @@ export async function startAdmin(parts: Parts): Promise<Role & { port: number }>
     clock: systemClock,
     checkManifest: createManifestCheck(resolve(PROJECT, config.folders.schemas), parts.log),
     trustProxy: config.server.trustProxy,
-  });
-  const sweeping = sweepPushesHourly(parts);
-  const server = await listen(app, {
-    host: config.server.host,
-    port: config.server.adminPort,
-    name: "admin",
-    setting: "TEMPERA_ADMIN_PORT",
-  });
-  return {
-    port: server.port,
-    stop: async () => {
-      await server.stop(GRACE_MS);
-      clearInterval(sweeping);
-      await keyRing[Symbol.asyncDispose]();
-      await times[Symbol.asyncDispose]();
-    },
   };
 }
 
 /** Removes what pushes left whose process was killed, at start and every hour. */
-function sweepPushesHourly(parts: Parts): NodeJS.Timeout {
-  const sweep = (): void =>
-    void sweepPushes({ ...parts, clock: systemClock }).catch((error) =>
-      parts.log.warn({ err: errorInfo(error) }, "remains of interrupted pushes could not be removed"),
-    );
-  sweep();
-  return setInterval(sweep, 3_600_000).unref();
+function sweepPushesHourly(parts: Parts): PeriodicTask {
+  return new PeriodicTask(() => sweepPushes({ ...parts, clock: systemClock }), {
+    everyMs: 3_600_000,
+    description: "removing the remains of interrupted pushes",
+    log: parts.log,
+    startsAtOnce: true,
+  });
 }
 
 /** Gives the origin of the configured Temporal UI, else both origins of the embedded one. */
@@ -133,4 +169,9 @@ export async function ensureAdminKey(
   }
 }
 
-if (isMain(import.meta.url)) await runRole("admin", startAdmin);
+if (isMain(import.meta.url))
+  await runRole({
+    name: "admin",
+    start: startAdmin,
+    listen: ({ config, ...waiting }) => openListeners(config, createWaitingAdmin(waiting)),
+  });

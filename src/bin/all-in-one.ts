@@ -1,10 +1,12 @@
 import { keyFile } from "../config/key-file.ts";
 import { loadConfig } from "../config/load-config.ts";
-import { createLogger } from "../config/logger.ts";
+import { escapeControl } from "../config/log-fields.ts";
+import { createLogger, logFormat } from "../config/logger.ts";
 import { createMask } from "../config/masked.ts";
 import type { Config } from "../config/settings.ts";
 import { TREES } from "../fal/index.ts";
 import { type Platform, startPlatform } from "./platform.ts";
+import { captureOutput, type FailedStart } from "./process-output.ts";
 import { followConfig, isMain, onSignal, readFlags, refuseStart } from "./role.ts";
 
 /** Words what `npm start` prints when everything is ready. The curl line works as it is. */
@@ -74,31 +76,41 @@ function recipes({ url, caFile }: { url: string; caFile?: string }, plainUrl: st
   ];
 }
 
-/** Runs the whole platform until a signal stops it. */
+/**
+ * Runs the whole platform until a signal stops it. What a person reads beside the log goes to the standard
+ * output, unless the log is set to JSON: then every line of the process is JSON.
+ */
 export async function runAllInOne({ flags = [] }: { flags?: string[] } = {}): Promise<void> {
-  let mask: ((text: string) => string) | undefined;
+  let begun: FailedStart = {};
   const interrupted = new AbortController();
   try {
     const config = loadConfig(process.env, flags);
-    mask = createMask(config);
-    const log = createLogger(config.log, "tempera", { mask });
+    const mask = createMask(config);
+    const { format } = config.log;
+    begun = { format, mask };
+    const log = createLogger(config.log, "all-in-one", { mask });
+    captureOutput(log);
     followConfig(config, log, flags);
+    const isJson = logFormat(format) === "json";
+    const say = (line: string): void =>
+      isJson ? log.info({}, line) : void process.stderr.write(`  ${escapeControl(line)}\n`);
     let platform: Platform | undefined;
     onSignal((signal) => {
-      process.stderr.write(
-        `\n  ${signal}: stopping. Running work has ${config.worker.graceSeconds} s to finish; ` +
-          "a second signal ends it at once.\n",
+      say(
+        `${signal}: stopping. Running work has ${config.worker.graceSeconds} s to finish; ` +
+          "a second signal ends it at once.",
       );
       interrupted.abort();
       if (platform) void platform.stop().then(() => process.exit(0), refuseStart);
     });
-    const say = (line: string) => process.stderr.write(`  ${line}\n`);
     platform = await startPlatform(config, log, say, interrupted.signal);
-    process.stdout.write(`${readyText(platform, config)}\n`);
+    const { url, adminUrl, temporalUi } = platform;
+    if (isJson) log.info({ url, adminUrl, temporalUi }, "all-in-one is ready");
+    if (format !== "json") process.stdout.write(`${readyText(platform, config)}\n`);
     await platform.ended;
   } catch (error) {
     if (error === interrupted.signal.reason) process.exit(0);
-    refuseStart(error, mask);
+    refuseStart(error, begun);
   }
 }
 

@@ -1,3 +1,4 @@
+import { Hono } from "hono";
 import { createTemporalCalls, type TemporalCalls } from "../adapters/temporal/calls.ts";
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
@@ -8,21 +9,25 @@ import { createTokens } from "../api/auth/tokens.ts";
 import type { ApiDependencies } from "../api/dependencies.ts";
 import { createStorageDefaults } from "../api/files/storage-defaults.ts";
 import { createGateway } from "../api/gateway.ts";
-import { listen } from "../api/http/listen.ts";
+import { listen, type UpgradeHandler } from "../api/http/listen.ts";
 import { createEffectiveLimits } from "../api/limits/effective-limits.ts";
 import { createOwnerLimits } from "../api/limits/owner-limits.ts";
 import { createCheckDefinition } from "../api/pipelines/check-definition.ts";
 import { createSavedPipelines } from "../api/pipelines/saved-pipelines.ts";
-import { createSockets } from "../api/realtime/sockets.ts";
+import { createSockets, refuse } from "../api/realtime/sockets.ts";
 import { createRetentionClock } from "../api/requests/retention-clock.ts";
 import { retentionView } from "../api/requests/retention-view.ts";
 import { createWithdrawals } from "../api/requests/withdraw-job.ts";
+import { createWaitingGateway, NOT_REACHED } from "../api/waiting-gateway.ts";
 import { createWebhookOf } from "../api/webhooks/requested-webhook.ts";
+import type { Config } from "../config/settings.ts";
+import { TemperaError } from "../core/errors/tempera-error.ts";
 import { steadyClock, systemClock } from "../core/operations/clock.ts";
-import { createCloseStack } from "../core/operations/close-stack.ts";
+import { type CloseStack, closeOnFailure } from "../core/operations/close-stack.ts";
+import type { Log } from "../core/operations/log.ts";
 import type { Parts } from "./parts.ts";
 import { retentionPolicy } from "./retention-policy.ts";
-import { isMain, type Role, runRole } from "./role.ts";
+import { isMain, type Listeners, type Role, runRole, type Waiting } from "./role.ts";
 import { certificateSource, keepCertificateFresh } from "./tls.ts";
 
 /** Time that open responses and streams have after a stop, in milliseconds. */
@@ -36,54 +41,98 @@ interface GatewayTls {
   caFile?: string;
 }
 
+/** The HTTP service behind a listener. */
+interface Served {
+  app: Hono;
+  upgrade: UpgradeHandler;
+}
+
+/** The listeners of a gateway: one, and one over TLS if that is configured. */
+interface GatewayListeners extends Listeners {
+  port: number;
+  tls: GatewayTls | undefined;
+  /** Serves another service from now on. */
+  serve(served: Served): void;
+}
+
+/** Opens the listeners of a gateway. */
+function openListeners(config: Config, log: Log, first: Served): Promise<GatewayListeners> {
+  let served = first;
+  const front = new Hono();
+  front.fetch = (...args) => served.app.fetch(...args);
+  const upgrade: UpgradeHandler = (...args) => served.upgrade(...args);
+  return closeOnFailure(async (closing) => {
+    const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
+    const { host, port } = config.server;
+    const server = await listen(front, { host, upgrade, port, name: "gateway", setting: "TEMPERA_PORT" });
+    const servers = [server];
+    closing.defer(() => Promise.all(servers.map((each) => each.stop(GRACE_MS))));
+    let tls: GatewayTls | undefined;
+    if (certificates) {
+      const secure = await listen(front, {
+        host,
+        upgrade,
+        port: config.tls.port,
+        name: "gateway, TLS",
+        setting: "TEMPERA_TLS_PORT",
+        tls: { ...(await certificates.certificate()), log },
+      });
+      servers.push(secure);
+      const renewing = keepCertificateFresh(secure, certificates, log);
+      closing.defer(() => renewing.stop());
+      tls = { port: secure.port, ...(certificates.caFile && { caFile: certificates.caFile }) };
+    }
+    return {
+      port: server.port,
+      tls,
+      serve: (next) => {
+        served = next;
+      },
+      stop: () => closing[Symbol.asyncDispose](),
+    };
+  });
+}
+
+/** Opens the listeners of a gateway that waits for PostgreSQL. */
+function listenWaiting({ config, log, ...waiting }: Waiting): Promise<GatewayListeners> {
+  const { trustProxy } = config.server;
+  return openListeners(config, log, {
+    app: createWaitingGateway({ ...waiting, log, trustProxy }),
+    upgrade: (_, socket) => refuse(socket, new TemperaError(NOT_REACHED.code), log),
+  });
+}
+
 /**
  * Starts the public HTTP service, and the same over TLS if that is configured.
  *
  * @param overrides ports that a measurement or a test replaces
  * @param calls sends the calls to Temporal; ended with the gateway
+ * @param listeners those that are open already
  */
-export async function startGateway(
+export function startGateway(
   parts: Parts,
   overrides: Partial<ApiDependencies> = {},
   calls = createTemporalCalls(parts.client),
+  listeners?: GatewayListeners,
 ): Promise<Gateway> {
-  const { config } = parts;
-  const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
-  const caches = await openCaches(parts);
-  const temporal = openTemporal(parts, calls);
-  const api = await gatewayPorts(parts, { ...caches, ...temporal }, overrides);
-  const app = createGateway(api);
-  const sockets = createSockets(api, (request) => app.fetch(request));
-  const closing = createCloseStack();
-  for (const cache of Object.values(caches)) closing.defer(() => cache[Symbol.asyncDispose]());
-  for (const each of [temporal.calls, temporal.withdrawals])
-    closing.defer(async () => each[Symbol.dispose]());
-  try {
-    const { host, port } = config.server;
-    const listener = { host, upgrade: sockets.upgrade };
-    const server = await listen(app, { ...listener, port, name: "gateway", setting: "TEMPERA_PORT" });
-    const servers = [server];
-    closing.defer(() => Promise.all(servers.map((each) => each.stop(GRACE_MS))));
-    let tls: GatewayTls | undefined;
-    if (certificates) {
-      const secure = await listen(app, {
-        ...listener,
-        port: config.tls.port,
-        name: "gateway, TLS",
-        setting: "TEMPERA_TLS_PORT",
-        tls: { ...(await certificates.certificate()), log: parts.log },
-      });
-      servers.push(secure);
-      closing.defer(keepCertificateFresh(secure, certificates, parts.log));
-      tls = { port: secure.port, ...(certificates.caFile && { caFile: certificates.caFile }) };
-    }
+  return closeOnFailure(async (closing) => {
+    const { config, log } = parts;
+    const temporal = openTemporal(parts, calls);
+    for (const each of [temporal.calls, temporal.withdrawals])
+      closing.defer(async () => each[Symbol.dispose]());
+    const caches = await openCaches(parts, closing);
+    const api = await gatewayPorts(parts, { ...caches, ...temporal }, overrides);
+    const app = createGateway(api);
+    const sockets = createSockets(api, (request) => app.fetch(request));
+    const served = { app, upgrade: sockets.upgrade };
+    const open = listeners ?? (await openListeners(config, log, served));
+    open.serve(served);
+    closing.defer(() => open.stop());
     // Sockets stop before the listeners, which wait for every connection.
     closing.defer(() => sockets.stop());
-    return { port: server.port, tls, stop: () => closing[Symbol.asyncDispose]() };
-  } catch (error) {
-    await closing[Symbol.asyncDispose]();
-    throw error;
-  }
+    api.health.enter("serving");
+    return { port: open.port, tls: open.tls, stop: () => closing[Symbol.asyncDispose]() };
+  });
 }
 
 /** Opens the gateway's side of Temporal. */
@@ -95,27 +144,20 @@ function openTemporal(parts: Parts, calls: TemporalCalls) {
 type Opened = Awaited<ReturnType<typeof openCaches>> & ReturnType<typeof openTemporal>;
 
 /** Opens the caches that follow changes of the stores for as long as the gateway runs. */
-async function openCaches(parts: Parts) {
-  const { config } = parts;
+async function openCaches(parts: Parts, closing: CloseStack) {
+  const { config, log, keys, keyHashes: hashes, retention, pipelines } = parts;
+  const opened = async <C extends AsyncDisposable>(opening: Promise<C>): Promise<C> => {
+    const cache = await opening;
+    closing.defer(() => cache[Symbol.asyncDispose]());
+    return cache;
+  };
+  const { coercion } = config.inputs;
   return {
-    keyRing: await createKeyRing({
-      keys: parts.keys,
-      clock: steadyClock,
-      hashes: parts.keyHashes,
-      log: parts.log,
-    }),
-    effectiveLimits: await createEffectiveLimits(parts),
-    times: await createRetentionClock({
-      retention: parts.retention,
-      policy: retentionPolicy(config),
-      log: parts.log,
-    }),
-    storageDefaults: await createStorageDefaults(parts),
-    savedPipelines: await createSavedPipelines({
-      pipelines: parts.pipelines,
-      clock: systemClock,
-      coercion: parts.config.inputs.coercion,
-    }),
+    keyRing: await opened(createKeyRing({ keys, clock: steadyClock, hashes, log })),
+    effectiveLimits: await opened(createEffectiveLimits(parts)),
+    times: await opened(createRetentionClock({ retention, policy: retentionPolicy(config), log })),
+    storageDefaults: await opened(createStorageDefaults(parts)),
+    savedPipelines: await opened(createSavedPipelines({ pipelines, clock: systemClock, coercion })),
   };
 }
 
@@ -136,6 +178,7 @@ async function gatewayPorts(
     sessions: createSessions(parts.client, calls),
     redeliveries: createDeliveries(parts.client, calls),
     schedules: createSchedules(parts.client),
+    health: parts.processHealth.role("gateway"),
     times,
     policy: retentionPolicy(config),
     limits: createOwnerLimits({ ...parts, effectiveLimits }),
@@ -169,4 +212,9 @@ async function gatewayPorts(
   };
 }
 
-if (isMain(import.meta.url)) await runRole("gateway", (parts) => startGateway(parts));
+if (isMain(import.meta.url))
+  await runRole({
+    name: "gateway",
+    start: (parts, listeners) => startGateway(parts, {}, undefined, listeners),
+    listen: listenWaiting,
+  });

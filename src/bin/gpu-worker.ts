@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import type { NativeConnection } from "@temporalio/worker";
 import type { GpuActivities, SessionActivities } from "../activities/index.ts";
 import { createFileUrlResolver } from "../activities/inference/file-url-resolver.ts";
 import { createHoldSession } from "../activities/inference/hold-session.ts";
@@ -12,6 +13,7 @@ import { createRunningRequests } from "../activities/inference/running-requests.
 import { createCheckNode } from "../activities/pipelines/check-node.ts";
 import { createNodeCache } from "../activities/pipelines/node-cache.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
+import { unlessAway } from "../adapters/temporal/away.ts";
 import { createBacklog } from "../adapters/temporal/backlog.ts";
 import { createVersionInUse } from "../adapters/temporal/version-in-use.ts";
 import { startGpuWorker } from "../adapters/temporal/worker/workers.ts";
@@ -19,7 +21,7 @@ import type { EngineStatus } from "../core/engines/engine-status.ts";
 import { isTemperaError } from "../core/errors/tempera-error.ts";
 import { type ModelVersion, taskQueueOf } from "../core/models/model.ts";
 import { systemClock } from "../core/operations/clock.ts";
-import { type CloseStack, createCloseStack } from "../core/operations/close-stack.ts";
+import { type CloseStack, closeOnFailure } from "../core/operations/close-stack.ts";
 import type { Log } from "../core/operations/log.ts";
 import { EngineReports } from "../gpu-workers/worker/models/engine-reports.ts";
 import { ServedModels } from "../gpu-workers/worker/models/served-models.ts";
@@ -38,8 +40,15 @@ import { isMain, type Role, runRole } from "./role.ts";
 
 type FindModel = (endpoint: string, version: string) => ModelVersion | undefined;
 
-/** Starts the role that polls the task queues of its device's models and owns the pool of their engines. */
-export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
+/**
+ * Starts the role that polls the task queues of its device's models and owns the pool of their engines. It
+ * loads its pinned models at once, and polls when Temporal was reached.
+ */
+export function startGpuWorkerRole(parts: Parts): Promise<Role> {
+  return closeOnFailure((closing) => start(parts, closing));
+}
+
+async function start(parts: Parts, closing: CloseStack): Promise<Role> {
   const { config, registry, log } = parts;
   const isMine = chosenModels(parts);
   const inFolder = registry.inFolder().filter(isMine);
@@ -47,7 +56,10 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const { budgetMiB } = await memoryBudget(device, config.worker.memoryMiB);
   const workerLog = createWorkerLog(log);
 
-  const closing = createCloseStack();
+  // A worker that was drained and started again takes no requests until the drain is lifted.
+  const drained = await parts.engines.drained(parts.identity);
+  const health = parts.processHealth.role("gpu-worker");
+  health.drain(drained.all);
   let served: ServedModels | undefined;
   /** Finds a model of this worker, also one that is no longer enabled and still has work. */
   const findModel: FindModel = (endpoint, version) =>
@@ -57,14 +69,14 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   const { models, refused } = admitAll(inFolder, pool, log);
   const activities = await createGpuActivities(parts, { pool, findModel }, closing);
   await warmPinned(models, pool, budgetMiB, log);
+  const connection = await parts.connected;
   const scheduler = await PollScheduler.start({
     models,
     pool,
     budgetMiB,
-    startPolling: (model, onIdle) => startPolling(parts, model, activities, onIdle),
+    startPolling: (model, onIdle) => startPolling({ ...parts, connection }, model, activities, onIdle),
     backlog: createBacklog(parts.client),
-    // A worker that was drained and started again takes no requests until the drain is lifted.
-    drained: await parts.engines.drained(parts.identity),
+    drained,
     log: workerLog,
   });
   /** Reports of published versions that are not in the pool, by task queue. */
@@ -78,7 +90,10 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
       ...absent.values(),
     ],
     reset: (model) => pool.reset(model),
-    drain: (drained) => scheduler.drain(drained),
+    drain: (orders) => {
+      health.drain(orders.all);
+      scheduler.drain(orders);
+    },
     log: workerLog,
   });
   closing.defer(() => reports[Symbol.asyncDispose]());
@@ -87,6 +102,7 @@ export async function startGpuWorkerRole(parts: Parts): Promise<Role> {
   closing.defer(registry.onChange(() => serving.refresh()));
   pool.onChange(() => reports.changed());
   scheduler.onChange(() => reports.changed());
+  parts.processHealth.role("gpu-worker").enter("serving");
   log.info(
     { models: models.map(({ endpoint, version }) => `${endpoint}@${version}`), device, budgetMiB },
     "serving",
@@ -183,18 +199,20 @@ async function createGpuActivities(
 }
 
 const startPolling = (
-  { config, connection, identity, dataConverter }: Parts,
+  { config, connection, identity, dataConverter }: Parts & { connection: NativeConnection },
   model: ModelVersion,
   activities: GpuActivities & SessionActivities,
   onIdle: () => void,
 ) =>
-  startGpuWorker({ connection, namespace: config.temporal.namespace, identity, dataConverter }, model, {
-    activities: { ...activities },
-    graceMs: config.worker.graceSeconds * 1000,
-    // Models that are pushed later may need this one's memory.
-    drainable: true,
-    onIdle,
-  });
+  unlessAway(
+    startGpuWorker({ connection, namespace: config.temporal.namespace, identity, dataConverter }, model, {
+      activities: { ...activities },
+      graceMs: config.worker.graceSeconds * 1000,
+      // Models that are pushed later may need this one's memory.
+      drainable: true,
+      onIdle,
+    }),
+  );
 
 interface PublishedOptions {
   isMine: (model: { endpoint: string }) => boolean;
@@ -323,4 +341,4 @@ const statusOf = (
   polled,
 });
 
-if (isMain(import.meta.url)) await runRole("gpu-worker", startGpuWorkerRole);
+if (isMain(import.meta.url)) await runRole({ name: "gpu-worker", start: startGpuWorkerRole });

@@ -1,4 +1,5 @@
 import { activityInfo } from "@temporalio/activity";
+import type { NativeConnection } from "@temporalio/worker";
 import { createRecordOutcome } from "../activities/inference/record-outcome.ts";
 import { createAcquireSlot, createReleaseSlot } from "../activities/operations/concurrency-slots.ts";
 import { createReconcileUsage } from "../activities/operations/reconcile-usage.ts";
@@ -16,13 +17,19 @@ import {
 } from "../activities/webhooks/deliver-webhook.ts";
 import { createWebhookHostLimiter } from "../activities/webhooks/host-limiter.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
+import { unlessAway } from "../adapters/temporal/away.ts";
 import { createClosedJobs } from "../adapters/temporal/closed-jobs.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { ensureSchedules, type Scheduled } from "../adapters/temporal/schedules.ts";
-import { startOrchestratorWorker, startWebhookWorker } from "../adapters/temporal/worker/workers.ts";
+import {
+  type RunningWorker,
+  startOrchestratorWorker,
+  startWebhookWorker,
+} from "../adapters/temporal/worker/workers.ts";
 import type { Config } from "../config/settings.ts";
 import { LIMITS } from "../core/limits.ts";
 import { systemClock } from "../core/operations/clock.ts";
+import { closeOnFailure } from "../core/operations/close-stack.ts";
 import { sweepFrom } from "../core/operations/retention.ts";
 import type { Jobs } from "../core/requests/jobs.ts";
 import { startMaintenance } from "../maintenance/index.ts";
@@ -31,36 +38,50 @@ import type { Parts } from "./parts.ts";
 import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
-/** Starts the role that advances the workflows and runs their light activities. */
+/** Starts the role that advances the workflows and runs their light activities, once Temporal was reached. */
 export async function startOrchestrator(
   parts: Parts,
   bundling = orchestratorBundle(parts.config),
 ): Promise<Role> {
   const bundle = await bundling;
+  const connection = await parts.connected;
   const jobs = createJobs(parts.client);
   await ensureSchedules(parts.client, schedulesOf(parts.config));
   const sink = createPipelineEventSink(parts);
-  const workers = await Promise.all([
-    startOrchestratorWorker(workerOptions(parts), {
-      workflowBundle: bundle,
-      activities: orchestratorActivities(parts, jobs),
-      sinks: { pipelineEvents: sink },
-      workflowThread: parts.config.temporal.workflowThread,
-      log: parts.log,
-    }),
-    startWebhookWorker(workerOptions(parts), { activities: webhookActivities(parts) }),
-  ]);
-  const maintenance = startMaintenance({ ...parts, jobs, clock: systemClock });
-  return {
-    ended: Promise.race(workers.map(({ ended }) => ended)),
-    stop: async () => {
-      sink.stop();
-      await Promise.all([maintenance.stop(), ...workers.map((worker) => worker.stop())]);
-    },
-  };
+  return closeOnFailure(async (closing) => {
+    closing.defer(() => sink.stop());
+    const started = async (starting: Promise<RunningWorker>): Promise<RunningWorker> => {
+      const worker = await unlessAway(starting);
+      closing.defer(() => worker.stop());
+      return worker;
+    };
+    const options = workerOptions(parts, connection);
+    // One after the other, so that none starts after the other has failed.
+    const workers = [
+      await started(startWebhookWorker(options, { activities: webhookActivities(parts) })),
+      await started(
+        startOrchestratorWorker(options, {
+          workflowBundle: bundle,
+          activities: orchestratorActivities(parts, jobs),
+          sinks: { pipelineEvents: sink },
+          workflowThread: parts.config.temporal.workflowThread,
+          log: parts.log,
+        }),
+      ),
+    ];
+    parts.processHealth.role("orchestrator").enter("serving");
+    const maintenance = startMaintenance({ ...parts, jobs, clock: systemClock });
+    return {
+      ended: Promise.race(workers.map(({ ended }) => ended)),
+      stop: async () => {
+        sink.stop();
+        await Promise.all([maintenance.stop(), ...workers.map((worker) => worker.stop())]);
+      },
+    };
+  });
 }
 
-const workerOptions = ({ connection, config, identity, dataConverter }: Parts) => ({
+const workerOptions = ({ config, identity, dataConverter }: Parts, connection: NativeConnection) => ({
   connection,
   namespace: config.temporal.namespace,
   identity,
@@ -121,4 +142,5 @@ function webhookActivities(parts: Parts) {
   };
 }
 
-if (isMain(import.meta.url)) await runRole("orchestrator", (parts) => startOrchestrator(parts));
+if (isMain(import.meta.url))
+  await runRole({ name: "orchestrator", start: (parts) => startOrchestrator(parts) });

@@ -1,21 +1,9 @@
+import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { join, resolve } from "node:path";
-import type { Client } from "@temporalio/client";
-import type { DataConverter, PayloadCodec } from "@temporalio/common";
-import type { NativeConnection } from "@temporalio/worker";
-import { createMemoryStores } from "../adapters/memory/stores.ts";
-import { createFileObjectStore } from "../adapters/object-store/file-object-store.ts";
-import { createS3ObjectStore } from "../adapters/object-store/s3-object-store.ts";
-import { connectPostgres, type Sql } from "../adapters/postgres/connection.ts";
-import { migrate } from "../adapters/postgres/migrate.ts";
-import { createPostgresStores, type Stores } from "../adapters/postgres/stores.ts";
-import { createRedisStores } from "../adapters/redis/stores.ts";
+import { join } from "node:path";
+import type { Stores } from "../adapters/postgres/stores.ts";
 import { createOpenSearchLogSearch } from "../adapters/search/opensearch-log-search.ts";
-import { connectTemporal } from "../adapters/temporal/connect.ts";
-import { createPayloadCodec } from "../adapters/temporal/payload-codec.ts";
-import { prepareTemporal } from "../adapters/temporal/prepare.ts";
-import { installRuntime } from "../adapters/temporal/worker/runtime.ts";
-import { createKeyHashes, type KeyHashes } from "../api/auth/key-hashes.ts";
+import type { KeyHashes } from "../api/auth/key-hashes.ts";
 import type { Config } from "../config/settings.ts";
 import type { EngineStores } from "../core/engines/stores.ts";
 import type { ObjectStore } from "../core/files/object-store.ts";
@@ -27,23 +15,26 @@ import { systemClock } from "../core/operations/clock.ts";
 import { type CloseStack, createCloseStack } from "../core/operations/close-stack.ts";
 import type { LiveStores } from "../core/operations/live-stores.ts";
 import type { Log } from "../core/operations/log.ts";
-import type { PayloadKeys } from "../core/operations/payload-keys.ts";
+import { ProcessHealth } from "../core/operations/process-health.ts";
+import { ServiceHealth } from "../core/operations/service-health.ts";
 import type { OperationStores } from "../core/operations/stores.ts";
 import type { OwnerStores } from "../core/owners/stores.ts";
 import type { PipelineStores } from "../core/pipelines/stores.ts";
 import type { RequestStores } from "../core/requests/stores.ts";
 import type { WebhookStores } from "../core/webhooks/stores.ts";
-import { createLiveRegistry, type LiveRegistry } from "../registry/live-registry.ts";
+import type { LiveRegistry } from "../registry/live-registry.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Addresses } from "./addresses.ts";
-import { ENCODED_FAILURES, warnOfMissingCalls } from "./open-registry.ts";
-import { guardPayloadKeys, payloadKeysOf } from "./payload-keys.ts";
-import { readServiceTls } from "./service-tls.ts";
+import { PROJECT } from "./open-registry.ts";
+import { ServiceJoins } from "./service-joins.ts";
+import { type Database, openServices, type Services, type TemporalParts } from "./services.ts";
 
 /** The process itself. */
 export interface ProcessParts extends AsyncDisposable {
   config: Config;
   log: Log;
+  /** The health of the services, as this process sees them, and of its roles. */
+  processHealth: ProcessHealth;
   /** Base of the URLs of artifacts. */
   publicUrl: string;
   /** Name of this process in the Temporal UI and in events. */
@@ -52,17 +43,6 @@ export interface ProcessParts extends AsyncDisposable {
   allowedPrivate: AllowedPrivate;
   /** Hashes the secrets of API keys. */
   keyHashes: KeyHashes;
-}
-
-/** The connection to Temporal. */
-export interface TemporalParts {
-  client: Client;
-  /** The connection of the client, on which workers poll as well. */
-  connection: NativeConnection;
-  /** Encrypts payloads where keys are configured, and decrypts those that were encrypted before. */
-  payloadCodec: Required<PayloadCodec>;
-  /** The codec as workers take it: they encode failures too. */
-  dataConverter: DataConverter;
 }
 
 /** The registry, kept up to date, under the names of its three uses. */
@@ -95,9 +75,16 @@ export type Parts = ProcessParts &
   LiveStores &
   DurableStores & { objects: ObjectStore };
 
+const { version: VERSION } = JSON.parse(readFileSync(join(PROJECT, "package.json"), "utf8")) as {
+  version: string;
+};
+
+/** Services that have to be there when a process embeds services: one of its own did not start. */
+const NEEDED = ["postgres", "temporal", "objects"] as const;
+
 /**
- * Opens the stores and Temporal. Rejects with a sentence that names the first service that cannot be used,
- * and the remedy.
+ * Opens the services and composes the parts. Rejects with a sentence that names the first service that cannot
+ * be used, and the remedy.
  *
  * @param packages the content of the models folder
  */
@@ -108,50 +95,50 @@ export async function openParts(
   log: Log,
 ): Promise<Parts> {
   const closing = createCloseStack();
-  installRuntime(log);
-  const payloadKeys = payloadKeysOf(config);
   try {
-    const [sql, temporal] = await Promise.all([
-      openDatabase(config, addresses, closing),
-      openTemporal(config, addresses, payloadKeys, closing),
-    ]);
-    const stores = createPostgresStores(sql, { clock: systemClock });
-    const { secrets, payloadKeyRecord } = stores.operations;
-    const stopRecording = await guardPayloadKeys(payloadKeys, payloadKeyRecord);
-    closing.defer(async () => stopRecording());
-    const live = await openLiveStores(config, addresses, log, closing);
-    const objects = await openObjectStore(config, addresses);
-    const registry = await createLiveRegistry({
-      base: packages,
-      versions: stores.models.modelVersions,
-      rollouts: stores.models.rollouts,
-      flags: stores.models.flagStore,
-      changes: stores.models.registryChanges,
-      log,
-    });
-    closing.defer(() => registry[Symbol.asyncDispose]());
-    warnOfMissingCalls(registry, log);
-    return {
-      ...allStores(stores),
-      ...(config.logSearch.url && {
-        logSearch: createOpenSearchLogSearch({ url: config.logSearch.url, index: config.logSearch.index }),
-      }),
-      ...live,
-      ...temporal,
-      ...{ registry, liveRegistry: registry, flags: registry },
-      objects,
-      config,
-      log,
-      publicUrl: (config.server.publicUrl ?? `http://localhost:${config.server.port}`).replace(/\/+$/, ""),
-      identity: config.worker.name ?? `${hostname()}:${process.pid}`,
-      allowedPrivate: parseAllowedPrivate(config.outbound.privateAddresses ?? ""),
-      keyHashes: createKeyHashes([...configuredPeppers(config), await secrets.secret("key-pepper")]),
-      [Symbol.asyncDispose]: () => closing[Symbol.asyncDispose](),
-    };
+    const processHealth = createProcessHealth();
+    const health = processHealth.services;
+    const joins = new ServiceJoins({ name: "tempera", health, log, needed: NEEDED });
+    closing.defer(() => joins[Symbol.dispose]());
+    const services = await openServices({ config, packages, addresses, joins, log, closing });
+    await joins.firstTries();
+    await Promise.all(NEEDED.map((service) => joins.joined(service)));
+    return composeParts(services, await services.database.ready, { config, log, processHealth, closing });
   } catch (error) {
     await closing[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** Creates the health of a process that has just started. */
+export function createProcessHealth(): ProcessHealth {
+  const clock = systemClock;
+  return new ProcessHealth({ services: new ServiceHealth({ clock }), version: VERSION, clock });
+}
+
+/** Composes the parts of a role, once the database is there. */
+export function composeParts(
+  { temporal, live, objects }: Services,
+  { stores, registry, keyHashes }: Database,
+  { closing, ...own }: Pick<ProcessParts, "config" | "log" | "processHealth"> & { closing: CloseStack },
+): Parts {
+  const { config } = own;
+  return {
+    ...allStores(stores),
+    ...(config.logSearch.url && {
+      logSearch: createOpenSearchLogSearch({ url: config.logSearch.url, index: config.logSearch.index }),
+    }),
+    ...live,
+    ...temporal,
+    ...{ registry, liveRegistry: registry, flags: registry },
+    objects,
+    ...own,
+    publicUrl: (config.server.publicUrl ?? `http://localhost:${config.server.port}`).replace(/\/+$/, ""),
+    identity: config.worker.name ?? `${hostname()}:${process.pid}`,
+    allowedPrivate: parseAllowedPrivate(config.outbound.privateAddresses ?? ""),
+    keyHashes,
+    [Symbol.asyncDispose]: () => closing[Symbol.asyncDispose](),
+  };
 }
 
 const allStores = (stores: Stores): DurableStores => ({
@@ -164,69 +151,3 @@ const allStores = (stores: Stores): DurableStores => ({
   ...stores.webhooks,
   ...stores.operations,
 });
-
-/** Connects to PostgreSQL and brings its schema up to date. */
-async function openDatabase(config: Config, { databaseUrl }: Addresses, closing: CloseStack): Promise<Sql> {
-  const tls = await readServiceTls(config, "postgres");
-  await migrate(databaseUrl, { tls });
-  const sql = connectPostgres(databaseUrl, { maxConnections: config.postgres.connectionsMax, tls });
-  closing.defer(() => sql.end({ timeout: 2 }));
-  return sql;
-}
-
-/** Connects to Temporal, and creates its namespace and search attributes if they are missing. */
-async function openTemporal(
-  config: Config,
-  { temporal: address }: Addresses,
-  payloadKeys: PayloadKeys,
-  closing: CloseStack,
-): Promise<TemporalParts> {
-  // Needed without keys too: the codec then names the key that encrypted the existing payloads.
-  const payloadCodec = createPayloadCodec(payloadKeys);
-  const tls = await readServiceTls(config, "temporal");
-  const { namespace } = config.temporal;
-  const { client, connection } = await connectTemporal({ address, namespace, tls, codec: payloadCodec });
-  closing.defer(() => connection.close());
-  await prepareTemporal(client);
-  return {
-    client,
-    connection,
-    payloadCodec,
-    dataConverter: {
-      payloadCodecs: [payloadCodec],
-      ...(payloadKeys.newest && { failureConverterPath: ENCODED_FAILURES }),
-    },
-  };
-}
-
-async function openLiveStores(
-  config: Config,
-  { redisUrl }: Addresses,
-  log: Log,
-  closing: CloseStack,
-): Promise<LiveStores> {
-  const tls = await readServiceTls(config, "redis");
-  const live = redisUrl
-    ? createRedisStores({
-        url: redisUrl,
-        tls,
-        prefix: config.redis.prefix,
-        warn: (message) => log.warn({}, message),
-      })
-    : createMemoryStores();
-  for (const store of Object.values(live)) closing.defer(() => store.close());
-  return live;
-}
-
-async function openObjectStore(config: Config, { s3 }: Addresses): Promise<ObjectStore> {
-  if (!s3) return createFileObjectStore({ folder: join(resolve(config.folders.data), "objects") });
-  const { bucket, region } = config.objects;
-  return createS3ObjectStore({ ...s3, tls: await readServiceTls(config, "objects"), bucket, region });
-}
-
-/**
- * Reads the configured peppers, newest first. The pepper in the database follows them, so that keys stored
- * without a configured pepper are still recognised.
- */
-const configuredPeppers = ({ keys }: Config): string[] =>
-  (keys.pepper ?? "").split(",").flatMap((pepper) => pepper.trim() || []);

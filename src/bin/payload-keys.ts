@@ -1,6 +1,8 @@
 import { createHmac } from "node:crypto";
 import type { Config } from "../config/settings.ts";
+import { PeriodicTask } from "../core/concurrency/periodic-task.ts";
 import { LIMITS } from "../core/limits.ts";
+import type { Log } from "../core/operations/log.ts";
 import {
   type PayloadKey,
   type PayloadKeyRecord,
@@ -20,13 +22,13 @@ export function payloadKeysOf({ temporal }: Config): PayloadKeys {
  * different key of the same id: every waiting job would use up its attempts on inputs that nobody can read.
  * Rejects with a sentence that names the key and the remedy.
  *
- * Records the use of the newest key, now and at intervals (`LIMITS.payloadKeyNoteMs`) until the returned
- * function is called.
+ * Records the use of the newest key, now and at intervals (`LIMITS.payloadKeyNoteMs`) until `stop`.
  */
 export async function guardPayloadKeys(
   { newest, byId }: PayloadKeys,
   record: PayloadKeyRecord,
-): Promise<() => void> {
+  log: Log,
+): Promise<{ stop(): Promise<void> }> {
   for (const { id, checkValue } of await record.used(LIMITS.payloadKeyKeptMs)) {
     const given = byId.get(id);
     if (!given) {
@@ -42,11 +44,11 @@ export async function guardPayloadKeys(
       );
     }
   }
-  if (!newest) return () => {};
+  if (!newest) return { stop: async () => {} };
   const note = () => record.note({ id: newest.id, checkValue: checkValueOf(newest) });
   await note();
-  const timer = setInterval(() => void note().catch(() => {}), LIMITS.payloadKeyNoteMs).unref();
-  return () => clearInterval(timer);
+  const description = "recording the use of the payload key";
+  return new PeriodicTask(note, { everyMs: LIMITS.payloadKeyNoteMs, description, log });
 }
 
 const checkValueOf = ({ bytes }: PayloadKey): string =>

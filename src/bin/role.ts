@@ -1,14 +1,22 @@
 import { realpathSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
+import { openHealthPort } from "../api/health/health-port.ts";
 import { loadConfig } from "../config/load-config.ts";
 import { createLogger, type Logger } from "../config/logger.ts";
 import { createMask } from "../config/masked.ts";
 import type { Config } from "../config/settings.ts";
 import { watchConfig } from "../config/watch-config.ts";
+import { LazyConnection } from "../core/concurrency/lazy-connection.ts";
+import type { ObjectStore } from "../core/files/object-store.ts";
+import { createCloseStack } from "../core/operations/close-stack.ts";
+import type { RoleHealth, RoleName } from "../core/operations/process-health.ts";
 import { configuredAddresses } from "./addresses.ts";
 import { openRegistry } from "./open-registry.ts";
-import { openParts, type Parts } from "./parts.ts";
+import { composeParts, createProcessHealth, type Parts } from "./parts.ts";
+import { captureOutput, type FailedStart, refusalText } from "./process-output.ts";
+import { createWarning, reasonOf, ServiceJoins } from "./service-joins.ts";
+import { openServices } from "./services.ts";
 
 /** A started role. `stop` drains it; `ended` resolves when it ended by itself, and rejects when it failed. */
 export interface Role {
@@ -16,9 +24,9 @@ export interface Role {
   ended?: Promise<void>;
 }
 
-/** Prints why a role cannot start, as one line without stack trace or secrets, and exits with 1. */
-export function refuseStart(error: unknown, mask: (text: string) => string = (text) => text): never {
-  process.stderr.write(`tempera: ${mask(error instanceof Error ? error.message : String(error))}\n`);
+/** Prints why a role cannot start, in the format of the log, and exits with 1. */
+export function refuseStart(error: unknown, start: FailedStart = {}): never {
+  process.stderr.write(refusalText(error, start));
   process.exit(1);
 }
 
@@ -92,44 +100,133 @@ export function followConfig(config: Config, log: Logger, flags: readonly string
   });
 }
 
-/** Runs one role as the whole process: every service that it needs is configured by address. */
-export async function runRole(name: string, start: (parts: Parts) => Promise<Role>): Promise<void> {
-  let mask: ((text: string) => string) | undefined;
+/** The listeners of a role that is open to callers before it can start. */
+export interface Listeners {
+  stop(): Promise<void>;
+}
+
+/** All that a role has before PostgreSQL was reached. */
+export interface Waiting {
+  config: Config;
+  log: Logger;
+  objects: ObjectStore;
+  health: RoleHealth;
+}
+
+/** A role as a program. */
+export interface RoleProgram<L extends Listeners> {
+  name: RoleName;
+  /** @param listeners those of `listen`, if the role had to wait */
+  start(parts: Parts, listeners: L | undefined): Promise<Role>;
+  /** Opens listeners that serve what can be served without PostgreSQL. */
+  listen?(waiting: Waiting): Promise<L>;
+}
+
+/**
+ * Runs one role as the whole process: every service that it needs is configured by address. The role starts
+ * without those that cannot be used, and joins them when they can (docs/decisions/0030).
+ */
+export async function runRole<L extends Listeners>(program: RoleProgram<L>): Promise<void> {
+  let begun: FailedStart = { role: program.name };
+  const stopping = new AbortController();
   try {
-    const flags = readFlags({ command: name });
+    const flags = readFlags({ command: program.name });
     const config = loadConfig(process.env, flags);
-    mask = createMask(config);
-    const log = createLogger(config.log, name, { mask });
+    const mask = createMask(config);
+    begun = { ...begun, format: config.log.format, mask };
+    const log = createLogger(config.log, program.name, { mask });
+    captureOutput(log);
     followConfig(config, log, flags);
-    const parts = await openParts(
-      config,
-      await openRegistry(config, log),
-      configuredAddresses(config, name),
-      log,
-    );
-    const role = await start(parts);
-    const finish = async (code: number): Promise<void> => {
-      try {
-        await role.stop();
-        await parts[Symbol.asyncDispose]();
-      } catch (error) {
-        // A failed role may still hold resources; the process ends all the same.
-        log.warn({ err: error }, `the ${name} did not release all resources`);
-      } finally {
-        process.exit(code);
-      }
-    };
+    await new RunningRole(program, { config, log, stopping }).run();
+  } catch (error) {
+    if (!stopping.signal.aborted) refuseStart(error, begun);
+  }
+}
+
+/** One role from its start to the end of its process. */
+class RunningRole<L extends Listeners> {
+  readonly #program: RoleProgram<L>;
+  readonly #config: Config;
+  readonly #log: Logger;
+  readonly #stopping: AbortController;
+  readonly #closing = createCloseStack();
+  #listeners: L | undefined;
+  #role: Role | undefined;
+
+  constructor(
+    program: RoleProgram<L>,
+    { config, log, stopping }: { config: Config; log: Logger; stopping: AbortController },
+  ) {
+    this.#program = program;
+    this.#config = config;
+    this.#log = log;
+    this.#stopping = stopping;
+  }
+
+  /** Resolves when the role has started and all services are joined. */
+  async run(): Promise<void> {
+    const { name, listen } = this.#program;
+    const [config, log, closing] = [this.#config, this.#log, this.#closing];
+    const addresses = configuredAddresses(config, name);
+    const packages = await openRegistry(config, log);
+    const health = createProcessHealth();
+    const joins = new ServiceJoins({ name, health: health.services, log });
+    closing.defer(() => joins[Symbol.dispose]());
+    const { host, healthPort: port } = config.server;
+    await openHealthPort({ role: name, health: health.role(name), host, port, log });
     onSignal((signal) => {
       log.info({ signal }, "draining");
-      void finish(0);
+      health.role(name).enter("draining");
+      void this.#finish(0);
     });
-    role.ended?.catch((error) => {
-      log.error({ err: error }, `the ${name} failed`);
-      void finish(1);
-    });
+    const services = await openServices({ config, packages, addresses, joins, log, closing });
+    await joins.firstTries();
+    const { database, objects } = services;
+    if (!database.isOpen)
+      this.#listeners = await listen?.({ config, log, objects, health: health.role(name) });
+    let isTold = false;
+    const tellWaits = (): void => {
+      if (!isTold && joins.awaited !== "") log.info({}, `${name} is up, and waits for ${joins.awaited}`);
+      isTold ||= joins.awaited !== "";
+    };
+    // A role that has no listeners waits within its start.
+    if (this.#listeners || !listen) tellWaits();
+    await this.#start(
+      composeParts(services, await database.ready, { config, log, processHealth: health, closing }),
+    );
+    tellWaits();
+    await joins.all();
     log.info({}, `${name} is ready`);
-  } catch (error) {
-    refuseStart(error, mask);
+  }
+
+  /** Starts the role, again if a service goes away meanwhile. */
+  async #start(parts: Parts): Promise<void> {
+    const { name, start } = this.#program;
+    const warn = createWarning(this.#log, `${name} could not start yet`);
+    const starting = new LazyConnection({
+      open: () => start(parts, this.#listeners),
+      onFailure: (error) => warn(reasonOf(error)),
+    });
+    this.#closing.defer(() => starting[Symbol.dispose]());
+    this.#role = await starting.ready;
+    this.#role.ended?.catch((error) => {
+      this.#log.error({ err: error }, `the ${name} failed`);
+      void this.#finish(1);
+    });
+  }
+
+  /** Stops what has started, and ends the process. */
+  async #finish(code: number): Promise<void> {
+    this.#stopping.abort();
+    try {
+      await (this.#role ?? this.#listeners)?.stop();
+      await this.#closing[Symbol.asyncDispose]();
+    } catch (error) {
+      // A failed role may still hold resources; the process ends all the same.
+      this.#log.warn({ err: error }, `the ${this.#program.name} did not release all resources`);
+    } finally {
+      process.exit(code);
+    }
   }
 }
 

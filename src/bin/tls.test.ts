@@ -100,7 +100,7 @@ describe("a listener's certificate", () => {
       stop: async () => {},
     };
     let answer: () => Promise<Certificate> = async () => ({ cert: "second", key: "" });
-    const stop = keepCertificateFresh(server as never, { certificate: () => answer() }, log);
+    const renewing = keepCertificateFresh(server as never, { certificate: () => answer() }, log);
     await vi.advanceTimersByTimeAsync(HOUR_MS - 1);
     expect(used).toEqual([]);
     await vi.advanceTimersByTimeAsync(1);
@@ -111,7 +111,7 @@ describe("a listener's certificate", () => {
     answer = async () => ({ cert: "third", key: "" });
     await vi.advanceTimersByTimeAsync(HOUR_MS);
     expect(used).toEqual(["second", "third"]);
-    stop();
+    await renewing.stop();
     await vi.advanceTimersByTimeAsync(HOUR_MS);
     expect(used).toEqual(["second", "third"]);
   });

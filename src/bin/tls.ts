@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import type { Certificate, LocalAuthority } from "../adapters/tls/local-authority.ts";
 import type { HttpServer } from "../api/http/listen.ts";
 import type { Config } from "../config/settings.ts";
+import { PeriodicTask } from "../core/concurrency/periodic-task.ts";
 import { systemClock } from "../core/operations/clock.ts";
 import type { Log } from "../core/operations/log.ts";
 import { TREES } from "../fal/index.ts";
@@ -58,15 +59,15 @@ function serverNames({ server, tls }: Config): string[] {
   return [...new Set(all.map((name) => name.toLowerCase()))];
 }
 
-/** Gives a listener the newest certificate at intervals, until the returned function is called. */
-export function keepCertificateFresh(server: HttpServer, source: CertificateSource, log: Log): () => void {
-  const timer = setInterval(() => {
-    source.certificate().then(
-      (certificate) => server.useCertificate(certificate),
-      (error) =>
-        log.error({ err: error }, "the TLS certificate could not be renewed; the current one stays in use"),
-    );
-  }, CHECK_EVERY_MS);
-  timer.unref();
-  return () => clearInterval(timer);
+/**
+ * Gives a listener the newest certificate at intervals, until `stop`. After a failure, the current one stays
+ * in use.
+ */
+export function keepCertificateFresh(server: HttpServer, source: CertificateSource, log: Log): PeriodicTask {
+  const renew = async () => server.useCertificate(await source.certificate());
+  return new PeriodicTask(renew, {
+    everyMs: CHECK_EVERY_MS,
+    description: "renewing the TLS certificate",
+    log,
+  });
 }

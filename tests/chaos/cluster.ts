@@ -15,6 +15,7 @@ import { createPlatformClient, type PlatformClient } from "../../src/cli/platfor
 import type { ObjectStore } from "../../src/core/files/object-store.ts";
 import { createCloseStack } from "../../src/core/operations/close-stack.ts";
 import type { RequestStore } from "../../src/core/requests/request-store.ts";
+import { startMinio } from "../../src/dev/services/minio.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startPostgres } from "../../src/dev/services/postgres.ts";
 import { startRedis } from "../../src/dev/services/redis.ts";
@@ -26,22 +27,35 @@ const ACTIVITY_STARTED = 2;
 
 const PROJECT = resolve(import.meta.dirname, "../..");
 
-export const ROLES = ["gateway", "orchestrator", "gpu-worker"] as const;
-export const SERVICES = ["temporal", "postgres", "redis"] as const;
-export type Part = (typeof ROLES)[number] | (typeof SERVICES)[number];
+export const ROLES = ["gateway", "admin", "orchestrator", "gpu-worker"] as const;
+/** The services of a cluster. Without `objects`, objects are files. */
+export const SERVICES = ["temporal", "postgres", "redis", "objects"] as const;
+export type RoleName = (typeof ROLES)[number];
+export type ServiceName = (typeof SERVICES)[number];
+export type Part = RoleName | ServiceName;
+
+/** A process of a role. */
+export interface RoleProcess {
+  child: ChildProcess;
+  /** Returns the latest lines of its log. */
+  output(): string;
+}
 
 export interface Cluster extends AsyncDisposable {
   client: PlatformClient;
   requests: RequestStore;
   objects: ObjectStore;
   url: string;
+  adminUrl: string;
   databaseUrl: string;
   /** A key of scope ADMIN. */
   key: string;
   /** Kills a part with SIGKILL; resolves when its process has ended. */
   kill(part: Part): Promise<void>;
-  /** Starts a killed part again; resolves when it is ready. */
+  /** Starts a part that does not run; resolves when it is ready. */
   restart(part: Part): Promise<void>;
+  /** Starts the process of a role, and does not wait until it is ready. */
+  launch(role: RoleName, more?: Record<string, string>): RoleProcess;
   /** Starts one more GPU worker, which is killed with the cluster; resolves when it is ready. */
   addGpuWorker(more: Record<string, string>): Promise<ChildProcess>;
   /**
@@ -50,44 +64,86 @@ export interface Cluster extends AsyncDisposable {
    */
   end(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null>;
   /** Returns the process of a role. */
-  child(role: (typeof ROLES)[number]): ChildProcess;
+  child(role: RoleName): ChildProcess;
   /** Returns the process id of a role. */
-  pid(role: (typeof ROLES)[number]): number;
+  pid(role: RoleName): number;
   /** Returns the requests that GPU workers have started. */
   running(): Promise<string[]>;
   /** Returns the process ids of the engines. */
   engines(): Promise<number[]>;
 }
 
+/** Starts a cluster of all roles, and all services but the object store. */
 export async function startCluster(models: string, more: Record<string, string> = {}): Promise<Cluster> {
+  const cluster = await prepareCluster(models, more);
+  try {
+    await Promise.all((["temporal", "postgres", "redis"] as const).map(cluster.restart));
+    await cluster.restart("admin");
+    await Promise.all((["gateway", "orchestrator", "gpu-worker"] as const).map(cluster.restart));
+    return cluster;
+  } catch (error) {
+    await cluster[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+type Starters = Record<ServiceName, () => Promise<Service>>;
+
+/** Chooses the addresses of the services, which are known before they run. */
+async function chooseServices(
+  folder: string,
+): Promise<{ starters: Starters; databaseUrl: string; env: Record<ServiceName, Record<string, string>> }> {
+  const log = (): void => {};
+  const locate = async (name: ServiceName) => ({ folder: join(folder, name), port: await freePort(), log });
+  const [temporal, postgres, redis, objects] = await Promise.all(
+    SERVICES.map(locate) as ServiceOptionsInOrder,
+  );
+  const databaseUrl = `postgres://tempera@127.0.0.1:${postgres.port}/tempera`;
+  return {
+    starters: {
+      temporal: () => startTemporal(temporal),
+      postgres: () => startPostgres(postgres),
+      redis: () => startRedis(redis),
+      objects: () => startMinio(objects),
+    },
+    databaseUrl,
+    env: {
+      temporal: { TEMPORAL_ADDRESS: `127.0.0.1:${temporal.port}` },
+      postgres: { DATABASE_URL: databaseUrl },
+      redis: { REDIS_URL: `redis://127.0.0.1:${redis.port}` },
+      objects: {
+        S3_ENDPOINT: `http://127.0.0.1:${objects.port}`,
+        S3_ACCESS_KEY: "tempera",
+        S3_SECRET_KEY: "tempera-secret",
+      },
+    },
+  };
+}
+type Location = { folder: string; port: number; log: () => void };
+type ServiceOptionsInOrder = [Promise<Location>, Promise<Location>, Promise<Location>, Promise<Location>];
+
+/** Chooses everything of a cluster, and starts nothing. @param usesS3 objects are in an object store */
+export async function prepareCluster(
+  models: string,
+  more: Record<string, string> = {},
+  { usesS3 = false } = {},
+): Promise<Cluster> {
   const closing = createCloseStack();
   const folder = await mkdtemp(join(tmpdir(), "tempera-chaos-"));
   closing.defer(() => rm(folder, { recursive: true, force: true }));
-  const log = (): void => {};
-  const ports = {
-    temporal: await freePort(),
-    postgres: await freePort(),
-    redis: await freePort(),
-    gateway: await freePort(),
-    admin: await freePort(),
-  };
-  const starters: Record<(typeof SERVICES)[number], () => Promise<Service>> = {
-    temporal: () => startTemporal({ folder: join(folder, "temporal"), port: ports.temporal, log }),
-    postgres: () => startPostgres({ folder: join(folder, "postgres"), port: ports.postgres, log }),
-    redis: () => startRedis({ folder: join(folder, "redis"), port: ports.redis, log }),
-  };
+  const { starters, databaseUrl, env: addresses } = await chooseServices(folder);
   const services = new Map<Part, Service>();
-  const roles = new Map<Part, ChildProcess>();
-  await Promise.all(SERVICES.map(async (name) => services.set(name, await starters[name]())));
+  const roles = new Map<Part, RoleProcess>();
   closing.defer(() => Promise.all([...services.values()].map((service) => service.stop())));
 
   const key = `${randomUUID()}:${randomBytes(32).toString("hex")}`;
-  const databaseUrl = services.get("postgres")?.url ?? "";
+  const ports = { gateway: await freePort(), admin: await freePort() };
   const env = {
     ...process.env,
-    DATABASE_URL: databaseUrl,
-    REDIS_URL: services.get("redis")?.url,
-    TEMPORAL_ADDRESS: services.get("temporal")?.url,
+    ...addresses.temporal,
+    ...addresses.postgres,
+    ...addresses.redis,
+    ...(usesS3 && addresses.objects),
     TEMPERA_PORT: String(ports.gateway),
     TEMPERA_ADMIN_PORT: String(ports.admin),
     TEMPERA_ADMIN_KEY: key,
@@ -99,71 +155,63 @@ export async function startCluster(models: string, more: Record<string, string> 
     TEMPERA_WEBHOOK_DELAYS: "3,1,1",
     ...more,
   };
-  const startProcess = async (name: string, own: Record<string, string> = {}): Promise<ChildProcess> => {
+  const launch = (name: RoleName, own: Record<string, string> = {}): RoleProcess => {
     const child = spawn(process.execPath, ["--import", "tsx", join(PROJECT, `src/bin/${name}.ts`)], {
       cwd: PROJECT,
       env: { ...env, ...own },
       stdio: ["ignore", "ignore", "pipe"],
     });
-    await new Promise<void>((done, fail) => {
-      let output = "";
-      child.stderr.on("data", (chunk: Buffer) => {
-        output = (output + chunk).slice(-8000);
-        if (output.includes("is ready")) done();
-      });
-      child.once("exit", (code) => fail(new Error(`${name} ended (${code}) before it was ready: ${output}`)));
+    launched.add(child);
+    let output = "";
+    child.stderr.on("data", (chunk: Buffer) => {
+      output = (output + chunk).slice(-16_000);
     });
-    return child;
+    const role = { child, output: () => output };
+    roles.set(name, role);
+    return role;
   };
-  const startRole = async (name: string): Promise<void> =>
-    void roles.set(name as Part, await startProcess(name));
-  const end = (child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> =>
-    new Promise((done) => {
-      if (child.exitCode !== null || child.signalCode !== null) return done(child.exitCode);
-      child.once("exit", (code) => done(code));
-      child.kill(signal);
-    });
-  const added: ChildProcess[] = [];
-  closing.defer(() => Promise.all([...roles.values(), ...added].map((child) => end(child, "SIGKILL"))));
-  await startRole("admin");
-  await Promise.all(ROLES.map(startRole));
+  const launched = new Set<ChildProcess>();
+  closing.defer(() => Promise.all([...launched].map((child) => end(child, "SIGKILL"))));
+
   const sql = connectPostgres(databaseUrl, { maxConnections: 1 });
   closing.defer(() => sql.end({ timeout: 1 }));
-
-  const connection = await Connection.connect({ address: services.get("temporal")?.url ?? "" });
+  const connection = Connection.lazy({ address: addresses.temporal.TEMPORAL_ADDRESS ?? "" });
   closing.defer(() => connection.close());
   const { workflow } = new Client({ connection, namespace: "tempera" });
 
   const url = `http://127.0.0.1:${ports.gateway}`;
+  const adminUrl = `http://127.0.0.1:${ports.admin}`;
+  const child = (role: RoleName) => roles.get(role)?.child as ChildProcess;
   return {
     url,
+    adminUrl,
     databaseUrl,
     key,
-    client: createPlatformClient({ url, adminUrl: `http://127.0.0.1:${ports.admin}`, key }),
+    client: createPlatformClient({ url, adminUrl, key }),
     requests: createRequestStore(sql),
     objects: createFileObjectStore({ folder: join(folder, "data", "objects") }),
     async kill(part) {
       const service = services.get(part);
-      if (service) {
-        service.kill();
-        await service.ended;
-        return;
-      }
-      await end(roles.get(part) as ChildProcess, "SIGKILL");
+      if (!service) return void (await end(child(part as RoleName), "SIGKILL"));
+      service.kill();
+      await service.ended;
     },
     async restart(part) {
-      const starter = starters[part as (typeof SERVICES)[number]];
+      const starter = starters[part as ServiceName];
       if (starter) services.set(part, await starter());
-      else await startRole(part);
+      else await ready(part, launch(part as RoleName));
     },
+    launch,
     async addGpuWorker(own) {
-      const child = await startProcess("gpu-worker", own);
-      added.push(child);
-      return child;
+      const first = roles.get("gpu-worker");
+      const added = launch("gpu-worker", own);
+      if (first) roles.set("gpu-worker", first);
+      await ready("gpu-worker", added);
+      return added.child;
     },
     end,
-    child: (role) => roles.get(role) as ChildProcess,
-    pid: (role) => roles.get(role)?.pid ?? 0,
+    child,
+    pid: (role) => child(role).pid ?? 0,
     async running() {
       const found: string[] = [];
       for await (const { workflowId } of workflow.list({
@@ -174,9 +222,28 @@ export async function startCluster(models: string, more: Record<string, string> 
       }
       return found;
     },
-    engines: () => engineProcesses(roles.get("gpu-worker")?.pid ?? 0),
+    engines: () => engineProcesses(child("gpu-worker").pid ?? 0),
     [Symbol.asyncDispose]: () => closing[Symbol.asyncDispose](),
   };
+}
+
+/** Resolves when a role says that it is ready. */
+function ready(name: string, { child, output }: RoleProcess): Promise<void> {
+  return new Promise((done, fail) => {
+    const look = (): void => {
+      if (output().includes("is ready")) done();
+    };
+    child.stderr?.on("data", look);
+    child.once("exit", (code) => fail(new Error(`${name} ended (${code}) before it was ready: ${output()}`)));
+  });
+}
+
+function end(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
+  return new Promise((done) => {
+    if (child.exitCode !== null || child.signalCode !== null) return done(child.exitCode);
+    child.once("exit", (code) => done(code));
+    child.kill(signal);
+  });
 }
 
 /** Returns the engine processes among the children of a process. */

@@ -4,11 +4,12 @@
  * the same objects.
  */
 import { startGateway } from "../../src/bin/gateway.ts";
-import { runRole } from "../../src/bin/role.ts";
+import type { Parts } from "../../src/bin/parts.ts";
+import { type Role, runRole } from "../../src/bin/role.ts";
 
 const CALLER = { ownerId: "open", keyId: "open", scope: "API" as const };
 
-await runRole("two gateways", async (parts) => {
+async function startBoth(parts: Parts): Promise<Role> {
   const { config } = parts;
   const guarded = await startGateway(parts);
   const open = await startGateway(
@@ -34,4 +35,6 @@ await runRole("two gateways", async (parts) => {
       await guarded.stop();
     },
   };
-});
+}
+
+await runRole({ name: "gateway", start: startBoth });

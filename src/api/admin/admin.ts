@@ -20,6 +20,7 @@ import type {
   RequestPorts,
   WebhookPorts,
 } from "../dependencies.ts";
+import { addHealthRoutes } from "../health/routes.ts";
 import { answerJson } from "../http/answer-json.ts";
 import type { IdempotentWrite } from "../requests/idempotent-write.ts";
 import { errorReply } from "./http/error-reply.ts";
@@ -111,7 +112,7 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   addNotImplementedRoutes(addRoute, (method, path) => isDocumented(app, method, path));
 
   app.get("/v1/openapi.json", (c) => answerJson(c, openapiOf(app)));
-  app.get("/health/live", (c) => answerJson(c, { status: "live" }));
+  addHealthRoutes(app, api);
   for (const [path, methods] of methodsByPath(app)) {
     const allow = methods.join(", ");
     app.all(path, (c) =>

@@ -183,7 +183,7 @@ const hostOf = ({ headers }: IncomingMessage, trustProxy: boolean): string => {
 };
 
 /** Answers an upgrade with an error, as plain HTTP. */
-function refuse(socket: Duplex, error: unknown, log: ApiDependencies["log"]): void {
+export function refuse(socket: Duplex, error: unknown, log: ApiDependencies["log"]): void {
   if (!isTemperaError(error)) log.error({ err: error }, "unexpected error in an upgrade");
   const info = isTemperaError(error)
     ? errorInfo(error)
