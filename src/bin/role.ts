@@ -184,17 +184,17 @@ class RunningRole<L extends Listeners> {
     const { database, objects } = services;
     if (!database.isOpen)
       this.#listeners = await listen?.({ config, log, objects, health: health.role(name) });
-    let isTold = false;
-    const tellWaits = (): void => {
-      if (!isTold && joins.awaited !== "") log.info({}, `${name} is up, and waits for ${joins.awaited}`);
-      isTold ||= joins.awaited !== "";
+    let isLogged = false;
+    const logWaits = (): void => {
+      if (!isLogged && joins.awaited !== "") log.info({}, `${name} is up, and waits for ${joins.awaited}`);
+      isLogged ||= joins.awaited !== "";
     };
     // A role that has no listeners waits within its start.
-    if (this.#listeners || !listen) tellWaits();
+    if (this.#listeners || !listen) logWaits();
     await this.#start(
       composeParts(services, await database.ready, { config, log, processHealth: health, closing }),
     );
-    tellWaits();
+    logWaits();
     await joins.all();
     log.info({}, `${name} is ready`);
   }
