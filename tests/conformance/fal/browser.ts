@@ -29,8 +29,16 @@ async function findBrowser(): Promise<string | undefined> {
   return browserPath();
 }
 
-/** Runs a function in an empty page of another origin. Resolves to its result. */
-export async function inBrowser<A>(work: (given: A) => Promise<Json>, given: A): Promise<Json> {
+/**
+ * Runs a function in an empty page of another origin. Resolves to its result.
+ *
+ * @param args further arguments of the browser
+ */
+export async function inBrowser<A>(
+  work: (given: A) => Promise<Json>,
+  given: A,
+  args: string[] = [],
+): Promise<Json> {
   const executablePath = await findBrowser();
   if (!executablePath)
     throw new NotApplicable("no Chromium is installed; `apt-get install chromium`, or set CHROMIUM to one");
@@ -39,7 +47,7 @@ export async function inBrowser<A>(work: (given: A) => Promise<Json>, given: A):
       void response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>page</title>"),
   );
   await new Promise<void>((open) => page.listen(0, "127.0.0.1", open));
-  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", ...args] });
   try {
     const tab = await browser.newPage();
     await tab.goto(`http://127.0.0.1:${(page.address() as AddressInfo).port}/`);
