@@ -33,6 +33,7 @@ const RULES = {
   lines: (files) => files.flatMap(longLines),
   folders: (files) => fullFolders(files),
   aggregates: (files) => files.filter(isSource).flatMap(wideAggregates),
+  json: (files) => files.filter(isSource).flatMap(inexactJson),
 };
 
 /** Lists the committed and new text files that the rules apply to. */
@@ -192,6 +193,23 @@ function wideAggregates(file) {
     const members = membersOf(node);
     if (!members || !AGGREGATE.test(node.name.text) || members.length <= FIELDS_MAX) return;
     const text = `${node.name.text} has ${members.length} fields, limit ${FIELDS_MAX}`;
+    found.push({ file: file.path, line: lineOf(tree, node.getStart()), text });
+  });
+  return found;
+}
+
+/** Finds calls of JavaScript's own JSON, which rounds large integers, where callers' values may flow. */
+function inexactJson(file) {
+  if (!/^src\/.*\.ts$/.test(file.path)) return [];
+  if (Object.keys(SETTINGS.json).some((exempt) => file.path.startsWith(exempt))) return [];
+  const tree = syntaxTree(file);
+  const found = [];
+  walk(tree, (node) => {
+    if (!ts.isCallExpression(node) || !ts.isPropertyAccessExpression(node.expression)) return;
+    const { expression: object, name } = node.expression;
+    const isOwn = object.getText() === "JSON" && ["parse", "stringify"].includes(name.text);
+    if (!isOwn && (name.text !== "json" || node.arguments.length > 0)) return;
+    const text = `${object.getText().split("\n")[0]}.${name.text} rounds large integers: use parseJson or writeJson`;
     found.push({ file: file.path, line: lineOf(tree, node.getStart()), text });
   });
   return found;

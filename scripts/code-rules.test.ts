@@ -49,6 +49,9 @@ describe("code rules", () => {
       "AllParts has 16 fields",
     ],
     ["words", "src/a.ts", "export const rota2 = 1;\n", "src/a.ts:1 rota2"],
+    ["json", "src/api/a.ts", "export const a = JSON.parse(text);\n", "src/api/a.ts:1 JSON.parse rounds"],
+    ["json", "src/api/a.ts", "export const a = JSON.stringify(b, null, 2);\n", "JSON.stringify rounds"],
+    ["json", "src/cli/a.ts", "export const a = await reply.json();\n", "src/cli/a.ts:1 reply.json rounds"],
     ["words", "src/a.ts", 'export const row = { "rota-of": 1 };\n', "src/a.ts:1 rota-of"],
     [
       "aggregates",
@@ -80,6 +83,13 @@ describe("code rules", () => {
     expect(check("folders").status).toBe(0);
     write("src/full/one-more.ts", "");
     expect(check("folders")).toMatchObject({ status: 1, output: expect.stringContaining("21 files") });
+  });
+
+  it("json: leaves tests out, what holds no caller's values, and other functions of these names", () => {
+    write("src/a.test.ts", "export const a = JSON.parse(text);\n");
+    write("src/config/a.ts", "export const a = JSON.parse(text);\n");
+    write("src/a.ts", "export const a = [sql.json(rows), YAML.parse(text)];\n");
+    expect(check("json")).toMatchObject({ status: 0 });
   });
 
   it("comments: allows three in a hundred", () => {
