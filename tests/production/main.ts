@@ -74,7 +74,7 @@ async function run(options: Options, build: TemporalBuild): Promise<number> {
   const over = new AbortController();
   // Every client that waits listens.
   setMaxListeners(0, over.signal);
-  const starting = startStack(build, log);
+  const starting = startStack(build, log, over.signal);
   stopOnSignal(starting, over);
   const stack = await starting;
   try {

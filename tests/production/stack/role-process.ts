@@ -4,11 +4,12 @@ import { createWriteStream } from "node:fs";
 import { join, resolve } from "node:path";
 import { sleep } from "../../../src/core/concurrency/sleep.ts";
 import { endWithParent } from "../../../src/dev/services/parent-watch.ts";
+import { SetupError } from "../../../src/dev/setup-error.ts";
 import { type Kind, type Part, signal } from "./part.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../../..");
 const RESTART_AFTER_MS = 1_000;
-const READY_WITHIN_MS = 60_000;
+const READY_WITHIN_MS = 90_000;
 /** A GPU worker gives running attempts ten seconds. */
 const ENDS_WITHIN_MS = 30_000;
 
@@ -45,6 +46,7 @@ export function rolePart({ name, kind, env, logs, onExit }: RoleOptions): RolePa
   let child: ChildProcess | undefined;
   let isWanted = false;
   let ready = deferred();
+  let output = "";
   let ended: Promise<void> = Promise.resolve();
 
   return {
@@ -86,8 +88,9 @@ export function rolePart({ name, kind, env, logs, onExit }: RoleOptions): RolePa
       ),
     ]);
     over.abort(new Error("it is ready"));
-    if (!isReady)
-      throw new Error(`${name} was not ready within ${READY_WITHIN_MS / 1000} s; log: ${log.path}`);
+    if (isReady) return;
+    const lastLine = output.trim().split("\n").at(-1) || "it printed nothing";
+    throw new SetupError(`${name} was not ready within ${READY_WITHIN_MS / 1000} s: ${lastLine}`);
   }
 
   function launch(): void {
@@ -104,7 +107,7 @@ export function rolePart({ name, kind, env, logs, onExit }: RoleOptions): RolePa
       detached: true,
     });
     child = life;
-    let output = "";
+    output = "";
     const forget = life.pid === undefined ? () => {} : endWithParent(life.pid, "SIGTERM");
     if (life.pid !== undefined) pids.push(life.pid);
     for (const stream of [life.stdout, life.stderr]) {

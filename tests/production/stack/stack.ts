@@ -51,12 +51,18 @@ export interface Stack extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
-/** Starts the stack. When anything fails to start, all that runs is stopped and the reason is thrown. */
-export async function startStack(build: TemporalBuild, log: Log): Promise<Stack> {
+/**
+ * Starts the stack. When anything fails to start, or `over` aborts meanwhile, all that runs is stopped and the
+ * reason is thrown.
+ */
+export async function startStack(build: TemporalBuild, log: Log, over: AbortSignal): Promise<Stack> {
   const folder = await mkdtemp(join(tmpdir(), "tempera-production-"));
   const closing = createCloseStack();
   try {
-    return await openStack({ build, log, folder, closing });
+    const aborted = new Promise<never>((_, fail) => {
+      over.addEventListener("abort", () => fail(over.reason), { once: true });
+    });
+    return await Promise.race([openStack({ build, log, folder, closing }), aborted]);
   } catch (error) {
     await closing[Symbol.asyncDispose]().catch(() => {});
     await rm(folder, { recursive: true, force: true });
