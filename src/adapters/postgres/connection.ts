@@ -5,6 +5,7 @@ import { isIP } from "node:net";
 import postgres from "postgres";
 import { storeFull } from "../../core/errors/store-failure.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { parseJson, writeJson } from "../../core/json/exact-json.ts";
 import type { ServiceTls } from "../../core/operations/service-tls.ts";
 
 export type Sql = postgres.Sql;
@@ -23,6 +24,14 @@ const ANSWER_MS = 5_000;
  */
 const backoffSeconds = (attempts: number): number => Math.min(0.1 * attempts, 0.5);
 
+/** Reads and writes columns of the types `json` (114) and `jsonb` (3802) without loss. */
+const JSON_TYPES = {
+  to: 114,
+  from: [114, 3802],
+  serialize: (value: unknown) => writeJson(value),
+  parse: parseJson,
+};
+
 /**
  * Creates a pool of at most `maxConnections` connections. The first query opens the first connection; a lost
  * connection is opened again by the next query.
@@ -38,6 +47,7 @@ export function connectPostgres(
     idle_timeout: 300,
     onnotice: () => {},
     connection: { application_name: "tempera" },
+    types: { json: JSON_TYPES },
     ...(tls && { ssl: sslOf(databaseUrl, tls) }),
   });
 }
