@@ -209,7 +209,8 @@ function inexactJson(file) {
     const { expression: object, name } = node.expression;
     const isOwn = object.getText() === "JSON" && ["parse", "stringify"].includes(name.text);
     if (!isOwn && (name.text !== "json" || node.arguments.length > 0)) return;
-    const text = `${object.getText().split("\n")[0]}.${name.text} rounds large integers: use parseJson or writeJson`;
+    const call = `${object.getText().split("\n")[0]}.${name.text}`;
+    const text = `${call} rounds large integers: use parseJson or writeJson`;
     found.push({ file: file.path, line: lineOf(tree, node.getStart()), text });
   });
   return found;

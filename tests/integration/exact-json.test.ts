@@ -138,7 +138,8 @@ describe("an input of large integers comes back unchanged", () => {
   });
 
   it("from workflows, and from their reruns", async () => {
-    const node = `{"type":"run","app":"${STUB}","input":{"payload":["$input.value",${SENT}],"seed":"$input.seed"}}`;
+    const input = `{"payload":["$input.value",${SENT}],"seed":"$input.seed"}`;
+    const node = `{"type":"run","app":"${STUB}","input":${input}}`;
     const workflow =
       `{"a":${node},"b":{"type":"run","app":"${STUB}","input":{"payload":"$a.echo"}},` +
       '"shown":{"type":"display","fields":{"out":"$b.echo","seed":"$a.seed"}}}';
