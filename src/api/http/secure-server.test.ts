@@ -19,6 +19,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { openLocalAuthority } from "../../adapters/tls/local-authority.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { systemClock } from "../../core/operations/clock.ts";
+import { SSE_PING } from "../../fal/index.ts";
 import { type HttpServer, listen, type UpgradeHandler } from "./listen.ts";
 import { sseStream } from "./sse-stream.ts";
 
@@ -248,6 +249,19 @@ describe("streams on one connection", () => {
     expect(endless.pulled * 1000).toBeLessThan(1024 * 1024);
     stream.close(constants.NGHTTP2_CANCEL);
     await endless.left;
+  });
+
+  it("have something to read within five seconds of silence", async () => {
+    async function* silence(): AsyncGenerator<string> {
+      await new Promise(() => {});
+    }
+    app.get("/silent", (c) => c.body(sseStream(silence(), new AbortController())));
+    await start();
+    vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+    const stream = open().request({ ":path": "/silent" });
+    await once(stream, "response");
+    vi.advanceTimersByTime(5_000);
+    expect(String((await once(stream, "data"))[0])).toBe(SSE_PING);
   });
 
   it("abort the call when they are reset, as a closed socket does", async () => {
