@@ -20,8 +20,9 @@ export function configuredAddresses(config: Config, role: string): Addresses {
   ].filter((name) => typeof name === "string");
   if (missing.length > 0) {
     const them = missing.length === 1 ? "it" : "them";
+    const a = /^[aeiou]/.test(role) ? "An" : "A";
     throw new Error(
-      `A ${role} in a process of its own needs ${missing.join(", ")}; ` +
+      `${a} ${role} in a process of its own needs ${missing.join(", ")}; ` +
         `set ${them}, or run \`npm start\` for the embedded default.`,
     );
   }
