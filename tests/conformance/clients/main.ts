@@ -11,6 +11,7 @@ import { CLIENTS } from "./clients.ts";
 import { SERVED_MODELS } from "./inputs.ts";
 
 interface Outcome {
+  /** Its name on the command line. */
   client: string;
   title: string;
   checks: Check[];
@@ -41,16 +42,19 @@ async function outcomeOf(client: string, each: Client, surroundings: Surrounding
   return { client, title, checks };
 }
 
-const lines = ({ client, checks, leftOut }: Outcome): string[] =>
-  leftOut
-    ? [`left out  ${client}: ${leftOut}`]
-    : checks.map(
-        (check) =>
-          `${check.passed ? "pass" : "FAIL"}  ${client}: ${check.name}` +
-          (check.passed ? "" : `\n      ${check.reason}`),
-      );
+const lines = ({ client, title, checks, leftOut }: Outcome): string[] => [
+  title,
+  ...(leftOut ? [`left out  ${client}: ${leftOut}`] : []),
+  ...checks.map(
+    (check) =>
+      `${check.passed ? "pass" : "FAIL"}  ${client}: ${check.name}` +
+      (check.passed ? "" : `\n      ${check.reason}`),
+  ),
+];
 
-const chosen = Object.entries(CLIENTS).filter(([each]) => name === "all" || name === each);
+const chosen = Object.entries(CLIENTS)
+  .filter(([each]) => name === "all" || name === each)
+  .flatMap(([each, clients]) => clients.map((client) => [each, client] as const));
 say("Starting a server …");
 const server = await startOwnServer(say, { models: SERVED_MODELS });
 const receiver = await startReceiver("127.0.0.2");

@@ -1,0 +1,46 @@
+/** Clients in Python: fal's client, fal's SDK, and Hugging Face's. */
+import { delimiter, join } from "node:path";
+import { FAL_CLIENT, type PythonEnvOptions, pythonEnv } from "../../../src/dev/services/python-env.ts";
+import { type Check, type Client, checksOf, falNamesAt, type Surroundings } from "./check.ts";
+import { IMAGE, WAITING_MODEL } from "./inputs.ts";
+
+/** The modules of the programs, and the one that resolves fal's names. */
+const MODULES = [join(import.meta.dirname, "python"), join(import.meta.dirname, "../fal/python")];
+
+export const python: Client = {
+  title: `Python, ${FAL_CLIENT}`,
+  async run(surroundings) {
+    const { url: HOOK_URL, called } = surroundings.hook();
+    const checks = await program("fal_client_checks.py", [FAL_CLIENT], surroundings, { HOOK_URL });
+    return [...checks, await called()];
+  },
+};
+
+export const falSdk: Client = {
+  title: "fal's SDK, fal.apps of fal 1.83.0",
+  run: (surroundings) => program("fal_sdk_checks.py", ["fal==1.83.0"], surroundings),
+};
+
+export const huggingfaceHub: Client = {
+  title: "Hugging Face in Python, huggingface_hub 2.4.0",
+  run: (surroundings) =>
+    program("huggingface_checks.py", ["huggingface_hub==2.4.0", "pillow==12.0.0"], surroundings),
+};
+
+async function program(
+  name: string,
+  packages: readonly string[],
+  surroundings: Surroundings,
+  env: Record<string, string> = {},
+): Promise<Check[]> {
+  const options: PythonEnvOptions = { log: surroundings.log, atLeast: [3, 10] };
+  const command = await pythonEnv(packages, options);
+  return checksOf(command, [join(import.meta.dirname, "python", name)], {
+    ...falNamesAt(surroundings),
+    PYTHONPATH: MODULES.join(delimiter),
+    PYTHONDONTWRITEBYTECODE: "1",
+    WAITING_MODEL,
+    IMAGE,
+    ...env,
+  });
+}
