@@ -152,7 +152,8 @@ export class KeyCache implements AsyncDisposable {
 
   async #refreshKeysInUse(): Promise<void> {
     const nowMs = this.#clock.nowMs();
-    const inUse = [...this.#known.values()]
+    // From the least recently used on, since each key that is stored again becomes the most recent.
+    const inUse = [...this.#known.rvalues()]
       .filter(({ wantedAtMs }) => nowMs - wantedAtMs < LIMITS.keyWarmMs)
       .map(({ key }) => key.keyId);
     if (inUse.length === 0) return;

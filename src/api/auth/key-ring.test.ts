@@ -359,6 +359,21 @@ it("evicts the least recently used key when more are in use than it keeps", asyn
   expect(store.state.reads).toBe(reads + 1);
 });
 
+it("evicts it also after all keys in use were read again", async () => {
+  const id = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`;
+  for (let n = 0; n <= LIMITS.keysCachedMax; n++) {
+    store.keys.set(id(n), { ...KEY, keyId: id(n) });
+    if (n === LIMITS.keysCachedMax) await pass(LIMITS.keyCheckMs);
+    await ring.recall(id(n));
+  }
+  expect(store.state.checks).toBeGreaterThan(0);
+  const { reads } = store.state;
+  await ring.recall(id(LIMITS.keysCachedMax - 1));
+  expect(store.state.reads).toBe(reads);
+  await ring.recall(id(0));
+  expect(store.state.reads).toBe(reads + 1);
+});
+
 it("rejects with store_unavailable when too many look-ups run at once", async () => {
   const never = { ...store, find: () => new Promise<never>(() => {}) };
   const own = await createKeyRing({ keys: never, clock: { nowMs: () => now }, hashes, log: silent });
