@@ -39,6 +39,13 @@ def output(events: list[Any]) -> Any:
     return json.loads(events[-1].output.json)
 
 
+def test_numbers_keep_their_value(client: Client) -> None:
+    numbers = "[9007199254740993,18446744073709551615,-9223372036854775808,0.1,1e-07,5e-324,"
+    numbers += "1.7976931348623157e+308," + "9" * 1000 + "]"
+    events = client.run('{"do":"echo","value":' + numbers + "}")
+    assert events[-1].output.json == '{"value":' + numbers + "}"
+
+
 @pytest.mark.parametrize(
     ("do", "code", "message", "faults"),
     [
