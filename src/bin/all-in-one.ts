@@ -1,9 +1,9 @@
 import { keyFile } from "../config/key-file.ts";
 import { loadConfig } from "../config/load-config.ts";
-import { escapeControl } from "../config/log-fields.ts";
 import { createLogger, logFormat } from "../config/logger.ts";
 import { createMask } from "../config/masked.ts";
 import type { Config } from "../config/settings.ts";
+import { escapeControl } from "../core/json/escape-control.ts";
 import { TREES } from "../fal/index.ts";
 import { type Platform, startPlatform } from "./platform.ts";
 import { captureOutput, type FailedStart } from "./process-output.ts";

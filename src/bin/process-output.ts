@@ -1,6 +1,6 @@
 import { format } from "node:util";
-import { escapeControl } from "../config/log-fields.ts";
 import { createLogger, type LogFormat, type Logger, logFormat } from "../config/logger.ts";
+import { escapeControl } from "../core/json/escape-control.ts";
 import type { Log } from "../core/operations/log.ts";
 
 /** Severity of what a library prints: an error that it handles asks for a look, and is no failure of ours. */

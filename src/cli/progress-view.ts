@@ -1,3 +1,4 @@
+import { escapeControl } from "../core/json/escape-control.ts";
 import type { Status } from "./platform-client.ts";
 
 const BAR_WIDTH = 28;
@@ -26,7 +27,7 @@ export function createProgressView(
   };
   const line = (text: string): void => {
     clear();
-    out.write(`  ${label}${text}\n`);
+    out.write(`  ${label}${escapeControl(text)}\n`);
   };
   return {
     show({ status, queue_position: position, progress, logs }) {

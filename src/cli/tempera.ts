@@ -12,6 +12,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
 import type { EngineView } from "../api/admin/routes/engines/engines.ts";
+import { escapeControl } from "../core/json/escape-control.ts";
 import { parseJson } from "../core/json/exact-json.ts";
 import { addEngineCommands } from "./commands/models/engines.ts";
 import { addFlagCommands } from "./commands/models/flags.ts";
@@ -108,6 +109,7 @@ program
 try {
   await program.parseAsync();
 } catch (error) {
-  process.stderr.write(`tempera: ${error instanceof Error ? error.message : String(error)}\n`);
+  const lines = (error instanceof Error ? error.message : String(error)).split("\n");
+  process.stderr.write(`tempera: ${lines.map(escapeControl).join("\n")}\n`);
   process.exitCode = 1;
 }

@@ -1,3 +1,4 @@
+import { escapeControl } from "../core/json/escape-control.ts";
 import type { NodeStatus, PlatformClient, Status } from "./platform-client.ts";
 import { createProgressView } from "./progress-view.ts";
 
@@ -69,7 +70,9 @@ function showEnd(
     node.cache === "hit"
       ? "cache hit, the result of a previous request"
       : `cache miss, inference ${inference.toFixed(2)} s, queue ${queue.toFixed(2)} s`;
-  out.write(`  ${labelOf(node)}${node.error === undefined ? `done: ${result}` : `failed: ${node.error}`}\n`);
+  out.write(
+    `  ${labelOf(node)}${node.error === undefined ? `done: ${result}` : `failed: ${escapeControl(node.error)}`}\n`,
+  );
   return {
     node: node.node_id,
     endpoint: node.app_id,

@@ -12,17 +12,6 @@ const RESERVED = new Set(["time", "level", "role", "pid", "hostname", "message"]
 /** What a line shows of an error. Drivers put more into theirs: commands, parameters, whole responses. */
 const ERROR_FIELDS = ["code", "status", "syscall", "address", "port"];
 
-/** Control characters, which could forge a line or steer a terminal. */
-const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
-
-/** Writes the control characters of a text, newlines too, as `\uXXXX`, or shorter, as in JSON. */
-export function escapeControl(text: string): string {
-  return text.replaceAll(CONTROL, (character) => {
-    const quoted = JSON.stringify(character).slice(1, -1);
-    return quoted === character ? `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}` : quoted;
-  });
-}
-
 /** Prepares the fields of a line: secrets masked, errors as plain objects, everything bounded. */
 export function logFields(fields: object, mask: (text: string) => string): Record<string, unknown> {
   return Object.fromEntries(

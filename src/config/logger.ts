@@ -1,8 +1,9 @@
 import { hostname } from "node:os";
 import { pino, stdTimeFunctions } from "pino";
+import { escapeControl } from "../core/json/escape-control.ts";
 import { steadyClock } from "../core/operations/clock.ts";
 import type { Log } from "../core/operations/log.ts";
-import { escapeControl, logFields, logText } from "./log-fields.ts";
+import { logFields, logText } from "./log-fields.ts";
 import { RepeatedWarnings } from "./repeated-warnings.ts";
 import type { Config } from "./settings.ts";
 

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { LogLineView } from "../../../api/admin/routes/requests/logs.ts";
+import { escapeControl } from "../../../core/json/escape-control.ts";
 import { listed, print } from "../listing.ts";
 import { type Connect, JSON_OPTION, LIMIT_OPTION } from "../options.ts";
 
@@ -44,7 +45,7 @@ export function addLogSearchCommand(logs: Command, connect: Connect): void {
       if (json) return print(lines);
       for (const { timestamp, level: lineLevel, message, labels } of lines)
         process.stdout.write(
-          `${timestamp.slice(0, 23)}  ${lineLevel.padEnd(5)}  ${labels.request_id}  ${message}\n`,
+          `${timestamp.slice(0, 23)}  ${lineLevel.padEnd(5)}  ${labels.request_id}  ${escapeControl(message)}\n`,
         );
     });
 }

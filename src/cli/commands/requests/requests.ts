@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { text } from "node:stream/consumers";
 import type { Command } from "commander";
+import { escapeControl } from "../../../core/json/escape-control.ts";
 import { parseJson } from "../../../core/json/exact-json.ts";
 import { type PlatformClient, PlatformError, type Status } from "../../platform-client.ts";
 import { createProgressView } from "../../progress-view.ts";
@@ -123,5 +124,5 @@ function addLogs(program: Command, connect: Connect): void {
 
 function printLogs({ logs }: Status): void {
   for (const { timestamp, level, message } of logs ?? [])
-    process.stdout.write(`${timestamp} ${level.padEnd(5)} ${message}\n`);
+    process.stdout.write(`${timestamp} ${level.padEnd(5)} ${escapeControl(message)}\n`);
 }
