@@ -62,7 +62,8 @@ export class RepeatedWarnings {
   reportDue(): void {
     const nowMs = this.#options.clock.nowMs();
     for (const [key, warning] of [...this.#warnings.entries()]) {
-      if (nowMs - warning.sinceMs < REPORT_EVERY_MS) continue;
+      // A timer may be early, and a warning may have begun just before it.
+      if (nowMs - warning.sinceMs < REPORT_EVERY_MS / 2) continue;
       if (warning.held === 0) this.#warnings.delete(key);
       else this.#report(warning);
     }

@@ -78,6 +78,13 @@ describe("what an operator should look at is a warning", () => {
       }),
     ).toMatchObject([["warn", {}, "temporal: gRPC call retried 7 times"]]));
 
+  it("and a call that is retried, however often", () => {
+    const message = "gRPC call poll_activity_task_queue retried 32 times";
+    expect(logged({ level: "ERROR", message, meta: {} })).toMatchObject([
+      ["warn", {}, `temporal: ${message}`],
+    ]);
+  });
+
   it("and an error an error", () =>
     expect(logged({ level: "ERROR", message: "x", meta: {} })).toMatchObject([["error", {}, "temporal: x"]]));
 });

@@ -35,9 +35,13 @@ export function logFromSdk(
     log.info({ ...fields, ...outcome }, "an attempt failed");
     return;
   }
+  const isRetried = /^gRPC call .* retried/.test(message); // an error of the SDK from some retry on
   const outcomeLevel = message === "Workflow failed" ? OUTCOME_WORKFLOWS.get(workflowType) : undefined;
   const withError = { ...fields, ...(error !== undefined && { err: error }) };
-  log[outcomeLevel ?? (level === "ERROR" ? "error" : "warn")](withError, `temporal: ${message}`);
+  log[outcomeLevel ?? (level === "ERROR" && !isRetried ? "error" : "warn")](
+    withError,
+    `temporal: ${message}`,
+  );
 }
 
 /** Describes an ordinary failure; undefined for one that an operator should look at. */
