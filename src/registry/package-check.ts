@@ -63,7 +63,7 @@ export function createManifestCheck(schemasFolder: string, log?: Pick<Log, "warn
   return (text) => {
     let manifest: Json;
     try {
-      manifest = parse(text);
+      manifest = mapIntegers(parse(text, { intAsBigInt: true }), narrow);
     } catch (error) {
       return { faults: [`model.yaml: ${(error as Error).message.split("\n")[0]}`] };
     }
@@ -154,8 +154,25 @@ export async function checkPackage(
   return { ...rest, schemas, digest: digest.digest("hex") };
 }
 
-const compile = (schema: JsonObject) =>
-  new Ajv2020({ strict: false, validateFormats: false, logger: false }).compile(schema);
+/** Compiles a schema as far as it can be wrong; ajv takes no `bigint`s. */
+function compile(schema: JsonObject): void {
+  const ajv = new Ajv2020({ strict: false, validateFormats: false, logger: false });
+  ajv.compile(mapIntegers(schema, Number) as JsonObject);
+}
+
+/** The reader of YAML gives all integers as `bigint`, or rounds large ones. */
+const narrow = (value: bigint): Json => {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : value;
+};
+
+/** Copies a value with its `bigint`s changed. */
+function mapIntegers(value: Json, change: (value: bigint) => Json): Json {
+  if (typeof value === "bigint") return change(value);
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map((item) => mapIntegers(item, change));
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, mapIntegers(item, change)]));
+}
 
 /** Parses and compiles one schema of a package. Throws an error whose message is a fault. */
 function parseSchema(name: "input" | "output", text: string | undefined): JsonSchema {

@@ -153,6 +153,31 @@ describe("a registry of valid packages", () => {
     ]);
   });
 
+  it("keeps large integers of schemas, restrictions and parameters", async () => {
+    const maximum = 2n ** 64n - 1n;
+    addPackage("a/b/1.0.0", {
+      manifest: {
+        parameters: { key: maximum, small: 3 },
+        restrictions: [
+          { field: "tag", accepts: { not: { const: 2n ** 53n + 1n } }, message: "Not this one." },
+        ],
+      },
+      input:
+        '{"type":"object","properties":{"seed":{"type":"integer","maximum":18446744073709551615},' +
+        '"tag":{"type":"integer","default":9007199254740995}}}',
+    });
+    const route = (await load()).route("a/b");
+    expect(route?.model?.parameters).toEqual({ key: maximum, small: 3 });
+    const tag = 2n ** 53n + 3n;
+    expect(route?.checkInput({ seed: maximum })).toMatchObject({ input: { seed: maximum, tag } });
+    expect(route?.checkInput({ seed: maximum + 1n })).toMatchObject({
+      faults: [{ loc: ["body", "seed"], type: "less_than_equal", ctx: { le: maximum } }],
+    });
+    expect(route?.checkInput({ seed: 1, tag: 2n ** 53n + 1n })).toMatchObject({
+      faults: [{ msg: "Not this one." }],
+    });
+  });
+
   it("names a missing folder", async () =>
     await expect(
       loadRegistry({ modelsFolder: join(root, "none"), schemasFolder: join(root, "schemas") }),

@@ -48,6 +48,11 @@ describe("isLongerThan", () => {
     expect(isLongerThan(value as unknown as Json, length - 1)).toBe(true);
   });
 
+  it("measures the digits of a long integer", () => {
+    expect(isLongerThan([10n ** 999n], 1001)).toBe(false);
+    expect(isLongerThan([10n ** 999n, 1], 1001)).toBe(true);
+  });
+
   it("stops at the bound, however often a value contains one part", () => {
     let part: Json = { text: "x" };
     for (let times = 0; times < 100; times++) part = { one: part, other: part };

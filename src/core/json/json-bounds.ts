@@ -57,7 +57,7 @@ export function endOfText(text: string, start: number): number {
 export function isLongerThan(value: Json, charactersMax: number): boolean {
   let left = charactersMax;
   const walk = (part: Json): boolean => {
-    left -= typeof part === "string" ? part.length + 2 : 1;
+    left -= typeof part === "string" ? part.length + 2 : typeof part === "bigint" ? String(part).length : 1;
     if (left < 0) return true;
     if (typeof part !== "object" || part === null) return false;
     if (Array.isArray(part)) return part.some(walk);
