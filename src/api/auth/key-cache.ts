@@ -153,7 +153,8 @@ export class KeyCache implements AsyncDisposable {
   async #refreshKeysInUse(): Promise<void> {
     const nowMs = this.#clock.nowMs();
     // From the least recently used on, since each key that is stored again becomes the most recent.
-    const inUse = [...this.#known.rvalues()]
+    const inUse = [...this.#known.values()]
+      .reverse()
       .filter(({ wantedAtMs }) => nowMs - wantedAtMs < LIMITS.keyWarmMs)
       .map(({ key }) => key.keyId);
     if (inUse.length === 0) return;
