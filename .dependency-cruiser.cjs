@@ -97,6 +97,13 @@ module.exports = {
       to: { path: "^(src|tests/(?!conformance/fal/))" },
     },
     {
+      name: "requests-see-pipelines",
+      comment: "A request may be one of a pipeline, so `requests` imports `pipelines`, and not the reverse.",
+      severity: "error",
+      from: { path: "^src/api/pipelines/", pathNot: TEST },
+      to: { path: "^src/api/requests/" },
+    },
+    {
       name: "no-cycles",
       comment: "Merge two files that import each other, or move the shared part to a third.",
       severity: "error",

@@ -1,10 +1,10 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { retrieve } from "../../core/files/stored-value.ts";
 import type { Flags } from "../../core/models/flags.ts";
+import { refuseDisabledEndpoint } from "../../core/models/refuse-disabled.ts";
 import type { CallTarget, PipelinePart } from "../../core/pipelines/pipeline.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { refuseDisabledEndpoint } from "../requests/caller-route.ts";
 
 /**
  * Refuses to run a pipeline again when a target that it calls is no longer available. GPU workers no longer

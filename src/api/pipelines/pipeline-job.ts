@@ -4,13 +4,13 @@ import { writeJson } from "../../core/json/exact-json.ts";
 import type { Json, JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Price, RetryPolicy } from "../../core/models/model.ts";
+import { refuseDisabledRoute } from "../../core/models/refuse-disabled.ts";
 import { PIPELINE_QUEUE, type PipelineVersion } from "../../core/pipelines/pipeline.ts";
 import { withStandIns } from "../../core/pipelines/stand-ins.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import type { Route } from "../../registry/registry.ts";
 import { resolveCallTargets } from "../../registry/resolve-call-targets.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { refuseDisabledRoute } from "../requests/caller-route.ts";
 
 /**
  * Builds the parts of a job that its pipeline determines. The targets of all its calls are resolved now, so

@@ -1,5 +1,6 @@
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { refuseDisabledBehaviour } from "../../core/models/refuse-disabled.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import {
   CACHE_HEADER,
@@ -17,7 +18,6 @@ import { readJsonBody } from "../http/read-body.ts";
 import { PIPELINE_PRICE, PIPELINE_RETRY } from "../pipelines/pipeline-job.ts";
 import { type PreviousRun, rerunJob } from "../pipelines/rerun-job.ts";
 import { answerExisting } from "../requests/answer-existing.ts";
-import { refuseDisabledBehaviour } from "../requests/caller-route.ts";
 import { createClaimRequest } from "../requests/claim-request.ts";
 import { createFindRequest } from "../requests/find-request.ts";
 import { queueJob } from "../requests/queue-job.ts";

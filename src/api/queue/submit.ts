@@ -6,6 +6,7 @@ import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { appOf } from "../../core/models/endpoint.ts";
 import { taskQueueOf } from "../../core/models/model.ts";
+import { refuseDisabledBehaviour } from "../../core/models/refuse-disabled.ts";
 import { PIPELINE_QUEUE } from "../../core/pipelines/pipeline.ts";
 import type { Webhook } from "../../core/webhooks/webhook.ts";
 import { type QueuePath, submitBody } from "../../fal/index.ts";
@@ -18,7 +19,7 @@ import { readJsonBody } from "../http/read-body.ts";
 import { requestIdOf } from "../http/request-id.ts";
 import { createAdmitCall } from "../requests/admit-call.ts";
 import { answerExisting } from "../requests/answer-existing.ts";
-import { findCallerRoute, refuseDisabledBehaviour } from "../requests/caller-route.ts";
+import { findCallerRoute } from "../requests/caller-route.ts";
 import { queueJob } from "../requests/queue-job.ts";
 import { prepareSubmission, readSubmission } from "../requests/submission.ts";
 
