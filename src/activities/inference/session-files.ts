@@ -1,4 +1,5 @@
 /** The files that the inputs of a realtime session name: fetched before the engine gets the input. */
+import { withAbort } from "../../core/concurrency/with-abort.ts";
 import { type ErrorInfo, errorInfo } from "../../core/errors/tempera-error.ts";
 import { inputUrls } from "../../core/files/input-file.ts";
 import type { JsonObject } from "../../core/json/json.ts";
@@ -64,7 +65,7 @@ export class SessionFiles implements AsyncDisposable {
       return this.#forward({ ...frame, payload: encodeFrame(fetched.input), files: fetched.files });
     } catch (error) {
       signal.throwIfAborted();
-      await this.#allSettled();
+      await withAbort(this.#allSettled(), signal);
       await onRefused(frame.sequence, errorInfo(error, "input_invalid"));
       return undefined;
     }
