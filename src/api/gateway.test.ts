@@ -204,6 +204,9 @@ describe("a wrong method", () => {
     ["POST", "/api/openapi/queue/openapi.json", "GET, HEAD"],
     ["PUT", "/models/a/b/c/llms.txt", "GET, HEAD"],
     ["POST", "/llms.txt", "GET, HEAD"],
+    ["POST", "/health", "GET, HEAD"],
+    ["POST", "/health/live", "GET, HEAD"],
+    ["DELETE", "/health/ready", "GET, HEAD"],
   ])("%s %s is 405 and names the allowed ones", async (method, path, allow) => {
     const response = await test.gateway.request(path, { method });
     expect([response.status, response.headers.get("allow")]).toEqual([405, allow]);

@@ -9,6 +9,7 @@ import { connectPostgres, type Sql } from "../../src/adapters/postgres/connectio
 import { createSecretStore } from "../../src/adapters/postgres/operations/secret-store.ts";
 import { createRequestStore } from "../../src/adapters/postgres/requests/request-store.ts";
 import { createBacklog } from "../../src/adapters/temporal/backlog.ts";
+import type { Addresses } from "../../src/bin/addresses.ts";
 import { startGateway } from "../../src/bin/gateway.ts";
 import { openRegistry } from "../../src/bin/open-registry.ts";
 import { openParts, type Parts } from "../../src/bin/parts.ts";
@@ -54,7 +55,7 @@ export interface TestPlatform extends AsyncDisposable {
   /** Runs a workflow of the orchestrator to its end. */
   run<T>(workflowType: string, args: unknown[]): Promise<T>;
   /** Another gateway on the same stores, in this process with parts of its own, which a test may look at. */
-  gatewayHere(databaseUrl?: string): Promise<GatewayHere>;
+  gatewayHere(addresses?: Partial<Addresses>): Promise<GatewayHere>;
   databaseUrl: string;
   config: Config;
 }
@@ -98,17 +99,18 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
       }),
     databaseUrl: database.url,
     config,
-    gatewayHere: async (databaseUrl = database.url) => {
+    gatewayHere: async (addresses = {}) => {
       const own = loadConfig({ TEMPERA_PORT: String(await freePort()), ...settings });
       const log = createLogger(own.log, "second gateway");
       const redisUrl = own.redis.url;
       const parts = await openParts(
         own,
         await openRegistry(own),
-        { temporal: temporal.url, databaseUrl, ...(redisUrl && { redisUrl }) },
+        { temporal: temporal.url, databaseUrl: database.url, ...(redisUrl && { redisUrl }), ...addresses },
         log,
       );
       const gateway = await startGateway(parts);
+      parts.processHealth.role("gateway").enter("serving");
       const url = `http://localhost:${gateway.port}`;
       return {
         parts,

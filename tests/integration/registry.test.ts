@@ -300,7 +300,7 @@ describe("two administrators at once", () => {
 describe("a warm gateway", () => {
   it("reads nothing from the database for a call: no keys, registry, rollouts or flags", async () => {
     await using counted = await countedPostgres(test.databaseUrl);
-    await using warm = await test.gatewayHere(counted.url);
+    await using warm = await test.gatewayHere({ databaseUrl: counted.url });
     const call = async (): Promise<void> =>
       void expect((await run(warm, "tempera/stub", { prompt: "x" })).status).toBe(200);
     await call();

@@ -46,7 +46,7 @@ describe("the OpenAPI document", () => {
   it("has every route and no other", () => {
     const routed = adminFor("ADMIN")
       .routes.filter(
-        ({ method, path }) => method !== "ALL" && path !== "/health/live" && path !== "/v1/openapi.json",
+        ({ method, path }) => method !== "ALL" && !path.startsWith("/health") && path !== "/v1/openapi.json",
       )
       .map(({ method, path }) => `${method} ${path.replace(/:(\w+)(\{\.\+\})?/g, "{$1}")}`);
     expect(routed.sort()).toEqual(operations.map(({ method, path }) => `${method} ${path}`).sort());

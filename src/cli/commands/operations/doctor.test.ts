@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { EngineView } from "../../../api/admin/routes/engines/engines.ts";
-import { engineFinding } from "./doctor.ts";
+import type { HealthView } from "../../../api/health/routes.ts";
+import { engineFinding, platformFinding, serviceFindings } from "./doctor.ts";
 
 const engine = (change: Partial<EngineView>): EngineView => ({
   endpoint_id: "acme/echo",
@@ -37,4 +38,47 @@ test("counts the models that are served otherwise", () => {
     state: "ok",
     message: "2 models served",
   });
+});
+
+const health = (change: Partial<HealthView>): HealthView => ({
+  status: "ok",
+  role: "gateway",
+  version: "1.2.3",
+  phase: "serving",
+  started_at: "2026-01-01T00:00:00.000Z",
+  uptime_seconds: 3 * 3600 + 5 * 60 + 7,
+  services: [],
+  ...change,
+});
+
+test("says that a gateway takes calls, and for how long", () => {
+  expect(platformFinding("http://here", health({ status: "degraded" }))).toEqual({
+    state: "ok",
+    message: "gateway 1.2.3 at http://here, up for 3 h 5 min",
+  });
+});
+
+test("says why a gateway takes no calls", () => {
+  const unready = health({
+    status: "unready",
+    reason: "It is draining.",
+    phase: "draining",
+    uptime_seconds: 0,
+  });
+  expect(platformFinding("http://here", unready)).toEqual({
+    state: "note",
+    message: "gateway 1.2.3 at http://here, up for 0 s; takes no calls: It is draining.",
+  });
+});
+
+test("gives the state of each service, since when and why", () => {
+  const since = "2026-01-01T00:00:00.000Z";
+  const services = [
+    { service: "postgres", state: "up", since, for_seconds: 2 * 86_400 + 30 },
+    { service: "redis", state: "full", since, for_seconds: 59, detail: "Redis has no memory left (OOM)" },
+  ] as const;
+  expect(serviceFindings(health({ services: [...services] }))).toEqual([
+    { state: "ok", message: `PostgreSQL: up for 2 d, since ${since}` },
+    { state: "note", message: `Redis: full for 59 s, since ${since} (Redis has no memory left (OOM))` },
+  ]);
 });

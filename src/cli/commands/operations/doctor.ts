@@ -6,10 +6,12 @@ import { access, constants, mkdir, statfs } from "node:fs/promises";
 import { connect } from "node:net";
 import { resolve } from "node:path";
 import type { EngineView } from "../../../api/admin/routes/engines/engines.ts";
+import type { HealthView } from "../../../api/health/routes.ts";
 import { openRegistry } from "../../../bin/open-registry.ts";
 import { loadConfig } from "../../../config/load-config.ts";
 import type { Config } from "../../../config/settings.ts";
 import { writeJson } from "../../../core/json/exact-json.ts";
+import { SERVICE_NAMES } from "../../../core/operations/process-health.ts";
 import { postgresBinaries } from "../../../dev/services/postgres-binaries.ts";
 import { locateProgram } from "../../../dev/services/program.ts";
 import { TEMPORAL_CLI } from "../../../dev/services/temporal.ts";
@@ -24,8 +26,8 @@ interface Finding {
 }
 
 type Result = Omit<Finding, "check">;
-/** Resolves with `undefined` when there is nothing to check. */
-type Check = (config: Config, target: Target) => Promise<Result | undefined>;
+/** Resolves with `undefined` when there is nothing to check, and with a list for several findings. */
+type Check = (config: Config, target: Target) => Promise<Result | Result[] | undefined>;
 
 /** Free space below which the embedded stores are likely to fail soon. */
 const FREE_BYTES_MIN = 1024 ** 3;
@@ -54,6 +56,7 @@ const CHECKS: Record<string, Check> = {
       ? reach(hostAndPort(objects.endpoint, 443), "S3_ENDPOINT")
       : { state: "ok", message: "files in the data folder" },
   platform: checkPlatform,
+  services: checkServices,
   engines: checkEngines,
 };
 
@@ -64,13 +67,14 @@ const CHECKS: Record<string, Check> = {
  */
 export async function doctor({ json, ...target }: Target & { json: boolean }): Promise<number> {
   const findings: Finding[] = [];
-  const check = async (name: string, work: () => Promise<Result | undefined>): Promise<void> => {
-    const result = await work().catch(
+  const check = async (name: string, work: () => ReturnType<Check>): Promise<void> => {
+    const found = await work().catch(
       (error: Error): Result => ({ state: "missing", message: error.message }),
     );
-    if (!result) return;
-    findings.push({ check: name, ...result });
-    if (!json) process.stdout.write(findingText(name, result));
+    for (const result of [found ?? []].flat()) {
+      findings.push({ check: name, ...result });
+      if (!json) process.stdout.write(findingText(name, result));
+    }
   };
 
   await check("Node.js", async () => ({ state: "ok", message: process.version }));
@@ -187,26 +191,64 @@ export function engineFinding(engines: readonly EngineView[]): Result {
 }
 
 async function checkPlatform({ server }: Config, { url }: Target): Promise<Result> {
-  const health = await fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(PROBE_MS) }).catch(
-    () => undefined,
-  );
-  if (!health) {
-    if (await portIsFree(server.port))
-      return { state: "note", message: `not running at ${url}`, remedy: "npm start" };
-    return {
-      state: "note",
-      message: `another program uses port ${server.port}`,
-      remedy: "stop it, or set TEMPERA_PORT",
-    };
-  }
-  const { status, services } = (await health.json().catch(() => ({}))) as {
-    status?: string;
-    services?: object;
-  };
+  const health = await fetchHealth(url);
+  if (health) return platformFinding(url, health);
+  if (await portIsFree(server.port))
+    return { state: "note", message: `not running at ${url}`, remedy: "npm start" };
   return {
-    state: status === "ready" ? "ok" : "note",
-    message: `${status ?? "not a Tempera"} at ${url} ${services ? writeJson(services) : ""}`,
+    state: "note",
+    message: `another program uses port ${server.port}`,
+    remedy: "stop it, or set TEMPERA_PORT",
   };
+}
+
+/** Gives the state of each service as the gateway sees it. The platform must run. */
+async function checkServices(_: Config, { url }: Target): Promise<Result[]> {
+  const health = await fetchHealth(url);
+  return health ? serviceFindings(health) : [];
+}
+
+/** Reads the report of a gateway's health; `undefined` when no gateway answers at this address. */
+async function fetchHealth(url: string): Promise<HealthView | undefined> {
+  try {
+    const answer = await fetch(`${url}/health`, { signal: AbortSignal.timeout(PROBE_MS) });
+    const health = (await answer.json()) as Partial<HealthView>;
+    return health.services && (health as HealthView);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Words whether the gateway takes calls. */
+export function platformFinding(
+  url: string,
+  { status, reason, role, version, uptime_seconds }: HealthView,
+): Result {
+  const message = `${role} ${version} at ${url}, up for ${timeText(uptime_seconds)}`;
+  if (status === "unready") return { state: "note", message: `${message}; takes no calls: ${reason}` };
+  return { state: "ok", message };
+}
+
+/** Words the state of each service. */
+export const serviceFindings = ({ services }: HealthView): Result[] =>
+  services.map(({ service, state, since, for_seconds, detail }) => {
+    const name = SERVICE_NAMES[service as keyof typeof SERVICE_NAMES];
+    const message = `${name}: ${state} for ${timeText(for_seconds)}, since ${since}`;
+    return { state: state === "up" ? "ok" : "note", message: detail ? `${message} (${detail})` : message };
+  });
+
+/** Words a time in its two largest units: "3 h 5 min". */
+function timeText(seconds: number): string {
+  const units = [
+    [Math.floor(seconds / 86_400), "d"],
+    [Math.floor(seconds / 3600) % 24, "h"],
+    [Math.floor(seconds / 60) % 60, "min"],
+    [seconds % 60, "s"],
+  ] as const;
+  const first = units.findIndex(([count]) => count > 0);
+  if (first < 0) return "0 s";
+  const shown = units.slice(first, first + 2).filter(([count]) => count > 0);
+  return shown.map(([count, unit]) => `${count} ${unit}`).join(" ");
 }
 
 const hostAndPort = (address: string, fallback: number): string => {
