@@ -28,5 +28,6 @@ it("names the line and the column of what is not JSON", () => {
     /^video\.json cannot be read as JSON: line 3, column 3: /,
   );
   expect(() => parseJsonFile('{\n  "a": ', "video.json")).toThrow("line 2, column 8");
+  expect(() => parseJsonFile('{"a": [1e400]}', "video.json")).toThrow("finite number (at a.0)");
   expect(parseJsonFile('{"a": 1}', "video.json")).toEqual({ a: 1 });
 });

@@ -1,5 +1,5 @@
 /** The faults of a workflow definition, as lines for whoever wrote its file. */
-import { parseJson } from "../../../core/json/exact-json.ts";
+import { JsonNumberFault, parseJson } from "../../../core/json/exact-json.ts";
 import { isObject, type Json } from "../../../core/json/json.ts";
 
 interface Fault {
@@ -31,6 +31,7 @@ export function parseJsonFile(text: string, file: string): Json {
     return parseJson(text) as Json;
   } catch (error) {
     const { message } = error as Error;
+    if (error instanceof JsonNumberFault) throw new Error(`${file} cannot be read: ${message}.`);
     const at = Number(/position (\d+)/.exec(message)?.[1] ?? text.length);
     const before = text.slice(0, at).split("\n");
     const position = `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`;

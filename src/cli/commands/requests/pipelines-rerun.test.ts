@@ -22,12 +22,18 @@ describe("rerunBody", () => {
     });
   });
 
+  it("keeps large integers", () =>
+    expect(rerunBody({ set: [], input: ["seed=18446744073709551615"] })).toEqual({
+      overrides: { input: { seed: 2n ** 64n - 1n }, nodes: {} },
+    }));
+
   it.each([
     ["--set video.num_frames", { set: ["video.num_frames"], input: [] }],
     ["--set num_frames=33", { set: ["num_frames=33"], input: [] }],
     ["--set .num_frames=33", { set: [".num_frames=33"], input: [] }],
     ["--set video.=33", { set: ["video.=33"], input: [] }],
     ["--input =33", { set: [], input: ["=33"] }],
+    ["--input x=1e400: Input should be a finite number", { set: [], input: ["x=1e400"] }],
   ])("refuses %s in a sentence that names it", (named, options) => {
     expect(() => rerunBody(options)).toThrow(named);
   });

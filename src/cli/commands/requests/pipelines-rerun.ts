@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { parseJson } from "../../../core/json/exact-json.ts";
+import { JsonNumberFault, parseJson } from "../../../core/json/exact-json.ts";
 import { PlatformError } from "../../platform-client.ts";
 import { print } from "../listing.ts";
 import { type Connect, collect, JSON_OPTION } from "../options.ts";
@@ -89,7 +89,8 @@ function assignment(option: string, text: string): [string, unknown] {
   const value = text.slice(equals + 1);
   try {
     return [text.slice(0, equals), parseJson(value)];
-  } catch {
+  } catch (error) {
+    if (error instanceof JsonNumberFault) throw new PlatformError(`${option} ${text}: ${error.reason.msg}.`);
     return [text.slice(0, equals), value];
   }
 }

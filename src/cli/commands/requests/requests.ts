@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { text } from "node:stream/consumers";
 import type { Command } from "commander";
 import { escapeControl } from "../../../core/json/escape-control.ts";
-import { parseJson } from "../../../core/json/exact-json.ts";
+import { JsonNumberFault, parseJson } from "../../../core/json/exact-json.ts";
 import { type PlatformClient, PlatformError, type Status } from "../../platform-client.ts";
 import { createProgressView } from "../../progress-view.ts";
 import { print } from "../listing.ts";
@@ -20,7 +20,8 @@ async function readInput(input: string): Promise<unknown> {
   try {
     return parseJson(source);
   } catch (error) {
-    throw new PlatformError(`--input is not JSON: ${(error as Error).message}`);
+    const fault = error instanceof JsonNumberFault ? "cannot be sent" : "is not JSON";
+    throw new PlatformError(`--input ${fault}: ${(error as Error).message}`);
   }
 }
 
