@@ -70,9 +70,8 @@ function showEnd(
     node.cache === "hit"
       ? "cache hit, the result of a previous request"
       : `cache miss, inference ${inference.toFixed(2)} s, queue ${queue.toFixed(2)} s`;
-  out.write(
-    `  ${labelOf(node)}${node.error === undefined ? `done: ${result}` : `failed: ${escapeControl(node.error)}`}\n`,
-  );
+  const end = node.error === undefined ? `done: ${result}` : `failed: ${escapeControl(node.error)}`;
+  out.write(`  ${labelOf(node)}${end}\n`);
   return {
     node: node.node_id,
     endpoint: node.app_id,

@@ -43,9 +43,9 @@ export function addLogSearchCommand(logs: Command, connect: Connect): void {
       const path = "/v1/serverless/logs/history";
       const lines = await listed<LogLineView>(connect(command), path, "items", limit, filter);
       if (json) return print(lines);
-      for (const { timestamp, level: lineLevel, message, labels } of lines)
-        process.stdout.write(
-          `${timestamp.slice(0, 23)}  ${lineLevel.padEnd(5)}  ${labels.request_id}  ${escapeControl(message)}\n`,
-        );
+      for (const { timestamp, level: lineLevel, message, labels } of lines) {
+        const line = [timestamp.slice(0, 23), lineLevel.padEnd(5), labels.request_id, escapeControl(message)];
+        process.stdout.write(`${line.join("  ")}\n`);
+      }
     });
 }
