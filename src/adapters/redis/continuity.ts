@@ -1,4 +1,12 @@
+import { isTemperaError, type TemperaError } from "../../core/errors/tempera-error.ts";
 import type { RedisConnection } from "./connection.ts";
+import type { Subscriptions } from "./subscriptions.ts";
+
+/** Time to live of the key that the probes write, in milliseconds. */
+const PROBE_KEPT_MS = 10_000;
+
+/** Time in which refused writes are announced together, in milliseconds. */
+const ANNOUNCE_AFTER_MS = 20;
 
 /** Probes in the longest wait for an answer: an outage in which a writer fails meets one of them. */
 const PROBES_PER_ANSWER = 2;
@@ -10,10 +18,16 @@ const PROBES_PER_ANSWER = 2;
  * Moments are those of Redis' own clock, which also makes the ids of events. It is read after each
  * interruption: a connection that was lost or is new, a command that failed or was answered too late, and a
  * silence of this process. A probe at a regular interval finds the interruptions of an idle process.
+ *
+ * A Redis that refuses writes is as good as away: the probe writes, and each process announces the writes of
+ * its own that were refused, since those of another one may have been taken.
  */
 export class Continuity {
   readonly #redis: RedisConnection;
   readonly #answerMs: number;
+  readonly #names: { probeKey: string; refusalChannel: string };
+  readonly #subscriptions: Subscriptions;
+  readonly #onRefusal = new Set<(error: TemperaError) => void>();
   readonly #probe: NodeJS.Timeout;
   /** Rises with each interruption. */
   #epoch = 0;
@@ -22,12 +36,25 @@ export class Continuity {
   #sinceMs: number | undefined;
   /** The time of Redis by its last answer, and when it was asked. */
   #lastTime: { timeMs: number; atMs: number } | undefined;
+  /** The refusal of the last probe. */
+  #refusal: TemperaError | undefined;
+  #announcing: NodeJS.Timeout | undefined;
+  #listens = false;
 
-  constructor(redis: RedisConnection, answerMs: number) {
+  /** @param prefix begins the names of the key that probes write and of the channel for refused writes */
+  constructor(
+    redis: RedisConnection,
+    { answerMs, prefix, subscriptions }: { answerMs: number; prefix: string; subscriptions: Subscriptions },
+  ) {
     this.#redis = redis;
     this.#answerMs = answerMs;
+    this.#names = { probeKey: `${prefix}probe`, refusalChannel: `${prefix}refused` };
+    this.#subscriptions = subscriptions;
     redis.client.on("close", () => this.#interrupted());
-    redis.client.on("ready", () => void this.#readTime());
+    redis.client.on("ready", () => {
+      void this.#readTime();
+      void this.#listen();
+    });
     this.#probe = setInterval(() => void this.#readTime(), answerMs / PROBES_PER_ANSWER);
     this.#probe.unref();
   }
@@ -38,10 +65,25 @@ export class Continuity {
       return await this.#redis.answer(command);
     } catch (error) {
       this.#interrupted();
+      if (isRefusal(error)) {
+        this.#refused(error);
+        this.#announce();
+      }
       void this.#readTime();
       throw error;
     }
   };
+
+  /** Throws the refusal while Redis refuses writes: nothing that is followed would be seen. */
+  assertWritable(): void {
+    if (this.#refusal) throw this.#refusal;
+  }
+
+  /** Calls `listener` when Redis has refused a write, of this process or another one. Returns its removal. */
+  onRefusal(listener: (error: TemperaError) => void): () => void {
+    this.#onRefusal.add(listener);
+    return () => this.#onRefusal.delete(listener);
+  }
 
   /** Names the interruption after which the moment is not known to lie; `undefined` when there was none. */
   doubtAbout(momentMs: number): number | undefined {
@@ -50,6 +92,33 @@ export class Continuity {
 
   close(): void {
     clearInterval(this.#probe);
+    clearTimeout(this.#announcing);
+  }
+
+  #refused(error: TemperaError): void {
+    for (const listener of [...this.#onRefusal]) listener(error);
+  }
+
+  /** Publishes that a write was refused, which Redis takes all the same. */
+  #announce(): void {
+    this.#announcing ??= setTimeout(() => {
+      this.#announcing = undefined;
+      this.#redis.answer(this.#redis.client.publish(this.#names.refusalChannel, "")).catch(() => {});
+    }, ANNOUNCE_AFTER_MS).unref();
+  }
+
+  /** Listens for the refusals of other processes; from the first connection on. */
+  async #listen(): Promise<void> {
+    if (this.#listens) return;
+    this.#listens = true;
+    const message = (): void => {
+      this.#interrupted();
+      this.#refused(this.#redis.unavailable("has refused a write of another process"));
+      void this.#readTime();
+    };
+    await this.#subscriptions.subscribe(this.#names.refusalChannel, { message }).catch(() => {
+      this.#listens = false;
+    });
   }
 
   #interrupted(): void {
@@ -67,11 +136,17 @@ export class Continuity {
         const atMs = performance.now();
         if (this.#lastTime && atMs - this.#lastTime.atMs > this.#answerMs) this.#interrupted();
         epoch = this.#epoch;
-        const [seconds = 0, microseconds = 0] = await this.#redis.answer(client.time());
+        const [[seconds = 0, microseconds = 0]] = await Promise.all([
+          this.#redis.answer(client.time()),
+          this.#redis.answer(client.set(this.#names.probeKey, "", "PX", PROBE_KEPT_MS)),
+        ]);
+        this.#refusal = undefined;
         if (epoch === this.#epoch) this.#note(seconds * 1_000 + Math.floor(microseconds / 1_000), atMs);
       }
-    } catch {
+    } catch (error) {
       this.#interrupted();
+      this.#refusal = isRefusal(error) ? error : undefined;
+      if (this.#refusal) this.#refused(this.#refusal);
     } finally {
       this.#probing = false;
     }
@@ -85,4 +160,8 @@ export class Continuity {
     this.#sinceMs ??= Math.max(timeMs, expectedMs);
     this.#lastTime = { timeMs, atMs };
   }
+}
+
+function isRefusal(error: unknown): error is TemperaError {
+  return isTemperaError(error) && error.code === "store_full";
 }

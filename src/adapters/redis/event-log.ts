@@ -75,9 +75,9 @@ export function createRedisEventLog(options: RedisEventLogOptions): EventLog {
   const { url, tls, prefix = "tempera:", clock = systemClock, answerMs = 900, log } = options;
   const { eventsMax = LIMITS.eventsMax, ttlMs = LIMITS.eventsTtlMs, inboxMax = 1_000 } = options;
   const connection = connectRedis({ url, tls, answerMs, log });
-  const continuity = new Continuity(connection, answerMs);
-  const redis = { ...connection, answer: continuity.answer };
   const subscriptions = createSubscriptions({ url, tls, answerMs });
+  const continuity = new Continuity(connection, { answerMs, prefix, subscriptions });
+  const redis = { ...connection, answer: continuity.answer };
   const context = { redis, continuity, subscriptions, clock, prefix, eventsMax, ttlMs, inboxMax };
   const queues = new TaskQueues(context);
   const cancelChannel = `${prefix}cancel`;
@@ -341,6 +341,7 @@ async function* follow(
   afterId: string | undefined,
   signal: AbortSignal,
 ): AsyncGenerator<LoggedEvent> {
+  context.continuity.assertWritable();
   const inbox = new Inbox(context.inboxMax);
   // Subscribed before the stream is read, so that no event falls in between. An event that arrives both ways
   // is recognised by its id.
@@ -349,6 +350,7 @@ async function* follow(
     lost: (error) => inbox.fail(error),
   });
   const subscription = onAbort(signal, () => inbox.wake());
+  const forget = context.continuity.onRefusal((error) => inbox.fail(error));
   try {
     let lastId = afterId;
     while (!signal.aborted) {
@@ -364,6 +366,7 @@ async function* follow(
     }
   } finally {
     subscription[Symbol.dispose]();
+    forget();
     await unsubscribe();
   }
 }

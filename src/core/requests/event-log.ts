@@ -5,7 +5,8 @@ import type { Outcome, RequestIdentity } from "./request.ts";
  * The event log has the current events of requests, for status reads, streams and callers that wait. When it
  * is lost, no result is lost.
  *
- * Every method rejects with `store_unavailable` when the log cannot be reached.
+ * Every method rejects with `store_unavailable` when the log cannot be reached, and those that write with
+ * `store_full` when it takes no writes.
  */
 export interface EventLog {
   /**
@@ -36,7 +37,8 @@ export interface EventLog {
 
   /**
    * Yields the events after `afterId`, then each new one, until `done` or until `signal` aborts. No event is
-   * missed or yielded twice. Fails with `store_unavailable` when the log cannot be reached any more.
+   * missed or yielded twice. Fails with `store_unavailable` or `store_full` when the log cannot be
+   * reached or takes no writes any more.
    */
   follow(requestId: string, afterId: string | undefined, signal: AbortSignal): AsyncIterable<LoggedEvent>;
 

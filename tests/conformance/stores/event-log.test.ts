@@ -8,6 +8,7 @@ import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createMemoryEventLog } from "../../../src/adapters/memory/event-log.ts";
 import { createRedisEventLog } from "../../../src/adapters/redis/event-log.ts";
+import { isStoreFailure } from "../../../src/core/errors/store-failure.ts";
 import type { EventLog } from "../../../src/core/requests/event-log.ts";
 import type { LoggedEvent, Snapshot } from "../../../src/core/requests/events.ts";
 import type { Outcome, Priority, RequestIdentity } from "../../../src/core/requests/request.ts";
@@ -389,10 +390,12 @@ describe("limits", () => {
     expect(await log.snapshot(r.requestId)).toMatchObject({ state: "IN_PROGRESS" });
     const gone = new AbortController();
     const following = [1, 2, 3].map(() => all(log.follow(r.requestId, undefined, gone.signal)));
-    await expect.poll(() => redis.pubsub("CHANNELS", `${prefix}*`), { timeout: 2_000 }).toHaveLength(1);
+    await expect
+      .poll(() => redis.pubsub("CHANNELS", `${prefix}events:*`), { timeout: 2_000 })
+      .toHaveLength(1);
     gone.abort();
     await Promise.all(following);
-    expect(await redis.pubsub("CHANNELS", `${prefix}*`)).toEqual([]);
+    expect(await redis.pubsub("CHANNELS", `${prefix}events:*`)).toEqual([]);
     for (const key of await redis.keys(`${prefix}*`)) expect(await redis.pttl(key)).toBeGreaterThan(0);
     redis.disconnect();
     await log.close();
@@ -447,22 +450,22 @@ it("memory and Redis agree on every snapshot, event and position for any order o
   await Promise.all(logs.map((log) => log.close()));
 });
 
-describe("what Redis may have lost", () => {
-  const gone = (log: EventLog, id: string) => log.snapshot(id).catch(() => undefined);
-  /** Submits requests until the log, which has just reconnected, trusts one. */
-  async function trusted(log: EventLog): Promise<RequestIdentity> {
-    let r = request();
-    await expect
-      .poll(async () => {
-        r = request();
-        await log.append(r, { type: "queued", attempt: 0 }).catch(() => {});
-        const found = await gone(log, r.requestId);
-        return found !== undefined && found.doubt === undefined;
-      })
-      .toBe(true);
-    return r;
-  }
+const gone = (log: EventLog, id: string) => log.snapshot(id).catch(() => undefined);
+/** Submits requests until the log, which has just reconnected, trusts one. */
+async function trusted(log: EventLog): Promise<RequestIdentity> {
+  let r = request();
+  await expect
+    .poll(async () => {
+      r = request();
+      await log.append(r, { type: "queued", attempt: 0 }).catch(() => {});
+      const found = await gone(log, r.requestId);
+      return found !== undefined && found.doubt === undefined;
+    })
+    .toBe(true);
+  return r;
+}
 
+describe("what Redis may have lost", () => {
   it.each([0, 3_600_000, -3_600_000])(
     "is in doubt after it was restored from an older copy, by a clock that is %i ms off",
     async (offMs) => {
@@ -523,6 +526,60 @@ describe("what Redis may have lost", () => {
     await expect
       .poll(() => gone(log, r.requestId))
       .toSatisfy((found) => found?.state === "COMPLETED" || found?.doubt !== undefined);
+    await Promise.all([log.close(), writer.close()]);
+  });
+});
+
+describe("when Redis refuses writes", () => {
+  const FULL = {
+    code: "store_full",
+    message: expect.stringMatching(/^Redis has no memory left \(OOM\).*maxmemory/),
+  };
+
+  it("followers and writes fail, what it has is in doubt again and again, and it works when it is well", async () => {
+    await using redis = await startOwnRedis();
+    const log = createRedisEventLog({ url: redis.url });
+    const client = new Redis(redis.url);
+    const r = await trusted(log);
+    const following = all(log.follow(r.requestId, undefined, open)).catch((error) => error);
+    await client.config("SET", "maxmemory", "1");
+    // Nobody writes: the log finds out by itself.
+    expect(await following).toMatchObject(FULL);
+    await expect(all(log.follow(r.requestId, undefined, open))).rejects.toMatchObject(FULL);
+    const first = await log.snapshot(r.requestId);
+    expect(first?.doubt).toEqual(expect.any(String));
+    await expect.poll(async () => (await log.snapshot(r.requestId))?.doubt).not.toBe(first?.doubt);
+    for (const write of [
+      () => log.append(r, { type: "started", attempt: 1, worker: "w" }),
+      () => log.append(request(), { type: "queued", attempt: 0 }),
+      () => log.complete(r, ok(1)),
+    ])
+      await expect(write()).rejects.toMatchObject(FULL);
+    await client.config("SET", "maxmemory", "0");
+    const next = await trusted(log);
+    const again = all(log.follow(next.requestId, undefined, open));
+    await log.complete(next, ok(1));
+    expect((await again).at(-1)?.event.type).toBe("done");
+    client.disconnect();
+    await log.close();
+  });
+
+  it("another process learns that a write was refused, although its own are taken", async () => {
+    await using redis = await startOwnRedis();
+    const [log, writer] = [redis.url, redis.url].map((url) => createRedisEventLog({ url })) as [
+      EventLog,
+      EventLog,
+    ];
+    const client = new Redis(redis.url);
+    const r = await trusted(log);
+    await writer.append(r, { type: "started", attempt: 1, worker: "w" });
+    const following = all(log.follow(r.requestId, undefined, open)).catch((error) => error);
+    await client.config("SET", "maxmemory", "1");
+    await expect(writer.complete(r, ok(1))).rejects.toMatchObject(FULL);
+    await client.config("SET", "maxmemory", "0");
+    expect(isStoreFailure(await following)).toBe(true);
+    expect((await log.snapshot(r.requestId))?.doubt).toEqual(expect.any(String));
+    client.disconnect();
     await Promise.all([log.close(), writer.close()]);
   });
 });
