@@ -35,6 +35,8 @@ export interface RolePart extends Part {
   /** Launches it without waiting until it is ready. */
   launch(): void;
   ready(): Promise<void>;
+  /** Resolves when it has printed something since it was launched, or has ended. */
+  spoke(): Promise<void>;
   /** Process ids of all its lives. */
   pids: number[];
 }
@@ -46,6 +48,7 @@ export function rolePart({ name, kind, env, logs, onExit }: RoleOptions): RolePa
   let child: ChildProcess | undefined;
   let isWanted = false;
   let ready = deferred();
+  let spoke = deferred();
   let output = "";
   let ended: Promise<void> = Promise.resolve();
 
@@ -56,6 +59,7 @@ export function rolePart({ name, kind, env, logs, onExit }: RoleOptions): RolePa
     pid: () => child?.pid ?? 0,
     launch,
     ready: awaitReady,
+    spoke: () => spoke.promise,
     async start() {
       launch();
       await awaitReady();
@@ -96,6 +100,7 @@ export function rolePart({ name, kind, env, logs, onExit }: RoleOptions): RolePa
   function launch(): void {
     isWanted = true;
     ready = deferred();
+    spoke = deferred();
     live();
   }
 
@@ -113,6 +118,7 @@ export function rolePart({ name, kind, env, logs, onExit }: RoleOptions): RolePa
     for (const stream of [life.stdout, life.stderr]) {
       stream.on("data", (chunk: Buffer) => {
         log.write(chunk);
+        spoke.resolve();
         output = (output + chunk).slice(-4000);
         if (output.includes(`${kind} is ready`)) ready.resolve();
       });
@@ -120,6 +126,7 @@ export function rolePart({ name, kind, env, logs, onExit }: RoleOptions): RolePa
     ended = new Promise((done) => {
       life.once("close", (code, endedBy) => {
         forget();
+        spoke.resolve();
         child = undefined;
         done();
         if (!isWanted) return;

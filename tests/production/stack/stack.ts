@@ -52,8 +52,8 @@ export interface Stack extends AsyncDisposable {
 }
 
 /**
- * Starts the stack. When anything fails to start, or `over` aborts meanwhile, all that runs is stopped and the
- * reason is thrown.
+ * Starts the stack. When anything fails to start, or `over` aborts meanwhile, all that runs is stopped and
+ * the reason is thrown.
  */
 export async function startStack(build: TemporalBuild, log: Log, over: AbortSignal): Promise<Stack> {
   const folder = await mkdtemp(join(tmpdir(), "tempera-production-"));
