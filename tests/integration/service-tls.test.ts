@@ -13,7 +13,7 @@ import { Redis } from "ioredis";
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createS3ObjectStore } from "../../src/adapters/object-store/s3-object-store.ts";
-import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
+import { answer, connectPostgres } from "../../src/adapters/postgres/connection.ts";
 import { migrate } from "../../src/adapters/postgres/migrate.ts";
 import { connectRedis } from "../../src/adapters/redis/connection.ts";
 import { connectTemporal } from "../../src/adapters/temporal/connect.ts";
@@ -205,6 +205,15 @@ describe.each(Object.keys(ASK) as (keyof typeof at)[])("%s", (service) => {
     expect(await ask({ ca: authority.ca })).toMatch(/^refused/);
     expect(await ask({ ca: authority.ca, ...unknown })).toMatch(/^refused/);
   });
+});
+
+it.each([
+  ["of another authority", () => ({ ...good, ca: stranger.ca })],
+  ["for another name", () => ({ ...good, serverName: "elsewhere.internal" })],
+])("PostgreSQL with a certificate %s is a store that cannot be used", async (_, tls) => {
+  const sql = connectPostgres(at.postgres, { maxConnections: 1, tls: tls() });
+  await expect(answer(sql, sql`SELECT 1`)).rejects.toMatchObject({ code: "store_unavailable" });
+  await sql.end({ timeout: 1 });
 });
 
 describe("PostgreSQL's migrations", () => {

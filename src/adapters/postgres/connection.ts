@@ -82,10 +82,13 @@ export function storableText(text: string): string {
 /**
  * Error codes of a server that cannot be used. SQLSTATE 08, 28, 3D, 53, 57P and 25006: it is away, refuses
  * the login, lacks the database, is full, is stopping, or accepts only reads. The driver's and the system's
- * codes: the connection broke. Any other error is a bug of ours and passes through.
+ * codes: the connection broke, or one side refused the other's certificate or proof of the password. Any
+ * other error is a bug of ours and passes through.
  */
-const AWAY =
-  /^(08|28|3D|53|57P|25006|CONNECT|ECONN|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)/;
+const AWAY = new RegExp(
+  "^(08|28|3D|53|57P|25006|CONNECT|ECONN|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH" +
+    "|CERT_|ERR_TLS|ERR_SSL|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|HOSTNAME_MISMATCH|SASL)",
+);
 
 /** The SQLSTATEs of a server that takes no writes. */
 const FULL: Record<string, { fault: string; remedy: string }> = {

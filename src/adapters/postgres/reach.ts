@@ -2,8 +2,8 @@ import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts
 import { answer, databaseName, type Sql } from "./connection.ts";
 
 /**
- * Asks the server for an answer. Rejects with `store_unavailable` for whatever reason there is none, a refused
- * certificate or an unknown user included; the message names it.
+ * Asks the server for an answer. Rejects with `store_unavailable` for whatever reason there is none; the
+ * message names it.
  */
 export async function reachPostgres(sql: Sql, databaseUrl: string): Promise<void> {
   try {
