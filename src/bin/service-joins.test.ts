@@ -65,6 +65,14 @@ it("names what is awaited, reports what has come, and gives the error meanwhile"
   ]);
 });
 
+it("does not wait where waiting cannot help", async () => {
+  const { log } = recordedLog();
+  using joins = new ServiceJoins({ name: "gateway", health: new ServiceHealth({ clock: systemClock }), log });
+  const error = new Error("S3_ENDPOINT is no address");
+  joins.join("objects", () => Promise.reject(error));
+  await expect(joins.firstTries()).rejects.toBe(error);
+});
+
 it("does not wait for a service that the process needs", async () => {
   const { log } = recordedLog();
   const health = new ServiceHealth({ clock: systemClock });
@@ -73,4 +81,5 @@ it("does not wait for a service that the process needs", async () => {
   joins.join("postgres", () => Promise.reject(error));
   await expect(joins.joined("postgres")).rejects.toBe(error);
   await expect(joins.joined("objects")).resolves.toBeUndefined();
+  await expect(joins.firstTries()).rejects.toBe(error);
 });

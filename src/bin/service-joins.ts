@@ -85,7 +85,10 @@ export class ServiceJoins implements Disposable {
     );
   }
 
-  /** Resolves when each service was tried once, or after three seconds. */
+  /**
+   * Resolves when each service was tried once, or after three seconds. Rejects with the first error that no
+   * other try can cure.
+   */
   async firstTries(): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const timeUp = new Promise<void>((resolve) => {
@@ -93,6 +96,7 @@ export class ServiceJoins implements Disposable {
     });
     await Promise.race([Promise.all([...this.#all.values()].map(({ firstTry }) => firstTry)), timeUp]);
     clearTimeout(timer);
+    for (const { fault } of this.#all.values()) if (fault !== undefined) throw fault;
   }
 
   /** Resolves when a service is joined or not used. Rejects with an error that no other try can cure. */

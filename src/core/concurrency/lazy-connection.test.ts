@@ -38,6 +38,8 @@ describe("a lazy connection", () => {
   it("gives up at an error that waiting does not cure", async () => {
     const error = new Error("TEMPERA_PAYLOAD_KEYS lacks a key");
     using connection = new LazyConnection({ open: () => Promise.reject(error) });
+    await connection.firstTry;
+    expect(connection.fault).toBe(error);
     await expect(connection.ready).rejects.toBe(error);
   });
 

@@ -36,6 +36,7 @@ export class LazyConnection<T> implements Disposable {
   readonly #options: LazyConnectionOptions<T>;
   readonly #stopped = new AbortController();
   #opened: { value: T } | undefined;
+  #fault: unknown;
 
   constructor(options: LazyConnectionOptions<T>) {
     this.#options = options;
@@ -56,6 +57,11 @@ export class LazyConnection<T> implements Disposable {
     return this.#opened?.value;
   }
 
+  /** The error that ended the tries: another one could not help. */
+  get fault(): unknown {
+    return this.#fault;
+  }
+
   /** Ends the tries. */
   [Symbol.dispose](): void {
     this.#stopped.abort(new Error("The connection is no longer wanted."));
@@ -71,7 +77,10 @@ export class LazyConnection<T> implements Disposable {
         onOpen?.(value);
         return value;
       } catch (error) {
-        if (!isPassing(error)) throw error;
+        if (!isPassing(error)) {
+          this.#fault = error;
+          throw error;
+        }
         onFailure?.(error);
       } finally {
         endFirstTry();
