@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import { onAbort } from "../../core/concurrency/with-abort.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { parseJson, writeJson } from "../../core/json/exact-json.ts";
@@ -81,7 +82,7 @@ export function createMemoryEventLog(options: MemoryEventLogOptions = {}): Event
 
     async drop(request) {
       histories.assertOpen();
-      histories.remove(request.requestId);
+      histories.drop(request.requestId);
     },
 
     async announceCancel(requestId) {
@@ -102,6 +103,9 @@ export function createMemoryEventLog(options: MemoryEventLogOptions = {}): Event
     },
   };
 }
+
+/** Dropped requests that are remembered. */
+const DROPPED_MAX = 10_000;
 
 interface History {
   snapshot: Snapshot;
@@ -126,6 +130,8 @@ class RequestHistories {
   readonly #finished = new Map<string, History>();
   readonly #queues = new Map<string, PendingQueue>();
   readonly #followers = new Map<string, Set<() => void>>();
+  /** Requests that were dropped and not submitted again. */
+  readonly #dropped = new LRUCache<string, true>({ max: DROPPED_MAX });
   readonly #sweeping: NodeJS.Timeout;
   #characters = 0;
   #closed = false;
@@ -165,6 +171,10 @@ class RequestHistories {
     this.assertOpen();
     const { requestId } = request;
     const atMs = this.#options.clock.nowMs();
+    if (this.#dropped.has(requestId)) {
+      if (event.type === "done" || event.attempt > 0) return;
+      this.#dropped.delete(requestId);
+    }
     const known = this.#find(requestId);
     const changes = advance(known?.snapshot, event, atMs);
     if (!changes) return;
@@ -186,6 +196,12 @@ class RequestHistories {
     if (event.type === "started" || event.type === "done") this.#dequeue(request.taskQueue, requestId);
     this.#evict();
     for (const notify of this.#followers.get(requestId) ?? []) notify();
+  }
+
+  /** Removes a request; events of its attempts are ignored until it is submitted again. */
+  drop(requestId: string): void {
+    this.remove(requestId);
+    this.#dropped.set(requestId, true);
   }
 
   /** Removes a request, on a closed log too. */

@@ -3,6 +3,7 @@
  *
  * The caller computes with core's `advance` what an event changes. The script only enforces the two refusals
  * of `advance` on the state that Redis has: no event follows the end, and no attempt overrides a later one.
+ * It also refuses the events of attempts of a request that was dropped, until it is submitted again.
  * The snapshot keeps the id of the request's first event, `bornId`.
  *
  * The conformance suite applies the same random events to this and to the in-memory log and compares them.
@@ -15,6 +16,11 @@
 export const APPEND_SCRIPT = `
 local before = redis.call('HMGET', KEYS[1], 'state', 'attempt')
 local done = ARGV[1] == ''
+if before[1] == 'DROPPED' then
+  if done or tonumber(ARGV[1]) > 0 then return { 0, before[1] } end
+  redis.call('DEL', KEYS[1])
+  before = {}
+end
 if before[1] == 'COMPLETED' then
   if not done then return { 0, before[1] } end
   local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
@@ -32,6 +38,9 @@ redis.call('PEXPIRE', KEYS[2], ARGV[5])
 redis.call('PUBLISH', ARGV[6], id .. ' ' .. ARGV[3] .. ' ' .. ARGV[2])
 return { 1 }
 `;
+
+/** The fields of a request that was dropped: a snapshot without identity is none. */
+export const DROPPED = { state: "DROPPED" };
 
 /** The script's reply; `existing` is the JSON of the `done` that was there first. */
 export type AppendReply = [accepted: 1] | [accepted: 0, state: string, existing?: string];

@@ -17,7 +17,7 @@ import {
 } from "../../core/requests/events.ts";
 import { PRIORITY_KEY } from "../../core/requests/job.ts";
 import type { Outcome, RequestIdentity } from "../../core/requests/request.ts";
-import { APPEND_SCRIPT, type AppendReply } from "./append-script.ts";
+import { APPEND_SCRIPT, type AppendReply, DROPPED } from "./append-script.ts";
 import { connectRedis, type RedisConnection } from "./connection.ts";
 import { Continuity } from "./continuity.ts";
 import { decodeSnapshot, encodeSnapshot } from "./snapshot-hash.ts";
@@ -184,10 +184,13 @@ function writes(
     },
 
     async drop(request) {
-      await Promise.all([
-        answer(client.del(snapshotKey(context, request.requestId), streamKey(context, request.requestId))),
-        queues.remove(request),
-      ]);
+      const key = snapshotKey(context, request.requestId);
+      const dropped = client
+        .multi()
+        .del(key, streamKey(context, request.requestId))
+        .hset(key, DROPPED)
+        .pexpire(key, context.ttlMs);
+      await Promise.all([answer(dropped.exec()), queues.remove(request)]);
     },
   };
 }

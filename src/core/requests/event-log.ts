@@ -42,7 +42,10 @@ export interface EventLog {
    */
   follow(requestId: string, afterId: string | undefined, signal: AbortSignal): AsyncIterable<LoggedEvent>;
 
-  /** Deletes a request whose submit was not accepted. */
+  /**
+   * Deletes a request whose submit was not accepted. Late events of its attempts do not bring it back; another
+   * submit does.
+   */
   drop(request: RequestIdentity): Promise<void>;
 
   /**

@@ -240,6 +240,22 @@ describe.each<[string, () => EventLog]>([
     expect(seen).toHaveLength(201);
   });
 
+  it("is not brought back by a late event after it was dropped, only by another submit", async () => {
+    const r = request();
+    await log.append(r, { type: "queued", attempt: 0 });
+    await log.append(r, { type: "started", attempt: 1, worker: "w" });
+    await log.drop(r);
+    await log.append(r, { type: "progress", attempt: 1, step: 1, steps: 2 });
+    await log.append(r, { type: "queued", attempt: 1 });
+    await log.complete(r, ok(1));
+    expect(await log.snapshot(r.requestId)).toBeUndefined();
+    expect(await log.read(r.requestId)).toEqual([]);
+    expect(await log.waiting(r.taskQueue)).toBe(0);
+    await log.append(r, { type: "queued", attempt: 0 });
+    await log.append(r, { type: "started", attempt: 1, worker: "w" });
+    expect(await log.snapshot(r.requestId)).toMatchObject({ state: "IN_PROGRESS", attempt: 1 });
+  });
+
   it("forgets a dropped request, which may be submitted again", async () => {
     const r = request();
     await log.append(r, { type: "queued", attempt: 0 });
