@@ -1,3 +1,5 @@
+import { writeJson } from "./exact-json.ts";
+
 /** Control characters and those that turn the direction of a text: they forge lines, or steer a terminal. */
 const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
 
@@ -7,7 +9,7 @@ const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
  */
 export function escapeControl(text: string): string {
   return text.replaceAll(CONTROL, (character) => {
-    const quoted = JSON.stringify(character).slice(1, -1);
+    const quoted = writeJson(character).slice(1, -1);
     return quoted === character ? `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}` : quoted;
   });
 }
