@@ -7,7 +7,7 @@ const { HARDCODED_MODEL_INFERENCE_MAPPING } = await load(
   "@huggingface/inference",
   "dist/esm/providers/consts.js",
 );
-/** Maps a name of the hub to an endpoint, as the hub's address of mappings does, which tests cannot reach. */
+/** Maps a name of the hub to an endpoint, as the hub's own address of mappings does. */
 const serve = (model, providerId, task) => {
   HARDCODED_MODEL_INFERENCE_MAPPING["fal-ai"][model] = {
     provider: "fal-ai",

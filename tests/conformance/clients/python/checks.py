@@ -22,7 +22,7 @@ def same(actual, expected):
 
 
 def fails(kind, work, status=None):
-    """Asserts that the work raises an error of a kind, with a status where errors have one. Returns the error."""
+    """Asserts that the work raises an error of a kind, with that status if given. Returns the error."""
     try:
         work()
     except kind as error:

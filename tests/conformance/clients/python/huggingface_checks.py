@@ -10,7 +10,7 @@ from huggingface_hub.inference._providers._common import HARDCODED_MODEL_INFEREN
 
 
 def serve(model, endpoint, task):
-    """Maps a name of the hub to an endpoint, as the hub's address of mappings does, which tests cannot reach."""
+    """Maps a name of the hub to an endpoint, as the hub's own address of mappings does."""
     HARDCODED_MODEL_INFERENCE_MAPPING["fal-ai"][model] = InferenceProviderMapping(
         hf_model_id=model, provider="fal-ai", providerId=endpoint, status="live", task=task
     )
@@ -34,7 +34,8 @@ def _():
 @check("image_to_image goes through the queue and answers with an image")
 def _():
     pixel = base64.b64decode(os.environ["IMAGE"].split(",")[1])
-    image = CLIENT.image_to_image(pixel, prompt="a zebra", model="Qwen/Qwen-Image-Edit", num_inference_steps=2)
+    parameters = {"prompt": "a zebra", "num_inference_steps": 2}
+    image = CLIENT.image_to_image(pixel, model="Qwen/Qwen-Image-Edit", **parameters)
     assert image.size[0] > 0, image
 
 
