@@ -35,7 +35,10 @@ const stub: ModelVersion = {
 
 const protocol = pathToFileURL(join(import.meta.dirname, "../../contract/engine-protocol.ts")).href;
 
-/** Sends the `events` of its input, byte for byte when one is a string of hex; `stay` keeps the call open. */
+/**
+ * Sends the `events` of its input, byte for byte when one is a string of hex; `stay` keeps the call open. The
+ * input of a session is its path.
+ */
 const ODD_ENGINE = `
 import * as grpc from ${JSON.stringify(import.meta.resolve("@grpc/grpc-js"))};
 import { ENGINE_SERVICE } from ${JSON.stringify(protocol)};
@@ -47,7 +50,7 @@ server.addService({ ...ENGINE_SERVICE, Run: { ...Run, responseSerialize: seriali
   Health: (_, reply) => reply(null, { loaded: true }),
   Load: (call) => { call.write({ loaded: { memory: { totalMib: 1, usedMib: 1 } } }); call.end(); },
   Run: (call) => call.on("data", ({ start }) => {
-    const { events, stay } = JSON.parse(start.inputJson);
+    const { events, stay } = JSON.parse(start.session?.path || start.inputJson);
     call.write({ started: {} });
     for (const event of events) call.write(typeof event === "string" ? Buffer.from(event, "hex") : event);
     if (!stay) call.end();
@@ -97,8 +100,24 @@ function setUp(
       },
       new AbortController().signal,
     );
-  return { pool, lines, run, pid: () => pool.list()[0]?.pid };
+  const hold = (input: JsonObject) =>
+    pool.hold(
+      {
+        sessionId: "s",
+        attempt: 1,
+        endpoint: model.endpoint,
+        version: model.version,
+        path: JSON.stringify(input),
+        raw: false,
+      },
+      noFrames(),
+      { started: () => {}, output: async () => {}, settled: async () => {} },
+      new AbortController().signal,
+    );
+  return { pool, lines, run, hold, pid: () => pool.list()[0]?.pid };
 }
+
+async function* noFrames(): AsyncGenerator<never> {}
 
 describe("an engine that hangs", () => {
   it("fails a run without events for silenceMs, and gives the next run another engine", async () => {
@@ -189,6 +208,26 @@ describe("an engine that breaks the contract", () => {
     expect((await run({ events: [{ output: { json: '{"fine":true}' } }] as never })).output).toEqual({
       fine: true,
     });
+    expect(pid()).not.toBe(first);
+  });
+
+  const notJson = { code: "input_invalid", message: "x", faultsJson: "{" };
+  it.each<[string, unknown[]]>([
+    ["an error whose faults are not JSON", [{ error: notJson }]],
+    ["an input's error whose faults are not JSON", [{ frameDone: { sequence: 1, error: notJson } }]],
+    ["bytes that are no message", ["ff"]],
+    ["nothing more", []],
+  ])("sends %s in a session: the same, and another engine", async (_, events) => {
+    const { run, hold, lines, pid } = setUp(oddProgram());
+    await run({ events: [{ output: { json: "{}" } }] as never });
+    const first = pid();
+    await expect(hold({ events: events as never, stay: events.length > 0 })).rejects.toMatchObject({
+      code: "runner_incomplete_response",
+    });
+    await expect
+      .poll(() => lines.some((line) => /^ERROR The engine was ended by SIGKILL/.test(line)))
+      .toBe(true);
+    await run({ events: [{ output: { json: "{}" } }] as never });
     expect(pid()).not.toBe(first);
   });
 

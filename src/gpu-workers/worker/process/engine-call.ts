@@ -14,14 +14,23 @@ import { parseJson } from "../../../core/json/exact-json.ts";
 import type { ErrorMessage } from "../../contract/engine-protocol.ts";
 import type { PrewarmedCalls, RunCall } from "./prewarmed-calls.ts";
 
+/** The engine of a call. */
+export interface CallTarget {
+  /** Name of the GPU worker, handed to the `started` of listeners. */
+  worker: string;
+  /** Called when the engine hangs or breaks its contract: nothing more can be entrusted to it. */
+  onFault: (reason: string) => void;
+}
+
 /**
  * Makes a call, and cancels it when `exchange` rejects or `signal` aborts.
  *
  * Rejects with `client_cancelled` as soon as `signal` aborts, `runner_disconnected` when the connection
- * broke, or what `exchange` rejected with.
+ * broke, the failure of the engine itself after `onFault`, or what else `exchange` rejected with.
  */
 export async function withCall<T>(
   calls: PrewarmedCalls,
+  { onFault }: Pick<CallTarget, "onFault">,
   signal: AbortSignal,
   exchange: (call: RunCall) => Promise<T>,
 ): Promise<T> {
@@ -39,6 +48,11 @@ export async function withCall<T>(
   } catch (error) {
     call.cancel();
     if (signal.aborted) throw new TemperaError("client_cancelled");
+    const fault = engineFaultOf(error);
+    if (fault) {
+      onFault(fault.message);
+      throw fault;
+    }
     if (!isTemperaError(error) && isGrpcError(error))
       throw new TemperaError("runner_disconnected", `The connection to the engine broke: ${error.details}`, {
         cause: error,
@@ -58,7 +72,7 @@ export function contractBroken(message: string, cause?: unknown): EngineFault {
 }
 
 /** Finds the failure of the engine itself behind an error, if there is one. */
-export function engineFaultOf(error: unknown): EngineFault | undefined {
+function engineFaultOf(error: unknown): EngineFault | undefined {
   if (error instanceof EngineFault) return error;
   // grpc-js reports bytes that are no message of the contract this way.
   const isGarbled = isGrpcError(error) && error.details.startsWith("Response message parsing error");

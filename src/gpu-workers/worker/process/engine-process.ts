@@ -18,6 +18,7 @@ import type { ModelVersion } from "../../../core/models/model.ts";
 import type { LogLevel } from "../../../core/requests/events.ts";
 import type { Frame } from "../../../core/requests/session.ts";
 import { connectEngine, type EngineClient, type HealthReply } from "../../contract/engine-protocol.ts";
+import type { CallTarget } from "./engine-call.ts";
 import type { EngineProgram } from "./engine-programs.ts";
 import { runOnEngine } from "./engine-run.ts";
 import { holdOnEngine } from "./engine-session.ts";
@@ -101,7 +102,7 @@ export class EngineProcess {
   readonly #child: SpawnedEngine["child"];
   readonly #calls: PrewarmedCalls;
   #memoryMiB: number;
-  /** A run has found the engine faulty, and its process has been killed for it. */
+  /** A call has found the engine faulty, and its process has been killed for it. */
   #isFaulty = false;
 
   constructor(
@@ -133,12 +134,7 @@ export class EngineProcess {
 
   /** Runs a request as `Engines.run` does; a process that dies meanwhile is `runner_disconnected`. */
   async run(run: EngineRun, listener: EngineListener, signal: AbortSignal): Promise<EngineResult> {
-    const { workerName: worker, model } = this.#start;
-    const onFault = (reason: string) => {
-      this.#isFaulty = true;
-      this.#kill(`${reason} The engine is ended.`);
-    };
-    const target = { worker, silenceMs: model.timeouts.silenceMs, onFault };
+    const target = { ...this.#callTarget(), silenceMs: this.#start.model.timeouts.silenceMs };
     try {
       return await runOnEngine(this.#calls, target, run, listener, signal);
     } catch (error) {
@@ -156,7 +152,7 @@ export class EngineProcess {
     signal: AbortSignal,
   ): Promise<void> {
     try {
-      await holdOnEngine(this.#calls, this.#start.workerName, session, inputs, listener, signal);
+      await holdOnEngine(this.#calls, this.#callTarget(), session, inputs, listener, signal);
     } catch (error) {
       throw await this.#explain(error);
     }
@@ -172,6 +168,14 @@ export class EngineProcess {
     clearTimeout(timer);
   }
 
+  #callTarget(): CallTarget {
+    const onFault = (reason: string) => {
+      this.#isFaulty = true;
+      this.#kill(`${reason} The engine is ended.`);
+    };
+    return { worker: this.#start.workerName, onFault };
+  }
+
   #kill(message: string): void {
     const { endpoint, version } = this.#start.model;
     this.#start.log("ERROR", message, { endpoint, version, pid: this.pid });
@@ -180,7 +184,7 @@ export class EngineProcess {
 
   /** Replaces the error of a broken connection by how the process ended. */
   async #explain(error: unknown): Promise<unknown> {
-    // A run that found the engine faulty ends after the engine, so that it counts as running at its end.
+    // A call that found the engine faulty ends after the engine, so that it counts as running at its end.
     if (this.#isFaulty) await Promise.race([this.exited, sleep(STOP_GRACE_MS, undefined, { ref: false })]);
     if (!isTemperaError(error) || error.code !== "runner_disconnected") return error;
     const reason = await endOf(this.exited);

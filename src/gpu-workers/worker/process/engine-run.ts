@@ -11,9 +11,9 @@ import {
   type RunEvent,
 } from "../../contract/engine-protocol.ts";
 import {
+  type CallTarget,
   contractBroken,
   EngineFault,
-  engineFaultOf,
   readEngineError,
   temperaErrorOf,
   withCall,
@@ -21,13 +21,9 @@ import {
 import type { PrewarmedCalls, RunCall } from "./prewarmed-calls.ts";
 
 /** The engine that a run goes to. */
-export interface RunTarget {
-  /** Name of the GPU worker, handed to `EngineListener.started`. */
-  worker: string;
+export interface RunTarget extends CallTarget {
   /** Longest silence of the engine during the run. @default unbounded */
   silenceMs?: number | undefined;
-  /** Called when the engine hangs or breaks its contract: nothing more can be entrusted to it. */
-  onFault: (reason: string) => void;
 }
 
 /**
@@ -40,21 +36,15 @@ export interface RunTarget {
  */
 export function runOnEngine(
   calls: PrewarmedCalls,
-  { worker, silenceMs, onFault }: RunTarget,
+  target: RunTarget,
   run: EngineRun,
   listener: EngineListener,
   signal: AbortSignal,
 ): Promise<EngineResult> {
-  return withCall(calls, signal, async (call) => {
-    try {
-      sendRun(call, run, listener);
-      return await relayEvents(limitSilence(call[Symbol.asyncIterator](), silenceMs), worker, listener);
-    } catch (error) {
-      const fault = signal.aborted ? undefined : engineFaultOf(error);
-      if (!fault) throw error;
-      onFault(fault.message);
-      throw fault;
-    }
+  return withCall(calls, target, signal, async (call) => {
+    sendRun(call, run, listener);
+    const events = limitSilence(call[Symbol.asyncIterator](), target.silenceMs);
+    return relayEvents(events, target.worker, listener);
   });
 }
 

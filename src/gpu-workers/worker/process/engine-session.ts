@@ -2,7 +2,7 @@
 import type { EngineSession, SessionListener } from "../../../core/engines/engine.ts";
 import type { Frame } from "../../../core/requests/session.ts";
 import type { RunEvent, RunRequest } from "../../contract/engine-protocol.ts";
-import { contractBroken, readEngineError, temperaErrorOf, withCall } from "./engine-call.ts";
+import { type CallTarget, contractBroken, readEngineError, temperaErrorOf, withCall } from "./engine-call.ts";
 import type { PrewarmedCalls, RunCall } from "./prewarmed-calls.ts";
 
 /**
@@ -14,17 +14,17 @@ import type { PrewarmedCalls, RunCall } from "./prewarmed-calls.ts";
  */
 export function holdOnEngine(
   calls: PrewarmedCalls,
-  worker: string,
+  target: CallTarget,
   { sessionId, attempt, path, raw }: EngineSession,
   inputs: AsyncIterable<Frame>,
   listener: SessionListener,
   signal: AbortSignal,
 ): Promise<void> {
-  return withCall(calls, signal, async (call) => {
+  return withCall(calls, target, signal, async (call) => {
     call.write({ start: { requestId: sessionId, attempt, inputJson: "{}", session: { path, raw } } });
     const sending = sendFrames(call, inputs);
     sending.catch(() => {});
-    await Promise.race([sending, relayEvents(call as AsyncIterable<RunEvent>, worker, listener)]);
+    await Promise.race([sending, relayEvents(call as AsyncIterable<RunEvent>, target.worker, listener)]);
   });
 }
 
