@@ -1,7 +1,7 @@
 import { ApplicationFailure, CancelledFailure, Context } from "@temporalio/activity";
 import type { SessionEngines, SessionListener } from "../../core/engines/engine.ts";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
-import { type ErrorInfo, errorInfo } from "../../core/errors/tempera-error.ts";
+import type { ErrorInfo } from "../../core/errors/tempera-error.ts";
 import type { SessionEnd, SessionSpec, ToGateway } from "../../core/requests/session.ts";
 import type { FrameChannel } from "../../core/requests/sessions.ts";
 import { FrameQueue } from "./frame-queue.ts";

@@ -317,7 +317,7 @@ export class InferenceAttempt implements Disposable {
     const storeWaits = { times: before.times + 1, waitedMs: spentMs + delayMs };
     return {
       handOver: { handedOver: true, started: this.#hasStarted, storeWait: { delayMs, storeWaits } },
-      line: `${stateOfStore(error)}; the request is tried again in ${Math.ceil(delayMs / 1000)} s.`,
+      line: `${stateOfStore(error).state}; the request is tried again in ${Math.ceil(delayMs / 1000)} s.`,
     };
   }
 

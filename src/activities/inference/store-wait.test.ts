@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { storeFull } from "../../core/errors/store-failure.ts";
+import { READ_ONLY, storeFull } from "../../core/errors/store-failure.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { StoreWait, storePauseMs } from "./store-wait.ts";
 
 const FULL = storeFull("object store", "has no space left (ENOSPC)", "free some", undefined);
+const READS_ONLY = storeFull("PostgreSQL", `${READ_ONLY} (25006)`, "end its read-only mode", undefined);
 const AWAY = new TemperaError("store_unavailable", "It is away.", { store: "object store" });
 
 beforeEach(() => void vi.useFakeTimers());
@@ -34,16 +35,17 @@ function failing(...errors: Error[]) {
 describe("work on a store that fails", () => {
   it("is done again after longer and longer pauses, until the store is well", async () => {
     const { wait, lines } = patience(300_000);
-    const { work, times } = failing(FULL, FULL, FULL, AWAY);
+    const { work, times } = failing(FULL, FULL, FULL, AWAY, READS_ONLY);
     const stored = wait.retry(work);
     await vi.runAllTimersAsync();
     expect(await stored).toBe("stored");
-    expect(times).toEqual([0, 1_000, 3_000, 7_000, 15_000]);
+    expect(times).toEqual([0, 1_000, 3_000, 7_000, 15_000, 31_000]);
     expect(lines).toEqual([
       "The object store is full; the result is stored when it has space.",
       "The object store is unavailable; the result is stored when it is back.",
+      "PostgreSQL is read-only; the result is stored when it takes writes.",
     ]);
-    expect(wait.waitedMs).toBe(15_000);
+    expect(wait.waitedMs).toBe(31_000);
   });
 
   it("is given up when the time of the attempt is used up, over all of its work", async () => {

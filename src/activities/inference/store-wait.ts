@@ -58,10 +58,9 @@ export class StoreWait {
   }
 
   #tell(error: TemperaError): void {
-    const state = stateOfStore(error);
+    const { state, until } = stateOfStore(error);
     if (this.#notified === state) return;
     this.#notified = state;
-    const until = error.code === "store_full" ? "has space" : "is back";
     this.#options.tell(`${state}; the result is stored when it ${until}.`, error);
   }
 }

@@ -4,7 +4,7 @@ import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "nod
 import { basename, dirname, join } from "node:path";
 import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { storeFull } from "../../core/errors/store-failure.ts";
+import { READ_ONLY, storeFull } from "../../core/errors/store-failure.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import type { ListedObject, ObjectInfo, ObjectStore, PartsUpload } from "../../core/files/object-store.ts";
 import { objectBody } from "./object-body.ts";
@@ -14,7 +14,7 @@ import { checkRange, objectFolder, objectKey } from "./object-key.ts";
 const FULL = new Map([
   ["ENOSPC", "has no space left"],
   ["EDQUOT", "has used up its quota"],
-  ["EROFS", "is read-only"],
+  ["EROFS", READ_ONLY],
 ]);
 const MISSING = new Set(["ENOENT", "ENOTDIR"]);
 

@@ -3,7 +3,7 @@
  */
 import { isIP } from "node:net";
 import postgres from "postgres";
-import { storeFull } from "../../core/errors/store-failure.ts";
+import { READ_ONLY, storeFull } from "../../core/errors/store-failure.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { parseJson, writeJson } from "../../core/json/exact-json.ts";
 import type { ServiceTls } from "../../core/operations/service-tls.ts";
@@ -95,7 +95,7 @@ const FULL: Record<string, { fault: string; remedy: string }> = {
   "53100": { fault: "has no space left", remedy: "free space on its disk, or enlarge it" },
   "53200": { fault: "has no memory left", remedy: "give it more, or lower its settings of memory" },
   "25006": {
-    fault: "accepts only reads",
+    fault: READ_ONLY,
     remedy: "end its read-only mode, or set DATABASE_URL to the primary server",
   },
 };

@@ -1,6 +1,6 @@
 import type { ConnectionOptions } from "node:tls";
 import { Redis } from "ioredis";
-import { storeFull } from "../../core/errors/store-failure.ts";
+import { READ_ONLY, storeFull } from "../../core/errors/store-failure.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { ServiceTls } from "../../core/operations/service-tls.ts";
 
@@ -33,7 +33,7 @@ const SOCKET_SILENCE_MS = 3_000;
 const REFUSALS: Record<string, { fault: string; remedy: string }> = {
   OOM: { fault: "has no memory left", remedy: "raise its maxmemory, or free some" },
   MISCONF: { fault: "cannot save to its disk", remedy: "free space on its disk, or read its log" },
-  READONLY: { fault: "accepts only reads", remedy: "set REDIS_URL to the primary server" },
+  READONLY: { fault: READ_ONLY, remedy: "set REDIS_URL to the primary server" },
   NOREPLICAS: { fault: "lacks replicas", remedy: "start them, or lower min-replicas-to-write" },
 };
 

@@ -4,6 +4,9 @@
  */
 import { isTemperaError, type StoreName, TemperaError } from "./tempera-error.ts";
 
+/** The fault of a store that is read-only, for `storeFull`. */
+export const READ_ONLY = "accepts only reads";
+
 type StoreFailure = TemperaError & { code: "store_unavailable" | "store_full" };
 
 /** Tells whether a store failed, so that the same call may succeed when the store is well again. */
@@ -27,10 +30,14 @@ export function publicSentence({ code, message, store }: TemperaError): string {
   return `${store ? nameOf(store) : "A store"} cannot be reached. Try again.`;
 }
 
-/** Returns why a request waits, as one line of its log: "The object store is full". */
-export function stateOfStore({ code, store }: TemperaError): string {
+/**
+ * Returns why a request waits, and for what, for its log: "The object store is full", "has space".
+ */
+export function stateOfStore({ code, message, store }: TemperaError): { state: string; until: string } {
   const name = store ? nameOf(store) : "A store";
-  return code === "store_full" ? `${name} is full` : `${name} is unavailable`;
+  if (code !== "store_full") return { state: `${name} is unavailable`, until: "is back" };
+  if (message.includes(READ_ONLY)) return { state: `${name} is read-only`, until: "takes writes" };
+  return { state: `${name} is full`, until: "has space" };
 }
 
 /** Names a store at the beginning of a sentence. */
