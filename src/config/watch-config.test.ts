@@ -76,7 +76,10 @@ it("applies a new file, but never over the environment", () => {
 
 /** Calls as a user whom file modes bind: root may read every folder. */
 function asPlainUser(call: () => void): void {
-  if (process.geteuid?.() !== 0) return call();
+  if (process.geteuid?.() !== 0) {
+    call();
+    return;
+  }
   process.seteuid?.("nobody");
   try {
     call();
