@@ -2,15 +2,8 @@ import { isOutage, LazyConnection } from "../core/concurrency/lazy-connection.ts
 import { TemperaError } from "../core/errors/tempera-error.ts";
 import { steadyClock } from "../core/operations/clock.ts";
 import type { Log } from "../core/operations/log.ts";
+import { SERVICE_NAMES } from "../core/operations/process-health.ts";
 import type { ServiceHealth, ServiceName } from "../core/operations/service-health.ts";
-
-/** The services as log lines name them. */
-const TITLES: Record<ServiceName, string> = {
-  postgres: "PostgreSQL",
-  temporal: "Temporal",
-  redis: "Redis",
-  objects: "the object store",
-};
 
 /** Interval between two warnings of one service for the same reason. */
 const REMIND_MS = 60_000;
@@ -45,7 +38,7 @@ export class ServiceJoins implements Disposable {
   /** Begins to join a service. */
   join<T>(service: ServiceName, open: () => Promise<T>): LazyConnection<T> {
     const { name, health, log, needed = [] } = this.#options;
-    const title = TITLES[service];
+    const title = SERVICE_NAMES[service];
     const startedMs = steadyClock.nowMs();
     const waits = createWarning(log, `${name} waits for ${title}`);
     health.report(service, "starting");
@@ -69,13 +62,13 @@ export class ServiceJoins implements Disposable {
 
   /** Lists the services that are not joined, as one phrase; empty when all are. */
   get awaited(): string {
-    const names = [...this.#all].flatMap(([service, { isOpen }]) => (isOpen ? [] : TITLES[service]));
+    const names = [...this.#all].flatMap(([service, { isOpen }]) => (isOpen ? [] : SERVICE_NAMES[service]));
     return new Intl.ListFormat("en").format(names);
   }
 
   /** Returns why a service was not joined yet: the error of the last try. */
   errorOf(service: ServiceName): unknown {
-    const title = TITLES[service];
+    const title = SERVICE_NAMES[service];
     return (
       this.#errors.get(service) ??
       new TemperaError(
