@@ -20,8 +20,9 @@ export interface ServiceProbesOptions {
 }
 
 /**
- * Probes each service every `LIMITS.probeMs`, from the start until `stop`, and reports its state. A service
- * that is up and costs more to probe, the object store, is probed every `LIMITS.objectProbeMs`.
+ * Probes each service in every process, not only in orchestrators, and reports its state: every
+ * `LIMITS.probeMs`, from the start until `stop`. An object store that is up is probed every
+ * `LIMITS.objectProbeMs`, since each probe is a paid request.
  *
  * No probe begins while the one before it goes on, and one without an end in `LIMITS.probeAnswerMs` counts as
  * unanswered. A service that was not reached since the start stays `starting`.

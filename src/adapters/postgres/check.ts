@@ -1,4 +1,4 @@
-import { storeFull } from "../../core/errors/store-failure.ts";
+import { READ_ONLY, storeFull } from "../../core/errors/store-failure.ts";
 import { answer, type Sql } from "./connection.ts";
 
 /**
@@ -19,7 +19,7 @@ export async function checkPostgres(sql: Sql): Promise<void> {
   if (rows?.[0]?.read_only === "on")
     throw storeFull(
       "PostgreSQL",
-      "accepts only reads (transaction_read_only)",
+      `${READ_ONLY} (transaction_read_only)`,
       "end its read-only mode, or set DATABASE_URL to the primary server",
       undefined,
     );
