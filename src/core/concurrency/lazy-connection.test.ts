@@ -5,8 +5,8 @@ import { LazyConnection } from "./lazy-connection.ts";
 const away = () => new TemperaError("store_unavailable", "The store is away.");
 
 describe("a lazy connection", () => {
-  it("is tried until it opens, and tells of each failure and of the success", async () => {
-    const told: string[] = [];
+  it("is tried until it opens, and reports each failure and of the success", async () => {
+    const calls: string[] = [];
     const pauses: number[] = [];
     const outcomes = [away(), new TemperaError("temporal_unavailable"), "open"];
     using connection = new LazyConnection({
@@ -15,14 +15,14 @@ describe("a lazy connection", () => {
         if (outcome instanceof Error) throw outcome;
         return outcome;
       },
-      onFailure: (error) => told.push((error as TemperaError).code),
-      onOpen: (value) => told.push(String(value)),
+      onFailure: (error) => calls.push((error as TemperaError).code),
+      onOpen: (value) => calls.push(String(value)),
       pause: async (tries) => void pauses.push(tries),
     });
     expect(connection.current).toBeUndefined();
     expect(await connection.ready).toBe("open");
     expect(connection.current).toBe("open");
-    expect(told).toEqual(["store_unavailable", "temporal_unavailable", "open"]);
+    expect(calls).toEqual(["store_unavailable", "temporal_unavailable", "open"]);
     expect(pauses).toEqual([1, 2]);
   });
 
