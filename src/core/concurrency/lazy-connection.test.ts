@@ -5,7 +5,7 @@ import { LazyConnection } from "./lazy-connection.ts";
 const away = () => new TemperaError("store_unavailable", "The store is away.");
 
 describe("a lazy connection", () => {
-  it("is tried until it opens, and reports each failure and of the success", async () => {
+  it("is tried until it opens, and reports each failure and the success", async () => {
     const calls: string[] = [];
     const pauses: number[] = [];
     const outcomes = [away(), new TemperaError("temporal_unavailable"), "open"];
