@@ -79,13 +79,14 @@ export function readInteger(text: string): number | bigint | undefined {
 }
 
 const INTEGER = /^-?\d+$/;
-const BLANKS = /[ \t\n\r]*/y;
-const SCALAR = /[^ \t\n\r,\]}]+/y;
 
 /** Reads a text that `JSON.parse` has accepted, number by number. */
 class ExactReader {
   readonly #text: string;
   readonly #path: (string | number)[] = [];
+  /** These two keep their position, so they belong to one reader. */
+  readonly #blanks = /[ \t\n\r]*/y;
+  readonly #token = /[^ \t\n\r,\]}]+/y;
   #at = 0;
 
   constructor(text: string) {
@@ -101,7 +102,7 @@ class ExactReader {
 
   /** Skips blanks and gives the character after them. */
   #next(): string | undefined {
-    this.#take(BLANKS);
+    this.#take(this.#blanks);
     return this.#text[this.#at];
   }
 
@@ -156,7 +157,7 @@ class ExactReader {
   }
 
   #scalar(): Json {
-    const token = this.#take(SCALAR);
+    const token = this.#take(this.#token);
     if (!INTEGER.test(token)) {
       const value = JSON.parse(token) as Json;
       if (typeof value === "number" && !Number.isFinite(value))
