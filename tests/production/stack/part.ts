@@ -1,6 +1,10 @@
 /** The parts of the stack, each a process that can be killed, frozen and started again. */
 import { readdir, readFile } from "node:fs/promises";
+import { sleep } from "../../../src/core/concurrency/sleep.ts";
 import type { Service } from "../../../src/dev/services/service.ts";
+
+const STARTS_WITHIN_MS = 90_000;
+const RESTART_AFTER_MS = 500;
 
 /** The kinds of parts. Faults name them, and so do the summaries. */
 export type Kind =
@@ -29,9 +33,15 @@ export interface Part {
   thaw(): Promise<void>;
 }
 
-/** Makes a part of a service. `start` is called for each of its lives. */
-export function servicePart(kind: Kind, start: () => Promise<Service>): Part {
+/**
+ * Makes a part of a service, which is kept alive as a supervisor does. `launch` is called for each of its
+ * lives: Temporal ends by itself when it starts before its database.
+ */
+export function servicePart(kind: Kind, launch: () => Promise<Service>): Part {
   let service: Service | undefined;
+  let isWanted = false;
+  /** Before its first life, a failure is one of the set-up. */
+  let hasStarted = false;
   let frozen: number[] = [];
   const running = (): Service => {
     if (!service) throw new Error(`${kind} was not started`);
@@ -46,10 +56,9 @@ export function servicePart(kind: Kind, start: () => Promise<Service>): Part {
     kind,
     pid: () => running().pid,
     port: () => running().port,
-    async start() {
-      service = await start();
-    },
+    start,
     async end(how) {
+      isWanted = false;
       if (!service) return;
       await thaw();
       if (how === "SIGTERM") return service.stop();
@@ -62,6 +71,24 @@ export function servicePart(kind: Kind, start: () => Promise<Service>): Part {
     },
     thaw,
   };
+
+  async function start(): Promise<void> {
+    isWanted = true;
+    for (const giveUpMs = performance.now() + STARTS_WITHIN_MS; isWanted; await sleep(RESTART_AFTER_MS)) {
+      try {
+        const life = await launch();
+        service = life;
+        if (!isWanted) return life.stop();
+        hasStarted = true;
+        void life.ended.then(() => {
+          if (isWanted && service === life) start().catch(() => {});
+        });
+        return;
+      } catch (error) {
+        if (!hasStarted || performance.now() > giveUpMs) throw error;
+      }
+    }
+  }
 }
 
 /** Sends a signal to a process that may have ended. */
