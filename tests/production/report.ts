@@ -1,6 +1,6 @@
 /** The report of a run: its checks, its figures, and its violations. */
 import { type FirstTries, firstTries, percentile, recoveryTimes, UNNOTICED } from "./checker/figures.ts";
-import type { FaultRecord, Ledger } from "./checker/ledger.ts";
+import type { FaultRecord, Ledger, Read } from "./checker/ledger.ts";
 import { RULES, type Violation } from "./checker/rules.ts";
 import type { RoleExit } from "./stack/role-process.ts";
 
@@ -104,8 +104,21 @@ function sum(tries: Map<string, FirstTries>, targets: readonly string[]): FirstT
 const percentOf = (tries: FirstTries, field: "firstTry" | "eitherGateway"): number =>
   tries.submits === 0 ? 100 : Math.round((1000 * tries[field]) / tries.submits) / 10;
 
+/** Counts the reads that got no answer, or a 503, by the parts that were away when they began. */
+function unavailableByTarget(reads: readonly Read[], faults: readonly FaultRecord[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { seen, status, startMs, by } of reads) {
+    if (seen !== "unavailable") continue;
+    const away = faults.filter(({ beginMs, endMs }) => startMs >= beginMs && startMs <= endMs);
+    const targets = away.map(({ target }) => target).join(" + ") || "none";
+    const name = `${targets}: ${by} ${status ?? "no answer"}`;
+    counts[name] = (counts[name] ?? 0) + 1;
+  }
+  return counts;
+}
+
 /** The share of status reads that were answered, and their times. */
-function readFigures({ reads }: Ledger): Record<string, number> {
+function readFigures({ reads, faults }: Ledger): Record<string, unknown> {
   const statuses = reads.filter(({ by }) => by === "status");
   const answers = statuses.filter(({ seen }) => seen !== "unavailable");
   const times = statuses.map(({ startMs, endMs }) => endMs - startMs);
@@ -114,6 +127,7 @@ function readFigures({ reads }: Ledger): Record<string, number> {
     status_answers_percent: Math.round((1000 * answers.length) / Math.max(1, statuses.length)) / 10,
     status_ms_p50: Math.round(percentile(times, 50)),
     status_ms_p99: Math.round(percentile(times, 99)),
+    unavailable_by_target: unavailableByTarget(reads, faults),
   };
 }
 
@@ -137,6 +151,9 @@ function recoveryByTarget(faults: readonly FaultRecord[]): Record<string, unknow
   );
 }
 
+/** A time of the process's clock as the logs have it. */
+const timeOf = (atMs: number): string => new Date(performance.timeOrigin + atMs).toISOString().slice(11, 23);
+
 /** Names the faults around a violation: those that were in progress, or had ended within some seconds. */
 function faultsAt(ledger: Ledger, { requestId, atMs }: Violation): string[] {
   const reads = ledger.reads.filter((read) => read.requestId === requestId).map(({ startMs }) => startMs);
@@ -144,7 +161,7 @@ function faultsAt(ledger: Ledger, { requestId, atMs }: Violation): string[] {
   const untilMs = atMs ?? fromMs;
   return ledger.faults
     .filter(({ beginMs, endMs }) => beginMs <= untilMs + 5_000 && endMs >= fromMs - 5_000)
-    .map(({ name, beginMs, endMs }) => `${name} ${beginMs.toFixed()}-${endMs.toFixed()}`);
+    .map(({ name, beginMs, endMs }) => `${name} ${timeOf(beginMs)} to ${timeOf(endMs)}`);
 }
 
 /** Words the report for a terminal. */
@@ -153,7 +170,7 @@ export function reportText({ checks, figures, violations }: Report): string {
     .slice(0, 40)
     .map(
       ({ rule, text, requestId = "", atMs, faults }) =>
-        `  ${rule}: ${requestId} ${text}${atMs === undefined ? "" : ` (at ${atMs.toFixed()})`}` +
+        `  ${rule}: ${requestId} ${text}${atMs === undefined ? "" : ` (at ${timeOf(atMs)})`}` +
         (faults.length > 0 ? `\n      near ${faults.join("; ")}` : ""),
     );
   return [

@@ -110,7 +110,7 @@ function oneOutcome({ jobOf, reads, rows, workflows }: Index) {
     const bytes = new Set(results.flatMap(({ bytes: own }) => own ?? []));
     if (seen.size > 1 || bytes.size > 1) {
       const each = [...seen.values()].map(
-        ({ by, gateway, result, endMs }) => `${by}${gateway + 1} ${result} ${endMs.toFixed()}`,
+        ({ by, gateway, result }) => `${by} of gateway ${gateway + 1}: ${result}`,
       );
       found.push({ requestId, text: `${Math.max(seen.size, bytes.size)} results: ${each.join(", ")}` });
     }
