@@ -162,7 +162,7 @@ class HttpPlatformClient implements PlatformClient {
     requestId: string,
     { nodes = false }: { nodes?: boolean } = {},
   ): AsyncGenerator<Status> {
-    const path = `/requests/${requestId}/status/stream?logs=1${nodes ? "&nodes=1" : ""}`;
+    const path = `/requests/${requestId}/status/stream?logs=1&queue_logs=1${nodes ? "&nodes=1" : ""}`;
     let lastEventId: string | undefined;
     for (;;) {
       const headers = lastEventId === undefined ? {} : { "last-event-id": lastEventId };

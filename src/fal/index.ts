@@ -31,6 +31,7 @@ export {
   submitOptions,
   wantsLogs,
   wantsNodes,
+  wantsQueueLogs,
 } from "./queue.ts";
 export { type Rerun, readRerun } from "./rerun.ts";
 export { SSE_HEADERS, SSE_OPEN, SSE_PING, sseEvent } from "./sse.ts";

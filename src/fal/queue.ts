@@ -125,6 +125,11 @@ export function wantsLogs(value: string | undefined): boolean {
   return value === "1" || value?.toLowerCase() === "true";
 }
 
+/** Reads the `queue_logs` parameter, our addition: log lines of a waiting request in its status stream. */
+export function wantsQueueLogs(value: string | undefined): boolean {
+  return wantsLogs(value);
+}
+
 /** Reads the `nodes` parameter, our addition for pipelines, which has the form of `logs`. */
 export function wantsNodes(value: string | undefined): boolean {
   return wantsLogs(value);

@@ -36,9 +36,9 @@ function start() {
   const stream = createStatusStream(api as unknown as ApiDependencies);
   const gateway = new Hono().get("/", (c) => stream(c, { endpoint: "a/b", requestId: REQUEST_ID } as never));
   /** Opens the stream. Each call of `next` resolves to its next status. */
-  const open = async (lastEventId?: string) => {
+  const open = async (lastEventId?: string, query = "") => {
     const headers = lastEventId === undefined ? {} : { "last-event-id": lastEventId };
-    const { body } = await gateway.request("/?logs=1", { headers });
+    const { body } = await gateway.request(`/?logs=1${query}`, { headers });
     const reader = (body as ReadableStream<Uint8Array>).pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     return {
@@ -77,6 +77,18 @@ it("sends log lines of the queue with IN_PROGRESS, since typed clients read none
   expect(messages(await stream.next())).toEqual(["IN_PROGRESS", "while it runs"]);
   await events.complete(REQUEST, { ok: true, output: { inline: {} }, metrics: {} });
   expect(messages(await stream.next())).toEqual(["COMPLETED"]);
+  await events.close();
+});
+
+it("sends them at once to a caller who asks for them", async () => {
+  const { events, open, log } = start();
+  await events.append(REQUEST, { type: "queued", attempt: 1 });
+  await log("at submit");
+  const stream = await open(undefined, "&queue_logs=1");
+  expect(messages(await stream.next())).toEqual(["IN_QUEUE", "at submit"]);
+  await events.append(REQUEST, { type: "started", attempt: 1, worker: "w" });
+  expect(messages(await stream.next())).toEqual(["IN_PROGRESS"]);
+  await stream.close();
   await events.close();
 });
 

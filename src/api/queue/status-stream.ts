@@ -5,7 +5,15 @@ import { writeJson } from "../../core/json/exact-json.ts";
 import { afterEvent, type NodeState, nodesOfEvents } from "../../core/pipelines/node-states.ts";
 import { readLogLines } from "../../core/requests/event-log.ts";
 import { advance, asLogLine, isAfter, type LoggedEvent } from "../../core/requests/events.ts";
-import { type QueuePath, SSE_HEADERS, sseEvent, statusBody, wantsLogs, wantsNodes } from "../../fal/index.ts";
+import {
+  type QueuePath,
+  SSE_HEADERS,
+  sseEvent,
+  statusBody,
+  wantsLogs,
+  wantsNodes,
+  wantsQueueLogs,
+} from "../../fal/index.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { addressOf } from "../http/address.ts";
@@ -46,6 +54,7 @@ export function createStatusStream(api: StatusStreamApi) {
       findNodes,
       address: addressOf(c, "queue", api.publicUrl),
       withLogs: wantsLogs(c.req.query("logs")),
+      withQueueLogs: wantsQueueLogs(c.req.query("queue_logs")),
       withNodes: wantsNodes(c.req.query("nodes")) && isPipeline(found),
       lastEventId: c.req.header("last-event-id"),
       signal: closed.signal,
@@ -64,6 +73,8 @@ interface StatusStreamOptions {
   /** Begins the addresses in the events. */
   address: string;
   withLogs: boolean;
+  /** Sends log lines of the queue at once. */
+  withQueueLogs: boolean;
   withNodes: boolean;
   /** The last event that the caller has got by a previous stream. */
   lastEventId: string | undefined;
@@ -221,16 +232,16 @@ class StatusStream {
 
   /**
    * Renders a status with the log lines that are new. Lines of the queue are held back until the request runs
-   * or has ended: the statuses of Java, Swift, Dart and Python have no logs while it waits. A status that
-   * holds lines back has no id, so that a stream that resumes after it gets them.
+   * or has ended, unless they are asked for: fal's clients have no logs in the status of a waiting request.
+   * A status that holds lines back has no id, so that a stream that resumes after it gets them.
    */
   #render(request: FoundRequest, newLines: LoggedEvent[], id?: string): string {
     this.#lastSentId = id ?? this.#lastSentId;
-    const { withLogs, address } = this.#options;
+    const { withLogs, withQueueLogs, address } = this.#options;
     const lines = withLogs ? [...this.#heldLines, ...newLines] : undefined;
-    const isWaiting = request.state === "IN_QUEUE";
-    this.#heldLines = (isWaiting && lines) || [];
-    const view = statusView(request, isWaiting ? lines && [] : lines, this.#nodes);
+    const holds = request.state === "IN_QUEUE" && !withQueueLogs;
+    this.#heldLines = (holds && lines) || [];
+    const view = statusView(request, holds ? lines && [] : lines, this.#nodes);
     return sseEvent(statusBody(address, view), this.#heldLines.length > 0 ? undefined : id);
   }
 }
