@@ -4,12 +4,12 @@ import { ServiceHealth, type ServiceReport } from "./service-health.ts";
 function scene() {
   let nowMs = 1_000;
   const health = new ServiceHealth({ clock: { nowMs: () => nowMs } });
-  const told: ServiceReport[] = [];
-  const stop = health.onChange((report) => told.push(report));
+  const notified: ServiceReport[] = [];
+  const stop = health.onChange((report) => notified.push(report));
   const pass = (ms: number) => {
     nowMs += ms;
   };
-  return { health, told, stop, pass };
+  return { health, notified, stop, pass };
 }
 
 describe("ServiceHealth", () => {
@@ -40,13 +40,13 @@ describe("ServiceHealth", () => {
   });
 
   it("tells listeners each new state once, until they stop", () => {
-    const { health, told, stop } = scene();
+    const { health, notified, stop } = scene();
     health.report("objects", "up");
     health.report("objects", "up");
     health.report("objects", "full", "no space");
-    expect(told.map(({ service, state }) => `${service} ${state}`)).toEqual(["objects up", "objects full"]);
+    expect(notified.map(({ service, state }) => `${service} ${state}`)).toEqual(["objects up", "objects full"]);
     stop();
     health.report("objects", "up");
-    expect(told).toHaveLength(2);
+    expect(notified).toHaveLength(2);
   });
 });
