@@ -28,7 +28,7 @@ export interface Client {
 }
 
 /** Longest run of a program, in milliseconds. */
-const PROGRAM_WITHIN_MS = 240_000;
+const PROGRAM_WITHIN_MS = 480_000;
 
 /** Runs a check of this process. */
 export async function checkOf(name: string, work: () => Promise<unknown>): Promise<Check> {

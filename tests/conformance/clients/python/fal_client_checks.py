@@ -46,7 +46,7 @@ def _():
 
 @check("status is InProgress, then Completed with logs; then the result")
 def _():
-    handle = fal_client.submit(STUB, {"prompt": "x", "delay_ms": 3000, "steps": 3, "unknown_field": 1})
+    handle = fal_client.submit(STUB, {"prompt": "x", "delay_ms": 6000, "steps": 3, "unknown_field": 1})
     while isinstance(status := handle.status(with_logs=True), fal_client.Queued):
         time.sleep(0.05)
     assert isinstance(status, fal_client.InProgress), status

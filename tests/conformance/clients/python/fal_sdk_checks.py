@@ -32,7 +32,7 @@ def _():
 
 @check("status is InProgress with logs, then Completed; then the result")
 def _():
-    handle = apps.submit(STUB, {"prompt": "x", "delay_ms": 3000, "unknown_field": 1})
+    handle = apps.submit(STUB, {"prompt": "x", "delay_ms": 6000, "unknown_field": 1})
     while isinstance(status := handle.status(logs=True), apps.Queued):
         time.sleep(0.05)
     assert isinstance(status, apps.InProgress) and status.logs, status
