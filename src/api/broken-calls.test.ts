@@ -17,6 +17,7 @@ import { openLocalAuthority } from "../adapters/tls/local-authority.ts";
 import type { ModelVersion } from "../core/models/model.ts";
 import { systemClock } from "../core/operations/clock.ts";
 import { createInputCheck } from "../registry/input-check.ts";
+import { createAuthFailures } from "./auth/auth-failure-limiter.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import { createGateway } from "./gateway.ts";
 import { type HttpServer, listen } from "./http/listen.ts";
@@ -102,6 +103,7 @@ beforeEach(async () => {
       },
     },
     storageDefaults: { of: () => undefined },
+    authFailures: createAuthFailures(),
     clock: { nowMs: () => 0 },
     log: { debug() {}, info() {}, warn: note, error: note },
     bodyBytesMax: 10_000,

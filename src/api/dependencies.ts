@@ -22,6 +22,7 @@ import type { WebhookStores } from "../core/webhooks/stores.ts";
 import type { Webhook } from "../core/webhooks/webhook.ts";
 import type { LiveRegistry } from "../registry/live-registry.ts";
 import type { FindPipeline, Registry } from "../registry/registry.ts";
+import type { AuthFailures } from "./auth/auth-failure-limiter.ts";
 import type { KeyHashes } from "./auth/key-hashes.ts";
 import type { KeyRing } from "./auth/key-ring.ts";
 import type { Tokens } from "./auth/tokens.ts";
@@ -73,6 +74,8 @@ export interface OwnerPorts extends Omit<OwnerStores, "slots" | "load"> {
   /** Hashes the secrets of keys. */
   keyHashes: KeyHashes;
   /** Short-lived tokens that stand for a key. */
+  /** Counts the wrong keys of each address. */
+  authFailures: AuthFailures;
   tokens: Tokens;
   /** Enforces the limits of owners and keys. */
   limits: OwnerLimits;

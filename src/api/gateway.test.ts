@@ -5,6 +5,7 @@ import type { Snapshot } from "../core/requests/events.ts";
 import type { JobSpec } from "../core/requests/job.ts";
 import { isRequestId } from "../core/requests/request.ts";
 import { createInputCheck } from "../registry/input-check.ts";
+import { createAuthFailures } from "./auth/auth-failure-limiter.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import { createGateway, PROXY_PATH } from "./gateway.ts";
 
@@ -75,6 +76,7 @@ function createTestGateway() {
     },
     objects: unused,
     keys: unused,
+    authFailures: createAuthFailures(),
     storageDefaults: { of: () => undefined },
     clock: { nowMs: () => 0 },
     log: silent,

@@ -53,7 +53,7 @@ export const PROXY_PATH = "/api/fal/proxy";
 export function createGateway(api: ApiDependencies): Hono {
   const app = new Hono({ getPath: createGetPath(api.trustProxy === true) });
   if (api.trustProxy) app.use(trustForwardedOrigin);
-  app.use(createAuthFailureLimiter(api));
+  app.use(createAuthFailureLimiter({ trustProxy: api.trustProxy === true, failures: api.authFailures }));
   app.use(createBrowserHeaders());
 
   queueRoutes(app, api);

@@ -6,6 +6,7 @@ import { createSchedules } from "../adapters/temporal/schedules.ts";
 import { type AdminDependencies, createAdmin } from "../api/admin/admin.ts";
 import { sweepPushes } from "../api/admin/routes/models/publish-archive.ts";
 import { createWaitingAdmin } from "../api/admin/waiting-admin.ts";
+import { createAuthFailures } from "../api/auth/auth-failure-limiter.ts";
 import { createKeyRing } from "../api/auth/key-ring.ts";
 import { listen } from "../api/http/listen.ts";
 import { createCheckDefinition } from "../api/pipelines/check-definition.ts";
@@ -85,7 +86,9 @@ async function adminPorts(parts: Parts, closing: CloseStack): Promise<AdminDepen
   const policy = retentionPolicy(config);
   const times = await createRetentionClock({ retention: parts.retention, policy, log: parts.log });
   closing.defer(() => times[Symbol.asyncDispose]());
-  const keyRing = await createKeyRing({ keys, clock: steadyClock, hashes: parts.keyHashes, log: parts.log });
+  const authFailures = createAuthFailures();
+  const { keyHashes: hashes, log } = parts;
+  const keyRing = await createKeyRing({ keys, clock: steadyClock, hashes, log, authFailures });
   closing.defer(() => keyRing[Symbol.asyncDispose]());
   return {
     ...parts,
@@ -96,6 +99,7 @@ async function adminPorts(parts: Parts, closing: CloseStack): Promise<AdminDepen
     requestSearch: searchRetentionView(parts.requestSearch, { times, clock: systemClock }),
     deadLetters: deadLetterRetentionView(parts.deadLetters, { times, clock: systemClock }),
     keyRing,
+    authFailures,
     times,
     policy,
     schedules: createSchedules(parts.client),

@@ -4,6 +4,7 @@ import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { createSchedules } from "../adapters/temporal/schedules.ts";
 import { createSessions } from "../adapters/temporal/sessions.ts";
+import { createAuthFailures } from "../api/auth/auth-failure-limiter.ts";
 import { createKeyRing } from "../api/auth/key-ring.ts";
 import { createTokens } from "../api/auth/tokens.ts";
 import type { ApiDependencies } from "../api/dependencies.ts";
@@ -153,7 +154,9 @@ async function openCaches(parts: Parts, closing: CloseStack) {
   };
   const { coercion } = config.inputs;
   return {
-    keyRing: await opened(createKeyRing({ keys, clock: steadyClock, hashes, log })),
+  const authFailures = createAuthFailures();
+    authFailures,
+    keyRing: await opened(createKeyRing({ keys, clock: steadyClock, hashes, log, authFailures })),
     effectiveLimits: await opened(createEffectiveLimits(parts)),
     times: await opened(createRetentionClock({ retention, policy: retentionPolicy(config), log })),
     storageDefaults: await opened(createStorageDefaults(parts)),
@@ -168,7 +171,7 @@ async function gatewayPorts(
   overrides: Partial<ApiDependencies>,
 ): Promise<ApiDependencies> {
   const { config } = parts;
-  const { keyRing, times, storageDefaults, effectiveLimits, savedPipelines } = opened;
+  const { keyRing, authFailures, times, storageDefaults, effectiveLimits, savedPipelines } = opened;
   const { findPipeline } = savedPipelines;
   const { calls, jobs, withdrawals } = opened;
   return {
@@ -186,10 +189,16 @@ async function gatewayPorts(
     checkDefinition: createCheckDefinition({ registry: parts.registry, findPipeline }),
     keyRing,
     storageDefaults,
-    tokens: createTokens({ secret: await parts.secrets.secret("tokens"), keyRing, clock: systemClock }),
+    tokens: createTokens({
+      secret: await parts.secrets.secret("tokens"),
+      keyRing,
+      clock: systemClock,
+      authFailures,
+    }),
     uploadSecret: await parts.secrets.secret("uploads"),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     clock: systemClock,
+    authFailures,
     bodyBytesMax: config.server.bodyBytesMax,
     get runsMax() {
       return config.server.runsMax;

@@ -81,7 +81,7 @@ export type AdminDependencies = Omit<RequestPorts, "claims" | "sessions" | "fram
 export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   const app = new OpenAPIHono<BlankEnv>({ strict: false });
   app.use(`${CODEC_PATH}/*`, codecForBrowsers(api.temporalUiOrigins));
-  app.use(createAuthFailureLimiter({ trustProxy: api.trustProxy === true }));
+  app.use(createAuthFailureLimiter({ trustProxy: api.trustProxy === true, failures: api.authFailures }));
   const addRoute = createAddRoute(app, api);
   addMetaRoutes(addRoute, api);
   addModelRoutes(addRoute, api);

@@ -1,8 +1,8 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
 import { LIMITS } from "../../core/limits.ts";
 import { answerError } from "../http/answer-error.ts";
-import { createAuthFailureLimiter } from "./auth-failure-limiter.ts";
+import { createAuthFailureLimiter, createAuthFailures, noteWrongKey } from "./auth-failure-limiter.ts";
 
 const GOOD = "6f1c2b3a-0000-4000-8000-00000000000a";
 const idOf = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`;
@@ -11,20 +11,27 @@ const silent = { debug() {}, info() {}, warn() {}, error() {} };
 let now: number;
 let lookups: number;
 let app: Hono;
+/** The answer to a wrong key. */
+let refusal: (c: Context) => Response;
 beforeEach(() => {
   now = 0;
   lookups = 0;
   app = new Hono();
-  app.use(createAuthFailureLimiter({ nowMs: () => now }));
+  const failures = createAuthFailures(() => now);
+  refusal = (c) => c.text("no", 401);
+  app.use(createAuthFailureLimiter({ failures }));
+  app.get("/public", (c) => c.text("ok"));
   app.get("/", (c) => {
     lookups++;
-    return c.req.header("authorization") === `Key ${GOOD}:secret` ? c.text("ok") : c.text("no", 401);
+    if (c.req.header("authorization") !== `Key ${GOOD}:secret`) return refusal(c);
+    failures.accept(`${GOOD}:secret`);
+    return c.text("ok");
   });
   app.onError((error, c) => answerError(c, error, { log: silent }));
 });
 
-const call = (authorization: string | undefined, remoteAddress = "192.0.2.1") =>
-  app.request("/", authorization === undefined ? {} : { headers: { authorization } }, {
+const call = (authorization: string | undefined, remoteAddress = "192.0.2.1", path = "/") =>
+  app.request(path, authorization === undefined ? {} : { headers: { authorization } }, {
     incoming: { socket: { remoteAddress } },
   });
 const tryMany = async (count: number, address?: string) => {
@@ -42,7 +49,7 @@ describe("an address that guesses keys", () => {
     expect(lookups).toBe(0);
     now += LIMITS.authFailureWindowSeconds * 1000;
     expect((await call(`Key ${GOOD}:secret`)).status).toBe(200);
-  }, 30_000);
+  });
 
   it("locks out neither other addresses nor a key at the same address that was accepted before", async () => {
     expect((await call(`Key ${GOOD}:secret`)).status).toBe(200);
@@ -50,6 +57,32 @@ describe("an address that guesses keys", () => {
     expect((await call(`Key ${GOOD}:secret`)).status).toBe(200);
     expect((await call(`Key ${GOOD}:secret`, "192.0.2.2")).status).toBe(200);
     expect((await call(undefined)).status).toBe(401);
+  });
+
+  it("is refused although it knows the id of a key in use, or calls what needs no key", async () => {
+    expect((await call(`Key ${GOOD}:secret`)).status).toBe(200);
+    await tryMany(LIMITS.authFailuresMax);
+    lookups = 0;
+    expect((await call(`Key ${GOOD}:guess`)).status).toBe(429);
+    expect((await call(`Key ${GOOD}:guess`, "192.0.2.2", "/public")).status).toBe(200);
+    expect((await call(`Key ${GOOD}:guess`)).status).toBe(429);
+    expect(lookups).toBe(0);
+  });
+
+  it("is refused although the answers hide that its keys are wrong, as those of a private file", async () => {
+    refusal = (c) => {
+      noteWrongKey(c);
+      return c.text("unknown", 404);
+    };
+    await tryMany(LIMITS.authFailuresMax);
+    expect((await call(`Key ${idOf(9999)}:x`)).status).toBe(429);
+  });
+
+  it("is refused when it guesses the tokens of streams", async () => {
+    for (let n = 0; n < LIMITS.authFailuresMax; n++)
+      await call(undefined, "192.0.2.1", `/?fal_jwt_token=${n}`);
+    expect((await call(undefined, "192.0.2.1", "/?fal_jwt_token=x")).status).toBe(429);
+    expect((await call(`Key ${idOf(1)}:x`)).status).toBe(429);
   });
 
   it("is a /64 of IPv6, and the same address in every spelling", async () => {

@@ -1,9 +1,26 @@
+import { createHash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { Context, MiddlewareHandler } from "hono";
 import ipaddr from "ipaddr.js";
 import { LRUCache } from "lru-cache";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
+
+/**
+ * The wrong keys and tokens of each address, by whichever way they came: HTTP/1.1, HTTP/2 and WebSocket share
+ * one count. An address that has sent `LIMITS.authFailuresMax` of them within
+ * `LIMITS.authFailureWindowSeconds` is refused before any look-up, until that window is over. Other callers
+ * at the same address (an office, a proxy) are not locked out with it: a key that was accepted at this
+ * gateway before stays accepted.
+ */
+export interface AuthFailures {
+  /** Throws `too_many_auth_failures` for a credential that was not accepted before, from such an address. */
+  admit(network: string, credential: string): void;
+  /** Counts a wrong credential of an address. */
+  countFailure(network: string): void;
+  /** Remembers a credential that a look-up found right: a `<key id>:<secret>`, or a token. */
+  accept(credential: string): void;
+}
 
 /** Wrong keys that came from one address within one window. */
 interface Failures {
@@ -12,74 +29,102 @@ interface Failures {
   sinceMs: number;
 }
 
+/** The scheme before a credential in `Authorization`. */
+const SCHEME = /^(?:key|bearer)\s+/i;
+
 const WINDOW_MS = LIMITS.authFailureWindowSeconds * 1000;
 
-/**
- * Makes guessing keys slow: an address that has sent `LIMITS.authFailuresMax` wrong keys within
- * `LIMITS.authFailureWindowSeconds` gets 429 before any look-up, until that window is over. Other callers at
- * the same address (an office, a proxy) are not locked out with it: a key that was accepted at this gateway
- * before stays accepted.
- *
- * @param trustProxy the address is the last one of `X-Forwarded-For`, which the proxy has added
- * @param nowMs a clock that nobody sets
- */
-export function createAuthFailureLimiter({
-  trustProxy = false,
-  nowMs = () => performance.now(),
-}: {
-  trustProxy?: boolean;
-  nowMs?: () => number;
-}): MiddlewareHandler {
+/** @param nowMs a clock that nobody sets */
+export function createAuthFailures(nowMs: () => number = () => performance.now()): AuthFailures {
   const failures = new LRUCache<string, Failures>({ max: LIMITS.authFailureAddressesMax });
-  const acceptedKeys = new LRUCache<string, true>({ max: LIMITS.keysCachedMax });
-  /** Calls that are counted already: those in the proxy form pass here twice. */
-  const counted = new WeakSet<object>();
+  /** The digests of right keys with their secrets: whoever knows a key's id alone may still be guessing. */
+  const accepted = new LRUCache<string, true>({ max: LIMITS.keysCachedMax });
+  const digestOf = (credential: string): string =>
+    createHash("sha256").update(credential.trim().replace(SCHEME, "")).digest("base64");
 
-  function failuresOf(address: string): Failures | undefined {
-    const known = failures.get(address);
+  function failuresOf(network: string): Failures | undefined {
+    const known = failures.get(network);
     return known && nowMs() - known.sinceMs < WINDOW_MS ? known : undefined;
   }
 
-  function countFailure(c: Context, address: string): void {
-    const call = (c.env as { incoming?: object }).incoming ?? c;
-    if (counted.has(call)) return;
-    counted.add(call);
-    const known = failuresOf(address);
-    if (known) known.count++;
-    else failures.set(address, { count: 1, sinceMs: nowMs() });
-  }
-
-  return async (c, next) => {
-    const authorization = c.req.header("authorization");
-    // Read before `next`: a connection that its caller has closed has no address.
-    const sender = authorization === undefined ? undefined : senderOf(c, trustProxy);
-    if (authorization === undefined || sender === undefined) return next();
-    const keyId = keyIdOf(authorization);
-    const known = failures.size === 0 ? undefined : failuresOf(networkOf(sender));
-    if (known && known.count >= LIMITS.authFailuresMax && !acceptedKeys.has(keyId))
-      throw new TemperaError("too_many_auth_failures", undefined, {
-        retryAfterMs: known.sinceMs + WINDOW_MS - nowMs(),
-      });
-    await next();
-    if (c.res.status === 401) countFailure(c, networkOf(sender));
-    else if (c.res.status < 300 && keyId !== "") acceptedKeys.set(keyId, true);
+  return {
+    admit(network, credential) {
+      const known = failures.size === 0 ? undefined : failuresOf(network);
+      if (known && known.count >= LIMITS.authFailuresMax && !accepted.has(digestOf(credential)))
+        throw new TemperaError("too_many_auth_failures", undefined, {
+          retryAfterMs: known.sinceMs + WINDOW_MS - nowMs(),
+        });
+    },
+    countFailure(network) {
+      const known = failuresOf(network);
+      if (known) known.count++;
+      else failures.set(network, { count: 1, sinceMs: nowMs() });
+    },
+    accept(credential) {
+      accepted.set(digestOf(credential), true);
+    },
   };
 }
 
-/** Reads the id of the key that a header names, unverified; "" when the header is of another kind. */
-function keyIdOf(authorization: string): string {
-  return /^(?:key|bearer)\s+([0-9a-f-]{36}):/i.exec(authorization)?.[1]?.toLowerCase() ?? "";
+/** Calls whose credential was wrong, although their answers are no 401. */
+const wronglyKeyed = new WeakSet<Context>();
+
+/** Notes that a call's credential was wrong, where the answer hides it: a private file is a plain 404. */
+export function noteWrongKey(c: Context): void {
+  wronglyKeyed.add(c);
 }
 
-/** Finds the address of a caller; `undefined` for a call from within this process. */
-function senderOf(c: Context, trustProxy: boolean): string | undefined {
-  const forwarded = trustProxy ? c.req.header("x-forwarded-for")?.split(",").at(-1)?.trim() : undefined;
-  return forwarded ?? (c.env as { incoming?: IncomingMessage } | undefined)?.incoming?.socket.remoteAddress;
+/**
+ * Makes guessing keys over HTTP slow, see `AuthFailures`.
+ *
+ * @param trustProxy the address is the last one of `X-Forwarded-For`, which the proxy has added
+ */
+export function createAuthFailureLimiter({
+  trustProxy = false,
+  failures,
+}: {
+  trustProxy?: boolean;
+  failures: AuthFailures;
+}): MiddlewareHandler {
+  /** Calls that are counted already: those in the proxy form pass here twice. */
+  const counted = new WeakSet<object>();
+
+  function countFailure(c: Context, network: string): void {
+    const call = (c.env as { incoming?: object }).incoming ?? c;
+    if (counted.has(call)) return;
+    counted.add(call);
+    failures.countFailure(network);
+  }
+
+  return async (c, next) => {
+    const credential = c.req.header("authorization") ?? c.req.query("fal_jwt_token");
+    // Read before `next`: a connection that its caller has closed has no address.
+    const network =
+      credential === undefined
+        ? undefined
+        : networkOf(
+            c.req.header("x-forwarded-for"),
+            (c.env as { incoming?: IncomingMessage } | undefined)?.incoming?.socket.remoteAddress,
+            trustProxy,
+          );
+    if (credential === undefined || network === undefined) return next();
+    failures.admit(network, credential);
+    await next();
+    if (c.res.status === 401 || wronglyKeyed.has(c)) countFailure(c, network);
+  };
 }
 
-/** Returns the part of an address that one customer of a provider has: all of IPv4, the /64 of IPv6. */
-function networkOf(sender: string): string {
-  if (!ipaddr.isValid(sender)) return sender;
+/**
+ * Finds the part of a caller's address that one customer of a provider has: all of IPv4, the /64 of IPv6;
+ * `undefined` for a call from within this process.
+ */
+export function networkOf(
+  forwarded: string | undefined,
+  remote: string | undefined,
+  trustProxy: boolean,
+): string | undefined {
+  const sender = (trustProxy ? forwarded?.split(",").at(-1)?.trim() : undefined) ?? remote;
+  if (sender === undefined || !ipaddr.isValid(sender)) return sender;
   const address = ipaddr.process(sender);
   return address instanceof ipaddr.IPv6
     ? address.parts

@@ -10,6 +10,7 @@ import type { Log } from "../../core/operations/log.ts";
 import type { Key, Scope } from "../../core/owners/key.ts";
 import type { FoundKey, KeyStore } from "../../core/owners/key-store.ts";
 import { readAuthorization } from "../../fal/authorization.ts";
+import type { AuthFailures } from "./auth-failure-limiter.ts";
 import { KeyCache } from "./key-cache.ts";
 import type { KeyHashes } from "./key-hashes.ts";
 
@@ -45,17 +46,20 @@ export interface KeyRing {
  * way when it is used.
  *
  * @param clock measures ages only: a clock that nobody sets
+ * @param authFailures is told of the right keys
  */
 export async function createKeyRing({
   keys,
   clock,
   hashes,
   log,
+  authFailures,
 }: {
   keys: KeyStore;
   clock: Clock;
   hashes: KeyHashes;
   log: Log;
+  authFailures?: Pick<AuthFailures, "accept">;
 }): Promise<KeyRing & AsyncDisposable> {
   const cache = await KeyCache.start({ keys, clock, log });
   const rehash = createRehash({ keys, clock, hashes });
@@ -68,6 +72,7 @@ export async function createKeyRing({
       if (!found || !matches || found.key.revokedAtMs !== undefined) throw new TemperaError("key_unknown");
       if (found.isExpired()) throw new TemperaError("key_expired");
       cache.noteUse(keyId);
+      authFailures?.accept(`${keyId}:${secret}`);
       if (!hashes.isCurrent(found.key)) rehash(found.key, secret);
       return callerOf(found.key);
     },

@@ -1,6 +1,7 @@
 import { jwtVerify, SignJWT } from "jose";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Clock } from "../../core/operations/clock.ts";
+import type { AuthFailures } from "./auth-failure-limiter.ts";
 import type { Caller, KeyRing } from "./key-ring.ts";
 
 /**
@@ -28,15 +29,21 @@ export interface Tokens {
 
 const ISSUER = "tempera";
 
-/** Issues and verifies tokens with the installation's secret, so that gateways accept each other's. */
+/**
+ * Issues and verifies tokens with the installation's secret, so that gateways accept each other's.
+ *
+ * @param authFailures is told of the right tokens
+ */
 export function createTokens({
   secret,
   keyRing,
   clock,
+  authFailures,
 }: {
   secret: Uint8Array;
   keyRing: KeyRing;
   clock: Clock;
+  authFailures?: Pick<AuthFailures, "accept">;
 }): Tokens {
   return {
     async issue({ keyId, ownerId }, use, { seconds, allowedApps }) {
@@ -68,6 +75,7 @@ export function createTokens({
       if (payload.use !== use) throw new TemperaError("token_invalid");
       const caller = await keyRing.recall(payload.sub ?? "");
       if (!caller || caller.ownerId !== payload.owner) throw new TemperaError("token_invalid");
+      authFailures?.accept(token);
       return {
         caller,
         allowedApps: Array.isArray(payload.allowed_apps) ? payload.allowed_apps.map(String) : [],

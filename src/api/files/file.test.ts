@@ -1,5 +1,53 @@
+import { Hono } from "hono";
 import { describe, expect, it } from "vitest";
-import { parseRange } from "./file.ts";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { FileRecord } from "../../core/files/file.ts";
+import { LIMITS } from "../../core/limits.ts";
+import { createAuthFailureLimiter, createAuthFailures } from "../auth/auth-failure-limiter.ts";
+import { answerError } from "../http/answer-error.ts";
+import { createFile, parseRange } from "./file.ts";
+import { createFindReadable } from "./readable.ts";
+
+it("counts the wrong keys that are tried on a private file, which is a plain 404 to them", async () => {
+  let lookups = 0;
+  const record = {
+    fileId: "f",
+    ownerId: "ann",
+    name: "a.png",
+    contentType: "image/png",
+    lifecycle: { acl: { default: "hide", rules: [] } },
+    objectKey: "files/f",
+    stored: { bytes: 1, etag: "e" },
+  } as unknown as FileRecord;
+  const refuse = async () => {
+    lookups++;
+    throw new TemperaError("key_unknown");
+  };
+  const api = {
+    files: { find: async () => record },
+    keyRing: { authenticate: refuse },
+    tokens: { verify: refuse },
+    clock: { nowMs: () => 0 },
+    uploadSecret: Buffer.alloc(32),
+  } as unknown as Parameters<typeof createFile>[0] & Parameters<typeof createFindReadable>[0];
+  const file = createFile(api, createFindReadable(api));
+  const app = new Hono();
+  app.use(createAuthFailureLimiter({ failures: createAuthFailures() }));
+  app.get("/", (c) => file(c, { fileId: "f", name: "a.png" }));
+  const log = { debug() {}, info() {}, warn() {}, error() {} };
+  app.onError((error, c) => answerError(c, error, { log }));
+  const read = (authorization: string) =>
+    app.request(
+      "/",
+      { headers: { authorization } },
+      { incoming: { socket: { remoteAddress: "192.0.2.1" } } },
+    );
+  for (let n = 0; n < LIMITS.authFailuresMax; n++)
+    expect((await read(n % 2 ? `Key k:${n}` : `Bearer a.b.${n}`)).status).toBe(404);
+  expect((await read("Key k:x")).status).toBe(429);
+  expect((await read("Bearer a.b.x")).status).toBe(429);
+  expect(lookups).toBe(LIMITS.authFailuresMax);
+});
 
 describe("a byte range", () => {
   it.each([

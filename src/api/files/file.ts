@@ -6,6 +6,7 @@ import { codingOfKey } from "../../core/files/file.ts";
 import { isPublic } from "../../core/files/lifecycle.ts";
 import type { ObjectInfo } from "../../core/files/object-store.ts";
 import { falError } from "../../fal/index.ts";
+import { noteWrongKey } from "../auth/auth-failure-limiter.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { answerJson } from "../http/answer-json.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
@@ -51,8 +52,9 @@ export function createFile(
         ? undefined
         : await callerOf(authorization).catch((error) => {
             // A bad key gets the answer of no key, so that it does not reveal hidden files.
-            if (isTemperaError(error) && CATALOGUE[error.code].status === 401) return undefined;
-            throw error;
+            if (!isTemperaError(error) || CATALOGUE[error.code].status !== 401) throw error;
+            noteWrongKey(c);
+            return undefined;
           });
     return [caller?.ownerId, signed].filter((ownerId) => ownerId !== undefined);
   };

@@ -65,8 +65,8 @@ interface Opening {
 }
 
 /**
- * Serves realtime sockets (contract §5.1-5.4). A refused caller gets a socket too, with a message and a
- * close, because browsers do not tell a script why an upgrade failed.
+ * Serves realtime sockets (contract §5.1-5.4). Rejects for a caller who is refused, who gets a socket too,
+ * with a message and a close (`closeWithError`).
  *
  * - `/{id}/realtime` and custom paths: an input is a msgpack object or JSON text, and its outputs are sent
  *   in the
@@ -81,28 +81,20 @@ export function createRealtimeSocket(api: Api) {
     "Close one first.",
   );
 
-  const refuse = (error: unknown) => {
-    if (!isTemperaError(error)) throw error;
-    return (ws: WebSocket): ServedSocket => closeWithError(ws, error);
-  };
-
   return async (
     address: SocketAddress,
     request: IncomingMessage,
   ): Promise<(ws: WebSocket) => ServedSocket> => {
-    try {
-      const opening = await checkHandshake(api, address, request);
-      return (ws) => {
-        try {
-          // Counted only here, where there is a socket whose close ends the count.
-          return new RealtimeConnection(api, opening, ws, sessions.acquire(opening.caller.ownerId));
-        } catch (error) {
-          return refuse(error)(ws);
-        }
-      };
-    } catch (error) {
-      return refuse(error);
-    }
+    const opening = await checkHandshake(api, address, request);
+    return (ws) => {
+      try {
+        // Counted only here, where there is a socket whose close ends the count.
+        return new RealtimeConnection(api, opening, ws, sessions.acquire(opening.caller.ownerId));
+      } catch (error) {
+        if (!isTemperaError(error)) throw error;
+        return closeWithError(ws, error);
+      }
+    };
   };
 }
 
@@ -141,7 +133,7 @@ async function checkHandshake(
 }
 
 /** Reports a failed handshake once there is a socket, and closes it. */
-function closeWithError(ws: WebSocket, error: TemperaError): ServedSocket {
+export function closeWithError(ws: WebSocket, error: TemperaError): ServedSocket {
   const { status } = CATALOGUE[error.code];
   const message = error.code === "store_unavailable" ? CATALOGUE.store_unavailable.message : error.message;
   // Another key or token would not help where an operator has disabled something.

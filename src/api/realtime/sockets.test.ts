@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { PassThrough } from "node:stream";
 import { expect, it, vi } from "vitest";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { createAuthFailures } from "../auth/auth-failure-limiter.ts";
 import { createSockets } from "./sockets.ts";
 
 it("survives a connection that breaks while its upgrade is refused in a shutdown", async () => {
@@ -13,6 +14,7 @@ it("survives a connection that breaks while its upgrade is refused in a shutdown
   const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
   const api = {
     keyRing: { authenticate },
+    authFailures: createAuthFailures(),
     registry: {},
     log,
     bodyBytesMax: 1000,

@@ -3,6 +3,7 @@
  * are served by `realtime-socket.ts`, HTTP over WebSocket by `http-socket.ts`.
  */
 import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocket, WebSocketServer } from "ws";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
@@ -13,11 +14,13 @@ import { LIMITS } from "../../core/limits.ts";
 import { newRequestId } from "../../core/requests/request-id.ts";
 import { falError } from "../../fal/errors.ts";
 import { parseSocketAddress, type SocketAddress } from "../../fal/realtime.ts";
+import { networkOf } from "../auth/auth-failure-limiter.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { REQUEST_ID_HEADER } from "../http/request-id.ts";
+import { createOwnerLimiter } from "../run/owner-limiter.ts";
 import { createByteBudget } from "./byte-budget.ts";
 import { createHttpSocket, type InnerFetch } from "./http-socket.ts";
-import { createRealtimeSocket } from "./realtime-socket.ts";
+import { closeWithError, createRealtimeSocket } from "./realtime-socket.ts";
 import { type ServedSocket, shedBacklog, startPings } from "./socket-end.ts";
 
 export interface Sockets {
@@ -45,6 +48,7 @@ type Api = Pick<
   | "flags"
   | "keyRing"
   | "tokens"
+  | "authFailures"
   | "events"
   | "requests"
   | "jobs"
@@ -67,6 +71,15 @@ export function createSockets(api: Api, fetchInner: InnerFetch): Sockets {
 
 type Serve = (ws: WebSocket) => ServedSocket;
 
+/** An upgrade that a caller asks for. */
+interface Upgrade {
+  request: IncomingMessage;
+  socket: Duplex;
+  head: Buffer;
+  /** The listener of a connection's error until there is a WebSocket. */
+  onError: () => void;
+}
+
 class GatewaySockets implements Sockets {
   readonly #api: Api;
   readonly #servers: Record<SocketAddress["tree"], WebSocketServer>;
@@ -75,9 +88,15 @@ class GatewaySockets implements Sockets {
     (address: SocketAddress, request: IncomingMessage) => Promise<Serve>
   >;
   readonly #served = new Map<WebSocket, ServedSocket>();
+  /** Those of them whose callers were refused: they only wait for the close. */
+  readonly #refused = new Set<WebSocket>();
+  /** Handshakes and refused sockets, by the address that they came from. */
+  readonly #handshakes = createOwnerLimiter(
+    () => LIMITS.handshakesOfAddressMax,
+    "WebSocket handshakes under way from this address",
+    "Wait until some have ended.",
+  );
   readonly #shedding: NodeJS.Timeout;
-  /** Upgrades that are being checked. */
-  #pending = 0;
   #stopping = false;
 
   constructor(api: Api, fetchInner: InnerFetch) {
@@ -104,16 +123,13 @@ class GatewaySockets implements Sockets {
   }
 
   get open(): number {
-    return this.#served.size;
+    return this.#served.size - this.#refused.size;
   }
 
   readonly upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     const onError = (): void => void socket.destroy();
     socket.on("error", onError);
-    this.#pending++;
-    this.#upgrade(request, socket, head, onError)
-      .catch((error) => refuse(socket, error, this.#api.log))
-      .finally(() => this.#pending--);
+    this.#upgrade({ request, socket, head, onError }).catch((error) => refuse(socket, error, this.#api.log));
   };
 
   async stop(): Promise<void> {
@@ -126,25 +142,53 @@ class GatewaySockets implements Sockets {
     await Promise.all(closing);
   }
 
-  async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, onError: () => void): Promise<void> {
-    const host = hostOf(request, this.#api.trustProxy === true);
-    const address = parseSocketAddress(host, request.url ?? "/");
+  async #upgrade(upgrade: Upgrade): Promise<void> {
+    const { request, socket } = upgrade;
+    const { headers, url = "/" } = request;
+    const trustProxy = this.#api.trustProxy === true;
+    const address = parseSocketAddress(hostOf(request, trustProxy), url);
     if (!address)
-      throw new TemperaError(
-        "path_unknown",
-        `No WebSocket is served at ${(request.url ?? "/").split("?")[0]?.slice(0, 200)}`,
-      );
+      throw new TemperaError("path_unknown", `No WebSocket is served at ${url.split("?")[0]?.slice(0, 200)}`);
     if (this.#stopping) throw goingAway();
-    if (this.#served.size + this.#pending > this.#api.realtime.socketsMax)
-      throw new TemperaError("sockets_limit");
-    const serve = await this.#openers[address.tree](address, request);
+    const forwarded = [headers["x-forwarded-for"]].flat().at(-1);
+    const network = networkOf(forwarded, (socket as Socket).remoteAddress, trustProxy);
+    // A refused caller holds its place until its socket has closed: it need not answer the close.
+    using _place = this.#handshakes.acquire(network ?? "");
+    const { serve, isRefused } = await this.#open(address, request, network);
     if (this.#stopping) throw goingAway();
     // A refused connection still needs a listener: it may break while the refusal is sent.
     if (socket.destroyed) return;
-    this.#servers[address.tree].handleUpgrade(request, socket, head, (ws) => {
-      socket.off("error", onError); // `ws` has a listener of its own now
+    if (!isRefused && this.open >= this.#api.realtime.socketsMax) throw new TemperaError("sockets_limit");
+    const closed = new Promise((resolve) => socket.once("close", resolve));
+    this.#servers[address.tree].handleUpgrade(request, socket, upgrade.head, (ws) => {
+      socket.off("error", upgrade.onError); // `ws` has a listener of its own now
+      if (isRefused) this.#refused.add(ws);
       this.#accept(ws, serve);
     });
+    if (isRefused) await closed;
+  }
+
+  /**
+   * Checks a handshake. The refusal of a realtime caller is told on a socket, since browsers do not tell a
+   * script why an upgrade failed; any other refusal is thrown.
+   */
+  async #open(
+    address: SocketAddress,
+    request: IncomingMessage,
+    network: string | undefined,
+  ): Promise<{ serve: Serve; isRefused: boolean }> {
+    const { authFailures } = this.#api;
+    const credential = address.query.get("fal_jwt_token") ?? request.headers.authorization;
+    if (credential !== undefined && network !== undefined) authFailures.admit(network, credential);
+    try {
+      return { serve: await this.#openers[address.tree](address, request), isRefused: false };
+    } catch (error) {
+      if (!isTemperaError(error)) throw error;
+      if (credential !== undefined && network !== undefined && CATALOGUE[error.code].status === 401)
+        authFailures.countFailure(network);
+      if (address.tree === "ws") throw error;
+      return { serve: (ws) => closeWithError(ws, error), isRefused: true };
+    }
   }
 
   #accept(ws: WebSocket, serve: Serve): void {
@@ -153,6 +197,7 @@ class GatewaySockets implements Sockets {
     const stopPings = startPings(ws);
     ws.once("close", () => {
       this.#served.delete(ws);
+      this.#refused.delete(ws);
       stopPings();
     });
   }
@@ -182,7 +227,10 @@ const hostOf = ({ headers }: IncomingMessage, trustProxy: boolean): string => {
   return (Array.isArray(forwarded) ? forwarded[0] : forwarded)?.split(",")[0]?.trim() || headers.host || "";
 };
 
-/** Answers an upgrade with an error, as plain HTTP. */
+/**
+ * Answers an upgrade with an error, as plain HTTP, and closes the connection: a caller who does not close its
+ * own end holds nothing.
+ */
 export function refuse(socket: Duplex, error: unknown, log: ApiDependencies["log"]): void {
   if (!isTemperaError(error)) log.error({ err: error }, "unexpected error in an upgrade");
   const info = isTemperaError(error)
@@ -203,5 +251,7 @@ export function refuse(socket: Duplex, error: unknown, log: ApiDependencies["log
     [REQUEST_ID_HEADER]: newRequestId(),
     connection: "close",
   }).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n${lines.join("")}\r\n${text}`);
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n${lines.join("")}\r\n${text}`, () =>
+    socket.destroy(),
+  );
 }
