@@ -8,6 +8,8 @@ describe("a file", () => {
     ["image/png", "image/png"],
     ["IMAGE/PNG", "image/png"],
     ["image/svg+xml", "image/svg+xml"],
+    // The Swift client sends this one.
+    ["audio/mp3", "audio/mp3"],
     ['video/mp4; codecs="avc1.64001f"', "video/mp4"],
     ["text/plain;charset=UTF-8", "text/plain; charset=UTF-8"],
     ['text/plain; charset="utf-8"; format=flowed', "text/plain; charset=utf-8"],
