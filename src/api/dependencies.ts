@@ -30,6 +30,7 @@ import type { StorageDefaults } from "./files/storage-defaults.ts";
 import type { OwnerLimits } from "./limits/owner-limits.ts";
 import type { CheckDefinition } from "./pipelines/check-definition.ts";
 import type { RetentionClock } from "./requests/retention-clock.ts";
+import type { UnservedNotice } from "./requests/unserved-notice.ts";
 
 /** Requests, and the jobs and sessions that carry them. */
 export interface RequestPorts extends RequestStores, Pick<LiveStores, "events" | "frames"> {
@@ -37,6 +38,8 @@ export interface RequestPorts extends RequestStores, Pick<LiveStores, "events" |
   jobs: Jobs;
   /** Ends jobs and sessions whose start is in doubt. */
   withdrawJob: WithdrawJob;
+  /** Tells waiting requests that no GPU worker can serve them; absent where no status is answered. */
+  unserved?: UnservedNotice;
   /** The realtime sessions. */
   sessions: Sessions;
 }

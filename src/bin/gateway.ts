@@ -18,6 +18,7 @@ import { createSavedPipelines } from "../api/pipelines/saved-pipelines.ts";
 import { createSockets, refuse } from "../api/realtime/sockets.ts";
 import { createRetentionClock } from "../api/requests/retention-clock.ts";
 import { retentionView } from "../api/requests/retention-view.ts";
+import { createUnservedNotice } from "../api/requests/unserved-notice.ts";
 import { createWithdrawals } from "../api/requests/withdraw-job.ts";
 import { createWaitingGateway, NOT_REACHED } from "../api/waiting-gateway.ts";
 import { createWebhookOf } from "../api/webhooks/requested-webhook.ts";
@@ -183,6 +184,10 @@ async function gatewayPorts(
     schedules: createSchedules(parts.client),
     health: parts.processHealth.role("gateway"),
     times,
+    unserved: createUnservedNotice(
+      { ...parts, clock: systemClock },
+      parts.config.worker.unservedWaitSeconds * 1000,
+    ),
     policy: retentionPolicy(config),
     limits: createOwnerLimits({ ...parts, effectiveLimits }),
     findPipeline,

@@ -71,7 +71,7 @@ async function start(parts: Parts, closing: CloseStack): Promise<Role> {
   await warmPinned(models, pool, budgetMiB, log);
   const connection = await parts.connected;
   const scheduler = await PollScheduler.start({
-    models,
+    models: inFolder,
     pool,
     budgetMiB,
     startPolling: (model, onIdle) => startPolling({ ...parts, connection }, model, activities, onIdle),
@@ -94,6 +94,8 @@ async function start(parts: Parts, closing: CloseStack): Promise<Role> {
       health.drain(orders.all);
       scheduler.drain(orders);
     },
+    refuse: (taskQueues) => scheduler.refuse(taskQueues),
+    unservedMaxMs: config.worker.unservedWaitSeconds * 1000,
     log: workerLog,
   });
   closing.defer(() => reports[Symbol.asyncDispose]());

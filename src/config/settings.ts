@@ -459,6 +459,15 @@ export const SETTINGS = {
         "attempts, before it ends as a dead letter. 0: each failure of a store uses up an attempt.",
       { unit: "s" },
     ),
+    unservedWaitSeconds: setting(
+      "TEMPERA_UNSERVED_WAIT_SECONDS",
+      number(z.number().min(0).max(604_800)),
+      900,
+      "Time for which requests wait for a model whose engine is unhealthy on every GPU worker. After it " +
+        "they are refused with `runner_scheduling_failure` and become dead letters, until an operator " +
+        "resets the engine.",
+      { unit: "s" },
+    ),
   },
   webhooks: {
     delays: setting(

@@ -81,16 +81,16 @@ describe("GET /v1/engines", () => {
       last_failure: null,
     });
     const { request_id } = await test.client.submit(STUB, { delay_ms: 60_000 });
-    await expect.poll(async () => (await engine()).running, { timeout: 5_000 }).toBe(1);
+    await expect.poll(async () => (await engine()).running).toBe(1);
     await test.client.cancel(STUB, request_id);
-    await expect.poll(async () => (await engine()).running, { timeout: 5_000 }).toBe(0);
+    await expect.poll(async () => (await engine()).running).toBe(0);
   });
 });
 
 describe("a model that keeps crashing its engine", () => {
   it("is unhealthy after three crashes: requests wait, and run after a reset", async () => {
     for (let i = 0; i < 3; i++) await crash();
-    await expect.poll(engine, { timeout: 5_000 }).toMatchObject({
+    await expect.poll(engine).toMatchObject({
       state: "unhealthy",
       polled: false,
       pid: null,
@@ -103,8 +103,17 @@ describe("a model that keeps crashing its engine", () => {
     );
 
     const { request_id } = await test.client.submit(STUB, { prompt: "patient" });
-    await expect.poll(() => test.backlog(STUB), { timeout: 15_000 }).toBe(1);
+    await expect.poll(() => test.backlog(STUB)).toBe(1);
     expect(await test.client.status(STUB, request_id)).toMatchObject({ status: "IN_QUEUE" });
+    const messages = async () => {
+      const status = await test.call(`/queue/${STUB}/requests/${request_id}/status?logs=1`);
+      return ((await status.json()) as { logs: { message: string }[] }).logs.map(({ message }) => message);
+    };
+    await expect
+      .poll(messages)
+      .toEqual([
+        expect.stringContaining("is unhealthy on every GPU worker (The engine was ended by SIGKILL)"),
+      ]);
     // A request with a deadline fails when it has passed.
     const hurried = await test.call(`/${STUB}`, {
       method: "POST",
@@ -121,7 +130,7 @@ describe("a model that keeps crashing its engine", () => {
     for await (const { error } of test.client.follow(STUB, request_id)) expect(error).toBeUndefined();
     expect(await test.client.result(STUB, request_id)).toMatchObject({ echo: "patient" });
     await expect
-      .poll(engine, { timeout: 5_000 })
+      .poll(engine)
       .toMatchObject({ state: "ready", polled: true, failures: 0, last_failure: null });
   });
 
@@ -134,7 +143,7 @@ describe("a model that keeps crashing its engine", () => {
     expect(await engine()).toMatchObject({ failures: 1, polled: true });
     const { request_id: next } = await test.client.submit(STUB, { prompt: "next" });
     for await (const { error } of test.client.follow(STUB, next)) expect(error).toBeUndefined();
-    await expect.poll(engine, { timeout: 5_000 }).toMatchObject({ failures: 0 });
+    await expect.poll(engine).toMatchObject({ failures: 0 });
   });
 });
 
@@ -197,21 +206,21 @@ describe("a drained GPU worker", () => {
       worker: "worker-1",
       drained: true,
     });
-    await expect.poll(async () => (await worker()).state, { timeout: 20_000 }).toBe("drained");
+    await expect.poll(async () => (await worker()).state).toBe("drained");
     expect(await test.client.result(STUB, running)).toMatchObject({ attempt: 1 });
 
     const { request_id: waiting } = await test.client.submit(STUB, { prompt: "later" });
-    await expect.poll(() => test.backlog(STUB), { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => test.backlog(STUB)).toBe(1);
     expect((await test.client.status(STUB, waiting)).status).toBe("IN_QUEUE");
     expect((await engine()).polled).toBe(false);
 
     expect((await tempera("workers", "resume", "worker-1")).code).toBe(0);
     await ended(waiting);
-    await expect.poll(async () => (await engine()).polled, { timeout: 20_000 }).toBe(true);
+    await expect.poll(async () => (await engine()).polled).toBe(true);
     expect((await worker()).state).toBe("serving");
 
     expect((await tempera("engines", "drain", STUB)).err).toContain(`${STUB} 1.0.0 on worker-1`);
-    await expect.poll(async () => (await engine()).polled, { timeout: 20_000 }).toBe(false);
+    await expect.poll(async () => (await engine()).polled).toBe(false);
     const { request_id: last } = await test.client.submit(STUB, {});
     expect((await tempera("engines", "resume", STUB)).code).toBe(0);
     await ended(last);

@@ -39,7 +39,7 @@ export interface FoundRequest extends RequestIdentity {
 const RECHECK_MS = 10_000;
 const CHECKED_MAX = 10_000;
 
-type FindApi = Pick<ApiDependencies, "events" | "requests" | "jobs" | "times" | "clock">;
+type FindApi = Pick<ApiDependencies, "events" | "requests" | "jobs" | "times" | "unserved" | "clock">;
 
 /** Finds a caller's request by its id. */
 export type FindRequest = (caller: Caller, requestId: string) => Promise<FoundRequest>;
@@ -61,6 +61,7 @@ export function createFindRequest(api: FindApi): FindRequest {
     if (!isRequestId(requestId)) throw new TemperaError("request_unknown");
     const found = await finder.find(requestId.toLowerCase());
     if (!found || found.ownerId !== caller.ownerId) throw new TemperaError("request_unknown");
+    await api.unserved?.tell(found);
     return found;
   };
 }

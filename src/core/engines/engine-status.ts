@@ -1,3 +1,5 @@
+import { taskQueueOf } from "../models/model.ts";
+
 /**
  * An engine status is the state of one model version on one GPU worker, as an operator sees it: written by
  * the worker, read by the admin service.
@@ -37,4 +39,17 @@ export interface EngineOnWorker extends EngineStatus, WorkerStatus {
   drained: boolean;
   /** Time since the worker reported it, by the store's clock. */
   ageMs: number;
+}
+
+/**
+ * Finds the model versions that no worker serves: their engine is unhealthy on each worker that reports them.
+ * A worker that has fallen silent counts with its last report, since it may be cut off and work.
+ *
+ * @returns one of the reports of each version, by task queue
+ */
+export function unservedVersions(engines: readonly EngineOnWorker[]): Map<string, EngineOnWorker> {
+  const unserved = new Map<string, EngineOnWorker>();
+  for (const engine of engines) if (engine.state === "unhealthy") unserved.set(taskQueueOf(engine), engine);
+  for (const engine of engines) if (engine.state !== "unhealthy") unserved.delete(taskQueueOf(engine));
+  return unserved;
 }

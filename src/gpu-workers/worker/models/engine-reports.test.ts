@@ -27,6 +27,7 @@ async function setUp(change: Partial<EngineStatusStore> = {}) {
   const lines: string[] = [];
   const resets: string[] = [];
   const drains: DrainOrders[] = [];
+  const refusals: string[][] = [];
   const engines = [engine];
   let notify = () => {};
   const takeResets = vi.fn(async (): Promise<{ endpoint: string; version: string }[]> => []);
@@ -51,9 +52,11 @@ async function setUp(change: Partial<EngineStatusStore> = {}) {
     list: () => engines,
     reset: ({ endpoint }) => resets.push(endpoint),
     drain: (drained) => drains.push(drained),
+    refuse: (queues) => refusals.push([...queues]),
+    unservedMaxMs: 60_000,
     log: (level, message) => lines.push(`${level} ${message}`),
   });
-  return { store, engines, takeResets, lines, resets, drains, reports, notify: () => notify() };
+  return { store, engines, takeResets, lines, resets, drains, refusals, reports, notify: () => notify() };
 }
 
 describe("engine reports", () => {
@@ -121,5 +124,44 @@ describe("engine reports", () => {
     notify();
     await vi.advanceTimersByTimeAsync(0);
     expect(drains.at(-1)).toEqual({ all: true, models: [] });
+  });
+});
+
+describe("models that no worker serves", () => {
+  const unhealthy: EngineStatus = { ...engine, state: "unhealthy", polled: false, failures: 3 };
+  const elsewhere = (state: EngineStatus["state"]) => ({
+    ...unhealthy,
+    state,
+    worker: "worker-2",
+    device: "cpu",
+    budgetMiB: 1000,
+    drained: false,
+    ageMs: 0,
+  });
+  const listed = (state: EngineStatus["state"]) => [
+    { ...elsewhere("unhealthy"), worker: "worker-1" },
+    elsewhere(state),
+  ];
+
+  it("are refused once every worker has had them unhealthy for long, until one serves them", async () => {
+    const list = vi.fn(async () => listed("unhealthy"));
+    const { engines, refusals } = await setUp({ list });
+    expect(list).not.toHaveBeenCalled();
+    engines[0] = unhealthy;
+    await vi.advanceTimersByTimeAsync(LIMITS.engineReportMs);
+    await vi.advanceTimersByTimeAsync(60_000 - LIMITS.engineReportMs);
+    expect(refusals.flat()).toEqual([]);
+    await vi.advanceTimersByTimeAsync(LIMITS.engineReportMs);
+    expect(refusals.at(-1)).toEqual(["gpu/t/a/1.0.0"]);
+    list.mockResolvedValue(listed("stopped"));
+    await vi.advanceTimersByTimeAsync(LIMITS.engineReportMs);
+    expect(refusals.at(-1)).toEqual([]);
+  });
+
+  it("are not refused while another worker may serve them", async () => {
+    const { engines, refusals } = await setUp({ list: async () => listed("ready") });
+    engines[0] = unhealthy;
+    await vi.advanceTimersByTimeAsync(600_000);
+    expect(refusals.flat()).toEqual([]);
   });
 });

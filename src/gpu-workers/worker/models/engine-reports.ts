@@ -5,11 +5,15 @@
  * so a change of them alone waits for the next sign of life.
  */
 
-import type { EngineStatus, WorkerStatus } from "../../../core/engines/engine-status.ts";
+import {
+  type EngineStatus,
+  unservedVersions,
+  type WorkerStatus,
+} from "../../../core/engines/engine-status.ts";
 import type { DrainOrders, EngineStatusStore } from "../../../core/engines/engine-status-store.ts";
 import { writeJson } from "../../../core/json/exact-json.ts";
 import { LIMITS } from "../../../core/limits.ts";
-import type { ModelVersion } from "../../../core/models/model.ts";
+import { type ModelVersion, taskQueueOf } from "../../../core/models/model.ts";
 
 export interface EngineReportsOptions {
   store: EngineStatusStore;
@@ -18,6 +22,12 @@ export interface EngineReportsOptions {
   reset: (model: Pick<ModelVersion, "endpoint" | "version">) => void;
   /** Called before each report with everything that operators have drained on this worker. */
   drain: (drained: DrainOrders) => void;
+  /**
+   * Called after each report with the task queues of this worker's models that no worker has served for
+   * `unservedMaxMs`: their requests wait for nothing and are refused.
+   */
+  refuse: (taskQueues: ReadonlySet<string>) => void;
+  unservedMaxMs: number;
   /**
    * Called once when the store cannot be reached, and once when it can be again. Requests are served
    * meanwhile as ever.
@@ -35,6 +45,8 @@ export class EngineReports implements AsyncDisposable {
   #writing: Promise<void> = Promise.resolve();
   /** The last report, without the numbers of requests. */
   #lastReport = "";
+  /** Since when no worker serves a model of this one, by task queue and a clock that is never set back. */
+  #unservedSinceMs = new Map<string, number>();
   #unsubscribe: () => Promise<void> = async () => {};
 
   private constructor(options: EngineReportsOptions) {
@@ -82,13 +94,14 @@ export class EngineReports implements AsyncDisposable {
 
   async #report(): Promise<void> {
     if (this.#isStopped) return;
-    const { store, worker, list, reset, drain, log } = this.#options;
+    const { store, worker, list, reset, drain, refuse, log } = this.#options;
     try {
       for (const model of await store.takeResets(worker.worker)) reset(model);
       drain(await store.drained(worker.worker));
       const engines = list();
       this.#lastReport = withoutRequestCounts(engines);
       await store.report(worker, engines);
+      refuse(await this.#unservedLong(engines));
       if (this.#isStoreAway) log("INFO", "engines are reported again");
       this.#isStoreAway = false;
     } catch (error) {
@@ -96,6 +109,21 @@ export class EngineReports implements AsyncDisposable {
         log("WARN", `engines cannot be reported: ${error instanceof Error ? error.message : String(error)}`);
       this.#isStoreAway = true;
     }
+  }
+
+  /** Finds the task queues of these engines that no worker has served for too long. */
+  async #unservedLong(engines: readonly EngineStatus[]): Promise<Set<string>> {
+    const own = engines.filter(({ state }) => state === "unhealthy").map(taskQueueOf);
+    const unserved = own.length > 0 ? unservedVersions(await this.#options.store.list()) : new Map();
+    const nowMs = performance.now();
+    const sinceMs = new Map<string, number>();
+    for (const taskQueue of own)
+      if (unserved.has(taskQueue)) sinceMs.set(taskQueue, this.#unservedSinceMs.get(taskQueue) ?? nowMs);
+    this.#unservedSinceMs = sinceMs;
+    const { unservedMaxMs } = this.#options;
+    return new Set(
+      [...sinceMs].filter(([, since]) => nowMs - since >= unservedMaxMs).map(([queue]) => queue),
+    );
   }
 }
 

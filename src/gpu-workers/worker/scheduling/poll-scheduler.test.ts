@@ -11,9 +11,17 @@ async function start(models: ModelVersion[], { inHand = 0, waiting = 0, waitMaxM
   const did: string[] = [];
   let opened: Promise<void> | undefined;
   let looks = 0;
+  const statuses: PoolStatus[] = [];
+  let poolChanged = (): void => {};
   const scheduler = await PollScheduler.start({
     models,
-    pool: { list: () => [] as PoolStatus[], onChange: () => () => {} },
+    pool: {
+      list: () => statuses,
+      onChange: (listener) => {
+        poolChanged = listener;
+        return () => {};
+      },
+    },
     budgetMiB: 250,
     startPolling: async ({ version }) => {
       did.push(`open ${version}`);
@@ -35,6 +43,11 @@ async function start(models: ModelVersion[], { inHand = 0, waiting = 0, waitMaxM
   return {
     scheduler,
     did,
+    /** Changes what the pool says of a model. */
+    setState({ endpoint, version, memoryMiB }: ModelVersion, state: PoolStatus["state"]): void {
+      statuses.splice(0, 1, { endpoint, version, state, needMiB: memoryMiB } as PoolStatus);
+      poolChanged();
+    },
     /** Number of times that a backlog was read. */
     looks: () => looks,
     /** Delays each opening from now on until the returned function is called. */
@@ -98,7 +111,32 @@ it("drains a busy queue in time although the clock is set back", async () => {
   await expect.poll(looks).toBeGreaterThan(1); // so that the first backlog has been noted
   const now = Date.now;
   const clock = vi.spyOn(Date, "now").mockImplementation(() => now() - 3_600_000);
-  await expect.poll(() => did, { timeout: 4000 }).toEqual(["open 1.0.0", "drain 1.0.0"]);
+  await expect.poll(() => did).toEqual(["open 1.0.0", "drain 1.0.0"]);
   clock.mockRestore();
+  await scheduler.stop();
+});
+
+it("polls for an unhealthy model again to refuse its requests, without memory, until a reset", async () => {
+  const sick = model("1.0.0", 200);
+  const { scheduler, did, setState } = await start([sick, model("1.1.0", 200)]);
+  setState(sick, "unhealthy");
+  await expect.poll(() => did).toEqual(["open 1.0.0", "stop 1.0.0", "open 1.1.0"]);
+  scheduler.refuse(new Set(["gpu/acme/echo/1.0.0"]));
+  await expect.poll(() => scheduler.isPolled(sick)).toBe(true);
+  expect(scheduler.isPolled(model("1.1.0"))).toBe(true);
+  did.length = 0;
+  setState(sick, "stopped");
+  await expect.poll(() => scheduler.isPolled(sick)).toBe(false);
+  // A request that came with the reset runs to its end.
+  expect(did).toEqual(["drain 1.0.0", "stop 1.0.0"]);
+  await scheduler.stop();
+});
+
+it("polls for a model that is larger than the worker only to refuse its requests", async () => {
+  const large = model("1.0.0", 300);
+  const { scheduler, did } = await start([large]);
+  expect(did).toEqual([]);
+  scheduler.refuse(new Set(["gpu/acme/echo/1.0.0"]));
+  await expect.poll(() => scheduler.isPolled(large)).toBe(true);
   await scheduler.stop();
 });

@@ -60,9 +60,11 @@ interface Queue {
   waitingSinceMs?: number;
   /** Its model is being removed: it is not polled again. */
   isRemoved?: boolean;
+  /** It is polled only so that its requests are refused, which needs no memory. */
+  isRefusing?: boolean;
 }
 
-type PlannedQueue = QueueState & { queue: Queue };
+type PlannedQueue = QueueState & { queue: Queue; refuses: boolean };
 
 export class PollScheduler {
   /** Settles when all polling has stopped; rejects when polling of a queue broke. */
@@ -75,6 +77,8 @@ export class PollScheduler {
   readonly #failures: unknown[] = [];
   #settleEnd!: { resolve: () => void; reject: (error: unknown) => void };
   #drained: DrainOrders;
+  /** Task queues whose requests are refused while their model is unhealthy. */
+  #refused: ReadonlySet<string> = new Set();
   #isStopping = false;
   #backlogTimer: NodeJS.Timeout | undefined;
   #unsubscribe = (): void => {};
@@ -134,6 +138,15 @@ export class PollScheduler {
     this.#step();
   }
 
+  /**
+   * Replaces the set of task queues that no worker can serve: while their model is unhealthy they are polled
+   * all the same, so that their requests end with the reason.
+   */
+  refuse(taskQueues: ReadonlySet<string>): void {
+    this.#refused = taskQueues;
+    this.#step();
+  }
+
   /** Calls `listener` whenever a queue was opened or closed. */
   onChange(listener: () => void): void {
     this.#listeners.add(listener);
@@ -150,12 +163,16 @@ export class PollScheduler {
   /** Makes a plan and starts its moves. */
   #step(): void {
     if (this.#isStopping) return;
+    for (const { queue } of this.#states().filter(isWronglyRefusing)) {
+      this.#options.log("INFO", "No longer refuses its requests.", queue.model);
+      this.#drainQueue(queue);
+    }
     const states = this.#states();
     for (const { queue, running } of states)
       if (queue.mode === "draining" && running === 0) this.#begin(this.#close(queue));
     const { budgetMiB, waitMaxMs, log } = this.#options;
     const plan = planPolling(states, { budgetMiB, waitMaxMs, nowMs: performance.now() });
-    for (const { queue } of plan.open) this.#begin(this.#open(queue));
+    for (const { queue, refuses } of plan.open) this.#begin(this.#open(queue, refuses));
     for (const state of plan.close) {
       log("INFO", `No longer polled: ${this.#reasonToClose(state)}.`, state.queue.model);
       this.#begin(this.#close(state.queue));
@@ -163,24 +180,30 @@ export class PollScheduler {
     for (const { queue } of plan.drain) {
       const message = "Takes no new requests for now: requests for other models have waited long enough.";
       log("INFO", message, queue.model);
-      queue.mode = "draining";
-      queue.polling?.drain();
+      this.#drainQueue(queue);
     }
     if (states.some(couldBePolled))
       this.#backlogTimer ??= setTimeout(() => void this.#readBacklogs(), LIMITS.backlogCheckMs);
+  }
+
+  #drainQueue(queue: Queue): void {
+    queue.mode = "draining";
+    queue.polling?.drain();
   }
 
   #states(): PlannedQueue[] {
     const statuses = new Map(this.#options.pool.list().map((status) => [taskQueueOf(status), status]));
     return this.#queues.map((queue) => {
       const status = statuses.get(queue.taskQueue);
+      const isUnhealthy = status?.state === "unhealthy" || queue.model.memoryMiB > this.#options.budgetMiB;
+      const refuses = isUnhealthy && this.#refused.has(queue.taskQueue);
       return {
         queue,
-        needMiB: status?.needMiB ?? queue.model.memoryMiB,
+        refuses,
+        needMiB: refuses || queue.isRefusing ? 0 : (status?.needMiB ?? queue.model.memoryMiB),
         pinned: queue.model.pinned,
         lastUsedMs: status?.lastUsedMs ?? 0,
-        unavailable:
-          status?.state === "unhealthy" || queue.isRemoved === true || this.#isDrained(queue.model),
+        unavailable: (isUnhealthy && !refuses) || queue.isRemoved === true || this.#isDrained(queue.model),
         polling: queue.mode === "closed" || queue.mode === "open" ? queue.mode : "closing",
         running: queue.polling?.inHand() ?? 0,
         openSinceMs: queue.openSinceMs,
@@ -214,8 +237,16 @@ export class PollScheduler {
     this.#moves.add(done);
   }
 
-  async #open(queue: Queue): Promise<void> {
+  async #open(queue: Queue, refuses: boolean): Promise<void> {
     queue.mode = "opening";
+    queue.isRefusing = refuses;
+    if (refuses)
+      this.#options.log(
+        "WARN",
+        "Refuses its requests from now on: its engine is unhealthy on every GPU worker. Fix the cause, " +
+          `then run \`tempera engines reset ${queue.model.endpoint}\`.`,
+        queue.model,
+      );
     delete queue.waitingSinceMs;
     const polling = await this.#options.startPolling(queue.model, () => this.#step());
     polling.ended.catch((error) => this.#fail(error));
@@ -228,6 +259,7 @@ export class PollScheduler {
     queue.mode = "closing";
     await queue.polling?.stop();
     delete queue.polling;
+    delete queue.isRefusing;
     queue.mode = "closed";
   }
 
@@ -281,4 +313,9 @@ function closedQueue(model: ModelVersion): Queue {
 
 function couldBePolled({ queue, unavailable }: PlannedQueue): boolean {
   return queue.mode === "closed" && !unavailable;
+}
+
+/** A queue that was opened to refuse requests while the model was unhealthy, which it no longer is. */
+function isWronglyRefusing({ queue, refuses }: PlannedQueue): boolean {
+  return queue.mode === "open" && queue.isRefusing === true && !refuses;
 }

@@ -1,0 +1,84 @@
+import { LRUCache } from "lru-cache";
+import { type EngineOnWorker, unservedVersions } from "../../core/engines/engine-status.ts";
+import type { EngineStatusStore } from "../../core/engines/engine-status-store.ts";
+import { LIMITS } from "../../core/limits.ts";
+import type { Clock } from "../../core/operations/clock.ts";
+import { type EventLog, readLogLines } from "../../core/requests/event-log.ts";
+import { identityOf, type RequestIdentity, type RequestState } from "../../core/requests/request.ts";
+
+/** Requests that are known to have the line. */
+const NOTIFIED_MAX = 10_000;
+
+interface NoticePorts {
+  engines: Pick<EngineStatusStore, "list">;
+  events: Pick<EventLog, "read" | "append">;
+  clock: Clock;
+}
+
+/**
+ * Writes a line into the log of a waiting request whose version no GPU worker can serve, once for each
+ * failure.
+ */
+export interface UnservedNotice {
+  /** Never rejects: a status is answered all the same. */
+  tell(found: RequestIdentity & { state: RequestState; attempt?: number }): Promise<void>;
+}
+
+/** @param waitMs time for which such requests wait before GPU workers refuse them */
+export function createUnservedNotice(ports: NoticePorts, waitMs: number): UnservedNotice {
+  const notified = new LRUCache<string, string>({ max: NOTIFIED_MAX });
+  const unservedAt = followUnserved(ports);
+  return {
+    async tell(found) {
+      if (found.state !== "IN_QUEUE" || found.attempt === undefined) return;
+      const engine = unservedAt(found.taskQueue);
+      if (!engine) return;
+      const message = sentence(engine, waitMs);
+      if (notified.get(found.requestId) === message) return;
+      notified.set(found.requestId, message);
+      try {
+        const lines = await readLogLines(ports.events, found.requestId);
+        if (lines.some(({ event }) => event.type === "log" && event.message === message)) return;
+        const line = { type: "log", attempt: found.attempt, level: "WARN", message } as const;
+        await ports.events.append(identityOf(found), line);
+      } catch {
+        notified.delete(found.requestId); // The next status tells it.
+      }
+    },
+  };
+}
+
+/**
+ * Returns the report of an unserved version, by task queue. Reports are read again in the background when
+ * they are older than their interval, so that a status never waits for their store.
+ */
+function followUnserved({ engines, clock }: Pick<NoticePorts, "engines" | "clock">) {
+  let unserved = new Map<string, EngineOnWorker>();
+  let readAtMs = Number.NEGATIVE_INFINITY;
+  return (taskQueue: string): EngineOnWorker | undefined => {
+    const nowMs = clock.nowMs();
+    if (Math.abs(nowMs - readAtMs) >= LIMITS.engineReportMs) {
+      readAtMs = nowMs;
+      engines.list().then(
+        (list) => {
+          unserved = unservedVersions(list);
+        },
+        () => {}, // While the store is away, the last reports stand.
+      );
+    }
+    return unserved.get(taskQueue);
+  };
+}
+
+function sentence({ endpoint, version, lastFailure }: EngineOnWorker, waitMs: number): string {
+  const cause = lastFailure === undefined ? "" : ` (${lastFailure})`;
+  return (
+    `The engine of ${endpoint} ${version} is unhealthy on every GPU worker${cause}. The request waits ` +
+    "until an operator resets the engine, and ends with runner_scheduling_failure if none has after " +
+    `${minutes(waitMs)}.`
+  );
+}
+
+function minutes(ms: number): string {
+  return ms < 60_000 ? `${ms / 1000} s` : `${Math.round(ms / 60_000)} min`;
+}
