@@ -4,6 +4,7 @@ import { createRecordOutcome } from "../activities/inference/record-outcome.ts";
 import { createAcquireSlot, createReleaseSlot } from "../activities/operations/concurrency-slots.ts";
 import { createReconcileUsage } from "../activities/operations/reconcile-usage.ts";
 import { createRetentionStep } from "../activities/operations/retention-step.ts";
+import { createCheckOutput } from "../activities/pipelines/check-output.ts";
 import { createPipelineEventSink } from "../activities/pipelines/pipeline-event-sink.ts";
 import {
   createCheckPipelineInput,
@@ -115,7 +116,12 @@ function orchestratorActivities(parts: Parts, jobs: Jobs) {
   const slots = { slots: parts.slots, jobs };
   const clock = systemClock;
   return {
-    recordOutcome: createRecordOutcome({ ...parts, clock, isDurable: () => !activityInfo().isLocal }),
+    recordOutcome: createRecordOutcome({
+      ...parts,
+      clock,
+      isDurable: () => !activityInfo().isLocal,
+      checkOutput: createCheckOutput(parts),
+    }),
     enterPlace: createAcquireSlot(slots),
     leavePlace: createReleaseSlot(slots),
     loadValue: createLoadValue(parts),

@@ -85,8 +85,12 @@ const stores = () => ({
   },
   clock: { nowMs: () => 1 },
 });
-const record = (over: { isDurable?: boolean } = {}) =>
-  createRecordOutcome({ ...stores(), isDurable: () => over.isDurable === true });
+const record = (over: { isDurable?: boolean; fault?: string } = {}) =>
+  createRecordOutcome({
+    ...stores(),
+    isDurable: () => over.isDurable === true,
+    checkOutput: async () => over.fault,
+  });
 const announced = async () => (await memory.outcome("r"))?.outcome;
 
 describe("the finish step", () => {
@@ -249,5 +253,18 @@ describe("an attempt", () => {
     expect(recorded).toEqual(second.outcome);
     expect(first.outcome).not.toEqual(second.outcome);
     expect(await announced()).toBeUndefined();
+  });
+});
+
+describe("a pipeline's output that breaks its own schema", () => {
+  it("is recorded, and named once in the request's log and in the orchestrator's", async () => {
+    const fault = "The output of a/b 1.0.0 does not fit its own schema: output.n: Input should be a string";
+    away.requests = true;
+    await memory.append(JOB, { type: "queued", attempt: 0 });
+    await expect(record({ fault })(ended(1))).rejects.toThrow();
+    away.requests = false;
+    expect(await record({ fault })(ended(1))).toEqual(output(1));
+    expect(lines).toMatchObject([{ event: { type: "log", attempt: 1, level: "WARN", message: fault } }]);
+    expect(logged.map(([level, , message]) => [level, message])).toEqual([["warn", fault]]);
   });
 });

@@ -9,6 +9,7 @@ import type { JobSpec } from "../../core/requests/job.ts";
 import type { LoggedRequest, LogSearch } from "../../core/requests/log-search.ts";
 import type { Outcome } from "../../core/requests/request.ts";
 import type { RequestStore } from "../../core/requests/request-store.ts";
+import type { CheckOutput } from "../pipelines/check-output.ts";
 
 /** Pauses before an outcome that the event log did not take is announced again, in milliseconds. */
 const ANNOUNCE_AGAIN_MS = [100, 250, 500, 1_000, 2_000];
@@ -32,7 +33,7 @@ export interface EndedJob {
 }
 
 export interface RecordOutcomeDependencies {
-  events: Pick<EventLog, "complete" | "outcome" | "read">;
+  events: Pick<EventLog, "append" | "complete" | "outcome" | "read">;
   requests: Pick<RequestStore, "finish">;
   objects: Pick<ObjectStore, "delete">;
   logSearch: Pick<LogSearch, "index">;
@@ -40,6 +41,8 @@ export interface RecordOutcomeDependencies {
   clock: Clock;
   /** Tells whether the call is an activity whose argument Temporal has stored. @default false */
   isDurable?: () => boolean;
+  /** Checks the outputs of pipelines. @default none is checked */
+  checkOutput?: CheckOutput;
 }
 
 /**
@@ -60,11 +63,15 @@ export function createRecordOutcome({
   log,
   clock,
   isDurable = () => false,
+  checkOutput = async () => undefined,
 }: RecordOutcomeDependencies) {
   return async function recordOutcome(ended: EndedJob): Promise<Outcome> {
     const { job, attempts, startedAtMs, checkpointed, soleAttempt } = ended;
     // Deleted in the background: an unavailable store must not delay the end of a job.
     if (checkpointed !== false) objects.delete(checkpointKey(job.requestId)).catch(() => {});
+    const { outcome: made } = ended;
+    const fault = made.ok ? await checkOutput(job, made.output) : undefined;
+    if (fault !== undefined) await warnOfOutput({ events, log }, job, fault);
     const { announced, logs } = await readLog(events, ended);
     const outcome = announced ?? ended.outcome;
     if (soleAttempt && isDurable()) await announce(events, job, outcome);
@@ -124,6 +131,20 @@ async function readLog(
     announced: last?.type === "done" ? last.outcome : undefined,
     logs: read.flatMap((event) => asLogLine(event) ?? []),
   };
+}
+
+/** Tells the caller and the author of a pipeline that its output is not what its schema promises. */
+async function warnOfOutput(
+  { events, log }: Pick<RecordOutcomeDependencies, "events" | "log">,
+  job: JobSpec,
+  message: string,
+): Promise<void> {
+  const { requestId, endpoint, version } = job;
+  const before = await events.read(requestId).catch(() => []);
+  // An earlier try of this step may have got as far as here.
+  if (before.some(({ event }) => event.type === "log" && event.message === message)) return;
+  log.warn({ requestId, endpoint, version }, message);
+  await events.append(job, { type: "log", attempt: 1, level: "WARN", message }).catch(() => {});
 }
 
 /**
