@@ -1,7 +1,9 @@
 import { join } from "node:path";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { beforeAll, describe, expect, it } from "vitest";
+import { CATALOGUE } from "../core/errors/catalogue.ts";
 import type { JsonObject } from "../core/json/json.ts";
+import type { ModelVersion } from "../core/models/model.ts";
 import { loadRegistry, type Registry } from "../registry/registry.ts";
 import { llmsText, openapiDocument, openapiSchema } from "./openapi.ts";
 
@@ -11,6 +13,11 @@ const AT = {
   run: "http://localhost:8080/run",
   web: "http://localhost:8080",
 };
+
+interface Operation {
+  operationId: string;
+  responses: Record<string, object>;
+}
 
 let registry: Registry;
 beforeAll(async () => {
@@ -40,6 +47,23 @@ describe("a model's OpenAPI document", () => {
       )?.[1] as JsonObject;
       expect(input["x-fal-order-properties"]).toEqual(model.schemas.input["x-fal-order-properties"]);
     }
+  });
+
+  it("tells the status of every error, of the calls and of the requests that failed", () => {
+    const model = registry.list()[0] as ModelVersion;
+    const { paths } = openapiDocument(model, AT) as { paths: Record<string, Record<string, Operation>> };
+    const operations = Object.values(paths).flatMap((methods) => Object.values(methods));
+    const statuses = (name: string): string[] =>
+      Object.keys(operations.find(({ operationId }) => operationId === name)?.responses ?? {});
+    for (const { operationId } of operations)
+      expect(statuses(operationId)).toEqual(expect.arrayContaining(["401", "429", "431", "500", "503"]));
+    expect(statuses("submit")).toEqual(expect.arrayContaining(["400", "408", "413", "415", "422"]));
+    expect(statuses("status")).toEqual(expect.arrayContaining(["200", "202", "404"]));
+    expect(statuses("cancel")).toEqual(expect.arrayContaining(["202", "400", "404"]));
+    const ofRequests = Object.values(CATALOGUE).filter(({ kind }) => kind !== "gateway");
+    expect(statuses("result")).toEqual(
+      expect.arrayContaining(["400", "404", ...ofRequests.map(({ status }) => `${status}`)]),
+    );
   });
 
   it.each<[string, JsonObject, JsonObject]>([

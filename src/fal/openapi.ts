@@ -5,6 +5,7 @@
 import { writeJson } from "../core/json/exact-json.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import type { ModelVersion } from "../core/models/model.ts";
+import { type DescribedAction, errorAnswers, QUEUE_ERROR } from "./openapi-errors.ts";
 
 /** The fields of a model version that its descriptions use. */
 export type DescribedModel = Pick<
@@ -149,8 +150,13 @@ const QUEUE_STATUS: JsonObject = {
 
 const json = (schema: JsonObject): JsonObject => ({ "application/json": { schema } });
 const ref = (name: string): JsonObject => ({ $ref: `#/components/schemas/${name}` });
-const answer = (description: string, schema: JsonObject): JsonObject => ({
-  "200": { description, content: json(schema) },
+/** Describes the answers of an action: one success, or several of one form, and its errors. */
+const answers = (
+  action: DescribedAction,
+  { statuses = [200], description, schema }: { statuses?: number[]; description: string; schema: JsonObject },
+): JsonObject => ({
+  ...Object.fromEntries(statuses.map((status) => [status, { description, content: json(schema) }])),
+  ...errorAnswers(action),
 });
 const REQUEST_ID: JsonObject = {
   name: "request_id",
@@ -186,6 +192,7 @@ export function openapiDocument(model: DescribedModel, { queue, web }: Described
       },
       schemas: {
         QueueStatus: QUEUE_STATUS,
+        QueueError: QUEUE_ERROR,
         ...componentsOf(schemas.input, input),
         ...componentsOf(schemas.output, output),
       },
@@ -202,7 +209,7 @@ function queuePaths(endpoint: string, { input, output }: { input: string; output
       post: {
         operationId: "submit",
         requestBody: { required: true, content: json(ref(input)) },
-        responses: answer("The request is queued.", ref("QueueStatus")),
+        responses: answers("submit", { description: "The request is queued.", schema: ref("QueueStatus") }),
       },
     },
     [`${request}/status`]: {
@@ -218,29 +225,32 @@ function queuePaths(endpoint: string, { input, output }: { input: string; output
             description: "1 for the log lines.",
           },
         ],
-        responses: answer("The state of the request.", ref("QueueStatus")),
+        responses: answers("status", {
+          statuses: [200, 202],
+          description: "The state of the request; 202 before its end.",
+          schema: ref("QueueStatus"),
+        }),
       },
     },
     [`${request}/cancel`]: {
       put: {
         operationId: "cancel",
         parameters: [REQUEST_ID],
-        responses: {
-          "202": {
-            description: "The cancellation is requested.",
-            content: json({
-              type: "object",
-              properties: { status: { type: "string" }, success: { type: "boolean" } },
-            }),
+        responses: answers("cancel", {
+          statuses: [202],
+          description: "The cancellation is requested.",
+          schema: {
+            type: "object",
+            properties: { status: { type: "string" }, success: { type: "boolean" } },
           },
-        },
+        }),
       },
     },
     [request]: {
       get: {
         operationId: "result",
         parameters: [REQUEST_ID],
-        responses: answer("The output.", ref(output)),
+        responses: answers("result", { description: "The output.", schema: ref(output) }),
       },
     },
   };

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { readWorkflowChange } from "./workflow-record.ts";
+import { readNewWorkflow, readWorkflowChange } from "./workflow-record.ts";
 
 it.each([" https://a.example/x.png\n", "HTTPS://a.example/x.png"])(
   "reads the address of a thumbnail as the URL standard does: %j",
@@ -18,3 +18,10 @@ it.each(["javascript:alert(1)", "ftp://a.example/x", "https:", "//a.example", "\
     });
   },
 );
+
+it.each([{}, { title: null }])("names the missing title of a new workflow: %j", (title) => {
+  const contents = { name: "w", version: "1", nodes: {}, output: {}, schema: { input: {}, output: {} } };
+  expect(readNewWorkflow({ name: "w", contents, ...title })).toMatchObject({
+    faults: expect.arrayContaining([{ loc: ["body", "title"], msg: "Field required", type: "missing" }]),
+  });
+});

@@ -39,6 +39,7 @@ export function readNewWorkflow(body: Json): NewWorkflow | Faulty {
       "name",
       `Input should be 1 to ${LIMITS.pipelineNameCharactersMax} letters, digits, dashes or underscores`,
     );
+  if (body.title === null) addFault("title", "Field required", "missing");
   for (const field of ["title", "contents"])
     if (body[field] === undefined) addFault(field, "Field required", "missing");
   const change = readChange(body, addFault, faults);

@@ -28,13 +28,16 @@ export interface Route<
   query?: Q;
   /** The JSON body, of at most `bodyBytesMax`. An absent body is read as `{}`. */
   body?: B;
+  /** The handler refuses an absent body, though `body` permits an empty object. */
+  bodyRequired?: true;
   /** @default LIMITS.adminBodyBytesMax */
   bodyBytesMax?: number;
   /**
-   * The handler reads the body as a stream. Two streams cannot be compared before one is read, so no
-   * idempotency key is kept for the route. Use it only for changes that have the same effect when repeated.
+   * The media type of a body that the handler reads as a stream. Two streams cannot be compared before one is
+   * read, so no idempotency key is kept for the route. Use it only for changes that have the same effect when
+   * repeated.
    */
-  streamsBody?: true;
+  streamsBody?: string;
   /**
    * Also accepts a key in a browser's own form (`Authorization: Basic`). Use it only for routes that change
    * nothing: any web page can make a browser send it.
@@ -46,8 +49,8 @@ export interface Route<
   audit?: string | null;
   /** Marks a change of a resource with revisions (`etag.ts`). */
   ifMatch?: "required" | "optional";
-  /** The status of a success. @default 200 */
-  status?: 200 | 201 | 202 | 204;
+  /** The status of a success; 501 for a route that has none yet. @default 200 */
+  status?: 200 | 201 | 202 | 204 | 501;
   /** The schema of a success's body. Absent for 204, and for a handler that returns its own `Response`. */
   response?: A;
   /** The media type of the handler's own `Response`. */
@@ -83,12 +86,16 @@ const ERROR = z
 const IF_MATCH = z.object({
   "if-match": z.string().openapi({
     description: "The ETag of the state that the change is based on, or `*` to overwrite any state.",
+    pattern: '^\\*$|^(W/)?"[0-9]{1,15}"$',
   }),
 });
+
+const BYTES = { type: "string" as const, format: "binary" };
 
 /** Returns a route's description for the OpenAPI document. */
 export function describeRoute(route: Route) {
   const { method, path, summary, scope, params, query, body, status = 200, audit, ifMatch } = route;
+  const { streamsBody, bodyRequired } = route;
   const content = successContent(route);
   return {
     method,
@@ -102,13 +109,22 @@ export function describeRoute(route: Route) {
       ...(params && { params }),
       ...(query && { query }),
       ...(ifMatch && { headers: ifMatch === "required" ? IF_MATCH : IF_MATCH.partial() }),
-      ...(body && { body: { content: { "application/json": { schema: body } } } }),
+      ...(body && {
+        // An absent body is read as `{}`.
+        body: {
+          required: bodyRequired === true || !body.safeParse({}).success,
+          content: { "application/json": { schema: body } },
+        },
+      }),
+      ...(streamsBody && { body: { required: true, content: { [streamsBody]: { schema: BYTES } } } }),
     },
     responses: {
-      [status]: {
-        description: status === 204 ? "Success, without a body." : "Success.",
-        ...(content && status !== 204 && { content }),
-      },
+      ...(status !== 501 && {
+        [status]: {
+          description: status === 204 ? "Success, without a body." : "Success.",
+          ...(content && status !== 204 && { content }),
+        },
+      }),
       ...errorResponses(route),
     },
   };
@@ -119,25 +135,73 @@ function successContent({ response, mediaType }: Route) {
   return mediaType ? { [mediaType]: { schema: z.string() } } : undefined;
 }
 
-/** Returns the error replies of a route, by status. */
-function errorResponses({ scope, params, query, body, ifMatch, errors = [] }: Route) {
-  const codes: ErrorCode[] = [
-    ...(scope === "none" ? [] : (["key_unknown"] as const)),
+/** Codes that every route may reply with, whatever it does: the service itself refuses or fails. */
+const OF_EVERY_ROUTE: ErrorCode[] = ["too_many_auth_failures", "server_error", "store_unavailable"];
+const OF_KEYS: ErrorCode[] = [
+  "key_missing",
+  "key_malformed",
+  "key_unknown",
+  "key_expired",
+  "key_pepper_missing",
+];
+const OF_JSON_BODIES: ErrorCode[] = [
+  "body_not_json",
+  "request_body_timeout",
+  "body_too_large",
+  "content_encoding_unsupported",
+];
+
+/** Returns the codes of the framework and of the handler. */
+function codesOf({
+  scope,
+  params,
+  query,
+  body,
+  ifMatch,
+  audit,
+  streamsBody,
+  errors = [],
+}: Route): ErrorCode[] {
+  return [
+    ...OF_EVERY_ROUTE,
+    ...(scope === "none" ? [] : OF_KEYS),
     ...(scope === "ADMIN" ? (["scope_missing"] as const) : []),
+    ...(body ? OF_JSON_BODIES : []),
     ...(params || query || body ? (["input_invalid"] as const) : []),
+    ...(audit && !streamsBody ? (["idempotency_key_reused", "store_full"] as const) : []),
     ...(ifMatch ? (["precondition_failed"] as const) : []),
     ...(ifMatch === "required" ? (["precondition_required"] as const) : []),
     ...errors,
   ];
+}
+
+const RETRY_AFTER = {
+  "Retry-After": {
+    description: "Seconds after which the call may be made again.",
+    schema: { type: "integer" as const, minimum: 1 },
+  },
+};
+
+/** Returns the error replies of a route, by status. */
+function errorResponses(route: Route) {
   const byStatus = new Map<number, ErrorCode[]>();
-  for (const code of new Set(codes)) {
+  for (const code of new Set(codesOf(route))) {
     const { status } = CATALOGUE[code];
     byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
   }
   const content = { "application/json": { schema: ERROR } };
-  return Object.fromEntries(
-    [...byStatus].map(([status, each]) => [status, { description: each.join(", "), content }]),
-  );
+  const replies = [...byStatus].map(([status, each]) => [
+    status,
+    {
+      description: each.join(", "),
+      content,
+      ...((status === 429 || status === 503) && { headers: RETRY_AFTER }),
+    },
+  ]);
+  return {
+    ...Object.fromEntries(replies),
+    431: { description: "The head of the call is too large. The reply has no body." },
+  };
 }
 
 /** `/v1/serverless/apps/…` → `serverless`. */

@@ -44,13 +44,15 @@ export function errorReply(
     if (info.code === "store_unavailable") info.message = CATALOGUE.store_unavailable.message;
   }
   const { status } = CATALOGUE[info.code];
-  const { code, message, faults } = info;
+  const { code, message, faults, retryAfterMs = 2_000 } = info;
   return answerJson(
     c,
     { error: { type: typeOf(status), message, code, ...(faults && { faults }), request_id: requestIdOf(c) } },
     status,
     {
-      ...((status === 429 || status === 503) && { "retry-after": "2" }),
+      ...((status === 429 || status === 503) && {
+        "retry-after": String(Math.max(1, Math.ceil(retryAfterMs / 1000))),
+      }),
       ...headers,
     },
   );

@@ -119,7 +119,7 @@ export function createAddRoute(
 
 /** `/v1/flags/{kind}/{name}` in Hono's form: `/v1/flags/:kind/:name`. A wildcard also matches slashes. */
 const honoPath = ({ path, wildcard }: Route): string =>
-  path.replace(/\{(\w+)\}/g, (_, name: string) => (name === wildcard ? `:${name}{.+}` : `:${name}`));
+  path.replace(/\{(\w+)\}/g, (_, name: string) => (name === wildcard ? `:${name}{[\\s\\S]+}` : `:${name}`));
 
 interface ServedRoute {
   route: Route;
@@ -156,8 +156,9 @@ async function serve({ route, handle, audited, api }: ServedRoute, c: Context): 
 }
 
 /** Turns the value that a handler returned into the response. */
-function responseOf(c: Context, { status = 200 }: Route, result: unknown): Response {
+function responseOf(c: Context, { path, status = 200 }: Route, result: unknown): Response {
   if (result instanceof Response) return result;
+  if (status === 501) throw new Error(`The route ${path} is described as one without a success.`);
   const { body, headers } = result instanceof Reply ? result : new Reply(result, {});
   if (status === 204) return c.body(null, 204, { [REQUEST_ID_HEADER]: requestIdOf(c), ...headers });
   return answerJson(c, body as object, status, headers);

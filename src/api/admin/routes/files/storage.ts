@@ -28,7 +28,7 @@ const NEW_ACL = z.strictObject({ default: DECISION, rules: z.array(RULE).max(LIM
 const SETTINGS = z
   .object({
     expiration_duration_seconds: z.number().nullable().openapi({ description: "null: files never expire" }),
-    initial_acl: ACL.nullable(),
+    initial_acl: z.union([ACL, z.null()]),
   })
   .openapi("StorageSettings");
 const NEW_SETTINGS = z.strictObject({

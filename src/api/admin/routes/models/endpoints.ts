@@ -7,12 +7,13 @@ import type { Registry, Route } from "../../../../registry/registry.ts";
 
 /** Returns the schema of a query parameter that may be repeated. */
 export function listed<T extends z.ZodType>(item: T, maximum: number) {
+  const { $schema: _, ...items } = z.toJSONSchema(item);
   return z
     .preprocess(
       (value) => (value === undefined || Array.isArray(value) ? value : [value]),
       z.array(item).min(1).max(maximum),
     )
-    .openapi({ type: "array", items: { type: "string" }, maxItems: maximum });
+    .openapi({ type: "array", items: items as { type: "string" }, minItems: 1, maxItems: maximum });
 }
 
 /** The query parameter `endpoint_id`, once or repeated. */

@@ -22,7 +22,8 @@ const ESTIMATE = z.object({
     .refine(
       (endpoints) => Object.keys(endpoints).length <= LIMITS.endpointsPerCallMax,
       `Input should name at most ${LIMITS.endpointsPerCallMax} endpoints`,
-    ),
+    )
+    .openapi({ minProperties: 1, maxProperties: LIMITS.endpointsPerCallMax }),
 });
 
 /**

@@ -9,7 +9,7 @@ import {
   type VersionState,
   type WeightFile,
 } from "../../../../core/models/published-version.ts";
-import { type ArchivedFile, readModelArchive } from "../../../../registry/model-archive.ts";
+import { type ArchivedFile, type ReviewModel, readModelArchive } from "../../../../registry/model-archive.ts";
 import type { ManifestCheck } from "../../../../registry/package-check.ts";
 import { type Contract, schemaBreaks } from "../../../../registry/schema-breaks.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
@@ -20,6 +20,8 @@ export type PublishDependencies = Pick<
 > & {
   /** Checks the content of a model.yaml. */
   checkManifest: ManifestCheck;
+  /** Names what is most likely a slip in a valid package. */
+  reviewModel: ReviewModel;
 };
 
 export interface Publishing {
@@ -43,7 +45,7 @@ export async function publishArchive(
   api: PublishDependencies,
   { body, pushedBy, state, breaking }: Publishing,
 ): Promise<{ head: PublishedHead; alreadyThere: boolean; breaks: string[] }> {
-  const { objects, modelVersions, checkManifest, log } = api;
+  const { objects, modelVersions, checkManifest, reviewModel, log } = api;
   const pushId = randomUUID();
   const keys: string[] = [];
   let puts = 0;
@@ -55,7 +57,11 @@ export async function publishArchive(
     keys.push(key);
   };
   try {
-    const { model, files } = await readModelArchive(body, { checkManifest, storeWeights });
+    const { model, files } = await readModelArchive(body, {
+      checkManifest,
+      review: reviewModel,
+      storeWeights,
+    });
     const inFolder = folderVersions(api, model);
     let breaks: string[] = [];
     const version = { model, files: weightsOf(files, keys), state, pushedBy, pushId };

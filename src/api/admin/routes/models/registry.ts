@@ -190,7 +190,7 @@ function addPublishRoute(addRoute: AddRoute, api: Dependencies): void {
         state: z.enum(["enabled", "disabled"]).default("enabled"),
       }),
       audit: "models.push",
-      streamsBody: true,
+      streamsBody: "application/gzip",
       status: 201,
       response: PUSHED,
       errors: [

@@ -87,9 +87,11 @@ export function addNotImplementedRoutes(
         ...(names.at(-1) === "rest" && { wildcard: "rest" }),
         summary: "Not implemented.",
         scope: "API",
-        params: z.object(Object.fromEntries(names.map((name) => [name, z.string()]))),
+        ...(names.length > 0 && {
+          params: z.object(Object.fromEntries(names.map((name) => [name, z.string()]))),
+        }),
         ...(method !== "get" && { audit: null }),
-        response: z.object({}),
+        status: 501,
         errors: ["not_implemented"],
       },
       async () => {

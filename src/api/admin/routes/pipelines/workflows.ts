@@ -35,28 +35,39 @@ const WORKFLOW = z.object({ workflow: ITEM.extend({ contents: CONTENTS }).openap
 export type WorkflowView = z.output<typeof ITEM>;
 
 /**
- * Describes a body without checking it. The pipeline service checks the record together with its definition,
- * so that one error names all faults of both.
+ * A field that is described and not checked. The pipeline service checks the record together with its
+ * definition, so that one error names all faults of both.
  */
-const unchecked = (
-  fields: Record<string, { type: "string" | "boolean" | "array" | "object"; description?: string }>,
-) =>
-  z.looseObject(
-    Object.fromEntries(
-      Object.entries(fields).map(([name, schema]) => [name, z.unknown().optional().openapi(schema)]),
-    ),
-  );
-const RECORD = {
-  title: { type: "string" },
-  is_public: { type: "boolean", description: "Lets others call the workflow and read it. Default: false." },
-  contents: {
+const UNCHECKED = z.unknown().optional();
+const uncheckedText = (maxLength: number) => UNCHECKED.openapi({ type: ["string", "null"], maxLength });
+const CHANGE = z.looseObject({
+  title: uncheckedText(LIMITS.pipelineTitleCharactersMax).openapi({ minLength: 1 }),
+  is_public: UNCHECKED.openapi({
+    type: ["boolean", "null"],
+    description: "Lets others call the workflow and read it. Default: false.",
+  }),
+  contents: UNCHECKED.openapi({
     type: "object",
     description: "The definition: {name, version, nodes, output, schema, metadata?}",
-  },
-  description: { type: "string" },
-  thumbnail_url: { type: "string" },
-  tags: { type: "array" },
-} as const;
+  }),
+  description: uncheckedText(LIMITS.pipelineDescriptionCharactersMax),
+  thumbnail_url: uncheckedText(LIMITS.webhookUrlBytesMax).openapi({
+    pattern: "^[Hh][Tt][Tt][Pp][Ss]?://[!-~]",
+    description: "An http(s) URL.",
+  }),
+  tags: UNCHECKED.openapi({
+    type: ["array", "null"],
+    maxItems: LIMITS.pipelineTagsMax,
+    items: { type: "string", minLength: 1, maxLength: LIMITS.pipelineTagCharactersMax },
+  }),
+});
+const NEW_WORKFLOW = CHANGE.extend({
+  title: CHANGE.shape.title.openapi({ type: "string" }),
+  name: UNCHECKED.openapi({
+    type: "string",
+    pattern: `^[a-zA-Z0-9_-]{1,${LIMITS.pipelineNameCharactersMax}}$`,
+  }),
+}).openapi({ required: ["name", "title", "contents"] });
 
 const PARAMS = z.object({ username: z.string(), workflow_name: z.string() });
 const WORKFLOW_PATH = "/v1/workflows/{username}/{workflow_name}";
@@ -129,7 +140,8 @@ function addCreateRoute(addRoute: AddRoute, service: Service): void {
       path: "/v1/workflows",
       summary: "Saves a workflow. An error names all faults of its definition.",
       scope: "API",
-      body: unchecked({ name: { type: "string" }, ...RECORD }),
+      body: NEW_WORKFLOW,
+      bodyRequired: true,
       bodyBytesMax: LIMITS.pipelineBodyBytesMax,
       audit: "workflows.create",
       status: 201,
@@ -176,7 +188,7 @@ function addChangeRoute(addRoute: AddRoute, service: Service): void {
         "Changes the named fields. New contents become a new version; requests that run keep their version.",
       scope: "API",
       params: PARAMS,
-      body: unchecked(RECORD),
+      body: CHANGE,
       bodyBytesMax: LIMITS.pipelineBodyBytesMax,
       audit: "workflows.change",
       response: WORKFLOW,

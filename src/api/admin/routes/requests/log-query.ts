@@ -18,7 +18,8 @@ const LEVEL_ALIASES: Record<string, LogLevel> = { STDOUT: "INFO", STDERR: "ERROR
 const LEVEL = z
   .string()
   .transform((level) => LEVEL_ALIASES[level.toUpperCase()] ?? level.toUpperCase())
-  .pipe(z.enum(LEVELS));
+  .pipe(z.enum(LEVELS))
+  .openapi({ type: "string", enum: [...LEVELS, ...Object.keys(LEVEL_ALIASES)] });
 
 export const LOG_QUERY = PAGE_QUERY.extend({
   start: TIME_QUERY.optional(),
@@ -58,8 +59,7 @@ const CONDITION = z.strictObject({
 /** fal's list of conditions on labels. An absent body is read as `{}`. */
 export const CONDITIONS = z
   .union([z.array(CONDITION).max(20), z.strictObject({})])
-  .transform((value) => (Array.isArray(value) ? value : []))
-  .openapi({ type: "array", items: { type: "object" } });
+  .transform((value) => (Array.isArray(value) ? value : []));
 
 /** Throws `input_invalid` for a text that is no level. */
 function levelOf(value: string): LogLevel {

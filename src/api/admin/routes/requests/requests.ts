@@ -51,7 +51,11 @@ const QUERY = z.object({
   }),
   end: TIME_QUERY.optional(),
   status: z.enum(["success", "error", "user_error"]).optional(),
-  request_id: z.string().refine(isRequestId, "Input should be a request id").optional(),
+  request_id: z
+    .string()
+    .refine(isRequestId, "Input should be a request id")
+    .optional()
+    .openapi({ format: "uuid" }),
   expand: listed(z.enum(["payloads"]), 1).optional(),
   sort_by: z.enum(["ended_at", "duration"]).default("ended_at"),
   owner: z.string().max(200).optional().openapi({
