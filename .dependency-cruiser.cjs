@@ -8,7 +8,7 @@
 const INDEPENDENT_FOLDERS = ["api", "activities", "gpu-workers"];
 const TEST = "\\.test\\.ts$";
 /** Packages without I/O that `core` may use: hashes, distances of words, addresses, bounded maps, ids. */
-const PURE_PACKAGES = ["@noble/hashes", "fastest-levenshtein", "ipaddr\\.js", "lru-cache", "uuid"];
+const PURE_PACKAGES = ["@noble/hashes", "fastest-levenshtein", "ipaddr\\.js", "lru-cache", "uuid", "yaml"];
 const only = (...folders) => `^src/(${folders.join("|")})/`;
 
 /** Allows a folder of `src` to import from the folders `allowed`, and from no other of `src`. */

@@ -3,7 +3,7 @@ import { copyFile, mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { create } from "tar";
-import { parse } from "yaml";
+import { parseBoundedYaml } from "../core/json/bounded-yaml.ts";
 
 /** A model archive in a temporary folder, which its disposal deletes. */
 export interface PackedModel extends AsyncDisposable {
@@ -21,7 +21,10 @@ export async function packModel(folder: string, schemasFolder: string): Promise<
   const manifestFile = join(folder, "model.yaml");
   if (!existsSync(manifestFile))
     throw new Error(`${folder} has no model.yaml; name the folder of a model package, or an archive.`);
-  const { endpoint, version, files } = (parse(readFileSync(manifestFile, "utf8")) ?? {}) as {
+  const parsed = parseBoundedYaml(readFileSync(manifestFile, "utf8"));
+  if ("fault" in parsed)
+    throw new Error(`${manifestFile}:${parsed.fault.line}: ${parsed.fault.message}; correct it.`);
+  const { endpoint, version, files } = (parsed.document.toJS() ?? {}) as {
     endpoint?: unknown;
     version?: unknown;
     files?: Record<string, string>;

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { isAlias, isMap, isScalar, LineCounter, parseDocument, type YAMLMap } from "yaml";
+import { isAlias, isMap, isScalar, LineCounter, type YAMLMap } from "yaml";
+import { parseBoundedYaml } from "../core/json/bounded-yaml.ts";
 import { nearestName } from "./nearest-name.ts";
 import { CONFIG_FILE_ENV, SETTINGS } from "./settings.ts";
 
@@ -71,13 +72,13 @@ export function readConfigFiles(texts: Map<string, string>): ConfigFiles {
 
 function readOne(path: string, text: string, values: Map<string, FileValue>, faults: string[]): void {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines });
+  const parsed = parseBoundedYaml(text, { lineCounter: lines });
   const at = (node: unknown): string => `${path}:${lines.linePos(rangeStart(node)).line || 1}`;
   // The parser's own messages quote the text, which may be a secret: the fault names only the line and the
   // parser's code.
-  const [fault] = document.errors;
-  if (fault)
-    return void faults.push(`${path}:${fault.linePos?.[0].line ?? 1}: is not valid YAML (${fault.code})`);
+  if ("fault" in parsed)
+    return void faults.push(`${path}:${parsed.fault.line}: is not valid YAML (${parsed.fault.code})`);
+  const { document } = parsed;
   if (document.contents === null || isEmpty(document.contents)) return;
   if (!isMap(document.contents)) return void faults.push(`${path}: must be a mapping of groups of settings`);
   let content: Record<string, unknown>;

@@ -174,6 +174,12 @@ export const LIMITS = {
   packagePathCharactersMax: 200,
   /** Bytes of model.yaml. */
   manifestBytesMax: 1024 * 1024,
+  /** Levels of a YAML text, in a model.yaml or a configuration file: its parser is recursive. */
+  yamlDepthMax: 64,
+  /** Values of such a text: enough for a model of thousands of weight files. */
+  yamlValuesMax: 20_000,
+  /** Aliases (`*name`) of such a text: each is looked up in the whole of it. */
+  yamlAliasesMax: 100,
   /** Bytes of one JSON Schema of a model. */
   schemaBytesMax: 4 * 1024 * 1024,
   /** Weight files of a model that a GPU worker fetches concurrently. */

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ErrorObject } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
-import { parse } from "yaml";
+import { parseBoundedYaml } from "../core/json/bounded-yaml.ts";
 import { parseJson } from "../core/json/exact-json.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { isEndpointId } from "../core/models/endpoint.ts";
@@ -63,7 +63,10 @@ export function createManifestCheck(schemasFolder: string, log?: Pick<Log, "warn
   return (text) => {
     let manifest: Json;
     try {
-      manifest = mapIntegers(parse(text, { intAsBigInt: true }), narrow);
+      const parsed = parseBoundedYaml(text, { intAsBigInt: true });
+      if ("fault" in parsed)
+        return { faults: [`model.yaml: ${parsed.fault.message} (line ${parsed.fault.line})`] };
+      manifest = mapIntegers(parsed.document.toJS(), narrow);
     } catch (error) {
       return { faults: [`model.yaml: ${(error as Error).message.split("\n")[0]}`] };
     }

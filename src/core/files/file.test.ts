@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { codingOfKey, fileKey, safeFileName } from "./file.ts";
 
 describe("the name of a file", () => {
@@ -26,6 +26,17 @@ describe("the name of a file", () => {
     [`${"長".repeat(300)}.png`, "file.png"],
     [`${"x".repeat(300)}.png`, `${"x".repeat(96)}.png`],
   ])("%j is %j", (given, name) => expect(safeFileName(given, "image/png")).toBe(name));
+
+  it("is made of a bounded part of what is given", () => {
+    const normalize = vi.spyOn(String.prototype, "normalize");
+    safeFileName(`a${".".repeat(10_000)}b.png`, "image/png");
+    const [read] = normalize.mock.contexts;
+    normalize.mockRestore();
+    expect(String(read)).toHaveLength(1000);
+    expect(safeFileName(`a${".".repeat(10_000)}b.png`, "image/png")).toBe("a.png");
+    expect(safeFileName(`${".".repeat(10_000)}png`, "image/png")).toBe("file.png");
+    expect(safeFileName(`${"/".repeat(10_000)}a.png`, "image/png")).toBe("a.png");
+  });
 });
 
 it("an object's key says in which content coding its bytes are", () => {

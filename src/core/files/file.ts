@@ -73,6 +73,9 @@ export function fileUrl(root: string, { fileId, name }: Pick<NewFile, "fileId" |
 }
 
 const NAME_CHARACTERS_MAX = 100;
+/** Characters of a name that are looked at, besides its extension: room for what is replaced. */
+const READ_CHARACTERS_MAX = 1000;
+const EXTENSION = /^\.[A-Za-z0-9]{1,12}$/;
 /** Names that Windows reserves for devices, whatever their extension. */
 const DEVICE = /^(con|prn|aux|nul|com\d|lpt\d)$/i;
 
@@ -87,9 +90,11 @@ const DEVICE = /^(con|prn|aux|nul|com\d|lpt\d)$/i;
  *     safeFileName(undefined, "image/png") // "file.png"
  */
 export function safeFileName(given: string | undefined, contentType: string): string {
-  const last = (given ?? "").slice(-10_000).split(/[/\\]/).at(-1) ?? "";
-  const [, rawStem = last, extension = ""] = /^(.+?)(\.[A-Za-z0-9]{1,12})?$/s.exec(last) ?? [];
-  const stem = safeStem(rawStem);
+  const name = given ?? "";
+  const last = name.slice(Math.max(name.lastIndexOf("/"), name.lastIndexOf("\\")) + 1);
+  const dot = last.lastIndexOf(".");
+  const extension = dot > 0 && EXTENSION.test(last.slice(dot, dot + 14)) ? last.slice(dot) : "";
+  const stem = safeStem(last.slice(0, last.length - extension.length).slice(0, READ_CHARACTERS_MAX));
   if (stem === "") return `file${extension || `.${extensionOf(contentType)}`}`;
   const short = stem.slice(0, NAME_CHARACTERS_MAX - extension.length);
   return `${DEVICE.test(short.split(".")[0] ?? "") ? "_" : ""}${short}${extension}`;
@@ -101,7 +106,7 @@ function safeStem(raw: string): string {
     .normalize("NFKD")
     .replace(/\p{M}/gu, "")
     .replace(/[^A-Za-z0-9._-]+/g, "_");
-  const clean = plain.replace(/^[._]+|\.+$/g, "");
+  const clean = plain.replace(/^[._]+|(?<!\.)\.+$/g, "");
   if (!/[A-Za-z0-9]/.test(clean)) return "";
   // The part before the first full stop is gone: `图.tar` of `图.tar.gz`.
   return /^_+\./.test(plain) ? `file.${clean}` : clean;
