@@ -17,6 +17,7 @@ let dropped: string[];
 let inserted: string[];
 let released: string[];
 let startedClaims: number;
+let announced: string[];
 beforeEach(() => {
   existing = undefined;
   withdrawn = [];
@@ -24,6 +25,7 @@ beforeEach(() => {
   inserted = [];
   released = [];
   startedClaims = 0;
+  announced = [];
 });
 
 function start(claim?: NewRequestClaim): Promise<number> {
@@ -31,7 +33,10 @@ function start(claim?: NewRequestClaim): Promise<number> {
     log,
     jobs: { start: async () => reply(), describe: async () => existing },
     withdrawJob: ({ requestId }: { requestId: string }) => void withdrawn.push(requestId),
-    events: { append: async () => {}, drop: async () => void dropped.push(ID) },
+    events: {
+      append: async (_: unknown, { type }: { type: string }) => void announced.push(type),
+      drop: async () => void dropped.push(ID),
+    },
     requests: { insert: async () => void inserted.push(ID) },
   } as unknown as Parameters<typeof queueJob>[0];
   const reservations = new Reservations();
@@ -81,6 +86,21 @@ describe("a job whose start was not sent", () => {
     });
     expect(withdrawn).toEqual([]);
     expect(released).toEqual(["reservation", "claim"]);
+  });
+});
+
+describe("a job of a claim that another call may have", () => {
+  it("is announced once Temporal has started it for this call, so that its status needs no other store", async () => {
+    reply = () => "started";
+    await start(claimOf(true));
+    await expect.poll(() => announced).toEqual(["queued"]);
+  });
+
+  it("is not announced when another call has started it: it may be further by now", async () => {
+    reply = () => "exists";
+    existing = { fingerprint: "f1" };
+    await start(claimOf(true));
+    expect(announced).toEqual([]);
   });
 });
 

@@ -26,8 +26,8 @@ interface QueueOptions {
   recordAfterMs?: number;
   /**
    * The idempotency key that names the job. A job with a key whose start is in doubt is left to the next call
-   * with that key. A shared one, which another call may be starting too, is not announced, since it may be
-   * further by now.
+   * with that key. A shared one, which another call may be starting too, is announced only once Temporal has
+   * started it for this call: it may be further by now.
    */
   claim?: NewRequestClaim | undefined;
 }
@@ -58,6 +58,8 @@ export function queueJob(
     const startMs = performance.now() - startedAtMs;
     if (found === "exists" && claim) await assertSameCall(claim);
     claim?.markStarted?.();
+    // It is new for certain now. Without its submit the event log could not be believed without PostgreSQL.
+    if (found === "started" && claim?.shared) void announce(api, submission);
     if (recordAfterMs > 0) recording = setTimeout(() => record(api, submission), recordAfterMs).unref();
     else record(api, submission);
     return startMs;
