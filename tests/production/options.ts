@@ -7,6 +7,8 @@ export interface Options {
   faults: number;
   /** No fault begins after this time. */
   minutes: number;
+  /** Faults must have this text in their name. */
+  only: string;
   overlap: boolean;
   check: boolean;
   /** The report as JSON: to a file, or to standard output for an empty name. */
@@ -23,6 +25,7 @@ export const USAGE = `usage: npm run test:production -- [options]
   --jobs <n>      jobs to submit (default 300)
   --faults <n>    faults to make (default 40)
   --minutes <n>   no fault begins after this time (default: none)
+  --only <text>   only faults whose name contains this text, such as "redis"
   --overlap       two faults at once in every third round
   --check         exit code 1 when a check fails
   --json <file>   also writes the report as JSON; - for standard output
@@ -40,6 +43,7 @@ export function readOptions(args: string[]): Options | "help" {
       jobs: { type: "string", default: "300" },
       faults: { type: "string", default: "40" },
       minutes: { type: "string", default: "Infinity" },
+      only: { type: "string", default: "" },
       overlap: { type: "boolean", default: false },
       check: { type: "boolean", default: false },
       json: { type: "string" },
@@ -61,6 +65,7 @@ export function readOptions(args: string[]): Options | "help" {
     jobs: number("jobs", values.jobs, 1),
     faults: number("faults", values.faults, 0),
     minutes: number("minutes", values.minutes, 0),
+    only: values.only,
     overlap: values.overlap,
     check: values.check,
     ...(values.json !== undefined && { json: values.json }),

@@ -104,14 +104,18 @@ function sum(tries: Map<string, FirstTries>, targets: readonly string[]): FirstT
 const percentOf = (tries: FirstTries, field: "firstTry" | "eitherGateway"): number =>
   tries.submits === 0 ? 100 : Math.round((1000 * tries[field]) / tries.submits) / 10;
 
+/** Enough of a refusal to tell it from another, before the addresses in it. */
+const REASON_CHARACTERS = 40;
+
 /** Counts the reads that got no answer, or a 503, by the parts that were away when they began. */
 function unavailableByTarget(reads: readonly Read[], faults: readonly FaultRecord[]): Record<string, number> {
   const counts: Record<string, number> = {};
-  for (const { seen, status, startMs, by } of reads) {
+  for (const { seen, status, startMs, by, reason = "" } of reads) {
     if (seen !== "unavailable") continue;
     const away = faults.filter(({ beginMs, endMs }) => startMs >= beginMs && startMs <= endMs);
     const targets = away.map(({ target }) => target).join(" + ") || "none";
-    const name = `${targets}: ${by} ${status ?? "no answer"}`;
+    const answer = status === undefined ? "no answer" : `${status} ${reason.slice(0, REASON_CHARACTERS)}`;
+    const name = `${targets}: ${by} ${answer}`;
     counts[name] = (counts[name] ?? 0) + 1;
   }
   return counts;

@@ -1,5 +1,6 @@
 /** Makes faults one after the other while jobs are submitted, and measures how soon the platform recovers. */
 import { sleep } from "../../../src/core/concurrency/sleep.ts";
+import { SetupError } from "../../../src/dev/setup-error.ts";
 import type { FaultRecord, Ledger } from "../checker/ledger.ts";
 import type { Random } from "../random.ts";
 import type { Fault } from "./catalogue.ts";
@@ -36,8 +37,10 @@ export async function runRounds(rounds: Rounds): Promise<Promise<void>[]> {
   for (let round = 0, begun = 0; round < count && !over.aborted; round++) {
     if (performance.now() > rounds.untilMs) break;
     if (deck.length === 0) deck = random.shuffled(faults);
-    const chosen = [deck.pop() as Fault];
-    const partner = rounds.overlap && round % 3 === 2 ? partnerOf(chosen[0] as Fault, deck) : undefined;
+    const fault = deck.pop();
+    if (!fault) throw new SetupError("--only names no fault; the names are those that a run prints");
+    const chosen = [fault];
+    const partner = rounds.overlap && round % 3 === 2 ? partnerOf(fault, deck) : undefined;
     if (partner) deck.splice(deck.indexOf(partner), 1);
     if (partner) chosen.push(partner);
     const until = Math.floor(((round + 1) * jobs) / count);

@@ -14,6 +14,11 @@ const DATABASES = { temporal: "temporal", temporal_visibility: "visibility" } as
 /** As in docker-compose.yml: fixed for the life of a database. */
 const SHARDS = 512;
 const READY_WITHIN_MS = 120_000;
+const NAMESPACE = "temporal-system";
+/** Workflows that are looked for, each in another shard with few exceptions. */
+const SHARDS_LOOKED_AT = 32;
+/** gRPC's status. */
+const NOT_FOUND = 5;
 
 /** The ports of one server, the same at each of its starts. */
 export interface TemporalPorts {
@@ -97,14 +102,23 @@ export function startTemporalServer(options: {
   });
 }
 
-/** Asks for something that needs the database and the other services. */
+/**
+ * Asks for a namespace, which needs the database, and for workflows that do not exist, which need the shards
+ * that would have them.
+ */
 async function canServe(address: string): Promise<boolean> {
   const connection = await Connection.connect({ address, connectTimeout: 500 });
+  const { workflowService } = connection;
   try {
-    await connection.withDeadline(Date.now() + 2_000, () =>
-      connection.workflowService.describeNamespace({ namespace: "temporal-system" }),
-    );
-    return true;
+    return await connection.withDeadline(Date.now() + 2_000, async () => {
+      await workflowService.describeNamespace({ namespace: NAMESPACE });
+      const looks = Array.from({ length: SHARDS_LOOKED_AT }, (_, number) =>
+        workflowService
+          .describeWorkflowExecution({ namespace: NAMESPACE, execution: { workflowId: `none-${number}` } })
+          .catch((error: { code?: number }) => error.code === NOT_FOUND),
+      );
+      return (await Promise.all(looks)).every((isThere) => isThere !== false);
+    });
   } finally {
     await connection.close();
   }
