@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { leakCheck } from "../../tests/setup/leak-check.ts";
 import { startEmbeddedStack } from "./embedded-stack.ts";
 import { isAlive } from "./services/install-lock.ts";
@@ -36,10 +36,7 @@ test("starts the wanted services, and restarts a killed one at the same address"
 
   before.temporal?.kill();
   before.postgres?.kill();
-  await vi.waitFor(
-    () => expect(lines).toEqual(expect.arrayContaining(["Temporal is back", "PostgreSQL is back"])),
-    30_000,
-  );
+  await expect.poll(() => lines).toEqual(expect.arrayContaining(["Temporal is back", "PostgreSQL is back"]));
   expect([stack.temporal?.url, stack.postgres?.url]).toEqual([before.temporal?.url, before.postgres?.url]);
   expect([stack.temporal?.pid, stack.postgres?.pid]).not.toContain(before.temporal?.pid);
 

@@ -90,5 +90,5 @@ describe.each(["files", "S3"] as const)("a file of 2 GiB, stored in %s", (store)
       `2 GiB in ${store}: ${extra.map(([name, mib]) => `${name} +${mib} MiB`).join(", ")}\n`,
     );
     for (const [name, mib] of extra) expect(mib, name).toBeLessThan(EXTRA_MIB_MAX);
-  }, 600_000);
+  });
 });

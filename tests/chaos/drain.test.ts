@@ -4,12 +4,11 @@ import { type Cluster, startCluster } from "./cluster.ts";
 
 const STUB = "tempera/stub";
 const JOBS = 16;
-const GRACE_MS = 1_500;
 
 let cluster: Cluster;
 beforeAll(async () => {
   cluster = await startCluster(STUB, {
-    TEMPERA_GRACE_SECONDS: String(GRACE_MS / 1000),
+    TEMPERA_GRACE_SECONDS: "1.5",
     TEMPERA_WORKER_NAME: "first",
   });
 });
@@ -20,15 +19,13 @@ interface Result {
   seed: number;
 }
 
-const submit = async (
-  seed: number,
-  delayMs: number,
-  steps = 10,
-  headers: Record<string, string> = {},
-): Promise<string> =>
-  (await cluster.client.submit(STUB, { seed, delay_ms: delayMs, steps }, headers)).request_id;
-const submitAll = (delayMs: number): Promise<string[]> =>
-  Promise.all(Array.from({ length: JOBS }, (_, i) => submit(i, delayMs)));
+/** The input of a job whose first attempt runs until its worker stops it, and whose second ends at once. */
+const UNTIL_STOPPED = { fail: "hang", fail_attempts: 1 };
+
+const submit = async (seed: number, input: object, headers: Record<string, string> = {}): Promise<string> =>
+  (await cluster.client.submit(STUB, { seed, ...input }, headers)).request_id;
+const submitAll = (input: object): Promise<string[]> =>
+  Promise.all(Array.from({ length: JOBS }, (_, i) => submit(i, input)));
 
 /** Follows a request to its end. Returns its output, and how often it started. */
 async function ended(id: string): Promise<Result & { starts: number }> {
@@ -55,17 +52,18 @@ const workers = async (): Promise<string[]> => {
 describe("SIGTERM to one of two GPU workers in the middle of running jobs", () => {
   it("hands long jobs over; they end elsewhere without a heartbeat timeout", async () => {
     const leaving = cluster.child("gpu-worker");
-    const ids = await submitAll(25_000);
+    const ids = await submitAll(UNTIL_STOPPED);
     await allRunning(ids); // all on the only worker
-    const second = await cluster.addGpuWorker({ TEMPERA_WORKER_NAME: "second" });
+    const second = await cluster.addGpuWorker({
+      TEMPERA_WORKER_NAME: "second",
+      TEMPERA_GRACE_SECONDS: "600",
+    });
     expect(await workers()).toEqual(["first", "second"]);
 
-    const signalledAtMs = Date.now();
     const exited = cluster.end(leaving, "SIGTERM");
-    const late = await submit(99, 10);
+    const late = await submit(99, {});
     const finals = Promise.all([...ids, late].map(ended));
     expect(await exited).toBe(0);
-    expect(Date.now() - signalledAtMs).toBeLessThan(GRACE_MS + 8_000);
     expect(await workers()).toEqual(["second"]);
 
     const results = await finals;
@@ -78,14 +76,12 @@ describe("SIGTERM to one of two GPU workers in the middle of running jobs", () =
         /^Attempt 1 failed: The GPU worker (was shut down|is shutting down)/.test(message),
       );
       expect(handed).toHaveLength(1);
-      await expect
-        .poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 30_000 })
-        .toBe(true);
+      await expect.poll(async () => (await cluster.requests.find(id))?.outcome?.ok).toBe(true);
     }
     expect(await cluster.requests.deadLetters(100)).toEqual([]);
 
-    // Shorter jobs end on their worker.
-    const short = await submitAll(700);
+    // Jobs that are shorter than the grace end on their worker.
+    const short = await submitAll({ delay_ms: 2_000, steps: 10 });
     await allRunning(short);
     expect(await cluster.end(second, "SIGTERM")).toBe(0);
     expect((await Promise.all(short.map(ended))).map(({ attempt }) => attempt)).toEqual(Array(JOBS).fill(1));
@@ -95,16 +91,15 @@ describe("SIGTERM to one of two GPU workers in the middle of running jobs", () =
   it("ends at once at a second signal, and its jobs follow after the heartbeat timeout", async () => {
     const patient = await cluster.addGpuWorker({
       TEMPERA_WORKER_NAME: "patient",
-      TEMPERA_GRACE_SECONDS: "120",
+      TEMPERA_GRACE_SECONDS: "600",
     });
-    const id = await submit(7, 15_000);
+    const id = await submit(7, UNTIL_STOPPED);
     await allRunning([id]);
     const exited = cluster.end(patient, "SIGTERM");
-    await new Promise((later) => setTimeout(later, 1_000)); // later than one Ctrl-C that is delivered twice
-    const signalledAtMs = Date.now();
-    patient.kill("SIGTERM");
+    // A signal soon after the first counts as the same Ctrl-C, which can be delivered twice.
+    const again = setInterval(() => patient.kill("SIGTERM"), 100);
     expect(await exited).toBe(130);
-    expect(Date.now() - signalledAtMs).toBeLessThan(2_000);
+    clearInterval(again);
     const third = await cluster.addGpuWorker({ TEMPERA_WORKER_NAME: "third" });
     expect(await ended(id)).toMatchObject({ seed: 7, attempt: 2 });
     expect(await cluster.end(third, "SIGTERM")).toBe(0);
@@ -116,8 +111,8 @@ describe("SIGTERM to one GPU worker after another, more often than a job has att
     const start = (n: number) =>
       cluster.addGpuWorker({ TEMPERA_WORKER_NAME: `worker-${n}`, TEMPERA_GRACE_SECONDS: "0.2" });
     let serving = await start(0);
-    const id = await submit(11, 600_000, 600);
-    const once = await submit(12, 600_000, 600, { "x-fal-no-retry": "1" });
+    const id = await submit(11, { delay_ms: 600_000, steps: 600 });
+    const once = await submit(12, { delay_ms: 600_000, steps: 600 }, { "x-fal-no-retry": "1" });
     await allRunning([id, once]);
     const handOvers = 5; // as many attempts as the stub's policy allows
     let step = 0;
@@ -145,11 +140,12 @@ describe("SIGTERM to one GPU worker after another, more often than a job has att
     await expect
       .poll(async () => (await cluster.requests.find(id))?.outcome)
       .toMatchObject({ error: { code: "client_cancelled" } });
-    expect((await cluster.requests.find(once))?.outcome).toMatchObject({
-      ok: false,
-      error: { code: "runner_disconnected" },
-    });
-    expect(await cluster.requests.deadLetters(100)).toMatchObject([{ requestId: once, attempts: 1 }]);
+    await expect
+      .poll(async () => (await cluster.requests.find(once))?.outcome)
+      .toMatchObject({ ok: false, error: { code: "runner_disconnected" } });
+    await expect
+      .poll(() => cluster.requests.deadLetters(100))
+      .toMatchObject([{ requestId: once, attempts: 1 }]);
   });
 });
 

@@ -50,12 +50,11 @@ async function filesOf(ids: string[]): Promise<Map<number, string>> {
 
 /** Polls as the Python client does, and tolerates an unavailable gateway. */
 async function ended(id: string): Promise<void> {
-  for (const until = Date.now() + 90_000; Date.now() < until; ) {
+  for (;;) {
     const status = await cluster.client.status(STUB, id).catch(() => undefined);
     if (status?.status === "COMPLETED") return;
     await new Promise((next) => setTimeout(next, 100));
   }
-  throw new Error(`${id} did not end`);
 }
 
 /** Removes the hosts of addresses: callers get files at the address that they called. */
@@ -94,9 +93,7 @@ describe.each<Part | "engine">([
 
     // One outcome each: PostgreSQL has the one that callers received.
     for (const id of ids) {
-      await expect
-        .poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 60_000 })
-        .toBe(true);
+      await expect.poll(async () => (await cluster.requests.find(id))?.outcome?.ok).toBe(true);
       const outcome = (await cluster.requests.find(id))?.outcome as Outcome;
       const result = await cluster.client.result(STUB, id);
       expect(withoutHosts(outcome)).toMatchObject({ ok: true, output: { inline: withoutHosts(result) } });
@@ -115,13 +112,11 @@ describe("submits while a service is unavailable", () => {
     expect(await cluster.client.result(STUB, id as string)).toMatchObject({ seed: seeds[0] });
     await cluster.restart("temporal");
     await expect
-      .poll(
-        () =>
-          cluster.client.submit(STUB, {}).then(
-            ({ status }) => status,
-            () => "refused",
-          ),
-        { timeout: 60_000 },
+      .poll(() =>
+        cluster.client.submit(STUB, {}).then(
+          ({ status }) => status,
+          () => "refused",
+        ),
       )
       .toBe("IN_QUEUE");
   });
@@ -136,9 +131,7 @@ describe("submits while a service is unavailable", () => {
       await cluster.restart(part);
       await ended(id);
       expect(await cluster.client.result(STUB, id)).toMatchObject({ seed: 5 });
-      await expect
-        .poll(async () => (await cluster.requests.find(id))?.outcome?.ok, { timeout: 60_000 })
-        .toBe(true);
+      await expect.poll(async () => (await cluster.requests.find(id))?.outcome?.ok).toBe(true);
     },
   );
 });

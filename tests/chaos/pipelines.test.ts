@@ -51,12 +51,11 @@ const submitAll = (): Promise<string[]> => {
 
 /** Polls as the Python client does, and tolerates an unavailable gateway. */
 async function ended(endpoint: string, id: string): Promise<void> {
-  for (const until = Date.now() + 120_000; Date.now() < until; ) {
+  for (;;) {
     const status = await cluster.client.status(endpoint, id).catch(() => undefined);
     if (status?.status === "COMPLETED") return;
     await sleep(100);
   }
-  throw new Error(`${id} did not end`);
 }
 
 async function killPart(part: Part | "engine"): Promise<void> {
@@ -113,7 +112,7 @@ describe.each<Part | "engine">([
         expect(await cluster.client.result(STUB, record?.requestId ?? ""), about).toEqual(outputs[0]);
       }
       await expect
-        .poll(() => delivered.get(id)?.length ?? 0, { timeout: 60_000, message: `webhook of ${about}` })
+        .poll(() => delivered.get(id)?.length ?? 0, { message: `webhook of ${about}` })
         .toBeGreaterThan(0);
       for (const payload of delivered.get(id) ?? []) expect(payload, about).toEqual({ stages });
       if (!MAY_DELIVER_TWICE.has(part)) expect(delivered.get(id), about).toHaveLength(1);

@@ -79,7 +79,7 @@ describe("a GPU worker with memory for one of several models", () => {
     await reached(A, long, "IN_PROGRESS");
     const short = await submit(B, 3_000);
     await reached(B, short, "IN_PROGRESS");
-    await expect.poll(async () => (await runningAt(B)).length, { timeout: 3_000 }).toBe(1);
+    await expect.poll(async () => (await runningAt(B)).length).toBe(1);
     expect(await runningAt(B)).not.toEqual(await runningAt(A));
     await reached(B, short, "COMPLETED");
 

@@ -69,7 +69,7 @@ function start(
 
 async function startReady(): Promise<Started & { client: PlatformClient }> {
   const started = start();
-  await expect.poll(started.output, { timeout: 60_000, interval: 50 }).toMatch(/Ctrl-C stops it/);
+  await expect.poll(started.output, { interval: 50 }).toMatch(/Ctrl-C stops it/);
   const key = (await readFile(join(folder, "data", "key"), "utf8")).trim();
   const client = createPlatformClient({
     url: `http://localhost:${env.TEMPERA_PORT}`,
@@ -143,11 +143,11 @@ describe("npm start and the process of npm", () => {
       (JSON.parse(await readFile(join(data, "platform.json"), "utf8")) as { pid: number }).pid;
     return { child, data, ended, output: () => output, platform };
   }
-  const gone = (pid: number) => expect.poll(() => isAlive(pid), { timeout: 60_000 }).toBe(false);
+  const gone = (pid: number) => expect.poll(() => isAlive(pid)).toBe(false);
 
   it.each(["SIGTERM", "SIGHUP", "SIGKILL"] as const)("ends in order after %s of npm", async (signal) => {
     const npm = npmStart(`npm-${signal}`);
-    await expect.poll(npm.output, { timeout: 120_000, interval: 50 }).toMatch(/Ctrl-C stops it/);
+    await expect.poll(npm.output, { interval: 50 }).toMatch(/Ctrl-C stops it/);
     const pid = await npm.platform();
     npm.child.kill(signal);
     await npm.ended;
@@ -160,7 +160,7 @@ describe("npm start and the process of npm", () => {
   it("ends an unfinished start, and the services that it has started", async () => {
     const npm = npmStart("npm-early");
     const started = () => readFile(join(npm.data, "postgres/data/postmaster.pid"), "utf8").catch(() => "");
-    await expect.poll(started, { timeout: 120_000, interval: 20 }).not.toBe("");
+    await expect.poll(started, { interval: 20 }).not.toBe("");
     const pid = await npm.platform();
     npm.child.kill("SIGTERM");
     await npm.ended;
@@ -196,7 +196,7 @@ describe("one platform a data folder", () => {
       },
       { except: Object.keys(env) },
     );
-    await expect.poll(beside.output, { timeout: 60_000, interval: 50 }).toMatch(/Ctrl-C stops it/);
+    await expect.poll(beside.output, { interval: 50 }).toMatch(/Ctrl-C stops it/);
     for (const each of [first, beside]) {
       each.child.kill("SIGTERM");
       expect(await each.ended).toBe(0);

@@ -1,11 +1,8 @@
 /** Roles that start before the services that they need, in any order. */
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type Cluster, prepareCluster, ROLES, type RoleName, type RoleProcess, SERVICES } from "./cluster.ts";
 
 const STUB = "tempera/stub";
-/** Four roles start at once, perhaps on a busy machine. */
-const GENEROUS = { timeout: 240_000 };
-vi.setConfig({ testTimeout: 900_000 });
 type Service = (typeof SERVICES)[number];
 const TITLES: Record<Service, string> = {
   temporal: "Temporal",
@@ -42,8 +39,7 @@ function launchAll(): void {
 }
 
 const outputOf = (role: RoleName): string => roles.get(role)?.output() ?? "";
-const logs = (role: RoleName, text: string | RegExp) =>
-  expect.poll(() => outputOf(role), GENEROUS).toMatch(text);
+const logs = (role: RoleName, text: string | RegExp) => expect.poll(() => outputOf(role)).toMatch(text);
 
 interface Answer {
   status: number;
@@ -72,7 +68,7 @@ async function assertWaiting(away: readonly Service[]): Promise<void> {
     expect(outputOf(role)).not.toContain("is ready");
   }
   for (const url of [cluster.url, cluster.adminUrl])
-    await expect.poll(async () => (await call(`${url}/health/live`))?.status, GENEROUS).toBe(200);
+    await expect.poll(async () => (await call(`${url}/health/live`))?.status).toBe(200);
 }
 
 /** Asserts what the gateway and the admin service answer while a service is away. */
@@ -144,7 +140,7 @@ describe("roles that start before their services", () => {
   it("still end at once for a configuration that is invalid in itself", async () => {
     roles = new Map(ROLES.map((role) => [role, cluster.launch(role, { DATABASE_URL: "no address" })]));
     for (const role of ROLES) {
-      await expect.poll(() => cluster.child(role).exitCode, GENEROUS).toBe(1);
+      await expect.poll(() => cluster.child(role).exitCode).toBe(1);
       expect(outputOf(role)).toContain("DATABASE_URL");
     }
   });

@@ -139,7 +139,7 @@ describe("storage settings", () => {
     expect(await json(admin("PUT", "/v1/storage/settings", { body: set, key: theirs }))).toEqual(set);
     const hidden = async (headers?: Record<string, string>): Promise<boolean> =>
       (await fetch(await upload(theirs, headers))).status === 404;
-    await expect.poll(() => hidden(), { timeout: 5_000 }).toBe(true);
+    await expect.poll(() => hidden()).toBe(true);
     expect(await hidden({ "x-fal-object-lifecycle": '{"expiration_duration_seconds":60}' })).toBe(true);
     expect(await hidden({ "x-fal-object-lifecycle": '{"initial_acl":{"default":"allow"}}' })).toBe(false);
     const { output } = await run({ artifact_bytes: 100, seed: 1 }, theirs);

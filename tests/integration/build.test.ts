@@ -21,7 +21,7 @@ beforeAll(() => {
   symlinkSync(join(PROJECT, "node_modules"), join(root, "node_modules"));
   execFileSync(process.execPath, ["scripts/build.mjs"], { cwd: root, stdio: "ignore" });
   rmSync(join(root, "src"), { recursive: true });
-}, 120_000);
+});
 afterAll(async () => {
   if (platform && platform.exitCode === null) {
     const ended = new Promise((done) => platform?.once("exit", done));
@@ -64,7 +64,7 @@ describe("a built platform without its source", () => {
         output += chunk;
       });
     }
-    await expect.poll(() => output, { timeout: 90_000, interval: 50 }).toMatch(/Ctrl-C stops it/);
+    await expect.poll(() => output, { interval: 50 }).toMatch(/Ctrl-C stops it/);
     const client = createPlatformClient({
       url: `http://localhost:${port}`,
       adminUrl: `http://localhost:${adminPort}`,
@@ -78,5 +78,5 @@ describe("a built platform without its source", () => {
     expect(await client.result("fal-ai/qwen-image", id)).toMatchObject({
       images: [{ content_type: "image/png" }],
     });
-  }, 180_000);
+  });
 });

@@ -129,7 +129,7 @@ describe("javascript/video.mjs", () => {
     const video = await clips.decode(file, { width: 64, height: 36 });
     expect(video).toMatchObject({ fps: 32, codecs: ["avc1", "mp4a"] });
     expect(video.frames).toHaveLength(161);
-  }, 120_000);
+  });
 });
 
 describe("javascript/workflow.mjs", () => {
@@ -156,7 +156,7 @@ describe("javascript/workflow.mjs", () => {
     const body = `{"name": "text-to-video", "title": "Text to video", "contents": ${definition}}`;
     const saved = await test.call("/rest/workflows/", { method: "POST", body });
     expect([saved.status, ((await saved.json()) as { name?: string }).name]).toEqual([201, "text-to-video"]);
-  }, 120_000);
+  });
 });
 
 describe("javascript/pipeline.mjs", () => {
@@ -178,7 +178,7 @@ describe("javascript/pipeline.mjs", () => {
     expect(code).toBe(0);
     await using clips = openClipFiles();
     expect(await clips.decode(file, { width: 64, height: 36 })).toMatchObject({ codecs: ["avc1", "mp4a"] });
-  }, 120_000);
+  });
 });
 
 describe("curl/rerun.sh", () => {
@@ -197,7 +197,7 @@ describe("curl/rerun.sh", () => {
     expect(anew).toEqual([requests?.[0], requests?.[1], expect.not.stringMatching(requests?.[2] ?? "")]);
     expect(output).toMatch(/"silent_video":/);
     expect(code).toBe(0);
-  }, 120_000);
+  });
 
   it("ends with the platform's error when it is refused", async () => {
     const { code, output } = await run("sh", ["examples/curl/rerun.sh"], { TEMPERA_KEY: "wrong" });

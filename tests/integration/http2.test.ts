@@ -24,7 +24,7 @@ beforeAll(async () => {
   port = Number(new URL(test.platform.tls?.url ?? "").port);
   ca = readFileSync(test.platform.tls?.caFile ?? "");
   session = connect(`https://localhost:${port}`, { ca });
-}, 300_000);
+});
 afterAll(async () => {
   session.destroy();
   await test[Symbol.asyncDispose]();

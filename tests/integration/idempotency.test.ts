@@ -228,7 +228,7 @@ describe("a sync run with an idempotency key", () => {
     }).catch(() => {});
     await expect.poll(() => rows(key)).toHaveLength(1);
     const [{ request_id: requestId }] = (await rows(key)) as unknown as [{ request_id: string }];
-    await expect.poll(() => jobsOf([requestId]), { timeout: 10_000 }).toHaveLength(1);
+    await expect.poll(() => jobsOf([requestId])).toHaveLength(1);
     left.abort();
     await first;
     const again = await call(urls[1], `/${STUB}`, { delay_ms: 1_000 }, { "idempotency-key": key });

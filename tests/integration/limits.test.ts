@@ -105,15 +105,13 @@ describe("the rate of calls", () => {
       expect(taken).toBeLessThanOrEqual(12);
       return taken;
     };
-    await expect.poll(flood, { timeout: 50_000 }).toBe(4);
+    await expect.poll(flood).toBe(4);
     const quick = await owner({ requestsPerSecond: 1 });
     expect(
       statuses(await Promise.all(urls.map((url) => submit(url, quick.headers)))).taken,
     ).toBeGreaterThanOrEqual(1);
     for (const url of urls)
-      await expect
-        .poll(async () => (await submit(url, quick.headers)).status, { timeout: 20_000, interval: 300 })
-        .toBe(200);
+      await expect.poll(async () => (await submit(url, quick.headers)).status, { interval: 300 }).toBe(200);
   });
 
   it("of one key is counted apart from its owner's other keys", async () => {
@@ -144,9 +142,7 @@ describe("the rate of calls", () => {
     for (const url of urls) expect((await submit(url, headers)).status).toBe(200);
     await setLimits(ownerId, { requestsPerSecond: 0.01 });
     for (const url of urls)
-      await expect
-        .poll(async () => (await submit(url, headers)).status, { timeout: 2_000, interval: 50 })
-        .toBe(429);
+      await expect.poll(async () => (await submit(url, headers)).status, { interval: 50 }).toBe(429);
   });
 });
 
@@ -157,10 +153,10 @@ describe("queued requests", () => {
       Array.from({ length: 3 }, async () => idOf(await submit(urls[0], headers, { delay_ms: 60_000 }))),
     );
     await expectRefused(await submit(urls[0], headers), "queued_requests_limit");
-    await expect.poll(async () => (await submit(urls[1], headers)).status, { timeout: 5_000 }).toBe(429);
+    await expect.poll(async () => (await submit(urls[1], headers)).status).toBe(429);
     await Promise.all(ids.map((id) => cancel(urls[0], headers, id)));
     await Promise.all(ids.map(ended));
-    await expect.poll(async () => (await submit(urls[0], headers)).status, { timeout: 5_000 }).toBe(200);
+    await expect.poll(async () => (await submit(urls[0], headers)).status).toBe(200);
   });
 });
 
@@ -173,7 +169,7 @@ describe("requests in progress", () => {
     const running = async () =>
       (await Promise.all(ids.map((id) => stateOf(headers, id)))).filter((state) => state === "IN_PROGRESS")
         .length;
-    await expect.poll(running, { timeout: 10_000 }).toBe(2);
+    await expect.poll(running).toBe(2);
     // The stub's engine has 64 slots: the waiting requests are in no GPU queue.
     expect(await test.backlog(STUB)).toBe(0);
     await expectRefused(await run(urls[1], headers), "concurrent_requests_limit");
@@ -182,14 +178,14 @@ describe("requests in progress", () => {
       await cancel(urls[0], headers, id);
       await ended(id);
     }
-    await expect.poll(async () => (await run(urls[1], headers)).status, { timeout: 10_000 }).toBe(200);
-    await expect.poll(() => test.sql`SELECT FROM places`, { timeout: 10_000 }).toHaveLength(0);
+    await expect.poll(async () => (await run(urls[1], headers)).status).toBe(200);
+    await expect.poll(() => test.sql`SELECT FROM places`).toHaveLength(0);
   });
 
   it("get their slots by priority and age, and stop waiting at their deadline or a cancel", async () => {
     const { headers } = await owner({ inProgress: 1 });
     const first = await idOf(await submit(urls[0], headers, { delay_ms: 60_000 }));
-    await expect.poll(() => stateOf(headers, first), { timeout: 10_000 }).toBe("IN_PROGRESS");
+    await expect.poll(() => stateOf(headers, first)).toBe("IN_PROGRESS");
     const late = await idOf(
       await submit(urls[0], { ...headers, "x-fal-request-timeout": "1" }, { delay_ms: 10 }),
     );
@@ -197,13 +193,9 @@ describe("requests in progress", () => {
     const low = await idOf(
       await submit(urls[0], { ...headers, "x-fal-queue-priority": "low" }, { delay_ms: 10 }),
     );
-    await expect
-      .poll(() => test.sql`SELECT FROM places WHERE request_id = ${low}`, { timeout: 10_000 })
-      .toHaveLength(1);
+    await expect.poll(() => test.sql`SELECT FROM places WHERE request_id = ${low}`).toHaveLength(1);
     const normal = await idOf(await submit(urls[0], headers, { delay_ms: 10 }));
-    await expect
-      .poll(() => test.sql`SELECT FROM places WHERE request_id = ${normal}`, { timeout: 10_000 })
-      .toHaveLength(1);
+    await expect.poll(() => test.sql`SELECT FROM places WHERE request_id = ${normal}`).toHaveLength(1);
     await cancel(urls[0], headers, cancelled);
     expect((await ended(late))?.outcome).toMatchObject({
       ok: false,
@@ -233,7 +225,7 @@ describe("requests in progress", () => {
   it("release their slot when an operator ends the job", async () => {
     const { headers } = await owner({ inProgress: 1 });
     const first = await idOf(await submit(urls[0], headers, { delay_ms: 60_000 }));
-    await expect.poll(() => stateOf(headers, first), { timeout: 10_000 }).toBe("IN_PROGRESS");
+    await expect.poll(() => stateOf(headers, first)).toBe("IN_PROGRESS");
     const second = await idOf(await submit(urls[0], headers, { delay_ms: 10 }));
     await test.temporal.workflow.getHandle(first).terminate();
     // Old enough for Temporal to be asked about it, and checked now instead of within a minute.
@@ -273,9 +265,7 @@ describe("spend", () => {
     expect(answers.filter(({ status }) => status === 200).length).toBeGreaterThanOrEqual(2);
     expect(answers.filter(({ status }) => status === 200).length).toBeLessThanOrEqual(4);
     for (const url of urls)
-      await expect
-        .poll(async () => (await submit(url, headers)).status, { timeout: 10_000, interval: 200 })
-        .toBe(403);
+      await expect.poll(async () => (await submit(url, headers)).status, { interval: 200 }).toBe(403);
     const refused = await submit(urls[0], headers);
     expect(await refused.json()).toMatchObject({
       detail: expect.stringMatching(/^User is locked. Reason: Exhausted balance\..* day/),
@@ -287,9 +277,7 @@ describe("spend", () => {
     const { headers } = await owner({ spendPerMonth: 1 });
     expect([(await run(urls[0], headers)).status, (await run(urls[0], headers)).status]).toEqual([200, 200]);
     expect((await run(urls[0], headers)).status).toBe(403);
-    await expect
-      .poll(async () => (await run(urls[1], headers)).status, { timeout: 10_000, interval: 200 })
-      .toBe(403);
+    await expect.poll(async () => (await run(urls[1], headers)).status, { interval: 200 }).toBe(403);
   });
 });
 
@@ -333,11 +321,9 @@ describe("without Redis", () => {
     const { headers } = await owner({ requestsPerSecond: 0.02 });
     for (const url of urls) await submit(url, (await owner({})).headers);
     await redis.stop();
-    const sinceMs = performance.now();
     const answers = await Promise.all(
       Array.from({ length: 20 }, (_, i) => submit(urls[i % 2] as string, headers)),
     );
-    expect(performance.now() - sinceMs).toBeLessThan(5_000);
     const { taken, refused } = statuses(answers);
     expect(taken).toBe(2);
     await expectRefused(refused[0], "rate_limited");
@@ -348,7 +334,7 @@ describe("without Redis", () => {
           const fresh = await owner({ requestsPerSecond: 0.02 });
           return statuses(await Promise.all(urls.map((url) => submit(url, fresh.headers)))).taken;
         },
-        { timeout: 15_000, interval: 500 },
+        { interval: 500 },
       )
       .toBe(1);
   });

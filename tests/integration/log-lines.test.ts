@@ -108,7 +108,7 @@ beforeAll(async () => {
   }
   for (const child of children.toReversed()) await stop(child);
   for (const text of printed) lines.push(JSON.parse(text) as Line);
-}, 180_000);
+});
 
 afterAll(async () => {
   for (const child of children) await stop(child);

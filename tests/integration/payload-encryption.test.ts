@@ -89,9 +89,6 @@ async function ended(requestId: string): Promise<{ status: number; body: unknown
       async () =>
         ((await (await call(`/queue/${STUB}/requests/${requestId}/status`)).json()) as { status: string })
           .status,
-      {
-        timeout: 30_000,
-      },
     )
     .toBe("COMPLETED");
   const answer = await call(`/queue/${STUB}/requests/${requestId}`);
@@ -196,7 +193,7 @@ describe("with a key", () => {
     expect(text).not.toContain(msg);
     // Data that the server works with stays readable.
     expect(text).toContain(STUB);
-  }, 120_000); // the workflow code is bundled anew for it
+  });
 });
 
 describe("the codec endpoint", () => {

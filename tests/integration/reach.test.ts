@@ -37,7 +37,7 @@ beforeAll(async () => {
   test = await startTestPlatform({ TEMPERA_TLS: "1", TEMPERA_TLS_PORT: String(await freePort()) });
   tlsPort = new URL(test.platform.tls?.url ?? "").port;
   caFile = test.platform.tls?.caFile ?? "";
-}, 300_000);
+});
 afterAll(() => test[Symbol.asyncDispose]());
 
 interface Answer {

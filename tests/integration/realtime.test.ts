@@ -498,10 +498,8 @@ describe("slots", () => {
       await Promise.all(holders.map((holder) => holder[Symbol.asyncDispose]()));
     }
     await expect
-      .poll(
-        async () =>
-          [...(await test.workflowsSince(new Date(0), "realtimeSession")).values()].includes("RUNNING"),
-        { timeout: 5_000 },
+      .poll(async () =>
+        [...(await test.workflowsSince(new Date(0), "realtimeSession")).values()].includes("RUNNING"),
       )
       .toBe(false);
   });
@@ -514,12 +512,10 @@ describe("slots", () => {
     const socket = await openSocket(wsUrl(`/${STUB}/realtime`), {
       headers: { authorization: `Key ${made.key}` },
     });
-    say(socket, { delay_ms: 30_000 });
+    say(socket, { fail: "hang" });
     await test.client.admin("DELETE", `/v1/keys/${made.key.split(":")[0]}`);
-    const revokedAtMs = performance.now();
     expect(await socket.next()).toBe('{"status":"error","error":"Unauthorized"}');
     expect((await socket.closed).code).toBe(1000);
-    expect(performance.now() - revokedAtMs).toBeLessThan(2_000);
   });
 });
 
@@ -646,7 +642,7 @@ describe("HTTP over WebSocket", () => {
       await expect.poll(state).toBe("RUNNING");
       socket.ws.terminate();
       // A stream waits a while for its caller to return.
-      await expect.poll(state, { timeout: 10_000 }).toBe("CANCELLED");
+      await expect.poll(state).toBe("CANCELLED");
       expect((await test.record(id))?.outcome).toMatchObject({
         ok: false,
         error: { code: "client_cancelled" },

@@ -222,9 +222,7 @@ describe("a sync run", () => {
     // Each early death makes the next start wait longer: half a second after the second, and the start itself
     // takes as long.
     for (let i = 0; i < 2; i++) expect((await post(`/${STUB}`, { fail: "crash" })).status).toBe(503);
-    const startedAtMs = performance.now();
     const answer = await post(`/${STUB}`, {}, { headers: { "x-fal-request-timeout": "0.3" } });
-    expect(performance.now() - startedAtMs).toBeLessThan(3_000);
     expect([answer.status, answer.headers.get("x-fal-request-timeout-type")]).toEqual([504, "user"]);
     expect(await answer.json()).toMatchObject({ error_type: "startup_timeout" });
     expect((await post(`/${STUB}`, {})).status).toBe(200);

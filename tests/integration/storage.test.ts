@@ -231,9 +231,7 @@ describe.each(STORES)("on %s", (_store, env) => {
       expect((await fetch(file_url)).status).toBe(404);
       // The gateway may notice the two in either order; it answers "try again" until it abandons the first.
       await expect
-        .poll(async () => (await fetch(upload_url, { method: "PUT", body: "whole" })).status, {
-          timeout: 10_000,
-        })
+        .poll(async () => (await fetch(upload_url, { method: "PUT", body: "whole" })).status)
         .toBe(200);
       expect(await (await fetch(file_url)).text()).toBe("whole");
     });
@@ -359,7 +357,7 @@ describe.each(STORES)("on %s", (_store, env) => {
       const url = await upload("brief", "b.txt", {
         "x-fal-object-lifecycle": '{"expiration_duration_seconds":1}',
       });
-      await expect.poll(async () => (await fetch(url)).status, { timeout: 10_000, interval: 200 }).toBe(404);
+      await expect.poll(async () => (await fetch(url)).status, { interval: 200 }).toBe(404);
     });
   });
 
@@ -377,7 +375,7 @@ describe.each(STORES)("on %s", (_store, env) => {
       expect((await as(undefined, file.url)).status).toBe(404);
       expect((await as(test.platform.key, file.url)).status).toBe(200);
       await expect
-        .poll(async () => (await as(test.platform.key, file.url)).status, { timeout: 10_000, interval: 200 })
+        .poll(async () => (await as(test.platform.key, file.url)).status, { interval: 200 })
         .toBe(404);
       const plain = await json<{ file: { url: string } }>(`/${STUB}`, { artifact_bytes: 1000, seed: 1 });
       expect((await fetch(plain.file.url)).status).toBe(200);

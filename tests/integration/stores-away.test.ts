@@ -130,8 +130,8 @@ describe("a start whose answer is lost", () => {
 
   /** Asserts that a job was ended and left nothing. */
   async function assertWithdrawn(gateway: Gateway, { requestId }: Answer, endpoint: string): Promise<void> {
-    await expect.poll(stateOf(requestId), { timeout: 30_000 }).toBe("TERMINATED");
-    await expect.poll(() => count("withdrawals", requestId), { timeout: 30_000 }).toBe(0);
+    await expect.poll(stateOf(requestId)).toBe("TERMINATED");
+    await expect.poll(() => count("withdrawals", requestId)).toBe(0);
     await expect
       .poll(async () => (await gateway.get(`/queue/${endpoint}/requests/${requestId}/status`)).status)
       .toBe(404);
@@ -162,7 +162,7 @@ describe("a start whose answer is lost", () => {
     await expect.poll(() => count("withdrawals", requestId)).toBe(1);
     await gateway[Symbol.asyncDispose]();
     temporal.releaseAnswers();
-    await expect.poll(stateOf(requestId), { timeout: 30_000 }).toBe("TERMINATED");
+    await expect.poll(stateOf(requestId)).toBe("TERMINATED");
   });
 
   it("is left to the next call with its idempotency key", async () => {
@@ -186,7 +186,7 @@ describe("Temporal away", () => {
     await temporal.cut();
     Object.assign(gateway.times, IMPATIENT);
     expect((await gateway.post(`/queue/${STUB}`, LONG)).status).toBe(503);
-    await expect.poll(() => gateway.calls.isAway, { timeout: 30_000 }).toBe(true);
+    await expect.poll(() => gateway.calls.isAway).toBe(true);
     // A submit that waited for Temporal now would outlast the test.
     gateway.times.deadlineMs = PATIENT.deadlineMs;
     const key = randomUUID();
@@ -198,7 +198,7 @@ describe("Temporal away", () => {
     }
     await temporal.restore();
     gateway.times.probeMs = PATIENT.probeMs;
-    await expect.poll(() => gateway.calls.isAway, { timeout: 30_000 }).toBe(false);
+    await expect.poll(() => gateway.calls.isAway).toBe(false);
     // The refused call has left its key free, for another input too.
     const accepted = await gateway.post(`/queue/${STUB}`, { prompt: "another" }, key);
     expect(accepted.status).toBe(200);
@@ -234,9 +234,9 @@ describe("PostgreSQL away", () => {
     expect(JSON.stringify(other.body)).toContain(requestId);
     await postgres.restore();
     const stored = () => test.sql`SELECT request_id FROM claims WHERE key = ${`key:${key}`}`;
-    await expect.poll(stored, { timeout: 30_000 }).toEqual([{ request_id: requestId }]);
+    await expect.poll(stored).toEqual([{ request_id: requestId }]);
     await expect
-      .poll(() => gateway.post(`/queue/${STUB}`, input, key), { timeout: 30_000 })
+      .poll(() => gateway.post(`/queue/${STUB}`, input, key))
       .toMatchObject({ status: 200, requestId });
     expect((await gateway.post(`/queue/${STUB}`, { prompt: "y" }, key)).status).toBe(422);
   });

@@ -319,5 +319,5 @@ describe("retention", () => {
       admin("PUT", `/v1/tempera/retention/owners/${owner}`, { payload_seconds: -1 }),
     ).rejects.toThrow();
     await admin("PUT", `/v1/tempera/retention/owners/${owner}`, {});
-  }, 180_000);
+  });
 });

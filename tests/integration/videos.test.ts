@@ -86,7 +86,7 @@ describe(TEXT_TO_VIDEO, () => {
     expect(logs.join("\n")).toMatch(
       /Rendered at 112x64, scaled to 1280x720\.\n.*interpolator "film".*161 frames at 32 frames per second/,
     );
-  }, 120_000);
+  });
 
   it.each([
     [
@@ -247,5 +247,5 @@ describe("an image, a video that begins with it, and its audio", () => {
     const { duration, audioBytes } = played as { duration: number; audioBytes: number };
     expect(duration).toBeCloseTo(seconds, 1);
     expect(audioBytes).toBeGreaterThan(0);
-  }, 120_000);
+  });
 });

@@ -43,15 +43,12 @@ interface DeliveryView {
 async function delivery(requestId: string, enough: (view: DeliveryView) => boolean): Promise<DeliveryView> {
   let found: DeliveryView | undefined;
   await expect
-    .poll(
-      async () => {
-        found = await test.client
-          .admin<DeliveryView>("GET", `/v1/deliveries/${requestId}`)
-          .catch(() => undefined);
-        return found !== undefined && enough(found);
-      },
-      { timeout: 20_000 },
-    )
+    .poll(async () => {
+      found = await test.client
+        .admin<DeliveryView>("GET", `/v1/deliveries/${requestId}`)
+        .catch(() => undefined);
+      return found !== undefined && enough(found);
+    })
     .toBe(true);
   return found as DeliveryView;
 }
@@ -180,16 +177,16 @@ describe("a delivery", () => {
   });
 
   it("to a stuck host does not delay those to other hosts", async () => {
-    const stuck = receiver.hook(() => {});
+    let given = 0;
+    const stuck = receiver.hook((_got, _nth, response) => void response.once("close", () => given++));
     const other = await startReceiver("127.0.0.2");
     try {
       await Promise.all(Array.from({ length: 40 }, () => submit(stuck.url)));
       await stuck.arrived(1);
       const hook = other.hook();
-      const startedAtMs = performance.now();
       await submit(hook.url);
       await hook.arrived(1);
-      expect(performance.now() - startedAtMs).toBeLessThan(5_000);
+      expect(given, "stuck deliveries that were given up before").toBe(0);
     } finally {
       await other.close();
     }
@@ -243,7 +240,7 @@ describe("a dead letter", () => {
       { fail: "crash", prompt: "again" },
       { "x-fal-no-retry": "1" },
     );
-    await hook.arrived(1, 60_000);
+    await hook.arrived(1);
     const letter = await test.client.admin<{ attempts: number; input: object }>(
       "GET",
       `/v1/dead-letters/${request_id}`,
@@ -259,14 +256,14 @@ describe("a dead letter", () => {
     const [first, second] = [await retry(), await retry()];
     expect(first.request_id).not.toBe(request_id);
     expect(second.request_id).toBe(first.request_id);
-    const [, retried] = (await hook.arrived(2, 60_000)) as [Delivery, Delivery];
+    const [, retried] = (await hook.arrived(2)) as [Delivery, Delivery];
     expect(retried.body).toMatchObject({ request_id: first.request_id, retry_of: request_id });
     await delivery(first.request_id, ({ state }) => state === "delivered");
     // A delivery can be started again only when the workflow of the previous one has closed.
     const redeliver = () =>
       test.client.admin<{ status: string }>("POST", `/v1/deliveries/${first.request_id}/redeliver`, {});
-    await expect.poll(async () => (await redeliver()).status, { timeout: 20_000 }).toBe("STARTED");
-    const [, , redelivered] = (await hook.arrived(3, 60_000)) as [Delivery, Delivery, Delivery];
+    await expect.poll(async () => (await redeliver()).status).toBe("STARTED");
+    const [, , redelivered] = (await hook.arrived(3)) as [Delivery, Delivery, Delivery];
     expect(redelivered.body).toEqual(retried.body);
     await test.client.admin("DELETE", `/v1/dead-letters/${first.request_id}`);
     await expect(test.client.admin("GET", `/v1/dead-letters/${first.request_id}`)).rejects.toMatchObject({
@@ -274,5 +271,5 @@ describe("a dead letter", () => {
     });
     const left = await test.client.admin<{ dead_letters: unknown[] }>("GET", "/v1/dead-letters");
     expect(left.dead_letters).toEqual([]);
-  }, 120_000);
+  });
 });

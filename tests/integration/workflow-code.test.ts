@@ -32,10 +32,10 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const close of closing) await close();
   // The worker whose workflow spins keeps the connection in use until its loop has ended.
-  await vi.waitFor(() => connection.close(), 60_000);
+  await vi.waitFor(() => connection.close(), 300_000);
   await temporal.stop();
   await rm(folder, { recursive: true, force: true });
-}, 90_000);
+});
 
 interface WorkerSetup {
   thread?: WorkflowThread;
@@ -114,10 +114,9 @@ describe.each(["lean", "sdk"] as const)("on the %s thread", (thread) => {
   it("an unknown workflow type fails its step, and nothing else", async () => {
     const worker = await startWorker({ thread });
     const handle = await start("nothing", id("unknown"));
-    await vi.waitFor(async () => {
-      const { events } = await handle.fetchHistory();
-      expect(JSON.stringify(events)).toContain("no such function is exported by the workflow bundle");
-    }, 20_000);
+    await expect
+      .poll(async () => JSON.stringify((await handle.fetchHistory()).events))
+      .toContain("no such function is exported by the workflow bundle");
     expect(await (await start("counts", id("known"))).result()).toMatchObject({ own: 1 });
     await handle.terminate();
     await worker.stop();
@@ -126,10 +125,9 @@ describe.each(["lean", "sdk"] as const)("on the %s thread", (thread) => {
   it("an unhandled rejection fails the step of its workflow alone", async () => {
     const worker = await startWorker({ thread });
     const handle = await start("forgets", id("forgetful"));
-    await vi.waitFor(async () => {
-      const { raw } = await handle.describe();
-      expect(raw.pendingWorkflowTask?.attempt).toBeGreaterThan(1);
-    }, 20_000);
+    await expect
+      .poll(async () => (await handle.describe()).raw.pendingWorkflowTask?.attempt)
+      .toBeGreaterThan(1);
     expect(await (await start("counts", id("beside"))).result()).toMatchObject({ own: 1 });
     await handle.terminate();
     await worker.stop();

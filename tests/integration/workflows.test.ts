@@ -185,9 +185,7 @@ describe("saved workflows, on the Platform API", () => {
     expect((await admin("GET", "/ann/faulty")).status).toBe(404);
 
     const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`n${i}`, stub()]));
-    const begun = performance.now();
     expect((await admin("POST", "", workflow("many", many))).body.error.message).toContain("10,000 nodes");
-    expect(performance.now() - begun).toBeLessThan(20_000);
     const long = {
       a: stub(
         { payload: Array.from({ length: 5_000 }, () => `$${"x".repeat(100)}`) },
@@ -552,5 +550,5 @@ describe("tempera pipelines", () => {
       err: expect.stringContaining("no workflow 'by-hand'"),
     });
     // Eight programs, each of which loads the whole command line.
-  }, 180_000);
+  });
 });

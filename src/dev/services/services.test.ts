@@ -170,7 +170,7 @@ describe("a service", () => {
     expect(isAlive(pid), "after SIGINT to the parent's process group").toBe(true);
 
     parent.kill("SIGKILL");
-    await expect.poll(() => isAlive(pid), { timeout: 10_000 }).toBe(false);
+    await expect.poll(() => isAlive(pid)).toBe(false);
   });
 });
 

@@ -20,8 +20,6 @@ export interface Case {
   alone?: true;
   /** The case mostly waits: it starts first and runs in parallel with the others. */
   waits?: true;
-  /** Longest time of the case in milliseconds. Default 60 s. */
-  timeoutMs?: number;
   /** Reason why the case applies to no server of this kind. */
   why?: string;
   /** The part that cannot be produced over the network, and the test that covers it. */

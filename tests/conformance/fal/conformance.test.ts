@@ -13,7 +13,7 @@ import { casesOf, type Judged, judgeAll, openSession } from "./runner.ts";
 let server: OwnServer;
 beforeAll(async () => {
   server = await startOwnServer((line) => process.stderr.write(`${line}\n`));
-}, 600_000);
+});
 afterAll(() => server?.stop());
 
 it("has every case of the contract once, and lists them in COVERAGE.md", () => {
@@ -26,7 +26,7 @@ describe("this server", () => {
   beforeAll(async () => {
     await using session = await openSession(server.target, { server });
     await judgeAll(session, [...CASES_BY_NUMBER], (each) => judged.set(each.number, each));
-  }, 1_200_000);
+  });
 
   it.each(
     CASES_BY_NUMBER.filter(({ why }) => why === undefined).map(

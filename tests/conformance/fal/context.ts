@@ -91,9 +91,7 @@ export function createContext(
     },
     at: (requestId, rest = "") => `/queue/${STUB}/requests/${requestId}${rest}`,
     async ended(requestId) {
-      const { events } = await context.stream(context.at(requestId, "/status/stream?logs=1"), {
-        timeoutMs: 120_000,
-      });
+      const { events } = await context.stream(context.at(requestId, "/status/stream?logs=1"));
       return events.at(-1);
     },
     async running(requestId) {

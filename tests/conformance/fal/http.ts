@@ -94,7 +94,7 @@ export function open(url: string, call: Call = {}): Promise<IncomingMessage> {
 }
 
 export async function request(url: string, call: Call = {}): Promise<Answer> {
-  const limit = AbortSignal.timeout(call.timeoutMs ?? 60_000);
+  const limit = AbortSignal.timeout(call.timeoutMs ?? 300_000);
   const response = await open(url, {
     ...call,
     signal: call.signal ? AbortSignal.any([call.signal, limit]) : limit,

@@ -3,6 +3,9 @@ import { createServer, type IncomingHttpHeaders, type ServerResponse } from "nod
 import type { AddressInfo } from "node:net";
 import type { Json } from "./http.ts";
 
+/** Time after which a delivery never comes. */
+const ARRIVAL_MS = 300_000;
+
 export interface Delivery {
   atMs: number;
   method: string;
@@ -16,7 +19,7 @@ export interface Hook {
   url: string;
   deliveries: Delivery[];
   /** Resolves when this many have arrived. */
-  arrived(count: number, timeoutMs?: number): Promise<Delivery[]>;
+  arrived(count: number): Promise<Delivery[]>;
 }
 
 type Reply = (delivery: Delivery, nth: number, response: ServerResponse) => void;
@@ -59,7 +62,7 @@ export async function startReceiver(host: string): Promise<Receiver> {
       return {
         url: `http://${host}:${port}${path}`,
         deliveries: entry.deliveries,
-        arrived: (count, timeoutMs = 20_000) =>
+        arrived: (count) =>
           new Promise((resolve, reject) => {
             const look = () => {
               if (entry.deliveries.length < count) return;
@@ -71,10 +74,10 @@ export async function startReceiver(host: string): Promise<Receiver> {
               entry.waiters.delete(look);
               reject(
                 new Error(
-                  `${entry.deliveries.length} of ${count} deliveries arrived within ${timeoutMs / 1000} s`,
+                  `${entry.deliveries.length} of ${count} deliveries arrived within ${ARRIVAL_MS / 1000} s`,
                 ),
               );
-            }, timeoutMs);
+            }, ARRIVAL_MS);
             entry.waiters.add(look);
             look();
           }),

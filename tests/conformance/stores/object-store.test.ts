@@ -269,7 +269,6 @@ describe("when the store is away", () => {
     await store.put("kept", body, info);
     minio.kill();
     await minio.ended;
-    const startedAtMs = performance.now();
     const stream = Readable.from([body]);
     const calls = [
       store.head("kept"),
@@ -283,7 +282,6 @@ describe("when the store is away", () => {
         reason: { code: "store_unavailable", message: expect.stringContaining(`127.0.0.1:${port}`) },
       });
     }
-    expect(performance.now() - startedAtMs).toBeLessThan(2_000);
     await using _again = await startMinio({ folder: minioFolder, port, log: () => {} });
     const found = await store.get("kept");
     expect(found && (await buffer(found.body)).equals(body)).toBe(true);

@@ -125,12 +125,10 @@ describe("an engine that hangs", () => {
     await run({});
     const first = pid();
     const other = run({ delay_ms: 60_000, steps: 600 }).catch((error: unknown) => error);
-    const sinceMs = performance.now();
     await expect(run({ fail: "hang" })).rejects.toMatchObject({
       code: "runner_connection_timeout",
       message: "The engine sent nothing about this run for 1 s.",
     });
-    expect(performance.now() - sinceMs).toBeLessThan(2500);
     // Other runs on it fail at once, to be tried again.
     expect(await other).toMatchObject({ code: "runner_disconnected" });
     expect(lines.filter((line) => line.startsWith("ERROR The engine sent nothing"))).toHaveLength(1);
@@ -138,9 +136,7 @@ describe("an engine that hangs", () => {
     expect(pid()).not.toBe(first);
   });
 
-  it("hangs again and again in one request alone: the model stays available", {
-    timeout: 20_000,
-  }, async () => {
+  it("hangs again and again in one request alone: the model stays available", async () => {
     const { pool, run } = setUp();
     for (let attempt = 1; attempt <= 3; attempt++) {
       await expect(run({ fail: "hang" })).rejects.toMatchObject({ code: "runner_connection_timeout" });

@@ -16,7 +16,7 @@ const get = async (ctx: Context, path: string): Promise<Json> =>
 
 /** Finds a request in the list. Its record may appear a moment after the last event of its stream. */
 async function listed(ctx: Context, requestId: string, expand = ""): Promise<Json> {
-  const deadlineMs = performance.now() + 5_000;
+  const deadlineMs = performance.now() + 120_000;
   for (;;) {
     const { items } = await get(
       ctx,
@@ -214,11 +214,14 @@ export const cases: Case[] = [
       check(!JSON.stringify(all).includes(made.key_secret), "the list shows the secret");
       await ctx.ended((await ctx.submit({}, { key: made.key })).request_id).catch(() => {});
       status(await platform(ctx, `/keys/${made.key_id}`, { method: "DELETE" }), 204, "its deletion");
-      const deadlineMs = performance.now() + 5_000;
+      const deadlineMs = performance.now() + 120_000;
       for (;;) {
         const answer = await ctx.call(`/queue/${STUB}`, { method: "POST", body: {}, key: made.key });
         if (answer.status === 401) break;
-        check(performance.now() < deadlineMs, `a deleted key still opens after 5 s: ${answer.status}`);
+        check(
+          performance.now() < deadlineMs,
+          `a deleted key still opens after two minutes: ${answer.status}`,
+        );
       }
       status(await platform(ctx, `/keys/${made.key_id}`, { method: "DELETE" }), 404, "its second deletion");
     },
@@ -228,7 +231,6 @@ export const cases: Case[] = [
     title: "queue size, then flush: 204, and waiting requests end",
     alone: true,
     needs: ["adminKey", "otherKey"],
-    timeoutMs: 120_000,
     async run(ctx) {
       await using _ = await ctx.fullQueue();
       const waiting = await Promise.all(Array.from({ length: 3 }, () => ctx.submit()));

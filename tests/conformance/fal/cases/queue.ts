@@ -59,7 +59,6 @@ export const cases: Case[] = [
     number: 24,
     title: "low waits behind a later normal",
     alone: true,
-    timeoutMs: 120_000,
     async run(ctx) {
       let low: Json;
       let normal: Json;
@@ -96,7 +95,6 @@ export const cases: Case[] = [
     number: 26,
     title: "fal_max_queue_length=0 with a waiting queue: 429",
     alone: true,
-    timeoutMs: 120_000,
     async run(ctx) {
       await using _ = await ctx.fullQueue();
       const waiting = await ctx.submit({});
@@ -123,7 +121,6 @@ export const cases: Case[] = [
     number: 28,
     title: "start timeout: COMPLETED with its error_type, result 504 caused by the user",
     alone: true,
-    timeoutMs: 120_000,
     async run(ctx) {
       await using _ = await ctx.fullQueue();
       const { request_id: id } = await ctx.submit({}, { headers: { "x-fal-request-timeout": "1" } });
@@ -141,7 +138,6 @@ export const cases: Case[] = [
     number: 29,
     title: "JS does not retry that result",
     alone: true,
-    timeoutMs: 120_000,
     async run(ctx) {
       await using _ = await ctx.fullQueue();
       const { request_id: id } = await ctx.submit({}, { headers: { "x-fal-request-timeout": "1" } });
@@ -160,7 +156,6 @@ export const cases: Case[] = [
     number: 30,
     title: "X-Fal-Request-Start-Timeout overrides the older header",
     alone: true,
-    timeoutMs: 120_000,
     async run(ctx) {
       await using _ = await ctx.fullQueue();
       const headers = { "x-fal-request-start-timeout": "1", "x-fal-request-timeout": "600" };
@@ -196,7 +191,6 @@ export const cases: Case[] = [
     number: 33,
     title: "X-Fal-Retry-Config limits the named condition; malformed JSON is ignored",
     alone: true,
-    timeoutMs: 90_000,
     async run(ctx) {
       const limited = await ctx.submit(
         { fail: "crash", fail_attempts: 1 },
@@ -260,7 +254,6 @@ export const cases: Case[] = [
     number: 38,
     title: "IN_QUEUE: 202 with an integer position",
     alone: true,
-    timeoutMs: 120_000,
     async run(ctx) {
       await using _ = await ctx.fullQueue();
       const { request_id: id } = await ctx.submit();
@@ -387,7 +380,6 @@ export const cases: Case[] = [
     number: 47,
     title: "no other status than the three, however a request ends",
     alone: true,
-    timeoutMs: 90_000,
     async run(ctx) {
       const ends = [
         {},
@@ -399,7 +391,7 @@ export const cases: Case[] = [
       for (const [i, input] of ends.entries()) {
         const { request_id: id } = await ctx.submit(input);
         if (i === 4) await ctx.call(ctx.at(id, "/cancel"), { method: "PUT" });
-        const { events } = await ctx.stream(ctx.at(id, "/status/stream"), { timeoutMs: 60_000 });
+        const { events } = await ctx.stream(ctx.at(id, "/status/stream"));
         for (const event of events)
           check(
             ["IN_QUEUE", "IN_PROGRESS", "COMPLETED"].includes(event.status),
@@ -466,7 +458,6 @@ export const cases: Case[] = [
     number: 52,
     title: "the queue position decreases monotonically",
     alone: true,
-    timeoutMs: 120_000,
     async run(ctx) {
       const ids: string[] = [];
       const positions: number[] = [];
@@ -576,10 +567,9 @@ export const cases: Case[] = [
     number: 58,
     title: "a comment at least every 15 s while idle",
     waits: true,
-    timeoutMs: 90_000,
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ delay_ms: 40_000 });
-      const { comments } = await ctx.stream(ctx.at(id, "/status/stream"), { timeoutMs: 80_000 });
+      const { comments } = await ctx.stream(ctx.at(id, "/status/stream"));
       check(comments.length >= 2, `${comments.length} comments in 40 s`);
     },
   },
@@ -713,7 +703,6 @@ export const cases: Case[] = [
     number: 72,
     title: "cancel while queued: 202; it never starts",
     alone: true,
-    timeoutMs: 120_000,
     async run(ctx) {
       await using _ = await ctx.fullQueue();
       const { request_id: id } = await ctx.submit();
@@ -732,10 +721,8 @@ export const cases: Case[] = [
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ delay_ms: 60_000, steps: 600 });
       await ctx.running(id);
-      const startedAtMs = performance.now();
       status(await ctx.call(ctx.at(id, "/cancel"), { method: "PUT" }), 202, "cancel");
-      await ctx.ended(id);
-      check(performance.now() - startedAtMs < 10_000, "it ran on for 10 s");
+      same((await ctx.ended(id)).error_type, "client_cancelled", "error_type");
     },
   },
   {

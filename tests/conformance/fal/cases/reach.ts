@@ -175,7 +175,6 @@ export const cases: Case[] = [
   {
     number: 10,
     title: "a browser: the preflight passes, x-fal-request-id is readable",
-    timeoutMs: 300_000,
     async run(ctx) {
       const requested = "authorization,content-type,x-fal-queue-priority,x-fal-target-url";
       const preflight = await ctx.call(`/run/${STUB}`, {

@@ -279,7 +279,6 @@ export const cases: Case[] = [
     title: "idle: TIMEOUT and 1000; JS's next send connects again without an error",
     alone: true,
     needs: ["ownServer"],
-    timeoutMs: 90_000,
     async run(ctx) {
       await using socket = await connect(ctx, `/${STUB}/realtime`);
       socket.ws.send(encode({ prompt: "x" }));

@@ -96,7 +96,6 @@ export const cases: Case[] = [
             method: "POST",
             body: { delay_ms: 120_000, steps: 1000 },
             signal: leaving.signal,
-            timeoutMs: 120_000,
           })
           .catch(() => {}),
       );
@@ -161,7 +160,6 @@ export const cases: Case[] = [
       }
       await new Promise((wait) => setTimeout(wait, 7_000));
     },
-    timeoutMs: 120_000,
   },
   {
     number: 86,
@@ -273,12 +271,10 @@ export const cases: Case[] = [
     number: 95,
     title: "comments are sent during a minute without events",
     waits: true,
-    timeoutMs: 120_000,
     async run(ctx) {
       const { comments, events } = await ctx.stream(`/run/${STUB}/stream`, {
         method: "POST",
         body: { delay_ms: 60_000 },
-        timeoutMs: 100_000,
       });
       check(comments.length >= 4, `${comments.length} comments`);
       same(events.length, 1, "events");
@@ -321,7 +317,6 @@ export const cases: Case[] = [
   {
     number: 100,
     title: "fal_jwt_token without Authorization; an expired one is a 401 as JSON",
-    timeoutMs: 60_000,
     async run(ctx) {
       const token = async (seconds: number) =>
         (

@@ -49,11 +49,10 @@ export const cases: Case[] = [
   {
     number: 120,
     title: "JS upload of 91 MiB in parts: the file is intact",
-    timeoutMs: 180_000,
     async run(ctx) {
       const bytes = randomBytes(91 * MIB);
       const url = await ctx.fal().storage.upload(new Blob([new Uint8Array(bytes)], { type: "video/mp4" }));
-      const got = await ctx.call(url, { key: false, timeoutMs: 120_000 });
+      const got = await ctx.call(url, { key: false });
       same(sha256(got.bytes), sha256(bytes), "the digest");
     },
   },
@@ -117,7 +116,6 @@ export const cases: Case[] = [
     number: 124,
     title: "PY uploads bytes, text, a file and an image",
     needs: ["tls"],
-    timeoutMs: 120_000,
     async run(ctx) {
       const said = await ctx.python("uploads");
       same(
@@ -134,7 +132,6 @@ export const cases: Case[] = [
     number: 125,
     title: "PY multipart upload of 101 MiB, with parts in parallel",
     needs: ["tls"],
-    timeoutMs: 240_000,
     run: async (ctx) =>
       same((await ctx.python("multipart", { mib: 101 })).same, true, "whether the file is intact"),
   },
@@ -154,7 +151,6 @@ export const cases: Case[] = [
     number: 127,
     title: "PY falls back to storage_type=gcs when the CDN upload fails",
     needs: ["tls", "ownServer"],
-    timeoutMs: 120_000,
     async run(ctx) {
       const files = { pem: ctx.server?.certificateFile ?? "", ca: ctx.caFile ?? "" };
       const between = await startForwarder(ctx.tlsUrl ?? "", {

@@ -93,11 +93,10 @@ export const cases: Case[] = [
     number: 147,
     title: "an attempt at a receiver slower than the limit fails, and is repeated",
     waits: true,
-    timeoutMs: 90_000,
     async run(ctx) {
       const hook = ctx.receiver.hook((_, nth, response) => nth > 1 && void response.writeHead(200).end());
       await submit(ctx, hook.url);
-      const [first, second] = (await hook.arrived(2, 80_000)) as [Delivery, Delivery];
+      const [first, second] = (await hook.arrived(2)) as [Delivery, Delivery];
       check(
         second.atMs - first.atMs >= 1_000,
         `the second came ${second.atMs - first.atMs} ms after the first`,
@@ -190,7 +189,7 @@ export const cases: Case[] = [
     async run(ctx) {
       const hook = ctx.receiver.hook();
       const { request_id } = await submit(ctx, hook.url, { fail: "crash", fail_attempts: 1 });
-      const [{ body }] = (await hook.arrived(1, 40_000)) as [Delivery];
+      const [{ body }] = (await hook.arrived(1)) as [Delivery];
       same(body.request_id, request_id, "request_id");
       check(
         body.gateway_request_id && body.gateway_request_id !== request_id,
@@ -203,7 +202,6 @@ export const cases: Case[] = [
     title: "a delivery survives a restart of the server",
     alone: true,
     needs: ["ownServer"],
-    timeoutMs: 180_000,
     async run(ctx) {
       const hook = ctx.receiver.hook(
         (_, nth, response) => void response.writeHead(nth === 1 ? 500 : 200).end(),
@@ -211,7 +209,7 @@ export const cases: Case[] = [
       const { request_id } = await submit(ctx, hook.url);
       await hook.arrived(1);
       await ctx.server?.restart();
-      const got = await hook.arrived(2, 90_000);
+      const got = await hook.arrived(2);
       same(got[1]?.body.request_id, request_id, "the request of the second attempt");
     },
   },
@@ -260,7 +258,6 @@ export const cases: Case[] = [
     title: "the server is killed between submit and run: the request still completes",
     alone: true,
     needs: ["ownServer"],
-    timeoutMs: 180_000,
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ delay_ms: 1_000, prompt: "survivor" });
       await ctx.server?.restart();
@@ -294,7 +291,6 @@ export const cases: Case[] = [
     number: 176,
     title: "no attempts left: COMPLETED with a request error",
     alone: true,
-    timeoutMs: 150_000,
     async run(ctx) {
       const { request_id: id } = await ctx.submit({ fail: "crash" });
       const last = await ctx.ended(id);
