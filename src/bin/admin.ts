@@ -20,7 +20,9 @@ import type { Config } from "../config/settings.ts";
 import { PeriodicTask } from "../core/concurrency/periodic-task.ts";
 import { steadyClock, systemClock } from "../core/operations/clock.ts";
 import { type CloseStack, closeOnFailure } from "../core/operations/close-stack.ts";
-import { createManifestCheck } from "../registry/package-check.ts";
+import { ENGINE_RUNNERS } from "../gpu-workers/worker/process/engine-programs.ts";
+import { createManifestCheck } from "../registry/packages/package-check.ts";
+import { reviewModel } from "../registry/packages/review-model.ts";
 import { PROJECT } from "./open-registry.ts";
 import type { Parts } from "./parts.ts";
 import { retentionPolicy } from "./retention-policy.ts";
@@ -116,6 +118,7 @@ async function adminPorts(parts: Parts, closing: CloseStack): Promise<AdminDepen
     temporalUiOrigins: temporalUiOrigins(config),
     clock: systemClock,
     checkManifest: createManifestCheck(resolve(PROJECT, config.folders.schemas), parts.log),
+    reviewModel: (model) => reviewModel(model, ENGINE_RUNNERS),
     trustProxy: config.server.trustProxy,
   };
 }

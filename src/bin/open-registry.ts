@@ -2,7 +2,9 @@ import { resolve } from "node:path";
 import type { Config } from "../config/settings.ts";
 import { findNearestName } from "../core/errors/nearest-name.ts";
 import type { Log } from "../core/operations/log.ts";
+import { ENGINE_RUNNERS } from "../gpu-workers/worker/process/engine-programs.ts";
 import { codePipeline } from "../registry/code-pipeline.ts";
+import { reviewModel } from "../registry/packages/review-model.ts";
 import { loadRegistry, type Registry } from "../registry/registry.ts";
 import { PIPELINES } from "../workflows/pipelines/index.ts";
 
@@ -29,6 +31,15 @@ export function warnOfMissingCalls(
         nearest === undefined ? "serve it, or take it out of `calls`" : `did you mean ${nearest}?`;
       log.warn({ pipeline, version }, `${pipeline} calls ${endpoint}, which is not served; ${remedy}`);
     }
+  }
+}
+
+/** Warns of what is valid in the models folder and most likely a slip, as `tempera models check` does. */
+export function warnOfSlips(registry: Pick<Registry, "list">, log: Pick<Log, "warn">): void {
+  for (const model of registry.list()) {
+    const { endpoint, version } = model;
+    for (const slip of reviewModel(model, ENGINE_RUNNERS))
+      log.warn({ endpoint, version }, `${endpoint} ${version}: ${slip}`);
   }
 }
 

@@ -36,7 +36,7 @@ import { checkObjects, ServiceProbes } from "../maintenance/service-probes.ts";
 import { createLiveRegistry, type LiveRegistry } from "../registry/live-registry.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Addresses } from "./addresses.ts";
-import { ENCODED_FAILURES, warnOfMissingCalls } from "./open-registry.ts";
+import { ENCODED_FAILURES, warnOfMissingCalls, warnOfSlips } from "./open-registry.ts";
 import { guardPayloadKeys, payloadKeysOf } from "./payload-keys.ts";
 import type { ServiceJoins } from "./service-joins.ts";
 import { readServiceTls } from "./service-tls.ts";
@@ -167,6 +167,7 @@ function joinDatabase(
       });
       opened.defer(() => registry[Symbol.asyncDispose]());
       warnOfMissingCalls(registry, log);
+      warnOfSlips(packages, log);
       closing.defer(() => opened[Symbol.asyncDispose]());
       return { stores, registry, keyHashes };
     });

@@ -11,8 +11,8 @@ import type { Log } from "../core/operations/log.ts";
 import type { PipelineVersion } from "../core/pipelines/pipeline.ts";
 import { createInputCheck, type InputCheck } from "./input-check.ts";
 import type { Coercion } from "./lax-values.ts";
-import { type PackageFaults, readModelPackage } from "./model-package.ts";
-import { createManifestCheck } from "./package-check.ts";
+import { type PackageFaults, readModelPackage } from "./packages/model-package.ts";
+import { createManifestCheck } from "./packages/package-check.ts";
 
 /** A model version with its compiled input check. */
 export interface ModelRoute {

@@ -8,7 +8,8 @@ import type { BlankEnv } from "hono/types";
 import type { EngineStores } from "../../core/engines/stores.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { PayloadCodec } from "../../core/operations/payload-codec.ts";
-import type { ManifestCheck } from "../../registry/package-check.ts";
+import type { ReviewModel } from "../../registry/packages/model-archive.ts";
+import type { ManifestCheck } from "../../registry/packages/package-check.ts";
 import { createAuthFailureLimiter } from "../auth/auth-failure-limiter.ts";
 import type {
   FilePorts,
@@ -64,6 +65,7 @@ export type AdminDependencies = Omit<RequestPorts, "claims" | "sessions" | "fram
   Pick<HttpSettings, "publicUrl" | "trustProxy"> & {
     /** Checks the content of a model.yaml. */
     checkManifest: ManifestCheck;
+    reviewModel: ReviewModel;
     /** The IP address ranges that webhooks come from, which receivers may allow. */
     webhookSources: string[];
     /** Encrypts and decrypts the payloads that Temporal stores. */

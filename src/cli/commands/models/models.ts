@@ -9,13 +9,13 @@ import type { VersionView } from "../../../api/admin/routes/models/registry.ts";
 import { openRegistry, PROJECT } from "../../../bin/open-registry.ts";
 import { loadConfig } from "../../../config/load-config.ts";
 import { writeJson } from "../../../core/json/exact-json.ts";
-import { ENGINE_PROGRAMS } from "../../../gpu-workers/worker/process/engine-programs.ts";
+import { ENGINE_RUNNERS } from "../../../gpu-workers/worker/process/engine-programs.ts";
+import { reviewModel } from "../../../registry/packages/review-model.ts";
 import { RegistryFaults } from "../../../registry/registry.ts";
 import { table } from "../../table.ts";
 import { print } from "../listing.ts";
 import { type Connect, JSON_OPTION } from "../options.ts";
 import { addRegistryCommands, versionsTable } from "./registry.ts";
-import { reviewModel } from "./review-model.ts";
 
 /** Adds `models list|check` and the commands of `registry.ts`. */
 export function addModelCommands(program: Command, connect: Connect): void {
@@ -53,12 +53,9 @@ export function addModelCommands(program: Command, connect: Connect): void {
     .description("check the packages in the models folder without starting the platform")
     .action(async () => {
       const registry = await openRegistry(loadConfig());
-      const runners = Object.fromEntries(
-        Object.entries(ENGINE_PROGRAMS).map(([name, program]) => [name, program.runners]),
-      );
       const faulty = registry
         .list()
-        .map((model) => ({ folder: model.folder, faults: reviewModel(model, runners) }))
+        .map((model) => ({ folder: model.folder, faults: reviewModel(model, ENGINE_RUNNERS) }))
         .filter(({ faults }) => faults.length > 0);
       if (faulty.length > 0) throw new RegistryFaults(faulty, resolve(PROJECT, loadConfig().folders.models));
       for (const { endpoint, version, digest } of registry.list())

@@ -62,3 +62,8 @@ export const ENGINE_PROGRAMS: Record<string, EngineProgram> = {
   },
   stub: { ...bundledProgram("stub"), runners: ["stub"] },
 };
+
+/** The runners of each engine, by the engine's name; `undefined` where they are not known. */
+export const ENGINE_RUNNERS: Record<string, readonly string[] | undefined> = Object.fromEntries(
+  Object.entries(ENGINE_PROGRAMS).map(([name, { runners }]) => [name, runners]),
+);

@@ -9,8 +9,12 @@ import {
   type VersionState,
   type WeightFile,
 } from "../../../../core/models/published-version.ts";
-import { type ArchivedFile, type ReviewModel, readModelArchive } from "../../../../registry/model-archive.ts";
-import type { ManifestCheck } from "../../../../registry/package-check.ts";
+import {
+  type ArchivedFile,
+  type ReviewModel,
+  readModelArchive,
+} from "../../../../registry/packages/model-archive.ts";
+import type { ManifestCheck } from "../../../../registry/packages/package-check.ts";
 import { type Contract, schemaBreaks } from "../../../../registry/schema-breaks.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
 

@@ -7,10 +7,10 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { Readable } from "node:stream";
 import { Parser, type ReadEntry } from "tar";
-import { TemperaError } from "../core/errors/tempera-error.ts";
-import { writeJson } from "../core/json/exact-json.ts";
-import { LIMITS } from "../core/limits.ts";
-import type { VersionContent } from "../core/models/published-version.ts";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { writeJson } from "../../core/json/exact-json.ts";
+import { LIMITS } from "../../core/limits.ts";
+import type { VersionContent } from "../../core/models/published-version.ts";
 import { checkPackage, type ManifestCheck } from "./package-check.ts";
 
 /** The text files of an archive, with the most bytes of each. Every other file holds weights. */
@@ -19,6 +19,9 @@ const TEXTS: Record<string, number> = {
   "schemas/input.json": LIMITS.schemaBytesMax,
   "schemas/output.json": LIMITS.schemaBytesMax,
 };
+
+/** Lists what is most likely a slip in a valid package, each in a sentence. */
+export type ReviewModel = (model: VersionContent) => string[];
 
 export interface ArchivedFile {
   path: string;
@@ -33,14 +36,20 @@ const refused = (text: string): TemperaError => new TemperaError("package_invali
  * the package in one message.
  *
  * @param body the archive; its own errors pass through
+ * @param review names what is most likely a slip in a valid package, which refuses it as well
  * @param storeWeights stores the bytes of one weight file, and returns when that is done
  */
 export async function readModelArchive(
   body: AsyncIterable<Uint8Array>,
   {
     checkManifest,
+    review,
     storeWeights,
-  }: { checkManifest: ManifestCheck; storeWeights: (bytes: Readable, size: number) => Promise<void> },
+  }: {
+    checkManifest: ManifestCheck;
+    review: ReviewModel;
+    storeWeights: (bytes: Readable, size: number) => Promise<void>;
+  },
 ): Promise<{ model: VersionContent; files: ArchivedFile[] }> {
   const texts = new Map<string, string>();
   const files = new Map<string, ArchivedFile>();
@@ -65,14 +74,14 @@ export async function readModelArchive(
     await storeWeights(Readable.from(hashed(), { objectMode: false }), size);
     files.set(path, { path, sha256: hash.digest("hex"), bytes: size });
   }
-  return { model: await checkContent(texts, files, checkManifest), files: [...files.values()] };
+  return { model: await checkContent(texts, files, { checkManifest, review }), files: [...files.values()] };
 }
 
 /** Checks the content of an archive together. Rejects with `package_invalid`. */
 async function checkContent(
   texts: ReadonlyMap<string, string>,
   files: ReadonlyMap<string, ArchivedFile>,
-  checkManifest: ManifestCheck,
+  { checkManifest, review }: { checkManifest: ManifestCheck; review: ReviewModel },
 ): Promise<VersionContent> {
   const manifestText = texts.get("model.yaml");
   if (manifestText === undefined) throw refused("The archive has no model.yaml at its top.");
@@ -86,7 +95,7 @@ async function checkContent(
   const unnamed = [...files.keys()]
     .filter((path) => !Object.hasOwn(manifest.files, path))
     .map((path) => `${shown(path)}: is not named in model.yaml`);
-  const faults = [...("faults" in model ? model.faults : []), ...unnamed];
+  const faults = [...("faults" in model ? model.faults : review(model)), ...unnamed];
   if ("faults" in model || faults.length > 0)
     throw refused(faults.slice(0, LIMITS.inputFaultsMax).join("; "));
   return model;

@@ -2,11 +2,11 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { JsonObject } from "../core/json/json.ts";
-import { loadRegistry, type Registry } from "./registry.ts";
+import type { JsonObject } from "../../core/json/json.ts";
+import { loadRegistry, type Registry } from "../registry.ts";
 
-const MANIFEST = new URL("../../schemas/manifest.json", import.meta.url);
-const PAGE = readFileSync(new URL("../../docs/adding-a-model.md", import.meta.url), "utf8");
+const MANIFEST = new URL("../../../schemas/manifest.json", import.meta.url);
+const PAGE = readFileSync(new URL("../../../docs/adding-a-model.md", import.meta.url), "utf8");
 
 /**
  * Lists the fields of the manifest, those of mappings like `retry` one by one, as `[name, required, default,

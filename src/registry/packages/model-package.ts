@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { createReadStream, existsSync, readFileSync, statSync } from "node:fs";
 import { join, normalize, relative, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
-import type { ModelVersion } from "../core/models/model.ts";
+import type { ModelVersion } from "../../core/models/model.ts";
 import { checkPackage, type ManifestCheck } from "./package-check.ts";
 
 export interface PackageFaults {

@@ -7,13 +7,14 @@ import { gzipSync } from "node:zlib";
 import { Header } from "tar";
 import { describe, expect, it } from "vitest";
 import { stringify } from "yaml";
-import { TemperaError } from "../core/errors/tempera-error.ts";
-import { LIMITS } from "../core/limits.ts";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { LIMITS } from "../../core/limits.ts";
+import { loadRegistry } from "../registry.ts";
 import { readModelArchive } from "./model-archive.ts";
 import { createManifestCheck } from "./package-check.ts";
-import { loadRegistry } from "./registry.ts";
+import { reviewModel } from "./review-model.ts";
 
-const SCHEMAS = new URL("../../schemas", import.meta.url).pathname;
+const SCHEMAS = new URL("../../../schemas", import.meta.url).pathname;
 const checkManifest = createManifestCheck(SCHEMAS);
 
 interface Item {
@@ -73,6 +74,7 @@ async function read(archive: Buffer | AsyncIterable<Uint8Array>, chunkBytes = 10
   }
   const result = await readModelArchive(chunks(), {
     checkManifest,
+    review: (model) => reviewModel(model, { stub: ["stub"], onnx: ["text-to-image"] }),
     storeWeights: async (bytes: Readable, size) => {
       const parts: Buffer[] = [];
       for await (const chunk of bytes) parts.push(chunk as Buffer);
@@ -235,4 +237,18 @@ describe("an archive that is refused", () => {
     }
     expect(await refusal(broken())).toMatch(/^upload_interrupted/);
   });
+});
+
+it("refuses what `tempera models check` refuses: all slips of a valid package, by name", async () => {
+  const slips = stringify({ ...MANIFEST, engine: "onx" });
+  const schema = JSON.stringify({ type: "object", properties: { a: { type: "string", pach: "x" } } });
+  const archive = tarOf([
+    { path: "model.yaml", content: slips },
+    { path: "schemas/input.json", content: schema },
+    TEXTS[2] as Item,
+    WEIGHT,
+  ]);
+  const text = await refusal(archive);
+  expect(text).toContain('model.yaml: /engine "onx" is no engine; did you mean "onnx"?');
+  expect(text).toContain("input.json: /properties/a/pach is not a word of JSON Schema");
 });

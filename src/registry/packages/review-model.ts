@@ -3,17 +3,19 @@
  * that nothing reads, and values that the version itself refuses.
  */
 
-import { findNearestName } from "../../../core/errors/nearest-name.ts";
-import { writeJson } from "../../../core/json/exact-json.ts";
-import { isObject, type Json, type JsonObject } from "../../../core/json/json.ts";
-import type { ModelVersion } from "../../../core/models/model.ts";
-import { createSchemaCheck } from "../../../registry/schema-check.ts";
+import { findNearestName } from "../../core/errors/nearest-name.ts";
+import { writeJson } from "../../core/json/exact-json.ts";
+import { isObject, type Json, type JsonObject } from "../../core/json/json.ts";
+import type { VersionContent } from "../../core/models/published-version.ts";
+import { createSchemaCheck } from "../schema-check.ts";
 
 /** The runners of each engine, by the engine's name; `undefined` where they are not known. */
 export type EngineRunners = Record<string, readonly string[] | undefined>;
 
+type Reviewed = Pick<VersionContent, "engine" | "runner" | "schemas" | "restrictions">;
+
 /** Lists what is wrong with a version, each in a sentence that names the file. */
-export function reviewModel(model: ModelVersion, engines: EngineRunners): string[] {
+export function reviewModel(model: Reviewed, engines: EngineRunners): string[] {
   const { schemas, restrictions } = model;
   return [
     ...engineFaults(model, engines),
@@ -25,7 +27,7 @@ export function reviewModel(model: ModelVersion, engines: EngineRunners): string
   ];
 }
 
-function engineFaults({ engine, runner }: ModelVersion, engines: EngineRunners): string[] {
+function engineFaults({ engine, runner }: Reviewed, engines: EngineRunners): string[] {
   if (!Object.hasOwn(engines, engine))
     return [`model.yaml: /engine "${engine}" is no engine${hint(engine, Object.keys(engines))}`];
   const runners = engines[engine];
@@ -77,7 +79,7 @@ function wordFaults(schema: Json | undefined, path: string): string[] {
 /**
  * Finds defaults that the field's own schema or a restriction refuses: no call without the field would work.
  */
-function defaultFaults({ schemas, restrictions }: ModelVersion): string[] {
+function defaultFaults({ schemas, restrictions }: Reviewed): string[] {
   const fields = isObject(schemas.input.properties) ? schemas.input.properties : {};
   const refused = (schema: JsonObject, value: Json): string | undefined => {
     const { $defs = {}, definitions = {}, components = {} } = schemas.input;

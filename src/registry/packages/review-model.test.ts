@@ -1,14 +1,14 @@
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { ModelVersion } from "../../../core/models/model.ts";
-import { createOnnxRunner } from "../../../gpu-workers/engines/onnx/onnx-runner.ts";
-import { createStubRunner } from "../../../gpu-workers/engines/stub/stub-runner.ts";
-import { ENGINE_PROGRAMS } from "../../../gpu-workers/worker/process/engine-programs.ts";
-import { loadRegistry } from "../../../registry/registry.ts";
+import type { ModelVersion } from "../../core/models/model.ts";
+import { createOnnxRunner } from "../../gpu-workers/engines/onnx/onnx-runner.ts";
+import { createStubRunner } from "../../gpu-workers/engines/stub/stub-runner.ts";
+import { ENGINE_PROGRAMS } from "../../gpu-workers/worker/process/engine-programs.ts";
+import { loadRegistry } from "../registry.ts";
 import { reviewModel } from "./review-model.ts";
 
-const PROJECT = resolve(import.meta.dirname, "../../../..");
+const PROJECT = resolve(import.meta.dirname, "../../..");
 const ENGINES = { onnx: ["text-to-image", "wan_video"], stub: ["stub"] };
 const model = (over: object): ModelVersion =>
   ({

@@ -6,10 +6,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ErrorObject } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
-import { parseBoundedYaml } from "../core/json/bounded-yaml.ts";
-import { parseJson } from "../core/json/exact-json.ts";
-import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
-import { isEndpointId } from "../core/models/endpoint.ts";
+import { parseBoundedYaml } from "../../core/json/bounded-yaml.ts";
+import { parseJson } from "../../core/json/exact-json.ts";
+import { isObject, type Json, type JsonObject } from "../../core/json/json.ts";
+import { isEndpointId } from "../../core/models/endpoint.ts";
 import type {
   CheckpointPolicy,
   JsonSchema,
@@ -17,9 +17,9 @@ import type {
   Price,
   Restriction,
   RetryPolicy,
-} from "../core/models/model.ts";
-import type { VersionContent } from "../core/models/published-version.ts";
-import type { Log } from "../core/operations/log.ts";
+} from "../../core/models/model.ts";
+import type { VersionContent } from "../../core/models/published-version.ts";
+import type { Log } from "../../core/operations/log.ts";
 
 /** The parsed `model.yaml`; `schemas/manifest.json` describes each field. */
 export interface Manifest {
