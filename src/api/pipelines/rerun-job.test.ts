@@ -217,7 +217,10 @@ describe("the job of a rerun", () => {
     const schemas = { input: { type: "object", properties: { prompt: {}, seed: {} } } };
     api.registry.find = () => ({ schemas }) as unknown as ReturnType<typeof api.registry.find>;
     const rerun = { input: {}, nodes: { "1": { promt: "x", seed: 1 } } };
-    await expect(rerunJob(api, previous([node("1", {})]), { ...request, rerun })).rejects.toMatchObject({
+    const callees = { inline: { "t/a": { kind: "model", endpoint: "t/a", version: "1.0.0" } } };
+    await expect(
+      rerunJob(api, previous([node("1", {})], { callees } as never), { ...request, rerun }),
+    ).rejects.toMatchObject({
       code: "input_invalid",
       faults: [
         {
@@ -226,6 +229,33 @@ describe("the job of a rerun", () => {
         },
       ],
     });
+  });
+
+  it("refuses fields that a nested pipeline does not have, also of a node that has not run", async () => {
+    const { api } = createApi();
+    const target = { kind: "pipeline", endpoint: "t/a", version: "1.0.0" };
+    const input = { type: "object", properties: { prompt: {}, seed: {} } };
+    const graph = { nodes: [{ id: "2", endpoint: "t/a", input: {}, depends: ["1"] }], output: {} };
+    const part = {
+      callees: { inline: { "t/a": { ...target, input } } },
+      plan: { inline: { graph } },
+    } as unknown as Partial<PipelinePart>;
+    const rerun = { input: {}, nodes: { "1": { promt: "x" }, "2": { sed: 1, seed: 1 } } };
+    await expect(rerunJob(api, previous([node("1", {})], part), { ...request, rerun })).rejects.toMatchObject(
+      {
+        code: "input_invalid",
+        faults: [
+          {
+            loc: ["body", "overrides", "nodes", "1", "promt"],
+            msg: "Value error, t/a has no such field; did you mean 'prompt'?",
+          },
+          {
+            loc: ["body", "overrides", "nodes", "2", "sed"],
+            msg: "Value error, t/a has no such field; did you mean 'seed'?",
+          },
+        ],
+      },
+    );
   });
 
   it("refuses fields of nodes that are too large", async () => {

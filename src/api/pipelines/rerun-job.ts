@@ -5,7 +5,7 @@ import { writeJson } from "../../core/json/exact-json.ts";
 import { inputHash } from "../../core/json/input-hash.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import type { PipelinePart, PipelinePlan, ReusedNode } from "../../core/pipelines/pipeline.ts";
+import type { CallTarget, PipelinePart, PipelinePlan, ReusedNode } from "../../core/pipelines/pipeline.ts";
 import type { PipelineRun } from "../../core/pipelines/pipeline-run-store.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import type { Rerun } from "../../fal/index.ts";
@@ -52,17 +52,16 @@ export async function rerunJob(
     ...(await availableOf(api, inherited)),
     ...Object.fromEntries((await inBatches(nodes, (node) => resultOf(api, node))).flat()),
   };
-  const known = new Set([
-    ...Object.keys(inherited),
-    ...nodes.flatMap((node) => node.job.node?.id ?? []),
+  const endpoints = new Map<string, string>([
+    ...Object.entries(inherited).map(([id, { endpoint }]): [string, string] => [id, endpoint]),
+    ...nodes.flatMap(({ job: made }): [string, string][] =>
+      made.node ? [[made.node.id, made.endpoint]] : [],
+    ),
     ...nodesOf(await retrieve<PipelinePlan>(api.objects, plan)),
   ]);
-  refuseUnknown(known, rerun);
-  const endpoints = new Map<string, Called>([
-    ...Object.entries(inherited),
-    ...nodes.flatMap(({ job: made }): [string, Called][] => (made.node ? [[made.node.id, made]] : [])),
-  ]);
-  refuseUnknownFields(api.registry, endpoints, rerun);
+  refuseUnknown(endpoints, rerun);
+  const targets = await retrieve<Record<string, CallTarget>>(api.objects, callees);
+  refuseUnknownFields(api.registry, { endpoints, targets }, rerun);
   const overrides = merge(await overridesOf(api, job), rerun.nodes);
   refuseLargeOverrides(overrides);
   const input =
@@ -188,12 +187,15 @@ async function slim(
   return Object.fromEntries(slimmed);
 }
 
-/** Lists the nodes of a graph. The nodes of code are only known from the records of a run. */
-const nodesOf = (plan: PipelinePlan): string[] =>
-  "graph" in plan ? plan.graph.nodes.map(({ id }) => id) : [];
+/**
+ * Lists the nodes of a graph with the endpoints that they call. The nodes of code are only known from the
+ * records of a run.
+ */
+const nodesOf = (plan: PipelinePlan): [string, string][] =>
+  "graph" in plan ? plan.graph.nodes.map(({ id, endpoint }) => [id, endpoint]) : [];
 
-function refuseUnknown(known: ReadonlySet<string>, { from, nodes }: Rerun): void {
-  const names = [...known].slice(0, 20).join(", ");
+function refuseUnknown(known: ReadonlyMap<string, string>, { from, nodes }: Rerun): void {
+  const names = [...known.keys()].slice(0, 20).join(", ");
   const msg = `Value error, the request has no such node${names && `; it has ${names}`}`;
   const faults: InputFault[] = Object.keys(nodes)
     .filter((node) => !known.has(node))
@@ -203,18 +205,21 @@ function refuseUnknown(known: ReadonlySet<string>, { from, nodes }: Rerun): void
   if (faults.length > 0) throw faulty(faults.slice(0, LIMITS.inputFaultsMax));
 }
 
-/** The target of a node. */
-type Called = Pick<JobSpec, "endpoint" | "version">;
-
-/** Refuses fields that the model of a node does not have: the change would do nothing. */
+/** Refuses fields that the model or pipeline of a node does not have: the change would do nothing. */
 function refuseUnknownFields(
   registry: Pick<Registry, "find">,
-  endpoints: ReadonlyMap<string, Called>,
+  {
+    endpoints,
+    targets,
+  }: { endpoints: ReadonlyMap<string, string>; targets: Readonly<Record<string, CallTarget>> },
   { nodes }: Rerun,
 ): void {
   const faults = Object.entries(nodes).flatMap(([node, fields]): InputFault[] => {
-    const called = endpoints.get(node);
-    const input = called && registry.find(called.endpoint, called.version)?.schemas?.input;
+    const endpoint = endpoints.get(node) ?? "";
+    const target = Object.hasOwn(targets, endpoint) ? targets[endpoint] : undefined;
+    if (!target) return [];
+    const input =
+      target.kind === "pipeline" ? target.input : registry.find(endpoint, target.version)?.schemas?.input;
     if (!input?.properties || (input.additionalProperties ?? false) !== false) return [];
     const names = Object.keys(input.properties);
     return Object.keys(fields)
@@ -222,7 +227,7 @@ function refuseUnknownFields(
       .map((name) => {
         const nearest = findNearestName(name, names);
         const remedy = nearest === undefined ? "" : `; did you mean '${nearest}'?`;
-        const msg = `Value error, ${called?.endpoint} has no such field${remedy}`;
+        const msg = `Value error, ${endpoint} has no such field${remedy}`;
         return { loc: ["body", "overrides", "nodes", node, name], msg, type: "value_error" };
       });
   });
