@@ -90,7 +90,7 @@ describe("a job whose start was not sent", () => {
 });
 
 describe("a job of a claim that another call may have", () => {
-  it("is announced once Temporal has started it for this call, so that its status needs no other store", async () => {
+  it("is announced once Temporal has started it for this call: its status needs no other store", async () => {
     reply = () => "started";
     await start(claimOf(true));
     await expect.poll(() => announced).toEqual(["queued"]);
