@@ -51,7 +51,9 @@ describe("a model's OpenAPI document", () => {
 
   it("tells the status of every error, of the calls and of the requests that failed", () => {
     const model = registry.list()[0] as ModelVersion;
-    const { paths } = openapiDocument(model, AT) as { paths: Record<string, Record<string, Operation>> };
+    const { paths } = openapiDocument(model, AT) as unknown as {
+      paths: Record<string, Record<string, Operation>>;
+    };
     const operations = Object.values(paths).flatMap((methods) => Object.values(methods));
     const statuses = (name: string): string[] =>
       Object.keys(operations.find(({ operationId }) => operationId === name)?.responses ?? {});

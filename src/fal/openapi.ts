@@ -197,18 +197,25 @@ export function openapiDocument(model: DescribedModel, { queue, web }: Described
         ...componentsOf(schemas.output, output),
       },
     },
-    paths: queuePaths(endpoint, { input, output }),
+    paths: queuePaths(endpoint, { input, output, bodyRequired: requiredFields(schemas.input).length > 0 }),
   };
 }
 
+const requiredFields = ({ required }: JsonObject): string[] =>
+  Array.isArray(required) ? (required as string[]) : [];
+
 /** Describes the queue's routes of one endpoint; `input` and `output` name its schemas in `components`. */
-function queuePaths(endpoint: string, { input, output }: { input: string; output: string }): JsonObject {
+function queuePaths(
+  endpoint: string,
+  { input, output, bodyRequired }: { input: string; output: string; bodyRequired: boolean },
+): JsonObject {
   const request = `/${endpoint}/requests/{request_id}`;
   return {
     [`/${endpoint}`]: {
       post: {
         operationId: "submit",
-        requestBody: { required: true, content: json(ref(input)) },
+        // An absent body is read as `{}`.
+        requestBody: { required: bodyRequired, content: json(ref(input)) },
         responses: answers("submit", { description: "The request is queued.", schema: ref("QueueStatus") }),
       },
     },
@@ -293,12 +300,12 @@ function fieldLine([name, schema]: [string, JsonObject], required: readonly stri
 export function llmsText(model: DescribedModel, { queue, run, web }: DescribedAt & { run: string }): string {
   const { endpoint, title, description, category, schemas } = model;
   const fields = (schema: JsonObject): string => {
-    const required = Array.isArray(schema.required) ? (schema.required as string[]) : [];
+    const required = requiredFields(schema);
     return fieldsOf(schema)
       .map((field) => fieldLine(field, required))
       .join("\n");
   };
-  const required = Array.isArray(schemas.input.required) ? (schemas.input.required as string[]) : [];
+  const required = requiredFields(schemas.input);
   const example = Object.fromEntries(
     fieldsOf(schemas.input)
       .filter(([name]) => required.includes(name))
