@@ -48,7 +48,7 @@ async function installing(): Promise<number[]> {
   return [Number(await readFile(lock(), "utf8")), ...installers];
 }
 
-const WAIT = { timeout: 30_000, interval: 20 };
+const WAIT = { interval: 20 };
 const script = () => join(folder, "scripts/run.mjs");
 const output = (child: ChildProcess): (() => string) => {
   let text = "";

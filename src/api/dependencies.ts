@@ -74,11 +74,11 @@ export interface FilePorts extends FileStores {
 export interface OwnerPorts extends Omit<OwnerStores, "slots" | "load"> {
   /** Recognises callers by their key. */
   keyRing: KeyRing;
+  /** Counts the wrong keys of each address. */
+  authFailures: AuthFailures;
   /** Hashes the secrets of keys. */
   keyHashes: KeyHashes;
   /** Short-lived tokens that stand for a key. */
-  /** Counts the wrong keys of each address. */
-  authFailures: AuthFailures;
   tokens: Tokens;
   /** Enforces the limits of owners and keys. */
   limits: OwnerLimits;

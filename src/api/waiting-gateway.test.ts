@@ -14,7 +14,10 @@ const log = { debug() {}, info() {}, warn() {}, error() {} };
 const objects = {
   head: async (key: string) =>
     key === `artifacts/${ARTIFACT}` ? { bytes: 3, contentType: "image/png" } : undefined,
-  get: async () => ({ info: { bytes: 3, contentType: "image/png" }, body: Readable.from([Buffer.from("abc")]) }),
+  get: async () => ({
+    info: { bytes: 3, contentType: "image/png" },
+    body: Readable.from([Buffer.from("abc")]),
+  }),
 } as Partial<ObjectStore> as ObjectStore;
 const gateway = createWaitingGateway({ objects, health: health.role("gateway"), log, trustProxy: false });
 const admin = createWaitingAdmin({ health: health.role("admin") });

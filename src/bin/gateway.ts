@@ -154,8 +154,8 @@ async function openCaches(parts: Parts, closing: CloseStack) {
     return cache;
   };
   const { coercion } = config.inputs;
-  return {
   const authFailures = createAuthFailures();
+  return {
     authFailures,
     keyRing: await opened(createKeyRing({ keys, clock: steadyClock, hashes, log, authFailures })),
     effectiveLimits: await opened(createEffectiveLimits(parts)),
@@ -193,6 +193,7 @@ async function gatewayPorts(
     findPipeline,
     checkDefinition: createCheckDefinition({ registry: parts.registry, findPipeline }),
     keyRing,
+    authFailures,
     storageDefaults,
     tokens: createTokens({
       secret: await parts.secrets.secret("tokens"),
@@ -203,7 +204,6 @@ async function gatewayPorts(
     uploadSecret: await parts.secrets.secret("uploads"),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     clock: systemClock,
-    authFailures,
     bodyBytesMax: config.server.bodyBytesMax,
     get runsMax() {
       return config.server.runsMax;

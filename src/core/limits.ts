@@ -182,6 +182,10 @@ export const LIMITS = {
   yamlAliasesMax: 100,
   /** Bytes of one JSON Schema of a model. */
   schemaBytesMax: 4 * 1024 * 1024,
+  /** Levels of a model's schema: it is compiled recursively. */
+  schemaDepthMax: 64,
+  /** Values of a model's schema, or of what a restriction accepts: compiling them takes half a second. */
+  schemaValuesMax: 5_000,
   /** Weight files of a model that a GPU worker fetches concurrently. */
   weightsAtOnce: 4,
   /**
@@ -561,6 +565,8 @@ export const LIMITS = {
    * half a second for this many.
    */
   pipelineSchemaPartsMax: 128,
+  /** Names and values in their `required`, `enum`, `const` and `default`: each is compiled too. */
+  pipelineSchemaEntriesMax: 1_000,
   /** Fields of its output, which is not compiled. */
   pipelineOutputPartsMax: 1_000,
   /** Characters of a saved pipeline's name, as in fal (contract §11.3). */
@@ -577,6 +583,8 @@ export const LIMITS = {
   pipelinesOfOwnerMax: 1000,
   /** Time for which a gateway caches a saved pipeline when it is notified of no change. */
   pipelineCacheMs: 10_000,
+  /** Compiled checks of pipelines' inputs that an orchestrator caches; the least recently used are evicted. */
+  pipelineChecksCachedMax: 100,
   /** Saved pipelines that a gateway caches; the least recently used are evicted. */
   pipelinesCachedMax: 1000,
 } as const;

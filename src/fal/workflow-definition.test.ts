@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Json } from "../core/json/json.ts";
+import type { Json, JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { ParsedGraph } from "../core/pipelines/parsed-graph.ts";
 import { readContents, readExecution } from "./workflow-definition.ts";
@@ -208,6 +208,24 @@ describe("the input and output of a definition", () => {
       },
       required: ["prompt"],
     });
+  });
+
+  it.each<[string, (names: string[]) => JsonObject]>([
+    ["required", (required) => ({ type: "object", required })],
+    ["enum", (values) => ({ enum: values })],
+    ["const", (values) => ({ const: { nested: values } })],
+    ["default", (values) => ({ default: [[values]] })],
+  ])("counts the entries of %s, those of all fields together", (_, schemaOf) => {
+    const field = schemaOf(Array.from({ length: 199 }, (_, i) => `name${i}`));
+    const of = (count: number) => {
+      const properties = Object.fromEntries(Array.from({ length: count }, (_, i) => [`f${i}`, field]));
+      return faults(contents({ a: run() }, { schema: { input: { type: "object", properties } } }));
+    };
+    expect(of(4)).toEqual([]);
+    expect(of(100)).toEqual([
+      "contents/schema/input: Value error, the input has more than 1000 names and values in required, enum, " +
+        "const and default",
+    ]);
   });
 
   it("refuses a schema that is large or contains itself, without following it", () => {

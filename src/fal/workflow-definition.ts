@@ -7,6 +7,7 @@
 import type { InputFault } from "../core/errors/tempera-error.ts";
 import { writeJson } from "../core/json/exact-json.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
+import type { SchemaBudget } from "../core/json/plain-schema.ts";
 import { LIMITS } from "../core/limits.ts";
 import { isEndpointId, pathSegments } from "../core/models/endpoint.ts";
 import type { JsonSchema } from "../core/models/model.ts";
@@ -37,7 +38,7 @@ export function readContents(raw: Json | undefined, loc: Location): ReadDefiniti
   const { output, outputLoc } = readOutput(raw.output, [...loc, "output"], nodes, faults);
   const input = readInputSchema(schema.input, [...loc, "schema", "input"], faults);
   if (faults.length > 0) return { faults };
-  const { properties = {} } = workflowSchema(schema.output, { left: LIMITS.pipelineSchemaPartsMax }) as {
+  const { properties = {} } = workflowSchema(schema.output, schemaBudget()) as {
     properties?: Record<string, JsonSchema>;
   };
   return { nodes, output, outputLoc, input: withDefaults(input, defaults), outputFields: properties };
@@ -63,15 +64,25 @@ export function readExecution(
 
 /** Reads the schema of the input. Its size is bounded: compiling a large one into a check takes seconds. */
 function readInputSchema(raw: Json | undefined, loc: Location, faults: InputFault[]): JsonSchema {
-  const budget = { left: LIMITS.pipelineSchemaPartsMax };
+  const budget = schemaBudget();
   const schema = workflowSchema(raw, budget);
-  if (budget.left < 0) {
-    const most = LIMITS.pipelineSchemaPartsMax;
-    const msg = `Value error, the input has more than ${most} fields and parts of fields`;
+  const excess =
+    budget.left < 0
+      ? `${LIMITS.pipelineSchemaPartsMax} fields and parts of fields`
+      : budget.entriesLeft < 0
+        ? `${LIMITS.pipelineSchemaEntriesMax} names and values in required, enum, const and default`
+        : undefined;
+  if (excess) {
+    const msg = `Value error, the input has more than ${excess}`;
     faults.push({ loc, msg, type: "value_error" });
   }
   return schema;
 }
+
+const schemaBudget = (): SchemaBudget => ({
+  left: LIMITS.pipelineSchemaPartsMax,
+  entriesLeft: LIMITS.pipelineSchemaEntriesMax,
+});
 
 function readNodeMap(raw: Json | undefined, loc: Location): ReadDefinition {
   const faults: InputFault[] = [];

@@ -18,7 +18,7 @@ export function graphOutputSchema(
   { output, outputFields }: Pick<ParsedGraph, "output" | "outputFields">,
   typeOf: ReferenceType,
 ): JsonSchema {
-  const budget = { left: LIMITS.pipelineOutputPartsMax };
+  const budget = { left: LIMITS.pipelineOutputPartsMax, entriesLeft: LIMITS.pipelineSchemaEntriesMax };
   return schemaOf(output, 0);
 
   function schemaOf(value: Json, depth: number): JsonSchema {

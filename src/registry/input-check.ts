@@ -12,7 +12,7 @@ import type { ModelVersion } from "../core/models/model.ts";
 import { createCoercer } from "./lax-coercion.ts";
 import type { Coercion } from "./lax-values.ts";
 import { missingField } from "./missing-field.ts";
-import { createSchemaCheck } from "./schema-check.ts";
+import { createSchemaCheck, type SchemaCheck } from "./schema-check.ts";
 
 /** The completed input with the names of the fields that were left out, or the faults. */
 export type CheckedInput = { input: JsonObject; ignored: string[] } | { faults: InputFault[] };
@@ -47,7 +47,7 @@ export function createInputCheck(
   // Most inputs fit, and a huge one must not get a huge list as its answer. So the check that stops at the
   // first fault runs first.
   const firstFault = createSchemaCheck(schemas.input, { every: false, coercion });
-  const everyFault = createSchemaCheck(schemas.input, { every: true, coercion });
+  let everyFault: SchemaCheck | undefined;
   const coerce = coercion === "lax" ? createCoercer(schemas.input) : undefined;
   const accepts = restrictions.map((restriction) => ({
     ...restriction,
@@ -75,7 +75,9 @@ export function createInputCheck(
     coerce?.(input);
     const faults = firstFault(input);
     if (faults) {
-      const all = walk.values > LIMITS.inputValuesExplainedMax ? faults : (everyFault(input) ?? faults);
+      const isExplained = walk.values <= LIMITS.inputValuesExplainedMax;
+      if (isExplained) everyFault ??= createSchemaCheck(schemas.input, { every: true, coercion });
+      const all = (isExplained ? everyFault?.(input) : undefined) ?? faults;
       return { faults: all.slice(0, LIMITS.inputFaultsMax).map((fault) => nameMisspelt(fault, ignored)) };
     }
     const refused = accepts.filter(({ field, check }) => input[field] !== undefined && check(input[field]));

@@ -224,6 +224,21 @@ describe("a faulty package is refused for", () => {
       /input\.json: can't resolve reference/,
     ],
     [
+      "a schema that is nested too deep",
+      { input: `{"type":"object","properties":{"a":${'{"items":'.repeat(100_000)}` },
+      /input\.json: is nested deeper than 64 levels/,
+    ],
+    [
+      "a schema with too many names",
+      { input: `{"type":"object","properties":{},"required":["a"${',"b"'.repeat(5_000)}]}` },
+      /input\.json: has more than 5000 values/,
+    ],
+    [
+      "a manifest that is nested too deep",
+      { text: "- ".repeat(100_000) },
+      /model\.yaml: is nested deeper than 64 levels \(line 1\)/,
+    ],
+    [
       "a schema with a broken pattern",
       { input: '{"type":"object","properties":{"a":{"pattern":"("}}}' },
       /input\.json: .*regular expression/i,

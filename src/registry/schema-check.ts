@@ -17,12 +17,13 @@ type Location = InputFault["loc"];
 
 /**
  * `strictNumbers`, because JSON has numbers that are infinite once parsed (1e999). Not `strict`, so that
- * keywords like `x-fal-order-properties` pass.
+ * keywords like `x-fal-order-properties` pass. Not `inlineRefs`: a part that is used often is compiled once.
  */
 const OPTIONS = {
   useDefaults: true,
   strict: false,
   strictNumbers: true,
+  inlineRefs: false,
   verbose: true,
   validateSchema: false,
   logger: false,

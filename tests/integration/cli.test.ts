@@ -42,7 +42,7 @@ const tempera = (args: string[], env?: Record<string, string>): Promise<Ended> =
     execFile(
       process.execPath,
       [join(PROJECT, "scripts/tempera.mjs"), ...args],
-      { cwd: PROJECT, env: environment(env), timeout: 60_000 },
+      { cwd: PROJECT, env: environment(env) },
       (error, out, err) => done({ code: error ? Number(error.code ?? 1) : 0, out, err }),
     );
   });

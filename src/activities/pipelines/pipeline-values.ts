@@ -1,5 +1,7 @@
 /** The activities for values of pipelines that are too large for Temporal. They lie in the object store. */
+import { createHash } from "node:crypto";
 import { ApplicationFailure } from "@temporalio/common";
+import { LRUCache } from "lru-cache";
 import type { ErrorCode } from "../../core/errors/catalogue.ts";
 import type { ErrorInfo, InputFault } from "../../core/errors/tempera-error.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
@@ -9,7 +11,7 @@ import type { Json, JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { JsonSchema } from "../../core/models/model.ts";
 import { longTexts, withStandIns, withTexts } from "../../core/pipelines/stand-ins.ts";
-import { createInputCheck } from "../../registry/input-check.ts";
+import { createInputCheck, type InputCheck } from "../../registry/input-check.ts";
 import type { Coercion } from "../../registry/lax-values.ts";
 
 /**
@@ -86,6 +88,8 @@ export function createCheckPipelineInput(
   { objects }: { objects: Pick<ObjectStore, "get" | "put"> },
   coercion?: Coercion,
 ) {
+  /** Compiled once per schema: a pipeline that many nodes call has one. */
+  const checks = new LRUCache<string, InputCheck>({ max: LIMITS.pipelineChecksCachedMax });
   return async function checkPipelineInput({
     schema,
     input,
@@ -99,10 +103,11 @@ export function createCheckPipelineInput(
     /** No record may hold the input, however small it is. */
     apart?: true;
   }): Promise<{ input: Stored<JsonObject> } | { faults: InputFault[] }> {
-    const check = createInputCheck(
-      { schemas: { input: schema, output: {} }, restrictions: [] },
-      { coercion },
-    );
+    const digest = createHash("sha256").update(writeJson(schema)).digest("base64");
+    const check =
+      checks.get(digest) ??
+      createInputCheck({ schemas: { input: schema, output: {} }, restrictions: [] }, { coercion });
+    checks.set(digest, check);
     const checked = check(await retrieve(objects, input));
     if ("faults" in checked) return checked;
     return { input: await (apart ? storeApart : store)(objects, key, checked.input) };

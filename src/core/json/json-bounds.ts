@@ -49,6 +49,22 @@ export function endOfText(text: string, start: number): number {
   return -1;
 }
 
+/** Counts a value and those within it, at most up to one more than `max`. */
+export function countValues(value: Json, max: number): number {
+  let count = 0;
+  const open: Json[] = [value];
+  while (open.length > 0 && count <= max) {
+    const next = open.pop();
+    count++;
+    if (typeof next !== "object" || next === null) continue;
+    for (const inner of Array.isArray(next) ? next : Object.values(next)) {
+      open.push(inner);
+      if (open.length + count > max) return max + 1;
+    }
+  }
+  return count;
+}
+
 /**
  * Tells whether the JSON of a value is longer than `charactersMax`, with strings counted as if nothing had to
  * be escaped. The walk stops at that length: a value that contains another one many times is small in memory

@@ -6,6 +6,7 @@
 
 import type { JsonSchema } from "../models/model.ts";
 import { isObject, type Json, type JsonObject } from "./json.ts";
+import { countValues } from "./json-bounds.ts";
 
 /**
  * Keywords that are copied unchanged. `pattern` is not among them: a caller's regular expression can block a
@@ -60,10 +61,16 @@ export function isSchemaType(word: unknown): word is string {
   return typeof word === "string" && TYPES.has(word);
 }
 
-/** The number of schemas that may still be copied, nested ones included. Below zero: some were left out. */
+/** The size that a copy may still grow by. Below zero: some of the original was left out. */
 export interface SchemaBudget {
+  /** Schemas, nested ones included. */
   left: number;
+  /** Names in `required` and values in `enum`, `const` and `default`, nested ones included. */
+  entriesLeft: number;
 }
+
+/** Keywords whose entries are counted: a check is compiled from each of them. */
+const COUNTED_KEYWORDS: ReadonlySet<string> = new Set(["required", "enum", "const", "default"]);
 
 /** Schemas nested deeper than this are replaced by the empty schema. */
 const DEPTH_MAX = 24;
@@ -72,8 +79,8 @@ const DEPTH_MAX = 24;
  * Copies a schema as a plain schema.
  *
  * @param root the document that its `$ref`s point into
- * @param budget is reduced by the schemas copied; without it, references that branch into themselves would
- *   grow without end
+ * @param budget is reduced by what is copied; without it, references that branch into themselves would grow
+ *   without end
  */
 export function plainSchema(raw: Json | undefined, root: JsonSchema, budget: SchemaBudget): JsonSchema {
   return copy(raw, 0);
@@ -85,7 +92,9 @@ export function plainSchema(raw: Json | undefined, root: JsonSchema, budget: Sch
       typeof value.$ref === "string" ? copy(resolvePointer(root, value.$ref), depth + 1) : {};
     for (const word of COPIED_KEYWORDS) {
       const copied = value[word];
-      if (copied !== undefined && (IS_WELL_FORMED[word]?.(copied) ?? true)) schema[word] = copied;
+      if (copied === undefined || !(IS_WELL_FORMED[word]?.(copied) ?? true)) continue;
+      if (COUNTED_KEYWORDS.has(word)) budget.entriesLeft -= countValues(copied, budget.entriesLeft);
+      if (budget.entriesLeft >= 0) schema[word] = copied;
     }
     const types = [value.type ?? []].flat().filter(isSchemaType);
     if (types.length > 0) schema.type = types.length === 1 ? (types[0] as string) : [...new Set(types)];

@@ -9,6 +9,8 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import { parseBoundedYaml } from "../../core/json/bounded-yaml.ts";
 import { parseJson } from "../../core/json/exact-json.ts";
 import { isObject, type Json, type JsonObject } from "../../core/json/json.ts";
+import { countValues, jsonExcess } from "../../core/json/json-bounds.ts";
+import { LIMITS } from "../../core/limits.ts";
 import { isEndpointId } from "../../core/models/endpoint.ts";
 import type {
   CheckpointPolicy,
@@ -157,9 +159,14 @@ export async function checkPackage(
   return { ...rest, schemas, digest: digest.digest("hex") };
 }
 
-/** Compiles a schema as far as it can be wrong; ajv takes no `bigint`s. */
+/**
+ * Compiles a schema as far as it can be wrong; ajv takes no `bigint`s. Throws for one that would take long: a
+ * `$ref` is compiled once, however often it is used.
+ */
 function compile(schema: JsonObject): void {
-  const ajv = new Ajv2020({ strict: false, validateFormats: false, logger: false });
+  if (countValues(schema, LIMITS.schemaValuesMax) > LIMITS.schemaValuesMax)
+    throw new Error(`has more than ${LIMITS.schemaValuesMax} values, which takes too long to compile`);
+  const ajv = new Ajv2020({ strict: false, validateFormats: false, logger: false, inlineRefs: false });
   ajv.compile(mapIntegers(schema, Number) as JsonObject);
 }
 
@@ -180,6 +187,10 @@ function mapIntegers(value: Json, change: (value: bigint) => Json): Json {
 /** Parses and compiles one schema of a package. Throws an error whose message is a fault. */
 function parseSchema(name: "input" | "output", text: string | undefined): JsonSchema {
   if (text === undefined) throw new Error("missing");
+  const excess = jsonExcess(text, { depthMax: LIMITS.schemaDepthMax, valuesMax: LIMITS.schemaValuesMax });
+  if (excess === "depth") throw new Error(`is nested deeper than ${LIMITS.schemaDepthMax} levels`);
+  if (excess === "values")
+    throw new Error(`has more than ${LIMITS.schemaValuesMax} values, which takes too long to compile`);
   const schema = parseJson(text);
   if (!isObject(schema)) throw new Error("is not a JSON Schema object");
   if (schema.type !== "object") throw new Error('must describe an object ("type": "object")');

@@ -124,7 +124,7 @@ export function createContext(
         execFile(
           program,
           [join(import.meta.dirname, "python", "cases.py"), name, JSON.stringify(args)],
-          { env: { PATH, HOME, ...hosts, ...env }, timeout: 120_000, maxBuffer: 64 * 1024 * 1024 },
+          { env: { PATH, HOME, ...hosts, ...env }, maxBuffer: 64 * 1024 * 1024 },
           (...outcome) => done(outcome),
         ),
       );

@@ -1,6 +1,6 @@
 /** Runs the generator of requests, schemathesis, over one OpenAPI document. */
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Document } from "./documents.ts";
 
@@ -38,11 +38,11 @@ export async function generate(
   { name, content, baseUrl }: Document,
   { python, folder, key, seed, examples }: Settings,
 ): Promise<{ checks: Check[]; cases: number; details: string }> {
-  const documentFile = join(folder, "openapi.json");
-  const reportFile = join(folder, "report.json");
+  const work = mkdtempSync(join(folder, "run-"));
+  const documentFile = join(work, "openapi.json");
+  const reportFile = join(work, "report.json");
   writeFileSync(documentFile, JSON.stringify(content));
-  rmSync(reportFile, { force: true });
-  const printed = await run(join(dirname(python), "schemathesis"), folder, [
+  const printed = await run(join(dirname(python), "schemathesis"), work, [
     ...["--config-file", join(import.meta.dirname, "schemathesis.toml"), "--no-color"],
     ...["run", documentFile, "--url", baseUrl, "--header", `Authorization: Key ${key}`],
     ...["--phases", "examples,coverage,fuzzing", "--max-examples", `${examples}`, "--seed", `${seed}`],

@@ -48,27 +48,34 @@ function finish(checks: Check[], cases: number, leftOut?: string): void {
   process.exitCode = failed > 0 ? 1 : 0;
 }
 
+/** Runs one half of a list beside the other: the generator uses one core. */
+async function inTwo<T>(items: T[], task: (half: T[]) => Promise<void>): Promise<void> {
+  await Promise.all([0, 1].map((half) => task(items.filter((_, index) => index % 2 === half))));
+}
+
 async function judge(python: string): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "tempera-generated-"));
   say("Starting a server …");
   const server = await startOwnServer(say);
   try {
     const { target } = server;
-    // Models first: calls of the admin service switch them off.
-    const documents: Document[] = [
-      ...(only === "admin" ? [] : await modelDocuments(target, request)),
-      ...(only === "models" ? [] : await adminDocuments(target, request)),
-    ];
     const checks: Check[] = [];
     let cases = 0;
-    for (const document of documents) {
-      const found = await generate(document, { python, folder, key: target.key, seed, examples });
-      for (const { name, passed, reason } of found.checks)
-        print(`${passed ? "pass" : "FAIL"}  ${name}${reason ? `\n      ${reason}` : ""}`);
-      if (found.details !== "") print(found.details);
-      checks.push(...found.checks);
-      cases += found.cases;
-    }
+    const judgeAll = async (documents: Document[]): Promise<void> => {
+      for (const document of documents) {
+        const found = await generate(document, { python, folder, key: target.key, seed, examples });
+        for (const { name, passed, reason } of found.checks)
+          print(`${passed ? "pass" : "FAIL"}  ${name}${reason ? `\n      ${reason}` : ""}`);
+        if (found.details !== "") print(found.details);
+        checks.push(...found.checks);
+        cases += found.cases;
+      }
+    };
+    // Models first: calls of the admin service switch them off.
+    const models = only === "admin" ? [] : await modelDocuments(target, request);
+    await inTwo(models, judgeAll);
+    const admin = only === "models" ? [] : await adminDocuments(target, request);
+    await inTwo(admin, judgeAll);
     finish(checks, cases);
   } finally {
     await server.stop();

@@ -1,7 +1,7 @@
 """The checks that data is accepted when it fits the document and else refused, for what a schema cannot say."""
 
 import schemathesis
-from schemathesis.openapi.checks import AcceptedNegativeData
+from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 # Refusals by what the server stores, by code.
@@ -25,8 +25,9 @@ BY_RULE = (
 def beyond_the_schema(response):
     body = response.json()
     error = body.get("error") or {}
-    faults = error.get("faults") or body.get("detail") or []
-    return error.get("code") in BY_STATE or (len(faults) > 0 and all(map(is_a_rule, faults)))
+    faults = error.get("faults") or body.get("detail")
+    by_rule = isinstance(faults, list) and len(faults) > 0 and all(map(is_a_rule, faults))
+    return by_rule or error.get("code") in BY_STATE
 
 
 def is_a_rule(fault):
