@@ -105,7 +105,7 @@ class Bucket {
     return new TemperaError(
       "store_unavailable",
       `The object store at ${this.#address} cannot be used (${why}); ` +
-        "start it, or correct S3_ENDPOINT and its keys.",
+        "start it, or correct S3_ENDPOINT, its keys, or the clock of this machine, which signs each call.",
       { cause: error, store: "object store" },
     );
   }
