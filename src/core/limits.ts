@@ -583,7 +583,7 @@ export const LIMITS = {
   pipelinesOfOwnerMax: 1000,
   /** Time for which a gateway caches a saved pipeline when it is notified of no change. */
   pipelineCacheMs: 10_000,
-  /** Compiled checks of pipelines' inputs that an orchestrator caches; the least recently used are evicted. */
+  /** Compiled checks of pipelines' inputs in an orchestrator; the least recently used are evicted. */
   pipelineChecksCachedMax: 100,
   /** Saved pipelines that a gateway caches; the least recently used are evicted. */
   pipelinesCachedMax: 1000,
