@@ -1,7 +1,10 @@
 import { defineConfig } from "vitest/config";
 
-/** Time after which a test hangs: far beyond what it needs on a machine that is busy with other work. */
-const hangs = { testTimeout: 1_200_000, hookTimeout: 1_200_000 };
+/**
+ * Times after which a test hangs, far beyond what it needs on a machine that is busy with other work. Every
+ * project has them: a project inherits nothing from the root.
+ */
+const hangs = { testTimeout: 1_200_000, hookTimeout: 1_200_000, expect: { poll: { timeout: 300_000 } } };
 const services = { ...hangs, globalSetup: ["tests/setup/services.ts"] };
 
 /**
@@ -16,8 +19,6 @@ export default defineConfig({
   test: {
     pool: "forks",
     retry: 0,
-    // An expected state that has not come by then never comes. Tests give no time of their own.
-    expect: { poll: { timeout: 300_000 } },
     reporters: process.env.CI ? ["default", "json", "github-actions"] : ["default", "json"],
     outputFile: { json: ".test-report.json" },
     teardownTimeout: 30_000,
