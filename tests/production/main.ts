@@ -156,7 +156,7 @@ async function test(stack: Stack, options: Options, over: AbortController): Prom
     ...orphans.map(({ pid }) => ({ rule: AT_THE_END[1], text: `engine ${pid} outlived its worker` })),
   ];
   const seconds = (performance.now() - startedMs) / 1000;
-  return reportOf({ seed, ledger, violations, exits, baselineMs, seconds });
+  return reportOf({ seed, planned: { jobs, faults }, ledger, violations, exits, baselineMs, seconds });
 }
 
 /** Submits a new job and reads its result. Resolves with the time that took. */

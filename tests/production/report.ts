@@ -8,6 +8,9 @@ const FIRST_TRY_PERCENT_MIN = 99;
 /** A fault is over for its callers this soon after the part itself is back, beyond a job's own time. */
 const RECOVERY_MS_MAX = 3_000;
 
+/** The share of the planned jobs and faults that a run must come to, or it shows nothing. */
+const DONE_SHARE_MIN = 0.25;
+
 /** The rules about the stack after the run, beside those about requests. */
 export const AT_THE_END = ["nothing stays open", "no orphan engines"] as const;
 
@@ -20,6 +23,8 @@ export interface Check {
 
 export interface Outcome {
   seed: number;
+  /** The jobs and faults that were asked for. A slow machine may not come to all of them. */
+  planned: { jobs: number; faults: number };
   ledger: Ledger;
   violations: Violation[];
   exits: RoleExit[];
@@ -36,7 +41,7 @@ export interface Report {
 
 /** Makes the report. */
 export function reportOf(outcome: Outcome): Report {
-  const { seed, ledger, violations, exits, baselineMs, seconds } = outcome;
+  const { seed, planned, ledger, violations, exits, baselineMs, seconds } = outcome;
   const tries = firstTries(ledger);
   const recovered = recoveryTimes(ledger.faults);
   const baseline = percentile(baselineMs, 95);
@@ -56,6 +61,10 @@ export function reportOf(outcome: Outcome): Report {
     ),
     atMost("recovery p95, ms", Math.round(percentile(recovered, 95)), Math.round(RECOVERY_MS_MAX + baseline)),
     atMost("faults without recovery", ledger.faults.length - recovered.length, 0),
+    // Nothing is violated in a run in which nothing happened.
+    atLeast("jobs accepted", ledger.accepted.size, Math.ceil(planned.jobs * DONE_SHARE_MIN)),
+    atLeast("faults made", ledger.faults.length, Math.ceil(planned.faults * DONE_SHARE_MIN)),
+    atLeast("images compared", ledger.images.length, 2),
   ];
   return {
     checks,
